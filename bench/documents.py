@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import random
 import tempfile
-from collections.abc import Sequence as Seq
+from collections.abc import Sequence
 from pathlib import Path
 
-from handler.engine.request import Sequence
+from handler.engine.request import EngineRequest
 from handler.preprocess.document import decode_page
 from handler.preprocess.limits import Limits
 from handler.profiles import PROFILES
@@ -47,32 +47,34 @@ def pages_of_lognormal_length(count: int, seed: str) -> list[Page]:
     return pages
 
 
-def as_pictures(pages: Seq[Page]) -> list[Sequence]:
+def as_pictures(pages: Sequence[Page]) -> list[EngineRequest]:
     """The pages as PNG files, which say nothing but what is seen."""
-    sequences = []
+    requests = []
     for number, page in enumerate(pages, start=1):
         with tempfile.NamedTemporaryFile(suffix=".png") as file:
             page.image.save(file.name)
-            sequences.append(_sequence(number, file.name, "image/png", 1))
-    return sequences
+            requests.append(_build_request(number, file.name, "image/png", 1))
+    return requests
 
 
-def as_pdf_pages(pages: Seq[Page]) -> list[Sequence]:
+def as_pdf_pages(pages: Sequence[Page]) -> list[EngineRequest]:
     """The pages as those of one born-digital PDF, with its text layer."""
     with tempfile.NamedTemporaryFile(suffix=".pdf") as file:
         file.write(as_pdf(*pages))
         file.flush()
         return [
-            _sequence(number, file.name, "application/pdf", number)
+            _build_request(number, file.name, "application/pdf", number)
             for number in range(1, len(pages) + 1)
         ]
 
 
-def _sequence(number: int, path: str, media_type: str, page_number: int) -> Sequence:
+def _build_request(
+    number: int, path: str, media_type: str, page_number: int
+) -> EngineRequest:
     with Path(path).open("rb") as file:
         document = Descriptor(file.fileno())
         page = decode_page(document, media_type, page_number, PROFILE.sizing, Limits())
     prompt = load_prompts(PROFILE)["ocr_layout"]
-    return Sequence(
+    return EngineRequest(
         f"page/{number}", str(number), page, prompt, PROFILE.max_output_tokens
     )

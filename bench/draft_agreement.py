@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
-from collections.abc import Sequence as Seq
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -48,7 +48,7 @@ def compare(before: dict[str, str], after: dict[str, str]) -> Agreement:
     return Agreement(len(before), len(changed), len(outside))
 
 
-def main(arguments: Seq[str] | None = None) -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Print the counts, then one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pages", type=int, default=60)
@@ -82,7 +82,7 @@ def main(arguments: Seq[str] | None = None) -> None:
 
 
 def _texts(run: Run) -> dict[str, str]:
-    return {name: generation.text for name, generation in run.generations.items()}
+    return {name: output.text for name, output in run.outputs.items()}
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
 Teacher forcing: no model runs. The pages are real, their answers are what a perfect
 Chandra 1 would write of them, and a scripted runner feeds these to the project's own
-engine and drafter. So what is counted is how well the drafts guess a right answer,
-not how fast or how right a model is.
+engine and drafter. The bench measures how many draft tokens a correct answer accepts,
+not how fast or how accurate a model is.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import mmap
-from collections.abc import Iterator, Sequence as Seq
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from bench.scripted import Script, ScriptedRunner
 from handler.engine.batching.drafting import DraftSource
 from handler.engine.batching.native import NativeEngine, Options
 from handler.engine.drafts.drafter import Drafter, DraftTokenizer
-from handler.engine.request import FinishReason, Generation, Sequence
+from handler.engine.request import EngineOutput, EngineRequest, FinishReason
 from handler.preprocess.pdf.render import read_text_layer
 from handler.schema import Page
 
@@ -28,7 +28,7 @@ __all__ = ["PAGES", "Count", "Mode", "Sample", "measure", "samples"]
 
 PAGES = Path(__file__).parent / "pages"
 LENGTHS = (4, 8, 16)
-"""Tokens guessed at most for one forward."""
+"""Maximum draft tokens of a forward pass."""
 _USUAL = 8
 _PROMPT = "a div with the data-bbox attribute in [x0, y0, x1, y1] format"
 """What a drafter looks for in Chandra 1's prompt."""
@@ -45,7 +45,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Mode:
-    """Where guesses come from."""
+    """Source of the draft tokens."""
 
     name: str
     has_drafts: bool = True
@@ -59,18 +59,18 @@ WITH_LAYER = Mode("with the text layer")
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """Tokens said, the forwards they took, and the guesses that saved some."""
+    """Number of output tokens, of forward passes, and of draft tokens."""
 
     num_tokens: int = 0
     num_forwards: int = 0
-    num_guessed: int = 0
+    num_drafted: int = 0
     num_accepted: int = 0
 
     def __add__(self, other: Count) -> Count:
         return Count(
             self.num_tokens + other.num_tokens,
             self.num_forwards + other.num_forwards,
-            self.num_guessed + other.num_guessed,
+            self.num_drafted + other.num_drafted,
             self.num_accepted + other.num_accepted,
         )
 
@@ -79,8 +79,8 @@ class Count:
         return self.num_tokens / self.num_forwards
 
     @property
-    def accepted_share(self) -> float:
-        return self.num_accepted / self.num_guessed if self.num_guessed else 0.0
+    def acceptance_rate(self) -> float:
+        return self.num_accepted / self.num_drafted if self.num_drafted else 0.0
 
 
 def samples(folder: Path = PAGES) -> Iterator[Sample]:
@@ -102,34 +102,38 @@ def measure(
     num_tokens = len(tokens) + 1  # and the one that stops
     runner = ScriptedRunner({sample.name: tokens}, tokenizer.decode)
 
-    def drafts_for(sequence: Sequence) -> DraftSource | None:
+    def create_drafter(request: EngineRequest) -> DraftSource | None:
         if not mode.has_drafts:
             return None
         layer = sample.layer if mode.has_layer else ""
         return Drafter(tokenizer, text_layer=layer, prompt=_PROMPT)
 
     engine: NativeEngine[Script] = NativeEngine(
-        runner, Options(max_draft_tokens=max_draft_tokens), drafts_for=drafts_for
+        runner,
+        Options(max_draft_tokens=max_draft_tokens),
+        create_drafter=create_drafter,
     )
     page = Page(1, 1, 1, 1, 1, b"")
     engine.submit(
-        Sequence(sample.name, sample.name, page, _PROMPT, max_output_tokens=num_tokens)
+        EngineRequest(
+            sample.name, sample.name, page, _PROMPT, max_output_tokens=num_tokens
+        )
     )
-    said = _generation(engine)
+    said = _generate(engine)
     if said.finish_reason is not FinishReason.STOP or said.text != sample.answer:
         raise RuntimeError(f"{sample.name} was not said as it stands in its file")
     return Count(
-        num_tokens, runner.num_forwards, runner.num_guessed, runner.num_accepted
+        num_tokens, runner.num_forwards, runner.num_drafted, runner.num_accepted
     )
 
 
-def _generation(engine: NativeEngine[Script]) -> Generation:
+def _generate(engine: NativeEngine[Script]) -> EngineOutput:
     while True:
-        for generation in engine.step(lambda: None):
-            return generation
+        for output in engine.step(lambda: None):
+            return output
 
 
-def main(arguments: Seq[str] | None = None) -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.parse_args(arguments)
     # Late, because it is an extra that the tests do without.
@@ -143,7 +147,7 @@ def main(arguments: Seq[str] | None = None) -> None:
     runs = [(PLAIN, 0), *itertools.product((WITHOUT_LAYER, WITH_LAYER), LENGTHS)]
     for mode, length in runs:
         say()
-        say(f"{mode.name}, {length} guessed" if length else mode.name)
+        say(f"{mode.name}, {length} draft tokens" if length else mode.name)
         counts = {page.name: measure(page, tokenizer, mode, length) for page in pages}
         totals[mode, length] = sum(counts.values(), Count())
         _say_table({**counts, "all": totals[mode, length]})
@@ -165,12 +169,13 @@ def main(arguments: Seq[str] | None = None) -> None:
 
 def _say_table(counts: dict[str, Count]) -> None:
     say(
-        f"  {'page':<18}{'tokens':>8}{'forwards':>10}{'tokens/forward':>16}{'right':>8}"
+        f"  {'page':<18}{'tokens':>8}{'forwards':>10}{'tokens/forward':>16}"
+        f"{'accepted':>9}"
     )
     for name, count in counts.items():
         say(
             f"  {name:<18}{count.num_tokens:>15}{count.num_forwards:>15}"
-            f"{count.tokens_per_forward:>15.2f}{count.accepted_share:>15.0%}"
+            f"{count.tokens_per_forward:>15.2f}{count.acceptance_rate:>15.0%}"
         )
 
 

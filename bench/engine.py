@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Sequence as Seq
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,13 +20,13 @@ from bench.documents import as_pdf_pages, as_pictures, pages_of_lognormal_length
 from bench.report import finish, say
 from bench.running import Run, read
 from handler.engine.batching.native import NativeEngine, Options
-from handler.engine.device.capacity import cache_places
+from handler.engine.device.capacity import measure_cache_tokens
 from handler.engine.device.generate import GenerateEngine
 from handler.engine.device.model import Model, load_model
 from handler.engine.device.torch_runner import TorchRunner
 from handler.engine.engine import Engine
-from handler.engine.request import Sequence
-from handler.engine.selection.choice import drafts_for
+from handler.engine.request import EngineRequest
+from handler.engine.selection.choice import drafter_factory
 from handler.settings import EngineSettings
 from handler.weights.source import MINI, Source, fetch
 
@@ -56,8 +56,8 @@ class Systems:
         options = Options(
             max_sequences=num_sequences, max_draft_tokens=num_drafts, max_attempts=1
         )
-        runner = TorchRunner(self.model, cache_places(self.model))
-        return NativeEngine(runner, options, drafts_for=drafts_for(self.model))
+        runner = TorchRunner(self.model, measure_cache_tokens(self.model))
+        return NativeEngine(runner, options, create_drafter=drafter_factory(self.model))
 
 
 def load_mini(dtype: torch.dtype) -> Model:
@@ -68,7 +68,7 @@ def load_mini(dtype: torch.dtype) -> Model:
     return Model(module, model.tokenizer, weights.profile.stop_tokens)
 
 
-def main(arguments: Seq[str] | None = None) -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pages", type=int, default=48)
     parser.add_argument("--alone", type=int, default=8, help="pages read one by one")
@@ -104,7 +104,7 @@ def main(arguments: Seq[str] | None = None) -> None:
         ("native, no drafts", systems.continuous(many, 0), pictures, many),
         ("native", systems.continuous(many, DRAFT_TOKENS), pictures, many),
         ("native, PDF", systems.continuous(many, DRAFT_TOKENS), pdf_pages, many),
-        # Alone, a page is guessed further ahead than among others.
+        # A page that is read alone gets longer drafts.
         (
             "native, PDF, one by one",
             systems.continuous(one, DRAFT_TOKENS),
@@ -141,18 +141,18 @@ def main(arguments: Seq[str] | None = None) -> None:
     )
 
 
-def _as_long(page: Sequence, run: Run) -> Sequence:
+def _as_long(page: EngineRequest, run: Run) -> EngineRequest:
     """A page whose answer takes as many forwards as in the run, its end included."""
-    said = run.generations[page.id].num_output_tokens
+    said = run.outputs[page.id].num_output_tokens
     return replace(page, max_output_tokens=said + 1)
 
 
-def _warm_up(systems: Systems, pages: Seq[Sequence]) -> None:
+def _warm_up(systems: Systems, pages: Sequence[EngineRequest]) -> None:
     for engine in (systems.generate(1), systems.continuous(2, DRAFT_TOKENS)):
         read(engine, pages, in_flight=2)
 
 
-def _alone(systems: Systems, pages: Seq[Sequence]) -> float:
+def _alone(systems: Systems, pages: Sequence[EngineRequest]) -> float:
     """How much sooner a page is read that has no company, by turns."""
     seconds = {"generate": 0.0, "native": 0.0}
     for page in pages:
@@ -176,19 +176,19 @@ def _faster(run: Run, baseline: Run) -> float:
 
 def _say_header() -> None:
     say(
-        f"{'':24}{'pages/s':>9}{'tokens/s':>9}{'x':>6}{'tokens a':>10}{'guesses':>9}"
+        f"{'':24}{'pages/s':>9}{'tokens/s':>9}{'x':>6}{'tokens a':>10}{'drafts':>9}"
         f"{'p50 s':>8}{'p95 s':>8}{'same text':>11}"
     )
-    say(f"{'':48}{'forward':>10}{'right':>9}")
+    say(f"{'':48}{'forward':>10}{'accepted':>9}")
 
 
 def _say_run(name: str, run: Run, baseline: Run) -> None:
-    share = run.accepted_share
-    right = "" if share is None else f"{share:.0%}"
-    same = f"{run.num_same_texts(baseline)}/{len(run.generations)}"
+    rate = run.acceptance_rate
+    accepted = "" if rate is None else f"{rate:.0%}"
+    same = f"{run.num_same_texts(baseline)}/{len(run.outputs)}"
     say(
         f"{name:24}{run.pages_per_second:9.2f}{run.tokens_per_second:9.0f}"
-        f"{_faster(run, baseline):6.2f}{run.tokens_per_forward:10.2f}{right:>9}"
+        f"{_faster(run, baseline):6.2f}{run.tokens_per_forward:10.2f}{accepted:>9}"
         f"{run.latency(50):8.2f}{run.latency(95):8.2f}{same:>11}"
     )
 

@@ -65,8 +65,8 @@ class FakeCuda(TorchDispatchMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self.used_places = 0
-        """Number of cache places that the attention of each page reads."""
+        self.used_positions = 0
+        """Number of cache positions that the attention of each page reads."""
         self.recorded: dict[Shape, Tally] = {}
         self._tally = Tally()
         self._is_recording = False
@@ -163,7 +163,7 @@ class FakeCuda(TorchDispatchMode):
         self._carry_values(func, args, kwargs, out)
         on_device = any(t.device.type == "cuda" for t in tensors_in(out))
         if on_device and not self._is_transfer(func, args):
-            operator = operator_of(func, args, kwargs, out, self.used_places)
+            operator = operator_of(func, args, kwargs, out, self.used_positions)
             if operator is not None:
                 self._tally.operators.append(operator)
         return out

@@ -1,16 +1,16 @@
 """Pages whose answers are known beforehand, and a runner that has them said.
 
-Teacher forcing. Random weights say nothing a drafter could guess. So the page is real,
-its text layer is real, the drafter is the project's, every forward is computed in full,
-and then the bundled transcription's token is put in place of what the weights said.
-Nothing that is timed becomes less by it; guesses are right as often as they would be
-for a model that reads the page as its transcriber did.
+Teacher forcing. Random weights produce no text that a drafter could predict. So the
+page is real, its text layer is real, the drafter is the project's, every forward is
+computed in full, and then the bundled transcription's token replaces the computed one.
+All timed work is done; draft tokens are accepted as often as they would be by a model
+that reads the page as its transcriber did.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence as Seq
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,7 +24,7 @@ from handler.engine.batching.kv_cache import Move
 from handler.engine.batching.model_runner import Chunk, Row
 from handler.engine.device.encoder import TorchPrompt
 from handler.engine.device.torch_runner import TorchRunner
-from handler.engine.request import Sequence
+from handler.engine.request import EngineRequest
 from handler.preprocess.document import decode_page
 from handler.preprocess.limits import Limits
 from handler.prompts import load_prompts
@@ -38,13 +38,13 @@ __all__ = ["Forced", "ForcedRunner", "Forward", "Marks", "forced_pages", "marks_
 class Forced:
     """A page, and exactly what is going to be said about it."""
 
-    sequence: Sequence
+    request: EngineRequest
     tokens: tuple[int, ...]
 
     def named(self, name: str, share: float = 1.0) -> Forced:
         """The same page once more, or the first part of it."""
         tokens = self.tokens[: max(1, round(share * len(self.tokens)))]
-        again = replace(self.sequence, id=name, max_output_tokens=len(tokens))
+        again = replace(self.request, id=name, max_output_tokens=len(tokens))
         return Forced(again, tokens)
 
 
@@ -54,7 +54,7 @@ def forced_pages(
     """The bundled pages by turns, each time with another length.
 
     A page takes part where its transcription is long enough for the length; it is
-    cut there. Where none is, it is repeated, which n-grams guess better than text.
+    cut there. Where none is, it is repeated, which n-grams predict better than text.
     """
     prompt = load_prompts(geometry.profile)["ocr_layout"]
     pages = [
@@ -70,8 +70,8 @@ def forced_pages(
         page, answer = pages[index]
         tokens = itertools.islice(itertools.cycle(answer), length)
         name = f"page/{number}"
-        sequence = Sequence(name, name, page, prompt, max_output_tokens=length)
-        forced.append(Forced(sequence, tuple(tokens)))
+        request = EngineRequest(name, name, page, prompt, max_output_tokens=length)
+        forced.append(Forced(request, tuple(tokens)))
     return forced
 
 
@@ -120,12 +120,12 @@ class ForcedRunner:
     def __init__(self, runner: TorchRunner, marks: Marks) -> None:
         self._runner = runner
         self._marks = marks
-        self._scripts: dict[str, Seq[int]] = {}
+        self._scripts: dict[str, Sequence[int]] = {}
         self.forwards: list[Forward] = []
 
     def script(self, page: Forced) -> None:
         """Take note of what a page is going to say."""
-        self._scripts[page.sequence.id] = page.tokens
+        self._scripts[page.request.id] = page.tokens
 
     def encode(self, prompt: TorchPrompt) -> bool:
         """Encode a slice; the last slice counts as the work of the whole image."""
@@ -146,7 +146,7 @@ class ForcedRunner:
             return None
         return self._said(chunk.prompt, chunk.end - 1, token)
 
-    def decode(self, rows: Seq[Row[TorchPrompt]]) -> list[list[int]]:
+    def decode(self, rows: Sequence[Row[TorchPrompt]]) -> list[list[int]]:
         work = Decode(
             num_rows=len(rows),
             num_tokens=sum(len(row.tokens) for row in rows),
@@ -168,13 +168,13 @@ class ForcedRunner:
 
     def _said(self, prompt: TorchPrompt, position: int, token: int) -> int:
         """The script's token after a position; behind its end the model's own."""
-        script = self._scripts[prompt.sequence.id]
+        script = self._scripts[prompt.request.id]
         number = position + 1 - prompt.num_tokens
         return script[number] if number < len(script) else token
 
     @property
-    def num_places(self) -> int:
-        return self._runner.num_places
+    def num_cache_positions(self) -> int:
+        return self._runner.num_cache_positions
 
     @property
     def max_tokens(self) -> int:
@@ -184,20 +184,20 @@ class ForcedRunner:
     def stop_token_ids(self) -> tuple[int, ...]:
         return self._runner.stop_token_ids
 
-    def prompt_from(self, sequence: Sequence) -> TorchPrompt:
-        return self._runner.prompt_from(sequence)
+    def tokenise(self, request: EngineRequest) -> TorchPrompt:
+        return self._runner.tokenise(request)
 
-    def move(self, moves: Seq[Move]) -> None:
+    def move(self, moves: Sequence[Move]) -> None:
         self._runner.move(moves)
 
-    def forget(self, prompt: TorchPrompt) -> None:
-        self._runner.forget(prompt)
+    def release_image(self, prompt: TorchPrompt) -> None:
+        self._runner.release_image(prompt)
 
     def shrink_cache(self) -> int | None:
         return self._runner.shrink_cache()
 
-    def text_from(self, token_ids: Seq[int]) -> str:
-        return self._runner.text_from(token_ids)
+    def detokenise(self, token_ids: Sequence[int]) -> str:
+        return self._runner.detokenise(token_ids)
 
 
 def _num_patches(chunk: Chunk[TorchPrompt]) -> int:

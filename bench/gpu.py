@@ -20,7 +20,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence as Seq
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,7 @@ _LOST = 3
 """Exit status of a process whose device is lost."""
 
 
-def main(arguments: Seq[str] | None = None) -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     options = _parser().parse_args(arguments)
     if device_of(options.device).type == "cuda" and not torch.cuda.is_available():
         raise SystemExit(

@@ -122,8 +122,8 @@ def operator_of(
 ) -> Operator | None:
     """Return the operator's work on the device; None for views and allocations.
 
-    `used` is the number of cache places that the attention of each page reads. The real
-    number is a value on the device, which fake tensors do not have.
+    `used` is the number of cache positions that the attention of each page reads. The
+    real number is a value on the device, which fake tensors do not have.
     """
     packet = func._overloadpacket
     written = list(_written(func, args, kwargs, out))

@@ -25,7 +25,7 @@ from PIL import Image
 from transformers import AutoImageProcessor
 
 from bench.report import finish, say
-from handler.engine.device.model import patches_from
+from handler.engine.device.model import pixels_to_patches
 from handler.preprocess import DecodeOptions, Limits, decode_page, target_size
 from handler.preprocess.image.decode import DecodedImage
 from handler.preprocess.page.examine import examine
@@ -89,7 +89,7 @@ def examination_times(png: bytes, repetitions: int) -> list[float]:
 def _patches(page: Page) -> torch.Tensor:
     host = torch.frombuffer(bytearray(page.pixels), dtype=torch.uint8)
     pixels = host.view(page.pixel_height, page.pixel_width, 3)
-    return patches_from(pixels, 16, 2, 2, torch.bfloat16)
+    return pixels_to_patches(pixels, 16, 2, 2, torch.bfloat16)
 
 
 def _reference(

@@ -15,7 +15,7 @@ import torch
 from bench.device.hardware import NEEDS_CUDA
 from bench.rates import seconds_of
 from handler.engine.device.attention import attend_by_operator, has_operator
-from handler.engine.device.graphs import Record, cuda_recorder
+from handler.engine.device.graphs import Record, make_cuda_recorder
 from handler.engine.selection.attention_check import (
     LARGEST_ERROR,
     Attend,
@@ -37,10 +37,10 @@ __all__ = [
 
 HEADS = HeadGeometry(num_heads=32, num_kv_heads=8, head_dim=128)
 """Chandra 1's."""
-_PAGE_PLACES = 4603
+_PAGE_POSITIONS = 4603
 """A page half written; no multiple of a block."""
 _CALLS_RECORDED = 10
-_MOVED_PLACES = 5
+_MOVED_POSITIONS = 5
 _FEWER_USED = 3
 
 
@@ -52,7 +52,7 @@ def probe_operator(device: torch.device) -> dict[str, Any]:
             "skipped": f"{NEEDS_CUDA}: nothing was compared",
         }
     cases = attention_cases(HEADS, device, torch.bfloat16)
-    return probe_attention(attend_by_operator, cases, cuda_recorder(device))
+    return probe_attention(attend_by_operator, cases, make_cuda_recorder(device))
 
 
 @torch.inference_mode()
@@ -109,13 +109,13 @@ def _error_replayed(attend: Attend, case: AttentionCase, record: Record) -> floa
 def _change(case: AttentionCase) -> None:
     """Give every input of a case other values, in place, as a step does to a graph's.
 
-    Segments move by a few places, and pages use a few places less.
+    Segments move by a few positions, and pages use a few positions less.
     """
     step = case.step
     for tensor in (case.keys, case.values):
-        tensor.copy_(tensor.roll(_MOVED_PLACES, 0).flip(-1))
+        tensor.copy_(tensor.roll(_MOVED_POSITIONS, 0).flip(-1))
     case.query.copy_(case.query.flip(-1))
-    step.segment_starts += _MOVED_PLACES
+    step.segment_starts += _MOVED_POSITIONS
     counts = step.query_starts.diff()
     step.num_used.copy_((step.num_used - _FEWER_USED).maximum(counts))
 
@@ -142,10 +142,10 @@ def _is_same_in_company(attend: Attend, case: AttentionCase) -> bool:
 def operator_speed(device: torch.device) -> dict[str, Any]:
     """Time recorded calls over pages of 4,603 tokens, by pages and queries.
 
-    `bound`: the most places that the host says a page uses. The operator divides that
-    many over the device's units, whatever the page uses. `as_rows`: each draft is a
-    page of one query that shares its page's segment. A page alone fits into a large
-    GPU's cache, so its bytes a second say nothing about memory.
+    `bound`: the most positions that a page uses, as the host says. The operator
+    divides that many over the device's units, whatever the page uses. `as_rows`: each
+    draft is a page of one query that shares its page's segment. A page alone fits into
+    a large GPU's cache, so its bytes a second say nothing about memory.
     """
     if not has_operator(device, torch.bfloat16):
         return {"skipped": NEEDS_CUDA}
@@ -160,7 +160,7 @@ def operator_speed(device: torch.device) -> dict[str, Any]:
             (9, 16_384, False),
             (9, 5120, True),
         ):
-            queries, used = [num_queries] * num_pages, [_PAGE_PLACES] * num_pages
+            queries, used = [num_queries] * num_pages, [_PAGE_POSITIONS] * num_pages
             case = make_case("speed", HEADS, queries, used, 0, device, torch.bfloat16)
             case.step.max_used = bound
             if as_rows:
@@ -207,5 +207,5 @@ def _recorded(case: AttentionCase, device: torch.device) -> Callable[[], None]:
             _call(attend_by_operator, case)
         return _twice(_call(attend_by_operator, case))
 
-    _, replay = cuda_recorder(device)(compute)
+    _, replay = make_cuda_recorder(device)(compute)
     return replay

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import torch
 
-from handler.engine.device.graphs import Outputs, Record, cuda_recorder
+from handler.engine.device.graphs import Outputs, Record, make_cuda_recorder
 
 __all__ = ["Recorder", "recomputed"]
 
@@ -19,7 +19,7 @@ class Recorder:
     """
 
     def __init__(self, device: torch.device, record: Record | None = None) -> None:
-        usual = cuda_recorder(device) if device.type == "cuda" else recomputed
+        usual = make_cuda_recorder(device) if device.type == "cuda" else recomputed
         self._record = record or usual
         self.times: list[tuple[str, float]] = []
         """For each step its shape, "rows x tokens", and the seconds it took."""

@@ -83,7 +83,7 @@ class Decode:
     num_rows: int
     """Pages."""
     num_tokens: int
-    """Of all pages: the last ones said, and those guessed."""
+    """Last output tokens and draft tokens of all pages."""
     num_cached: int
     """Places read, of all pages together."""
 

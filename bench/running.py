@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Sequence as Seq
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from handler.engine.engine import Engine
-from handler.engine.request import Generation, Sequence
+from handler.engine.request import EngineOutput, EngineRequest
 
 __all__ = ["Run", "read"]
 
@@ -20,15 +20,15 @@ class Run:
     seconds: float
     latencies: tuple[float, ...]
     """Seconds of each page, from its submission on."""
-    generations: dict[str, Generation]
+    outputs: dict[str, EngineOutput]
 
     @property
     def pages_per_second(self) -> float:
-        return len(self.generations) / self.seconds
+        return len(self.outputs) / self.seconds
 
     @property
     def num_tokens(self) -> int:
-        return sum(g.num_output_tokens for g in self.generations.values())
+        return sum(g.num_output_tokens for g in self.outputs.values())
 
     @property
     def tokens_per_second(self) -> float:
@@ -37,14 +37,14 @@ class Run:
     @property
     def tokens_per_forward(self) -> float:
         """Of a page's own forwards, which it shares with pages that run with it."""
-        return self.num_tokens / sum(g.num_forwards for g in self.generations.values())
+        return self.num_tokens / sum(g.num_forwards for g in self.outputs.values())
 
     @property
-    def accepted_share(self) -> float | None:
-        """Of the tokens that were guessed; None where none was."""
-        guessed = sum(g.num_drafted_tokens for g in self.generations.values())
-        accepted = sum(g.num_accepted_tokens for g in self.generations.values())
-        return accepted / guessed if guessed else None
+    def acceptance_rate(self) -> float | None:
+        """Share of the draft tokens that were accepted; None if there were none."""
+        num_drafted = sum(g.num_drafted_tokens for g in self.outputs.values())
+        num_accepted = sum(g.num_accepted_tokens for g in self.outputs.values())
+        return num_accepted / num_drafted if num_drafted else None
 
     def latency(self, percent: int) -> float:
         """The percentile of the pages' latencies, in seconds."""
@@ -57,14 +57,14 @@ class Run:
     def num_same_texts(self, other: Run) -> int:
         """Pages of which both runs say the same, as far as the other goes."""
         return sum(
-            generation.text.startswith(other.generations[name].text)
-            for name, generation in self.generations.items()
+            output.text.startswith(other.outputs[name].text)
+            for name, output in self.outputs.items()
         )
 
 
 def read(
     engine: Engine,
-    pages: Seq[Sequence],
+    pages: Sequence[EngineRequest],
     *,
     in_flight: int,
     clock: Callable[[], float] = time.perf_counter,
@@ -73,14 +73,14 @@ def read(
     waiting = list(reversed(pages))
     submitted: dict[str, float] = {}
     latencies: list[float] = []
-    generations: dict[str, Generation] = {}
+    outputs: dict[str, EngineOutput] = {}
     started = clock()
     while waiting or engine.has_work:
-        while waiting and len(submitted) - len(generations) < in_flight:
+        while waiting and len(submitted) - len(outputs) < in_flight:
             page = waiting.pop()
             submitted[page.id] = clock()
             engine.submit(page)
-        for generation in engine.step(lambda: None):
-            latencies.append(clock() - submitted[generation.sequence_id])
-            generations[generation.sequence_id] = generation
-    return Run(clock() - started, tuple(latencies), generations)
+        for output in engine.step(lambda: None):
+            latencies.append(clock() - submitted[output.engine_request_id])
+            outputs[output.engine_request_id] = output
+    return Run(clock() - started, tuple(latencies), outputs)

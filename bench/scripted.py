@@ -5,17 +5,17 @@ It computes nothing and takes no time. What it counts is how often it was asked.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence as Seq
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from handler.engine.batching.kv_cache import Move
 from handler.engine.batching.model_runner import Chunk, Row
-from handler.engine.request import Sequence
+from handler.engine.request import EngineRequest
 
 __all__ = ["Script", "ScriptedRunner"]
 
 _STOP = -1
-_NUM_PLACES = 1_000_000
+_NUM_POSITIONS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class Script:
     """A page's prompt, by length alone, and all it is going to say."""
 
     num_tokens: int
-    tokens: Seq[int]
+    tokens: Sequence[int]
     is_encoded = True
 
     @property
@@ -37,19 +37,19 @@ class Script:
 
 
 class ScriptedRunner:
-    """A ModelRunner. `answers` are the tokens of each sequence, by its id.
+    """A ModelRunner. `answers` has the tokens of each engine request, by its id.
 
-    The next token is the answer's whatever was guessed before it: what is behind a
-    wrong guess does not count, as with any model.
+    The next token is the answer's, whichever draft tokens come before it: tokens after
+    a rejected draft token do not count, as with any model.
     """
 
-    num_places = _NUM_PLACES
-    max_tokens = _NUM_PLACES
+    num_cache_positions = _NUM_POSITIONS
+    max_tokens = _NUM_POSITIONS
     stop_token_ids = (_STOP,)
 
     def __init__(
         self,
-        answers: Mapping[str, Seq[int]],
+        answers: Mapping[str, Sequence[int]],
         decode: Callable[[list[int]], str],
         *,
         num_prompt_tokens: int = 16,
@@ -59,12 +59,12 @@ class ScriptedRunner:
         self._num_prompt_tokens = num_prompt_tokens
         self.num_forwards = 0
         """In which a token was said, the one that ends a prompt included."""
-        self.num_guessed = 0
+        self.num_drafted = 0
         self.num_accepted = 0
-        """Guesses that were what is said, and all before them too."""
+        """Draft tokens that equal the answer, as do all before them."""
 
-    def prompt_from(self, sequence: Sequence) -> Script:
-        return Script(self._num_prompt_tokens, self._answers[sequence.id])
+    def tokenise(self, request: EngineRequest) -> Script:
+        return Script(self._num_prompt_tokens, self._answers[request.id])
 
     def encode(self, prompt: Script) -> bool:
         return True
@@ -75,26 +75,26 @@ class ScriptedRunner:
         self.num_forwards += 1
         return chunk.prompt.after(chunk.end - 1)
 
-    def decode(self, rows: Seq[Row[Script]]) -> list[list[int]]:
+    def decode(self, rows: Sequence[Row[Script]]) -> list[list[int]]:
         self.num_forwards += 1
         return [self._said(row) for row in rows]
 
     def _said(self, row: Row[Script]) -> list[int]:
         said = [row.prompt.after(row.start + i) for i in range(len(row.tokens))]
-        guesses = row.tokens[1:]
-        self.num_guessed += len(guesses)
-        for guess, token in zip(guesses, said, strict=False):
-            if guess != token:
+        draft = row.tokens[1:]
+        self.num_drafted += len(draft)
+        for draft_token, token in zip(draft, said, strict=False):
+            if draft_token != token:
                 break
             self.num_accepted += 1
         return said
 
-    def move(self, moves: Seq[Move]) -> None: ...
+    def move(self, moves: Sequence[Move]) -> None: ...
 
-    def forget(self, prompt: Script) -> None: ...
+    def release_image(self, prompt: Script) -> None: ...
 
     def shrink_cache(self) -> int | None:
         return None
 
-    def text_from(self, token_ids: Seq[int]) -> str:
+    def detokenise(self, token_ids: Sequence[int]) -> str:
         return self._decode(list(token_ids))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence as Seq
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import cycle, pairwise
 
@@ -16,7 +16,7 @@ from bench.forcing import Forced, ForcedRunner, Forward, Marks
 from bench.roofline import Costs, Decode, Prefill, Rates
 from handler.engine.batching.native import NativeEngine
 from handler.engine.device.encoder import TorchPrompt
-from handler.engine.request import FinishReason, Generation
+from handler.engine.request import EngineOutput, FinishReason
 
 __all__ = ["Steady", "check_length", "percentiles", "run_steadily"]
 
@@ -57,14 +57,14 @@ class Steady:
         in_decode, in_prefill = sum(decode_seconds), sum(prefill_seconds)
         ideal_decode = sum(costs.seconds(work, rates) for work in decodes)
         ideal_prefill = sum(costs.seconds(work, rates) for work in prefills)
-        num_asked, num_guessed = _asked(self.forwards)
-        num_right = max(0, self.num_tokens - num_asked)
+        num_asked, num_drafted = _asked(self.forwards)
+        num_accepted = max(0, self.num_tokens - num_asked)
         return {
             "seconds": self.seconds,
             "pages_per_second": self.num_tokens / self.mean_length / self.seconds,
             "tokens_per_second": self.num_tokens / self.seconds,
             "tokens_per_forward": self.num_tokens / num_asked if num_asked else None,
-            "acceptance": num_right / num_guessed if num_guessed else None,
+            "acceptance": num_accepted / num_drafted if num_drafted else None,
             "step_ms": percentiles(self.step_seconds, 1000),
             "decode_ms": percentiles(decode_seconds, 1000),
             "page_latency": percentiles(self.latencies),
@@ -91,7 +91,7 @@ class Steady:
 def run_steadily(
     engine: NativeEngine[TorchPrompt],
     runner: ForcedRunner,
-    pages: Seq[Forced],
+    pages: Sequence[Forced],
     *,
     in_flight: int,
     seconds: float,
@@ -154,7 +154,7 @@ class _Flight:
         self,
         engine: NativeEngine[TorchPrompt],
         runner: ForcedRunner,
-        pages: Seq[Forced],
+        pages: Sequence[Forced],
         in_flight: int,
         clock: Callable[[], float],
     ) -> None:
@@ -193,11 +193,11 @@ class _Flight:
         # A page that gave way is not among these, and has said what it said.
         for name, num_said in self._engine.num_output_tokens().items():
             self._note(name, num_said)
-        for generation in ended:
-            page = self._submitted[generation.sequence_id]
-            check_length(generation, page.length)
-            self._note(generation.sequence_id, page.length)
-            del self._submitted[generation.sequence_id]
+        for output in ended:
+            page = self._submitted[output.engine_request_id]
+            check_length(output, page.length)
+            self._note(output.engine_request_id, page.length)
+            del self._submitted[output.engine_request_id]
             self._num_ended += 1
             self._num_tokens += page.length
             if page.is_whole:
@@ -220,10 +220,10 @@ class _Flight:
     def _submit(self) -> None:
         page, is_whole = next(self._source)
         self._runner.script(page)
-        self._submitted[page.sequence.id] = _Submitted(
+        self._submitted[page.request.id] = _Submitted(
             self._clock(), len(page.tokens), is_whole
         )
-        self._engine.submit(page.sequence)
+        self._engine.submit(page.request)
 
     def _note(self, name: str, num_said: int) -> None:
         page = self._submitted[name]
@@ -231,17 +231,19 @@ class _Flight:
         page.num_said = num_said
 
 
-def check_length(generation: Generation, length: int) -> None:
+def check_length(output: EngineOutput, length: int) -> None:
     """Raise RuntimeError where a page ended otherwise than at its forced length."""
-    reason, num_tokens = generation.finish_reason, generation.num_output_tokens
+    reason, num_tokens = output.finish_reason, output.num_output_tokens
     if reason is not FinishReason.LENGTH or num_tokens != length:
         raise RuntimeError(
-            f"{generation.sequence_id} ended by {reason} after {num_tokens} of "
-            f"{length} forced tokens: {generation.error}"
+            f"{output.engine_request_id} ended by {reason} after {num_tokens} of "
+            f"{length} forced tokens: {output.error}"
         )
 
 
-def percentiles(values: Seq[float], factor: float = 1.0) -> dict[str, float] | None:
+def percentiles(
+    values: Sequence[float], factor: float = 1.0
+) -> dict[str, float] | None:
     """The 50th and the 95th; None of fewer than two values."""
     if len(values) < 2:
         return None
@@ -249,7 +251,7 @@ def percentiles(values: Seq[float], factor: float = 1.0) -> dict[str, float] | N
     return {"p50": cuts[49] * factor, "p95": cuts[94] * factor}
 
 
-def _endless(pages: Seq[Forced], in_flight: int) -> Iterator[tuple[Forced, bool]]:
+def _endless(pages: Sequence[Forced], in_flight: int) -> Iterator[tuple[Forced, bool]]:
     """The pages again and again, and whether each is whole: the first are not."""
     for number, page in enumerate(cycle(pages)):
         is_whole = number >= in_flight
@@ -257,7 +259,7 @@ def _endless(pages: Seq[Forced], in_flight: int) -> Iterator[tuple[Forced, bool]
         yield page.named(f"{number}", share), is_whole
 
 
-def _middle(steps: Seq[_Now]) -> tuple[int, int]:
+def _middle(steps: Sequence[_Now]) -> tuple[int, int]:
     """The first and the last step that count."""
     begin, end = steps[0].at, steps[-1].at
     dropped = _DROPPED * (end - begin)
@@ -267,20 +269,20 @@ def _middle(steps: Seq[_Now]) -> tuple[int, int]:
     return (first, last) if first < last else (0, len(steps) - 1)
 
 
-def _asked(forwards: Seq[Forward]) -> tuple[int, int]:
-    """How often pages were asked for tokens, and how many of them were guessed."""
-    num_asked = num_guessed = 0
+def _asked(forwards: Sequence[Forward]) -> tuple[int, int]:
+    """Return how often pages computed a token, and the number of their draft tokens."""
+    num_asked = num_drafted = 0
     for forward in forwards:
         work = forward.work
         if isinstance(work, Prefill):
             num_asked += work.is_last
         else:
             num_asked += work.num_rows
-            num_guessed += work.num_tokens - work.num_rows
-    return num_asked, num_guessed
+            num_drafted += work.num_tokens - work.num_rows
+    return num_asked, num_drafted
 
 
-def _mean(values: Seq[float]) -> float | None:
+def _mean(values: Sequence[float]) -> float | None:
     return statistics.fmean(values) if values else None
 
 

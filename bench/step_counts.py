@@ -19,10 +19,10 @@ from handler.engine.batching.model_runner import Chunk, Row
 from handler.engine.batching.native import Options
 from handler.engine.device.capacity import plan_loaded, verified_tokens_at
 from handler.engine.device.encoder import TorchPrompt
-from handler.engine.device.graphs import Shape, shapes
+from handler.engine.device.graphs import Shape, list_shapes
 from handler.engine.device.model import Model
 from handler.engine.device.torch_runner import TorchRunner
-from handler.engine.request import Sequence
+from handler.engine.request import EngineRequest
 from handler.preprocess.sizing import pdf_target_size, target_size
 from handler.prompts import load_prompts
 from handler.schema import Page
@@ -85,10 +85,10 @@ class Counted:
 
     geometry: Geometry
     weight_bytes: int
-    place_bytes: int
+    position_bytes: int
     """Keys and values of one token in all layers."""
-    page_places: int
-    """Cache places of a page in the decode steps."""
+    page_positions: int
+    """Cache positions of a page in the decode steps."""
     decode: dict[int, Step] = field(default_factory=dict)
     """Recorded steps of one token a page, by their number of pages."""
     drafted: Step | None = None
@@ -117,7 +117,7 @@ class Counted:
 
     def room(self, gpu: Gpu) -> int:
         """Return how many such pages' caches the engine's memory plan has room for."""
-        return self.plan(gpu).room_tokens // self.page_places
+        return self.plan(gpu).room_tokens // self.page_positions
 
     def plan(self, gpu: Gpu) -> MemoryPlan:
         """Divide the GPU's memory as the engine does with its usual settings."""
@@ -125,7 +125,7 @@ class Counted:
         most = verified_tokens_at(gpu.capability)
 
         def shapes_for(max_rows: int) -> list[Shape]:
-            return shapes(
+            return list_shapes(
                 max_rows, max_drafts=settings.draft_tokens or 0, max_verified=most
             )
 
@@ -163,22 +163,22 @@ def count_steps(
         text = model.module.config.text_config
         heads = 2 * text.num_hidden_layers * text.num_key_value_heads
         page, text_prompt = _page(geometry, a4_size(geometry))
-        input_ids, _ = model.tokens_from(page, text_prompt)
+        input_ids, _ = model.tokenise(page, text_prompt)
         counted = Counted(
             geometry,
             weight_bytes=sum(
                 weight.numel() * weight.dtype.itemsize
                 for weight in model.module.parameters()
             ),
-            place_bytes=heads * text.head_dim * model.module.dtype.itemsize,
-            page_places=len(input_ids) + _ANSWER_TOKENS,
+            position_bytes=heads * text.head_dim * model.module.dtype.itemsize,
+            page_positions=len(input_ids) + _ANSWER_TOKENS,
         )
-        fake.used_places = counted.page_places
+        fake.used_positions = counted.page_positions
         num_pages = sorted(num_pages)
         drafted = Shape(min(8, num_pages[-1]), 1 + NUM_DRAFTS)
         runner = TorchRunner(
             model,
-            counted.page_places * num_pages[-1],
+            counted.page_positions * num_pages[-1],
             graph_shapes=[drafted, *(Shape(count, 1) for count in num_pages)],
             record=fake.record,
         )
@@ -232,15 +232,15 @@ def _prefill(fake: FakeCuda, runner: TorchRunner, prompt: TorchPrompt) -> list[S
     size = min(Options().max_prefill_tokens, prompt.num_tokens // 2)
     runner.prefill(Chunk(prompt, [], 0, size, 0))  # It is encoded here.
     steps = []
-    usual = fake.used_places
+    usual = fake.used_positions
     for start in range(0, prompt.num_tokens, size):
         count = min(size, prompt.num_tokens - start)
-        fake.used_places = start + count
+        fake.used_positions = start + count
         with fake.counting() as eager:
             runner.prefill(Chunk(prompt, [], start, count, 0))
         which = "last" if start + count == prompt.num_tokens else "earlier"
         steps.append(Step(f"prefill, {which} chunk of {count}", Tally(), eager))
-    fake.used_places = usual
+    fake.used_positions = usual
     return steps
 
 
@@ -262,7 +262,7 @@ def _prompt(
     runner: TorchRunner, geometry: Geometry, size: tuple[int, int]
 ) -> TorchPrompt:
     page, text = _page(geometry, size)
-    return runner.prompt_from(Sequence("request/1", "request", page, text, 1))
+    return runner.tokenise(EngineRequest("request/1", "request", page, text, 1))
 
 
 def _page(geometry: Geometry, size: tuple[int, int]) -> tuple[Page, str]:

@@ -9,7 +9,7 @@ sheets (`roofline.py`).
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence as Seq
+from collections.abc import Sequence
 
 import torch
 
@@ -26,7 +26,7 @@ REPLAY_SECONDS = 1.3e-6
 """From one kernel to the next within a replayed graph; an estimate."""
 
 
-def main(arguments: Seq[str] | None = None) -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Count at the geometry that is asked for, and report."""
     parser = argparse.ArgumentParser(
         prog="python -m bench.steps", description=__doc__.splitlines()[0]
@@ -135,7 +135,7 @@ def _print_estimates(counted: Counted) -> None:
         "Estimates from data sheets, nothing is measured. Each operator takes what "
         "memory,\nmultiplication or launches take, whichever is most: "
         f"{REPLAY_SECONDS * 1e6:.1f} us a kernel in a graph,\n"
-        f"{LAUNCH_SECONDS * 1e6:.1f} us outside. A page has {counted.page_places:,} "
+        f"{LAUNCH_SECONDS * 1e6:.1f} us outside. A page has {counted.page_positions:,} "
         "tokens in a decode step; '-': the cache does not fit."
     )
     say(

@@ -17,20 +17,20 @@ from bench.recorder import Recorder
 from bench.roofline import A10G, Costs, Prefill, Rates
 from bench.steady import Steady, check_length, percentiles, run_steadily
 from bench.tokenizer import QwenTokenizer
-from handler.engine.batching.memory_plan import PROMPT_TOKENS, SEQUENCE_TOKENS
+from handler.engine.batching.memory_plan import COUNTED_PAGE_TOKENS, PROMPT_TOKENS
 from handler.engine.batching.native import NativeEngine, Options
-from handler.engine.device.capacity import cache_places
+from handler.engine.device.capacity import measure_cache_tokens
 from handler.engine.device.generate import GenerateEngine
-from handler.engine.device.graphs import shapes
+from handler.engine.device.graphs import list_shapes
 from handler.engine.device.model import Model
 from handler.engine.device.torch_runner import TorchRunner
-from handler.engine.selection.choice import drafts_for
+from handler.engine.selection.choice import drafter_factory
 from handler.settings import EngineSettings
 
 __all__ = ["Native", "Stage"]
 
 _DRAFT_TOKENS = EngineSettings().draft_tokens or 0
-_SPARE_PLACES = 256
+_SPARE_POSITIONS = 256
 """For drafts, and for growth ahead of need."""
 _PIXELS_A_TOKEN = 32 * 32
 
@@ -124,16 +124,16 @@ class Stage:
         # What an earlier run held is no longer in the way, and is not counted as used.
         self._settle(reset=True)
         most = max(self._prefill(p).count + len(p.tokens) for p in self.pages)
-        places = native.in_flight * (most + _SPARE_PLACES)
-        places = min(places, cache_places(self.model))
-        report, _ = self._run(native, native.in_flight, places, seconds)
+        cache_tokens = native.in_flight * (most + _SPARE_POSITIONS)
+        cache_tokens = min(cache_tokens, measure_cache_tokens(self.model))
+        report, _ = self._run(native, native.in_flight, cache_tokens, seconds)
         return report
 
     def small(self, native: Native, seconds: float) -> dict[str, Any]:
         """The engine with the cache of a 24 GB card; `in_flight` does not count."""
-        places = self.geometry.small_cache_bytes // self.costs.cache_bytes
-        count = max(1, places // SEQUENCE_TOKENS)
-        report, steady = self._run(native, count, places, seconds)
+        cache_tokens = self.geometry.small_cache_bytes // self.costs.cache_bytes
+        count = max(1, cache_tokens // COUNTED_PAGE_TOKENS)
+        report, steady = self._run(native, count, cache_tokens, seconds)
         ideal = steady.num_tokens / steady.ideal_seconds(self.costs, A10G)
         report["a10g_projection"] = {
             "note": "a projection: this fraction of an A10G's estimated roofline",
@@ -142,7 +142,7 @@ class Stage:
         return report
 
     def _run(
-        self, native: Native, max_sequences: int, places: int, seconds: float
+        self, native: Native, max_sequences: int, cache_tokens: int, seconds: float
     ) -> tuple[dict[str, Any], Steady]:
         self._settle(reset=True)
         options = Options(
@@ -152,7 +152,7 @@ class Stage:
             max_attempts=1,
         )
         recorder = Recorder(self.device)
-        of_shapes = shapes(
+        of_shapes = list_shapes(
             max_sequences,
             max_drafts=options.max_draft_tokens,
             max_verified=options.max_verified_tokens,
@@ -160,7 +160,7 @@ class Stage:
         runner = ForcedRunner(
             TorchRunner(
                 self.model,
-                places,
+                cache_tokens,
                 max_page_tokens=self.max_page_tokens,
                 graph_shapes=of_shapes if native.has_graphs else (),
                 record=recorder,
@@ -168,14 +168,16 @@ class Stage:
             ),
             self._marks,
         )
-        engine = NativeEngine(runner, options, drafts_for=drafts_for(self.model))
+        engine = NativeEngine(
+            runner, options, create_drafter=drafter_factory(self.model)
+        )
         steady = run_steadily(
             engine, runner, self.pages, in_flight=max_sequences, seconds=seconds
         )
         self._settle()
         report = {
             "in_flight": max_sequences,
-            "cache_places": places,
+            "cache_places": cache_tokens,
             **steady.report(self.costs, self.rates, self._marks),
             "graphs_recorded": recorder.num_recorded,
             "recording_seconds": recorder.seconds,
@@ -185,10 +187,8 @@ class Stage:
 
     def _prefill(self, page: Forced) -> Prefill:
         """A page's whole prompt as one forward."""
-        sequence = page.sequence
-        ids, (frames, rows, columns) = self.model.tokens_from(
-            sequence.page, sequence.prompt
-        )
+        request = page.request
+        ids, (frames, rows, columns) = self.model.tokenise(request.page, request.prompt)
         return Prefill(0, len(ids), num_patches=frames * rows * columns)
 
     def _settle(self, *, reset: bool = False) -> None:
@@ -222,7 +222,7 @@ class _Batches:
 
 def _step(engine: GenerateEngine, batch: list[Forced]) -> None:
     for page in batch:
-        engine.submit(page.sequence)
-    lengths = {page.sequence.id: len(page.tokens) for page in batch}
-    for generation in engine.step(lambda: None):
-        check_length(generation, lengths[generation.sequence_id])
+        engine.submit(page.request)
+    lengths = {page.request.id: len(page.tokens) for page in batch}
+    for output in engine.step(lambda: None):
+        check_length(output, lengths[output.engine_request_id])

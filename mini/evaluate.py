@@ -24,7 +24,7 @@ from typing import Any
 import torch
 
 from handler.engine.device.model import load_model
-from handler.engine.request import Generation, Sequence
+from handler.engine.request import EngineOutput, EngineRequest
 from handler.engine.selection.choice import choose_engine
 from handler.postprocess.content import convert_page
 from handler.preprocess.document import decode_page
@@ -75,16 +75,16 @@ class Reader:
             document = Descriptor(file.fileno())
             seen = decode_page(document, "image/png", 1, PROFILE.sizing, Limits())
             self._engine.submit(
-                Sequence("1", "1", seen, self._prompt, PROFILE.max_output_tokens)
+                EngineRequest("1", "1", seen, self._prompt, PROFILE.max_output_tokens)
             )
-            generation = self._generation()
-            content = parse_content(generation.text, page)
-            return Reading(content, generation.text, time.monotonic() - started)
+            output = self._generate()
+            content = parse_content(output.text, page)
+            return Reading(content, output.text, time.monotonic() - started)
 
-    def _generation(self) -> Generation:
+    def _generate(self) -> EngineOutput:
         while True:
-            for generation in self._engine.step(lambda: None):
-                return generation
+            for output in self._engine.step(lambda: None):
+                return output
 
 
 def parse_content(raw: str, page: Page) -> PageContent:

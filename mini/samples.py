@@ -11,7 +11,7 @@ from chandra.prompts import PROMPT_MAPPING
 from PIL import Image
 from tokenizers import Tokenizer
 
-from handler.engine.device.model import patches_from
+from handler.engine.device.model import pixels_to_patches
 from handler.postprocess.layout import CHANDRA_1_LABELS
 from handler.preprocess.sizing import target_size
 from handler.profiles import PROFILES
@@ -174,7 +174,7 @@ class Sampler:
 
 
 def _patches(sample: Sample) -> torch.Tensor:
-    return patches_from(
+    return pixels_to_patches(
         torch.from_numpy(sample.pixels),
         patch_size=_PATCH,
         merge_size=CELL // _PATCH,

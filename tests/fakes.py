@@ -13,7 +13,7 @@ from handler.engine.engine import EngineInfo
 from handler.engine.process.heartbeat import BEAT_SECONDS
 from handler.engine.process.loop import Loop
 from handler.engine.process.messages import LoadFailed, Prepared, Ready
-from handler.engine.request import FinishReason, Generation, Sequence
+from handler.engine.request import EngineOutput, EngineRequest, FinishReason
 from handler.engine.steps import MIN_LIMIT_SECONDS, StepKind, StepTimer
 from handler.processes.child import Child
 from handler.schema import Page
@@ -54,10 +54,10 @@ def page(number: int = 1, width: int = 64, height: int = 64) -> Page:
     return Page(number, width, height, width, height, b"\xff" * (width * height * 3))
 
 
-def sequence(name: str, prompt: str = "say hello") -> Sequence:
+def engine_request(name: str, prompt: str = "say hello") -> EngineRequest:
     """A page to read; a ScriptedEngine does what its prompt says."""
     request_id = name.partition("/")[0]
-    return Sequence(name, request_id, page(), prompt, max_output_tokens=100)
+    return EngineRequest(name, request_id, page(), prompt, max_output_tokens=100)
 
 
 class ScriptedEngine:
@@ -70,22 +70,24 @@ class ScriptedEngine:
 
     def __init__(self, steps: StepTimer | None = None) -> None:
         self.steps = steps or StepTimer()
-        self._waiting: list[Sequence] = []
-        self._running: Sequence | None = None
+        self._waiting: list[EngineRequest] = []
+        self._running: EngineRequest | None = None
         self._is_cancelled = False
         self._num_tokens = 0
-        self._ended: list[Generation] = []
+        self._ended: list[EngineOutput] = []
 
-    def submit(self, sequence: Sequence) -> None:
-        self._waiting.append(sequence)
+    def submit(self, request: EngineRequest) -> None:
+        self._waiting.append(request)
 
-    def cancel(self, sequence_id: str) -> None:
-        for sequence in self._waiting:
-            if sequence.id == sequence_id:
-                self._waiting.remove(sequence)
-                self._ended.append(Generation(sequence_id, FinishReason.ABORTED))
+    def cancel(self, engine_request_id: str) -> None:
+        for request in self._waiting:
+            if request.id == engine_request_id:
+                self._waiting.remove(request)
+                self._ended.append(
+                    EngineOutput(engine_request_id, FinishReason.ABORTED)
+                )
                 return
-        if self._running is not None and self._running.id == sequence_id:
+        if self._running is not None and self._running.id == engine_request_id:
             self._is_cancelled = True
 
     @property
@@ -95,7 +97,7 @@ class ScriptedEngine:
     def num_output_tokens(self) -> dict[str, int]:
         return {} if self._running is None else {self._running.id: self._num_tokens}
 
-    def step(self, poll: Callable[[], None]) -> list[Generation]:
+    def step(self, poll: Callable[[], None]) -> list[EngineOutput]:
         ended, self._ended = self._ended, []
         if not self._waiting:
             return ended
@@ -123,7 +125,7 @@ class ScriptedEngine:
                 if self._is_cancelled:
                     reason = FinishReason.ABORTED
         done, self._running = self._running, None
-        return [*ended, Generation(done.id, reason, text=words, num_output_tokens=1)]
+        return [*ended, EngineOutput(done.id, reason, text=words, num_output_tokens=1)]
 
 
 def scripted_engine_main(

@@ -19,9 +19,9 @@ from bench.recorder import Recorder
 from bench.roofline import Decode
 from bench.systems import Stage
 from handler.engine.batching.model_runner import Row
-from handler.engine.device.capacity import cache_places
+from handler.engine.device.capacity import measure_cache_tokens
 from handler.engine.device.encoder import TorchPrompt
-from handler.engine.device.graphs import Outputs, Record, Shape, shapes
+from handler.engine.device.graphs import Outputs, Record, Shape, list_shapes
 from handler.engine.device.torch_runner import TorchRunner
 from handler.engine.fallbacks import SelfTestError
 from handler.engine.selection.self_test import LARGEST_LOGIT_ERROR, check_graphs
@@ -32,11 +32,11 @@ PAGE_TOKENS = 4600
 """Length of every page: an A4 page's prompt, and half of its answer."""
 WIDTHS = (1, 2, 3, 5, 9, 13, 20)
 """Tokens of a page that a step verifies."""
-_SPARE_PLACES = 64
+_SPARE_POSITIONS = 64
 _MIN_STEPS = 5
 _MAX_STEPS = 400
 _TOKEN = 1000
-_CHECKED_PLACES = 4096
+_CHECKED_POSITIONS = 4096
 
 Replay = Callable[[], None]
 
@@ -153,9 +153,9 @@ def check_recorded(
     for kind in ("segments", "rows"):
         runner = TorchRunner(
             stage.model,
-            _CHECKED_PLACES,
+            _CHECKED_POSITIONS,
             max_page_tokens=stage.max_page_tokens,
-            graph_shapes=shapes(8, max_drafts=8, max_verified=64),
+            graph_shapes=list_shapes(8, max_drafts=8, max_verified=64),
             record=Recorder(hardware.device, record),
             draft_rows=kind == "rows",
         )
@@ -163,7 +163,7 @@ def check_recorded(
             error = check_graphs(
                 runner.graphs,
                 runner.compute_logits,
-                num_places=runner.num_places,
+                num_cache_positions=runner.num_cache_positions,
                 vocabulary_size=stage.model.module.config.text_config.vocab_size,
             )
         except SelfTestError as failure:
@@ -205,7 +205,7 @@ def count_kernels(stage: Stage, hardware: Hardware, seconds: float) -> dict[str,
 def _page_tokens(stage: Stage, num_pages: int, width: int) -> int:
     """Return the tokens of each page for which the device has room."""
     longest = min(stage.model.max_tokens, stage.max_page_tokens) - width - 1
-    room = cache_places(stage.model) // num_pages - width - _SPARE_PLACES
+    room = measure_cache_tokens(stage.model) // num_pages - width - _SPARE_POSITIONS
     used = min(PAGE_TOKENS, longest, room)
     if used < 1:
         raise RuntimeError(f"the device has no room for {num_pages} pages")
@@ -222,7 +222,7 @@ def _runner(
     draft_rows: bool = False,
 ) -> tuple[TorchRunner, Callable[[int], list[Row[TorchPrompt]]]]:
     """Return a runner, and what makes rows of so many tokens for its pages."""
-    width = max(WIDTHS) + _SPARE_PLACES
+    width = max(WIDTHS) + _SPARE_POSITIONS
     runner = TorchRunner(
         stage.model,
         num_pages * (used + width),
@@ -231,7 +231,7 @@ def _runner(
         record=record,
         draft_rows=draft_rows,
     )
-    prompt = runner.prompt_from(stage.pages[0].sequence)
+    prompt = runner.tokenise(stage.pages[0].request)
 
     def rows(num_tokens: int) -> list[Row[TorchPrompt]]:
         return [

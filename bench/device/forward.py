@@ -12,7 +12,7 @@ from handler.engine.selection.forward_check import LARGEST_DEEP_DEVIATION, check
 
 __all__ = ["compare_forward"]
 
-_PLACES = 1024
+_NUM_POSITIONS = 1024
 
 
 def compare_forward(stage: Stage, hardware: Hardware, seconds: float) -> dict[str, Any]:
@@ -20,7 +20,9 @@ def compare_forward(stage: Stage, hardware: Hardware, seconds: float) -> dict[st
 
     Rounding errors of trained weights may be larger or smaller.
     """
-    runner = TorchRunner(stage.model, _PLACES, max_page_tokens=stage.max_page_tokens)
+    runner = TorchRunner(
+        stage.model, _NUM_POSITIONS, max_page_tokens=stage.max_page_tokens
+    )
     found: dict[str, Any] = {"is_right": True, "allowed": LARGEST_DEEP_DEVIATION}
     try:
         found["error"] = check_forward(stage.model, runner)

@@ -6,7 +6,7 @@ Times of setup are estimates for an H200 with Chandra 1's sizes.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence as Seq
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -61,13 +61,13 @@ class Options:
 
     geometry: Geometry
     num_pages: int = 64
-    in_flight: Seq[int] = (1, 8, 32, 64)
-    graphs: Seq[bool] = (True, False)
-    drafts: Seq[bool] = (True, False)
+    in_flight: Sequence[int] = (1, 8, 32, 64)
+    graphs: Sequence[bool] = (True, False)
+    drafts: Sequence[bool] = (True, False)
     verified: int = Native(1).max_verified_tokens
     seconds: float | None = None
     """For every measurement, instead of what each wants."""
-    parts: Seq[str] = PARTS
+    parts: Sequence[str] = PARTS
 
 
 class Measurements:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable, Iterable, Mapping, Sequence as Seq
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -68,7 +68,7 @@ class Ledger(Protocol):
 
 
 def plan_seconds(
-    items: Seq[Item], remaining: float, pace: Mapping[str, float] | None = None
+    items: Sequence[Item], remaining: float, pace: Mapping[str, float] | None = None
 ) -> dict[str, float]:
     """Return the measuring time of each item that fits, by its key.
 
@@ -94,7 +94,7 @@ def plan_seconds(
 
 
 def run_items(
-    items: Seq[Item],
+    items: Sequence[Item],
     ledger: Ledger,
     *,
     remaining: Callable[[], float],

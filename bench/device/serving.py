@@ -18,9 +18,9 @@ from handler.engine.batching.memory_plan import (
     MemoryPlan,
 )
 from handler.engine.device.capacity import plan_loaded, verified_tokens
-from handler.engine.device.graphs import Outputs, Shape, shapes
+from handler.engine.device.graphs import Outputs, Shape, list_shapes
 from handler.engine.fallbacks import Check
-from handler.engine.request import Sequence
+from handler.engine.request import EngineRequest
 from handler.engine.selection.choice import choose_engine
 from handler.settings import EngineSettings
 
@@ -89,8 +89,8 @@ def measure_serving(stage: Stage, hardware: Hardware, seconds: float) -> dict[st
     hardware.release()
     started = hardware.memory()
     page = page_of(SIZES[stage.geometry.name]["largest"])
-    prompt = stage.pages[0].sequence.prompt
-    chosen.engine.submit(Sequence("largest", "largest", page, prompt, 8))
+    prompt = stage.pages[0].request.prompt
+    chosen.engine.submit(EngineRequest("largest", "largest", page, prompt, 8))
     ended = []
     for _ in range(_NUM_STEPS):
         ended += chosen.engine.step(lambda: None)
@@ -178,7 +178,7 @@ def _plan(
     most, num_drafts = verified_tokens(stage.model), settings.draft_tokens or 0
 
     def shapes_for(max_rows: int) -> list[Shape]:
-        return shapes(max_rows, max_drafts=num_drafts, max_verified=most)
+        return list_shapes(max_rows, max_drafts=num_drafts, max_verified=most)
 
     return plan_loaded(
         stage.model.module.config,

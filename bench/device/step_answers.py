@@ -223,7 +223,7 @@ def do_drafts_pay(records: Records) -> Answer | None:
 
 
 def does_bound_matter(records: Records) -> Answer | None:
-    """Tell whether a large bound of places slows the attention operator."""
+    """Tell whether a large bound of cache positions slows the attention operator."""
     calls = records.part("operator speed").get("calls", {}).get("calls")
     if not calls:
         return None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import subprocess
 import time
-from collections.abc import Callable, Sequence as Seq
+from collections.abc import Callable, Sequence
 
 __all__ = ["supervise"]
 
@@ -19,7 +19,7 @@ _MIN_SECONDS = 20.0
 
 
 def supervise(
-    command: Callable[[float], Seq[str]],
+    command: Callable[[float], Sequence[str]],
     *,
     budget: float,
     num_begun: Callable[[], int],

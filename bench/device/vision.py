@@ -16,7 +16,7 @@ from bench.device.hardware import NEEDS_CUDA, Hardware
 from bench.systems import Stage
 from handler.engine.device.encoder import Encoder, TorchPrompt
 from handler.engine.device.vision.attention import Attend
-from handler.engine.request import Sequence
+from handler.engine.request import EngineRequest
 from handler.schema import Page
 
 __all__ = ["BACKENDS", "SIZES", "encode_as_served", "time_backend", "time_patches"]
@@ -69,15 +69,15 @@ def time_patches(stage: Stage, hardware: Hardware, seconds: float) -> dict[str, 
         return output
 
     found: dict[str, Any] = {"patches": _NUM_PATCHES, "is_projected": False}
-    found["linear_ms"] = _timed(multiply, hardware, seconds / 2)["mean_ms"]
-    pilot = _timed(lambda: convolve(_PILOT_PATCHES), hardware, 0.0)["mean_ms"]
+    found["linear_ms"] = _generate_batch(multiply, hardware, seconds / 2)["mean_ms"]
+    pilot = _generate_batch(lambda: convolve(_PILOT_PATCHES), hardware, 0.0)["mean_ms"]
     projected = pilot * _NUM_PATCHES / _PILOT_PATCHES
     if projected > 1000 * _SLOW_SECONDS:
         few = convolve(_PILOT_PATCHES)
         found |= {"conv3d_ms": projected, "is_projected": True}
     else:
         few = convolve()
-        found["conv3d_ms"] = _timed(convolve, hardware, seconds / 2)["mean_ms"]
+        found["conv3d_ms"] = _generate_batch(convolve, hardware, seconds / 2)["mean_ms"]
     expected = multiply()[: len(few)].float()
     error = (few.float() - expected).abs().max() / expected.abs().max()
     return found | {"largest_difference": float(error)}
@@ -125,17 +125,17 @@ def _time_encoder(
     found: dict[str, Any] = {}
     sizes = SIZES[stage.geometry.name]
     for name, size in sizes.items():
-        prompt = encoder.prompt_from(
-            Sequence(name, name, page_of(size), stage.pages[0].sequence.prompt, 1)
+        prompt = encoder.tokenise(
+            EngineRequest(name, name, page_of(size), stage.pages[0].request.prompt, 1)
         )
 
         def encode(prompt: TorchPrompt = prompt) -> None:
             prompt.drop_image()
-            encoder.encoded(prompt)
+            encoder.finish_encoding(prompt)
 
         hardware.release()
         before = hardware.memory()
-        times = _timed(encode, hardware, seconds / len(sizes))
+        times = _generate_batch(encode, hardware, seconds / len(sizes))
         after = hardware.memory()
         prompt.drop_image()
         slices = _time_slices(encoder, prompt, hardware)
@@ -196,7 +196,7 @@ def _backends() -> dict[str, Any]:
     return members
 
 
-def _timed(
+def _generate_batch(
     compute: Callable[[], Any], hardware: Hardware, seconds: float
 ) -> dict[str, Any]:
     """Return milliseconds: the first call, the second, the mean without the first."""

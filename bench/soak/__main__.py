@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping, Sequence as Seq
+from collections.abc import Callable, Mapping, Sequence
 
 from bench.soak import hostile, kills, memory, mixed, readers, uploads
 
-PARTS: Mapping[str, Callable[[Seq[str]], int]] = {
+PARTS: Mapping[str, Callable[[Sequence[str]], int]] = {
     "memory": memory.main,
     "mixed": mixed.main,
     "kills": kills.main,
@@ -17,7 +17,7 @@ PARTS: Mapping[str, Callable[[Seq[str]], int]] = {
 }
 
 
-def main(arguments: Seq[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run the part that is named first; its own options follow."""
     parser = argparse.ArgumentParser(prog="python -m bench.soak", description=__doc__)
     parser.add_argument("part", nargs="?", choices=PARTS, default="memory")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence as Seq
+from collections.abc import Callable, Sequence
 
 __all__ = ["BOMBS", "fine_pattern", "nested_forms"]
 
@@ -57,14 +57,14 @@ def nested_forms(num_pages: int = 1, name: str = "") -> bytes:
     )
 
 
-BOMBS: Seq[Callable[[int, str], bytes]] = (fine_pattern, nested_forms)
+BOMBS: Sequence[Callable[[int, str], bytes]] = (fine_pattern, nested_forms)
 
 
 def _stream(entries: bytes, content: bytes) -> bytes:
     return b"<<%s/Length %d>>stream\n%s\nendstream" % (entries, len(content), content)
 
 
-def _pdf(pages: Seq[bytes], others: Seq[bytes], name: str) -> bytes:
+def _pdf(pages: Sequence[bytes], others: Sequence[bytes], name: str) -> bytes:
     """Join objects: the catalog is 1, the list of pages 2, the first page 3."""
     kids = b" ".join(b"%d 0 R" % (3 + index) for index in range(len(pages)))
     objects = [

@@ -11,7 +11,7 @@ import os
 import random
 import signal
 import time
-from collections.abc import Sequence as Seq
+from collections.abc import Sequence
 
 import psutil
 
@@ -28,7 +28,7 @@ WARM_UP_SECONDS = 4.0
 RECOVERY_SECONDS = 60.0
 
 
-def main(arguments: Seq[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Cause the faults; return 1 after a wrong answer or if /ping did not recover."""
     parser = argparse.ArgumentParser(prog="kills", description=__doc__.splitlines()[0])
     parser.add_argument("--target", choices=TARGETS, default="engine")

@@ -14,7 +14,7 @@ import struct
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence as Seq
+from collections.abc import Sequence
 
 import httpx
 
@@ -43,7 +43,7 @@ _BROKEN = (
 )
 
 
-def main(arguments: Seq[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run the clients for some time; return 1 if any answer was a fault."""
     parser = argparse.ArgumentParser(prog="mixed", description=__doc__.splitlines()[0])
     parser.add_argument("--clients", type=int, default=64)
@@ -85,7 +85,7 @@ def main(arguments: Seq[str] | None = None) -> int:
 def _run_client(
     client: int,
     address: str,
-    samples: Seq[Sample],
+    samples: Sequence[Sample],
     end: float,
     tally: Tally,
     broken: Counter[str],

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import socket
 import time
-from collections.abc import Sequence as Seq
+from collections.abc import Sequence
 
 import psutil
 
@@ -25,7 +25,7 @@ RECEIVE_BUFFER_BYTES = 4096
 MIB = 1 << 20
 
 
-def main(arguments: Seq[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run the readers for some time; return 1 if a normal page was not read."""
     parser = argparse.ArgumentParser(
         prog="readers", description=__doc__.splitlines()[0]

@@ -7,7 +7,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence as Seq
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
@@ -43,7 +43,7 @@ def serving(overrides: Mapping[str, str] | None = None) -> Iterator[TorchServe]:
 
 @contextmanager
 def clients(
-    server: TorchServe, samples: Seq[Sample], num_clients: int
+    server: TorchServe, samples: Sequence[Sample], num_clients: int
 ) -> Iterator[Tally]:
     """Run clients that send one page after the other until the block ends."""
     tally = Tally()

@@ -7,7 +7,7 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence as Seq
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import httpx
@@ -97,7 +97,7 @@ def png_of(page: Page) -> bytes:
     return stream.getvalue()
 
 
-def samples_of(address: str, pages: Seq[Page]) -> list[Sample]:
+def samples_of(address: str, pages: Sequence[Page]) -> list[Sample]:
     """Read each page once on the idle server; pages with equal texts are left out."""
     found: dict[str, Sample] = {}
     for page in pages:
@@ -109,7 +109,9 @@ def samples_of(address: str, pages: Seq[Page]) -> list[Sample]:
     return list(found.values())
 
 
-def send(address: str, sample: Sample, label: str, samples: Seq[Sample]) -> Outcome:
+def send(
+    address: str, sample: Sample, label: str, samples: Sequence[Sample]
+) -> Outcome:
     """Send one document under a label and judge the answer.
 
     A text is crossed if it equals another sample's text. In another batch, a bfloat16
@@ -127,7 +129,7 @@ def send(address: str, sample: Sample, label: str, samples: Seq[Sample]) -> Outc
 
 
 def judge(
-    answer: httpx.Response, sample: Sample, label: str, samples: Seq[Sample]
+    answer: httpx.Response, sample: Sample, label: str, samples: Sequence[Sample]
 ) -> tuple[str, str | None]:
     """Return the verdict on an answer, and the code of an error."""
     if answer.status_code == 200:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import socket
 import time
-from collections.abc import Sequence as Seq
+from collections.abc import Sequence
 
 from bench.report import finish, say
 from bench.soak.serving import clients, serving
@@ -26,7 +26,7 @@ ANSWER_SECONDS = 0.5
 MIN_BYTES = 2000
 
 
-def main(arguments: Seq[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run the uploads for some time; return 1 if a normal page was not read."""
     parser = argparse.ArgumentParser(
         prog="uploads", description=__doc__.splitlines()[0]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-from collections.abc import Iterator, Sequence as Seq
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -32,7 +32,7 @@ PROGRESS = 50
 
 
 def main(
-    arguments: Seq[str] | None = None, renderers: Seq[Renderer] | None = None
+    arguments: Sequence[str] | None = None, renderers: Sequence[Renderer] | None = None
 ) -> int:
     """Sweep a folder; `renderers` replace those that are installed."""
     options = _parser().parse_args(arguments)
@@ -132,7 +132,7 @@ def _address(options: argparse.Namespace) -> Iterator[str]:
         yield server.address
 
 
-def _post_all(client: Client, files: Seq[Path], num_clients: int) -> list[Outcome]:
+def _post_all(client: Client, files: Sequence[Path], num_clients: int) -> list[Outcome]:
     outcomes = []
     with ThreadPoolExecutor(num_clients) as threads:
         for number, outcome in enumerate(threads.map(client.post, files), start=1):
@@ -144,7 +144,7 @@ def _post_all(client: Client, files: Seq[Path], num_clients: int) -> list[Outcom
 
 
 def _compare_all(
-    renderers: Seq[Renderer], files: Seq[Path], options: argparse.Namespace
+    renderers: Sequence[Renderer], files: Sequence[Path], options: argparse.Namespace
 ) -> list[Compared]:
     comparer = Comparer(
         renderers,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import mimetypes
-from collections.abc import Sequence as Seq
+from collections.abc import Sequence
 from pathlib import Path
 
 __all__ = ["content_type_of", "find_files", "spread"]
@@ -24,7 +24,7 @@ def find_files(folder: Path) -> list[Path]:
     )
 
 
-def spread(files: Seq[Path], limit: int | None) -> list[Path]:
+def spread(files: Sequence[Path], limit: int | None) -> list[Path]:
     """Return at most `limit` files, at equal distances in the list; None: all."""
     if limit is None or limit >= len(files):
         return list(files)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence as Seq
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,7 +91,7 @@ class Comparer:
 
     def __init__(
         self,
-        renderers: Seq[Renderer],
+        renderers: Sequence[Renderer],
         sizing: Sizing,
         *,
         num_processes: int = 1,

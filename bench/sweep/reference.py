@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import shutil
 import subprocess
-from collections.abc import Sequence as Seq
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -96,7 +96,7 @@ class ImageMagick:
         )
 
 
-def _run(command: Seq[str], document: Path | None = None) -> Image.Image:
+def _run(command: Sequence[str], document: Path | None = None) -> Image.Image:
     """Run a program that writes a PPM; it reads the document as standard input."""
     try:
         done = subprocess.run(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence as Seq
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ NUM_SHOWN = 10
 MAX_LETTERS = 110
 
 
-def print_outcomes(outcomes: Seq[Outcome], folder: Path) -> None:
+def print_outcomes(outcomes: Sequence[Outcome], folder: Path) -> None:
     """Print counts by status, the server's faults and the slowest files."""
     say(f"{len(outcomes)} files posted")
     for title, counts in _counts(outcomes).items():
@@ -52,7 +52,9 @@ def print_memory(parts: Mapping[str, Mapping[str, Any]]) -> None:
         )
 
 
-def print_differences(compared: Seq[Compared], folder: Path, num_shown: int) -> None:
+def print_differences(
+    compared: Sequence[Compared], folder: Path, num_shown: int
+) -> None:
     """Print the counts by kind, and the pages that differ, the worst first."""
     counts = _kinds(compared)
     say(f"\n{len(compared)} pages compared")
@@ -75,8 +77,8 @@ def print_differences(compared: Seq[Compared], folder: Path, num_shown: int) -> 
 
 
 def summary(
-    outcomes: Seq[Outcome],
-    compared: Seq[Compared],
+    outcomes: Sequence[Outcome],
+    compared: Sequence[Compared],
     parts: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Any]:
     """Return the details of the last line."""
@@ -96,8 +98,8 @@ def summary(
 
 def write(
     path: Path,
-    outcomes: Seq[Outcome],
-    compared: Seq[Compared],
+    outcomes: Sequence[Outcome],
+    compared: Sequence[Compared],
     parts: Mapping[str, Mapping[str, Any]],
 ) -> None:
     """Write every outcome and every comparison as one JSON object."""
@@ -110,7 +112,7 @@ def write(
     path.write_text(json.dumps(report, indent=1) + "\n")
 
 
-def _counts(outcomes: Seq[Outcome]) -> dict[str, Counter[str]]:
+def _counts(outcomes: Sequence[Outcome]) -> dict[str, Counter[str]]:
     statuses = Counter(
         " ".join(filter(None, (str(outcome.status or "lost"), outcome.code)))
         for outcome in outcomes
@@ -123,7 +125,7 @@ def _counts(outcomes: Seq[Outcome]) -> dict[str, Counter[str]]:
     }
 
 
-def _kinds(compared: Seq[Compared]) -> Counter[str]:
+def _kinds(compared: Sequence[Compared]) -> Counter[str]:
     def name(page: Compared) -> str:
         if page.difference is not None:
             return str(page.difference.kind)
@@ -132,7 +134,7 @@ def _kinds(compared: Seq[Compared]) -> Counter[str]:
     return Counter(map(name, compared))
 
 
-def _different(compared: Seq[Compared]) -> list[Compared]:
+def _different(compared: Sequence[Compared]) -> list[Compared]:
     found = [
         page
         for page in compared
@@ -147,7 +149,7 @@ def _different(compared: Seq[Compared]) -> list[Compared]:
     return sorted(found, key=by_kind)
 
 
-def _slowest(outcomes: Seq[Outcome]) -> list[Outcome]:
+def _slowest(outcomes: Sequence[Outcome]) -> list[Outcome]:
     return sorted(outcomes, key=lambda outcome: -outcome.seconds)
 
 

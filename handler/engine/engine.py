@@ -1,4 +1,4 @@
-"""What every engine does, whichever way it generates."""
+"""Interface of all engines."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from handler.engine.fallbacks import Fallback
-from handler.engine.request import Generation, Sequence
+from handler.engine.request import EngineOutput, EngineRequest
 from handler.engine.steps import StepTimer
 
 __all__ = ["Engine", "EngineInfo"]
@@ -15,7 +15,7 @@ __all__ = ["Engine", "EngineInfo"]
 
 @dataclass(frozen=True, slots=True)
 class EngineInfo:
-    """What is loaded, where, and how much it takes at once."""
+    """Description of a loaded engine: its model, device and capacity."""
 
     model_id: str
     revision: str | None
@@ -23,43 +23,44 @@ class EngineInfo:
     engine: str
     device: str
     num_slots: int
-    """Pages worth having in the engine process at once."""
+    """Maximum number of pages that the engine process is given at once."""
     is_trained: bool = True
     attention: str = "torch"
     """flash (the CUDA operator), torch, or transformers (with `generate`)."""
     cuda_graphs: bool = False
-    """True if decode steps are recorded."""
+    """True if decode steps are recorded as CUDA graphs."""
     fallbacks: tuple[Fallback, ...] = ()
-    """Optimisations given up at start; always empty on a processor."""
+    """Optimisations given up at the start; always empty on a processor."""
 
 
 class Engine(Protocol):
-    """Reads pages, some of them together. Used by one thread.
+    """Engine that reads pages, several at a time. It belongs to one thread.
 
-    Pages join by `submit` and leave by `cancel` at any time, also from within
-    `poll`; every page submitted comes out of `step` exactly once.
+    `submit` and `cancel` may be called at any time, also within `poll`. `step` returns
+    exactly one output for each submitted request.
     """
 
     @property
     def steps(self) -> StepTimer:
-        """The timer to which the engine reports each step that it begins."""
+        """Timer to which the engine reports the start of each step."""
 
-    def submit(self, sequence: Sequence) -> None:
-        """Queue a page."""
+    def submit(self, request: EngineRequest) -> None:
+        """Queue a request."""
 
-    def cancel(self, sequence_id: str) -> None:
-        """Give a page up as soon as possible; unknown ids are ignored."""
+    def cancel(self, engine_request_id: str) -> None:
+        """Abort a request as soon as possible; ignore unknown ids."""
 
     @property
     def has_work(self) -> bool:
-        """Whether a step would do anything."""
+        """True if there are requests without an output."""
 
     def num_output_tokens(self) -> dict[str, int]:
-        """How far each page being read has got."""
+        """Return the number of output tokens so far of each running request, by id."""
 
-    def step(self, poll: Callable[[], None]) -> list[Generation]:
-        """Work for a while and return the pages that ended.
+    def step(self, poll: Callable[[], None]) -> list[EngineOutput]:
+        """Do one step of work; return the outputs of requests that ended.
 
-        An engine whose step takes longer than a token calls `poll` after each.
-        Raises only when nothing in this process can be relied on any more.
+        An engine whose steps compute several tokens calls `poll` after each token.
+        Errors of single requests are outputs. An exception means that the state of the
+        process is unreliable, so that it must be replaced.
         """

@@ -1,8 +1,8 @@
-"""Optimisations that can be given up, and what replaces them.
+"""Fallbacks: optimisations that can be given up, and their replacements.
 
 They are given up in this order: CUDA graphs, the attention operator, the native engine.
-The engine process gives one up when its self-test fails; the worker does so when the
-process died during a check, or again and again. This module does not import torch.
+The engine process gives one up if its self-test fails. The worker does so if the
+process died during a check, or died repeatedly. This module does not import torch.
 """
 
 from __future__ import annotations
@@ -64,12 +64,12 @@ class Fallback(enum.StrEnum):
 
 
 Announce = Callable[[Check | None], None]
-"""Tells the worker which check begins. None means that the check has ended."""
+"""Callback that tells the worker which check begins; None: the check has ended."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExecutionMode:
-    """One way to run a model."""
+    """Combination of engine, attention and graphs with which a model runs."""
 
     engine: str = "native"
     attention: str = "torch"
@@ -112,7 +112,7 @@ class SelfTestError(Exception):
 
 
 class NativeEngineError(Exception):
-    """The native engine cannot be prepared, whichever way it would run."""
+    """The native engine cannot be prepared in any execution mode."""
 
 
 class DeviceLostError(Exception):

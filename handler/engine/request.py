@@ -1,17 +1,31 @@
-"""One page's generation: what is asked for, and what became of it."""
+"""Requests to an engine and their outputs. One request is one page to read."""
 
 from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, field
 
+from handler.errors import HandlerError
 from handler.schema import Page, PageError
 
-__all__ = ["FinishReason", "Generation", "Sequence"]
+__all__ = [
+    "GREEDY",
+    "EngineOutput",
+    "EngineRequest",
+    "FinishReason",
+    "Sampling",
+    "sampling_at",
+]
+
+TOP_P = 0.95
+"""Top-p of chandra-ocr's sampled attempts."""
+MIN_TEMPERATURE = 0.01
+"""Lower temperatures decode greedily: logits divided by them may overflow, and the most
+likely token would nearly always be drawn anyway."""
 
 
 class FinishReason(enum.StrEnum):
-    """Why a generation ended."""
+    """Reason why the engine ended a page."""
 
     STOP = "stop"
     LENGTH = "length"
@@ -21,40 +35,67 @@ class FinishReason(enum.StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Sequence:
-    """A page to be read: its image, the words said to the model, and a limit."""
+class EngineRequest:
+    """Request to read one page: its image, the prompt and limits."""
 
     id: str
     request_id: str
+    """Id of the HTTP request that the page belongs to."""
     page: Page = field(repr=False)
     prompt: str = field(repr=False)
     max_output_tokens: int
     temperature: float = 0.0
     """Temperature of the first attempt; 0 means greedy decoding."""
     max_attempts: int | None = None
-    """Times to read a page on which the model repeats itself; None: the engine's."""
+    """Maximum attempts for a page on which the model repeats itself; None: the engine's
+    default."""
 
 
 @dataclass(frozen=True, slots=True)
-class Generation:
-    """What the model said about one page, or why it said nothing."""
+class EngineOutput:
+    """Result of one engine request: the text of the page, or an error."""
 
-    sequence_id: str
+    engine_request_id: str
     finish_reason: FinishReason
     text: str = field(default="", repr=False)
     num_output_tokens: int = 0
     num_forwards: int = 0
-    """Forwards of the model that its tokens took, in every attempt; pages that run
-    together share them. Without right guesses one for each token."""
+    """Forward passes that computed the page's tokens, in all attempts. Pages that run
+    together share a pass. Without accepted draft tokens, each token takes one."""
     num_drafted_tokens: int = 0
-    """Tokens that were guessed and verified in them."""
+    """Draft tokens verified in these passes."""
     num_accepted_tokens: int = 0
-    """Of those, the ones the model said itself."""
+    """Draft tokens that the model accepted."""
     num_attempts: int = 1
     has_repetition: bool = False
-    """Whether the text repeats itself as no page does, in every attempt."""
+    """True if every attempt ended in a repetition; the text is the best attempt's."""
     error: PageError | None = None
     page_seconds: float = 0.0
-    """From the engine taking the page up to the end, in the run that counts."""
+    """Time from the start of the page in the engine to its end, in the last run."""
     queue_seconds: float = 0.0
-    """The rest of the time since its submission."""
+    """Remaining time since the page was submitted, spent waiting."""
+
+    @classmethod
+    def from_error(cls, request: EngineRequest, error: HandlerError) -> EngineOutput:
+        """Return the output of a request that failed with `error`."""
+        page_error = PageError(error.code, error.detail)
+        return cls(request.id, FinishReason.ERROR, error=page_error)
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """Parameters for choosing the next token. Temperature 0 is greedy decoding."""
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    """Tokens are drawn from the smallest set whose probabilities add up to this."""
+
+
+GREEDY = Sampling()
+
+
+def sampling_at(temperature: float) -> Sampling:
+    """Return the sampling parameters for a temperature set by a request."""
+    if temperature < MIN_TEMPERATURE:
+        return GREEDY
+    return Sampling(temperature, TOP_P)

@@ -1,7 +1,7 @@
-"""Time an engine's steps, and detect a step that hangs.
+"""Timing of an engine's steps, and detection of a step that hangs.
 
-A step is the work between two reads of the inbox: a forward pass, or what is done
-before and after it. The module is independent of torch and of processes.
+A step is the work between two reads of the inbox: a forward pass, or the work before or
+after it. The module is independent of torch and of processes.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ SLACK_SECONDS = 2.0
 
 
 class StepKind(enum.StrEnum):
-    """Kind of work of a step; steps of one kind take comparable times."""
+    """Kind of a step's work. Steps of one kind take comparable times."""
 
     SUBMIT = "submit"
     """Tokenise a page and prepare its image."""
     SCHEDULE = "schedule"
-    """Everything between two forward passes."""
+    """Work between two forward passes."""
     ENCODE = "encode"
     """Encode a slice of a page's image; `generate` encodes it with its prompt."""
     PREFILL = "prefill"
@@ -46,7 +46,7 @@ class StepKind(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RunningStep:
-    """The step that an engine is busy with."""
+    """Step that an engine is running."""
 
     kind: StepKind
     size: int
@@ -54,10 +54,12 @@ class RunningStep:
     seconds: float
     """Time since it started, without the time in which the process was stopped."""
     limit_seconds: float | None
-    """A step that takes longer has hung; None if no step of its kind came before."""
+    """Time after which the step counts as hung; None if it is the first of its kind and
+    has no limit."""
 
     @property
     def is_hung(self) -> bool:
+        """True if the step has exceeded its limit."""
         return self.limit_seconds is not None and self.seconds > self.limit_seconds
 
 
@@ -77,13 +79,13 @@ class _History:
 
 
 class StepTimer:
-    """Times the steps of one engine.
+    """Timer of one engine's steps.
 
     `start` and `stop` are called by the engine's thread, `tick` and `running` by the
     thread that sends heartbeats.
 
     A step has hung after `min_limit_seconds` or 10 times the longest step of its kind,
-    whichever is more. A step larger than every step before it may take longer in
+    the larger of the two. A step larger than every step before it may take longer in
     proportion to its size. The first step of a kind has `first_limit_seconds`.
     """
 
@@ -98,13 +100,13 @@ class StepTimer:
         self._min_limit_seconds = min_limit_seconds
         self._first_limit_seconds = first_limit_seconds
         self._histories: dict[StepKind, _History] = {}
-        # Replaced as a whole: two threads read it.
+        # Replaced as a whole, because two threads read it.
         self._started: _Started | None = None
         self._ticked_seconds = 0.0
         self._has_ticked = False
 
     def start(self, kind: StepKind, size: int = 1) -> None:
-        """Begin a step; the one before ends."""
+        """Begin a step, and end the one before."""
         self.stop()
         self._started = _Started(
             kind, size, self._clock(), self._ticked_seconds, self._limit(kind, size)

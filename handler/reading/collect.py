@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from handler.engine import FinishReason, Generation
+from handler.engine import EngineOutput, FinishReason
 from handler.errors import EngineError, HandlerError
 from handler.schema import Page, PageError, PageWarning
 
-__all__ = ["Parts", "blank_generation", "merge_generations"]
+__all__ = ["Parts", "blank_output", "merge_outputs"]
 
 _WORST_FIRST = (
     FinishReason.ERROR,
@@ -22,13 +22,13 @@ _WORST_FIRST = (
 
 @dataclass(slots=True)
 class Parts:
-    """A page and the generations of its strips, while they are read.
+    """A page and the engine outputs of its strips, while they are read.
 
     A page that is read as a whole has one part, which is itself.
     """
 
     page: Page
-    generations: dict[int, Generation] = field(default_factory=dict)
+    outputs: dict[int, EngineOutput] = field(default_factory=dict)
 
     @property
     def num(self) -> int:
@@ -36,27 +36,27 @@ class Parts:
 
     @property
     def is_complete(self) -> bool:
-        return len(self.generations) == self.num
+        return len(self.outputs) == self.num
 
     def fail(self, index: int, error: HandlerError) -> None:
         """Record that a strip could not be read."""
-        self.generations[index] = _failed_generation(error)
+        self.outputs[index] = _failed_output(error)
 
     def fail_rest(self, error: HandlerError) -> None:
-        """Record that the strips without a generation were not read."""
+        """Record that the strips without an output were not read."""
         for index in range(self.num):
-            if index not in self.generations:
+            if index not in self.outputs:
                 self.fail(index, error)
 
     @property
-    def in_order(self) -> list[Generation]:
-        """Return the generations by strip, aborted ones as failed."""
+    def in_order(self) -> list[EngineOutput]:
+        """Return the outputs by strip, aborted ones as failed."""
         aborted = EngineError("the engine was stopped while it read this page")
         return [
             replace(found, error=PageError(aborted.code, aborted.detail))
             if found.finish_reason is FinishReason.ABORTED and found.error is None
             else found
-            for _, found in sorted(self.generations.items())
+            for _, found in sorted(self.outputs.items())
         ]
 
     @property
@@ -129,7 +129,7 @@ class Parts:
             )
         return tuple(found)
 
-    def _numbers(self, is_affected: Callable[[Generation], bool]) -> str:
+    def _numbers(self, is_affected: Callable[[EngineOutput], bool]) -> str:
         return ", ".join(
             str(index)
             for index, part in enumerate(self.in_order, 1)
@@ -137,7 +137,7 @@ class Parts:
         )
 
 
-def _tries(*parts: Generation) -> str:
+def _tries(*parts: EngineOutput) -> str:
     """Say how many attempts were made to read parts that repeat themselves."""
     num = max(part.num_attempts for part in parts)
     if num < 2:
@@ -145,14 +145,14 @@ def _tries(*parts: Generation) -> str:
     return f"in each of {num} attempts"
 
 
-def blank_generation() -> Generation:
-    """Return the generation of a strip without ink, which the model never saw."""
-    return Generation("", FinishReason.STOP, num_attempts=0)
+def blank_output() -> EngineOutput:
+    """Return the output of a strip without ink, which the model never saw."""
+    return EngineOutput("", FinishReason.STOP, num_attempts=0)
 
 
-def _failed_generation(error: HandlerError) -> Generation:
-    """Return the generation of a strip that never reached the model."""
-    return Generation(
+def _failed_output(error: HandlerError) -> EngineOutput:
+    """Return the output of a strip that never reached the model."""
+    return EngineOutput(
         "",
         FinishReason.ERROR,
         num_attempts=0,
@@ -160,16 +160,16 @@ def _failed_generation(error: HandlerError) -> Generation:
     )
 
 
-def merge_generations(parts: Sequence[Generation]) -> Generation:
-    """Return one generation for a page: sums, and the worst reason to finish.
+def merge_outputs(parts: Sequence[EngineOutput]) -> EngineOutput:
+    """Return one output for a page: sums, and the worst reason to finish.
 
     Strips that failed count for the attempts only. `page_seconds` is a sum as well,
     so that it stays in proportion to the tokens.
     """
     read = [part for part in parts if part.error is None] or list(parts)
     reasons = {part.finish_reason for part in read}
-    return Generation(
-        sequence_id=parts[0].sequence_id,
+    return EngineOutput(
+        engine_request_id=parts[0].engine_request_id,
         finish_reason=next(reason for reason in _WORST_FIRST if reason in reasons),
         text="\n\n".join(part.text for part in read if part.text),
         num_output_tokens=sum(part.num_output_tokens for part in read),

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from handler import postprocess, preprocess
-from handler.engine import EngineInfo, Generation, Sequence
+from handler.engine import EngineInfo, EngineOutput, EngineRequest
 from handler.errors import (
     DeadlineExceededError,
     EngineError,
@@ -26,7 +26,7 @@ from handler.http.request import Content, OCRRequest
 from handler.processes.pool import CallContext, Pool
 from handler.profiles import PROFILES
 from handler.prompts import load_prompts
-from handler.reading.collect import Parts, blank_generation
+from handler.reading.collect import Parts, blank_output
 from handler.reading.decode import Decoding
 from handler.reading.fetch import Fetching
 from handler.reading.open_document import OpenDocument, decode_options_of
@@ -51,7 +51,7 @@ class _Task:
     """Of the strip."""
 
 
-_Running = dict[Future[Generation], tuple[str, Parts, int]]
+_Running = dict[Future[EngineOutput], tuple[str, Parts, int]]
 
 CANCEL_SECONDS = 0.25
 """How often a reading looks up to see whether its client is still there."""
@@ -64,8 +64,8 @@ class Engines(Protocol):
     def info(self) -> EngineInfo: ...
     @property
     def num_slots(self) -> int: ...
-    def submit(self, sequence: Sequence) -> Future[Generation]: ...
-    def cancel(self, sequence_id: str) -> None: ...
+    def submit(self, request: EngineRequest) -> Future[EngineOutput]: ...
+    def cancel(self, engine_request_id: str) -> None: ...
 
 
 class Reader:
@@ -194,8 +194,8 @@ class Reader:
                 yield from self._done(document, running, 0.0)
                 yield from self._unread(document, tasks, running, reason)
         finally:
-            for sequence_id, _, _ in running.values():
-                self._engines.cancel(sequence_id)
+            for engine_request_id, _, _ in running.values():
+                self._engines.cancel(engine_request_id)
 
     def _begin(
         self, document: OpenDocument, tasks: deque[_Task], running: _Running
@@ -216,7 +216,7 @@ class Reader:
         if page.is_blank and task.parts is None:
             return self._writing.blank(page)
         if page.is_blank and task.parts is not None:
-            task.parts.generations[task.index] = blank_generation()
+            task.parts.outputs[task.index] = blank_output()
             return self._result(document, task.parts)
         if page.strips:
             parts = Parts(page)
@@ -225,9 +225,13 @@ class Reader:
                 for index in reversed(range(len(page.strips)))
             )
             return None
-        sequence = self._sequence(document, page)
+        engine_request = self._engine_request(document, page)
         parts = task.parts or Parts(replace(page, pixels=b""))
-        running[self._engines.submit(sequence)] = (sequence.id, parts, task.index)
+        running[self._engines.submit(engine_request)] = (
+            engine_request.id,
+            parts,
+            task.index,
+        )
         return None
 
     def _done(
@@ -237,7 +241,7 @@ class Reader:
         done, _ = wait(running, seconds, FIRST_COMPLETED)
         for future in done:
             _, parts, index = running.pop(future)
-            parts.generations[index] = future.result()
+            parts.outputs[index] = future.result()
             if result := self._result(document, parts):
                 yield result
 
@@ -258,7 +262,7 @@ class Reader:
         pages = {parts.page.number: parts for parts in begun}
         numbers = {task.number for task in tasks} | pages.keys()
         for number in sorted(numbers):
-            if (parts := pages.get(number)) is None or not parts.generations:
+            if (parts := pages.get(number)) is None or not parts.outputs:
                 yield _failed(number, reason)
             else:
                 parts.fail_rest(reason)
@@ -317,14 +321,14 @@ class Reader:
             raise UnreadableDocumentError(f"page {number} was decoded to no page")
         return page
 
-    def _sequence(self, document: OpenDocument, page: Page) -> Sequence:
+    def _engine_request(self, document: OpenDocument, page: Page) -> EngineRequest:
         bounds = (
             document.options.max_output_tokens,
             self._settings.max_output_tokens,
             self._profile.max_output_tokens,
         )
         options = document.options
-        return Sequence(
+        return EngineRequest(
             # Numbered through: TorchServe may send a request again that we gave up.
             id=f"{document.request_id}/{page.number}/{next(self._counter)}",
             request_id=document.request_id,

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from handler import postprocess, preprocess
-from handler.engine import Generation
+from handler.engine import EngineOutput
 from handler.errors import HandlerError, OverloadedError
 from handler.processes.pool import (
     CallContext,
@@ -22,7 +22,7 @@ from handler.processes.pool import (
     PoolBusyError,
 )
 from handler.profiles import BboxFormat, Sizing
-from handler.reading.collect import Parts, merge_generations
+from handler.reading.collect import Parts, merge_outputs
 from handler.reading.decode import Decoding
 from handler.reading.open_document import OpenDocument
 from handler.schema import (
@@ -76,7 +76,7 @@ class Writing:
 
         A page of which some strips failed has the text of the others, and an error.
         """
-        page, generation = parts.page, merge_generations(parts.in_order)
+        page, output = parts.page, merge_outputs(parts.in_order)
         error = parts.error
         result = PageResult(
             page=page.number,
@@ -84,15 +84,15 @@ class Writing:
             width=page.width,
             height=page.height,
             rotation=page.rotation,
-            attempts=generation.num_attempts,
-            queue_seconds=generation.queue_seconds,
-            page_seconds=generation.page_seconds,
+            attempts=output.num_attempts,
+            queue_seconds=output.queue_seconds,
+            page_seconds=output.page_seconds,
             error=error,
         )
         if all(part.error is not None for part in parts.in_order):
             return result
         try:
-            content, images = self._content_and_images(document, parts, generation)
+            content, images = self._content_and_images(document, parts, output)
         except HandlerError as failure:
             return replace(result, error=PageError(failure.code, failure.detail))
         except Exception:  # a bug, and the page's: the others are worth having
@@ -104,12 +104,12 @@ class Writing:
             status=Status.SUCCESS if error is None else Status.PARTIAL_SUCCESS,
             content=content,
             images=images,
-            raw=generation.text,
-            finish_reason=str(generation.finish_reason),
-            output_tokens=generation.num_output_tokens,
-            forwards=generation.num_forwards,
-            drafted_tokens=generation.num_drafted_tokens,
-            accepted_tokens=generation.num_accepted_tokens,
+            raw=output.text,
+            finish_reason=str(output.finish_reason),
+            output_tokens=output.num_output_tokens,
+            forwards=output.num_forwards,
+            drafted_tokens=output.num_drafted_tokens,
+            accepted_tokens=output.num_accepted_tokens,
         )
 
     def blank(self, page: Page) -> PageResult:
@@ -123,21 +123,21 @@ class Writing:
         )
 
     def _content_and_images(
-        self, document: OpenDocument, parts: Parts, generation: Generation
+        self, document: OpenDocument, parts: Parts, output: EngineOutput
     ) -> tuple[PageContent, dict[str, str]]:
         page = parts.page
         warnings = [*page.warnings, *parts.warnings]
         options = document.options
         # Random, so that no text of a document is taken for the name of a picture.
         number = secrets.randbits(62) if options.inline_images else None
-        content = self._content(document, parts, generation, options.has_images, number)
+        content = self._content(document, parts, output, options.has_images, number)
         try:
             images = self._images(document, page, content)
         except Exception as error:
             if not isinstance(error, HandlerError):
                 logger.exception("no images", extra={"page": page.number})
             # The text is worth having without them, and without references to them.
-            content = self._content(document, parts, generation, include_images=False)
+            content = self._content(document, parts, output, include_images=False)
             images = {}
             warnings.append(
                 PageWarning("images_missing", "the figures could not be cut out")
@@ -177,13 +177,13 @@ class Writing:
         self,
         document: OpenDocument,
         parts: Parts,
-        generation: Generation,
+        output: EngineOutput,
         include_images: bool,
         markdown_number: int | None = None,
     ) -> PageContent:
         page, options = parts.page, document.options
         convert: Callable[..., PageContent] = postprocess.convert_page
-        answer: str | tuple[postprocess.StripAnswer, ...] = generation.text
+        answer: str | tuple[postprocess.StripAnswer, ...] = output.text
         if page.strips:
             convert = postprocess.convert_strips
             answer = tuple(

@@ -26,15 +26,15 @@ def test_the_same_seed_gives_the_same_pages():
 
 
 def test_a_picture_says_nothing_but_what_is_seen():
-    [sequence] = as_pictures(pages_of_lognormal_length(1, "test"))
+    [request] = as_pictures(pages_of_lognormal_length(1, "test"))
 
-    assert sequence.page.text_layer == ""
+    assert request.page.text_layer == ""
 
 
 def test_a_born_digital_page_carries_its_text():
     pages = pages_of_lognormal_length(3, "test")
 
-    for page, sequence in zip(pages, as_pdf_pages(pages), strict=True):
+    for page, request in zip(pages, as_pdf_pages(pages), strict=True):
         letters = [
             piece.text
             for block in page.blocks
@@ -42,7 +42,7 @@ def test_a_born_digital_page_carries_its_text():
             for piece in block.pieces
             if piece.place and len(piece.text) == 1
         ]
-        layer = "".join(sequence.page.text_layer.split())
+        layer = "".join(request.page.text_layer.split())
         said = "".join(letters).replace(" ", "")
         assert sorted(set(said) - set(layer)) == []
         assert len(layer) >= 0.9 * len(said)

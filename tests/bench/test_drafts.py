@@ -45,15 +45,15 @@ def test_without_drafts_each_token_takes_a_forward():
     num_tokens = len(tokenizer.encode(LETTER.answer)) + 1
     assert count == Count(num_tokens, num_tokens, 0, 0)
     assert count.tokens_per_forward == 1
-    assert count.accepted_share == 0
+    assert count.acceptance_rate == 0
 
 
 @pytest.mark.parametrize("mode", [WITHOUT_LAYER, WITH_LAYER])
-def test_every_token_is_said_or_was_guessed(mode):
+def test_each_token_takes_a_forward_or_is_an_accepted_draft(mode):
     count = measure(LETTER, Letters(), mode, 8)
 
     assert count.num_forwards + count.num_accepted == count.num_tokens
-    assert count.num_guessed >= count.num_accepted > 0
+    assert count.num_drafted >= count.num_accepted > 0
 
 
 def test_sums_weigh_pages_by_their_tokens():
@@ -61,7 +61,7 @@ def test_sums_weigh_pages_by_their_tokens():
 
     assert total == Count(100, 40, 100, 60)
     assert total.tokens_per_forward == 2.5
-    assert total.accepted_share == 0.6
+    assert total.acceptance_rate == 0.6
 
 
 def test_real_pages_give_two_tokens_a_forward():

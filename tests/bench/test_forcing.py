@@ -16,11 +16,11 @@ from bench.steady import run_steadily
 from bench.tokenizer import QwenTokenizer
 from handler.engine.batching.native import NativeEngine, Options
 from handler.engine.device.generate import GenerateEngine
-from handler.engine.device.graphs import shapes
+from handler.engine.device.graphs import list_shapes
 from handler.engine.device.model import Model
 from handler.engine.device.torch_runner import TorchRunner
-from handler.engine.request import Generation
-from handler.engine.selection.choice import drafts_for
+from handler.engine.request import EngineOutput
+from handler.engine.selection.choice import drafter_factory
 
 CPU = torch.device("cpu")
 TINY = GEOMETRIES["tiny"]
@@ -46,22 +46,22 @@ def native(model, *, num_drafts=0, graph_shapes=()):
         marks_of(CPU, lambda: 0.0),
     )
     options = Options(max_sequences=3, max_draft_tokens=num_drafts, max_attempts=1)
-    return NativeEngine(runner, options, drafts_for=drafts_for(model)), runner
+    return NativeEngine(runner, options, create_drafter=drafter_factory(model)), runner
 
 
-def read(engine, pages) -> dict[str, Generation]:
+def read(engine, pages) -> dict[str, EngineOutput]:
     for page in pages:
-        engine.submit(page.sequence)
-    ended: dict[str, Generation] = {}
+        engine.submit(page.request)
+    ended: dict[str, EngineOutput] = {}
     while engine.has_work:
-        ended |= {g.sequence_id: g for g in engine.step(lambda: None)}
+        ended |= {g.engine_request_id: g for g in engine.step(lambda: None)}
     return ended
 
 
 @pytest.mark.parametrize("num_drafts", [0, 4])
 @pytest.mark.parametrize(
     "graph_shapes",
-    [(), shapes(3, max_drafts=4, max_verified=64)],
+    [(), list_shapes(3, max_drafts=4, max_verified=64)],
     ids=["eager", "recorded"],
 )
 def test_a_forced_page_says_exactly_its_transcription(
@@ -76,13 +76,13 @@ def test_a_forced_page_says_exactly_its_transcription(
     said = read(engine, pages)
 
     for page in pages:
-        assert said[page.sequence.id].text == tokenizer.decode(list(page.tokens))
+        assert said[page.request.id].text == tokenizer.decode(list(page.tokens))
     assert any(g.num_accepted_tokens for g in said.values()) == (num_drafts > 0)
 
 
 def test_the_image_of_a_page_counts_once(pages):
     engine, runner = native(tiny_model())
-    page = pages[0].sequence.page
+    page = pages[0].request.page
     runner.script(pages[0])
 
     read(engine, pages[:1])
@@ -97,14 +97,14 @@ def test_generate_says_as_many_tokens_as_are_forced(pages, batch_size):
     said = read(GenerateEngine(tiny_model(), batch_size), pages)
 
     assert {name: g.num_output_tokens for name, g in said.items()} == {
-        page.sequence.id: len(page.tokens) for page in pages
+        page.request.id: len(page.tokens) for page in pages
     }
 
 
 def test_a_page_that_ends_early_is_no_measurement(pages):
     model = tiny_model()
     engine, runner = native(model)
-    stopping = Forced(pages[0].sequence, (5, *model.stop_token_ids, 5, 5, 5, 5))
+    stopping = Forced(pages[0].request, (5, *model.stop_token_ids, 5, 5, 5, 5))
 
     with pytest.raises(RuntimeError, match="forced tokens"):
         run_steadily(engine, runner, [stopping], in_flight=1, seconds=0.0)

@@ -88,17 +88,17 @@ def test_repeated_values_are_read_once(fake):
 
 
 def test_a_lookup_reads_the_rows_found(fake):
-    places = torch.tensor([3, 1], device=DEVICE)
+    rows = torch.tensor([3, 1], device=DEVICE)
 
-    tally = counted(fake, lambda x, w: functional.embedding(places, w))
+    tally = counted(fake, lambda x, w: functional.embedding(rows, w))
 
     assert tally.num_bytes == 2 * 8 + 2 * (2 * 2 * WIDTH)
 
 
 def test_a_cache_write_moves_the_new_rows(fake):
-    pool, places = bf16(1000, WIDTH), torch.arange(ROWS, device=DEVICE)
+    pool, rows = bf16(1000, WIDTH), torch.arange(ROWS, device=DEVICE)
 
-    tally = counted(fake, lambda x, w: pool.index_copy_(0, places, x))
+    tally = counted(fake, lambda x, w: pool.index_copy_(0, rows, x))
 
     assert tally.num_bytes == ROWS * 8 + 2 * (2 * ROWS * WIDTH)
 
@@ -114,7 +114,7 @@ def test_attention_without_a_cache_counts_all_pairs(fake):
 @pytest.mark.parametrize(("num_queries", "num_kernels"), [(1, 5), (3, 1)])
 def test_cached_attention_reads_the_places_in_use(fake, num_queries, num_kernels):
     num_pages, heads, kv_heads, size, used = 2, 4, 2, 8, 100
-    fake.used_places = used
+    fake.used_positions = used
     query = bf16(num_pages * num_queries, heads, size)
     pool = bf16(5000, kv_heads, size)
     numbers = torch.zeros(num_pages + 1, dtype=torch.int32, device=DEVICE)

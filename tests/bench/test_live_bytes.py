@@ -21,19 +21,19 @@ from bench.tokenizer import QwenTokenizer
 from handler.engine.batching.memory_plan import (
     GRAPH_NODES_BYTES,
     ModelSizes,
-    sizes_from,
+    read_model_sizes,
 )
 from handler.engine.batching.model_runner import Chunk
-from handler.engine.device.attention import KVPool
+from handler.engine.device.attention import KVCache
 from handler.engine.device.encoder import Encoder
 from handler.engine.device.graphs import Shape
 from handler.engine.device.model import Model
 from handler.engine.device.packed_weights import pack_text_model
 from handler.engine.device.torch_runner import TorchRunner
-from handler.engine.request import Sequence
+from handler.engine.request import EngineRequest
 from handler.schema import Page
 
-NUM_PLACES = 20_000
+NUM_POSITIONS = 20_000
 CPU = torch.device("cpu")
 MOST = 1.5
 """Upper bound of a term of the plan, as a multiple of the live bytes."""
@@ -61,13 +61,13 @@ def model(fake) -> Model:
 @pytest.fixture(scope="module")
 def sizes(model) -> ModelSizes:
     weights_bytes = sum(weight.nbytes for weight in model.module.parameters())
-    return sizes_from(CHANDRA.config(), weights_bytes)
+    return read_model_sizes(CHANDRA.config(), weights_bytes)
 
 
 @pytest.fixture
 def new_runner(model) -> Callable[..., TorchRunner]:
     """Return a function that makes runners with the CUDA operator's shape function."""
-    return lambda **given: TorchRunner(model, NUM_PLACES, use_operator=True, **given)
+    return lambda **given: TorchRunner(model, NUM_POSITIONS, use_operator=True, **given)
 
 
 def assert_bounds(planned: int, live: int) -> None:
@@ -79,10 +79,10 @@ def test_weights_have_the_size_of_chandra(sizes):
 
 
 def test_the_cache_takes_the_bytes_of_its_tokens(sizes, fake, model):
-    pool = KVPool(model.module.model.language_model.config, 1000, torch.bfloat16, CPU)
+    cache = KVCache(model.module.model.language_model.config, 1000, torch.bfloat16, CPU)
 
     assert sizes.bytes_per_token == 144 * 1024
-    held = sum(tensor.nbytes for tensor in (*pool.keys, *pool.values))
+    held = sum(tensor.nbytes for tensor in (*cache.keys, *cache.values))
     assert held == 1000 * sizes.bytes_per_token
 
 
@@ -123,7 +123,7 @@ def test_a_chunk_behind_a_long_cache_is_bounded(sizes, new_runner):
     # The chunk belongs to an answer that is computed again: it has no image.
     runner = new_runner()
     prompt = SimpleNamespace(
-        sequence=SimpleNamespace(page=SimpleNamespace(pixel_width=32, pixel_height=32)),
+        request=SimpleNamespace(page=SimpleNamespace(pixel_width=32, pixel_height=32)),
         num_tokens=10,
         rope_delta=0,
         encoded=None,
@@ -147,9 +147,9 @@ def _encoder_peak(model: Model, width: int, height: int) -> int:
     """Return the peak bytes of encoding an image with FlashAttention."""
     encoder = Encoder(model)
     page = Page(1, width, height, width, height, bytes(3 * width * height))
-    sequence = Sequence("a", "a", page, "read it", 10)
+    request = EngineRequest("a", "a", page, "read it", 10)
     with unset_fake_temporarily():
-        prompt = encoder.prompt_from(sequence)
+        prompt = encoder.tokenise(request)
     with LiveBytes() as counted:
         while not encoder.encode(prompt):
             pass

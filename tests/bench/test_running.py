@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from bench.running import Run, read
-from handler.engine.request import FinishReason, Generation, Sequence
+from handler.engine.request import EngineOutput, EngineRequest, FinishReason
 from handler.engine.steps import StepTimer
 from handler.schema import Page
 
@@ -20,11 +20,11 @@ class Queue:
         self.most = 0
         self.steps = StepTimer()
 
-    def submit(self, sequence: Sequence) -> None:
-        self.held.append(sequence.id)
+    def submit(self, request: EngineRequest) -> None:
+        self.held.append(request.id)
         self.most = max(self.most, len(self.held))
 
-    def cancel(self, sequence_id: str) -> None:
+    def cancel(self, engine_request_id: str) -> None:
         raise NotImplementedError
 
     @property
@@ -34,9 +34,9 @@ class Queue:
     def num_output_tokens(self) -> dict[str, int]:
         return {}
 
-    def step(self, poll: Callable[[], None]) -> list[Generation]:
+    def step(self, poll: Callable[[], None]) -> list[EngineOutput]:
         return [
-            Generation(
+            EngineOutput(
                 self.held.pop(0),
                 FinishReason.STOP,
                 text="text",
@@ -48,9 +48,9 @@ class Queue:
         ]
 
 
-def pages(count: int) -> list[Sequence]:
+def pages(count: int) -> list[EngineRequest]:
     page = Page(1, 1, 1, 1, 1, b"")
-    return [Sequence(str(n), "a", page, "", 10) for n in range(count)]
+    return [EngineRequest(str(n), "a", page, "", 10) for n in range(count)]
 
 
 def ticking() -> Callable[[], float]:
@@ -66,7 +66,7 @@ def test_so_many_pages_are_in_flight_and_never_more(in_flight):
     run = read(engine, pages(7), in_flight=in_flight)
 
     assert engine.most == in_flight
-    assert set(run.generations) == {str(n) for n in range(7)}
+    assert set(run.outputs) == {str(n) for n in range(7)}
 
 
 def test_a_pages_latency_counts_from_its_submission():
@@ -81,14 +81,14 @@ def test_a_run_is_summed_up():
 
     assert run.num_tokens == 40
     assert run.tokens_per_forward == 2.5
-    assert run.accepted_share == 0.75
+    assert run.acceptance_rate == 0.75
     assert run.num_same_texts(run) == 4
 
 
-def test_no_share_is_right_of_no_guesses():
-    run = Run(1.0, (1.0,), {"a": Generation("a", FinishReason.STOP)})
+def test_acceptance_rate_without_drafts_is_none():
+    run = Run(1.0, (1.0,), {"a": EngineOutput("a", FinishReason.STOP)})
 
-    assert run.accepted_share is None
+    assert run.acceptance_rate is None
 
 
 def test_percentiles_are_of_the_pages():

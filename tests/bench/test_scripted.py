@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bench.scripted import ScriptedRunner
 from handler.engine.batching.model_runner import Chunk, Row
-from handler.engine.request import Sequence
+from handler.engine.request import EngineRequest
 from handler.schema import Page
 
 
@@ -13,7 +13,7 @@ def runner() -> ScriptedRunner:
 
 
 def prompt_of(subject):
-    return subject.prompt_from(Sequence("a", "a", Page(1, 1, 1, 1, 1, b""), "", 9))
+    return subject.tokenise(EngineRequest("a", "a", Page(1, 1, 1, 1, 1, b""), "", 9))
 
 
 def test_the_first_token_follows_the_whole_prompt():
@@ -27,7 +27,7 @@ def test_the_first_token_follows_the_whole_prompt():
     assert subject.num_forwards == 1
 
 
-def test_the_answer_goes_on_whatever_was_guessed():
+def test_rejected_drafts_do_not_change_the_answer():
     subject = runner()
 
     said = subject.decode([Row(prompt_of(subject), [7, 8, 5, 5], 4, 0)])
@@ -35,9 +35,9 @@ def test_the_answer_goes_on_whatever_was_guessed():
     assert said == [[8, 9, *subject.stop_token_ids, *subject.stop_token_ids]]
 
 
-def test_guesses_count_up_to_the_first_wrong_one():
+def test_accepted_drafts_end_at_the_first_rejected_one():
     subject = runner()
 
     subject.decode([Row(prompt_of(subject), [7, 8, 5, 9], 4, 0)])
 
-    assert (subject.num_guessed, subject.num_accepted) == (3, 1)
+    assert (subject.num_drafted, subject.num_accepted) == (3, 1)

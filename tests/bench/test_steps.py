@@ -180,7 +180,7 @@ def test_more_pages_move_more_and_launch_no_more(counted):
     one, two = counted.decode[1], counted.decode[2]
 
     more = two.num_bytes - one.num_bytes
-    assert more >= counted.place_bytes * counted.page_places
+    assert more >= counted.position_bytes * counted.page_positions
     assert two.num_operators == one.num_operators
 
 
@@ -253,8 +253,8 @@ def test_room_is_that_of_the_engines_memory_plan(counted):
 
     held = plan.beside_cache_bytes + counted.weight_bytes + CONTEXT_BYTES
     left = gpu.memory_bytes - held
-    assert plan.room_tokens == pytest.approx(left / counted.place_bytes, abs=1)
-    assert counted.room(gpu) == plan.room_tokens // counted.page_places
+    assert plan.room_tokens == pytest.approx(left / counted.position_bytes, abs=1)
+    assert counted.room(gpu) == plan.room_tokens // counted.page_positions
 
 
 def test_the_report_says_that_seconds_are_estimates(counted, capsys):

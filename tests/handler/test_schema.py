@@ -73,7 +73,7 @@ def test_a_document_is_written_as_the_api_promises():
     }
 
 
-def test_nothing_is_said_of_forwards_and_guesses_where_there_were_none():
+def test_draft_numbers_are_null_without_forwards():
     usage = document(failed(1)).usage_json()
 
     assert usage["forwards"] == 0

@@ -43,7 +43,7 @@ invocation_retries = 3
 WEIGHTS = "models/datalab-to/chandra/0123abc.tar.gz"
 SERVER = {
     # Pages read in company are added up in another order, and in bfloat16 that can
-    # be another letter. One by one and without guesses each has one answer.
+    # be another letter. One by one and without drafts each has one answer.
     "CHANDRA_MAX_SEQUENCES": "1",
     "CHANDRA_DRAFT_TOKENS": "none",
     # A page that repeats itself would be read again, with chance.

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from handler.engine.device.model import patches_from
+from handler.engine.device.model import pixels_to_patches
 from handler.postprocess.layout import CHANDRA_1_LABELS
 from mini.pages import Domain, Page, render_page
 from mini.samples import CELL, EDGE_STEPS, NOWHERE, SLOTS, Sampler
@@ -46,7 +46,7 @@ def test_patches_equal_those_of_the_service(sampler):
     batch = sampler.batch([sample])
 
     pixels = torch.from_numpy(np.array(page.image))
-    assert torch.allclose(batch.pixels, patches_from(pixels, 16, 2, 2), atol=1e-6)
+    assert torch.allclose(batch.pixels, pixels_to_patches(pixels, 16, 2, 2), atol=1e-6)
     assert batch.grids.tolist() == [[1, 40, 32]]
 
 

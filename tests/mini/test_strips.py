@@ -11,7 +11,7 @@ from PIL import Image
 from rapidfuzz.distance import Levenshtein
 
 from handler.engine.device.model import load_model
-from handler.engine.request import Sequence
+from handler.engine.request import EngineRequest
 from handler.engine.selection.choice import choose_engine
 from handler.postprocess import StripAnswer, convert_page, convert_strips
 from handler.preprocess import Limits, decode_page, decode_strip
@@ -44,7 +44,7 @@ def generate():
     prompt = load_prompts(PROFILE)["ocr_layout"]
 
     def generate_text(page):
-        engine.submit(Sequence("1", "1", page, prompt, PROFILE.max_output_tokens))
+        engine.submit(EngineRequest("1", "1", page, prompt, PROFILE.max_output_tokens))
         while not (ended := engine.step(lambda: None)):
             pass
         return ended[0].text

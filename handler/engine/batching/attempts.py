@@ -1,8 +1,7 @@
-"""Retry pages on which the model repeats itself, at a higher temperature.
+"""Retries of pages on which the model repeats itself, at a higher temperature.
 
-The first attempt takes the likeliest tokens, as chandra-ocr does, unless the request
-has a temperature; the others draw.
-Knows nothing of how a page is read.
+As in chandra-ocr, the first attempt decodes greedily, unless the request sets a
+temperature, and the others sample. The module is independent of the engines.
 """
 
 from __future__ import annotations
@@ -10,15 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from handler.engine.request import FinishReason
-from handler.engine.sampling import GREEDY, Sampling
+from handler.engine.request import GREEDY, FinishReason, Sampling
 
 __all__ = ["RETRIES", "Attempt", "Attempts"]
 
-# chandra-ocr 0.1.8, model.vllm: the same each time.
+# chandra-ocr 0.1.8, model.vllm: all retries have the same temperature.
 _CHANDRA_1 = (Sampling(temperature=0.3, top_p=0.95),)
 
-# chandra-ocr 0.2.0: a fifth more each time, up to 0.8.
+# chandra-ocr 0.2.0: each retry adds 0.2 to the temperature, up to 0.8.
 _CHANDRA_2 = tuple(Sampling(temperature=n / 5, top_p=0.95) for n in (1, 2, 3, 4))
 
 RETRIES: Mapping[str, tuple[Sampling, ...]] = {
@@ -26,26 +24,28 @@ RETRIES: Mapping[str, tuple[Sampling, ...]] = {
     "chandra-2": _CHANDRA_2,
     "mini": _CHANDRA_1,
 }
-"""By profile, how to sample after the first attempt; the last one stays."""
+"""Sampling of the attempts after the first, by profile. Further attempts use the last
+entry."""
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """What one reading of a page gave."""
+    """Result of one attempt at a page."""
 
     text: str = field(repr=False)
     finish_reason: FinishReason
     num_tokens: int
     repeats_at: int | None
-    """`repetition_start(text)`: characters before a loop, None where there is none."""
+    """Characters before the first repetition (`find_repetition`); None without one."""
 
     @property
     def is_clean(self) -> bool:
+        """True if the text does not repeat itself."""
         return self.repeats_at is None
 
 
 class Attempts:
-    """The readings of one page: whether another is due, how, and which one counts."""
+    """Attempts at one page: whether and how to retry, and which attempt counts."""
 
     def __init__(
         self,
@@ -54,39 +54,39 @@ class Attempts:
         max_attempts: int,
         first: Sampling = GREEDY,
     ) -> None:
-        # No retry is cooler than the first attempt.
+        # A retry never has a lower temperature than the first attempt.
         hotter = (s if s.temperature > first.temperature else first for s in retries)
         self._samplings = (first, *hotter)
         self._max_attempts = max_attempts
         self._attempts: list[Attempt] = []
 
     def add(self, attempt: Attempt) -> None:
-        """Take note of the attempt that has just ended."""
+        """Add an attempt that has ended."""
         self._attempts.append(attempt)
 
     @property
     def num_attempts(self) -> int:
-        """Those that have ended."""
+        """Number of attempts that have ended."""
         return len(self._attempts)
 
     @property
     def sampling(self) -> Sampling:
-        """For the attempt that is being made, or comes next."""
+        """Sampling of the current or next attempt."""
         return self._samplings[min(self.num_attempts, len(self._samplings) - 1)]
 
     @property
     def is_over(self) -> bool:
-        """Whether there is nothing to gain, or nothing left to try."""
+        """True if an attempt is clean, or if no attempt is left."""
         if self.num_attempts >= self._max_attempts:
             return True
         return any(attempt.is_clean for attempt in self._attempts)
 
     @property
     def best(self) -> Attempt:
-        """A clean one; else the one that says most before it repeats itself.
+        """The clean attempt, or else the one with most text before its repetition.
 
-        Its text is all of it, the repetition included. Of equals the first, which
-        was the least left to chance. At least one attempt has ended.
+        Its text includes the repetition. Among equal attempts the first counts, because
+        it has the lowest temperature. At least one attempt must have ended.
         """
         return max(self._attempts, key=_worth)
 

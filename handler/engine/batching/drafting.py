@@ -1,4 +1,4 @@
-"""Where guesses of a page's next tokens come from, and how many are worth computing."""
+"""Speculative decoding: the source of draft tokens, and how many to verify at once."""
 
 from __future__ import annotations
 
@@ -6,54 +6,61 @@ import math
 from dataclasses import dataclass
 from typing import Protocol
 
-__all__ = ["Chance", "DraftSource", "num_equal", "worthwhile_drafts"]
+__all__ = ["AcceptanceRate", "DraftSource", "choose_draft_length", "count_accepted"]
 
-_FIRST_CHANCE = 0.8
-_SURE = 0.99
-_LEARNING = 0.05
-"""Weight of a new guess in the running mean: the last twenty or so count."""
+_INITIAL_RATE = 0.8
+_MAX_RATE = 0.99
+_WEIGHT = 0.05
+"""Weight of a new draft token in the running mean, which covers about the last 20.
+"""
 
 
 class DraftSource(Protocol):
-    """Guesses how a page goes on."""
+    """Proposes draft tokens for one page."""
 
     def extend(self, tokens: list[int]) -> None:
-        """Take note of what was really said."""
+        """Append tokens to the output that the drafts continue."""
 
     def draft(self, max_tokens: int) -> list[int]:
-        """At most so many tokens that may come next; none where it cannot tell."""
+        """Return up to `max_tokens` draft tokens; an empty list if none are likely."""
 
     def reset(self) -> None:
-        """Forget what was said: the page is read once more."""
+        """Forget the output, because another attempt at the page begins."""
 
 
 @dataclass
-class Chance:
-    """That a guessed token is right, if those before it are: a running mean."""
+class AcceptanceRate:
+    """Share of draft tokens that the model accepts, as a running mean.
 
-    value: float = _FIRST_CHANCE
-
-    def learn(self, num_right: int, *, is_refuted: bool) -> None:
-        """Take note of right guesses, and of the wrong one that ended them."""
-        for is_right in [1.0] * num_right + [0.0] * is_refuted:
-            self.value += _LEARNING * (is_right - self.value)
-
-
-def worthwhile_drafts(chance: float, num_pages: int, max_verified_tokens: int) -> int:
-    """How many tokens of a page are worth guessing, if each is right by `chance`.
-
-    A forward costs about what verifying `max_verified_tokens` more would. The k-th
-    guess saves its page a forward with `chance` to the power of k, and the page's
-    share of that forward is one part of `num_pages`.
+    Draft tokens after the first rejected one are not counted: they cannot be accepted.
     """
-    share = num_pages / max_verified_tokens
-    if chance <= share:
+
+    value: float = _INITIAL_RATE
+
+    def update(self, num_accepted: int, *, has_rejection: bool) -> None:
+        """Add accepted draft tokens, and the rejected one that follows, if any."""
+        for result in [1.0] * num_accepted + [0.0] * has_rejection:
+            self.value += _WEIGHT * (result - self.value)
+
+
+def choose_draft_length(
+    acceptance_rate: float, num_pages: int, max_verified_tokens: int
+) -> int:
+    """Return how many draft tokens of a page to verify in a step of `num_pages` pages.
+
+    A forward pass costs about as much as verifying `max_verified_tokens` more tokens.
+    The k-th draft token saves its page a pass with a probability of `acceptance_rate`
+    to the power of k, and the page's share of that pass is one part of `num_pages`.
+    Draft tokens are worth verifying as long as they save more than they cost.
+    """
+    cost = num_pages / max_verified_tokens
+    if acceptance_rate <= cost:
         return 0
-    return int(math.log(share) / math.log(min(chance, _SURE)))
+    return int(math.log(cost) / math.log(min(acceptance_rate, _MAX_RATE)))
 
 
-def num_equal(draft: list[int], tokens: list[int]) -> int:
-    """How many guessed tokens are what the model said itself."""
+def count_accepted(draft: list[int], tokens: list[int]) -> int:
+    """Return how many draft tokens equal the model's, up to the first that differs."""
     count = 0
     while count < len(draft) and draft[count] == tokens[count]:
         count += 1

@@ -1,8 +1,9 @@
-"""Where each page's keys and values lie. Integers only.
+"""Allocation of the KV cache: which cache positions each page owns. Integers only.
 
-The cache of a page is one run of places, the same in every layer: a segment. The
-attention operator takes segments in any order with gaps between, so a page needs no
-table of blocks; when a segment must grow and cannot, it moves.
+A page owns one KV segment: consecutive cache positions, the same in every layer. The
+attention operator takes segments in any order and with gaps between them, so a page
+needs no block table. A segment that must grow and has no free positions behind it is
+moved.
 """
 
 from __future__ import annotations
@@ -11,12 +12,12 @@ from bisect import insort
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-__all__ = ["Move", "Segment", "SegmentPool"]
+__all__ = ["KVSegment", "KVSegmentPool", "Move"]
 
 
 @dataclass(eq=False, slots=True)
-class Segment:
-    """Places `start` to `start + length`, all of one page's."""
+class KVSegment:
+    """Cache positions of one page: `start` to `start + length`."""
 
     start: int
     length: int
@@ -28,88 +29,96 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """Copy `length` places from `source` on to `target` on; the two may overlap."""
+    """Copy of `length` cache positions from `source` to `target`; they may overlap."""
 
     source: int
     target: int
     length: int
 
 
-class SegmentPool:
-    """Hands out `num_places`. Moves it asks for must be made in the order given.
+class KVSegmentPool:
+    """Allocator of KV segments in a cache of `num_positions`.
 
-    A method that needs more than is free returns None and changes nothing.
+    `allocate` and `grow` may move segments. The caller must copy the cache content as
+    the returned moves say, in their order, before it computes anything else. A method
+    that needs more positions than are free returns None and changes nothing.
+
+    The argument `used` is the number of positions of each segment that hold keys and
+    values. Only these are copied; a segment that is not in `used` holds none.
     """
 
-    def __init__(self, num_places: int) -> None:
-        self.num_places = num_places
-        self._segments: list[Segment] = []  # by start
+    def __init__(self, num_positions: int) -> None:
+        self.num_positions = num_positions
+        self._segments: list[KVSegment] = []  # Sorted by start.
 
     @property
     def num_free(self) -> int:
-        """Places that belong to no segment."""
-        return self.num_places - sum(segment.length for segment in self._segments)
+        """Number of positions that belong to no segment."""
+        return self.num_positions - sum(segment.length for segment in self._segments)
 
     def allocate(
-        self, length: int, used: Mapping[Segment, int]
-    ) -> tuple[Segment, list[Move]] | None:
-        """A new segment; others may move to make room. `used`: see `grow`."""
+        self, length: int, used: Mapping[KVSegment, int]
+    ) -> tuple[KVSegment, list[Move]] | None:
+        """Allocate a segment in the first gap that is large enough.
+
+        If there is none, compact the cache and allocate the segment behind the others.
+        """
         if length > self.num_free:
             return None
-        start = self._gap(length)
+        start = self._find_gap(length)
         moves: list[Move] = []
         if start is None:
-            moves = self._lay_out(used)
+            moves = self._compact(used)
             start = self._segments[-1].end if self._segments else 0
-        segment = Segment(start, length)
+        segment = KVSegment(start, length)
         insort(self._segments, segment, key=_start)
         return segment, moves
 
     def grow(
-        self, segment: Segment, length: int, used: Mapping[Segment, int]
+        self, segment: KVSegment, length: int, used: Mapping[KVSegment, int]
     ) -> list[Move] | None:
-        """Make a segment `length` places long, if need be somewhere else.
+        """Extend a segment to `length` positions.
 
-        `used` says how many places of each segment hold something: a move copies
-        those, 0 where a segment is not named.
+        The segment stays where it is if the positions behind it are free. Otherwise it
+        moves to the first gap that is large enough, or the cache is compacted.
         """
-        more = length - segment.length
-        if more > self.num_free:
+        if length - segment.length > self.num_free:
             return None
         if self._end_of_room(segment) - segment.start >= length:
             segment.length = length
             return []
-        start = self._gap(length)
+        start = self._find_gap(length)
         if start is None:
             segment.length = length
-            return self._lay_out(used)
+            return self._compact(used)
         move = Move(segment.start, start, used.get(segment, 0))
         self._segments.remove(segment)
         segment.start, segment.length = start, length
         insort(self._segments, segment, key=_start)
         return [move] if move.length else []
 
-    def free(self, segment: Segment) -> None:
-        """Take a segment back."""
+    def free(self, segment: KVSegment) -> None:
+        """Free the positions of a segment."""
         self._segments.remove(segment)
 
-    def _gap(self, length: int) -> int | None:
-        """The start of the first gap of that length."""
+    def _find_gap(self, length: int) -> int | None:
+        """Return the start of the first gap of at least `length` free positions."""
         start = 0
         for segment in self._segments:
             if segment.start - start >= length:
                 return start
             start = segment.end
-        return start if self.num_places - start >= length else None
+        return start if self.num_positions - start >= length else None
 
-    def _end_of_room(self, segment: Segment) -> int:
+    def _end_of_room(self, segment: KVSegment) -> int:
+        """Return the position up to which a segment can grow without a move."""
         index = self._segments.index(segment) + 1
         if index == len(self._segments):
-            return self.num_places
+            return self.num_positions
         return self._segments[index].start
 
-    def _lay_out(self, used: Mapping[Segment, int]) -> list[Move]:
-        """Put all segments side by side, from the first place on."""
+    def _compact(self, used: Mapping[KVSegment, int]) -> list[Move]:
+        """Close all gaps: put the segments side by side from position 0 on."""
         leftward: list[Move] = []
         rightward: list[Move] = []
         start = 0
@@ -119,10 +128,11 @@ class SegmentPool:
                 (leftward if start < segment.start else rightward).append(move)
             segment.start = start
             start = segment.end
-        # The order is kept, so no move writes over what another has yet to read:
-        # to the left from the left, to the right from the right.
+        # The segments keep their order. So no move overwrites what a later one copies,
+        # if moves to the left are made from the left and those to the right from the
+        # right.
         return leftward + rightward[::-1]
 
 
-def _start(segment: Segment) -> int:
+def _start(segment: KVSegment) -> int:
     return segment.start

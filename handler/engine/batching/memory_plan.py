@@ -1,4 +1,4 @@
-"""Plan the memory of a GPU, without torch.
+"""Memory plan of a GPU. Independent of torch.
 
 The KV cache gets the memory that weights, CUDA, recorded steps, the largest image and a
 margin leave. Terms that are sums of tensor sizes are tested against the tensors that
@@ -15,32 +15,32 @@ from handler.errors import ModelLoadError
 
 __all__ = [
     "CONTEXT_BYTES",
+    "COUNTED_PAGE_TOKENS",
     "EXPECTED_OUTPUT_TOKENS",
     "LATE_KERNEL_BYTES",
     "MAX_SEQUENCES",
     "PROMPT_TOKENS",
-    "SEQUENCE_TOKENS",
     "MemoryPlan",
     "ModelSizes",
     "StepShape",
     "Workload",
     "plan_memory",
+    "read_model_sizes",
     "require_room",
     "shrunk_cache_tokens",
-    "sizes_from",
 ]
 
 MIB = 1024**2
 GIB = 1024**3
 
 MAX_SEQUENCES = 64
-"""Pages generated together on a GPU, at most."""
+"""Maximum number of pages generated together on a GPU."""
 PROMPT_TOKENS = 1024
 """Upper bound of a prompt's tokens without its image; the longest prompt of chandra-ocr
 has 567."""
 EXPECTED_OUTPUT_TOKENS = 500
-"""A page is admitted if the cache has room for this answer; it may grow later."""
-SEQUENCE_TOKENS = 4000
+"""A page is admitted if the cache has room for this output, which may grow later."""
+COUNTED_PAGE_TOKENS = 4000
 """Cache tokens counted for each page. Most pages use more, so `num_sequences` does not
 keep a page waiting while the cache has room."""
 
@@ -158,7 +158,9 @@ class ModelSizes:
         return outputs + shared + GRAPH_NODES_BYTES * len(shapes)
 
 
-def sizes_from(config: Any, weights_bytes: int, value_bytes: int = 2) -> ModelSizes:
+def read_model_sizes(
+    config: Any, weights_bytes: int, value_bytes: int = 2
+) -> ModelSizes:
     """Read the sizes from a configuration of transformers for Qwen3-VL."""
     text, vision = config.text_config, config.vision_config
     return ModelSizes(
@@ -191,7 +193,7 @@ class Workload:
     """Pixels of the largest image."""
     max_output_tokens: int
     expected_output_tokens: int
-    """Room for an answer that the scheduler requires before it admits a page."""
+    """Room for output that the scheduler requires before it admits a page."""
     prefill_tokens: int
     draft_tokens: int = 0
     max_sequences: int | None = None
@@ -223,8 +225,8 @@ class MemoryPlan:
     room_tokens: int
     """Largest cache that fits; `cache_tokens` may be smaller."""
     page_tokens: int
-    """Tokens of the largest page with its prompt and an expected answer. A smaller
-    cache could not admit it beside another page, and alone would cut off its answer."""
+    """Tokens of the largest page with its prompt and an expected output. A smaller
+    cache could not admit it beside another page, and alone would cut off its output."""
     num_sequences: int
     """Pages generated together."""
 
@@ -273,7 +275,7 @@ def plan_memory(
         plan = _plan_for(
             sizes, workload, max_sequences, available_bytes, capability, is_loaded
         )
-        expected = min(SEQUENCE_TOKENS, plan.page_tokens)
+        expected = min(COUNTED_PAGE_TOKENS, plan.page_tokens)
         if plan.cache_tokens >= max_sequences * expected:
             break
     assert plan is not None
@@ -349,7 +351,7 @@ def require_room(plan: MemoryPlan, device: str) -> None:
             f"largest page takes {plan.page_tokens:,}: of "
             f"{plan.available_bytes / GIB:.1f} GiB, "
             f"{plan.beside_cache_bytes / GIB:.1f} GiB are for images, recorded steps "
-            "and what else is no cache; use a GPU with more memory, end other programs "
+            "and other data; use a GPU with more memory, end other programs "
             "on it, lower max_side, or use a smaller model"
         )
     if plan.cache_tokens > plan.room_tokens:

@@ -1,20 +1,19 @@
-"""The interface between the native engine and what computes the model."""
+"""Interface between the native engine and the code that computes the model."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence as Seq
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from handler.engine.batching.kv_cache import Move
-from handler.engine.request import Sequence
-from handler.engine.sampling import GREEDY, Sampling
+from handler.engine.request import GREEDY, EngineRequest, Sampling
 
 __all__ = ["Chunk", "ModelRunner", "Prompt", "Row"]
 
 
 class Prompt(Protocol):
-    """A tokenised page prompt; the rest of its content belongs to the runner."""
+    """Tokenised prompt of a page. Its other content belongs to the runner."""
 
     @property
     def num_tokens(self) -> int:
@@ -22,7 +21,7 @@ class Prompt(Protocol):
 
     @property
     def last_token(self) -> int:
-        """The token after which the answer begins."""
+        """Last token of the prompt, after which the output begins."""
 
     @property
     def is_encoded(self) -> bool:
@@ -34,27 +33,29 @@ P = TypeVar("P", bound=Prompt)
 
 @dataclass(frozen=True, slots=True)
 class Row(Generic[P]):
-    """One page's share of a decode step: tokens that follow those in its cache."""
+    """Row of a decode step: tokens of one page that follow those in its KV segment."""
 
     prompt: P
-    tokens: Seq[int]
+    tokens: Sequence[int]
     """The last token of the output, then its draft tokens."""
     start: int
     """Number of the page's tokens in the cache."""
     segment_start: int
+    """First cache position of the page's KV segment."""
     sampling: Sampling = GREEDY
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk(Generic[P]):
-    """Consecutive tokens of a page to be computed: of its prompt, then its answer."""
+    """Consecutive tokens of a page to compute: of its prompt, then of its output."""
 
     prompt: P
-    output: Seq[int]
+    output_tokens: Sequence[int]
     start: int
     """Number of the page's tokens in the cache."""
     count: int
     segment_start: int
+    """First cache position of the page's KV segment."""
     sampling: Sampling = GREEDY
 
     @property
@@ -64,30 +65,34 @@ class Chunk(Generic[P]):
     @property
     def is_last(self) -> bool:
         """True if the chunk ends with the page's last token."""
-        return self.end == self.prompt.num_tokens + len(self.output)
+        return self.end == self.prompt.num_tokens + len(self.output_tokens)
 
 
 class ModelRunner(Protocol[P]):
-    """Computes tokens, for one thread; it does not keep track of pages.
+    """Computes tokens. It does not keep track of pages, and belongs to one thread.
 
-    `prompt_from`, `encode`, `prefill`, `decode` and `move` raise OutOfMemoryError if
-    the device has no memory left; the runner stays usable. The caller chooses the cache
-    segment of a page; places from `start` on may hold anything and are overwritten.
+    `tokenise`, `encode`, `prefill`, `decode` and `move` raise OutOfMemoryError if
+    the device has no memory left; the runner stays usable. The caller chooses the KV
+    segment of a page. Its positions from `start` on may hold anything, and are
+    overwritten.
     """
 
     @property
-    def num_places(self) -> int:
-        """Size of the cache: tokens of all pages together."""
+    def num_cache_positions(self) -> int:
+        """Size of the KV cache, for the tokens of all pages together."""
 
     @property
     def max_tokens(self) -> int:
-        """Maximum tokens of a page, prompt and answer together."""
+        """Maximum tokens of a page, prompt and output together."""
 
     @property
     def stop_token_ids(self) -> tuple[int, ...]: ...
 
-    def prompt_from(self, sequence: Sequence) -> P:
-        """Tokenise a page's prompt. This is cheap: `encode` encodes the image."""
+    def tokenise(self, request: EngineRequest) -> P:
+        """Tokenise the prompt of a page. This is cheap: `encode` encodes the image.
+
+        Raises InvalidOptionError if the prompt is too long.
+        """
 
     def encode(self, prompt: P) -> bool:
         """Compute the next slice of the page's image; return whether it is complete.
@@ -102,21 +107,24 @@ class ModelRunner(Protocol[P]):
         Otherwise return None. Slices of the image that are missing are encoded first.
         """
 
-    def decode(self, rows: Seq[Row[P]]) -> list[list[int]]:
-        """Compute all rows together; return the next token after each token."""
+    def decode(self, rows: Sequence[Row[P]]) -> list[list[int]]:
+        """Compute all rows together; return the next token after each of their tokens.
 
-    def move(self, moves: Seq[Move]) -> None:
-        """Move segments within the cache, in this order."""
+        A row with a temperature has no draft tokens, and gets one token.
+        """
 
-    def forget(self, prompt: P) -> None:
+    def move(self, moves: Sequence[Move]) -> None:
+        """Copy keys and values within the cache, in the order of the moves."""
+
+    def release_image(self, prompt: P) -> None:
         """Release the encoded image of a page, complete or not."""
 
     def shrink_cache(self) -> int | None:
-        """Replace the cache by a smaller, empty one; return its `num_places`.
+        """Replace the cache by a smaller, empty one; return its `num_cache_positions`.
 
         The content of the cache is lost. Returns None without a change if a smaller
         cache would not hold the largest page.
         """
 
-    def text_from(self, token_ids: Seq[int]) -> str:
+    def detokenise(self, token_ids: Sequence[int]) -> str:
         """Detokenise, without special tokens."""

@@ -1,8 +1,4 @@
-"""The native engine: pages join and leave a running batch at any token.
-
-A step schedules, runs and updates. It computes one token of every decoding page and
-verifies its drafts, then computes a chunk of one prompt or a slice of its image.
-"""
+"""Native engine: continuous batching with chunked prefill and speculative decoding."""
 
 from __future__ import annotations
 
@@ -14,21 +10,25 @@ from typing import Generic, TypeVar
 
 from handler.engine.batching.attempts import Attempt, Attempts
 from handler.engine.batching.drafting import (
-    Chance,
+    AcceptanceRate,
     DraftSource,
-    num_equal,
-    worthwhile_drafts,
+    choose_draft_length,
+    count_accepted,
 )
-from handler.engine.batching.kv_cache import Segment, SegmentPool
+from handler.engine.batching.kv_cache import KVSegment, KVSegmentPool
 from handler.engine.batching.memory_plan import EXPECTED_OUTPUT_TOKENS
 from handler.engine.batching.model_runner import Chunk, ModelRunner, Prompt, Row
-from handler.engine.batching.repetition import ends_in_loop, repetition_start
+from handler.engine.batching.repetition import ends_in_loop, find_repetition
 from handler.engine.batching.scheduler import Schedule, Scheduler
-from handler.engine.request import FinishReason, Generation, Sequence
-from handler.engine.sampling import Sampling, sampling_at
+from handler.engine.request import (
+    EngineOutput,
+    EngineRequest,
+    FinishReason,
+    Sampling,
+    sampling_at,
+)
 from handler.engine.steps import StepKind, StepTimer
-from handler.errors import HandlerError, InvalidOptionError, OutOfMemoryError
-from handler.schema import PageError
+from handler.errors import InvalidOptionError, OutOfMemoryError
 
 __all__ = ["NativeEngine", "Options"]
 
@@ -39,7 +39,7 @@ P = TypeVar("P", bound=Prompt)
 _RETRY_DRAFTS_EVERY = 16
 """Forwards after which a page whose drafts are rarely accepted tries one again."""
 _CHECK_EVERY = 64
-"""Tokens between two checks for a repetition."""
+"""Output tokens of a page between two checks for a repetition."""
 _TAIL_TOKENS = 6000
 """Tokens checked for a repetition. Runs of blanks and dots have several characters a
 token."""
@@ -47,40 +47,43 @@ token."""
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How much is done at once. Sizes are tokens."""
+    """Limits of the native engine. Sizes are tokens."""
 
     max_sequences: int = 16
+    """Maximum number of pages in the batch."""
     max_prefill_tokens: int = 1024
-    """Tokens of a prompt computed in one step, at most: decoding pages wait for it."""
+    """Maximum tokens of a prompt in one step. Decoding pages wait for them."""
     expected_output_tokens: int = EXPECTED_OUTPUT_TOKENS
+    """Room for output that the cache must have before a page is admitted."""
     max_draft_tokens: int = 0
     max_verified_tokens: int = 64
-    """Tokens of all pages in a decode step; more pages leave fewer drafts for each."""
+    """Maximum tokens of all pages in a decode step, draft tokens included. The more
+    pages, the fewer draft tokens each may have."""
     max_attempts: int = 3
-    """Times a page is read on which the model repeats itself, unless it says how often.
-    """
+    """Maximum attempts for a page on which the model repeats itself, if its request
+    does not set a number."""
     retries: tuple[Sampling, ...] = ()
     """Sampling of the attempts after the first; the last entry is used for the rest."""
 
 
 @dataclass(eq=False)
 class _Page(Generic[P]):
-    """A page in the engine. The scheduler reads only its numbers."""
+    """State of a page in the engine. The scheduler reads only its numbers."""
 
-    sequence: Sequence
+    request: EngineRequest
     prompt: P
     limit: int
-    """Maximum tokens of the answer."""
-    drafts: DraftSource | None
+    """Maximum output tokens."""
+    drafter: DraftSource | None
     attempts: Attempts
-    output: list[int] = field(default_factory=list)
+    output_tokens: list[int] = field(default_factory=list)
     num_computed: int = 0
-    segment: Segment | None = None
+    segment: KVSegment | None = None
     started_at: float | None = None
     num_forwards: int = 0
-    num_drafted: int = 0
+    num_drafted_tokens: int = 0
     num_accepted: int = 0
-    chance: Chance = field(default_factory=Chance)
+    acceptance_rate: AcceptanceRate = field(default_factory=AcceptanceRate)
 
     @property
     def num_prompt_tokens(self) -> int:
@@ -88,127 +91,151 @@ class _Page(Generic[P]):
 
     @property
     def num_tokens(self) -> int:
-        return self.prompt.num_tokens + len(self.output)
+        return self.prompt.num_tokens + len(self.output_tokens)
 
     @property
     def last_token(self) -> int:
-        return self.output[-1] if self.output else self.prompt.last_token
+        return self.output_tokens[-1] if self.output_tokens else self.prompt.last_token
 
 
 class NativeEngine(Generic[P]):
-    """An Engine over a ModelRunner."""
+    """Engine that schedules pages, and computes them with a ModelRunner.
+
+    Pages join and leave the batch between any two tokens. `create_drafter` returns the
+    source of a page's draft tokens, or None for no drafts.
+    """
 
     def __init__(
         self,
         runner: ModelRunner[P],
         options: Options,
         *,
-        drafts_for: Callable[[Sequence], DraftSource | None] = lambda sequence: None,
+        create_drafter: Callable[
+            [EngineRequest], DraftSource | None
+        ] = lambda request: None,
         clock: Callable[[], float] = time.monotonic,
         steps: StepTimer | None = None,
     ) -> None:
         self.steps = steps or StepTimer(clock)
         self._runner = runner
         self._options = options
-        self._drafts_for = drafts_for
+        self._create_drafter = create_drafter
         self._clock = clock
         self._scheduler: Scheduler[_Page[P]] = Scheduler(
-            SegmentPool(runner.num_places),
+            KVSegmentPool(runner.num_cache_positions),
             max_sequences=options.max_sequences,
             max_prefill_tokens=options.max_prefill_tokens,
             expected_output_tokens=options.expected_output_tokens,
             max_draft_tokens=options.max_draft_tokens,
         )
         self._pages: dict[str, _Page[P]] = {}
-        self._ended: list[Generation] = []
+        self._outputs: list[EngineOutput] = []
         self._may_shrink = True
 
-    def submit(self, sequence: Sequence) -> None:
-        prompt = self._prompt_from(sequence)
+    def submit(self, request: EngineRequest) -> None:
+        prompt = self._tokenise(request)
         if prompt is None:
             return
         room = self._max_tokens - prompt.num_tokens
         if room < 1:
-            self._ended.append(self._too_long(sequence, prompt))
+            self._outputs.append(self._too_long_output(request, prompt))
             return
         page = _Page(
-            sequence,
+            request,
             prompt,
-            limit=max(1, min(sequence.max_output_tokens, room)),
-            drafts=self._drafts_for(sequence),
+            limit=max(1, min(request.max_output_tokens, room)),
+            drafter=self._create_drafter(request),
             attempts=Attempts(
                 self._options.retries,
-                max_attempts=sequence.max_attempts or self._options.max_attempts,
-                first=sampling_at(sequence.temperature),
+                max_attempts=request.max_attempts or self._options.max_attempts,
+                first=sampling_at(request.temperature),
             ),
         )
-        self._pages[sequence.id] = page
+        self._pages[request.id] = page
         self._scheduler.add(page)
 
-    def _prompt_from(self, sequence: Sequence) -> P | None:
-        """Tokenise a page; without memory for that, shrink the cache and try again.
+    def _tokenise(self, request: EngineRequest) -> P | None:
+        """Tokenise a page. If there is no memory, shrink the cache and try again.
 
-        If there is still no memory, or the prompt is too long, the page fails: None.
+        Returns None if the page failed: there is still no memory, or the prompt is too
+        long.
         """
         while True:
             try:
-                return self._runner.prompt_from(sequence)
+                return self._runner.tokenise(request)
             except InvalidOptionError as error:
-                self._ended.append(_failed(sequence, error))
+                self._outputs.append(EngineOutput.from_error(request, error))
                 return None
             except OutOfMemoryError as error:
                 shortage = error.detail
             if not self._shrink():
-                self._ended.append(_failed(sequence, OutOfMemoryError(shortage)))
+                self._outputs.append(
+                    EngineOutput.from_error(request, OutOfMemoryError(shortage))
+                )
                 return None
 
     @property
     def _max_tokens(self) -> int:
-        """Maximum tokens of a page's prompt and answer together."""
+        """Maximum tokens of a page's prompt and output together."""
         return max(0, min(self._runner.max_tokens, self._scheduler.max_tokens))
 
-    def _too_long(self, sequence: Sequence, prompt: P) -> Generation:
-        return _failed(
-            sequence,
+    def _too_long_output(self, request: EngineRequest, prompt: P) -> EngineOutput:
+        return EngineOutput.from_error(
+            request,
             OutOfMemoryError(
                 f"a page of {prompt.num_tokens} tokens does not fit into a cache of "
                 f"{self._max_tokens}: lower max_side or raise kv_cache_tokens"
             ),
         )
 
-    def cancel(self, sequence_id: str) -> None:
-        page = self._pages.get(sequence_id)
+    def cancel(self, engine_request_id: str) -> None:
+        page = self._pages.get(engine_request_id)
         if page is not None:
-            self._end(page, Generation(sequence_id, FinishReason.ABORTED))
+            self._end_page(page, EngineOutput(engine_request_id, FinishReason.ABORTED))
 
     @property
     def has_work(self) -> bool:
-        return bool(self._pages or self._ended)
+        return bool(self._pages or self._outputs)
 
     def num_output_tokens(self) -> dict[str, int]:
-        return {page.sequence.id: len(page.output) for page in self._scheduler.running}
+        return {
+            page.request.id: len(page.output_tokens) for page in self._scheduler.running
+        }
 
-    def step(self, poll: Callable[[], None]) -> list[Generation]:
+    def step(self, poll: Callable[[], None]) -> list[EngineOutput]:
+        """Schedule, compute and update: advance each scheduled page.
+
+        The scheduler decides which pages run. Pages whose prompt is computed decode
+        together: one forward pass computes the next token of each, and verifies its
+        draft tokens. A drafted page advances by its accepted tokens and one more. Then
+        one page is prefilled: a slice of its image is encoded, or a chunk of its prompt
+        is computed. So a large page delays the others by one slice or chunk a step.
+
+        If a forward pass runs out of memory, the cache is replaced by a smaller one
+        once, and all pages are computed again. Later shortages fail one page. Steps are
+        short, so `poll` is not called.
+        """
         self.steps.start(StepKind.SCHEDULE)
         plan = self._scheduler.schedule()
-        self._move(plan)
+        self._run_moves(plan)
         now = self._clock()
         for page in plan.admitted:
             page.started_at = page.started_at or now
         for page in plan.preempted:
-            self._runner.forget(page.prompt)
+            self._runner.release_image(page.prompt)
         if plan.decode:
-            self._decode(plan.decode)
-        # A page that lost its cache in this step waits to be admitted again.
+            self._run_decode(plan.decode)
+        # The page may have lost its segment in this step, when the cache shrank.
         if plan.prefill is not None and plan.prefill.segment is not None:
-            self._prefill(plan.prefill, plan)
-        ended, self._ended = self._ended, []
-        return ended
+            self._run_prefill(plan.prefill, plan)
+        outputs, self._outputs = self._outputs, []
+        return outputs
 
-    def _move(self, plan: Schedule[_Page[P]]) -> None:
-        """Make the plan's moves; without memory for them, shrink the cache.
+    def _run_moves(self, plan: Schedule[_Page[P]]) -> None:
+        """Make the scheduled moves. If there is no memory, shrink the cache.
 
-        Raises OutOfMemoryError if the cache was shrunk before: its content is unknown.
+        Raises OutOfMemoryError if the cache was shrunk before, because the content of
+        the cache is unknown then.
         """
         shortage = None
         try:
@@ -220,15 +247,15 @@ class NativeEngine(Generic[P]):
                 raise OutOfMemoryError(shortage)
             plan.decode.clear()
 
-    def _prefill(self, page: _Page[P], plan: Schedule[_Page[P]]) -> None:
+    def _run_prefill(self, page: _Page[P], plan: Schedule[_Page[P]]) -> None:
         assert page.segment is not None
         if page.num_computed < page.num_prompt_tokens and not page.prompt.is_encoded:
-            self._encode(page)
+            self._run_encoder(page)
             return
         count = plan.num_prefill_tokens
         chunk = Chunk(
             page.prompt,
-            page.output,
+            page.output_tokens,
             page.num_computed,
             count,
             page.segment.start,
@@ -246,10 +273,10 @@ class NativeEngine(Generic[P]):
         page.num_computed += count
         if token is not None:
             page.num_forwards += 1
-            self._append(page, [token])
+            self._append_output(page, [token])
 
-    def _encode(self, page: _Page[P]) -> None:
-        """Compute one slice of the page's image; decoding pages wait for no more."""
+    def _run_encoder(self, page: _Page[P]) -> None:
+        """Encode one slice of the page's image."""
         self.steps.start(StepKind.ENCODE, page.prompt.num_tokens)
         shortage = None
         try:
@@ -260,32 +287,35 @@ class NativeEngine(Generic[P]):
             self._handle_shortage(page, shortage)
 
     def _handle_shortage(self, page: _Page[P], detail: str) -> None:
-        """Shrink the cache after a step ran out of memory; otherwise fail `page`."""
+        """Shrink the cache after a step ran out of memory, or else fail `page`."""
         if not self._shrink():
-            self._end(page, _failed(page.sequence, OutOfMemoryError(detail)))
+            self._end_page(
+                page, EngineOutput.from_error(page.request, OutOfMemoryError(detail))
+            )
 
     def _shrink(self) -> bool:
-        """Replace the cache by a smaller one, at most once; return True if it was.
+        """Replace the cache by a smaller one; return whether this was possible.
 
-        All pages are computed again, and their answers do not change.
+        This is done at most once. All pages are computed again; their outputs do not
+        change.
         """
         if not self._may_shrink:
             return False
         self._may_shrink = False
         self.steps.start(StepKind.SHRINK)
         for page in self._scheduler.running:
-            # Encoded images would take the memory that the new cache needs.
-            self._runner.forget(page.prompt)
-        before = self._runner.num_places
-        num_places = self._runner.shrink_cache()
-        if num_places is None:
+            # The new cache needs the memory of the encoded images.
+            self._runner.release_image(page.prompt)
+        before = self._runner.num_cache_positions
+        num_cache_positions = self._runner.shrink_cache()
+        if num_cache_positions is None:
             return False
-        preempted = self._scheduler.reset(num_places)
+        preempted = self._scheduler.reset(num_cache_positions)
         logger.warning(
             "cache shrunk after a step ran out of memory",
             extra={
                 "tokens_before": before,
-                "tokens_after": num_places,
+                "tokens_after": num_cache_positions,
                 "preempted_pages": len(preempted),
             },
         )
@@ -296,20 +326,20 @@ class NativeEngine(Generic[P]):
     def _apply_cache_limit(self, page: _Page[P]) -> None:
         """Lower a page's limit to the smaller cache, and end the page if it is longer.
 
-        Its answer is cut off where that of a page submitted now would be.
+        The output is cut off where that of a page submitted now would be.
         """
         room = self._max_tokens - page.prompt.num_tokens
         if room < 1:
-            self._end(page, self._too_long(page.sequence, page.prompt))
+            self._end_page(page, self._too_long_output(page.request, page.prompt))
             return
         page.limit = min(page.limit, room)
-        if len(page.output) >= page.limit:
-            del page.output[page.limit :]
-            self._finish(page, FinishReason.LENGTH)
-            page.num_computed = 0  # Another attempt begins with an empty cache.
+        if len(page.output_tokens) >= page.limit:
+            del page.output_tokens[page.limit :]
+            self._end_attempt(page, FinishReason.LENGTH)
+            page.num_computed = 0  # A new attempt begins with an empty cache.
 
-    def _decode(self, pages: list[_Page[P]]) -> None:
-        drafts = [self._draft(page, len(pages)) for page in pages]
+    def _run_decode(self, pages: list[_Page[P]]) -> None:
+        drafts = [self._draft_tokens(page, len(pages)) for page in pages]
         rows = []
         for page, draft in zip(pages, drafts, strict=True):
             assert page.segment is not None
@@ -330,40 +360,46 @@ class NativeEngine(Generic[P]):
         except OutOfMemoryError as error:
             shortage = error.detail
         if shortage is not None:
-            # The youngest page fails, so that the others can go on.
+            # The youngest page fails, so that the others can continue.
             self._handle_shortage(pages[-1], shortage)
             return
         for page, draft, tokens in zip(pages, drafts, chosen, strict=True):
-            num_accepted = num_equal(draft, tokens)
+            num_accepted = count_accepted(draft, tokens)
             page.num_forwards += 1
-            page.num_drafted += len(draft)
+            page.num_drafted_tokens += len(draft)
             page.num_accepted += num_accepted
-            page.chance.learn(num_accepted, is_refuted=num_accepted < len(draft))
+            page.acceptance_rate.update(
+                num_accepted, has_rejection=num_accepted < len(draft)
+            )
             # Keys and values of rejected drafts are overwritten later.
             page.num_computed += num_accepted + 1
-            self._append(page, tokens[: num_accepted + 1])
+            self._append_output(page, tokens[: num_accepted + 1])
 
-    def _draft(self, page: _Page[P], num_pages: int) -> list[int]:
-        """Draft the page's next tokens, as many as are likely to be worth verifying."""
-        # Drafts are verified against the likeliest token, so sampling has none.
-        if page.drafts is None or page.attempts.sampling.temperature > 0:
+    def _draft_tokens(self, page: _Page[P], num_pages: int) -> list[int]:
+        """Return draft tokens of a page, as many as are worth verifying."""
+        # Draft tokens are verified against the most likely token, so a page that is
+        # sampled has none.
+        if page.drafter is None or page.attempts.sampling.temperature > 0:
             return []
         options = self._options
-        length = worthwhile_drafts(
-            page.chance.value, num_pages, options.max_verified_tokens
+        length = choose_draft_length(
+            page.acceptance_rate.value, num_pages, options.max_verified_tokens
         )
         if length == 0 and page.num_forwards % _RETRY_DRAFTS_EVERY == 0:
-            length = 1  # Drafts may be accepted again.
+            length = 1  # Detects that drafts are accepted again.
         length = min(
             length,
             options.max_draft_tokens,
             options.max_verified_tokens // num_pages - 1,
-            page.limit - len(page.output) - 1,
+            page.limit - len(page.output_tokens) - 1,
         )
-        return page.drafts.draft(length)[:length] if length > 0 else []
+        return page.drafter.draft(length)[:length] if length > 0 else []
 
-    def _append(self, page: _Page[P], tokens: list[int]) -> None:
-        """Append tokens to the answer, up to a stop token or the page's limit."""
+    def _append_output(self, page: _Page[P], tokens: list[int]) -> None:
+        """Append tokens to the output, up to a stop token or the page's limit.
+
+        The attempt ends there, or if the output has fallen into a loop.
+        """
         new: list[int] = []
         reason = None
         for token in tokens:
@@ -371,62 +407,57 @@ class NativeEngine(Generic[P]):
                 reason = FinishReason.STOP
                 break
             new.append(token)
-            if len(page.output) + len(new) == page.limit:
+            if len(page.output_tokens) + len(new) == page.limit:
                 reason = FinishReason.LENGTH
                 break
-        num_before = len(page.output)
-        page.output += new
-        if page.drafts is not None:
-            page.drafts.extend(new)
-        is_due = num_before // _CHECK_EVERY != len(page.output) // _CHECK_EVERY
+        num_before = len(page.output_tokens)
+        page.output_tokens += new
+        if page.drafter is not None:
+            page.drafter.extend(new)
+        is_due = num_before // _CHECK_EVERY != len(page.output_tokens) // _CHECK_EVERY
         if reason is None and is_due:
-            tail = self._runner.text_from(page.output[-_TAIL_TOKENS:])
+            tail = self._runner.detokenise(page.output_tokens[-_TAIL_TOKENS:])
             if ends_in_loop(tail):
                 reason = FinishReason.REPETITION
         if reason is not None:
-            self._finish(page, reason)
+            self._end_attempt(page, reason)
 
-    def _finish(self, page: _Page[P], reason: FinishReason) -> None:
-        """End a page, or start another attempt if it repeats itself."""
-        text = self._runner.text_from(page.output)
+    def _end_attempt(self, page: _Page[P], reason: FinishReason) -> None:
+        """End the attempt: retry the page if it repeats itself, otherwise end it."""
+        text = self._runner.detokenise(page.output_tokens)
         page.attempts.add(
-            Attempt(text, reason, len(page.output), repetition_start(text))
+            Attempt(text, reason, len(page.output_tokens), find_repetition(text))
         )
         if not page.attempts.is_over:
-            # The prompt stays in the cache; its last token is computed again.
-            page.output.clear()
+            # The prompt stays in the cache. Its last token is computed again to get the
+            # first token of the output.
+            page.output_tokens.clear()
             page.num_computed = page.num_prompt_tokens - 1
-            if page.drafts is not None:
-                page.drafts.reset()
+            if page.drafter is not None:
+                page.drafter.reset()
             return
         best = page.attempts.best
-        generation = Generation(
-            page.sequence.id,
+        output = EngineOutput(
+            page.request.id,
             best.finish_reason,
             text=best.text,
             num_output_tokens=best.num_tokens,
             num_attempts=page.attempts.num_attempts,
             has_repetition=not best.is_clean,
         )
-        self._end(page, generation)
+        self._end_page(page, output)
 
-    def _end(self, page: _Page[P], generation: Generation) -> None:
-        del self._pages[page.sequence.id]
+    def _end_page(self, page: _Page[P], output: EngineOutput) -> None:
+        del self._pages[page.request.id]
         self._scheduler.remove(page)
-        self._runner.forget(page.prompt)
+        self._runner.release_image(page.prompt)
         seconds = self._clock() - page.started_at if page.started_at else 0.0
-        self._ended.append(
+        self._outputs.append(
             replace(
-                generation,
+                output,
                 num_forwards=page.num_forwards,
-                num_drafted_tokens=page.num_drafted,
+                num_drafted_tokens=page.num_drafted_tokens,
                 num_accepted_tokens=page.num_accepted,
                 page_seconds=seconds,
             )
         )
-
-
-def _failed(sequence: Sequence, error: HandlerError) -> Generation:
-    return Generation(
-        sequence.id, FinishReason.ERROR, error=PageError(error.code, error.detail)
-    )

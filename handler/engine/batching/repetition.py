@@ -1,33 +1,34 @@
-"""Tell a model that repeats itself from a page that does.
+"""Detection of repetition: has the model fallen into a loop, or does the page repeat?
 
-A model that falls into a loop says the same until its tokens run out. Pages repeat
-themselves as well: rows of empty cells, dots that lead to a page number, lines to
-write on. What repeats decides how much of it is too much, in characters:
+A model in a loop writes the same text until its tokens run out. Pages repeat themselves
+as well: rows of empty cells, dot leaders, lines to write on. So the repeated text
+decides how many characters of it are a loop. Repetitions that differ only in their
+numbers have bounds of their own:
 
-    what repeats                             as it is   but for its numbers
-    a block, its box included                   1,000                 6,000
-    words: a quarter of it, without markup      1,000                 4,000
-    words in table cells                        4,000                 8,000
-    anything else in table cells               10,000                 never
-    anything else                               6,000                 never
+    repeated text                            identical   numbers differ
+    a block with its bounding box                1,000            6,000
+    words, if a quarter of it are letters        1,000            4,000
+    words in table cells                         4,000            8,000
+    other content of table cells                10,000         no bound
+    other text                                   6,000         no bound
 
-Why so much, in the longest honest pages we could make up:
+The bounds are above the longest repetitions of correct pages that we could construct:
 
-    1,000   two blocks of a page never share a box; a sentence that fills ten lines
-            with itself is no sentence any more
-    4,000   40 rows of three cells "Not applicable" have 3,100; a list from "Exhibit 1"
-            to "Exhibit 120" 2,200
-    6,000   a page of dots or dashes, 50 lines of 100, has 5,000; a sheet of 30 address
-            labels, each in its box, 3,600
-    8,000   60 rows of a bank statement with one and the same purpose have 4,600
-   10,000   a month's attendance of 30 people, not filled in, has 8,600
-    never   the rows of a table of numbers differ in nothing but their numbers
+    1,000   Two blocks of a page never have the same box. No sentence fills ten lines
+            with itself.
+    4,000   40 rows of three cells "Not applicable" have 3,100 characters; a list from
+            "Exhibit 1" to "Exhibit 120" has 2,200.
+    6,000   A page of dots or dashes, 50 lines of 100, has 5,000; a sheet of 30 address
+            labels, each in its own box, has 3,600.
+    8,000   60 rows of a bank statement with the same purpose have 4,600.
+   10,000   An empty attendance list of 30 people and a month has 8,600.
+ no bound   The rows of a table of numbers differ only in their numbers.
 
-And at least five times, as chandra-ocr has it: a form of four copies is a page.
+Text must occur at least five times, as in chandra-ocr: a form may have four copies.
 
-Two letters or more are a word, so a column of "n/a" has none. What never counts, a
-counter alone or endless rows of numbers, ends at the limit on output tokens. Lines
-written as a punishment are taken for a loop.
+A word has at least two letters, so a column of "n/a" has none. Repetitions without a
+bound, such as a counter or endless rows of numbers, end at the limit of output tokens.
+Lines that were written as a punishment count as a loop.
 """
 
 from __future__ import annotations
@@ -37,50 +38,46 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
 
-__all__ = ["TAIL", "ends_in_loop", "has_repetition", "repetition_start"]
+__all__ = ["TAIL", "ends_in_loop", "find_repetition"]
 
 TAIL = 12_000
-"""Characters at the end of a text that `ends_in_loop` looks at; more is no use."""
+"""Characters at the end of a text that `ends_in_loop` reads; it ignores the others."""
 
 
 def ends_in_loop(text: str) -> bool:
-    """Whether a model that has said this so far will say nothing else any more.
+    """Return True if the output so far ends in a loop.
 
-    The strict rule, for a page that is being read. The bounds are the module's,
-    so never true for fewer than 1,000 characters. Takes less than a millisecond.
+    This is the strict rule, with the bounds of the module, for a page that is still
+    being read. It is never True for fewer than 1,000 characters, and takes less than a
+    millisecond.
     """
     tail = text[-TAIL:]
     return (
-        _loop_length(tail, _STRICT) is not None
-        or _loop_length(_without_numbers(tail), _BUT_FOR_NUMBERS) is not None
+        _measure_loop(tail, _STRICT) is not None
+        or _measure_loop(_collapse_numbers(tail), _IGNORING_NUMBERS) is not None
     )
 
 
-def has_repetition(text: str) -> bool:
-    """Whether a page that has ended is worth another attempt, by `repetition_start`."""
-    return repetition_start(text) is not None
+def find_repetition(text: str) -> int | None:
+    """Return the number of characters before the first loop; None if there is none.
 
-
-def repetition_start(text: str) -> int | None:
-    """Characters before the first loop, which may be followed by other text.
-
-    The looser rule, for a page that has ended: of what has a bound of 1,000, half is
-    too much, so there is none in fewer than 500 characters. Where the text goes on
-    after a loop, up to 250 more may be needed to find it. Finds all that
-    `ends_in_loop` does. Takes a few milliseconds.
+    This is the loose rule, for a page that has ended. Bounds of 1,000 are halved, so
+    fewer than 500 characters have no loop. Text may follow the loop; up to 250 more
+    repeated characters may be needed to find it then. Every loop that `ends_in_loop`
+    finds is found. This takes a few milliseconds.
     """
-    start = _first_loop(text, _LOOSE)
-    shortened = _without_numbers(text)
-    other = _first_loop(shortened, _BUT_FOR_NUMBERS)
+    start = _find_loop(text, _LOOSE)
+    shortened = _collapse_numbers(text)
+    other = _find_loop(shortened, _IGNORING_NUMBERS)
     if other is None:
         return start
-    other = _with_numbers(text, other)
+    other = _expand_position(text, other)
     return other if start is None or other < start else start
 
 
 @dataclass(frozen=True, slots=True)
 class _Bounds:
-    """Characters of one period that are too much; None: none are."""
+    """Number of repeated characters that are a loop, by content; None: no bound."""
 
     blocks: int
     words: int
@@ -95,13 +92,14 @@ class _Bounds:
 
 _STRICT = _Bounds(1_000, 1_000, 4_000, 10_000, 6_000)
 _LOOSE = _Bounds(500, 500, 4_000, 10_000, 6_000)
-_BUT_FOR_NUMBERS = _Bounds(6_000, 4_000, 8_000, None, None)
+_IGNORING_NUMBERS = _Bounds(6_000, 4_000, 8_000, None, None)
 
 _REPEATS = 5
 _STEP = 250
-"""Characters between two places at which a text is asked whether it is in a loop."""
+"""Distance in characters between two positions at which a loop is searched."""
 _ANCHOR = 32
-"""Characters at the end that are looked for before it; fewer are found too often."""
+"""Length of the text's end that is searched before it. Shorter text occurs too often.
+"""
 
 _NUMBER = re.compile(r"\d+")
 _MARKUP = re.compile(r"<[^<>]*>|&#?\w+;")
@@ -109,36 +107,37 @@ _WORD = re.compile(r"[^\W\d_]{2,}")
 _CELL = re.compile(r"<t[dh]\b")
 
 
-def _first_loop(text: str, bounds: _Bounds) -> int | None:
+def _find_loop(text: str, bounds: _Bounds) -> int | None:
     for end in chain(range(bounds.least, len(text), _STEP), [len(text)]):
-        length = _loop_length(text[max(0, end - TAIL) : end], bounds)
+        length = _measure_loop(text[max(0, end - TAIL) : end], bounds)
         if length is not None:
             return end - length
     return None
 
 
-def _loop_length(tail: str, bounds: _Bounds) -> int | None:
-    """How much of the tail is a loop, in characters, None where it ends in none."""
-    for period, length in _runs(tail):
+def _measure_loop(tail: str, bounds: _Bounds) -> int | None:
+    """Return how many characters at the end of `tail` are a loop; None if none are."""
+    for period, length in _find_periods(tail):
         if length < bounds.least:
             continue
-        # All of it inside the run, and enough for a word cut at its edge to be little.
-        bound = _bound(tail[-max(_LOOSE.least, 2 * period) :], bounds)
+        # The sample lies within the repetition. It is long enough that a word cut at
+        # its start matters little.
+        bound = _choose_bound(tail[-max(_LOOSE.least, 2 * period) :], bounds)
         if bound is not None and length >= bound:
             return length
     return None
 
 
-def _runs(tail: str) -> Iterator[tuple[int, int]]:
-    """Periods that end the tail often enough, the smallest first, and their lengths.
+def _find_periods(tail: str) -> Iterator[tuple[int, int]]:
+    """Yield the periods with which the tail ends, and the lengths of the repetitions.
 
-    A period holds as far as the end of the tail occurs once more that far before.
+    The smallest period comes first. Each occurs at least `_REPEATS` times.
     """
     width = _ANCHOR
     longest = len(tail) // _REPEATS
     period = 0
     while width < len(tail):
-        # The end of the tail, looked for one character further to the left.
+        # Search the end of the tail, from one character further to the left on.
         before = len(tail) - period - 1
         first = max(0, len(tail) - width - longest)
         start = tail.rfind(tail[-width:], first, before)
@@ -147,23 +146,24 @@ def _runs(tail: str) -> Iterator[tuple[int, int]]:
         period = len(tail) - width - start
         if not _has_period(tail, period, 2 * period + _ANCHOR):
             continue
-        length = _run_length(tail, period)
+        length = _measure_run(tail, period)
         if length >= period * _REPEATS:
             yield period, length
-        # As far as this run reaches, nothing but its multiples hold, no further than
-        # it does; a longer run repeats all of this one and what stands before it.
+        # Within this repetition, all other periods are multiples, which reach no
+        # further. A longer repetition has this one and the text before it as its
+        # period.
         period = length - period
         width = length + 1
 
 
 def _has_period(tail: str, period: int, length: int) -> bool:
-    """Whether the last `length` characters are there, and repeat after `period`."""
+    """Return True if the last `length` characters exist and have this period."""
     start = len(tail) - length
     return start >= 0 and tail[start + period :] == tail[start:-period]
 
 
-def _run_length(tail: str, period: int) -> int:
-    """How far back the period holds, in characters."""
+def _measure_run(tail: str, period: int) -> int:
+    """Return how many characters at the end of the tail have this period."""
     holds, fails = period, len(tail) + 1
     while fails - holds > 1:
         length = (holds + fails) // 2
@@ -174,8 +174,8 @@ def _run_length(tail: str, period: int) -> int:
     return holds
 
 
-def _bound(sample: str, bounds: _Bounds) -> int | None:
-    """The bound for what repeats in the sample, which is two periods or more."""
+def _choose_bound(sample: str, bounds: _Bounds) -> int | None:
+    """Return the bound for the repeated text of a sample of two periods or more."""
     if "data-bbox=" in sample:
         return bounds.blocks
     visible = _MARKUP.sub(" ", sample)
@@ -186,13 +186,13 @@ def _bound(sample: str, bounds: _Bounds) -> int | None:
     return bounds.words if has_words else bounds.other
 
 
-def _without_numbers(text: str) -> str:
-    """The text with one digit for each number."""
+def _collapse_numbers(text: str) -> str:
+    """Replace each number by one digit."""
     return _NUMBER.sub("0", text)
 
 
-def _with_numbers(text: str, position: int) -> int:
-    """Where in the text a position in `_without_numbers(text)` is."""
+def _expand_position(text: str, position: int) -> int:
+    """Convert a position in `_collapse_numbers(text)` to a position in `text`."""
     for number in _NUMBER.finditer(text):
         if number.start() >= position:
             break

@@ -1,9 +1,4 @@
-"""Which pages run in the next step, and where their keys and values lie.
-
-Integers only: it knows how many tokens a page holds and how many of them are
-computed. What remains is the same thing for a prompt and for an answer, so a page
-being prefilled, one being decoded and one that lost its place differ in numbers.
-"""
+"""Scheduler of the native engine: which pages run in the next step. Integers only."""
 
 from __future__ import annotations
 
@@ -11,24 +6,25 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
-from handler.engine.batching.kv_cache import Move, Segment, SegmentPool
+from handler.engine.batching.kv_cache import KVSegment, KVSegmentPool, Move
 
 __all__ = ["Schedulable", "Schedule", "Scheduler"]
 
 GROWTH = 128
-"""Places by which a segment grows at least, so that it rarely has to."""
+"""Minimum number of positions by which a segment grows, so that it rarely has to."""
 
 
 class Schedulable(Protocol):
-    """What the scheduler knows of a page."""
+    """The numbers of a page that the scheduler works with."""
 
     num_computed: int
-    """Tokens whose keys and values are in the cache."""
-    segment: Segment | None
+    """Number of tokens whose keys and values are in the cache."""
+    segment: KVSegment | None
+    """The page's cache positions; None while it waits."""
 
     @property
     def num_tokens(self) -> int:
-        """Tokens of the prompt and of the answer so far."""
+        """Number of tokens of the prompt and of the output so far."""
 
     @property
     def num_prompt_tokens(self) -> int: ...
@@ -39,27 +35,28 @@ P = TypeVar("P", bound=Schedulable)
 
 @dataclass(slots=True)
 class Schedule(Generic[P]):
-    """One step. Moves are made first."""
+    """Work of one step. The moves must be made first."""
 
     moves: list[Move] = field(default_factory=list)
     admitted: list[P] = field(default_factory=list)
     preempted: list[P] = field(default_factory=list)
     decode: list[P] = field(default_factory=list)
-    """Pages with one token to compute, and room for their drafts behind it."""
+    """Pages with one token to compute. Their segments have room for draft tokens."""
     prefill: P | None = None
     num_prefill_tokens: int = 0
 
 
 class Scheduler(Generic[P]):
-    """Pages in order of arrival, as many as the pool holds.
+    """Runs pages in the order of their arrival, as many as the KV cache holds.
 
-    When the pool is full the youngest page gives up its place and is the next to
-    be admitted; the oldest always goes on, so some page always ends.
+    If the cache is full, the page that was admitted last is preempted: it loses its
+    segment, and is the next to be admitted. The oldest page always continues, so some
+    page always ends.
     """
 
     def __init__(
         self,
-        pool: SegmentPool,
+        pool: KVSegmentPool,
         *,
         max_sequences: int,
         max_prefill_tokens: int,
@@ -72,48 +69,65 @@ class Scheduler(Generic[P]):
         self._expected_output_tokens = expected_output_tokens
         self._max_draft_tokens = max_draft_tokens
         self._waiting: deque[P] = deque()
-        self._running: list[P] = []  # the oldest first
+        self._running: list[P] = []  # The oldest first.
 
     @property
     def waiting(self) -> list[P]:
+        """Pages without a segment, the next to be admitted first."""
         return list(self._waiting)
 
     @property
     def running(self) -> list[P]:
+        """Pages with a segment, the oldest first."""
         return list(self._running)
 
     @property
     def max_tokens(self) -> int:
-        """The longest a page can ever be, its drafts left out."""
-        return self._pool.num_places - self._max_draft_tokens
+        """Maximum tokens of a page that runs alone, without draft tokens."""
+        return self._pool.num_positions - self._max_draft_tokens
 
     def add(self, page: P) -> None:
         """Queue a page of fewer than `max_tokens` tokens."""
         self._waiting.append(page)
 
     def remove(self, page: P) -> None:
-        """Forget a page, wherever it is; its places are free at once."""
+        """Remove a waiting or running page, and free its segment."""
         if page in self._waiting:
             self._waiting.remove(page)
         else:
             self._running.remove(page)
-            self._release(page)
+            self._free_segment(page)
 
-    def reset(self, num_places: int) -> list[P]:
-        """Continue with an empty cache of `num_places`; return the preempted pages.
+    def reset(self, num_positions: int) -> list[P]:
+        """Continue with an empty cache of `num_positions`; return the preempted pages.
 
-        They are the next to be admitted, in the same order, and are computed again.
+        All running pages are preempted. They are the next to be admitted, in the same
+        order, and are computed again.
         """
         step: Schedule[P] = Schedule()
         for page in reversed(self.running):
             self._preempt(page, step)
-        self._pool = SegmentPool(num_places)
+        self._pool = KVSegmentPool(num_positions)
         return step.preempted
 
     def schedule(self) -> Schedule[P]:
-        """The next step; every page in it has the places it needs."""
+        """Choose the work of the next step.
+
+        There is no prefill phase and no decode phase. A page has `num_tokens` tokens,
+        of its prompt and of its output so far, and the keys and values of the first
+        `num_computed` are in the cache. Each step lets `num_computed` catch up with
+        `num_tokens`. This covers chunks of a long prompt, decoding, and the prompt and
+        output of a preempted page, which are computed again.
+
+        First, each running page gets cache positions for its next token and for draft
+        tokens, the oldest first; pages are preempted if there are too few. If none is
+        preempted, waiting pages are admitted as long as the cache has room for their
+        prompt and for an output of the expected length. Then all pages with one token
+        to compute are decoded, and the oldest of the others computes up to
+        `max_prefill_tokens`.
+        """
         step: Schedule[P] = Schedule()
-        self._make_room(step)
+        self._grow_segments(step)
         if not step.preempted:
             self._admit(step)
         step.decode = [page for page in self._running if _num_left(page) == 1]
@@ -124,13 +138,14 @@ class Scheduler(Generic[P]):
                 break
         return step
 
-    def _make_room(self, step: Schedule[P]) -> None:
+    def _grow_segments(self, step: Schedule[P]) -> None:
+        """Make room for the next tokens of all running pages; preempt the youngest."""
         for page in list(self._running):
-            while page.segment is not None and not self._has_room(page, step):
+            while page.segment is not None and not self._grow_segment(page, step):
                 self._preempt(self._running[-1], step)
 
-    def _has_room(self, page: P, step: Schedule[P]) -> bool:
-        """Whether the page's next tokens have places; takes more where needed."""
+    def _grow_segment(self, page: P, step: Schedule[P]) -> bool:
+        """Make room for a page's next tokens; return False if the cache is full."""
         assert page.segment is not None
         needed = page.num_tokens + self._max_draft_tokens
         if needed <= page.segment.length:
@@ -143,36 +158,38 @@ class Scheduler(Generic[P]):
         return False
 
     def _admit(self, step: Schedule[P]) -> None:
+        """Give segments to waiting pages as long as there is room."""
         while self._waiting and len(self._running) < self._max_sequences:
             page = self._waiting[0]
             expected = page.num_prompt_tokens + self._expected_output_tokens
             length = max(expected, page.num_tokens) + self._max_draft_tokens
-            found = self._pool.allocate(
-                # Alone, a page may begin with less than it is expected to need.
-                length if self._running else min(length, self._pool.num_places),
+            allocated = self._pool.allocate(
+                # A page that runs alone may start with less than its expected length.
+                length if self._running else min(length, self._pool.num_positions),
                 self._used(),
             )
-            if found is None:
+            if allocated is None:
                 return
-            page.segment, moves = found
+            page.segment, moves = allocated
             step.moves += moves
             step.admitted.append(page)
             self._running.append(self._waiting.popleft())
 
     def _preempt(self, page: P, step: Schedule[P]) -> None:
         self._running.remove(page)
-        self._release(page)
-        # Its tokens are kept and computed again.
+        self._free_segment(page)
+        # The page keeps its tokens. Their keys and values are computed again.
         page.num_computed = 0
         self._waiting.appendleft(page)
         step.preempted.append(page)
 
-    def _release(self, page: P) -> None:
+    def _free_segment(self, page: P) -> None:
         assert page.segment is not None
         self._pool.free(page.segment)
         page.segment = None
 
-    def _used(self) -> dict[Segment, int]:
+    def _used(self) -> dict[KVSegment, int]:
+        """Return how many positions of each segment hold keys and values."""
         return {
             page.segment: page.num_computed
             for page in self._running
@@ -181,4 +198,5 @@ class Scheduler(Generic[P]):
 
 
 def _num_left(page: Schedulable) -> int:
+    """Return how many tokens of a page are not computed yet."""
     return page.num_tokens - page.num_computed

@@ -1,4 +1,4 @@
-"""Whether a model can run on what this machine has. Numbers only, no torch."""
+"""Choice of the device that a model runs on. Independent of torch."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ __all__ = ["CPU", "Accelerator", "choose_device"]
 
 CPU = "cpu"
 MIN_CAPABILITY = (8, 0)
-"""bfloat16 arithmetic and the attention kernels begin with Ampere."""
+"""Ampere, the first generation with bfloat16 arithmetic and the attention kernels."""
 HEADROOM = 1.1
-"""Memory for one page's activations and cache, as a multiple of the weights."""
+"""Memory for the weights and for one page's activations and cache, as a multiple of the
+weights."""
 _GIB = 1024**3
 _USE_INSTEAD = (
     "use a GPU with bfloat16 and at least 24 GB: A10G (ml.g5), L4 (ml.g6), "
@@ -23,7 +24,7 @@ _USE_INSTEAD = (
 
 @dataclass(frozen=True, slots=True)
 class Accelerator:
-    """A CUDA device as torch describes it."""
+    """CUDA device, as described by torch."""
 
     name: str
     capability: tuple[int, int]
@@ -38,9 +39,10 @@ def choose_device(
     allow_cpu: bool,
     weights_bytes: int,
 ) -> str:
-    """The torch device for engine process `index`; ModelLoadError says what to use.
+    """Return the torch device for engine process `index`: "cpu" or "cuda:N".
 
-    `weights_bytes` may be 0 where the weights are not here yet.
+    `weights_bytes` is 0 if the weights are not downloaded yet. Raises ModelLoadError,
+    which names suitable GPUs, if the model cannot run on the device.
     """
     if not accelerators:
         if is_mini or allow_cpu:

@@ -1,4 +1,4 @@
-"""Compute the attention of many pages in one step, each to its own cache segment."""
+"""Attention of many pages in one step, each to its own KV segment."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 
 __all__ = [
-    "KVPool",
+    "KVCache",
     "PageSpan",
     "Step",
     "attend",
@@ -23,36 +23,36 @@ __all__ = [
 ]
 
 
-class KVPool:
-    """Keys and values of every layer.
+class KVCache:
+    """Keys and values of all layers.
 
-    `layers` holds one tensor for each layer, [num_places, 2 * kv_heads, head_dim]. A
-    place has its keys before its values, so that one copy writes both. `keys` and
-    `values` are views of these tensors, [num_places, kv_heads, head_dim] each.
+    `layers` holds one tensor for each layer, [num_positions, 2 * kv_heads, head_dim].
+    The keys of a position precede its values, so that one copy writes both. `keys` and
+    `values` are views of these tensors, [num_positions, kv_heads, head_dim] each.
     """
 
     def __init__(
-        self, config: Any, num_places: int, dtype: torch.dtype, device: torch.device
+        self, config: Any, num_positions: int, dtype: torch.dtype, device: torch.device
     ) -> None:
         num_heads = config.num_key_value_heads
-        shape = (num_places, 2 * num_heads, config.head_dim)
-        zeros = _untouched_zeros if device.type == "cpu" else torch.zeros
+        shape = (num_positions, 2 * num_heads, config.head_dim)
+        zeros = _map_zeros if device.type == "cpu" else torch.zeros
         self.layers = [
             zeros(shape, dtype=dtype, device=device)
             for _ in range(config.num_hidden_layers)
         ]
         self.keys = [layer.narrow(1, 0, num_heads) for layer in self.layers]
         self.values = [layer.narrow(1, num_heads, num_heads) for layer in self.layers]
-        self.num_places = num_places
+        self.num_positions = num_positions
 
     def copy(self, source: int, target: int, length: int) -> None:
-        """Copy `length` places; source and target may overlap."""
+        """Copy `length` positions; source and target may overlap."""
         for layer in self.layers:
             held = layer[source : source + length].clone()
             layer[target : target + length] = held
 
 
-def _untouched_zeros(
+def _map_zeros(
     shape: tuple[int, ...], *, dtype: torch.dtype, device: torch.device
 ) -> torch.Tensor:
     """Return zeros on a processor that take memory and time only when they are used."""
@@ -66,15 +66,15 @@ def _untouched_zeros(
 
 @dataclass(slots=True)
 class PageSpan:
-    """A page's share of a step, in numbers on the host."""
+    """Part of a step that belongs to one page, as numbers on the host."""
 
     begin: int
     end: int
-    """Its tokens are `begin` to `end` of the T tokens of the step."""
+    """The page's tokens are `begin` to `end` of the T tokens of the step."""
     start: int
     used: int
-    """Its cache segment begins at place `start` and has `used` places, including those
-    of the step's tokens."""
+    """Its KV segment begins at cache position `start`; `used` positions of it hold keys
+    and values, including those of the step's tokens."""
     visible: torch.Tensor | None = field(default=None, repr=False)
     """[group * n, used] mask of the keys that each query sees, made once for all
     layers."""
@@ -82,20 +82,20 @@ class PageSpan:
 
 @dataclass(slots=True)
 class Step:
-    """One forward: T tokens of N pages, one page after the other.
+    """Input of one forward pass: T tokens of N pages, one page after the other.
 
     The index tensors are int32, as the CUDA operator requires, on the model's device.
     """
 
-    pool: KVPool
-    places: torch.Tensor
-    """[T] int64: the cache place of each token's keys and values."""
+    cache: KVCache
+    cache_positions: torch.Tensor
+    """[T] int64: the cache position of each token's keys and values."""
     query_starts: torch.Tensor
     """[N + 1]: the index of each page's first token, then T."""
     segment_starts: torch.Tensor
-    """[N + 1]: the first place of each page's segment; the last value is not used."""
+    """[N + 1]: the first position of each page's segment; the last value is unused."""
     num_used: torch.Tensor
-    """[N]: places of the segment in use, including those of the step's tokens."""
+    """[N]: positions of the segment in use, including those of the step's tokens."""
     max_queries: int
     """Maximum tokens of a page in this step."""
     max_used: int
@@ -103,8 +103,8 @@ class Step:
     use_operator: bool = False
     """True: use the CUDA operator; False: use torch's attention, page by page."""
     spans: list[PageSpan] | None = field(default=None, init=False, repr=False)
-    """[N] the same numbers on the host. If they are None, attention page by page reads
-    them from the device, once for all layers."""
+    """[N] the same numbers on the host. If None, attention page by page reads them from
+    the device, once for all layers."""
 
 
 @functools.cache
@@ -124,7 +124,7 @@ def attend(
 ) -> torch.Tensor:
     """Attend causally, each page's tokens to its own segment of the cache.
 
-    Takes [T, heads, head_dim] queries and [num_places, kv_heads, head_dim] keys and
+    Takes [T, heads, head_dim] queries and [num_positions, kv_heads, head_dim] keys and
     values of one layer, and returns [T, heads, head_dim]. Only the last dimension must
     be contiguous.
     """
@@ -174,7 +174,7 @@ def attend_page_by_page(
     it takes as long in bfloat16 and six times as long in float32.
     """
     if step.spans is None:
-        step.spans = _spans_of(step)
+        step.spans = _read_spans(step)
     output = torch.empty_like(query, memory_format=torch.contiguous_format)
     for span in step.spans:
         output[span.begin : span.end] = _attend(
@@ -187,7 +187,7 @@ def attend_page_by_page(
     return output
 
 
-def _spans_of(step: Step) -> list[PageSpan]:
+def _read_spans(step: Step) -> list[PageSpan]:
     return [
         PageSpan(begin, end, start, used)
         for (begin, end), start, used in zip(

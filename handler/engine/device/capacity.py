@@ -1,4 +1,4 @@
-"""Measure a device's free memory, and size the engine to it."""
+"""Capacity of a device: measures its free memory, and sizes the engine accordingly."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from handler.engine.batching.memory_plan import (
     StepShape,
     Workload,
     plan_memory,
+    read_model_sizes,
     require_room,
-    sizes_from,
 )
 from handler.engine.device.model import Model
 from handler.profiles import PROFILES, Profile
@@ -26,9 +26,9 @@ from handler.settings import EngineSettings
 
 __all__ = [
     "Room",
-    "cache_places",
     "find_room",
     "largest_image_pixels",
+    "measure_cache_tokens",
     "plan_loaded",
     "verified_tokens",
     "verified_tokens_at",
@@ -36,7 +36,7 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-_CPU_PLACES = 32_768
+_CPU_CACHE_TOKENS = 32_768
 _VERIFIED_TOKENS = 64
 _CPU_BYTES = 2 * 1024**3
 _CPU_SEQUENCES = 16
@@ -70,7 +70,7 @@ def find_room(
     """
     if model.device.type != "cuda":
         return Room(
-            cache_tokens=settings.kv_cache_tokens or cache_places(model),
+            cache_tokens=settings.kv_cache_tokens or measure_cache_tokens(model),
             num_sequences=settings.max_sequences or _CPU_SEQUENCES,
         )
     # After loading, torch's allocator holds unused memory that CUDA counts as used.
@@ -118,7 +118,7 @@ def plan_loaded(
         shapes_for=shapes_for,
     )
     return plan_memory(
-        sizes_from(config, weights_bytes=0, value_bytes=value_bytes),
+        read_model_sizes(config, weights_bytes=0, value_bytes=value_bytes),
         workload,
         available_bytes=available_bytes,
         capability=capability,
@@ -139,14 +139,14 @@ def largest_image_pixels(profile: Profile, max_side: int | None) -> int:
     return min(sizing.max_pixels, max(sizing.min_pixels, side * side))
 
 
-def cache_places(model: Model) -> int:
-    """Return the size, in tokens, of a KV cache that fits beside the weights.
+def measure_cache_tokens(model: Model) -> int:
+    """Measure how many tokens a KV cache beside the weights can hold.
 
-    On a GPU, memory for the largest image of any profile is set aside.
+    On a GPU, memory for the largest image of any profile is reserved.
     """
-    sizes = sizes_from(model.module.config, 0, model.module.dtype.itemsize)
+    sizes = read_model_sizes(model.module.config, 0, model.module.dtype.itemsize)
     if model.device.type != "cuda":
-        return min(_CPU_PLACES, _CPU_BYTES // sizes.bytes_per_token)
+        return min(_CPU_CACHE_TOKENS, _CPU_BYTES // sizes.bytes_per_token)
     torch.cuda.empty_cache()
     available_bytes, _ = torch.cuda.mem_get_info(model.device)
     workload = Workload(
@@ -167,16 +167,16 @@ def cache_places(model: Model) -> int:
 
 
 def verified_tokens(model: Model) -> int:
-    """Return the tokens that a step of the model verifies on its device."""
+    """Return how many tokens a decode step should verify at most on this device."""
     if model.device.type != "cuda":
         return _VERIFIED_TOKENS
     return verified_tokens_at(torch.cuda.get_device_capability(model.device))
 
 
 def verified_tokens_at(capability: tuple[int, int]) -> int:
-    """Return the tokens that a GPU computes for little more than one: estimates.
+    """Estimate how many tokens a GPU computes in about the time of one.
 
-    Until then a step's time is that of reading the weights. Hopper and newer GPUs
-    multiply more in that time.
+    Up to this number, a step takes as long as reading the weights. Hopper and newer
+    GPUs have more FLOPs per byte of memory bandwidth.
     """
     return 160 if capability >= (9, 0) else _VERIFIED_TOKENS

@@ -1,4 +1,4 @@
-"""Prepare a page's prompt for the text model: tokens, positions, encoded image."""
+"""Preparation of prompts for the text model: tokens, positions and encoded images."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from handler.engine.device.text_forward import Deepstack
 from handler.engine.device.transfer import copy_to
 from handler.engine.device.vision.attention import Attend
 from handler.engine.device.vision.forward import PartialEncoding, VisionForward
-from handler.engine.request import Sequence
+from handler.engine.request import EngineRequest
 
 __all__ = ["Encoded", "Encoder", "TorchPrompt"]
 
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """A prompt on the device. Sizes: n tokens, v of them visual."""
+    """Encoded prompt on the device. It has n tokens, v of them visual."""
 
     embeddings: torch.Tensor
     """[n, hidden]"""
@@ -48,9 +48,9 @@ class Encoded:
 
 @dataclass(eq=False, slots=True)
 class TorchPrompt:
-    """A page's prompt, tokenised. Its image is encoded later, in slices."""
+    """Tokenised prompt of a page. Its image is encoded later, in slices."""
 
-    sequence: Sequence = field(repr=False)
+    request: EngineRequest = field(repr=False)
     input_ids: torch.Tensor = field(repr=False)
     """[n] on the device."""
     positions: torch.Tensor = field(repr=False)
@@ -102,9 +102,9 @@ class Encoder:
         self._slice_flops = slice_tokens * _token_flops(text)
 
     @torch.inference_mode()
-    def prompt_from(self, sequence: Sequence) -> TorchPrompt:
+    def tokenise(self, request: EngineRequest) -> TorchPrompt:
         """Tokenise a page's prompt; `encode` encodes its image."""
-        input_ids, grid = self._model.tokens_from(sequence.page, sequence.prompt)
+        input_ids, grid = self._model.tokenise(request.page, request.prompt)
         is_image = input_ids == self._model.image_token_id
         positions, rope_delta = self._module.get_rope_index(
             input_ids[None],
@@ -112,7 +112,7 @@ class Encoder:
             image_grid_thw=torch.tensor([grid]),
         )
         return TorchPrompt(
-            sequence=sequence,
+            request=request,
             input_ids=copy_to(self._model.device, input_ids),
             positions=copy_to(self._model.device, positions[:, 0]),
             is_image=is_image,
@@ -134,7 +134,7 @@ class Encoder:
         encoding, prompt.encoding = prompt.encoding, None
         if encoding is None:
             encoding = self._vision.begin(
-                self._model.pixel_values_of(prompt.sequence.page), prompt.grid
+                self._model.cut_into_patches(prompt.request.page), prompt.grid
             )
         if self._vision.advance(encoding, self.blocks_in_slice(prompt.num_patches)):
             prompt.encoded = self._insert(prompt, encoding)
@@ -142,8 +142,8 @@ class Encoder:
         prompt.encoding = encoding
         return False
 
-    def encoded(self, prompt: TorchPrompt) -> Encoded:
-        """Return the prompt with its image, encoding the slices that are missing."""
+    def finish_encoding(self, prompt: TorchPrompt) -> Encoded:
+        """Encode the slices that are missing; return the prompt with its image."""
         while prompt.encoded is None:
             self.encode(prompt)
         return prompt.encoded
@@ -157,8 +157,8 @@ class Encoder:
         device = self._model.device
         features = self._vision.finish(encoding)
         embeddings = self._module.language_model.embed_tokens(prompt.input_ids)
-        places = copy_to(device, torch.tensor(prompt.visual_at))
-        embeddings.index_copy_(0, places, features.embeddings.to(embeddings.dtype))
+        rows = copy_to(device, torch.tensor(prompt.visual_at))
+        embeddings.index_copy_(0, rows, features.embeddings.to(embeddings.dtype))
         return Encoded(
             embeddings=embeddings,
             deepstack=features.deepstack,

@@ -1,7 +1,7 @@
-"""Read pages with transformers' `generate`, one at a time or a few together.
+"""Engine that reads pages with transformers' `generate`, one or a few at a time.
 
-The baseline of every benchmark, and the way out for models the native engine
-does not know. Knows nothing of processes.
+It is the baseline of all benchmarks, and the fallback for models that the native engine
+does not support.
 """
 
 from __future__ import annotations
@@ -16,35 +16,39 @@ import torch
 from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList
 
 from handler.engine.batching.attempts import Attempt, Attempts
-from handler.engine.batching.repetition import repetition_start
+from handler.engine.batching.repetition import find_repetition
 from handler.engine.device.model import Inputs, Model
 from handler.engine.out_of_memory import is_out_of_memory
-from handler.engine.request import FinishReason, Generation, Sequence
-from handler.engine.sampling import Sampling, sampling_at
+from handler.engine.request import (
+    EngineOutput,
+    EngineRequest,
+    FinishReason,
+    Sampling,
+    sampling_at,
+)
 from handler.engine.steps import StepKind, StepTimer
-from handler.errors import HandlerError, InvalidOptionError, OutOfMemoryError
-from handler.schema import PageError
+from handler.errors import InvalidOptionError, OutOfMemoryError
 
 __all__ = ["GenerateEngine"]
 
 
 @dataclass(eq=False)
 class _Page:
-    """A page in the engine, between its attempts too."""
+    """State of a page in the engine, kept over all its attempts."""
 
-    sequence: Sequence
+    request: EngineRequest
     attempts: Attempts
     num_forwards: int = 0
     seconds: float = 0.0
 
 
 class GenerateEngine:
-    """An Engine whose step is one call of `generate` over up to `max_sequences` pages.
+    """Engine whose step is one call of `generate` with up to `max_sequences` pages.
 
-    A step waits for its longest page; pages of fewer tokens are padded, and a
-    cancelled one stops growing at the next token. Pages of a step have one temperature.
-    A page is read once, unless its request has `max_attempts`; `retries` says how to
-    sample after the first attempt.
+    All pages of a step have the same temperature, and the step ends with its longest
+    page. Shorter prompts are padded. A cancelled page ends at the next token. A page is
+    read once, unless its request has `max_attempts`; `retries` is the sampling after
+    the first attempt.
     """
 
     def __init__(
@@ -63,29 +67,31 @@ class GenerateEngine:
         self._waiting: deque[_Page] = deque()
         self._cancelled: set[str] = set()
         self._progress: dict[str, int] = {}
-        self._ended: list[Generation] = []
+        self._ended: list[EngineOutput] = []
 
-    def submit(self, sequence: Sequence) -> None:
+    def submit(self, request: EngineRequest) -> None:
         try:
-            self._model.tokens_from(sequence.page, sequence.prompt)
+            self._model.tokenise(request.page, request.prompt)
         except InvalidOptionError as error:
-            self._ended.append(_failed(sequence, error))
+            self._ended.append(EngineOutput.from_error(request, error))
             return
         attempts = Attempts(
             self._retries,
-            max_attempts=sequence.max_attempts or 1,
-            first=sampling_at(sequence.temperature),
+            max_attempts=request.max_attempts or 1,
+            first=sampling_at(request.temperature),
         )
-        self._waiting.append(_Page(sequence, attempts))
+        self._waiting.append(_Page(request, attempts))
 
-    def cancel(self, sequence_id: str) -> None:
+    def cancel(self, engine_request_id: str) -> None:
         for page in self._waiting:
-            if page.sequence.id == sequence_id:
+            if page.request.id == engine_request_id:
                 self._waiting.remove(page)
-                self._ended.append(Generation(sequence_id, FinishReason.ABORTED))
+                self._ended.append(
+                    EngineOutput(engine_request_id, FinishReason.ABORTED)
+                )
                 return
-        if sequence_id in self._progress:
-            self._cancelled.add(sequence_id)
+        if engine_request_id in self._progress:
+            self._cancelled.add(engine_request_id)
 
     @property
     def has_work(self) -> bool:
@@ -94,83 +100,85 @@ class GenerateEngine:
     def num_output_tokens(self) -> dict[str, int]:
         return dict(self._progress)
 
-    def step(self, poll: Callable[[], None]) -> list[Generation]:
+    def step(self, poll: Callable[[], None]) -> list[EngineOutput]:
         batch: list[_Page] = []
         while len(batch) < self._max_sequences and self._next_has_same_sampling(batch):
             batch.append(self._waiting.popleft())
         again = []
-        for page, generation in zip(batch, self._read(batch, poll), strict=True):
-            if (ended := _final_generation(page, generation)) is not None:
+        for page, output in zip(batch, self._read(batch, poll), strict=True):
+            if (ended := _final_output(page, output)) is not None:
                 self._ended.append(ended)
             else:
                 again.append(page)
         # Retries go before pages that came later and have not started.
         self._waiting.extendleft(reversed(again))
-        generations, self._ended = self._ended, []
-        return generations
+        outputs, self._ended = self._ended, []
+        return outputs
 
     def _next_has_same_sampling(self, batch: list[_Page]) -> bool:
-        """Return whether the next waiting page has the sampling of the batch."""
+        """Return True if the next waiting page has the same sampling as the batch."""
         if not self._waiting or not batch:
             return bool(self._waiting)
         return self._waiting[0].attempts.sampling == batch[0].attempts.sampling
 
-    def _read(self, batch: list[_Page], poll: Callable[[], None]) -> list[Generation]:
+    def _read(self, batch: list[_Page], poll: Callable[[], None]) -> list[EngineOutput]:
+        """Generate the outputs of a batch, or of its pages alone if memory is short."""
         if not batch:
             return []
-        self._progress = {page.sequence.id: 0 for page in batch}
+        self._progress = {page.request.id: 0 for page in batch}
         try:
-            if (generations := self._timed(batch, poll)) is not None:
-                return generations
+            if (outputs := self._generate_batch(batch, poll)) is not None:
+                return outputs
             if len(batch) == 1:
-                return [_too_large(batch[0].sequence)]
-            # Too much together is not too much alone.
+                return [_too_large(batch[0].request)]
+            # The memory may suffice for each page alone.
             return [
-                generation
+                output
                 for page in batch
-                for generation in self._timed([page], poll)
-                or [_too_large(page.sequence)]
+                for output in self._generate_batch([page], poll)
+                or [_too_large(page.request)]
             ]
         finally:
             self._progress = {}
             self._cancelled = set()
 
-    def _timed(
+    def _generate_batch(
         self, batch: list[_Page], poll: Callable[[], None]
-    ) -> list[Generation] | None:
-        """The batch's generations; None where there is no memory for them.
+    ) -> list[EngineOutput] | None:
+        """Return the batch's outputs; None if the GPU has no memory for them.
 
-        Out here the exception is gone, and with it what it held on the device.
+        Memory is freed after the `except` block, because the exception keeps the
+        tensors of the failed call alive.
         """
         started = self._clock()
         try:
             sampling = batch[0].attempts.sampling
-            sequences = [page.sequence for page in batch]
-            generations = self._generate(sequences, sampling, poll)
+            requests = [page.request for page in batch]
+            outputs = self._generate(requests, sampling, poll)
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
-            generations = None
-        if generations is None:
+            outputs = None
+        if outputs is None:
             torch.cuda.empty_cache()
             return None
         seconds = self._clock() - started
-        return [replace(g, page_seconds=seconds) for g in generations]
+        return [replace(g, page_seconds=seconds) for g in outputs]
 
     @torch.inference_mode()
     def _generate(
-        self, batch: list[Sequence], sampling: Sampling, poll: Callable[[], None]
-    ) -> list[Generation]:
-        pages = [self._model.inputs_from(s.page, s.prompt) for s in batch]
+        self, batch: list[EngineRequest], sampling: Sampling, poll: Callable[[], None]
+    ) -> list[EngineOutput]:
+        pages = [self._model.prepare_inputs(s.page, s.prompt) for s in batch]
         prompt_length = max(len(page.input_ids) for page in pages)
         room = self._model.max_tokens - prompt_length
         limits = [max(1, min(s.max_output_tokens, room)) for s in batch]
         pad_id = self._model.stop_token_ids[-1]
         input_ids = torch.stack([_left_pad(p, prompt_length, pad_id) for p in pages])
         mask = torch.stack([_left_pad(p, prompt_length, 0, ones=True) for p in pages])
-        growth = _Growth(self, batch, limits, prompt_length, poll)
+        growth = _StopAtLimit(self, batch, limits, prompt_length, poll)
         self.steps.start(StepKind.ENCODE, input_ids.numel())
-        output = self._model.module.generate(
+        generated = self._model.module.generate(
             input_ids=input_ids,
             attention_mask=mask,
             mm_token_type_ids=(input_ids == self._model.image_token_id).int(),
@@ -185,32 +193,32 @@ class GenerateEngine:
             ),
             stopping_criteria=StoppingCriteriaList([growth]),
         )
-        rows = output[:, prompt_length:].tolist()
+        rows = generated[:, prompt_length:].tolist()
         return [
-            self._generation(sequence, row[: limits[i]])
-            for i, (sequence, row) in enumerate(zip(batch, rows, strict=True))
+            self._build_output(request, row[: limits[i]])
+            for i, (request, row) in enumerate(zip(batch, rows, strict=True))
         ]
 
-    def _generation(self, sequence: Sequence, row: list[int]) -> Generation:
+    def _build_output(self, request: EngineRequest, row: list[int]) -> EngineOutput:
         stops = self._model.stop_token_ids
         length = next((i for i, token in enumerate(row) if token in stops), len(row))
-        if sequence.id in self._cancelled:
+        if request.id in self._cancelled:
             reason = FinishReason.ABORTED
         elif length < len(row):
             reason = FinishReason.STOP
         else:
             reason = FinishReason.LENGTH
-        return Generation(
-            sequence.id,
+        return EngineOutput(
+            request.id,
             reason,
-            text=self._model.text_from(row[:length]),
+            text=self._model.detokenise(row[:length]),
             num_output_tokens=length,
             num_forwards=length,
         )
 
 
 def _generation_options(sampling: Sampling) -> dict[str, Any]:
-    """Return transformers' names for how tokens are chosen."""
+    """Convert sampling parameters to options of `generate`."""
     if sampling.temperature == 0:
         return {"do_sample": False}
     return {
@@ -221,59 +229,51 @@ def _generation_options(sampling: Sampling) -> dict[str, Any]:
     }
 
 
-def _final_generation(page: _Page, generation: Generation) -> Generation | None:
-    """Return the final generation of a page; None if another attempt is due."""
-    page.num_forwards += generation.num_forwards
-    page.seconds += generation.page_seconds
-    if generation.finish_reason in (FinishReason.STOP, FinishReason.LENGTH):
-        text = generation.text
+def _final_output(page: _Page, output: EngineOutput) -> EngineOutput | None:
+    """Return the final output of a page; None if another attempt is due."""
+    page.num_forwards += output.num_forwards
+    page.seconds += output.page_seconds
+    if output.finish_reason in (FinishReason.STOP, FinishReason.LENGTH):
+        text = output.text
         page.attempts.add(
             Attempt(
                 text,
-                generation.finish_reason,
-                generation.num_output_tokens,
-                repetition_start(text),
+                output.finish_reason,
+                output.num_output_tokens,
+                find_repetition(text),
             )
         )
         if not page.attempts.is_over:
             return None
         best = page.attempts.best
-        generation = Generation(
-            generation.sequence_id,
+        output = EngineOutput(
+            output.engine_request_id,
             best.finish_reason,
             text=best.text,
             num_output_tokens=best.num_tokens,
             num_attempts=page.attempts.num_attempts,
             has_repetition=not best.is_clean,
         )
-    return replace(
-        generation, num_forwards=page.num_forwards, page_seconds=page.seconds
-    )
+    return replace(output, num_forwards=page.num_forwards, page_seconds=page.seconds)
 
 
-def _too_large(sequence: Sequence) -> Generation:
-    return _failed(
-        sequence,
+def _too_large(request: EngineRequest) -> EngineOutput:
+    return EngineOutput.from_error(
+        request,
         OutOfMemoryError(
-            f"a page of {sequence.page.pixel_width} x {sequence.page.pixel_height} "
+            f"a page of {request.page.pixel_width} x {request.page.pixel_height} "
             "pixels does not fit into the accelerator's memory: lower max_side"
         ),
     )
 
 
-def _failed(sequence: Sequence, error: HandlerError) -> Generation:
-    return Generation(
-        sequence.id, FinishReason.ERROR, error=PageError(error.code, error.detail)
-    )
-
-
-class _Growth(StoppingCriteria):
-    """Looks up between two tokens: ends what is cancelled or at its limit."""
+class _StopAtLimit(StoppingCriteria):
+    """Criterion that ends cancelled pages and those at their limit after each token."""
 
     def __init__(
         self,
         engine: GenerateEngine,
-        batch: list[Sequence],
+        batch: list[EngineRequest],
         limits: list[int],
         prompt_length: int,
         poll: Callable[[], None],
@@ -288,14 +288,14 @@ class _Growth(StoppingCriteria):
         self, input_ids: torch.Tensor, scores: torch.Tensor | None, **kwargs: object
     ) -> torch.Tensor:
         num_tokens = input_ids.shape[1] - self._prompt_length
-        for sequence in self._batch:
-            self._engine._progress[sequence.id] = num_tokens
+        for request in self._batch:
+            self._engine._progress[request.id] = num_tokens
         self._poll()
         # The next step is the next token's forward pass, if there is one.
         self._engine.steps.start(StepKind.DECODE, len(self._batch))
         is_over = [
-            sequence.id in self._engine._cancelled or num_tokens >= limit
-            for sequence, limit in zip(self._batch, self._limits, strict=True)
+            request.id in self._engine._cancelled or num_tokens >= limit
+            for request, limit in zip(self._batch, self._limits, strict=True)
         ]
         return torch.tensor(is_over, device=input_ids.device)
 
@@ -303,6 +303,6 @@ class _Growth(StoppingCriteria):
 def _left_pad(
     page: Inputs, length: int, value: int, *, ones: bool = False
 ) -> torch.Tensor:
-    """The page's token ids, or ones in their place, right-aligned in `length`."""
+    """Pad token ids, or as many ones, on the left to `length`."""
     content = torch.ones_like(page.input_ids) if ones else page.input_ids
     return torch.nn.functional.pad(content, (length - len(content), 0), value=value)

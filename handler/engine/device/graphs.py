@@ -1,4 +1,4 @@
-"""Record decode steps of a few fixed shapes as CUDA graphs, and replay them.
+"""Recording and replay of decode steps of fixed shapes as CUDA graphs.
 
 A GPU computes a step of few tokens faster than the host launches its hundreds of
 kernels. A CUDA graph launches them at once, but only for the shape and the memory it
@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import weakref
-from collections.abc import Callable, Iterable, Sequence as Seq
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -24,8 +24,8 @@ __all__ = [
     "FixedRow",
     "Record",
     "Shape",
-    "cuda_recorder",
-    "shapes",
+    "list_shapes",
+    "make_cuda_recorder",
 ]
 
 NUM_FACTS = 3
@@ -35,7 +35,7 @@ _NUM_WARM_UPS = 2
 
 @dataclass(frozen=True, slots=True, order=True)
 class Shape:
-    """A step of `num_rows` pages with `width` tokens each."""
+    """Shape of a step: `num_rows` pages with `width` tokens each."""
 
     num_rows: int
     width: int
@@ -43,30 +43,33 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class FixedRow:
-    """One page's share of a step."""
+    """Row of a recorded step, which belongs to one page."""
 
-    tokens: Seq[int]
+    tokens: Sequence[int]
     start: int
     """Number of the page's tokens in the cache."""
     segment_start: int
+    """First cache position of the page's KV segment."""
     rope_delta: int
+    """A token's RoPE position is its index plus this."""
 
 
 class Compute(Protocol):
-    """Computes a step in memory whose addresses do not change."""
+    """Function that computes a step in memory with fixed addresses."""
 
     def __call__(self, numbers: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Map [rows, width + NUM_FACTS] int64 to the [rows, width] likeliest tokens and
-        the [rows, vocabulary] logits after each row's first token."""
+        """Map [rows, width + NUM_FACTS] int64 to the [rows, width] most likely tokens
+        and the [rows, vocabulary] logits after each row's first token."""
 
 
 Outputs = tuple[torch.Tensor, torch.Tensor]
 Record = Callable[[Callable[[], Outputs]], tuple[Outputs, Callable[[], None]]]
-"""Computes once; returns the output tensors and a function that recomputes them."""
+"""Function that computes once, and returns the output tensors and a function that
+recomputes them."""
 
 
-def shapes(max_rows: int, *, max_drafts: int, max_verified: int) -> list[Shape]:
-    """Return shapes: powers of two rows, each without, with half and with all drafts.
+def list_shapes(max_rows: int, *, max_drafts: int, max_verified: int) -> list[Shape]:
+    """List shapes to record: powers of two rows, each with no, half and all drafts.
 
     A shape has no more drafts than a step of its rows can have: the tokens of all rows
     together are at most `max_verified`.
@@ -82,13 +85,15 @@ def shapes(max_rows: int, *, max_drafts: int, max_verified: int) -> list[Shape]:
         fewest, most = most + 1, min(2 * most, max_rows)
 
 
-def cuda_recorder(device: torch.device | None = None, cuda: Any = torch.cuda) -> Record:
+def make_cuda_recorder(
+    device: torch.device | None = None, cuda: Any = torch.cuda
+) -> Record:
     """Return a recorder of CUDA graphs on `device`; None: the current device.
 
     All graphs share one memory pool: one is replayed at a time, and only its outputs
     are read. When all of them are gone, so is their pool, and the next graph gets
     another. Warm-up and capture of all graphs run on one side stream, because cuBLAS
-    keeps a workspace for each stream: keep the recorder to record anew.
+    keeps a workspace for each stream. Use the same recorder to record again.
     A capture that fails raises torch's error and leaves the current stream and torch's
     allocator as they were before.
 
@@ -152,16 +157,16 @@ class _Recorded:
 
 
 class DecodeGraphs:
-    """Runs steps that fit one of its shapes.
+    """Recorded decode steps, one for each shape.
 
-    Rows that only pad a shape write to `idle_segment`, a cache segment of no page, as
-    long as the widest step.
+    Rows that pad a step to its shape write to the KV segment that starts at
+    `idle_segment`. It belongs to no page, and is as long as the widest step.
     """
 
     def __init__(
         self,
         compute: Compute,
-        of_shapes: Iterable[Shape],
+        shapes: Iterable[Shape],
         *,
         device: torch.device,
         idle_segment: int,
@@ -171,7 +176,7 @@ class DecodeGraphs:
         self._recorded: dict[Shape, _Recorded] = {}
         self._device = device
         # The largest first: the others fit into the memory that it reserves.
-        for shape in sorted(of_shapes, reverse=True):
+        for shape in sorted(shapes, reverse=True):
             numbers = self._pack_numbers(shape, []).to(device)
             outputs, replay = record(functools.partial(compute, numbers))
             self._recorded[shape] = _Recorded(numbers, outputs, replay)
@@ -181,11 +186,11 @@ class DecodeGraphs:
         """The recorded shapes, in ascending order."""
         return sorted(self._recorded)
 
-    def numbers_for(self, rows: Seq[FixedRow], shape: Shape) -> torch.Tensor:
-        """Return the input of the recorded step for these rows, on the device."""
+    def prepare_numbers(self, rows: Sequence[FixedRow], shape: Shape) -> torch.Tensor:
+        """Return the input of a recorded step for these rows, on the device."""
         return self._pack_numbers(shape, rows).to(self._device)
 
-    def shape_for(self, rows: Seq[FixedRow]) -> Shape | None:
+    def find_shape(self, rows: Sequence[FixedRow]) -> Shape | None:
         """Return the smallest shape that the rows fit into, or None."""
         if not self._recorded:
             return None
@@ -199,7 +204,7 @@ class DecodeGraphs:
             fitting, key=lambda shape: shape.num_rows * shape.width, default=None
         )
 
-    def run(self, rows: Seq[FixedRow], shape: Shape) -> Outputs:
+    def run(self, rows: Sequence[FixedRow], shape: Shape) -> Outputs:
         """Replay a step; return the outputs of `Compute` for these rows.
 
         The outputs are on the device, and the next step overwrites them.
@@ -210,12 +215,13 @@ class DecodeGraphs:
         tokens, logits = recorded.outputs
         return tokens[: len(rows)], logits[: len(rows)]
 
-    def _pack_numbers(self, shape: Shape, rows: Seq[FixedRow]) -> torch.Tensor:
+    def _pack_numbers(self, shape: Shape, rows: Sequence[FixedRow]) -> torch.Tensor:
         filled = [*rows, *[self._idle] * (shape.num_rows - len(rows))]
         numbers = [
             [
                 *row.tokens,
-                # Padding: its results are not used, and its places are overwritten.
+                # Padding. Its results are not used, and what it writes to the
+                # cache is overwritten.
                 *[row.tokens[-1]] * (shape.width - len(row.tokens)),
                 row.start,
                 row.segment_start,

@@ -1,6 +1,6 @@
-"""Weights onto the device, and pages into what the model takes.
+"""Loading of a model onto a device, and conversion of pages to its input.
 
-Shared by every engine; the only other place that knows torch.
+All engines use this module.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from handler.weights.source import Weights
 __all__ = [
     "Inputs",
     "Model",
-    "accelerators",
     "check_free_memory",
     "device_bytes",
+    "list_accelerators",
     "load_model",
-    "patches_from",
+    "pixels_to_patches",
 ]
 
 logger = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ _GIB = 1024**3
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """One page as tensors on the device."""
+    """Model input of one page, as tensors on the device."""
 
     input_ids: torch.Tensor
     """[n] int64: the chat, with one image token for each merged patch."""
@@ -56,7 +56,7 @@ class Inputs:
 
 
 class Model:
-    """A loaded checkpoint with its tokenizer."""
+    """Loaded checkpoint with its tokenizer."""
 
     def __init__(
         self, module: Any, tokenizer: Any, stop_tokens: tuple[str, ...]
@@ -78,7 +78,7 @@ class Model:
             raise ModelLoadError(f"the tokenizer does not know {token}")
         return int(ids[0])
 
-    def tokens_from(
+    def tokenise(
         self, page: Page, prompt: str
     ) -> tuple[torch.Tensor, tuple[int, int, int]]:
         """Tokenise the prompt: [n] ids on the host, and the grid of patches.
@@ -104,23 +104,23 @@ class Model:
             f"{PROMPT_TOKENS - num_around:,}"
         )
 
-    def inputs_from(self, page: Page, prompt: str) -> Inputs:
+    def prepare_inputs(self, page: Page, prompt: str) -> Inputs:
         """Tokenise the prompt and cut the page into patches, on the device."""
-        input_ids, grid = self.tokens_from(page, prompt)
+        input_ids, grid = self.tokenise(page, prompt)
         return Inputs(
             input_ids=copy_to(self.device, input_ids),
-            pixel_values=self.pixel_values_of(page),
+            pixel_values=self.cut_into_patches(page),
             grid=grid,
         )
 
-    def pixel_values_of(self, page: Page) -> torch.Tensor:
+    def cut_into_patches(self, page: Page) -> torch.Tensor:
         """Cut the page into [patches, channels * frames * patch * patch].
 
         The pixels are copied to the device first, and cut there.
         """
         host = torch.frombuffer(bytearray(page.pixels), dtype=torch.uint8)
         pixels = copy_to(self.device, host).view(page.pixel_height, page.pixel_width, 3)
-        return patches_from(
+        return pixels_to_patches(
             pixels,
             self.patch_size,
             self.merge_size,
@@ -128,12 +128,12 @@ class Model:
             self.module.dtype,
         )
 
-    def text_from(self, token_ids: list[int]) -> str:
+    def detokenise(self, token_ids: list[int]) -> str:
         """Detokenise, leaving the stop and other special tokens out."""
         return str(self.tokenizer.decode(token_ids, skip_special_tokens=True))
 
 
-def patches_from(
+def pixels_to_patches(
     pixels: torch.Tensor,
     patch_size: int,
     merge_size: int,
@@ -164,7 +164,7 @@ def patches_from(
     return patches.view(-1, 3 * num_frames * patch_size**2)
 
 
-def accelerators(index: int = 0, cuda: Any = torch.cuda) -> list[Accelerator]:
+def list_accelerators(index: int = 0, cuda: Any = torch.cuda) -> list[Accelerator]:
     """Make CUDA device `index` the current one, and describe all CUDA devices.
 
     This must be the first call of an engine process that uses CUDA. torch's calls
@@ -208,7 +208,10 @@ def check_free_memory(device: str, num_bytes: int, cuda: Any = torch.cuda) -> No
 
 
 def device_bytes(device: str) -> int | None:
-    """Memory of a CUDA device that is in use, by whomever; None for a processor."""
+    """Return how much memory of a CUDA device is in use; None on a processor.
+
+    The memory of other processes counts.
+    """
     if not device.startswith("cuda"):
         return None
     free, total = torch.cuda.mem_get_info(device)
@@ -221,10 +224,11 @@ def load_model(
     cpu_threads: int | None = None,
     ahead: ReadAhead | None = None,
 ) -> Model:
-    """Read the checkpoint in bfloat16, tensor by tensor, straight onto the device.
+    """Load a checkpoint in bfloat16 onto the device, one tensor at a time.
 
-    `ahead` is reading its files already. Raises ModelLoadError where the checkpoint
-    lacks a tensor of the model, or has it in another shape.
+    `ahead` is the read-ahead of its files, if one runs. Raises ModelLoadError if the
+    checkpoint cannot be read, does not fit into memory, or has a missing tensor or one
+    of another shape.
     """
     if cpu_threads is not None:
         torch.set_num_threads(cpu_threads)
@@ -241,18 +245,18 @@ def load_model(
                 device_map={"": device},
                 attn_implementation="sdpa",
                 local_files_only=True,
-                # check_report raises for them, with both shapes.
+                # check_report raises an error for them that has both shapes.
                 ignore_mismatched_sizes=True,
                 output_loading_info=True,
             )
             module, report = loaded
-    except Exception as error:  # a broken checkpoint raises whatever it comes upon
+    except Exception as error:  # A broken checkpoint may raise any error.
         if is_out_of_memory(error):
             raise ModelLoadError(
                 f"{weights.path} does not fit into the memory of {device}"
             ) from error
-        said = "; transformers: ".join([str(error), *warnings])
-        raise ModelLoadError(f"{weights.path} cannot be loaded: {said}") from error
+        reasons = "; transformers: ".join([str(error), *warnings])
+        raise ModelLoadError(f"{weights.path} cannot be loaded: {reasons}") from error
     check_report(
         weights.path,
         report,
@@ -269,12 +273,12 @@ def load_model(
 def _log_speed(
     weights: Weights, device: str, seconds: float, ahead: ReadAhead | None
 ) -> None:
-    """How fast the weights came, and which part of what their storage can do."""
+    """Log the speed of loading, and the share of the time that storage took."""
     numbers: dict[str, object] = {}
     if ahead is not None:
         num_bytes, read_seconds = ahead.wait()
         if num_bytes and read_seconds:
-            # From the first byte that was read to the last that was loaded.
+            # From the first byte read to the last one loaded.
             whole_seconds = max(seconds, time.monotonic() - ahead.started)
             numbers = {
                 "read_seconds": round(read_seconds, 3),

@@ -1,13 +1,13 @@
-"""Pack the weights of layers with the same input into one matrix.
+"""Packing of the weights of layers with the same input into one matrix.
 
 One matrix product then computes all of them. Each layer's own weight becomes a view of
-the packed one: no weight is held twice, and transformers' modules compute the same as
-before.
+the packed one, so no weight is held twice, and transformers' modules compute the same
+as before.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence as Seq
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -23,18 +23,18 @@ __all__ = [
 ]
 
 MAX_HOST_BYTES = 1024**3
-"""Weights beyond this are not packed on a processor. They are mapped from the files of
-the checkpoint, and the system can drop and read them again; packed copies it cannot."""
+"""Larger weights are not packed on a processor. They are mapped from the files of the
+checkpoint, so the system can drop and read them again; it cannot drop packed copies."""
 
 
 class Projection:
-    """Linear layers with the same input, computed as one if they are packed.
+    """Linear layers with the same input, computed in one product if they are packed.
 
-    [T, inputs] to [T, sum of outputs]. `parts` has the weight and the bias of each
+    Maps [T, inputs] to [T, sum of outputs]. `parts` has the weight and the bias of each
     product.
     """
 
-    def __init__(self, linears: Seq[nn.Linear]) -> None:
+    def __init__(self, linears: Sequence[nn.Linear]) -> None:
         if _are_adjacent([linear.weight for linear in linears]):
             self.parts = [pack_linears(linears)]
         else:
@@ -74,7 +74,7 @@ def pack_text_model(text: Any, max_host_bytes: int = MAX_HOST_BYTES) -> None:
 
 @torch.no_grad()
 def pack_linears(
-    linears: Seq[nn.Linear],
+    linears: Sequence[nn.Linear],
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Concatenate the rows of several linear layers, in this order.
 
@@ -107,7 +107,7 @@ def _move(linear: nn.Linear) -> None:
     _set(linear, "weight", linear.weight.detach().clone())
 
 
-def _join(linears: Seq[nn.Linear], name: str) -> torch.Tensor:
+def _join(linears: Sequence[nn.Linear], name: str) -> torch.Tensor:
     parts: list[torch.Tensor]
     parts = [getattr(linear, name).detach() for linear in linears]
     if _are_adjacent(parts):
@@ -127,7 +127,7 @@ def _set(linear: nn.Linear, name: str, tensor: torch.Tensor) -> None:
     setattr(linear, name, nn.Parameter(tensor, requires_grad=is_trained))
 
 
-def _are_adjacent(parts: Seq[torch.Tensor]) -> bool:
+def _are_adjacent(parts: Sequence[torch.Tensor]) -> bool:
     offset = parts[0].storage_offset()
     for part in parts:
         if part.storage_offset() != offset or not part.is_contiguous():

@@ -1,4 +1,4 @@
-"""Compute Qwen3-VL's text model in few kernels, with the weights of transformers.
+"""Forward pass of Qwen3-VL's text model in few kernels, with transformers' weights.
 
 The result is that of transformers' `Qwen3VLTextModel`, over a KV cache that many pages
 share. A decoder layer takes 15 kernels on a GPU. Only torch's operators are used.
@@ -6,7 +6,7 @@ share. A decoder layer takes 15 kernels on a GPU. Only torch's operators are use
 
 from __future__ import annotations
 
-from collections.abc import Sequence as Seq
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,10 +23,10 @@ from handler.engine.device.packed_weights import (
 )
 from handler.errors import ModelLoadError
 
-__all__ = ["Deepstack", "TextForward", "unsupported_feature"]
+__all__ = ["Deepstack", "TextForward", "find_unsupported_feature"]
 
 _ROPE_TYPES = frozenset({"default", "linear", "llama3", "yarn"})
-"""Types whose frequencies do not depend on the length of a sequence."""
+"""Types whose frequencies do not depend on the length of the input."""
 _PROJECTIONS = (
     "self_attn.q_proj",
     "self_attn.k_proj",
@@ -45,7 +45,7 @@ class Deepstack:
     rows: slice | torch.Tensor
     """The v visual tokens of the forward: a slice if they are contiguous, else [v]
     int64 on the device."""
-    layers: Seq[torch.Tensor]
+    layers: Sequence[torch.Tensor]
     """[v, hidden] for each of the first layers."""
 
     def add_to(self, states: torch.Tensor, index: int) -> None:
@@ -58,7 +58,7 @@ class Deepstack:
 
 @dataclass(frozen=True, slots=True)
 class _Layer:
-    """A decoder layer's weights. Sizes: h hidden, q query and k key heads of size d."""
+    """Weights of a decoder layer: h hidden, q query and k key heads of size d."""
 
     input_norm: torch.Tensor
     """[h]"""
@@ -77,7 +77,7 @@ class _Layer:
     """[h, intermediate]"""
 
 
-def unsupported_feature(module: Any) -> str | None:
+def find_unsupported_feature(module: Any) -> str | None:
     """Name a feature of a Qwen3-VL that `TextForward` does not support, or return None.
 
     Reads the configuration and the types of layers, but no weights.
@@ -102,11 +102,11 @@ def unsupported_feature(module: Any) -> str | None:
 
 
 class TextForward:
-    """The text model and its head, computed from the weights of `module`.
+    """Text model and head, computed with the weights of `module`.
 
     `module` is a Qwen3-VL for generation. Its projections are packed layer by layer,
     see `packed_weights`, unless they take more than `max_host_bytes` on a processor;
-    the module stays usable. Raises ModelLoadError if it has an `unsupported_feature`.
+    the module stays usable. Raises ModelLoadError if it has an unsupported feature.
 
     `is_fused`, the default on an accelerator, uses the fewest kernels and rounds less
     often than transformers. Otherwise every result is rounded where transformers rounds
@@ -120,7 +120,7 @@ class TextForward:
         is_fused: bool | None = None,
         max_host_bytes: int = MAX_HOST_BYTES,
     ) -> None:
-        if feature := unsupported_feature(module):
+        if feature := find_unsupported_feature(module):
             raise ModelLoadError(
                 f"the native engine does not compute {feature}: set engine to generate"
             )
@@ -137,7 +137,7 @@ class TextForward:
         device = text.norm.weight.device
         self._is_fused = device.type != "cpu" if is_fused is None else is_fused
         pack_text_model(text, max_host_bytes)
-        self._layers = [self._layer_of(layer) for layer in text.layers]
+        self._layers = [self._read_layer(layer) for layer in text.layers]
         self._rotary_scaling: float = text.rotary_emb.attention_scaling
         self._axes, self._frequencies = _rotary_constants(text.rotary_emb, device)
 
@@ -146,7 +146,7 @@ class TextForward:
         embedded: torch.Tensor = self._embed_tokens(tokens)
         return embedded
 
-    def states(
+    def compute_states(
         self,
         embeddings: torch.Tensor,
         positions: torch.Tensor,
@@ -163,7 +163,7 @@ class TextForward:
         attention does.
         """
         states = embeddings
-        rotation = self._rotation(positions)
+        rotation = self._compute_rotation(positions)
         num_deepstack = 0 if deepstack is None else len(deepstack.layers)
         last = len(self._layers) - 1
         for index, layer in enumerate(self._layers):
@@ -182,7 +182,7 @@ class TextForward:
                 deepstack.add_to(states, index)
         return states if num_last is None else _last_rows(states, num_last)
 
-    def logits(self, states: torch.Tensor) -> torch.Tensor:
+    def compute_logits(self, states: torch.Tensor) -> torch.Tensor:
         """Compute [n, vocabulary] logits from [n, hidden] rows of `states`."""
         found: torch.Tensor = self._head(self._norm(states, self._norm_weight))
         return found
@@ -196,7 +196,7 @@ class TextForward:
         step: Step,
         num_last: int | None,
     ) -> torch.Tensor:
-        """Write keys and values to the cache and attend; [T or num_last, q * d]."""
+        """Write keys and values to the cache and attend; return [T or num_last, qd]."""
         queries, keys = self._num_query_heads, self._num_key_heads
         heads = layer.qkv(self._norm(states, layer.input_norm)).view(
             len(states), queries + 2 * keys, self._head_dim
@@ -207,19 +207,21 @@ class TextForward:
         self._rotate(unrotated, *rotation, into=heads.narrow(1, 0, queries + keys))
         query = heads.narrow(1, 0, queries)
         written = heads.narrow(1, queries, 2 * keys)
-        step.pool.layers[index].index_copy_(0, step.places, written)
+        step.cache.layers[index].index_copy_(0, step.cache_positions, written)
         if num_last == 0:
             return query.narrow(0, 0, 0).flatten(1)
         attended = attend(
             query,
-            step.pool.keys[index],
-            step.pool.values[index],
+            step.cache.keys[index],
+            step.cache.values[index],
             step,
             self._scaling,
         ).flatten(1)
         return attended if num_last is None else _last_rows(attended, num_last)
 
-    def _rotation(self, positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def _compute_rotation(
+        self, positions: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return [T, 1, d] cosines and signed sines of [3, T] or [T] positions."""
         if positions.dim() == 2:
             # Each frequency belongs to one axis: time, height or width.
@@ -266,7 +268,7 @@ class TextForward:
         else:
             states.add_(linear(factor, weight, bias))
 
-    def _layer_of(self, layer: Any) -> _Layer:
+    def _read_layer(self, layer: Any) -> _Layer:
         attention, mlp = layer.self_attn, layer.mlp
         query_norm = attention.q_norm.weight.detach()
         key_norm = attention.k_norm.weight.detach()

@@ -1,10 +1,10 @@
-"""Run prefill and decode steps of Qwen3-VL over a KV cache that many pages share."""
+"""Runner of prefill and decode steps of Qwen3-VL over a shared KV cache."""
 
 from __future__ import annotations
 
 import gc
 import logging
-from collections.abc import Callable, Sequence as Seq
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -12,7 +12,7 @@ import torch
 from handler.engine.batching.kv_cache import Move
 from handler.engine.batching.memory_plan import shrunk_cache_tokens
 from handler.engine.batching.model_runner import Chunk, Row
-from handler.engine.device.attention import KVPool, PageSpan, Step, has_operator
+from handler.engine.device.attention import KVCache, PageSpan, Step, has_operator
 from handler.engine.device.encoder import Encoder, TorchPrompt
 from handler.engine.device.graphs import (
     NUM_FACTS,
@@ -20,15 +20,14 @@ from handler.engine.device.graphs import (
     FixedRow,
     Record,
     Shape,
-    cuda_recorder,
+    make_cuda_recorder,
 )
 from handler.engine.device.model import Model
 from handler.engine.device.text_forward import TextForward
 from handler.engine.device.transfer import copy_to
 from handler.engine.fallbacks import Check, Fallback, SelfTestError
 from handler.engine.out_of_memory import is_out_of_memory
-from handler.engine.request import Sequence
-from handler.engine.sampling import Sampling
+from handler.engine.request import EngineRequest, Sampling
 from handler.errors import OutOfMemoryError
 from handler.schema import Page
 
@@ -42,10 +41,10 @@ KNOWN_MODEL_TYPES = frozenset({"qwen3_vl"})
 
 
 class TorchRunner:
-    """A ModelRunner over the weights of transformers' modules.
+    """ModelRunner that computes with the weights of transformers' modules.
 
     - `graph_shapes`: shapes of decode steps that are recorded and replayed.
-    - `max_page_tokens`: upper bound of a page's prompt and answer together, if it is
+    - `max_page_tokens`: upper bound of a page's prompt and output together, if it is
       below the model's limit. The operator divides the longest possible page among the
       device's units, so with a high bound few units read a short page.
     - `use_operator`: None uses the CUDA operator if the device has it, False uses
@@ -55,8 +54,8 @@ class TorchRunner:
       of several queries one after the other.
     - `max_prefill_tokens`: an image is encoded in slices that take about as long as a
       prefill of this many tokens.
-    - `min_places`, `image_places`: `shrink_cache` leaves at least the first and gives
-      up at least the second.
+    - `min_cache_tokens`, `image_tokens`: `shrink_cache` keeps at least the first and
+      gives up at least the second.
     - `check_graphs`: called after `shrink_cache` has recorded the steps again; raises
       SelfTestError if they are wrong. If either fails, steps are eager from then on.
     """
@@ -64,17 +63,17 @@ class TorchRunner:
     def __init__(
         self,
         model: Model,
-        num_places: int,
+        num_cache_positions: int,
         *,
         max_page_tokens: int | None = None,
-        graph_shapes: Seq[Shape] = (),
+        graph_shapes: Sequence[Shape] = (),
         record: Record | None = None,
         check_graphs: Callable[[TorchRunner], None] | None = None,
         use_operator: bool | None = None,
         draft_rows: bool = False,
         max_prefill_tokens: int = 1024,
-        min_places: int = 1,
-        image_places: int = 0,
+        min_cache_tokens: int = 1,
+        image_tokens: int = 0,
     ) -> None:
         self._model = model
         self._config = model.module.model.language_model.config
@@ -84,46 +83,46 @@ class TorchRunner:
         self._forward = TextForward(model.module)
         self._max_tokens = min(max_page_tokens or model.max_tokens, model.max_tokens)
         self._graph_shapes = tuple(graph_shapes)
-        self._record = record or cuda_recorder(model.device)
+        self._record = record or make_cuda_recorder(model.device)
         self._check_graphs = check_graphs
         if use_operator is None:
             use_operator = has_operator(model.device, self._dtype)
         self._use_operator = use_operator
         self._draft_rows = draft_rows
-        self._min_places = min_places
-        self._image_places = image_places
-        self._allocate_cache(num_places)
+        self._min_cache_tokens = min_cache_tokens
+        self._image_tokens = image_tokens
+        self._allocate_cache(num_cache_positions)
 
-    def _allocate_cache(self, num_places: int) -> None:
+    def _allocate_cache(self, num_cache_positions: int) -> None:
         """Allocate the KV cache, and record the graphs that use it."""
-        self._num_places = num_places
-        # Padding rows of a recorded step write to places after those of pages.
+        self._num_cache_positions = num_cache_positions
+        # Padding rows of a recorded step write to positions behind those of pages.
         num_idle = max((shape.width for shape in self._graph_shapes), default=0)
-        self._pool = KVPool(
-            self._config, num_places + num_idle, self._dtype, self._device
+        self._cache = KVCache(
+            self._config, num_cache_positions + num_idle, self._dtype, self._device
         )
         with torch.inference_mode():
             self._graphs = DecodeGraphs(
                 self._decode_fixed,
                 self._graph_shapes,
                 device=self._device,
-                idle_segment=num_places,
+                idle_segment=num_cache_positions,
                 record=self._record,
             )
 
     @property
-    def num_places(self) -> int:
-        return self._num_places
+    def num_cache_positions(self) -> int:
+        return self._num_cache_positions
 
     @property
     def graphs(self) -> DecodeGraphs:
-        """The recorded steps; empty if there are none."""
+        """Recorded steps; empty if there are none."""
         return self._graphs
 
     @property
-    def pool(self) -> KVPool:
-        """The cache of keys and values."""
-        return self._pool
+    def cache(self) -> KVCache:
+        """KV cache of all pages."""
+        return self._cache
 
     @property
     def max_tokens(self) -> int:
@@ -133,57 +132,55 @@ class TorchRunner:
     def stop_token_ids(self) -> tuple[int, ...]:
         return self._model.stop_token_ids
 
-    def prompt_from(self, sequence: Sequence) -> TorchPrompt:
-        subject = _describe_page(sequence.page)
-        return _catch_out_of_memory(
-            subject, lambda: self._encoder.prompt_from(sequence)
-        )
+    def tokenise(self, request: EngineRequest) -> TorchPrompt:
+        subject = _describe_page(request.page)
+        return _catch_out_of_memory(subject, lambda: self._encoder.tokenise(request))
 
     def encode(self, prompt: TorchPrompt) -> bool:
         return _catch_out_of_memory(
-            _describe_page(prompt.sequence.page), lambda: self._encoder.encode(prompt)
+            _describe_page(prompt.request.page), lambda: self._encoder.encode(prompt)
         )
 
-    def forget(self, prompt: TorchPrompt) -> None:
+    def release_image(self, prompt: TorchPrompt) -> None:
         prompt.drop_image()
 
-    def move(self, moves: Seq[Move]) -> None:
+    def move(self, moves: Sequence[Move]) -> None:
         _catch_out_of_memory("moving the cache of a page", lambda: self._move(moves))
 
     def shrink_cache(self) -> int | None:
-        num_places = shrunk_cache_tokens(
-            self._num_places,
-            page_tokens=self._min_places,
-            image_tokens=self._image_places,
+        num_cache_positions = shrunk_cache_tokens(
+            self._num_cache_positions,
+            page_tokens=self._min_cache_tokens,
+            image_tokens=self._image_tokens,
         )
-        if num_places is None:
+        if num_cache_positions is None:
             return None
         # The old cache must be gone before the new one is allocated.
         self._release_cache()
         if not self._graph_shapes:
-            self._allocate_cache(num_places)
-        elif not self._record_again(num_places):
-            # What the failed try has allocated is garbage only now.
+            self._allocate_cache(num_cache_positions)
+        elif not self._record_again(num_cache_positions):
+            # The memory of the failed attempt can be released only now.
             self._graph_shapes = ()
             self._release_cache()
-            self._allocate_cache(num_places)
-        return num_places
+            self._allocate_cache(num_cache_positions)
+        return num_cache_positions
 
     def _release_cache(self) -> None:
         """Release the cache and the graphs, which have memory of their own."""
-        for name in ("_graphs", "_pool"):
+        for name in ("_graphs", "_cache"):
             if hasattr(self, name):
                 delattr(self, name)
         gc.collect()
         torch.cuda.empty_cache()
 
-    def _record_again(self, num_places: int) -> bool:
+    def _record_again(self, num_cache_positions: int) -> bool:
         """Allocate a cache, record the graphs and check them; return whether it worked.
 
         The graphs that passed the self-test had other addresses.
         """
         try:
-            self._allocate_cache(num_places)
+            self._allocate_cache(num_cache_positions)
             if self._check_graphs is not None:
                 self._check_graphs(self)
         except Exception as error:
@@ -204,22 +201,22 @@ class TorchRunner:
             return False
         return True
 
-    def text_from(self, token_ids: Seq[int]) -> str:
-        return self._model.text_from(list(token_ids))
+    def detokenise(self, token_ids: Sequence[int]) -> str:
+        return self._model.detokenise(list(token_ids))
 
     def prefill(self, chunk: Chunk[TorchPrompt]) -> int | None:
         return _catch_out_of_memory(
-            _describe_page(chunk.prompt.sequence.page), lambda: self._prefill(chunk)
+            _describe_page(chunk.prompt.request.page), lambda: self._prefill(chunk)
         )
 
-    def decode(self, rows: Seq[Row[TorchPrompt]]) -> list[list[int]]:
+    def decode(self, rows: Sequence[Row[TorchPrompt]]) -> list[list[int]]:
         return _catch_out_of_memory(
-            _describe_page(rows[-1].prompt.sequence.page), lambda: self._decode(rows)
+            _describe_page(rows[-1].prompt.request.page), lambda: self._decode(rows)
         )
 
-    def _move(self, moves: Seq[Move]) -> None:
+    def _move(self, moves: Sequence[Move]) -> None:
         for move in moves:
-            self._pool.copy(move.source, move.target, move.length)
+            self._cache.copy(move.source, move.target, move.length)
 
     @torch.inference_mode()
     def _prefill(self, chunk: Chunk[TorchPrompt]) -> int | None:
@@ -238,37 +235,39 @@ class TorchRunner:
         embeddings, positions = [], []
         deepstack = None
         if start < num_prompt:
-            encoded = self._encoder.encoded(prompt)
+            encoded = self._encoder.finish_encoding(prompt)
             embeddings.append(encoded.embeddings[start:end])
             positions.append(prompt.positions[:, start:end])
             deepstack = encoded.deepstack_of(start, end)
         if end > num_prompt:
             part = slice(max(0, start - num_prompt), end - num_prompt)
-            tokens = self._to_device(list(chunk.output[part]), torch.int64)
+            tokens = self._to_device(list(chunk.output_tokens[part]), torch.int64)
             embeddings.append(self._forward.embed(tokens))
             first = max(start, num_prompt) + prompt.rope_delta
             numbers = torch.arange(first, first + len(tokens), device=self._device)
             positions.append(numbers.expand(3, -1))
         if end >= num_prompt:
-            self.forget(prompt)  # Encoded images add up to gigabytes.
+            self.release_image(prompt)  # Encoded images add up to gigabytes.
         segment = chunk.segment_start
-        places = torch.arange(segment + start, segment + end, device=self._device)
-        states = self._forward.states(
+        cache_positions = torch.arange(
+            segment + start, segment + end, device=self._device
+        )
+        states = self._forward.compute_states(
             torch.cat(embeddings),  # A copy, because `states` overwrites it.
             torch.cat(positions, dim=1),
-            self._step(places, [PageSpan(0, chunk.count, segment, end)]),
+            self._build_step(cache_positions, [PageSpan(0, chunk.count, segment, end)]),
             deepstack,
             num_last=1 if chunk.is_last else 0,
         )
-        return self._forward.logits(states) if chunk.is_last else None
+        return self._forward.compute_logits(states) if chunk.is_last else None
 
     @torch.inference_mode()
-    def _decode(self, rows: Seq[Row[TorchPrompt]]) -> list[list[int]]:
+    def _decode(self, rows: Sequence[Row[TorchPrompt]]) -> list[list[int]]:
         fixed = [
             FixedRow(row.tokens, row.start, row.segment_start, row.prompt.rope_delta)
             for row in rows
         ]
-        if (shape := self._graphs.shape_for(fixed)) is None:
+        if (shape := self._graphs.find_shape(fixed)) is None:
             return self._decode_eagerly(rows)
         tokens, logits = self._graphs.run(fixed, shape)
         for index, row in enumerate(rows):
@@ -276,7 +275,8 @@ class TorchRunner:
                 tokens[index, 0] = _sample(logits[index], row.sampling)
         chosen: list[list[int]] = tokens.tolist()
         for index, row in enumerate(rows):
-            # Sampled rows have no drafts, which need the likeliest token.
+            # Draft tokens are verified against the most likely token, so sampled rows
+            # have none.
             is_sampled = row.sampling.temperature > 0
             del chosen[index][1 if is_sampled else len(row.tokens) :]
         return chosen
@@ -304,8 +304,8 @@ class TorchRunner:
         else:
             num_queries, num_used, segments = width, start + width, segment
         step = Step(
-            self._pool,
-            places=((segment + start).unsqueeze(1) + offsets).flatten(),
+            self._cache,
+            cache_positions=((segment + start).unsqueeze(1) + offsets).flatten(),
             query_starts=torch.arange(
                 0,
                 num_rows * width + 1,
@@ -316,22 +316,22 @@ class TorchRunner:
             segment_starts=torch.cat([segments, segments.narrow(0, -1, 1)]).int(),
             num_used=num_used.int(),
             max_queries=num_queries,
-            max_used=min(self.max_tokens + width, self._pool.num_places),
+            max_used=min(self.max_tokens + width, self._cache.num_positions),
             use_operator=self._use_operator,
         )
-        states = self._forward.states(
+        states = self._forward.compute_states(
             self._forward.embed(tokens),
             ((start + delta).unsqueeze(1) + offsets).flatten(),
             step,
         )
-        return self._forward.logits(states).view(num_rows, width, -1)
+        return self._forward.compute_logits(states).view(num_rows, width, -1)
 
-    def _decode_eagerly(self, rows: Seq[Row[TorchPrompt]]) -> list[list[int]]:
+    def _decode_eagerly(self, rows: Sequence[Row[TorchPrompt]]) -> list[list[int]]:
         samplings = [row.sampling for row in rows for _ in row.tokens]
         chosen = iter(_choose_tokens(self._compute_rows(rows), samplings).tolist())
         return [[next(chosen) for _ in row.tokens] for row in rows]
 
-    def _compute_rows(self, rows: Seq[Row[TorchPrompt]]) -> torch.Tensor:
+    def _compute_rows(self, rows: Sequence[Row[TorchPrompt]]) -> torch.Tensor:
         """Return the [T, vocabulary] logits after each token of the rows.
 
         Does not wait for the device.
@@ -341,15 +341,15 @@ class TorchRunner:
             for row in rows
             for number, token in enumerate(row.tokens, row.start)
         ]
-        tokens, places, positions = self._to_device(flat, torch.int64).T
-        states = self._forward.states(
+        tokens, cache_positions, positions = self._to_device(flat, torch.int64).T
+        states = self._forward.compute_states(
             self._forward.embed(tokens),
             positions,
-            self._step(places, self._spans(rows)),
+            self._build_step(cache_positions, self._build_spans(rows)),
         )
-        return self._forward.logits(states)
+        return self._forward.compute_logits(states)
 
-    def _spans(self, rows: Seq[Row[TorchPrompt]]) -> list[PageSpan]:
+    def _build_spans(self, rows: Sequence[Row[TorchPrompt]]) -> list[PageSpan]:
         spans: list[PageSpan] = []
         begin = 0
         for row in rows:
@@ -362,22 +362,22 @@ class TorchRunner:
                 begin = end
         return spans
 
-    def _step(self, places: torch.Tensor, spans: list[PageSpan]) -> Step:
-        """Make a step from numbers on the host."""
+    def _build_step(self, cache_positions: torch.Tensor, spans: list[PageSpan]) -> Step:
+        """Build a step from numbers on the host."""
         count = len(spans)
         numbers = self._to_device(
             [
                 *(span.begin for span in spans),
                 spans[-1].end,
                 *(span.start for span in spans),
-                self._num_places,
+                self._num_cache_positions,
                 *(span.used for span in spans),
             ],
             torch.int32,
         )
         step = Step(
-            self._pool,
-            places,
+            self._cache,
+            cache_positions,
             query_starts=numbers[: count + 1],
             segment_starts=numbers[count + 1 : 2 * count + 2],
             num_used=numbers[2 * count + 2 :],
@@ -388,12 +388,12 @@ class TorchRunner:
         step.spans = spans
         return step
 
-    def _to_device(self, numbers: Seq[Any], dtype: torch.dtype) -> torch.Tensor:
+    def _to_device(self, numbers: Sequence[Any], dtype: torch.dtype) -> torch.Tensor:
         """Copy numbers to the device without waiting for what it computes."""
         return copy_to(self._device, torch.tensor(numbers, dtype=dtype))
 
 
-def _choose_tokens(logits: torch.Tensor, samplings: Seq[Sampling]) -> torch.Tensor:
+def _choose_tokens(logits: torch.Tensor, samplings: Sequence[Sampling]) -> torch.Tensor:
     """Choose a token from each of [n, vocabulary] logits; does not wait for [n]."""
     chosen = logits.argmax(dim=-1)
     for index, sampling in enumerate(samplings):

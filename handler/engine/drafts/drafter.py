@@ -1,6 +1,6 @@
-"""Tokens a page will probably say next.
+"""Draft tokens for speculative decoding of one page.
 
-A guess costs little and is checked: what the model says does not depend on it.
+The model verifies each draft token, so the output does not depend on them.
 """
 
 from __future__ import annotations
@@ -15,24 +15,25 @@ from handler.engine.drafts.html_state import (
     BOXES_IN_BRACKETS,
     BOXES_OF_NUMBERS,
     NO_BOXES,
-    Markup,
+    HTMLState,
 )
-from handler.engine.drafts.likely_markup import closing, following
-from handler.engine.drafts.ngrams import Ngrams
-from handler.engine.drafts.text_layer import Ahead, TextLayer
+from handler.engine.drafts.likely_markup import closing_tags, predict_markup
+from handler.engine.drafts.ngrams import NgramProposer
+from handler.engine.drafts.text_layer import LayerText, TextLayer
 
 __all__ = ["DraftTokenizer", "Drafter"]
 
 CHARACTERS_PER_TOKEN = 8
-"""More than a token has on average: enough text for a draft of any length."""
-TELLING_NGRAM = 3
-"""Tokens that must be alike in text, where two say little, and after a guess."""
+"""More than the average, so that the text suffices for a draft of any length."""
+MIN_TEXT_NGRAM = 3
+"""Length of the n-grams used within text, where two tokens are too common to tell what
+follows, and to extend another draft."""
 MAX_CONTEXT = 8
-"""Tokens of the output that are tokenised again with what may follow."""
+"""Maximum tokens of the output that are encoded again with the draft text."""
 MAX_PIECES = 8
-"""Tokens one character may be made of; more are not waited for."""
+"""Maximum tokens of one character; after these it counts as invalid."""
 MAX_BOX = 64
-"""Characters of an unfinished tag within which its box would stand."""
+"""Last characters of an unfinished tag, in which its bounding box is searched."""
 _BOX = re.compile('data-bbox="([^"]*)')
 _WORD = re.compile(r"\S+")
 _NUMBER = re.compile(r"(?:^|\s)[^\w\s]?\d")
@@ -40,10 +41,10 @@ _UNFINISHED = "\ufffd"
 
 
 class DraftTokenizer(Protocol):
-    """Text to tokens and back, special tokens neither added nor read into text.
+    """Tokenizer that neither adds special tokens nor parses them in a text.
 
-    The text of several tokens is the texts of each, but for characters that are
-    spread over some of them.
+    The text of several tokens is the concatenation of their texts, except for
+    characters that are split over several tokens.
     """
 
     def encode(self, text: str) -> list[int]: ...
@@ -52,10 +53,11 @@ class DraftTokenizer(Protocol):
 
 
 class Drafter:
-    """Guesses how one page goes on.
+    """Drafts the next tokens of one page.
 
-    From the PDF's text layer, where it has one; from what the page said before;
-    and from what is usual in HTML. `prompt` says how boxes are asked for.
+    Drafts come from three sources: the text layer of the PDF, if it has one; n-grams of
+    the output; and the markup that usually comes next. `prompt` tells in which format
+    the model writes bounding boxes.
     """
 
     def __init__(
@@ -68,57 +70,68 @@ class Drafter:
         self.reset()
 
     def reset(self) -> None:
-        """Forget the output: the page is read once more."""
-        self._layer.rewind()
-        self._ngrams = Ngrams()
-        self._markup = Markup(self._block_start)
+        """Forget the output, because another attempt at the page begins."""
+        self._layer.reset()
+        self._ngrams = NgramProposer()
+        self._state = HTMLState(self._block_start)
         self._recent: list[tuple[int, str]] = []
         self._pieces: list[int] = []
-        self._num_followed = 0
-        self._tested: tuple[str, int] | None = None
-        # What is usual in HTML, and was not what this page said the last time.
-        self._refuted: set[str] = set()
+        self._num_aligned = 0
+        self._tested_rule: tuple[str, int] | None = None
+        # Predicted markup that the model rejected the last time on this page.
+        self._rejected_rules: set[str] = set()
 
     def extend(self, tokens: Sequence[int]) -> None:
-        """Take note of what the model really said."""
-        if tokens and self._tested is not None:
-            rule, token = self._tested
-            (self._refuted.discard if tokens[0] == token else self._refuted.add)(rule)
-            self._tested = None
+        """Append tokens to the output that the drafts continue."""
+        if tokens and self._tested_rule is not None:
+            rule, drafted_token = self._tested_rule
+            if tokens[0] == drafted_token:
+                self._rejected_rules.discard(rule)
+            else:
+                self._rejected_rules.add(rule)
+            self._tested_rule = None
         for token in tokens:
             self._ngrams.append(token)
-            text = self._text_of(token)
+            text = self._decode_token(token)
             self._recent.append((token, text))
-            self._markup.feed(text)
+            self._state.feed(text)
         del self._recent[:-MAX_CONTEXT]
 
     def draft(self, max_tokens: int) -> list[int]:
-        """At most so many tokens that may come next; none where it cannot tell."""
+        """Return up to `max_tokens` draft tokens; an empty list if none are likely."""
         if max_tokens <= 0:
             return []
-        guess = self._guess(max_tokens)[:max_tokens]
-        if guess and len(guess) < max_tokens:
-            guess += self._ngrams.following(
-                max_tokens - len(guess), min_length=TELLING_NGRAM, guessed=guess
+        draft = self._propose(max_tokens)[:max_tokens]
+        if draft and len(draft) < max_tokens:
+            draft += self._ngrams.propose(
+                max_tokens - len(draft), min_length=MIN_TEXT_NGRAM, draft=draft
             )
-        return self._without_boxes(guess)
+        return self._cut_before_box(draft)
 
-    def _guess(self, max_tokens: int) -> list[int]:
-        state = self._markup
+    def _propose(self, max_tokens: int) -> list[int]:
+        """Choose between a draft from the layer and one from the output.
+
+        The layer and the usual markup come first. Where the model rejected the usual
+        markup the last time, the page's own n-grams come first.
+        """
+        state = self._state
         if self._pieces or state.is_in_entity:
-            return self._from_output(max_tokens)
-        written_on = self._written_on(max_tokens)
+            return self._draft_from_output(max_tokens)
+        from_layer = self._draft_from_layer(max_tokens)
         if state.expects_text or state.is_in_box:
-            return written_on or self._from_output(max_tokens)
-        rule = following(state)
-        if written_on:
-            self._tested = (rule, written_on[0])
-        if rule in self._refuted:
-            return self._from_output(max_tokens) or written_on
-        return written_on or self._from_output(max_tokens)
+            return from_layer or self._draft_from_output(max_tokens)
+        rule = predict_markup(state)
+        if from_layer:
+            self._tested_rule = (rule, from_layer[0])
+        if rule in self._rejected_rules:
+            return self._draft_from_output(max_tokens) or from_layer
+        return from_layer or self._draft_from_output(max_tokens)
 
-    def _text_of(self, token: int) -> str:
-        """What the token adds to the text; nothing while a character is unfinished."""
+    def _decode_token(self, token: int) -> str:
+        """Return the text that a token adds to the output.
+
+        It is empty while a character is unfinished, and comes with its last token.
+        """
         if not self._pieces:
             text = self._texts.get(token)
             if text is None:
@@ -134,55 +147,58 @@ class Drafter:
         self._pieces = []
         return text
 
-    def _from_output(self, max_tokens: int) -> list[int]:
-        min_length = TELLING_NGRAM if self._markup.expects_text else 2
-        return self._ngrams.following(max_tokens, min_length=min_length)
+    def _draft_from_output(self, max_tokens: int) -> list[int]:
+        """Draft from n-grams of the output."""
+        min_length = MIN_TEXT_NGRAM if self._state.expects_text else 2
+        return self._ngrams.propose(max_tokens, min_length=min_length)
 
-    def _written_on(self, max_tokens: int) -> list[int]:
-        """The page as it goes on by its text layer and by what is usual in HTML."""
+    def _draft_from_layer(self, max_tokens: int) -> list[int]:
+        """Draft from the text layer and the usual markup, alternately."""
         num_characters = CHARACTERS_PER_TOKEN * max_tokens
-        state = self._markup.copy()
-        place = self._place()
+        state = self._state.copy()
+        position = self._align_layer()
         text = ""
         ends_word = True
         while ends_word and len(text) < num_characters:
             more = ""
             if not state.expects_text:
-                more = following(state)
+                more = predict_markup(state)
             elif "math" not in state.open:
-                if state.begins_text and place is not None:
-                    place = self._layer.next_block(place, is_item=state.is_item)
-                if place is not None:
-                    ahead = self._layer.ahead(
-                        place,
+                if state.begins_text and position is not None:
+                    position = self._layer.find_next_block(
+                        position, is_item=state.is_item
+                    )
+                if position is not None:
+                    layer_text = self._layer.read_text(
+                        position,
                         num_characters - len(text),
                         begins_text=state.begins_text,
                     )
-                    more, num_read = _as_html(ahead, state)
-                    place += num_read
-                    ends_word = ahead.ends_word
+                    more, num_read = _to_html(layer_text, state)
+                    position += num_read
+                    ends_word = layer_text.ends_word
             if not more:
                 break
             state.feed(more)
             text += more
-        tokens = self._encoded(text)
-        # The cut may have gone through what would be one token.
+        tokens = self._encode_continuation(text)
+        # If the text was cut within a word, its last token may be another one.
         return tokens if ends_word else tokens[:-1]
 
-    def _place(self) -> int | None:
-        """Where in the text layer the output has got to; None where it is not found."""
-        visible, num_visible = self._markup.visible, self._markup.num_visible
-        self._layer.follow(visible, num_visible - self._num_followed)
-        self._num_followed = num_visible
-        if self._markup.begins_text:
-            self._layer.begin_block(is_item=self._markup.is_item)
-        return self._layer.place if self._layer.is_found else None
+    def _align_layer(self) -> int | None:
+        """Return the output's position in the text layer; None if it is not found."""
+        visible, num_visible = self._state.visible, self._state.num_visible
+        self._layer.align(visible, num_visible - self._num_aligned)
+        self._num_aligned = num_visible
+        if self._state.begins_text:
+            self._layer.start_block(is_item=self._state.is_item)
+        return self._layer.position if self._layer.is_aligned else None
 
-    def _encoded(self, text: str) -> list[int]:
-        """The tokens of text that goes on where the output ends.
+    def _encode_continuation(self, text: str) -> list[int]:
+        """Return the tokens of a text that continues the output.
 
-        Tokenised with the end of the output, because the model's token borders
-        depend on both sides: the first token of "ple" is another after "exam".
+        It is encoded together with the end of the output, because the first token of
+        "ple" differs after "exam".
         """
         if not text:
             return []
@@ -198,9 +214,9 @@ class Drafter:
             return tokens[len(context) :]
         return self._tokenizer.encode(text)
 
-    def _without_boxes(self, tokens: list[int]) -> list[int]:
-        """The draft up to the numbers of a box, which nobody can guess."""
-        text = (self._markup.tag or "")[-MAX_BOX:]
+    def _cut_before_box(self, tokens: list[int]) -> list[int]:
+        """Cut a draft before the numbers of a box, which cannot be predicted."""
+        text = (self._state.tag or "")[-MAX_BOX:]
         for i, token in enumerate(tokens):
             begin = len(text)
             text += self._tokenizer.decode([token])
@@ -210,17 +226,21 @@ class Drafter:
         return tokens
 
 
-def _as_html(ahead: Ahead, state: Markup) -> tuple[str, int]:
-    """Words of the layer, closed where they end; and how many letters they have."""
-    text, is_closed = ahead.text, ahead.ends_paragraph
+def _to_html(layer_text: LayerText, state: HTMLState) -> tuple[str, int]:
+    """Convert text of the layer to HTML; return it and the number of its letters.
+
+    End tags are added if the paragraph or cell probably ends after the text. In a table
+    cell, the text is cut where the cell above suggests an end.
+    """
+    text, is_closed = layer_text.text, layer_text.ends_paragraph
     num_words = state.num_words_left
     number = _NUMBER.search(text) if state.ends_before_number else None
     if number is not None and number.start():
         text, is_closed = text[: number.start()], True
     elif num_words is not None:
-        # What is glued to the output's end belongs to a word that is begun.
-        is_glued = bool(text) and not (state.follows_space or text[0].isspace())
-        end = _end_of_words(text, num_words + is_glued)
+        # Text that does not start with a space completes a word of the output.
+        continues_word = bool(text) and not (state.follows_space or text[0].isspace())
+        end = _end_of_words(text, num_words + continues_word)
         is_closed = is_closed or end < len(text)
         text = text[:end]
     num_letters = len(text) - text.count(" ")
@@ -228,12 +248,12 @@ def _as_html(ahead: Ahead, state: Markup) -> tuple[str, int]:
         text = text.lstrip()
     tags = ""
     if is_closed and (text or num_words == 0 or not state.begins_text):
-        tags = closing(state)
+        tags = closing_tags(state)
     return html.escape(text, quote=False) + tags, num_letters
 
 
 def _end_of_words(text: str, num_words: int) -> int:
-    """The length of a text's first so many words."""
+    """Return the length of the first `num_words` words of a text."""
     end = 0
     for match in itertools.islice(_WORD.finditer(text), num_words):
         end = match.end()
@@ -241,6 +261,7 @@ def _end_of_words(text: str, num_words: int) -> int:
 
 
 def _block_start(prompt: str) -> str:
+    """Return the start of each block in the format that the prompt asks for."""
     if prompt and "data-bbox" not in prompt:
         return NO_BOXES
     if "x0 y0" in prompt:

@@ -1,4 +1,4 @@
-"""Follow a page's HTML as it is written."""
+"""Incremental parser for the HTML that a model writes for one page."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import copy
 import html
 import re
 
-from handler.engine.drafts.text_layer import comparable
+from handler.engine.drafts.text_layer import normalise_text
 
-__all__ = ["BOXES_IN_BRACKETS", "BOXES_OF_NUMBERS", "INLINE", "NO_BOXES", "Markup"]
+__all__ = ["BOXES_IN_BRACKETS", "BOXES_OF_NUMBERS", "INLINE", "NO_BOXES", "HTMLState"]
 
 BOXES_IN_BRACKETS = '<div data-bbox="['
 BOXES_OF_NUMBERS = '<div data-bbox="'
 NO_BOXES = ""
-"""How a block begins, up to what differs from one to the next."""
+"""Start of each block, up to the first character that differs between blocks."""
 
 INLINE = frozenset(
     (
@@ -22,12 +22,12 @@ INLINE = frozenset(
     )
 )
 CONTAINERS = frozenset(("div", "ol", "table", "tbody", "thead", "tr", "ul"))
-"""Elements that hold others, and no text of their own."""
+"""Elements that contain other elements, but no text of their own."""
 VOID = frozenset(("br", "hr", "img", "input"))
 CELLS = frozenset(("td", "th"))
 
 NUM_VISIBLE = 64
-"""Characters of the output's end that are kept for comparison."""
+"""Visible characters at the end of the output that are kept for comparison."""
 _MAX_TAG = 4096
 _MAX_ENTITY = 12
 _MAX_GAP = 8
@@ -39,46 +39,52 @@ _LABEL = re.compile('data-label="([^"]*)"')
 _BOX = re.compile('data-bbox="[^"\\]]*$')
 
 
-class Markup:
-    """Where in its HTML a page is, and what of it a reader sees."""
+class HTMLState:
+    """Parser state after the HTML written so far: open elements and visible text.
+
+    `block_start` is the start of each block, one of the constants of this module. The
+    parser never fails: anything that is not markup counts as text.
+    """
 
     def __init__(self, block_start: str = BOXES_IN_BRACKETS) -> None:
         self.block_start = block_start
         self.gap = ""
         """White space between one block and the next."""
         self.tag: str | None = None
-        """What is written of a tag that is not closed yet, from its < on."""
+        """Unfinished tag, from its `<` on; None outside of tags."""
         self.open: list[str] = []
-        """Names of the elements that are open, the innermost last."""
+        """Names of the open elements, the innermost last."""
         self.is_closed = False
-        """Whether the last tag closed an element."""
+        """True if the last tag was an end tag."""
         self.visible = ""
-        """The last visible characters, comparable."""
+        """Last visible characters, normalised for comparison."""
         self.num_visible = 0
+        """Number of visible characters, normalised for comparison."""
         self.follows_space = True
+        """True after white space, and where a new word begins after a tag."""
         self.begins_text = False
-        """Whether text would be the first of a paragraph, a heading or a cell."""
+        """True if text would be the first of a paragraph, a heading or a cell."""
         self.label = "Text"
         self.first_tags: dict[str, str] = {}
-        """By label, the tags with which the last such block began."""
+        """First tags of the last block of each label."""
         self.next_labels: dict[str, str] = {}
-        """By label, that of the block which came after the last such block."""
+        """Label of the block after the last block of each label."""
         self.num_blocks = 0
         self.inline = "b"
-        """The name of the last inline element."""
+        """Name of the last inline element."""
         self.cell_tags = ""
-        """The inline tag with which the last cell of this row began."""
+        """Inline start tag at the beginning of the last cell of this row."""
         self._takes_text = False
         self._entity: str | None = None
         self._tags: str | None = None
         self._num_words = 0
         self._has_number = False
-        # Of each cell its words, and whether a number is among them.
+        # Number of words of each cell, and whether it contains a digit.
         self._row: list[tuple[int, bool]] = []
         self._last_row: list[tuple[int, bool]] = []
 
-    def copy(self) -> Markup:
-        """To write on without having said so."""
+    def copy(self) -> HTMLState:
+        """Return a copy for speculative drafting."""
         twin = copy.copy(self)
         twin.open = list(self.open)
         twin.first_tags = dict(self.first_tags)
@@ -88,52 +94,58 @@ class Markup:
 
     @property
     def expects_text(self) -> bool:
-        """Whether text comes next, or goes on, rather than a tag."""
+        """True if text comes next; False if a tag does, or if a tag is unfinished."""
         return self._takes_text and self.tag is None
 
     @property
     def is_in_entity(self) -> bool:
+        """True if a character reference is unfinished, such as `&am`."""
         return self._entity is not None
 
     @property
     def is_item(self) -> bool:
-        """Whether the text is that of a list's item."""
+        """True if the innermost block element is a list item."""
         return next((n == "li" for n in reversed(self.open) if n not in INLINE), False)
 
     @property
     def is_in_box(self) -> bool:
-        """Whether the numbers of a box are being written."""
+        """True if the numbers of a bounding box are being written."""
         return self.tag is not None and _BOX.search(self.tag) is not None
 
     @property
     def is_row_full(self) -> bool:
-        """Whether this row of a table has as many cells as the one above.
+        """True if this table row has as many cells as the row above.
 
-        The one that is open, if any, is one of them.
+        An open cell counts.
         """
         num_open = not CELLS.isdisjoint(self.open)
         return len(self._row) + num_open == len(self._last_row)
 
     @property
     def num_words_left(self) -> int | None:
-        """Words this cell would have yet if it is like the one above; None: no idea."""
+        """Words missing until this cell has as many as the cell above.
+
+        None outside of cells, in the first row, and if the cell has more words.
+        """
         column = len(self._row)
         if CELLS.isdisjoint(self.open) or column >= len(self._last_row):
             return None
         num_left = self._last_row[column][0] - self._num_words
-        # One that has more already is not like the one above.
         return num_left if num_left >= 0 else None
 
     @property
     def ends_before_number(self) -> bool:
-        """Whether this cell has words, as the one above, and numbers come after it."""
+        """True if the cell above has words only, and the one to its right a number.
+
+        False if this cell contains a digit already.
+        """
         if CELLS.isdisjoint(self.open) or self._has_number:
             return False
         column = len(self._row)
         return [has for _, has in self._last_row[column : column + 2]] == [False, True]
 
     def feed(self, text: str) -> None:
-        """Take note of what was written."""
+        """Parse the next part of the HTML. It may end anywhere, even within a tag."""
         for part in _SEPARATORS.split(text):
             if not part:
                 continue
@@ -169,19 +181,19 @@ class Markup:
             self._end_entity()
 
     def _end_entity(self) -> None:
-        """It was none: an ampersand in the text."""
+        """Treat an unfinished character reference as text that starts with `&`."""
         if self._entity is not None:
             text, self._entity = self._entity, None
             self._write(text)
 
     def _write(self, text: str) -> None:
-        goes_on = not (self.follows_space or text[0].isspace())
-        self._num_words += len(text.split()) - goes_on
+        continues_word = not (self.follows_space or text[0].isspace())
+        self._num_words += len(text.split()) - continues_word
         self._has_number = self._has_number or any(map(str.isdigit, text))
         self.follows_space = text[-1].isspace()
         if not self.open and text.isspace():
             self.gap = text[:_MAX_GAP]
-        if keys := comparable(text):
+        if keys := normalise_text(text):
             if self._tags is not None:
                 self.first_tags[self.label] = self._tags
                 self._tags = None

@@ -1,23 +1,24 @@
-"""The markup that usually comes next in Chandra's HTML.
+"""Prediction of the next markup in the HTML that Chandra writes.
 
-Exact where HTML leaves no choice, such as the name of an end tag; elsewhere what
-the page did the last time, or what most pages do.
+Where HTML leaves no choice, such as in the name of an end tag, the prediction is
+certain. Elsewhere it is what the page contained the last time, or what most pages
+contain.
 """
 
 from __future__ import annotations
 
 import re
 
-from handler.engine.drafts.html_state import CELLS, CONTAINERS, INLINE, Markup
+from handler.engine.drafts.html_state import CELLS, CONTAINERS, INLINE, HTMLState
 
-__all__ = ["closing", "following"]
+__all__ = ["closing_tags", "predict_markup"]
 
 _LABELS = (
     *("Text", "Section-Header", "Table", "List-Group", "Page-Header", "Page-Footer"),
     *("Caption", "Footnote", "Image", "Figure", "Form", "Equation-Block"),
     *("Code-Block", "Table-Of-Contents", "Complex-Block"),
 )
-"""The most common ones first."""
+"""Labels of blocks, the most common first."""
 _FIRST_TAGS = {
     "Equation-Block": '<math display="block">',
     "Figure": '<img alt="',
@@ -33,7 +34,7 @@ _BARE = frozenset(
         "ul",
     )
 )
-"""Elements that seldom have attributes: behind the name the tag ends."""
+"""Elements that rarely have attributes, so that the tag ends after its name."""
 _NEXT_LABELS = {
     "Caption": "Table",
     "Figure": "Caption",
@@ -41,19 +42,19 @@ _NEXT_LABELS = {
     "Image": "Caption",
     "Page-Header": "Section-Header",
 }
-"""What most often comes after a block; behind any other it is text."""
+"""Most common label after a block of some labels; after all others it is Text."""
 _BOX = re.compile(r'<div data-bbox="(?:(\[)([\d, ]*)|([\d ]*))(.*)', re.DOTALL)
 
 
-def following(state: Markup) -> str:
-    """What comes next where that is no text; "" where nothing is likely."""
+def predict_markup(state: HTMLState) -> str:
+    """Return the markup that probably comes next, or "" if none is likely."""
     if state.tag is not None:
-        return _rest_of_tag(state, state.tag)
-    return _after(state, state.open, state.is_closed)
+        return _complete_tag(state, state.tag)
+    return _predict_after(state, state.open, state.is_closed)
 
 
-def closing(state: Markup) -> str:
-    """The end tags of the paragraph, heading or cell that is being written."""
+def closing_tags(state: HTMLState) -> str:
+    """Return the end tags of the paragraph, heading or cell that is being written."""
     tags = ""
     for name in reversed(state.open):
         if name in CONTAINERS:
@@ -64,21 +65,26 @@ def closing(state: Markup) -> str:
     return tags
 
 
-def _after(state: Markup, opened: list[str], is_closed: bool) -> str:
-    """What follows where these are open, and one was just opened, or closed."""
+def _predict_after(state: HTMLState, opened: list[str], is_closed: bool) -> str:
+    """Return the markup after a tag that left these elements open.
+
+    `is_closed`: the tag was an end tag.
+    """
     if not opened:
-        # Nothing is between the first block and what is before it.
+        # White space separates blocks, but does not precede the first one.
         return (state.gap if is_closed else "") + state.block_start
     name = opened[-1]
     if name == "div":
         if is_closed:
-            return "</div>" + _after(state, opened[:-1], True)
+            return "</div>" + _predict_after(state, opened[:-1], True)
         return _first_tags(state, state.label)
     if name in ("ul", "ol"):
         return "<li>"
     if name in ("li", *CELLS):
-        # What was closed is a paragraph within.
-        return f"</{name}>" + _after(state, opened[:-1], True) if is_closed else ""
+        # After an end tag, which closed a paragraph in the item or cell.
+        return (
+            f"</{name}>" + _predict_after(state, opened[:-1], True) if is_closed else ""
+        )
     if name == "tr":
         if is_closed and state.is_row_full:
             return "</tr><tr><td>"
@@ -90,12 +96,13 @@ def _after(state: Markup, opened: list[str], is_closed: bool) -> str:
     return ""
 
 
-def _first_tags(state: Markup, label: str) -> str:
+def _first_tags(state: HTMLState, label: str) -> str:
     return state.first_tags.get(label) or _FIRST_TAGS.get(label, "<p>")
 
 
-def _rest_of_tag(state: Markup, tag: str) -> str:
-    usual = _after(state, state.open, state.is_closed)
+def _complete_tag(state: HTMLState, tag: str) -> str:
+    """Return the rest of an unfinished tag, and the markup after it."""
+    usual = _predict_after(state, state.open, state.is_closed)
     if usual.startswith(tag):
         return usual[len(tag) :]
     if tag == "<":
@@ -105,22 +112,23 @@ def _rest_of_tag(state: Markup, tag: str) -> str:
     if state.open:
         end = f"</{state.open[-1]}>"
         if end.startswith(tag):
-            return end[len(tag) :] + _after(state, state.open[:-1], True)
+            return end[len(tag) :] + _predict_after(state, state.open[:-1], True)
     if (match := _BOX.match(tag)) is not None:
-        return _rest_of_block(state, match)
+        return _complete_block_tag(state, match)
     if state.block_start.startswith(tag):
         return state.block_start[len(tag) :]
     return ""
 
 
-def _rest_of_block(state: Markup, match: re.Match[str]) -> str:
+def _complete_block_tag(state: HTMLState, match: re.Match[str]) -> str:
+    """Return the rest of an unfinished block tag, which `_BOX` has matched."""
     bracket, in_brackets, bare, rest = match.groups()
     separator, end = (", ", ']" data-label="') if bracket else (" ", '" data-label="')
     if not rest:
         numbers = in_brackets if bracket else bare
         if numbers.endswith(","):
             return " "
-        # Most numbers have three digits, and none that follows can be guessed.
+        # Most numbers have three digits; the digits themselves cannot be predicted.
         if len(numbers) < 3 or not numbers[-3:].isdigit():
             return ""
         return separator if numbers.count(" ") < 3 else end
@@ -135,11 +143,12 @@ def _rest_of_block(state: Markup, match: re.Match[str]) -> str:
     return ""
 
 
-def _likely_labels(state: Markup) -> tuple[str, ...]:
+def _likely_labels(state: HTMLState) -> tuple[str, ...]:
+    """Return labels for the next block, the most likely first."""
     if not state.num_blocks:
         return _LABELS
     after = state.next_labels.get(state.label) or _NEXT_LABELS.get(state.label, "Text")
     if state.label == "Page-Header":
         return (after, state.label, *_LABELS)
-    # The head of the page is written by then.
+    # After the header, a label that starts with "Page-" is more likely the footer.
     return (after, state.label, "Page-Footer", *_LABELS)

@@ -1,51 +1,61 @@
-"""What followed the last time a page said the same. Integers only."""
+"""N-gram drafts: repeat the tokens that followed the same tokens earlier on the page.
+
+The module works on integers only.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-__all__ = ["Ngrams"]
+__all__ = ["NgramProposer"]
 
 LENGTHS = (8, 6, 4, 3, 2)
-"""Tokens that must be the same, the most telling first."""
+"""Lengths of the n-grams that are looked up, the longest and most reliable first."""
 
 
-class Ngrams:
-    """Where in a growing list of tokens each run of a few was last seen."""
+class NgramProposer:
+    """Proposes draft tokens from the output so far.
+
+    Remembers, for each n-gram of the output, the position after its last occurrence.
+    """
 
     def __init__(self) -> None:
         self._tokens: list[int] = []
         self._last: dict[tuple[int, ...], int] = {}
 
     def append(self, token: int) -> None:
+        """Add one token of the output."""
         tokens = self._tokens
-        # Only now is it known what followed the runs that end here.
+        # The n-grams that end before this token get it as their continuation.
         position = len(tokens)
         for length in LENGTHS:
             if length <= position:
                 self._last[tuple(tokens[position - length :])] = position
         tokens.append(token)
 
-    def following(
-        self, num_tokens: int, *, min_length: int, guessed: Sequence[int] = ()
+    def propose(
+        self, num_tokens: int, *, min_length: int, draft: Sequence[int] = ()
     ) -> list[int]:
-        """What came after the longest known run that ends the tokens and `guessed`."""
-        recent = (*self._tokens[-LENGTHS[0] :], *guessed)
+        """Return `num_tokens` draft tokens; an empty list if no n-gram is known.
+
+        They are what followed the last occurrence of the longest known n-gram that ends
+        the output and `draft`, which are draft tokens already proposed. N-grams shorter
+        than `min_length` are not used.
+        """
+        recent = (*self._tokens[-LENGTHS[0] :], *draft)
         for length in LENGTHS:
             if length < min_length:
                 break
             position = self._last.get(recent[-length:])
             if position is not None:
-                return self._copied(position, num_tokens, guessed)
+                return self._copy(position, num_tokens, draft)
         return []
 
-    def _copied(
-        self, position: int, num_tokens: int, guessed: Sequence[int]
-    ) -> list[int]:
+    def _copy(self, position: int, num_tokens: int, draft: Sequence[int]) -> list[int]:
         copied = self._tokens[position : position + num_tokens]
         if len(copied) < num_tokens:
-            # What repeats itself goes on doing so: copy from the copy.
-            period = [*copied, *guessed]
+            # The output repeats itself, so the draft continues the repetition.
+            period = [*copied, *draft]
             repeats = num_tokens // len(period) + 1
             copied = (period * repeats)[:num_tokens]
         return copied

@@ -110,8 +110,8 @@ class Loop:
                 self._poll()
                 ended = self._engine.step(self._poll)
                 self._engine.steps.start(StepKind.SCHEDULE)
-                for generation in ended:
-                    self._send(Ended(generation))
+                for output in ended:
+                    self._send(Ended(output))
         finally:
             self._heartbeat.stop()
 
@@ -137,11 +137,11 @@ class Loop:
 
     def _apply(self, message: ToEngine) -> None:
         match message:
-            case Submit(sequence):
-                page = sequence.page
+            case Submit(request):
+                page = request.page
                 num_pixels = page.pixel_width * page.pixel_height
                 self._engine.steps.start(StepKind.SUBMIT, num_pixels)
-                self._engine.submit(sequence)
-            case Cancel(sequence_id):
+                self._engine.submit(request)
+            case Cancel(engine_request_id):
                 self._engine.steps.start(StepKind.SCHEDULE)
-                self._engine.cancel(sequence_id)
+                self._engine.cancel(engine_request_id)

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from handler.engine.engine import EngineInfo
 from handler.engine.fallbacks import Check
-from handler.engine.request import Generation, Sequence
+from handler.engine.request import EngineOutput, EngineRequest
 from handler.engine.steps import RunningStep
 
 __all__ = [
@@ -37,14 +37,14 @@ class Pipe(Protocol):
 class Submit:
     """Read this page."""
 
-    sequence: Sequence
+    request: EngineRequest
 
 
 @dataclass(frozen=True, slots=True)
 class Cancel:
     """Nobody waits for this page any more."""
 
-    sequence_id: str
+    engine_request_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ class Heartbeat:
 class Ended:
     """A page is done, one way or another."""
 
-    generation: Generation
+    output: EngineOutput
 
 
 ToEngine = Submit | Cancel

@@ -31,7 +31,7 @@ from handler.engine.process.messages import (
     ToEngine,
 )
 from handler.engine.process.start_failures import explain_death
-from handler.engine.request import Generation
+from handler.engine.request import EngineOutput
 from handler.errors import ModelLoadError
 from handler.processes.child import Child
 from handler.settings import EngineSettings
@@ -90,7 +90,7 @@ class Listener(Protocol):
     def on_ready(self, process: EngineProcess) -> None: ...
     def on_stalled(self, process: EngineProcess) -> None: ...
     def on_progress(self, num_output_tokens: dict[str, int]) -> None: ...
-    def on_ended(self, process: EngineProcess, generation: Generation) -> None: ...
+    def on_ended(self, process: EngineProcess, output: EngineOutput) -> None: ...
     def on_death(self, process: EngineProcess, words: str) -> bool:
         """Take the process's pages back.
 
@@ -280,8 +280,8 @@ class EngineProcess:
                 case Progress(num_output_tokens, device_bytes):
                     self.device_bytes = device_bytes
                     self._listener.on_progress(num_output_tokens)
-                case Ended(generation):
-                    self._listener.on_ended(self, generation)
+                case Ended(output):
+                    self._listener.on_ended(self, output)
             if liveness is not None:
                 liveness.observe(message)
                 self._set_stall(liveness.stall)

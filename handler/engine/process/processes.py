@@ -24,7 +24,7 @@ from handler.engine.process.process import (
     start_engine_child,
 )
 from handler.engine.process.waiting import WaitingPages
-from handler.engine.request import FinishReason, Generation, Sequence
+from handler.engine.request import EngineOutput, EngineRequest, FinishReason
 from handler.errors import EngineError, EngineFailedError
 from handler.schema import PageError
 from handler.settings import EngineSettings
@@ -41,14 +41,14 @@ BEST_FIRST = (Health.READY, Health.STALLED, Health.RESTARTING, Health.STARTING)
 class _Job:
     """A page on its way: asked for, perhaps running, not yet answered."""
 
-    sequence: Sequence
+    request: EngineRequest
     submitted_at: float
-    future: Future[Generation] = field(default_factory=Future)
+    future: Future[EngineOutput] = field(default_factory=Future)
     num_deaths: int = 0
 
     @property
     def request_id(self) -> str:
-        return self.sequence.request_id
+        return self.request.request_id
 
 
 @dataclass(eq=False)
@@ -151,15 +151,15 @@ class EngineProcesses:
         """The processes that are there now."""
         return [process.pid for process in self._rooms if process.pid is not None]
 
-    def num_output_tokens(self, sequence_id: str) -> int:
+    def num_output_tokens(self, engine_request_id: str) -> int:
         """How far a page has got; 0 before it starts and after it ends."""
-        return self._num_output_tokens.get(sequence_id, 0)
+        return self._num_output_tokens.get(engine_request_id, 0)
 
-    def submit(self, sequence: Sequence) -> Future[Generation]:
-        """Queue a page. The future never fails: errors are in the generation."""
-        job = _Job(sequence, self._clock())
+    def submit(self, request: EngineRequest) -> Future[EngineOutput]:
+        """Queue a page. The future never fails: errors are in the output."""
+        job = _Job(request, self._clock())
         with self._lock:
-            self._jobs[sequence.id] = job
+            self._jobs[request.id] = job
             if self.health is Health.FAILED:
                 self._fail(job, EngineError("the engine cannot be started any more"))
             else:
@@ -167,25 +167,25 @@ class EngineProcesses:
                 self._dispatch()
         return job.future
 
-    def cancel(self, sequence_id: str) -> None:
+    def cancel(self, engine_request_id: str) -> None:
         """Give a page up; its future ends as aborted at once."""
         with self._lock:
-            job = self._jobs.get(sequence_id)
+            job = self._jobs.get(engine_request_id)
             if job is None:
                 return
             self._waiting.remove(job)
             for room in self._rooms.values():
                 if job in room.suspects:
                     room.suspects.remove(job)
-                if sequence_id in room.running:
+                if engine_request_id in room.running:
                     # It keeps its place until the process has let go of it.
-                    room.process.send(Cancel(sequence_id))
-            self._answer(job, Generation(sequence_id, FinishReason.ABORTED))
+                    room.process.send(Cancel(engine_request_id))
+            self._answer(job, EngineOutput(engine_request_id, FinishReason.ABORTED))
 
     def close(self) -> None:
         """End every process; pages not yet read end as aborted."""
-        for sequence_id in list(self._jobs):
-            self.cancel(sequence_id)
+        for engine_request_id in list(self._jobs):
+            self.cancel(engine_request_id)
         for process in list(self._rooms):
             process.close()
 
@@ -207,11 +207,11 @@ class EngineProcesses:
                 (name, n) for name, n in num_output_tokens.items() if name in self._jobs
             )
 
-    def on_ended(self, process: EngineProcess, generation: Generation) -> None:
+    def on_ended(self, process: EngineProcess, output: EngineOutput) -> None:
         with self._lock:
-            job = self._rooms[process].running.pop(generation.sequence_id, None)
+            job = self._rooms[process].running.pop(output.engine_request_id, None)
             if job is not None:
-                self._answer(job, generation)
+                self._answer(job, output)
             self._dispatch()
 
     def on_death(self, process: EngineProcess, words: str) -> bool:
@@ -282,30 +282,30 @@ class EngineProcesses:
         return 0 if info is None else info.num_slots
 
     def _hand_over(self, room: _Room, job: _Job) -> None:
-        room.running[job.sequence.id] = job
-        room.process.send(Submit(job.sequence))
+        room.running[job.request.id] = job
+        room.process.send(Submit(job.request))
 
     def _fail(self, job: _Job, error: EngineError) -> None:
         self._answer(
             job,
-            Generation(
-                job.sequence.id,
+            EngineOutput(
+                job.request.id,
                 FinishReason.ERROR,
                 num_attempts=0,
                 error=PageError(error.code, error.detail),
             ),
         )
 
-    def _answer(self, job: _Job, generation: Generation) -> None:
-        self._jobs.pop(job.sequence.id, None)
-        self._num_output_tokens.pop(job.sequence.id, None)
+    def _answer(self, job: _Job, output: EngineOutput) -> None:
+        self._jobs.pop(job.request.id, None)
+        self._num_output_tokens.pop(job.request.id, None)
         if job.future.done():
             return  # cancelled before; this is the process letting go
         seconds = self._clock() - job.submitted_at
         job.future.set_result(
             replace(
-                generation,
-                num_attempts=generation.num_attempts + job.num_deaths,
-                queue_seconds=max(0.0, seconds - generation.page_seconds),
+                output,
+                num_attempts=output.num_attempts + job.num_deaths,
+                queue_seconds=max(0.0, seconds - output.page_seconds),
             )
         )

@@ -81,8 +81,8 @@ def load_engine(
     gc.disable()
     try:
         from handler.engine.device.model import (
-            accelerators,
             check_free_memory,
+            list_accelerators,
             load_model,
         )
         from handler.engine.selection.choice import choose_engine
@@ -91,7 +91,7 @@ def load_engine(
         gc.enable()
 
     begin("initialising CUDA")
-    found = accelerators(index)
+    found = list_accelerators(index)
     # Check the device before 18 GB are fetched, and again when their size is known.
     choose_device(
         found,

@@ -37,12 +37,6 @@ class WaitingPages(Generic[T]):
         """Put a page at the end of its request's line."""
         self._pages.setdefault(page.request_id, deque()).append(page)
 
-    def add_first(self, page: T) -> None:
-        """Put a page back where it came from: it has waited already."""
-        pages = self._pages.pop(page.request_id, deque())
-        pages.appendleft(page)
-        self._pages = {page.request_id: pages} | self._pages
-
     def take(self) -> T:
         """The next page; its request goes to the end of the round."""
         request_id, pages = next(iter(self._pages.items()))

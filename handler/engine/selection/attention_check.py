@@ -7,7 +7,7 @@ operators too.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence as Seq
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from types import SimpleNamespace
@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from handler.engine.device.attention import KVPool, Step
+from handler.engine.device.attention import KVCache, Step
 from handler.engine.fallbacks import Check, SelfTestError
 
 __all__ = [
@@ -43,15 +43,15 @@ a block."""
 _NUM_QUERIES = (1, 5, 9)
 _CHUNK = 1024
 """Queries of a prefill chunk."""
-_SPARE_PLACES = 16_384
-"""Unused places after the segments: a recorded step passes a constant bound far above
-the longest page."""
+_SPARE_POSITIONS = 16_384
+"""Unused positions after the segments: a recorded step passes a constant bound far
+above the longest page."""
 _GAP = 37
-"""Unused places between two segments."""
+"""Unused positions between two segments."""
 
 Attend = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, Step, float], torch.Tensor]
-"""[T, heads, head_dim] queries, [places, kv_heads, head_dim] keys and values, the step
-and the scale to [T, heads, head_dim]."""
+"""[T, heads, head_dim] queries, [positions, kv_heads, head_dim] keys and values, the
+step and the scale to [T, heads, head_dim]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,15 +78,15 @@ class AttentionCase:
     query: torch.Tensor
     """[T, heads, head_dim]"""
     keys: torch.Tensor
-    """[places, kv_heads, head_dim], strided as those of the cache"""
+    """[positions, kv_heads, head_dim], strided as those of the cache"""
     values: torch.Tensor
     step: Step
 
 
-def lay_out_segments(used: Seq[int], gap: int = _GAP) -> tuple[list[int], int]:
+def lay_out_segments(used: Sequence[int], gap: int = _GAP) -> tuple[list[int], int]:
     """Lay out segments in an order other than the pages', with gaps between them.
 
-    Returns the start of each segment and the number of places.
+    Returns the start of each segment and the number of positions.
     """
     starts = [0] * len(used)
     free = gap
@@ -101,9 +101,9 @@ def attention_cases(
     device: torch.device,
     dtype: torch.dtype,
     *,
-    used: Seq[int] = _USED,
+    used: Sequence[int] = _USED,
     chunk: int = _CHUNK,
-    spare_places: int = _SPARE_PLACES,
+    spare_positions: int = _SPARE_POSITIONS,
 ) -> Iterable[AttentionCase]:
     """Generate inputs like those of decode and prefill steps.
 
@@ -124,7 +124,7 @@ def attention_cases(
                 heads,
                 queries,
                 used[: len(queries)],
-                spare_places if bound == "constant bound" else 0,
+                spare_positions if bound == "constant bound" else 0,
                 device,
                 dtype,
             )
@@ -133,16 +133,17 @@ def attention_cases(
 def make_case(
     name: str,
     heads: HeadGeometry,
-    queries: Seq[int],
-    used: Seq[int],
-    spare_places: int,
+    queries: Sequence[int],
+    used: Sequence[int],
+    spare_positions: int,
     device: torch.device,
     dtype: torch.dtype,
 ) -> AttentionCase:
-    """Make pages with so many queries and so many places in use, in any order.
+    """Make pages with so many queries and so many positions in use, in any order.
 
-    A page with more queries than places gets as many places. With `spare_places`
-    behind the segments, the bound of places is their end; else it is the longest page.
+    A page with more queries than positions gets as many positions. With
+    `spare_positions` behind the segments, the bound of positions is their end; else it
+    is the longest page.
     """
     # Not the device's default generator, whose state belongs to sampling.
     generator = torch.Generator(device).manual_seed(sum(queries) + len(used))
@@ -150,12 +151,12 @@ def make_case(
     def normal(*shape: int) -> torch.Tensor:
         return torch.randn(*shape, generator=generator, device=device)
 
-    def numbers(values: Seq[int]) -> torch.Tensor:
+    def numbers(values: Sequence[int]) -> torch.Tensor:
         return torch.tensor(values, dtype=torch.int32, device=device)
 
     used = [max(pair) for pair in zip(used, queries, strict=True)]
     starts, free = lay_out_segments(used)
-    places = free + spare_places
+    num_positions = free + spare_positions
     size = (heads.num_kv_heads, heads.head_dim)
     total = sum(queries)
     query_starts = [0]
@@ -166,8 +167,8 @@ def make_case(
         num_key_value_heads=heads.num_kv_heads,
         head_dim=heads.head_dim,
     )
-    pool = KVPool(config, places, dtype, device)
-    [keys], [values] = pool.keys, pool.values
+    cache = KVCache(config, num_positions, dtype, device)
+    [keys], [values] = cache.keys, cache.values
     keys[:free], values[:free] = normal(free, *size), normal(free, *size)
     query = _SHARPNESS * normal(total, heads.num_heads, heads.head_dim)
     return AttentionCase(
@@ -176,14 +177,14 @@ def make_case(
         keys,
         values,
         Step(
-            pool,
+            cache,
             # Empty: the keys of these queries are in the cache already.
-            places=torch.empty(0, dtype=torch.int64, device=device),
+            cache_positions=torch.empty(0, dtype=torch.int64, device=device),
             query_starts=numbers(query_starts),
             segment_starts=numbers([*starts, free]),
             num_used=numbers(used),
             max_queries=max(queries),
-            max_used=places if spare_places else max(used),
+            max_used=num_positions if spare_positions else max(used),
         ),
     )
 
@@ -222,7 +223,7 @@ def compute_reference(
 
 
 def page_errors(
-    attended: torch.Tensor, expected: torch.Tensor, query_starts: Seq[int]
+    attended: torch.Tensor, expected: torch.Tensor, query_starts: Sequence[int]
 ) -> list[float]:
     """Return each page's largest error as a share of its largest expected value.
 

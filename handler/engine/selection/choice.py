@@ -9,7 +9,7 @@ from handler.engine.batching.attempts import RETRIES
 from handler.engine.device.generate import GenerateEngine
 from handler.engine.device.graphs import Record
 from handler.engine.device.model import Model
-from handler.engine.device.text_forward import unsupported_feature
+from handler.engine.device.text_forward import find_unsupported_feature
 from handler.engine.device.torch_runner import KNOWN_MODEL_TYPES
 from handler.engine.fallbacks import (
     Announce,
@@ -21,7 +21,7 @@ from handler.engine.selection.fallback_search import FallbackSearch
 from handler.engine.selection.native_builder import (
     ChosenEngine,
     NativeBuilder,
-    drafts_for,
+    drafter_factory,
 )
 from handler.engine.selection.self_test import CudaSelfTest, SelfTest
 from handler.engine.steps import FIRST_STEP_SECONDS, StepTimer
@@ -29,7 +29,7 @@ from handler.errors import ModelLoadError
 from handler.profiles import PROFILES
 from handler.settings import EngineSettings
 
-__all__ = ["ChosenEngine", "choose_engine", "drafts_for"]
+__all__ = ["ChosenEngine", "choose_engine", "drafter_factory"]
 
 _GENERATE_SEQUENCES = 1
 
@@ -97,7 +97,7 @@ def _unsupported_part(model: Model) -> str | None:
     model_type = model.module.config.model_type
     if model_type not in KNOWN_MODEL_TYPES:
         return f"models of type {model_type}"
-    return unsupported_feature(model.module)
+    return find_unsupported_feature(model.module)
 
 
 def _choose_generate(

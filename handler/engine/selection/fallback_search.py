@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence as Seq
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
@@ -42,7 +42,9 @@ class FallbackSearch(Generic[T]):
     passed: set[Check] = field(default_factory=set)
     _check: Check | None = None
 
-    def run(self, modes: Seq[ExecutionMode], build: Callable[[ExecutionMode], T]) -> T:
+    def run(
+        self, modes: Sequence[ExecutionMode], build: Callable[[ExecutionMode], T]
+    ) -> T:
         """Return the result of `build` for the first mode that does not raise.
 
         `build` also runs the checks, each within `checking`. ModelLoadError and the
@@ -107,7 +109,9 @@ def _fallback_after(
     return Fallback.ENGINE_GENERATE
 
 
-def _remaining(modes: Seq[ExecutionMode], fallback: Fallback) -> list[ExecutionMode]:
+def _remaining(
+    modes: Sequence[ExecutionMode], fallback: Fallback
+) -> list[ExecutionMode]:
     if fallback is Fallback.ENGINE_GENERATE:
         return [mode for mode in modes if mode.engine != "native"]
     if fallback in (

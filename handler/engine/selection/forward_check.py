@@ -19,7 +19,7 @@ from handler.engine.device.graphs import FixedRow, Shape
 from handler.engine.device.model import Inputs, Model
 from handler.engine.device.torch_runner import TorchRunner
 from handler.engine.fallbacks import Check, SelfTestError
-from handler.engine.request import Sequence
+from handler.engine.request import EngineRequest
 from handler.schema import Page
 
 __all__ = ["LARGEST_DEEP_DEVIATION", "LARGEST_DEVIATION", "check_forward"]
@@ -42,20 +42,20 @@ def check_forward(model: Model, runner: TorchRunner) -> float:
     """Compute a small page by the runner and by transformers; return the largest error.
 
     Compared are the image's features, the keys and values of every layer, and the
-    logits of the row without their mean. Writes to the first places of the cache, which
-    belongs to no page yet. Raises SelfTestError if an error is above
+    logits of the row without their mean. Writes to the first positions of the cache,
+    which belong to no page yet. Raises SelfTestError if an error is above
     LARGEST_DEVIATION, or above LARGEST_DEEP_DEVIATION behind the first layer.
     """
     page = _noise_page()
-    inputs = model.inputs_from(page, _PROMPT)
-    prompt = runner.prompt_from(Sequence("self-test", "self-test", page, _PROMPT, 1))
+    inputs = model.prepare_inputs(page, _PROMPT)
+    prompt = runner.tokenise(EngineRequest("self-test", "self-test", page, _PROMPT, 1))
     errors = [_check_image(model.module, runner, prompt, inputs)]
 
     row = _row_tokens(inputs.input_ids, model.image_token_id)
     expected = _compute_reference(model, inputs, row)
     chosen = _prefill(runner, prompt)
     logits = expected.logits[0].float()
-    numbers = runner.graphs.numbers_for(
+    numbers = runner.graphs.prepare_numbers(
         [FixedRow(row.tolist(), prompt.num_tokens, 0, prompt.rope_delta)],
         Shape(1, _ROW_WIDTH),
     )
@@ -143,7 +143,7 @@ def _check_cache(runner: TorchRunner, expected: Any, prompt: TorchPrompt) -> flo
     is_image = torch.nn.functional.pad(prompt.is_image, (0, _ROW_WIDTH))
     is_row = numbers >= prompt.num_tokens
     groups = {
-        name: numbers[of_group].to(runner.pool.keys[0].device)
+        name: numbers[of_group].to(runner.cache.keys[0].device)
         for name, of_group in (
             ("image", is_image),
             ("text", ~is_image & ~is_row),
@@ -160,7 +160,7 @@ def _check_cache(runner: TorchRunner, expected: Any, prompt: TorchPrompt) -> flo
             LARGEST_DEVIATION if index == 0 else LARGEST_DEEP_DEVIATION,
         )
         for index, layer in enumerate(expected.layers)
-        for what, held in (("keys", runner.pool.keys), ("values", runner.pool.values))
+        for what, held in (("keys", runner.cache.keys), ("values", runner.cache.values))
         for name, group in groups.items()
     )
 

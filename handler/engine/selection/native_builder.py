@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence as Seq
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from handler.engine.device.capacity import (
     largest_image_pixels,
     verified_tokens,
 )
-from handler.engine.device.graphs import Record, Shape, cuda_recorder, shapes
+from handler.engine.device.graphs import Record, Shape, list_shapes, make_cuda_recorder
 from handler.engine.device.model import Model
 from handler.engine.device.packed_weights import pack_text_model
 from handler.engine.device.torch_runner import TorchRunner
@@ -23,7 +23,7 @@ from handler.engine.drafts.drafter import Drafter
 from handler.engine.engine import Engine
 from handler.engine.fallbacks import Check, ExecutionMode, Fallback
 from handler.engine.out_of_memory import is_out_of_memory
-from handler.engine.request import Sequence
+from handler.engine.request import EngineRequest
 from handler.engine.selection.fallback_search import FallbackSearch
 from handler.engine.selection.self_test import SelfTest
 from handler.engine.steps import StepTimer
@@ -31,7 +31,7 @@ from handler.errors import ModelLoadError, OutOfMemoryError
 from handler.profiles import PROFILES
 from handler.settings import EngineSettings
 
-__all__ = ["ChosenEngine", "NativeBuilder", "drafts_for"]
+__all__ = ["ChosenEngine", "NativeBuilder", "drafter_factory"]
 
 logger = logging.getLogger(__name__)
 
@@ -65,14 +65,14 @@ class NativeBuilder:
         self._model = model
         self._steps = steps
         # One for all runners: each recorder has a stream with a cuBLAS workspace.
-        self._record = record or cuda_recorder(model.device)
+        self._record = record or make_cuda_recorder(model.device)
         # Before free memory is measured: packing may leave gaps in the allocator.
         pack_text_model(model.module.model.language_model)
         self._max_drafts = settings.draft_tokens or 0
         self._max_verified = verified_tokens(model)
         room = find_room(model, settings, PROFILES[profile], self._shapes_for)
         self._room = room
-        self._places = room.cache_tokens
+        self._cache_tokens = room.cache_tokens
         self._fallbacks: tuple[Fallback, ...] = ()
         max_pixels = largest_image_pixels(PROFILES[profile], settings.max_side)
         self._max_page_tokens = (
@@ -131,12 +131,12 @@ class NativeBuilder:
     def _build_runner(
         self,
         mode: ExecutionMode,
-        of_shapes: Seq[Shape],
+        of_shapes: Sequence[Shape],
         check_graphs: Callable[[TorchRunner], None] | None = None,
     ) -> TorchRunner:
         return TorchRunner(
             self._model,
-            self._places,
+            self._cache_tokens,
             max_page_tokens=self._max_page_tokens,
             graph_shapes=of_shapes,
             record=self._record,
@@ -144,8 +144,8 @@ class NativeBuilder:
             # None uses the operator if the device has it; False forces torch's own.
             use_operator=None if mode.attention == "flash" else False,
             max_prefill_tokens=self._options.max_prefill_tokens,
-            min_places=self._room.min_cache_tokens,
-            image_places=self._room.image_tokens,
+            min_cache_tokens=self._room.min_cache_tokens,
+            image_tokens=self._room.image_tokens,
         )
 
     def _build_eager_runner(self, mode: ExecutionMode) -> TorchRunner:
@@ -159,18 +159,21 @@ class NativeBuilder:
             if not is_out_of_memory(error):
                 raise
             raise ModelLoadError(
-                f"there is no memory for a cache of {self._places} tokens on "
+                f"there is no memory for a cache of {self._cache_tokens} tokens on "
                 f"{self._model.device}"
             ) from error
 
     def _shapes_for(self, max_rows: int) -> list[Shape]:
-        return shapes(
+        return list_shapes(
             max_rows, max_drafts=self._max_drafts, max_verified=self._max_verified
         )
 
     def _create_engine(self, runner: TorchRunner, mode: ExecutionMode) -> ChosenEngine:
         engine = NativeEngine(
-            runner, self._options, drafts_for=drafts_for(self._model), steps=self._steps
+            runner,
+            self._options,
+            create_drafter=drafter_factory(self._model),
+            steps=self._steps,
         )
         return ChosenEngine(
             engine,
@@ -188,16 +191,16 @@ class NativeBuilder:
         Where it would be too small, raises OutOfMemoryError if the mode has graphs,
         whose memory an engine without them has, and ModelLoadError if it has none.
         """
-        places = shrunk_cache_tokens(
-            self._places,
+        cache_tokens = shrunk_cache_tokens(
+            self._cache_tokens,
             page_tokens=self._room.min_cache_tokens,
             image_tokens=self._room.image_tokens,
         )
-        if places is None:
+        if cache_tokens is None:
             shortage = (
                 "a page of the largest size does not fit into the memory of "
                 f"{self._model.device} beside the weights, with a cache of "
-                f"{self._places} tokens"
+                f"{self._cache_tokens} tokens"
             )
             if mode.cuda_graphs:
                 raise OutOfMemoryError(f"{shortage} and recorded steps")
@@ -207,11 +210,11 @@ class NativeBuilder:
             extra={
                 "check": Check.LARGEST_IMAGE,
                 "fallback": Fallback.CACHE_REDUCED,
-                "cache_tokens": self._places,
-                "to_cache_tokens": places,
+                "cache_tokens": self._cache_tokens,
+                "to_cache_tokens": cache_tokens,
             },
         )
-        self._places = places
+        self._cache_tokens = cache_tokens
         self._fallbacks = (Fallback.CACHE_REDUCED,)
 
 
@@ -235,17 +238,17 @@ class _PlainTokenizer:
         ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False)
         return ids
 
-    def decode(self, ids: Seq[int]) -> str:
+    def decode(self, ids: Sequence[int]) -> str:
         return str(self._tokenizer.decode(list(ids)))
 
 
-def drafts_for(model: Model) -> Callable[[Sequence], Drafter]:
+def drafter_factory(model: Model) -> Callable[[EngineRequest], Drafter]:
     """Return a function that makes a page's drafter, with the model's tokenizer."""
     tokenizer = _PlainTokenizer(model.tokenizer)
 
-    def drafter(sequence: Sequence) -> Drafter:
+    def drafter(request: EngineRequest) -> Drafter:
         return Drafter(
-            tokenizer, text_layer=sequence.page.text_layer, prompt=sequence.prompt
+            tokenizer, text_layer=request.page.text_layer, prompt=request.prompt
         )
 
     return drafter

@@ -25,7 +25,7 @@ from handler.engine.device.model import Model
 from handler.engine.device.torch_runner import TorchRunner
 from handler.engine.device.transfer import copy_to
 from handler.engine.fallbacks import Check, SelfTestError
-from handler.engine.request import Sequence
+from handler.engine.request import EngineRequest
 from handler.engine.selection.attention_check import (
     HeadGeometry,
     attention_cases,
@@ -60,7 +60,7 @@ def check_graphs(
     graphs: DecodeGraphs,
     compute_logits: Callable[[torch.Tensor], torch.Tensor],
     *,
-    num_places: int,
+    num_cache_positions: int,
     vocabulary_size: int,
 ) -> float:
     """Compare recorded steps with the same steps computed eagerly.
@@ -76,7 +76,7 @@ def check_graphs(
     worst = 0.0
     for shape in graphs.shapes:
         room = _NUM_STEPS * shape.width
-        num_rows = min(shape.num_rows, num_places // (2 * room))
+        num_rows = min(shape.num_rows, num_cache_positions // (2 * room))
         if num_rows == 0:
             continue
         generator = torch.Generator().manual_seed(shape.num_rows * 100 + shape.width)
@@ -91,7 +91,7 @@ def check_graphs(
                 for first in (0, num_rows)
             )
             tokens, logits = (found.clone() for found in graphs.run(recorded, shape))
-            expected = compute_logits(graphs.numbers_for(eager, shape))[:num_rows]
+            expected = compute_logits(graphs.prepare_numbers(eager, shape))[:num_rows]
             error = _step_error(tokens, logits, expected.float())
             if error > LARGEST_LOGIT_ERROR:
                 raise SelfTestError(
@@ -128,17 +128,17 @@ def fits_largest_image(
     width, height = _largest_size(max_pixels)
     pixels = b"\xff" * (width * height * 3)
     page = Page(1, width, height, width, height, pixels)
-    sequence = Sequence("self-test", "self-test", page, "", 1)
+    request = EngineRequest("self-test", "self-test", page, "", 1)
     prompt = None
     try:
-        prompt = runner.prompt_from(sequence)
-        count = min(prompt.num_tokens, max_prefill_tokens, runner.num_places)
+        prompt = runner.tokenise(request)
+        count = min(prompt.num_tokens, max_prefill_tokens, runner.num_cache_positions)
         runner.prefill(Chunk(prompt, (), 0, count, 0))
     except OutOfMemoryError:
         return False
     finally:
         if prompt is not None:
-            runner.forget(prompt)
+            runner.release_image(prompt)
     return True
 
 
@@ -212,7 +212,7 @@ class CudaSelfTest:
         error = check_graphs(
             runner.graphs,
             runner.compute_logits,
-            num_places=runner.num_places,
+            num_cache_positions=runner.num_cache_positions,
             vocabulary_size=config.vocab_size,
         )
         _log_passed(Check.CUDA_GRAPHS, started, error=round(error, 5))

@@ -16,7 +16,7 @@ from deploy.machines.memory import (
 )
 from handler.engine.batching.memory_plan import CONTEXT_BYTES
 from handler.engine.device.capacity import plan_loaded
-from handler.engine.device.graphs import Shape, shapes
+from handler.engine.device.graphs import Shape, list_shapes
 from handler.profiles import PROFILES
 from handler.settings import read_settings
 from tests.deploy.accounts import configured
@@ -71,7 +71,7 @@ def test_a_plan_is_the_engines(gpu, environment):
     def shapes_for(max_rows: int) -> list[Shape]:
         most = 160 if capability >= (9, 0) else 64
         drafts = settings.draft_tokens or 0
-        return shapes(max_rows, max_drafts=drafts, max_verified=most)
+        return list_shapes(max_rows, max_drafts=drafts, max_verified=most)
 
     plan = gpu_memory_plan(gpu, 17.5, environment)
     # The engine counts from what is free beside the weights and CUDA's context.

@@ -1,10 +1,10 @@
-"""A clock that a test sets."""
+"""Clock that a test sets."""
 
 from __future__ import annotations
 
 
 class Clock:
-    """Shows `now`, in seconds."""
+    """Clock that returns `now`, in seconds."""
 
     def __init__(self) -> None:
         self.now = 0.0

@@ -1,4 +1,4 @@
-"""A step that runs out of memory shrinks the cache once; answers do not change."""
+"""Reaction of the native engine to a step that runs out of memory."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from handler.engine.batching.native import NativeEngine, Options
-from handler.engine.request import FinishReason, Generation, Sequence
+from handler.engine.request import EngineOutput, EngineRequest, FinishReason
 from handler.errors import OutOfMemoryError
-from tests.handler.engine.scripted import ScriptedRunner, sequence
+from tests.handler.engine.scripted import ScriptedRunner, engine_request
 
 ANSWERS = {name: f"the answer of {name} " * 3 for name in "abcd"}
 
@@ -21,90 +21,94 @@ class Drafts:
     def __init__(self, script: str) -> None:
         self.script = [*script.encode(), 0]
         self.rng = random.Random(1)
-        self.said: list[int] = []
+        self.output_tokens: list[int] = []
 
     def extend(self, tokens: list[int]) -> None:
-        self.said += tokens
+        self.output_tokens += tokens
 
     def draft(self, max_tokens: int) -> list[int]:
-        following = self.script[len(self.said) : len(self.said) + max_tokens]
+        following = self.script[
+            len(self.output_tokens) : len(self.output_tokens) + max_tokens
+        ]
         return [t if self.rng.random() < 0.8 else 63 for t in following]
 
     def reset(self) -> None:
-        self.said = []
+        self.output_tokens = []
 
 
-def runner_failing(*calls: tuple[str, int], smaller: int | None = 200) -> Any:
-    runner = ScriptedRunner(num_places=400)
+def create_failing_runner(*calls: tuple[str, int], smaller: int | None = 200) -> Any:
+    runner = ScriptedRunner(num_cache_positions=400)
     runner.failing = set(calls)
     runner.smaller_caches = [smaller, 10]
     return runner
 
 
-def engine(runner: ScriptedRunner, *, max_drafts: int = 0, **options: Any) -> Any:
-    def drafts_for(page: Sequence) -> Drafts | None:
+def create_engine(
+    runner: ScriptedRunner, *, max_drafts: int = 0, **options: Any
+) -> Any:
+    def create_drafter(page: EngineRequest) -> Drafts | None:
         return Drafts(page.prompt) if max_drafts else None
 
     options = {"expected_output_tokens": 0, "max_draft_tokens": max_drafts} | options
-    return NativeEngine(runner, Options(**options), drafts_for=drafts_for)
+    return NativeEngine(runner, Options(**options), create_drafter=create_drafter)
 
 
 def submit(running: Any, answers: dict[str, str]) -> None:
     for name, answer in answers.items():
-        running.submit(sequence(name, answer))
+        running.submit(engine_request(name, answer))
 
 
-def run(running: Any) -> dict[str, Generation]:
-    ended: dict[str, Generation] = {}
+def run_engine(running: Any) -> dict[str, EngineOutput]:
+    ended: dict[str, EngineOutput] = {}
     for _ in range(10_000):
         if not running.has_work:
             return ended
-        for generation in running.step(lambda: None):
-            assert generation.sequence_id not in ended
-            ended[generation.sequence_id] = generation
+        for output in running.step(lambda: None):
+            assert output.engine_request_id not in ended
+            ended[output.engine_request_id] = output
     raise AssertionError("the pages do not end")
 
 
-def texts(ended: dict[str, Generation]) -> dict[str, str]:
-    return {name: generation.text for name, generation in ended.items()}
+def texts(ended: dict[str, EngineOutput]) -> dict[str, str]:
+    return {name: output.text for name, output in ended.items()}
 
 
 @pytest.mark.parametrize("max_drafts", [0, 4])
 @pytest.mark.parametrize(
     "call", [("encode", 0), ("encode", 2), ("prefill", 5), ("decode", 0), ("decode", 9)]
 )
-def test_answers_do_not_change_after_a_shortage(call, max_drafts):
-    runner = runner_failing(call)
-    running = engine(runner, max_drafts=max_drafts, max_prefill_tokens=7)
+def test_outputs_do_not_change_after_a_shortage(call, max_drafts):
+    runner = create_failing_runner(call)
+    running = create_engine(runner, max_drafts=max_drafts, max_prefill_tokens=7)
     submit(running, ANSWERS)
 
-    ended = run(running)
+    ended = run_engine(running)
 
-    assert runner.calls[call[0]] > call[1], "no call failed, so this shows nothing"
+    assert runner.calls[call[0]] > call[1], "no call failed, so the test shows nothing"
     assert texts(ended) == ANSWERS
-    assert runner.num_places == 200
+    assert runner.num_cache_positions == 200
     assert running._scheduler._pool.num_free == 200
 
 
 @pytest.mark.parametrize("number", [0, 2])
-def test_a_page_submitted_without_memory_shrinks_the_cache(number):
-    runner = runner_failing(("prompt_from", number))
-    running = engine(runner)
+def test_submit_without_memory_shrinks_the_cache(number):
+    runner = create_failing_runner(("tokenise", number))
+    running = create_engine(runner)
     answers = dict(ANSWERS)
     submit(running, {"a": answers["a"], "b": answers["b"]})
     running.step(lambda: None)
     submit(running, {"c": answers["c"], "d": answers["d"]})
 
-    assert texts(run(running)) == ANSWERS
-    assert runner.num_places == 200
+    assert texts(run_engine(running)) == ANSWERS
+    assert runner.num_cache_positions == 200
 
 
-def test_a_page_that_cannot_be_submitted_fails_alone():
-    runner = runner_failing(("prompt_from", 1), ("prompt_from", 2))
-    running = engine(runner)
+def test_page_that_cannot_be_submitted_fails_alone():
+    runner = create_failing_runner(("tokenise", 1), ("tokenise", 2))
+    running = create_engine(runner)
     submit(running, ANSWERS)
 
-    ended = run(running)
+    ended = run_engine(running)
 
     assert ended["b"].error is not None
     assert ended["b"].error.code == "out_of_memory"
@@ -112,61 +116,61 @@ def test_a_page_that_cannot_be_submitted_fails_alone():
 
 
 def test_a_move_without_memory_restarts_all_pages():
-    runner = runner_failing(("move", 0))
-    running = engine(runner)
+    runner = create_failing_runner(("move", 0))
+    running = create_engine(runner)
     answers = {name: name * 90 for name in "abc"}
     submit(running, answers)
 
-    ended = run(running)
+    ended = run_engine(running)
 
-    assert runner.calls["move"] > 0, "nothing moved, so this shows nothing"
+    assert runner.calls["move"] > 0, "nothing moved, so the test shows nothing"
     assert texts(ended) == answers
-    assert runner.num_places == 200
+    assert runner.num_cache_positions == 200
 
 
 def test_a_second_move_without_memory_raises():
-    runner = runner_failing(("move", 0), ("move", 1), smaller=350)
-    running = engine(runner)
+    runner = create_failing_runner(("move", 0), ("move", 1), smaller=350)
+    running = create_engine(runner)
     submit(running, {name: name * 20 * n for n, name in enumerate("abcdefg", 1)})
 
     with pytest.raises(OutOfMemoryError):
-        run(running)
+        run_engine(running)
 
 
 @pytest.mark.parametrize("call", ["encode", "prefill", "decode"])
 def test_a_second_shortage_fails_one_page(call):
-    runner = runner_failing((call, 1), (call, 3))
-    running = engine(runner)
+    runner = create_failing_runner((call, 1), (call, 3))
+    running = create_engine(runner)
     submit(running, ANSWERS)
 
-    ended = run(running)
+    ended = run_engine(running)
 
     failed = [g for g in ended.values() if g.finish_reason is FinishReason.ERROR]
     assert [g.error.code for g in failed if g.error] == ["out_of_memory"]
-    assert runner.num_places == 200
-    said = {n: g.text for n, g in ended.items() if g not in failed}
-    assert said == {name: ANSWERS[name] for name in said}
+    assert runner.num_cache_positions == 200
+    output_tokens = {n: g.text for n, g in ended.items() if g not in failed}
+    assert output_tokens == {name: ANSWERS[name] for name in output_tokens}
 
 
 def test_a_page_fails_if_the_cache_cannot_shrink():
-    runner = runner_failing(("decode", 2), smaller=None)
-    running = engine(runner)
+    runner = create_failing_runner(("decode", 2), smaller=None)
+    running = create_engine(runner)
     submit(running, ANSWERS)
 
-    ended = run(running)
+    ended = run_engine(running)
 
-    reasons = [generation.finish_reason for generation in ended.values()]
+    reasons = [output.finish_reason for output in ended.values()]
     assert reasons.count(FinishReason.ERROR) == 1
-    assert runner.num_places == 400
+    assert runner.num_cache_positions == 400
 
 
 def test_a_prompt_too_long_for_the_smaller_cache_fails():
-    runner = runner_failing(("decode", 1))
-    running = engine(runner)
-    running.submit(sequence("long", "yes", prompt=250))
-    running.submit(sequence("short", "no" * 9))
+    runner = create_failing_runner(("decode", 1))
+    running = create_engine(runner)
+    running.submit(engine_request("long", "yes", prompt=250))
+    running.submit(engine_request("short", "no" * 9))
 
-    ended = run(running)
+    ended = run_engine(running)
 
     assert ended["short"].text == "no" * 9
     assert ended["long"].error is not None
@@ -174,23 +178,23 @@ def test_a_prompt_too_long_for_the_smaller_cache_fails():
     assert "250 tokens does not fit into a cache of 200" in ended["long"].error.detail
 
 
-@pytest.mark.parametrize("num_said", [5, 150, 230])
-def test_an_answer_is_cut_off_at_the_smaller_cache(num_said):
-    runner = runner_failing(("decode", num_said))
-    running = engine(runner)
-    running.submit(sequence("a", "x" * 300, prompt=40))
+@pytest.mark.parametrize("num_tokens", [5, 150, 230])
+def test_output_is_cut_off_at_the_smaller_cache(num_tokens):
+    runner = create_failing_runner(("decode", num_tokens))
+    running = create_engine(runner)
+    running.submit(engine_request("a", "x" * 300, prompt=40))
 
-    [ended] = run(running).values()
+    [ended] = run_engine(running).values()
 
     assert ended.text == "x" * 160
     assert ended.finish_reason is FinishReason.LENGTH
 
 
 def test_a_shrunk_cache_is_logged_with_its_sizes(caplog):
-    running = engine(runner_failing(("decode", 3)))
+    running = create_engine(create_failing_runner(("decode", 3)))
     submit(running, ANSWERS)
 
-    run(running)
+    run_engine(running)
 
     [record] = [r for r in caplog.records if "cache shrunk" in r.message]
     assert (record.tokens_before, record.tokens_after) == (400, 200)
@@ -200,12 +204,12 @@ def test_a_shrunk_cache_is_logged_with_its_sizes(caplog):
 @pytest.mark.parametrize("seed", range(30))
 def test_random_pages_survive_a_random_shortage(seed):
     rng = random.Random(seed)
-    runner = runner_failing(
+    runner = create_failing_runner(
         (rng.choice(["encode", "prefill", "decode", "move"]), rng.randint(0, 60)),
         smaller=rng.randint(120, 300),
     )
     answers = {str(n): "abc"[n % 3] * rng.randint(1, 90) for n in range(12)}
-    running = engine(
+    running = create_engine(
         runner,
         max_drafts=rng.choice([0, 3]),
         max_sequences=rng.randint(1, 6),
@@ -213,7 +217,7 @@ def test_random_pages_survive_a_random_shortage(seed):
     )
     submit(running, answers)
 
-    ended = run(running)
+    ended = run_engine(running)
 
     assert texts(ended) == answers
-    assert running._scheduler._pool.num_free == runner.num_places
+    assert running._scheduler._pool.num_free == runner.num_cache_positions

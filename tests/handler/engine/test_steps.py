@@ -1,4 +1,4 @@
-"""A running step hangs when it exceeds its limit."""
+"""Timing of steps, and detection of hung ones."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ def timer(clock):
     return StepTimer(clock)
 
 
-def run(timer: StepTimer, clock: Clock, kind: StepKind, seconds: float, size=1) -> None:
+def run_step(
+    timer: StepTimer, clock: Clock, kind: StepKind, seconds: float, size=1
+) -> None:
     """Run one step from start to end."""
     timer.start(kind, size)
     clock.now += seconds
@@ -38,13 +40,13 @@ def is_hung(timer: StepTimer, clock: Clock, seconds: float) -> bool:
 def test_idle_engine_runs_no_step(timer, clock):
     assert timer.running() is None
 
-    run(timer, clock, DECODE, 0.1)
+    run_step(timer, clock, DECODE, 0.1)
 
     assert timer.running() is None
 
 
-def test_step_hangs_after_ten_seconds_where_others_were_short(timer, clock):
-    run(timer, clock, DECODE, 0.1)
+def test_step_hangs_after_ten_seconds_if_others_were_short(timer, clock):
+    run_step(timer, clock, DECODE, 0.1)
 
     timer.start(DECODE)
 
@@ -54,7 +56,7 @@ def test_step_hangs_after_ten_seconds_where_others_were_short(timer, clock):
 
 def test_step_hangs_after_ten_times_the_longest_of_its_kind(timer, clock):
     for seconds in (1.0, 3.1, 2.0):
-        run(timer, clock, DECODE, seconds)
+        run_step(timer, clock, DECODE, seconds)
 
     timer.start(DECODE)
 
@@ -63,8 +65,8 @@ def test_step_hangs_after_ten_times_the_longest_of_its_kind(timer, clock):
 
 
 def test_steps_of_other_kinds_are_not_compared(timer, clock):
-    run(timer, clock, DECODE, 100.0)
-    run(timer, clock, PREFILL, 0.1)
+    run_step(timer, clock, DECODE, 100.0)
+    run_step(timer, clock, PREFILL, 0.1)
 
     timer.start(PREFILL)
 
@@ -72,7 +74,7 @@ def test_steps_of_other_kinds_are_not_compared(timer, clock):
 
 
 def test_larger_step_may_take_longer_in_proportion(timer, clock):
-    run(timer, clock, ENCODE, 1.5, size=100)
+    run_step(timer, clock, ENCODE, 1.5, size=100)
 
     timer.start(ENCODE, 400)
 
@@ -81,7 +83,7 @@ def test_larger_step_may_take_longer_in_proportion(timer, clock):
 
 
 def test_smaller_step_may_take_as_long_as_the_longest(timer, clock):
-    run(timer, clock, ENCODE, 3.0, size=400)
+    run_step(timer, clock, ENCODE, 3.0, size=400)
 
     timer.start(ENCODE, 100)
 
@@ -90,14 +92,14 @@ def test_smaller_step_may_take_as_long_as_the_longest(timer, clock):
 
 
 def test_first_step_of_a_kind_has_no_limit_of_its_own(timer, clock):
-    run(timer, clock, DECODE, 0.1)
+    run_step(timer, clock, DECODE, 0.1)
 
     timer.start(ENCODE)
 
     assert not is_hung(timer, clock, 250.0)
 
 
-def test_first_step_has_the_limit_that_is_set(clock):
+def test_first_step_has_the_configured_limit(clock):
     timer = StepTimer(clock, first_limit_seconds=60.0)
 
     timer.start(ENCODE)
@@ -119,34 +121,34 @@ def test_next_step_ends_the_one_before(timer, clock):
 
 
 def test_step_beyond_its_limit_raises_the_limit_tenfold_at_most(timer, clock):
-    run(timer, clock, DECODE, 0.1)
-    run(timer, clock, DECODE, 200.0)
+    run_step(timer, clock, DECODE, 0.1)
+    run_step(timer, clock, DECODE, 200.0)
 
     timer.start(DECODE)
 
     assert timer.running().limit_seconds == 100.0
 
 
-def test_time_in_which_the_process_was_stopped_is_no_hang(timer, clock):
-    run(timer, clock, DECODE, 0.1)
+def test_time_while_the_process_was_stopped_is_ignored(timer, clock):
+    run_step(timer, clock, DECODE, 0.1)
     timer.start(DECODE)
     timer.tick(1.0)
 
     assert not is_hung(timer, clock, 60.0)
 
 
-def test_step_during_which_the_process_was_stopped_sets_no_limit(timer, clock):
+def test_step_while_the_process_was_stopped_sets_no_limit(timer, clock):
     timer.tick(1.0)
-    run(timer, clock, DECODE, 0.1)
+    run_step(timer, clock, DECODE, 0.1)
 
-    run(timer, clock, DECODE, 60.0)
+    run_step(timer, clock, DECODE, 60.0)
 
     timer.start(DECODE)
     assert timer.running().limit_seconds == 10.0
 
 
 def test_ticking_process_can_hang(timer, clock):
-    run(timer, clock, DECODE, 0.1)
+    run_step(timer, clock, DECODE, 0.1)
     timer.start(DECODE)
     for _ in range(11):
         clock.now += 1.0

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from handler.engine import EngineInfo, FinishReason, Generation, Sequence
+from handler.engine import EngineInfo, EngineOutput, EngineRequest, FinishReason
 from handler.schema import PageResult
 from tests.documents import as_png, pdf, png_bomb
 
@@ -51,41 +51,43 @@ class FakeEngines:
 
     def __init__(
         self,
-        answers: Mapping[int, str | Generation] | None = None,
+        answers: Mapping[int, str | EngineOutput] | None = None,
         *,
         num_slots: int = 1,
         submitted: Callable[[], None] = lambda: None,
     ) -> None:
         self.info = EngineInfo("mini", None, "mini", "fake", "cpu", num_slots)
         self.num_slots = num_slots
-        self.sequences: list[Sequence] = []
+        self.requests: list[EngineRequest] = []
         self.cancelled: list[int] = []
         """The pages that were given up."""
         self._answers = answers or {}
         self.submitted = submitted
-        self._futures: dict[int, Future[Generation]] = {}
+        self._futures: dict[int, Future[EngineOutput]] = {}
 
-    def submit(self, sequence: Sequence) -> Future[Generation]:
-        number = sequence.page.number
-        self.sequences.append(sequence)
+    def submit(self, request: EngineRequest) -> Future[EngineOutput]:
+        number = request.page.number
+        self.requests.append(request)
         self._futures[number] = Future()
         if number in self._answers:
             self.finish(number, self._answers[number])
         self.submitted()
         return self._futures[number]
 
-    def cancel(self, sequence_id: str) -> None:
-        self.cancelled += [s.page.number for s in self.sequences if s.id == sequence_id]
+    def cancel(self, engine_request_id: str) -> None:
+        self.cancelled += [
+            s.page.number for s in self.requests if s.id == engine_request_id
+        ]
 
-    def finish(self, number: int, answer: str | Generation = TEXT) -> None:
+    def finish(self, number: int, answer: str | EngineOutput = TEXT) -> None:
         if isinstance(answer, str):
-            answer = Generation("id", FinishReason.STOP, answer, num_output_tokens=5)
+            answer = EngineOutput("id", FinishReason.STOP, answer, num_output_tokens=5)
         self._futures[number].set_result(answer)
 
     @property
     def numbers(self) -> list[int]:
         """The pages that were submitted, in that order."""
-        return [sequence.page.number for sequence in self.sequences]
+        return [request.page.number for request in self.requests]
 
 
 def pdf_of(num_pages: int) -> bytes:

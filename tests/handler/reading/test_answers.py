@@ -8,7 +8,7 @@ import io
 import pytest
 from PIL import Image
 
-from handler.engine import FinishReason, Generation
+from handler.engine import EngineOutput, FinishReason
 from handler.profiles import PROFILES
 from handler.prompts import load_prompts
 from handler.schema import PageError, Status
@@ -32,9 +32,9 @@ def test_the_engine_is_asked_with_the_prompt_of_the_prompt_type(read, prompt_typ
 
     read(as_png(text_page()), engines, {"prompt_type": prompt_type})
 
-    [sequence] = engines.sequences
-    assert sequence.prompt == load_prompts(PROFILES["mini"])[prompt_type]
-    assert sequence.request_id == "id"
+    [request] = engines.requests
+    assert request.prompt == load_prompts(PROFILES["mini"])[prompt_type]
+    assert request.request_id == "id"
 
 
 def test_a_request_that_comes_again_is_not_taken_for_its_first_time(
@@ -47,7 +47,7 @@ def test_a_request_that_comes_again_is_not_taken_for_its_first_time(
         list(reader.pages(opened(pdf_of(2), reader)))
 
     assert engines.numbers == [1, 2, 1, 2]
-    assert len({sequence.id for sequence in engines.sequences}) == 4
+    assert len({request.id for request in engines.requests}) == 4
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_the_smallest_bound_on_output_tokens_counts(read, requested, setting, ex
         max_output_tokens=setting,
     )
 
-    assert engines.sequences[0].max_output_tokens == expected
+    assert engines.requests[0].max_output_tokens == expected
 
 
 def test_max_side_makes_the_page_smaller_for_the_model_and_not_for_the_caller(read):
@@ -80,7 +80,7 @@ def test_max_side_makes_the_page_smaller_for_the_model_and_not_for_the_caller(re
 
     pages = read(as_png(text_page(size=(640, 800))), engines, max_side=512)
 
-    seen = engines.sequences[0].page
+    seen = engines.requests[0].page
     assert max(seen.pixel_width, seen.pixel_height) == 512
     assert (pages[1].width, pages[1].height) == (640, 800)
 
@@ -100,7 +100,7 @@ def test_boxes_are_in_pixels_of_the_page_as_it_is_reported(
 
 
 def test_a_page_says_what_the_model_said_and_how_it_went(read):
-    generation = Generation(
+    output = EngineOutput(
         "id",
         FinishReason.STOP,
         TEXT,
@@ -110,7 +110,7 @@ def test_a_page_says_what_the_model_said_and_how_it_went(read):
         queue_seconds=0.5,
     )
 
-    page = read(as_png(text_page()), FakeEngines({1: generation}))[1]
+    page = read(as_png(text_page()), FakeEngines({1: output}))[1]
 
     assert page.status is Status.SUCCESS
     assert page.content.markdown == "Hello"
@@ -164,9 +164,9 @@ def test_a_page_whose_figures_cannot_be_cut_out_comes_without_them(reader_with, 
 
 
 def test_a_generation_that_was_cut_short_carries_a_warning(read):
-    generation = Generation("id", FinishReason.LENGTH, TEXT, num_output_tokens=7)
+    output = EngineOutput("id", FinishReason.LENGTH, TEXT, num_output_tokens=7)
 
-    page = read(as_png(text_page()), FakeEngines({1: generation}))[1]
+    page = read(as_png(text_page()), FakeEngines({1: output}))[1]
 
     assert page.status is Status.SUCCESS
     assert page.finish_reason == "length"
@@ -176,9 +176,9 @@ def test_a_generation_that_was_cut_short_carries_a_warning(read):
 
 
 def test_a_generation_that_repeats_itself_carries_a_warning_and_all_its_text(read):
-    generation = Generation("id", FinishReason.REPETITION, TEXT, has_repetition=True)
+    output = EngineOutput("id", FinishReason.REPETITION, TEXT, has_repetition=True)
 
-    page = read(as_png(text_page()), FakeEngines({1: generation}))[1]
+    page = read(as_png(text_page()), FakeEngines({1: output}))[1]
 
     assert page.status is Status.SUCCESS
     assert page.raw == TEXT
@@ -193,7 +193,7 @@ def test_a_generation_that_ended_by_itself_carries_none(read):
 
 def test_an_error_of_the_engine_is_the_error_of_its_page(read):
     error = PageError("out_of_memory", "a page of 3072 x 2048 pixels does not fit")
-    failed = Generation("id", FinishReason.ERROR, num_attempts=2, error=error)
+    failed = EngineOutput("id", FinishReason.ERROR, num_attempts=2, error=error)
 
     pages = read(pdf_of(3), FakeEngines({1: TEXT, 2: failed, 3: TEXT}))
 
@@ -204,19 +204,19 @@ def test_an_error_of_the_engine_is_the_error_of_its_page(read):
 
 
 @pytest.mark.parametrize(
-    "generation",
+    "output",
     [
-        Generation(
+        EngineOutput(
             "id",
             FinishReason.ERROR,
             error=PageError("engine_unavailable", "no engine process is left"),
         ),
-        Generation("id", FinishReason.ABORTED),
+        EngineOutput("id", FinishReason.ABORTED),
     ],
     ids=["no engine", "aborted"],
 )
-def test_without_an_engine_the_other_pages_are_not_tried(read, generation):
-    engines = FakeEngines({2: generation})
+def test_without_an_engine_the_other_pages_are_not_tried(read, output):
+    engines = FakeEngines({2: output})
 
     pages = read(pdf_of(5), engines)
 

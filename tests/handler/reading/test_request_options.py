@@ -31,9 +31,9 @@ def test_the_engine_is_asked_with_what_the_request_says(read):
         {"prompt": "What is the total?", "temperature": 0.7, "max_attempts": 5},
     )
 
-    [sequence] = engines.sequences
-    assert sequence.prompt == "What is the total?"
-    assert (sequence.temperature, sequence.max_attempts) == (0.7, 5)
+    [request] = engines.requests
+    assert request.prompt == "What is the total?"
+    assert (request.temperature, request.max_attempts) == (0.7, 5)
 
 
 def test_the_options_of_one_request_are_none_of_the_next(read):
@@ -42,7 +42,7 @@ def test_the_options_of_one_request_are_none_of_the_next(read):
     read(as_png(text_page()), engines, {"prompt": "x", "temperature": 1.0})
     read(as_png(text_page()), engines)
 
-    first, second = engines.sequences
+    first, second = engines.requests
     assert first.prompt == "x"
     assert second.prompt != "x"
     assert (second.temperature, second.max_attempts) == (0.0, None)

@@ -8,7 +8,7 @@ from concurrent.futures import Future
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
-from handler.engine import FinishReason, Generation
+from handler.engine import EngineOutput, FinishReason
 from handler.schema import PageError, Status
 from tests.documents import as_png, pdf
 from tests.handler.reading.engines import FakeEngines, code_of, warnings_of
@@ -23,7 +23,7 @@ def long_page(*pages: list[str]) -> bytes:
 class LineEngines(FakeEngines):
     """Engines that answer each strip with the lines its PDF text has.
 
-    `outcomes` are the generations of some strips in place of that, by index; None
+    `outcomes` are the outputs of some strips in place of that, by index; None
     leaves a strip without an answer.
     """
 
@@ -34,24 +34,24 @@ class LineEngines(FakeEngines):
         self.most_pending = 0
         self.cancelled_ids = []
 
-    def submit(self, sequence):
-        index = len(self.sequences)
-        self.sequences.append(sequence)
-        future: Future[Generation] = Future()
-        outcome = self.outcomes.get(index, self.read(sequence))
+    def submit(self, request):
+        index = len(self.requests)
+        self.requests.append(request)
+        future: Future[EngineOutput] = Future()
+        outcome = self.outcomes.get(index, self.read(request))
         if outcome is not None:
             future.set_result(outcome)
         return future
 
-    def cancel(self, sequence_id):
-        self.cancelled_ids.append(sequence_id)
+    def cancel(self, engine_request_id):
+        self.cancelled_ids.append(engine_request_id)
 
     @staticmethod
-    def read(sequence):
-        lines = sequence.page.text_layer.splitlines()
+    def read(request):
+        lines = request.page.text_layer.splitlines()
         text = "".join(f"<p>{line}</p>" for line in lines)
-        return Generation(
-            sequence.id,
+        return EngineOutput(
+            request.id,
             FinishReason.STOP,
             f'<div data-bbox="[0, 8, 1024, 1016]" data-label="Form">{text}</div>',
             num_output_tokens=10,
@@ -62,7 +62,7 @@ class LineEngines(FakeEngines):
 
 
 def failed(code="out_of_memory"):
-    return Generation("", FinishReason.ERROR, error=PageError(code, "no memory"))
+    return EngineOutput("", FinishReason.ERROR, error=PageError(code, "no memory"))
 
 
 def test_a_page_in_strips_is_answered_as_one_page(read):
@@ -74,7 +74,7 @@ def test_a_page_in_strips_is_answered_as_one_page(read):
     assert page.status is Status.SUCCESS
     assert page.content.text.split("\n\n") == LINES
     assert warnings_of(page) == ["strips"]
-    num = len(engines.sequences)
+    num = len(engines.requests)
     assert num > 2
     assert (page.output_tokens, page.forwards) == (10 * num, 4 * num)
     assert (page.attempts, page.finish_reason) == (1, "stop")
@@ -109,7 +109,7 @@ def test_the_text_of_other_strips_is_kept_when_one_fails(read):
     assert page.status is Status.PARTIAL_SUCCESS
     assert code_of(page) == "out_of_memory"
     assert "strips 2 of " in page.error.detail
-    missing = engines.sequences[1].page.text_layer.splitlines()
+    missing = engines.requests[1].page.text_layer.splitlines()
     assert page.content.text.split("\n\n") == [x for x in LINES if x not in missing]
 
 
@@ -126,7 +126,7 @@ def test_a_strip_without_ink_is_not_sent_to_the_engine(read):
     assert page.status is Status.SUCCESS
     assert warnings_of(page) == ["strips"]
     assert "in 3 strips" in page.content.warnings[0].detail
-    assert len(engines.sequences) == 2
+    assert len(engines.requests) == 2
 
 
 def test_a_page_whose_strips_all_fail_is_a_failure(read):
@@ -139,7 +139,7 @@ def test_a_page_whose_strips_all_fail_is_a_failure(read):
 
 
 def test_a_strip_cut_short_is_named_in_a_warning(read):
-    cut = Generation("", FinishReason.LENGTH, "<p>a</p>", num_output_tokens=7)
+    cut = EngineOutput("", FinishReason.LENGTH, "<p>a</p>", num_output_tokens=7)
 
     [page] = read(long_page(), LineEngines({0: cut})).values()
 
@@ -150,13 +150,13 @@ def test_a_strip_cut_short_is_named_in_a_warning(read):
 
 def test_strips_read_before_the_client_left_are_kept(reader_with, opened):
     engines = LineEngines({2: None, 3: None, 4: None}, num_slots=1)
-    reading = opened(long_page(), is_cancelled=lambda: len(engines.sequences) >= 4)
+    reading = opened(long_page(), is_cancelled=lambda: len(engines.requests) >= 4)
 
     [page] = reader_with(engines).pages(reading)
 
     assert page.status is Status.PARTIAL_SUCCESS
     assert page.content.text.startswith(LINES[0])
-    assert engines.cancelled_ids == [engines.sequences[i].id for i in (2, 3)]
+    assert engines.cancelled_ids == [engines.requests[i].id for i in (2, 3)]
 
 
 @pytest.mark.parametrize("num_slots", [1, 3])
@@ -169,7 +169,7 @@ def test_no_more_strips_are_in_flight_than_slots_and_one(
 
     list(reader_with(engines).pages(reading))
 
-    assert len(engines.sequences) == num_slots + 1
+    assert len(engines.requests) == num_slots + 1
 
 
 def test_each_strip_has_the_bound_on_output_tokens(read):
@@ -177,4 +177,4 @@ def test_each_strip_has_the_bound_on_output_tokens(read):
 
     read(long_page(), engines, {"max_output_tokens": 77})
 
-    assert {sequence.max_output_tokens for sequence in engines.sequences} == {77}
+    assert {request.max_output_tokens for request in engines.requests} == {77}

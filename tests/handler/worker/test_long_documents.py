@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from handler.engine import EngineInfo, FinishReason, Generation, Sequence
+from handler.engine import EngineInfo, EngineOutput, EngineRequest, FinishReason
 from handler.processes.pool import Pool
 from handler.reading.reader import Reader
 from handler.schema import ModelInfo, Page
@@ -57,18 +57,18 @@ class FastEngines:
         self._answer = answer
         self.num_read = 0
 
-    def submit(self, sequence: Sequence) -> Future[Generation]:
-        assert len(sequence.page.pixels) > PAGE_BYTES
+    def submit(self, request: EngineRequest) -> Future[EngineOutput]:
+        assert len(request.page.pixels) > PAGE_BYTES
         self.num_read += 1
         self._read(self.num_read)
-        future: Future[Generation] = Future()
-        text = self._answer.replace("NUMBER", str(sequence.page.number))
+        future: Future[EngineOutput] = Future()
+        text = self._answer.replace("NUMBER", str(request.page.number))
         future.set_result(
-            Generation(sequence.id, FinishReason.STOP, text, num_output_tokens=5)
+            EngineOutput(request.id, FinishReason.STOP, text, num_output_tokens=5)
         )
         return future
 
-    def cancel(self, sequence_id: str) -> None:
+    def cancel(self, engine_request_id: str) -> None:
         pass
 
 

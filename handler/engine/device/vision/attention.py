@@ -1,4 +1,4 @@
-"""Choose the attention kernel of the vision encoder.
+"""Choice of the attention kernel of the vision encoder.
 
 All patches of an image attend to each other: 24,576 patches in the largest image. Their
 scores would take 19 GB for 16 heads in bfloat16, so on CUDA only kernels that do not
@@ -10,7 +10,7 @@ compiles it again for each number of patches, which differs from page to page.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence as Seq
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -49,7 +49,7 @@ class VisionAttention:
         self, device: torch.device, attend: Attend = scaled_dot_product_attention
     ) -> None:
         self._attend = attend
-        self._choices: Seq[tuple[SDPBackend, ...]] = (
+        self._choices: Sequence[tuple[SDPBackend, ...]] = (
             _CHOICES if device.type == "cuda" else _CHOICES[-1:]
         )
 
@@ -79,7 +79,7 @@ class VisionAttention:
                 )
 
 
-def _allowed(kernels: Seq[SDPBackend]) -> AbstractContextManager[None]:
+def _allowed(kernels: Sequence[SDPBackend]) -> AbstractContextManager[None]:
     return sdpa_kernel(list(kernels)) if kernels else nullcontext()
 
 

@@ -1,4 +1,4 @@
-"""Run Qwen3-VL's vision encoder over one image, a few blocks at a time.
+"""Forward pass of Qwen3-VL's vision encoder over one image, a few blocks at a time.
 
 The weights are those of transformers' modules. Their own forward is not used for three
 reasons: it waits for the device about 81 times a page, it encodes a page in one piece,
@@ -27,7 +27,7 @@ __all__ = ["Features", "PartialEncoding", "VisionForward"]
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """An encoded image of v tokens."""
+    """Encoded image of v tokens."""
 
     embeddings: torch.Tensor
     """[v, text width]"""
@@ -37,7 +37,7 @@ class Features:
 
 @dataclass(eq=False, slots=True)
 class PartialEncoding:
-    """An image between two blocks of the encoder. It has n patches."""
+    """State of an image of n patches between two blocks of the encoder."""
 
     hidden: torch.Tensor
     """[n, width]"""
@@ -51,7 +51,7 @@ class PartialEncoding:
 
 
 class VisionForward:
-    """Encodes one image, with the results of transformers' `get_image_features`.
+    """Vision encoder that gives the results of transformers' `get_image_features`.
 
     `visual` is a Qwen3VLVisionModel. `attend` replaces the attention kernel in tests.
     """

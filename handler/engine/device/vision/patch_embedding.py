@@ -1,4 +1,4 @@
-"""Compute a vision encoder's patch embedding as a matrix product.
+"""Patch embedding of a vision encoder, computed as a matrix product.
 
 The kernel of the convolution equals its stride, so patches do not overlap and the
 convolution is one linear layer over the flattened patches. torch 2.10 with
@@ -19,7 +19,7 @@ _NAME = "proj"
 
 
 class PatchProjection(nn.Module):
-    """A linear layer in place of a convolution over whole patches.
+    """Linear layer that replaces a convolution over whole patches.
 
     It owns the parameters of the convolution under the same names and shapes, so
     neither the state dict nor the memory for weights changes.

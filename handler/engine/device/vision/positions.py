@@ -1,4 +1,4 @@
-"""Compute the positions of an image's patches on the host.
+"""Positions of an image's patches, computed on the host.
 
 The encoder orders patches so that those merged into one token are adjacent: by rows and
 columns of merged patches, and within these by rows and columns of patches. The

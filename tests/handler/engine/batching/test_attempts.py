@@ -1,57 +1,56 @@
-"""A page on which the model repeats itself is read again, and the best one counts."""
+"""Retries of pages on which the model repeats itself, and the best attempt."""
 
 from __future__ import annotations
 
 from hypothesis import given, strategies as st
 
 from handler.engine.batching.attempts import RETRIES, Attempt, Attempts
-from handler.engine.batching.repetition import repetition_start
-from handler.engine.request import FinishReason
-from handler.engine.sampling import GREEDY, Sampling, sampling_at
+from handler.engine.batching.repetition import find_repetition
+from handler.engine.request import GREEDY, FinishReason, Sampling, sampling_at
 from handler.profiles import PROFILES
 
 CLEAN = Attempt("<p>All of it.</p>", FinishReason.STOP, 8, None)
 
 
-def looping(text: str, repeats_at: int) -> Attempt:
+def repeated_attempt(text: str, repeats_at: int) -> Attempt:
     return Attempt(text, FinishReason.REPETITION, 300, repeats_at)
 
 
-def temperatures_of(profile: str, *, max_attempts: int) -> list[float]:
+def list_temperatures(profile: str, *, max_attempts: int) -> list[float]:
     attempts = Attempts(RETRIES[profile], max_attempts=max_attempts)
     temperatures = []
     while not attempts.is_over:
         temperatures.append(attempts.sampling.temperature)
-        attempts.add(looping("loop", 0))
+        attempts.add(repeated_attempt("loop", 0))
     return temperatures
 
 
-def test_every_profile_says_how_its_pages_are_read_again():
+def test_every_profile_has_retries():
     assert set(RETRIES) == set(PROFILES)
     assert all(RETRIES.values())
 
 
-def test_the_first_attempt_takes_the_likeliest_tokens():
+def test_first_attempt_is_greedy():
     for retries in RETRIES.values():
         assert Attempts(retries, max_attempts=3).sampling == GREEDY
 
 
-def test_chandra_is_read_again_at_one_temperature():
-    assert temperatures_of("chandra", max_attempts=4) == [0.0, 0.3, 0.3, 0.3]
+def test_retries_of_chandra_have_one_temperature():
+    assert list_temperatures("chandra", max_attempts=4) == [0.0, 0.3, 0.3, 0.3]
 
 
-def test_chandra_2_is_read_a_fifth_hotter_each_time_up_to_a_bound():
+def test_retries_of_chandra_2_have_rising_temperatures():
     hotter = [0.0, 0.2, 0.4, 0.6, 0.8, 0.8, 0.8]
 
-    assert temperatures_of("chandra-2", max_attempts=7) == hotter
+    assert list_temperatures("chandra-2", max_attempts=7) == hotter
 
 
-def test_retries_draw_from_the_likelier_tokens_only():
+def test_retries_limit_top_p():
     for retries in RETRIES.values():
         assert {sampling.top_p for sampling in retries} == {0.95}
 
 
-def test_no_attempt_follows_a_clean_one():
+def test_clean_attempt_is_the_last():
     attempts = Attempts(RETRIES["chandra"], max_attempts=3)
 
     attempts.add(CLEAN)
@@ -61,9 +60,9 @@ def test_no_attempt_follows_a_clean_one():
     assert attempts.num_attempts == 1
 
 
-def test_a_page_may_be_read_but_once():
+def test_single_attempt_counts_even_if_it_repeats_itself():
     attempts = Attempts(RETRIES["chandra"], max_attempts=1)
-    only = looping("loop", 0)
+    only = repeated_attempt("loop", 0)
 
     attempts.add(only)
 
@@ -71,22 +70,22 @@ def test_a_page_may_be_read_but_once():
     assert attempts.best is only
 
 
-def test_a_clean_attempt_counts_even_if_one_that_repeats_itself_says_more():
+def test_clean_attempt_is_preferred_to_a_longer_one():
     attempts = Attempts(RETRIES["chandra"], max_attempts=3)
 
-    attempts.add(looping("x" * 5000, 4000))
+    attempts.add(repeated_attempt("x" * 5000, 4000))
     attempts.add(CLEAN)
 
     assert attempts.is_over
     assert attempts.best is CLEAN
 
 
-def test_without_a_clean_attempt_the_one_that_says_most_before_its_loop_counts():
+def test_attempt_with_most_text_before_its_loop_is_preferred():
     attempts = Attempts(RETRIES["chandra"], max_attempts=3)
     longer_loop, more_text, less_text = (
-        looping("a" * 9000, 100),
-        looping("b" * 2000, 900),
-        looping("c" * 1500, 800),
+        repeated_attempt("a" * 9000, 100),
+        repeated_attempt("b" * 2000, 900),
+        repeated_attempt("c" * 1500, 800),
     )
 
     for attempt in (longer_loop, more_text, less_text):
@@ -96,21 +95,21 @@ def test_without_a_clean_attempt_the_one_that_says_most_before_its_loop_counts()
     assert attempts.best is more_text
 
 
-def test_the_best_attempt_keeps_all_of_its_text():
+def test_best_attempt_keeps_its_repetition():
     text = "A heading. " + "The same sentence again. " * 100
     attempts = Attempts(RETRIES["chandra"], max_attempts=1)
 
     attempts.add(
-        Attempt(text, FinishReason.REPETITION, 600, repetition_start(text)),
+        Attempt(text, FinishReason.REPETITION, 600, find_repetition(text)),
     )
 
     assert attempts.best.text == text
     assert not attempts.best.is_clean
 
 
-def test_of_equal_attempts_the_first_counts():
+def test_first_of_equal_attempts_is_preferred():
     attempts = Attempts(RETRIES["chandra"], max_attempts=2)
-    greedy, drawn = looping("one", 0), looping("two", 0)
+    greedy, drawn = repeated_attempt("one", 0), repeated_attempt("two", 0)
 
     attempts.add(greedy)
     attempts.add(drawn)
@@ -119,7 +118,7 @@ def test_of_equal_attempts_the_first_counts():
 
 
 @given(st.lists(st.none() | st.integers(0, 50), min_size=1), st.integers(1, 8))
-def test_attempts_end_with_a_clean_one_or_when_all_are_used_up(starts, max_attempts):
+def test_attempts_end_with_a_clean_one_or_at_the_limit(starts, max_attempts):
     attempts = Attempts((Sampling(0.5),), max_attempts=max_attempts)
     made = []
 
@@ -135,16 +134,16 @@ def test_attempts_end_with_a_clean_one_or_when_all_are_used_up(starts, max_attem
     assert attempts.best.is_clean == made[-1].is_clean
 
 
-def test_temperature_sets_the_first_attempt_and_never_falls():
+def test_retries_are_never_cooler_than_the_first_attempt():
     attempts = Attempts(RETRIES["chandra-2"], max_attempts=9, first=sampling_at(0.5))
     temperatures = []
     while not attempts.is_over:
         temperatures.append(attempts.sampling.temperature)
-        attempts.add(looping("loop", 0))
+        attempts.add(repeated_attempt("loop", 0))
 
     assert temperatures == [0.5, 0.5, 0.5, 0.6, 0.8, 0.8, 0.8, 0.8, 0.8]
 
 
-def test_a_temperature_too_low_to_draw_with_is_zero():
+def test_very_low_temperature_is_greedy():
     assert sampling_at(0.0) == sampling_at(1e-300) == GREEDY
     assert sampling_at(0.01).temperature == 0.01

@@ -1,14 +1,18 @@
-"""How many guesses of a page's next tokens are worth computing."""
+"""Length of a page's drafts."""
 
 from __future__ import annotations
 
 import pytest
 
-from handler.engine.batching.drafting import worthwhile_drafts
+from handler.engine.batching.drafting import (
+    AcceptanceRate,
+    choose_draft_length,
+    count_accepted,
+)
 
 
 @pytest.mark.parametrize(
-    ("chance", "num_pages", "most"),
+    ("acceptance_rate", "num_pages", "expected"),
     [
         (0.9, 1, 39),
         (0.9, 16, 13),
@@ -18,5 +22,32 @@ from handler.engine.batching.drafting import worthwhile_drafts
         (0.9, 64, 0),
     ],
 )
-def test_guessing_goes_as_far_as_it_pays(chance, num_pages, most):
-    assert worthwhile_drafts(chance, num_pages, max_verified_tokens=64) == most
+def test_draft_length_depends_on_acceptance_and_batch(
+    acceptance_rate, num_pages, expected
+):
+    assert (
+        choose_draft_length(acceptance_rate, num_pages, max_verified_tokens=64)
+        == expected
+    )
+
+
+def test_accepted_drafts_end_at_the_first_difference():
+    assert count_accepted([1, 2, 3], [1, 2, 4, 5]) == 2
+    assert count_accepted([1, 2], [1, 2, 3]) == 2
+    assert count_accepted([], [1]) == 0
+
+
+def test_acceptance_rate_rises_with_accepted_drafts():
+    rate = AcceptanceRate(0.5)
+
+    rate.update(200, has_rejection=False)
+
+    assert rate.value > 0.99
+
+
+def test_acceptance_rate_falls_with_each_rejection():
+    rate = AcceptanceRate(0.5)
+
+    rate.update(0, has_rejection=True)
+
+    assert rate.value == pytest.approx(0.475)

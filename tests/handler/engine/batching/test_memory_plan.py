@@ -1,4 +1,4 @@
-"""The division of a GPU's memory, in numbers."""
+"""Memory plans of GPUs."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from handler.engine.batching.memory_plan import (
     ModelSizes,
     Workload,
     plan_memory,
+    read_model_sizes,
     require_room,
     shrunk_cache_tokens,
-    sizes_from,
 )
 from handler.engine.batching.native import Options
 from handler.engine.device.capacity import plan_loaded
-from handler.engine.device.graphs import Shape, shapes
+from handler.engine.device.graphs import Shape, list_shapes
 from handler.errors import ModelLoadError
 from handler.profiles import PROFILES
 from handler.settings import EngineSettings
@@ -33,15 +33,15 @@ HOPPER = (9, 0)
 
 
 def shapes_for(max_verified: int = 64):
-    def found(max_rows: int) -> list[Shape]:
-        return shapes(max_rows, max_drafts=8, max_verified=max_verified)
+    def result(max_rows: int) -> list[Shape]:
+        return list_shapes(max_rows, max_drafts=8, max_verified=max_verified)
 
-    return found
+    return result
 
 
 @pytest.fixture(scope="module")
 def sizes() -> ModelSizes:
-    return sizes_from(CHANDRA.config(), WEIGHTS_BYTES)
+    return read_model_sizes(CHANDRA.config(), WEIGHTS_BYTES)
 
 
 WORKLOAD = Workload(
@@ -70,11 +70,11 @@ def plan(sizes: ModelSizes, gib: float, **changes: object) -> MemoryPlan:
     ids=["A10G", "L40S", "80 GB"],
 )
 def test_supported_gpus_have_room_for_many_pages(sizes, gib, tokens, pages):
-    found = plan(sizes, gib)
+    result = plan(sizes, gib)
 
-    assert found.cache_tokens == pytest.approx(tokens, rel=0.04)
-    assert found.num_sequences == pages
-    require_room(found, "the GPU")
+    assert result.cache_tokens == pytest.approx(tokens, rel=0.04)
+    assert result.num_sequences == pages
+    require_room(result, "the GPU")
 
 
 @pytest.mark.parametrize(
@@ -91,23 +91,23 @@ def test_supported_gpus_have_room_for_many_pages(sizes, gib, tokens, pages):
     ],
     ids=str,
 )
-def test_the_readme_has_the_plan_of_each_gpu(sizes, label, gpu, capability):
-    found = plan_memory(
+def test_readme_has_the_plan_of_each_gpu(sizes, label, gpu, capability):
+    result = plan_memory(
         sizes,
         replace(WORKLOAD, shapes_for=shapes_for(160 if capability >= HOPPER else 64)),
         available_bytes=int(GPU_MEMORY[gpu].usable_gib * GIB),
         capability=capability,
         is_loaded=False,
     )
-    cuda_bytes = found.context_bytes + found.workspace_bytes
+    cuda_bytes = result.context_bytes + result.workspace_bytes
     gib = [
         f"{num_bytes / GIB:.1f}"
         for num_bytes in (
-            found.available_bytes - found.weights_bytes - cuda_bytes,
-            found.graph_bytes,
-            found.image_bytes,
-            found.margin_bytes,
-            found.cache_bytes,
+            result.available_bytes - result.weights_bytes - cuda_bytes,
+            result.graph_bytes,
+            result.image_bytes,
+            result.margin_bytes,
+            result.cache_bytes,
         )
     ]
 
@@ -115,18 +115,18 @@ def test_the_readme_has_the_plan_of_each_gpu(sizes, label, gpu, capability):
     (row,) = [line for line in table if line.startswith(f"| {label} |")]
 
     cells = [label, f"{gib[0]} GiB", *gib[1:]]
-    cells += [f"{round(found.cache_tokens, -3):,}", str(found.num_sequences)]
+    cells += [f"{round(result.cache_tokens, -3):,}", str(result.num_sequences)]
     assert row == f"| {' | '.join(cells)} |"
 
 
-def test_a_plan_adds_up_to_the_memory_there_is(sizes):
-    found = plan(sizes, 44.39)
+def test_plan_adds_up_to_the_available_memory(sizes):
+    result = plan(sizes, 44.39)
 
-    rest = found.available_bytes - found.beside_cache_bytes - found.cache_bytes
-    assert 0 <= rest < found.bytes_per_token
+    rest = result.available_bytes - result.beside_cache_bytes - result.cache_bytes
+    assert 0 <= rest < result.bytes_per_token
 
 
-def test_a_loaded_model_is_not_counted_again(sizes):
+def test_loaded_weights_are_not_counted_again(sizes):
     total = plan(sizes, 44.39)
     free = total.available_bytes - total.weights_bytes - total.context_bytes
 
@@ -150,15 +150,15 @@ def test_hopper_has_larger_workspaces(sizes):
 
 
 @pytest.mark.parametrize("gib", [10, 18, 19, 19.3])
-def test_a_cache_below_one_largest_page_is_refused(sizes, gib):
-    found = plan(sizes, gib)
+def test_cache_below_one_largest_page_is_rejected(sizes, gib):
+    result = plan(sizes, gib)
 
     with pytest.raises(ModelLoadError, match=r"7,676.*more memory.*max_side.*smaller"):
-        require_room(found, "T4")
+        require_room(result, "T4")
 
 
-def test_the_largest_page_is_what_the_scheduler_admits():
-    found = plan_loaded(
+def test_largest_page_has_room_for_its_expected_output():
+    result = plan_loaded(
         CHANDRA.config(),
         EngineSettings(),
         PROFILES["chandra"],
@@ -168,10 +168,10 @@ def test_the_largest_page_is_what_the_scheduler_admits():
     )
 
     answer = Options().expected_output_tokens + 8
-    assert found.page_tokens == 6144 + 1024 + answer
+    assert result.page_tokens == 6144 + 1024 + answer
 
 
-def test_a_small_max_side_makes_room_on_a_small_gpu():
+def test_small_max_side_makes_room_on_a_small_gpu():
     refused, accepted = (
         plan_loaded(
             CHANDRA.config(),
@@ -188,37 +188,37 @@ def test_a_small_max_side_makes_room_on_a_small_gpu():
     require_room(accepted, "A10G")
 
 
-def test_a_cache_size_set_by_the_user_is_used(sizes):
-    found = plan(sizes, 44.39, kv_cache_tokens=50_000)
+def test_cache_size_from_the_settings_is_used(sizes):
+    result = plan(sizes, 44.39, kv_cache_tokens=50_000)
 
-    require_room(found, "L40S")
-    assert found.cache_tokens == 50_000
-    assert found.num_sequences == 12
-
-
-def test_a_cache_that_does_not_fit_names_the_size_that_does(sizes):
-    found = plan(sizes, 21.98, kv_cache_tokens=50_000)
-
-    with pytest.raises(ModelLoadError, match=f"room for {found.room_tokens:,}"):
-        require_room(found, "A10G")
-    assert found.room_tokens == pytest.approx(25_700, rel=0.01)
+    require_room(result, "L40S")
+    assert result.cache_tokens == 50_000
+    assert result.num_sequences == 12
 
 
-def test_a_cache_set_by_the_user_must_hold_a_page(sizes):
-    found = plan(sizes, 44.39, kv_cache_tokens=5000)
+def test_error_of_a_too_large_cache_names_the_largest_size(sizes):
+    result = plan(sizes, 21.98, kv_cache_tokens=50_000)
+
+    with pytest.raises(ModelLoadError, match=f"room for {result.room_tokens:,}"):
+        require_room(result, "A10G")
+    assert result.room_tokens == pytest.approx(25_700, rel=0.01)
+
+
+def test_cache_size_from_the_settings_must_hold_a_page(sizes):
+    result = plan(sizes, 44.39, kv_cache_tokens=5000)
 
     with pytest.raises(ModelLoadError, match=r"5,000.*at least"):
-        require_room(found, "L40S")
+        require_room(result, "L40S")
 
 
-def test_no_cache_is_larger_than_its_pages_can_use(sizes):
+def test_cache_is_no_larger_than_its_pages_can_use(sizes):
     assert plan(sizes, 79.1, max_sequences=2).cache_tokens == 2 * (
         6144 + 1024 + 8192 + 8
     )
 
 
-def test_mini_leaves_most_of_a_gpu_to_others():
-    found = plan_loaded(
+def test_mini_leaves_most_of_a_gpu_free():
+    result = plan_loaded(
         TINY.config(),
         EngineSettings(),
         PROFILES["mini"],
@@ -227,13 +227,13 @@ def test_mini_leaves_most_of_a_gpu_to_others():
         capability=HOPPER,
     )
 
-    require_room(found, "H100")
-    assert found.cache_bytes <= GIB
-    assert found.beside_cache_bytes < GIB
-    assert found.num_sequences == 64
+    require_room(result, "H100")
+    assert result.cache_bytes <= GIB
+    assert result.beside_cache_bytes < GIB
+    assert result.num_sequences == 64
 
 
-def test_a_larger_cache_runs_more_pages(sizes):
+def test_larger_cache_runs_more_pages(sizes):
     pages = [plan(sizes, gib).num_sequences for gib in (21, 24, 30, 40, 60)]
 
     assert pages == sorted(pages)
@@ -252,7 +252,7 @@ def test_a_larger_cache_runs_more_pages(sizes):
         (1, 1, 0, None),
     ],
 )
-def test_a_shrunk_cache_still_holds_a_page(tokens, page, image, smaller):
-    found = shrunk_cache_tokens(tokens, page_tokens=page, image_tokens=image)
+def test_shrunk_cache_still_holds_a_page(tokens, page, image, smaller):
+    result = shrunk_cache_tokens(tokens, page_tokens=page, image_tokens=image)
 
-    assert found == smaller
+    assert result == smaller

@@ -1,4 +1,4 @@
-"""What is a loop, and what is a page that repeats itself."""
+"""Distinction between loops of the model and pages that repeat themselves."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from hypothesis import given, settings, strategies as st
 from handler.engine.batching.repetition import (
     TAIL,
     ends_in_loop,
-    has_repetition,
-    repetition_start,
+    find_repetition,
 )
 
 WORDS = "lorem", "ipsum", "dolor", "sit", "amet", "consetetur", "sadipscing", "elitr"
@@ -21,7 +20,7 @@ SENTENCE = "The committee approved the minutes of the last meeting. "
 
 
 def prose(num_words: int) -> str:
-    """Words in an order of chance, the same each time."""
+    """Return random words, the same for each call."""
     return " ".join(random.Random(num_words).choices(WORDS, k=num_words))
 
 
@@ -40,7 +39,7 @@ def column(cell: str, num_rows: int) -> str:
 
 
 def grid(content: str, num_rows: int, num_columns: int) -> str:
-    """One block for each place on the page, all of them saying the same."""
+    """Return a grid of blocks over the page, all with the same content."""
     width, height = 1024 // num_columns, 1024 // num_rows
     return "".join(
         block(content, x * width, y * height, (x + 1) * width, (y + 1) * height)
@@ -55,7 +54,7 @@ PURPOSE = "Toll payment Golden Gate Bridge"
 FORM = "<p>" + prose(230) + "</p>"
 NUMBERS = random.Random(1)
 
-HONEST = {
+REPETITIVE_PAGES = {
     "a sign-in sheet of empty cells": "<table>" + table([["", ""]] * 60),
     "a sign-in sheet with numbered rows": table([[str(n), "", ""] for n in range(60)]),
     "a month's attendance of thirty people": table([[""] * 31] * 30),
@@ -132,49 +131,49 @@ def names(cases: dict[str, str]) -> pytest.MarkDecorator:
 # Pages
 
 
-@names(HONEST)
-def test_an_honest_page_never_ends_in_a_loop_wherever_it_is_looked_at(text):
+@names(REPETITIVE_PAGES)
+def test_no_part_of_a_repetitive_page_ends_in_a_loop(text):
     page = HEADING + text
 
     assert not any(ends_in_loop(page[:end]) for end in range(0, len(page) + 1, 97))
 
 
-@names(HONEST)
-def test_an_honest_page_is_not_read_again(text):
-    assert not has_repetition(HEADING + text)
-    assert not has_repetition(text + "</table></div>" + prose(400))
+@names(REPETITIVE_PAGES)
+def test_repetitive_page_has_no_repetition(text):
+    assert find_repetition(HEADING + text) is None
+    assert find_repetition(text + "</table></div>" + prose(400)) is None
 
 
 # Loops
 
 
 @names(LOOPS)
-def test_a_loop_is_found_while_the_page_is_being_read(text):
+def test_loop_is_found_while_the_page_is_read(text):
     assert ends_in_loop(text)
     assert ends_in_loop(HEADING + prose(500) + text)
 
 
 @names(LOOPS)
-def test_a_page_that_ended_in_a_loop_is_read_again(text):
-    assert has_repetition(HEADING + prose(500) + text)
+def test_loop_at_the_end_of_a_page_is_found(text):
+    assert find_repetition(HEADING + prose(500) + text) is not None
 
 
 @names(LOOPS)
-def test_a_loop_before_a_normal_ending_is_found_when_the_page_has_ended(text):
+def test_loop_before_a_normal_ending_is_found_at_the_end(text):
     page = HEADING + text + prose(300) + block("<p>12</p>", 480, 990, 540, 1010)
 
     assert not ends_in_loop(page)
-    assert has_repetition(page)
+    assert find_repetition(page) is not None
 
 
-def test_ten_sentences_are_worth_another_attempt_but_no_reason_to_stop():
+def test_ten_sentences_are_a_repetition_but_no_loop():
     page = prose(100) + SENTENCE * 10
 
-    assert has_repetition(page)
+    assert find_repetition(page) is not None
     assert not ends_in_loop(page)
 
 
-def test_a_loop_that_has_only_begun_is_let_go_on():
+def test_short_loop_is_not_stopped():
     begun = prose(100) + SENTENCE * 17
 
     assert not ends_in_loop(begun)
@@ -190,10 +189,10 @@ def test_a_loop_that_has_only_begun_is_let_go_on():
     ],
     ids=["at the end", "in the middle", "with a counter"],
 )
-def test_the_text_before_a_loop_is_told(words, loop):
+def test_start_of_a_repetition_is_returned(words, loop):
     before = "In 1999, page 12 of 300: " + prose(words) + ". "
 
-    start = repetition_start(before + loop)
+    start = find_repetition(before + loop)
 
     assert start is not None
     assert abs(start - len(before)) < len(SENTENCE)
@@ -208,22 +207,22 @@ UNITS = st.lists(
 
 
 @given(st.text(max_size=400), UNITS, st.integers(0, 30))
-def test_words_said_often_enough_are_a_loop_whatever_precedes_them(before, unit, cut):
+def test_words_repeated_often_are_a_loop_after_any_text(before, unit, cut):
     num_repeats = max(5, 1000 // len(unit) + 1) + 1
     text = before + unit * num_repeats
 
     assert ends_in_loop(text)
     assert ends_in_loop(text[: len(text) - min(cut, len(unit))])
-    assert has_repetition(text)
-    assert has_repetition(text + prose(100))
+    assert find_repetition(text) is not None
+    assert find_repetition(text + prose(100)) is not None
 
 
 @given(st.text(max_size=60), st.integers(1, 2000))
-def test_a_text_shorter_than_the_bounds_is_no_loop(unit, length):
+def test_text_below_the_bounds_is_no_loop(unit, length):
     text = (unit * length)[:length]
 
     assert not (length < 1000 and ends_in_loop(text))
-    assert not (length < 500 and has_repetition(text))
+    assert length >= 500 or find_repetition(text) is None
 
 
 @given(
@@ -233,28 +232,28 @@ def test_a_text_shorter_than_the_bounds_is_no_loop(unit, length):
     ).map(lambda parts: "".join(unit * count for unit, count in parts))
 )
 @settings(deadline=None)
-def test_any_text_is_answered(text):
-    start = repetition_start(text)
+def test_any_text_gives_consistent_results(text):
+    start = find_repetition(text)
 
     assert start is None or 0 <= start < len(text)
     assert start is not None or not ends_in_loop(text)
 
 
 @pytest.mark.parametrize("text", ["", "a", "\ud800" * 3000, "\0" * 9000, "<" * 20_000])
-def test_odd_texts_are_answered(text):
+def test_unusual_texts_are_accepted(text):
     assert isinstance(ends_in_loop(text), bool)
-    assert isinstance(has_repetition(text), bool)
+    assert isinstance(find_repetition(text), int | None)
 
 
-def test_the_tail_is_enough_to_find_a_loop_in_flight():
+def test_tail_suffices_to_find_a_loop():
     for loop in LOOPS.values():
         page = prose(2000) + loop
 
         assert ends_in_loop(page[-TAIL:]) == ends_in_loop(page)
 
 
-@names(HONEST | {f"{name}, endless": text for name, text in LOOPS.items()})
-def test_looking_costs_a_step_of_the_engine_next_to_nothing(text):
+@names(REPETITIVE_PAGES | {f"{name}, endless": text for name, text in LOOPS.items()})
+def test_search_for_a_loop_is_fast(text):
     page = (prose(2000) + text)[-TAIL:]
     seconds = []
     for _ in range(10):

@@ -1,4 +1,4 @@
-"""Who runs, who waits and who gives way, in numbers."""
+"""Admission, preemption and prefill of pages by the scheduler."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from handler.engine.batching.kv_cache import SegmentPool
+from handler.engine.batching.kv_cache import KVSegmentPool
 from handler.engine.batching.scheduler import GROWTH, Scheduler
 
 
@@ -31,10 +31,10 @@ class Page:
 
 
 def scheduler(
-    num_places=1000, *, max_sequences=8, chunk=1000, expected=0, drafts=0
+    num_positions=1000, *, max_sequences=8, chunk=1000, expected=0, drafts=0
 ) -> Scheduler[Page]:
     return Scheduler(
-        SegmentPool(num_places),
+        KVSegmentPool(num_positions),
         max_sequences=max_sequences,
         max_prefill_tokens=chunk,
         expected_output_tokens=expected,
@@ -42,15 +42,15 @@ def scheduler(
     )
 
 
-def added(scheduler, *lengths: int) -> list[Page]:
+def add_pages(scheduler, *lengths: int) -> list[Page]:
     pages = [Page("abcdefgh"[i], length) for i, length in enumerate(lengths)]
     for page in pages:
         scheduler.add(page)
     return pages
 
 
-def run(scheduler) -> Any:
-    """One step, as an engine makes it: each page that is computed says a token."""
+def run_step(scheduler) -> Any:
+    """Schedule and run a step as an engine does: computed pages get a token."""
     step = scheduler.schedule()
     for page in step.decode:
         page.num_computed += 1
@@ -62,9 +62,9 @@ def run(scheduler) -> Any:
     return step
 
 
-def test_pages_are_admitted_in_order_of_arrival_while_there_is_room():
+def test_pages_are_admitted_in_order_while_there_is_room():
     engine = scheduler(100)
-    pages = added(engine, 40, 50, 30)
+    pages = add_pages(engine, 40, 50, 30)
 
     step = engine.schedule()
 
@@ -72,40 +72,40 @@ def test_pages_are_admitted_in_order_of_arrival_while_there_is_room():
     assert engine.waiting == pages[2:]
 
 
-def test_a_short_page_does_not_overtake_one_that_waits_for_room():
+def test_short_page_does_not_overtake_a_waiting_one():
     engine = scheduler(100)
-    pages = added(engine, 60, 60, 10)
+    pages = add_pages(engine, 60, 60, 10)
 
     assert engine.schedule().admitted == pages[:1]
 
 
-def test_no_more_pages_run_than_allowed():
+def test_number_of_running_pages_is_limited():
     engine = scheduler(1000, max_sequences=2)
-    pages = added(engine, 10, 10, 10)
+    pages = add_pages(engine, 10, 10, 10)
 
     assert engine.schedule().admitted == pages[:2]
 
 
-def test_a_page_is_admitted_with_room_for_the_answer_it_is_expected_to_give():
+def test_admitted_page_has_room_for_its_expected_output():
     engine = scheduler(100, expected=30)
-    pages = added(engine, 30, 30)
+    pages = add_pages(engine, 30, 30)
 
     assert engine.schedule().admitted == pages[:1]
     assert pages[0].segment.length == 60
 
 
-def test_a_page_alone_is_admitted_even_with_less_room_than_expected():
+def test_single_page_is_admitted_with_less_room():
     engine = scheduler(50, expected=30)
-    [page] = added(engine, 30)
+    [page] = add_pages(engine, 30)
 
     assert engine.schedule().admitted == [page]
 
 
-def test_a_prompt_is_prefilled_in_chunks_and_one_page_after_the_other():
+def test_prompts_are_prefilled_in_chunks_one_after_another():
     engine = scheduler(chunk=16)
-    first, second = added(engine, 40, 10)
+    first, second = add_pages(engine, 40, 10)
 
-    steps = [run(engine) for _ in range(4)]
+    steps = [run_step(engine) for _ in range(4)]
 
     assert [(step.prefill, step.num_prefill_tokens) for step in steps] == [
         (first, 16),
@@ -115,44 +115,44 @@ def test_a_prompt_is_prefilled_in_chunks_and_one_page_after_the_other():
     ]
 
 
-def test_pages_go_on_decoding_while_another_is_prefilled():
+def test_pages_decode_while_another_is_prefilled():
     engine = scheduler(chunk=16)
-    [first] = added(engine, 10)
-    run(engine)
-    [second] = added(engine, 64)
+    [first] = add_pages(engine, 10)
+    run_step(engine)
+    [second] = add_pages(engine, 64)
 
-    steps = [run(engine) for _ in range(4)]
+    steps = [run_step(engine) for _ in range(4)]
 
     assert all(step.decode == [first] for step in steps)
     assert all(step.prefill is second for step in steps)
     assert all(step.num_prefill_tokens <= 16 for step in steps)
 
 
-def test_a_page_that_outgrows_its_segment_gets_a_larger_one():
+def test_full_segment_grows():
     engine = scheduler(1000)
-    [page] = added(engine, 10)
-    run(engine)
+    [page] = add_pages(engine, 10)
+    run_step(engine)
 
-    run(engine)
+    run_step(engine)
 
     assert page.segment.length == 11 + GROWTH
 
 
-def test_a_page_takes_only_what_it_needs_where_there_is_little():
+def test_segment_grows_by_one_if_the_cache_is_nearly_full():
     engine = scheduler(12)
-    [page] = added(engine, 10)
-    run(engine)
+    [page] = add_pages(engine, 10)
+    run_step(engine)
 
-    run(engine)
+    run_step(engine)
 
     assert page.segment.length == 11
 
 
-def test_when_the_pool_is_full_the_youngest_page_gives_way():
+def test_youngest_page_is_preempted_if_the_cache_is_full():
     engine = scheduler(21)
-    old, young = added(engine, 10, 10)
+    old, young = add_pages(engine, 10, 10)
 
-    steps = [run(engine) for _ in range(3)]
+    steps = [run_step(engine) for _ in range(3)]
 
     assert [step.preempted for step in steps] == [[], [], [young]]
     assert steps[-1].decode == [old]
@@ -160,35 +160,35 @@ def test_when_the_pool_is_full_the_youngest_page_gives_way():
     assert (young.num_computed, young.segment) == (0, None)
 
 
-def test_a_page_that_gave_way_comes_back_first_and_computes_all_again():
+def test_preempted_page_is_admitted_first_and_recomputed():
     engine = scheduler(21)
-    old, young = added(engine, 10, 10)
+    old, young = add_pages(engine, 10, 10)
     while not engine.waiting:
-        run(engine)
-    added(engine, 5)
-    said = young.num_output_tokens
+        run_step(engine)
+    add_pages(engine, 5)
+    num_before = young.num_output_tokens
 
     engine.remove(old)
     step = engine.schedule()
 
     assert step.admitted[0] is young
     assert step.prefill is young
-    assert step.num_prefill_tokens == 10 + said
+    assert step.num_prefill_tokens == 10 + num_before
 
 
-def test_there_is_room_for_drafts_behind_the_last_token():
+def test_segment_has_room_for_drafts():
     engine = scheduler(100, drafts=4)
-    [page] = added(engine, 10)
+    [page] = add_pages(engine, 10)
     for _ in range(60):
-        step = run(engine)
+        step = run_step(engine)
         for decoded in step.decode:
             assert decoded.num_computed + 4 <= decoded.segment.length
     assert page.num_output_tokens == 60
 
 
-def test_a_removed_page_leaves_its_places_to_others():
+def test_removed_page_frees_its_segment():
     engine = scheduler(50)
-    first, second = added(engine, 40, 40)
+    first, second = add_pages(engine, 40, 40)
     engine.schedule()
 
     engine.remove(first)
@@ -196,9 +196,9 @@ def test_a_removed_page_leaves_its_places_to_others():
     assert engine.schedule().admitted == [second]
 
 
-def test_a_waiting_page_can_be_removed():
+def test_waiting_page_can_be_removed():
     engine = scheduler(50)
-    _, second = added(engine, 40, 40)
+    _, second = add_pages(engine, 40, 40)
     engine.schedule()
 
     engine.remove(second)
@@ -208,10 +208,10 @@ def test_a_waiting_page_can_be_removed():
 
 @settings(max_examples=200, deadline=None)
 @given(st.integers(0, 2**32), st.integers(40, 200), st.integers(0, 5))
-def test_every_page_ends_whatever_comes_and_goes(seed, num_places, drafts):
-    """Random arrivals, ends and removals: nobody starves and the pool is whole."""
+def test_random_arrivals_and_removals_starve_no_page(seed, num_positions, drafts):
+    """Check that pages progress, and that all segments are freed in the end."""
     rng = random.Random(seed)
-    pool = SegmentPool(num_places)
+    pool = KVSegmentPool(num_positions)
     engine: Scheduler[Page] = Scheduler(
         pool,
         max_sequences=rng.randint(1, 6),
@@ -230,7 +230,7 @@ def test_every_page_ends_whatever_comes_and_goes(seed, num_places, drafts):
         if limits and rng.random() < 0.01:
             engine.remove(gone := rng.choice(list(limits)))
             del limits[gone]
-        run(engine)
+        run_step(engine)
         for page in list(limits):
             if page.num_output_tokens >= limits[page]:
                 engine.remove(page)
@@ -238,16 +238,16 @@ def test_every_page_ends_whatever_comes_and_goes(seed, num_places, drafts):
                 num_ended += 1
         if number > 300 and not limits:
             break
-    if limits:  # slow ones may need more steps than we gave; they must progress
+    if limits:  # Slow pages may need more steps; they must progress.
         before = sum(page.num_output_tokens for page in limits)
         for _ in range(200):
-            run(engine)
+            run_step(engine)
         assert sum(page.num_output_tokens for page in limits) > before
         for page in list(limits):
             engine.remove(page)
-    assert pool.num_free == num_places
+    assert pool.num_free == num_positions
 
 
 @pytest.mark.parametrize("drafts", [0, 3])
-def test_the_longest_page_is_what_the_pool_holds_without_drafts(drafts):
+def test_longest_page_is_the_cache_size_without_drafts(drafts):
     assert scheduler(100, drafts=drafts).max_tokens == 100 - drafts

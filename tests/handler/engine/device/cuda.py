@@ -1,4 +1,4 @@
-"""A fake of torch.cuda that records calls in order, and their device."""
+"""Fake of torch.cuda that records calls in order, and their device."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class FakeStream:
 
 
 class FakeGraph:
-    """A graph; with `fail_at_end` ending its capture raises, as after an error."""
+    """Fake graph. With `fail_at_end`, the end of its capture raises an error."""
 
     def __init__(self, cuda: FakeCuda) -> None:
         self._cuda = cuda
@@ -41,7 +41,7 @@ class FakeGraph:
 
 
 class FakeCuda:
-    """The functions of torch.cuda that the engine uses. `current` is the device."""
+    """Functions of torch.cuda that the engine uses; `current` is the device."""
 
     def __init__(self, num_devices: int = 2, *, fail_at_end: bool = False) -> None:
         self.current = 0
@@ -136,7 +136,7 @@ class FakeCuda:
         finally:
             self.is_capturing = False
             if self._fail_at_end:
-                # As torch does: neither the stream nor the pool is put back.
+                # Like torch: neither the stream nor the pool is restored.
                 raise RuntimeError("operation failed due to a previous error")
             graph.has_ended = True
             self.num_open_pools -= 1

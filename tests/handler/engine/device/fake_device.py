@@ -1,4 +1,4 @@
-"""A fake CUDA device: shapes and sizes are computed, values are not.
+"""Fake CUDA device, which computes shapes and sizes, but no values.
 
 Under FakeTensorMode an operation whose result depends on values raises, so code that
 runs on this device reads nothing back from it. The CPU build of torch has no guard for
@@ -26,7 +26,7 @@ _ALLOCATION_BYTES = 512
 
 
 class FakeDevice:
-    """Runs code on a fake CUDA device."""
+    """Fake CUDA device that code can run on."""
 
     def __init__(self) -> None:
         self._mode = FakeTensorMode(allow_non_fake_inputs=True)
@@ -69,7 +69,7 @@ class _Unguarded(TorchFunctionMode):
 
 
 class Operators(TorchDispatchMode):
-    """Counts operators by name."""
+    """Counter of operators by name."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -83,7 +83,7 @@ class Operators(TorchDispatchMode):
 
 
 class HostWaits(TorchDispatchMode):
-    """Collects copies between host and device for which the host waits."""
+    """Detector of copies between host and device for which the host waits."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -106,7 +106,7 @@ class HostWaits(TorchDispatchMode):
 
 
 class PeakBytes(TorchDispatchMode):
-    """Adds up the live memory that operations allocate on the device."""
+    """Sum of the live memory that operations allocate on the device."""
 
     def __init__(self) -> None:
         super().__init__()

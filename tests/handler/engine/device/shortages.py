@@ -1,4 +1,4 @@
-"""Errors of torch that say that a GPU has no memory left."""
+"""Errors of torch that mean that a GPU has no memory left."""
 
 from __future__ import annotations
 

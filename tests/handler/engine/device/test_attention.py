@@ -1,26 +1,26 @@
-"""Attention over cache segments: the operator's signature, and its reference."""
+"""Attention over KV segments: the operator's signature, and its reference."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence as Seq
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
 
 import torch
 from hypothesis import given, settings, strategies as st
 
-from handler.engine.device.attention import KVPool, Step, attend
+from handler.engine.device.attention import KVCache, Step, attend
 
 HEADS, KV_HEADS, SIZE = 4, 2, 8
 CPU = torch.device("cpu")
 OPERATOR = torch.ops.aten._flash_attention_forward.default
 
 
-def test_the_operator_takes_the_arguments_that_are_passed():
+def test_operator_has_the_expected_arguments():
     arguments = OPERATOR._schema.arguments
 
-    # By position; a newer torch may add others by keyword.
+    # A newer torch may add keyword arguments.
     assert [argument.name for argument in arguments if not argument.kwarg_only] == [
         "query",
         "key",
@@ -38,11 +38,11 @@ def test_the_operator_takes_the_arguments_that_are_passed():
     assert all(argument.has_default_value() for argument in by_keyword.values())
 
 
-def test_the_operator_returns_its_output_first():
+def test_operator_returns_its_output_first():
     assert OPERATOR._schema.returns[0].name == "output"
 
 
-def test_the_operators_shape_function_takes_strided_keys():
+def test_operator_accepts_strided_keys():
     layer = torch.empty(100, 2 * KV_HEADS, SIZE, dtype=torch.bfloat16, device="meta")
     query = torch.empty(3, HEADS, SIZE, dtype=torch.bfloat16, device="meta")
     numbers = torch.empty(3, dtype=torch.int32, device="meta")
@@ -86,7 +86,7 @@ SPANS = st.lists(
 )
 
 
-def segment_starts(spans: Seq[Span], order: Seq[int]) -> list[int]:
+def segment_starts(spans: Sequence[Span], order: Sequence[int]) -> list[int]:
     """Return the start of each page's segment, laid out in `order` with gaps."""
     starts, free = [0] * len(spans), 0
     for index in order:
@@ -96,11 +96,11 @@ def segment_starts(spans: Seq[Span], order: Seq[int]) -> list[int]:
     return starts
 
 
-def step_of(pool: KVPool, spans: Seq[Span], starts: Seq[int]) -> Step:
+def build_step(cache: KVCache, spans: Sequence[Span], starts: Sequence[int]) -> Step:
     counts = [span.num_queries for span in spans]
     return Step(
-        pool,
-        places=torch.empty(0, dtype=torch.int64),
+        cache,
+        cache_positions=torch.empty(0, dtype=torch.int64),
         query_starts=torch.tensor([0, *itertools.accumulate(counts)]).int(),
         segment_starts=torch.tensor([*starts, 0]).int(),
         num_used=torch.tensor([span.used for span in spans]).int(),
@@ -109,10 +109,13 @@ def step_of(pool: KVPool, spans: Seq[Span], starts: Seq[int]) -> Step:
     )
 
 
-def naive(
+def attend_naively(
     query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor
 ) -> torch.Tensor:
-    """Attend query by query and head by head: [n, heads, d], the last n of m places."""
+    """Attend with loops over queries and heads.
+
+    Queries are [n, heads, d]; they belong to the last n of m positions.
+    """
     output = torch.zeros_like(query)
     num_earlier = len(keys) - len(query)
     for index, head in itertools.product(range(len(query)), range(HEADS)):
@@ -125,33 +128,33 @@ def naive(
 
 @settings(max_examples=50)
 @given(spans=SPANS, data=st.data())
-def test_segments_in_any_order_with_gaps_are_read_causally(spans, data):
+def test_segments_in_any_order_with_gaps_are_attended(spans, data):
     starts = segment_starts(spans, data.draw(st.permutations(range(len(spans)))))
-    num_places = max(s + span.used for s, span in zip(starts, spans, strict=True))
+    num_positions = max(s + span.used for s, span in zip(starts, spans, strict=True))
     config = SimpleNamespace(
         num_key_value_heads=KV_HEADS, head_dim=SIZE, num_hidden_layers=1
     )
-    generator = torch.Generator().manual_seed(num_places)
-    pool = KVPool(config, num_places, torch.float32, CPU)
-    for places in (pool.keys[0], pool.values[0]):
-        places.normal_(generator=generator)
+    generator = torch.Generator().manual_seed(num_positions)
+    cache = KVCache(config, num_positions, torch.float32, CPU)
+    for cache_positions in (cache.keys[0], cache.values[0]):
+        cache_positions.normal_(generator=generator)
     num_tokens = sum(span.num_queries for span in spans)
     query = torch.randn(num_tokens, HEADS, SIZE, generator=generator)
 
     attended = attend(
         query,
-        pool.keys[0],
-        pool.values[0],
-        step_of(pool, spans, starts),
+        cache.keys[0],
+        cache.values[0],
+        build_step(cache, spans, starts),
         SIZE**-0.5,
     )
 
     queries = query.split([span.num_queries for span in spans])
     expected = [
-        naive(
+        attend_naively(
             own,
-            pool.keys[0][start : start + span.used],
-            pool.values[0][start : start + span.used],
+            cache.keys[0][start : start + span.used],
+            cache.values[0][start : start + span.used],
         )
         for own, start, span in zip(queries, starts, spans, strict=True)
     ]

@@ -1,7 +1,7 @@
-"""A step waits for the device once, for the chosen tokens.
+"""Absence of host waits in a step, except for the chosen tokens.
 
-Models are on the meta device, whose tensors have shapes and no values: code that reads
-a value, or a shape that depends on values, raises.
+Models are on the meta device, whose tensors have shapes and no values. Code that reads
+a value, or a shape that depends on values, raises an error there.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from handler.engine.device.encoder import Encoded, TorchPrompt
 from handler.engine.device.graphs import NUM_FACTS
 from handler.engine.device.model import Model
 from handler.engine.device.torch_runner import TorchRunner, _choose_tokens
-from handler.engine.sampling import GREEDY, Sampling
+from handler.engine.request import GREEDY, Sampling
 
 META = torch.device("meta")
 NUM_PROMPT = 20
@@ -37,19 +37,19 @@ class Tokenizer:
         return [1]
 
 
-def runner_of(geometry: Geometry = TINY, **options: Any) -> TorchRunner:
+def create_runner(geometry: Geometry = TINY, **options: Any) -> TorchRunner:
     options = {"use_operator": True} | options
     return TorchRunner(
         Model(empty_module(geometry).eval(), Tokenizer(), ()), 2000, **options
     )
 
 
-def prompt_of(visual_at: list[int], hidden: int = 32) -> TorchPrompt:
+def create_prompt(visual_at: list[int], hidden: int = 32) -> TorchPrompt:
     def empty(*shape: int) -> torch.Tensor:
         return torch.empty(*shape, dtype=torch.bfloat16, device=META)
 
     return TorchPrompt(
-        sequence=None,  # type: ignore[arg-type]
+        request=None,  # type: ignore[arg-type]
         input_ids=torch.empty(NUM_PROMPT, dtype=torch.int64, device=META),
         positions=torch.empty(3, NUM_PROMPT, dtype=torch.int64, device=META),
         is_image=torch.zeros(NUM_PROMPT, dtype=torch.bool),
@@ -66,7 +66,7 @@ def prompt_of(visual_at: list[int], hidden: int = 32) -> TorchPrompt:
 
 
 class Kernels(TorchDispatchMode):
-    """Counts operators, except those that return a view."""
+    """Counter of operators, except those that return a view."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -83,23 +83,23 @@ class Kernels(TorchDispatchMode):
 
 @pytest.mark.parametrize("use_operator", [True, False])
 @pytest.mark.parametrize(
-    "visual_at", [list(range(4, 12)), [2, 5, 6, 15]], ids=["in a row", "scattered"]
+    "visual_at", [list(range(4, 12)), [2, 5, 6, 15]], ids=["contiguous", "scattered"]
 )
-def test_a_chunk_with_visual_tokens_does_not_wait(visual_at, use_operator):
-    runner = runner_of(use_operator=use_operator)
+def test_chunk_with_visual_tokens_does_not_wait(visual_at, use_operator):
+    runner = create_runner(use_operator=use_operator)
 
     for start, count in ((0, 9), (9, NUM_PROMPT - 9)):
-        prompt = prompt_of(visual_at)
+        prompt = create_prompt(visual_at)
         logits = runner._compute_chunk(Chunk(prompt, [], start, count, 50))
 
     assert logits is not None
     assert len(logits) == 1
 
 
-def test_a_chunk_of_prompt_and_answer_does_not_wait():
-    chunk = Chunk(prompt_of([3, 4]), [7, 8, 9], 2, NUM_PROMPT + 1, 50)
+def test_chunk_of_prompt_and_output_does_not_wait():
+    chunk = Chunk(create_prompt([3, 4]), [7, 8, 9], 2, NUM_PROMPT + 1, 50)
 
-    logits = runner_of()._compute_chunk(chunk)
+    logits = create_runner()._compute_chunk(chunk)
 
     assert logits is not None
     assert len(logits) == 1
@@ -108,8 +108,8 @@ def test_a_chunk_of_prompt_and_answer_does_not_wait():
 @pytest.mark.parametrize("use_operator", [True, False])
 @pytest.mark.parametrize("draft_rows", [True, False])
 def test_rows_of_several_pages_do_not_wait(use_operator, draft_rows):
-    runner = runner_of(use_operator=use_operator, draft_rows=draft_rows)
-    rows = [Row(prompt_of([3]), [5] * n, 30, 100 * n) for n in (1, 3, 2)]
+    runner = create_runner(use_operator=use_operator, draft_rows=draft_rows)
+    rows = [Row(create_prompt([3]), [5] * n, 30, 100 * n) for n in (1, 3, 2)]
 
     assert len(runner._compute_rows(rows)) == 6
 
@@ -121,8 +121,8 @@ def test_sampling_does_not_wait():
 
 
 @pytest.mark.parametrize("draft_rows", [True, False])
-def test_a_recorded_step_of_chandra_has_at_most_700_kernels(draft_rows):
-    runner = runner_of(CHANDRA, draft_rows=draft_rows)
+def test_recorded_step_of_chandra_has_at_most_600_kernels(draft_rows):
+    runner = create_runner(CHANDRA, draft_rows=draft_rows)
     numbers = torch.empty(8, 9 + NUM_FACTS, dtype=torch.int64, device=META)
 
     with Kernels() as kernels:

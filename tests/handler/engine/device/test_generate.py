@@ -1,7 +1,7 @@
-"""That GenerateEngine says what `generate` says, and lets pages go at once.
+"""GenerateEngine: equality with `generate`, cancellation, retries and shortages.
 
-In float32, where a sum does not depend on who shares the batch to the last bit
-that decides; the weights are the embedded model's.
+The embedded model runs in float32, in which the choice of a token does not depend on
+the other pages of a batch.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ from transformers import AutoImageProcessor
 
 from handler.engine.device.generate import GenerateEngine
 from handler.engine.device.model import Model, load_model
-from handler.engine.request import FinishReason, Sequence
-from handler.engine.sampling import Sampling
+from handler.engine.request import EngineRequest, FinishReason, Sampling
 from handler.engine.steps import RunningStep, StepKind
 from handler.profiles import PROFILES
 from handler.prompts import chat, load_prompts
@@ -44,15 +43,15 @@ def image(number: int):
     return documents.text_page([f"Page {number}", "of several"], (width, height))
 
 
-def sequence(number: int, max_output_tokens: int = MAX_TOKENS) -> Sequence:
+def engine_request(number: int, max_output_tokens: int = MAX_TOKENS) -> EngineRequest:
     picture = image(number)
     width, height = picture.size
     page = Page(number, width, height, width, height, picture.tobytes())
-    return Sequence(f"a/{number}", "a", page, PROMPT, max_output_tokens)
+    return EngineRequest(f"a/{number}", "a", page, PROMPT, max_output_tokens)
 
 
-def reference(model: Model, number: int) -> str:
-    """transformers from image to text, without any of our code but the chat's words."""
+def generate_reference(model: Model, number: int) -> str:
+    """Read a page with transformers; only the chat template is our code."""
     processor = AutoImageProcessor.from_pretrained(MINI)
     inputs = processor(images=[image(number)], return_tensors="pt")
     num_image_tokens = int(inputs["image_grid_thw"].prod()) // 4
@@ -65,46 +64,51 @@ def reference(model: Model, number: int) -> str:
         do_sample=False,
         **inputs,
     )
-    return model.text_from(output[0, ids.shape[1] :].tolist())
+    return model.detokenise(output[0, ids.shape[1] :].tolist())
 
 
-def run(engine: GenerateEngine, sequences):
-    for each in sequences:
+def run_engine(engine: GenerateEngine, requests):
+    for each in requests:
         engine.submit(each)
     ended = []
     while engine.has_work:
         ended += engine.step(lambda: None)
-    return {generation.sequence_id: generation for generation in ended}
+    return {output.engine_request_id: output for output in ended}
 
 
 @pytest.mark.parametrize("max_sequences", [1, 3])
-def test_pages_read_alone_or_together_give_what_generate_gives(model, max_sequences):
-    sequences = [sequence(number) for number in range(5)]
+def test_outputs_equal_those_of_generate(model, max_sequences):
+    requests = [engine_request(number) for number in range(5)]
 
-    ended = run(GenerateEngine(model, max_sequences), sequences)
+    ended = run_engine(GenerateEngine(model, max_sequences), requests)
 
-    texts = [ended[each.id].text for each in sequences]
-    assert texts == [reference(model, number) for number in range(5)]
+    texts = [ended[each.id].text for each in requests]
+    assert texts == [generate_reference(model, number) for number in range(5)]
     assert len(set(texts)) == 5
 
 
-def test_a_page_ends_at_its_own_limit_not_at_its_companions(model):
-    ended = run(GenerateEngine(model, 2), [sequence(0, 3), sequence(1, 10)])
+def test_page_ends_at_its_own_limit(model):
+    ended = run_engine(
+        GenerateEngine(model, 2), [engine_request(0, 3), engine_request(1, 10)]
+    )
 
     assert ended["a/0"].num_output_tokens <= 3
-    assert ended["a/0"].text == run(GenerateEngine(model), [sequence(0, 3)])["a/0"].text
+    assert (
+        ended["a/0"].text
+        == run_engine(GenerateEngine(model), [engine_request(0, 3)])["a/0"].text
+    )
     assert ended["a/1"].num_output_tokens > 3
 
 
-def test_a_page_that_reaches_its_limit_says_so(model):
-    assert run(GenerateEngine(model), [sequence(0, 2)])["a/0"].finish_reason is (
-        FinishReason.LENGTH
-    )
+def test_page_at_its_limit_ends_by_length(model):
+    assert run_engine(GenerateEngine(model), [engine_request(0, 2)])[
+        "a/0"
+    ].finish_reason is (FinishReason.LENGTH)
 
 
-def test_a_page_cancelled_while_it_is_read_ends_with_the_next_token(model):
+def test_cancelled_page_ends_at_the_next_token(model):
     engine = GenerateEngine(model)
-    engine.submit(sequence(0, 1000))
+    engine.submit(engine_request(0, 1000))
     seen = []
 
     def poll():
@@ -112,52 +116,52 @@ def test_a_page_cancelled_while_it_is_read_ends_with_the_next_token(model):
         if len(seen) == 3:
             engine.cancel("a/0")
 
-    [generation] = engine.step(poll)
+    [output] = engine.step(poll)
 
-    assert generation.finish_reason is FinishReason.ABORTED
+    assert output.finish_reason is FinishReason.ABORTED
     assert seen == [{"a/0": 1}, {"a/0": 2}, {"a/0": 3}]
 
 
-def test_a_cancelled_page_does_not_disturb_its_companion(model):
+def test_cancelled_page_does_not_change_its_batch(model):
     engine = GenerateEngine(model, 2)
-    engine.submit(sequence(0))
-    engine.submit(sequence(1))
+    engine.submit(engine_request(0))
+    engine.submit(engine_request(1))
 
     ended = engine.step(lambda: engine.cancel("a/0"))
 
-    by_id = {generation.sequence_id: generation for generation in ended}
+    by_id = {output.engine_request_id: output for output in ended}
     assert by_id["a/0"].finish_reason is FinishReason.ABORTED
-    assert by_id["a/1"].text == reference(model, 1)
+    assert by_id["a/1"].text == generate_reference(model, 1)
 
 
-def test_a_page_submitted_during_a_step_is_read_in_the_next(model):
+def test_page_submitted_during_a_step_is_read_in_the_next(model):
     engine = GenerateEngine(model)
-    engine.submit(sequence(0, 3))
-    late = [sequence(1, 3)]
+    engine.submit(engine_request(0, 3))
+    late = [engine_request(1, 3)]
 
     first = engine.step(lambda: engine.submit(late.pop()) if late else None)
 
-    assert [generation.sequence_id for generation in first] == ["a/0"]
-    assert [g.sequence_id for g in engine.step(lambda: None)] == ["a/1"]
+    assert [output.engine_request_id for output in first] == ["a/0"]
+    assert [g.engine_request_id for g in engine.step(lambda: None)] == ["a/1"]
     assert not engine.has_work
 
 
-def test_a_page_cancelled_before_its_turn_is_reported_once(model):
+def test_page_cancelled_while_it_waits_is_reported_once(model):
     engine = GenerateEngine(model)
-    engine.submit(sequence(0, 3))
-    engine.submit(sequence(1, 3))
+    engine.submit(engine_request(0, 3))
+    engine.submit(engine_request(1, 3))
     engine.cancel("a/0")
     engine.cancel("a/0")
     engine.cancel("unknown")
 
-    ended = run(engine, [])
+    ended = run_engine(engine, [])
 
     assert ended["a/0"].finish_reason is FinishReason.ABORTED
     assert ended["a/1"].finish_reason is not FinishReason.ABORTED
 
 
 class SmallDevice:
-    """The module on a device with room for `max_rows` pages at once."""
+    """Module on a device with memory for `max_rows` pages at once."""
 
     def __init__(self, module: Any, max_rows: int, shortage: str) -> None:
         self._module, self._max_rows = module, max_rows
@@ -172,30 +176,35 @@ class SmallDevice:
         return self._module.generate(input_ids=input_ids, **kwargs)
 
 
-def on_small_device(model: Model, max_rows: int, shortage: str = "allocator") -> Model:
+def place_on_small_device(
+    model: Model, max_rows: int, shortage: str = "allocator"
+) -> Model:
     module = SmallDevice(model.module, max_rows, shortage)
     return Model(module, model.tokenizer, ("<|im_end|>", "<|endoftext|>"))
 
 
 @pytest.mark.slow
-def test_pages_too_many_for_the_memory_are_read_one_by_one(model):
-    ended = run(GenerateEngine(on_small_device(model, 1), 3), map(sequence, range(3)))
+def test_batch_without_memory_is_read_one_by_one(model):
+    ended = run_engine(
+        GenerateEngine(place_on_small_device(model, 1), 3),
+        map(engine_request, range(3)),
+    )
 
     assert [ended[f"a/{n}"].error for n in range(3)] == [None] * 3
-    assert ended["a/2"].text == reference(model, 2)
+    assert ended["a/2"].text == generate_reference(model, 2)
 
 
 @pytest.mark.parametrize("shortage", SHORTAGES)
-def test_a_page_too_large_for_the_memory_fails_alone(model, shortage):
-    engine = GenerateEngine(on_small_device(model, 0, shortage))
+def test_page_without_memory_fails_alone(model, shortage):
+    engine = GenerateEngine(place_on_small_device(model, 0, shortage))
 
-    ended = run(engine, [sequence(0)])
+    ended = run_engine(engine, [engine_request(0)])
 
     assert ended["a/0"].error is not None
     assert ended["a/0"].error.code == "out_of_memory"
 
 
-def test_steps_are_a_prompt_and_then_one_token_each(model):
+def test_steps_are_one_prompt_and_then_single_tokens(model):
     engine = GenerateEngine(model)
     seen: list[RunningStep] = []
 
@@ -204,20 +213,23 @@ def test_steps_are_a_prompt_and_then_one_token_each(model):
         assert step is not None
         seen.append(step)
 
-    engine.submit(sequence(0, max_output_tokens=4))
+    engine.submit(engine_request(0, max_output_tokens=4))
     engine.step(look)
 
     assert [step.kind for step in seen] == [StepKind.ENCODE, *[StepKind.DECODE] * 3]
     assert seen[0].size > 50
 
 
-def test_a_page_with_a_temperature_is_drawn_and_its_companions_are_not(model):
-    cool = run(GenerateEngine(model, 2), [sequence(0, 8), sequence(1, 8)])
+def test_only_pages_with_a_temperature_are_sampled(model):
+    cool = run_engine(
+        GenerateEngine(model, 2), [engine_request(0, 8), engine_request(1, 8)]
+    )
     torch.manual_seed(0)
-    drawn = replace(sequence(0, 8), temperature=2.0)
+    drawn = replace(engine_request(0, 8), temperature=2.0)
 
-    ended = run(
-        GenerateEngine(model, 3), [drawn, sequence(1, 8), replace(drawn, id="a/2")]
+    ended = run_engine(
+        GenerateEngine(model, 3),
+        [drawn, engine_request(1, 8), replace(drawn, id="a/2")],
     )
 
     assert ended["a/1"].text == cool["a/1"].text
@@ -225,33 +237,35 @@ def test_a_page_with_a_temperature_is_drawn_and_its_companions_are_not(model):
 
 
 class LoopingModel(Model):
-    """A model that repeats itself under greedy decoding."""
+    """Model that repeats itself under greedy decoding."""
 
-    def text_from(self, token_ids: list[int]) -> str:
-        said = super().text_from(token_ids)
-        return said if said != self.likeliest else "and so on " * 100
+    def detokenise(self, token_ids: list[int]) -> str:
+        text = super().detokenise(token_ids)
+        return text if text != self.likeliest else "and so on " * 100
 
     likeliest = ""
 
 
-def test_a_page_that_repeats_itself_is_read_as_often_as_it_asks(model):
+def test_page_that_repeats_itself_has_its_own_max_attempts(model):
     looping = LoopingModel(model.module, model.tokenizer, ("<|im_end|>",))
-    looping.likeliest = run(GenerateEngine(model), [sequence(0, 5)])["a/0"].text
+    looping.likeliest = run_engine(GenerateEngine(model), [engine_request(0, 5)])[
+        "a/0"
+    ].text
     torch.manual_seed(0)
     engine = GenerateEngine(looping, retries=(Sampling(2.0, 1.0),))
 
-    once = run(engine, [sequence(0, 5)])["a/0"]
-    again = run(engine, [replace(sequence(0, 5), max_attempts=4)])["a/0"]
+    once = run_engine(engine, [engine_request(0, 5)])["a/0"]
+    again = run_engine(engine, [replace(engine_request(0, 5), max_attempts=4)])["a/0"]
 
     assert (once.num_attempts, once.has_repetition) == (1, True)
     assert (again.num_attempts, again.has_repetition) == (2, False)
     assert again.num_forwards > again.num_output_tokens
 
 
-def test_a_prompt_of_too_many_tokens_fails_alone(model):
-    long = replace(sequence(0, 3), prompt="a 1 " * 1000)
+def test_page_with_a_too_long_prompt_fails_alone(model):
+    long = replace(engine_request(0, 3), prompt="a 1 " * 1000)
 
-    ended = run(GenerateEngine(model, 2), [long, sequence(1, 3)])
+    ended = run_engine(GenerateEngine(model, 2), [long, engine_request(1, 3)])
 
     assert ended["a/0"].error is not None
     assert ended["a/0"].error.code == "invalid_option"

@@ -1,4 +1,4 @@
-"""Steps of fixed shapes, with a sum in place of a model and no GPU."""
+"""Recorded steps of fixed shapes, with a sum as the model and without a GPU."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from handler.engine.device.graphs import (
     DecodeGraphs,
     FixedRow,
     Shape,
-    cuda_recorder,
-    shapes,
+    list_shapes,
+    make_cuda_recorder,
 )
 from tests.handler.engine.device.cuda import FakeCuda
 
@@ -23,7 +23,7 @@ IDLE = 900
 
 
 class Recorder:
-    """Computes anew what a graph would replay, and remembers what it was given."""
+    """Recorder that recomputes on replay, and stores the input of each call."""
 
     def __init__(self) -> None:
         self.recorded: list[tuple[int, ...]] = []
@@ -31,8 +31,8 @@ class Recorder:
 
     def compute(self, numbers: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         self.given.append(numbers.tolist())
-        said = numbers[:, :-NUM_FACTS] + 1
-        return said, torch.nn.functional.one_hot(said[:, 0], 50)
+        tokens = numbers[:, :-NUM_FACTS] + 1
+        return tokens, torch.nn.functional.one_hot(tokens[:, 0], 50)
 
     def record(self, compute: Callable[[], Any]) -> Any:
         outputs = compute()
@@ -50,7 +50,7 @@ def recorder() -> Recorder:
     return Recorder()
 
 
-def graphs(recorder: Recorder, *of_shapes: Shape) -> DecodeGraphs:
+def create_graphs(recorder: Recorder, *of_shapes: Shape) -> DecodeGraphs:
     return DecodeGraphs(
         recorder.compute,
         of_shapes,
@@ -60,26 +60,26 @@ def graphs(recorder: Recorder, *of_shapes: Shape) -> DecodeGraphs:
     )
 
 
-def row(*tokens: int) -> FixedRow:
+def make_row(*tokens: int) -> FixedRow:
     return FixedRow(tokens, start=10, segment_start=100, rope_delta=-3)
 
 
 def all_shapes(max_rows: int, max_drafts: int) -> list[Shape]:
-    return shapes(max_rows, max_drafts=max_drafts, max_verified=1000)
+    return list_shapes(max_rows, max_drafts=max_drafts, max_verified=1000)
 
 
-def test_rows_double_up_to_the_most_and_widths_are_none_half_or_all_of_the_drafts():
+def test_shapes_have_powers_of_two_rows_and_three_widths():
     assert all_shapes(6, 8) == [
         Shape(count, width) for count in (1, 2, 4, 6) for width in (1, 5, 9)
     ]
 
 
-def test_without_drafts_every_row_is_one_token():
+def test_shapes_without_drafts_have_one_token_a_row():
     assert {shape.width for shape in all_shapes(4, 0)} == {1}
 
 
 def test_only_shapes_that_steps_can_have_are_recorded():
-    found = shapes(64, max_drafts=8, max_verified=64)
+    found = list_shapes(64, max_drafts=8, max_verified=64)
 
     # 33 pages have room for one token each, 17 for two draft tokens.
     assert max(shape.width for shape in found if shape.num_rows == 64) == 1
@@ -88,58 +88,58 @@ def test_only_shapes_that_steps_can_have_are_recorded():
 
 
 @pytest.mark.parametrize("num_pages", range(1, 65))
-def test_every_step_there_can_be_fits_a_shape(num_pages):
-    found = shapes(64, max_drafts=8, max_verified=64)
+def test_every_possible_step_fits_a_shape(num_pages):
+    found = list_shapes(64, max_drafts=8, max_verified=64)
     most = min(8, max(0, 64 // num_pages - 1))
 
     assert any(s.num_rows >= num_pages and s.width >= 1 + most for s in found)
 
 
-def test_the_largest_shape_is_recorded_first_so_that_the_others_use_its_memory(
+def test_shapes_are_recorded_from_the_largest_on(
     recorder,
 ):
-    graphs(recorder, Shape(1, 1), Shape(4, 3), Shape(2, 3))
+    create_graphs(recorder, Shape(1, 1), Shape(4, 3), Shape(2, 3))
 
     assert recorder.recorded == [(4, 3), (2, 3), (1, 1)]
 
 
-def test_the_smallest_shape_that_holds_the_rows_is_taken(recorder):
-    several = graphs(recorder, *all_shapes(4, 4))
+def test_smallest_fitting_shape_is_found(recorder):
+    several = create_graphs(recorder, *all_shapes(4, 4))
 
-    assert several.shape_for([row(1), row(1)]) == Shape(2, 1)
-    assert several.shape_for([row(1), row(1, 2)]) == Shape(2, 3)
-    assert several.shape_for([row(1)] * 3) == Shape(4, 1)
-
-
-def test_no_shape_is_taken_for_more_rows_or_wider_ones_than_there_are(recorder):
-    few = graphs(recorder, Shape(2, 2))
-
-    assert few.shape_for([row(1)] * 3) is None
-    assert few.shape_for([row(1, 2, 3)]) is None
-    assert graphs(recorder).shape_for([row(1)]) is None
+    assert several.find_shape([make_row(1), make_row(1)]) == Shape(2, 1)
+    assert several.find_shape([make_row(1), make_row(1, 2)]) == Shape(2, 3)
+    assert several.find_shape([make_row(1)] * 3) == Shape(4, 1)
 
 
-def test_a_row_has_its_position_and_is_padded(recorder):
-    one = graphs(recorder, Shape(1, 3))
+def test_no_shape_is_found_for_too_many_or_too_wide_rows(recorder):
+    few = create_graphs(recorder, Shape(2, 2))
 
-    one.run([row(7, 8)], Shape(1, 3))
+    assert few.find_shape([make_row(1)] * 3) is None
+    assert few.find_shape([make_row(1, 2, 3)]) is None
+    assert create_graphs(recorder).find_shape([make_row(1)]) is None
+
+
+def test_row_is_padded_and_followed_by_its_numbers(recorder):
+    one = create_graphs(recorder, Shape(1, 3))
+
+    one.run([make_row(7, 8)], Shape(1, 3))
 
     assert recorder.given[-1] == [[7, 8, 8, 10, 100, -3]]
 
 
 def test_padding_rows_write_to_the_idle_segment(recorder):
-    one = graphs(recorder, Shape(2, 1))
+    one = create_graphs(recorder, Shape(2, 1))
 
-    one.run([row(7)], Shape(2, 1))
+    one.run([make_row(7)], Shape(2, 1))
 
     _, idle = recorder.given[-1]
     assert idle == [0, 0, IDLE, 0]
 
 
 def test_tokens_are_returned_by_row(recorder):
-    one = graphs(recorder, Shape(4, 2))
+    one = create_graphs(recorder, Shape(4, 2))
 
-    tokens, logits = one.run([row(7, 8), row(1, 2)], Shape(4, 2))
+    tokens, logits = one.run([make_row(7, 8), make_row(1, 2)], Shape(4, 2))
 
     assert tokens.tolist() == [[8, 9], [2, 3]]
     assert logits.argmax(dim=-1).tolist() == [8, 2]
@@ -148,16 +148,16 @@ def test_tokens_are_returned_by_row(recorder):
 SECOND = torch.device("cuda:1")
 
 
-def recorded_on(cuda: FakeCuda, device: torch.device | None, number: int = 3) -> None:
-    record = cuda_recorder(device, cuda)
+def record_graphs(cuda: FakeCuda, device: torch.device | None, number: int = 3) -> None:
+    record = make_cuda_recorder(device, cuda)
     kept = [record(lambda: (torch.zeros(1), torch.zeros(1))) for _ in range(number)]
     assert len(kept) == number
 
 
-def test_graphs_are_captured_on_the_models_device():
+def test_graphs_are_captured_on_the_device_of_the_model():
     cuda = FakeCuda()
 
-    recorded_on(cuda, SECOND)
+    record_graphs(cuda, SECOND)
 
     assert {device for _, device in cuda.calls} == {1}
     assert cuda.current == 0
@@ -166,16 +166,16 @@ def test_graphs_are_captured_on_the_models_device():
 def test_all_graphs_share_one_stream_and_one_pool():
     cuda = FakeCuda()
 
-    recorded_on(cuda, SECOND)
+    record_graphs(cuda, SECOND)
 
     assert len(cuda.streams) == len(cuda.pools) == 1
     assert cuda.captured_on == cuda.streams * 3
     assert cuda.used_pools == cuda.pools * 3
 
 
-def test_graphs_recorded_anew_have_the_same_stream_and_another_pool():
+def test_graphs_recorded_again_share_the_stream_but_no_pool():
     cuda = FakeCuda()
-    record = cuda_recorder(SECOND, cuda)
+    record = make_cuda_recorder(SECOND, cuda)
 
     for _ in range(2):
         kept = [record(lambda: (torch.zeros(1), torch.zeros(1))) for _ in range(3)]
@@ -194,13 +194,13 @@ def test_warm_up_and_capture_run_on_the_same_stream():
         seen.append(cuda.current_stream(SECOND))
         return torch.zeros(1), torch.zeros(1)
 
-    cuda_recorder(SECOND, cuda)(compute)
+    make_cuda_recorder(SECOND, cuda)(compute)
 
     assert seen == cuda.streams * 3
 
 
 @pytest.mark.parametrize("fail_at_end", [False, True])
-def test_a_failed_capture_leaves_stream_and_memory_as_before(fail_at_end):
+def test_failed_capture_restores_stream_and_allocator(fail_at_end):
     cuda = FakeCuda(fail_at_end=fail_at_end)
     before = cuda.current_stream(SECOND)
 
@@ -210,7 +210,7 @@ def test_a_failed_capture_leaves_stream_and_memory_as_before(fail_at_end):
         return torch.zeros(1), torch.zeros(1)
 
     with pytest.raises(RuntimeError):
-        cuda_recorder(SECOND, cuda)(compute)
+        make_cuda_recorder(SECOND, cuda)(compute)
 
     assert cuda.current_stream(SECOND) is before
     assert cuda.num_open_pools == 0
@@ -225,8 +225,8 @@ def test_without_shapes_cuda_is_not_used():
         [],
         device=SECOND,
         idle_segment=0,
-        record=cuda_recorder(SECOND, cuda),
+        record=make_cuda_recorder(SECOND, cuda),
     )
 
     assert cuda.calls == []
-    assert graphs.shape_for([row(1)]) is None
+    assert graphs.find_shape([make_row(1)]) is None

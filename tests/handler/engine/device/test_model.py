@@ -1,4 +1,4 @@
-"""Pages as tensors, and weights on the device."""
+"""Loading of models, and conversion of pages to model input."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from PIL import Image
 from transformers import AutoImageProcessor
 
 from bench.cold_start import GIB, write_checkpoint
-from handler.engine.device.model import load_model, patches_from
+from handler.engine.device.model import load_model, pixels_to_patches
 from handler.errors import ModelLoadError
 from handler.profiles import PROFILES
 from handler.prompts import load_prompts
@@ -40,7 +40,7 @@ before = most()
 model = load_model(weights, "cpu", 1, ReadAhead(source.files))
 print(before, most())
 """
-"""Prints how many bytes of memory a process has held at most, before and after."""
+"""Program that prints the peak memory of its process before and after loading."""
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def noise(width: int, height: int, seed: int = 0) -> Image.Image:
 
 
 @pytest.mark.parametrize("size", [(64, 64), (256, 320), (768, 1024), (1600, 2240)])
-def test_patches_equal_those_of_the_reference_image_processor(weights, size):
+def test_patches_equal_those_of_the_image_processor(weights, size):
     processor = AutoImageProcessor.from_pretrained(weights.path)
     image = noise(*size)
     reference = processor(
@@ -69,7 +69,7 @@ def test_patches_equal_those_of_the_reference_image_processor(weights, size):
         size={"shortest_edge": 1, "longest_edge": 100_000_000},
     )
 
-    ours = patches_from(torch.from_numpy(numpy.array(image)), 16, 2, 2)
+    ours = pixels_to_patches(torch.from_numpy(numpy.array(image)), 16, 2, 2)
 
     assert ours.shape == reference["pixel_values"].shape
     assert (ours - reference["pixel_values"]).abs().max() < 1e-3
@@ -79,7 +79,7 @@ def test_patches_equal_those_of_the_reference_image_processor(weights, size):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize(("patch", "merge", "frames"), [(16, 2, 2), (8, 3, 1)])
-def test_patches_have_the_bits_of_the_plain_formula(dtype, patch, merge, frames):
+def test_patches_equal_the_plain_formula_bit_for_bit(dtype, patch, merge, frames):
     side = patch * merge
     image = torch.from_numpy(numpy.array(noise(3 * side, 2 * side)))
     scaled = image.permute(2, 0, 1).to(torch.float32).div(127.5).sub(1.0)
@@ -87,31 +87,31 @@ def test_patches_have_the_bits_of_the_plain_formula(dtype, patch, merge, frames)
     tiles = tiles.permute(1, 4, 2, 5, 0, 3, 6).unsqueeze(5)
     expected = tiles.expand(-1, -1, -1, -1, -1, frames, -1, -1).to(dtype)
 
-    patches = patches_from(image, patch, merge, frames, dtype)
+    patches = pixels_to_patches(image, patch, merge, frames, dtype)
 
     assert patches.dtype == dtype
     assert torch.equal(patches, expected.reshape(patches.shape))
 
 
-def test_a_loaded_model_has_no_convolution(model):
+def test_loaded_model_has_no_convolution(model):
     kinds = {type(module) for module in model.module.modules()}
 
     assert not [kind for kind in kinds if issubclass(kind, torch.nn.Conv3d)]
     assert model.module.model.visual.patch_embed.proj.weight.dim() == 5
 
 
-def test_weights_are_bfloat16_whatever_they_are_on(model):
+def test_weights_are_bfloat16_on_any_device(model):
     assert {parameter.dtype for parameter in model.module.parameters()} == {
         torch.bfloat16
     }
 
 
-def test_the_prompt_is_the_chat_template_of_the_checkpoint(model):
+def test_prompt_equals_the_chat_template_of_the_checkpoint(model):
     prompt = load_prompts(PROFILES["mini"])["ocr_layout"]
     image = noise(64, 96)
     page = Page(1, 64, 96, 64, 96, image.tobytes())
 
-    ours = model.inputs_from(page, prompt).input_ids.tolist()
+    ours = model.prepare_inputs(page, prompt).input_ids.tolist()
 
     content = [{"type": "image"}, {"type": "text", "text": prompt}]
     template = model.tokenizer.apply_chat_template(
@@ -127,13 +127,13 @@ def test_the_prompt_is_the_chat_template_of_the_checkpoint(model):
     )
 
 
-def test_the_stop_tokens_are_the_profiles(model):
+def test_stop_tokens_are_those_of_the_profile(model):
     names = [model.tokenizer.decode([token]) for token in model.stop_token_ids]
 
     assert names == list(PROFILES["mini"].stop_tokens)
 
 
-def test_a_broken_checkpoint_is_a_load_error_that_names_it(weights, tmp_path):
+def test_error_of_a_broken_checkpoint_names_its_path(weights, tmp_path):
     (tmp_path / "config.json").write_text((weights.path / "config.json").read_text())
     (tmp_path / "model.safetensors").write_bytes(b"not tensors")
     broken = Weights(tmp_path, "broken", None, PROFILES["mini"], 11)
@@ -143,8 +143,8 @@ def test_a_broken_checkpoint_is_a_load_error_that_names_it(weights, tmp_path):
 
 
 @pytest.mark.slow
-def test_weights_are_in_memory_once_at_most(tmp_path):
-    """What is read ahead or mapped is the system's, which may drop it."""
+def test_weights_are_held_in_memory_once(tmp_path):
+    """Memory of read-ahead and mapped files does not count: the system can drop it."""
     num_bytes = write_checkpoint(tmp_path / "large", GIB // 4)
 
     result = subprocess.run(

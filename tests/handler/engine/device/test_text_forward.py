@@ -1,4 +1,4 @@
-"""`TextForward` agrees with transformers' text model of Qwen3-VL.
+"""Equality of `TextForward` with transformers' text model of Qwen3-VL.
 
 Models are tiny, with random weights. Results are compared closely in float32; in
 bfloat16 the forward that is not fused rounds as transformers does.
@@ -15,12 +15,12 @@ import pytest
 import torch
 from transformers import AutoModelForImageTextToText, Qwen3VLConfig
 
-from handler.engine.device.attention import KVPool, PageSpan, Step
+from handler.engine.device.attention import KVCache, PageSpan, Step
 from handler.engine.device.packed_weights import MAX_HOST_BYTES
 from handler.engine.device.text_forward import (
     Deepstack,
     TextForward,
-    unsupported_feature,
+    find_unsupported_feature,
 )
 from handler.errors import ModelLoadError
 
@@ -50,7 +50,7 @@ GEOMETRIES: dict[str, dict[str, Any]] = {
 FUSED = pytest.mark.parametrize("is_fused", [False, True], ids=["plain", "fused"])
 
 
-def module_of(dtype: torch.dtype = torch.float32, **text: Any) -> Any:
+def create_module(dtype: torch.dtype = torch.float32, **text: Any) -> Any:
     config = Qwen3VLConfig(
         text_config={
             "vocab_size": VOCABULARY,
@@ -85,10 +85,10 @@ def module_of(dtype: torch.dtype = torch.float32, **text: Any) -> Any:
 
 @dataclass
 class Page:
-    """A page's tokens, and transformers' logits after each of them."""
+    """Tokens of a page, and transformers' logits after each of them."""
 
     start: int
-    """First place of its segment in the cache."""
+    """First cache position of the page's KV segment."""
     embeddings: torch.Tensor
     positions: torch.Tensor
     is_image: torch.Tensor
@@ -103,7 +103,7 @@ class Page:
         return Deepstack(here.nonzero()[:, 0], features)
 
 
-def page_of(module: Any, length: int, start: int, num_deepstack: int = 2) -> Page:
+def create_page(module: Any, length: int, start: int, num_deepstack: int = 2) -> Page:
     text = module.model.language_model
     hidden = text.config.hidden_size
     generator = torch.Generator().manual_seed(length)
@@ -128,22 +128,22 @@ def page_of(module: Any, length: int, start: int, num_deepstack: int = 2) -> Pag
 
 
 class Session:
-    """A cache filled with nan, in which pages have any order and gaps between them."""
+    """KV cache filled with nan, with pages in any order and gaps between them."""
 
     def __init__(
         self,
         module: Any,
         *,
         is_fused: bool,
-        num_places: int = 100,
+        num_positions: int = 100,
         max_host_bytes: int = MAX_HOST_BYTES,
     ) -> None:
         self.forward = TextForward(
             module, is_fused=is_fused, max_host_bytes=max_host_bytes
         )
         config = module.model.language_model.config
-        self.pool = KVPool(config, num_places, module.dtype, torch.device("cpu"))
-        for layer in self.pool.layers:
+        self.cache = KVCache(config, num_positions, module.dtype, torch.device("cpu"))
+        for layer in self.cache.layers:
             layer.fill_(torch.nan)
 
     @torch.inference_mode()
@@ -156,8 +156,8 @@ class Session:
         """Return the logits of tokens `begin` to `end` of each page, in one forward."""
         counts = [end - begin for _, begin, end in shares]
         step = Step(
-            self.pool,
-            places=torch.cat(
+            self.cache,
+            cache_positions=torch.cat(
                 [p.start + torch.arange(begin, end) for p, begin, end in shares]
             ),
             query_starts=torch.tensor([0, *counts]).cumsum(0).int(),
@@ -166,14 +166,14 @@ class Session:
             max_queries=max(counts),
             max_used=max(end for _, _, end in shares),
         )
-        states = self.forward.states(
+        states = self.forward.compute_states(
             torch.cat([p.embeddings[begin:end] for p, begin, end in shares]),
             torch.cat([p.positions[:, begin:end] for p, begin, end in shares], dim=1),
             step,
             deepstack,
             **options,
         )
-        return self.forward.logits(states)
+        return self.forward.compute_logits(states)
 
     def prefill(self, page: Page, bounds: list[int]) -> None:
         for begin, end in pairwise(bounds):
@@ -188,9 +188,9 @@ def assert_close(ours: torch.Tensor, theirs: torch.Tensor) -> None:
 
 @FUSED
 @pytest.mark.parametrize("name", GEOMETRIES)
-def test_chunks_and_mixed_rows_agree_with_transformers(name, is_fused):
-    module = module_of(**GEOMETRIES[name])
-    pages = [page_of(module, n, start) for n, start in ((23, 60), (9, 3), (17, 30))]
+def test_chunks_and_mixed_rows_equal_transformers(name, is_fused):
+    module = create_module(**GEOMETRIES[name])
+    pages = [create_page(module, n, start) for n, start in ((23, 60), (9, 3), (17, 30))]
     session = Session(module, is_fused=is_fused)
     for page, bounds in zip(pages, ([0, 5, 20], [0, 8], [0, 13]), strict=True):
         session.prefill(page, bounds)
@@ -206,9 +206,9 @@ def test_chunks_and_mixed_rows_agree_with_transformers(name, is_fused):
 
 
 @FUSED
-def test_every_row_of_a_prompt_agrees_with_transformers(is_fused):
-    module = module_of()
-    page = page_of(module, 31, 8)
+def test_all_rows_of_a_prompt_equal_transformers(is_fused):
+    module = create_module()
+    page = create_page(module, 31, 8)
 
     logits = Session(module, is_fused=is_fused).run(
         [(page, 0, 31)], page.deepstack_of(0, 31)
@@ -219,9 +219,9 @@ def test_every_row_of_a_prompt_agrees_with_transformers(is_fused):
 
 @pytest.mark.parametrize("num_deepstack", [1, NUM_LAYERS])
 @pytest.mark.parametrize("num_last", [0, 1, 4])
-def test_the_last_rows_equal_those_of_all_rows(num_deepstack, num_last):
-    module = module_of()
-    page = page_of(module, 12, 5, num_deepstack)
+def test_last_rows_equal_those_of_all_rows(num_deepstack, num_last):
+    module = create_module()
+    page = create_page(module, 12, 5, num_deepstack)
     session = Session(module, is_fused=True)
 
     logits = session.run([(page, 0, 12)], page.deepstack_of(0, 12), num_last=num_last)
@@ -241,19 +241,19 @@ def test_contiguous_visual_rows_are_a_slice():
 
 
 def test_one_position_equals_three_equal_axes():
-    forward = TextForward(module_of())
+    forward = TextForward(create_module())
     numbers = torch.arange(300, 310)
 
-    alone = forward._rotation(numbers)
-    thrice = forward._rotation(numbers.expand(3, -1))
+    alone = forward._compute_rotation(numbers)
+    thrice = forward._compute_rotation(numbers.expand(3, -1))
 
     assert all(map(torch.equal, alone, thrice))
 
 
 @pytest.mark.parametrize("name", GEOMETRIES)
 def test_unfused_bfloat16_equals_transformers_bit_for_bit(name):
-    module = module_of(torch.bfloat16, **GEOMETRIES[name])
-    page = page_of(module, 29, 11)
+    module = create_module(torch.bfloat16, **GEOMETRIES[name])
+    page = create_page(module, 29, 11)
 
     logits = Session(module, is_fused=False).run(
         [(page, 0, 29)], page.deepstack_of(0, 29)
@@ -264,7 +264,7 @@ def test_unfused_bfloat16_equals_transformers_bit_for_bit(name):
 
 @pytest.mark.parametrize("name", ["plain", "biased, three groups", "tied"])
 def test_generate_gives_the_same_text_with_packed_weights(name):
-    module = module_of(torch.bfloat16, **GEOMETRIES[name])
+    module = create_module(torch.bfloat16, **GEOMETRIES[name])
     before = {key: value.clone() for key, value in module.state_dict().items()}
     asked = {"input_ids": torch.arange(1, 20)[None], "do_sample": False}
     asked |= {"max_new_tokens": 12, "return_dict_in_generate": True}
@@ -281,7 +281,7 @@ def test_generate_gives_the_same_text_with_packed_weights(name):
 
 
 def test_packed_weights_take_no_more_memory():
-    module = module_of(attention_bias=True)
+    module = create_module(attention_bias=True)
 
     def num_bytes() -> int:
         storages = {p.untyped_storage().data_ptr(): p for p in module.parameters()}
@@ -298,7 +298,7 @@ def test_packed_weights_take_no_more_memory():
 
 
 def test_packing_again_copies_nothing():
-    module = module_of(attention_bias=True)
+    module = create_module(attention_bias=True)
 
     first, second = TextForward(module)._layers[1], TextForward(module)._layers[1]
 
@@ -311,9 +311,9 @@ def test_packing_again_copies_nothing():
 
 
 @pytest.mark.parametrize("name", GEOMETRIES)
-def test_large_weights_on_a_processor_stay_where_they_are(name):
-    module = module_of(torch.bfloat16, **GEOMETRIES[name])
-    page = page_of(module, 29, 11)
+def test_large_weights_on_a_processor_are_not_packed(name):
+    module = create_module(torch.bfloat16, **GEOMETRIES[name])
+    page = create_page(module, 29, 11)
     addresses = [weight.data_ptr() for weight in module.parameters()]
 
     session = Session(module, is_fused=False, max_host_bytes=1)
@@ -324,10 +324,10 @@ def test_large_weights_on_a_processor_stay_where_they_are(name):
 
 
 def test_weights_of_another_dtype_are_packed_again():
-    module = module_of(torch.bfloat16)
+    module = create_module(torch.bfloat16)
     TextForward(module)
     module.float()
-    page = page_of(module, 9, 0)
+    page = create_page(module, 9, 0)
 
     logits = Session(module, is_fused=False).run(
         [(page, 0, 9)], page.deepstack_of(0, 9)
@@ -337,7 +337,7 @@ def test_weights_of_another_dtype_are_packed_again():
 
 
 def test_packing_keeps_requires_grad():
-    module = module_of()
+    module = create_module()
     attention = module.model.language_model.layers[0].self_attn
     attention.q_proj.weight.requires_grad = False
 
@@ -358,34 +358,36 @@ UNSUPPORTED: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("name", UNSUPPORTED)
-def test_an_unsupported_configuration_is_refused(name):
-    module = module_of(**UNSUPPORTED[name])
+def test_unsupported_configuration_is_rejected(name):
+    module = create_module(**UNSUPPORTED[name])
 
     with pytest.raises(ModelLoadError, match=f"{name}.*: set engine to generate"):
         TextForward(module)
 
 
-def test_projections_of_another_kind_are_refused():
-    module = copy.deepcopy(module_of())
+def test_projections_of_another_type_are_unsupported():
+    module = copy.deepcopy(create_module())
     module.model.language_model.layers[1].mlp.up_proj = torch.nn.Bilinear(1, 1, 1)
 
-    assert unsupported_feature(module) == "projections of type Bilinear"
+    assert find_unsupported_feature(module) == "projections of type Bilinear"
 
 
-def test_a_disabled_sliding_window_is_supported():
+def test_disabled_sliding_window_is_supported():
     assert (
-        unsupported_feature(module_of(sliding_window=64, use_sliding_window=False))
+        find_unsupported_feature(
+            create_module(sliding_window=64, use_sliding_window=False)
+        )
         is None
     )
 
 
 def test_missing_spans_are_read_from_the_device():
-    module = module_of()
-    page = page_of(module, 6, 2)
+    module = create_module()
+    page = create_page(module, 6, 2)
     session = Session(module, is_fused=False)
     step = Step(
-        session.pool,
-        places=page.start + torch.arange(6),
+        session.cache,
+        cache_positions=page.start + torch.arange(6),
         query_starts=torch.tensor([0, 6]).int(),
         segment_starts=torch.tensor([2, 0]).int(),
         num_used=torch.tensor([6]).int(),
@@ -394,7 +396,7 @@ def test_missing_spans_are_read_from_the_device():
     )
 
     with torch.inference_mode():
-        session.forward.states(page.embeddings.clone(), page.positions, step)
+        session.forward.compute_states(page.embeddings.clone(), page.positions, step)
 
     [span] = step.spans or []
     assert (span.begin, span.end, span.start, span.used) == (0, 6, 2, 6)

@@ -1,4 +1,4 @@
-"""The real runner runs out of memory in the middle of a step, on a processor."""
+"""TorchRunner that runs out of memory in the middle of a step, on a processor."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from bench.recorder import recomputed
 from handler.engine.batching.kv_cache import Move
 from handler.engine.batching.model_runner import Chunk
 from handler.engine.batching.native import NativeEngine, Options
-from handler.engine.device.graphs import Outputs, cuda_recorder, shapes
+from handler.engine.device.graphs import Outputs, list_shapes, make_cuda_recorder
 from handler.engine.device.model import Model, load_model
 from handler.engine.device.torch_runner import TorchRunner
 from handler.engine.fallbacks import Check, SelfTestError
-from handler.engine.request import Sequence
+from handler.engine.request import EngineRequest
 from handler.errors import OutOfMemoryError
 from handler.profiles import PROFILES
 from handler.prompts import load_prompts
@@ -42,18 +42,18 @@ def model() -> Model:
     return Model(loaded.module.float(), loaded.tokenizer, weights.profile.stop_tokens)
 
 
-def page_of(number: int) -> Sequence:
+def page_of(number: int) -> EngineRequest:
     width, height = [(256, 256), (256, 288)][number]
     picture = documents.text_page([f"Page {number}", "of several"], (width, height))
     page = Page(number, width, height, width, height, picture.tobytes())
-    return Sequence(f"a/{number}", "a", page, PROMPT, 7)
+    return EngineRequest(f"a/{number}", "a", page, PROMPT, 7)
 
 
 PAGES = [page_of(number) for number in range(2)]
 
 
 class ShortOfMemory(TorchDispatchMode):
-    """Raise `error` at one operator, counted from the beginning.
+    """Mode in which one operator raises `error`, by its number from the beginning.
 
     `alive_bytes` counts the results of the 100 operators before it that still exist.
     """
@@ -76,7 +76,7 @@ class ShortOfMemory(TorchDispatchMode):
     ) -> Any:
         self.num_calls += 1
         if self.num_calls == self._failing:
-            # A fresh one: an exception that is kept keeps the frames of its last raise.
+            # A new exception: a stored one would keep the frames of its last raise.
             raise type(self._error)(*self._error.args)
         result = func(*args, **(kwargs or {}))
         # Results of in-place operators are older tensors, such as the cache.
@@ -87,14 +87,14 @@ class ShortOfMemory(TorchDispatchMode):
         return result
 
 
-GRAPH_SHAPES = shapes(2, max_drafts=0, max_verified=8)
+GRAPH_SHAPES = list_shapes(2, max_drafts=0, max_verified=8)
 
 
-def runner_for(model: Model) -> TorchRunner:
+def create_runner(model: Model) -> TorchRunner:
     return TorchRunner(model, 3000, graph_shapes=GRAPH_SHAPES, record=recomputed)
 
 
-def run(runner: TorchRunner, failing: int | None) -> tuple[dict[str, str], int]:
+def run_engine(runner: TorchRunner, failing: int | None) -> tuple[dict[str, str], int]:
     """Return the texts of the pages, and the number of operators that ran."""
     engine = NativeEngine(
         runner, Options(max_prefill_tokens=100, expected_output_tokens=10)
@@ -105,33 +105,33 @@ def run(runner: TorchRunner, failing: int | None) -> tuple[dict[str, str], int]:
         for page in PAGES:
             engine.submit(page)
         while engine.has_work:
-            for generation in engine.step(lambda: None):
-                assert generation.error is None
-                ended[generation.sequence_id] = generation.text
+            for output in engine.step(lambda: None):
+                assert output.error is None
+                ended[output.engine_request_id] = output.text
     return ended, memory.num_calls
 
 
 @pytest.fixture(scope="module")
 def expected(model) -> tuple[dict[str, str], int]:
-    return run(runner_for(model), None)
+    return run_engine(create_runner(model), None)
 
 
 @pytest.mark.parametrize("share", [0.0005, 0.02, 0.4, 0.9])
-def test_answers_do_not_change_after_a_shortage(model, expected, share):
+def test_outputs_do_not_change_after_a_shortage(model, expected, share):
     texts, num_calls = expected
-    runner = runner_for(model)
+    runner = create_runner(model)
 
-    ended, _ = run(runner, int(share * num_calls))
+    ended, _ = run_engine(runner, int(share * num_calls))
 
     assert ended == texts
-    assert runner.num_places == 2550
-    assert runner._pool.num_places == 2551
+    assert runner.num_cache_positions == 2550
+    assert runner._cache.num_positions == 2551
 
 
 @pytest.mark.parametrize("failing", [100, 150, 260])
-def test_an_error_keeps_no_tensors_of_its_step_alive(model, failing):
-    runner = runner_for(model)
-    prompt = runner.prompt_from(PAGES[0])
+def test_error_keeps_no_tensors_of_its_step_alive(model, failing):
+    runner = create_runner(model)
+    prompt = runner.tokenise(PAGES[0])
     memory = ShortOfMemory(failing)
 
     with memory, pytest.raises(OutOfMemoryError) as caught:
@@ -143,39 +143,39 @@ def test_an_error_keeps_no_tensors_of_its_step_alive(model, failing):
 
 
 @pytest.mark.parametrize("shortage", SHORTAGES)
-def test_every_kind_of_shortage_becomes_our_error(model, shortage):
-    runner = runner_for(model)
+def test_every_kind_of_shortage_is_converted(model, shortage):
+    runner = create_runner(model)
 
     with (
         ShortOfMemory(1, SHORTAGES[shortage]),
         pytest.raises(OutOfMemoryError, match="256 x 256"),
     ):
-        runner.prompt_from(PAGES[0])
+        runner.tokenise(PAGES[0])
 
 
-def test_another_error_of_a_step_is_raised_as_it_is(model):
-    runner = runner_for(model)
+def test_other_errors_of_a_step_are_not_converted(model):
+    runner = create_runner(model)
     crash = torch.AcceleratorError("CUDA error: an illegal memory access")
 
     with ShortOfMemory(1, crash), pytest.raises(torch.AcceleratorError, match="access"):
         runner.move([Move(0, 50, 100)])
 
 
-def test_a_move_without_memory_raises_out_of_memory(model):
-    runner = runner_for(model)
+def test_move_without_memory_raises_out_of_memory(model):
+    runner = create_runner(model)
 
     with ShortOfMemory(3), pytest.raises(OutOfMemoryError, match="moving"):
         runner.move([Move(0, 50, 100)])
 
 
-def test_a_cache_shrinks_by_at_least_the_largest_image(model):
-    runner = TorchRunner(model, 1000, min_places=300, image_places=400)
+def test_cache_shrinks_by_at_least_the_largest_image(model):
+    runner = TorchRunner(model, 1000, min_cache_tokens=300, image_tokens=400)
 
     assert runner.shrink_cache() == 600
-    assert runner.num_places == 600
+    assert runner.num_cache_positions == 600
 
 
-def failing_again(compute: Callable[[], Outputs], calls: Counter[str]) -> Any:
+def fail_second_recording(compute: Callable[[], Outputs], calls: Counter[str]) -> Any:
     """Record the shapes of one cache; the second shape of the next one fails."""
     outputs, replay = recomputed(compute)
     calls["record"] += 1
@@ -184,8 +184,8 @@ def failing_again(compute: Callable[[], Outputs], calls: Counter[str]) -> Any:
     return outputs, replay
 
 
-def wrong_again(runner: TorchRunner) -> None:
-    if runner.num_places < 3000:
+def check_second_recording(runner: TorchRunner) -> None:
+    if runner.num_cache_positions < 3000:
         raise SelfTestError(Check.CUDA_GRAPHS, "2 rows", actual=0.5, allowed=0.05)
 
 
@@ -200,14 +200,14 @@ def test_steps_are_eager_after_a_shrink_that_loses_graphs(
         model,
         3000,
         graph_shapes=GRAPH_SHAPES,
-        record=recomputed if is_wrong else lambda c: failing_again(c, calls),
-        check_graphs=wrong_again if is_wrong else None,
+        record=recomputed if is_wrong else lambda c: fail_second_recording(c, calls),
+        check_graphs=check_second_recording if is_wrong else None,
     )
 
-    ended, _ = run(runner, int(0.4 * num_calls))
+    ended, _ = run_engine(runner, int(0.4 * num_calls))
 
     assert ended == texts
-    assert runner.num_places == 2550
+    assert runner.num_cache_positions == 2550
     assert runner.graphs.shapes == []
     [line] = [r for r in caplog.records if r.message == "self-test failed"]
     assert line.fallback == fault
@@ -220,7 +220,7 @@ def test_graphs_are_checked_again_after_a_shrink(model):
         100,
         graph_shapes=GRAPH_SHAPES,
         record=recomputed,
-        check_graphs=lambda runner: checked.append(runner.num_places),
+        check_graphs=lambda runner: checked.append(runner.num_cache_positions),
     )
 
     runner.shrink_cache()
@@ -229,10 +229,10 @@ def test_graphs_are_checked_again_after_a_shrink(model):
     assert runner.graphs.shapes == GRAPH_SHAPES
 
 
-def test_a_shrunk_cache_records_on_the_same_stream(model):
+def test_shrunk_cache_records_on_the_same_stream(model):
     cuda = FakeCuda()
     runner = TorchRunner(
-        model, 100, graph_shapes=GRAPH_SHAPES, record=cuda_recorder(None, cuda)
+        model, 100, graph_shapes=GRAPH_SHAPES, record=make_cuda_recorder(None, cuda)
     )
 
     runner.shrink_cache()
@@ -242,8 +242,8 @@ def test_a_shrunk_cache_records_on_the_same_stream(model):
     assert cuda.used_pools == [p for p in cuda.pools for _ in GRAPH_SHAPES]
 
 
-def test_a_cache_of_one_largest_page_does_not_shrink(model):
-    runner = TorchRunner(model, 300, min_places=300)
+def test_cache_of_one_largest_page_does_not_shrink(model):
+    runner = TorchRunner(model, 300, min_cache_tokens=300)
 
     assert runner.shrink_cache() is None
-    assert runner.num_places == 300
+    assert runner.num_cache_positions == 300

@@ -1,8 +1,7 @@
-"""Token for token what transformers' `generate` says, in float32 on a processor.
+"""Equality of the native engine's output with transformers' `generate`, in float32.
 
-Whatever a page's company, however its prompt is cut, whether it gave way and came
-back, and whatever was guessed. GenerateEngine stands for `generate`: test_generate.py
-holds it to that.
+The output must not depend on the other pages of a batch, on the chunks of a prefill, on
+preemption or on drafts. GenerateEngine stands for `generate` (see test_generate.py).
 """
 
 from __future__ import annotations
@@ -20,11 +19,10 @@ from handler.engine.batching.model_runner import Row
 from handler.engine.batching.native import NativeEngine, Options
 from handler.engine.device.encoder import Encoder
 from handler.engine.device.generate import GenerateEngine
-from handler.engine.device.graphs import Shape, shapes
+from handler.engine.device.graphs import Shape, list_shapes
 from handler.engine.device.model import Model, load_model
 from handler.engine.device.torch_runner import TorchRunner
-from handler.engine.request import Sequence
-from handler.engine.sampling import Sampling
+from handler.engine.request import EngineRequest, Sampling
 from handler.profiles import PROFILES
 from handler.prompts import load_prompts
 from handler.schema import Page
@@ -44,57 +42,68 @@ def model() -> Model:
     return Model(loaded.module.float(), loaded.tokenizer, weights.profile.stop_tokens)
 
 
-def page_of(number: int) -> Sequence:
+def create_request(number: int) -> EngineRequest:
     width, height = SIZES[number % len(SIZES)]
     picture = documents.text_page([f"Page {number}", "of several"], (width, height))
     page = Page(number, width, height, width, height, picture.tobytes())
-    return Sequence(f"a/{number}", "a", page, PROMPT, 20 + 9 * (number % 4))
+    return EngineRequest(f"a/{number}", "a", page, PROMPT, 20 + 9 * (number % 4))
 
 
-PAGES = [page_of(number) for number in range(NUM_PAGES)]
+PAGES = [create_request(number) for number in range(NUM_PAGES)]
 
 
-def run(engine: Any, pages: list[Sequence]) -> dict[str, tuple[str, str, int]]:
+def run_engine(
+    engine: Any, pages: list[EngineRequest]
+) -> dict[str, tuple[str, str, int]]:
     for page in pages:
         engine.submit(page)
     ended = {}
     while engine.has_work:
         for g in engine.step(lambda: None):
-            ended[g.sequence_id] = (g.text, g.finish_reason, g.num_output_tokens)
+            ended[g.engine_request_id] = (g.text, g.finish_reason, g.num_output_tokens)
     return ended
 
 
 @pytest.fixture(scope="module")
-def said(model: Model) -> dict[str, tuple[str, str, int]]:
-    answers = run(GenerateEngine(model), PAGES)
+def expected(model: Model) -> dict[str, tuple[str, str, int]]:
+    answers = run_engine(GenerateEngine(model), PAGES)
     assert len({text for text, _, _ in answers.values()}) == NUM_PAGES
     return answers
 
 
-def native(model: Model, *, places: int = 4000, **options: Any) -> Any:
+def create_native_engine(
+    model: Model, *, num_cache_positions: int = 4000, **options: Any
+) -> Any:
     options = {"expected_output_tokens": 20, "max_draft_tokens": 0} | options
     sizes = Options(**options)
-    runner = TorchRunner(model, places, max_prefill_tokens=sizes.max_prefill_tokens)
+    runner = TorchRunner(
+        model, num_cache_positions, max_prefill_tokens=sizes.max_prefill_tokens
+    )
     return NativeEngine(runner, sizes)
 
 
-def test_pages_in_company_say_what_they_say_alone(model, said):
-    assert run(native(model), PAGES) == said
+def test_outputs_of_a_batch_equal_those_of_generate(model, expected):
+    assert run_engine(create_native_engine(model), PAGES) == expected
 
 
-def test_a_page_alone_says_the_same(model, said):
+def test_output_of_a_single_page_equals_that_of_generate(model, expected):
     for page in PAGES:
-        assert run(native(model), [page]) == {page.id: said[page.id]}
+        assert run_engine(create_native_engine(model), [page]) == {
+            page.id: expected[page.id]
+        }
 
 
 @pytest.mark.parametrize("chunk", [17, 64, 101])
-def test_a_prompt_computed_in_chunks_of_odd_sizes_says_the_same(model, said, chunk):
-    assert run(native(model, max_prefill_tokens=chunk), PAGES) == said
+def test_size_of_prefill_chunks_does_not_change_outputs(model, expected, chunk):
+    assert (
+        run_engine(create_native_engine(model, max_prefill_tokens=chunk), PAGES)
+        == expected
+    )
 
 
-def test_a_slice_has_at_least_one_block(model):
+def test_slice_has_at_least_one_block(model):
     runner = TorchRunner(model, 1000, max_prefill_tokens=1)
-    prompt = runner.prompt_from(PAGES[0])
+    prompt = runner.tokenise(PAGES[0])
 
     slices = [runner.encode(prompt)]
     while not slices[-1]:
@@ -104,7 +113,7 @@ def test_a_slice_has_at_least_one_block(model):
     assert prompt.is_encoded
 
 
-def test_a_slice_without_memory_releases_the_image(model):
+def test_slice_without_memory_releases_the_image(model):
     class Kernel:
         num_calls = 0
 
@@ -117,7 +126,7 @@ def test_a_slice_without_memory_releases_the_image(model):
             return query
 
     encoder = Encoder(model, slice_tokens=1, attend=Kernel())
-    prompt = encoder.prompt_from(PAGES[0])
+    prompt = encoder.tokenise(PAGES[0])
     encoder.encode(prompt)
     assert prompt.encoding is not None
 
@@ -125,75 +134,83 @@ def test_a_slice_without_memory_releases_the_image(model):
         encoder.encode(prompt)
 
     assert prompt.encoding is None
-    assert encoder.encoded(prompt).embeddings.shape[0] == prompt.num_tokens
+    assert encoder.finish_encoding(prompt).embeddings.shape[0] == prompt.num_tokens
 
 
-def test_pages_that_give_way_and_come_back_say_the_same(model, said):
-    pair = [PAGES[2], PAGES[7]]  # of the same size, and the largest
-    num_prompt_tokens = TorchRunner(model, 1).prompt_from(pair[0]).num_tokens
-    engine = native(model, places=2 * num_prompt_tokens + 15, expected_output_tokens=0)
-    forgotten: list[Any] = []
-    forget = engine._runner.forget
+def test_preemption_does_not_change_outputs(model, expected):
+    pair = [PAGES[2], PAGES[7]]  # The largest pages, which have the same size.
+    num_prompt_tokens = TorchRunner(model, 1).tokenise(pair[0]).num_tokens
+    engine = create_native_engine(
+        model, num_cache_positions=2 * num_prompt_tokens + 15, expected_output_tokens=0
+    )
+    released: list[Any] = []
+    release_image = engine._runner.release_image
 
-    def noted(prompt: Any) -> None:
-        forgotten.append(prompt)
-        forget(prompt)
+    def record_release(prompt: Any) -> None:
+        released.append(prompt)
+        release_image(prompt)
 
-    engine._runner.forget = noted
+    engine._runner.release_image = record_release
 
-    assert run(engine, pair) == {page.id: said[page.id] for page in pair}
-    assert len(forgotten) > len(pair), "nobody gave way, so this shows nothing"
+    assert run_engine(engine, pair) == {page.id: expected[page.id] for page in pair}
+    assert len(released) > len(pair), "no page was preempted, so the test shows nothing"
 
 
-class Guesses:
-    """The true answer with a share of wrong tokens."""
+class FixedDrafts:
+    """Drafts of a known output with a share of wrong tokens."""
 
-    def __init__(self, tokens: list[int], luck: float) -> None:
+    def __init__(self, tokens: list[int], acceptance: float) -> None:
         self.tokens = tokens
-        self.luck = luck
+        self.acceptance = acceptance
         self.rng = random.Random(1)
-        self.num_said = 0
+        self.num_output_tokens = 0
 
     def extend(self, tokens: list[int]) -> None:
-        self.num_said += len(tokens)
+        self.num_output_tokens += len(tokens)
 
     def draft(self, max_tokens: int) -> list[int]:
-        following = self.tokens[self.num_said : self.num_said + max_tokens]
-        return [t if self.rng.random() < self.luck else 9 for t in following]
+        following = self.tokens[
+            self.num_output_tokens : self.num_output_tokens + max_tokens
+        ]
+        return [t if self.rng.random() < self.acceptance else 9 for t in following]
 
     def reset(self) -> None:
-        self.num_said = 0
+        self.num_output_tokens = 0
 
 
 DRAFT_ROWS = pytest.mark.parametrize("draft_rows", [False, True], ids=["", "as rows"])
 
 
 @DRAFT_ROWS
-@pytest.mark.parametrize("luck", [1.0, 0.6])
-def test_drafts_do_not_change_what_is_said(model, said, luck, draft_rows):
-    def drafts_for(page: Sequence) -> Guesses:
-        text, _, _ = said[page.id]
-        return Guesses(model.tokenizer.encode(text, add_special_tokens=False), luck)
+@pytest.mark.parametrize("acceptance", [1.0, 0.6])
+def test_drafts_do_not_change_outputs(model, expected, acceptance, draft_rows):
+    def create_drafter(page: EngineRequest) -> FixedDrafts:
+        text, _, _ = expected[page.id]
+        return FixedDrafts(
+            model.tokenizer.encode(text, add_special_tokens=False), acceptance
+        )
 
     options = Options(expected_output_tokens=20, max_draft_tokens=5)
     runner = TorchRunner(model, 4000, draft_rows=draft_rows)
-    engine = NativeEngine(runner, options, drafts_for=drafts_for)
+    engine = NativeEngine(runner, options, create_drafter=create_drafter)
 
-    assert run(engine, PAGES) == said
+    assert run_engine(engine, PAGES) == expected
 
 
-ALL_SHAPES = shapes(8, max_drafts=4, max_verified=64)
+ALL_SHAPES = list_shapes(8, max_drafts=4, max_verified=64)
 
 
 @pytest.mark.parametrize(
-    ("luck", "draft_rows"), [(None, False), (0.6, False), (0.6, True)]
+    ("acceptance", "draft_rows"), [(None, False), (0.6, False), (0.6, True)]
 )
-def test_steps_of_a_recorded_shape_say_the_same(model, said, luck, draft_rows):
-    def drafts_for(page: Sequence) -> Guesses | None:
-        if luck is None:
+def test_recorded_steps_do_not_change_outputs(model, expected, acceptance, draft_rows):
+    def create_drafter(page: EngineRequest) -> FixedDrafts | None:
+        if acceptance is None:
             return None
-        text, _, _ = said[page.id]
-        return Guesses(model.tokenizer.encode(text, add_special_tokens=False), luck)
+        text, _, _ = expected[page.id]
+        return FixedDrafts(
+            model.tokenizer.encode(text, add_special_tokens=False), acceptance
+        )
 
     runner = TorchRunner(
         model,
@@ -205,21 +222,21 @@ def test_steps_of_a_recorded_shape_say_the_same(model, said, luck, draft_rows):
     runner._decode_eagerly = None  # type: ignore[assignment]
     options = Options(expected_output_tokens=20, max_draft_tokens=4)
 
-    engine = NativeEngine(runner, options, drafts_for=drafts_for)
+    engine = NativeEngine(runner, options, create_drafter=create_drafter)
 
-    assert run(engine, PAGES) == said
+    assert run_engine(engine, PAGES) == expected
 
 
-def test_a_step_that_fits_no_recorded_shape_is_computed_as_it_is(model, said):
+def test_step_without_a_recorded_shape_runs_eagerly(model, expected):
     runner = TorchRunner(model, 4000, graph_shapes=[Shape(2, 1)], record=recomputed)
     engine = NativeEngine(runner, Options(expected_output_tokens=20))
 
-    assert run(engine, PAGES) == said
+    assert run_engine(engine, PAGES) == expected
 
 
-def test_what_is_moved_in_the_cache_goes_on_as_before(model):
+def test_moved_segment_gives_the_same_tokens(model):
     runner = TorchRunner(model, 2000)
-    prompt = runner.prompt_from(PAGES[0])
+    prompt = runner.tokenise(PAGES[0])
     first = _prefill(runner, prompt, 0)
     [[second]] = runner.decode([Row(prompt, [first], prompt.num_tokens, 0)])
 
@@ -237,9 +254,9 @@ def _prefill(runner: TorchRunner, prompt: Any, start: int) -> int:
     return token
 
 
-def test_a_draw_at_almost_no_temperature_is_the_likeliest_token(model):
+def test_sampling_at_a_very_low_temperature_is_greedy(model):
     runner = TorchRunner(model, 1000)
-    prompt = runner.prompt_from(PAGES[0])
+    prompt = runner.tokenise(PAGES[0])
     first = _prefill(runner, prompt, 0)
     row = Row(prompt, [first], prompt.num_tokens, 0)
     [[greedy]] = runner.decode([row])
@@ -250,20 +267,20 @@ def test_a_draw_at_almost_no_temperature_is_the_likeliest_token(model):
     assert runner.decode([cold, narrow]) == [[greedy], [greedy]]
 
 
-def test_a_draw_at_a_high_temperature_differs(model):
+def test_sampling_at_a_high_temperature_differs(model):
     torch.manual_seed(0)
     runner = TorchRunner(model, 1000)
-    prompt = runner.prompt_from(PAGES[0])
+    prompt = runner.tokenise(PAGES[0])
     first = _prefill(runner, prompt, 0)
     hot = Row(prompt, [first], prompt.num_tokens, 0, Sampling(50.0, 1.0))
 
     assert len({runner.decode([hot])[0][0] for _ in range(20)}) > 5
 
 
-def test_tokens_are_drawn_from_a_recorded_shape_too(model):
+def test_recorded_steps_can_sample(model):
     torch.manual_seed(0)
     runner = TorchRunner(model, 1000, graph_shapes=ALL_SHAPES, record=recomputed)
-    prompt = runner.prompt_from(PAGES[0])
+    prompt = runner.tokenise(PAGES[0])
     first = _prefill(runner, prompt, 0)
     row = Row(prompt, [first], prompt.num_tokens, 0)
     hot = Row(prompt, [first], prompt.num_tokens, 0, Sampling(50.0, 1.0))

@@ -1,4 +1,4 @@
-"""Pages are read without triton, which the image does not contain."""
+"""Reading of pages without triton, which the image does not contain."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-# Runs in a process of its own: a module that was imported once stays imported.
+# Runs in another process, because a module stays imported.
 PROGRAM = """
 import importlib.abc
 import json
@@ -30,7 +30,7 @@ torch.set_num_threads(1)
 import handler.engine.process.process
 from handler.engine.selection.choice import choose_engine
 from handler.engine.device.model import load_model
-from handler.engine.request import Sequence
+from handler.engine.request import EngineRequest
 from handler.weights.source import MINI, Source, fetch
 from handler.profiles import PROFILES
 from handler.prompts import load_prompts
@@ -42,7 +42,7 @@ weights = fetch(Source("mini", str(MINI)), settings, Path("unused"))
 engine = choose_engine(load_model(weights, "cpu"), settings, "mini").engine
 prompt = load_prompts(PROFILES["mini"])["ocr_layout"]
 page = Page(1, 256, 256, 256, 256, bytes([255]) * (256 * 256 * 3))
-engine.submit(Sequence("a/1", "a", page, prompt, 4))
+engine.submit(EngineRequest("a/1", "a", page, prompt, 4))
 ended = []
 while engine.has_work:
     ended += engine.step(lambda: None)
@@ -52,7 +52,7 @@ assert "triton" not in sys.modules
 
 
 @pytest.mark.slow
-def test_a_page_is_read_where_triton_cannot_be_imported():
+def test_page_is_read_without_triton():
     found = subprocess.run(
         [sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=120
     )

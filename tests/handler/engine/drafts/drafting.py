@@ -1,4 +1,4 @@
-"""Tokenizers to draft with, and a model whose words are known beforehand."""
+"""Tokenizers for tests of drafts, and a model with a known output."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from handler.engine.drafts.drafter import Drafter, DraftTokenizer
 
 
 class Letters:
-    """Each letter is a token, and so is each tag without attributes."""
+    """Tokenizer with a token for each letter and for each tag without attributes."""
 
     def encode(self, text: str) -> list[int]:
         pieces = re.findall(r"</?[a-z0-9]+>|[^<]|<", text)
@@ -29,7 +29,7 @@ class Letters:
 
 
 class Bytes:
-    """Each byte is a token: a letter beyond ASCII is several."""
+    """Tokenizer with a token for each byte: letters beyond ASCII have several."""
 
     def encode(self, text: str) -> list[int]:
         return list(text.encode())
@@ -38,7 +38,7 @@ class Bytes:
         return bytes(ids).decode(errors="replace")
 
 
-def guessed(
+def draft_after(
     tokenizer: DraftTokenizer,
     written: str,
     *,
@@ -46,23 +46,23 @@ def guessed(
     prompt: str = "",
     max_tokens: int = 40,
 ) -> str:
-    """What is drafted after a page has written so much."""
+    """Return the draft that follows an output."""
     drafter = Drafter(tokenizer, text_layer=layer, prompt=prompt)
     drafter.extend(tokenizer.encode(written))
     return tokenizer.decode(drafter.draft(max_tokens))
 
 
-def num_forwards(drafter: Drafter, tokens: list[int], max_tokens: int) -> int:
-    """Forwards a model takes to say the tokens: one each, less what was guessed."""
+def count_forwards(drafter: Drafter, tokens: list[int], max_tokens: int) -> int:
+    """Count the forward passes for the tokens: one each, less the accepted drafts."""
     position = count = 0
     while position < len(tokens):
         draft = drafter.draft(max_tokens)
-        num_right = 0
-        for guess, token in zip(draft, tokens[position:], strict=False):
-            if guess != token:
+        num_accepted = 0
+        for draft_token, token in zip(draft, tokens[position:], strict=False):
+            if draft_token != token:
                 break
-            num_right += 1
-        said = tokens[position : position + num_right + 1]
+            num_accepted += 1
+        said = tokens[position : position + num_accepted + 1]
         drafter.extend(said)
         position += len(said)
         count += 1

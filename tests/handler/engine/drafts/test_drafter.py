@@ -1,4 +1,4 @@
-"""Guesses at what a page will say, and the forwards they save."""
+"""Drafts of a page's next tokens, and the forward passes that they save."""
 
 from __future__ import annotations
 
@@ -13,7 +13,12 @@ from tokenizers import Tokenizer
 
 from handler.engine.drafts.drafter import Drafter
 from handler.weights.source import MINI
-from tests.handler.engine.drafts.drafting import Bytes, Letters, guessed, num_forwards
+from tests.handler.engine.drafts.drafting import (
+    Bytes,
+    Letters,
+    count_forwards,
+    draft_after,
+)
 from tests.handler.preprocess.reading import page_of
 
 BOX = '<div data-bbox="[61, 72, 983, 94]" data-label="Text">'
@@ -30,7 +35,7 @@ PARAGRAPHS = (
     "hills. Boats leave it early in the morning, and most of them are back by noon "
     "with what they could find. In winter the road is often closed by snow, so that "
     "people & goods come over the water or do not come at all.",
-    "Nobody knows who built the long wall that keeps the sea out of the lower streets. "
+    "No one knows who built the long wall that keeps the sea out of the lower streets. "
     "It is older than the church, and older than the oldest map, on which it is drawn "
     "with a gate that was walled up long ago. Repairs are paid for by a tax on fish, "
     "about which there has been a quarrel in every year since 1742.",
@@ -48,7 +53,7 @@ ROWS = [
 
 
 class MiniTokenizer:
-    """The embedded checkpoint's."""
+    """Tokenizer of the embedded checkpoint."""
 
     def __init__(self) -> None:
         self._tokenizer = Tokenizer.from_file(str(MINI / "tokenizer.json"))
@@ -71,7 +76,7 @@ def block(number: int, label: str, inner: str) -> str:
 
 
 def prose() -> tuple[str, str]:
-    """What Chandra would say of a page of plain prose, and its text layer."""
+    """Return Chandra's output for a page of plain prose, and its text layer."""
     texts = [escape(text, quote=False) for text in PARAGRAPHS]
     answer = block(0, "Section-Header", f"<h1>{TITLE}</h1>") + "".join(
         block(i, "Text", f"<p>{text}</p>") for i, text in enumerate(texts, start=1)
@@ -111,75 +116,79 @@ def layer_of(*flowables: object) -> str:
         ),
     ],
 )
-def test_a_page_goes_on_as_its_text_layer_does(written, expected):
-    assert guessed(Letters(), written, layer=LAYER, max_tokens=60).startswith(expected)
+def test_text_of_the_layer_is_drafted(written, expected):
+    assert draft_after(Letters(), written, layer=LAYER, max_tokens=60).startswith(
+        expected
+    )
 
 
-def test_at_a_paragraphs_end_the_next_block_begins():
+def test_next_block_is_drafted_after_a_paragraph():
     written = f"{BOX}<p>The first line of a <b>letter"
 
-    draft = guessed(Letters(), written, layer=LAYER)
+    draft = draft_after(Letters(), written, layer=LAYER)
 
     assert draft == '</b></p></div><div data-bbox="['
 
 
-def test_a_cell_ends_after_as_many_words_as_the_one_above_it():
+def test_drafted_cell_has_as_many_words_as_the_cell_above():
     written = f"{BOX}<table><tr><td>May 3</td><td>12</td></tr><tr><td>"
 
-    draft = guessed(Letters(), written, layer="May 3 12\nJune 14 7\nJuly 8 1")
+    draft = draft_after(Letters(), written, layer="May 3 12\nJune 14 7\nJuly 8 1")
 
     assert draft.startswith("June 14</td><td>7</td></tr><tr><td>July 8</td>")
 
 
-def test_a_cell_of_words_ends_before_the_numbers_after_it():
+def test_drafted_cell_of_words_ends_before_numbers():
     written = f"{BOX}<table><tr><td>May</td><td>12</td></tr><tr><td>"
 
-    draft = guessed(Letters(), written, layer="May 12\nLate in June 7\nJuly 8")
+    draft = draft_after(Letters(), written, layer="May 12\nLate in June 7\nJuly 8")
 
     assert draft.startswith("Late in June</td><td>7</td></tr>")
 
 
-def test_a_cell_longer_than_the_one_above_goes_on():
+def test_cell_longer_than_the_one_above_is_continued():
     written = f"{BOX}<table><tr><td>May</td><td>one</td></tr><tr><td>Late in"
 
-    draft = guessed(Letters(), written, layer="May one\nLate in June seven")
+    draft = draft_after(Letters(), written, layer="May one\nLate in June seven")
 
     assert draft.startswith(" June seven")
 
 
-def test_an_item_of_a_list_has_no_bullet():
+def test_bullet_of_a_list_item_is_not_drafted():
     layer = "! The first\n\n! The second"
 
-    assert guessed(Letters(), f"{BOX}<ul><li>", layer=layer).startswith(
+    assert draft_after(Letters(), f"{BOX}<ul><li>", layer=layer).startswith(
         "The first</li><li>The second"
     )
 
 
-def test_bold_words_are_those_of_the_layer():
-    assert guessed(Letters(), f"{BOX}<p><b>", layer=LAYER).startswith("The first line")
+def test_bold_text_is_drafted_from_the_layer():
+    assert draft_after(Letters(), f"{BOX}<p><b>", layer=LAYER).startswith(
+        "The first line"
+    )
 
 
-def test_a_block_that_begins_elsewhere_is_found_by_its_first_word():
+def test_block_in_another_order_is_found_by_its_first_word():
     layer = "Page 3 of 7\n\nThe harbour lies north."
 
-    draft = guessed(Letters(), f"{BOX}<p>The", layer=layer)
+    draft = draft_after(Letters(), f"{BOX}<p>The", layer=layer)
 
     assert draft.startswith(" harbour lies north.</p>")
 
 
-def test_no_text_of_the_layer_gets_into_a_tag():
-    draft = guessed(Letters(), f'{BOX}<img alt="', layer="alt of a picture")
+def test_layer_text_is_not_drafted_within_a_tag():
+    draft = draft_after(Letters(), f'{BOX}<img alt="', layer="alt of a picture")
 
     assert "picture" not in draft
 
 
-def test_no_text_of_the_layer_gets_into_a_formula():
-    draft = guessed(Letters(), f"{BOX}<p>see <math>", layer="see x = 1")
+def test_layer_text_is_not_drafted_within_a_formula():
+    draft = draft_after(Letters(), f"{BOX}<p>see <math>", layer="see x = 1")
 
     assert "x = 1" not in draft
 
 
-def test_a_draft_ends_before_a_word_that_does_not_fit():
+def test_draft_ends_before_a_word_that_does_not_fit():
     tokenizer = Letters()
     drafter = Drafter(tokenizer, text_layer=f"{'a' * 300} b")
     drafter.extend(tokenizer.encode(f"{BOX}<p>"))
@@ -188,9 +197,9 @@ def test_a_draft_ends_before_a_word_that_does_not_fit():
     assert len(drafter.draft(10)) == 10
 
 
-def test_tokens_are_those_of_the_whole_word():
+def test_draft_is_encoded_together_with_the_started_word():
     class Words(Letters):
-        """Two letters of a word are one token, counted from its beginning."""
+        """Tokenizer with a token for two letters of a word, counted from its start."""
 
         def encode(self, text: str) -> list[int]:
             pieces = [
@@ -208,24 +217,24 @@ def test_tokens_are_those_of_the_whole_word():
     assert drafter.draft(len(written) - 5) == written[5:]
 
 
-# From the page itself
+# From the output
 
 
-def test_without_a_text_layer_a_page_goes_on_as_it_did_before():
+def test_without_a_text_layer_the_output_is_repeated():
     item = "<li>Item of the list</li>"
 
-    draft = guessed(Letters(), f"{BOX}<ul>{item}{item}<li>Item", max_tokens=12)
+    draft = draft_after(Letters(), f"{BOX}<ul>{item}{item}<li>Item", max_tokens=12)
 
     assert draft == " of the list"[: len(draft)]
     assert draft
 
 
-def test_a_page_that_does_it_its_own_way_is_believed():
+def test_markup_of_the_page_overrides_the_usual_markup():
     row = "<table><tr><td>1</td></tr></table></div>"
     page = f"{BOX}<table><tbody>{row}\n{BOX}<table><tbody>{row}\n{BOX}<table>"
     tokenizer = Letters()
     drafter = Drafter(tokenizer)
-    num_forwards(drafter, tokenizer.encode(page), 8)
+    count_forwards(drafter, tokenizer.encode(page), 8)
 
     assert tokenizer.decode(drafter.draft(1)) == "<tbody>"
 
@@ -239,92 +248,90 @@ def test_a_page_that_does_it_its_own_way_is_believed():
         ("OCR this image to HTML.", ""),
     ],
 )
-def test_the_prompt_says_how_a_block_begins(prompt, expected):
-    assert guessed(Letters(), "", prompt=prompt) == expected
+def test_block_start_depends_on_the_prompt(prompt, expected):
+    assert draft_after(Letters(), "", prompt=prompt) == expected
 
 
-def test_the_numbers_of_a_box_are_not_guessed():
+def test_the_numbers_of_a_box_are_not_drafted():
     page = f"{BOX}<p>one</p></div>{BOX}<p>two</p></div>"
 
-    assert guessed(Letters(), page, max_tokens=60) == '<div data-bbox="['
-    assert guessed(Letters(), f'{page}<div data-bbox="[') == ""
-    assert guessed(Letters(), f'{page}<div data-bbox="[612') == ", "
+    assert draft_after(Letters(), page, max_tokens=60) == '<div data-bbox="['
+    assert draft_after(Letters(), f'{page}<div data-bbox="[') == ""
+    assert draft_after(Letters(), f'{page}<div data-bbox="[612') == ", "
 
 
-def test_a_page_read_once_more_is_drafted_like_a_new_one():
+def test_reset_drafter_drafts_like_a_new_one():
     tokenizer = Letters()
     answer, layer = prose()
     tokens = tokenizer.encode(answer)
     drafter = Drafter(tokenizer, text_layer=layer)
-    first = num_forwards(drafter, tokens, 8)
+    first = count_forwards(drafter, tokens, 8)
 
     drafter.reset()
 
-    assert num_forwards(drafter, tokens, 8) == first
+    assert count_forwards(drafter, tokens, 8) == first
 
 
-# What it is good for
+# Saved forward passes
 
 
 @pytest.mark.parametrize("max_tokens", [4, 8, 16])
-def test_a_born_digital_page_of_prose_takes_fewer_than_half_the_forwards(
-    mini, max_tokens
-):
+def test_prose_with_a_layer_takes_half_the_forwards_at_most(mini, max_tokens):
     answer, layer = prose()
     tokens = mini.encode(answer)
 
     drafter = Drafter(mini, text_layer=layer)
 
-    assert num_forwards(drafter, tokens, max_tokens) < len(tokens) / 2
+    assert count_forwards(drafter, tokens, max_tokens) < len(tokens) / 2
 
 
-def test_a_table_with_a_text_layer_takes_fewer_than_half_the_forwards(mini):
+def test_table_with_a_layer_takes_half_the_forwards_at_most(mini):
     answer, layer = table()
     tokens = mini.encode(answer)
 
-    assert num_forwards(Drafter(mini, text_layer=layer), tokens, 8) < len(tokens) / 2
+    assert count_forwards(Drafter(mini, text_layer=layer), tokens, 8) < len(tokens) / 2
 
 
-def test_letter_by_letter_prose_takes_a_fifth_of_the_forwards():
+def test_prose_of_letter_tokens_takes_a_fifth_of_the_forwards():
     tokenizer = Letters()
     answer, layer = prose()
     tokens = tokenizer.encode(answer)
 
-    forwards = num_forwards(Drafter(tokenizer, text_layer=layer), tokens, 8)
+    forwards = count_forwards(Drafter(tokenizer, text_layer=layer), tokens, 8)
 
     assert forwards < len(tokens) / 5
 
 
 @pytest.mark.parametrize("page", [prose, table])
-def test_a_scan_takes_fewer_forwards_than_tokens(mini, page):
+def test_page_without_a_layer_saves_forwards(mini, page):
     answer, _ = page()
     tokens = mini.encode(answer)
 
-    assert num_forwards(Drafter(mini), tokens, 8) < len(tokens)
+    assert count_forwards(Drafter(mini), tokens, 8) < len(tokens)
 
 
-def test_a_text_layer_of_something_else_costs_nothing_but_drafts(mini):
+def test_unrelated_layer_adds_no_forwards(mini):
     answer, _ = prose()
     tokens = mini.encode(answer)
 
-    assert num_forwards(Drafter(mini, text_layer="lorem " * 999), tokens, 8) <= len(
+    assert count_forwards(Drafter(mini, text_layer="lorem " * 999), tokens, 8) <= len(
         tokens
     )
 
 
-def test_a_layer_in_another_order_still_helps():
+def test_layer_in_another_order_saves_forwards():
     tokenizer = Letters()
     answer, layer = prose()
     lines = layer.splitlines()
     shuffled = "\n".join(lines[7:] + lines[:7])
     tokens = tokenizer.encode(answer)
 
-    forwards = num_forwards(Drafter(tokenizer, text_layer=shuffled), tokens, 8)
+    forwards = count_forwards(Drafter(tokenizer, text_layer=shuffled), tokens, 8)
 
     assert forwards < len(tokens) / 4
 
 
-# Whatever comes
+# Arbitrary input
 
 ODD_TEXT = st.text(
     st.characters() | st.sampled_from('<>&;/"=[]- \n\x00\x02\ud800\ufb01\u00ad\u00e9')
@@ -350,7 +357,7 @@ OUTPUT = st.lists(MARKUP | st.text(max_size=3), max_size=30).map(
 
 @given(ODD_TEXT, OUTPUT, st.integers(-1, 20), st.integers(1, 5))
 @settings(deadline=None)
-def test_a_draft_is_never_too_long_and_never_an_error(layer, output, length, stride):
+def test_any_input_gives_a_draft_within_the_limit(layer, output, length, stride):
     drafter = Drafter(Bytes(), text_layer=layer)
 
     for start in range(0, len(output), stride):
@@ -361,7 +368,7 @@ def test_a_draft_is_never_too_long_and_never_an_error(layer, output, length, str
 
 @given(ODD_TEXT, OUTPUT, st.integers(1, 7))
 @settings(deadline=None)
-def test_tokens_in_pieces_are_the_same_as_at_once(layer, output, stride):
+def test_output_extended_in_pieces_gives_the_same_draft(layer, output, stride):
     whole = Drafter(Bytes(), text_layer=layer)
     pieces = Drafter(Bytes(), text_layer=layer)
 
@@ -372,7 +379,7 @@ def test_tokens_in_pieces_are_the_same_as_at_once(layer, output, stride):
     assert pieces.draft(16) == whole.draft(16)
 
 
-def test_bytes_that_are_no_text_are_not_waited_for():
+def test_invalid_bytes_do_not_block_drafts():
     drafter = Drafter(Bytes(), text_layer="some words that come next")
 
     drafter.extend([0xFF] * 20)
@@ -381,7 +388,7 @@ def test_bytes_that_are_no_text_are_not_waited_for():
     assert drafter.draft(10) == list(b" that come")
 
 
-def test_a_layer_of_megabytes_is_cut():
+def test_long_layer_is_accepted():
     drafter = Drafter(Bytes(), text_layer="word \x00<p>&" * 500_000)
 
     drafter.extend(list(b"<p>word"))
@@ -389,7 +396,7 @@ def test_a_layer_of_megabytes_is_cut():
     assert drafter.draft(5) == list(b" &lt;")
 
 
-def test_a_loop_of_tags_is_drafted():
+def test_repeated_tags_are_drafted():
     tokenizer = Letters()
     drafter = Drafter(tokenizer)
     tokens = tokenizer.encode("<div><p>" * 4000)

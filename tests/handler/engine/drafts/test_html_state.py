@@ -1,12 +1,12 @@
-"""Where in its HTML a page is, and the markup that usually comes next."""
+"""Parser state of partial HTML, and the prediction of the next markup."""
 
 from __future__ import annotations
 
 import pytest
 from hypothesis import given, strategies as st
 
-from handler.engine.drafts.html_state import BOXES_OF_NUMBERS, NO_BOXES, Markup
-from handler.engine.drafts.likely_markup import closing, following
+from handler.engine.drafts.html_state import BOXES_OF_NUMBERS, NO_BOXES, HTMLState
+from handler.engine.drafts.likely_markup import closing_tags, predict_markup
 
 BOX = '<div data-bbox="[1, 2, 3, 4]" data-label="Text">'
 HTML = st.lists(
@@ -22,13 +22,13 @@ HTML = st.lists(
 ).map("".join)
 
 
-def state_after(written: str, block_start: str = '<div data-bbox="[') -> Markup:
-    state = Markup(block_start)
+def state_after(written: str, block_start: str = '<div data-bbox="[') -> HTMLState:
+    state = HTMLState(block_start)
     state.feed(written)
     return state
 
 
-def test_what_a_reader_sees_is_text_without_tags_and_entities():
+def test_visible_text_has_no_tags_and_no_entities():
     state = state_after(f"{BOX}<p>Salt &amp; <b>pepper</b>: 1 &lt; 2 &#8364;</p>")
 
     assert state.visible == "Salt&pepper:1<2\u20ac"
@@ -36,7 +36,7 @@ def test_what_a_reader_sees_is_text_without_tags_and_entities():
 
 
 @pytest.mark.parametrize("text", ["AT&T ", "1 < 2 ", "a & b ", "&nothingofthatkind "])
-def test_what_only_looks_like_markup_is_text(text):
+def test_text_that_only_resembles_markup_is_visible(text):
     assert state_after(text).visible == text.replace(" ", "")
 
 
@@ -95,8 +95,8 @@ def test_text_is_expected_where_html_has_text(written, expected):
         ("<img al", ""),
     ],
 )
-def test_the_usual_markup_comes_next(written, expected):
-    assert following(state_after(written)) == expected
+def test_next_markup_is_predicted(written, expected):
+    assert predict_markup(state_after(written)) == expected
 
 
 @pytest.mark.parametrize(
@@ -109,20 +109,20 @@ def test_the_usual_markup_comes_next(written, expected):
         ('<div data-bbox="1 2 3 4" data-la', 'bel="'),
     ],
 )
-def test_boxes_may_be_numbers_without_brackets(written, expected):
-    assert following(state_after(written, BOXES_OF_NUMBERS)) == expected
+def test_boxes_without_brackets_are_predicted(written, expected):
+    assert predict_markup(state_after(written, BOXES_OF_NUMBERS)) == expected
 
 
-def test_without_boxes_no_block_is_begun():
-    assert following(state_after("", NO_BOXES)) == ""
-    assert following(state_after("<p>word</p>", NO_BOXES)) == ""
+def test_without_boxes_no_block_start_is_predicted():
+    assert predict_markup(state_after("", NO_BOXES)) == ""
+    assert predict_markup(state_after("<p>word</p>", NO_BOXES)) == ""
 
 
-def test_a_label_begins_as_it_did_the_last_time():
+def test_first_tags_of_a_label_are_those_of_the_last_block():
     title = BOX.replace("Text", "Section-Header")
     page = f"{title}<h3><b>One</b></h3></div>{BOX}<p>word</p></div>{title}"
 
-    assert following(state_after(page)) == "<h3><b>"
+    assert predict_markup(state_after(page)) == "<h3><b>"
 
 
 @pytest.mark.parametrize(
@@ -135,11 +135,11 @@ def test_a_label_begins_as_it_did_the_last_time():
         ("Caption Figure Caption", "", "Figure"),
     ],
 )
-def test_a_label_is_what_came_after_the_one_before(labels, begun, expected):
+def test_next_label_is_the_one_that_followed_before(labels, begun, expected):
     blocks = (BOX.replace("Text", label) + "</div>" for label in labels.split())
     state = state_after("".join(blocks) + BOX.partition("Text")[0] + begun)
 
-    assert (begun + following(state)).startswith(f'{expected}">')
+    assert (begun + predict_markup(state)).startswith(f'{expected}">')
 
 
 @pytest.mark.parametrize(
@@ -152,11 +152,11 @@ def test_a_label_is_what_came_after_the_one_before(labels, begun, expected):
         ("word", ""),
     ],
 )
-def test_a_paragraph_is_closed_with_what_is_open_in_it(written, expected):
-    assert closing(state_after(written)) == expected
+def test_closing_tags_close_a_paragraph_and_its_inline_tags(written, expected):
+    assert closing_tags(state_after(written)) == expected
 
 
-def test_a_cell_has_as_many_words_as_the_one_above():
+def test_words_left_in_a_cell_follow_the_cell_above():
     above = f"{BOX}<table><tr><td>two words</td><td>1</td></tr><tr><td>"
 
     assert state_after(above).num_words_left == 2
@@ -166,7 +166,7 @@ def test_a_cell_has_as_many_words_as_the_one_above():
     assert state_after(f"{BOX}<table><tr><td>").num_words_left is None
 
 
-def test_words_end_where_the_row_above_has_numbers():
+def test_cell_ends_before_a_number_like_the_row_above():
     above = f"{BOX}<table><tr><td>two words</td><td>1</td><td>2</td></tr><tr><td>"
 
     assert state_after(above).ends_before_number
@@ -185,29 +185,29 @@ def test_words_end_where_the_row_above_has_numbers():
         (f"{BOX}<p>", False),
     ],
 )
-def test_an_item_is_an_item_whatever_it_is_printed_in(written, expected):
+def test_text_of_a_list_item_is_recognised(written, expected):
     assert state_after(written).is_item is expected
 
 
-def test_text_in_bold_may_be_the_first_of_a_paragraph():
+def test_bold_text_can_begin_a_paragraph():
     assert state_after(f"{BOX}<p><b>").begins_text
     assert not state_after(f"{BOX}<p>a <b>").begins_text
 
 
-def test_to_write_on_in_a_copy_changes_nothing():
+def test_feeding_a_copy_does_not_change_the_original():
     state = state_after(f"{BOX}<table><tr><td>1</td>")
 
     state.copy().feed('<td>2</td></tr></table></div><div data-label="Form"><b>x')
 
     assert state.open == ["div", "table", "tr"]
     assert state.first_tags == {"Text": "<table><tr><td>"}
-    assert following(state) == "<td>"
+    assert predict_markup(state) == "<td>"
 
 
 @given(HTML, st.data())
-def test_html_in_pieces_is_the_same_as_at_once(html, data):
+def test_html_fed_in_pieces_gives_the_same_state(html, data):
     cut = data.draw(st.integers(0, len(html)))
-    pieces = Markup()
+    pieces = HTMLState()
     for piece in (html[:cut], html[cut:]):
         pieces.feed(piece)
     whole = state_after(html)
@@ -219,10 +219,10 @@ def test_html_in_pieces_is_the_same_as_at_once(html, data):
     )
     assert pieces.num_words_left == whole.num_words_left
     assert pieces.expects_text == whole.expects_text
-    assert following(pieces) == following(whole)
+    assert predict_markup(pieces) == predict_markup(whole)
 
 
-def test_a_loop_of_tags_stays_cheap():
+def test_repeated_tags_do_not_grow_the_prediction():
     state = state_after("<div>" * 5000 + "<p>" * 5000)
 
-    assert len(closing(state) + following(state)) < 1000
+    assert len(closing_tags(state) + predict_markup(state)) < 1000

@@ -1,59 +1,63 @@
-"""Where in a PDF's text layer a page is, and what comes next there."""
+"""Alignment of the output with a PDF's text layer, and the text after it."""
 
 from __future__ import annotations
 
 import pytest
 from hypothesis import given, strategies as st
 
-from handler.engine.drafts.text_layer import MAX_CHARACTERS, TextLayer, comparable
+from handler.engine.drafts.text_layer import MAX_CHARACTERS, TextLayer, normalise_text
 
 STORY = (
     "Of the sea\r\n"
     "The harbour lies to the north of the old town, where the\r\n"
     "river ends. Boats leave it in the morning.\r\n"
-    "Nobody knows who built the long wall that keeps the sea\r\n"
+    "No one knows who built the long wall that keeps the sea\r\n"
     "out of it."
 )
 
 
-def layer_at(text: str, written: str) -> TextLayer:
+def align_with(text: str, written: str) -> TextLayer:
     layer = TextLayer(text)
-    visible = comparable(written)
-    layer.follow(visible, len(visible))
+    visible = normalise_text(written)
+    layer.align(visible, len(visible))
     return layer
 
 
-def ahead(text: str, written: str, num_characters: int = 1000) -> str:
-    layer = layer_at(text, written)
-    return layer.ahead(layer.place, num_characters).text if layer.is_found else "?"
+def text_after(text: str, written: str, num_characters: int = 1000) -> str:
+    layer = align_with(text, written)
+    return (
+        layer.read_text(layer.position, num_characters).text
+        if layer.is_aligned
+        else "?"
+    )
 
 
-def test_what_follows_goes_on_up_to_a_paragraphs_end():
-    assert ahead(STORY, "Of the sea The harbour") == (
+def test_text_is_read_up_to_the_end_of_the_paragraph():
+    assert text_after(STORY, "Of the sea The harbour") == (
         " lies to the north of the old town, where the river ends."
         " Boats leave it in the morning."
     )
 
 
 def test_a_long_paragraph_is_cut_between_words():
-    assert ahead(STORY, "Of the sea The harbour", 14) == " lies to the"
+    assert text_after(STORY, "Of the sea The harbour", 14) == " lies to the"
 
 
 def test_a_blank_line_ends_a_paragraph():
-    assert ahead("one two\n\nthree", "one") == " two"
+    assert text_after("one two\n\nthree", "one") == " two"
 
 
-def test_a_short_line_before_a_small_letter_ends_none():
-    assert ahead("a line of text\nof two\nlines, or three", "a line") == (
+def test_short_line_before_lower_case_ends_no_paragraph():
+    assert text_after("a line of text\nof two\nlines, or three", "a line") == (
         " of text of two lines, or three"
     )
 
 
-def test_the_end_of_a_paragraph_is_told():
-    layer = layer_at(STORY, "Of the sea")
+def test_position_at_the_end_of_a_paragraph_is_reported():
+    layer = align_with(STORY, "Of the sea")
 
-    assert layer.ahead(layer.place, 100).ends_paragraph
-    assert layer.ahead(layer.place, 100).text == ""
+    assert layer.read_text(layer.position, 100).ends_paragraph
+    assert layer.read_text(layer.position, 100).text == ""
 
 
 @pytest.mark.parametrize(
@@ -71,8 +75,8 @@ def test_the_end_of_a_paragraph_is_told():
         ("an e\u0301tude", " \u00e9tude"),
     ],
 )
-def test_text_is_proposed_as_a_reader_sees_it(layer, expected):
-    assert ahead(layer, "an") == expected
+def test_text_is_returned_as_a_reader_sees_it(layer, expected):
+    assert text_after(layer, "an") == expected
 
 
 @pytest.mark.parametrize(
@@ -83,60 +87,65 @@ def test_text_is_proposed_as_a_reader_sees_it(layer, expected):
         ("the bene\ufb01t is so go on", "the benefit is so"),
     ],
 )
-def test_quotes_spaces_and_ligatures_do_not_keep_text_from_matching(layer, written):
-    assert ahead(layer, written) == " go on"
+def test_quotes_spaces_and_ligatures_match_their_equivalents(layer, written):
+    assert text_after(layer, written) == " go on"
 
 
-def test_after_a_misread_word_the_place_is_found_again():
-    assert ahead(STORY, "The harb0ur lies to the n") == ahead(
+def test_output_is_aligned_again_after_a_misread_word():
+    assert text_after(STORY, "The harb0ur lies to the n") == text_after(
         STORY, "Of the sea The harbour lies to the n"
     )
 
 
-def test_the_place_after_the_last_match_is_preferred():
-    layer = layer_at(
+def test_matches_after_the_last_one_are_preferred():
+    layer = align_with(
         "So it was. One so it is here. Two so it is there.", "So it was. One"
     )
 
-    layer.follow(comparable("0ne so it is"), 5)
+    layer.align(normalise_text("0ne so it is"), 5)
 
-    assert layer.ahead(layer.place, 6).text == " here."
+    assert layer.read_text(layer.position, 6).text == " here."
 
 
-def test_a_few_letters_that_stand_everywhere_do_not_match_far_away():
+def test_short_ambiguous_text_does_not_match_far_away():
     far = "x" * 2000 + " in the house, in the garden"
 
-    assert ahead(far, "in the") == "?"
-    assert ahead(far, "the gard") == "en"
+    assert text_after(far, "in the") == "?"
+    assert text_after(far, "the gard") == "en"
 
 
-def test_what_is_not_in_the_layer_is_not_found():
-    assert ahead(STORY, "Something else") == "?"
+def test_text_outside_the_layer_is_not_aligned():
+    assert text_after(STORY, "Something else") == "?"
 
 
-def test_a_new_block_begins_with_the_next_line_that_was_not_read():
-    layer = layer_at("Header of it\nTitle of it\nFooter of it", "Header of it")
-    assert layer.ahead(layer.next_block(layer.place), 12).text == " Title of it"
+def test_new_block_starts_with_the_next_unread_line():
+    layer = align_with("Header of it\nTitle of it\nFooter of it", "Header of it")
+    assert (
+        layer.read_text(layer.find_next_block(layer.position), 12).text
+        == " Title of it"
+    )
 
-    visible = comparable("Header of it Footer of it")
-    layer.follow(visible, len(comparable("Footer of it")))
-    place = layer.next_block(layer.place)
+    visible = normalise_text("Header of it Footer of it")
+    layer.align(visible, len(normalise_text("Footer of it")))
+    position = layer.find_next_block(layer.position)
 
-    assert layer.ahead(place, 12).text == " Title of it"
+    assert layer.read_text(position, 12).text == " Title of it"
 
 
-def test_a_new_cell_begins_within_a_line():
-    layer = layer_at("Apples 3 12.50", "Apples")
+def test_new_cell_starts_within_a_line():
+    layer = align_with("Apples 3 12.50", "Apples")
 
-    assert layer.ahead(layer.next_block(layer.place), 100).text == " 3 12.50"
+    assert (
+        layer.read_text(layer.find_next_block(layer.position), 100).text == " 3 12.50"
+    )
 
 
 @given(st.text(st.characters() | st.sampled_from("\n-\x02 aZ\u00ad\ufffe")))
-def test_whatever_the_layer_holds_what_it_proposes_can_be_compared(text):
+def test_text_of_any_layer_is_clean_and_encodable(text):
     layer = TextLayer(text)
-    place = layer.next_block(layer.place)
+    position = layer.find_next_block(layer.position)
 
-    proposed = layer.ahead(place, MAX_CHARACTERS).text
+    proposed = layer.read_text(position, MAX_CHARACTERS).text
 
     assert proposed.split() == proposed.split(" ") or not proposed
     proposed.encode()
@@ -145,20 +154,20 @@ def test_whatever_the_layer_holds_what_it_proposes_can_be_compared(text):
 @given(
     st.text("ab -\n\x02\ufb01\u00ad", max_size=60), st.text("ab \ufb01", max_size=30)
 )
-def test_whatever_is_written_the_layer_keeps_its_place(text, written):
-    layer = layer_at(text, written)
+def test_any_output_and_any_position_are_accepted(text, written):
+    layer = align_with(text, written)
 
-    for place in range(len(comparable(text)) // 2):
-        layer.ahead(layer.next_block(place), 5)
+    for position in range(len(normalise_text(text)) // 2):
+        layer.read_text(layer.find_next_block(position), 5)
 
 
-def test_megabytes_are_cut():
+def test_long_layer_is_cut():
     layer = TextLayer("word " * MAX_CHARACTERS)
 
-    assert len(layer.ahead(0, 10 * MAX_CHARACTERS).text) < MAX_CHARACTERS
+    assert len(layer.read_text(0, 10 * MAX_CHARACTERS).text) < MAX_CHARACTERS
 
 
-# What is drawn for the eye
+# Leaders
 
 
 @pytest.mark.parametrize(
@@ -167,20 +176,20 @@ def test_megabytes_are_cut():
 @pytest.mark.parametrize(
     "written", ["", " ", "..........", ". . . . . . . . ", "______"]
 )
-def test_leaders_are_passed_over_however_many_there_are(leaders, written):
+def test_leaders_of_any_length_are_skipped(leaders, written):
     text = f"Introduction {leaders} 12\n\nThe harbour {leaders} 31"
 
-    assert ahead(text, f"Introduction{written}1") == "2"
-    assert ahead(text, "Introduction") == " 12"
+    assert text_after(text, f"Introduction{written}1") == "2"
+    assert text_after(text, "Introduction") == " 12"
 
 
-def test_a_place_is_kept_while_leaders_are_written():
-    layer = layer_at("Introduction . . . . . 12", "Introduction")
+def test_position_is_kept_while_leaders_are_written():
+    layer = align_with("Introduction . . . . . 12", "Introduction")
 
-    layer.follow("Introduction....", 4)
+    layer.align("Introduction....", 4)
 
-    assert layer.is_found
-    assert layer.ahead(layer.place, 100).text == " 12"
+    assert layer.is_aligned
+    assert layer.read_text(layer.position, 100).text == " 12"
 
 
 # When the output leaves the layer's order
@@ -191,53 +200,55 @@ on below each other, as do those are read after the left one
 of any other column. is over."""
 
 
-def followed(text: str, *pieces: str) -> TextLayer:
-    """A layer after pieces of output that were shown one by one."""
+def align_step_by_step(text: str, *pieces: str) -> TextLayer:
+    """Align a layer with pieces of output, one after the other."""
     layer = TextLayer(text)
     visible = ""
-    for piece in map(comparable, pieces):
+    for piece in map(normalise_text, pieces):
         visible += piece
-        layer.follow(visible, len(piece))
+        layer.align(visible, len(piece))
     return layer
 
 
 @pytest.mark.parametrize(
     ("jump", "expected"),
     [
-        ("on", " below each other,"),  # to where a line begins
-        ("are", " read after the left"),  # to a word
+        ("on", " below each other,"),  # The start of a line.
+        ("are", " read after the left"),  # A word within a line.
         ("o", "n below each other,"),
     ],
 )
-def test_the_first_word_behind_a_jump_tells_where_to(jump, expected):
-    layer = followed(COLUMNS, "The left column has lines that go", jump)
+def test_first_word_after_a_jump_determines_its_target(jump, expected):
+    layer = align_step_by_step(COLUMNS, "The left column has lines that go", jump)
 
-    assert layer.is_found
-    assert layer.ahead(layer.place, 100).text.startswith(expected)
+    assert layer.is_aligned
+    assert layer.read_text(layer.position, 100).text.startswith(expected)
 
 
-def test_a_jump_that_was_wrong_is_made_again_with_more_words():
+def test_wrong_jump_is_corrected_by_more_words():
     text = "Before it all.\n\nNext.\n\nThe first line.\n\nThe second line."
-    layer = followed(text, "Before it all.", "The", "second")
+    layer = align_step_by_step(text, "Before it all.", "The", "second")
 
-    assert layer.ahead(layer.place, 100).text == " line."
+    assert layer.read_text(layer.position, 100).text == " line."
 
 
-def test_a_line_that_was_read_is_not_jumped_to():
+def test_jumps_prefer_unread_lines():
     text = "The end of one.\n\nThe end of two.\n\nSomething else."
-    layer = followed(text, "The end of one.", "Something else.", "The")
+    layer = align_step_by_step(text, "The end of one.", "Something else.", "The")
 
-    assert layer.ahead(layer.place, 100).text == " end of two."
+    assert layer.read_text(layer.position, 100).text == " end of two."
 
 
 def test_a_wrong_jump_marks_no_line_as_read():
     text = "Before it all.\n\nNext.\n\nThe first line.\n\nThe second line."
-    layer = followed(text, "Before it all.", "The", "second line.")
+    layer = align_step_by_step(text, "Before it all.", "The", "second line.")
 
-    layer.follow("Thesecondline.Next.", 5)
-    layer.begin_block()
+    layer.align("Thesecondline.Next.", 5)
+    layer.start_block()
 
-    assert layer.ahead(layer.place, 100, begins_text=True).text == (" The first line.")
+    assert layer.read_text(layer.position, 100, begins_text=True).text == (
+        " The first line."
+    )
 
 
 @pytest.mark.parametrize(
@@ -251,20 +262,20 @@ def test_a_wrong_jump_marks_no_line_as_read():
         ("-", "First"),
     ],
 )
-def test_an_item_begins_behind_its_bullet_or_number(marker, text):
+def test_list_item_starts_after_its_bullet_or_number(marker, text):
     layer = TextLayer(f"{marker} {text} of all")
 
-    layer.begin_block(is_item=True)
+    layer.start_block(is_item=True)
 
-    assert layer.ahead(layer.place, 100, begins_text=True).text.strip() == (
+    assert layer.read_text(layer.position, 100, begins_text=True).text.strip() == (
         f"{text} of all"
     )
 
 
 @pytest.mark.parametrize("text", ["First of all", "1.5 litres", "I. first", "12"])
-def test_what_is_no_marker_stays(text):
+def test_text_that_only_resembles_a_marker_is_kept(text):
     layer = TextLayer(text)
 
-    layer.begin_block(is_item=text != "I. first")
+    layer.start_block(is_item=text != "I. first")
 
-    assert layer.ahead(layer.place, 100, begins_text=True).text == text
+    assert layer.read_text(layer.position, 100, begins_text=True).text == text

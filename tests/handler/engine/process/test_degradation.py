@@ -14,7 +14,7 @@ from handler.engine.engine import EngineInfo
 from handler.engine.fallbacks import Fallback
 from handler.engine.process.degradation import WINDOW_SECONDS, Degradation
 from handler.settings import EngineSettings
-from tests.fakes import sequence
+from tests.fakes import engine_request
 from tests.handler.engine.clock import Clock
 from tests.handler.engine.process.starting import start_scripted_gpu
 from tests.waiting import until
@@ -107,8 +107,8 @@ def test_deaths_change_the_next_start_and_no_page(caplog):
     )
     try:
         engines.start()
-        deadly = engines.submit(sequence("a/1", "die"))
-        after = [engines.submit(sequence(f"b/{n}", "say fine")) for n in range(3)]
+        deadly = engines.submit(engine_request("a/1", "die"))
+        after = [engines.submit(engine_request(f"b/{n}", "say fine")) for n in range(3)]
 
         error = deadly.result(30).error
         assert error is not None
@@ -124,7 +124,9 @@ def test_deaths_change_the_next_start_and_no_page(caplog):
             os.kill(pid, signal.SIGKILL)
             if fallback is not None:
                 wait_for_fallback(engines, fallback)
-            again = engines.submit(sequence(f"c/{fallback}", "say hello")).result(30)
+            again = engines.submit(engine_request(f"c/{fallback}", "say hello")).result(
+                30
+            )
             assert again.text == "hello"
     finally:
         engines.close()

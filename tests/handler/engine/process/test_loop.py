@@ -17,9 +17,9 @@ from handler.engine.process.messages import (
     Progress,
     Submit,
 )
-from handler.engine.request import FinishReason, Generation
+from handler.engine.request import EngineOutput, FinishReason
 from handler.engine.steps import RunningStep, StepKind
-from tests.fakes import ScriptedEngine, sequence
+from tests.fakes import ScriptedEngine, engine_request
 from tests.handler.engine.clock import Clock
 from tests.waiting import until
 
@@ -53,21 +53,21 @@ class Worker:
         message: FromEngine = self.connection.recv()
         return message
 
-    def wait_until_read(self, sequence_id: str, clock: Clock) -> None:
+    def wait_until_read(self, engine_request_id: str, clock: Clock) -> None:
         """Wait until the engine has taken this page up."""
         while True:
             clock.now += PROGRESS_SECONDS
             message = self.receive()
             assert isinstance(message, Progress)
-            if sequence_id in message.num_output_tokens:
+            if engine_request_id in message.num_output_tokens:
                 return
 
-    def ended(self) -> Generation:
+    def ended(self) -> EngineOutput:
         """The next page that is done, whatever is said before."""
         while True:
             message = self.receive()
             if isinstance(message, Ended):
-                return message.generation
+                return message.output
 
     def join(self) -> None:
         self._thread.join(SECONDS)
@@ -95,30 +95,30 @@ def worker(clock):
     yield worker
     # The loop itself has no end: what its engine raises is one.
     if not worker.connection.closed and worker.error is None:
-        worker.send(Submit(sequence("z/1", "raise the end")))
+        worker.send(Submit(engine_request("z/1", "raise the end")))
         worker.join()
     worker.connection.close()
     assert worker.has_left.wait(SECONDS)
 
 
 def test_a_page_that_was_submitted_ends(worker):
-    worker.send(Submit(sequence("a/1", "say hello")))
+    worker.send(Submit(engine_request("a/1", "say hello")))
 
-    generation = worker.ended()
+    output = worker.ended()
 
-    assert generation.sequence_id == "a/1"
-    assert generation.text == "hello"
+    assert output.engine_request_id == "a/1"
+    assert output.text == "hello"
 
 
 def test_pages_end_one_after_the_other(worker):
     for number in range(5):
-        worker.send(Submit(sequence(f"a/{number}", f"say {number}")))
+        worker.send(Submit(engine_request(f"a/{number}", f"say {number}")))
 
     assert [worker.ended().text for _ in range(5)] == list("01234")
 
 
 def test_a_page_can_be_cancelled_while_it_is_read(worker, clock):
-    worker.send(Submit(sequence("a/1", "wait 600")))
+    worker.send(Submit(engine_request("a/1", "wait 600")))
     worker.wait_until_read("a/1", clock)
 
     worker.send(Cancel("a/1"))
@@ -127,14 +127,14 @@ def test_a_page_can_be_cancelled_while_it_is_read(worker, clock):
 
 
 def test_a_page_cancelled_before_its_turn_is_never_read(worker, clock):
-    worker.send(Submit(sequence("a/1", "wait 600")))
+    worker.send(Submit(engine_request("a/1", "wait 600")))
     worker.wait_until_read("a/1", clock)
-    worker.send(Submit(sequence("a/2", "raise never read")))
+    worker.send(Submit(engine_request("a/2", "raise never read")))
     worker.send(Cancel("a/2"))
     worker.send(Cancel("a/1"))
-    worker.send(Submit(sequence("a/3", "say third")))
+    worker.send(Submit(engine_request("a/3", "say third")))
 
-    ended = {g.sequence_id: g for g in (worker.ended() for _ in range(3))}
+    ended = {g.engine_request_id: g for g in (worker.ended() for _ in range(3))}
     assert ended.keys() == {"a/1", "a/2", "a/3"}
     assert ended["a/2"].finish_reason is FinishReason.ABORTED
     assert ended["a/3"].text == "third"
@@ -142,13 +142,13 @@ def test_a_page_cancelled_before_its_turn_is_never_read(worker, clock):
 
 def test_a_page_nobody_knows_can_be_cancelled(worker):
     worker.send(Cancel("a/1"))
-    worker.send(Submit(sequence("b/1", "say hello")))
+    worker.send(Submit(engine_request("b/1", "say hello")))
 
     assert worker.ended().text == "hello"
 
 
 def test_progress_is_told_when_it_is_time(worker, clock):
-    worker.send(Submit(sequence("a/1", "wait 600")))
+    worker.send(Submit(engine_request("a/1", "wait 600")))
     clock.now += PROGRESS_SECONDS
 
     message = worker.receive()
@@ -161,13 +161,13 @@ def test_progress_is_told_when_it_is_time(worker, clock):
 def test_before_it_is_time_nothing_is_told(worker, clock):
     clock.now += PROGRESS_SECONDS * 0.9
 
-    worker.send(Submit(sequence("a/1", "wait 0.1")))
+    worker.send(Submit(engine_request("a/1", "wait 0.1")))
 
     assert isinstance(worker.receive(), Ended)
 
 
 def test_an_idle_engine_sends_nothing_but_heartbeats(worker, clock):
-    worker.send(Submit(sequence("a/1", "say hello")))
+    worker.send(Submit(engine_request("a/1", "say hello")))
     worker.ended()
 
     clock.now += 600
@@ -180,7 +180,7 @@ def test_an_idle_engine_sends_nothing_but_heartbeats(worker, clock):
 def test_heartbeats_during_a_step_name_it(clock):
     engine = BusyEngine()
     worker = Worker(engine, clock)
-    worker.send(Submit(sequence("a/1", "say hello")))
+    worker.send(Submit(engine_request("a/1", "say hello")))
     assert engine.is_stepping.wait(SECONDS)
 
     step = until(lambda: _step_of(worker.receive_any(), StepKind.PREFILL))
@@ -200,9 +200,9 @@ def _step_of(message: FromEngine, kind: StepKind) -> RunningStep | None:
 
 
 def test_the_process_ends_when_its_pipe_closes(worker):
-    worker.send(Submit(sequence("a/1", "say hello")))
+    worker.send(Submit(engine_request("a/1", "say hello")))
     worker.ended()
-    worker.send(Submit(sequence("a/2", "raise the end")))
+    worker.send(Submit(engine_request("a/2", "raise the end")))
     worker.join()
 
     worker.connection.close()
@@ -219,7 +219,7 @@ class BusyEngine(ScriptedEngine):
         self.is_stepping = threading.Event()
         self.may_end = threading.Event()
 
-    def step(self, poll) -> list[Generation]:
+    def step(self, poll) -> list[EngineOutput]:
         self.steps.start(StepKind.PREFILL, 700)
         self.is_stepping.set()
         assert self.may_end.wait(SECONDS)
@@ -229,7 +229,7 @@ class BusyEngine(ScriptedEngine):
 def test_the_process_ends_even_in_the_middle_of_a_step(clock):
     engine = BusyEngine()
     worker = Worker(engine, clock)
-    worker.send(Submit(sequence("a/1", "say hello")))
+    worker.send(Submit(engine_request("a/1", "say hello")))
     assert engine.is_stepping.wait(SECONDS)
 
     worker.connection.close()
@@ -240,7 +240,7 @@ def test_the_process_ends_even_in_the_middle_of_a_step(clock):
 
 
 def test_what_an_engine_raises_ends_the_loop(worker):
-    worker.send(Submit(sequence("a/1", "raise CUDA error")))
+    worker.send(Submit(engine_request("a/1", "raise CUDA error")))
 
     worker.join()
 
@@ -254,7 +254,7 @@ class CountingEngine(ScriptedEngine):
         super().__init__()
         self.num_steps = 0
 
-    def step(self, poll) -> list[Generation]:
+    def step(self, poll) -> list[EngineOutput]:
         self.num_steps += 1
         return super().step(poll)
 
@@ -262,10 +262,10 @@ class CountingEngine(ScriptedEngine):
 def test_an_engine_without_work_is_not_asked_to_step(clock):
     engine = CountingEngine()
     worker = Worker(engine, clock)
-    worker.send(Submit(sequence("a/1", "say hello")))
+    worker.send(Submit(engine_request("a/1", "say hello")))
     worker.ended()
 
-    worker.send(Submit(sequence("a/2", "raise the end")))
+    worker.send(Submit(engine_request("a/2", "raise the end")))
     worker.join()
 
     assert engine.num_steps == 2

@@ -11,10 +11,10 @@ from concurrent.futures import Future
 
 import pytest
 
-from handler.engine import EngineProcesses, FinishReason, Generation, Health
+from handler.engine import EngineOutput, EngineProcesses, FinishReason, Health
 from handler.errors import ModelLoadError
 from handler.settings import EngineSettings
-from tests.fakes import sequence, start_scripted_child
+from tests.fakes import engine_request, start_scripted_child
 from tests.waiting import until
 
 
@@ -38,7 +38,7 @@ def engines_with():
         engines.close()
 
 
-def code_of(future: Future[Generation]) -> str | None:
+def code_of(future: Future[EngineOutput]) -> str | None:
     error = future.result(30).error
     return None if error is None else error.code
 
@@ -52,16 +52,16 @@ def is_gone(pid: int) -> bool:
 
 
 def test_a_page_comes_back_with_what_was_said(engines_with):
-    generation = engines_with().submit(sequence("a/1", "say hello")).result(10)
+    output = engines_with().submit(engine_request("a/1", "say hello")).result(10)
 
-    assert generation.text == "hello"
-    assert generation.finish_reason is FinishReason.STOP
-    assert generation.num_attempts == 1
+    assert output.text == "hello"
+    assert output.finish_reason is FinishReason.STOP
+    assert output.num_attempts == 1
 
 
 def test_progress_is_seen_while_a_page_is_read(engines_with):
     engines = engines_with()
-    future = engines.submit(sequence("a/1", "wait 30"))
+    future = engines.submit(engine_request("a/1", "wait 30"))
 
     assert until(lambda: engines.num_output_tokens("a/1")) > 0
     engines.cancel("a/1")
@@ -71,8 +71,8 @@ def test_progress_is_seen_while_a_page_is_read(engines_with):
 
 def test_a_cancelled_page_makes_room_for_the_next(engines_with):
     engines = engines_with()
-    engines.submit(sequence("a/1", "wait 600"))
-    next_page = engines.submit(sequence("b/1", "say next"))
+    engines.submit(engine_request("a/1", "wait 600"))
+    next_page = engines.submit(engine_request("b/1", "say next"))
     until(lambda: engines.num_output_tokens("a/1"))
 
     engines.cancel("a/1")
@@ -82,8 +82,8 @@ def test_a_cancelled_page_makes_room_for_the_next(engines_with):
 
 def test_a_page_cancelled_before_its_turn_is_never_read(engines_with):
     engines = engines_with()
-    running = engines.submit(sequence("a/1", "wait 0.3"))
-    waiting = engines.submit(sequence("a/2", "die"))
+    running = engines.submit(engine_request("a/1", "wait 0.3"))
+    waiting = engines.submit(engine_request("a/2", "die"))
 
     engines.cancel("a/2")
 
@@ -94,21 +94,21 @@ def test_a_page_cancelled_before_its_turn_is_never_read(engines_with):
 
 def test_the_death_of_an_engine_process_costs_a_page_nothing_but_time(engines_with):
     engines = engines_with()
-    future = engines.submit(sequence("a/1", "wait 1"))
+    future = engines.submit(engine_request("a/1", "wait 1"))
     until(lambda: engines.num_output_tokens("a/1"))
 
     os.kill(engines.pids[0], signal.SIGKILL)
 
-    generation = future.result(20)
-    assert generation.finish_reason is FinishReason.STOP
-    assert generation.num_attempts == 2
+    output = future.result(20)
+    assert output.finish_reason is FinishReason.STOP
+    assert output.num_attempts == 2
 
 
 def test_a_page_that_kills_two_engine_processes_fails_alone(engines_with):
     engines = engines_with(max_sequences=4)
-    before = engines.submit(sequence("a/1", "wait 0.2"))
-    deadly = engines.submit(sequence("b/1", "die"))
-    after = [engines.submit(sequence(f"c/{n}", "say fine")) for n in range(6)]
+    before = engines.submit(engine_request("a/1", "wait 0.2"))
+    deadly = engines.submit(engine_request("b/1", "die"))
+    after = [engines.submit(engine_request(f"c/{n}", "say fine")) for n in range(6)]
 
     assert code_of(deadly) == "engine_failed"
     assert deadly.result().num_attempts == 2
@@ -118,17 +118,17 @@ def test_a_page_that_kills_two_engine_processes_fails_alone(engines_with):
 def test_an_engine_that_raises_is_replaced_like_one_that_dies(engines_with):
     engines = engines_with()
 
-    failed = engines.submit(sequence("a/1", "raise CUDA error"))
+    failed = engines.submit(engine_request("a/1", "raise CUDA error"))
 
     assert code_of(failed) == "engine_failed"
-    assert engines.submit(sequence("b/1", "say hello")).result(10).text == "hello"
+    assert engines.submit(engine_request("b/1", "say hello")).result(10).text == "hello"
 
 
 def test_an_engine_process_without_a_sign_of_life_is_replaced(engines_with):
     engines = engines_with(stall_seconds=1.0)
     pid = engines.pids[0]
 
-    failed = engines.submit(sequence("a/1", "hang")).result(30)
+    failed = engines.submit(engine_request("a/1", "hang")).result(30)
 
     assert failed.error is not None
     assert "made no progress" in failed.error.detail
@@ -147,16 +147,18 @@ def test_an_idle_engine_process_may_be_silent_for_long():
 
     now[0] = 1000.0
 
-    assert engines.submit(sequence("a/1", "say hello")).result(10).text == "hello"
+    assert engines.submit(engine_request("a/1", "say hello")).result(10).text == "hello"
     assert engines.pids == pids
     engines.close()
 
 
 def test_pages_of_two_documents_take_turns(engines_with):
     engines = engines_with()
-    long_document = [engines.submit(sequence(f"a/{n}", "wait 0.1")) for n in range(8)]
+    long_document = [
+        engines.submit(engine_request(f"a/{n}", "wait 0.1")) for n in range(8)
+    ]
 
-    short = engines.submit(sequence("b/1", "say short"))
+    short = engines.submit(engine_request("b/1", "say short"))
 
     short.result(10)
     assert sum(future.done() for future in long_document) <= 2
@@ -166,7 +168,7 @@ def test_every_accelerator_gets_a_process_and_pages(engines_with):
     engines = engines_with(model_revision="3")
     names = [f"a/{n}" for n in range(3)]
     for name in names:
-        engines.submit(sequence(name, "wait 600"))
+        engines.submit(engine_request(name, "wait 600"))
 
     assert len(engines.pids) == 3
     assert engines.num_slots == 3
@@ -175,8 +177,8 @@ def test_every_accelerator_gets_a_process_and_pages(engines_with):
 
 def test_with_two_accelerators_the_death_of_one_is_survived_by_the_other(engines_with):
     engines = engines_with(model_revision="2")
-    deadly = engines.submit(sequence("a/1", "die"))
-    others = [engines.submit(sequence(f"b/{n}", "wait 0.1")) for n in range(6)]
+    deadly = engines.submit(engine_request("a/1", "die"))
+    others = [engines.submit(engine_request(f"b/{n}", "wait 0.1")) for n in range(6)]
 
     assert all(f.result(20).error is None for f in others)
     assert deadly.result(20).error is not None
@@ -217,7 +219,7 @@ def test_a_process_that_cannot_even_be_started_counts_as_a_failed_start():
     )
     engines.start()
 
-    failed = engines.submit(sequence("a/1", "die"))
+    failed = engines.submit(engine_request("a/1", "die"))
 
     assert code_of(failed) == "engine_unavailable"
     engines.wait_until_failed()
@@ -243,7 +245,7 @@ def test_of_three_processes_the_last_reads_what_the_others_could_not():
     )
     engines.start()
     pids = engines.pids
-    futures = [engines.submit(sequence(f"a/{n}", "wait 2")) for n in range(3)]
+    futures = [engines.submit(engine_request(f"a/{n}", "wait 2")) for n in range(3)]
     until(lambda: all(engines.num_output_tokens(f"a/{n}") for n in range(3)))
     os.kill(pids[0], signal.SIGKILL)
     os.kill(pids[1], signal.SIGKILL)
@@ -278,13 +280,13 @@ def test_an_engine_that_cannot_be_started_again_fails_every_page_and_says_so():
         sleep=lambda seconds: None,
     )
     engines.start()
-    held = engines.submit(sequence("a/1", "die"))
-    waiting = engines.submit(sequence("b/1", "say hello"))
+    held = engines.submit(engine_request("a/1", "die"))
+    waiting = engines.submit(engine_request("b/1", "say hello"))
 
     assert code_of(held) == "engine_unavailable"
     assert code_of(waiting) == "engine_unavailable"
     assert engines.health is Health.FAILED
-    assert code_of(engines.submit(sequence("c/1"))) == "engine_unavailable"
+    assert code_of(engines.submit(engine_request("c/1"))) == "engine_unavailable"
     assert len(starts) == 3
     engines.close()
 
@@ -302,7 +304,7 @@ def test_health_tells_of_a_restart_while_it_lasts(engines_with):
 def test_closing_leaves_no_process_and_answers_every_page(engines_with):
     engines = engines_with()
     pids = engines.pids
-    futures = [engines.submit(sequence(f"a/{n}", "wait 600")) for n in range(3)]
+    futures = [engines.submit(engine_request(f"a/{n}", "wait 600")) for n in range(3)]
 
     engines.close()
 

@@ -15,10 +15,10 @@ from concurrent.futures import Future
 
 import pytest
 
-from handler.engine import EngineProcesses, FinishReason, Generation, Health
+from handler.engine import EngineOutput, EngineProcesses, FinishReason, Health
 from handler.engine.process.process import POLL_SECONDS
 from handler.settings import EngineSettings
-from tests.fakes import sequence, start_impatient_child, start_scripted_child
+from tests.fakes import engine_request, start_impatient_child, start_scripted_child
 from tests.waiting import until
 
 
@@ -63,7 +63,9 @@ def go_on(pid: int) -> None:
         os.kill(pid, signal.SIGCONT)
 
 
-def healths_until(future: Future[Generation], engines: EngineProcesses) -> set[Health]:
+def healths_until(
+    future: Future[EngineOutput], engines: EngineProcesses
+) -> set[Health]:
     """Record the engines' health until a page is done."""
     healths: set[Health] = set()
 
@@ -77,9 +79,9 @@ def healths_until(future: Future[Generation], engines: EngineProcesses) -> set[H
 
 def test_hung_step_stalls_the_engine(engines_with):
     engines = engines_with()
-    engines.submit(sequence("a/1", "say hello")).result(10)
+    engines.submit(engine_request("a/1", "say hello")).result(10)
 
-    engines.submit(sequence("a/2", "hang"))
+    engines.submit(engine_request("a/2", "hang"))
 
     until(lambda: engines.health is Health.STALLED)
     time.sleep(2 * POLL_SECONDS)  # Further heartbeats change nothing.
@@ -89,9 +91,9 @@ def test_hung_step_stalls_the_engine(engines_with):
 @pytest.mark.slow
 def test_first_long_step_does_not_stall_the_engine(engines_with):
     engines = engines_with()
-    engines.submit(sequence("a/1", "say hello")).result(10)
+    engines.submit(engine_request("a/1", "say hello")).result(10)
 
-    future = engines.submit(sequence("a/2", "encode 2.5"))
+    future = engines.submit(engine_request("a/2", "encode 2.5"))
 
     assert healths_until(future, engines) == {Health.READY}
 
@@ -99,9 +101,9 @@ def test_first_long_step_does_not_stall_the_engine(engines_with):
 @pytest.mark.slow
 def test_step_longer_than_its_limit_recovers_when_it_ends(engines_with):
     engines = engines_with()
-    engines.submit(sequence("a/1", "encode 0.01")).result(10)
+    engines.submit(engine_request("a/1", "encode 0.01")).result(10)
 
-    slow = engines.submit(sequence("a/2", "encode 2"))
+    slow = engines.submit(engine_request("a/2", "encode 2"))
 
     until(lambda: engines.health is Health.STALLED)
     assert slow.result(10).num_attempts == 1
@@ -111,7 +113,7 @@ def test_step_longer_than_its_limit_recovers_when_it_ends(engines_with):
 def test_stopped_process_stalls_and_recovers_with_its_pages(engines_with, stop):
     engines = engines_with(silence_seconds=0.5)
     [pid] = engines.pids
-    page = engines.submit(sequence("a/1", "wait 3"))
+    page = engines.submit(engine_request("a/1", "wait 3"))
     until(lambda: engines.num_output_tokens("a/1"))
 
     stop(pid)
@@ -126,9 +128,9 @@ def test_stopped_process_stalls_and_recovers_with_its_pages(engines_with, stop):
 
 def test_stop_in_the_middle_of_a_step_is_no_hang(engines_with, stop):
     engines = engines_with(silence_seconds=0.5)
-    engines.submit(sequence("a/1", "encode 0.01")).result(10)
+    engines.submit(engine_request("a/1", "encode 0.01")).result(10)
     [pid] = engines.pids
-    page = engines.submit(sequence("a/2", "encode 0.4"))
+    page = engines.submit(engine_request("a/2", "encode 0.4"))
     stop(pid)
     until(lambda: engines.health is Health.STALLED)
 
@@ -144,7 +146,7 @@ def test_page_submitted_during_a_stall_waits_for_the_recovery(engines_with, stop
     stop(pid)
     until(lambda: engines.health is Health.STALLED)
 
-    page = engines.submit(sequence("a/1", "say hello"))
+    page = engines.submit(engine_request("a/1", "say hello"))
     go_on(pid)
 
     assert page.result(20).text == "hello"
@@ -155,7 +157,7 @@ def test_pages_go_to_the_engine_that_has_not_stalled(engines_with, stop, caplog)
     stop(engines.pids[0])
     until(lambda: "stall" in caplog.messages)
 
-    pages = [engines.submit(sequence(f"a/{n}", f"say {n}")) for n in range(6)]
+    pages = [engines.submit(engine_request(f"a/{n}", f"say {n}")) for n in range(6)]
 
     assert [page.result(10).text for page in pages] == list("012345")
     assert engines.health is Health.READY
@@ -163,8 +165,8 @@ def test_pages_go_to_the_engine_that_has_not_stalled(engines_with, stop, caplog)
 
 def test_page_to_be_read_alone_leaves_a_stalled_engine(engines_with, stop):
     engines = engines_with(silence_seconds=0.5, model_revision="2", max_sequences=2)
-    first = engines.submit(sequence("a/1", "wait 600"))
-    second = engines.submit(sequence("a/2", "say hello"))
+    first = engines.submit(engine_request("a/1", "wait 600"))
+    second = engines.submit(engine_request("a/2", "say hello"))
     until(lambda: engines.num_output_tokens("a/1"))
     [pid, _] = engines.pids
     os.kill(pid, signal.SIGKILL)
@@ -183,10 +185,10 @@ def test_page_to_be_read_alone_leaves_a_stalled_engine(engines_with, stop):
 @pytest.mark.slow
 def test_hung_step_is_given_up_after_stall_seconds(engines_with):
     engines = engines_with(stall_seconds=2.0)
-    engines.submit(sequence("a/1", "say hello")).result(10)
+    engines.submit(engine_request("a/1", "say hello")).result(10)
     [pid] = engines.pids
 
-    failed = engines.submit(sequence("a/2", "hang")).result(30)
+    failed = engines.submit(engine_request("a/2", "hang")).result(30)
 
     assert failed.error is not None
     assert "made no progress" in failed.error.detail
@@ -209,9 +211,9 @@ def test_idle_process_that_stays_stopped_is_replaced(engines_with, stop):
 def test_stall_and_recovery_are_logged_once_each(engines_with, caplog):
     caplog.set_level(logging.INFO, "handler.engine.process.process")
     engines = engines_with()
-    engines.submit(sequence("a/1", "encode 0.01")).result(10)
+    engines.submit(engine_request("a/1", "encode 0.01")).result(10)
 
-    engines.submit(sequence("a/2", "encode 2")).result(10)
+    engines.submit(engine_request("a/2", "encode 2")).result(10)
 
     until(lambda: engines.health is Health.READY)
     stall, recovery = caplog.records
@@ -225,9 +227,9 @@ def test_stall_and_recovery_are_logged_once_each(engines_with, caplog):
 def test_single_step_of_thirty_seconds_is_ready_throughout():
     engines = EngineProcesses(EngineSettings(), start_child=start_scripted_child)
     engines.start()
-    engines.submit(sequence("a/1", "say hello")).result(10)
+    engines.submit(engine_request("a/1", "say hello")).result(10)
 
-    future = engines.submit(sequence("a/2", "encode 30"))
+    future = engines.submit(engine_request("a/2", "encode 30"))
 
     assert healths_until(future, engines) == {Health.READY}
     engines.close()
@@ -238,9 +240,9 @@ def test_single_step_of_thirty_seconds_is_ready_throughout():
 def test_hung_step_is_noticed_within_fifteen_seconds():
     engines = EngineProcesses(EngineSettings(), start_child=start_scripted_child)
     engines.start()
-    engines.submit(sequence("a/1", "say hello")).result(10)
+    engines.submit(engine_request("a/1", "say hello")).result(10)
 
-    engines.submit(sequence("a/2", "hang"))
+    engines.submit(engine_request("a/2", "hang"))
 
     until(lambda: engines.health is Health.STALLED, 15)
     engines.close()

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from handler.engine import EngineProcesses
-from handler.engine.device.model import accelerators, check_free_memory
+from handler.engine.device.model import check_free_memory, list_accelerators
 from handler.engine.fallbacks import DeviceLostError, Fallback
 from handler.engine.process.loop import main
 from handler.engine.process.messages import LoadFailed, Pipe
@@ -19,7 +19,7 @@ from handler.engine.process.process import StartChild
 from handler.engine.process.start import Load
 from handler.errors import ModelLoadError
 from handler.settings import EngineSettings
-from tests.fakes import sequence
+from tests.fakes import engine_request
 from tests.handler.engine.device.cuda import FakeCuda
 from tests.handler.engine.process.starting import (
     start_child_that_dies,
@@ -167,7 +167,7 @@ def test_a_start_after_a_transient_failure_is_ready(start):
 
     engines = start(second, model_id=IN_USE)
 
-    assert engines.submit(sequence("a/1", "say hello")).result(10).text == "hello"
+    assert engines.submit(engine_request("a/1", "say hello")).result(10).text == "hello"
 
 
 @pytest.mark.parametrize(
@@ -195,7 +195,7 @@ def test_the_next_start_omits_what_a_process_died_checking(
     assert engines.fallbacks == (fallback,)
     info = engines.info
     assert (info.attention, info.cuda_graphs) == (attention, cuda_graphs)
-    assert engines.submit(sequence("a/1", "say hello")).result(10).text == "hello"
+    assert engines.submit(engine_request("a/1", "say hello")).result(10).text == "hello"
     [line] = [line for line in caplog.records if line.message == "self-test failed"]
     assert vars(line)["check"] == check
     assert vars(line)["fallback"] == fallback
@@ -234,7 +234,7 @@ def test_a_slow_start_is_not_blamed_on_the_check_it_ends_in(start):
 def test_the_device_is_set_before_other_calls_of_cuda():
     cuda = FakeCuda(num_devices=2)
 
-    found = accelerators(1, cuda)
+    found = list_accelerators(1, cuda)
 
     assert len(found) == 2
     assert cuda.calls[0] == ("set_device", 1)
@@ -244,7 +244,7 @@ def test_the_device_is_set_before_other_calls_of_cuda():
 def test_no_device_is_set_without_devices():
     cuda = FakeCuda(num_devices=0)
 
-    assert accelerators(0, cuda) == []
+    assert list_accelerators(0, cuda) == []
     assert cuda.calls == []
 
 

@@ -49,24 +49,6 @@ def test_a_short_document_waits_for_one_page_of_a_long_one():
     assert taken(pages) == "a2 b1 a3 a4"
 
 
-def test_a_page_put_back_is_next():
-    pages = waiting("a1 a2 b1")
-    first = pages.take()
-
-    pages.add_first(first)
-
-    assert taken(pages) == "a1 b1 a2"
-
-
-def test_the_last_page_of_a_request_can_be_put_back_too():
-    pages = waiting("a1 b1")
-    first = pages.take()
-
-    pages.add_first(first)
-
-    assert taken(pages) == "a1 b1"
-
-
 def test_a_page_taken_out_is_never_read():
     pages = waiting("a1 a2 b1")
 
@@ -155,19 +137,3 @@ def test_no_request_waits_for_more_than_one_page_of_each_other(events):
                 assert others[name] == 1
             if name in still_waiting:
                 overtaken[name] = Counter()
-
-
-@given(EVENTS, st.data())
-def test_a_page_put_back_is_always_the_next(events, data):
-    pages: WaitingPages[Waiting] = WaitingPages()
-    for number, event in enumerate(events):
-        if event is not None:
-            pages.add(Waiting(event, number))
-    for _ in range(data.draw(st.integers(0, len(pages)))):
-        page = pages.take()
-        num_others = len(pages)
-
-        pages.add_first(page)
-
-        assert len(pages) == num_others + 1
-        assert pages.take() == page

@@ -30,7 +30,7 @@ def cases() -> list[AttentionCase]:
             torch.bfloat16,
             used=(200, 17, 60, 3),
             chunk=64,
-            spare_places=500,
+            spare_positions=500,
         )
     )
 
@@ -74,11 +74,11 @@ def test_cases_cover_decode_and_prefill_steps():
 def test_segments_do_not_overlap_and_have_gaps():
     used = (200, 17, 60, 3, 90)
 
-    starts, num_places = lay_out_segments(used)
+    starts, num_cache_positions = lay_out_segments(used)
 
     ordered = sorted(zip(starts, used, strict=True))
     assert all(start + n < after for (start, n), (after, _) in pairwise(ordered))
-    assert ordered[-1][0] + ordered[-1][1] < num_places
+    assert ordered[-1][0] + ordered[-1][1] < num_cache_positions
 
 
 def test_the_reference_agrees_with_torchs_attention():

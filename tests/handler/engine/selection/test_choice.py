@@ -23,7 +23,7 @@ from handler.engine.selection.self_test import check_graphs, is_device_usable
 from handler.errors import ModelLoadError
 from handler.settings import EngineSettings
 from handler.weights.source import MINI, Source, fetch
-from tests.fakes import sequence
+from tests.fakes import engine_request
 from tests.handler.engine.device.shortages import SHORTAGES
 
 
@@ -119,7 +119,7 @@ class HostSelfTest:
         self._fits = fits
         self._is_usable = is_usable
         self._break_forward = break_forward
-        self.num_places: list[int] = []
+        self.num_cache_positions: list[int] = []
 
     def check_attention(self) -> None:
         if self._attention is not None:
@@ -129,19 +129,19 @@ class HostSelfTest:
         check_graphs(
             runner.graphs,
             runner.compute_logits,
-            num_places=runner.num_places,
+            num_cache_positions=runner.num_cache_positions,
             vocabulary_size=self._model.module.config.text_config.vocab_size,
         )
 
     def check_forward(self, runner: TorchRunner) -> None:
-        if runner.num_places < 100:
+        if runner.num_cache_positions < 100:
             return  # Too small for the page; the cache of a GPU never is.
         if self._break_forward is not None:
             self._break_forward(runner)
         check_forward(self._model, runner)
 
     def fits_largest_image(self, runner: TorchRunner) -> bool:
-        self.num_places.append(runner.num_places)
+        self.num_cache_positions.append(runner.num_cache_positions)
         return self._fits(runner)
 
     def recover(self) -> bool:
@@ -185,11 +185,11 @@ def failing_after(num_recorded: int) -> Record:
 
 def read(chosen) -> str:
     """Return the engine's text of a page."""
-    chosen.engine.submit(sequence("a/1", "Read."))
+    chosen.engine.submit(engine_request("a/1", "Read."))
     while chosen.engine.has_work:
-        for generation in chosen.engine.step(lambda: None):
-            assert generation.error is None
-            return str(generation.text)
+        for output in chosen.engine.step(lambda: None):
+            assert output.error is None
+            return str(output.text)
     raise AssertionError("the page never ended")
 
 
@@ -300,11 +300,13 @@ def test_an_engine_that_cannot_be_planned_leaves_generate(model):
 
 
 def test_the_cache_shrinks_until_the_largest_image_fits(model):
-    self_test = HostSelfTest(model, fits=lambda runner: runner.num_places < 700)
+    self_test = HostSelfTest(
+        model, fits=lambda runner: runner.num_cache_positions < 700
+    )
 
     chosen = chosen_with(model, self_test, max_sequences=1, draft_tokens=None)
 
-    assert self_test.num_places == [900, 765, 651]
+    assert self_test.num_cache_positions == [900, 765, 651]
     assert (chosen.name, chosen.cuda_graphs) == ("native", True)
     assert chosen.fallbacks == (Fallback.CACHE_REDUCED,)
 
@@ -326,7 +328,7 @@ def test_graphs_are_given_up_before_the_start_fails(model):
 @pytest.mark.parametrize("shortage", SHORTAGES)
 def test_every_kind_of_shortage_makes_the_cache_smaller(model, shortage):
     def fits(runner: TorchRunner) -> bool:
-        if runner.num_places == 900:
+        if runner.num_cache_positions == 900:
             raise SHORTAGES[shortage]
         return True
 

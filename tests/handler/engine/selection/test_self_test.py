@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence as Seq
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from handler.engine.device.graphs import Outputs, Record, Shape
 from handler.engine.device.model import Model, load_model
 from handler.engine.device.torch_runner import TorchRunner
 from handler.engine.fallbacks import Check, SelfTestError
-from handler.engine.request import Sequence
+from handler.engine.request import EngineRequest
 from handler.engine.selection.self_test import (
     CudaSelfTest,
     check_graphs,
@@ -45,14 +45,14 @@ def model() -> Model:
 def check(
     model: Model,
     record: Record,
-    num_places: int = 200,
-    shapes: Seq[Shape] = SHAPES,
+    num_cache_positions: int = 200,
+    shapes: Sequence[Shape] = SHAPES,
 ) -> float:
-    runner = TorchRunner(model, num_places, graph_shapes=shapes, record=record)
+    runner = TorchRunner(model, num_cache_positions, graph_shapes=shapes, record=record)
     return check_graphs(
         runner.graphs,
         runner.compute_logits,
-        num_places=num_places,
+        num_cache_positions=num_cache_positions,
         vocabulary_size=model.module.config.text_config.vocab_size,
     )
 
@@ -109,16 +109,16 @@ def test_every_recorded_shape_is_checked(model, number):
 
 
 def test_a_small_cache_is_checked_with_fewer_rows(model):
-    assert check(model, recomputed, num_places=20) < 0.01
+    assert check(model, recomputed, num_cache_positions=20) < 0.01
     with pytest.raises(SelfTestError):
-        check(model, stale, num_places=20)
+        check(model, stale, num_cache_positions=20)
 
 
 def test_no_step_is_compared_without_recorded_steps(model):
     runner = TorchRunner(model, 10)
 
     assert check_graphs(
-        runner.graphs, runner.compute_logits, num_places=10, vocabulary_size=10
+        runner.graphs, runner.compute_logits, num_cache_positions=10, vocabulary_size=10
     ) == pytest.approx(0)
 
 
@@ -166,8 +166,8 @@ class RememberingRunner(TorchRunner):
 
     prompts: list[TorchPrompt]
 
-    def prompt_from(self, sequence: Sequence) -> TorchPrompt:
-        self.prompts.append(super().prompt_from(sequence))
+    def tokenise(self, request: EngineRequest) -> TorchPrompt:
+        self.prompts.append(super().tokenise(request))
         return self.prompts[-1]
 
 
@@ -184,7 +184,7 @@ def test_the_largest_image_is_encoded_and_released(model):
 
 
 def test_the_largest_image_of_chandra_has_its_full_size():
-    runner = RunnerWithoutMemory(num_places=10**6)
+    runner = RunnerWithoutMemory(num_cache_positions=10**6)
 
     assert not fits_largest_image(
         runner, PROFILES["chandra"].sizing.max_pixels, max_prefill_tokens=1024
@@ -206,7 +206,7 @@ def test_the_image_tested_is_the_one_memory_is_planned_for(model, max_side):
     )
     planned_tokens = plan.page_tokens - PROMPT_TOKENS - 500
     self_test = CudaSelfTest(model, settings, PROFILES["chandra"])
-    runner = RunnerWithoutMemory(num_places=10**6)
+    runner = RunnerWithoutMemory(num_cache_positions=10**6)
 
     fits_largest_image(runner, self_test.max_pixels, max_prefill_tokens=1024)
 
@@ -217,7 +217,7 @@ def test_the_image_tested_is_the_one_memory_is_planned_for(model, max_side):
 
 def test_an_image_whose_prompt_has_no_memory_does_not_fit():
     runner = ScriptedRunner()
-    runner.failing = {("prompt_from", 0)}
+    runner.failing = {("tokenise", 0)}
 
     assert not fits_largest_image(runner, MAX_PIXELS, max_prefill_tokens=16)
 
@@ -225,14 +225,14 @@ def test_an_image_whose_prompt_has_no_memory_does_not_fit():
 class RunnerWithoutMemory(ScriptedRunner):
     """A runner that never has memory for an image."""
 
-    def __init__(self, num_places: int) -> None:
-        super().__init__(num_places)
+    def __init__(self, num_cache_positions: int) -> None:
+        super().__init__(num_cache_positions)
         self.out_of_memory = {"self-test"}
         self.sizes: list[tuple[int, int]] = []
 
-    def prompt_from(self, sequence: Any) -> Any:
-        self.sizes.append((sequence.page.pixel_width, sequence.page.pixel_height))
-        return super().prompt_from(sequence)
+    def tokenise(self, request: Any) -> Any:
+        self.sizes.append((request.page.pixel_width, request.page.pixel_height))
+        return super().tokenise(request)
 
 
 def test_a_device_that_computes_is_usable():

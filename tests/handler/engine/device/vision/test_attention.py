@@ -30,7 +30,7 @@ def allowed() -> set[str]:
 
 
 class Kernels:
-    """Records the kernels allowed at each call, and fails the first calls."""
+    """Attention that records the allowed kernels, and fails in the first calls."""
 
     def __init__(self, *errors: Exception) -> None:
         self.errors = list(errors)
@@ -66,7 +66,7 @@ def test_torch_chooses_the_kernel_on_a_processor():
     assert kernels.allowed == [ALL]
 
 
-def test_a_kernel_that_fails_is_not_tried_again(caplog):
+def test_failed_kernel_is_not_tried_again(caplog):
     kernels = Kernels(RuntimeError("no kernel image is available"))
     attention = VisionAttention(CUDA, kernels)
 
@@ -80,7 +80,7 @@ def test_a_kernel_that_fails_is_not_tried_again(caplog):
     ]
 
 
-def test_torch_chooses_when_no_fused_kernel_works():
+def test_torch_chooses_if_no_fused_kernel_works():
     kernels = Kernels(RuntimeError("no kernel"), RuntimeError("no kernel"))
 
     attend(VisionAttention(CUDA, kernels))
@@ -88,7 +88,7 @@ def test_torch_chooses_when_no_fused_kernel_works():
     assert kernels.allowed == [{"flash", "efficient"}, {"efficient"}, ALL]
 
 
-def test_the_error_is_raised_when_no_kernel_works():
+def test_error_is_raised_if_no_kernel_works():
     kernels = Kernels(*[RuntimeError(f"no kernel {number}") for number in range(3)])
 
     with pytest.raises(RuntimeError, match="no kernel 2"):

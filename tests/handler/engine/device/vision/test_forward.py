@@ -1,4 +1,4 @@
-"""`VisionForward` gives transformers' results without host synchronisation."""
+"""Equality of `VisionForward` with transformers, and absence of host waits."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from handler.engine.device.vision.positions import (
     interpolate_positions,
     patch_coordinates,
 )
-from handler.engine.request import Sequence
+from handler.engine.request import EngineRequest
 from handler.schema import Page
 from tests.handler.engine.device.fake_device import (
     FakeDevice,
@@ -34,14 +34,14 @@ from tests.handler.engine.device.fake_device import (
 )
 
 GRIDS = [(2, 2), (2, 14), (26, 6), (10, 18), (34, 30)]
-"""Rows and columns: the smallest, not square, and more than there are positions."""
+"""Rows and columns: the smallest, not square, and more than the position table has."""
 LARGEST = (128, 192)
 """3072 x 2048 pixels."""
 MAX_BYTES = 800 * 2**20
-"""Beside the weights. Scores of all patches alone would take 18 GiB."""
+"""Limit without the weights. Scores of all patches would take 18 GiB."""
 
 
-def visual_of(*, depth: int, width: int, heads: int, deepstack: list[int]) -> Any:
+def create_visual(*, depth: int, width: int, heads: int, deepstack: list[int]) -> Any:
     config = Qwen3VLVisionConfig(
         depth=depth,
         hidden_size=width,
@@ -69,10 +69,10 @@ def visual_of(*, depth: int, width: int, heads: int, deepstack: list[int]) -> An
     ids=["deepstack", "plain"],
 )
 def visual(request) -> Any:
-    return visual_of(**request.param)
+    return create_visual(**request.param)
 
 
-def patches_for(visual: Any, rows: int, columns: int) -> torch.Tensor:
+def create_patches(visual: Any, rows: int, columns: int) -> torch.Tensor:
     torch.manual_seed(rows * columns)
     num_values = visual.patch_embed.proj.weight[0].numel()
     return torch.randn(rows * columns, num_values)
@@ -85,28 +85,28 @@ def encode(forward: VisionForward, patches: Any, grid: Any, count: int) -> Featu
     return forward.finish(encoding)
 
 
-def difference(ours: torch.Tensor, theirs: torch.Tensor) -> float:
+def largest_difference(ours: torch.Tensor, theirs: torch.Tensor) -> float:
     assert ours.shape == theirs.shape
     return float((ours - theirs).abs().max() / theirs.abs().max())
 
 
 @pytest.mark.parametrize("grid", GRIDS)
 def test_features_equal_those_of_transformers(visual, grid):
-    patches = patches_for(visual, *grid)
+    patches = create_patches(visual, *grid)
     with torch.inference_mode():
         theirs = visual(patches, torch.tensor([[1, *grid]]), return_dict=True)
 
     ours = encode(VisionForward(visual), patches, grid, count=99)
 
-    assert difference(ours.embeddings, theirs.pooler_output) < 1e-5
+    assert largest_difference(ours.embeddings, theirs.pooler_output) < 1e-5
     assert len(ours.deepstack) == len(theirs.deepstack_features)
     for own, other in zip(ours.deepstack, theirs.deepstack_features, strict=True):
-        assert difference(own, other) < 1e-5
+        assert largest_difference(own, other) < 1e-5
 
 
-def test_blocks_computed_one_by_one_give_the_same(visual):
+def test_blocks_computed_one_by_one_give_the_same_features(visual):
     forward = VisionForward(visual)
-    patches = patches_for(visual, 6, 10)
+    patches = create_patches(visual, 6, 10)
 
     slices = encode(forward, patches, (6, 10), count=1)
 
@@ -115,9 +115,9 @@ def test_blocks_computed_one_by_one_give_the_same(visual):
     assert all(map(torch.equal, slices.deepstack, whole.deepstack))
 
 
-def test_an_image_of_several_frames_is_refused(visual):
+def test_image_of_several_frames_is_rejected(visual):
     with pytest.raises(ValueError, match="one frame, not 2"):
-        VisionForward(visual).begin(patches_for(visual, 4, 4), (2, 2, 4))
+        VisionForward(visual).begin(create_patches(visual, 4, 4), (2, 2, 4))
 
 
 @pytest.mark.parametrize(("num_rows", "num_columns"), [*GRIDS, LARGEST])
@@ -131,8 +131,8 @@ def test_positions_equal_those_of_transformers(num_rows, num_columns):
     rows, columns = patch_coordinates(num_rows, num_columns, 2)
     ours = interpolate_positions(rows, columns, num_rows, num_columns, 48)
 
-    places = vision_utils.get_vision_position_ids(sizes, 2)
-    assert torch.equal(torch.stack([rows, columns], dim=1), places)
+    positions = vision_utils.get_vision_position_ids(sizes, 2)
+    assert torch.equal(torch.stack([rows, columns], dim=1), positions)
     assert torch.equal(ours.indices.T, indices)
     assert torch.equal(ours.weights.T, weights)
 
@@ -144,7 +144,7 @@ def device() -> FakeDevice:
 
 @pytest.fixture(scope="module")
 def chandra(device) -> Model:
-    """Chandra 1's sizes on a fake CUDA device."""
+    """Model of Chandra 1's sizes on a fake CUDA device."""
     module = empty_module(CHANDRA)
     replace_convolutions(module)
     device.place(module)
@@ -153,7 +153,7 @@ def chandra(device) -> Model:
 
 @dataclass(frozen=True)
 class Run:
-    """The largest page, encoded on the fake device."""
+    """Encoding of the largest page on the fake device."""
 
     prompt: TorchPrompt
     encoded: Encoded
@@ -169,13 +169,13 @@ def largest(chandra, device) -> Run:
     page = Page(1, width, height, width, height, bytes(3 * width * height))
     on_host = copy(chandra)
     on_host.device = torch.device("cpu")
-    prompt = Encoder(on_host).prompt_from(Sequence("a", "a", page, "Read.", 10))
+    prompt = Encoder(on_host).tokenise(EngineRequest("a", "a", page, "Read.", 10))
     input_ids = device.empty(prompt.num_tokens, dtype=torch.int64)
     prompt = replace(prompt, input_ids=input_ids)
     encoder = Encoder(chandra)
     waits, operators, peak = HostWaits(), Operators(), PeakBytes()
     with device.running(peak, operators, waits):
-        encoded = encoder.encoded(prompt)
+        encoded = encoder.finish_encoding(prompt)
     return Run(prompt, encoded, waits, operators, peak)
 
 
@@ -193,11 +193,11 @@ def test_encoding_a_page_dispatches_no_convolution(largest):
     assert counts["aten::scaled_dot_product_attention"] == 27
 
 
-def test_the_largest_page_is_encoded_in_bounded_memory(largest):
+def test_largest_page_is_encoded_in_bounded_memory(largest):
     assert largest.peak.peak_bytes < MAX_BYTES
 
 
-def test_a_read_of_a_device_value_is_detected(device):
+def test_read_of_a_device_value_is_detected(device):
     lengths = device.empty(3, dtype=torch.int64)
 
     with device.running(), pytest.raises(DataDependentOutputException):
@@ -206,7 +206,7 @@ def test_a_read_of_a_device_value_is_detected(device):
         torch.repeat_interleave(lengths, lengths)
 
 
-def test_a_blocking_copy_is_detected(device):
+def test_blocking_copy_is_detected(device):
     waits = HostWaits()
 
     with device.running(waits):
@@ -238,7 +238,7 @@ def test_attention_to_all_patches_fits_into_bounded_memory(chandra, device, atte
     assert peak.peak_bytes < MAX_BYTES
 
 
-def test_a_slice_is_as_much_work_as_a_chunk_of_a_prompt(chandra):
+def test_slice_is_as_much_work_as_a_prefill_chunk(chandra):
     encoder = Encoder(chandra, slice_tokens=1024)
 
     blocks = [encoder.blocks_in_slice(n) for n in (4096, 14_000, 24_576, 200_000)]

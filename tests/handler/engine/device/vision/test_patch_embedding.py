@@ -1,4 +1,4 @@
-"""A linear layer replaces the vision encoders' convolution over whole patches."""
+"""Replacement of the vision encoders' convolution by a linear layer."""
 
 from __future__ import annotations
 
@@ -46,43 +46,43 @@ def visual(request) -> Any:
     return request.param()
 
 
-def patches(dtype: torch.dtype = torch.float32) -> torch.Tensor:
+def create_patches(dtype: torch.dtype = torch.float32) -> torch.Tensor:
     torch.manual_seed(1)
     return torch.rand(24, 3 * 2 * 16 * 16).mul(2).sub(1).to(dtype)
 
 
-def convolutions(visual: Any) -> list[str]:
+def list_convolutions(visual: Any) -> list[str]:
     operators = Operators()
     with torch.inference_mode(), operators:
-        visual(patches(), GRID)
+        visual(create_patches(), GRID)
     return [name for name in operators.counts if "conv" in name]
 
 
-def test_an_encoder_dispatches_no_convolution(visual):
-    before = convolutions(visual)
+def test_encoder_dispatches_no_convolution(visual):
+    before = list_convolutions(visual)
 
     num_replaced = replace_convolutions(visual)
 
     assert num_replaced == 1
     assert before == ["aten::conv3d"]
-    assert convolutions(visual) == []
+    assert list_convolutions(visual) == []
 
 
 @pytest.mark.parametrize(
     ("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 2**-8)]
 )
-def test_the_linear_layer_gives_the_same_sums(visual, dtype, tolerance):
+def test_linear_layer_gives_the_same_sums(visual, dtype, tolerance):
     visual.to(dtype)
     with torch.inference_mode():
-        expected = visual.patch_embed(patches(dtype)).float()
+        expected = visual.patch_embed(create_patches(dtype)).float()
 
         replace_convolutions(visual)
 
-        found = visual.patch_embed(patches(dtype)).float()
+        found = visual.patch_embed(create_patches(dtype)).float()
     assert (found - expected).abs().max() <= tolerance * expected.abs().max()
 
 
-def test_weights_keep_their_names_and_their_memory(visual):
+def test_weights_keep_their_names_and_memory(visual):
     before = {name: weight.data_ptr() for name, weight in visual.state_dict().items()}
 
     replace_convolutions(visual)
@@ -93,7 +93,7 @@ def test_weights_keep_their_names_and_their_memory(visual):
     assert weight.flatten(1).data_ptr() == weight.data_ptr()
 
 
-def test_replacing_again_changes_nothing(visual):
+def test_replacement_is_idempotent(visual):
     replace_convolutions(visual)
 
     assert replace_convolutions(visual) == 0
