@@ -223,7 +223,7 @@ class Layout:
 
     @property
     def has_byte_rows(self) -> bool:
-        """True if decompression restores the bytes of the rows, whatever they mean."""
+        """True if decompression restores the bytes of rows without interpretation."""
         return self.compression in _BYTES
 
     @property

@@ -40,7 +40,7 @@ _FIXED_WORDS = ("mono", "courier")
 
 @dataclass(frozen=True)
 class FontFace:
-    """One face in a font file."""
+    """A face in a font file."""
 
     path: Path
     offset: int

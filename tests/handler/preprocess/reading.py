@@ -1,4 +1,4 @@
-"""Read bytes as the service does: from a file without a name, at the mini size."""
+"""Helpers that decode documents as the service does, from an unnamed file."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ def page_of(
 
 
 def seen(page: Page) -> Image.Image:
-    """What the model sees of a page."""
+    """Return the model's input as an image."""
     return Image.frombytes("RGB", (page.pixel_width, page.pixel_height), page.pixels)
 
 
 def colour_at(page: Page, x: float, y: float) -> tuple[int, int, int]:
-    """Red, green and blue at a place given as parts of width and height."""
+    """Return the RGB values at a point given as shares of width and height."""
     column, row = int(x * page.pixel_width), int(y * page.pixel_height)
     start = 3 * (row * page.pixel_width + column)
     red, green, blue = page.pixels[start : start + 3]
@@ -55,7 +55,7 @@ def colour_at(page: Page, x: float, y: float) -> tuple[int, int, int]:
 
 
 def darkest(page: Page, top: float, bottom: float) -> int:
-    """The darkest value between two heights given as parts of the page's."""
+    """Return the darkest value between two rows given as shares of the height."""
     row = 3 * page.pixel_width
     first, last = int(top * page.pixel_height), int(bottom * page.pixel_height)
     return min(page.pixels[first * row : last * row])

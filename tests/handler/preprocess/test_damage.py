@@ -1,4 +1,4 @@
-"""Damaged images are read as far as they go, and a warning names what is missing."""
+"""Tests of damaged images: their readable part, warnings and errors."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def with_chunk(png: bytes, kind: bytes, content: bytes, checksum: int) -> bytes:
     return png[:33] + chunk + struct.pack(">I", checksum) + png[33:]
 
 
-def test_a_jpeg_without_its_end_marker_is_complete():
+def test_jpeg_without_its_end_marker_is_complete():
     content = as_jpeg(text_page(size=SIZE))
 
     page = page_of(content[:-2])
@@ -52,7 +52,7 @@ def test_a_jpeg_without_its_end_marker_is_complete():
 
 
 @pytest.mark.parametrize("encode", [as_jpeg, as_png, as_plain_gif, as_tiff, as_pnm])
-def test_the_missing_part_of_an_image_is_white(encode):
+def test_missing_part_of_an_image_is_white(encode):
     content = encode(DARK)
 
     page = page_of(content[: len(content) * 6 // 10])
@@ -63,7 +63,7 @@ def test_the_missing_part_of_an_image_is_white(encode):
     assert colour_at(page, 0.5, 0.95) == (255, 255, 255)
 
 
-def test_the_missing_part_of_a_bmp_is_its_top():
+def test_missing_part_of_a_bmp_is_its_top():
     content = as_bmp(DARK)
 
     page = page_of(content[: len(content) * 6 // 10])
@@ -73,7 +73,7 @@ def test_the_missing_part_of_a_bmp_is_its_top():
     assert max(colour_at(page, 0.5, 0.8)) < 128
 
 
-def test_the_missing_part_of_a_bilevel_png_is_white():
+def test_missing_part_of_a_bilevel_png_is_white():
     bars = Image.new("1", DARK.size, 1)
     for top in range(0, bars.height, 10):
         bars.paste(0, (0, top, bars.width, top + 4))
@@ -97,7 +97,7 @@ def test_truncated_png_of_every_mode_has_a_warning(mode):
     assert colour_at(page, 0.5, 0.95) == (255, 255, 255)
 
 
-def test_a_truncated_progressive_jpeg_is_blurred():
+def test_truncated_progressive_jpeg_is_read_with_warning():
     content = as_jpeg(text_page(size=SIZE), progressive=True)
 
     page = page_of(content[: len(content) * 7 // 10])
@@ -106,7 +106,7 @@ def test_a_truncated_progressive_jpeg_is_blurred():
     assert min(seen(page).convert("L").tobytes()) < 128
 
 
-def test_a_progressive_jpeg_without_its_end_marker_is_complete():
+def test_progressive_jpeg_without_its_end_marker_is_complete():
     content = as_jpeg(text_page(size=SIZE), progressive=True)
 
     assert page_of(content[:-2]).warnings == ()
@@ -121,13 +121,13 @@ def test_a_progressive_jpeg_without_its_end_marker_is_complete():
     ],
     ids=["png", "bmp", "jpeg"],
 )
-def test_an_image_without_any_pixel_is_an_error(content):
+def test_image_without_any_pixel_is_an_error(content):
     with pytest.raises(UnreadableDocumentError):
         page_of(content)
 
 
 @pytest.mark.parametrize("kind", [b"tEXt", b"gAMA", b"pHYs"])
-def test_a_wrong_checksum_of_an_ancillary_chunk_costs_nothing(kind):
+def test_wrong_checksum_of_ancillary_chunk_is_tolerated(kind):
     content = as_png(quadrants(SIZE))
     damaged = with_chunk(content, kind, b"a\0bcdefgh"[:9], zlib.crc32(b"other"))
 
@@ -148,7 +148,7 @@ def test_damage_in_the_middle_of_a_png_has_a_warning():
 
 
 def reason_for(content: bytes) -> str:
-    """Return why a file cannot be read; empty for one that can."""
+    """Return the reason why a file cannot be read; "" if it can."""
     try:
         page_of(content)
     except UnreadableDocumentError as error:
@@ -158,7 +158,7 @@ def reason_for(content: bytes) -> str:
 
 @pytest.mark.parametrize("compression", ["tiff_lzw", "group4", "jpeg", "tiff_deflate"])
 @pytest.mark.parametrize("big_tiff", [False, True])
-def test_a_cut_tiff_is_said_to_end_early(compression, big_tiff):
+def test_error_of_truncated_tiff_says_it_ends_early(compression, big_tiff):
     image = text_page(size=(200, 200))
     if compression == "group4":
         image = image.convert("1")
@@ -186,7 +186,7 @@ DECODERS_WORDS = re.compile(
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
-def test_no_decoder_speaks_for_itself_about_damage(encoding):
+def test_errors_do_not_quote_messages_of_decoders(encoding):
     content = ENCODINGS[encoding](text_page(size=(128, 96)))
     damage = random.Random(0)
     reasons = set()
@@ -202,7 +202,7 @@ def test_no_decoder_speaks_for_itself_about_damage(encoding):
     assert {r for r in reasons if DECODERS_WORDS.search(r)} == set()
 
 
-def test_a_feature_that_a_decoder_does_not_have_is_named():
+def test_unsupported_feature_of_an_image_is_named():
     content = bytearray(as_bmp(text_page(size=(64, 64))))
     content[28:30] = (7).to_bytes(2, "little")
 

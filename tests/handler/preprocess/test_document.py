@@ -1,4 +1,4 @@
-"""What is known of a document before it is read, and what is cut out of it after."""
+"""Tests of the inspection of documents, of errors, and of cropped images."""
 
 from __future__ import annotations
 
@@ -44,23 +44,23 @@ PAGE = text_page(size=(64, 80))
         (pdf([[], []]), DocumentInfo("application/pdf", 2)),
     ],
 )
-def test_type_and_number_of_pages_are_known_at_once(content, expected):
+def test_inspection_finds_type_and_number_of_pages(content, expected):
     assert info_of(content) == expected
 
 
-def test_what_is_declared_must_be_so():
+def test_declared_type_must_match_the_content():
     assert info_of(as_jpeg(PAGE), "image/jpg").media_type == "image/jpeg"
-    with pytest.raises(UnsupportedMediaTypeError, match="declared image/png"):
+    with pytest.raises(UnsupportedMediaTypeError, match="declared as image/png"):
         info_of(as_jpeg(PAGE), "image/png")
 
 
 @pytest.mark.parametrize("declared", [None, "image/png", "application/pdf"])
-def test_an_empty_document_is_said_to_be_empty(declared):
+def test_empty_document_is_unreadable(declared):
     with pytest.raises(UnreadableDocumentError, match="empty"):
         info_of(b"", declared)
 
 
-def test_an_image_over_the_limit_says_by_how_much():
+def test_error_of_too_large_image_states_the_ratio():
     limits = Limits(max_pixels=1000)
 
     with pytest.raises(
@@ -71,11 +71,11 @@ def test_an_image_over_the_limit_says_by_how_much():
     assert info_of(as_png(PAGE), limits=Limits(max_pixels=64 * 80)).num_pages == 1
 
 
-def test_too_many_pages_are_no_fault_until_they_are_asked_for():
+def test_inspection_accepts_more_pages_than_the_limit():
     assert info_of(pdf([[], [], []]), limits=Limits(max_pages=2)).num_pages == 3
 
 
-def test_an_image_is_only_given_to_the_decoder_of_its_type():
+def test_only_the_decoder_of_the_detected_type_is_used():
     with pytest.raises(UnreadableDocumentError, match="the document cannot be read"):
         info_of(b"BM" + as_png(PAGE))
 
@@ -89,7 +89,7 @@ def test_an_image_is_only_given_to_the_decoder_of_its_type():
         (as_tiff(PAGE)[:100], "page 1 cannot be read: "),
     ],
 )
-def test_what_is_wrong_is_said_without_names_of_ours(content, words):
+def test_error_names_the_cause_without_internal_names(content, words):
     with pytest.raises(UnreadableDocumentError) as caught:
         page_of(content)
 
@@ -98,7 +98,7 @@ def test_what_is_wrong_is_said_without_names_of_ours(content, words):
     assert not any(name in caught.value.detail for name in ("/proc", "mmap", "<"))
 
 
-def test_a_document_that_is_not_there_is_our_own_fault():
+def test_closed_descriptor_raises_oserror():
     with spooled(as_png(PAGE)) as document:
         pass
 
@@ -108,11 +108,11 @@ def test_a_document_that_is_not_there_is_our_own_fault():
         decode_page(document, "image/png", 1, MINI, Limits())
 
 
-def test_nothing_stays_open():
+def test_no_file_stays_open():
     def num_open():
         return len(list(Path("/proc/self/fd").iterdir()))
 
-    gc.collect()  # what other tests left open would be closed meanwhile
+    gc.collect()  # close files that other tests left open before counting
     before = num_open()
     for content in (as_png(PAGE), as_tiff(PAGE, PAGE), pdf()):
         page_of(content)
@@ -126,7 +126,7 @@ def crops_of(content, boxes, media_type="image/jpeg", sizing=MINI, number=1):
     return {name: Image.open(io.BytesIO(crop)) for name, crop in crops.items()}
 
 
-def test_pictures_are_cut_from_the_upright_page_at_its_own_size():
+def test_images_are_cropped_at_original_resolution():
     content = oriented_jpeg(quadrants((480, 800)), 6)
 
     crops = crops_of(content, {"a": (240, 0, 480, 400), "b": (0, 400, 240, 800)})
@@ -137,7 +137,7 @@ def test_pictures_are_cut_from_the_upright_page_at_its_own_size():
     assert crops["b"].getpixel((120, 200))[2] > 240
 
 
-def test_pictures_are_cut_from_a_drawn_page():
+def test_image_is_cropped_from_a_rendered_pdf_page():
     boxes = {"whole": (0, 0, 1588, 2246)}
 
     crops = crops_of(pdf(), boxes, "application/pdf", CHANDRA)
@@ -145,7 +145,7 @@ def test_pictures_are_cut_from_a_drawn_page():
     assert crops["whole"].size == (1588, 2246)
 
 
-def test_what_lies_outside_the_page_is_left_out():
+def test_boxes_are_clipped_to_the_page():
     boxes = {"half": (-50, -50, 24, 900), "none": (48, 0, 90, 80), "bad": (9, 9, 3, 3)}
 
     crops = crops_of(as_png(quadrants()), boxes, "image/png")
@@ -153,7 +153,7 @@ def test_what_lies_outside_the_page_is_left_out():
     assert {name: crop.size for name, crop in crops.items()} == {"half": (24, 80)}
 
 
-def test_a_picture_too_long_for_webp_is_made_smaller():
+def test_crop_too_large_for_webp_is_reduced():
     content = as_png(Image.new("1", (20_000, 200)))
 
     crops = crops_of(content, {"long": (0, 0, 20_000, 200)}, "image/png")

@@ -1,4 +1,4 @@
-"""Text whose font is not embedded is drawn with a font that has its characters."""
+"""Tests of the fonts for text whose font is not embedded."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ROWS = 40
 
 @pytest.fixture
 def mapper():
-    """A mapper of the given folders, which the process's own one follows again."""
+    """Function that installs a mapper for folders; the default is restored later."""
 
     def install(*folders: Path) -> FontMapper:
         mapper = FontMapper(Fonts(folders))
@@ -42,7 +42,7 @@ def mapper():
 
 
 def square_font(path: Path, family: str, characters: str) -> Path:
-    """Write a font whose characters are black squares."""
+    """Write a font whose glyphs are black squares, and return its path."""
     names = [f"glyph{index}" for index in range(len(characters))]
     pen = TTGlyphPen(None)
     pen.moveTo((100, 0))
@@ -65,7 +65,7 @@ def square_font(path: Path, family: str, characters: str) -> Path:
 
 
 def named_font(base: str, names: str, kind: str = "TrueType", flags: int = 32) -> bytes:
-    """A font that is not embedded, whose codes from 65 have glyph names."""
+    """Return a font that is not embedded, with glyph names for codes from 65."""
     widths = " ".join(["600"] * 224)
     return (
         f"<</Type/Font/Subtype/{kind}/BaseFont/{base}/FirstChar 32/LastChar 255"
@@ -96,7 +96,7 @@ def composite_font(base: str, ordering: str, encoding: bytes) -> bytes:
 
 
 def page_of_rows(*rows: tuple[bytes, bytes], before: bytes = b"") -> bytes:
-    """A page of 300 points with a row for each font and its string."""
+    """Return a page of 300 x 300 points with one row per font and string."""
     fonts = b"".join(b"/F%d %s" % (each, font) for each, (font, _) in enumerate(rows))
     body = before + b"".join(
         b"BT /F%d 24 Tf 20 %d Td %s Tj ET\n" % (each, 260 - ROWS * each, text)
@@ -112,14 +112,14 @@ def page_of_rows(*rows: tuple[bytes, bytes], before: bytes = b"") -> bytes:
 
 
 def with_annotation(content: bytes, *annotations: bytes) -> bytes:
-    """The same page with a link, and other annotations."""
+    """Return the page with a link and further annotations."""
     link = b"<</Type/Annot/Subtype/Link/Rect[0 0 9 9]/Border[0 0 0]>>"
     entry = b"/Annots[%s]/MediaBox" % b"".join((link, *annotations))
     return content.replace(b"/MediaBox", entry)
 
 
 def draw(content: bytes, mapper: FontMapper) -> tuple[Image.Image, int]:
-    """Return the page as it is drawn, and the characters that are not."""
+    """Render the page; return its image and the number of missing characters."""
     choice = None
     for _ in range(2):
         mapper.use(choice)
@@ -154,7 +154,7 @@ NAMES = {
 
 @pytest.mark.parametrize("kind", ["TrueType", "Type1"])
 @pytest.mark.parametrize("script", NAMES)
-def test_foreign_letters_of_arial_are_drawn(mapper, script, kind):
+def test_non_latin_letters_of_arial_are_rendered(mapper, script, kind):
     content = page_of_rows((named_font("ArialMT", NAMES[script], kind), b"(ABCD)"))
 
     image, num_not_drawn = draw(content, mapper(DEJAVU))
@@ -163,7 +163,7 @@ def test_foreign_letters_of_arial_are_drawn(mapper, script, kind):
     assert num_not_drawn == 0
 
 
-def test_letters_without_a_font_are_counted(mapper, tmp_path):
+def test_characters_without_a_font_are_counted(mapper, tmp_path):
     content = page_of_rows((named_font("ArialMT", NAMES["cyrillic"]), b"(ABCD)"))
 
     image, num_not_drawn = draw(content, mapper(tmp_path))
@@ -172,7 +172,7 @@ def test_letters_without_a_font_are_counted(mapper, tmp_path):
     assert num_not_drawn == 4
 
 
-def test_latin_text_is_drawn_as_without_fonts(mapper, tmp_path):
+def test_latin_text_keeps_the_fonts_of_pdfium(mapper, tmp_path):
     latin = (named_font("ArialMT", ""), b"(Total 212)")
     cyrillic = (named_font("ArialMT", NAMES["cyrillic"]), b"(ABCD)")
 
@@ -187,7 +187,7 @@ def test_latin_text_is_drawn_as_without_fonts(mapper, tmp_path):
     ("text", "names"),
     [("กขค", "/uni0E01/uni0E02/uni0E04"), ("अआक", "/uni0905/uni0906/uni0915")],
 )
-def test_thai_and_devanagari_are_drawn(mapper, tmp_path, text, names):
+def test_thai_and_devanagari_are_rendered(mapper, tmp_path, text, names):
     square_font(tmp_path / "font.ttf", "Squares", text)
     content = page_of_rows((named_font("Calibri", names), b"(ABC)"))
 
@@ -198,7 +198,7 @@ def test_thai_and_devanagari_are_drawn(mapper, tmp_path, text, names):
 
 
 @pytest.mark.parametrize("encoding", [b"UniJIS-UCS2-H", b"UniJIS-UCS2-V"])
-def test_japanese_is_drawn_in_rows_and_columns(mapper, tmp_path, encoding):
+def test_japanese_is_rendered_in_rows_and_columns(mapper, tmp_path, encoding):
     square_font(tmp_path / "font.ttf", "Squares", "港の記録あいうアイウ日本語録広")
     text = b"<" + "港の".encode("utf-16-be").hex().encode() + b">"
     font = composite_font("HeiseiMin-W3", "Japan1", encoding)
@@ -209,7 +209,7 @@ def test_japanese_is_drawn_in_rows_and_columns(mapper, tmp_path, encoding):
     assert num_not_drawn == 0
 
 
-def test_fonts_in_collections_are_drawn(mapper, tmp_path):
+def test_fonts_in_collections_are_used(mapper, tmp_path):
     faces = [
         TTFont(square_font(tmp_path / "one.ttf", "One", "ab")),
         TTFont(square_font(tmp_path / "two.ttf", "Two", "가나다한국어기록")),
@@ -228,8 +228,8 @@ def test_fonts_in_collections_are_drawn(mapper, tmp_path):
     assert num_not_drawn == 0
 
 
-def test_wingdings_are_drawn_as_signs(mapper):
-    """A check mark is not a u with two dots."""
+def test_wingdings_are_rendered_as_symbols(mapper):
+    """The code of a check mark is ü in Latin-1."""
     letters = page_of_rows((named_font("Helvetica", ""), b"(\xfc)"))
     signs = page_of_rows((symbol_font("Wingdings"), b"(\xfc)"))
     fonts = mapper(DEJAVU)
@@ -251,13 +251,13 @@ NOTE = (
 
 
 def letters_as_signs(base: str = "Wingdings") -> bytes:
-    """A font of signs whose flags say that they are letters, without an encoding."""
+    """Return a symbol font without an encoding whose flags say it has letters."""
     font = symbol_font(base).replace(b"/Flags 4", b"/Flags 32")
     widths = b"/FirstChar 32/LastChar 255/Widths[%s]" % b" ".join([b"556"] * 224)
     return font.replace(b"/FontDescriptor", widths + b"/FontDescriptor", 1)
 
 
-def test_wingdings_are_signs_whatever_else_is_on_the_page(mapper):
+def test_other_content_does_not_change_wingdings(mapper):
     fonts = mapper(DEJAVU)
     signs = (letters_as_signs(), CODES)
     letters = (named_font("Helvetica", ""), CODES)
@@ -279,7 +279,7 @@ def test_wingdings_are_signs_whatever_else_is_on_the_page(mapper):
     assert num_not_drawn <= 1
 
 
-def test_annotations_beside_wingdings_keep_their_letters(mapper):
+def test_annotations_beside_wingdings_keep_their_font(mapper):
     fonts = mapper(DEJAVU)
     text = (named_font("Helvetica", ""), b"(abc)")
 
@@ -295,7 +295,7 @@ def test_annotations_beside_wingdings_keep_their_letters(mapper):
 
 
 @pytest.mark.parametrize("base", ["Wingdings2", "Wingdings 3", "Webdings"])
-def test_signs_that_are_drawn_as_letters_are_counted(mapper, base):
+def test_symbols_rendered_as_letters_are_counted(mapper, base):
     font = letters_as_signs(base.replace(" ", "#20"))
     text = (named_font("Helvetica", ""), b"(PRS)")
 
@@ -311,7 +311,7 @@ def test_wingdings_without_a_font_are_counted(mapper, tmp_path, font):
     assert num_not_drawn == 3
 
 
-def test_codes_of_wingdings_have_the_glyphs_of_signs():
+def test_substitute_font_maps_wingdings_codes_to_symbols():
     [face] = [
         face
         for face in find_faces([DEJAVU])
@@ -326,7 +326,7 @@ def test_codes_of_wingdings_have_the_glyphs_of_signs():
         assert symbols[0xF000 + code] == plain[ord(sign)]
 
 
-def test_maps_are_read_as_fonttools_reads_them():
+def test_character_maps_are_read_like_fonttools():
     for name in ("DejaVuSans.ttf", "DejaVuSansMono.ttf"):
         [face] = [face for face in find_faces([DEJAVU]) if face.path.name == name]
         font = TTFont(face.path)
@@ -348,11 +348,11 @@ def test_maps_are_read_as_fonttools_reads_them():
         ("MS-Gothic", "msgothic"),
     ],
 )
-def test_families_are_compared_without_styles(name, family):
+def test_family_names_are_normalized_without_styles(name, family):
     assert normalize_family(name) == family
 
 
-def test_files_that_are_no_fonts_are_ignored(tmp_path):
+def test_files_that_are_not_fonts_are_ignored(tmp_path):
     (tmp_path / "broken.ttf").write_bytes(b"\0\1\0\0\xff\xff")
     (tmp_path / "text.otf").write_text("not a font")
     good = square_font(tmp_path / "good.ttf", "Good", "ab")
@@ -367,7 +367,7 @@ def test_missing_scripts_are_named(tmp_path):
     assert not {"Cyrillic", "Wingdings"} & set(Fonts([DEJAVU]).find_missing_scripts())
 
 
-def test_preloaded_fonts_are_drawn_without_their_files(mapper, tmp_path):
+def test_preloaded_fonts_work_without_their_files(mapper, tmp_path):
     path = tmp_path / "font.ttf"
     path.write_bytes((DEJAVU / "DejaVuSans.ttf").read_bytes())
     fonts = mapper(tmp_path)
@@ -405,8 +405,8 @@ def test_clipped_text_is_not_counted(mapper, tmp_path):
     assert num_not_drawn == 0
 
 
-def test_a_page_warns_of_characters_that_are_not_drawn():
-    """No font has these characters, which Unicode leaves to private use."""
+def test_missing_characters_cause_a_warning():
+    """The characters are of Unicode's private use area, so no font has them."""
     names = "/uniF8D3/uniF8D4/uniF8D5"
 
     page = page_of(page_of_rows((named_font("ArialMT", names), b"(ABC)")))
@@ -417,7 +417,7 @@ def test_a_page_warns_of_characters_that_are_not_drawn():
     assert blank.code == "blank_page"
 
 
-def test_a_page_of_text_that_is_drawn_has_no_warning():
+def test_rendered_text_has_no_warning():
     page = page_of(pdf())
 
     assert page.warnings == ()

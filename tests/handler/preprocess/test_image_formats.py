@@ -1,4 +1,4 @@
-"""Further image formats, very large images, and files of several pictures."""
+"""Tests of less common formats, very large images, and files with several images."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ SIZE = (512, 704)
         ("TGA", "image/tga"),
     ],
 )
-def test_a_further_format_shows_its_picture(kind, declared):
+def test_less_common_format_is_decoded(kind, declared):
     picture = quadrants(SIZE)
     content = as_heic(picture) if kind == "HEIF" else encoded(picture, kind)
 
@@ -51,20 +51,20 @@ def test_a_further_format_shows_its_picture(kind, declared):
 
 
 @pytest.mark.parametrize("mode", ["1", "L"])
-def test_bilevel_and_gray_pnm_show_their_picture(mode):
+def test_bilevel_and_gray_pnm_are_decoded(mode):
     picture = text_page(size=SIZE).convert(mode)
 
     assert seen(page_of(encoded(picture, "PPM"))).convert(mode) == picture
 
 
-def test_an_icon_shows_its_largest_picture():
+def test_largest_image_of_an_icon_is_read():
     content = encoded(quadrants((256, 256)), "ICO", sizes=[(16, 16), (256, 256)])
 
     assert page_of(content).width == 256
 
 
 @pytest.mark.parametrize("encode", [as_heic, lambda i, **o: encoded(i, "AVIF", **o)])
-def test_an_oriented_heic_or_avif_is_turned_once(encode):
+def test_oriented_heic_or_avif_is_rotated_once(encode):
     exif = Image.Exif()
     exif[0x0112] = 6
     stored = quadrants(SIZE).transpose(Image.Transpose.ROTATE_90)
@@ -90,18 +90,18 @@ def test_an_oriented_heic_or_avif_is_turned_once(encode):
     ],
     ids=["gif", "apng", "webp", "avif", "mpo", "heic"],
 )
-def test_further_pictures_are_counted_in_a_warning(content):
+def test_warning_states_number_of_images_in_a_file(content):
     (warning,) = info_of(content).warnings
 
     assert warning.code == "frames_ignored"
-    assert "2 pictures" in warning.detail
+    assert "2 images" in warning.detail
 
 
-def test_a_smaller_picture_in_a_jpeg_is_no_page():
+def test_smaller_image_in_a_jpeg_has_no_warning():
     assert info_of(as_mpo(text_page(), quadrants())).warnings == ()
 
 
-def test_the_canvas_around_a_smaller_first_frame_is_white():
+def test_gif_canvas_around_its_first_frame_is_white():
     frame = as_gif(Image.new("RGB", (64, 64), "red"))
     content = frame[:6] + b"\x80\0\x80\0" + frame[10:]
 
@@ -125,7 +125,7 @@ def on_transparent(colour: tuple[int, int, int], mode: str = "RGBA") -> Image.Im
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "PA"])
 @pytest.mark.parametrize("colour", INK)
-def test_light_ink_on_transparent_is_put_on_black(mode, colour):
+def test_light_ink_gets_a_black_background(mode, colour):
     image = on_transparent(colour, "RGBA" if mode == "PA" else mode)
     if mode == "PA":
         image = image.quantize(8)
@@ -136,14 +136,14 @@ def test_light_ink_on_transparent_is_put_on_black(mode, colour):
     assert colour_at(page, 0.5, 0.9) == (0, 0, 0)
 
 
-def test_dark_ink_on_transparent_is_put_on_white():
+def test_dark_ink_gets_a_white_background():
     page = page_of(as_webp(on_transparent((20, 20, 60)), lossless=True))
 
     assert max(colour_at(page, 0.5, 0.2)) < 80
     assert colour_at(page, 0.5, 0.9) == (255, 255, 255)
 
 
-def test_light_and_dark_ink_on_transparent_are_put_on_gray():
+def test_light_and_dark_ink_get_a_gray_background():
     image = on_transparent((255, 255, 255))
     ImageDraw.Draw(image).rectangle((100, 400, 400, 500), fill=(0, 0, 0, 255))
 
@@ -153,20 +153,20 @@ def test_light_and_dark_ink_on_transparent_are_put_on_gray():
     assert others == [gray, gray]
 
 
-def test_a_paper_with_transparent_corners_stays_on_white():
+def test_paper_with_transparent_corners_stays_white():
     image = text_page(size=SIZE).convert("RGBA")
     image.paste((0, 0, 0, 0), (0, 0, 20, 20))
 
     assert colour_at(page_of(as_png(image)), 0.01, 0.01) == (255, 255, 255)
 
 
-def test_a_fully_transparent_image_is_white():
+def test_fully_transparent_image_is_white():
     page = page_of(as_png(Image.new("RGBA", SIZE)))
 
     assert page.pixels == b"\xff" * len(page.pixels)
 
 
-def test_a_very_large_image_keeps_its_own_size():
+def test_very_large_image_keeps_its_reported_size():
     content = png_bomb(7200)
 
     page = page_of(content)

@@ -1,4 +1,4 @@
-"""How an image looks to the model: upright, on white, in eight bits a colour."""
+"""Tests of decoded images: orientation, transparency, colours and depth."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def mean_difference(one: Image.Image, other: Image.Image) -> float:
 
 
 @pytest.mark.parametrize("encode", [as_png, as_bmp, as_gif, as_tiff])
-def test_an_exact_format_comes_out_exactly(encode):
+def test_lossless_format_is_decoded_exactly(encode):
     page = page_of(encode(quadrants((512, 704))))
 
     assert (page.width, page.height) == (page.pixel_width, page.pixel_height)
@@ -53,13 +53,13 @@ def test_an_exact_format_comes_out_exactly(encode):
 
 
 @pytest.mark.parametrize("encode", [as_jpeg, as_webp])
-def test_a_lossy_format_comes_out_nearly(encode):
+def test_lossy_format_is_decoded_closely(encode):
     page = page_of(encode(quadrants((512, 704))))
 
     assert mean_difference(seen(page), quadrants((512, 704))) < 2
 
 
-def test_a_page_is_resized_once_and_keeps_its_own_size():
+def test_page_is_resized_once_and_reports_its_size():
     original = text_page(size=(640, 800))
 
     page = page_of(as_png(original), sizing=CHANDRA)
@@ -72,7 +72,7 @@ def test_a_page_is_resized_once_and_keeps_its_own_size():
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_a_turned_or_mirrored_photograph_comes_out_upright(orientation):
+def test_exif_orientation_is_applied(orientation):
     page = page_of(oriented_jpeg(quadrants(), orientation))
 
     assert (page.width, page.height) == quadrants().size
@@ -83,7 +83,7 @@ def test_a_turned_or_mirrored_photograph_comes_out_upright(orientation):
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_a_turned_tiff_is_turned_once(orientation):
+def test_orientation_of_tiff_is_applied_once(orientation):
     upright = quadrants()
     photograph = oriented_jpeg(upright, orientation)
     with Image.open(io.BytesIO(photograph)) as stored:
@@ -106,7 +106,7 @@ def test_a_turned_tiff_is_turned_once(orientation):
     ],
 )
 @pytest.mark.parametrize("encode", [as_jpeg, as_png, as_webp])
-def test_nonsense_in_exif_does_not_cost_the_page(encode, exif):
+def test_malformed_exif_data_are_ignored(encode, exif):
     page = page_of(encode(quadrants(), exif=exif))
 
     assert (page.width, page.height) == quadrants().size
@@ -114,20 +114,20 @@ def test_nonsense_in_exif_does_not_cost_the_page(encode, exif):
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA"])
 @pytest.mark.parametrize("encode", [as_png, as_tiff])
-def test_what_is_transparent_is_white(encode, mode):
+def test_transparent_image_becomes_white(encode, mode):
     image = Image.new(mode, SQUARE)
 
     assert colour_at(page_of(encode(image)), 0.5, 0.5) == (255, 255, 255)
 
 
-def test_what_is_half_transparent_is_half_white():
+def test_half_transparent_black_becomes_gray():
     image = Image.new("RGBA", SQUARE, (0, 0, 0, 128))
 
     assert nearly(colour_at(page_of(as_png(image)), 0.5, 0.5), (127, 127, 127))
 
 
 @pytest.mark.parametrize("encode", [as_webp, as_gif])
-def test_transparency_of_other_formats_is_white_too(encode):
+def test_transparency_of_webp_and_gif_becomes_white(encode):
     image = Image.new("RGBA", SQUARE)
     image.paste((0, 0, 0, 255), (0, 0, 32, 64))
 
@@ -138,7 +138,7 @@ def test_transparency_of_other_formats_is_white_too(encode):
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "RGB"])
-def test_a_transparent_colour_is_white(mode):
+def test_transparent_colour_becomes_white(mode):
     image = Image.new(mode, SQUARE)
     transparency = (0, 0, 0) if mode == "RGB" else 0
 
@@ -157,7 +157,7 @@ def test_a_transparent_colour_is_white(mode):
         ((255, 0, 0, 0), (0, 255, 255)),
     ],
 )
-def test_printing_colours_become_those_of_a_screen(encode, cmyk, rgb):
+def test_cmyk_is_converted_to_rgb(encode, cmyk, rgb):
     image = Image.new("CMYK", SQUARE, cmyk)
 
     assert nearly(colour_at(page_of(encode(image)), 0.5, 0.5), rgb)
@@ -169,7 +169,7 @@ def test_printing_colours_become_those_of_a_screen(encode, cmyk, rgb):
 @pytest.mark.parametrize(
     ("value", "gray"), [(0, 0), (16_448, 64), (32_896, 128), (65_535, 255)]
 )
-def test_sixteen_bits_of_gray_are_scaled_and_not_clipped(encode, mode, value, gray):
+def test_16_bit_gray_is_scaled_and_not_clipped(encode, mode, value, gray):
     image = Image.new(mode, SQUARE, value)
 
     assert colour_at(page_of(encode(image)), 0.5, 0.5) == (gray, gray, gray)
@@ -179,7 +179,7 @@ def test_sixteen_bits_of_gray_are_scaled_and_not_clipped(encode, mode, value, gr
     ("mode", "white"),
     [("I", 255), ("I", 65_535), ("I", 2_000_000), ("F", 1.0), ("F", 255.0)],
 )
-def test_thirty_two_bits_of_gray_are_scaled_by_what_is_in_them(mode, white):
+def test_32_bit_gray_is_scaled_by_its_values(mode, white):
     image = Image.new(mode, SQUARE)
     image.paste(white, (0, 0, 32, 64))
 
@@ -190,7 +190,7 @@ def test_thirty_two_bits_of_gray_are_scaled_by_what_is_in_them(mode, white):
 
 
 @pytest.mark.parametrize("mode", ["I", "F"])
-def test_values_below_zero_are_scaled_too(mode):
+def test_negative_values_are_scaled(mode):
     image = Image.new(mode, SQUARE, -1000)
     image.paste(1000, (0, 0, 32, 64))
 
@@ -201,7 +201,7 @@ def test_values_below_zero_are_scaled_too(mode):
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_values_that_are_no_numbers_are_refused(value):
+def test_values_that_are_not_finite_are_rejected(value):
     with pytest.raises(UnreadableDocumentError, match="values that are not numbers"):
         page_of(as_tiff(Image.new("F", SQUARE, value)))
 
@@ -223,7 +223,7 @@ def test_lightness_of_lab_is_read():
     assert min(colour_at(page_of(as_tiff(image)), 0.5, 0.5)) > 200
 
 
-def test_sixteen_bits_of_colour_keep_the_high_byte():
+def test_16_bit_colours_keep_the_high_byte():
     row = b"\0" + struct.pack(">HHH", 0xFF00, 0x8000, 0x0000) * 64
     content = png_of(64, 64, bits=16, colour=2, data=zlib.compress(row * 64))
 
@@ -231,13 +231,13 @@ def test_sixteen_bits_of_colour_keep_the_high_byte():
 
 
 @pytest.mark.parametrize("encode", [as_gif, as_mpo])
-def test_of_several_pictures_the_first_is_the_page(encode):
+def test_first_of_several_images_is_read(encode):
     black, white = Image.new("RGB", SQUARE), Image.new("RGB", SQUARE, "white")
 
     assert nearly(colour_at(page_of(encode(black, white)), 0.5, 0.5), (0, 0, 0))
 
 
-def test_an_upright_image_is_what_other_viewers_show():
+def test_oriented_image_matches_exif_transpose():
     content = oriented_jpeg(text_page(size=(256, 320)), 6)
 
     page = page_of(content, sizing=MINI)

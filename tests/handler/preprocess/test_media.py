@@ -1,4 +1,4 @@
-"""What a document is said to be, and what its bytes say."""
+"""Tests of declared media types and of types detected from the content."""
 
 from __future__ import annotations
 
@@ -39,31 +39,31 @@ SAMPLES = {
 }
 
 
-def test_there_is_a_sample_of_every_type_we_read():
+def test_every_supported_type_has_a_sample():
     assert set(SAMPLES) == set(MEDIA_TYPES)
 
 
 @pytest.mark.parametrize("media_type", sorted({*MEDIA_TYPES} - {"image/x-tga"}))
-def test_the_type_is_told_by_the_first_bytes(media_type):
+def test_type_is_detected_from_the_first_bytes(media_type):
     assert media_type_of(SAMPLES[media_type]) == media_type
 
 
 @pytest.mark.parametrize("magic", [b"MM\0*", b"II+\0", b"MM\0+"])
-def test_a_tiff_may_be_big_or_big_endian(magic):
+def test_bigtiff_and_big_endian_tiff_are_detected(magic):
     assert media_type_of(magic) == "image/tiff"
 
 
-def test_a_jpeg_of_several_pictures_is_a_jpeg():
+def test_jpeg_with_several_images_is_a_jpeg():
     assert media_type_of(as_mpo(PAGE, PAGE)) == "image/jpeg"
 
 
-def test_the_header_of_a_pdf_may_come_late_but_not_too_late():
+def test_pdf_header_may_be_within_the_first_kibibyte():
     assert media_type_of(bytes(1019) + b"%PDF-1.7") == "application/pdf"
     assert media_type_of(bytes(1020) + b"%PDF-1.7") is None
 
 
 @pytest.mark.parametrize("head", [b"", b"RIFF1234WAVE", b"<html>", b"PK\3\4"])
-def test_other_bytes_are_of_no_type(head):
+def test_other_content_has_no_type(head):
     assert media_type_of(head) is None
 
 
@@ -71,7 +71,7 @@ def test_other_bytes_are_of_no_type(head):
     "declared",
     [None, "", "application/octet-stream", "binary/octet-stream; charset=binary"],
 )
-def test_what_is_not_declared_is_told_by_the_bytes(declared):
+def test_generic_declaration_leaves_detection_to_content(declared):
     assert resolve_media_type(declared, SAMPLES["image/png"]) == "image/png"
 
 
@@ -87,21 +87,21 @@ def test_what_is_not_declared_is_told_by_the_bytes(declared):
         (" IMAGE/PNG; charset=binary", "image/png"),
     ],
 )
-def test_other_spellings_of_a_type_are_understood(declared, media_type):
+def test_common_spellings_of_a_type_are_accepted(declared, media_type):
     assert resolve_media_type(declared, SAMPLES[media_type]) == media_type
 
 
-def test_declaration_and_bytes_that_differ_are_both_named():
+def test_error_names_declared_and_detected_type():
     with pytest.raises(UnsupportedMediaTypeError, match=r"image/png.*image/jpeg"):
         resolve_media_type("image/png", SAMPLES["image/jpeg"])
 
 
-def test_a_declared_type_whose_bytes_are_nothing_is_refused():
-    with pytest.raises(UnsupportedMediaTypeError, match="of no type we read"):
+def test_declared_type_with_unknown_content_is_rejected():
+    with pytest.raises(UnsupportedMediaTypeError, match="of no supported type"):
         resolve_media_type("image/png", b"\x81\x82\x83")
 
 
-def test_a_type_we_do_not_read_is_answered_with_those_we_do():
+def test_error_of_unsupported_type_lists_supported_types():
     with pytest.raises(UnsupportedMediaTypeError) as caught:
         resolve_media_type("text/plain", b"hello")
 
@@ -109,12 +109,12 @@ def test_a_type_we_do_not_read_is_answered_with_those_we_do():
     assert all(media_type in caught.value.detail for media_type in MEDIA_TYPES)
 
 
-def test_bytes_of_no_type_are_answered_with_the_types_we_read():
+def test_error_of_unknown_content_lists_supported_types():
     with pytest.raises(UnsupportedMediaTypeError, match="application/pdf"):
         resolve_media_type(None, b"hello")
 
 
-def test_a_tga_is_known_by_its_declaration_or_its_footer():
+def test_tga_is_detected_by_declaration_or_footer():
     content = SAMPLES["image/x-tga"]
 
     assert resolve_media_type("image/x-targa", content) == "image/x-tga"
@@ -131,7 +131,7 @@ def test_a_tga_is_known_by_its_declaration_or_its_footer():
         *(b"P2\n2 2\n15\n0 1 2 3", b"P3 1 1 255\n# cut"),
     ],
 )
-def test_a_pnm_may_have_comments(head):
+def test_pnm_may_have_comments(head):
     assert media_type_of(head) == "image/x-portable-anymap"
 
 
@@ -144,7 +144,7 @@ def test_a_pnm_may_have_comments(head):
         b"\0\0\0\x18ftypisom\0\0\0\0mp42",
     ],
 )
-def test_prose_and_films_are_no_images(head):
+def test_prose_and_videos_are_not_images(head):
     assert media_type_of(head) is None
 
 
@@ -162,11 +162,11 @@ def test_prose_and_films_are_no_images(head):
         *(('"image/png"', "image/png"), ('image/png; name="a;b"', "image/png")),
     ],
 )
-def test_aliases_of_a_type_are_understood(declared, media_type):
+def test_aliases_of_a_type_are_accepted(declared, media_type):
     assert resolve_media_type(declared, SAMPLES[media_type]) == media_type
 
 
 @pytest.mark.parametrize("declared", ["image/x-tiff", "image/jpe", "text/pdf"])
-def test_an_alias_and_bytes_that_differ_are_refused(declared):
-    with pytest.raises(UnsupportedMediaTypeError, match="but its bytes are image/png"):
+def test_alias_that_differs_from_content_is_rejected(declared):
+    with pytest.raises(UnsupportedMediaTypeError, match="but its content is image/png"):
         resolve_media_type(declared, SAMPLES["image/png"])

@@ -1,4 +1,4 @@
-"""How a page of a PDF is drawn."""
+"""Tests of the rendering of PDF pages and of their text layer."""
 
 from __future__ import annotations
 
@@ -38,25 +38,26 @@ from tests.handler.preprocess.reading import (
     seen,
 )
 
-# The text of the documents below is turned with the page.
+# The text of the rotated documents below is rotated with the page, so detection of the
+# orientation would undo the rotation.
 AS_IS = DecodeOptions(detect_rotation=False)
 
 
 def chandra_pages(path):
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # its settings are of an older pydantic
+        warnings.simplefilter("ignore")  # chandra's settings use an older pydantic API
         from chandra.input import load_pdf_images
     return load_pdf_images(str(path), [])
 
 
 def ink(image):
-    """Where anything but white is."""
+    """Return the bounding box of all pixels that are not white."""
     box = ImageOps.invert(image.convert("L")).getbbox()
     assert box is not None
     return box
 
 
-def test_a_page_of_a4_is_drawn_as_chandra_draws_it(tmp_path):
+def test_a4_page_is_rendered_as_by_chandra(tmp_path):
     path = tmp_path / "a4.pdf"
     path.write_bytes(pdf())
     drawn = chandra_pages(path)[0]
@@ -68,7 +69,7 @@ def test_a_page_of_a4_is_drawn_as_chandra_draws_it(tmp_path):
     assert page.pixels == drawn.resize((1600, 2240), Image.Resampling.LANCZOS).tobytes()
 
 
-def test_every_page_has_its_own_text():
+def test_each_page_is_rendered_separately():
     content = pdf([LINES, [], LINES[:1]])
 
     assert info_of(content).num_pages == 3
@@ -78,7 +79,7 @@ def test_every_page_has_its_own_text():
     assert darkest(page_of(content, 3), 0.2, 1) == 255
 
 
-def test_a_rotated_page_is_as_wide_as_it_is_read():
+def test_size_of_a_rotated_page_is_rotated():
     page = page_of(rotated_pdf(90), sizing=CHANDRA, options=AS_IS)
 
     assert (page.width, page.height) == (2246, 1588)
@@ -86,7 +87,7 @@ def test_a_rotated_page_is_as_wide_as_it_is_read():
 
 
 @pytest.mark.parametrize("rotation", [90, 180, 270])
-def test_a_rotated_page_is_drawn_turned(rotation):
+def test_page_rotation_is_applied(rotation):
     expected = seen(page_of(pdf())).rotate(-rotation, expand=True)
 
     turned = seen(page_of(rotated_pdf(rotation), options=AS_IS))
@@ -96,7 +97,7 @@ def test_a_rotated_page_is_drawn_turned(rotation):
         assert abs(side - expected_side) <= 3
 
 
-def test_form_fields_and_annotations_are_drawn():
+def test_form_fields_and_annotations_are_rendered():
     page = page_of(pdf_with_form_and_annotation())
 
     assert darkest(page, 0.1, 0.4) < 80
@@ -104,11 +105,11 @@ def test_form_fields_and_annotations_are_drawn():
     assert darkest(page, 0.6, 0.9) < 80
 
 
-def test_paper_is_white():
+def test_background_of_a_pdf_page_is_white():
     assert colour_at(page_of(pdf()), 0.99, 0.99) == (255, 255, 255)
 
 
-def test_a_bad_page_fails_alone():
+def test_damaged_page_fails_alone():
     content = pdf_with_one_bad_page()
 
     assert info_of(content).num_pages == 3
@@ -118,17 +119,17 @@ def test_a_bad_page_fails_alone():
     assert darkest(page_of(content, 3), 0, 1) < 80
 
 
-def test_a_page_that_is_not_there_is_said_to_be_missing():
+def test_missing_page_is_unreadable():
     with pytest.raises(UnreadableDocumentError, match="no page 2"):
         page_of(pdf(), 2)
 
 
-def test_a_pdf_that_needs_a_password_says_so():
+def test_pdf_with_password_raises_password_required():
     with pytest.raises(PasswordRequiredError, match="needs a password"):
         info_of(pdf(password="secret"))
 
 
-def test_a_pdf_that_only_its_owner_may_change_is_read():
+def test_pdf_with_owner_password_only_is_read():
     content = pdf(owner_password="secret")
 
     assert b"/Encrypt" in content
@@ -137,8 +138,8 @@ def test_a_pdf_that_only_its_owner_may_change_is_read():
 
 
 @pytest.mark.parametrize("before", [pdf(password="secret"), truncated_pdf(), pdf()])
-def test_a_pdf_of_no_pages_says_so_whatever_came_before(before):
-    """pdfium keeps its last error, which pypdfium2 takes for this document's."""
+def test_pdf_without_pages_is_named_after_other_errors(before):
+    """pdfium keeps its last error, which must not be reported for this document."""
     with contextlib.suppress(UnreadableDocumentError):
         info_of(before)
 
@@ -147,33 +148,33 @@ def test_a_pdf_of_no_pages_says_so_whatever_came_before(before):
 
 
 @pytest.mark.parametrize("content", [truncated_pdf(), b"%PDF-1.7\n" + bytes(500)])
-def test_a_damaged_pdf_says_so(content):
+def test_damaged_pdf_is_unreadable(content):
     with pytest.raises(UnreadableDocumentError, match="it is damaged, or ends early"):
         info_of(content)
 
 
-def test_a_pdf_behind_other_bytes_is_read():
+def test_pdf_after_other_bytes_is_read():
     assert info_of(b"\n" * 500 + pdf()).num_pages == 1
 
 
-def test_a_page_of_many_metres_is_drawn_small():
+def test_bitmap_of_a_huge_page_is_bounded():
     page = page_of(blank_pdf_page(14_400, 14_400), sizing=CHANDRA)
 
     assert page.width * page.height < 1.01 * CHANDRA.max_pixels
 
 
-def test_a_page_like_a_thread_is_refused_before_it_is_drawn():
+def test_extremely_thin_page_is_rejected_before_rendering():
     with pytest.raises(UnreadableDocumentError, match="times as long as it is wide"):
         page_of(blank_pdf_page(0.001, 14_400), sizing=CHANDRA)
 
 
-def test_the_limit_of_pixels_is_for_images():
+def test_pixel_limit_does_not_apply_to_pdf_pages():
     page = page_of(pdf(size=A4), limits=Limits(max_pixels=1))
 
     assert page.width > 1
 
 
-def test_a_page_brings_the_text_it_carries_line_by_line():
+def test_text_layer_has_the_lines_of_the_page():
     content = pdf([LINES, ["Two & <three>"]])
 
     assert page_of(content, 1).text_layer.splitlines() == list(LINES)
@@ -185,12 +186,12 @@ def test_a_page_brings_the_text_it_carries_line_by_line():
     [blank_pdf_page(200, 300), as_png(text_page())],
     ids=["a blank page", "an image"],
 )
-def test_what_carries_no_text_has_an_empty_layer(content):
+def test_page_without_text_has_an_empty_text_layer(content):
     assert page_of(content).text_layer == ""
 
 
-def test_a_hyphen_at_a_lines_end_is_one_of_pdfiums_signs():
-    """`handler.engine.drafts.text_layer` relies on it."""
+def test_hyphen_at_a_line_end_is_a_control_character():
+    """The drafter's `text_layer` module depends on this character."""
     layer = page_of(pdf([["a long exam-", "ple of it"]])).text_layer
 
     assert layer == "a long exam\x02ple of it"
@@ -200,21 +201,21 @@ def test_a_hyphen_at_a_lines_end_is_one_of_pdfiums_signs():
     ("content", "number"),
     [(truncated_pdf(), 1), (b"not a PDF", 1), (pdf_with_one_bad_page(), 2), (pdf(), 2)],
 )
-def test_a_broken_text_layer_is_an_empty_one(content, number):
+def test_unreadable_text_layer_is_empty(content, number):
     data = mmap.mmap(-1, len(content))
     data.write(content)
 
     assert read_text_layer(data, number) == ""
 
 
-def test_a_text_layer_has_an_end():
+def test_text_layer_is_truncated_at_the_limit():
     line = "word " * 30
     content = pdf([[line] * (MAX_TEXT_CHARACTERS // len(line) + 100)], size=(2e4, 3e4))
 
     assert len(page_of(content).text_layer) == MAX_TEXT_CHARACTERS
 
 
-def test_crop_box_outside_of_the_page_is_ignored():
+def test_crop_box_outside_the_page_is_ignored():
     content = pdf().replace(
         b"/MediaBox [", b"/CropBox [5000 5000 5100 5100] /MediaBox ["
     )
@@ -242,7 +243,7 @@ def test_damaged_pdf_that_viewers_open_is_read(content):
     assert darkest(page_of(content), 0, 1) < 80
 
 
-def test_bad_header_is_read_if_declared_a_pdf():
+def test_pdf_with_bad_header_is_read_if_declared():
     content = b"garbage\n" + pdf()[9:]
 
     assert info_of(content, "application/pdf").num_pages == 1

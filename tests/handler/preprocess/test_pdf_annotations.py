@@ -1,4 +1,4 @@
-"""Form fields and annotations are shown as on a flattened page, and more."""
+"""Tests of the rendering of form fields and annotations."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def form_pdf(
     contents: bytes = b"",
     has_form: bool = True,
 ) -> bytes:
-    """One page of 200 x 200 points; appearances are objects 10, 11, ..."""
+    """Return a page of 200 x 200 points. Appearances are objects 10, 11, ..."""
     numbers = range(5, 5 + len(annotations))
     references = b" ".join(b"%d 0 R" % n for n in numbers)
     form = b"/AcroForm<</Fields[%s]/DA(/H 40 Tf 0 g)/DR<</Font%s>>>>" % (
@@ -51,7 +51,7 @@ def form_pdf(
 
 
 def field(extra: bytes, *, kind: bytes = b"Tx", flags: int = 4) -> bytes:
-    """A form field in the upper half of the page."""
+    """Return a form field in the upper half of the page."""
     return (
         b"<</Type/Annot/Subtype/Widget/FT/%s/T(name)/F %d/P 3 0 R"
         b"/Rect[20 120 180 180]/DA(/H 40 Tf 0 g)%s>>" % (kind, flags, extra)
@@ -63,14 +63,14 @@ def upper(content: bytes) -> int:
 
 
 def darkest_in(image: Image.Image, part: tuple[float, float, float, float]) -> int:
-    """The darkest value between shares of the width and height."""
+    """Return the darkest value in a box given as shares of width and height."""
     width, height = image.size
     left, top, right, bottom = part
     box = (left * width, top * height, right * width, bottom * height)
     return min(image.crop(box).convert("L").tobytes())
 
 
-def test_field_that_no_form_lists_is_drawn():
+def test_field_outside_of_a_form_is_rendered():
     content = form_pdf(field(b"/AP<</N 10 0 R>>"), appearances=(TEXT,), has_form=False)
 
     assert upper(content) < 80
@@ -92,7 +92,7 @@ def test_empty_field_stays_empty():
     assert upper(content) == 255
 
 
-def test_field_for_print_only_is_drawn():
+def test_print_only_field_is_rendered():
     content = form_pdf(field(b"/AP<</N 10 0 R>>", flags=36), appearances=(TEXT,))
 
     assert upper(content) < 80
@@ -104,7 +104,7 @@ def test_hidden_field_is_not_drawn():
     assert upper(content) == 255
 
 
-def test_button_that_is_off_gets_no_frame():
+def test_unchecked_button_is_not_rendered():
     button = field(b"/AS/Off/AP<</N<</On 10 0 R>>>>", kind=b"Btn")
 
     assert upper(form_pdf(button, appearances=(BLACK,))) == 255
@@ -139,7 +139,7 @@ def test_shape_without_appearance_is_drawn(subtype):
 def annotation(
     subtype: bytes, entries: bytes, rect: bytes = b"20 120 180 180"
 ) -> bytes:
-    """An annotation without appearance in the upper half of the page, in black."""
+    """Return a black annotation without appearance in the upper half of the page."""
     return b"<</Type/Annot/Subtype/%s/F 4/P 3 0 R/Rect[%s]/C[0 0 0]%s>>" % (
         subtype,
         rect,
@@ -192,7 +192,7 @@ def test_appearance_of_a_stamp_is_not_replaced():
 def free_text(text: bytes, entries: bytes = b"/DA(/Helv 24 Tf 0 g)") -> Image.Image:
     contents = b"/Contents(%s)/Border[0 0 0]" % text
     note = annotation(b"FreeText", contents + entries).replace(b"/C[0 0 0]", b"")
-    # A line of X could as well stand on its head.
+    # A line of X looks the same upside down, so orientation is not detected.
     options = DecodeOptions(detect_rotation=False)
     return seen(page_of(form_pdf(note, has_form=False), options=options))
 
@@ -211,7 +211,7 @@ def test_free_text_is_wrapped(entries):
     assert num_lines(page) == 2
 
 
-def test_long_free_text_is_made_small_enough():
+def test_long_free_text_is_reduced_to_fit():
     page = free_text(b"XXXX " * 60 + b"XXXXXXXX")
 
     assert num_lines(page) > 5
@@ -224,7 +224,7 @@ def test_rich_text_of_a_free_text_is_drawn():
     assert num_lines(page) == 2
 
 
-def test_letters_of_free_text_without_a_font_are_counted():
+def test_missing_characters_of_free_text_are_counted():
     text = b"FEFF" + "Łódź XX".encode("utf-16-be").hex().encode()
     note = annotation(b"FreeText", b"/Contents<%s>/DA(/Helv 24 Tf)/C[]" % text)
 
@@ -254,8 +254,8 @@ def test_rich_text_becomes_plain(rich, plain):
     assert plain_text(rich) == plain
 
 
-def test_text_of_the_page_stays_below_its_fields():
-    """Flattening damages the fonts of some pages."""
+def test_page_content_is_kept_below_form_fields():
+    """The content of the page is rendered under the fields and is not changed."""
     contents = b"0 g 0 0 200 60 re f"
     content = form_pdf(
         field(b"/AP<</N 10 0 R>>"), appearances=(TEXT,), contents=contents
@@ -264,8 +264,8 @@ def test_text_of_the_page_stays_below_its_fields():
     assert darkest(page_of(content), 0.75, 0.95) < 80
 
 
-def test_fields_that_expand_without_bound_cost_little():
-    """Each of 24 fields names the next one twice: 16 million for pdfium."""
+def test_exponential_field_tree_takes_bounded_time():
+    """A chain of 24 fields that each name the next one twice has 16 million paths."""
     chain = [
         b"<</Kids[%d 0 R %d 0 R]/Parent %d 0 R>>" % (n + 1, n + 1, n - 1)
         for n in range(4, 28)

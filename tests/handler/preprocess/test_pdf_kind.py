@@ -1,4 +1,4 @@
-"""PDFs whose pages stand in for something else carry a warning."""
+"""Tests of warnings about XFA forms and portfolios."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def codes(content: bytes) -> list[str]:
     return [warning.code for warning in info_of(content).warnings]
 
 
-def test_dynamic_xfa_form_is_warned_of():
+def test_dynamic_xfa_form_has_a_warning():
     form = b"/NeedsRendering true/AcroForm<</Fields[]/XFA 4 0 R>>"
 
     assert codes(pdf_of_objects(catalog(form), *PAGES, XFA)) == ["xfa_form"]
@@ -43,7 +43,7 @@ def test_dynamic_xfa_form_is_warned_of():
     ],
     ids=["empty", "none", "indirect form", "indirect fields"],
 )
-def test_xfa_form_without_fields_is_warned_of(form, objects):
+def test_xfa_form_without_fields_has_a_warning(form, objects):
     content = pdf_of_objects(catalog(b"/AcroForm " + form), *PAGES, XFA, *objects)
 
     assert codes(content) == ["xfa_form"]
@@ -59,7 +59,7 @@ def test_static_xfa_form_has_no_warning(fields):
     assert codes(content) == []
 
 
-def test_portfolio_is_warned_of():
+def test_portfolio_has_a_warning():
     collection = b"/Collection<</Type/Collection/View/D>>" + NAMES
 
     warnings = info_of(pdf_of_objects(catalog(collection), *PAGES, *FILE)).warnings

@@ -1,4 +1,4 @@
-"""Encrypted PDFs and the option `password`."""
+"""Tests of encrypted PDFs and the option `password`."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ def test_password_opens_document_page_text_and_crops():
     assert list(crops) == ["a"]
 
 
-def test_missing_password_is_asked_for():
-    with pytest.raises(PasswordRequiredError, match="send it as the option password"):
+def test_missing_password_raises_password_required():
+    with pytest.raises(PasswordRequiredError, match="send it in the option password"):
         num_pages(ENCRYPTED, None)
 
 
 @pytest.mark.parametrize("password", ["", "wrong", "secret\0", "päss", "パス"])
-def test_wrong_password_is_rejected_without_echo(password):
+def test_error_of_wrong_password_does_not_contain_it(password):
     with pytest.raises(PasswordWrongError) as caught:
         num_pages(ENCRYPTED, password)
 
@@ -53,11 +53,11 @@ def test_wrong_password_is_rejected_without_echo(password):
 
 
 @pytest.mark.parametrize("content", [pdf(), pdf(owner_password="owner")])
-def test_password_of_an_open_pdf_is_ignored(content):
+def test_password_for_an_unencrypted_pdf_is_ignored(content):
     assert num_pages(content, "anything") == 1
 
 
-def test_password_in_latin_1_is_found():
+def test_latin_1_password_opens_the_pdf():
     content = pdf(password="p\u00e4ss".encode("latin-1").decode("latin-1"))
 
     assert num_pages(content, "p\u00e4ss") == 1

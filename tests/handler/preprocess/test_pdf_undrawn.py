@@ -1,4 +1,4 @@
-"""PDF pages of which nothing, or not everything, could be drawn."""
+"""Tests of PDF pages with parts that cannot be rendered."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def image_object(data: bytes, name: str, extra: bytes = b"", bits: int = 8) -> b
     ("name", "bits"),
     [("DCTDecode", 8), ("JPXDecode", 8), ("JBIG2Decode", 1), ("FlateDecode", 8)],
 )
-def test_page_of_a_broken_image_is_unreadable(name, bits):
+def test_page_with_only_a_damaged_image_is_unreadable(name, bits):
     content = page_pdf(SHOW_IMAGE, image_object(JUNK, name, bits=bits))
 
     with pytest.raises(UnreadableDocumentError, match=rf"256 pixels \({name}\)"):
@@ -61,7 +61,7 @@ def test_page_of_a_broken_image_is_unreadable(name, bits):
 
 
 def jbig2_of(image: Image.Image) -> bytes:
-    """A bilevel page as PDFs embed it: a generic region, coded as in a fax."""
+    """Encode a bilevel image as embedded JBIG2, a generic region with fax coding."""
     stream = io.BytesIO()
     ink = ImageChops.invert(image.convert("1"))
     ink.save(stream, "TIFF", compression="group4")
@@ -78,7 +78,7 @@ def jbig2_of(image: Image.Image) -> bytes:
 
 
 @pytest.mark.parametrize("white", [True, False])
-def test_good_jbig2_image_has_no_warning(white):
+def test_intact_jbig2_image_has_no_warning(white):
     data = jbig2_of(Image.new("1", (256, 256), 255) if white else GRAY)
 
     page = page_of(page_pdf(SHOW_IMAGE, image_object(data, "JBIG2Decode", bits=1)))
@@ -88,7 +88,7 @@ def test_good_jbig2_image_has_no_warning(white):
 
 
 @pytest.mark.parametrize("data", [BYTES, jbig2_of(GRAY)[:60], b"\0" * 99])
-def test_page_of_broken_jbig2_data_is_unreadable(data):
+def test_page_with_only_damaged_jbig2_is_unreadable(data):
     content = page_pdf(SHOW_IMAGE, image_object(data, "JBIG2Decode", bits=1))
 
     with pytest.raises(UnreadableDocumentError, match="JBIG2Decode"):
@@ -101,19 +101,19 @@ def masked(mask: bytes, entry: bytes = b"SMask") -> bytes:
     return pdf_of_objects(*_objects_of(content), mask)
 
 
-def test_page_of_an_image_with_a_broken_mask_is_unreadable():
+def test_page_with_only_a_damaged_mask_is_unreadable():
     with pytest.raises(UnreadableDocumentError, match="in a mask, an image of 256"):
         page_of(masked(image_object(BYTES, "FlateDecode")))
 
 
-def test_image_is_shown_where_pdfium_ignores_its_broken_mask():
+def test_image_is_rendered_if_pdfium_ignores_its_mask():
     page = page_of(masked(image_object(BYTES, "DCTDecode")))
 
     assert not page.is_blank
 
 
 @pytest.mark.parametrize("level", [0, 255])
-def test_good_mask_is_not_a_broken_one(level):
+def test_intact_mask_has_no_warning(level):
     data = zlib.compress(bytes([level]) * 65_536)
 
     page = page_of(masked(image_object(data, "FlateDecode")))
@@ -122,7 +122,7 @@ def test_good_mask_is_not_a_broken_one(level):
     assert page.is_blank == (level == 0)
 
 
-def test_broken_image_in_a_form_is_found():
+def test_damaged_image_in_a_form_is_detected():
     form = b"<</Type/XObject/Subtype/Form/BBox[0 0 200 200]/Resources<</XObject<<"
     content = page_pdf(
         b"/I Do",
@@ -141,14 +141,14 @@ def _objects_of(content: bytes) -> list[bytes]:
     return [part.rpartition(b"\nendobj")[0] for part in parts]
 
 
-def test_page_with_text_and_a_broken_image_is_read_with_warning():
+def test_text_beside_a_damaged_image_is_read_with_warning():
     page = page_of(page_pdf(TEXT + SHOW_IMAGE, image_object(JUNK, "DCTDecode")))
 
     assert [warning.code for warning in page.warnings] == ["not_drawn"]
     assert darkest(page, 0, 0.2) < 100
 
 
-def test_flate_image_of_which_most_is_missing_is_warned_of():
+def test_mostly_missing_flate_image_has_a_warning():
     data = zlib.compress(GRAY.tobytes()[::-1])
     page = page_of(page_pdf(SHOW_IMAGE, image_object(data[:150], "FlateDecode")))
 
@@ -166,7 +166,7 @@ def test_flate_image_of_which_most_is_missing_is_warned_of():
     ],
     ids=["gradient", "white", "black", "jpeg", "white jpeg"],
 )
-def test_good_image_has_no_warning(image):
+def test_intact_image_has_no_warning(image):
     assert not_drawn(page_of(page_pdf(SHOW_IMAGE, image))) == []
 
 
@@ -205,9 +205,9 @@ def test_good_image_has_no_warning(image):
         "no operators",
     ],
 )
-def test_page_of_broken_contents_is_unreadable(contents, filters):
+def test_page_with_damaged_contents_is_unreadable(contents, filters):
     with pytest.raises(
-        UnreadableDocumentError, match="page 1 cannot be drawn: its con"
+        UnreadableDocumentError, match="page 1 cannot be rendered: its con"
     ):
         page_of(page_pdf(contents, filters=filters))
 
@@ -232,7 +232,7 @@ def page_with(contents: bytes, *objects: bytes) -> bytes:
     ],
     ids=["missing", "missing in array", "dictionary", "direct", "string"],
 )
-def test_page_whose_contents_are_no_stream_is_unreadable(contents, objects):
+def test_page_without_a_content_stream_is_unreadable(contents, objects):
     with pytest.raises(UnreadableDocumentError, match="its content stream is"):
         page_of(page_with(contents, *objects))
 
@@ -254,14 +254,14 @@ def form_object(data: bytes, entries: bytes = b"") -> bytes:
     ],
     ids=["flate", "junk", "jpeg", "missing image"],
 )
-def test_page_of_a_broken_form_is_unreadable(data, entries):
+def test_page_with_only_a_damaged_form_is_unreadable(data, entries):
     content = page_pdf(b"/I Do", form_object(data, entries))
 
     with pytest.raises(UnreadableDocumentError, match="of a form XObject"):
         page_of(content)
 
 
-def test_page_of_white_and_a_broken_stream_is_unreadable():
+def test_white_page_with_damaged_stream_is_unreadable():
     white = b"1 g 0 0 200 200 re f"
     content = page_with(
         b"/Contents[4 0 R 5 0 R]",
@@ -316,5 +316,5 @@ ANNOTATION = b"/Annots[<</Subtype/Text/Contents<FEFF0041>/F 2/BS<</W 1>>>>]"
         "indirect length",
     ],
 )
-def test_empty_page_is_not_a_broken_one(content):
+def test_empty_page_has_no_warning(content):
     assert not_drawn(page_of(content)) == []

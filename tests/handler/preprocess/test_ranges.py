@@ -1,4 +1,4 @@
-"""Which pages are asked for."""
+"""Tests of the parsing of page ranges."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from handler.preprocess import parse_page_ranges
         ("1-9,2-3,5", [1, 2, 3, 4, 5, 6, 7, 8, 9]),
     ],
 )
-def test_pages_come_in_order_and_once(ranges, pages):
+def test_pages_are_sorted_and_unique(ranges, pages):
     assert parse_page_ranges(ranges, num_pages=9, max_pages=9) == pages
 
 
@@ -50,7 +50,7 @@ def test_pages_come_in_order_and_once(ranges, pages):
         ("1-99999999999", "has 9 pages"),
     ],
 )
-def test_a_range_that_makes_no_sense_is_answered_with_one_that_does(ranges, sentence):
+def test_error_of_invalid_range_says_what_to_write(ranges, sentence):
     with pytest.raises(InvalidOptionError) as caught:
         parse_page_ranges(ranges, num_pages=9, max_pages=9)
 
@@ -58,27 +58,27 @@ def test_a_range_that_makes_no_sense_is_answered_with_one_that_does(ranges, sent
     assert len(caught.value.detail) < 200
 
 
-def test_a_document_of_one_page_has_one_page():
+def test_error_uses_the_singular_for_one_page():
     with pytest.raises(InvalidOptionError, match=r"has 1 page$"):
         parse_page_ranges("2", num_pages=1, max_pages=9)
 
 
-def test_a_document_of_too_many_pages_says_how_to_ask_for_some():
+def test_error_of_too_many_pages_suggests_a_range():
     with pytest.raises(DocumentTooLargeError, match=r"1200 pages.*1000.*1-1000"):
         parse_page_ranges(None, num_pages=1200, max_pages=1000)
 
 
-def test_some_pages_of_too_large_a_document_may_be_read():
+def test_pages_of_a_too_long_document_can_be_selected():
     assert parse_page_ranges("1199-", num_pages=1200, max_pages=1000) == [1199, 1200]
 
 
 @pytest.mark.parametrize("ranges", ["1-", "1-999999999999", "1-600,601-1001"])
-def test_choosing_too_many_pages_is_refused_without_counting_them(ranges):
+def test_too_many_selected_pages_are_rejected_early(ranges):
     with pytest.raises(DocumentTooLargeError, match="more than 1000 pages"):
         parse_page_ranges(ranges, num_pages=10**12, max_pages=1000)
 
 
-def test_pages_chosen_twice_count_once():
+def test_duplicate_pages_count_once():
     assert len(parse_page_ranges(",".join(["1-1000"] * 50), 1000, 1000)) == 1000
 
 
@@ -86,7 +86,7 @@ def test_pages_chosen_twice_count_once():
 @given(
     st.lists(st.tuples(st.integers(1, 30), st.integers(1, 30)), min_size=1, max_size=6)
 )
-def test_any_ranges_choose_what_a_set_would(pairs):
+def test_ranges_select_the_same_pages_as_a_set(pairs):
     intervals = [tuple(sorted(pair)) for pair in pairs]
     written = ",".join(f"{first}-{last}" for first, last in intervals)
     expected = {page for first, last in intervals for page in range(first, last + 1)}
@@ -94,8 +94,8 @@ def test_any_ranges_choose_what_a_set_would(pairs):
     assert parse_page_ranges(written, 30, 30) == sorted(expected)
 
 
-def test_many_blanks_between_two_numbers_are_read_once():
-    blanks = " " * 100_000  # in pairs, five billion
+def test_many_blanks_are_parsed_in_linear_time():
+    blanks = " " * 100_000  # a backtracking pattern would try five billion pairs
 
     assert parse_page_ranges(f"1{blanks}-{blanks}2", num_pages=2, max_pages=2) == [1, 2]
     with pytest.raises(InvalidOptionError, match="write pages as") as caught:
@@ -103,7 +103,7 @@ def test_many_blanks_between_two_numbers_are_read_once():
     assert len(caught.value.detail) < 200
 
 
-def test_a_range_given_a_thousand_times_is_chosen_once():
+def test_many_equal_ranges_are_merged():
     ranges = ",".join(["1-1000"] * 1100)
 
     assert parse_page_ranges(ranges, num_pages=1000, max_pages=1000) == [
@@ -111,7 +111,7 @@ def test_a_range_given_a_thousand_times_is_chosen_once():
     ]
 
 
-def test_a_page_that_is_not_there_is_named_without_its_blanks():
+def test_error_of_missing_page_omits_blanks():
     with pytest.raises(InvalidOptionError) as caught:
         parse_page_ranges("5" + " " * 5000 + "-3", num_pages=9, max_pages=9)
 

@@ -1,4 +1,4 @@
-"""Samples of any depth, polarity and arrangement give the same page."""
+"""Tests of the depth, polarity, planes and alpha of samples in TIFF, PNG and JPEG."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from handler.preprocess.image.plugins import plugins_of
 from tests.documents import as_jpeg, as_png, as_tiff, png_of, text_page
 from tests.handler.preprocess.reading import colour_at, page_of, seen
 
-# The model sees it at this size.
+# The model's input has the size of this image, so that it is not resampled.
 SIZE = (288, 256)
 GRAY = np.asarray(text_page(size=SIZE).convert("L"), np.float64) / 255
 COLOUR = np.stack([GRAY, np.maximum(GRAY, 0.25), GRAY * 0.75], axis=2)
@@ -25,7 +25,7 @@ WORDS = {8: "u1", 10: "u2", 12: "u2", 14: "u2", 16: "u2", 32: "u4"}
 
 
 def tiff(samples, **options):
-    """A TIFF of an array of shape (rows, columns, samples)."""
+    """Return a TIFF of an array of shape (rows, columns, samples)."""
     if options.get("planarconfig") == "separate":
         samples = np.moveaxis(samples, 2, 0)
     elif samples.shape[2] == 1:
@@ -36,7 +36,7 @@ def tiff(samples, **options):
 
 
 def stored(values, bits):
-    """Values from 0 to 1 as samples of a number of bits, or of a type of float."""
+    """Convert values from 0 to 1 to samples of a number of bits or of a float type."""
     if isinstance(bits, str):
         return values.astype(bits)
     return np.round(values * (2.0**bits - 1)).astype(WORDS[bits])
@@ -49,7 +49,7 @@ def inks(colour):
 
 
 def shows(page, values, tolerance=2):
-    """Compare a page with values from 0 to 1, of one or three samples a pixel."""
+    """True if a page shows values from 0 to 1, with one or three samples per pixel."""
     expected = np.broadcast_to(values, (*GRAY.shape, 3)) * 255
     shown = np.asarray(seen(page), np.float64)
     return np.abs(shown - expected).max() <= tolerance
@@ -113,7 +113,7 @@ def test_byte_order_and_compression_do_not_change_a_page(order, compression, big
 
 
 @pytest.mark.parametrize("compression", ["raw", "tiff_lzw", "packbits"])
-def test_sixteen_bits_whose_zero_is_white_are_inverted(compression):
+def test_16_bit_samples_with_white_zero_are_inverted(compression):
     samples = np.round((1 - GRAY) * 65_535).astype(np.uint16)
     image = Image.fromarray(samples)
 
@@ -122,7 +122,7 @@ def test_sixteen_bits_whose_zero_is_white_are_inverted(compression):
     assert shows(page_of(content), GRAY[..., None])
 
 
-def test_a_big_endian_bigtiff_of_eight_bits_is_read():
+def test_big_endian_bigtiff_of_8_bits_is_read():
     content = tiff(stored(COLOUR, 8), photometric="rgb", byteorder=">", bigtiff=True)
 
     assert shows(page_of(content), COLOUR)
@@ -131,7 +131,7 @@ def test_a_big_endian_bigtiff_of_eight_bits_is_read():
 @pytest.mark.parametrize("bits", [8, 16, 32])
 @pytest.mark.parametrize("planar", ["contig", "separate"])
 @pytest.mark.parametrize("tile", [None, (32, 32)])
-def test_differences_of_samples_are_added_up(bits, planar, tile):
+def test_horizontal_predictor_is_undone(bits, planar, tile):
     content = tiff(
         stored(COLOUR, bits),
         photometric="rgb",
@@ -145,7 +145,7 @@ def test_differences_of_samples_are_added_up(bits, planar, tile):
 
 
 def float_differences(samples):
-    """Rows of floats for predictor 3: bytes by significance, then differences."""
+    """Encode rows of floats with predictor 3: sort bytes by significance, then diff."""
     rows = samples.astype(f">f{samples.itemsize}").view(np.uint8)
     rows = rows.reshape(len(samples), -1, samples.itemsize).transpose(0, 2, 1)
     flat = rows.reshape(len(samples), -1)
@@ -153,7 +153,7 @@ def float_differences(samples):
 
 
 @pytest.mark.parametrize("kind", ["float16", "float32", "float64"])
-def test_differences_of_floats_are_added_up(kind):
+def test_float_predictor_is_undone(kind):
     samples = GRAY.astype(kind)
     packed = zlib.compress(float_differences(samples).tobytes())
     bits = samples.itemsize * 8
@@ -166,7 +166,7 @@ def test_differences_of_floats_are_added_up(kind):
 def raw_tiff(
     data, *, bits, photometric=1, compression=1, predictor=1, sample_format=1, **more
 ):
-    """A TIFF with one strip of gray samples that are packed already."""
+    """Return a TIFF with one strip of gray samples, whose bytes are given."""
     width, height = SIZE
     tags = {
         256: width,
@@ -198,7 +198,7 @@ def raw_tiff(
 
 @pytest.mark.parametrize("photometric", [0, 1])
 @pytest.mark.parametrize("bits", [2, 4, 6, 10, 12, 14, 24])
-def test_samples_packed_across_bytes_are_unpacked(bits, photometric):
+def test_samples_across_byte_boundaries_are_unpacked(bits, photometric):
     most = (1 << bits) - 1
     values = np.round((GRAY if photometric else 1 - GRAY) * most).astype(np.uint32)
     each = (values[..., None] >> np.arange(bits - 1, -1, -1)) & 1
@@ -209,7 +209,7 @@ def test_samples_packed_across_bytes_are_unpacked(bits, photometric):
     assert shows(page, np.round(GRAY * most)[..., None] / most)
 
 
-def test_a_declared_highest_value_is_white():
+def test_stated_maximum_sample_value_is_white():
     data = np.round(GRAY * 3000).astype("<u2").tobytes()
 
     page = page_of(raw_tiff(data, bits=16, tag_281=3000))
@@ -217,7 +217,7 @@ def test_a_declared_highest_value_is_white():
     assert shows(page, GRAY[..., None])
 
 
-def test_a_dim_page_of_sixteen_bits_keeps_its_values():
+def test_dim_16_bit_page_is_not_rescaled():
     values = 0.3 * GRAY
 
     page = page_of(tiff(stored(values[..., None], 16), photometric="minisblack"))
@@ -225,7 +225,7 @@ def test_a_dim_page_of_sixteen_bits_keeps_its_values():
     assert shows(page, values[..., None])
 
 
-def test_a_blank_page_whose_zero_is_white_stays_white():
+def test_blank_page_with_white_zero_stays_white():
     noise = np.random.default_rng(0).integers(0, 500, GRAY.shape).astype("<u2")
 
     page = page_of(raw_tiff(noise.tobytes(), bits=16, photometric=0))
@@ -240,14 +240,14 @@ def test_extra_samples_without_meaning_are_ignored():
     assert shows(page_of(content), COLOUR)
 
 
-def test_colours_multiplied_by_alpha_are_divided_by_it():
+def test_premultiplied_alpha_is_undone():
     samples = np.concatenate((COLOUR * 0.5, OPAQUE * 0.5), axis=2)
     content = tiff(stored(samples, 16), photometric="rgb", extrasamples=[1])
 
     assert shows(page_of(content), COLOUR * 0.5 + 0.5, tolerance=3)
 
 
-def test_a_turned_tiff_of_sixteen_bits_is_turned_once():
+def test_orientation_of_16_bit_tiff_is_applied_once():
     turned = np.rot90(GRAY, 1)
     content = tiff(
         stored(turned[..., None], 16),
@@ -260,14 +260,14 @@ def test_a_turned_tiff_of_sixteen_bits_is_turned_once():
     assert shows(page, GRAY[..., None])
 
 
-def test_cut_samples_are_rejected_for_ending_early():
+def test_truncated_samples_are_rejected():
     content = tiff(stored(COLOUR, 16), photometric="rgb", planarconfig="separate")
 
     with pytest.raises(UnreadableDocumentError, match="the image data end early"):
         page_of(content[:-2000])
 
 
-def test_an_ordinary_file_is_read_like_a_mapping():
+def test_plugin_reads_a_file_like_a_mapping():
     content = tiff(stored(COLOUR, 16), photometric="rgb", planarconfig="separate")
 
     with Image.open(io.BytesIO(content), formats=plugins_of("TIFF")) as image:
@@ -277,7 +277,7 @@ def test_an_ordinary_file_is_read_like_a_mapping():
 
 
 def deep_png(samples, colour, transparency=None):
-    """A PNG of 16 bits a sample, from an array of shape (rows, columns, samples)."""
+    """Return a PNG of 16 bits per sample from a (rows, columns, samples) array."""
     rows = samples.astype(">u2").reshape(len(samples), -1)
     data = zlib.compress(b"".join(b"\0" + row.tobytes() for row in rows))
     content = png_of(*SIZE, bits=16, colour=colour, data=data)
@@ -296,7 +296,7 @@ def with_transparency(content, samples):
 
 @pytest.mark.parametrize("bits", [10, 12, 14, 16])
 @pytest.mark.parametrize("colour", [0, 2, 4, 6])
-def test_a_png_of_words_is_scaled_by_the_bits_in_use(bits, colour):
+def test_16_bit_png_is_scaled_by_the_bits_in_use(bits, colour):
     values = COLOUR if colour in (2, 6) else GRAY[..., None]
     samples = values
     if colour in (4, 6):
@@ -313,7 +313,7 @@ def test_a_png_of_words_is_scaled_by_the_bits_in_use(bits, colour):
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4, 8, 16])
-def test_a_transparent_gray_of_any_depth_is_white(bits):
+def test_transparent_gray_of_any_depth_becomes_white(bits):
     width, height = SIZE
     most = (1 << bits) - 1
     hidden = most // 3 or most
@@ -330,7 +330,7 @@ def test_a_transparent_gray_of_any_depth_is_white(bits):
     assert colour_at(page, 0.75, 0.5) == (255,) * 3
 
 
-def test_a_transparent_colour_of_sixteen_bits_is_white():
+def test_transparent_16_bit_colour_becomes_white():
     samples = np.zeros((SIZE[1], SIZE[0], 3), np.uint16)
     samples[:, SIZE[0] // 2 :] = (0x1234, 0x5678, 0x9ABC)
 
@@ -346,8 +346,8 @@ def without_adobe_marker(content):
     return content[:start] + content[start + 2 + length :]
 
 
-def test_a_cmyk_jpeg_without_adobe_marker_is_not_inverted():
-    # Pillow inverts what it writes, so the inverse of the page is stored plain.
+def test_cmyk_jpeg_without_adobe_marker_is_not_inverted():
+    # Pillow inverts CMYK when it writes, so the inverse of the page is stored as plain.
     image = ImageChops.invert(text_page(size=SIZE).convert("CMYK"))
     content = without_adobe_marker(as_jpeg(image, quality=95))
 
@@ -356,7 +356,7 @@ def test_a_cmyk_jpeg_without_adobe_marker_is_not_inverted():
     assert min(colour_at(page, 0.99, 0.99)) > 240
 
 
-def test_an_inverted_cmyk_jpeg_that_lost_its_marker_is_inverted():
+def test_inverted_cmyk_jpeg_without_marker_is_detected():
     image = text_page(size=SIZE).convert("CMYK")
     content = without_adobe_marker(as_jpeg(image, quality=95))
 
@@ -365,7 +365,7 @@ def test_an_inverted_cmyk_jpeg_that_lost_its_marker_is_inverted():
     assert min(colour_at(page, 0.99, 0.99)) > 240
 
 
-def test_a_cmyk_jpeg_with_adobe_marker_is_inverted():
+def test_cmyk_jpeg_with_adobe_marker_is_inverted():
     page = page_of(as_jpeg(text_page(size=SIZE).convert("CMYK"), quality=95))
 
     assert min(colour_at(page, 0.99, 0.99)) > 240
@@ -387,7 +387,7 @@ def test_a_cmyk_jpeg_with_adobe_marker_is_inverted():
         ({317: 9, 258: 16}, "predictor 9"),
     ],
 )
-def test_an_unsupported_feature_is_named(tags, words):
+def test_unsupported_tiff_feature_is_named(tags, words):
     options = {f"tag_{tag}": value for tag, value in tags.items()}
     content = raw_tiff(bytes(SIZE[0] * SIZE[1] * 6), bits=8, **options)
 
@@ -397,7 +397,7 @@ def test_an_unsupported_feature_is_named(tags, words):
         page_of(content)
 
 
-def test_a_decoder_failure_is_told_without_its_number():
+def test_error_omits_the_error_number_of_the_decoder():
     content = as_tiff(text_page(size=SIZE), compression="tiff_lzw")
     start = int.from_bytes(content[4:8], "little")
     damaged = content.replace(content[8:40], b"\xff" * 32) if start > 40 else content
@@ -408,13 +408,13 @@ def test_a_decoder_failure_is_told_without_its_number():
     assert "image data are damaged or end early" in caught.value.detail
 
 
-def test_a_gray_png_of_eight_bits_is_left_alone():
+def test_8_bit_gray_png_is_decoded_by_pillow():
     image = text_page(size=SIZE).convert("L")
 
     assert page_of(as_png(image)).pixels == image.convert("RGB").tobytes()
 
 
-def test_tiff_and_png_of_twelve_bits_look_alike():
+def test_12_bit_tiff_and_png_are_decoded_equally():
     samples = np.round(GRAY[..., None] * 4095).astype(np.uint16)
 
     from_tiff = page_of(tiff(samples, photometric="minisblack"))

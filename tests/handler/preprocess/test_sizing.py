@@ -1,4 +1,4 @@
-"""How large a page is drawn and seen, held against what chandra-ocr and Qwen do."""
+"""Tests of rendering and input sizes against those of chandra-ocr and Qwen."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ points = st.floats(20, 5000)
 
 @dataclass
 class Measured:
-    """An image that only knows its size, for functions that resize."""
+    """Fake image that has only a size, for functions that resize."""
 
     width: int
     height: int
@@ -44,7 +44,10 @@ class Measured:
 
 
 def chandra_scale_to_fit():
-    """Of chandra-ocr 0.1.8, whose package does not import without torchvision."""
+    """Load `scale_to_fit` of chandra-ocr 0.1.8 from its file.
+
+    The package cannot be imported without torchvision.
+    """
     package = importlib.util.find_spec("chandra")
     assert package is not None
     assert package.origin is not None
@@ -61,9 +64,9 @@ SCALE_TO_FIT = chandra_scale_to_fit()
 
 
 def upstream(width, height):
-    """Return the size after chandra-ocr 0.1.8's last step and the processor's.
+    """Return the size after the last step of chandra-ocr 0.1.8 and of the processor.
 
-    None where they fail.
+    Returns None if they fail.
     """
     try:
         fitted = SCALE_TO_FIT(Measured(width, height))
@@ -88,7 +91,7 @@ def is_readable(width, height):
 
 @settings(max_examples=500, deadline=None)
 @given(sides, sides)
-def test_an_image_is_as_large_as_chandra_makes_it(width, height):
+def test_input_size_of_image_matches_chandra(width, height):
     enlarged = width, height
     if width < 1536 or height < 1536:
         scale = 1536 / min(width, height)
@@ -101,7 +104,7 @@ def test_an_image_is_as_large_as_chandra_makes_it(width, height):
 
 @settings(max_examples=500, deadline=None)
 @given(points, points)
-def test_a_pdf_page_is_as_large_as_chandra_makes_it(width, height):
+def test_input_size_of_pdf_page_matches_chandra(width, height):
     scale = max(1024 / min(width, height) * 72, 192) / 72
     drawn = math.ceil(width * scale), math.ceil(height * scale)
 
@@ -110,8 +113,8 @@ def test_a_pdf_page_is_as_large_as_chandra_makes_it(width, height):
         assert pdf_target_size(width, height, CHANDRA) == expected
 
 
-# What scale_to_fit of chandra-ocr 0.2.0, which is not installed beside 0.1.8, and
-# smart_resize made of these.
+# Image sizes, and the results of scale_to_fit of chandra-ocr 0.2.0 and smart_resize.
+# Version 0.2.0 cannot be installed beside 0.1.8.
 CHANDRA_2_SIZES = [
     ((1587, 2245), (1600, 2240)),
     ((1588, 2246), (1600, 2240)),
@@ -133,7 +136,7 @@ CHANDRA_2_SIZES = [
 
 
 @pytest.mark.parametrize(("size", "expected"), CHANDRA_2_SIZES)
-def test_an_image_is_as_large_as_chandra_2_makes_it(size, expected):
+def test_input_size_of_image_matches_chandra_2(size, expected):
     assert ours(target_size, *size, CHANDRA_2) == expected
 
 
@@ -150,35 +153,35 @@ def test_all_profiles_agree_on_the_longest_page(width, height):
 
 @pytest.mark.parametrize("sizing", [CHANDRA, CHANDRA_2, MINI])
 @pytest.mark.parametrize("size", [(200, 1), (1, 200), (30, 6000), (6000, 30)])
-def test_a_page_at_the_limit_of_length_is_read(size, sizing):
+def test_page_at_the_aspect_limit_is_accepted(size, sizing):
     columns, rows = target_size(size[0], size[1], sizing)
 
     assert max(columns, rows) <= 200 * min(columns, rows)
 
 
 @pytest.mark.parametrize("sizing", [CHANDRA, CHANDRA_2, MINI])
-def test_a_page_above_the_limit_is_named_with_its_own_ratio(sizing):
+def test_error_states_the_ratio_of_the_page_sides(sizing):
     with pytest.raises(UnreadableDocumentError, match=r"the page is 206\.7 times"):
         target_size(30, 6200, sizing)
 
 
-def test_a_page_of_a4_is_drawn_and_seen_as_by_chandra():
+def test_sizes_of_an_a4_page_match_chandra():
     assert pdf_render_size(*A4, CHANDRA) == (1588, 2246)
     assert pdf_target_size(*A4, CHANDRA) == (1600, 2240)
     assert pdf_target_size(*A4, CHANDRA_2) == (1600, 2240)
 
 
-def test_a_small_pdf_page_is_drawn_finer():
+def test_small_pdf_page_is_rendered_at_higher_resolution():
     assert pdf_render_size(100, 200, CHANDRA) == (1024, 2048)
 
 
-def test_a_large_pdf_page_is_drawn_no_larger_than_the_model_sees():
+def test_bitmap_of_large_page_is_no_larger_than_the_input():
     assert pdf_render_size(*A3, CHANDRA) == (2110, 2983)
     assert pdf_target_size(*A3, CHANDRA) == (2112, 2976)
 
 
 @given(st.floats(0.01, 1e9), st.floats(0.01, 1e9))
-def test_no_pdf_page_the_model_reads_makes_a_large_bitmap(width, height):
+def test_bitmap_of_any_accepted_pdf_page_is_bounded(width, height):
     if ours(pdf_target_size, width, height, CHANDRA) is None:
         return
 
@@ -188,7 +191,7 @@ def test_no_pdf_page_the_model_reads_makes_a_large_bitmap(width, height):
 
 
 @given(sides, sides, st.sampled_from([CHANDRA, CHANDRA_2, MINI]))
-def test_what_the_model_sees_is_whole_patches(width, height, sizing):
+def test_input_size_is_a_multiple_of_the_patch_size(width, height, sizing):
     size = ours(target_size, width, height, sizing)
 
     if size is not None:
@@ -196,7 +199,7 @@ def test_what_the_model_sees_is_whole_patches(width, height, sizing):
         assert min(size) >= 32
 
 
-def test_a_cap_on_the_long_side_holds_for_images_and_pdf_pages():
+def test_max_side_applies_to_images_and_pdf_pages():
     capped = replace(CHANDRA, max_side=1024)
 
     assert target_size(3000, 2000, capped) == (1024, 672)
@@ -207,7 +210,7 @@ def test_a_cap_on_the_long_side_holds_for_images_and_pdf_pages():
 
 @pytest.mark.parametrize("sizing", [CHANDRA, CHANDRA_2, MINI])
 @pytest.mark.parametrize("size", [(1, 100_000_000), (100_000_000, 1), (10, 4000)])
-def test_a_page_like_a_thread_is_refused_at_once(size, sizing):
+def test_extremely_thin_page_is_rejected(size, sizing):
     with pytest.raises(UnreadableDocumentError, match="times as long as it is wide"):
         target_size(size[0], size[1], sizing)
 
@@ -220,6 +223,6 @@ def test_a_page_like_a_thread_is_refused_at_once(size, sizing):
         ((1e-30, 842), "more than 1,000,000"),
     ],
 )
-def test_the_ratio_of_a_rejected_page_is_above_the_limit(size, ratio):
+def test_stated_ratio_of_rejected_page_exceeds_the_limit(size, ratio):
     with pytest.raises(UnreadableDocumentError, match=f"is {ratio} times"):
         check_aspect(*size)

@@ -1,4 +1,4 @@
-"""Long pages are divided into strips, between lines where that can be done."""
+"""Tests of the division of long pages into strips."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def lines_of(num: int) -> list[str]:
 
 
 def long_image(num: int, size: int = 14, pitch: int = 20) -> Image.Image:
-    """Lines of small text, far more than a page has."""
+    """Return an image of `num` lines of small text."""
     image = Image.new("RGB", (400, num * pitch + 2 * pitch), "white")
     draw = ImageDraw.Draw(image)
     font = ImageFont.load_default(size)
@@ -43,12 +43,12 @@ def long_image(num: int, size: int = 14, pitch: int = 20) -> Image.Image:
 
 
 def long_pdf(num: int) -> bytes:
-    """Lines of 26 points, 44 apart, on one page."""
+    """Return a PDF page with lines of 26 points at a distance of 44 points."""
     return pdf([lines_of(num)], size=(640, 100 + 44 * num))
 
 
 def turned_pdf(num: int, degrees: int) -> bytes:
-    """Return `long_pdf` with its text turned clockwise, as on a page scanned askew."""
+    """Return `long_pdf` with its text rotated clockwise."""
     width, height = 640, 100 + 44 * num
     stream = io.BytesIO()
     size = (height, width) if degrees % 180 else (width, height)
@@ -83,8 +83,8 @@ lines_on_a_page = st.lists(
 
 @settings(max_examples=60, deadline=None)
 @given(lines_on_a_page, st.booleans())
-def test_every_line_is_whole_in_at_least_one_strip(gaps_and_heights, is_wide):
-    # Gaps below 0 make lines overlap, as on a scan that is not quite upright.
+def test_every_line_is_complete_in_at_least_one_strip(gaps_and_heights, is_wide):
+    # Negative gaps make lines overlap, as in a scan with a slight skew.
     lines, end = [], 0
     for gap, height in gaps_and_heights:
         top = max(0, end + gap)
@@ -97,7 +97,7 @@ def test_every_line_is_whole_in_at_least_one_strip(gaps_and_heights, is_wide):
     ink = InkProfile(12.0, bytes(levels), 1.0)
     size = (30, long) if not is_wide else (long, 30)
 
-    # A wide page as high as two lines, and a tall one of the same shape.
+    # The wide page is two lines high. The tall page has the same shape.
     strips = divide(
         *size, (32, 32), MINI, 1.0, ink, lambda w, h: target_size(w, h, MINI)
     ).strips
@@ -110,7 +110,7 @@ def test_every_line_is_whole_in_at_least_one_strip(gaps_and_heights, is_wide):
         assert any(low <= top and bottom <= high for low, high in ranges)
 
 
-def test_a_long_image_is_read_in_strips_that_end_between_lines():
+def test_strips_of_a_long_image_end_between_lines():
     content = as_png(long_image(200))
 
     page = page_of(content, sizing=MINI)
@@ -137,7 +137,7 @@ def test_lines_of_a_long_pdf_page_are_each_in_one_strip(sizing):
     assert texts == lines_of(300)
 
 
-def test_the_strip_of_a_pdf_is_drawn_as_fine_as_a_page():
+def test_pdf_strip_is_rendered_at_legible_resolution():
     content = long_pdf(300)
     page = page_of(content, sizing=CHANDRA)
 
@@ -153,7 +153,7 @@ def test_the_strip_of_a_pdf_is_drawn_as_fine_as_a_page():
 
 
 @pytest.mark.parametrize("degrees", [90, 180, 270])
-def test_strips_of_a_turned_image_are_those_of_the_upright_one(degrees):
+def test_strips_of_rotated_and_upright_image_are_equal(degrees):
     upright = long_image(200)
     content = as_png(turned(upright, degrees))
     expected = page_of(as_png(upright), sizing=MINI)
@@ -169,14 +169,14 @@ def test_strips_of_a_turned_image_are_those_of_the_upright_one(degrees):
 
 
 @pytest.mark.parametrize("degrees", [90, 180, 270])
-def test_strips_of_a_turned_pdf_page_are_upright_and_have_its_text(degrees):
+def test_strips_of_rotated_pdf_page_are_upright_with_text(degrees):
     content = turned_pdf(300, degrees)
 
     page = page_of(content, sizing=MINI)
     parts = strips_of(content, page, MINI)
 
     assert page.rotation == (360 - degrees) % 360
-    # pdfium puts turned lines in another order, and not always on lines of their own.
+    # pdfium extracts rotated lines in another order, and may join several of them.
     found = [map(int, re.findall(r"Line (\d+):", part.text_layer)) for part in parts]
     assert [number for numbers in found for number in sorted(numbers)] == [*range(300)]
     for part in parts:
@@ -188,7 +188,7 @@ def test_strips_of_a_turned_pdf_page_are_upright_and_have_its_text(degrees):
         assert ink[0] < gray.width - ink[2]
 
 
-def test_strips_of_light_text_on_a_dark_ground_are_inverted():
+def test_strips_of_light_text_on_dark_are_inverted():
     content = as_png(ImageChops.invert(long_image(200)))
 
     page = page_of(content, sizing=MINI)
@@ -198,7 +198,7 @@ def test_strips_of_light_text_on_a_dark_ground_are_inverted():
         assert colour_at(part, 0.99, 0.5) == (255, 255, 255)
 
 
-def test_strips_of_an_encrypted_pdf_are_drawn_with_its_password():
+def test_strips_of_encrypted_pdf_use_the_password():
     lines = lines_of(300)
     content = pdf([lines], password="secret", size=(640, 100 + 44 * len(lines)))
     options = DecodeOptions(password="secret")
@@ -209,7 +209,7 @@ def test_strips_of_an_encrypted_pdf_are_drawn_with_its_password():
     assert parts[0].text_layer.startswith(lines[0])
 
 
-def test_strips_are_in_pixels_of_an_image_that_is_decoded_at_half_its_size():
+def test_strips_of_half_size_image_are_in_original_pixels():
     image = long_image(150).convert("1").resize((2_000, 30_400))
     content = as_png(image)
 
@@ -225,7 +225,7 @@ def test_strips_are_in_pixels_of_an_image_that_is_decoded_at_half_its_size():
     assert height >= MINI.min_line_pixels
 
 
-def test_a_strip_with_nothing_but_dust_is_blank():
+def test_strip_with_only_dust_is_blank():
     image = Image.new("RGB", (400, 8000), "white")
     image.paste(long_image(60), (0, 0))
     for row in range(2000, 8000, 150):
@@ -244,7 +244,7 @@ def test_strips_of_faint_text_are_read():
     image = long_image(200)
     faint = Image.new("RGB", image.size, "white")
     faint.paste(image.point([205 + value * 50 // 255 for value in range(256)] * 3))
-    # The lines of the first strip alone are measured.
+    # Only the lines of the first strip have enough contrast to be measured.
     faint.paste(image.crop((0, 0, 400, 300)))
 
     page = page_of(as_png(faint), sizing=MINI)
@@ -252,7 +252,7 @@ def test_strips_of_faint_text_are_read():
     assert [strip.box[3] for strip in page.strips][-1] == image.height
 
 
-def test_a_mark_too_small_to_be_seen_on_the_whole_page_is_read_in_a_strip():
+def test_mark_too_small_on_the_page_is_found_in_its_strip():
     lines = [""] * 299 + ["The ferry left"]
     content = pdf([lines], size=(640, 100 + 44 * len(lines)))
 
@@ -265,7 +265,7 @@ def test_a_mark_too_small_to_be_seen_on_the_whole_page_is_read_in_a_strip():
     assert "blank_page" not in codes_of(page)
 
 
-def test_strips_without_a_line_are_left_out():
+def test_strips_without_text_are_omitted():
     image = Image.new("RGB", (400, 8000), "white")
     image.paste(long_image(30), (0, 0))
 
@@ -289,7 +289,7 @@ def test_lines_without_gaps_make_strips_overlap():
     assert all(strip.overlap > 20 for strip in page.strips[1:])
 
 
-def test_a_line_of_a_wide_image_is_read_in_strips():
+def test_single_line_of_a_wide_image_is_divided():
     image = Image.new("RGB", (6000, 30), "white")
     text = " ".join(["The ferry left at 9.40 with 40 people."] * 20)
     ImageDraw.Draw(image).text(
@@ -302,7 +302,7 @@ def test_a_line_of_a_wide_image_is_read_in_strips():
     assert [strip.box[1::2] for strip in page.strips] == [(0, 30)] * len(page.strips)
 
 
-def test_a_page_too_wide_for_strips_has_a_warning_with_the_factor():
+def test_reduced_warning_states_the_scale_factor():
     page = Image.new("RGB", (2000, 1750), "white")
     draw = ImageDraw.Draw(page)
     for row in range(100):
@@ -321,7 +321,7 @@ def test_a_page_too_wide_for_strips_has_a_warning_with_the_factor():
 
 
 def small_print(size, height, num_columns):
-    """Return a large page of small lines, in columns."""
+    """Return a large page with columns of small print."""
     page = Image.new("RGB", size, "white")
     draw, font = ImageDraw.Draw(page), ImageFont.load_default(height)
     step = size[0] // num_columns
@@ -333,8 +333,8 @@ def small_print(size, height, num_columns):
     return page
 
 
-def test_lines_too_small_for_the_whole_page_are_measured():
-    # A line has 2 pixels where the short side has 1024.
+def test_lines_of_a_large_image_are_measured_at_full_size():
+    # A line is 2 pixels high when the short side is reduced to 1024 pixels.
     read = page_of(as_png(small_print((4600, 4200), 12, 8)), sizing=CHANDRA)
 
     assert codes_of(read) == ["reduced"]
@@ -363,7 +363,7 @@ def test_small_lines_of_a_long_page_make_strips():
     assert codes_of(read) == ["strips"]
 
 
-def test_a_large_photograph_without_lines_has_no_warning():
+def test_large_photograph_has_no_reduced_warning():
     stream = io.BytesIO()
     Image.effect_noise((350, 250), 120).resize((4550, 3250)).save(stream, "JPEG")
 
@@ -372,7 +372,7 @@ def test_a_large_photograph_without_lines_has_no_warning():
     assert read.warnings == ()
 
 
-def test_an_image_that_is_enlarged_is_not_reduced():
+def test_enlarged_image_has_no_reduced_warning():
     line = Image.new("RGB", (200, 1), "white")
     ImageDraw.Draw(line).line((60, 0, 140, 0), fill="black")
 
@@ -382,7 +382,7 @@ def test_an_image_that_is_enlarged_is_not_reduced():
     assert "reduced" not in codes_of(read)
 
 
-def test_one_strip_is_not_called_strips():
+def test_warning_uses_the_singular_for_one_strip():
     page = Image.new("RGB", (2400, 40), "white")
     draw, font = ImageDraw.Draw(page), ImageFont.load_default(24)
     draw.text((40, 4), "The ferry left at 9.40", fill="black", font=font)
@@ -394,14 +394,14 @@ def test_one_strip_is_not_called_strips():
 
 
 @pytest.mark.parametrize("sizing", [CHANDRA, CHANDRA_2])
-def test_a_page_of_a4_is_read_as_a_whole_without_a_warning(sizing):
+def test_a4_page_is_not_divided(sizing):
     page = page_of(pdf([lines_of(25)]), sizing=sizing)
 
     assert page.strips == ()
     assert page.warnings == ()
 
 
-def test_a_side_limit_bounds_strips_too():
+def test_max_side_applies_to_strips():
     capped = dataclasses.replace(MINI, max_side=400)
     content = as_png(long_image(150))
 
@@ -412,18 +412,18 @@ def test_a_side_limit_bounds_strips_too():
     assert max(max(part.pixel_width, part.pixel_height) for part in parts) <= 416
 
 
-def test_the_height_of_lines_is_measured():
+def test_line_height_is_measured():
     page = text_page(lines_of(12), size=(640, 800))
 
     height = line_height_of(page)
 
-    # Letters of 25 pixels, from ascender to descender.
+    # The letters are 25 pixels high from ascender to descender.
     assert height is not None
     assert 15 <= height <= 27
 
 
 @pytest.mark.parametrize("is_light_on_dark", [False, True])
-def test_lines_are_measured_on_any_background(is_light_on_dark):
+def test_line_height_does_not_depend_on_the_background(is_light_on_dark):
     page = text_page(lines_of(12), size=(640, 800)).convert("L")
     if is_light_on_dark:
         page = page.point([255 - value for value in range(256)])
@@ -434,7 +434,7 @@ def test_lines_are_measured_on_any_background(is_light_on_dark):
 
 
 @pytest.mark.parametrize("text", ["l'impayé", "The big house", "WWW", "iiiii"])
-def test_a_line_of_large_letters_is_not_taken_for_many_lines(text):
+def test_one_line_of_large_letters_is_not_many_lines(text):
     page = Image.new("RGB", (1300, 300), "white")
     font = ImageFont.load_default(150)
     ImageDraw.Draw(page).text((60, 60), text, fill="black", font=font)
@@ -445,7 +445,7 @@ def test_a_line_of_large_letters_is_not_taken_for_many_lines(text):
     assert page_of(as_png(page), sizing=MINI).strips == ()
 
 
-def test_a_photograph_without_lines_has_no_line_height():
+def test_photograph_has_no_line_height():
     assert line_height_of(Image.linear_gradient("L").convert("RGB")) is None
     photograph = Image.radial_gradient("L").resize((900, 900)).convert("RGB")
     assert page_of(as_png(photograph), sizing=MINI).warnings == ()

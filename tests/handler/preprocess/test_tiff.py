@@ -1,4 +1,4 @@
-"""How the pages of a TIFF are found, whatever its links say."""
+"""Tests of the pages of a TIFF and of damaged chains of directories."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FRAMES = [Image.new("L", (64, 64), gray) for gray in GRAYS]
         {"compression": "tiff_deflate", "big_tiff": True},
     ],
 )
-def test_every_frame_is_a_page(options):
+def test_every_tiff_frame_is_a_page(options):
     content = as_tiff(*FRAMES, **options)
 
     assert info_of(content).num_pages == 5
@@ -35,7 +35,7 @@ def test_every_frame_is_a_page(options):
 
 
 @pytest.mark.parametrize("compression", ["group3", "group4"])
-def test_the_compressions_of_fax_are_read(compression):
+def test_fax_compressions_are_read(compression):
     frames = [Image.new("1", (64, 64), gray) for gray in (0, 1)]
     content = as_tiff(*frames, compression=compression)
 
@@ -43,14 +43,14 @@ def test_the_compressions_of_fax_are_read(compression):
     assert colour_at(page_of(content, 2), 0.5, 0.5) == (255, 255, 255)
 
 
-def test_a_big_endian_tiff_is_read():
+def test_big_endian_tiff_is_read():
     content = as_tiff(Image.new("I;16B", (64, 64), 65_535))
 
     assert content.startswith(b"MM")
     assert info_of(content).num_pages == 1
 
 
-def test_a_broken_first_frame_does_not_cost_the_second():
+def test_damaged_first_frame_fails_alone():
     content = bytearray(as_tiff(*FRAMES[:2]))
     first = int.from_bytes(content[4:8], "little")
     content[first + 2 : first + 14] = bytes(12)  # its first tag, the width
@@ -62,7 +62,7 @@ def test_a_broken_first_frame_does_not_cost_the_second():
     assert colour_at(page_of(bytes(content), 2), 0.5, 0.5)[0] == 60
 
 
-def test_one_frame_over_the_limit_fails_alone():
+def test_frame_above_the_pixel_limit_fails_alone():
     content = as_tiff(Image.new("L", (64, 64)), Image.new("L", (640, 640)))
     limits = Limits(max_pixels=10_000)
 
@@ -77,7 +77,7 @@ OLD_REDUCED, OLD_PAGE = {255: 2}, {255: 3}
 
 
 def tiff_of_types(*types, **options):
-    """A TIFF whose frames have the given tags, and the grays of `GRAYS`."""
+    """Return a TIFF whose frames have the given tags and the grays of `GRAYS`."""
     frames = [frame.copy() for frame in FRAMES[: len(types)]]
     for frame, tags in zip(frames, types, strict=True):
         frame.encoderinfo = {"tiffinfo": tags}
@@ -98,7 +98,7 @@ def tiff_of_types(*types, **options):
         ((MASK,), (0,)),
     ],
 )
-def test_thumbnails_overviews_and_masks_are_no_pages(types, pages, big_tiff):
+def test_thumbnails_overviews_and_masks_are_not_pages(types, pages, big_tiff):
     content = tiff_of_types(*types, big_tiff=big_tiff)
 
     assert info_of(content).num_pages == len(pages)
@@ -106,7 +106,7 @@ def test_thumbnails_overviews_and_masks_are_no_pages(types, pages, big_tiff):
     assert grays == [GRAYS[page] for page in pages]
 
 
-def test_a_broken_frame_between_thumbnails_fails_alone():
+def test_damaged_frame_before_a_thumbnail_fails_alone():
     content = bytearray(tiff_of_types({}, REDUCED, {}))
     first = int.from_bytes(content[4:8], "little")
     place = content.index(struct.pack("<HH", 256, 4), first)
@@ -118,19 +118,19 @@ def test_a_broken_frame_between_thumbnails_fails_alone():
     assert colour_at(page_of(bytes(content), 2), 0.5, 0.5)[0] == GRAYS[2]
 
 
-def test_a_page_that_is_not_there_is_said_to_be_missing():
+def test_missing_page_is_unreadable():
     with pytest.raises(UnreadableDocumentError, match="no page 6"):
         page_of(as_tiff(*FRAMES), 6)
 
 
-def test_pages_that_loop_are_counted_once():
+def test_cycle_of_frames_is_counted_once():
     content = tiff_whose_pages_loop()
 
     assert info_of(content).num_pages == 2
     assert colour_at(page_of(content, 2), 0.5, 0.5) == (128, 128, 128)
 
 
-def test_a_tiff_of_a_million_pages_is_refused_at_once():
+def test_tiff_with_a_million_frames_is_rejected_early():
     content = tiff_of_many_pages(1_000_000)
     began = time.process_time()
 
@@ -140,7 +140,7 @@ def test_a_tiff_of_a_million_pages_is_refused_at_once():
     assert time.process_time() - began < 2
 
 
-def test_a_page_that_was_cut_off_is_still_a_page():
+def test_truncated_last_frame_counts_as_a_page():
     content = as_tiff(*FRAMES[:2])
     cut = content[: len(content) // 2]
 
@@ -151,12 +151,12 @@ def test_a_page_that_was_cut_off_is_still_a_page():
 
 
 @pytest.mark.parametrize("content", [b"II*\0", b"II*\0\0\0\0\0", b"MM\0+\0\x08"])
-def test_a_tiff_of_a_header_alone_is_refused(content):
+def test_tiff_without_frames_is_rejected(content):
     with pytest.raises(UnreadableDocumentError, match="ends before its first page"):
         info_of(content)
 
 
-def test_a_tiff_cut_anywhere_reads_or_is_refused():
+def test_truncated_tiff_is_read_or_rejected():
     content = as_tiff(*FRAMES, compression="tiff_lzw")
     for length in range(4, len(content), len(content) // 40):
         try:

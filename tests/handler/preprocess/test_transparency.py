@@ -1,4 +1,4 @@
-"""Transparent images show all their ink, whichever colours it has."""
+"""Tests that the ink of transparent images is visible on their background."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ YELLOW: Colour = (255, 255, 0)
 
 
 def lines_of(colours: list[Colour]) -> Image.Image:
-    """An image with a line of small shapes in each of the colours, on transparent."""
+    """Return a transparent image with a line of small shapes in each colour."""
     image = Image.new("RGBA", SIZE)
     draw = ImageDraw.Draw(image)
     for number, colour in enumerate(colours):
@@ -39,7 +39,7 @@ def lines_of(colours: list[Colour]) -> Image.Image:
 
 
 def contrasts(page: Image.Image, num_lines: int) -> list[int]:
-    """The greatest difference in lightness to the ground in each line."""
+    """Return the largest contrast with the background in each line."""
     gray = np.asarray(page.convert("L")).astype(int)
     ground = gray[0, 0]
     rows = [gray[n * PITCH : (n + 1) * PITCH] for n in range(num_lines)]
@@ -51,7 +51,7 @@ def contrasts(page: Image.Image, num_lines: int) -> list[int]:
     ("first", "second"),
     [(WHITE, BLACK), (WHITE, RED), (WHITE, BLUE), (WHITE, GRAY), (YELLOW, BLACK)],
 )
-def test_ink_of_two_colours_is_visible_in_any_shares(first, second, num_second):
+def test_ink_of_two_colours_is_visible(first, second, num_second):
     colours = [first] * (LINES - num_second) + [second] * num_second
 
     page = seen(page_of(as_png(lines_of(colours))))
@@ -72,14 +72,14 @@ def test_ink_of_several_colours_is_visible(colours):
 
 
 @given(st.integers(0, 160))
-def test_ink_that_white_shows_is_put_on_white(level):
+def test_ink_visible_on_white_gets_a_white_background(level):
     page = compose(lines_of([(level,) * 3] * LINES))
 
     assert page.getpixel((0, 0)) == WHITE
 
 
 @pytest.mark.parametrize(("paper", "ink"), [(WHITE, BLACK), (BLACK, WHITE)])
-def test_ink_on_a_paper_with_ragged_edges_keeps_white(paper, ink):
+def test_paper_with_ragged_edges_keeps_white_background(paper, ink):
     image = Image.new("RGBA", SIZE)
     image.paste((*paper, 255), (5, 5, SIZE[0] - 9, SIZE[1] - 9))
     image.alpha_composite(lines_of([ink] * (LINES - 2)), (0, PITCH))
@@ -87,7 +87,7 @@ def test_ink_on_a_paper_with_ragged_edges_keeps_white(paper, ink):
     assert compose(image).getpixel((0, 0)) == WHITE
 
 
-def test_paper_with_transparent_letters_is_put_on_black():
+def test_transparent_letters_get_a_black_background():
     image = Image.new("RGBA", SIZE, (*WHITE, 255))
     image.paste((0, 0, 0, 0), (20, 20, 60, 40))
 
@@ -97,7 +97,7 @@ def test_paper_with_transparent_letters_is_put_on_black():
     assert page.getpixel((30, 30)) == BLACK
 
 
-def test_a_small_share_of_light_specks_keeps_white():
+def test_few_light_specks_keep_the_white_background():
     image = lines_of([BLACK] * LINES)
     ImageDraw.Draw(image).rectangle((8, 2, 14, 3), fill=(*WHITE, 255))
 
@@ -105,7 +105,7 @@ def test_a_small_share_of_light_specks_keeps_white():
 
 
 @pytest.mark.parametrize(("ink", "ground"), [(WHITE, BLACK), (BLACK, WHITE)])
-def test_a_single_visible_pixel_is_visible(ink, ground):
+def test_single_visible_pixel_is_visible(ink, ground):
     image = Image.new("RGBA", (1601, 1601))
     image.putpixel((801, 799), (*ink, 255))
 
@@ -114,8 +114,8 @@ def test_a_single_visible_pixel_is_visible(ink, ground):
     assert (page.getpixel((801, 799)), page.getpixel((0, 0))) == (ink, ground)
 
 
-def flooded(mask: np.ndarray) -> np.ndarray:
-    """The shapes of a mask, found one pixel at a time."""
+def label_by_flood_fill(mask: np.ndarray) -> np.ndarray:
+    """Label the shapes of a mask by flood fill, as a reference."""
     shapes = np.full(mask.shape, -1)
     for place in map(tuple, np.argwhere(mask)):
         queue = [place] if shapes[place] < 0 else []
@@ -137,10 +137,10 @@ def flooded(mask: np.ndarray) -> np.ndarray:
 
 @settings(deadline=None)
 @given(st.integers(0, 2**32), st.floats(0, 1), st.integers(1, 12), st.integers(1, 12))
-def test_pixels_have_one_number_if_they_are_connected(seed, share, rows, columns):
+def test_connected_pixels_have_the_same_number(seed, share, rows, columns):
     mask = np.random.default_rng(seed).random((rows, columns)) < share
 
-    numbers, expected = number_shapes(mask), flooded(mask)
+    numbers, expected = number_shapes(mask), label_by_flood_fill(mask)
 
     pairs = set(zip(numbers.tolist(), expected.tolist(), strict=True))
     assert len(pairs) == len(set(numbers.tolist())) == len(set(expected.tolist()))

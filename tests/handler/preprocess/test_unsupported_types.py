@@ -1,4 +1,4 @@
-"""Bytes that are no document, named by their beginning."""
+"""Tests of the descriptions of content that is not a document."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ SAMPLES = {
         "<html>".encode("utf-16"),
     ],
     "XML": [b"<?xml version='1.0'?><rss/>", b"<note/>"],
-    "an error in XML": [
+    "an XML error message": [
         b'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>AccessDenied</Code>',
     ],
     "an SVG drawing": [
@@ -89,8 +89,8 @@ SAMPLES = {
     "an MP4 video": [b"\0\0\0\x18ftypisom\0\0\2\0", b"\0\0\0\x14ftypqt  "],
     "an AVI video": [b"RIFF\0\0\0\0AVI LIST"],
     "a Photoshop file": [b"8BPS\0\1"],
-    "nothing but zeros": [b"", bytes(500)],
-    "blanks": [b" \r\n"],
+    "only zeros": [b"", bytes(500)],
+    "only whitespace": [b" \r\n"],
 }
 
 
@@ -98,36 +98,36 @@ SAMPLES = {
     ("kind", "content"),
     [(kind, content) for kind, contents in SAMPLES.items() for content in contents],
 )
-def test_bytes_are_named(kind, content):
+def test_content_is_described(kind, content):
     assert str(describe_bytes(content[:HEAD_BYTES])).startswith(kind)
 
 
 @pytest.mark.parametrize("content", [b"\x81\x82\x83", b"\x00\x01abc", b"\xff" * 20])
-def test_other_bytes_have_no_name(content):
+def test_unknown_content_has_no_description(content):
     assert describe_bytes(content) is None
 
 
 @given(st.binary(max_size=400) | st.text(max_size=200).map(str.encode))
-def test_any_bytes_have_a_short_name_or_none(head):
+def test_description_of_any_content_is_short_or_none(head):
     assert len(describe_bytes(head) or "") < 80
 
 
-def test_text_that_is_cut_within_a_character_is_text():
+def test_text_truncated_within_a_character_is_text():
     assert describe_bytes(("ł" * 600).encode()[: HEAD_BYTES - 1]) == "plain text"
 
 
-def test_what_a_declared_document_is_instead_is_named():
+def test_error_describes_content_of_wrong_declared_type():
     page = b"<!DOCTYPE html><html><body>Sign in</body></html>"
 
     with pytest.raises(
-        UnsupportedMediaTypeError, match=r"declared application/pdf, .* an HTML page"
+        UnsupportedMediaTypeError, match=r"declared as application/pdf, .* an HTML page"
     ):
         resolve_media_type("application/pdf", page)
 
 
-def test_what_an_undeclared_document_is_is_named_with_the_types_we_read():
+def test_error_describes_content_and_lists_supported_types():
     with pytest.raises(UnsupportedMediaTypeError) as caught:
         resolve_media_type(None, office("word/document.xml"))
 
-    assert "the bytes are a Word document (DOCX)" in caught.value.detail
+    assert "the document is a Word document (DOCX)" in caught.value.detail
     assert all(media_type in caught.value.detail for media_type in MEDIA_TYPES)

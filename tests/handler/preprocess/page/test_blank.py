@@ -1,4 +1,4 @@
-"""Pages without ink, and pages with little of it."""
+"""Tests of the detection of blank pages."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def with_holes():
         "punch holes",
     ],
 )
-def test_a_page_without_ink_is_blank(page):
+def test_page_without_ink_is_blank(page):
     assert is_blank(page)
 
 
@@ -150,11 +150,11 @@ def with_photo():
         "photograph",
     ],
 )
-def test_a_page_with_little_ink_is_not_blank(page):
+def test_page_with_little_ink_is_not_blank(page):
     assert not is_blank(page)
 
 
-def test_a_blank_page_carries_a_warning():
+def test_blank_page_carries_a_warning():
     page = page_of(as_png(paper().convert("RGB")))
 
     assert page.is_blank
@@ -162,7 +162,7 @@ def test_a_blank_page_carries_a_warning():
     assert (page.width, page.height) == SIZE
 
 
-def test_a_page_with_text_carries_no_warning():
+def test_page_with_text_carries_no_warning():
     page = page_of(as_png(with_lines(paper(), 0).convert("RGB")), sizing=CHANDRA)
 
     assert not page.is_blank

@@ -1,4 +1,4 @@
-"""Text that differs from its ground in colour only, and paper that is coloured."""
+"""Tests of text that differs from its background in colour only."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def text_of(ground, ink, size=SIZE, height=26, num_lines=12):
 @pytest.mark.parametrize("is_exchanged", [False, True])
 @pytest.mark.parametrize("colours", COLOURS)
 @pytest.mark.parametrize("num_lines", [1, 12])
-def test_text_of_another_colour_is_not_blank(colours, is_exchanged, num_lines):
+def test_text_of_equal_luminance_is_not_blank(colours, is_exchanged, num_lines):
     ground, ink = reversed(colours) if is_exchanged else colours
     page = text_of(ground, ink, num_lines=num_lines)
 
@@ -45,13 +45,13 @@ def test_text_of_another_colour_is_not_blank(colours, is_exchanged, num_lines):
     assert examined.image is page
 
 
-def test_a_turned_page_of_coloured_text_is_turned_back():
+def test_rotated_page_of_coloured_text_is_rotated_back():
     page = text_of("#ff0000", "#008000", num_lines=25)
 
     assert examine(turned(page, 90), DecodeOptions()).rotation == 270
 
 
-def test_a_long_page_of_coloured_text_is_read_in_strips():
+def test_long_page_of_coloured_text_is_read_in_strips():
     page = text_of("#ff0000", "#008000", (700, 11_000), height=16, num_lines=400)
 
     read = page_of(as_png(page), sizing=CHANDRA)
@@ -75,7 +75,7 @@ def noisy(colour, deviation, grain, quality=None):
 
 @pytest.mark.parametrize("quality", [None, 25])
 @pytest.mark.parametrize("colour", [(250, 248, 245), (232, 205, 150), (255, 0, 0)])
-def test_noise_of_colour_is_no_ink(colour, quality):
+def test_coloured_noise_is_not_ink(colour, quality):
     for deviation, grain in ((12, 1), (5, 4)):
         page = noisy(colour, deviation, grain, quality)
 
@@ -91,7 +91,7 @@ def test_paper_with_yellowed_edges_is_blank():
     assert examine(page, DecodeOptions()).is_blank
 
 
-def test_fringes_around_holes_and_dust_are_no_ink():
+def test_colour_fringes_of_holes_and_dust_are_not_ink():
     bands, rng = [], np.random.default_rng(2)
     dust = [(int(x), int(y)) for x, y in rng.integers(50, 880, (60, 2))]
     for shift, paper in enumerate((250, 247, 240)):

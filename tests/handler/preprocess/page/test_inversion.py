@@ -1,4 +1,4 @@
-"""Light text on a dark ground."""
+"""Tests of pages with light text on a dark background."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ def test_light_text_on_dark_is_inverted(ground, ink):
     assert levels.min() < 60
 
 
-def test_a_negative_of_a_large_print_is_inverted():
+def test_negative_of_large_print_is_inverted():
     page = dark_page("black", "white", size=(1600, 1600), height=96)
 
     assert codes(page) == ["light_on_dark"]
 
 
-def test_dark_text_on_light_is_left():
+def test_dark_text_on_light_is_not_inverted():
     page = text_page(LINES, (900, 1200))
 
     examined = examine(page, DecodeOptions())
@@ -78,5 +78,5 @@ def dark_photo():
 
 
 @pytest.mark.parametrize("page", [night_sky(), dark_chart(), dark_photo()])
-def test_a_dark_picture_is_not_inverted(page):
+def test_dark_picture_is_not_inverted(page):
     assert "light_on_dark" not in codes(page)

@@ -1,4 +1,4 @@
-"""Pages that lie on a side or upside down."""
+"""Tests of pages that lie on a side or upside down."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SIZING = PROFILES["mini"].sizing
 
 
 def pages(seed, scripts=("latin", "cyrillic", "greek", "digits")):
-    """One page of every layout, as a scanner delivers it, in scripts by turns."""
+    """Yield a page of each layout as a scanner delivers it, in alternating scripts."""
     rng = random.Random(seed)
     for number, layout in enumerate(LAYOUTS):
         page = render_text(rng, layout, scripts[number % len(scripts)])
@@ -42,7 +42,7 @@ def rotation_of(page):
     return examine(page, DecodeOptions()).rotation
 
 
-def test_no_upright_page_is_turned():
+def test_upright_pages_are_not_rotated():
     assert [rotation_of(page) for page in PAGES] == [0] * len(PAGES)
 
 
@@ -55,7 +55,7 @@ def test_no_upright_page_is_turned():
         ((3400, 2700), 5, 12),
     ],
 )
-def test_upright_small_print_is_not_turned(size, num_columns, points, is_prose):
+def test_upright_small_print_is_not_rotated(size, num_columns, points, is_prose):
     rng = random.Random(points)
     page = render_small_print(rng, size, num_columns, points, is_prose)
 
@@ -63,16 +63,16 @@ def test_upright_small_print_is_not_turned(size, num_columns, points, is_prose):
 
 
 @pytest.mark.parametrize("degrees", [90, 180, 270])
-def test_pages_that_were_turned_are_turned_back(degrees):
+def test_rotated_pages_are_rotated_back(degrees):
     rotations = [rotation_of(turned(page, degrees)) for page in PAGES]
 
-    # One of the nine may be left as it is, but none is turned wrongly.
+    # One of the nine pages may keep its orientation, but no rotation may be wrong.
     assert set(rotations) <= {0, 360 - degrees}
     assert rotations.count(360 - degrees) >= len(PAGES) - 1
 
 
 @pytest.mark.parametrize("kind", ["photo", "chart", "drawing", "bars", "waves"])
-def test_pictures_are_not_turned(kind):
+def test_pictures_are_not_rotated(kind):
     rng = random.Random(3)
 
     assert [rotation_of(render_figure(rng, kind).convert("RGB")) for _ in "abc"] == [
@@ -81,13 +81,13 @@ def test_pictures_are_not_turned(kind):
 
 
 @pytest.mark.parametrize("cell", [14, 20, 28])
-def test_columns_of_square_signs_are_not_turned(cell):
+def test_vertical_columns_of_characters_are_not_rotated(cell):
     page = square_signs(random.Random(cell), 1100, cell)
 
     assert rotation_of(page.convert("RGB")) == 0
 
 
-def test_a_turned_table_below_an_upright_text_is_left():
+def test_rotated_table_below_upright_text_is_not_rotated():
     text, table = (
         render_text(random.Random(5), layout, "latin").resize((1240, 1754))
         for layout in ("prose", "table")
@@ -98,7 +98,7 @@ def test_a_turned_table_below_an_upright_text_is_left():
     assert rotation_of(page.convert("RGB")) == 0
 
 
-def test_a_turned_page_is_seen_upright_at_the_size_of_its_text():
+def test_rotated_page_has_the_input_of_the_upright_page():
     page = render_text(random.Random(1), "two_columns", "latin")
     sent = turned(page, 90).convert("RGB")
 
@@ -109,7 +109,7 @@ def test_a_turned_page_is_seen_upright_at_the_size_of_its_text():
     assert seen(read).tobytes() == seen(upright).tobytes()
 
 
-def test_the_option_leaves_pages_as_they_are():
+def test_detection_can_be_disabled():
     sent = turned(PAGES[0], 180)
 
     page = page_of(as_png(sent), options=DecodeOptions(detect_rotation=False))
@@ -118,7 +118,7 @@ def test_the_option_leaves_pages_as_they_are():
 
 
 @pytest.mark.parametrize("degrees", [0, 90, 180, 270])
-def test_a_figure_is_cut_from_the_sent_page_and_turned_upright(degrees):
+def test_cropped_image_is_rotated_with_its_page(degrees):
     page = Image.new("RGB", (60, 80), "white")
     ImageDraw.Draw(page).rectangle((10, 20, 29, 59), fill="red")
     ImageDraw.Draw(page).rectangle((10, 20, 29, 25), fill="blue")

@@ -1,4 +1,4 @@
-"""Words of 16 bits are scaled by the bits in use, in every format that has words."""
+"""Tests that 16-bit samples are scaled by the number of bits in use."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ COLOURED = ("binary PNM", "PNG", "TIFF")
 
 @pytest.mark.parametrize("bits", BITS)
 @pytest.mark.parametrize("encoder", ENCODERS)
-def test_gray_words_are_scaled_by_the_bits_in_use(encoder, bits):
+def test_16_bit_gray_is_scaled_by_the_bits_in_use(encoder, bits):
     values = GRAY[..., None]
 
     assert shows(page_of(ENCODERS[encoder](words(values, bits))), values)
@@ -70,13 +70,13 @@ def test_gray_words_are_scaled_by_the_bits_in_use(encoder, bits):
 
 @pytest.mark.parametrize("bits", BITS)
 @pytest.mark.parametrize("encoder", COLOURED)
-def test_coloured_words_are_scaled_by_the_bits_in_use(encoder, bits):
+def test_16_bit_colours_are_scaled_by_the_bits_in_use(encoder, bits):
     assert shows(page_of(ENCODERS[encoder](words(COLOUR, bits))), COLOUR)
 
 
 @pytest.mark.parametrize("highest", [300, 1000, 40_000])
 @pytest.mark.parametrize("values", [GRAY[..., None], COLOUR], ids=["gray", "colour"])
-def test_a_pnm_is_scaled_by_the_highest_value_it_states(values, highest):
+def test_pnm_is_scaled_by_its_stated_maximum(values, highest):
     samples = np.round(values * highest).astype(np.uint16)
 
     page = page_of(binary_pnm(samples, highest))
@@ -87,7 +87,7 @@ def test_a_pnm_is_scaled_by_the_highest_value_it_states(values, highest):
 
 @pytest.mark.parametrize("bits", [12, 16])
 @pytest.mark.parametrize("values", [GRAY[..., None], COLOUR], ids=["gray", "colour"])
-def test_a_truncated_pnm_of_words_is_read_as_far_as_it_goes(values, bits):
+def test_truncated_16_bit_pnm_is_read_with_warning(values, bits):
     content = binary_pnm(words(values, bits))
 
     page = page_of(content[: len(content) * 2 // 3])
@@ -100,7 +100,7 @@ def test_a_truncated_pnm_of_words_is_read_as_far_as_it_goes(values, bits):
     assert shown[-1].min() == 255
 
 
-def test_a_pnm_of_words_without_a_row_is_an_error():
+def test_16_bit_pnm_without_a_row_is_unreadable():
     content = binary_pnm(words(COLOUR, 16))
 
     with pytest.raises(UnreadableDocumentError, match="the image data end early"):
@@ -135,7 +135,7 @@ def test_hot_pixels_do_not_darken_a_coloured_png(colour):
 
 
 @pytest.mark.parametrize("photometric", [0, 1])
-def test_a_short_word_is_no_hot_pixel(photometric):
+def test_connected_bright_pixels_are_not_hot_pixels(photometric):
     values = np.full(GRAY.shape, 200, "<u2")
     values[100:106, 50:60] = 65_535
 
@@ -146,7 +146,7 @@ def test_a_short_word_is_no_hot_pixel(photometric):
     assert int(page[0, 0, 0]) in (1, 254)
 
 
-def test_hot_pixels_do_not_lighten_inks():
+def test_hot_pixels_do_not_lighten_cmyk():
     samples = np.round(inks(COLOUR) * 4095).astype(np.uint16)
     samples[5, 5, 0] = 65_535
 
@@ -158,7 +158,7 @@ def test_hot_pixels_do_not_lighten_inks():
 @pytest.mark.parametrize("kind", ["i1", "i2", "i4"])
 @pytest.mark.parametrize("lowest", [0, -1], ids=["positive", "full range"])
 @pytest.mark.parametrize("coloured", [False, True], ids=["gray", "rgb"])
-def test_signed_samples_of_any_size_look_alike(kind, lowest, coloured):
+def test_signed_samples_of_any_size_are_decoded_equally(kind, lowest, coloured):
     most = np.iinfo(kind).max
     least = lowest * (most + 1.0)
     values = COLOUR if coloured else GRAY[..., None]
@@ -170,7 +170,7 @@ def test_signed_samples_of_any_size_look_alike(kind, lowest, coloured):
     assert shows(page, values)
 
 
-def test_black_letters_that_are_transparent_are_shown_on_black():
+def test_transparent_black_letters_get_a_black_background():
     image = Image.fromarray(GRAY >= 0.5)
     content = with_transparency(as_png(image), (0,))
 
