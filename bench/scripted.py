@@ -1,6 +1,6 @@
-"""A model that says what it is told to, however it is asked: teacher forcing.
+"""Model with predetermined answers (teacher forcing).
 
-It computes nothing and takes no time. What it counts is how often it was asked.
+It computes nothing and takes no time, but counts the forward passes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _NUM_PLACES = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """A page's prompt, by length alone, and all it is going to say."""
+    """Length of a page's prompt, and its answer."""
 
     num_tokens: int
     tokens: Seq[int]
@@ -31,16 +31,15 @@ class Script:
         return 0
 
     def after(self, position: int) -> int:
-        """What is said after the token at a position of prompt and answer."""
+        """Return the token after a position of prompt and answer."""
         number = position + 1 - self.num_tokens
         return self.tokens[number] if 0 <= number < len(self.tokens) else _STOP
 
 
 class ScriptedRunner:
-    """A ModelRunner. `answers` are the tokens of each sequence, by its id.
+    """ModelRunner with predetermined tokens: `answers` has them by sequence id.
 
-    The next token is the answer's whatever was guessed before it: what is behind a
-    wrong guess does not count, as with any model.
+    A token after a wrong draft is that of the answer too, but the engine discards it.
     """
 
     num_places = _NUM_PLACES
@@ -58,10 +57,10 @@ class ScriptedRunner:
         self._decode = decode
         self._num_prompt_tokens = num_prompt_tokens
         self.num_forwards = 0
-        """In which a token was said, the one that ends a prompt included."""
+        """Forward passes with an output token, including the last chunk of a prompt."""
         self.num_guessed = 0
         self.num_accepted = 0
-        """Guesses that were what is said, and all before them too."""
+        """Number of accepted draft tokens."""
 
     def prompt_from(self, sequence: Sequence) -> Script:
         return Script(self._num_prompt_tokens, self._answers[sequence.id])
@@ -77,17 +76,17 @@ class ScriptedRunner:
 
     def decode(self, rows: Seq[Row[Script]]) -> list[list[int]]:
         self.num_forwards += 1
-        return [self._said(row) for row in rows]
+        return [self._next_tokens(row) for row in rows]
 
-    def _said(self, row: Row[Script]) -> list[int]:
-        said = [row.prompt.after(row.start + i) for i in range(len(row.tokens))]
+    def _next_tokens(self, row: Row[Script]) -> list[int]:
+        tokens = [row.prompt.after(row.start + i) for i in range(len(row.tokens))]
         guesses = row.tokens[1:]
         self.num_guessed += len(guesses)
-        for guess, token in zip(guesses, said, strict=False):
+        for guess, token in zip(guesses, tokens, strict=False):
             if guess != token:
                 break
             self.num_accepted += 1
-        return said
+        return tokens
 
     def move(self, moves: Seq[Move]) -> None: ...
 

@@ -1,4 +1,4 @@
-"""What the documents say of settings, codes, targets and files is so."""
+"""Consistency of the documentation with settings, codes, targets and files."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ OURS = {folder.partition("/")[0] for folder in FOLDERS}
 DOCUMENTS = sorted(
     [*ROOT.glob("*.md"), *(md for name in OURS for md in (ROOT / name).rglob("*.md"))]
 )
-# What the tests compare with is no document of ours.
+# Test data is not documentation.
 DOCUMENTS = [path for path in DOCUMENTS if path.parent.name != "data"]
 DECIDED = [path for path in DOCUMENTS if "\n## Decisions\n" in path.read_text()]
-# A target is a word after `make`, in code: between backquotes or after a prompt.
+# Targets are words after `make` in code: between backquotes or after a prompt.
 MAKE = re.compile(r"(?:`|^\$ |^ {4})make((?: [a-z][a-z-]*)+)", re.MULTILINE)
 LINK = re.compile(r"(?<!!)\[[^\]]+\]\(([^)\s]+)\)")
 PICTURE = re.compile(r"!\[[^\]]*\]\(([^)\s]+)\)")
@@ -56,7 +56,7 @@ def relative(path: Path) -> str:
 
 
 def rows(document: Path, heading: str) -> Iterator[list[str]]:
-    """The cells of the table below a heading, without the head."""
+    """Yield the cells of the table below a heading, without its header."""
     section = document.read_text().partition(f"\n## {heading}\n")[2]
     table = section.partition("\n## ")[0]
     lines = [line for line in table.splitlines() if line.startswith("|")]
@@ -65,7 +65,7 @@ def rows(document: Path, heading: str) -> Iterator[list[str]]:
 
 
 def targets() -> dict[str, bool]:
-    """The Makefile's public targets, and whether it describes them."""
+    """Return the Makefile's public targets, with True if it describes them."""
     text = (ROOT / "Makefile").read_text()
     public = re.search(r"^\.PHONY: (.*)$", text, re.MULTILINE)
     assert public is not None
@@ -78,13 +78,13 @@ def targets() -> dict[str, bool]:
 def targets_in(document: Path) -> set[str]:
     return {
         target
-        for found in MAKE.findall(document.read_text())
-        for target in found.split()
+        for match in MAKE.findall(document.read_text())
+        for target in match.split()
     }
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
-def test_every_folder_with_code_explains_itself(folder):
+def test_every_folder_with_code_has_a_readme(folder):
     assert (ROOT / folder / "README.md").is_file()
 
 
@@ -100,7 +100,7 @@ def test_decisions_come_last_and_newest_first(document):
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=relative)
-def test_relative_links_lead_somewhere(document):
+def test_relative_links_are_not_broken(document):
     text = document.read_text()
 
     for link in LINK.findall(text) + PICTURE.findall(text):
@@ -109,7 +109,7 @@ def test_relative_links_lead_somewhere(document):
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=relative)
-def test_every_target_that_is_mentioned_exists(document):
+def test_mentioned_make_targets_exist(document):
     assert targets_in(document) <= targets().keys()
 
 
@@ -127,7 +127,7 @@ def written_default(value: object) -> str:
     return str(value).lower() if isinstance(value, bool | None) else str(value)
 
 
-def test_the_table_of_settings_is_the_settings():
+def test_settings_table_is_complete():
     short = {name: variable for variable, name in VARIABLES.items()}
     expected = [
         [
@@ -140,45 +140,45 @@ def test_the_table_of_settings_is_the_settings():
         if cls is HandlerSettings or field.name not in SHARED
     ]
 
-    written = list(rows(ROOT / "handler" / "README.md", "Settings"))
+    table = list(rows(ROOT / "handler" / "README.md", "Settings"))
 
-    assert [row[:3] for row in written] == expected
-    assert all(len(row) == 4 and row[3] for row in written)
+    assert [row[:3] for row in table] == expected
+    assert all(len(row) == 4 and row[3] for row in table)
 
 
-def test_the_table_of_a_containers_variables_is_what_is_read():
-    written = rows(ROOT / "container" / "README.md", "What it is told")
+def test_container_variables_table_is_complete():
+    table = rows(ROOT / "container" / "README.md", "What it is told")
 
-    assert {name.strip("`"): default for name, default, _ in written} == (
+    assert {name.strip("`"): default for name, default, _ in table} == (
         environment.VARIABLES
     )
 
 
-def test_the_table_of_errors_is_the_errors():
+def test_error_table_is_complete():
     def below(cls: type[HandlerError]) -> Iterator[type[HandlerError]]:
         yield cls
         for child in cls.__subclasses__():
             yield from below(child)
 
-    written = [
+    table = [
         (code.strip("`"), int(status))
         for code, status, _ in rows(ROOT / "handler" / "README.md", "Errors")
     ]
 
-    assert sorted(written) == sorted((c.code, c.status) for c in below(HandlerError))
+    assert sorted(table) == sorted((c.code, c.status) for c in below(HandlerError))
 
 
-def test_the_table_of_warnings_is_the_warnings():
+def test_warning_table_is_complete():
     sources = [path.read_text() for path in (ROOT / "handler").rglob("*.py")]
     codes = {code for source in sources for code in WARNING.findall(source)}
 
-    written = list(rows(ROOT / "handler" / "README.md", "Warnings"))
+    table = list(rows(ROOT / "handler" / "README.md", "Warnings"))
 
-    assert [row[0].strip("`") for row in written] == sorted(codes)
-    assert all(len(row) == 3 and all(row) for row in written)
+    assert [row[0].strip("`") for row in table] == sorted(codes)
+    assert all(len(row) == 3 and all(row) for row in table)
 
 
-def test_the_contract_lists_the_codes_of_warnings():
+def test_openapi_lists_all_warning_codes():
     contract = (ROOT / "handler" / "openapi.yaml").read_text()
     listed = re.search(
         r"\n    PageWarning:\n.*?enum:\n((?: +- \w+\n)+)", contract, re.S
@@ -188,14 +188,3 @@ def test_the_contract_lists_the_codes_of_warnings():
     assert re.findall(r"- (\w+)", listed[1]) == [
         row[0].strip("`") for row in rows(ROOT / "handler" / "README.md", "Warnings")
     ]
-
-
-@pytest.mark.parametrize(
-    "folder",
-    [f for f in FOLDERS if f.startswith(("deploy", "handler", "server", "mini"))],
-)
-def test_every_module_is_in_the_table_of_its_folder(folder):
-    text = (ROOT / folder / "README.md").read_text()
-    modules = {path.name for path in (ROOT / folder).glob("*.py")} - {"__init__.py"}
-
-    assert {name for name in modules if f"`{name}`" not in text} == set()
