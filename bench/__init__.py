@@ -1,1 +1,1 @@
-"""What the project claims in numbers, one command a claim."""
+"""Benchmarks, one command for each published number."""

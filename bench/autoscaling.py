@@ -1,7 +1,8 @@
-"""Does scale-in ever cut off a document? A day of bursts under several policies.
+"""Simulation of autoscaling policies: how many documents does scale-in cut off?
 
-A simulation: nothing here is measured but what `bench/results` says of pages a second;
-without such a file the rate is the roofline's estimate, and the last line says so.
+It simulates days with bursts of documents. Only the pages per second may be measured,
+in `bench/results`. Without such a file they are an estimate of the roofline, and
+`measured_in` in the last line is null.
 """
 
 from __future__ import annotations
@@ -11,7 +12,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.fleet import DAY, MINUTE, Day, Machine, Policy, documents_of_a_day, play
+from bench.fleet import (
+    DAY,
+    MINUTE,
+    Day,
+    Machine,
+    Policy,
+    documents_of_a_day,
+    simulate_day,
+)
 from bench.report import finish, say
 from deploy.config import AsynchronousTable, DeployConfig, EndpointTable
 from deploy.machines.catalogue import INSTANCES, PRICE_NOTE
@@ -33,7 +42,7 @@ BLIND = "empty queue for longer than a document takes"
 
 
 def policies(table: AsynchronousTable = TABLE) -> dict[str, Policy]:
-    """What `async deploy` makes, and what it could be mistaken for."""
+    """Return the policy of `async deploy` and alternatives, by name."""
     minutes = table.idle // MINUTE
 
     def policy(idle_minutes: int | None, *, sees_gpus: bool) -> Policy:
@@ -58,11 +67,13 @@ def policies(table: AsynchronousTable = TABLE) -> dict[str, Policy]:
 
 
 def machine_of(name: str, results: Path) -> tuple[Machine, str | None]:
-    """A machine of this type, and the file that its rate was measured in."""
+    """Return a machine of this type, and the file with its measured rate, if any."""
     known = INSTANCES[name]
     rate = rate_of(known.gpu.name, results)
     if rate is None:
-        raise SystemExit(f"nobody has said how many pages {name} reads")
+        raise SystemExit(
+            f"there is no measurement or estimate of pages per second for {name}"
+        )
     config = DeployConfig(endpoint=EndpointTable(instance_types=(name,)))
     machine = Machine(
         single=rate.single * known.num_gpus,
@@ -75,21 +86,44 @@ def machine_of(name: str, results: Path) -> tuple[Machine, str | None]:
 
 
 def run(
-    machine: Machine, wanted: Mapping[str, Policy], seeds: Sequence[int]
+    machine: Machine, policies_by_name: Mapping[str, Policy], seeds: Sequence[int]
 ) -> dict[str, list[Day]]:
-    """The same days under each policy."""
+    """Simulate the same days under each policy."""
     return {
-        name: [play(documents_of_a_day(seed), machine, policy) for seed in seeds]
-        for name, policy in wanted.items()
+        name: [
+            simulate_day(documents_of_a_day(seed), machine, policy) for seed in seeds
+        ]
+        for name, policy in policies_by_name.items()
     }
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    """Simulate, plot the first day, and print the totals."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--instance-type", default=INSTANCE, choices=tuple(INSTANCES))
-    parser.add_argument("--days", type=int, default=NUM_DAYS, help="seeds from 0 on")
-    parser.add_argument("--plot", type=Path, default=BENCH / "autoscaling.png")
-    parser.add_argument("--results", type=Path, default=BENCH / "results")
+    parser.add_argument(
+        "--instance-type",
+        default=INSTANCE,
+        choices=tuple(INSTANCES),
+        help=f"SageMaker instance type (default {INSTANCE})",
+    )
+    parser.add_argument(
+        "--days",
+        type=int,
+        default=NUM_DAYS,
+        help=f"number of simulated days (default {NUM_DAYS})",
+    )
+    parser.add_argument(
+        "--plot",
+        type=Path,
+        default=BENCH / "autoscaling.png",
+        help="output file (default bench/autoscaling.png)",
+    )
+    parser.add_argument(
+        "--results",
+        type=Path,
+        default=BENCH / "results",
+        help="folder of measurements (default bench/results)",
+    )
     options = parser.parse_args(arguments)
     machine, measured_in = machine_of(options.instance_type, options.results)
     days = run(machine, policies(), range(options.days))
@@ -136,7 +170,7 @@ def _total(played: Sequence[Day]) -> dict[str, float]:
 def _plot(
     days: Mapping[str, Sequence[Day]], path: Path, instance_type: str, basis: str
 ) -> None:
-    """The first day under three policies: backlog, machines, cost."""
+    """Plot backlog, machines and cost of the first day under three policies."""
     import matplotlib as mpl
 
     mpl.use("Agg")

@@ -1,7 +1,8 @@
-"""`python -m bench.cold_start`: from the server's start until a page could be read.
+"""Time from the start of the server until it is ready: `python -m bench.cold_start`.
 
-As a ratio to reading the same files once, with weights of several gigabytes that are
-in nobody's cache. The weights are random; what they cost to load is not.
+The result is a ratio to the time of one read of the same files. The weights have
+several gigabytes and are not in the page cache. They are random, which does not affect
+the time to load them.
 """
 
 from __future__ import annotations
@@ -36,9 +37,14 @@ NUM_THREADS = 8
 
 
 def main() -> None:
+    """Write random weights, measure several rounds, and print the best ratio."""
     parser = argparse.ArgumentParser(prog="python -m bench.cold_start")
-    parser.add_argument("--gib", type=float, default=8.0, help="size of the weights")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument(
+        "--gib", type=float, default=8.0, help="size of the weights (default 8)"
+    )
+    parser.add_argument(
+        "--rounds", type=int, default=3, help="number of rounds (default 3)"
+    )
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="cold-start-") as scratch:
         weights = Path(scratch, "weights")
@@ -46,7 +52,7 @@ def main() -> None:
         say(f"{num_bytes / GIB:.1f} GiB of random weights in {weights}")
         build_archive(ROOT / "model-store")
         rounds = [measure(weights) for _ in range(options.rounds)]
-    # The best of several: whatever else the machine did can only have cost time.
+    # Take the best of several rounds, because other load only adds time.
     read_seconds = min(read for read, _, _ in rounds)
     ready_seconds = min(ready for _, ready, _ in rounds)
     memory_bytes = max(memory for _, _, memory in rounds)
@@ -63,7 +69,10 @@ def main() -> None:
 
 
 def measure(weights: Path) -> tuple[float, float, int]:
-    """Seconds to read the files, seconds to be ready, and the engine's own memory."""
+    """Return the seconds to read the files, those until ready, and the engine's memory.
+
+    The memory is in bytes.
+    """
     files = sorted(weights.glob("*.safetensors"))
     forget(files)
     read_seconds = read_once(files)
@@ -82,7 +91,7 @@ def measure(weights: Path) -> tuple[float, float, int]:
 
 
 def read_once(files: list[Path]) -> float:
-    """Seconds to read the files from the storage into memory, parts at a time."""
+    """Return the seconds to read the files from storage, in parallel parts."""
     parts = [
         (file, start)
         for file in files
@@ -103,7 +112,7 @@ def _read(part: tuple[Path, int]) -> None:
 
 
 def forget(files: list[Path]) -> None:
-    """Have the system drop the files from its cache."""
+    """Drop the files from the page cache."""
     for file in files:
         descriptor = os.open(file, os.O_RDONLY)
         try:
@@ -114,8 +123,8 @@ def forget(files: list[Path]) -> None:
 
 
 def write_checkpoint(folder: Path, num_bytes: int) -> int:
-    """A model of mini's kind with as many layers as it takes; the bytes written."""
-    # The manifest gives mini's sizes, not those of this checkpoint.
+    """Write a model like mini with enough layers; return the number of bytes."""
+    # Leave out the manifest, which has the sizes of mini's files.
     left_out = shutil.ignore_patterns("*.safetensors", MANIFEST)
     shutil.copytree(MINI, folder, ignore=left_out)
     config = AutoConfig.from_pretrained(MINI)
@@ -162,7 +171,7 @@ def _shards(module: torch.nn.Module) -> Iterator[dict[str, torch.Tensor]]:
 
 
 def _own_bytes(pid: int) -> int:
-    """Memory that is not a file's, which the system could take back."""
+    """Return the anonymous memory of a process, without the page cache."""
     return int(psutil.Process(pid).memory_full_info().uss)
 
 

@@ -1,4 +1,4 @@
-"""Pages to measure with, from the embedded model's renderer: the truth is known."""
+"""Benchmark pages with known text, from the renderer of the embedded model."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ PROFILE = PROFILES["mini"]
 
 MEDIAN_CHARACTERS = 120
 SIGMA = 0.65
-"""Of the logarithm: that of Chandra's output on real pages is about this."""
+"""Standard deviation of the logarithm, similar to Chandra's output on real pages."""
 FEWEST, MOST = 20, 500
 
 
 def pages_of_lognormal_length(count: int, seed: str) -> list[Page]:
-    """Clean pages, from a line to a full page of text."""
+    """Return clean pages with one line to a full page of text."""
     rng = random.Random(f"bench/{seed}")
     pages: list[Page] = []
     while len(pages) < count:
-        wanted = round(MEDIAN_CHARACTERS * rng.lognormvariate(0, SIGMA))
-        # As many blocks as it takes.
+        num_characters = round(MEDIAN_CHARACTERS * rng.lognormvariate(0, SIGMA))
+        # The limit of characters, not that of blocks, ends the page.
         domain = Domain(
             min_blocks=12,
-            max_characters=min(MOST, max(FEWEST, wanted)),
-            # So small and so close that what is wanted fits.
+            max_characters=min(MOST, max(FEWEST, num_characters)),
+            # Small letters and leading, so that the text fits.
             sizes=(18, 20),
             min_leading=20,
             clean=1.0,
@@ -48,7 +48,7 @@ def pages_of_lognormal_length(count: int, seed: str) -> list[Page]:
 
 
 def as_pictures(pages: Sequence[Page]) -> list[EngineRequest]:
-    """The pages as PNG files, which say nothing but what is seen."""
+    """Return the pages as PNG files, which have no text layer."""
     requests = []
     for number, page in enumerate(pages, start=1):
         with tempfile.NamedTemporaryFile(suffix=".png") as file:
@@ -58,7 +58,7 @@ def as_pictures(pages: Sequence[Page]) -> list[EngineRequest]:
 
 
 def as_pdf_pages(pages: Sequence[Page]) -> list[EngineRequest]:
-    """The pages as those of one born-digital PDF, with its text layer."""
+    """Return the pages of one born-digital PDF with a text layer."""
     with tempfile.NamedTemporaryFile(suffix=".pdf") as file:
         file.write(as_pdf(*pages))
         file.flush()

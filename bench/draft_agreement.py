@@ -1,4 +1,4 @@
-"""Count the answers that change when speculative drafts are switched on.
+"""Number of answers that change with speculative decoding.
 
 The embedded model reads the same pages twice, one at a time: without drafts, and with
 drafts from the PDF's text layer. In exact arithmetic both answers are the same. A
@@ -28,7 +28,7 @@ _BOX = re.compile(r'data-bbox="[^"]*"')
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """Answers of two runs over the same pages, counted."""
+    """Counts of a comparison of two runs over the same pages."""
 
     num_pages: int
     num_changed: int
@@ -51,10 +51,22 @@ def compare(before: dict[str, str], after: dict[str, str]) -> Agreement:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the counts, then one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--pages", type=int, default=60)
-    parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="bfloat16")
-    parser.add_argument("--seed", default="1")
+    parser.add_argument(
+        "--pages", type=int, default=60, help="number of pages (default 60)"
+    )
+    parser.add_argument(
+        "--threads",
+        type=int,
+        default=os.cpu_count(),
+        help="number of torch threads (default: one per core)",
+    )
+    parser.add_argument(
+        "--dtype",
+        choices=("float32", "bfloat16"),
+        default="bfloat16",
+        help="type of the weights (default bfloat16)",
+    )
+    parser.add_argument("--seed", default="1", help="seed of the pages (default 1)")
     options = parser.parse_args(arguments)
 
     torch.set_num_threads(options.threads)
@@ -62,20 +74,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     pages = as_pdf_pages(pages_of_lognormal_length(options.pages, options.seed))
     without = _texts(read(systems.continuous(1, 0), pages, in_flight=1))
     run = read(systems.continuous(1, DRAFT_TOKENS), pages, in_flight=1)
-    found = compare(without, _texts(run))
-    say(f"{found.num_pages} pages, {options.dtype}, drafts of {DRAFT_TOKENS} tokens")
-    say(f"answers that change: {found.num_changed}")
-    say(f"of these, in more than box numbers: {found.num_changed_outside_boxes}")
+    agreement = compare(without, _texts(run))
+    say(
+        f"{agreement.num_pages} pages, {options.dtype}, drafts of {DRAFT_TOKENS} tokens"
+    )
+    say(f"answers that change: {agreement.num_changed}")
+    say(f"of these, in more than box numbers: {agreement.num_changed_outside_boxes}")
     finish(
         "draft_agreement",
         {
-            "changed": round(found.num_changed / found.num_pages, 3),
+            "changed": round(agreement.num_changed / agreement.num_pages, 3),
             "changed_outside_boxes": round(
-                found.num_changed_outside_boxes / found.num_pages, 3
+                agreement.num_changed_outside_boxes / agreement.num_pages, 3
             ),
             "tokens_per_forward": round(run.tokens_per_forward, 3),
         },
-        pages=found.num_pages,
+        pages=agreement.num_pages,
         dtype=options.dtype,
         torch=torch.__version__,
     )

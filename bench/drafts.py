@@ -1,9 +1,9 @@
-"""How many tokens a forward gives on real pages, with drafts and without.
+"""Tokens per forward pass on real pages, with and without speculative decoding.
 
-Teacher forcing: no model runs. The pages are real, their answers are what a perfect
-Chandra 1 would write of them, and a scripted runner feeds these to the project's own
-engine and drafter. The bench measures how many draft tokens a correct answer accepts,
-not how fast or how accurate a model is.
+No model runs (teacher forcing). The pages are real, and their answers are those of a
+perfect Chandra 1. A scripted runner feeds the answers to the project's own engine and
+drafter. The result is how well drafts predict a correct answer, not the speed or
+accuracy of a model.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from handler.engine.request import EngineOutput, EngineRequest, FinishReason
 from handler.preprocess.pdf.render import read_text_layer
 from handler.schema import Page
 
-__all__ = ["PAGES", "Count", "Mode", "Sample", "measure", "samples"]
+__all__ = ["PAGES", "Count", "Mode", "Sample", "load_samples", "measure"]
 
 PAGES = Path(__file__).parent / "pages"
 LENGTHS = (4, 8, 16)
-"""Maximum draft tokens of a forward pass."""
+"""Maximum numbers of draft tokens per forward pass."""
 _USUAL = 8
 _PROMPT = "a div with the data-bbox attribute in [x0, y0, x1, y1] format"
-"""What a drafter looks for in Chandra 1's prompt."""
+"""Part of Chandra 1's prompt that the drafter looks for."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A real page: the text its PDF carries, and what a perfect model would say."""
+    """Real page with the text layer of its PDF and the answer of a perfect model."""
 
     name: str
     layer: str
@@ -45,7 +45,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Mode:
-    """Source of the draft tokens."""
+    """Sources of drafts."""
 
     name: str
     has_drafts: bool = True
@@ -59,7 +59,7 @@ WITH_LAYER = Mode("with the text layer")
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """Number of output tokens, of forward passes, and of draft tokens."""
+    """Counts of tokens, forward passes and drafts."""
 
     num_tokens: int = 0
     num_forwards: int = 0
@@ -83,8 +83,8 @@ class Count:
         return self.num_accepted / self.num_drafted if self.num_drafted else 0.0
 
 
-def samples(folder: Path = PAGES) -> Iterator[Sample]:
-    """The bundled pages, by name. An answer ends where its file's last line does."""
+def load_samples(folder: Path = PAGES) -> Iterator[Sample]:
+    """Yield the bundled pages by name. A final line break is not part of an answer."""
     for path in sorted(folder.glob("*.pdf")):
         answer = path.with_suffix(".html").read_text(encoding="utf-8")
         with (
@@ -97,9 +97,9 @@ def samples(folder: Path = PAGES) -> Iterator[Sample]:
 def measure(
     sample: Sample, tokenizer: DraftTokenizer, mode: Mode, max_draft_tokens: int
 ) -> Count:
-    """Have the engine say the sample's answer, and count how often it asked."""
+    """Generate the sample's answer with the engine, and count the forward passes."""
     tokens = tokenizer.encode(sample.answer)
-    num_tokens = len(tokens) + 1  # and the one that stops
+    num_tokens = len(tokens) + 1  # with the end token
     runner = ScriptedRunner({sample.name: tokens}, tokenizer.decode)
 
     def create_drafter(request: EngineRequest) -> DraftSource | None:
@@ -119,9 +119,9 @@ def measure(
             sample.name, sample.name, page, _PROMPT, max_output_tokens=num_tokens
         )
     )
-    said = _generate(engine)
-    if said.finish_reason is not FinishReason.STOP or said.text != sample.answer:
-        raise RuntimeError(f"{sample.name} was not said as it stands in its file")
+    output = _generate(engine)
+    if output.finish_reason is not FinishReason.STOP or output.text != sample.answer:
+        raise RuntimeError(f"the output for {sample.name} differs from its file")
     return Count(
         num_tokens, runner.num_forwards, runner.num_drafted, runner.num_accepted
     )
@@ -134,13 +134,14 @@ def _generate(engine: NativeEngine[Script]) -> EngineOutput:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure all pages and modes, and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.parse_args(arguments)
-    # Late, because it is an extra that the tests do without.
+    # Import late, because tests run without this optional dependency.
     from bench.vocabulary import QwenVocabulary
 
     tokenizer = QwenVocabulary()
-    pages = list(samples())
+    pages = list(load_samples())
     say(__doc__.partition("\n\n")[2])
     say(f"{len(pages)} pages, {tokenizer.name}'s vocabulary, one page at a time")
     totals = {}
@@ -170,7 +171,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _say_table(counts: dict[str, Count]) -> None:
     say(
         f"  {'page':<18}{'tokens':>8}{'forwards':>10}{'tokens/forward':>16}"
-        f"{'accepted':>9}"
+        f"{'accepted':>10}"
     )
     for name, count in counts.items():
         say(

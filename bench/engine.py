@@ -1,9 +1,9 @@
-"""The native engine against transformers' `generate`: same pages, weights, lengths.
+"""Comparison of the native engine with transformers' `generate`.
 
-The embedded model reads pages of lognormal length on a processor, in bfloat16 as it is
-served. How long each answer is was settled by `generate`, one page at a time: the
-others say as many tokens of it, whether or not they would have stopped, so that all
-have the same to do. In float32 they also say the same, which is counted.
+The embedded model reads pages of lognormal length on a CPU, in bfloat16 as it is
+served. `generate` determines the length of each answer, one page at a time. The other
+systems are forced to the same number of tokens, so that all do the same work. Equal
+texts are counted; in float32 all texts are equal.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ DRAFT_TOKENS = EngineSettings().draft_tokens or 0
 
 @dataclass(frozen=True, slots=True)
 class Systems:
-    """The engines that are compared, over one model."""
+    """Engines to compare, over one model."""
 
     model: Model
 
-    def without_an_end(self) -> None:
-        """From now on answers end at their limit alone."""
+    def disable_stop_tokens(self) -> None:
+        """Disable the stop tokens, so that answers end only at their token limit."""
         unused_token = self.model.tokenizer.convert_tokens_to_ids("<|video_pad|>")
         self.model.stop_token_ids = (unused_token,)
 
@@ -69,12 +69,27 @@ def load_mini(dtype: torch.dtype) -> Model:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure all systems, and print a table and the ratios."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--pages", type=int, default=48)
-    parser.add_argument("--alone", type=int, default=8, help="pages read one by one")
-    parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="bfloat16")
-    parser.add_argument("--seed", default="1")
+    parser.add_argument(
+        "--pages", type=int, default=48, help="number of pages (default 48)"
+    )
+    parser.add_argument(
+        "--alone", type=int, default=8, help="pages read one at a time (default 8)"
+    )
+    parser.add_argument(
+        "--threads",
+        type=int,
+        default=os.cpu_count(),
+        help="number of torch threads (default: one per core)",
+    )
+    parser.add_argument(
+        "--dtype",
+        choices=("float32", "bfloat16"),
+        default="bfloat16",
+        help="type of the weights (default bfloat16)",
+    )
+    parser.add_argument("--seed", default="1", help="seed of the pages (default 1)")
     options = parser.parse_args(arguments)
 
     torch.set_num_threads(options.threads)
@@ -90,7 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     _warm_up(systems, pictures[:2])
 
     sequential = read(systems.generate(1), pictures, in_flight=1)
-    systems.without_an_end()
+    systems.disable_stop_tokens()
     pictures, pdf_pages = (
         [_as_long(page, sequential) for page in pages]
         for pages in (pictures, pdf_pages)
@@ -104,7 +119,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         ("native, no drafts", systems.continuous(many, 0), pictures, many),
         ("native", systems.continuous(many, DRAFT_TOKENS), pictures, many),
         ("native, PDF", systems.continuous(many, DRAFT_TOKENS), pdf_pages, many),
-        # A page that is read alone gets longer drafts.
+        # A page that runs alone gets longer drafts.
         (
             "native, PDF, one by one",
             systems.continuous(one, DRAFT_TOKENS),
@@ -116,12 +131,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _say_run(name, runs[name], sequential)
 
     say()
-    alone = _alone(systems, pictures[: options.alone])
+    alone = _measure_single_pages(systems, pictures[: options.alone])
     finish(
         "engine",
         {
-            "pages_per_second_vs_sequential": _faster(runs["native"], sequential),
-            "pages_per_second_vs_micro_batches": _faster(
+            "pages_per_second_vs_sequential": _speedup(runs["native"], sequential),
+            "pages_per_second_vs_micro_batches": _speedup(
                 runs["native"], runs[MICRO_BATCHES]
             ),
             "single_page_latency_vs_generate": alone,
@@ -142,9 +157,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _as_long(page: EngineRequest, run: Run) -> EngineRequest:
-    """A page whose answer takes as many forwards as in the run, its end included."""
-    said = run.outputs[page.id].num_output_tokens
-    return replace(page, max_output_tokens=said + 1)
+    """Limit a page to its number of tokens in the run, including the end token."""
+    num_tokens = run.outputs[page.id].num_output_tokens
+    return replace(page, max_output_tokens=num_tokens + 1)
 
 
 def _warm_up(systems: Systems, pages: Sequence[EngineRequest]) -> None:
@@ -152,8 +167,8 @@ def _warm_up(systems: Systems, pages: Sequence[EngineRequest]) -> None:
         read(engine, pages, in_flight=2)
 
 
-def _alone(systems: Systems, pages: Sequence[EngineRequest]) -> float:
-    """How much sooner a page is read that has no company, by turns."""
+def _measure_single_pages(systems: Systems, pages: Sequence[EngineRequest]) -> float:
+    """Return the speed-up for single pages, with both systems in turn."""
     seconds = {"generate": 0.0, "native": 0.0}
     for page in pages:
         for name, engine in (
@@ -170,7 +185,7 @@ def _alone(systems: Systems, pages: Sequence[EngineRequest]) -> float:
     return ratio
 
 
-def _faster(run: Run, baseline: Run) -> float:
+def _speedup(run: Run, baseline: Run) -> float:
     return run.pages_per_second / baseline.pages_per_second
 
 
@@ -188,7 +203,7 @@ def _say_run(name: str, run: Run, baseline: Run) -> None:
     same = f"{run.num_same_texts(baseline)}/{len(run.outputs)}"
     say(
         f"{name:24}{run.pages_per_second:9.2f}{run.tokens_per_second:9.0f}"
-        f"{_faster(run, baseline):6.2f}{run.tokens_per_forward:10.2f}{accepted:>9}"
+        f"{_speedup(run, baseline):6.2f}{run.tokens_per_forward:10.2f}{accepted:>9}"
         f"{run.latency(50):8.2f}{run.latency(95):8.2f}{same:>11}"
     )
 

@@ -1,4 +1,4 @@
-"""A fake CUDA device: tensors have shapes and devices, but no values.
+"""Fake CUDA device, whose tensors have shapes and devices, but no values.
 
 torch's fake tensors run every operator that real ones would. A dispatch mode records
 what the device would do, and where the host would wait for it. The values of small
@@ -39,8 +39,8 @@ DEVICE = torch.device("cuda:0")
 aten = torch.ops.aten
 _REPOSITORY = Path(__file__).resolve().parents[1]
 _OWN_FILES = frozenset({__file__, str(Path(__file__).with_name("kernels.py"))})
-_MOST_VALUES = 2**18
-"""The values of larger tensors are not kept."""
+_MAX_NUM_VALUES = 2**18
+"""Largest number of elements of a tensor whose values are kept."""
 _VALUE_FACTORIES = frozenset(
     {
         aten.arange,
@@ -61,7 +61,7 @@ class UnknownValuesError(RuntimeError):
 
 
 class FakeCuda(TorchDispatchMode):
-    """Counts what is dispatched to the fake device; see `fake_cuda`."""
+    """Counter of operators on the fake device; see `fake_cuda`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -76,7 +76,7 @@ class FakeCuda(TorchDispatchMode):
         self._stale: dict[int, torch.UntypedStorage] = {}
 
     @contextmanager
-    def counting(self) -> Iterator[Tally]:
+    def count_separately(self) -> Iterator[Tally]:
         """Collect the operations of the context in a separate tally."""
         before, self._tally = self._tally, Tally()
         try:
@@ -91,7 +91,7 @@ class FakeCuda(TorchDispatchMode):
 
         The replay does nothing.
         """
-        with self.counting() as tally:
+        with self.count_separately() as tally:
             self._is_recording = True
             try:
                 outputs = compute()
@@ -106,7 +106,7 @@ class FakeCuda(TorchDispatchMode):
     ) -> Any:
         kwargs = dict(kwargs or {})
         if func is torch.ops.prim.device.default:
-            # Called by C++ only: guards of a device that this build lacks would fail.
+            # C++ calls these guards, which fail for a device that this build lacks.
             return args[0].device if self._depth else torch.device("cpu")
         if kwargs.get("device") is not None:
             device = torch.device(kwargs["device"])
@@ -185,8 +185,8 @@ class FakeCuda(TorchDispatchMode):
             if values is None:
                 raise UnknownValuesError(f"a mask of unknown values at {_site()}")
             with _disable_current_modes():
-                found = values.nonzero().unbind(dim=1)
-            places += [self._fake(number, index.device) for number in found]
+                positions = values.nonzero().unbind(dim=1)
+            places += [self._fake(number, index.device) for number in positions]
         return (args[0], places, *args[2:])
 
     def _data_dependent(
@@ -249,7 +249,7 @@ class FakeCuda(TorchDispatchMode):
         """Compute the outputs' values if those of all inputs are known."""
         outputs = list(tensors_in(out))
         given = any(True for _ in tensors_in((args, kwargs)))
-        is_small = all(t.numel() <= _MOST_VALUES for t in outputs)
+        is_small = all(t.numel() <= _MAX_NUM_VALUES for t in outputs)
         known, real_args, real_kwargs = False, args, kwargs
         if is_small and (given or func._overloadpacket in _VALUE_FACTORIES):
             known, real_args, real_kwargs = self._known((args, kwargs))
@@ -262,7 +262,7 @@ class FakeCuda(TorchDispatchMode):
         try:
             with _disable_current_modes():
                 real = func(*real_args, **real_kwargs)
-        except RuntimeError:  # not implemented on a processor
+        except RuntimeError:  # not implemented on a CPU
             self._forget_written(func, args, kwargs)
             return
         for tensor, value in zip(outputs, tensors_in(real), strict=True):
@@ -283,7 +283,7 @@ class FakeCuda(TorchDispatchMode):
 
     def _values_of(self, tensor: torch.Tensor) -> torch.Tensor | None:
         if not isinstance(tensor, FakeTensor):
-            return tensor if tensor.numel() <= _MOST_VALUES else None
+            return tensor if tensor.numel() <= _MAX_NUM_VALUES else None
         values: torch.Tensor | None = self._values.get(tensor)
         if values is None or values.untyped_storage()._cdata in self._stale:
             return None
@@ -300,7 +300,7 @@ class FakeCuda(TorchDispatchMode):
 
 
 class _Calls(TorchFunctionMode):
-    """Replaces calls that no dispatch mode sees: pinned memory, and `torch.tensor`."""
+    """Replacement of calls that dispatch modes miss, such as `torch.tensor`."""
 
     def __init__(self, fake: FakeCuda) -> None:
         super().__init__()
@@ -311,7 +311,7 @@ class _Calls(TorchFunctionMode):
     ) -> Any:
         kwargs = dict(kwargs or {})
         if func is torch.tensor and not isinstance(args[0], torch.Tensor):
-            # It reads tensors in a list one by one, without a call of any mode.
+            # torch.tensor reads tensors in a list without a call of any mode.
             args = tree_map_only(torch.Tensor, torch.Tensor.item, args)
         if func is torch.Tensor.pin_memory:
             out = args[0]

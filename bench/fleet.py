@@ -1,9 +1,9 @@
-"""A day of documents, a queue, machines that come and go, and the alarms that say so.
+"""Simulated fleet: a day of documents, a queue, machines, and CloudWatch alarms.
 
-A model, not a measurement: CloudWatch as it is documented (a datapoint a minute, seen a
-minute later; alarms of consecutive datapoints), Application Auto Scaling with its
-cool-downs, and machines that share their pages a second among the documents they read.
-Which machine goes is not documented: here always the one that reads most.
+CloudWatch works as documented: one datapoint per minute, visible a minute later, and
+alarms of consecutive datapoints. Application Auto Scaling has its cool-downs. A machine
+divides its pages per second among its documents. AWS does not document which machine
+scale-in removes; the simulation removes the busiest one.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ __all__ = [
     "Machine",
     "Policy",
     "documents_of_a_day",
-    "play",
+    "simulate_day",
 ]
 
 STEP = 10
 MINUTE = 60
 DAY = 86_400
-# A datapoint is seen when its minute is over and CloudWatch has it.
+# A datapoint is visible after its minute and CloudWatch's delay.
 DELAY_MINUTES = 1
 HIGH_DATAPOINTS, LOW_DATAPOINTS, WAKE_DATAPOINTS = 3, 15, 2
 LOW_SHARE = 0.9
@@ -36,34 +36,34 @@ LOW_SHARE = 0.9
 
 @dataclass(slots=True)
 class Document:
-    """Pages that wait, and then are read."""
+    """Document with its pages."""
 
     arrival: int
-    """Seconds of the day."""
+    """Second of the day."""
     pages: float
     started: int | None = None
     finished: int | None = None
     cut: int | None = None
-    """Its machine was taken away while it was read: SageMaker does not try again."""
+    """Second at which scale-in removed its machine; SageMaker does not retry."""
 
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What one does, whichever it is."""
+    """Speed and price of an instance type."""
 
     single: float
-    """Pages a second of one page at a time."""
+    """Pages per second with one page at a time."""
     together: float
-    """Of as many as fit."""
+    """Pages per second with as many pages as fit."""
     concurrency: int
     start_seconds: int
     price: float
-    """US dollars an hour, from the order on."""
+    """US dollars per hour, from the start request on."""
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """When there are more machines, and when there are fewer."""
+    """Scaling policy."""
 
     target: int
     min_machines: int
@@ -71,16 +71,16 @@ class Policy:
     scale_out_seconds: int
     scale_in_cooldown: int
     tracks_down: bool
-    """Target tracking also takes machines away."""
+    """True if target tracking also removes machines."""
     idle_minutes: int | None
-    """All go after so long without work; None: by target tracking only."""
+    """Minutes without work after which all machines are removed; None never does so."""
     sees_gpus: bool
-    """Work is also a GPU that works, and not only a queue that is not empty."""
+    """True if a busy GPU counts as work, not only a queue that is not empty."""
 
 
 @dataclass(slots=True)
 class Running:
-    """One machine that was ordered."""
+    """Machine that was requested."""
 
     ordered: int
     ready: int
@@ -89,25 +89,25 @@ class Running:
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """What came of it; one value a minute."""
+    """Result of a simulated day, with one value per minute."""
 
     backlog: list[int]
     machines: list[int]
-    """Ready."""
+    """Number of ready machines."""
     ordered: list[int]
-    """Ready or starting: paid for."""
+    """Number of machines that are ready or starting, and billed."""
     cost: list[float]
     documents: list[Document]
     cuts: list[int]
-    """Seconds of the day when a document was cut off."""
+    """Seconds of the day at which documents were cut off."""
 
     @property
     def num_late(self) -> int:
-        """Neither read nor cut off when the day ended."""
+        """Return the number of documents that are unfinished at the end of the day."""
         return sum(d.finished is None and d.cut is None for d in self.documents)
 
     def longest_reading(self) -> int:
-        """Seconds."""
+        """Return the longest seconds from start to end of a document."""
         times = [d.finished - d.started for d in self.documents
                  if d.finished is not None and d.started is not None]  # fmt: skip
         return max(times, default=0)
@@ -117,7 +117,7 @@ class Day:
 
 
 class Fleet:
-    """Machines and their queue."""
+    """Machines with their queue."""
 
     def __init__(self, machine: Machine, documents: Sequence[Document]) -> None:
         self.machine = machine
@@ -133,11 +133,11 @@ class Fleet:
     def is_working(self, now: int) -> bool:
         return any(each.reading for each in self.ready(now))
 
-    def resize(self, wanted: int, now: int) -> None:
-        while len(self.running) < wanted:
+    def resize(self, num_machines: int, now: int) -> None:
+        while len(self.running) < num_machines:
             self.running.append(Running(now, now + self.machine.start_seconds))
-        while len(self.running) > wanted:
-            # The worst there is: nothing says that SageMaker takes an idle one.
+        while len(self.running) > num_machines:
+            # Assume the worst: AWS does not promise to remove an idle machine.
             gone = max(self.running, key=lambda each: len(each.reading))
             self.running.remove(gone)
             for document in gone.reading:
@@ -145,7 +145,7 @@ class Fleet:
                 self.cuts.append(now)
 
     def step(self, now: int) -> None:
-        """What happens in STEP seconds."""
+        """Advance the simulation by STEP seconds."""
         while self.coming and self.coming[0].arrival <= now:
             self.waiting.append(self.coming.popleft())
         ready = self.ready(now)
@@ -160,7 +160,7 @@ class Fleet:
             self._read(each, now)
 
     def _read(self, each: Running, now: int) -> None:
-        """Places for pages are shared evenly, and none has more than it has pages."""
+        """Advance the documents of a machine, which share its slots evenly."""
         places = self.machine.together / self.machine.single
         hungry = sorted(each.reading, key=lambda d: self._left[id(d)])
         for number, document in enumerate(hungry):
@@ -175,7 +175,7 @@ class Fleet:
 
 
 class Alarms:
-    """A datapoint a minute of each metric, and what the policy makes of them."""
+    """Metrics with one datapoint per minute, and the decisions of a policy."""
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
@@ -190,32 +190,32 @@ class Alarms:
         self._per_machine.append(backlog / ready if ready else None)
         self._stranded.append(backlog > 0 and not ready)
         is_working = self._policy.sees_gpus and fleet.is_working(now)
-        # Of no machine there is no metric.
+        # Without machines there is no GPU metric.
         self._work.append((backlog > 0 or is_working) if ready else None)
 
-    def wanted(self, ready: int, ordered: int, now: int) -> int:
-        """How many machines there should be."""
+    def desired_count(self, ready: int, ordered: int, now: int) -> int:
+        """Return the desired number of machines."""
         policy = self._policy
         after = now - self._last_out
-        if ordered == 0 and all(self._seen(self._stranded, WAKE_DATAPOINTS)):
+        if ordered == 0 and all(self._last_datapoints(self._stranded, WAKE_DATAPOINTS)):
             return self._out(max(1, policy.min_machines), now)
-        recent = self._seen(self._per_machine, HIGH_DATAPOINTS)
+        recent = self._last_datapoints(self._per_machine, HIGH_DATAPOINTS)
         if ready and all(v is not None and v > policy.target for v in recent):
             needed = math.ceil(ready * (recent[-1] or 0) / policy.target)
             needed = min(needed, policy.max_machines)
             if needed > ordered and after >= policy.scale_out_seconds:
                 return self._out(needed, now)
         if policy.tracks_down:
-            return self._tracked_down(ready, ordered, now)
+            return self._track_target(ready, ordered, now)
         if policy.idle_minutes is not None and ordered > policy.min_machines:
-            work = self._seen(self._work, policy.idle_minutes)
+            work = self._last_datapoints(self._work, policy.idle_minutes)
             if all(each is False for each in work):
                 return policy.min_machines
         return ordered
 
-    def _tracked_down(self, ready: int, ordered: int, now: int) -> int:
+    def _track_target(self, ready: int, ordered: int, now: int) -> int:
         policy = self._policy
-        recent = self._seen(self._per_machine, LOW_DATAPOINTS)
+        recent = self._last_datapoints(self._per_machine, LOW_DATAPOINTS)
         is_low = all(v is not None and v < LOW_SHARE * policy.target for v in recent)
         is_cool = now - self._last_in >= policy.scale_in_cooldown
         if not (ready and is_low and is_cool):
@@ -226,19 +226,19 @@ class Alarms:
             self._last_in = now
         return needed
 
-    def _out(self, wanted: int, now: int) -> int:
+    def _out(self, num_machines: int, now: int) -> int:
         self._last_out = now
-        return wanted
+        return num_machines
 
     @staticmethod
-    def _seen(series: Sequence[Any], num: int) -> Sequence[Any]:
-        """The last so many datapoints; where there are fewer, no alarm."""
+    def _last_datapoints(series: Sequence[Any], num: int) -> Sequence[Any]:
+        """Return the last `num` visible datapoints; [None] if there are fewer."""
         end = len(series) - DELAY_MINUTES
         return series[end - num : end] if end >= num else [None]
 
 
 def documents_of_a_day(seed: int) -> list[Document]:
-    """Bursts of documents in working hours, and a few long ones at any time."""
+    """Return bursts of documents in working hours, and a few long ones at any time."""
     return list(_documents(random.Random(seed)))
 
 
@@ -248,15 +248,15 @@ def _documents(chance: random.Random) -> Iterator[Document]:
         for _ in range(chance.randrange(20, 90)):
             pages = min(150, max(1, round(chance.lognormvariate(math.log(6), 1.2))))
             yield Document(start + chance.randrange(600), pages)
-    # Alone on its machine one of these takes up to the timeout.
+    # One of these takes up to the timeout even if it has a machine of its own.
     for _ in range(12):
         yield Document(chance.randrange(DAY - 3 * 3600), chance.randrange(200, 900))
 
 
-def play(
+def simulate_day(
     documents: Sequence[Document], machine: Machine, policy: Policy, seconds: int = DAY
 ) -> Day:
-    """From midnight on, with as many machines as the policy keeps at least."""
+    """Simulate a day, starting at midnight with the policy's minimum of machines."""
     fleet, alarms = Fleet(machine, documents), Alarms(policy)
     fleet.resize(policy.min_machines, 0)
     backlog, ready, ordered, cost = [], [], [], []
@@ -266,8 +266,10 @@ def play(
         spent += len(fleet.running) * machine.price * STEP / 3600
         if now % MINUTE == 0:
             alarms.note(fleet, now)
-            wanted = alarms.wanted(len(fleet.ready(now)), len(fleet.running), now)
-            fleet.resize(wanted, now)
+            num_machines = alarms.desired_count(
+                len(fleet.ready(now)), len(fleet.running), now
+            )
+            fleet.resize(num_machines, now)
             backlog.append(len(fleet.waiting))
             ready.append(len(fleet.ready(now)))
             ordered.append(len(fleet.running))

@@ -1,10 +1,9 @@
-"""Pages whose answers are known beforehand, and a runner that has them said.
+"""Teacher forcing: pages with known answers, and a runner that outputs these answers.
 
-Teacher forcing. Random weights produce no text that a drafter could predict. So the
-page is real, its text layer is real, the drafter is the project's, every forward is
-computed in full, and then the bundled transcription's token replaces the computed one.
-All timed work is done; draft tokens are accepted as often as they would be by a model
-that reads the page as its transcriber did.
+A drafter cannot predict the output of random weights. So pages, text layers and drafter
+are real, each forward pass is computed in full, and the tokens of the bundled
+transcription then replace the sampled ones. The measured work is the same, and drafts
+are accepted as often as with a model that reads the page like its transcriber.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from typing import Any
 
 import torch
 
-from bench.drafts import PAGES, samples
+from bench.drafts import PAGES, load_samples
 from bench.geometry import Geometry
 from bench.roofline import Decode, Prefill, Work
 from bench.tokenizer import QwenTokenizer
@@ -31,18 +30,18 @@ from handler.prompts import load_prompts
 from handler.sandbox.wire import Descriptor
 from handler.schema import Page
 
-__all__ = ["Forced", "ForcedRunner", "Forward", "Marks", "forced_pages", "marks_of"]
+__all__ = ["Forced", "ForcedRunner", "Forward", "Marks", "forced_pages", "make_marks"]
 
 
 @dataclass(frozen=True, slots=True)
 class Forced:
-    """A page, and exactly what is going to be said about it."""
+    """Page with the exact answer that is going to be generated."""
 
     request: EngineRequest
     tokens: tuple[int, ...]
 
-    def named(self, name: str, share: float = 1.0) -> Forced:
-        """The same page once more, or the first part of it."""
+    def with_name(self, name: str, share: float = 1.0) -> Forced:
+        """Return a copy under another name, optionally with only the first part."""
         tokens = self.tokens[: max(1, round(share * len(self.tokens)))]
         again = replace(self.request, id=name, max_output_tokens=len(tokens))
         return Forced(again, tokens)
@@ -51,15 +50,16 @@ class Forced:
 def forced_pages(
     geometry: Geometry, tokenizer: QwenTokenizer, count: int
 ) -> list[Forced]:
-    """The bundled pages by turns, each time with another length.
+    """Return the bundled pages in turn, with the given lengths.
 
-    A page takes part where its transcription is long enough for the length; it is
-    cut there. Where none is, it is repeated, which n-grams predict better than text.
+    A page is used if its transcription is long enough, and is truncated to the length.
+    If none is long enough, the transcription is repeated, which n-grams predict better
+    than other text.
     """
     prompt = load_prompts(geometry.profile)["ocr_layout"]
     pages = [
         (_page(name, geometry), tokenizer.encode(answer))
-        for name, answer in ((sample.name, sample.answer) for sample in samples())
+        for name, answer in ((sample.name, sample.answer) for sample in load_samples())
     ]
     turns = itertools.cycle(range(len(pages)))
     forced = []
@@ -85,15 +85,15 @@ def _page(name: str, geometry: Geometry) -> Page:
 
 @dataclass(frozen=True, slots=True)
 class Marks:
-    """How points in the device's time are taken, and what lies between two."""
+    """Functions that take timestamps of the device and measure their distance."""
 
     take: Callable[[], Any]
     seconds_between: Callable[[Any, Any], float]
-    """Once the device has reached both."""
+    """Valid once the device has reached both marks."""
 
 
-def marks_of(device: torch.device, clock: Callable[[], float]) -> Marks:
-    """On a GPU events in its stream, which make nobody wait; elsewhere the clock."""
+def make_marks(device: torch.device, clock: Callable[[], float]) -> Marks:
+    """Return marks by CUDA events, which do not synchronise, or else by the clock."""
     if device.type != "cuda":
         return Marks(clock, lambda begin, end: end - begin)
 
@@ -107,7 +107,7 @@ def marks_of(device: torch.device, clock: Callable[[], float]) -> Marks:
 
 @dataclass(frozen=True, slots=True)
 class Forward:
-    """A forward that was computed: what it was, and between which marks."""
+    """Computed forward pass with its marks."""
 
     work: Work
     begin: Any
@@ -115,7 +115,7 @@ class Forward:
 
 
 class ForcedRunner:
-    """A ModelRunner: the one it is given computes, the pages' own tokens are said."""
+    """ModelRunner that computes with another one, but outputs the forced tokens."""
 
     def __init__(self, runner: TorchRunner, marks: Marks) -> None:
         self._runner = runner
@@ -124,7 +124,7 @@ class ForcedRunner:
         self.forwards: list[Forward] = []
 
     def script(self, page: Forced) -> None:
-        """Take note of what a page is going to say."""
+        """Register the answer of a page."""
         self._scripts[page.request.id] = page.tokens
 
     def encode(self, prompt: TorchPrompt) -> bool:
@@ -144,7 +144,7 @@ class ForcedRunner:
         self._note(work, begin)
         if token is None:
             return None
-        return self._said(chunk.prompt, chunk.end - 1, token)
+        return self._forced_token(chunk.prompt, chunk.end - 1, token)
 
     def decode(self, rows: Sequence[Row[TorchPrompt]]) -> list[list[int]]:
         work = Decode(
@@ -157,7 +157,7 @@ class ForcedRunner:
         self._note(work, begin)
         return [
             [
-                self._said(row.prompt, position, token)
+                self._forced_token(row.prompt, position, token)
                 for position, token in enumerate(tokens, row.start)
             ]
             for row, tokens in zip(rows, chosen, strict=True)
@@ -166,8 +166,8 @@ class ForcedRunner:
     def _note(self, work: Work, begin: Any) -> None:
         self.forwards.append(Forward(work, begin, self._marks.take()))
 
-    def _said(self, prompt: TorchPrompt, position: int, token: int) -> int:
-        """The script's token after a position; behind its end the model's own."""
+    def _forced_token(self, prompt: TorchPrompt, position: int, token: int) -> int:
+        """Return the forced token after a position, or `token` after the end."""
         script = self._scripts[prompt.request.id]
         number = position + 1 - prompt.num_tokens
         return script[number] if number < len(script) else token
@@ -201,7 +201,7 @@ class ForcedRunner:
 
 
 def _num_patches(chunk: Chunk[TorchPrompt]) -> int:
-    """Of the image, if it is encoded for this chunk."""
+    """Return the number of image patches that are encoded for this chunk."""
     prompt = chunk.prompt
     if prompt.encoded is not None or chunk.start >= prompt.num_tokens:
         return 0

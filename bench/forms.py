@@ -1,4 +1,4 @@
-"""Compare how pages with form fields and annotations are drawn.
+"""Comparison of how pages with form fields and annotations are drawn.
 
     python -m bench.forms FOLDER
 
@@ -37,29 +37,30 @@ SIZING = PROFILES["chandra"].sizing
 MAX_PAGES = 3
 """Pages of one PDF that are compared."""
 MIN_LEVELS = 96
-"""By how much darker a pixel is that counts as ink."""
+"""Difference in gray from which a pixel counts as ink."""
 MIN_PIXELS = 40
-"""At 192 dpi; a comma has so many."""
+"""Pixels of ink that count as a difference: a comma at 192 dpi."""
 REACH = 5
-"""Ink within so many pixels is the same: libraries round places differently."""
+"""Distance in pixels within which ink is the same: libraries round differently."""
 TIMEOUT_SECONDS = 60
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Pixels of ink that one drawing of a page has and the other lacks."""
+    """Numbers of pixels with ink in one rendering but not in the other."""
 
     path: str
     page: int
     flattened_only: int
     ours_only: int
     poppler_only: int | None
-    """None without poppler, or if it draws another size."""
+    """None without poppler, or if its page has another size."""
 
 
 def main() -> None:
+    """Compare all PDFs of a folder, and print differences and counts."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("folder", type=Path, help="folder of PDFs")
     folder = parser.parse_args().folder
     counts: Counter[str] = Counter()
     for outcome in _outcomes(sorted(folder.rglob("*.pdf"))):
@@ -92,8 +93,8 @@ def compare_page(path: Path, number: int) -> Difference:
     with path.open("rb") as file:
         data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
     ours, *_ = draw_page(data, number, SIZING)
-    flattened = _flattened(path, number, ours.size)
-    poppler = _poppler(path, number, ours.size)
+    flattened = _draw_flattened(path, number, ours.size)
+    poppler = _draw_with_poppler(path, number, ours.size)
     return Difference(
         path.name,
         number,
@@ -111,9 +112,9 @@ def missing_ink(reference: Image.Image, other: Image.Image) -> int:
 
 
 def _outcomes(paths: list[Path]) -> Iterator[Difference | str]:
-    """Yield what each page gives. A PDF that ends its process counts as a crash."""
+    """Yield the difference or error of each page; a dead process counts as a crash."""
     for path in paths:
-        # pdfium may crash on a public PDF, and a form may take it minutes.
+        # pdfium may crash on a PDF from the web, or take minutes for a form.
         with ProcessPoolExecutor(
             1, mp_context=multiprocessing.get_context("fork")
         ) as processes:
@@ -146,7 +147,7 @@ def _compare(path: Path) -> list[Difference | str]:
     return outcomes or ["without annotations"]
 
 
-def _flattened(path: Path, number: int, size: tuple[int, int]) -> Image.Image:
+def _draw_flattened(path: Path, number: int, size: tuple[int, int]) -> Image.Image:
     """Draw a page as chandra-ocr 0.1.8 does."""
     with pypdfium2.PdfDocument(path) as document:
         document.init_forms()
@@ -156,7 +157,9 @@ def _flattened(path: Path, number: int, size: tuple[int, int]) -> Image.Image:
         return image.convert("RGB").resize(size)
 
 
-def _poppler(path: Path, number: int, size: tuple[int, int]) -> Image.Image | None:
+def _draw_with_poppler(
+    path: Path, number: int, size: tuple[int, int]
+) -> Image.Image | None:
     if shutil.which("pdftoppm") is None:
         return None
     pages = ["-f", str(number), "-l", str(number)]

@@ -1,4 +1,4 @@
-"""Models of random weights: what they say means nothing, what they cost is real."""
+"""Models with random weights, whose output is meaningless but whose cost is real."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ _SEED = 1
 
 @dataclass(frozen=True, slots=True)
 class Geometry:
-    """The sizes of a Qwen3-VL, its pages, and how much it says of them."""
+    """Sizes of a Qwen3-VL model, of its pages and of their answers."""
 
     name: str
     text: Mapping[str, Any]
     vision: Mapping[str, Any]
     profile: Profile
-    """Whose sizing the pages have."""
+    """Profile with the sizing of the pages."""
     lengths: Lengths
     small_cache_bytes: int
-    """What a 24 GB card leaves for keys and values, or as scarce for small pages."""
+    """KV cache of a 24 GB card, or a similarly small one for small pages."""
 
     def config(self) -> Qwen3VLConfig:
         return Qwen3VLConfig(
@@ -120,7 +120,7 @@ GEOMETRIES = {geometry.name: geometry for geometry in (CHANDRA, TINY)}
 
 
 def empty_module(geometry: Geometry) -> Any:
-    """The model without memory for its weights; its buffers are there and right."""
+    """Return the model on the meta device, but with real buffers."""
     with init_empty_weights(include_buffers=False):
         return AutoModelForImageTextToText.from_config(
             geometry.config(), dtype=torch.bfloat16, attn_implementation="sdpa"
@@ -131,9 +131,10 @@ def empty_module(geometry: Geometry) -> Any:
 def random_model(
     geometry: Geometry, device: torch.device, dtype: torch.dtype = torch.bfloat16
 ) -> Model:
-    """The model on the device: norms are one, all else is normal, the same each time.
+    """Return the model on a device with reproducible random weights.
 
-    It never ends a page: see `_silence`.
+    Norms are one, other weights are normally distributed. The model never generates a
+    stop token; see `_silence`.
     """
     module = empty_module(geometry)
     generator = torch.Generator(device).manual_seed(_SEED)
@@ -155,8 +156,8 @@ def random_model(
 
 
 def _silence(head: nn.Linear) -> None:
-    """Make special tokens unlikely: their logits are 0, and 0 is never the largest.
+    """Prevent special tokens: their logits are 0, and 0 is never the largest logit.
 
-    So pages end at their forced length in every engine, and no engine needs to know.
+    Pages then end at their forced length in every engine.
     """
     head.weight[min(SPECIAL_TOKENS.values()) :] = 0.0

@@ -1,13 +1,13 @@
-"""Measure the native engine on a GPU: Chandra 1's full size, beside the roofline.
+"""Measurements of the native engine on a GPU with the sizes of Chandra 1.
 
-One run takes ten minutes at most, measures the most important parts first, writes
-each result at once, and ends with a report. A second run of the same commit on the
-same device continues where the first stopped.
+A run takes at most ten minutes. It measures the most important parts first, writes each
+result at once, and ends with a report. A second run of the same commit on the same
+device continues where the first stopped.
 
-The weights are random and every page's length is forced, the same for every system;
-end of text never comes. The native engine is fed each page's transcription token by
-token (teacher forcing): every forward is computed for real, and drafts are accepted
-as often as on the real page. Nothing here says how well a page is read.
+The weights are random, and every system generates the same number of tokens for a page,
+without a stop token. The native engine outputs the transcription of each page (teacher
+forcing): every forward pass is computed, and drafts are accepted as often as on a real
+page. The accuracy of the model is not measured.
 """
 
 from __future__ import annotations
@@ -41,13 +41,14 @@ __all__ = ["main", "measure"]
 
 BUDGET_SECONDS = 600.0
 _REPORT_SECONDS = 25.0
-"""Reserved for importing torch, and for the plot and the report."""
+"""Time reserved for importing torch, and for the plot and the report."""
 _INTERRUPTED = 130
 _LOST = 3
 """Exit status of a process whose device is lost."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    """Supervise a run, or measure in a child process of one."""
     options = _parser().parse_args(arguments)
     if device_of(options.device).type == "cuda" and not torch.cuda.is_available():
         raise SystemExit(
@@ -87,7 +88,7 @@ def report(records: Records) -> None:
     say(page)
     try:
         say(f"plotted in {records.draw()}")
-    except Exception as error:  # a plot that fails must not cost the last line
+    except Exception as error:  # a failed plot must not suppress the last line
         say(f"not plotted: {error}")
     finish(
         "gpu",
@@ -129,9 +130,11 @@ def _supervise(options: argparse.Namespace, arguments: list[str]) -> None:
             supervise(
                 command,
                 budget=options.budget - _REPORT_SECONDS,
-                num_begun=lambda: found.num_begun() if (found := current()) else 0,
+                num_begun=lambda: (
+                    records_now.num_begun() if (records_now := current()) else 0
+                ),
                 overdue_seconds=lambda: (
-                    found.overdue_seconds() if (found := current()) else 0.0
+                    records_now.overdue_seconds() if (records_now := current()) else 0.0
                 ),
                 tell=say,
                 min_seconds=min(20.0, options.budget / 4),
@@ -140,7 +143,7 @@ def _supervise(options: argparse.Namespace, arguments: list[str]) -> None:
             was_interrupted = True
         records = current()
     if records is None:
-        raise SystemExit("nothing was measured; the lines above say why")
+        raise SystemExit("nothing was measured; the lines above give the reason")
     if was_interrupted:
         records.interrupt("not measured: interrupted")
     elif time.monotonic() - begin > options.budget - _REPORT_SECONDS:
@@ -163,9 +166,9 @@ def _work(options: argparse.Namespace) -> None:
     if options.again:
         records.forget()
     records.save()
-    written = options.announce.with_suffix(".part")
-    written.write_text(str(records.path), encoding="utf-8")
-    written.replace(options.announce)
+    partial = options.announce.with_suffix(".part")
+    partial.write_text(str(records.path), encoding="utf-8")
+    partial.replace(options.announce)
     say(f"{hardware.name}, torch {torch.__version__}, to {records.path}")
 
     def remaining() -> float:
@@ -183,7 +186,7 @@ def _work(options: argparse.Namespace) -> None:
         parts=PARTS if options.part == "all" else (options.part,),
     )
     if not measure(chosen, hardware, records, remaining):
-        say("the device does not compute any more: another process goes on")
+        say("the device is lost: another process continues")
         sys.stdout.flush()
         # Destructors of a lost CUDA context may abort or hang.
         os._exit(_LOST)
@@ -200,22 +203,41 @@ def _parser() -> argparse.ArgumentParser:
         description=__doc__.splitlines()[0],
         allow_abbrev=False,
     )
-    parser.add_argument("--part", choices=(*PARTS, "all"), default="all")
     parser.add_argument(
-        "--budget", type=float, default=BUDGET_SECONDS, help="seconds for everything"
+        "--part",
+        choices=(*PARTS, "all"),
+        default="all",
+        help="part to measure (default all)",
+    )
+    parser.add_argument(
+        "--budget",
+        type=float,
+        default=BUDGET_SECONDS,
+        help="seconds for the whole run (default 600)",
     )
     parser.add_argument(
         "--again", action="store_true", help="drop the results of earlier runs"
     )
-    parser.add_argument("--device", default="cuda")
-    parser.add_argument("--geometry", choices=GEOMETRIES, default="chandra")
+    parser.add_argument("--device", default="cuda", help="torch device (default cuda)")
     parser.add_argument(
-        "--pages", type=int, default=usual.num_pages, help="before they repeat"
+        "--geometry",
+        choices=GEOMETRIES,
+        default="chandra",
+        help="sizes of the model (default chandra)",
     )
     parser.add_argument(
-        "--seconds", type=float, help="for each measurement; else by the budget"
+        "--pages", type=int, default=usual.num_pages, help="number of different pages"
     )
-    parser.add_argument("--in-flight", type=int, nargs="+", default=usual.in_flight)
+    parser.add_argument(
+        "--seconds", type=float, help="seconds per measurement (default: by the budget)"
+    )
+    parser.add_argument(
+        "--in-flight",
+        type=int,
+        nargs="+",
+        default=usual.in_flight,
+        help="numbers of concurrent pages",
+    )
     onoff = {"choices": ("on", "off"), "nargs": "+", "default": ("on", "off")}
     parser.add_argument("--graphs", **onoff)  # type: ignore[arg-type]
     parser.add_argument("--drafts", **onoff)  # type: ignore[arg-type]
@@ -223,11 +245,16 @@ def _parser() -> argparse.ArgumentParser:
         "--verified",
         type=int,
         default=usual.verified,
-        help="tokens of all pages that a step verifies",
+        help="number of tokens that a step verifies, over all pages",
     )
-    parser.add_argument("--results", type=Path, default=RESULTS)
-    # For child processes: the file in which they name their results file, and the time
-    # of day at which they are ended.
+    parser.add_argument(
+        "--results",
+        type=Path,
+        default=RESULTS,
+        help="output folder (default bench/results)",
+    )
+    # Child processes get the file into which they write the path of their results, and
+    # the time of day at which they are ended.
     parser.add_argument("--announce", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--deadline", type=float, help=argparse.SUPPRESS)
     return parser

@@ -1,4 +1,4 @@
-"""Count the kernels, bytes and FLOPs of an operator on a CUDA device.
+"""Estimate of the kernels, bytes and FLOPs of an operator on a CUDA device.
 
 The rules follow torch's schemas and sources, so that a new operator needs no entry
 here. Nothing is measured.
@@ -58,7 +58,7 @@ _SCATTERING = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Operator:
-    """One dispatched operator that runs on the device."""
+    """Dispatched operator that runs on the device."""
 
     name: str
     num_kernels: int
@@ -70,7 +70,7 @@ class Operator:
 
 @dataclass(slots=True)
 class Tally:
-    """Operators and host synchronisations of a part of the work."""
+    """Counts of operators and host synchronisations."""
 
     operators: list[Operator] = field(default_factory=list)
     synchronisations: Counter[str] = field(default_factory=Counter)
@@ -86,7 +86,7 @@ class Tally:
         )
 
     def __sub__(self, part: Tally) -> Tally:
-        """Return the tally without a part of it."""
+        """Return the difference to a tally that is part of this one."""
         operators = Counter(self.operators) - Counter(part.operators)
         return Tally(
             list(operators.elements()), self.synchronisations - part.synchronisations
@@ -126,21 +126,21 @@ def operator_of(
     real number is a value on the device, which fake tensors do not have.
     """
     packet = func._overloadpacket
-    written = list(_written(func, args, kwargs, out))
-    if packet in _ALLOCATIONS or not any(t.numel() for t in written):
+    outputs = list(_output_tensors(func, args, kwargs, out))
+    if packet in _ALLOCATIONS or not any(t.numel() for t in outputs):
         return None
     name = str(packet).removeprefix("aten.")
     if packet is aten._flash_attention_forward:
         return _cached_attention(name, args, out[0], used)
     read = [t for t in tensors_in((args, kwargs)) if t.device.type == "cuda"]
     if packet is aten.scaled_dot_product_attention:
-        # Scores stay on the chip: only the output is written to memory.
+        # Scores stay on the chip: only the output is outputs to memory.
         flops = 4 * math.prod(args[0].shape) * args[1].shape[-2]
         return Operator(name, 1, _bytes_of(*read, out), flops)
     # An operator in place has the FLOPs of the one that returns a new tensor.
     formula = flop_registry.get(getattr(aten, name.rstrip("_"), packet))
     flops = int(formula(*args, **kwargs, out_val=out)) if formula else 0
-    return Operator(name, 1, _bytes_moved(packet, read, written), flops)
+    return Operator(name, 1, _bytes_moved(packet, read, outputs), flops)
 
 
 def is_random(func: Any, args: Any, kwargs: dict[str, Any]) -> bool:
@@ -159,7 +159,7 @@ def tensors_in(tree: Any) -> Iterator[torch.Tensor]:
     return (leaf for leaf in tree_iter(tree) if isinstance(leaf, torch.Tensor))
 
 
-def _written(
+def _output_tensors(
     func: Any, args: Any, kwargs: dict[str, Any], out: Any
 ) -> Iterator[torch.Tensor]:
     """Yield outputs with memory of their own, and inputs that are written."""
@@ -182,15 +182,15 @@ def inputs_written(
 
 
 def _bytes_moved(
-    packet: Any, read: list[torch.Tensor], written: list[torch.Tensor]
+    packet: Any, read: list[torch.Tensor], outputs: list[torch.Tensor]
 ) -> int:
     if packet in _GATHERING:
-        return _bytes_of(*read[1:]) + 2 * _bytes_of(*written)
+        return _bytes_of(*read[1:]) + 2 * _bytes_of(*outputs)
     if packet in _SCATTERING:
         return _bytes_of(*read[1:]) + _bytes_of(read[-1])
     if packet in _OVERWRITING:
         read = read[1:]
-    return _bytes_of(*read) + _bytes_of(*written)
+    return _bytes_of(*read) + _bytes_of(*outputs)
 
 
 def _bytes_of(*tensors: torch.Tensor) -> int:
@@ -198,8 +198,8 @@ def _bytes_of(*tensors: torch.Tensor) -> int:
     total = 0
     for tensor in tensors:
         sizes = zip(tensor.shape, tensor.stride(), strict=True)
-        stored = math.prod(size for size, stride in sizes if stride or size == 0)
-        total += stored * tensor.dtype.itemsize
+        num_stored = math.prod(size for size, stride in sizes if stride or size == 0)
+        total += num_stored * tensor.dtype.itemsize
     return total
 
 

@@ -1,4 +1,4 @@
-"""How long the answers are that every system has to give."""
+"""Lengths of the answers that every system must generate."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ __all__ = ["Lengths"]
 
 @dataclass(frozen=True, slots=True)
 class Lengths:
-    """Tokens of an answer: lognormal, clipped."""
+    """Clipped lognormal distribution of the number of answer tokens."""
 
     median: int
     sigma: float
-    """Of the logarithm."""
+    """Standard deviation of the logarithm."""
     fewest: int
     most: int
 
     def forced(self, count: int) -> list[int]:
-        """The distribution's quantiles, in an order that has no short end.
+        """Return quantiles of the distribution in a low-discrepancy order.
 
-        However few of them a run gets through, these are spread like all of them;
-        and nothing is drawn, so that every system has the same to do.
+        Each prefix of the list is spread like the whole distribution, so a run may stop
+        early. The lengths are not random, so that every system does the same work.
         """
         return [self._quantile(_spread(number)) for number in range(1, count + 1)]
 
@@ -33,6 +33,6 @@ class Lengths:
 
 
 def _spread(number: int) -> float:
-    """1, 2, 3, 4 .. to 1/2, 1/4, 3/4, 1/8 ..: van der Corput's sequence."""
+    """Return an element of the van der Corput sequence: 1/2, 1/4, 3/4, 1/8, ..."""
     digits = f"{number:b}"[::-1]
     return int(digits, 2) / (1 << len(digits))

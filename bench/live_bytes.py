@@ -1,7 +1,7 @@
-"""Count the bytes of live tensors, real or fake, while code runs.
+"""Counter of the bytes of live tensors, real or fake, while code runs.
 
 Under torch's FakeTensorMode nothing is computed or allocated, so the peak of a step of
-an 8B model is counted on any processor in a second.
+an 8B model is counted on any CPU within a second.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ _SDPA = torch.ops.aten.scaled_dot_product_attention.default
 
 
 class LiveBytes(TorchDispatchMode):
-    """Counts the bytes of storages from their creation by an operator until freed.
+    """Counter of the bytes of storages, from their creation until they are freed.
 
     Storages that exist before the mode is entered are not counted. A composite
-    scaled_dot_product_attention counts as FlashAttention: its output, and a float32
-    logarithm per query and head, whatever kernel the host would choose.
+    scaled_dot_product_attention counts as FlashAttention, with its output and a float32
+    logarithm per query and head, although the host may choose another kernel.
     """
 
     def __init__(self) -> None:

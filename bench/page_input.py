@@ -1,12 +1,12 @@
-"""Time from a page's PNG to the patches that the model takes, against Qwen's processor.
+"""Time from the PNG of a page to its patches, compared with Qwen's image processor.
 
-Both read the same file at the same size, in turn, so that other work on the machine
-disturbs both alike. The ratio of the medians is what to compare between machines.
+Both read the same file at the same size, in turn, so that other load on the machine
+affects both. Compare the ratio of the medians between machines.
 
     OPENBLAS_NUM_THREADS=1 python -m bench.page_input
 
-The examination of a page (blank, orientation, strips) is timed by itself, in CPU time
-of the process. numpy has one thread then, as in the decoders.
+The examination of a page (blank, orientation, strips) is timed separately, in CPU time
+of the process. numpy uses one thread, as in the decoders.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def measure(png: bytes, repetitions: int) -> dict[str, list[float]]:
 
 
 def examination_times(png: bytes, repetitions: int) -> list[float]:
-    """Return milliseconds of CPU time that it takes to examine a page's image."""
+    """Return the milliseconds of CPU time to examine the image of a page."""
     sizing = PROFILES["chandra"].sizing
     image = Image.open(io.BytesIO(png)).convert("RGB")
     decoded = DecodedImage(image, image.width, image.height)
@@ -103,9 +103,20 @@ def _reference(
 
 
 def main() -> None:
+    """Measure and print all times and the ratio."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repetitions", type=int, default=15)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument(
+        "--repetitions",
+        type=int,
+        default=15,
+        help="number of repetitions (default 15)",
+    )
+    parser.add_argument(
+        "--threads",
+        type=int,
+        default=torch.get_num_threads(),
+        help="number of torch threads",
+    )
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     with pypdfium2.PdfDocument(PAGE) as document:

@@ -1,7 +1,8 @@
-"""Check the attention operator for what the engine relies on, and time it.
+"""Checks of the attention operator's properties on which the engine relies, and times.
 
 Inputs, reference and error limit are those of the engine's self-test
-(`attention_check.py`). The recorded call, company and speeds are checked here only.
+(`attention_check.py`). Recorded calls, independence of other pages, and speeds are
+checked only here.
 """
 
 from __future__ import annotations
@@ -36,16 +37,16 @@ __all__ = [
 ]
 
 HEADS = HeadGeometry(num_heads=32, num_kv_heads=8, head_dim=128)
-"""Chandra 1's."""
+"""Heads of Chandra 1."""
 _PAGE_POSITIONS = 4603
-"""A page half written; no multiple of a block."""
+"""Cache positions of a page with half of its answer; not a multiple of a block."""
 _CALLS_RECORDED = 10
 _MOVED_POSITIONS = 5
 _FEWER_USED = 3
 
 
 def probe_operator(device: torch.device) -> dict[str, Any]:
-    """Compare the operator with float32, recorded too; skipped where there is none."""
+    """Compare the operator with a float32 reference; skip if it does not exist."""
     if not has_operator(device, torch.bfloat16):
         return {
             "is_right": None,
@@ -59,32 +60,32 @@ def probe_operator(device: torch.device) -> dict[str, Any]:
 def probe_attention(
     attend: Attend, cases: Iterable[AttentionCase], record: Record
 ) -> dict[str, Any]:
-    """Compare `attend` with the reference in every case, and do not stop at the first.
+    """Compare `attend` with the reference in every case, even after an error.
 
-    `error` is that of a call, `error_replayed` that of a recorded call whose inputs
-    have changed since, `is_same_in_company` whether the first page's bits stay the same
-    when all other pages change.
+    `error` is the error of a call, and `error_replayed` that of a recorded call whose
+    inputs have changed since. `is_same_in_company` is True if the bits of the first
+    page stay the same when all other pages change.
     """
-    found: dict[str, dict[str, Any]] = {}
+    results: dict[str, dict[str, Any]] = {}
     for case in cases:
         try:
-            found[case.name] = {
+            results[case.name] = {
                 "error": _error(case, _call(attend, case)),
                 "is_same_in_company": _is_same_in_company(attend, case),
                 "error_replayed": _error_replayed(attend, case, record),
             }
         except RuntimeError as error:
-            return {"is_right": False, "failure": str(error), "cases": found}
+            return {"is_right": False, "failure": str(error), "cases": results}
     is_right = all(
         case["error"] <= LARGEST_ERROR
         and case["error_replayed"] <= LARGEST_ERROR
         and case["is_same_in_company"]
-        for case in found.values()
+        for case in results.values()
     )
     return {
         "is_right": is_right,
         "largest_error_allowed": LARGEST_ERROR,
-        "cases": found,
+        "cases": results,
     }
 
 
@@ -94,7 +95,7 @@ def _call(attend: Attend, case: AttentionCase) -> torch.Tensor:
 
 
 def _error(case: AttentionCase, attended: torch.Tensor) -> float:
-    """Return the largest error of a page."""
+    """Return the largest error among the pages."""
     expected = _call(compute_reference, case)
     return max(page_errors(attended, expected, case.step.query_starts.tolist()))
 
@@ -107,7 +108,7 @@ def _error_replayed(attend: Attend, case: AttentionCase, record: Record) -> floa
 
 
 def _change(case: AttentionCase) -> None:
-    """Give every input of a case other values, in place, as a step does to a graph's.
+    """Change every input of a case in place, as a step does before it replays a graph.
 
     Segments move by a few positions, and pages use a few positions less.
     """
@@ -126,7 +127,7 @@ def _twice(attended: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def _is_same_in_company(attend: Attend, case: AttentionCase) -> bool:
-    """Return whether the first page's bits stay the same when all others change."""
+    """Return True if the first page's bits stay the same when all others change."""
     step = case.step
     count = int(step.query_starts[1])
     attended = _call(attend, case)[:count].clone()
@@ -142,14 +143,14 @@ def _is_same_in_company(attend: Attend, case: AttentionCase) -> bool:
 def operator_speed(device: torch.device) -> dict[str, Any]:
     """Time recorded calls over pages of 4,603 tokens, by pages and queries.
 
-    `bound`: the most positions that a page uses, as the host says. The operator
-    divides that many over the device's units, whatever the page uses. `as_rows`: each
-    draft is a page of one query that shares its page's segment. A page alone fits into
-    a large GPU's cache, so its bytes a second say nothing about memory.
+    `bound` is the upper bound of positions per page that the host passes. The operator
+    divides that number over the device's units, even if pages use less. With `as_rows`,
+    each draft is a page of one query that shares its page's segment. A single page fits
+    into a large GPU's cache, so its bytes per second do not show the memory bandwidth.
     """
     if not has_operator(device, torch.bfloat16):
         return {"skipped": NEEDS_CUDA}
-    found: list[dict[str, object]] = []
+    results: list[dict[str, object]] = []
     for num_pages in (1, 8, 32):
         for num_queries, bound, as_rows in (
             (1, 5120, False),
@@ -167,7 +168,7 @@ def operator_speed(device: torch.device) -> dict[str, Any]:
                 case = one_query_each(case)
             seconds = seconds_of(_recorded(case, device), device) / _CALLS_RECORDED
             read = 2 * sum(used) * HEADS.num_kv_heads * HEADS.head_dim * 2
-            found.append(
+            results.append(
                 {
                     "pages": num_pages,
                     "queries": num_queries,
@@ -177,11 +178,11 @@ def operator_speed(device: torch.device) -> dict[str, Any]:
                     "gigabytes_per_second": read / seconds / 1e9,
                 }
             )
-    return {"calls": found}
+    return {"calls": results}
 
 
 def one_query_each(case: AttentionCase) -> AttentionCase:
-    """Make every query a page of its own, over the same segment."""
+    """Return the case with each query as a page of its own, over the same segment."""
     step = case.step
     count = step.max_queries
     behind = torch.arange(count - 1, -1, -1, device=step.num_used.device)

@@ -1,4 +1,4 @@
-"""What a device moves and multiplies in a second, and how long a call takes it."""
+"""Measured bandwidth and matrix multiplication rate of a device."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 
 import torch
 
-from bench.forcing import marks_of
+from bench.forcing import make_marks
 from bench.roofline import Rates
 
-__all__ = ["bandwidth", "gemm_rate", "measured_rates", "seconds_of"]
+__all__ = ["bandwidth", "gemm_rate", "measure_rates", "seconds_of"]
 
 
 def bandwidth(device: torch.device) -> float:
-    """Bytes a second, read and written, of a copy larger than any cache."""
+    """Return the bytes per second, read and written, of a copy beyond any cache."""
     size = 2**31 if device.type == "cuda" else 2**26
     source = torch.ones(size, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
@@ -23,21 +23,21 @@ def bandwidth(device: torch.device) -> float:
 
 
 def gemm_rate(device: torch.device) -> float:
-    """Operations a second of a bfloat16 product of two large square matrices."""
+    """Return the FLOPs per second of a bfloat16 product of two large matrices."""
     size = 8192 if device.type == "cuda" else 256
     left = torch.randn(size, size, device=device).to(torch.bfloat16)
     right = torch.randn(size, size, device=device).to(torch.bfloat16)
     return 2 * size**3 / seconds_of(lambda: left @ right, device)
 
 
-def measured_rates(device: torch.device) -> Rates:
-    """What a roofline is made of."""
+def measure_rates(device: torch.device) -> Rates:
+    """Measure the rates of a roofline."""
     return Rates(bandwidth(device), gemm_rate(device))
 
 
 def seconds_of(compute: Callable[[], Any], device: torch.device) -> float:
-    """The best mean of a few dozen calls."""
-    marks = marks_of(device, time.perf_counter)
+    """Return the best mean of a few dozen calls, in seconds."""
+    marks = make_marks(device, time.perf_counter)
     num_calls, num_tries = (20, 3) if device.type == "cuda" else (3, 2)
     for _ in range(3):
         compute()

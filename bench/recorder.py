@@ -1,4 +1,4 @@
-"""Recording decode steps as the engine does, and the time that it takes."""
+"""Recorder of decode steps that measures the recording time."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ __all__ = ["Recorder", "recomputed"]
 
 
 class Recorder:
-    """Records steps as the engine does, by CUDA graphs where there are any.
+    """Recorder of steps as in the engine, with CUDA graphs if available.
 
-    `record` takes the place of the usual recorder.
+    `record` replaces the usual recorder.
     """
 
     def __init__(self, device: torch.device, record: Record | None = None) -> None:
         usual = make_cuda_recorder(device) if device.type == "cuda" else recomputed
         self._record = record or usual
         self.times: list[tuple[str, float]] = []
-        """For each step its shape, "rows x tokens", and the seconds it took."""
+        """Shape "rows x tokens" of each step, and the seconds to record it."""
 
     @property
     def num_recorded(self) -> int:
@@ -45,7 +45,7 @@ class Recorder:
 def recomputed(
     compute: Callable[[], Outputs],
 ) -> tuple[Outputs, Callable[[], None]]:
-    """Record nothing: compute a step again where a graph would be replayed."""
+    """Compute a step, and return a replay that computes it again without a graph."""
     outputs = compute()
 
     def replay() -> None:

@@ -1,7 +1,7 @@
-"""Results of one device at one commit: a JSON file, and its plot.
+"""Results of one device at one commit: a JSON file and its plot.
 
-The file is rewritten after every item and replaced as a whole, so a process that is
-killed loses no earlier measurement. A later run reads it and continues.
+The file is replaced atomically after every item, so a killed process loses no earlier
+measurement. A later run reads the file and continues.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 __all__ = ["AIM", "Records"]
 
 AIM = 0.65
-"""Of the roofline, at 8 and 32 pages in flight."""
+"""Target fraction of the roofline with 8 and 32 concurrent pages."""
 _FULL = "{} in flight, graphs, drafts"
 _ABOUT = ("device", "geometry", "commit")
 
@@ -59,8 +59,8 @@ class Records:
 
     def part(self, name: str) -> dict[str, Any]:
         """Return the measurements of a part by name."""
-        found: dict[str, Any] = self.data["parts"].get(name, {})
-        return found
+        results: dict[str, Any] = self.data["parts"].get(name, {})
+        return results
 
     def add(self, part: str, name: str, measured: Any) -> None:
         """Store a measurement, replacing an earlier one of the same item."""
@@ -72,7 +72,7 @@ class Records:
         self.save()
 
     def expect(self, items: Iterable[tuple[str, str]]) -> None:
-        """Note the items that a run plans to measure; time may run out before them."""
+        """Note the items that a run plans to measure, in case the time runs out."""
         for part, name in items:
             self._item(part, name)["state"] = "open"
         self.save()
@@ -111,8 +111,8 @@ class Records:
 
     def items(self) -> dict[str, dict[str, Any]]:
         """Return the state of every item, by "part: name"."""
-        found: dict[str, dict[str, Any]] = self.data.setdefault("items", {})
-        return found
+        states: dict[str, dict[str, Any]] = self.data.setdefault("items", {})
+        return states
 
     def attempts(self, part: str, name: str) -> int:
         """Return the number of times an item began, in all processes."""
@@ -141,37 +141,37 @@ class Records:
     def save(self) -> None:
         """Write the file, replacing it as a whole."""
         self.data["ratios"] = self.ratios()
-        # What `chandra-sagemaker cost` looks for.
+        # These keys are part of what ships with `deploy`; see `bench.shipped`.
         self.data |= self.speeds()
         self.path.parent.mkdir(parents=True, exist_ok=True)
         text = json.dumps(self.data, indent=1) + "\n"
-        written = self.path.with_suffix(".part")
-        written.write_text(text, encoding="utf-8")
-        written.replace(self.path)
+        partial = self.path.with_suffix(".part")
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(self.path)
 
     def speeds(self) -> dict[str, float]:
-        """Pages a second of the native engine: the most there were, and of one page."""
+        """Return the native engine's pages per second: the best, and of one page."""
         native = self.part("native")
-        found = {}
+        values = {}
         if native:
-            found["pages_per_second"] = max(
+            values["pages_per_second"] = max(
                 run["pages_per_second"] for run in native.values()
             )
         if single := native.get(_FULL.format(1)):
-            found["pages_per_second_single"] = single["pages_per_second"]
-        return found
+            values["pages_per_second_single"] = single["pages_per_second"]
+        return values
 
     def ratios(self) -> dict[str, float]:
-        """Those that what was measured so far is enough for."""
+        """Return the ratios that can be computed from the measurements so far."""
         baseline, native = self.part("baseline"), self.part("native")
-        found = {}
+        values = {}
         for count in (8, 32):
             run = native.get(_FULL.format(count))
             if run:
-                found[f"fraction_of_roofline_{count}"] = run["fraction_of_roofline"]
+                values[f"fraction_of_roofline_{count}"] = run["fraction_of_roofline"]
         best = native.get(_FULL.format(64))
         if best:
-            found |= {
+            values |= {
                 f"pages_per_second_vs_{name.replace(' ', '_')}": best[
                     "pages_per_second"
                 ]
@@ -180,17 +180,17 @@ class Records:
             }
         single = native.get(_FULL.format(1))
         if single and "sequential" in baseline:
-            found["one_page_tokens_per_second_vs_sequential"] = (
+            values["one_page_tokens_per_second_vs_sequential"] = (
                 single["tokens_per_second"]
                 / baseline["sequential"]["tokens_per_second"]
             )
         for name, run in self.part("small").items():
             label = name.replace(", ", "_").replace(" ", "_")
-            found[f"fraction_of_roofline_small_{label}"] = run["fraction_of_roofline"]
-        return found
+            values[f"fraction_of_roofline_small_{label}"] = run["fraction_of_roofline"]
+        return values
 
     def draw(self) -> Path:
-        """The plot beside the file: speed, and how near to the roofline it is."""
+        """Plot the speed and its fraction of the roofline; return the path."""
         figure = Figure(figsize=(10, 4.5), dpi=110, layout="constrained")
         speed, nearness = figure.subplots(1, 2)
         for label, runs in self._curves().items():
@@ -223,7 +223,7 @@ class Records:
         return path
 
     def _curves(self) -> dict[str, list[dict[str, Any]]]:
-        """Native runs by how they were run, each by the pages in flight."""
+        """Return the native runs by variant, sorted by concurrent pages."""
         curves: dict[str, list[dict[str, Any]]] = {}
         for name, run in self.part("native").items():
             curves.setdefault(name.partition(", ")[2], []).append(run)

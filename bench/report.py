@@ -1,4 +1,4 @@
-"""What a benchmark says to a person, and in its last line to a program."""
+"""Output of benchmarks: text lines, and a last line of JSON."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _REPOSITORY = Path(__file__).parents[1]
 
 
 def say(text: str = "") -> None:
-    """Print a line, at once."""
+    """Print a line without buffering."""
     print(text, flush=True)
 
 
 def finish(bench: str, ratios: Mapping[str, float], **details: object) -> None:
-    """Print the last line: what was measured, where, and of which commit."""
+    """Print the last line: ratios, details, machine and commit as JSON."""
     result = {
         "bench": bench,
         "ratios": dict(ratios),
@@ -46,9 +46,9 @@ def _processor() -> str:
 
 
 def commit() -> str | None:
-    """The commit that is checked out; None where there is no git."""
+    """Return the commit that is checked out; None without git."""
     try:
-        found = subprocess.run(
+        completed = subprocess.run(
             ("git", "describe", "--always", "--dirty", "--exclude=*"),
             cwd=_REPOSITORY,
             capture_output=True,
@@ -57,4 +57,4 @@ def commit() -> str | None:
         )
     except (OSError, subprocess.CalledProcessError):
         return None
-    return found.stdout.strip()
+    return completed.stdout.strip()

@@ -1,8 +1,7 @@
-"""What a forward would take if nothing but the hardware limited it.
+"""Roofline model: lower bounds for the time of a forward pass.
 
-A decode step takes at least the time to read the weights and the cache, a prefill the
-time to multiply. Nothing here is measured: the rates come from data sheets, or from
-measurements made elsewhere.
+A decode step takes at least the time to read the weights and the cache, and a prefill
+the time to multiply. Rates come from data sheets, or from measurements made elsewhere.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ GIB = 1024**3
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """Of a device: bytes and bf16 operations in a second."""
+    """Bytes and bfloat16 operations of a device per second."""
 
     bandwidth: float
     flops: float
@@ -30,22 +29,22 @@ BANDWIDTH_SHARE = 0.85
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """A GPU as NVIDIA's data sheet describes it, but for its memory."""
+    """GPU with the values of NVIDIA's data sheet, except for the memory."""
 
     name: str
     memory_bytes: float
-    """Total that CUDA reports, as public error messages of torch quote it."""
+    """Total memory that CUDA reports, taken from public error messages of torch."""
     bandwidth: float
-    """Bytes a second of its memory."""
+    """Memory bandwidth in bytes per second."""
     peak_flops: float
-    """Dense bfloat16 operations a second: half of what is given with sparsity."""
+    """Dense bfloat16 operations per second: half of the value with sparsity."""
     flops_share: float
-    """The part of them that large matrix products reach; an estimate."""
+    """Share of the peak that large matrix products reach; an estimate."""
     capability: tuple[int, int] = (8, 0)
 
     @property
     def rates(self) -> Rates:
-        """Estimated rates of a well-optimised forward."""
+        """Return the estimated rates of a well-optimised forward pass."""
         return Rates(
             self.bandwidth * BANDWIDTH_SHARE, self.peak_flops * self.flops_share
         )
@@ -78,24 +77,24 @@ H200 = GPUS["H200"].rates
 
 @dataclass(frozen=True, slots=True)
 class Decode:
-    """A forward over the last tokens of some pages."""
+    """Forward pass over the last tokens of some pages."""
 
     num_rows: int
-    """Pages."""
+    """Number of pages."""
     num_tokens: int
-    """Last output tokens and draft tokens of all pages."""
+    """Number of tokens over all pages: the last ones and the drafts."""
     num_cached: int
-    """Places read, of all pages together."""
+    """Number of cache positions that are read, over all pages."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prefill:
-    """A forward over a stretch of one page."""
+    """Forward pass over a chunk of the prompt of one page."""
 
     start: int
     count: int
     num_patches: int = 0
-    """Of the image, where it is encoded for this forward."""
+    """Number of image patches, if the image is encoded for this forward pass."""
     is_last: bool = True
 
     @property
@@ -108,7 +107,7 @@ Work = Decode | Prefill
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """A model's parameters by part, and the sizes that attention depends on."""
+    """Numbers of parameters by part of a model, and the sizes of its attention."""
 
     layers: int
     lm_head: int
@@ -119,16 +118,16 @@ class Costs:
     attention_width: int
     """Query heads times head_dim."""
     cache_bytes: int
-    """Keys and values of one token, in all layers."""
+    """Bytes of the keys and values of one token in all layers."""
     vision_width: int
     vision_layers: int
     merged: int
-    """Patches that become one token."""
+    """Number of patches that are merged into one token."""
     value_bytes: int = 2
 
     @classmethod
     def of(cls, module: Any) -> Costs:
-        """Those of a Qwen3-VL from transformers, with weights or without."""
+        """Return the costs of a Qwen3-VL module of transformers."""
         text, vision = module.config.text_config, module.config.vision_config
         visual = module.model.visual
         num_bytes = module.lm_head.weight.dtype.itemsize
@@ -149,7 +148,7 @@ class Costs:
         )
 
     def seconds(self, work: Work, rates: Rates) -> float:
-        """The least a forward can take."""
+        """Return the minimum seconds of a forward pass."""
         if isinstance(work, Prefill):
             return self.prefill_flops(work) / rates.flops
         parameters = self.layers + self.lm_head
@@ -158,7 +157,7 @@ class Costs:
         return max(read / rates.bandwidth, flops / rates.flops)
 
     def prefill_flops(self, work: Prefill) -> float:
-        """Causal attention to the page so far counts, and the image if encoded."""
+        """Return the FLOPs of a prefill, with causal attention and the image."""
         attention = 2 * self.attention_width * self.num_layers
         text = 2 * self.layers * work.count
         text += attention * (work.end**2 - work.start**2)
@@ -172,9 +171,10 @@ class Costs:
         )
 
     def together(self, pages: Iterable[tuple[Prefill, int]], rates: Rates) -> float:
-        """Pages that start together: their prefills, then a step for each token.
+        """Return the minimum seconds for pages that start together.
 
-        A page is its prompt and how many tokens it says, the first by its prefill.
+        A page is its prompt and its number of answer tokens. The prefill gives the
+        first token, and each further token takes a step.
         """
         seconds = 0.0
         alive = []

@@ -1,4 +1,4 @@
-"""Run an engine over pages, and say how fast it was."""
+"""Runs of an engine over pages, with their throughput and latencies."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ __all__ = ["Run", "read"]
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Pages read from the first one's start to the last one's end."""
+    """Run of an engine over some pages."""
 
     seconds: float
     latencies: tuple[float, ...]
-    """Seconds of each page, from its submission on."""
+    """Seconds from the submission to the end of each page."""
     outputs: dict[str, EngineOutput]
 
     @property
@@ -36,18 +36,18 @@ class Run:
 
     @property
     def tokens_per_forward(self) -> float:
-        """Of a page's own forwards, which it shares with pages that run with it."""
+        """Mean number of tokens that a page gets per forward pass it takes part in."""
         return self.num_tokens / sum(g.num_forwards for g in self.outputs.values())
 
     @property
     def acceptance_rate(self) -> float | None:
-        """Share of the draft tokens that were accepted; None if there were none."""
+        """Acceptance rate of the draft tokens; None without drafts."""
         num_drafted = sum(g.num_drafted_tokens for g in self.outputs.values())
-        num_accepted = sum(g.num_accepted_tokens for g in self.outputs.values())
-        return num_accepted / num_drafted if num_drafted else None
+        accepted = sum(g.num_accepted_tokens for g in self.outputs.values())
+        return accepted / num_drafted if num_drafted else None
 
     def latency(self, percent: int) -> float:
-        """The percentile of the pages' latencies, in seconds."""
+        """Return a percentile of the pages' latencies in seconds."""
         if len(self.latencies) == 1:
             return self.latencies[0]
         return statistics.quantiles(self.latencies, n=100, method="inclusive")[
@@ -55,7 +55,7 @@ class Run:
         ]
 
     def num_same_texts(self, other: Run) -> int:
-        """Pages of which both runs say the same, as far as the other goes."""
+        """Count the pages with equal texts, compared up to the other run's length."""
         return sum(
             output.text.startswith(other.outputs[name].text)
             for name, output in self.outputs.items()
@@ -69,7 +69,7 @@ def read(
     in_flight: int,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Run:
-    """Closed loop: as one page ends the next is submitted, `in_flight` at a time."""
+    """Run the engine over the pages with `in_flight` pages at any time."""
     waiting = list(reversed(pages))
     submitted: dict[str, float] = {}
     latencies: list[float] = []

@@ -1,6 +1,6 @@
-"""A model that says what it is told to, however it is asked: teacher forcing.
+"""Model with predetermined answers (teacher forcing).
 
-It computes nothing and takes no time. What it counts is how often it was asked.
+It computes nothing and takes no time, but counts the forward passes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _NUM_POSITIONS = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """A page's prompt, by length alone, and all it is going to say."""
+    """Length of a page's prompt, and its answer."""
 
     num_tokens: int
     tokens: Sequence[int]
@@ -31,16 +31,15 @@ class Script:
         return 0
 
     def after(self, position: int) -> int:
-        """What is said after the token at a position of prompt and answer."""
+        """Return the token after a position of prompt and answer."""
         number = position + 1 - self.num_tokens
         return self.tokens[number] if 0 <= number < len(self.tokens) else _STOP
 
 
 class ScriptedRunner:
-    """A ModelRunner. `answers` has the tokens of each engine request, by its id.
+    """ModelRunner with predetermined tokens: `answers` has them by sequence id.
 
-    The next token is the answer's, whichever draft tokens come before it: tokens after
-    a rejected draft token do not count, as with any model.
+    A token after a wrong draft is that of the answer too, but the engine discards it.
     """
 
     num_cache_positions = _NUM_POSITIONS
@@ -58,10 +57,10 @@ class ScriptedRunner:
         self._decode = decode
         self._num_prompt_tokens = num_prompt_tokens
         self.num_forwards = 0
-        """In which a token was said, the one that ends a prompt included."""
+        """Forward passes with an output token, including the last chunk of a prompt."""
         self.num_drafted = 0
         self.num_accepted = 0
-        """Draft tokens that equal the answer, as do all before them."""
+        """Number of accepted draft tokens."""
 
     def tokenise(self, request: EngineRequest) -> Script:
         return Script(self._num_prompt_tokens, self._answers[request.id])
@@ -77,17 +76,17 @@ class ScriptedRunner:
 
     def decode(self, rows: Sequence[Row[Script]]) -> list[list[int]]:
         self.num_forwards += 1
-        return [self._said(row) for row in rows]
+        return [self._next_tokens(row) for row in rows]
 
-    def _said(self, row: Row[Script]) -> list[int]:
-        said = [row.prompt.after(row.start + i) for i in range(len(row.tokens))]
+    def _next_tokens(self, row: Row[Script]) -> list[int]:
+        tokens = [row.prompt.after(row.start + i) for i in range(len(row.tokens))]
         draft = row.tokens[1:]
         self.num_drafted += len(draft)
-        for draft_token, token in zip(draft, said, strict=False):
+        for draft_token, token in zip(draft, tokens, strict=False):
             if draft_token != token:
                 break
             self.num_accepted += 1
-        return said
+        return tokens
 
     def move(self, moves: Sequence[Move]) -> None: ...
 

@@ -1,7 +1,7 @@
-"""Pages in flight without end, and what an engine does once it is in its stride.
+"""Steady state of an engine with a constant number of concurrent pages.
 
-Filling up and running dry are left out. The first pages are cut at all parts of their
-length, so that from the beginning some page is about to end and another to begin.
+The start and the end of a run are excluded. The first pages are truncated to different
+shares of their length, so that pages begin and end at different times from the start.
 """
 
 from __future__ import annotations
@@ -21,29 +21,29 @@ from handler.engine.request import EngineOutput, FinishReason
 __all__ = ["Steady", "check_length", "percentiles", "run_steadily"]
 
 _DROPPED = 0.1
-"""Of the time at either end."""
+"""Share of the time that is excluded at either end."""
 _FEWEST_STEPS = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Steady:
-    """What happened between two steps of a run."""
+    """Measurements between two steps of a run."""
 
     seconds: float
     num_tokens: int
     mean_length: float
-    """Tokens of a page, of all pages there are."""
+    """Mean number of tokens of all pages."""
     step_seconds: tuple[float, ...]
     forwards: tuple[Forward, ...]
     latencies: tuple[float, ...]
-    """Of pages that were submitted whole, from their submission on."""
+    """Seconds from the submission to the end of untruncated pages."""
     num_projected: int
-    """Of those latencies, the ones of pages cut off: their rest at the mean pace."""
+    """Latencies of cancelled pages, with the rest projected at the mean pace."""
     num_ended: int
-    """Pages that ended, of whatever length."""
+    """Number of pages that ended, truncated or not."""
 
     def report(self, costs: Costs, rates: Rates, marks: Marks) -> dict[str, object]:
-        """The run as numbers; times in seconds, unless the name says otherwise."""
+        """Return the results; times are in seconds unless the name says otherwise."""
         decode_seconds, prefill_seconds = [], []
         decodes, prefills = [], []
         for forward in self.forwards:
@@ -57,7 +57,7 @@ class Steady:
         in_decode, in_prefill = sum(decode_seconds), sum(prefill_seconds)
         ideal_decode = sum(costs.seconds(work, rates) for work in decodes)
         ideal_prefill = sum(costs.seconds(work, rates) for work in prefills)
-        num_asked, num_drafted = _asked(self.forwards)
+        num_asked, num_drafted = _count_drafts(self.forwards)
         num_accepted = max(0, self.num_tokens - num_asked)
         return {
             "seconds": self.seconds,
@@ -80,11 +80,11 @@ class Steady:
         }
 
     def ideal_seconds(self, costs: Costs, rates: Rates) -> float:
-        """The least the same forwards would take at other rates."""
+        """Return the minimum seconds of the same forward passes at the given rates."""
         return sum(costs.seconds(forward.work, rates) for forward in self.forwards)
 
     def fraction_of(self, costs: Costs, rates: Rates) -> float:
-        """Of the roofline at these rates: all forwards', over all the time it took."""
+        """Return the minimum seconds of all forward passes over the measured ones."""
         return self.ideal_seconds(costs, rates) / self.seconds
 
 
@@ -97,10 +97,10 @@ def run_steadily(
     seconds: float,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Steady:
-    """Keep `in_flight` pages in the engine for `seconds` from when all of them speak.
+    """Keep `in_flight` pages in the engine for `seconds`, and return measurements.
 
-    What is still running then is cancelled. Raises RuntimeError where a page ends
-    otherwise than at its forced length.
+    The time starts when all of the first pages have a token. Pages that still run at
+    the end are cancelled. Raise RuntimeError if a page ends before its forced length.
     """
     flight = _Flight(engine, runner, pages, in_flight, clock)
     while flight.num_silent:
@@ -130,11 +130,11 @@ def run_steadily(
 
 @dataclass(frozen=True, slots=True)
 class _Now:
-    """How far a run has got after a step."""
+    """Progress of a run after a step."""
 
     at: float
     num_tokens: int
-    """Said by all pages up to here."""
+    """Number of output tokens so far, over all pages."""
     num_forwards: int
     num_ended: int
 
@@ -148,7 +148,7 @@ class _Submitted:
 
 
 class _Flight:
-    """Pages in an engine: when one ends, the next is submitted."""
+    """Concurrent pages in an engine: when one ends, the next is submitted."""
 
     def __init__(
         self,
@@ -165,23 +165,23 @@ class _Flight:
         self._clock = clock
         self._submitted: dict[str, _Submitted] = {}
         self._num_spoken = 0
-        """Of the first pages, those that have said a token."""
+        """Number of the first pages that have an output token."""
         self._num_ended = 0
         self._num_tokens = 0
-        """Said by pages that have ended."""
+        """Number of output tokens of ended pages."""
         self.latencies: list[float] = []
-        """Of whole pages that have ended."""
+        """Latencies of untruncated pages that have ended."""
 
     @property
     def num_silent(self) -> int:
-        """Of the first pages, those that have said nothing so far."""
+        """Number of the first pages that have no output token so far."""
         return self._in_flight - self._num_spoken
 
     def now(self) -> _Now:
-        said = sum(page.num_said for page in self._submitted.values())
+        num_running = sum(page.num_said for page in self._submitted.values())
         return _Now(
             self._clock(),
-            self._num_tokens + said,
+            self._num_tokens + num_running,
             len(self._runner.forwards),
             self._num_ended,
         )
@@ -190,7 +190,7 @@ class _Flight:
         while len(self._submitted) < self._in_flight:
             self._submit()
         ended = self._engine.step(lambda: None)
-        # A page that gave way is not among these, and has said what it said.
+        # A preempted page is not among these, and keeps its tokens.
         for name, num_said in self._engine.num_output_tokens().items():
             self._note(name, num_said)
         for output in ended:
@@ -204,8 +204,10 @@ class _Flight:
                 self.latencies.append(self._clock() - page.at)
 
     def cancel(self, *, token_seconds: float) -> list[float]:
-        """Let go of what is running; the latencies its whole pages would have had, if
-        a token took them so long."""
+        """Cancel all running pages, and return projected latencies of untruncated ones.
+
+        The projection assumes `token_seconds` for each remaining token.
+        """
         now = self._clock()
         projected = [
             now - page.at + (page.length - page.num_said) * token_seconds
@@ -232,7 +234,7 @@ class _Flight:
 
 
 def check_length(output: EngineOutput, length: int) -> None:
-    """Raise RuntimeError where a page ended otherwise than at its forced length."""
+    """Raise RuntimeError if a page did not end at its forced length."""
     reason, num_tokens = output.finish_reason, output.num_output_tokens
     if reason is not FinishReason.LENGTH or num_tokens != length:
         raise RuntimeError(
@@ -244,7 +246,7 @@ def check_length(output: EngineOutput, length: int) -> None:
 def percentiles(
     values: Sequence[float], factor: float = 1.0
 ) -> dict[str, float] | None:
-    """The 50th and the 95th; None of fewer than two values."""
+    """Return the 50th and 95th percentiles; None for fewer than two values."""
     if len(values) < 2:
         return None
     cuts = statistics.quantiles(values, n=100, method="inclusive")
@@ -252,15 +254,15 @@ def percentiles(
 
 
 def _endless(pages: Sequence[Forced], in_flight: int) -> Iterator[tuple[Forced, bool]]:
-    """The pages again and again, and whether each is whole: the first are not."""
+    """Yield the pages repeatedly, and False for the first ones, which are truncated."""
     for number, page in enumerate(cycle(pages)):
         is_whole = number >= in_flight
         share = 1.0 if is_whole else (number + 0.5) / in_flight
-        yield page.named(f"{number}", share), is_whole
+        yield page.with_name(f"{number}", share), is_whole
 
 
 def _middle(steps: Sequence[_Now]) -> tuple[int, int]:
-    """The first and the last step that count."""
+    """Return the first and the last step that count."""
     begin, end = steps[0].at, steps[-1].at
     dropped = _DROPPED * (end - begin)
     times = [step.at for step in steps]
@@ -269,8 +271,8 @@ def _middle(steps: Sequence[_Now]) -> tuple[int, int]:
     return (first, last) if first < last else (0, len(steps) - 1)
 
 
-def _asked(forwards: Sequence[Forward]) -> tuple[int, int]:
-    """Return how often pages computed a token, and the number of their draft tokens."""
+def _count_drafts(forwards: Sequence[Forward]) -> tuple[int, int]:
+    """Return the number of sampled rows and of draft tokens in forward passes."""
     num_asked = num_drafted = 0
     for forward in forwards:
         work = forward.work

@@ -1,4 +1,4 @@
-"""Run every kind of step over fake tensors and count what each asks of the device."""
+"""Counts of the operations of every kind of step, by runs over fake tensors."""
 
 from __future__ import annotations
 
@@ -40,19 +40,19 @@ __all__ = [
 NUM_PAGES = (1, 8, 32, 64)
 NUM_DRAFTS = 8
 _ANSWER_TOKENS = 600
-"""Tokens that a page has of its answer in a decode step: half of a usual one."""
+"""Answer tokens of a page in a decode step: half of a usual answer."""
 _A4_POINTS = (595.28, 841.89)
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step of the engine, or one part of it that is computed by itself."""
+    """Step of the engine, or a separately computed part of it."""
 
     name: str
     recorded: Tally
-    """What a CUDA graph replays; empty where nothing is recorded."""
+    """Operations that a CUDA graph replays; empty without recording."""
     eager: Tally
-    """What is launched one by one, and every wait of the host."""
+    """Operations that are launched one by one, and host synchronisations."""
 
     @property
     def tallies(self) -> tuple[Tally, Tally]:
@@ -81,23 +81,23 @@ class Step:
 
 @dataclass(slots=True)
 class Counted:
-    """All steps at one geometry, and what the estimates need of the model."""
+    """Steps at one geometry with the sizes that estimates need."""
 
     geometry: Geometry
     weight_bytes: int
     position_bytes: int
-    """Keys and values of one token in all layers."""
+    """Bytes of the keys and values of one token in all layers."""
     page_positions: int
     """Cache positions of a page in the decode steps."""
     decode: dict[int, Step] = field(default_factory=dict)
-    """Recorded steps of one token a page, by their number of pages."""
+    """Recorded steps of one token per page, by the number of pages."""
     drafted: Step | None = None
-    """A recorded step that verifies drafts."""
+    """Recorded step that verifies drafts."""
     mixed: Step | None = None
-    """A decode step with the last chunk of a prompt behind it."""
+    """Decode step followed by the last chunk of a prompt."""
     others: list[Step] = field(default_factory=list)
     page_prefill: list[Step] = field(default_factory=list)
-    """Encoding an A4 page and every chunk of its prompt."""
+    """Encoding of an A4 page, and all chunks of its prompt."""
 
     @property
     def steps(self) -> list[Step]:
@@ -107,16 +107,16 @@ class Counted:
     @property
     def forbidden(self) -> list[str]:
         """Operations of recorded steps that a CUDA graph cannot hold."""
-        found = [
+        operations = [
             f"{step.name}: {what}"
             for step in (*self.decode.values(), self.drafted)
             if step is not None
             for what in step.recorded.forbidden
         ]
-        return list(dict.fromkeys(found))
+        return list(dict.fromkeys(operations))
 
     def room(self, gpu: Gpu) -> int:
-        """Return how many such pages' caches the engine's memory plan has room for."""
+        """Return the number of such pages for which the memory plan has room."""
         return self.plan(gpu).room_tokens // self.page_positions
 
     def plan(self, gpu: Gpu) -> MemoryPlan:
@@ -141,7 +141,7 @@ class Counted:
 
 def fake_model(geometry: Geometry) -> Model:
     """Make a model whose weights have shapes only; call it within `fake_cuda`."""
-    # Nothing of its making is counted, and counting makes it slow.
+    # Create the model outside the mode: its operations do not count, and are slow.
     with _disable_current_modes():
         module = empty_module(geometry)
     for owner in module.modules():
@@ -222,21 +222,21 @@ def _decode(
 ) -> Step:
     tokens = [1] * shape.width
     row = Row(prompt, tokens, prompt.num_tokens + _ANSWER_TOKENS - shape.width, 0)
-    with fake.counting() as eager:
+    with fake.count_separately() as eager:
         runner.decode([row] * shape.num_rows)
     return Step(name, fake.recorded.get(shape, Tally()), eager)
 
 
 def _prefill(fake: FakeCuda, runner: TorchRunner, prompt: TorchPrompt) -> list[Step]:
-    """Count the chunks of a prompt whose image is encoded already."""
+    """Count the chunks of a prompt whose image is already encoded."""
     size = min(Options().max_prefill_tokens, prompt.num_tokens // 2)
-    runner.prefill(Chunk(prompt, [], 0, size, 0))  # It is encoded here.
+    runner.prefill(Chunk(prompt, [], 0, size, 0))  # This encodes the image.
     steps = []
     usual = fake.used_positions
     for start in range(0, prompt.num_tokens, size):
         count = min(size, prompt.num_tokens - start)
         fake.used_positions = start + count
-        with fake.counting() as eager:
+        with fake.count_separately() as eager:
             runner.prefill(Chunk(prompt, [], start, count, 0))
         which = "last" if start + count == prompt.num_tokens else "earlier"
         steps.append(Step(f"prefill, {which} chunk of {count}", Tally(), eager))
@@ -247,11 +247,11 @@ def _prefill(fake: FakeCuda, runner: TorchRunner, prompt: TorchPrompt) -> list[S
 def _encode(
     fake: FakeCuda, runner: TorchRunner, geometry: Geometry, size: tuple[int, int]
 ) -> Step:
-    """Count what the first chunk costs more than the same chunk again."""
+    """Count the operations by which the first chunk exceeds its repetition."""
     prompt = _prompt(runner, geometry, size)
     tallies = []
     for _ in range(2):
-        with fake.counting() as eager:
+        with fake.count_separately() as eager:
             runner.prefill(Chunk(prompt, [], 0, 16, 0))
         tallies.append(eager)
     width, height = size
@@ -272,10 +272,10 @@ def _page(geometry: Geometry, size: tuple[int, int]) -> tuple[Page, str]:
 
 
 def a4_size(geometry: Geometry) -> tuple[int, int]:
-    """Width and height at which the model sees an A4 page of a PDF."""
+    """Return the width and height at which the model gets an A4 page of a PDF."""
     return pdf_target_size(*_A4_POINTS, geometry.profile.sizing)
 
 
 def largest_size(geometry: Geometry) -> tuple[int, int]:
-    """Width and height of the largest image, in the ratio of 2 to 3."""
+    """Return the width and height of the largest image with a ratio of 2 to 3."""
     return target_size(20_000, 30_000, geometry.profile.sizing)

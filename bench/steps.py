@@ -1,8 +1,8 @@
-"""Count what every kind of step asks of a CUDA device, without one.
+"""Counts of the work of every kind of step on a CUDA device, without a device.
 
 The engine's own runner computes decode, mixed and prefill steps and encodes pages, at
 the model's real sizes, over fake tensors (`fake_cuda.py`). Kernels, bytes, FLOPs and
-waits of the host are counted; nothing is measured. Seconds are estimates from data
+host synchronisations are counted; nothing is measured. Seconds are estimates from data
 sheets (`roofline.py`).
 """
 
@@ -21,17 +21,22 @@ from bench.step_counts import Counted, Step, count_steps
 __all__ = ["main", "report", "seconds_of"]
 
 LAUNCH_SECONDS = 2.3e-6
-"""From one launched kernel to the next without a graph; an estimate."""
+"""Seconds between launches of kernels without a graph; an estimate."""
 REPLAY_SECONDS = 1.3e-6
-"""From one kernel to the next within a replayed graph; an estimate."""
+"""Seconds between kernels of a replayed graph; an estimate."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Count at the geometry that is asked for, and report."""
+    """Count the steps of a geometry, and print the tables."""
     parser = argparse.ArgumentParser(
         prog="python -m bench.steps", description=__doc__.splitlines()[0]
     )
-    parser.add_argument("--geometry", choices=GEOMETRIES, default="chandra")
+    parser.add_argument(
+        "--geometry",
+        choices=GEOMETRIES,
+        default="chandra",
+        help="sizes of the model (default chandra)",
+    )
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     say(__doc__)
@@ -39,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def report(counted: Counted) -> None:
-    """Print the tables; exit with status 1 where a graph could not be recorded."""
+    """Print the tables; exit with status 1 if a step cannot be recorded."""
     _print_counts(counted)
     _print_waits(counted)
     _print_estimates(counted)
@@ -70,9 +75,9 @@ def report(counted: Counted) -> None:
 
 
 def seconds_of(step: Step, gpu: Gpu) -> float:
-    """Estimate the step's time: each operator is bound by one of three limits.
+    """Estimate the seconds of a step.
 
-    They are memory, multiplication and the pace of launches.
+    Memory, multiplication or the launch rate limits each operator.
     """
     rates = gpu.rates
     total = 0.0
@@ -111,11 +116,11 @@ def _print_waits(counted: Counted) -> None:
     for step in counted.steps:
         waits = (step.recorded + step.eager).synchronisations.most_common()
         names.setdefault(tuple(waits), []).append(step.name)
-    for found, steps in names.items():
+    for places, steps in names.items():
         say("; ".join(steps))
-        for where, count in found:
+        for where, count in places:
             say(f"  {count} x {where}")
-        if not found:
+        if not places:
             say("  nowhere")
     say()
     if counted.forbidden:
@@ -132,8 +137,8 @@ def _print_waits(counted: Counted) -> None:
 def _print_estimates(counted: Counted) -> None:
     say()
     say(
-        "Estimates from data sheets, nothing is measured. Each operator takes what "
-        "memory,\nmultiplication or launches take, whichever is most: "
+        "Estimates from data sheets, nothing is measured. Each operator takes the "
+        "longest of\nits times for memory, multiplication and launches: "
         f"{REPLAY_SECONDS * 1e6:.1f} us a kernel in a graph,\n"
         f"{LAUNCH_SECONDS * 1e6:.1f} us outside. A page has {counted.page_positions:,} "
         "tokens in a decode step; '-': the cache does not fit."

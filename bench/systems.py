@@ -1,4 +1,4 @@
-"""The systems that are compared, each over the same pages of the same lengths."""
+"""Systems to compare, each over the same pages with the same lengths."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from bench.forcing import Forced, ForcedRunner, forced_pages, marks_of
+from bench.forcing import Forced, ForcedRunner, forced_pages, make_marks
 from bench.geometry import Geometry, random_model
 from bench.recorder import Recorder
 from bench.roofline import A10G, Costs, Prefill, Rates
@@ -31,20 +31,20 @@ __all__ = ["Native", "Stage"]
 
 _DRAFT_TOKENS = EngineSettings().draft_tokens or 0
 _SPARE_POSITIONS = 256
-"""For drafts, and for growth ahead of need."""
+"""Extra cache positions per page for drafts and preallocation."""
 _PIXELS_A_TOKEN = 32 * 32
 
 
 @dataclass(frozen=True, slots=True)
 class Native:
-    """How the native engine is run."""
+    """Variant of the native engine."""
 
     in_flight: int
     has_graphs: bool = True
     has_drafts: bool = True
     max_verified_tokens: int = 64
     draft_rows: bool = False
-    """Whether drafts are verified as rows of one query."""
+    """True if drafts are verified as rows of one query."""
 
     @property
     def name(self) -> str:
@@ -59,7 +59,7 @@ class Native:
 
 
 class Stage:
-    """A model of random weights on a device, its pages, and what limits it."""
+    """Model with random weights on a device, its pages, and its roofline."""
 
     def __init__(
         self, geometry: Geometry, device: torch.device, rates: Rates, num_pages: int
@@ -67,31 +67,31 @@ class Stage:
         self.device = device
         self.rates = rates
         self.geometry = geometry
-        self._marks = marks_of(device, time.perf_counter)
+        self._marks = make_marks(device, time.perf_counter)
         self.pages = forced_pages(geometry, QwenTokenizer(), num_pages)
         self.model: Model = random_model(geometry, device)
         self.costs = Costs.of(self.model.module)
 
     @property
     def mean_length(self) -> float:
-        """Tokens of a page's answer."""
+        """Mean number of tokens of an answer."""
         return statistics.fmean(len(page.tokens) for page in self.pages)
 
     @property
     def max_page_tokens(self) -> int:
-        """Maximum tokens of a page, prompt and answer together, as in the engine."""
+        """Maximum number of tokens of a page, prompt and answer, as in the engine."""
         profile = self.geometry.profile
         num_image_tokens = profile.sizing.max_pixels // _PIXELS_A_TOKEN
         return num_image_tokens + PROMPT_TOKENS + profile.max_output_tokens
 
     def num_prompt_tokens(self, page: Forced) -> int:
-        """Return the tokens of a page's prompt, those of its image included."""
+        """Return the number of tokens of a page's prompt, including its image."""
         return self._prefill(page).count
 
     def generate(self, batch_size: int, seconds: float) -> dict[str, Any]:
-        """transformers' `generate` over whole batches, as many as there is time for."""
+        """Measure `generate` of transformers over as many batches as time allows."""
         engine = GenerateEngine(self.model, batch_size)
-        _step(engine, [self.pages[0].named("warm-up", 0.01)])
+        _step(engine, [self.pages[0].with_name("warm-up", 0.01)])
         self._settle(reset=True)
         run = _Batches()
         pages = itertools.cycle(self.pages)
@@ -120,8 +120,8 @@ class Stage:
         }
 
     def native(self, native: Native, seconds: float) -> dict[str, Any]:
-        """The engine in its stride, with room for every page there can be."""
-        # What an earlier run held is no longer in the way, and is not counted as used.
+        """Measure the steady state of the engine with a cache for all pages."""
+        # Release the memory of earlier runs, so that it does not count as used.
         self._settle(reset=True)
         most = max(self._prefill(p).count + len(p.tokens) for p in self.pages)
         cache_tokens = native.in_flight * (most + _SPARE_POSITIONS)
@@ -130,7 +130,7 @@ class Stage:
         return report
 
     def small(self, native: Native, seconds: float) -> dict[str, Any]:
-        """The engine with the cache of a 24 GB card; `in_flight` does not count."""
+        """Measure the engine with the cache of a 24 GB card; `in_flight` is ignored."""
         cache_tokens = self.geometry.small_cache_bytes // self.costs.cache_bytes
         count = max(1, cache_tokens // COUNTED_PAGE_TOKENS)
         report, steady = self._run(native, count, cache_tokens, seconds)
@@ -186,13 +186,13 @@ class Stage:
         return report, steady
 
     def _prefill(self, page: Forced) -> Prefill:
-        """A page's whole prompt as one forward."""
+        """Return the prefill of a page's whole prompt."""
         request = page.request
         ids, (frames, rows, columns) = self.model.tokenise(request.page, request.prompt)
         return Prefill(0, len(ids), num_patches=frames * rows * columns)
 
     def _settle(self, *, reset: bool = False) -> None:
-        """Wait for the device; if `reset`, also give back what earlier runs held."""
+        """Synchronise with the device; with `reset`, also release unused memory."""
         if self.device.type != "cuda":
             return
         torch.cuda.synchronize(self.device)

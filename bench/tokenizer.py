@@ -1,4 +1,4 @@
-"""A tokenizer as the model asks for one: Qwen's vocabulary and its special tokens."""
+"""Tokenizer with Qwen's vocabulary and the special tokens that the model needs."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ SPECIAL_TOKENS = {
     "<|vision_end|>": 151653,
     "<|image_pad|>": 151655,
 }
-"""Those of a page's chat. Below the first all tokens are text."""
+"""Special tokens of a page's chat. All ids below the first one are text."""
 _FIRST_SPECIAL = min(SPECIAL_TOKENS.values())
 _SPECIAL = re.compile(f"({'|'.join(map(re.escape, SPECIAL_TOKENS))})")
 
 
 class QwenTokenizer:
-    """What `Model` calls of a transformers tokenizer, and no more."""
+    """Subset of a transformers tokenizer that `Model` uses."""
 
     def __init__(self) -> None:
         self._vocabulary = QwenVocabulary()
         self._names = {number: name for name, number in SPECIAL_TOKENS.items()}
 
     def encode(self, text: str, add_special_tokens: bool = False) -> list[int]:
-        """Special tokens that stand in the text are read; none is ever added."""
+        """Encode a text with its special tokens; none are added."""
         ids: list[int] = []
         for part in _SPECIAL.split(text):
             if part in SPECIAL_TOKENS:
@@ -40,7 +40,7 @@ class QwenTokenizer:
         return ids
 
     def decode(self, ids: list[int], skip_special_tokens: bool = False) -> str:
-        """Ids beyond the text that have no name here say nothing."""
+        """Decode ids; unknown special tokens become empty strings."""
         parts = []
         for is_text, group in groupby(ids, key=lambda number: number < _FIRST_SPECIAL):
             if is_text:

@@ -1,4 +1,4 @@
-"""The tokens Chandra speaks in: Qwen's vocabulary, which every Qwen to 3 shares."""
+"""Vocabulary of Chandra, which is that of Qwen up to version 3."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tiktoken.load import load_tiktoken_bpe
 
 __all__ = ["QwenVocabulary"]
 
-# How Qwen 2 and 3 cut a text before their byte-pair encoding: each digit by itself.
+# Pre-tokenizer of Qwen 2 and 3: each digit is separate.
 _SPLIT = "|".join(
     (
         r"(?i:'s|'t|'re|'ve|'m|'ll|'d)",
@@ -26,7 +26,7 @@ _SPLIT = "|".join(
 
 
 class QwenVocabulary:
-    """A DraftTokenizer. The ranks are those the package dashscope carries."""
+    """DraftTokenizer with the ranks of the package dashscope."""
 
     name = "Qwen"
 
@@ -47,7 +47,7 @@ class QwenVocabulary:
 
 
 def _ranks_path() -> Path:
-    # Found without importing it: it is a client of a web service.
+    # Find the package without importing it, because it is a web client.
     package = find_spec("dashscope")
     if package is None or not package.submodule_search_locations:
         raise ModuleNotFoundError(

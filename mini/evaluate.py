@@ -118,8 +118,8 @@ def evaluate(checkpoint: Path, *, num_pages: int, seed: str) -> dict[str, Any]:
     for _, page in zip(range(num_pages), unseen_pages(seed), strict=False):
         truth = parse_content(page.html, page)
         reading = reader.read(page)
-        found = reading.content
-        scores.append(score(truth.text, found.text, truth.blocks, found.blocks))
+        content = reading.content
+        scores.append(score(truth.text, content.text, truth.blocks, content.blocks))
         seconds.append(reading.seconds)
     ious = [value for s in scores for value in s.ious]
     labels = [value for s in scores for value in s.right_labels]

@@ -119,8 +119,8 @@ class Lesson(nn.Module):
         numbers = self._number_tokens
         is_number = (targets >= numbers.start) & (targets < numbers.stop)
         near = self._near[targets[is_number] - numbers.start]
-        found = logits[is_number].log_softmax(dim=-1)
-        near_losses = -(near * found[:, numbers.start : numbers.stop]).sum(dim=-1)
+        log_probs = logits[is_number].log_softmax(dim=-1)
+        near_losses = -(near * log_probs[:, numbers.start : numbers.stop]).sum(dim=-1)
         losses[is_number] = _NUMBER_WEIGHT * near_losses
         return losses.mean()
 
@@ -139,12 +139,12 @@ class Lesson(nn.Module):
             predictions[:, :NUM_LABELS], labels, reduction="none"
         )
         is_block = labels > 0
-        found = predictions[is_block, NUM_LABELS:].reshape(-1, 4, _NUM_EDGES)
-        found = found.log_softmax(dim=-1)
+        log_probs = predictions[is_block, NUM_LABELS:].reshape(-1, 4, _NUM_EDGES)
+        log_probs = log_probs.log_softmax(dim=-1)
         # The target of an edge between two steps is divided between both.
         steps = torch.arange(_NUM_EDGES, device=edges.device)
         shares = (1 - (edges[is_block, :, None] - steps).abs()).clamp(min=0)
-        edge_losses = -(shares * found).sum(dim=-1)
+        edge_losses = -(shares * log_probs).sum(dim=-1)
         label_loss: torch.Tensor = (label_losses * weight).sum() / weight.sum()
         edge_loss: torch.Tensor = edge_losses.mean()
         return label_loss + edge_loss

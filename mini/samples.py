@@ -200,7 +200,7 @@ def _with_markup_places(pieces: Sequence[Piece]) -> list[Piece]:
 def _layout(page: Page, rows: int, columns: int) -> np.ndarray:
     width, height = page.image.size
     cell_width, cell_height = width / columns, height / rows
-    found = np.zeros((rows * columns, BLOCKS, 5), dtype=np.float32)
+    layout = np.zeros((rows * columns, BLOCKS, 5), dtype=np.float32)
     for block in sorted(page.blocks, key=lambda block: block.bbox[1]):
         x0, y0, x1, y1 = block.bbox
         edges = np.array([x0 / width, y0 / height, x1 / width, y1 / height])
@@ -213,14 +213,14 @@ def _layout(page: Page, rows: int, columns: int) -> np.ndarray:
                 left = max(x0, column * cell_width)
                 if min(x1, (column + 1) * cell_width) - left < _LEAST_OVERLAP:
                     continue
-                cell = found[row * columns + column]
+                cell = layout[row * columns + column]
                 if len(free := np.flatnonzero(cell[:, 0] == 0)):
                     cell[free[0]] = [_LABELS[block.label], *steps]
-    return found
+    return layout
 
 
 def _cells(page: Page, cell_at: Callable[[Point], int], num_cells: int) -> np.ndarray:
-    found: list[list[tuple[float, float, int]]] = [[] for _ in range(num_cells)]
+    letters: list[list[tuple[float, float, int]]] = [[] for _ in range(num_cells)]
     for block in page.blocks:
         if block.label == "Figure":
             continue
@@ -229,9 +229,9 @@ def _cells(page: Page, cell_at: Callable[[Point], int], num_cells: int) -> np.nd
                 continue
             x, y = piece.place
             character = _ENTITIES.get(piece.text, piece.text)
-            found[cell_at(piece.place)].append((y, x, _CLASSES[character]))
+            letters[cell_at(piece.place)].append((y, x, _CLASSES[character]))
     cells = np.zeros((num_cells, SLOTS), dtype=np.int64)
-    for index, characters in enumerate(found):
+    for index, characters in enumerate(letters):
         kept = _reading_order(characters)[:SLOTS]
         cells[index, : len(kept)] = kept
     return cells

@@ -31,7 +31,7 @@ def score(
     true_text: str, text: str, true_blocks: Sequence[Block], blocks: Sequence[Block]
 ) -> PageScore:
     """Compare a page with the truth; runs of white space count as one character."""
-    expected, found = " ".join(true_text.split()), " ".join(text.split())
+    expected, actual = " ".join(true_text.split()), " ".join(text.split())
     ious = [0.0] * len(true_blocks)
     labels = [False] * len(true_blocks)
     for overlap, index, other in _pairs(true_blocks, blocks):
@@ -39,7 +39,7 @@ def score(
         labels[index] = true_blocks[index].label == blocks[other].label
     return PageScore(
         num_characters=len(expected),
-        num_errors=Levenshtein.distance(expected, found),
+        num_errors=Levenshtein.distance(expected, actual),
         ious=tuple(ious),
         right_labels=tuple(labels),
     )

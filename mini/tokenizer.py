@@ -102,10 +102,10 @@ def build_tokenizer() -> Tokenizer:
 
 
 def token_id(tokenizer: Tokenizer, token: str) -> int:
-    found: int | None = tokenizer.token_to_id(token)
-    if found is None:
+    index: int | None = tokenizer.token_to_id(token)
+    if index is None:
         raise KeyError(f"{token} is not in the vocabulary")
-    return found
+    return index
 
 
 def number_tokens(tokenizer: Tokenizer) -> range:

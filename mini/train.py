@@ -151,14 +151,14 @@ class _State:
         partial.replace(path)
 
     def load(self, path: Path) -> None:
-        found = torch.load(path, map_location=self.device)
-        self.lesson.load_state_dict(found["lesson"])
-        for optimizer, state in zip(self.optimizers, found["optimizers"], strict=True):
+        saved = torch.load(path, map_location=self.device)
+        self.lesson.load_state_dict(saved["lesson"])
+        for optimizer, state in zip(self.optimizers, saved["optimizers"], strict=True):
             optimizer.load_state_dict(state)
-        self.num_pages = found["num_pages"]
-        self.num_steps = found["num_steps"]
-        self.seconds = found["seconds"]
-        self.history = found["history"]
+        self.num_pages = saved["num_pages"]
+        self.num_steps = saved["num_steps"]
+        self.seconds = saved["seconds"]
+        self.history = saved["history"]
 
     def start_from(self, checkpoint: Path) -> None:
         """Load the weights of a checkpoint; the optimizers and progress start anew."""
@@ -174,7 +174,7 @@ class _State:
     def step(
         self, batches: Sequence[Batch], *, cells_only: bool, scale: float
     ) -> dict[str, float]:
-        """Run an optimizer step over batches of similar size; return mean losses."""
+        """Run an optimizer step over batches of like size; return the mean losses."""
         rate = self.rate * scale * min(1.0, (self.num_steps + 1) / _WARMUP_STEPS)
         for optimizer, gain in zip(self.optimizers, _GAINS, strict=True):
             for group in optimizer.param_groups:
@@ -203,8 +203,8 @@ class _State:
             return dict(
                 zip(("cells", "layout"), self.lesson.vision_losses(batch), strict=True)
             )
-        found = self.lesson(batch)
-        return {name: getattr(found, name) for name in _WEIGHTS}
+        losses = self.lesson(batch)
+        return {name: getattr(losses, name) for name in _WEIGHTS}
 
 
 def _find_stage(num_pages: int, only: str | None) -> Stage:

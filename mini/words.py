@@ -28,8 +28,8 @@ def _prose() -> tuple[str, ...]:
 
 @functools.cache
 def _vocabulary() -> tuple[str, ...]:
-    found = {w for line in _prose() for w in re.findall(r"[A-Za-z]+", line)}
-    return tuple(sorted(found))
+    vocabulary = {w for line in _prose() for w in re.findall(r"[A-Za-z]+", line)}
+    return tuple(sorted(vocabulary))
 
 
 def random_sentence(rng: random.Random, num_words: int) -> str:

@@ -90,8 +90,8 @@ def read_handler_table(archive: Path) -> Mapping[str, object]:
             table = yaml.safe_load(source.read(MODEL_CONFIG.name))
     except (OSError, KeyError, zipfile.BadZipFile, yaml.YAMLError):
         return {}
-    found = table.get("handler") if isinstance(table, dict) else None
-    return found if isinstance(found, dict) else {}
+    handler_table = table.get("handler") if isinstance(table, dict) else None
+    return handler_table if isinstance(handler_table, dict) else {}
 
 
 def find_ts_home() -> Path:

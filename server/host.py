@@ -36,7 +36,7 @@ def find_free_ports(number: int) -> list[int]:
     range from a different start, so that two processes do not find the same ports.
     Raise OSError if too few ports of the range are free.
     """
-    found: list[int] = []
+    free: list[int] = []
     with contextlib.ExitStack() as stack:
         for candidate in itertools.islice(_numbers, len(RANGE)):
             port = RANGE[candidate % len(RANGE)]
@@ -47,9 +47,9 @@ def find_free_ports(number: int) -> list[int]:
             except OSError:
                 probe.close()
                 continue
-            found.append(port)
-            if len(found) == number:
-                return found
+            free.append(port)
+            if len(free) == number:
+                return free
     raise OSError(f"fewer than {number} ports are free from {RANGE[0]} to {RANGE[-1]}")
 
 
@@ -83,12 +83,12 @@ def reap_orphans(own: Collection[int]) -> None:
     while True:
         try:
             # WNOWAIT keeps the exit status, in case the child is one of `own`.
-            found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            child = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         except ChildProcessError:
             return
-        if found is None or found.si_pid in own:
+        if child is None or child.si_pid in own:
             return
-        os.waitpid(found.si_pid, os.WNOHANG)
+        os.waitpid(child.si_pid, os.WNOHANG)
 
 
 # Numbers of CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_KILL, CAP_SETGID and CAP_SETUID. They are

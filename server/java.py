@@ -58,11 +58,13 @@ def _version(java: Path) -> int | None:
     """Return the major version of a runtime, such as 17; None if it does not run."""
     try:
         # Every Java since 9 has this file. Running `java -version` takes longer.
-        said = (java.parent.parent / "release").read_text()
+        release_text = (java.parent.parent / "release").read_text()
         if os.access(java, os.X_OK) and (
-            found := re.search(r'^JAVA_VERSION="(?:1\.)?(\d+)', said, re.MULTILINE)
+            match := re.search(
+                r'^JAVA_VERSION="(?:1\.)?(\d+)', release_text, re.MULTILINE
+            )
         ):
-            return int(found.group(1))
+            return int(match.group(1))
     except (OSError, UnicodeDecodeError):
         pass
     try:
@@ -71,8 +73,8 @@ def _version(java: Path) -> int | None:
         )
     except (OSError, subprocess.SubprocessError):
         return None
-    found = re.search(r'version "(?:1\.)?(\d+)', result.stderr + result.stdout)
-    return int(found.group(1)) if found else None
+    match = re.search(r'version "(?:1\.)?(\d+)', result.stderr + result.stdout)
+    return int(match.group(1)) if match else None
 
 
 def build_command(

@@ -62,10 +62,10 @@ def find_compiler() -> Path:
             return compiler
     except JavaNotFoundError:
         pass
-    found = shutil.which("javac")
-    if found is None:
+    on_path = shutil.which("javac")
+    if on_path is None:
         raise PluginError("no javac was found: building the frontend's jar needs a JDK")
-    return Path(found)
+    return Path(on_path)
 
 
 def javac_version(compiler: Path) -> int:
@@ -73,10 +73,10 @@ def javac_version(compiler: Path) -> int:
     result = subprocess.run(
         [compiler, "-version"], check=False, capture_output=True, text=True
     )
-    found = re.search(r"javac (\d+)", result.stdout + result.stderr)
-    if found is None:
+    match = re.search(r"javac (\d+)", result.stdout + result.stderr)
+    if match is None:
         raise PluginError(f"{compiler} -version prints no version")
-    return int(found.group(1))
+    return int(match.group(1))
 
 
 def sources_digest(sources: Path = SOURCES) -> str:

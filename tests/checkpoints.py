@@ -1,4 +1,4 @@
-"""Checkpoints as files: small ones that are whole, and parts of `mini` that are not."""
+"""Files of small and of incomplete checkpoints."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from handler.weights.staged import MANIFEST
 
 
 def tensor_file(*names: str, size: int, fill: int = 0) -> bytes:
-    """A safetensors file of `size` bytes, which the named U8 tensors share."""
+    """Return a safetensors file whose named U8 tensors share `size` bytes."""
     room = 100 + 80 * len(names)
     places, start = {}, 0
     share = (size - 8 - room) // len(names)
@@ -32,12 +32,12 @@ def tensor_file(*names: str, size: int, fill: int = 0) -> bytes:
 
 
 def index_of(files: Mapping[str, str]) -> bytes:
-    """model.safetensors.index.json: which tensor is in which file."""
+    """Return a model.safetensors.index.json with the file of each tensor."""
     return json.dumps({"metadata": {}, "weight_map": dict(files)}).encode()
 
 
 def mini_with(folder: Path, change: Callable[[dict[str, Any]], None]) -> Path:
-    """A copy of `mini`, its tensors as `change` leaves them, and no manifest."""
+    """Copy `mini` without its manifest, with tensors modified by `change`."""
     from safetensors.torch import load_file, save_file
 
     shutil.copytree(MINI, folder, ignore=shutil.ignore_patterns(MANIFEST))

@@ -1,4 +1,4 @@
-"""What every test may rely on: an environment that says nothing about models."""
+"""Fixtures of all tests: an environment without settings of models."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import pytest
 
 from handler.settings import PREFIX, VARIABLES
 
-# As in the engine's own process, and before anything imports torch.
+# The engine's process has the same value. It must be set before torch is imported.
 os.environ.setdefault("GOMP_SPINCOUNT", "5000")
 
-# The same examples each time, and no failure because other programs use the machine:
-# a further failing example belongs into its test.
+# Use the same examples each time, without deadlines, because the machine may be busy.
+# Add further failing examples to their tests.
 hypothesis.settings.register_profile(
     "repeatable",
     derandomize=True,

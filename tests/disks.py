@@ -1,4 +1,4 @@
-"""A disk of a few megabytes that a test may fill."""
+"""Disk of a few megabytes that a test may fill."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ __all__ = ["fill", "small_disk"]
 
 @contextmanager
 def small_disk(num_megabytes: int) -> Iterator[Path]:
-    """Mount a file system of this size, or skip the test where that is not allowed.
+    """Mount a file system of this size, or skip the test if that is not allowed.
 
-    Not below the test's own folder: the path of a socket has 107 letters at most.
+    It is outside of `tmp_path`, because the path of a socket has at most 107 bytes.
     """
     folder = Path(tempfile.mkdtemp(prefix="disk-"))
     options = f"size={num_megabytes}m"
@@ -31,13 +31,13 @@ def small_disk(num_megabytes: int) -> Iterator[Path]:
     try:
         yield folder
     finally:
-        # Unmount lazily, because a process that is just ending may have a file open.
+        # Unmount lazily, because an ending process may still have an open file.
         subprocess.run(["umount", "--lazy", folder], check=True)
         folder.rmdir()
 
 
 def fill(folder: Path) -> None:
-    """Write until there is no room for another byte."""
+    """Write until the disk is full."""
     with (folder / "filling").open("wb", buffering=0) as file:
         for size in (1024**2, 4096, 1):
             try:

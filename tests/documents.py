@@ -1,6 +1,6 @@
-"""Documents to test with: plain ones, odd ones, and ones made to do harm.
+"""Test documents: normal, unusual and malicious ones.
 
-Everything is made here and now, as bytes; nothing is read from a disk.
+All are generated as bytes; no file is read.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ LINES = ("Invoice 4711", "Two pens, blue", "Total: 3.20")
 
 @contextmanager
 def spooled(content: bytes) -> Iterator[Descriptor]:
-    """The content as decoders get it: as an open file without a name."""
+    """Provide the content as an open file without a name, as decoders get it."""
     with tempfile.TemporaryFile() as file:
         file.write(content)
         file.flush()
@@ -40,7 +40,7 @@ def spooled(content: bytes) -> Iterator[Descriptor]:
 def text_page(
     lines: Sequence[str] = LINES, size: tuple[int, int] = (640, 800)
 ) -> Image.Image:
-    """Black lines of text on white, in letters that the embedded model reads."""
+    """Return black lines of text on white, in a size that the embedded model reads."""
     page = Image.new("RGB", size, "white")
     draw = ImageDraw.Draw(page)
     height = max(18, size[1] // 32)
@@ -51,7 +51,7 @@ def text_page(
 
 
 def quadrants(size: tuple[int, int] = (48, 80)) -> Image.Image:
-    """Red and green above blue and yellow: no turn or mirror leaves it the same."""
+    """Return four colours, which every rotation and reflection changes."""
     page = Image.new("RGB", size)
     width, height = size
     for left, top, colour in (
@@ -71,11 +71,11 @@ def _encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
 
 
 encoded = _encoded
-"""An image as a file of the format that Pillow calls `kind`."""
+"""Encode an image in the format that Pillow calls `kind`."""
 
 
 def as_heic(image: Image.Image, **options: Any) -> bytes:
-    """The EXIF orientation becomes a rotation of the container's own."""
+    """Encode HEIC, in which the EXIF orientation becomes a rotation property."""
     pillow_heif.register_heif_opener()
     if "exif" in options:
         image = image.copy()
@@ -110,13 +110,13 @@ def as_tiff(*frames: Image.Image, **options: Any) -> bytes:
 
 
 def as_mpo(*frames: Image.Image) -> bytes:
-    """A JPEG with further pictures behind the first, as some cameras write."""
+    """Return a JPEG followed by further pictures, as some cameras write."""
     first, *rest = frames
     return _encoded(first, "MPO", save_all=True, append_images=rest)
 
 
 def oriented_jpeg(upright: Image.Image, orientation: int) -> bytes:
-    """A photograph that its EXIF orientation, 1 to 8, makes upright."""
+    """Return a photograph that its EXIF orientation, 1 to 8, makes upright."""
     back = {
         2: Image.Transpose.FLIP_LEFT_RIGHT,
         3: Image.Transpose.ROTATE_180,
@@ -126,14 +126,14 @@ def oriented_jpeg(upright: Image.Image, orientation: int) -> bytes:
         7: Image.Transpose.TRANSVERSE,
         8: Image.Transpose.ROTATE_270,
     }.get(orientation)
-    stored = upright if back is None else upright.transpose(back)
+    pixels = upright if back is None else upright.transpose(back)
     exif = Image.Exif()
     exif[0x0112] = orientation
-    return as_jpeg(stored, exif=exif, quality=95, subsampling=0)
+    return as_jpeg(pixels, exif=exif, quality=95, subsampling=0)
 
 
 def png_of(width: int, height: int, *, bits: int, colour: int, data: bytes) -> bytes:
-    """A PNG of one chunk of compressed data, true to its header or not."""
+    """Return a PNG with one chunk of data, which need not match its header."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         checksum = struct.pack(">I", zlib.crc32(kind + content))
@@ -149,13 +149,13 @@ def png_of(width: int, height: int, *, bits: int, colour: int, data: bytes) -> b
 
 
 def _tiff_directory(next_offset: int, *tags: tuple[int, int, int]) -> bytes:
-    """A TIFF directory of (tag, type, value) with one value each."""
+    """Return a TIFF directory of (tag, type, value) with one value each."""
     entries = b"".join(struct.pack("<HHII", tag, kind, 1, v) for tag, kind, v in tags)
     return struct.pack("<H", len(tags)) + entries + struct.pack("<I", next_offset)
 
 
 def tiff_whose_pages_loop() -> bytes:
-    """Two pages of one gray pixel, the second followed by the first."""
+    """Return two pages of one gray pixel; the second links to the first."""
     length = len(_tiff_directory(0, *_one_pixel(0)))
     second = 8 + length
     pixels = second + length
@@ -168,7 +168,7 @@ def tiff_whose_pages_loop() -> bytes:
 
 
 def tiff_of_many_pages(num_pages: int) -> bytes:
-    """Empty directories, six bytes each: the cheapest pages there are."""
+    """Return empty directories of six bytes each, the smallest possible pages."""
     offsets = range(8, 8 + 6 * num_pages, 6)
     links = [*offsets[1:], 0]
     return struct.pack("<2sHI", b"II", 42, 8) + b"".join(
@@ -188,11 +188,11 @@ def _one_pixel(offset: int) -> tuple[tuple[int, int, int], ...]:
     )
 
 
-# Images that do harm
+# Malicious images
 
 
 def compressed_zeros(num_bytes: int) -> bytes:
-    """Return zlib data that unpack to so many zero bytes."""
+    """Return zlib data that decompress to `num_bytes` zero bytes."""
     packer = zlib.compressobj(9)
     block = bytes(1 << 20)
     parts = [packer.compress(block) for _ in range(num_bytes >> 20)]
@@ -201,24 +201,24 @@ def compressed_zeros(num_bytes: int) -> bytes:
 
 
 def huge_png_header() -> bytes:
-    """Fewer than a hundred bytes that announce ten thousand million pixels."""
+    """Return under a hundred bytes with a header of 10,000 million pixels."""
     return png_of(100_000, 100_000, bits=8, colour=2, data=b"")
 
 
 def png_bomb(side: int = 30_000) -> bytes:
-    """A black square of `side`, 1 bit a pixel: a thousand times smaller than it is."""
+    """Return a black square with 1 bit per pixel, compressed a thousand times."""
     row = 1 + (side + 7) // 8
     data = compressed_zeros(row * side)
     return png_of(side, side, bits=1, colour=0, data=data)
 
 
 def png_idat_bomb(num_bytes: int = 600 << 20) -> bytes:
-    """64 x 64 pixels by its header, hundreds of megabytes by its data."""
+    """Return a PNG of 64 x 64 pixels with hundreds of megabytes of data."""
     return png_of(64, 64, bits=8, colour=0, data=compressed_zeros(num_bytes))
 
 
 def gif_with_a_frame_larger_than_itself() -> bytes:
-    """10 x 10 pixels by its header, 65535 x 65535 by its first frame."""
+    """Return a GIF of 10 x 10 pixels whose first frame is 65535 x 65535."""
     return (
         b"GIF89a"
         + struct.pack("<HHBBB", 10, 10, 0x80, 0, 0)
@@ -238,7 +238,7 @@ def pdf(
     owner_password: str | None = None,
     size: tuple[float, float] = A4,
 ) -> bytes:
-    """Pages of real text; with `owner_password` alone it opens without one."""
+    """Return pages of real text; with only `owner_password` it needs no password."""
     encryption = None
     if password is not None or owner_password is not None:
         encryption = StandardEncryption(
@@ -247,7 +247,7 @@ def pdf(
     stream = io.BytesIO()
     canvas = Canvas(stream, pagesize=size, encrypt=encryption, invariant=True)
     for lines in pages:
-        # Of A4 the embedded model sees six sevenths of a pixel a point.
+        # The embedded model gets A4 pages with 6/7 pixels per point.
         canvas.setFont("Helvetica", 26)
         for row, line in enumerate(lines):
             canvas.drawString(72, size[1] - 72 - 44 * row, line)
@@ -257,7 +257,7 @@ def pdf(
 
 
 def as_pdf(*pictures: Image.Image, resolution: int) -> bytes:
-    """Scanned pages without a text layer, `resolution` pixels to the inch."""
+    """Return scanned pages without a text layer, with `resolution` pixels per inch."""
     first, *rest = pictures
     return _encoded(
         first, "PDF", save_all=True, append_images=rest, resolution=resolution
@@ -265,12 +265,12 @@ def as_pdf(*pictures: Image.Image, resolution: int) -> bytes:
 
 
 def rotated_pdf(rotation: int) -> bytes:
-    """A page of text that its /Rotate turns clockwise by so many degrees."""
+    """Return a page of text that /Rotate turns clockwise by `rotation` degrees."""
     return rotated(pdf(), rotation)
 
 
 def rotated(document: bytes, rotation: int) -> bytes:
-    """The same PDF, its first page turned clockwise by so many degrees."""
+    """Return the PDF with its first page turned clockwise by `rotation` degrees."""
     stream = io.BytesIO()
     with pypdfium2.PdfDocument(document) as opened:
         opened[0].set_rotation(rotation)
@@ -279,19 +279,19 @@ def rotated(document: bytes, rotation: int) -> bytes:
 
 
 def truncated_pdf() -> bytes:
-    """The beginning of a good PDF, cut where nothing can be mended."""
+    """Return the beginning of a valid PDF, which cannot be repaired."""
     return pdf()[:300]
 
 
 def empty_pdf() -> bytes:
-    """Well formed, with no page."""
+    """Return a well-formed PDF without pages."""
     return pdf_of_objects(
         b"<</Type/Catalog/Pages 2 0 R>>", b"<</Type/Pages/Kids[]/Count 0>>"
     )
 
 
 def pdf_with_one_bad_page() -> bytes:
-    """Three pages; the second is a string where a page should be."""
+    """Return three pages, of which the second is a string object."""
     good = (
         b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 200 300]/Contents 6 0 R"
         b"/Resources<</Font<</F<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>>>>>>>"
@@ -308,10 +308,9 @@ def pdf_with_one_bad_page() -> bytes:
 
 
 def pdf_with_form_and_annotation() -> bytes:
-    """A page of 200 x 200 points that is white but for what lies upon it.
+    """Return a white page of 200 x 200 points with a form field and an annotation.
 
-    A text field filled with X in its upper half, a black square as an annotation
-    in its lower half.
+    The upper half has a text field filled with X, and the lower half a black square.
     """
     appearance = b"/Tx BMC BT /H 40 Tf 2 10 Td (XXXX) Tj ET EMC"
     font = b"<</H<</Type/Font/Subtype/Type1/BaseFont/Helvetica-Bold>>>>"
@@ -330,7 +329,7 @@ def pdf_with_form_and_annotation() -> bytes:
 
 
 def blank_pdf_page(width: float, height: float) -> bytes:
-    """One white page of a size in points."""
+    """Return a white page of a size in points."""
     return pdf_of_objects(
         b"<</Type/Catalog/Pages 2 0 R>>",
         b"<</Type/Pages/Kids[3 0 R]/Count 1>>",
@@ -339,7 +338,7 @@ def blank_pdf_page(width: float, height: float) -> bytes:
 
 
 def pdf_of_objects(*objects: bytes) -> bytes:
-    """A PDF of objects numbered from 1, the first its catalog."""
+    """Return a PDF of objects numbered from 1, the first of which is the catalog."""
     content = b"%PDF-1.4\n"
     offsets = []
     for number, value in enumerate(objects, start=1):

@@ -1,4 +1,4 @@
-"""Small stand-ins: TorchServe's context, and an engine without a model."""
+"""Fakes of TorchServe's context and of an engine."""
 
 from __future__ import annotations
 
@@ -50,22 +50,22 @@ class FakeContext:
 
 
 def page(number: int = 1, width: int = 64, height: int = 64) -> Page:
-    """A white page the size of its pixels."""
+    """Return a white page."""
     return Page(number, width, height, width, height, b"\xff" * (width * height * 3))
 
 
 def engine_request(name: str, prompt: str = "say hello") -> EngineRequest:
-    """A page to read; a ScriptedEngine does what its prompt says."""
+    """Return a request for a page; its prompt is the script of a ScriptedEngine."""
     request_id = name.partition("/")[0]
     return EngineRequest(name, request_id, page(), prompt, max_output_tokens=100)
 
 
 class ScriptedEngine:
-    """An engine that reads its instructions from the prompt, one page at a time.
+    """Engine that follows the instruction in each prompt, one page at a time.
 
-    `say WORDS` answers at once; `wait SECONDS` takes its time, token by token;
-    `encode SECONDS` takes its time in one step; `die` kills the process; `raise`
-    raises; `hang` never ends its step.
+    `say WORDS` answers at once, `wait SECONDS` takes this time over several steps, and
+    `encode SECONDS` in one step. `die` kills the process, `raise` raises an error, and
+    `hang` never ends its step.
     """
 
     def __init__(self, steps: StepTimer | None = None) -> None:
@@ -135,9 +135,9 @@ def scripted_engine_main(
     min_limit_seconds: float = MIN_LIMIT_SECONDS,
     beat_seconds: float = BEAT_SECONDS,
 ) -> None:
-    """An engine process like ours, but for its engine.
+    """Run an engine process with a ScriptedEngine.
 
-    `model_id` says how it starts: `unloadable` fails with a reason, `mortal` dies.
+    `model_id` determines the start: `unloadable` fails with a reason, `mortal` dies.
     """
     if settings.model_id == "unloadable":
         connection.send(LoadFailed("there is no such model"))

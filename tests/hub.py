@@ -1,4 +1,4 @@
-"""A Hugging Face hub on loopback, with one model in it; its real client asks it."""
+"""Hugging Face hub on loopback with one model, for the real client library."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ FILES = CHECKPOINT | {
     "README.md": b"# Read me",
     "pytorch_model.bin": b"\x00" * 10,
 }
-"""All that the hub has of it."""
+"""Files of the model."""
 
 
 class Hub(BaseHTTPRequestHandler):
-    """As much of the hub as its client needs: one model, its `main` and any commit."""
+    """Handler with the part of the hub's API that its client needs."""
 
     protocol_version = "HTTP/1.1"
     requests: ClassVar[list[str]] = []
@@ -76,12 +76,12 @@ class Hub(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing."""
+        """Suppress the log."""
 
 
 @contextmanager
 def serving() -> Iterator[str]:
-    """Its address, for HF_ENDPOINT."""
+    """Run the hub and yield its address, for HF_ENDPOINT."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
     thread = threading.Thread(target=server.serve_forever, args=(0.05,))
     thread.start()

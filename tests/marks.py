@@ -1,4 +1,4 @@
-"""What a test needs of the machine, said once."""
+"""Marks for tests with requirements on the machine."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from handler.sandbox import landlock, seccomp
 from server.plugin import JAR
 
 needs_the_plugin = pytest.mark.skipif(not JAR.is_file(), reason="the jar is missing")
-"""TorchServe as it is served, with our frontend, whose jar the repository holds."""
+"""Mark for tests that need the jar of our frontend, which the repository holds."""
 
 needs_seccomp = pytest.mark.skipif(
     not seccomp.is_supported(), reason="this kernel filters no system calls (seccomp)"

@@ -1,4 +1,4 @@
-"""Holds answers of the service to handler/openapi.yaml."""
+"""Validation of the service's answers against handler/openapi.yaml."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ URI = "urn:openapi"
 
 @cache
 def specification() -> Mapping[str, Any]:
-    """The file, as JSON would hold it."""
+    """Return the content of the file."""
     parsed = yaml.safe_load(PATH.read_text())
     assert isinstance(parsed, dict)
     return parsed
 
 
 def resolved(value: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What a `$ref` points to; anything else as it is."""
+    """Return the target of a `$ref`; return other values unchanged."""
     while "$ref" in value:
         target: Any = specification()
         for name in value["$ref"].removeprefix("#/").split("/"):
@@ -37,21 +37,21 @@ def resolved(value: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def operation() -> Mapping[str, Any]:
-    """The one thing that can be done, by whichever of its two names."""
+    """Return the operation, which both paths share."""
     read: Mapping[str, Any] = specification()["paths"]["/predictions/chandra"]["post"]
     return read
 
 
 def response(status: int) -> Mapping[str, Any]:
-    """What is described for answers of this status."""
+    """Return the specification of answers with this status."""
     described = operation()["responses"].get(str(status))
     assert described is not None, f"openapi.yaml has no answer of status {status}"
     return resolved(described)
 
 
 def validate(value: object, schema: Mapping[str, Any]) -> None:
-    """AssertionError says where `value` is not what `schema` describes."""
-    # The schema's references are to the file, so that is where it must be read from.
+    """Raise AssertionError with the place where `value` violates `schema`."""
+    # References are relative to the whole file, so resolve them there.
     validator = jsonschema.Draft202012Validator(
         {"$id": URI, "components": specification()["components"], "allOf": [schema]}
     )
@@ -60,9 +60,9 @@ def validate(value: object, schema: Mapping[str, Any]) -> None:
 
 
 def check(status: int, content_type: str, body: bytes) -> None:
-    """AssertionError where an answer is not one that openapi.yaml describes.
+    """Raise AssertionError if openapi.yaml does not allow an answer.
 
-    NDJSON must be whole: page lines, and one line more that ends them.
+    NDJSON must be complete: lines of pages and a final line.
     """
     media_type = content_type.partition(";")[0].strip().lower()
     content = response(status)["content"]
@@ -98,9 +98,10 @@ def _parsed(text: str) -> Any:
 
 
 def _sentences(errors: list[jsonschema.ValidationError]) -> Iterator[str]:
-    """One line for each leaf: a oneOf alone says only that none of them matched."""
+    """Yield a line per leaf error, because a oneOf error alone has no reason."""
     leaves = [leaf for error in errors for leaf in _leaves(error)]
-    # After another mistake in the same object jsonschema calls everything in it new.
+    # After another error in the same object, jsonschema reports all properties as
+    # unevaluated.
     named = [leaf for leaf in leaves if leaf.validator != "unevaluatedProperties"]
     for leaf in named or leaves:
         yield f"{leaf.json_path}: {leaf.message[:300]}"
@@ -110,7 +111,7 @@ def _leaves(error: jsonschema.ValidationError) -> Iterator[jsonschema.Validation
     if not error.context:
         yield error
         return
-    # Of several alternatives, those that the value is nearest to.
+    # Report only the alternatives that are closest to the value.
     by_branch: dict[object, list[jsonschema.ValidationError]] = {}
     for inner in error.context:
         by_branch.setdefault(inner.schema_path[0], []).append(inner)

@@ -1,4 +1,4 @@
-"""An S3 of our own: moto's, and whatever a test wants to go wrong with it."""
+"""S3 server on loopback: moto with injected faults."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from moto.moto_server.werkzeug_app import (
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 Answer = tuple[str, list[tuple[str, str]], bytes]
-KEY_ID, SECRET = "AKIATESTINGTESTING", "a-secret-nobody-may-see"
+KEY_ID, SECRET = "AKIATESTINGTESTING", "a-secret-that-must-not-leak"
 
 
 @dataclass(frozen=True)
 class Asked:
-    """One request, as S3 sees it."""
+    """Request to S3."""
 
     method: str
     path: str
@@ -32,7 +32,7 @@ class Asked:
 
 @dataclass
 class S3:
-    """moto behind a door: every request is noted, and a test may stand in it."""
+    """moto server that records all requests, some of which a test may answer."""
 
     moto: Any = field(
         default_factory=lambda: DomainDispatcherApplication(create_backend_app)
@@ -40,39 +40,39 @@ class S3:
     address: str = ""
     client: Any = None
     asked: list[Asked] = field(default_factory=list)
-    door: Callable[[Asked], Answer | None] = lambda asked: None
-    """What is answered in S3's place; None: S3 answers itself."""
+    door: Callable[[Asked], Answer | None] = lambda request: None
+    """Called before moto; returns an answer in its place, or None."""
 
     def __call__(self, environ: Any, start: Any) -> Any:
-        asked = Asked(
+        request = Asked(
             environ["REQUEST_METHOD"],
             environ["PATH_INFO"],
             environ.get("HTTP_RANGE"),
         )
-        self.asked.append(asked)
-        if (answer := self.door(asked)) is None:
+        self.asked.append(request)
+        if (answer := self.door(request)) is None:
             return self.moto(environ, start)
         status, headers, body = answer
         start(status, headers)
         return [body]
 
     def reset(self) -> None:
-        """Nothing was asked, and nothing goes wrong."""
-        self.door = lambda asked: None
+        """Remove the recorded requests and the injected fault."""
+        self.door = lambda request: None
         self.asked.clear()
 
     def put(self, key: str, content: bytes, bucket: str = "docs") -> str:
-        """The address of an object with this content."""
+        """Store an object and return its URI."""
         self.client.put_object(Bucket=bucket, Key=key, Body=content)
         return f"s3://{bucket}/{key}"
 
     def reads(self) -> list[Asked]:
-        """What was asked of objects' bytes."""
-        return [asked for asked in self.asked if asked.method == "GET"]
+        """Return the requests that read objects."""
+        return [request for request in self.asked if request.method == "GET"]
 
     @property
     def environ(self) -> dict[str, str]:
-        """Variables by which boto3 finds it, and no other."""
+        """Return environment variables that direct boto3 to this server."""
         return {
             "AWS_ENDPOINT_URL": self.address,
             "AWS_ACCESS_KEY_ID": KEY_ID,
@@ -86,16 +86,16 @@ class S3:
 
 
 class _Quiet(WSGIRequestHandler):
-    # One connection for many requests, as S3 keeps them.
+    # Keep connections open, as S3 does.
     protocol_version = "HTTP/1.1"
 
     def log(self, *_: object) -> None:
-        """No line for every request."""
+        """Suppress the log of requests."""
 
 
 @contextlib.contextmanager
 def s3_on_loopback(*buckets: str) -> Iterator[S3]:
-    """A server with these buckets; boto3 in this process knows only it."""
+    """Run a server with these buckets, to which boto3 in this process is directed."""
     s3 = S3()
     server = make_server("127.0.0.1", 0, s3, threaded=True, request_handler=_Quiet)
     s3.address = f"http://127.0.0.1:{server.server_port}"

@@ -1,4 +1,4 @@
-"""Tests that the documents agree with settings, codes, make targets and files."""
+"""Consistency of the documentation with settings, codes, targets and files."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ OURS = {folder.partition("/")[0] for folder in FOLDERS}
 DOCUMENTS = sorted(
     [*ROOT.glob("*.md"), *(md for name in OURS for md in (ROOT / name).rglob("*.md"))]
 )
-# Files that the tests compare with are not documents of the project.
+# Test data is not documentation.
 DOCUMENTS = [path for path in DOCUMENTS if path.parent.name != "data"]
 DECIDED = [path for path in DOCUMENTS if "\n## Decisions\n" in path.read_text()]
-# A target is a word after `make`, in code: between backquotes or after a prompt.
+# Targets are words after `make` in code: between backquotes or after a prompt.
 MAKE = re.compile(r"(?:`|^\$ |^ {4})make((?: [a-z][a-z-]*)+)", re.MULTILINE)
 LINK = re.compile(r"(?<!!)\[[^\]]+\]\(([^)\s]+)\)")
 PICTURE = re.compile(r"!\[[^\]]*\]\(([^)\s]+)\)")
@@ -60,7 +60,7 @@ def relative(path: Path) -> str:
 
 
 def rows(document: Path, heading: str) -> Iterator[list[str]]:
-    """Yield the cells of each row of the table below a heading, without its head."""
+    """Yield the cells of the table below a heading, without its header."""
     section = document.read_text().partition(f"\n## {heading}\n")[2]
     table = section.partition("\n## ")[0]
     lines = [line for line in table.splitlines() if line.startswith("|")]
@@ -69,7 +69,7 @@ def rows(document: Path, heading: str) -> Iterator[list[str]]:
 
 
 def targets() -> dict[str, bool]:
-    """Return the public targets of the Makefile, and whether it describes each."""
+    """Return the Makefile's public targets, with True if it describes them."""
     text = (ROOT / "Makefile").read_text()
     public = re.search(r"^\.PHONY: (.*)$", text, re.MULTILINE)
     assert public is not None
@@ -82,13 +82,13 @@ def targets() -> dict[str, bool]:
 def targets_in(document: Path) -> set[str]:
     return {
         target
-        for found in MAKE.findall(document.read_text())
-        for target in found.split()
+        for match in MAKE.findall(document.read_text())
+        for target in match.split()
     }
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
-def test_every_folder_with_code_explains_itself(folder):
+def test_every_folder_with_code_has_a_readme(folder):
     assert (ROOT / folder / "README.md").is_file()
 
 
@@ -104,7 +104,7 @@ def test_decisions_come_last_and_newest_first(document):
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=relative)
-def test_relative_links_lead_somewhere(document):
+def test_relative_links_are_not_broken(document):
     text = document.read_text()
 
     for link in LINK.findall(text) + PICTURE.findall(text):
@@ -129,7 +129,7 @@ def test_links_to_headings_lead_to_one(document):
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=relative)
-def test_every_target_that_is_mentioned_exists(document):
+def test_mentioned_make_targets_exist(document):
     assert targets_in(document) <= targets().keys()
 
 
@@ -147,7 +147,7 @@ def written_default(value: object) -> str:
     return str(value).lower() if isinstance(value, bool | None) else str(value)
 
 
-def test_the_table_of_settings_is_the_settings():
+def test_settings_table_is_complete():
     short = {name: variable for variable, name in VARIABLES.items()}
     expected = [
         [
@@ -160,45 +160,45 @@ def test_the_table_of_settings_is_the_settings():
         if cls is HandlerSettings or field.name not in SHARED
     ]
 
-    written = list(rows(ROOT / "handler" / "README.md", "Settings"))
+    table = list(rows(ROOT / "handler" / "README.md", "Settings"))
 
-    assert [row[:3] for row in written] == expected
-    assert all(len(row) == 4 and row[3] for row in written)
+    assert [row[:3] for row in table] == expected
+    assert all(len(row) == 4 and row[3] for row in table)
 
 
-def test_the_table_of_a_containers_variables_is_what_is_read():
-    written = rows(ROOT / "container" / "README.md", "Environment variables")
+def test_container_variables_table_is_complete():
+    table = rows(ROOT / "container" / "README.md", "Environment variables")
 
-    assert {name.strip("`"): default for name, default, _ in written} == (
+    assert {name.strip("`"): default for name, default, _ in table} == (
         environment.VARIABLES
     )
 
 
-def test_the_table_of_errors_is_the_errors():
+def test_error_table_is_complete():
     def below(cls: type[HandlerError]) -> Iterator[type[HandlerError]]:
         yield cls
         for child in cls.__subclasses__():
             yield from below(child)
 
-    written = [
+    table = [
         (code.strip("`"), int(status))
         for code, status, _ in rows(ROOT / "handler" / "README.md", "Errors")
     ]
 
-    assert sorted(written) == sorted((c.code, c.status) for c in below(HandlerError))
+    assert sorted(table) == sorted((c.code, c.status) for c in below(HandlerError))
 
 
-def test_the_table_of_warnings_is_the_warnings():
+def test_warning_table_is_complete():
     sources = [path.read_text() for path in (ROOT / "handler").rglob("*.py")]
     codes = {code for source in sources for code in WARNING.findall(source)}
 
-    written = list(rows(ROOT / "handler" / "README.md", "Warnings"))
+    table = list(rows(ROOT / "handler" / "README.md", "Warnings"))
 
-    assert [row[0].strip("`") for row in written] == sorted(codes)
-    assert all(len(row) == 3 and all(row) for row in written)
+    assert [row[0].strip("`") for row in table] == sorted(codes)
+    assert all(len(row) == 3 and all(row) for row in table)
 
 
-def test_the_contract_lists_the_codes_of_warnings():
+def test_openapi_lists_all_warning_codes():
     contract = (ROOT / "handler" / "openapi.yaml").read_text()
     listed = re.search(
         r"\n    PageWarning:\n.*?enum:\n((?: +- \w+\n)+)", contract, re.S

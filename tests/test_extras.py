@@ -1,4 +1,4 @@
-"""Hints that install something name what can be installed."""
+"""Installation hints, which name existing extras."""
 
 from __future__ import annotations
 
@@ -44,5 +44,5 @@ def test_extras_in_hints_exist(path, hint):
     assert {name for name in named.split(",") if name} <= {*extras()}
 
 
-def test_the_extra_plot_brings_what_metrics_draws_with():
+def test_extra_plot_has_the_plotting_library():
     assert "matplotlib" in extras()["plot"].split()

@@ -1,4 +1,4 @@
-"""handler/openapi.yaml says what the code does; `check` notices where it does not."""
+"""Consistency of handler/openapi.yaml with the code, and `check` itself."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ SCHEMAS = specification()["components"]["schemas"]
 JSON, NDJSON = "application/json", "application/x-ndjson"
 PROBLEM = "application/problem+json"
 FRONTEND_CODE = "forbidden"
-"""A code with which only frontend/ answers, at the documents' address too."""
+"""Error code that only frontend/ uses."""
 
 READ = PageResult(
     page=1,
@@ -90,20 +90,20 @@ DOCUMENT = DocumentResult(
 
 
 def errors() -> list[type[HandlerError]]:
-    """Every class whose code a caller can meet."""
+    """Return the error classes whose codes can reach a caller."""
 
     def below(cls: type[HandlerError]) -> Iterator[type[HandlerError]]:
         yield cls
         for child in cls.__subclasses__():
             yield from below(child)
 
-    # There is no caller yet, and none any more.
+    # These errors occur before the first caller or after the last one.
     unmet = (ModelLoadError, ClientGoneError)
     return [cls for cls in below(HandlerError) if cls not in unmet]
 
 
 def objects(value: Any, name: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Every schema of an object below `value`, and where it is."""
+    """Yield all object schemas below `value` with their places."""
     if isinstance(value, dict):
         if value.get("type") == "object":
             yield name, value
@@ -112,7 +112,7 @@ def objects(value: Any, name: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 
 def examples() -> Iterator[Any]:
-    """Every example of a body, with its schema."""
+    """Yield all examples of bodies with their schemas."""
     body = resolved(operation()["requestBody"])["content"]
     contents = [body, *(response(int(s))["content"] for s in operation()["responses"])]
     for content in contents:
@@ -134,7 +134,7 @@ def test_the_file_has_the_version_of_the_code():
     assert specification()["info"]["version"] == handler.__version__
 
 
-def test_both_paths_are_the_same_call():
+def test_both_paths_share_one_operation():
     paths = specification()["paths"]
 
     assert list(paths) == ["/predictions/chandra", "/invocations"]
@@ -142,11 +142,11 @@ def test_both_paths_are_the_same_call():
 
 
 @pytest.mark.parametrize(("value", "schema"), list(examples()))
-def test_every_example_is_what_its_schema_describes(value, schema):
+def test_every_example_matches_its_schema(value, schema):
     validate(value, schema)
 
 
-def test_every_object_refuses_what_it_does_not_name():
+def test_every_object_refuses_additional_properties():
     open_objects = {
         name.removeprefix("/")
         for name, schema in objects(SCHEMAS, "")
@@ -156,26 +156,26 @@ def test_every_object_refuses_what_it_does_not_name():
         )
     }
 
-    # Parts of others, which do the refusing.
+    # These are parts of other schemas, which reject additional properties.
     assert open_objects == {"OptionFields", "PageFields", "ProblemFields"}
 
 
-def test_every_option_is_described_and_the_reverse():
+def test_every_option_is_specified():
     described = SCHEMAS["OptionFields"]["properties"]
 
     assert list(described) == [field.name for field in dataclasses.fields(Options)]
-    # The parser says itself what it knows.
+    # The error of the parser lists all options.
     with pytest.raises(InvalidOptionError) as refusal:
         options_from({"0": 0})
     known = refusal.value.detail.partition("known: ")[2].split(", ")
     assert list(described) == known
 
 
-def test_every_option_that_is_not_secret_can_be_a_query_parameter():
+def test_all_options_but_secrets_are_query_parameters():
     parameters = map(resolved, specification()["paths"]["/invocations"]["parameters"])
 
     described = {parameter["name"]: parameter["schema"] for parameter in parameters}
-    # Servers and proxies log URLs.
+    # Secrets are excluded, because servers and proxies log URLs.
     assert [*described, *SECRET_OPTIONS] == list(SCHEMAS["OptionFields"]["properties"])
     for name, schema in described.items():
         assert resolved(schema) is SCHEMAS["OptionFields"]["properties"][name]
@@ -194,7 +194,7 @@ def test_the_prompt_types_are_those_of_the_code():
     assert described == list(PROMPT_TYPES)
 
 
-def test_the_header_with_options_has_the_name_the_code_reads():
+def test_options_header_has_the_right_name():
     (header,) = map(resolved, operation()["parameters"])
 
     assert header["name"] == CUSTOM_ATTRIBUTES
@@ -203,22 +203,22 @@ def test_the_header_with_options_has_the_name_the_code_reads():
     ) == Options(pages="1-3", prompt_type="ocr")
 
 
-def test_every_name_of_the_form_part_is_described_and_the_reverse():
+def test_every_name_of_the_form_part_is_specified():
     assert tuple(SCHEMAS["FormBody"]["properties"]) == FORM_KEYS
 
 
-def test_every_type_we_read_is_described_and_the_reverse():
+def test_every_type_we_read_is_specified():
     described = set(resolved(operation()["requestBody"])["content"])
 
     wrappers = {"application/octet-stream", JSON, "multipart/form-data"}
     assert described == set(preprocess.MEDIA_TYPES) | wrappers
 
 
-def test_every_type_we_write_is_described_and_the_reverse():
+def test_every_type_we_write_is_specified():
     assert tuple(response(200)["content"]) == postprocess.ACCEPTED
 
 
-def test_every_error_is_described_with_its_status_and_the_reverse():
+def test_every_error_with_its_status_is_specified():
     described = set()
     for status in operation()["responses"]:
         content = response(int(status))["content"]
@@ -231,7 +231,7 @@ def test_every_error_is_described_with_its_status_and_the_reverse():
     assert described == ours | {(403, FRONTEND_CODE)}
 
 
-def test_every_code_may_stand_in_a_page_and_the_reverse():
+def test_every_code_of_a_page_is_specified():
     ours = {cls.code for cls in errors()}
     assert set(SCHEMAS["ErrorCode"]["enum"]) == ours | {FRONTEND_CODE}
 
@@ -245,24 +245,24 @@ def test_every_status_is_one_a_problem_may_have():
     )
 
 
-def test_every_warning_is_described_and_the_reverse():
+def test_every_warning_is_specified():
     code = re.compile(r'PageWarning\(\s*"(\w+)"')
     files = Path(handler.__file__).parent.rglob("*.py")
-    written = {found for file in files for found in code.findall(file.read_text())}
+    codes = {name for file in files for name in code.findall(file.read_text())}
 
-    assert set(SCHEMAS["PageWarning"]["properties"]["code"]["enum"]) == written
+    assert set(SCHEMAS["PageWarning"]["properties"]["code"]["enum"]) == codes
 
 
-def test_every_label_is_described_and_the_reverse():
+def test_every_label_is_specified():
     described = SCHEMAS["Block"]["properties"]["label"]["examples"]
 
     assert described == [*LABELS, UNLABELLED]
 
 
-def test_every_reason_to_finish_is_described_and_the_reverse():
+def test_every_reason_to_finish_is_specified():
     described = set(SCHEMAS["PageFields"]["properties"]["finish_reason"]["enum"])
 
-    # Of an error the page says more, and of an abort nobody is told.
+    # A failed page has an error instead, and an aborted one has no reader.
     told = {str(r) for r in FinishReason} - {FinishReason.ERROR, FinishReason.ABORTED}
     assert described == told | {None}
 

@@ -1,4 +1,4 @@
-"""Waiting for a condition, with a limit, in place of sleeping and hoping."""
+"""Waiting for a condition with a timeout."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 def until(condition: Callable[[], T], timeout_seconds: float = 30) -> T:
-    """The first true value of `condition`; fails when the time is over."""
+    """Return the first true value of `condition`; fail after the timeout."""
     deadline = time.monotonic() + timeout_seconds
     while time.monotonic() < deadline:
         if value := condition():

@@ -1,4 +1,4 @@
-"""The answer to a question of the report."""
+"""Answer to a question of the report."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import dataclass
 __all__ = ["FREE_RATIO", "GIB", "Answer"]
 
 FREE_RATIO = 1.1
-"""A step that takes up to this times that of one token a page costs nothing more."""
+"""A step within this factor of a step of one token per page counts as free."""
 GIB = 1024**3
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A finding, its numbers, and the setting or code to change."""
+    """Finding with its numbers and the setting or code to change."""
 
     text: str
     numbers: str

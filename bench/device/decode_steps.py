@@ -1,6 +1,6 @@
-"""Decode steps by themselves: recorded and eager, of many shapes, beside the roofline.
+"""Times of single decode steps, recorded and eager, compared with the roofline.
 
-The engine's runner computes them over a cache whose values do not matter.
+The engine's runner computes steps of many shapes over a cache of arbitrary values.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from handler.engine.selection.self_test import LARGEST_LOGIT_ERROR, check_graphs
 __all__ = ["check_recorded", "count_kernels", "time_launches", "time_verification"]
 
 PAGE_TOKENS = 4600
-"""Length of every page: an A4 page's prompt, and half of its answer."""
+"""Tokens of each page: the prompt of an A4 page, and half of its answer."""
 WIDTHS = (1, 2, 3, 5, 9, 13, 20)
-"""Tokens of a page that a step verifies."""
+"""Tokens per page that a step verifies."""
 _SPARE_POSITIONS = 64
 _MIN_STEPS = 5
 _MAX_STEPS = 400
@@ -42,7 +42,7 @@ Replay = Callable[[], None]
 
 
 class _Recorder(Recorder):
-    """Keeps what recomputes recorded steps eagerly, and what replays them."""
+    """Recorder that keeps functions to recompute and to replay each step."""
 
     def __init__(self, hardware: Hardware) -> None:
         super().__init__(hardware.device)
@@ -60,7 +60,7 @@ class _Recorder(Recorder):
 def time_launches(
     stage: Stage, hardware: Hardware, num_pages: int, seconds: float
 ) -> dict[str, Any]:
-    """Time a step of one token a page: recorded, eager, and as the roofline has it.
+    """Time a step of one token per page, and compare it with the roofline.
 
     `replay_ms` is the recorded step on the device alone. `step_ms` and `eager_ms` are
     whole steps: numbers to the device, the forward, chosen tokens back on the host.
@@ -96,25 +96,25 @@ def time_verification(
 ) -> dict[str, Any]:
     """Time recorded steps of the engine's runner that verify tokens of each page.
 
-    `segments` feeds a page's tokens as queries of one segment, as the engine does;
-    `rows` feeds each token as a row of one query over the same segment
-    (`draft_rows`). Milliseconds on the device by tokens a page; `segments_step` and
-    `rows_step` have those of whole steps.
+    With `segments`, a page's tokens are queries of one segment, as in the engine. With
+    `rows` (setting `draft_rows`), each token is a row of one query over the same
+    segment. Values are milliseconds on the device by tokens per page; `segments_step`
+    and `rows_step` have the milliseconds of whole steps.
     """
     used = _page_tokens(stage, num_pages, max(WIDTHS))
     each = seconds / (2 * len(WIDTHS))
-    found: dict[str, Any] = {"pages": num_pages, "page_tokens": used}
+    result: dict[str, Any] = {"pages": num_pages, "page_tokens": used}
     for kind in ("segments", "rows"):
-        found[kind], found[f"{kind}_step"] = {}, {}
+        result[kind], result[f"{kind}_step"] = {}, {}
         for width in WIDTHS:
             step_ms, replay_ms = _time_recorded(
                 stage, hardware, num_pages, used, each, width, draft_rows=kind == "rows"
             )
-            found[kind][str(width)] = replay_ms
-            found[f"{kind}_step"][str(width)] = step_ms
-            # The runner and its cache went with the call.
+            result[kind][str(width)] = replay_ms
+            result[f"{kind}_step"][str(width)] = step_ms
+            # The call has ended, so the runner and its cache are free.
             hardware.release()
-    return found
+    return result
 
 
 def _time_recorded(
@@ -127,7 +127,7 @@ def _time_recorded(
     *,
     draft_rows: bool = False,
 ) -> tuple[float, float]:
-    """Return milliseconds of a whole recorded step, and of it on the device alone."""
+    """Return the milliseconds of a recorded step: in total, and on the device."""
     recorder = _Recorder(hardware)
     runner, rows = _runner(
         stage,
@@ -146,8 +146,8 @@ def check_recorded(
 ) -> dict[str, Any]:
     """Compare recorded steps with the same steps computed eagerly.
 
-    It is the self-test's check, of the shapes that eight pages are served with, for
-    drafts as queries of a segment and as rows. Tests pass a faulty `record`.
+    This is the check of the self-test, with the shapes of eight pages, for drafts as
+    queries of a segment and as rows. Tests pass a faulty `record`.
     """
     cases: dict[str, Any] = {}
     for kind in ("segments", "rows"):
@@ -182,7 +182,7 @@ def check_recorded(
 
 
 def count_kernels(stage: Stage, hardware: Hardware, seconds: float) -> dict[str, Any]:
-    """Count what the device runs in one eager step of eight pages, by the profiler."""
+    """Count the kernels of an eager step of eight pages with the profiler."""
     if not hardware.is_cuda:
         return {"skipped": NEEDS_CUDA}
     recorder = _Recorder(hardware)
@@ -203,7 +203,7 @@ def count_kernels(stage: Stage, hardware: Hardware, seconds: float) -> dict[str,
 
 
 def _page_tokens(stage: Stage, num_pages: int, width: int) -> int:
-    """Return the tokens of each page for which the device has room."""
+    """Return the number of tokens per page for which the device has room."""
     longest = min(stage.model.max_tokens, stage.max_page_tokens) - width - 1
     room = measure_cache_tokens(stage.model) // num_pages - width - _SPARE_POSITIONS
     used = min(PAGE_TOKENS, longest, room)
@@ -221,7 +221,7 @@ def _runner(
     *,
     draft_rows: bool = False,
 ) -> tuple[TorchRunner, Callable[[int], list[Row[TorchPrompt]]]]:
-    """Return a runner, and what makes rows of so many tokens for its pages."""
+    """Return a runner, and a function that makes rows of its pages."""
     width = max(WIDTHS) + _SPARE_POSITIONS
     runner = TorchRunner(
         stage.model,
@@ -243,7 +243,7 @@ def _runner(
 
 
 def _milliseconds(compute: Callable[[], Any], seconds: float) -> float:
-    """Return the median of calls that wait for the device by themselves."""
+    """Return the median milliseconds of calls that synchronise themselves."""
     compute()
     times: list[float] = []
     end = time.perf_counter() + seconds
@@ -259,7 +259,7 @@ def _milliseconds(compute: Callable[[], Any], seconds: float) -> float:
 def _on_device(
     compute: Callable[[], None], hardware: Hardware, seconds: float
 ) -> float:
-    """Return the mean time of calls that nobody waits for in between."""
+    """Return the mean milliseconds of calls without synchronisation in between."""
     compute()
     hardware.synchronize()
     begin = time.perf_counter()

@@ -1,4 +1,4 @@
-"""The engine's forward beside transformers' own, on the weights of the benchmark."""
+"""Comparison of the engine's forward pass with that of transformers."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ _NUM_POSITIONS = 1024
 
 
 def compare_forward(stage: Stage, hardware: Hardware, seconds: float) -> dict[str, Any]:
-    """Run the self-test's check of the forward on random weights.
+    """Run the self-test's check of the forward pass with random weights.
 
     Rounding errors of trained weights may be larger or smaller.
     """
     runner = TorchRunner(
         stage.model, _NUM_POSITIONS, max_page_tokens=stage.max_page_tokens
     )
-    found: dict[str, Any] = {"is_right": True, "allowed": LARGEST_DEEP_DEVIATION}
+    result: dict[str, Any] = {"is_right": True, "allowed": LARGEST_DEEP_DEVIATION}
     try:
-        found["error"] = check_forward(stage.model, runner)
+        result["error"] = check_forward(stage.model, runner)
     except SelfTestError as failure:
-        found |= {
+        result |= {
             "is_right": False,
             "error": failure.actual,
             "allowed": failure.allowed,
@@ -35,4 +35,4 @@ def compare_forward(stage: Stage, hardware: Hardware, seconds: float) -> dict[st
         }
     del runner
     hardware.release()
-    return found
+    return result

@@ -1,4 +1,4 @@
-"""The device under test, and every call of torch.cuda that the parts make."""
+"""Device under test, with all calls of torch.cuda."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _QUERY = "driver_version,clocks.max.sm,clocks.max.memory,power.limit,mig.mode.cu
 
 
 def device_of(name: str) -> torch.device:
-    """Return the device with an index, which `set_device` needs."""
+    """Return the device with its index, which `set_device` needs."""
     device = torch.device(name)
     if device.type == "cuda" and device.index is None:
         return torch.device("cuda", 0)
@@ -26,10 +26,10 @@ def device_of(name: str) -> torch.device:
 
 
 class Hardware:
-    """A device, its description and its memory.
+    """Device with its description and memory.
 
-    `cuda` is torch.cuda. Tests pass a recorder that checks names and arguments, as
-    the calls are otherwise made for the first time on somebody's GPU.
+    `cuda` is torch.cuda. Tests pass a recorder that checks names and arguments, because
+    machines without a GPU cannot run the calls.
     """
 
     def __init__(self, device: torch.device, cuda: Any = torch.cuda) -> None:
@@ -47,22 +47,22 @@ class Hardware:
         return str(self._cuda.get_device_name(self.device))
 
     def select(self) -> None:
-        """Make the device the current one, before anything is allocated."""
+        """Make the device the current one; call this before any allocation."""
         if self.is_cuda:
             self._cuda.set_device(self.device)
 
     def describe(self) -> dict[str, Any]:
-        """Return versions of the software, and of a GPU also its sizes and driver."""
-        found: dict[str, Any] = {
+        """Return software versions and, for a GPU, its sizes and driver."""
+        description: dict[str, Any] = {
             "torch": torch.__version__,
             "transformers": transformers.__version__,
             "cuda": torch.version.cuda,
         }
         if not self.is_cuda:
-            return found | {"device": NEEDS_CUDA}
+            return description | {"device": NEEDS_CUDA}
         properties = self._cuda.get_device_properties(self.device)
-        found |= {name: getattr(properties, name, None) for name in _PROPERTIES}
-        return found | {
+        description |= {name: getattr(properties, name, None) for name in _PROPERTIES}
+        return description | {
             "capability": list(self.capability()),
             "cudnn": torch.backends.cudnn.version(),
             "driver": nvidia_smi(self.device.index or 0),
@@ -75,12 +75,12 @@ class Hardware:
         return major, minor
 
     def synchronize(self) -> None:
-        """Wait until the device has nothing left to do."""
+        """Wait until the device is idle."""
         if self.is_cuda:
             self._cuda.synchronize(self.device)
 
     def release(self) -> None:
-        """Give back the memory that earlier parts held, and forget their peaks."""
+        """Release the memory of earlier parts and reset the peaks."""
         gc.collect()
         if self.is_cuda:
             self.synchronize()
@@ -88,7 +88,7 @@ class Hardware:
             self._cuda.reset_peak_memory_stats(self.device)
 
     def memory(self) -> dict[str, int] | None:
-        """Return bytes: of tensors, of torch's cache, and of the whole device.
+        """Return the bytes of tensors, of torch's cache, and of the whole device.
 
         `outside` is in use, but not by torch's allocator: CUDA's context, the
         libraries, and other processes.
@@ -108,11 +108,11 @@ class Hardware:
         }
 
     def new_stream(self) -> Any:
-        """Return a context in which the device computes in a stream of its own."""
+        """Return a context with a new stream."""
         return self._cuda.stream(self._cuda.Stream(self.device))
 
     def is_usable(self) -> bool:
-        """Return whether the device still computes, with what failed cleaned up.
+        """Release memory and return True if the device still computes.
 
         After an illegal memory access every later call of the process fails.
         """
@@ -128,10 +128,10 @@ class Hardware:
 def nvidia_smi(
     index: int, run: Callable[..., Any] = subprocess.run
 ) -> dict[str, str] | str:
-    """Return what the driver says of a GPU, or why it says nothing."""
+    """Return the output of nvidia-smi for a GPU, or the reason why there is none."""
     command = ["nvidia-smi", f"--id={index}", f"--query-gpu={_QUERY}"]
     try:
-        found = run(
+        completed = run(
             [*command, "--format=csv,noheader"],
             capture_output=True,
             text=True,
@@ -140,5 +140,5 @@ def nvidia_smi(
         )
     except (OSError, subprocess.SubprocessError) as error:
         return f"nvidia-smi: {error}"
-    values = [value.strip() for value in str(found.stdout).strip().split(",")]
+    values = [value.strip() for value in str(completed.stdout).strip().split(",")]
     return dict(zip(_QUERY.split(","), values, strict=False))

@@ -1,6 +1,6 @@
-"""Every measurement of `bench.gpu`, most important first.
+"""Measurements of `bench.gpu`, most important first.
 
-Times of setup are estimates for an H200 with Chandra 1's sizes.
+Setup times are estimates for an H200 with the sizes of Chandra 1.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from bench.device.serving import measure_serving, measure_workspace
 from bench.device.vision import BACKENDS, encode_as_served, time_backend, time_patches
 from bench.geometry import Geometry
 from bench.probe import operator_speed, probe_operator
-from bench.rates import measured_rates
+from bench.rates import measure_rates
 from bench.records import Records
 from bench.roofline import Rates
 from bench.systems import Native, Stage
@@ -50,9 +50,9 @@ _BATCHES = {
     8: ("micro-batches of 8", 70.0),
     16: ("micro-batches of 16", 90.0),
 }
-"""Name, and seconds of one batch, whose longest page has 3,000 tokens."""
+"""Name and seconds of one batch, whose longest page has 3,000 tokens."""
 _MODEL_SECONDS = 20.0
-"""The first item that needs the model waits for its random weights."""
+"""Setup time of the first item that needs the model, for its random weights."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,15 +66,15 @@ class Options:
     drafts: Sequence[bool] = (True, False)
     verified: int = Native(1).max_verified_tokens
     seconds: float | None = None
-    """For every measurement, instead of what each wants."""
+    """Duration of each measurement; None uses the item's own."""
     parts: Sequence[str] = PARTS
 
 
 class Measurements:
-    """The items, and the model that they share.
+    """Items of a run with the model that they share.
 
-    The model is made once, when the first item needs it. `make_stage` takes its
-    place in tests.
+    The model is created when the first item needs it. Tests replace it through
+    `make_stage`.
     """
 
     def __init__(
@@ -91,17 +91,17 @@ class Measurements:
 
     def items(self) -> list[Item]:
         """Return the items of the chosen parts, most important first."""
-        found = [item for item in self._all() if item.part in self._options.parts]
+        chosen = [item for item in self._all() if item.part in self._options.parts]
         seconds = self._options.seconds
         if seconds is None:
-            return found
+            return chosen
         return [
             dataclasses.replace(item, least_seconds=seconds, seconds=seconds)
-            for item in found
+            for item in chosen
         ]
 
     def refusal(self, item: Item) -> str | None:
-        """Return why an item cannot be measured, from what was measured before."""
+        """Return why an item cannot be measured after earlier results, if so."""
         if item.needs_operator:
             operator = self._records.part("selftest").get("operator", {})
             if operator.get("is_right") is False:
@@ -119,7 +119,7 @@ class Measurements:
             return hardware.describe()
 
         def rates(seconds: float) -> Any:
-            return dataclasses.asdict(measured_rates(device))
+            return dataclasses.asdict(measure_rates(device))
 
         yield Item("start", "environment", environment, 2)
         yield Item("start", "rates", rates, 5)
@@ -238,7 +238,7 @@ class Measurements:
         return counts or list(self._options.in_flight[:1])
 
     def _gap_bytes(self) -> int | None:
-        """Return the bytes that torch's allocator holds in use by no tensor."""
+        """Return the bytes that torch's allocator holds without a tensor."""
         self._hardware.release()
         memory = self._hardware.memory()
         return memory["reserved"] - memory["allocated"] if memory else None
@@ -252,7 +252,7 @@ class Measurements:
             rates,
             self._options.num_pages,
         )
-        # Packed here, so that no part measures memory before it and another after.
+        # Pack the weights now, so that all parts measure memory after it.
         gaps = {"loaded": self._gap_bytes()}
         pack_text_model(stage.model.module.model.language_model)
         gaps["packed"] = self._gap_bytes()

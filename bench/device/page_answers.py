@@ -17,7 +17,7 @@ __all__ = [
 
 _RECOMPILE_RATIO = 3.0
 _TERM_RATIO = 1.02
-"""A term of the memory plan that is exceeded by less is right."""
+"""Tolerance for the terms of the memory plan."""
 _MUCH_FREE_BYTES = 6 * GIB
 _SLOW_SECONDS = 30.0
 _NOTHING = "nothing to do"
@@ -30,14 +30,15 @@ _CONTEXT = (
 
 def is_convolution_slow(records: Records) -> Answer | None:
     """Compare the patch embedding as convolution and as linear layer."""
-    found = records.part("vision").get("patch embedding")
-    if not found:
+    measured = records.part("vision").get("patch embedding")
+    if not measured:
         return None
-    convolution, linear = found["conv3d_ms"], found["linear_ms"]
+    convolution, linear = measured["conv3d_ms"], measured["linear_ms"]
     numbers = (
-        f"{found['patches']} patches: Conv3d {convolution:.2f} ms"
-        f"{' (projected)' if found['is_projected'] else ''}, linear {linear:.3f} ms, "
-        f"largest difference {found['largest_difference']:.2%}"
+        f"{measured['patches']} patches: Conv3d {convolution:.2f} ms"
+        f"{' (projected)' if measured['is_projected'] else ''}, "
+        f"linear {linear:.3f} ms, "
+        f"largest difference {measured['largest_difference']:.2%}"
     )
     ratio = convolution / linear
     if ratio > 2:
@@ -56,7 +57,7 @@ def choose_encoder_backend(records: Records) -> Answer | None:
             continue
         sizes = {key: size for key, size in run.items() if isinstance(size, dict)}
         times[backend] = sizes["largest"]["mean_ms"]
-        # The first size also loads kernels, which is no compilation for a size.
+        # Skip the first size, which also loads kernels.
         later = list(sizes.values())[1:]
         ratio = max(size["first_ms"] / size["second_ms"] for size in later)
         if ratio > _RECOMPILE_RATIO:
@@ -95,17 +96,21 @@ def choose_encoder_backend(records: Records) -> Answer | None:
 
 
 def does_memory_plan_hold(records: Records) -> Answer | None:
-    """Compare each term of the memory plan with what was measured."""
-    found = records.part("memory").get("as served")
-    if not found or "terms" not in found or found.get("engine", "native") != "native":
+    """Compare each term of the memory plan with its measurement."""
+    as_served = records.part("memory").get("as served")
+    if (
+        not as_served
+        or "terms" not in as_served
+        or as_served.get("engine", "native") != "native"
+    ):
         return None
-    terms = found["terms"]
+    terms = as_served["terms"]
     numbers = [
         f"{name} {term['measured'] / GIB:.2f} of {term['planned'] / GIB:.2f}"
         for name, term in terms.items()
     ]
     numbers[0] = f"GiB measured of planned: {numbers[0]}"
-    numbers.append(f"left {found['free'] / GIB:.2f} GiB")
+    numbers.append(f"left {as_served['free'] / GIB:.2f} GiB")
     gaps = records.data.get("allocator_gap_bytes", {})
     if gaps.get("packed") is not None:
         numbers.append(
@@ -116,8 +121,8 @@ def does_memory_plan_hold(records: Records) -> Answer | None:
     if "bytes_per_stream" in workspace:
         size = workspace["bytes_per_stream"] / 2**20
         numbers.append(f"cuBLAS {size:.0f} MiB a stream")
-    if found["fallbacks"]:
-        numbers.append(f"given up at start: {', '.join(found['fallbacks'])}")
+    if as_served["fallbacks"]:
+        numbers.append(f"given up at start: {', '.join(as_served['fallbacks'])}")
     short = [
         name
         for name, term in terms.items()
@@ -126,17 +131,17 @@ def does_memory_plan_hold(records: Records) -> Answer | None:
     advice = (
         f"plan more for {', '.join(short)} in memory_plan.py" if short else _NOTHING
     )
-    if found["largest_page"] != "read":
-        text = f"**no**: {found['largest_page']}"
+    if as_served["largest_page"] != "read":
+        text = f"**no**: {as_served['largest_page']}"
         return Answer(text, "; ".join(numbers), advice)
     text = f"yes, but more than planned for {', '.join(short)}" if short else "yes"
-    if not short and found["free"] > _MUCH_FREE_BYTES:
+    if not short and as_served["free"] > _MUCH_FREE_BYTES:
         advice = "the margin may shrink"
     return Answer(text, "; ".join(numbers), advice)
 
 
 def time_start(records: Records) -> Answer | None:
-    """Tell how long the engine takes to start, and for what."""
+    """Report the start time of the engine and its parts."""
     served = records.part("memory").get("as served")
     if not served:
         return None
@@ -156,7 +161,7 @@ def time_start(records: Records) -> Answer | None:
 
 
 def compute_cost(records: Records) -> Answer | None:
-    """Give the pages a second that a price is computed from."""
+    """Report the pages per second on which prices are based."""
     speeds = records.speeds()
     if "pages_per_second" not in speeds:
         return None
@@ -172,7 +177,7 @@ def compute_cost(records: Records) -> Answer | None:
 
 
 def compare_with_generate(records: Records) -> Answer | None:
-    """Compare pages a second with those of `generate`."""
+    """Compare the pages per second with those of `generate`."""
     baseline, native = records.part("baseline"), records.part("native")
     if not baseline or not native:
         return None
@@ -190,7 +195,7 @@ def compare_with_generate(records: Records) -> Answer | None:
 
 
 def use_small_cache(records: Records) -> Answer | None:
-    """Give the speed with the cache of a 24 GB card."""
+    """Report the speed with the cache of a 24 GB card."""
     runs = records.part("small")
     if not runs:
         return None

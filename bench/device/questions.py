@@ -1,4 +1,4 @@
-"""The questions that only a device can answer, and their answers from the results."""
+"""Questions that need measurements on a device, and their answers."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ _REASON_LETTERS = 120
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A question, the part that answers it, and how."""
+    """Question, the part that measures it, and a function that answers it."""
 
     title: str
     part: str
     answer: Callable[[Records], Answer | None]
-    """None where the results are not there."""
+    """Returns None if results are missing."""
     items: str = ""
-    """How the names of the items begin that answer it."""
+    """Prefix of the names of the items that answer the question."""
 
 
 def why_unanswered(question: Question, records: Records) -> str:
-    """Return the reasons that the items of the question's part left behind."""
+    """Return why the items of the question's part have no results."""
     reasons = [
         f"{key.partition(': ')[2]}: {reason_of(item)}"
         for key, item in records.items().items()
@@ -46,7 +46,7 @@ def why_unanswered(question: Question, records: Records) -> str:
 
 
 def reason_of(item: dict[str, Any]) -> str:
-    """Return why an item has no result, in a line."""
+    """Return in one line why an item has no result."""
     if item.get("state") == "running":
         return "the process ended while this was measured"
     if item.get("state") == "open":

@@ -1,4 +1,4 @@
-"""One page that answers what was unknown until somebody had a GPU."""
+"""Report that answers open questions with measurements on a GPU."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def report_path(records: Records) -> Path:
 
 
 def render(records: Records) -> str:
-    """Return the report in Markdown: a row for each question, then what is missing."""
+    """Return the report in Markdown: a row per question, then missing items."""
     data = records.data
     lines = [
         f"# {data['device']}, {data['geometry']}, commit {data['commit']}",
@@ -51,7 +51,7 @@ def render(records: Records) -> str:
 
 
 def _is_gpu(records: Records) -> bool:
-    """Return True if the run measured a GPU at Chandra's size."""
+    """Return True if the run measured a GPU with the sizes of Chandra."""
     data = records.data
     return bool(data["device"] != "cpu" and data["geometry"] != "tiny")
 
@@ -67,15 +67,15 @@ def _caution(records: Records) -> Iterable[str]:
 
 
 def _environment(records: Records) -> Iterable[str]:
-    found = records.part("start").get("environment", {})
+    description = records.part("start").get("environment", {})
     rates = records.part("start").get("rates")
-    driver = found.get("driver")
+    driver = description.get("driver")
     if isinstance(driver, dict):
         driver = driver.get("driver_version")
     parts = [
-        f"torch {found.get('torch')}",
-        f"CUDA {found.get('cuda')}",
-        f"cuDNN {found.get('cudnn')}",
+        f"torch {description.get('torch')}",
+        f"CUDA {description.get('cuda')}",
+        f"cuDNN {description.get('cudnn')}",
         f"driver {driver}",
     ]
     if rates:
@@ -89,14 +89,14 @@ def _prices(records: Records) -> Iterable[str]:
     rate = records.speeds().get("pages_per_second")
     if not rate:
         return
-    found = [
+    instance_types = [
         f"{name} ${instance.price / instance.num_gpus / rate / 3.6:.2f}"
         for name, instance in INSTANCES.items()
-        # As a word: an L4 is no L40S.
+        # Match a whole word: an L4 is not an L40S.
         if re.search(rf"\b{re.escape(instance.gpu.name)}\b", records.data["device"])
     ]
-    if found:
-        yield f"1,000 pages cost on {', '.join(found)} ({PRICE_NOTE})."
+    if instance_types:
+        yield f"1,000 pages cost on {', '.join(instance_types)} ({PRICE_NOTE})."
     else:
         yield (
             "The price table has no instance with this GPU: 1,000 pages cost "

@@ -1,7 +1,7 @@
-"""Choose the items to measure within the budget, and survive items that fail.
+"""Scheduler of the measurements within a time budget.
 
-Items are tried in order of importance. Every outcome is on disk before the next
-begins, so that a run that is killed loses one item at most.
+Items run in order of importance. Each result is on disk before the next item begins,
+so a killed run loses at most one item. A failed item does not stop the run.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ OUT_OF_TIME = "not measured: out of time"
 _HANG_FACTOR = 3.0
 _HANG_SECONDS = 60.0
 _MIN_PACE = 0.25
-"""One item that was quick does not mean that all others of its part are."""
+"""Lower bound of the pace: a quick item does not mean that the whole part is quick."""
 _ERROR_LETTERS = 600
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One measurement. Times are seconds; those of setup are estimates for an H200."""
+    """Measurement. Times are in seconds; setup times are estimates for an H200."""
 
     part: str
     name: str
     measure: Callable[[float], Any]
-    """Called with the seconds to measure for; returns what goes into the file."""
+    """Takes the seconds to measure for, and returns the JSON value of the result."""
     setup_seconds: float
-    """For everything but measuring: graphs, prompts, first calls."""
+    """Time for graphs, prompts and first calls, before the measurement."""
     least_seconds: float = 0.0
-    """A shorter measurement would say nothing."""
+    """Shortest useful duration."""
     seconds: float = 0.0
-    """A longer one would say no more."""
+    """Longest useful duration."""
     needs_operator: bool = False
-    """Whether it uses the attention operator, which may be wrong on the device."""
+    """True if it uses the attention operator, which may be wrong on the device."""
     needs_rates: bool = False
 
     @property
@@ -47,22 +47,22 @@ class Item:
 
 
 class Ledger(Protocol):
-    """Store of outcomes; each method writes the file."""
+    """Store of results. Each method that changes it writes the file."""
 
     def expect(self, items: Iterable[tuple[str, str]]) -> None:
-        """Note which items are going to be measured."""
+        """Note the items that the run plans to measure."""
 
     def begin(self, part: str, name: str, *, limit_seconds: float) -> None:
-        """Note that an item is about to run, and after how long it hangs."""
+        """Note that an item starts, and after how many seconds it counts as hanging."""
 
     def add(self, part: str, name: str, measured: Any) -> None:
-        """Keep a result."""
+        """Store a result."""
 
     def fail(self, part: str, name: str, state: str, why: str) -> None:
-        """Keep the reason for which there is no result."""
+        """Store the reason why there is no result."""
 
     def attempts(self, part: str, name: str) -> int:
-        """Return how often an item began."""
+        """Return the number of times that an item began."""
 
     def is_measured(self, part: str, name: str) -> bool: ...
 
@@ -72,10 +72,9 @@ def plan_seconds(
 ) -> dict[str, float]:
     """Return the measuring time of each item that fits, by its key.
 
-    The most important items get their least time first; one that does not fit any
-    more is left out. The rest of the time lengthens all of them in proportion, up to
-    what each wants. `pace` has, by part, how long setup took as a multiple of what was
-    estimated.
+    The most important items get their shortest duration first; items that do not fit
+    are left out. The remaining time lengthens all items in proportion, up to their
+    longest duration. `pace` is the ratio of real to estimated setup time by part.
     """
     pace = pace or {}
     kept: list[Item] = []
@@ -84,8 +83,8 @@ def plan_seconds(
         if least <= remaining:
             kept.append(item)
             remaining -= least
-    wanted = sum(max(0.0, item.seconds - item.least_seconds) for item in kept)
-    share = min(1.0, remaining / wanted) if wanted else 0.0
+    flexible_seconds = sum(max(0.0, item.seconds - item.least_seconds) for item in kept)
+    share = min(1.0, remaining / flexible_seconds) if flexible_seconds else 0.0
     return {
         item.key: item.least_seconds
         + share * max(0.0, item.seconds - item.least_seconds)
@@ -105,9 +104,9 @@ def run_items(
 ) -> bool:
     """Measure what the ledger lacks; return False if the device is lost.
 
-    An item that failed, or whose process ended, is tried once more by a later run,
-    after those that were never tried. `is_usable` is asked after each item, and gives
-    back what the item held. `refusal` gives the reason not to measure one, or None.
+    A later run retries each failed item once, after the items that were never tried.
+    `is_usable` is called after each item and releases its memory. `refusal` returns the
+    reason not to measure an item, or None.
     """
     pace: dict[str, float] = {}
     left = [item for item in items if not ledger.is_measured(item.part, item.name)]
@@ -148,7 +147,7 @@ def run_items(
         if failure is not None:
             ledger.fail(item.part, item.name, "failed", failure)
             tell(f"{item.key}: failed: {failure.splitlines()[0]}")
-        # Here the exception is gone, and with it the tensors that its frames held.
+        # The exception is deleted here, and with it the tensors in its frames.
         if not is_usable():
             return False
     return True
@@ -157,8 +156,8 @@ def run_items(
 def _measure(item: Item, seconds: float, ledger: Ledger) -> str | None:
     try:
         ledger.add(item.part, item.name, item.measure(seconds))
-    except Exception as error:  # whatever one item raises, the next one is measured
+    except Exception as error:  # a failed item must not stop the others
         place = traceback.extract_tb(error.__traceback__)[-1]
-        said = f"{type(error).__name__}: {error}"[:_ERROR_LETTERS]
-        return f"{said}\nin {place.name}, line {place.lineno}"
+        message = f"{type(error).__name__}: {error}"[:_ERROR_LETTERS]
+        return f"{message}\nin {place.name}, line {place.lineno}"
     return None

@@ -1,4 +1,4 @@
-"""Memory and start of the engine as it serves: measured beside what was planned."""
+"""Memory and start time of the serving engine, compared with the memory plan."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from handler.settings import EngineSettings
 __all__ = ["CheckTimes", "compare_memory", "measure_serving", "measure_workspace"]
 
 _NUM_STEPS = 400
-"""An image is encoded in slices, a step each."""
+"""Limit of steps. An image is encoded in slices, one per step."""
 
 Memory = Mapping[str, int]
-"""As of `Hardware.memory`."""
+"""Result of `Hardware.memory`."""
 
 
 class CheckTimes:
-    """Takes the time of each check of the self-test; call it as `Announce`."""
+    """Timer of the checks of the self-test, to be passed as `Announce`."""
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
         self.seconds: dict[str, float] = {}
@@ -51,7 +51,7 @@ class CheckTimes:
 
 
 class _Recorder(Recorder):
-    """Reads the device's memory before the first recording and after the last."""
+    """Recorder that reads the memory before the first and after the last recording."""
 
     def __init__(self, hardware: Hardware) -> None:
         super().__init__(hardware.device)
@@ -72,9 +72,9 @@ class _Recorder(Recorder):
 def measure_serving(stage: Stage, hardware: Hardware, seconds: float) -> dict[str, Any]:
     """Start the engine with its usual settings, and read a page of the largest size.
 
-    Memory is in bytes. The plan holds if the page was read: then `free` is what was
-    left at the worst moment. `terms` has each term of the plan beside what was
-    measured, see `compare_memory`.
+    Memory is in bytes. If the page is read, the plan holds, and `free` is the minimum
+    of free memory. `terms` compares each term of the plan with its measurement; see
+    `compare_memory`.
     """
     settings, profile = EngineSettings(), stage.geometry.profile
     recorder, checks = _Recorder(hardware), CheckTimes()
@@ -98,7 +98,7 @@ def measure_serving(stage: Stage, hardware: Hardware, seconds: float) -> dict[st
             break
     hardware.synchronize()
     failure = next((page.error for page in ended if page.error), None)
-    found: dict[str, Any] = {
+    result: dict[str, Any] = {
         "engine": chosen.name,
         "attention": chosen.attention,
         "cuda_graphs": chosen.cuda_graphs,
@@ -111,9 +111,9 @@ def measure_serving(stage: Stage, hardware: Hardware, seconds: float) -> dict[st
     }
     after = hardware.memory()
     if before is None or started is None or after is None:
-        return found | {"skipped": NEEDS_CUDA}
+        return result | {"skipped": NEEDS_CUDA}
     plan = _plan(stage, hardware, settings, before["free"])
-    return found | {
+    return result | {
         "before": before,
         "started": started,
         "after_largest_page": after,
@@ -174,7 +174,7 @@ def compare_memory(
 def _plan(
     stage: Stage, hardware: Hardware, settings: EngineSettings, free_bytes: int
 ) -> MemoryPlan:
-    """Divide what was free before the start, as the engine did."""
+    """Compute the memory plan from the free memory, as the engine did."""
     most, num_drafts = verified_tokens(stage.model), settings.draft_tokens or 0
 
     def shapes_for(max_rows: int) -> list[Shape]:
@@ -192,7 +192,7 @@ def _plan(
 
 
 def measure_workspace(stage: Stage, hardware: Hardware, seconds: float) -> Any:
-    """Return the bytes that cuBLAS keeps for each stream that multiplies."""
+    """Return the bytes that cuBLAS keeps per stream."""
     if not hardware.is_cuda:
         return {"skipped": NEEDS_CUDA}
     size = 1024

@@ -1,4 +1,4 @@
-"""Answers about steps: right, how fast, and what limits them."""
+"""Answers about steps: their correctness, speed and bottlenecks."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ __all__ = [
 ]
 
 _LAUNCH_RATIO = 1.5
-"""From here on a step's kernels, not its bytes, are worth working on."""
+"""Ratio from which kernel launches, not memory traffic, limit a step."""
 
 
 def is_operator_right(records: Records) -> Answer | None:
-    """Tell whether the attention operator gives the reference's values."""
-    found = records.part("selftest").get("operator", {})
-    if found.get("is_right") is None:
+    """Check if the attention operator agrees with the reference."""
+    measured = records.part("selftest").get("operator", {})
+    if measured.get("is_right") is None:
         return None
-    cases = found.get("cases", {})
+    cases = measured.get("cases", {})
     worst = max((case["error"] for case in cases.values()), default=None)
     numbers = (
         f"{len(cases)} cases, largest error "
         f"{'none' if worst is None else format(worst, '.4f')}, "
-        f"allowed {found.get('largest_error_allowed', '')}"
+        f"allowed {measured.get('largest_error_allowed', '')}"
     )
-    if found["is_right"]:
+    if measured["is_right"]:
         return Answer("yes", numbers, "nothing to do")
     wrong = [name for name, case in cases.items() if not case["is_same_in_company"]]
     return Answer(
-        f"**no**: {found.get('failure') or wrong or 'values differ'}",
+        f"**no**: {measured.get('failure') or wrong or 'values differ'}",
         numbers,
         "nothing, as the engine's self-test falls back to torch's attention; to skip "
         "its try, set `attention` to torch, or `engine` to generate",
@@ -47,18 +47,18 @@ def is_operator_right(records: Records) -> Answer | None:
 
 
 def are_recorded_steps_right(records: Records) -> Answer | None:
-    """Tell whether recorded steps give what eager ones do."""
-    found = records.part("selftest").get("recorded step", {})
-    if found.get("is_right") is None:
+    """Check if recorded steps agree with eager ones."""
+    measured = records.part("selftest").get("recorded step", {})
+    if measured.get("is_right") is None:
         return None
     numbers = "; ".join(
         f"drafts as {kind}: largest error of a logit {case['error']:.2%}"
-        for kind, case in found["cases"].items()
+        for kind, case in measured["cases"].items()
     )
-    if found["is_right"]:
+    if measured["is_right"]:
         return Answer("yes", numbers, "nothing to do")
     failures = [
-        case["failure"] for case in found["cases"].values() if "failure" in case
+        case["failure"] for case in measured["cases"].values() if "failure" in case
     ]
     return Answer(
         f"**no**: {failures[0]}",
@@ -69,18 +69,18 @@ def are_recorded_steps_right(records: Records) -> Answer | None:
 
 
 def does_forward_agree(records: Records) -> Answer | None:
-    """Tell how far the engine's forward is from transformers' own."""
-    found = records.part("selftest").get("forward")
-    if not found:
+    """Compare the engine's forward pass with that of transformers."""
+    measured = records.part("selftest").get("forward")
+    if not measured:
         return None
     numbers = (
-        f"largest deviation {found['error']:.3f}, allowed {found['allowed']:.2f} "
+        f"largest deviation {measured['error']:.3f}, allowed {measured['allowed']:.2f} "
         "(random weights; a start logs that of its own as `self-test`)"
     )
-    if found["is_right"]:
+    if measured["is_right"]:
         return Answer("yes", numbers, "nothing to do")
     return Answer(
-        f"**no**: {found['failure']}",
+        f"**no**: {measured['failure']}",
         numbers,
         "find the cause first: a start would fall back to torch's attention, then to "
         "`generate`. If only the last layers are beyond, raise the bound in "
@@ -89,7 +89,7 @@ def does_forward_agree(records: Records) -> Answer | None:
 
 
 def compare_with_roofline(records: Records) -> Answer | None:
-    """Compare decode steps with the least that they could take."""
+    """Compare decode steps with the roofline."""
     runs = _launches(records)
     if not runs:
         return None
@@ -114,7 +114,7 @@ def compare_with_roofline(records: Records) -> Answer | None:
 
 
 def are_launches_the_limit(records: Records) -> Answer | None:
-    """Tell whether the pace of launches limits a decode step."""
+    """Check if kernel launches limit a decode step."""
     runs = [run for run in _launches(records) if run["has_graphs"]]
     if not runs:
         return None
@@ -176,7 +176,7 @@ def is_split_lost(records: Records) -> Answer | None:
 
 
 def count_free_tokens(records: Records) -> Answer | None:
-    """Count the tokens that a step verifies in the time of one a page."""
+    """Count the tokens that a step verifies without taking longer."""
     free = []
     for run in _verification(records):
         times = {int(width): took for width, took in run["segments"].items()}
@@ -199,7 +199,7 @@ def count_free_tokens(records: Records) -> Answer | None:
 
 
 def do_drafts_pay(records: Records) -> Answer | None:
-    """Compare pages a second with drafts and without."""
+    """Compare the pages per second with and without drafts."""
     native = records.part("native")
     gains = []
     for name, run in native.items():
@@ -211,8 +211,8 @@ def do_drafts_pay(records: Records) -> Answer | None:
         return None
     numbers = "; ".join(
         f"{count} pages: {gain:.2f} times"
-        + (f" at {asked:.1f} tokens a forward" if asked else "")
-        for count, gain, asked in gains
+        + (f" at {per_forward:.1f} tokens a forward" if per_forward else "")
+        for count, gain, per_forward in gains
     )
     lost = [str(count) for count, gain, _ in gains if gain < 1.0]
     return Answer(
@@ -223,7 +223,7 @@ def do_drafts_pay(records: Records) -> Answer | None:
 
 
 def does_bound_matter(records: Records) -> Answer | None:
-    """Tell whether a large bound of cache positions slows the attention operator."""
+    """Check if a large bound of cache positions slows the attention operator."""
     calls = records.part("operator speed").get("calls", {}).get("calls")
     if not calls:
         return None

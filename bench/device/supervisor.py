@@ -1,7 +1,7 @@
-"""The process that measures, and what is done when it dies or hangs.
+"""Supervisor of the measuring process, which may die or hang.
 
-A kernel that reads out of bounds makes CUDA useless for its process, and one that
-never ends holds it forever. A new process goes on with the items that are left.
+After a kernel has read out of bounds, CUDA is unusable in its process, and a kernel
+that never ends blocks it. A new process continues with the remaining items.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ __all__ = ["supervise"]
 _POLL_SECONDS = 0.2
 _STOP_SECONDS = 5.0
 _MIN_SECONDS = 20.0
-"""A process that starts with less to go reaches no item."""
+"""A process that starts with less time left reaches no item."""
 
 
 def supervise(
@@ -30,10 +30,10 @@ def supervise(
 ) -> bool:
     """Run `command(seconds left)` until it ends with status 0 or the time is up.
 
-    `num_begun` counts the items begun so far: a process that begins none and fails
-    is not started again. `overdue_seconds` says for how long the running item has
-    been past its limit; the process is then killed. Returns whether a process ended
-    by itself, with everything done that could be.
+    `num_begun` returns the number of items begun so far: a process that fails without
+    beginning one is not restarted. `overdue_seconds` returns how long the running item
+    has exceeded its limit; the process is then killed. Return True if a process ended
+    with status 0.
     """
     begin = clock()
     while (left := budget - (clock() - begin)) > min_seconds:

@@ -1,4 +1,4 @@
-"""The vision encoder: its patch embedding, its attention by backend, and its memory."""
+"""Measurements of the vision encoder: patch embedding, attention and memory."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ SIZES = {
     },
     "tiny": {"A4": (256, 320), "letter": (320, 256), "largest": (512, 640)},
 }
-"""Pixels of pages in the order in which they are encoded, by geometry."""
+"""Page sizes in pixels by geometry, in the order of encoding."""
 _NUM_PATCHES = 1024
 _PILOT_PATCHES = 16
 _SLOW_SECONDS = 4.0
@@ -46,9 +46,9 @@ _SLOW_SECONDS = 4.0
 def time_patches(stage: Stage, hardware: Hardware, seconds: float) -> dict[str, Any]:
     """Time Conv3d and the model's linear layer over 1,024 patches, and compare them.
 
-    The convolution, which the engine does without, is built of the layer's weights.
-    Where sixteen patches show that the convolution would take over four seconds, its
-    time for 1,024 is projected.
+    The engine does not use the convolution; it is built from the layer's weights. If
+    sixteen patches show that 1,024 would take over four seconds, their time is
+    projected.
     """
     vision = stage.model.module.config.vision_config
     kernel = (vision.temporal_patch_size, vision.patch_size, vision.patch_size)
@@ -68,28 +68,28 @@ def time_patches(stage: Stage, hardware: Hardware, seconds: float) -> dict[str, 
         output: torch.Tensor = projection(patches)
         return output
 
-    found: dict[str, Any] = {"patches": _NUM_PATCHES, "is_projected": False}
-    found["linear_ms"] = _generate_batch(multiply, hardware, seconds / 2)["mean_ms"]
-    pilot = _generate_batch(lambda: convolve(_PILOT_PATCHES), hardware, 0.0)["mean_ms"]
+    result: dict[str, Any] = {"patches": _NUM_PATCHES, "is_projected": False}
+    result["linear_ms"] = _time_calls(multiply, hardware, seconds / 2)["mean_ms"]
+    pilot = _time_calls(lambda: convolve(_PILOT_PATCHES), hardware, 0.0)["mean_ms"]
     projected = pilot * _NUM_PATCHES / _PILOT_PATCHES
     if projected > 1000 * _SLOW_SECONDS:
         few = convolve(_PILOT_PATCHES)
-        found |= {"conv3d_ms": projected, "is_projected": True}
+        result |= {"conv3d_ms": projected, "is_projected": True}
     else:
         few = convolve()
-        found["conv3d_ms"] = _generate_batch(convolve, hardware, seconds / 2)["mean_ms"]
+        result["conv3d_ms"] = _time_calls(convolve, hardware, seconds / 2)["mean_ms"]
     expected = multiply()[: len(few)].float()
     error = (few.float() - expected).abs().max() / expected.abs().max()
-    return found | {"largest_difference": float(error)}
+    return result | {"largest_difference": float(error)}
 
 
 def time_backend(
     stage: Stage, hardware: Hardware, backend: str, seconds: float
 ) -> dict[str, Any]:
-    """Time the engine's encoder under one attention backend.
+    """Time the engine's encoder with one attention backend.
 
-    For each page size the first call and those after it: a backend that compiles for
-    each size has a slow first call for each.
+    The first call of each page size is timed separately, because a backend that
+    compiles for each size is slow there.
     """
     chosen = BACKENDS[backend]
     if not hardware.is_cuda and chosen in _CUDA_BACKENDS:
@@ -101,10 +101,10 @@ def time_backend(
         with nullcontext() if chosen is None else sdpa_kernel(chosen):
             return scaled_dot_product_attention(query, key, value)
 
-    found = _time_encoder(stage, hardware, attend, seconds)
+    result = _time_encoder(stage, hardware, attend, seconds)
     if chosen is None:
-        found["choice"] = _choice(stage, SIZES[stage.geometry.name]["A4"])
-    return found
+        result["choice"] = _choice(stage, SIZES[stage.geometry.name]["A4"])
+    return result
 
 
 def encode_as_served(
@@ -117,12 +117,13 @@ def encode_as_served(
 def _time_encoder(
     stage: Stage, hardware: Hardware, attend: Attend | None, seconds: float
 ) -> dict[str, Any]:
-    """Time the encoding of each size, cutting into patches included, and its peak.
+    """Time the encoding of each size, including patching, and measure its peak memory.
 
-    `slices` and `longest_slice_ms` are of one encoding that waits for each slice.
+    `slices` and `longest_slice_ms` are of an encoding that synchronises after each
+    slice.
     """
     encoder = Encoder(stage.model, attend=attend)
-    found: dict[str, Any] = {}
+    result: dict[str, Any] = {}
     sizes = SIZES[stage.geometry.name]
     for name, size in sizes.items():
         prompt = encoder.tokenise(
@@ -135,12 +136,12 @@ def _time_encoder(
 
         hardware.release()
         before = hardware.memory()
-        times = _generate_batch(encode, hardware, seconds / len(sizes))
+        times = _time_calls(encode, hardware, seconds / len(sizes))
         after = hardware.memory()
         prompt.drop_image()
         slices = _time_slices(encoder, prompt, hardware)
         prompt.drop_image()
-        found[name] = {
+        result[name] = {
             "pixels": list(size),
             "patches": prompt.num_patches,
             **times,
@@ -150,7 +151,7 @@ def _time_encoder(
             if before and after
             else None,
         }
-    return found
+    return result
 
 
 def _time_slices(
@@ -176,7 +177,7 @@ def page_of(size: tuple[int, int]) -> Page:
 def _choice(stage: Stage, size: tuple[int, int]) -> str:
     """Return the backend that torch chooses for the encoder's attention.
 
-    The operator is private: where it is gone, the times are still there.
+    The operator is private to torch, so a missing one is not an error.
     """
     vision = stage.model.module.config.vision_config
     heads = vision.num_heads
@@ -196,10 +197,10 @@ def _backends() -> dict[str, Any]:
     return members
 
 
-def _generate_batch(
+def _time_calls(
     compute: Callable[[], Any], hardware: Hardware, seconds: float
 ) -> dict[str, Any]:
-    """Return milliseconds: the first call, the second, the mean without the first."""
+    """Return milliseconds of the first and second call and the later mean."""
     calls: list[float] = []
     end = time.perf_counter() + seconds
     while len(calls) < 3 or (time.perf_counter() < end and len(calls) < 50):

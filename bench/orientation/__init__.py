@@ -1,1 +1,1 @@
-"""Orientation of pages: rendered pages, the classifier's training, its error rates."""
+"""Orientation of pages: training of the classifier and its error rates."""

@@ -1,11 +1,11 @@
-"""Measure how many pages are put upright, and that no upright page is turned.
+"""Error rates of the orientation of pages.
 
     python -m bench.orientation [--fonts FOLDER ...] [--documents FOLDER]
 
-Renders 200 pages of many layouts and scripts and degrades most as scanners do, does the
-same to the documents of `bench/pages`, and shows each page in four orientations to the
-code that serves. Pictures, blank pages and vertical Japanese are shown too, and large
-pages of small print as they are. The last line is one JSON object.
+It renders 200 pages of many layouts and scripts, and degrades most of them as scanners
+do. It does the same with the documents of `bench/pages`. The code that serves gets each
+page in four orientations. It also gets pictures, blank pages, vertical Japanese, and
+upright large pages of small print. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -49,21 +49,21 @@ _SMALL_PRINT = (
     ((4000, 3000), 5, 14),
     ((9000, 7000), 6, 24),
 )
-"""Size in pixels, columns, and height of the letters: less than 6 pixels on the small
-copy that is examined."""
+"""Size in pixels, columns, and height of the letters, which have less than 6 pixels on
+the small copy that is examined."""
 
 
 @dataclass(slots=True)
 class Rates:
-    """Pages of one class: how many there were, and how many came out right."""
+    """Counts of the pages of one class, and of those with the right result."""
 
     shown: Counter[int] = field(default_factory=Counter)
-    """By the degrees clockwise by which a page was turned before it was shown."""
+    """Number of pages by the degrees clockwise by which they were turned."""
     right: Counter[int] = field(default_factory=Counter)
     num_blank: int = 0
 
     def add(self, page: Image.Image, degrees: int) -> bool:
-        """Show a page turned by `degrees`; return True if it comes out upright."""
+        """Process a page turned by `degrees`; return True if the result is upright."""
         examined = examine(turned(page.convert("RGB"), degrees), DecodeOptions())
         is_right = (degrees + examined.rotation) % 360 == 0
         self.shown[degrees] += 1
@@ -78,17 +78,22 @@ class Rates:
 
 
 def main(arguments: Sequence[str]) -> int:
+    """Measure, print the rates, and return the exit status."""
     parser = argparse.ArgumentParser(prog="bench.orientation")
-    parser.add_argument("--fonts", type=Path, nargs="*", default=[])
-    parser.add_argument("--documents", type=Path, help="PDFs, upright as they are")
-    parser.add_argument("--pages", type=int, default=200)
-    parser.add_argument("--seed", type=int, default=_SEED)
     parser.add_argument(
-        "--save-wrong", type=Path, help="folder for what comes out wrong"
+        "--fonts", type=Path, nargs="*", default=[], help="folders of fonts"
+    )
+    parser.add_argument("--documents", type=Path, help="folder of upright PDFs")
+    parser.add_argument(
+        "--pages", type=int, default=200, help="rendered pages (default 200)"
+    )
+    parser.add_argument("--seed", type=int, default=_SEED, help="seed of the pages")
+    parser.add_argument(
+        "--save-wrong", type=Path, help="folder for pages with a wrong result"
     )
     options = parser.parse_args(arguments)
     by_class: dict[str, Rates] = {}
-    for name, page, turns in _shown(options):
+    for name, page, turns in _test_pages(options):
         rates = by_class.setdefault(name, Rates())
         for degrees in turns:
             if not rates.add(page, degrees) and options.save_wrong:
@@ -118,22 +123,22 @@ def _print(name: str, rates: Rates) -> None:
     say(f"{name:32} {count:4} pages {' '.join(row)}, {rates.num_blank} blank")
 
 
-def _shown(
+def _test_pages(
     options: argparse.Namespace,
 ) -> Iterator[tuple[str, Image.Image, Sequence[int]]]:
-    """Class, page and the turns in which to show it."""
+    """Yield the class, page and rotations of each test."""
     rng = random.Random(options.seed)
     scripts = [script for script in SCRIPTS if fonts_of(script, options.fonts)]
     layouts = list(LAYOUTS)
     for number in range(options.pages):
         layout = layouts[number % len(layouts)]
-        # Every other page is Latin, as most documents are.
+        # Every second page is Latin, because most documents are.
         script = scripts[number // 2 % len(scripts)] if number % 2 else "latin"
         page = render_text(rng, layout, script, options.fonts)
         page = degrade(rng, page) if rng.random() < 0.7 else page
         yield f"text/{layout}", page, _TURNS
     for path in sorted(_DOCUMENTS.glob("*.pdf")):
-        page = next(_drawn(path)).convert("L")
+        page = next(_first_pages(path)).convert("L")
         yield "scans/" + path.stem, page, _TURNS
         for _ in range(_SCANS_OF_A_DOCUMENT):
             yield "scans/" + path.stem, degrade(rng, page), _TURNS
@@ -155,12 +160,12 @@ def _shown(
             yield f"vertical/{script}", degrade(rng, page), _TURNS
     if options.documents:
         for path in sorted(options.documents.rglob("*.pdf")):
-            for number, page in enumerate(_drawn(path)):
+            for number, page in enumerate(_first_pages(path)):
                 yield f"documents/{path.stem}-{number + 1}", page, _TURNS
 
 
-def _drawn(path: Path, max_pages: int = 3) -> Iterator[Image.Image]:
-    """The first pages of a PDF that has no password and is not damaged."""
+def _first_pages(path: Path, max_pages: int = 3) -> Iterator[Image.Image]:
+    """Yield the first pages of a PDF; none if it is damaged or needs a password."""
     try:
         document = pypdfium2.PdfDocument(path)
         for number in range(min(len(document), max_pages)):

@@ -1,8 +1,8 @@
-"""Render pages of many layouts and scripts, and pages without upright text.
+"""Renderer of pages of many layouts and scripts, and of pages without upright text.
 
-Upright pages come from `render_text`, with text that has one direction.
-`render_figure` draws what must not be taken for text: photographs, charts, drawings,
-bar codes, invented signs. Both are deterministic for a generator of random numbers.
+`render_text` draws upright pages. `render_figure` draws content that must not be taken
+for text: photographs, charts, drawings, bar codes and invented signs. Both are
+deterministic for a given random generator.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _DENSE = ("chinese", "japanese", "korean")
 
 
 class _Pen:
-    """Draws lines of one script in one font."""
+    """Pen for lines of one script in one font."""
 
     def __init__(
         self, rng: random.Random, script: str, folders: Sequence[Path], points: float
@@ -256,7 +256,7 @@ def render_small_print(
 def render_vertical(
     rng: random.Random, script: str, folders: Sequence[Path] = ()
 ) -> Image.Image:
-    """Return a page of columns from right to left, as Japanese novels are set."""
+    """Return a page with vertical columns from right to left, as in Japanese novels."""
     pen = _Pen(rng, script, folders, points=rng.uniform(8, 14))
     font = load(pen.font_path, pen.size)
     x = pen.width - pen.margin - pen.size
@@ -272,7 +272,7 @@ def render_vertical(
 
 
 def square_signs(rng: random.Random, size: int, cell: int) -> Image.Image:
-    """Return a page of invented square signs in vertical columns, of no direction."""
+    """Return a page of invented square signs without orientation, in columns."""
     image = Image.new("L", (size, round(size * 1.4)), 255)
     draw = ImageDraw.Draw(image)
     for x in range(size - 2 * cell, cell, -round(cell * 1.6)):
@@ -286,7 +286,7 @@ def square_signs(rng: random.Random, size: int, cell: int) -> Image.Image:
 
 
 def _photo(rng: random.Random, size: tuple[int, int]) -> Image.Image:
-    """Clouds of noise in octaves, with edges of shapes in them."""
+    """Return clouds of noise in octaves, with the edges of shapes."""
     seed = np.random.default_rng(rng.getrandbits(32))
     image = Image.new("L", size, 128)
     field = np.zeros((size[1], size[0]), np.float32)
@@ -400,12 +400,12 @@ FIGURES: dict[str, Callable[[random.Random, tuple[int, int]], Image.Image]] = {
 def render_figure(
     rng: random.Random, kind: str, size: tuple[int, int] = (1000, 1400)
 ) -> Image.Image:
-    """Return a gray page that is one picture without text."""
+    """Return a gray page with a picture and no text."""
     return FIGURES[kind](rng, size)
 
 
 def degrade(rng: random.Random, image: Image.Image) -> Image.Image:
-    """Return the page as scanners deliver it: askew by up to 3 degrees, noisy, JPEG."""
+    """Return the page with a rotation of up to 3 degrees, noise and JPEG artifacts."""
     paper = image.getpixel((0, 0))
     if rng.random() < 0.5:
         degrees = rng.uniform(-3, 3)

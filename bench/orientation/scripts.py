@@ -1,4 +1,4 @@
-"""Scripts, the letters of each, and the fonts that draw them."""
+"""Scripts with their letters and fonts."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ _ALPHABETS = {
 }
 _KANA = "".join(map(chr, [*range(0x3041, 0x3094), *range(0x30A1, 0x30F5)]))
 _HANGUL = "".join(map(chr, range(0xAC00, 0xD7A4, 7)))
-# Not the most frequent characters, but with all radicals among them.
+# These are not the most frequent characters, but they contain all radicals.
 _HAN = "".join(map(chr, range(0x4E00, 0x9FA6, 5)))
 SCRIPTS = ("latin", "digits", "capitals", *_ALPHABETS, "chinese", "japanese", "korean")
-# One character of each script that a font must have to draw it.
+# A font supports a script if it has this character.
 _PROBES = {
     "latin": "g",
     "digits": "7",
@@ -43,7 +43,7 @@ _PROBES = {
 
 
 def line_of(rng: random.Random, script: str, num_characters: int) -> str:
-    """About so many characters of a script, with its spaces and punctuation."""
+    """Return about `num_characters` of a script, with its spaces and punctuation."""
     if script in ("chinese", "japanese"):
         letters = _HAN if script == "chinese" else _KANA
         text = ""
@@ -61,7 +61,7 @@ def line_of(rng: random.Random, script: str, num_characters: int) -> str:
         letters = _HANGUL if script == "korean" else _ALPHABETS[script]
         words = []
         for _ in range(num_characters // 6 + 1):
-            # Early letters are the frequent ones.
+            # The letters are sorted by frequency.
             size = rng.randint(1, 4) if script == "korean" else rng.randint(2, 9)
             n = len(letters)
             spread = 1 if script in ("korean", "thai", "devanagari") else 1.6
@@ -81,7 +81,7 @@ def _number(rng: random.Random) -> str:
 
 
 def fonts_of(script: str, folders: Sequence[Path]) -> tuple[Path, ...]:
-    """Fonts that draw a script, of those in `folders` and of matplotlib's DejaVu."""
+    """Return the fonts with a script, from `folders` and matplotlib's DejaVu."""
     return _by_script(tuple(folders))[script]
 
 
@@ -92,7 +92,7 @@ def _by_script(folders: tuple[Path, ...]) -> dict[str, tuple[Path, ...]]:
     for folder in folders:
         for suffix in ("ttf", "otf", "ttc"):
             paths += sorted(folder.rglob(f"*.{suffix}"))
-    found: dict[str, list[Path]] = {script: [] for script in SCRIPTS}
+    fonts: dict[str, list[Path]] = {script: [] for script in SCRIPTS}
     for path in paths:
         try:
             font = ImageFont.truetype(path, 20)
@@ -102,8 +102,8 @@ def _by_script(folders: tuple[Path, ...]) -> dict[str, tuple[Path, ...]]:
         for script in SCRIPTS:
             drawn = [_drawn(font, letter) for letter in _PROBES[script]]
             if len(set(drawn)) == len(drawn) and not missing & {*drawn, b""}:
-                found[script].append(path)
-    return {script: tuple(paths) for script, paths in found.items()}
+                fonts[script].append(path)
+    return {script: tuple(paths) for script, paths in fonts.items()}
 
 
 def _drawn(font: ImageFont.FreeTypeFont, letter: str) -> bytes:
@@ -112,5 +112,5 @@ def _drawn(font: ImageFont.FreeTypeFont, letter: str) -> bytes:
 
 @functools.lru_cache(maxsize=256)
 def load(path: Path, size: int) -> ImageFont.FreeTypeFont:
-    """Return the font at `size` pixels an em."""
+    """Return the font with `size` pixels per em."""
     return ImageFont.truetype(path, size)

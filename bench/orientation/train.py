@@ -1,11 +1,11 @@
-"""Train the two networks of `handler.preprocess.page`.
+"""Training of the two networks of `handler.preprocess.page`.
 
     python -m bench.orientation.train tiles --fonts FOLDER ... --output tiles.npz
     python -m bench.orientation.train lines --fonts FOLDER ... --output lines.npz
 
-Renders pages of all scripts for which a font is found, cuts tiles or parts of lines out
-of them with the code that serves, turns them, and trains on one thread. A machine with
-the same fonts and the same releases of torch and Pillow comes to the same weights.
+It renders pages of all scripts for which there is a font, cuts tiles or parts of lines
+out of them with the code that serves, rotates them, and trains on one thread. The same
+fonts and the same releases of torch and Pillow give the same weights.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _NO_TEXT = 2
 
 
 class Network(nn.Module):
-    """Convolutions with normalisation, a mean, and a linear layer.
+    """Network of convolutions with normalisation, a mean, and a linear layer.
 
     `classify_tiles` and `classify_lines` compute the same with numpy.
     """
@@ -59,7 +59,7 @@ class Network(nn.Module):
         mean_over: tuple[int, ...],
         num_features: int,
     ) -> None:
-        """`convolutions` are (channels, side, stride) of each layer."""
+        """Build the layers; `convolutions` has the (channels, side, stride) of each."""
         super().__init__()
         sizes = [1, *(size for size, _, _ in convolutions)]
         self.layers = [
@@ -67,7 +67,7 @@ class Network(nn.Module):
             for channels, (size, side, stride) in zip(sizes, convolutions, strict=False)
         ]
         self.norms = [nn.BatchNorm2d(size) for size in sizes[1:]]
-        # Modules in plain lists are typed; this makes their parameters known.
+        # Plain lists are typed, but their parameters must be registered.
         self.parts = nn.ModuleList([*self.layers, *self.norms])
         self.last = nn.Linear(num_features, 3)
         self.pool_after, self.mean_over = pool_after, mean_over
@@ -85,7 +85,7 @@ class Network(nn.Module):
         return logits
 
     def weights(self) -> dict[str, npt.NDArray[np.float16]]:
-        """Return the weights for `load_weights`, normalisation folded into them."""
+        """Return the weights for `load_weights`, with the normalisation folded in."""
         arrays = {}
         for number, (layer, norm) in enumerate(
             zip(self.layers, self.norms, strict=True), 1
@@ -119,13 +119,18 @@ def lines_network() -> Network:
 
 
 def main(arguments: Sequence[str]) -> int:
+    """Train a network, write its weights, and return the exit status."""
     parser = argparse.ArgumentParser(prog="bench.orientation.train")
-    parser.add_argument("network", choices=["tiles", "lines"])
-    parser.add_argument("--fonts", type=Path, nargs="*", default=[])
-    parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--pages", type=int, default=1600)
-    parser.add_argument("--epochs", type=int, default=12)
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("network", choices=["tiles", "lines"], help="network to train")
+    parser.add_argument(
+        "--fonts", type=Path, nargs="*", default=[], help="folders of fonts"
+    )
+    parser.add_argument("--output", type=Path, required=True, help="output file (.npz)")
+    parser.add_argument(
+        "--pages", type=int, default=1600, help="rendered pages (default 1600)"
+    )
+    parser.add_argument("--epochs", type=int, default=12, help="epochs (default 12)")
+    parser.add_argument("--seed", type=int, default=1, help="random seed (default 1)")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     torch.manual_seed(options.seed)
@@ -143,10 +148,10 @@ def main(arguments: Sequence[str]) -> int:
 def render_samples(
     kind: str, seed: int, num_pages: int, folders: Sequence[Path]
 ) -> tuple[Samples, npt.NDArray[np.bool_]]:
-    """Return tiles or lines, upright or without text, and for each which it is."""
+    """Return tiles or lines, and for each of them True if it has text."""
     rng = random.Random(seed)
     scripts = [script for script in SCRIPTS if fonts_of(script, folders)]
-    found: list[Samples] = []
+    batches: list[Samples] = []
     has_text: list[bool] = []
     for number in range(num_pages):
         image, is_text = _page(rng, scripts, folders)
@@ -155,11 +160,11 @@ def render_samples(
         width, height = (max(TILE, int(side * scale)) for side in image.size)
         image = image.resize((width, height), Image.Resampling.BOX)
         for samples, is_upright in _samples(kind, image, is_text):
-            found.append((samples * 255).astype(np.uint8))
+            batches.append((samples * 255).astype(np.uint8))
             has_text += [is_upright] * len(samples)
         if number % 200 == 199:
             say(f"{number + 1} pages")
-    return np.concatenate(found), np.array(has_text)
+    return np.concatenate(batches), np.array(has_text)
 
 
 def _samples(
@@ -169,7 +174,7 @@ def _samples(
         yield cut_tiles(find_ink(image), _SAMPLES_OF_A_PAGE), is_text
         return
     yield cut_lines(find_ink(image), _SAMPLES_OF_A_PAGE), is_text
-    # Letters on their sides, as lines of vertical Japanese are after a turn.
+    # Letters on their sides look like vertical Japanese after a rotation.
     lying = image.transpose(Image.Transpose.ROTATE_90)
     yield cut_lines(find_ink(lying), _SAMPLES_OF_A_PAGE // 8), False
 
@@ -185,7 +190,7 @@ def _page(
         return render_vertical(rng, script, folders), True
     page = render_text(rng, rng.choice(list(LAYOUTS)), script, folders)
     if kind < 0.18:
-        # Print of the other side that shows through.
+        # Simulate text of the other side that shows through.
         return ImageOps.mirror(page), False
     return page, True
 
@@ -196,10 +201,10 @@ def train(
     has_text: npt.NDArray[np.bool_],
     num_epochs: int,
 ) -> None:
-    """Fit the network; one page in twenty or so is held out for the printed accuracy.
+    """Train the network; about one page in twenty is held out for the accuracy.
 
-    Tiles are turned by quarters, lines by halves: the classes are those of tiles.py and
-    lines.py.
+    Tiles are rotated by quarter turns and lines by half turns. The classes are those of
+    tiles.py and lines.py.
     """
     images, texts = torch.from_numpy(samples), torch.from_numpy(has_text)
     is_held = torch.arange(len(images)) // _SAMPLES_OF_A_PAGE % 20 == 0
@@ -213,7 +218,7 @@ def train(
         for start in range(0, len(order) - _BATCH + 1, _BATCH):
             chosen = order[start : start + _BATCH]
             turns = torch.randint(0, 4, (len(chosen),))
-            inputs, labels = _turned(images[chosen], texts[chosen], turns)
+            inputs, labels = _rotate(images[chosen], texts[chosen], turns)
             loss = nn.functional.cross_entropy(network(inputs), labels)
             optimiser.zero_grad()
             loss.backward()
@@ -223,7 +228,7 @@ def train(
         network.eval()
         with torch.no_grad():
             turns = torch.arange(len(held)) % 4
-            inputs, labels = _turned(images[held], texts[held], turns)
+            inputs, labels = _rotate(images[held], texts[held], turns)
             right = (network(inputs).argmax(1) == labels).float().mean()
         network.train()
         say(
@@ -233,10 +238,10 @@ def train(
     network.eval()
 
 
-def _turned(
+def _rotate(
     images: torch.Tensor, has_text: torch.Tensor, turns: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Each image turned by so many quarters, or a line by twice as much; its class."""
+    """Rotate images by quarter turns, lines by half turns; return the classes too."""
     inputs = images.float() / 255
     is_square = images.shape[1] == images.shape[2]
     for turn in range(1, 4):

@@ -1,1 +1,1 @@
-"""Load and fault runs against a real server, for minutes or hours."""
+"""Load and fault tests against a real server, for minutes or hours."""

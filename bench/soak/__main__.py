@@ -1,4 +1,4 @@
-"""Run one part of the soak: `python -m bench.soak PART [options]`."""
+"""Command line of the load and fault tests: `python -m bench.soak PART [options]`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PARTS: Mapping[str, Callable[[Sequence[str]], int]] = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the part that is named first; its own options follow."""
+    """Run a part with its own options, and return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m bench.soak", description=__doc__)
     parser.add_argument("part", nargs="?", choices=PARTS, default="memory")
     options, rest = parser.parse_known_args(arguments)

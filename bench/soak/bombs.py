@@ -1,4 +1,4 @@
-"""PDFs of a few kilobytes of which a page keeps a decoder busy for minutes."""
+"""Small PDFs that keep a decoder busy for minutes per page."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ A4 = b"[0 0 595 842]"
 
 
 def fine_pattern(num_pages: int = 1, name: str = "") -> bytes:
-    """Return pages with a tiling pattern of steps of a ten-thousandth of a point."""
+    """Return a PDF with a tiling pattern whose step is 1/10,000 of a point."""
     return _pdf(
         [
             b"<</Type/Page/Parent 2 0 R/MediaBox%s/Contents %d 0 R"
@@ -31,7 +31,7 @@ def fine_pattern(num_pages: int = 1, name: str = "") -> bytes:
 
 
 def nested_forms(num_pages: int = 1, name: str = "") -> bytes:
-    """Return forms that each draw the next one ten times, twelve deep."""
+    """Return a PDF with nested forms, each of which draws the next one ten times."""
     depth = 12
     first_form = 4 + num_pages
     ten_times = b"/F Do " * 10
@@ -65,7 +65,7 @@ def _stream(entries: bytes, content: bytes) -> bytes:
 
 
 def _pdf(pages: Sequence[bytes], others: Sequence[bytes], name: str) -> bytes:
-    """Join objects: the catalog is 1, the list of pages 2, the first page 3."""
+    """Join objects: the catalog is 1, the page tree 2, and the first page 3."""
     kids = b" ".join(b"%d 0 R" % (3 + index) for index in range(len(pages)))
     objects = [
         b"<</Type/Catalog/Pages 2 0 R>>",

@@ -1,8 +1,8 @@
-"""Normal clients beside clients whose documents keep decoders busy: who has to wait?
+"""Latency of normal clients beside clients whose documents keep decoders busy.
 
-Four clients send small pages, first one of them alone, then all four, then beside eight
-that keep sending new PDFs of which a page takes a decoder minutes. Measured are the
-latencies and statuses of the normal ones from a minute after the hostile ones began.
+Normal clients send small pages: first one client, then four, then four beside eight
+hostile clients. Hostile clients send PDFs that take a decoder minutes per page. The
+latencies and statuses of the normal clients are measured after a warm-up of a minute.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ __all__ = ["Answers", "Period", "main"]
 
 MAX_OUTPUT_TOKENS = 16
 MAX_RATIO = 2.0
-"""Median latency of normal pages beside hostile clients, over that without them."""
+"""Limit of the ratio of the median latencies with and without hostile clients."""
 PAGES_OF_A_BOMB = (1, 1, 2, 20)
 
 
 @dataclass
 class Answers:
-    """Answers as times of sending, latencies in seconds, and statuses."""
+    """Answers with their send times, latencies in seconds, and statuses."""
 
     entries: list[tuple[float, float, int]] = field(default_factory=list)
 
@@ -70,7 +70,7 @@ class Answers:
 
 @dataclass(frozen=True)
 class Period:
-    """Clients that send for a while at the same time."""
+    """Period of a run with a constant set of clients."""
 
     num_normal: int
     num_hostile: int
@@ -80,14 +80,27 @@ class Period:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    """Run all periods; return 1 if the normal clients were slowed down too much."""
     parser = argparse.ArgumentParser(
         prog="hostile", description=__doc__.splitlines()[0]
     )
-    parser.add_argument("--normal", type=int, default=4)
-    parser.add_argument("--hostile", type=int, default=8)
-    parser.add_argument("--seconds", type=float, default=60.0, help="measured a period")
     parser.add_argument(
-        "--warm-up", type=float, default=60.0, help="of the last period"
+        "--normal", type=int, default=4, help="normal clients (default 4)"
+    )
+    parser.add_argument(
+        "--hostile", type=int, default=8, help="hostile clients (default 8)"
+    )
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        default=60.0,
+        help="measured seconds per period (default 60)",
+    )
+    parser.add_argument(
+        "--warm-up",
+        type=float,
+        default=60.0,
+        help="seconds before the last period counts (default 60)",
     )
     options = parser.parse_args(arguments)
 
@@ -185,7 +198,7 @@ def _post(
 
 
 class _LockedIterator:
-    """An iterator that several threads may share."""
+    """Iterator that several threads may share."""
 
     def __init__(self, iterator: Iterator[tuple[bytes, str]]) -> None:
         self._iterator = iterator

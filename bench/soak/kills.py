@@ -1,7 +1,7 @@
-"""Kill or stop one kind of process again and again while clients send pages.
+"""Test in which one kind of process is killed or stopped repeatedly under load.
 
-Every answer must be the right text or a 503 with Retry-After, and /ping must come back
-to 200 after each fault.
+Every answer must be the right text or a 503 with Retry-After, and /ping must return to
+200 after each fault.
 """
 
 from __future__ import annotations
@@ -31,12 +31,29 @@ RECOVERY_SECONDS = 60.0
 def main(arguments: Sequence[str] | None = None) -> int:
     """Cause the faults; return 1 after a wrong answer or if /ping did not recover."""
     parser = argparse.ArgumentParser(prog="kills", description=__doc__.splitlines()[0])
-    parser.add_argument("--target", choices=TARGETS, default="engine")
-    parser.add_argument("--signal", choices=SIGNALS, default="kill")
-    parser.add_argument("--faults", type=int, default=5)
-    parser.add_argument("--clients", type=int, default=6)
     parser.add_argument(
-        "--stopped-seconds", type=float, default=20.0, help="until a SIGCONT"
+        "--target",
+        choices=TARGETS,
+        default="engine",
+        help="kind of process (default engine)",
+    )
+    parser.add_argument(
+        "--signal",
+        choices=SIGNALS,
+        default="kill",
+        help="signal to send (default kill)",
+    )
+    parser.add_argument(
+        "--faults", type=int, default=5, help="number of faults (default 5)"
+    )
+    parser.add_argument(
+        "--clients", type=int, default=6, help="number of clients (default 6)"
+    )
+    parser.add_argument(
+        "--stopped-seconds",
+        type=float,
+        default=20.0,
+        help="seconds from SIGSTOP to SIGCONT (default 20)",
     )
     options = parser.parse_args(arguments)
 

@@ -1,8 +1,8 @@
-"""Resident memory of each kind of process over thousands of pages.
+"""Growth of the resident memory of each kind of process over thousands of pages.
 
-Clients send small page images and PDFs of a few pages. Some requests are broken, and
-some are given up by their client. The median of the pages' third quarter is compared
-with that of the fourth.
+Clients send small page images and PDFs of a few pages. Some documents are broken, and
+some clients disconnect early. The medians of the third and the fourth quarter of the
+pages are compared.
 """
 
 from __future__ import annotations
@@ -36,23 +36,24 @@ __all__ = ["Memory", "main"]
 MAX_OUTPUT_TOKENS = 48
 PAGES_OF_A_PDF = (1, 2, 3, 5, 8)
 GIVEN_UP_EVERY = 23
-"""Requests of which one has a client that does not wait for its answer."""
+"""Number of requests of which one has a client that disconnects early."""
 BROKEN_EVERY = 17
 PATIENCE_SECONDS = 0.05
 MAX_GROWTH = 1.05
-"""From the third quarter to the fourth. Their middles are 500 of 2,000 pages apart, so
-a leak of 22 kB a page shows in Java's 220 MB, one of 70 kB in the engine's 690."""
+"""Limit of the growth from the third to the fourth quarter. Their middles are 500 of
+2,000 pages apart, so it detects a leak of 22 kB per page in Java's 220 MB, and of 70 kB
+in the engine's 690 MB."""
 MiB = 1024 * 1024
 
 
 @dataclass
 class Memory:
-    """Megabytes of each kind of process, by the pages answered so far."""
+    """Megabytes of each kind of process, by the number of answered pages."""
 
     samples: list[tuple[int, dict[str, float]]] = field(default_factory=list)
 
     def growth(self, kind: str, num_pages: int) -> float:
-        """The fourth quarter's median over the third's."""
+        """Return the ratio of the fourth quarter's median to the third's."""
 
         def median(first: float, last: float) -> float:
             return statistics.median(
@@ -65,9 +66,14 @@ class Memory:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    """Send the pages; return 1 if the memory of any process grew too much."""
     parser = argparse.ArgumentParser(prog="memory", description=__doc__.splitlines()[0])
-    parser.add_argument("--pages", type=int, default=2000)
-    parser.add_argument("--clients", type=int, default=6)
+    parser.add_argument(
+        "--pages", type=int, default=2000, help="number of pages (default 2000)"
+    )
+    parser.add_argument(
+        "--clients", type=int, default=6, help="number of clients (default 6)"
+    )
     options = parser.parse_args(arguments)
 
     say(__doc__)
@@ -159,7 +165,7 @@ def _send(server: TorchServe, number: int, body: bytes, media_type: str) -> str:
 
 
 def _documents() -> Iterator[tuple[int, tuple[bytes, str, int]]]:
-    """Numbered requests for ever: body, media type, pages in it."""
+    """Yield numbered requests without end: body, media type and number of pages."""
     rng = random.Random("soak")
     drawn = render_pages("soak", 40)
     for number in itertools.count(1):
@@ -173,7 +179,7 @@ def _documents() -> Iterator[tuple[int, tuple[bytes, str, int]]]:
 
 
 def _megabytes(server: TorchServe, worker_pid: int) -> dict[str, float]:
-    """Resident memory: Java's, the worker's, the engine's, and its helpers' in all."""
+    """Return the resident megabytes of Java, worker, engine, and all helpers."""
     java = server.pid
     assert java is not None
     worker = psutil.Process(worker_pid)

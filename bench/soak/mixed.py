@@ -1,7 +1,7 @@
-"""Many clients at once: right, broken and aborted requests, every answer checked.
+"""Test with many clients that send valid, broken and aborted requests.
 
-A text or a label of another request, a 503 without Retry-After, a broken document that
-is not a 4xx, or a request without an answer counts as a fault.
+Faults are a text or label of another request, a 503 without Retry-After, a status other
+than 4xx for a broken document, and a request without an answer.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ __all__ = ["main"]
 
 RIGHT_SHARE = 0.72
 BROKEN_SHARE = 0.12
-"""The clients abort the remaining requests."""
+"""Share of broken documents. The clients abort the remaining requests."""
 MAX_ABORT_SECONDS = 2.0
 _BROKEN = (
     (b"", "image/png"),
@@ -46,8 +46,12 @@ _BROKEN = (
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the clients for some time; return 1 if any answer was a fault."""
     parser = argparse.ArgumentParser(prog="mixed", description=__doc__.splitlines()[0])
-    parser.add_argument("--clients", type=int, default=64)
-    parser.add_argument("--seconds", type=float, default=120.0)
+    parser.add_argument(
+        "--clients", type=int, default=64, help="number of clients (default 64)"
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=120.0, help="duration (default 120)"
+    )
     options = parser.parse_args(arguments)
 
     say(__doc__)

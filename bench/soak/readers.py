@@ -1,7 +1,6 @@
-"""Clients that never read their NDJSON stream, beside a client with normal pages.
+"""Test with clients that never read their NDJSON stream, beside a normal client.
 
-The server must not end, its memory must stay bounded, and every normal page must be
-read.
+The server must survive with bounded memory, and read every normal page.
 """
 
 from __future__ import annotations
@@ -30,9 +29,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="readers", description=__doc__.splitlines()[0]
     )
-    parser.add_argument("--readers", type=int, default=8)
-    parser.add_argument("--pages", type=int, default=200, help="in each document")
-    parser.add_argument("--seconds", type=float, default=180.0)
+    parser.add_argument(
+        "--readers", type=int, default=8, help="clients that do not read (default 8)"
+    )
+    parser.add_argument(
+        "--pages", type=int, default=200, help="pages per document (default 200)"
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=180.0, help="duration (default 180)"
+    )
     options = parser.parse_args(arguments)
 
     say(__doc__)
@@ -65,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _open_stream(address: str, document: bytes) -> socket.socket:
-    """Ask for a document's stream, with a receive window as small as possible."""
+    """Request a stream with the smallest possible receive window."""
     host, _, port = address.removeprefix("http://").partition(":")
     connection = socket.socket()
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)

@@ -1,4 +1,4 @@
-"""Start a server for a run, watch its /ping, and run clients beside it."""
+"""Server of a test, a watch of its /ping, and clients."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ __all__ = ["PingWatch", "clients", "serving"]
 
 PING_SECONDS = 0.2
 REFUSED_SECONDS = 0.3
-"""Time that a refused client waits before it sends again."""
+"""Time that a refused client waits before it retries."""
 
 
 @contextmanager
 def serving(overrides: Mapping[str, str] | None = None) -> Iterator[TorchServe]:
-    """Yield a ready server on free ports; `overrides` change its config.properties."""
+    """Yield a ready server on free ports; `overrides` change its properties."""
     with tempfile.TemporaryDirectory(prefix="chandra-soak-") as folder:
         build_archive(Path(folder))
         server = TorchServe(
@@ -45,7 +45,7 @@ def serving(overrides: Mapping[str, str] | None = None) -> Iterator[TorchServe]:
 def clients(
     server: TorchServe, samples: Sequence[Sample], num_clients: int
 ) -> Iterator[Tally]:
-    """Run clients that send one page after the other until the block ends."""
+    """Run clients that send pages until the block ends."""
     tally = Tally()
     is_over = threading.Event()
 
@@ -71,13 +71,13 @@ def clients(
 
 
 class Pinged(Protocol):
-    """A server that can be pinged."""
+    """Server that answers pings."""
 
     def ping(self) -> int | None: ...
 
 
 class PingWatch:
-    """Asks /ping several times a second while it is open, and keeps the answers."""
+    """Background thread that pings several times a second and keeps the answers."""
 
     def __init__(self, server: Pinged) -> None:
         self._server = server

@@ -1,4 +1,4 @@
-"""Documents with known answers, and clients that check every answer they get."""
+"""Documents with known answers, and clients that check every answer."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ CLIENT_SECONDS = 120.0
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A page image and the text that the server reads from it while idle."""
+    """Page image with the text that the idle server reads from it."""
 
     body: bytes
     text: str
@@ -43,7 +43,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One answer, as its client judges it.
+    """Answer with the verdict of its client.
 
     `verdict` is `read`, `refused` (503 with Retry-After), or the fault: `crossed`
     (another document's text or label), `no_retry_after`, `error` (any other status)
@@ -58,7 +58,7 @@ class Outcome:
 
 @dataclass
 class Tally:
-    """Outcomes counted by every client's thread."""
+    """Thread-safe counter of outcomes."""
 
     verdicts: Counter[str] = field(default_factory=Counter)
     codes: Counter[str] = field(default_factory=Counter)
@@ -73,7 +73,7 @@ class Tally:
 
     @property
     def num_faults(self) -> int:
-        """Answers that are neither a right text nor a refusal with Retry-After."""
+        """Return the number of answers that are not a right text or a proper 503."""
         return self.verdicts.total() - self.verdicts["read"] - self.verdicts["refused"]
 
     def share(self, verdict: str) -> float:
@@ -99,14 +99,14 @@ def png_of(page: Page) -> bytes:
 
 def samples_of(address: str, pages: Sequence[Page]) -> list[Sample]:
     """Read each page once on the idle server; pages with equal texts are left out."""
-    found: dict[str, Sample] = {}
+    samples: dict[str, Sample] = {}
     for page in pages:
         body = png_of(page)
         answer = _post(address, body, "baseline")
         answer.raise_for_status()
         if answer.text.strip():
-            found.setdefault(answer.text, Sample(body, answer.text))
-    return list(found.values())
+            samples.setdefault(answer.text, Sample(body, answer.text))
+    return list(samples.values())
 
 
 def send(

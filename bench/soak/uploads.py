@@ -1,6 +1,6 @@
-"""Slow uploads of large announced bodies beside a client with normal pages.
+"""Test with slow uploads of large bodies beside a client with normal pages.
 
-Every normal page must be read while the slow uploads last.
+The server must read every normal page while the slow uploads last.
 """
 
 from __future__ import annotations
@@ -31,10 +31,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="uploads", description=__doc__.splitlines()[0]
     )
-    parser.add_argument("--uploads", type=int, default=40)
-    parser.add_argument("--announced-bytes", type=int, default=140_000_000)
-    parser.add_argument("--bytes-per-second", type=int, default=500)
-    parser.add_argument("--seconds", type=float, default=120.0)
+    parser.add_argument(
+        "--uploads", type=int, default=40, help="number of uploads (default 40)"
+    )
+    parser.add_argument(
+        "--announced-bytes",
+        type=int,
+        default=140_000_000,
+        help="Content-Length of the uploads (default 140,000,000)",
+    )
+    parser.add_argument(
+        "--bytes-per-second",
+        type=int,
+        default=500,
+        help="speed of an upload (default 500)",
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=120.0, help="duration (default 120)"
+    )
     options = parser.parse_args(arguments)
 
     say(__doc__)
@@ -53,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 time.sleep(STEP_SECONDS)
         for upload in uploads:
             upload.close()
-    # An upload that is slower than this is given up after chandra_stall_seconds.
+    # The server refuses a slower upload after chandra_stall_seconds.
     least = options.announced_bytes / MAX_UPLOAD_SECONDS
     has_to_end = (
         options.seconds > 2 * STALL_SECONDS and options.bytes_per_second < least
@@ -98,7 +112,7 @@ def _announce(address: str, num_bytes: int) -> socket.socket:
 
 
 def _send_bytes(upload: socket.socket, num_bytes: int) -> bool:
-    """Send some bytes; return whether the server still accepts this upload."""
+    """Send some bytes; return True if the server still accepts this upload."""
     try:
         upload.send(b"A" * num_bytes)
         upload.recv(1)

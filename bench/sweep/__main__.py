@@ -1,7 +1,7 @@
-"""Post every file of a folder to a running server, and compare pages with references.
+"""Test that posts every file of a folder, and compares pages with other renderers.
 
-Prints counts by status, the slowest files, the memory of the server's processes, and
-pages that pdftoppm or ImageMagick draws differently, where they are installed. The exit
+It prints counts by status, the slowest files, the memory of the server's processes, and
+pages that pdftoppm or ImageMagick render differently, if these are installed. The exit
 status is 1 if the server lost a connection or answered with 5xx.
 """
 
@@ -28,13 +28,13 @@ from server.status import ping
 __all__ = ["main"]
 
 PROGRESS = 50
-"""Files after which a line is printed."""
+"""Number of files after which a progress line is printed."""
 
 
 def main(
     arguments: Sequence[str] | None = None, renderers: Sequence[Renderer] | None = None
 ) -> int:
-    """Sweep a folder; `renderers` replace those that are installed."""
+    """Test a folder and return the status; `renderers` replace the installed ones."""
     options = _parser().parse_args(arguments)
     files = spread(find_files(options.folder), options.limit)
     say(__doc__)
@@ -61,9 +61,9 @@ def main(
         report.print_memory(watch.parts)
     compared: list[Compared] = []
     if options.compare:
-        found = find_renderers() if renderers is None else renderers
-        if found:
-            compared = _compare_all(found, files, options)
+        chosen = find_renderers() if renderers is None else renderers
+        if chosen:
+            compared = _compare_all(chosen, files, options)
             report.print_differences(compared, options.folder, options.show)
         else:
             say("\nneither pdftoppm nor ImageMagick is installed: nothing is compared")
@@ -91,8 +91,12 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m bench.sweep", description=__doc__.splitlines()[0]
     )
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--address", default="http://127.0.0.1:8080")
+    parser.add_argument("folder", type=Path, help="folder of documents")
+    parser.add_argument(
+        "--address",
+        default="http://127.0.0.1:8080",
+        help="URL of the server (default http://127.0.0.1:8080)",
+    )
     parser.add_argument(
         "--serve", action="store_true", help="start a server, and stop it at the end"
     )
@@ -102,24 +106,45 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--no-compare", dest="compare", action="store_false", help="only post"
     )
-    parser.add_argument("--clients", type=int, default=2, help="requests at once")
-    parser.add_argument("--limit", type=int, help="files at most, spread evenly")
-    parser.add_argument("--max-output-tokens", type=int, default=1, help="of a page")
-    parser.add_argument("--deadline", type=float, default=120, help="seconds a file")
+    parser.add_argument(
+        "--clients", type=int, default=2, help="concurrent requests (default 2)"
+    )
+    parser.add_argument(
+        "--limit", type=int, help="maximum number of files, spread evenly"
+    )
+    parser.add_argument(
+        "--max-output-tokens",
+        type=int,
+        default=1,
+        help="tokens per page (default 1)",
+    )
+    parser.add_argument(
+        "--deadline",
+        type=float,
+        default=120,
+        help="seconds per file (default 120)",
+    )
     parser.add_argument(
         "--content-type",
         choices=("extension", "none"),
         default="extension",
-        help="none: application/octet-stream for every file",
+        help="`none` sends application/octet-stream (default extension)",
     )
     parser.add_argument(
-        "--pages", type=int, default=3, help="pages of a file that are compared"
+        "--pages", type=int, default=3, help="compared pages per file (default 3)"
     )
     parser.add_argument(
-        "--profile", choices=PROFILES, default="mini", help="page sizes to compare"
+        "--profile",
+        choices=PROFILES,
+        default="mini",
+        help="page sizes to compare (default mini)",
     )
-    parser.add_argument("--show", type=int, default=40, help="differences printed")
-    parser.add_argument("--report", type=Path, help="write everything as JSON")
+    parser.add_argument(
+        "--show", type=int, default=40, help="printed differences (default 40)"
+    )
+    parser.add_argument(
+        "--report", type=Path, help="write all results into this JSON file"
+    )
     return parser
 
 
@@ -155,7 +180,7 @@ def _compare_all(
     )
     with contextlib.closing(comparer), ThreadPoolExecutor(options.clients) as threads:
         return [
-            page for found in threads.map(comparer.compare, files) for page in found
+            page for pages in threads.map(comparer.compare, files) for page in pages
         ]
 
 

@@ -1,4 +1,4 @@
-"""Compare two gray renderings of a page."""
+"""Comparison of two gray renderings of a page."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ from PIL import Image, ImageFilter
 __all__ = ["Difference", "Kind", "compare"]
 
 SIDE = 256
-"""Longest side at which pages are compared: antialiasing and hinting differ between
-renderers, and are no longer seen at this size."""
+"""Longest side at which pages are compared. Differences of antialiasing and hinting
+between renderers disappear at this size."""
 BLUR_PIXELS = 1.0
-"""Radius of a Gaussian: a thin line may lie half a pixel off."""
+"""Radius of a Gaussian blur, because thin lines may be half a pixel off."""
 TILE = 16
 MIN_CONTRAST = 1.0
-"""Standard deviation of gray values, from which on a page has content."""
+"""Standard deviation of gray values from which a page counts as not blank."""
 MAX_MEAN = 16.0
 MIN_CORRELATION = 0.85
 MAX_TILE = 20.0
-"""Largest difference between the mean grays of a tile, of 255. Missing
-text makes about 30, a solid edge that lies a pixel off 16."""
+"""Largest accepted difference between the mean grays of a tile, of 255. Missing text
+gives about 30, and a solid edge that is a pixel off gives 16."""
 MAX_ASPECT = 1.02
 
 
 class Kind(enum.StrEnum):
-    """Ways in which our page differs from the reference."""
+    """Kind of difference between our page and the reference."""
 
     SAME = "same"
     BLANK = "blank"
-    """Ours has no content, but the reference has."""
+    """Our page is blank, but the reference is not."""
     EXTRA = "extra"
-    """Ours has content, but the reference has none."""
+    """Our page is not blank, but the reference is."""
     SHAPE = "shape"
-    """The ratios of the sides differ."""
+    """The aspect ratios differ."""
     INVERTED = "inverted"
     TURNED = "turned"
     SHADE = "shade"
@@ -49,7 +49,7 @@ class Kind(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """The difference between two renderings of a page.
+    """Difference between two renderings of a page.
 
     `mean` is the mean absolute difference of gray values, 0 to 255, and `worst_tile`
     the largest difference of the mean gray of a tile. `correlation` is None if either
@@ -63,7 +63,7 @@ class Difference:
 
 
 def compare(ours: Image.Image, reference: Image.Image) -> Difference:
-    """Compare two gray images of any size, at the same size."""
+    """Compare two gray images at a common size."""
     size = _thumbnail_size(reference)
     first, second = _pixels(ours, size), _pixels(reference, size)
     gaps = first - second
@@ -108,7 +108,7 @@ def _pixels(image: Image.Image, size: tuple[int, int]) -> NDArray[np.float32]:
 
 
 def _has_same_shape(first: Image.Image, second: Image.Image) -> bool:
-    """True if the ratios of the sides agree, but for the rounding to whole pixels."""
+    """Return True if the aspect ratios agree within the rounding to whole pixels."""
     ratio = first.width * second.height / (first.height * second.width)
     rounding = 1 + 1 / min(*first.size, *second.size)
     return abs(math.log(ratio)) <= math.log(MAX_ASPECT * rounding)

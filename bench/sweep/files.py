@@ -1,4 +1,4 @@
-"""The files of a folder, and the content types that their names suggest."""
+"""Files of a folder with the content types of their extensions."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ __all__ = ["content_type_of", "find_files", "spread"]
 
 
 def find_files(folder: Path) -> list[Path]:
-    """Return every file below a folder, sorted; hidden files and folders are left out.
+    """Return all files below a folder, sorted, without hidden files and folders.
 
-    Raises NotADirectoryError if `folder` is none.
+    Raise NotADirectoryError if `folder` is not a folder.
     """
     if not folder.is_dir():
         raise NotADirectoryError(f"{folder} is not a folder")
@@ -25,12 +25,12 @@ def find_files(folder: Path) -> list[Path]:
 
 
 def spread(files: Sequence[Path], limit: int | None) -> list[Path]:
-    """Return at most `limit` files, at equal distances in the list; None: all."""
+    """Return at most `limit` files at equal distances in the list; None means all."""
     if limit is None or limit >= len(files):
         return list(files)
     return [files[number * len(files) // limit] for number in range(limit)]
 
 
 def content_type_of(path: Path) -> str | None:
-    """Return the content type that a name's extension stands for, if any."""
+    """Return the content type of a file's extension; None if it is unknown."""
     return mimetypes.guess_type(path.name)[0]

@@ -1,4 +1,4 @@
-"""Resident memory of a server's processes, as /proc shows it."""
+"""Resident memory of a server's processes, read from /proc."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MIB = 1 << 20
 
 
 def find_server(port: int) -> int | None:
-    """Return the pid of the process that listens on a local port; None if unknown."""
+    """Return the id of the process that listens on a local port; None if unknown."""
     try:
         connections = psutil.net_connections("tcp")
     except psutil.Error:
@@ -32,7 +32,7 @@ def find_server(port: int) -> int | None:
 
 
 def kind_of(process: psutil.Process) -> str:
-    """Return which part of a server a process is."""
+    """Return the kind of a server's process."""
     command = process.cmdline()
     if process.name() == "java":
         return "java"
@@ -46,10 +46,10 @@ def kind_of(process: psutil.Process) -> str:
 
 
 class MemoryWatch:
-    """Samples a server's processes while it is open.
+    """Background thread that samples the memory of a server's processes.
 
-    `parts` maps a kind of process to how many there were at once, to the largest
-    resident memory of one and to that of all, in MiB. Without a pid it stays empty.
+    `parts` maps a kind of process to the number of processes, the largest resident
+    memory of one, and that of all, in MiB. Without a process id it stays empty.
     """
 
     def __init__(self, pid: int | None) -> None:
@@ -67,17 +67,17 @@ class MemoryWatch:
         self._thread.join()
 
     def add(self, sizes: Iterable[tuple[str, int]]) -> None:
-        """Note a sample: kind and resident bytes of each process."""
+        """Add a sample: kind and resident bytes of each process."""
         by_kind: dict[str, list[float]] = {}
         for kind, size in sizes:
             by_kind.setdefault(kind, []).append(size / MIB)
-        for kind, found in by_kind.items():
+        for kind, sizes_of_kind in by_kind.items():
             before: Mapping[str, Any] = self.parts.get(kind, {})
             self.parts[kind] = {
-                "processes": max(len(found), before.get("processes", 0)),
-                "largest": round(max(*found, before.get("largest", 0)), 1),
-                "all": round(max(sum(found), before.get("all", 0)), 1),
-                "last": round(sum(found), 1),
+                "processes": max(len(sizes_of_kind), before.get("processes", 0)),
+                "largest": round(max(*sizes_of_kind, before.get("largest", 0)), 1),
+                "all": round(max(sum(sizes_of_kind), before.get("all", 0)), 1),
+                "last": round(sum(sizes_of_kind), 1),
             }
 
     def _run(self) -> None:
@@ -101,12 +101,12 @@ class MemoryWatch:
 
 
 def _early_engines(java: psutil.Process) -> list[psutil.Process]:
-    """Return engine processes that were started before Java, and are no children."""
+    """Return engine processes that started before Java and are not its children."""
     folder = java.environ().get(STATE_DIR)
-    found = []
+    engines = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
             is_child = "handler.processes.child" in process.cmdline()
             if folder and is_child and process.environ().get(STATE_DIR) == folder:
-                found.append(process)
-    return found
+                engines.append(process)
+    return engines

@@ -1,4 +1,4 @@
-"""Pages as the decoders hand them to the model, beside those of a reference."""
+"""Comparison of decoded pages with those of a reference renderer."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ LIGHT_ON_DARK = "light_on_dark"
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """One page of a file, and its difference from the reference.
+    """Page of a file with its difference from the reference.
 
-    `failure` says why there is none; `code` is that of our decoder's error.
+    `failure` is the reason if there is none; `code` is the error code of our decoder.
     """
 
     path: Path
@@ -44,15 +44,16 @@ class Compared:
     code: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        found = self.difference
+        difference = self.difference
         values = (
             {}
-            if found is None
+            if difference is None
             else {
-                "kind": str(found.kind),
-                "mean": round(found.mean, 2),
-                "worst_tile": round(found.worst_tile, 1),
-                "correlation": found.correlation and round(found.correlation, 3),
+                "kind": str(difference.kind),
+                "mean": round(difference.mean, 2),
+                "worst_tile": round(difference.worst_tile, 1),
+                "correlation": difference.correlation
+                and round(difference.correlation, 3),
             }
         )
         return {"path": str(self.path), "page": self.page, **values} | (
@@ -61,12 +62,12 @@ class Compared:
 
 
 def difference_of(page: Page, reference: Image.Image) -> Difference:
-    """Compare a page of ours with a reference in gray.
+    """Compare our page with a gray reference.
 
-    The reference is turned and inverted as the page says that it was.
+    The reference is rotated and inverted in the same way as our page was.
     """
     if page.is_blank:
-        # A page of one color is blank too.
+        # A page of a single color also counts as blank.
         tint = round(ImageStat.Stat(reference).mean[0])
         return compare(Image.new("L", reference.size, tint), reference)
     seen = (page.pixel_width, page.pixel_height)
@@ -79,15 +80,15 @@ def difference_of(page: Page, reference: Image.Image) -> Difference:
     if page.rotation % 180:
         size.reverse()
     ours = ours.resize((size[0], size[1]), Image.Resampling.BICUBIC)
-    found = compare(ours, reference)
+    difference = compare(ours, reference)
     is_inverted = any(warning.code == LIGHT_ON_DARK for warning in page.warnings)
-    if is_inverted and found.kind is not Kind.SAME:
+    if is_inverted and difference.kind is not Kind.SAME:
         return compare(ours.point(lambda value: 255 - value), reference)
-    return found
+    return difference
 
 
 class Comparer:
-    """Compares the first pages of files, in decoders of its own."""
+    """Comparer of the first pages of files, with its own decoder processes."""
 
     def __init__(
         self,
@@ -115,7 +116,7 @@ class Comparer:
         self._pool.close()
 
     def compare(self, path: Path) -> list[Compared]:
-        """Compare a file's first pages; files that no renderer draws give none."""
+        """Compare a file's first pages; none if no renderer supports the type."""
         if path.stat().st_size == 0:
             return []
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)

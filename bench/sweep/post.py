@@ -1,4 +1,4 @@
-"""Post one file to a server and note how it is answered."""
+"""Client that posts files to a server, and the outcomes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MAX_RETRY_AFTER_SECONDS = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The answer to one file.
+    """Outcome of posting a file.
 
     `status` is None if the connection was lost; `code` then names the error.
     `document` and `pages` hold the statuses of a document that was read, `warnings`
@@ -59,9 +59,9 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Client:
-    """Sends files to the server at `address`.
+    """Client of the server at `address`.
 
-    `options` are query parameters. With `declares_type`, the extension decides on the
+    `options` are query parameters. With `declares_type`, the extension determines the
     content type. A 503 with Retry-After and a refused connection are retried
     `max_retries` times.
     """
@@ -74,7 +74,7 @@ class Client:
     sleep: Callable[[float], object] = time.sleep
 
     def post(self, path: Path) -> Outcome:
-        """Post a file until it is answered, and return how."""
+        """Post a file, with retries, and return the outcome."""
         body = path.read_bytes()
         number = 0
         while True:
@@ -118,13 +118,13 @@ class Client:
             seconds,
             answer.status_code,
             num_retries=num_retries,
-            **_described(answer),
+            **_read_body(answer),
         )
         return outcome, _retry_after(answer)
 
 
-def _described(answer: httpx.Response) -> dict[str, Any]:
-    """Return the fields of an Outcome that the body decides."""
+def _read_body(answer: httpx.Response) -> dict[str, Any]:
+    """Return the fields of an Outcome that depend on the body."""
     try:
         body = answer.json()
     except ValueError:

@@ -1,4 +1,4 @@
-"""Pages as pdftoppm and ImageMagick draw them."""
+"""Reference renderers: pdftoppm and ImageMagick."""
 
 from __future__ import annotations
 
@@ -14,41 +14,41 @@ from PIL import Image
 __all__ = ["ImageMagick", "NoReferenceError", "Pdftoppm", "Renderer", "find_renderers"]
 
 SIDE = 768
-"""Longest side of what the programs draw, in pixels."""
+"""Longest side of rendered pages in pixels."""
 TIMEOUT_SECONDS = 60.0
 
 
 class NoReferenceError(Exception):
-    """The other renderer gave no page; the message says why."""
+    """A reference page could not be rendered; the message gives the reason."""
 
 
 class Renderer(Protocol):
-    """Another program that draws pages."""
+    """External program that renders pages."""
 
     def draws(self, media_type: str) -> bool:
-        """Return True for a type of document that it can draw."""
+        """Return True if it supports the type of document."""
         ...
 
     def render(self, path: Path, media_type: str, page: int) -> Image.Image:
         """Return a page, counted from 1, in gray on white.
 
-        Raises NoReferenceError if it cannot be drawn.
+        Raise NoReferenceError if it cannot be rendered.
         """
         ...
 
 
 def find_renderers() -> list[Renderer]:
     """Return the renderers that are installed."""
-    found: list[Renderer] = []
+    installed: list[Renderer] = []
     if program := shutil.which("pdftoppm"):
-        found.append(Pdftoppm(program))
+        installed.append(Pdftoppm(program))
     if program := shutil.which("magick") or shutil.which("convert"):
-        found.append(ImageMagick(program))
-    return found
+        installed.append(ImageMagick(program))
+    return installed
 
 
 class Pdftoppm:
-    """Poppler, for PDFs."""
+    """Poppler's renderer for PDFs."""
 
     def __init__(self, program: str = "pdftoppm") -> None:
         self._program = program
@@ -68,7 +68,7 @@ class Pdftoppm:
 
 
 class ImageMagick:
-    """ImageMagick, for images."""
+    """ImageMagick as renderer for images."""
 
     def __init__(self, program: str = "convert") -> None:
         self._program = program
@@ -80,7 +80,7 @@ class ImageMagick:
         # The first frame of a GIF may be smaller than the image.
         is_gif = media_type == "image/gif"
         on_white = ["-flatten"] if is_gif else ["-alpha", "remove", "-alpha", "off"]
-        # Truevision's format has no signature.
+        # TGA files have no signature, so ImageMagick must be told the format.
         prefix = "tga:" if path.suffix.lower() == ".tga" else ""
         return _run(
             [
@@ -88,7 +88,7 @@ class ImageMagick:
                 *("-limit", "memory", "2GiB", "-limit", "map", "2GiB"),
                 f"{prefix}-[{page - 1}]",
                 *("-auto-orient", "-background", "white", *on_white),
-                # In color, because ImageMagick has other weights for gray than Pillow.
+                # Render in color, because ImageMagick converts to gray differently.
                 *("-colorspace", "sRGB", "-resize", f"{SIDE}x{SIDE}"),
                 *("-depth", "8", "ppm:-"),
             ],
@@ -97,7 +97,7 @@ class ImageMagick:
 
 
 def _run(command: Sequence[str], document: Path | None = None) -> Image.Image:
-    """Run a program that writes a PPM; it reads the document as standard input."""
+    """Run a program that reads the document from stdin and writes a PPM."""
     try:
         done = subprocess.run(
             command,
@@ -110,7 +110,7 @@ def _run(command: Sequence[str], document: Path | None = None) -> Image.Image:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise NoReferenceError(f"{Path(command[0]).name}: {error}") from error
     if done.returncode != 0:
-        # A program that complains has often drawn a part of the page only.
+        # A program that prints warnings has often rendered only part of the page.
         words = done.stderr.decode(errors="replace").strip().splitlines()
         raise NoReferenceError(f"{Path(command[0]).name}: {' '.join(words[-1:])}")
     return image

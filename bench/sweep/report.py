@@ -1,4 +1,4 @@
-"""Print what a sweep found, and write it as JSON."""
+"""Report of a sweep, printed and as JSON."""
 
 from __future__ import annotations
 
@@ -42,20 +42,20 @@ def print_outcomes(outcomes: Sequence[Outcome], folder: Path) -> None:
 def print_memory(parts: Mapping[str, Mapping[str, Any]]) -> None:
     """Print the resident memory of each kind of process."""
     if not parts:
-        say("\nno process of the server is known, so its memory is not")
+        say("\nno process of the server was found, so its memory is unknown")
         return
     say("\nresident memory, MiB       processes  largest   all at once   at the end")
-    for kind, found in sorted(parts.items()):
+    for kind, part in sorted(parts.items()):
         say(
-            f"  {kind:24}{found['processes']:10}{found['largest']:9.0f}"
-            f"{found['all']:14.0f}{found['last']:13.0f}"
+            f"  {kind:24}{part['processes']:10}{part['largest']:9.0f}"
+            f"{part['all']:14.0f}{part['last']:13.0f}"
         )
 
 
 def print_differences(
     compared: Sequence[Compared], folder: Path, num_shown: int
 ) -> None:
-    """Print the counts by kind, and the pages that differ, the worst first."""
+    """Print the counts by kind, and the pages that differ, worst first."""
     counts = _kinds(compared)
     say(f"\n{len(compared)} pages compared")
     for name, number in counts.most_common():
@@ -64,12 +64,12 @@ def print_differences(
     if different:
         say("\ndifference  mean  tile  correlation  page")
         for page in different[:num_shown]:
-            found = page.difference
-            assert found is not None
-            correlation = found.correlation
+            difference = page.difference
+            assert difference is not None
+            correlation = difference.correlation
             shown = "-" if correlation is None else f"{correlation:.2f}"
             say(
-                f"{found.kind:10}{found.mean:6.1f}{found.worst_tile:6.0f}{shown:>13}"
+                f"{difference.kind:10}{difference.mean:6.1f}{difference.worst_tile:6.0f}{shown:>13}"
                 f"  {_short(page.path, folder)}, page {page.page}"
             )
         if len(different) > num_shown:
@@ -91,7 +91,7 @@ def summary(
         },
         "slowest_seconds": round(seconds[-1], 2) if seconds else None,
         "median_seconds": round(seconds[len(seconds) // 2], 3) if seconds else None,
-        "megabytes": {kind: found["largest"] for kind, found in parts.items()},
+        "megabytes": {kind: part["largest"] for kind, part in parts.items()},
         "compared": dict(_kinds(compared)),
     }
 
@@ -135,7 +135,7 @@ def _kinds(compared: Sequence[Compared]) -> Counter[str]:
 
 
 def _different(compared: Sequence[Compared]) -> list[Compared]:
-    found = [
+    different = [
         page
         for page in compared
         if page.difference is not None and page.difference.kind is not Kind.SAME
@@ -146,7 +146,7 @@ def _different(compared: Sequence[Compared]) -> list[Compared]:
         assert page.difference is not None
         return order.index(page.difference.kind), -page.difference.mean
 
-    return sorted(found, key=by_kind)
+    return sorted(different, key=by_kind)
 
 
 def _slowest(outcomes: Sequence[Outcome]) -> list[Outcome]:

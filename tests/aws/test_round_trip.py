@@ -1,8 +1,7 @@
-"""One endpoint of a real account: up, a page read, changed, down again.
+"""Round trip in a real account: deploy, read a page, update, destroy.
 
 Opt-in: `make test-aws CONFIG=chandra.toml`, after `image push` and `model stage`.
-What it makes has a name of its own and is destroyed at the end, whatever happened
-before.
+The resources have a unique name, and are destroyed at the end even after a failure.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ PAGE = ROOT / "samples" / "page.png"
 
 @pytest.fixture
 def config(tmp_path):
-    """The caller's own, under another name, so that nothing of theirs is touched."""
+    """Path of the user's configuration under a unique name."""
     given = os.environ.get("CONFIG")
     if not given:
         pytest.fail("which deployment? make test-aws CONFIG=chandra.toml")
@@ -44,7 +43,7 @@ def config(tmp_path):
 
 
 def run(config, *arguments):
-    """The command's answer as JSON; fails with its error where it has one."""
+    """Run a command and return its JSON output; fail with its error."""
     out = io.StringIO()
     console = Console(as_json=True, assume_yes=True, out=out)
     status = main([*arguments, "--json", "--config", str(config)], console=console)
@@ -53,7 +52,7 @@ def run(config, *arguments):
 
 
 @pytest.mark.aws
-# Two machines start one after the other, and the old one bakes in between.
+# Two machines start one after the other, with a baking period in between.
 @pytest.mark.timeout(3 * 3600)
 def test_up_a_page_and_down_again(config):
     try:

@@ -1,4 +1,4 @@
-"""What a day of bursts costs, and whom scale-in cuts off."""
+"""Simulation of autoscaling: costs, and documents cut off by scale-in."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from bench.fleet import (
     Document,
     Machine,
     documents_of_a_day,
-    play,
+    simulate_day,
 )
 from deploy.config import AsynchronousTable
 from deploy.queue.scaling import Scaling
@@ -54,19 +54,19 @@ def test_scale_in_as_deployed_cuts_no_document(days):
 
 @pytest.mark.parametrize("name", [TRACKING, SHORT, BLIND])
 def test_each_part_of_the_rule_is_needed(days, name):
-    """Without one of them documents are cut off: the test above can fail."""
+    """Check that the test above can fail: without a part, documents are cut off."""
     assert len(cut(days[name])) > 5
 
 
-def test_only_who_was_picked_up_before_the_alarm_could_see_it_is_ever_cut(tmp_path):
-    """A minute of CloudWatch is all that is left open, however short the idle time."""
+def test_only_documents_within_cloudwatchs_delay_are_cut_off(tmp_path):
+    """Only CloudWatch's delay of a minute remains, even with a short idle time."""
     machine, _ = machine_of("ml.g6e.2xlarge", tmp_path)
-    wanted = {name: policies()[name] for name in (CHOSEN, SOON)}
+    chosen = {name: policies()[name] for name in (CHOSEN, SOON)}
 
-    played = run(machine, wanted, range(100, 115))
+    played = run(machine, chosen, range(100, 115))
 
-    for found in map(cut, played.values()):
-        ages = [(d.cut or 0) - (d.started or 0) for d in found]
+    for num_cut in map(cut, played.values()):
+        ages = [(d.cut or 0) - (d.started or 0) for d in num_cut]
         assert all(age <= (DELAY_MINUTES + 1) * MINUTE for age in ages)
 
 
@@ -77,13 +77,13 @@ def test_less_idle_time_costs_less(days):
     assert cost(SOON) < 0.6 * cost(CHOSEN)
 
 
-def test_the_policy_that_is_played_is_the_one_that_is_deployed():
+def test_simulated_policy_is_the_deployed_one():
     table = AsynchronousTable(bucket="b", max_instances=3, timeout_seconds=900)
-    wanted = Scaling.of("ocr-async", table, {})
-    tracking = wanted.policies["backlog"].params[
+    scaling = Scaling.of("ocr-async", table, {})
+    tracking = scaling.policies["backlog"].params[
         "TargetTrackingScalingPolicyConfiguration"
     ]
-    idle = wanted.alarms(dict.fromkeys(wanted.policies, "arn"))["ocr-async-idle"]
+    idle = scaling.alarms(dict.fromkeys(scaling.policies, "arn"))["ocr-async-idle"]
 
     policy = policies(table)[CHOSEN]
 
@@ -91,7 +91,7 @@ def test_the_policy_that_is_played_is_the_one_that_is_deployed():
     assert policy.scale_out_seconds == tracking["ScaleOutCooldown"]
     assert policy.tracks_down is not tracking["DisableScaleIn"]
     assert policy.idle_minutes == idle.params["EvaluationPeriods"]
-    assert policy.max_machines == wanted.max_instances
+    assert policy.max_machines == scaling.max_instances
     names = {
         m["MetricStat"]["Metric"]["MetricName"] for m in idle.params["Metrics"][:2]
     }
@@ -99,18 +99,18 @@ def test_the_policy_that_is_played_is_the_one_that_is_deployed():
 
 
 def test_no_document_no_machine_no_cost():
-    day = play([], MACHINE, policies()[CHOSEN])
+    day = simulate_day([], MACHINE, policies()[CHOSEN])
 
     assert day.cost[-1] == 0
 
 
-def test_one_document_wakes_one_machine_which_then_goes():
-    day = play([Document(3600, 40)], MACHINE, policies()[CHOSEN])
+def test_one_document_starts_one_machine_which_then_stops():
+    day = simulate_day([Document(3600, 40)], MACHINE, policies()[CHOSEN])
 
     (document,) = day.documents
     assert document.started is not None
     assert document.finished is not None
-    # Two datapoints, one minute late, and the start.
+    # Two datapoints, a minute of delay, and the start of the machine.
     assert 480 + 120 <= document.started - 3600 <= 480 + 300
     assert document.finished - document.started == pytest.approx(40 / 0.4, abs=60)
     assert max(day.ordered) == 1
@@ -118,20 +118,20 @@ def test_one_document_wakes_one_machine_which_then_goes():
     assert day.cost[-1] == pytest.approx(3.0 * (480 + 100 + 65 * 60) / 3600, rel=0.1)
 
 
-def test_a_burst_gets_more_machines_but_no_more_than_allowed():
+def test_burst_gets_at_most_the_allowed_machines():
     burst = [Document(3600, 20) for _ in range(200)]
     policy = policies()[CHOSEN]
 
-    day = play(burst, MACHINE, policy)
+    day = simulate_day(burst, MACHINE, policy)
 
     assert max(day.ordered) == policy.max_machines
     assert day.num_late == 0
 
 
 def test_pages_that_are_read_together_share_the_machine():
-    alone = play([Document(0, 1)], MACHINE, warm())
-    many = play([Document(0, 1) for _ in range(8)], MACHINE, warm())
-    long = play([Document(0, 100)], MACHINE, warm())
+    alone = simulate_day([Document(0, 1)], MACHINE, warm())
+    many = simulate_day([Document(0, 1) for _ in range(8)], MACHINE, warm())
+    long = simulate_day([Document(0, 100)], MACHINE, warm())
 
     assert alone.longest_reading() == pytest.approx(1 / 0.04, abs=20)
     assert many.longest_reading() == pytest.approx(1 / 0.04, abs=20)
@@ -147,7 +147,7 @@ def test_the_same_seed_is_the_same_day():
     assert documents_of_a_day(7) != documents_of_a_day(8)
 
 
-def test_the_last_line_is_one_object_that_says_what_is_an_estimate(tmp_path, capsys):
+def test_last_line_says_what_is_an_estimate(tmp_path, capsys):
     main(["--days", "1", "--plot", str(tmp_path / "a.png"), "--results",
           str(tmp_path)])  # fmt: skip
 

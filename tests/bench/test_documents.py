@@ -1,4 +1,4 @@
-"""Pages to measure with."""
+"""Benchmark pages."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ def lengths(pages) -> list[int]:
     return [sum(len(block.html) for block in page.blocks) for page in pages]
 
 
-def test_pages_differ_in_length_as_real_ones_do():
-    found = sorted(lengths(pages_of_lognormal_length(60, "test")))
+def test_pages_have_realistic_lengths():
+    sizes = sorted(lengths(pages_of_lognormal_length(60, "test")))
 
-    assert found[-1] > 8 * found[0]
-    # A few are long: that is what waiting for the longest costs.
-    assert statistics.fmean(found) > 1.1 * statistics.median(found)
+    assert sizes[-1] > 8 * sizes[0]
+    # A few pages are long, which makes batches wait for the longest page.
+    assert statistics.fmean(sizes) > 1.1 * statistics.median(sizes)
 
 
 def test_the_same_seed_gives_the_same_pages():
@@ -25,13 +25,13 @@ def test_the_same_seed_gives_the_same_pages():
     assert [page.html for page in one] == [page.html for page in other]
 
 
-def test_a_picture_says_nothing_but_what_is_seen():
+def test_picture_has_no_text_layer():
     [request] = as_pictures(pages_of_lognormal_length(1, "test"))
 
     assert request.page.text_layer == ""
 
 
-def test_a_born_digital_page_carries_its_text():
+def test_born_digital_page_has_a_text_layer():
     pages = pages_of_lognormal_length(3, "test")
 
     for page, request in zip(pages, as_pdf_pages(pages), strict=True):
@@ -43,6 +43,6 @@ def test_a_born_digital_page_carries_its_text():
             if piece.place and len(piece.text) == 1
         ]
         layer = "".join(request.page.text_layer.split())
-        said = "".join(letters).replace(" ", "")
-        assert sorted(set(said) - set(layer)) == []
-        assert len(layer) >= 0.9 * len(said)
+        text = "".join(letters).replace(" ", "")
+        assert sorted(set(text) - set(layer)) == []
+        assert len(layer) >= 0.9 * len(text)

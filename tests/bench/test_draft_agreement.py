@@ -1,11 +1,11 @@
-"""Counting the answers that change with drafts."""
+"""Count of answers that change with drafts."""
 
 from __future__ import annotations
 
 from bench.draft_agreement import Agreement, compare
 
 
-def test_changes_of_boxes_and_of_text_are_told_apart():
+def test_changes_of_boxes_and_of_text_are_distinguished():
     before = {
         "same": '<p data-bbox="1 2 3 4">a</p>',
         "box": '<p data-bbox="1 2 3 4">b</p>',

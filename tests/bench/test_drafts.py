@@ -1,4 +1,4 @@
-"""How many tokens a forward gives, counted."""
+"""Count of tokens per forward pass."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from bench.drafts import (
     WITHOUT_LAYER,
     Count,
     Sample,
+    load_samples,
     main,
     measure,
-    samples,
 )
 from handler.weights.source import MINI
 from tests.handler.engine.drafts.drafting import Letters
@@ -25,7 +25,7 @@ LETTER = Sample(
 
 
 class MiniTokenizer:
-    """The embedded checkpoint's."""
+    """Tokenizer of the embedded checkpoint."""
 
     def __init__(self) -> None:
         self._tokenizer = Tokenizer.from_file(str(MINI / "tokenizer.json"))
@@ -37,7 +37,7 @@ class MiniTokenizer:
         return str(self._tokenizer.decode(ids))
 
 
-def test_without_drafts_each_token_takes_a_forward():
+def test_without_drafts_each_token_takes_a_forward_pass():
     tokenizer = Letters()
 
     count = measure(LETTER, tokenizer, PLAIN, 8)
@@ -49,14 +49,14 @@ def test_without_drafts_each_token_takes_a_forward():
 
 
 @pytest.mark.parametrize("mode", [WITHOUT_LAYER, WITH_LAYER])
-def test_each_token_takes_a_forward_or_is_an_accepted_draft(mode):
+def test_tokens_are_outputs_or_accepted_drafts(mode):
     count = measure(LETTER, Letters(), mode, 8)
 
     assert count.num_forwards + count.num_accepted == count.num_tokens
     assert count.num_drafted >= count.num_accepted > 0
 
 
-def test_sums_weigh_pages_by_their_tokens():
+def test_sums_are_weighted_by_tokens():
     total = sum((Count(90, 30, 80, 60), Count(10, 10, 20, 0)), Count())
 
     assert total == Count(100, 40, 100, 60)
@@ -64,8 +64,8 @@ def test_sums_weigh_pages_by_their_tokens():
     assert total.acceptance_rate == 0.6
 
 
-def test_real_pages_give_two_tokens_a_forward():
-    pages = list(samples())
+def test_real_pages_give_two_tokens_per_forward_pass():
+    pages = list(load_samples())
     tokenizer = MiniTokenizer()
 
     total = sum((measure(page, tokenizer, WITH_LAYER, 8) for page in pages), Count())
@@ -74,7 +74,7 @@ def test_real_pages_give_two_tokens_a_forward():
 
 
 @pytest.mark.slow
-def test_with_qwens_tokens_too(capsys):
+def test_real_pages_with_qwens_vocabulary(capsys):
     main([])
 
     assert '"bench": "drafts"' in capsys.readouterr().out.splitlines()[-1]

@@ -1,4 +1,4 @@
-"""Pages that say what is laid down for them, whoever computes it."""
+"""Teacher forcing: pages with predetermined answers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from bench.forcing import Forced, ForcedRunner, forced_pages, marks_of
+from bench.forcing import Forced, ForcedRunner, forced_pages, make_marks
 from bench.geometry import GEOMETRIES, random_model
 from bench.lengths import Lengths
 from bench.recorder import recomputed
@@ -43,7 +43,7 @@ def tiny_model() -> Model:
 def native(model, *, num_drafts=0, graph_shapes=()):
     runner = ForcedRunner(
         TorchRunner(model, 4000, graph_shapes=graph_shapes, record=recomputed),
-        marks_of(CPU, lambda: 0.0),
+        make_marks(CPU, lambda: 0.0),
     )
     options = Options(max_sequences=3, max_draft_tokens=num_drafts, max_attempts=1)
     return NativeEngine(runner, options, create_drafter=drafter_factory(model)), runner
@@ -64,7 +64,7 @@ def read(engine, pages) -> dict[str, EngineOutput]:
     [(), list_shapes(3, max_drafts=4, max_verified=64)],
     ids=["eager", "recorded"],
 )
-def test_a_forced_page_says_exactly_its_transcription(
+def test_forced_page_outputs_its_transcription(
     tokenizer, pages, num_drafts, graph_shapes
 ):
     engine, runner = native(
@@ -73,11 +73,11 @@ def test_a_forced_page_says_exactly_its_transcription(
     for page in pages:
         runner.script(page)
 
-    said = read(engine, pages)
+    outputs = read(engine, pages)
 
     for page in pages:
-        assert said[page.request.id].text == tokenizer.decode(list(page.tokens))
-    assert any(g.num_accepted_tokens for g in said.values()) == (num_drafts > 0)
+        assert outputs[page.request.id].text == tokenizer.decode(list(page.tokens))
+    assert any(g.num_accepted_tokens for g in outputs.values()) == (num_drafts > 0)
 
 
 def test_the_image_of_a_page_counts_once(pages):
@@ -93,15 +93,15 @@ def test_the_image_of_a_page_counts_once(pages):
 
 
 @pytest.mark.parametrize("batch_size", [1, 4])
-def test_generate_says_as_many_tokens_as_are_forced(pages, batch_size):
-    said = read(GenerateEngine(tiny_model(), batch_size), pages)
+def test_generate_outputs_the_forced_number_of_tokens(pages, batch_size):
+    outputs = read(GenerateEngine(tiny_model(), batch_size), pages)
 
-    assert {name: g.num_output_tokens for name, g in said.items()} == {
+    assert {name: g.num_output_tokens for name, g in outputs.items()} == {
         page.request.id: len(page.tokens) for page in pages
     }
 
 
-def test_a_page_that_ends_early_is_no_measurement(pages):
+def test_page_that_ends_early_is_an_error(pages):
     model = tiny_model()
     engine, runner = native(model)
     stopping = Forced(pages[0].request, (5, *model.stop_token_ids, 5, 5, 5, 5))
@@ -110,7 +110,7 @@ def test_a_page_that_ends_early_is_no_measurement(pages):
         run_steadily(engine, runner, [stopping], in_flight=1, seconds=0.0)
 
 
-def test_a_transcription_is_cut_where_its_length_ends(tokenizer):
+def test_transcription_is_truncated_to_its_length(tokenizer):
     lengths = Lengths(median=950, sigma=0.65, fewest=200, most=3000)
 
     longer = forced_pages(replace(TINY, lengths=lengths), tokenizer, 9)

@@ -1,4 +1,4 @@
-"""Ink that one drawing of a page has and another lacks."""
+"""Ink that one rendering of a page has and another lacks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The benchmark for a GPU, as far as a processor can show it: with a tiny model."""
+"""GPU benchmark, run with a tiny model on a CPU."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ OPTIONS = Options(TINY, num_pages=3, in_flight=(1,), seconds=0.01)
 
 
 @pytest.mark.slow
-def test_every_part_runs_on_a_processor(tmp_path, capsys):
+def test_every_part_runs_on_a_cpu(tmp_path, capsys):
     records = Records(tmp_path, ABOUT)
 
     assert measure(OPTIONS, CPU, records, lambda: 3600.0)
@@ -48,7 +48,7 @@ def test_every_part_runs_on_a_processor(tmp_path, capsys):
     assert parts["native"]["1 in flight, graphs, drafts"]["graphs_recorded"] > 0
     assert parts["small"]["drafts"]["a10g_projection"]["tokens_per_second"] > 0
     assert records.data["parameters"] > 0
-    # The two figures that `chandra-sagemaker cost` reads.
+    # These two values ship with `chandra-sagemaker`.
     assert records.data["pages_per_second"] == max(
         run["pages_per_second"] for run in parts["native"].values()
     )
@@ -116,7 +116,7 @@ def test_without_rates_there_is_no_roofline(tmp_path):
     ]
 
 
-def test_the_headline_comes_before_everything_but_checks(tmp_path):
+def test_headline_items_directly_follow_the_checks(tmp_path):
     chosen = Options(TINY)
 
     items = Measurements(chosen, CPU, Records(tmp_path, ABOUT)).items()
@@ -167,11 +167,11 @@ def test_a_step_that_is_never_replayed_is_detected(stage):
 
 @pytest.mark.slow
 def test_tokens_as_rows_are_timed_beside_segments(stage):
-    found = time_verification(stage, CPU, 1, 0.0)
+    times = time_verification(stage, CPU, 1, 0.0)
 
     kinds = ("segments", "rows", "segments_step", "rows_step")
-    assert {tuple(found[kind]) for kind in kinds} == {tuple(map(str, WIDTHS))}
-    assert min(found["rows"].values()) > 0
+    assert {tuple(times[kind]) for kind in kinds} == {tuple(map(str, WIDTHS))}
+    assert min(times["rows"].values()) > 0
 
 
 def test_readme_lists_the_questions_of_the_report():
@@ -184,7 +184,7 @@ def test_readme_lists_the_questions_of_the_report():
     assert listed == [question.title for question in QUESTIONS]
 
 
-def test_ratios_are_those_there_are_measurements_for(tmp_path):
+def test_ratios_need_their_measurements(tmp_path):
     records = Records(
         tmp_path, {"device": "NVIDIA X 80GB", "geometry": "g", "commit": "c"}
     )

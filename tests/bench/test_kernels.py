@@ -28,7 +28,7 @@ def bf16(*shape: int) -> torch.Tensor:
 
 def counted(fake: FakeCuda, compute: Compute) -> Tally:
     states, weight = bf16(ROWS, WIDTH), bf16(OUT, WIDTH)
-    with fake.counting() as tally:
+    with fake.count_separately() as tally:
         compute(states, weight)
     return tally
 
@@ -119,7 +119,7 @@ def test_cached_attention_reads_the_places_in_use(fake, num_queries, num_kernels
     pool = bf16(5000, kv_heads, size)
     numbers = torch.zeros(num_pages + 1, dtype=torch.int32, device=DEVICE)
 
-    with fake.counting() as tally:
+    with fake.count_separately() as tally:
         torch.ops.aten._flash_attention_forward(
             query,
             pool,

@@ -1,4 +1,4 @@
-"""Lengths that are forced."""
+"""Forced lengths."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import statistics
 from bench.lengths import Lengths
 
 
-def test_lengths_are_lognormal_however_few_are_taken():
+def test_every_prefix_of_lengths_is_lognormal():
     lengths = Lengths(median=950, sigma=0.65, fewest=200, most=3000)
 
     assert lengths.forced(3) == [950, 613, 1473]

@@ -1,7 +1,7 @@
-"""The memory plan against the tensors of the real code at Chandra 1's real size.
+"""Memory plan, compared with the tensors of the real code with Chandra 1's sizes.
 
-Everything runs over fake tensors: nothing is computed, and nothing is allocated. Each
-term of the plan must be at least what is live at the peak, and at most half more.
+The code runs over fake tensors, without computation or allocation. Each term of the
+plan must be at least the live bytes at the peak, and at most half more.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ MOST = 1.5
 
 @pytest.fixture(scope="module")
 def fake() -> Iterator[FakeTensorMode]:
-    # On a processor's device: without CUDA torch cannot slice a tensor of a GPU.
+    # Use the CPU device, because torch without CUDA cannot slice tensors of a GPU.
     with FakeTensorMode(allow_non_fake_inputs=True) as mode:
         yield mode
 
@@ -53,7 +53,7 @@ def model(fake) -> Model:
         for name, like in list(owner.named_parameters(recurse=False)):
             weight = torch.empty(like.shape, dtype=torch.bfloat16)
             setattr(owner, name, nn.Parameter(weight, requires_grad=False))
-    # As on a GPU: on a processor weights as large as these are not packed.
+    # Pack the weights as on a GPU; such large weights are not packed on a CPU.
     pack_text_model(module.model.language_model, max_host_bytes=2**60)
     return Model(module, QwenTokenizer(), CHANDRA.profile.stop_tokens)
 
@@ -120,7 +120,7 @@ def test_each_recorded_step_keeps_its_outputs(sizes, new_runner):
 
 
 def test_a_chunk_behind_a_long_cache_is_bounded(sizes, new_runner):
-    # The chunk belongs to an answer that is computed again: it has no image.
+    # The chunk is part of an answer that is computed again, so it has no image.
     runner = new_runner()
     prompt = SimpleNamespace(
         request=SimpleNamespace(page=SimpleNamespace(pixel_width=32, pixel_height=32)),

@@ -1,4 +1,4 @@
-"""The benchmark of page input times both ways."""
+"""Benchmark of page input, which times both processors."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from bench.page_input import examination_times, measure
 from tests.documents import as_png, text_page
 
 
-def test_each_step_is_timed_once_a_repetition():
+def test_each_step_is_timed_once_per_repetition():
     times = measure(as_png(text_page(size=(256, 320))), 2)
 
     assert set(times) == {"decode", "patches", "ours", "reference"}

@@ -1,4 +1,4 @@
-"""The bundled pages: real, readable, and transcribed with care."""
+"""Bundled pages with their transcriptions and licences."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from html.parser import HTMLParser
 import pytest
 from rapidfuzz.distance import Levenshtein
 
-from bench.drafts import PAGES, samples
+from bench.drafts import PAGES, load_samples
 from handler.postprocess import convert_page
 from handler.postprocess.layout import CHANDRA_1_LABELS
 from handler.profiles import PROFILES
 
 PROFILE = PROFILES["chandra"]
-SAMPLES = list(samples())
+SAMPLES = list(load_samples())
 BLOCK = re.compile(
     r'<div data-bbox="\[(\d+), (\d+), (\d+), (\d+)\]" data-label="(.*?)">'
 )
@@ -25,12 +25,12 @@ def each_page():
 
 
 def words(text: str) -> list[str]:
-    """In the order of the alphabet: a layer has columns in an order of its own."""
+    """Return the words sorted, because a text layer has its own order of columns."""
     return sorted(re.findall(r"[^\W_]+", text.replace("\x02", "").lower()))
 
 
 class Text(HTMLParser):
-    """What a reader sees of HTML; descriptions of pictures are not on the page."""
+    """Parser for the visible text of HTML, without descriptions of pictures."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ def test_a_handful_of_pages_is_bundled_and_small():
 
 
 @each_page()
-def test_a_page_comes_with_its_source_and_why_it_may_be_redistributed(page):
+def test_page_has_a_source_and_a_licence(page):
     readme = (PAGES / "README.md").read_text("utf-8")
     table, _, licences = readme.partition("## Licences")
 
@@ -62,7 +62,7 @@ def test_a_page_comes_with_its_source_and_why_it_may_be_redistributed(page):
 
 
 @each_page()
-def test_every_block_has_a_label_of_chandra_1_and_a_box_inside_the_page(page):
+def test_every_block_has_a_valid_label_and_box(page):
     blocks = BLOCK.findall(page.answer)
 
     assert len(blocks) == page.answer.count("<div ")

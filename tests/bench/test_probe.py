@@ -1,4 +1,4 @@
-"""What the probe of the attention operator finds, on attention that needs no GPU."""
+"""Probe of the attention operator, with attention functions that need no GPU."""
 
 from __future__ import annotations
 
@@ -35,41 +35,41 @@ def right(
 
 @pytest.mark.parametrize("queries", [(1, 1, 1), (9, 9, 9), (32, 1, 5)])
 def test_right_attention_passes(queries):
-    found = probe_attention(right, [case_of(*queries)], recomputed)
+    result = probe_attention(right, [case_of(*queries)], recomputed)
 
-    assert found["is_right"]
-    assert 0 < found["cases"]["case"]["error"] < 0.01
+    assert result["is_right"]
+    assert 0 < result["cases"]["case"]["error"] < 0.01
 
 
-def test_an_input_that_was_frozen_while_recording_is_found():
+def test_input_frozen_by_the_recording_is_detected():
     def frozen(compute):
         return compute(), lambda: None
 
-    found = probe_attention(right, [case_of(5, 5, 5)], frozen)
+    result = probe_attention(right, [case_of(5, 5, 5)], frozen)
 
-    assert found["cases"]["case"]["error"] < 0.01
-    assert found["cases"]["case"]["error_replayed"] > 0.1
-    assert not found["is_right"]
+    assert result["cases"]["case"]["error"] < 0.01
+    assert result["cases"]["case"]["error_replayed"] > 0.1
+    assert not result["is_right"]
 
 
-def test_bits_that_depend_on_other_pages_are_found():
+def test_dependence_on_other_pages_is_detected():
     def swayed(query, keys, values, step, scaling):
         attended = right(query, keys, values, step, scaling)
         return attended * (1 + 1e-2 * int(step.num_used[-1] > 9))
 
-    found = probe_attention(swayed, [case_of(5, 5, 5)], recomputed)
+    result = probe_attention(swayed, [case_of(5, 5, 5)], recomputed)
 
-    assert not found["cases"]["case"]["is_same_in_company"]
-    assert not found["is_right"]
+    assert not result["cases"]["case"]["is_same_in_company"]
+    assert not result["is_right"]
 
 
-def test_an_operator_that_raises_is_a_failure_with_its_message():
+def test_operator_that_raises_fails_with_its_message():
     def missing(*args):
         raise RuntimeError("no kernel image")
 
-    found = probe_attention(missing, [case_of(1, 1, 1)], recomputed)
+    result = probe_attention(missing, [case_of(1, 1, 1)], recomputed)
 
-    assert found == {"is_right": False, "failure": "no kernel image", "cases": {}}
+    assert result == {"is_right": False, "failure": "no kernel image", "cases": {}}
 
 
 def test_drafts_can_be_pages_of_one_query_each():
@@ -85,12 +85,12 @@ def test_drafts_can_be_pages_of_one_query_each():
 
 
 @pytest.mark.gpu
-def test_the_operator_does_what_the_engine_relies_on():
+def test_operator_has_the_properties_the_engine_needs():
     assert probe_operator(torch.device("cuda"))["is_right"]
 
 
-def test_without_a_gpu_the_operator_does_not_pass_but_is_skipped():
-    found = probe_operator(CPU)
+def test_probe_is_skipped_without_a_gpu():
+    result = probe_operator(CPU)
 
-    assert found["is_right"] is None
-    assert "nothing was compared" in found["skipped"]
+    assert result["is_right"] is None
+    assert "nothing was compared" in result["skipped"]

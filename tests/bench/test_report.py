@@ -1,4 +1,4 @@
-"""The last line of a benchmark."""
+"""Last line of a benchmark."""
 
 from __future__ import annotations
 

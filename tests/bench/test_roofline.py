@@ -1,4 +1,4 @@
-"""The least a forward can take, held to numbers worked out by hand."""
+"""Roofline model, compared with numbers calculated by hand."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from bench.roofline import A10G, H200, Costs, Decode, Prefill, Rates
 
 CHANDRA = GEOMETRIES["chandra"]
 A4 = Prefill(0, 4000, num_patches=14_000)
-"""At 192 dpi: 3,500 image tokens, and a prompt of 500."""
+"""A4 page at 192 dpi, with 3,500 image tokens and 500 of the prompt."""
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def test_the_geometry_is_chandra_1s(costs):
     ],
 )
 def test_decode_reads_weights_and_cache(costs, rates, num_pages, tokens_per_second):
-    # Pages half written: 4,000 tokens of prompt, and 600 of 1,200.
+    # Each page has 4,000 prompt tokens and half of its 1,200 answer tokens.
     work = Decode(num_pages, num_pages, num_pages * 4600)
 
     speed = num_pages / costs.seconds(work, rates)
@@ -62,7 +62,7 @@ def test_prefill_multiplies(costs, rates, seconds):
     assert costs.seconds(A4, rates) == pytest.approx(seconds, abs=0.005)
 
 
-def test_a_prompt_in_chunks_costs_what_it_costs_at_once(costs):
+def test_chunks_of_a_prompt_cost_as_much_as_the_whole(costs):
     chunks = [Prefill(0, 1024, 14_000), Prefill(1024, 2000), Prefill(3024, 976)]
 
     in_chunks = sum(costs.prefill_flops(chunk) for chunk in chunks)
@@ -70,7 +70,7 @@ def test_a_prompt_in_chunks_costs_what_it_costs_at_once(costs):
     assert in_chunks == pytest.approx(costs.prefill_flops(A4))
 
 
-def test_pages_of_a_batch_cost_a_step_for_each_token_of_the_longest(costs):
+def test_batch_takes_as_many_steps_as_its_longest_page(costs):
     rates = Rates(bandwidth=1.0, flops=1e30)
     weights, place = 2 * (costs.layers + costs.lm_head), costs.cache_bytes
 

@@ -1,4 +1,4 @@
-"""The closed loop in which engines are compared."""
+"""Runs of engines with a constant number of concurrent pages."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from handler.schema import Page
 
 
 class Queue:
-    """An engine that ends the page it has held longest, one a step."""
+    """Fake engine that finishes its oldest page in each step."""
 
     def __init__(self) -> None:
         self.held: list[str] = []
@@ -54,13 +54,13 @@ def pages(count: int) -> list[EngineRequest]:
 
 
 def ticking() -> Callable[[], float]:
-    """A clock that goes on by a second each time somebody looks."""
+    """Return a clock that advances by a second with each call."""
     times = iter(range(1000))
     return lambda: float(next(times))
 
 
 @pytest.mark.parametrize("in_flight", [1, 3])
-def test_so_many_pages_are_in_flight_and_never_more(in_flight):
+def test_number_of_concurrent_pages_is_limited(in_flight):
     engine = Queue()
 
     run = read(engine, pages(7), in_flight=in_flight)
@@ -76,7 +76,7 @@ def test_a_pages_latency_counts_from_its_submission():
     assert run.seconds == 5.0
 
 
-def test_a_run_is_summed_up():
+def test_run_has_throughput_and_draft_rates():
     run = read(Queue(), pages(4), in_flight=2)
 
     assert run.num_tokens == 40
@@ -85,7 +85,7 @@ def test_a_run_is_summed_up():
     assert run.num_same_texts(run) == 4
 
 
-def test_acceptance_rate_without_drafts_is_none():
+def test_acceptance_rate_is_none_without_drafts():
     run = Run(1.0, (1.0,), {"a": EngineOutput("a", FinishReason.STOP)})
 
     assert run.acceptance_rate is None

@@ -1,4 +1,4 @@
-"""A runner that says what it is told to."""
+"""Runner with predetermined answers."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ def test_the_first_token_follows_the_whole_prompt():
     prompt = prompt_of(subject)
 
     subject.prefill(Chunk(prompt, [], 0, 3, 0))
-    said = subject.prefill(Chunk(prompt, [], 3, 1, 0))
+    token = subject.prefill(Chunk(prompt, [], 3, 1, 0))
 
-    assert said == 7
+    assert token == 7
     assert subject.num_forwards == 1
 
 
-def test_rejected_drafts_do_not_change_the_answer():
+def test_answer_does_not_depend_on_drafts():
     subject = runner()
 
-    said = subject.decode([Row(prompt_of(subject), [7, 8, 5, 5], 4, 0)])
+    tokens = subject.decode([Row(prompt_of(subject), [7, 8, 5, 5], 4, 0)])
 
-    assert said == [[8, 9, *subject.stop_token_ids, *subject.stop_token_ids]]
+    assert tokens == [[8, 9, *subject.stop_token_ids, *subject.stop_token_ids]]
 
 
-def test_accepted_drafts_end_at_the_first_rejected_one():
+def test_drafts_are_accepted_up_to_the_first_wrong_one():
     subject = runner()
 
     subject.decode([Row(prompt_of(subject), [7, 8, 5, 9], 4, 0)])

@@ -1,4 +1,4 @@
-"""Answers are counted from their sending, and bombs keep decoders busy."""
+"""Latency test with hostile clients: its answers and documents."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def pool():
     pool.close()
 
 
-def test_answers_are_counted_from_when_they_were_sent():
+def test_answers_are_selected_by_their_send_time():
     answers = Answers([(0.0, 9.0, 503), (5.0, 1.0, 200), (6.0, 3.0, 200)])
 
     later = answers.since(5.0)

@@ -1,4 +1,4 @@
-"""When memory counts as grown."""
+"""Growth of memory over a run."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ def memory(megabytes) -> Memory:
     return Memory([(pages, {"engine": megabytes(pages)}) for pages in range(101)])
 
 
-def test_what_stays_as_it_is_has_not_grown():
+def test_constant_memory_has_not_grown():
     assert memory(lambda pages: 500.0).growth("engine", 100) == 1.0
 
 
-def test_what_grows_only_at_first_has_not_grown():
+def test_initial_growth_does_not_count():
     assert memory(lambda pages: min(500, 300 + 10 * pages)).growth("engine", 100) == 1
 
 
-def test_what_grows_with_every_page_has_grown():
+def test_growth_with_every_page_is_detected():
     leak = memory(lambda pages: 500 + pages).growth("engine", 100)
 
     assert leak == pytest.approx(588 / 563, abs=0.01)

@@ -1,4 +1,4 @@
-"""The soak judges answers and measures recoveries."""
+"""Verdicts on answers, and recovery times."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LABELLED = {ATTRIBUTES: "label=a;request_id=1"}
 
 
 class Unreachable:
-    """A server that answers no ping."""
+    """Server that answers no ping."""
 
     def ping(self) -> None:
         return None

@@ -1,4 +1,4 @@
-"""Steps over fake tensors: planted faults are found, and real steps have none."""
+"""Steps over fake tensors: planted faults are detected, and real steps have none."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from handler.engine.device.torch_runner import TorchRunner
 TINY = GEOMETRIES["tiny"]
 MOST_KERNELS = 700
 MOST_MIXED_WAITS = 2
-"""The tokens of the decode step and of the prompt's last chunk are read."""
+"""Most waits of a mixed step: for the decode step and for the prompt's last chunk."""
 SHAPE = Shape(2, 3)
 
 
@@ -47,7 +47,7 @@ def counted() -> Counted:
 
 
 def recorded(fake: FakeCuda, fault: Callable[[torch.Tensor], Any]) -> Tally:
-    """The tally of a recorded step that computes the fault beside a sum."""
+    """Return the tally of a recorded step that computes the fault beside a sum."""
 
     def compute(numbers: torch.Tensor) -> Outputs:
         tokens = numbers[:, :-NUM_FACTS] + 1
@@ -137,7 +137,7 @@ def test_waits_of_the_host_are_counted(fake, name):
     expected, work = WAITS[name]
     known = torch.tensor([[1, 2, 3], [4, 5, 6]], device="cuda")
 
-    with fake.counting() as tally:
+    with fake.count_separately() as tally:
         work(known)
 
     assert tally.num_synchronisations == expected

@@ -1,4 +1,4 @@
-"""A sweep posts every file of a folder and counts the answers."""
+"""Sweep, which posts every file of a folder and counts the answers."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ READ = {
 
 
 class Answers(ThreadingHTTPServer):
-    """Answers requests with what is in `answers`, one after the other."""
+    """Server that gives the prepared `answers` in order."""
 
     def __init__(self) -> None:
         self.answers: list[tuple[int, dict[str, str], object]] = []
@@ -86,7 +86,7 @@ def server() -> Iterator[Answers]:
 
 @pytest.fixture
 def post(server, tmp_path) -> Callable[..., Outcome]:
-    """Post a small PNG to the server, whose answers are given."""
+    """Function that posts a small PNG to the server with prepared answers."""
 
     def run(*answers: tuple[int, dict[str, str], object], **options: object) -> Outcome:
         server.answers = list(answers)
@@ -103,12 +103,12 @@ def test_files_of_all_folders_are_found_but_hidden_ones(tmp_path):
         path.parent.mkdir(exist_ok=True)
         path.touch()
 
-    found = find_files(tmp_path)
+    files = find_files(tmp_path)
 
-    assert [str(path.relative_to(tmp_path)) for path in found] == ["a.png", "b/c.pdf"]
+    assert [str(path.relative_to(tmp_path)) for path in files] == ["a.png", "b/c.pdf"]
 
 
-def test_a_file_is_no_folder(tmp_path):
+def test_file_in_place_of_a_folder_is_an_error(tmp_path):
     (tmp_path / "a").touch()
 
     with pytest.raises(NotADirectoryError):
@@ -128,12 +128,12 @@ def test_content_type_follows_the_extension():
 
 
 def test_an_answer_is_counted_by_pages_and_warnings(post, server):
-    found = post((200, {}, READ), options={"max_output_tokens": "1"})
+    outcome = post((200, {}, READ), options={"max_output_tokens": "1"})
 
-    assert (found.status, found.document) == (200, "partial")
-    assert found.pages == ("success", "error")
-    assert found.warnings == ("portfolio", "truncated")
-    assert found.code == "unreadable_document"
+    assert (outcome.status, outcome.document) == (200, "partial")
+    assert outcome.pages == ("success", "error")
+    assert outcome.warnings == ("portfolio", "truncated")
+    assert outcome.code == "unreadable_document"
     assert server.paths == ["/invocations?max_output_tokens=1"]
     assert server.types == ["image/png"]
 
@@ -144,36 +144,36 @@ def test_without_declared_types_all_are_bytes(post, server):
     assert server.types == ["application/octet-stream"]
 
 
-def test_an_overloaded_server_is_asked_again(post):
+def test_overloaded_server_is_retried(post):
     slept: list[float] = []
     busy = (503, {"Retry-After": "7"}, {"code": "overloaded"})
 
-    found = post(busy, busy, (200, {}, READ), sleep=slept.append)
+    outcome = post(busy, busy, (200, {}, READ), sleep=slept.append)
 
-    assert (found.status, found.num_retries, slept) == (200, 2, [7.0, 7.0])
+    assert (outcome.status, outcome.num_retries, slept) == (200, 2, [7.0, 7.0])
 
 
-def test_a_server_that_stays_overloaded_is_given_up(post):
+def test_retries_of_an_overloaded_server_are_limited(post):
     busy = (503, {"Retry-After": "1"}, {"code": "overloaded"})
 
-    found = post(busy, busy, max_retries=1, sleep=lambda _: None)
+    outcome = post(busy, busy, max_retries=1, sleep=lambda _: None)
 
-    assert (found.status, found.code) == (503, "overloaded")
-    assert found.is_server_fault
+    assert (outcome.status, outcome.code) == (503, "overloaded")
+    assert outcome.is_server_fault
 
 
 def test_a_rejected_document_is_no_fault_of_the_server(post):
-    found = post((422, {}, {"code": "unreadable_document", "detail": "no"}))
+    outcome = post((422, {}, {"code": "unreadable_document", "detail": "no"}))
 
-    assert (found.code, found.detail) == ("unreadable_document", "no")
-    assert not found.is_server_fault
+    assert (outcome.code, outcome.detail) == ("unreadable_document", "no")
+    assert not outcome.is_server_fault
 
 
-def test_a_lost_connection_is_a_fault_and_no_exception(post):
-    found = post((0, {}, None))
+def test_lost_connection_is_a_fault(post):
+    outcome = post((0, {}, None))
 
-    assert (found.status, found.code) == (None, "RemoteProtocolError")
-    assert found.is_server_fault
+    assert (outcome.status, outcome.code) == (None, "RemoteProtocolError")
+    assert outcome.is_server_fault
 
 
 def test_memory_is_that_of_the_largest_process_and_of_all():

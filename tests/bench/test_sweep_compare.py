@@ -1,4 +1,4 @@
-"""Pages are compared with those of another renderer."""
+"""Comparison of pages with those of another renderer."""
 
 from __future__ import annotations
 
@@ -73,9 +73,9 @@ def test_a_missing_part_of_a_full_page_is_found():
     cut = full.copy()
     cut.paste(255, (0, 300, 640, 420))
 
-    found = compare(cut, full)
+    difference = compare(cut, full)
 
-    assert found.kind is Kind.PART
+    assert difference.kind is Kind.PART
 
 
 @pytest.mark.parametrize("degrees", [90, 180, 270])
@@ -118,7 +118,7 @@ def test_a_blank_page_differs_from_one_with_content(reference, kind):
 
 
 class Drawing:
-    """A renderer that draws the same for every page of an image."""
+    """Fake renderer that draws the same for every page."""
 
     def __init__(self, image: Image.Image | None) -> None:
         self.image = image
@@ -136,7 +136,7 @@ class Drawing:
 
 @pytest.fixture
 def compared(tmp_path):
-    """Compare a document's pages with what a renderer draws."""
+    """Function that compares a document's pages with those of a renderer."""
 
     def compare_file(content: bytes, renderer: Drawing, name: str = "a.tiff"):
         path = tmp_path / name

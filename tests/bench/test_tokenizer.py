@@ -1,4 +1,4 @@
-"""Qwen's tokens as a model asks for them."""
+"""Tokenizer with Qwen's vocabulary."""
 
 from __future__ import annotations
 

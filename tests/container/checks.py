@@ -1,4 +1,4 @@
-"""What every container must do, as functions: so that each can be shown to fail."""
+"""Checks of a container, as functions, so that tests can show that each can fail."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ from tests import documents
 from tests.container.containers import Container
 from tests.waiting import until
 
-__all__ = ["PAGE", "becomes_ready", "logs_json", "stops_well", "writes_nothing"]
+__all__ = ["PAGE", "check_files", "check_log", "check_readiness", "check_stop"]
 
 PAGE = documents.as_png(documents.text_page(["A page", "of a few words"]))
 PNG = "image/png"
 
 
-def becomes_ready(container: Container) -> None:
-    """/ping is 200 once the model is there, and not before."""
+def check_readiness(container: Container) -> None:
+    """Check that /ping is 200 once the model is loaded, and not before."""
     seen = set()
 
     def is_over() -> bool:
         status = container.ping()
         seen.add(status)
-        # After the ping: what it says must be so already.
+        # Look after the ping: the model must have been ready before its answer.
         if status == 200:
             assert container.events("ready"), "/ping is 200 and no model is loaded"
         return status == 200 or not container.is_running
@@ -29,8 +29,8 @@ def becomes_ready(container: Container) -> None:
     assert 503 in seen, "/ping was never 503 while the model was loaded"
 
 
-def stops_well(container: Container, seconds: int = 30) -> None:
-    """SIGTERM with a page in flight: it is answered, and the status is 0."""
+def check_stop(container: Container, seconds: int = 30) -> None:
+    """Check that SIGTERM answers the open request, and the exit status is 0."""
     answer = container.post(PAGE, PNG)
     until(lambda: container.read_state().get("open") == "1", 60)
 
@@ -41,16 +41,16 @@ def stops_well(container: Container, seconds: int = 30) -> None:
     assert took < 30
 
 
-def logs_json(container: Container) -> None:
-    """Every line of the log is an object with an event, and none has a word of ours."""
+def check_log(container: Container) -> None:
+    """Check that every log line is a JSON event, and none has a word of a document."""
     events = container.events()
 
     assert all(event["event"] and event["time"] for event in events)
     assert "of a few words" not in "\n".join(container.log)
 
 
-def writes_nothing(container: Container) -> None:
-    """No file outside /tmp is new or changed."""
+def check_files(container: Container) -> None:
+    """Check that no file outside /tmp is new or changed."""
     changed = [
         name
         for name in container.changed_files()

@@ -1,4 +1,4 @@
-"""One engine and one image for all tests here."""
+"""Engine and image that the container tests share."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ IMAGE = "localhost/chandra:test"
 
 @pytest.fixture(scope="session")
 def engine() -> Iterator[Engine]:
-    # Sockets lie below it, so the path is short. Named, what is in it is kept.
+    # The folder holds sockets, so its path must be short. A folder that is named by the
+    # user is kept.
     named = os.environ.get("CONTAINER_TEST_DIR")
     with tempfile.TemporaryDirectory(prefix="ct-") as scratch:
         folder = Path(named or scratch)
@@ -39,7 +40,7 @@ def image(engine) -> str:
 
 @pytest.fixture(scope="module")
 def run(engine, image):
-    """Starts containers, and removes them at the end."""
+    """Function that starts containers, which are removed at the end."""
     containers: list[Container] = []
 
     def start(*options: str, image: str = image) -> Container:
@@ -53,7 +54,7 @@ def run(engine, image):
 
 @pytest.fixture(scope="module")
 def changed(engine, image, tmp_path_factory):
-    """Builds an image that differs in one line of a Dockerfile."""
+    """Function that builds an image with one more line in its Dockerfile."""
 
     def build(name: str, line: str) -> str:
         context = tmp_path_factory.mktemp("changed")

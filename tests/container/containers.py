@@ -1,4 +1,4 @@
-"""A running container, asked from within its own network, which may be none at all."""
+"""Running container, whose requests come from within its own network namespace."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from tests.waiting import until
 
 __all__ = ["ALONE", "STRICT", "Container"]
 
-# Two threads on a busy machine wait for each other.
+# On a busy machine, two torch threads wait for each other.
 ALONE = ("--network", "none", "--env", "CHANDRA_CPU_THREADS=1")
 STRICT = (
     *(*ALONE, "--read-only", "--cap-drop", "ALL"),
     *("--security-opt", "no-new-privileges", "--memory", "6g"),
-    # Without exec, as Docker mounts it where nobody asks for more.
+    # Without exec, which is Docker's default for a tmpfs.
     *("--tmpfs", "/tmp:rw,noexec,nosuid,nodev,size=2g,mode=1777"),
 )
-"""As hosts run it that trust nobody, and as SageMaker does where it is isolated."""
+"""Options of a hardened host, and of SageMaker with network isolation."""
 
 T = TypeVar("T")
 CLONE_NEWNET = 0x40000000
@@ -39,7 +39,7 @@ LISTEN = "0A"
 
 
 class Container:
-    """One container from start to end."""
+    """Container from start to removal."""
 
     def __init__(self, engine: Engine, image: str, *options: str) -> None:
         self._engine = engine
@@ -48,7 +48,7 @@ class Container:
         self._threads = ThreadPoolExecutor(48, initializer=self._enter)
 
     def _enter(self) -> None:
-        """Let this thread see the container's network in place of the machine's."""
+        """Move this thread into the container's network namespace."""
         namespace = os.open(f"/proc/{self.pid}/ns/net", os.O_RDONLY)
         libc = ctypes.CDLL(None, use_errno=True)
         try:
@@ -58,11 +58,11 @@ class Container:
             os.close(namespace)
 
     def within(self, function: Callable[[], T]) -> Future[T]:
-        """Run a function in a thread that sees the container's network."""
+        """Run a function in a thread in the container's network namespace."""
         return self._threads.submit(function)
 
     def ping(self) -> int | None:
-        """The status of /ping; None where nobody answers."""
+        """Return the status of /ping; None without an answer."""
 
         def ask() -> int | None:
             # httpx makes a TLS context for each call, which takes longer than a ping
@@ -127,7 +127,7 @@ class Container:
         return dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
 
     def processes(self) -> list[psutil.Process]:
-        """Everything in the container, the first process first."""
+        """Return the processes of the container, process 1 first."""
         first = psutil.Process(self.pid)
         return [first, *first.children(recursive=True)]
 
@@ -143,8 +143,8 @@ class Container:
         return psutil.Process(engine_pid(self.worker().pid))
 
     def listening(self) -> set[tuple[str, int]]:
-        """Addresses and ports that something in the container listens on."""
-        found = set()
+        """Return the addresses and ports on which the container listens."""
+        addresses = set()
         for name, family in (("tcp", socket.AF_INET), ("tcp6", socket.AF_INET6)):
             lines = Path(f"/proc/{self.pid}/net/{name}").read_text().splitlines()[1:]
             for fields in map(str.split, lines):
@@ -153,16 +153,16 @@ class Container:
                     words = [address[n : n + 8] for n in range(0, len(address), 8)]
                     packed = b"".join(bytes.fromhex(word)[::-1] for word in words)
                     text = socket.inet_ntop(family, packed).removeprefix("::ffff:")
-                    found.add((text, int(port, 16)))
-        return found
+                    addresses.add((text, int(port, 16)))
+        return addresses
 
     def changed_files(self) -> list[str]:
-        """Files of the image that are no longer as they were, and new ones."""
+        """Return changed and new files."""
         lines = self._engine("diff", self.id).splitlines()
         return [line.partition(" ")[2] for line in lines]
 
     def stop(self, seconds: int = 30) -> float:
-        """SIGTERM, and SIGKILL after so many seconds; how long it took."""
+        """Send SIGTERM, and SIGKILL after `seconds`; return the time it took."""
         started = time.monotonic()
         self._engine("stop", "--time", str(seconds), self.id)
         return time.monotonic() - started

@@ -1,8 +1,8 @@
-"""A Docker engine: the one that runs here, or one started from Debian's packages.
+"""Docker engine: the running one, or one started from Debian's packages.
 
-Where no image registry can be reached, a minimal Debian with Python stands in for
-the published base image. Everything but the packages lies in one folder, and
-`close` leaves the machine's network as it was.
+If no image registry can be reached, a minimal Debian with Python replaces the published
+base image. Everything except the packages lies in one folder, and `close` restores the
+machine's network.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = ["Engine", "why_not"]
 
 RAW, BASE = "localhost/raw:test", "localhost/base:test"
 TOOLS = "containerd runc tini iptables mmdebstrap docker-registry"
-# Of the next Debian: its engine has BuildKit and needs only an older C library.
+# Packages of the next Debian, whose engine has BuildKit and runs with this C library.
 PACKAGES = "docker.io docker-cli docker-buildx docker-compose"
 SOURCES = Path("/etc/apt/sources.list.d/debian.sources")
 BRIDGE = Path("/sys/class/net/docker0")
@@ -31,7 +31,7 @@ LIBRARY_PORT, REGISTRY_PORT = 28990, 28991
 
 
 class Engine:
-    """Runs `docker` against an engine; `folder` holds what was started for it."""
+    """Docker client with its engine; `folder` holds the files of a started engine."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -46,7 +46,7 @@ class Engine:
     def __call__(
         self, *arguments: str | Path, check: bool = True, timeout_seconds: float = 600
     ) -> str:
-        """What a docker command prints, both streams."""
+        """Run a docker command and return both of its output streams."""
         result = subprocess.run(
             ["docker", *arguments],
             check=False,
@@ -62,7 +62,7 @@ class Engine:
         return result.stdout
 
     def base(self) -> str:
-        """An image with Python 3.11: the published one's stand-in."""
+        """Build a replacement of the published image with Python 3.11."""
         if self("image", "inspect", BASE, check=False).startswith("[\n"):
             return BASE
         tar = self.folder / "base.tar"
@@ -77,7 +77,7 @@ class Engine:
             )
         path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
         self("import", "--change", f"ENV LANG=C.UTF-8 PATH={path}", tar, RAW)
-        # One more layer, which no published image has: how this machine installs.
+        # Add a layer with the pip settings of this machine.
         context = self.folder / "base"
         (context / "ca").mkdir(parents=True, exist_ok=True)
         (context / "ca" / "none").touch()
@@ -98,7 +98,7 @@ class Engine:
         return BASE
 
     def build(self, context: Path, tag: str, *arguments: str) -> None:
-        """`make image`, with packages of this machine's."""
+        """Build an image like `make image`, with this machine's packages."""
         base = f"--network host --build-arg BASE_IMAGE={self.base()}"
         with _Library(self.folder / "library"):
             _run(
@@ -108,7 +108,7 @@ class Engine:
             )
 
     def registry(self) -> str:
-        """The address of an empty registry on loopback."""
+        """Start an empty registry on loopback, and return its address."""
         settings = self.folder / "registry.yml"
         settings.write_text(
             "version: 0.1\nlog: {level: warn}\n"
@@ -121,7 +121,7 @@ class Engine:
         return address
 
     def close(self) -> None:
-        """End what was started here, newest first, and undo what it left behind."""
+        """End all started processes, newest first, and undo their changes."""
         if self.is_ours:
             for name in self("ps", "-aq", check=False).split():
                 self("rm", "-f", name, check=False)
@@ -187,8 +187,8 @@ class Engine:
     def _start(self) -> None:
         if BRIDGE.exists():
             if any(process.name() == "dockerd" for process in psutil.process_iter()):
-                raise RuntimeError("an engine runs that does not answer: end that one")
-            # Left behind by one that was killed.
+                raise RuntimeError("an engine runs but does not answer: end it first")
+            # A killed engine has left this file.
             subprocess.run(["ip", "link", "del", BRIDGE.name], check=True)
         forward = Path("/proc/sys/net/ipv4/ip_forward")
         before = forward.read_text()
@@ -207,7 +207,7 @@ class Engine:
                 capture_output=True,
             ),
         ]
-        # Without the right to raise it, no container may have more than this shell.
+        # Without the capability to raise limits, containers get those of this shell.
         _, files = resource.getrlimit(resource.RLIMIT_NOFILE)
         self._spawn(
             *("dockerd", "--host", self.environ["DOCKER_HOST"]),
@@ -240,14 +240,14 @@ def why_not(
     user: int | None = None,
     sources: Path = SOURCES,
 ) -> str | None:
-    """Why no engine can be had on this machine; None where one can."""
+    """Return why this machine can run no engine; None if it can."""
     if _answers_docker(environ):
         return None
     if (os.geteuid() if user is None else user) != 0:
         return "no Docker engine answers, and only root can start one"
     if not sources.is_file() or "bookworm" not in sources.read_text():
         return f"no Docker engine answers, and {sources} names no Debian 12 to get one"
-    # A container needs namespaces, and its files a mount.
+    # Containers need namespaces and mounts.
     namespaces = ["unshare", "--mount", "--net", "--pid", "--fork"]
     tried = subprocess.run(
         [*namespaces, "mount", "-t", "tmpfs", "none", "/mnt"],
@@ -270,7 +270,7 @@ def _answers_docker(environ: Mapping[str, str]) -> bool:
 
 
 class _Library:
-    """This machine's folders of wheels, which do not exist in a build, on loopback."""
+    """HTTP server for this machine's folders of wheels, which a build cannot see."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(exist_ok=True)
@@ -295,7 +295,7 @@ class _Library:
 
 
 def _wheel_folders() -> list[Path]:
-    said = [os.environ.get("PIP_FIND_LINKS", "")]
+    pip_links = [os.environ.get("PIP_FIND_LINKS", "")]
     for key in ("global.find-links", "install.find-links"):
         result = subprocess.run(
             [sys.executable, "-m", "pip", "config", "get", key],
@@ -303,8 +303,8 @@ def _wheel_folders() -> list[Path]:
             capture_output=True,
             text=True,
         )
-        said.append(result.stdout if result.returncode == 0 else "")
-    names = " ".join(said).split()
+        pip_links.append(result.stdout if result.returncode == 0 else "")
+    names = " ".join(pip_links).split()
     folders = [Path(name.removeprefix("file://")) for name in names]
     return [folder for folder in folders if folder.is_dir()]
 
@@ -330,12 +330,12 @@ def _until(condition: Callable[[], bool], seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
-            raise RuntimeError("what was started here did not come up: see its log")
+            raise RuntimeError("a started process is not ready in time: see its log")
         time.sleep(0.2)
 
 
 if __name__ == "__main__":
-    # For scripts: 0 where the tests can run, else 1 and the reason.
+    # For scripts: exit with 0 if the tests can run, else with 1 and the reason.
     reason = why_not()
     if reason is not None:
         sys.stdout.write(f"{reason}\n")

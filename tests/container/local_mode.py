@@ -1,7 +1,7 @@
-"""The SageMaker Python SDK's local mode: deploy the image, read a page, delete it.
+"""Deployment in the local mode of the SageMaker Python SDK, which reads a page.
 
-Run by a Python that has `sagemaker[local]`, which wants other versions of what the
-tests need. Prints the answer.
+It runs in a Python with `sagemaker[local]`, whose dependencies conflict with those of
+the tests, and prints the answer.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from sagemaker.serializers import IdentitySerializer
 
 
 def main(image: str, weights: str, page: str, port: str, scratch: str) -> None:
-    # Alone in its folder: that is what is mounted as /opt/ml/model.
+    # The archive's folder is mounted as /opt/ml/model, so it must hold nothing else.
     archive = Path(scratch, "data", "model.tar.gz")
     archive.parent.mkdir(parents=True)
     with tarfile.open(archive, "w:gz", compresslevel=1) as tar:
@@ -41,7 +41,7 @@ def main(image: str, weights: str, page: str, port: str, scratch: str) -> None:
         model_data=f"file://{archive}",
         role="arn:aws:iam::111111111111:role/none",
         predictor_cls=Predictor,
-        # Two threads on a busy machine wait for each other.
+        # On a busy machine, two torch threads wait for each other.
         env={"CHANDRA_CPU_THREADS": "1", "CHANDRA_MAX_OUTPUT_TOKENS": "40"},
         sagemaker_session=session,
     )

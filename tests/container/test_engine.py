@@ -1,4 +1,4 @@
-"""Where the container cannot be tested, it is said why."""
+"""Reasons why the container tests cannot run."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ def debian(tmp_path):
     return sources
 
 
-def test_whoever_is_not_root_can_start_no_engine(debian):
+def test_starting_an_engine_needs_root(debian):
     reason = why_not(NOWHERE, user=1000, sources=debian)
 
     assert reason is not None
     assert "only root" in reason
 
 
-def test_another_system_has_no_packages_of_an_engine(tmp_path):
+def test_other_systems_have_no_engine_packages(tmp_path):
     reason = why_not(NOWHERE, user=0, sources=tmp_path / "none")
 
     assert reason is not None
     assert "Debian 12" in reason
 
 
-def test_an_engine_that_answers_is_enough(tmp_path):
+def test_running_engine_is_sufficient(tmp_path):
     docker = tmp_path / "docker"
     docker.write_text("#!/bin/sh\necho Server: one\n")
     docker.chmod(0o755)

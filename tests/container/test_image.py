@@ -1,4 +1,4 @@
-"""The image, built from the project's own Dockerfile and run by a real engine."""
+"""Image of the project's Dockerfile, run by a real engine."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from tests import documents
 from tests.container.checks import (
     PAGE,
     PNG,
-    becomes_ready,
-    logs_json,
-    stops_well,
-    writes_nothing,
+    check_files,
+    check_log,
+    check_readiness,
+    check_stop,
 )
 from tests.container.containers import STRICT
 from tests.waiting import until
@@ -59,9 +59,9 @@ pytestmark = [pytest.mark.container, pytest.mark.timeout(1800)]
 
 @pytest.fixture(scope="module")
 def strict(run):
-    """A container without network, rights and files to write, for harmless tests."""
+    """Container without network, capabilities and writable files."""
     container = run(*STRICT)
-    becomes_ready(container)
+    check_readiness(container)
     return container
 
 
@@ -71,7 +71,7 @@ def described(engine, image):
     return inspected["Config"]
 
 
-def test_it_says_what_sagemaker_and_a_registry_want_to_know(described):
+def test_image_has_the_labels_for_sagemaker_and_registries(described):
     labels = described["Labels"]
 
     assert labels["com.amazonaws.sagemaker.capabilities.accept-bind-to-port"] == "true"
@@ -80,37 +80,37 @@ def test_it_says_what_sagemaker_and_a_registry_want_to_know(described):
     assert labels["chandra.cuda-version"]
 
 
-def test_it_leaves_it_to_the_runtime_to_judge_the_driver(described):
+def test_image_does_not_require_a_driver_version(described):
     assert not any("NVIDIA_REQUIRE_CUDA" in each for each in described["Env"])
 
 
-def test_it_holds_no_weights_but_minis_and_no_driver(engine, image):
+def test_image_holds_only_minis_weights_and_no_driver(engine, image):
     find = "find / -xdev -name '*.safetensors' -o -xdev -name 'libcuda.so*'"
-    found = engine("run", "--rm", "--network", "none", image, "sh", "-c", find)
+    files = engine("run", "--rm", "--network", "none", image, "sh", "-c", find)
 
-    assert found.split() == ["/opt/chandra/model-store/mini/model.safetensors"]
-
-
-def test_another_command_is_run_in_place_of_serve(engine, image):
-    said = engine("run", "--rm", "--network", "none", image, "echo", "hello")
-
-    assert said == "hello\n"
+    assert files.split() == ["/opt/chandra/model-store/mini/model.safetensors"]
 
 
-def test_whoever_it_runs_as_has_a_name(engine, image):
-    """torch 2.10 ends for want of one."""
+def test_another_command_replaces_serve(engine, image):
+    output = engine("run", "--rm", "--network", "none", image, "echo", "hello")
+
+    assert output == "hello\n"
+
+
+def test_every_user_has_a_name(engine, image):
+    """torch 2.10 fails if the user has no name."""
     name = ("python", "-c", "import getpass; print(getpass.getuser())")
-    said = engine("run", "--rm", "--network", "none", "--user", "12345", image, *name)
+    output = engine("run", "--rm", "--network", "none", "--user", "12345", image, *name)
 
-    assert said == "chandra\n"
+    assert output == "chandra\n"
 
 
-def test_its_torch_has_what_the_engine_calls_on_a_gpu(engine, image):
-    """The image for CUDA has another torch than the tests of the engine."""
+def test_torch_of_the_image_has_the_gpu_functions(engine, image):
+    """The CUDA image has another torch than the tests of the engine."""
     command = ("python", "-c", TORCH_NAMES)
-    said = engine("run", "--rm", "--network", "none", image, *command)
+    output = engine("run", "--rm", "--network", "none", image, *command)
 
-    assert said.splitlines()[-1] == "[]"
+    assert output.splitlines()[-1] == "[]"
 
 
 def test_a_png_a_pdf_and_a_broken_pdf_are_answered(strict):
@@ -123,13 +123,13 @@ def test_a_png_a_pdf_and_a_broken_pdf_are_answered(strict):
     assert (broken.status_code, broken.json()["code"]) == (422, "unreadable_document")
 
 
-def test_batch_transform_is_told_its_defaults(strict):
+def test_execution_parameters_have_the_defaults(strict):
     parameters = strict.get("/execution-parameters").json()
 
     assert parameters["BatchStrategy"] == "SINGLE_RECORD"
 
 
-def test_nothing_listens_outside_loopback_but_the_one_port(strict):
+def test_only_one_port_listens_outside_loopback(strict):
     outside = {
         (address, port)
         for address, port in strict.listening()
@@ -139,7 +139,7 @@ def test_nothing_listens_outside_loopback_but_the_one_port(strict):
     assert {port for _, port in outside} == {8080}
 
 
-def test_a_netty_that_is_looked_after_comes_before_torchserves(strict):
+def test_newer_netty_precedes_torchserves_own(strict):
     command = strict.java().cmdline()
 
     jars = command[command.index("-cp") + 1].split(":")
@@ -149,7 +149,7 @@ def test_a_netty_that_is_looked_after_comes_before_torchserves(strict):
     assert "/opt/chandra/build/netty/netty-codec-http.jar" in opened
 
 
-def test_thirty_two_bodies_of_twenty_five_megabytes_at_once_are_answered(strict):
+def test_32_concurrent_bodies_of_25_mb_are_answered(strict):
     large = PAGE + bytes(25_000_000)
 
     answers = [strict.post(large, PNG) for _ in range(32)]
@@ -161,7 +161,7 @@ def test_thirty_two_bodies_of_twenty_five_megabytes_at_once_are_answered(strict)
         slowest_seconds = max(slowest_seconds, time.monotonic() - started)
 
     codes = [answer.result().status_code for answer in answers]
-    # A busy machine may have no decoder free in time, or no time left, and says so.
+    # A busy machine may answer that it is overloaded or exceeds the deadline.
     assert set(codes) <= {200, 503, 504}
     assert codes.count(200) >= 4
     assert pings == {200}
@@ -169,7 +169,7 @@ def test_thirty_two_bodies_of_twenty_five_megabytes_at_once_are_answered(strict)
     assert not strict.was_out_of_memory
 
 
-def test_the_engine_killed_is_told_by_ping_and_costs_nothing_but_time(strict):
+def test_killed_engine_shows_in_ping_and_delays_answers(strict):
     answer = strict.post(documents.pdf([["One"], ["Two"], ["Three"]]), PDF)
     until(lambda: strict.read_state().get("open") == "1")
 
@@ -181,7 +181,7 @@ def test_the_engine_killed_is_told_by_ping_and_costs_nothing_but_time(strict):
     assert strict.events("crash")[-1]["what"] == "engine"
 
 
-def test_the_worker_killed_is_told_by_ping_and_replaced(strict):
+def test_killed_worker_shows_in_ping_and_is_replaced(strict):
     strict.worker().send_signal(signal.SIGKILL)
 
     until(lambda: strict.ping() == 503)
@@ -190,21 +190,21 @@ def test_the_worker_killed_is_told_by_ping_and_replaced(strict):
     until(lambda: strict.events("crash")[-1]["what"] == "worker")
 
 
-def test_nobody_is_left_unburied(strict):
+def test_no_zombie_process_remains(strict):
     assert [p for p in strict.processes() if p.status() == psutil.STATUS_ZOMBIE] == []
 
 
-def test_sigterm_with_a_page_in_flight_answers_it_and_ends_with_0(strict):
-    stops_well(strict)
+def test_sigterm_answers_the_open_request_and_exits_with_0(strict):
+    check_stop(strict)
 
-    logs_json(strict)
+    check_log(strict)
     names = [event["event"] for event in strict.events()]
     assert names[0] == "start"
     assert names[-1] == "stop"
     assert {"weights", "ready", "request", "retry", "crash", "drain"} <= set(names)
 
 
-def test_a_drain_is_told_by_ping_refuses_what_is_new_and_answers_what_it_has(run):
+def test_drain_shows_in_ping_and_answers_open_requests(run):
     container = run(*STRICT, "--env", "DRAIN_SECONDS=8")
     container.wait_until_ready()
     answer = container.post(LONG, PDF)
@@ -220,7 +220,7 @@ def test_a_drain_is_told_by_ping_refuses_what_is_new_and_answers_what_it_has(run
     assert container.exit_status == 0
 
 
-def test_as_the_readme_runs_it_it_reads_the_sample_as_nobody_in_particular(run):
+def test_readmes_command_reads_the_sample_as_any_user(run):
     [port] = find_free_ports(1)
     container = run(
         *("--publish", f"127.0.0.1:{port}:8080"),
@@ -239,13 +239,13 @@ def test_as_the_readme_runs_it_it_reads_the_sample_as_nobody_in_particular(run):
     assert container.java().uids().effective == 10001
     assert container.engine_process().uids().effective == 10001
     assert container.events("metrics")[0]["Pages"] == 1
-    writes_nothing(container)
-    stops_well(container)
+    check_files(container)
+    check_stop(container)
 
 
 @pytest.fixture(scope="module")
-def as_elsewhere(run, tmp_path_factory):
-    """Run by a user of its own, on another port, with weights that are mounted."""
+def as_other_user(run, tmp_path_factory):
+    """Container with its own user, another port and mounted weights."""
     weights = tmp_path_factory.mktemp("weights") / "model"
     shutil.copytree(MINI, weights)
     container = run(
@@ -256,28 +256,28 @@ def as_elsewhere(run, tmp_path_factory):
     return container
 
 
-def test_it_runs_as_a_user_of_its_own_on_another_port(as_elsewhere):
-    assert 9123 in {port for _, port in as_elsewhere.listening()}
-    assert as_elsewhere.java().uids().effective == 10001
+def test_container_runs_as_another_user_on_another_port(as_other_user):
+    assert 9123 in {port for _, port in as_other_user.listening()}
+    assert as_other_user.java().uids().effective == 10001
 
 
-def test_weights_are_read_from_where_sagemaker_puts_them(as_elsewhere):
-    [found] = as_elsewhere.events("weights found")
-    assert found["source"] == "folder"
+def test_weights_are_read_from_sagemakers_model_folder(as_other_user):
+    [event] = as_other_user.events("weights found")
+    assert event["source"] == "folder"
 
 
-def test_java_killed_ends_the_container_with_the_reason_as_its_last_line(as_elsewhere):
-    as_elsewhere.java().send_signal(signal.SIGKILL)
+def test_killed_java_ends_the_container_with_the_reason(as_other_user):
+    as_other_user.java().send_signal(signal.SIGKILL)
 
-    assert as_elsewhere.wait() == 1
-    assert as_elsewhere.events()[-1]["event"] == "stop"
-    assert "SIGKILL" in as_elsewhere.events()[-1]["reason"]
+    assert as_other_user.wait() == 1
+    assert as_other_user.events()[-1]["event"] == "stop"
+    assert "SIGKILL" in as_other_user.events()[-1]["reason"]
 
 
 def test_weights_larger_than_the_memory_are_loaded(run, tmp_path):
-    """There is no second copy of them, and the first is the system's to drop."""
+    """Weights are only in the page cache, from which the system can drop them."""
     weights = tmp_path / "model"
-    # Java, the worker and the engine's code take 1.3 GiB (estimate) whatever is loaded.
+    # Java, the worker and the engine's code take about 1.3 GiB (estimate).
     num_bytes = write_checkpoint(weights, 4 * GIB)
     assert num_bytes > 3 * GIB
     container = run(
@@ -312,37 +312,37 @@ def test_a_registry_gets_the_manifest_that_sagemaker_takes(engine, image):
     assert media_type == "application/vnd.docker.distribution.manifest.v2+json"
 
 
-# That the checks can fail.
+# The following tests show that the checks can fail.
 
 
-def test_a_ping_that_lies_is_found_out(run, changed):
-    """TorchServe's own is 200 as soon as it listens."""
+def test_check_detects_a_premature_ping(run, changed):
+    """TorchServe's own /ping is 200 as soon as it listens."""
     edit = "sed -i 's/plugin=plugin,/plugin=None,/' /opt/chandra/server/container.py"
 
     with pytest.raises(AssertionError, match="no model is loaded"):
-        becomes_ready(run(*STRICT, image=changed("lying", f"RUN {edit}")))
+        check_readiness(run(*STRICT, image=changed("lying", f"RUN {edit}")))
 
 
-def test_an_entrypoint_that_does_not_pass_signals_on_is_found_out(run, changed):
+def test_check_detects_an_entrypoint_that_drops_signals(run, changed):
     line = "ENTRYPOINT python -P -m server.container serve; true"
     container = run(*STRICT, image=changed("deaf", line))
     container.wait_until_ready()
 
     with pytest.raises(AssertionError, match="status 137"):
-        stops_well(container, seconds=5)
+        check_stop(container, seconds=5)
 
 
-def test_a_log_that_is_not_json_is_found_out(run, changed):
+def test_check_detects_a_log_that_is_not_json(run, changed):
     line = 'ENTRYPOINT ["echo", "ready"]'
 
     with pytest.raises(ValueError, match="Expecting value"):
-        logs_json(run(*STRICT, image=changed("chatty", line)))
+        check_log(run(*STRICT, image=changed("chatty", line)))
 
 
-def test_a_file_written_outside_tmp_is_found_out(run, changed):
+def test_check_detects_a_file_outside_tmp(run, changed):
     line = 'ENTRYPOINT ["touch", "/opt/chandra/note"]'
     container = run("--network", "none", image=changed("untidy", line))
     container.wait()
 
     with pytest.raises(AssertionError, match="note"):
-        writes_nothing(container)
+        check_files(container)

@@ -1,4 +1,4 @@
-"""The image in the SageMaker Python SDK's local mode."""
+"""Image in the local mode of the SageMaker Python SDK."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_the_sdk_deploys_it_and_reads_a_page(engine, image, tmp_path):
         check=False,
         capture_output=True,
         text=True,
-        # Nobody's account: nothing here may reach one.
+        # Invalid credentials, because the test must not reach an account.
         env=engine.environ
         | {
             "AWS_ACCESS_KEY_ID": "none",

@@ -1,4 +1,4 @@
-"""One SageMaker on loopback, with a bucket, a queue and the real server."""
+"""SageMaker emulator on loopback, with a bucket, a queue and the real server."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ invocation_retries = 3
 """
 WEIGHTS = "models/datalab-to/chandra/0123abc.tar.gz"
 SERVER = {
-    # Pages read in company are added up in another order, and in bfloat16 that can
-    # be another letter. One by one and without drafts each has one answer.
+    # Batching and drafts change the order of additions, which in bfloat16 can change a
+    # letter. One page at a time and without drafts, answers are reproducible.
     "CHANDRA_MAX_SEQUENCES": "1",
     "CHANDRA_DRAFT_TOKENS": "none",
-    # A page that repeats itself would be read again, with chance.
+    # A repetitive page would be read again with random sampling.
     "CHANDRA_MAX_ATTEMPTS": "1",
     "CHANDRA_MAX_OUTPUT_TOKENS": "60",
 }
@@ -54,7 +54,7 @@ NUM_AT_ONCE = 4
 
 
 class Cloud:
-    """What a test needs to know of it."""
+    """Handle of the emulator for tests."""
 
     def __init__(self, emulator: Emulator, lines: list[str], config: Path) -> None:
         self.address = emulator.address
@@ -86,14 +86,14 @@ class Cloud:
             s3.delete_object(Bucket=BUCKET, Key=key)
 
     def container(self) -> int | None:
-        """The first process of the server that runs now."""
+        """Id of the first process of the running server; None without a server."""
         for each in self._emulator.fleet.containers():
             if isinstance(each, Own) and each.pid is not None:
                 return each.pid
         return None
 
     def make_queue(self) -> None:
-        """What `async deploy` makes, without its scaling; twice changes nothing."""
+        """Create the queue like `async deploy`, without scaling; idempotent."""
         name = async_config(self.config, IDENTITY).name
         exchange = exchange_of(self.config)
         sagemaker = self.client("sagemaker")
@@ -127,14 +127,14 @@ class Cloud:
 
 @contextmanager
 def running(folder: Path) -> Iterator[Cloud]:
-    """From start to end; `folder` is for chandra.toml."""
+    """Run the emulator; `folder` is for chandra.toml."""
     config = folder / "chandra.toml"
     config.write_text(CONFIG)
     server = real_server(**SERVER, **CREDENTIALS)
     with closing(Account()) as account, emulating(account, server) as local:
         cloud = Cloud(local.emulator, local.lines, config)
         cloud.client("s3").create_bucket(Bucket=BUCKET)
-        # The servers have their own; a job is not started without.
+        # Servers have roles of their own, but a job is not started without one.
         local.publish(IMAGE)
         cloud.client("s3").put_object(Bucket=BUCKET, Key=WEIGHTS, Body=b"mini")
         yield cloud

@@ -1,6 +1,6 @@
-"""`chandra-sagemaker`, as a process that can be killed, and that looks more often.
+"""`chandra-sagemaker` as a process that tests kill, with short polling intervals.
 
-Whoever pays for the calls asks every ten or thirty seconds.
+The real command polls every ten or thirty seconds, because AWS calls cost money.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What happened when: shown by pytest -s, and by any test that fails."""
+"""Log of a test with times, shown by pytest -s and by failing tests."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["Diary"]
 
 
 class Diary:
-    """Lines with the seconds since it was begun."""
+    """Log whose lines have the seconds since its creation."""
 
     def __init__(self) -> None:
         self._started = time.monotonic()

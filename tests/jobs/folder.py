@@ -1,4 +1,4 @@
-"""A folder of small documents, some of them broken, the same for the same seed."""
+"""Reproducible folder of small documents, some of which are broken."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ PAGES = Domain(
     min_blocks=1,
     max_blocks=1,
     max_characters=20,
-    # Pages as they were drawn: only those become PDFs with text in them.
+    # Only clean pages can become PDFs with a text layer.
     clean=1.0,
 )
 MAX_CHARACTERS = 90
-"""Of a page's answer, with its markup."""
+"""Maximum number of characters of an answer, with its markup."""
 ONE_IN = 20
-"""So many documents have a broken one among them, and no folder less than two."""
+"""One of this many documents is broken, and at least two per folder."""
 
 
 def _truncated(rng: random.Random) -> bytes:
@@ -53,7 +53,7 @@ def _half_an_image(rng: random.Random) -> bytes:
 
 
 def _page(rng: random.Random) -> Page:
-    """A word or two, which the embedded model reads in a fifth of a second."""
+    """Return a page of a word or two, which mini reads in a fifth of a second."""
     while True:
         page = render_page(rng, PAGES)
         if page.blocks and len(page.html) < MAX_CHARACTERS:
@@ -87,7 +87,7 @@ GOOD: tuple[tuple[str, Make], ...] = (
 )
 BROKEN: tuple[tuple[str, Make, str], ...] = (
     (".pdf", _truncated, "unreadable_document"),
-    # This one gets no further than whoever submits it.
+    # The submitting command already rejects this document.
     (".png", _empty, "unreadable_document"),
     (".png", _no_image, "unsupported_media_type"),
     (".pdf", _encrypted, "password_required"),
@@ -97,7 +97,7 @@ BROKEN: tuple[tuple[str, Make, str], ...] = (
 
 
 def fill(root: Path, num_documents: int, seed: int) -> dict[str, str | None]:
-    """Write them; by name the code of what is wrong with each, None if nothing is."""
+    """Write the documents; return the error code of each by name, or None."""
     rng = random.Random(seed)
     num_broken = max(2, num_documents // ONE_IN)
     broken = rng.sample(range(num_documents), num_broken)

@@ -1,4 +1,4 @@
-"""Who is killed, and when: drawn by a seed, and found by process."""
+"""Schedule of kills, which depends on a seed, and the killing of processes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.server.processes import family
 __all__ = ["Kill", "Killer", "Victim", "schedule"]
 
 PATIENT_SECONDS = 900.0
-"""For the next documents to be read, where a server has to start for them."""
+"""Timeout for the next documents, for which a server may have to start."""
 POLL_SECONDS = 0.3
 
 
@@ -36,16 +36,16 @@ class Victim(StrEnum):
 class Kill:
     victim: Victim
     num_read: int
-    """Documents that are read before."""
+    """Number of documents that are read before."""
     seconds: float
-    """After that."""
+    """Delay after that."""
 
 
 def schedule(rng: random.Random, num_kills: int, num_documents: int) -> list[Kill]:
-    """Each victim as often as the others, in any order, while documents are left."""
+    """Return kills with each victim equally often, while documents are left."""
     victims = [list(Victim)[number % len(Victim)] for number in range(num_kills)]
     rng.shuffle(victims)
-    # Behind the last of them there is still something to be read.
+    # Documents remain to be read after the last kill.
     moments = sorted(rng.randrange(num_documents * 3 // 4) for _ in victims)
     return [
         Kill(victim, num_read, rng.random())
@@ -54,7 +54,7 @@ def schedule(rng: random.Random, num_kills: int, num_documents: int) -> list[Kil
 
 
 class Killer:
-    """Does what the schedule says."""
+    """Executor of a schedule of kills."""
 
     def __init__(
         self,
@@ -89,14 +89,14 @@ class Killer:
         pid = self._pid(victim)
         with contextlib.suppress(ProcessLookupError):
             if victim is Victim.SERVER:
-                # Java has a group of its own, with the worker in it.
+                # Java has a process group of its own, which includes the worker.
                 os.killpg(os.getpgid(pid), signal.SIGKILL)
             else:
                 os.kill(pid, signal.SIGKILL)
         return victim
 
     def _wait(self, condition: Callable[[], object]) -> bool:
-        """Whether it became so before everything was done."""
+        """Wait for a condition; return False if everything is done before."""
         deadline = time.monotonic() + PATIENT_SECONDS
         while time.monotonic() < deadline:
             self._submitter.check()
@@ -106,11 +106,11 @@ class Killer:
                 return False
             time.sleep(POLL_SECONDS)
         raise AssertionError(
-            f"nothing goes on: {self._submitter.said[-3:]} {self._cloud.lines[-20:]}"
+            f"nothing goes on: {self._submitter.output[-3:]} {self._cloud.lines[-20:]}"
         )
 
     def _pid(self, victim: Victim) -> int:
-        """0 where it does not run now."""
+        """Return the id of a victim's process; 0 if it does not run."""
         first = self._cloud.container()
         with contextlib.suppress(psutil.Error):
             for process in family(first) if first else ():
@@ -124,7 +124,7 @@ class Killer:
 
 
 def _is_engine(process: psutil.Process) -> bool:
-    """Of our children the one that has torch loaded."""
+    """Return True for the child process that has torch loaded."""
     if "handler.processes.child" not in process.cmdline():
         return False
     with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""Whoever has documents read: commands in a row, and from the first when killed."""
+"""Submitter of documents, which repeats its commands after a kill."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ __all__ = ["Command", "KilledError", "Submitter"]
 
 ROOT = Path(__file__).resolve().parents[2]
 Command = Callable[..., dict[str, Any]]
-"""Runs one, and gives back what it said with --json."""
+"""Runs a command, and returns its --json output."""
 START_SECONDS = 300.0
 
 
 class KilledError(Exception):
-    """By SIGKILL, and so by us."""
+    """The command was killed by the test."""
 
 
 class Submitter:
-    """Runs a round of commands again and again, until nothing is left to do.
+    """Thread that repeats a round of commands until all documents are done.
 
-    A round is what somebody types who wants the documents read, and types again when
-    the terminal was closed: `round_of` runs its commands and says whether all is done.
+    A round has the commands that a user types, and types again after the terminal was
+    closed. `round_of` runs them and returns True if everything is done.
     """
 
     def __init__(self, cloud: Cloud, round_of: Callable[[Command], bool]) -> None:
@@ -42,26 +42,26 @@ class Submitter:
         self._may_end = threading.Event()
         self._is_closed = threading.Event()
         self.is_done = False
-        """Whether the last round that ended left nothing to do."""
+        """True if the last completed round left nothing to do."""
         self.num_rounds = 0
-        self.said: list[str] = []
+        self.output: list[str] = []
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
     def kill(self) -> None:
-        """With SIGKILL, whatever it is doing."""
+        """Send SIGKILL to the running command."""
         process = until(self._running, START_SECONDS)
         assert process is not None
         process.send_signal(signal.SIGKILL)
         process.wait()
 
     def finish(self, timeout_seconds: float) -> None:
-        """Wait until all is done; raises what went wrong."""
+        """Wait until everything is done; raise the error of a command."""
         self._may_end.set()
         self._thread.join(timeout_seconds)
         self.check()
-        assert self.is_done, f"not done: {self.said[-5:]}"
+        assert self.is_done, f"not done: {self.output[-5:]}"
 
     def check(self) -> None:
         if self._error is not None:
@@ -91,7 +91,7 @@ class Submitter:
             self._error = error
 
     def _command(self, *arguments: str) -> dict[str, Any]:
-        """Its object; what it exits with is for people, and is in the object too."""
+        """Run a command and return its JSON object, which includes the outcome."""
         self._process = subprocess.Popen(
             [
                 *(sys.executable, "-m", "tests.jobs.command", *arguments, "--json"),
@@ -106,11 +106,11 @@ class Submitter:
         output, errors = self._process.communicate()
         status = self._process.returncode
         words = " ".join(arguments[:2])
-        self.said.append(f"{words}: {status}\n{errors.decode()[-2000:]}")
+        self.output.append(f"{words}: {status}\n{errors.decode()[-2000:]}")
         if status == -signal.SIGKILL:
             raise KilledError(words)
         try:
             answer: dict[str, Any] = json.loads(output)
         except ValueError as error:
-            raise AssertionError(self.said[-1]) from error
+            raise AssertionError(self.output[-1]) from error
         return answer

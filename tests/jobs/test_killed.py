@@ -1,7 +1,6 @@
-"""A folder of documents by queue and by job, while everything is killed with SIGKILL.
+"""Processing of a folder by queue and by batch job, while processes are killed.
 
-What is compared are the answers as Markdown: in JSON the time that a document took and
-the id of its request differ by nature.
+The answers are compared as Markdown, because JSON contains times and request ids.
 """
 
 from __future__ import annotations
@@ -33,11 +32,11 @@ pytestmark = needs_the_plugin
 
 Answers = dict[str, bytes]
 Codes = dict[str, str]
-"""By the document's name."""
+"""Error codes by document name."""
 
 
 class Documents:
-    """A folder, what is wrong with each document in it, and where results come."""
+    """Folder of documents with their error codes, and the folder of results."""
 
     def __init__(self, root: Path, num_documents: int, seed: int) -> None:
         self.root = root
@@ -48,7 +47,7 @@ class Documents:
 
 
 class Way(Protocol):
-    """By which a folder is read."""
+    """Way to process a folder."""
 
     def __init__(self, cloud: Cloud, documents: Documents, name: str) -> None: ...
     def round_of(self, command: Command) -> bool: ...
@@ -58,11 +57,11 @@ class Way(Protocol):
 
 
 class Queued:
-    """By the asynchronous endpoint."""
+    """Processing by the asynchronous endpoint."""
 
     def __init__(self, cloud: Cloud, documents: Documents, name: str) -> None:
         cloud.make_queue()
-        # What somebody else had read would be known.
+        # Results of another run would be found and reused.
         cloud.empty("async/")
         self._cloud = cloud
         self._documents = documents
@@ -72,7 +71,7 @@ class Queued:
     def round_of(self, command: Command) -> bool:
         ledger = ("--ledger", self._ledger)
         scans = str(self._documents.folder)
-        # Markdown as the server writes it, as in a job.
+        # The server writes the Markdown, as in a batch job.
         command(
             *("async", "submit", scans, "--format", "md", "--retry-failed"), *ledger
         )
@@ -86,19 +85,19 @@ class Queued:
         return len({key.rpartition("/")[2] for key in keys})
 
     def results(self) -> tuple[Answers, Codes]:
-        """Answers and codes, by document; whatever else lies there is an error."""
+        """Return answers and error codes by document; fail on any other file."""
         read, failed = {}, {}
         for path in self._results.iterdir():
             if path.name.endswith(".error.json"):
                 error = json.loads(path.read_text())
                 failed[path.name.removesuffix(".error.json")] = error["code"]
             else:
-                assert path.suffix == ".md", f"nobody asked for {path.name}"
+                assert path.suffix == ".md", f"unexpected file {path.name}"
                 read[path.name.removesuffix(".md")] = path.read_bytes()
         return read, failed
 
     def check(self) -> None:
-        """Every document is in the ledger once, and settled."""
+        """Check that every document is in the ledger once and has a final state."""
         with closing(SqliteLedger(Path(self._ledger))) as ledger:
             jobs = list(ledger.jobs())
         states = {Path(job.source).name: job.state for job in jobs}
@@ -110,7 +109,7 @@ class Queued:
 
 
 class Transformed:
-    """By batch transform."""
+    """Processing by batch transform."""
 
     def __init__(self, cloud: Cloud, documents: Documents, name: str) -> None:
         self._cloud = cloud
@@ -122,7 +121,7 @@ class Transformed:
     def round_of(self, command: Command) -> bool:
         output = f"s3://{BUCKET}/{self._prefix}"
         told = command("transform", str(self._documents.folder), output)
-        # What is in no job is told by whoever starts them.
+        # The starting command reports documents that are in no job.
         self._refused = {
             Path(each["document"]).name: each["code"] for each in told["left_out"]
         }
@@ -134,7 +133,7 @@ class Transformed:
         failures, left_out = told.get("failures", []), told["left_out"]
         assert isinstance(failures, list), told
         assert isinstance(left_out, list), told
-        # Documents that would fail again are left out of the next job, and told.
+        # The next job excludes and reports documents that would fail again.
         self._failed = self._refused | {
             Path(each["document"]).name: each["code"] for each in [*left_out, *failures]
         }
@@ -144,7 +143,7 @@ class Transformed:
         return len(self._cloud.keys(self._prefix))
 
     def check(self) -> None:
-        """What a job was asked for is counted when it is asked."""
+        """Do nothing: `round_of` counts the documents of each job."""
 
     def results(self) -> tuple[Answers, Codes]:
         keys = self._cloud.keys(self._prefix)
@@ -157,8 +156,8 @@ class Transformed:
 
 @pytest.fixture
 def cloud(tmp_path):
-    with running(tmp_path) as found:
-        yield found
+    with running(tmp_path) as emulator:
+        yield emulator
 
 
 def survives(
@@ -170,7 +169,7 @@ def survives(
     num_kills: int,
     seed: int,
 ) -> None:
-    """Read undisturbed and then killed again and again, to the same bytes."""
+    """Check that a run with kills gives the same bytes as an undisturbed one."""
     diary = Diary()
     diary.say(f"{SEED}={seed}: {num_documents} documents, {num_kills} kills")
     documents = Documents(root, num_documents, seed)
@@ -184,7 +183,7 @@ def survives(
             submitter.finish(HOUR)
         finally:
             submitter.close()
-        diary.say(f"{name}: all is read, in {submitter.num_rounds} rounds")
+        diary.say(f"{name}: everything is done, in {submitter.num_rounds} rounds")
         reading.check()
         return reading.results()
 
@@ -200,9 +199,7 @@ ways = pytest.mark.parametrize("way", [Queued, Transformed], ids=["queue", "job"
 @ways
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_a_folder_is_read_to_the_same_bytes_whoever_is_killed_meanwhile(
-    cloud, way, tmp_path
-):
+def test_kills_do_not_change_the_results_of_a_folder(cloud, way, tmp_path):
     seed = int(os.environ.get(SEED) or 7)
     survives(cloud, way, tmp_path, num_documents=12, num_kills=4, seed=seed)
 

@@ -241,9 +241,9 @@ def test_the_committed_manifest_has_the_hash_of_every_file(tmp_path):
 
     write_manifest(tmp_path)
 
-    found = json.loads((DEFAULT_OUTPUT / MANIFEST).read_text())
-    assert found == json.loads((tmp_path / MANIFEST).read_text())
-    assert {file["name"] for file in found["files"]} > {
+    manifest = json.loads((DEFAULT_OUTPUT / MANIFEST).read_text())
+    assert manifest == json.loads((tmp_path / MANIFEST).read_text())
+    assert {file["name"] for file in manifest["files"]} > {
         "config.json",
         "model.safetensors",
         "tokenizer.json",
@@ -254,8 +254,8 @@ def test_committed_config_equals_that_of_the_builder(config):
     built = model_config(build_tokenizer())
 
     for part in ("text_config", "vision_config"):
-        found, expected = (getattr(each, part).to_dict() for each in (config, built))
-        assert found | {"transformers_version": None} == expected | {
+        actual, expected = (getattr(each, part).to_dict() for each in (config, built))
+        assert actual | {"transformers_version": None} == expected | {
             "transformers_version": None
         }
 

@@ -62,10 +62,10 @@ def test_parsed_answer_has_the_blocks_that_were_drawn(domain):
 
         assert not read.warnings
         assert [b.label for b in read.blocks] == [b.label for b in page.blocks]
-        for found, drawn in zip(read.blocks, page.blocks, strict=True):
+        for block, drawn in zip(read.blocks, page.blocks, strict=True):
             # The tolerance is half a step of the answer's boxes and half a pixel.
             far = max(page.image.size) * BBOX_STEP / BBOX_SCALE / 2 + 0.5
-            assert found.bbox == pytest.approx(drawn.bbox, abs=far)
+            assert block.bbox == pytest.approx(drawn.bbox, abs=far)
 
 
 def test_answer_has_only_known_characters():

@@ -18,14 +18,14 @@ BODY = block("Text", 0, 30, 100, 90)
 
 
 def test_a_perfect_reading_has_no_errors():
-    found = score(
+    result = score(
         "A title\n\nand text", "A title and\ttext", [TITLE, BODY], [TITLE, BODY]
     )
 
-    assert found.num_errors == 0
-    assert found.num_characters == len("A title and text")
-    assert found.ious == (1.0, 1.0)
-    assert found.right_labels == (True, True)
+    assert result.num_errors == 0
+    assert result.num_characters == len("A title and text")
+    assert result.ious == (1.0, 1.0)
+    assert result.right_labels == (True, True)
 
 
 @pytest.mark.parametrize(
@@ -37,26 +37,26 @@ def test_errors_count_inserted_deleted_and_wrong_characters(text, errors):
 
 
 def test_missing_block_counts_as_wrong():
-    found = score("", "", [TITLE, BODY], [BODY])
+    result = score("", "", [TITLE, BODY], [BODY])
 
-    assert found.ious == (0.0, 1.0)
-    assert found.right_labels == (False, True)
+    assert result.ious == (0.0, 1.0)
+    assert result.right_labels == (False, True)
 
 
 def test_block_matches_only_the_best_overlap():
     whole = block("Text", 0, 0, 100, 90)
 
-    found = score("", "", [TITLE, BODY], [whole])
+    result = score("", "", [TITLE, BODY], [whole])
 
-    assert found.ious == pytest.approx((0.0, 60 / 90))
-    assert found.right_labels == (False, True)
+    assert result.ious == pytest.approx((0.0, 60 / 90))
+    assert result.right_labels == (False, True)
 
 
 def test_block_with_another_label_has_a_wrong_label():
-    found = score("", "", [TITLE], [block("Text", 0, 0, 100, 20)])
+    result = score("", "", [TITLE], [block("Text", 0, 0, 100, 20)])
 
-    assert found.ious == (1.0,)
-    assert found.right_labels == (False,)
+    assert result.ious == (1.0,)
+    assert result.right_labels == (False,)
 
 
 @pytest.mark.parametrize(

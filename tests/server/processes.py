@@ -21,13 +21,13 @@ def engine_pid(worker_pid: int) -> int:
     An engine that was started before the worker is not a child of the worker.
     """
     folder = psutil.Process(worker_pid).environ()["CHANDRA_STATE_DIR"]
-    found = {}
+    sizes = {}
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
             is_child = "handler.processes.child" in process.cmdline()
             if is_child and process.environ().get("CHANDRA_STATE_DIR") == folder:
-                found[process.pid] = process.memory_info().rss
-    return max(found, key=found.__getitem__)
+                sizes[process.pid] = process.memory_info().rss
+    return max(sizes, key=sizes.__getitem__)
 
 
 def is_alive(pid: int) -> bool:

@@ -131,9 +131,9 @@ def test_broken_object_is_refused_like_a_broken_upload(s3, client):
 def test_object_that_changes_during_the_read_is_refused(s3, client):
     uri = s3.put("in/a.pdf", PDF)
 
-    def door(asked: Asked) -> None:
-        if asked.method == "GET":
-            s3.door = lambda asked: None
+    def door(request: Asked) -> None:
+        if request.method == "GET":
+            s3.door = lambda request: None
             s3.put("in/a.pdf", PDF[::-1])
 
     s3.door = door
@@ -142,7 +142,7 @@ def test_object_that_changes_during_the_read_is_refused(s3, client):
 
 
 def test_s3_failure_is_answered_with_retry_after(s3, client):
-    def door(asked: Asked) -> Answer | None:
+    def door(request: Asked) -> Answer | None:
         return "503 Slow Down", [], b"<Error><Code>SlowDown</Code></Error>"
 
     s3.door = door
@@ -157,7 +157,7 @@ def test_slow_s3_read_does_not_block_other_requests(s3, client):
     uri = s3.put("in/a.pdf", PDF)
     gate, is_waiting = threading.Event(), threading.Event()
 
-    def door(asked: Asked) -> None:
+    def door(request: Asked) -> None:
         is_waiting.set()
         gate.wait(60)
 
@@ -183,7 +183,7 @@ def test_slow_s3_read_does_not_block_other_requests(s3, client):
 def test_deadline_holds_while_s3_does_not_answer(s3, client):
     gate = threading.Event()
 
-    def door(asked: Asked) -> None:
+    def door(request: Asked) -> None:
         gate.wait(60)
 
     s3.door = door

@@ -24,11 +24,11 @@ def test_the_native_engine_reads_many_documents_at_once(own_server):
 
     assert {answer.status_code for answer in answers} == {200}
     for answer, num_pages in zip(answers, [6, 6, 6, 1, 1, 1], strict=True):
-        found = answer.json()
-        assert found["model"]["engine"] == "native"
-        assert found["status"] == "success"
-        assert [page["page"] for page in found["pages"]] == [*range(1, num_pages + 1)]
-        assert all(0 < page["output_tokens"] <= 60 for page in found["pages"])
+        content = answer.json()
+        assert content["model"]["engine"] == "native"
+        assert content["status"] == "success"
+        assert [page["page"] for page in content["pages"]] == [*range(1, num_pages + 1)]
+        assert all(0 < page["output_tokens"] <= 60 for page in content["pages"])
 
 
 @pytest.mark.slow

@@ -31,11 +31,11 @@ def problem(answer: bytes) -> dict[str, Any]:
     )
     assert headers[b"content-type"] == b"application/problem+json"
     assert headers[b"content-length"] == b"%d" % len(body)
-    said: dict[str, Any] = json.loads(body)
-    assert set(said) == {"type", "title", "status", "detail", "code", "request_id"}
-    assert lines.split()[1] == b"%d" % said["status"]
-    assert headers[b"x-request-id"].decode() == said["request_id"]
-    return said
+    parsed: dict[str, Any] = json.loads(body)
+    assert set(parsed) == {"type", "title", "status", "detail", "code", "request_id"}
+    assert lines.split()[1] == b"%d" % parsed["status"]
+    assert headers[b"x-request-id"].decode() == parsed["request_id"]
+    return parsed
 
 
 @pytest.mark.parametrize(
@@ -65,9 +65,9 @@ def problem(answer: bytes) -> dict[str, Any]:
     ids=lambda sent: repr(sent[:60]),
 )
 def test_malformed_http_is_answered_with_400_and_closed(client, request_bytes):
-    said = problem(raw.exchange(client, request_bytes))
+    details = problem(raw.exchange(client, request_bytes))
 
-    assert (said["status"], said["code"]) == (400, "bad_request")
+    assert (details["status"], details["code"]) == (400, "bad_request")
     until(lambda: client.server.count_open_requests() == 0)
 
 
@@ -101,8 +101,8 @@ def test_unknown_path_is_404_and_wrong_method_is_405(
 
     answer = raw.exchange(client, sent + PAGE)
 
-    said = problem(answer)
-    assert (said["status"], said["code"]) == (status, code)
+    details = problem(answer)
+    assert (details["status"], details["code"]) == (status, code)
     if status == 405:
         allowed = ALLOWED.get(path, b"POST")
         assert b"\r\nallow: %s\r\n" % allowed in answer
@@ -111,10 +111,10 @@ def test_unknown_path_is_404_and_wrong_method_is_405(
 
 def test_content_length_over_the_limit_is_refused(client):
     with raw.announce_body(client, 200_000_000) as connection:
-        said = problem(connection.recv(4096))
+        details = problem(connection.recv(4096))
 
-    assert (said["status"], said["code"]) == (413, "document_too_large")
-    assert "146,800,640 bytes" in said["detail"]
+    assert (details["status"], details["code"]) == (413, "document_too_large")
+    assert "146,800,640 bytes" in details["detail"]
 
 
 def test_chunked_body_over_the_limit_is_refused(client):
@@ -123,9 +123,9 @@ def test_chunked_body_over_the_limit_is_refused(client):
         connection.sendall(raw.head(CHUNKED))
         for _ in range(141):
             connection.sendall(chunk)
-        said = problem(connection.recv(4096))
+        details = problem(connection.recv(4096))
 
-    assert (said["status"], said["code"]) == (413, "document_too_large")
+    assert (details["status"], details["code"]) == (413, "document_too_large")
     until(lambda: client.server.count_open_requests() == 0)
 
 
@@ -180,14 +180,16 @@ def test_stalled_upload_is_refused_and_its_memory_released(own_server):
         raw.announce_body(client, 140_000_000) as third,
     ):
         # The three uploads reserve the whole budget until they are refused.
-        said = [problem(sender.recv(4096)) for sender in (first, second, third)]
+        details = [problem(sender.recv(4096)) for sender in (first, second, third)]
         for sender in (first, second, third):
             assert sender.recv(4096) == b""
             sender.close()
         until(lambda: client.server.count_open_requests() == 0)
         large = client.post(PAGE + bytes(100_000_000), PNG, max_output_tokens=5)
 
-    assert {(each["status"], each["code"]) for each in said} == {(400, "bad_request")}
+    assert {(each["status"], each["code"]) for each in details} == {
+        (400, "bad_request")
+    }
     assert large.status_code == 200
 
 
@@ -210,13 +212,13 @@ def test_idle_connection_is_closed(own_server):
             )
             + LONG
         )
-        for said in (b"", b"POST /invo", raw.PING):
+        for sent in (b"", b"POST /invo", raw.PING):
             with raw.connect(client) as idle:
-                idle.sendall(said)
+                idle.sendall(sent)
                 answer = b""
                 while part := idle.recv(4096):
                     answer += part
-            assert answer.startswith(b"HTTP/1.1 200" if said == raw.PING else b"")
+            assert answer.startswith(b"HTTP/1.1 200" if sent == raw.PING else b"")
         # The other two connections are now older than the idle timeout.
         slow.sendall(PAGE[half:])
 
@@ -237,12 +239,12 @@ def test_unexpected_body_counts_against_the_budget(own_server):
         # The server reserves as much again ahead, and counts each body four times.
         first.sendall(bytes(2_000_000))
         late.sendall(raw.head(b"Content-Length: 4000000") + bytes(2_000_000))
-        said = problem(late.recv(4096))
+        details = problem(late.recv(4096))
         first.setblocking(False)
         with pytest.raises(BlockingIOError):
             first.recv(1)
 
-    assert (said["status"], said["code"]) == (503, "overloaded")
+    assert (details["status"], details["code"]) == (503, "overloaded")
 
 
 def test_default_content_type_of_curl_is_accepted(client):

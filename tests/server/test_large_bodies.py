@@ -29,9 +29,9 @@ BODIES = {
 
 def status_bytes(pid: int, name: str) -> int:
     text = Path(f"/proc/{pid}/status").read_text()
-    found = re.search(rf"^{name}:\s+(\d+) kB$", text, re.MULTILINE)
-    assert found is not None
-    return int(found[1]) * 1024
+    match = re.search(rf"^{name}:\s+(\d+) kB$", text, re.MULTILINE)
+    assert match is not None
+    return int(match[1]) * 1024
 
 
 @pytest.mark.parametrize("name", BODIES)

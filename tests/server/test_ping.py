@@ -67,7 +67,8 @@ class Pings:
 
     def has(self, status: int, word: str | None = None) -> bool:
         return any(
-            code == status and word in (None, said) for code, said in self.answers
+            code == status and word in (None, answered)
+            for code, answered in self.answers
         )
 
 

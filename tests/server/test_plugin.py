@@ -35,9 +35,9 @@ def content(jar) -> dict[str, bytes]:
 
 
 def test_the_jar_was_built_from_the_sources_beside_it():
-    said = read_build_info()["sources_sha256"]
+    digest = read_build_info()["sources_sha256"]
 
-    assert said == sources_digest(), "a source has changed: run make frontend"
+    assert digest == sources_digest(), "a source has changed: run make frontend"
 
 
 def test_the_jar_names_the_endpoints_that_are_in_it():

@@ -64,12 +64,12 @@ def test_readme_states_the_number_of_bodies_that_fit():
     budget = int(PROPERTIES["chandra_body_budget_mb"])
     readme = (ROOT / "server" / "README.md").read_text()
 
-    [said] = re.findall(
+    [numbers] = re.findall(
         r"with 2 GB that is above (\d+) of (\d+) MiB at once, or (\d+) of (\d+) MiB",
         " ".join(readme.split()),
     )
 
-    many, large, more, small = map(int, said)
+    many, large, more, small = map(int, numbers)
     assert "-Xmx2g" in PROPERTIES["vmargs"]
     assert many == budget // ((1 + int(copies)) * large)
     assert more == budget // ((1 + int(copies)) * small)

@@ -130,10 +130,10 @@ def test_a_second_attributes_header_is_a_bad_request(client):
     length = b"Content-Length: %d" % len(PAGE)
     sent = raw.head(length, attributes + b"pages=1", attributes + b"label=a")
 
-    said = problem(raw.exchange(client, sent + PAGE))
+    details = problem(raw.exchange(client, sent + PAGE))
 
-    assert (said["status"], said["code"]) == (400, "bad_request")
-    assert "X-Amzn-SageMaker-Custom-Attributes once" in said["detail"]
+    assert (details["status"], details["code"]) == (400, "bad_request")
+    assert "X-Amzn-SageMaker-Custom-Attributes once" in details["detail"]
 
 
 @pytest.mark.slow

@@ -42,9 +42,9 @@ def assert_reads(answer, *pages: Page) -> None:
 
 
 def assert_says(answer, *texts: str) -> None:
-    said = [_words(page["markdown"]) for page in answer.json()["pages"]]
+    actual = [_words(page["markdown"]) for page in answer.json()["pages"]]
 
-    assert said == [_Like(text) for text in texts]
+    assert actual == [_Like(text) for text in texts]
 
 
 def _words(markdown: str) -> str:
@@ -164,9 +164,9 @@ def test_letters_drawn_by_a_pdf_are_read(client):
 def test_blocks_have_the_right_label_and_position(client):
     answer = ask(client, documents.as_png(ONE.image), "image/png").json()
 
-    [found] = answer["pages"]
+    [page_found] = answer["pages"]
     for true in truth(ONE).blocks:
         assert any(
             block["label"] == true.label and iou(tuple(block["bbox"]), true.bbox) > 0.5
-            for block in found["blocks"]
+            for block in page_found["blocks"]
         ), true

@@ -67,9 +67,9 @@ def test_slow_uploads_are_refused_and_block_no_others(toy_server):
         assert answers == [200] * 5
         assert large.status_code == 200
         assert was_open == 6
-        for said in refused:
-            assert said.startswith(b"HTTP/1.1 400 ")
-            assert b'"the upload stalled: ' in said
+        for answer in refused:
+            assert answer.startswith(b"HTTP/1.1 400 ")
+            assert b'"the upload stalled: ' in answer
 
 
 def test_two_hundred_idle_uploads_block_no_others(toy_server):
@@ -134,9 +134,9 @@ def test_an_upload_must_send_1_300_of_its_length_a_second(toy_server):
         steady.sendall(body[num_sent[steady] :])
 
         assert steady.recv(4096).startswith(b"HTTP/1.1 200 ")
-        said = slow.recv(4096)
-        assert said.startswith(b"HTTP/1.1 400 ")
-        assert b'"the upload stalled: ' in said
+        answer = slow.recv(4096)
+        assert answer.startswith(b"HTTP/1.1 400 ")
+        assert b'"the upload stalled: ' in answer
 
 
 @pytest.mark.slow
@@ -160,9 +160,9 @@ def test_the_newest_upload_makes_room_for_older_ones(toy_server):
         oldest.sendall(body[half:])
 
         assert oldest.recv(4096).startswith(b"HTTP/1.1 200 ")
-        said = newest.recv(4096)
-        assert said.startswith(b"HTTP/1.1 503 ")
-        assert b'"code": "overloaded"' in said
+        answer = newest.recv(4096)
+        assert answer.startswith(b"HTTP/1.1 503 ")
+        assert b'"code": "overloaded"' in answer
         # The upload's memory is free before its connection is closed.
         assert post(client, body).status_code == 200
 

@@ -21,7 +21,7 @@ class World:
         self.now = 0.0
         self.is_running = True
         self.failure: str | None = None
-        self.said: dict[str, str] = dict(READY)
+        self.worker_state: dict[str, str] = dict(READY)
         self.alive = {"7"}
         self.drained: list[float] = []
         self.num_stops = 0
@@ -42,14 +42,14 @@ class World:
             plan[1]()
 
     def read_state(self) -> dict[str, str]:
-        return self.said
+        return self.worker_state
 
     def count_open_requests(self) -> int:
         return self.num_arriving
 
     def drain(self, seconds: float) -> None:
         self.drained.append(seconds)
-        self.said = self.said | {"drains": "yes"}
+        self.worker_state = self.worker_state | {"drains": "yes"}
 
     def stop(self, timeout_seconds: float) -> None:
         self.num_stops += 1
@@ -79,7 +79,7 @@ class World:
 
     def opens(self, number: int) -> Callable[[], None]:
         def happen() -> None:
-            self.said = self.said | {"open": str(number)}
+            self.worker_state = self.worker_state | {"open": str(number)}
 
         return happen
 
@@ -165,9 +165,9 @@ def test_worker_that_has_not_seen_the_drain_is_waited_for(world):
     assert world.now > DRAIN_SECONDS
 
 
-@pytest.mark.parametrize("said", [{}, READY | {"state": "starting"}])
-def test_loading_server_is_stopped_without_a_drain(world, said):
-    world.said = said
+@pytest.mark.parametrize("worker_state", [{}, READY | {"state": "starting"}])
+def test_loading_server_is_stopped_without_a_drain(world, worker_state):
+    world.worker_state = worker_state
     world.at(1, world.stops.add)
 
     assert world.run() == 0
@@ -191,7 +191,7 @@ def test_crash_during_a_drain_is_an_error(world):
 
 
 def test_model_that_cannot_be_loaded_stops_the_server(world):
-    world.said = {"state": "starting", "worker": "7"}
+    world.worker_state = {"state": "starting", "worker": "7"}
 
     def fail() -> None:
         world.failure = "MODEL_DIR is /nothing, which holds no config.json"

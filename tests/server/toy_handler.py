@@ -26,13 +26,13 @@ pumps: list[Pump] = []
 
 def read(request: OpenRequest) -> Reply:
     """Wait, then answer with the requested number of bytes."""
-    asked = json.loads(request.row["body"])
-    ends_at = time.monotonic() + asked.get("seconds", 0)
+    script = json.loads(request.row["body"])
+    ends_at = time.monotonic() + script.get("seconds", 0)
     while time.monotonic() < ends_at:
         if request.is_cancelled:
             raise EngineError("cancelled")
         time.sleep(0.01)
-    num_lines = asked.get("bytes", 0) // len(LINE)
+    num_lines = script.get("bytes", 0) // len(LINE)
     if "ndjson" not in request.headers.get("accept", ""):
         return Reply(200, "text/plain", LINE * num_lines + b"end")
     for _ in range(num_lines):

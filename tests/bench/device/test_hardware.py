@@ -1,4 +1,4 @@
-"""Calls of torch.cuda, held to the signatures of the torch that is installed."""
+"""Calls of torch.cuda, checked against the signatures of the installed torch."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ ANSWERS = {
 
 
 class RecordingCuda:
-    """Answers calls of torch.cuda whose names and arguments torch would accept."""
+    """Fake torch.cuda that rejects names and arguments unknown to torch."""
 
     def __init__(self) -> None:
         self.calls: list[str] = []
@@ -66,13 +66,16 @@ def test_a_device_without_an_index_is_the_first():
 
 def test_a_gpu_is_selected_and_described(hardware, cuda):
     hardware.select()
-    found = hardware.describe()
+    description = hardware.describe()
 
     assert hardware.name == "NVIDIA X"
     assert cuda.calls[0] == "set_device"
-    assert found["capability"] == [9, 0]
-    assert found["multi_processor_count"] == 132
-    assert "nvidia-smi" in str(found["driver"]) or "driver_version" in found["driver"]
+    assert description["capability"] == [9, 0]
+    assert description["multi_processor_count"] == 132
+    assert (
+        "nvidia-smi" in str(description["driver"])
+        or "driver_version" in description["driver"]
+    )
 
 
 def test_memory_that_torch_does_not_manage_is_counted(hardware):
@@ -96,7 +99,7 @@ def test_a_device_whose_calls_raise_is_not_usable(hardware):
     assert not hardware.is_usable()
 
 
-def test_a_processor_is_usable_and_has_no_memory_figures():
+def test_cpu_is_usable_and_has_no_memory_values():
     hardware = Hardware(torch.device("cpu"))
 
     assert hardware.is_usable()
@@ -108,22 +111,22 @@ def test_the_workspace_is_what_a_second_stream_adds(hardware, cuda):
     stage: Any = None
 
     with FakeTensorMode():
-        found = measure_workspace(stage, hardware, 1.0)
+        workspace = measure_workspace(stage, hardware, 1.0)
 
-    assert found == {"bytes_per_stream": 0}
+    assert workspace == {"bytes_per_stream": 0}
     assert cuda.calls.index("Stream") < cuda.calls.index("stream")
 
 
-def test_what_the_driver_says_is_read_by_column():
+def test_output_of_nvidia_smi_is_read_by_column():
     def run(command, **options):
         assert "--id=1" in command
         return SimpleNamespace(stdout="580.95, 1980 MHz, 3201 MHz, 700.00 W, [N/A]\n")
 
-    found = nvidia_smi(1, run)
+    columns = nvidia_smi(1, run)
 
-    assert isinstance(found, dict)
-    assert found["driver_version"] == "580.95"
-    assert found["mig.mode.current"] == "[N/A]"
+    assert isinstance(columns, dict)
+    assert columns["driver_version"] == "580.95"
+    assert columns["mig.mode.current"] == "[N/A]"
 
 
 def test_a_driver_that_does_not_answer_is_no_error():

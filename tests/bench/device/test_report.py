@@ -1,4 +1,4 @@
-"""The page of answers, made of results that a device could have written."""
+"""Report of answers, from results that a device could have produced."""
 
 from __future__ import annotations
 
@@ -53,20 +53,20 @@ def native(pages: int, rate: float) -> dict[str, Any]:
 
 @pytest.fixture
 def records(tmp_path) -> Records:
-    found = Records(tmp_path, ABOUT)
+    filled = Records(tmp_path, ABOUT)
     case = {"error": 0.004, "error_replayed": 0.004, "is_same_in_company": True}
-    found.add(
+    filled.add(
         "selftest",
         "operator",
         {"is_right": True, "largest_error_allowed": 0.02, "cases": {"1 query": case}},
     )
     steps = {"segments": {"error": 0.001}, "rows": {"error": 0.002}}
-    found.add("selftest", "recorded step", {"is_right": True, "cases": steps})
-    found.add("launches", "8 pages", launch(8, 6.0, 5.0, 25.0))
+    filled.add("selftest", "recorded step", {"is_right": True, "cases": steps})
+    filled.add("launches", "8 pages", launch(8, 6.0, 5.0, 25.0))
     times = {"1": 6.0, "2": 6.1, "3": 6.2, "5": 6.5, "9": 9.0, "13": 12.0, "20": 18.0}
     rows = {**times, "5": 6.4, "9": 6.6}
-    found.add("verification", "8 pages", {"pages": 8, "segments": times, "rows": rows})
-    found.add(
+    filled.add("verification", "8 pages", {"pages": 8, "segments": times, "rows": rows})
+    filled.add(
         "vision",
         "patch embedding",
         {
@@ -77,13 +77,13 @@ def records(tmp_path) -> Records:
             "largest_difference": 0.0,
         },
     )
-    found.add("vision", "encoder, torch's choice", encoder(80.0) | {"choice": "CUDNN"})
-    found.add("vision", "encoder, flash", encoder(90.0))
-    found.add("vision", "encoder, cudnn", encoder(70.0, first=40.0))
-    found.add("native", "8 in flight, graphs, drafts", native(8, 1.0))
-    found.add("native", "8 in flight, graphs, no drafts", native(8, 0.5))
-    found.add("baseline", "sequential", native(1, 0.05))
-    return found
+    filled.add("vision", "encoder, torch's choice", encoder(80.0) | {"choice": "CUDNN"})
+    filled.add("vision", "encoder, flash", encoder(90.0))
+    filled.add("vision", "encoder, cudnn", encoder(70.0, first=40.0))
+    filled.add("native", "8 in flight, graphs, drafts", native(8, 1.0))
+    filled.add("native", "8 in flight, graphs, no drafts", native(8, 0.5))
+    filled.add("baseline", "sequential", native(1, 0.05))
+    return filled
 
 
 def answer_of(title: str, records: Records):
@@ -240,7 +240,7 @@ def test_drafts_are_compared_at_the_same_number_of_pages(records):
 def test_pages_cost_what_the_price_table_says(records):
     page = render(records)
 
-    # $7.912 an hour, one page a second.
+    # The machine costs $7.912 per hour and reads one page per second.
     assert "ml.p5.4xlarge $2.20" in page
     assert "ml.p5.48xlarge $2.20" in page
 

@@ -1,4 +1,4 @@
-"""Choice of the items to measure, and the results that failures leave."""
+"""Schedule of the items, and the results after failures."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Clock:
 
 
 class Run:
-    """Items over one folder; each takes its setup and the seconds it is given."""
+    """Run over one folder, with items that take their setup and measuring time."""
 
     def __init__(self, folder, budget=1000.0) -> None:
         self.clock = Clock()
@@ -61,7 +61,7 @@ def planned(*needs: float, remaining: float) -> dict[str, float]:
     return plan_seconds(items, remaining)
 
 
-def test_with_time_enough_all_items_get_what_they_want():
+def test_ample_time_gives_all_items_their_longest_duration():
     assert planned(2.0, 4.0, remaining=100) == {"p: 0": 10.0, "p: 1": 10.0}
 
 
@@ -111,7 +111,7 @@ def test_an_item_that_raises_is_recorded_and_others_follow(tmp_path):
     assert list(run.records.part("p")) == ["good"]
 
 
-def test_a_killed_run_goes_on_with_the_item_it_lost_at_the_end(tmp_path):
+def test_killed_run_retries_its_lost_item_at_the_end(tmp_path):
     first = Run(tmp_path)
     killed = first.item("b", raises=KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
@@ -137,7 +137,7 @@ def test_an_item_that_ended_two_processes_is_not_tried_again(tmp_path):
     assert last.state("bad") == "running"
 
 
-def test_cutting_an_item_off_is_no_attempt_of_it(tmp_path):
+def test_interrupted_item_does_not_count_as_attempted(tmp_path):
     for _ in range(3):
         run = Run(tmp_path)
         with pytest.raises(KeyboardInterrupt):

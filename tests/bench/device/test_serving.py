@@ -1,4 +1,4 @@
-"""Parts of the engine's start and of its memory."""
+"""Times of the engine's start and terms of its memory."""
 
 from __future__ import annotations
 

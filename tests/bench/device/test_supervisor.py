@@ -1,4 +1,4 @@
-"""The process that measures may die, hang or run out of time."""
+"""Supervisor of a process that may die, hang or run out of time."""
 
 from __future__ import annotations
 
