@@ -30,7 +30,7 @@ from handler.engine.request import (
 from handler.engine.steps import StepKind, StepTimer
 from handler.errors import InvalidOptionError, OutOfMemoryError
 
-__all__ = ["NativeEngine", "Options"]
+__all__ = ["BatchingOptions", "NativeEngine"]
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ token."""
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class BatchingOptions:
     """Limits of the native engine. Sizes are tokens."""
 
     max_sequences: int = 16
@@ -108,7 +108,7 @@ class NativeEngine(Generic[P]):
     def __init__(
         self,
         runner: ModelRunner[P],
-        options: Options,
+        options: BatchingOptions,
         *,
         create_drafter: Callable[
             [EngineRequest], DraftSource | None

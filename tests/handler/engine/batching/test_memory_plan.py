@@ -19,7 +19,7 @@ from handler.engine.batching.memory_plan import (
     require_room,
     shrunk_cache_tokens,
 )
-from handler.engine.batching.native import Options
+from handler.engine.batching.native import BatchingOptions
 from handler.engine.device.capacity import plan_loaded
 from handler.engine.device.graphs import Shape, list_shapes
 from handler.errors import ModelLoadError
@@ -167,7 +167,7 @@ def test_largest_page_has_room_for_its_expected_output():
         capability=HOPPER,
     )
 
-    num_output_tokens = Options().expected_output_tokens + 8
+    num_output_tokens = BatchingOptions().expected_output_tokens + 8
     assert result.page_tokens == 6144 + 1024 + num_output_tokens
 
 
