@@ -18,7 +18,7 @@ from pathlib import Path
 from bench.report import finish, say
 from bench.scripted import Script, ScriptedRunner
 from handler.engine.batching.drafting import DraftSource
-from handler.engine.batching.native import NativeEngine, Options
+from handler.engine.batching.native import BatchingOptions, NativeEngine
 from handler.engine.drafts.drafter import Drafter, DraftTokenizer
 from handler.engine.request import EngineOutput, EngineRequest, FinishReason
 from handler.preprocess.pdf.render import read_text_layer
@@ -110,7 +110,7 @@ def measure(
 
     engine: NativeEngine[Script] = NativeEngine(
         runner,
-        Options(max_draft_tokens=max_draft_tokens),
+        BatchingOptions(max_draft_tokens=max_draft_tokens),
         create_drafter=create_drafter,
     )
     page = Page(1, 1, 1, 1, 1, b"")

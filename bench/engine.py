@@ -19,7 +19,7 @@ import torch
 from bench.documents import as_pdf_pages, as_pictures, pages_of_lognormal_length
 from bench.report import finish, say
 from bench.running import Run, read
-from handler.engine.batching.native import NativeEngine, Options
+from handler.engine.batching.native import BatchingOptions, NativeEngine
 from handler.engine.device.capacity import measure_cache_tokens
 from handler.engine.device.generate import GenerateEngine
 from handler.engine.device.model import Model, load_model
@@ -53,7 +53,7 @@ class Systems:
         return GenerateEngine(self.model, num_sequences)
 
     def continuous(self, num_sequences: int, num_drafts: int) -> Engine:
-        options = Options(
+        options = BatchingOptions(
             max_sequences=num_sequences, max_draft_tokens=num_drafts, max_attempts=1
         )
         runner = TorchRunner(self.model, measure_cache_tokens(self.model))

@@ -16,7 +16,7 @@ from bench.roofline import Gpu
 from bench.tokenizer import QwenTokenizer
 from handler.engine.batching.memory_plan import CONTEXT_BYTES, MemoryPlan
 from handler.engine.batching.model_runner import Chunk, Row
-from handler.engine.batching.native import Options
+from handler.engine.batching.native import BatchingOptions
 from handler.engine.device.capacity import plan_loaded, verified_tokens_at
 from handler.engine.device.encoder import TorchPrompt
 from handler.engine.device.graphs import Shape, list_shapes
@@ -228,9 +228,9 @@ def _decode(
 
 
 def _prefill(fake: FakeCuda, runner: TorchRunner, prompt: TorchPrompt) -> list[Step]:
-    """Count the chunks of a prompt whose image is already encoded."""
-    size = min(Options().max_prefill_tokens, prompt.num_tokens // 2)
-    runner.prefill(Chunk(prompt, [], 0, size, 0))  # This encodes the image.
+    """Count the chunks of a prompt whose image is encoded already."""
+    size = min(BatchingOptions().max_prefill_tokens, prompt.num_tokens // 2)
+    runner.prefill(Chunk(prompt, [], 0, size, 0))  # It is encoded here.
     steps = []
     usual = fake.used_positions
     for start in range(0, prompt.num_tokens, size):

@@ -18,7 +18,7 @@ from bench.roofline import A10G, Costs, Prefill, Rates
 from bench.steady import Steady, check_length, percentiles, run_steadily
 from bench.tokenizer import QwenTokenizer
 from handler.engine.batching.memory_plan import COUNTED_PAGE_TOKENS, PROMPT_TOKENS
-from handler.engine.batching.native import NativeEngine, Options
+from handler.engine.batching.native import BatchingOptions, NativeEngine
 from handler.engine.device.capacity import measure_cache_tokens
 from handler.engine.device.generate import GenerateEngine
 from handler.engine.device.graphs import list_shapes
@@ -52,7 +52,7 @@ class Native:
         drafts = "drafts" if self.has_drafts else "no drafts"
         name = f"{self.in_flight} in flight, {graphs}, {drafts}"
         name += " as rows" if self.draft_rows else ""
-        usual = Options().max_verified_tokens
+        usual = BatchingOptions().max_verified_tokens
         if self.max_verified_tokens == usual:
             return name
         return f"{name}, {self.max_verified_tokens} verified"
@@ -145,7 +145,7 @@ class Stage:
         self, native: Native, max_sequences: int, cache_tokens: int, seconds: float
     ) -> tuple[dict[str, Any], Steady]:
         self._settle(reset=True)
-        options = Options(
+        options = BatchingOptions(
             max_sequences=max_sequences,
             max_draft_tokens=_DRAFT_TOKENS if native.has_drafts else 0,
             max_verified_tokens=native.max_verified_tokens,

@@ -14,7 +14,7 @@ from bench.recorder import recomputed
 from bench.roofline import Prefill
 from bench.steady import run_steadily
 from bench.tokenizer import QwenTokenizer
-from handler.engine.batching.native import NativeEngine, Options
+from handler.engine.batching.native import BatchingOptions, NativeEngine
 from handler.engine.device.generate import GenerateEngine
 from handler.engine.device.graphs import list_shapes
 from handler.engine.device.model import Model
@@ -45,7 +45,9 @@ def native(model, *, num_drafts=0, graph_shapes=()):
         TorchRunner(model, 4000, graph_shapes=graph_shapes, record=recomputed),
         make_marks(CPU, lambda: 0.0),
     )
-    options = Options(max_sequences=3, max_draft_tokens=num_drafts, max_attempts=1)
+    options = BatchingOptions(
+        max_sequences=3, max_draft_tokens=num_drafts, max_attempts=1
+    )
     return NativeEngine(runner, options, create_drafter=drafter_factory(model)), runner
 
 

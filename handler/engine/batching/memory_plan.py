@@ -373,8 +373,8 @@ def shrunk_cache_tokens(
     """Return the size of the smaller cache after a step ran out of memory.
 
     The cache gives up 15 %, but at least `image_tokens`, which take as much memory as
-    encoding the largest image. It never holds less than `page_tokens`. None if it
-    cannot become smaller.
+    encoding the largest image. It never holds less than `page_tokens`. Returns
+    None if the cache cannot become smaller.
     """
     given_up = max(1, int(SHRINK_SHARE * cache_tokens), image_tokens)
     smaller = max(cache_tokens - given_up, page_tokens)

@@ -30,7 +30,7 @@ from handler.engine.request import (
 from handler.engine.steps import StepKind, StepTimer
 from handler.errors import InvalidOptionError, OutOfMemoryError
 
-__all__ = ["NativeEngine", "Options"]
+__all__ = ["BatchingOptions", "NativeEngine"]
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ token."""
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class BatchingOptions:
     """Limits of the native engine. Sizes are tokens."""
 
     max_sequences: int = 16
@@ -108,7 +108,7 @@ class NativeEngine(Generic[P]):
     def __init__(
         self,
         runner: ModelRunner[P],
-        options: Options,
+        options: BatchingOptions,
         *,
         create_drafter: Callable[
             [EngineRequest], DraftSource | None
@@ -248,6 +248,7 @@ class NativeEngine(Generic[P]):
             plan.decode.clear()
 
     def _run_prefill(self, page: _Page[P], plan: Schedule[_Page[P]]) -> None:
+        """Encode a slice of the page's image, or compute a chunk of its tokens."""
         assert page.segment is not None
         if page.num_computed < page.num_prompt_tokens and not page.prompt.is_encoded:
             self._run_encoder(page)
@@ -339,6 +340,7 @@ class NativeEngine(Generic[P]):
             page.num_computed = 0  # A new attempt begins with an empty cache.
 
     def _run_decode(self, pages: list[_Page[P]]) -> None:
+        """Compute the next token of all pages, and verify their draft tokens."""
         drafts = [self._draft_tokens(page, len(pages)) for page in pages]
         rows = []
         for page, draft in zip(pages, drafts, strict=True):
@@ -448,6 +450,7 @@ class NativeEngine(Generic[P]):
         self._end_page(page, output)
 
     def _end_page(self, page: _Page[P], output: EngineOutput) -> None:
+        """Remove a page from the engine, and complete its output."""
         del self._pages[page.request.id]
         self._scheduler.remove(page)
         self._runner.release_image(page.prompt)

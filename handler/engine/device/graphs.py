@@ -133,16 +133,16 @@ def make_cuda_recorder(
 
 
 def _release_failed_capture(graph: Any, pool: Any, cuda: Any) -> None:
-    """Take torch's allocator out of a capture that could not be ended.
+    """Reset torch's allocator after a capture that could not be ended.
 
-    `CUDAGraph.capture_end` raises before it does so when the driver has invalidated
-    the capture. The allocator would defer every release of memory from then on, and
-    keep what the failed capture has allocated.
+    If the driver has invalidated the capture, `CUDAGraph.capture_end` raises before it
+    resets the allocator. The allocator would then defer each release of memory, and
+    keep the memory of the failed capture.
     """
     try:
         graph.pool()
-    except RuntimeError:  # the capture did not end
-        index = cuda.current_device()  # the caller has made `device` current
+    except RuntimeError:  # The capture did not end.
+        index = cuda.current_device()  # The caller has made `device` current.
         with contextlib.suppress(RuntimeError):
             cuda.memory._cuda_endAllocateToPool(index, pool)
             cuda.memory._cuda_releasePool(index, pool)

@@ -9,7 +9,7 @@ from typing import Any
 
 from handler.engine.batching.attempts import RETRIES
 from handler.engine.batching.memory_plan import PROMPT_TOKENS, shrunk_cache_tokens
-from handler.engine.batching.native import NativeEngine, Options
+from handler.engine.batching.native import BatchingOptions, NativeEngine
 from handler.engine.device.capacity import (
     find_room,
     largest_image_pixels,
@@ -80,7 +80,7 @@ class NativeBuilder:
             + PROMPT_TOKENS
             + PROFILES[profile].max_output_tokens
         )
-        self._options = Options(
+        self._options = BatchingOptions(
             max_sequences=room.num_sequences,
             max_prefill_tokens=settings.prefill_tokens,
             max_draft_tokens=self._max_drafts,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from handler.engine.batching.native import NativeEngine, Options
+from handler.engine.batching.native import BatchingOptions, NativeEngine
 from handler.engine.request import EngineOutput, EngineRequest, FinishReason
 from handler.errors import OutOfMemoryError
 from tests.handler.engine.scripted import ScriptedRunner, engine_request
@@ -50,7 +50,9 @@ def create_engine(
         return Drafts(page.prompt) if max_drafts else None
 
     options = {"expected_output_tokens": 0, "max_draft_tokens": max_drafts} | options
-    return NativeEngine(runner, Options(**options), create_drafter=create_drafter)
+    return NativeEngine(
+        runner, BatchingOptions(**options), create_drafter=create_drafter
+    )
 
 
 def submit(running: Any, answers: dict[str, str]) -> None:

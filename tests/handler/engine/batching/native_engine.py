@@ -6,7 +6,7 @@ import random
 from collections.abc import Iterable
 from typing import Any
 
-from handler.engine.batching.native import NativeEngine, Options
+from handler.engine.batching.native import BatchingOptions, NativeEngine
 from handler.engine.request import EngineOutput, EngineRequest
 from tests.handler.engine.scripted import ScriptedRunner
 
@@ -40,7 +40,9 @@ def create_engine(
         return None if acceptance is None else FixedDrafts(page.prompt, acceptance)
 
     options = {"expected_output_tokens": 0, "max_draft_tokens": 0} | options
-    return NativeEngine(runner, Options(**options), create_drafter=create_drafter)
+    return NativeEngine(
+        runner, BatchingOptions(**options), create_drafter=create_drafter
+    )
 
 
 def run_step(engine) -> Any:

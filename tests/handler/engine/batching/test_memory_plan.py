@@ -19,7 +19,7 @@ from handler.engine.batching.memory_plan import (
     require_room,
     shrunk_cache_tokens,
 )
-from handler.engine.batching.native import Options
+from handler.engine.batching.native import BatchingOptions
 from handler.engine.device.capacity import plan_loaded
 from handler.engine.device.graphs import Shape, list_shapes
 from handler.errors import ModelLoadError
@@ -167,8 +167,8 @@ def test_largest_page_has_room_for_its_expected_output():
         capability=HOPPER,
     )
 
-    answer = Options().expected_output_tokens + 8
-    assert result.page_tokens == 6144 + 1024 + answer
+    num_output_tokens = BatchingOptions().expected_output_tokens + 8
+    assert result.page_tokens == 6144 + 1024 + num_output_tokens
 
 
 def test_small_max_side_makes_room_on_a_small_gpu():

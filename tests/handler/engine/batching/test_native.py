@@ -7,7 +7,7 @@ import random
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from handler.engine.batching.native import NativeEngine, Options
+from handler.engine.batching.native import BatchingOptions, NativeEngine
 from handler.engine.request import EngineOutput, FinishReason
 from handler.engine.steps import StepKind, StepTimer
 from tests.handler.engine.batching.native_engine import (
@@ -332,7 +332,7 @@ class RecordingTimer(StepTimer):
 def test_each_forward_is_timed_with_its_kind_and_tokens():
     timer = RecordingTimer()
     runner = ScriptedRunner()
-    native = NativeEngine(runner, Options(max_prefill_tokens=16), steps=timer)
+    native = NativeEngine(runner, BatchingOptions(max_prefill_tokens=16), steps=timer)
 
     run_engine(native, [engine_request("a", "ok", prompt=40)])
 

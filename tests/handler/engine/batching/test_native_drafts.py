@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from handler.engine.batching.native import NativeEngine, Options
+from handler.engine.batching.native import BatchingOptions, NativeEngine
 from handler.engine.request import FinishReason
 from tests.handler.engine.batching.native_engine import (
     FixedDrafts,
@@ -106,7 +106,7 @@ def test_drafting_resumes_when_drafts_are_accepted_again():
     runner = ScriptedRunner()
     improving = NativeEngine(
         runner,
-        Options(expected_output_tokens=0, max_draft_tokens=8),
+        BatchingOptions(expected_output_tokens=0, max_draft_tokens=8),
         create_drafter=lambda page: Improving(page.prompt),
     )
 

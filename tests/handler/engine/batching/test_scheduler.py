@@ -30,7 +30,7 @@ class Page:
         return self.name
 
 
-def scheduler(
+def create_scheduler(
     num_positions=1000, *, max_sequences=8, chunk=1000, expected=0, drafts=0
 ) -> Scheduler[Page]:
     return Scheduler(
@@ -63,49 +63,49 @@ def run_step(scheduler) -> Any:
 
 
 def test_pages_are_admitted_in_order_while_there_is_room():
-    engine = scheduler(100)
-    pages = add_pages(engine, 40, 50, 30)
+    scheduler = create_scheduler(100)
+    pages = add_pages(scheduler, 40, 50, 30)
 
-    step = engine.schedule()
+    step = scheduler.schedule()
 
     assert step.admitted == pages[:2]
-    assert engine.waiting == pages[2:]
+    assert scheduler.waiting == pages[2:]
 
 
 def test_short_page_does_not_overtake_a_waiting_one():
-    engine = scheduler(100)
-    pages = add_pages(engine, 60, 60, 10)
+    scheduler = create_scheduler(100)
+    pages = add_pages(scheduler, 60, 60, 10)
 
-    assert engine.schedule().admitted == pages[:1]
+    assert scheduler.schedule().admitted == pages[:1]
 
 
 def test_number_of_running_pages_is_limited():
-    engine = scheduler(1000, max_sequences=2)
-    pages = add_pages(engine, 10, 10, 10)
+    scheduler = create_scheduler(1000, max_sequences=2)
+    pages = add_pages(scheduler, 10, 10, 10)
 
-    assert engine.schedule().admitted == pages[:2]
+    assert scheduler.schedule().admitted == pages[:2]
 
 
 def test_admitted_page_has_room_for_its_expected_output():
-    engine = scheduler(100, expected=30)
-    pages = add_pages(engine, 30, 30)
+    scheduler = create_scheduler(100, expected=30)
+    pages = add_pages(scheduler, 30, 30)
 
-    assert engine.schedule().admitted == pages[:1]
+    assert scheduler.schedule().admitted == pages[:1]
     assert pages[0].segment.length == 60
 
 
 def test_single_page_is_admitted_with_less_room():
-    engine = scheduler(50, expected=30)
-    [page] = add_pages(engine, 30)
+    scheduler = create_scheduler(50, expected=30)
+    [page] = add_pages(scheduler, 30)
 
-    assert engine.schedule().admitted == [page]
+    assert scheduler.schedule().admitted == [page]
 
 
 def test_prompts_are_prefilled_in_chunks_one_after_another():
-    engine = scheduler(chunk=16)
-    first, second = add_pages(engine, 40, 10)
+    scheduler = create_scheduler(chunk=16)
+    first, second = add_pages(scheduler, 40, 10)
 
-    steps = [run_step(engine) for _ in range(4)]
+    steps = [run_step(scheduler) for _ in range(4)]
 
     assert [(step.prefill, step.num_prefill_tokens) for step in steps] == [
         (first, 16),
@@ -116,12 +116,12 @@ def test_prompts_are_prefilled_in_chunks_one_after_another():
 
 
 def test_pages_decode_while_another_is_prefilled():
-    engine = scheduler(chunk=16)
-    [first] = add_pages(engine, 10)
-    run_step(engine)
-    [second] = add_pages(engine, 64)
+    scheduler = create_scheduler(chunk=16)
+    [first] = add_pages(scheduler, 10)
+    run_step(scheduler)
+    [second] = add_pages(scheduler, 64)
 
-    steps = [run_step(engine) for _ in range(4)]
+    steps = [run_step(scheduler) for _ in range(4)]
 
     assert all(step.decode == [first] for step in steps)
     assert all(step.prefill is second for step in steps)
@@ -129,47 +129,47 @@ def test_pages_decode_while_another_is_prefilled():
 
 
 def test_full_segment_grows():
-    engine = scheduler(1000)
-    [page] = add_pages(engine, 10)
-    run_step(engine)
+    scheduler = create_scheduler(1000)
+    [page] = add_pages(scheduler, 10)
+    run_step(scheduler)
 
-    run_step(engine)
+    run_step(scheduler)
 
     assert page.segment.length == 11 + GROWTH
 
 
 def test_segment_grows_by_one_if_the_cache_is_nearly_full():
-    engine = scheduler(12)
-    [page] = add_pages(engine, 10)
-    run_step(engine)
+    scheduler = create_scheduler(12)
+    [page] = add_pages(scheduler, 10)
+    run_step(scheduler)
 
-    run_step(engine)
+    run_step(scheduler)
 
     assert page.segment.length == 11
 
 
 def test_youngest_page_is_preempted_if_the_cache_is_full():
-    engine = scheduler(21)
-    old, young = add_pages(engine, 10, 10)
+    scheduler = create_scheduler(21)
+    old, young = add_pages(scheduler, 10, 10)
 
-    steps = [run_step(engine) for _ in range(3)]
+    steps = [run_step(scheduler) for _ in range(3)]
 
     assert [step.preempted for step in steps] == [[], [], [young]]
     assert steps[-1].decode == [old]
-    assert engine.waiting == [young]
+    assert scheduler.waiting == [young]
     assert (young.num_computed, young.segment) == (0, None)
 
 
 def test_preempted_page_is_admitted_first_and_recomputed():
-    engine = scheduler(21)
-    old, young = add_pages(engine, 10, 10)
-    while not engine.waiting:
-        run_step(engine)
-    add_pages(engine, 5)
+    scheduler = create_scheduler(21)
+    old, young = add_pages(scheduler, 10, 10)
+    while not scheduler.waiting:
+        run_step(scheduler)
+    add_pages(scheduler, 5)
     num_before = young.num_output_tokens
 
-    engine.remove(old)
-    step = engine.schedule()
+    scheduler.remove(old)
+    step = scheduler.schedule()
 
     assert step.admitted[0] is young
     assert step.prefill is young
@@ -177,33 +177,33 @@ def test_preempted_page_is_admitted_first_and_recomputed():
 
 
 def test_segment_has_room_for_drafts():
-    engine = scheduler(100, drafts=4)
-    [page] = add_pages(engine, 10)
+    scheduler = create_scheduler(100, drafts=4)
+    [page] = add_pages(scheduler, 10)
     for _ in range(60):
-        step = run_step(engine)
+        step = run_step(scheduler)
         for decoded in step.decode:
             assert decoded.num_computed + 4 <= decoded.segment.length
     assert page.num_output_tokens == 60
 
 
 def test_removed_page_frees_its_segment():
-    engine = scheduler(50)
-    first, second = add_pages(engine, 40, 40)
-    engine.schedule()
+    scheduler = create_scheduler(50)
+    first, second = add_pages(scheduler, 40, 40)
+    scheduler.schedule()
 
-    engine.remove(first)
+    scheduler.remove(first)
 
-    assert engine.schedule().admitted == [second]
+    assert scheduler.schedule().admitted == [second]
 
 
 def test_waiting_page_can_be_removed():
-    engine = scheduler(50)
-    _, second = add_pages(engine, 40, 40)
-    engine.schedule()
+    scheduler = create_scheduler(50)
+    _, second = add_pages(scheduler, 40, 40)
+    scheduler.schedule()
 
-    engine.remove(second)
+    scheduler.remove(second)
 
-    assert engine.waiting == []
+    assert scheduler.waiting == []
 
 
 @settings(max_examples=200, deadline=None)
@@ -212,7 +212,7 @@ def test_random_arrivals_and_removals_starve_no_page(seed, num_positions, drafts
     """Check that pages progress, and that all segments are freed in the end."""
     rng = random.Random(seed)
     pool = KVSegmentPool(num_positions)
-    engine: Scheduler[Page] = Scheduler(
+    scheduler: Scheduler[Page] = Scheduler(
         pool,
         max_sequences=rng.randint(1, 6),
         max_prefill_tokens=rng.randint(1, 30),
@@ -223,17 +223,17 @@ def test_random_arrivals_and_removals_starve_no_page(seed, num_positions, drafts
     num_ended = 0
     for number in range(2000):
         if number < 300 and rng.random() < 0.1:
-            prompt = rng.randint(1, engine.max_tokens // 2)
+            prompt = rng.randint(1, scheduler.max_tokens // 2)
             page = Page(str(number), prompt)
-            limits[page] = rng.randint(1, engine.max_tokens - prompt)
-            engine.add(page)
+            limits[page] = rng.randint(1, scheduler.max_tokens - prompt)
+            scheduler.add(page)
         if limits and rng.random() < 0.01:
-            engine.remove(gone := rng.choice(list(limits)))
+            scheduler.remove(gone := rng.choice(list(limits)))
             del limits[gone]
-        run_step(engine)
+        run_step(scheduler)
         for page in list(limits):
             if page.num_output_tokens >= limits[page]:
-                engine.remove(page)
+                scheduler.remove(page)
                 del limits[page]
                 num_ended += 1
         if number > 300 and not limits:
@@ -241,13 +241,13 @@ def test_random_arrivals_and_removals_starve_no_page(seed, num_positions, drafts
     if limits:  # Slow pages may need more steps; they must progress.
         before = sum(page.num_output_tokens for page in limits)
         for _ in range(200):
-            run_step(engine)
+            run_step(scheduler)
         assert sum(page.num_output_tokens for page in limits) > before
         for page in list(limits):
-            engine.remove(page)
+            scheduler.remove(page)
     assert pool.num_free == num_positions
 
 
 @pytest.mark.parametrize("drafts", [0, 3])
 def test_longest_page_is_the_cache_size_without_drafts(drafts):
-    assert scheduler(100, drafts=drafts).max_tokens == 100 - drafts
+    assert create_scheduler(100, drafts=drafts).max_tokens == 100 - drafts

@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_iter
 from bench.recorder import recomputed
 from handler.engine.batching.kv_cache import Move
 from handler.engine.batching.model_runner import Chunk
-from handler.engine.batching.native import NativeEngine, Options
+from handler.engine.batching.native import BatchingOptions, NativeEngine
 from handler.engine.device.graphs import Outputs, list_shapes, make_cuda_recorder
 from handler.engine.device.model import Model, load_model
 from handler.engine.device.torch_runner import TorchRunner
@@ -97,7 +97,7 @@ def create_runner(model: Model) -> TorchRunner:
 def run_engine(runner: TorchRunner, failing: int | None) -> tuple[dict[str, str], int]:
     """Return the texts of the pages, and the number of operators that ran."""
     engine = NativeEngine(
-        runner, Options(max_prefill_tokens=100, expected_output_tokens=10)
+        runner, BatchingOptions(max_prefill_tokens=100, expected_output_tokens=10)
     )
     ended = {}
     memory = ShortOfMemory(failing)

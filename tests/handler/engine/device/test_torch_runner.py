@@ -16,7 +16,7 @@ import torch
 from bench.recorder import recomputed
 from handler.engine.batching.kv_cache import Move
 from handler.engine.batching.model_runner import Row
-from handler.engine.batching.native import NativeEngine, Options
+from handler.engine.batching.native import BatchingOptions, NativeEngine
 from handler.engine.device.encoder import Encoder
 from handler.engine.device.generate import GenerateEngine
 from handler.engine.device.graphs import Shape, list_shapes
@@ -75,7 +75,7 @@ def create_native_engine(
     model: Model, *, num_cache_positions: int = 4000, **options: Any
 ) -> Any:
     options = {"expected_output_tokens": 20, "max_draft_tokens": 0} | options
-    sizes = Options(**options)
+    sizes = BatchingOptions(**options)
     runner = TorchRunner(
         model, num_cache_positions, max_prefill_tokens=sizes.max_prefill_tokens
     )
@@ -190,7 +190,7 @@ def test_drafts_do_not_change_outputs(model, expected, acceptance, draft_rows):
             model.tokenizer.encode(text, add_special_tokens=False), acceptance
         )
 
-    options = Options(expected_output_tokens=20, max_draft_tokens=5)
+    options = BatchingOptions(expected_output_tokens=20, max_draft_tokens=5)
     runner = TorchRunner(model, 4000, draft_rows=draft_rows)
     engine = NativeEngine(runner, options, create_drafter=create_drafter)
 
@@ -220,7 +220,7 @@ def test_recorded_steps_do_not_change_outputs(model, expected, acceptance, draft
         draft_rows=draft_rows,
     )
     runner._decode_eagerly = None  # type: ignore[assignment]
-    options = Options(expected_output_tokens=20, max_draft_tokens=4)
+    options = BatchingOptions(expected_output_tokens=20, max_draft_tokens=4)
 
     engine = NativeEngine(runner, options, create_drafter=create_drafter)
 
@@ -229,7 +229,7 @@ def test_recorded_steps_do_not_change_outputs(model, expected, acceptance, draft
 
 def test_step_without_a_recorded_shape_runs_eagerly(model, expected):
     runner = TorchRunner(model, 4000, graph_shapes=[Shape(2, 1)], record=recomputed)
-    engine = NativeEngine(runner, Options(expected_output_tokens=20))
+    engine = NativeEngine(runner, BatchingOptions(expected_output_tokens=20))
 
     assert run_engine(engine, PAGES) == expected
 
