@@ -1,7 +1,8 @@
 """The exceptions of the deployment commands, with their exit statuses and codes.
 
 DeployError                  1  failed
-├── BusyError                1  busy
+├── TransientError           1  transient
+│   └── BusyError            1  busy
 ├── ConfigError              2  bad_config
 ├── DocumentError            1  bad_document
 ├── NotFoundError            4  not_found
@@ -32,6 +33,7 @@ __all__ = [
     "Interrupted",
     "NotFoundError",
     "ResourceFailedError",
+    "TransientError",
     "WaitTimeoutError",
 ]
 
@@ -59,8 +61,17 @@ class DeployError(Exception):
         }
 
 
-class BusyError(DeployError):
-    """AWS asks for patience: the same again, a little later."""
+class TransientError(DeployError):
+    """A call that may succeed if it is repeated, as after a lost connection.
+
+    Waits and retries go on after this error and its subclasses; see `deploy.retries`.
+    """
+
+    code = "transient"
+
+
+class BusyError(TransientError):
+    """AWS throttles requests or has an internal error."""
 
     code = "busy"
 

@@ -10,7 +10,9 @@ from botocore.exceptions import (
     ClientError,
     ConnectionError,
     CredentialRetrievalError,
+    FlexibleChecksumError,
     HTTPClientError,
+    IncompleteReadError,
     LoginError,
     LoginInsufficientPermissions,
     NoAuthTokenError,
@@ -34,6 +36,7 @@ from deploy.errors import (
     DeployError,
     NotFoundError,
     ResourceFailedError,
+    TransientError,
 )
 from deploy.plan.advice import advice_for
 
@@ -125,6 +128,8 @@ CODES: dict[str, type[DeployError]] = {
     "502": BusyError,
     "503": BusyError,
     "504": BusyError,
+    "RequestTimeout": TransientError,
+    "RequestTimeoutException": TransientError,
     "ResourceLimitExceeded": ResourceFailedError,
     "LimitExceededException": ResourceFailedError,
     "InsufficientCapacityException": ResourceFailedError,
@@ -187,6 +192,7 @@ HINTS = {
     "ImageNotFoundException": "chandra-sagemaker image push",
 }
 
+TOO_MANY_REQUESTS = 429
 ANOTHER_SERVER = "check for a proxy, the region and --endpoint-url, then run it again"
 WHATEVER = "chandra-sagemaker doctor looks at everything that a deployment needs"
 HINTS_BY_KIND: dict[type[DeployError] | None, str] = {
@@ -233,12 +239,15 @@ def fault_of(error: Fault, doing: str) -> DeployError:
         )
     if isinstance(error, ResponseParserError):
         # Its text is the whole of an answer that is none of AWS's.
-        return DeployError(
+        return TransientError(
             f"{doing}: what answers is not AWS",
             hint=ANOTHER_SERVER,
         )
-    if isinstance(error, ConnectionError | HTTPClientError):
-        return DeployError(
+    if isinstance(
+        error,
+        ConnectionError | HTTPClientError | IncompleteReadError | FlexibleChecksumError,
+    ):
+        return TransientError(
             f"{doing}: AWS cannot be reached: {_without_password(str(error))}",
             hint="check the network, the region and --endpoint-url, then run it again",
         )
@@ -253,12 +262,12 @@ def _without_password(text: str) -> str:
 def _refusal(error: ClientError, doing: str) -> DeployError:
     code = str(error.response.get("Error", {}).get("Code", ""))
     sentence = str(error.response.get("Error", {}).get("Message", "")) or code
-    kind = CODES.get(code)
+    kind = CODES.get(code) or _kind_of_status(error)
     if bucket := error.response.get("Error", {}).get("BucketName"):
         sentence = f"{sentence.rstrip('.')}: {bucket}"
     if sentence.lstrip().startswith("<"):
         # A page for browsers, of whatever stands before the service.
-        return (kind or DeployError)(
+        return (kind or TransientError)(
             f"{doing}: the answer is a web page, and what answers is not AWS, or not "
             "well",
             hint=ANOTHER_SERVER,
@@ -280,6 +289,12 @@ def _refusal(error: ClientError, doing: str) -> DeployError:
         )
     named = f" ({code})" if advice else ""
     return kind(f"{doing}: {sentence}{named}", hint=hint)
+
+
+def _kind_of_status(error: ClientError) -> type[DeployError] | None:
+    """Return TransientError for an unknown code if the HTTP status means "retry"."""
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    return TransientError if status == TOO_MANY_REQUESTS or status >= 500 else None
 
 
 def _denied(

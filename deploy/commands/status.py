@@ -24,8 +24,8 @@ from deploy.errors import (
     ResourceFailedError,
 )
 from deploy.machines.prices import dollars, hourly, rate
-from deploy.plan.executor import duration
 from deploy.resources import REVISION_TAG, EndpointState, count_drift, our_variant
+from deploy.retries import duration
 
 NAME = "status"
 HELP = "show the endpoints, their health, queue and cost, and the last transform jobs"

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 from deploy.console import Console
 from deploy.errors import (
     AccessDeniedError,
-    BusyError,
     DeployError,
     Interrupted,
     NotFoundError,
@@ -20,20 +19,16 @@ from deploy.plan.actions import Action, Call, Goal, Wait
 from deploy.plan.advice import advice_for
 from deploy.plan.recreation import Recreation, creation_after, recreation_of
 from deploy.resources import EndpointState
+from deploy.retries import Attempts, Backoff, Poll, StatusLine, duration
 
-__all__ = ["Executor", "asked", "begun", "duration", "show"]
-
-Answer = TypeVar("Answer")
+__all__ = ["Executor", "begun", "show"]
 
 POLL_SECONDS = 15.0
 # An update is accepted before it shows: until then the endpoint looks as it did.
 GRACE_SECONDS = 60.0
-# A line now and then, so that nobody wonders whether it hangs.
-REMINDER_SECONDS = 60.0
 NUM_LAST_LINES = 12
-# A new role takes some ten seconds until SageMaker sees it, a new config one or two.
-RETRY_SECONDS = 5.0
-NUM_RETRIES = 6
+# SageMaker finds a new role after about ten seconds, and a new config after one or two.
+BACKOFF = Backoff(num_retries=6, first_seconds=5.0, longest_seconds=5.0)
 
 
 class Performer(Protocol):
@@ -171,42 +166,39 @@ class Executor:
             self._console.say(f"note: this was not allowed: {error.message}")
 
     def _try(self, call: Call) -> None:
-        for _ in range(NUM_RETRIES if call.is_patient else 0):
-            try:
+        if not call.is_patient:
+            self._performer.perform(call)
+            return
+        for attempt in Attempts(BACKOFF, sleep=self._sleep, errors=NotFoundError):
+            with attempt:
                 self._performer.perform(call)
-            except NotFoundError:
-                self._sleep(RETRY_SECONDS)
-            else:
-                return
-        self._performer.perform(call)
 
     def _wait(self, wait: Wait) -> None:
-        started = self._clock()
-        last_said, last_status = started, ""
+        poll = Poll(
+            POLL_SECONDS,
+            self._timeout_seconds,
+            BACKOFF,
+            clock=self._clock,
+            sleep=self._sleep,
+            say=self._console.say,
+        )
+        line = StatusLine(poll, self._console.say)
+        status = "not known"
         was_changing = False
-        while True:
-            state = asked(
-                lambda: self._watcher.endpoint(wait.endpoint),
-                self._console,
-                self._sleep,
-            )
-            elapsed = self._clock() - started
-            self._show_logs()
-            status = _status(state)
-            if status != last_status or self._clock() - last_said >= REMINDER_SECONDS:
-                self._console.say(f"[{duration(elapsed)}] {status}")
-                last_said, last_status = self._clock(), status
-            was_changing = was_changing or (state is not None and state.is_changing)
-            if self._has_arrived(wait, state, was_changing, elapsed):
-                return
-            if elapsed >= self._timeout_seconds:
-                raise WaitTimeoutError(
-                    f"endpoint {wait.endpoint} is not {wait.goal.value} after "
-                    f"{duration(elapsed)}: {status}. It goes on without us",
-                    hint="chandra-sagemaker status, or the same command again to wait "
-                    "on",
-                )
-            self._sleep(POLL_SECONDS)
+        for look in poll:
+            with look:
+                state = self._watcher.endpoint(wait.endpoint)
+                self._show_logs()
+                status = _status(state)
+                line.show(status)
+                was_changing = was_changing or (state is not None and state.is_changing)
+                if self._has_arrived(wait, state, was_changing, poll.elapsed_seconds):
+                    return
+        raise WaitTimeoutError(
+            f"endpoint {wait.endpoint} is not {wait.goal.value} after "
+            f"{duration(poll.elapsed_seconds)}: {status}. It goes on without us",
+            hint="chandra-sagemaker status, or the same command again to wait on",
+        )
 
     def _has_arrived(
         self,
@@ -265,29 +257,6 @@ class Executor:
         for line in self._log_lines():
             self._last_lines.append(line)
             self._console.say(f"  | {line}")
-
-
-def asked(
-    ask: Callable[[], Answer], console: Console, sleep: Callable[[float], None]
-) -> Answer:
-    """Hours of waiting are not given up for a line that was dead for a minute."""
-    for _ in range(NUM_RETRIES):
-        try:
-            return ask()
-        except DeployError as error:
-            # What has a class of its own would be the same the next time.
-            if type(error) not in (DeployError, BusyError):
-                raise
-            console.say(f"{error.message}; asking again")
-            sleep(RETRY_SECONDS)
-    return ask()
-
-
-def duration(seconds: float) -> str:
-    minutes, rest = divmod(int(seconds), 60)
-    if minutes >= 60:
-        return f"{minutes // 60} h {minutes % 60} min"
-    return f"{minutes} min {rest:02} s"
 
 
 def begun(actions: Sequence[Action], *, is_waiting: bool) -> Sequence[Action]:

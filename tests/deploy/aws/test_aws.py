@@ -31,6 +31,7 @@ from deploy.errors import (
     DeployError,
     NotFoundError,
     ResourceFailedError,
+    TransientError,
 )
 from deploy.plan.actions import Call
 from deploy.resources import OWNER_TAG
@@ -79,7 +80,7 @@ def test_a_page_for_browsers_is_not_shown_to_people():
 def test_an_answer_that_is_none_of_awss_is_no_bug():
     error = fault_of(ResponseParserError("<html>a proxy"), "iam get_role")
 
-    assert type(error) is DeployError
+    assert type(error) is TransientError
     assert error.message == "iam get_role: what answers is not AWS"
     assert "--endpoint-url" in (error.hint or "")
 
@@ -138,7 +139,11 @@ def test_a_refusal_names_the_action_and_the_policy_that_allows_it(script, aws):
         (NoCredentialsError(), ConfigError, "no AWS credentials"),
         (NoRegionError(), ConfigError, "no region is set"),
         (ProfileNotFound(profile="ocr"), ConfigError, "ocr"),
-        (EndpointConnectionError(endpoint_url="http://x"), DeployError, "be reached"),
+        (
+            EndpointConnectionError(endpoint_url="http://x"),
+            TransientError,
+            "be reached",
+        ),
     ],
 )
 def test_what_never_reached_aws_is_told_too(error, kind, sentence):
@@ -330,3 +335,23 @@ def test_what_only_holds_our_name_is_not_asked_about(script, aws):
 
     with scripted:
         assert Account(aws).history("ocr") == []
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "kind"),
+    [
+        ("SomethingNew", 503, TransientError),
+        ("SomethingNew", 429, TransientError),
+        ("SomethingNew", 400, DeployError),
+        ("RequestTimeout", 400, TransientError),
+    ],
+)
+def test_unknown_codes_are_transient_by_http_status(code, status, kind):
+    response = {
+        "Error": {"Code": code, "Message": "no"},
+        "ResponseMetadata": {"HTTPStatusCode": status},
+    }
+
+    fault = fault_of(ClientError(response, "DescribeEndpoint"), "describing")
+
+    assert type(fault) is kind

@@ -15,6 +15,7 @@ from deploy.errors import (
     Interrupted,
     NotFoundError,
     ResourceFailedError,
+    TransientError,
     WaitTimeoutError,
 )
 from deploy.plan.actions import Call, Goal, Wait
@@ -215,18 +216,22 @@ class Unreliable(World):
 
 
 @pytest.mark.parametrize(
-    "error", [DeployError("AWS cannot be reached"), BusyError("Rate exceeded")]
+    "error", [TransientError("AWS cannot be reached"), BusyError("Rate exceeded")]
 )
 def test_a_wait_outlasts_a_line_that_is_dead_or_busy_for_a_while(error):
     out = Unreliable(error, num_failures=3).run(ARRIVED)
 
-    assert out.count(f"{error.message}; asking again") == 3
+    assert out.count(f"{error.message}; retrying") == 3
     assert "InService" in out
 
 
 @pytest.mark.parametrize(
     ("error", "num_failures"),
-    [(DeployError("dead"), 99), (AccessDeniedError("no"), 1)],
+    [
+        (TransientError("dead"), 99),
+        (DeployError("no"), 1),
+        (AccessDeniedError("no"), 1),
+    ],
 )
 def test_a_wait_ends_where_asking_again_is_no_use(error, num_failures):
     with pytest.raises(type(error)):

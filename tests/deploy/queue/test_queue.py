@@ -11,7 +11,7 @@ import pytest
 
 from deploy.console import Console
 from deploy.documents.document import Document
-from deploy.errors import DeployError
+from deploy.errors import TransientError
 from deploy.queue.job import Job, Place, State
 from deploy.queue.ledger import SqliteLedger
 from deploy.queue.submit import LEASE_SECONDS, request_of
@@ -552,7 +552,7 @@ class DeadLine(Bucket):
     def below(self, bucket, prefix):
         if self.num_failures:
             self.num_failures -= 1
-            raise DeployError("AWS cannot be reached")
+            raise TransientError("AWS cannot be reached")
         return super().below(bucket, prefix)
 
 
@@ -574,7 +574,7 @@ def test_a_line_that_was_dead_does_not_end_the_wait(tmp_path, at):
 
     ledger.close()
     assert progress.num_read == 1
-    assert "AWS cannot be reached; asking again" in said.getvalue()
+    assert "AWS cannot be reached; retrying" in said.getvalue()
 
 
 def test_an_answer_beside_a_failure_is_the_answer(chandra, queue, folder, at):
