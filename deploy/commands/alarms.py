@@ -55,7 +55,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
         calls = [
             alarm.call(name, tags=tags, notify=options.notify or ()) for alarm in wanted
         ]
-        context.run(calls)
+        context.executor().run(calls)
         if context.is_dry_run:
             context.console.result({"actions": [call.to_json() for call in calls]})
             return 0

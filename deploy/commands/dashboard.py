@@ -36,7 +36,9 @@ def run(context: Context, options: argparse.Namespace) -> int:
                 "global: this would replace it",
                 hint=f"set another name in the chandra.toml for {region}",
             )
-        context.run([dashboard_call(name, region, is_async=options.is_async)])
+        context.executor().run(
+            [dashboard_call(name, region, is_async=options.is_async)]
+        )
         if context.is_dry_run:
             context.console.result({"dashboard": name, "created": False})
             return 0

@@ -85,7 +85,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
     if not context.console.confirm(f"destroy these of deployment {name} in {region}?"):
         context.console.declined()
         return 1
-    context.run(actions, timeout_seconds=options.timeout)
+    context.executor(timeout_seconds=options.timeout).run(actions)
     lines = [f"deployment {name} is gone from {region}"]
     lines += [f"kept {each.sentence}" for each in kept]
     if options.all:

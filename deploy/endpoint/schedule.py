@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -24,6 +24,7 @@ __all__ = [
     "last_time",
     "request_again",
     "schedule_from",
+    "start_request",
     "with_config",
 ]
 
@@ -179,6 +180,14 @@ def schedule_from(start: str, stop: str, days: str, timezone: str) -> Schedule:
 def request_again(entry: Mapping[str, Any]) -> dict[str, Any]:
     """What UpdateSchedule takes, of what GetSchedule answers."""
     return {key: entry[key] for key in REQUEST if key in entry}
+
+
+def start_request(
+    entries: Iterable[Mapping[str, Any]], deployment: str
+) -> dict[str, Any] | None:
+    """Return the entry that starts the endpoint, as it can be sent again."""
+    name = entry_name(deployment, "start")
+    return next((request_again(e) for e in entries if e["Name"] == name), None)
 
 
 def with_config(request: Mapping[str, Any], config: str) -> dict[str, Any]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from deploy.aws.client import AWSClient
 from deploy.errors import NotFoundError
@@ -49,11 +50,26 @@ class LogReader:
         self._seen: dict[str, int] = {}
 
     def read(self) -> list[LogEvent]:
-        """Lines that were not there last time; none where the group is not yet."""
+        """Return the lines that are new since the last call, in order of time.
+
+        There are none as long as the log group does not exist.
+        """
+        narrowed = {"logStreamNamePrefix": self._streams} if self._streams else {}
+        items = self._aws.pages(
+            "logs",
+            "filter_log_events",
+            "events",
+            logGroupName=self._group,
+            startTime=self._from,
+            **narrowed,
+        )
         try:
-            events = sorted(self._new(), key=lambda e: (e.milliseconds, e.identifier))
+            new = [item for item in items if self._is_new(item)]
         except NotFoundError:
             return []
+        events = sorted(
+            map(_event_of, new), key=lambda e: (e.milliseconds, e.identifier)
+        )
         if events:
             self._from = max(self._from, events[-1].milliseconds - OVERLAP_MILLISECONDS)
         self._seen = {
@@ -61,22 +77,15 @@ class LogReader:
         } | {e.identifier: e.milliseconds for e in events}
         return events
 
-    def _new(self) -> Iterator[LogEvent]:
-        narrowed = {"logStreamNamePrefix": self._streams} if self._streams else {}
-        for event in self._aws.pages(
-            "logs",
-            "filter_log_events",
-            "events",
-            logGroupName=self._group,
-            startTime=self._from,
-            **narrowed,
-        ):
-            if not event["logStreamName"].startswith(self._streams):
-                continue
-            if event["eventId"] not in self._seen:
-                yield LogEvent(
-                    event["eventId"],
-                    event["timestamp"],
-                    event["logStreamName"],
-                    event["message"].rstrip("\n"),
-                )
+    def _is_new(self, item: Mapping[str, Any]) -> bool:
+        is_ours = item["logStreamName"].startswith(self._streams)
+        return is_ours and item["eventId"] not in self._seen
+
+
+def _event_of(item: Mapping[str, Any]) -> LogEvent:
+    return LogEvent(
+        item["eventId"],
+        item["timestamp"],
+        item["logStreamName"],
+        item["message"].rstrip("\n"),
+    )

@@ -21,7 +21,7 @@ from deploy.plan.recreation import Recreation, creation_after, recreation_of
 from deploy.resources import EndpointState
 from deploy.retries import Attempts, Backoff, Poll, StatusLine, duration
 
-__all__ = ["Executor", "begun", "show"]
+__all__ = ["Executor", "begun"]
 
 POLL_SECONDS = 15.0
 # An update is accepted before it shows: until then the endpoint looks as it did.
@@ -29,6 +29,7 @@ GRACE_SECONDS = 60.0
 NUM_LAST_LINES = 12
 # SageMaker finds a new role after about ten seconds, and a new config after one or two.
 BACKOFF = Backoff(num_retries=6, first_seconds=5.0, longest_seconds=5.0)
+NO_RETRY = Backoff(num_retries=0, first_seconds=0.0, longest_seconds=0.0)
 
 
 class Performer(Protocol):
@@ -38,15 +39,26 @@ class Performer(Protocol):
 
 
 class Watcher(Protocol):
-    """What is asked while waiting."""
+    """Source of an endpoint's state during a wait."""
 
-    def endpoint(self, name: str) -> EndpointState | None: ...
+    def poll_endpoint(self, name: str) -> EndpointState | None:
+        """Return the endpoint's state now; None if there is no such endpoint."""
+        ...
 
 
-def show(actions: Sequence[Action], console: Console) -> None:
-    """What a run would do."""
-    for action in actions:
-        console.say(f"would {action.sentence}")
+class LogLine(Protocol):
+    """A line of a container's log."""
+
+    @property
+    def message(self) -> str: ...
+
+
+class Log(Protocol):
+    """Log of the containers that a wait is for."""
+
+    def read(self) -> Sequence[LogLine]:
+        """Return the lines that are new since the last call."""
+        ...
 
 
 class Executor:
@@ -60,20 +72,35 @@ class Executor:
         *,
         clock: Callable[[], float],
         sleep: Callable[[float], None],
-        log_lines: Callable[[], Sequence[str]] = lambda: (),
+        log: Log | None = None,
         timeout_seconds: float = 3600,
         is_waiting: bool = True,
+        is_dry_run: bool = False,
+        check: Callable[[Sequence[Action]], None] = lambda actions: None,
+        on_done: Callable[[Call], None] = lambda call: None,
         flag: str = "",
     ) -> None:
-        """`flag` is what commands for the same endpoint need, such as " --async"."""
+        """Make calls with `performer` and wait with `watcher`.
+
+        Args:
+            log: its lines are shown during a wait.
+            is_waiting: False drops the last wait and what comes after it.
+            is_dry_run: print the actions only.
+            check: raises ConfigError for actions that AWS would reject.
+            on_done: called after each call that was made.
+            flag: needed by commands for the same endpoint, such as " --async".
+        """
         self._performer = performer
         self._watcher = watcher
         self._console = console
         self._clock = clock
         self._sleep = sleep
-        self._log_lines = log_lines
+        self._log = log
         self._timeout_seconds = timeout_seconds
         self._is_waiting = is_waiting
+        self._is_dry_run = is_dry_run
+        self._check = check
+        self._on_done = on_done
         self._flag = flag
         self._recreation: Recreation | None = None
         self._last_lines: deque[str] = deque(maxlen=NUM_LAST_LINES)
@@ -81,15 +108,38 @@ class Executor:
     def run(self, actions: Sequence[Action]) -> None:
         """Execute the actions in order; raise the error of the first that fails.
 
-        If the plan deleted a serving endpoint and its replacement failed, the endpoint
-        is created again with its old config.
+        Nothing is executed if one of them is malformed, and in a dry run. If the plan
+        deleted a serving endpoint and its replacement failed, the endpoint is created
+        again with its old config.
         """
-        wanted = begun(actions, is_waiting=self._is_waiting)
-        done: list[Action] = []
+        actions = begun(actions, is_waiting=self._is_waiting)
+        self._check(actions)
+        if self._is_dry_run:
+            for action in actions:
+                self._console.say(f"would {action.sentence}")
+            return
+        num_done = 0
         try:
-            self._run(wanted, done)
+            for current in actions:
+                if isinstance(current, Wait):
+                    self._wait(current)
+                else:
+                    self._remember_serving_config(current, actions[num_done + 1 :])
+                    self._console.say(current.sentence)
+                    try:
+                        for attempt in self._attempts(current):
+                            with attempt:
+                                self._performer.perform(current)
+                    except AccessDeniedError as error:
+                        if not current.may_be_denied:
+                            raise
+                        self._console.say(
+                            f"note: this was not allowed: {error.message}"
+                        )
+                    self._on_done(current)
+                num_done += 1
         except KeyboardInterrupt:
-            sentence = _what_exists(done, wanted[len(done) :])
+            sentence = _what_exists(actions[:num_done], actions[num_done:])
             if self._recreation is not None:
                 sentence = f"{sentence}. {self._loss_sentence(self._recreation)}"
             raise Interrupted(sentence) from None
@@ -98,30 +148,20 @@ class Executor:
                 raise
             raise self._restore(self._recreation, error) from error
 
-    def _run(self, actions: Sequence[Action], done: list[Action]) -> None:
-        for number, current in enumerate(actions, start=1):
-            if isinstance(current, Call):
-                self._remember_serving_config(current, actions[number:])
-                self._console.say(current.sentence)
-                self._perform(current)
-            else:
-                self._wait(current)
-                if current.goal is Goal.IN_SERVICE:
-                    self._recreation = None
-            done.append(current)
-
     def _remember_serving_config(self, call: Call, rest: Sequence[Action]) -> None:
         """Remember the serving config before a call deletes its endpoint."""
         creation = creation_after(call, rest)
         if creation is not None:
             name = str(call.params["EndpointName"])
-            self._recreation = recreation_of(creation, self._watcher.endpoint(name))
+            self._recreation = recreation_of(
+                creation, self._watcher.poll_endpoint(name)
+            )
 
     def _restore(self, lost: Recreation, error: DeployError) -> DeployError:
         """Create the lost endpoint again; return the error with the outcome added."""
         name, config = lost.endpoint, lost.config
         try:
-            actions = lost.restoration(self._watcher.endpoint(name))
+            actions = lost.restoration(self._watcher.poll_endpoint(name))
             if actions is None or isinstance(error, WaitTimeoutError):
                 # SageMaker is still working: the new config may come into service.
                 return _with_sentence(
@@ -130,7 +170,8 @@ class Executor:
             if not actions:
                 return error
             self._console.say(f"{error.message}: going back to config {config}")
-            self._run(begun(actions, is_waiting=self._is_waiting), [])
+            self._recreation = None
+            self.run(actions)
         except KeyboardInterrupt:
             raise Interrupted(f"{error.message}. {self._loss_sentence(lost)}") from None
         except DeployError as second:
@@ -157,21 +198,13 @@ class Executor:
     def _rollback_command(self, lost: Recreation) -> str:
         return f"chandra-sagemaker rollback{self._flag} --to {lost.config}"
 
-    def _perform(self, call: Call) -> None:
-        try:
-            self._try(call)
-        except AccessDeniedError as error:
-            if not call.may_be_denied:
-                raise
-            self._console.say(f"note: this was not allowed: {error.message}")
-
-    def _try(self, call: Call) -> None:
-        if not call.is_patient:
-            self._performer.perform(call)
-            return
-        for attempt in Attempts(BACKOFF, sleep=self._sleep, errors=NotFoundError):
-            with attempt:
-                self._performer.perform(call)
+    def _attempts(self, call: Call) -> Attempts:
+        """Return one attempt, or several at a call that needs what was just made."""
+        return Attempts(
+            BACKOFF if call.is_patient else NO_RETRY,
+            sleep=self._sleep,
+            errors=NotFoundError,
+        )
 
     def _wait(self, wait: Wait) -> None:
         poll = Poll(
@@ -187,12 +220,19 @@ class Executor:
         was_changing = False
         for look in poll:
             with look:
-                state = self._watcher.endpoint(wait.endpoint)
-                self._show_logs()
+                state = self._watcher.poll_endpoint(wait.endpoint)
+                try:
+                    lines = () if self._log is None else self._log.read()
+                except DeployError:
+                    # The wait is worth more than the lines of the log.
+                    lines = ()
+                self._show(lines)
                 status = _status(state)
                 line.show(status)
                 was_changing = was_changing or (state is not None and state.is_changing)
                 if self._has_arrived(wait, state, was_changing, poll.elapsed_seconds):
+                    if wait.goal is Goal.IN_SERVICE:
+                        self._recreation = None
                     return
         raise WaitTimeoutError(
             f"endpoint {wait.endpoint} is not {wait.goal.value} after "
@@ -253,10 +293,10 @@ class Executor:
             f"{what}: {reason} ({advice.meaning})", hint=advice.hint
         )
 
-    def _show_logs(self) -> None:
-        for line in self._log_lines():
-            self._last_lines.append(line)
-            self._console.say(f"  | {line}")
+    def _show(self, lines: Sequence[LogLine]) -> None:
+        for line in lines:
+            self._last_lines.append(line.message)
+            self._console.say(f"  | {line.message}")
 
 
 def begun(actions: Sequence[Action], *, is_waiting: bool) -> Sequence[Action]:

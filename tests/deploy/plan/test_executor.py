@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -20,7 +20,7 @@ from deploy.errors import (
 )
 from deploy.plan.actions import Call, Goal, Wait
 from deploy.plan.advice import ADVICE, advice_for
-from deploy.plan.executor import Executor, show
+from deploy.plan.executor import Executor
 from deploy.resources import EndpointState
 
 CREATING = EndpointState("ocr", "Creating", "ocr-1", is_ours=True)
@@ -28,6 +28,13 @@ SERVING = replace(CREATING, status="InService")
 OLD = replace(SERVING, config="ocr-0")
 UPDATING = replace(OLD, status="Updating", pending_config="ocr-1")
 ARRIVED = Wait("ocr", Goal.IN_SERVICE, "ocr-1")
+
+
+@dataclass
+class Line:
+    """A line of the log."""
+
+    message: str
 
 
 class World:
@@ -40,16 +47,16 @@ class World:
         self.performed: list[str] = []
         self.out = io.StringIO()
 
-    def endpoint(self, name):
+    def poll_endpoint(self, name):
         return self.states.pop(0) if len(self.states) > 1 else self.states[0]
 
     def perform(self, call):
         self.performed.append(call.operation)
         return {}
 
-    def log_lines(self):
+    def read(self):
         lines, self.lines = self.lines, []
-        return lines
+        return [Line(line) for line in lines]
 
     def sleep(self, seconds):
         self.now += seconds
@@ -61,7 +68,7 @@ class World:
             Console(out=self.out),
             clock=lambda: self.now,
             sleep=kwargs.pop("sleep", self.sleep),
-            log_lines=self.log_lines,
+            log=self,
             **kwargs,
         ).run(actions)
         return self.out.getvalue()
@@ -208,11 +215,11 @@ class Unreliable(World):
         self.error = error
         self.num_failures = num_failures
 
-    def endpoint(self, name):
+    def poll_endpoint(self, name):
         if self.num_failures:
             self.num_failures -= 1
             raise self.error
-        return super().endpoint(name)
+        return super().poll_endpoint(name)
 
 
 @pytest.mark.parametrize(
@@ -280,11 +287,12 @@ def test_what_need_not_be_awaited_is_asked_once():
 
 
 def test_a_dry_run_is_the_plan_in_words():
-    out = io.StringIO()
+    world = World(None)
 
-    show([call("create_endpoint"), ARRIVED], Console(out=out))
+    out = world.run(call("create_endpoint"), ARRIVED, is_dry_run=True)
 
-    assert out.getvalue().splitlines() == [
+    assert world.performed == []
+    assert out.splitlines() == [
         "would create endpoint",
         "would wait until endpoint ocr is in service",
     ]

@@ -1,0 +1,122 @@
+"""Number of our own frames between the command line and a call of boto3.
+
+Print the table with `pytest -s tests/deploy/test_call_depth.py`.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+
+import pytest
+from botocore.client import BaseClient
+
+import deploy
+
+MAX_FRAMES = 6
+SOURCES = str(Path(deploy.__file__).parent)
+
+pytestmark = pytest.mark.usefixtures("staged")
+
+
+@dataclass
+class CallDepths:
+    """Frames inside deploy/, from `cli.main` to the call, for each call of boto3."""
+
+    stacks: list[tuple[str, list[str]]] = field(default_factory=list)
+
+    def record(self, operation: str, frame: FrameType | None) -> None:
+        names = []
+        while frame is not None:
+            name = frame.f_code.co_name
+            # Python 3.12 runs comprehensions in the frame of their function.
+            is_counted = not name.endswith("comp>")
+            if is_counted and frame.f_code.co_filename.startswith(SOURCES):
+                place = Path(frame.f_code.co_filename).relative_to(SOURCES)
+                names.append(f"{place.with_suffix('')}:{name}")
+            frame = frame.f_back
+        self.stacks.append((operation, names[::-1]))
+
+    @property
+    def depths(self) -> list[int]:
+        return [len(names) for _, names in self.stacks]
+
+    def summary(self, command: str) -> str:
+        depths = self.depths
+        return (
+            f"{command:42} {len(depths):3} calls, frames: typical "
+            f"{statistics.median(depths):g}, most {max(depths)}"
+        )
+
+    def too_deep(self) -> list[str]:
+        return sorted(
+            {
+                f"{len(names)} {operation}: {' > '.join(names)}"
+                for operation, names in self.stacks
+                if len(names) > MAX_FRAMES
+            }
+        )
+
+
+@pytest.fixture
+def call_depths(monkeypatch):
+    """call_depths(): records the stacks of boto3's calls inside a with block."""
+    make_api_call = BaseClient._make_api_call
+
+    @contextmanager
+    def measure() -> Iterator[CallDepths]:
+        found = CallDepths()
+
+        def record(client, operation, params):
+            found.record(operation, sys._getframe(1))
+            return make_api_call(client, operation, params)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(BaseClient, "_make_api_call", record)
+            yield found
+
+    return measure
+
+
+COMMANDS = {
+    "deploy": ((), ("deploy",)),
+    "deploy --dry-run": ((), ("deploy", "--dry-run")),
+    "deploy (no changes)": ((("deploy",),), ("deploy",)),
+    "deploy --image (update)": (
+        (("deploy",),),
+        ("deploy", "--instance-type", "ml.g5.2xlarge"),
+    ),
+    "update": ((("deploy",),), ("update", "--instance-type", "ml.g5.2xlarge")),
+    "rollback": (
+        (("deploy",), ("update", "--instance-type", "ml.g5.2xlarge")),
+        ("rollback",),
+    ),
+    "stop": ((("deploy",),), ("stop",)),
+    "start": ((("deploy",), ("stop",)), ("start",)),
+    "status": ((("deploy",),), ("status",)),
+    "list": ((("deploy",),), ("list",)),
+    "logs": ((("deploy",),), ("logs",)),
+    "alarms --create": ((("deploy",),), ("alarms", "--create")),
+    "destroy": ((("deploy",),), ("destroy",)),
+    "doctor": ((("iam", "--create"), ("deploy",)), ("doctor",)),
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_aws_is_a_few_frames_from_the_command_line(chandra, call_depths, at, command):
+    before, arguments = COMMANDS[command]
+    for each in before:
+        assert chandra(*each).status == 0
+        at.now += 60
+
+    with call_depths() as measured:
+        ran = chandra(*arguments)
+
+    table = [measured.summary(command), *measured.too_deep()]
+    sys.stdout.write("\n" + "\n".join(table))
+    assert ran.status == 0, ran.err
