@@ -18,10 +18,13 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
+from typing import TypeVar
 
 from deploy.errors import DeployError, TransientError
 
-__all__ = ["Attempt", "Attempts", "Backoff", "Poll", "StatusLine", "duration"]
+__all__ = ["Attempt", "Attempts", "Backoff", "Poll", "StatusLine", "duration", "retry"]
+
+Answer = TypeVar("Answer")
 
 REMINDER_SECONDS = 60.0
 
@@ -110,6 +113,20 @@ class Attempts:
             return False
         self._on_error(error)
         return True
+
+
+def retry(
+    call: Callable[[], Answer],
+    backoff: Backoff,
+    *,
+    sleep: Callable[[float], None],
+    is_cancelled: Callable[[], bool] = lambda: False,
+) -> Answer:
+    """Return the value of `call`, which is repeated after transient errors."""
+    for attempt in Attempts(backoff, sleep=sleep, is_cancelled=is_cancelled):
+        with attempt:
+            return call()
+    raise AssertionError("attempts end with a value or an error")
 
 
 class Poll(Attempts):

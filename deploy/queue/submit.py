@@ -24,7 +24,7 @@ from deploy.errors import DeployError, Interrupted
 from deploy.queue.endpoint import extension_of
 from deploy.queue.job import Job, Place, State, is_gone, owner_here, run_at
 from deploy.queue.ledger import Ledger
-from deploy.retries import Attempts, Backoff
+from deploy.retries import Backoff, retry
 
 __all__ = ["Retry", "Sender", "Submission", "Submitted", "request_of"]
 
@@ -249,11 +249,12 @@ class Submission:
             try:
                 # A request may have arrived although its connection was lost. It is
                 # sent again all the same, because its answer has the same place.
-                for attempt in Attempts(
-                    BACKOFF, sleep=self._sleep, is_cancelled=self._stopping.is_set
-                ):
-                    with attempt:
-                        found = self._sender.send(request)
+                found = retry(
+                    lambda: self._sender.send(request),
+                    BACKOFF,
+                    sleep=self._sleep,
+                    is_cancelled=self._stopping.is_set,
+                )
             except DeployError:
                 self._stopping.set()
                 self._ledger.save(replace(claimed, state=State.NEW, owner=None))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, cast
 
 from deploy.aws.client import AWSClient
 from deploy.aws.faults import FAULTS, fault_of
 from deploy.errors import ConflictError, NotFoundError, ResourceFailedError
-from deploy.retries import Attempts, Backoff
+from deploy.retries import Backoff, retry
 from deploy.weights.files import (
     MANIFEST,
     STAGING,
@@ -151,10 +152,11 @@ class Store:
         """Yield an object in parts; retry a part whose transfer fails."""
         for start in range(0, size, self._part_bytes):
             end = min(start + self._part_bytes, size)
-            for attempt in Attempts(BACKOFF, sleep=lambda seconds: None):
-                with attempt:
-                    content = self._read_range(key, start, end)
-            yield content
+            yield retry(
+                partial(self._read_range, key, start, end),
+                BACKOFF,
+                sleep=lambda seconds: None,
+            )
 
     def _read_range(self, key: str, start: int, end: int) -> bytes:
         answer = self._aws.call(

@@ -17,11 +17,12 @@ import pytest
 from botocore.client import BaseClient
 
 import deploy
+from tests.deploy.batch.transformer import BUCKETS, with_documents
+from tests.deploy.contents import beginning
+from tests.deploy.queue.queued import FakeQueue
 
 MAX_FRAMES = 6
 SOURCES = str(Path(deploy.__file__).parent)
-
-pytestmark = pytest.mark.usefixtures("staged")
 
 
 @dataclass
@@ -83,33 +84,34 @@ def call_depths(monkeypatch):
     return measure
 
 
+UPDATE = ("update", "--instance-type", "ml.g5.2xlarge")
 COMMANDS = {
     "deploy": ((), ("deploy",)),
     "deploy --dry-run": ((), ("deploy", "--dry-run")),
-    "deploy (no changes)": ((("deploy",),), ("deploy",)),
-    "deploy --image (update)": (
-        (("deploy",),),
-        ("deploy", "--instance-type", "ml.g5.2xlarge"),
-    ),
-    "update": ((("deploy",),), ("update", "--instance-type", "ml.g5.2xlarge")),
-    "rollback": (
-        (("deploy",), ("update", "--instance-type", "ml.g5.2xlarge")),
-        ("rollback",),
-    ),
+    "deploy, no changes": ((("deploy",),), ("deploy",)),
+    "deploy, reverts an update": ((("deploy",), UPDATE), ("deploy",)),
+    "update": ((("deploy",),), UPDATE),
+    "rollback": ((("deploy",), UPDATE), ("rollback",)),
     "stop": ((("deploy",),), ("stop",)),
     "start": ((("deploy",), ("stop",)), ("start",)),
     "status": ((("deploy",),), ("status",)),
     "list": ((("deploy",),), ("list",)),
     "logs": ((("deploy",),), ("logs",)),
     "alarms --create": ((("deploy",),), ("alarms", "--create")),
-    "destroy": ((("deploy",),), ("destroy",)),
-    "doctor": ((("iam", "--create"), ("deploy",)), ("doctor",)),
 }
+"""Commands by name: what is run before them, and their arguments."""
+LONGER = {
+    "plan": ((), ("plan",)),
+    "doctor": ((("iam", "--create"), ("deploy",)), ("doctor",)),
+    "destroy": ((("deploy",),), ("destroy",)),
+}
+"""Commands that may take a few frames more."""
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_aws_is_a_few_frames_from_the_command_line(chandra, call_depths, at, command):
-    before, arguments = COMMANDS[command]
+@pytest.mark.usefixtures("staged")
+@pytest.mark.parametrize("command", COMMANDS | LONGER)
+def test_few_frames_lie_between_command_and_aws(chandra, call_depths, at, command):
+    before, arguments = (COMMANDS | LONGER)[command]
     for each in before:
         assert chandra(*each).status == 0
         at.now += 60
@@ -117,6 +119,41 @@ def test_aws_is_a_few_frames_from_the_command_line(chandra, call_depths, at, com
     with call_depths() as measured:
         ran = chandra(*arguments)
 
-    table = [measured.summary(command), *measured.too_deep()]
-    sys.stdout.write("\n" + "\n".join(table))
     assert ran.status == 0, ran.err
+    report(command, measured)
+    assert command in LONGER or measured.too_deep() == []
+
+
+def test_few_frames_lie_between_submit_and_aws(
+    chandra, call_depths, cloud, wire, project, tmp_path
+):
+    wire.call("s3", "create_bucket", Bucket="exchange")
+    project('[network]\nisolation = true\n[asynchronous]\nbucket = "exchange"\n')
+    cloud.invoked = FakeQueue(wire)
+    (tmp_path / "a.pdf").write_bytes(beginning("a.pdf") + b"first")
+
+    with call_depths() as measured:
+        ran = chandra("async", "submit", str(tmp_path / "a.pdf"))
+
+    assert ran.status == 0, ran.err
+    report("async submit", measured)
+    assert measured.too_deep() == []
+
+
+def test_few_frames_lie_between_transform_and_aws(
+    chandra, call_depths, cloud, wire, project, at
+):
+    project(BUCKETS)
+    with_documents(cloud, wire, at.now)("scans/a.pdf")
+
+    with call_depths() as measured:
+        ran = chandra("transform", "s3://inbox/scans/", "s3://results/md")
+
+    assert ran.status == 0, ran.err
+    report("transform", measured)
+
+
+def report(command, measured):
+    """Print the table's line of a command, and the stacks that are too long."""
+    lines = [measured.summary(command), *measured.too_deep()]
+    sys.stdout.write("\n" + "\n".join(lines))

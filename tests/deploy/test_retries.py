@@ -11,7 +11,7 @@ from deploy.errors import (
     NotFoundError,
     TransientError,
 )
-from deploy.retries import Attempts, Backoff, Poll, StatusLine, duration
+from deploy.retries import Attempts, Backoff, Poll, StatusLine, duration, retry
 
 TWICE = Backoff(num_retries=2, first_seconds=5.0, longest_seconds=5.0)
 
@@ -103,12 +103,18 @@ def test_cancelled_retry_raises_the_error():
 
 
 def test_errors_that_are_retried_are_reported():
-    reported = []
+    reported: list[DeployError] = []
     service = Service(TransientError("later"))
 
     call_with_retries(service, Clock(), on_error=reported.append)
 
     assert [error.message for error in reported] == ["later"]
+
+
+def test_retry_returns_the_value_of_the_call():
+    service, clock = Service(BusyError("later")), Clock()
+
+    assert retry(service.call, TWICE, sleep=clock.sleep) == "answer"
 
 
 def test_pauses_double_up_to_the_longest():
@@ -163,7 +169,8 @@ def test_last_look_of_a_poll_is_at_the_deadline():
 
 
 def test_poll_retries_transient_errors_sooner():
-    clock, said = Clock(), []
+    clock = Clock()
+    said: list[str] = []
     service = Service(UnreachableError("no connection"), BusyError("slow down"))
 
     for look in poll_of(clock, said):
@@ -217,7 +224,8 @@ def test_poll_without_retry_limit_ends_at_the_deadline():
 
 
 def test_status_is_printed_on_change_and_each_minute():
-    clock, said = Clock(), []
+    clock = Clock()
+    said: list[str] = []
     poll = poll_of(clock, [])
     line = StatusLine(poll, said.append)
 

@@ -323,7 +323,8 @@ def test_a_busy_endpoint_is_asked_again(chandra, queue, folder, at):
 
     assert ran.status == 0, ran.err
     assert len(queue.accepted) == 1
-    assert at.now - started == 1 + 2 + 4
+    # Pauses of 1, 2 and 4 s, each shortened by up to half.
+    assert 3.5 <= at.now - started <= 7
 
 
 def test_where_there_is_no_endpoint_it_stops_and_can_go_on(chandra, queue, folder):
