@@ -148,7 +148,7 @@ class Poll(Attempts):
         sleep: Callable[[float], None],
         say: Callable[[str], None],
     ) -> None:
-        """Without `timeout_seconds` the loop has no deadline."""
+        """Look every `interval_seconds`; there may be no `timeout_seconds`."""
         super().__init__(
             backoff,
             sleep=sleep,

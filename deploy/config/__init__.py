@@ -1,7 +1,7 @@
-"""What can be set, from chandra.toml and chandra.lock.json, read once.
+"""Configuration of a deployment, from chandra.toml and chandra.lock.json.
 
-chandra.toml is written by people. chandra.lock.json is written by `image push` and
-`model stage`: the digest and the revision that a deployment uses until the next push.
+People write chandra.toml. `image push` and `model stage` write chandra.lock.json: the
+digest and the revision that a deployment uses until the next push.
 """
 
 from deploy.config.asynchronous import AsynchronousTable

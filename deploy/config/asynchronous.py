@@ -1,4 +1,4 @@
-"""The table [asynchronous]."""
+"""Table [asynchronous] of chandra.toml."""
 
 from __future__ import annotations
 
@@ -11,27 +11,28 @@ __all__ = ["AsynchronousTable"]
 
 @dataclass(frozen=True, slots=True)
 class AsynchronousTable:
-    """The second endpoint, for documents in S3; made by `async deploy` only."""
+    """Settings of the asynchronous endpoint, which `async deploy` creates."""
 
     bucket: str | None = None
-    """Where documents wait and results come; in the region of the endpoint."""
+    """Bucket for documents and results, in the region of the endpoint."""
     prefix: str = "async"
     sources: tuple[str, ...] = ()
-    """bucket or bucket/prefix that documents are read from, where they lie already."""
+    """Each a bucket or bucket/prefix from which documents are read without a copy."""
     min_instances: int = 0
     max_instances: int = 2
     backlog_per_instance: int = 5
-    """Documents that may wait for each machine before there is another one."""
+    """Number of waiting documents per machine above which a machine is added."""
     concurrency: int | None = None
-    """Documents a machine reads at once; None: as many pages as its GPUs hold."""
+    """Documents that a machine reads at once; None: as many pages as its GPUs hold."""
     timeout_seconds: int = 3600
-    """For one document, and the service's own deadline for it."""
+    """Limit for one document, and the service's deadline for it."""
     wait_seconds: int = 21_600
-    """A document that has waited this long is given up by SageMaker."""
+    """Time in the queue after which SageMaker gives a document up."""
     idle_seconds: int | None = None
-    """Machines go after so long without work; None: a little above the timeout."""
+    """Time without work after which machines are removed; None: a little above the
+    timeout."""
     scale_out_seconds: int = 600
-    """What a new machine takes to help; until then no further one is asked for."""
+    """Time that a new machine takes to start; no other one is added meanwhile."""
     success_topic: str | None = None
     error_topic: str | None = None
 
@@ -62,7 +63,8 @@ class AsynchronousTable:
                 value is None or least <= value <= most,
                 f"asynchronous.{name} must be {least} to {most}, not {value}",
             )
-        # The GPU says so too, so less than the timeout is allowed to whoever asks.
+        # It may be shorter than the timeout: the use of the GPU also shows that a
+        # machine is busy.
         require(
             300 <= self.idle <= 86_400,
             f"asynchronous.idle_seconds must be 300 to 86400, not {self.idle}",
@@ -75,7 +77,7 @@ class AsynchronousTable:
 
     @property
     def idle(self) -> int:
-        """Seconds, in whole minutes."""
+        """Idle time in seconds, rounded up to whole minutes."""
         seconds = self.idle_seconds
         if seconds is None:
             seconds = self.timeout_seconds + 300

@@ -1,4 +1,4 @@
-"""chandra.toml, and chandra.lock.json beside it."""
+"""Reading of chandra.toml, and of the lock file beside it."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def read_config(path: Path) -> DeployConfig:
             f"{path} cannot be read: {error.strerror}", hint=EXAMPLE
         ) from error
     except (ValueError, RecursionError) as error:
-        # Neither UTF-8 nor TOML.
+        # The file is not UTF-8, or not TOML.
         raise ConfigError(f"{path} cannot be read: {error}", hint=EXAMPLE) from error
     lock = read_lock(path)
     try:
@@ -80,7 +80,7 @@ def read_lock(path: Path) -> dict[str, dict[str, Any]]:
             f"{lock} cannot be read: {error.strerror}", hint=READABLE
         ) from error
     except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{lock} is no JSON: {error}", hint=REWRITE) from error
+        raise ConfigError(f"{lock} is not valid JSON: {error}", hint=REWRITE) from error
     if not isinstance(content, dict):
         raise ConfigError(f"{lock} must hold a JSON object", hint=REWRITE)
     for name, table in content.items():
@@ -92,7 +92,10 @@ def read_lock(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def write_lock(path: Path, table: str, values: Mapping[str, Any]) -> Path:
-    """Record what was pushed or staged; other tables stay as they are."""
+    """Write a table of the lock file, and return the file's path.
+
+    The other tables stay as they are. Raises ConfigError that names the file.
+    """
     content = read_lock(path) | {table: dict(values)}
     lock = lock_path(path)
     try:
@@ -129,16 +132,16 @@ def drop_from_lock(path: Path, tables: Collection[str]) -> None:
 
 
 def _write(lock: Path, content: Mapping[str, Any]) -> None:
-    """Replace the lock file at once, so that no error or kill leaves half of it.
+    """Replace the lock file atomically, so that no error or kill leaves half of it.
 
-    Its permissions stay, and so does a link to it. Raises OSError.
+    Its permissions stay, and so does a symbolic link to it. Raises OSError.
     """
     text = json.dumps(content, indent=2, sort_keys=True) + "\n"
     # The file behind a link is replaced, in its own folder.
     lock = lock.resolve()
     mode = _mode(lock)
     beside = lock.with_name(f".{lock.name}.{os.getpid()}.{secrets.token_hex(4)}")
-    # The mode of a new file is that of any file of this user, unlike mkstemp's.
+    # A new file gets the permissions of the umask, unlike a file of mkstemp.
     handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
@@ -154,12 +157,15 @@ def _write(lock: Path, content: Mapping[str, Any]) -> None:
 
 
 def _mode(lock: Path) -> int | None:
-    """Return the permissions of a file that is there; raise OSError if it is locked."""
+    """Return the permissions of a file; None if it does not exist.
+
+    Raises PermissionError for a read-only file.
+    """
     try:
         mode = stat.S_IMODE(lock.stat().st_mode)
     except FileNotFoundError:
         return None
     if not os.access(lock, os.W_OK):
-        # Replacing would succeed, but somebody made the file read-only.
+        # Replacing a read-only file would succeed, against the intent of its owner.
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(lock))
     return mode

@@ -1,4 +1,4 @@
-"""Tables of words and numbers, made into a DeployConfig or refused by name."""
+"""Conversion of TOML tables into a DeployConfig."""
 
 from __future__ import annotations
 
@@ -19,17 +19,20 @@ __all__ = ["config_from"]
 def config_from(
     mapping: Mapping[str, Any], lock: Mapping[str, Any] | None = None
 ) -> DeployConfig:
-    """What chandra.toml describes; what it leaves open, the lock fills."""
+    """Return the configuration in the tables of chandra.toml.
+
+    `lock` has the values for settings that are not in `mapping`. Raises ConfigError
+    that names the setting."""
     merged = dict(mapping)
     for table, recorded in (lock or {}).items():
-        # Earlier versions recorded a CUDA version that no image was asked for.
+        # Earlier versions recorded a CUDA version that was not read from the image.
         values = {
             name: value
             for name, value in recorded.items()
             if (table, name) != ("image", "cuda")
         }
         chosen = merged.get(table, {})
-        # What is no table is refused below, by its name.
+        # A value that is not a table is rejected below, with its name.
         merged[table] = {**values, **chosen} if isinstance(chosen, dict) else chosen
     config = _build(DeployConfig, merged, "")
     assert isinstance(config, DeployConfig)
@@ -37,7 +40,7 @@ def config_from(
 
 
 def _build(cls: type, mapping: object, where: str) -> Any:
-    """A dataclass from a table, refusing names it does not have."""
+    """Return a dataclass with a table's values; raise ConfigError for unknown names."""
     if not isinstance(mapping, Mapping):
         raise ConfigError(f"{where.rstrip('.')} must be a table", hint=EXAMPLE)
     kinds = typing.get_type_hints(cls)
@@ -60,7 +63,7 @@ def _value(kind: Any, value: object, where: str) -> Any:
     if origin is tuple:
         if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
             raise ConfigError(
-                f"{where} must be a list of words, not {value!r}", hint=EXAMPLE
+                f"{where} must be a list of texts, not {value!r}", hint=EXAMPLE
             )
         return tuple(value)
     if origin is not None:
@@ -77,7 +80,7 @@ def _value(kind: Any, value: object, where: str) -> Any:
 
 
 def _text(value: object, where: str) -> str:
-    """TOML's numbers and booleans as a container's environment has them."""
+    """Return a TOML value as text for a container's environment."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str | int | float):

@@ -1,4 +1,4 @@
-"""The tables of chandra.toml that every endpoint needs."""
+"""Tables of chandra.toml that every endpoint needs."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class ImageTable:
-    """What is built, and where it is kept."""
+    """Settings of the image: what is built, and its repository."""
 
     repository: str = "chandra-torchserve"
     uri: str | None = None
-    """An image by digest, in place of the one in chandra.lock.json."""
+    """Image by digest, instead of the one in chandra.lock.json."""
     tag: str | None = None
-    """What it was pushed as; for people."""
+    """Tag that it was pushed with; for information only."""
     cuda: str | None = None
-    """CUDA that the image of `uri` or of the lock file was built for, if the image does
-    not say it itself."""
+    """CUDA version that the image was built for, if the image itself does not name
+    it."""
     dockerfile: str = "Dockerfile"
     context: str = "."
     keep: int = 10
-    """Images that the repository keeps."""
+    """Number of images that the repository keeps."""
 
     def __post_init__(self) -> None:
         require(self.keep >= 1, f"image.keep must be at least 1, not {self.keep}")
@@ -48,7 +48,7 @@ class ImageTable:
         )
 
     def at(self, uri: str | None) -> ImageTable:
-        """Return this table with another address.
+        """Return this table with another image URI.
 
         `cuda` describes the image of this table. It is dropped for any other digest.
         """
@@ -58,17 +58,17 @@ class ImageTable:
 
 @dataclass(frozen=True, slots=True)
 class ModelTable:
-    """Which weights, and where they lie."""
+    """Settings of the weights: model, revision and location."""
 
     id: str = "datalab-to/chandra"
     revision: str | None = None
-    """A commit of the hub, in place of the one in chandra.lock.json."""
+    """Commit on the hub, instead of the one in chandra.lock.json."""
     source: str = "s3"
-    """s3: staged by `model stage`. hub: the container fetches them when it starts."""
+    """s3: staged by `model stage`. hub: the container downloads them at start."""
     bucket: str | None = None
     prefix: str = "models"
     weights_gb: float = 17.5
-    """What the weights take on a GPU; compared with its memory."""
+    """GPU memory that the weights take."""
 
     def __post_init__(self) -> None:
         require(
@@ -84,16 +84,16 @@ class ModelTable:
 
 @dataclass(frozen=True, slots=True)
 class EndpointTable:
-    """The machines."""
+    """Settings of the endpoint's machines."""
 
     instance_types: tuple[str, ...] = ("ml.g6e.2xlarge",)
-    """Several: the first that has capacity, in this order."""
+    """Of several types, the first that has capacity is used, in this order."""
     instance_count: int = 1
     ami: str = "al2-ami-sagemaker-inference-gpu-3-1"
     startup_timeout_seconds: int = 1200
     download_timeout_seconds: int = 1200
     provision_timeout_seconds: int = 1200
-    """For each of several instance types, before the next is tried."""
+    """Limit for each of several instance types, before the next one is tried."""
     volume_gb: int | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
 
@@ -128,14 +128,14 @@ class EndpointTable:
 
 @dataclass(frozen=True, slots=True)
 class NetworkTable:
-    """What the container can reach, and with which keys data is encrypted."""
+    """Settings of the container's network, and of encryption."""
 
     isolation: bool = True
-    """No network at all inside the container; weights from S3 still arrive."""
+    """True gives the container no network. SageMaker still mounts weights from S3."""
     subnets: tuple[str, ...] = ()
     security_groups: tuple[str, ...] = ()
     kms_key: str | None = None
-    """For weights and images; and for volumes, on instances without local disks."""
+    """Key for weights and images, and for volumes of instances without local disks."""
 
     def __post_init__(self) -> None:
         require(
@@ -146,15 +146,15 @@ class NetworkTable:
 
 @dataclass(frozen=True, slots=True)
 class UpdateTable:
-    """How a running endpoint changes."""
+    """Settings of updates of a running endpoint."""
 
     strategy: str = "blue-green"
-    """blue-green: beside the old one, which serves until then. recreate: after the old
-    one was deleted; until the new one serves, callers get errors."""
+    """blue-green: the old machines serve until the new ones do. recreate: the endpoint
+    is deleted first, and callers get errors until the new one serves."""
     bake_seconds: int = 600
-    """The old machines stay this long, to go back to when an alarm goes off."""
+    """Time for which the old machines stay, so that an alarm can roll back to them."""
     use_alarms: bool = True
-    """Roll back on the alarms that `chandra-sagemaker alarms` made."""
+    """True rolls back on the alarms that `chandra-sagemaker alarms` created."""
 
     def __post_init__(self) -> None:
         require(
@@ -169,7 +169,10 @@ class UpdateTable:
 
 @dataclass(frozen=True, slots=True)
 class CaptureTable:
-    """Requests and replies copied to S3. Off: they are customers' documents."""
+    """Settings of data capture, which copies requests and replies to S3.
+
+    It is off by default, because they are customers' documents.
+    """
 
     uri: str | None = None
     percent: int = 100

@@ -1,4 +1,4 @@
-"""The table [transform]."""
+"""Table [transform] of chandra.toml."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ __all__ = ["TransformTable"]
 
 @dataclass(frozen=True, slots=True)
 class TransformTable:
-    """Batch transform: machines that come for a bucket of documents, and go."""
+    """Settings of batch transform jobs, which read all documents of a bucket."""
 
     instance_type: str = "ml.g6e.2xlarge"
     max_instances: int = 10
-    """What a plan takes at most; --instance-count may take more."""
+    """Most machines that a plan chooses; --instance-count may ask for more."""
     ami: str = "al2-ami-sagemaker-batch-gpu-535"
     weights: str = "tar"
-    """tar: staged by `model stage --tar`. pull: read from S3 by the container, which
-    network.isolation has to allow."""
+    """tar: staged by `model stage --tar`. pull: the container reads them from S3, which
+    needs network.isolation = false."""
     invocation_timeout_seconds: int = 3600
-    """For one document."""
+    """Limit for one document."""
     invocation_retries: int = 1
-    """Each may take as long again, and costs as much."""
+    """Retries of a document; each may take and cost as much again."""
     buckets: tuple[str, ...] = ()
-    """Beside model.bucket: where documents are read and results written."""
+    """Buckets of documents and results, in addition to model.bucket."""
     environment: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

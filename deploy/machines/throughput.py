@@ -1,4 +1,4 @@
-"""Pages a second of a GPU: measured where somebody has, estimated otherwise."""
+"""Pages a second of a GPU: measured, or else estimated."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ ESTIMATE_NOTE = (
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """Of one GPU."""
+    """Pages a second of one GPU."""
 
     single: float
-    """One page at a time."""
+    """Rate of one page at a time."""
     together: float
-    """As many pages as fit."""
+    """Rate of as many pages as fit."""
     measured_in: str | None = None
-    """The file that says so of many pages; None for an estimate."""
+    """File with the measurement of `together`; None for an estimate."""
     single_measured_in: str | None = None
-    """The same of one page at a time, which is a measurement of its own."""
+    """File with the measurement of `single`; None for an estimate."""
 
 
-# A10G at one page at a time is for eager transformers; the others are bounds by
-# bandwidth, which no eager loop reaches.
+# The single rate of the A10G is that of eager transformers. The others are bounds by
+# memory bandwidth, which an eager loop does not reach.
 ESTIMATES = {
     "L4": Rate(0.013, 0.051),
     "A10G": Rate(0.021, 0.091),
@@ -40,9 +40,9 @@ ESTIMATES = {
 
 
 def rate_of(gpu: str, results: Path) -> Rate | None:
-    """What a GPU reads; None where nobody knows.
+    """Return the rate of a GPU; None if it was neither measured nor estimated.
 
-    A measurement is what `make bench-gpu` writes into `bench/results`: a JSON object
+    `make bench-gpu` writes measurements into `bench/results`, each a JSON object
     with the name of the `device`, `pages_per_second` of the native engine and, for
     one page at a time, `pages_per_second_single`.
     """
@@ -53,7 +53,8 @@ def rate_of(gpu: str, results: Path) -> Rate | None:
             continue
         if not isinstance(found, dict) or found.get("geometry") != "chandra":
             continue
-        # As a word: an L4 is no L40S, and an A100 is called A100-SXM4-40GB.
+        # Match a whole word: an L4 is not an L40S, and an A100 is called
+        # A100-SXM4-40GB.
         if re.search(rf"\b{re.escape(gpu)}\b", str(found.get("device"))) is None:
             continue
         together = found.get("pages_per_second")
@@ -61,7 +62,7 @@ def rate_of(gpu: str, results: Path) -> Rate | None:
         if isinstance(together, int | float):
             if isinstance(single, int | float):
                 return Rate(float(single), float(together), str(path), str(path))
-            # One page at a time is slower than many; how much, nobody has measured.
+            # One page at a time is slower than many, by how much was not measured.
             guess = ESTIMATES[gpu].single if gpu in ESTIMATES else together
             return Rate(min(float(together), guess), float(together), str(path))
     return ESTIMATES.get(gpu)

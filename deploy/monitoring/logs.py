@@ -1,4 +1,4 @@
-"""What the container has written, from every stream of a log group, in order."""
+"""Reader of a log group: new lines of all streams, in order of time."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from deploy.errors import NotFoundError
 
 __all__ = ["LogEvent", "LogReader"]
 
-# CloudWatch takes a while to make lines visible, and not in order of time.
+# CloudWatch shows lines with a delay, and not in order of time.
 OVERLAP_MILLISECONDS = 60_000
-# Lines come from Java, Python and the kernel, with levels of their own or none.
+# Lines come from Java, Python and the kernel, so there is no common level.
 ERROR_WORDS = ("error", "exception", "traceback", "fatal", "critical", "killed")
 
 
 @dataclass(frozen=True, slots=True)
 class LogEvent:
-    """One line."""
+    """Line of a log."""
 
     identifier: str
     milliseconds: int
@@ -33,16 +33,17 @@ class LogEvent:
 
     @property
     def is_error(self) -> bool:
+        """True if the line looks like an error."""
         return any(word in self.message.lower() for word in ERROR_WORDS)
 
 
 class LogReader:
-    """Reads on from where it stopped; no line twice."""
+    """Reader that returns each line once."""
 
     def __init__(
         self, aws: AWSClient, group: str, *, since: datetime, streams: str = ""
     ) -> None:
-        """`streams` is how the names of those begin that are read."""
+        """Read lines from `since` on, of streams whose names begin with `streams`."""
         self._aws = aws
         self._group = group
         self._streams = streams

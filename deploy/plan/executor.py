@@ -1,4 +1,4 @@
-"""Actions made real: to AWS, or to the screen."""
+"""Execution of a plan's actions, and the waits between them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from deploy.retries import Attempts, Backoff, Poll, StatusLine, duration
 __all__ = ["Executor", "begun"]
 
 POLL_SECONDS = 15.0
-# An update is accepted before it shows: until then the endpoint looks as it did.
+# SageMaker accepts an update before it shows. Until then the endpoint looks unchanged.
 GRACE_SECONDS = 60.0
 NUM_LAST_LINES = 12
 # SageMaker finds a new role after about ten seconds, and a new config after one or two.
@@ -33,7 +33,7 @@ NO_RETRY = Backoff(num_retries=0, first_seconds=0.0, longest_seconds=0.0)
 
 
 class Performer(Protocol):
-    """What makes calls."""
+    """Client that makes the calls of a plan."""
 
     def perform(self, call: Call) -> Mapping[str, Any]: ...
 
@@ -62,7 +62,7 @@ class Log(Protocol):
 
 
 class Executor:
-    """Runs a plan, in order, and says what it does."""
+    """Runs the actions of a plan in order, and prints what it does."""
 
     def __init__(
         self,
@@ -158,7 +158,7 @@ class Executor:
             )
 
     def _restore(self, lost: Recreation, error: DeployError) -> DeployError:
-        """Create the lost endpoint again; return the error with the outcome added."""
+        """Create the lost endpoint again, and return `error` with the outcome added."""
         name, config = lost.endpoint, lost.config
         try:
             actions = lost.restoration(self._watcher.poll_endpoint(name))
@@ -183,7 +183,7 @@ class Executor:
         words = "serves again with" if self._is_waiting else "is made again with"
         sentence = f"Endpoint {name} {words} config {config}, as before"
         if self._flag:
-            # Its limits went with the endpoint.
+            # The limits of its scaling were deleted with the endpoint.
             sentence += (
                 f", without scaling: chandra-sagemaker start{self._flag} sets it"
             )
@@ -252,7 +252,7 @@ class Executor:
         if wait.goal is Goal.SETTLED:
             return state is None or not state.is_changing
         if state is None:
-            # SageMaker's answers are a little behind its deeds.
+            # SageMaker lists a new endpoint with a delay.
             if elapsed < GRACE_SECONDS:
                 return False
             raise ResourceFailedError(
@@ -262,7 +262,7 @@ class Executor:
         if state.is_changing:
             return False
         if state.status == "InService" and state.config == wait.config:
-            # The caller looks at the instances again, should they never come.
+            # If the instances never come, the caller reports that after the wait.
             return wait.instance_count in (None, state.instance_count) or (
                 elapsed >= GRACE_SECONDS
             )
@@ -300,9 +300,10 @@ class Executor:
 
 
 def begun(actions: Sequence[Action], *, is_waiting: bool) -> Sequence[Action]:
-    """Whoever does not wait ends before the last wait.
+    """Return the actions to execute.
 
-    What comes after it is true once that has come about.
+    Without waiting, the last wait is dropped, and so is what comes after it: it records
+    what is true only when the endpoint has reached its goal.
     """
     waits = [n for n, action in enumerate(actions) if isinstance(action, Wait)]
     return actions if is_waiting or not waits else actions[: waits[-1]]
@@ -316,8 +317,11 @@ def _status(state: EndpointState | None) -> str:
 
 
 def _what_exists(done: Sequence[Action], left: Sequence[Action]) -> str:
-    """`left` begins with what was being done."""
-    sentences = [f"done: {_listed(done)}"] if _listed(done) else []
+    """Return what an interrupted plan has done and not done.
+
+    `left` begins with the action that was interrupted.
+    """
+    sentences = [f"done: {_sentences_of(done)}"] if _sentences_of(done) else []
     current = left[0] if left else None
     if isinstance(current, Wait):
         deletion = "the deletion of " if current.goal is Goal.DELETED else ""
@@ -326,8 +330,8 @@ def _what_exists(done: Sequence[Action], left: Sequence[Action]) -> str:
         sentences.append(
             f"interrupted while about to {current.sentence}, which may be done"
         )
-    if _listed(left[1:]):
-        sentences.append(f"not done: {_listed(left[1:])}")
+    if _sentences_of(left[1:]):
+        sentences.append(f"not done: {_sentences_of(left[1:])}")
     sentences.append(
         "The same command again goes on from here, and `chandra-sagemaker status` "
         "shows what there is now"
@@ -340,5 +344,5 @@ def _with_sentence(error: DeployError, sentence: str) -> DeployError:
     return type(error)(f"{error.message}. {sentence}", hint=error.hint)
 
 
-def _listed(actions: Sequence[Action]) -> str:
+def _sentences_of(actions: Sequence[Action]) -> str:
     return "; ".join(a.sentence for a in actions if isinstance(a, Call))

@@ -1,4 +1,4 @@
-"""Restore an endpoint that a plan deleted, if its replacement fails."""
+"""Restoration of an endpoint that a plan deleted and could not replace."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ NOT_SERVING = ("Creating", "Deleting", "Failed", "OutOfService")
 
 @dataclass(frozen=True, slots=True)
 class Recreation:
-    """The endpoint and config that served until the plan deleted them."""
+    """Endpoint and config that served until the plan deleted the endpoint."""
 
     endpoint: str
     config: str
     creation: Call
-    """Makes the endpoint again as it was."""
+    """Call that creates the endpoint as it was."""
 
     def restoration(self, state: EndpointState | None) -> list[Action] | None:
         """Return the actions that restore the old config; none if it still serves.

@@ -1,4 +1,4 @@
-"""The resources of a deployment, as its policies name them."""
+"""ARNs of the resources of a deployment, for its policies."""
 
 from __future__ import annotations
 
@@ -20,12 +20,16 @@ __all__ = [
 
 
 def endpoint_names(config: DeployConfig) -> list[str]:
-    """The names of both: the asynchronous one where there is to be one."""
+    """Return the names of the deployment's endpoints.
+
+    The asynchronous endpoint is included if the configuration has a bucket for it.
+    """
     has_both = config.asynchronous.bucket is not None
     return [config.name, *([async_name(config)] if has_both else [])]
 
 
 def repository_arn(config: DeployConfig, identity: Identity) -> str:
+    """Return the ARN of the repository that `image push` pushes to."""
     return (
         f"arn:{identity.partition}:ecr:{identity.region}:{identity.account}:"
         f"repository/{config.image.repository}"
@@ -33,7 +37,7 @@ def repository_arn(config: DeployConfig, identity: Identity) -> str:
 
 
 def pulled_repository_arn(config: DeployConfig, identity: Identity) -> str:
-    """The repository of the image: ours, or the one that image.uri names."""
+    """Return the ARN of the image's repository: ours, or the one in image.uri."""
     address = image_address(config.image.uri)
     if address is None:
         return repository_arn(config, identity)
@@ -44,24 +48,25 @@ def pulled_repository_arn(config: DeployConfig, identity: Identity) -> str:
 
 
 def model_bucket_arn(config: DeployConfig, identity: Identity) -> str:
+    """Return the ARN of the bucket of the weights."""
     return f"arn:{identity.partition}:s3:::{config.model.bucket}"
 
 
 def weights_prefix(config: DeployConfig) -> str:
-    """In the model's bucket; empty, or with a slash at its end."""
+    """Return the prefix of weights in their bucket: empty, or ending in a slash."""
     prefix = config.model.prefix.strip("/")
     return f"{prefix}/" if prefix else ""
 
 
 def document_bucket_arns(config: DeployConfig, identity: Identity) -> list[str]:
-    """Where transform jobs read documents and write results."""
+    """Return the ARNs of buckets with documents and results of transform jobs."""
     return [
         f"arn:{identity.partition}:s3:::{name}" for name in config.transform.buckets
     ]
 
 
 def source_arns(config: DeployConfig, identity: Identity) -> list[str]:
-    """Objects that the asynchronous endpoint reads from where they lie."""
+    """Return the ARNs of stored objects that the asynchronous endpoint reads."""
     return [
         f"arn:{identity.partition}:s3:::{source.rstrip('/')}/*"
         for source in config.asynchronous.sources
@@ -69,7 +74,7 @@ def source_arns(config: DeployConfig, identity: Identity) -> list[str]:
 
 
 def log_group_arns(identity: Identity, *groups: str) -> list[str]:
-    """Each group, and what is in it."""
+    """Return the ARNs of log groups, and of what is in them."""
     where = f"arn:{identity.partition}:logs:{identity.region}:{identity.account}"
     return [
         f"{where}:log-group:{group}{rest}" for group in groups for rest in ("", ":*")
@@ -77,5 +82,6 @@ def log_group_arns(identity: Identity, *groups: str) -> list[str]:
 
 
 def alarms_arn(config: DeployConfig, identity: Identity) -> str:
+    """Return the ARN pattern of the deployment's alarms."""
     where = f"{identity.region}:{identity.account}"
     return f"arn:{identity.partition}:cloudwatch:{where}:alarm:{config.name}-*"

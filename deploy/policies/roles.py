@@ -1,4 +1,4 @@
-"""Roles, the policies inside them, and those attached to them."""
+"""Roles on AWS, with the policies inside them and attached to them."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def refuse_other_regions(
 def role_findings(aws: AWSClient, config: DeployConfig) -> list[Finding]:
     """Check that the role that `iam --create` makes has a policy for this region.
 
-    A role of the user's own, which chandra.toml names, is not looked at.
+    A role that chandra.toml names is not checked.
     """
     if config.role is not None:
         return []

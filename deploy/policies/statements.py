@@ -1,4 +1,4 @@
-"""What an IAM document is made of."""
+"""Parts of IAM policies: documents, statements and actions."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ Document = dict[str, Any]
 
 
 def document(*statements: Document) -> Document:
+    """Return a policy document with the statements."""
     return {"Version": "2012-10-17", "Statement": list(statements)}
 
 
@@ -23,7 +24,7 @@ def allow(
     *,
     condition: Document | None = None,
 ) -> Document:
-    """One statement."""
+    """Return a statement that allows actions on resources."""
     statement: Document = {
         "Sid": sid,
         "Effect": "Allow",
@@ -34,12 +35,15 @@ def allow(
 
 
 def actions_of(service: str, names: str) -> list[str]:
-    """Actions of one service, written with blanks between them."""
+    """Return actions of one service; `names` is separated by blanks."""
     return [f"{service}:{name}" for name in names.split()]
 
 
 def key_statement(key: str, identity: Identity, actions: Sequence[str]) -> Document:
-    """IAM knows keys by their own ARN; an alias can only be a condition."""
+    """Return the statement that allows actions on a KMS key.
+
+    A resource must be the ARN of a key, so an alias becomes a condition.
+    """
     everywhere = f"arn:{identity.partition}:kms:{identity.region}:{identity.account}:"
     alias = key.removeprefix(everywhere)
     if alias.startswith("alias/"):

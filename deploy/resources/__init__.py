@@ -1,7 +1,8 @@
-"""What a deployment consists of: SageMaker's own nouns, as values.
+"""Resources of a deployment: models, endpoint configs and endpoints, as values.
 
-Models and endpoint configs cannot be changed once made, so their names end in a digest
-of their contents. Equal names are equal contents: comparing is all a plan has to do.
+Models and endpoint configs cannot be changed once they are created, so their names end
+in a digest of their contents. Equal names mean equal contents, so that a planner only
+compares names.
 """
 
 from deploy.resources.addresses import (

@@ -1,4 +1,4 @@
-"""Where things are on AWS: accounts and regions, images, groups of logs."""
+"""Addresses on AWS: accounts and regions, images, log groups."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ IMAGE = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who calls, and where."""
+    """Account, region and ARN of the caller."""
 
     account: str
     region: str
@@ -23,21 +23,24 @@ class Identity:
     arn: str = ""
 
     def sagemaker_arn(self, kind: str, name: str) -> str:
+        """Return the ARN of a SageMaker resource, such as kind "endpoint"."""
         where = f"{self.region}:{self.account}"
         return f"arn:{self.partition}:sagemaker:{where}:{kind}/{name}"
 
     def role_arn(self, name: str) -> str:
+        """Return the ARN of a role."""
         return f"arn:{self.partition}:iam::{self.account}:role/{name}"
 
     @property
     def registry(self) -> str:
+        """Host of the account's ECR registry."""
         suffix = "amazonaws.com.cn" if self.partition == "aws-cn" else "amazonaws.com"
         return f"{self.account}.dkr.ecr.{self.region}.{suffix}"
 
 
 @dataclass(frozen=True, slots=True)
 class ImageAddress:
-    """An image in ECR, in whoever's registry."""
+    """Image in the ECR registry of any account."""
 
     account: str
     region: str
@@ -46,10 +49,11 @@ class ImageAddress:
 
 
 def image_address(uri: str | None) -> ImageAddress | None:
-    """None for what is no image of ECR by digest."""
+    """Return the address in an image URI; None if it is not an ECR image by digest."""
     found = IMAGE.fullmatch(uri or "")
     return ImageAddress(*found.groups()) if found else None
 
 
 def log_group(endpoint: str) -> str:
+    """Return the log group of an endpoint's containers."""
     return f"/aws/sagemaker/Endpoints/{endpoint}"

@@ -1,4 +1,4 @@
-"""An endpoint and its config: machines that answer, one by one or from a queue."""
+"""Endpoint and endpoint config, in real time or asynchronous, as requests of AWS."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["VARIANT", "AsyncInference", "Endpoint", "EndpointConfig", "Variant"]
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """The machines that a model runs on."""
+    """Machines that a model runs on."""
 
     model: Model
     instance_types: tuple[str, ...]
@@ -55,17 +55,17 @@ class Variant:
 
 @dataclass(frozen=True, slots=True)
 class AsyncInference:
-    """Requests that wait in a queue, and where their answers go."""
+    """Settings of asynchronous inference: destinations, and requests at once."""
 
     output: str
     failure: str
-    """s3://bucket/prefix of answers and of failures."""
+    """The s3://bucket/prefix of failures; `output` is that of answers."""
     concurrency: int
-    """Requests that a machine is given at once."""
+    """Number of requests that SageMaker sends a machine at once."""
     success_topic: str | None = None
     error_topic: str | None = None
     kms_key: str | None = None
-    """That encrypts answers and failures."""
+    """Key that encrypts answers and failures."""
 
     @property
     def request(self) -> dict[str, Any]:
@@ -87,7 +87,7 @@ class AsyncInference:
 
 @dataclass(frozen=True, slots=True)
 class EndpointConfig:
-    """Everything about an endpoint but its name."""
+    """Config of an endpoint, named after its contents."""
 
     prefix: str
     variant: Variant
@@ -96,7 +96,7 @@ class EndpointConfig:
     capture_percent: int = 100
     tags: Mapping[str, str] = field(default_factory=dict)
     asynchronous: AsyncInference | None = None
-    """None: an endpoint that answers while one waits."""
+    """None for an endpoint in real time."""
 
     @property
     def name(self) -> str:
@@ -112,7 +112,7 @@ class EndpointConfig:
 
     @property
     def contents(self) -> dict[str, Any]:
-        """The request, without name and tags."""
+        """Request without name and tags."""
         contents: dict[str, Any] = {"ProductionVariants": [self.variant.request]}
         if self.kms_key is not None:
             contents["KmsKeyId"] = self.kms_key
@@ -130,7 +130,7 @@ class EndpointConfig:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """What is wanted."""
+    """Endpoint as chandra.toml describes it."""
 
     name: str
     config: EndpointConfig
@@ -146,5 +146,5 @@ class Endpoint:
 
     @property
     def settings(self) -> dict[str, str]:
-        """Every setting by name."""
+        """All settings by name."""
         return settings_of(self.config.contents, self.model.contents)

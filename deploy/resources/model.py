@@ -1,4 +1,4 @@
-"""What runs on the machines."""
+"""Model of SageMaker: image, weights and environment."""
 
 from __future__ import annotations
 
@@ -12,28 +12,30 @@ __all__ = ["Model", "load_seconds"]
 
 
 def load_seconds(startup_timeout_seconds: int) -> int:
-    """Return the handler's limit, which ends before SageMaker's to log what took so
-    long."""
+    """Return the handler's limit on loading the model.
+
+    It is shorter than SageMaker's, so that the handler can log what took so long.
+    """
     return max(startup_timeout_seconds - 60, startup_timeout_seconds // 2)
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """An image, its weights and its environment."""
+    """Model, named after its contents."""
 
     prefix: str
     image: str
     role: str
     environment: Mapping[str, str]
     weights: str | None
-    """s3://bucket/prefix/, or None where the container fetches them."""
+    """The s3://bucket/prefix/ of the weights; None if the container downloads them."""
     isolation: bool
     subnets: tuple[str, ...] = ()
     security_groups: tuple[str, ...] = ()
     tags: Mapping[str, str] = field(default_factory=dict)
     weights_tar: str | None = None
-    """s3://bucket/key.tar.gz, which SageMaker unpacks; batch transform takes no
-    prefix."""
+    """The s3://bucket/key.tar.gz that SageMaker unpacks. Batch transform does not
+    support a prefix."""
 
     @property
     def name(self) -> str:
@@ -49,7 +51,7 @@ class Model:
 
     @property
     def contents(self) -> dict[str, Any]:
-        """The request, without name and tags."""
+        """Request without name and tags."""
         container: dict[str, Any] = {
             "Image": self.image,
             "Mode": "SingleModel",

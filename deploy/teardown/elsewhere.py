@@ -1,6 +1,6 @@
-"""Find uses of a deployment's roles and objects in other regions of the account.
+"""Uses of a deployment's roles and objects in other regions of the account.
 
-Asked by `destroy --all` before it deletes what is global.
+`destroy --all` looks them up before it deletes global resources.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Needed:
     """Roles and objects to delete that other regions may still use."""
 
     roles: Mapping[str, str]
-    """Names by ARN."""
+    """Names of roles by ARN."""
     objects: Collection[str]
     """s3:// addresses of weights."""
 
@@ -73,7 +73,7 @@ def uses_elsewhere(
 
 
 class _Lookup:
-    """Looks up one region. Make it in the main thread: it creates a boto3 client."""
+    """Lookup in one region. Create it in the main thread: it makes a boto3 client."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Everything that carries the tag of one deployment, wherever it is."""
+"""Inventory of the resources with the tag of a deployment."""
 
 from __future__ import annotations
 
@@ -35,7 +35,10 @@ __all__ = ["inventories_of", "inventory_of"]
 def inventories_of(
     aws: AWSClient, config: DeployConfig, *, everything: bool
 ) -> list[Inventory]:
-    """Of the asynchronous endpoint, where there can be one, and of the deployment."""
+    """Return the inventories of the asynchronous endpoint and of the deployment.
+
+    With `everything`, they include what only `destroy --all` deletes.
+    """
     try:
         beside = async_config(config, aws.identity())
     except ConfigError:
@@ -43,7 +46,7 @@ def inventories_of(
     try:
         first = inventory_of(aws, beside, everything=everything)
     except AccessDeniedError:
-        # The least policy lets us look for one only where there is to be one.
+        # The least policy allows this only if the configuration has such an endpoint.
         if config.asynchronous.bucket is not None:
             raise
         return [inventory_of(aws, config, everything=everything)]
@@ -55,7 +58,7 @@ def inventories_of(
             exchanged=versions_below(aws, exchange.bucket, exchange.prefix),
             uploads=uploads_below(aws, exchange.bucket, exchange.prefix),
         )
-    # `iam` makes no roles for it, so those of its name are another deployment's.
+    # `iam` creates no roles for it, so roles of this name belong to another deployment.
     first = replace(first, roles=())
     rest = inventory_of(aws, config, everything=everything, also_ours=first.models)
     return [first, rest]
@@ -68,9 +71,11 @@ def inventory_of(
     everything: bool,
     also_ours: Sequence[str] = (),
 ) -> Inventory:
-    """With `everything`, also what `destroy --all` removes.
+    """Return the inventory of one endpoint.
 
-    Models in `also_ours` go as well, so they keep no image and no weights.
+    With `everything`, it includes what only `destroy --all` deletes. The models in
+    `also_ours` are deleted too, so they do not keep images and weights. Raises
+    ConflictError if another deployment uses what would be deleted.
     """
     account, name = Account(aws), config.name
     state = account.endpoint(name)
@@ -141,7 +146,7 @@ def _roles(aws: AWSClient, deployment: str) -> tuple[Role, ...]:
 
 
 def _role(aws: AWSClient, role: str, deployment: str) -> Role | None:
-    """Return a role of the deployment's own; None where it is missing or another's."""
+    """Return a role of the deployment; None if it is missing or has another owner."""
     tags = tags_from((find_role(aws, role) or {}).get("Tags", ()))
     if tags.get(OWNER_TAG) != deployment:
         return None
@@ -158,7 +163,10 @@ def _role(aws: AWSClient, role: str, deployment: str) -> Role | None:
 def _refuse_if_used(
     aws: AWSClient, account: Account, deployment: str, ours: set[str]
 ) -> None:
-    """Without its config or model an endpoint cannot be repaired, nor well deleted."""
+    """Raise ConflictError if an endpoint of others uses our configs or models.
+
+    Without its config or model, an endpoint cannot be repaired, and its deletion hangs.
+    """
     for summary in aws.pages("sagemaker", "list_endpoints", "Endpoints"):
         try:
             state = account.endpoint(summary["EndpointName"]) if ours else None
@@ -166,7 +174,7 @@ def _refuse_if_used(
                 continue
             config = account.describe_config(state.config)
         except (AccessDeniedError, NotFoundError):
-            # Whoever may not look at it cannot have made it use what is ours.
+            # A caller without the right to describe it cannot have given it our config.
             continue
         models = {v.get("ModelName") for v in config["ProductionVariants"]}
         used = ours & {state.config, *models}
@@ -187,9 +195,9 @@ def _refuse_if_shared(
     weights: Sequence[ObjectVersion],
     roles: Sequence[Role],
 ) -> None:
-    """Raise ConflictError when a model of others in this region needs what is ours.
+    """Raise ConflictError if a model of others in this region uses what is ours.
 
-    Without the image, the weights or the role it could not start again.
+    It could not start again without the image, the weights or the role.
     """
     uris = {f"s3://{config.model.bucket}/{each.key}" for each in weights}
     arns = {aws.identity().role_arn(role.name): role.name for role in roles}
@@ -234,7 +242,10 @@ def _build_project(aws: AWSClient, deployment: str) -> str | None:
 
 
 def _job_streams(aws: AWSClient, deployment: str) -> tuple[str, ...]:
-    """By our jobs' names, exactly: another deployment's may begin with ours."""
+    """Return the log streams of the deployment's jobs.
+
+    Names are matched exactly: another deployment's name may begin with ours.
+    """
     ours = re.compile(rf"{re.escape(deployment)}-[0-9a-f]{{8}}/")
     try:
         return tuple(

@@ -1,4 +1,4 @@
-"""Keep global resources that another region uses from `destroy --all`."""
+"""Exclusion of global resources that another region uses from `destroy --all`."""
 
 from __future__ import annotations
 

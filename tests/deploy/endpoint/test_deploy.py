@@ -183,7 +183,7 @@ def test_without_stdin_nothing_is_asked(monkeypatch):
     console = Console(err=io.StringIO())
 
     assert console.agree("go on?") is True
-    with pytest.raises(ConfigError, match="no terminal to ask at: go on"):
+    with pytest.raises(ConfigError, match="not a terminal: go on"):
         console.confirm("go on?")
 
 
