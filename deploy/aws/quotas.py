@@ -1,4 +1,4 @@
-"""How many machines of a kind the account may run."""
+"""Service quotas of SageMaker in an account."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["Quota", "usage_quotas"]
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """One limit."""
+    """Service quota."""
 
     name: str
     code: str
@@ -20,7 +20,10 @@ class Quota:
 
 
 def usage_quotas(aws: AWSClient, usage: str) -> dict[str, Quota] | None:
-    """By name; None where the caller may not ask."""
+    """Return the quotas of a usage by name, such as "endpoint usage".
+
+    Returns None if they cannot be read.
+    """
     try:
         found = list(
             aws.pages(

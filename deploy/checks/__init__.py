@@ -1,4 +1,4 @@
-"""What would fail on AWS an hour later, said before the first call."""
+"""Preflight checks: problems that AWS would report only after minutes or hours."""
 
 from deploy.checks.endpoint import checks_of
 from deploy.checks.finding import Finding

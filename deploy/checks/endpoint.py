@@ -1,4 +1,4 @@
-"""What an endpoint would fail of."""
+"""Checks of an endpoint's configuration."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from deploy.machines.catalogue import AMIS, INSTANCES
 
 __all__ = ["checks_of"]
 
-# Local disks: SageMaker refuses a volume size for them.
+# Families with local disks, for which SageMaker rejects a volume size.
 LOCAL_DISKS = ("g4dn", "g5", "g6", "g6e", "g7e", "p4d", "p4de", "p5", "p5e", "p5en")
 
 
 def checks_of(config: DeployConfig) -> list[Finding]:
-    """What the configuration alone gives away."""
+    """Return the findings about a configuration, without a call of AWS."""
     findings = [
         finding
         for name in config.endpoint.instance_types
@@ -54,7 +54,7 @@ def _volume(config: DeployConfig, name: str) -> list[Finding]:
         Finding(
             name,
             True,
-            f"endpoint.volume_gb is refused for {name}, which has local disks",
+            f"SageMaker rejects endpoint.volume_gb for {name}, which has local disks",
             hint="remove volume_gb from [endpoint]",
         )
     ]
@@ -68,7 +68,7 @@ def _ami(config: DeployConfig) -> list[Finding]:
             Finding(
                 name,
                 True,
-                f"{name} is no AMI that we know to carry a GPU driver",
+                f"{name} is not a known AMI with a GPU driver",
                 hint="one of " + ", ".join(AMIS),
             )
         ]

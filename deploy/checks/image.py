@@ -1,4 +1,4 @@
-"""Check whether SageMaker can pull the image from its registry, and run it."""
+"""Checks whether SageMaker can pull the image from its registry, and run it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ REGISTRY = re.compile(r"\d+\.dkr\.ecr\.([a-z0-9-]+)\.amazonaws\.com")
 
 
 def region_findings(config: DeployConfig) -> list[Finding]:
-    """A registry has the region in its name: of the digest pushed last, perhaps."""
+    """Check that the image is in the region of the deployment."""
     found = REGISTRY.match(config.image.uri or "")
     if found is None or config.region in (None, found[1]):
         return []
@@ -31,7 +31,7 @@ def region_findings(config: DeployConfig) -> list[Finding]:
 
 
 def registry_findings(config: DeployConfig) -> list[Finding]:
-    """SageMaker pulls from ECR."""
+    """Check that the image is in ECR, from which alone SageMaker pulls."""
     host, slash, _ = (config.image.uri or "").partition("/")
     if not slash or re.match(r"\d+\.dkr\.ecr(-fips)?\.", host) is not None:
         return []
@@ -63,13 +63,13 @@ def platform_findings(configuration: Configuration) -> list[Finding]:
 def cuda_findings(config: DeployConfig, cuda: str | None, ami: str) -> list[Finding]:
     """Compare the CUDA version that an image names with the driver of an AMI.
 
-    `cuda` is None for an image that names none: then image.cuda counts, which the
-    checks of the configuration compare.
+    `cuda` is None for an image that names no version. Then `checks_of` compares
+    image.cuda of chandra.toml.
     """
     written = config.image.cuda
     if cuda is None:
         return (
-            [unknown_cuda_finding(ami, "the image does not say")]
+            [unknown_cuda_finding(ami, "the image does not name it")]
             if written is None
             else []
         )

@@ -1,4 +1,4 @@
-"""Whether the account may run so many machines."""
+"""Check of the number of machines against the account's quotas."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class InUse:
 
     endpoint: str
     instances: Mapping[str, int]
-    """By type."""
+    """Number of instances by type."""
     note: str = ""
-    """Why they count beside those that are wanted."""
+    """Reason why they count in addition to the wanted ones."""
 
     def words(self, instance_type: str) -> str:
         """Return the number and the endpoint, such as "1 of endpoint ocr"."""
@@ -36,7 +36,7 @@ class InUse:
 
 
 def quota_name(instance_type: str, usage: str = ENDPOINT_USAGE) -> str:
-    """As Service Quotas calls it."""
+    """Return the name that Service Quotas has for a quota."""
     return f"{instance_type} for {usage}"
 
 
@@ -48,9 +48,9 @@ def quota_findings(
     usage: str = ENDPOINT_USAGE,
     in_use: Sequence[InUse] = (),
 ) -> list[Finding]:
-    """Instances wanted by type and those in use, against the account's quotas by name.
+    """Compare wanted instances by type, and those in use, with quotas by name.
 
-    Several types are alternatives: one that is allowed is enough.
+    Several types are alternatives: one type within its quota is enough.
     """
     refused = []
     for name, count in wanted.items():

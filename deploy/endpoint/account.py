@@ -1,4 +1,4 @@
-"""What is there of one deployment: the planner's Observer, over the wire."""
+"""Endpoints, configs, models and schedules in an AWS account."""
 
 from __future__ import annotations
 
@@ -28,12 +28,13 @@ __all__ = ["Account"]
 
 
 class Account:
-    """Asks AWS each time; remembers nothing."""
+    """Observer of an AWS account that reads each answer anew."""
 
     def __init__(self, aws: AWSClient) -> None:
         self._aws = aws
 
     def endpoint(self, name: str) -> EndpointState | None:
+        """Return the state of an endpoint; None if it does not exist."""
         try:
             answer = self._aws.call("sagemaker", "describe_endpoint", EndpointName=name)
         except NotFoundError:
@@ -47,7 +48,7 @@ class Account:
     def poll_endpoint(self, name: str) -> EndpointState | None:
         """Return the state of an endpoint without its tags and scaling limits.
 
-        Waits poll with it. The state is said to be ours, and not to be scaled.
+        Waits poll with it. The state has `is_ours` True and `is_scaled` False.
         """
         try:
             answer = self._aws.call("sagemaker", "describe_endpoint", EndpointName=name)
@@ -56,6 +57,7 @@ class Account:
         return _endpoint_state(answer, is_ours=True, target=None)
 
     def has_model(self, name: str) -> bool:
+        """Return True if there is a model of this name."""
         try:
             self._aws.call("sagemaker", "describe_model", ModelName=name)
         except NotFoundError:
@@ -63,6 +65,7 @@ class Account:
         return True
 
     def has_config(self, name: str) -> bool:
+        """Return True if there is an endpoint config of this name."""
         try:
             self._aws.call(
                 "sagemaker", "describe_endpoint_config", EndpointConfigName=name
@@ -120,13 +123,13 @@ class Account:
         ]
 
     def endpoints(self) -> list[tuple[str, str, str]]:
-        """Endpoints that any deployment of ours made: name, status, deployment."""
+        """Return name, status and deployment of all endpoints that are ours."""
         found = []
         for summary in self._aws.pages("sagemaker", "list_endpoints", "Endpoints"):
             try:
                 owner = self.tags(summary["EndpointArn"]).get(OWNER_TAG)
             except AccessDeniedError:
-                # The least policy lets us look at our own only.
+                # The least policy allows to read the tags of our own endpoints only.
                 continue
             if owner is not None:
                 found.append(
@@ -135,6 +138,7 @@ class Account:
         return found
 
     def rollback_alarms(self, deployment: str) -> Sequence[str]:
+        """Return the names of the alarms that roll back an update."""
         return [
             alarm.name
             for alarm in alarms_of(self._aws, deployment)
@@ -142,7 +146,7 @@ class Account:
         ]
 
     def scaling(self, endpoint: str) -> ObservedScaling:
-        """Limits, policies and alarms of an endpoint's number of machines."""
+        """Return limits, policies and alarms of an endpoint's scaling."""
         which = scalable(endpoint)
         policies = self._aws.pages(
             "application-autoscaling",
@@ -162,6 +166,7 @@ class Account:
         )
 
     def scheduled_start(self, deployment: str) -> dict[str, Any] | None:
+        """Return the schedule that starts the endpoint, as it can be sent again."""
         return start_request(self.schedule_entries(deployment), deployment)
 
     def schedule_entries(self, deployment: str) -> list[dict[str, Any]]:
@@ -192,7 +197,7 @@ class Account:
             return {}
 
     def _scalable_target(self, endpoint: str) -> dict[str, Any] | None:
-        """Return an endpoint's scalable target; None where it has none."""
+        """Return an endpoint's scalable target; None if it is not scaled."""
         which = scalable(endpoint)
         answer = self._aws.call(
             "application-autoscaling",
@@ -237,7 +242,7 @@ def _endpoint_state(
 
 
 def _time_of(tags: Mapping[str, str], name: str) -> datetime | None:
-    """Return the time that a tag holds; None for one that somebody else has written."""
+    """Return the time in a tag; None if its value is not one of ours."""
     try:
         time = datetime.fromisoformat(tags[name])
     except (KeyError, ValueError):

@@ -1,4 +1,4 @@
-"""What a deployment needs, looked at where it lies: weights, image, network, key."""
+"""Preflight checks on AWS: weights, image, network and KMS key."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ __all__ = [
 
 
 def weights_findings(aws: AWSClient, config: DeployConfig) -> list[Finding]:
-    """Whether an endpoint finds all of its weights, in its own region.
+    """Check that all weights are staged, in the region of the endpoint.
 
-    Raises ConfigError where the file does not say which weights.
+    Raises ConfigError if the configuration does not say which weights.
     """
     if config.model.source != "s3":
         return [
@@ -74,7 +74,7 @@ def weights_findings(aws: AWSClient, config: DeployConfig) -> list[Finding]:
             Finding(
                 "weights",
                 False,
-                f"{uri} could not be looked at, nor checked: {error.message}",
+                f"{uri} could not be checked: {error.message}",
                 error.hint,
             )
         ]
@@ -121,7 +121,7 @@ def _staged_findings(
             True,
             f"{uri} holds {some(others)}, which its manifest does not name and the "
             "container would be given too",
-            "take it away, or chandra-sagemaker model stage with another --revision",
+            "delete it, or chandra-sagemaker model stage with another --revision",
         )
 
 
@@ -148,13 +148,13 @@ def staged_findings(
 def image_findings(
     aws: AWSClient, config: DeployConfig, *, ami: str | None = None
 ) -> list[Finding]:
-    """Check whether SageMaker takes and can run the image, in whoever's registry.
+    """Check whether SageMaker supports and can run the image, in any registry of ECR.
 
-    `ami` is what its machines start from; None: endpoint.ami.
+    `ami` is the host image of its machines; None stands for endpoint.ami.
     """
     address = image_address(config.image.uri)
     if address is None:
-        # What is no address of ECR is refused without asking anybody.
+        # `registry_findings` reports an image that is not in ECR.
         return []
     if address.region != aws.region:
         return [
@@ -189,7 +189,7 @@ def image_findings(
             Finding(
                 "image",
                 False,
-                f"the image in {name} could not be looked at: {error.message}"
+                f"the image in {name} could not be checked: {error.message}"
                 + (
                     ""
                     if is_ours
@@ -202,7 +202,7 @@ def image_findings(
     contents = read_contents(aws, address.digest, **where)
     found = _contents_findings(config, contents, ami or config.endpoint.ami)
     if not contents.runs_on_sagemaker:
-        # Another manifest would not help.
+        # Another manifest would not help an image for another platform.
         return found
     return [*_manifest_findings(config, state, address, is_ours=is_ours), *found]
 
@@ -215,10 +215,10 @@ def _manifest_findings(
             Finding(
                 "image",
                 True,
-                f"the image is {state.media_type}, which SageMaker does not take",
+                f"the image is {state.media_type}, which SageMaker does not support",
                 _repair(state, address, config)
                 if is_ours
-                else "whoever owns it: chandra-sagemaker image check --fix",
+                else "its owner can repair it: chandra-sagemaker image check --fix",
             )
         ]
     return []
@@ -248,7 +248,7 @@ def _contents_findings(
 
 
 def _repair(state: ImageState, address: ImageAddress, config: DeployConfig) -> str:
-    """What repairs this one, and not the one that was pushed last."""
+    """Return the command that repairs this image, which may not be the last pushed."""
     command = "chandra-sagemaker image check --fix"
     if state.tag != state.digest:
         command += f" --tag {state.tag}"
@@ -258,7 +258,7 @@ def _repair(state: ImageState, address: ImageAddress, config: DeployConfig) -> s
 
 
 def network_findings(aws: AWSClient, config: DeployConfig) -> list[Finding]:
-    """Whether subnets and security groups are there, and of one VPC."""
+    """Check that subnets and security groups exist, in one VPC."""
     network = config.network
     if not network.subnets:
         return []
@@ -306,7 +306,7 @@ def network_findings(aws: AWSClient, config: DeployConfig) -> list[Finding]:
 
 
 def key_findings(aws: AWSClient, config: DeployConfig) -> list[Finding]:
-    """Whether the key is there, and can be used."""
+    """Check that the KMS key exists and is enabled."""
     key = config.network.kms_key
     if key is None:
         return []

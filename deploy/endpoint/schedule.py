@@ -1,7 +1,7 @@
-"""When an endpoint runs: two entries of EventBridge Scheduler, as values.
+"""Schedule of an endpoint: two entries of EventBridge Scheduler, as values.
 
-One calls CreateEndpoint in the morning, the other DeleteEndpoint in the evening;
-nothing of ours has to run for it.
+One calls CreateEndpoint in the morning, the other DeleteEndpoint in the evening. No
+program of ours has to run for that.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ EXAMPLE = (
     "chandra-sagemaker schedule --start 08:00 --stop 19:00 --days mon-fri --timezone "
     "Europe/Berlin"
 )
-# What may be sent again of what GetSchedule answers.
+# Members of an answer of GetSchedule that a request may have.
 REQUEST = (
     "GroupName",
     "Name",
@@ -49,7 +49,7 @@ REQUEST = (
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """Hours of a day, days of a week, somewhere."""
+    """Times of a day and days of a week, in a time zone."""
 
     start: tuple[int, int]
     stop: tuple[int, int]
@@ -71,7 +71,7 @@ class Schedule:
         partition: str,
         existing: frozenset[str],
     ) -> list[Call]:
-        """Of the group and the entries: what exists is changed, the rest made."""
+        """Return the calls that create or update the schedule group and its entries."""
         create = json.dumps(
             {
                 "EndpointName": name,
@@ -130,14 +130,15 @@ class Schedule:
 
 
 def entry_name(name: str, verb: str) -> str:
+    """Return the name of the entry that starts or stops an endpoint."""
     return f"{name}-{verb}"
 
 
 def last_time(entry: Mapping[str, Any], now: datetime) -> datetime | None:
     """Return when an entry of a schedule last took effect, at or before `now`.
 
-    None where it is disabled, was created after that time, is not one that this package
-    writes, or is of a time zone that is not known here. Each deployment moves its
+    Returns None if it is disabled, was created after that time, was not written by this
+    package, or has a time zone that is not known here. Each deployment changes its
     LastModificationDate, so that is not used.
     """
     found = CRON.fullmatch(str(entry.get("ScheduleExpression", "")))
@@ -149,7 +150,7 @@ def last_time(entry: Mapping[str, Any], now: datetime) -> datetime | None:
     try:
         zone = ZoneInfo(entry.get("ScheduleExpressionTimezone", "UTC"))
     except (ZoneInfoNotFoundError, ValueError):
-        # AWS has more zones than a machine without a package of them.
+        # AWS knows time zones that this machine may not know.
         return None
     here = now.astimezone(zone)
     for age in range(len(DAYS) + 1):
@@ -161,7 +162,7 @@ def last_time(entry: Mapping[str, Any], now: datetime) -> datetime | None:
 
 
 def schedule_from(start: str, stop: str, days: str, timezone: str) -> Schedule:
-    """From what a person types; raises ConfigError that names the flag."""
+    """Return the schedule in command-line flags; raises ConfigError naming the flag."""
     schedule = Schedule(
         start=_time("--start", start),
         stop=_time("--stop", stop),
@@ -172,13 +173,13 @@ def schedule_from(start: str, stop: str, days: str, timezone: str) -> Schedule:
         raise ConfigError(
             f"--stop {stop} is not after --start {start}: an endpoint that runs over "
             "night is started and stopped on different days",
-            hint="two deployments with names of their own, or keep it running",
+            hint="use two deployments with different names, or keep it running",
         )
     return schedule
 
 
 def request_again(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """What UpdateSchedule takes, of what GetSchedule answers."""
+    """Return the part of an answer of GetSchedule that UpdateSchedule takes."""
     return {key: entry[key] for key in REQUEST if key in entry}
 
 
@@ -191,7 +192,7 @@ def start_request(
 
 
 def with_config(request: Mapping[str, Any], config: str) -> dict[str, Any]:
-    """The same entry, starting another config."""
+    """Return the request of an entry that starts another config."""
     content = json.loads(request["Target"]["Input"])
     content["EndpointConfigName"] = config
     return {**request, "Target": {**request["Target"], "Input": json.dumps(content)}}

@@ -1,4 +1,4 @@
-"""Groups of schedules, and the entries that start and stop an endpoint."""
+"""Schedule groups in an account, and their tags."""
 
 from __future__ import annotations
 

@@ -146,5 +146,5 @@ class Endpoint:
 
     @property
     def settings(self) -> dict[str, str]:
-        """All settings by name."""
+        """Settings by name."""
         return settings_of(self.config.contents, self.model.contents)

@@ -117,7 +117,7 @@ class Running:
 
     @property
     def settings(self) -> dict[str, str]:
-        """All settings by name, with the current number of machines."""
+        """Settings by name, with the current number of machines."""
         settings = settings_of(self.config.contents, self.model.contents)
         if self.instance_count is not None:
             settings["instance_count"] = str(self.instance_count)

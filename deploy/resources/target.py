@@ -44,5 +44,5 @@ class Target(Protocol):
     def tags(self) -> Mapping[str, str]: ...
     @property
     def settings(self) -> dict[str, str]:
-        """All settings by name, as text."""
+        """Settings by name, as text."""
         ...

@@ -110,7 +110,7 @@ class Inventory:
 
     @property
     def objects(self) -> tuple[tuple[str, tuple[ObjectVersion, ...]], ...]:
-        """All objects in the bucket, by their kind."""
+        """Objects in the bucket, by their kind."""
         return (
             ("staged weights", self.weights),
             ("build sources", self.sources),

@@ -56,7 +56,7 @@ def test_blackwell_is_refused_without_its_driver():
 def test_a_volume_is_refused_where_there_are_local_disks():
     (finding,) = fatal(endpoint={"volume_gb": 200})
 
-    assert "volume_gb is refused" in finding.sentence
+    assert "SageMaker rejects endpoint.volume_gb" in finding.sentence
 
 
 def test_an_unknown_instance_type_is_said_to_be_unchecked():

@@ -38,7 +38,7 @@ def test_an_unknown_setting_names_its_nearest_neighbour():
         ("must be a whole number", {"endpoint": {"instance_count": "two"}}),
         ("must be a whole number", {"endpoint": {"instance_count": True}}),
         ("must be true or false", {"network": {"isolation": "yes"}}),
-        ("must be a list of words", {"endpoint": {"instance_types": "ml.g5.xlarge"}}),
+        ("must be a list of texts", {"endpoint": {"instance_types": "ml.g5.xlarge"}}),
         ("name at least one", {"endpoint": {"instance_types": []}}),
         ("names one twice", {"endpoint": {"instance_types": ["a", "a"]}}),
         ("takes 5", {"endpoint": {"instance_types": list("abcdef")}}),
@@ -67,7 +67,7 @@ def test_the_variable_of_inference_components_is_refused():
 
 @pytest.mark.parametrize("name", ["HF_TOKEN", "AWS_SECRET_ACCESS_KEY", "API_KEY"])
 def test_a_secret_is_kept_out_of_the_environment(name):
-    refused("whoever may describe", endpoint={"environment": {name: "x"}})
+    refused("everyone who may describe", endpoint={"environment": {name: "x"}})
 
 
 @pytest.mark.parametrize("value", ["hf_" + "a" * 30, "AKIA" + "A" * 16])

@@ -84,9 +84,9 @@ def test_what_botocore_lets_pass_is_noticed(refusals):
 
     refused = " ".join(refusals(bad))
 
-    assert "ml.g5.3xlarge is none that boto3 knows" in refused
+    assert "ml.g5.3xlarge is not a value that boto3 knows" in refused
     assert "7200 is above 3600" in refused
-    assert "bad_name! is not" in refused
+    assert "bad_name! does not match" in refused
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_what_botocore_lets_pass_is_noticed(refusals):
             "[endpoint]\ninstance_types = ['ml.g6.2xlrge']",
             "did you mean ml.g6.2xlarge?",
         ),
-        ("[endpoint.environment]\na-b = 1", "Environment key a-b: a-b is not"),
+        ("[endpoint.environment]\na-b = 1", "Environment key a-b: a-b does not match"),
         (f"[tags]\nteam = '{'x' * 300}'", "Tags[0].Value: 300 is above 256"),
         ("[capture]\nuri = 's3://" + "b" * 600 + "'", "605 is above 512"),
     ],

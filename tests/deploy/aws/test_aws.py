@@ -72,7 +72,7 @@ def test_a_page_for_browsers_is_not_shown_to_people():
     error = refused("500", "\n<!doctype html>\n<title>500</title>\n<p>sorry</p>\n")
 
     assert error.code == "busy"
-    assert "the answer is a web page" in error.message
+    assert "received an HTML page" in error.message
     assert "<" not in error.message
     assert "--endpoint-url" in (error.hint or "")
 
@@ -81,7 +81,7 @@ def test_an_answer_that_is_none_of_awss_is_no_bug():
     error = fault_of(ResponseParserError("<html>a proxy"), "iam get_role")
 
     assert type(error) is TransientError
-    assert error.message == "iam get_role: what answers is not AWS"
+    assert error.message == ("iam get_role: received a response that is not from AWS")
     assert "--endpoint-url" in (error.hint or "")
 
 
@@ -136,7 +136,7 @@ def test_a_refusal_names_the_action_and_the_policy_that_allows_it(script, aws):
 @pytest.mark.parametrize(
     ("error", "kind", "sentence"),
     [
-        (NoCredentialsError(), ConfigError, "no AWS credentials"),
+        (NoCredentialsError(), ConfigError, "no AWS credentials were found"),
         (NoRegionError(), ConfigError, "no region is set"),
         (ProfileNotFound(profile="ocr"), ConfigError, "ocr"),
         (
@@ -175,7 +175,7 @@ def test_what_never_reached_aws_is_told_too(error, kind, sentence):
         ("ValidationException", "Access denied to KMS key", DeployError,
          "policy of the key"),
         ("ValidationException", "Value 'x' at 'kmsKeyId' failed to satisfy constraint",
-         DeployError, "doctor looks at"),
+         DeployError, "doctor checks"),
         ("ValidationException", "The repository of your image a does not grant "
          "ecr:GetDownloadUrlForLayer, ecr:BatchGetImage", DeployError, "image push"),
     ],
@@ -307,7 +307,7 @@ def test_objects_that_stay_are_no_success(script, aws):
     )
     call = Call("s3", "delete_objects", {"Bucket": "w", "Delete": {"Objects": []}}, "x")
 
-    with scripted, pytest.raises(ResourceFailedError, match="1 of them failed"):
+    with scripted, pytest.raises(ResourceFailedError, match="1 objects failed"):
         aws.perform(call)
 
 

@@ -88,7 +88,7 @@ def test_weights_that_one_may_not_look_at_are_said_to_be_unchecked(script, aws):
         (finding,) = weights_findings(aws, configured())
 
     assert not finding.is_fatal
-    assert "could not be looked at" in finding.sentence
+    assert "could not be checked" in finding.sentence
 
 
 @pytest.fixture
@@ -119,7 +119,7 @@ def test_an_image_of_another_account_is_looked_for_there(looked_at):
     finding = looked_at(THEIRS, media_type=OCI)[0]
 
     assert finding.is_fatal
-    assert "which SageMaker does not take" in finding.sentence
+    assert "which SageMaker does not support" in finding.sentence
 
 
 def test_an_image_that_another_account_does_not_show_is_said_to_be_unchecked(

@@ -159,7 +159,10 @@ def test_destroy_all_takes_what_was_staged_in_part(chandra, wire, hub):
     ran = chandra("destroy", "--all")
 
     assert ran.status == 0, ran.err
-    assert f"abort the unfinished upload of s3://weights/{OURS.rstrip('/')}.tar.gz" in ran.out
+    assert (
+        f"abort the unfinished upload of s3://weights/{OURS.rstrip('/')}.tar.gz"
+        in ran.out
+    )
     assert keys(wire) == [f"{THEIRS}{STAGING}", f"{THEIRS}config.json"]
     assert unfinished(wire) == ["documents/scan.pdf", f"{THEIRS}model.safetensors"]
 
