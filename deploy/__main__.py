@@ -16,7 +16,7 @@ def run() -> int:
     try:
         from deploy.cli import main
     except KeyboardInterrupt:
-        Console(as_json="--json" in sys.argv).interrupted(
+        Console(as_json="--json" in sys.argv).report_interrupt(
             "this command had changed nothing"
         )
         return INTERRUPTED

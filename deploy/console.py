@@ -98,12 +98,12 @@ class Console:
         if error.hint:
             _print(f"try:   {error.hint}", self._err)
 
-    def interrupted(self, sentence: str) -> None:
+    def report_interrupt(self, sentence: str) -> None:
         """Print what exists now, after Ctrl-C."""
         self._fault("interrupted", sentence, INTERRUPTED)
         self.warn(f"\ninterrupted. {sentence}")
 
-    def bug(self, message: str, lines: str) -> None:
+    def report_bug(self, message: str, lines: str) -> None:
         """Print an unexpected exception and its traceback."""
         self._fault("bug", message, BUG)
         self.warn(lines)
@@ -115,7 +115,7 @@ class Console:
             fault = {"code": code, "message": message, "hint": None}
             self.result({"error": fault | {"exit_code": status}})
 
-    def declined(self) -> None:
+    def report_declined(self) -> None:
         """Print that nothing was changed, because the user declined."""
         self.result({"changed": False}, ["nothing was changed"])
 

@@ -127,7 +127,9 @@ class AWSClient:
         if name not in self._clients:
             config = self._control
             if service == "sagemaker-runtime":
-                config = _once(STREAM_SECONDS if is_streaming else INVOKE_SECONDS)
+                config = _single_attempt(
+                    STREAM_SECONDS if is_streaming else INVOKE_SECONDS
+                )
             try:
                 self._clients[name] = self._session.client(
                     service,
@@ -214,7 +216,7 @@ class AWSClient:
         return {}
 
 
-def _once(read_seconds: int) -> Config:
+def _single_attempt(read_seconds: int) -> Config:
     return Config(
         read_timeout=read_seconds,
         connect_timeout=10,

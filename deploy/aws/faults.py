@@ -214,7 +214,7 @@ def fault_of(error: Fault, doing: str) -> DeployError:
     `doing` names the service and the operation in the message.
     """
     if isinstance(error, ClientError):
-        return _refusal(error, doing)
+        return _refusal_error(error, doing)
     if isinstance(error, NoCredentialsError | PartialCredentialsError):
         return ConfigError(
             "no AWS credentials were found",
@@ -265,7 +265,7 @@ def _without_password(text: str) -> str:
     return re.sub(r"://[^/@\s]+@", "://***@", text)
 
 
-def _refusal(error: ClientError, doing: str) -> DeployError:
+def _refusal_error(error: ClientError, doing: str) -> DeployError:
     code = str(error.response.get("Error", {}).get("Code", ""))
     sentence = str(error.response.get("Error", {}).get("Message", "")) or code
     kind = CODES.get(code) or _kind_of_status(error)
@@ -285,7 +285,7 @@ def _refusal(error: ClientError, doing: str) -> DeployError:
         # SageMaker reports the name of an existing job as a resource in use.
         kind = AlreadyExistsError
     if kind is AccessDeniedError or kind is CredentialsError:
-        return _denied(kind, code, sentence, doing)
+        return _denied_error(kind, code, sentence, doing)
     advice = None if code in HINTS else advice_for(f"{code}: {sentence}")
     hint = advice.hint if advice else HINTS.get(code, HINTS_BY_KIND.get(kind, DOCTOR))
     if kind is None:
@@ -302,7 +302,7 @@ def _kind_of_status(error: ClientError) -> type[DeployError] | None:
     return TransientError if status == TOO_MANY_REQUESTS or status >= 500 else None
 
 
-def _denied(
+def _denied_error(
     kind: type[DeployError], code: str, sentence: str, doing: str
 ) -> DeployError:
     hint = HINTS.get(code, HINTS_BY_KIND[AccessDeniedError])

@@ -86,7 +86,7 @@ def _string(limits: Any, value: str, where: str) -> Iterator[str]:
             f"; did you mean {close[0]}?" if close else ""
         )
     yield from _length(limits, len(value), where)
-    pattern = _compiled(limits.get("pattern"))
+    pattern = _compile_pattern(limits.get("pattern"))
     if pattern is not None and pattern.fullmatch(value) is None:
         yield f"{where}: {value} does not match {limits['pattern']}"
 
@@ -98,7 +98,7 @@ def _length(limits: Any, size: float, where: str) -> Iterator[str]:
         yield f"{where}: {size} is below {limits['min']}"
 
 
-def _compiled(pattern: str | None) -> re.Pattern[str] | None:
+def _compile_pattern(pattern: str | None) -> re.Pattern[str] | None:
     if pattern is None:
         return None
     for java, python in CLASSES:

@@ -8,23 +8,23 @@ from deploy.checks.machines import driver_findings, family_of, instance_findings
 from deploy.config import DeployConfig
 from deploy.machines.catalogue import AMIS, INSTANCES
 
-__all__ = ["checks_of"]
+__all__ = ["config_findings"]
 
 # Families with local disks, for which SageMaker rejects a volume size.
 LOCAL_DISKS = ("g4dn", "g5", "g6", "g6e", "g7e", "p4d", "p4de", "p5", "p5e", "p5en")
 
 
-def checks_of(config: DeployConfig) -> list[Finding]:
+def config_findings(config: DeployConfig) -> list[Finding]:
     """Return the findings about a configuration, without a call of AWS."""
     findings = [
         finding
         for name in config.endpoint.instance_types
         for finding in [
             *instance_findings(name, config.model, config.endpoint.environment),
-            *_volume(config, name),
+            *_volume_findings(config, name),
         ]
     ]
-    findings += _ami(config)
+    findings += _ami_findings(config)
     findings += region_findings(config)
     findings += registry_findings(config)
     if config.network.kms_key is not None:
@@ -47,7 +47,7 @@ def checks_of(config: DeployConfig) -> list[Finding]:
     return findings
 
 
-def _volume(config: DeployConfig, name: str) -> list[Finding]:
+def _volume_findings(config: DeployConfig, name: str) -> list[Finding]:
     if config.endpoint.volume_gb is None or family_of(name) not in LOCAL_DISKS:
         return []
     return [
@@ -60,7 +60,7 @@ def _volume(config: DeployConfig, name: str) -> list[Finding]:
     ]
 
 
-def _ami(config: DeployConfig) -> list[Finding]:
+def _ami_findings(config: DeployConfig) -> list[Finding]:
     name = config.endpoint.ami
     ami = AMIS.get(name)
     if ami is None:

@@ -63,7 +63,7 @@ def platform_findings(configuration: Configuration) -> list[Finding]:
 def cuda_findings(config: DeployConfig, cuda: str | None, ami: str) -> list[Finding]:
     """Compare the CUDA version that an image names with the driver of an AMI.
 
-    `cuda` is None for an image that names no version. Then `checks_of` compares
+    `cuda` is None for an image that names no version. Then `config_findings` compares
     image.cuda of chandra.toml.
     """
     written = config.image.cuda

@@ -10,7 +10,7 @@ from typing import Any
 
 from deploy.checks import (
     Finding,
-    checks_of,
+    config_findings,
     region_findings,
     unknown_cuda_finding,
 )
@@ -56,7 +56,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
     is_pushed = asked.image.uri is not None
     is_staged = None not in (asked.model.bucket, asked.model.revision)
     config, findings = _filled(asked)
-    findings += checks_of(config)
+    findings += config_findings(config)
     change: Change | None = None
     unknown = _unknown_inputs(asked, config, reason)
     if reason is None:

@@ -77,7 +77,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
         may_go_on(context, name, actions, state)
         and (is_there or _may_start(context, name, config, history))
     ):
-        context.console.declined()
+        context.console.report_declined()
         return 1
     executor = context.executor(
         timeout_seconds=options.timeout, is_waiting=options.wait

@@ -64,7 +64,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
         ],
     )
     if not may_go_on(context, name, actions, state):
-        context.console.declined()
+        context.console.report_declined()
         return 1
     executor = context.executor(
         timeout_seconds=options.timeout, is_waiting=options.wait

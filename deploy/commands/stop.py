@@ -50,7 +50,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
     if not context.is_dry_run and not context.console.confirm(
         f"delete endpoint {name}? {question}"
     ):
-        context.console.declined()
+        context.console.report_declined()
         return 1
     executor = context.executor(
         timeout_seconds=options.timeout, is_waiting=options.wait

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from deploy.checks import Finding, checks_of, region_findings
+from deploy.checks import Finding, config_findings, region_findings
 from deploy.commands.absent import absence_notes, schedule_notes
 from deploy.commands.changes import (
     Change,
@@ -27,7 +27,7 @@ from deploy.endpoint.snapshot import Snapshot
 from deploy.errors import ConfigError, ResourceFailedError
 from deploy.machines.prices import price_lines
 from deploy.plan.actions import Action, Call
-from deploy.plan.executor import begun
+from deploy.plan.executor import select_actions
 from deploy.policies.roles import role_findings
 from deploy.resources import HIDDEN, EndpointState, Target
 
@@ -194,7 +194,7 @@ def listed(
     """
     return [
         {name: _without_secrets(value) for name, value in action.to_json().items()}
-        for action in begun(actions, is_waiting=options.wait)
+        for action in select_actions(actions, is_waiting=options.wait)
     ]
 
 
@@ -224,7 +224,7 @@ def check_and_confirm(
 
     Raises ConfigError for a check that fails. Returns False if the user declines.
     """
-    findings = checks_of(config)
+    findings = config_findings(config)
     findings += quota_checks(context, config, actions, seen=seen)
     if starts_machine(actions):
         findings += weights_findings(context.aws, config)
@@ -246,7 +246,7 @@ def check_and_confirm(
     is_agreed = confirm_change(context, change, actions, state, wanted.name)
     if is_agreed and may_go_on(context, wanted.name, actions, state):
         return True
-    context.console.declined()
+    context.console.report_declined()
     return False
 
 

@@ -139,7 +139,7 @@ def _write(lock: Path, content: Mapping[str, Any]) -> None:
     text = json.dumps(content, indent=2, sort_keys=True) + "\n"
     # The file behind a link is replaced, in its own folder.
     lock = lock.resolve()
-    mode = _mode(lock)
+    mode = _permissions_of(lock)
     beside = lock.with_name(f".{lock.name}.{os.getpid()}.{secrets.token_hex(4)}")
     # A new file gets the permissions of the umask, unlike a file of mkstemp.
     handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
@@ -156,7 +156,7 @@ def _write(lock: Path, content: Mapping[str, Any]) -> None:
         raise
 
 
-def _mode(lock: Path) -> int | None:
+def _permissions_of(lock: Path) -> int | None:
     """Return the permissions of a file; None if it does not exist.
 
     Raises PermissionError for a read-only file.

@@ -50,16 +50,16 @@ def _build(cls: type, mapping: object, where: str) -> Any:
             nearest = f"; did you mean {where}{close[0]}?" if close else ""
             raise ConfigError(f"unknown setting {where}{name}{nearest}", hint=EXAMPLE)
     return cls(
-        **{name: _value(kinds[name], v, where + name) for name, v in mapping.items()}
+        **{name: _convert(kinds[name], v, where + name) for name, v in mapping.items()}
     )
 
 
-def _value(kind: Any, value: object, where: str) -> Any:
+def _convert(kind: Any, value: object, where: str) -> Any:
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
         return _build(kind, value, f"{where}.")
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin in (typing.Union, types.UnionType):
-        return _value(arguments[0], value, where)
+        return _convert(arguments[0], value, where)
     if origin is tuple:
         if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
             raise ConfigError(
@@ -69,7 +69,7 @@ def _value(kind: Any, value: object, where: str) -> Any:
     if origin is not None:
         if not isinstance(value, Mapping):
             raise ConfigError(f"{where} must be a table", hint=EXAMPLE)
-        return {str(name): _text(v, f"{where}.{name}") for name, v in value.items()}
+        return {str(name): _to_text(v, f"{where}.{name}") for name, v in value.items()}
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
@@ -79,7 +79,7 @@ def _value(kind: Any, value: object, where: str) -> Any:
     return value
 
 
-def _text(value: object, where: str) -> str:
+def _to_text(value: object, where: str) -> str:
     """Return a TOML value as text for a container's environment."""
     if isinstance(value, bool):
         return str(value).lower()

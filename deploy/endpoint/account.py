@@ -11,7 +11,7 @@ from deploy.endpoint.schedule import entry_name, start_request
 from deploy.endpoint.schedules import schedule_group_tags
 from deploy.errors import AccessDeniedError, NotFoundError
 from deploy.monitoring import OF_QUEUE
-from deploy.monitoring.account import alarms_of
+from deploy.monitoring.account import list_alarms
 from deploy.queue.scaling import ALARM_SUFFIXES, ObservedScaling, scalable
 from deploy.resources import (
     DESCRIBED_TAG,
@@ -141,7 +141,7 @@ class Account:
         """Return the names of the alarms that roll back an update."""
         return [
             alarm.name
-            for alarm in alarms_of(self._aws, deployment)
+            for alarm in list_alarms(self._aws, deployment)
             if not alarm.name.endswith((*ALARM_SUFFIXES, *OF_QUEUE))
         ]
 

@@ -98,8 +98,8 @@ class Planner:
         self.require_ours(state)
         is_there = state is not None and state.config == config
         return [
-            *self._arrive(name, config, tags, state, update),
-            *(_resized(state, instance_count) if is_there else []),
+            *self._bring_into_service(name, config, tags, state, update),
+            *(_resize(state, instance_count) if is_there else []),
             *self._tag_live(name, config, is_described=is_described),
             *self._reschedule(name, config),
         ]
@@ -114,7 +114,7 @@ class Planner:
                 hint="set another name in chandra.toml",
             )
 
-    def _arrive(
+    def _bring_into_service(
         self,
         name: str,
         config: str,
@@ -130,10 +130,10 @@ class Planner:
         if state.status == "Deleting":
             return [Wait(name, Goal.DELETED), *created]
         if state.status in ("Failed", "OutOfService"):
-            return [*_deleted(name), *created]
+            return [*_delete_and_wait(name), *created]
         if state.status == "UpdateRollbackFailed":
             if update.strategy == "recreate":
-                return [*_deleted(name), *created]
+                return [*_delete_and_wait(name), *created]
             raise ConflictError(
                 f"endpoint {name} serves a mix of two configs: an update failed, and "
                 "so did going back",
@@ -149,7 +149,7 @@ class Planner:
         if update.strategy == "recreate":
             # `start` and a failed recreate bring back the config that was live last.
             noted = [] if settled else self._tag_live_if_present(name, state.config)
-            return [*settled, *noted, *_deleted(name), *created]
+            return [*settled, *noted, *_delete_and_wait(name), *created]
         alarms = self.observer.rollback_alarms(name) if update.use_alarms else ()
         return [*settled, update_endpoint(state, config, update, alarms), arrived]
 
@@ -201,14 +201,18 @@ class Planner:
             return [*self.mark_stopped(name, state.config), Wait(name, Goal.DELETED)]
         if state.is_changing:
             settled = Wait(name, Goal.SETTLED)
-            return [settled, *self.mark_stopped(name, state.config), *_deleted(name)]
+            return [
+                settled,
+                *self.mark_stopped(name, state.config),
+                *_delete_and_wait(name),
+            ]
         if state.status == "InService":
             return [
                 *self._tag_live_if_present(name, state.config),
                 *self.mark_stopped(name, state.config),
-                *_deleted(name),
+                *_delete_and_wait(name),
             ]
-        return [*self.mark_stopped(name, state.config), *_deleted(name)]
+        return [*self.mark_stopped(name, state.config), *_delete_and_wait(name)]
 
     def mark_stopped(self, name: str, config: str | None = None) -> list[Call]:
         """Return the call that tags the endpoint's last config as stopped on purpose.
@@ -253,7 +257,7 @@ class Planner:
         is deleted all the same.
         """
         return [
-            replace(action, may_be_missing=True, is_patient=False)
+            replace(action, may_be_missing=True, retry_if_missing=False)
             for action in self._tag_live(name, config)
         ]
 
@@ -333,7 +337,7 @@ def _destination(state: EndpointState) -> str:
     return state.pending_config or state.config
 
 
-def _resized(state: EndpointState | None, count: int | None) -> list[Action]:
+def _resize(state: EndpointState | None, count: int | None) -> list[Action]:
     """Return the call that resets a changed number of instances to `count`."""
     if state is None or count is None or state.is_scaled:
         return []
@@ -345,5 +349,5 @@ def _resized(state: EndpointState | None, count: int | None) -> list[Action]:
     return [resize_endpoint(state, count), arrived]
 
 
-def _deleted(name: str) -> list[Action]:
+def _delete_and_wait(name: str) -> list[Action]:
     return [delete_endpoint(name), Wait(name, Goal.DELETED)]

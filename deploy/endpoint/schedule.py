@@ -22,9 +22,9 @@ __all__ = [
     "Schedule",
     "entry_name",
     "last_time",
-    "request_again",
     "schedule_from",
     "start_request",
+    "update_request_of",
     "with_config",
 ]
 
@@ -178,7 +178,7 @@ def schedule_from(start: str, stop: str, days: str, timezone: str) -> Schedule:
     return schedule
 
 
-def request_again(entry: Mapping[str, Any]) -> dict[str, Any]:
+def update_request_of(entry: Mapping[str, Any]) -> dict[str, Any]:
     """Return the part of an answer of GetSchedule that UpdateSchedule takes."""
     return {key: entry[key] for key in REQUEST if key in entry}
 
@@ -188,7 +188,7 @@ def start_request(
 ) -> dict[str, Any] | None:
     """Return the entry that starts the endpoint, as it can be sent again."""
     name = entry_name(deployment, "start")
-    return next((request_again(e) for e in entries if e["Name"] == name), None)
+    return next((update_request_of(e) for e in entries if e["Name"] == name), None)
 
 
 def with_config(request: Mapping[str, Any], config: str) -> dict[str, Any]:

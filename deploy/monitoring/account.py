@@ -13,10 +13,10 @@ from deploy.resources import OWNER_TAG, tags_from
 __all__ = [
     "AlarmState",
     "alarm_names",
-    "alarms_of",
-    "dashboard",
     "dashboard_region",
     "has_dashboard",
+    "list_alarms",
+    "read_dashboard",
 ]
 
 
@@ -29,7 +29,7 @@ class AlarmState:
     description: str
 
 
-def alarms_of(aws: AWSClient, deployment: str) -> list[AlarmState]:
+def list_alarms(aws: AWSClient, deployment: str) -> list[AlarmState]:
     """Return the alarms of a deployment, by name."""
     found = aws.pages(
         "cloudwatch",
@@ -44,7 +44,7 @@ def alarms_of(aws: AWSClient, deployment: str) -> list[AlarmState]:
             alarm.get("AlarmDescription", ""),
         )
         for alarm in found
-        if _owner(aws, alarm["AlarmArn"]) == deployment
+        if _read_owner(aws, alarm["AlarmArn"]) == deployment
     ]
     return sorted(ours, key=lambda alarm: alarm.name)
 
@@ -62,7 +62,7 @@ def has_dashboard(aws: AWSClient, name: str) -> bool:
 
     Dashboards have no tags, so the first widget of ours names its deployment.
     """
-    return f"{OWNER_TAG} = {name}" in (dashboard(aws, name) or "")
+    return f"{OWNER_TAG} = {name}" in (read_dashboard(aws, name) or "")
 
 
 def dashboard_region(aws: AWSClient, name: str) -> str | None:
@@ -71,14 +71,14 @@ def dashboard_region(aws: AWSClient, name: str) -> str | None:
     Dashboards are global: every region lists the same ones.
     """
     try:
-        widgets = json.loads(dashboard(aws, name) or "{}").get("widgets", ())
+        widgets = json.loads(read_dashboard(aws, name) or "{}").get("widgets", ())
     except ValueError:
         return None
     regions = (widget.get("properties", {}).get("region") for widget in widgets)
     return next((str(region) for region in regions if region), None)
 
 
-def dashboard(aws: AWSClient, name: str) -> str | None:
+def read_dashboard(aws: AWSClient, name: str) -> str | None:
     """Return the body of a dashboard of any owner; None if it does not exist."""
     try:
         found = aws.call("cloudwatch", "get_dashboard", DashboardName=name)
@@ -87,6 +87,6 @@ def dashboard(aws: AWSClient, name: str) -> str | None:
     return str(found["DashboardBody"])
 
 
-def _owner(aws: AWSClient, arn: str) -> str | None:
+def _read_owner(aws: AWSClient, arn: str) -> str | None:
     answer = aws.call("cloudwatch", "list_tags_for_resource", ResourceARN=arn)
     return tags_from(answer.get("Tags") or ()).get(OWNER_TAG)

@@ -29,7 +29,7 @@ class Call:
     contents."""
     may_be_missing: bool = False
     """A resource that does not exist counts as deleted."""
-    is_patient: bool = False
+    retry_if_missing: bool = False
     """Retry on NotFoundError: AWS may not yet see a resource that was just created."""
     may_be_denied: bool = False
     """Go on with a note if the caller has no right to this call."""

@@ -39,7 +39,7 @@ def create(noun: str, name: str, request: dict[str, Any]) -> Call:
         request,
         f"create {words} {name}",
         may_exist=True,
-        is_patient=True,
+        retry_if_missing=True,
     )
 
 
@@ -51,7 +51,7 @@ def create_endpoint(name: str, config: str, tags: Mapping[str, str]) -> Call:
         {"EndpointName": name, "EndpointConfigName": config, "Tags": tag_list(tags)},
         f"create endpoint {name} with config {config}",
         may_exist=True,
-        is_patient=True,
+        retry_if_missing=True,
     )
 
 
@@ -95,7 +95,7 @@ def update_endpoint(
         "update_endpoint",
         params,
         f"update endpoint {state.name} from config {old} to {config}{watched}",
-        is_patient=True,
+        retry_if_missing=True,
     )
 
 
@@ -126,7 +126,7 @@ def note_live(
             "Tags": tag_list(dict.fromkeys(tags, now.isoformat())),
         },
         f"note on config {config} that it {what}",
-        is_patient=True,
+        retry_if_missing=True,
     )
 
 

@@ -17,11 +17,11 @@ from deploy.errors import (
 )
 from deploy.plan.actions import Action, Call, Goal, Wait
 from deploy.plan.advice import advice_for
-from deploy.plan.recreation import Recreation, creation_after, recreation_of
+from deploy.plan.recreation import Recreation, find_creation, recreation_of
 from deploy.resources import EndpointState
 from deploy.retries import Attempts, Backoff, Poll, StatusLine, duration
 
-__all__ = ["Executor", "begun"]
+__all__ = ["Executor", "select_actions"]
 
 POLL_SECONDS = 15.0
 # SageMaker accepts an update before it shows. Until then the endpoint looks unchanged.
@@ -112,7 +112,7 @@ class Executor:
         deleted a serving endpoint and its replacement failed, the endpoint is created
         again with its old config.
         """
-        actions = begun(actions, is_waiting=self._is_waiting)
+        actions = select_actions(actions, is_waiting=self._is_waiting)
         self._check(actions)
         if self._is_dry_run:
             for action in actions:
@@ -139,7 +139,7 @@ class Executor:
                     self._on_done(current)
                 num_done += 1
         except KeyboardInterrupt:
-            sentence = _what_exists(actions[:num_done], actions[num_done:])
+            sentence = _describe_progress(actions[:num_done], actions[num_done:])
             if self._recreation is not None:
                 sentence = f"{sentence}. {self._loss_sentence(self._recreation)}"
             raise Interrupted(sentence) from None
@@ -150,7 +150,7 @@ class Executor:
 
     def _remember_serving_config(self, call: Call, rest: Sequence[Action]) -> None:
         """Remember the serving config before a call deletes its endpoint."""
-        creation = creation_after(call, rest)
+        creation = find_creation(call, rest)
         if creation is not None:
             name = str(call.params["EndpointName"])
             self._recreation = recreation_of(
@@ -201,7 +201,7 @@ class Executor:
     def _attempts(self, call: Call) -> Attempts:
         """Return one attempt, or several at a call that needs what was just made."""
         return Attempts(
-            BACKOFF if call.is_patient else NO_RETRY,
+            BACKOFF if call.retry_if_missing else NO_RETRY,
             sleep=self._sleep,
             errors=NotFoundError,
         )
@@ -227,7 +227,7 @@ class Executor:
                     # The wait is worth more than the lines of the log.
                     lines = ()
                 self._show(lines)
-                status = _status(state)
+                status = _status_text(state)
                 line.show(status)
                 was_changing = was_changing or (state is not None and state.is_changing)
                 if self._has_arrived(wait, state, was_changing, poll.elapsed_seconds):
@@ -299,7 +299,7 @@ class Executor:
             self._console.say(f"  | {line.message}")
 
 
-def begun(actions: Sequence[Action], *, is_waiting: bool) -> Sequence[Action]:
+def select_actions(actions: Sequence[Action], *, is_waiting: bool) -> Sequence[Action]:
     """Return the actions to execute.
 
     Without waiting, the last wait is dropped, and so is what comes after it: it records
@@ -309,14 +309,14 @@ def begun(actions: Sequence[Action], *, is_waiting: bool) -> Sequence[Action]:
     return actions if is_waiting or not waits else actions[: waits[-1]]
 
 
-def _status(state: EndpointState | None) -> str:
+def _status_text(state: EndpointState | None) -> str:
     if state is None:
         return "not there"
     stages = f" ({', '.join(state.stages)})" if state.stages else ""
     return f"{state.status}{stages}"
 
 
-def _what_exists(done: Sequence[Action], left: Sequence[Action]) -> str:
+def _describe_progress(done: Sequence[Action], left: Sequence[Action]) -> str:
     """Return what an interrupted plan has done and not done.
 
     `left` begins with the action that was interrupted.

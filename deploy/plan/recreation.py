@@ -9,7 +9,7 @@ from deploy.plan.actions import Action, Call, Goal, Wait
 from deploy.plan.calls import delete_endpoint
 from deploy.resources import EndpointState
 
-__all__ = ["Recreation", "creation_after", "recreation_of"]
+__all__ = ["Recreation", "find_creation", "recreation_of"]
 
 NOT_SERVING = ("Creating", "Deleting", "Failed", "OutOfService")
 
@@ -44,7 +44,7 @@ class Recreation:
         return None
 
 
-def creation_after(call: Call, rest: Sequence[Action]) -> Call | None:
+def find_creation(call: Call, rest: Sequence[Action]) -> Call | None:
     """Return the call in `rest` that creates the endpoint that `call` deletes."""
     name = call.params.get("EndpointName")
     if call.operation != "delete_endpoint" or name is None:

@@ -103,9 +103,9 @@ def _roles(config: DeployConfig, identity: Identity) -> list[Document]:
     scheduler = identity.role_arn(f"{config.name}-scheduler")
     build = identity.role_arn(f"{config.name}-build")
     return [
-        _pass("PassRole", config.role or execution, "sagemaker"),
-        _pass("PassSchedulerRole", scheduler, "scheduler"),
-        _pass("PassBuildRole", build, "codebuild"),
+        _allow_pass_role("PassRole", config.role or execution, "sagemaker"),
+        _allow_pass_role("PassSchedulerRole", scheduler, "scheduler"),
+        _allow_pass_role("PassBuildRole", build, "codebuild"),
         allow(
             "Roles",
             actions_of(
@@ -119,7 +119,7 @@ def _roles(config: DeployConfig, identity: Identity) -> list[Document]:
     ]
 
 
-def _pass(sid: str, role: str, service: str) -> Document:
+def _allow_pass_role(sid: str, role: str, service: str) -> Document:
     return allow(
         sid,
         ["iam:PassRole"],

@@ -58,15 +58,15 @@ def _regions_in(document: Mapping[str, Any]) -> set[str]:
     """
     arns = [
         str(resource).split(":")
-        for statement in _listed(document.get("Statement"))
-        for resource in _listed(statement.get("Resource"))
+        for statement in _as_list(document.get("Statement"))
+        for resource in _as_list(statement.get("Resource"))
     ]
     return {
         arn[3] for arn in arns if len(arn) > 3 and arn[2] in ("logs", "sagemaker")
     } - {""}
 
 
-def _listed(value: Any) -> list[Any]:
+def _as_list(value: Any) -> list[Any]:
     """Return a list; IAM also takes one item without the list around it."""
     if value is None:
         return []

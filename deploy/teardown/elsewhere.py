@@ -20,7 +20,7 @@ from deploy.resources import OWNER_TAG
 from deploy.teardown.models import ingredients_of
 from deploy.teardown.sharing import RegionUse
 
-__all__ = ["Needed", "uses_elsewhere"]
+__all__ = ["Needed", "find_uses_elsewhere"]
 
 NUM_AT_ONCE = 8
 SAGEMAKER = "sagemaker"
@@ -36,7 +36,7 @@ class Needed:
     """s3:// addresses of weights."""
 
 
-def uses_elsewhere(
+def find_uses_elsewhere(
     aws: AWSClient,
     config: DeployConfig,
     needed: Needed,
@@ -68,7 +68,7 @@ def uses_elsewhere(
         if isinstance(answer, DeployError)
     }
     if failed:
-        raise _refusal(config.name, failed, are_enabled=are_enabled)
+        raise _error_naming_regions(config.name, failed, are_enabled=are_enabled)
     return [answer for answer in answers if isinstance(answer, RegionUse)]
 
 
@@ -91,11 +91,11 @@ class _Lookup:
 
     def use_or_error(self) -> RegionUse | DeployError:
         try:
-            return self._use()
+            return self._find_uses()
         except DeployError as error:
             return error
 
-    def _use(self) -> RegionUse:
+    def _find_uses(self) -> RegionUse:
         roles: dict[str, str] = {}
         weights: dict[str, str] = {}
         unknown = []
@@ -150,7 +150,7 @@ class _Lookup:
                 yield name, f"model {model}"
 
 
-def _refusal(
+def _error_naming_regions(
     deployment: str, failed: Mapping[str, DeployError], *, are_enabled: bool
 ) -> DeployError:
     """Return the error that names the unreachable regions and the ways around them."""

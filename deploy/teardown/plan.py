@@ -17,7 +17,7 @@ __all__ = [
     "ObjectVersion",
     "Role",
     "UnfinishedUpload",
-    "teardown",
+    "plan_teardown",
 ]
 
 OBJECTS_A_CALL = 1000
@@ -124,7 +124,7 @@ class Inventory:
         return bool(self.uploads) or any(versions for _, versions in self.objects)
 
 
-def teardown(inventory: Inventory, *, everything: bool) -> list[Action]:
+def plan_teardown(inventory: Inventory, *, everything: bool) -> list[Action]:
     """Return the actions that delete what is in an inventory.
 
     With `everything`, they delete images, staged weights, logs and roles too. The
@@ -156,7 +156,7 @@ def teardown(inventory: Inventory, *, everything: bool) -> list[Action]:
         )
         for job in inventory.jobs
     ]
-    actions += _endpoint(inventory)
+    actions += _delete_endpoint(inventory)
     if inventory.alarms:
         actions.append(
             Call(
@@ -193,7 +193,7 @@ def teardown(inventory: Inventory, *, everything: bool) -> list[Action]:
     return actions + (_delete_kept_resources(inventory) if everything else [])
 
 
-def _endpoint(inventory: Inventory) -> list[Action]:
+def _delete_endpoint(inventory: Inventory) -> list[Action]:
     state = inventory.endpoint
     if state is None:
         return []
@@ -264,13 +264,13 @@ def _delete_kept_resources(inventory: Inventory) -> list[Action]:
         for upload in inventory.uploads
     ]
     for what, versions in inventory.objects:
-        actions += _objects(inventory, what, versions)
+        actions += _delete_objects(inventory, what, versions)
     for role in inventory.roles:
-        actions += _role(role)
+        actions += _delete_role(role)
     return actions
 
 
-def _role(role: Role) -> list[Action]:
+def _delete_role(role: Role) -> list[Action]:
     actions: list[Action] = [
         Call(
             "iam",
@@ -305,7 +305,7 @@ def _role(role: Role) -> list[Action]:
     ]
 
 
-def _objects(
+def _delete_objects(
     inventory: Inventory, what: str, versions: Sequence[ObjectVersion]
 ) -> list[Action]:
     """Return the calls that delete object versions.
@@ -330,13 +330,13 @@ def _objects(
                     "Quiet": True,
                 },
             },
-            f"delete {_counted(batch)} of {what} from s3://{inventory.bucket}",
+            f"delete {_count_text(batch)} of {what} from s3://{inventory.bucket}",
         )
         for batch in batches
     ]
 
 
-def _counted(versions: Sequence[ObjectVersion]) -> str:
+def _count_text(versions: Sequence[ObjectVersion]) -> str:
     num_objects = len({version.key for version in versions})
     objects = f"{num_objects} object{'s' if num_objects > 1 else ''}"
     if all(version.is_current for version in versions):

@@ -16,10 +16,10 @@ from deploy.errors import NotFoundError
 from deploy.teardown.plan import ObjectVersion, UnfinishedUpload
 from deploy.weights.files import MANIFEST, STAGING, TAR
 
-__all__ = ["Staged", "staged_by", "uploads_below", "versions_below"]
+__all__ = ["Staged", "find_staged", "list_uploads", "list_versions"]
 
 
-def versions_below(
+def list_versions(
     aws: AWSClient, bucket: str | None, prefix: str
 ) -> tuple[ObjectVersion, ...]:
     """Return all versions below a prefix, the newest of each key first.
@@ -45,7 +45,7 @@ def versions_below(
         return ()
 
 
-def uploads_below(
+def list_uploads(
     aws: AWSClient, bucket: str | None, prefix: str
 ) -> tuple[UnfinishedUpload, ...]:
     """Return the unfinished multipart uploads below a prefix.
@@ -73,25 +73,26 @@ class Staged:
     uploads: tuple[UnfinishedUpload, ...] = ()
 
 
-def staged_by(aws: AWSClient, config: DeployConfig) -> Staged:
+def find_staged(aws: AWSClient, config: DeployConfig) -> Staged:
     """Return what a deployment staged, below all prefixes that its marker files name.
 
     The marker files come last. A `destroy` that was interrupted finds the rest by them.
     """
     bucket = config.model.bucket
     root = f"{config.model.prefix.strip('/')}/".lstrip("/")
-    found = versions_below(aws, bucket, root)
+    found = list_versions(aws, bucket, root)
     ours = [
         (prefix, below)
-        for prefix, mark in _marks(found).items()
-        if (below := _below(found, prefix, mark)) and _names(aws, config, mark)
+        for prefix, mark in _find_marks(found).items()
+        if (below := _below(found, prefix, mark))
+        and _is_marked_as_ours(aws, config, mark)
     ]
     versions = [version for _, below in ours for version in below]
     return Staged(
         tuple(sorted(versions, key=_order)),
         tuple(
             upload
-            for upload in uploads_below(aws, bucket, root)
+            for upload in list_uploads(aws, bucket, root)
             if any(_is_of(upload.key, prefix) for prefix, _ in ours)
         ),
     )
@@ -110,7 +111,7 @@ def _is_of(key: str, prefix: str) -> bool:
     return key == prefix.rstrip("/") + TAR or key.startswith(prefix)
 
 
-def _marks(found: tuple[ObjectVersion, ...]) -> dict[str, ObjectVersion]:
+def _find_marks(found: tuple[ObjectVersion, ...]) -> dict[str, ObjectVersion]:
     """Return the marker file of each prefix.
 
     It is the manifest, or the file that stands for it until all files are uploaded. A
@@ -141,7 +142,9 @@ def _below(
     return below
 
 
-def _names(aws: AWSClient, config: DeployConfig, mark: ObjectVersion) -> bool:
+def _is_marked_as_ours(
+    aws: AWSClient, config: DeployConfig, mark: ObjectVersion
+) -> bool:
     answer = aws.call(
         "s3",
         "get_object",

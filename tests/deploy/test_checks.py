@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from deploy.checks import checks_of, quota_findings, quota_name
+from deploy.checks import config_findings, quota_findings, quota_name
 from deploy.machines.catalogue import AMIS, INSTANCES
 from tests.deploy.accounts import configured
 
 
 def fatal(**tables):
-    return [f for f in checks_of(configured(**tables)) if f.is_fatal]
+    return [f for f in config_findings(configured(**tables)) if f.is_fatal]
 
 
 def test_the_default_deployment_passes():
-    assert checks_of(configured()) == []
+    assert config_findings(configured()) == []
 
 
 @pytest.mark.parametrize("kind", ["ml.g4dn.xlarge", "ml.g4dn.12xlarge"])
@@ -60,7 +60,9 @@ def test_a_volume_is_refused_where_there_are_local_disks():
 
 
 def test_an_unknown_instance_type_is_said_to_be_unchecked():
-    (finding,) = checks_of(configured(endpoint={"instance_types": ["ml.g6.4xlarge"]}))
+    (finding,) = config_findings(
+        configured(endpoint={"instance_types": ["ml.g6.4xlarge"]})
+    )
 
     assert not finding.is_fatal
     assert "neither was checked" in finding.sentence

@@ -97,7 +97,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
         if not confirm_change(
             context, change, later, seen.endpoint(wanted.name), wanted.name
         ):
-            context.console.declined()
+            context.console.report_declined()
             return 1
     compare(context, wanted)
     context.executor().run(planner.scale(scaling))

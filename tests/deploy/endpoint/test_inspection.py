@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from deploy.checks import checks_of
+from deploy.checks import config_findings
 from deploy.endpoint.inspection import image_findings, weights_findings
 from deploy.errors import CredentialsError
 from deploy.policies import execution_policy
@@ -165,7 +165,7 @@ def test_the_endpoint_may_pull_from_where_its_image_is():
 def test_an_image_that_is_not_in_ecr_is_refused():
     config = configured(image={"uri": "docker.io/us/chandra@sha256:1"})
 
-    (finding,) = checks_of(config)
+    (finding,) = config_findings(config)
 
     assert finding.is_fatal
     assert "is in docker.io, and SageMaker pulls from ECR only" in finding.sentence

@@ -6,7 +6,12 @@ import json
 
 import pytest
 
-from deploy.endpoint.schedule import Schedule, request_again, schedule_from, with_config
+from deploy.endpoint.schedule import (
+    Schedule,
+    schedule_from,
+    update_request_of,
+    with_config,
+)
 from deploy.errors import ConfigError
 
 
@@ -85,7 +90,7 @@ def test_an_entry_can_be_sent_again_with_another_config():
     _, start, _ = calls(schedule_from("08:00", "19:00", "mon", "UTC"))
     answer = {**start.params, "Arn": "arn:…", "CreationDate": "2026-11-26"}
 
-    request = with_config(request_again(answer), "ocr-2")
+    request = with_config(update_request_of(answer), "ocr-2")
 
     assert request.keys() == start.params.keys()
     assert json.loads(request["Target"]["Input"])["EndpointConfigName"] == "ocr-2"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bench.geometry import CHANDRA
-from deploy.checks import checks_of
+from deploy.checks import config_findings
 from deploy.machines.catalogue import INSTANCES
 from deploy.machines.memory import (
     FAMILY_GPUS,
@@ -144,7 +144,7 @@ def test_only_the_native_engine_of_chandra_1_has_a_plan(model, environment):
 
 
 def findings(**tables):
-    return checks_of(configured(**tables))
+    return config_findings(configured(**tables))
 
 
 def test_a_machine_without_a_price_is_checked_for_memory():

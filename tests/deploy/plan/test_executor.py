@@ -262,7 +262,7 @@ class Behind(World):
 def test_what_was_just_made_may_take_a_moment_to_be_seen():
     world = Behind(num_blind=2)
 
-    world.run(replace(call("create_endpoint"), is_patient=True))
+    world.run(replace(call("create_endpoint"), retry_if_missing=True))
 
     assert len(world.performed) == 3
     assert world.now == 10
@@ -272,7 +272,7 @@ def test_what_is_really_missing_is_said_in_the_end():
     world = Behind(num_blind=100)
 
     with pytest.raises(NotFoundError):
-        world.run(replace(call("create_endpoint"), is_patient=True))
+        world.run(replace(call("create_endpoint"), retry_if_missing=True))
 
     assert world.now == 30
 

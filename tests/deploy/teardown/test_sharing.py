@@ -11,7 +11,7 @@ from deploy.teardown.plan import (
     ObjectVersion,
     Role,
     UnfinishedUpload,
-    teardown,
+    plan_teardown,
 )
 from deploy.teardown.sharing import (
     RegionUse,
@@ -38,7 +38,7 @@ def role(*regions, **other):
 
 def calls(roles):
     """The operations on IAM, and what they delete."""
-    actions = teardown(Inventory("ocr", roles=tuple(roles)), everything=True)
+    actions = plan_teardown(Inventory("ocr", roles=tuple(roles)), everything=True)
     return [
         (action.operation, action.params.get("PolicyName"))
         for action in actions

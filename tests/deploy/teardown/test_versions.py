@@ -7,7 +7,7 @@ import json
 import pytest
 
 from deploy.policies import caller_policy
-from deploy.teardown.versions import staged_by, uploads_below, versions_below
+from deploy.teardown.versions import find_staged, list_uploads, list_versions
 from deploy.weights.files import MANIFEST, STAGING, weights_in
 from deploy.weights.store import Store
 from tests.deploy.accounts import IDENTITY, configured
@@ -43,7 +43,7 @@ def delete(wire, key):
 
 
 def keys(wire):
-    return sorted(version.key for version in versions_below(wire, BUCKET, ""))
+    return sorted(version.key for version in list_versions(wire, BUCKET, ""))
 
 
 @pytest.mark.usefixtures("versioned")
@@ -63,7 +63,7 @@ def test_destroy_all_leaves_no_version_of_staged_weights(chandra, wire):
 
 @pytest.mark.usefixtures("versioned")
 def test_what_was_deleted_by_its_key_alone_is_found_by_its_manifest(chandra, wire):
-    for version in staged_by(wire, configured()).versions:
+    for version in find_staged(wire, configured()).versions:
         if version.is_current:
             delete(wire, version.key)
 
@@ -100,7 +100,7 @@ def test_what_somebody_put_where_ours_was_deleted_is_theirs(chandra, wire):
 
 @pytest.mark.usefixtures("versioned")
 def test_the_manifest_goes_last_for_the_rest_is_found_by_it(wire):
-    found = staged_by(wire, configured()).versions
+    found = find_staged(wire, configured()).versions
 
     assert found[-1].key == f"{OURS}{MANIFEST}"
     assert len({v.key for v in found if v.key.endswith(MANIFEST)}) == 1
@@ -129,7 +129,7 @@ def begin(wire, key):
 
 
 def unfinished(wire):
-    return sorted(upload.key for upload in uploads_below(wire, BUCKET, ""))
+    return sorted(upload.key for upload in list_uploads(wire, BUCKET, ""))
 
 
 def break_off(wire, folder, deployment="ocr", revision="broken"):
