@@ -86,7 +86,7 @@ CRASHES = [
 
 
 @pytest.mark.parametrize(("case", "number", "moment"), CRASHES)
-def test_after_a_crash_at_any_call_doing_it_again_ends_well(
+def test_second_run_succeeds_after_a_crash(
     chandra, cloud, prepared, case, number, moment
 ):
     prepared(case)
@@ -104,7 +104,7 @@ def test_after_a_crash_at_any_call_doing_it_again_ends_well(
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-def test_no_call_is_left_out_of_the_crashes(chandra, cloud, prepared, case):
+def test_crashes_cover_all_calls(chandra, cloud, prepared, case):
     prepared(case)
 
     ran = chandra(*case.arguments)
@@ -115,9 +115,7 @@ def test_no_call_is_left_out_of_the_crashes(chandra, cloud, prepared, case):
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-def test_ctrl_c_while_waiting_says_what_exists_and_what_is_not_done(
-    chandra, cloud, prepared, case
-):
+def test_ctrl_c_in_a_wait_reports_done_and_not_done(chandra, cloud, prepared, case):
     prepared(case)
 
     def interrupt(seconds):
@@ -141,9 +139,7 @@ def test_ctrl_c_while_waiting_says_what_exists_and_what_is_not_done(
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-def test_waiting_ends_with_a_status_of_its_own_and_how_to_go_on(
-    chandra, cloud, prepared, case
-):
+def test_timeout_has_its_own_status_and_a_hint(chandra, cloud, prepared, case):
     prepared(case)
     cloud.num_questions = 1000
 
@@ -161,7 +157,7 @@ WAITING = [case for case in CASES.values() if "destroy" not in case.arguments]
 
 
 @pytest.mark.parametrize("case", WAITING, ids=lambda case: case.arguments[0])
-def test_what_is_not_waited_for_is_in_no_dry_run(chandra, cloud, prepared, case):
+def test_dry_run_without_waiting_omits_the_last_wait(chandra, cloud, prepared, case):
     prepared(case)
 
     shown = chandra(*case.arguments, "--no-wait", "--dry-run")
@@ -178,7 +174,7 @@ def test_what_is_not_waited_for_is_in_no_dry_run(chandra, cloud, prepared, case)
 
 @pytest.mark.parametrize("text", ["-1", "0", "nan", "inf", "soon"])
 @pytest.mark.parametrize("command", ["deploy", "stop", "destroy"])
-def test_a_time_that_no_clock_has_is_refused(chandra, cloud, command, text):
+def test_invalid_timeout_is_rejected(chandra, cloud, command, text):
     ran = chandra(command, f"--timeout={text}")
 
     assert ran.status == 2
@@ -186,7 +182,7 @@ def test_a_time_that_no_clock_has_is_refused(chandra, cloud, command, text):
     assert cloud.calls == []
 
 
-def test_ctrl_c_between_two_steps_says_what_is_done(chandra, wire, monkeypatch):
+def test_ctrl_c_between_two_steps_reports_what_is_done(chandra, wire, monkeypatch):
     """The last look at the endpoint, after everything was made."""
     answers = []
     describe = wire.client("sagemaker").describe_endpoint
@@ -207,7 +203,7 @@ def test_ctrl_c_between_two_steps_says_what_is_done(chandra, wire, monkeypatch):
     assert "changed nothing" not in ran.err
 
 
-def test_what_was_stopped_without_waiting_is_not_said_to_be_gone(chandra):
+def test_stop_without_waiting_does_not_report_gone(chandra):
     chandra("deploy")
 
     ran = chandra("stop", "--no-wait")
@@ -229,9 +225,7 @@ def test_what_was_stopped_without_waiting_is_not_said_to_be_gone(chandra):
         ("UpdateRollbackFailed", 6),
     ],
 )
-def test_status_is_an_error_only_where_no_waiting_mends_it(
-    chandra, cloud, status, expected
-):
+def test_status_fails_only_if_waiting_does_not_help(chandra, cloud, status, expected):
     chandra("deploy")
     cloud.num_questions = 1000
     cloud.machines["ocr"].status = status

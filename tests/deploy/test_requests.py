@@ -68,7 +68,7 @@ def test_a_schedule_is_valid(existing, refusals):
     assert [r for call in made for r in refusals(call)] == []
 
 
-def test_what_botocore_lets_pass_is_noticed(refusals):
+def test_violations_that_botocore_accepts_are_found(refusals):
     wanted = endpoint_from(configured(), IDENTITY)
     actions = Planner(NothingThere(), IDENTITY, NOW).deploy(wanted, UpdateTable())
     call = next(c for c in calls(actions) if c.operation == "create_endpoint_config")
@@ -103,7 +103,7 @@ def test_what_botocore_lets_pass_is_noticed(refusals):
 )
 @pytest.mark.parametrize("command", [["deploy"], ["deploy", "--dry-run"], ["plan"]])
 @pytest.mark.usefixtures("staged")
-def test_what_aws_would_refuse_is_refused_before_the_first_call(
+def test_invalid_request_stops_before_the_first_call(
     chandra, cloud, project, tables, sentence, command
 ):
     """AWS says so after the model was made, and of an enum it lists every value."""

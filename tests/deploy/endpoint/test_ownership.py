@@ -158,7 +158,7 @@ def names(wire, service, operation, key, name):
 
 
 @pytest.mark.parametrize("tag", [None, "other"], ids=["no-tag", "another-tag"])
-def test_destroy_all_leaves_everything_of_everybody_else(chandra, wire, tag):
+def test_destroy_all_keeps_resources_of_others(chandra, wire, tag):
     """Under the very names that this deployment would give."""
     make_foreign(wire, tag)
     before = everything_there(wire)
@@ -172,7 +172,7 @@ def test_destroy_all_leaves_everything_of_everybody_else(chandra, wire, tag):
     assert {**after, "objects": []} == {**before, "objects": []}
 
 
-def test_destroy_all_takes_its_own_from_among_the_others(chandra, wire):
+def test_destroy_all_deletes_ours_among_others(chandra, wire):
     assert chandra("deploy").status == 0
     make_foreign(wire)
 
@@ -195,9 +195,7 @@ def test_destroy_all_takes_its_own_from_among_the_others(chandra, wire):
         ("image", "push", "--remote", "--tag", "v1"),
     ],
 )
-def test_what_has_our_name_and_is_not_ours_is_not_changed(
-    chandra, wire, cloud, arguments
-):
+def test_foreign_resource_of_our_name_is_not_changed(chandra, wire, cloud, arguments):
     chandra("deploy")
     make_foreign(wire)
     cloud.calls.clear()
@@ -208,9 +206,7 @@ def test_what_has_our_name_and_is_not_ours_is_not_changed(
     assert cloud.changes == []
 
 
-def test_a_deployment_leaves_a_schedule_of_somebody_elses_as_it_is(
-    chandra, wire, cloud
-):
+def test_deploy_keeps_a_schedule_of_others(chandra, wire, cloud):
     make_foreign(wire)
     cloud.calls.clear()
 
@@ -220,7 +216,7 @@ def test_a_deployment_leaves_a_schedule_of_somebody_elses_as_it_is(
     assert [call for call in cloud.changes if call.startswith("scheduler")] == []
 
 
-def test_who_may_not_look_for_a_queue_can_destroy_what_has_none(chandra, wire):
+def test_destroy_works_without_rights_to_a_queue(chandra, wire):
     """The least policy names the queue's endpoint only where there is to be one."""
     chandra("deploy")
     call = wire.call

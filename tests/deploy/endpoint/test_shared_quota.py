@@ -25,7 +25,7 @@ def both(staged, chandra, cloud, project, wire):
     assert chandra("async", "deploy").status == 0
 
 
-def test_machines_of_another_endpoint_count_beside_those_wanted():
+def test_machines_of_the_other_endpoint_count():
     in_use = [InUse("ocr-async", {KIND: 1, "ml.g5.2xlarge": 4})]
 
     enough = quota_findings({KIND: 1}, QUOTAS, hint="", in_use=in_use)
@@ -130,7 +130,7 @@ def test_doctor_names_the_quota_that_an_update_needs(both, chandra, cloud):
     assert "--desired-value 3" in ran.out
 
 
-def test_a_queue_nobody_may_look_at_is_not_counted(staged, chandra, wire, cloud):
+def test_unreadable_queue_is_not_counted(staged, chandra, wire, cloud):
     """The least policy names the queue's endpoint only where there is to be one."""
     cloud.limits = {KIND: 1}
     call = wire.call

@@ -64,7 +64,7 @@ def test_every_gpu_of_the_catalogue_has_a_plan():
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS, ids=str)
 @pytest.mark.parametrize("gpu", GPU_MEMORY)
-def test_a_plan_is_the_engines(gpu, environment):
+def test_plan_equals_the_engines_plan(gpu, environment):
     capability = CAPABILITIES[gpu]
     _, settings = read_settings({}, environment)
 
@@ -213,7 +213,7 @@ def test_a_cache_that_does_not_fit_is_refused(tokens):
         ({}, {"CHANDRA_ENGINE": "generate"}),
     ],
 )
-def test_models_without_a_plan_are_not_held_to_one(model, environment):
+def test_models_without_a_plan_pass(model, environment):
     endpoint = {
         "instance_types": ["ml.g5.2xlarge"],
         "environment": {"CHANDRA_KV_CACHE_TOKENS": "900000", **environment},

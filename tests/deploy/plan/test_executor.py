@@ -91,7 +91,7 @@ def test_stages_elapsed_time_and_log_lines_are_shown():
     ]
 
 
-def test_a_long_wait_says_every_minute_that_it_goes_on():
+def test_status_of_a_wait_is_printed_each_minute():
     out = World(*[CREATING] * 9, SERVING).run(ARRIVED)
 
     assert [line for line in out.splitlines() if "Creating" in line] == [
@@ -101,31 +101,31 @@ def test_a_long_wait_says_every_minute_that_it_goes_on():
     ]
 
 
-def test_an_update_that_does_not_show_yet_is_no_rollback():
+def test_update_that_shows_late_is_not_a_rollback():
     World(OLD, UPDATING, SERVING).run(ARRIVED)
 
 
-def test_an_update_that_never_shows_is_a_rollback():
+def test_update_that_never_shows_is_a_rollback():
     with pytest.raises(ResourceFailedError, match="rolled back"):
         World(OLD).run(ARRIVED)
 
 
-def test_going_back_to_the_old_config_is_a_rollback():
+def test_return_to_the_old_config_is_a_rollback():
     with pytest.raises(ResourceFailedError, match="serves config ocr-0, not ocr-1"):
         World(UPDATING, OLD).run(ARRIVED)
 
 
-def test_an_endpoint_that_is_not_listed_yet_is_awaited():
+def test_endpoint_that_is_listed_late_is_waited_for():
     World(None, CREATING, SERVING).run(ARRIVED)
 
 
-def test_an_endpoint_that_somebody_deletes_meanwhile_is_no_success():
+def test_endpoint_deleted_during_the_wait_is_an_error():
     with pytest.raises(ResourceFailedError, match="was deleted while"):
         World(CREATING, None).run(ARRIVED)
 
 
 @pytest.mark.parametrize("advice", ADVICE, ids=lambda a: a.message)
-def test_every_reason_we_know_ends_in_what_it_means_and_what_to_try(advice):
+def test_known_reason_is_explained_with_a_hint(advice):
     failed = replace(CREATING, status="Failed", failure=f"… {advice.message} …")
 
     with pytest.raises(ResourceFailedError) as caught:
@@ -136,7 +136,7 @@ def test_every_reason_we_know_ends_in_what_it_means_and_what_to_try(advice):
     assert advice_for(advice.message) is advice
 
 
-def test_a_reason_we_do_not_know_is_told_as_it_is():
+def test_unknown_reason_is_printed_unchanged():
     failed = replace(CREATING, status="Failed", failure="gremlins")
 
     with pytest.raises(ResourceFailedError, match="gremlins") as caught:
@@ -145,14 +145,14 @@ def test_a_reason_we_do_not_know_is_told_as_it_is():
     assert caught.value.hint == "chandra-sagemaker logs --errors"
 
 
-def test_waiting_has_a_limit_and_says_how_to_wait_on():
+def test_timeout_names_the_command_to_wait_on():
     with pytest.raises(WaitTimeoutError, match="goes on without us") as caught:
         World(CREATING).run(ARRIVED, timeout_seconds=90)
 
     assert "same command again" in (caught.value.hint or "")
 
 
-def test_without_waiting_it_ends_where_the_last_wait_would_begin():
+def test_last_wait_is_dropped_without_waiting():
     world = World(None, CREATING)
 
     world.run(
@@ -167,7 +167,7 @@ def test_without_waiting_it_ends_where_the_last_wait_would_begin():
     assert world.performed == ["delete_endpoint", "create_endpoint"]
 
 
-def test_ctrl_c_says_what_is_done_and_what_goes_on():
+def test_ctrl_c_reports_what_is_done_and_goes_on():
     def interrupt(seconds):
         raise KeyboardInterrupt
 
@@ -179,7 +179,7 @@ def test_ctrl_c_says_what_is_done_and_what_goes_on():
     )
 
 
-def test_ctrl_c_says_what_is_not_done():
+def test_ctrl_c_reports_what_is_not_done():
     def interrupt(seconds):
         raise KeyboardInterrupt
 
@@ -198,7 +198,7 @@ def test_ctrl_c_says_what_is_not_done():
     )
 
 
-def test_ctrl_c_in_a_call_says_that_it_may_be_done():
+def test_ctrl_c_in_a_call_reports_that_it_may_be_done():
     class Cut(World):
         def perform(self, call):
             raise KeyboardInterrupt
@@ -225,7 +225,7 @@ class Unreliable(World):
 @pytest.mark.parametrize(
     "error", [TransientError("AWS cannot be reached"), BusyError("Rate exceeded")]
 )
-def test_a_wait_outlasts_a_line_that_is_dead_or_busy_for_a_while(error):
+def test_wait_goes_on_after_transient_errors(error):
     out = Unreliable(error, num_failures=3).run(ARRIVED)
 
     assert out.count(f"{error.message}; retrying") == 3
@@ -240,7 +240,7 @@ def test_a_wait_outlasts_a_line_that_is_dead_or_busy_for_a_while(error):
         (AccessDeniedError("no"), 1),
     ],
 )
-def test_a_wait_ends_where_asking_again_is_no_use(error, num_failures):
+def test_wait_ends_at_permanent_and_repeated_errors(error, num_failures):
     with pytest.raises(type(error)):
         Unreliable(error, num_failures=num_failures).run(ARRIVED)
 
@@ -259,7 +259,7 @@ class Behind(World):
         return {}
 
 
-def test_what_was_just_made_may_take_a_moment_to_be_seen():
+def test_call_on_a_new_resource_is_retried():
     world = Behind(num_blind=2)
 
     world.run(replace(call("create_endpoint"), retry_if_missing=True))
@@ -268,7 +268,7 @@ def test_what_was_just_made_may_take_a_moment_to_be_seen():
     assert world.now == 10
 
 
-def test_what_is_really_missing_is_said_in_the_end():
+def test_missing_resource_is_an_error_after_retries():
     world = Behind(num_blind=100)
 
     with pytest.raises(NotFoundError):
@@ -277,7 +277,7 @@ def test_what_is_really_missing_is_said_in_the_end():
     assert world.now == 30
 
 
-def test_what_need_not_be_awaited_is_asked_once():
+def test_other_calls_are_not_retried():
     world = Behind(num_blind=100)
 
     with pytest.raises(NotFoundError):
@@ -286,7 +286,7 @@ def test_what_need_not_be_awaited_is_asked_once():
     assert len(world.performed) == 1
 
 
-def test_a_dry_run_is_the_plan_in_words():
+def test_dry_run_prints_the_plan():
     world = World(None)
 
     out = world.run(call("create_endpoint"), ARRIVED, is_dry_run=True)

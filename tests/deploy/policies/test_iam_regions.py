@@ -90,7 +90,7 @@ def test_roles_of_two_regions_are_right_for_each(chandra, cloud, region):
     assert "role" in doctor.json["ok"]
 
 
-def test_doctor_misses_the_policy_of_another_region(chandra, cloud):
+def test_doctor_reports_a_role_without_this_region(chandra, cloud):
     chandra("iam", "--create")
 
     ran = chandra("doctor", "--region", "eu-west-1")
@@ -128,7 +128,7 @@ def test_doctor_accepts_the_unnamed_policy_of_its_region(chandra, wire, cloud):
     assert "role" in chandra("doctor", "--json").json["ok"]
 
 
-def test_policy_that_somebody_else_put_there_stays(chandra, wire):
+def test_policy_of_others_in_the_role_stays(chandra, wire):
     chandra("iam", "--create")
     theirs = document(allow("Theirs", ["s3:GetObject"], ["*"]))
     put(wire, "theirs", theirs)

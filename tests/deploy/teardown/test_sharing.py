@@ -105,7 +105,7 @@ def test_role_with_a_policy_for_a_region_not_asked_stays():
 
 
 @pytest.mark.parametrize("uses", [[LIVE], []], ids=["live", "not-asked"])
-def test_command_that_may_take_down_what_serves_is_not_said(uses):
+def test_no_remedy_stops_a_serving_endpoint(uses):
     inventory = Inventory("ocr", bucket="weights", weights=(WEIGHTS,))
 
     _, (kept,) = keep_roles([role(HERE, THERE)], HERE, uses)

@@ -62,7 +62,7 @@ def test_destroy_all_leaves_no_version_of_staged_weights(chandra, wire):
 
 
 @pytest.mark.usefixtures("versioned")
-def test_what_was_deleted_by_its_key_alone_is_found_by_its_manifest(chandra, wire):
+def test_versions_of_deleted_keys_are_found(chandra, wire):
     for version in find_staged(wire, configured()).versions:
         if version.is_current:
             delete(wire, version.key)
@@ -74,7 +74,7 @@ def test_what_was_deleted_by_its_key_alone_is_found_by_its_manifest(chandra, wir
 
 
 @pytest.mark.usefixtures("versioned")
-def test_versions_of_everybody_else_stay(chandra, wire):
+def test_versions_of_others_stay(chandra, wire):
     put(wire, f"{THEIRS}{MANIFEST}", json.dumps({"deployment": "ocr"}).encode())
     put(wire, f"{THEIRS}{MANIFEST}", json.dumps({"deployment": "other"}).encode())
     put(wire, f"{THEIRS}config.json")
@@ -88,7 +88,7 @@ def test_versions_of_everybody_else_stay(chandra, wire):
 
 
 @pytest.mark.usefixtures("versioned")
-def test_what_somebody_put_where_ours_was_deleted_is_theirs(chandra, wire):
+def test_new_objects_at_a_deleted_prefix_stay(chandra, wire):
     delete(wire, f"{OURS}{MANIFEST}")
     put(wire, f"{OURS}config.json", b"theirs")
     before = keys(wire)
@@ -99,7 +99,7 @@ def test_what_somebody_put_where_ours_was_deleted_is_theirs(chandra, wire):
 
 
 @pytest.mark.usefixtures("versioned")
-def test_the_manifest_goes_last_for_the_rest_is_found_by_it(wire):
+def test_manifest_is_deleted_last(wire):
     found = find_staged(wire, configured()).versions
 
     assert found[-1].key == f"{OURS}{MANIFEST}"
@@ -107,7 +107,7 @@ def test_the_manifest_goes_last_for_the_rest_is_found_by_it(wire):
 
 
 @pytest.mark.usefixtures("staged")
-def test_a_bucket_without_versions_is_emptied_as_well(chandra, wire):
+def test_unversioned_bucket_is_emptied(chandra, wire):
     ran = chandra("destroy", "--all")
 
     assert "delete 3 objects of staged weights" in ran.out
@@ -150,7 +150,7 @@ def break_off(wire, folder, deployment="ocr", revision="broken"):
 
 
 @pytest.mark.usefixtures("staged")
-def test_destroy_all_takes_what_was_staged_in_part(chandra, wire, hub):
+def test_destroy_all_deletes_partly_staged_weights(chandra, wire, hub):
     break_off(wire, hub.folder)
     break_off(wire, hub.folder, "other", "theirs")
     begin(wire, "documents/scan.pdf")
@@ -168,7 +168,7 @@ def test_destroy_all_takes_what_was_staged_in_part(chandra, wire, hub):
 
 
 @pytest.mark.usefixtures("staged")
-def test_what_says_whose_weights_are_on_their_way_goes_when_they_are_there(wire, hub):
+def test_staging_mark_is_deleted_after_staging(wire, hub):
     weights, prefix = break_off(wire, hub.folder)
     assert f"{prefix}{STAGING}" in keys(wire)
 
@@ -178,7 +178,7 @@ def test_what_says_whose_weights_are_on_their_way_goes_when_they_are_there(wire,
 
 
 @pytest.mark.usefixtures("staged")
-def test_it_goes_the_next_time_where_the_last_was_killed_just_before(wire, hub):
+def test_left_staging_mark_is_deleted_the_next_time(wire, hub):
     put(wire, f"{OURS}{STAGING}", b"{}")
 
     stage(wire, hub)
@@ -186,7 +186,7 @@ def test_it_goes_the_next_time_where_the_last_was_killed_just_before(wire, hub):
     assert not any(key.endswith(STAGING) for key in keys(wire))
 
 
-def test_whoever_destroys_may_list_and_delete_versions():
+def test_caller_policy_allows_deleting_versions():
     exchange = {"bucket": "exchange"}
     allowed = {
         (action, resource)
