@@ -1,4 +1,4 @@
-"""What is refused before it costs an hour."""
+"""Preflight checks of the configuration."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What may stand in chandra.toml."""
+"""Settings of chandra.toml."""
 
 from __future__ import annotations
 

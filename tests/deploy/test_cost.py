@@ -1,4 +1,4 @@
-"""What a workload costs on which machine."""
+"""The command `cost`: prices of a workload by machine."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_measurement_replaces_an_estimate(chandra, tmp_path):
     offers = ran["offers"]
     assert offers[0]["measured_in"].endswith("l40s.json")
     assert offers[0]["together"]["pages_an_hour"] == 1800
-    # Nobody has measured one page at a time.
+    # There is no measurement of one page at a time.
     assert [offers[0][kind]["is_measured"] for kind in ("single", "together")] == [
         False,
         True,

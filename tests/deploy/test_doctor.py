@@ -1,4 +1,4 @@
-"""What is wrong, and how to mend it; and a file to begin with."""
+"""The commands `doctor` and `init`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.deploy.images import write_archive
 
 
 def prepare(chandra, wire, tmp_path):
-    """Everything that doctor looks for."""
+    """Create what `doctor` checks."""
     wire.call("s3", "create_bucket", Bucket="weights")
     archive = str(write_archive(tmp_path / "image.tar"))
     path = tmp_path / "chandra.toml"
@@ -294,7 +294,7 @@ UNSET = (
 
 
 def test_the_example_shows_every_setting_with_its_default():
-    """What is commented out with a value is what there would be without it."""
+    """A commented-out setting shows its default."""
     shown = re.sub(r"^# (?=[a-z_]+ = )", "", EXAMPLE, flags=re.MULTILINE)
     for line in UNSET:
         shown = re.sub(rf"^{line}\b.*\n", "", shown, flags=re.MULTILINE)

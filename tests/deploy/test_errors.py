@@ -1,4 +1,4 @@
-"""What goes wrong, and how a command then ends."""
+"""Tree of errors, with exit statuses and codes."""
 
 from __future__ import annotations
 

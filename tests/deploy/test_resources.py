@@ -1,4 +1,4 @@
-"""What is sent to SageMaker, and how names follow from it."""
+"""Requests to SageMaker, and names that follow from their contents."""
 
 from __future__ import annotations
 

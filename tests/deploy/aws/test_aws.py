@@ -1,4 +1,4 @@
-"""What AWS answers, in our words; scripted with botocore's Stubber."""
+"""Translation of AWS's errors, scripted with botocore's Stubber."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_validation_errors_are_told_apart_by_message(sentence, kind):
 
 
 def test_html_page_is_not_printed():
-    """What stands before a service answers so, and boto3 takes it for a refusal."""
+    """A load balancer answers with a page, which boto3 takes for an error of AWS."""
     error = refused("500", "\n<!doctype html>\n<title>500</title>\n<p>sorry</p>\n")
 
     assert error.code == "busy"

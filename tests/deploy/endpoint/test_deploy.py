@@ -1,4 +1,4 @@
-"""From nothing to an endpoint, over the wire; and what keeps one from it."""
+"""The command `deploy` against moto, and its failures."""
 
 from __future__ import annotations
 

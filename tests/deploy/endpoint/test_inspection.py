@@ -1,4 +1,4 @@
-"""What would fail on AWS an hour later, found where it lies."""
+"""Preflight checks on AWS: weights, images, network and keys."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_weights_elsewhere_stop_before_the_first_call(chandra, wire, cloud, comm
 
 
 def test_unchanged_deployment_checks_no_weights(staged, chandra, wire):
-    """Nothing is started with them, and a repeated deploy changes nothing."""
+    """A repeated deploy changes nothing, so it starts no machine with the weights."""
     chandra("deploy")
     remove(wire, MANIFEST)
 
@@ -91,7 +91,7 @@ def test_unreadable_weights_are_reported_as_unchecked(script, aws):
 
 @pytest.fixture
 def looked_at(script, aws, monkeypatch):
-    """What is found out of an image at an address."""
+    """looked_at(uri): the findings about an image at this address."""
     monkeypatch.setattr(aws, "_identity", IDENTITY)
 
     def findings(uri, *, code=None, media_type="application/vnd.docker"):
@@ -211,7 +211,7 @@ def test_unusable_image_stops_before_the_first_call(
 
 
 def test_hint_repairs_the_rejected_image(staged, chandra, wire):
-    """And not the one that was pushed last."""
+    """The hint names the rejected image, not the one that was pushed last."""
     name = put_image(wire, oci_manifest(), "v1", OCI)
     refused = chandra("deploy", "--image", f"{NAMELESS}@{name}")
     typed = refused.err.partition("try:   chandra-sagemaker ")[2].splitlines()[0]
@@ -240,7 +240,7 @@ def test_update_to_a_missing_image_changes_nothing(staged, chandra, cloud):
 def test_start_needs_the_image_of_the_old_config(
     staged, chandra, wire, cloud, at, command
 ):
-    """The repository keeps only so many."""
+    """A repository drops old images, so an update must check that its image exists."""
     chandra("deploy", "--image", OTHER_IMAGE)
     if command == "rollback":
         at.now += 60
@@ -264,7 +264,7 @@ def test_start_needs_the_image_of_the_old_config(
 
 
 def test_unchanged_deployment_checks_no_image(staged, chandra, wire):
-    """The repository may have dropped it: nothing is started with it."""
+    """A start fails if the repository has dropped the image."""
     chandra("deploy")
     wire.call("ecr", "delete_repository", repositoryName=REPOSITORY, force=True)
 
@@ -273,7 +273,7 @@ def test_unchanged_deployment_checks_no_image(staged, chandra, wire):
 
 
 def test_offline_plan_does_not_ask_the_registry(staged, chandra, cloud):
-    """Offline, and of an image that was never pushed."""
+    """The registry is not asked offline, nor for an image that was never pushed."""
     ran = chandra("plan", "--offline", "--image", f"{NAMELESS}@sha256:{'c' * 64}")
 
     assert ran.status == 0, ran.out
@@ -290,7 +290,7 @@ def test_image_of_another_region_is_reported_once(staged, chandra, cloud):
 
 @pytest.fixture
 def places(wire, cloud):
-    """The account's own subnets and security group, in one VPC."""
+    """Subnets and a security group of the account, in one VPC."""
     subnets = wire.call("ec2", "describe_subnets")["Subnets"]
     (group,) = wire.call("ec2", "describe_security_groups")["SecurityGroups"]
     return subnets, group

@@ -1,4 +1,4 @@
-"""Whose is what: nothing of anybody else's is touched, whatever it is called."""
+"""Ownership: commands do not change resources of others, even under our names."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ THEIR_KEYS = (
 
 
 def make_foreign(wire, tag=None):
-    """One of everything that a deployment `ocr` would have, and it is not its own."""
+    """Create a foreign resource under each name that a deployment `ocr` would use."""
     tags = [] if tag is None else [{"Key": OWNER_TAG, "Value": tag}]
     small = [{"key": t["Key"], "value": t["Value"]} for t in tags]
     wire.call(
@@ -119,7 +119,7 @@ def make_foreign(wire, tag=None):
 
 
 def everything_there(wire):
-    """What an account holds, by name."""
+    """Return the names of all resources in the account."""
     return {
         "models": names(wire, "sagemaker", "list_models", "Models", "ModelName"),
         "configs": names(
@@ -159,7 +159,7 @@ def names(wire, service, operation, key, name):
 
 @pytest.mark.parametrize("tag", [None, "other"], ids=["no-tag", "another-tag"])
 def test_destroy_all_keeps_resources_of_others(chandra, wire, tag):
-    """Under the very names that this deployment would give."""
+    """Resources of others stay even under the names that this deployment would use."""
     make_foreign(wire, tag)
     before = everything_there(wire)
 
@@ -217,7 +217,7 @@ def test_deploy_keeps_a_schedule_of_others(chandra, wire, cloud):
 
 
 def test_destroy_works_without_rights_to_a_queue(chandra, wire):
-    """The least policy names the queue's endpoint only where there is to be one."""
+    """The least policy names the queue's endpoint only if the configuration has one."""
     chandra("deploy")
     call = wire.call
 

@@ -1,4 +1,4 @@
-"""What is live beside what is wanted."""
+"""The command `plan`: live and wanted settings."""
 
 from __future__ import annotations
 

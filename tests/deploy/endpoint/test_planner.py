@@ -1,4 +1,4 @@
-"""What a deployment does, given what is there. No AWS at all."""
+"""Plans of deployments, without AWS."""
 
 from __future__ import annotations
 

@@ -129,7 +129,7 @@ def test_schedule_without_a_role_names_the_command(chandra):
 
 
 def test_prices_name_their_region_and_month(chandra, scheduler_role):
-    """They are those of one region, and no price list was asked."""
+    """Prices are those of one region, from a copy of the price list."""
     note = "on demand in us-east-1, September 2026; other regions differ"
     told = [
         chandra("plan"),

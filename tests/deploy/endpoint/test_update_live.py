@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("staged")]
 
 @pytest.fixture(autouse=True)
 def _short_waits(cloud):
-    """Each change takes 15 seconds, so that times tell one from the next."""
+    """Make each change take 15 seconds, so that tags have different times."""
     cloud.num_questions = 1
 
 

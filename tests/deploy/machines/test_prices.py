@@ -1,4 +1,4 @@
-"""What machines cost, to the cent."""
+"""Prices of machines, to the cent."""
 
 from __future__ import annotations
 

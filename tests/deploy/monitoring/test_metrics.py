@@ -1,4 +1,4 @@
-"""Numbers of an endpoint: as a table, as JSON, as a picture."""
+"""Metrics of an endpoint, as a table, as JSON and as a plot."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def measured(wire, at):
 
 @pytest.fixture
 def day(measured):
-    """Three hours: of a hundred pages in each quarter one takes a minute."""
+    """Three hours of latencies in which one page in a hundred takes a minute."""
     for quarter in range(12):
         ago = 15 * quarter + 5
         seconds = [0.1 * (n + 10 * (quarter % 4)) for n in range(1, 100)] + [55]
@@ -83,7 +83,7 @@ def test_missing_measurements_are_reported(chandra):
 
 
 def test_percentiles_are_of_requests_in_seconds(chandra, measured):
-    """One slow page in a hundred is in no median, and in the last of percentiles."""
+    """One slow page in a hundred shows in p99, and not in the median."""
     measured("ModelLatency", *(1e4 * n for n in range(1, 99)), 55e6, 56e6)
 
     ran = chandra("metrics")
@@ -103,7 +103,7 @@ def test_table_has_latest_mean_and_highest(chandra, measured):
 
 
 def test_bars_are_aligned_with_their_timestamps(chandra, measured):
-    """Above each other, whenever which was measured."""
+    """Bars of the same time are aligned, though metrics have other timestamps."""
     measured("GPUUtilization", 50, minutes_ago=170, namespace=MACHINES)
     for ago in (170, 30):
         measured("Invocations", 1, minutes_ago=ago)

@@ -1,4 +1,4 @@
-"""Actions made real, one after the other, by a clock of the test's own."""
+"""Execution of plans, against a scripted endpoint and a fake clock."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Line:
 
 
 class World:
-    """Endpoint states in order, the last for ever; time passes by sleeping."""
+    """Fake of AWS and of time: endpoint states in order, the last for ever."""
 
     def __init__(self, *states, lines=()):
         self.states = list(states)
@@ -208,7 +208,7 @@ def test_ctrl_c_in_a_call_reports_that_it_may_be_done():
 
 
 class Unreliable(World):
-    """Answers in the end, after some time in which nothing does."""
+    """World whose first answers are errors."""
 
     def __init__(self, error, *, num_failures):
         super().__init__(SERVING)
@@ -246,7 +246,7 @@ def test_wait_ends_at_permanent_and_repeated_errors(error, num_failures):
 
 
 class Behind(World):
-    """SageMaker, which sees new things a little later."""
+    """World that does not find a new resource at first."""
 
     def __init__(self, num_blind: int):
         super().__init__(SERVING)

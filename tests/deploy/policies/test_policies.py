@@ -1,4 +1,4 @@
-"""Who may do what: no more than the commands need."""
+"""Policies allow no more than the commands need."""
 
 from __future__ import annotations
 

@@ -140,7 +140,7 @@ def test_documents_and_results_of_another_region_stay(live, chandra, wire, proje
 
 
 def test_results_of_a_queue_in_another_region_stay(live, chandra, wire, there, project):
-    """Both regions' queues would write below one prefix of one bucket."""
+    """The queues of both regions write below one prefix of one bucket."""
     project('[asynchronous]\nbucket = "weights"\n')
     wire.call(
         "s3", "put_object", Bucket="weights", Key="async/ocr/out/a.json", Body=b"{}"

@@ -1,4 +1,4 @@
-"""What `destroy --all` leaves in a bucket: no version, no part, nothing to pay for."""
+"""Deletion of object versions and unfinished uploads by `destroy --all`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ THEIRS = "models/datalab-to/chandra/theirs/"
 
 @pytest.fixture
 def versioned(cloud, wire, hub):
-    """Staged into a bucket that keeps versions, over an older file."""
+    """Weights staged into a versioned bucket, over an older file."""
     wire.call("s3", "create_bucket", Bucket=BUCKET)
     wire.call(
         "s3",
@@ -38,7 +38,7 @@ def put(wire, key, content=b"old"):
 
 
 def delete(wire, key):
-    """As the console does it: the key is gone, its versions are not."""
+    """Delete an object by its key alone, as the console does; its versions stay."""
     wire.call("s3", "delete_object", Bucket=BUCKET, Key=key)
 
 
@@ -115,7 +115,7 @@ def test_unversioned_bucket_is_emptied(chandra, wire):
 
 
 def begin(wire, key):
-    """An upload in parts that nobody finished."""
+    """Start a multipart upload and do not complete it."""
     upload = wire.call("s3", "create_multipart_upload", Bucket=BUCKET, Key=key)
     wire.call(
         "s3",
