@@ -1,8 +1,12 @@
 """Preflight checks: problems that AWS would report only after minutes or hours."""
 
-from deploy.checks.endpoint import config_findings
+from deploy.checks.endpoint import (
+    config_findings,
+    cuda_findings,
+    platform_findings,
+    region_findings,
+)
 from deploy.checks.finding import Finding
-from deploy.checks.image import cuda_findings, platform_findings, region_findings
 from deploy.checks.machines import unknown_cuda_finding
 from deploy.checks.quotas import (
     ENDPOINT_USAGE,

@@ -1,19 +1,56 @@
-"""Check of the number of machines against the account's quotas."""
+"""Quotas of the account, and the check of the number of machines against them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from deploy.aws.client import AWSClient
 from deploy.checks.finding import Finding
+from deploy.errors import DeployError
 
 __all__ = [
     "ENDPOINT_USAGE",
     "TRANSFORM_USAGE",
     "InUse",
+    "Quota",
     "quota_findings",
     "quota_name",
+    "usage_quotas",
 ]
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """Service quota."""
+
+    name: str
+    code: str
+    value: float
+
+
+def usage_quotas(aws: AWSClient, usage: str) -> dict[str, Quota] | None:
+    """Return the quotas of a usage by name, such as "endpoint usage".
+
+    Returns None if they cannot be read.
+    """
+    try:
+        found = list(
+            aws.pages(
+                "service-quotas",
+                "list_service_quotas",
+                "Quotas",
+                ServiceCode="sagemaker",
+            )
+        )
+    except DeployError:
+        return None
+    return {
+        item["QuotaName"]: Quota(item["QuotaName"], item["QuotaCode"], item["Value"])
+        for item in found
+        if item["QuotaName"].endswith(f" for {usage}")
+    }
+
 
 ENDPOINT_USAGE = "endpoint usage"
 TRANSFORM_USAGE = "transform job usage"

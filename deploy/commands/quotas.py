@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from deploy.aws.quotas import Quota, usage_quotas
 from deploy.checks import (
     ENDPOINT_USAGE,
     Finding,
@@ -17,6 +16,7 @@ from deploy.checks import (
     quota_findings,
     quota_name,
 )
+from deploy.checks.quotas import Quota, usage_quotas
 from deploy.commands.preflight import has_call
 from deploy.config import MAX_NAME, DeployConfig
 from deploy.context import Context

@@ -4,26 +4,26 @@ People write chandra.toml. `image push` and `model stage` write chandra.lock.jso
 digest and the revision that a deployment uses until the next push.
 """
 
-from deploy.config.asynchronous import AsynchronousTable
 from deploy.config.deployment import MAX_NAME, DeployConfig
 from deploy.config.files import (
+    config_from,
     drop_from_lock,
     lock_path,
     read_config,
     read_lock,
     write_lock,
 )
-from deploy.config.mapping import config_from
 from deploy.config.rules import check_environment, is_secret
 from deploy.config.tables import (
+    AsynchronousTable,
     CaptureTable,
     EndpointTable,
     ImageTable,
     ModelTable,
     NetworkTable,
+    TransformTable,
     UpdateTable,
 )
-from deploy.config.transform import TransformTable
 
 __all__ = [
     "MAX_NAME",

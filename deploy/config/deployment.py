@@ -6,17 +6,17 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from deploy.config.asynchronous import AsynchronousTable
 from deploy.config.rules import require
 from deploy.config.tables import (
+    AsynchronousTable,
     CaptureTable,
     EndpointTable,
     ImageTable,
     ModelTable,
     NetworkTable,
+    TransformTable,
     UpdateTable,
 )
-from deploy.config.transform import TransformTable
 
 __all__ = ["MAX_NAME", "DeployConfig"]
 

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from deploy.batch.job import LOG_GROUP
 from deploy.config import DeployConfig
-from deploy.policies.arns import (
-    alarms_arn,
-    endpoint_names,
-    log_group_arns,
-    repository_arn,
-)
 from deploy.policies.statements import (
     Document,
     actions_of,
+    alarms_arn,
     allow,
     document,
+    endpoint_names,
     key_statement,
+    log_group_arns,
+    repository_arn,
 )
 from deploy.policies.storage import storage_statements
 from deploy.resources import Identity, log_group

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 from deploy.batch.job import LOG_GROUP, transforms_prefix
 from deploy.config import DeployConfig
-from deploy.policies.arns import (
+from deploy.policies.statements import (
+    Document,
+    actions_of,
     alarms_arn,
+    allow,
+    document,
     document_bucket_arns,
     endpoint_names,
+    key_statement,
     log_group_arns,
     model_bucket_arn,
     pulled_repository_arn,
     source_arns,
     weights_prefix,
-)
-from deploy.policies.statements import (
-    Document,
-    actions_of,
-    allow,
-    document,
-    key_statement,
 )
 from deploy.queue.endpoint import exchange_of
 from deploy.resources import Identity, log_group

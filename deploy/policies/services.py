@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 from deploy.config import DeployConfig
-from deploy.policies.arns import log_group_arns, model_bucket_arn, repository_arn
-from deploy.policies.statements import Document, actions_of, allow, document
+from deploy.policies.statements import (
+    Document,
+    actions_of,
+    allow,
+    document,
+    log_group_arns,
+    model_bucket_arn,
+    repository_arn,
+)
 from deploy.resources import Identity
 
 __all__ = ["build_policy", "scheduler_policy", "trust_policy"]

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from deploy.batch.job import transforms_prefix
 from deploy.config import DeployConfig
-from deploy.policies.arns import (
+from deploy.policies.statements import (
+    Document,
+    actions_of,
+    allow,
     document_bucket_arns,
     model_bucket_arn,
     source_arns,
     weights_prefix,
 )
-from deploy.policies.statements import Document, actions_of, allow
 from deploy.queue.endpoint import exchange_of
 from deploy.resources import Identity
 

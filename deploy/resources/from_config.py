@@ -6,15 +6,15 @@ from collections.abc import Mapping
 
 from deploy.config import DeployConfig
 from deploy.errors import ConfigError
-from deploy.resources.addresses import Identity
 from deploy.resources.endpoint import (
     AsyncInference,
     Endpoint,
     EndpointConfig,
+    Model,
     Variant,
+    load_seconds,
 )
-from deploy.resources.model import Model, load_seconds
-from deploy.resources.names import REVISION_TAG, tags_of
+from deploy.resources.names import REVISION_TAG, Identity, tags_of
 
 __all__ = ["endpoint_from", "image_uri", "revision_of", "weights_uri"]
 

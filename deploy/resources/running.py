@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from deploy.errors import ConflictError
-from deploy.resources.model import load_seconds
+from deploy.resources.endpoint import load_seconds
 from deploy.resources.names import digest, tag_list
 from deploy.resources.settings import settings_of, variant_index
 

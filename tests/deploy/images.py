@@ -98,7 +98,10 @@ def put_image(
     name: str | None = None,
     config: bytes = CONFIG,
 ) -> str:
-    """Put an image into our repository; return its digest, which moto does not check."""
+    """Put an image into our repository and return its digest.
+
+    moto does not check the digest.
+    """
     content = encoded(manifest)
     if "config" in manifest:
         put_blob(aws, config)
