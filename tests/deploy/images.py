@@ -143,7 +143,7 @@ def publish(aws: AWSClient, *uris: str) -> None:
     for call in repository_calls(aws, configured()):
         aws.perform(call)
     for number, uri in enumerate(uris):
-        # To moto two of the same contents are one.
+        # moto treats two images with the same contents as one.
         manifest = repaired(oci_manifest()) | {"annotations": {"number": number}}
         name = uri.partition("@")[2]
         put_image(aws, manifest, f"published-{number}", name=name)

@@ -130,7 +130,7 @@ class Shim:
         if call == "ec2:DescribeRegions":
             return _send_regions(start, self.regions)
         if "Dashboard" in call:
-            # Dashboards are global, and moto keeps some for each region.
+            # Dashboards are global, but moto keeps them by region.
             scope = environ["HTTP_AUTHORIZATION"]
             environ["HTTP_AUTHORIZATION"] = scope.replace(f"/{region}/", f"/{HOME}/")
         elif region != HOME and call.startswith("sagemaker:"):
@@ -199,7 +199,7 @@ class Shim:
             return "200 OK", {"downloadUrl": address, "layerDigest": digest}
         return None
 
-    # What SageMaker does and moto does not.
+    # Behaviour of SageMaker that moto lacks.
 
     def _create_model(self, environ: Environ, request: dict[str, Any]) -> Answer | None:
         if request["ModelName"] in self._isolation:
@@ -378,7 +378,7 @@ class Shim:
 
     def _count(self, machine: Machine) -> int:
         variants = self.variants.get(machine.config, [{}])
-        # Only the count of our variant is ever changed.
+        # Commands change only the count of our variant.
         variant = our_variant({"ProductionVariants": variants})
         initial = int(variant.get("InitialInstanceCount", 1))
         return initial if machine.count is None else machine.count

@@ -285,7 +285,7 @@ def test_example_sets_only_required_settings():
     assert found | {"tags": {}} == plain
 
 
-# Their default is none: the example shows what one may look like.
+# These have no default, so the example shows a possible value.
 UNSET = (
     *("role", "revision", "uri", "tag", "cuda", "kms_key", "volume_gb", "region"),
     *("sources", "concurrency", "idle_seconds", "success_topic", "error_topic"),

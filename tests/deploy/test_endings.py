@@ -16,15 +16,15 @@ MOMENTS = ("crash_before", "crash_after")
 
 @dataclass
 class Case:
-    """A command that changes what is there already."""
+    """Command on an existing endpoint."""
 
     arguments: tuple[str, ...]
     num_changes: int
     before: tuple[tuple[str, ...], ...] = (("deploy",),)
     is_other: bool = False
-    """The file names another image by then."""
+    """True if chandra.toml names another image by then."""
     ends: str | None = "InService"
-    """How the endpoint then is; None: it is gone."""
+    """Final status of the endpoint; None if it is gone."""
 
 
 CASES = {
@@ -55,7 +55,7 @@ CASES = {
 
 @pytest.fixture
 def prepared(chandra, cloud, project, at):
-    """prepared(case): the account as the command finds it."""
+    """prepared(case): runs the commands before the one under test."""
 
     def prepare(case):
         for arguments in case.before:
@@ -77,10 +77,10 @@ def is_as_wanted(case, cloud):
 CRASHES = [
     pytest.param(case, number, moment, id=f"{name}-{number}-{moment}")
     for name, case in CASES.items()
-    # Those of a first deployment are in test_crashes.
+    # test_crashes covers a first deployment.
     if name != "deploy"
     for number in range(1, case.num_changes + 1)
-    # A deletion that was not made is made the next time: nothing to find out.
+    # A crash before a deletion needs no test, because the next run deletes it.
     for moment in (MOMENTS[1:] if name == "destroy-all" else MOMENTS)
 ]
 
@@ -129,7 +129,7 @@ def test_ctrl_c_in_a_wait_reports_done_and_not_done(chandra, cloud, prepared, ca
     sentence = cut.err.partition("interrupted. ")[2]
     assert "endpoint ocr goes on without us" in sentence
     assert "chandra-sagemaker status" in sentence
-    # What was done is named, call by call, and the rest as not done.
+    # The message names each call that was done, and the others as not done.
     done = sentence.partition("done: ")[2].partition(". ")[0].split("; ")
     left = sentence.partition("not done: ")[2].partition(". ")[0]
     assert len(done) == changed
@@ -166,7 +166,7 @@ def test_dry_run_without_waiting_omits_the_last_wait(chandra, cloud, prepared, c
 
     would = [line[6:] for line in shown.out.splitlines() if line.startswith("would ")]
     done = [line for line in ran.out.splitlines() if line in would]
-    # Waiting is shown as what SageMaker says meanwhile.
+    # A wait prints SageMaker's status.
     assert [line for line in would if not line.startswith("wait")] == done
     assert [action["action"] for action in listed["actions"]] == would
     assert not would[-1].startswith(("wait", "note"))

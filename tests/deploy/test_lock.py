@@ -121,7 +121,7 @@ def test_invalid_chandra_toml_is_named(path, content):
 
 
 def blamed(path):
-    """The file that an error begins with; None where there is no error."""
+    """Return the file that an error begins with; None without an error."""
     try:
         read_config(path)
     except ConfigError as error:

@@ -106,7 +106,7 @@ def test_violations_that_botocore_accepts_are_found(refusals):
 def test_invalid_request_stops_before_the_first_call(
     chandra, cloud, project, tables, sentence, command
 ):
-    """AWS says so after the model was made, and of an enum it lists every value."""
+    """AWS would reject the config only after the model was created."""
     project(tables)
 
     ran = chandra(*command)

@@ -144,7 +144,7 @@ def test_interrupted_deployment_was_never_in_service(chandra, cloud):
 
 @pytest.fixture
 def two(chandra, cloud, project, at):
-    """The configs of an endpoint, the second of which serves."""
+    """Configs of an endpoint, the second of which serves."""
     chandra("deploy")
     first = cloud.machines["ocr"].config
     at.now += 60
@@ -324,7 +324,7 @@ def test_stop_tag_keeps_the_live_tag(deployed, chandra, cloud, wire):
     assert found[LIVE_TAG] < found[STOPPED_TAG]
 
 
-# By the clock
+# Schedules
 
 
 HOURS = ("--start", "8:00", "--stop", "19:00", "--timezone", "Asia/Tokyo")
@@ -343,7 +343,7 @@ def tuesday(chandra, wire, cloud, at):
 
 @pytest.fixture
 def scheduled(tuesday, chandra):
-    """Runs on weekdays from 8 to 19 in Tokyo; it is Tuesday, 10:00 there."""
+    """Endpoint scheduled on weekdays from 8 to 19 in Tokyo, where it is Tuesday, 10:00."""
     made = chandra("schedule", *HOURS)
     assert made.status == 0, made.err
 
@@ -433,7 +433,7 @@ def test_manual_stop_holds_until_the_schedule_starts(scheduled, chandra, at):
     st.sampled_from(["UTC", "Asia/Tokyo", "America/Lima"]),
 )
 def test_last_time_of_an_entry_is_the_latest(now, days, clock, zone):
-    """Compared with every minute of its kind in the eight days before."""
+    """The reference searches each minute of the eight days before."""
     text = f"{clock[0]:02}:{clock[1]:02}"
     schedule = schedule_from(text, "23:59", ",".join(days), zone)
     calls = schedule.calls(

@@ -188,7 +188,7 @@ def test_without_stdin_no_question_is_asked(monkeypatch):
 
 
 def test_program_deploys_in_its_own_process(front, cloud, project, tmp_path):
-    """Another process, with credentials from its environment and no fake in it."""
+    """The command runs in its own process, with credentials from the environment."""
     cloud.num_questions = 0
     command = [sys.executable, "-m", "deploy", "deploy", "--endpoint-url", front[0]]
 

@@ -22,7 +22,7 @@ BLUE_GREEN = UpdateTable()
 
 
 def account(state: EndpointState | None = THERE, **kwargs) -> FakeAccount:
-    """Model and config as wanted, and the endpoint as given."""
+    """Return an account with the wanted model and config, and the given endpoint."""
     endpoints = {} if state is None else {"ocr": state}
     return FakeAccount(
         {WANTED.model.name}, {CONFIG}, endpoints, **{"live": [CONFIG], **kwargs}

@@ -22,7 +22,7 @@ TAKING_DOWN = re.compile(r"recreate|\bstop\b|\bdestroy\b|delete[_ -]endpoint")
 
 @pytest.fixture
 def serving(staged, chandra, cloud):
-    """The config of an endpoint that serves."""
+    """Return the config of an endpoint that serves."""
     assert chandra("deploy").status == 0
     return cloud.machines["ocr"].config
 
@@ -48,7 +48,7 @@ def test_failed_config_is_replaced_by_the_previous(serving, chandra, cloud):
 
 def test_rejected_creation_restores_the_old_config(serving, chandra, cloud):
     cloud.calls.clear()
-    # After those that make the model and the config, and delete the endpoint.
+    # The calls before it create model and config, and delete the endpoint.
     cloud.crash_before = 4
 
     ran = chandra(*RECREATE)
@@ -178,11 +178,11 @@ def test_restored_queue_is_reported_without_scaling(
     assert cloud.machines["ocr-async"].config == before
 
 
-# What is recommended
+# Recommended commands
 
 
 def hints():
-    """Every text in deploy/ that is given as what to do next."""
+    """Return the texts in deploy/ that are hints."""
     for path in sorted((ROOT / "deploy").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             if not isinstance(node, ast.Call):
@@ -202,7 +202,7 @@ def hints():
 
 HARMLESS = (
     "schedule --start",
-    # `destroy` itself names a form of it that deletes less.
+    # The message of `destroy` names a form of the command that deletes less.
     "destroy without --all keeps what it uses",
     "destroy --all --keep-global, which keeps roles and objects",
     "destroy, which keeps everything that is global",

@@ -151,7 +151,7 @@ def test_foreign_credentials_are_hidden(chandra, wire, cloud):
     assert "open sesame" not in told.out + asked.out
 
 
-# At a terminal
+# Questions at a terminal
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ STEPS = st.lists(FILES | EDITS | st.just("rollback"), max_size=6)
 
 
 def expected(before: dict[str, str], edits: Edits) -> dict[str, str]:
-    """The settings after an edit, as the flags' help has it."""
+    """Return the settings after an edit, as the help of the flags describes them."""
     after = dict(before)
     if edits.instance_types is not None:
         after["instance_type"] = ", ".join(edits.instance_types)

@@ -18,7 +18,7 @@ QUOTAS = {quota_name(KIND): 2.0}
 
 @pytest.fixture
 def both(staged, chandra, cloud, project, wire):
-    """An endpoint in real time and a queue, of one machine each."""
+    """Deploy a real-time and an asynchronous endpoint with one machine each."""
     project(QUEUE)
     wire.call("s3", "create_bucket", Bucket="exchange")
     assert chandra("deploy").status == 0
@@ -131,7 +131,7 @@ def test_doctor_names_the_quota_that_an_update_needs(both, chandra, cloud):
 
 
 def test_unreadable_queue_is_not_counted(staged, chandra, wire, cloud):
-    """The least policy names the queue's endpoint only where there is to be one."""
+    """The least policy names the queue's endpoint only if the configuration has one."""
     cloud.limits = {KIND: 1}
     call = wire.call
 

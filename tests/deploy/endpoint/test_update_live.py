@@ -268,7 +268,7 @@ def test_update_lists_what_the_next_deploy_reverts(chandra, project):
     assert "chandra.toml has other settings" in first.out
     assert "  environment.A: 1 -> none" in first.out
     assert "no changes" in again.out
-    # One config: what update made and what the file describes are the same.
+    # There is one config, because the update made what the file describes.
     assert "update endpoint" not in written.out
 
 

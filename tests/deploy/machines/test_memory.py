@@ -74,7 +74,7 @@ def test_plan_equals_the_engines_plan(gpu, environment):
         return shapes(max_rows, max_drafts=drafts, max_verified=most)
 
     plan = gpu_memory_plan(gpu, 17.5, environment)
-    # The engine counts from what is free beside the weights and CUDA's context.
+    # The engine starts from the memory that weights and CUDA context leave free.
     beside = 17_500_000_000 + CONTEXT_BYTES
     engine = plan_loaded(
         CHANDRA.config(),

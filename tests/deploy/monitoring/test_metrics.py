@@ -115,7 +115,7 @@ def test_bars_are_aligned_with_their_timestamps(chandra, measured):
         for label in ("invocations", "GPU  ")
     )
     assert many.index("█") == gpu.index("█")
-    # Twenty periods of seven minutes between them.
+    # There are twenty periods of seven minutes between them.
     assert many.rindex("█") - many.index("█") == 20
 
 
@@ -147,7 +147,7 @@ def test_metrics_are_plotted(chandra, day, tmp_path):
         picture.load()
         assert picture.format == "PNG"
         assert picture.width >= 1000
-        # Lines in colours, on white.
+        # The plot has coloured lines on white.
         assert len(picture.convert("RGB").getcolors(maxcolors=1 << 20) or ()) > 20
 
 

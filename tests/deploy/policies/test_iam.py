@@ -40,7 +40,7 @@ def test_policy_too_long_for_a_managed_one_is_noted(chandra, project):
 
     assert short.err == ""
     assert "a managed policy takes 6,144" in long.err
-    # What is to be pasted stays alone.
+    # Standard output has the JSON only, so that it can be pasted.
     assert json.loads(long.out)["Version"] == "2012-10-17"
 
 

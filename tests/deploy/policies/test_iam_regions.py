@@ -24,7 +24,7 @@ OTHER = dataclasses.replace(IDENTITY, region="eu-west-1")
 
 
 def policies(wire, role=ROLE):
-    """The documents inside a role, by name."""
+    """Return the policies inside a role, by name."""
     names = wire.call("iam", "list_role_policies", RoleName=role)["PolicyNames"]
     return {
         name: wire.call("iam", "get_role_policy", RoleName=role, PolicyName=name)[
@@ -45,7 +45,7 @@ def put(wire, name, document, role=ROLE):
 
 
 def as_an_earlier_version_made_it(wire, identity):
-    """A role with one policy, whose name has no region."""
+    """Create a role with one policy, whose name has no region."""
     wire.call(
         "iam",
         "create_role",

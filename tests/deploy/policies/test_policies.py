@@ -14,7 +14,7 @@ from deploy.policies import (
 )
 from tests.deploy.accounts import IDENTITY, configured
 
-# Actions that IAM grants on everything or not at all, or that list what is there.
+# Actions without resource-level permissions, and actions that list resources.
 GLOBAL = {
     "application-autoscaling:DescribeScalableTargets",
     "application-autoscaling:DescribeScalingPolicies",
@@ -129,7 +129,7 @@ def test_a_role_is_for_one_service_in_this_account():
 
 
 def test_a_policy_fits_into_a_role():
-    """IAM allows a role 10,240 characters of policies inside it."""
+    """IAM allows 10,240 characters of policies inside a role."""
     assert len(json.dumps(caller_policy(configured(), IDENTITY))) < 10_240
 
 
@@ -184,7 +184,7 @@ def test_models_of_the_deployment_are_described_in_every_region():
 
 
 def test_policy_of_the_default_name_fits_into_a_managed_one():
-    """IAM takes 6,144 characters without white space."""
+    """IAM allows 6,144 characters without white space in a managed policy."""
     policy = caller_policy(configured(name="chandra"), IDENTITY)
 
     assert len(json.dumps(policy, separators=(",", ":"))) <= 6_144

@@ -35,7 +35,7 @@ def live(cloud, wire, hub, chandra):
 
 @pytest.fixture
 def there(wire):
-    """The same account in eu-west-1."""
+    """Client of the same account in eu-west-1."""
     return wire.in_region(THERE)
 
 
@@ -48,7 +48,7 @@ def keys(wire, bucket="weights"):
 
 
 def make_model(aws, name="other-1", role="ocr-execution", tag="other", **container):
-    """A model of another deployment, or of the one that is named."""
+    """Create a model of another deployment, or of the named one."""
     aws.call(
         "sagemaker",
         "create_model",
@@ -79,7 +79,7 @@ def test_live_deployment_of_another_region_keeps_all(live, chandra, wire):
     assert found["objects in s3://weights (3 of staged weights)"]["reason"] == (
         "the bucket is in us-east-1, and us-east-1 has endpoint ocr and 2 more"
     )
-    # Nothing that takes down what serves is recommended.
+    # No hint stops the serving endpoint.
     assert "destroy --all --region us-east-1" not in ran.out
     assert roles(wire) == ROLES
     assert keys(wire) == before
@@ -111,7 +111,7 @@ def test_last_region_deletes_the_roles(live, chandra, wire):
 
 
 def test_staged_weights_without_a_deployment_stay(cloud, wire, hub, chandra):
-    """The bucket's region is that of the deployment to come."""
+    """The bucket is in the region of a deployment that does not exist yet."""
     cloud.regions = [HERE, THERE]
     stage(wire, hub)
     before = keys(wire)

@@ -37,7 +37,7 @@ def role(*regions, **other):
 
 
 def calls(roles):
-    """The operations on IAM, and what they delete."""
+    """Return the operations on IAM, and what they delete."""
     actions = plan_teardown(Inventory("ocr", roles=tuple(roles)), everything=True)
     return [
         (action.operation, action.params.get("PolicyName"))

@@ -133,7 +133,7 @@ def unfinished(wire):
 
 
 def break_off(wire, folder, deployment="ocr", revision="broken"):
-    """Staging that ends before its last file."""
+    """Stage weights, and stop before the last file."""
     weights = weights_in(folder, "datalab-to/chandra", revision)
     prefix = f"models/datalab-to/chandra/{revision}/"
 
@@ -201,5 +201,5 @@ def test_caller_policy_allows_deleting_versions():
         where = f"arn:aws:s3:::{bucket}"
         assert ("s3:ListBucketVersions", where) in allowed
         assert ("s3:DeleteObjectVersion", f"{where}/{below}/*") in allowed
-    # A manifest that was deleted is read to know whose the rest is.
+    # `destroy` reads the deleted manifest to find the owner of the other versions.
     assert ("s3:GetObjectVersion", "arn:aws:s3:::weights/models/*") in allowed
