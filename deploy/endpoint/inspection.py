@@ -199,7 +199,7 @@ def image_findings(
                 error.hint,
             )
         ]
-    contents = read_contents(aws, address.digest, **where)
+    contents = read_contents(aws, address.digest, where)
     found = _contents_findings(config, contents, ami or config.endpoint.ami)
     if not contents.runs_on_sagemaker:
         # Another manifest would not help an image for another platform.

@@ -133,9 +133,8 @@ class Registry:
 
     def contents(self, state: ImageState) -> ImageContents:
         """Return the configuration of an image."""
-        return read_contents(
-            self._aws, state.digest, self._download, repositoryName=self.name
-        )
+        where = {"repositoryName": self.name}
+        return read_contents(self._aws, state.digest, where, self._download)
 
     def repair(self, state: ImageState) -> Call:
         """Return the call that puts the same image under a Docker manifest.
@@ -196,8 +195,8 @@ def _to_json(manifest: Mapping[str, Any]) -> str:
 def read_contents(
     aws: AWSClient,
     digest: str,
+    where: Mapping[str, str],
     download: Callable[[str], bytes] = download,
-    **where: str,
 ) -> ImageContents:
     """Return the configuration of an image, or the reason why it cannot be read.
 

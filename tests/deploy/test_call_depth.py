@@ -84,8 +84,9 @@ def call_depths(monkeypatch):
     return measure
 
 
+Case = tuple[tuple[tuple[str, ...], ...], tuple[str, ...]]
 UPDATE = ("update", "--instance-type", "ml.g5.2xlarge")
-COMMANDS = {
+COMMANDS: dict[str, Case] = {
     "deploy": ((), ("deploy",)),
     "deploy --dry-run": ((), ("deploy", "--dry-run")),
     "deploy, no changes": ((("deploy",),), ("deploy",)),
@@ -100,7 +101,7 @@ COMMANDS = {
     "alarms --create": ((("deploy",),), ("alarms", "--create")),
 }
 """Commands by name: what is run before them, and their arguments."""
-LONGER = {
+LONGER: dict[str, Case] = {
     "plan": ((), ("plan",)),
     "doctor": ((("iam", "--create"), ("deploy",)), ("doctor",)),
     "destroy": ((("deploy",),), ("destroy",)),

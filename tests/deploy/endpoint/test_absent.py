@@ -343,7 +343,7 @@ def tuesday(chandra, wire, cloud, at):
 
 @pytest.fixture
 def scheduled(tuesday, chandra):
-    """Endpoint scheduled on weekdays from 8 to 19 in Tokyo, where it is Tuesday, 10:00."""
+    """Schedule weekdays from 8 to 19 in Tokyo, where it is Tuesday, 10:00."""
     made = chandra("schedule", *HOURS)
     assert made.status == 0, made.err
 
