@@ -22,7 +22,16 @@ from typing import TypeVar
 
 from deploy.errors import DeployError, TransientError
 
-__all__ = ["Attempt", "Attempts", "Backoff", "Poll", "StatusLine", "duration", "retry"]
+__all__ = [
+    "DEFAULT_BACKOFF",
+    "Attempt",
+    "Attempts",
+    "Backoff",
+    "Poll",
+    "StatusLine",
+    "duration",
+    "retry",
+]
 
 Answer = TypeVar("Answer")
 
@@ -51,6 +60,10 @@ class Backoff:
     def allows(self, num_failures: int) -> bool:
         """True if a call that failed so often in a row may be repeated."""
         return self.num_retries is None or num_failures <= self.num_retries
+
+
+DEFAULT_BACKOFF = Backoff(num_retries=6, first_seconds=5.0, longest_seconds=5.0)
+"""Half a minute of outage, in addition to botocore's own retries."""
 
 
 class Attempt:

@@ -12,12 +12,11 @@ from typing import Protocol
 from deploy.batch.job import TransformState
 from deploy.console import Console
 from deploy.errors import Interrupted, WaitTimeoutError
-from deploy.retries import Backoff, Poll, StatusLine, duration
+from deploy.retries import DEFAULT_BACKOFF, Poll, StatusLine, duration
 
 __all__ = ["Followed", "follow", "going_on"]
 
 POLL_SECONDS = 30.0
-BACKOFF = Backoff(num_retries=6, first_seconds=5.0, longest_seconds=5.0)
 # Of what the containers say between two looks: a broken one says the same for ever.
 MAX_LINES = 10
 
@@ -55,7 +54,7 @@ def follow(
     poll = Poll(
         POLL_SECONDS,
         timeout_seconds,
-        BACKOFF,
+        DEFAULT_BACKOFF,
         clock=clock,
         sleep=sleep,
         say=console.say,

@@ -18,7 +18,7 @@ from deploy.image.build import Engine, dockerfile_name
 from deploy.monitoring.logs import LogReader
 from deploy.plan.actions import Call
 from deploy.resources import OWNER_TAG, Identity, tags_of
-from deploy.retries import Backoff, Poll
+from deploy.retries import DEFAULT_BACKOFF, Poll
 
 __all__ = [
     "WHEN_DONE",
@@ -30,7 +30,6 @@ __all__ = [
 ]
 
 POLL_SECONDS = 10.0
-BACKOFF = Backoff(num_retries=6, first_seconds=5.0, longest_seconds=5.0)
 SOURCES = "builds"
 WHEN_DONE = (
     "chandra-sagemaker image push --remote again once it has ended: it finds what was "
@@ -116,7 +115,12 @@ class Builds:
     ) -> None:
         """Shows the build's own lines; raises ResourceFailedError where it fails."""
         poll = Poll(
-            POLL_SECONDS, timeout_seconds, BACKOFF, clock=clock, sleep=sleep, say=say
+            POLL_SECONDS,
+            timeout_seconds,
+            DEFAULT_BACKOFF,
+            clock=clock,
+            sleep=sleep,
+            say=say,
         )
         reader = LogReader(
             self._aws,

@@ -19,7 +19,14 @@ from deploy.plan.actions import Action, Call, Goal, Wait
 from deploy.plan.advice import advice_for
 from deploy.plan.recreation import Recreation, find_creation, recreation_of
 from deploy.resources import EndpointState
-from deploy.retries import Attempts, Backoff, Poll, StatusLine, duration
+from deploy.retries import (
+    DEFAULT_BACKOFF,
+    Attempts,
+    Backoff,
+    Poll,
+    StatusLine,
+    duration,
+)
 
 __all__ = ["Executor", "select_actions"]
 
@@ -28,7 +35,7 @@ POLL_SECONDS = 15.0
 GRACE_SECONDS = 60.0
 NUM_LAST_LINES = 12
 # SageMaker finds a new role after about ten seconds, and a new config after one or two.
-BACKOFF = Backoff(num_retries=6, first_seconds=5.0, longest_seconds=5.0)
+MISSING_BACKOFF = DEFAULT_BACKOFF
 NO_RETRY = Backoff(num_retries=0, first_seconds=0.0, longest_seconds=0.0)
 
 
@@ -201,7 +208,7 @@ class Executor:
     def _attempts(self, call: Call) -> Attempts:
         """Return one attempt, or several at a call that needs what was just made."""
         return Attempts(
-            BACKOFF if call.retry_if_missing else NO_RETRY,
+            MISSING_BACKOFF if call.retry_if_missing else NO_RETRY,
             sleep=self._sleep,
             errors=NotFoundError,
         )
@@ -210,7 +217,7 @@ class Executor:
         poll = Poll(
             POLL_SECONDS,
             self._timeout_seconds,
-            BACKOFF,
+            DEFAULT_BACKOFF,
             clock=self._clock,
             sleep=self._sleep,
             say=self._console.say,
