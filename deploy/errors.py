@@ -20,6 +20,9 @@ command to type.
 
 from __future__ import annotations
 
+from copy import copy
+from typing import Self
+
 __all__ = [
     "BUG",
     "INTERRUPTED",
@@ -52,6 +55,14 @@ class DeployError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+
+    def with_message(self, message: str, *, hint: str | None) -> Self:
+        """Return an error of the same class and code with another message and hint."""
+        error = copy(self)
+        error.args = (message,)
+        error.message = message
+        error.hint = hint
+        return error
 
     def to_json(self) -> dict[str, str | int | None]:
         """Return the error as `--json` prints it."""

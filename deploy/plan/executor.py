@@ -182,7 +182,7 @@ class Executor:
         except KeyboardInterrupt:
             raise Interrupted(f"{error.message}. {self._loss_sentence(lost)}") from None
         except DeployError as second:
-            return type(error)(
+            return error.with_message(
                 f"{error.message}. Config {config}, which served before, is gone and "
                 f"could not be brought back either: {second.message}",
                 hint=f"{self._rollback_command(lost)} brings it back",
@@ -348,7 +348,7 @@ def _describe_progress(done: Sequence[Action], left: Sequence[Action]) -> str:
 
 def _with_sentence(error: DeployError, sentence: str) -> DeployError:
     """Return the same error with a sentence added to its message."""
-    return type(error)(f"{error.message}. {sentence}", hint=error.hint)
+    return error.with_message(f"{error.message}. {sentence}", hint=error.hint)
 
 
 def _sentences_of(actions: Sequence[Action]) -> str:

@@ -163,7 +163,7 @@ def _error_naming_regions(
         if are_enabled
         else f" (which regions are enabled is not known without {DESCRIBE_REGIONS})"
     )
-    return type(error)(
+    return error.with_message(
         f"{named} cannot be asked whether {deployment} is deployed there, and its "
         f"roles and objects in S3 are global{enabled}: {error.message}",
         hint="chandra-sagemaker iam --caller prints the policy that allows it; or "

@@ -52,6 +52,16 @@ def test_error_as_json_has_all_fields():
     }
 
 
+def test_error_with_another_message_keeps_its_class_and_code():
+    error = errors.DocumentError("no pages", code="unreadable_document")
+
+    changed = error.with_message("page 1 is damaged", hint="repair it")
+
+    assert type(changed) is errors.DocumentError
+    assert (changed.code, str(changed)) == ("unreadable_document", "page 1 is damaged")
+    assert (error.message, changed.hint) == ("no pages", "repair it")
+
+
 def raised():
     """Every place that makes an error, and the names of what it gives along."""
     for path in sorted(DEPLOY.rglob("*.py")):
