@@ -1,4 +1,4 @@
-"""`python -m deploy`: the same as `chandra-sagemaker`."""
+"""Entry point of `python -m deploy` and `chandra-sagemaker`."""
 
 import sys
 
@@ -9,11 +9,14 @@ __all__ = ["run"]
 
 
 def run() -> int:
-    """Ctrl-C while boto3 is imported, a second or more, ends as it does later."""
+    """Run the command line; end cleanly on Ctrl-C while boto3 is imported.
+
+    The import takes a second or more.
+    """
     try:
         from deploy.cli import main
     except KeyboardInterrupt:
-        Console(as_json="--json" in sys.argv).interrupted(
+        Console(as_json="--json" in sys.argv).report_interrupt(
             "this command had changed nothing"
         )
         return INTERRUPTED

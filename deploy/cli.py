@@ -268,7 +268,7 @@ def main(
         console.error(error)
         return error.exit_code
     except KeyboardInterrupt as interrupted:
-        console.interrupted(
+        console.report_interrupt(
             interrupted.sentence
             if isinstance(interrupted, Interrupted)
             else context.so_far
@@ -279,7 +279,7 @@ def main(
     except BrokenPipeError:
         return _unread()
     except Exception as error:
-        console.bug(f"{type(error).__name__}: {error}", traceback.format_exc())
+        console.report_bug(f"{type(error).__name__}: {error}", traceback.format_exc())
         return BUG
     return status
 

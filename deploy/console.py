@@ -1,4 +1,4 @@
-"""Everything this package says to a person at a terminal, or to a program."""
+"""Output of the commands, for a person at a terminal or for a program."""
 
 from __future__ import annotations
 
@@ -18,12 +18,15 @@ __all__ = ["Console", "megabytes", "minute", "printable", "progress_line", "tabl
 
 LEAST_PROGRESS_BYTES = 10_000_000
 BAR_COLUMNS, LEAST_BAR_COLUMNS = 30, 5
-# The direction of the text after them changes.
+# These characters change the direction of the text that follows.
 BIDI_CONTROLS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 class Console:
-    """Where output goes; with `as_json`, one object on stdout, the rest on stderr."""
+    """Standard output and standard error of a command.
+
+    With `as_json`, standard output gets one JSON object and standard error the rest.
+    """
 
     def __init__(
         self,
@@ -35,7 +38,10 @@ class Console:
         answers: IO[str] | None = None,
         columns: int | None = None,
     ) -> None:
-        """`columns` is the width of the terminal; None: ask it each time."""
+        """Write to `out` and `err`, and read answers to questions from `answers`.
+
+        `columns` is the width of the terminal. None asks the terminal each time.
+        """
         self.as_json = as_json
         self.assume_yes = assume_yes
         self._out = out or sys.stdout
@@ -45,7 +51,7 @@ class Console:
         self._last_progress: tuple[str, int] | None = None
 
     def say(self, text: str = "") -> None:
-        """A line for people."""
+        """Print a line for people."""
         _print(text, self._err if self.as_json else self._out)
 
     def result(self, data: Mapping[str, Any], lines: Iterable[str] = ()) -> None:
@@ -67,7 +73,10 @@ class Console:
         print(text, file=self._out, end="", flush=True)
 
     def progress(self, label: str, done: int, total: int) -> None:
-        """A bar on a terminal; elsewhere a line for each tenth of what takes time."""
+        """Show progress in bytes: a bar on a terminal, else a line for each tenth.
+
+        Small transfers show nothing.
+        """
         if total < LEAST_PROGRESS_BYTES:
             return
         tenth = 10 * done // max(total, 1)
@@ -81,6 +90,7 @@ class Console:
             self.say(f"{label}: {megabytes(done)} of {megabytes(total)}")
 
     def error(self, error: DeployError) -> None:
+        """Print an error and its hint."""
         if self.as_json:
             self.result({"error": error.to_json()})
             return
@@ -88,44 +98,49 @@ class Console:
         if error.hint:
             _print(f"try:   {error.hint}", self._err)
 
-    def interrupted(self, sentence: str) -> None:
-        """Ctrl-C: what exists now."""
+    def report_interrupt(self, sentence: str) -> None:
+        """Print what exists now, after Ctrl-C."""
         self._fault("interrupted", sentence, INTERRUPTED)
         self.warn(f"\ninterrupted. {sentence}")
 
-    def bug(self, message: str, lines: str) -> None:
-        """What nobody expected, and where."""
+    def report_bug(self, message: str, lines: str) -> None:
+        """Print an unexpected exception and its traceback."""
         self._fault("bug", message, BUG)
         self.warn(lines)
         self.warn("this is a bug: please report it with the lines above")
 
     def _fault(self, code: str, message: str, status: int) -> None:
-        """Only for programs: people are told more."""
+        """Write a fault as JSON with --json; people get more lines than that."""
         if self.as_json:
             fault = {"code": code, "message": message, "hint": None}
             self.result({"error": fault | {"exit_code": status}})
 
-    def declined(self) -> None:
-        """The answer was no."""
+    def report_declined(self) -> None:
+        """Print that nothing was changed, because the user declined."""
         self.result({"changed": False}, ["nothing was changed"])
 
     def warn(self, text: str) -> None:
+        """Print a line on standard error."""
         _print(text, self._err)
 
     def confirm(self, question: str) -> bool:
-        """Ask, unless --yes was given; without a terminal the answer must be a flag."""
+        """Ask a yes-or-no question, unless --yes was given.
+
+        Raises ConfigError without a terminal, where only --yes can answer.
+        """
         if self.assume_yes:
             return True
         if self._answers is None or not self._answers.isatty():
             raise ConfigError(
-                f"there is no terminal to ask at: {question}", hint="add --yes"
+                f"confirmation needed, but stdin is not a terminal: {question}",
+                hint="add --yes",
             )
         print(f"{printable(question)} [y/N] ", file=self._err, end="", flush=True)
         return self._answers.readline().strip().lower() in ("y", "yes")
 
     def agree(self, question: str) -> bool:
-        """Ask at a terminal, unless --yes was given; a script goes on without."""
-        # A process that was started without stdin has none.
+        """Ask like `confirm`, but return True without a terminal."""
+        # Python sets sys.stdin to None in a process that was started without it.
         is_terminal = self._answers is not None and self._answers.isatty()
         return not is_terminal or self.confirm(question)
 
@@ -152,7 +167,8 @@ def printable(text: str) -> str:
 def _is_control(character: str) -> bool:
     if character in "\n\t":
         return False
-    # Lone surrogates stand for bytes of file names; the terminal's encoding decides.
+    # Lone surrogates are undecodable bytes of file names. `_print` encodes them as the
+    # terminal can show them.
     return unicodedata.category(character) == "Cc" or character in BIDI_CONTROLS
 
 
@@ -174,11 +190,11 @@ def _columns_of(terminal: IO[str]) -> int:
 
 
 def progress_line(label: str, done: int, total: int, columns: int) -> str:
-    """Return a progress bar of at most `columns` - 1 columns, padded to that.
+    """Return a progress bar of `columns` - 1 columns, at most 100.
 
-    A line as wide as the terminal would wrap, and the next one would not overwrite
-    it. Where the label does not fit, the bar and then the sizes are left out. Labels
-    may be names of files: what does not take one column of a terminal is escaped.
+    A line as wide as the terminal would wrap, and the next one would not overwrite it.
+    If the label does not fit, the bar is left out, and then the sizes. Characters of
+    the label that do not take one column, as in file names, are escaped.
     """
     label = _one_column_each(label)
     width = max(1, min(columns - 1, 100))
@@ -215,11 +231,12 @@ def minute(when: datetime) -> str:
 
 
 def megabytes(size: int) -> str:
+    """Return a number of bytes as megabytes, such as "1.5 MB"."""
     return f"{size / 1e6:,.1f} MB"
 
 
 def table(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Rows as lines with their columns aligned."""
+    """Return rows as lines with aligned columns."""
     if not rows:
         return []
     widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]

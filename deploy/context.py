@@ -13,11 +13,11 @@ from deploy.config import DeployConfig, read_config
 from deploy.console import Console
 from deploy.endpoint.account import Account
 from deploy.endpoint.planner import Planner
-from deploy.errors import ConfigError, DeployError
+from deploy.errors import ConfigError
 from deploy.image.build import Runner
 from deploy.monitoring.logs import LogReader
 from deploy.plan.actions import Action, Call
-from deploy.plan.executor import Executor, begun, show
+from deploy.plan.executor import Executor
 from deploy.resources import Identity, log_group
 from deploy.weights.hub import Hub
 
@@ -73,38 +73,33 @@ class Context:
     def planner(self) -> Planner:
         return Planner(self.account, self.identity, self.now)
 
-    def run(
-        self,
-        actions: Sequence[Action],
-        *,
-        timeout_seconds: float = 3600,
-        is_waiting: bool = True,
-    ) -> None:
-        """Make it so; with --dry-run, say what would be."""
-        wanted = begun(actions, is_waiting=is_waiting)
-        if refused := self.refused(wanted):
-            # Before the first call: half a plan is worse than none.
-            raise ConfigError(refused[0], hint=MEND_REQUEST)
-        if self.is_dry_run:
-            show(wanted, self.console)
-            return
-        reader = LogReader(
-            self.aws,
-            log_group(self.deployment or self.config.name),
-            since=self.now - timedelta(seconds=5),
-        )
-        Executor(
+    def executor(
+        self, *, timeout_seconds: float = 3600, is_waiting: bool = True
+    ) -> Executor:
+        """Return what runs the actions of a plan; with --dry-run it prints them."""
+        return Executor(
             self.aws,
             self.account,
             self.console,
             clock=self.clock,
             sleep=self.sleep,
-            log_lines=lambda: _messages(reader),
+            log=LogReader(
+                self.aws,
+                log_group(self.deployment or self.config.name),
+                since=self.now - timedelta(seconds=5),
+            ),
             timeout_seconds=timeout_seconds,
             is_waiting=is_waiting,
+            is_dry_run=self.is_dry_run,
+            check=self._check,
+            on_done=lambda call: self._done.append(call.sentence),
             flag="" if self.deployment in (None, self.config.name) else " --async",
-        ).run(actions)
-        self._done += [a.sentence for a in wanted if isinstance(a, Call)]
+        )
+
+    def _check(self, actions: Sequence[Action]) -> None:
+        """Raise ConfigError if AWS would reject a call, before the first is made."""
+        if refused := self.refused(actions):
+            raise ConfigError(refused[0], hint=MEND_REQUEST)
 
     def refused(self, actions: Sequence[Action]) -> list[str]:
         """What AWS would refuse in a plan for its form, in a sentence for each call."""
@@ -123,11 +118,3 @@ class Context:
             f"done: {'; '.join(self._done)}. `chandra-sagemaker status` shows what "
             "there is now"
         )
-
-
-def _messages(reader: LogReader) -> list[str]:
-    """Log lines are worth having, and not worth giving a deployment up for."""
-    try:
-        return [event.message for event in reader.read()]
-    except DeployError:
-        return []

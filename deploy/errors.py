@@ -1,7 +1,8 @@
-"""The exceptions of the deployment commands, with their exit statuses and codes.
+"""Exceptions of the deployment commands, with their exit statuses and codes.
 
 DeployError                  1  failed
-├── BusyError                1  busy
+├── TransientError           1  transient
+│   └── BusyError            1  busy
 ├── ConfigError              2  bad_config
 ├── DocumentError            1  bad_document
 ├── NotFoundError            4  not_found
@@ -12,11 +13,15 @@ DeployError                  1  failed
 ├── AccessDeniedError        8  access_denied
 └── CredentialsError         8  credentials_invalid
 
-Anything else is a bug and ends with 3 and a traceback, Ctrl-C with 130. The message
-says what happened and to what, the hint is what to type next.
+Any other exception is a bug: the command ends with status 3 and a traceback. Ctrl-C
+ends it with 130. The message says what happened to what, and the hint is the next
+command to type.
 """
 
 from __future__ import annotations
+
+from copy import copy
+from typing import Self
 
 __all__ = [
     "BUG",
@@ -32,6 +37,7 @@ __all__ = [
     "Interrupted",
     "NotFoundError",
     "ResourceFailedError",
+    "TransientError",
     "WaitTimeoutError",
 ]
 
@@ -40,7 +46,7 @@ INTERRUPTED = 130
 
 
 class DeployError(Exception):
-    """Something expected went wrong."""
+    """Base class of the errors that a command expects."""
 
     exit_code = 1
     code = "failed"
@@ -50,7 +56,16 @@ class DeployError(Exception):
         self.message = message
         self.hint = hint
 
+    def with_message(self, message: str, *, hint: str | None) -> Self:
+        """Return an error of the same class and code with another message and hint."""
+        error = copy(self)
+        error.args = (message,)
+        error.message = message
+        error.hint = hint
+        return error
+
     def to_json(self) -> dict[str, str | int | None]:
+        """Return the error as `--json` prints it."""
         return {
             "code": self.code,
             "message": self.message,
@@ -59,23 +74,32 @@ class DeployError(Exception):
         }
 
 
-class BusyError(DeployError):
-    """AWS asks for patience: the same again, a little later."""
+class TransientError(DeployError):
+    """A call that may succeed if it is repeated, as after a lost connection.
+
+    Waits and retries go on after this error and its subclasses; see `deploy.retries`.
+    """
+
+    code = "transient"
+
+
+class BusyError(TransientError):
+    """AWS throttles requests or has an internal error."""
 
     code = "busy"
 
 
 class ConfigError(DeployError):
-    """The file, a flag or the environment has to change first."""
+    """Invalid file, flag or environment, which has to be changed first."""
 
     exit_code = 2
     code = "bad_config"
 
 
 class DocumentError(DeployError):
-    """A document cannot be read, whatever the endpoint does.
+    """A document that no endpoint can read.
 
-    Programs see the service's own code for that.
+    Its code is the service's own code for the problem.
     """
 
     code = "bad_document"
@@ -88,51 +112,51 @@ class DocumentError(DeployError):
 
 
 class NotFoundError(DeployError):
-    """There is no such endpoint, image, bucket or file."""
+    """Missing endpoint, image, bucket or file."""
 
     exit_code = 4
     code = "not_found"
 
 
 class ConflictError(DeployError):
-    """Somebody else is changing it, or it is not ours to change."""
+    """Resource that is being changed, or that another program owns."""
 
     exit_code = 5
     code = "conflict"
 
 
 class AlreadyExistsError(ConflictError):
-    """What was to be made is there."""
+    """Resource to create that already exists."""
 
     code = "already_exists"
 
 
 class ResourceFailedError(DeployError):
-    """AWS gave up; the message carries its reason."""
+    """Failure of a resource on AWS; the message carries the reason."""
 
     exit_code = 6
     code = "resource_failed"
 
 
 class WaitTimeoutError(DeployError):
-    """It goes on, but we no longer wait."""
+    """Deadline of a wait; what was waited for goes on."""
 
     exit_code = 7
     code = "wait_timeout"
 
 
 class AccessDeniedError(DeployError):
-    """The credentials are valid and do not allow it; other requests may succeed."""
+    """Valid credentials that do not allow a request; other requests may succeed."""
 
     exit_code = 8
     code = "access_denied"
 
 
 class CredentialsError(DeployError):
-    """The credentials have expired or are unknown, so that every request fails.
+    """Expired or unknown credentials, with which every request fails.
 
-    It is no AccessDeniedError: code that goes on without what it may not read must not
-    go on here.
+    This is not an AccessDeniedError: code that goes on without what it may not read
+    must not go on here.
     """
 
     exit_code = 8
@@ -140,7 +164,7 @@ class CredentialsError(DeployError):
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C, with a sentence that says what exists now."""
+    """Ctrl-C, with a sentence about what exists now."""
 
     def __init__(self, sentence: str) -> None:
         super().__init__(sentence)

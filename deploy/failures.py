@@ -11,7 +11,7 @@ PERMANENT: Mapping[str, str] = {
     "bad_request": "see the reason: the request is not valid",
     "deadline_exceeded": "ask for fewer pages: a manifest with pages, or --pages",
     "document_forbidden": "let the role read it, or restore it from its archive",
-    "document_not_found": "upload it to the place that was named, or name another one",
+    "document_not_found": "upload it to that address, or give another address",
     "document_too_large": "split it, or ask for fewer pages",
     "invalid_option": "correct the options of its line in the manifest",
     "not_acceptable": "ask for another --format",
@@ -21,17 +21,16 @@ PERMANENT: Mapping[str, str] = {
     "unreadable_document": "repair or replace the file: it is damaged or empty",
     "unsupported_media_type": "convert it to PDF or to an image",
 }
-"""Codes that the same document has again however often it is read, and what to do.
+"""Codes with which the same document fails each time it is read, and what to do.
 
-They are the service's statuses of 400 to 499 but for `document_changed` and
-`client_gone`, and its deadline: what was too long for an hour is too long for the next.
-A test compares them with the service's.
-"""
+They are the codes of the service's statuses 400 to 499 without `document_changed` and
+`client_gone`, and its deadline: a document that took too long once takes too long
+again. A test compares them with the service's. """
 NUM_SHOWN = 5
 
 
 def is_permanent(code: str | None) -> bool:
-    """Return whether a document that failed with `code` would fail again."""
+    """Return True if a document that failed with `code` would fail again."""
     return code in PERMANENT
 
 

@@ -1,4 +1,4 @@
-"""Find the region of a bucket: SageMaker and CodeBuild read from their own only."""
+"""Regions of buckets: SageMaker and CodeBuild read from their own region only."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def bucket_region(aws: AWSClient, bucket: str) -> str:
     try:
         answer = aws.call("s3", "get_bucket_location", Bucket=bucket)
     except AccessDeniedError:
-        # A bucket of another account tells its region to whoever may list it.
+        # A caller who may list a bucket of another account gets its region from HEAD.
         head = aws.call("s3", "head_bucket", Bucket=bucket)
         if "BucketRegion" not in head:
             raise
@@ -32,13 +32,13 @@ def refuse_other_region(
 ) -> str | None:
     """Raise ConfigError for a bucket that is in another region than the calls.
 
-    `why` says who reads from it, as in "SageMaker reads weights from"; `then` is the
-    command to type next. Returns a note where the region may not be asked for.
+    `why` begins the reason, as in "SageMaker reads weights from". `then` is the next
+    command to type. Returns a note if the caller may not read the region.
     """
     try:
         region = bucket_region(aws, bucket)
     except AccessDeniedError as error:
-        # Uploading may be allowed all the same.
+        # The caller may be allowed to upload all the same.
         return (
             f"the region of bucket {bucket} is not known, and {why} {aws.region} only: "
             f"{error.message}"

@@ -1,4 +1,4 @@
-"""One AWS account as boto3 reaches it: calls made, refusals translated."""
+"""Client of one AWS account: calls through boto3, with its errors translated."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from deploy.resources import Identity
 
 __all__ = ["INVOKE_SECONDS", "STREAM_SECONDS", "AWSClient"]
 
-# An answer may take 60 s, and the last page of a stream 8 minutes, in which nothing may
-# come for a while. A second attempt would pay for the same page again.
+# SageMaker allows 60 s for an answer and 8 minutes for a stream, which may pause. There
+# is one attempt only, because a second one would pay for the same pages again.
 INVOKE_SECONDS = 70
 STREAM_SECONDS = 490
 NUM_ATTEMPTS = 5
 
 
 class AWSClient:
-    """Makes calls. Raises DeployError and nothing of botocore's."""
+    """Client of an account and region. It raises DeployError for errors of botocore."""
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class AWSClient:
         self._control = Config(
             connect_timeout=10,
             retries={"mode": "standard", "total_max_attempts": num_attempts},
-            # A bucket's name in front of any other host than AWS's leads nowhere.
+            # Only hosts of AWS resolve with the name of a bucket in front of them.
             s3={"addressing_style": "path"} if endpoint_url else None,
         )
         self._clients: dict[tuple[str, bool], Any] = {}
@@ -64,7 +64,10 @@ class AWSClient:
         endpoint_url: str | None = None,
         credentials: Mapping[str, str] | None = None,
     ) -> AWSClient:
-        """With the credentials that boto3 finds, or those in its own words."""
+        """Return a client with the credentials that boto3 finds.
+
+        `credentials` are arguments of boto3.Session, and replace those.
+        """
         try:
             session = boto3.Session(
                 profile_name=profile, region_name=region, **(credentials or {})
@@ -92,7 +95,7 @@ class AWSClient:
         return self._elsewhere[region]
 
     def known_regions(self, service: str) -> list[str]:
-        """Return the regions of this partition that boto3 knows a service in."""
+        """Return the regions of this partition in which boto3 knows a service."""
         return list(
             self._session.get_available_regions(
                 service, partition_name=self.identity().partition
@@ -101,13 +104,14 @@ class AWSClient:
 
     @property
     def has_credentials(self) -> bool:
+        """True if boto3 finds credentials."""
         try:
             return self._session.get_credentials() is not None
         except BotoCoreError:
             return False
 
     def identity(self) -> Identity:
-        """Who we are; asked once."""
+        """Return account, region and ARN of the caller, which are read once."""
         if self._identity is None:
             answer = self.call("sts", "get_caller_identity")
             region = str(self.region)
@@ -118,12 +122,14 @@ class AWSClient:
         return self._identity
 
     def client(self, service: str, *, is_streaming: bool = False) -> Any:
-        """The boto3 client of a service, made once."""
+        """Return the boto3 client of a service, which is made once."""
         name = (service, is_streaming)
         if name not in self._clients:
             config = self._control
             if service == "sagemaker-runtime":
-                config = _once(STREAM_SECONDS if is_streaming else INVOKE_SECONDS)
+                config = _single_attempt(
+                    STREAM_SECONDS if is_streaming else INVOKE_SECONDS
+                )
             try:
                 self._clients[name] = self._session.client(
                     service,
@@ -141,7 +147,7 @@ class AWSClient:
         return self._clients[name]
 
     def call(self, service: str, operation: str, **params: Any) -> dict[str, Any]:
-        """The answer to one call, by the name of boto3's method."""
+        """Make one call, by the name of boto3's method, and return its answer."""
         client = self.client(service)
         try:
             answer: dict[str, Any] = getattr(client, operation)(**params)
@@ -152,7 +158,7 @@ class AWSClient:
     def pages(
         self, service: str, operation: str, key: str, **params: Any
     ) -> Iterator[Any]:
-        """Every item below `key`, over all pages of the answer."""
+        """Yield the items below `key` of all pages of an answer."""
         client = self.client(service)
         try:
             for page in client.get_paginator(operation).paginate(**params):
@@ -161,13 +167,13 @@ class AWSClient:
             raise fault_of(error, f"{service} {operation}") from error
 
     def objects(self, bucket: str, prefix: str) -> Iterator[Any]:
-        """Every object of S3 whose key begins so, as it is listed."""
+        """Yield the objects below a prefix, as S3 lists them."""
         return self.pages(
             "s3", "list_objects_v2", "Contents", Bucket=bucket, Prefix=prefix
         )
 
     def violations(self, call: Call) -> list[str]:
-        """What AWS says of such a request, and this one does not hold to."""
+        """Return the violations of AWS's service model in the parameters of a call."""
         meta = self.client(call.service).meta
         name = meta.method_to_api_mapping[call.operation]
         shape = meta.service_model.operation_model(name).input_shape
@@ -186,13 +192,16 @@ class AWSClient:
         return found
 
     def perform(self, call: Call) -> Mapping[str, Any]:
-        """Make the call of a plan."""
+        """Make a call of a plan, and return its answer.
+
+        A resource that exists already, or is missing, is no error if the call allows
+        it."""
         try:
             answer = self.call(call.service, call.operation, **call.params)
-            # S3 deletes many objects at once, and calls that done where some stay.
+            # DeleteObjects of S3 succeeds even if it could not delete some objects.
             if errors := answer.get("Errors"):
                 raise ResourceFailedError(
-                    f"{call.service} {call.operation}: {len(errors)} of them failed, "
+                    f"{call.service} {call.operation}: {len(errors)} objects failed, "
                     f"the first with {errors[0].get('Message')}",
                     hint="chandra-sagemaker iam --caller prints the policy that "
                     "allows it; then the same command again",
@@ -207,7 +216,7 @@ class AWSClient:
         return {}
 
 
-def _once(read_seconds: int) -> Config:
+def _single_attempt(read_seconds: int) -> Config:
     return Config(
         read_timeout=read_seconds,
         connect_timeout=10,

@@ -1,4 +1,4 @@
-"""What AWS answers when it refuses, in our words."""
+"""Translation of botocore's errors into those of `deploy.errors`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from botocore.exceptions import (
     ClientError,
     ConnectionError,
     CredentialRetrievalError,
+    FlexibleChecksumError,
     HTTPClientError,
+    IncompleteReadError,
     LoginError,
     LoginInsufficientPermissions,
     NoAuthTokenError,
@@ -34,6 +36,7 @@ from deploy.errors import (
     DeployError,
     NotFoundError,
     ResourceFailedError,
+    TransientError,
 )
 from deploy.plan.advice import advice_for
 
@@ -41,7 +44,7 @@ __all__ = ["CODES", "FAULTS", "Fault", "fault_of"]
 
 Fault: TypeAlias = ClientError | BotoCoreError | ResponseParserError
 FAULTS = (ClientError, BotoCoreError, ResponseParserError)
-"""All that a call of botocore's raises."""
+"""Errors that a call of botocore raises."""
 
 CODES: dict[str, type[DeployError]] = {
     "AccessDenied": AccessDeniedError,
@@ -125,12 +128,14 @@ CODES: dict[str, type[DeployError]] = {
     "502": BusyError,
     "503": BusyError,
     "504": BusyError,
+    "RequestTimeout": TransientError,
+    "RequestTimeoutException": TransientError,
     "ResourceLimitExceeded": ResourceFailedError,
     "LimitExceededException": ResourceFailedError,
     "InsufficientCapacityException": ResourceFailedError,
 }
 
-# SageMaker says most things with one code; only its sentence tells them apart.
+# SageMaker uses one code for most errors, so that the message decides.
 SENTENCES: tuple[tuple[str, type[DeployError]], ...] = (
     (r"could not find|does not exist|cannot find|could not assume", NotFoundError),
     (r"already exist", AlreadyExistsError),
@@ -170,7 +175,7 @@ HINTS = {
     "MissingAuthenticationTokenException": CHECK_KEYS,
     "InvalidSignatureException": f"{CHECK_KEYS}; or {CHECK_CLOCK}",
     "SignatureDoesNotMatch": f"{CHECK_KEYS}; or {CHECK_CLOCK}",
-    # S3 answers HEAD without a body: an expired token is a 400 without a code.
+    # An answer of S3 to HEAD has no body, so an expired token is a 400 without a code.
     "400": "aws sts get-caller-identity shows whether the credentials have expired",
     "KMS.AccessDeniedException": ALLOW_KEY,
     "KMSAccessDeniedException": ALLOW_KEY,
@@ -187,8 +192,11 @@ HINTS = {
     "ImageNotFoundException": "chandra-sagemaker image push",
 }
 
-ANOTHER_SERVER = "check for a proxy, the region and --endpoint-url, then run it again"
-WHATEVER = "chandra-sagemaker doctor looks at everything that a deployment needs"
+TOO_MANY_REQUESTS = 429
+ANOTHER_SERVER = (
+    "check the proxy, the region and --endpoint-url, then run the command again"
+)
+DOCTOR = "chandra-sagemaker doctor checks what a deployment needs"
 HINTS_BY_KIND: dict[type[DeployError] | None, str] = {
     BusyError: "wait a minute, then run the same command again",
     AccessDeniedError: "chandra-sagemaker iam --caller prints the policy that allows "
@@ -201,12 +209,15 @@ HINTS_BY_KIND: dict[type[DeployError] | None, str] = {
 
 
 def fault_of(error: Fault, doing: str) -> DeployError:
-    """`doing` is the service and the operation, as a person would say them."""
+    """Return the DeployError for an error of botocore.
+
+    `doing` names the service and the operation in the message.
+    """
     if isinstance(error, ClientError):
-        return _refusal(error, doing)
+        return _refusal_error(error, doing)
     if isinstance(error, NoCredentialsError | PartialCredentialsError):
         return ConfigError(
-            "there are no AWS credentials",
+            "no AWS credentials were found",
             hint="aws sso login, or set AWS_PROFILE; `plan` works without",
         )
     if isinstance(
@@ -232,35 +243,38 @@ def fault_of(error: Fault, doing: str) -> DeployError:
             "no region is set", hint="set region in chandra.toml, or add --region"
         )
     if isinstance(error, ResponseParserError):
-        # Its text is the whole of an answer that is none of AWS's.
-        return DeployError(
-            f"{doing}: what answers is not AWS",
+        # The text of the error is the whole response, which did not come from AWS.
+        return TransientError(
+            f"{doing}: received a response that is not from AWS",
             hint=ANOTHER_SERVER,
         )
-    if isinstance(error, ConnectionError | HTTPClientError):
-        return DeployError(
+    if isinstance(
+        error,
+        ConnectionError | HTTPClientError | IncompleteReadError | FlexibleChecksumError,
+    ):
+        return TransientError(
             f"{doing}: AWS cannot be reached: {_without_password(str(error))}",
-            hint="check the network, the region and --endpoint-url, then run it again",
+            hint="check the network, the region and --endpoint-url, then run the "
+            "command again",
         )
-    return DeployError(f"{doing}: {error}", hint=WHATEVER)
+    return DeployError(f"{doing}: {error}", hint=DOCTOR)
 
 
 def _without_password(text: str) -> str:
-    """Addresses of proxies and of --endpoint-url may have one in them."""
+    """Return the text without passwords in URLs, as of a proxy."""
     return re.sub(r"://[^/@\s]+@", "://***@", text)
 
 
-def _refusal(error: ClientError, doing: str) -> DeployError:
+def _refusal_error(error: ClientError, doing: str) -> DeployError:
     code = str(error.response.get("Error", {}).get("Code", ""))
     sentence = str(error.response.get("Error", {}).get("Message", "")) or code
-    kind = CODES.get(code)
+    kind = CODES.get(code) or _kind_of_status(error)
     if bucket := error.response.get("Error", {}).get("BucketName"):
         sentence = f"{sentence.rstrip('.')}: {bucket}"
     if sentence.lstrip().startswith("<"):
-        # A page for browsers, of whatever stands before the service.
-        return (kind or DeployError)(
-            f"{doing}: the answer is a web page, and what answers is not AWS, or not "
-            "well",
+        # A proxy or a load balancer answered with a page for browsers.
+        return (kind or TransientError)(
+            f"{doing}: received an HTML page instead of an AWS response",
             hint=ANOTHER_SERVER,
         )
     if code in ("ValidationException", "ValidationError", "InvalidParameterException"):
@@ -268,12 +282,12 @@ def _refusal(error: ClientError, doing: str) -> DeployError:
             (k for pattern, k in SENTENCES if re.search(pattern, sentence, re.I)), None
         )
     if kind is ConflictError and re.search("already exist", sentence, re.I):
-        # SageMaker says of a job's name that it is in use.
+        # SageMaker reports the name of an existing job as a resource in use.
         kind = AlreadyExistsError
     if kind is AccessDeniedError or kind is CredentialsError:
-        return _denied(kind, code, sentence, doing)
+        return _denied_error(kind, code, sentence, doing)
     advice = None if code in HINTS else advice_for(f"{code}: {sentence}")
-    hint = advice.hint if advice else HINTS.get(code, HINTS_BY_KIND.get(kind, WHATEVER))
+    hint = advice.hint if advice else HINTS.get(code, HINTS_BY_KIND.get(kind, DOCTOR))
     if kind is None:
         return DeployError(
             f"{doing}: {sentence or 'refused'} ({code or 'no code'})", hint=hint
@@ -282,7 +296,13 @@ def _refusal(error: ClientError, doing: str) -> DeployError:
     return kind(f"{doing}: {sentence}{named}", hint=hint)
 
 
-def _denied(
+def _kind_of_status(error: ClientError) -> type[DeployError] | None:
+    """Return TransientError for an unknown code if the HTTP status means "retry"."""
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    return TransientError if status == TOO_MANY_REQUESTS or status >= 500 else None
+
+
+def _denied_error(
     kind: type[DeployError], code: str, sentence: str, doing: str
 ) -> DeployError:
     hint = HINTS.get(code, HINTS_BY_KIND[AccessDeniedError])

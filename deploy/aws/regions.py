@@ -1,4 +1,4 @@
-"""The regions that the account has enabled."""
+"""Regions that the account has enabled."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from deploy.errors import AccessDeniedError
 __all__ = ["DESCRIBE_REGIONS", "regions_with_sagemaker"]
 
 DESCRIBE_REGIONS = "ec2:DescribeRegions"
-"""Right to ask which regions are enabled."""
+"""Action that lists the enabled regions."""
 SERVICE = "sagemaker"
 
 
 def regions_with_sagemaker(aws: AWSClient) -> tuple[list[str], bool]:
-    """Return regions in which an endpoint may be, and whether all of them are enabled.
+    """Return the regions with SageMaker, and True if all of them are enabled.
 
-    Without the right to ask which are enabled, all that boto3 knows are returned. Calls
-    to one that is not enabled are then denied.
+    Without the right to list the enabled regions, all that boto3 knows are returned.
+    AWS then denies calls in a region that is not enabled.
     """
     known = aws.known_regions(SERVICE)
     try:

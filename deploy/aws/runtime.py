@@ -1,4 +1,4 @@
-"""Documents through an endpoint: one attempt, and what the container itself said."""
+"""Invocation of an endpoint: one attempt, with the errors of the container itself."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ HINTS = {
     "document_too_large": "fewer pages with --pages, or a smaller image",
     "engine_unavailable": "chandra-sagemaker logs --errors",
     "invalid_option": "chandra-sagemaker invoke --help",
-    "overloaded": "try again in some seconds, or more machines with update "
+    "overloaded": "try again in some seconds, or add machines with update "
     "--instance-count",
 }
 
 
 class Runtime:
-    """One endpoint."""
+    """Data plane of an endpoint."""
 
     def __init__(self, aws: AWSClient, endpoint: str) -> None:
         self._aws = aws
@@ -48,7 +48,7 @@ class Runtime:
     def invoke(
         self, body: bytes, *, content_type: str, accept: str, attributes: str
     ) -> bytes:
-        """The whole answer; SageMaker waits 60 s for it."""
+        """Send a document and return the whole answer, which may take 60 s."""
         try:
             answer = self._client.invoke_endpoint(
                 **self._request(body, content_type, accept, attributes)
@@ -61,7 +61,7 @@ class Runtime:
     def stream(
         self, body: bytes, *, content_type: str, accept: str, attributes: str
     ) -> Iterator[bytes]:
-        """Lines, as they come; SageMaker waits 8 minutes for the last."""
+        """Send a document and yield lines as they arrive, for up to 8 minutes."""
         rest = b""
         try:
             client = self._aws.client(SERVICE, is_streaming=True)
@@ -74,19 +74,19 @@ class Runtime:
         except FAULTS as error:
             raise self._fault(error, STREAM_SECONDS) from error
         except HTTPError as error:
-            # What botocore reads a stream with is not wrapped as the rest is.
+            # botocore does not wrap errors of urllib3 while it reads a stream.
             raise ResourceFailedError(
-                f"the stream broke off: {error}",
-                hint="the same command with --pages from there on; chandra-sagemaker "
-                "logs --errors",
+                f"the stream ended early: {error}",
+                hint="the same command with --pages for the remaining pages; "
+                "chandra-sagemaker logs --errors",
             ) from error
         if rest:
             yield rest
 
     def submit(self, **request: Any) -> tuple[str, str]:
-        """Put a request into the queue; where its answer or its failure will be.
+        """Put a request into the queue; return the addresses of its answer and failure.
 
-        Raises BusyError where the same may be sent again a little later.
+        Raises TransientError if the same request may be sent again later.
         """
         try:
             answer = self._client.invoke_endpoint_async(
@@ -121,7 +121,7 @@ class Runtime:
             )
         if isinstance(error, EventStreamError):
             return ResourceFailedError(
-                f"the stream broke off: {error.response['Error'].get('Message')}",
+                f"the stream ended early: {error.response['Error'].get('Message')}",
                 hint="chandra-sagemaker logs --errors",
             )
         if isinstance(error, ClientError):
@@ -138,7 +138,7 @@ class Runtime:
 
     @staticmethod
     def _model_error(response: Any) -> DeployError:
-        """SageMaker's ModelError, unwrapped to the problem inside."""
+        """Return the error for the container's problem in SageMaker's ModelError."""
         status = response.get("OriginalStatusCode")
         text = response.get("OriginalMessage") or ""
         try:

@@ -1,8 +1,7 @@
-"""Check requests for what botocore does not: enums, patterns and maxima.
+"""Validation that botocore does not do: enums, patterns and maxima.
 
-The module also extracts the part of a description that can be sent as a request.
-
-A server refuses them after half of a plan is done, and lists every name it knows.
+AWS would reject such a request in the middle of a plan. The module also extracts the
+part of a description that can be sent as a request.
 """
 
 from __future__ import annotations
@@ -14,7 +13,8 @@ from typing import Any
 
 __all__ = ["requestable", "violations"]
 
-# Java's classes in what Python knows. Bare, the first two would become ranges.
+# Character classes of Java patterns, as Python writes them. The first two are complete
+# patterns, because they would become ranges inside brackets.
 CLASSES = (
     (r"\p{ASCII}*", r"[\x00-\x7f]*"),
     (r"\p{Print}+", r"[ -~]+"),
@@ -31,7 +31,7 @@ CLASSES = (
 
 
 def violations(shape: Any, value: Any, where: str = "") -> Iterator[str]:
-    """What AWS would refuse in `value`, as sentences."""
+    """Yield a sentence for each part of `value` that AWS would reject."""
     kind, limits = shape.type_name, shape.metadata
     if kind == "structure":
         for name, item in value.items():
@@ -60,7 +60,7 @@ def violations(shape: Any, value: Any, where: str = "") -> Iterator[str]:
 def requestable(shape: Any, value: Any) -> Any:
     """Return `value` without members that `shape` lacks, and without empty values.
 
-    AWS describes what is not set as absent, empty or null, in no fixed way.
+    A description leaves out what is not set, or has an empty or null value for it.
     """
     if shape.type_name == "structure":
         if not isinstance(value, Mapping):
@@ -82,13 +82,13 @@ def requestable(shape: Any, value: Any) -> Any:
 def _string(limits: Any, value: str, where: str) -> Iterator[str]:
     if "enum" in limits and value not in limits["enum"]:
         close = difflib.get_close_matches(value, limits["enum"], n=1)
-        yield f"{where}: {value} is none that boto3 knows" + (
+        yield f"{where}: {value} is not a value that boto3 knows" + (
             f"; did you mean {close[0]}?" if close else ""
         )
     yield from _length(limits, len(value), where)
-    pattern = _compiled(limits.get("pattern"))
+    pattern = _compile_pattern(limits.get("pattern"))
     if pattern is not None and pattern.fullmatch(value) is None:
-        yield f"{where}: {value} is not {limits['pattern']}"
+        yield f"{where}: {value} does not match {limits['pattern']}"
 
 
 def _length(limits: Any, size: float, where: str) -> Iterator[str]:
@@ -98,7 +98,7 @@ def _length(limits: Any, size: float, where: str) -> Iterator[str]:
         yield f"{where}: {size} is below {limits['min']}"
 
 
-def _compiled(pattern: str | None) -> re.Pattern[str] | None:
+def _compile_pattern(pattern: str | None) -> re.Pattern[str] | None:
     if pattern is None:
         return None
     for java, python in CLASSES:
@@ -106,5 +106,5 @@ def _compiled(pattern: str | None) -> re.Pattern[str] | None:
     try:
         return re.compile(pattern, re.DOTALL)
     except re.error:
-        # A few of AWS's patterns are in a dialect that Python does not read.
+        # Python cannot compile a few of AWS's patterns.
         return None

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from deploy.batch.job import MAX_ENVIRONMENT, TransformJob
+from deploy.checks.endpoint import region_findings
 from deploy.checks.finding import Finding
-from deploy.checks.image import region_findings
 from deploy.checks.machines import driver_findings, family_of, instance_findings
 from deploy.config import DeployConfig
 from deploy.machines.catalogue import TRANSFORM_AMIS, TRANSFORM_FAMILIES

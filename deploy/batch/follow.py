@@ -12,12 +12,11 @@ from typing import Protocol
 from deploy.batch.job import TransformState
 from deploy.console import Console
 from deploy.errors import Interrupted, WaitTimeoutError
-from deploy.plan.executor import asked, duration
+from deploy.retries import DEFAULT_BACKOFF, Poll, StatusLine, duration
 
 __all__ = ["Followed", "follow", "going_on"]
 
 POLL_SECONDS = 30.0
-REMINDER_SECONDS = 60.0
 # Of what the containers say between two looks: a broken one says the same for ever.
 MAX_LINES = 10
 
@@ -52,33 +51,40 @@ def follow(
     timeout_seconds: float | None = None,
 ) -> TransformState:
     """The state it ended in. Raises WaitTimeoutError, or Interrupted on Ctrl-C."""
-    started = last_said = clock()
-    last_status = ""
+    poll = Poll(
+        POLL_SECONDS,
+        timeout_seconds,
+        DEFAULT_BACKOFF,
+        clock=clock,
+        sleep=sleep,
+        say=console.say,
+    )
+    status_line = StatusLine(poll, console.say)
     state: TransformState | None = None
+    done = 0
     try:
-        while True:
-            state = asked(job.state, console, sleep)
-            done = asked(job.num_done, console, sleep)
-            _show(job.lines(), console)
-            now = clock()
-            if state.status != last_status or now - last_said >= REMINDER_SECONDS:
-                line = _line(state, job.failed(), done, total, now)
-                console.say(f"[{duration(now - started)}] {line}")
-                last_said, last_status = now, state.status
-            if not state.is_changing:
-                return state
-            if timeout_seconds is not None and now - started >= timeout_seconds:
-                raise WaitTimeoutError(
-                    f"transform job {state.name} has read {done} of {total} documents "
-                    f"after {duration(now - started)}. It goes on without us",
-                    hint=f"chandra-sagemaker transform wait {state.name}",
+        for look in poll:
+            with look:
+                state = job.state()
+                done = job.num_done()
+                _show(job.lines(), console)
+                status_line.show(
+                    state.status, _line(state, job.failed(), done, total, clock())
                 )
-            left = POLL_SECONDS
-            if timeout_seconds is not None:
-                left = timeout_seconds - (now - started)
-            sleep(min(POLL_SECONDS, left))
+                if not state.is_changing:
+                    return state
     except KeyboardInterrupt:
         raise Interrupted(going_on(state)) from None
+    after = f"after {duration(poll.elapsed_seconds)}. It goes on without us"
+    if state is None:
+        raise WaitTimeoutError(
+            f"the state of the transform job is not known {after}",
+            hint="chandra-sagemaker transform status",
+        )
+    raise WaitTimeoutError(
+        f"transform job {state.name} has read {done} of {total} documents {after}",
+        hint=f"chandra-sagemaker transform wait {state.name}",
+    )
 
 
 def going_on(state: TransformState | None) -> str:

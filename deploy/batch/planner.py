@@ -72,7 +72,7 @@ def start(job: TransformJob, observer: JobObserver) -> list[Action]:
             f"{job.instance_count} x {job.instance_type}, {job.max_concurrent} at once "
             "on each",
             may_exist=True,
-            is_patient=True,
+            retry_if_missing=True,
         )
     )
     return actions

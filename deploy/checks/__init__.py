@@ -1,8 +1,12 @@
-"""What would fail on AWS an hour later, said before the first call."""
+"""Preflight checks: problems that AWS would report only after minutes or hours."""
 
-from deploy.checks.endpoint import checks_of
+from deploy.checks.endpoint import (
+    config_findings,
+    cuda_findings,
+    platform_findings,
+    region_findings,
+)
 from deploy.checks.finding import Finding
-from deploy.checks.image import cuda_findings, platform_findings, region_findings
 from deploy.checks.machines import unknown_cuda_finding
 from deploy.checks.quotas import (
     ENDPOINT_USAGE,
@@ -17,7 +21,7 @@ __all__ = [
     "TRANSFORM_USAGE",
     "Finding",
     "InUse",
-    "checks_of",
+    "config_findings",
     "cuda_findings",
     "platform_findings",
     "quota_findings",

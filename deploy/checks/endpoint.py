@@ -1,30 +1,43 @@
-"""What an endpoint would fail of."""
+"""Checks of an endpoint's configuration and of its image."""
 
 from __future__ import annotations
 
+import re
+
 from deploy.checks.finding import Finding
-from deploy.checks.image import region_findings, registry_findings
-from deploy.checks.machines import driver_findings, family_of, instance_findings
+from deploy.checks.machines import (
+    driver_findings,
+    family_of,
+    instance_findings,
+    unknown_cuda_finding,
+)
 from deploy.config import DeployConfig
+from deploy.image.configuration import WANTED_PLATFORM, Configuration
 from deploy.machines.catalogue import AMIS, INSTANCES
 
-__all__ = ["checks_of"]
+__all__ = [
+    "config_findings",
+    "cuda_findings",
+    "platform_findings",
+    "region_findings",
+    "registry_findings",
+]
 
-# Local disks: SageMaker refuses a volume size for them.
+# Families with local disks, for which SageMaker rejects a volume size.
 LOCAL_DISKS = ("g4dn", "g5", "g6", "g6e", "g7e", "p4d", "p4de", "p5", "p5e", "p5en")
 
 
-def checks_of(config: DeployConfig) -> list[Finding]:
-    """What the configuration alone gives away."""
+def config_findings(config: DeployConfig) -> list[Finding]:
+    """Return the findings about a configuration, without a call of AWS."""
     findings = [
         finding
         for name in config.endpoint.instance_types
         for finding in [
             *instance_findings(name, config.model, config.endpoint.environment),
-            *_volume(config, name),
+            *_volume_findings(config, name),
         ]
     ]
-    findings += _ami(config)
+    findings += _ami_findings(config)
     findings += region_findings(config)
     findings += registry_findings(config)
     if config.network.kms_key is not None:
@@ -47,20 +60,20 @@ def checks_of(config: DeployConfig) -> list[Finding]:
     return findings
 
 
-def _volume(config: DeployConfig, name: str) -> list[Finding]:
+def _volume_findings(config: DeployConfig, name: str) -> list[Finding]:
     if config.endpoint.volume_gb is None or family_of(name) not in LOCAL_DISKS:
         return []
     return [
         Finding(
             name,
             True,
-            f"endpoint.volume_gb is refused for {name}, which has local disks",
+            f"SageMaker rejects endpoint.volume_gb for {name}, which has local disks",
             hint="remove volume_gb from [endpoint]",
         )
     ]
 
 
-def _ami(config: DeployConfig) -> list[Finding]:
+def _ami_findings(config: DeployConfig) -> list[Finding]:
     name = config.endpoint.ami
     ami = AMIS.get(name)
     if ami is None:
@@ -68,7 +81,7 @@ def _ami(config: DeployConfig) -> list[Finding]:
             Finding(
                 name,
                 True,
-                f"{name} is no AMI that we know to carry a GPU driver",
+                f"{name} is not a known AMI with a GPU driver",
                 hint="one of " + ", ".join(AMIS),
             )
         ]
@@ -88,3 +101,81 @@ def _ami(config: DeployConfig) -> list[Finding]:
                 )
             )
     return findings
+
+
+REGISTRY = re.compile(r"\d+\.dkr\.ecr\.([a-z0-9-]+)\.amazonaws\.com")
+
+
+def region_findings(config: DeployConfig) -> list[Finding]:
+    """Check that the image is in the region of the deployment."""
+    found = REGISTRY.match(config.image.uri or "")
+    if found is None or config.region in (None, found[1]):
+        return []
+    return [
+        Finding(
+            "image",
+            True,
+            f"the image is in {found[1]}, and SageMaker in {config.region} needs one "
+            "there",
+            hint="chandra-sagemaker image push",
+        )
+    ]
+
+
+def registry_findings(config: DeployConfig) -> list[Finding]:
+    """Check that the image is in ECR, from which alone SageMaker pulls."""
+    host, slash, _ = (config.image.uri or "").partition("/")
+    if not slash or re.match(r"\d+\.dkr\.ecr(-fips)?\.", host) is not None:
+        return []
+    return [
+        Finding(
+            "image",
+            True,
+            f"the image is in {host}, and SageMaker pulls from ECR only",
+            hint="chandra-sagemaker image push, and no image.uri in chandra.toml",
+        )
+    ]
+
+
+def platform_findings(configuration: Configuration) -> list[Finding]:
+    """Check that an image is for the processors of SageMaker's GPU machines."""
+    if configuration.runs_on_sagemaker:
+        return []
+    return [
+        Finding(
+            "image",
+            True,
+            f"the image is for {configuration.platform}, and SageMaker's GPU machines "
+            f"are {WANTED_PLATFORM}: the container would not start",
+            hint=f"chandra-sagemaker image push builds one for {WANTED_PLATFORM}",
+        )
+    ]
+
+
+def cuda_findings(config: DeployConfig, cuda: str | None, ami: str) -> list[Finding]:
+    """Compare the CUDA version that an image names with the driver of an AMI.
+
+    `cuda` is None for an image that names no version. Then `config_findings` compares
+    image.cuda of chandra.toml.
+    """
+    written = config.image.cuda
+    if cuda is None:
+        return (
+            [unknown_cuda_finding(ami, "the image does not name it")]
+            if written is None
+            else []
+        )
+    if written is None:
+        return driver_findings(cuda, ami)
+    if written == cuda:
+        return []
+    return [
+        Finding(
+            "image",
+            False,
+            f"image.cuda is {written} in chandra.toml, and the image says that it is "
+            f"built for CUDA {cuda}",
+            hint="remove cuda from [image] in chandra.toml",
+        ),
+        *driver_findings(cuda, ami),
+    ]

@@ -1,4 +1,4 @@
-"""What a check says."""
+"""Result of a preflight check."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["Finding"]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at."""
+    """Problem that a check found, fatal or worth a note."""
 
     subject: str
     is_fatal: bool

@@ -1,4 +1,4 @@
-"""Whether a model fits a kind of machine, and its CUDA the driver there."""
+"""Checks of instance types: memory for the model, and the driver for its CUDA."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ __all__ = [
 ]
 
 LEAST_FREE_GB = 4.0
-"""Beside the weights, for models without a memory plan."""
+"""Memory in addition to the weights, for models without a memory plan."""
 FEW_PAGES = 2
-"""Largest pages that a cache should hold; fewer are read one after the other."""
+"""Number of the largest pages that the cache should hold, to read them together."""
 _DRIVER_HINT = (
     "build for CUDA 12.x, or set endpoint.ami = "
     '"al2023-ami-sagemaker-inference-gpu-4-1"'
@@ -176,7 +176,7 @@ def driver_findings(cuda: str, name: str) -> list[Finding]:
 
 
 def unknown_cuda_finding(name: str, reason: str) -> Finding:
-    """Say that the driver of an AMI was not compared with the image, and why."""
+    """Return the finding that an AMI's driver was not compared with the image."""
     return Finding(
         name,
         False,
@@ -188,6 +188,6 @@ def unknown_cuda_finding(name: str, reason: str) -> Finding:
 
 
 def family_of(instance_type: str) -> str:
-    """g5 of ml.g5.2xlarge."""
+    """Return the family of an instance type, such as g5 of ml.g5.2xlarge."""
     parts = instance_type.split(".")
     return parts[1] if len(parts) == 3 else instance_type

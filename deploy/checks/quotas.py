@@ -1,19 +1,56 @@
-"""Whether the account may run so many machines."""
+"""Quotas of the account, and the check of the number of machines against them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from deploy.aws.client import AWSClient
 from deploy.checks.finding import Finding
+from deploy.errors import DeployError
 
 __all__ = [
     "ENDPOINT_USAGE",
     "TRANSFORM_USAGE",
     "InUse",
+    "Quota",
     "quota_findings",
     "quota_name",
+    "usage_quotas",
 ]
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """Service quota."""
+
+    name: str
+    code: str
+    value: float
+
+
+def usage_quotas(aws: AWSClient, usage: str) -> dict[str, Quota] | None:
+    """Return the quotas of a usage by name, such as "endpoint usage".
+
+    Returns None if they cannot be read.
+    """
+    try:
+        found = list(
+            aws.pages(
+                "service-quotas",
+                "list_service_quotas",
+                "Quotas",
+                ServiceCode="sagemaker",
+            )
+        )
+    except DeployError:
+        return None
+    return {
+        item["QuotaName"]: Quota(item["QuotaName"], item["QuotaCode"], item["Value"])
+        for item in found
+        if item["QuotaName"].endswith(f" for {usage}")
+    }
+
 
 ENDPOINT_USAGE = "endpoint usage"
 TRANSFORM_USAGE = "transform job usage"
@@ -25,9 +62,9 @@ class InUse:
 
     endpoint: str
     instances: Mapping[str, int]
-    """By type."""
+    """Number of instances by type."""
     note: str = ""
-    """Why they count beside those that are wanted."""
+    """Reason why they count in addition to the wanted ones."""
 
     def words(self, instance_type: str) -> str:
         """Return the number and the endpoint, such as "1 of endpoint ocr"."""
@@ -36,7 +73,7 @@ class InUse:
 
 
 def quota_name(instance_type: str, usage: str = ENDPOINT_USAGE) -> str:
-    """As Service Quotas calls it."""
+    """Return the name that Service Quotas has for a quota."""
     return f"{instance_type} for {usage}"
 
 
@@ -48,9 +85,9 @@ def quota_findings(
     usage: str = ENDPOINT_USAGE,
     in_use: Sequence[InUse] = (),
 ) -> list[Finding]:
-    """Instances wanted by type and those in use, against the account's quotas by name.
+    """Compare wanted instances by type, and those in use, with quotas by name.
 
-    Several types are alternatives: one that is allowed is enough.
+    Several types are alternatives: one type within its quota is enough.
     """
     refused = []
     for name, count in wanted.items():

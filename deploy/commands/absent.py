@@ -12,7 +12,7 @@ from deploy.checks import Finding
 from deploy.commands.preflight import has_call
 from deploy.context import Context
 from deploy.endpoint.schedule import entry_name, last_time
-from deploy.endpoint.schedules import schedule_entries
+from deploy.endpoint.snapshot import Seen
 from deploy.errors import AccessDeniedError
 from deploy.plan.actions import Action
 from deploy.resources import Live, stopped_config
@@ -86,12 +86,15 @@ class Absence:
         return f"chandra-sagemaker start{self.flag}"
 
 
-def absence_of(context: Context, name: str, history: Sequence[Live]) -> Absence | None:
+def absence_of(
+    context: Context, name: str, history: Sequence[Live], seen: Seen | None = None
+) -> Absence | None:
     """Return why an endpoint is not there; None where it has no config, and never was.
 
     Args:
         name: the endpoint's, which was looked for in vain.
         history: its configs, the last that was live first.
+        seen: where its schedule was read before, if anywhere.
     """
     if not history:
         return None
@@ -100,7 +103,8 @@ def absence_of(context: Context, name: str, history: Sequence[Live]) -> Absence 
     entries: Sequence[Mapping[str, Any]] | None = ()
     try:
         # Only the endpoint in real time has a schedule.
-        entries = () if is_async else schedule_entries(context.aws, name)
+        account = seen or context.account
+        entries = () if is_async else account.schedule_entries(name)
     except AccessDeniedError:
         entries = None
     return Absence(
@@ -137,18 +141,18 @@ def _reason(
     return Reason.MISSING if started is None else Reason.OVERDUE
 
 
-def absence_notes(context: Context, name: str) -> list[Finding]:
+def absence_notes(context: Context, name: str, seen: Seen) -> list[Finding]:
     """Return a note if the endpoint to create was lost, not stopped on purpose."""
-    if context.account.endpoint(name) is not None:
+    if seen.endpoint(name) is not None:
         return []
-    absence = absence_of(context, name, context.account.history(name))
+    absence = absence_of(context, name, seen.history(name), seen)
     if absence is None or not absence.is_lost or not absence.was_live:
         return []
     return [Finding("endpoint", False, absence.sentence)]
 
 
 def schedule_notes(
-    context: Context, name: str, actions: Sequence[Action]
+    context: Context, name: str, actions: Sequence[Action], seen: Seen
 ) -> list[Finding]:
     """Return a note if an unreadable schedule may start another config."""
     changes = ("create_endpoint", "update_endpoint")
@@ -156,7 +160,7 @@ def schedule_notes(
     if name != context.config.name or not is_changing:
         return []
     try:
-        context.account.scheduled_start(name)
+        seen.schedule_entries(name)
     except AccessDeniedError as error:
         return [
             Finding(

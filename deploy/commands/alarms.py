@@ -13,7 +13,7 @@ from deploy.console import table
 from deploy.context import Context
 from deploy.errors import ConfigError, ConflictError
 from deploy.monitoring import ALARMS, queue_alarms
-from deploy.monitoring.account import alarm_names, alarms_of
+from deploy.monitoring.account import alarm_names, list_alarms
 from deploy.resources import tags_of
 
 NAME = "alarms"
@@ -44,7 +44,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
         if options.is_async:
             wanted = queue_alarms(context.config.asynchronous.wait_seconds)
         names = [alarm.name(name) for alarm in wanted]
-        ours = {alarm.name for alarm in alarms_of(context.aws, name)}
+        ours = {alarm.name for alarm in list_alarms(context.aws, name)}
         if theirs := alarm_names(context.aws, names) - ours:
             raise ConflictError(
                 f"there are alarms {', '.join(sorted(theirs))} already, and they are "
@@ -55,11 +55,11 @@ def run(context: Context, options: argparse.Namespace) -> int:
         calls = [
             alarm.call(name, tags=tags, notify=options.notify or ()) for alarm in wanted
         ]
-        context.run(calls)
+        context.executor().run(calls)
         if context.is_dry_run:
             context.console.result({"actions": [call.to_json() for call in calls]})
             return 0
-    found = alarms_of(context.aws, name)
+    found = list_alarms(context.aws, name)
     rows = [(a.name, a.state, a.description) for a in found]
     if rows:
         lines = table([("ALARM", "STATE", "GOES OFF WHEN"), *rows])

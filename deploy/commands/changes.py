@@ -10,6 +10,7 @@ from deploy.commands.preflight import has_call
 from deploy.context import Context
 from deploy.endpoint.planner import config_to_change, described_config
 from deploy.endpoint.running import running_endpoint
+from deploy.endpoint.snapshot import Seen
 from deploy.errors import NotFoundError
 from deploy.machines.prices import most_an_hour, rate
 from deploy.plan.actions import Action
@@ -90,14 +91,14 @@ def change_by_flags(
     return Change(edited.variant, old, tuple(differences))
 
 
-def change_to_file(context: Context, wanted: Target) -> Change:
+def change_to_file(context: Context, wanted: Target, seen: Seen) -> Change:
     """Return the change that `deploy` makes to a running endpoint.
 
     A setting counts as reverted if the endpoint differs from the config that `deploy`
     last made from the file: an update, a rollback or another program changed it since.
     """
     name = wanted.name
-    state, history = context.account.endpoint(name), context.account.history(name)
+    state, history = seen.endpoint(name), seen.history(name)
     new = Machines(wanted.variant.instance_types, wanted.variant.instance_count)
     if state is None and not history:
         return Change(new)
@@ -108,7 +109,18 @@ def change_to_file(context: Context, wanted: Target) -> Change:
         # Without its config there is nothing to compare with.
         return Change(new)
     old = None if _is_without_machines(state) else running.variant
-    base = _described(context, running, described_config(history))
+    described = described_config(history)
+    base: Mapping[str, str] | None = None
+    if described == running.config.name:
+        base = replace(running, instance_count=None).settings
+    elif described is not None:
+        try:
+            base = running_endpoint(
+                context.aws, name, described, None, with_tags=False
+            ).settings
+        except NotFoundError:
+            # The settings that the file had at the last `deploy` are not known.
+            base = None
     differences = differences_between(running.settings, wanted.settings)
     if state is not None and state.is_scaled:
         # The number of machines is the scaling policy's, before and after.
@@ -116,22 +128,6 @@ def change_to_file(context: Context, wanted: Target) -> Change:
     reverts = [d for d in differences if base and d.old != base.get(d.setting)]
     unclear = differences if base is None else []
     return Change(new, old, tuple(differences), tuple(reverts), tuple(unclear))
-
-
-def _described(
-    context: Context, running: Running, config: str | None
-) -> Mapping[str, str] | None:
-    """Return the settings that the file had at the last `deploy`; None: not known."""
-    if config is None:
-        return None
-    if config == running.config.name:
-        return replace(running, instance_count=None).settings
-    try:
-        return running_endpoint(
-            context.aws, running.name, config, None, with_tags=False
-        ).settings
-    except NotFoundError:
-        return None
 
 
 def _is_without_machines(state: EndpointState | None) -> bool:
@@ -173,13 +169,17 @@ def change_lines(change: Change) -> list[str]:
 
 
 def confirm_change(
-    context: Context, name: str, change: Change, actions: Sequence[Action]
+    context: Context,
+    change: Change,
+    actions: Sequence[Action],
+    state: EndpointState | None,
+    name: str,
 ) -> bool:
     """Ask at a terminal before a change that costs more or reverts a setting.
 
     No question is asked before a serving endpoint is deleted: `may_go_on` asks then.
     """
-    if context.is_dry_run or deletes_what_serves(context, name, actions):
+    if context.is_dry_run or deletes_what_serves(state, actions):
         return True
     reasons = []
     if change.is_dearer:
@@ -198,11 +198,10 @@ def confirm_change(
     return not reasons or context.console.agree(f"{' and '.join(reasons)}?")
 
 
-def deletes_what_serves(context: Context, name: str, actions: Sequence[Action]) -> bool:
-    """Say whether the actions delete an endpoint that may be serving."""
+def deletes_what_serves(state: EndpointState | None, actions: Sequence[Action]) -> bool:
+    """Return True if the actions delete an endpoint that may be serving."""
     if not has_call(actions, "delete_endpoint"):
         return False
-    state = context.account.endpoint(name)
     return state is not None and state.status not in ("Failed", "OutOfService")
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deploy.checks import checks_of
+from deploy.checks import config_findings
 from deploy.config import DeployConfig, EndpointTable
 from deploy.console import table
 from deploy.context import Context
@@ -145,7 +145,7 @@ def _why_not(config: DeployConfig, name: str) -> str | None:
     only = EndpointTable(instance_types=(name,), ami=config.endpoint.ami)
     candidate = DeployConfig(image=config.image, model=config.model, endpoint=only,
                              network=config.network)  # fmt: skip
-    fatal = [finding for finding in checks_of(candidate) if finding.is_fatal]
+    fatal = [finding for finding in config_findings(candidate) if finding.is_fatal]
     return fatal[0].sentence if fatal else None
 
 

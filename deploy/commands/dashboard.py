@@ -8,7 +8,11 @@ from deploy.commands.which_endpoint import add_async_argument, endpoint_of
 from deploy.context import Context
 from deploy.errors import ConflictError, NotFoundError
 from deploy.monitoring import dashboard_call
-from deploy.monitoring.account import dashboard, dashboard_region, has_dashboard
+from deploy.monitoring.account import (
+    dashboard_region,
+    has_dashboard,
+    read_dashboard,
+)
 
 NAME = "dashboard"
 HELP = "show where the CloudWatch dashboard is, or make it"
@@ -23,7 +27,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
     name, region = endpoint_of(context, options), context.identity.region
     flag = " --async" if options.is_async else ""
     if options.create:
-        is_taken = dashboard(context.aws, name) is not None
+        is_taken = read_dashboard(context.aws, name) is not None
         if is_taken and not has_dashboard(context.aws, name):
             raise ConflictError(
                 f"there is a dashboard {name} already, and it is not this deployment's",
@@ -36,7 +40,9 @@ def run(context: Context, options: argparse.Namespace) -> int:
                 "global: this would replace it",
                 hint=f"set another name in the chandra.toml for {region}",
             )
-        context.run([dashboard_call(name, region, is_async=options.is_async)])
+        context.executor().run(
+            [dashboard_call(name, region, is_async=options.is_async)]
+        )
         if context.is_dry_run:
             context.console.result({"dashboard": name, "created": False})
             return 0

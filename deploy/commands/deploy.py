@@ -9,16 +9,19 @@ import argparse
 
 from deploy.commands.changes import change_to_file
 from deploy.commands.next_deploy import next_deploy_lines
+from deploy.commands.quotas import other_endpoint
 from deploy.commands.wanted import (
     UNNOTED,
     add_machine_arguments,
     add_wait_arguments,
-    carried_out,
+    check_and_confirm,
     compare,
     listed,
     with_flags,
 )
 from deploy.context import Context
+from deploy.endpoint.planner import Planner
+from deploy.endpoint.snapshot import Snapshot
 from deploy.resources import endpoint_from
 
 NAME = "deploy"
@@ -34,8 +37,16 @@ def run(context: Context, options: argparse.Namespace) -> int:
     config = with_flags(context.config, options)
     wanted = endpoint_from(config, context.identity)
     is_described = config == context.config
-    actions = context.planner.deploy(wanted, config.update, is_described=is_described)
-    change = change_to_file(context, wanted)
+    seen = Snapshot(
+        context.account,
+        wanted.name,
+        other=other_endpoint(context, wanted.name),
+        config=wanted.config.name,
+        use_alarms=config.update.use_alarms,
+    )
+    planner = Planner(seen, context.identity, context.now)
+    actions = planner.deploy(wanted, config.update, is_described=is_described)
+    change = change_to_file(context, wanted, seen)
     data = {
         "endpoint": wanted.name,
         "config": wanted.config.name,
@@ -43,9 +54,19 @@ def run(context: Context, options: argparse.Namespace) -> int:
         "actions": listed(actions, options),
         **change.to_json(),
     }
-    status = carried_out(context, options, config, wanted, actions, data, change)
-    if status is not None:
-        return status
+    if not actions:
+        lines = [f"endpoint {wanted.name} is as described: no changes"]
+        context.console.result(data, lines)
+        return 0
+    if not check_and_confirm(context, config, wanted, actions, change, seen):
+        return 1
+    executor = context.executor(
+        timeout_seconds=options.timeout, is_waiting=options.wait
+    )
+    executor.run(actions)
+    if context.is_dry_run:
+        context.console.result(data)
+        return 0
     if options.wait:
         compare(context, wanted)
         lines = [

@@ -9,8 +9,8 @@ from deploy.commands.recorded import forget_missing
 from deploy.commands.wanted import seconds
 from deploy.context import Context
 from deploy.errors import ConfigError
-from deploy.teardown.inventory import inventories_of
-from deploy.teardown.plan import Inventory, teardown
+from deploy.teardown.inventory import read_inventories
+from deploy.teardown.plan import Inventory, plan_teardown
 from deploy.teardown.shared import keep_shared
 
 NAME = "destroy"
@@ -57,7 +57,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
     actions = [
         action
         for inventory in inventories
-        for action in teardown(inventory, everything=options.all)
+        for action in plan_teardown(inventory, everything=options.all)
     ]
     kept = [each for inventory in inventories for each in inventory.kept]
     data = {
@@ -83,9 +83,9 @@ def run(context: Context, options: argparse.Namespace) -> int:
         context.console.result(data)
         return 0
     if not context.console.confirm(f"destroy these of deployment {name} in {region}?"):
-        context.console.declined()
+        context.console.report_declined()
         return 1
-    context.run(actions, timeout_seconds=options.timeout)
+    context.executor(timeout_seconds=options.timeout).run(actions)
     lines = [f"deployment {name} is gone from {region}"]
     lines += [f"kept {each.sentence}" for each in kept]
     if options.all:
@@ -100,7 +100,7 @@ def _found(
     context: Context, options: argparse.Namespace
 ) -> tuple[Sequence[Inventory], Sequence[str]]:
     """Return the resources to delete, except those used in other regions, and notes."""
-    found = inventories_of(context.aws, context.config, everything=options.all)
+    found = read_inventories(context.aws, context.config, everything=options.all)
     if not options.all:
         return found, []
     if not options.keep_global:

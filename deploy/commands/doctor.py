@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from deploy.checks import Finding, checks_of
+from deploy.checks import Finding, config_findings
 from deploy.commands.quotas import quota_checks
 from deploy.context import Context
 from deploy.endpoint.inspection import (
@@ -124,7 +124,7 @@ def _credentials(context: Context) -> Iterator[Finding]:
 
 
 def _machines(context: Context) -> Iterator[Finding]:
-    yield from checks_of(context.config)
+    yield from config_findings(context.config)
 
 
 def _quotas(context: Context) -> Iterator[Finding]:

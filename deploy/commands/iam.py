@@ -106,7 +106,7 @@ def _create(context: Context, identity: Identity) -> int:
         for name, (service, policy) in roles.items()
         for call in _role(context, identity, name, service, policy)
     ]
-    context.run(calls)
+    context.executor().run(calls)
     context.console.result(
         {
             "roles": {name: identity.role_arn(name) for name in roles},

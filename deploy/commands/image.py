@@ -126,7 +126,7 @@ def _push(context: Context, options: argparse.Namespace) -> int:
     # Before anything is made, whether there is something to push or to build with.
     if not (is_pushed or options.remote):
         engine_of(context.runner)
-    context.run(repository_calls(context.aws, context.config))
+    context.executor().run(repository_calls(context.aws, context.config))
     if is_pushed:
         # Tags are immutable: a second push of a new build would be refused at its end.
         context.console.say(f"{table.repository}:{tag} is there already: not built")
@@ -175,7 +175,7 @@ def _push_archive(context: Context, options: argparse.Namespace) -> int:
             f"be {digest}",
             hint=f"chandra-sagemaker image push --archive {path} --tag NAME",
         )
-    context.run(repository_calls(context.aws, config))
+    context.executor().run(repository_calls(context.aws, config))
     if there is not None:
         context.console.say(f"{name} is there already: not uploaded again")
         return _pushed(context, registry, tag)
@@ -183,7 +183,7 @@ def _push_archive(context: Context, options: argparse.Namespace) -> int:
     if context.is_dry_run:
         size = megabytes(sum(blob.size for blob in blobs))
         context.console.say(f"would upload {len(blobs)} blobs, {size}, of {path}")
-        context.run([registry.put(manifest, tag)])
+        context.executor().run([registry.put(manifest, tag)])
         context.console.result(
             archive_data(config, path, image, tag)
             | {"image": f"{context.identity.registry}/{name}", "pushed": False},
@@ -196,7 +196,7 @@ def _push_archive(context: Context, options: argparse.Namespace) -> int:
             manifest,
             lambda done, total: context.console.progress("image", done, total),
         )
-        context.run([registry.put(manifest, tag)])
+        context.executor().run([registry.put(manifest, tag)])
     except KeyboardInterrupt:
         raise _interrupted(context) from None
     return _pushed(context, registry, tag)
@@ -262,7 +262,7 @@ def _check(context: Context, options: argparse.Namespace) -> int:
         )
     if options.fix and not state.has_docker_manifest:
         call = registry.repair(state)
-        context.run([call])
+        context.executor().run([call])
         repaired_tag = str(call.params["imageTag"])
         if context.is_dry_run:
             digest = call.params["imageDigest"]

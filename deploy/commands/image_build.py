@@ -11,7 +11,7 @@ from deploy.errors import ConfigError, Interrupted, NotFoundError
 from deploy.image.build import build_files, engine_of
 from deploy.image.codebuild import WHEN_DONE, Builds, sources_prefix, write_zip
 from deploy.image.registry import Registry
-from deploy.policies.roles import find_role, refuse_other_regions
+from deploy.policies.roles import find_role, refuse_other_regions, role_policies
 from deploy.weights.files import sha256_of
 from deploy.weights.store import Store
 
@@ -41,7 +41,8 @@ def push_remotely(context: Context, uri: str, tag: str) -> None:
             f"there is no role {builds.role} for CodeBuild to act in",
             hint="chandra-sagemaker iam --create",
         )
-    refuse_other_regions(context.aws, builds.role)
+    policies = role_policies(context.aws, builds.role)
+    refuse_other_regions(builds.role, policies, context.aws.region)
     note = refuse_other_region(
         context.aws,
         bucket,
@@ -52,7 +53,7 @@ def push_remotely(context: Context, uri: str, tag: str) -> None:
         context.console.say(f"note: {note}")
     files = build_files(context.runner, context.config.image)
     key = f"{sources_prefix(context.config.name)}{tag}.zip"
-    context.run(builds.missing(key))
+    context.executor().run(builds.missing(key))
     if context.is_dry_run:
         context.console.say(f"would build {uri} in CodeBuild project {builds.project}")
         return

@@ -8,23 +8,31 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from deploy.checks import Finding, checks_of, unknown_cuda_finding
+from deploy.checks import (
+    Finding,
+    config_findings,
+    region_findings,
+    unknown_cuda_finding,
+)
 from deploy.commands.changes import Change, change_lines, change_to_file
-from deploy.commands.preflight import image_checks, role_checks, weights_checks
-from deploy.commands.quotas import quota_checks
+from deploy.commands.preflight import starts_machine
+from deploy.commands.quotas import other_endpoint, quota_checks
 from deploy.commands.wanted import (
     add_machine_arguments,
     with_flags,
 )
 from deploy.config import DeployConfig
 from deploy.context import MEND_REQUEST, Context
+from deploy.endpoint.inspection import image_findings, weights_findings
 from deploy.endpoint.observer import NothingThere
 from deploy.endpoint.planner import Planner
+from deploy.endpoint.snapshot import Snapshot
 from deploy.errors import DeployError
 from deploy.machines.catalogue import HOURS_A_DAY, HOURS_A_MONTH, PRICE_NOTE
 from deploy.machines.memory import has_plan, memory_lines, memory_plan_of
 from deploy.machines.prices import hourly, price_lines
 from deploy.plan.actions import Action, Call
+from deploy.policies.roles import role_findings
 from deploy.resources import Endpoint, Identity, endpoint_from
 
 NAME = "plan"
@@ -48,24 +56,33 @@ def run(context: Context, options: argparse.Namespace) -> int:
     is_pushed = asked.image.uri is not None
     is_staged = None not in (asked.model.bucket, asked.model.revision)
     config, findings = _filled(asked)
-    findings += checks_of(config)
+    findings += config_findings(config)
     change: Change | None = None
     unknown = _unknown_inputs(asked, config, reason)
     if reason is None:
         wanted = endpoint_from(config, context.identity)
-        actions = context.planner.deploy(
+        seen = Snapshot(
+            context.account,
+            wanted.name,
+            other=other_endpoint(context, wanted.name),
+            config=wanted.config.name,
+            use_alarms=config.update.use_alarms,
+        )
+        actions = Planner(seen, context.identity, context.now).deploy(
             wanted, config.update, is_described=asked == context.config
         )
-        change = change_to_file(context, wanted) if actions else None
+        change = change_to_file(context, wanted, seen) if actions else None
         findings += [
             Finding("request", True, sentence, MEND_REQUEST)
             for sentence in context.refused(actions)
         ]
-        findings += quota_checks(context, config, actions)
-        if is_staged:
-            findings += weights_checks(context, config, actions)
-        findings += image_checks(context, config, actions)
-        findings += role_checks(context, config, actions)
+        findings += quota_checks(context, config, actions, seen=seen)
+        if starts_machine(actions):
+            if is_staged:
+                findings += weights_findings(context.aws, config)
+            if not region_findings(config):
+                findings += image_findings(context.aws, config)
+            findings += role_findings(context.aws, config)
     else:
         wanted = endpoint_from(config, UNKNOWN)
         actions = Planner(NothingThere(), UNKNOWN, context.now).deploy(

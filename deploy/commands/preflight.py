@@ -5,21 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from deploy.checks import Finding, region_findings
-from deploy.config import DeployConfig
+from deploy.checks import Finding
 from deploy.context import Context
-from deploy.endpoint.inspection import image_findings, weights_findings
+from deploy.endpoint.inspection import image_findings
 from deploy.errors import NotFoundError
 from deploy.plan.actions import Action, Call
-from deploy.policies.roles import role_findings
 from deploy.resources import image_address, our_variant
 
 __all__ = [
     "earlier_checks",
     "has_call",
-    "image_checks",
-    "role_checks",
-    "weights_checks",
+    "starts_machine",
 ]
 
 ANOTHER = (
@@ -29,35 +25,11 @@ ANOTHER = (
 STARTS = ("create_model", "create_endpoint", "update_endpoint")
 
 
-def weights_checks(
-    context: Context, config: DeployConfig, actions: Sequence[Action]
-) -> list[Finding]:
-    """What lies in the bucket."""
-    return weights_findings(context.aws, config) if _starts_machine(actions) else []
-
-
-def image_checks(
-    context: Context, config: DeployConfig, actions: Sequence[Action]
-) -> list[Finding]:
-    """What lies in the registry; nothing of an image that was never pushed."""
-    # Of another region: that is said of the configuration alone.
-    if not _starts_machine(actions) or region_findings(config):
-        return []
-    return image_findings(context.aws, config)
-
-
-def role_checks(
-    context: Context, config: DeployConfig, actions: Sequence[Action]
-) -> list[Finding]:
-    """Check that the execution role may act in this region."""
-    return role_findings(context.aws, config) if _starts_machine(actions) else []
-
-
 def earlier_checks(
     context: Context, name: str, actions: Sequence[Action]
 ) -> list[Finding]:
     """The image of a config that was live before: its repository keeps only so many."""
-    if not _starts_machine(actions):
+    if not starts_machine(actions):
         return []
     try:
         variant = our_variant(context.account.describe_config(name))
@@ -82,6 +54,6 @@ def has_call(actions: Sequence[Action], operation: str) -> bool:
     return any(isinstance(a, Call) and a.operation == operation for a in actions)
 
 
-def _starts_machine(actions: Sequence[Action]) -> bool:
+def starts_machine(actions: Sequence[Action]) -> bool:
     """Return whether a machine starts; without one, nothing needs a check."""
     return any(has_call(actions, operation) for operation in STARTS)

@@ -11,9 +11,9 @@ from deploy.errors import AccessDeniedError
 from deploy.machines.prices import hourly, rate
 from deploy.monitoring import QUEUE_METRICS
 from deploy.monitoring.cloudwatch import read_metrics
-from deploy.plan.executor import duration
 from deploy.queue.endpoint import async_name
 from deploy.resources import EndpointState, count_drift, our_variant
+from deploy.retries import duration
 
 __all__ = ["price_now", "queue_facts", "queue_rows", "queue_state"]
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from deploy.aws.quotas import Quota, usage_quotas
 from deploy.checks import (
     ENDPOINT_USAGE,
     Finding,
@@ -17,15 +16,17 @@ from deploy.checks import (
     quota_findings,
     quota_name,
 )
+from deploy.checks.quotas import Quota, usage_quotas
 from deploy.commands.preflight import has_call
 from deploy.config import MAX_NAME, DeployConfig
 from deploy.context import Context
+from deploy.endpoint.snapshot import Seen
 from deploy.errors import DeployError
 from deploy.plan.actions import Action
 from deploy.queue.endpoint import async_name
 from deploy.resources import EndpointState, our_variant
 
-__all__ = ["UNREAD", "quota_checks", "usage_findings"]
+__all__ = ["UNREAD", "other_endpoint", "quota_checks", "usage_findings"]
 
 UNREAD = Finding("quotas", False, "the quotas could not be read, nor checked")
 SERVES_ON = "which serves until the new ones do"
@@ -36,6 +37,7 @@ def quota_checks(
     config: DeployConfig,
     actions: Sequence[Action] = (),
     *,
+    seen: Seen | None = None,
     with_update: bool = False,
 ) -> list[Finding]:
     """Return findings about the quotas that `actions` need; `config` is wanted.
@@ -49,14 +51,15 @@ def quota_checks(
         return [UNREAD]
     count = config.endpoint.instance_count
     wanted = dict.fromkeys(config.endpoint.instance_types, count)
-    other = _other_name(context, config.name)
-    shared = [] if other is None else _in_use(context, other)
+    account = seen or context.account
+    other = other_endpoint(context, config.name)
+    shared = [] if other is None else _in_use(account, other)
     findings = usage_findings(wanted, quotas, ENDPOINT_USAGE, shared)
     is_update = with_update or has_call(actions, "update_endpoint")
     if findings or not is_update:
         return findings
-    own = _in_use(context, config.name, SERVES_ON)
-    if _is_scaled(context, config.name):
+    own = _in_use(account, config.name, SERVES_ON)
+    if _is_scaled(account, config.name):
         # An update keeps the number that scaling has set.
         most = max([count, *(n for use in own for n in use.instances.values())])
         wanted = dict.fromkeys(wanted, most)
@@ -85,7 +88,7 @@ def usage_findings(
     )
 
 
-def _other_name(context: Context, name: str) -> str | None:
+def other_endpoint(context: Context, name: str) -> str | None:
     """Return the deployment's other endpoint: real-time or asynchronous."""
     queue = async_name(context.config)
     if name == queue:
@@ -93,23 +96,23 @@ def _other_name(context: Context, name: str) -> str | None:
     return queue if len(queue) <= MAX_NAME else None
 
 
-def _in_use(context: Context, name: str, note: str = "") -> list[InUse]:
+def _in_use(account: Seen, name: str, note: str = "") -> list[InUse]:
     """Return the machines of an endpoint, as far as the caller may look."""
     try:
-        state = context.account.endpoint(name)
-        instances = {} if state is None else _instances(context, state)
+        state = account.endpoint(name)
+        instances = {} if state is None else _instances(account, state)
     except DeployError:
         return []
     return [InUse(name, instances, note)] if any(instances.values()) else []
 
 
-def _instances(context: Context, state: EndpointState) -> Mapping[str, int]:
+def _instances(account: Seen, state: EndpointState) -> Mapping[str, int]:
     """Return an endpoint's machines by type."""
     if state.pools:
         return dict(state.pools)
     if state.status in ("Failed", "OutOfService", "Deleting"):
         return {}
-    config = context.account.describe_config(state.config)
+    config = account.describe_config(state.config)
     variant = our_variant(config)
     kind = variant.get("InstanceType")
     count = max(state.instance_count or 0, state.desired_count or 0)
@@ -118,9 +121,9 @@ def _instances(context: Context, state: EndpointState) -> Mapping[str, int]:
     return {} if kind is None else {kind: count}
 
 
-def _is_scaled(context: Context, name: str) -> bool:
+def _is_scaled(account: Seen, name: str) -> bool:
     try:
-        state = context.account.endpoint(name)
+        state = account.endpoint(name)
     except DeployError:
         return False
     return state is not None and state.is_scaled

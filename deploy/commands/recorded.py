@@ -9,7 +9,7 @@ from typing import Any
 from deploy.config import drop_from_lock, lock_path, read_lock
 from deploy.context import Context
 from deploy.errors import ConfigError, DeployError, NotFoundError
-from deploy.image.registry import image_at
+from deploy.image.registry import describe_image, repository_params
 from deploy.resources import image_address, weights_uri
 from deploy.weights.store import Store
 
@@ -61,7 +61,7 @@ def _is_image_gone(context: Context, uri: object) -> bool:
     ):
         return False
     try:
-        image_at(context.aws, address)
+        describe_image(context.aws, address.digest, **repository_params(address))
     except NotFoundError:
         return True
     return False

@@ -21,8 +21,9 @@ from deploy.commands.which_endpoint import (
     scale,
 )
 from deploy.context import Context
-from deploy.endpoint.planner import previous_config
+from deploy.endpoint.planner import Planner, previous_config
 from deploy.endpoint.running import running_endpoint
+from deploy.endpoint.snapshot import Snapshot
 from deploy.errors import NotFoundError, ResourceFailedError
 from deploy.resources import Live, stopped_config, tags_of
 
@@ -43,8 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(context: Context, options: argparse.Namespace) -> int:
     name = context.deployment = endpoint_of(context, options)
     owner = owner_of(context, options)
-    state = context.account.endpoint(name)
-    history = context.account.history(name)
+    seen = Snapshot(context.account, name, use_alarms=owner.update.use_alarms)
+    state, history = seen.endpoint(name), seen.history(name)
     is_there = state is not None and state.status != "Deleting"
     had = _last_config(history)
     if state is not None:
@@ -58,7 +59,8 @@ def run(context: Context, options: argparse.Namespace) -> int:
         raise NotFoundError(
             f"{options.to} is no config of {name}", hint="chandra-sagemaker list"
         )
-    actions = context.planner.serve(name, config, tags_of(owner), owner.update)
+    planner = Planner(seen, context.identity, context.now)
+    actions = planner.serve(name, config, tags_of(owner), owner.update)
     data = {
         "endpoint": name,
         "config": config,
@@ -68,16 +70,19 @@ def run(context: Context, options: argparse.Namespace) -> int:
         context,
         [
             *earlier_checks(context, config, actions),
-            *schedule_notes(context, name, actions),
+            *schedule_notes(context, name, actions, seen),
         ],
     )
     if not (
-        may_go_on(context, name, actions)
+        may_go_on(context, name, actions, state)
         and (is_there or _may_start(context, name, config, history))
     ):
-        context.console.declined()
+        context.console.report_declined()
         return 1
-    context.run(actions, timeout_seconds=options.timeout, is_waiting=options.wait)
+    executor = context.executor(
+        timeout_seconds=options.timeout, is_waiting=options.wait
+    )
+    executor.run(actions)
     if context.is_dry_run:
         context.console.result(data)
         return 0

@@ -10,14 +10,13 @@ from deploy.context import Context
 from deploy.endpoint.schedule import Schedule, schedule_from
 from deploy.endpoint.schedules import (
     has_schedule_group,
-    schedule_entries,
     schedule_group_tags,
 )
 from deploy.errors import ConfigError, ConflictError, NotFoundError
 from deploy.machines.catalogue import PRICE_NOTE
 from deploy.machines.prices import dollars, hourly
 from deploy.plan.actions import Call
-from deploy.policies.roles import find_role, refuse_other_regions
+from deploy.policies.roles import find_role, refuse_other_regions, role_policies
 from deploy.resources import OWNER_TAG, tags_of
 
 NAME = "schedule"
@@ -69,7 +68,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
             f"there is no role {role} for EventBridge to act in",
             hint="chandra-sagemaker iam --create",
         )
-    refuse_other_regions(context.aws, role)
+    refuse_other_regions(role, role_policies(context.aws, role), context.aws.region)
     _refuse_if_theirs(context)
     history = context.account.history(name)
     state = context.account.endpoint(name)
@@ -86,12 +85,12 @@ def run(context: Context, options: argparse.Namespace) -> int:
         partition=identity.partition,
         existing=frozenset(
             [
-                *(entry["Name"] for entry in schedule_entries(context.aws, name)),
+                *(entry["Name"] for entry in context.account.schedule_entries(name)),
                 *([name] if has_schedule_group(context.aws, name) else []),
             ]
         ),
     )
-    context.run(calls)
+    context.executor().run(calls)
     context.console.result(
         {"actions": [call.to_json() for call in calls]}, _saving(context, wanted)
     )
@@ -113,7 +112,9 @@ def _saving(context: Context, schedule: Schedule) -> list[str]:
 
 
 def _show(context: Context) -> int:
-    entries: list[dict[str, Any]] = schedule_entries(context.aws, context.config.name)
+    entries: list[dict[str, Any]] = context.account.schedule_entries(
+        context.config.name
+    )
     rows = [
         (
             str(entry["Name"]),
@@ -149,7 +150,7 @@ def _refuse_if_theirs(context: Context) -> None:
 def _remove(context: Context) -> int:
     name = context.config.name
     _refuse_if_theirs(context)
-    entries = [str(entry["Name"]) for entry in schedule_entries(context.aws, name)]
+    entries = [str(entry["Name"]) for entry in context.account.schedule_entries(name)]
     calls = [
         Call(
             "scheduler",
@@ -160,7 +161,7 @@ def _remove(context: Context) -> int:
         )
         for entry in entries
     ]
-    context.run(calls)
+    context.executor().run(calls)
     lines = [] if calls and context.is_dry_run else [NONE]
     context.console.result({"actions": [call.to_json() for call in calls]}, lines)
     return 0

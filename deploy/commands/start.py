@@ -19,6 +19,8 @@ from deploy.commands.which_endpoint import (
     scale,
 )
 from deploy.context import Context
+from deploy.endpoint.planner import Planner
+from deploy.endpoint.snapshot import Snapshot
 from deploy.errors import NotFoundError
 from deploy.resources import tags_of
 
@@ -34,7 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(context: Context, options: argparse.Namespace) -> int:
     name = context.deployment = endpoint_of(context, options)
     owner = owner_of(context, options)
-    state = context.account.endpoint(name)
+    seen = Snapshot(context.account, name, use_alarms=owner.update.use_alarms)
+    state, history = seen.endpoint(name), seen.history(name)
     if state is not None and state.is_ours and state.status == "InService":
         if options.is_async:
             # Not waited for, it was left without.
@@ -44,26 +47,29 @@ def run(context: Context, options: argparse.Namespace) -> int:
             [f"endpoint {name} is in service with config {state.config} already"],
         )
         return 0
-    history = context.account.history(name)
     if not history:
         raise NotFoundError(
             f"there is no config of {name} to start",
             hint=f"chandra-sagemaker {'async ' if options.is_async else ''}deploy",
         )
     config = history[0].config
-    actions = context.planner.serve(name, config, tags_of(owner), owner.update)
+    planner = Planner(seen, context.identity, context.now)
+    actions = planner.serve(name, config, tags_of(owner), owner.update)
     refuse_if_fatal(
         context,
         [
-            *absence_notes(context, name),
+            *absence_notes(context, name, seen),
             *earlier_checks(context, config, actions),
-            *schedule_notes(context, name, actions),
+            *schedule_notes(context, name, actions, seen),
         ],
     )
-    if not may_go_on(context, name, actions):
-        context.console.declined()
+    if not may_go_on(context, name, actions, state):
+        context.console.report_declined()
         return 1
-    context.run(actions, timeout_seconds=options.timeout, is_waiting=options.wait)
+    executor = context.executor(
+        timeout_seconds=options.timeout, is_waiting=options.wait
+    )
+    executor.run(actions)
     if options.is_async and options.wait:
         scale(context, owner)
     words = "in service" if options.wait else "on its way"

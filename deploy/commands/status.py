@@ -7,7 +7,7 @@ transform jobs.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
@@ -24,8 +24,8 @@ from deploy.errors import (
     ResourceFailedError,
 )
 from deploy.machines.prices import dollars, hourly, rate
-from deploy.plan.executor import duration
 from deploy.resources import REVISION_TAG, EndpointState, count_drift, our_variant
+from deploy.retries import duration
 
 NAME = "status"
 HELP = "show the endpoints, their health, queue and cost, and the last transform jobs"
@@ -129,9 +129,11 @@ def _jobs(context: Context) -> list[dict[str, Any]] | None:
     ]
 
 
-def running_cost(context: Context, state: EndpointState) -> Cost | None:
-    """As if its machines had been the same ones since it was made."""
-    kind = _instance_type(_config(context, state))
+def running_cost(
+    context: Context, state: EndpointState, config: Mapping[str, Any]
+) -> Cost | None:
+    """Return the cost so far, as if the machines had been the same since creation."""
+    kind = _instance_type(config)
     price = hourly(kind, state.instance_count or 1) if kind else None
     if price is None or state.created is None:
         return None
@@ -139,7 +141,10 @@ def running_cost(context: Context, state: EndpointState) -> Cost | None:
 
 
 def _facts(context: Context, state: EndpointState) -> dict[str, Any]:
-    config = _config(context, state)
+    try:
+        config = context.account.describe_config(state.config)
+    except NotFoundError:
+        config = {}
     variant = our_variant(config)
     model: dict[str, Any] = {}
     revision = None
@@ -151,7 +156,7 @@ def _facts(context: Context, state: EndpointState) -> dict[str, Any]:
             model = {}
     container = model.get("PrimaryContainer", {})
     environment = container.get("Environment", {})
-    cost = running_cost(context, state)
+    cost = running_cost(context, state, config)
     return {
         "endpoint": state.name,
         "status": state.status,
@@ -210,14 +215,7 @@ def _with(words: Callable[[Any], str], value: Any) -> str | None:
     return None if value is None else words(value)
 
 
-def _config(context: Context, state: EndpointState) -> dict[str, Any]:
-    try:
-        return context.account.describe_config(state.config)
-    except NotFoundError:
-        return {}
-
-
-def _instance_type(config: dict[str, Any]) -> str | None:
+def _instance_type(config: Mapping[str, Any]) -> str | None:
     """The first of a pool is what is paid for when there is capacity."""
     variant = our_variant(config)
     pools = variant.get("InstancePools") or [{}]

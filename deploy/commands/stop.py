@@ -11,6 +11,8 @@ from deploy.commands.status import running_cost
 from deploy.commands.wanted import add_wait_arguments, listed
 from deploy.commands.which_endpoint import add_async_argument, endpoint_of
 from deploy.context import Context
+from deploy.endpoint.planner import Planner
+from deploy.endpoint.snapshot import Snapshot
 from deploy.errors import AccessDeniedError, NotFoundError
 from deploy.machines.catalogue import HOURS_A_DAY, PRICE_NOTE
 from deploy.machines.prices import dollars, rate
@@ -29,26 +31,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(context: Context, options: argparse.Namespace) -> int:
     name = context.deployment = endpoint_of(context, options)
-    state = context.account.endpoint(name)
-    actions: Sequence[Action] = context.planner.stop(name)
+    seen = Snapshot(context.account, name)
+    state = seen.endpoint(name)
+    planner = Planner(seen, context.identity, context.now)
+    actions: Sequence[Action] = planner.stop(name)
     flag = " --async" if options.is_async else ""
     other = [] if options.is_async else _other(context)
     if state is None:
-        return _stop_nothing(context, name, other)
+        return _stop_nothing(context, name, other, seen)
     question = "its callers get errors until it is started again"
     if options.is_async:
         actions = [*_unscaled(context, state), *actions]
         question = "documents that wait in its queue, or are being read, are not read"
-    saved, words = _saved(context, state, options)
+    saved, words = _saved(context, state, options, seen)
     # Read before the endpoint is deleted. Without the right to read schedules, the
     # endpoint is stopped all the same.
-    scheduled = [] if options.is_async else _scheduled(context, name)
+    scheduled = [] if options.is_async else _scheduled(seen, name)
     if not context.is_dry_run and not context.console.confirm(
         f"delete endpoint {name}? {question}"
     ):
-        context.console.declined()
+        context.console.report_declined()
         return 1
-    context.run(actions, timeout_seconds=options.timeout, is_waiting=options.wait)
+    executor = context.executor(
+        timeout_seconds=options.timeout, is_waiting=options.wait
+    )
+    executor.run(actions)
     lines = []
     if not context.is_dry_run:
         state_now = "is stopped" if options.wait else "is being deleted"
@@ -68,12 +75,14 @@ def run(context: Context, options: argparse.Namespace) -> int:
     return 0
 
 
-def _stop_nothing(context: Context, name: str, other: Sequence[str]) -> int:
+def _stop_nothing(
+    context: Context, name: str, other: Sequence[str], seen: Snapshot
+) -> int:
     """Say that there is nothing to stop, and record a lost endpoint as stopped."""
-    absence = absence_of(context, name, context.account.history(name))
+    absence = absence_of(context, name, seen.history(name), seen)
     is_lost = absence is not None and absence.is_lost
     if is_lost:
-        context.run(context.planner.mark_stopped(name))
+        context.executor().run(context.planner.mark_stopped(name))
     lines = [f"endpoint {name} is not running" + ("" if other else
              ": nothing costs money")]  # fmt: skip
     if absence is not None and is_lost:
@@ -84,10 +93,10 @@ def _stop_nothing(context: Context, name: str, other: Sequence[str]) -> int:
     return 0
 
 
-def _scheduled(context: Context, name: str) -> list[str]:
+def _scheduled(seen: Snapshot, name: str) -> list[str]:
     """Say whether a schedule starts it again."""
     try:
-        start = context.account.scheduled_start(name)
+        start = seen.scheduled_start(name)
     except AccessDeniedError as error:
         return [
             "note: whether a schedule starts it again could not be read: "
@@ -102,14 +111,21 @@ def _scheduled(context: Context, name: str) -> list[str]:
 
 
 def _saved(
-    context: Context, state: EndpointState, options: argparse.Namespace
+    context: Context,
+    state: EndpointState,
+    options: argparse.Namespace,
+    seen: Snapshot,
 ) -> tuple[dict[str, float | None], list[str]]:
     """Machines of a queue come and go: what they have cost is on the bill alone."""
     if options.is_async:
         _, now = price_now(context, state)
         words = [] if now is None else [f"its machines cost {rate(now)} an hour by now"]
         return {"saved_an_hour": now}, words
-    cost = running_cost(context, state)
+    try:
+        config = seen.describe_config(state.config)
+    except NotFoundError:
+        config = {}
+    cost = running_cost(context, state, config)
     if cost is None:
         return {"saved_an_hour": None, "cost_so_far": None}, []
     return {"saved_an_hour": cost.hourly, "cost_so_far": cost.so_far}, [

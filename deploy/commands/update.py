@@ -13,12 +13,13 @@ from deploy.commands.absent import absence_of
 from deploy.commands.changes import change_by_flags
 from deploy.commands.effective import config_with_running_settings
 from deploy.commands.next_deploy import next_deploy_lines
+from deploy.commands.quotas import other_endpoint
 from deploy.commands.wanted import (
     UNNOTED,
     add_machine_arguments,
     add_wait_arguments,
     blaming,
-    carried_out,
+    check_and_confirm,
     compare,
     listed,
     pairs,
@@ -26,8 +27,9 @@ from deploy.commands.wanted import (
 )
 from deploy.config import UpdateTable
 from deploy.context import Context
-from deploy.endpoint.planner import config_to_change
+from deploy.endpoint.planner import Planner, config_to_change
 from deploy.endpoint.running import running_endpoint
+from deploy.endpoint.snapshot import Snapshot
 from deploy.errors import ConfigError, NotFoundError
 from deploy.resources import FIXED_VARIABLES, Edits, EndpointState, tags_of
 
@@ -74,9 +76,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(context: Context, options: argparse.Namespace) -> int:
     edits, update = _edits(context, options), _update(context, options)
     name = context.config.name
-    state, history = context.account.endpoint(name), context.account.history(name)
+    seen = Snapshot(
+        context.account,
+        name,
+        other=other_endpoint(context, name),
+        use_alarms=update.use_alarms,
+    )
+    state, history = seen.endpoint(name), seen.history(name)
     is_gone = state is None or state.status == "Deleting"
-    absence = absence_of(context, name, history) if is_gone else None
+    absence = absence_of(context, name, history, seen) if is_gone else None
     is_stopped = absence is not None and not absence.is_lost
     # Deleted already by one that was interrupted: this one goes on from there.
     is_resumed = update.strategy == "recreate" and bool(history)
@@ -87,7 +95,8 @@ def run(context: Context, options: argparse.Namespace) -> int:
             if history
             else "chandra-sagemaker deploy",
         )
-    context.planner.require_ours(state)
+    planner = Planner(seen, context.identity, context.now)
+    planner.require_ours(state)
     _refuse_count_of_scaled(state, options, update)
     config = config_to_change(state, history)
     running = running_endpoint(context.aws, name, config, state)
@@ -97,7 +106,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
         if variable not in running.model.environment:
             context.console.say(f"note: the container has no variable {variable}")
     wanted = running.edited(edits)
-    actions = context.planner.deploy(wanted, update)
+    actions = planner.deploy(wanted, update)
     change = change_by_flags(running, wanted, state)
     data = {
         "endpoint": wanted.name,
@@ -119,9 +128,15 @@ def run(context: Context, options: argparse.Namespace) -> int:
     effective = replace(
         config_with_running_settings(context.config, wanted), update=update
     )
-    status = carried_out(context, options, effective, wanted, actions, data, change)
-    if status is not None:
-        return status
+    if not check_and_confirm(context, effective, wanted, actions, change, seen):
+        return 1
+    executor = context.executor(
+        timeout_seconds=options.timeout, is_waiting=options.wait
+    )
+    executor.run(actions)
+    if context.is_dry_run:
+        context.console.result(data)
+        return 0
     if options.wait:
         compare(context, wanted)
     lines = [f"endpoint {wanted.name} {'has' if options.wait else 'gets'} config "

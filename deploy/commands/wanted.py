@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from deploy.checks import Finding, checks_of
+from deploy.checks import Finding, config_findings, region_findings
 from deploy.commands.absent import absence_notes, schedule_notes
 from deploy.commands.changes import (
     Change,
@@ -17,28 +17,26 @@ from deploy.commands.changes import (
     deletes_what_serves,
     report_change,
 )
-from deploy.commands.preflight import (
-    image_checks,
-    role_checks,
-    weights_checks,
-)
+from deploy.commands.preflight import starts_machine
 from deploy.commands.quotas import quota_checks
 from deploy.config import DeployConfig, is_secret
 from deploy.context import Context
+from deploy.endpoint.inspection import image_findings, weights_findings
 from deploy.endpoint.planner import differences
+from deploy.endpoint.snapshot import Snapshot
 from deploy.errors import ConfigError, ResourceFailedError
 from deploy.machines.prices import price_lines
 from deploy.plan.actions import Action, Call
-from deploy.plan.executor import begun
-from deploy.resources import HIDDEN, Target
+from deploy.plan.executor import select_actions
+from deploy.policies.roles import role_findings
+from deploy.resources import HIDDEN, EndpointState, Target
 
 __all__ = [
     "UNNOTED",
     "add_machine_arguments",
     "add_wait_arguments",
     "blaming",
-    "carried_out",
-    "checked",
+    "check_and_confirm",
     "compare",
     "listed",
     "may_go_on",
@@ -173,24 +171,14 @@ def refuse_if_fatal(context: Context, findings: Sequence[Finding]) -> None:
         )
 
 
-def checked(context: Context, config: DeployConfig, actions: Sequence[Action]) -> None:
-    refuse_if_fatal(
-        context,
-        [
-            *checks_of(config),
-            *quota_checks(context, config, actions),
-            *weights_checks(context, config, actions),
-            *image_checks(context, config, actions),
-            *role_checks(context, config, actions),
-            *absence_notes(context, config.name),
-            *schedule_notes(context, config.name, actions),
-        ],
-    )
-
-
-def may_go_on(context: Context, name: str, actions: Sequence[Action]) -> bool:
+def may_go_on(
+    context: Context,
+    name: str,
+    actions: Sequence[Action],
+    state: EndpointState | None,
+) -> bool:
     """Ask before an endpoint that may be serving is deleted; --yes answers."""
-    if context.is_dry_run or not deletes_what_serves(context, name, actions):
+    if context.is_dry_run or not deletes_what_serves(state, actions):
         return True
     return context.console.confirm(
         f"delete endpoint {name} and make it again? until then its callers get errors"
@@ -206,7 +194,7 @@ def listed(
     """
     return [
         {name: _without_secrets(value) for name, value in action.to_json().items()}
-        for action in begun(actions, is_waiting=options.wait)
+        for action in select_actions(actions, is_waiting=options.wait)
     ]
 
 
@@ -224,25 +212,29 @@ def _without_secrets(value: Any, name: str = "") -> Any:
     return value
 
 
-def carried_out(
+def check_and_confirm(
     context: Context,
-    options: argparse.Namespace,
     config: DeployConfig,
     wanted: Target,
     actions: Sequence[Action],
-    data: Mapping[str, Any],
     change: Change,
-) -> int | None:
-    """Check, ask and do; the exit status where the command ends there.
+    seen: Snapshot,
+) -> bool:
+    """Check that a plan can succeed, show what it changes, and ask for consent.
 
-    None where the actions were made, and what became of them is to be told.
+    Raises ConfigError for a check that fails. Returns False if the user declines.
     """
-    if not actions:
-        context.console.result(
-            data, [f"endpoint {wanted.name} is as described: no changes"]
-        )
-        return 0
-    checked(context, config, actions)
+    findings = config_findings(config)
+    findings += quota_checks(context, config, actions, seen=seen)
+    if starts_machine(actions):
+        findings += weights_findings(context.aws, config)
+        # An image of another region is reported from the configuration alone.
+        if not region_findings(config):
+            findings += image_findings(context.aws, config)
+        findings += role_findings(context.aws, config)
+    findings += absence_notes(context, config.name, seen)
+    findings += schedule_notes(context, config.name, actions, seen)
+    refuse_if_fatal(context, findings)
     for line in price_lines(config.endpoint):
         context.console.say(line)
     if config.update.use_alarms and _is_unwatched(actions):
@@ -250,15 +242,12 @@ def carried_out(
         flag = "" if is_ours else " --async"
         context.console.say(f"{UNWATCHED}{flag} --create")
     report_change(context, change, actions)
-    is_agreed = confirm_change(context, wanted.name, change, actions)
-    if not is_agreed or not may_go_on(context, wanted.name, actions):
-        context.console.declined()
-        return 1
-    context.run(actions, timeout_seconds=options.timeout, is_waiting=options.wait)
-    if context.is_dry_run:
-        context.console.result(data)
-        return 0
-    return None
+    state = seen.endpoint(wanted.name)
+    is_agreed = confirm_change(context, change, actions, state, wanted.name)
+    if is_agreed and may_go_on(context, wanted.name, actions, state):
+        return True
+    context.console.report_declined()
+    return False
 
 
 def _is_unwatched(actions: Sequence[Action]) -> bool:

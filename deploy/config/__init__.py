@@ -1,29 +1,29 @@
-"""What can be set, from chandra.toml and chandra.lock.json, read once.
+"""Configuration of a deployment, from chandra.toml and chandra.lock.json.
 
-chandra.toml is written by people. chandra.lock.json is written by `image push` and
-`model stage`: the digest and the revision that a deployment uses until the next push.
+People write chandra.toml. `image push` and `model stage` write chandra.lock.json: the
+digest and the revision that a deployment uses until the next push.
 """
 
-from deploy.config.asynchronous import AsynchronousTable
 from deploy.config.deployment import MAX_NAME, DeployConfig
 from deploy.config.files import (
+    config_from,
     drop_from_lock,
     lock_path,
     read_config,
     read_lock,
     write_lock,
 )
-from deploy.config.mapping import config_from
 from deploy.config.rules import check_environment, is_secret
 from deploy.config.tables import (
+    AsynchronousTable,
     CaptureTable,
     EndpointTable,
     ImageTable,
     ModelTable,
     NetworkTable,
+    TransformTable,
     UpdateTable,
 )
-from deploy.config.transform import TransformTable
 
 __all__ = [
     "MAX_NAME",

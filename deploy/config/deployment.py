@@ -1,4 +1,4 @@
-"""All of chandra.toml as one value."""
+"""Contents of chandra.toml as one value."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from deploy.config.asynchronous import AsynchronousTable
 from deploy.config.rules import require
 from deploy.config.tables import (
+    AsynchronousTable,
     CaptureTable,
     EndpointTable,
     ImageTable,
     ModelTable,
     NetworkTable,
+    TransformTable,
     UpdateTable,
 )
-from deploy.config.transform import TransformTable
 
 __all__ = ["MAX_NAME", "DeployConfig"]
 
@@ -27,13 +27,13 @@ MAX_NAME = 54
 
 @dataclass(frozen=True, slots=True)
 class DeployConfig:
-    """One deployment: an endpoint and everything it needs."""
+    """Configuration of a deployment: its endpoints and all that they need."""
 
     name: str = "chandra"
     region: str | None = None
-    """None: the profile's."""
+    """AWS region; None: that of the AWS profile."""
     role: str | None = None
-    """ARN of the execution role; None: the one `iam --create` makes."""
+    """ARN of the execution role; None: the role that `iam --create` creates."""
     image: ImageTable = field(default_factory=ImageTable)
     model: ModelTable = field(default_factory=ModelTable)
     endpoint: EndpointTable = field(default_factory=EndpointTable)
@@ -62,4 +62,5 @@ class DeployConfig:
 
     @property
     def role_name(self) -> str:
+        """Name of the execution role that `iam --create` creates."""
         return f"{self.name}-execution"

@@ -1,23 +1,33 @@
-"""chandra.toml, and chandra.lock.json beside it."""
+"""Reading of chandra.toml and of the lock file, into a DeployConfig."""
 
 from __future__ import annotations
 
+import dataclasses
+import difflib
 import errno
 import json
 import os
 import secrets
 import stat
 import tomllib
+import types
+import typing
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from deploy.config.deployment import DeployConfig
-from deploy.config.mapping import config_from
 from deploy.config.rules import EXAMPLE
 from deploy.errors import ConfigError
 
-__all__ = ["drop_from_lock", "lock_path", "read_config", "read_lock", "write_lock"]
+__all__ = [
+    "config_from",
+    "drop_from_lock",
+    "lock_path",
+    "read_config",
+    "read_lock",
+    "write_lock",
+]
 
 REWRITE = "delete it; chandra-sagemaker image push and model stage write it again"
 READABLE = (
@@ -42,7 +52,7 @@ def read_config(path: Path) -> DeployConfig:
             f"{path} cannot be read: {error.strerror}", hint=EXAMPLE
         ) from error
     except (ValueError, RecursionError) as error:
-        # Neither UTF-8 nor TOML.
+        # The file is not UTF-8, or not TOML.
         raise ConfigError(f"{path} cannot be read: {error}", hint=EXAMPLE) from error
     lock = read_lock(path)
     try:
@@ -80,7 +90,7 @@ def read_lock(path: Path) -> dict[str, dict[str, Any]]:
             f"{lock} cannot be read: {error.strerror}", hint=READABLE
         ) from error
     except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{lock} is no JSON: {error}", hint=REWRITE) from error
+        raise ConfigError(f"{lock} is not valid JSON: {error}", hint=REWRITE) from error
     if not isinstance(content, dict):
         raise ConfigError(f"{lock} must hold a JSON object", hint=REWRITE)
     for name, table in content.items():
@@ -92,7 +102,10 @@ def read_lock(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def write_lock(path: Path, table: str, values: Mapping[str, Any]) -> Path:
-    """Record what was pushed or staged; other tables stay as they are."""
+    """Write a table of the lock file, and return the file's path.
+
+    The other tables stay as they are. Raises ConfigError that names the file.
+    """
     content = read_lock(path) | {table: dict(values)}
     lock = lock_path(path)
     try:
@@ -129,16 +142,16 @@ def drop_from_lock(path: Path, tables: Collection[str]) -> None:
 
 
 def _write(lock: Path, content: Mapping[str, Any]) -> None:
-    """Replace the lock file at once, so that no error or kill leaves half of it.
+    """Replace the lock file atomically, so that no error or kill leaves half of it.
 
-    Its permissions stay, and so does a link to it. Raises OSError.
+    Its permissions stay, and so does a symbolic link to it. Raises OSError.
     """
     text = json.dumps(content, indent=2, sort_keys=True) + "\n"
     # The file behind a link is replaced, in its own folder.
     lock = lock.resolve()
-    mode = _mode(lock)
+    mode = _permissions_of(lock)
     beside = lock.with_name(f".{lock.name}.{os.getpid()}.{secrets.token_hex(4)}")
-    # The mode of a new file is that of any file of this user, unlike mkstemp's.
+    # A new file gets the permissions of the umask, unlike a file of mkstemp.
     handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
@@ -153,13 +166,88 @@ def _write(lock: Path, content: Mapping[str, Any]) -> None:
         raise
 
 
-def _mode(lock: Path) -> int | None:
-    """Return the permissions of a file that is there; raise OSError if it is locked."""
+def _permissions_of(lock: Path) -> int | None:
+    """Return the permissions of a file; None if it does not exist.
+
+    Raises PermissionError for a read-only file.
+    """
     try:
         mode = stat.S_IMODE(lock.stat().st_mode)
     except FileNotFoundError:
         return None
     if not os.access(lock, os.W_OK):
-        # Replacing would succeed, but somebody made the file read-only.
+        # Replacing a read-only file would succeed, against the intent of its owner.
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(lock))
     return mode
+
+
+def config_from(
+    mapping: Mapping[str, Any], lock: Mapping[str, Any] | None = None
+) -> DeployConfig:
+    """Return the configuration in the tables of chandra.toml.
+
+    `lock` has the values for settings that are not in `mapping`. Raises ConfigError
+    that names the setting."""
+    merged = dict(mapping)
+    for table, recorded in (lock or {}).items():
+        # Earlier versions recorded a CUDA version that was not read from the image.
+        values = {
+            name: value
+            for name, value in recorded.items()
+            if (table, name) != ("image", "cuda")
+        }
+        chosen = merged.get(table, {})
+        # A value that is not a table is rejected below, with its name.
+        merged[table] = {**values, **chosen} if isinstance(chosen, dict) else chosen
+    config = _build(DeployConfig, merged, "")
+    assert isinstance(config, DeployConfig)
+    return config
+
+
+def _build(cls: type, mapping: object, where: str) -> Any:
+    """Return a dataclass with a table's values; raise ConfigError for unknown names."""
+    if not isinstance(mapping, Mapping):
+        raise ConfigError(f"{where.rstrip('.')} must be a table", hint=EXAMPLE)
+    kinds = typing.get_type_hints(cls)
+    for name in mapping:
+        if name not in kinds:
+            close = difflib.get_close_matches(str(name), kinds, n=1)
+            nearest = f"; did you mean {where}{close[0]}?" if close else ""
+            raise ConfigError(f"unknown setting {where}{name}{nearest}", hint=EXAMPLE)
+    return cls(
+        **{name: _convert(kinds[name], v, where + name) for name, v in mapping.items()}
+    )
+
+
+def _convert(kind: Any, value: object, where: str) -> Any:
+    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+        return _build(kind, value, f"{where}.")
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (typing.Union, types.UnionType):
+        return _convert(arguments[0], value, where)
+    if origin is tuple:
+        if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
+            raise ConfigError(
+                f"{where} must be a list of texts, not {value!r}", hint=EXAMPLE
+            )
+        return tuple(value)
+    if origin is not None:
+        if not isinstance(value, Mapping):
+            raise ConfigError(f"{where} must be a table", hint=EXAMPLE)
+        return {str(name): _to_text(v, f"{where}.{name}") for name, v in value.items()}
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        words = {str: "text", int: "a whole number", float: "a number"}
+        wanted = words.get(kind, "true or false")
+        raise ConfigError(f"{where} must be {wanted}, not {value!r}", hint=EXAMPLE)
+    return value
+
+
+def _to_text(value: object, where: str) -> str:
+    """Return a TOML value as text for a container's environment."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str | int | float):
+        return str(value)
+    raise ConfigError(f"{where} must be text", hint=EXAMPLE)

@@ -1,4 +1,4 @@
-"""What every table of chandra.toml is held to, and the error where it is not."""
+"""Rules for all tables of chandra.toml."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ FORBIDDEN = {
     "SAGEMAKER_INFERENCE_COMPONENT_NAME": "it belongs to inference components; "
     "a standard endpoint needs none",
 }
-# A token opens doors; tokens are what pages are made of.
+# An access TOKEN is a secret, but a number of TOKENS is not.
 SECRET = re.compile(r"TOKEN(?!S)|SECRET|PASSWORD|CREDENTIAL|API_?KEY|ACCESS_KEY", re.I)
-# As the hub and AWS begin theirs, whatever the variable is called.
+# Credentials of Hugging Face and AWS, in a variable of any name.
 SECRET_VALUE = re.compile(r"\bhf_[A-Za-z0-9]{20,}|\bA[KS]IA[A-Z0-9]{16}\b")
 
 
 def require(condition: bool, sentence: str) -> None:
-    """Raises ConfigError with the sentence where the condition does not hold."""
+    """Raise ConfigError with the sentence if the condition is False."""
     if not condition:
         raise ConfigError(sentence, hint=EXAMPLE)
 
 
 def is_secret(name: str, value: str) -> bool:
-    """Return True if the name or the value of a variable is that of a credential."""
+    """Return True if a variable looks like a credential, by its name or its value."""
     return bool(SECRET.search(name) or SECRET_VALUE.search(value))
 
 
 def check_environment(where: str, environment: Mapping[str, str]) -> None:
-    """Raises ConfigError for what SageMaker refuses, and for a credential."""
+    """Raise ConfigError for variables that SageMaker rejects, and for credentials."""
     for name, value in environment.items():
         if name in FORBIDDEN:
             raise ConfigError(
@@ -43,13 +43,13 @@ def check_environment(where: str, environment: Mapping[str, str]) -> None:
             )
         require(
             not SECRET.search(name),
-            f"{where} must not hold {name}: whoever may describe the model can read "
-            "it; stage gated weights with `model stage`",
+            f"{where} must not hold {name}: everyone who may describe the model can "
+            "read it; stage gated weights with `model stage`",
         )
         require(
             not SECRET_VALUE.search(value),
-            f"the value of {where}.{name} is a credential: whoever may describe the "
-            "model can read it; stage gated weights with `model stage`",
+            f"the value of {where}.{name} is a credential: everyone who may describe "
+            "the model can read it; stage gated weights with `model stage`",
         )
         require(
             len(name) <= 1024 and len(value) <= 1024,

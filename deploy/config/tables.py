@@ -1,4 +1,4 @@
-"""The tables of chandra.toml that every endpoint needs."""
+"""Tables of chandra.toml, with the limits of their settings."""
 
 from __future__ import annotations
 
@@ -9,31 +9,33 @@ from dataclasses import dataclass, field, replace
 from deploy.config.rules import check_environment, require
 
 __all__ = [
+    "AsynchronousTable",
     "CaptureTable",
     "EndpointTable",
     "ImageTable",
     "ModelTable",
     "NetworkTable",
+    "TransformTable",
     "UpdateTable",
 ]
 
 
 @dataclass(frozen=True, slots=True)
 class ImageTable:
-    """What is built, and where it is kept."""
+    """Settings of the image: what is built, and its repository."""
 
     repository: str = "chandra-torchserve"
     uri: str | None = None
-    """An image by digest, in place of the one in chandra.lock.json."""
+    """Image by digest, instead of the one in chandra.lock.json."""
     tag: str | None = None
-    """What it was pushed as; for people."""
+    """Tag that it was pushed with; for information only."""
     cuda: str | None = None
-    """CUDA that the image of `uri` or of the lock file was built for, if the image does
-    not say it itself."""
+    """CUDA version that the image was built for, if the image itself does not name
+    it."""
     dockerfile: str = "Dockerfile"
     context: str = "."
     keep: int = 10
-    """Images that the repository keeps."""
+    """Number of images that the repository keeps."""
 
     def __post_init__(self) -> None:
         require(self.keep >= 1, f"image.keep must be at least 1, not {self.keep}")
@@ -48,7 +50,7 @@ class ImageTable:
         )
 
     def at(self, uri: str | None) -> ImageTable:
-        """Return this table with another address.
+        """Return this table with another image URI.
 
         `cuda` describes the image of this table. It is dropped for any other digest.
         """
@@ -58,17 +60,17 @@ class ImageTable:
 
 @dataclass(frozen=True, slots=True)
 class ModelTable:
-    """Which weights, and where they lie."""
+    """Settings of the weights: model, revision and location."""
 
     id: str = "datalab-to/chandra"
     revision: str | None = None
-    """A commit of the hub, in place of the one in chandra.lock.json."""
+    """Commit on the hub, instead of the one in chandra.lock.json."""
     source: str = "s3"
-    """s3: staged by `model stage`. hub: the container fetches them when it starts."""
+    """s3: staged by `model stage`. hub: the container downloads them at start."""
     bucket: str | None = None
     prefix: str = "models"
     weights_gb: float = 17.5
-    """What the weights take on a GPU; compared with its memory."""
+    """GPU memory that the weights take."""
 
     def __post_init__(self) -> None:
         require(
@@ -84,16 +86,16 @@ class ModelTable:
 
 @dataclass(frozen=True, slots=True)
 class EndpointTable:
-    """The machines."""
+    """Settings of the endpoint's machines."""
 
     instance_types: tuple[str, ...] = ("ml.g6e.2xlarge",)
-    """Several: the first that has capacity, in this order."""
+    """Of several types, the first that has capacity is used, in this order."""
     instance_count: int = 1
     ami: str = "al2-ami-sagemaker-inference-gpu-3-1"
     startup_timeout_seconds: int = 1200
     download_timeout_seconds: int = 1200
     provision_timeout_seconds: int = 1200
-    """For each of several instance types, before the next is tried."""
+    """Limit for each of several instance types, before the next one is tried."""
     volume_gb: int | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
 
@@ -128,14 +130,14 @@ class EndpointTable:
 
 @dataclass(frozen=True, slots=True)
 class NetworkTable:
-    """What the container can reach, and with which keys data is encrypted."""
+    """Settings of the container's network, and of encryption."""
 
     isolation: bool = True
-    """No network at all inside the container; weights from S3 still arrive."""
+    """True gives the container no network. SageMaker still mounts weights from S3."""
     subnets: tuple[str, ...] = ()
     security_groups: tuple[str, ...] = ()
     kms_key: str | None = None
-    """For weights and images; and for volumes, on instances without local disks."""
+    """Key for weights and images, and for volumes of instances without local disks."""
 
     def __post_init__(self) -> None:
         require(
@@ -146,15 +148,15 @@ class NetworkTable:
 
 @dataclass(frozen=True, slots=True)
 class UpdateTable:
-    """How a running endpoint changes."""
+    """Settings of updates of a running endpoint."""
 
     strategy: str = "blue-green"
-    """blue-green: beside the old one, which serves until then. recreate: after the old
-    one was deleted; until the new one serves, callers get errors."""
+    """blue-green: the old machines serve until the new ones do. recreate: the endpoint
+    is deleted first, and callers get errors until the new one serves."""
     bake_seconds: int = 600
-    """The old machines stay this long, to go back to when an alarm goes off."""
+    """Time for which the old machines stay, so that an alarm can roll back to them."""
     use_alarms: bool = True
-    """Roll back on the alarms that `chandra-sagemaker alarms` made."""
+    """True rolls back on the alarms that `chandra-sagemaker alarms` created."""
 
     def __post_init__(self) -> None:
         require(
@@ -169,7 +171,10 @@ class UpdateTable:
 
 @dataclass(frozen=True, slots=True)
 class CaptureTable:
-    """Requests and replies copied to S3. Off: they are customers' documents."""
+    """Settings of data capture, which copies requests and replies to S3.
+
+    It is off by default, because they are customers' documents.
+    """
 
     uri: str | None = None
     percent: int = 100
@@ -183,3 +188,120 @@ class CaptureTable:
             0 <= self.percent <= 100,
             f"capture.percent must be 0 to 100, not {self.percent}",
         )
+
+
+@dataclass(frozen=True, slots=True)
+class TransformTable:
+    """Settings of batch transform jobs, which read all documents of a bucket."""
+
+    instance_type: str = "ml.g6e.2xlarge"
+    max_instances: int = 10
+    """Most machines that a plan chooses; --instance-count may ask for more."""
+    ami: str = "al2-ami-sagemaker-batch-gpu-535"
+    weights: str = "tar"
+    """tar: staged by `model stage --tar`. pull: the container reads them from S3, which
+    needs network.isolation = false."""
+    invocation_timeout_seconds: int = 3600
+    """Limit for one document."""
+    invocation_retries: int = 1
+    """Retries of a document; each may take and cost as much again."""
+    buckets: tuple[str, ...] = ()
+    """Buckets of documents and results, in addition to model.bucket."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, least, most in (
+            ("max_instances", 1, 100),
+            ("invocation_timeout_seconds", 1, 3600),
+            ("invocation_retries", 0, 3),
+        ):
+            value = getattr(self, name)
+            require(
+                least <= value <= most,
+                f"transform.{name} must be {least} to {most}, not {value}",
+            )
+        require(
+            self.weights in ("tar", "pull"),
+            f"transform.weights must be tar or pull, not {self.weights}",
+        )
+        for bucket in self.buckets:
+            require(
+                "/" not in bucket,
+                f"transform.buckets are names without s3://, not {bucket}",
+            )
+        check_environment("transform.environment", self.environment)
+
+
+@dataclass(frozen=True, slots=True)
+class AsynchronousTable:
+    """Settings of the asynchronous endpoint, which `async deploy` creates."""
+
+    bucket: str | None = None
+    """Bucket for documents and results, in the region of the endpoint."""
+    prefix: str = "async"
+    sources: tuple[str, ...] = ()
+    """Each a bucket or bucket/prefix from which documents are read without a copy."""
+    min_instances: int = 0
+    max_instances: int = 2
+    backlog_per_instance: int = 5
+    """Number of waiting documents per machine above which a machine is added."""
+    concurrency: int | None = None
+    """Documents that a machine reads at once; None: as many pages as its GPUs hold."""
+    timeout_seconds: int = 3600
+    """Limit for one document, and the service's deadline for it."""
+    wait_seconds: int = 21_600
+    """Time in the queue after which SageMaker gives a document up."""
+    idle_seconds: int | None = None
+    """Time without work after which machines are removed; None: a little above the
+    timeout."""
+    scale_out_seconds: int = 600
+    """Time that a new machine takes to start; no other one is added meanwhile."""
+    success_topic: str | None = None
+    error_topic: str | None = None
+
+    def __post_init__(self) -> None:
+        require(
+            self.bucket is None or not self.bucket.startswith("s3://"),
+            f"asynchronous.bucket is a name without s3://, not {self.bucket}",
+        )
+        for source in self.sources:
+            require(
+                not source.startswith("s3://") and bool(source.strip("/")),
+                f"asynchronous.sources are bucket or bucket/prefix, not {source}",
+            )
+        require(
+            0 <= self.min_instances <= self.max_instances and self.max_instances >= 1,
+            "asynchronous.min_instances must be 0 to max_instances, and that at least "
+            f"1, not {self.min_instances} and {self.max_instances}",
+        )
+        for name, least, most in (
+            ("backlog_per_instance", 1, 100_000),
+            ("concurrency", 1, 1000),
+            ("timeout_seconds", 1, 3600),
+            ("wait_seconds", 60, 21_600),
+            ("scale_out_seconds", 0, 7200),
+        ):
+            value = getattr(self, name)
+            require(
+                value is None or least <= value <= most,
+                f"asynchronous.{name} must be {least} to {most}, not {value}",
+            )
+        # It may be shorter than the timeout: the use of the GPU also shows that a
+        # machine is busy.
+        require(
+            300 <= self.idle <= 86_400,
+            f"asynchronous.idle_seconds must be 300 to 86400, not {self.idle}",
+        )
+        for topic in (self.success_topic, self.error_topic):
+            require(
+                topic is None or topic.startswith("arn:"),
+                f"asynchronous.success_topic and error_topic are ARNs, not {topic}",
+            )
+
+    @property
+    def idle(self) -> int:
+        """Idle time in seconds, rounded up to whole minutes."""
+        seconds = self.idle_seconds
+        if seconds is None:
+            seconds = self.timeout_seconds + 300
+        return -(-seconds // 60) * 60

@@ -1,17 +1,17 @@
-"""What is there of one deployment: the planner's Observer, over the wire."""
+"""Endpoints, configs, models and schedules in an AWS account."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from deploy.aws.client import AWSClient
-from deploy.endpoint.schedule import entry_name, request_again
-from deploy.endpoint.schedules import schedule_entries
+from deploy.endpoint.schedule import entry_name, start_request
+from deploy.endpoint.schedules import schedule_group_tags
 from deploy.errors import AccessDeniedError, NotFoundError
 from deploy.monitoring import OF_QUEUE
-from deploy.monitoring.account import alarms_of
+from deploy.monitoring.account import list_alarms
 from deploy.queue.scaling import ALARM_SUFFIXES, ObservedScaling, scalable
 from deploy.resources import (
     DESCRIBED_TAG,
@@ -28,52 +28,51 @@ __all__ = ["Account"]
 
 
 class Account:
-    """Asks AWS each time; remembers nothing."""
+    """Observer of an AWS account that reads each answer anew."""
 
     def __init__(self, aws: AWSClient) -> None:
         self._aws = aws
 
     def endpoint(self, name: str) -> EndpointState | None:
+        """Return the state of an endpoint; None if it does not exist."""
         try:
             answer = self._aws.call("sagemaker", "describe_endpoint", EndpointName=name)
         except NotFoundError:
             return None
-        variant = our_variant(answer)
-        pending = answer.get("PendingDeploymentSummary") or {}
-        changing = our_variant(pending) or variant
-        images = variant.get("DeployedImages") or ()
+        tags = self.tags(answer["EndpointArn"])
         target = self._scalable_target(name)
-        return EndpointState(
-            name=name,
-            status=answer["EndpointStatus"],
-            config=answer.get("EndpointConfigName", ""),
-            is_ours=self._owner(answer["EndpointArn"]) == name,
-            pending_config=pending.get("EndpointConfigName"),
-            failure=answer.get("FailureReason"),
-            created=answer.get("CreationTime"),
-            modified=answer.get("LastModifiedTime"),
-            variant=variant.get("VariantName"),
-            instance_count=variant.get("CurrentInstanceCount"),
-            desired_count=variant.get("DesiredInstanceCount"),
-            pools=tuple(
-                (pool["InstanceType"], pool.get("CurrentInstanceCount", 0))
-                for pool in variant.get("InstancePools") or ()
-            ),
-            image=next((i.get("ResolvedImage") for i in images), None),
-            stages=tuple(
-                stage["Status"] for stage in changing.get("VariantStatus") or ()
-            ),
-            is_scaled=target is not None,
-            scaling_limits=(target["MinCapacity"], target["MaxCapacity"])
-            if target
-            else None,
+        return _endpoint_state(
+            answer, is_ours=tags.get(OWNER_TAG) == name, target=target
         )
 
+    def poll_endpoint(self, name: str) -> EndpointState | None:
+        """Return the state of an endpoint without its tags and scaling limits.
+
+        Waits poll with it. The state has `is_ours` True and `is_scaled` False.
+        """
+        try:
+            answer = self._aws.call("sagemaker", "describe_endpoint", EndpointName=name)
+        except NotFoundError:
+            return None
+        return _endpoint_state(answer, is_ours=True, target=None)
+
     def has_model(self, name: str) -> bool:
-        return self._exists("describe_model", ModelName=name)
+        """Return True if there is a model of this name."""
+        try:
+            self._aws.call("sagemaker", "describe_model", ModelName=name)
+        except NotFoundError:
+            return False
+        return True
 
     def has_config(self, name: str) -> bool:
-        return self._exists("describe_endpoint_config", EndpointConfigName=name)
+        """Return True if there is an endpoint config of this name."""
+        try:
+            self._aws.call(
+                "sagemaker", "describe_endpoint_config", EndpointConfigName=name
+            )
+        except NotFoundError:
+            return False
+        return True
 
     def describe_config(self, name: str) -> dict[str, Any]:
         return self._aws.call(
@@ -84,19 +83,27 @@ class Account:
         return self._aws.call("sagemaker", "describe_model", ModelName=name)
 
     def history(self, deployment: str) -> Sequence[Live]:
+        """Return the deployment's endpoint configs, the last that was live first."""
+        begin = f"{deployment}-"
         found = []
-        for config, tags in self._ours(
-            deployment, "list_endpoint_configs", "EndpointConfig"
+        for item in self._aws.pages(
+            "sagemaker", "list_endpoint_configs", "EndpointConfigs", NameContains=begin
         ):
-            found.append(
-                Live(
-                    config=config["EndpointConfigName"],
-                    created=config["CreationTime"],
-                    since=_time_of(tags, LIVE_TAG),
-                    stopped=_time_of(tags, STOPPED_TAG),
-                    described=_time_of(tags, DESCRIBED_TAG),
+            # NameContains matches anywhere in a name. The least policy allows us to
+            # read the tags of names that begin as ours do.
+            if not item["EndpointConfigName"].startswith(begin):
+                continue
+            tags = self.tags(item["EndpointConfigArn"])
+            if tags.get(OWNER_TAG) == deployment:
+                found.append(
+                    Live(
+                        config=item["EndpointConfigName"],
+                        created=item["CreationTime"],
+                        since=_time_of(tags, LIVE_TAG),
+                        stopped=_time_of(tags, STOPPED_TAG),
+                        described=_time_of(tags, DESCRIBED_TAG),
+                    )
                 )
-            )
         return sorted(
             found,
             key=lambda live: (live.since is not None, live.since or live.created),
@@ -104,20 +111,25 @@ class Account:
         )
 
     def models(self, deployment: str) -> list[str]:
-        """Its models, by name."""
+        """Return the names of the deployment's models."""
+        begin = f"{deployment}-"
         return [
-            model["ModelName"]
-            for model, _ in self._ours(deployment, "list_models", "Model")
+            item["ModelName"]
+            for item in self._aws.pages(
+                "sagemaker", "list_models", "Models", NameContains=begin
+            )
+            if item["ModelName"].startswith(begin)
+            and self.tags(item["ModelArn"]).get(OWNER_TAG) == deployment
         ]
 
     def endpoints(self) -> list[tuple[str, str, str]]:
-        """Endpoints that any deployment of ours made: name, status, deployment."""
+        """Return name, status and deployment of all endpoints that are ours."""
         found = []
         for summary in self._aws.pages("sagemaker", "list_endpoints", "Endpoints"):
             try:
-                owner = self._owner(summary["EndpointArn"])
+                owner = self.tags(summary["EndpointArn"]).get(OWNER_TAG)
             except AccessDeniedError:
-                # The least policy lets us look at our own only.
+                # The least policy allows to read the tags of our own endpoints only.
                 continue
             if owner is not None:
                 found.append(
@@ -126,14 +138,15 @@ class Account:
         return found
 
     def rollback_alarms(self, deployment: str) -> Sequence[str]:
+        """Return the names of the alarms that roll back an update."""
         return [
             alarm.name
-            for alarm in alarms_of(self._aws, deployment)
+            for alarm in list_alarms(self._aws, deployment)
             if not alarm.name.endswith((*ALARM_SUFFIXES, *OF_QUEUE))
         ]
 
     def scaling(self, endpoint: str) -> ObservedScaling:
-        """Limits, policies and alarms of an endpoint's number of machines."""
+        """Return limits, policies and alarms of an endpoint's scaling."""
         which = scalable(endpoint)
         policies = self._aws.pages(
             "application-autoscaling",
@@ -153,49 +166,38 @@ class Account:
         )
 
     def scheduled_start(self, deployment: str) -> dict[str, Any] | None:
-        start = entry_name(deployment, "start")
-        entries = schedule_entries(self._aws, deployment)
-        entries = [entry for entry in entries if entry["Name"] == start]
-        return request_again(entries[0]) if entries else None
+        """Return the schedule that starts the endpoint, as it can be sent again."""
+        return start_request(self.schedule_entries(deployment), deployment)
 
-    def _ours(
-        self, deployment: str, operation: str, noun: str
-    ) -> Iterator[tuple[dict[str, Any], Mapping[str, str]]]:
-        """What carries our tag, of everything whose name begins as ours do.
-
-        SageMaker finds the words anywhere in a name, and the least policy lets us read
-        the tags of ours only.
-        """
-        begin = f"{deployment}-"
-        for item in self._aws.pages(
-            "sagemaker", operation, f"{noun}s", NameContains=begin
-        ):
-            if not item[f"{noun}Name"].startswith(begin):
+    def schedule_entries(self, deployment: str) -> list[dict[str, Any]]:
+        """Return the schedules of a deployment that exist, in a group of ours."""
+        tags = schedule_group_tags(self._aws, deployment)
+        if tags is None or tags.get(OWNER_TAG) != deployment:
+            return []
+        found = []
+        for verb in ("start", "stop"):
+            try:
+                entry = self._aws.call(
+                    "scheduler",
+                    "get_schedule",
+                    GroupName=deployment,
+                    Name=entry_name(deployment, verb),
+                )
+            except NotFoundError:
                 continue
-            tags = self.tags(item[f"{noun}Arn"])
-            if tags.get(OWNER_TAG) == deployment:
-                yield item, tags
+            found.append(entry)
+        return found
 
     def tags(self, arn: str) -> dict[str, str]:
+        """Return the tags of a SageMaker resource; none for one that is gone."""
+        items = self._aws.pages("sagemaker", "list_tags", "Tags", ResourceArn=arn)
         try:
-            return tags_from(
-                self._aws.pages("sagemaker", "list_tags", "Tags", ResourceArn=arn)
-            )
+            return tags_from(list(items))
         except NotFoundError:
             return {}
 
-    def _owner(self, arn: str) -> str | None:
-        return self.tags(arn).get(OWNER_TAG)
-
-    def _exists(self, operation: str, **params: str) -> bool:
-        try:
-            self._aws.call("sagemaker", operation, **params)
-        except NotFoundError:
-            return False
-        return True
-
     def _scalable_target(self, endpoint: str) -> dict[str, Any] | None:
-        """Return an endpoint's scalable target; None where it has none."""
+        """Return an endpoint's scalable target; None if it is not scaled."""
         which = scalable(endpoint)
         answer = self._aws.call(
             "application-autoscaling",
@@ -206,8 +208,41 @@ class Account:
         return next(iter(answer.get("ScalableTargets") or ()), None)
 
 
+def _endpoint_state(
+    answer: Mapping[str, Any], *, is_ours: bool, target: Mapping[str, Any] | None
+) -> EndpointState:
+    """Return the state that a description of an endpoint and its scaling target say."""
+    variant = our_variant(answer)
+    pending = answer.get("PendingDeploymentSummary") or {}
+    changing = our_variant(pending) or variant
+    images = variant.get("DeployedImages") or ()
+    return EndpointState(
+        name=answer["EndpointName"],
+        status=answer["EndpointStatus"],
+        config=answer.get("EndpointConfigName", ""),
+        is_ours=is_ours,
+        pending_config=pending.get("EndpointConfigName"),
+        failure=answer.get("FailureReason"),
+        created=answer.get("CreationTime"),
+        modified=answer.get("LastModifiedTime"),
+        variant=variant.get("VariantName"),
+        instance_count=variant.get("CurrentInstanceCount"),
+        desired_count=variant.get("DesiredInstanceCount"),
+        pools=tuple(
+            (pool["InstanceType"], pool.get("CurrentInstanceCount", 0))
+            for pool in variant.get("InstancePools") or ()
+        ),
+        image=next((i.get("ResolvedImage") for i in images), None),
+        stages=tuple(stage["Status"] for stage in changing.get("VariantStatus") or ()),
+        is_scaled=target is not None,
+        scaling_limits=(target["MinCapacity"], target["MaxCapacity"])
+        if target
+        else None,
+    )
+
+
 def _time_of(tags: Mapping[str, str], name: str) -> datetime | None:
-    """Return the time that a tag holds; None for one that somebody else has written."""
+    """Return the time in a tag; None if its value is not one of ours."""
     try:
         time = datetime.fromisoformat(tags[name])
     except (KeyError, ValueError):

@@ -1,8 +1,8 @@
-"""What a deployment needs, looked at where it lies: weights, image, network, key."""
+"""Preflight checks on AWS: weights, image, network and KMS key."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from deploy.aws.buckets import bucket_region
@@ -16,7 +16,13 @@ from deploy.checks import (
 from deploy.config import DeployConfig
 from deploy.documents.document import split_uri
 from deploy.errors import AccessDeniedError, NotFoundError
-from deploy.image.registry import ImageContents, ImageState, contents_at, image_at
+from deploy.image.registry import (
+    ImageContents,
+    ImageState,
+    describe_image,
+    read_contents,
+    repository_params,
+)
 from deploy.resources import ImageAddress, image_address, weights_uri
 from deploy.weights.files import MANIFEST, STAGING, some
 from deploy.weights.integrity import compare_with_manifest
@@ -32,9 +38,9 @@ __all__ = [
 
 
 def weights_findings(aws: AWSClient, config: DeployConfig) -> list[Finding]:
-    """Whether an endpoint finds all of its weights, in its own region.
+    """Check that all weights are staged, in the region of the endpoint.
 
-    Raises ConfigError where the file does not say which weights.
+    Raises ConfigError if the configuration does not say which weights.
     """
     if config.model.source != "s3":
         return [
@@ -48,13 +54,19 @@ def weights_findings(aws: AWSClient, config: DeployConfig) -> list[Finding]:
     bucket = config.model.bucket
     uri = f"s3://{bucket}/"
     try:
-        findings = list(_bucket(aws, bucket)) if bucket is not None else []
+        findings = []
+        if bucket is not None and (region := bucket_region(aws, bucket)) != aws.region:
+            findings.append(_other_region_finding(aws, bucket, region))
         if findings and config.model.revision is None:
-            # The sooner it is said, the fewer gigabytes go to the wrong place.
+            # Tell the user before gigabytes are uploaded to the wrong region.
             return findings
         uri = weights_uri(config)
-        place, _, prefix = uri.removeprefix("s3://").partition("/")
-        return [*findings, *_staged(Store(aws, place), uri, prefix)]
+        place, prefix = split_uri(uri)
+        store = Store(aws, place)
+        manifest = store.manifest(prefix)
+        if manifest is None:
+            return [*findings, _unstaged_finding(uri)]
+        return [*findings, *_staged_findings(uri, manifest, store.sizes(prefix))]
     except NotFoundError as error:
         return [Finding("weights", True, error.message, error.hint)]
     except AccessDeniedError as error:
@@ -62,37 +74,36 @@ def weights_findings(aws: AWSClient, config: DeployConfig) -> list[Finding]:
             Finding(
                 "weights",
                 False,
-                f"{uri} could not be looked at, nor checked: {error.message}",
+                f"{uri} could not be checked: {error.message}",
                 error.hint,
             )
         ]
 
 
-def _bucket(aws: AWSClient, bucket: str) -> Iterator[Finding]:
-    region = bucket_region(aws, bucket)
-    if region != aws.region:
-        yield Finding(
-            "weights",
-            True,
-            f"bucket {bucket} is in {region}, and SageMaker reads weights from "
-            f"{aws.region} only",
-            "set [model] bucket in chandra.toml to one of the endpoint's region, then "
-            "chandra-sagemaker model stage",
-        )
+def _other_region_finding(aws: AWSClient, bucket: str, region: str) -> Finding:
+    return Finding(
+        "weights",
+        True,
+        f"bucket {bucket} is in {region}, and SageMaker reads weights from "
+        f"{aws.region} only",
+        "set [model] bucket in chandra.toml to one of the endpoint's region, then "
+        "chandra-sagemaker model stage",
+    )
 
 
-def _staged(store: Store, uri: str, prefix: str) -> Iterator[Finding]:
-    """What is there against what the manifest says was put there."""
-    manifest = store.manifest(prefix)
-    if manifest is None:
-        yield Finding(
-            "weights",
-            True,
-            f"{uri} holds no weights that `model stage` finished",
-            "chandra-sagemaker model stage",
-        )
-        return
-    found = store.sizes(prefix)
+def _unstaged_finding(uri: str) -> Finding:
+    return Finding(
+        "weights",
+        True,
+        f"{uri} holds no weights that `model stage` finished",
+        "chandra-sagemaker model stage",
+    )
+
+
+def _staged_findings(
+    uri: str, manifest: Mapping[str, Any], found: Mapping[str, int]
+) -> Iterator[Finding]:
+    """Compare the sizes of staged files with the manifest that `model stage` wrote."""
     named: dict[str, Any] = {f["name"]: f["size"] for f in manifest.get("files") or ()}
     missing = [name for name, size in named.items() if found.get(name) != size]
     others = sorted(found.keys() - named.keys() - {MANIFEST, STAGING})
@@ -110,7 +121,7 @@ def _staged(store: Store, uri: str, prefix: str) -> Iterator[Finding]:
             True,
             f"{uri} holds {some(others)}, which its manifest does not name and the "
             "container would be given too",
-            "take it away, or chandra-sagemaker model stage with another --revision",
+            "delete it, or chandra-sagemaker model stage with another --revision",
         )
 
 
@@ -123,14 +134,7 @@ def staged_findings(
     store = Store(aws, bucket)
     sizes = store.sizes(prefix)
     if MANIFEST not in sizes:
-        return [
-            Finding(
-                "weights",
-                True,
-                f"{uri} holds no weights that `model stage` finished",
-                "chandra-sagemaker model stage",
-            )
-        ]
+        return [_unstaged_finding(uri)]
     return compare_with_manifest(
         uri,
         store.manifest(prefix),
@@ -144,13 +148,13 @@ def staged_findings(
 def image_findings(
     aws: AWSClient, config: DeployConfig, *, ami: str | None = None
 ) -> list[Finding]:
-    """Check whether SageMaker takes and can run the image, in whoever's registry.
+    """Check whether SageMaker supports and can run the image, in any registry of ECR.
 
-    `ami` is what its machines start from; None: endpoint.ami.
+    `ami` is the host image of its machines; None stands for endpoint.ami.
     """
     address = image_address(config.image.uri)
     if address is None:
-        # What is no address of ECR is refused without asking anybody.
+        # `registry_findings` reports an image that is not in ECR.
         return []
     if address.region != aws.region:
         return [
@@ -163,19 +167,20 @@ def image_findings(
             )
         ]
     is_ours = address.account == aws.identity().account
-    where = (
+    where = repository_params(address)
+    name = (
         address.repository
         if is_ours
         else f"{address.repository} of account {address.account}"
     )
     try:
-        state = image_at(aws, address)
+        state = describe_image(aws, address.digest, **where)
     except NotFoundError:
         return [
             Finding(
                 "image",
                 True,
-                f"there is no image {address.digest} in {where}",
+                f"there is no image {address.digest} in {name}",
                 "chandra-sagemaker image push, and no image.uri in chandra.toml",
             )
         ]
@@ -184,7 +189,7 @@ def image_findings(
             Finding(
                 "image",
                 False,
-                f"the image in {where} could not be looked at: {error.message}"
+                f"the image in {name} could not be checked: {error.message}"
                 + (
                     ""
                     if is_ours
@@ -194,10 +199,10 @@ def image_findings(
                 error.hint,
             )
         ]
-    contents = contents_at(aws, address)
+    contents = read_contents(aws, address.digest, where)
     found = _contents_findings(config, contents, ami or config.endpoint.ami)
     if not contents.runs_on_sagemaker:
-        # Another manifest would not help.
+        # Another manifest would not help an image for another platform.
         return found
     return [*_manifest_findings(config, state, address, is_ours=is_ours), *found]
 
@@ -210,10 +215,10 @@ def _manifest_findings(
             Finding(
                 "image",
                 True,
-                f"the image is {state.media_type}, which SageMaker does not take",
+                f"the image is {state.media_type}, which SageMaker does not support",
                 _repair(state, address, config)
                 if is_ours
-                else "whoever owns it: chandra-sagemaker image check --fix",
+                else "its owner can repair it: chandra-sagemaker image check --fix",
             )
         ]
     return []
@@ -243,7 +248,7 @@ def _contents_findings(
 
 
 def _repair(state: ImageState, address: ImageAddress, config: DeployConfig) -> str:
-    """What repairs this one, and not the one that was pushed last."""
+    """Return the command that repairs this image, which may not be the last pushed."""
     command = "chandra-sagemaker image check --fix"
     if state.tag != state.digest:
         command += f" --tag {state.tag}"
@@ -253,7 +258,7 @@ def _repair(state: ImageState, address: ImageAddress, config: DeployConfig) -> s
 
 
 def network_findings(aws: AWSClient, config: DeployConfig) -> list[Finding]:
-    """Whether subnets and security groups are there, and of one VPC."""
+    """Check that subnets and security groups exist, in one VPC."""
     network = config.network
     if not network.subnets:
         return []
@@ -301,7 +306,7 @@ def network_findings(aws: AWSClient, config: DeployConfig) -> list[Finding]:
 
 
 def key_findings(aws: AWSClient, config: DeployConfig) -> list[Finding]:
-    """Whether the key is there, and can be used."""
+    """Check that the KMS key exists and is enabled."""
     key = config.network.kms_key
     if key is None:
         return []

@@ -1,4 +1,4 @@
-"""What there is of a deployment, as the planner asks for it."""
+"""Interface through which a planner reads an account."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ __all__ = ["NothingThere", "Observer"]
 
 
 class Observer(Protocol):
-    """What the planner needs to know."""
+    """Source of the state of a deployment."""
 
     def endpoint(self, name: str) -> EndpointState | None: ...
     def has_model(self, name: str) -> bool: ...
     def has_config(self, name: str) -> bool: ...
     def history(self, deployment: str) -> Sequence[Live]:
-        """Its configs: those that were live first, newest first."""
+        """Return the deployment's configs, the last that was live first."""
         ...
 
     def rollback_alarms(self, deployment: str) -> Sequence[str]: ...
     def scheduled_start(self, deployment: str) -> dict[str, Any] | None:
-        """The entry that starts the endpoint each morning, as it can be sent again."""
+        """Return the schedule that starts the endpoint, as it can be sent again."""
         ...
 
     def scaling(self, endpoint: str) -> ObservedScaling: ...
 
 
 class NothingThere:
-    """An account with nothing in it: what a plan without credentials assumes."""
+    """Empty account, which a plan without credentials assumes."""
 
     def endpoint(self, name: str) -> EndpointState | None:
         return None

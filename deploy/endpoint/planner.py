@@ -1,4 +1,7 @@
-"""Wanted and present, made into a list of actions; it asks an Observer, and no AWS."""
+"""Planner of an endpoint: compares what is wanted with what exists.
+
+It reads an Observer, makes no call of AWS, and returns a list of actions.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +43,7 @@ __all__ = [
     "previous_config",
 ]
 
-# AWS's page on how rolling updates fail, and how to end a failed one.
+# Documentation of AWS on failed rolling updates.
 ROLLING = (
     "https://docs.aws.amazon.com/sagemaker/latest/dg/deployment-guardrails-rolling.html"
 )
@@ -48,7 +51,7 @@ ROLLING = (
 
 @dataclass(frozen=True, slots=True)
 class Planner:
-    """Decides for one account, at one time."""
+    """Planner for one account, at one time."""
 
     observer: Observer
     identity: Identity
@@ -95,15 +98,15 @@ class Planner:
         self.require_ours(state)
         is_there = state is not None and state.config == config
         return [
-            *self._arrive(name, config, tags, state, update),
-            *(_resized(state, instance_count) if is_there else []),
+            *self._bring_into_service(name, config, tags, state, update),
+            *(_resize(state, instance_count) if is_there else []),
             *self._tag_live(name, config, is_described=is_described),
             *self._reschedule(name, config),
         ]
 
     @staticmethod
     def require_ours(state: EndpointState | None) -> None:
-        """Raise ConflictError for an endpoint that somebody else has made."""
+        """Raise ConflictError for an endpoint that this deployment did not create."""
         if state is not None and not state.is_ours:
             raise ConflictError(
                 f"there is an endpoint {state.name} already, and it is not this "
@@ -111,7 +114,7 @@ class Planner:
                 hint="set another name in chandra.toml",
             )
 
-    def _arrive(
+    def _bring_into_service(
         self,
         name: str,
         config: str,
@@ -119,7 +122,7 @@ class Planner:
         state: EndpointState | None,
         update: UpdateTable,
     ) -> list[Action]:
-        """From where the endpoint is to in service with the config."""
+        """Return the actions that bring the endpoint into service with the config."""
         arrived = Wait(name, Goal.IN_SERVICE, config)
         created: list[Action] = [create_endpoint(name, config, tags), arrived]
         if state is None:
@@ -127,10 +130,10 @@ class Planner:
         if state.status == "Deleting":
             return [Wait(name, Goal.DELETED), *created]
         if state.status in ("Failed", "OutOfService"):
-            return [*_deleted(name), *created]
+            return [*_delete_and_wait(name), *created]
         if state.status == "UpdateRollbackFailed":
             if update.strategy == "recreate":
-                return [*_deleted(name), *created]
+                return [*_delete_and_wait(name), *created]
             raise ConflictError(
                 f"endpoint {name} serves a mix of two configs: an update failed, and "
                 "so did going back",
@@ -141,17 +144,17 @@ class Planner:
             return [arrived]
         if state.config == config and not state.is_changing:
             return []
-        # SageMaker updates and deletes none that changes.
+        # SageMaker rejects updates and deletions of an endpoint that is changing.
         settled: list[Action] = [Wait(name, Goal.SETTLED)] if state.is_changing else []
         if update.strategy == "recreate":
             # `start` and a failed recreate bring back the config that was live last.
             noted = [] if settled else self._tag_live_if_present(name, state.config)
-            return [*settled, *noted, *_deleted(name), *created]
+            return [*settled, *noted, *_delete_and_wait(name), *created]
         alarms = self.observer.rollback_alarms(name) if update.use_alarms else ()
         return [*settled, update_endpoint(state, config, update, alarms), arrived]
 
     def scale(self, wanted: Scaling) -> list[Action]:
-        """What gives an endpoint in service its limits and policies."""
+        """Return the calls that set the scaling limits and policies of an endpoint."""
         found = self.observer.scaling(wanted.endpoint)
         calls = [] if is_within(wanted.target.params, found.target) else [wanted.target]
         return [
@@ -164,10 +167,10 @@ class Planner:
         ]
 
     def watch(self, wanted: Scaling) -> list[Action]:
-        """The alarms that go off into the policies.
+        """Return the calls that set the alarms, which trigger the scaling policies.
 
-        AWS chooses the ARNs of policies, so this is planned when `scale` is done. Where
-        one is not there yet its name stands for it: only a dry run may show that.
+        AWS assigns the ARNs of policies, so this is planned after `scale` was executed.
+        In a dry run, the name of a policy stands for its ARN.
         """
         found = self.observer.scaling(wanted.endpoint)
         arns = {
@@ -184,28 +187,32 @@ class Planner:
         ]
 
     def stop(self, name: str) -> list[Action]:
-        """Delete the endpoint, which is what costs money; config and model stay."""
+        """Return the actions that delete the endpoint; config and model stay."""
         state = self.observer.endpoint(name)
         if state is None:
             return []
         if not state.is_ours:
             raise ConflictError(
                 f"endpoint {name} is not this deployment's",
-                hint="chandra-sagemaker list shows those of ours; name in chandra.toml "
-                "says which is meant",
+                hint="chandra-sagemaker list shows our endpoints; set name in "
+                "chandra.toml to one of them",
             )
         if state.status == "Deleting":
             return [*self.mark_stopped(name, state.config), Wait(name, Goal.DELETED)]
         if state.is_changing:
             settled = Wait(name, Goal.SETTLED)
-            return [settled, *self.mark_stopped(name, state.config), *_deleted(name)]
+            return [
+                settled,
+                *self.mark_stopped(name, state.config),
+                *_delete_and_wait(name),
+            ]
         if state.status == "InService":
             return [
                 *self._tag_live_if_present(name, state.config),
                 *self.mark_stopped(name, state.config),
-                *_deleted(name),
+                *_delete_and_wait(name),
             ]
-        return [*self.mark_stopped(name, state.config), *_deleted(name)]
+        return [*self.mark_stopped(name, state.config), *_delete_and_wait(name)]
 
     def mark_stopped(self, name: str, config: str | None = None) -> list[Call]:
         """Return the call that tags the endpoint's last config as stopped on purpose.
@@ -250,7 +257,7 @@ class Planner:
         is deleted all the same.
         """
         return [
-            replace(action, may_be_missing=True, is_patient=False)
+            replace(action, may_be_missing=True, retry_if_missing=False)
             for action in self._tag_live(name, config)
         ]
 
@@ -279,7 +286,10 @@ class Planner:
 
 
 def previous_config(history: Sequence[Live], current: str | None) -> str:
-    """The config that was live before the current one."""
+    """Return the config that was live before the current one.
+
+    Raises NotFoundError if there is none.
+    """
     for live in history:
         if live.since is not None and live.config != current:
             return live.config
@@ -321,13 +331,13 @@ def differences(wanted: Target, state: EndpointState) -> list[str]:
 
 
 def _destination(state: EndpointState) -> str:
-    """The config that an endpoint which changes will have."""
+    """Return the config that an endpoint has, or will have after its change."""
     if state.status == "RollingBack":
         return state.config
     return state.pending_config or state.config
 
 
-def _resized(state: EndpointState | None, count: int | None) -> list[Action]:
+def _resize(state: EndpointState | None, count: int | None) -> list[Action]:
     """Return the call that resets a changed number of instances to `count`."""
     if state is None or count is None or state.is_scaled:
         return []
@@ -339,5 +349,5 @@ def _resized(state: EndpointState | None, count: int | None) -> list[Action]:
     return [resize_endpoint(state, count), arrived]
 
 
-def _deleted(name: str) -> list[Action]:
+def _delete_and_wait(name: str) -> list[Action]:
     return [delete_endpoint(name), Wait(name, Goal.DELETED)]

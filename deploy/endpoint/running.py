@@ -1,4 +1,4 @@
-"""Read a running endpoint's config and model as requests that create them."""
+"""Reader of a running endpoint, with config and model as requests to create them."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def running_endpoint(
     """Return endpoint `name`, its config and its model as requests to create them.
 
     The number of instances is that of `state`. Without a state, or if the endpoint has
-    another config, it is the config's. Raises NotFoundError where config or model were
-    deleted, and ConflictError where the config runs no model of its own.
+    another config, it is the config's. Raises NotFoundError if config or model were
+    deleted, and ConflictError if the config hosts inference components.
     """
     account = Account(aws)
     try:
@@ -97,7 +97,7 @@ def _request_params(
     contents: dict[str, Any] = aws.requestable("sagemaker", operation, description)
     contents.pop("Tags", None)
     if operation == "create_endpoint_config":
-        # AWS adds it to every description.
+        # AWS adds this member to every description.
         if contents.get("EnableNetworkIsolation") is False:
             del contents["EnableNetworkIsolation"]
         for variant in contents["ProductionVariants"]:

@@ -1,14 +1,14 @@
-"""When an endpoint runs: two entries of EventBridge Scheduler, as values.
+"""Schedule of an endpoint: two entries of EventBridge Scheduler, as values.
 
-One calls CreateEndpoint in the morning, the other DeleteEndpoint in the evening;
-nothing of ours has to run for it.
+One calls CreateEndpoint in the morning, the other DeleteEndpoint in the evening. No
+program of ours has to run for that.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -22,8 +22,9 @@ __all__ = [
     "Schedule",
     "entry_name",
     "last_time",
-    "request_again",
     "schedule_from",
+    "start_request",
+    "update_request_of",
     "with_config",
 ]
 
@@ -34,7 +35,7 @@ EXAMPLE = (
     "chandra-sagemaker schedule --start 08:00 --stop 19:00 --days mon-fri --timezone "
     "Europe/Berlin"
 )
-# What may be sent again of what GetSchedule answers.
+# Members of an answer of GetSchedule that a request may have.
 REQUEST = (
     "GroupName",
     "Name",
@@ -48,7 +49,7 @@ REQUEST = (
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """Hours of a day, days of a week, somewhere."""
+    """Times of a day and days of a week, in a time zone."""
 
     start: tuple[int, int]
     stop: tuple[int, int]
@@ -70,7 +71,7 @@ class Schedule:
         partition: str,
         existing: frozenset[str],
     ) -> list[Call]:
-        """Of the group and the entries: what exists is changed, the rest made."""
+        """Return the calls that create or update the schedule group and its entries."""
         create = json.dumps(
             {
                 "EndpointName": name,
@@ -129,14 +130,15 @@ class Schedule:
 
 
 def entry_name(name: str, verb: str) -> str:
+    """Return the name of the entry that starts or stops an endpoint."""
     return f"{name}-{verb}"
 
 
 def last_time(entry: Mapping[str, Any], now: datetime) -> datetime | None:
     """Return when an entry of a schedule last took effect, at or before `now`.
 
-    None where it is disabled, was created after that time, is not one that this package
-    writes, or is of a time zone that is not known here. Each deployment moves its
+    Returns None if it is disabled, was created after that time, was not written by this
+    package, or has a time zone that is not known here. Each deployment changes its
     LastModificationDate, so that is not used.
     """
     found = CRON.fullmatch(str(entry.get("ScheduleExpression", "")))
@@ -148,7 +150,7 @@ def last_time(entry: Mapping[str, Any], now: datetime) -> datetime | None:
     try:
         zone = ZoneInfo(entry.get("ScheduleExpressionTimezone", "UTC"))
     except (ZoneInfoNotFoundError, ValueError):
-        # AWS has more zones than a machine without a package of them.
+        # AWS knows time zones that this machine may not know.
         return None
     here = now.astimezone(zone)
     for age in range(len(DAYS) + 1):
@@ -160,7 +162,7 @@ def last_time(entry: Mapping[str, Any], now: datetime) -> datetime | None:
 
 
 def schedule_from(start: str, stop: str, days: str, timezone: str) -> Schedule:
-    """From what a person types; raises ConfigError that names the flag."""
+    """Return the schedule in command-line flags; raises ConfigError naming the flag."""
     schedule = Schedule(
         start=_time("--start", start),
         stop=_time("--stop", stop),
@@ -171,18 +173,26 @@ def schedule_from(start: str, stop: str, days: str, timezone: str) -> Schedule:
         raise ConfigError(
             f"--stop {stop} is not after --start {start}: an endpoint that runs over "
             "night is started and stopped on different days",
-            hint="two deployments with names of their own, or keep it running",
+            hint="use two deployments with different names, or keep it running",
         )
     return schedule
 
 
-def request_again(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """What UpdateSchedule takes, of what GetSchedule answers."""
+def update_request_of(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the part of an answer of GetSchedule that UpdateSchedule takes."""
     return {key: entry[key] for key in REQUEST if key in entry}
 
 
+def start_request(
+    entries: Iterable[Mapping[str, Any]], deployment: str
+) -> dict[str, Any] | None:
+    """Return the entry that starts the endpoint, as it can be sent again."""
+    name = entry_name(deployment, "start")
+    return next((update_request_of(e) for e in entries if e["Name"] == name), None)
+
+
 def with_config(request: Mapping[str, Any], config: str) -> dict[str, Any]:
-    """The same entry, starting another config."""
+    """Return the request of an entry that starts another config."""
     content = json.loads(request["Target"]["Input"])
     content["EndpointConfigName"] = config
     return {**request, "Target": {**request["Target"], "Input": json.dumps(content)}}

@@ -18,6 +18,7 @@ from deploy.image.build import Engine, dockerfile_name
 from deploy.monitoring.logs import LogReader
 from deploy.plan.actions import Call
 from deploy.resources import OWNER_TAG, Identity, tags_of
+from deploy.retries import DEFAULT_BACKOFF, Poll
 
 __all__ = [
     "WHEN_DONE",
@@ -113,32 +114,37 @@ class Builds:
         timeout_seconds: float,
     ) -> None:
         """Shows the build's own lines; raises ResourceFailedError where it fails."""
-        started = clock()
+        poll = Poll(
+            POLL_SECONDS,
+            timeout_seconds,
+            DEFAULT_BACKOFF,
+            clock=clock,
+            sleep=sleep,
+            say=say,
+        )
         reader = LogReader(
             self._aws,
             build_log(self._config.name),
-            since=datetime.fromtimestamp(started, UTC),
+            since=datetime.fromtimestamp(clock(), UTC),
         )
-        while True:
-            answer = self._aws.call("codebuild", "batch_get_builds", ids=[build])
-            state: dict[str, Any] = answer["builds"][0]
-            for event in reader.read():
-                say(f"  | {event.message}")
-            if state["buildStatus"] == "SUCCEEDED":
-                return
-            if state["buildStatus"] != "IN_PROGRESS":
-                raise ResourceFailedError(
-                    f"build {build} is {state['buildStatus']} in phase "
-                    f"{state.get('currentPhase', 'unknown')}; its lines are above",
-                    hint="mend what they say, then chandra-sagemaker image push "
-                    "--remote again",
-                )
-            if clock() - started > timeout_seconds:
-                raise WaitTimeoutError(
-                    f"build {build} takes longer; it goes on",
-                    hint=WHEN_DONE,
-                )
-            sleep(POLL_SECONDS)
+        for look in poll:
+            with look:
+                answer = self._aws.call("codebuild", "batch_get_builds", ids=[build])
+                state: dict[str, Any] = answer["builds"][0]
+                for event in reader.read():
+                    say(f"  | {event.message}")
+                if state["buildStatus"] == "SUCCEEDED":
+                    return
+                if state["buildStatus"] != "IN_PROGRESS":
+                    raise ResourceFailedError(
+                        f"build {build} is {state['buildStatus']} in phase "
+                        f"{state.get('currentPhase', 'unknown')}; its lines are above",
+                        hint="mend what they say, then chandra-sagemaker image push "
+                        "--remote again",
+                    )
+        raise WaitTimeoutError(
+            f"build {build} takes longer; it goes on", hint=WHEN_DONE
+        )
 
 
 def sources_prefix(deployment: str) -> str:

@@ -32,9 +32,10 @@ __all__ = [
     "ImageContents",
     "ImageState",
     "Registry",
-    "contents_at",
+    "describe_image",
     "digest_of",
-    "image_at",
+    "read_contents",
+    "repository_params",
 ]
 
 PUSH = "chandra-sagemaker image push"
@@ -117,20 +118,23 @@ class Registry:
 
         The state names the requested tag; of several other tags it names `prefer`.
         """
-        return _image(self._aws, reference, prefer, repositoryName=self.name)
+        return describe_image(self._aws, reference, prefer, repositoryName=self.name)
 
     def manifest(self, reference: str) -> dict[str, Any]:
         """Return a manifest by its digest.
 
         Asked by tag, ECR translates a manifest, and hides what it has.
         """
-        return _manifest(self._aws, reference, repositoryName=self.name)
+        where = {"repositoryName": self.name}
+        answer = self._aws.call(
+            "ecr", "batch_get_image", imageIds=[_identifier(reference)], **where
+        )
+        return _first_manifest(answer, reference, where)
 
     def contents(self, state: ImageState) -> ImageContents:
         """Return the configuration of an image."""
-        return _contents(
-            self._aws, state.digest, self._download, repositoryName=self.name
-        )
+        where = {"repositoryName": self.name}
+        return read_contents(self._aws, state.digest, where, self._download)
 
     def repair(self, state: ImageState) -> Call:
         """Return the call that puts the same image under a Docker manifest.
@@ -179,17 +183,8 @@ def digest_of(manifest: Mapping[str, Any]) -> str:
     return f"sha256:{hashlib.sha256(_to_json(manifest).encode()).hexdigest()}"
 
 
-def image_at(aws: AWSClient, address: ImageAddress) -> ImageState:
-    """Return an image in any account's registry."""
-    return _image(aws, address.digest, None, **_repository_params(address))
-
-
-def contents_at(aws: AWSClient, address: ImageAddress) -> ImageContents:
-    """Return the configuration of an image in any account's registry."""
-    return _contents(aws, address.digest, download, **_repository_params(address))
-
-
-def _repository_params(address: ImageAddress) -> dict[str, str]:
+def repository_params(address: ImageAddress) -> dict[str, str]:
+    """Return the parameters that name an image's repository, in any account."""
     return {"registryId": address.account, "repositoryName": address.repository}
 
 
@@ -197,18 +192,31 @@ def _to_json(manifest: Mapping[str, Any]) -> str:
     return json.dumps(manifest, separators=(",", ":"))
 
 
-def _contents(
-    aws: AWSClient, digest: str, download: Callable[[str], bytes], **where: str
+def read_contents(
+    aws: AWSClient,
+    digest: str,
+    where: Mapping[str, str],
+    download: Callable[[str], bytes] = download,
 ) -> ImageContents:
+    """Return the configuration of an image, or the reason why it cannot be read.
+
+    `where` are the parameters that name the repository in a call of ECR.
+    """
     child = None
     try:
-        manifest = _manifest(aws, digest, **where)
+        answer = aws.call(
+            "ecr", "batch_get_image", imageIds=[_identifier(digest)], **where
+        )
+        manifest = _first_manifest(answer, digest, where)
         if is_index(manifest):
             try:
                 child = platform_digest(manifest)
             except NotFoundError:
                 return ImageContents(Configuration(index_platforms(manifest)))
-            manifest = _manifest(aws, child, **where)
+            answer = aws.call(
+                "ecr", "batch_get_image", imageIds=[_identifier(child)], **where
+            )
+            manifest = _first_manifest(answer, child, where)
         if "config" not in manifest:
             return ImageContents(None, "its manifest names none", PUSH, child)
         answer = aws.call(
@@ -230,10 +238,10 @@ def _contents(
     return ImageContents(configuration_of(content), child=child)
 
 
-def _manifest(aws: AWSClient, reference: str, **where: str) -> dict[str, Any]:
-    answer = aws.call(
-        "ecr", "batch_get_image", imageIds=[_identifier(reference)], **where
-    )
+def _first_manifest(
+    answer: Mapping[str, Any], reference: str, where: Mapping[str, str]
+) -> dict[str, Any]:
+    """Return the manifest in ECR's answer; raises NotFoundError if there is none."""
     if not answer["images"]:
         raise NotFoundError(
             f"there is no image {reference} in {where['repositoryName']}",
@@ -243,9 +251,14 @@ def _manifest(aws: AWSClient, reference: str, **where: str) -> dict[str, Any]:
     return content
 
 
-def _image(
-    aws: AWSClient, reference: str, prefer: str | None, **where: str
+def describe_image(
+    aws: AWSClient, reference: str, prefer: str | None = None, **where: str
 ) -> ImageState:
+    """Return an image by its tag or digest; raises NotFoundError if there is none.
+
+    `where` are the parameters that name the repository. Of several tags, the state
+    names `reference` or `prefer`.
+    """
     try:
         answer = aws.call(
             "ecr", "describe_images", imageIds=[_identifier(reference)], **where

@@ -1,7 +1,7 @@
-"""What is known of instance types, of their prices and of the hosts' drivers.
+"""Catalogue of instance types, their prices, and the drivers of their hosts.
 
 Prices are on demand in us-east-1, from public tables of August and September 2026 that
-cite the AWS price list; nothing here asks AWS. Pages an hour are in `throughput`.
+cite the AWS price list. AWS is not asked. Pages an hour are in `throughput`.
 """
 
 from __future__ import annotations
@@ -28,24 +28,24 @@ PRICE_NOTE = "on demand in us-east-1, September 2026; other regions differ"
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """One accelerator."""
+    """Kind of GPU."""
 
     name: str
     memory_gb: int
     has_bfloat16: bool = True
     needs_cuda_13: bool = False
-    """Its driver comes with the newest AMI only."""
+    """True if only the newest AMI has a driver for it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """A kind of machine."""
+    """Instance type."""
 
     gpu: Gpu
     num_gpus: int
     memory_gb: int
     price: float
-    """US dollars an hour."""
+    """Price in US dollars an hour."""
 
 
 T4 = Gpu("T4", 16, has_bfloat16=False)
@@ -79,7 +79,7 @@ INSTANCES = {
 
 @dataclass(frozen=True, slots=True)
 class Ami:
-    """What the host brings along: containers have no driver of their own."""
+    """Driver and CUDA version of a host image: containers use the host's driver."""
 
     driver: int
     cuda: tuple[int, int]
@@ -92,10 +92,10 @@ AMIS = {
     "al2023-ami-sagemaker-inference-gpu-4-1": Ami(580, (13, 0)),
 }
 
-# Of batch transform, whose hosts are older.
+# Host images of batch transform, which are older.
 TRANSFORM_AMIS = {
     "al2-ami-sagemaker-batch-gpu-470": Ami(470, (11, 4)),
     "al2-ami-sagemaker-batch-gpu-535": Ami(535, (12, 2)),
 }
 TRANSFORM_FAMILIES = ("g4dn", "g5", "g6", "g6e")
-"""GPU families that batch transform runs on: no p4d, p5 and g7e."""
+"""GPU families that batch transform supports. It does not support p4d, p5 and g7e."""

@@ -1,7 +1,7 @@
-"""Predict how the engine divides a GPU's memory, before a machine runs.
+"""Prediction of how the engine divides a GPU's memory, before a machine starts.
 
-This is a copy in numbers of the engine's memory plan for Chandra 1, because `deploy`
-may not import the engine. A test compares the two.
+This module copies the numbers of the engine's memory plan for Chandra 1, because
+`deploy` may not import the engine. A test compares the two.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ MIB = 1024**2
 GIB = 1024**3
 
 MAX_PIXELS = 3072 * 2048
-"""Pixels of the largest page that Chandra 1 sees."""
+"""Pixels of the largest page image that Chandra 1 reads."""
 GRID = 32
 BYTES_PER_TOKEN = 147_456
 """Keys and values of one token: 36 layers, 8 heads of 128 values, two bytes each."""
 PROMPT_TOKENS = 1024
 EXPECTED_OUTPUT_TOKENS = 500
-"""Of the largest page's answer: so many and the drafts must fit at least."""
+"""Output tokens of the largest page that must fit, in addition to the drafts."""
 MAX_OUTPUT_TOKENS = 8192
 ENCODER_BYTES_PER_PIXEL = 143
 TEXT_BYTES_PER_TOKEN = 139_264
@@ -75,7 +75,7 @@ PROFILE = "MODEL_PROFILE"
 
 @dataclass(frozen=True, slots=True)
 class GpuMemory:
-    """Memory of a GPU, and the terms that depend on its kind."""
+    """Memory of a GPU, and the parts of the plan that depend on its kind."""
 
     usable_gib: float
     """Total that CUDA reports, as public error messages of torch quote it."""
@@ -88,7 +88,7 @@ class GpuMemory:
 
     @property
     def verified_tokens(self) -> int:
-        """Tokens that a step with drafts computes at most."""
+        """Most tokens that a step with drafts computes."""
         return 160 if self.is_hopper else 64
 
 
@@ -104,7 +104,7 @@ GPU_MEMORY: Mapping[str, GpuMemory] = {
     "H200": GpuMemory(139.72, is_hopper=True),
     "B200": GpuMemory(178.35, is_hopper=True),
 }
-"""By the catalogue's names, and those of `FAMILY_GPUS`."""
+"""Memory by the GPU names of the catalogue and of `FAMILY_GPUS`."""
 
 FAMILY_GPUS: Mapping[str, str] = {
     "p4de": "A100 80 GB",
@@ -112,34 +112,34 @@ FAMILY_GPUS: Mapping[str, str] = {
     "p5en": "H200",
     "p6-b200": "B200",
 }
-"""GPUs of instance families whose prices the catalogue does not have."""
+"""GPUs of instance families that the catalogue has no prices for."""
 
 
 @dataclass(frozen=True, slots=True)
 class MemoryPlan:
-    """Division of one GPU's memory. Sizes are bytes unless they are tokens."""
+    """Division of a GPU's memory."""
 
     gpu: str
     usable_bytes: int
     weights_bytes: int
     cuda_bytes: int
-    """Context and cuBLAS workspaces."""
+    """CUDA context and cuBLAS workspaces."""
     graph_bytes: int
     image_bytes: int
     margin_bytes: int
     room_tokens: int
-    """The memory that is left, in tokens of the cache."""
+    """Size of the KV cache that fits into the remaining memory."""
     cache_tokens: int
-    """What CHANDRA_KV_CACHE_TOKENS asks for, or what is left, if the pages that are
-    generated together can use so much."""
+    """Size of the KV cache: CHANDRA_KV_CACHE_TOKENS, or `room_tokens` as far as the
+    pages that are generated together can use them."""
     page_tokens: int
-    """The largest page with its prompt and a usual answer."""
+    """Tokens of the largest page, its prompt and an answer of usual length."""
     num_sequences: int
-    """Pages generated together, if the largest has room."""
+    """Pages generated together, if the largest page has room."""
 
     @property
     def num_pages(self) -> int:
-        """Pages generated together; none where the largest has no room."""
+        """Pages generated together; 0 if the largest page has no room."""
         return self.num_sequences if self.cache_tokens >= self.page_tokens else 0
 
     @property
@@ -239,12 +239,11 @@ def _plan_for(
 
 
 def _graph_bytes(num_sequences: int, draft_tokens: int, verified_tokens: int) -> int:
-    """Return what the recorded steps for so many pages hold.
+    """Return the memory of the CUDA graphs for so many pages.
 
-    Rows grow by powers of two; each has a step without drafts, one with half of them
-    and one with all that `verified_tokens` allow. Outputs of each are kept, and the
-    activations of the widest.
-    """
+    Batch sizes are powers of two. Each has a graph without drafts, one with half of
+    them and one with all that `verified_tokens` allow. All outputs are kept, and the
+    activations of the widest graph."""
     total, widest = 0, 0
     fewest, rows = 1, 1
     while True:
@@ -274,16 +273,16 @@ def _draft_tokens(environment: Mapping[str, str]) -> int:
 
 
 def _number(environment: Mapping[str, str], name: str) -> int | None:
-    """Return a setting; None where it is left out, none, or what the engine refuses."""
+    """Return a setting; None if it is missing, "none" or invalid."""
     value = environment.get(name, "")
     return int(value) if value.isdecimal() and int(value) > 0 else None
 
 
 def has_plan(model_id: str, environment: Mapping[str, str]) -> bool:
-    """Return True if the engine divides the memory as planned here: see OTHER_MODEL."""
+    """Return True if the engine has a memory plan for the model; see OTHER_MODEL."""
     profile = environment.get(PROFILE)
     if profile is None:
-        # Weights of one's own are taken for a fine-tuned Chandra 1.
+        # Other weights are assumed to be a fine-tuned Chandra 1.
         profile = "chandra-2" if CHANDRA_2 in model_id else "chandra"
     return profile == "chandra" and environment.get(ENGINE) != "generate"
 

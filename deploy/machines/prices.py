@@ -1,4 +1,4 @@
-"""What machines cost, as far as we know."""
+"""Prices of machines, by the catalogue."""
 
 from __future__ import annotations
 
@@ -12,33 +12,36 @@ __all__ = ["dollars", "hourly", "most_an_hour", "price_lines", "rate"]
 
 
 def hourly(instance_type: str, instance_count: int = 1) -> float | None:
-    """US dollars an hour, or None where we know no price."""
+    """Return US dollars an hour; None if the price is not known."""
     known = INSTANCES.get(instance_type)
     return None if known is None else known.price * instance_count
 
 
 def most_an_hour(instance_types: Sequence[str], instance_count: int) -> float | None:
-    """US dollars an hour on the dearest of the types, or None where one is unknown."""
+    """Return US dollars an hour on the most expensive of the types.
+
+    Returns None if one of the prices is not known.
+    """
     prices = [hourly(name, instance_count) for name in instance_types]
     known = [price for price in prices if price is not None]
     return max(known) if known and len(known) == len(prices) else None
 
 
 def dollars(amount: float) -> str:
-    """To the cent, as people round: half a cent is up."""
-    # Sums of floats are off by far less than a millionth.
+    """Return an amount in dollars and cents; half a cent is rounded up."""
+    # The error of a sum of floats is far below a millionth.
     exact = Decimal(f"{amount:.6f}")
     return f"${exact.quantize(Decimal('0.01'), ROUND_HALF_UP):,}"
 
 
 def rate(an_hour: float) -> str:
-    """As the price list has it: some machines cost a fraction of a cent."""
+    """Return a price an hour with up to four decimals, as the price list has them."""
     whole, _, cents = f"{an_hour:,.4f}".partition(".")
     return f"${whole}.{cents.rstrip('0').ljust(2, '0')}"
 
 
 def price_lines(machines: EndpointTable) -> list[str]:
-    """By the hour, the day and the month, for each type that may be taken."""
+    """Return the price an hour, a day and a month, a line for each instance type."""
     lines = []
     instance_count = machines.instance_count
     for name in machines.instance_types:

@@ -1,4 +1,4 @@
-"""Pages a second of a GPU: measured where somebody has, estimated otherwise."""
+"""Pages a second of a GPU: measured, or else estimated."""
 
 from __future__ import annotations
 
@@ -34,20 +34,20 @@ ESTIMATE_NOTE = (
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """Of one GPU."""
+    """Pages a second of one GPU."""
 
     single: float
-    """One page at a time."""
+    """Rate of one page at a time."""
     together: float
-    """As many pages as fit."""
+    """Rate of as many pages as fit."""
     measured_in: str | None = None
-    """The file that says so of many pages; None for an estimate."""
+    """File with the measurement of `together`; None for an estimate."""
     single_measured_in: str | None = None
-    """The same of one page at a time, which is a measurement of its own."""
+    """File with the measurement of `single`; None for an estimate."""
 
 
-# A10G at one page at a time is for eager transformers; the others are bounds by
-# bandwidth, which no eager loop reaches.
+# The single rate of the A10G is that of eager transformers. The others are bounds by
+# memory bandwidth, which an eager loop does not reach.
 ESTIMATES = {
     "L4": Rate(0.013, 0.051),
     "A10G": Rate(0.021, 0.091),

@@ -1,4 +1,4 @@
-"""What is measured, when does an alarm go off, and what is shown of it?"""
+"""Metrics, alarms, dashboards and logs of endpoints."""
 
 from deploy.monitoring.alarms import ALARMS, OF_QUEUE, Alarm, queue_alarms
 from deploy.monitoring.dashboard import dashboard_call

@@ -1,4 +1,4 @@
-"""Alarms and dashboards, and whose they are."""
+"""Alarms and dashboards in an account, and their owners."""
 
 from __future__ import annotations
 
@@ -13,23 +13,24 @@ from deploy.resources import OWNER_TAG, tags_from
 __all__ = [
     "AlarmState",
     "alarm_names",
-    "alarms_of",
-    "dashboard",
     "dashboard_region",
     "has_dashboard",
+    "list_alarms",
+    "read_dashboard",
 ]
 
 
 @dataclass(frozen=True, slots=True)
 class AlarmState:
-    """One alarm of ours."""
+    """State of an alarm of ours."""
 
     name: str
     state: str
     description: str
 
 
-def alarms_of(aws: AWSClient, deployment: str) -> list[AlarmState]:
+def list_alarms(aws: AWSClient, deployment: str) -> list[AlarmState]:
+    """Return the alarms of a deployment, by name."""
     found = aws.pages(
         "cloudwatch",
         "describe_alarms",
@@ -43,13 +44,13 @@ def alarms_of(aws: AWSClient, deployment: str) -> list[AlarmState]:
             alarm.get("AlarmDescription", ""),
         )
         for alarm in found
-        if _owner(aws, alarm["AlarmArn"]) == deployment
+        if _read_owner(aws, alarm["AlarmArn"]) == deployment
     ]
     return sorted(ours, key=lambda alarm: alarm.name)
 
 
 def alarm_names(aws: AWSClient, names: Sequence[str]) -> set[str]:
-    """Those of the names that alarms have already, whoever made them."""
+    """Return those of `names` that alarms of any owner have already."""
     found = aws.pages(
         "cloudwatch", "describe_alarms", "MetricAlarms", AlarmNames=list(names)
     )
@@ -57,8 +58,11 @@ def alarm_names(aws: AWSClient, names: Sequence[str]) -> set[str]:
 
 
 def has_dashboard(aws: AWSClient, name: str) -> bool:
-    """Dashboards have no tags: ours says whose it is in its first widget."""
-    return f"{OWNER_TAG} = {name}" in (dashboard(aws, name) or "")
+    """Return True if a dashboard of this name exists and is ours.
+
+    Dashboards have no tags, so the first widget of ours names its deployment.
+    """
+    return f"{OWNER_TAG} = {name}" in (read_dashboard(aws, name) or "")
 
 
 def dashboard_region(aws: AWSClient, name: str) -> str | None:
@@ -67,15 +71,15 @@ def dashboard_region(aws: AWSClient, name: str) -> str | None:
     Dashboards are global: every region lists the same ones.
     """
     try:
-        widgets = json.loads(dashboard(aws, name) or "{}").get("widgets", ())
+        widgets = json.loads(read_dashboard(aws, name) or "{}").get("widgets", ())
     except ValueError:
         return None
     regions = (widget.get("properties", {}).get("region") for widget in widgets)
     return next((str(region) for region in regions if region), None)
 
 
-def dashboard(aws: AWSClient, name: str) -> str | None:
-    """What is on it, whoever made it."""
+def read_dashboard(aws: AWSClient, name: str) -> str | None:
+    """Return the body of a dashboard of any owner; None if it does not exist."""
     try:
         found = aws.call("cloudwatch", "get_dashboard", DashboardName=name)
     except NotFoundError:
@@ -83,6 +87,6 @@ def dashboard(aws: AWSClient, name: str) -> str | None:
     return str(found["DashboardBody"])
 
 
-def _owner(aws: AWSClient, arn: str) -> str | None:
+def _read_owner(aws: AWSClient, arn: str) -> str | None:
     answer = aws.call("cloudwatch", "list_tags_for_resource", ResourceARN=arn)
     return tags_from(answer.get("Tags") or ()).get(OWNER_TAG)

@@ -1,4 +1,4 @@
-"""When somebody should look at an endpoint, and when a bad update goes back."""
+"""Alarms that report problems of an endpoint and roll back bad updates."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["ALARMS", "OF_QUEUE", "Alarm", "queue_alarms"]
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
-    """Goes off when so many periods in a row are above the threshold."""
+    """Alarm that goes off when so many periods in a row are above the threshold."""
 
     suffix: str
     meaning: str
@@ -27,11 +27,13 @@ class Alarm:
     of_variant: bool = True
 
     def name(self, endpoint: str) -> str:
+        """Return the name of the alarm of an endpoint."""
         return f"{endpoint}-{self.suffix}"
 
     def call(
         self, endpoint: str, *, tags: Mapping[str, str], notify: Sequence[str]
     ) -> Call:
+        """Return the call that sets the alarm; `notify` are ARNs of topics."""
         name = self.name(endpoint)
         is_percentile = self.statistic.startswith("p")
         return Call(
@@ -49,7 +51,7 @@ class Alarm:
                 "DatapointsToAlarm": self.num_periods,
                 "Threshold": self.threshold,
                 "ComparisonOperator": "GreaterThanThreshold",
-                # No requests, no errors: an idle endpoint is a healthy one.
+                # An endpoint without requests has no data, and is healthy.
                 "TreatMissingData": "notBreaching",
                 "AlarmActions": list(notify),
                 "Tags": tag_list(tags),
@@ -91,14 +93,15 @@ ALARMS: tuple[Alarm, ...] = (
 
 OLDEST, CAPACITY, FAILURES = "oldest", "capacity", "failures"
 OF_QUEUE = (f"-{OLDEST}", f"-{CAPACITY}", f"-{FAILURES}")
-"""Of the alarms of a queue, those that may say nothing of an update: a long queue and
-broken documents were there before it, and old machines would not mend them."""
+"""Suffixes of alarms of a queue that must not roll back an update: a long queue and
+broken documents may be older than the update, and old machines do not help."""
 
 
 def queue_alarms(wait_seconds: int) -> tuple[Alarm, ...]:
-    """Of an asynchronous endpoint, whose documents are given up after so long a wait.
+    """Return the alarms of an asynchronous endpoint.
 
-    A document may take an hour, so what counts is each that fails, and no percentile.
+    SageMaker gives a document up after `wait_seconds` in the queue. A document may take
+    an hour, so these alarms count failures and use no latency.
     """
     return (
         Alarm(
@@ -114,7 +117,7 @@ def queue_alarms(wait_seconds: int) -> tuple[Alarm, ...]:
         ),
         Alarm(
             FAILURES,
-            "more than 10 documents in 15 minutes fail, for whatever reason",
+            "more than 10 documents in 15 minutes fail, for any reason",
             INVOCATIONS,
             "InvocationFailures",
             "Sum",

@@ -1,4 +1,4 @@
-"""Numbers over time, from CloudWatch."""
+"""Time series of metrics from CloudWatch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Series", "read_metrics"]
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One metric, oldest first, in the unit that people read."""
+    """Values of a metric, oldest first, in the metric's unit for people."""
 
     metric: Metric
     times: tuple[datetime, ...]
@@ -30,7 +30,7 @@ def read_metrics(
     period_seconds: int,
     metrics: Sequence[Metric] = METRICS,
 ) -> list[Series]:
-    """Each of the metrics; without values where CloudWatch has none."""
+    """Return a series for each metric, which is empty if CloudWatch has no values."""
     found: dict[str, list[tuple[datetime, float]]] = {}
     for result in aws.pages(
         "cloudwatch",

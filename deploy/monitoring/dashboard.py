@@ -1,4 +1,4 @@
-"""Everything of an endpoint on one page of CloudWatch."""
+"""Dashboard of an endpoint in CloudWatch."""
 
 from __future__ import annotations
 
@@ -21,33 +21,37 @@ GRAPHS: Graphs = (
 )
 
 
-def _named(*labels: str) -> list[Metric]:
+def _metrics_labelled(*labels: str) -> list[Metric]:
     return [metric for metric in QUEUE_METRICS if metric.label in labels]
 
 
 QUEUE_GRAPHS: Graphs = (
     (
         "Documents that wait, and whether without a machine",
-        _named("waiting", "for each machine", "without machine"),
+        _metrics_labelled("waiting", "for each machine", "without machine"),
     ),
-    ("The oldest waits, s", _named("oldest waits")),
-    ("Documents a minute", _named("processed", "4xx", "5xx")),
+    ("The oldest waits, s", _metrics_labelled("oldest waits")),
+    ("Documents a minute", _metrics_labelled("processed", "4xx", "5xx")),
     (
         "Failures a minute",
-        _named("failed", "expired", "not fetched", "not written", "not notified"),
+        _metrics_labelled(
+            "failed", "expired", "not fetched", "not written", "not notified"
+        ),
     ),
     (
         "Time of the model and in the queue, µs",
-        _named("in the queue", *(f"latency {each}" for each in ("p50", "p90", "p99"))),
+        _metrics_labelled(
+            "in the queue", *(f"latency {each}" for each in ("p50", "p90", "p99"))
+        ),
     ),
-    ("From arrival to answer, ms", _named("altogether")),
-    ("GPU and GPU memory, %", _named("GPU", "GPU memory")),
-    ("CPU, memory and disk, %", _named("CPU", "memory", "disk")),
+    ("From arrival to answer, ms", _metrics_labelled("altogether")),
+    ("GPU and GPU memory, %", _metrics_labelled("GPU", "GPU memory")),
+    ("CPU, memory and disk, %", _metrics_labelled("CPU", "memory", "disk")),
 )
 
 
 def dashboard_call(endpoint: str, region: str, *, is_async: bool = False) -> Call:
-    """A dashboard of the endpoint's name."""
+    """Return the call that puts the dashboard, which has the endpoint's name."""
     return Call(
         "cloudwatch",
         "put_dashboard",
@@ -67,7 +71,7 @@ def _dashboard(endpoint: str, region: str, graphs: Graphs) -> dict[str, Any]:
             "type": "text",
             "width": 24,
             "height": 2,
-            # Dashboards have no tags: this says whose it is.
+            # Dashboards have no tags, so this text names the owner.
             "properties": {
                 "markdown": f"Endpoint **{endpoint}** ({OWNER_TAG} = {endpoint}). "
                 "Made by `chandra-sagemaker dashboard`."

@@ -1,25 +1,26 @@
-"""What the container has written, from every stream of a log group, in order."""
+"""Reader of a log group: new lines of all streams, in order of time."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from deploy.aws.client import AWSClient
 from deploy.errors import NotFoundError
 
 __all__ = ["LogEvent", "LogReader"]
 
-# CloudWatch takes a while to make lines visible, and not in order of time.
+# CloudWatch shows lines with a delay, and not in order of time.
 OVERLAP_MILLISECONDS = 60_000
-# Lines come from Java, Python and the kernel, with levels of their own or none.
+# Lines come from Java, Python and the kernel, so there is no common level.
 ERROR_WORDS = ("error", "exception", "traceback", "fatal", "critical", "killed")
 
 
 @dataclass(frozen=True, slots=True)
 class LogEvent:
-    """One line."""
+    """Line of a log."""
 
     identifier: str
     milliseconds: int
@@ -32,16 +33,17 @@ class LogEvent:
 
     @property
     def is_error(self) -> bool:
+        """True if the line looks like an error."""
         return any(word in self.message.lower() for word in ERROR_WORDS)
 
 
 class LogReader:
-    """Reads on from where it stopped; no line twice."""
+    """Reader that returns each line once."""
 
     def __init__(
         self, aws: AWSClient, group: str, *, since: datetime, streams: str = ""
     ) -> None:
-        """`streams` is how the names of those begin that are read."""
+        """Read lines from `since` on, of streams whose names begin with `streams`."""
         self._aws = aws
         self._group = group
         self._streams = streams
@@ -49,11 +51,26 @@ class LogReader:
         self._seen: dict[str, int] = {}
 
     def read(self) -> list[LogEvent]:
-        """Lines that were not there last time; none where the group is not yet."""
+        """Return the lines that are new since the last call, in order of time.
+
+        There are none as long as the log group does not exist.
+        """
+        narrowed = {"logStreamNamePrefix": self._streams} if self._streams else {}
+        items = self._aws.pages(
+            "logs",
+            "filter_log_events",
+            "events",
+            logGroupName=self._group,
+            startTime=self._from,
+            **narrowed,
+        )
         try:
-            events = sorted(self._new(), key=lambda e: (e.milliseconds, e.identifier))
+            new = [item for item in items if self._is_new(item)]
         except NotFoundError:
             return []
+        events = sorted(
+            map(_event_of, new), key=lambda e: (e.milliseconds, e.identifier)
+        )
         if events:
             self._from = max(self._from, events[-1].milliseconds - OVERLAP_MILLISECONDS)
         self._seen = {
@@ -61,22 +78,15 @@ class LogReader:
         } | {e.identifier: e.milliseconds for e in events}
         return events
 
-    def _new(self) -> Iterator[LogEvent]:
-        narrowed = {"logStreamNamePrefix": self._streams} if self._streams else {}
-        for event in self._aws.pages(
-            "logs",
-            "filter_log_events",
-            "events",
-            logGroupName=self._group,
-            startTime=self._from,
-            **narrowed,
-        ):
-            if not event["logStreamName"].startswith(self._streams):
-                continue
-            if event["eventId"] not in self._seen:
-                yield LogEvent(
-                    event["eventId"],
-                    event["timestamp"],
-                    event["logStreamName"],
-                    event["message"].rstrip("\n"),
-                )
+    def _is_new(self, item: Mapping[str, Any]) -> bool:
+        is_ours = item["logStreamName"].startswith(self._streams)
+        return is_ours and item["eventId"] not in self._seen
+
+
+def _event_of(item: Mapping[str, Any]) -> LogEvent:
+    return LogEvent(
+        item["eventId"],
+        item["timestamp"],
+        item["logStreamName"],
+        item["message"].rstrip("\n"),
+    )

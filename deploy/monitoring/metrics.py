@@ -1,4 +1,4 @@
-"""What is measured of an endpoint, in real time or behind a queue."""
+"""Metrics of real-time and asynchronous endpoints."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MILLISECONDS = 1e-3
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One line of the table."""
+    """Metric of CloudWatch, with its label and its unit for people."""
 
     label: str
     namespace: str
@@ -36,7 +36,7 @@ class Metric:
     unit: str
     scale: float = 1.0
     of_variant: bool = True
-    """Else it is of the endpoint alone: with a variant, nobody writes that series."""
+    """False for metrics that SageMaker publishes per endpoint, without a variant."""
 
     @property
     def identifier(self) -> str:
@@ -44,7 +44,7 @@ class Metric:
 
     @property
     def is_counted(self) -> bool:
-        """Its total means something."""
+        """True if the sum over all periods is meaningful."""
         return self.statistic == "Sum"
 
 
@@ -75,7 +75,7 @@ def _of_queue(label: str, name: str, unit: str = "") -> Metric:
     return Metric(label, INVOCATIONS, name, "Maximum", unit, of_variant=False)
 
 
-# SageMaker's guide writes InvocationsProcesssed; programs that read it, with two s.
+# SageMaker's guide spells it InvocationsProcesssed. The metric has two s.
 QUEUE_METRICS = (
     _of_queue("waiting", "ApproximateBacklogSize"),
     _of_queue("for each machine", "ApproximateBacklogSizePerInstance"),
@@ -95,12 +95,15 @@ QUEUE_METRICS = (
     ),
     *_MACHINES,
 )
-"""All that SageMaker publishes of an asynchronous endpoint, but for times of copying:
-Invocations is not among it."""
+"""Metrics that SageMaker publishes of asynchronous endpoints, except for copying times.
+There is no `Invocations` among them."""
 
 
 def dimensions(endpoint: str, *, of_variant: bool = True) -> list[dict[str, str]]:
-    """Of a series; with those of another one it would be a series nobody writes."""
+    """Return the dimensions of a metric of an endpoint.
+
+    With other dimensions, CloudWatch returns no values.
+    """
     named = {"EndpointName": endpoint}
     if of_variant:
         named["VariantName"] = VARIANT
@@ -110,7 +113,7 @@ def dimensions(endpoint: str, *, of_variant: bool = True) -> list[dict[str, str]
 def queries(
     endpoint: str, period_seconds: int, metrics: Sequence[Metric] = METRICS
 ) -> list[dict[str, Any]]:
-    """All of them, as GetMetricData takes them."""
+    """Return the metrics as GetMetricData takes them."""
     return [
         {
             "Id": metric.identifier,

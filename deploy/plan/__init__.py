@@ -1,1 +1,1 @@
-"""Plans: actions, their execution and their waits."""
+"""Plans: their actions, and the executor that runs them."""

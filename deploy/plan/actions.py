@@ -1,7 +1,7 @@
-"""What a plan is made of: calls not yet made, and waits between them.
+"""Actions of a plan: calls of AWS, and waits between them.
 
-A call is a value with a sentence. A dry run prints the sentence, a run makes the call,
-a test compares the parameters with AWS's own service model.
+A call is a value with a sentence. A dry run prints the sentence, the executor makes the
+call, and a test compares the parameters with AWS's own service model.
 """
 
 from __future__ import annotations
@@ -16,24 +16,26 @@ __all__ = ["Action", "Call", "Goal", "Wait"]
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call that changes something."""
+    """Call of AWS that changes something."""
 
     service: str
     operation: str
-    """The name of boto3's method."""
+    """Name of the method of the boto3 client."""
     params: Mapping[str, Any]
     sentence: str
-    """In the imperative: what it does to what."""
+    """What the call does to what, in the imperative."""
     may_exist: bool = False
-    """Already there is as good: its name is a digest of its contents."""
+    """A resource of this name counts as created: the name has a digest of the
+    contents."""
     may_be_missing: bool = False
-    """Already gone is as good."""
-    is_patient: bool = False
-    """What it names was made a moment ago: not there is not there yet."""
+    """A resource that does not exist counts as deleted."""
+    retry_if_missing: bool = False
+    """Retry on NotFoundError: AWS may not yet see a resource that was just created."""
     may_be_denied: bool = False
-    """If the caller has no right to this call, the plan goes on with a note."""
+    """Go on with a note if the caller has no right to this call."""
 
     def to_json(self) -> dict[str, Any]:
+        """Return the call as `--json` lists it."""
         return {
             "action": self.sentence,
             "service": self.service,
@@ -43,12 +45,12 @@ class Call:
 
 
 def _shown(value: object) -> object:
-    """A file is not shown in a plan; how large it is says enough."""
+    """Return a parameter for display: the size of a file instead of its bytes."""
     return f"{len(value):,} bytes" if isinstance(value, bytes) else value
 
 
 class Goal(Enum):
-    """What a wait is for."""
+    """State that a wait is for."""
 
     IN_SERVICE = "in service"
     SETTLED = "no longer changing"
@@ -57,20 +59,22 @@ class Goal(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Nothing goes on before the endpoint has got there."""
+    """Wait until an endpoint has reached a goal."""
 
     endpoint: str
     goal: Goal
     config: str | None = None
-    """In service with this config; with another one it was rolled back."""
+    """Config to be in service with. Another one means that an update was rolled
+    back."""
     instance_count: int | None = None
-    """The number to reach if an endpoint is resized and keeps its config."""
+    """Number of instances to reach if an endpoint is resized and keeps its config."""
 
     @property
     def sentence(self) -> str:
         return f"wait until endpoint {self.endpoint} is {self.goal.value}"
 
     def to_json(self) -> dict[str, Any]:
+        """Return the wait as `--json` lists it."""
         return {"action": self.sentence, "endpoint": self.endpoint}
 
 

@@ -1,4 +1,4 @@
-"""What SageMaker's reasons mean, and what to try."""
+"""Advice on the reasons that SageMaker gives for a failure."""
 
 from __future__ import annotations
 
@@ -10,17 +10,16 @@ __all__ = ["ADVICE", "Advice", "advice_for"]
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """For whoever reads a reason that holds `message`."""
+    """Meaning of a reason that contains `message`, and what to try."""
 
     message: str
     meaning: str
     hint: str
 
     def is_about(self, reason: str) -> bool:
-        """Return True if the message is in the reason, from the beginning of a word.
+        """Return True if a word of the reason begins with the message.
 
-        Case matters for an abbreviation: a reason that names `kmsKeyId` may be about
-        its form.
+        Case matters for an abbreviation: `kmsKeyId` in a reason is not about KMS.
         """
         case = 0 if self.message.isupper() else re.IGNORECASE
         return re.search(rf"\b{re.escape(self.message)}", reason, case) is not None
@@ -36,8 +35,8 @@ KEY_UNUSABLE = (
 ADVICE = (
     Advice(
         "CannotStartContainerError",
-        "the container did not start; without a log line it is the driver, which is "
-        "too old for the image's CUDA",
+        "the container did not start; if its log is empty, the driver is too old for "
+        "the image's CUDA",
         "chandra-sagemaker doctor compares them; see endpoint.ami",
     ),
     Advice(
@@ -47,7 +46,7 @@ ADVICE = (
     ),
     Advice(
         "Unsupported manifest media type",
-        "the image is an OCI image, which SageMaker does not take",
+        "the image has an OCI manifest, which SageMaker does not support",
         "chandra-sagemaker image check --fix",
     ),
     Advice(
@@ -88,29 +87,29 @@ ADVICE = (
     ),
     Advice(
         "InsufficientCapacity",
-        "AWS has no such machine free in this region just now",
-        "list several endpoint.instance_types; the first that is free is taken",
+        "AWS has no capacity for this instance type in this region now",
+        "list several endpoint.instance_types; SageMaker takes the first with capacity",
     ),
     Advice(
         "Unable to provision requested ML compute capacity",
-        "AWS has no such machine free in this region just now",
-        "list several endpoint.instance_types; the first that is free is taken",
+        "AWS has no capacity for this instance type in this region now",
+        "list several endpoint.instance_types; SageMaker takes the first with capacity",
     ),
     Advice(
         "ResourceLimitExceeded",
-        "the account's quota for this instance type is used up, or still zero; an "
-        "update needs the old machines and the new ones at once",
+        "the account's quota for this instance type is used up, or zero; an update "
+        "needs the old machines and the new ones at the same time",
         "chandra-sagemaker doctor names the quota and the command that asks for more",
     ),
     Advice(
         "Could not access model data",
-        "the execution role cannot read the weights, or they are not there",
+        "the execution role cannot read the weights, or they do not exist",
         "chandra-sagemaker doctor; chandra-sagemaker model stage",
     ),
     Advice(
         "Failed to download model data",
-        "the weights did not arrive in time",
-        "raise endpoint.download_timeout_seconds; bucket and endpoint belong in one "
+        "the download of the weights took too long",
+        "raise endpoint.download_timeout_seconds; bucket and endpoint should be in one "
         "region",
     ),
     Advice(
@@ -120,12 +119,12 @@ ADVICE = (
     ),
     Advice(
         "CloudWatch alarm",
-        "an alarm went off while the new machines were tried, so the old ones serve on",
+        "an alarm went off during the update, so the old machines serve on",
         "chandra-sagemaker alarms; chandra-sagemaker logs --errors",
     ),
 )
 
 
 def advice_for(reason: str) -> Advice | None:
-    """The first that fits."""
+    """Return the first advice on a reason; None if there is none."""
     return next((advice for advice in ADVICE if advice.is_about(reason)), None)

@@ -1,4 +1,4 @@
-"""The calls that change an endpoint, each with the sentence that a dry run prints."""
+"""Calls that change an endpoint, with the sentences that a dry run prints."""
 
 from __future__ import annotations
 
@@ -28,7 +28,10 @@ __all__ = [
 
 
 def create(noun: str, name: str, request: dict[str, Any]) -> Call:
-    """What has a digest in its name may be there already."""
+    """Return the call that creates a model or an endpoint config.
+
+    It may exist already: its name ends in a digest of its contents.
+    """
     words = noun.replace("_", " ")
     return Call(
         "sagemaker",
@@ -36,25 +39,29 @@ def create(noun: str, name: str, request: dict[str, Any]) -> Call:
         request,
         f"create {words} {name}",
         may_exist=True,
-        is_patient=True,
+        retry_if_missing=True,
     )
 
 
 def create_endpoint(name: str, config: str, tags: Mapping[str, str]) -> Call:
+    """Return the call that creates an endpoint."""
     return Call(
         "sagemaker",
         "create_endpoint",
         {"EndpointName": name, "EndpointConfigName": config, "Tags": tag_list(tags)},
         f"create endpoint {name} with config {config}",
         may_exist=True,
-        is_patient=True,
+        retry_if_missing=True,
     )
 
 
 def update_endpoint(
     state: EndpointState, config: str, update: UpdateTable, alarms: Sequence[str]
 ) -> Call:
-    """To another config, and back when one of the alarms goes off."""
+    """Return the call that gives an endpoint another config.
+
+    SageMaker rolls the update back if one of the alarms goes off.
+    """
     deployment: dict[str, Any] = {
         "BlueGreenUpdatePolicy": {
             "TrafficRoutingConfiguration": {
@@ -75,24 +82,25 @@ def update_endpoint(
         "DeploymentConfig": deployment,
     }
     if state.is_scaled:
-        # The number of machines is the scaling policy's, not the config's.
+        # The scaling policy sets the number of machines, not the config.
         params["RetainAllVariantProperties"] = True
         params["ExcludeRetainedVariantProperties"] = [
             {"VariantPropertyType": "DataCaptureConfig"}
         ]
     watched = f", watching {len(alarms)} alarms" if alarms else ""
-    # If the endpoint is changing, it will have its pending config by then.
+    # A call waits until the endpoint has settled, and it then has its pending config.
     old = state.pending_config or state.config
     return Call(
         "sagemaker",
         "update_endpoint",
         params,
         f"update endpoint {state.name} from config {old} to {config}{watched}",
-        is_patient=True,
+        retry_if_missing=True,
     )
 
 
 def delete_endpoint(name: str) -> Call:
+    """Return the call that deletes an endpoint; config and model stay."""
     return Call(
         "sagemaker",
         "delete_endpoint",
@@ -105,7 +113,10 @@ def delete_endpoint(name: str) -> Call:
 def note_live(
     config: str, arn: str, now: datetime, tags: Sequence[str] = (LIVE_TAG,)
 ) -> Call:
-    """Tag an endpoint config with the time it went into service, or with `tags`."""
+    """Return the call that tags a config with the time at which it went into service.
+
+    `tags` are the tags that get the time.
+    """
     what = "is live" if LIVE_TAG in tags else "is what chandra.toml describes"
     return Call(
         "sagemaker",
@@ -115,12 +126,12 @@ def note_live(
             "Tags": tag_list(dict.fromkeys(tags, now.isoformat())),
         },
         f"note on config {config} that it {what}",
-        is_patient=True,
+        retry_if_missing=True,
     )
 
 
 def note_stopped(config: str, arn: str, now: datetime) -> Call:
-    """Tag a config to record that its endpoint is deleted on purpose."""
+    """Return the call that tags a config as stopped on purpose."""
     return Call(
         "sagemaker",
         "add_tags",
@@ -132,7 +143,7 @@ def note_stopped(config: str, arn: str, now: datetime) -> Call:
 
 
 def resize_endpoint(state: EndpointState, count: int) -> Call:
-    """Set the number of instances of an endpoint that keeps its config."""
+    """Return the call that resizes an endpoint, which keeps its config."""
     found = state.desired_count
     return Call(
         "sagemaker",

@@ -1,15 +1,14 @@
-"""Actions made real: to AWS, or to the screen."""
+"""Execution of a plan's actions, and the waits between them."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 from deploy.console import Console
 from deploy.errors import (
     AccessDeniedError,
-    BusyError,
     DeployError,
     Interrupted,
     NotFoundError,
@@ -18,44 +17,59 @@ from deploy.errors import (
 )
 from deploy.plan.actions import Action, Call, Goal, Wait
 from deploy.plan.advice import advice_for
-from deploy.plan.recreation import Recreation, creation_after, recreation_of
+from deploy.plan.recreation import Recreation, find_creation, recreation_of
 from deploy.resources import EndpointState
+from deploy.retries import (
+    DEFAULT_BACKOFF,
+    Attempts,
+    Backoff,
+    Poll,
+    StatusLine,
+    duration,
+)
 
-__all__ = ["Executor", "asked", "begun", "duration", "show"]
-
-Answer = TypeVar("Answer")
+__all__ = ["Executor", "select_actions"]
 
 POLL_SECONDS = 15.0
-# An update is accepted before it shows: until then the endpoint looks as it did.
+# SageMaker accepts an update before it shows. Until then the endpoint looks unchanged.
 GRACE_SECONDS = 60.0
-# A line now and then, so that nobody wonders whether it hangs.
-REMINDER_SECONDS = 60.0
 NUM_LAST_LINES = 12
-# A new role takes some ten seconds until SageMaker sees it, a new config one or two.
-RETRY_SECONDS = 5.0
-NUM_RETRIES = 6
+# SageMaker finds a new role after about ten seconds, and a new config after one or two.
+MISSING_BACKOFF = DEFAULT_BACKOFF
+NO_RETRY = Backoff(num_retries=0, first_seconds=0.0, longest_seconds=0.0)
 
 
 class Performer(Protocol):
-    """What makes calls."""
+    """Client that makes the calls of a plan."""
 
     def perform(self, call: Call) -> Mapping[str, Any]: ...
 
 
 class Watcher(Protocol):
-    """What is asked while waiting."""
+    """Source of an endpoint's state during a wait."""
 
-    def endpoint(self, name: str) -> EndpointState | None: ...
+    def poll_endpoint(self, name: str) -> EndpointState | None:
+        """Return the endpoint's state now; None if there is no such endpoint."""
+        ...
 
 
-def show(actions: Sequence[Action], console: Console) -> None:
-    """What a run would do."""
-    for action in actions:
-        console.say(f"would {action.sentence}")
+class LogLine(Protocol):
+    """A line of a container's log."""
+
+    @property
+    def message(self) -> str: ...
+
+
+class Log(Protocol):
+    """Log of the containers that a wait is for."""
+
+    def read(self) -> Sequence[LogLine]:
+        """Return the lines that are new since the last call."""
+        ...
 
 
 class Executor:
-    """Runs a plan, in order, and says what it does."""
+    """Runs the actions of a plan in order, and prints what it does."""
 
     def __init__(
         self,
@@ -65,20 +79,35 @@ class Executor:
         *,
         clock: Callable[[], float],
         sleep: Callable[[float], None],
-        log_lines: Callable[[], Sequence[str]] = lambda: (),
+        log: Log | None = None,
         timeout_seconds: float = 3600,
         is_waiting: bool = True,
+        is_dry_run: bool = False,
+        check: Callable[[Sequence[Action]], None] = lambda actions: None,
+        on_done: Callable[[Call], None] = lambda call: None,
         flag: str = "",
     ) -> None:
-        """`flag` is what commands for the same endpoint need, such as " --async"."""
+        """Make calls with `performer` and wait with `watcher`.
+
+        Args:
+            log: its lines are shown during a wait.
+            is_waiting: False drops the last wait and what comes after it.
+            is_dry_run: print the actions only.
+            check: raises ConfigError for actions that AWS would reject.
+            on_done: called after each call that was made.
+            flag: needed by commands for the same endpoint, such as " --async".
+        """
         self._performer = performer
         self._watcher = watcher
         self._console = console
         self._clock = clock
         self._sleep = sleep
-        self._log_lines = log_lines
+        self._log = log
         self._timeout_seconds = timeout_seconds
         self._is_waiting = is_waiting
+        self._is_dry_run = is_dry_run
+        self._check = check
+        self._on_done = on_done
         self._flag = flag
         self._recreation: Recreation | None = None
         self._last_lines: deque[str] = deque(maxlen=NUM_LAST_LINES)
@@ -86,15 +115,38 @@ class Executor:
     def run(self, actions: Sequence[Action]) -> None:
         """Execute the actions in order; raise the error of the first that fails.
 
-        If the plan deleted a serving endpoint and its replacement failed, the endpoint
-        is created again with its old config.
+        Nothing is executed if one of them is malformed, and in a dry run. If the plan
+        deleted a serving endpoint and its replacement failed, the endpoint is created
+        again with its old config.
         """
-        wanted = begun(actions, is_waiting=self._is_waiting)
-        done: list[Action] = []
+        actions = select_actions(actions, is_waiting=self._is_waiting)
+        self._check(actions)
+        if self._is_dry_run:
+            for action in actions:
+                self._console.say(f"would {action.sentence}")
+            return
+        num_done = 0
         try:
-            self._run(wanted, done)
+            for current in actions:
+                if isinstance(current, Wait):
+                    self._wait(current)
+                else:
+                    self._remember_serving_config(current, actions[num_done + 1 :])
+                    self._console.say(current.sentence)
+                    try:
+                        for attempt in self._attempts(current):
+                            with attempt:
+                                self._performer.perform(current)
+                    except AccessDeniedError as error:
+                        if not current.may_be_denied:
+                            raise
+                        self._console.say(
+                            f"note: this was not allowed: {error.message}"
+                        )
+                    self._on_done(current)
+                num_done += 1
         except KeyboardInterrupt:
-            sentence = _what_exists(done, wanted[len(done) :])
+            sentence = _describe_progress(actions[:num_done], actions[num_done:])
             if self._recreation is not None:
                 sentence = f"{sentence}. {self._loss_sentence(self._recreation)}"
             raise Interrupted(sentence) from None
@@ -103,30 +155,20 @@ class Executor:
                 raise
             raise self._restore(self._recreation, error) from error
 
-    def _run(self, actions: Sequence[Action], done: list[Action]) -> None:
-        for number, current in enumerate(actions, start=1):
-            if isinstance(current, Call):
-                self._remember_serving_config(current, actions[number:])
-                self._console.say(current.sentence)
-                self._perform(current)
-            else:
-                self._wait(current)
-                if current.goal is Goal.IN_SERVICE:
-                    self._recreation = None
-            done.append(current)
-
     def _remember_serving_config(self, call: Call, rest: Sequence[Action]) -> None:
         """Remember the serving config before a call deletes its endpoint."""
-        creation = creation_after(call, rest)
+        creation = find_creation(call, rest)
         if creation is not None:
             name = str(call.params["EndpointName"])
-            self._recreation = recreation_of(creation, self._watcher.endpoint(name))
+            self._recreation = recreation_of(
+                creation, self._watcher.poll_endpoint(name)
+            )
 
     def _restore(self, lost: Recreation, error: DeployError) -> DeployError:
-        """Create the lost endpoint again; return the error with the outcome added."""
+        """Create the lost endpoint again, and return `error` with the outcome added."""
         name, config = lost.endpoint, lost.config
         try:
-            actions = lost.restoration(self._watcher.endpoint(name))
+            actions = lost.restoration(self._watcher.poll_endpoint(name))
             if actions is None or isinstance(error, WaitTimeoutError):
                 # SageMaker is still working: the new config may come into service.
                 return _with_sentence(
@@ -135,11 +177,12 @@ class Executor:
             if not actions:
                 return error
             self._console.say(f"{error.message}: going back to config {config}")
-            self._run(begun(actions, is_waiting=self._is_waiting), [])
+            self._recreation = None
+            self.run(actions)
         except KeyboardInterrupt:
             raise Interrupted(f"{error.message}. {self._loss_sentence(lost)}") from None
         except DeployError as second:
-            return type(error)(
+            return error.with_message(
                 f"{error.message}. Config {config}, which served before, is gone and "
                 f"could not be brought back either: {second.message}",
                 hint=f"{self._rollback_command(lost)} brings it back",
@@ -147,7 +190,7 @@ class Executor:
         words = "serves again with" if self._is_waiting else "is made again with"
         sentence = f"Endpoint {name} {words} config {config}, as before"
         if self._flag:
-            # Its limits went with the endpoint.
+            # The limits of its scaling were deleted with the endpoint.
             sentence += (
                 f", without scaling: chandra-sagemaker start{self._flag} sets it"
             )
@@ -162,51 +205,47 @@ class Executor:
     def _rollback_command(self, lost: Recreation) -> str:
         return f"chandra-sagemaker rollback{self._flag} --to {lost.config}"
 
-    def _perform(self, call: Call) -> None:
-        try:
-            self._try(call)
-        except AccessDeniedError as error:
-            if not call.may_be_denied:
-                raise
-            self._console.say(f"note: this was not allowed: {error.message}")
-
-    def _try(self, call: Call) -> None:
-        for _ in range(NUM_RETRIES if call.is_patient else 0):
-            try:
-                self._performer.perform(call)
-            except NotFoundError:
-                self._sleep(RETRY_SECONDS)
-            else:
-                return
-        self._performer.perform(call)
+    def _attempts(self, call: Call) -> Attempts:
+        """Return one attempt, or several at a call that needs what was just made."""
+        return Attempts(
+            MISSING_BACKOFF if call.retry_if_missing else NO_RETRY,
+            sleep=self._sleep,
+            errors=NotFoundError,
+        )
 
     def _wait(self, wait: Wait) -> None:
-        started = self._clock()
-        last_said, last_status = started, ""
+        poll = Poll(
+            POLL_SECONDS,
+            self._timeout_seconds,
+            DEFAULT_BACKOFF,
+            clock=self._clock,
+            sleep=self._sleep,
+            say=self._console.say,
+        )
+        line = StatusLine(poll, self._console.say)
+        status = "not known"
         was_changing = False
-        while True:
-            state = asked(
-                lambda: self._watcher.endpoint(wait.endpoint),
-                self._console,
-                self._sleep,
-            )
-            elapsed = self._clock() - started
-            self._show_logs()
-            status = _status(state)
-            if status != last_status or self._clock() - last_said >= REMINDER_SECONDS:
-                self._console.say(f"[{duration(elapsed)}] {status}")
-                last_said, last_status = self._clock(), status
-            was_changing = was_changing or (state is not None and state.is_changing)
-            if self._has_arrived(wait, state, was_changing, elapsed):
-                return
-            if elapsed >= self._timeout_seconds:
-                raise WaitTimeoutError(
-                    f"endpoint {wait.endpoint} is not {wait.goal.value} after "
-                    f"{duration(elapsed)}: {status}. It goes on without us",
-                    hint="chandra-sagemaker status, or the same command again to wait "
-                    "on",
-                )
-            self._sleep(POLL_SECONDS)
+        for look in poll:
+            with look:
+                state = self._watcher.poll_endpoint(wait.endpoint)
+                try:
+                    lines = () if self._log is None else self._log.read()
+                except DeployError:
+                    # The wait is worth more than the lines of the log.
+                    lines = ()
+                self._show(lines)
+                status = _status_text(state)
+                line.show(status)
+                was_changing = was_changing or (state is not None and state.is_changing)
+                if self._has_arrived(wait, state, was_changing, poll.elapsed_seconds):
+                    if wait.goal is Goal.IN_SERVICE:
+                        self._recreation = None
+                    return
+        raise WaitTimeoutError(
+            f"endpoint {wait.endpoint} is not {wait.goal.value} after "
+            f"{duration(poll.elapsed_seconds)}: {status}. It goes on without us",
+            hint="chandra-sagemaker status, or the same command again to wait on",
+        )
 
     def _has_arrived(
         self,
@@ -220,7 +259,7 @@ class Executor:
         if wait.goal is Goal.SETTLED:
             return state is None or not state.is_changing
         if state is None:
-            # SageMaker's answers are a little behind its deeds.
+            # SageMaker lists a new endpoint with a delay.
             if elapsed < GRACE_SECONDS:
                 return False
             raise ResourceFailedError(
@@ -230,7 +269,7 @@ class Executor:
         if state.is_changing:
             return False
         if state.status == "InService" and state.config == wait.config:
-            # The caller looks at the instances again, should they never come.
+            # If the instances never come, the caller reports that after the wait.
             return wait.instance_count in (None, state.instance_count) or (
                 elapsed >= GRACE_SECONDS
             )
@@ -261,54 +300,35 @@ class Executor:
             f"{what}: {reason} ({advice.meaning})", hint=advice.hint
         )
 
-    def _show_logs(self) -> None:
-        for line in self._log_lines():
-            self._last_lines.append(line)
-            self._console.say(f"  | {line}")
+    def _show(self, lines: Sequence[LogLine]) -> None:
+        for line in lines:
+            self._last_lines.append(line.message)
+            self._console.say(f"  | {line.message}")
 
 
-def asked(
-    ask: Callable[[], Answer], console: Console, sleep: Callable[[float], None]
-) -> Answer:
-    """Hours of waiting are not given up for a line that was dead for a minute."""
-    for _ in range(NUM_RETRIES):
-        try:
-            return ask()
-        except DeployError as error:
-            # What has a class of its own would be the same the next time.
-            if type(error) not in (DeployError, BusyError):
-                raise
-            console.say(f"{error.message}; asking again")
-            sleep(RETRY_SECONDS)
-    return ask()
+def select_actions(actions: Sequence[Action], *, is_waiting: bool) -> Sequence[Action]:
+    """Return the actions to execute.
 
-
-def duration(seconds: float) -> str:
-    minutes, rest = divmod(int(seconds), 60)
-    if minutes >= 60:
-        return f"{minutes // 60} h {minutes % 60} min"
-    return f"{minutes} min {rest:02} s"
-
-
-def begun(actions: Sequence[Action], *, is_waiting: bool) -> Sequence[Action]:
-    """Whoever does not wait ends before the last wait.
-
-    What comes after it is true once that has come about.
+    Without waiting, the last wait is dropped, and so is what comes after it: it records
+    what is true only when the endpoint has reached its goal.
     """
     waits = [n for n, action in enumerate(actions) if isinstance(action, Wait)]
     return actions if is_waiting or not waits else actions[: waits[-1]]
 
 
-def _status(state: EndpointState | None) -> str:
+def _status_text(state: EndpointState | None) -> str:
     if state is None:
         return "not there"
     stages = f" ({', '.join(state.stages)})" if state.stages else ""
     return f"{state.status}{stages}"
 
 
-def _what_exists(done: Sequence[Action], left: Sequence[Action]) -> str:
-    """`left` begins with what was being done."""
-    sentences = [f"done: {_listed(done)}"] if _listed(done) else []
+def _describe_progress(done: Sequence[Action], left: Sequence[Action]) -> str:
+    """Return what an interrupted plan has done and not done.
+
+    `left` begins with the action that was interrupted.
+    """
+    sentences = [f"done: {_sentences_of(done)}"] if _sentences_of(done) else []
     current = left[0] if left else None
     if isinstance(current, Wait):
         deletion = "the deletion of " if current.goal is Goal.DELETED else ""
@@ -317,8 +337,8 @@ def _what_exists(done: Sequence[Action], left: Sequence[Action]) -> str:
         sentences.append(
             f"interrupted while about to {current.sentence}, which may be done"
         )
-    if _listed(left[1:]):
-        sentences.append(f"not done: {_listed(left[1:])}")
+    if _sentences_of(left[1:]):
+        sentences.append(f"not done: {_sentences_of(left[1:])}")
     sentences.append(
         "The same command again goes on from here, and `chandra-sagemaker status` "
         "shows what there is now"
@@ -328,8 +348,8 @@ def _what_exists(done: Sequence[Action], left: Sequence[Action]) -> str:
 
 def _with_sentence(error: DeployError, sentence: str) -> DeployError:
     """Return the same error with a sentence added to its message."""
-    return type(error)(f"{error.message}. {sentence}", hint=error.hint)
+    return error.with_message(f"{error.message}. {sentence}", hint=error.hint)
 
 
-def _listed(actions: Sequence[Action]) -> str:
+def _sentences_of(actions: Sequence[Action]) -> str:
     return "; ".join(a.sentence for a in actions if isinstance(a, Call))

@@ -1,4 +1,4 @@
-"""Restore an endpoint that a plan deleted, if its replacement fails."""
+"""Restoration of an endpoint that a plan deleted and could not replace."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from deploy.plan.actions import Action, Call, Goal, Wait
 from deploy.plan.calls import delete_endpoint
 from deploy.resources import EndpointState
 
-__all__ = ["Recreation", "creation_after", "recreation_of"]
+__all__ = ["Recreation", "find_creation", "recreation_of"]
 
 NOT_SERVING = ("Creating", "Deleting", "Failed", "OutOfService")
 
 
 @dataclass(frozen=True, slots=True)
 class Recreation:
-    """The endpoint and config that served until the plan deleted them."""
+    """Endpoint and config that served until the plan deleted the endpoint."""
 
     endpoint: str
     config: str
     creation: Call
-    """Makes the endpoint again as it was."""
+    """Call that creates the endpoint as it was."""
 
     def restoration(self, state: EndpointState | None) -> list[Action] | None:
         """Return the actions that restore the old config; none if it still serves.
@@ -44,7 +44,7 @@ class Recreation:
         return None
 
 
-def creation_after(call: Call, rest: Sequence[Action]) -> Call | None:
+def find_creation(call: Call, rest: Sequence[Action]) -> Call | None:
     """Return the call in `rest` that creates the endpoint that `call` deletes."""
     name = call.params.get("EndpointName")
     if call.operation != "delete_endpoint" or name is None:

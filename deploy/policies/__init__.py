@@ -1,4 +1,4 @@
-"""IAM documents, each as small as what it is for. Pure functions that return dicts."""
+"""IAM policies with the least rights that their users need, as pure functions."""
 
 from deploy.policies.caller import caller_policy
 from deploy.policies.execution import execution_policy

@@ -1,21 +1,19 @@
-"""What the person or pipeline needs that runs every command of this package."""
+"""Policy of the person or pipeline that runs the commands of this package."""
 
 from __future__ import annotations
 
 from deploy.batch.job import LOG_GROUP
 from deploy.config import DeployConfig
-from deploy.policies.arns import (
-    alarms_arn,
-    endpoint_names,
-    log_group_arns,
-    repository_arn,
-)
 from deploy.policies.statements import (
     Document,
     actions_of,
+    alarms_arn,
     allow,
     document,
+    endpoint_names,
     key_statement,
+    log_group_arns,
+    repository_arn,
 )
 from deploy.policies.storage import storage_statements
 from deploy.resources import Identity, log_group
@@ -24,7 +22,7 @@ __all__ = ["caller_policy"]
 
 
 def caller_policy(config: DeployConfig, identity: Identity) -> Document:
-    """What the person or pipeline needs that runs every command of this package."""
+    """Return the policy of the person or pipeline that runs the commands."""
     return document(
         *_sagemaker(config, identity),
         *_roles(config, identity),
@@ -37,7 +35,7 @@ def caller_policy(config: DeployConfig, identity: Identity) -> Document:
 
 
 def _sagemaker(config: DeployConfig, identity: Identity) -> list[Document]:
-    """Endpoints and jobs, and what can only be asked about everything."""
+    """Return statements for endpoints and jobs, and for lists that take no ARN."""
     name = config.name
     models = identity.sagemaker_arn("model", f"{name}-*")
     return [
@@ -88,7 +86,7 @@ def _sagemaker(config: DeployConfig, identity: Identity) -> list[Document]:
             ],
             ["*"],
         ),
-        # `destroy --all` looks there before it deletes what is global.
+        # `destroy --all` asks other regions before it deletes global resources.
         allow(
             "OtherRegions",
             actions_of("sagemaker", "DescribeModel ListTags"),
@@ -98,14 +96,14 @@ def _sagemaker(config: DeployConfig, identity: Identity) -> list[Document]:
 
 
 def _roles(config: DeployConfig, identity: Identity) -> list[Document]:
-    """To make the roles, and to hand each to the service it is for."""
+    """Return statements to create the roles, and to pass each to its service."""
     execution = identity.role_arn(config.role_name)
     scheduler = identity.role_arn(f"{config.name}-scheduler")
     build = identity.role_arn(f"{config.name}-build")
     return [
-        _pass("PassRole", config.role or execution, "sagemaker"),
-        _pass("PassSchedulerRole", scheduler, "scheduler"),
-        _pass("PassBuildRole", build, "codebuild"),
+        _allow_pass_role("PassRole", config.role or execution, "sagemaker"),
+        _allow_pass_role("PassSchedulerRole", scheduler, "scheduler"),
+        _allow_pass_role("PassBuildRole", build, "codebuild"),
         allow(
             "Roles",
             actions_of(
@@ -119,7 +117,7 @@ def _roles(config: DeployConfig, identity: Identity) -> list[Document]:
     ]
 
 
-def _pass(sid: str, role: str, service: str) -> Document:
+def _allow_pass_role(sid: str, role: str, service: str) -> Document:
     return allow(
         sid,
         ["iam:PassRole"],
@@ -129,7 +127,7 @@ def _pass(sid: str, role: str, service: str) -> Document:
 
 
 def _image(config: DeployConfig, identity: Identity) -> list[Document]:
-    """To build it elsewhere, to push it, and to remove it."""
+    """Return statements to build the image on AWS, to push it and to delete it."""
     return [
         allow(
             "Builds",
@@ -168,7 +166,8 @@ def _logs(config: DeployConfig, identity: Identity) -> list[Document]:
             actions_of("logs", "FilterLogEvents DescribeLogStreams DeleteLogGroup"),
             log_group_arns(identity, *groups),
         ),
-        # One group for every job of the account: its streams are deleted, never itself.
+        # All jobs of the account share one log group. `destroy` deletes our streams in
+        # it, but not the group.
         allow(
             "JobLogs",
             actions_of("logs", "FilterLogEvents DescribeLogStreams"),
@@ -181,7 +180,7 @@ def _logs(config: DeployConfig, identity: Identity) -> list[Document]:
 
 
 def _operations(config: DeployConfig, identity: Identity) -> list[Document]:
-    """What looks after an endpoint: alarms, scaling, a dashboard, a schedule."""
+    """Return statements for alarms, scaling, the dashboard and the schedule."""
     name, partition = config.name, identity.partition
     where = f"{identity.region}:{identity.account}"
     return [
@@ -226,7 +225,7 @@ def _operations(config: DeployConfig, identity: Identity) -> list[Document]:
 
 
 def _network(config: DeployConfig, identity: Identity) -> list[Document]:
-    """To look at the subnets, and to use the key."""
+    """Return statements to describe the subnets and to use the KMS key."""
     statements = []
     if config.network.subnets:
         statements.append(

@@ -1,25 +1,23 @@
-"""What an endpoint itself may do, and the machines of a transform job."""
+"""Policy of the execution role, for endpoints and transform jobs."""
 
 from __future__ import annotations
 
 from deploy.batch.job import LOG_GROUP, transforms_prefix
 from deploy.config import DeployConfig
-from deploy.policies.arns import (
+from deploy.policies.statements import (
+    Document,
+    actions_of,
     alarms_arn,
+    allow,
+    document,
     document_bucket_arns,
     endpoint_names,
+    key_statement,
     log_group_arns,
     model_bucket_arn,
     pulled_repository_arn,
     source_arns,
     weights_prefix,
-)
-from deploy.policies.statements import (
-    Document,
-    actions_of,
-    allow,
-    document,
-    key_statement,
 )
 from deploy.queue.endpoint import exchange_of
 from deploy.resources import Identity, log_group
@@ -28,7 +26,7 @@ __all__ = ["execution_policy"]
 
 
 def execution_policy(config: DeployConfig, identity: Identity) -> Document:
-    """What the endpoint itself may do, and the machines of a transform job."""
+    """Return the policy of the role that endpoints and transform jobs run with."""
     return document(
         *_container(config, identity),
         *_weights(config, identity),
@@ -40,7 +38,7 @@ def execution_policy(config: DeployConfig, identity: Identity) -> Document:
 
 
 def _container(config: DeployConfig, identity: Identity) -> list[Document]:
-    """What every container needs: its image, its log, its metrics."""
+    """Return statements that every container needs: image, log and metrics."""
     groups = [*map(log_group, endpoint_names(config)), LOG_GROUP]
     return [
         allow(
@@ -94,7 +92,7 @@ def _weights(config: DeployConfig, identity: Identity) -> list[Document]:
 
 
 def _exchange(config: DeployConfig, identity: Identity) -> list[Document]:
-    """What an asynchronous endpoint reads, writes and tells."""
+    """Return statements for the asynchronous endpoint's objects and topics."""
     table = config.asynchronous
     if table.bucket is None:
         return []
@@ -116,13 +114,13 @@ def _exchange(config: DeployConfig, identity: Identity) -> list[Document]:
 
 
 def _job_documents(config: DeployConfig, identity: Identity) -> list[Document]:
-    """What a transform job reads and writes."""
+    """Return statements for what transform jobs read and write."""
     statements = []
     if config.model.bucket is not None:
         bucket = model_bucket_arn(config, identity)
         ours = transforms_prefix(config.name)
         statements += [
-            # Lists of objects, files that were uploaded, requests of a manifest.
+            # These are lists of objects, uploaded files, and requests of a manifest.
             allow("Jobs", ["s3:GetObject"], [f"{bucket}/{ours}*"]),
             allow(
                 "ListJobs",
@@ -154,7 +152,7 @@ def _capture(config: DeployConfig, identity: Identity) -> list[Document]:
 
 
 def _network(config: DeployConfig, identity: Identity) -> list[Document]:
-    """To stand in somebody's subnets, and to read what their key encrypts."""
+    """Return statements to run in subnets, and to use the KMS key."""
     statements = []
     if config.network.subnets:
         statements.append(

@@ -1,4 +1,4 @@
-"""Track the regions that a global role serves by the policies inside it.
+"""Regions that a global role serves, by the policies inside it.
 
 `iam --create` puts one policy for each region into a role, and the policy's name ends
 in the region. It is also the record that the deployment uses the role there.
@@ -19,7 +19,7 @@ __all__ = [
 ]
 
 UNNAMED_POLICY = "chandra-sagemaker"
-"""Name that earlier versions gave to a role's one policy, whatever its region."""
+"""Name that earlier versions gave to the only policy of a role, in any region."""
 MAX_ROLE_CHARACTERS = 10_240
 """IAM's quota for all inline policies of a role, without white space."""
 
@@ -58,15 +58,15 @@ def _regions_in(document: Mapping[str, Any]) -> set[str]:
     """
     arns = [
         str(resource).split(":")
-        for statement in _listed(document.get("Statement"))
-        for resource in _listed(statement.get("Resource"))
+        for statement in _as_list(document.get("Statement"))
+        for resource in _as_list(statement.get("Resource"))
     ]
     return {
         arn[3] for arn in arns if len(arn) > 3 and arn[2] in ("logs", "sagemaker")
     } - {""}
 
 
-def _listed(value: Any) -> list[Any]:
+def _as_list(value: Any) -> list[Any]:
     """Return a list; IAM also takes one item without the list around it."""
     if value is None:
         return []

@@ -1,7 +1,8 @@
-"""Roles, the policies inside them, and those attached to them."""
+"""Roles on AWS, with the policies inside them and attached to them."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from deploy.aws.client import AWSClient
@@ -37,35 +38,38 @@ def role_policies(aws: AWSClient, role: str) -> dict[str, dict[str, Any]]:
         )
     except NotFoundError:
         return {}
-    return {
-        name: document
-        for name in names
-        if (document := _role_policy(aws, role, name)) is not None
-    }
+    found: dict[str, dict[str, Any]] = {}
+    for name in names:
+        try:
+            answer = aws.call("iam", "get_role_policy", RoleName=role, PolicyName=name)
+        except NotFoundError:
+            continue
+        found[name] = answer["PolicyDocument"]
+    return found
 
 
-def refuse_other_regions(aws: AWSClient, role: str) -> None:
-    """Raise NotFoundError when `iam --create` ran for other regions only."""
-    named = policy_regions(role_policies(aws, role)).values()
-    regions = sorted(set().union(*named))
-    if regions and aws.region not in regions:
+def refuse_other_regions(
+    role: str, policies: Mapping[str, Any], region: str | None
+) -> None:
+    """Raise NotFoundError if a role's policies are for other regions only."""
+    regions = sorted(set().union(*policy_regions(policies).values()))
+    if regions and region not in regions:
         raise NotFoundError(
-            f"role {role} has policies for {', '.join(regions)}, and none for "
-            f"{aws.region}",
-            hint=f"chandra-sagemaker iam --create --region {aws.region}",
+            f"role {role} has policies for {', '.join(regions)}, and none for {region}",
+            hint=f"chandra-sagemaker iam --create --region {region}",
         )
 
 
 def role_findings(aws: AWSClient, config: DeployConfig) -> list[Finding]:
     """Check that the role that `iam --create` makes has a policy for this region.
 
-    A role of the user's own, which chandra.toml names, is not looked at.
+    A role that chandra.toml names is not checked.
     """
     if config.role is not None:
         return []
     name = config.role_name
     try:
-        refuse_other_regions(aws, name)
+        refuse_other_regions(name, role_policies(aws, name), aws.region)
     except NotFoundError as error:
         return [Finding("role", True, error.message, error.hint)]
     except AccessDeniedError as error:
@@ -94,12 +98,3 @@ def attached_policies(aws: AWSClient, role: str) -> list[str]:
         ]
     except NotFoundError:
         return []
-
-
-def _role_policy(aws: AWSClient, role: str, policy: str) -> dict[str, Any] | None:
-    try:
-        found = aws.call("iam", "get_role_policy", RoleName=role, PolicyName=policy)
-    except NotFoundError:
-        return None
-    document: dict[str, Any] = found["PolicyDocument"]
-    return document

@@ -1,17 +1,24 @@
-"""Roles that services of AWS take: CodeBuild's to build, EventBridge's to schedule."""
+"""Policies of the roles of CodeBuild and EventBridge Scheduler."""
 
 from __future__ import annotations
 
 from deploy.config import DeployConfig
-from deploy.policies.arns import log_group_arns, model_bucket_arn, repository_arn
-from deploy.policies.statements import Document, actions_of, allow, document
+from deploy.policies.statements import (
+    Document,
+    actions_of,
+    allow,
+    document,
+    log_group_arns,
+    model_bucket_arn,
+    repository_arn,
+)
 from deploy.resources import Identity
 
 __all__ = ["build_policy", "scheduler_policy", "trust_policy"]
 
 
 def trust_policy(service: str, account: str) -> Document:
-    """Who may take the role: one service, on behalf of this account."""
+    """Return the policy that lets one service of this account assume a role."""
     return document(
         {
             "Effect": "Allow",
@@ -23,7 +30,7 @@ def trust_policy(service: str, account: str) -> Document:
 
 
 def scheduler_policy(config: DeployConfig, identity: Identity) -> Document:
-    """What EventBridge needs to start and stop one endpoint."""
+    """Return the policy with which the scheduler starts and stops the endpoint."""
     name = config.name
     return document(
         allow(
@@ -38,7 +45,7 @@ def scheduler_policy(config: DeployConfig, identity: Identity) -> Document:
 
 
 def build_policy(config: DeployConfig, identity: Identity) -> Document:
-    """What CodeBuild needs to build the image and push it."""
+    """Return the policy with which CodeBuild builds and pushes the image."""
     name = config.name
     statements = [
         allow(

@@ -1,16 +1,18 @@
-"""What a caller of this package reads and writes in S3, by bucket."""
+"""Statements for what a caller of this package reads and writes in S3."""
 
 from __future__ import annotations
 
 from deploy.batch.job import transforms_prefix
 from deploy.config import DeployConfig
-from deploy.policies.arns import (
+from deploy.policies.statements import (
+    Document,
+    actions_of,
+    allow,
     document_bucket_arns,
     model_bucket_arn,
     source_arns,
     weights_prefix,
 )
-from deploy.policies.statements import Document, actions_of, allow
 from deploy.queue.endpoint import exchange_of
 from deploy.resources import Identity
 
@@ -18,7 +20,7 @@ __all__ = ["storage_statements"]
 
 
 def storage_statements(config: DeployConfig, identity: Identity) -> list[Document]:
-    """Of the exchange, the model's bucket, and those of documents and results."""
+    """Return statements for the exchange, the model's bucket and those of jobs."""
     return [
         *_exchange(config, identity),
         *_model(config, identity),
@@ -27,7 +29,10 @@ def storage_statements(config: DeployConfig, identity: Identity) -> list[Documen
 
 
 def _exchange(config: DeployConfig, identity: Identity) -> list[Document]:
-    """For documents sent and results fetched, beside their documents in S3 too."""
+    """Return statements to submit documents and to fetch results.
+
+    Results may be written beside their documents in S3.
+    """
     if config.asynchronous.bucket is None:
         return []
     exchange = exchange_of(config)
@@ -60,7 +65,7 @@ def _exchange(config: DeployConfig, identity: Identity) -> list[Document]:
             actions_of("s3", "ListBucket ListBucketMultipartUploads"),
             [ours, *(f"arn:{identity.partition}:s3:::{o}" for o in sorted(others))],
         ),
-        # Application Auto Scaling makes its own role the first time.
+        # Application Auto Scaling creates its own role when it is used first.
         allow(
             "ScalingRole",
             ["iam:CreateServiceLinkedRole"],
@@ -71,7 +76,7 @@ def _exchange(config: DeployConfig, identity: Identity) -> list[Document]:
 
 
 def _model(config: DeployConfig, identity: Identity) -> list[Document]:
-    """The model's bucket: weights, the sources of builds, the lists of jobs."""
+    """Return statements for weights, build sources and lists of jobs."""
     if config.model.bucket is None:
         return []
     bucket = model_bucket_arn(config, identity)
@@ -106,7 +111,7 @@ def _job_documents(config: DeployConfig, identity: Identity) -> list[Document]:
     if not buckets:
         return []
     return [
-        # Pages are counted in a sample; results are seen by listing them.
+        # `transform` counts the pages of a sample of documents, and lists results.
         allow("JobDocuments", ["s3:GetObject"], [f"{b}/*" for b in buckets]),
         allow("ListJobDocuments", ["s3:ListBucket"], buckets),
     ]

@@ -106,7 +106,7 @@ class Scaling:
             {**scalable(self.endpoint), **limits},
             f"let endpoint {self.endpoint} have {self.min_instances} to "
             f"{self.max_instances} machines",
-            is_patient=True,
+            retry_if_missing=True,
         )
 
     @property
@@ -226,7 +226,7 @@ class Scaling:
             "put_scaling_policy",
             {**request, **configuration},
             f"set scaling policy {name} of endpoint {self.endpoint}: {what}",
-            is_patient=True,
+            retry_if_missing=True,
         )
 
     def _alarm(

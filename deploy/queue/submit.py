@@ -20,17 +20,16 @@ from typing import Any, Protocol
 from deploy.config import AsynchronousTable
 from deploy.documents.document import S3, Document, Found, Refused
 from deploy.documents.options import MAX_HEADER, attributes_of
-from deploy.errors import BusyError, DeployError, Interrupted
+from deploy.errors import DeployError, Interrupted
 from deploy.queue.endpoint import extension_of
 from deploy.queue.job import Job, Place, State, is_gone, owner_here, run_at
 from deploy.queue.ledger import Ledger
+from deploy.retries import Backoff, retry
 
 __all__ = ["Retry", "Sender", "Submission", "Submitted", "request_of"]
 
 NUM_AT_ONCE = 8
-NUM_ATTEMPTS = 8
-FIRST_PAUSE_SECONDS = 1.0
-LONGEST_PAUSE_SECONDS = 60.0
+BACKOFF = Backoff(num_retries=7, first_seconds=1.0, longest_seconds=60.0, jitter=0.5)
 # A call takes seconds, all its attempts some minutes. Whoever takes longer is gone.
 LEASE_SECONDS = 900.0
 # Larger bodies are read by the container itself, where it may: Java would hold them.
@@ -61,7 +60,10 @@ class Sender(Protocol):
         ...
 
     def send(self, request: Mapping[str, Any]) -> tuple[str, str]:
-        """Where the answer and the failure will be; BusyError: again a little later."""
+        """Return where the answer and the failure will be.
+
+        Raises TransientError where the same request may be sent again.
+        """
         ...
 
 
@@ -245,7 +247,14 @@ class Submission:
         found = self._sender.answer_to(claimed) if is_doubtful else None
         if found is None:
             try:
-                found = self._patiently(request)
+                # A request may have arrived although its connection was lost. It is
+                # sent again all the same, because its answer has the same place.
+                found = retry(
+                    lambda: self._sender.send(request),
+                    BACKOFF,
+                    sleep=self._sleep,
+                    is_cancelled=self._stopping.is_set,
+                )
             except DeployError:
                 self._stopping.set()
                 self._ledger.save(replace(claimed, state=State.NEW, owner=None))
@@ -262,23 +271,6 @@ class Submission:
             )
         )
         return "sent"
-
-    def _patiently(self, request: Mapping[str, Any]) -> tuple[str, str]:
-        pause = FIRST_PAUSE_SECONDS
-        for _ in range(NUM_ATTEMPTS - 1):
-            try:
-                return self._sender.send(request)
-            except BusyError:
-                if self._stopping.is_set():
-                    raise
-            except DeployError as error:
-                # The line was dead: whether it arrived nobody knows, and sent again it
-                # has the same place.
-                if type(error) is not DeployError or self._stopping.is_set():
-                    raise
-            self._sleep(pause)
-            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
-        return self._sender.send(request)
 
 
 def request_of(

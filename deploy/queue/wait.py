@@ -12,22 +12,21 @@ from deploy.config import AsynchronousTable
 from deploy.console import Console
 from deploy.documents.document import Objects, split_uri
 from deploy.errors import (
-    BusyError,
-    DeployError,
     Interrupted,
     NotFoundError,
     WaitTimeoutError,
 )
 from deploy.failures import is_permanent
-from deploy.plan.executor import duration
 from deploy.queue.job import Job, State
 from deploy.queue.ledger import Ledger, wanted_jobs
 from deploy.results.parse import failure_from, reading_from
+from deploy.retries import Backoff, Poll, StatusLine, duration
 
 __all__ = ["Progress", "Waiting"]
 
 POLL_SECONDS = 10.0
-REMINDER_SECONDS = 60.0
+# The queue is read without us, so an outage of any length does not end the wait.
+BACKOFF = Backoff(num_retries=None, first_seconds=10.0, longest_seconds=10.0)
 # Answers are up to 100 MB.
 NUM_AT_ONCE = 4
 # SageMaker's own time for putting an answer or a failure into S3.
@@ -162,53 +161,45 @@ class Waiting:
 
     def run(self, timeout_seconds: float | None) -> Progress:
         """Until nothing waits; raises WaitTimeoutError where that takes longer."""
-        started = self._clock()
         jobs = self._all()
-        read_before = Progress.of(list(jobs.values())).pages_read
-        said, said_at = "", started
+        progress = Progress.of(list(jobs.values()))
+        read_before = progress.pages_read
+        poll = Poll(
+            POLL_SECONDS,
+            timeout_seconds,
+            BACKOFF,
+            clock=self._clock,
+            sleep=self._sleep,
+            say=self._console.say,
+        )
+        line = StatusLine(poll, self._console.say)
         try:
-            while True:
-                jobs = self._patiently(jobs)
-                elapsed = self._clock() - started
-                progress = Progress.of(list(jobs.values()))
-                read = progress.pages_read - read_before
-                if read and elapsed > 0:
-                    progress = replace(progress, pages_per_second=read / elapsed)
-                head = progress.sentence.partition(" pages/s")[0].rpartition(",")[0]
-                is_due = self._clock() - said_at >= REMINDER_SECONDS
-                if head != said or is_due:
-                    self._console.say(f"[{duration(elapsed)}] {progress.sentence}")
-                    said, said_at = head, self._clock()
-                if not progress.num_waiting:
-                    return progress
-                if timeout_seconds is not None and elapsed >= timeout_seconds:
-                    raise WaitTimeoutError(
-                        f"{progress.num_waiting:,} documents still wait after "
-                        f"{duration(elapsed)}. They will be read without us",
-                        hint="chandra-sagemaker async wait, to wait on",
-                    )
-                left = POLL_SECONDS
-                if timeout_seconds is not None:
-                    left = timeout_seconds - elapsed
-                self._sleep(min(POLL_SECONDS, left))
+            for look in poll:
+                with look:
+                    self._look(jobs)
+                    if not _waiting(jobs):
+                        # Another process may have submitted more meanwhile.
+                        jobs = self._all()
+                        self._look(jobs, with_failed=True)
+                    progress = Progress.of(list(jobs.values()))
+                    read = progress.pages_read - read_before
+                    elapsed = poll.elapsed_seconds
+                    if read and elapsed > 0:
+                        progress = replace(progress, pages_per_second=read / elapsed)
+                    sentence = progress.sentence
+                    head = sentence.partition(" pages/s")[0].rpartition(",")[0]
+                    line.show(head, sentence)
+                    if not progress.num_waiting:
+                        return progress
         except KeyboardInterrupt:
             raise Interrupted(
                 "the documents will be read without us: async wait goes on"
             ) from None
-
-    def _patiently(self, jobs: dict[str, Job]) -> dict[str, Job]:
-        """Hours of waiting are not given up for a line that was dead for a minute."""
-        try:
-            self._look(jobs)
-            if not _waiting(jobs):
-                # Somebody may have sent more meanwhile.
-                jobs = self._all()
-                self._look(jobs, with_failed=True)
-        except DeployError as error:
-            if type(error) not in (DeployError, BusyError):
-                raise
-            self._console.say(f"{error.message}; asking again")
-        return jobs
+        raise WaitTimeoutError(
+            f"{progress.num_waiting:,} documents still wait after "
+            f"{duration(poll.elapsed_seconds)}. They will be read without us",
+            hint="chandra-sagemaker async wait, to wait on",
+        )
 
     def look(self) -> Progress:
         """How it is now."""

@@ -1,20 +1,16 @@
-"""What a deployment consists of: SageMaker's own nouns, as values.
+"""Resources of a deployment: models, endpoint configs and endpoints, as values.
 
-Models and endpoint configs cannot be changed once made, so their names end in a digest
-of their contents. Equal names are equal contents: comparing is all a plan has to do.
+Models and endpoint configs cannot be changed once they are created, so their names end
+in a digest of their contents. Equal names mean equal contents, so that a planner only
+compares names.
 """
 
-from deploy.resources.addresses import (
-    Identity,
-    ImageAddress,
-    image_address,
-    log_group,
-)
 from deploy.resources.endpoint import (
     VARIANT,
     AsyncInference,
     Endpoint,
     EndpointConfig,
+    Model,
     Variant,
 )
 from deploy.resources.from_config import (
@@ -23,14 +19,17 @@ from deploy.resources.from_config import (
     revision_of,
     weights_uri,
 )
-from deploy.resources.model import Model
 from deploy.resources.names import (
     DESCRIBED_TAG,
     LIVE_TAG,
     OWNER_TAG,
     REVISION_TAG,
     STOPPED_TAG,
+    Identity,
+    ImageAddress,
     digest,
+    image_address,
+    log_group,
     tag_list,
     tags_from,
     tags_of,

@@ -1,4 +1,4 @@
-"""An endpoint and its config: machines that answer, one by one or from a queue."""
+"""Model, endpoint config and endpoint, in real time or asynchronous, as requests."""
 
 from __future__ import annotations
 
@@ -6,16 +6,92 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from deploy.resources.model import Model
 from deploy.resources.names import digest, tag_list
 from deploy.resources.settings import VARIANT, settings_of
 
-__all__ = ["VARIANT", "AsyncInference", "Endpoint", "EndpointConfig", "Variant"]
+__all__ = [
+    "VARIANT",
+    "AsyncInference",
+    "Endpoint",
+    "EndpointConfig",
+    "Model",
+    "Variant",
+    "load_seconds",
+]
+
+
+def load_seconds(startup_timeout_seconds: int) -> int:
+    """Return the handler's limit on loading the model.
+
+    It is shorter than SageMaker's, so that the handler can log what took so long.
+    """
+    return max(startup_timeout_seconds - 60, startup_timeout_seconds // 2)
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """Model, named after its contents."""
+
+    prefix: str
+    image: str
+    role: str
+    environment: Mapping[str, str]
+    weights: str | None
+    """The s3://bucket/prefix/ of the weights; None if the container downloads them."""
+    isolation: bool
+    subnets: tuple[str, ...] = ()
+    security_groups: tuple[str, ...] = ()
+    tags: Mapping[str, str] = field(default_factory=dict)
+    weights_tar: str | None = None
+    """The s3://bucket/key.tar.gz that SageMaker unpacks. Batch transform does not
+    support a prefix."""
+
+    @property
+    def name(self) -> str:
+        return f"{self.prefix}-{digest(self.contents)}"
+
+    @property
+    def request(self) -> dict[str, Any]:
+        return {
+            "ModelName": self.name,
+            **self.contents,
+            "Tags": tag_list(self.tags),
+        }
+
+    @property
+    def contents(self) -> dict[str, Any]:
+        """Request without name and tags."""
+        container: dict[str, Any] = {
+            "Image": self.image,
+            "Mode": "SingleModel",
+            "Environment": dict(self.environment),
+        }
+        if self.weights is not None:
+            container["ModelDataSource"] = {
+                "S3DataSource": {
+                    "S3Uri": self.weights,
+                    "S3DataType": "S3Prefix",
+                    "CompressionType": "None",
+                }
+            }
+        if self.weights_tar is not None:
+            container["ModelDataUrl"] = self.weights_tar
+        contents: dict[str, Any] = {
+            "ExecutionRoleArn": self.role,
+            "EnableNetworkIsolation": self.isolation,
+            "PrimaryContainer": container,
+        }
+        if self.subnets:
+            contents["VpcConfig"] = {
+                "Subnets": list(self.subnets),
+                "SecurityGroupIds": list(self.security_groups),
+            }
+        return contents
 
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """The machines that a model runs on."""
+    """Machines that a model runs on."""
 
     model: Model
     instance_types: tuple[str, ...]
@@ -55,17 +131,17 @@ class Variant:
 
 @dataclass(frozen=True, slots=True)
 class AsyncInference:
-    """Requests that wait in a queue, and where their answers go."""
+    """Settings of asynchronous inference: destinations, and requests at once."""
 
     output: str
     failure: str
-    """s3://bucket/prefix of answers and of failures."""
+    """The s3://bucket/prefix of failures; `output` is that of answers."""
     concurrency: int
-    """Requests that a machine is given at once."""
+    """Number of requests that SageMaker sends a machine at once."""
     success_topic: str | None = None
     error_topic: str | None = None
     kms_key: str | None = None
-    """That encrypts answers and failures."""
+    """Key that encrypts answers and failures."""
 
     @property
     def request(self) -> dict[str, Any]:
@@ -87,7 +163,7 @@ class AsyncInference:
 
 @dataclass(frozen=True, slots=True)
 class EndpointConfig:
-    """Everything about an endpoint but its name."""
+    """Config of an endpoint, named after its contents."""
 
     prefix: str
     variant: Variant
@@ -96,7 +172,7 @@ class EndpointConfig:
     capture_percent: int = 100
     tags: Mapping[str, str] = field(default_factory=dict)
     asynchronous: AsyncInference | None = None
-    """None: an endpoint that answers while one waits."""
+    """None for an endpoint in real time."""
 
     @property
     def name(self) -> str:
@@ -112,7 +188,7 @@ class EndpointConfig:
 
     @property
     def contents(self) -> dict[str, Any]:
-        """The request, without name and tags."""
+        """Request without name and tags."""
         contents: dict[str, Any] = {"ProductionVariants": [self.variant.request]}
         if self.kms_key is not None:
             contents["KmsKeyId"] = self.kms_key
@@ -130,7 +206,7 @@ class EndpointConfig:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """What is wanted."""
+    """Endpoint as chandra.toml describes it."""
 
     name: str
     config: EndpointConfig
@@ -146,5 +222,5 @@ class Endpoint:
 
     @property
     def settings(self) -> dict[str, str]:
-        """Every setting by name."""
+        """Settings by name."""
         return settings_of(self.config.contents, self.model.contents)

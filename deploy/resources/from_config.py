@@ -1,4 +1,4 @@
-"""What a configuration asks for."""
+"""Endpoint, image and weights that a configuration describes."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from collections.abc import Mapping
 
 from deploy.config import DeployConfig
 from deploy.errors import ConfigError
-from deploy.resources.addresses import Identity
 from deploy.resources.endpoint import (
     AsyncInference,
     Endpoint,
     EndpointConfig,
+    Model,
     Variant,
+    load_seconds,
 )
-from deploy.resources.model import Model, load_seconds
-from deploy.resources.names import REVISION_TAG, tags_of
+from deploy.resources.names import REVISION_TAG, Identity, tags_of
 
 __all__ = ["endpoint_from", "image_uri", "revision_of", "weights_uri"]
 
@@ -27,9 +27,10 @@ def endpoint_from(
     environment: Mapping[str, str] | None = None,
     asynchronous: AsyncInference | None = None,
 ) -> Endpoint:
-    """What the configuration asks for; raises ConfigError where it asks too little.
+    """Return the endpoint that a configuration describes.
 
-    `environment` is beside our own, and endpoint.environment beats both.
+    `environment` is added to the variables of every container; endpoint.environment
+    overrides both. Raises ConfigError if a setting is missing.
     """
     tags = tags_of(config)
     model = Model(
@@ -67,6 +68,7 @@ def endpoint_from(
 
 
 def image_uri(config: DeployConfig) -> str:
+    """Return the URI of the image; raises ConfigError if none was pushed."""
     if config.image.uri is None:
         raise ConfigError(
             "no image has been pushed yet", hint="chandra-sagemaker image push"
@@ -75,7 +77,10 @@ def image_uri(config: DeployConfig) -> str:
 
 
 def weights_uri(config: DeployConfig) -> str:
-    """Where the weights of this revision lie: a prefix, which ends in a slash."""
+    """Return the s3:// prefix of the weights, which ends in a slash.
+
+    Raises ConfigError if bucket or revision are not set.
+    """
     if config.model.bucket is None:
         raise ConfigError(
             "model.bucket is not set: weights are staged in a bucket of yours",
@@ -87,6 +92,7 @@ def weights_uri(config: DeployConfig) -> str:
 
 
 def revision_of(config: DeployConfig) -> str:
+    """Return the revision of the weights; raises ConfigError if none was staged."""
     if config.model.revision is None:
         raise ConfigError(
             f"no revision of {config.model.id} has been staged yet",
@@ -100,10 +106,10 @@ def _environment(config: DeployConfig, more: Mapping[str, str]) -> dict[str, str
     return {
         "MODEL_ID": config.model.id,
         "MODEL_REVISION": revision_of(config),
-        # Which sizes and deadlines the container works with.
+        # It selects the limits on sizes and times in the container.
         "SERVE_USE": "realtime",
-        # The container's own limits: TorchServe's ends with SageMaker's, and the
-        # handler's a little earlier, so that its log says what took so long.
+        # TorchServe's limit equals SageMaker's. The handler's is a little shorter, so
+        # that its log still says what took so long.
         "STARTUP_TIMEOUT_SECONDS": str(startup),
         "CHANDRA_LOAD_SECONDS": str(load_seconds(startup)),
         **more,

@@ -1,4 +1,4 @@
-"""What AWS says is there."""
+"""State and history of an endpoint, as AWS describes them."""
 
 from __future__ import annotations
 
@@ -11,34 +11,36 @@ __all__ = ["EndpointState", "Live", "count_drift", "stopped_config"]
 
 @dataclass(frozen=True, slots=True)
 class EndpointState:
-    """What is there."""
+    """State of an endpoint."""
 
     name: str
     status: str
     config: str
     is_ours: bool
     pending_config: str | None = None
-    """What it is changing to."""
+    """Config that an update is changing it to."""
     failure: str | None = None
     created: datetime | None = None
     modified: datetime | None = None
     variant: str | None = None
-    """The variant whose instances are counted: AllTraffic, or else the first."""
+    """Name of the variant whose instances are counted: AllTraffic, or else the
+    first."""
     instance_count: int | None = None
     desired_count: int | None = None
     pools: tuple[tuple[str, int], ...] = ()
     """Running instances by type, for a config with several instance types."""
     image: str | None = None
-    """The digest that runs, as SageMaker resolved it."""
+    """Image by digest that runs, as SageMaker resolved it."""
     stages: tuple[str, ...] = ()
-    """What SageMaker is doing to the variant, in its words."""
+    """SageMaker's status of what it is doing to the variant."""
     is_scaled: bool = False
-    """Application Auto Scaling changes its instance count."""
+    """True if Application Auto Scaling sets the number of instances."""
     scaling_limits: tuple[int, int] | None = None
     """Fewest and most instances that Application Auto Scaling may set."""
 
     @property
     def is_changing(self) -> bool:
+        """True while SageMaker changes the endpoint, and rejects updates."""
         return self.status in (
             "Creating",
             "Updating",
@@ -50,15 +52,15 @@ class EndpointState:
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """An endpoint config of ours, and when it last went into service."""
+    """Endpoint config of ours, and the time at which it last went into service."""
 
     config: str
     created: datetime
     since: datetime | None
     described: datetime | None = None
-    """When `deploy` last found it to be what chandra.toml describes."""
+    """Time at which `deploy` last found that chandra.toml describes it."""
     stopped: datetime | None = None
-    """When `stop` last deleted the endpoint that had this config."""
+    """Time at which `stop` last deleted the endpoint that had this config."""
 
 
 def stopped_config(history: Sequence[Live]) -> Live | None:
@@ -78,10 +80,10 @@ def stopped_config(history: Sequence[Live]) -> Live | None:
 
 
 def count_drift(state: EndpointState, count: int) -> str | None:
-    """Say how an endpoint's number of instances differs from its config's `count`.
+    """Return how an endpoint's number of instances differs from its config's `count`.
 
-    Return None where it does not. What Application Auto Scaling does within its limits
-    is no difference, and neither is a change that is under way.
+    Returns None if it does not differ, while the endpoint is changing, and if
+    Application Auto Scaling set the number within its limits.
     """
     found = state.desired_count
     if found is None:

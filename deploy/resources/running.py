@@ -1,4 +1,4 @@
-"""A running endpoint, with its config and model as requests that create them.
+"""Running endpoint, with its config and model as requests that create them.
 
 An update changes the members of these requests that its flags name. All others stay,
 including settings of other programs that this package does not know.
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from deploy.errors import ConflictError
-from deploy.resources.model import load_seconds
+from deploy.resources.endpoint import load_seconds
 from deploy.resources.names import digest, tag_list
 from deploy.resources.settings import settings_of, variant_index
 
@@ -26,7 +26,7 @@ __all__ = [
 
 STARTUP, LOAD = "STARTUP_TIMEOUT_SECONDS", "CHANDRA_LOAD_SECONDS"
 FIXED_VARIABLES = ("MODEL_ID", "MODEL_REVISION", "SERVE_USE", STARTUP, LOAD)
-"""Variables that every container of ours is given. They can be set, not removed."""
+"""Variables of every container of ours. An update can set them, but not remove them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ class Running:
     model: RunningModel
     tags: Mapping[str, str] = field(default_factory=dict)
     instance_count: int | None = None
-    """Machines that it has, where that is not what its config says."""
+    """Number of machines that it has, if the config has another number."""
 
     @property
     def variant(self) -> Machines:
@@ -117,21 +117,22 @@ class Running:
 
     @property
     def settings(self) -> dict[str, str]:
-        """Every setting by name, with the number of machines that it has now."""
+        """Settings by name, with the current number of machines."""
         settings = settings_of(self.config.contents, self.model.contents)
         if self.instance_count is not None:
             settings["instance_count"] = str(self.instance_count)
         return settings
 
     def edited(self, edits: Edits) -> Running:
-        """Return the endpoint with the edits; names are kept where contents are.
+        """Return the endpoint with the edits.
 
-        Raises ConflictError where the model has no container of its own to change.
+        Config and model get new names if their contents change. Raises ConflictError if
+        the model has several containers.
         """
         model = self._edited_model(edits)
         variant = _edited_variant(self._variant, edits)
         if variant != self._variant or model.name != self.model.name:
-            # A new config says how many machines there are by now.
+            # The new config gets the current number of machines.
             if self.instance_count and edits.instance_count is None:
                 variant["InitialInstanceCount"] = self.instance_count
             variant["ModelName"] = model.name

@@ -1,4 +1,4 @@
-"""Settings of an endpoint config and its model, by name, to be compared and told."""
+"""Settings of an endpoint config and its model by name, to compare and print them."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ ENVIRONMENT = "PrimaryContainer.Environment"
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One setting, as it is and as it will be; None where it is not set."""
+    """Change of a setting; old or new value is None if it is not set."""
 
     setting: str
     old: str | None
@@ -71,7 +71,7 @@ class Difference:
         old, new = self._shown(self.old), self._shown(self.new)
         repository, at, _ = old.partition("@sha256:")
         if at and new.startswith(f"{repository}{at}"):
-            # Both are in one repository: twelve digits distinguish the digests.
+            # Within one repository, twelve digits distinguish the digests.
             old, new = (text.partition("@")[2][:19] for text in (old, new))
         return f"{self.setting}: {old} -> {new}"
 

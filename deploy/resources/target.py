@@ -1,4 +1,4 @@
-"""The interface of a planner's target: from chandra.toml or a running endpoint."""
+"""Interface of a planner's target, from chandra.toml or from a running endpoint."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class MachinesWanted(Protocol):
 
 
 class Target(Protocol):
-    """An endpoint that is wanted, with its config and its model."""
+    """Endpoint to deploy, with its config and its model."""
 
     @property
     def name(self) -> str: ...
@@ -44,5 +44,5 @@ class Target(Protocol):
     def tags(self) -> Mapping[str, str]: ...
     @property
     def settings(self) -> dict[str, str]:
-        """Every setting by name, as text."""
+        """Settings by name, as text."""
         ...

@@ -1,1 +1,1 @@
-"""Removal of a deployment, and of what other deployments share."""
+"""Deletion of a deployment, without what other deployments use."""

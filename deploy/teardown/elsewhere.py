@@ -1,6 +1,6 @@
-"""Find uses of a deployment's roles and objects in other regions of the account.
+"""Uses of a deployment's roles and objects in other regions of the account.
 
-Asked by `destroy --all` before it deletes what is global.
+`destroy --all` looks them up before it deletes global resources.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from deploy.resources import OWNER_TAG
 from deploy.teardown.models import ingredients_of
 from deploy.teardown.sharing import RegionUse
 
-__all__ = ["Needed", "uses_elsewhere"]
+__all__ = ["Needed", "find_uses_elsewhere"]
 
 NUM_AT_ONCE = 8
 SAGEMAKER = "sagemaker"
@@ -31,12 +31,12 @@ class Needed:
     """Roles and objects to delete that other regions may still use."""
 
     roles: Mapping[str, str]
-    """Names by ARN."""
+    """Names of roles by ARN."""
     objects: Collection[str]
     """s3:// addresses of weights."""
 
 
-def uses_elsewhere(
+def find_uses_elsewhere(
     aws: AWSClient,
     config: DeployConfig,
     needed: Needed,
@@ -68,12 +68,12 @@ def uses_elsewhere(
         if isinstance(answer, DeployError)
     }
     if failed:
-        raise _refusal(config.name, failed, are_enabled=are_enabled)
+        raise _error_naming_regions(config.name, failed, are_enabled=are_enabled)
     return [answer for answer in answers if isinstance(answer, RegionUse)]
 
 
 class _Lookup:
-    """Looks up one region. Make it in the main thread: it creates a boto3 client."""
+    """Lookup in one region. Create it in the main thread: it makes a boto3 client."""
 
     def __init__(
         self,
@@ -91,11 +91,11 @@ class _Lookup:
 
     def use_or_error(self) -> RegionUse | DeployError:
         try:
-            return self._use()
+            return self._find_uses()
         except DeployError as error:
             return error
 
-    def _use(self) -> RegionUse:
+    def _find_uses(self) -> RegionUse:
         roles: dict[str, str] = {}
         weights: dict[str, str] = {}
         unknown = []
@@ -150,7 +150,7 @@ class _Lookup:
                 yield name, f"model {model}"
 
 
-def _refusal(
+def _error_naming_regions(
     deployment: str, failed: Mapping[str, DeployError], *, are_enabled: bool
 ) -> DeployError:
     """Return the error that names the unreachable regions and the ways around them."""
@@ -163,7 +163,7 @@ def _refusal(
         if are_enabled
         else f" (which regions are enabled is not known without {DESCRIBE_REGIONS})"
     )
-    return type(error)(
+    return error.with_message(
         f"{named} cannot be asked whether {deployment} is deployed there, and its "
         f"roles and objects in S3 are global{enabled}: {error.message}",
         hint="chandra-sagemaker iam --caller prints the policy that allows it; or "

@@ -1,4 +1,4 @@
-"""Everything that carries the tag of one deployment, wherever it is."""
+"""Inventory of the resources with the tag of a deployment."""
 
 from __future__ import annotations
 
@@ -20,68 +20,73 @@ from deploy.errors import (
 )
 from deploy.image.codebuild import build_log, sources_prefix
 from deploy.image.repository import repository_tags
-from deploy.monitoring.account import alarms_of, dashboard_region, has_dashboard
+from deploy.monitoring.account import dashboard_region, has_dashboard, list_alarms
 from deploy.policies import policy_regions
 from deploy.policies.roles import attached_policies, find_role, role_policies
 from deploy.queue.endpoint import async_config, exchange_of
 from deploy.resources import OWNER_TAG, log_group, tags_from
 from deploy.teardown.models import ingredients_of
 from deploy.teardown.plan import Inventory, Kept, ObjectVersion, Role
-from deploy.teardown.versions import Staged, staged_by, uploads_below, versions_below
+from deploy.teardown.versions import Staged, find_staged, list_uploads, list_versions
 
-__all__ = ["inventories_of", "inventory_of"]
+__all__ = ["read_inventories", "read_inventory"]
 
 
-def inventories_of(
+def read_inventories(
     aws: AWSClient, config: DeployConfig, *, everything: bool
 ) -> list[Inventory]:
-    """Of the asynchronous endpoint, where there can be one, and of the deployment."""
+    """Return the inventories of the asynchronous endpoint and of the deployment.
+
+    With `everything`, they include what only `destroy --all` deletes.
+    """
     try:
         beside = async_config(config, aws.identity())
     except ConfigError:
-        return [inventory_of(aws, config, everything=everything)]
+        return [read_inventory(aws, config, everything=everything)]
     try:
-        first = inventory_of(aws, beside, everything=everything)
+        first = read_inventory(aws, beside, everything=everything)
     except AccessDeniedError:
-        # The least policy lets us look for one only where there is to be one.
+        # The least policy allows this only if the configuration has such an endpoint.
         if config.asynchronous.bucket is not None:
             raise
-        return [inventory_of(aws, config, everything=everything)]
+        return [read_inventory(aws, config, everything=everything)]
     if everything and config.asynchronous.bucket is not None:
         exchange = exchange_of(config)
         first = replace(
             first,
             bucket=exchange.bucket,
-            exchanged=versions_below(aws, exchange.bucket, exchange.prefix),
-            uploads=uploads_below(aws, exchange.bucket, exchange.prefix),
+            exchanged=list_versions(aws, exchange.bucket, exchange.prefix),
+            uploads=list_uploads(aws, exchange.bucket, exchange.prefix),
         )
-    # `iam` makes no roles for it, so those of its name are another deployment's.
+    # `iam` creates no roles for it, so roles of this name belong to another deployment.
     first = replace(first, roles=())
-    rest = inventory_of(aws, config, everything=everything, also_ours=first.models)
+    rest = read_inventory(aws, config, everything=everything, also_ours=first.models)
     return [first, rest]
 
 
-def inventory_of(
+def read_inventory(
     aws: AWSClient,
     config: DeployConfig,
     *,
     everything: bool,
     also_ours: Sequence[str] = (),
 ) -> Inventory:
-    """With `everything`, also what `destroy --all` removes.
+    """Return the inventory of one endpoint.
 
-    Models in `also_ours` go as well, so they keep no image and no weights.
+    With `everything`, it includes what only `destroy --all` deletes. The models in
+    `also_ours` are deleted too, so they do not keep images and weights. Raises
+    ConflictError if another deployment uses what would be deleted.
     """
     account, name = Account(aws), config.name
     state = account.endpoint(name)
     is_ours = state is not None and state.is_ours
-    roles = _roles(aws, name) if everything else ()
-    staged = staged_by(aws, config) if everything else Staged()
+    roles = _find_roles(aws, name) if everything else ()
+    staged = find_staged(aws, config) if everything else Staged()
     bucket = config.model.bucket
     configs = tuple(live.config for live in account.history(name))
     models = tuple(account.models(name))
     _refuse_if_used(aws, account, name, {*configs, *models})
-    repository = _repository(aws, config) if everything else None
+    repository = _find_repository(aws, config) if everything else None
     ours = (*models, *also_ours)
     _refuse_if_shared(aws, account, config, ours, repository, staged.versions, roles)
     is_shown = has_dashboard(aws, name)
@@ -92,23 +97,23 @@ def inventory_of(
         endpoint=state if is_ours else None,
         configs=configs,
         models=models,
-        alarms=tuple(alarm.name for alarm in alarms_of(aws, name)),
+        alarms=tuple(alarm.name for alarm in list_alarms(aws, name)),
         has_dashboard=is_shown and not is_elsewhere,
         has_schedule=has_schedule_group(aws, name),
         is_scaled=is_ours and state is not None and state.is_scaled,
         roles=roles,
         repository=repository,
-        build_project=_build_project(aws, name) if everything else None,
+        build_project=_find_build_project(aws, name) if everything else None,
         bucket=bucket,
         weights=staged.versions,
-        sources=versions_below(aws, bucket, sources_prefix(name)) if everything else (),
+        sources=list_versions(aws, bucket, sources_prefix(name)) if everything else (),
         uploads=(
             *staged.uploads,
             *(
                 upload
                 for prefix in (sources_prefix(name), transforms_prefix(name))
                 if everything
-                for upload in uploads_below(aws, bucket, prefix)
+                for upload in list_uploads(aws, bucket, prefix)
             ),
         ),
         log_groups=tuple(
@@ -118,9 +123,9 @@ def inventory_of(
         ),
         jobs=tuple(job.name for job in Transforms(aws, name).ours(status="InProgress")),
         job_objects=(
-            versions_below(aws, bucket, transforms_prefix(name)) if everything else ()
+            list_versions(aws, bucket, transforms_prefix(name)) if everything else ()
         ),
-        job_streams=_job_streams(aws, name) if everything else (),
+        job_streams=_list_job_streams(aws, name) if everything else (),
         kept=(
             Kept(
                 f"dashboard {name}",
@@ -133,15 +138,15 @@ def inventory_of(
     )
 
 
-def _roles(aws: AWSClient, deployment: str) -> tuple[Role, ...]:
+def _find_roles(aws: AWSClient, deployment: str) -> tuple[Role, ...]:
     """Return the roles that `iam --create` made for a deployment."""
     names = (f"{deployment}-{kind}" for kind in ("execution", "scheduler", "build"))
-    found = (_role(aws, name, deployment) for name in names)
+    found = (_find_own_role(aws, name, deployment) for name in names)
     return tuple(role for role in found if role is not None)
 
 
-def _role(aws: AWSClient, role: str, deployment: str) -> Role | None:
-    """Return a role of the deployment's own; None where it is missing or another's."""
+def _find_own_role(aws: AWSClient, role: str, deployment: str) -> Role | None:
+    """Return a role of the deployment; None if it is missing or has another owner."""
     tags = tags_from((find_role(aws, role) or {}).get("Tags", ()))
     if tags.get(OWNER_TAG) != deployment:
         return None
@@ -158,7 +163,10 @@ def _role(aws: AWSClient, role: str, deployment: str) -> Role | None:
 def _refuse_if_used(
     aws: AWSClient, account: Account, deployment: str, ours: set[str]
 ) -> None:
-    """Without its config or model an endpoint cannot be repaired, nor well deleted."""
+    """Raise ConflictError if an endpoint of others uses our configs or models.
+
+    Without its config or model, an endpoint cannot be repaired, and its deletion hangs.
+    """
     for summary in aws.pages("sagemaker", "list_endpoints", "Endpoints"):
         try:
             state = account.endpoint(summary["EndpointName"]) if ours else None
@@ -166,7 +174,7 @@ def _refuse_if_used(
                 continue
             config = account.describe_config(state.config)
         except (AccessDeniedError, NotFoundError):
-            # Whoever may not look at it cannot have made it use what is ours.
+            # A caller without the right to describe it cannot have given it our config.
             continue
         models = {v.get("ModelName") for v in config["ProductionVariants"]}
         used = ours & {state.config, *models}
@@ -187,9 +195,9 @@ def _refuse_if_shared(
     weights: Sequence[ObjectVersion],
     roles: Sequence[Role],
 ) -> None:
-    """Raise ConflictError when a model of others in this region needs what is ours.
+    """Raise ConflictError if a model of others in this region uses what is ours.
 
-    Without the image, the weights or the role it could not start again.
+    It could not start again without the image, the weights or the role.
     """
     uris = {f"s3://{config.model.bucket}/{each.key}" for each in weights}
     arns = {aws.identity().role_arn(role.name): role.name for role in roles}
@@ -219,22 +227,25 @@ def _refuse_if_shared(
             )
 
 
-def _repository(aws: AWSClient, config: DeployConfig) -> str | None:
+def _find_repository(aws: AWSClient, config: DeployConfig) -> str | None:
     name = config.image.repository
     tags = repository_tags(aws, name)
     is_ours = tags is not None and tags.get(OWNER_TAG) == config.name
     return name if is_ours else None
 
 
-def _build_project(aws: AWSClient, deployment: str) -> str | None:
+def _find_build_project(aws: AWSClient, deployment: str) -> str | None:
     name = f"{deployment}-image"
     found = aws.call("codebuild", "batch_get_projects", names=[name])["projects"]
     tags = {tag["key"]: tag["value"] for project in found for tag in project["tags"]}
     return name if tags.get(OWNER_TAG) == deployment else None
 
 
-def _job_streams(aws: AWSClient, deployment: str) -> tuple[str, ...]:
-    """By our jobs' names, exactly: another deployment's may begin with ours."""
+def _list_job_streams(aws: AWSClient, deployment: str) -> tuple[str, ...]:
+    """Return the log streams of the deployment's jobs.
+
+    Names are matched exactly: another deployment's name may begin with ours.
+    """
     ours = re.compile(rf"{re.escape(deployment)}-[0-9a-f]{{8}}/")
     try:
         return tuple(

@@ -1,4 +1,4 @@
-"""What a deployment made, and the calls that remove it in an order that works."""
+"""Plan that deletes the resources of a deployment, in an order that works."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = [
     "ObjectVersion",
     "Role",
     "UnfinishedUpload",
-    "teardown",
+    "plan_teardown",
 ]
 
 OBJECTS_A_CALL = 1000
@@ -25,22 +25,22 @@ OBJECTS_A_CALL = 1000
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """A role, and the policies to delete with it."""
+    """Role, and the policies to delete with it."""
 
     name: str
     policies: tuple[str, ...]
-    """Inside it, by name."""
+    """Names of the policies inside it."""
     regions: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """Regions that each of our policies lets the role act in, by policy name."""
     attached: tuple[str, ...] = ()
-    """ARNs of managed policies: detached, and never deleted."""
+    """ARNs of managed policies, which are detached but never deleted."""
     is_kept: bool = False
-    """Only its policies are deleted: another region uses the role."""
+    """True deletes only its policies, because another region uses the role."""
 
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A global resource of the deployment that `destroy` keeps."""
+    """Global resource of the deployment that `destroy` keeps."""
 
     what: str
     reason: str
@@ -57,18 +57,18 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class ObjectVersion:
-    """One version of an object of S3, or the mark that deleted it."""
+    """Version of an object in S3, or a delete marker."""
 
     key: str
     version: str
     is_current: bool = True
-    """What whoever asks for the key is given."""
+    """True for the version that a request for the key returns."""
     is_deletion: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class UnfinishedUpload:
-    """Parts of an object that never became one."""
+    """Parts of an upload that was not completed."""
 
     key: str
     identifier: str
@@ -76,7 +76,7 @@ class UnfinishedUpload:
 
 @dataclass(frozen=True, slots=True)
 class Inventory:
-    """What carries the tag of one deployment."""
+    """Resources with the tag of one deployment."""
 
     name: str
     endpoint: EndpointState | None = None
@@ -91,26 +91,26 @@ class Inventory:
     build_project: str | None = None
     bucket: str | None = None
     weights: tuple[ObjectVersion, ...] = ()
-    """Staged."""
+    """Staged weights."""
     sources: tuple[ObjectVersion, ...] = ()
-    """What CodeBuild built from."""
+    """Sources of builds with CodeBuild."""
     uploads: tuple[UnfinishedUpload, ...] = ()
-    """Of any of these."""
+    """Unfinished multipart uploads of weights or sources."""
     log_groups: tuple[str, ...] = ()
     jobs: tuple[str, ...] = ()
-    """Transform jobs that run; those that ended cannot be deleted."""
+    """Running transform jobs. Jobs that have ended cannot be deleted."""
     job_objects: tuple[ObjectVersion, ...] = ()
-    """Lists, requests and uploaded documents of jobs."""
+    """Lists, requests and uploaded documents of transform jobs."""
     job_streams: tuple[str, ...] = ()
-    """Of the log group that all jobs of the account share."""
+    """Log streams in the log group that all jobs of the account share."""
     exchanged: tuple[ObjectVersion, ...] = ()
-    """An asynchronous endpoint's documents and results."""
+    """Documents and results of an asynchronous endpoint."""
     kept: tuple[Kept, ...] = ()
     """Global resources that are kept because another region uses them."""
 
     @property
     def objects(self) -> tuple[tuple[str, tuple[ObjectVersion, ...]], ...]:
-        """All objects in the bucket, by what they are."""
+        """Objects in the bucket, by their kind."""
         return (
             ("staged weights", self.weights),
             ("build sources", self.sources),
@@ -124,11 +124,12 @@ class Inventory:
         return bool(self.uploads) or any(versions for _, versions in self.objects)
 
 
-def teardown(inventory: Inventory, *, everything: bool) -> list[Action]:
-    """With `everything`, images, staged weights, logs and roles go as well.
+def plan_teardown(inventory: Inventory, *, everything: bool) -> list[Action]:
+    """Return the actions that delete what is in an inventory.
 
-    The schedule goes first, or it would start the endpoint again; configs and models
-    after the endpoint, which can hang for an hour without them.
+    With `everything`, they delete images, staged weights, logs and roles too. The
+    schedule is deleted first, because it would start the endpoint again. Configs and
+    models are deleted after the endpoint, which can hang for an hour without them.
     """
     name = inventory.name
     actions: list[Action] = []
@@ -144,7 +145,7 @@ def teardown(inventory: Inventory, *, everything: bool) -> list[Action]:
         )
     if inventory.is_scaled:
         actions.append(unscale(name))
-    # Before their model: what runs is paid for.
+    # Jobs cost money as long as they run.
     actions += [
         Call(
             "sagemaker",
@@ -155,7 +156,7 @@ def teardown(inventory: Inventory, *, everything: bool) -> list[Action]:
         )
         for job in inventory.jobs
     ]
-    actions += _endpoint(inventory)
+    actions += _delete_endpoint(inventory)
     if inventory.alarms:
         actions.append(
             Call(
@@ -189,25 +190,25 @@ def teardown(inventory: Inventory, *, everything: bool) -> list[Action]:
             )
             for each in names
         ]
-    return actions + (_kept_otherwise(inventory) if everything else [])
+    return actions + (_delete_kept_resources(inventory) if everything else [])
 
 
-def _endpoint(inventory: Inventory) -> list[Action]:
+def _delete_endpoint(inventory: Inventory) -> list[Action]:
     state = inventory.endpoint
     if state is None:
         return []
     actions: list[Action] = []
     if state.is_changing and state.status != "Deleting":
-        # SageMaker deletes none that changes.
+        # SageMaker does not delete an endpoint that is changing.
         actions.append(Wait(state.name, Goal.SETTLED))
     if state.status != "Deleting":
         actions.append(delete_endpoint(state.name))
     return [*actions, Wait(state.name, Goal.DELETED)]
 
 
-def _kept_otherwise(inventory: Inventory) -> list[Action]:
-    actions: list[Action] = []
-    actions += [
+def _delete_kept_resources(inventory: Inventory) -> list[Action]:
+    """Return the actions that only `destroy --all` adds."""
+    actions: list[Action] = [
         Call(
             "logs",
             "delete_log_group",
@@ -247,7 +248,7 @@ def _kept_otherwise(inventory: Inventory) -> list[Action]:
                 may_be_missing=True,
             )
         )
-    # Before their mark, by which they are found.
+    # The marker files are deleted last: an interrupted `destroy` finds uploads by them.
     actions += [
         Call(
             "s3",
@@ -257,19 +258,19 @@ def _kept_otherwise(inventory: Inventory) -> list[Action]:
                 "Key": upload.key,
                 "UploadId": upload.identifier,
             },
-            f"delete what arrived of s3://{inventory.bucket}/{upload.key}",
+            f"abort the unfinished upload of s3://{inventory.bucket}/{upload.key}",
             may_be_missing=True,
         )
         for upload in inventory.uploads
     ]
     for what, versions in inventory.objects:
-        actions += _objects(inventory, what, versions)
+        actions += _delete_objects(inventory, what, versions)
     for role in inventory.roles:
-        actions += _role(role)
+        actions += _delete_role(role)
     return actions
 
 
-def _role(role: Role) -> list[Action]:
+def _delete_role(role: Role) -> list[Action]:
     actions: list[Action] = [
         Call(
             "iam",
@@ -304,10 +305,13 @@ def _role(role: Role) -> list[Action]:
     ]
 
 
-def _objects(
+def _delete_objects(
     inventory: Inventory, what: str, versions: Sequence[ObjectVersion]
 ) -> list[Action]:
-    """By version: by its key alone, a bucket that keeps versions would keep all."""
+    """Return the calls that delete object versions.
+
+    A versioned bucket keeps all versions of an object that is deleted by its key alone.
+    """
     batches = [
         versions[start : start + OBJECTS_A_CALL]
         for start in range(0, len(versions), OBJECTS_A_CALL)
@@ -326,13 +330,13 @@ def _objects(
                     "Quiet": True,
                 },
             },
-            f"delete {_counted(batch)} of {what} from s3://{inventory.bucket}",
+            f"delete {_count_text(batch)} of {what} from s3://{inventory.bucket}",
         )
         for batch in batches
     ]
 
 
-def _counted(versions: Sequence[ObjectVersion]) -> str:
+def _count_text(versions: Sequence[ObjectVersion]) -> str:
     num_objects = len({version.key for version in versions})
     objects = f"{num_objects} object{'s' if num_objects > 1 else ''}"
     if all(version.is_current for version in versions):

@@ -1,4 +1,4 @@
-"""Keep global resources that another region uses from `destroy --all`."""
+"""Exclusion of global resources that another region uses from `destroy --all`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from deploy.aws.buckets import bucket_region
 from deploy.aws.client import AWSClient
 from deploy.config import DeployConfig
 from deploy.errors import NotFoundError
-from deploy.teardown.elsewhere import Needed, uses_elsewhere
+from deploy.teardown.elsewhere import Needed, find_uses_elsewhere
 from deploy.teardown.plan import Inventory
 from deploy.teardown.sharing import (
     keep_everything,
@@ -57,7 +57,7 @@ def keep_shared(
     recorded = {
         r for role in roles for regions in role.regions.values() for r in regions
     }
-    uses = uses_elsewhere(
+    uses = find_uses_elsewhere(
         aws,
         config,
         Needed({aws.identity().role_arn(r.name): r.name for r in roles}, weights),

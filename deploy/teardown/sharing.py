@@ -1,8 +1,8 @@
-"""Decide which roles and objects of a deployment stay because other regions use them.
+"""Rules for roles and objects of a deployment that stay because other regions use them.
 
 Roles and buckets are global: `destroy` in one region must not delete what a deployment
-of the same name, or another deployment, uses in another one. Pure functions; what uses
-them is found by `deploy.teardown.elsewhere`.
+uses in another region, under the same or another name. The functions are pure;
+`deploy.teardown.elsewhere` finds the uses.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ class RegionUse:
     deployed: tuple[str, ...] = ()
     """The deployment's own resources there, such as `endpoint ocr`."""
     endpoints: frozenset[str] = frozenset()
-    """The endpoints of which there is something there, such as a config."""
+    """Endpoints with resources in that region, such as a config."""
     roles: Mapping[str, str] = field(default_factory=dict)
-    """For each role, a model in the region that runs with it."""
+    """A model in the region that runs with the role, by name of the role."""
     weights: Mapping[str, str] = field(default_factory=dict)
-    """For each s3:// address, a model in the region that loads weights from it."""
+    """A model in the region that loads the weights, by their s3:// address."""
     unknown: tuple[str, ...] = ()
-    """Models of others that these credentials may not describe."""
+    """Models of others that the caller may not describe."""
 
     @property
     def is_idle(self) -> bool:
@@ -135,7 +135,7 @@ def keep_objects(
 def keep_results(inventory: Inventory, uses: Sequence[RegionUse]) -> Inventory:
     """Keep documents and results while the same queue's endpoint is in another region.
 
-    The exchange has one prefix for a deployment, whatever the region.
+    The exchange has one prefix for a deployment, in all regions.
     """
     use = next((u for u in uses if inventory.name in u.endpoints), None)
     if use is None or not (inventory.exchanged or inventory.uploads):
@@ -171,7 +171,7 @@ def keep_weights(inventory: Inventory, uses: Sequence[RegionUse]) -> Inventory:
 
 
 def keep_everything(inventory: Inventory) -> Inventory:
-    """Keep all roles and all objects, whoever uses them."""
+    """Keep all roles and all objects, used or not."""
     left = _without_objects(inventory, BY_OPTION, "destroy --all without it")
     kept = [
         Kept(f"role {role.name}", BY_OPTION, "destroy --all without it")

@@ -1,7 +1,7 @@
-"""Objects of S3 in every version of theirs: those that are there, and those that were.
+"""Object versions in S3 that `destroy --all` deletes.
 
-A bucket that keeps versions keeps, and charges for, what is deleted by its key alone.
-In one that does not, each object has the one version `null`, deleted like any other.
+A versioned bucket keeps, and charges for, all versions of an object that is deleted by
+its key alone. In an unversioned bucket, each object has one version, `null`.
 """
 
 from __future__ import annotations
@@ -16,13 +16,16 @@ from deploy.errors import NotFoundError
 from deploy.teardown.plan import ObjectVersion, UnfinishedUpload
 from deploy.weights.files import MANIFEST, STAGING, TAR
 
-__all__ = ["Staged", "staged_by", "uploads_below", "versions_below"]
+__all__ = ["Staged", "find_staged", "list_uploads", "list_versions"]
 
 
-def versions_below(
+def list_versions(
     aws: AWSClient, bucket: str | None, prefix: str
 ) -> tuple[ObjectVersion, ...]:
-    """Newest first of each key; a bucket that is not there has none."""
+    """Return all versions below a prefix, the newest of each key first.
+
+    A bucket that does not exist has none.
+    """
     if bucket is None:
         return ()
     try:
@@ -42,10 +45,13 @@ def versions_below(
         return ()
 
 
-def uploads_below(
+def list_uploads(
     aws: AWSClient, bucket: str | None, prefix: str
 ) -> tuple[UnfinishedUpload, ...]:
-    """Parts that arrived of what broke off: no list of objects shows them."""
+    """Return the unfinished multipart uploads below a prefix.
+
+    Lists of objects do not show them. A bucket that does not exist has none.
+    """
     if bucket is None:
         return ()
     try:
@@ -61,31 +67,32 @@ def uploads_below(
 
 @dataclass(frozen=True, slots=True)
 class Staged:
-    """What `model stage` put into the bucket, or was about to."""
+    """Objects of `model stage`, and its unfinished uploads."""
 
     versions: tuple[ObjectVersion, ...] = ()
     uploads: tuple[UnfinishedUpload, ...] = ()
 
 
-def staged_by(aws: AWSClient, config: DeployConfig) -> Staged:
-    """Below every prefix that is marked as this deployment's; the marks come last.
+def find_staged(aws: AWSClient, config: DeployConfig) -> Staged:
+    """Return what a deployment staged, below all prefixes that its marker files name.
 
-    Whoever is stopped between two calls finds the rest by its mark.
+    The marker files come last. A `destroy` that was interrupted finds the rest by them.
     """
     bucket = config.model.bucket
     root = f"{config.model.prefix.strip('/')}/".lstrip("/")
-    found = versions_below(aws, bucket, root)
+    found = list_versions(aws, bucket, root)
     ours = [
         (prefix, below)
-        for prefix, mark in _marks(found).items()
-        if (below := _below(found, prefix, mark)) and _names(aws, config, mark)
+        for prefix, mark in _find_marks(found).items()
+        if (below := _below(found, prefix, mark))
+        and _is_marked_as_ours(aws, config, mark)
     ]
     versions = [version for _, below in ours for version in below]
     return Staged(
         tuple(sorted(versions, key=_order)),
         tuple(
             upload
-            for upload in uploads_below(aws, bucket, root)
+            for upload in list_uploads(aws, bucket, root)
             if any(_is_of(upload.key, prefix) for prefix, _ in ours)
         ),
     )
@@ -100,14 +107,15 @@ def _is_mark(key: str) -> bool:
 
 
 def _is_of(key: str, prefix: str) -> bool:
-    # What `model stage --tar` wrote has the prefix's name.
+    # The archive of `model stage --tar` is named after the prefix.
     return key == prefix.rstrip("/") + TAR or key.startswith(prefix)
 
 
-def _marks(found: tuple[ObjectVersion, ...]) -> dict[str, ObjectVersion]:
-    """By prefix: the manifest, or what stands for it until all has arrived.
+def _find_marks(found: tuple[ObjectVersion, ...]) -> dict[str, ObjectVersion]:
+    """Return the marker file of each prefix.
 
-    What is there goes before what was deleted.
+    It is the manifest, or the file that stands for it until all files are uploaded. A
+    current version has precedence over a deleted one.
     """
     marks: dict[str, ObjectVersion] = {}
     for version in found:
@@ -129,12 +137,14 @@ def _below(
 ) -> list[ObjectVersion]:
     below = [version for version in found if _is_of(version.key, prefix)]
     if not mark.is_current and any(version.is_current for version in below):
-        # Deleted once, and what lies there now was put there by somebody else.
+        # The marker was deleted, so another program uploaded the current objects.
         return []
     return below
 
 
-def _names(aws: AWSClient, config: DeployConfig, mark: ObjectVersion) -> bool:
+def _is_marked_as_ours(
+    aws: AWSClient, config: DeployConfig, mark: ObjectVersion
+) -> bool:
     answer = aws.call(
         "s3",
         "get_object",
@@ -145,6 +155,6 @@ def _names(aws: AWSClient, config: DeployConfig, mark: ObjectVersion) -> bool:
     try:
         content: Any = json.loads(answer["Body"].read())
     except ValueError:
-        # Of nobody's who wrote it with `model stage`.
+        # `model stage` did not write it.
         return False
     return isinstance(content, dict) and content.get("deployment") == config.name

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, cast
 
 from deploy.aws.client import AWSClient
 from deploy.aws.faults import FAULTS, fault_of
 from deploy.errors import ConflictError, NotFoundError, ResourceFailedError
+from deploy.retries import Backoff, retry
 from deploy.weights.files import (
     MANIFEST,
     STAGING,
@@ -26,7 +28,8 @@ __all__ = ["Store"]
 
 PART_BYTES = 64 * 1024 * 1024
 MAX_PARTS = 10_000
-MAX_ATTEMPTS = 3
+# A new connection is what helps here, so there is no pause before it.
+BACKOFF = Backoff(num_retries=2, first_seconds=0.0, longest_seconds=0.0)
 SHA256 = "sha256"
 WEIGHTS = "weights-sha256"
 """On a tar: of the list of files in it, for its own is known at its end only."""
@@ -149,20 +152,25 @@ class Store:
         """Yield an object in parts; retry a part whose transfer fails."""
         for start in range(0, size, self._part_bytes):
             end = min(start + self._part_bytes, size)
-            for attempt in range(1, MAX_ATTEMPTS + 1):
-                answer = self._aws.call(
-                    "s3",
-                    "get_object",
-                    Bucket=self.bucket,
-                    Key=key,
-                    Range=f"bytes={start}-{end - 1}",
-                )
-                try:
-                    yield answer["Body"].read()
-                    break
-                except FAULTS as error:
-                    if attempt == MAX_ATTEMPTS:
-                        raise fault_of(error, "s3 get_object") from error
+            yield retry(
+                partial(self._read_range, key, start, end),
+                BACKOFF,
+                sleep=lambda seconds: None,
+            )
+
+    def _read_range(self, key: str, start: int, end: int) -> bytes:
+        answer = self._aws.call(
+            "s3",
+            "get_object",
+            Bucket=self.bucket,
+            Key=key,
+            Range=f"bytes={start}-{end - 1}",
+        )
+        try:
+            content: bytes = answer["Body"].read()
+        except FAULTS as error:
+            raise fault_of(error, "s3 get_object") from error
+        return content
 
     def upload(self, key: str, path: Path, sha256: str, progress: Progress) -> None:
         """Parts that an earlier attempt left behind are kept, if they are the same."""

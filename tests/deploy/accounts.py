@@ -1,4 +1,4 @@
-"""An AWS account of a few dicts, and a deployment to want in it."""
+"""Fake of an AWS account for planners, and a configuration for it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TABLES: dict[str, Any] = {
 
 
 def configured(**tables: Any) -> DeployConfig:
-    """A deployment that lacks nothing, with tables of its own merged in."""
+    """Return a complete configuration, with the given tables merged in."""
     merged = dict(TABLES)
     for name, value in tables.items():
         old = merged.get(name)
@@ -36,7 +36,7 @@ def configured(**tables: Any) -> DeployConfig:
 
 @dataclass
 class FakeAccount:
-    """What the planner is told is there."""
+    """Observer with fixed answers."""
 
     models: set[str] = field(default_factory=set)
     configs: set[str] = field(default_factory=set)

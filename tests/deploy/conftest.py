@@ -1,4 +1,4 @@
-"""An AWS that answers from a script, or from a server of ours; never the real one."""
+"""Fixtures of an AWS that is scripted or served by moto, and never real."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from tests.deploy.shim import Shim
 
 @pytest.fixture(autouse=True)
 def _no_credentials_but_ours(monkeypatch, tmp_path):
-    """Whatever a test forgets to inject fails, and reaches nobody's account."""
+    """Remove credentials and set a dead endpoint: no test reaches an account."""
     for name in list(os.environ):
         if name.startswith("AWS_"):
             monkeypatch.delenv(name)
@@ -61,7 +61,7 @@ def session_of_ours(region: str = "us-east-1") -> boto3.Session:
 
 
 class Script:
-    """The calls of one service a test expects, in order, and what AWS answers."""
+    """Expected calls of one service in order, with the answers of AWS."""
 
     def __init__(self, client: Any) -> None:
         self._stubber = Stubber(client)
@@ -95,7 +95,7 @@ class Script:
 
 @pytest.fixture(scope="session")
 def aws() -> AWSClient:
-    """One for all tests: boto3 takes a while to make a client."""
+    """Client for all tests, because boto3 is slow to make one."""
     return AWSClient(session_of_ours())
 
 
@@ -120,18 +120,18 @@ def script(aws):
 
 @pytest.fixture(scope="session")
 def service_model(aws):
-    """What AWS says of a service's requests."""
+    """service_model("sagemaker"): AWS's model of the service's requests."""
     return lambda service: aws.client(service).meta.service_model
 
 
 @pytest.fixture(scope="session")
 def refusals(aws):
-    """What AWS would refuse in a call of a plan."""
+    """refusals(call): the violations for which AWS would reject a call."""
     return aws.violations
 
 
 class CheckedClient(AWSClient):
-    """Sends nothing that AWS would refuse for its form, whatever moto takes."""
+    """Client that fails on requests that AWS would reject, though moto accepts them."""
 
     def call(self, service: str, operation: str, **params: Any) -> dict[str, Any]:
         assert self.violations(Call(service, operation, params, "")) == []
@@ -139,14 +139,14 @@ class CheckedClient(AWSClient):
 
 
 class Quiet(WSGIRequestHandler):
-    """No line for every request."""
+    """Request handler without log lines."""
 
     def log_request(self, *_: object) -> None:
         pass
 
 
 class Front:
-    """The server's application, whose shim each test replaces."""
+    """Application of the server, whose shim each test replaces."""
 
     def __init__(self) -> None:
         self.moto = DomainDispatcherApplication(create_backend_app)
@@ -173,7 +173,7 @@ def front():
 
 @pytest.fixture(scope="session")
 def wire(front):
-    """Clients of that server; one for all tests, as they are slow to make."""
+    """Client of that server for all tests, because boto3 is slow to make one."""
     return CheckedClient(session_of_ours(), endpoint_url=front[0])
 
 
@@ -217,7 +217,7 @@ def interrupt(*_: object) -> None:
 
 @pytest.fixture
 def cloud(front):
-    """An account with nothing in it, and the shim that answers for it."""
+    """Empty account, and the shim that answers for it."""
     address, application = front
     application.shim = Shim(application.moto)
     urllib.request.urlopen(f"{address}/moto-api/reset", data=b"").close()
@@ -226,7 +226,7 @@ def cloud(front):
 
 
 class Time:
-    """A clock that sleeping moves."""
+    """Clock that only sleeping moves."""
 
     def __init__(self) -> None:
         self.now = time.time()
@@ -240,7 +240,7 @@ class Time:
 
 @dataclass
 class Ran:
-    """What a command printed, and how it ended."""
+    """Exit status and output of a command."""
 
     status: int
     out: str
@@ -258,7 +258,7 @@ def at() -> Time:
 
 @pytest.fixture
 def project(tmp_path: Path):
-    """A folder with a chandra.toml in it, to be changed at will."""
+    """project(extra): writes chandra.toml in the test's folder."""
     path = tmp_path / "chandra.toml"
 
     def write(extra: str = "", *, name: str = "ocr", image: str = IMAGE) -> Path:
@@ -281,7 +281,7 @@ class Terminal(io.StringIO):
 
 
 class FakeRunner:
-    """No program is run; what would be is remembered."""
+    """Runner that records commands and runs none."""
 
     def __init__(self) -> None:
         self.programs = {"docker", "git"}
@@ -312,12 +312,12 @@ def runner() -> FakeRunner:
 
 
 class FakeHub:
-    """The files of a folder, as the hub would list them before it sends them."""
+    """Hub with the files of a folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.fetched: list[str] = []
-        """Models of which it was asked for the bytes."""
+        """Models that were downloaded."""
         self.on_fetch: Callable[[], None] = lambda: None
 
     def look(self, model: str, revision: str | None) -> HubModel:
@@ -337,7 +337,7 @@ class FakeHub:
 
 @pytest.fixture
 def hub(tmp_path):
-    """A Hugging Face hub with one model."""
+    """Hub with one model."""
     folder = tmp_path / "hub"
     folder.mkdir()
     (folder / "config.json").write_text('{"model_type": "qwen3_vl"}')
@@ -347,7 +347,7 @@ def hub(tmp_path):
 
 @pytest.fixture
 def staged(cloud, wire, hub):
-    """Weights and images lie where a deployment looks for them."""
+    """Account with staged weights and pushed images."""
     stage(wire, hub)
     publish(wire, IMAGE, OTHER_IMAGE)
     cloud.calls.clear()

@@ -8,7 +8,7 @@ from deploy.emulator.eventstream import error_frame, payload_frame
 
 
 def stream_of(chunks: Iterable[bytes]) -> bytes:
-    """One event a chunk."""
+    """Return an event stream with one event for each chunk."""
     return b"".join(map(payload_frame, chunks))
 
 

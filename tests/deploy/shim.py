@@ -27,7 +27,7 @@ Environ = dict[str, Any]
 Answer = tuple[str, dict[str, Any]]
 Invoked = Callable[[Environ, bytes], tuple[str, list[tuple[str, str]], bytes]]
 Transformed = Callable[[dict[str, Any]], str | None]
-"""The answer is SageMaker's reason where the job has failed."""
+"""Returns SageMaker's reason if the job failed."""
 LAYERS = "/layers/"
 HOME = "us-east-1"
 MOTOS_OWN_TYPE = "ml.p3.2xlarge"
@@ -36,22 +36,22 @@ READING = ("Describe", "List", "Get", "Filter", "Batch", "BatchGet", "Head")
 
 @dataclass
 class Machine:
-    """One endpoint, as SageMaker moves it along."""
+    """Endpoint that changes its status as SageMaker does."""
 
     config: str
     status: str = "Creating"
     pending: str | None = None
     failure: str | None = None
     questions: int = 0
-    """Asked about since it began to change."""
+    """Number of descriptions since it began to change."""
     count: int | None = None
-    """Instances, where somebody has changed the config's number."""
+    """Number of instances, if another program changed it."""
     pending_count: int | None = None
 
 
 @dataclass
 class Job:
-    """One transform job, as SageMaker moves it along."""
+    """Transform job that changes its status as SageMaker does."""
 
     request: dict[str, Any]
     status: str = "InProgress"
@@ -62,50 +62,52 @@ class Job:
 
 @dataclass
 class Shim:
-    """What one test sets, and what it sees."""
+    """Account of one test: settings that the test changes, and calls that it reads."""
 
     app: Callable[..., Iterable[bytes]]
     num_questions: int = 2
-    """How often an endpoint is described before it has changed."""
+    """Number of descriptions after which an endpoint has changed."""
     failing: dict[str, str] = field(default_factory=dict)
-    """Reasons by config: creating it fails, updating to it is rolled back."""
+    """Failure reasons by config. Creation with it fails, an update to it is rolled
+    back."""
     counts: dict[str, int] = field(default_factory=dict)
-    """Machines by endpoint, where somebody asked for others than its config has."""
+    """Number of machines by endpoint, if a caller asked for another one than its
+    config."""
     limits: dict[str, int] = field(default_factory=dict)
-    """Machines allowed by type, where not plenty."""
+    """Quotas by instance type; others are large."""
     crash_before: int | None = None
     crash_after: int | None = None
-    """The call of this number, of those that change something, is not answered."""
+    """Number of the changing call whose connection breaks before it is done."""
     forbidden: set[str] = field(default_factory=set)
-    """service:Operation of what the caller has no right to; not of S3 and IAM."""
+    """Denied calls as service:Operation; not of S3 and IAM."""
     clock: Callable[[], float] = time.time
     """Clock for the end of transform jobs and the creation of schedules."""
     calls: list[str] = field(default_factory=list)
-    """service:Operation of everything that was asked."""
+    """All calls so far, as service:Operation."""
     invoked: Invoked | None = None
-    """Answers invocations."""
+    """Callable that answers invocations."""
     transformed: Transformed | None = None
-    """Reads a job's objects, when it has been described often enough."""
+    """Callable that reads a job's objects once it was described often enough."""
     jobs: dict[str, Job] = field(default_factory=dict)
     machines: dict[str, Machine] = field(default_factory=dict)
     variants: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    """Of the configs there are."""
+    """Requests of the existing configs."""
     with_data_source: set[str] = field(default_factory=set)
-    """Models that batch transform refuses."""
+    """Models that batch transform rejects."""
     regions: list[str] = field(default_factory=lambda: [HOME])
     """Regions that the account has enabled."""
     elsewhere: dict[str, Shim] = field(default_factory=dict)
-    """The shims of other regions, made at their first request."""
+    """Shims of other regions, created at their first request."""
     _isolation: dict[str, bool] = field(default_factory=dict)
     _scheduled: dict[str, float] = field(default_factory=dict)
-    """When each schedule was created, by its path."""
+    """Creation time of each schedule, by its path."""
     _uploads: dict[str, bytes] = field(default_factory=dict)
     _layers: dict[str, bytes] = field(default_factory=dict)
     """Blobs of images by their digest: moto keeps no more than their sizes."""
 
     @property
     def changes(self) -> list[str]:
-        """The calls that changed something, or would have."""
+        """Calls that change something, done or denied."""
         return [call for call in self.calls if not is_reading(call)]
 
     def __call__(self, environ: Environ, start: Callable[..., Any]) -> Iterable[bytes]:
@@ -128,7 +130,7 @@ class Shim:
         if call == "ec2:DescribeRegions":
             return _send_regions(start, self.regions)
         if "Dashboard" in call:
-            # Dashboards are global, and moto keeps some for each region.
+            # Dashboards are global, but moto keeps them by region.
             scope = environ["HTTP_AUTHORIZATION"]
             environ["HTTP_AUTHORIZATION"] = scope.replace(f"/{region}/", f"/{HOME}/")
         elif region != HOME and call.startswith("sagemaker:"):
@@ -197,7 +199,7 @@ class Shim:
             return "200 OK", {"downloadUrl": address, "layerDigest": digest}
         return None
 
-    # What SageMaker does and moto does not.
+    # Behaviour of SageMaker that moto lacks.
 
     def _create_model(self, environ: Environ, request: dict[str, Any]) -> Answer | None:
         if request["ModelName"] in self._isolation:
@@ -376,13 +378,13 @@ class Shim:
 
     def _count(self, machine: Machine) -> int:
         variants = self.variants.get(machine.config, [{}])
-        # Only the count of our variant is ever changed.
+        # Commands change only the count of our variant.
         variant = our_variant({"ProductionVariants": variants})
         initial = int(variant.get("InitialInstanceCount", 1))
         return initial if machine.count is None else machine.count
 
     def _over_limit(self, config: str) -> Answer | None:
-        """Instances of a new config beside all that run, against the account's."""
+        """Return an error if a new config and all running machines exceed a quota."""
         variant = self.variants.get(config, [{}])[0]
         kind = str(variant.get("InstanceType"))
         allowed = self.limits.get(kind)
@@ -482,7 +484,7 @@ class Shim:
 
 
 def _region(environ: Environ) -> str:
-    """The region that a request was signed for."""
+    """Return the region that a request was signed for."""
     authorization = environ.get("HTTP_AUTHORIZATION", "")
     scope = authorization.partition("Credential=")[2].split("/")
     return scope[2] if len(scope) > 2 else HOME
@@ -536,7 +538,7 @@ def instance_types() -> set[str]:
 
 
 def _operation(environ: Environ, body: bytes) -> str:
-    """service:Operation, of any of AWS's protocols; REST ones by their method."""
+    """Return service:Operation of a request, in any protocol of AWS."""
     authorization = environ.get("HTTP_AUTHORIZATION", "")
     scope = authorization.partition("Credential=")[2].split("/")
     service = scope[3] if len(scope) > 3 else "?"
@@ -571,7 +573,7 @@ def _refusal(code: str, message: str) -> Answer:
 
 
 def _dead(start: Callable[..., Any], call: str, moment: str) -> Iterable[bytes]:
-    """What comes in place of an answer, in the words of the service."""
+    """Return an error response in the format of the service."""
     text = f"the line went dead {moment} it"
     if call.partition(":")[0] not in ("s3", "iam"):
         return _send(start, _refusal("Injected", text))

@@ -1,20 +1,20 @@
-"""What is refused before it costs an hour."""
+"""Preflight checks of the configuration."""
 
 from __future__ import annotations
 
 import pytest
 
-from deploy.checks import checks_of, quota_findings, quota_name
+from deploy.checks import config_findings, quota_findings, quota_name
 from deploy.machines.catalogue import AMIS, INSTANCES
 from tests.deploy.accounts import configured
 
 
 def fatal(**tables):
-    return [f for f in checks_of(configured(**tables)) if f.is_fatal]
+    return [f for f in config_findings(configured(**tables)) if f.is_fatal]
 
 
 def test_the_default_deployment_passes():
-    assert checks_of(configured()) == []
+    assert config_findings(configured()) == []
 
 
 @pytest.mark.parametrize("kind", ["ml.g4dn.xlarge", "ml.g4dn.12xlarge"])
@@ -53,14 +53,16 @@ def test_blackwell_is_refused_without_its_driver():
     assert "needs driver 580" in finding.sentence
 
 
-def test_a_volume_is_refused_where_there_are_local_disks():
+def test_volume_size_is_rejected_with_local_disks():
     (finding,) = fatal(endpoint={"volume_gb": 200})
 
-    assert "volume_gb is refused" in finding.sentence
+    assert "SageMaker rejects endpoint.volume_gb" in finding.sentence
 
 
-def test_an_unknown_instance_type_is_said_to_be_unchecked():
-    (finding,) = checks_of(configured(endpoint={"instance_types": ["ml.g6.4xlarge"]}))
+def test_unknown_instance_type_is_reported_as_unchecked():
+    (finding,) = config_findings(
+        configured(endpoint={"instance_types": ["ml.g6.4xlarge"]})
+    )
 
     assert not finding.is_fatal
     assert "neither was checked" in finding.sentence
@@ -79,7 +81,7 @@ def test_a_quota_of_zero_is_refused():
     assert "may run 0 ml.g5.2xlarge" in finding.sentence
 
 
-def test_of_several_types_one_that_is_allowed_is_enough():
+def test_one_type_within_its_quota_is_enough():
     quotas = {quota_name("ml.g5.2xlarge"): 0.0, quota_name("ml.g6e.2xlarge"): 1.0}
 
     findings = quota_findings(
@@ -89,7 +91,7 @@ def test_of_several_types_one_that_is_allowed_is_enough():
     assert [f.is_fatal for f in findings] == [False]
 
 
-def test_what_the_catalogue_names_exists_at_sagemaker(service_model):
+def test_names_of_the_catalogue_exist_in_sagemaker(service_model):
     sagemaker = service_model("sagemaker")
 
     assert set(INSTANCES) <= set(

@@ -208,4 +208,4 @@ def test_what_needs_credentials_says_that_there_are_none(tmp_path, project):
     status, _, err = run(tmp_path, "deploy")
 
     assert status == 2
-    assert "there are no AWS credentials" in err
+    assert "no AWS credentials were found" in err

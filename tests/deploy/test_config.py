@@ -1,4 +1,4 @@
-"""What may stand in chandra.toml."""
+"""Settings of chandra.toml."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def refused(sentence, **tables):
         config_from(tables)
 
 
-def test_an_empty_file_is_a_deployment():
+def test_empty_file_is_a_valid_configuration():
     config = config_from({})
 
     assert config.name == "chandra"
@@ -38,7 +38,7 @@ def test_an_unknown_setting_names_its_nearest_neighbour():
         ("must be a whole number", {"endpoint": {"instance_count": "two"}}),
         ("must be a whole number", {"endpoint": {"instance_count": True}}),
         ("must be true or false", {"network": {"isolation": "yes"}}),
-        ("must be a list of words", {"endpoint": {"instance_types": "ml.g5.xlarge"}}),
+        ("must be a list of texts", {"endpoint": {"instance_types": "ml.g5.xlarge"}}),
         ("name at least one", {"endpoint": {"instance_types": []}}),
         ("names one twice", {"endpoint": {"instance_types": ["a", "a"]}}),
         ("takes 5", {"endpoint": {"instance_types": list("abcdef")}}),
@@ -54,7 +54,7 @@ def test_an_unknown_setting_names_its_nearest_neighbour():
         ("1 to 512", {"endpoint": {"volume_gb": 1000}}),
     ],
 )
-def test_what_makes_no_sense_is_refused_in_a_sentence(sentence, tables):
+def test_invalid_setting_is_named(sentence, tables):
     refused(sentence, **tables)
 
 
@@ -66,19 +66,19 @@ def test_the_variable_of_inference_components_is_refused():
 
 
 @pytest.mark.parametrize("name", ["HF_TOKEN", "AWS_SECRET_ACCESS_KEY", "API_KEY"])
-def test_a_secret_is_kept_out_of_the_environment(name):
-    refused("whoever may describe", endpoint={"environment": {name: "x"}})
+def test_secret_in_the_environment_is_rejected(name):
+    refused("everyone who may describe", endpoint={"environment": {name: "x"}})
 
 
 @pytest.mark.parametrize("value", ["hf_" + "a" * 30, "AKIA" + "A" * 16])
-def test_a_credential_is_kept_out_under_any_name_and_not_repeated(value):
+def test_credential_value_is_rejected_and_not_repeated(value):
     with pytest.raises(ConfigError, match=r"environment\.A is a credential") as caught:
         config_from({"endpoint": {"environment": {"A": value}}})
 
     assert value not in caught.value.message + (caught.value.hint or "")
 
 
-def test_tokens_of_a_page_are_no_secret():
+def test_number_of_tokens_is_not_a_secret():
     environment = {"CHANDRA_MAX_OUTPUT_TOKENS": 4096}
 
     config = config_from({"endpoint": {"environment": environment}})
@@ -107,7 +107,7 @@ def test_an_error_in_the_file_names_the_file(tmp_path):
         read_config(path)
 
 
-def test_what_was_pushed_is_used_until_the_file_says_otherwise(tmp_path):
+def test_lock_is_used_unless_the_file_sets_the_value(tmp_path):
     path = tmp_path / "chandra.toml"
     path.write_text("[model]\nbucket = 'weights'\n")
     write_lock(path, "image", {"uri": "repo@sha256:1"})
@@ -123,6 +123,6 @@ def test_what_was_pushed_is_used_until_the_file_says_otherwise(tmp_path):
     assert overruled.image.uri == "repo@sha256:2"
 
 
-def test_a_table_that_is_none_is_refused_whatever_was_pushed():
+def test_value_that_is_not_a_table_is_rejected():
     with pytest.raises(ConfigError, match="image must be a table"):
         config_from({"image": 3}, {"image": {"uri": "repo@sha256:1"}})

@@ -19,7 +19,7 @@ from deploy.console import Console, minute, printable, progress_line
 
 
 class Terminal(io.StringIO):
-    """A terminal that keeps what it is sent."""
+    """Terminal that records its output."""
 
     def isatty(self) -> bool:
         return True

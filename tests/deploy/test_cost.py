@@ -1,4 +1,4 @@
-"""What a workload costs on which machine."""
+"""The command `cost`: prices of a workload by machine."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_cost_says_that_estimates_are_estimates(chandra, cloud):
     assert cloud.calls == []
 
 
-def test_what_is_stopped_at_night_already_saves_nothing_by_being_stopped(chandra):
+def test_scheduled_endpoint_saves_nothing_by_a_stop(chandra):
     always = chandra("cost")
     by_day = chandra("cost", "--hours-a-day", "8")
 
@@ -30,7 +30,7 @@ def test_what_is_stopped_at_night_already_saves_nothing_by_being_stopped(chandra
     assert "stopping" not in by_day.out
 
 
-def test_a_measurement_takes_the_place_of_an_estimate(chandra, tmp_path):
+def test_measurement_replaces_an_estimate(chandra, tmp_path):
     (tmp_path / "l40s.json").write_text(
         json.dumps(
             {"device": "NVIDIA L40S", "geometry": "chandra", "pages_per_second": 0.5}
@@ -45,7 +45,7 @@ def test_a_measurement_takes_the_place_of_an_estimate(chandra, tmp_path):
     offers = ran["offers"]
     assert offers[0]["measured_in"].endswith("l40s.json")
     assert offers[0]["together"]["pages_an_hour"] == 1800
-    # Nobody has measured one page at a time.
+    # There is no measurement of one page at a time.
     assert [offers[0][kind]["is_measured"] for kind in ("single", "together")] == [
         False,
         True,
@@ -54,9 +54,7 @@ def test_a_measurement_takes_the_place_of_an_estimate(chandra, tmp_path):
     assert ran["note"] == ESTIMATE_NOTE
 
 
-def test_what_was_measured_in_both_ways_needs_no_word_about_estimates(
-    chandra, tmp_path
-):
+def test_measured_rates_need_no_estimate_note(chandra, tmp_path):
     (tmp_path / "l40s.json").write_text(
         '{"device": "NVIDIA L40S", "geometry": "chandra", "pages_per_second": 0.5, '
         '"pages_per_second_single": 0.04}'
@@ -69,7 +67,7 @@ def test_what_was_measured_in_both_ways_needs_no_word_about_estimates(
     assert chandra("cost", *arguments, "--json").json["note"] is None
 
 
-def test_enough_machines_are_counted_for_the_hours_there_are(chandra):
+def test_machines_are_enough_for_the_given_hours(chandra):
     offer = chandra(
         "cost",
         "--pages-a-day",
@@ -86,7 +84,7 @@ def test_enough_machines_are_counted_for_the_hours_there_are(chandra):
     assert offer["single"]["a_day"] == pytest.approx(offer["single"]["machines"] * 28.0)
 
 
-def test_cost_says_why_it_leaves_a_machine_out(chandra, cloud):
+def test_cost_explains_why_a_machine_is_left_out(chandra, cloud):
     ran = chandra("cost", "--instance-type", "ml.g4dn.2xlarge")
     among = chandra(
         "cost", "--instance-type", "ml.g5.2xlarge", "--instance-type", "ml.g9.huge"

@@ -14,9 +14,7 @@ DESTROY_CALLS = 3
 
 
 @pytest.mark.parametrize("number", range(1, UPDATE_CALLS + 1))
-def test_after_a_crash_at_any_call_of_an_update_deploying_ends_well(
-    chandra, cloud, project, number
-):
+def test_deploy_succeeds_after_a_crash_of_an_update(chandra, cloud, project, number):
     chandra("deploy")
     before = cloud.machines["ocr"].config
     project(image=OTHER_IMAGE)
@@ -33,7 +31,7 @@ def test_after_a_crash_at_any_call_of_an_update_deploying_ends_well(
     assert cloud.machines["ocr"].config != before
 
 
-def test_no_call_of_an_update_is_left_out_of_the_crashes(chandra, cloud, project):
+def test_crashes_cover_all_calls_of_an_update(chandra, cloud, project):
     chandra("deploy")
     project(image=OTHER_IMAGE)
     cloud.calls.clear()
@@ -44,7 +42,7 @@ def test_no_call_of_an_update_is_left_out_of_the_crashes(chandra, cloud, project
 
 
 @pytest.mark.parametrize("number", range(1, DESTROY_CALLS + 1))
-def test_after_a_crash_destroying_again_leaves_nothing(chandra, cloud, number):
+def test_destroy_succeeds_after_a_crash(chandra, cloud, number):
     chandra("deploy")
     cloud.calls.clear()
     cloud.crash_after = number
@@ -65,9 +63,7 @@ NUM_CALLS = 4
 
 @pytest.mark.parametrize("number", range(1, NUM_CALLS + 1))
 @pytest.mark.parametrize("moment", ["crash_before", "crash_after"])
-def test_after_a_crash_at_any_call_deploying_again_ends_well(
-    chandra, cloud, number, moment
-):
+def test_deploy_succeeds_after_a_crash_of_a_deploy(chandra, cloud, number, moment):
     setattr(cloud, moment, number)
     crashed = chandra("deploy")
     setattr(cloud, moment, None)
@@ -85,7 +81,7 @@ def test_after_a_crash_at_any_call_deploying_again_ends_well(
     assert cloud.changes == []
 
 
-def test_no_call_of_a_deployment_is_left_out_of_the_crashes(chandra, cloud):
+def test_crashes_cover_all_calls_of_a_deploy(chandra, cloud):
     chandra("deploy")
 
     assert len(cloud.changes) == NUM_CALLS

@@ -1,4 +1,4 @@
-"""What is wrong, and how to mend it; and a file to begin with."""
+"""The commands `doctor` and `init`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.deploy.images import write_archive
 
 
 def prepare(chandra, wire, tmp_path):
-    """Everything that doctor looks for."""
+    """Create what `doctor` checks."""
     wire.call("s3", "create_bucket", Bucket="weights")
     archive = str(write_archive(tmp_path / "image.tar"))
     path = tmp_path / "chandra.toml"
@@ -28,7 +28,7 @@ def prepare(chandra, wire, tmp_path):
     assert chandra("model", "stage").status == 0
 
 
-def test_where_all_is_well_each_thing_is_said_to_be(chandra, wire, tmp_path):
+def test_doctor_reports_each_check_as_ok(chandra, wire, tmp_path):
     prepare(chandra, wire, tmp_path)
 
     ran = chandra("doctor")
@@ -47,7 +47,7 @@ def test_where_all_is_well_each_thing_is_said_to_be(chandra, wire, tmp_path):
     ]
 
 
-def test_what_was_pushed_and_staged_is_what_is_deployed(chandra, wire, tmp_path, cloud):
+def test_deploy_uses_what_was_pushed_and_staged(chandra, wire, tmp_path, cloud):
     prepare(chandra, wire, tmp_path)
 
     ran = chandra("deploy")
@@ -56,7 +56,7 @@ def test_what_was_pushed_and_staged_is_what_is_deployed(chandra, wire, tmp_path,
     assert cloud.machines["ocr"].status == "InService"
 
 
-def test_each_thing_that_is_wrong_ends_in_how_to_mend_it(chandra, cloud):
+def test_each_problem_has_a_hint(chandra, cloud):
     cloud.limits = {"ml.g6e.2xlarge": 0}
 
     ran = chandra("doctor")
@@ -68,7 +68,7 @@ def test_each_thing_that_is_wrong_ends_in_how_to_mend_it(chandra, cloud):
     assert "chandra-sagemaker iam --create" in ran.out
 
 
-def test_a_bucket_in_another_region_is_found_out(chandra, wire):
+def test_bucket_in_another_region_is_found(chandra, wire):
     wire.call(
         "s3",
         "create_bucket",
@@ -81,7 +81,7 @@ def test_a_bucket_in_another_region_is_found_out(chandra, wire):
     assert "bucket weights is in eu-west-1" in ran.out
 
 
-def test_a_bucket_is_looked_at_before_anything_was_staged(chandra, wire, tmp_path):
+def test_bucket_is_checked_before_staging(chandra, wire, tmp_path):
     path = tmp_path / "chandra.toml"
     path.write_text(path.read_text().replace("revision =", "# revision ="))
 
@@ -98,7 +98,7 @@ def test_a_bucket_is_looked_at_before_anything_was_staged(chandra, wire, tmp_pat
     assert "wrong weights: bucket weights is in eu-west-1" in elsewhere
 
 
-def test_without_a_file_there_is_nothing_to_look_at(chandra, tmp_path):
+def test_doctor_without_a_file_is_an_error(chandra, tmp_path):
     (tmp_path / "chandra.toml").unlink()
 
     ran = chandra("doctor")
@@ -107,7 +107,7 @@ def test_without_a_file_there_is_nothing_to_look_at(chandra, tmp_path):
     assert ran.err.splitlines()[-1] == "try:   chandra-sagemaker init"
 
 
-def test_a_policy_that_is_out_of_date_is_found_out(chandra, wire, tmp_path, project):
+def test_outdated_policy_is_found(chandra, wire, tmp_path, project):
     chandra("iam", "--create")
     project('[network]\nkms_key = "alias/ocr"\n')
 
@@ -116,7 +116,7 @@ def test_a_policy_that_is_out_of_date_is_found_out(chandra, wire, tmp_path, proj
     assert "is not the one for this chandra.toml" in ran.out
 
 
-def test_a_role_that_sagemaker_may_not_take_is_found_out(chandra, wire, tmp_path):
+def test_role_that_sagemaker_may_not_assume_is_found(chandra, wire, tmp_path):
     path = tmp_path / "chandra.toml"
     role = 'role = "arn:aws:iam::123456789012:role/mine"\n'
     path.write_text(role + path.read_text())
@@ -206,7 +206,7 @@ def test_a_folder_without_a_manifest_cannot_be_checked(chandra, folder):
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"files": [7]}'])
-def test_a_manifest_that_makes_no_sense_is_found(chandra, folder, content):
+def test_invalid_manifest_is_found(chandra, folder, content):
     (folder / MANIFEST).write_text(content)
 
     ran = chandra("doctor", "--weights", str(folder))
@@ -278,14 +278,14 @@ def settings(config: DeployConfig) -> dict[str, object]:
     return {name: getattr(config, name) for name in DeployConfig.__dataclass_fields__}
 
 
-def test_the_example_changes_nothing_but_what_has_to_be_set():
+def test_example_sets_only_required_settings():
     found = settings(config_from(tomllib.loads(EXAMPLE)))
     plain = settings(config_from({"model": {"bucket": "my-bucket"}}))
 
     assert found | {"tags": {}} == plain
 
 
-# Their default is none: the example shows what one may look like.
+# These have no default, so the example shows a possible value.
 UNSET = (
     *("role", "revision", "uri", "tag", "cuda", "kms_key", "volume_gb", "region"),
     *("sources", "concurrency", "idle_seconds", "success_topic", "error_topic"),
@@ -294,7 +294,7 @@ UNSET = (
 
 
 def test_the_example_shows_every_setting_with_its_default():
-    """What is commented out with a value is what there would be without it."""
+    """A commented-out setting shows its default."""
     shown = re.sub(r"^# (?=[a-z_]+ = )", "", EXAMPLE, flags=re.MULTILINE)
     for line in UNSET:
         shown = re.sub(rf"^{line}\b.*\n", "", shown, flags=re.MULTILINE)

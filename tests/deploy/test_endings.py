@@ -16,15 +16,15 @@ MOMENTS = ("crash_before", "crash_after")
 
 @dataclass
 class Case:
-    """A command that changes what is there already."""
+    """Command on an existing endpoint."""
 
     arguments: tuple[str, ...]
     num_changes: int
     before: tuple[tuple[str, ...], ...] = (("deploy",),)
     is_other: bool = False
-    """The file names another image by then."""
+    """True if chandra.toml names another image by then."""
     ends: str | None = "InService"
-    """How the endpoint then is; None: it is gone."""
+    """Final status of the endpoint; None if it is gone."""
 
 
 CASES = {
@@ -55,7 +55,7 @@ CASES = {
 
 @pytest.fixture
 def prepared(chandra, cloud, project, at):
-    """prepared(case): the account as the command finds it."""
+    """prepared(case): runs the commands before the one under test."""
 
     def prepare(case):
         for arguments in case.before:
@@ -77,16 +77,16 @@ def is_as_wanted(case, cloud):
 CRASHES = [
     pytest.param(case, number, moment, id=f"{name}-{number}-{moment}")
     for name, case in CASES.items()
-    # Those of a first deployment are in test_crashes.
+    # test_crashes covers a first deployment.
     if name != "deploy"
     for number in range(1, case.num_changes + 1)
-    # A deletion that was not made is made the next time: nothing to find out.
+    # A crash before a deletion needs no test, because the next run deletes it.
     for moment in (MOMENTS[1:] if name == "destroy-all" else MOMENTS)
 ]
 
 
 @pytest.mark.parametrize(("case", "number", "moment"), CRASHES)
-def test_after_a_crash_at_any_call_doing_it_again_ends_well(
+def test_second_run_succeeds_after_a_crash(
     chandra, cloud, prepared, case, number, moment
 ):
     prepared(case)
@@ -104,7 +104,7 @@ def test_after_a_crash_at_any_call_doing_it_again_ends_well(
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-def test_no_call_is_left_out_of_the_crashes(chandra, cloud, prepared, case):
+def test_crashes_cover_all_calls(chandra, cloud, prepared, case):
     prepared(case)
 
     ran = chandra(*case.arguments)
@@ -115,9 +115,7 @@ def test_no_call_is_left_out_of_the_crashes(chandra, cloud, prepared, case):
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-def test_ctrl_c_while_waiting_says_what_exists_and_what_is_not_done(
-    chandra, cloud, prepared, case
-):
+def test_ctrl_c_in_a_wait_reports_done_and_not_done(chandra, cloud, prepared, case):
     prepared(case)
 
     def interrupt(seconds):
@@ -131,7 +129,7 @@ def test_ctrl_c_while_waiting_says_what_exists_and_what_is_not_done(
     sentence = cut.err.partition("interrupted. ")[2]
     assert "endpoint ocr goes on without us" in sentence
     assert "chandra-sagemaker status" in sentence
-    # What was done is named, call by call, and the rest as not done.
+    # The message names each call that was done, and the others as not done.
     done = sentence.partition("done: ")[2].partition(". ")[0].split("; ")
     left = sentence.partition("not done: ")[2].partition(". ")[0]
     assert len(done) == changed
@@ -141,9 +139,7 @@ def test_ctrl_c_while_waiting_says_what_exists_and_what_is_not_done(
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-def test_waiting_ends_with_a_status_of_its_own_and_how_to_go_on(
-    chandra, cloud, prepared, case
-):
+def test_timeout_has_its_own_status_and_a_hint(chandra, cloud, prepared, case):
     prepared(case)
     cloud.num_questions = 1000
 
@@ -161,7 +157,7 @@ WAITING = [case for case in CASES.values() if "destroy" not in case.arguments]
 
 
 @pytest.mark.parametrize("case", WAITING, ids=lambda case: case.arguments[0])
-def test_what_is_not_waited_for_is_in_no_dry_run(chandra, cloud, prepared, case):
+def test_dry_run_without_waiting_omits_the_last_wait(chandra, cloud, prepared, case):
     prepared(case)
 
     shown = chandra(*case.arguments, "--no-wait", "--dry-run")
@@ -170,7 +166,7 @@ def test_what_is_not_waited_for_is_in_no_dry_run(chandra, cloud, prepared, case)
 
     would = [line[6:] for line in shown.out.splitlines() if line.startswith("would ")]
     done = [line for line in ran.out.splitlines() if line in would]
-    # Waiting is shown as what SageMaker says meanwhile.
+    # A wait prints SageMaker's status.
     assert [line for line in would if not line.startswith("wait")] == done
     assert [action["action"] for action in listed["actions"]] == would
     assert not would[-1].startswith(("wait", "note"))
@@ -178,7 +174,7 @@ def test_what_is_not_waited_for_is_in_no_dry_run(chandra, cloud, prepared, case)
 
 @pytest.mark.parametrize("text", ["-1", "0", "nan", "inf", "soon"])
 @pytest.mark.parametrize("command", ["deploy", "stop", "destroy"])
-def test_a_time_that_no_clock_has_is_refused(chandra, cloud, command, text):
+def test_invalid_timeout_is_rejected(chandra, cloud, command, text):
     ran = chandra(command, f"--timeout={text}")
 
     assert ran.status == 2
@@ -186,7 +182,7 @@ def test_a_time_that_no_clock_has_is_refused(chandra, cloud, command, text):
     assert cloud.calls == []
 
 
-def test_ctrl_c_between_two_steps_says_what_is_done(chandra, intercept):
+def test_ctrl_c_between_two_steps_reports_what_is_done(chandra, intercept):
     """The last look at the endpoint, after everything was made."""
     statuses = []
 
@@ -204,7 +200,7 @@ def test_ctrl_c_between_two_steps_says_what_is_done(chandra, intercept):
     assert "changed nothing" not in ran.err
 
 
-def test_what_was_stopped_without_waiting_is_not_said_to_be_gone(chandra):
+def test_stop_without_waiting_does_not_report_gone(chandra):
     chandra("deploy")
 
     ran = chandra("stop", "--no-wait")
@@ -226,9 +222,7 @@ def test_what_was_stopped_without_waiting_is_not_said_to_be_gone(chandra):
         ("UpdateRollbackFailed", 6),
     ],
 )
-def test_status_is_an_error_only_where_no_waiting_mends_it(
-    chandra, cloud, status, expected
-):
+def test_status_fails_only_if_waiting_does_not_help(chandra, cloud, status, expected):
     chandra("deploy")
     cloud.num_questions = 1000
     cloud.machines["ocr"].status = status

@@ -1,4 +1,4 @@
-"""What goes wrong, and how a command then ends."""
+"""Tree of errors, with exit statuses and codes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def tree():
     }
 
 
-def test_the_tree_at_the_top_of_the_module_is_the_tree():
+def test_docstring_shows_the_tree_of_errors():
     written = {
         name: (int(status), code)
         for name, status, code in re.findall(
@@ -41,7 +41,7 @@ def test_no_error_ends_as_a_bug_or_as_success_does():
     assert {status for status, _ in tree().values()} & {0, 3, 130} == set()
 
 
-def test_an_error_says_all_of_itself_to_a_program():
+def test_error_as_json_has_all_fields():
     error = errors.NotFoundError("no endpoint ocr", hint="chandra-sagemaker list")
 
     assert error.to_json() == {
@@ -50,6 +50,16 @@ def test_an_error_says_all_of_itself_to_a_program():
         "hint": "chandra-sagemaker list",
         "exit_code": 4,
     }
+
+
+def test_error_with_another_message_keeps_its_class_and_code():
+    error = errors.DocumentError("no pages", code="unreadable_document")
+
+    changed = error.with_message("page 1 is damaged", hint="repair it")
+
+    assert type(changed) is errors.DocumentError
+    assert (changed.code, str(changed)) == ("unreadable_document", "page 1 is damaged")
+    assert (error.message, changed.hint) == ("no pages", "repair it")
 
 
 def raised():
@@ -65,7 +75,7 @@ def raised():
                 yield place, {keyword.arg for keyword in node.keywords}
 
 
-def test_every_error_says_what_to_type_next():
+def test_every_error_has_a_hint():
     places = dict(raised())
 
     assert len(places) > 50

@@ -111,7 +111,7 @@ def test_fault_in_chandra_toml_is_not_blamed_on_the_lock(path):
 @pytest.mark.parametrize(
     "content", [b"\xff", b"a = " + b"[" * 100_000], ids=["not-utf-8", "deeply-nested"]
 )
-def test_chandra_toml_that_is_no_toml_is_named(path, content):
+def test_invalid_chandra_toml_is_named(path, content):
     path.write_bytes(content)
 
     with pytest.raises(ConfigError) as caught:
@@ -121,7 +121,7 @@ def test_chandra_toml_that_is_no_toml_is_named(path, content):
 
 
 def blamed(path):
-    """The file that an error begins with; None where there is no error."""
+    """Return the file that an error begins with; None without an error."""
     try:
         read_config(path)
     except ConfigError as error:
@@ -149,13 +149,13 @@ JSON = st.recursive(
     max_examples=50,
 )
 @given(content=JSON)
-def test_any_json_in_the_lock_is_read_or_blamed_on_it(path, content):
+def test_any_json_in_the_lock_is_read_or_named(path, content):
     lock_path(path).write_text(json.dumps(content))
 
     assert blamed(path) in (None, str(lock_path(path)))
 
 
-def test_what_cannot_be_recorded_names_the_lock_file(path):
+def test_failed_write_names_the_lock_file(path):
     lock_path(path).symlink_to(path.parent / "gone" / "lock.json")
 
     with pytest.raises(ConfigError) as caught:

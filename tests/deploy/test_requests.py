@@ -68,7 +68,7 @@ def test_a_schedule_is_valid(existing, refusals):
     assert [r for call in made for r in refusals(call)] == []
 
 
-def test_what_botocore_lets_pass_is_noticed(refusals):
+def test_violations_that_botocore_accepts_are_found(refusals):
     wanted = endpoint_from(configured(), IDENTITY)
     actions = Planner(NothingThere(), IDENTITY, NOW).deploy(wanted, UpdateTable())
     call = next(c for c in calls(actions) if c.operation == "create_endpoint_config")
@@ -84,9 +84,9 @@ def test_what_botocore_lets_pass_is_noticed(refusals):
 
     refused = " ".join(refusals(bad))
 
-    assert "ml.g5.3xlarge is none that boto3 knows" in refused
+    assert "ml.g5.3xlarge is not a value that boto3 knows" in refused
     assert "7200 is above 3600" in refused
-    assert "bad_name! is not" in refused
+    assert "bad_name! does not match" in refused
 
 
 @pytest.mark.parametrize(
@@ -96,17 +96,17 @@ def test_what_botocore_lets_pass_is_noticed(refusals):
             "[endpoint]\ninstance_types = ['ml.g6.2xlrge']",
             "did you mean ml.g6.2xlarge?",
         ),
-        ("[endpoint.environment]\na-b = 1", "Environment key a-b: a-b is not"),
+        ("[endpoint.environment]\na-b = 1", "Environment key a-b: a-b does not match"),
         (f"[tags]\nteam = '{'x' * 300}'", "Tags[0].Value: 300 is above 256"),
         ("[capture]\nuri = 's3://" + "b" * 600 + "'", "605 is above 512"),
     ],
 )
 @pytest.mark.parametrize("command", [["deploy"], ["deploy", "--dry-run"], ["plan"]])
 @pytest.mark.usefixtures("staged")
-def test_what_aws_would_refuse_is_refused_before_the_first_call(
+def test_invalid_request_stops_before_the_first_call(
     chandra, cloud, project, tables, sentence, command
 ):
-    """AWS says so after the model was made, and of an enum it lists every value."""
+    """AWS would reject the config only after the model was created."""
     project(tables)
 
     ran = chandra(*command)

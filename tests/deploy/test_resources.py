@@ -1,4 +1,4 @@
-"""What is sent to SageMaker, and how names follow from it."""
+"""Requests to SageMaker, and names that follow from their contents."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_the_same_contents_have_the_same_name():
         {"network": {"subnets": ["s"], "security_groups": ["g"]}},
     ],
 )
-def test_whatever_changes_the_model_changes_both_names(change):
+def test_change_of_the_model_changes_both_names(change):
     assert wanted(**change).model.name != wanted().model.name
     assert wanted(**change).config.name != wanted().config.name
 
@@ -53,7 +53,7 @@ def test_whatever_changes_the_model_changes_both_names(change):
         {"capture": {"uri": "s3://captured/ocr"}},
     ],
 )
-def test_machines_change_the_config_and_leave_the_model(change):
+def test_machines_change_only_the_config_name(change):
     assert wanted(**change).model.name == wanted().model.name
     assert wanted(**change).config.name != wanted().config.name
 
@@ -62,7 +62,7 @@ def test_tags_change_no_name():
     assert wanted(tags={"team": "ocr"}).config.name == wanted().config.name
 
 
-def test_a_model_reads_its_weights_from_a_prefix_that_ends_in_a_slash():
+def test_weights_prefix_of_a_model_ends_in_a_slash():
     request = wanted().model.request
 
     assert request["PrimaryContainer"]["ModelDataSource"]["S3DataSource"] == {
@@ -96,7 +96,7 @@ def test_a_variant_names_its_driver_its_timeouts_and_its_routing():
 
 
 @pytest.mark.parametrize(("startup", "load"), [(1200, "1140"), (60, "30")])
-def test_the_container_gives_up_no_later_than_sagemaker(startup, load):
+def test_container_timeout_is_within_sagemakers(startup, load):
     environment = wanted(
         endpoint={"startup_timeout_seconds": startup}
     ).model.environment
@@ -105,7 +105,7 @@ def test_the_container_gives_up_no_later_than_sagemaker(startup, load):
     assert environment["CHANDRA_LOAD_SECONDS"] == load
 
 
-def test_a_variable_in_the_file_wins():
+def test_variable_in_the_file_overrides_ours():
     endpoint = wanted(endpoint={"environment": {"CHANDRA_LOAD_SECONDS": 100}})
 
     assert endpoint.model.environment["CHANDRA_LOAD_SECONDS"] == "100"
@@ -123,7 +123,7 @@ def test_several_instance_types_are_a_pool_in_order():
     ]
 
 
-def test_nothing_is_captured_unless_it_is_asked_for():
+def test_data_capture_is_off_by_default():
     assert "DataCaptureConfig" not in wanted().config.request
 
 
@@ -135,7 +135,7 @@ def test_nothing_is_captured_unless_it_is_asked_for():
         ({"model": {"bucket": None}}, "model stage"),
     ],
 )
-def test_what_was_never_pushed_or_staged_is_named_with_its_command(table, hint):
+def test_missing_image_or_weights_name_the_command(table, hint):
     name, values = next(iter(table.items()))
     config = configured()
 

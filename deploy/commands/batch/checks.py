@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from deploy.aws.quotas import usage_quotas
 from deploy.batch.checks import transform_checks_of
 from deploy.batch.documents import Batch
 from deploy.batch.job import TransformJob, transforms_prefix
@@ -14,6 +13,7 @@ from deploy.checks import (
     Finding,
     region_findings,
 )
+from deploy.checks.quotas import usage_quotas
 from deploy.commands.batch.jobs import transforms_of
 from deploy.commands.quotas import UNREAD, usage_findings
 from deploy.config import DeployConfig

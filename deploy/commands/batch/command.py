@@ -199,7 +199,7 @@ def _wait(context: Context, options: argparse.Namespace, names: list[str]) -> in
 def _stop(context: Context, options: argparse.Namespace, names: list[str]) -> int:
     state = found(context, _one(names))
     actions = stop(state)
-    context.run(actions)
+    context.executor().run(actions)
     data = {
         "job": state.name,
         "stopped": bool(actions) and not context.is_dry_run,

@@ -13,8 +13,8 @@ from deploy.errors import ResourceFailedError
 from deploy.failures import advice_lines, is_permanent
 from deploy.machines.prices import dollars
 from deploy.plan.advice import advice_for
-from deploy.plan.executor import duration
 from deploy.results.parse import NUM_NAMED, part_lines
+from deploy.retries import duration
 
 __all__ = [
     "NUM_NAMED",

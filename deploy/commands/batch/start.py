@@ -91,7 +91,7 @@ def started(context: Context, options: argparse.Namespace, wanted: WantedJob) ->
     }
     upload(context, wanted.batch, work)
     try:
-        context.run(actions)
+        context.executor().run(actions)
     except Interrupted as interrupted:
         raise Interrupted(
             f"{interrupted.sentence}, and `chandra-sagemaker transform status` its jobs"

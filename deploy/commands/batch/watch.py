@@ -18,7 +18,12 @@ from deploy.commands.batch.jobs import (
 from deploy.commands.batch.parts import Parts
 from deploy.commands.batch.report import Summary, counted
 from deploy.context import Context
-from deploy.errors import AccessDeniedError, CredentialsError, DeployError
+from deploy.errors import (
+    AccessDeniedError,
+    CredentialsError,
+    DeployError,
+    TransientError,
+)
 from deploy.failures import is_permanent
 from deploy.machines.prices import hourly
 from deploy.monitoring.logs import LogEvent, LogReader
@@ -61,7 +66,7 @@ class Watch:
     def state(self) -> TransformState:
         state = self._transforms.transform(self._name)
         if state is None:
-            raise DeployError(
+            raise TransientError(
                 f"transform job {self._name} is not shown yet",
                 hint=f"chandra-sagemaker transform wait {self._name}",
             )

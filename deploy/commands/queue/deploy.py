@@ -8,17 +8,18 @@ from dataclasses import replace
 from deploy.commands.changes import change_to_file, confirm_change, report_change
 from deploy.commands.next_deploy import next_deploy_lines
 from deploy.commands.queue.limits import with_limits
-from deploy.commands.quotas import quota_checks
+from deploy.commands.quotas import other_endpoint, quota_checks
 from deploy.commands.wanted import (
     UNNOTED,
     add_machine_arguments,
     add_wait_arguments,
-    carried_out,
+    check_and_confirm,
     compare,
     with_flags,
 )
 from deploy.config import DeployConfig
 from deploy.context import Context
+from deploy.endpoint.snapshot import Snapshot
 from deploy.errors import ConfigError
 from deploy.plan.actions import Action
 from deploy.queue.endpoint import async_config, async_endpoint_from
@@ -45,12 +46,21 @@ def run(context: Context, options: argparse.Namespace) -> int:
     wanted = async_endpoint_from(config, context.identity)
     config = async_config(config, context.identity)
     scaling = Scaling.of(wanted.name, config.asynchronous, tags_of(config))
+    seen = Snapshot(
+        context.account,
+        wanted.name,
+        other=other_endpoint(context, wanted.name),
+        config=wanted.config.name,
+        use_alarms=config.update.use_alarms,
+    )
     planner = context.planner
-    actions = planner.deploy(wanted, config.update, is_described=is_described)
+    actions = replace(planner, observer=seen).deploy(
+        wanted, config.update, is_described=is_described
+    )
     # The alarms' actions are planned again when the policies are there.
     later = [*planner.scale(scaling), *planner.watch(scaling)]
     observed = context.account.scaling(wanted.name)
-    change = with_limits(change_to_file(context, wanted), observed, scaling)
+    change = with_limits(change_to_file(context, wanted, seen), observed, scaling)
     data = {
         "endpoint": wanted.name,
         "config": wanted.config.name,
@@ -61,26 +71,37 @@ def run(context: Context, options: argparse.Namespace) -> int:
     whole: list[Action] = [*actions, *later]
     context.deployment = config.name
     if whole:
-        _note_quota(context, config)
-    if context.is_dry_run or not whole:
-        status = carried_out(context, options, config, wanted, whole, data, change)
-        return 0 if status is None else status
+        _note_quota(context, config, seen)
+    else:
+        lines = [f"endpoint {wanted.name} is as described: no changes"]
+        context.console.result(data, lines)
+        return 0
+    executor = context.executor(
+        timeout_seconds=options.timeout, is_waiting=options.wait
+    )
+    if context.is_dry_run:
+        check_and_confirm(context, config, wanted, whole, change, seen)
+        executor.run(whole)
+        context.console.result(data)
+        return 0
     if actions:
-        status = carried_out(context, options, config, wanted, actions, data, change)
-        if status is not None:
-            return status
+        if not check_and_confirm(context, config, wanted, actions, change, seen):
+            return 1
+        executor.run(actions)
         if not options.wait:
             words = f"endpoint {wanted.name} is on its way, without scaling"
             context.console.result(data, [words, UNNOTED])
             return 0
     else:
         report_change(context, change, later)
-        if not confirm_change(context, wanted.name, change, later):
-            context.console.declined()
+        if not confirm_change(
+            context, change, later, seen.endpoint(wanted.name), wanted.name
+        ):
+            context.console.report_declined()
             return 1
     compare(context, wanted)
-    context.run(planner.scale(scaling))
-    context.run(planner.watch(scaling))
+    context.executor().run(planner.scale(scaling))
+    context.executor().run(planner.watch(scaling))
     table = config.asynchronous
     context.console.result(
         data,
@@ -95,11 +116,11 @@ def run(context: Context, options: argparse.Namespace) -> int:
     return 0
 
 
-def _note_quota(context: Context, config: DeployConfig) -> None:
+def _note_quota(context: Context, config: DeployConfig, seen: Snapshot) -> None:
     """One machine is checked with the rest; how many there may be is worth a word."""
     table = config.asynchronous
     most = replace(config.endpoint, instance_count=table.max_instances)
-    for finding in quota_checks(context, replace(config, endpoint=most)):
+    for finding in quota_checks(context, replace(config, endpoint=most), seen=seen):
         if finding.is_fatal and table.max_instances > 1:
             context.console.say(
                 f"note: {finding.sentence} (asynchronous.max_instances)"

@@ -1,4 +1,4 @@
-"""What AWS answers, in our words; scripted with botocore's Stubber."""
+"""Translation of AWS's errors, scripted with botocore's Stubber."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ from deploy.errors import (
     DeployError,
     NotFoundError,
     ResourceFailedError,
+    TransientError,
 )
 from deploy.plan.actions import Call
 from deploy.resources import OWNER_TAG
@@ -45,7 +46,7 @@ def refused(code, sentence=""):
 
 
 @pytest.mark.parametrize("code", CODES)
-def test_every_code_we_know_becomes_an_error_of_ours(code):
+def test_known_codes_become_our_errors(code):
     assert type(refused(code)) is CODES[code]
 
 
@@ -59,32 +60,32 @@ def test_every_code_we_know_becomes_an_error_of_ours(code):
         ("1 validation error detected", DeployError),
     ],
 )
-def test_sagemakers_one_code_is_told_apart_by_its_sentence(sentence, kind):
+def test_validation_errors_are_told_apart_by_message(sentence, kind):
     error = refused("ValidationException", sentence)
 
     assert type(error) is kind
     assert sentence in error.message
 
 
-def test_a_page_for_browsers_is_not_shown_to_people():
-    """What stands before a service answers so, and boto3 takes it for a refusal."""
+def test_html_page_is_not_printed():
+    """A load balancer answers with a page, which boto3 takes for an error of AWS."""
     error = refused("500", "\n<!doctype html>\n<title>500</title>\n<p>sorry</p>\n")
 
     assert error.code == "busy"
-    assert "the answer is a web page" in error.message
+    assert "received an HTML page" in error.message
     assert "<" not in error.message
     assert "--endpoint-url" in (error.hint or "")
 
 
-def test_an_answer_that_is_none_of_awss_is_no_bug():
+def test_response_not_from_aws_is_a_transient_error():
     error = fault_of(ResponseParserError("<html>a proxy"), "iam get_role")
 
-    assert type(error) is DeployError
-    assert error.message == "iam get_role: what answers is not AWS"
+    assert type(error) is TransientError
+    assert error.message == ("iam get_role: received a response that is not from AWS")
     assert "--endpoint-url" in (error.hint or "")
 
 
-def test_a_quota_that_is_used_up_points_to_doctor(script, aws):
+def test_exceeded_quota_points_to_doctor(script, aws):
     scripted = script("sagemaker")
     scripted.expects("create_endpoint").refuses("ResourceLimitExceeded", "limit is 0")
 
@@ -108,18 +109,18 @@ def test_a_quota_that_is_used_up_points_to_doctor(script, aws):
         ("RepositoryNotFoundException", "no such repository", "image push"),
     ],
 )  # fmt: skip
-def test_what_we_know_how_to_mend_ends_in_the_command_for_it(code, sentence, hint):
+def test_known_reason_gets_the_hint_of_its_advice(code, sentence, hint):
     error = refused(code, sentence)
 
     assert hint in (error.hint or "")
     assert sentence in error.message
 
 
-def test_what_the_troubleshooting_table_is_looked_up_by_is_in_the_message():
+def test_code_of_the_readme_table_is_in_the_message():
     assert "ResourceLimitExceeded" in refused("ResourceLimitExceeded", "is 0").message
 
 
-def test_a_refusal_names_the_action_and_the_policy_that_allows_it(script, aws):
+def test_denied_call_names_action_and_policy_command(script, aws):
     scripted = script("sagemaker")
     scripted.expects("describe_endpoint").refuses("AccessDeniedException", "denied")
 
@@ -135,13 +136,17 @@ def test_a_refusal_names_the_action_and_the_policy_that_allows_it(script, aws):
 @pytest.mark.parametrize(
     ("error", "kind", "sentence"),
     [
-        (NoCredentialsError(), ConfigError, "no AWS credentials"),
+        (NoCredentialsError(), ConfigError, "no AWS credentials were found"),
         (NoRegionError(), ConfigError, "no region is set"),
         (ProfileNotFound(profile="ocr"), ConfigError, "ocr"),
-        (EndpointConnectionError(endpoint_url="http://x"), DeployError, "be reached"),
+        (
+            EndpointConnectionError(endpoint_url="http://x"),
+            TransientError,
+            "be reached",
+        ),
     ],
 )
-def test_what_never_reached_aws_is_told_too(error, kind, sentence):
+def test_errors_before_the_request_are_translated(error, kind, sentence):
     fault = fault_of(error, "sagemaker describe_endpoint")
 
     assert type(fault) is kind
@@ -170,7 +175,7 @@ def test_what_never_reached_aws_is_told_too(error, kind, sentence):
         ("ValidationException", "Access denied to KMS key", DeployError,
          "policy of the key"),
         ("ValidationException", "Value 'x' at 'kmsKeyId' failed to satisfy constraint",
-         DeployError, "doctor looks at"),
+         DeployError, "doctor checks"),
         ("ValidationException", "The repository of your image a does not grant "
          "ecr:GetDownloadUrlForLayer, ecr:BatchGetImage", DeployError, "image push"),
     ],
@@ -217,7 +222,7 @@ def test_a_profile_that_does_not_exist_is_named():
          "RepositoryNotFoundException"),
     ],
 )  # fmt: skip
-def test_what_is_so_already_is_as_good_as_done(call, code, script, aws):
+def test_existing_or_missing_resource_may_be_no_error(call, code, script, aws):
     scripted = script("ecr")
     scripted.expects(call.operation, **call.params).refuses(code)
 
@@ -252,7 +257,7 @@ def described(script, aws, *, tags, targets=(), **more):
     return state
 
 
-def test_an_endpoint_is_ours_by_its_tag(script, aws):
+def test_endpoint_is_ours_by_its_tag(script, aws):
     ours = described(script, aws, tags={OWNER_TAG: "ocr"})
     theirs = described(script, aws, tags={"team": "ocr"})
 
@@ -260,7 +265,7 @@ def test_an_endpoint_is_ours_by_its_tag(script, aws):
     assert not theirs.is_ours
 
 
-def test_an_update_on_its_way_shows_where_to_and_how_far(script, aws):
+def test_pending_update_shows_target_and_stage(script, aws):
     state = described(
         script,
         aws,
@@ -278,7 +283,7 @@ def test_an_update_on_its_way_shows_where_to_and_how_far(script, aws):
     assert state.stages == ("Baking",)
 
 
-def test_an_endpoint_that_is_not_there_is_none(script, aws):
+def test_missing_endpoint_is_none(script, aws):
     scripted = script("sagemaker")
     scripted.expects("describe_endpoint").refuses(
         "ValidationException", "Could not find endpoint"
@@ -288,25 +293,25 @@ def test_an_endpoint_that_is_not_there_is_none(script, aws):
         assert Account(aws).endpoint("ocr") is None
 
 
-def test_an_invocation_is_sent_once_and_awaited_longer_than_sagemaker_takes(aws):
+def test_invocation_is_sent_once_with_a_long_timeout(aws):
     config = aws.client("sagemaker-runtime").meta.config
 
     assert config.read_timeout == 70
     assert config.retries["total_max_attempts"] == 1
 
 
-def test_objects_that_stay_are_no_success(script, aws):
+def test_failed_object_deletion_is_an_error(script, aws):
     scripted = script("s3")
     scripted.expects("delete_objects").answers(
         Errors=[{"Key": "a", "Code": "AccessDenied", "Message": "Access Denied"}]
     )
     call = Call("s3", "delete_objects", {"Bucket": "w", "Delete": {"Objects": []}}, "x")
 
-    with scripted, pytest.raises(ResourceFailedError, match="1 of them failed"):
+    with scripted, pytest.raises(ResourceFailedError, match="1 objects failed"):
         aws.perform(call)
 
 
-def test_an_address_that_is_none_is_the_callers_mistake():
+def test_invalid_endpoint_url_is_a_config_error():
     client = AWSClient(boto3.Session("a", "b", region_name="us-east-1"),
                        endpoint_url="not-an-address")  # fmt: skip
 
@@ -316,7 +321,7 @@ def test_an_address_that_is_none_is_the_callers_mistake():
     assert "--endpoint-url" in (caught.value.hint or "")
 
 
-def test_what_only_holds_our_name_is_not_asked_about(script, aws):
+def test_names_that_only_contain_ours_are_ignored(script, aws):
     scripted = script("sagemaker")
     scripted.expects("list_endpoint_configs", NameContains="ocr-").answers(
         EndpointConfigs=[
@@ -330,3 +335,23 @@ def test_what_only_holds_our_name_is_not_asked_about(script, aws):
 
     with scripted:
         assert Account(aws).history("ocr") == []
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "kind"),
+    [
+        ("SomethingNew", 503, TransientError),
+        ("SomethingNew", 429, TransientError),
+        ("SomethingNew", 400, DeployError),
+        ("RequestTimeout", 400, TransientError),
+    ],
+)
+def test_unknown_codes_are_transient_by_http_status(code, status, kind):
+    response = {
+        "Error": {"Code": code, "Message": "no"},
+        "ResponseMetadata": {"HTTPStatusCode": status},
+    }
+
+    fault = fault_of(ClientError(response, "DescribeEndpoint"), "describing")
+
+    assert type(fault) is kind

@@ -36,7 +36,7 @@ def marks(wire, config):
     return tags_from(wire.call("sagemaker", "list_tags", ResourceArn=arn)["Tags"])
 
 
-def test_an_endpoint_that_somebody_deleted_is_missing(deployed, chandra, cloud, wire):
+def test_endpoint_deleted_by_others_is_missing(deployed, chandra, cloud, wire):
     config = cloud.machines["ocr"].config
     delete(wire, cloud, chandra)
 
@@ -62,7 +62,7 @@ def test_missing_endpoint_is_reported_before_creation(
     assert cloud.machines["ocr"].status == "InService"
 
 
-def test_a_stopped_endpoint_is_started_without_a_note(deployed, chandra):
+def test_stopped_endpoint_starts_without_a_note(deployed, chandra):
     chandra("stop")
 
     ran = chandra("start")
@@ -70,7 +70,7 @@ def test_a_stopped_endpoint_is_started_without_a_note(deployed, chandra):
     assert "is missing" not in ran.out
 
 
-def test_the_note_of_a_stop_ends_with_the_next_start(deployed, chandra, cloud, wire):
+def test_start_ends_the_mark_of_a_stop(deployed, chandra, cloud, wire):
     chandra("stop")
     chandra("start")
     delete(wire, cloud, chandra)
@@ -78,7 +78,7 @@ def test_the_note_of_a_stop_ends_with_the_next_start(deployed, chandra, cloud, w
     assert chandra("status").status == 6
 
 
-def test_stopped_without_waiting_it_counts_as_stopped(deployed, chandra, cloud):
+def test_stop_without_waiting_counts_as_stopped(deployed, chandra, cloud):
     chandra("stop", "--no-wait")
     while "ocr" in cloud.machines:
         chandra("status")
@@ -86,7 +86,7 @@ def test_stopped_without_waiting_it_counts_as_stopped(deployed, chandra, cloud):
     assert chandra("status").status == 0
 
 
-def test_a_failed_endpoint_that_is_stopped_counts_as_stopped(chandra, cloud, project):
+def test_stopped_failed_endpoint_counts_as_stopped(chandra, cloud, project):
     chandra("deploy")
     chandra("stop")
     project(image=OTHER_IMAGE)
@@ -100,7 +100,7 @@ def test_a_failed_endpoint_that_is_stopped_counts_as_stopped(chandra, cloud, pro
     assert chandra("status").status == 0
 
 
-def test_stopping_what_is_missing_lets_it_stay_away(deployed, chandra, cloud, wire):
+def test_stop_marks_a_missing_endpoint_as_stopped(deployed, chandra, cloud, wire):
     delete(wire, cloud, chandra)
 
     would = chandra("stop", "--dry-run")
@@ -114,7 +114,7 @@ def test_stopping_what_is_missing_lets_it_stay_away(deployed, chandra, cloud, wi
     assert chandra("status").status == 0
 
 
-def test_a_queue_that_somebody_deleted_is_missing(chandra, cloud, wire, project):
+def test_async_endpoint_deleted_by_others_is_missing(chandra, cloud, wire, project):
     project(QUEUE)
     wire.call("s3", "create_bucket", Bucket="exchange")
     chandra("async", "deploy")
@@ -127,7 +127,7 @@ def test_a_queue_that_somebody_deleted_is_missing(chandra, cloud, wire, project)
     assert chandra("status", "--json").json["asynchronous"]["lost"] is True
 
 
-def test_a_deployment_that_broke_off_was_never_in_service(chandra, cloud):
+def test_interrupted_deployment_was_never_in_service(chandra, cloud):
     cloud.crash_before = 3
     chandra("deploy")
     cloud.crash_before = None
@@ -144,7 +144,7 @@ def test_a_deployment_that_broke_off_was_never_in_service(chandra, cloud):
 
 @pytest.fixture
 def two(chandra, cloud, project, at):
-    """The configs of an endpoint, the second of which serves."""
+    """Configs of an endpoint, the second of which serves."""
     chandra("deploy")
     first = cloud.machines["ocr"].config
     at.now += 60
@@ -154,7 +154,7 @@ def two(chandra, cloud, project, at):
     return first, cloud.machines["ocr"].config
 
 
-def test_a_stopped_endpoint_is_rolled_back_to_the_config_before(two, chandra, cloud):
+def test_stopped_endpoint_rolls_back_to_config_before(two, chandra, cloud):
     first, second = two
     chandra("stop")
 
@@ -166,9 +166,7 @@ def test_a_stopped_endpoint_is_rolled_back_to_the_config_before(two, chandra, cl
     assert cloud.machines["ocr"].config == first
 
 
-def test_a_missing_endpoint_is_rolled_back_to_the_config_before(
-    two, chandra, cloud, wire
-):
+def test_missing_endpoint_rolls_back_to_config_before(two, chandra, cloud, wire):
     first, _ = two
     delete(wire, cloud, chandra)
 
@@ -179,7 +177,7 @@ def test_a_missing_endpoint_is_rolled_back_to_the_config_before(
     assert cloud.machines["ocr"].config == first
 
 
-def test_a_stopped_endpoint_is_started_by_a_rollback_after_a_yes(two, chandra, cloud):
+def test_rollback_starts_stopped_endpoint_after_a_yes(two, chandra, cloud):
     first, second = two
     chandra("stop")
 
@@ -190,7 +188,7 @@ def test_a_stopped_endpoint_is_started_by_a_rollback_after_a_yes(two, chandra, c
     assert cloud.machines == {}
 
 
-def test_an_endpoint_that_is_being_stopped_is_started_after_a_yes(two, chandra, cloud):
+def test_rollback_starts_stopping_endpoint_after_a_yes(two, chandra, cloud):
     chandra("stop", "--no-wait")
 
     ran = chandra("rollback", yes=False)
@@ -199,7 +197,7 @@ def test_an_endpoint_that_is_being_stopped_is_started_after_a_yes(two, chandra, 
     assert "start endpoint ocr with config" in ran.err
 
 
-def test_a_stopped_endpoint_without_an_earlier_config_stays(deployed, chandra, cloud):
+def test_stopped_endpoint_without_earlier_config_stays(deployed, chandra, cloud):
     chandra("stop")
 
     ran = chandra("rollback")
@@ -210,7 +208,7 @@ def test_a_stopped_endpoint_without_an_earlier_config_stays(deployed, chandra, c
 
 
 @pytest.mark.parametrize("num_live", [1, 2])
-def test_a_stop_changes_nothing_of_where_a_rollback_goes(
+def test_stop_does_not_change_the_rollback_target(
     chandra, cloud, project, at, num_live
 ):
     for number in range(num_live):
@@ -239,7 +237,7 @@ def test_a_stop_changes_nothing_of_where_a_rollback_goes(
     assert cloud.machines["ocr"].config == live
 
 
-def test_a_failed_config_that_was_stopped_excuses_no_later_loss(
+def test_stop_of_a_failed_config_hides_no_later_loss(
     deployed, chandra, cloud, wire, project
 ):
     chandra("stop")
@@ -317,9 +315,7 @@ def test_denied_stop_leaves_the_endpoint_in_service(deployed, chandra, cloud, wi
     assert chandra("status").status == 0
 
 
-def test_what_was_stopped_is_noted_beside_when_it_was_live(
-    deployed, chandra, cloud, wire
-):
+def test_stop_tag_keeps_the_live_tag(deployed, chandra, cloud, wire):
     config = cloud.machines["ocr"].config
 
     chandra("stop")
@@ -328,7 +324,7 @@ def test_what_was_stopped_is_noted_beside_when_it_was_live(
     assert found[LIVE_TAG] < found[STOPPED_TAG]
 
 
-# By the clock
+# Schedules
 
 
 HOURS = ("--start", "8:00", "--stop", "19:00", "--timezone", "Asia/Tokyo")
@@ -347,14 +343,12 @@ def tuesday(chandra, wire, cloud, at):
 
 @pytest.fixture
 def scheduled(tuesday, chandra):
-    """Runs on weekdays from 8 to 19 in Tokyo; it is Tuesday, 10:00 there."""
+    """Schedule weekdays from 8 to 19 in Tokyo, where it is Tuesday, 10:00."""
     made = chandra("schedule", *HOURS)
     assert made.status == 0, made.err
 
 
-def test_out_of_hours_it_is_stopped_and_within_it_is_missing(
-    scheduled, chandra, cloud, wire, at
-):
+def test_schedule_tells_stopped_from_missing(scheduled, chandra, cloud, wire, at):
     delete(wire, cloud, chandra)
     tuesday = at.now
     expected = {
@@ -375,9 +369,7 @@ def test_out_of_hours_it_is_stopped_and_within_it_is_missing(
         assert words in ran[hours].out
 
 
-def test_a_schedule_made_later_did_not_stop_what_is_missing(
-    tuesday, chandra, cloud, wire, at
-):
+def test_later_schedule_does_not_explain_a_loss(tuesday, chandra, cloud, wire, at):
     at.now += 10 * HOUR
     delete(wire, cloud, chandra)
     made = chandra("schedule", *HOURS)
@@ -389,7 +381,7 @@ def test_a_schedule_made_later_did_not_stop_what_is_missing(
     assert "endpoint ocr is missing: neither `stop` nor a schedule" in ran.out
 
 
-def test_a_schedule_made_later_did_not_start_what_was_stopped(tuesday, chandra, at):
+def test_later_schedule_did_not_start_a_stopped_endpoint(tuesday, chandra, at):
     chandra("stop")
     at.now += 23 * HOUR
     made = chandra("schedule", *HOURS)
@@ -404,7 +396,7 @@ def test_a_schedule_made_later_did_not_start_what_was_stopped(tuesday, chandra, 
     assert next_morning.status == 6
 
 
-def test_a_stop_by_the_schedule_before_a_deploy_explains_nothing(
+def test_scheduled_stop_before_a_deploy_explains_no_loss(
     scheduled, chandra, cloud, wire, at, project
 ):
     at.now += 12 * HOUR
@@ -419,7 +411,7 @@ def test_a_stop_by_the_schedule_before_a_deploy_explains_nothing(
     assert "endpoint ocr is missing" in ran.out
 
 
-def test_a_stop_by_hand_holds_until_the_schedule_starts_it(scheduled, chandra, at):
+def test_manual_stop_holds_until_the_schedule_starts(scheduled, chandra, at):
     chandra("stop")
     at_once = chandra("status")
     at.now += 23 * HOUR
@@ -440,8 +432,8 @@ def test_a_stop_by_hand_holds_until_the_schedule_starts_it(scheduled, chandra, a
     st.tuples(st.integers(0, 22), st.integers(0, 59)),
     st.sampled_from(["UTC", "Asia/Tokyo", "America/Lima"]),
 )
-def test_the_last_time_of_an_entry_is_the_latest_of_its_times(now, days, clock, zone):
-    """Compared with every minute of its kind in the eight days before."""
+def test_last_time_of_an_entry_is_the_latest(now, days, clock, zone):
+    """The reference searches each minute of the eight days before."""
     text = f"{clock[0]:02}:{clock[1]:02}"
     schedule = schedule_from(text, "23:59", ",".join(days), zone)
     calls = schedule.calls(
@@ -461,7 +453,7 @@ def test_the_last_time_of_an_entry_is_the_latest_of_its_times(now, days, clock, 
     assert found == max(t for t in times if t <= here and DAYS[t.weekday()] in days)
 
 
-def test_an_entry_that_is_off_or_not_ours_has_no_last_time():
+def test_disabled_or_foreign_entry_has_no_last_time():
     now = datetime(2026, 12, 1, tzinfo=UTC)
     daily = {"ScheduleExpression": "cron(0 8 ? * MON,TUE *)"}
 
@@ -470,7 +462,7 @@ def test_an_entry_that_is_off_or_not_ours_has_no_last_time():
     assert last_time({"ScheduleExpression": "rate(1 day)"}, now) is None
 
 
-def test_an_entry_of_an_unknown_time_zone_has_no_last_time():
+def test_entry_of_unknown_time_zone_has_no_last_time():
     entry = {
         "ScheduleExpression": "cron(0 8 ? * MON,TUE *)",
         "ScheduleExpressionTimezone": "Europe/Nowhere",
@@ -480,7 +472,7 @@ def test_an_entry_of_an_unknown_time_zone_has_no_last_time():
 
 
 @pytest.mark.parametrize("text", ["2026-11-30", "2026-11-30T10:00:00", "yesterday"])
-def test_notes_that_are_no_times_are_left_out(deployed, chandra, cloud, wire, text):
+def test_tags_that_are_not_times_are_ignored(deployed, chandra, cloud, wire, text):
     config = cloud.machines["ocr"].config
     arn = f"arn:aws:sagemaker:us-east-1:123456789012:endpoint-config/{config}"
     tags = [{"Key": STOPPED_TAG, "Value": text}]
@@ -491,7 +483,7 @@ def test_notes_that_are_no_times_are_left_out(deployed, chandra, cloud, wire, te
     assert ran.status == 0, ran.err
 
 
-def test_an_entry_took_no_effect_before_it_was_created():
+def test_entry_has_no_last_time_before_its_creation():
     now = datetime(2026, 12, 1, 12, tzinfo=UTC)
     daily = {"ScheduleExpression": "cron(0 8 ? * MON,TUE *)"}
     eight = now.replace(hour=8)

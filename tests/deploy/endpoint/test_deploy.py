@@ -1,4 +1,4 @@
-"""From nothing to an endpoint, over the wire; and what keeps one from it."""
+"""The command `deploy` against moto, and its failures."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[3]
 pytestmark = pytest.mark.usefixtures("staged")
 
 
-def test_from_nothing_to_an_endpoint(chandra, cloud):
+def test_first_deploy_creates_the_endpoint(chandra, cloud):
     ran = chandra("deploy")
 
     assert ran.status == 0, ran.err
@@ -36,7 +36,7 @@ def test_from_nothing_to_an_endpoint(chandra, cloud):
     ]
 
 
-def test_deployed_twice_nothing_changes(chandra, cloud):
+def test_second_deploy_changes_nothing(chandra, cloud):
     chandra("deploy")
     cloud.calls.clear()
 
@@ -47,7 +47,7 @@ def test_deployed_twice_nothing_changes(chandra, cloud):
     assert cloud.changes == []
 
 
-def test_a_dry_run_says_what_it_would_do_and_does_nothing(chandra, cloud):
+def test_dry_run_prints_the_plan_and_changes_nothing(chandra, cloud):
     ran = chandra("deploy", "--dry-run")
 
     assert ran.status == 0
@@ -56,7 +56,7 @@ def test_a_dry_run_says_what_it_would_do_and_does_nothing(chandra, cloud):
     assert cloud.changes == []
 
 
-def test_another_image_moves_the_endpoint(chandra, cloud, project):
+def test_another_image_updates_the_endpoint(chandra, cloud, project):
     chandra("deploy")
     before = cloud.machines["ocr"].config
     project(image=OTHER_IMAGE)
@@ -68,7 +68,7 @@ def test_another_image_moves_the_endpoint(chandra, cloud, project):
     assert "sagemaker:UpdateEndpoint" in cloud.changes
 
 
-def test_an_update_that_is_rolled_back_is_no_success(chandra, cloud, project):
+def test_rolled_back_update_is_an_error(chandra, cloud, project):
     chandra("deploy")
     before = cloud.machines["ocr"].config
     project(image=OTHER_IMAGE)
@@ -99,7 +99,7 @@ def fail(chandra, cloud, reason):
     return chandra("deploy")
 
 
-def test_a_failure_ends_with_the_reason_the_log_and_a_hint(chandra, cloud, wire, at):
+def test_failure_prints_reason_log_and_hint(chandra, cloud, wire, at):
     group = "/aws/sagemaker/Endpoints/ocr"
     wire.call("logs", "create_log_group", logGroupName=group)
     wire.call(
@@ -121,7 +121,7 @@ def test_a_failure_ends_with_the_reason_the_log_and_a_hint(chandra, cloud, wire,
     assert ran.out.count("CUDA out of memory") == 2
 
 
-def test_after_a_failure_deploying_again_starts_over(chandra, cloud):
+def test_deploy_after_a_failure_starts_over(chandra, cloud):
     fail(chandra, cloud, "InsufficientCapacityError")
     cloud.failing = {}
 
@@ -131,7 +131,7 @@ def test_after_a_failure_deploying_again_starts_over(chandra, cloud):
     assert cloud.machines["ocr"].status == "InService"
 
 
-def test_a_quota_of_zero_is_refused_before_the_first_call(chandra, cloud):
+def test_quota_of_zero_stops_before_the_first_call(chandra, cloud):
     cloud.limits = {"ml.g6e.2xlarge": 0}
 
     ran = chandra("deploy")
@@ -142,7 +142,7 @@ def test_a_quota_of_zero_is_refused_before_the_first_call(chandra, cloud):
     assert cloud.changes == []
 
 
-def test_waiting_ends_and_the_endpoint_goes_on(chandra, cloud):
+def test_timeout_leaves_the_endpoint_changing(chandra, cloud):
     cloud.num_questions = 1000
 
     ran = chandra("deploy", "--timeout", "120")
@@ -158,7 +158,7 @@ def test_waiting_ends_and_the_endpoint_goes_on(chandra, cloud):
     assert cloud.changes.count("sagemaker:CreateEndpoint") == 1
 
 
-def test_without_waiting_it_returns_at_once(chandra, cloud):
+def test_deploy_without_waiting_returns_at_once(chandra, cloud):
     ran = chandra("deploy", "--no-wait")
 
     assert ran.status == 0
@@ -166,7 +166,7 @@ def test_without_waiting_it_returns_at_once(chandra, cloud):
     assert cloud.machines["ocr"].status == "Creating"
 
 
-def test_ctrl_c_says_what_exists(chandra, cloud):
+def test_ctrl_c_reports_what_exists(chandra, cloud):
     def interrupt(seconds):
         raise KeyboardInterrupt
 
@@ -178,17 +178,17 @@ def test_ctrl_c_says_what_exists(chandra, cloud):
     assert cloud.machines["ocr"].status == "Creating"
 
 
-def test_without_stdin_nothing_is_asked(monkeypatch):
+def test_without_stdin_no_question_is_asked(monkeypatch):
     monkeypatch.setattr("sys.stdin", None)
     console = Console(err=io.StringIO())
 
     assert console.agree("go on?") is True
-    with pytest.raises(ConfigError, match="no terminal to ask at: go on"):
+    with pytest.raises(ConfigError, match="not a terminal: go on"):
         console.confirm("go on?")
 
 
-def test_the_program_itself_deploys(front, cloud, project, tmp_path):
-    """Another process, with credentials from its environment and no fake in it."""
+def test_program_deploys_in_its_own_process(front, cloud, project, tmp_path):
+    """The command runs in its own process, with credentials from the environment."""
     cloud.num_questions = 0
     command = [sys.executable, "-m", "deploy", "deploy", "--endpoint-url", front[0]]
 

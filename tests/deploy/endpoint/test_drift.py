@@ -52,16 +52,14 @@ def resize(wire, cloud, chandra, count, name="ocr"):
     ],
     ids=["more", "same", "current", "unknown", "changing", "within", "bound", "beyond"],
 )
-def test_drift_is_what_neither_config_nor_scaling_asks_for(state, words):
+def test_drift_is_a_count_beyond_config_and_scaling(state, words):
     found = count_drift(state, 1)
 
     assert (found or "").startswith(words or "")
     assert (found is None) == (words is None)
 
 
-def test_status_says_that_something_changed_the_machines(
-    deployed, chandra, cloud, wire
-):
+def test_status_reports_a_changed_number_of_machines(deployed, chandra, cloud, wire):
     before = chandra("status", "--json").json["drift"]
     resize(wire, cloud, chandra, 3)
 
@@ -72,7 +70,7 @@ def test_status_says_that_something_changed_the_machines(
     assert "chandra-sagemaker deploy sets them back" in ran.out
 
 
-def test_a_drifted_endpoint_is_not_as_described(deployed, chandra, cloud, wire):
+def test_drifted_endpoint_is_not_as_described(deployed, chandra, cloud, wire):
     resize(wire, cloud, chandra, 3)
 
     would = chandra("plan")
@@ -87,7 +85,7 @@ def test_a_drifted_endpoint_is_not_as_described(deployed, chandra, cloud, wire):
     assert "no changes" in again.out
 
 
-def test_endpoint_without_machines_costs_nothing_before(deployed, chandra, cloud, wire):
+def test_endpoint_without_machines_had_no_price(deployed, chandra, cloud, wire):
     resize(wire, cloud, chandra, 0)
 
     ran = chandra("deploy", "--dry-run", "--json")
@@ -97,9 +95,7 @@ def test_endpoint_without_machines_costs_nothing_before(deployed, chandra, cloud
     assert [each["setting"] for each in ran.json["reverts"]] == ["instance_count"]
 
 
-def test_a_deploy_says_once_which_machines_it_takes_away(
-    deployed, chandra, cloud, wire, project
-):
+def test_deploy_reports_removed_machines_once(deployed, chandra, cloud, wire, project):
     resize(wire, cloud, chandra, 3)
     project(image=OTHER_IMAGE)
 
@@ -109,7 +105,7 @@ def test_a_deploy_says_once_which_machines_it_takes_away(
     assert "it has 3 instances" not in ran.out
 
 
-def test_what_scaling_has_set_is_left_alone(staged, chandra, cloud, wire, project):
+def test_count_set_by_scaling_stays(staged, chandra, cloud, wire, project):
     project(QUEUE)
     wire.call("s3", "create_bucket", Bucket="exchange")
     chandra("async", "deploy")

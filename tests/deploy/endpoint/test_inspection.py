@@ -1,10 +1,10 @@
-"""What would fail on AWS an hour later, found where it lies."""
+"""Preflight checks on AWS: weights, images, network and keys."""
 
 from __future__ import annotations
 
 import pytest
 
-from deploy.checks import checks_of
+from deploy.checks import config_findings
 from deploy.endpoint.inspection import image_findings, weights_findings
 from deploy.errors import CredentialsError
 from deploy.policies import execution_policy
@@ -39,7 +39,7 @@ SPOILED = {
 @pytest.mark.parametrize(
     ("command", "status"), [("doctor", 1), ("plan", 1), ("deploy", 2)]
 )
-def test_weights_that_are_not_whole_are_refused_before_the_first_call(
+def test_incomplete_weights_stop_before_the_first_call(
     staged, chandra, wire, cloud, sentence, spoil, command, status
 ):
     spoil(wire)
@@ -54,9 +54,7 @@ def test_weights_that_are_not_whole_are_refused_before_the_first_call(
 
 
 @pytest.mark.parametrize("command", ["doctor", "plan", "deploy"])
-def test_weights_in_another_region_are_refused_before_the_first_call(
-    chandra, wire, cloud, command
-):
+def test_weights_elsewhere_stop_before_the_first_call(chandra, wire, cloud, command):
     wire.call(
         "s3",
         "create_bucket",
@@ -72,15 +70,15 @@ def test_weights_in_another_region_are_refused_before_the_first_call(
     assert cloud.changes == []
 
 
-def test_a_deployment_that_is_there_already_looks_at_no_weights(staged, chandra, wire):
-    """Nothing is started with them, and a repeated deploy changes nothing."""
+def test_unchanged_deployment_checks_no_weights(staged, chandra, wire):
+    """A repeated deploy changes nothing, so it starts no machine with the weights."""
     chandra("deploy")
     remove(wire, MANIFEST)
 
     assert "no changes" in chandra("deploy").out
 
 
-def test_weights_that_one_may_not_look_at_are_said_to_be_unchecked(script, aws):
+def test_unreadable_weights_are_reported_as_unchecked(script, aws):
     scripted = script("s3")
     scripted.expects("get_bucket_location").refuses("AccessDenied", "not yours")
     scripted.expects("head_bucket").refuses("403", "Forbidden")
@@ -89,12 +87,12 @@ def test_weights_that_one_may_not_look_at_are_said_to_be_unchecked(script, aws):
         (finding,) = weights_findings(aws, configured())
 
     assert not finding.is_fatal
-    assert "could not be looked at" in finding.sentence
+    assert "could not be checked" in finding.sentence
 
 
 @pytest.fixture
 def looked_at(identified_aws):
-    """What is found out of an image at an address."""
+    """looked_at(uri): the findings about an image at this address."""
 
     def findings(uri, *, code=None, media_type="application/vnd.docker"):
         ecr = Script(identified_aws.client("ecr"))
@@ -115,14 +113,14 @@ def looked_at(identified_aws):
     return findings
 
 
-def test_an_image_of_another_account_is_looked_for_there(looked_at):
+def test_image_of_another_account_is_checked_there(looked_at):
     finding = looked_at(THEIRS, media_type=OCI)[0]
 
     assert finding.is_fatal
-    assert "which SageMaker does not take" in finding.sentence
+    assert "which SageMaker does not support" in finding.sentence
 
 
-def test_an_image_that_another_account_does_not_show_is_said_to_be_unchecked(
+def test_unreadable_foreign_image_is_unchecked(
     looked_at,
 ):
     (finding,) = looked_at(THEIRS, code="AccessDeniedException")
@@ -132,7 +130,7 @@ def test_an_image_that_another_account_does_not_show_is_said_to_be_unchecked(
     assert "has to let this account's endpoint pull it" in finding.sentence
 
 
-def test_expired_credentials_are_not_an_image_that_is_not_shown(looked_at):
+def test_expired_credentials_end_the_image_check(looked_at):
     with pytest.raises(CredentialsError):
         looked_at(THEIRS, code="ExpiredTokenException")
 
@@ -140,7 +138,7 @@ def test_expired_credentials_are_not_an_image_that_is_not_shown(looked_at):
 @pytest.mark.parametrize(
     "code", ["ImageNotFoundException", "RepositoryNotFoundException"]
 )
-def test_an_image_that_is_gone_is_named_with_its_place(looked_at, code):
+def test_missing_image_is_named_with_its_repository(looked_at, code):
     (finding,) = looked_at(IMAGE, code=code)
 
     assert finding.is_fatal
@@ -149,7 +147,7 @@ def test_an_image_that_is_gone_is_named_with_its_place(looked_at, code):
     )
 
 
-def test_the_endpoint_may_pull_from_where_its_image_is():
+def test_policy_allows_pulls_from_the_images_repository():
     config = configured(image={"uri": THEIRS})
     (statement,) = (
         s
@@ -162,10 +160,10 @@ def test_the_endpoint_may_pull_from_where_its_image_is():
     ]
 
 
-def test_an_image_that_is_not_in_ecr_is_refused():
+def test_image_outside_ecr_is_rejected():
     config = configured(image={"uri": "docker.io/us/chandra@sha256:1"})
 
-    (finding,) = checks_of(config)
+    (finding,) = config_findings(config)
 
     assert finding.is_fatal
     assert "is in docker.io, and SageMaker pulls from ECR only" in finding.sentence
@@ -196,7 +194,7 @@ UNDEPLOYABLE = {
     ],
     ids=["doctor", "plan", "deploy", "dry run", "async deploy"],
 )
-def test_an_image_that_cannot_be_started_is_refused_before_the_first_call(
+def test_unusable_image_stops_before_the_first_call(
     staged, chandra, wire, cloud, project, sentence, command, status
 ):
     put, hint = UNDEPLOYABLE[sentence]
@@ -212,8 +210,8 @@ def test_an_image_that_cannot_be_started_is_refused_before_the_first_call(
     assert cloud.changes == []
 
 
-def test_what_is_to_be_typed_repairs_the_image_that_was_refused(staged, chandra, wire):
-    """And not the one that was pushed last."""
+def test_hint_repairs_the_rejected_image(staged, chandra, wire):
+    """The hint names the rejected image, not the one that was pushed last."""
     name = put_image(wire, oci_manifest(), "v1", OCI)
     refused = chandra("deploy", "--image", f"{NAMELESS}@{name}")
     typed = refused.err.partition("try:   chandra-sagemaker ")[2].splitlines()[0]
@@ -225,9 +223,7 @@ def test_what_is_to_be_typed_repairs_the_image_that_was_refused(staged, chandra,
     assert f"put image {REPOSITORY}:v1-v2s2" in fixed.out
 
 
-def test_an_update_to_an_image_that_is_gone_leaves_the_endpoint_alone(
-    staged, chandra, cloud
-):
+def test_update_to_a_missing_image_changes_nothing(staged, chandra, cloud):
     chandra("deploy")
     before = cloud.machines["ocr"].config
     cloud.calls.clear()
@@ -241,10 +237,10 @@ def test_an_update_to_an_image_that_is_gone_leaves_the_endpoint_alone(
 
 
 @pytest.mark.parametrize("command", ["rollback", "start"])
-def test_what_was_live_is_not_started_without_its_image(
+def test_start_needs_the_image_of_the_old_config(
     staged, chandra, wire, cloud, at, command
 ):
-    """The repository keeps only so many."""
+    """A repository drops old images, so an update must check that its image exists."""
     chandra("deploy", "--image", OTHER_IMAGE)
     if command == "rollback":
         at.now += 60
@@ -267,8 +263,8 @@ def test_what_was_live_is_not_started_without_its_image(
     assert cloud.changes == []
 
 
-def test_a_deployment_that_is_there_already_looks_at_no_image(staged, chandra, wire):
-    """The repository may have dropped it: nothing is started with it."""
+def test_unchanged_deployment_checks_no_image(staged, chandra, wire):
+    """A start fails if the repository has dropped the image."""
     chandra("deploy")
     wire.call("ecr", "delete_repository", repositoryName=REPOSITORY, force=True)
 
@@ -276,8 +272,8 @@ def test_a_deployment_that_is_there_already_looks_at_no_image(staged, chandra, w
     assert "no changes" in chandra("plan").out
 
 
-def test_a_plan_asks_nothing_of_a_registry_that_is_not_asked(staged, chandra, cloud):
-    """Offline, and of an image that was never pushed."""
+def test_offline_plan_does_not_ask_the_registry(staged, chandra, cloud):
+    """The registry is not asked offline, nor for an image that was never pushed."""
     ran = chandra("plan", "--offline", "--image", f"{NAMELESS}@sha256:{'c' * 64}")
 
     assert ran.status == 0, ran.out
@@ -285,7 +281,7 @@ def test_a_plan_asks_nothing_of_a_registry_that_is_not_asked(staged, chandra, cl
     assert cloud.calls == []
 
 
-def test_an_image_of_another_region_is_said_once(staged, chandra, cloud):
+def test_image_of_another_region_is_reported_once(staged, chandra, cloud):
     ran = chandra("plan", "--image", IMAGE.replace("us-east-1", "eu-west-1"))
 
     assert ran.status == 1
@@ -294,7 +290,7 @@ def test_an_image_of_another_region_is_said_once(staged, chandra, cloud):
 
 @pytest.fixture
 def places(wire, cloud):
-    """The account's own subnets and security group, in one VPC."""
+    """Subnets and a security group of the account, in one VPC."""
     subnets = wire.call("ec2", "describe_subnets")["Subnets"]
     (group,) = wire.call("ec2", "describe_security_groups")["SecurityGroups"]
     return subnets, group
@@ -304,7 +300,7 @@ def network(subnets, groups, extra=""):
     return f"[network]\nsubnets = {subnets}\nsecurity_groups = {groups}\n{extra}"
 
 
-def test_a_network_that_is_there_is_well(chandra, project, places):
+def test_existing_network_passes(chandra, project, places):
     subnets, group = places
     ids = [subnet["SubnetId"] for subnet in subnets[:2]]
     project(network(ids, [group["GroupId"]]))
@@ -313,7 +309,7 @@ def test_a_network_that_is_there_is_well(chandra, project, places):
 
 
 @pytest.mark.parametrize("missing", ["subnet", "group"])
-def test_a_network_that_is_not_there_is_named(chandra, project, places, missing):
+def test_missing_network_is_named(chandra, project, places, missing):
     subnets, group = places
     ids = ["subnet-0badbadbadbadbadb"] if missing == "subnet" else [
         subnets[0]["SubnetId"]]  # fmt: skip
@@ -326,7 +322,7 @@ def test_a_network_that_is_not_there_is_named(chandra, project, places, missing)
     assert "set [network] subnets and security_groups" in ran.out
 
 
-def test_a_network_of_two_vpcs_is_refused(chandra, project, places, wire):
+def test_network_of_two_vpcs_is_rejected(chandra, project, places, wire):
     subnets, _ = places
     vpc = wire.call("ec2", "create_vpc", CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
     made = wire.call(
@@ -337,7 +333,7 @@ def test_a_network_of_two_vpcs_is_refused(chandra, project, places, wire):
     assert "are of several VPCs" in chandra("doctor").out
 
 
-def test_two_machines_in_one_zone_are_worth_a_note(chandra, project, places):
+def test_two_machines_in_one_zone_get_a_note(chandra, project, places):
     subnets, group = places
     project(
         network([subnets[0]["SubnetId"]], [group["GroupId"]])
@@ -349,7 +345,7 @@ def test_two_machines_in_one_zone_are_worth_a_note(chandra, project, places):
     assert "note  network: all subnets are in us-east-1" in ran.out
 
 
-def test_a_key_that_is_gone_or_off_is_found_out(chandra, wire, project):
+def test_missing_or_disabled_key_is_found(chandra, wire, project):
     key = wire.call("kms", "create_key")["KeyMetadata"]["KeyId"]
     project(f'[network]\nkms_key = "{key}"\n')
     well = chandra("doctor").out

@@ -1,4 +1,4 @@
-"""Whose is what: nothing of anybody else's is touched, whatever it is called."""
+"""Ownership: commands do not change resources of others, even under our names."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ THEIR_KEYS = (
 
 
 def make_foreign(wire, tag=None):
-    """One of everything that a deployment `ocr` would have, and it is not its own."""
+    """Create a foreign resource under each name that a deployment `ocr` would use."""
     tags = [] if tag is None else [{"Key": OWNER_TAG, "Value": tag}]
     small = [{"key": t["Key"], "value": t["Value"]} for t in tags]
     wire.call(
@@ -119,7 +119,7 @@ def make_foreign(wire, tag=None):
 
 
 def everything_there(wire):
-    """What an account holds, by name."""
+    """Return the names of all resources in the account."""
     return {
         "models": names(wire, "sagemaker", "list_models", "Models", "ModelName"),
         "configs": names(
@@ -158,8 +158,8 @@ def names(wire, service, operation, key, name):
 
 
 @pytest.mark.parametrize("tag", [None, "other"], ids=["no-tag", "another-tag"])
-def test_destroy_all_leaves_everything_of_everybody_else(chandra, wire, tag):
-    """Under the very names that this deployment would give."""
+def test_destroy_all_keeps_resources_of_others(chandra, wire, tag):
+    """Resources of others stay even under the names that this deployment would use."""
     make_foreign(wire, tag)
     before = everything_there(wire)
 
@@ -172,7 +172,7 @@ def test_destroy_all_leaves_everything_of_everybody_else(chandra, wire, tag):
     assert {**after, "objects": []} == {**before, "objects": []}
 
 
-def test_destroy_all_takes_its_own_from_among_the_others(chandra, wire):
+def test_destroy_all_deletes_ours_among_others(chandra, wire):
     assert chandra("deploy").status == 0
     make_foreign(wire)
 
@@ -195,9 +195,7 @@ def test_destroy_all_takes_its_own_from_among_the_others(chandra, wire):
         ("image", "push", "--remote", "--tag", "v1"),
     ],
 )
-def test_what_has_our_name_and_is_not_ours_is_not_changed(
-    chandra, wire, cloud, arguments
-):
+def test_foreign_resource_of_our_name_is_not_changed(chandra, wire, cloud, arguments):
     chandra("deploy")
     make_foreign(wire)
     cloud.calls.clear()
@@ -208,9 +206,7 @@ def test_what_has_our_name_and_is_not_ours_is_not_changed(
     assert cloud.changes == []
 
 
-def test_a_deployment_leaves_a_schedule_of_somebody_elses_as_it_is(
-    chandra, wire, cloud
-):
+def test_deploy_keeps_a_schedule_of_others(chandra, wire, cloud):
     make_foreign(wire)
     cloud.calls.clear()
 
@@ -220,8 +216,8 @@ def test_a_deployment_leaves_a_schedule_of_somebody_elses_as_it_is(
     assert [call for call in cloud.changes if call.startswith("scheduler")] == []
 
 
-def test_who_may_not_look_for_a_queue_can_destroy_what_has_none(chandra, intercept):
-    """The least policy names the queue's endpoint only where there is to be one."""
+def test_destroy_works_without_rights_to_a_queue(chandra, intercept):
+    """The least policy names the queue's endpoint only if the configuration has one."""
     chandra("deploy")
 
     def deny(params):

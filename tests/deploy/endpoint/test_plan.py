@@ -1,4 +1,4 @@
-"""What is live beside what is wanted."""
+"""The command `plan`: live and wanted settings."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 pytestmark = pytest.mark.usefixtures("staged")
 
 
-def test_a_plan_shows_what_is_live_beside_what_is_wanted(chandra, cloud, project):
+def test_plan_shows_live_and_wanted_settings(chandra, cloud, project):
     chandra("deploy")
     project("[endpoint]\ninstance_count = 2\n")
 
@@ -21,13 +21,13 @@ def test_a_plan_shows_what_is_live_beside_what_is_wanted(chandra, cloud, project
     assert "offline" not in ran.out
 
 
-def test_a_plan_of_what_is_live_already_has_no_changes(chandra):
+def test_plan_of_the_live_config_has_no_changes(chandra):
     chandra("deploy")
 
     assert "no changes" in chandra("plan").out
 
 
-def test_a_plan_says_that_the_quota_is_zero(chandra, cloud):
+def test_plan_reports_a_quota_of_zero(chandra, cloud):
     cloud.limits = {"ml.g6e.2xlarge": 0}
 
     ran = chandra("plan")
@@ -44,7 +44,7 @@ def test_a_plan_shows_how_memory_is_divided(chandra):
     assert memory["page_tokens"] == 7676
 
 
-def test_a_plan_refuses_a_gpu_without_room_for_a_page(chandra, project):
+def test_plan_rejects_a_gpu_without_room_for_a_page(chandra, project):
     project('[endpoint]\ninstance_types = ["ml.g4dn.xlarge"]\n')
 
     ran = chandra("plan", "--offline")
@@ -54,7 +54,7 @@ def test_a_plan_refuses_a_gpu_without_room_for_a_page(chandra, project):
     assert "what is left holds 0 tokens, where the largest page takes" in ran.out
 
 
-def test_doctor_refuses_a_gpu_without_room_for_a_page(chandra, project):
+def test_doctor_rejects_a_gpu_without_room_for_a_page(chandra, project):
     project('[endpoint]\ninstance_types = ["ml.g4dn.xlarge"]\n')
 
     ran = chandra("doctor")
@@ -64,7 +64,7 @@ def test_doctor_refuses_a_gpu_without_room_for_a_page(chandra, project):
     assert "where the largest page takes 7,676" in ran.out
 
 
-def test_a_plan_shows_no_difference_where_there_is_none(chandra, project):
+def test_plan_shows_no_equal_settings(chandra, project):
     chandra("deploy")
     project("[endpoint]\ninstance_count = 2\n")
 
@@ -82,7 +82,7 @@ def test_a_plan_lists_what_deploy_would_revert(chandra):
     assert "has set:\n  environment.A: 1 -> none\n" in out
 
 
-def test_an_offline_plan_marks_what_it_cannot_know(chandra):
+def test_offline_plan_marks_unknown_values(chandra):
     chandra("deploy")
 
     told = chandra("plan", "--offline")
@@ -94,7 +94,7 @@ def test_an_offline_plan_marks_what_it_cannot_know(chandra):
     assert "000000000000" not in json.dumps(data)
 
 
-def test_an_offline_plan_names_what_it_can_know(chandra, project):
+def test_offline_plan_names_known_values(chandra, project):
     path = project()
     role = 'role = "arn:aws:iam::123456789012:role/ocr-execution"\n'
     path.write_text(role + path.read_text())

@@ -1,4 +1,4 @@
-"""What a deployment does, given what is there. No AWS at all."""
+"""Plans of deployments, without AWS."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BLUE_GREEN = UpdateTable()
 
 
 def account(state: EndpointState | None = THERE, **kwargs) -> FakeAccount:
-    """Model and config as wanted, and the endpoint as given."""
+    """Return an account with the wanted model and config, and the given endpoint."""
     endpoints = {} if state is None else {"ocr": state}
     return FakeAccount(
         {WANTED.model.name}, {CONFIG}, endpoints, **{"live": [CONFIG], **kwargs}
@@ -39,7 +39,7 @@ def verbs(actions):
     ]
 
 
-def test_from_nothing_it_makes_everything_in_order():
+def test_first_plan_creates_everything_in_order():
     assert verbs(plan(NothingThere())) == [
         "create_model",
         "create_endpoint_config",
@@ -49,11 +49,11 @@ def test_from_nothing_it_makes_everything_in_order():
     ]
 
 
-def test_an_endpoint_already_as_described_needs_nothing():
+def test_plan_of_endpoint_as_described_is_empty():
     assert plan(account()) == []
 
 
-def test_a_changed_config_moves_the_endpoint_without_recreating_it():
+def test_changed_config_updates_the_endpoint():
     actions = plan(
         FakeAccount(
             {WANTED.model.name},
@@ -71,7 +71,7 @@ def test_a_changed_config_moves_the_endpoint_without_recreating_it():
     assert actions[2] == Wait("ocr", Goal.IN_SERVICE, CONFIG)
 
 
-def test_where_quota_allows_one_instance_the_old_endpoint_goes_first():
+def test_recreate_deletes_the_old_endpoint_first():
     actions = plan(
         account(replace(THERE, config="ocr-old"), live=["ocr-old"]),
         UpdateTable(strategy="recreate"),
@@ -87,7 +87,7 @@ def test_where_quota_allows_one_instance_the_old_endpoint_goes_first():
 
 
 @pytest.mark.parametrize("status", ["Failed", "OutOfService"])
-def test_a_failed_endpoint_is_deleted_and_made_again(status):
+def test_failed_endpoint_is_deleted_and_recreated(status):
     actions = plan(account(replace(THERE, status=status)))
 
     assert verbs(actions) == [
@@ -98,7 +98,7 @@ def test_a_failed_endpoint_is_deleted_and_made_again(status):
     ]
 
 
-def test_an_endpoint_on_its_way_to_what_is_wanted_is_awaited():
+def test_update_to_the_wanted_config_is_waited_for():
     creating = replace(THERE, status="Creating")
     updating = replace(
         THERE, status="Updating", config="ocr-old", pending_config=CONFIG
@@ -108,7 +108,7 @@ def test_an_endpoint_on_its_way_to_what_is_wanted_is_awaited():
     assert verbs(plan(account(updating))) == ["until in service"]
 
 
-def test_an_endpoint_on_its_way_elsewhere_is_awaited_and_then_updated():
+def test_update_to_another_config_is_waited_for_first():
     away = replace(THERE, status="Updating", pending_config="ocr-other")
     elsewhere = replace(away, config="ocr-old")
 
@@ -120,13 +120,13 @@ def test_an_endpoint_on_its_way_elsewhere_is_awaited_and_then_updated():
         ]
 
 
-def test_an_endpoint_that_goes_back_to_what_is_wanted_is_awaited():
+def test_rollback_to_the_wanted_config_is_waited_for():
     state = replace(THERE, status="RollingBack", pending_config="ocr-other")
 
     assert verbs(plan(account(state))) == ["until in service"]
 
 
-def test_an_endpoint_that_goes_back_from_what_is_wanted_is_updated_again():
+def test_rollback_from_the_wanted_config_is_updated():
     state = replace(
         THERE, status="RollingBack", config="ocr-old", pending_config=CONFIG
     )
@@ -138,7 +138,7 @@ def test_an_endpoint_that_goes_back_from_what_is_wanted_is_updated_again():
     ]
 
 
-def test_an_endpoint_that_is_being_deleted_is_made_again_afterwards():
+def test_endpoint_in_deletion_is_recreated_afterwards():
     assert verbs(plan(account(replace(THERE, status="Deleting")))) == [
         "until deleted",
         "create_endpoint",
@@ -147,7 +147,7 @@ def test_an_endpoint_that_is_being_deleted_is_made_again_afterwards():
 
 
 @pytest.mark.parametrize("config", ["ocr-old", CONFIG])
-def test_a_mix_of_two_configs_is_not_touched_without_being_told(config):
+def test_failed_rollback_is_changed_by_recreate_only(config):
     state = replace(THERE, status="UpdateRollbackFailed", config=config)
 
     with pytest.raises(ConflictError, match="mix of two configs") as caught:
@@ -160,7 +160,7 @@ def test_a_mix_of_two_configs_is_not_touched_without_being_told(config):
     )
 
 
-def test_somebody_elses_endpoint_of_the_same_name_is_left_alone():
+def test_foreign_endpoint_of_the_same_name_stays():
     observer = account(replace(THERE, is_ours=False, config="theirs"))
 
     with pytest.raises(ConflictError, match="not this deployment's"):
@@ -177,14 +177,14 @@ def update_call(**kwargs):
     )
 
 
-def test_the_old_machines_wait_while_the_new_ones_bake():
+def test_old_machines_stay_for_the_bake_time():
     policy = update_call().params["DeploymentConfig"]["BlueGreenUpdatePolicy"]
 
     assert policy["TerminationWaitInSeconds"] == 300
     assert policy["TrafficRoutingConfiguration"]["Type"] == "ALL_AT_ONCE"
 
 
-def test_an_update_is_rolled_back_by_the_alarms_that_exist():
+def test_update_is_rolled_back_by_existing_alarms():
     watched = update_call(alarms=["ocr-errors"]).params["DeploymentConfig"]
     unwatched = update_call().params["DeploymentConfig"]
 
@@ -194,17 +194,17 @@ def test_an_update_is_rolled_back_by_the_alarms_that_exist():
     assert "AutoRollbackConfiguration" not in unwatched
 
 
-def test_the_number_of_machines_is_kept_only_where_scaling_sets_it():
+def test_only_scaled_endpoints_retain_their_count():
     assert "RetainAllVariantProperties" not in update_call().params
     scaled = update_call(state={"is_scaled": True}).params
     assert scaled["RetainAllVariantProperties"] is True
 
 
-def test_an_endpoint_that_was_made_but_not_noted_is_noted():
+def test_unmarked_live_config_is_marked():
     assert verbs(plan(account(live=[]))) == ["add_tags"]
 
 
-def test_a_schedule_starts_what_was_deployed_last():
+def test_schedule_starts_the_last_deployed_config():
     schedule = schedule_from("08:00", "19:00", "mon-fri", "Europe/Berlin")
     calls = schedule.calls(
         "ocr",
@@ -246,14 +246,14 @@ def test_stop_waits_for_an_endpoint_that_changes():
     ]
 
 
-def test_the_previous_config_is_the_one_that_was_live_before():
+def test_previous_config_was_live_before():
     history = FakeAccount(live=["ocr-3", "ocr-2", "ocr-1"]).history("ocr")
 
     assert previous_config(history, "ocr-3") == "ocr-2"
     assert previous_config(history, None) == "ocr-3"
 
 
-def test_a_config_that_was_never_live_is_nothing_to_go_back_to():
+def test_config_that_was_never_live_is_no_rollback_target():
     never = [
         replace(live, since=None) for live in FakeAccount(live=["a", "b"]).history("")
     ]

@@ -22,7 +22,7 @@ TAKING_DOWN = re.compile(r"recreate|\bstop\b|\bdestroy\b|delete[_ -]endpoint")
 
 @pytest.fixture
 def serving(staged, chandra, cloud):
-    """The config of an endpoint that serves."""
+    """Return the config of an endpoint that serves."""
     assert chandra("deploy").status == 0
     return cloud.machines["ocr"].config
 
@@ -33,7 +33,7 @@ def next_config(chandra):
     ]
 
 
-def test_a_config_that_fails_is_replaced_by_the_one_before(serving, chandra, cloud):
+def test_failed_config_is_replaced_by_the_previous(serving, chandra, cloud):
     cloud.failing = {next_config(chandra): "CannotStartContainerError"}
 
     ran = chandra(*RECREATE)
@@ -46,11 +46,9 @@ def test_a_config_that_fails_is_replaced_by_the_one_before(serving, chandra, clo
     assert chandra("status").status == 0
 
 
-def test_a_creation_that_is_refused_brings_the_config_before_back(
-    serving, chandra, cloud
-):
+def test_rejected_creation_restores_the_old_config(serving, chandra, cloud):
     cloud.calls.clear()
-    # After those that make the model and the config, and delete the endpoint.
+    # The calls before it create model and config, and delete the endpoint.
     cloud.crash_before = 4
 
     ran = chandra(*RECREATE)
@@ -90,7 +88,7 @@ def test_a_failed_endpoint_names_the_config_that_was_live(serving, chandra, clou
     assert f"next: chandra-sagemaker rollback --to {serving} brings back" in ran.out
 
 
-def test_a_wait_that_ends_says_what_is_gone(serving, chandra, cloud, at):
+def test_timeout_reports_the_lost_config(serving, chandra, cloud, at):
     before = len(cloud.calls)
 
     def slow_down(seconds):
@@ -105,7 +103,7 @@ def test_a_wait_that_ends_says_what_is_gone(serving, chandra, cloud, at):
     assert f"rollback --to {serving} brings it back, should the new one fail" in ran.err
 
 
-def test_ctrl_c_while_it_is_made_again_says_what_is_gone(serving, chandra, cloud):
+def test_ctrl_c_during_recreation_reports_lost_config(serving, chandra, cloud):
     def interrupt(seconds):
         if "sagemaker:CreateEndpoint" in cloud.calls[before:]:
             raise KeyboardInterrupt
@@ -118,7 +116,7 @@ def test_ctrl_c_while_it_is_made_again_says_what_is_gone(serving, chandra, cloud
     assert f"rollback --to {serving} brings it back" in ran.err
 
 
-def test_killed_between_delete_and_create_it_counts_as_missing(serving, chandra, cloud):
+def test_kill_between_delete_and_create_means_missing(serving, chandra, cloud):
     class Killed(BaseException):
         pass
 
@@ -161,7 +159,7 @@ def test_failure_after_new_config_serves_rolls_nothing_back(serving, chandra, cl
     assert cloud.machines["ocr"].config != serving
 
 
-def test_a_queue_made_again_as_before_is_told_to_lack_scaling(
+def test_restored_queue_is_reported_without_scaling(
     staged, chandra, cloud, project, wire
 ):
     project(QUEUE)
@@ -180,11 +178,11 @@ def test_a_queue_made_again_as_before_is_told_to_lack_scaling(
     assert cloud.machines["ocr-async"].config == before
 
 
-# What is recommended
+# Recommended commands
 
 
 def hints():
-    """Every text in deploy/ that is given as what to do next."""
+    """Return the texts in deploy/ that are hints."""
     for path in sorted((ROOT / "deploy").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             if not isinstance(node, ast.Call):
@@ -204,14 +202,14 @@ def hints():
 
 HARMLESS = (
     "schedule --start",
-    # `destroy` itself names a form of it that deletes less.
+    # The message of `destroy` names a form of the command that deletes less.
     "destroy without --all keeps what it uses",
     "destroy --all --keep-global, which keeps roles and objects",
     "destroy, which keeps everything that is global",
 )
 
 
-def test_no_hint_takes_down_what_serves():
+def test_no_hint_stops_a_serving_endpoint():
     found = list(hints())
 
     bad = [
@@ -223,7 +221,7 @@ def test_no_hint_takes_down_what_serves():
     assert bad == []
 
 
-def test_no_trouble_in_the_readme_is_ended_by_taking_down():
+def test_no_readme_remedy_stops_a_serving_endpoint():
     readme = (ROOT / "deploy" / "README.md").read_text()
     table = readme.partition("\n## Troubleshooting\n")[2].partition("\n## ")[0]
 

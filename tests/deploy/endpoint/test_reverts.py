@@ -13,7 +13,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("staged")]
 
 @pytest.fixture(autouse=True)
 def _short_waits(cloud):
-    """Each change takes 15 seconds, so that times tell one from the next."""
+    """Make each change take 15 seconds, so that tags have different times."""
     cloud.num_questions = 1
 
 
@@ -58,7 +58,7 @@ def test_a_change_of_the_file_reverts_nothing(chandra, project):
     assert "reverts" not in ran.out
 
 
-def test_a_change_of_the_file_is_told_from_one_of_an_update(chandra, project):
+def test_file_changes_are_listed_apart_from_reverts(chandra, project):
     chandra("deploy")
     chandra("update", "--env", "A=1")
     project(image=OTHER_IMAGE)
@@ -117,7 +117,7 @@ def test_changes_without_a_recorded_config_are_unclear(chandra, wire, cloud, pro
     assert "change back the 1 setting above? [y/N]" in ran.err
 
 
-def test_credentials_that_another_program_set_are_not_shown(chandra, wire, cloud):
+def test_foreign_credentials_are_hidden(chandra, wire, cloud):
     chandra("deploy")
     config = wire.call(
         "sagemaker",
@@ -151,7 +151,7 @@ def test_credentials_that_another_program_set_are_not_shown(chandra, wire, cloud
     assert "open sesame" not in told.out + asked.out
 
 
-# At a terminal
+# Questions at a terminal
 
 
 @pytest.mark.parametrize(
@@ -185,7 +185,7 @@ def test_an_update_asks_before_it_costs_more(chandra, cloud, flags):
     assert cloud.machines["ocr"].config == before
 
 
-def test_an_update_that_costs_no_more_is_not_asked_about(chandra):
+def test_cheaper_update_asks_no_question(chandra):
     chandra("deploy")
 
     ran = chandra("update", "--instance-type", "ml.g5.2xlarge", typed="")
@@ -195,7 +195,7 @@ def test_an_update_that_costs_no_more_is_not_asked_about(chandra):
     assert ran.err == ""
 
 
-def test_a_machine_without_a_price_is_asked_about(chandra):
+def test_machine_without_a_price_needs_a_yes(chandra):
     chandra("deploy")
 
     ran = chandra("update", "--instance-type", "ml.g6e.4xlarge", typed="n\n")
@@ -225,7 +225,7 @@ def test_a_deploy_asks_before_it_reverts(chandra, cloud):
     ],
     ids=["deploy", "update", "recreate"],
 )
-def test_making_a_broken_endpoint_again_is_asked_about(
+def test_recreating_a_failed_endpoint_needs_a_yes(
     chandra, cloud, project, health, image, command
 ):
     chandra("deploy")
@@ -242,7 +242,7 @@ def test_making_a_broken_endpoint_again_is_asked_about(
     assert chandra(*command, typed="y\n").status == 0
 
 
-def test_deleting_what_serves_is_asked_about_once(chandra, cloud):
+def test_deleting_a_serving_endpoint_asks_once(chandra, cloud):
     chandra("deploy")
     cloud.calls.clear()
 
@@ -265,7 +265,7 @@ def test_a_script_is_not_asked(chandra, cloud):
     assert REVERTS in back.out
 
 
-def test_a_dry_run_says_the_same_and_asks_nothing(chandra, cloud):
+def test_dry_run_prints_the_same_and_asks_nothing(chandra, cloud):
     chandra("deploy")
     chandra("update", "--instance-type", "ml.g5.2xlarge")
     cloud.calls.clear()

@@ -60,7 +60,7 @@ STEPS = st.lists(FILES | EDITS | st.just("rollback"), max_size=6)
 
 
 def expected(before: dict[str, str], edits: Edits) -> dict[str, str]:
-    """The settings after an edit, as the flags' help has it."""
+    """Return the settings after an edit, as the help of the flags describes them."""
     after = dict(before)
     if edits.instance_types is not None:
         after["instance_type"] = ", ".join(edits.instance_types)
@@ -119,7 +119,7 @@ def test_an_edit_makes_the_config_that_the_file_would_make():
     assert edited == described
 
 
-def test_limits_of_the_container_that_were_set_stay():
+def test_container_limits_that_were_set_stay():
     there = running(endpoint={"environment": {"CHANDRA_LOAD_SECONDS": "77"}})
 
     edited = there.edited(Edits(startup_timeout_seconds=900))
@@ -128,7 +128,7 @@ def test_limits_of_the_container_that_were_set_stay():
     assert edited.model.environment["STARTUP_TIMEOUT_SECONDS"] == "900"
 
 
-def test_a_new_config_keeps_the_machines_that_were_added():
+def test_new_config_keeps_added_machines():
     there = replace(running(), instance_count=3)
 
     assert there.edited(Edits(image=OTHER_IMAGE)).variant.instance_count == 3
@@ -153,7 +153,7 @@ def test_edit_changes_our_variant_among_several():
     )
 
 
-def test_a_pipeline_of_containers_is_not_guessed_at():
+def test_pipeline_of_containers_is_rejected():
     there = running()
     contents = dict(there.model.contents)
     contents["Containers"] = [contents.pop("PrimaryContainer")]

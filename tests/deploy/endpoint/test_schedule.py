@@ -6,7 +6,12 @@ import json
 
 import pytest
 
-from deploy.endpoint.schedule import Schedule, request_again, schedule_from, with_config
+from deploy.endpoint.schedule import (
+    Schedule,
+    schedule_from,
+    update_request_of,
+    with_config,
+)
 from deploy.errors import ConfigError
 
 
@@ -30,7 +35,7 @@ def test_working_hours_become_two_entries_in_a_group():
     assert start.params["ScheduleExpressionTimezone"] == "Asia/Tokyo"
 
 
-def test_the_morning_creates_the_endpoint_with_its_tags_and_the_evening_deletes_it():
+def test_schedule_creates_and_deletes_the_endpoint():
     _, start, stop = calls(schedule_from("08:00", "19:00", "mon", "UTC"))
 
     assert start.params["Target"]["Arn"].endswith("aws-sdk:sagemaker:createEndpoint")
@@ -43,7 +48,7 @@ def test_the_morning_creates_the_endpoint_with_its_tags_and_the_evening_deletes_
     assert json.loads(stop.params["Target"]["Input"]) == {"EndpointName": "ocr"}
 
 
-def test_an_entry_that_exists_is_changed():
+def test_existing_entry_is_updated():
     made = calls(schedule_from("08:00", "19:00", "mon", "UTC"), ["ocr", "ocr-start"])
 
     assert [call.operation for call in made] == ["update_schedule", "create_schedule"]
@@ -72,7 +77,7 @@ def test_days_are_a_range_or_a_list(text, days):
         (("08:00", "19:00", "mon", "Berlin"), "--timezone must be a name"),
     ],
 )
-def test_what_makes_no_sense_names_its_flag(arguments, sentence):
+def test_invalid_flag_is_named(arguments, sentence):
     with pytest.raises(ConfigError, match=sentence):
         schedule_from(*arguments)
 
@@ -85,7 +90,7 @@ def test_an_entry_can_be_sent_again_with_another_config():
     _, start, _ = calls(schedule_from("08:00", "19:00", "mon", "UTC"))
     answer = {**start.params, "Arn": "arn:…", "CreationDate": "2026-11-26"}
 
-    request = with_config(request_again(answer), "ocr-2")
+    request = with_config(update_request_of(answer), "ocr-2")
 
     assert request.keys() == start.params.keys()
     assert json.loads(request["Target"]["Input"])["EndpointConfigName"] == "ocr-2"

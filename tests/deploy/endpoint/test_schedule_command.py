@@ -29,7 +29,7 @@ def scheduler_role(wire):
     )
 
 
-def test_a_schedule_starts_what_is_live_and_follows_it(
+def test_schedule_follows_the_live_config(
     chandra, wire, cloud, project, scheduler_role
 ):
     chandra("deploy")
@@ -46,9 +46,7 @@ def test_a_schedule_starts_what_is_live_and_follows_it(
     assert target["EndpointConfigName"] == cloud.machines["ocr"].config
 
 
-def test_stopped_by_hand_the_schedule_is_named_that_starts_it(
-    chandra, cloud, scheduler_role
-):
+def test_stop_names_the_schedule_that_starts_it(chandra, cloud, scheduler_role):
     chandra("deploy")
     chandra(*SCHEDULE)
 
@@ -79,7 +77,7 @@ def test_a_schedule_is_shown_changed_and_removed(chandra, scheduler_role):
         (["--stop", "19:00"], "--start and --stop go together"),
     ],
 )
-def test_no_flag_of_a_schedule_is_passed_over(
+def test_schedule_rejects_flags_that_it_would_ignore(
     chandra, cloud, scheduler_role, arguments, message
 ):
     chandra("deploy")
@@ -93,9 +91,7 @@ def test_no_flag_of_a_schedule_is_passed_over(
     assert cloud.changes == []
 
 
-def test_a_schedule_that_is_not_there_is_not_said_to_be_removed(
-    chandra, cloud, scheduler_role
-):
+def test_missing_schedule_is_not_reported_as_removed(chandra, cloud, scheduler_role):
     chandra("deploy")
     never = chandra("schedule", "--remove")
     chandra(*SCHEDULE)
@@ -112,7 +108,7 @@ def test_a_schedule_that_is_not_there_is_not_said_to_be_removed(
     )
 
 
-def test_destroy_takes_the_schedule_first(chandra, scheduler_role):
+def test_destroy_deletes_the_schedule_first(chandra, scheduler_role):
     chandra("deploy")
     chandra(*SCHEDULE)
 
@@ -123,7 +119,7 @@ def test_destroy_takes_the_schedule_first(chandra, scheduler_role):
     )
 
 
-def test_a_schedule_needs_a_role_and_says_which_command_makes_it(chandra):
+def test_schedule_without_a_role_names_the_command(chandra):
     chandra("deploy")
 
     ran = chandra(*SCHEDULE)
@@ -132,8 +128,8 @@ def test_a_schedule_needs_a_role_and_says_which_command_makes_it(chandra):
     assert "iam --create" in ran.err
 
 
-def test_every_price_says_where_and_when_it_holds(chandra, scheduler_role):
-    """They are those of one region, and no price list was asked."""
+def test_prices_name_their_region_and_month(chandra, scheduler_role):
+    """Prices are those of one region, from a copy of the price list."""
     note = "on demand in us-east-1, September 2026; other regions differ"
     told = [
         chandra("plan"),

@@ -18,14 +18,14 @@ QUOTAS = {quota_name(KIND): 2.0}
 
 @pytest.fixture
 def both(staged, chandra, cloud, project, wire):
-    """An endpoint in real time and a queue, of one machine each."""
+    """Deploy a real-time and an asynchronous endpoint with one machine each."""
     project(QUEUE)
     wire.call("s3", "create_bucket", Bucket="exchange")
     assert chandra("deploy").status == 0
     assert chandra("async", "deploy").status == 0
 
 
-def test_machines_of_another_endpoint_count_beside_those_wanted():
+def test_machines_of_the_other_endpoint_count():
     in_use = [InUse("ocr-async", {KIND: 1, "ml.g5.2xlarge": 4})]
 
     enough = quota_findings({KIND: 1}, QUOTAS, hint="", in_use=in_use)
@@ -130,8 +130,8 @@ def test_doctor_names_the_quota_that_an_update_needs(both, chandra, cloud):
     assert "--desired-value 3" in ran.out
 
 
-def test_a_queue_nobody_may_look_at_is_not_counted(staged, chandra, intercept, cloud):
-    """The least policy names the queue's endpoint only where there is to be one."""
+def test_unreadable_queue_is_not_counted(staged, chandra, intercept, cloud):
+    """The least policy names the queue's endpoint only if the configuration has one."""
     cloud.limits = {KIND: 1}
 
     def deny(params):

@@ -9,7 +9,7 @@ from tests.deploy.accounts import OTHER_IMAGE
 pytestmark = pytest.mark.usefixtures("staged")
 
 
-def test_what_nobody_waited_for_is_live_once_it_is(chandra, cloud, project):
+def test_deploy_without_waiting_is_live_later(chandra, cloud, project):
     chandra("deploy")
     first = cloud.machines["ocr"].config
     chandra("update", "--image", OTHER_IMAGE, "--no-wait")
@@ -24,7 +24,7 @@ def test_what_nobody_waited_for_is_live_once_it_is(chandra, cloud, project):
     assert cloud.machines["ocr"].config == second
 
 
-def test_what_never_went_live_is_not_gone_back_to(chandra, cloud, project, at):
+def test_config_never_live_is_no_rollback_target(chandra, cloud, project, at):
     chandra("deploy")
     first = cloud.machines["ocr"].config
     at.now += 60
@@ -41,7 +41,7 @@ def test_what_never_went_live_is_not_gone_back_to(chandra, cloud, project, at):
     assert chandra("rollback").status == 4
 
 
-def test_stopped_and_started_it_is_the_same_again(chandra, cloud, at):
+def test_start_restores_the_stopped_endpoint(chandra, cloud, at):
     chandra("deploy")
     config = cloud.machines["ocr"].config
     at.now += 10 * 3600
@@ -58,7 +58,7 @@ def test_stopped_and_started_it_is_the_same_again(chandra, cloud, at):
     assert cloud.machines["ocr"].config == config
 
 
-def test_a_stopped_endpoint_costs_nothing_and_says_so(chandra):
+def test_stopped_endpoint_is_reported_to_cost_nothing(chandra):
     chandra("deploy")
     chandra("stop")
 
@@ -86,7 +86,7 @@ def test_status_shows_what_runs_and_what_it_cost(chandra, at):
     assert "cost so far     about $2.8" in lines
 
 
-def test_list_shows_our_endpoints_and_no_others(chandra, wire, cloud):
+def test_list_shows_only_our_endpoints(chandra, wire, cloud):
     chandra("deploy")
     wire.call(
         "sagemaker",

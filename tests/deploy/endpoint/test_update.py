@@ -10,7 +10,7 @@ from tests.deploy.accounts import OTHER_IMAGE
 pytestmark = pytest.mark.usefixtures("staged")
 
 
-def test_an_update_to_other_machines_moves_the_endpoint(chandra, cloud):
+def test_update_to_other_machines_changes_the_config(chandra, cloud):
     chandra("deploy")
 
     ran = chandra("update", "--instance-type", "ml.g5.2xlarge", "--env", "A=1")
@@ -21,7 +21,7 @@ def test_an_update_to_other_machines_moves_the_endpoint(chandra, cloud):
     assert "chandra.toml has other settings" in ran.out
 
 
-def test_where_quota_allows_one_machine_it_is_made_again(chandra, cloud):
+def test_recreate_works_with_a_quota_of_one(chandra, cloud):
     cloud.limits = {"ml.g6e.2xlarge": 1}
     chandra("deploy")
 
@@ -39,9 +39,7 @@ def test_where_quota_allows_one_machine_it_is_made_again(chandra, cloud):
     [("deploy",), ("update", "--image", OTHER_IMAGE)],
     ids=["deploy", "update"],
 )
-def test_a_serving_endpoint_is_deleted_only_after_a_yes(
-    chandra, cloud, project, command
-):
+def test_serving_endpoint_is_deleted_after_a_yes_only(chandra, cloud, project, command):
     chandra("deploy")
     project('[update]\nstrategy = "recreate"\n', image=OTHER_IMAGE)
 
@@ -52,7 +50,7 @@ def test_a_serving_endpoint_is_deleted_only_after_a_yes(
     assert cloud.machines["ocr"].status == "InService"
 
 
-def test_an_update_says_that_it_takes_twice_the_machines(chandra, cloud):
+def test_update_reports_that_it_needs_twice_the_machines(chandra, cloud):
     cloud.limits = {"ml.g6e.2xlarge": 1}
     chandra("deploy")
 
@@ -67,21 +65,21 @@ def test_an_update_says_that_it_takes_twice_the_machines(chandra, cloud):
     assert "--desired-value 2" in ran.out
 
 
-def test_there_is_nothing_to_update_before_a_deploy(chandra):
+def test_update_before_a_deploy_is_an_error(chandra):
     ran = chandra("update", "--instance-count", "2")
 
     assert ran.status == 4
     assert "try:   chandra-sagemaker deploy" in ran.err
 
 
-def test_what_was_never_there_is_not_made_by_an_update(chandra, cloud):
+def test_update_does_not_create_an_endpoint(chandra, cloud):
     ran = chandra("update", "--instance-count", "2", "--strategy", "recreate")
 
     assert ran.status == 4
     assert cloud.changes == []
 
 
-def test_an_update_watches_the_alarms_that_were_made(chandra, cloud):
+def test_update_watches_the_created_alarms(chandra, cloud):
     chandra("deploy")
     chandra("alarms", "--create")
 
@@ -91,7 +89,7 @@ def test_an_update_watches_the_alarms_that_were_made(chandra, cloud):
     assert "there are no alarms" not in ran.out
 
 
-def test_an_update_that_no_alarm_watches_says_so(chandra, project):
+def test_update_without_alarms_prints_a_note(chandra, project):
     first = chandra("deploy")
     update = ("update", "--image", OTHER_IMAGE, "--dry-run")
     unwatched = chandra(*update)
@@ -103,7 +101,7 @@ def test_an_update_that_no_alarm_watches_says_so(chandra, project):
     assert "no alarms" not in first.out + on_purpose.out
 
 
-def test_rolled_back_it_serves_what_it_served_before(chandra, cloud, project, at):
+def test_rollback_serves_the_previous_config(chandra, cloud, project, at):
     chandra("deploy")
     first = cloud.machines["ocr"].config
     project(image=OTHER_IMAGE)
@@ -125,14 +123,14 @@ def test_rolled_back_it_serves_what_it_served_before(chandra, cloud, project, at
     assert "the next deploy changes nothing" in forth.out
 
 
-def test_after_one_deployment_there_is_nothing_to_go_back_to(chandra):
+def test_rollback_after_one_deployment_is_an_error(chandra):
     chandra("deploy")
 
     assert chandra("rollback").status == 4
     assert chandra("rollback", "--to", "ocr-00000000").status == 4
 
 
-def test_an_update_does_not_start_what_was_stopped(chandra, cloud, at):
+def test_update_does_not_start_a_stopped_endpoint(chandra, cloud, at):
     chandra("deploy")
     at.now += 60
     chandra("stop", "--yes")
@@ -147,7 +145,7 @@ def test_an_update_does_not_start_what_was_stopped(chandra, cloud, at):
     assert cloud.changes == []
 
 
-def test_an_update_does_not_start_what_is_being_stopped(chandra, cloud, at):
+def test_update_does_not_start_a_stopping_endpoint(chandra, cloud, at):
     chandra("deploy")
     at.now += 60
     chandra("stop", "--no-wait")
@@ -160,7 +158,7 @@ def test_an_update_does_not_start_what_is_being_stopped(chandra, cloud, at):
     assert cloud.changes == []
 
 
-def test_a_rollback_during_an_update_goes_back_to_what_serves(
+def test_rollback_during_an_update_keeps_the_serving_config(
     chandra, cloud, project, at
 ):
     cloud.num_questions = 1
@@ -179,7 +177,7 @@ def test_a_rollback_during_an_update_goes_back_to_what_serves(
     assert cloud.machines["ocr"].config == serving
 
 
-def test_the_count_of_a_scaled_endpoint_is_not_updated(chandra, wire, cloud):
+def test_count_of_a_scaled_endpoint_is_not_updated(chandra, wire, cloud):
     chandra("deploy")
     wire.call(
         "application-autoscaling",

@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("staged")]
 
 @pytest.fixture(autouse=True)
 def _short_waits(cloud):
-    """Each change takes 15 seconds, so that times tell one from the next."""
+    """Make each change take 15 seconds, so that tags have different times."""
     cloud.num_questions = 1
 
 
@@ -90,7 +90,7 @@ def test_one_variable_is_removed_and_the_others_stay(chandra, wire, cloud):
     assert after == before
 
 
-def test_credentials_set_elsewhere_are_not_shown(chandra, wire, cloud):
+def test_credentials_set_elsewhere_are_hidden(chandra, wire, cloud):
     chandra("deploy")
     found = described(wire, cloud)
     container = found["PrimaryContainer"]
@@ -204,7 +204,7 @@ def made_elsewhere(wire, cloud):
     cloud.machines["ocr"].config = "console"
 
 
-def test_what_another_program_has_set_stays(chandra, wire, cloud):
+def test_settings_of_other_programs_stay(chandra, wire, cloud):
     chandra("deploy")
     made_elsewhere(wire, cloud)
     before = described(wire, cloud)
@@ -220,7 +220,7 @@ def test_what_another_program_has_set_stays(chandra, wire, cloud):
     assert {"Key": "team", "Value": "scans"} in tags
 
 
-def test_the_weights_that_run_are_those_that_are_checked(chandra, wire, cloud, project):
+def test_update_checks_the_running_weights(chandra, wire, cloud, project):
     chandra("deploy")
     path = project()
     path.write_text(path.read_text().replace("0123abc", "fedcba9"))
@@ -232,7 +232,7 @@ def test_the_weights_that_run_are_those_that_are_checked(chandra, wire, cloud, p
     assert container["Environment"]["MODEL_REVISION"] == "0123abc"
 
 
-def test_an_update_of_a_config_that_is_gone_says_so(chandra, wire, cloud):
+def test_update_of_a_deleted_config_is_an_error(chandra, wire, cloud):
     chandra("deploy")
     wire.call(
         "sagemaker",
@@ -257,7 +257,7 @@ def test_a_stopped_endpoint_is_started_before_it_is_updated(chandra):
     assert "try:   chandra-sagemaker start" in ran.err
 
 
-def test_an_update_says_what_the_next_deploy_changes_back(chandra, project):
+def test_update_lists_what_the_next_deploy_reverts(chandra, project):
     chandra("deploy")
 
     first = chandra("update", "--env", "A=1")
@@ -268,7 +268,7 @@ def test_an_update_says_what_the_next_deploy_changes_back(chandra, project):
     assert "chandra.toml has other settings" in first.out
     assert "  environment.A: 1 -> none" in first.out
     assert "no changes" in again.out
-    # One config: what update made and what the file describes are the same.
+    # There is one config, because the update made what the file describes.
     assert "update endpoint" not in written.out
 
 
@@ -304,9 +304,7 @@ def changed(found, changes):
 
 
 @pytest.mark.parametrize("seed", [5, 7])
-def test_an_update_changes_what_is_named_after_any_history(
-    chandra, wire, cloud, project, at, seed
-):
+def test_update_changes_named_settings_only(chandra, wire, cloud, project, at, seed):
     dice = random.Random(seed)
     chandra("deploy")
 

@@ -83,7 +83,7 @@ def test_a_line_that_goes_dead_in_a_stream_is_no_bug(project, picture, tmp_path)
         )
 
     assert status == 6, err.getvalue()
-    assert "the stream broke off" in err.getvalue()
+    assert "the stream ended early" in err.getvalue()
     assert "pages that came, shown above: 1" in err.getvalue()
     assert "# Title" in out.getvalue()
 
@@ -180,7 +180,7 @@ def test_a_stream_that_breaks_off_says_why(chandra, answering, picture):
     ran = chandra("invoke", picture, "--stream")
 
     assert ran.status == 6
-    assert "broke off: took too long" in ran.err
+    assert "ended early: took too long" in ran.err
 
 
 def test_a_stream_can_end_in_the_services_own_error(chandra, answering, picture):

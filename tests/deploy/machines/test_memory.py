@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bench.geometry import CHANDRA
-from deploy.checks import checks_of
+from deploy.checks import config_findings
 from deploy.machines.catalogue import INSTANCES
 from deploy.machines.memory import (
     FAMILY_GPUS,
@@ -64,7 +64,7 @@ def test_every_gpu_of_the_catalogue_has_a_plan():
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS, ids=str)
 @pytest.mark.parametrize("gpu", GPU_MEMORY)
-def test_a_plan_is_the_engines(gpu, environment):
+def test_plan_equals_the_engines_plan(gpu, environment):
     capability = CAPABILITIES[gpu]
     _, settings = read_settings({}, environment)
 
@@ -74,7 +74,7 @@ def test_a_plan_is_the_engines(gpu, environment):
         return list_shapes(max_rows, max_drafts=drafts, max_verified=most)
 
     plan = gpu_memory_plan(gpu, 17.5, environment)
-    # The engine counts from what is free beside the weights and CUDA's context.
+    # The engine starts from the memory that weights and CUDA context leave free.
     beside = 17_500_000_000 + CONTEXT_BYTES
     engine = plan_loaded(
         CHANDRA.config(),
@@ -144,7 +144,7 @@ def test_only_the_native_engine_of_chandra_1_has_a_plan(model, environment):
 
 
 def findings(**tables):
-    return checks_of(configured(**tables))
+    return config_findings(configured(**tables))
 
 
 def test_a_machine_without_a_price_is_checked_for_memory():
@@ -213,7 +213,7 @@ def test_a_cache_that_does_not_fit_is_refused(tokens):
         ({}, {"CHANDRA_ENGINE": "generate"}),
     ],
 )
-def test_models_without_a_plan_are_not_held_to_one(model, environment):
+def test_models_without_a_plan_pass(model, environment):
     endpoint = {
         "instance_types": ["ml.g5.2xlarge"],
         "environment": {"CHANDRA_KV_CACHE_TOKENS": "900000", **environment},

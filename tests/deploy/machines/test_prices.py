@@ -1,4 +1,4 @@
-"""What machines cost, to the cent."""
+"""Prices of machines, to the cent."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from deploy.machines.throughput import rate_of
 
 @pytest.mark.parametrize("hours", [1, 11, HOURS_A_DAY, 7 * HOURS_A_DAY, HOURS_A_MONTH])
 @pytest.mark.parametrize("count", [1, 2, 3, 7])
-def test_every_sum_is_rounded_as_people_round(count, hours):
+def test_half_cents_are_rounded_up(count, hours):
     for name, instance in INSTANCES.items():
         price = hourly(name, count)
         assert price is not None
@@ -29,11 +29,11 @@ def test_every_sum_is_rounded_as_people_round(count, hours):
     [(1.515, "$1.515"), (2.8, "$2.80"), (0.7364, "$0.7364"), (63.296, "$63.296"),
      (1515.0, "$1,515.00"), (3 * 1.515, "$4.545")],
 )  # fmt: skip
-def test_an_hour_costs_what_the_price_list_says(price, text):
+def test_price_an_hour_is_that_of_the_price_list(price, text):
     assert rate(price) == text
 
 
-def test_an_hour_a_day_and_a_month_belong_together():
+def test_prices_of_day_and_month_follow_from_the_hour():
     line, _ = price_lines(EndpointTable(instance_types=("ml.g5.2xlarge",)))
 
     assert line == (
@@ -50,7 +50,7 @@ def test_an_hour_a_day_and_a_month_belong_together():
         ("RTX PRO 6000", "NVIDIA RTX PRO 6000 Blackwell Server Edition", True),
     ],
 )
-def test_a_measurement_is_of_the_gpu_that_it_names(tmp_path, gpu, device, is_it):
+def test_measurement_counts_for_its_own_gpu_only(tmp_path, gpu, device, is_it):
     (tmp_path / "gpu.json").write_text(
         f'{{"device": "{device}", "geometry": "chandra", "pages_per_second": 7}}'
     )

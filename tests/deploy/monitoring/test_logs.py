@@ -106,7 +106,7 @@ def test_followed_logs_show_each_line_once(chandra, wire, at):
     ]
 
 
-def test_followed_logs_are_one_value_for_a_program(chandra, wire, at):
+def test_followed_logs_are_one_json_object(chandra, wire, at):
     write_logs(wire, at, one=[(30, "first")])
 
     def interrupt(seconds):
@@ -119,7 +119,7 @@ def test_followed_logs_are_one_value_for_a_program(chandra, wire, at):
     assert datetime.fromisoformat(ran.json["lines"][0]["time"]).tzinfo is not None
 
 
-def test_an_endpoint_that_never_ran_has_no_log(chandra):
+def test_endpoint_that_never_ran_has_no_log(chandra):
     ran = chandra("logs")
 
     assert ran.status == 0
@@ -127,7 +127,7 @@ def test_an_endpoint_that_never_ran_has_no_log(chandra):
 
 
 @pytest.mark.parametrize("text", ["0s", "99999999999d", "2 weeks"])
-def test_an_age_that_no_clock_has_is_refused(chandra, cloud, text):
+def test_invalid_age_is_rejected(chandra, cloud, text):
     ran = chandra("logs", "--since", text)
 
     assert ran.status == 2

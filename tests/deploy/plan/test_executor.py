@@ -1,9 +1,9 @@
-"""Actions made real, one after the other, by a clock of the test's own."""
+"""Execution of plans, against a scripted endpoint and a fake clock."""
 
 from __future__ import annotations
 
 import io
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -15,11 +15,12 @@ from deploy.errors import (
     Interrupted,
     NotFoundError,
     ResourceFailedError,
+    TransientError,
     WaitTimeoutError,
 )
 from deploy.plan.actions import Call, Goal, Wait
 from deploy.plan.advice import ADVICE, advice_for
-from deploy.plan.executor import Executor, show
+from deploy.plan.executor import Executor
 from deploy.resources import EndpointState
 
 CREATING = EndpointState("ocr", "Creating", "ocr-1", is_ours=True)
@@ -29,8 +30,15 @@ UPDATING = replace(OLD, status="Updating", pending_config="ocr-1")
 ARRIVED = Wait("ocr", Goal.IN_SERVICE, "ocr-1")
 
 
+@dataclass
+class Line:
+    """A line of the log."""
+
+    message: str
+
+
 class World:
-    """Endpoint states in order, the last for ever; time passes by sleeping."""
+    """Fake of AWS and of time: endpoint states in order, the last for ever."""
 
     def __init__(self, *states, lines=()):
         self.states = list(states)
@@ -39,16 +47,16 @@ class World:
         self.performed: list[str] = []
         self.out = io.StringIO()
 
-    def endpoint(self, name):
+    def poll_endpoint(self, name):
         return self.states.pop(0) if len(self.states) > 1 else self.states[0]
 
     def perform(self, call):
         self.performed.append(call.operation)
         return {}
 
-    def log_lines(self):
+    def read(self):
         lines, self.lines = self.lines, []
-        return lines
+        return [Line(line) for line in lines]
 
     def sleep(self, seconds):
         self.now += seconds
@@ -60,7 +68,7 @@ class World:
             Console(out=self.out),
             clock=lambda: self.now,
             sleep=kwargs.pop("sleep", self.sleep),
-            log_lines=self.log_lines,
+            log=self,
             **kwargs,
         ).run(actions)
         return self.out.getvalue()
@@ -83,7 +91,7 @@ def test_stages_elapsed_time_and_log_lines_are_shown():
     ]
 
 
-def test_a_long_wait_says_every_minute_that_it_goes_on():
+def test_status_of_a_wait_is_printed_each_minute():
     out = World(*[CREATING] * 9, SERVING).run(ARRIVED)
 
     assert [line for line in out.splitlines() if "Creating" in line] == [
@@ -93,31 +101,31 @@ def test_a_long_wait_says_every_minute_that_it_goes_on():
     ]
 
 
-def test_an_update_that_does_not_show_yet_is_no_rollback():
+def test_update_that_shows_late_is_not_a_rollback():
     World(OLD, UPDATING, SERVING).run(ARRIVED)
 
 
-def test_an_update_that_never_shows_is_a_rollback():
+def test_update_that_never_shows_is_a_rollback():
     with pytest.raises(ResourceFailedError, match="rolled back"):
         World(OLD).run(ARRIVED)
 
 
-def test_going_back_to_the_old_config_is_a_rollback():
+def test_return_to_the_old_config_is_a_rollback():
     with pytest.raises(ResourceFailedError, match="serves config ocr-0, not ocr-1"):
         World(UPDATING, OLD).run(ARRIVED)
 
 
-def test_an_endpoint_that_is_not_listed_yet_is_awaited():
+def test_endpoint_that_is_listed_late_is_waited_for():
     World(None, CREATING, SERVING).run(ARRIVED)
 
 
-def test_an_endpoint_that_somebody_deletes_meanwhile_is_no_success():
+def test_endpoint_deleted_during_the_wait_is_an_error():
     with pytest.raises(ResourceFailedError, match="was deleted while"):
         World(CREATING, None).run(ARRIVED)
 
 
 @pytest.mark.parametrize("advice", ADVICE, ids=lambda a: a.message)
-def test_every_reason_we_know_ends_in_what_it_means_and_what_to_try(advice):
+def test_known_reason_is_explained_with_a_hint(advice):
     failed = replace(CREATING, status="Failed", failure=f"… {advice.message} …")
 
     with pytest.raises(ResourceFailedError) as caught:
@@ -128,7 +136,7 @@ def test_every_reason_we_know_ends_in_what_it_means_and_what_to_try(advice):
     assert advice_for(advice.message) is advice
 
 
-def test_a_reason_we_do_not_know_is_told_as_it_is():
+def test_unknown_reason_is_printed_unchanged():
     failed = replace(CREATING, status="Failed", failure="gremlins")
 
     with pytest.raises(ResourceFailedError, match="gremlins") as caught:
@@ -137,14 +145,14 @@ def test_a_reason_we_do_not_know_is_told_as_it_is():
     assert caught.value.hint == "chandra-sagemaker logs --errors"
 
 
-def test_waiting_has_a_limit_and_says_how_to_wait_on():
+def test_timeout_names_the_command_to_wait_on():
     with pytest.raises(WaitTimeoutError, match="goes on without us") as caught:
         World(CREATING).run(ARRIVED, timeout_seconds=90)
 
     assert "same command again" in (caught.value.hint or "")
 
 
-def test_without_waiting_it_ends_where_the_last_wait_would_begin():
+def test_last_wait_is_dropped_without_waiting():
     world = World(None, CREATING)
 
     world.run(
@@ -159,7 +167,7 @@ def test_without_waiting_it_ends_where_the_last_wait_would_begin():
     assert world.performed == ["delete_endpoint", "create_endpoint"]
 
 
-def test_ctrl_c_says_what_is_done_and_what_goes_on():
+def test_ctrl_c_reports_what_is_done_and_goes_on():
     def interrupt(seconds):
         raise KeyboardInterrupt
 
@@ -171,7 +179,7 @@ def test_ctrl_c_says_what_is_done_and_what_goes_on():
     )
 
 
-def test_ctrl_c_says_what_is_not_done():
+def test_ctrl_c_reports_what_is_not_done():
     def interrupt(seconds):
         raise KeyboardInterrupt
 
@@ -190,7 +198,7 @@ def test_ctrl_c_says_what_is_not_done():
     )
 
 
-def test_ctrl_c_in_a_call_says_that_it_may_be_done():
+def test_ctrl_c_in_a_call_reports_that_it_may_be_done():
     class Cut(World):
         def perform(self, call):
             raise KeyboardInterrupt
@@ -200,41 +208,45 @@ def test_ctrl_c_in_a_call_says_that_it_may_be_done():
 
 
 class Unreliable(World):
-    """Answers in the end, after some time in which nothing does."""
+    """World whose first answers are errors."""
 
     def __init__(self, error, *, num_failures):
         super().__init__(SERVING)
         self.error = error
         self.num_failures = num_failures
 
-    def endpoint(self, name):
+    def poll_endpoint(self, name):
         if self.num_failures:
             self.num_failures -= 1
             raise self.error
-        return super().endpoint(name)
+        return super().poll_endpoint(name)
 
 
 @pytest.mark.parametrize(
-    "error", [DeployError("AWS cannot be reached"), BusyError("Rate exceeded")]
+    "error", [TransientError("AWS cannot be reached"), BusyError("Rate exceeded")]
 )
-def test_a_wait_outlasts_a_line_that_is_dead_or_busy_for_a_while(error):
+def test_wait_goes_on_after_transient_errors(error):
     out = Unreliable(error, num_failures=3).run(ARRIVED)
 
-    assert out.count(f"{error.message}; asking again") == 3
+    assert out.count(f"{error.message}; retrying") == 3
     assert "InService" in out
 
 
 @pytest.mark.parametrize(
     ("error", "num_failures"),
-    [(DeployError("dead"), 99), (AccessDeniedError("no"), 1)],
+    [
+        (TransientError("dead"), 99),
+        (DeployError("no"), 1),
+        (AccessDeniedError("no"), 1),
+    ],
 )
-def test_a_wait_ends_where_asking_again_is_no_use(error, num_failures):
+def test_wait_ends_at_permanent_and_repeated_errors(error, num_failures):
     with pytest.raises(type(error)):
         Unreliable(error, num_failures=num_failures).run(ARRIVED)
 
 
 class Behind(World):
-    """SageMaker, which sees new things a little later."""
+    """World that does not find a new resource at first."""
 
     def __init__(self, num_blind: int):
         super().__init__(SERVING)
@@ -247,25 +259,25 @@ class Behind(World):
         return {}
 
 
-def test_what_was_just_made_may_take_a_moment_to_be_seen():
+def test_call_on_a_new_resource_is_retried():
     world = Behind(num_blind=2)
 
-    world.run(replace(call("create_endpoint"), is_patient=True))
+    world.run(replace(call("create_endpoint"), retry_if_missing=True))
 
     assert len(world.performed) == 3
     assert world.now == 10
 
 
-def test_what_is_really_missing_is_said_in_the_end():
+def test_missing_resource_is_an_error_after_retries():
     world = Behind(num_blind=100)
 
     with pytest.raises(NotFoundError):
-        world.run(replace(call("create_endpoint"), is_patient=True))
+        world.run(replace(call("create_endpoint"), retry_if_missing=True))
 
     assert world.now == 30
 
 
-def test_what_need_not_be_awaited_is_asked_once():
+def test_other_calls_are_not_retried():
     world = Behind(num_blind=100)
 
     with pytest.raises(NotFoundError):
@@ -274,12 +286,13 @@ def test_what_need_not_be_awaited_is_asked_once():
     assert len(world.performed) == 1
 
 
-def test_a_dry_run_is_the_plan_in_words():
-    out = io.StringIO()
+def test_dry_run_prints_the_plan():
+    world = World(None)
 
-    show([call("create_endpoint"), ARRIVED], Console(out=out))
+    out = world.run(call("create_endpoint"), ARRIVED, is_dry_run=True)
 
-    assert out.getvalue().splitlines() == [
+    assert world.performed == []
+    assert out.splitlines() == [
         "would create endpoint",
         "would wait until endpoint ocr is in service",
     ]

@@ -14,7 +14,7 @@ def roles(wire):
     return sorted(role["RoleName"] for role in wire.call("iam", "list_roles")["Roles"])
 
 
-def test_without_a_flag_everything_is_printed(chandra, cloud):
+def test_all_policies_are_printed_without_a_flag(chandra, cloud):
     ran = chandra("iam")
 
     assert ran.status == 0, ran.err
@@ -27,24 +27,24 @@ def test_without_a_flag_everything_is_printed(chandra, cloud):
     ("flag", "policy"),
     [("--execution", execution_policy), ("--caller", caller_policy)],
 )
-def test_one_document_alone_can_be_pasted(chandra, flag, policy):
+def test_single_policy_is_printed_as_json_only(chandra, flag, policy):
     ran = chandra("iam", flag)
 
     assert json.loads(ran.out) == policy(configured(), IDENTITY)
 
 
-def test_a_policy_that_is_too_long_to_be_a_managed_one_says_so(chandra, project):
+def test_policy_too_long_for_a_managed_one_is_noted(chandra, project):
     short = chandra("iam", "--caller")
     project('[asynchronous]\nbucket = "exchange"\n')
     long = chandra("iam", "--caller")
 
     assert short.err == ""
     assert "a managed policy takes 6,144" in long.err
-    # What is to be pasted stays alone.
+    # Standard output has the JSON only, so that it can be pasted.
     assert json.loads(long.out)["Version"] == "2012-10-17"
 
 
-def test_roles_are_made_once(chandra, wire, cloud):
+def test_roles_are_created_once(chandra, wire, cloud):
     made = chandra("iam", "--create")
     cloud.calls.clear()
     again = chandra("iam", "--create")
@@ -55,7 +55,7 @@ def test_roles_are_made_once(chandra, wire, cloud):
     assert cloud.changes == []
 
 
-def test_a_policy_follows_the_file(chandra, wire, project):
+def test_policy_is_updated_from_the_file(chandra, wire, project):
     chandra("iam", "--create")
     project('[network]\nkms_key = "alias/ocr"\n')
 
@@ -65,7 +65,7 @@ def test_a_policy_follows_the_file(chandra, wire, project):
     assert "create role" not in changed.out
 
 
-def test_a_role_of_somebody_elses_is_not_taken(chandra, wire):
+def test_role_of_others_is_not_used(chandra, wire):
     wire.call(
         "iam", "create_role", RoleName="ocr-execution", AssumeRolePolicyDocument="{}"
     )
@@ -76,7 +76,7 @@ def test_a_role_of_somebody_elses_is_not_taken(chandra, wire):
     assert "not this deployment's" in ran.err
 
 
-def test_destroy_all_takes_the_roles_that_were_made(chandra, wire):
+def test_destroy_all_deletes_the_created_roles(chandra, wire):
     chandra("iam", "--create")
     wire.call("s3", "create_bucket", Bucket="weights")
 

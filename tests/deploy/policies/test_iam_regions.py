@@ -24,7 +24,7 @@ OTHER = dataclasses.replace(IDENTITY, region="eu-west-1")
 
 
 def policies(wire, role=ROLE):
-    """The documents inside a role, by name."""
+    """Return the policies inside a role, by name."""
     names = wire.call("iam", "list_role_policies", RoleName=role)["PolicyNames"]
     return {
         name: wire.call("iam", "get_role_policy", RoleName=role, PolicyName=name)[
@@ -45,7 +45,7 @@ def put(wire, name, document, role=ROLE):
 
 
 def as_an_earlier_version_made_it(wire, identity):
-    """A role with one policy, whose name has no region."""
+    """Create a role with one policy, whose name has no region."""
     wire.call(
         "iam",
         "create_role",
@@ -90,7 +90,7 @@ def test_roles_of_two_regions_are_right_for_each(chandra, cloud, region):
     assert "role" in doctor.json["ok"]
 
 
-def test_doctor_misses_the_policy_of_another_region(chandra, cloud):
+def test_doctor_reports_a_role_without_this_region(chandra, cloud):
     chandra("iam", "--create")
 
     ran = chandra("doctor", "--region", "eu-west-1")
@@ -128,7 +128,7 @@ def test_doctor_accepts_the_unnamed_policy_of_its_region(chandra, wire, cloud):
     assert "role" in chandra("doctor", "--json").json["ok"]
 
 
-def test_policy_that_somebody_else_put_there_stays(chandra, wire):
+def test_policy_of_others_in_the_role_stays(chandra, wire):
     chandra("iam", "--create")
     theirs = document(allow("Theirs", ["s3:GetObject"], ["*"]))
     put(wire, "theirs", theirs)

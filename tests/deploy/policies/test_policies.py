@@ -1,4 +1,4 @@
-"""Who may do what: no more than the commands need."""
+"""Policies allow no more than the commands need."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from deploy.policies import (
 )
 from tests.deploy.accounts import IDENTITY, configured
 
-# Actions that IAM grants on everything or not at all, or that list what is there.
+# Actions without resource-level permissions, and actions that list resources.
 GLOBAL = {
     "application-autoscaling:DescribeScalableTargets",
     "application-autoscaling:DescribeScalingPolicies",
@@ -46,7 +46,7 @@ def on_everything(document):
     }
 
 
-def test_only_what_cannot_be_narrowed_is_allowed_on_everything():
+def test_star_resources_only_where_aws_requires_them():
     config = configured()
 
     assert on_everything(execution_policy(config, IDENTITY)) <= GLOBAL
@@ -69,7 +69,7 @@ def test_the_endpoint_reads_its_weights_and_no_other_object():
     assert weights["Resource"] == ["arn:aws:s3:::weights/models/*"]
 
 
-def test_the_endpoint_may_look_at_the_alarms_that_roll_it_back():
+def test_endpoint_may_describe_its_rollback_alarms():
     alarms = statements(execution_policy(configured(), IDENTITY))["RollbackAlarms"]
 
     assert alarms["Resource"] == [
@@ -99,7 +99,7 @@ def test_rights_follow_the_configuration():
 @pytest.mark.parametrize(
     "alias", ["alias/ocr", "arn:aws:kms:us-east-1:123456789012:alias/ocr"]
 )
-def test_an_alias_of_a_key_is_a_condition_for_iam_knows_none(alias):
+def test_alias_of_a_key_becomes_a_condition(alias):
     config = configured(network={"kms_key": alias})
 
     for policy in (execution_policy, caller_policy):
@@ -129,11 +129,11 @@ def test_a_role_is_for_one_service_in_this_account():
 
 
 def test_a_policy_fits_into_a_role():
-    """IAM allows a role 10,240 characters of policies inside it."""
+    """IAM allows 10,240 characters of policies inside a role."""
     assert len(json.dumps(caller_policy(configured(), IDENTITY))) < 10_240
 
 
-def test_a_job_reads_and_writes_in_the_buckets_that_are_named_and_in_no_other():
+def test_jobs_use_the_named_buckets_only():
     config = configured(transform={"buckets": ["inbox", "results"]})
 
     role = statements(execution_policy(config, IDENTITY))
@@ -147,7 +147,7 @@ def test_a_job_reads_and_writes_in_the_buckets_that_are_named_and_in_no_other():
     assert "JobDocuments" not in without
 
 
-def test_whoever_starts_jobs_touches_only_those_of_the_deployment():
+def test_caller_may_change_jobs_of_the_deployment_only():
     caller = statements(caller_policy(configured(), IDENTITY))
 
     assert all("/ocr-*" in resource for resource in caller["Jobs"]["Resource"])
@@ -157,7 +157,7 @@ def test_whoever_starts_jobs_touches_only_those_of_the_deployment():
     ]
 
 
-def test_no_two_statements_of_a_policy_have_one_name():
+def test_statement_names_of_a_policy_are_unique():
     config = configured(
         transform={"buckets": ["inbox"]},
         asynchronous={"bucket": "exchange", "sources": ["inbox"]},
@@ -184,7 +184,7 @@ def test_models_of_the_deployment_are_described_in_every_region():
 
 
 def test_policy_of_the_default_name_fits_into_a_managed_one():
-    """IAM takes 6,144 characters without white space."""
+    """IAM allows 6,144 characters without white space in a managed policy."""
     policy = caller_policy(configured(name="chandra"), IDENTITY)
 
     assert len(json.dumps(policy, separators=(",", ":"))) <= 6_144

@@ -7,7 +7,7 @@ import pytest
 pytestmark = pytest.mark.usefixtures("staged")
 
 
-def test_destroy_leaves_what_is_not_ours(chandra, wire, cloud):
+def test_destroy_keeps_resources_of_others(chandra, wire, cloud):
     chandra("deploy")
     wire.call(
         "sagemaker",
@@ -49,7 +49,7 @@ def test_nothing_is_deleted_without_a_yes(chandra, cloud, command):
     assert cloud.machines["ocr"].status == "InService"
 
 
-def test_somebody_elses_endpoint_is_neither_updated_nor_deleted(chandra, wire, cloud):
+def test_endpoint_of_others_is_not_changed(chandra, wire, cloud):
     chandra("deploy")
     theirs = cloud.machines["ocr"].config
     chandra("stop")
@@ -65,7 +65,7 @@ def test_somebody_elses_endpoint_is_neither_updated_nor_deleted(chandra, wire, c
     assert theirs in sorted(cloud.variants)
 
 
-def test_a_config_that_another_endpoint_uses_is_not_destroyed(chandra, wire, cloud):
+def test_config_used_by_another_endpoint_stays(chandra, wire, cloud):
     chandra("deploy")
     config = cloud.machines["ocr"].config
     wire.call(

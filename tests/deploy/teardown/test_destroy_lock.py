@@ -74,7 +74,7 @@ def test_lock_of_another_region_stays(chandra, lock):
 
 
 @pytest.mark.parametrize("flags", [(), ("--all", "--dry-run")])
-def test_lock_stays_while_what_it_names_is_there(chandra, lock, flags):
+def test_lock_stays_while_its_resources_exist(chandra, lock, flags):
     chandra("destroy", *flags)
 
     assert recorded(lock) == ["image", "model"]
@@ -97,7 +97,7 @@ def test_lock_is_removed_the_second_time_after_an_interruption(
     assert again.status == 0
 
 
-def test_lock_is_removed_when_others_deleted_what_it_names(chandra, wire, lock):
+def test_lock_is_removed_when_others_deleted_resources(chandra, wire, lock):
     wire.call("ecr", "delete_repository", repositoryName=REPOSITORY, force=True)
     for item in list(wire.objects("weights", "")):
         wire.call("s3", "delete_object", Bucket="weights", Key=item["Key"])
@@ -124,9 +124,7 @@ def test_lock_stays_when_the_registry_may_not_be_read(chandra, cloud, lock):
     [("plan",), ("deploy",), ("async", "deploy")],
     ids=["plan", "deploy", "async-deploy"],
 )
-def test_lock_that_names_what_is_gone_has_a_next_command(
-    chandra, wire, cloud, lock, arguments
-):
+def test_stale_lock_names_the_next_command(chandra, wire, cloud, lock, arguments):
     with (lock.parent / "chandra.toml").open("a") as file:
         file.write('[asynchronous]\nbucket = "weights"\n')
     wire.call("ecr", "delete_repository", repositoryName=REPOSITORY, force=True)

@@ -35,7 +35,7 @@ def live(cloud, wire, hub, chandra):
 
 @pytest.fixture
 def there(wire):
-    """The same account in eu-west-1."""
+    """Client of the same account in eu-west-1."""
     return wire.in_region(THERE)
 
 
@@ -48,7 +48,7 @@ def keys(wire, bucket="weights"):
 
 
 def make_model(aws, name="other-1", role="ocr-execution", tag="other", **container):
-    """A model of another deployment, or of the one that is named."""
+    """Create a model of another deployment, or of the named one."""
     aws.call(
         "sagemaker",
         "create_model",
@@ -79,7 +79,7 @@ def test_live_deployment_of_another_region_keeps_all(live, chandra, wire):
     assert found["objects in s3://weights (3 of staged weights)"]["reason"] == (
         "the bucket is in us-east-1, and us-east-1 has endpoint ocr and 2 more"
     )
-    # Nothing that takes down what serves is recommended.
+    # No hint stops the serving endpoint.
     assert "destroy --all --region us-east-1" not in ran.out
     assert roles(wire) == ROLES
     assert keys(wire) == before
@@ -98,7 +98,7 @@ def test_second_region_loses_its_own_policies_only(live, chandra, wire):
     assert [list(policies(wire, role)) for role in ROLES] == [[policy_name(HERE)]] * 3
 
 
-def test_last_region_takes_the_roles_with_it(live, chandra, wire):
+def test_last_region_deletes_the_roles(live, chandra, wire):
     chandra("iam", "--create", "--region", THERE)
     chandra(*ELSEWHERE)
 
@@ -111,7 +111,7 @@ def test_last_region_takes_the_roles_with_it(live, chandra, wire):
 
 
 def test_staged_weights_without_a_deployment_stay(cloud, wire, hub, chandra):
-    """The bucket's region is that of the deployment to come."""
+    """The bucket is in the region of a deployment that does not exist yet."""
     cloud.regions = [HERE, THERE]
     stage(wire, hub)
     before = keys(wire)
@@ -140,7 +140,7 @@ def test_documents_and_results_of_another_region_stay(live, chandra, wire, proje
 
 
 def test_results_of_a_queue_in_another_region_stay(live, chandra, wire, there, project):
-    """Both regions' queues would write below one prefix of one bucket."""
+    """The queues of both regions write below one prefix of one bucket."""
     project('[asynchronous]\nbucket = "weights"\n')
     wire.call(
         "s3", "put_object", Bucket="weights", Key="async/ocr/out/a.json", Body=b"{}"
@@ -176,7 +176,7 @@ def test_model_of_others_elsewhere_keeps_its_role_and_weights(
     )
 
 
-def test_model_of_others_here_that_has_our_role_is_refused(live, chandra, wire):
+def test_model_of_others_with_our_role_stops_destroy(live, chandra, wire):
     make_model(wire)
 
     ran = chandra("destroy", "--all")
@@ -186,7 +186,7 @@ def test_model_of_others_here_that_has_our_role_is_refused(live, chandra, wire):
     assert live.changes == ["sagemaker:CreateModel"]
 
 
-def test_region_that_may_not_be_asked_stops_it(live, chandra):
+def test_unreadable_region_stops_destroy(live, chandra):
     live.forbidden = {f"{THERE}/sagemaker:ListModels"}
 
     ran = chandra("destroy", "--all")
@@ -198,7 +198,7 @@ def test_region_that_may_not_be_asked_stops_it(live, chandra):
     assert live.changes == []
 
 
-def test_all_regions_that_may_not_be_asked_are_named(live, chandra):
+def test_all_unreadable_regions_are_named(live, chandra):
     live.regions = [HERE, THERE, "eu-west-2", "eu-west-3"]
     live.forbidden = {f"{THERE}/sagemaker:ListModels", "eu-west-3/sagemaker:ListModels"}
 
@@ -212,7 +212,7 @@ def test_all_regions_that_may_not_be_asked_are_named(live, chandra):
 
 
 @pytest.mark.slow
-def test_regions_are_those_boto3_knows_without_the_right_to_ask(live, chandra):
+def test_without_rights_the_regions_of_boto3_are_asked(live, chandra):
     live.forbidden = {"ec2:DescribeRegions", "af-south-1/sagemaker:ListEndpoints"}
 
     ran = chandra("destroy", "--all")
@@ -264,14 +264,14 @@ def test_keep_global_asks_no_other_region(live, chandra, wire):
 
 
 @pytest.mark.parametrize("flags", [("--keep-global",), ("--not-in", THERE)])
-def test_flags_of_all_alone_are_refused(live, chandra, flags):
+def test_flags_that_need_all_are_rejected_alone(live, chandra, flags):
     ran = chandra("destroy", *flags)
 
     assert ran.status == 2
     assert live.changes == []
 
 
-def test_models_that_may_not_be_described_are_named(live, chandra, there):
+def test_unreadable_models_are_named(live, chandra, there):
     make_model(there, role="theirs")
     live.forbidden = {f"{THERE}/sagemaker:DescribeModel"}
 
@@ -321,7 +321,7 @@ def test_attached_policy_is_detached_before_the_role_goes(live, chandra, wire):
     assert roles(wire) == []
 
 
-def test_roles_of_a_deployment_called_as_the_queue_stay(live, chandra, wire):
+def test_roles_of_a_deployment_named_like_the_queue_stay(live, chandra, wire):
     wire.call(
         "iam",
         "create_role",

@@ -11,7 +11,7 @@ from deploy.teardown.plan import (
     ObjectVersion,
     Role,
     UnfinishedUpload,
-    teardown,
+    plan_teardown,
 )
 from deploy.teardown.sharing import (
     RegionUse,
@@ -37,8 +37,8 @@ def role(*regions, **other):
 
 
 def calls(roles):
-    """The operations on IAM, and what they delete."""
-    actions = teardown(Inventory("ocr", roles=tuple(roles)), everything=True)
+    """Return the operations on IAM, and what they delete."""
+    actions = plan_teardown(Inventory("ocr", roles=tuple(roles)), everything=True)
     return [
         (action.operation, action.params.get("PolicyName"))
         for action in actions
@@ -105,7 +105,7 @@ def test_role_with_a_policy_for_a_region_not_asked_stays():
 
 
 @pytest.mark.parametrize("uses", [[LIVE], []], ids=["live", "not-asked"])
-def test_command_that_may_take_down_what_serves_is_not_said(uses):
+def test_no_remedy_stops_a_serving_endpoint(uses):
     inventory = Inventory("ocr", bucket="weights", weights=(WEIGHTS,))
 
     _, (kept,) = keep_roles([role(HERE, THERE)], HERE, uses)

@@ -1,4 +1,4 @@
-"""What `destroy --all` leaves in a bucket: no version, no part, nothing to pay for."""
+"""Deletion of object versions and unfinished uploads by `destroy --all`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import pytest
 
 from deploy.policies import caller_policy
-from deploy.teardown.versions import staged_by, uploads_below, versions_below
+from deploy.teardown.versions import find_staged, list_uploads, list_versions
 from deploy.weights.files import MANIFEST, STAGING, weights_in
 from deploy.weights.store import Store
 from tests.deploy.accounts import IDENTITY, configured
@@ -20,7 +20,7 @@ THEIRS = "models/datalab-to/chandra/theirs/"
 
 @pytest.fixture
 def versioned(cloud, wire, hub):
-    """Staged into a bucket that keeps versions, over an older file."""
+    """Weights staged into a versioned bucket, over an older file."""
     wire.call("s3", "create_bucket", Bucket=BUCKET)
     wire.call(
         "s3",
@@ -38,12 +38,12 @@ def put(wire, key, content=b"old"):
 
 
 def delete(wire, key):
-    """As the console does it: the key is gone, its versions are not."""
+    """Delete an object by its key alone, as the console does; its versions stay."""
     wire.call("s3", "delete_object", Bucket=BUCKET, Key=key)
 
 
 def keys(wire):
-    return sorted(version.key for version in versions_below(wire, BUCKET, ""))
+    return sorted(version.key for version in list_versions(wire, BUCKET, ""))
 
 
 @pytest.mark.usefixtures("versioned")
@@ -62,8 +62,8 @@ def test_destroy_all_leaves_no_version_of_staged_weights(chandra, wire):
 
 
 @pytest.mark.usefixtures("versioned")
-def test_what_was_deleted_by_its_key_alone_is_found_by_its_manifest(chandra, wire):
-    for version in staged_by(wire, configured()).versions:
+def test_versions_of_deleted_keys_are_found(chandra, wire):
+    for version in find_staged(wire, configured()).versions:
         if version.is_current:
             delete(wire, version.key)
 
@@ -74,7 +74,7 @@ def test_what_was_deleted_by_its_key_alone_is_found_by_its_manifest(chandra, wir
 
 
 @pytest.mark.usefixtures("versioned")
-def test_versions_of_everybody_else_stay(chandra, wire):
+def test_versions_of_others_stay(chandra, wire):
     put(wire, f"{THEIRS}{MANIFEST}", json.dumps({"deployment": "ocr"}).encode())
     put(wire, f"{THEIRS}{MANIFEST}", json.dumps({"deployment": "other"}).encode())
     put(wire, f"{THEIRS}config.json")
@@ -88,7 +88,7 @@ def test_versions_of_everybody_else_stay(chandra, wire):
 
 
 @pytest.mark.usefixtures("versioned")
-def test_what_somebody_put_where_ours_was_deleted_is_theirs(chandra, wire):
+def test_new_objects_at_a_deleted_prefix_stay(chandra, wire):
     delete(wire, f"{OURS}{MANIFEST}")
     put(wire, f"{OURS}config.json", b"theirs")
     before = keys(wire)
@@ -99,15 +99,15 @@ def test_what_somebody_put_where_ours_was_deleted_is_theirs(chandra, wire):
 
 
 @pytest.mark.usefixtures("versioned")
-def test_the_manifest_goes_last_for_the_rest_is_found_by_it(wire):
-    found = staged_by(wire, configured()).versions
+def test_manifest_is_deleted_last(wire):
+    found = find_staged(wire, configured()).versions
 
     assert found[-1].key == f"{OURS}{MANIFEST}"
     assert len({v.key for v in found if v.key.endswith(MANIFEST)}) == 1
 
 
 @pytest.mark.usefixtures("staged")
-def test_a_bucket_without_versions_is_emptied_as_well(chandra, wire):
+def test_unversioned_bucket_is_emptied(chandra, wire):
     ran = chandra("destroy", "--all")
 
     assert "delete 3 objects of staged weights" in ran.out
@@ -115,7 +115,7 @@ def test_a_bucket_without_versions_is_emptied_as_well(chandra, wire):
 
 
 def begin(wire, key):
-    """An upload in parts that nobody finished."""
+    """Start a multipart upload and do not complete it."""
     upload = wire.call("s3", "create_multipart_upload", Bucket=BUCKET, Key=key)
     wire.call(
         "s3",
@@ -129,11 +129,11 @@ def begin(wire, key):
 
 
 def unfinished(wire):
-    return sorted(upload.key for upload in uploads_below(wire, BUCKET, ""))
+    return sorted(upload.key for upload in list_uploads(wire, BUCKET, ""))
 
 
 def break_off(wire, folder, deployment="ocr", revision="broken"):
-    """Staging that ends before its last file."""
+    """Stage weights, and stop before the last file."""
     weights = weights_in(folder, "datalab-to/chandra", revision)
     prefix = f"models/datalab-to/chandra/{revision}/"
 
@@ -150,7 +150,7 @@ def break_off(wire, folder, deployment="ocr", revision="broken"):
 
 
 @pytest.mark.usefixtures("staged")
-def test_destroy_all_takes_what_was_staged_in_part(chandra, wire, hub):
+def test_destroy_all_deletes_partly_staged_weights(chandra, wire, hub):
     break_off(wire, hub.folder)
     break_off(wire, hub.folder, "other", "theirs")
     begin(wire, "documents/scan.pdf")
@@ -159,13 +159,16 @@ def test_destroy_all_takes_what_was_staged_in_part(chandra, wire, hub):
     ran = chandra("destroy", "--all")
 
     assert ran.status == 0, ran.err
-    assert f"delete what arrived of s3://weights/{OURS.rstrip('/')}.tar.gz" in ran.out
+    assert (
+        f"abort the unfinished upload of s3://weights/{OURS.rstrip('/')}.tar.gz"
+        in ran.out
+    )
     assert keys(wire) == [f"{THEIRS}{STAGING}", f"{THEIRS}config.json"]
     assert unfinished(wire) == ["documents/scan.pdf", f"{THEIRS}model.safetensors"]
 
 
 @pytest.mark.usefixtures("staged")
-def test_what_says_whose_weights_are_on_their_way_goes_when_they_are_there(wire, hub):
+def test_staging_mark_is_deleted_after_staging(wire, hub):
     weights, prefix = break_off(wire, hub.folder)
     assert f"{prefix}{STAGING}" in keys(wire)
 
@@ -175,7 +178,7 @@ def test_what_says_whose_weights_are_on_their_way_goes_when_they_are_there(wire,
 
 
 @pytest.mark.usefixtures("staged")
-def test_it_goes_the_next_time_where_the_last_was_killed_just_before(wire, hub):
+def test_left_staging_mark_is_deleted_the_next_time(wire, hub):
     put(wire, f"{OURS}{STAGING}", b"{}")
 
     stage(wire, hub)
@@ -183,7 +186,7 @@ def test_it_goes_the_next_time_where_the_last_was_killed_just_before(wire, hub):
     assert not any(key.endswith(STAGING) for key in keys(wire))
 
 
-def test_whoever_destroys_may_list_and_delete_versions():
+def test_caller_policy_allows_deleting_versions():
     exchange = {"bucket": "exchange"}
     allowed = {
         (action, resource)
@@ -198,5 +201,5 @@ def test_whoever_destroys_may_list_and_delete_versions():
         where = f"arn:aws:s3:::{bucket}"
         assert ("s3:ListBucketVersions", where) in allowed
         assert ("s3:DeleteObjectVersion", f"{where}/{below}/*") in allowed
-    # A manifest that was deleted is read to know whose the rest is.
+    # `destroy` reads the deleted manifest to find the owner of the other versions.
     assert ("s3:GetObjectVersion", "arn:aws:s3:::weights/models/*") in allowed

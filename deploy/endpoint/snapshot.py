@@ -1,0 +1,107 @@
+"""Account as a command saw it: each question about an endpoint is asked once."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from deploy.endpoint.account import Account
+from deploy.endpoint.schedule import start_request
+from deploy.errors import AccessDeniedError, DeployError, NotFoundError
+from deploy.queue.scaling import ObservedScaling
+from deploy.resources import EndpointState, Live
+
+__all__ = ["Seen", "Snapshot"]
+
+
+class Snapshot:
+    """Answers of an account, an Observer for planners and checks.
+
+    What the caller may not read, or what is gone, raises its error when it is asked
+    for.
+    """
+
+    def __init__(
+        self,
+        account: Account,
+        name: str,
+        *,
+        other: str | None = None,
+        config: str | None = None,
+        use_alarms: bool = False,
+    ) -> None:
+        """Read the state, history and schedule of endpoint `name`.
+
+        Args:
+            other: the deployment's other endpoint, which shares its quotas.
+            config: name of the endpoint config to deploy. If an endpoint has another
+                one, that config is read too.
+            use_alarms: read the alarms that roll an update back.
+        """
+        self._account = account
+        self._answers: dict[tuple[str, str], Any] = {}
+        questions = deque([("endpoint", name), ("history", name)])
+        questions.append(("schedule_entries", name))
+        if other is not None:
+            questions.append(("endpoint", other))
+        # The account is called from here, so that its stack stays short.
+        while questions:
+            question = questions.popleft()
+            try:
+                answer = getattr(account, question[0])(question[1])
+            except (AccessDeniedError, NotFoundError) as error:
+                answer = error
+            self._answers[question] = answer
+            if isinstance(answer, EndpointState) and answer.config not in ("", config):
+                questions.append(("describe_config", answer.config))
+                if use_alarms and answer.name == name:
+                    questions.append(("rollback_alarms", name))
+
+    def endpoint(self, name: str) -> EndpointState | None:
+        state: EndpointState | None = self._answer("endpoint", name)
+        return state
+
+    def has_model(self, name: str) -> bool:
+        return self._account.has_model(name)
+
+    def has_config(self, name: str) -> bool:
+        return self._account.has_config(name)
+
+    def describe_config(self, name: str) -> Mapping[str, Any]:
+        description: Mapping[str, Any] = self._answer("describe_config", name)
+        return description
+
+    def history(self, deployment: str) -> Sequence[Live]:
+        history: Sequence[Live] = self._answer("history", deployment)
+        return history
+
+    def rollback_alarms(self, deployment: str) -> Sequence[str]:
+        alarms: Sequence[str] = self._answer("rollback_alarms", deployment)
+        return alarms
+
+    def schedule_entries(self, deployment: str) -> Sequence[Mapping[str, Any]]:
+        entries: Sequence[Mapping[str, Any]] = self._answer(
+            "schedule_entries", deployment
+        )
+        return entries
+
+    def scheduled_start(self, deployment: str) -> dict[str, Any] | None:
+        return start_request(self.schedule_entries(deployment), deployment)
+
+    def scaling(self, endpoint: str) -> ObservedScaling:
+        scaling: ObservedScaling = self._answer("scaling", endpoint)
+        return scaling
+
+    def _answer(self, question: str, name: str) -> Any:
+        key = question, name
+        if key not in self._answers:
+            self._answers[key] = getattr(self._account, question)(name)
+        answer = self._answers[key]
+        if isinstance(answer, DeployError):
+            raise answer
+        return answer
+
+
+Seen = Account | Snapshot
+"""Source of what there is: an account, or what a command has read of it."""
