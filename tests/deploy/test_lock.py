@@ -44,10 +44,10 @@ def refused(path):
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"", " is no JSON"),
-        (b"{", " is no JSON"),
-        (b"\xff\xfe{}", " is no JSON"),
-        (b"[" * 100_000, " is no JSON"),
+        (b"", " is not valid JSON"),
+        (b"{", " is not valid JSON"),
+        (b"\xff\xfe{}", " is not valid JSON"),
+        (b"[" * 100_000, " is not valid JSON"),
         (b"[]", " must hold a JSON object"),
         (b'{"image": 3}', ": image must be a JSON object, not 3"),
         (b'{"image": {"uri": 3}}', ": image.uri must be text, not 3"),
