@@ -133,3 +133,18 @@ def with_documents(cloud: Any, wire: AWSClient, now: float) -> Callable[..., Non
         wire.call("s3", "put_object", Bucket=bucket, Key=key, Body=body)
 
     return put
+
+
+RUN = ("transform", "s3://inbox/scans/", "s3://results/md")
+
+
+def keys(wire, bucket="results"):
+    return sorted(
+        item["Key"]
+        for item in wire.pages("s3", "list_objects_v2", "Contents", Bucket=bucket)
+    )
+
+
+def job(cloud):
+    """The request of the last job."""
+    return list(cloud.jobs.values())[-1].request
