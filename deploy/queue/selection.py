@@ -8,7 +8,8 @@ from pathlib import Path, PurePosixPath
 
 from deploy.documents.document import S3, Objects, split_uri
 from deploy.documents.entries import entries_of
-from deploy.documents.finding import MANIFESTS, resolve_parent
+from deploy.documents.finding import MANIFESTS
+from deploy.documents.folders import resolve_parent
 from deploy.documents.options import Option, canonical_options
 from deploy.errors import NotFoundError
 from deploy.queue.job import Job, Place

@@ -29,7 +29,7 @@ from tests.deploy.weights.stored import (
 )
 from tests.hub import COMMIT, FILES, Hub, serving
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def test_other_weights_do_not_take_the_place_of_those_that_are_whole(
