@@ -15,6 +15,7 @@ from typing import Any
 
 from deploy.batch.outcome import Failure
 from deploy.config import DeployConfig
+from deploy.documents.document import split_uri
 from deploy.resources import (
     REVISION_TAG,
     Identity,
@@ -228,7 +229,7 @@ def outputs_of(key: str, prefix: str) -> tuple[str, ...]:
     AWS's guide says its name and `.out`; its API reference shows the input's own
     prefix before that.
     """
-    inside = prefix.removeprefix("s3://").partition("/")[2]
+    _, inside = split_uri(prefix)
     return (f"{key}.out", f"{inside}{key}.out")
 
 
@@ -269,7 +270,7 @@ def common_prefix(uri: str, uris: Sequence[str]) -> str:
     folder = uri if uri.endswith("/") else f"{uri}/"
     if all(each.startswith(folder) for each in uris):
         return folder
-    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    bucket, key = split_uri(uri)
     # As it is: a key may begin with a slash, and hold two in a row.
     head, slash, _ = key.rpartition("/")
     return f"s3://{bucket}/{head}{slash}"

@@ -11,6 +11,7 @@ from typing import Any
 from deploy.aws.client import AWSClient
 from deploy.batch.job import TransformState, Work
 from deploy.batch.outcome import Failure
+from deploy.documents.document import split_uri
 from deploy.endpoint.account import Account
 from deploy.errors import AccessDeniedError, NotFoundError
 from deploy.resources import OWNER_TAG
@@ -129,7 +130,7 @@ class Transforms:
 
     def results(self, output: str) -> Iterator[Result]:
         """Everything below an output; a bucket that is not there has nothing."""
-        bucket, _, prefix = output.removeprefix("s3://").partition("/")
+        bucket, prefix = split_uri(output)
         try:
             for item in self._aws.objects(bucket, prefix):
                 key = str(item["Key"]).removeprefix(prefix)
@@ -139,13 +140,13 @@ class Transforms:
 
     def result(self, output: str, key: str) -> bytes:
         """One of them."""
-        bucket, _, prefix = output.removeprefix("s3://").partition("/")
+        bucket, prefix = split_uri(output)
         answer = self._aws.call("s3", "get_object", Bucket=bucket, Key=f"{prefix}{key}")
         content: bytes = answer["Body"].read()
         return content
 
     def has_object(self, uri: str) -> bool:
-        bucket, _, key = uri.removeprefix("s3://").partition("/")
+        bucket, key = split_uri(uri)
         try:
             self._aws.call("s3", "head_object", Bucket=bucket, Key=key)
         except NotFoundError:
@@ -153,7 +154,7 @@ class Transforms:
         return True
 
     def _read(self, uri: str) -> Sequence[Any]:
-        bucket, _, key = uri.removeprefix("s3://").partition("/")
+        bucket, key = split_uri(uri)
         answer = self._aws.call("s3", "get_object", Bucket=bucket, Key=key)
         content: Sequence[Any] = json.loads(answer["Body"].read())
         return content

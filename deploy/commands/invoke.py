@@ -30,6 +30,7 @@ from deploy.errors import (
     NotFoundError,
     ResourceFailedError,
 )
+from deploy.results.formats import MEDIA_TYPES
 from deploy.results.pages import num_pages_of, pictures_of
 from deploy.results.report import report_of
 
@@ -40,13 +41,7 @@ HELP = "read one document: as Markdown, HTML, JSON, or a page to look at"
 # 60 s of a whole answer in mind.
 STREAM_DEADLINE = 470
 
-ACCEPT = {
-    "md": "text/markdown",
-    "html": "text/html",
-    "json": "application/json",
-    "ndjson": "application/x-ndjson",
-    "report": "application/json",
-}
+ACCEPT = {n: MEDIA_TYPES[n] for n in ("md", "html", "json", "ndjson", "report")}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

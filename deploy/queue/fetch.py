@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
+from deploy.concurrency import NUM_LARGE_TRANSFERS
 from deploy.documents.document import S3, Objects, split_uri
 from deploy.documents.naming import storable, with_pages
 from deploy.documents.targets import ENDINGS, distinct_targets, portable
@@ -23,7 +24,6 @@ from deploy.results.parse import in_format, page_errors
 
 __all__ = ["Fetched", "Fetching", "Files", "Outcome", "Shelf"]
 
-NUM_AT_ONCE = 4
 # No file of that name can be there; to write it will say why.
 NOTHING_THERE = (errno.ENOENT, errno.ENAMETOOLONG, errno.ENOTDIR)
 
@@ -108,7 +108,7 @@ class Fetching:
         places = sorted(self._ledger.places(), key=lambda place: place.source)
         self._bases = self._named(places, jobs)
         places = [p for p in places if self._is_asked(p, jobs.get(p.key))]
-        with ThreadPoolExecutor(NUM_AT_ONCE) as threads:
+        with ThreadPoolExecutor(NUM_LARGE_TRANSFERS) as threads:
             yield from threads.map(
                 lambda place: self._one(place, jobs.get(place.key)), places
             )

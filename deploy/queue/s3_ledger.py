@@ -14,14 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from deploy.aws.client import AWSClient
+from deploy.concurrency import NUM_SMALL_REQUESTS
 from deploy.documents.document import S3, split_uri
 from deploy.errors import ConflictError, NotFoundError
 from deploy.queue.job import Job, Place
 from deploy.queue.ledger import Ledger, SqliteLedger, from_json, to_json
 
 __all__ = ["StoredLedger", "open_ledger"]
-
-NUM_AT_ONCE = 16
 
 
 class StoredLedger:
@@ -100,7 +99,7 @@ class StoredLedger:
         """Some at once; what was deleted meanwhile is left out."""
         found = self._aws.objects(self._bucket, f"{self._prefix}{kind}/")
         keys = [item["Key"] for item in found]
-        with ThreadPoolExecutor(NUM_AT_ONCE) as threads:
+        with ThreadPoolExecutor(NUM_SMALL_REQUESTS) as threads:
             yield from (item for item in threads.map(read, keys) if item is not None)
 
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any, Protocol
 
+from deploy.concurrency import NUM_SUBMISSIONS
 from deploy.config import AsynchronousTable
 from deploy.documents.document import S3, Document, Found, Refused
 from deploy.documents.options import MAX_HEADER, attributes_of
@@ -27,7 +28,6 @@ from deploy.queue.ledger import Ledger
 
 __all__ = ["Retry", "Sender", "Submission", "Submitted", "request_of"]
 
-NUM_AT_ONCE = 8
 NUM_ATTEMPTS = 8
 FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 60.0
@@ -116,7 +116,7 @@ class Submission:
         """
         by_key = {document.key: document for document in found.documents}
         refused = [each for each in found.refused if each.is_named]
-        with ThreadPoolExecutor(NUM_AT_ONCE) as threads:
+        with ThreadPoolExecutor(NUM_SUBMISSIONS) as threads:
             list(threads.map(self._note_refused, refused))
             list(threads.map(self._note, found.documents))
             noted = list(threads.map(self._job, by_key.values()))
@@ -136,7 +136,7 @@ class Submission:
                 to_send.append(job.again() if job.is_settled else job)
             else:
                 outcomes[outcome] += 1
-        with ThreadPoolExecutor(NUM_AT_ONCE) as threads:
+        with ThreadPoolExecutor(NUM_SUBMISSIONS) as threads:
             futures = {threads.submit(self._one, job): job for job in to_send}
             try:
                 for number, future in enumerate(as_completed(futures), start=1):

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from deploy.concurrency import NUM_LARGE_TRANSFERS
 from deploy.config import AsynchronousTable
 from deploy.console import Console
 from deploy.documents.document import Objects, split_uri
@@ -28,8 +29,6 @@ __all__ = ["Progress", "Waiting"]
 
 POLL_SECONDS = 10.0
 REMINDER_SECONDS = 60.0
-# Answers are up to 100 MB.
-NUM_AT_ONCE = 4
 # SageMaker's own time for putting an answer or a failure into S3.
 GRACE_SECONDS = 900.0
 
@@ -233,7 +232,7 @@ class Waiting:
                 if job.state is State.FAILED and job.output is not None
             ]
         there = self._there(waiting)
-        with ThreadPoolExecutor(NUM_AT_ONCE) as threads:
+        with ThreadPoolExecutor(NUM_LARGE_TRANSFERS) as threads:
             for settled in threads.map(lambda job: self._settled(job, there), waiting):
                 if settled is not None:
                     saved = self._ledger.save(settled)

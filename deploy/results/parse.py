@@ -12,11 +12,10 @@ from itertools import islice
 from typing import Any
 
 from deploy.errors import ConfigError
+from deploy.results.formats import ACCEPT, FORMATS
 from deploy.results.sanitise import POLICY, cleaner_of
 
 __all__ = [
-    "ACCEPT",
-    "FORMATS",
     "MAY_PASS",
     "NUM_NAMED",
     "Failure",
@@ -28,8 +27,6 @@ __all__ = [
     "reading_from",
 ]
 
-ACCEPT = {"md": "text/markdown", "html": "text/html", "json": "application/json"}
-FORMATS = {media_type: name for name, media_type in ACCEPT.items()}
 MAY_PASS = frozenset(
     {
         "engine_failed",

@@ -20,16 +20,10 @@ from deploy.documents.objects import Bucketed
 from deploy.documents.targets import destination, distinct_targets, portable
 from deploy.errors import ConfigError, NotFoundError
 from deploy.queue.fetch import Fetched, Files, Outcome, Shelf
+from deploy.results.formats import SUFFIXES
 from deploy.results.parse import page_errors
 
 __all__ = ["fetch"]
-
-ENDINGS = {
-    "text/markdown": "md",
-    "text/html": "html",
-    "text/plain": "txt",
-    "application/json": "json",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +108,7 @@ def _targets(results: Sequence[_Result], into: str) -> list[_Result]:
             each.work,
             each.key,
             f"{into.rstrip('/')}/{names[identity]}."
-            f"{ENDINGS.get(each.state.accept, 'out')}",
+            f"{SUFFIXES.get(each.state.accept, 'out')}",
         )
         for identity, each in ids.items()
     ]

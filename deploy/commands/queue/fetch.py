@@ -18,7 +18,7 @@ from deploy.failures import advice_lines, is_permanent
 from deploy.queue.fetch import Fetched, Fetching, Files, Outcome
 from deploy.queue.selection import select_places
 from deploy.queue.wait import Waiting
-from deploy.results.parse import ACCEPT
+from deploy.results.formats import ACCEPT
 
 NAME = "fetch"
 HELP = "write results beside their documents, or into a folder"

@@ -29,8 +29,8 @@ from deploy.queue.job import Job
 from deploy.queue.ledger import Ledger, wanted_jobs
 from deploy.queue.sender import Queue
 from deploy.queue.submit import Retry, Submission, Submitted
+from deploy.results.formats import ACCEPT
 from deploy.results.pages import num_pages_of
-from deploy.results.parse import ACCEPT
 
 NAME = "submit"
 HELP = "put files, folders, s3:// prefixes or manifests into the queue"
