@@ -13,11 +13,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from deploy.batch.job import MAX_PAYLOAD_MB, Work, common_prefix, transforms_prefix
-from deploy.batch.sizing import Workload
+from deploy.batch.sizing import JobWorkload
 from deploy.documents.document import UNKNOWN_TYPE, Document, split_uri
 from deploy.errors import ConfigError
 
-__all__ = ["JSON", "Batch", "batch_from", "estimated", "sampled", "workload_of"]
+__all__ = [
+    "JSON",
+    "Batch",
+    "batch_from",
+    "estimate_work",
+    "select_sample",
+    "workload_of",
+]
 
 JSON = "application/json"
 MAX_BYTES = MAX_PAYLOAD_MB * 1024 * 1024
@@ -121,7 +128,7 @@ def _of_requests(documents: Sequence[Document], deployment: str, bucket: str) ->
     )
 
 
-def sampled(documents: Sequence[Document]) -> list[Document]:
+def select_sample(documents: Sequence[Document]) -> list[Document]:
     """Whose pages to count: spread over all of those whose pages nobody knows."""
     unknown = [
         each
@@ -136,7 +143,7 @@ def sampled(documents: Sequence[Document]) -> list[Document]:
     return chosen
 
 
-def estimated(batch: Batch, counts: Mapping[str, int]) -> tuple[Work, ...]:
+def estimate_work(batch: Batch, counts: Mapping[str, int]) -> tuple[Work, ...]:
     """The work with its pages: counted in a sample by source, the others like it."""
     mean = sum(counts.values()) / len(counts) if counts else None
     work = []
@@ -151,8 +158,8 @@ def estimated(batch: Batch, counts: Mapping[str, int]) -> tuple[Work, ...]:
     return tuple(work)
 
 
-def workload_of(work: Sequence[Work]) -> Workload:
-    return Workload(
+def workload_of(work: Sequence[Work]) -> JobWorkload:
+    return JobWorkload(
         num_documents=len(work),
         num_pages=sum(each.num_pages for each in work),
         largest_bytes=max(each.size for each in work),

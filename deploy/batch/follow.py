@@ -14,7 +14,7 @@ from deploy.console import Console
 from deploy.errors import Interrupted, WaitTimeoutError
 from deploy.plan.executor import asked, duration
 
-__all__ = ["Followed", "follow", "going_on"]
+__all__ = ["FollowedJob", "describe_running_job", "follow"]
 
 POLL_SECONDS = 30.0
 REMINDER_SECONDS = 60.0
@@ -22,7 +22,7 @@ REMINDER_SECONDS = 60.0
 MAX_LINES = 10
 
 
-class Followed(Protocol):
+class FollowedJob(Protocol):
     """What is asked while following."""
 
     def state(self) -> TransformState:
@@ -43,7 +43,7 @@ class Followed(Protocol):
 
 
 def follow(
-    job: Followed,
+    job: FollowedJob,
     console: Console,
     *,
     total: int,
@@ -78,10 +78,10 @@ def follow(
                 left = timeout_seconds - (now - started)
             sleep(min(POLL_SECONDS, left))
     except KeyboardInterrupt:
-        raise Interrupted(going_on(state)) from None
+        raise Interrupted(describe_running_job(state)) from None
 
 
-def going_on(state: TransformState | None) -> str:
+def describe_running_job(state: TransformState | None) -> str:
     """What exists now, for whoever pressed Ctrl-C."""
     if state is None or not state.is_changing:
         return "the job was not asked about yet; `chandra-sagemaker transform status`"

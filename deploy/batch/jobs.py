@@ -16,7 +16,7 @@ from deploy.endpoint.account import Account
 from deploy.errors import AccessDeniedError, NotFoundError
 from deploy.resources import OWNER_TAG
 
-__all__ = ["Result", "Summarised", "Transforms"]
+__all__ = ["JobSummary", "Result", "Transforms"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Result:
 
 
 @dataclass(frozen=True, slots=True)
-class Summarised:
+class JobSummary:
     """A job, as a list shows it."""
 
     name: str
@@ -78,7 +78,7 @@ class Transforms:
             is_ours=tags.get(OWNER_TAG) == self._deployment,
         )
 
-    def ours(self, *, status: str | None = None) -> Iterator[Summarised]:
+    def own_jobs(self, *, status: str | None = None) -> Iterator[JobSummary]:
         """Newest first. Tags are read of those only whose names begin as ours do, and
         only as far as somebody asks."""
         begin = f"{self._deployment}-"
@@ -94,7 +94,7 @@ class Transforms:
         for item in sorted(named, key=lambda job: job["CreationTime"], reverse=True):
             tags = self._account.tags(item["TransformJobArn"])
             if tags.get(OWNER_TAG) == self._deployment:
-                yield Summarised(
+                yield JobSummary(
                     item["TransformJobName"],
                     item["TransformJobStatus"],
                     item["CreationTime"],

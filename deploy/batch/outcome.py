@@ -15,9 +15,9 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from deploy.results.parse import MAY_PASS
+from deploy.results.parse import TRANSIENT_CODES
 
-__all__ = ["UNKNOWN", "Failure", "JobLog", "by_code"]
+__all__ = ["UNKNOWN", "Failure", "JobLog", "group_by_code"]
 
 UNKNOWN = "unknown"
 SAGEMAKER = "[sagemaker logs]: "
@@ -127,7 +127,7 @@ class JobLog:
         return {
             digest: pages
             for digest, pages in self._missing.items()
-            if (MAY_PASS & {*pages.values()} if may_pass else pages)
+            if (TRANSIENT_CODES & {*pages.values()} if may_pass else pages)
         }
 
     def failed(self) -> Collection[str]:
@@ -160,7 +160,7 @@ class JobLog:
         return Failure(name, f"http_{told.status}", either)
 
 
-def by_code(failures: Iterable[Failure]) -> dict[str, list[Failure]]:
+def group_by_code(failures: Iterable[Failure]) -> dict[str, list[Failure]]:
     """The most frequent first."""
     found: defaultdict[str, list[Failure]] = defaultdict(list)
     for failure in failures:

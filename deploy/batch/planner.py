@@ -11,7 +11,7 @@ from deploy.errors import ConflictError
 from deploy.plan.actions import Action, Call
 from deploy.plan.calls import create
 
-__all__ = ["JobObserver", "known_or_next", "start", "stop"]
+__all__ = ["JobObserver", "find_or_next_job", "start", "stop"]
 
 
 class JobObserver(Protocol):
@@ -21,7 +21,7 @@ class JobObserver(Protocol):
     def transform(self, name: str) -> TransformState | None: ...
 
 
-def known_or_next(
+def find_or_next_job(
     wanted: TransformJob, observer: JobObserver, *, is_forced: bool = False
 ) -> TransformState | TransformJob:
     """The job that did the same, or is doing it; else the one to start.

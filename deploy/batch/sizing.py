@@ -12,7 +12,7 @@ from deploy.machines.catalogue import INSTANCES, Instance
 from deploy.machines.prices import hourly
 from deploy.machines.throughput import Rate
 
-__all__ = ["Sizing", "Workload", "size"]
+__all__ = ["JobSizing", "JobWorkload", "size"]
 
 MB = 1024 * 1024
 # Estimates: a machine that comes, the image, the weights. One public start took 643 s.
@@ -28,7 +28,7 @@ MAX_CONCURRENT = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Workload:
+class JobWorkload:
     """What there is to read."""
 
     num_documents: int
@@ -40,7 +40,7 @@ class Workload:
 
 
 @dataclass(frozen=True, slots=True)
-class Sizing:
+class JobSizing:
     """The machines of a job, and what they will take."""
 
     instance_type: str
@@ -71,7 +71,7 @@ class Sizing:
 
 
 def size(
-    workload: Workload,
+    workload: JobWorkload,
     instance_type: str,
     rate: Rate | None,
     *,
@@ -79,7 +79,7 @@ def size(
     instance_count: int | None = None,
     within_hours: float | None = None,
     max_instances: int,
-) -> Sizing:
+) -> JobSizing:
     """Raises ConfigError where no number of machines is done in time."""
     known = INSTANCES.get(instance_type)
     payload_mb = max(1, math.ceil(workload.largest_bytes / MB))
@@ -95,7 +95,7 @@ def size(
     # Objects are divided among the machines: more of these would stand idle.
     count = min(count, workload.num_documents)
     hours = None if a_second is None else _hours(workload.num_pages, a_second, count)
-    return Sizing(
+    return JobSizing(
         instance_type=instance_type,
         instance_count=count,
         max_concurrent=_concurrency(workload, known, weights_gb, payload_mb, count),
@@ -110,7 +110,7 @@ def _hours(num_pages: int, a_second: float, count: int) -> float:
 
 
 def _count(
-    workload: Workload,
+    workload: JobWorkload,
     a_second: float | None,
     within_hours: float | None,
     max_instances: int,
@@ -142,7 +142,7 @@ def _count(
 
 
 def _concurrency(
-    workload: Workload,
+    workload: JobWorkload,
     known: Instance | None,
     weights_gb: float,
     payload_mb: int,

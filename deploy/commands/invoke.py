@@ -31,7 +31,7 @@ from deploy.errors import (
     ResourceFailedError,
 )
 from deploy.results.formats import MEDIA_TYPES
-from deploy.results.pages import num_pages_of, pictures_of
+from deploy.results.pages import num_pages_of, render_pages
 from deploy.results.report import report_of
 
 NAME = "invoke"
@@ -312,7 +312,7 @@ def _report(
     path, password = options.file, _password(options.password_env)
     numbers = [int(page["page"]) for page in document["pages"]]
     try:
-        pictures = pictures_of(path, numbers, password)
+        pictures = render_pages(path, numbers, password)
     except ConfigError as error:
         # It has been read, and paid for: its text is worth having.
         context.console.warn(f"{error.message}; the report shows the text alone")

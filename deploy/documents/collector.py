@@ -15,7 +15,12 @@ from deploy.documents.document import (
     Refused,
     media_type_by_name,
 )
-from deploy.documents.naming import is_result, named_apart, storable, with_pages
+from deploy.documents.naming import (
+    is_result,
+    to_storable_name,
+    with_distinct_names,
+    with_pages,
+)
 from deploy.documents.options import Option, num_chosen
 from deploy.documents.rejection import EMPTY, NO_DOCUMENT, UNREADABLE, UNSUPPORTED
 
@@ -68,7 +73,7 @@ class Collector:
         """Return everything that was collected, each place once, under its own name."""
         documents = {document.place: document for document in self.documents}
         refused = {r.place: r for r in self.refused if r.place not in documents}
-        named = named_apart(list(documents.values()), list(refused.values()))
+        named = with_distinct_names(list(documents.values()), list(refused.values()))
         return Found(*named, tuple(self.empty), self.num_hidden)
 
     def add(self, candidate: Candidate) -> None:
@@ -84,7 +89,7 @@ class Collector:
         chosen = None if pages is None else str(pages)
         self.documents.append(
             Document(
-                name=with_pages(storable(name), options),
+                name=with_pages(to_storable_name(name), options),
                 source=source,
                 media_type=candidate.media_type,
                 size=candidate.size,
@@ -105,7 +110,7 @@ class Collector:
         code: str,
     ) -> None:
         """Record a document that was named but cannot be read, with its error code."""
-        name = with_pages(storable(name or PurePosixPath(source).name), options)
+        name = with_pages(to_storable_name(name or PurePosixPath(source).name), options)
         self.refused.append(
             Refused(
                 source, reason, code, name=name, options=options, accept=self.accept

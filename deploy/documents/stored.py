@@ -20,7 +20,7 @@ from deploy.documents.document import (
 )
 from deploy.documents.entries import is_relative
 from deploy.documents.options import Option
-from deploy.documents.rejection import archived
+from deploy.documents.rejection import archive_reason
 from deploy.documents.signatures import Sample, is_unmistakable, type_by_bytes
 from deploy.errors import NotFoundError
 
@@ -92,7 +92,9 @@ class ObjectFinder:
     def samples(self, items: Sequence[StoredObject]) -> Mapping[str, Sample | None]:
         """Return samples of the readable objects by URI."""
         readable = {
-            item.uri: item for item in items if item.size and archived(item) is None
+            item.uri: item
+            for item in items
+            if item.size and archive_reason(item) is None
         }
         samples = self._objects.samples(list(readable.values()))
         return dict(zip(readable, samples, strict=True))
@@ -110,7 +112,7 @@ class ObjectFinder:
             reason = "its key is not a valid file name: name it in a manifest"
             self._collector.refuse(item.uri, "", options, reason, "bad_request")
             return
-        if why := archived(item):
+        if why := archive_reason(item):
             code = Absent.FORBIDDEN.value
             self._collector.refuse(item.uri, name, options, why, code)
             return

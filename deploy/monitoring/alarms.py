@@ -9,7 +9,7 @@ from deploy.monitoring.metrics import INVOCATIONS, MACHINES, MICROSECONDS, dimen
 from deploy.plan.actions import Call
 from deploy.resources import tag_list
 
-__all__ = ["ALARMS", "OF_QUEUE", "Alarm", "queue_alarms"]
+__all__ = ["ALARMS", "QUEUE_ALARM_SUFFIXES", "Alarm", "queue_alarms"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ ALARMS: tuple[Alarm, ...] = (
 )
 
 OLDEST, CAPACITY, FAILURES = "oldest", "capacity", "failures"
-OF_QUEUE = (f"-{OLDEST}", f"-{CAPACITY}", f"-{FAILURES}")
+QUEUE_ALARM_SUFFIXES = (f"-{OLDEST}", f"-{CAPACITY}", f"-{FAILURES}")
 """Of the alarms of a queue, those that may say nothing of an update: a long queue and
 broken documents were there before it, and old machines would not mend them."""
 

@@ -21,9 +21,9 @@ from typing import Any
 from deploy.documents.document import Document, Refused
 from deploy.documents.options import Option
 from deploy.failures import is_permanent
-from deploy.results.parse import MAY_PASS
+from deploy.results.parse import TRANSIENT_CODES
 
-__all__ = ["Job", "Place", "State", "is_gone", "owner_here", "run_at"]
+__all__ = ["Job", "Place", "State", "current_owner", "is_owner_gone", "new_run_name"]
 
 # A page on which the engine dies every time is the page's fault after all.
 MAX_PARTIAL_ATTEMPTS = 3
@@ -143,7 +143,7 @@ class Job:
         A failure before the document was sent counts too: it cost nothing.
         """
         if self.state is State.DONE:
-            return not MAY_PASS.isdisjoint(self.pages_failed) and (
+            return not TRANSIENT_CODES.isdisjoint(self.pages_failed) and (
                 self.attempt < MAX_PARTIAL_ATTEMPTS
             )
         return self.state is State.FAILED and not self.has_failed_permanently
@@ -198,17 +198,19 @@ class Place:
     """What was fetched for it: where, and the sha256 of what was written there."""
 
 
-def run_at(now: float) -> str:
+def new_run_name(now: float) -> str:
     """A name that no other run has: what is noted in it has its answers to itself."""
     return f"{datetime.fromtimestamp(now, UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
 
 
-def owner_here() -> str:
+def current_owner() -> str:
     """This process, as the owner of what it is sending."""
     return f"{socket.gethostname()}/{os.getpid()}"
 
 
-def is_gone(owner: str | None, is_running: Callable[[int], bool] | None = None) -> bool:
+def is_owner_gone(
+    owner: str | None, is_running: Callable[[int], bool] | None = None
+) -> bool:
     """The process ended, as far as this machine can tell; another one's may live."""
     host, _, process = (owner or "").rpartition("/")
     if host != socket.gethostname():

@@ -21,8 +21,8 @@ __all__ = [
     "Ledger",
     "SqliteLedger",
     "from_json",
+    "requested_jobs",
     "to_json",
-    "wanted_jobs",
 ]
 
 
@@ -43,7 +43,7 @@ class Ledger(Protocol):
     def close(self) -> None: ...
 
 
-def wanted_jobs(ledger: Ledger) -> Iterator[Job]:
+def requested_jobs(ledger: Ledger) -> Iterator[Job]:
     """Those that somebody still asks for; a document that changed has another."""
     keys = {place.key for place in ledger.places()}
     return (job for job in ledger.jobs() if job.key in keys)

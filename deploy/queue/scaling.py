@@ -26,7 +26,7 @@ __all__ = [
     "ObservedScaling",
     "Scaling",
     "is_within",
-    "scalable",
+    "scalable_target",
     "unscale",
 ]
 
@@ -39,7 +39,7 @@ PERIOD = 60
 IDLE_GPU = 1.0
 
 
-def scalable(endpoint: str) -> dict[str, str]:
+def scalable_target(endpoint: str) -> dict[str, str]:
     """What Application Auto Scaling calls an endpoint's number of machines."""
     return {
         "ServiceNamespace": "sagemaker",
@@ -54,7 +54,7 @@ def unscale(endpoint: str) -> Call:
         SERVICE,
         "deregister_scalable_target",
         # Its policies go with it.
-        scalable(endpoint),
+        scalable_target(endpoint),
         f"remove the scaling of endpoint {endpoint}",
         may_be_missing=True,
     )
@@ -103,7 +103,7 @@ class Scaling:
         return Call(
             SERVICE,
             "register_scalable_target",
-            {**scalable(self.endpoint), **limits},
+            {**scalable_target(self.endpoint), **limits},
             f"let endpoint {self.endpoint} have {self.min_instances} to "
             f"{self.max_instances} machines",
             is_patient=True,
@@ -220,7 +220,11 @@ class Scaling:
     def _policy(
         self, name: str, kind: str, configuration: Mapping[str, Any], what: str
     ) -> Call:
-        request = {"PolicyName": name, "PolicyType": kind, **scalable(self.endpoint)}
+        request = {
+            "PolicyName": name,
+            "PolicyType": kind,
+            **scalable_target(self.endpoint),
+        }
         return Call(
             SERVICE,
             "put_scaling_policy",

@@ -13,7 +13,7 @@ from deploy.documents.folders import resolve_parent
 from deploy.documents.options import Option, canonical_options
 from deploy.errors import NotFoundError
 from deploy.queue.job import Job, Place
-from deploy.queue.ledger import Ledger, wanted_jobs
+from deploy.queue.ledger import Ledger, requested_jobs
 
 __all__ = ["Selection", "select_places"]
 
@@ -34,7 +34,7 @@ class Selection:
     def jobs(self, ledger: Ledger) -> Iterator[Job]:
         """Yield the jobs that read the selected places, each job once."""
         if not self.inputs:
-            yield from wanted_jobs(ledger)
+            yield from requested_jobs(ledger)
             return
         jobs = {job.key: job for job in ledger.jobs()}
         places = (p for p in ledger.places() if self.has(p, jobs.get(p.key)))

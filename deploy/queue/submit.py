@@ -23,7 +23,14 @@ from deploy.documents.document import S3, Document, Found, Refused
 from deploy.documents.options import MAX_HEADER, attributes_of
 from deploy.errors import BusyError, DeployError, Interrupted
 from deploy.queue.endpoint import extension_of
-from deploy.queue.job import Job, Place, State, is_gone, owner_here, run_at
+from deploy.queue.job import (
+    Job,
+    Place,
+    State,
+    current_owner,
+    is_owner_gone,
+    new_run_name,
+)
 from deploy.queue.ledger import Ledger
 
 __all__ = ["Retry", "Sender", "Submission", "Submitted", "request_of"]
@@ -104,9 +111,9 @@ class Submission:
         self._clock = clock
         self._sleep = sleep
         self._on_progress = on_progress
-        self._owner = owner or owner_here()
+        self._owner = owner or current_owner()
         self._stopping = threading.Event()
-        self._run = run_at(clock())
+        self._run = new_run_name(clock())
 
     def run(self, found: Found, jobs: Sequence[Job] = (), *, retry: Retry) -> Submitted:
         """Submit the documents in `found` and the given jobs.
@@ -217,7 +224,7 @@ class Submission:
 
     def _is_free(self, job: Job) -> bool:
         is_old = self._clock() - job.since > LEASE_SECONDS
-        return job.owner == self._owner or is_gone(job.owner) or is_old
+        return job.owner == self._owner or is_owner_gone(job.owner) or is_old
 
     def _one(self, job: Job) -> str:
         if self._stopping.is_set():

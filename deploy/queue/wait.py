@@ -22,7 +22,7 @@ from deploy.errors import (
 from deploy.failures import is_permanent
 from deploy.plan.executor import duration
 from deploy.queue.job import Job, State
-from deploy.queue.ledger import Ledger, wanted_jobs
+from deploy.queue.ledger import Ledger, requested_jobs
 from deploy.results.parse import failure_from, reading_from
 
 __all__ = ["Progress", "Waiting"]
@@ -148,7 +148,7 @@ class Waiting:
         *,
         clock: Callable[[], float],
         sleep: Callable[[float], None],
-        wanted: Callable[[Ledger], Iterable[Job]] = wanted_jobs,
+        wanted: Callable[[Ledger], Iterable[Job]] = requested_jobs,
     ) -> None:
         """`wanted` selects the jobs of the ledger to wait for and count."""
         self._wanted = wanted

@@ -166,7 +166,7 @@ def _status(context: Context, options: argparse.Namespace, names: list[str]) -> 
     if names:
         state = found(context, _one(names))
         return report_summary(context, summed_up(context, state))
-    jobs = list(transforms_of(context).ours())
+    jobs = list(transforms_of(context).own_jobs())
     rows = [(job.name, job.status, minute(job.created)) for job in jobs]
     context.console.result(
         {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from deploy.queue.scaling import scalable
+from deploy.queue.scaling import scalable_target
 from tests.deploy.accounts import (
     OTHER_IMAGE,
 )
@@ -245,7 +245,7 @@ def test_made_again_to_go_back_it_has_its_scaling_still(
     wire.call(
         "application-autoscaling",
         "deregister_scalable_target",
-        **scalable("ocr-async"),
+        **scalable_target("ocr-async"),
     )
 
     back = chandra("rollback", "--async")

@@ -60,7 +60,7 @@ def test_a_file_of_an_earlier_attempt_is_not_served_along(
     ran = chandra("model", "stage", "--from", str(folder), "--revision", "v1")
 
     assert ran.status == 5
-    assert "holds sub/tokenizer.json, which these weights do not have" in ran.err
+    assert "holds sub/tokenizer.json, which are not part of these weights" in ran.err
 
 
 def test_a_folder_is_staged_and_its_revision_recorded(
@@ -262,7 +262,7 @@ def test_ctrl_c_while_the_tar_is_written_says_that_the_weights_are_there(
     assert "c0ffee" in (tmp_path / "chandra.lock.json").read_text()
 
 
-@pytest.mark.parametrize("ask", [HuggingFace().look, HuggingFace().fetch])
+@pytest.mark.parametrize("ask", [HuggingFace().inspect, HuggingFace().fetch])
 def test_a_hub_that_cannot_be_reached_is_said_in_a_sentence(monkeypatch, ask):
     def offline(*_, **__):
         raise RuntimeError("name or service not known")
