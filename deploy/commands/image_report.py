@@ -131,7 +131,8 @@ def archive_lines(
     name = f"{config.image.repository}:{tag}" if tag else config.image.repository
     return [
         f"{path} holds {image.digest} for {image.configuration.platform}, {own}",
-        f"pushed, it is {name}, digest {digest_of(to_docker_manifest(image.manifest))}: "
+        f"pushed, it is {name}, digest "
+        f"{digest_of(to_docker_manifest(image.manifest))}: "
         "its manifest becomes Docker's, which SageMaker takes",
         *_cuda_lines(config, image.configuration, None),
     ]
