@@ -1,6 +1,6 @@
-"""A transform job watched to its end, however long that takes.
+"""Progress of a batch transform job until it ends.
 
-boto3's own waiter gives up after an hour and says nothing meanwhile.
+The waiter of boto3 gives up after an hour and reports nothing until then.
 """
 
 from __future__ import annotations
@@ -18,27 +18,27 @@ __all__ = ["FollowedJob", "describe_running_job", "follow"]
 
 POLL_SECONDS = 30.0
 REMINDER_SECONDS = 60.0
-# Of what the containers say between two looks: a broken one says the same for ever.
+# Log lines shown per poll: a broken container repeats the same line without end.
 MAX_LINES = 10
 
 
 class FollowedJob(Protocol):
-    """What is asked while following."""
+    """Job whose state, results and log are polled."""
 
     def state(self) -> TransformState:
-        """Raises DeployError where it cannot be had."""
+        """Return the state of the job. Raises DeployError if AWS does not answer."""
         ...
 
     def num_done(self) -> int:
-        """Objects that have a result."""
+        """Return the number of objects that have a result."""
         ...
 
     def failed(self) -> str:
-        """How many failed with which code, so far; "" where none."""
+        """Return the failures so far, counted by code; "" if there are none."""
         ...
 
     def lines(self) -> Sequence[str]:
-        """What the log says of trouble since the last time."""
+        """Return the log lines that report problems since the last call."""
         ...
 
 
@@ -51,7 +51,10 @@ def follow(
     sleep: Callable[[float], None],
     timeout_seconds: float | None = None,
 ) -> TransformState:
-    """The state it ended in. Raises WaitTimeoutError, or Interrupted on Ctrl-C."""
+    """Wait until a job ends and return its final state.
+
+    Raises WaitTimeoutError after `timeout_seconds`, and Interrupted on Ctrl-C.
+    """
     started = last_said = clock()
     last_status = ""
     state: TransformState | None = None
@@ -82,7 +85,7 @@ def follow(
 
 
 def describe_running_job(state: TransformState | None) -> str:
-    """What exists now, for whoever pressed Ctrl-C."""
+    """Return what goes on after Ctrl-C, and the commands that control it."""
     if state is None or not state.is_changing:
         return "the job was not asked about yet; `chandra-sagemaker transform status`"
     name = state.name

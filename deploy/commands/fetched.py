@@ -14,7 +14,7 @@ FINE = (FetchOutcome.WRITTEN, FetchOutcome.UNCHANGED)
 
 
 def fetched_lines(
-    fetched: Sequence[Fetched], counts: Counter[str], *, is_dry_run: bool
+    fetched: Sequence[Fetched], counts: Counter[FetchOutcome], *, is_dry_run: bool
 ) -> list[str]:
     """Return how many results were written, and name those that were not.
 

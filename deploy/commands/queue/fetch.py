@@ -95,7 +95,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
 
 
 def _lines(
-    fetched: list[Fetched], counts: Counter[str], *, is_dry_run: bool
+    fetched: list[Fetched], counts: Counter[FetchOutcome], *, is_dry_run: bool
 ) -> list[str]:
     lines = fetched_lines(fetched, counts, is_dry_run=is_dry_run)
     if counts[FetchOutcome.WAITING]:

@@ -35,7 +35,7 @@ def test_a_status_that_always_had_one_code_is_that_code(chandra, put, cloud):
 
     ran = chandra(*RUN)
 
-    assert "1 failed with unreadable_document: status 422, which was always" in ran.out
+    assert "1 failed with unreadable_document: status 422, which had only" in ran.out
 
 
 def test_a_failure_that_no_line_names_is_said_to_be_unknown(chandra, put, cloud, wire):
@@ -46,7 +46,7 @@ def test_a_failure_that_no_line_names_is_said_to_be_unknown(chandra, put, cloud,
     ran = chandra(*RUN)
 
     assert ran.status == 1
-    assert "1 failed with unknown: no line of the log names it" in ran.out
+    assert "1 failed with unknown: the log does not name it" in ran.out
     assert "SageMaker says: AlgorithmError" in ran.out
 
 

@@ -11,7 +11,8 @@ from typing import Any, TypeAlias
 import pytest
 
 from deploy.errors import ConfigError
-from deploy.results.parse import ACCEPT, convert_result
+from deploy.results.formats import ACCEPT
+from deploy.results.parse import convert_result
 from deploy.results.report import report_of
 from deploy.results.sanitise import ATTRIBUTES, TAGS, cleaner_of
 from handler.postprocess import vocabulary

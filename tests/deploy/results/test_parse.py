@@ -7,8 +7,8 @@ import json
 import pytest
 
 from deploy.errors import ConfigError
+from deploy.results.formats import ACCEPT
 from deploy.results.parse import (
-    ACCEPT,
     TRANSIENT_CODES,
     convert_result,
     page_errors,
