@@ -1,4 +1,7 @@
-"""Results beside their documents, or in a folder: whole, and over nobody else's."""
+"""Results of a queue, written whole beside their documents or into a folder.
+
+Files that this program did not write are kept.
+"""
 
 from __future__ import annotations
 
@@ -25,22 +28,27 @@ from deploy.results.parse import convert_result, page_errors
 
 __all__ = ["FetchOutcome", "FetchRun", "Fetched", "Files", "Shelf"]
 
-# No file of that name can be there; to write it will say why.
+# No file of that name can exist. An attempt to write it fails with the reason.
 MISSING_ERRNOS = (errno.ENOENT, errno.ENAMETOOLONG, errno.ENOTDIR)
 
 
 class Shelf(Protocol):
-    """Where results are put: a file system, or S3."""
+    """Place where results are written: a file system, or S3."""
 
     def digest(self, target: str) -> str | None:
-        """sha256 of what is there; None where nothing is. Anything else: not known."""
+        """Return the sha256 of a target, or None if it does not exist.
+
+        Any other text means that the digest is unknown.
+        """
         ...
 
     def write(self, target: str, content: bytes, *, replacing: bool) -> bool:
-        """All of it or nothing; False where something is there after all."""
+        """Write a target completely or not at all; False if it exists after all."""
         ...
 
-    def remove(self, target: str) -> None: ...
+    def remove(self, target: str) -> None:
+        """Delete a target if it exists."""
+        ...
 
 
 class FetchOutcome(StrEnum):
@@ -49,33 +57,33 @@ class FetchOutcome(StrEnum):
     WRITTEN = "written"
     UNCHANGED = "unchanged"
     FAILED = "failed"
-    """The document could not be read; NAME.error.json says why."""
+    """The document could not be read; the reason is in NAME.error.json."""
     WAITING = "waiting"
     NOT_OURS = "not ours"
-    """Something is there that was not written by us."""
+    """The target exists, and this program did not write it."""
     GONE = "gone"
-    """Read once, and the answer is no longer where it was."""
+    """The document was read, but its result was deleted from S3."""
     NOT_CONVERTIBLE = "not in that format"
     NOT_WRITTEN = "not written"
-    """Its folder takes no file of that name: too long, no right to it, no room."""
+    """The folder does not accept the file: name too long, no permission, no space."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """One place."""
+    """Outcome for one place of the ledger."""
 
     source: str
     target: str | None
     outcome: FetchOutcome
     detail: str | None = None
     code: str | None = None
-    """Why the document could not be read."""
+    """Error code if the document could not be read."""
     missing: Mapping[int, str] = field(default_factory=dict)
-    """Codes of the pages that it lacks, by their numbers."""
+    """Error codes of missing pages, by page number."""
 
 
 class FetchRun:
-    """One run over everything in a ledger."""
+    """One run over all places of a ledger."""
 
     def __init__(
         self,
@@ -106,9 +114,10 @@ class FetchRun:
         self._is_dry_run = is_dry_run
         self._is_selected = is_selected
         self._bases: Mapping[str, str] = {}
-        """Where the result of each place goes, by its id, without its ending."""
+        """Target of the result of each place without its suffix, by the place's id."""
 
     def run(self) -> Iterator[Fetched]:
+        """Yield the outcome of each selected place, several fetched at once."""
         jobs = {job.key: job for job in self._ledger.jobs()}
         places = sorted(self._ledger.places(), key=lambda place: place.source)
         self._bases = self._targets(places, jobs)
@@ -162,7 +171,11 @@ class FetchRun:
     def _put_error(
         self, place: Place, job: Job, target: str, content: bytes
     ) -> FetchOutcome:
-        """Where there is a place for it: what was refused may lie in none of ours."""
+        """Write the error of a document.
+
+        A document that was refused before it was sent may lie where nothing can be
+        written. This is not reported as another failure.
+        """
         if job.was_refused and self._into is None:
             if not target.startswith(S3) and not Path(target).parent.is_dir():
                 return FetchOutcome.FAILED
@@ -177,10 +190,11 @@ class FetchRun:
     def _targets(
         self, places: Sequence[Place], jobs: Mapping[str, Job]
     ) -> Mapping[str, str]:
-        """Return where the results of each place go, without their ending.
+        """Return the target of each place without its suffix.
 
-        Documents that were submitted one after the other may have one name, or be one
-        file asked for in two ways: those that were written keep the name.
+        Documents that were submitted in different runs may have the same name, and one
+        file may have been submitted with different options. The result that was written
+        first keeps the name.
         """
         names = {p.id: self._name_for(p, jobs.get(p.key)) for p in places}
         above = "" if self._into is None else f"{self._into.rstrip('/')}/"
@@ -201,7 +215,7 @@ class FetchRun:
         )
 
     def _put(self, place: Place, contents: dict[str, bytes]) -> FetchOutcome:
-        """Write what is new. What is there and not ours stays, unless it is forced."""
+        """Write changed contents; keep files that are not ours, unless forced."""
         digests, outcomes = dict(place.written), set()
         for target, content in contents.items():
             shelf = self._shelf_for(target)
@@ -235,7 +249,7 @@ class FetchRun:
     def _remove_stale_error(
         self, contents: dict[str, bytes], digests: dict[str, str]
     ) -> None:
-        """An error of ours that is none any longer goes."""
+        """Remove errors that we wrote and that no longer apply."""
         for target in contents:
             stale = f"{target.rpartition('.')[0]}.error.json"
             if stale in contents or stale not in digests or self._is_dry_run:
@@ -246,10 +260,10 @@ class FetchRun:
 
 
 class Files:
-    """A file system."""
+    """Shelf on the local file system."""
 
     def __init__(self) -> None:
-        # What it is can only be asked by setting it.
+        # The umask can only be read by setting it.
         mask = os.umask(0o022)
         os.umask(mask)
         self._mode = 0o666 & ~mask
@@ -274,7 +288,7 @@ class Files:
             if replacing:
                 Path(temporary).replace(path)
             else:
-                # Unlike a replacement, a link fails where somebody was faster.
+                # Unlike a replacement, a link fails if the file was created meanwhile.
                 path.hardlink_to(temporary)
         except FileExistsError:
             return False
@@ -283,7 +297,10 @@ class Files:
         return True
 
     def _write_and_link(self, handle: int, path: Path, content: bytes) -> bool:
-        """Named when all of it is there: whoever is killed before leaves nothing."""
+        """Write an unnamed file, and name it when it is complete.
+
+        A process that is killed earlier leaves no file behind.
+        """
         descriptors = os.open("/proc/self/fd", os.O_RDONLY | os.O_DIRECTORY)
         try:
             with os.fdopen(handle, "wb") as file:
@@ -303,7 +320,7 @@ class Files:
 
 
 def _open_unnamed(folder: Path) -> int | None:
-    """A file that is in no folder yet; None where the system has no such thing."""
+    """Open a file without a name; None if the system does not support it."""
     flag = getattr(os, "O_TMPFILE", None)
     if flag is None or not Path("/proc/self/fd").is_dir():
         return None
@@ -315,5 +332,5 @@ def _open_unnamed(folder: Path) -> int | None:
 
 def _json(value: object) -> bytes:
     text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
-    # What is no text in a file's name becomes what JSON would have made of it.
+    # Names of files may hold bytes that are not UTF-8; write them as JSON escapes.
     return text.encode(errors="backslashreplace")

@@ -97,7 +97,7 @@ def _manifest_matcher(
 
     def names(place: Place, job: Job | None) -> bool:
         """Match a job that has at least the line's options; flags may add more."""
-        # Earlier versions kept options as they were written.
+        # Earlier versions stored options without normalising them.
         given = {} if job is None else canonical_options(job.options)
         return any(
             options.items() <= given.items() for options in lines.get(place.source, ())

@@ -56,15 +56,15 @@ def test_a_key_that_no_header_carries_is_read_by_the_container_or_refused():
     request = request_of(job(), uri, TABLE, reads_itself=True)
 
     assert json.loads(request["Body"]) == {"s3_uri": uri}
-    with pytest.raises(ValueError, match="takes no such key"):
+    with pytest.raises(ValueError, match="does not accept this key"):
         request_of(job(), uri, TABLE, reads_itself=False)
 
 
 @pytest.mark.parametrize(
     ("uri", "options", "words"),
     [
-        (f"s3://scans/{'k' * 1020}.pdf", {}, "takes no such key"),
-        ("s3://scans/a.pdf ", {}, "takes no such key"),
+        (f"s3://scans/{'k' * 1020}.pdf", {}, "does not accept this key"),
+        ("s3://scans/a.pdf ", {}, "does not accept this key"),
         (
             "s3://scans/a.pdf",
             {"pages": ",".join(map(str, range(1, 700, 2)))},
