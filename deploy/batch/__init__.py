@@ -1,1 +1,1 @@
-"""Batch transform: a job, the objects it reads, its machines, and what became of it."""
+"""Batch transform: jobs, their input objects, their machines and their results."""

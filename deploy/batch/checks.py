@@ -1,4 +1,4 @@
-"""What a batch transform would fail of."""
+"""Preflight checks of a batch transform job."""
 
 from __future__ import annotations
 
@@ -13,14 +13,17 @@ __all__ = ["transform_checks_of"]
 
 
 def transform_checks_of(config: DeployConfig, job: TransformJob) -> list[Finding]:
-    """What a batch transform would fail of, after the minutes its machines take."""
+    """Return the findings that would make a batch transform job fail.
+
+    SageMaker reports these problems only after the machines have started.
+    """
     name = job.instance_type
     if family_of(name) not in TRANSFORM_FAMILIES:
         return [
             Finding(
                 name,
                 True,
-                f"batch transform does not run on {name}: of GPU machines it knows "
+                f"batch transform does not run on {name}: its GPU machines are "
                 + ", ".join(TRANSFORM_FAMILIES),
                 hint="ml.g6e.2xlarge is the best single GPU it has",
             )
@@ -32,7 +35,7 @@ def transform_checks_of(config: DeployConfig, job: TransformJob) -> list[Finding
             Finding(
                 job.ami,
                 True,
-                f"{job.ami} is no AMI of batch transform's",
+                f"{job.ami} is not an AMI of batch transform",
                 hint="one of " + ", ".join(TRANSFORM_AMIS),
             )
         )

@@ -1,8 +1,10 @@
-"""Documents made into the objects of one job: one document each, so each fails alone.
+"""Conversion of documents into the input objects of a batch transform job.
 
-Objects that lie below one prefix are read where they are. Files are put below a prefix
-of ours, under the digest of their contents. Documents of a manifest become requests of
-a few bytes, `{"s3_uri": "s3://…", "pages": "1-5"}`, and the container fetches them.
+Each object holds one document, so that each document fails alone. Objects below one
+prefix are read where they are. Files are uploaded below a prefix in `model.bucket`,
+under the digest of their contents. Documents of a manifest become requests of a few
+bytes, `{"s3_uri": "s3://…", "pages": "1-5"}`, and the container downloads the documents
+itself.
 """
 
 from __future__ import annotations
@@ -13,40 +15,47 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from deploy.batch.job import MAX_PAYLOAD_MB, Work, common_prefix, transforms_prefix
-from deploy.batch.sizing import Workload
+from deploy.batch.sizing import JobWorkload
 from deploy.documents.document import UNKNOWN_TYPE, Document, split_uri
 from deploy.errors import ConfigError
 
-__all__ = ["JSON", "Batch", "batch_from", "estimated", "sampled", "workload_of"]
+__all__ = [
+    "JSON",
+    "Batch",
+    "batch_from",
+    "estimate_work",
+    "select_sample",
+    "workload_of",
+]
 
 JSON = "application/json"
 MAX_BYTES = MAX_PAYLOAD_MB * 1024 * 1024
 NUM_SAMPLED = 16
-# A sample has to be downloaded: of large ones fewer, of the largest none.
+# Samples are downloaded, so their sizes are limited, alone and together.
 MAX_SAMPLED_BYTES = 32 * 1024 * 1024
 MAX_SAMPLE_BYTES = 100 * 1024 * 1024
-# An estimate, where nothing could be counted: scans have more, text less.
+# Estimate if no pages could be counted: scans have more bytes per page, text fewer.
 PAGE_BYTES = 100_000
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What a job is given."""
+    """Input of one batch transform job."""
 
     prefix: str
-    """s3://bucket/prefix/"""
+    """Prefix of the objects, as s3://bucket/prefix/."""
     work: tuple[Work, ...]
     content_type: str
     documents: Mapping[str, Document]
-    """By the key of their object."""
+    """Documents by the key of their object, relative to the prefix."""
     bodies: Mapping[str, bytes] = field(default_factory=dict)
-    """Requests to be put below the prefix, by key."""
+    """Request bodies to upload below the prefix, by key."""
     files: Mapping[str, Document] = field(default_factory=dict)
-    """Files to be put into our bucket, by their whole key."""
+    """Files to upload into `model.bucket`, by their full key."""
     places: tuple[str, ...] = ()
-    """Buckets, or bucket/prefix, where the container itself has to read."""
+    """Buckets, or bucket/prefix, that the container itself has to read."""
     too_large: tuple[Document, ...] = ()
-    """Batch transform would not send them."""
+    """Documents above the payload limit of batch transform."""
 
 
 def batch_from(
@@ -57,7 +66,10 @@ def batch_from(
     bucket: str | None,
     is_manifest: bool,
 ) -> Batch:
-    """`bucket` is ours. Raises ConfigError where one is needed and there is none."""
+    """Return the input objects for the documents at `uri`.
+
+    `bucket` is `model.bucket`. Raises ConfigError if it is needed and not set.
+    """
     if is_manifest:
         return _of_requests(documents, deployment, _ours(bucket))
     sendable = [document for document in documents if document.size <= MAX_BYTES]
@@ -75,7 +87,7 @@ def batch_from(
     return Batch(
         prefix=prefix,
         work=tuple(_work(key, each) for key, each in sorted(keyed.items())),
-        # A job has one; the server looks at the bytes where it says nothing.
+        # A job has one content type. Without it, the server detects types by the bytes.
         content_type=types.pop() if len(types) == 1 else UNKNOWN_TYPE,
         documents=keyed,
         files=files,
@@ -97,7 +109,7 @@ def _of_requests(documents: Sequence[Document], deployment: str, bucket: str) ->
         else:
             places.add(split_uri(source)[0])
         key = f"{document.key[:12]}/{document.name}"
-        # Escapes would count six times in the service's limit for an option.
+        # ASCII escapes would count sixfold towards the service's limit for an option.
         asked = {"s3_uri": source, **document.options}
         body = json.dumps(asked, ensure_ascii=False).encode()
         keyed[key], bodies[key] = document, body
@@ -121,8 +133,8 @@ def _of_requests(documents: Sequence[Document], deployment: str, bucket: str) ->
     )
 
 
-def sampled(documents: Sequence[Document]) -> list[Document]:
-    """Whose pages to count: spread over all of those whose pages nobody knows."""
+def select_sample(documents: Sequence[Document]) -> list[Document]:
+    """Return documents whose pages to count, spread evenly over all unknown ones."""
     unknown = [
         each
         for each in documents
@@ -136,8 +148,12 @@ def sampled(documents: Sequence[Document]) -> list[Document]:
     return chosen
 
 
-def estimated(batch: Batch, counts: Mapping[str, int]) -> tuple[Work, ...]:
-    """The work with its pages: counted in a sample by source, the others like it."""
+def estimate_work(batch: Batch, counts: Mapping[str, int]) -> tuple[Work, ...]:
+    """Return the work with a number of pages for each document.
+
+    `counts` has the pages of a sample by source. Other documents are assumed to have
+    the mean of the sample, or pages of `PAGE_BYTES`.
+    """
     mean = sum(counts.values()) / len(counts) if counts else None
     work = []
     for each in batch.work:
@@ -151,8 +167,9 @@ def estimated(batch: Batch, counts: Mapping[str, int]) -> tuple[Work, ...]:
     return tuple(work)
 
 
-def workload_of(work: Sequence[Work]) -> Workload:
-    return Workload(
+def workload_of(work: Sequence[Work]) -> JobWorkload:
+    """Return the totals of the work that determine the machines."""
+    return JobWorkload(
         num_documents=len(work),
         num_pages=sum(each.num_pages for each in work),
         largest_bytes=max(each.size for each in work),
@@ -163,7 +180,8 @@ def workload_of(work: Sequence[Work]) -> Workload:
 def _ours(bucket: str | None) -> str:
     if bucket is None:
         raise ConfigError(
-            "model.bucket is not set: a job's list, files and requests lie there",
+            "model.bucket is not set: the manifest, files and requests of a job are "
+            "stored there",
             hint="set [model] bucket in chandra.toml",
         )
     return bucket
@@ -175,7 +193,7 @@ def _work(key: str, document: Document) -> Work:
 
 
 def _address(document: Document) -> str:
-    """Of a file: other contents are another object, and so another result."""
+    """Return the key of a file: other contents are another object and result."""
     return f"{document.content[:12]}/{document.name}"
 
 

@@ -1,6 +1,6 @@
-"""A transform job watched to its end, however long that takes.
+"""Progress of a batch transform job until it ends.
 
-boto3's own waiter gives up after an hour and says nothing meanwhile.
+The waiter of boto3 gives up after an hour and reports nothing until then.
 """
 
 from __future__ import annotations
@@ -14,35 +14,35 @@ from deploy.console import Console
 from deploy.errors import Interrupted, WaitTimeoutError
 from deploy.retries import DEFAULT_BACKOFF, Poll, StatusLine, duration
 
-__all__ = ["Followed", "follow", "going_on"]
+__all__ = ["FollowedJob", "describe_running_job", "follow"]
 
 POLL_SECONDS = 30.0
-# Of what the containers say between two looks: a broken one says the same for ever.
+# Log lines shown per poll: a broken container repeats the same line without end.
 MAX_LINES = 10
 
 
-class Followed(Protocol):
-    """What is asked while following."""
+class FollowedJob(Protocol):
+    """Job whose state, results and log are polled."""
 
     def state(self) -> TransformState:
-        """Raises DeployError where it cannot be had."""
+        """Return the state of the job. Raises DeployError if AWS does not answer."""
         ...
 
     def num_done(self) -> int:
-        """Objects that have a result."""
+        """Return the number of objects that have a result."""
         ...
 
     def failed(self) -> str:
-        """How many failed with which code, so far; "" where none."""
+        """Return the failures so far, counted by code; "" if there are none."""
         ...
 
     def lines(self) -> Sequence[str]:
-        """What the log says of trouble since the last time."""
+        """Return the log lines that report problems since the last call."""
         ...
 
 
 def follow(
-    job: Followed,
+    job: FollowedJob,
     console: Console,
     *,
     total: int,
@@ -50,7 +50,10 @@ def follow(
     sleep: Callable[[float], None],
     timeout_seconds: float | None = None,
 ) -> TransformState:
-    """The state it ended in. Raises WaitTimeoutError, or Interrupted on Ctrl-C."""
+    """Wait until a job ends and return its final state.
+
+    Raises WaitTimeoutError after `timeout_seconds`, and Interrupted on Ctrl-C.
+    """
     poll = Poll(
         POLL_SECONDS,
         timeout_seconds,
@@ -74,7 +77,7 @@ def follow(
                 if not state.is_changing:
                     return state
     except KeyboardInterrupt:
-        raise Interrupted(going_on(state)) from None
+        raise Interrupted(describe_running_job(state)) from None
     after = f"after {duration(poll.elapsed_seconds)}. It goes on without us"
     if state is None:
         raise WaitTimeoutError(
@@ -87,8 +90,8 @@ def follow(
     )
 
 
-def going_on(state: TransformState | None) -> str:
-    """What exists now, for whoever pressed Ctrl-C."""
+def describe_running_job(state: TransformState | None) -> str:
+    """Return what goes on after Ctrl-C, and the commands that control it."""
     if state is None or not state.is_changing:
         return "the job was not asked about yet; `chandra-sagemaker transform status`"
     name = state.name

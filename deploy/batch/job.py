@@ -1,7 +1,7 @@
-"""What a batch transform consists of: a model whose weights it takes, and a job.
+"""Model and job of a batch transform.
 
-A job is given its objects one by one, in a manifest: what is counted, priced and shown
-is what is read, whatever else lies below the prefix or comes there meanwhile.
+A job gets its objects in a manifest, so that it reads exactly the objects that were
+counted and priced, even if the prefix holds other ones.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 
 from deploy.batch.outcome import Failure
 from deploy.config import DeployConfig
+from deploy.documents.document import split_uri
 from deploy.resources import (
     REVISION_TAG,
     Identity,
@@ -43,50 +44,51 @@ __all__ = [
 ]
 
 LOG_GROUP = "/aws/sagemaker/TransformJobs"
-"""Of every job in the account; its streams begin with the job's name."""
+"""Log group of all jobs in the account; stream names begin with the job's name."""
 MAX_PAYLOAD_MB = 100
-"""The largest object, and the limit of object size times those sent at once."""
+"""Largest object, and limit of the object size times the objects sent at once."""
 MAX_ENVIRONMENT = 16
-# An endpoint has to answer in time; a job has as long as it takes.
+# The deadline of an endpoint does not apply to jobs, which have no time limit.
 DEADLINE = "CHANDRA_DEADLINE_SECONDS"
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """One object that a job reads, which is one document."""
+    """Object that a job reads; it holds one document."""
 
     key: str
-    """Below the job's prefix."""
+    """Key relative to the job's prefix."""
     etag: str
-    """Changes when its contents do."""
+    """Value that changes with the contents."""
     name: str
-    """As whoever asked knows it."""
+    """Name of the document in reports."""
     size: int
     """Bytes that are sent to the container."""
     num_pages: int = 1
-    """Counted, or as many as others like it have."""
+    """Number of pages, counted or estimated from other documents."""
     document: str | None = None
-    """The digest by which the container's log knows it; None where only it could say:
-    sha256 of the bytes, or of the s3:// address, in sixteen digits."""
+    """Digest by which the container's log names the document: 16 hexadecimal digits of
+    the sha256 of its bytes or of its s3:// address. None if it is not known before the
+    document is read."""
 
 
 @dataclass(frozen=True, slots=True)
 class TransformJob:
-    """What is wanted of SageMaker."""
+    """Batch transform job as it is to be created."""
 
     owner: str
-    """The deployment."""
+    """Name of the deployment."""
     model: Model
     bucket: str
-    """Of ours: where the job's manifest lies."""
+    """Bucket of the manifest: `model.bucket`."""
     prefix: str
-    """s3://bucket/prefix/ of the objects."""
+    """Prefix of the objects, as s3://bucket/prefix/."""
     wanted: tuple[Work, ...]
-    """Everything that was asked for."""
+    """All objects that were requested."""
     work: tuple[Work, ...]
-    """Those of them that have no result yet."""
+    """The requested objects that have no result yet."""
     output: str
-    """s3://bucket/prefix/"""
+    """Prefix of the results, as s3://bucket/prefix/."""
     accept: str
     content_type: str
     instance_type: str
@@ -98,17 +100,20 @@ class TransformJob:
     tags: Mapping[str, str] = field(default_factory=dict)
     attempt: int = 1
     of: str | None = None
-    """The job whose failures these are."""
+    """Name of the job whose failed documents this one retries."""
     instance_count: int = 1
     max_concurrent: int = 1
-    """Objects sent at once to one machine."""
+    """Number of objects sent to one machine at once."""
     max_payload_mb: int = 1
     left_out: tuple[Failure, ...] = ()
-    """Documents that were asked for by name, and that the job is not given."""
+    """Documents that were requested by name and are not part of the job."""
 
     @property
     def name(self) -> str:
-        """The same for the same objects read in the same way, on whatever machines."""
+        """Deployment name and a digest of the objects and how they are read.
+
+        The machines do not change it.
+        """
         return f"{self.owner}-{digest(self._identity)}"
 
     @property
@@ -125,29 +130,30 @@ class TransformJob:
 
     @property
     def manifest(self) -> bytes:
-        """As SageMaker reads it."""
+        """Manifest in the format of SageMaker."""
         entries = [{"prefix": self.prefix}, *(work.key for work in self.work)]
         return json.dumps(entries).encode()
 
     @property
     def work_list(self) -> bytes:
-        """The documents that the job reads, stored for `status` and `fetch`."""
+        """JSON of the documents that the job reads, stored for `status` and `fetch`."""
         return json.dumps([dataclasses.asdict(work) for work in self.work]).encode()
 
     @property
     def left_out_list(self) -> bytes:
-        """The documents that were asked for and are not read, stored for `status`."""
+        """JSON of the requested documents that are not read, stored for `status`."""
         return json.dumps([dataclasses.asdict(each) for each in self.left_out]).encode()
 
     @property
     def request(self) -> dict[str, Any]:
+        """Parameters of CreateTransformJob."""
         output: dict[str, Any] = {"S3OutputPath": self.output, "Accept": self.accept}
         if self.kms_key is not None:
             output["KmsKeyId"] = self.kms_key
         return {
             "TransformJobName": self.name,
             "ModelName": self.model.name,
-            # Left out, each of them becomes what the container or SageMaker thinks.
+            # Without these, the container or SageMaker would choose its own defaults.
             "MaxConcurrentTransforms": self.max_concurrent,
             "MaxPayloadInMB": self.max_payload_mb,
             "BatchStrategy": "SingleRecord",
@@ -193,13 +199,13 @@ class TransformJob:
 
 @dataclass(frozen=True, slots=True)
 class TransformState:
-    """A job that is there."""
+    """Existing batch transform job."""
 
     name: str
     status: str
     model: str
     manifest: str | None
-    """s3:// of the list of its objects; None where it is not one of ours."""
+    """S3 address of the list of objects; None if this program did not start the job."""
     output: str
     accept: str
     content_type: str
@@ -214,31 +220,36 @@ class TransformState:
 
     @property
     def is_changing(self) -> bool:
+        """True until the job has ended."""
         return self.status in ("InProgress", "Stopping")
 
 
 def transforms_prefix(deployment: str) -> str:
-    """Below it, in model.bucket, lies all that jobs need: manifests and documents."""
+    """Return the prefix in `model.bucket` of manifests and uploaded documents."""
     return f"transforms/{deployment}/"
 
 
 def outputs_of(key: str, prefix: str) -> tuple[str, ...]:
-    """Where the result of an object may lie, below the output, likeliest first.
+    """Return the keys that a result may have below the output, likeliest first.
 
-    AWS's guide says its name and `.out`; its API reference shows the input's own
-    prefix before that.
+    The AWS guide appends `.out` to the key below the prefix; the API reference shows
+    the whole key of the input.
     """
-    inside = prefix.removeprefix("s3://").partition("/")[2]
+    _, inside = split_uri(prefix)
     return (f"{key}.out", f"{inside}{key}.out")
 
 
 def tar_uri(config: DeployConfig) -> str:
-    """What `model stage --tar` writes: the prefix's own name, in one file."""
+    """Return the address of the tar that `model stage --tar` writes."""
     return weights_uri(config).rstrip("/") + TAR
 
 
 def transform_model_from(config: DeployConfig, identity: Identity) -> Model:
-    """The model of jobs. Batch transform refuses one with a ModelDataSource."""
+    """Return the model of batch transform jobs.
+
+    Batch transform rejects models with a ModelDataSource, so the weights come from a
+    tar, or the container downloads them.
+    """
     table = config.transform
     is_pulled = config.model.source == "s3" and table.weights == "pull"
     environment = {
@@ -265,11 +276,11 @@ def transform_model_from(config: DeployConfig, identity: Identity) -> Model:
 
 
 def common_prefix(uri: str, uris: Sequence[str]) -> str:
-    """The folder that whoever wrote `uri` meant: s3://bucket/prefix/."""
+    """Return the folder that `uri` names, as s3://bucket/prefix/, given the objects."""
     folder = uri if uri.endswith("/") else f"{uri}/"
     if all(each.startswith(folder) for each in uris):
         return folder
-    bucket, _, key = uri.removeprefix("s3://").partition("/")
-    # As it is: a key may begin with a slash, and hold two in a row.
+    bucket, key = split_uri(uri)
+    # Keep all slashes: a key may begin with one, and contain two in a row.
     head, slash, _ = key.rpartition("/")
     return f"s3://{bucket}/{head}{slash}"

@@ -1,4 +1,4 @@
-"""Batch transform jobs: what they are doing, what they were given, what came out."""
+"""Batch transform jobs of the account: state, inputs and results."""
 
 from __future__ import annotations
 
@@ -11,26 +11,27 @@ from typing import Any
 from deploy.aws.client import AWSClient
 from deploy.batch.job import TransformState, Work
 from deploy.batch.outcome import Failure
+from deploy.documents.document import split_uri
 from deploy.endpoint.account import Account
 from deploy.errors import AccessDeniedError, NotFoundError
 from deploy.resources import OWNER_TAG
 
-__all__ = ["Result", "Summarised", "Transforms"]
+__all__ = ["JobSummary", "Result", "Transforms"]
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """An object below a job's output."""
+    """Object below the output of a job."""
 
     key: str
-    """Below it."""
+    """Key relative to the output prefix."""
     size: int
     modified: datetime
 
 
 @dataclass(frozen=True, slots=True)
-class Summarised:
-    """A job, as a list shows it."""
+class JobSummary:
+    """Job as ListTransformJobs returns it."""
 
     name: str
     status: str
@@ -38,7 +39,7 @@ class Summarised:
 
 
 class Transforms:
-    """Asks AWS each time; remembers nothing."""
+    """Batch transform jobs of one deployment; nothing is cached."""
 
     def __init__(self, aws: AWSClient, deployment: str) -> None:
         self._aws = aws
@@ -46,9 +47,11 @@ class Transforms:
         self._deployment = deployment
 
     def has_model(self, name: str) -> bool:
+        """Return whether a SageMaker model exists."""
         return self._account.has_model(name)
 
     def transform(self, name: str) -> TransformState | None:
+        """Return the state of a job; None if there is no such job."""
         try:
             answer = self._aws.call(
                 "sagemaker", "describe_transform_job", TransformJobName=name
@@ -77,9 +80,12 @@ class Transforms:
             is_ours=tags.get(OWNER_TAG) == self._deployment,
         )
 
-    def ours(self, *, status: str | None = None) -> Iterator[Summarised]:
-        """Newest first. Tags are read of those only whose names begin as ours do, and
-        only as far as somebody asks."""
+    def own_jobs(self, *, status: str | None = None) -> Iterator[JobSummary]:
+        """Yield the jobs of this deployment, newest first.
+
+        Tags are requested only for jobs whose names begin with the deployment's, and
+        only as far as the iterator is consumed.
+        """
         begin = f"{self._deployment}-"
         narrowed = {} if status is None else {"StatusEquals": status}
         found = self._aws.pages(
@@ -93,21 +99,22 @@ class Transforms:
         for item in sorted(named, key=lambda job: job["CreationTime"], reverse=True):
             tags = self._account.tags(item["TransformJobArn"])
             if tags.get(OWNER_TAG) == self._deployment:
-                yield Summarised(
+                yield JobSummary(
                     item["TransformJobName"],
                     item["TransformJobStatus"],
                     item["CreationTime"],
                 )
 
     def work(self, state: TransformState) -> tuple[str, tuple[Work, ...]]:
-        """The prefix of a job's objects, and what each of them is.
+        """Return the prefix of a job's objects, and each object.
 
-        Raises NotFoundError where its list is gone or was never ours.
+        Raises NotFoundError if the list was deleted or this program did not start the
+        job.
         """
         if state.manifest is None:
             raise NotFoundError(
-                f"transform job {state.name} was not started by this program: what it "
-                "reads is not listed",
+                f"transform job {state.name} was not started by this program: "
+                "there is no list of its documents",
                 hint="aws sagemaker describe-transform-job --transform-job-name "
                 f"{state.name}",
             )
@@ -117,19 +124,19 @@ class Transforms:
         return str(entries[0]["prefix"]), tuple(work)
 
     def left_out(self, state: TransformState) -> tuple[Failure, ...]:
-        """Return the documents that were asked for with a job and not given to it."""
+        """Return the documents that were requested with a job and not given to it."""
         if state.manifest is None:
             return ()
         beside = state.manifest.rpartition("/")[0] + "/left_out.json"
         try:
             return tuple(Failure(**each) for each in self._read(beside))
         except (NotFoundError, AccessDeniedError):
-            # There were none. Who may not list a bucket is told 403 of what is absent.
+            # Without s3:ListBucket, S3 answers 403 for an object that does not exist.
             return ()
 
     def results(self, output: str) -> Iterator[Result]:
-        """Everything below an output; a bucket that is not there has nothing."""
-        bucket, _, prefix = output.removeprefix("s3://").partition("/")
+        """Yield the objects below an output; none if the bucket does not exist."""
+        bucket, prefix = split_uri(output)
         try:
             for item in self._aws.objects(bucket, prefix):
                 key = str(item["Key"]).removeprefix(prefix)
@@ -138,14 +145,15 @@ class Transforms:
             return
 
     def result(self, output: str, key: str) -> bytes:
-        """One of them."""
-        bucket, _, prefix = output.removeprefix("s3://").partition("/")
+        """Return the bytes of one result."""
+        bucket, prefix = split_uri(output)
         answer = self._aws.call("s3", "get_object", Bucket=bucket, Key=f"{prefix}{key}")
         content: bytes = answer["Body"].read()
         return content
 
     def has_object(self, uri: str) -> bool:
-        bucket, _, key = uri.removeprefix("s3://").partition("/")
+        """Return whether an object of S3 exists."""
+        bucket, key = split_uri(uri)
         try:
             self._aws.call("s3", "head_object", Bucket=bucket, Key=key)
         except NotFoundError:
@@ -153,7 +161,7 @@ class Transforms:
         return True
 
     def _read(self, uri: str) -> Sequence[Any]:
-        bucket, _, key = uri.removeprefix("s3://").partition("/")
+        bucket, key = split_uri(uri)
         answer = self._aws.call("s3", "get_object", Bucket=bucket, Key=key)
         content: Sequence[Any] = json.loads(answer["Body"].read())
         return content

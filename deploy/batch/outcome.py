@@ -1,9 +1,9 @@
-"""Which documents of a job failed, with which code: from what the log says.
+"""Failed documents of a batch transform job and their error codes, from its log.
 
-SageMaker names the object, the status and, on the lines after it, what the container
-answered. Where that is cut off, the container's own line on the request is found by the
-digest of its document, where we know that; and a status that always had one code is
-that code.
+SageMaker logs the object, the status and, on the next lines, the container's answer. If
+the answer is cut off, the container's own log line is found by the digest of the
+document, if that is known. Otherwise a status for which only one code was logged stands
+for that code.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from deploy.results.parse import MAY_PASS
+from deploy.results.parse import TRANSIENT_CODES
 
-__all__ = ["UNKNOWN", "Failure", "JobLog", "by_code"]
+__all__ = ["UNKNOWN", "Failure", "JobLog", "group_by_code"]
 
 UNKNOWN = "unknown"
 SAGEMAKER = "[sagemaker logs]: "
@@ -29,7 +29,7 @@ DETAIL = re.compile(r'"detail":\s*("(?:[^"\\]|\\.)*")')
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """One document that was not read."""
+    """Document that was not read."""
 
     name: str
     code: str
@@ -41,47 +41,51 @@ class Failure:
 
 @dataclass
 class _Told:
-    """What SageMaker said of one object, last."""
+    """Last log lines of SageMaker about one object."""
 
     status: int | None = None
     code: str | None = None
     detail: str | None = None
     words: str | None = None
-    """Where it gave up without having asked the container."""
+    """Reason why SageMaker gave up without a request to the container."""
 
 
 @dataclass
 class JobLog:
-    """Reads lines in any order of streams; remembers what failed."""
+    """Failures and page counts from the log lines of a job, in any order of streams."""
 
     subjects: Collection[str] = ()
-    """bucket/key of every object: what else SageMaker says of one is told as it is."""
+    """All objects, as bucket/key: other messages of SageMaker about them are kept."""
 
     num_answered: int = 0
-    """Requests that the container read and answered."""
+    """Number of requests that the container answered with success."""
     num_pages: int = 0
-    """In documents that were answered."""
+    """Number of pages read in answered documents."""
     page_codes: Counter[str] = field(default_factory=Counter)
-    """Of pages without text in documents that have others."""
+    """Error codes of failed pages in documents that were read in part."""
     _documents: defaultdict[str, Counter[str]] = field(
         default_factory=lambda: defaultdict(Counter)
     )
-    """Codes by digest of the document."""
+    """Error codes by digest of the document."""
     _missing: dict[str, Mapping[int, str]] = field(default_factory=dict)
-    """Codes of the pages that a document lacks, by its digest."""
+    """Error codes of the missing pages, by digest of the document."""
     _told: dict[str, _Told] = field(default_factory=dict)
     _codes: defaultdict[int, Counter[str]] = field(
         default_factory=lambda: defaultdict(Counter)
     )
 
     def add(self, line: str) -> None:
+        """Read one log line."""
         if SAGEMAKER in line:
             self._add_sagemaker(line.partition(SAGEMAKER)[2])
         elif line.startswith("{"):
             self._add_request(line)
 
     def _add_sagemaker(self, text: str) -> None:
-        """`bucket/key: what`; a key may hold a colon, what is said of it begins it."""
+        """Read a line `bucket/key: message` of SageMaker.
+
+        A key may contain colons, so every colon is tried as the separator.
+        """
         for found in re.finditer(": ?", text):
             subject, said = text[: found.start()], text[found.end() :]
             if status := STATUS.match(said):
@@ -116,28 +120,32 @@ class JobLog:
         self.num_answered += 1
         self.num_pages += int(event.get("pages") or 0) - len(failed)
         self.page_codes.update(str(each) for each in failed.values())
-        # Asked twice, for want of an answer, the last answer is the one that is kept.
+        # SageMaker retries requests without an answer, and keeps the last answer.
         self._missing[str(event.get("document"))] = {
             int(page): str(code) for page, code in failed.items() if page.isdigit()
         }
 
     def missing(self, *, may_pass: bool = False) -> Mapping[str, Mapping[int, str]]:
-        """Pages that documents lack, by digest; or of those which another reading may
-        have, the documents that lack any of these."""
+        """Return the missing pages of documents, by digest.
+
+        With `may_pass`, return only documents that lack a page because of a transient
+        error.
+        """
         return {
             digest: pages
             for digest, pages in self._missing.items()
-            if (MAY_PASS & {*pages.values()} if may_pass else pages)
+            if (TRANSIENT_CODES & {*pages.values()} if may_pass else pages)
         }
 
     def failed(self) -> Collection[str]:
-        """bucket/key of what SageMaker has given up so far."""
+        """Return the objects that SageMaker has given up so far, as bucket/key."""
         return self._told.keys()
 
     def failure(self, subject: str, name: str, document: str | None) -> Failure:
-        """Of an object that has no result.
+        """Return why an object has no result.
 
-        `subject` is its bucket/key, `document` the digest of what the container read.
+        `subject` is its bucket/key, `document` the digest of the bytes that the
+        container read.
         """
         told = self._told.get(subject)
         if told is not None and told.code is not None:
@@ -145,9 +153,9 @@ class JobLog:
         own = self._documents.get(document or "", Counter())
         if len(own) == 1:
             (code,) = own
-            return Failure(name, code, "as the container's log has it")
+            return Failure(name, code, "from the container's log")
         if told is None:
-            return Failure(name, UNKNOWN, "no line of the log names it")
+            return Failure(name, UNKNOWN, "the log does not name it")
         if told.words is not None:
             return Failure(name, "not_sent", told.words)
         if told.status is None:
@@ -155,13 +163,15 @@ class JobLog:
         codes = self._codes.get(told.status, Counter())
         if len(codes) == 1:
             (code,) = codes
-            return Failure(name, code, f"status {told.status}, which was always this")
-        either = " or ".join(sorted(codes)) or "the container's log names no code"
-        return Failure(name, f"http_{told.status}", either)
+            return Failure(
+                name, code, f"status {told.status}, which had only this code"
+            )
+        reason = " or ".join(sorted(codes)) or "the container's log names no code"
+        return Failure(name, f"http_{told.status}", reason)
 
 
-def by_code(failures: Iterable[Failure]) -> dict[str, list[Failure]]:
-    """The most frequent first."""
+def group_by_code(failures: Iterable[Failure]) -> dict[str, list[Failure]]:
+    """Return failures by error code, the most frequent code first."""
     found: defaultdict[str, list[Failure]] = defaultdict(list)
     for failure in failures:
         found[failure.code].append(failure)

@@ -1,4 +1,4 @@
-"""Which calls start a job, or which job did the same already."""
+"""Calls that start and stop batch transform jobs."""
 
 from __future__ import annotations
 
@@ -11,23 +11,29 @@ from deploy.errors import ConflictError
 from deploy.plan.actions import Action, Call
 from deploy.plan.calls import create
 
-__all__ = ["JobObserver", "known_or_next", "start", "stop"]
+__all__ = ["JobObserver", "find_or_next_job", "start", "stop"]
 
 
 class JobObserver(Protocol):
-    """What has to be known."""
+    """Source of the facts that a plan needs."""
 
-    def has_model(self, name: str) -> bool: ...
-    def transform(self, name: str) -> TransformState | None: ...
+    def has_model(self, name: str) -> bool:
+        """Return whether a SageMaker model exists."""
+        ...
+
+    def transform(self, name: str) -> TransformState | None:
+        """Return the state of a job; None if there is no such job."""
+        ...
 
 
-def known_or_next(
+def find_or_next_job(
     wanted: TransformJob, observer: JobObserver, *, is_forced: bool = False
 ) -> TransformState | TransformJob:
-    """The job that did the same, or is doing it; else the one to start.
+    """Return the job that does or did the same work, or the next one to start.
 
-    A job cannot be deleted, so its name is taken for ever: the next is an attempt. One
-    that was stopped is gone on from; one that ended is done again by force only.
+    Jobs cannot be deleted and keep their names, so a repetition is another attempt. A
+    stopped job is continued by the next attempt; a finished job is repeated only with
+    `is_forced`. Raises ConflictError for a foreign or a stopping job.
     """
     job = wanted
     while state := observer.transform(job.name):
@@ -52,16 +58,16 @@ def known_or_next(
 
 
 def start(job: TransformJob, observer: JobObserver) -> list[Action]:
-    """The calls that start a job that is not there yet."""
+    """Return the calls that start a new job."""
     actions: list[Action] = []
     if not observer.has_model(job.model.name):
         actions.append(create("model", job.model.name, job.model.request))
     actions += [
-        _put(job, job.manifest_key, job.manifest, "the list of its objects"),
-        _put(job, job.work_key, job.work_list, "what they are"),
+        _put(job, job.manifest_key, job.manifest, "the manifest"),
+        _put(job, job.work_key, job.work_list, "the work list"),
     ]
     if job.left_out:
-        what = "what was asked for and cannot be read"
+        what = "the list of documents that cannot be read"
         actions.append(_put(job, job.left_out_key, job.left_out_list, what))
     actions.append(
         Call(
@@ -79,7 +85,10 @@ def start(job: TransformJob, observer: JobObserver) -> list[Action]:
 
 
 def stop(state: TransformState) -> list[Action]:
-    """What was read stays; a job that has ended needs nothing."""
+    """Return the calls that stop a job, none if it has ended; its results are kept.
+
+    Raises ConflictError for a job of another deployment.
+    """
     if not state.is_ours:
         raise ConflictError(
             f"transform job {state.name} is not this deployment's",
@@ -105,4 +114,4 @@ def _put(job: TransformJob, key: str, body: bytes, what: str) -> Call:
             "ServerSideEncryption": "aws:kms",
             "SSEKMSKeyId": job.kms_key,
         }
-    return Call("s3", "put_object", params, f"put {what} at s3://{job.bucket}/{key}")
+    return Call("s3", "put_object", params, f"upload {what} to s3://{job.bucket}/{key}")

@@ -1,4 +1,4 @@
-"""How many machines, with how many documents at once: from pages, sizes and memory."""
+"""Machines of a batch transform job, and documents sent to each at once."""
 
 from __future__ import annotations
 
@@ -12,48 +12,50 @@ from deploy.machines.catalogue import INSTANCES, Instance
 from deploy.machines.prices import hourly
 from deploy.machines.throughput import Rate
 
-__all__ = ["Sizing", "Workload", "size"]
+__all__ = ["JobSizing", "JobWorkload", "size"]
 
 MB = 1024 * 1024
-# Estimates: a machine that comes, the image, the weights. One public start took 643 s.
+# Estimated start: machine, image and weights. One published start took 643 s.
 STARTUP_HOURS = 0.25
-# What a plan aims at where nobody says: long against the start, short against a day.
+# Default duration of a job: long compared with the start, short compared with a day.
 USUAL_HOURS = 2.0
-# Of an A4 page at 192 dpi with 1,200 tokens of text, in Chandra 1's cache.
+# KV cache of Chandra 1 for an A4 page at 192 dpi with 1,200 tokens of text.
 PAGE_GB = 0.69
-# Beside weights and pages: activations, CUDA itself.
+# GPU memory beside weights and KV cache: activations, and CUDA itself.
 RESERVED_GB = 4.0
-# What the container's front end is good for.
+# Limit of the container's front end.
 MAX_CONCURRENT = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Workload:
-    """What there is to read."""
+class JobWorkload:
+    """Documents of a job, as totals."""
 
     num_documents: int
     num_pages: int
     largest_bytes: int
-    """Of one request."""
+    """Size of the largest request."""
     longest_pages: int
-    """Of the longest document, as far as they were counted."""
+    """Pages of the longest document, as far as they are known."""
 
 
 @dataclass(frozen=True, slots=True)
-class Sizing:
-    """The machines of a job, and what they will take."""
+class JobSizing:
+    """Machines of a job, with estimates of its time and cost."""
 
     instance_type: str
     instance_count: int
     max_concurrent: int
     max_payload_mb: int
     hours: float | None
-    """From start to end; None where nobody knows how fast the machine reads."""
+    """Estimated hours from start to end; None if the speed of the machine is
+    unknown."""
     price: float | None
-    """US dollars an hour, of all of them."""
+    """US dollars per hour for all machines."""
 
     @property
     def cost(self) -> float | None:
+        """Estimated US dollars of the whole job."""
         if self.hours is None or self.price is None:
             return None
         return self.hours * self.price
@@ -71,7 +73,7 @@ class Sizing:
 
 
 def size(
-    workload: Workload,
+    workload: JobWorkload,
     instance_type: str,
     rate: Rate | None,
     *,
@@ -79,8 +81,12 @@ def size(
     instance_count: int | None = None,
     within_hours: float | None = None,
     max_instances: int,
-) -> Sizing:
-    """Raises ConfigError where no number of machines is done in time."""
+) -> JobSizing:
+    """Choose the machines of a job.
+
+    Raises ConfigError if an object is too large, or if `max_instances` machines would
+    not finish within `within_hours`.
+    """
     known = INSTANCES.get(instance_type)
     payload_mb = max(1, math.ceil(workload.largest_bytes / MB))
     if payload_mb > MAX_PAYLOAD_MB:
@@ -92,10 +98,10 @@ def size(
     count = instance_count
     if count is None:
         count = _count(workload, a_second, within_hours, max_instances)
-    # Objects are divided among the machines: more of these would stand idle.
+    # Each machine needs an object; further machines would be idle.
     count = min(count, workload.num_documents)
     hours = None if a_second is None else _hours(workload.num_pages, a_second, count)
-    return Sizing(
+    return JobSizing(
         instance_type=instance_type,
         instance_count=count,
         max_concurrent=_concurrency(workload, known, weights_gb, payload_mb, count),
@@ -110,7 +116,7 @@ def _hours(num_pages: int, a_second: float, count: int) -> float:
 
 
 def _count(
-    workload: Workload,
+    workload: JobWorkload,
     a_second: float | None,
     within_hours: float | None,
     max_instances: int,
@@ -118,8 +124,7 @@ def _count(
     if a_second is None:
         if within_hours is not None:
             raise ConfigError(
-                "nobody has said how many pages this machine reads, so --within cannot "
-                "be planned",
+                "the speed of this machine is not known, so --within cannot be planned",
                 hint="--instance-count N",
             )
         return 1
@@ -142,13 +147,13 @@ def _count(
 
 
 def _concurrency(
-    workload: Workload,
+    workload: JobWorkload,
     known: Instance | None,
     weights_gb: float,
     payload_mb: int,
     count: int,
 ) -> int:
-    """Documents sent at once to one machine: enough that pages always wait."""
+    """Return the documents sent to a machine at once, so that pages always wait."""
     allowed = min(MAX_CONCURRENT, MAX_PAYLOAD_MB // payload_mb)
     a_machine = math.ceil(workload.num_documents / count)
     if known is None:
@@ -157,5 +162,5 @@ def _concurrency(
         free = known.gpu.memory_gb - weights_gb - RESERVED_GB
         pages_at_once = max(1.0, free / PAGE_GB) * known.num_gpus
     mean = max(1.0, workload.num_pages / workload.num_documents)
-    # Twice: as many again are being decoded, or written, while these are read.
+    # Twice as many, because others are decoded or written while these are read.
     return max(1, min(allowed, a_machine, math.ceil(2 * pages_at_once / mean)))

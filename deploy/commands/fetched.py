@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from deploy.queue.fetch import Fetched, Outcome
+from deploy.queue.fetch import Fetched, FetchOutcome
 from deploy.results.parse import NUM_NAMED, part_lines
 
 __all__ = ["FINE", "fetched_lines"]
 
-FINE = (Outcome.WRITTEN, Outcome.UNCHANGED)
+FINE = (FetchOutcome.WRITTEN, FetchOutcome.UNCHANGED)
 
 
 def fetched_lines(
-    fetched: Sequence[Fetched], counts: Counter[str], *, is_dry_run: bool
+    fetched: Sequence[Fetched], counts: Counter[FetchOutcome], *, is_dry_run: bool
 ) -> list[str]:
     """Return how many results were written, and name those that were not.
 
@@ -22,10 +22,12 @@ def fetched_lines(
     """
     verb = "would write" if is_dry_run else "wrote"
     lines = [
-        f"{verb} {counts[Outcome.WRITTEN]:,} results; {counts[Outcome.UNCHANGED]:,} "
-        "were there already"
+        f"{verb} {counts[FetchOutcome.WRITTEN]:,} results; "
+        f"{counts[FetchOutcome.UNCHANGED]:,} were there already"
     ]
-    odd = [each for each in fetched if each.outcome not in (*FINE, Outcome.WAITING)]
+    odd = [
+        each for each in fetched if each.outcome not in (*FINE, FetchOutcome.WAITING)
+    ]
     for each in odd[:NUM_NAMED]:
         detail = f": {each.detail}" if each.detail else ""
         lines.append(f"{each.outcome}: {each.target or each.source}{detail}")

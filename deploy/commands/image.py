@@ -27,9 +27,9 @@ from deploy.errors import (
     ResourceFailedError,
 )
 from deploy.image.archive import Archive, ArchivedImage
-from deploy.image.build import engine_of, tag_of
+from deploy.image.build import compute_tag, find_engine
 from deploy.image.configuration import WANTED_PLATFORM
-from deploy.image.manifest import repaired
+from deploy.image.manifest import to_docker_manifest
 from deploy.image.registry import ImageState, Registry, digest_of
 from deploy.image.repository import repository_calls
 
@@ -104,9 +104,9 @@ def run(context: Context, options: argparse.Namespace) -> int:
 
 def _build(context: Context, options: argparse.Namespace) -> int:
     table = context.config.image
-    tag = options.tag or tag_of(context.runner, table)
+    tag = options.tag or compute_tag(context.runner, table)
     uri = f"{table.repository}:{tag}"
-    commands = engine_of(context.runner).build(table, uri, tag)
+    commands = find_engine(context.runner).build(table, uri, tag)
     run_commands(context, commands)
     context.console.result(
         {"image": uri, "commands": commands},
@@ -120,12 +120,12 @@ def _push(context: Context, options: argparse.Namespace) -> int:
         return _push_archive(context, options)
     table = context.config.image
     registry = Registry(context.aws, context.config)
-    tag = options.tag or tag_of(context.runner, table)
+    tag = options.tag or compute_tag(context.runner, table)
     uri = f"{context.identity.registry}/{table.repository}:{tag}"
     is_pushed = _find(registry, tag) is not None
     # Before anything is made, whether there is something to push or to build with.
     if not (is_pushed or options.remote):
-        engine_of(context.runner)
+        find_engine(context.runner)
     context.executor().run(repository_calls(context.aws, context.config))
     if is_pushed:
         # Tags are immutable: a second push of a new build would be refused at its end.
@@ -164,7 +164,7 @@ def _push_archive(context: Context, options: argparse.Namespace) -> int:
             "does not say what is in it",
             hint=f"chandra-sagemaker image push --archive {path} --tag NAME",
         )
-    manifest = repaired(image.manifest)
+    manifest = to_docker_manifest(image.manifest)
     digest = digest_of(manifest)
     name = f"{config.image.repository}:{tag}"
     registry = Registry(context.aws, config)

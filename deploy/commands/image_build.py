@@ -8,7 +8,7 @@ from pathlib import Path
 from deploy.aws.buckets import refuse_other_region
 from deploy.context import Context
 from deploy.errors import ConfigError, Interrupted, NotFoundError
-from deploy.image.build import build_files, engine_of
+from deploy.image.build import build_files, find_engine
 from deploy.image.codebuild import WHEN_DONE, Builds, sources_prefix, write_zip
 from deploy.image.registry import Registry
 from deploy.policies.roles import find_role, refuse_other_regions, role_policies
@@ -20,7 +20,7 @@ __all__ = ["push_from_here", "push_remotely", "run_commands"]
 
 def push_from_here(context: Context, registry: Registry, uri: str, tag: str) -> None:
     """Build and push with the engine of this machine."""
-    engine = engine_of(context.runner)
+    engine = find_engine(context.runner)
     if not context.is_dry_run:
         address = context.identity.registry
         context.runner.run(engine.login(address), secret=registry.password())

@@ -16,7 +16,7 @@ from deploy.checks.machines import driver_findings
 from deploy.config import DeployConfig
 from deploy.image.archive import ArchivedImage
 from deploy.image.configuration import WANTED_PLATFORM, Configuration
-from deploy.image.manifest import repaired
+from deploy.image.manifest import to_docker_manifest
 from deploy.image.registry import ImageContents, ImageState, digest_of
 from deploy.machines.catalogue import AMIS
 
@@ -117,7 +117,7 @@ def archive_data(
         "archive_digest": image.digest,
         "repository": config.image.repository,
         "tag": tag,
-        "digest": digest_of(repaired(image.manifest)),
+        "digest": digest_of(to_docker_manifest(image.manifest)),
         "taken_by_sagemaker": is_archive_taken(config, image),
         **_configuration_data(config, image.configuration, findings),
     }
@@ -131,8 +131,9 @@ def archive_lines(
     name = f"{config.image.repository}:{tag}" if tag else config.image.repository
     return [
         f"{path} holds {image.digest} for {image.configuration.platform}, {own}",
-        f"pushed, it is {name}, digest {digest_of(repaired(image.manifest))}: its "
-        "manifest becomes Docker's, which SageMaker takes",
+        f"pushed, it is {name}, digest "
+        f"{digest_of(to_docker_manifest(image.manifest))}: "
+        "its manifest becomes Docker's, which SageMaker takes",
         *_cuda_lines(config, image.configuration, None),
     ]
 

@@ -30,7 +30,8 @@ from deploy.errors import (
     NotFoundError,
     ResourceFailedError,
 )
-from deploy.results.pages import num_pages_of, pictures_of
+from deploy.results.formats import MEDIA_TYPES
+from deploy.results.pages import num_pages_of, render_pages
 from deploy.results.report import report_of
 
 NAME = "invoke"
@@ -40,13 +41,7 @@ HELP = "read one document: as Markdown, HTML, JSON, or a page to look at"
 # 60 s of a whole answer in mind.
 STREAM_DEADLINE = 470
 
-ACCEPT = {
-    "md": "text/markdown",
-    "html": "text/html",
-    "json": "application/json",
-    "ndjson": "application/x-ndjson",
-    "report": "application/json",
-}
+ACCEPT = {n: MEDIA_TYPES[n] for n in ("md", "html", "json", "ndjson", "report")}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -317,7 +312,7 @@ def _report(
     path, password = options.file, _password(options.password_env)
     numbers = [int(page["page"]) for page in document["pages"]]
     try:
-        pictures = pictures_of(path, numbers, password)
+        pictures = render_pages(path, numbers, password)
     except ConfigError as error:
         # It has been read, and paid for: its text is worth having.
         context.console.warn(f"{error.message}; the report shows the text alone")

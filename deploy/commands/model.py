@@ -14,7 +14,7 @@ from deploy.console import megabytes
 from deploy.context import WHAT_IS_MISSING, Context
 from deploy.errors import ConfigError, Interrupted
 from deploy.resources import weights_uri
-from deploy.weights.checkpoint import Checkpoint, check_name, recognise
+from deploy.weights.checkpoint import Checkpoint, check_name, recognise_checkpoint
 from deploy.weights.files import (
     MANIFEST,
     TAR,
@@ -170,7 +170,7 @@ def _weights(
                 "nothing was put into S3; what was fetched stays in the hub's cache, "
                 "and the same command goes on from it"
             ) from None
-    found = recognise(folder)
+    found = recognise_checkpoint(folder)
     if options.folder is not None:
         check_name(folder, found, model, is_given=options.model is not None)
     weights = weights_in(
@@ -215,7 +215,7 @@ def _from_hub(
 ) -> int:
     """Say what would be fetched and put, by names and sizes; fetch nothing."""
     model = config.model.id
-    found = context.hub.look(model, options.revision)
+    found = context.hub.inspect(model, options.revision)
     uri, prefix, key = _places(config, found.commit)
     there = store.sizes(prefix)
     missing = [f for f in found.weights if there.get(f.name) != f.size]

@@ -121,7 +121,7 @@ def _rollback_hint(context: Context, state: EndpointState) -> list[str]:
 def _jobs(context: Context) -> list[dict[str, Any]] | None:
     """Return the last few transform jobs; None if listing them is not allowed."""
     try:
-        jobs = list(islice(transforms_of(context).ours(), NUM_JOBS))
+        jobs = list(islice(transforms_of(context).own_jobs(), NUM_JOBS))
     except AccessDeniedError:
         return None
     return [

@@ -12,7 +12,13 @@ from pathlib import PurePosixPath
 from deploy.documents.document import MEDIA_TYPES, Document, Refused
 from deploy.documents.options import Option
 
-__all__ = ["is_result", "named_apart", "storable", "with_identifier", "with_pages"]
+__all__ = [
+    "is_result",
+    "to_storable_name",
+    "with_distinct_names",
+    "with_identifier",
+    "with_pages",
+]
 
 MAX_PAGES = 60
 UNSTORABLE = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
@@ -29,7 +35,7 @@ def is_result(name: str) -> bool:
     )
 
 
-def storable(name: str) -> str:
+def to_storable_name(name: str) -> str:
     """As every server takes it: a file's name may hold bytes that are no text, and
     line ends."""
     return UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", name)
@@ -60,7 +66,7 @@ def _inserted(name: str, text: str) -> str:
     return f"{folder}{slash}{path.stem}{text}{path.suffix}"
 
 
-def named_apart(
+def with_distinct_names(
     documents: Sequence[Document], refused: Sequence[Refused]
 ) -> tuple[tuple[Document, ...], tuple[Refused, ...]]:
     """Two of one name get the beginning of their place into it."""

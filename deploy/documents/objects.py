@@ -9,6 +9,7 @@ from mimetypes import guess_type
 from typing import Any
 
 from deploy.aws.client import AWSClient
+from deploy.concurrency import NUM_SMALL_REQUESTS
 from deploy.documents.document import Absent, ArchiveState, StoredObject, split_uri
 from deploy.documents.signatures import (
     HEAD_BYTES,
@@ -26,7 +27,6 @@ from deploy.weights.store import SHA256
 
 __all__ = ["Bucketed", "archive_state_of"]
 
-NUM_AT_ONCE = 16
 LISTED_ARCHIVES = {
     "GLACIER": ArchiveState.ARCHIVED,
     "DEEP_ARCHIVE": ArchiveState.ARCHIVED,
@@ -60,13 +60,13 @@ class Bucketed:
     def heads(self, uris: Sequence[str]) -> list[StoredObject | Absent]:
         """Some at once: a manifest may name ten thousand."""
         self._aws.client("s3")
-        with ThreadPoolExecutor(NUM_AT_ONCE) as threads:
+        with ThreadPoolExecutor(NUM_SMALL_REQUESTS) as threads:
             return list(threads.map(self._head, uris))
 
     def samples(self, items: Sequence[StoredObject]) -> list[Sample | None]:
         """Fetch samples of about a kilobyte each, several at a time."""
         self._aws.client("s3")
-        with ThreadPoolExecutor(NUM_AT_ONCE) as threads:
+        with ThreadPoolExecutor(NUM_SMALL_REQUESTS) as threads:
             return list(threads.map(self._sample, items))
 
     def read(self, bucket: str, key: str) -> bytes:

@@ -19,7 +19,7 @@ __all__ = [
     "NO_DOCUMENT",
     "UNREADABLE",
     "UNSUPPORTED",
-    "archived",
+    "archive_reason",
     "hidden_lines",
     "supported_type",
 ]
@@ -61,7 +61,7 @@ def supported_type(path: Path) -> str | None:
     return type_by_bytes(sample_of(path), media_type_by_name(path))
 
 
-def archived(item: StoredObject) -> str | None:
+def archive_reason(item: StoredObject) -> str | None:
     """Return why an object of S3 cannot be read until it is restored; None: it can be.
 
     An object whose state these credentials may not ask for counts as readable.

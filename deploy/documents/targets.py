@@ -13,7 +13,7 @@ from deploy.documents.document import S3, split_uri
 from deploy.documents.naming import with_identifier
 from deploy.errors import ConfigError
 
-__all__ = ["ENDINGS", "destination", "distinct_targets", "portable"]
+__all__ = ["ENDINGS", "distinct_targets", "parse_destination", "to_portable_name"]
 
 ENDINGS = ("md", "html", "json", "txt", "error.json")
 """Suffixes that results add to the name of their document."""
@@ -25,7 +25,7 @@ RESERVED = frozenset(
 FORBIDDEN = re.compile(r'[<>:"|?*\\]')
 
 
-def destination(into: str) -> str:
+def parse_destination(into: str) -> str:
     """Return the folder or the s3://bucket/prefix that `--into` names.
 
     Raises ConfigError if it names none.
@@ -40,7 +40,7 @@ def destination(into: str) -> str:
     return str(Path(into).absolute())
 
 
-def portable(name: str, *, is_windows: bool = os.name == "nt") -> str:
+def to_portable_name(name: str, *, is_windows: bool = os.name == "nt") -> str:
     """Return the name of a document as a relative path that lies below its folder.
 
     Windows reserves some names and drops dots and blanks at the end of a folder's.

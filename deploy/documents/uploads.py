@@ -6,13 +6,10 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from deploy.concurrency import NUM_LARGE_TRANSFERS, NUM_SMALL_REQUESTS
 from deploy.weights.store import Store
 
 __all__ = ["put_bodies", "upload_files"]
-
-# Each may hold a file of up to 64 MB.
-NUM_FILES = 4
-NUM_BODIES = 16
 
 
 def upload_files(
@@ -29,11 +26,11 @@ def upload_files(
         store.upload(key, path, sha256, progress)
         return True
 
-    with ThreadPoolExecutor(NUM_FILES) as threads:
+    with ThreadPoolExecutor(NUM_LARGE_TRANSFERS) as threads:
         return sum(threads.map(send, files.items()))
 
 
 def put_bodies(store: Store, bodies: Mapping[str, bytes]) -> None:
     """Objects of a few bytes, by key."""
-    with ThreadPoolExecutor(NUM_BODIES) as threads:
+    with ThreadPoolExecutor(NUM_SMALL_REQUESTS) as threads:
         list(threads.map(lambda item: store.put(*item), bodies.items()))

@@ -10,9 +10,9 @@ from deploy.aws.client import AWSClient
 from deploy.endpoint.schedule import entry_name, start_request
 from deploy.endpoint.schedules import schedule_group_tags
 from deploy.errors import AccessDeniedError, NotFoundError
-from deploy.monitoring import OF_QUEUE
+from deploy.monitoring import QUEUE_ALARM_SUFFIXES
 from deploy.monitoring.account import list_alarms
-from deploy.queue.scaling import ALARM_SUFFIXES, ObservedScaling, scalable
+from deploy.queue.scaling import ALARM_SUFFIXES, ObservedScaling, scalable_target
 from deploy.resources import (
     DESCRIBED_TAG,
     LIVE_TAG,
@@ -142,12 +142,12 @@ class Account:
         return [
             alarm.name
             for alarm in list_alarms(self._aws, deployment)
-            if not alarm.name.endswith((*ALARM_SUFFIXES, *OF_QUEUE))
+            if not alarm.name.endswith((*ALARM_SUFFIXES, *QUEUE_ALARM_SUFFIXES))
         ]
 
     def scaling(self, endpoint: str) -> ObservedScaling:
         """Return limits, policies and alarms of an endpoint's scaling."""
-        which = scalable(endpoint)
+        which = scalable_target(endpoint)
         policies = self._aws.pages(
             "application-autoscaling",
             "describe_scaling_policies",
@@ -198,7 +198,7 @@ class Account:
 
     def _scalable_target(self, endpoint: str) -> dict[str, Any] | None:
         """Return an endpoint's scalable target; None if it is not scaled."""
-        which = scalable(endpoint)
+        which = scalable_target(endpoint)
         answer = self._aws.call(
             "application-autoscaling",
             "describe_scalable_targets",

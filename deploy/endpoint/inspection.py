@@ -24,7 +24,7 @@ from deploy.image.registry import (
     repository_params,
 )
 from deploy.resources import ImageAddress, image_address, weights_uri
-from deploy.weights.files import MANIFEST, STAGING, some
+from deploy.weights.files import MANIFEST, STAGING, abbreviate
 from deploy.weights.integrity import compare_with_manifest
 from deploy.weights.store import Store
 
@@ -112,15 +112,15 @@ def _staged_findings(
             "weights",
             True,
             f"{len(missing)} of the {len(named)} files of {uri} are gone or of another "
-            f"size: {some(missing)}",
+            f"size: {abbreviate(missing)}",
             "chandra-sagemaker model stage puts them there again",
         )
     if others:
         yield Finding(
             "weights",
             True,
-            f"{uri} holds {some(others)}, which its manifest does not name and the "
-            "container would be given too",
+            f"{uri} holds {abbreviate(others)}, which its manifest does not name and "
+            "the container would be given too",
             "delete it, or chandra-sagemaker model stage with another --revision",
         )
 

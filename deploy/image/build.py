@@ -12,16 +12,16 @@ from typing import Protocol
 
 from deploy.config import ImageTable
 from deploy.errors import ConfigError, ResourceFailedError
-from deploy.image.sources import is_outside, seen
+from deploy.image.sources import is_outside, select_context_files
 
 __all__ = [
-    "Engine",
+    "ContainerEngine",
     "Runner",
     "Subprocess",
     "build_files",
+    "compute_tag",
     "dockerfile_name",
-    "engine_of",
-    "tag_of",
+    "find_engine",
 ]
 
 PLATFORM = "linux/amd64"
@@ -87,7 +87,7 @@ class Subprocess:
 
 
 @dataclass(frozen=True, slots=True)
-class Engine:
+class ContainerEngine:
     """docker, podman or buildah."""
 
     name: str
@@ -133,22 +133,22 @@ class Engine:
         ]
 
 
-def engine_of(runner: Runner) -> Engine:
+def find_engine(runner: Runner) -> ContainerEngine:
     """The first that works here; raises ConfigError where none does."""
     if runner.capture(["docker", "buildx", "version"]) is not None and (
         runner.capture(["docker", "info"]) is not None
     ):
-        return Engine("docker")
+        return ContainerEngine("docker")
     for name in ("podman", "buildah"):
         if runner.find(name):
-            return Engine(name)
+            return ContainerEngine(name)
     raise ConfigError(
         "neither docker with buildx nor podman nor buildah works here",
         hint="chandra-sagemaker image push --remote builds on AWS",
     )
 
 
-def tag_of(runner: Runner, table: ImageTable) -> str:
+def compute_tag(runner: Runner, table: ImageTable) -> str:
     """The commit; with a digest of what is not committed, where something is not.
 
     Only what the build sees counts: a note beside it makes no other image.
@@ -160,7 +160,10 @@ def tag_of(runner: Runner, table: ImageTable) -> str:
             "the image is tagged by its git commit, and there is none",
             hint="run it in a checkout, or give the image a --tag NAME",
         )
-    changed = [context / name for name in seen(table, _uncommitted(runner, context))]
+    changed = [
+        context / name
+        for name in select_context_files(table, _uncommitted(runner, context))
+    ]
     if is_outside(dockerfile, context) and (
         dockerfile.name in _uncommitted(runner, dockerfile.parent)
     ):
@@ -199,7 +202,9 @@ def build_files(runner: Runner, table: ImageTable) -> dict[str, Path]:
         if listed is None
         else _names(listed)
     )
-    files = {name: context / name for name in sorted(set(seen(table, names)))}
+    files = {
+        name: context / name for name in sorted(set(select_context_files(table, names)))
+    }
     files = {name: path for name, path in files.items() if path.is_file()}
     files[dockerfile_name(table)] = dockerfile
     return files

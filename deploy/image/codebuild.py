@@ -14,7 +14,7 @@ from typing import IO, Any
 from deploy.aws.client import AWSClient
 from deploy.config import DeployConfig
 from deploy.errors import ConflictError, ResourceFailedError, WaitTimeoutError
-from deploy.image.build import Engine, dockerfile_name
+from deploy.image.build import ContainerEngine, dockerfile_name
 from deploy.monitoring.logs import LogReader
 from deploy.plan.actions import Call
 from deploy.resources import OWNER_TAG, Identity, tags_of
@@ -165,7 +165,7 @@ def buildspec(config: DeployConfig, uri: str, revision: str, registry: str) -> s
         f"aws ecr get-login-password --region {region} | docker login --username AWS "
         f"--password-stdin {registry}",
         "docker buildx create --use --driver docker-container",
-        *(shlex.join(c) for c in Engine("docker").push(table, uri, revision)),
+        *(shlex.join(c) for c in ContainerEngine("docker").push(table, uri, revision)),
     ]
     lines = "".join(f"      - {json.dumps(command)}\n" for command in commands)
     return f"version: 0.2\nphases:\n  build:\n    commands:\n{lines}"

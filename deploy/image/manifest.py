@@ -20,7 +20,7 @@ __all__ = [
     "is_index",
     "platform_digest",
     "platform_of",
-    "repaired",
+    "to_docker_manifest",
 ]
 
 DOCKER = "application/vnd.docker.distribution.manifest.v2+json"
@@ -87,7 +87,7 @@ def index_platforms(index: Mapping[str, Any]) -> str:
     return " and ".join(str(platform_of(e)) for e in images) or "no platform"
 
 
-def repaired(manifest: Mapping[str, Any]) -> dict[str, Any]:
+def to_docker_manifest(manifest: Mapping[str, Any]) -> dict[str, Any]:
     """The same blobs as a Docker manifest; annotations are dropped."""
     layers: Sequence[Mapping[str, Any]] = manifest["layers"]
     for layer in layers:

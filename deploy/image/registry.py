@@ -22,7 +22,7 @@ from deploy.image.manifest import (
     index_platforms,
     is_index,
     platform_digest,
-    repaired,
+    to_docker_manifest,
 )
 from deploy.image.upload import upload_blobs
 from deploy.plan.actions import Call
@@ -149,7 +149,7 @@ class Registry:
         if name == state.digest:
             # Nobody gave it a tag, and a digest is none.
             name = state.digest.removeprefix("sha256:")[:12]
-        return self.put(repaired(manifest), f"{name}-v2s2")
+        return self.put(to_docker_manifest(manifest), f"{name}-v2s2")
 
     def put(self, manifest: Mapping[str, Any], tag: str) -> Call:
         """Return the call that puts a manifest under a tag."""

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from deploy.config import ImageTable
 from deploy.errors import ConfigError
 
-__all__ = ["Ignore", "ignore_of", "is_outside", "seen"]
+__all__ = ["Ignore", "ignore_of", "is_outside", "select_context_files"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ def is_outside(path: Path, folder: Path) -> bool:
     return not path.resolve().is_relative_to(folder.resolve())
 
 
-def seen(table: ImageTable, names: Iterable[str]) -> Iterator[str]:
+def select_context_files(table: ImageTable, names: Iterable[str]) -> Iterator[str]:
     """Of the names below the context, those that the build gets."""
     ignore = ignore_of(table)
     return (name for name in names if not ignore.leaves_out(name))

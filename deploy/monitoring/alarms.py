@@ -9,7 +9,7 @@ from deploy.monitoring.metrics import INVOCATIONS, MACHINES, MICROSECONDS, dimen
 from deploy.plan.actions import Call
 from deploy.resources import tag_list
 
-__all__ = ["ALARMS", "OF_QUEUE", "Alarm", "queue_alarms"]
+__all__ = ["ALARMS", "QUEUE_ALARM_SUFFIXES", "Alarm", "queue_alarms"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ ALARMS: tuple[Alarm, ...] = (
 )
 
 OLDEST, CAPACITY, FAILURES = "oldest", "capacity", "failures"
-OF_QUEUE = (f"-{OLDEST}", f"-{CAPACITY}", f"-{FAILURES}")
+QUEUE_ALARM_SUFFIXES = (f"-{OLDEST}", f"-{CAPACITY}", f"-{FAILURES}")
 """Suffixes of alarms of a queue that must not roll back an update: a long queue and
 broken documents may be older than the update, and old machines do not help."""
 

@@ -1,1 +1,1 @@
-"""The endpoint with the queue: documents sent, awaited, fetched; and its machines."""
+"""Queue of documents in front of an asynchronous endpoint, and its scaling."""

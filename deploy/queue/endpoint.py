@@ -1,7 +1,7 @@
-"""The second endpoint of a deployment: documents wait in a queue, results come to S3.
+"""Asynchronous endpoint of a deployment, with a queue in front and results in S3.
 
-SageMaker's asynchronous endpoints answer no other requests, so it is an endpoint of its
-own, with a model of its own, whose names begin with the deployment's and -async.
+SageMaker's asynchronous endpoints do not answer synchronous requests. So this is a
+second endpoint with its own model, named after the deployment with `-async`.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ __all__ = [
 ]
 
 SUFFIX = "-async"
-# A page of 3072 x 2048 pixels and 12,384 tokens: keys and values at 144 KiB a token.
+# KV cache of a page of 3072 x 2048 pixels and 12,384 tokens, with 144 KiB per token.
 PAGE_GB = 2.7
-# Of the GPU's memory, what the engine takes; and in that, beside weights and cache.
+# Share of GPU memory that the engine uses; and within it, memory for activations.
 SHARE = 0.9
 WORKING_GB = 2.0
 MAX_CONCURRENCY = 64
@@ -36,46 +36,58 @@ MAX_CONCURRENCY = 64
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """Where documents and results are exchanged with the endpoint."""
+    """Places in S3 where documents and results are exchanged with the endpoint."""
 
     bucket: str
     prefix: str
-    """Ends in a slash."""
+    """Prefix with a slash at the end."""
 
     @property
     def input_prefix(self) -> str:
+        """Prefix of uploaded documents."""
         return f"{self.prefix}in/"
 
     @property
     def output(self) -> str:
+        """S3 address of the results."""
         return f"s3://{self.bucket}/{self.prefix}out"
 
     def output_of(self, key: str, run: str, attempt: int) -> str:
-        """Where the answer of one attempt will be."""
+        """Return the S3 address of the result of one attempt."""
         return f"{self.output}/{extension_of(run, attempt)}/{key}"
 
     def failure_of(self, key: str, run: str, attempt: int) -> str:
-        """How its failure's address will begin: nobody says how it ends."""
+        """Return the beginning of the S3 address of the failure of one attempt.
+
+        SageMaker does not document how the address ends.
+        """
         return f"{self.failure}/{extension_of(run, attempt)}/{key}"
 
     @property
     def failure(self) -> str:
+        """S3 address of the failures."""
         return f"s3://{self.bucket}/{self.prefix}failed"
 
 
 def extension_of(run: str, attempt: int) -> str:
-    """Below the output path: another attempt writes somewhere else, and so does another
-    ledger, which would take old answers for its own."""
+    """Return the path of an attempt below the output path.
+
+    Each attempt and each ledger writes to its own path, so that old results are not
+    taken for new ones.
+    """
     return f"{run}/attempt-{attempt}"
 
 
 def exchange_of(config: DeployConfig) -> Exchange:
-    """Raises ConfigError where there is no bucket for it."""
+    """Return the places of a deployment.
+
+    Raises ConfigError if `asynchronous.bucket` is not set.
+    """
     table = config.asynchronous
     if table.bucket is None:
         raise ConfigError(
-            "asynchronous.bucket is not set: documents wait and results come in a "
-            "bucket of yours",
+            "asynchronous.bucket is not set: it is the S3 bucket for documents and "
+            "results",
             hint="set [asynchronous] bucket in chandra.toml, then chandra-sagemaker "
             "iam --create",
         )
@@ -84,12 +96,15 @@ def exchange_of(config: DeployConfig) -> Exchange:
 
 
 def async_name(config: DeployConfig) -> str:
-    """What a deployment's asynchronous endpoint is called."""
+    """Return the name of the asynchronous endpoint of a deployment."""
     return f"{config.name}{SUFFIX}"
 
 
 def async_config(config: DeployConfig, identity: Identity) -> DeployConfig:
-    """The same deployment as its asynchronous endpoint sees it."""
+    """Return the configuration of a deployment for its asynchronous endpoint.
+
+    Raises ConfigError if the name is too long.
+    """
     if len(config.name) + len(SUFFIX) > MAX_NAME:
         most = MAX_NAME - len(SUFFIX)
         raise ConfigError(
@@ -102,13 +117,16 @@ def async_config(config: DeployConfig, identity: Identity) -> DeployConfig:
         name=async_name(config),
         role=config.role or identity.role_arn(config.role_name),
         endpoint=replace(config.endpoint, instance_count=1),
-        # What SageMaker would copy lies in S3 already.
+        # Documents and results are in S3 already, so data capture would only copy them.
         capture=CaptureTable(),
     )
 
 
 def async_endpoint_from(config: DeployConfig, identity: Identity) -> Endpoint:
-    """What `async deploy` makes; `config` is the deployment's own."""
+    """Return the asynchronous endpoint that `async deploy` creates.
+
+    `config` is the configuration of the deployment itself.
+    """
     exchange, table = exchange_of(config), config.asynchronous
     environment = {
         "SERVE_USE": "async",
@@ -135,11 +153,12 @@ def async_endpoint_from(config: DeployConfig, identity: Identity) -> Endpoint:
 
 
 def concurrency_of(config: DeployConfig) -> int:
-    """Documents a machine is given at once: as many of the largest pages as it holds.
+    """Return how many documents a machine gets at once.
 
-    Of several types the smallest counts. A document of many pages fills the machine
-    alone; this many keep it busy where each has one. Never fewer than two, so that one
-    is decoded while another is read.
+    The number is that of the largest pages that fit into GPU memory; the smallest of
+    several machine types decides. One long document fills a machine alone, and this
+    many keep it busy with single pages. It is at least two, so that one document is
+    decoded while another is read.
     """
     counts = []
     for name in config.endpoint.instance_types:
@@ -152,9 +171,10 @@ def concurrency_of(config: DeployConfig) -> int:
 
 
 def pages_in_time(config: DeployConfig) -> int | None:
-    """Pages of each document that a machine reads before the timeout, sharing evenly.
+    """Return how many pages of each document a machine reads before the timeout.
 
-    Of several types the slowest counts; None where nobody knows how fast they are.
+    All documents share the machine evenly, and the slowest of several machine types
+    decides. None if the speed of a machine type is unknown.
     """
     table = config.asynchronous
     concurrency = table.concurrency or concurrency_of(config)

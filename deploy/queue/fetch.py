@@ -1,4 +1,7 @@
-"""Results beside their documents, or in a folder: whole, and over nobody else's."""
+"""Results of a queue, written whole beside their documents or into a folder.
+
+Files that this program did not write are kept.
+"""
 
 from __future__ import annotations
 
@@ -10,120 +13,133 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
+from deploy.concurrency import NUM_LARGE_TRANSFERS
 from deploy.documents.document import S3, Objects, split_uri
-from deploy.documents.naming import storable, with_pages
-from deploy.documents.targets import ENDINGS, distinct_targets, portable
+from deploy.documents.naming import to_storable_name, with_pages
+from deploy.documents.targets import ENDINGS, distinct_targets, to_portable_name
 from deploy.errors import DeployError, NotFoundError
 from deploy.queue.job import Job, Place, State
 from deploy.queue.ledger import Ledger
-from deploy.results.parse import in_format, page_errors
+from deploy.results.parse import convert_result, page_errors
 
-__all__ = ["Fetched", "Fetching", "Files", "Outcome", "Shelf"]
+__all__ = ["FetchOutcome", "FetchRun", "Fetched", "Files", "Shelf"]
 
-NUM_AT_ONCE = 4
-# No file of that name can be there; to write it will say why.
-NOTHING_THERE = (errno.ENOENT, errno.ENAMETOOLONG, errno.ENOTDIR)
+# No file of that name can exist. An attempt to write it fails with the reason.
+MISSING_ERRNOS = (errno.ENOENT, errno.ENAMETOOLONG, errno.ENOTDIR)
 
 
 class Shelf(Protocol):
-    """Where results are put: a file system, or S3."""
+    """Place where results are written: a file system, or S3."""
 
     def digest(self, target: str) -> str | None:
-        """sha256 of what is there; None where nothing is. Anything else: not known."""
+        """Return the sha256 of a target, or None if it does not exist.
+
+        Any other text means that the digest is unknown.
+        """
         ...
 
     def write(self, target: str, content: bytes, *, replacing: bool) -> bool:
-        """All of it or nothing; False where something is there after all."""
+        """Write a target completely or not at all; False if it exists after all."""
         ...
 
-    def remove(self, target: str) -> None: ...
+    def remove(self, target: str) -> None:
+        """Delete a target if it exists."""
+        ...
 
 
-class Outcome:
-    """What became of one result."""
+class FetchOutcome(StrEnum):
+    """Outcome of fetching one result."""
 
     WRITTEN = "written"
     UNCHANGED = "unchanged"
     FAILED = "failed"
-    """The document could not be read; NAME.error.json says why."""
+    """The document could not be read; the reason is in NAME.error.json."""
     WAITING = "waiting"
-    THEIRS = "not ours"
-    """Something is there that was not written by us."""
+    NOT_OURS = "not ours"
+    """The target exists, and this program did not write it."""
     GONE = "gone"
-    """Read once, and the answer is no longer where it was."""
-    UNMADE = "not in that format"
-    UNWRITTEN = "not written"
-    """Its folder takes no file of that name: too long, no right to it, no room."""
+    """The document was read, but its result was deleted from S3."""
+    NOT_CONVERTIBLE = "not in that format"
+    NOT_WRITTEN = "not written"
+    """The folder does not accept the file: name too long, no permission, no space."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """One place."""
+    """Outcome for one place of the ledger."""
 
     source: str
     target: str | None
-    outcome: str
+    outcome: FetchOutcome
     detail: str | None = None
     code: str | None = None
-    """Why the document could not be read."""
+    """Error code if the document could not be read."""
     missing: Mapping[int, str] = field(default_factory=dict)
-    """Codes of the pages that it lacks, by their numbers."""
+    """Error codes of missing pages, by page number."""
 
 
-class Fetching:
-    """One run over everything in a ledger."""
+class FetchRun:
+    """One run over all places of a ledger."""
 
     def __init__(
         self,
         ledger: Ledger,
         objects: Objects,
-        shelves: dict[bool, Shelf],
+        files: Shelf,
+        stored: Shelf,
         *,
-        wanted: str,
+        format: str,
         into: str | None,
         force: bool,
         is_dry_run: bool = False,
-        is_asked: Callable[[Place, Job | None], bool] = lambda place, job: True,
+        is_selected: Callable[[Place, Job | None], bool] = lambda place, job: True,
     ) -> None:
-        """`shelves` by whether they are S3; `wanted` is md, html or json.
+        """Fetch results into `into`, or beside their documents if it is None.
 
-        `is_asked` says of which places results are written. Names do not depend on it.
+        `files` and `stored` write to the file system and to S3. `format` is md, html or
+        json. `is_selected` tells for which places results are written; the names of
+        results do not depend on it.
         """
         self._ledger = ledger
         self._objects = objects
-        self._shelves = shelves
-        self._wanted = wanted
+        self._files = files
+        self._stored = stored
+        self._format = format
         self._into = into
         self._force = force
         self._is_dry_run = is_dry_run
-        self._is_asked = is_asked
+        self._is_selected = is_selected
         self._bases: Mapping[str, str] = {}
-        """Where the result of each place goes, by its id, without its ending."""
+        """Target of the result of each place without its suffix, by the place's id."""
 
     def run(self) -> Iterator[Fetched]:
+        """Yield the outcome of each selected place, several fetched at once."""
         jobs = {job.key: job for job in self._ledger.jobs()}
         places = sorted(self._ledger.places(), key=lambda place: place.source)
-        self._bases = self._named(places, jobs)
-        places = [p for p in places if self._is_asked(p, jobs.get(p.key))]
-        with ThreadPoolExecutor(NUM_AT_ONCE) as threads:
+        self._bases = self._targets(places, jobs)
+        places = [p for p in places if self._is_selected(p, jobs.get(p.key))]
+        with ThreadPoolExecutor(NUM_LARGE_TRANSFERS) as threads:
             yield from threads.map(
-                lambda place: self._one(place, jobs.get(place.key)), places
+                lambda place: self._fetch_one(place, jobs.get(place.key)), places
             )
 
-    def _one(self, place: Place, job: Job | None) -> Fetched:
+    def _fetch_one(self, place: Place, job: Job | None) -> Fetched:
         try:
-            return self._result(place, job)
+            return self._fetch_result(place, job)
         except OSError as error:
-            target = f"{self._bases[place.id]}.{self._wanted}"
-            return Fetched(place.source, target, Outcome.UNWRITTEN, error.strerror)
+            target = f"{self._bases[place.id]}.{self._format}"
+            return Fetched(
+                place.source, target, FetchOutcome.NOT_WRITTEN, error.strerror
+            )
 
-    def _result(self, place: Place, job: Job | None) -> Fetched:
+    def _fetch_result(self, place: Place, job: Job | None) -> Fetched:
         base = self._bases[place.id]
         if job is None or not job.is_settled:
-            return Fetched(place.source, None, Outcome.WAITING)
+            return Fetched(place.source, None, FetchOutcome.WAITING)
         if job.state is State.FAILED:
             error = {"code": job.code, "detail": job.detail, "attempt": job.attempt}
             content = _json({"document": place.source, **error})
@@ -131,17 +147,19 @@ class Fetching:
             what = self._put_error(place, job, target, content)
             detail = f"{job.detail} ({job.code})"
             return Fetched(place.source, target, what, detail, job.code)
-        target = f"{base}.{self._wanted}"
+        target = f"{base}.{self._format}"
         try:
             body = self._objects.read(*split_uri(job.output or ""))
-            contents = {target: in_format(body, job.accept, self._wanted)}
+            contents = {target: convert_result(body, job.accept, self._format)}
         except NotFoundError:
             if not self._is_dry_run:
                 gone = replace(job, state=State.FAILED, code="gone", detail=job.output)
                 self._ledger.save(gone)
-            return Fetched(place.source, target, Outcome.GONE, job.output)
+            return Fetched(place.source, target, FetchOutcome.GONE, job.output)
         except DeployError as error:
-            return Fetched(place.source, target, Outcome.UNMADE, error.message)
+            return Fetched(
+                place.source, target, FetchOutcome.NOT_CONVERTIBLE, error.message
+            )
         errors = page_errors(body, job.accept)
         if errors:
             partial = {"document": place.source, "pages": errors}
@@ -150,28 +168,35 @@ class Fetching:
         put = self._put(place, contents)
         return Fetched(place.source, target, put, missing=missing)
 
-    def _put_error(self, place: Place, job: Job, target: str, content: bytes) -> str:
-        """Where there is a place for it: what was refused may lie in none of ours."""
+    def _put_error(
+        self, place: Place, job: Job, target: str, content: bytes
+    ) -> FetchOutcome:
+        """Write the error of a document.
+
+        A document that was refused before it was sent may lie where nothing can be
+        written. This is not reported as another failure.
+        """
         if job.was_refused and self._into is None:
             if not target.startswith(S3) and not Path(target).parent.is_dir():
-                return Outcome.FAILED
+                return FetchOutcome.FAILED
             try:
                 put = self._put(place, {target: content})
             except (DeployError, OSError):
-                return Outcome.FAILED
+                return FetchOutcome.FAILED
         else:
             put = self._put(place, {target: content})
-        return put if put == Outcome.THEIRS else Outcome.FAILED
+        return put if put == FetchOutcome.NOT_OURS else FetchOutcome.FAILED
 
-    def _named(
+    def _targets(
         self, places: Sequence[Place], jobs: Mapping[str, Job]
     ) -> Mapping[str, str]:
-        """Return where the results of each place go, without their ending.
+        """Return the target of each place without its suffix.
 
-        Documents that were submitted one after the other may have one name, or be one
-        file asked for in two ways: those that were written keep the name.
+        Documents that were submitted in different runs may have the same name, and one
+        file may have been submitted with different options. The result that was written
+        first keeps the name.
         """
-        names = {p.id: self._name(p, jobs.get(p.key)) for p in places}
+        names = {p.id: self._name_for(p, jobs.get(p.key)) for p in places}
         above = "" if self._into is None else f"{self._into.rstrip('/')}/"
         kept = {
             place.id
@@ -181,57 +206,64 @@ class Fetching:
         targets = distinct_targets(names, kept, is_tree=self._into is not None)
         return {identity: f"{above}{name}" for identity, name in targets.items()}
 
-    def _name(self, place: Place, job: Job | None) -> str:
+    def _name_for(self, place: Place, job: Job | None) -> str:
         if self._into is None:
             return with_pages(place.source, {} if job is None else job.options)
         is_stored = self._into.startswith(S3)
-        return portable(storable(place.name) if is_stored else place.name)
+        return to_portable_name(
+            to_storable_name(place.name) if is_stored else place.name
+        )
 
-    def _put(self, place: Place, contents: dict[str, bytes]) -> str:
-        """Write what is new. What is there and not ours stays, unless it is forced."""
-        written, outcomes = dict(place.written), set()
+    def _put(self, place: Place, contents: dict[str, bytes]) -> FetchOutcome:
+        """Write changed contents; keep files that are not ours, unless forced."""
+        digests, outcomes = dict(place.written), set()
         for target, content in contents.items():
-            shelf = self._shelves[target.startswith(S3)]
+            shelf = self._shelf_for(target)
             digest = hashlib.sha256(content).hexdigest()
             there = shelf.digest(target)
-            is_ours = there is not None and there == written.get(target)
+            is_ours = there is not None and there == digests.get(target)
             if there == digest:
-                outcomes.add(Outcome.UNCHANGED)
+                outcomes.add(FetchOutcome.UNCHANGED)
             elif there is not None and not is_ours and not self._force:
-                outcomes.add(Outcome.THEIRS)
+                outcomes.add(FetchOutcome.NOT_OURS)
                 continue
             elif self._is_dry_run or shelf.write(
                 target, content, replacing=there is not None
             ):
-                outcomes.add(Outcome.WRITTEN)
+                outcomes.add(FetchOutcome.WRITTEN)
             else:
-                outcomes.add(Outcome.THEIRS)
+                outcomes.add(FetchOutcome.NOT_OURS)
                 continue
-            written[target] = digest
-        self._tidy(contents, written)
-        if written != place.written and not self._is_dry_run:
-            self._ledger.put_place(replace(place, written=written))
-        for outcome in (Outcome.THEIRS, Outcome.WRITTEN):
+            digests[target] = digest
+        self._remove_stale_error(contents, digests)
+        if digests != place.written and not self._is_dry_run:
+            self._ledger.put_place(replace(place, written=digests))
+        for outcome in (FetchOutcome.NOT_OURS, FetchOutcome.WRITTEN):
             if outcome in outcomes:
                 return outcome
-        return Outcome.UNCHANGED
+        return FetchOutcome.UNCHANGED
 
-    def _tidy(self, contents: dict[str, bytes], written: dict[str, str]) -> None:
-        """An error of ours that is none any longer goes."""
+    def _shelf_for(self, target: str) -> Shelf:
+        return self._stored if target.startswith(S3) else self._files
+
+    def _remove_stale_error(
+        self, contents: dict[str, bytes], digests: dict[str, str]
+    ) -> None:
+        """Remove errors that we wrote and that no longer apply."""
         for target in contents:
             stale = f"{target.rpartition('.')[0]}.error.json"
-            if stale in contents or stale not in written or self._is_dry_run:
+            if stale in contents or stale not in digests or self._is_dry_run:
                 continue
-            shelf = self._shelves[stale.startswith(S3)]
-            if shelf.digest(stale) == written.pop(stale):
+            shelf = self._shelf_for(stale)
+            if shelf.digest(stale) == digests.pop(stale):
                 shelf.remove(stale)
 
 
 class Files:
-    """A file system."""
+    """Shelf on the local file system."""
 
     def __init__(self) -> None:
-        # What it is can only be asked by setting it.
+        # The umask can only be read by setting it.
         mask = os.umask(0o022)
         os.umask(mask)
         self._mode = 0o666 & ~mask
@@ -241,13 +273,13 @@ class Files:
             with Path(target).open("rb") as file:
                 return hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
-            return None if error.errno in NOTHING_THERE else "unreadable"
+            return None if error.errno in MISSING_ERRNOS else "unreadable"
 
     def write(self, target: str, content: bytes, *, replacing: bool) -> bool:
         path = Path(target)
         path.parent.mkdir(parents=True, exist_ok=True)
-        if not replacing and (handle := _nameless(path.parent)) is not None:
-            return self._linked(handle, path, content)
+        if not replacing and (handle := _open_unnamed(path.parent)) is not None:
+            return self._write_and_link(handle, path, content)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".chandra-")
         try:
             with os.fdopen(handle, "wb") as file:
@@ -256,7 +288,7 @@ class Files:
             if replacing:
                 Path(temporary).replace(path)
             else:
-                # Unlike a replacement, a link fails where somebody was faster.
+                # Unlike a replacement, a link fails if the file was created meanwhile.
                 path.hardlink_to(temporary)
         except FileExistsError:
             return False
@@ -264,8 +296,11 @@ class Files:
             Path(temporary).unlink(missing_ok=True)
         return True
 
-    def _linked(self, handle: int, path: Path, content: bytes) -> bool:
-        """Named when all of it is there: whoever is killed before leaves nothing."""
+    def _write_and_link(self, handle: int, path: Path, content: bytes) -> bool:
+        """Write an unnamed file, and name it when it is complete.
+
+        A process that is killed earlier leaves no file behind.
+        """
         descriptors = os.open("/proc/self/fd", os.O_RDONLY | os.O_DIRECTORY)
         try:
             with os.fdopen(handle, "wb") as file:
@@ -284,8 +319,8 @@ class Files:
         Path(target).unlink(missing_ok=True)
 
 
-def _nameless(folder: Path) -> int | None:
-    """A file that is in no folder yet; None where the system has no such thing."""
+def _open_unnamed(folder: Path) -> int | None:
+    """Open a file without a name; None if the system does not support it."""
     flag = getattr(os, "O_TMPFILE", None)
     if flag is None or not Path("/proc/self/fd").is_dir():
         return None
@@ -297,5 +332,5 @@ def _nameless(folder: Path) -> int | None:
 
 def _json(value: object) -> bytes:
     text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
-    # What is no text in a file's name becomes what JSON would have made of it.
+    # Names of files may hold bytes that are not UTF-8; write them as JSON escapes.
     return text.encode(errors="backslashreplace")

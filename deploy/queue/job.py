@@ -1,9 +1,8 @@
-"""One reading of one document, from when it is noted until it has an answer.
+"""Jobs of a queue: one reading of a document each, and the places that requested it.
 
-A job is one reading: contents, options and format, named by the key of those, so that
-the same document is never read twice. A place is somebody who asked: a file or an
-object, and the job that reads what it holds now. Two files of the same contents are two
-places and one job.
+A job is identified by contents, options and format, so that the same document is never
+read twice. A place is a file or an object together with the job that reads its current
+contents. Two files with the same contents are two places and one job.
 """
 
 from __future__ import annotations
@@ -21,35 +20,36 @@ from typing import Any
 from deploy.documents.document import Document, Refused
 from deploy.documents.options import Option
 from deploy.failures import is_permanent
-from deploy.results.parse import MAY_PASS
+from deploy.results.parse import TRANSIENT_CODES
 
-__all__ = ["Job", "Place", "State", "is_gone", "owner_here", "run_at"]
+__all__ = ["Job", "Place", "State", "current_owner", "is_owner_gone", "new_run_name"]
 
-# A page on which the engine dies every time is the page's fault after all.
+# After this many attempts, a page that fails with a transient error fails for good.
 MAX_PARTIAL_ATTEMPTS = 3
 KEPT = ("output", "pages_read", "pages_failed")
 
 
 class State(StrEnum):
-    """Of a job."""
+    """State of a job."""
 
     NEW = "new"
-    """Not sent, or refused when it was."""
+    """The document is not sent, or SageMaker rejected the request."""
     SENDING = "sending"
-    """A call is about to be made, or was: where its maker is gone nobody knows."""
+    """A request is about to be sent. If its process ended, it may have been sent or
+    not."""
     SUBMITTED = "submitted"
-    """SageMaker has it."""
+    """SageMaker has accepted the request."""
     DONE = "done"
     FAILED = "failed"
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One reading of one document."""
+    """Reading of one document."""
 
     key: str
     source: str
-    """The first that asked for it: a path, or s3://bucket/key."""
+    """First source that requested it: a path, or s3://bucket/key."""
     media_type: str
     size: int
     content: str
@@ -58,30 +58,32 @@ class Job:
     state: State = State.NEW
     attempt: int = 1
     run: str = "first"
-    """Of those that were noted together: where their answers come."""
+    """Name of the submission that added the job; results are written below it."""
     num_pages: int | None = None
-    """Expected; None where only reading it tells."""
+    """Expected number of pages; None if it is unknown until the document is read."""
     output: str | None = None
+    """S3 address where the result will be written."""
     failure: str | None = None
-    """s3://bucket/key of the answer, of the failure: where they will be."""
+    """S3 address where the failure will be written."""
     owner: str | None = None
-    """Who is sending it: host/process."""
+    """Process that is sending the job, as host/process."""
     since: float = 0.0
-    """When it came into this state, in seconds of the epoch."""
+    """Time when the job entered its state, in seconds since the epoch."""
     code: str | None = None
-    """Why it failed."""
+    """Error code of a failed job."""
     detail: str | None = None
     pages_read: int | None = None
     pages_failed: Mapping[str, int] = field(default_factory=dict)
-    """Pages of a document that was read all the same, by the code of their error."""
+    """Number of failed pages of a document that was read, by error code."""
     kept: Mapping[str, Any] = field(default_factory=dict)
-    """While a document that was read in part is read again: output, pages_read and
-    pages_failed of the attempt before, which count unless this one is better."""
+    """Values of `KEPT` from the previous attempt while missing pages are read again.
+    They are restored unless the new attempt read more pages."""
     stamp: str | None = field(default=None, compare=False)
-    """Which version of the record this was; None: there was none."""
+    """Version of the stored record; None if it is not stored."""
 
     @classmethod
     def of(cls, document: Document, run: str, now: float) -> Job:
+        """Return a new job for a document."""
         return cls(
             key=document.key,
             source=document.source,
@@ -97,7 +99,7 @@ class Job:
 
     @classmethod
     def refused(cls, refused: Refused, run: str, now: float) -> Job:
-        """Of what could not be sent: it has failed before anybody read it."""
+        """Return a failed job for a document that could not be sent."""
         return cls(
             key=refused.key,
             source=refused.source,
@@ -115,25 +117,27 @@ class Job:
 
     @property
     def was_refused(self) -> bool:
-        """Before anything could be sent."""
+        """True if the document failed before it could be sent."""
         return not self.content
 
     @property
     def inference_id(self) -> str:
-        """The same whenever the same attempt is sent."""
+        """InferenceId of the request; the same whenever the same attempt is sent."""
         return f"{self.key}-{self.attempt}"
 
     @property
     def is_settled(self) -> bool:
+        """True if the job has ended."""
         return self.state in (State.DONE, State.FAILED)
 
     @property
     def is_read(self) -> bool:
+        """True if the document was read."""
         return self.state is State.DONE
 
     @property
     def is_unsent(self) -> bool:
-        """As far as anybody knows."""
+        """True unless SageMaker is known to have the request."""
         return self.state in (State.NEW, State.SENDING)
 
     @property
@@ -143,7 +147,7 @@ class Job:
         A failure before the document was sent counts too: it cost nothing.
         """
         if self.state is State.DONE:
-            return not MAY_PASS.isdisjoint(self.pages_failed) and (
+            return not TRANSIENT_CODES.isdisjoint(self.pages_failed) and (
                 self.attempt < MAX_PARTIAL_ATTEMPTS
             )
         return self.state is State.FAILED and not self.has_failed_permanently
@@ -155,7 +159,7 @@ class Job:
         return is_paid_for and is_permanent(self.code)
 
     def again(self) -> Job:
-        """Its next attempt, whose answer has a place of its own."""
+        """Return the next attempt, whose result is written to its own place."""
         kept: Mapping[str, Any] = {}
         if self.state is State.DONE:
             kept = {name: getattr(self, name) for name in KEPT}
@@ -165,7 +169,10 @@ class Job:
         )  # fmt: skip
 
     def settled(self, **outcome: Any) -> Job:
-        """With what came of it; or with what was there before, where that is more."""
+        """Return the job with an outcome.
+
+        If a previous attempt read more pages, its result is kept.
+        """
         ended = replace(self, code=None, detail=None)
         ended = replace(ended, **outcome)
         if self.kept and self._had_more(ended):
@@ -175,41 +182,46 @@ class Job:
         return replace(ended, kept={})
 
     def _had_more(self, ended: Job) -> bool:
-        """Whether the attempt before read more pages than this one."""
+        """Return whether the previous attempt read more pages than this one."""
         before: int | None = self.kept["pages_read"]
         if before is not None:
             return (ended.pages_read or 0) < before
-        # Markdown says only which it lacks.
+        # Results in Markdown tell only the missing pages.
         lacked: int = sum(self.kept["pages_failed"].values())
         return ended.state is State.FAILED or sum(ended.pages_failed.values()) > lacked
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Somebody who asked for a document to be read."""
+    """File or object that requested a job."""
 
     id: str
     name: str
-    """Below a folder of results."""
+    """Name of its results below a folder."""
     source: str
     key: str
-    """Of the job that reads what it holds."""
+    """Key of the job that reads its current contents."""
     written: Mapping[str, str] = field(default_factory=dict)
-    """What was fetched for it: where, and the sha256 of what was written there."""
+    """sha256 of each file that was written for it, by path."""
 
 
-def run_at(now: float) -> str:
-    """A name that no other run has: what is noted in it has its answers to itself."""
+def new_run_name(now: float) -> str:
+    """Return a unique name for a submission; its results are written below it."""
     return f"{datetime.fromtimestamp(now, UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
 
 
-def owner_here() -> str:
-    """This process, as the owner of what it is sending."""
+def current_owner() -> str:
+    """Return this process as the owner of jobs."""
     return f"{socket.gethostname()}/{os.getpid()}"
 
 
-def is_gone(owner: str | None, is_running: Callable[[int], bool] | None = None) -> bool:
-    """The process ended, as far as this machine can tell; another one's may live."""
+def is_owner_gone(
+    owner: str | None, is_running: Callable[[int], bool] | None = None
+) -> bool:
+    """Return whether the process that sends a job has ended.
+
+    A process on another machine counts as running.
+    """
     host, _, process = (owner or "").rpartition("/")
     if host != socket.gethostname():
         return not owner

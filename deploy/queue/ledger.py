@@ -1,7 +1,8 @@
-"""What became of every document: written before a call is made, and after.
+"""Ledger of the documents in a queue, written before and after each request.
 
-A job is changed by whoever saw it last and by nobody else: `save` compares. Here it is
-kept in SQLite; `deploy.queue.s3_ledger` keeps it in S3.
+`save` compares versions, so that a job is changed only by the process that read its
+latest version. This module stores the ledger in SQLite, and `deploy.queue.s3_ledger` in
+S3.
 """
 
 from __future__ import annotations
@@ -21,20 +22,23 @@ __all__ = [
     "Ledger",
     "SqliteLedger",
     "from_json",
+    "requested_jobs",
     "to_json",
-    "wanted_jobs",
 ]
 
 
 class Ledger(Protocol):
-    """One set of jobs and places."""
+    """Set of jobs and places."""
 
     @property
     def name(self) -> str: ...
     def job(self, key: str) -> Job | None: ...
     def jobs(self) -> Iterator[Job]: ...
     def save(self, job: Job) -> Job | None:
-        """The job with its new stamp; None where somebody else changed it since."""
+        """Save a job and return it with its new stamp.
+
+        Returns None if another process has changed the job since it was read.
+        """
         ...
 
     def place(self, place_id: str) -> Place | None: ...
@@ -43,8 +47,8 @@ class Ledger(Protocol):
     def close(self) -> None: ...
 
 
-def wanted_jobs(ledger: Ledger) -> Iterator[Job]:
-    """Those that somebody still asks for; a document that changed has another."""
+def requested_jobs(ledger: Ledger) -> Iterator[Job]:
+    """Yield jobs that a place requests; a document that changed has another job."""
     keys = {place.key for place in ledger.places()}
     return (job for job in ledger.jobs() if job.key in keys)
 
@@ -59,7 +63,7 @@ CREATE TABLE IF NOT EXISTS places (id TEXT PRIMARY KEY, record TEXT NOT NULL);
 
 
 class SqliteLedger:
-    """A file, which several processes of one machine may use at once."""
+    """Ledger in a file that several processes of one machine may use at once."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -69,7 +73,7 @@ class SqliteLedger:
                 path, timeout=60, isolation_level=None, check_same_thread=False
             )
             self._database.execute("PRAGMA journal_mode = WAL")
-            # What was said to be written is there after a power cut.
+            # Committed records survive a power failure.
             self._database.execute("PRAGMA synchronous = FULL")
             self._database.executescript(SCHEMA)
         except sqlite3.Error as error:
@@ -137,12 +141,12 @@ class SqliteLedger:
 
 
 def to_json(job: Job) -> dict[str, Any]:
-    """A record, without the stamp of where it is kept."""
+    """Return the stored record of a job, without its stamp."""
     return {k: v for k, v in asdict(job).items() if k != "stamp"}
 
 
 def from_json(record: Mapping[str, Any], stamp: str) -> Job:
-    """What a later version wrote beside is left out."""
+    """Return the job of a stored record; fields of later versions are ignored."""
     known = {f.name for f in fields(Job)}
     values = {name: value for name, value in record.items() if name in known}
     return Job(**{**values, "state": State(record["state"]), "stamp": stamp})

@@ -1,7 +1,7 @@
-"""A ledger in S3, for several machines: one small object a record.
+"""Ledger in S3 for several machines, with one small object per record.
 
-Objects are put on the condition that they are as they were, which S3 has known since
-2024: of two that change one job, one is told.
+Objects are written on the condition that they have not changed, which S3 supports since
+2024. Of two processes that change the same job, one is refused.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from deploy.aws.client import AWSClient
+from deploy.concurrency import NUM_SMALL_REQUESTS
 from deploy.documents.document import S3, split_uri
 from deploy.errors import ConflictError, NotFoundError
 from deploy.queue.job import Job, Place
@@ -21,11 +22,9 @@ from deploy.queue.ledger import Ledger, SqliteLedger, from_json, to_json
 
 __all__ = ["StoredLedger", "open_ledger"]
 
-NUM_AT_ONCE = 16
-
 
 class StoredLedger:
-    """Below one prefix of one bucket."""
+    """Ledger below one prefix of a bucket."""
 
     def __init__(self, aws: AWSClient, uri: str) -> None:
         self._aws = aws
@@ -49,7 +48,7 @@ class StoredLedger:
         try:
             etag = self._put(self._key("jobs", job.key), to_json(job), **condition)
         except (ConflictError, NotFoundError):
-            # Sent twice for want of an answer, our own first attempt is what is there.
+            # A retried request may find the record that its own first attempt wrote.
             found = self.job(job.key)
             return found if found == job else None
         return replace(job, stamp=etag)
@@ -64,7 +63,7 @@ class StoredLedger:
         self._put(self._key("places", place.id), asdict(place))
 
     def close(self) -> None:
-        """There is nothing to close."""
+        """Do nothing: there is no connection to close."""
 
     def _key(self, kind: str, name: str) -> str:
         return f"{self._prefix}{kind}/{name}.json"
@@ -97,15 +96,15 @@ class StoredLedger:
         return str(answer["ETag"])
 
     def _all(self, kind: str, read: Any) -> Iterator[Any]:
-        """Some at once; what was deleted meanwhile is left out."""
+        """Yield all records, several read at once, without those deleted meanwhile."""
         found = self._aws.objects(self._bucket, f"{self._prefix}{kind}/")
         keys = [item["Key"] for item in found]
-        with ThreadPoolExecutor(NUM_AT_ONCE) as threads:
+        with ThreadPoolExecutor(NUM_SMALL_REQUESTS) as threads:
             yield from (item for item in threads.map(read, keys) if item is not None)
 
 
 def open_ledger(where: str, aws: AWSClient) -> Ledger:
-    """By its name: s3://bucket/prefix, or a file."""
+    """Open the ledger at s3://bucket/prefix or in a file."""
     if where.startswith(S3):
         return StoredLedger(aws, where)
     return SqliteLedger(Path(where))

@@ -1,14 +1,14 @@
-"""How many machines an asynchronous endpoint has: from none to some, and back.
+"""Scaling of an asynchronous endpoint from zero machines to several, and back.
 
-Three rules, and none works against another:
+Three rules, which do not conflict:
 
-- wake: documents wait and there is no machine, so there is one.
-- backlog: more wait for each machine than should, so there are more. This is target
-  tracking, and it never takes a machine away: its alarm for that goes off after 15
-  minutes of a small backlog, a document that is being read is in no backlog, and a
-  cool-down holds back a second scale-in, never a first.
-- idle: nothing waits and no GPU works, and it has been so for longer than the longest
-  document takes, so all machines go at once.
+- wake: start one machine if documents wait and there is none.
+- backlog: add machines if too many documents wait for each. This is target tracking
+  with scale-in disabled. Its scale-in alarm would fire after 15 minutes of a small
+  backlog, documents that are being read are not in the backlog, and a cool-down delays
+  only a second scale-in.
+- idle: remove all machines if no document waits and no GPU works, for longer than the
+  longest document takes.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ __all__ = [
     "ObservedScaling",
     "Scaling",
     "is_within",
-    "scalable",
+    "scalable_target",
     "unscale",
 ]
 
 SERVICE = "application-autoscaling"
 BACKLOG, WAKE, IDLE = "backlog", "wake", "idle"
 ALARM_SUFFIXES = (f"-{WAKE}", f"-{IDLE}")
-"""Of our alarms, those that move machines: nothing is rolled back for them."""
+"""Name suffixes of the alarms that scale machines; they never roll back an update."""
 PERIOD = 60
-# Of a GPU's time, in percent: less is no work.
+# GPU utilization in percent; below it the GPU counts as idle.
 IDLE_GPU = 1.0
 
 
-def scalable(endpoint: str) -> dict[str, str]:
-    """What Application Auto Scaling calls an endpoint's number of machines."""
+def scalable_target(endpoint: str) -> dict[str, str]:
+    """Return the scalable target of an endpoint in Application Auto Scaling."""
     return {
         "ServiceNamespace": "sagemaker",
         "ResourceId": f"endpoint/{endpoint}/variant/{VARIANT}",
@@ -49,12 +49,12 @@ def scalable(endpoint: str) -> dict[str, str]:
 
 
 def unscale(endpoint: str) -> Call:
-    """No limits and no policies any more."""
+    """Return the call that removes the limits and policies of an endpoint."""
     return Call(
         SERVICE,
         "deregister_scalable_target",
-        # Its policies go with it.
-        scalable(endpoint),
+        # AWS deletes the policies together with the target.
+        scalable_target(endpoint),
         f"remove the scaling of endpoint {endpoint}",
         may_be_missing=True,
     )
@@ -62,18 +62,19 @@ def unscale(endpoint: str) -> Call:
 
 @dataclass(frozen=True, slots=True)
 class ObservedScaling:
-    """What is there."""
+    """Existing scaling of an endpoint."""
 
     target: Mapping[str, Any] | None = None
+    """Scalable target; None if there is none."""
     policies: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """By name, with their ARNs."""
+    """Scaling policies with their ARNs, by name."""
     alarms: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """By name."""
+    """Alarms by name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scaling:
-    """What is wanted."""
+    """Scaling of an endpoint as it should be."""
 
     endpoint: str
     min_instances: int
@@ -87,6 +88,7 @@ class Scaling:
     def of(
         cls, endpoint: str, table: AsynchronousTable, tags: Mapping[str, str]
     ) -> Scaling:
+        """Return the scaling that a configuration asks for."""
         return cls(
             endpoint=endpoint,
             min_instances=table.min_instances,
@@ -99,11 +101,12 @@ class Scaling:
 
     @property
     def target(self) -> Call:
+        """Call that registers the scalable target with its limits."""
         limits = {"MinCapacity": self.min_instances, "MaxCapacity": self.max_instances}
         return Call(
             SERVICE,
             "register_scalable_target",
-            {**scalable(self.endpoint), **limits},
+            {**scalable_target(self.endpoint), **limits},
             f"let endpoint {self.endpoint} have {self.min_instances} to "
             f"{self.max_instances} machines",
             retry_if_missing=True,
@@ -111,7 +114,7 @@ class Scaling:
 
     @property
     def policies(self) -> dict[str, Call]:
-        """By name."""
+        """Calls that set the scaling policies, by policy name."""
         tracking = {
             "TargetValue": float(self.backlog_per_instance),
             "CustomizedMetricSpecification": {
@@ -121,7 +124,7 @@ class Scaling:
                 "Statistic": "Average",
             },
             "ScaleOutCooldown": self.scale_out_seconds,
-            # Means nothing while scale-in is off, and holds should somebody turn it on.
+            # Without effect unless scale-in is enabled by hand.
             "ScaleInCooldown": self.idle_seconds,
             "DisableScaleIn": True,
         }
@@ -148,12 +151,15 @@ class Scaling:
         }
 
     def alarms(self, policy_arns: Mapping[str, str]) -> dict[str, Call]:
-        """By name; each goes off into the policy of its name."""
+        """Return the calls that set the alarms, by alarm name.
+
+        Each alarm triggers the policy of the same name, whose ARN is in `policy_arns`.
+        """
         minutes = self.idle_seconds // PERIOD
         wake = {
             "Namespace": "AWS/SageMaker",
             "MetricName": "HasBacklogWithoutCapacity",
-            # The endpoint alone: with a variant it would be a series nobody writes.
+            # SageMaker publishes this metric without a variant.
             "Dimensions": _of_endpoint(self.endpoint),
             "Statistic": "Average",
             "Period": PERIOD,
@@ -169,7 +175,7 @@ class Scaling:
             "DatapointsToAlarm": minutes,
             "Threshold": IDLE_GPU,
             "ComparisonOperator": "LessThanOrEqualToThreshold",
-            # Not measured is not idle: a machine of which nothing is known stays.
+            # Missing data does not count as idle: keep machines without metrics.
             "TreatMissingData": "notBreaching",
         }
         return {
@@ -183,9 +189,10 @@ class Scaling:
         }
 
     def _work(self) -> list[dict[str, Any]]:
-        """Documents that wait and percent of a GPU: nothing only where there is none.
+        """Return the metric queries of the sum of waiting documents and GPU percent.
 
-        The backlog alone would not do: whoever is picked up at once was never in it.
+        The sum is zero only without any work. The backlog alone does not suffice,
+        because documents that are picked up at once never appear in it.
         """
         variant = {"Name": "VariantName", "Value": VARIANT}
         series: tuple[tuple[str, str, str, list[dict[str, str]]], ...] = (
@@ -211,7 +218,7 @@ class Scaling:
             {
                 "Id": "work",
                 "Label": "documents waiting and percent of a GPU",
-                # An empty queue may say nothing; a machine that says nothing works.
+                # An empty queue may publish no data; a machine without data is busy.
                 "Expression": "FILL(waiting, 0) + gpu",
                 "ReturnData": True,
             }
@@ -220,7 +227,11 @@ class Scaling:
     def _policy(
         self, name: str, kind: str, configuration: Mapping[str, Any], what: str
     ) -> Call:
-        request = {"PolicyName": name, "PolicyType": kind, **scalable(self.endpoint)}
+        request = {
+            "PolicyName": name,
+            "PolicyType": kind,
+            **scalable_target(self.endpoint),
+        }
         return Call(
             SERVICE,
             "put_scaling_policy",
@@ -248,7 +259,10 @@ class Scaling:
 
 
 def is_within(wanted: object, found: object) -> bool:
-    """Everything wanted is so; what AWS adds of its own is no difference."""
+    """Return whether every value in `wanted` is also in `found`.
+
+    Values that AWS adds are no difference; lists must have the same length.
+    """
     if isinstance(wanted, Mapping):
         return isinstance(found, Mapping) and all(
             key in found and is_within(value, found[key])

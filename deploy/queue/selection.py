@@ -8,11 +8,12 @@ from pathlib import Path, PurePosixPath
 
 from deploy.documents.document import S3, Objects, split_uri
 from deploy.documents.entries import entries_of
-from deploy.documents.finding import MANIFESTS, resolve_parent
+from deploy.documents.finding import MANIFESTS
+from deploy.documents.folders import resolve_parent
 from deploy.documents.options import Option, canonical_options
 from deploy.errors import NotFoundError
 from deploy.queue.job import Job, Place
-from deploy.queue.ledger import Ledger, wanted_jobs
+from deploy.queue.ledger import Ledger, requested_jobs
 
 __all__ = ["Selection", "select_places"]
 
@@ -33,7 +34,7 @@ class Selection:
     def jobs(self, ledger: Ledger) -> Iterator[Job]:
         """Yield the jobs that read the selected places, each job once."""
         if not self.inputs:
-            yield from wanted_jobs(ledger)
+            yield from requested_jobs(ledger)
             return
         jobs = {job.key: job for job in ledger.jobs()}
         places = (p for p in ledger.places() if self.has(p, jobs.get(p.key)))
@@ -96,7 +97,7 @@ def _manifest_matcher(
 
     def names(place: Place, job: Job | None) -> bool:
         """Match a job that has at least the line's options; flags may add more."""
-        # Earlier versions kept options as they were written.
+        # Earlier versions stored options without normalising them.
         given = {} if job is None else canonical_options(job.options)
         return any(
             options.items() <= given.items() for options in lines.get(place.source, ())

@@ -1,4 +1,4 @@
-"""Documents on their way into an asynchronous endpoint's queue."""
+"""Upload and submission of documents to an asynchronous endpoint."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["Queue"]
 
 
 class Queue:
-    """Of one endpoint."""
+    """Sender for one endpoint, which `Submission` uses."""
 
     def __init__(
         self,
@@ -34,30 +34,35 @@ class Queue:
         self._objects = Bucketed(aws)
         self._store = Store(aws, exchange.bucket, kms_key=kms_key)
         self._exchange = exchange
-        # Threads must not each make them.
+        # Create the clients before threads do: creating one is slow.
         for service in ("s3", "sagemaker-runtime"):
             aws.client(service)
 
     def upload(self, job: Job) -> str:
-        """By its digest, so that the same bytes are sent once whatever their name.
+        """Upload a local document under its digest and return its S3 address.
 
-        Raises OSError where the file is no longer what it was.
+        The same bytes are uploaded once, under any name. Raises OSError if the file has
+        changed since it was hashed.
         """
         key = f"{self._exchange.input_prefix}{job.content}"
         if not self._store.holds(key, job.size, job.content):
             path = Path(job.source)
             if sha256_of(path) != job.content:
-                raise OSError("it changed since it was looked at; submit it again")
+                raise OSError("it changed while it was submitted; submit it again")
             self._store.upload(key, path, job.content, lambda key, done, total: None)
         return f"{S3}{self._exchange.bucket}/{key}"
 
     def answer_to(self, job: Job) -> tuple[str, str] | None:
+        """Return the addresses of result and failure if one of them exists.
+
+        Raises AccessDeniedError if the caller may not check.
+        """
         output = self._exchange.output_of(job.key, job.run, job.attempt)
         (found,) = self._objects.heads([output])
         if found is Absent.FORBIDDEN:
-            # Not known is not "none": sent again, it would be paid for twice.
+            # The result may exist. Sent again, the document would be paid for twice.
             raise AccessDeniedError(
-                f"these credentials may not look for {output}",
+                f"not allowed to check whether {output} exists",
                 hint="s3:GetObject and s3:ListBucket there: chandra-sagemaker iam "
                 "--caller",
             )
@@ -65,8 +70,9 @@ class Queue:
             return output, ""
         begin = self._exchange.failure_of(job.key, job.run, job.attempt)
         failures = self._objects.below(*split_uri(begin))
-        # Sent again, it would fail again, and at once by the failure that is there.
+        # Sent again, it would fail again: the existing failure would be found at once.
         return next(((output, failure.uri) for failure in failures), None)
 
     def send(self, request: Mapping[str, Any]) -> tuple[str, str]:
+        """Submit a request and return the addresses of its result and failure."""
         return self._runtime.submit(**request)

@@ -1,9 +1,9 @@
-"""Documents into the queue, each once, whenever and however often this is stopped.
+"""Submission of documents to a queue, each once, even if it is interrupted.
 
-What is about to happen is written before it happens. A document's answer has its place
-before it is sent, by its key and its attempt, so whoever finds that a call was about to
-be made, and its maker gone, looks there, and else sends the same again: a kill may cost
-a second reading of what was under way, and never a second result.
+Every request is recorded in the ledger before it is sent. The result of an attempt has
+a fixed address, made of the job's key and attempt. If a process ends during a request,
+the next one looks there, and otherwise sends the same request again. A kill may cost a
+second reading of a document in flight, but never a second result.
 """
 
 from __future__ import annotations
@@ -17,29 +17,38 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any, Protocol
 
+from deploy.concurrency import NUM_SUBMISSIONS
 from deploy.config import AsynchronousTable
 from deploy.documents.document import S3, Document, Found, Refused
 from deploy.documents.options import MAX_HEADER, attributes_of
 from deploy.errors import DeployError, Interrupted
 from deploy.queue.endpoint import extension_of
-from deploy.queue.job import Job, Place, State, is_gone, owner_here, run_at
+from deploy.queue.job import (
+    Job,
+    Place,
+    State,
+    current_owner,
+    is_owner_gone,
+    new_run_name,
+)
 from deploy.queue.ledger import Ledger
 from deploy.retries import Backoff, retry
 
 __all__ = ["Retry", "Sender", "Submission", "Submitted", "request_of"]
 
-NUM_AT_ONCE = 8
 BACKOFF = Backoff(num_retries=7, first_seconds=1.0, longest_seconds=60.0, jitter=0.5)
-# A call takes seconds, all its attempts some minutes. Whoever takes longer is gone.
+# A request takes seconds and all its attempts minutes. After this time its process
+# counts as gone.
 LEASE_SECONDS = 900.0
-# Larger bodies are read by the container itself, where it may: Java would hold them.
+# The container downloads larger documents itself if it may: TorchServe would hold the
+# body in memory.
 MAX_BODY_BYTES = 100 * 1024 * 1024
 MAX_INLINE_BYTES = 128_000
 ACCEPTED = (State.SENDING, State.SUBMITTED, State.DONE)
 
 
 class Retry(Enum):
-    """The failed documents that are sent again."""
+    """Failed documents to send again."""
 
     NONE = "none"
     TRANSIENT = "transient"
@@ -49,43 +58,43 @@ class Retry(Enum):
 
 
 class Sender(Protocol):
-    """What reaches AWS."""
+    """Connection to AWS that a submission uses."""
 
     def upload(self, job: Job) -> str:
-        """Put a local document where the endpoint reads; its s3://bucket/key."""
+        """Upload a local document for the endpoint; return its s3://bucket/key."""
         ...
 
     def answer_to(self, job: Job) -> tuple[str, str] | None:
-        """Where the answer of this attempt and its failure are, where one is there."""
+        """Return the addresses of result and failure if one of them exists."""
         ...
 
     def send(self, request: Mapping[str, Any]) -> tuple[str, str]:
-        """Return where the answer and the failure will be.
+        """Submit a request; return the addresses of its result and failure.
 
-        Raises TransientError where the same request may be sent again.
+        Raises TransientError if the same request may be sent again.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Submitted:
-    """How it went."""
+    """Result of a submission."""
 
     num_sent: int
     num_known: int
-    """Read, or in the queue, already."""
+    """Documents that were read or are in the queue already."""
     num_failed: int
     """Documents that failed earlier with a transient error and were not retried."""
     num_elsewhere: int
-    """Another process is sending them."""
+    """Documents that another process is sending."""
     unsent: Mapping[str, str]
-    """Sources, and why."""
+    """Reasons why documents were not sent, by source."""
     given_up: tuple[Job, ...] = ()
     """Documents that failed earlier with a permanent error and were not retried."""
 
 
 class Submission:
-    """One run over any number of documents."""
+    """One run that submits documents."""
 
     def __init__(
         self,
@@ -106,9 +115,9 @@ class Submission:
         self._clock = clock
         self._sleep = sleep
         self._on_progress = on_progress
-        self._owner = owner or owner_here()
+        self._owner = owner or current_owner()
         self._stopping = threading.Event()
-        self._run = run_at(clock())
+        self._run = new_run_name(clock())
 
     def run(self, found: Found, jobs: Sequence[Job] = (), *, retry: Retry) -> Submitted:
         """Submit the documents in `found` and the given jobs.
@@ -118,7 +127,7 @@ class Submission:
         """
         by_key = {document.key: document for document in found.documents}
         refused = [each for each in found.refused if each.is_named]
-        with ThreadPoolExecutor(NUM_AT_ONCE) as threads:
+        with ThreadPoolExecutor(NUM_SUBMISSIONS) as threads:
             list(threads.map(self._note_refused, refused))
             list(threads.map(self._note, found.documents))
             noted = list(threads.map(self._job, by_key.values()))
@@ -138,7 +147,7 @@ class Submission:
                 to_send.append(job.again() if job.is_settled else job)
             else:
                 outcomes[outcome] += 1
-        with ThreadPoolExecutor(NUM_AT_ONCE) as threads:
+        with ThreadPoolExecutor(NUM_SUBMISSIONS) as threads:
             futures = {threads.submit(self._one, job): job for job in to_send}
             try:
                 for number, future in enumerate(as_completed(futures), start=1):
@@ -166,6 +175,7 @@ class Submission:
         )
 
     def _note(self, each: Document | Refused) -> None:
+        """Record in the ledger which job reads the document of a place."""
         known = self._ledger.place(each.place)
         place = Place(each.place, each.name, each.source, each.key)
         if known is not None:
@@ -174,11 +184,11 @@ class Submission:
             self._ledger.put_place(place)
 
     def _note_refused(self, refused: Refused) -> None:
-        """As failed: nobody who asked for it is left without an answer."""
+        """Record a refused document as failed, so that its place has an outcome."""
         place = self._ledger.place(refused.place)
         before = None if place is None else self._ledger.job(place.key)
         if refused.is_absent and before is not None and before.state in ACCEPTED:
-            # It was there once, and what it held has been read.
+            # The document existed earlier and has been read.
             return
         job = Job.refused(refused, self._run, self._clock())
         known = self._ledger.job(refused.key)
@@ -190,8 +200,8 @@ class Submission:
     def _job(self, document: Document) -> Job:
         found = self._ledger.job(document.key)
         if found is not None:
-            # The file noted first may be gone; this one has the same bytes. Its type
-            # was told by its name once.
+            # The first file may be gone; this one has the same bytes. Its type may
+            # differ, because earlier versions took the type from the name.
             return replace(
                 found, source=document.source, media_type=document.media_type
             )
@@ -200,7 +210,7 @@ class Submission:
 
     def _existing(self, key: str) -> Job:
         job = self._ledger.job(key)
-        assert job is not None, f"{key} was there a moment ago"
+        assert job is not None, f"{key} has disappeared from the ledger"
         return job
 
     def _outcome(self, job: Job, retry: Retry) -> str | None:
@@ -219,7 +229,7 @@ class Submission:
 
     def _is_free(self, job: Job) -> bool:
         is_old = self._clock() - job.since > LEASE_SECONDS
-        return job.owner == self._owner or is_gone(job.owner) or is_old
+        return job.owner == self._owner or is_owner_gone(job.owner) or is_old
 
     def _one(self, job: Job) -> str:
         if self._stopping.is_set():
@@ -276,11 +286,11 @@ class Submission:
 def request_of(
     job: Job, uri: str, table: AsynchronousTable, *, reads_itself: bool
 ) -> dict[str, Any]:
-    """InvokeEndpointAsync, without the endpoint.
+    """Return the parameters of InvokeEndpointAsync, without the endpoint.
 
-    Where the container reads S3 itself it is told the address of what carries options
-    or is large; all else is handed to it by SageMaker. Raises ValueError on a document
-    that cannot be named.
+    With `reads_itself`, the container downloads documents with options and large ones
+    from S3. SageMaker passes it all others. Raises ValueError for a document whose
+    address or options do not fit into the request.
     """
     request: dict[str, Any] = {
         "Accept": job.accept,
@@ -291,22 +301,22 @@ def request_of(
         "RequestTTLSeconds": table.wait_seconds,
     }
     is_stored = job.source.startswith(S3)
-    # Its address travels in a header, which loses a space at its end.
+    # The address is sent in a header, which loses blanks at its ends.
     is_plain = uri.isascii() and uri.isprintable() and uri == uri.strip()
     is_plain = is_plain and len(uri) <= MAX_HEADER
     attributes = attributes_of(dict(sorted(job.options.items())))
     has_room = len(attributes) <= MAX_HEADER
     is_odd = not is_plain or not has_room or job.size > MAX_BODY_BYTES
     if reads_itself and (is_odd or (is_stored and job.options)):
-        # Escapes would count six times in the service's limit for an option.
+        # ASCII escapes would count sixfold towards the service's limit for an option.
         asked = {"s3_uri": uri, **job.options}
         body = json.dumps(asked, ensure_ascii=False).encode()
         if len(body) <= MAX_INLINE_BYTES:
             return request | {"Body": body, "ContentType": "application/json"}
     if not is_plain:
         raise ValueError(
-            "SageMaker takes no such key: rename it, or set network.isolation = false "
-            "and deploy again, so that the container reads it"
+            "SageMaker does not accept this key: rename it, or set network.isolation = "
+            "false and deploy again, so that the container reads it"
         )
     if not has_room:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Watching a queue until every document is read or has failed."""
+"""Wait until every document of a queue is read or has failed."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from deploy.concurrency import NUM_LARGE_TRANSFERS
 from deploy.config import AsynchronousTable
 from deploy.console import Console
 from deploy.documents.document import Objects, split_uri
@@ -18,7 +19,7 @@ from deploy.errors import (
 )
 from deploy.failures import is_permanent
 from deploy.queue.job import Job, State
-from deploy.queue.ledger import Ledger, wanted_jobs
+from deploy.queue.ledger import Ledger, requested_jobs
 from deploy.results.parse import failure_from, reading_from
 from deploy.retries import Backoff, Poll, StatusLine, duration
 
@@ -27,15 +28,13 @@ __all__ = ["Progress", "Waiting"]
 POLL_SECONDS = 10.0
 # The queue is read without us, so an outage of any length does not end the wait.
 BACKOFF = Backoff(num_retries=None, first_seconds=10.0, longest_seconds=10.0)
-# Answers are up to 100 MB.
-NUM_AT_ONCE = 4
-# SageMaker's own time for putting an answer or a failure into S3.
+# Time that SageMaker takes to write a result or a failure to S3.
 GRACE_SECONDS = 900.0
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far everything in a ledger is."""
+    """Progress of the documents in a ledger."""
 
     num_read: int
     num_failed: int
@@ -44,21 +43,24 @@ class Progress:
     pages_read: int
     pages_failed: int
     pages_left: float | None
-    """An estimate: what is known of those that wait, and the mean of those read."""
+    """Estimated pages of waiting documents; unknown ones count as the mean. None if it
+    cannot be estimated."""
     codes: dict[str, int]
-    """Of documents that failed."""
+    """Number of failed documents by error code."""
     page_codes: dict[str, int]
+    """Number of failed pages by error code."""
     num_in_part: int = 0
-    """Of those read: without pages that another reading may well have."""
+    """Number of documents that lack pages which another attempt may read."""
     num_transient: int = 0
     """Number of failed documents whose error is transient."""
     permanent: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    """Sources of those that failed and would fail again, by code."""
+    """Sources of documents with a permanent error, by error code."""
     pages_per_second: float | None = None
-    """Since this run began to watch."""
+    """Pages read per second since this run began."""
 
     @classmethod
     def of(cls, jobs: Sequence[Job]) -> Progress:
+        """Return the progress of some jobs."""
         states = Counter(job.state for job in jobs)
         done = [job for job in jobs if job.state is State.DONE]
         counts = [job.pages_read for job in done if job.pages_read is not None]
@@ -103,6 +105,7 @@ class Progress:
 
     @property
     def sentence(self) -> str:
+        """One line that describes the progress."""
         parts = [f"{self.num_read:,} of {self.num_documents:,} documents read"]
         if self.num_failed:
             parts.append(f"{self.num_failed:,} failed ({_codes(self.codes)})")
@@ -137,7 +140,7 @@ class Progress:
 
 
 class Waiting:
-    """One look after another at where answers come."""
+    """Polling of the places where results and failures are written."""
 
     def __init__(
         self,
@@ -148,9 +151,9 @@ class Waiting:
         *,
         clock: Callable[[], float],
         sleep: Callable[[float], None],
-        wanted: Callable[[Ledger], Iterable[Job]] = wanted_jobs,
+        wanted: Callable[[Ledger], Iterable[Job]] = requested_jobs,
     ) -> None:
-        """`wanted` selects the jobs of the ledger to wait for and count."""
+        """Set up the wait for jobs that `wanted` selects from the ledger."""
         self._wanted = wanted
         self._ledger = ledger
         self._objects = objects
@@ -202,7 +205,7 @@ class Waiting:
         )
 
     def look(self) -> Progress:
-        """How it is now."""
+        """Check all jobs once and return the progress."""
         jobs = self._all()
         self._look(jobs, with_failed=True)
         return Progress.of(list(jobs.values()))
@@ -211,10 +214,10 @@ class Waiting:
         return {job.key: job for job in self._wanted(self._ledger)}
 
     def _look(self, jobs: dict[str, Job], *, with_failed: bool = False) -> None:
-        """Settle what has an answer, and what will never have one.
+        """Record jobs that have a result or a failure, or never will.
 
-        A call whose answer never came was made twice: one may have failed while the
-        other was read. And what was given up as lost may come after all.
+        A request without an answer may have been sent twice, so one copy may fail and
+        the other be read. A document that was given up as lost may still be read.
         """
         waiting = _waiting(jobs)
         if with_failed:
@@ -224,7 +227,7 @@ class Waiting:
                 if job.state is State.FAILED and job.output is not None
             ]
         there = self._there(waiting)
-        with ThreadPoolExecutor(NUM_AT_ONCE) as threads:
+        with ThreadPoolExecutor(NUM_LARGE_TRANSFERS) as threads:
             for settled in threads.map(lambda job: self._settled(job, there), waiting):
                 if settled is not None:
                     saved = self._ledger.save(settled)
@@ -232,7 +235,7 @@ class Waiting:
                     jobs[settled.key] = found or settled
 
     def _there(self, waiting: Sequence[Job]) -> set[str]:
-        """The answers and failures there are, by a listing of where they would be."""
+        """Return the existing results and failures, by listing their folders."""
         uris = {uri for job in waiting for uri in (job.output, job.failure) if uri}
         folders = {uri.rpartition("/")[0] for uri in uris}
         return {

@@ -11,7 +11,7 @@ from deploy.documents.rejection import supported_type
 from deploy.documents.signatures import PDF
 from deploy.errors import ConfigError
 
-__all__ = ["num_pages_of", "pictures_of"]
+__all__ = ["num_pages_of", "render_pages"]
 
 # Enough to read small print by, and a hundred pages in a file that opens.
 LONG_SIDE = 1600
@@ -39,7 +39,7 @@ def num_pages_of(path: Path, password: str | None = None) -> int | None:
         return None
 
 
-def pictures_of(
+def render_pages(
     path: Path, numbers: Sequence[int], password: str | None = None
 ) -> dict[int, bytes]:
     """JPEGs by page number, from 1; pages that are not there are left out."""

@@ -12,25 +12,22 @@ from itertools import islice
 from typing import Any
 
 from deploy.errors import ConfigError
+from deploy.results.formats import ACCEPT, FORMATS
 from deploy.results.sanitise import POLICY, cleaner_of
 
 __all__ = [
-    "ACCEPT",
-    "FORMATS",
-    "MAY_PASS",
     "NUM_NAMED",
+    "TRANSIENT_CODES",
     "Failure",
     "Reading",
+    "convert_result",
     "failure_from",
-    "in_format",
     "page_errors",
     "part_lines",
     "reading_from",
 ]
 
-ACCEPT = {"md": "text/markdown", "html": "text/html", "json": "application/json"}
-FORMATS = {media_type: name for name, media_type in ACCEPT.items()}
-MAY_PASS = frozenset(
+TRANSIENT_CODES = frozenset(
     {
         "engine_failed",
         "engine_unavailable",
@@ -43,7 +40,7 @@ MAY_PASS = frozenset(
 it. A deadline is none of them: it would come again where it came."""
 MAX_DETAIL = 500
 NUM_NAMED = 20
-UNTOLD = "unknown"
+UNKNOWN_CODE = "unknown"
 # What the service leaves in place of a page that failed. HTML and text say no code.
 LOST_PAGE = {
     media_type: re.compile(pattern, re.MULTILINE)
@@ -123,7 +120,7 @@ def page_errors(body: bytes, accept: str) -> list[dict[str, Any]]:
         return [
             {
                 "page": int(found["page"]),
-                "code": found.groupdict().get("code") or UNTOLD,
+                "code": found.groupdict().get("code") or UNKNOWN_CODE,
                 "detail": unescape(found["detail"]),
             }
             for found in LOST_PAGE[accept].finditer(body.decode(errors="replace"))
@@ -172,7 +169,7 @@ def _ranges(numbers: Sequence[int]) -> str:
     return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in runs)
 
 
-def in_format(body: bytes, accept: str, wanted: str) -> bytes:
+def convert_result(body: bytes, accept: str, wanted: str) -> bytes:
     """As `md`, `html` or `json`; raises ConfigError where it was not asked for so."""
     given = FORMATS.get(accept)
     if given == wanted:

@@ -141,7 +141,9 @@ class _Lookup:
                 continue
             if self._account.tags(summary["EndpointArn"]).get(OWNER_TAG) == name:
                 yield name, f"endpoint {name}"
-        for job in Transforms(self._aws, self._deployment).ours(status="InProgress"):
+        for job in Transforms(self._aws, self._deployment).own_jobs(
+            status="InProgress"
+        ):
             yield self._deployment, f"transform job {job.name}"
         for name in self._endpoints:
             for live in self._account.history(name):

@@ -121,7 +121,9 @@ def read_inventory(
             for group in (log_group(name), build_log(name))
             if everything and _has_logs(aws, group)
         ),
-        jobs=tuple(job.name for job in Transforms(aws, name).ours(status="InProgress")),
+        jobs=tuple(
+            job.name for job in Transforms(aws, name).own_jobs(status="InProgress")
+        ),
         job_objects=(
             list_versions(aws, bucket, transforms_prefix(name)) if everything else ()
         ),

@@ -11,7 +11,7 @@ from typing import Any
 
 from deploy.errors import ConfigError, NotFoundError
 
-__all__ = ["Checkpoint", "check_name", "recognise"]
+__all__ = ["Checkpoint", "check_name", "recognise_checkpoint"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class Checkpoint:
         return asdict(self)
 
 
-def recognise(folder: Path) -> Checkpoint:
+def recognise_checkpoint(folder: Path) -> Checkpoint:
     """Return what the config.json of a folder says.
 
     Raises NotFoundError without one, and ConfigError for weights that the container

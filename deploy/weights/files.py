@@ -19,11 +19,11 @@ __all__ = [
     "TAR",
     "WeightFile",
     "Weights",
+    "abbreviate",
     "is_same",
     "is_weight",
     "manifest_of",
     "sha256_in",
-    "some",
     "weights_in",
     "write_tar",
 ]
@@ -164,7 +164,7 @@ def is_same(manifest: Mapping[str, Any], weights: Weights) -> bool:
     return manifest.get("files") == [file.to_json() for file in weights.files]
 
 
-def some(names: Sequence[str]) -> str:
+def abbreviate(names: Sequence[str]) -> str:
     """The first of them, and how many more there are."""
     rest = len(names) - 3
     return ", ".join(names[:3]) + (f" and {rest} more" if rest > 0 else "")

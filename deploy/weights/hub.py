@@ -48,7 +48,7 @@ class HubModel:
 class Hub(Protocol):
     """Where models come from."""
 
-    def look(self, model: str, revision: str | None) -> HubModel:
+    def inspect(self, model: str, revision: str | None) -> HubModel:
         """What there is, without a byte of it."""
         ...
 
@@ -60,8 +60,8 @@ class Hub(Protocol):
 class HuggingFace:
     """With whatever token and cache its own library finds."""
 
-    def look(self, model: str, revision: str | None) -> HubModel:
-        def listed(hub: Any) -> HubModel:
+    def inspect(self, model: str, revision: str | None) -> HubModel:
+        def list_files(hub: Any) -> HubModel:
             commit = _commit(hub, model, revision)
             found = hub.snapshot_download(model, revision=commit, dry_run=True)
             files = tuple(
@@ -71,21 +71,21 @@ class HuggingFace:
             folder = Path(hub.constants.HF_HUB_CACHE)
             return HubModel(commit, files, folder)
 
-        return _asked(model, listed)
+        return _call_hub(model, list_files)
 
     def fetch(self, model: str, revision: str | None) -> tuple[Path, str]:
-        def fetched(hub: Any) -> tuple[Path, str]:
+        def fetch_snapshot(hub: Any) -> tuple[Path, str]:
             commit = _commit(hub, model, revision)
             return Path(hub.snapshot_download(model, revision=commit)), commit
 
-        return _asked(model, fetched)
+        return _call_hub(model, fetch_snapshot)
 
 
 def _commit(hub: Any, model: str, revision: str | None) -> str:
     return str(hub.HfApi().model_info(model, revision=revision).sha)
 
 
-def _asked(model: str, ask: Callable[[Any], Answer]) -> Answer:
+def _call_hub(model: str, ask: Callable[[Any], Answer]) -> Answer:
     try:
         import huggingface_hub
     except ImportError as error:

@@ -17,9 +17,9 @@ from deploy.weights.files import (
     STAGING,
     WeightFile,
     Weights,
+    abbreviate,
     is_same,
     manifest_of,
-    some,
     write_tar,
 )
 from deploy.weights.multipart import StreamedUpload, Upload
@@ -100,8 +100,8 @@ class Store:
         others = sorted(self.sizes(prefix).keys() - wanted)
         if others:
             raise ConflictError(
-                f"{where} holds {some(others)}, which these weights do not have and "
-                "the container would be given too",
+                f"{where} holds {abbreviate(others)}, which are not part of "
+                "these weights, and the container would download them too",
                 hint=OTHER_PLACE,
             )
         return [
@@ -126,7 +126,8 @@ class Store:
         ]
         if wrong:
             raise ResourceFailedError(
-                f"not as they should be in s3://{self.bucket}/{prefix}: {some(wrong)}",
+                f"missing or different in s3://{self.bucket}/{prefix}: "
+                f"{abbreviate(wrong)}",
                 hint="chandra-sagemaker model stage again",
             )
 

@@ -320,7 +320,7 @@ class FakeHub:
         """Models that were downloaded."""
         self.on_fetch: Callable[[], None] = lambda: None
 
-    def look(self, model: str, revision: str | None) -> HubModel:
+    def inspect(self, model: str, revision: str | None) -> HubModel:
         files = [
             HubFile(path.name, path.stat().st_size, is_here=model in self.fetched)
             for path in sorted(self.folder.iterdir())

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from deploy.aws import AWSClient
-from deploy.image.manifest import DOCKER, repaired
+from deploy.image.manifest import DOCKER, to_docker_manifest
 from deploy.image.repository import repository_calls
 from tests.deploy.accounts import configured
 
@@ -144,7 +144,9 @@ def publish(aws: AWSClient, *uris: str) -> None:
         aws.perform(call)
     for number, uri in enumerate(uris):
         # moto treats two images with the same contents as one.
-        manifest = repaired(oci_manifest()) | {"annotations": {"number": number}}
+        manifest = to_docker_manifest(oci_manifest()) | {
+            "annotations": {"number": number}
+        }
         name = uri.partition("@")[2]
         put_image(aws, manifest, f"published-{number}", name=name)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 
 from deploy.failures import PERMANENT, advice_lines, is_permanent
-from deploy.results.parse import MAY_PASS
+from deploy.results.parse import TRANSIENT_CODES
 from handler import errors
 
 MAY_CHANGE = {"client_gone", "document_changed"}
@@ -24,7 +24,7 @@ def test_permanent_codes_are_client_errors_of_the_service():
     wrong = {code for code, status in codes().items() if 400 <= status < 500}
 
     assert set(PERMANENT) == wrong - MAY_CHANGE | {"deadline_exceeded"}
-    assert not MAY_PASS & set(PERMANENT)
+    assert not TRANSIENT_CODES & set(PERMANENT)
 
 
 def test_unknown_code_is_not_permanent():

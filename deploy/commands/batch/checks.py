@@ -7,7 +7,7 @@ from pathlib import Path
 from deploy.batch.checks import transform_checks_of
 from deploy.batch.documents import Batch
 from deploy.batch.job import TransformJob, transforms_prefix
-from deploy.batch.sizing import Sizing, Workload
+from deploy.batch.sizing import JobSizing, JobWorkload
 from deploy.checks import (
     TRANSFORM_USAGE,
     Finding,
@@ -97,7 +97,7 @@ def _bucket_findings(
 
 
 def slow_findings(
-    job: TransformJob, workload: Workload, rate: Rate | None
+    job: TransformJob, workload: JobWorkload, rate: Rate | None
 ) -> list[Finding]:
     """A document that outlasts its invocation is read again, and paid for again."""
     known = INSTANCES.get(job.instance_type)
@@ -120,7 +120,7 @@ def slow_findings(
 
 
 def price_lines(
-    job: TransformJob, sizing: Sizing, rate: Rate | None, num_pages: int
+    job: TransformJob, sizing: JobSizing, rate: Rate | None, num_pages: int
 ) -> list[str]:
     machines = f"{sizing.instance_count} x {sizing.instance_type}"
     head = f"{len(job.work):,} documents, about {num_pages:,} pages"

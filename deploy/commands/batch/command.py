@@ -18,6 +18,7 @@ from deploy.console import minute, table
 from deploy.context import Context
 from deploy.documents.document import S3
 from deploy.errors import ConfigError
+from deploy.results.formats import MEDIA_TYPES
 
 NAME = "transform"
 HELP = "read a bucket of documents by batch transform; watch, stop or retry a job"
@@ -28,12 +29,7 @@ USAGE = """chandra-sagemaker transform [options] INPUT OUTPUT
        chandra-sagemaker transform {status,wait,stop} [JOB]
        chandra-sagemaker transform [options] fetch JOB... --into WHERE"""
 MORE = "chandra-sagemaker transform --help"
-ACCEPT = {
-    "md": "text/markdown",
-    "html": "text/html",
-    "text": "text/plain",
-    "json": "application/json",
-}
+ACCEPT = {name: MEDIA_TYPES[name] for name in ("md", "html", "text", "json")}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -170,7 +166,7 @@ def _status(context: Context, options: argparse.Namespace, names: list[str]) -> 
     if names:
         state = found(context, _one(names))
         return report_summary(context, summed_up(context, state))
-    jobs = list(transforms_of(context).ours())
+    jobs = list(transforms_of(context).own_jobs())
     rows = [(job.name, job.status, minute(job.created)) for job in jobs]
     context.console.result(
         {

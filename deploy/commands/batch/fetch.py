@@ -15,21 +15,19 @@ from deploy.commands.batch.report import failure_lines
 from deploy.commands.fetched import FINE, fetched_lines
 from deploy.context import Context
 from deploy.documents.document import S3
-from deploy.documents.naming import storable
+from deploy.documents.naming import to_storable_name
 from deploy.documents.objects import Bucketed
-from deploy.documents.targets import destination, distinct_targets, portable
+from deploy.documents.targets import (
+    distinct_targets,
+    parse_destination,
+    to_portable_name,
+)
 from deploy.errors import ConfigError, NotFoundError
-from deploy.queue.fetch import Fetched, Files, Outcome, Shelf
+from deploy.queue.fetch import Fetched, FetchOutcome, Files, Shelf
+from deploy.results.formats import SUFFIXES
 from deploy.results.parse import page_errors
 
 __all__ = ["fetch"]
-
-ENDINGS = {
-    "text/markdown": "md",
-    "text/html": "html",
-    "text/plain": "txt",
-    "application/json": "json",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +49,7 @@ def fetch(context: Context, options: argparse.Namespace, names: list[str]) -> in
             hint="chandra-sagemaker transform fetch JOB --into FOLDER; transform "
             "status lists jobs",
         )
-    into = destination(options.into)
+    into = parse_destination(options.into)
     transforms = transforms_of(context)
     states = [found(context, name) for name in dict.fromkeys(names)]
     results = _targets([r for state in states for r in _results(context, state)], into)
@@ -106,7 +104,10 @@ def _targets(results: Sequence[_Result], into: str) -> list[_Result]:
         for place, each in latest.items()
     }
     names = distinct_targets(
-        {identity: portable(storable(each.work.name)) for identity, each in ids.items()}
+        {
+            identity: to_portable_name(to_storable_name(each.work.name))
+            for identity, each in ids.items()
+        }
     )
     return [
         _Result(
@@ -114,7 +115,7 @@ def _targets(results: Sequence[_Result], into: str) -> list[_Result]:
             each.work,
             each.key,
             f"{into.rstrip('/')}/{names[identity]}."
-            f"{ENDINGS.get(each.state.accept, 'out')}",
+            f"{SUFFIXES.get(each.state.accept, 'out')}",
         )
         for identity, each in ids.items()
     ]
@@ -126,31 +127,35 @@ def _fetched(
     name, target = result.work.name, result.target
     if result.key is None:
         is_waiting = result.state.is_changing
-        return Fetched(name, None, Outcome.WAITING if is_waiting else Outcome.FAILED)
+        return Fetched(
+            name, None, FetchOutcome.WAITING if is_waiting else FetchOutcome.FAILED
+        )
     try:
         body = transforms_of(context).result(result.state.output, result.key)
     except NotFoundError:
-        return Fetched(name, target, Outcome.GONE)
+        return Fetched(name, target, FetchOutcome.GONE)
     errors = page_errors(body, result.state.accept)
     missing = {error["page"]: error["code"] for error in errors}
     try:
         put = _put(shelf, target, body, force=options.force, dry=context.is_dry_run)
     except OSError as error:
-        return Fetched(name, target, Outcome.UNWRITTEN, error.strerror)
+        return Fetched(name, target, FetchOutcome.NOT_WRITTEN, error.strerror)
     return Fetched(name, target, put, missing=missing)
 
 
-def _put(shelf: Shelf, target: str, body: bytes, *, force: bool, dry: bool) -> str:
+def _put(
+    shelf: Shelf, target: str, body: bytes, *, force: bool, dry: bool
+) -> FetchOutcome:
     """Write a result. No record says what was fetched before, so other contents stay
     unless that is forced."""
     there = shelf.digest(target)
     if there == hashlib.sha256(body).hexdigest():
-        return Outcome.UNCHANGED
+        return FetchOutcome.UNCHANGED
     if there is not None and not force:
-        return Outcome.THEIRS
+        return FetchOutcome.NOT_OURS
     if dry or shelf.write(target, body, replacing=there is not None):
-        return Outcome.WRITTEN
-    return Outcome.THEIRS
+        return FetchOutcome.WRITTEN
+    return FetchOutcome.NOT_OURS
 
 
 def _lines(
@@ -163,11 +168,11 @@ def _lines(
     counts = Counter(each.outcome for each in fetched)
     lines = fetched_lines(fetched, counts, is_dry_run=is_dry_run)
     lines += failure_lines(left_out)
-    if counts[Outcome.THEIRS]:
+    if counts[FetchOutcome.NOT_OURS]:
         lines.append("files with other contents stay: --force writes over them")
-    if counts[Outcome.WAITING]:
-        lines.append(f"{counts[Outcome.WAITING]:,} are not read yet")
-    if counts[Outcome.WAITING] or counts[Outcome.FAILED]:
+    if counts[FetchOutcome.WAITING]:
+        lines.append(f"{counts[FetchOutcome.WAITING]:,} are not read yet")
+    if counts[FetchOutcome.WAITING] or counts[FetchOutcome.FAILED]:
         names = " and ".join(state.name for state in states)
         lines.append(f"next: chandra-sagemaker transform status {names} shows why")
     return lines

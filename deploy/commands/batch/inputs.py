@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from deploy.batch.documents import Batch, estimated, sampled
+from deploy.batch.documents import Batch, estimate_work, select_sample
 from deploy.batch.job import Work, transforms_prefix
 from deploy.config import DeployConfig
 from deploy.context import Context
@@ -52,7 +52,7 @@ def paged(
     if batch is None:
         return tuple(work)
     batch = replace(batch, work=tuple(work))
-    sample = sampled([batch.documents[each.key] for each in work])
+    sample = select_sample([batch.documents[each.key] for each in work])
     counts = {}
     if sample:
         context.console.say(
@@ -62,7 +62,7 @@ def paged(
         pages = _counted(context, document)
         if pages is not None:
             counts[document.source] = pages
-    return estimated(batch, counts)
+    return estimate_work(batch, counts)
 
 
 def _counted(context: Context, document: Document) -> int | None:

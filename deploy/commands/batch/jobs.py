@@ -87,7 +87,7 @@ def refuse_another_format(transforms: Transforms, job: TransformJob) -> None:
 
     They have the same names, so what is there would be taken for what is wanted.
     """
-    for each in transforms.ours():
+    for each in transforms.own_jobs():
         before = transforms.transform(each.name)
         if before is None or before.output != job.output or not before.accept:
             continue

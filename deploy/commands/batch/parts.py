@@ -13,15 +13,15 @@ from datetime import datetime
 from deploy.batch.job import TransformState, Work, outputs_of
 from deploy.batch.jobs import Transforms
 from deploy.batch.outcome import JobLog
-from deploy.results.parse import MAY_PASS, page_errors
+from deploy.results.parse import TRANSIENT_CODES, page_errors
 
-__all__ = ["Parts"]
+__all__ = ["JobParts"]
 
 # Results are read one after the other: a summary is not worth minutes.
 MAX_LOOKED_INTO = 200
 
 
-class Parts:
+class JobParts:
     """Of one job."""
 
     def __init__(
@@ -64,7 +64,7 @@ class Parts:
             if num_unknown <= 0:
                 break
             pages = self._missing(work)
-            if MAY_PASS & {*pages.values()} if may_pass else pages:
+            if TRANSIENT_CODES & {*pages.values()} if may_pass else pages:
                 found[work] = pages
                 num_unknown -= 1
         return found

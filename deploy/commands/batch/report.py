@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from deploy.batch.job import TransformState
-from deploy.batch.outcome import UNKNOWN, Failure, by_code
+from deploy.batch.outcome import UNKNOWN, Failure, group_by_code
 from deploy.context import Context
 from deploy.errors import ResourceFailedError
 from deploy.failures import advice_lines, is_permanent
@@ -156,7 +156,7 @@ def given_up_lines(failures: Iterable[Failure], job: str) -> list[str]:
     """Say what to do about documents of a job that would fail again."""
     names = {
         code: [failure.name for failure in group]
-        for code, group in by_code(failures).items()
+        for code, group in group_by_code(failures).items()
         if is_permanent(code)
     }
     if not names:
@@ -168,7 +168,7 @@ def given_up_lines(failures: Iterable[Failure], job: str) -> list[str]:
 def failure_lines(failures: Sequence[Failure]) -> list[str]:
     """By code, with the names of some."""
     lines = []
-    for code, group in by_code(failures).items():
+    for code, group in group_by_code(failures).items():
         reasons = {failure.reason for failure in group}
         why = f": {reasons.pop()}" if len(reasons) == 1 else ""
         lines.append(f"{len(group)} failed with {code}{why}")

@@ -9,7 +9,7 @@ from dataclasses import replace
 from deploy.batch.documents import workload_of
 from deploy.batch.job import TransformJob, TransformState, Work
 from deploy.batch.jobs import Transforms
-from deploy.batch.planner import known_or_next, start
+from deploy.batch.planner import find_or_next_job, start
 from deploy.batch.sizing import size
 from deploy.commands.batch.checks import (
     findings_of,
@@ -41,7 +41,7 @@ def started(context: Context, options: argparse.Namespace, wanted: WantedJob) ->
     config = context.config
     _say_refused(context, wanted.refused)
     transforms = transforms_of(context)
-    job = known_or_next(wanted.job, transforms, is_forced=options.force)
+    job = find_or_next_job(wanted.job, transforms, is_forced=options.force)
     if isinstance(job, TransformState):
         return _again(context, options, job, wanted)
     work = job.work

@@ -8,14 +8,14 @@ from datetime import datetime, timedelta
 
 from deploy.batch.follow import follow
 from deploy.batch.job import LOG_GROUP, TransformState, Work
-from deploy.batch.outcome import UNKNOWN, Failure, JobLog, by_code
+from deploy.batch.outcome import UNKNOWN, Failure, JobLog, group_by_code
 from deploy.commands.batch.jobs import (
     SLACK,
     results_of,
     transforms_of,
     without_result,
 )
-from deploy.commands.batch.parts import Parts
+from deploy.commands.batch.parts import JobParts
 from deploy.commands.batch.report import Summary, counted
 from deploy.context import Context
 from deploy.errors import (
@@ -58,7 +58,7 @@ class Watch:
         self._since = since - SLACK
         self._left: tuple[Work, ...] = self.work
         self._results: Mapping[str, datetime] = {}
-        self._parts: Parts | None = None
+        self._parts: JobParts | None = None
         self.num_lines = 0
         self.refused: str | None = None
         """Why its log may not be read."""
@@ -111,15 +111,17 @@ class Watch:
         read = [work for work in self.work if work not in left]
         return self._parts.among(read, self.log, may_pass=may_pass)
 
-    def _made_parts(self) -> Parts:
+    def _made_parts(self) -> JobParts:
         ended = self._state.ended
         latest = None if ended is None else ended + SLACK
-        return Parts(self._transforms, self._state, self.prefix, self._results, latest)
+        return JobParts(
+            self._transforms, self._state, self.prefix, self._results, latest
+        )
 
     def failed(self) -> str:
         given_up = self.log.failed()
         return counted(
-            by_code(
+            group_by_code(
                 self.log.failure(self._subject(work), work.name, work.document)
                 for work in self._left
                 if self._subject(work) in given_up

@@ -13,12 +13,12 @@ from deploy.commands.queue.shared import (
 )
 from deploy.context import Context
 from deploy.documents.objects import Bucketed
-from deploy.documents.targets import destination
+from deploy.documents.targets import parse_destination
 from deploy.failures import advice_lines, is_permanent
-from deploy.queue.fetch import Fetched, Fetching, Files, Outcome
+from deploy.queue.fetch import Fetched, FetchOutcome, FetchRun, Files
 from deploy.queue.selection import select_places
 from deploy.queue.wait import Waiting
-from deploy.results.parse import ACCEPT
+from deploy.results.formats import ACCEPT
 
 NAME = "fetch"
 HELP = "write results beside their documents, or into a folder"
@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(context: Context, options: argparse.Namespace) -> int:
-    into = None if options.into is None else destination(options.into)
+    into = None if options.into is None else parse_destination(options.into)
     objects = Bucketed(context.aws)
     with ledger_opened(context, options, must_exist=True) as ledger:
         selection = select_places(ledger, options.inputs, objects)
@@ -62,15 +62,16 @@ def run(context: Context, options: argparse.Namespace) -> int:
                 wanted=selection.jobs,
             ).look()
         fetched = list(
-            Fetching(
+            FetchRun(
                 ledger,
                 objects,
-                {False: Files(), True: objects},
-                wanted=options.format,
+                Files(),
+                objects,
+                format=options.format,
                 into=into,
                 force=options.force,
                 is_dry_run=context.is_dry_run,
-                is_asked=selection.has,
+                is_selected=selection.has,
             ).run()
         )
     counts = Counter(each.outcome for each in fetched)
@@ -94,15 +95,15 @@ def run(context: Context, options: argparse.Namespace) -> int:
 
 
 def _lines(
-    fetched: list[Fetched], counts: Counter[str], *, is_dry_run: bool
+    fetched: list[Fetched], counts: Counter[FetchOutcome], *, is_dry_run: bool
 ) -> list[str]:
     lines = fetched_lines(fetched, counts, is_dry_run=is_dry_run)
-    if counts[Outcome.WAITING]:
+    if counts[FetchOutcome.WAITING]:
         lines.append(
-            f"{counts[Outcome.WAITING]:,} are not read yet: chandra-sagemaker async "
-            "wait"
+            f"{counts[FetchOutcome.WAITING]:,} are not read yet: "
+            "chandra-sagemaker async wait"
         )
-    if counts[Outcome.THEIRS]:
+    if counts[FetchOutcome.NOT_OURS]:
         lines.append("what is not ours stays: --force writes over it")
     permanent: dict[str, list[str]] = defaultdict(list)
     for each in fetched:
@@ -111,6 +112,6 @@ def _lines(
     lines += advice_lines(permanent)
     num_failed = sum(each.code is not None for each in fetched)
     num_transient = num_failed - sum(map(len, permanent.values()))
-    if num_transient or counts[Outcome.GONE]:
+    if num_transient or counts[FetchOutcome.GONE]:
         lines.append("to try again: chandra-sagemaker async submit --retry-failed")
     return lines

@@ -26,11 +26,11 @@ from deploy.queue.endpoint import (
     pages_in_time,
 )
 from deploy.queue.job import Job
-from deploy.queue.ledger import Ledger, wanted_jobs
+from deploy.queue.ledger import Ledger, requested_jobs
 from deploy.queue.sender import Queue
 from deploy.queue.submit import Retry, Submission, Submitted
+from deploy.results.formats import ACCEPT
 from deploy.results.pages import num_pages_of
-from deploy.results.parse import ACCEPT
 
 NAME = "submit"
 HELP = "put files, folders, s3:// prefixes or manifests into the queue"
@@ -94,7 +94,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
     with ledger_opened(context, options, must_exist=found is None) as ledger:
         left: list[Job] = []
         if found is None:
-            left = [job for job in wanted_jobs(ledger) if _is_left(job)]
+            left = [job for job in requested_jobs(ledger) if _is_left(job)]
             found = _found_again(context, ledger, left, exchange)
             left = [job for job in left if not job.was_refused]
         _note_long(context, found)

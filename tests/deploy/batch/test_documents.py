@@ -11,8 +11,8 @@ import pytest
 from deploy.batch.documents import (
     MAX_BYTES,
     batch_from,
-    estimated,
-    sampled,
+    estimate_work,
+    select_sample,
     workload_of,
 )
 from deploy.batch.job import common_prefix, outputs_of
@@ -127,7 +127,7 @@ def test_pages_that_nobody_knows_are_as_many_as_in_the_sample():
     documents = [stored(f"{n}.pdf") for n in range(10)] + [stored("x.pdf", num_pages=7)]
     found = batch("s3://inbox", *documents)
 
-    work = estimated(found, {"s3://inbox/0.pdf": 4, "s3://inbox/5.pdf": 2})
+    work = estimate_work(found, {"s3://inbox/0.pdf": 4, "s3://inbox/5.pdf": 2})
 
     assert workload_of(work).num_pages == 4 + 2 + 8 * 3 + 7
     assert workload_of(work).longest_pages == 7
@@ -136,7 +136,7 @@ def test_pages_that_nobody_knows_are_as_many_as_in_the_sample():
 def test_without_a_sample_the_size_says_how_many_pages():
     found = batch("s3://inbox", stored("a.pdf", size=1_000_000))
 
-    assert workload_of(estimated(found, {})).num_pages == 10
+    assert workload_of(estimate_work(found, {})).num_pages == 10
 
 
 def test_a_sample_is_spread_and_downloads_little():
@@ -144,11 +144,11 @@ def test_a_sample_is_spread_and_downloads_little():
     large = [replace(document, size=30 * 1024 * 1024) for document in small]
     huge = [replace(document, size=40 * 1024 * 1024) for document in small]
 
-    assert len(sampled(small)) == 16
-    assert sampled(small)[-1].name > "080"
-    assert len(sampled(large)) == 3
-    assert sampled(huge) == []
-    assert sampled([stored("a.png", num_pages=1)]) == []
+    assert len(select_sample(small)) == 16
+    assert select_sample(small)[-1].name > "080"
+    assert len(select_sample(large)) == 3
+    assert select_sample(huge) == []
+    assert select_sample([stored("a.png", num_pages=1)]) == []
 
 
 def test_a_result_is_looked_for_at_both_places_that_are_documented():

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from deploy.batch.outcome import JobLog, by_code
+from deploy.batch.outcome import JobLog, group_by_code
 
 HEAD = "2026-11-26T08:00:00.000:[sagemaker logs]: "
 
@@ -140,7 +140,7 @@ def test_failures_come_by_code_the_most_frequent_first():
         f"{HEAD}in/c: ClientError: 422",
     )
 
-    groups = by_code(found.failure(f"in/{name}", name, None) for name in "abc")
+    groups = group_by_code(found.failure(f"in/{name}", name, None) for name in "abc")
 
     assert {code: len(group) for code, group in groups.items()} == {
         "http_422": 2,

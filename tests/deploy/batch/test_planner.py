@@ -13,7 +13,7 @@ from deploy.batch.job import (
     Work,
     transform_model_from,
 )
-from deploy.batch.planner import known_or_next, start, stop
+from deploy.batch.planner import find_or_next_job, start, stop
 from deploy.errors import ConflictError
 from deploy.machines.catalogue import TRANSFORM_AMIS
 from deploy.plan.actions import Call
@@ -150,7 +150,7 @@ def test_the_name_is_that_of_the_objects_and_how_they_are_read():
 def test_what_was_asked_for_before_is_found(status):
     wanted = job()
 
-    found = known_or_next(wanted, there(wanted, status))
+    found = find_or_next_job(wanted, there(wanted, status))
 
     assert isinstance(found, TransformState)
     assert found.status == status
@@ -159,7 +159,7 @@ def test_what_was_asked_for_before_is_found(status):
 def test_what_was_stopped_is_gone_on_from():
     wanted = job()
 
-    found = known_or_next(wanted, there(wanted, "Stopped"))
+    found = find_or_next_job(wanted, there(wanted, "Stopped"))
 
     assert isinstance(found, TransformJob)
     assert (found.attempt, found.name == wanted.name) == (2, False)
@@ -168,8 +168,8 @@ def test_what_was_stopped_is_gone_on_from():
 def test_force_starts_over_but_never_beside_a_job_that_runs():
     wanted = job()
 
-    ended = known_or_next(wanted, there(wanted, "Completed"), is_forced=True)
-    running = known_or_next(wanted, there(wanted, "InProgress"), is_forced=True)
+    ended = find_or_next_job(wanted, there(wanted, "Completed"), is_forced=True)
+    running = find_or_next_job(wanted, there(wanted, "InProgress"), is_forced=True)
 
     assert isinstance(ended, TransformJob)
     assert isinstance(running, TransformState)
@@ -179,14 +179,14 @@ def test_a_job_that_is_being_stopped_is_waited_for():
     wanted = job()
 
     with pytest.raises(ConflictError, match="being stopped"):
-        known_or_next(wanted, there(wanted, "Stopping"))
+        find_or_next_job(wanted, there(wanted, "Stopping"))
 
 
 def test_somebody_elses_job_is_left_alone():
     wanted = job()
 
     with pytest.raises(ConflictError, match="not this deployment's"):
-        known_or_next(wanted, there(wanted, "Completed", is_ours=False))
+        find_or_next_job(wanted, there(wanted, "Completed", is_ours=False))
     with pytest.raises(ConflictError, match="not this deployment's"):
         stop(state(wanted, "InProgress", is_ours=False))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from deploy.batch.sizing import MB, Workload, size
+from deploy.batch.sizing import MB, JobWorkload, size
 from deploy.errors import ConfigError
 from deploy.machines.catalogue import INSTANCES, TRANSFORM_FAMILIES
 from deploy.machines.throughput import Rate
@@ -15,7 +15,7 @@ TYPES = [name for name in INSTANCES if name.split(".")[1] in TRANSFORM_FAMILIES]
 
 
 def load(documents=100, pages=1000, largest=MB, longest=10):
-    return Workload(documents, pages, largest, longest)
+    return JobWorkload(documents, pages, largest, longest)
 
 
 def sized(workload, *, rate=RATE, kind="ml.g6e.2xlarge", **wanted):

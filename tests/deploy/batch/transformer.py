@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from deploy.aws import AWSClient
+from deploy.documents.document import split_uri
 from tests.deploy.accounts import IMAGE
 from tests.deploy.contents import beginning, text_of
 from tests.deploy.images import publish
@@ -46,8 +47,7 @@ class Transformer:
         if self.refuses_all is not None:
             return self.refuses_all
         name = request["TransformJobName"]
-        output = request["TransformOutput"]["S3OutputPath"].removeprefix("s3://")
-        bucket, _, below = output.partition("/")
+        bucket, below = split_uri(request["TransformOutput"]["S3OutputPath"])
         lines, container = [], []
         for place, key in self._objects(request):
             body = self._get(f"{place}{key}")
@@ -133,3 +133,18 @@ def with_documents(cloud: Any, wire: AWSClient, now: float) -> Callable[..., Non
         wire.call("s3", "put_object", Bucket=bucket, Key=key, Body=body)
 
     return put
+
+
+RUN = ("transform", "s3://inbox/scans/", "s3://results/md")
+
+
+def keys(wire, bucket="results"):
+    return sorted(
+        item["Key"]
+        for item in wire.pages("s3", "list_objects_v2", "Contents", Bucket=bucket)
+    )
+
+
+def job(cloud):
+    """The request of the last job."""
+    return list(cloud.jobs.values())[-1].request

@@ -223,7 +223,7 @@ def test_a_key_that_would_leave_the_folder_is_refused(key):
     found = found_in("s3://in/scans", objects=Bucket({f"s3://in/{key}": PDF}))
 
     assert not found.documents
-    assert "does not make a file's name" in found.refused[0].reason
+    assert "is not a valid file name" in found.refused[0].reason
 
 
 def test_a_manifest_names_documents_and_what_is_asked_of_each(folder, tmp_path):

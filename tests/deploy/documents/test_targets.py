@@ -9,7 +9,7 @@ from pathlib import PurePosixPath, PureWindowsPath
 import pytest
 from hypothesis import given, strategies as st
 
-from deploy.documents.targets import ENDINGS, distinct_targets, portable
+from deploy.documents.targets import ENDINGS, distinct_targets, to_portable_name
 
 PARTS = st.sampled_from(
     ["a", "A", "a.md", "a.pdf", "A.PDF", "é.pdf", "e\u0301.pdf", "x", "x.", "x ", "con",
@@ -26,7 +26,9 @@ def identity(text):
 
 
 def wanted(names):
-    return {identity(f"{n} {name}"): portable(name) for n, name in enumerate(names)}
+    return {
+        identity(f"{n} {name}"): to_portable_name(name) for n, name in enumerate(names)
+    }
 
 
 def folded(path):
@@ -36,7 +38,7 @@ def folded(path):
 
 @given(NAMES)
 def test_no_name_leaves_its_folder(name):
-    path = PurePosixPath("/into") / f"{portable(name)}.md"
+    path = PurePosixPath("/into") / f"{to_portable_name(name)}.md"
 
     assert ".." not in path.parts
     assert path.is_relative_to("/into")
@@ -45,7 +47,7 @@ def test_no_name_leaves_its_folder(name):
 
 @given(NAMES)
 def test_windows_takes_every_name(name):
-    path = PureWindowsPath(f"{portable(name, is_windows=True)}.md")
+    path = PureWindowsPath(f"{to_portable_name(name, is_windows=True)}.md")
 
     assert not path.drive
     assert not path.root
@@ -95,11 +97,11 @@ def test_written_results_keep_their_name(names):
     ],
 )
 def test_a_name_is_changed_as_little_as_possible(name, expected):
-    assert portable(name, is_windows=False) == expected
+    assert to_portable_name(name, is_windows=False) == expected
 
 
 def test_windows_gets_no_character_that_it_forbids():
-    assert portable("10:30\\a?.pdf", is_windows=True) == "10_30_a_.pdf"
+    assert to_portable_name("10:30\\a?.pdf", is_windows=True) == "10_30_a_.pdf"
 
 
 def test_names_beside_documents_differ_as_they_are():

@@ -8,7 +8,7 @@ import json
 import pytest
 
 from deploy.endpoint.inspection import image_findings
-from deploy.image.manifest import DOCKER, repaired
+from deploy.image.manifest import DOCKER, to_docker_manifest
 from deploy.image.registry import download
 from tests.deploy.accounts import configured
 from tests.deploy.images import (
@@ -46,7 +46,7 @@ def put(wire):
     def image(tag, config, media_type=DOCKER):
         manifest = oci_manifest(config=config)
         if media_type == DOCKER:
-            manifest = repaired(manifest)
+            manifest = to_docker_manifest(manifest)
         return put_image(wire, manifest, tag, media_type, config=config)
 
     return image
@@ -61,7 +61,9 @@ def unset_image(tmp_path):
 
 def docker_digest(config):
     """Return the digest of the Docker manifest that a push makes for an archive."""
-    text = json.dumps(repaired(oci_manifest(config=config)), separators=(",", ":"))
+    text = json.dumps(
+        to_docker_manifest(oci_manifest(config=config)), separators=(",", ":")
+    )
     return digest(text.encode())
 
 
@@ -334,7 +336,7 @@ def test_a_check_names_the_tag_that_was_pushed(chandra, tmp_path, unset_image):
 
 
 def test_an_image_without_a_tag_is_named_by_its_digest(chandra, wire, project):
-    manifest = encoded(repaired(oci_manifest())).decode()
+    manifest = encoded(to_docker_manifest(oci_manifest())).decode()
     answer = wire.call(
         "ecr",
         "put_image",

@@ -10,9 +10,9 @@ import pytest
 
 from deploy.config import ImageTable, read_config
 from deploy.errors import ConfigError, ResourceFailedError, WaitTimeoutError
-from deploy.image.build import Engine, Subprocess, engine_of
+from deploy.image.build import ContainerEngine, Subprocess, find_engine
 from deploy.image.codebuild import Builds, buildspec
-from deploy.image.manifest import DOCKER, repaired
+from deploy.image.manifest import DOCKER, to_docker_manifest
 from deploy.image.registry import ImageState, Registry
 from tests.deploy.accounts import IDENTITY, configured
 from tests.deploy.conftest import interrupt
@@ -36,7 +36,9 @@ def words(commands):
 
 
 def test_docker_pushes_what_sagemaker_takes():
-    (command,) = words(Engine("docker").push(TABLE, "registry/repo:tag", "0123"))
+    (command,) = words(
+        ContainerEngine("docker").push(TABLE, "registry/repo:tag", "0123")
+    )
 
     assert command.startswith("docker buildx build --platform linux/amd64")
     assert "--provenance=false --sbom=false" in command
@@ -51,14 +53,16 @@ def test_docker_pushes_what_sagemaker_takes():
 def test_cuda_of_the_file_is_given_to_the_build():
     table = ImageTable(cuda="13.0")
 
-    (command,) = words(Engine("docker").push(table, "registry/repo:tag", "0123"))
+    (command,) = words(
+        ContainerEngine("docker").push(table, "registry/repo:tag", "0123")
+    )
 
     assert "--build-arg CUDA_VERSION=13.0" in command
 
 
 @pytest.mark.parametrize(("name", "verb"), [("podman", "build"), ("buildah", "bud")])
 def test_others_build_and_push_dockers_format(name, verb):
-    build, push = words(Engine(name).push(TABLE, "registry/repo:tag", "0123"))
+    build, push = words(ContainerEngine(name).push(TABLE, "registry/repo:tag", "0123"))
 
     assert build.startswith(f"{name} {verb} --format docker")
     assert push == (
@@ -67,16 +71,16 @@ def test_others_build_and_push_dockers_format(name, verb):
 
 
 def test_the_first_engine_that_works_is_taken(runner):
-    assert engine_of(runner).name == "docker"
+    assert find_engine(runner).name == "docker"
     runner.programs = {"buildah"}
-    assert engine_of(runner).name == "buildah"
+    assert find_engine(runner).name == "buildah"
 
 
 def test_without_an_engine_there_is_codebuild(runner):
     runner.programs = set()
 
     with pytest.raises(ConfigError) as caught:
-        engine_of(runner)
+        find_engine(runner)
 
     assert "--remote" in (caught.value.hint or "")
 
@@ -84,7 +88,7 @@ def test_without_an_engine_there_is_codebuild(runner):
 def test_a_push_makes_the_repository_and_records_the_digest(
     chandra, wire, runner, tmp_path
 ):
-    docker = repaired(oci_manifest())
+    docker = to_docker_manifest(oci_manifest())
     runner.on_run = lambda command: (
         put_image(wire, docker, "0123456789ab", DOCKER) if "build" in command else None
     )
@@ -106,7 +110,7 @@ def test_the_registrys_password_goes_to_standard_input_and_nowhere_else(
     chandra, wire, runner
 ):
     runner.on_run = lambda command: (
-        put_image(wire, repaired(oci_manifest()), "0123456789ab", DOCKER)
+        put_image(wire, to_docker_manifest(oci_manifest()), "0123456789ab", DOCKER)
         if "build" in command
         else None
     )
@@ -132,7 +136,7 @@ def test_the_rule_for_old_images_is_set_once(chandra, cloud, tmp_path):
 
 def test_what_is_pushed_already_is_recorded_and_not_built(chandra, wire, runner):
     runner.on_run = lambda command: (
-        put_image(wire, repaired(oci_manifest()), "0123456789ab", DOCKER)
+        put_image(wire, to_docker_manifest(oci_manifest()), "0123456789ab", DOCKER)
         if "build" in command
         else None
     )
@@ -370,7 +374,9 @@ def build_elsewhere(chandra, wire, tmp_path, cloud, intercept):
     intercept(
         "codebuild",
         "StartBuild",
-        lambda params: put_image(wire, repaired(oci_manifest()), "v1", DOCKER),
+        lambda params: put_image(
+            wire, to_docker_manifest(oci_manifest()), "v1", DOCKER
+        ),
     )
     return lambda **kw: chandra("image", "push", "--remote", "--tag", "v1", **kw)
 

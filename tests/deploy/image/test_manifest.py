@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 
 from deploy.errors import NotFoundError, ResourceFailedError
-from deploy.image.manifest import DOCKER, is_index, platform_digest, repaired
+from deploy.image.manifest import DOCKER, is_index, platform_digest, to_docker_manifest
 from tests.deploy.images import oci_index, oci_manifest
 
 
 def test_the_same_blobs_get_dockers_names():
     manifest = oci_manifest()
 
-    docker = repaired(manifest)
+    docker = to_docker_manifest(manifest)
 
     assert docker["mediaType"] == DOCKER
     assert docker["config"]["mediaType"] == (
@@ -29,14 +29,14 @@ def test_the_same_blobs_get_dockers_names():
 
 
 def test_what_is_repaired_already_stays_as_it_is():
-    docker = repaired(oci_manifest())
+    docker = to_docker_manifest(oci_manifest())
 
-    assert repaired(docker) == docker
+    assert to_docker_manifest(docker) == docker
 
 
 def test_layers_that_docker_has_no_name_for_are_refused():
     with pytest.raises(ResourceFailedError, match=r"tar\+zstd") as caught:
-        repaired(oci_manifest("tar+zstd"))
+        to_docker_manifest(oci_manifest("tar+zstd"))
 
     assert "gzip" in (caught.value.hint or "")
 
@@ -46,7 +46,7 @@ def test_a_layer_without_a_media_type_is_refused():
     del manifest["layers"][0]["mediaType"]
 
     with pytest.raises(ResourceFailedError, match="without a media type"):
-        repaired(manifest)
+        to_docker_manifest(manifest)
 
 
 def test_of_an_index_the_platform_counts_and_not_the_attestation():

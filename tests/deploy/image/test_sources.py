@@ -12,7 +12,7 @@ import pytest
 
 from deploy.config import ImageTable
 from deploy.errors import ConfigError
-from deploy.image.build import Subprocess, build_files, tag_of
+from deploy.image.build import Subprocess, build_files, compute_tag
 from deploy.image.codebuild import buildspec, write_zip
 from deploy.image.sources import ignore_of
 from tests.deploy.accounts import configured
@@ -55,7 +55,7 @@ class Repository:
 
     @property
     def tag(self):
-        return tag_of(self.runner, self.table)
+        return compute_tag(self.runner, self.table)
 
     @property
     def files(self):
@@ -127,13 +127,13 @@ def test_a_dockerfile_beside_the_context_is_part_of_the_build(repository):
         context=str(repository.folder / "app"),
         dockerfile=str(repository.folder / "Dockerfile"),
     )
-    clean = tag_of(repository.runner, outside)
+    clean = compute_tag(repository.runner, outside)
     repository.write("unseen.py")
-    unseen = tag_of(repository.runner, outside)
+    unseen = compute_tag(repository.runner, outside)
     repository.write("Dockerfile", "FROM other")
 
     assert unseen == clean
-    assert tag_of(repository.runner, outside) != clean
+    assert compute_tag(repository.runner, outside) != clean
     assert sorted(build_files(repository.runner, outside)) == [
         ".chandra/Dockerfile",
         "main.py",
@@ -144,7 +144,7 @@ def test_without_git_a_tag_has_to_be_given(runner):
     runner.programs = set()
 
     with pytest.raises(ConfigError, match="git commit") as caught:
-        tag_of(runner, ImageTable())
+        compute_tag(runner, ImageTable())
 
     assert "--tag" in (caught.value.hint or "")
 
@@ -153,7 +153,7 @@ def test_where_git_breaks_off_the_tree_is_not_taken_for_clean(runner):
     runner.failing = {"diff"}
 
     with pytest.raises(ConfigError, match="git diff fails"):
-        tag_of(runner, ImageTable())
+        compute_tag(runner, ImageTable())
 
 
 def test_a_build_elsewhere_gets_what_neither_git_nor_docker_leaves_out(repository):

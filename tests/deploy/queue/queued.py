@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import json
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import unquote
 
-from deploy.documents.document import split_uri
-from tests.deploy.contents import text_of
+from deploy.documents.document import Document, split_uri
+from deploy.queue.job import Job, State
+from tests.deploy.accounts import configured
+from tests.deploy.contents import beginning, text_of
 
 Environ = dict[str, Any]
 BROKEN = b"broken"
@@ -133,3 +135,46 @@ def answer_to(content: bytes, *, failed: tuple[int, ...] = ()) -> bytes:
         for number in (1, 2)
     ]
     return json.dumps({"pages": pages}).encode()
+
+
+EXTRA = """
+[network]
+isolation = {isolation}
+[asynchronous]
+bucket = "exchange"
+sources = ["scans"]
+"""
+
+
+def put(wire, bucket, key, content):
+    content = beginning(key) + content
+    wire.call("s3", "put_object", Bucket=bucket, Key=key, Body=content)
+
+
+def get(wire, bucket, key):
+    return wire.call("s3", "get_object", Bucket=bucket, Key=key)["Body"].read()
+
+
+def states(ledger):
+    return sorted(job.state.value for job in ledger().jobs())
+
+
+def sending(ledger, document_key, **changes):
+    """As if a process had died in the middle of its call."""
+    store = ledger()
+    job = store.job(document_key)
+    store.save(replace(job, state=State.SENDING, **changes))
+
+
+def job(**changes):
+    document = Document(
+        name="a.pdf",
+        source="s3://scans/a.pdf",
+        media_type="application/pdf",
+        size=7,
+        content="c0ffee",
+    )
+    return replace(Job.of(document, "run", 0.0), **changes)
+
+
+TABLE = configured(asynchronous={"bucket": "exchange"}).asynchronous

@@ -44,9 +44,6 @@ def put(wire, key, content):
     wire.call("s3", "put_object", Bucket="scans", Key=key, Body=PDF + content)
 
 
-# Trying again
-
-
 @pytest.fixture
 def failed(chandra, queue, tmp_path):
     """Two documents that failed: one for good, and one because the engine died."""

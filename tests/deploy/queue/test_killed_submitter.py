@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.queue.submit import NUM_AT_ONCE
+from deploy.concurrency import NUM_SUBMISSIONS
 from tests.deploy.contents import PDF
 from tests.deploy.queue.queued import BROKEN, FakeQueue
 from tests.waiting import until
@@ -104,7 +104,7 @@ def test_killed_again_and_again_every_document_is_read_once(
     sent = Counter(queued.output for queued in queue.accepted)
     assert len(sent) == NUM_DOCUMENTS
     # What was under way when it was killed may be sent again, to the same place.
-    assert sent.total() - len(sent) <= NUM_KILLS * NUM_AT_ONCE
+    assert sent.total() - len(sent) <= NUM_KILLS * NUM_SUBMISSIONS
     assert fetched.status == 1
     results = {p.name: p.read_text() for p in folder.glob("*.md")}
     assert results == {

@@ -14,7 +14,7 @@ import pytest
 
 from deploy.documents.document import Document
 from deploy.errors import ConfigError
-from deploy.queue.job import Job, Place, State, is_gone, owner_here
+from deploy.queue.job import Job, Place, State, current_owner, is_owner_gone
 from deploy.queue.ledger import SqliteLedger
 from deploy.queue.s3_ledger import StoredLedger, open_ledger
 
@@ -196,14 +196,14 @@ def test_what_was_said_to_be_written_survives_a_kill(tmp_path):
 
 
 def test_a_process_that_ended_is_gone_and_another_machines_may_live():
-    host = owner_here().rpartition("/")[0]
+    host = current_owner().rpartition("/")[0]
 
-    assert not is_gone(owner_here())
-    assert is_gone(f"{host}/12", lambda process: False)
-    assert not is_gone(f"{host}/12", lambda process: True)
-    assert not is_gone("elsewhere/12")
-    assert is_gone(None)
-    assert os.getpid() == int(owner_here().rpartition("/")[2])
+    assert not is_owner_gone(current_owner())
+    assert is_owner_gone(f"{host}/12", lambda process: False)
+    assert not is_owner_gone(f"{host}/12", lambda process: True)
+    assert not is_owner_gone("elsewhere/12")
+    assert is_owner_gone(None)
+    assert os.getpid() == int(current_owner().rpartition("/")[2])
 
 
 def test_a_put_whose_answer_was_lost_is_no_conflict(cloud, wire):

@@ -11,7 +11,8 @@ from typing import Any, TypeAlias
 import pytest
 
 from deploy.errors import ConfigError
-from deploy.results.parse import ACCEPT, in_format
+from deploy.results.formats import ACCEPT
+from deploy.results.parse import convert_result
 from deploy.results.report import report_of
 from deploy.results.sanitise import ATTRIBUTES, TAGS, cleaner_of
 from handler.postprocess import vocabulary
@@ -95,7 +96,7 @@ def as_report(answer: dict[str, Any]) -> str:
 
 
 def as_html(answer: dict[str, Any]) -> str:
-    return in_format(json.dumps(answer).encode(), ACCEPT["json"], "html").decode()
+    return convert_result(json.dumps(answer).encode(), ACCEPT["json"], "html").decode()
 
 
 TEXTS = pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import io
 import PIL.Image
 
 from deploy.documents.document import media_type_by_name
-from deploy.results.pages import pictures_of
+from deploy.results.pages import render_pages
 from tests import documents
 
 
@@ -15,7 +15,7 @@ def test_pages_of_a_pdf_are_drawn_by_number(tmp_path):
     path = tmp_path / "three.pdf"
     path.write_bytes(documents.pdf([["one"], ["two"], ["three"]]))
 
-    pictures = pictures_of(path, [1, 3, 9])
+    pictures = render_pages(path, [1, 3, 9])
 
     assert pictures.keys() == {1, 3}
     assert max(PIL.Image.open(io.BytesIO(pictures[1])).size) == 1600
@@ -28,7 +28,7 @@ def test_a_picture_lies_as_a_person_would_turn_it(tmp_path):
     exif[0x0112] = 6
     picture.save(path, exif=exif)
 
-    drawn = PIL.Image.open(io.BytesIO(pictures_of(path, [1])[1]))
+    drawn = PIL.Image.open(io.BytesIO(render_pages(path, [1])[1]))
 
     assert drawn.size == (100, 200)
 
@@ -37,7 +37,7 @@ def test_what_is_transparent_is_drawn_on_white_paper(tmp_path):
     path = tmp_path / "clear.png"
     PIL.Image.new("RGBA", (20, 20), (0, 0, 0, 0)).save(path)
 
-    drawn = PIL.Image.open(io.BytesIO(pictures_of(path, [1])[1]))
+    drawn = PIL.Image.open(io.BytesIO(render_pages(path, [1])[1]))
 
     assert drawn.getpixel((5, 5)) == (255, 255, 255)
 

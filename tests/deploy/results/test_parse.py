@@ -7,10 +7,10 @@ import json
 import pytest
 
 from deploy.errors import ConfigError
+from deploy.results.formats import ACCEPT
 from deploy.results.parse import (
-    ACCEPT,
-    MAY_PASS,
-    in_format,
+    TRANSIENT_CODES,
+    convert_result,
     page_errors,
     part_lines,
 )
@@ -70,7 +70,7 @@ def answer(*pages: PageResult, media_type: str, is_paginated: bool = False) -> b
 def test_json_becomes_the_very_markdown_that_the_service_writes(pages, is_paginated):
     as_json = answer(*pages, media_type=ACCEPT["json"], is_paginated=is_paginated)
 
-    made = in_format(as_json, ACCEPT["json"], "md")
+    made = convert_result(as_json, ACCEPT["json"], "md")
 
     expected = answer(*pages, media_type=ACCEPT["md"], is_paginated=is_paginated)
     assert made == expected
@@ -98,7 +98,7 @@ def test_every_format_says_which_pages_are_missing(media_type, code):
 def test_a_page_read_in_part_keeps_what_was_read_in_html_too():
     as_json = answer(TITLE, HALF, media_type=ACCEPT["json"])
 
-    made = in_format(as_json, ACCEPT["json"], "html")
+    made = convert_result(as_json, ACCEPT["json"], "html")
 
     assert b"<p>The first half.</p>" in made
     assert [each["page"] for each in page_errors(made, ACCEPT["html"])] == [5]
@@ -124,12 +124,12 @@ def test_what_may_pass_is_every_failure_of_the_engine_and_of_storage():
         StorageError,
     }
 
-    assert {error.code for error in errors - {DeadlineExceededError}} == MAY_PASS
+    assert {error.code for error in errors - {DeadlineExceededError}} == TRANSIENT_CODES
 
 
 def test_what_is_no_document_of_ours_is_no_markdown():
     with pytest.raises(ConfigError, match="no document of ours"):
-        in_format(json.dumps({"pages": [{}]}).encode(), ACCEPT["json"], "md")
+        convert_result(json.dumps({"pages": [{}]}).encode(), ACCEPT["json"], "md")
 
 
 def test_pictures_in_json_are_data_urls_in_html():
@@ -142,7 +142,7 @@ def test_pictures_in_json_are_data_urls_in_html():
     )
     as_json = answer(page, media_type=ACCEPT["json"])
 
-    made = in_format(as_json, ACCEPT["json"], "html").decode()
+    made = convert_result(as_json, ACCEPT["json"], "html").decode()
 
     assert '<img src="data:image/webp;base64,UklGRg==" alt="map">' in made
     assert f"<p>{name}</p>" in made

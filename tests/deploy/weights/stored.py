@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from deploy.documents.document import Absent, StoredObject, split_uri
 from deploy.documents.signatures import Sample
 from deploy.errors import NotFoundError
+from deploy.weights.files import weights_in
+from deploy.weights.store import Store
 
 
 @dataclass
@@ -49,3 +51,34 @@ class Bucket:
         content = self.contents[uri]
         etag = hashlib.md5(content, usedforsecurity=False).hexdigest()
         return StoredObject(bucket, key, len(content), etag)
+
+
+BUCKET = "weights"
+MIB = 1024 * 1024
+PREFIX = "models/datalab-to/chandra/"
+CONFIG = '{"model_type": "qwen3_vl"}'
+OTHER_CONFIG = '{"model_type": "qwen3_vl", "dtype": "bfloat16"}'
+
+
+def keys(wire):
+    return [
+        o["Key"] for o in wire.pages("s3", "list_objects_v2", "Contents", Bucket=BUCKET)
+    ]
+
+
+def read(wire, key):
+    return wire.call("s3", "get_object", Bucket=BUCKET, Key=key)["Body"].read()
+
+
+def store(wire):
+    return Store(wire, BUCKET, part_bytes=5 * MIB)
+
+
+def stage(wire, folder, seen=None):
+    weights = weights_in(folder, "m", "r")
+    return store(wire).stage(
+        weights,
+        "p/",
+        "ocr",
+        lambda key, done, total: seen.append(done) if seen is not None else None,
+    )

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 from deploy.aws.buckets import bucket_region, refuse_other_region
 from deploy.config import read_config
 from deploy.errors import ConfigError, DeployError
-from deploy.weights.checkpoint import recognise
+from deploy.weights.checkpoint import recognise_checkpoint
 from deploy.weights.files import MANIFEST
 
 CHANDRA_1 = {"model_type": "qwen3_vl", "text_config": {"num_hidden_layers": 36}}
@@ -67,7 +67,7 @@ def manifest_at(wire, model, revision="v1"):
     ids=["chandra", "chandra-2", "mini", "smaller", "sizeless", "flat"],
 )
 def test_a_line_is_recognised_by_type_and_size(folder, config, line, profile):
-    found = recognise(folder(config))
+    found = recognise_checkpoint(folder(config))
 
     assert (found.line, found.profile) == (line, profile)
 
@@ -78,7 +78,10 @@ def test_a_line_is_recognised_by_type_and_size(folder, config, line, profile):
      ("ocr", None), (7, None)],
 )  # fmt: skip
 def test_only_a_name_of_the_hub_is_believed(folder, name, expected):
-    assert recognise(folder(CHANDRA_1 | {"_name_or_path": name})).name == expected
+    assert (
+        recognise_checkpoint(folder(CHANDRA_1 | {"_name_or_path": name})).name
+        == expected
+    )
 
 
 @pytest.mark.parametrize(
@@ -88,7 +91,7 @@ def test_only_a_name_of_the_hub_is_believed(folder, name, expected):
 )
 def test_a_config_that_names_no_model_is_refused(folder, config):
     with pytest.raises(ConfigError) as caught:
-        recognise(folder(config))
+        recognise_checkpoint(folder(config))
 
     assert caught.value.hint
 
@@ -129,7 +132,7 @@ JSON = st.recursive(
 )
 def test_any_config_is_recognised_or_refused(folder, config):
     try:
-        is_told = recognise(folder(config)).sentence != ""
+        is_told = recognise_checkpoint(folder(config)).sentence != ""
     except DeployError as error:
         is_told = error.hint is not None
 

@@ -1,0 +1,149 @@
+"""Documents and refusals that one search has collected, named after their sources."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path, PurePosixPath
+
+from deploy.documents.document import (
+    UNKNOWN_TYPE,
+    Absent,
+    Document,
+    Found,
+    Refused,
+    media_type_by_name,
+)
+from deploy.documents.naming import (
+    is_result,
+    to_storable_name,
+    with_distinct_names,
+    with_pages,
+)
+from deploy.documents.options import Option, num_chosen
+from deploy.documents.rejection import EMPTY, NO_DOCUMENT, UNREADABLE, UNSUPPORTED
+
+__all__ = ["ONE_PAGE", "Candidate", "Collector", "has_document_suffix"]
+
+ONE_PAGE = ("image/png", "image/jpeg", "image/bmp")
+"""Media types whose files have exactly one page."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A readable file or object that may become a document."""
+
+    source: str
+    """An absolute path, or s3://bucket/key."""
+    name: str
+    """Name of its results, without pages."""
+    media_type: str | None
+    """None if its bytes are not a supported document."""
+    size: int
+    """Bytes."""
+    content: str
+    """Key of its contents, as `Document.content`."""
+    options: Mapping[str, Option]
+    num_pages: int | None
+    """Pages of the whole document; None if they are unknown."""
+    modified: datetime | None = None
+
+
+@dataclass
+class Collector:
+    """Documents and refusals in the order in which they were found."""
+
+    accept: str
+    """Media type of the results."""
+    with_hidden: bool = False
+    """Include files of folders whose name, or a folder's above, begins with a dot."""
+    documents: list[Document] = field(default_factory=list)
+    refused: list[Refused] = field(default_factory=list)
+    empty: list[str] = field(default_factory=list)
+    """Inputs without a document or a refusal."""
+    num_hidden: int = 0
+
+    @property
+    def num_collected(self) -> int:
+        """Number of documents and refusals so far."""
+        return len(self.documents) + len(self.refused)
+
+    def result(self) -> Found:
+        """Return everything that was collected, each place once, under its own name."""
+        documents = {document.place: document for document in self.documents}
+        refused = {r.place: r for r in self.refused if r.place not in documents}
+        named = with_distinct_names(list(documents.values()), list(refused.values()))
+        return Found(*named, tuple(self.empty), self.num_hidden)
+
+    def add(self, candidate: Candidate) -> None:
+        """Add a candidate as a document, or refuse it if it is empty or unsupported."""
+        source, name, options = candidate.source, candidate.name, candidate.options
+        if candidate.size == 0:
+            self.refuse(source, name, options, EMPTY, UNREADABLE)
+            return
+        if candidate.media_type is None:
+            self.refuse(source, name, options, NO_DOCUMENT, UNSUPPORTED)
+            return
+        pages = options.get("pages")
+        chosen = None if pages is None else str(pages)
+        self.documents.append(
+            Document(
+                name=with_pages(to_storable_name(name), options),
+                source=source,
+                media_type=candidate.media_type,
+                size=candidate.size,
+                content=candidate.content,
+                options=options,
+                accept=self.accept,
+                num_pages=num_chosen(chosen, candidate.num_pages),
+                modified=candidate.modified,
+            )
+        )
+
+    def refuse(
+        self,
+        source: str,
+        name: str,
+        options: Mapping[str, Option],
+        reason: str,
+        code: str,
+    ) -> None:
+        """Record a document that was named but cannot be read, with its error code."""
+        name = with_pages(to_storable_name(name or PurePosixPath(source).name), options)
+        self.refused.append(
+            Refused(
+                source, reason, code, name=name, options=options, accept=self.accept
+            )
+        )
+
+    def refuse_unsupported(self, source: str, name: str) -> None:
+        """Record a file or object of a folder as refused because of its type."""
+        kind = PurePosixPath(name).suffix or "no suffix"
+        self.refused.append(
+            Refused(source, f"not a type we read: {kind}", UNSUPPORTED, False)
+        )
+
+    def refuse_unreadable(self, path: Path, reason: str) -> None:
+        """Record a file or folder below a folder that cannot be read."""
+        code = Absent.FORBIDDEN.value
+        self.refused.append(Refused(str(path), reason, code, False))
+
+    def accepts_name(self, name: str) -> bool:
+        """Return whether to look at a file of a folder, by its name below the folder.
+
+        Results of earlier runs are skipped. Hidden files are skipped and counted.
+        """
+        path = PurePosixPath(name)
+        if is_result(path.name):
+            return False
+        hidden = (part.startswith(".") and part != ".." for part in path.parts)
+        if any(hidden) and not self.with_hidden:
+            self.num_hidden += 1
+            return False
+        return True
+
+
+def has_document_suffix(name: str) -> bool:
+    """Return whether the suffix of a name is that of a supported document."""
+    return media_type_by_name(PurePosixPath(name)) != UNKNOWN_TYPE

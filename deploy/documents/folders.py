@@ -1,0 +1,100 @@
+"""Documents among local files and folders."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from deploy.documents.collector import (
+    ONE_PAGE,
+    Candidate,
+    Collector,
+    has_document_suffix,
+)
+from deploy.documents.document import Absent, media_type_by_name
+from deploy.documents.options import Option
+from deploy.documents.signatures import is_unmistakable, sample_of, type_by_bytes
+
+__all__ = ["FileFinder", "resolve_parent"]
+
+
+class FileFinder:
+    """Adds local files to a collector."""
+
+    def __init__(
+        self, collector: Collector, count: Callable[[Path], int | None]
+    ) -> None:
+        """`count` returns the number of pages of a file, or None if it is unknown."""
+        self._collector = collector
+        self._count = count
+
+    def add_folder(self, folder: Path, options: Mapping[str, Option]) -> None:
+        """Add every document in a folder and below; links to folders are refused."""
+        for path in self._paths_below(folder):
+            name = path.relative_to(folder).as_posix()
+            if not self._collector.accepts_name(name):
+                continue
+            if path.is_dir():
+                # The link may lead back to the folder that contains it.
+                self._collector.refuse_unreadable(
+                    path, "a link to a folder, which is not followed"
+                )
+            elif path.is_symlink() and not path.exists():
+                self._collector.refuse_unreadable(
+                    path, "a link to a file that is not there"
+                )
+            elif path.is_file() and (
+                has_document_suffix(name) or self._is_document(path)
+            ):
+                self.add_file(path, name, options)
+
+    def add_file(self, path: Path, name: str, options: Mapping[str, Option]) -> None:
+        """Add one file, or refuse it if it cannot be read; read all of its bytes."""
+        path = resolve_parent(path)
+        try:
+            size = path.stat().st_size
+            sample = sample_of(path)
+            with path.open("rb") as file:
+                content = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            reason = f"cannot be read: {error.strerror}"
+            code = Absent.FORBIDDEN.value
+            self._collector.refuse(str(path), name, options, reason, code)
+            return
+        kind = type_by_bytes(sample, media_type_by_name(path))
+        num_pages = 1 if kind in ONE_PAGE else self._count(path)
+        self._collector.add(
+            Candidate(str(path), name, kind, size, content, options, num_pages)
+        )
+
+    def _paths_below(self, folder: Path) -> list[Path]:
+        """Return the files in a folder and below, and links to folders, sorted."""
+        paths = []
+        for above, folders, names in os.walk(folder, onerror=self._refuse_folder):
+            links = [name for name in folders if Path(above, name).is_symlink()]
+            paths += [Path(above, name) for name in (*links, *names)]
+        return sorted(paths)
+
+    def _refuse_folder(self, error: OSError) -> None:
+        reason = f"a folder that cannot be read: {error.strerror}"
+        self._collector.refuse_unreadable(Path(str(error.filename)), reason)
+
+    def _is_document(self, path: Path) -> bool:
+        """Return whether the bytes of a file are a document; refuse it if not."""
+        try:
+            if is_unmistakable(sample_of(path)):
+                return True
+            self._collector.refuse_unsupported(str(path), path.name)
+        except OSError as error:
+            self._collector.refuse_unreadable(path, f"cannot be read: {error.strerror}")
+        return False
+
+
+def resolve_parent(path: Path) -> Path:
+    """Resolve links in the folders of a path, but not the file itself.
+
+    The results of a symbolic link are written beside the link, not its target.
+    """
+    return path.parent.resolve() / path.name

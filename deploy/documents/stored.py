@@ -1,0 +1,132 @@
+"""Documents among the objects of S3."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
+
+from deploy.documents.collector import (
+    ONE_PAGE,
+    Candidate,
+    Collector,
+    has_document_suffix,
+)
+from deploy.documents.document import (
+    Absent,
+    Objects,
+    StoredObject,
+    media_type_by_name,
+)
+from deploy.documents.entries import is_relative
+from deploy.documents.options import Option
+from deploy.documents.rejection import archive_reason
+from deploy.documents.signatures import Sample, is_unmistakable, type_by_bytes
+from deploy.errors import NotFoundError
+
+__all__ = ["NamedObject", "ObjectFinder"]
+
+
+@dataclass(frozen=True, slots=True)
+class NamedObject:
+    """An S3 object that the inputs name, with the name and options of its document."""
+
+    item: StoredObject
+    name: str
+    options: Mapping[str, Option]
+    is_named: bool = True
+    """True if an input names the object, or its suffix is that of a document."""
+
+
+class ObjectFinder:
+    """Adds objects of S3 to a collector."""
+
+    def __init__(self, collector: Collector, objects: Objects) -> None:
+        self._collector = collector
+        self._objects = objects
+
+    def add_prefix(
+        self, uri: str, bucket: str, key: str, options: Mapping[str, Option]
+    ) -> None:
+        """Add every document below a prefix.
+
+        Raises NotFoundError if there is no object below it.
+        """
+        prefix = f"{key.rstrip('/')}/" if key else ""
+        num_seen = 0
+        objects = []
+        for item in self._objects.below(bucket, prefix):
+            num_seen += 1
+            name = item.key.removeprefix(prefix)
+            if name and not name.endswith("/") and self._collector.accepts_name(name):
+                objects.append(
+                    NamedObject(item, name, options, has_document_suffix(name))
+                )
+        self.add_objects(objects)
+        if not num_seen:
+            raise NotFoundError(
+                f"there is nothing at {uri}",
+                hint="a prefix must match whole folder names",
+            )
+
+    def add_objects(self, objects: Sequence[NamedObject]) -> None:
+        """Add objects as documents or refusals, with requests in parallel.
+
+        A listing does not show that an archived object was restored; HEAD does.
+        """
+        doubtful = [each.item.uri for each in objects if each.item.archive is not None]
+        heads = dict(zip(doubtful, self._objects.heads(doubtful), strict=True))
+        current = []
+        for each in objects:
+            head = heads.get(each.item.uri)
+            known = head if isinstance(head, StoredObject) else each.item
+            current.append(replace(each, item=known))
+        samples = self.samples([each.item for each in current])
+        for each in current:
+            self.add_object(each, samples)
+
+    def heads(self, uris: Sequence[str]) -> Mapping[str, StoredObject | Absent]:
+        """Return each object by its URI, or why it cannot be read."""
+        return dict(zip(uris, self._objects.heads(uris), strict=True))
+
+    def samples(self, items: Sequence[StoredObject]) -> Mapping[str, Sample | None]:
+        """Return samples of the readable objects by URI."""
+        readable = {
+            item.uri: item
+            for item in items
+            if item.size and archive_reason(item) is None
+        }
+        samples = self._objects.samples(list(readable.values()))
+        return dict(zip(readable, samples, strict=True))
+
+    def add_object(
+        self, named: NamedObject, samples: Mapping[str, Sample | None]
+    ) -> None:
+        """Add one object as a document or a refusal, given the samples of all."""
+        item, options, name = named.item, named.options, named.name.lstrip("/")
+        sample = samples.get(item.uri)
+        if not named.is_named and (sample is None or not is_unmistakable(sample)):
+            self._collector.refuse_unsupported(item.uri, name)
+            return
+        if not is_relative(name):
+            reason = "its key is not a valid file name: name it in a manifest"
+            self._collector.refuse(item.uri, "", options, reason, "bad_request")
+            return
+        if why := archive_reason(item):
+            code = Absent.FORBIDDEN.value
+            self._collector.refuse(item.uri, name, options, why, code)
+            return
+        by_name = media_type_by_name(PurePosixPath(item.key))
+        kind = by_name if sample is None else type_by_bytes(sample, by_name)
+        self._collector.add(
+            Candidate(
+                item.uri,
+                name,
+                kind,
+                item.size,
+                item.content,
+                options,
+                1 if kind in ONE_PAGE else None,
+                item.modified,
+            )
+        )

@@ -1,0 +1,134 @@
+"""Failures and page counts that are read from the log of a batch job."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.deploy.batch.transformer import (
+    RUN,
+    keys,
+)
+
+
+def test_what_fails_is_reported_with_its_code_and_the_rest_is_read(chandra, put, wire):
+    put("scans/a.pdf")
+    put("scans/b.pdf", b"broken")
+    put("scans/c.pdf", b"endless")
+
+    ran = chandra(*RUN)
+
+    assert ran.status == 1
+    assert keys(wire) == ["md/a.pdf.out"]
+    assert "1 of 3 documents read" in ran.out
+    assert "1 failed with unreadable_document: it is broken\n  b.pdf" in ran.out
+    assert "1 failed with document_too_large: it is endless\n  c.pdf" in ran.out
+    assert "1 would fail again, with unreadable_document: b.pdf" in ran.out
+    assert "try: split it, or ask for fewer pages" in ran.out
+    assert "transform --retry-failed" not in ran.out
+    assert "failed 2 (document_too_large 1, unreadable_document 1)" in ran.out
+
+
+def test_a_status_that_always_had_one_code_is_that_code(chandra, put, cloud):
+    put("scans/a.pdf")
+    put("scans/b.pdf", b"broken")
+    cloud.transformed.says_bodies = False
+
+    ran = chandra(*RUN)
+
+    assert "1 failed with unreadable_document: status 422, which had only" in ran.out
+
+
+def test_a_failure_that_no_line_names_is_said_to_be_unknown(chandra, put, cloud, wire):
+    put("scans/a.pdf")
+    put("scans/b.pdf", b"broken")
+    cloud.transformed.is_silent = True
+
+    ran = chandra(*RUN)
+
+    assert ran.status == 1
+    assert "1 failed with unknown: the log does not name it" in ran.out
+    assert "SageMaker says: AlgorithmError" in ran.out
+
+
+@pytest.fixture
+def ended(chandra, put, cloud, at):
+    """ended(): a job that was watched to its end; the seconds after that."""
+    cloud.clock = at
+
+    def run():
+        put("scans/a.pdf")
+        ran = chandra(*RUN)
+        (job,) = cloud.jobs.values()
+        return ran, at.now - job.ended
+
+    return run
+
+
+def test_a_log_that_tells_of_every_document_is_not_waited_for(ended):
+    ran, seconds = ended()
+
+    assert seconds == 0
+    assert "note:" not in ran.out
+
+
+def test_a_log_without_a_line_is_waited_for_a_minute_and_then_said_to_be_missing(
+    ended, cloud
+):
+    cloud.transformed.is_silent = True
+
+    ran, seconds = ended()
+
+    assert ran.status == 0, ran.err
+    assert seconds == 60
+    assert "note: the job's log has no line, late or for ever: how many" in ran.out
+    assert "pages read" not in ran.out
+
+
+def test_a_log_that_goes_silent_is_waited_for_a_quarter_of_a_minute(ended, cloud):
+    cloud.transformed.says_requests = False
+
+    ran, seconds = ended()
+
+    assert seconds == 15
+    assert "note: the job's log tells of 0 of 1 documents that were read" in ran.out
+
+
+def test_a_log_that_may_not_be_read_is_not_waited_for(ended, cloud):
+    cloud.forbidden = {"logs:FilterLogEvents"}
+
+    ran, seconds = ended()
+
+    assert (ran.status, seconds) == (0, 0)
+    assert "note: the job's log may not be read: how many pages" in ran.out
+    assert "logs:FilterLogEvents" in ran.out
+
+
+def test_what_a_later_job_has_read_is_not_looked_for_in_the_log_of_an_earlier(
+    chandra, put, cloud
+):
+    put("scans/a.pdf")
+    put("scans/b.pdf", b"broken")
+    chandra(*RUN)
+    (first,) = cloud.jobs
+    put("scans/b.pdf", b"mended")
+    cloud.jobs[first].ended -= 3600
+    chandra("transform", "--retry-failed", first)
+
+    shown = chandra("transform", "status", first, "--json").json
+
+    assert (shown["read"], shown["untold"]) == (2, None)
+
+
+def test_of_a_job_that_ended_long_ago_nothing_more_is_waited_for(
+    ended, chandra, cloud, at
+):
+    cloud.transformed.is_silent = True
+    ended()
+    (name,) = cloud.jobs
+    at.sleep(3600)
+    before = at.now
+
+    shown = chandra("transform", "status", name, "--json").json
+
+    assert at.now == before
+    assert "has no line" in shown["untold"]

@@ -1,0 +1,48 @@
+"""Configurations of a queue, and what AWS reports of its scaling."""
+
+from __future__ import annotations
+
+from deploy.endpoint.planner import Planner
+from deploy.queue.endpoint import (
+    async_config,
+)
+from deploy.queue.scaling import ObservedScaling, Scaling
+from deploy.resources import tags_of
+from tests.deploy.accounts import (
+    IDENTITY,
+    NOW,
+    FakeAccount,
+    configured,
+)
+
+TOPIC = "arn:aws:sns:us-east-1:123456789012:ocr"
+EXTRA = '[asynchronous]\nbucket = "exchange"\n'
+
+
+def with_queue(**settings):
+    return configured(asynchronous={"bucket": "exchange", **settings})
+
+
+def scaling(**settings):
+    config = async_config(with_queue(**settings), IDENTITY)
+    return Scaling.of(config.name, config.asynchronous, tags_of(config))
+
+
+def planner(observed=None):
+    return Planner(FakeAccount(observed=observed or ObservedScaling()), IDENTITY, NOW)
+
+
+def made(wanted):
+    """What AWS says when all of it has been made."""
+    arns = {name: f"arn:of:{name}" for name in wanted.policies}
+    return ObservedScaling(
+        target={**wanted.target.params, "CreationTime": NOW},
+        policies={
+            name: {**call.params, "PolicyARN": arns[name]}
+            for name, call in wanted.policies.items()
+        },
+        alarms={
+            name: {**call.params, "StateValue": "OK"}
+            for name, call in wanted.alarms(arns).items()
+        },
+    )

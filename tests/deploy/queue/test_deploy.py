@@ -1,0 +1,260 @@
+"""Commands that deploy, stop, roll back and destroy a queue."""
+
+from __future__ import annotations
+
+import pytest
+
+from deploy.queue.scaling import scalable_target
+from tests.deploy.accounts import (
+    OTHER_IMAGE,
+)
+from tests.deploy.queue.configs import EXTRA
+
+
+def test_from_nothing_to_an_endpoint_that_scales(deployed, cloud, wire):
+    assert cloud.machines["ocr-async"].status == "InService"
+    policies = {
+        p["PolicyName"]: p["PolicyARN"]
+        for p in wire.pages(
+            "application-autoscaling",
+            "describe_scaling_policies",
+            "ScalingPolicies",
+            ServiceNamespace="sagemaker",
+        )
+    }
+    alarms = {
+        a["AlarmName"]: a["AlarmActions"]
+        for a in wire.pages("cloudwatch", "describe_alarms", "MetricAlarms")
+    }
+    assert alarms == {
+        "ocr-async-wake": [policies["wake"]],
+        "ocr-async-idle": [policies["idle"]],
+    }
+    assert "0 to 2 machines; they go after 65 minutes without work" in deployed.out
+
+
+def test_twice_changes_nothing(deployed, chandra, cloud):
+    cloud.calls.clear()
+
+    ran = chandra("async", "deploy")
+
+    assert ran.status == 0, ran.err
+    assert "no changes" in ran.out
+    assert cloud.changes == []
+
+
+def test_other_limits_change_only_the_limits(deployed, chandra, cloud, project):
+    project(EXTRA + "max_instances = 5\n")
+    cloud.calls.clear()
+
+    ran = chandra("async", "deploy")
+
+    assert ran.status == 0, ran.err
+    assert cloud.changes == ["application-autoscaling:RegisterScalableTarget"]
+
+
+@pytest.mark.usefixtures("staged")
+def test_a_dry_run_says_all_of_it(chandra, project, cloud):
+    project(EXTRA)
+
+    ran = chandra("async", "deploy", "--dry-run")
+
+    assert ran.status == 0, ran.err
+    assert "would create endpoint ocr-async with config ocr-async-" in ran.out
+    assert "would set scaling policy wake" in ran.out
+    assert "would set alarm ocr-async-idle: no work for 65 minutes" in ran.out
+    assert cloud.changes == []
+
+
+def test_both_endpoints_live_side_by_side_and_are_destroyed_together(
+    deployed, chandra, cloud, wire
+):
+    chandra("deploy")
+    chandra("alarms", "--create")
+    wire.call("s3", "put_object", Bucket="exchange", Key="async/ocr/in/1", Body=b"1")
+    wire.call("s3", "put_object", Bucket="exchange", Key="other", Body=b"2")
+
+    ran = chandra("destroy", "--all")
+
+    assert ran.status == 0, ran.err
+    assert cloud.machines == {}
+    assert cloud.variants == {}
+    left = wire.call("cloudwatch", "describe_alarms")["MetricAlarms"]
+    targets = wire.call(
+        "application-autoscaling",
+        "describe_scalable_targets",
+        ServiceNamespace="sagemaker",
+    )["ScalableTargets"]
+    objects = wire.call("s3", "list_objects_v2", Bucket="exchange")["Contents"]
+    assert left == targets == []
+    assert [item["Key"] for item in objects] == ["other"]
+
+
+def test_an_update_is_not_rolled_back_for_an_alarm_that_moves_machines(
+    deployed, chandra, cloud, project
+):
+    project(EXTRA + "timeout_seconds = 900\n")
+
+    ran = chandra("async", "deploy", "--dry-run", "--json")
+
+    update = next(
+        a for a in ran.json["actions"] if a.get("operation") == "update_endpoint"
+    )
+    assert "AutoRollbackConfiguration" not in update["params"]["DeploymentConfig"]
+    assert update["params"]["RetainAllVariantProperties"] is True
+
+
+@pytest.mark.usefixtures("staged")
+def test_not_waited_for_it_has_no_scaling_yet_and_says_so(chandra, project, cloud):
+    project(EXTRA)
+
+    ran = chandra("async", "deploy", "--no-wait")
+    again = chandra("async", "deploy")
+
+    assert "without scaling" in ran.out
+    assert again.status == 0, again.err
+    assert "application-autoscaling:PutScalingPolicy" in cloud.changes
+
+
+def test_the_number_of_machines_is_not_the_commands_to_say(chandra, project):
+    project(EXTRA)
+
+    ran = chandra("async", "deploy", "--instance-count", "2")
+
+    assert ran.status == 2
+    assert "min_instances and max_instances" in ran.err
+
+
+@pytest.mark.usefixtures("staged")
+def test_a_quota_below_max_instances_is_said(chandra, project, cloud):
+    project(EXTRA)
+    cloud.limits = {"ml.g6e.2xlarge": 1}
+
+    ran = chandra("async", "deploy")
+
+    assert ran.status == 0, ran.err
+    assert "may run 1 ml.g6e.2xlarge for endpoints; 2 wanted" in ran.out
+    assert "(asynchronous.max_instances)" in ran.out
+
+
+def test_the_queue_is_stopped_and_started_with_its_scaling(deployed, chandra, cloud):
+    config = cloud.machines["ocr-async"].config
+
+    stopped = chandra("stop", "--async")
+    status = chandra("status")
+    gone = dict(cloud.machines)
+    alarms_between = chandra("status", "--json").json["asynchronous"]
+    started = chandra("start", "--async")
+    after = chandra("status", "--json").json["asynchronous"]
+
+    assert stopped.status == started.status == 0, stopped.err + started.err
+    assert "its machines cost $2.80 an hour by now" in stopped.out
+    assert gone == {}
+    assert "start --async brings it back" in status.out
+    assert alarms_between == {
+        "endpoint": "ocr-async",
+        "status": None,
+        "health": "stopped",
+        "lost": False,
+        "config": config,
+    }
+    assert cloud.machines["ocr-async"].config == config
+    assert (after["min_instances"], after["max_instances"]) == (0, 2)
+    assert set(after["alarms"]) == {"wake", "idle"}
+
+
+def test_to_stop_one_endpoint_is_not_to_stop_the_other(deployed, chandra, cloud):
+    ran = chandra("stop")
+
+    assert "endpoint ocr is not running\n" in ran.out
+    assert "note: endpoint ocr-async has 1 machines, $2.80 an hour" in ran.out
+    assert "stop --async" not in ran.out
+    assert set(cloud.machines) == {"ocr-async"}
+
+
+def test_nobody_elses_queue_is_stopped(chandra, project, wire, staged, cloud):
+    project(EXTRA)
+    chandra("deploy")
+    wire.call(
+        "sagemaker",
+        "create_endpoint",
+        EndpointName="ocr-async",
+        EndpointConfigName=cloud.machines["ocr"].config,
+    )
+
+    ran = chandra("stop", "--async")
+
+    assert ran.status == 5
+    assert set(cloud.machines) == {"ocr", "ocr-async"}
+
+
+def test_started_without_waiting_it_gets_its_scaling_the_next_time(deployed, chandra):
+    chandra("stop", "--async")
+
+    quick = chandra("start", "--async", "--no-wait")
+    chandra("start", "--async")
+
+    assert "next: the same command without --no-wait, for its scaling" in quick.out
+    assert chandra("status", "--json").json["asynchronous"]["max_instances"] == 2
+
+
+def test_an_update_is_not_rolled_back_for_a_long_queue(
+    deployed, chandra, project, cloud
+):
+    first = chandra("async", "deploy", "--image", OTHER_IMAGE, "--dry-run")
+    chandra("alarms", "--async", "--create")
+    update = chandra("async", "deploy", "--image", OTHER_IMAGE, "--dry-run")
+
+    assert "chandra-sagemaker alarms --async --create" in first.out
+    # Of errors and of the disk.
+    assert "watching 2 alarms" in update.out
+
+
+def test_the_queue_goes_back_to_the_config_that_was_live_before(
+    deployed, chandra, cloud, at
+):
+    first = cloud.machines["ocr-async"].config
+    at.now += 60
+    chandra("async", "deploy", "--image", OTHER_IMAGE)
+    second = cloud.machines["ocr-async"].config
+    at.now += 60
+
+    would = chandra("rollback", "--async", "--dry-run")
+    back = chandra("rollback", "--async")
+    there = cloud.machines["ocr-async"].config
+    forth = chandra("rollback", "--async", "--to", second)
+
+    assert second != first
+    assert f"to {first}" in would.out
+    assert back.status == forth.status == 0, back.err + forth.err
+    assert there == first
+    assert "the next async deploy changes nothing" in back.out
+    assert cloud.machines["ocr-async"].config == second
+    assert chandra("rollback").status == 4
+
+
+def test_made_again_to_go_back_it_has_its_scaling_still(
+    deployed, chandra, cloud, at, project, wire
+):
+    first = cloud.machines["ocr-async"].config
+    project(EXTRA + '[update]\nstrategy = "recreate"\n')
+    at.now += 60
+    chandra("async", "deploy", "--image", OTHER_IMAGE)
+    at.now += 60
+    # As it may go with the endpoint, on AWS.
+    wire.call(
+        "application-autoscaling",
+        "deregister_scalable_target",
+        **scalable_target("ocr-async"),
+    )
+
+    back = chandra("rollback", "--async")
+
+    assert back.status == 0, back.err
+    queue = chandra("status", "--json").json["asynchronous"]
+    assert (queue["config"], queue["max_instances"]) == (first, 2)
+    assert set(queue["alarms"]) == {"wake", "idle"}
+
+
+def test_its_configs_are_listed_too(deployed, chandra, cloud):
+    assert cloud.machines["ocr-async"].config in chandra("list").out

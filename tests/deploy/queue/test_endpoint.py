@@ -1,0 +1,161 @@
+"""Endpoint of a queue, and the rights that it needs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from deploy.errors import ConfigError
+from deploy.policies import caller_policy, execution_policy
+from deploy.queue.endpoint import (
+    async_config,
+    async_endpoint_from,
+    concurrency_of,
+)
+from tests.deploy.accounts import (
+    IDENTITY,
+    configured,
+)
+from tests.deploy.queue.configs import TOPIC, with_queue
+
+
+def test_the_endpoint_is_another_one_with_a_model_of_its_own():
+    endpoint = async_endpoint_from(with_queue(), IDENTITY)
+
+    assert endpoint.name == "ocr-async"
+    assert endpoint.model.name.startswith("ocr-async-")
+    assert endpoint.model.role == IDENTITY.role_arn("ocr-execution")
+    assert endpoint.config.request["AsyncInferenceConfig"] == {
+        "OutputConfig": {
+            "S3OutputPath": "s3://exchange/async/ocr/out",
+            "S3FailurePath": "s3://exchange/async/ocr/failed",
+        },
+        "ClientConfig": {"MaxConcurrentInvocationsPerInstance": 8},
+    }
+
+
+def test_topics_are_told_on_request():
+    endpoint = async_endpoint_from(
+        with_queue(success_topic=TOPIC, error_topic=TOPIC), IDENTITY
+    )
+
+    output = endpoint.config.request["AsyncInferenceConfig"]["OutputConfig"]
+    assert output["NotificationConfig"] == {"SuccessTopic": TOPIC, "ErrorTopic": TOPIC}
+
+
+def test_answers_are_encrypted_with_the_key_of_the_deployment():
+    config = configured(
+        asynchronous={"bucket": "exchange"}, network={"kms_key": "alias/ocr"}
+    )
+
+    inference = async_endpoint_from(config, IDENTITY).config.request
+
+    output = inference["AsyncInferenceConfig"]["OutputConfig"]
+    assert output["KmsKeyId"] == "alias/ocr"
+
+
+def test_the_container_is_told_how_it_is_used():
+    config = replace(
+        with_queue(timeout_seconds=900, sources=["scans/2026"]),
+        network=configured(network={"isolation": False}).network,
+    )
+
+    environment = async_endpoint_from(config, IDENTITY).model.environment
+
+    assert environment["SERVE_USE"] == "async"
+    assert environment["ASYNC_INVOCATION_TIMEOUT_SECONDS"] == "900"
+    assert environment["DOCUMENT_BUCKETS"] == "exchange/async/ocr/in,scans/2026"
+
+
+def test_a_container_without_network_is_named_no_bucket():
+    environment = async_endpoint_from(with_queue(), IDENTITY).model.environment
+
+    assert "DOCUMENT_BUCKETS" not in environment
+
+
+@pytest.mark.parametrize(
+    ("kinds", "expected"),
+    [
+        (["ml.g6e.2xlarge"], 8),
+        (["ml.g5.2xlarge"], 2),
+        (["ml.p5.4xlarge"], 19),
+        (["ml.p5.48xlarge"], 64),
+        (["ml.g6e.2xlarge", "ml.g5.2xlarge"], 2),
+        (["ml.new.2xlarge"], 2),
+    ],
+)
+def test_a_machine_is_given_as_many_documents_as_it_holds_pages(kinds, expected):
+    config = configured(endpoint={"instance_types": kinds})
+
+    assert concurrency_of(config) == expected
+
+
+def test_without_a_bucket_there_is_no_queue():
+    with pytest.raises(ConfigError, match=r"asynchronous\.bucket is not set"):
+        async_endpoint_from(configured(), IDENTITY)
+
+
+def test_a_name_must_leave_room():
+    with pytest.raises(ConfigError, match="at most 48 characters"):
+        async_config(configured(name="a" * 49), IDENTITY)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"timeout_seconds": 3601}, "timeout_seconds must be 1 to 3600"),
+        ({"idle_seconds": 240}, "idle_seconds must be 300 to 86400"),
+        ({"idle_seconds": 0}, "idle_seconds must be 300 to 86400"),
+        ({"min_instances": 3}, "min_instances must be 0 to max_instances"),
+        ({"max_instances": 0}, "at least 1"),
+        ({"bucket": "s3://exchange"}, "without s3://"),
+        ({"sources": ["s3://scans"]}, "bucket or bucket/prefix"),
+        ({"error_topic": "ocr"}, "are ARNs"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(settings, words):
+    with pytest.raises(ConfigError) as caught:
+        with_queue(**settings)
+
+    assert words in caught.value.message
+
+
+def test_the_role_reads_documents_and_writes_results():
+    document = execution_policy(
+        with_queue(sources=["scans/2026"], error_topic=TOPIC), IDENTITY
+    )
+    found = {s["Sid"]: s for s in document["Statement"]}
+
+    assert found["Documents"]["Resource"] == [
+        "arn:aws:s3:::exchange/async/ocr/in/*",
+        "arn:aws:s3:::scans/2026/*",
+    ]
+    assert found["Results"]["Resource"] == [
+        "arn:aws:s3:::exchange/async/ocr/out/*",
+        "arn:aws:s3:::exchange/async/ocr/failed/*",
+    ]
+    assert found["Topics"]["Resource"] == [TOPIC]
+    assert any("Endpoints/ocr-async" in r for r in found["Logs"]["Resource"])
+
+
+def test_without_a_queue_nobody_gets_its_rights():
+    config = configured()
+
+    for policy in (execution_policy, caller_policy):
+        sids = {s["Sid"] for s in policy(config, IDENTITY)["Statement"]}
+        assert not sids & {"Documents", "Results", "Exchange", "ScalingRole"}
+    assert "ocr-async" not in json.dumps(caller_policy(config, IDENTITY))
+
+
+def test_whoever_submits_may_do_all_of_it():
+    found = {s["Sid"]: s for s in caller_policy(with_queue(), IDENTITY)["Statement"]}
+
+    assert "sagemaker:InvokeEndpointAsync" in found["Endpoint"]["Action"]
+    assert (
+        "arn:aws:sagemaker:us-east-1:123456789012:endpoint/ocr-async"
+        in (found["Endpoint"]["Resource"])
+    )
+    assert "application-autoscaling:PutScalingPolicy" in found["Scaling"]["Action"]
+    assert found["ScalingRole"]["Action"] == ["iam:CreateServiceLinkedRole"]

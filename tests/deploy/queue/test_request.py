@@ -1,0 +1,84 @@
+"""Requests that are sent to an asynchronous endpoint."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from deploy.queue.submit import request_of
+from tests.deploy.queue.queued import TABLE, job
+
+
+@pytest.mark.parametrize(
+    ("changes", "reads_itself", "expected"),
+    [
+        ({}, False, "InputLocation"),
+        ({}, True, "InputLocation"),
+        ({"options": {"pages": "1"}}, False, "InputLocation"),
+        ({"options": {"pages": "1"}}, True, "Body"),
+        ({"options": {"pages": "1"}, "source": "/a.pdf"}, True, "InputLocation"),
+        ({"size": 200 << 20}, False, "InputLocation"),
+        ({"size": 200 << 20, "source": "/a.pdf"}, True, "Body"),
+    ],
+)
+def test_a_request_holds_an_address_or_is_one(changes, reads_itself, expected):
+    request = request_of(
+        job(**changes), "s3://b/a.pdf", TABLE, reads_itself=reads_itself
+    )
+
+    assert {"Body", "InputLocation"} & {*request} == {expected}
+
+
+def test_a_request_is_valid(service_model):
+    from deploy.aws.validation import violations
+
+    shape = (
+        service_model("sagemaker-runtime")
+        .operation_model("InvokeEndpointAsync")
+        .input_shape
+    )
+    for options in ({}, {"pages": "1-3,7", "include_images": True}):
+        for reads_itself in (True, False):
+            request = request_of(
+                job(options=options, attempt=12),
+                "s3://scans/a b.pdf",
+                TABLE,
+                reads_itself=reads_itself,
+            )
+            found = list(violations(shape, {**request, "EndpointName": "ocr-async"}))
+            assert found == []
+
+
+def test_a_key_that_no_header_carries_is_read_by_the_container_or_refused():
+    uri = "s3://scans/r\u00e9sum\u00e9.pdf"
+
+    request = request_of(job(), uri, TABLE, reads_itself=True)
+
+    assert json.loads(request["Body"]) == {"s3_uri": uri}
+    with pytest.raises(ValueError, match="does not accept this key"):
+        request_of(job(), uri, TABLE, reads_itself=False)
+
+
+@pytest.mark.parametrize(
+    ("uri", "options", "words"),
+    [
+        (f"s3://scans/{'k' * 1020}.pdf", {}, "does not accept this key"),
+        ("s3://scans/a.pdf ", {}, "does not accept this key"),
+        (
+            "s3://scans/a.pdf",
+            {"pages": ",".join(map(str, range(1, 700, 2)))},
+            "its options have 1,",
+        ),
+    ],
+)
+def test_what_has_no_room_in_a_header_is_read_by_the_container_or_refused(
+    uri, options, words
+):
+    asked = job(options=options, source="/a.pdf")
+
+    request = request_of(asked, uri, TABLE, reads_itself=True)
+
+    assert json.loads(request["Body"]) == {"s3_uri": uri, **options}
+    with pytest.raises(ValueError, match=words):
+        request_of(asked, uri, TABLE, reads_itself=False)

@@ -1,0 +1,270 @@
+"""Documents that are submitted again because they failed or lack pages."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+
+from tests.deploy.contents import PDF
+from tests.deploy.queue.queued import (
+    BROKEN,
+    DYING,
+    answer_to,
+)
+
+
+def test_only_what_failed_is_tried_again_and_its_answer_has_a_place_of_its_own(
+    chandra, queue, folder
+):
+    (folder / "c.pdf").write_bytes(PDF + DYING)
+    chandra("async", "submit", str(folder))
+    queue.read()
+    chandra("async", "wait")
+    left = chandra("async", "submit", str(folder))
+
+    again = chandra("async", "submit", "--retry-failed")
+
+    assert "1 failed earlier with a transient error: add --retry-failed" in left.out
+    assert again.status == 0, again.err
+    assert len(queue.accepted) == 4
+    first, second = (
+        q for q in queue.accepted if q.headers["filename"]
+        == queue.accepted[-1].headers["filename"]
+    )  # fmt: skip
+    assert first.output != second.output
+    assert chandra("async", "wait", "--timeout", "1").status == 7
+
+
+def read_in_part(queue, code="engine_failed"):
+    """The document that waits, without its second page."""
+    body = json.loads(answer_to(b"first", failed=(2,)))
+    body["pages"][1]["error"]["code"] = code
+    queue._put(queue.waiting.pop().output, json.dumps(body).encode())
+
+
+def test_a_document_read_in_part_for_what_may_pass_is_read_again(
+    chandra, queue, folder
+):
+    chandra("async", "submit", str(folder / "a.pdf"))
+    read_in_part(queue)
+    in_part = chandra("async", "wait")
+
+    again = chandra("async", "submit", "--retry-failed", "--json")
+    queue.read()
+    whole = chandra("async", "wait", "--json")
+    chandra("async", "fetch")
+
+    assert "1 were read in part, after a transient error" in in_part.out
+    assert "async submit --retry-failed" in in_part.out
+    assert again.json["submitted"] == 1
+    assert (whole.json["pages"], whole.json["in_part"]) == (2, 0)
+    assert not (folder / "a.pdf.error.json").exists()
+
+
+def test_a_result_that_cannot_be_written_keeps_nobody_from_the_others(
+    chandra, queue, folder
+):
+    # With .md behind it, longer than a file system takes.
+    long = folder / f"{'x' * 250}.pdf"
+    long.write_bytes(PDF + b"another")
+    chandra("async", "submit", str(long), str(folder / "a.pdf"))
+    queue.read()
+
+    ran = chandra("async", "fetch")
+
+    assert ran.status == 1
+    assert f"not written: {long}.md: File name too long" in ran.out
+    assert (folder / "a.pdf.md").read_text() == "# first\n"
+
+
+def test_of_two_called_alike_that_were_sent_one_after_the_other_both_are_written(
+    chandra, queue, folder, tmp_path
+):
+    (folder / "2026" / "a.pdf").write_bytes(PDF + b"another")
+    chandra("async", "submit", str(folder / "a.pdf"))
+    queue.read()
+    chandra("async", "fetch", "--into", str(tmp_path / "out"))
+    chandra("async", "submit", str(folder / "2026" / "a.pdf"))
+    queue.read()
+
+    ran = chandra("async", "fetch", "--into", str(tmp_path / "out"))
+    again = chandra("async", "fetch", "--into", str(tmp_path / "out"), "--json").json
+
+    assert ran.status == 0, ran.out
+    first, second = sorted((tmp_path / "out").iterdir())
+    assert (first.name, first.read_text()) == ("a.pdf.md", "# first\n")
+    assert (second.name[:2], second.read_text()) == ("a~", "# another\n")
+    assert again["outcomes"] == {"unchanged": 2}
+
+
+def test_one_file_asked_for_in_two_ways_has_both_answers(chandra, queue, folder):
+    one = str(folder / "a.pdf")
+    chandra("async", "submit", one)
+    queue.read()
+    chandra("async", "fetch")
+    chandra("async", "submit", one, "--max-output-tokens", "9")
+    queue._put(queue.waiting.pop().output, answer_to(b"short"))
+
+    ran = chandra("async", "fetch")
+
+    assert ran.status == 0, ran.out
+    results = sorted(folder.glob("a*.md"))
+    assert [each.read_text() for each in results] == ["# first\n", "# short\n"]
+    assert results[0].name == "a.pdf.md"
+
+
+def test_a_folder_without_documents_is_no_silent_success(chandra, queue, tmp_path):
+    (tmp_path / "empty").mkdir()
+
+    ran = chandra("async", "submit", str(tmp_path / "empty"))
+
+    assert ran.status == 0, ran.err
+    assert f"{tmp_path / 'empty'}: there is no document in it" in ran.out
+
+
+def test_a_file_whose_name_is_no_text_is_read_and_fetched_into_s3(
+    chandra, queue, wire, folder
+):
+    odd = folder / os.fsdecode(b"no\xfftext.pdf")
+    odd.write_bytes(PDF + BROKEN)
+    chandra("async", "submit", str(odd))
+    queue.read()
+
+    beside = chandra("async", "fetch")
+    far = chandra("async", "fetch", "--into", "s3://exchange/results")
+
+    assert (beside.status, far.status) == (1, 1), beside.err + far.err
+    assert "no\\udcfftext.pdf" in beside.out
+    wire.call(
+        "s3",
+        "head_object",
+        Bucket="exchange",
+        Key="results/no\ufffdtext.pdf.error.json",
+    )
+
+
+def test_who_fetches_is_told_which_pages_are_missing(chandra, queue, folder):
+    chandra("async", "submit", str(folder / "a.pdf"))
+    read_in_part(queue, "deadline_exceeded")
+
+    ran = chandra("async", "fetch")
+    again = chandra("async", "fetch", "--json").json
+
+    assert ran.status == 0, ran.err
+    target = str(folder / "a.pdf.md")
+    assert f"in part: {target} lacks page 2 (deadline_exceeded)" in ran.out
+    assert again["results"][0]["missing_pages"] == {"2": "deadline_exceeded"}
+
+
+def test_markdown_alone_also_says_which_pages_are_missing(chandra, queue, folder):
+    """As the service leaves a comment where one would be; not a byte of it changes."""
+    body = b"# first\n\n<!-- page 2: engine_failed: it died twice -->\n"
+    whole = b"# first\n\n# second\n"
+    chandra("async", "submit", str(folder / "a.pdf"), "--format", "md")
+    queue._put(queue.waiting.pop().output, body)
+
+    waited = chandra("async", "wait", "--json").json
+    ran = chandra("async", "fetch")
+    there = (folder / "a.pdf.md").read_bytes()
+    said = json.loads((folder / "a.pdf.error.json").read_text())
+    again = chandra("async", "submit", "--retry-failed", "--json").json
+    queue._put(queue.waiting.pop().output, whole)
+    after = chandra("async", "fetch")
+
+    assert (waited["pages_failed"], waited["in_part"]) == (1, 1)
+    assert "lacks page 2 (engine_failed)" in ran.out
+    assert there == body
+    assert said["pages"] == [
+        {"page": 2, "code": "engine_failed", "detail": "it died twice"}
+    ]
+    assert again["submitted"] == 1
+    assert "in part" not in after.out
+    assert (folder / "a.pdf.md").read_bytes() == whole
+    assert not (folder / "a.pdf.error.json").exists()
+
+
+def test_markdown_that_lacks_fewer_pages_stays(chandra, queue, folder):
+    body = b"# first\n\n<!-- page 2: engine_failed: it died twice -->\n"
+    worse = body + b"\n<!-- page 3: engine_failed: it died twice -->\n"
+    chandra("async", "submit", str(folder / "a.pdf"), "--format", "md")
+    queue._put(queue.waiting.pop().output, body)
+    chandra("async", "wait")
+    chandra("async", "submit", "--retry-failed")
+    queue._put(queue.waiting.pop().output, worse)
+
+    chandra("async", "fetch")
+
+    assert (folder / "a.pdf.md").read_bytes() == body
+
+
+@pytest.mark.parametrize("code", ["unreadable_document", "deadline_exceeded"])
+def test_pages_that_would_fail_again_are_not_read_again(chandra, queue, folder, code):
+    chandra("async", "submit", str(folder / "a.pdf"))
+    read_in_part(queue, code)
+    chandra("async", "wait")
+
+    again = chandra(
+        "async", "submit", str(folder / "a.pdf"), "--retry-failed", "--json"
+    )
+
+    assert (again.json["submitted"], again.json["known"]) == (0, 1)
+
+
+def test_a_page_that_always_kills_the_engine_ends_being_read_again(
+    chandra, queue, folder
+):
+    chandra("async", "submit", str(folder / "a.pdf"))
+    counts = []
+    for _ in range(4):
+        while queue.waiting:
+            read_in_part(queue)
+        chandra("async", "wait")
+        ran = chandra("async", "submit", "--retry-failed", "--json")
+        counts.append(ran.json["submitted"])
+
+    assert counts == [1, 1, 0, 0]
+
+
+@pytest.mark.parametrize("is_refused", [True, False])
+def test_what_was_read_stays_where_another_reading_is_worse(
+    chandra, queue, folder, is_refused
+):
+    chandra("async", "submit", str(folder / "a.pdf"))
+    read_in_part(queue)
+    chandra("async", "wait")
+    chandra("async", "submit", "--retry-failed")
+    queued = queue.waiting.pop()
+    if is_refused:
+        queue._put(queued.failure, b'{"code": "engine_failed", "detail": "died"}')
+    else:
+        queue._put(queued.output, answer_to(b"worse", failed=(1, 2)))
+
+    ran = chandra("async", "wait", "--json")
+    chandra("async", "fetch")
+
+    assert (ran.status, ran.json["pages"]) == (0, 1)
+    assert ran.json["page_failures"] == {"engine_failed": 1}
+    assert (folder / "a.pdf.md").read_text().startswith("# first\n")
+
+
+def test_trying_again_goes_on_where_it_was_interrupted(chandra, queue, folder):
+    (folder / "c.pdf").write_bytes(PDF + DYING)
+    chandra("async", "submit", str(folder))
+    queue.read()
+    chandra("async", "wait")
+    queue.refusals = ["ValidationError"]
+    broken_off = chandra("async", "submit", "--retry-failed")
+
+    again = chandra("async", "submit", "--retry-failed", "--json")
+
+    assert broken_off.status == 4
+    assert again.json["submitted"] == 1
+
+
+def test_to_submit_nothing_is_refused(chandra, queue):
+    ran = chandra("async", "submit")
+
+    assert ran.status == 2
+    assert "nothing was named" in ran.err

@@ -1,0 +1,419 @@
+"""Documents through a queue: submitted once, watched, fetched beside their sources."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from deploy.commands.queue.submit import MAX_BYTES
+from deploy.queue.submit import LEASE_SECONDS
+from handler.http.json_body import members_from
+from tests.deploy.contents import PDF, PNG
+from tests.deploy.queue.queued import (
+    EXTRA,
+    get,
+    put,
+    sending,
+    states,
+)
+from tests.documents import pdf
+
+
+def test_a_folder_is_uploaded_and_queued(chandra, queue, folder, wire):
+    ran = chandra("async", "submit", str(folder))
+
+    assert ran.status == 0, ran.err
+    assert "3 documents are in the queue of ocr-async" in ran.out
+    assert f"left out: {folder / 'notes.docx'}: not a type we read: .docx" in ran.out
+    assert {q.endpoint for q in queue.accepted} == {"ocr-async"}
+    types = sorted(q.headers["content_type"] for q in queue.accepted)
+    assert types == ["application/pdf", "application/pdf", "image/png"]
+    assert get(wire, *queue.accepted[0].headers["inputlocation"][5:].split("/", 1))
+
+
+def test_submitting_twice_costs_nothing(chandra, queue, folder):
+    chandra("async", "submit", str(folder))
+
+    again = chandra("async", "submit", str(folder), "--json")
+
+    assert again.status == 0, again.err
+    assert again.json["submitted"] == 0
+    assert again.json["known"] == 3
+    assert len(queue.accepted) == 3
+
+
+def test_the_same_bytes_under_two_names_are_read_once(chandra, queue, folder):
+    (folder / "copy.pdf").write_bytes(PDF + b"first")
+
+    chandra("async", "submit", str(folder))
+    queue.read()
+    chandra("async", "fetch")
+
+    assert len(queue.accepted) == 3
+    assert (folder / "copy.pdf.md").read_text() == "# first\n"
+    assert (folder / "a.pdf.md").read_text() == "# first\n"
+
+
+def test_what_changed_is_read_again_and_nothing_else(chandra, queue, folder):
+    chandra("async", "submit", str(folder))
+    queue.read()
+    chandra("async", "fetch")
+    (folder / "a.pdf").write_bytes(PDF + b"another")
+
+    chandra("async", "submit", str(folder))
+    queue.read()
+    chandra("async", "fetch")
+
+    assert len(queue.accepted) == 4
+    assert (folder / "a.pdf.md").read_text() == "# another\n"
+
+
+def test_options_travel_as_custom_attributes(chandra, queue, folder):
+    chandra("async", "submit", str(folder / "a.pdf"), "--pages", "1-3, 7",
+            "--max-output-tokens", "900", "--format", "md")  # fmt: skip
+
+    (queued,) = queue.accepted
+    assert queued.headers["custom_attributes"] == "max_output_tokens=900;pages=1-3,7"
+    assert queued.headers["accept"] == "text/markdown"
+    assert queued.headers["invocationtimeoutseconds"] == "3600"
+    assert queued.headers["requestttlseconds"] == "21600"
+
+
+def test_a_document_is_read_again_with_other_options(chandra, queue, folder):
+    one = str(folder / "a.pdf")
+
+    for options in ([], ["--prompt", "x; y"], ["--paginate"], ["--temperature", "1"]):
+        for _ in range(2):
+            chandra("async", "submit", one, *options)
+
+    sent = [queued.headers.get("custom_attributes") for queued in queue.accepted]
+    assert sent == [None, "prompt=x%3B y", "paginate=true", "temperature=1.0"]
+
+
+def test_a_long_prompt_is_sent_as_the_service_takes_it(
+    chandra, queue, project, folder, tmp_path
+):
+    project(EXTRA.format(isolation="false"))
+    prompt = tmp_path / "prompt.txt"
+    prompt.write_text("сумма " * 700, "utf-8-sig")
+
+    chandra("async", "submit", str(folder / "a.pdf"), "--prompt", f"@{prompt}")
+
+    (queued,) = queue.accepted
+    assert members_from(queued.body, ())["prompt"] == ("сумма " * 700).strip()
+
+
+@pytest.mark.parametrize(
+    "flags", [("--temperature", "1"), ("--format", "json"), ("--hidden",)], ids=" ".join
+)
+def test_a_retry_of_the_ledger_takes_no_other_options(chandra, queue, folder, flags):
+    chandra("async", "submit", str(folder / "a.pdf"))
+
+    ran = chandra("async", "submit", "--retry-failed", *flags)
+
+    assert ran.status == 2
+    assert "sends each document as it was submitted" in ran.err
+
+
+@pytest.mark.parametrize("isolation", ["true", "false"])
+def test_a_manifest_in_s3_is_read_by_whom_the_network_allows(
+    chandra, queue, wire, project, isolation
+):
+    project(EXTRA.format(isolation=isolation))
+    put(wire, "scans", "2026/a.pdf", b"first")
+    lines = [
+        {"document": "s3://scans/2026/a.pdf", "pages": "1-5"},
+        {"document": "s3://scans/2026/a.pdf"},
+    ]
+    content = "\n".join(map(json.dumps, lines)).encode()
+    put(wire, "scans", "wanted.jsonl", content)
+
+    ran = chandra("async", "submit", "s3://scans/wanted.jsonl")
+
+    assert ran.status == 0, ran.err
+    told = {q.headers.get("inputlocation"): q for q in queue.accepted}
+    if isolation == "true":
+        assert {*told} == {"s3://scans/2026/a.pdf"}
+        assert "pages=1-5" in [
+            q.headers.get("custom_attributes") for q in queue.accepted
+        ]
+    else:
+        body = {"s3_uri": "s3://scans/2026/a.pdf", "pages": "1-5"}
+        assert json.loads(told[None].body) == body
+        assert told[None].headers["content_type"] == "application/json"
+        assert told["s3://scans/2026/a.pdf"].body == b""
+
+
+def test_what_the_endpoint_may_not_read_is_left_out_and_said(chandra, queue, wire):
+    put(wire, "others", "a.pdf", b"first")
+
+    ran = chandra("async", "submit", "s3://others/a.pdf")
+
+    assert ran.status == 1
+    assert "add its bucket to asynchronous.sources" in ran.out
+    assert queue.accepted == []
+
+
+def test_what_cannot_be_sent_is_in_the_ledger_with_its_code(
+    chandra, queue, folder, tmp_path
+):
+    (folder / "empty.png").touch()
+    manifest = tmp_path / "wanted.jsonl"
+    uris = ["s3://scans/gone.pdf", "scans/a.pdf", "nowhere/b.pdf"]
+    manifest.write_text("\n".join(json.dumps({"document": uri}) for uri in uris))
+
+    submitted = chandra("async", "submit", str(folder / "empty.png"), str(manifest))
+    queue.read()
+    waited = chandra("async", "wait", "--json")
+    fetched = chandra("async", "fetch", "--json")
+
+    assert submitted.status == waited.status == fetched.status == 1
+    assert (waited.json["read"], waited.json["waiting"]) == (1, 0)
+    assert waited.json["failures"] == {
+        "document_not_found": 2, "unreadable_document": 1
+    }  # fmt: skip
+    error = json.loads((folder / "empty.png.error.json").read_text())
+    assert (error["code"], error["detail"]) == ("unreadable_document", "it is empty")
+    assert get_error(queue, "scans", "gone.pdf")["code"] == "document_not_found"
+    assert not (tmp_path / "nowhere").exists()
+    assert {each["outcome"] for each in fetched.json["results"]} == {
+        "written", "failed"
+    }  # fmt: skip
+
+
+def get_error(queue, bucket, key):
+    return json.loads(get(queue.wire, bucket, f"{key}.error.json"))
+
+
+def test_what_was_refused_is_looked_at_again_when_it_is_tried_again(
+    chandra, queue, folder
+):
+    empty = folder / "empty.png"
+    empty.touch()
+    chandra("async", "submit", str(folder))
+    chandra("async", "fetch")
+    still = chandra("async", "submit", "--retry-failed", "--json")
+    empty.write_bytes(PNG + b"filled")
+
+    again = chandra("async", "submit", "--retry-failed", "--json")
+    queue.read()
+    waited = chandra("async", "wait", "--json")
+    chandra("async", "fetch")
+
+    assert (still.status, still.json["submitted"]) == (1, 0)
+    assert (again.status, again.json["submitted"]) == (0, 1)
+    assert waited.json["failures"] == {"unreadable_document": 1}
+    assert (folder / "empty.png.md").read_text() == "# filled\n"
+    assert not (folder / "empty.png.error.json").exists()
+
+
+def test_what_was_read_before_it_went_away_stays_read(chandra, queue, wire):
+    put(wire, "scans", "a.pdf", b"first")
+    put(wire, "scans", "wanted.jsonl", b'{"document": "s3://scans/a.pdf"}')
+    chandra("async", "submit", "s3://scans/wanted.jsonl")
+    queue.read()
+    wire.call("s3", "delete_object", Bucket="scans", Key="a.pdf")
+
+    again = chandra("async", "submit", "s3://scans/wanted.jsonl")
+    waited = chandra("async", "wait", "--json")
+
+    assert again.status == 1
+    assert "there is no such object (document_not_found)" in again.out
+    assert (waited.json["read"], waited.json["failed"]) == (1, 0)
+
+
+def test_a_document_that_was_replaced_counts_as_what_it_is_now(chandra, queue, folder):
+    chandra("async", "submit", str(folder / "c.pdf"))
+    queue.read()
+    chandra("async", "wait")
+    (folder / "c.pdf").write_bytes(PDF + b"mended")
+
+    chandra("async", "submit", str(folder / "c.pdf"))
+    queue.read()
+    waited = chandra("async", "wait", "--json")
+
+    assert (waited.status, waited.json["documents"]) == (0, 1)
+
+
+def test_a_document_that_sagemaker_would_not_take_is_refused(chandra, queue, folder):
+    # A sparse file: its gigabyte takes no room on the disk.
+    with (folder / "2026" / "b.png").open("r+b") as file:
+        file.truncate(MAX_BYTES + 1)
+
+    ran = chandra("async", "submit", str(folder / "2026"), str(folder / "a.pdf"))
+    waited = chandra("async", "wait", "--timeout", "1", "--json")
+
+    assert (
+        "it has 1,073,741,825 bytes, and SageMaker takes 1,073,741,824 "
+        "(document_too_large)" in ran.out
+    )
+    assert len(queue.accepted) == 1
+    assert waited.status == 7
+
+
+def test_a_busy_endpoint_is_asked_again(chandra, queue, folder, at):
+    queue.refusals = ["ThrottlingException"] * 3
+    started = at.now
+
+    ran = chandra("async", "submit", str(folder / "a.pdf"))
+
+    assert ran.status == 0, ran.err
+    assert len(queue.accepted) == 1
+    # Pauses of 1, 2 and 4 s, each shortened by up to half.
+    assert 3.5 <= at.now - started <= 7
+
+
+def test_where_there_is_no_endpoint_it_stops_and_can_go_on(chandra, queue, folder):
+    queue.refusals = ["ValidationError"] * 20
+
+    ran = chandra("async", "submit", str(folder))
+    queue.refusals.clear()
+    again = chandra("async", "submit", str(folder))
+
+    assert ran.status == 4
+    assert "no endpoint ocr-async in service" in ran.err
+    assert again.status == 0, again.err
+    assert len(queue.accepted) == 3
+
+
+def test_an_answer_that_never_came_doubles_no_result(chandra, queue, folder, ledger):
+    queue.unanswered = 1
+
+    chandra("async", "submit", str(folder / "a.pdf"))
+    queue.read()
+    chandra("async", "fetch")
+
+    assert {q.output for q in queue.accepted} == {queue.accepted[0].output}
+    assert states(ledger) == ["done"]
+    assert (folder / "a.pdf.md").read_text() == "# first\n"
+
+
+def test_killed_in_a_call_that_arrived_it_looks_for_the_answer(
+    chandra, queue, folder, ledger
+):
+    chandra("async", "submit", str(folder / "a.pdf"))
+    (job,) = ledger().jobs()
+    sending(ledger, job.key, owner="elsewhere/1", since=0.0, output=None, failure=None)
+    queue.read()
+
+    ran = chandra("async", "submit", str(folder / "a.pdf"))
+    waited = chandra("async", "wait")
+
+    assert ran.status == waited.status == 0, ran.err
+    assert len(queue.accepted) == 1
+
+
+def test_killed_in_a_call_that_arrived_and_failed_it_does_not_pay_again(
+    chandra, queue, folder, ledger
+):
+    chandra("async", "submit", str(folder / "c.pdf"))
+    (job,) = ledger().jobs()
+    sending(ledger, job.key, owner="elsewhere/1", since=0.0, output=None, failure=None)
+    queue.read()
+
+    ran = chandra("async", "submit", str(folder / "c.pdf"))
+    waited = chandra("async", "wait", "--json")
+
+    assert ran.status == 0, ran.err
+    assert waited.json["failures"] == {"unreadable_document": 1}
+    assert len(queue.accepted) == 1
+
+
+def test_answers_that_an_earlier_ledger_got_are_not_taken_for_new_ones(
+    chandra, queue, folder, tmp_path
+):
+    chandra("async", "submit", str(folder))
+    queue.read()
+    chandra("async", "wait")
+    (tmp_path / "chandra.ledger.db").unlink()
+
+    chandra("async", "submit", str(folder))
+    before = chandra("async", "wait", "--timeout", "1")
+    queue.read()
+    after = chandra("async", "wait", "--json")
+
+    assert before.status == 7
+    assert len({queued.output for queued in queue.accepted}) == 6
+    assert (after.json["read"], after.json["failed"]) == (2, 1)
+
+
+def test_killed_in_a_call_that_did_not_arrive_it_sends_again(
+    chandra, queue, folder, ledger
+):
+    chandra("async", "submit", str(folder / "a.pdf"))
+    (job,) = ledger().jobs()
+    sending(ledger, job.key, owner="elsewhere/1", since=0.0, output=None, failure=None)
+
+    chandra("async", "submit", str(folder / "a.pdf"))
+
+    assert len(queue.accepted) == 2
+    assert len({q.output for q in queue.accepted}) == 1
+
+
+def test_what_another_process_is_sending_is_left_to_it(
+    chandra, queue, folder, ledger, at
+):
+    chandra("async", "submit", str(folder / "a.pdf"))
+    (job,) = ledger().jobs()
+    sending(ledger, job.key, owner="elsewhere/1", since=at.now)
+
+    first = chandra("async", "submit", str(folder / "a.pdf"), "--json")
+    at.now += LEASE_SECONDS + 1
+    second = chandra("async", "submit", str(folder / "a.pdf"), "--json")
+
+    assert first.json["elsewhere"] == 1
+    assert second.json["submitted"] == 1
+
+
+def test_a_file_that_changes_while_it_is_sent_is_not_sent_as_what_it_was(
+    chandra, queue, folder, ledger, intercept
+):
+    # S3 is asked for the object between the look at the file and its upload.
+    def change_file(params):
+        (folder / "a.pdf").write_bytes(b"%PDF-1.7 another")
+
+    intercept("s3", "HeadObject", change_file)
+
+    ran = chandra("async", "submit", str(folder / "a.pdf"))
+
+    assert ran.status == 1
+    assert "it changed since it was looked at" in ran.out
+    assert queue.accepted == []
+    assert states(ledger) == ["new"]
+
+
+def test_a_dry_run_of_submit_says_how_many_and_sends_nothing(chandra, queue, folder):
+    chandra("async", "submit", str(folder / "a.pdf"))
+
+    ran = chandra("async", "submit", str(folder), "--dry-run")
+
+    assert ran.status == 0, ran.err
+    assert "would submit 2 documents" in ran.out
+    assert "1 are read or in the queue already" in ran.out
+    assert len(queue.accepted) == 1
+
+
+def test_a_document_that_may_not_be_done_in_time_is_said(
+    chandra, queue, folder, project
+):
+    project(EXTRA.format(isolation="true") + "timeout_seconds = 60\n")
+    (folder / "long.pdf").write_bytes(pdf([["one"]] * 5))
+
+    ran = chandra("async", "submit", str(folder / "long.pdf"))
+
+    assert ran.status == 0, ran.err
+    assert "note: 1 documents have more than 3 pages" in ran.out
+    assert "asynchronous.concurrency" in ran.out
+
+
+def test_a_ledger_in_s3_serves_as_well(chandra, queue, folder, tmp_path):
+    where = ["--ledger", "s3://exchange/ledger"]
+    chandra("async", "submit", str(folder), *where)
+    again = chandra("async", "submit", str(folder), *where, "--json")
+    queue.read()
+    fetched = chandra("async", "fetch", *where)
+
+    assert again.json["known"] == 3
+    assert "wrote 2 results" in fetched.out
+    assert not (tmp_path / "chandra.ledger.db").exists()

@@ -1,0 +1,145 @@
+"""Waiting for the documents in a queue."""
+
+from __future__ import annotations
+
+import io
+
+from deploy.console import Console
+from deploy.errors import TransientError
+from deploy.queue.job import Place, State
+from deploy.queue.ledger import SqliteLedger
+from deploy.queue.wait import Waiting
+from tests.deploy.queue.queued import (
+    TABLE,
+    answer_to,
+    job,
+    states,
+)
+from tests.deploy.weights.stored import Bucket
+
+
+def test_waiting_shows_documents_pages_and_failures_by_code(chandra, queue, folder, at):
+    chandra("async", "submit", str(folder))
+    naps = []
+
+    def sleep(seconds):
+        at.now += seconds
+        naps.append(seconds)
+        queue.read(1 if queue.waiting else 0)
+
+    ran = chandra("async", "wait", sleep=sleep)
+
+    assert ran.status == 1
+    assert "0 of 3 documents read" in ran.out
+    assert "1 failed (unreadable_document 1)" in ran.out
+    assert "pages/s" in ran.out
+    assert "left" in ran.out
+    assert "1 would fail again, with unreadable_document: " in ran.out
+    assert "try: repair or replace the file" in ran.out
+    assert "--retry-failed" not in ran.out
+
+
+def test_all_read_is_a_success(chandra, queue, folder):
+    chandra("async", "submit", str(folder / "a.pdf"), str(folder / "2026"))
+    queue.read()
+
+    ran = chandra("async", "wait", "--json")
+
+    assert ran.status == 0
+    assert ran.json["read"] == 2
+    assert ran.json["pages"] == 4
+    assert ran.json["waiting"] == 0
+
+
+def test_waiting_ends_after_its_time_and_the_documents_go_on(chandra, queue, folder):
+    chandra("async", "submit", str(folder))
+
+    ran = chandra("async", "wait", "--timeout", "60")
+
+    assert ran.status == 7
+    assert "3 documents still wait" in ran.err
+    assert "try:   chandra-sagemaker async wait" in ran.err
+
+
+def test_what_never_gets_an_answer_is_lost_and_said_to_be(
+    chandra, queue, folder, ledger, at
+):
+    chandra("async", "submit", str(folder / "a.pdf"))
+
+    # In steps of an hour, and not of the ten seconds it would sleep.
+    ran = chandra("async", "wait", sleep=lambda seconds: at.sleep(3600))
+
+    assert ran.status == 1
+    assert "1 failed (lost 1)" in ran.out
+    assert states(ledger) == ["failed"]
+
+
+class DeadLine(Bucket):
+    """S3 that cannot be reached the first time it is asked."""
+
+    num_failures = 1
+
+    def below(self, bucket, prefix):
+        if self.num_failures:
+            self.num_failures -= 1
+            raise TransientError("AWS cannot be reached")
+        return super().below(bucket, prefix)
+
+
+def test_a_line_that_was_dead_does_not_end_the_wait(tmp_path, at):
+    ledger = SqliteLedger(tmp_path / "ledger.db")
+    submitted = job(state=State.SUBMITTED, output="s3://b/out/a", since=at.now)
+    ledger.save(submitted)
+    ledger.put_place(Place("place", "a.pdf", submitted.source, submitted.key))
+    said = io.StringIO()
+
+    progress = Waiting(
+        ledger,
+        DeadLine({"s3://b/out/a": answer_to(b"first")}),
+        TABLE,
+        Console(out=said),
+        clock=at,
+        sleep=at.sleep,
+    ).run(timeout_seconds=600)
+
+    ledger.close()
+    assert progress.num_read == 1
+    assert "AWS cannot be reached; retrying" in said.getvalue()
+
+
+def test_an_answer_beside_a_failure_is_the_answer(chandra, queue, folder, at):
+    chandra("async", "submit", str(folder / "a.pdf"))
+    # A call whose answer never came was made twice: one of the two was cut off.
+    queue._put(queue.accepted[0].failure, b"no answer in time")
+    first = chandra("async", "wait", "--json")
+    queue.read()
+
+    second = chandra("async", "wait", "--json")
+    chandra("async", "fetch")
+
+    assert first.json["failures"] == {"failed": 1}
+    assert (second.status, second.json["failures"]) == (0, {})
+    assert (folder / "a.pdf.md").read_text() == "# first\n"
+
+
+def test_what_was_given_up_as_lost_is_read_when_it_comes_after_all(
+    chandra, queue, folder, at
+):
+    chandra("async", "submit", str(folder / "a.pdf"))
+    lost = chandra("async", "wait", sleep=lambda seconds: at.sleep(3600))
+    queue.read()
+
+    found = chandra("async", "wait", "--json")
+
+    assert lost.status == 1
+    assert (found.status, found.json["read"]) == (0, 1)
+
+
+def test_pages_that_failed_are_counted_by_code(chandra, queue, folder, wire):
+    chandra("async", "submit", str(folder / "a.pdf"))
+    queue._put(queue.accepted[0].output, answer_to(b"first", failed=(2,)))
+
+    ran = chandra("async", "wait", "--json")
+
+    assert ran.json["pages"] == 1
+    assert ran.json["page_failures"] == {"out_of_memory": 1}

@@ -1,0 +1,63 @@
+"""Files of a model, their digests, and the tar of them."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import tarfile
+
+import pytest
+
+from deploy.errors import NotFoundError
+from deploy.weights.files import weights_in, write_tar
+from tests.deploy.weights.stored import (
+    CONFIG,
+    OTHER_CONFIG,
+)
+
+
+def names(weights):
+    return [file.name for file in weights.files]
+
+
+def test_every_file_has_its_sha256_and_hidden_ones_are_left_out(folder):
+    weights = weights_in(folder, "m", "r")
+
+    assert names(weights) == ["config.json", "model.safetensors", "sub/tokenizer.json"]
+    assert weights.files[0].sha256 == hashlib.sha256(CONFIG.encode()).hexdigest()
+
+
+def test_without_a_commit_the_revision_is_a_digest_of_the_files(folder):
+    first = weights_in(folder, "m", None).revision
+    again = weights_in(folder, "m", None).revision
+    (folder / "config.json").write_text(OTHER_CONFIG)
+
+    assert first == again
+    assert first.startswith("sha256-")
+    assert weights_in(folder, "m", None).revision != first
+
+
+def test_a_folder_without_a_model_is_refused(tmp_path):
+    with pytest.raises(NotFoundError, match=r"no config\.json"):
+        weights_in(tmp_path, "m", None)
+
+
+def test_links_are_staged_as_what_they_lead_to(folder):
+    (folder / "link.json").symlink_to(folder / "config.json")
+    target = io.BytesIO()
+
+    weights = weights_in(folder, "m", "r")
+    write_tar(weights, target)
+
+    with tarfile.open(fileobj=io.BytesIO(target.getvalue())) as tar:
+        assert all(member.isfile() for member in tar)
+        assert sorted(tar.getnames()) == sorted(names(weights))
+
+
+def test_a_tar_is_the_same_every_time(folder):
+    weights = weights_in(folder, "m", "r")
+    first, second = io.BytesIO(), io.BytesIO()
+    write_tar(weights, first)
+    write_tar(weights, second)
+
+    assert first.getvalue() == second.getvalue()

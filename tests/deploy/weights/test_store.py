@@ -1,0 +1,150 @@
+"""Weights in S3: uploads, parts, manifests and verification."""
+
+from __future__ import annotations
+
+import io
+import json
+import random
+import tarfile
+
+import pytest
+
+from deploy.errors import DeployError, ResourceFailedError
+from deploy.weights.files import MANIFEST, weights_in
+from deploy.weights.store import Store
+from tests.deploy.weights.stored import (
+    BUCKET,
+    MIB,
+    OTHER_CONFIG,
+    read,
+    stage,
+    store,
+)
+
+
+def test_a_large_file_goes_in_parts_and_says_how_far_it_is(bucket, wire, folder, large):
+    seen: list[int] = []
+
+    stage(wire, folder, seen)
+
+    assert read(wire, "p/model.safetensors") == large.read_bytes()
+    assert [n for n in seen if n > MIB] == [5 * MIB, 10 * MIB, 11 * MIB]
+
+
+def test_what_is_there_is_not_sent_again(bucket, wire, folder, cloud):
+    stage(wire, folder)
+    cloud.calls.clear()
+
+    assert stage(wire, folder) == 0
+    assert "s3:PUT" not in cloud.calls
+
+
+def test_weights_are_encrypted_with_the_key_that_is_set(bucket, wire, folder):
+    weights = weights_in(folder, "m", "r")
+    subject = Store(wire, BUCKET, kms_key="alias/ocr")
+
+    subject.stage(weights, "p/", "ocr", lambda *_: None)
+
+    head = wire.call("s3", "head_object", Bucket=BUCKET, Key="p/config.json")
+    assert head["ServerSideEncryption"] == "aws:kms"
+    assert head["SSEKMSKeyId"].endswith("alias/ocr")
+
+
+def test_a_file_that_changed_before_all_was_there_is_sent_again(bucket, wire, folder):
+    stage(wire, folder)
+    wire.call("s3", "delete_object", Bucket=BUCKET, Key="p/" + MANIFEST)
+    (folder / "config.json").write_text(OTHER_CONFIG)
+
+    assert stage(wire, folder) == 1
+    assert read(wire, "p/config.json") == OTHER_CONFIG.encode()
+
+
+def test_an_upload_that_broke_off_goes_on_with_its_parts(bucket, wire, large, cloud):
+    subject = store(wire)
+
+    def give_up(key, done, total):
+        if done > 5 * MIB:
+            raise ResourceFailedError("the line went dead")
+
+    with pytest.raises(DeployError):
+        subject.upload("p/big", large, "a digest", give_up)
+    cloud.calls.clear()
+    subject.upload("p/big", large, "a digest", lambda *_: None)
+
+    # One part was missing; a new upload would have put three.
+    assert cloud.calls.count("s3:PUT") == 1
+    assert read(wire, "p/big") == large.read_bytes()
+    assert subject.holds("p/big", 11 * MIB, "a digest")
+
+
+def test_the_manifest_comes_last_and_says_what_there_is(bucket, wire, folder):
+    stage(wire, folder)
+
+    manifest = json.loads(read(wire, "p/" + MANIFEST))
+
+    assert manifest["deployment"] == "ocr"
+    assert manifest["revision"] == "r"
+    assert [file["name"] for file in manifest["files"]] == [
+        "config.json",
+        "model.safetensors",
+        "sub/tokenizer.json",
+    ]
+
+
+def test_what_somebody_replaced_is_found_by_verifying(bucket, wire, folder):
+    stage(wire, folder)
+    wire.call("s3", "put_object", Bucket=BUCKET, Key="p/config.json", Body=b"[]")
+
+    with pytest.raises(ResourceFailedError, match=r"config\.json"):
+        store(wire).verify(weights_in(folder, "m", "r"), "p/")
+
+
+def test_a_tar_that_broke_off_goes_on_with_its_parts(
+    bucket, wire, folder, large, cloud, intercept
+):
+    # What gzip makes no smaller.
+    large.write_bytes(random.Random(0).randbytes(12 * MIB))
+    weights = weights_in(folder, "m", "r")
+    sent: list[int] = []
+
+    def give_up(params):
+        if params["PartNumber"] == 2 and len(sent) == 1:
+            raise KeyboardInterrupt
+        sent.append(params["PartNumber"])
+
+    intercept("s3", "UploadPart", give_up)
+
+    with pytest.raises(KeyboardInterrupt):
+        store(wire).tar(weights, "p.tar.gz", lambda *_: None)
+    sent.append(0)
+    seen: list[int] = []
+    is_written = store(wire).tar(
+        weights, "p.tar.gz", lambda done, total: seen.append(done)
+    )
+    is_written_again = store(wire).tar(weights, "p.tar.gz", lambda *_: None)
+
+    assert sent == [1, 0, 2, 3]
+    assert seen[-1] == weights.size
+    assert (is_written, is_written_again) == (True, False)
+    with tarfile.open(fileobj=io.BytesIO(read(wire, "p.tar.gz"))) as tar:
+        content = tar.extractfile("model.safetensors")
+        assert content is not None
+        assert content.read() == large.read_bytes()
+
+
+def test_an_upload_of_other_bytes_is_not_gone_on_with(bucket, wire, large):
+    """Its metadata say what it was to become, and cannot be changed any more."""
+    subject = store(wire)
+
+    def give_up(key, done, total):
+        raise ResourceFailedError("the line went dead")
+
+    with pytest.raises(DeployError):
+        subject.upload("p/big", large, "old", give_up)
+    large.write_bytes(b"x" * (11 * MIB))
+    subject.upload("p/big", large, "new", lambda *_: None)
+
+    assert read(wire, "p/big") == large.read_bytes()
+    assert subject.holds("p/big", 11 * MIB, "new")
+    left = wire.call("s3", "list_multipart_uploads", Bucket=BUCKET)
+    assert left.get("Uploads", []) == []
