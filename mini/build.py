@@ -17,7 +17,7 @@ from tokenizers import Tokenizer
 from transformers import Qwen3VLForConditionalGeneration
 
 from handler.profiles import PROFILES
-from handler.weights.staged import MANIFEST, StagedFile, is_model_file, manifest_text
+from handler.weights.manifest import MANIFEST, StagedFile, is_model_file, manifest_text
 from mini.model import MAX_LENGTH, generation_config, model_config
 from mini.tokenizer import build_tokenizer, save_tokenizer
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from handler.errors import ModelLoadError
-from handler.weights.staged import MANIFEST, is_model_file, parse_manifest
+from handler.weights.manifest import MANIFEST, is_model_file, parse_manifest
 
 __all__ = ["check_checkpoint", "read_header", "read_tensor_names"]
 

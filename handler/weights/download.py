@@ -18,7 +18,7 @@ from handler.errors import ModelLoadError
 from handler.storage.addresses import Address
 from handler.storage.s3 import Head, ObjectReader, never
 from handler.weights.checkpoint import read_header
-from handler.weights.staged import MANIFEST, Staged, StagedFile, manifest_text
+from handler.weights.manifest import MANIFEST, Staged, StagedFile, manifest_text
 from handler.weights.streamed_hash import StreamedHash
 
 __all__ = ["fetch_into"]

@@ -25,7 +25,7 @@ from handler.storage.addresses import Address
 from handler.storage.s3 import NUM_THREADS, ObjectReader
 from handler.weights.checkpoint import check_checkpoint
 from handler.weights.download import fetch_into
-from handler.weights.staged import PATTERNS, is_model_file, staged_at
+from handler.weights.manifest import PATTERNS, is_model_file, staged_at
 
 __all__ = ["Source", "Weights", "fetch", "find_source"]
 

@@ -17,13 +17,13 @@ from handler.engine.engine import EngineInfo
 from handler.engine.fallbacks import Fallback
 from handler.engine.process.liveness import SILENCE_SECONDS
 from handler.engine.process.messages import Cancel, Submit
+from handler.engine.process.page_queue import WaitingPages
 from handler.engine.process.process import (
     EngineProcess,
     Health,
     StartChild,
     start_engine_child,
 )
-from handler.engine.process.waiting import WaitingPages
 from handler.engine.request import FinishReason, Generation, Sequence
 from handler.errors import EngineError, EngineFailedError
 from handler.schema import PageError

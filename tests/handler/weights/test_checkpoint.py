@@ -10,8 +10,8 @@ import pytest
 from handler.errors import ModelLoadError
 from handler.settings import EngineSettings
 from handler.weights.checkpoint import check_checkpoint, read_tensor_names
+from handler.weights.manifest import MANIFEST
 from handler.weights.source import MINI, Source, fetch
-from handler.weights.staged import MANIFEST
 from tests.checkpoints import index_of, tensor_file
 
 WEIGHTS = "model.safetensors"

@@ -18,7 +18,7 @@ from handler.errors import ModelLoadError
 from handler.settings import EngineSettings
 from handler.weights.source import MINI, Source, Weights, fetch, find_source
 from tests.checkpoints import tensor_file
-from tests.handler.engine.process.hub_process import HubProcess
+from tests.handler.weights.hub_process import HubProcess
 from tests.hub import CHECKPOINT, COMMIT, FILES, OLDER_COMMIT, Hub, serving
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pytest
 from hypothesis import given, strategies as st
 
-from handler.engine.process.waiting import WaitingPages
+from handler.engine.process.page_queue import WaitingPages
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,8 @@ from handler.settings import EngineSettings
 from handler.storage.addresses import Address
 from handler.storage.s3 import ObjectReader
 from handler.weights.download import fetch_into
+from handler.weights.manifest import MANIFEST, staged_at
 from handler.weights.source import fetch, find_source
-from handler.weights.staged import MANIFEST, staged_at
 from tests.checkpoints import index_of, tensor_file
 from tests.s3 import Answer, Asked, s3_on_loopback
 from tests.waiting import until
