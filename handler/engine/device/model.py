@@ -26,7 +26,7 @@ from handler.schema import Page
 from handler.weights.checkpoint import read_tensor_names
 from handler.weights.loading_report import check_report, log_library_warnings
 from handler.weights.read_ahead import ReadAhead
-from handler.weights.source import Weights
+from handler.weights.source import LocalWeights
 
 __all__ = [
     "Inputs",
@@ -216,7 +216,7 @@ def device_bytes(device: str) -> int | None:
 
 
 def load_model(
-    weights: Weights,
+    weights: LocalWeights,
     device: str,
     cpu_threads: int | None = None,
     ahead: ReadAhead | None = None,
@@ -267,7 +267,7 @@ def load_model(
 
 
 def _log_speed(
-    weights: Weights, device: str, seconds: float, ahead: ReadAhead | None
+    weights: LocalWeights, device: str, seconds: float, ahead: ReadAhead | None
 ) -> None:
     """How fast the weights came, and which part of what their storage can do."""
     numbers: dict[str, object] = {}
