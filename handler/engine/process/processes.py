@@ -1,7 +1,7 @@
-"""All engine processes as one: pages in, futures out.
+"""Distribution of pages to all engine processes.
 
-An engine process that dies costs time: the pages it held are read once more,
-each alone, so that a page that kills its engine fails by itself.
+If an engine process dies, the pages that it ran are read again one at a time, so that a
+page that kills its engine fails alone.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from handler.engine.engine import EngineInfo
 from handler.engine.fallbacks import Fallback
 from handler.engine.process.liveness import SILENCE_SECONDS
 from handler.engine.process.messages import Cancel, Submit
-from handler.engine.process.page_queue import WaitingPages
+from handler.engine.process.page_queue import PageQueue
 from handler.engine.process.process import (
     EngineProcess,
     Health,
@@ -32,14 +32,14 @@ from handler.settings import EngineSettings
 __all__ = ["EngineProcesses"]
 
 MAX_DEATHS = 2
-"""Engine processes a page may take with it before it fails."""
+"""Number of engine processes that may die with a page before the page fails."""
 
 BEST_FIRST = (Health.READY, Health.STALLED, Health.RESTARTING, Health.STARTING)
 
 
 @dataclass(eq=False)
 class _Job:
-    """A page on its way: asked for, perhaps running, not yet answered."""
+    """Page that was submitted and has no result yet."""
 
     sequence: Sequence
     submitted_at: float
@@ -53,7 +53,10 @@ class _Job:
 
 @dataclass(eq=False)
 class _Room:
-    """What one process holds, and what it must run alone before anything else."""
+    """Pages that one process runs, and suspects that it must run alone before others.
+
+    A suspect is a page with which a process has died.
+    """
 
     process: EngineProcess
     running: dict[str, _Job] = field(default_factory=dict)
@@ -65,9 +68,10 @@ class _Room:
 
 
 class EngineProcesses:
-    """Submit pages, cancel pages, get finished pages, progress and health.
+    """Interface of the worker to its engine processes, one per accelerator.
 
-    Thread-safe. `start` first, `close` last.
+    Pages are submitted and cancelled here; results are futures. Thread-safe. Call
+    `start` first and `close` last.
     """
 
     def __init__(
@@ -86,19 +90,19 @@ class EngineProcesses:
         self._silence_seconds = silence_seconds
         self._lock = threading.RLock()
         self._rooms: dict[EngineProcess, _Room] = {}
-        self._waiting: WaitingPages[_Job] = WaitingPages()
+        self._waiting: PageQueue[_Job] = PageQueue()
         self._jobs: dict[str, _Job] = {}
         self._num_output_tokens: dict[str, int] = {}
         self._info: EngineInfo | None = None
         self._has_failed = threading.Event()
 
     def start(self) -> EngineInfo:
-        """Start a process for each accelerator and wait until all can read.
+        """Start a process for each accelerator and wait until all are ready.
 
-        Raises ModelLoadError with the reason.
+        Raises ModelLoadError with the reason if one of them cannot be started.
         """
         first = self._add_process(0)
-        # The first one fetches the weights; the others find them there.
+        # The first process downloads the weights; the others load them from the disk.
         num_accelerators = first.prepared.result()
         others = [self._add_process(index) for index in range(1, num_accelerators)]
         for process in (first, *others):
@@ -107,7 +111,7 @@ class EngineProcesses:
 
     @property
     def info(self) -> EngineInfo:
-        """What was loaded; EngineError before `start` is done."""
+        """Description of the loaded engine. Raises EngineError before it is loaded."""
         if self._info is None:
             raise EngineError("the engine is not loaded yet")
         return self._info
@@ -121,14 +125,14 @@ class EngineProcesses:
 
     @property
     def num_slots(self) -> int:
-        """Pages that all processes together hold at once."""
+        """Number of pages that all processes together can hold."""
         with self._lock:
             alive = [p for p in self._rooms if p.health is not Health.FAILED]
         return self.info.num_slots * len(alive)
 
     @property
     def health(self) -> Health:
-        """The best of the processes' healths."""
+        """Best health of all processes."""
         with self._lock:
             healths = {process.health for process in self._rooms}
         for health in BEST_FIRST:
@@ -138,17 +142,17 @@ class EngineProcesses:
 
     @property
     def device_bytes(self) -> int | None:
-        """Memory of all accelerators that is in use; None where there are none."""
+        """Memory in use on all accelerators together; None on a CPU."""
         found = [p.device_bytes for p in self._rooms if p.device_bytes is not None]
         return sum(found) if found else None
 
     def wait_until_failed(self) -> None:
-        """Wait until no process is left and none can be started any more."""
+        """Wait until no process is left and none can be started again."""
         self._has_failed.wait()
 
     @property
     def pids(self) -> list[int]:
-        """The processes that are there now."""
+        """Process ids of the running processes."""
         return [process.pid for process in self._rooms if process.pid is not None]
 
     def num_output_tokens(self, sequence_id: str) -> int:
@@ -189,14 +193,14 @@ class EngineProcesses:
         for process in list(self._rooms):
             process.close()
 
-    # What the processes report, each from its own thread.
+    # Methods of ProcessListener; each process calls them from its own thread.
 
     def on_ready(self, process: EngineProcess) -> None:
         with self._lock:
             self._dispatch()
 
     def on_stalled(self, process: EngineProcess) -> None:
-        """Give pages that wait for this process to others; keep its running ones."""
+        """Move the suspects of this process to another one; its running pages stay."""
         with self._lock:
             self._move_suspects(self._rooms[process], [Health.READY])
             self._dispatch()
@@ -214,7 +218,7 @@ class EngineProcesses:
                 self._answer(job, generation)
             self._dispatch()
 
-    def on_death(self, process: EngineProcess, words: str) -> bool:
+    def on_death(self, process: EngineProcess, cause: str) -> bool:
         with self._lock:
             room = self._rooms[process]
             held = list(room.running.values())
@@ -227,11 +231,11 @@ class EngineProcesses:
                 if job.num_deaths < MAX_DEATHS:
                     room.suspects.append(job)
                 else:
-                    sentence = f"the engine process {words} while reading this page"
+                    sentence = f"the engine process {cause} while reading this page"
                     self._fail(job, EngineFailedError(f"{sentence}, twice"))
             if self.health is Health.FAILED:
                 for job in list(self._jobs.values()):
-                    self._fail(job, EngineError(f"the engine process {words}"))
+                    self._fail(job, EngineError(f"the engine process {cause}"))
                 self._has_failed.set()
             elif process.health is Health.FAILED:
                 self._move_suspects(room, BEST_FIRST)
@@ -239,7 +243,7 @@ class EngineProcesses:
             return not is_page_suspect
 
     def _move_suspects(self, room: _Room, healths: Iterable[Health]) -> None:
-        """Move the suspects to another process, the first by the order of `healths`."""
+        """Move the suspects to another process; earlier `healths` are preferred."""
         others = [
             other
             for health in healths
@@ -266,7 +270,7 @@ class EngineProcesses:
         return process
 
     def _dispatch(self) -> None:
-        """Hand pages to every process with room; suspects first, and alone."""
+        """Send pages to all processes with free slots; suspects first, and alone."""
         for room in self._rooms.values():
             if room.process.health is Health.READY:
                 if room.suspects:
@@ -300,7 +304,7 @@ class EngineProcesses:
         self._jobs.pop(job.sequence.id, None)
         self._num_output_tokens.pop(job.sequence.id, None)
         if job.future.done():
-            return  # cancelled before; this is the process letting go
+            return  # It was cancelled, and the process has now stopped reading it.
         seconds = self._clock() - job.submitted_at
         job.future.set_result(
             replace(

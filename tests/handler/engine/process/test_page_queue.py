@@ -1,4 +1,4 @@
-"""Whose page is read next."""
+"""Order in which waiting pages are read."""
 
 from __future__ import annotations
 
@@ -8,30 +8,30 @@ from dataclasses import dataclass
 import pytest
 from hypothesis import given, strategies as st
 
-from handler.engine.process.page_queue import WaitingPages
+from handler.engine.process.page_queue import PageQueue
 
 
 @dataclass(frozen=True)
 class Waiting:
-    """A page as far as its order matters."""
+    """Page that has only a request and a number."""
 
     request_id: str
     number: int
 
 
 def pages_of(text: str) -> list[Waiting]:
-    """`a1 a2 b1`, as pages."""
+    """Return the pages of a text such as `a1 a2 b1`."""
     return [Waiting(name[0], int(name[1:])) for name in text.split()]
 
 
-def waiting(text: str) -> WaitingPages[Waiting]:
-    pages: WaitingPages[Waiting] = WaitingPages()
+def waiting(text: str) -> PageQueue[Waiting]:
+    pages: PageQueue[Waiting] = PageQueue()
     for page in pages_of(text):
         pages.add(page)
     return pages
 
 
-def taken(pages: WaitingPages[Waiting]) -> str:
+def taken(pages: PageQueue[Waiting]) -> str:
     order = [pages.take() for _ in range(len(pages))]
     return " ".join(f"{page.request_id}{page.number}" for page in order)
 
@@ -40,31 +40,13 @@ def test_requests_take_turns():
     assert taken(waiting("a1 a2 a3 b1 b2 c1")) == "a1 b1 c1 a2 b2 a3"
 
 
-def test_a_short_document_waits_for_one_page_of_a_long_one():
+def test_short_document_waits_for_one_page_of_a_long_one():
     pages = waiting("a1 a2 a3 a4")
     pages.take()
 
     pages.add(Waiting("b", 1))
 
     assert taken(pages) == "a2 b1 a3 a4"
-
-
-def test_a_page_put_back_is_next():
-    pages = waiting("a1 a2 b1")
-    first = pages.take()
-
-    pages.add_first(first)
-
-    assert taken(pages) == "a1 b1 a2"
-
-
-def test_the_last_page_of_a_request_can_be_put_back_too():
-    pages = waiting("a1 b1")
-    first = pages.take()
-
-    pages.add_first(first)
-
-    assert taken(pages) == "a1 b1"
 
 
 def test_a_page_taken_out_is_never_read():
@@ -75,7 +57,7 @@ def test_a_page_taken_out_is_never_read():
     assert taken(pages) == "a2 b1"
 
 
-def test_the_only_page_of_a_request_takes_the_request_with_it():
+def test_request_ends_with_its_last_removed_page():
     pages = waiting("a1 b1")
 
     assert pages.remove(Waiting("a", 1))
@@ -85,7 +67,7 @@ def test_the_only_page_of_a_request_takes_the_request_with_it():
 
 
 @pytest.mark.parametrize("name", ["a2", "b1"])
-def test_a_page_that_does_not_wait_cannot_be_taken_out(name):
+def test_remove_returns_false_for_unknown_pages(name):
     pages = waiting("a1")
 
     assert not pages.remove(*pages_of(name))
@@ -93,20 +75,20 @@ def test_a_page_that_does_not_wait_cannot_be_taken_out(name):
     assert taken(pages) == "a1"
 
 
-def test_everybody_who_waits_can_be_asked():
+def test_iteration_yields_all_waiting_pages():
     pages = waiting("a1 a2 b1")
 
     assert set(pages) == set(pages_of("a1 a2 b1"))
     assert len(pages) == 3
 
 
-# What may happen: a page of some request arrives, or (None) the next one is taken.
+# Events: a page of the named request arrives, or (None) the next page is taken.
 EVENTS = st.lists(st.sampled_from("abcd") | st.none(), max_size=60)
 
 
 def run(events) -> tuple[list[Waiting], list[Waiting]]:
-    """Pages in the order they arrived, and in the order they were taken."""
-    pages: WaitingPages[Waiting] = WaitingPages()
+    """Return the pages in order of arrival, and in the order of `take`."""
+    pages: PageQueue[Waiting] = PageQueue()
     arrived: list[Waiting] = []
     out: list[Waiting] = []
     for number, event in enumerate(events):
@@ -121,14 +103,47 @@ def run(events) -> tuple[list[Waiting], list[Waiting]]:
 
 
 @given(EVENTS)
-def test_every_page_comes_out_once(events):
+def test_every_page_is_taken_once(events):
     arrived, out = run(events)
 
     assert Counter(out) == Counter(arrived)
 
 
+@given(EVENTS, st.data())
+def test_removed_pages_are_never_taken(events, data):
+    arrived = [Waiting(name, n) for n, name in enumerate(filter(None, events))]
+    pages: PageQueue[Waiting] = PageQueue()
+    for page in arrived:
+        pages.add(page)
+    removed = set(data.draw(st.lists(st.sampled_from(arrived)))) if arrived else set()
+
+    results = [pages.remove(page) for page in removed]
+
+    assert results == [True] * len(removed)
+    assert not any(pages.remove(page) for page in removed)
+    out = [pages.take() for _ in range(len(pages))]
+    assert Counter(out) == Counter(set(arrived) - removed)
+
+
+def test_length_counts_waiting_pages_of_all_requests():
+    pages = waiting("a1 a2 b1")
+
+    pages.take()
+
+    assert len(pages) == 2
+
+
+def test_request_that_returns_comes_last_in_turn():
+    pages = waiting("a1 b1 b2")
+    pages.take()
+
+    pages.add(Waiting("a", 2))
+
+    assert taken(pages) == "b1 a2 b2"
+
+
 @given(EVENTS)
-def test_the_pages_of_one_request_come_out_in_their_order(events):
+def test_pages_of_one_request_keep_their_order(events):
     arrived, out = run(events)
 
     for name in "abcd":
@@ -138,9 +153,9 @@ def test_the_pages_of_one_request_come_out_in_their_order(events):
 
 
 @given(EVENTS)
-def test_no_request_waits_for_more_than_one_page_of_each_other(events):
-    pages: WaitingPages[Waiting] = WaitingPages()
-    # By request: how many pages of each other went first since its turn came up.
+def test_each_other_request_overtakes_at_most_once(events):
+    pages: PageQueue[Waiting] = PageQueue()
+    # For each request, the pages of other requests taken since its last turn.
     overtaken: dict[str, Counter[str]] = {}
     for number, event in enumerate([*events, *[None] * len(events)]):
         if event is not None:
@@ -155,19 +170,3 @@ def test_no_request_waits_for_more_than_one_page_of_each_other(events):
                 assert others[name] == 1
             if name in still_waiting:
                 overtaken[name] = Counter()
-
-
-@given(EVENTS, st.data())
-def test_a_page_put_back_is_always_the_next(events, data):
-    pages: WaitingPages[Waiting] = WaitingPages()
-    for number, event in enumerate(events):
-        if event is not None:
-            pages.add(Waiting(event, number))
-    for _ in range(data.draw(st.integers(0, len(pages)))):
-        page = pages.take()
-        num_others = len(pages)
-
-        pages.add_first(page)
-
-        assert len(pages) == num_others + 1
-        assert pages.take() == page
