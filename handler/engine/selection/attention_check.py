@@ -1,7 +1,7 @@
-"""Compare the attention operator with a reference in float32.
+"""Comparison of the attention operator with a reference in float32.
 
-The operator is a parameter, so the check can be tested on a processor, with faulty
-operators too.
+The operator is a parameter, so the check can be tested on a CPU, also with faulty
+operators.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ __all__ = [
 ]
 
 LARGEST_ERROR = 0.02
-"""Allowed error, as a share of a page's largest value. Rounding to bfloat16 makes an
+"""Allowed error, as a share of a page's largest value. Rounding to bfloat16 causes an
 error of 0.003."""
 _SHARPNESS = 4.0
-"""Factor of the queries. Without it, attention to random keys would be close to the
-mean of all values, and an error in one key would change little."""
+"""Factor by which queries are multiplied. Without it, attention to random keys would be
+close to the mean of all values, and an error in one key would change little."""
 _USED = (4603, 17, 1021, 2999, 130, 2050, 9, 700)
-"""Tokens in the cache of each page: realistic and short pages, few of them multiples of
-a block."""
+"""Tokens in the cache of each page: realistic and short pages. Few of the numbers are
+multiples of the operator's block size."""
 _NUM_QUERIES = (1, 5, 9)
 _CHUNK = 1024
 """Queries of a prefill chunk."""
@@ -56,7 +56,7 @@ and the scale to [T, heads, head_dim]."""
 
 @dataclass(frozen=True, slots=True)
 class HeadGeometry:
-    """Heads of a model's attention."""
+    """Number and size of a model's attention heads."""
 
     num_heads: int
     num_kv_heads: int
@@ -72,7 +72,7 @@ class HeadGeometry:
 
 @dataclass(frozen=True, slots=True)
 class AttentionCase:
-    """Attention of one layer in one forward, whose keys are all in the cache."""
+    """Inputs of one layer's attention in a forward pass, with all keys in the cache."""
 
     name: str
     query: torch.Tensor
@@ -107,10 +107,10 @@ def attention_cases(
 ) -> Iterable[AttentionCase]:
     """Generate inputs like those of decode and prefill steps.
 
-    The cases have 1, 5 or 9 queries a page, a different number for each page, and a
-    prefill chunk with earlier tokens in the cache, alone and beside decoding pages.
-    Each is made twice: with a bound close to the longest page, and with the constant
-    bound of a recorded step. One case is in memory at a time.
+    The cases are pages with 1, 5 or 9 queries each, pages with different numbers of
+    queries, and a prefill chunk with earlier tokens in the cache, alone and beside
+    decoding pages. Each case is made twice: with a bound close to the longest page, and
+    with the constant bound of a recorded step. One case is in memory at a time.
     """
     longest = max(used)
     counts = [(f"{n} queries", [n] * len(used)) for n in _NUM_QUERIES]
@@ -144,7 +144,7 @@ def make_case(
     A page with more queries than places gets as many places. With `spare_places`
     behind the segments, the bound of places is their end; else it is the longest page.
     """
-    # Not the device's default generator, whose state belongs to sampling.
+    # The default generator of the device is left alone, because sampling uses it.
     generator = torch.Generator(device).manual_seed(sum(queries) + len(used))
 
     def normal(*shape: int) -> torch.Tensor:
@@ -195,9 +195,10 @@ def compute_reference(
     step: Step,
     scaling: float,
 ) -> torch.Tensor:
-    """Compute attention step by step in float32; see `Attend` for the shapes.
+    """Compute attention for one page at a time in float32; see `Attend` for the shapes.
 
-    It computes one key head at a time, because the scores of a prefill chunk are large.
+    Heads of keys are computed one by one, because the scores of a prefill chunk are
+    large.
     """
     group = query.shape[1] // keys.shape[1]
     query = query.transpose(0, 1)
