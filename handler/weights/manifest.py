@@ -75,7 +75,7 @@ def find_staged_weights(
     to other models and are ignored. Raises ModelLoadError if the manifest is invalid,
     or if a file is missing or has another size than the manifest says.
     """
-    found = {
+    heads = {
         name: head
         for name, head in objects.names(prefix, never).items()
         if is_included(name) and "/" not in name and not name.startswith(".")
@@ -86,14 +86,14 @@ def find_staged_weights(
             "weights without a manifest: nothing says what they should be",
             extra={"prefix": str(prefix), "try": "chandra-sagemaker model stage"},
         )
-        files = [StagedFile(n, h.size, h.etag, None) for n, h in sorted(found.items())]
+        files = [StagedFile(n, h.size, h.etag, None) for n, h in sorted(heads.items())]
         return StagedWeights(prefix, None, None, tuple(files))
     files = []
     for entry in manifest["files"]:
         name, size, sha256 = entry["name"], entry["size"], entry["sha256"]
         if "/" in name or not is_included(name):
             continue
-        head = found.get(name)
+        head = heads.get(name)
         if head is None or head.size != size:
             there = "is missing" if head is None else f"has {head.size:,} bytes"
             raise ModelLoadError(

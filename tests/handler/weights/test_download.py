@@ -102,9 +102,9 @@ def download(objects, tmp_path):
 def ranges(s3) -> list[str]:
     """Return the parts of weights that were requested, in order."""
     return [
-        f"{Path(asked.path).stem} {asked.range.removeprefix('bytes=')}"
-        for asked in s3.reads()
-        if asked.range is not None
+        f"{Path(request.path).stem} {request.range.removeprefix('bytes=')}"
+        for request in s3.reads()
+        if request.range is not None
     ]
 
 
@@ -156,13 +156,13 @@ def test_progress_and_speed_are_logged(s3, download, caplog):
 
     download(progress_seconds=0.0)
 
-    said = [vars(line) for line in caplog.records if line.getMessage() == "weights"]
+    lines = [vars(line) for line in caplog.records if line.getMessage() == "weights"]
     total = sum(map(len, CONTENTS.values()))
-    assert {line["total_bytes"] for line in said} == {total}
-    assert [line["stage"] for line in said[-2:]] == ["fetching", "fetched"]
-    assert [line["bytes"] for line in said] == sorted(line["bytes"] for line in said)
-    assert said[-1]["bytes"] == total
-    assert said[-1]["bytes_per_second"] > 0
+    assert {line["total_bytes"] for line in lines} == {total}
+    assert [line["stage"] for line in lines[-2:]] == ["fetching", "fetched"]
+    assert [line["bytes"] for line in lines] == sorted(line["bytes"] for line in lines)
+    assert lines[-1]["bytes"] == total
+    assert lines[-1]["bytes_per_second"] > 0
 
 
 def test_file_is_hashed_before_its_last_part_arrives(s3, download, caplog):
@@ -175,8 +175,8 @@ def test_file_is_hashed_before_its_last_part_arrives(s3, download, caplog):
             (vars(r).get("hashed_bytes", 0) for r in list(caplog.records)), default=0
         )
 
-    def door(asked: Asked) -> None:
-        if "model-1" in asked.path and asked.range == "bytes=4000-4499":
+    def door(request: Asked) -> None:
+        if "model-1" in request.path and request.range == "bytes=4000-4499":
             hashed.append(until(lambda: num_hashed() == len(before)))
 
     s3.door = door
@@ -188,9 +188,9 @@ def test_file_is_hashed_before_its_last_part_arrives(s3, download, caplog):
 def test_manifest_is_stored_beside_the_files(download, tmp_path):
     download()
 
-    found = json.loads((tmp_path / "weights" / MANIFEST).read_text())
-    assert found["files"] == json.loads(manifest_of(CONTENTS))["files"]
-    assert (found["model"], found["revision"]) == ("acme/ocr", "r1")
+    manifest = json.loads((tmp_path / "weights" / MANIFEST).read_text())
+    assert manifest["files"] == json.loads(manifest_of(CONTENTS))["files"]
+    assert (manifest["model"], manifest["revision"]) == ("acme/ocr", "r1")
 
 
 # Later starts
@@ -299,9 +299,9 @@ def test_full_disk_is_detected_before_the_download(s3, download, monkeypatch):
 
 
 def test_weights_replaced_during_download_are_rejected(s3, tmp_path):
-    def door(asked: Asked) -> None:
-        if asked.range is not None:
-            s3.door = lambda asked: None
+    def door(request: Asked) -> None:
+        if request.range is not None:
+            s3.door = lambda request: None
             put(s3, "config.json", b"{}" * 13)
 
     s3.door = door
@@ -315,7 +315,7 @@ def test_weights_replaced_during_download_are_rejected(s3, tmp_path):
 # S3 unavailable
 
 
-def answer_busy(asked: Asked) -> Answer:
+def answer_busy(request: Asked) -> Answer:
     return "503 Slow Down", [], b"<Error><Code>SlowDown</Code></Error>"
 
 
@@ -359,8 +359,8 @@ def test_first_download_fails_if_s3_is_unavailable(s3, tmp_path):
 def reject_part(s3, part: str) -> None:
     """Let S3 answer 403 to requests for this part of model-1."""
 
-    def door(asked: Asked) -> Answer | None:
-        if asked.range == f"bytes={part}" and "model-1" in asked.path:
+    def door(request: Asked) -> Answer | None:
+        if request.range == f"bytes={part}" and "model-1" in request.path:
             return "403 Forbidden", [], b"<Error><Code>AccessDenied</Code></Error>"
         return None
 
@@ -391,8 +391,8 @@ def download_in_process(connection, folder: str) -> None:
 def test_download_resumes_after_its_process_was_killed(s3, download, tmp_path, part):
     is_there, gate = threading.Event(), threading.Event()
 
-    def door(asked: Asked) -> None:
-        if asked.range == f"bytes={part}" and "model-1" in asked.path:
+    def door(request: Asked) -> None:
+        if request.range == f"bytes={part}" and "model-1" in request.path:
             is_there.set()
             gate.wait(30)
 
@@ -426,8 +426,8 @@ def test_concurrent_downloads_wait_for_each_other(s3, download, tmp_path):
     """A worker that TorchServe has replaced may still be downloading."""
     is_there, gate = threading.Event(), threading.Event()
 
-    def door(asked: Asked) -> None:
-        if asked.range is not None and not is_there.is_set():
+    def door(request: Asked) -> None:
+        if request.range is not None and not is_there.is_set():
             is_there.set()
             gate.wait(30)
 
