@@ -294,8 +294,8 @@ class EngineProcess:
             if liveness is not None:
                 liveness.observe(message)
                 self._set_stall(liveness.stall)
-                if reason := self._reason_to_replace(liveness):
-                    return reason
+                if cause := self._reason_to_replace(liveness):
+                    return cause
             elif (
                 self._check is not None
                 and self._clock() - self._check_began_at > CHECK_SECONDS
