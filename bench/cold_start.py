@@ -23,8 +23,8 @@ from safetensors.torch import save_file
 from transformers import AutoConfig, AutoModelForImageTextToText
 
 from bench.report import finish, say
+from handler.weights.manifest import MANIFEST
 from handler.weights.source import MINI
-from handler.weights.staged import MANIFEST
 from server.archive import ROOT, build_archive
 from server.host import find_free_addresses
 from server.plugin import find_plugin

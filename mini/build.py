@@ -17,7 +17,12 @@ from tokenizers import Tokenizer
 from transformers import Qwen3VLForConditionalGeneration
 
 from handler.profiles import PROFILES
-from handler.weights.staged import MANIFEST, StagedFile, is_model_file, manifest_text
+from handler.weights.manifest import (
+    MANIFEST,
+    StagedFile,
+    format_manifest,
+    is_model_file,
+)
 from mini.model import MAX_LENGTH, generation_config, model_config
 from mini.tokenizer import build_tokenizer, save_tokenizer
 
@@ -60,7 +65,7 @@ def write_manifest(directory: Path) -> None:
             content = path.read_bytes()
             digest = hashlib.sha256(content).hexdigest()
             files.append(StagedFile(path.name, len(content), "", digest))
-    (directory / MANIFEST).write_text(manifest_text("mini", None, files), "utf-8")
+    (directory / MANIFEST).write_text(format_manifest("mini", None, files), "utf-8")
 
 
 def write_settings(directory: Path, tokenizer: Tokenizer) -> None:

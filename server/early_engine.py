@@ -56,7 +56,7 @@ class EarlyEngine:
         code = self._child.wait()
         # The folder may have been removed with the server.
         with contextlib.suppress(OSError):
-            early.ended_file(self._address).write_text(str(code))
+            early.exit_status_path(self._address).write_text(str(code))
 
 
 def start_early_engine(

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from handler.weights.manifest import MANIFEST
 from handler.weights.source import MINI
-from handler.weights.staged import MANIFEST
 
 
 def tensor_file(*names: str, size: int, fill: int = 0) -> bytes:

@@ -1,7 +1,7 @@
 """Check the files of a checkpoint before its weights are read.
 
 A safetensors file begins with eight bytes that hold the length of a JSON header. The
-header gives the type, shape and place of every tensor; the tensors follow it without
+header gives the type, shape and position of every tensor; the tensors follow it without
 gaps (https://huggingface.co/docs/safetensors). So the header and the file's size show
 whether the file is complete, and only some kilobytes are read.
 """
@@ -17,17 +17,17 @@ from pathlib import Path
 from typing import Any
 
 from handler.errors import ModelLoadError
-from handler.weights.staged import MANIFEST, is_model_file, parse_manifest
+from handler.weights.manifest import MANIFEST, is_model_file, parse_manifest
 
 __all__ = ["check_checkpoint", "read_header", "read_tensor_names"]
 
-SINGLE = "model.safetensors"
+SINGLE_FILE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 MAX_HEADER_BYTES = 100_000_000
 """The limit of the safetensors library."""
 LENGTH_BYTES = 8
 LFS_POINTER = b"version https://git-lfs"
-REPLACE_IT = "copy or stage the weights again"
+REMEDY = "copy or stage the weights again"
 ITEM_BYTES = {
     **dict.fromkeys(("BOOL", "U8", "I8", "F8_E4M3", "F8_E5M2"), 1),
     **dict.fromkeys(("U16", "I16", "F16", "BF16"), 2),
@@ -45,32 +45,32 @@ def check_checkpoint(folder: Path) -> None:
     """
     _check_sizes(folder)
     owners: dict[str, str] = {}
-    for name, index in _files_of(folder).items():
+    for name, index in _list_files(folder).items():
         header = read_header(folder / name)
         for tensor in header:
             if tensor in owners:
                 raise ModelLoadError(
                     f"{folder} has the tensor {tensor} in {owners[tensor]} and in "
                     f"{name}: remove the file that belongs to another checkpoint, or "
-                    f"{REPLACE_IT}"
+                    f"{REMEDY}"
                 )
             owners[tensor] = name
         if absent := sorted(index - header.keys()):
             raise ModelLoadError(
                 f"{folder / name} does not hold {absent[0]}, which {INDEX} assigns "
-                f"to it: {REPLACE_IT}"
+                f"to it: {REMEDY}"
             )
 
 
 def read_tensor_names(folder: Path) -> list[str]:
     """Return the names of all tensors that the files in `folder` hold."""
-    return [n for file in _files_of(folder) for n in read_header(folder / file)]
+    return [n for file in _list_files(folder) for n in read_header(folder / file)]
 
 
 def read_header(path: Path) -> Mapping[str, Any]:
     """Return the tensors of a safetensors file by name, as its header describes them.
 
-    Raises ModelLoadError where the header does not fit the size of the file.
+    Raises ModelLoadError if the header is invalid or does not fit the file's size.
     """
     try:
         size = path.stat().st_size
@@ -79,22 +79,22 @@ def read_header(path: Path) -> Mapping[str, Any]:
             if not start:
                 raise ModelLoadError(
                     f"{path} is empty (0 bytes): a copy of it failed, often on a full "
-                    f"disk; {REPLACE_IT}"
+                    f"disk; {REMEDY}"
                 )
             if LFS_POINTER.startswith(start):
                 raise ModelLoadError(
-                    f"{path} is a pointer of Git LFS and not the file: run git lfs pull"
+                    f"{path} is a Git LFS pointer instead of the file: run git lfs pull"
                 )
             length = struct.unpack("<Q", start.ljust(LENGTH_BYTES, b"\0"))[0]
             if length > MAX_HEADER_BYTES:
                 raise ModelLoadError(
                     f"{path} is not a safetensors file: its first bytes give a header "
-                    f"of {length:,} bytes; {REPLACE_IT}"
+                    f"of {length:,} bytes; {REMEDY}"
                 )
             if LENGTH_BYTES + length > size:
                 raise ModelLoadError(
                     f"{path} ends inside its header, after {size:,} of "
-                    f"{LENGTH_BYTES + length:,} bytes: {REPLACE_IT}"
+                    f"{LENGTH_BYTES + length:,} bytes: {REMEDY}"
                 )
             content = file.read(length)
     except OSError as error:
@@ -105,17 +105,16 @@ def read_header(path: Path) -> Mapping[str, Any]:
         num_bytes = _check_offsets(header)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ModelLoadError(
-            f"{path} has a corrupt header ({error}): {REPLACE_IT}"
+            f"{path} has a corrupt header ({error}): {REMEDY}"
         ) from error
     whole = LENGTH_BYTES + length + num_bytes
     if size < whole:
         raise ModelLoadError(
-            f"{path} is truncated: it has {size:,} of {whole:,} bytes; {REPLACE_IT}"
+            f"{path} is truncated: it has {size:,} of {whole:,} bytes; {REMEDY}"
         )
     if size > whole:
         raise ModelLoadError(
-            f"{path} has {size:,} bytes, but its header describes {whole:,}: "
-            f"{REPLACE_IT}"
+            f"{path} has {size:,} bytes, but its header describes {whole:,}: {REMEDY}"
         )
     return header  # type: ignore[no-any-return]
 
@@ -136,24 +135,24 @@ def _check_sizes(folder: Path) -> None:
         file = folder / name
         if not file.is_file():
             raise ModelLoadError(
-                f"{file} is missing, but {MANIFEST} names it: {REPLACE_IT}"
+                f"{file} is missing, but {MANIFEST} names it: {REMEDY}"
             )
         if (found := file.stat().st_size) != size:
             raise ModelLoadError(
-                f"{file} has {found:,} bytes, but {MANIFEST} says {size:,}: "
-                f"{REPLACE_IT}, or remove the manifest if the change is yours"
+                f"{file} has {found:,} bytes, but {MANIFEST} lists {size:,}: "
+                f"{REMEDY}, or remove the manifest if the change is yours"
             )
 
 
-def _files_of(folder: Path) -> Mapping[str, frozenset[str]]:
+def _list_files(folder: Path) -> Mapping[str, frozenset[str]]:
     """Return the files that transformers loads, with their tensors in the index."""
-    if (folder / SINGLE).is_file():
-        return {SINGLE: frozenset()}
+    if (folder / SINGLE_FILE).is_file():
+        return {SINGLE_FILE: frozenset()}
     path = folder / INDEX
     if not path.is_file():
         raise ModelLoadError(
-            f"{folder} holds neither {SINGLE} nor {INDEX}, so nothing says which of "
-            f"its files are the model: {REPLACE_IT}"
+            f"{folder} holds neither {SINGLE_FILE} nor {INDEX}, so it is unknown which "
+            f"of its files belong to the model: {REMEDY}"
         )
     try:
         table = json.loads(path.read_text("utf-8"))["weight_map"]
@@ -161,31 +160,35 @@ def _files_of(folder: Path) -> Mapping[str, frozenset[str]]:
         for tensor, shard in table.items():
             shards.setdefault(os.fspath(shard), set()).add(tensor)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ModelLoadError(
-            f"{path} has no readable weight_map: {REPLACE_IT}"
-        ) from error
+        raise ModelLoadError(f"{path} has no readable weight_map: {REMEDY}") from error
     if not shards:
-        raise ModelLoadError(f"{path} names no file: {REPLACE_IT}")
+        raise ModelLoadError(f"{path} names no file: {REMEDY}")
     missing = [name for name in sorted(shards) if not (folder / name).is_file()]
     if missing:
         raise ModelLoadError(
-            f"{path} names {missing[0]}, which is not there ({len(missing)} of "
-            f"{len(shards)} files are missing): {REPLACE_IT}"
+            f"{path} names {missing[0]}, which does not exist ({len(missing)} of "
+            f"{len(shards)} files are missing): {REMEDY}"
         )
     return {name: frozenset(shards[name]) for name in sorted(shards)}
 
 
 def _check_offsets(header: Mapping[str, Any]) -> int:
-    """Return the bytes of all tensors; raise ValueError for gaps, overlaps or sizes."""
+    """Return the total size of all tensors in bytes.
+
+    Raises ValueError for gaps and overlaps between tensors, and for sizes that do not
+    match a tensor's shape.
+    """
     end = 0
-    places = sorted((*info["data_offsets"], name) for name, info in header.items())
-    for start, stop, name in places:
+    ranges = sorted((*info["data_offsets"], name) for name, info in header.items())
+    for start, stop, name in ranges:
         info = header[name]
         if start != end or stop < start:
-            raise ValueError(f"{name} is not where the tensor before it ends")
+            raise ValueError(f"{name} does not begin where the tensor before it ends")
         item_bytes = ITEM_BYTES.get(info["dtype"])
         num_items = math.prod(info["shape"])
         if item_bytes is not None and num_items * item_bytes != stop - start:
-            raise ValueError(f"{name} has not the bytes of its shape {info['shape']}")
+            raise ValueError(
+                f"the size of {name} does not match its shape {info['shape']}"
+            )
         end = stop
     return end

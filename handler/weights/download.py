@@ -1,4 +1,7 @@
-"""Weights from S3 into a folder: in parts, checked, on from where a crash ended it."""
+"""Download of weights from S3 into a folder.
+
+Files are downloaded in parts, checked against the manifest, and resumed after a crash.
+"""
 
 from __future__ import annotations
 
@@ -18,37 +21,44 @@ from handler.errors import ModelLoadError
 from handler.storage.addresses import Address
 from handler.storage.s3 import Head, ObjectReader, never
 from handler.weights.checkpoint import read_header
-from handler.weights.staged import MANIFEST, Staged, StagedFile, manifest_text
+from handler.weights.manifest import (
+    MANIFEST,
+    StagedFile,
+    StagedWeights,
+    format_manifest,
+)
 from handler.weights.streamed_hash import StreamedHash
 
-__all__ = ["fetch_into"]
+__all__ = ["download_weights"]
 
 logger = logging.getLogger(__name__)
 
 PROGRESS_SECONDS = 10.0
 NUM_HASHERS = 4
 """Files hashed at once: one thread hashes slower than a fast network delivers."""
-ROOM_BYTES = 64 * 1024**2
-"""Left free on the disk, for everybody else."""
+SPARE_BYTES = 64 * 1024**2
+"""Disk space that a download leaves free for other programs."""
 
 
-def fetch_into(
+def download_weights(
     objects: ObjectReader,
-    staged: Staged,
+    staged: StagedWeights,
     folder: Path,
     *,
     progress_seconds: float = PROGRESS_SECONDS,
 ) -> None:
-    """Bring what is missing; a file gets its name once it is whole and right.
+    """Download the files of `staged` that `folder` does not hold yet.
 
-    Each file is hashed while it arrives. The manifest is written beside the files at
-    the end, so that they can be checked again without S3. Raises ModelLoadError where
-    the disk is too small or a file is not what the manifest says.
+    A file gets its final name once it is complete and its hash matches. Each file is
+    hashed while it arrives. The manifest is written beside the files at the end, so
+    that they can be checked again without S3. Progress is logged every
+    `progress_seconds`. Raises ModelLoadError if the disk is too small or a file does
+    not match the manifest.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with _alone(folder):
-        missing = [file for file in staged.files if not _is_there(folder, file)]
-        _check_room(staged, missing, folder)
+    with _lock_folder(folder):
+        missing = [file for file in staged.files if not _is_complete(folder, file)]
+        _check_disk_space(staged, missing, folder)
         num_bytes = sum(file.size for file in missing)
         progress = _Progress(staged, num_bytes, progress_seconds)
         checks: list[Future[None]] = []
@@ -62,48 +72,50 @@ def fetch_into(
                     if check.done():
                         check.result()
                 partial, digest = download.fetch(file)
-                # The rest of the hash is computed while the next file comes.
+                # The rest of the hash is computed while the next file is downloaded.
                 checks.append(finishers.submit(download.finish, file, partial, digest))
         for check in checks:
             check.result()
         _write_manifest(staged, folder)
         if missing:
-            progress.say("fetched")
+            progress.log("fetched")
 
 
 class _Progress:
-    """How far it has got, in the log now and then."""
+    """Progress of a download, which is logged at intervals. Thread-safe."""
 
-    def __init__(self, staged: Staged, num_bytes: int, interval_seconds: float) -> None:
+    def __init__(
+        self, staged: StagedWeights, num_bytes: int, interval_seconds: float
+    ) -> None:
         self._interval_seconds = interval_seconds
         self._prefix = str(staged.prefix)
         self._total = num_bytes
         self._done = self._resumed = self._hashed = 0
         self._lock = threading.Lock()
-        self._started = self._said = time.monotonic()
+        self._started = self._logged_at = time.monotonic()
 
     def add(self, num_bytes: int, *, is_resumed: bool = False) -> None:
         with self._lock:
             self._done += num_bytes
             self._resumed += num_bytes if is_resumed else 0
-            self._say_if_due()
+            self._log_if_due()
 
     def add_hashed(self, num_bytes: int) -> None:
         with self._lock:
             self._hashed += num_bytes
-            self._say_if_due()
+            self._log_if_due()
 
-    def say(self, stage: str) -> None:
+    def log(self, stage: str) -> None:
         with self._lock:
-            self._say(stage)
+            self._log(stage)
 
-    def _say_if_due(self) -> None:
-        if time.monotonic() - self._said >= self._interval_seconds:
-            self._say("fetching")
+    def _log_if_due(self) -> None:
+        if time.monotonic() - self._logged_at >= self._interval_seconds:
+            self._log("fetching")
 
-    def _say(self, stage: str) -> None:
-        self._said = time.monotonic()
-        seconds = self._said - self._started
+    def _log(self, stage: str) -> None:
+        self._logged_at = time.monotonic()
+        seconds = self._logged_at - self._started
         logger.info(
             "weights",
             extra={
@@ -121,8 +133,11 @@ class _Progress:
         )
 
 
-class _Parts:
-    """Which parts of a file are there: a byte for each, beside it."""
+class _PartsRecord:
+    """Record of the finished parts of a file: one byte per part, in a file beside it.
+
+    A byte is 1 once its part has been written.
+    """
 
     def __init__(self, path: Path, num_parts: int) -> None:
         self._path = path
@@ -143,12 +158,12 @@ class _Parts:
 
 
 class _Download:
-    """Files of one prefix into one folder."""
+    """Download of files from one prefix into one folder."""
 
     def __init__(
         self,
         objects: ObjectReader,
-        staged: Staged,
+        staged: StagedWeights,
         folder: Path,
         progress: _Progress,
         hashers: ThreadPoolExecutor,
@@ -162,16 +177,16 @@ class _Download:
     def fetch(self, file: StagedFile) -> tuple[Path, Future[str | None] | None]:
         """Download the parts of a file that are missing into its partial file.
 
-        Returns the partial file's path and a future of its SHA-256, or None where the
-        manifest has no hash.
+        Returns the partial file's path and a future of its SHA-256. The future is None
+        if the expected hash is unknown.
         """
         partial = self._folder / f".{file.name}.partial"
         head = Head(file.size, file.etag)
         if not partial.is_file() or partial.stat().st_size != file.size:
             # The record of finished parts belongs to another file.
-            _parts_of(partial).unlink(missing_ok=True)
+            _parts_path(partial).unlink(missing_ok=True)
         part_bytes = self._objects.part_bytes
-        parts = _Parts(_parts_of(partial), len(self._objects.parts(head)))
+        parts = _PartsRecord(_parts_path(partial), len(self._objects.parts(head)))
         self._progress.add(
             min(parts.num_known * part_bytes, file.size), is_resumed=True
         )
@@ -221,15 +236,19 @@ class _Download:
             if digest is not None and digest.result() != file.sha256:
                 partial.unlink()
                 raise ModelLoadError(
-                    f"{_address(self._staged, file)} is not what {MANIFEST} says: its "
+                    f"{_address(self._staged, file)} does not match {MANIFEST}: its "
                     f"sha256 is not {file.sha256}; stage the weights again"
                 )
-        _parts_of(partial).unlink(missing_ok=True)
+        _parts_path(partial).unlink(missing_ok=True)
         partial.rename(self._folder / file.name)
 
 
-def _is_there(folder: Path, file: StagedFile) -> bool:
-    """Return whether a file has the right size and header, or else the right hash."""
+def _is_complete(folder: Path, file: StagedFile) -> bool:
+    """Return whether a file is complete, by its size and its safetensors header.
+
+    A file with an invalid header is complete if its hash is the expected one or if no
+    hash is known.
+    """
     path = folder / file.name
     if not path.is_file() or path.stat().st_size != file.size:
         return False
@@ -238,7 +257,8 @@ def _is_there(folder: Path, file: StagedFile) -> bool:
     try:
         read_header(path)
     except ModelLoadError as error:
-        # A file that was staged with a bad header would be fetched at every start.
+        # Compare hashes: a file that was staged with an invalid header would otherwise
+        # be downloaded at every start.
         with path.open("rb") as content:
             found = hashlib.file_digest(content, "sha256").hexdigest()
         if file.sha256 not in (None, found):
@@ -247,17 +267,19 @@ def _is_there(folder: Path, file: StagedFile) -> bool:
     return True
 
 
-def _write_manifest(staged: Staged, folder: Path) -> None:
+def _write_manifest(staged: StagedWeights, folder: Path) -> None:
     """Write the manifest beside the files in `folder` if all hashes are known."""
     if any(file.sha256 is None for file in staged.files):
         return
-    text = manifest_text(staged.model, staged.revision, staged.files)
+    text = format_manifest(staged.model, staged.revision, staged.files)
     partial = folder / f".{MANIFEST}"
     partial.write_text(text, "utf-8")
     partial.rename(folder / MANIFEST)
 
 
-def _check_room(staged: Staged, missing: list[StagedFile], folder: Path) -> None:
+def _check_disk_space(
+    staged: StagedWeights, missing: list[StagedFile], folder: Path
+) -> None:
     needed = sum(file.size for file in missing)
     here = sum(
         path.stat().st_blocks * 512
@@ -265,24 +287,28 @@ def _check_room(staged: Staged, missing: list[StagedFile], folder: Path) -> None
         if (path := folder / f".{file.name}.partial").is_file()
     )
     free = shutil.disk_usage(folder).free
-    if needed and needed - here + ROOM_BYTES > free:
+    if needed and needed - here + SPARE_BYTES > free:
         raise ModelLoadError(
             f"{staged.prefix} needs {needed - here:,} bytes in {folder.parent}, where "
-            f"{free:,} are free: a larger disk, or CHANDRA_CACHE_DIR on another one"
+            f"{free:,} are free: use a larger disk, or set CHANDRA_CACHE_DIR to a "
+            "folder on another one"
         )
 
 
-def _address(staged: Staged, file: StagedFile) -> Address:
+def _address(staged: StagedWeights, file: StagedFile) -> Address:
     return Address(staged.prefix.bucket, staged.prefix.key + file.name)
 
 
-def _parts_of(partial: Path) -> Path:
+def _parts_path(partial: Path) -> Path:
     return partial.with_suffix(".parts")
 
 
 @contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Nobody else fetches into this folder meanwhile, or they wait for us."""
+def _lock_folder(folder: Path) -> Iterator[None]:
+    """Hold an exclusive lock on a folder, after waiting for its current owner.
+
+    A worker that TorchServe has replaced may still be downloading into the folder.
+    """
     with folder.with_name(f".{folder.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

@@ -37,8 +37,8 @@ def check_report(
 
     `report` is the second value of `from_pretrained(..., output_loading_info=True)`.
     It does not list tied or optional tensors as missing. `names` are the tensors of the
-    checkpoint. The report leaves out those that match `ignored_patterns`
-    (`_keys_to_ignore_on_load_unexpected` of the model); here they count as unexpected.
+    checkpoint. The report omits those that match `ignored_patterns`, which are the
+    model's `_keys_to_ignore_on_load_unexpected`; here they count as unexpected.
     """
     missing = sorted(report["missing_keys"])
     mismatched = sorted(report["mismatched_keys"])
@@ -70,7 +70,7 @@ def check_report(
         )
     if missing:
         hint = (
-            f" It holds {len(unused)} that the model does not have: "
+            f" It has {len(unused)} tensors that the model does not have: "
             f"{_first_names(unused)}."
             if unused
             else ""
@@ -89,18 +89,18 @@ def log_library_warnings() -> Iterator[list[str]]:
     Yields a list that receives the warnings' text.
     """
     library = logging.getLogger(LIBRARY)
-    listener = _Listener()
+    collector = _WarningCollector()
     handlers, level = library.handlers, library.level
-    library.handlers = [listener]
+    library.handlers = [collector]
     library.setLevel(logging.WARNING)
     try:
-        yield listener.messages
+        yield collector.messages
     finally:
         library.handlers = handlers
         library.setLevel(level)
 
 
-class _Listener(logging.Handler):
+class _WarningCollector(logging.Handler):
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
         self.messages: list[str] = []

@@ -1,9 +1,9 @@
-"""Reads the weights' files ahead of whoever loads them, several parts at once.
+"""Read-ahead of weight files into the page cache, before they are loaded.
 
-A loader that maps a file waits for one small piece after the other; storage is
-fast only when it is asked for much at a time. What is read goes to the system's file
-cache and no further, which costs a quarter of the processor time of a copy; the cache
-gives way when memory is short.
+A loader that memory-maps a file waits for one small piece after another, but storage is
+fast only if several large parts are requested at once. The bytes are read into the
+kernel's page cache and not copied further, which takes a quarter of the CPU time of a
+copy. The kernel evicts them if memory becomes short.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ NOWHERE = Path(os.devnull)
 
 
 class ReadAhead:
-    """Files being read in the background, in the order they are loaded."""
+    """Background threads that read files in the order in which they are loaded."""
 
     def __init__(self, files: Sequence[Path], num_threads: int = NUM_THREADS) -> None:
         self._parts = iter(
@@ -44,13 +44,13 @@ class ReadAhead:
             thread.start()
 
     def wait(self) -> tuple[int, float]:
-        """Bytes that were read, and the seconds from the first to the last of them."""
+        """Wait for the end; return the bytes read and the seconds that this took."""
         for thread in self._threads:
             thread.join()
         return self._num_bytes, self._ended - self.started
 
     def cancel(self) -> None:
-        """Read no further part."""
+        """Start no further part. Parts that are being read are finished."""
         self._is_cancelled = True
 
     def _run(self) -> None:
@@ -66,11 +66,15 @@ class ReadAhead:
 
 
 def _read(file: Path, start: int) -> int:
-    """One part; the bytes before a failure: the loader will say why."""
+    """Read one part and return its size in bytes.
+
+    Stops at the first failure without an error, because the loader reports it.
+    """
     num_bytes = 0
     try:
         with file.open("rb") as source, NOWHERE.open("wb") as nowhere:
-            # Without a buffer to copy to, and without Python between two pieces.
+            # sendfile copies nothing into this process and runs without Python between
+            # two pieces.
             while num_bytes < PART_BYTES:
                 sent = os.sendfile(
                     nowhere.fileno(),

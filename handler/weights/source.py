@@ -1,7 +1,7 @@
-"""Where the weights come from, and which model they are.
+"""Source, download and profile of the weights.
 
-In this order: a folder, S3, the Hugging Face hub, the embedded `mini`. Fetches
-to a cache; loads nothing.
+Sources are tried in this order: a folder, S3, the Hugging Face hub, and the embedded
+model `mini`. Weights are downloaded to a cache here, and loaded elsewhere.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from handler.settings import EngineSettings
 from handler.storage.addresses import Address
 from handler.storage.s3 import NUM_THREADS, ObjectReader
 from handler.weights.checkpoint import check_checkpoint
-from handler.weights.download import fetch_into
-from handler.weights.staged import PATTERNS, is_model_file, staged_at
+from handler.weights.download import download_weights
+from handler.weights.manifest import PATTERNS, find_staged_weights, is_model_file
 
-__all__ = ["Source", "Weights", "fetch", "find_source"]
+__all__ = ["LocalWeights", "Source", "fetch", "find_source"]
 
 logger = logging.getLogger(__name__)
 
@@ -35,14 +35,14 @@ SAGEMAKER_MODEL_DIR = Path("/opt/ml/model")
 MINI = Path(__file__).resolve().parents[2] / "model-store" / "mini"
 MINI_ID = "mini"
 PART_BYTES = 16 * 1024**2
-"""Of a file from S3 in one request."""
-_Fetched = tuple[Path, str | None, str | None]
+"""Bytes of a file that one request to S3 reads."""
+_FetchedFolder = tuple[Path, str | None, str | None]
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Weights that were named but may still be far away."""
+    """Configured location of the weights, which may have to be downloaded first."""
 
     kind: str
     """folder, s3, hub or mini."""
@@ -51,20 +51,23 @@ class Source:
 
     @property
     def files(self) -> list[Path]:
-        """The weights' files that are here already, in the order they are loaded."""
+        """Weight files that are already on this machine, in loading order."""
         if self.kind not in ("folder", "mini"):
             return []
         return sorted(Path(self.location).glob("*.safetensors"))
 
     @property
     def may_be_mini(self) -> bool:
-        """Whether a processor might do: known only once the weights are here."""
+        """True if the weights can be those of `mini`, which also runs on a CPU.
+
+        The profile is known only after a download, but `mini` is always local.
+        """
         return self.kind in ("folder", "mini")
 
 
 @dataclass(frozen=True, slots=True)
-class Weights:
-    """A folder with a checkpoint, and what it holds."""
+class LocalWeights:
+    """Folder with a complete checkpoint, its profile and its names in responses."""
 
     path: Path
     model_id: str
@@ -80,12 +83,16 @@ def find_source(
     sagemaker_model_dir: Path = SAGEMAKER_MODEL_DIR,
     mini: Path = MINI,
 ) -> Source:
-    """The first place that is named, or ModelLoadError when that place is empty."""
+    """Return the first configured source; see the module for the order.
+
+    Raises ModelLoadError if that source is a folder without a model or not a valid S3
+    URI, or if no source is configured and there is no embedded model.
+    """
     if settings.model_dir is not None:
         folder = Path(settings.model_dir)
         if not (folder / "config.json").is_file():
             raise ModelLoadError(
-                f"MODEL_DIR is {folder}, which holds no config.json: "
+                f"MODEL_DIR is {folder}, which has no config.json: "
                 "point it at a folder with config.json, the tokenizer and *.safetensors"
             )
         return Source("folder", str(folder))
@@ -102,39 +109,40 @@ def find_source(
         return Source("hub", str(settings.model_id), settings.model_revision)
     if not (mini / "config.json").is_file():
         raise ModelLoadError(
-            f"no weights were named and the embedded ones are not at {mini}: "
+            f"no weights are configured and the embedded ones are not at {mini}: "
             "set MODEL_DIR, MODEL_S3_URI or MODEL_ID"
         )
     return Source("mini", str(mini))
 
 
-def fetch(source: Source, settings: EngineSettings, cache: Path) -> Weights:
+def fetch(source: Source, settings: EngineSettings, cache: Path) -> LocalWeights:
     """Download the weights if necessary, and check their sizes and headers.
 
-    `cache` receives what comes from S3; the hub has a cache of its own. Raises
-    ModelLoadError, also for incomplete files.
+    Weights from S3 are stored in `cache`; the hub's client has a cache of its own.
+    Raises ModelLoadError if the download fails, or if files are incomplete or do not
+    belong to a known profile.
     """
     started = time.monotonic()
     revision = source.revision
     model_id = source.location
     if source.kind == "hub":
-        path, revision = _from_hub(source)
+        path, revision = _fetch_from_hub(source)
     elif source.kind == "s3":
-        path, staged_id, staged_revision = _from_s3(source.location, cache)
+        path, staged_id, staged_revision = _fetch_from_s3(source.location, cache)
         model_id = settings.model_id or staged_id or source.location
         revision = revision or staged_revision
     else:
         path = Path(source.location)
         model_id = MINI_ID if source.kind == "mini" else settings.model_id or path.name
         revision = settings.model_revision if source.kind == "folder" else None
-    config = _config(path)
+    config = _read_config(path)
     if not (files := list(path.glob("*.safetensors"))):
-        raise ModelLoadError(f"{path} holds no *.safetensors")
-    weights = Weights(
+        raise ModelLoadError(f"{path} has no *.safetensors")
+    weights = LocalWeights(
         path=path,
         model_id=model_id,
         revision=revision,
-        profile=_profile(config, settings, model_id),
+        profile=_choose_profile(config, settings, model_id),
         num_bytes=sum(file.stat().st_size for file in files),
         is_trained=config.get("chandra_weights") != "random",
     )
@@ -152,7 +160,7 @@ def fetch(source: Source, settings: EngineSettings, cache: Path) -> Weights:
     return weights
 
 
-def _config(path: Path) -> Mapping[str, Any]:
+def _read_config(path: Path) -> Mapping[str, Any]:
     try:
         config = json.loads((path / "config.json").read_text())
     except (OSError, ValueError) as error:
@@ -162,21 +170,23 @@ def _config(path: Path) -> Mapping[str, Any]:
     return config
 
 
-def _profile(
+def _choose_profile(
     config: Mapping[str, Any], settings: EngineSettings, model_id: str
 ) -> Profile:
-    """The profile that was asked for, that the weights name, or that fits them."""
+    """Return the configured profile, else the weights' own, else one of their type."""
     model_type = config.get("model_type")
     name = settings.model_profile or config.get("chandra_profile")
     if name is not None and not isinstance(name, str):
-        raise ModelLoadError(f"chandra_profile in config.json is {name!r}, not a name")
+        raise ModelLoadError(
+            f"chandra_profile in config.json must be a name, not {name!r}"
+        )
     if name is None:
         fitting = [p.name for p in PROFILES.values() if p.model_type == model_type]
         name = fitting[0] if fitting else None
     if name is None:
         raise ModelLoadError(
-            f"{model_id} is of type {model_type}, which none of the profiles "
-            f"{', '.join(PROFILES)} describes"
+            f"{model_id} has the model type {model_type}, for which there is no "
+            f"profile; the profiles are {', '.join(PROFILES)}"
         )
     if name not in PROFILES:
         raise ModelLoadError(
@@ -185,14 +195,17 @@ def _profile(
     profile = PROFILES[name]
     if profile.model_type != model_type:
         raise ModelLoadError(
-            f"{model_id} is of type {model_type}, but the profile {name} is for "
-            f"{profile.model_type}: take another MODEL_PROFILE, or leave it out"
+            f"{model_id} has the model type {model_type}, but the profile {name} is "
+            f"for {profile.model_type}: set another MODEL_PROFILE, or unset it"
         )
     return profile
 
 
-def _from_hub(source: Source) -> tuple[Path, str]:
-    """A snapshot of one commit: a branch is pinned to the commit it names now."""
+def _fetch_from_hub(source: Source) -> tuple[Path, str]:
+    """Download a snapshot of one commit; return its folder and the commit.
+
+    A branch, or no revision, is resolved to its current commit first.
+    """
     from huggingface_hub import HfApi, snapshot_download
 
     revision = source.revision
@@ -209,7 +222,7 @@ def _from_hub(source: Source) -> tuple[Path, str]:
         path = snapshot_download(
             source.location, revision=revision, allow_patterns=list(PATTERNS)
         )
-    except Exception as error:  # the client's transport, and its errors, vary
+    except Exception as error:  # its transport, and thus its errors, vary by version
         raise ModelLoadError(
             f"{source.location} could not be fetched from the hub: {error}. "
             "Check MODEL_ID, MODEL_REVISION and HF_TOKEN, or set MODEL_DIR"
@@ -217,27 +230,30 @@ def _from_hub(source: Source) -> tuple[Path, str]:
     return Path(path), str(revision)
 
 
-def _from_s3(uri: str, cache: Path) -> _Fetched:
-    """A folder with the weights, and what their manifest calls them.
+def _fetch_from_s3(uri: str, cache: Path) -> _FetchedFolder:
+    """Download the weights; return their folder, and the manifest's model and revision.
 
-    What is here already is not fetched again.
+    Files that are already in the folder are not downloaded again. If S3 cannot be read,
+    returns the weights that were last downloaded from `uri`.
     """
     parts = urlsplit(uri)
     prefix = f"{key}/" if (key := parts.path.strip("/")) else ""
-    # As much at once as there are threads: there is nobody to leave room for.
+    # Use every thread: during a start, no other download needs one.
     objects = ObjectReader(window=NUM_THREADS, part_bytes=PART_BYTES)
     try:
-        staged = staged_at(objects, Address(parts.netloc, prefix), is_model_file)
+        staged = find_staged_weights(
+            objects, Address(parts.netloc, prefix), is_model_file
+        )
         if not staged.files:
-            raise ModelLoadError(f"{uri} holds no config.json or *.safetensors")
-        # Other contents, other folder: what is there is whole and the same.
+            raise ModelLoadError(f"{uri} has no config.json or *.safetensors")
+        # The folder is named by the contents, so files of other weights never mix.
         folder = cache / staged.digest[:16]
-        fetch_into(objects, staged, folder)
+        download_weights(objects, staged, folder)
     except ModelLoadError:
         raise
     except StorageError as error:
-        # An engine that starts again needs nothing of S3 but a look.
-        if (last := _last_fetched(uri, cache)) is None:
+        # An engine that starts again needs S3 only to check for changes.
+        if (last := _read_last_fetch(uri, cache)) is None:
             raise ModelLoadError(
                 f"{uri} could not be fetched: {error.detail}"
             ) from error
@@ -248,25 +264,25 @@ def _from_s3(uri: str, cache: Path) -> _Fetched:
         raise ModelLoadError(f"{uri} could not be fetched: {reason}") from error
     finally:
         objects.close()
-    _note(uri, cache, (folder, staged.model, staged.revision))
+    _record_fetch(uri, cache, (folder, staged.model, staged.revision))
     return folder, staged.model, staged.revision
 
 
-def _last_fetched(uri: str, cache: Path) -> _Fetched | None:
-    """What was fetched from there before, whole."""
+def _read_last_fetch(uri: str, cache: Path) -> _FetchedFolder | None:
+    """Return the result of the last complete download from `uri`, if there was one."""
     try:
-        name, model, revision = json.loads(_note_of(uri, cache).read_text())
+        name, model, revision = json.loads(_record_path(uri, cache).read_text())
     except (OSError, ValueError):
         return None
     return cache / name, model, revision
 
 
-def _note(uri: str, cache: Path, fetched: _Fetched) -> None:
+def _record_fetch(uri: str, cache: Path, fetched: _FetchedFolder) -> None:
     folder, *names = fetched
-    partial = _note_of(uri, cache).with_suffix(f".{os.getpid()}")
+    partial = _record_path(uri, cache).with_suffix(f".{os.getpid()}")
     partial.write_text(json.dumps([folder.name, *names]))
-    partial.rename(_note_of(uri, cache))
+    partial.rename(_record_path(uri, cache))
 
 
-def _note_of(uri: str, cache: Path) -> Path:
+def _record_path(uri: str, cache: Path) -> Path:
     return cache / f".{hashlib.sha256(uri.encode()).hexdigest()[:16]}.last"

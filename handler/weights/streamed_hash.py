@@ -1,4 +1,4 @@
-"""Hash a file while its parts arrive in any order."""
+"""Hash of a file that is computed while its parts arrive in any order."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ CHUNK_BYTES = 1024**2
 
 
 class StreamedHash:
-    """Computes the SHA-256 of a file that is being written in parts of `part_bytes`.
+    """SHA-256 of a file that is being written in parts of `part_bytes`.
 
-    `missing` are the numbers of the parts that are not in the file yet; call `add` for
-    each when it has arrived. `run` hashes the file in order as far as its parts are
-    there, mostly from the page cache, and passes the bytes of each step to `progress`.
+    `missing` holds the numbers of the parts that are not in the file yet; call `add`
+    for each when it has been written. `run` hashes the parts in order, mostly from the
+    page cache, waits for missing ones, and passes the bytes of each step to `progress`.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class StreamedHash:
         self._changed = threading.Condition()
 
     def add(self, number: int) -> None:
-        """Announce that a part is in the file."""
+        """Report that a part has been written to the file."""
         with self._changed:
             self._missing.discard(number)
             self._changed.notify()

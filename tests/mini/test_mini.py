@@ -17,7 +17,7 @@ from transformers import (
 
 from handler.postprocess.layout import CHANDRA_1_LABELS
 from handler.profiles import PROFILES
-from handler.weights.staged import MANIFEST
+from handler.weights.manifest import MANIFEST
 from mini.build import DEFAULT_OUTPUT, build, write_manifest, write_settings
 from mini.model import model_config
 from mini.tokenizer import SPECIAL_TOKENS, build_tokenizer

@@ -26,7 +26,7 @@ from handler.schema import Page
 from handler.weights.checkpoint import read_tensor_names
 from handler.weights.loading_report import check_report, log_library_warnings
 from handler.weights.read_ahead import ReadAhead
-from handler.weights.source import Weights
+from handler.weights.source import LocalWeights
 
 __all__ = [
     "Inputs",
@@ -219,7 +219,7 @@ def device_bytes(device: str) -> int | None:
 
 
 def load_model(
-    weights: Weights,
+    weights: LocalWeights,
     device: str,
     cpu_threads: int | None = None,
     ahead: ReadAhead | None = None,
@@ -271,7 +271,7 @@ def load_model(
 
 
 def _log_speed(
-    weights: Weights, device: str, seconds: float, ahead: ReadAhead | None
+    weights: LocalWeights, device: str, seconds: float, ahead: ReadAhead | None
 ) -> None:
     """Log the speed of loading, and the share of the time that storage took."""
     numbers: dict[str, object] = {}

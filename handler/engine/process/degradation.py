@@ -1,9 +1,10 @@
-"""Settings of an engine process's next start, after earlier ones have died.
+"""Settings of an engine process's next start, after earlier processes have died.
 
-A process that dies during a check of its self-test loses what was checked. One that
-was ready loses CUDA graphs after three deaths within an hour, and the attention
-operator after a fourth: the self-test cannot try every step that pages lead to. A page
-that kills its engine does so twice and then fails; the second death does not count.
+If a process dies during a check of its self-test, the next one starts without the
+optimisation that was checked. Processes that died after they were ready lose CUDA
+graphs after three deaths within an hour, and the attention operator after a fourth,
+because the self-test cannot try every step that pages lead to. A page that kills its
+engine does so twice and then fails; the second of these deaths does not count.
 """
 
 from __future__ import annotations
@@ -21,41 +22,47 @@ __all__ = ["Degradation"]
 logger = logging.getLogger(__name__)
 
 WINDOW_SECONDS = 3600.0
-"""Deaths longer ago than this do not count. Between two deaths of a full batch, all of
-its pages are read again one at a time, which may take ten minutes."""
+"""Deaths longer ago than this do not count. The time between two deaths of a full batch
+may be ten minutes, because its pages are read again one at a time."""
 _DEATHS_WITH_GRAPHS = 3
 _DEATHS_WITH_OPERATOR = 4
 
 
 class Degradation:
-    """The settings of accelerator `index`, and what deaths have taken from them.
+    """Settings of accelerator `index`, and the optimisations that deaths removed.
 
-    On a processor nothing is given up: it has neither CUDA graphs nor the operator.
+    On a CPU no optimisation is given up, because neither CUDA graphs nor the attention
+    operator is used there.
     """
 
     def __init__(
         self, settings: EngineSettings, index: int, clock: Callable[[], float]
     ) -> None:
         self.settings = settings
-        """Those of the next start."""
+        """Settings of the next start."""
         self.fallbacks: tuple[Fallback, ...] = ()
         self._index = index
         self._clock = clock
         self._deaths: list[float] = []
 
-    def note_check_death(self, check: Check, words: str) -> bool:
-        """Give up what was checked when a process died, as `words` say.
+    def record_check_death(self, check: Check, cause: str) -> bool:
+        """Give up the optimisation that was checked when a process died.
 
-        Returns False if there is nothing left to give up.
+        `cause` describes how the process ended, for the log. Returns False if no
+        optimisation is left to give up.
         """
         chosen = settings_after_death(check, self.settings)
         if chosen is None:
             return False
-        self._give_up(*chosen, "self-test failed", check=check, how=words)
+        self._give_up(*chosen, "self-test failed", check=check, how=cause)
         return True
 
-    def note_death(self, info: EngineInfo | None, words: str) -> None:
-        """Count the death of a process that was ready, and that ran as `info` says."""
+    def record_death(self, info: EngineInfo | None, cause: str) -> None:
+        """Count the death of a process that was ready.
+
+        `info` describes the engine that ran in it, and `cause` how it ended. Removes an
+        optimisation from the settings after too many deaths.
+        """
         if info is None or not (info.cuda_graphs or info.attention == "flash"):
             return
         now = self._clock()
@@ -69,7 +76,7 @@ class Degradation:
                     Fallback.CUDA_GRAPHS_CRASHED,
                     "repeated crashes",
                     deaths=num_deaths,
-                    how=words,
+                    how=cause,
                 )
         elif num_deaths >= _DEATHS_WITH_OPERATOR:
             self._give_up(
@@ -77,7 +84,7 @@ class Degradation:
                 Fallback.ATTENTION_CRASHED,
                 "repeated crashes",
                 deaths=num_deaths,
-                how=words,
+                how=cause,
             )
 
     def _give_up(

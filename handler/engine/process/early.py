@@ -1,9 +1,9 @@
-"""An engine process that is started before there is a worker, and waits for one.
+"""Engine process that is started before its worker and waits for it.
 
-TorchServe takes seconds to bring up its worker, and only then could the worker
-start an engine. One that whoever starts the server has started already spends them
-importing torch and loading the weights; what it has to say is kept until a worker
-takes it over. From then on it is that worker's, and ends with it.
+TorchServe needs seconds to start its worker, which could only then start an engine. The
+program that starts the server therefore starts an engine process first, which imports
+torch and loads the weights meanwhile. Its messages are kept until the worker takes the
+process over. From then on it belongs to that worker and ends with it.
 """
 
 from __future__ import annotations
@@ -22,33 +22,37 @@ from handler.engine.process.messages import Heartbeat
 from handler.processes.child import how_it_ended
 from handler.settings import EngineSettings
 
-__all__ = ["TakenOver", "ended_file", "main", "take_over"]
+__all__ = ["EarlyChild", "exit_status_path", "main", "take_over"]
 
 ANSWER_SECONDS = 30.0
 POLL_SECONDS = 0.02
 
 
-def ended_file(address: str) -> Path:
-    """Where whoever started the process notes how it ended: it is not our child."""
+def exit_status_path(address: str) -> Path:
+    """Return the file into which the starter writes the exit status of the process.
+
+    The worker cannot wait for the process, because it is not its parent.
+    """
     return Path(f"{address}.ended")
 
 
 def main(starter: Connection, address: str, settings: EngineSettings) -> None:
-    """Entry point: load, and wait at the socket `address` for a worker.
+    """Load the engine, and wait for a worker at the socket `address`; the entry point.
 
-    Ends when `starter` closes before a worker has come, or the worker's end after.
+    The process ends when `starter` closes before a worker has connected, and later when
+    the worker closes its end.
     """
-    pipe = LatePipe(address, settings)
-    threading.Thread(target=_leave_with, args=(starter, pipe), daemon=True).start()
+    pipe = BufferedPipe(address, settings)
+    threading.Thread(target=_exit_with, args=(starter, pipe), daemon=True).start()
     loop.main(pipe, settings, 0)
-    # A load that failed: the worker is still to be told why.
+    # The load failed. The worker must still receive the reason.
     pipe.wait_until_taken()
 
 
-class LatePipe:
-    """The engine's end of a pipe, which holds messages until the worker connects.
+class BufferedPipe:
+    """Engine's end of a pipe, which keeps messages until the worker connects.
 
-    Drops heartbeats instead of queueing them, because they would be outdated.
+    It drops heartbeats instead, because they would be outdated.
     """
 
     def __init__(self, address: str, settings: EngineSettings) -> None:
@@ -81,7 +85,7 @@ class LatePipe:
 
     def _accept(self) -> None:
         connection = self._listener.accept()
-        # Nobody else is to find it: another worker starts an engine of its own.
+        # Close the socket, so that another worker starts an engine of its own.
         self._listener.close()
         try:
             if connection.recv() != self._settings:
@@ -93,32 +97,32 @@ class LatePipe:
                     connection.send(message)
                 self._connection = connection
         except (EOFError, OSError):
-            os._exit(0)  # a worker that left again
+            os._exit(0)  # The worker has disconnected again.
         self._is_taken.set()
 
 
-def _leave_with(starter: Connection, pipe: LatePipe) -> None:
+def _exit_with(starter: Connection, pipe: BufferedPipe) -> None:
     with contextlib.suppress(EOFError, OSError):
         starter.recv()
     if not pipe.is_taken:
         os._exit(0)
 
 
-class TakenOver:
-    """The worker's side of an engine process that somebody else has started."""
+class EarlyChild:
+    """Worker's handle of an engine process that was started before it."""
 
     def __init__(self, connection: Connection, pid: int, address: str) -> None:
         self.connection = connection
         self._pid = pid
-        self._ended = ended_file(address)
+        self._exit_status_path = exit_status_path(address)
 
     @property
     def pid(self) -> int:
         return self._pid
 
     def kill(self) -> None:
-        """End it now; the pipe stays open on this side."""
-        if not self._ended.exists():
+        """Kill the process; this end of the pipe stays open."""
+        if not self._exit_status_path.exists():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self._pid, signal.SIGKILL)
         self._wait(10)
@@ -129,24 +133,25 @@ class TakenOver:
         self._wait(10)
 
     def last_words(self) -> str:
-        """How a process that has ended came to its end, for a person."""
+        """Describe how the process ended, for a log line or an error message."""
         code = self._wait(5)
         return "closed its pipe" if code is None else how_it_ended(code)
 
     def _wait(self, seconds: float) -> int | None:
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            # Not there, or not written yet.
+            # The file does not exist yet, or its content is not written yet.
             with contextlib.suppress(OSError, ValueError):
-                return int(self._ended.read_text())
+                return int(self._exit_status_path.read_text())
             time.sleep(POLL_SECONDS)
         return None
 
 
-def take_over(address: str, settings: EngineSettings) -> TakenOver | None:
-    """The process that waits at `address`; None where none does, or of other settings.
+def take_over(address: str, settings: EngineSettings) -> EarlyChild | None:
+    """Take over the process that waits at the socket `address`.
 
-    One with other settings has begun to end when this returns.
+    Returns None if no process waits there, or if it has other settings. Such a process
+    then ends by itself.
     """
     try:
         connection = Client(address, "AF_UNIX")
@@ -157,7 +162,7 @@ def take_over(address: str, settings: EngineSettings) -> TakenOver | None:
         if connection.poll(ANSWER_SECONDS):
             pid = connection.recv()
             if pid is not None:
-                return TakenOver(connection, pid, address)
+                return EarlyChild(connection, pid, address)
     except (EOFError, OSError):
         pass
     connection.close()

@@ -15,10 +15,10 @@ BEAT_SECONDS = 1.0
 
 
 class HeartbeatThread:
-    """Sends a heartbeat every `beat_seconds` until stopped.
+    """Thread that sends a heartbeat every `beat_seconds` until it is stopped.
 
-    A process that is stopped, or whose thread never releases the interpreter lock,
-    sends none. `send` must be thread-safe.
+    No heartbeat is sent while the process is stopped by a signal, or while another
+    thread holds the interpreter lock. `send` must be thread-safe.
     """
 
     def __init__(
@@ -54,4 +54,4 @@ class HeartbeatThread:
             try:
                 self._send(Heartbeat(self._steps.running()))
             except OSError:
-                return  # The worker is gone, and this process about to end.
+                return  # The worker has ended, so this process ends soon.

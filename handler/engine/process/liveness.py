@@ -1,4 +1,4 @@
-"""Detect stalled engine processes by their heartbeats."""
+"""Detection of stalled engine processes by their heartbeats."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from handler.engine.steps import RunningStep
 __all__ = ["SILENCE_SECONDS", "Liveness", "Stall"]
 
 SILENCE_SECONDS = 10.0
-"""A process has stalled after ten missing heartbeats."""
+"""A process without a message for this long has stalled: ten heartbeats are missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +25,10 @@ class Stall:
 
 
 class Liveness:
-    """Follows one engine process from the moment it is ready.
+    """Stall detector of one engine process, from the time when it is ready.
 
-    Call `observe` at least every `max_gap_seconds`. A longer gap counts as that much,
-    because it means that the worker itself was stopped.
+    Call `observe` at least every `max_gap_seconds`. A longer gap counts as
+    `max_gap_seconds`, because it means that the worker itself was stopped.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Liveness:
         self._step: RunningStep | None = None
 
     def observe(self, message: FromEngine | None) -> None:
-        """Record a message of the process, or None if there was none."""
+        """Record a message from the process; None means that none has arrived."""
         now = self._clock()
         if message is None:
             gap = now - self._observed_at
@@ -60,7 +60,7 @@ class Liveness:
 
     @property
     def stall(self) -> Stall | None:
-        """The stall; None while the process works or waits for work."""
+        """Stall of the process; None while it works or waits for work."""
         if self.silent_seconds > self._silence_seconds:
             return Stall(
                 f"sent no heartbeat for {self.silent_seconds:.1f} s", self._step

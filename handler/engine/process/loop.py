@@ -1,4 +1,4 @@
-"""What an engine process does: load, then step while there is work."""
+"""Main loop of an engine process: load the engine, then run its steps."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from handler.engine.process.messages import (
     Ended,
     FromEngine,
     LoadFailed,
+    PageProgress,
     Pipe,
-    Progress,
     Ready,
     Submit,
     ToEngine,
@@ -41,9 +41,9 @@ def main(
     index: int,
     *,
     load: Load = load_engine,
-    leave: Callable[[int], None] = os._exit,
+    exit_process: Callable[[int], None] = os._exit,
 ) -> None:
-    """Entry point of the engine process for accelerator `index`.
+    """Run the engine process of accelerator `index`; its entry point.
 
     Sends LoadFailed with the reason and returns if `load` fails. If the device was lost
     during a check, the process exits at once: the worker knows which check it was, and
@@ -57,14 +57,14 @@ def main(
     except DeviceLostError as error:
         logger.critical("device lost", extra={"engine": index, "reason": str(error)})
         # Not sys.exit: destructors of a lost CUDA context may abort or hang.
-        leave(1)
+        exit_process(1)
         return
     connection.send(Ready(info))
     Loop(engine, connection, device_bytes=_device_bytes_of(info.device)).run()
 
 
 def _device_bytes_of(device: str) -> Callable[[], int | None]:
-    """Return a function that reads a device's memory in use; None on a processor."""
+    """Return a function that returns a device's memory in use, or None for a CPU."""
     if not device.startswith("cuda"):
         return lambda: None
     from handler.engine.device.model import device_bytes
@@ -73,10 +73,11 @@ def _device_bytes_of(device: str) -> Callable[[], int | None]:
 
 
 class Loop:
-    """Hands messages to an engine and its results back, until the pipe closes.
+    """Loop that passes messages to an engine and sends its results to the worker.
 
-    A thread of its own reads the pipe, so that messages arrive during a step and
-    the process ends at once when the worker is gone. Another sends heartbeats.
+    One thread reads the pipe, so that messages arrive during a step and the process
+    ends as soon as the pipe closes. Another thread sends heartbeats.
+    `device_bytes` returns the accelerator's memory in use for progress messages.
     """
 
     def __init__(
@@ -84,14 +85,14 @@ class Loop:
         engine: Engine,
         connection: Pipe,
         clock: Callable[[], float] = time.monotonic,
-        leave: Callable[[int], None] = os._exit,
+        exit_process: Callable[[int], None] = os._exit,
         device_bytes: Callable[[], int | None] = lambda: None,
         beat_seconds: float = BEAT_SECONDS,
     ) -> None:
         self._engine = engine
         self._connection = connection
         self._clock = clock
-        self._leave = leave
+        self._exit_process = exit_process
         self._device_bytes = device_bytes
         self._inbox: queue.SimpleQueue[ToEngine] = queue.SimpleQueue()
         self._last_progress = clock()
@@ -99,7 +100,7 @@ class Loop:
         self._heartbeat = HeartbeatThread(self._send, engine.steps, beat_seconds)
 
     def run(self) -> None:
-        """Never returns; an exception of the engine ends the process."""
+        """Run until the process exits or the engine raises an exception."""
         threading.Thread(target=self._receive, daemon=True).start()
         self._heartbeat.start()
         try:
@@ -124,8 +125,8 @@ class Loop:
             while True:
                 self._inbox.put(self._connection.recv())
         except (EOFError, OSError):
-            # Not sys.exit: a forward pass of seconds would keep the device busy.
-            self._leave(0)
+            # Not sys.exit: a forward pass could keep the device busy for seconds.
+            self._exit_process(0)
 
     def _poll(self) -> None:
         while not self._inbox.empty():
@@ -133,7 +134,9 @@ class Loop:
         now = self._clock()
         if now - self._last_progress >= PROGRESS_SECONDS:
             self._last_progress = now
-            self._send(Progress(self._engine.num_output_tokens(), self._device_bytes()))
+            self._send(
+                PageProgress(self._engine.num_output_tokens(), self._device_bytes())
+            )
 
     def _apply(self, message: ToEngine) -> None:
         match message:

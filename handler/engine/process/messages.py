@@ -1,4 +1,4 @@
-"""What the worker and an engine process say to each other."""
+"""Messages between the worker and an engine process."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ __all__ = [
     "FromEngine",
     "Heartbeat",
     "LoadFailed",
+    "PageProgress",
     "Pipe",
     "Prepared",
-    "Progress",
     "Ready",
     "Submit",
     "ToEngine",
@@ -27,7 +27,7 @@ __all__ = [
 
 
 class Pipe(Protocol):
-    """What an engine process needs of its end of the pipe."""
+    """Interface of the engine process's end of the pipe."""
 
     def send(self, message: Any, /) -> None: ...
     def recv(self) -> Any: ...
@@ -35,28 +35,31 @@ class Pipe(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Submit:
-    """Read this page."""
+    """Request to read a page."""
 
     request: EngineRequest
 
 
 @dataclass(frozen=True, slots=True)
 class Cancel:
-    """Nobody waits for this page any more."""
+    """Request to stop reading a page, whose result is no longer needed."""
 
     engine_request_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """The weights are on this machine's disk, and it has so many accelerators."""
+    """Report that the weights are on this machine's disk.
+
+    Other engine processes can load them from now on, one per accelerator.
+    """
 
     num_accelerators: int
 
 
 @dataclass(frozen=True, slots=True)
 class Checking:
-    """A check of the self-test begins, during which the process may die.
+    """Report that a check of the self-test begins, during which the process may die.
 
     None means that the check has ended.
     """
@@ -66,14 +69,14 @@ class Checking:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """Pages can be read now."""
+    """Report that the engine is loaded and can read pages."""
 
     info: EngineInfo
 
 
 @dataclass(frozen=True, slots=True)
 class LoadFailed:
-    """The model cannot be loaded."""
+    """Report that the model cannot be loaded. The process ends after it."""
 
     reason: str
     is_transient: bool = False
@@ -81,17 +84,17 @@ class LoadFailed:
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
-    """Output tokens so far of each page being read; shows that pages advance."""
+class PageProgress:
+    """Output tokens of each page being read so far, which show that pages advance."""
 
     num_output_tokens: dict[str, int]
     device_bytes: int | None = None
-    """Memory of the accelerator that is in use; None where there is none."""
+    """Memory in use on the accelerator; None on a CPU."""
 
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """Sign that the process runs; it does not show that pages advance."""
+    """Sign that the process runs. It does not show that pages advance."""
 
     step: RunningStep | None
     """The running step; None while there is no work."""
@@ -99,10 +102,10 @@ class Heartbeat:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A page is done, one way or another."""
+    """Result of a page that was read, failed or was cancelled."""
 
     output: EngineOutput
 
 
 ToEngine = Submit | Cancel
-FromEngine = Prepared | Checking | Ready | LoadFailed | Progress | Heartbeat | Ended
+FromEngine = Prepared | Checking | Ready | LoadFailed | PageProgress | Heartbeat | Ended

@@ -1,4 +1,4 @@
-"""One engine process, kept alive: started, fed, listened to, started again."""
+"""Supervision of one engine process: start, messages, health and restart."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from handler.engine.process.messages import (
     FromEngine,
     Heartbeat,
     LoadFailed,
+    PageProgress,
     Prepared,
-    Progress,
     Ready,
     ToEngine,
 )
@@ -36,21 +36,21 @@ from handler.errors import ModelLoadError
 from handler.processes.child import Child
 from handler.settings import EngineSettings
 
-__all__ = ["EngineChild", "EngineProcess", "Health", "Listener", "StartChild"]
+__all__ = ["EngineChild", "EngineProcess", "Health", "ProcessListener", "StartChild"]
 
 logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.5
 CHECK_SECONDS = 180.0
-"""Limit of a check of the self-test. Recording all steps, the longest part, takes a few
-seconds (estimate)."""
+"""Time limit of a check of the self-test. The longest part, recording all steps, takes
+a few seconds (estimate)."""
 TRANSIENT_SECONDS = 5.0
-"""Wait after a transient failure of a start; it grows by as much with each failure. A
-killed process frees its GPU memory within a few seconds (estimate)."""
+"""Delay after a start that failed for a transient reason, times the number of failed
+starts. A killed process frees its GPU memory within a few seconds (estimate)."""
 
 
 class Health(enum.StrEnum):
-    """Whether a page could be read now."""
+    """State of an engine process. Pages are read only while it is READY."""
 
     STARTING = "starting"
     READY = "ready"
@@ -61,7 +61,7 @@ class Health(enum.StrEnum):
 
 
 class EngineChild(Protocol):
-    """What is needed of a process; `Child` is the real one."""
+    """Interface of a child process that runs an engine, such as `Child`."""
 
     connection: Connection
 
@@ -76,39 +76,47 @@ StartChild = Callable[[EngineSettings, int], EngineChild]
 
 
 def start_engine_child(settings: EngineSettings, index: int) -> EngineChild:
-    """An engine process for accelerator `index`: the one that waits, or a new one."""
+    """Start an engine process for accelerator `index`.
+
+    For accelerator 0, takes over the process that was started before the worker, if
+    there is one with the same settings.
+    """
     if index == 0 and settings.early_engine is not None:
-        waiting = take_over(settings.early_engine, settings)
-        if waiting is not None:
-            return waiting
+        early = take_over(settings.early_engine, settings)
+        if early is not None:
+            return early
     return Child(loop.main, settings, index)
 
 
-class Listener(Protocol):
-    """Who wants to know what happens to a process."""
+class ProcessListener(Protocol):
+    """Interface for the events of engine processes.
+
+    Each process calls these methods from a thread of its own.
+    """
 
     def on_ready(self, process: EngineProcess) -> None: ...
     def on_stalled(self, process: EngineProcess) -> None: ...
     def on_progress(self, num_output_tokens: dict[str, int]) -> None: ...
     def on_ended(self, process: EngineProcess, output: EngineOutput) -> None: ...
-    def on_death(self, process: EngineProcess, words: str) -> bool:
-        """Take the process's pages back.
+    def on_death(self, process: EngineProcess, cause: str) -> bool:
+        """Take back the pages of a process that has ended; `cause` describes how.
 
-        Return False if a page that had killed a process before died with it alone.
+        Return False if the process ran only one page, and that page had already killed
+        a process before, so that the page is at fault and not the engine.
         """
 
 
 class EngineProcess:
-    """Keeps one engine process running and carries messages both ways.
+    """Supervisor that keeps one engine process running and exchanges messages with it.
 
-    `prepared` holds the number of accelerators and `ready` what was loaded, or
-    ModelLoadError if the first start failed. Later starts, and first ones that failed
-    for a transient reason, are tried `max_failed_starts` times in a row, a little later
-    each time. After a process died during a check of its self-test, or repeatedly on an
-    accelerator, the next one starts without an optimisation, see `Degradation`. A death
-    in a check is no failed start.
+    `prepared` is a future of the number of accelerators, and `ready` of the loaded
+    engine; both fail with ModelLoadError if the first start fails. A first start that
+    failed for a transient reason, and any later start, is tried `max_failed_starts`
+    times in a row, with an increasing delay. After a process died during a check of its
+    self-test, or repeatedly on an accelerator, the next one starts without an
+    optimisation, see `Degradation`. A death during a check is not a failed start.
 
-    A process that stalls keeps its pages, and is ready again when it goes on. After
+    A process that stalls keeps its pages, and is ready again once it continues. After
     `stall_seconds` it is replaced.
     """
 
@@ -116,7 +124,7 @@ class EngineProcess:
         self,
         settings: EngineSettings,
         index: int,
-        listener: Listener,
+        listener: ProcessListener,
         *,
         start_child: StartChild = start_engine_child,
         clock: Callable[[], float] = time.monotonic,
@@ -125,7 +133,7 @@ class EngineProcess:
     ) -> None:
         self.health = Health.STARTING
         self.device_bytes: int | None = None
-        """Memory of its accelerator that was in use a moment ago."""
+        """Memory in use on its accelerator, as last reported; None on a CPU."""
         self.prepared: Future[int] = Future()
         self.ready: Future[EngineInfo] = Future()
         self._settings = settings
@@ -153,19 +161,19 @@ class EngineProcess:
 
     @property
     def pid(self) -> int | None:
-        """The operating system's number of the process, while there is one."""
+        """Process id; None while no process runs."""
         return None if self._child is None else self._child.pid
 
     def start(self) -> None:
-        """Begin, in the background."""
+        """Start the process and its supervision in the background."""
         self._watcher.start()
 
     def send(self, message: ToEngine) -> None:
-        """Queue a message; it is lost if the process dies, as `on_death` tells."""
+        """Queue a message. It is lost if the process dies; `on_death` reports that."""
         self._outbox.put(message)
 
     def set_busy(self, is_busy: bool) -> None:
-        """Set whether the process has pages and so must make progress."""
+        """Set whether the process has pages and must therefore make progress."""
         if is_busy and not self._is_busy:
             self._last_progress = self._clock()
         self._is_busy = is_busy
@@ -174,7 +182,7 @@ class EngineProcess:
         """End the process for good."""
         self._is_closed = True
         while self._watcher.is_alive():
-            # More than once: a new one may just have been started.
+            # Repeatedly, because the watcher may have just started a new process.
             if (child := self._child) is not None:
                 child.kill()
             self._watcher.join(0.1)
@@ -183,9 +191,9 @@ class EngineProcess:
         num_failed = 0
         while not self._is_closed:
             is_first = not self.ready.done()
-            words, was_ready = self._run_once()
+            cause, was_ready = self._run_once()
             check = None if was_ready or self._is_closed else self._check
-            if check is not None and self._degradation.note_check_death(check, words):
+            if check is not None and self._degradation.record_check_death(check, cause):
                 continue
             num_failed = 0 if was_ready else num_failed + 1
             is_hopeless = is_first and not was_ready and not self._is_transient
@@ -197,20 +205,20 @@ class EngineProcess:
                     extra={
                         "what": "engine",
                         "engine": self._index,
-                        "how": words,
+                        "how": cause,
                         "then": self.health,
                     },
                 )
-            is_engine_suspect = self._listener.on_death(self, words)
+            is_engine_suspect = self._listener.on_death(self, cause)
             if was_ready and is_engine_suspect and not self._is_closed:
-                self._degradation.note_death(self.info, words)
+                self._degradation.record_death(self.info, cause)
             if self.health is Health.FAILED:
-                self._fail_start(explain_death(words))
+                self._fail_start(explain_death(cause))
                 return
             self._sleep(num_failed * (TRANSIENT_SECONDS if self._is_transient else 1))
 
     def _run_once(self) -> tuple[str, bool]:
-        """One process from start to end; how it ended, and whether it was ready."""
+        """Run one process to its end; return how it ended, and whether it was ready."""
         outbox: queue.SimpleQueue[ToEngine | None] = queue.SimpleQueue()
         self._outbox = outbox
         self._check, self._is_transient = None, False
@@ -226,14 +234,14 @@ class EngineProcess:
         feeder.start()
         self._last_progress = self._clock()
         try:
-            words = self._listen(child)
+            cause = self._listen(child)
             was_ready = self.health in (Health.READY, Health.STALLED)
-            # Before anything slow: from here on, nothing is handed to it.
+            # Set before the slow clean-up, so that it gets no further pages.
             self.health = Health.RESTARTING
-            return words, was_ready
+            return cause, was_ready
         finally:
-            # In this order: a pipe closed under a writer could be somebody else's
-            # file by the time it writes.
+            # The feeder must end before the pipe is closed: its file descriptor could
+            # be reused for another file, into which the feeder would then write.
             self._child = None
             child.kill()
             outbox.put(None)
@@ -241,6 +249,7 @@ class EngineProcess:
             child.close()
 
     def _listen(self, child: EngineChild) -> str:
+        """Handle a process's messages; return how it ended or why to replace it."""
         liveness: Liveness | None = None
         started = self._clock()
         while True:
@@ -277,7 +286,7 @@ class EngineProcess:
                     if not is_transient:
                         self._fail_start(reason)
                     return f"could not load the model: {reason}"
-                case Progress(num_output_tokens, device_bytes):
+                case PageProgress(num_output_tokens, device_bytes):
                     self.device_bytes = device_bytes
                     self._listener.on_progress(num_output_tokens)
                 case Ended(output):
@@ -285,15 +294,16 @@ class EngineProcess:
             if liveness is not None:
                 liveness.observe(message)
                 self._set_stall(liveness.stall)
-                if words := self._reason_to_replace(liveness):
-                    return words
+                if cause := self._reason_to_replace(liveness):
+                    return cause
             elif (
                 self._check is not None
                 and self._clock() - self._check_began_at > CHECK_SECONDS
             ):
                 return f"did not end the check {self._check} in {CHECK_SECONDS:g} s"
             elif self._clock() - started > self._settings.load_seconds:
-                self._check = None  # it has not failed: what came before was slow
+                # The check is not at fault: the steps before it were slow.
+                self._check = None
                 return f"was not ready after {self._settings.load_seconds:g} s"
 
     def _set_stall(self, stall: Stall | None) -> None:
@@ -321,7 +331,7 @@ class EngineProcess:
         idle_seconds = self._clock() - self._last_progress
         if self._is_busy and idle_seconds > patience:
             return f"made no progress for {idle_seconds:.0f} s"
-        # This holds without pages too, because a stalled process gets none.
+        # Checked without pages too, because a stalled process gets none.
         if liveness.silent_seconds > max(patience, self._silence_seconds):
             return f"sent no heartbeat for {liveness.silent_seconds:.0f} s"
         return None
@@ -333,7 +343,7 @@ class EngineProcess:
 
 
 def _feed(connection: Connection, outbox: queue.SimpleQueue[ToEngine | None]) -> None:
-    """Send what is queued; pages are large, so nobody else should wait for that."""
+    """Send queued messages in a thread of their own, because pages are large."""
     while (message := outbox.get()) is not None:
         try:
             connection.send(message)

@@ -1,7 +1,7 @@
-"""All engine processes as one: pages in, futures out.
+"""Distribution of pages to all engine processes.
 
-An engine process that dies costs time: the pages it held are read once more,
-each alone, so that a page that kills its engine fails by itself.
+If an engine process dies, the pages that it ran are read again one at a time, so that a
+page that kills its engine fails alone.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from handler.engine.engine import EngineInfo
 from handler.engine.fallbacks import Fallback
 from handler.engine.process.liveness import SILENCE_SECONDS
 from handler.engine.process.messages import Cancel, Submit
+from handler.engine.process.page_queue import PageQueue
 from handler.engine.process.process import (
     EngineProcess,
     Health,
     StartChild,
     start_engine_child,
 )
-from handler.engine.process.waiting import WaitingPages
 from handler.engine.request import EngineOutput, EngineRequest, FinishReason
 from handler.errors import EngineError, EngineFailedError
 from handler.schema import PageError
@@ -32,14 +32,14 @@ from handler.settings import EngineSettings
 __all__ = ["EngineProcesses"]
 
 MAX_DEATHS = 2
-"""Engine processes a page may take with it before it fails."""
+"""Number of engine processes that may die with a page before the page fails."""
 
-BEST_FIRST = (Health.READY, Health.STALLED, Health.RESTARTING, Health.STARTING)
+HEALTHS_BEST_FIRST = (Health.READY, Health.STALLED, Health.RESTARTING, Health.STARTING)
 
 
 @dataclass(eq=False)
 class _Job:
-    """A page on its way: asked for, perhaps running, not yet answered."""
+    """Page that was submitted and has no result yet."""
 
     request: EngineRequest
     submitted_at: float
@@ -52,8 +52,11 @@ class _Job:
 
 
 @dataclass(eq=False)
-class _Room:
-    """What one process holds, and what it must run alone before anything else."""
+class _ProcessState:
+    """Pages that one process runs, and suspects that it must run alone before others.
+
+    A suspect is a page with which a process has died.
+    """
 
     process: EngineProcess
     running: dict[str, _Job] = field(default_factory=dict)
@@ -65,9 +68,10 @@ class _Room:
 
 
 class EngineProcesses:
-    """Submit pages, cancel pages, get finished pages, progress and health.
+    """Interface of the worker to its engine processes, one per accelerator.
 
-    Thread-safe. `start` first, `close` last.
+    Pages are submitted and cancelled here; results are futures. Thread-safe. Call
+    `start` first and `close` last.
     """
 
     def __init__(
@@ -85,20 +89,20 @@ class EngineProcesses:
         self._sleep = sleep
         self._silence_seconds = silence_seconds
         self._lock = threading.RLock()
-        self._rooms: dict[EngineProcess, _Room] = {}
-        self._waiting: WaitingPages[_Job] = WaitingPages()
+        self._states: dict[EngineProcess, _ProcessState] = {}
+        self._waiting: PageQueue[_Job] = PageQueue()
         self._jobs: dict[str, _Job] = {}
         self._num_output_tokens: dict[str, int] = {}
         self._info: EngineInfo | None = None
         self._has_failed = threading.Event()
 
     def start(self) -> EngineInfo:
-        """Start a process for each accelerator and wait until all can read.
+        """Start a process for each accelerator and wait until all are ready.
 
-        Raises ModelLoadError with the reason.
+        Raises ModelLoadError with the reason if one of them cannot be started.
         """
         first = self._add_process(0)
-        # The first one fetches the weights; the others find them there.
+        # The first process downloads the weights; the others load them from the disk.
         num_accelerators = first.prepared.result()
         others = [self._add_process(index) for index in range(1, num_accelerators)]
         for process in (first, *others):
@@ -107,7 +111,7 @@ class EngineProcesses:
 
     @property
     def info(self) -> EngineInfo:
-        """What was loaded; EngineError before `start` is done."""
+        """Description of the loaded engine. Raises EngineError before it is loaded."""
         if self._info is None:
             raise EngineError("the engine is not loaded yet")
         return self._info
@@ -116,43 +120,43 @@ class EngineProcesses:
     def fallbacks(self) -> tuple[Fallback, ...]:
         """Optimisations that any process has given up, in alphabetical order."""
         with self._lock:
-            infos = [p.info for p in self._rooms if p.info is not None]
+            infos = [p.info for p in self._states if p.info is not None]
         return tuple(sorted({code for info in infos for code in info.fallbacks}))
 
     @property
     def num_slots(self) -> int:
-        """Pages that all processes together hold at once."""
+        """Number of pages that all processes together can hold."""
         with self._lock:
-            alive = [p for p in self._rooms if p.health is not Health.FAILED]
+            alive = [p for p in self._states if p.health is not Health.FAILED]
         return self.info.num_slots * len(alive)
 
     @property
     def health(self) -> Health:
-        """The best of the processes' healths."""
+        """Best health of all processes."""
         with self._lock:
-            healths = {process.health for process in self._rooms}
-        for health in BEST_FIRST:
+            healths = {process.health for process in self._states}
+        for health in HEALTHS_BEST_FIRST:
             if health in healths:
                 return health
         return Health.FAILED if healths else Health.STARTING
 
     @property
     def device_bytes(self) -> int | None:
-        """Memory of all accelerators that is in use; None where there are none."""
-        found = [p.device_bytes for p in self._rooms if p.device_bytes is not None]
+        """Memory in use on all accelerators together; None on a CPU."""
+        found = [p.device_bytes for p in self._states if p.device_bytes is not None]
         return sum(found) if found else None
 
     def wait_until_failed(self) -> None:
-        """Wait until no process is left and none can be started any more."""
+        """Wait until no process is left and none can be started again."""
         self._has_failed.wait()
 
     @property
     def pids(self) -> list[int]:
-        """The processes that are there now."""
-        return [process.pid for process in self._rooms if process.pid is not None]
+        """Process ids of the running processes."""
+        return [process.pid for process in self._states if process.pid is not None]
 
     def num_output_tokens(self, engine_request_id: str) -> int:
-        """How far a page has got; 0 before it starts and after it ends."""
+        """Return the number of output tokens of a page that is being read, else 0."""
         return self._num_output_tokens.get(engine_request_id, 0)
 
     def submit(self, request: EngineRequest) -> Future[EngineOutput]:
@@ -168,37 +172,37 @@ class EngineProcesses:
         return job.future
 
     def cancel(self, engine_request_id: str) -> None:
-        """Give a page up; its future ends as aborted at once."""
+        """Cancel a page; its future gets the result ABORTED at once."""
         with self._lock:
             job = self._jobs.get(engine_request_id)
             if job is None:
                 return
             self._waiting.remove(job)
-            for room in self._rooms.values():
-                if job in room.suspects:
-                    room.suspects.remove(job)
-                if engine_request_id in room.running:
-                    # It keeps its place until the process has let go of it.
-                    room.process.send(Cancel(engine_request_id))
-            self._answer(job, EngineOutput(engine_request_id, FinishReason.ABORTED))
+            for state in self._states.values():
+                if job in state.suspects:
+                    state.suspects.remove(job)
+                if engine_request_id in state.running:
+                    # It occupies a slot until the process has stopped reading it.
+                    state.process.send(Cancel(engine_request_id))
+            self._resolve(job, EngineOutput(engine_request_id, FinishReason.ABORTED))
 
     def close(self) -> None:
-        """End every process; pages not yet read end as aborted."""
+        """End all processes; pages without a result end as ABORTED."""
         for engine_request_id in list(self._jobs):
             self.cancel(engine_request_id)
-        for process in list(self._rooms):
+        for process in list(self._states):
             process.close()
 
-    # What the processes report, each from its own thread.
+    # Methods of ProcessListener; each process calls them from its own thread.
 
     def on_ready(self, process: EngineProcess) -> None:
         with self._lock:
             self._dispatch()
 
     def on_stalled(self, process: EngineProcess) -> None:
-        """Give pages that wait for this process to others; keep its running ones."""
+        """Move the suspects of this process to another one; its running pages stay."""
         with self._lock:
-            self._move_suspects(self._rooms[process], [Health.READY])
+            self._move_suspects(self._states[process], [Health.READY])
             self._dispatch()
 
     def on_progress(self, num_output_tokens: dict[str, int]) -> None:
@@ -209,46 +213,46 @@ class EngineProcesses:
 
     def on_ended(self, process: EngineProcess, output: EngineOutput) -> None:
         with self._lock:
-            job = self._rooms[process].running.pop(output.engine_request_id, None)
+            job = self._states[process].running.pop(output.engine_request_id, None)
             if job is not None:
-                self._answer(job, output)
+                self._resolve(job, output)
             self._dispatch()
 
-    def on_death(self, process: EngineProcess, words: str) -> bool:
+    def on_death(self, process: EngineProcess, cause: str) -> bool:
         with self._lock:
-            room = self._rooms[process]
-            held = list(room.running.values())
+            state = self._states[process]
+            held = list(state.running.values())
             is_page_suspect = len(held) == 1 and held[0].num_deaths > 0
-            room.running.clear()
+            state.running.clear()
             for job in held:
                 job.num_deaths += 1
                 if job.future.done():
                     continue
                 if job.num_deaths < MAX_DEATHS:
-                    room.suspects.append(job)
+                    state.suspects.append(job)
                 else:
-                    sentence = f"the engine process {words} while reading this page"
+                    sentence = f"the engine process {cause} while reading this page"
                     self._fail(job, EngineFailedError(f"{sentence}, twice"))
             if self.health is Health.FAILED:
                 for job in list(self._jobs.values()):
-                    self._fail(job, EngineError(f"the engine process {words}"))
+                    self._fail(job, EngineError(f"the engine process {cause}"))
                 self._has_failed.set()
             elif process.health is Health.FAILED:
-                self._move_suspects(room, BEST_FIRST)
+                self._move_suspects(state, HEALTHS_BEST_FIRST)
             self._dispatch()
             return not is_page_suspect
 
-    def _move_suspects(self, room: _Room, healths: Iterable[Health]) -> None:
-        """Move the suspects to another process, the first by the order of `healths`."""
+    def _move_suspects(self, state: _ProcessState, healths: Iterable[Health]) -> None:
+        """Move the suspects to another process; earlier `healths` are preferred."""
         others = [
             other
             for health in healths
-            for other in self._rooms.values()
-            if other is not room and other.process.health is health
+            for other in self._states.values()
+            if other is not state and other.process.health is health
         ]
         if others:
-            others[0].suspects.extend(room.suspects)
-            room.suspects.clear()
+            others[0].suspects.extend(state.suspects)
+            state.suspects.clear()
 
     def _add_process(self, index: int) -> EngineProcess:
         process = EngineProcess(
@@ -261,32 +265,33 @@ class EngineProcesses:
             silence_seconds=self._silence_seconds,
         )
         with self._lock:
-            self._rooms[process] = _Room(process)
+            self._states[process] = _ProcessState(process)
         process.start()
         return process
 
     def _dispatch(self) -> None:
-        """Hand pages to every process with room; suspects first, and alone."""
-        for room in self._rooms.values():
-            if room.process.health is Health.READY:
-                if room.suspects:
-                    if not room.running:
-                        self._hand_over(room, room.suspects.popleft())
-                elif not room.has_suspect:
-                    while len(self._waiting) and len(room.running) < self._slots(room):
-                        self._hand_over(room, self._waiting.take())
-            room.process.set_busy(bool(room.running))
+        """Send pages to all processes with free slots; suspects first, and alone."""
+        for state in self._states.values():
+            if state.process.health is Health.READY:
+                if state.suspects:
+                    if not state.running:
+                        self._assign(state, state.suspects.popleft())
+                elif not state.has_suspect:
+                    num_slots = self._num_slots(state)
+                    while len(self._waiting) and len(state.running) < num_slots:
+                        self._assign(state, self._waiting.take())
+            state.process.set_busy(bool(state.running))
 
-    def _slots(self, room: _Room) -> int:
-        info = room.process.info
+    def _num_slots(self, state: _ProcessState) -> int:
+        info = state.process.info
         return 0 if info is None else info.num_slots
 
-    def _hand_over(self, room: _Room, job: _Job) -> None:
-        room.running[job.request.id] = job
-        room.process.send(Submit(job.request))
+    def _assign(self, state: _ProcessState, job: _Job) -> None:
+        state.running[job.request.id] = job
+        state.process.send(Submit(job.request))
 
     def _fail(self, job: _Job, error: EngineError) -> None:
-        self._answer(
+        self._resolve(
             job,
             EngineOutput(
                 job.request.id,
@@ -296,11 +301,11 @@ class EngineProcesses:
             ),
         )
 
-    def _answer(self, job: _Job, output: EngineOutput) -> None:
+    def _resolve(self, job: _Job, output: EngineOutput) -> None:
         self._jobs.pop(job.request.id, None)
         self._num_output_tokens.pop(job.request.id, None)
         if job.future.done():
-            return  # cancelled before; this is the process letting go
+            return  # It was cancelled, and the process has now stopped reading it.
         seconds = self._clock() - job.submitted_at
         job.future.set_result(
             replace(

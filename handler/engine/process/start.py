@@ -1,7 +1,7 @@
-"""Load the model and choose the engine, before an engine process is ready.
+"""Load of the model and choice of the engine, before an engine process is ready.
 
 torch is imported inside `load_engine`: importing it takes seconds, during which weights
-are read ahead, and a failed import must become a message.
+are read ahead, and a failed import must be reported to the worker as a message.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 Load = Callable[
     [Pipe, EngineSettings, int, Callable[[str], None]], tuple[Engine, EngineInfo]
 ]
-"""Loads an engine, and calls its last argument with the name of each stage."""
+"""Function that loads an engine, and calls its last argument with each stage's name."""
 
 
 def load_or_explain(
@@ -34,8 +34,8 @@ def load_or_explain(
 ) -> tuple[Engine, EngineInfo]:
     """Load the engine of accelerator `index` with `load`.
 
-    Raises ModelLoadError with a cause and a remedy for every failure except
-    DeviceLostError, which passes through.
+    Raises ModelLoadError with a cause and a remedy for every failure, except that
+    DeviceLostError is passed on.
     """
     stages = ["starting the engine process"]
     try:
@@ -67,7 +67,10 @@ def load_engine(
     index: int,
     begin: Callable[[str], None],
 ) -> tuple[Engine, EngineInfo]:
-    """Load the model onto accelerator `index` and choose the engine that runs it."""
+    """Load the model onto accelerator `index` and choose the engine that runs it.
+
+    Calls `begin` with the name of each stage, and sends Prepared and Checking messages.
+    """
     from handler.engine.device.accelerator import choose_device
     from handler.weights.read_ahead import ReadAhead
     from handler.weights.source import fetch, find_source
@@ -92,7 +95,7 @@ def load_engine(
 
     begin("initialising CUDA")
     found = list_accelerators(index)
-    # Check the device before 18 GB are fetched, and again when their size is known.
+    # Check the device before 18 GB are downloaded, and again when their size is known.
     choose_device(
         found,
         index,

@@ -1,7 +1,7 @@
-"""Explain a failed start of an engine process, with a remedy.
+"""Explanations of failed starts of an engine process, with remedies.
 
-A closed table of known kinds is matched against the text of an exception and of its
-causes. The module does not import torch, whose import may be the failure.
+A closed table of known failures is matched against the text of an exception and of its
+causes. The module does not import torch, because that import may be what failed.
 """
 
 from __future__ import annotations
@@ -21,83 +21,85 @@ MAX_REASON_CHARACTERS = 600
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """A known cause. `pattern` matches "TypeName: message"."""
+    """Known cause of a failure. `pattern` matches "TypeName: message"."""
 
     code: str
     pattern: re.Pattern[str]
     remedy: str
     is_transient: bool = False
-    """A later start may succeed without any change."""
+    """True if a later start may succeed without any change."""
 
 
 @dataclass(frozen=True, slots=True)
 class StartFailure:
-    """The explanation of a failed start."""
+    """Explanation of a failed start."""
 
     code: str
     reason: str
-    """The sentence for people: cause, subject and remedy."""
+    """Sentence for people with the cause, the affected object and a remedy."""
     is_transient: bool
 
 
-def _kind(code: str, pattern: str, remedy: str, *, is_transient: bool = False) -> _Kind:
+def _make_kind(
+    code: str, pattern: str, remedy: str, *, is_transient: bool = False
+) -> _Kind:
     return _Kind(code, re.compile(pattern, re.IGNORECASE), remedy, is_transient)
 
 
 KINDS = (
-    _kind(
+    _make_kind(
         "driver_too_old",
         r"driver on your system is too old|driver version is insufficient",
         "update the NVIDIA driver of this machine, or use an image whose torch is "
         "built for the CUDA version that the driver supports",
     ),
-    _kind(
+    _make_kind(
         "driver_mismatch",
         r"driver/library version mismatch|forward compatibility was attempted",
         "the NVIDIA driver and its libraries have different versions: restart the "
         "machine after a driver update, and remove CUDA compat libraries from "
         "LD_LIBRARY_PATH",
     ),
-    _kind(
+    _make_kind(
         "no_kernel_image",
         r"no kernel image is available|is not compatible with the current PyTorch",
         "this torch is not built for this GPU's compute capability: use a GPU from "
         "A10G (8.6) to B200 (10.0), or an image whose torch supports this GPU",
     ),
-    _kind(
+    _make_kind(
         "fabric_manager",
         r"system not yet initialized|CUDA_ERROR_SYSTEM_NOT_READY",
-        "GPUs that are joined by NVSwitch need the service nvidia-fabricmanager: "
-        "start it, in the driver's version",
+        "GPUs connected by NVSwitch need the service nvidia-fabricmanager: start it in "
+        "the version of the driver",
         is_transient=True,
     ),
-    _kind(
+    _make_kind(
         "ecc_error",
         r"uncorrectable ECC error|ECC error encountered",
         "the GPU's memory is defective or needs a reset: replace the instance, or "
         "reset the GPU with nvidia-smi --gpu-reset",
     ),
-    _kind(
+    _make_kind(
         "gpu_busy",
         r"CUDA.*busy or unavailable",
         "another process holds the GPU exclusively: end it, or set the compute mode "
         "to default with nvidia-smi -c 0",
         is_transient=True,
     ),
-    _kind(
+    _make_kind(
         "gpu_memory_in_use",
         r"out of memory[\s\S]*\bprocess \d+ has [\d.]+ .iB memory in use",
         "other processes use this GPU's memory: end them, or give this server a GPU "
         "of its own",
         is_transient=True,
     ),
-    _kind(
+    _make_kind(
         "gpu_memory",
         OUT_OF_MEMORY + r"|CUBLAS_STATUS_NOT_INITIALIZED",
-        "the GPU has no memory left for this: lower kv_cache_tokens or "
+        "the GPU does not have enough free memory: lower kv_cache_tokens or "
         "max_sequences, or use a GPU with more memory",
     ),
-    _kind(
+    _make_kind(
         "gpu_crash",
         r"illegal memory access|device-side assert|misaligned address"
         r"|illegal instruction|unspecified launch failure|CUDA error: launch fail"
@@ -107,55 +109,55 @@ KINDS = (
         "then CHANDRA_ATTENTION=torch, then CHANDRA_ENGINE=generate",
         is_transient=True,
     ),
-    _kind(
+    _make_kind(
         "invalid_device",
         r"invalid device ordinal",
-        "a GPU that was there is gone: look at CUDA_VISIBLE_DEVICES and nvidia-smi",
+        "a GPU is no longer visible: check CUDA_VISIBLE_DEVICES and nvidia-smi",
     ),
-    _kind(
+    _make_kind(
         "no_driver",
         r"libcuda\.so|libnvidia-ml|found no NVIDIA driver|no CUDA GPUs are available",
         "the NVIDIA driver cannot be used: install it, and start the container with "
         "--gpus all and the NVIDIA container toolkit",
     ),
-    _kind(
+    _make_kind(
         "torch_without_cuda",
         r"_cuda_setDevice|not compiled with CUDA",
-        "this torch is built for processors, but the machine has a GPU: install the "
-        "build for CUDA or use the image for CUDA, or hide the GPU with an empty "
+        "this torch is built for CPUs, but the machine has a GPU: install the build "
+        "for CUDA, use the image for CUDA, or hide the GPU with an empty "
         "CUDA_VISIBLE_DEVICES",
     ),
-    _kind(
+    _make_kind(
         "missing_library",
         r"cannot open shared object file|undefined symbol|DLL load failed",
         "a shared library is missing or of another version: reinstall torch and its "
         "nvidia-* packages in the versions of the requirements, or use the image",
     ),
-    _kind(
+    _make_kind(
         "missing_package",
         r"^(ModuleNotFoundError|ImportError)",
         "a Python package is missing or of an unsupported version: install the extra "
         "`serve` in the versions of the requirements, or use the image",
     ),
-    _kind(
+    _make_kind(
         "disk_full",
         r"no space left on device|disk quota exceeded",
         "the disk is full: free space, or set CHANDRA_CACHE_DIR (weights from S3) or "
         "HF_HOME (weights of the hub) to a folder on a larger disk",
     ),
-    _kind(
+    _make_kind(
         "read_only",
         r"read-only file system",
         "the folder cannot be written: set CHANDRA_CACHE_DIR (weights from S3) or "
         "HF_HOME (weights of the hub) to a writable folder",
     ),
-    _kind(
+    _make_kind(
         "permission",
         r"PermissionError|permission denied",
-        "let the user that the server runs as read the weights and write the cache: "
-        "change the owner or the mode of the path",
+        "the user of the server must be able to read the weights and write to the "
+        "cache: change the owner or the mode of the path",
     ),
-    _kind(
+    _make_kind(
         "host_memory",
         r"^MemoryError|cannot allocate memory|DefaultCPUAllocator: can't allocate",
         "the machine or the container has no memory left: give it more, or lower "
@@ -165,21 +167,22 @@ KINDS = (
 """Known kinds, the more specific ones first."""
 
 _UNKNOWN = (
-    "this kind of failure is not known: the line `start failed` in the log has the "
-    "traceback"
+    "there is no specific remedy for this failure: see the traceback in the log line "
+    "`start failed`"
 )
 _WITHOUT_NATIVE = (
     ". CHANDRA_ENGINE=generate starts the server without the native engine"
 )
 BUILDING = "building the engine"
-"""Beginning of the name of the stage that depends on the choice of the engine."""
+"""Beginning of the name of the stage that depends on the engine: its failures suggest
+CHANDRA_ENGINE=generate."""
 
 
 _DEATHS = (
-    ("could not load the model", None),  # the process has explained that itself
+    ("could not load the model", None),
     (
         "was ended by SIGKILL",
-        "the kernel ends processes so when the machine or the container has no memory "
+        "the kernel kills a process when the machine or the container has no memory "
         "left (see dmesg for `Out of memory`): give it more, or lower kv_cache_tokens",
     ),
     (
@@ -188,7 +191,8 @@ _DEATHS = (
         "the weights closer to this machine",
     ),
 )
-"""How a process ended before it was ready, and what to do about it."""
+"""Beginning of the description of a process's end, and its remedy. None: the text has
+a remedy already."""
 
 _CRASHED = (
     "a library or a kernel crashed, or the GPU was lost: see the log's last lines and "
@@ -198,26 +202,26 @@ _CRASHED = (
 )
 
 
-def explain_death(words: str) -> str:
+def explain_death(cause: str) -> str:
     """Describe how an engine process ended before it was ready, with a remedy."""
-    reason = f"the engine process {words}"
+    reason = f"the engine process {cause}"
     for beginning, remedy in _DEATHS:
-        if words.startswith(beginning):
+        if cause.startswith(beginning):
             return reason if remedy is None else f"{reason}. Remedy: {remedy}"
     return f"{reason}. Remedy: {_CRASHED}"
 
 
 def explain_failure(error: BaseException, stage: str) -> StartFailure:
-    """Describe `error`, which was raised during `stage`, with a remedy.
+    """Explain `error`, which was raised during `stage`, with a remedy.
 
-    A ModelLoadError keeps its own sentence; a remedy is added if one of its causes is
-    of a known kind.
+    A ModelLoadError keeps its own text; a remedy is added only if one of its causes is
+    a known failure.
     """
     kind = next(
         (
             kind
             for kind in KINDS
-            for text in _messages(error)
+            for text in _iterate_messages(error)
             if kind.pattern.search(text)
         ),
         None,
@@ -230,26 +234,26 @@ def explain_failure(error: BaseException, stage: str) -> StartFailure:
         )
         code = error.code if kind is None or remedy is None else kind.code
         return StartFailure(code, reason, is_transient)
-    what = error.detail if isinstance(error, HandlerError) else _shortened(error)
+    problem = error.detail if isinstance(error, HandlerError) else _shorten(error)
     unknown = _UNKNOWN + (_WITHOUT_NATIVE if stage.startswith(BUILDING) else "")
     return StartFailure(
         code="unknown" if kind is None else kind.code,
-        reason=f"{stage} failed: {what}. Remedy: {kind.remedy if kind else unknown}",
+        reason=f"{stage} failed: {problem}. Remedy: {kind.remedy if kind else unknown}",
         is_transient=kind is not None and kind.is_transient,
     )
 
 
-def _messages(error: BaseException) -> Iterator[str]:
+def _iterate_messages(error: BaseException) -> Iterator[str]:
     """Yield each exception of the chain of causes as "TypeName: message"."""
-    found: BaseException | None = error
-    while found is not None:
-        yield f"{type(found).__name__}: {found}"
-        if isinstance(found, OSError) and found.errno in (errno.ENOSPC, errno.EDQUOT):
+    cause: BaseException | None = error
+    while cause is not None:
+        yield f"{type(cause).__name__}: {cause}"
+        if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
             yield "No space left on device"
-        found = found.__cause__ or found.__context__
+        cause = cause.__cause__ or cause.__context__
 
 
-def _shortened(error: BaseException) -> str:
+def _shorten(error: BaseException) -> str:
     """Return the exception on one line, cut to MAX_REASON_CHARACTERS."""
     text = " ".join(str(error).split())
     if len(text) > MAX_REASON_CHARACTERS:

@@ -1,7 +1,7 @@
-"""Compare the attention operator with a reference in float32.
+"""Comparison of the attention operator with a reference in float32.
 
-The operator is a parameter, so the check can be tested on a processor, with faulty
-operators too.
+The operator is a parameter, so the check can be tested on a CPU, also with faulty
+operators.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ __all__ = [
 ]
 
 LARGEST_ERROR = 0.02
-"""Allowed error, as a share of a page's largest value. Rounding to bfloat16 makes an
+"""Allowed error, as a share of a page's largest value. Rounding to bfloat16 causes an
 error of 0.003."""
 _SHARPNESS = 4.0
-"""Factor of the queries. Without it, attention to random keys would be close to the
-mean of all values, and an error in one key would change little."""
+"""Factor by which queries are multiplied. Without it, attention to random keys would be
+close to the mean of all values, and an error in one key would change little."""
 _USED = (4603, 17, 1021, 2999, 130, 2050, 9, 700)
-"""Tokens in the cache of each page: realistic and short pages, few of them multiples of
-a block."""
+"""Tokens in the cache of each page: realistic and short pages. Few of the numbers are
+multiples of the operator's block size."""
 _NUM_QUERIES = (1, 5, 9)
 _CHUNK = 1024
-"""Queries of a prefill chunk."""
+"""Number of queries in a prefill chunk."""
 _SPARE_POSITIONS = 16_384
 """Unused positions after the segments: a recorded step passes a constant bound far
 above the longest page."""
@@ -56,7 +56,7 @@ step and the scale to [T, heads, head_dim]."""
 
 @dataclass(frozen=True, slots=True)
 class HeadGeometry:
-    """Heads of a model's attention."""
+    """Number and size of a model's attention heads."""
 
     num_heads: int
     num_kv_heads: int
@@ -72,7 +72,7 @@ class HeadGeometry:
 
 @dataclass(frozen=True, slots=True)
 class AttentionCase:
-    """Attention of one layer in one forward, whose keys are all in the cache."""
+    """Inputs of one layer's attention in a forward pass, with all keys in the cache."""
 
     name: str
     query: torch.Tensor
@@ -84,7 +84,7 @@ class AttentionCase:
 
 
 def lay_out_segments(used: Sequence[int], gap: int = _GAP) -> tuple[list[int], int]:
-    """Lay out segments in an order other than the pages', with gaps between them.
+    """Lay out segments with gaps, in an order that differs from the pages' order.
 
     Returns the start of each segment and the number of positions.
     """
@@ -107,10 +107,10 @@ def attention_cases(
 ) -> Iterable[AttentionCase]:
     """Generate inputs like those of decode and prefill steps.
 
-    The cases have 1, 5 or 9 queries a page, a different number for each page, and a
-    prefill chunk with earlier tokens in the cache, alone and beside decoding pages.
-    Each is made twice: with a bound close to the longest page, and with the constant
-    bound of a recorded step. One case is in memory at a time.
+    The cases are pages with 1, 5 or 9 queries each, pages with different numbers of
+    queries, and a prefill chunk with earlier tokens in the cache, alone and beside
+    decoding pages. Each case is made twice: with a bound close to the longest page, and
+    with the constant bound of a recorded step. One case is in memory at a time.
     """
     longest = max(used)
     counts = [(f"{n} queries", [n] * len(used)) for n in _NUM_QUERIES]
@@ -145,7 +145,7 @@ def make_case(
     `spare_positions` behind the segments, the bound of positions is their end; else it
     is the longest page.
     """
-    # Not the device's default generator, whose state belongs to sampling.
+    # The default generator of the device is left alone, because sampling uses it.
     generator = torch.Generator(device).manual_seed(sum(queries) + len(used))
 
     def normal(*shape: int) -> torch.Tensor:
@@ -178,7 +178,7 @@ def make_case(
         values,
         Step(
             cache,
-            # Empty: the keys of these queries are in the cache already.
+            # Empty, because the keys of these queries are already in the cache.
             cache_positions=torch.empty(0, dtype=torch.int64, device=device),
             query_starts=numbers(query_starts),
             segment_starts=numbers([*starts, free]),
@@ -196,9 +196,10 @@ def compute_reference(
     step: Step,
     scaling: float,
 ) -> torch.Tensor:
-    """Compute attention step by step in float32; see `Attend` for the shapes.
+    """Compute attention for one page at a time in float32; see `Attend` for the shapes.
 
-    It computes one key head at a time, because the scores of a prefill chunk are large.
+    Heads of keys are computed one by one, because the scores of a prefill chunk are
+    large.
     """
     group = query.shape[1] // keys.shape[1]
     query = query.transpose(0, 1)

@@ -1,4 +1,4 @@
-"""Choose the engine that runs a model, and build it."""
+"""Choice and construction of the engine that runs a model."""
 
 from __future__ import annotations
 
@@ -43,23 +43,25 @@ def choose_engine(
     self_test: SelfTest | None = None,
     record: Record | None = None,
 ) -> ChosenEngine:
-    """Choose the engine in the settings; `auto` is native if it supports the model.
+    """Build the engine that the settings select.
 
-    On a GPU the native engine runs a self-test first, and gives up the optimisations
-    that fail. `announce` is called before and after each check. `self_test` and
-    `record` replace those of CUDA in tests.
+    The setting `auto` selects the native engine if it supports the model, otherwise
+    `generate`. On a GPU the native engine runs a self-test first, and gives up the
+    optimisations that fail. `announce` is called before and after each check.
+    `self_test` and `record` replace those of CUDA in tests.
 
-    Raises ModelLoadError if the setting is native and the model is not supported, or if
-    the device has no memory for the cache; DeviceLostError if a check made the device
-    unusable.
+    Raises ModelLoadError if the setting is `native` and the model is not supported, or
+    if the device has no memory for the cache, and DeviceLostError if a check made the
+    device unusable.
     """
     unknown = _unsupported_part(model)
     is_known = unknown is None
     if settings.engine == "native" and not is_known:
         raise ModelLoadError(
-            f"the native engine does not know {unknown}: set engine to auto or generate"
+            f"the native engine does not support {unknown}: set engine to auto or "
+            "generate"
         )
-    # No limit for the first page on a processor: its time depends on the processor.
+    # On a CPU the first step has no limit, because its time depends on the CPU.
     is_processor = model.device.type == "cpu"
     steps = StepTimer(first_limit_seconds=None if is_processor else FIRST_STEP_SECONDS)
     if settings.engine == "generate" or not is_known:
@@ -74,7 +76,7 @@ def choose_engine(
 
     @functools.cache
     def prepare() -> NativeBuilder:
-        """Pack the weights and plan the memory, once for all ways to run."""
+        """Pack the weights and plan the memory, once for all execution modes."""
         try:
             return NativeBuilder(model, settings, profile, steps, record)
         except ModelLoadError:
@@ -105,5 +107,5 @@ def _choose_generate(
 ) -> ChosenEngine:
     count = settings.max_sequences or _GENERATE_SEQUENCES
     engine = GenerateEngine(model, count, steps=steps, retries=RETRIES.get(profile, ()))
-    # Pages of this step and the next, so that no step waits for the pipe.
+    # Slots for the pages of two steps, so that no step waits for the pipe.
     return ChosenEngine(engine, "generate", 2 * count, attention="transformers")

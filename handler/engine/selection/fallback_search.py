@@ -1,4 +1,4 @@
-"""Try the ways to run a model, the fastest first, until one passes its self-test."""
+"""Search for the fastest execution mode of a model that passes its self-test."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 @dataclass
 class FallbackSearch(Generic[T]):
-    """Search for the fastest execution mode that passes its self-test.
+    """State and result of a search over execution modes, the fastest first.
 
     `recover` releases the memory of a failed attempt, and returns whether the device is
     still usable. `fallbacks` holds the codes of the optimisations given up so far, and
@@ -76,7 +76,7 @@ class FallbackSearch(Generic[T]):
 
     @contextmanager
     def checking(self, check: Check) -> Iterator[None]:
-        """Announce a check before it begins, and its end if it does not raise."""
+        """Announce a check before it begins, and announce its end unless it raises."""
         self._check = check
         self.announce(check)
         yield
@@ -88,10 +88,11 @@ class FallbackSearch(Generic[T]):
 def _fallback_after(
     error: Exception, check: Check | None, mode: ExecutionMode
 ) -> Fallback:
-    """Choose what to give up: what the check tests, else the mode's attention.
+    """Return what to give up after a failure in a mode.
 
-    A shortage of memory gives up graphs, which hold some, except in the check of the
-    operator, which runs before there are any.
+    This is the optimisation that the check tests, otherwise the mode's attention. After
+    an out-of-memory error it is the CUDA graphs, which hold memory, except in the check
+    of the operator, which runs before they are recorded.
     """
     if isinstance(error, NativeEngineError):
         return Fallback.ENGINE_GENERATE
@@ -117,7 +118,7 @@ def _remaining(
     if fallback in (
         Fallback.ATTENTION_FAILED,
         Fallback.ATTENTION_MISMATCH,
-        # The operator may be at fault; torch's attention is checked next.
+        # The operator may be the cause, so torch's attention is checked next.
         Fallback.FORWARD_MISMATCH,
     ):
         return [mode for mode in modes if mode.attention != "flash"]
@@ -144,6 +145,6 @@ def _log_failure(
             "error": round(error.actual, 5),
             "allowed_error": error.allowed,
         }
-    # The message of a SelfTestError is complete; other exceptions need a traceback.
+    # The message of a SelfTestError suffices; other exceptions need a traceback.
     cause = None if isinstance(error, SelfTestError) else error
     logger.warning("self-test failed", extra=facts, exc_info=cause)

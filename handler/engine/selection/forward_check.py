@@ -1,9 +1,9 @@
-"""Compare the native engine's forward with transformers' own, on the loaded weights.
+"""Comparison of the native engine's forward pass with that of transformers.
 
-A small page is computed by both: its image by the vision encoder, its prompt in two
-chunks of prefill, and a row of several tokens as a decode step computes it. The
-reference is transformers' forward. Both use the same weights, pixels, tokens,
-positions and patch embedding, so a fault in these is not found.
+Both compute a small page with the loaded weights: its image in the vision encoder, its
+prompt in two chunks of prefill, and a row of several tokens like a decode step. Both
+use the same weights, pixels, tokens, positions and patch embedding, so a fault in these
+is not detected.
 """
 
 from __future__ import annotations
@@ -25,13 +25,14 @@ from handler.schema import Page
 __all__ = ["LARGEST_DEEP_DEVIATION", "LARGEST_DEVIATION", "check_forward"]
 
 LARGEST_DEVIATION = 0.1
-"""Root mean square of the error, as a share of that of the expected values: of the
-image's features, and of keys and values of the first layer."""
+"""Allowed deviation of the image's features, and of keys and values of the first layer:
+root mean square of the error, as a share of that of the expected values."""
 LARGEST_DEEP_DEVIATION = 0.3
-"""The same for later layers and for logits, where rounding errors of all layers before
-add up: an estimate, as Chandra's 36 layers were not measured."""
+"""Allowed deviation of later layers and of logits, where the rounding errors of all
+layers before add up. This is an estimate: Chandra's 36 layers were not measured."""
 _LARGEST_SHORTFALL = 0.05
-"""What the chosen token's logit may lack, as a share of the largest logit."""
+"""Allowed difference between the largest logit and that of the chosen token, as a share
+of the largest logit."""
 _ROW_WIDTH = 9
 _WIDTH, _HEIGHT = 128, 192
 _PROMPT = "Read this page from top to bottom, and write all of it as HTML."
@@ -39,12 +40,12 @@ _PROMPT = "Read this page from top to bottom, and write all of it as HTML."
 
 @torch.inference_mode()
 def check_forward(model: Model, runner: TorchRunner) -> float:
-    """Compute a small page by the runner and by transformers; return the largest error.
+    """Compare the runner with transformers on a small page; return the largest error.
 
-    Compared are the image's features, the keys and values of every layer, and the
-    logits of the row without their mean. Writes to the first positions of the cache,
-    which belong to no page yet. Raises SelfTestError if an error is above
-    LARGEST_DEVIATION, or above LARGEST_DEEP_DEVIATION behind the first layer.
+    The comparison covers the image's features, the keys and values of every layer, and
+    the logits of the row without their mean. Writes to the first positions of the
+    cache, which belong to no page yet. Raises SelfTestError if an error is above
+    LARGEST_DEVIATION, or above LARGEST_DEEP_DEVIATION after the first layer.
     """
     page = _noise_page()
     inputs = model.prepare_inputs(page, _PROMPT)
@@ -78,7 +79,7 @@ def check_forward(model: Model, runner: TorchRunner) -> float:
 
 
 def _noise_page() -> Page:
-    """Make a page of random pixels: blank patches would hide a wrong order."""
+    """Make a page of random pixels, because blank patches would hide a wrong order."""
     generator = torch.Generator().manual_seed(1)
     size = (_HEIGHT, _WIDTH, 3)
     pixels = torch.randint(256, size, generator=generator, dtype=torch.uint8)
@@ -96,7 +97,7 @@ def _row_tokens(input_ids: torch.Tensor, image_token_id: int) -> torch.Tensor:
 def _check_image(
     module: Any, runner: TorchRunner, prompt: TorchPrompt, inputs: Inputs
 ) -> float:
-    """Encode the page's image by both; the prompt keeps it."""
+    """Compare the encoded images; the prompt keeps the runner's."""
     while not runner.encode(prompt):
         pass
     assert prompt.encoded is not None
@@ -119,9 +120,9 @@ def _check_image(
 
 
 def _compute_reference(model: Model, inputs: Inputs, row: torch.Tensor) -> Any:
-    """Compute the prompt and the row by transformers, in one forward.
+    """Compute the prompt and the row with transformers, in one forward pass.
 
-    Its output has logits behind the prompt and behind each token of the row, [1, 1 +
+    The output has the logits after the prompt and after each token of the row, [1, 1 +
     _ROW_WIDTH, vocabulary], and the cache of keys and values.
     """
     input_ids = torch.cat([inputs.input_ids, row])[None]
@@ -137,7 +138,7 @@ def _compute_reference(model: Model, inputs: Inputs, row: torch.Tensor) -> Any:
 
 
 def _check_cache(runner: TorchRunner, expected: Any, prompt: TorchPrompt) -> float:
-    """Compare keys and values of each layer: of the image, of the text, of the row."""
+    """Compare each layer's keys and values of the image, the text and the row."""
     num_tokens = prompt.num_tokens + _ROW_WIDTH
     numbers = torch.arange(num_tokens)
     is_image = torch.nn.functional.pad(prompt.is_image, (0, _ROW_WIDTH))
@@ -175,7 +176,7 @@ def _prefill(runner: TorchRunner, prompt: TorchPrompt) -> int:
 
 
 def _centred(logits: torch.Tensor) -> torch.Tensor:
-    """[n, vocabulary] logits without what is common to a row, which chooses nothing."""
+    """Subtract each row's mean, which chooses no token, from [n, vocabulary] logits."""
     logits = logits.float()
     return logits - logits.mean(dim=-1, keepdim=True)
 

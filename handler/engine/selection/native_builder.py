@@ -1,4 +1,4 @@
-"""Build the native engine in a given execution mode."""
+"""Construction of the native engine in a given execution mode."""
 
 from __future__ import annotations
 
@@ -40,7 +40,10 @@ _PIXELS_A_TOKEN = 32 * 32
 
 @dataclass(frozen=True, slots=True)
 class ChosenEngine:
-    """An engine, its name, the pages its process should hold, and how it runs."""
+    """Engine with its name, its number of slots and its execution mode.
+
+    `num_slots` is the number of pages that its process should hold.
+    """
 
     engine: Engine
     name: str
@@ -52,7 +55,7 @@ class ChosenEngine:
 
 
 class NativeBuilder:
-    """Builds native engines over one model, with the largest cache that fits."""
+    """Builder of native engines for one model, with the largest cache that fits."""
 
     def __init__(
         self,
@@ -66,7 +69,8 @@ class NativeBuilder:
         self._steps = steps
         # One for all runners: each recorder has a stream with a cuBLAS workspace.
         self._record = record or make_cuda_recorder(model.device)
-        # Before free memory is measured: packing may leave gaps in the allocator.
+        # Pack before free memory is measured, because packing may leave gaps in the
+        # allocator.
         pack_text_model(model.module.model.language_model)
         self._max_drafts = settings.draft_tokens or 0
         self._max_verified = verified_tokens(model)
@@ -90,7 +94,7 @@ class NativeBuilder:
         )
 
     def build(self, mode: ExecutionMode) -> ChosenEngine:
-        """Build the engine of a mode without checks."""
+        """Build the engine of a mode without running checks."""
         return self._create_engine(self._build_eager_runner(mode), mode)
 
     def build_tested(
@@ -99,7 +103,11 @@ class NativeBuilder:
         self_test: SelfTest,
         search: FallbackSearch[ChosenEngine],
     ) -> ChosenEngine:
-        """Build the engine of a mode, and run the checks that `search` lacks."""
+        """Build the engine of a mode, and run the checks that have not passed yet.
+
+        Reduces the cache until the largest image fits beside it. Raises SelfTestError
+        if a check fails, and the errors of `_reduce_cache`.
+        """
         if mode.attention == "flash" and Check.ATTENTION not in search.passed:
             with search.checking(Check.ATTENTION):
                 self_test.check_attention()
@@ -123,7 +131,7 @@ class NativeBuilder:
                 is_fitting = _fits_largest_image(self_test, runner)
             if is_fitting:
                 return self._create_engine(runner, mode)
-            # Two runners do not fit into memory, so this one is released first.
+            # Release this runner first, because two do not fit into memory.
             del runner
             self_test.recover()
             self._reduce_cache(mode)
@@ -151,7 +159,7 @@ class NativeBuilder:
     def _build_eager_runner(self, mode: ExecutionMode) -> TorchRunner:
         """Build a runner without graphs.
 
-        Raises ModelLoadError without memory for the cache: no other mode needs less.
+        Raises ModelLoadError if the cache does not fit, because no mode needs less.
         """
         try:
             return self._build_runner(mode, [])
@@ -178,7 +186,7 @@ class NativeBuilder:
         return ChosenEngine(
             engine,
             "native",
-            # Two more, which can join at once when others end.
+            # Two additional pages can join at once when others end.
             self._options.max_sequences + 2,
             attention=mode.attention,
             cuda_graphs=mode.cuda_graphs,
@@ -188,8 +196,8 @@ class NativeBuilder:
     def _reduce_cache(self, mode: ExecutionMode) -> None:
         """Make the next cache smaller.
 
-        Where it would be too small, raises OutOfMemoryError if the mode has graphs,
-        whose memory an engine without them has, and ModelLoadError if it has none.
+        If it would become too small, raises OutOfMemoryError if the mode has graphs,
+        because a mode without them has more memory, and otherwise ModelLoadError.
         """
         cache_tokens = shrunk_cache_tokens(
             self._cache_tokens,
@@ -219,7 +227,7 @@ class NativeBuilder:
 
 
 def _fits_largest_image(self_test: SelfTest, runner: TorchRunner) -> bool:
-    """Make the check; any kind of shortage means that the page does not fit."""
+    """Run the check; any out-of-memory error means that the page does not fit."""
     try:
         return self_test.fits_largest_image(runner)
     except RuntimeError as error:
@@ -229,7 +237,7 @@ def _fits_largest_image(self_test: SelfTest, runner: TorchRunner) -> bool:
 
 
 class _PlainTokenizer:
-    """A tokenizer that adds no special tokens, for the drafter."""
+    """Tokenizer for the drafter, which adds no special tokens."""
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer

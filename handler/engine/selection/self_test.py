@@ -1,9 +1,9 @@
-"""The self-test of an engine on a GPU, which runs before the engine is ready.
+"""Self-test of an engine on a GPU, which runs before the engine is ready.
 
 It compares the attention operator with a reference in float32, recorded steps with the
-same steps run eagerly, and the forward with transformers' own (see `forward_check`). It
-also encodes an image of the largest size. The functions to compare are parameters, so
-every check also runs on a processor.
+same steps run eagerly, and the forward pass with that of transformers (see
+`forward_check`). It also encodes an image of the largest size. The functions to compare
+are parameters, so every check can also run on a CPU.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 LARGEST_LOGIT_ERROR = 0.05
-"""Allowed error, as a share of the largest logit. The same kernels give the same bits,
-but cuBLAS may choose other kernels on another stream."""
+"""Allowed error, as a share of the largest logit. The same kernels give identical
+results, but cuBLAS may choose other kernels on another stream."""
 _NUM_STEPS = 2
 _PATCH_GRID = 32
 
@@ -67,11 +67,11 @@ def check_graphs(
 
     Both write random tokens into the cache, which no page uses yet: recorded steps into
     one half of the segments, eager steps into the other. Each step of a shape has new
-    tokens and continues from the keys and values of the step before. The logit of a
-    recorded token must be the largest within LARGEST_LOGIT_ERROR, and the logits must
-    be equal within it.
+    tokens and continues from the keys and values of the step before. The eager logit of
+    a recorded token may be below the largest one by LARGEST_LOGIT_ERROR, and recorded
+    and eager logits may differ by as much.
 
-    Returns the largest error. Raises SelfTestError.
+    Returns the largest error. Raises SelfTestError for a larger one.
     """
     worst = 0.0
     for shape in graphs.shapes:
@@ -111,7 +111,8 @@ def _step_error(
 
     Shapes: [rows, width] tokens, [rows, vocabulary] logits of each row's first token,
     and [rows, width, vocabulary] expected logits. A token's error is the difference
-    between the largest logit and its own: two tokens may have equal logits in bfloat16.
+    between the largest logit and its own, because two tokens may have equal logits in
+    bfloat16.
     """
     chosen = expected.gather(2, tokens[..., None])[..., 0]
     shortfall = (expected.amax(dim=-1) - chosen).max() / expected.abs().max()
@@ -121,7 +122,7 @@ def _step_error(
 def fits_largest_image(
     runner: ModelRunner[Any], max_pixels: int, *, max_prefill_tokens: int
 ) -> bool:
-    """Encode a blank page of `max_pixels`, and prefill the first of its tokens.
+    """Encode a blank page of `max_pixels`, and prefill its first tokens.
 
     Returns False if the device does not have enough memory.
     """
@@ -143,7 +144,7 @@ def fits_largest_image(
 
 
 def _largest_size(max_pixels: int) -> tuple[int, int]:
-    """Return width and height, on the patch grid, of about `max_pixels` and no more."""
+    """Return the width and height, on the patch grid, of at most `max_pixels`."""
     width = _on_grid(min(math.isqrt(max_pixels * 3 // 2), 10**5))
     return width, _on_grid(max_pixels // width)
 
@@ -153,7 +154,7 @@ def _on_grid(pixels: int) -> int:
 
 
 class SelfTest(Protocol):
-    """The checks of an engine on an accelerator, in the order in which they run."""
+    """Interface of the self-test; the checks are in the order in which they run."""
 
     has_operator: bool
 
@@ -174,10 +175,9 @@ class SelfTest(Protocol):
 
 
 class CudaSelfTest:
-    """The self-test of a model on a CUDA device.
+    """Self-test of a model on a CUDA device.
 
-    `max_pixels` are those of the largest image, which the plan of the memory has room
-    for.
+    `max_pixels` is the size of the largest image that the memory plan allows for.
     """
 
     def __init__(
@@ -201,7 +201,7 @@ class CudaSelfTest:
         started = time.monotonic()
         cases = attention_cases(heads, self._model.device, self._dtype)
         error = check_attention(attend_by_operator, cases)
-        # The cache is allocated next, and takes most of the memory.
+        # Free cached memory for the KV cache, which is allocated next.
         torch.cuda.empty_cache()
         self._reserved_before = self._count_reserved(self._model.device)
         _log_passed(Check.ATTENTION, started, error=round(error, 5))
@@ -239,10 +239,10 @@ class CudaSelfTest:
         return fits
 
     def recover(self) -> bool:
-        """See SelfTest. The log compares the memory with that before the runner."""
+        """Release memory as SelfTest requires, and log how much remains reserved."""
         if not is_device_usable(self._model.device):
             return False
-        # What a failed capture keeps shows as the difference, beside workspaces.
+        # The difference is the memory of workspaces and of a failed capture.
         reserved = self._count_reserved(self._model.device)
         logger.info(
             "memory released",
@@ -258,11 +258,12 @@ def is_device_usable(
     device: torch.device,
     copy: Callable[[torch.device, torch.Tensor], torch.Tensor] = copy_to,
 ) -> bool:
-    """Free unused memory of a device; return whether it still computes.
+    """Free unused memory of a device, and return whether it still computes.
 
-    Copies from pinned memory, draws a random number and adds. Returns False after an
-    error that ended the CUDA context, and if a failed capture left one of torch's
-    allocators or its random generator in capture mode. `copy` replaces `copy_to`.
+    The probe copies from pinned memory, draws a random number and adds. It fails after
+    an error that destroyed the CUDA context, and if a failed capture left one of
+    torch's allocators or its random number generator in capture mode. `copy` replaces
+    `copy_to` in tests.
     """
     gc.collect()
     try:

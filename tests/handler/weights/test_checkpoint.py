@@ -10,8 +10,8 @@ import pytest
 from handler.errors import ModelLoadError
 from handler.settings import EngineSettings
 from handler.weights.checkpoint import check_checkpoint, read_tensor_names
+from handler.weights.manifest import MANIFEST
 from handler.weights.source import MINI, Source, fetch
-from handler.weights.staged import MANIFEST
 from tests.checkpoints import index_of, tensor_file
 
 WEIGHTS = "model.safetensors"
@@ -27,7 +27,7 @@ FILES = {
 
 @pytest.fixture
 def folder(tmp_path):
-    """A checkpoint in two files."""
+    """Folder with a checkpoint in two files."""
     for name, content in FILES.items():
         (tmp_path / name).write_bytes(content)
     return tmp_path
@@ -42,13 +42,13 @@ def place(start: int, end: int, dtype: str = "U8", **more: object) -> dict[str, 
     return {"dtype": dtype, "shape": [end - start], "data_offsets": [start, end]} | more
 
 
-def test_the_embedded_model_is_whole():
+def test_embedded_model_is_complete():
     check_checkpoint(MINI)
 
     assert "model.language_model.norm.weight" in read_tensor_names(MINI)
 
 
-def test_the_tensors_of_all_files_are_known(folder):
+def test_tensors_of_all_files_are_listed(folder):
     check_checkpoint(folder)
 
     assert read_tensor_names(folder) == ["a", "b", "c"]
@@ -57,7 +57,7 @@ def test_the_tensors_of_all_files_are_known(folder):
 # One file
 
 
-def test_an_empty_file_is_said_to_be_empty(tmp_path):
+def test_empty_file_is_rejected(tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "qwen3_vl"}')
     (tmp_path / WEIGHTS).write_bytes(b"")
 
@@ -82,29 +82,35 @@ def test_an_empty_file_is_said_to_be_empty(tmp_path):
         (with_header({"a": {}}), "has a corrupt header"),
         (with_header({"a": place(0, 8, shape=None)}), "has a corrupt header"),
         (with_header({"a": place(0, 8, data_offsets=[0])}), "has a corrupt header"),
-        (with_header({"a": place(0, 8, "F32")}), r"not the bytes of its shape \[8\]"),
-        (with_header({"a": place(1, 8)}), "a is not where the tensor before it ends"),
+        (
+            with_header({"a": place(0, 8, "F32")}),
+            r"size of a does not match its shape \[8\]",
+        ),
+        (
+            with_header({"a": place(1, 8)}),
+            "a does not begin where the tensor before it ends",
+        ),
         (
             with_header({"a": place(0, 4), "b": place(2, 8)}),
-            "b is not where the tensor before it ends",
+            "b does not begin where the tensor before it ends",
         ),
         (with_header({"a": place(0, 9)}), "is truncated"),
     ],
 )
-def test_a_file_that_is_not_whole_is_named_with_its_fault(tmp_path, content, words):
+def test_damaged_file_is_named_with_its_fault(tmp_path, content, words):
     (tmp_path / WEIGHTS).write_bytes(content)
 
     with pytest.raises(ModelLoadError, match=rf"model\.safetensors .*{words}"):
         check_checkpoint(tmp_path)
 
 
-def test_types_without_a_known_size_are_left_to_transformers(tmp_path):
+def test_unknown_types_are_not_checked_for_size(tmp_path):
     (tmp_path / WEIGHTS).write_bytes(with_header({"a": place(0, 8, "F4")}))
 
     check_checkpoint(tmp_path)
 
 
-def test_the_metadata_of_a_header_is_no_tensor(tmp_path):
+def test_metadata_of_a_header_is_not_a_tensor(tmp_path):
     header = {"__metadata__": {"format": "pt"}, "a": place(0, 8)}
     (tmp_path / WEIGHTS).write_bytes(with_header(header))
 
@@ -114,30 +120,30 @@ def test_the_metadata_of_a_header_is_no_tensor(tmp_path):
 # Several files
 
 
-def test_every_file_of_the_index_is_checked(folder):
+def test_every_file_in_the_index_is_checked(folder):
     (folder / "two.safetensors").write_bytes(b"")
 
     with pytest.raises(ModelLoadError, match=r"two\.safetensors is empty"):
         check_checkpoint(folder)
 
 
-def test_a_file_that_only_the_index_knows_is_named(folder):
+def test_missing_file_of_the_index_is_named(folder):
     (folder / "two.safetensors").unlink()
 
     with pytest.raises(
-        ModelLoadError, match=r"names two\.safetensors, which is not there \(1 of 2"
+        ModelLoadError, match=r"names two\.safetensors, which does not exist \(1 of 2"
     ):
         check_checkpoint(folder)
 
 
-def test_a_tensor_that_only_the_index_knows_is_named(folder):
+def test_missing_tensor_of_the_index_is_named(folder):
     (folder / "two.safetensors").write_bytes(tensor_file("d", size=700))
 
     with pytest.raises(ModelLoadError, match=r"two\.safetensors does not hold c"):
         check_checkpoint(folder)
 
 
-def test_a_tensor_in_two_files_is_named_with_both(folder):
+def test_tensor_in_two_files_is_rejected(folder):
     (folder / "two.safetensors").write_bytes(tensor_file("b", "c", size=700))
 
     with pytest.raises(
@@ -157,14 +163,14 @@ def test_a_tensor_in_two_files_is_named_with_both(folder):
         b'{"weight_map": [1]}',
     ],
 )
-def test_an_index_that_makes_no_sense_is_refused(folder, content):
+def test_invalid_index_is_rejected(folder, content):
     (folder / INDEX).write_bytes(content)
 
     with pytest.raises(ModelLoadError, match=r"index\.json (has no|names no)"):
         check_checkpoint(folder)
 
 
-def test_files_that_no_index_joins_are_no_model(folder):
+def test_several_files_without_an_index_are_rejected(folder):
     (folder / INDEX).unlink()
 
     with pytest.raises(ModelLoadError, match=r"holds neither model\.safetensors nor"):
@@ -179,7 +185,7 @@ def write_manifest(folder, **sizes):
     (folder / MANIFEST).write_text(json.dumps({"files": files}))
 
 
-def test_sizes_are_those_of_the_manifest(folder):
+def test_files_with_the_sizes_of_the_manifest_pass(folder):
     write_manifest(folder, **{"one.safetensors": 900, "README.md": 5, "a/b.json": 5})
 
     check_checkpoint(folder)
@@ -188,19 +194,19 @@ def test_sizes_are_those_of_the_manifest(folder):
 @pytest.mark.parametrize(
     ("sizes", "words"),
     [
-        ({"two.safetensors": 701}, r"two\.safetensors has 700 bytes, but .* says 701"),
+        ({"two.safetensors": 701}, r"two\.safetensors has 700 bytes, but .* lists 701"),
         ({"tokenizer.json": 5}, r"tokenizer\.json is missing, but .* names it"),
     ],
 )
-def test_a_file_that_is_not_what_the_manifest_says_is_named(folder, sizes, words):
+def test_file_that_differs_from_the_manifest_is_named(folder, sizes, words):
     write_manifest(folder, **sizes)
 
     with pytest.raises(ModelLoadError, match=words):
         check_checkpoint(folder)
 
 
-def test_a_manifest_that_makes_no_sense_is_refused(folder):
+def test_invalid_manifest_is_rejected(folder):
     (folder / MANIFEST).write_text("{}")
 
-    with pytest.raises(ModelLoadError, match="is no list of weights"):
+    with pytest.raises(ModelLoadError, match="is not a valid weights manifest"):
         check_checkpoint(folder)

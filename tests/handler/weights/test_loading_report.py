@@ -1,7 +1,7 @@
-"""Checkpoints that lack tensors are refused; what is only too much is logged.
+"""Checkpoints that lack tensors are rejected; unexpected tensors are logged.
 
-Copies of `mini` are loaded as the engine loads them. `check_report` is asked about what
-those cannot show.
+Most tests load modified copies of `mini` as the engine does. The others call
+`check_report` with reports that such copies cannot produce.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def load(folder: Path) -> None:
 
 @pytest.fixture
 def events(caplog):
-    """The fields of the one event with this name."""
+    """Return a function that returns the fields of the only event with a name."""
     caplog.set_level(logging.INFO, "handler")
 
     def event(name: str) -> dict[str, Any]:
@@ -54,7 +54,7 @@ def test_missing_and_renamed_tensors_are_named(tmp_path, events):
     with pytest.raises(
         ModelLoadError,
         match=rf"mini lacks 2 of the \d+ tensors .* {LAYER}\.mlp\.up_proj\.weight, "
-        rf"model\.language_model\.norm\.weight\. It holds 1 .*{LAYER}\.mlp\.up\.weight",
+        rf"model\.language_model\.norm\.weight\. It has 1 .*{LAYER}\.mlp\.up\.weight",
     ):
         load(folder)
 
@@ -78,7 +78,7 @@ def test_unexpected_tensors_are_logged_with_transformers_report(tmp_path, events
     assert "\x1b" not in events("transformers")["text"]
 
 
-def test_a_wrong_shape_is_named_with_both_shapes(tmp_path):
+def test_wrong_shape_is_reported_with_both_shapes(tmp_path):
     def change(tensors: Tensors) -> None:
         tensors[f"{LAYER}.mlp.up_proj.weight"] = torch.zeros(256, 256)
 
@@ -92,7 +92,7 @@ def test_a_wrong_shape_is_named_with_both_shapes(tmp_path):
         load(folder)
 
 
-def test_a_head_that_is_not_tied_may_not_be_absent(tmp_path):
+def test_untied_head_must_not_be_missing(tmp_path):
     folder = mini_with(tmp_path / "mini", lambda tensors: None)
     config = json.loads((folder / "config.json").read_text())
     config["tie_word_embeddings"] = config["text_config"]["tie_word_embeddings"] = False
@@ -122,24 +122,24 @@ def check(
     )
 
 
-def test_a_whole_model_is_one_quiet_line(events):
+def test_report_of_complete_model_is_logged_as_info(events):
     check(names=("a",))
 
     assert events("loading report")["levelno"] == logging.INFO
 
 
-def test_tensors_that_the_model_ignores_are_counted_too(events):
+def test_ignored_tensors_count_as_unexpected(events):
     check(names=("a", "mtp.fc", "mtp.norm"), ignored=(r"^mtp.*",))
 
     assert events("loading report")["unexpected"] == 2
 
 
-def test_a_few_of_many_missing_tensors_are_named():
+def test_first_of_many_missing_tensors_are_named():
     with pytest.raises(ModelLoadError, match=r"lacks 8 .*: a, b, c, d, e and 3 more"):
         check(missing_keys=set("abcdefgh"))
 
 
-def test_the_first_of_many_wrong_shapes_is_named():
+def test_first_of_many_wrong_shapes_is_named():
     mismatched = {("b", (1, 2), (2, 1)), ("a", (3,), (4,))}
 
     with pytest.raises(

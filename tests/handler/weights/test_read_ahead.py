@@ -1,4 +1,4 @@
-"""Files are read ahead of whoever loads them, and nothing fails because of it."""
+"""Read-ahead of files, which never makes a load fail."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ def test_every_byte_is_read_once(files, num_threads):
     assert seconds > 0
 
 
-def test_no_files_take_no_time():
+def test_read_ahead_of_no_files_ends_at_once():
     assert ReadAhead([]).wait() == (0, 0.0)
 
 
-def test_a_file_that_is_gone_is_left_to_the_loader(files):
+def test_missing_file_is_not_an_error(files):
     ahead = ReadAhead(files, num_threads=1)
     for file in files:
         file.unlink()
@@ -38,7 +38,7 @@ def test_a_file_that_is_gone_is_left_to_the_loader(files):
     assert ahead.wait()[0] <= PART_BYTES + 8
 
 
-def test_after_a_cancel_nothing_more_is_begun(tmp_path):
+def test_cancel_stops_before_the_next_part(tmp_path):
     file = tmp_path / "large"
     with file.open("wb") as large:
         large.truncate(100 * PART_BYTES)
@@ -49,7 +49,7 @@ def test_after_a_cancel_nothing_more_is_begun(tmp_path):
     assert ahead.wait()[0] < 100 * PART_BYTES
 
 
-def test_what_was_read_is_in_the_systems_cache(tmp_path):
+def test_bytes_read_are_in_the_page_cache(tmp_path):
     file = tmp_path / "weights"
     content = os.urandom(3 * PART_BYTES + 5)
     file.write_bytes(content)
@@ -59,6 +59,6 @@ def test_what_was_read_is_in_the_systems_cache(tmp_path):
 
     with file.open("rb") as cached:
         found = bytearray(len(content))
-        # Fails where it would have to wait for the disk.
+        # RWF_NOWAIT fails if the bytes would have to be read from the disk.
         assert os.preadv(cached.fileno(), [found], 0, os.RWF_NOWAIT) == len(content)
     assert found == content

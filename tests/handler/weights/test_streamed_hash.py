@@ -1,4 +1,4 @@
-"""A hash that keeps up with a file while its parts arrive."""
+"""Hash of a file that is computed while its parts arrive."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def path(tmp_path):
 
 
 class Running:
-    """A hash in a thread of its own."""
+    """Hash that runs in a thread of its own."""
 
     def __init__(self, path, missing, size=SIZE):
         self.path = path
@@ -61,7 +61,7 @@ def test_parts_in_any_order_give_the_hash_of_the_file(path, order):
     assert running.num_bytes == len(CONTENT)
 
 
-def test_parts_are_hashed_before_the_file_is_whole(path):
+def test_parts_are_hashed_before_the_file_is_complete(path):
     running = Running(path, range(4))
 
     running.arrive(3, 1, 0)
@@ -81,7 +81,7 @@ def test_parts_of_an_earlier_attempt_are_hashed_at_once(path):
     assert running.result() == hashlib.sha256(CONTENT).hexdigest()
 
 
-def test_an_abandoned_hash_ends_without_a_digest(path):
+def test_abandoned_hash_has_no_digest(path):
     running = Running(path, range(4))
 
     running.arrive(0)
@@ -90,11 +90,11 @@ def test_an_abandoned_hash_ends_without_a_digest(path):
     assert running.result() is None
 
 
-def test_an_empty_file_has_the_hash_of_nothing(path):
+def test_empty_file_has_the_hash_of_no_bytes(path):
     assert Running(path, [], size=0).result() == hashlib.sha256().hexdigest()
 
 
-def test_a_file_that_got_shorter_has_another_hash(path):
+def test_truncated_file_has_another_hash(path):
     path.write_bytes(CONTENT[:-1])
 
     digest = Running(path, []).result()

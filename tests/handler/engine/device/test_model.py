@@ -19,7 +19,7 @@ from handler.profiles import PROFILES
 from handler.prompts import load_prompts
 from handler.schema import Page
 from handler.settings import EngineSettings
-from handler.weights.source import MINI, Source, Weights, fetch
+from handler.weights.source import MINI, LocalWeights, Source, fetch
 from server.archive import ROOT
 
 LOAD = """
@@ -44,7 +44,7 @@ print(before, most())
 
 
 @pytest.fixture(scope="module")
-def weights() -> Weights:
+def weights() -> LocalWeights:
     return fetch(Source("mini", str(MINI)), EngineSettings(), Path("unused"))
 
 
@@ -136,7 +136,7 @@ def test_stop_tokens_are_those_of_the_profile(model):
 def test_error_of_a_broken_checkpoint_names_its_path(weights, tmp_path):
     (tmp_path / "config.json").write_text((weights.path / "config.json").read_text())
     (tmp_path / "model.safetensors").write_bytes(b"not tensors")
-    broken = Weights(tmp_path, "broken", None, PROFILES["mini"], 11)
+    broken = LocalWeights(tmp_path, "broken", None, PROFILES["mini"], 11)
 
     with pytest.raises(ModelLoadError, match=str(tmp_path)):
         load_model(broken, "cpu")

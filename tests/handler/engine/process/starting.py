@@ -1,4 +1,4 @@
-"""Engine processes that fail or die before they are ready, as real children."""
+"""Real child processes that fail or die before their engine is ready."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def load_scripted(
     begin: Callable[[str], None],
     fallbacks: tuple[Fallback, ...] = (),
 ) -> tuple[Engine, EngineInfo]:
-    """Load a scripted engine whose info repeats its settings."""
+    """Return a scripted engine, described according to its settings."""
     connection.send(Prepared(1))
     info = EngineInfo(
         model_id="scripted",
@@ -115,7 +115,7 @@ def _run_scripted(connection: Connection, settings: EngineSettings, index: int) 
 
 
 def start_scripted_gpu(settings: EngineSettings, index: int) -> Child:
-    """Start a process that says it runs on an accelerator, as its settings allow."""
+    """Start a process that reports the GPU optimisations that its settings allow."""
     return Child(_run_scripted, settings, index)
 
 
@@ -128,7 +128,7 @@ def _load_slowly(
     connection.send(Prepared(1))
     connection.send(Checking(Check.CUDA_GRAPHS))
     time.sleep(600)
-    raise AssertionError("it was not ended")
+    raise AssertionError("the process was not ended")
 
 
 def _run_slow(connection: Connection, settings: EngineSettings, index: int) -> None:
@@ -136,7 +136,7 @@ def _run_slow(connection: Connection, settings: EngineSettings, index: int) -> N
 
 
 def start_slow_child(settings: EngineSettings, index: int) -> Child:
-    """Start a process that is in a check when the time to load runs out."""
+    """Start a process that is still in a check when `load_seconds` elapse."""
     return Child(_run_slow, settings, index)
 
 

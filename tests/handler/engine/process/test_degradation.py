@@ -44,63 +44,66 @@ def clock() -> Clock:
 
 @pytest.fixture
 def die(clock) -> Callable[..., Degradation]:
-    """Lets ready processes die, each so many seconds after the one before."""
+    """Return a function that records deaths of ready processes.
+
+    Each argument is the time in seconds since the death before.
+    """
 
     def die_after(*gaps: float, device: str = "cuda:0") -> Degradation:
         degradation = Degradation(EngineSettings(), 0, clock)
         for gap in gaps:
             clock.now += gap
             info = info_of(degradation.settings, device)
-            degradation.note_death(info, "was ended by SIGSEGV")
+            degradation.record_death(info, "was ended by SIGSEGV")
         return degradation
 
     return die_after
 
 
-def used(degradation: Degradation) -> tuple[bool, str]:
+def list_settings(degradation: Degradation) -> tuple[bool, str]:
     return degradation.settings.cuda_graphs, degradation.settings.attention
 
 
-def test_one_death_gives_nothing_up(die):
-    assert used(die(0)) == (True, "auto")
+def test_one_death_keeps_all_optimisations(die):
+    assert list_settings(die(0)) == (True, "auto")
 
 
-def test_two_deaths_give_nothing_up(die):
+def test_two_deaths_keep_all_optimisations(die):
     """A page that kills its engine does so twice, and then fails."""
-    assert used(die(0, 100)) == (True, "auto")
+    assert list_settings(die(0, 100)) == (True, "auto")
 
 
-def test_three_deaths_give_graphs_up(die):
+def test_three_deaths_disable_cuda_graphs(die):
     degradation = die(0, 100, WINDOW_SECONDS - 100)
 
-    assert used(degradation) == (False, "auto")
+    assert list_settings(degradation) == (False, "auto")
     assert degradation.fallbacks == (CRASHED,)
 
 
-def test_a_fourth_death_gives_the_operator_up(die):
+def test_fourth_death_disables_the_operator(die):
     degradation = die(0, 100, 100, 100)
 
-    assert used(degradation) == (False, "torch")
+    assert list_settings(degradation) == (False, "torch")
     assert degradation.fallbacks == (CRASHED, Fallback.ATTENTION_CRASHED)
 
 
-def test_deaths_far_apart_give_nothing_up(die):
-    assert used(die(*[WINDOW_SECONDS + 1] * 5)) == (True, "auto")
+def test_deaths_far_apart_keep_all_optimisations(die):
+    assert list_settings(die(*[WINDOW_SECONDS + 1] * 5)) == (True, "auto")
 
 
-def test_a_late_fourth_death_leaves_the_operator(die):
-    assert used(die(0, 100, 100, WINDOW_SECONDS + 1)) == (False, "auto")
+def test_late_fourth_death_keeps_the_operator(die):
+    assert list_settings(die(0, 100, 100, WINDOW_SECONDS + 1)) == (False, "auto")
 
 
-def test_on_a_processor_nothing_is_given_up(die):
-    assert used(die(*[1] * 5, device="cpu")) == (True, "auto")
+def test_deaths_on_a_cpu_keep_all_optimisations(die):
+    assert list_settings(die(*[1] * 5, device="cpu")) == (True, "auto")
 
 
 def wait_for_fallback(engines: EngineProcesses, fallback: Fallback) -> None:
     until(lambda: fallback in engines.fallbacks)
 
 
-def test_deaths_change_the_next_start_and_no_page(caplog):
+def test_deaths_change_the_next_start_but_no_page(caplog):
     caplog.set_level(logging.INFO, "handler.engine.process.degradation")
     engines = EngineProcesses(
         EngineSettings(), start_child=start_scripted_gpu, sleep=lambda seconds: None
@@ -118,7 +121,7 @@ def test_deaths_change_the_next_start_and_no_page(caplog):
         assert engines.fallbacks == ()
         assert (engines.info.attention, engines.info.cuda_graphs) == ("flash", True)
 
-        # The page's second death, alone, did not count.
+        # The second death, when the page ran alone, did not count.
         for fallback in (None, CRASHED, Fallback.ATTENTION_CRASHED):
             [pid] = engines.pids
             os.kill(pid, signal.SIGKILL)

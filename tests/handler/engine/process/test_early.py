@@ -1,4 +1,4 @@
-"""An engine process that was there before its worker, and whom it ends with."""
+"""Engine process that is started before its worker and ends with it."""
 
 from __future__ import annotations
 
@@ -27,34 +27,37 @@ def address(tmp_path):
 
 @pytest.fixture
 def settings(address, tmp_path):
-    """An engine that starts in no time, because it cannot load what is not there."""
+    """Settings of an engine that fails to load at once: its folder does not exist."""
     return EngineSettings(model_dir=str(tmp_path / "nothing"), early_engine=address)
 
 
 @pytest.fixture
 def start(address):
-    """Starts a process as the server does, and notes how it ended."""
+    """Return a function that starts a process as the server does.
+
+    The exit status is written to the file that the server would write.
+    """
     children: list[Child] = []
 
-    def start_it(settings: EngineSettings) -> Child:
+    def start_early(settings: EngineSettings) -> Child:
         child = Child(early.main, address, settings)
         children.append(child)
 
-        def listen() -> None:
+        def record_exit_status() -> None:
             code = child.wait()
-            early.ended_file(address).write_text(str(code))
+            early.exit_status_path(address).write_text(str(code))
 
-        threading.Thread(target=listen, daemon=True).start()
+        threading.Thread(target=record_exit_status, daemon=True).start()
         until(lambda: Path(address).exists(), SECONDS)
         return child
 
-    yield start_it
+    yield start_early
     for child in children:
         child.kill()
         child.close()
 
 
-def test_what_it_said_before_there_was_a_worker_is_not_lost(start, settings):
+def test_messages_before_the_take_over_are_kept(start, settings):
     child = start(settings)
 
     taken = early.take_over(settings.early_engine, settings)
@@ -67,7 +70,7 @@ def test_what_it_said_before_there_was_a_worker_is_not_lost(start, settings):
     assert taken.last_words() == "ended with status 0"
 
 
-def test_a_worker_of_other_settings_starts_its_own(start, settings):
+def test_worker_with_other_settings_takes_nothing_over(start, settings):
     child = start(settings)
 
     other = EngineSettings(model_dir="elsewhere", early_engine=settings.early_engine)
@@ -76,7 +79,7 @@ def test_a_worker_of_other_settings_starts_its_own(start, settings):
     assert child.wait() == 0
 
 
-def test_where_nobody_waits_a_worker_starts_its_own(settings):
+def test_worker_starts_a_process_if_none_waits(settings):
     assert early.take_over(settings.early_engine, settings) is None
 
     child = start_engine_child(settings, 0)
@@ -86,7 +89,7 @@ def test_where_nobody_waits_a_worker_starts_its_own(settings):
     child.close()
 
 
-def test_another_accelerators_engine_is_never_the_one_that_waits(start, settings):
+def test_only_accelerator_0_takes_the_early_process_over(start, settings):
     start(settings)
 
     child = start_engine_child(settings, 1)
@@ -96,7 +99,7 @@ def test_another_accelerators_engine_is_never_the_one_that_waits(start, settings
     child.close()
 
 
-def test_it_ends_when_the_server_does_before_a_worker_came(start, settings):
+def test_early_process_ends_when_the_server_ends(start, settings):
     child = start(settings)
 
     child.connection.close()
@@ -104,8 +107,8 @@ def test_it_ends_when_the_server_does_before_a_worker_came(start, settings):
     assert child.wait() == 0
 
 
-def test_a_worker_hears_which_signal_ended_it(start, address):
-    # It takes seconds to load.
+def test_worker_learns_which_signal_ended_the_process(start, address):
+    # Loading mini takes seconds, so the process is still running when it is killed.
     settings = EngineSettings(model_dir=str(MINI), early_engine=address)
     start(settings)
     taken = early.take_over(address, settings)
@@ -118,9 +121,9 @@ def test_a_worker_hears_which_signal_ended_it(start, address):
     taken.close()
 
 
-def test_messages_come_in_the_order_they_were_sent(address):
+def test_messages_keep_their_order(address):
     settings = EngineSettings(early_engine=address)
-    pipe = early.LatePipe(address, settings)
+    pipe = early.BufferedPipe(address, settings)
     for number in range(3):
         pipe.send(Prepared(number))
 
@@ -136,9 +139,9 @@ def test_messages_come_in_the_order_they_were_sent(address):
     taken.connection.close()
 
 
-def test_heartbeats_before_there_is_a_worker_are_dropped(address):
+def test_heartbeats_before_the_take_over_are_dropped(address):
     settings = EngineSettings(early_engine=address)
-    pipe = early.LatePipe(address, settings)
+    pipe = early.BufferedPipe(address, settings)
     pipe.send(Heartbeat(None))
     pipe.send(Prepared(1))
 

@@ -1,11 +1,11 @@
-"""The worker detects stalls by an engine's heartbeats."""
+"""Detection of stalls by an engine's heartbeats."""
 
 from __future__ import annotations
 
 import pytest
 
 from handler.engine.process.liveness import Liveness
-from handler.engine.process.messages import Heartbeat, Progress
+from handler.engine.process.messages import Heartbeat, PageProgress
 from handler.engine.steps import RunningStep, StepKind
 from tests.handler.engine.clock import Clock
 
@@ -23,13 +23,13 @@ def liveness(clock):
 
 
 def be_silent(liveness: Liveness, clock: Clock, seconds: int) -> None:
-    """Observe no message twice a second."""
+    """Observe twice a second that no message has arrived."""
     for _ in range(2 * seconds):
         clock.now += 0.5
         liveness.observe(None)
 
 
-def test_process_that_beats_is_alive(liveness, clock):
+def test_process_with_heartbeats_has_not_stalled(liveness, clock):
     for _ in range(60):
         clock.now += 1.0
         liveness.observe(Heartbeat(None))
@@ -48,7 +48,7 @@ def test_silence_of_ten_seconds_is_a_stall(liveness, clock):
     assert liveness.stall.reason == "sent no heartbeat for 10.5 s"
 
 
-@pytest.mark.parametrize("message", [Heartbeat(None), Progress({})])
+@pytest.mark.parametrize("message", [Heartbeat(None), PageProgress({})])
 def test_any_message_ends_the_silence(liveness, clock, message):
     be_silent(liveness, clock, 20)
 
@@ -57,7 +57,7 @@ def test_any_message_ends_the_silence(liveness, clock, message):
     assert liveness.stall is None
 
 
-def test_hung_step_is_a_stall_that_names_it(liveness):
+def test_hung_step_is_a_stall_with_its_name(liveness):
     liveness.observe(Heartbeat(HUNG))
 
     assert liveness.stall is not None
@@ -73,7 +73,7 @@ def test_next_step_ends_the_stall(liveness):
     assert liveness.stall is None
 
 
-def test_step_that_was_running_before_the_silence_is_named(liveness, clock):
+def test_stall_names_the_last_running_step(liveness, clock):
     step = RunningStep(StepKind.PREFILL, 700, 0.2, None)
     liveness.observe(Heartbeat(step))
 
@@ -82,7 +82,7 @@ def test_step_that_was_running_before_the_silence_is_named(liveness, clock):
     assert liveness.stall.step == step
 
 
-def test_time_in_which_the_worker_was_stopped_is_no_silence(liveness, clock):
+def test_stopped_worker_does_not_count_as_silence(liveness, clock):
     clock.now += 600.0
 
     liveness.observe(None)

@@ -1,4 +1,4 @@
-"""How messages reach an engine, and results the worker, in one engine process."""
+"""Messages to an engine and its results, in the main loop of an engine process."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from handler.engine.process.messages import (
     Ended,
     FromEngine,
     Heartbeat,
-    Progress,
+    PageProgress,
     Submit,
 )
 from handler.engine.request import EngineOutput, FinishReason
@@ -24,11 +24,11 @@ from tests.handler.engine.clock import Clock
 from tests.waiting import until
 
 SECONDS = 20.0
-"""More than anything here needs."""
+"""Time limit of every wait in these tests."""
 
 
 class Worker:
-    """The other end: it sends pages, and reads what the engine process says."""
+    """Worker's end of the pipe, which sends pages and receives messages."""
 
     def __init__(self, engine: Engine, clock) -> None:
         self.connection, theirs = Pipe()
@@ -43,27 +43,27 @@ class Worker:
         self.connection.send(message)
 
     def receive(self) -> FromEngine:
-        """The next message that is no heartbeat."""
+        """Return the next message that is not a heartbeat."""
         while isinstance(message := self.receive_any(), Heartbeat):
             pass
         return message
 
     def receive_any(self) -> FromEngine:
-        assert self.connection.poll(SECONDS), "the loop says nothing"
+        assert self.connection.poll(SECONDS), "the loop sent no message"
         message: FromEngine = self.connection.recv()
         return message
 
     def wait_until_read(self, engine_request_id: str, clock: Clock) -> None:
-        """Wait until the engine has taken this page up."""
+        """Wait until the engine reads this page."""
         while True:
             clock.now += PROGRESS_SECONDS
             message = self.receive()
-            assert isinstance(message, Progress)
+            assert isinstance(message, PageProgress)
             if engine_request_id in message.num_output_tokens:
                 return
 
     def ended(self) -> EngineOutput:
-        """The next page that is done, whatever is said before."""
+        """Return the next result of a page, and skip other messages."""
         while True:
             message = self.receive()
             if isinstance(message, Ended):
@@ -93,7 +93,7 @@ def clock():
 def worker(clock):
     worker = Worker(ScriptedEngine(), clock)
     yield worker
-    # The loop itself has no end: what its engine raises is one.
+    # Only an exception of the engine ends the loop.
     if not worker.connection.closed and worker.error is None:
         worker.send(Submit(engine_request("z/1", "raise the end")))
         worker.join()
@@ -101,7 +101,7 @@ def worker(clock):
     assert worker.has_left.wait(SECONDS)
 
 
-def test_a_page_that_was_submitted_ends(worker):
+def test_submitted_page_has_a_result(worker):
     worker.send(Submit(engine_request("a/1", "say hello")))
 
     output = worker.ended()
@@ -110,14 +110,14 @@ def test_a_page_that_was_submitted_ends(worker):
     assert output.text == "hello"
 
 
-def test_pages_end_one_after_the_other(worker):
+def test_pages_end_in_the_order_of_submission(worker):
     for number in range(5):
         worker.send(Submit(engine_request(f"a/{number}", f"say {number}")))
 
     assert [worker.ended().text for _ in range(5)] == list("01234")
 
 
-def test_a_page_can_be_cancelled_while_it_is_read(worker, clock):
+def test_running_page_can_be_cancelled(worker, clock):
     worker.send(Submit(engine_request("a/1", "wait 600")))
     worker.wait_until_read("a/1", clock)
 
@@ -126,7 +126,7 @@ def test_a_page_can_be_cancelled_while_it_is_read(worker, clock):
     assert worker.ended().finish_reason is FinishReason.ABORTED
 
 
-def test_a_page_cancelled_before_its_turn_is_never_read(worker, clock):
+def test_page_cancelled_before_its_turn_is_never_read(worker, clock):
     worker.send(Submit(engine_request("a/1", "wait 600")))
     worker.wait_until_read("a/1", clock)
     worker.send(Submit(engine_request("a/2", "raise never read")))
@@ -140,25 +140,25 @@ def test_a_page_cancelled_before_its_turn_is_never_read(worker, clock):
     assert ended["a/3"].text == "third"
 
 
-def test_a_page_nobody_knows_can_be_cancelled(worker):
+def test_cancel_of_an_unknown_page_is_ignored(worker):
     worker.send(Cancel("a/1"))
     worker.send(Submit(engine_request("b/1", "say hello")))
 
     assert worker.ended().text == "hello"
 
 
-def test_progress_is_told_when_it_is_time(worker, clock):
+def test_progress_is_sent_after_its_interval(worker, clock):
     worker.send(Submit(engine_request("a/1", "wait 600")))
     clock.now += PROGRESS_SECONDS
 
     message = worker.receive()
 
-    assert isinstance(message, Progress)
+    assert isinstance(message, PageProgress)
     assert set(message.num_output_tokens) <= {"a/1"}
     worker.send(Cancel("a/1"))
 
 
-def test_before_it_is_time_nothing_is_told(worker, clock):
+def test_no_progress_is_sent_before_its_interval(worker, clock):
     clock.now += PROGRESS_SECONDS * 0.9
 
     worker.send(Submit(engine_request("a/1", "wait 0.1")))
@@ -166,18 +166,18 @@ def test_before_it_is_time_nothing_is_told(worker, clock):
     assert isinstance(worker.receive(), Ended)
 
 
-def test_an_idle_engine_sends_nothing_but_heartbeats(worker, clock):
+def test_idle_engine_sends_only_heartbeats(worker, clock):
     worker.send(Submit(engine_request("a/1", "say hello")))
     worker.ended()
 
     clock.now += 600
 
-    # The first may have been made before the engine was idle.
+    # The first message may have been created before the engine was idle.
     _, *others = [worker.receive_any() for _ in range(4)]
     assert others == [Heartbeat(None)] * 3
 
 
-def test_heartbeats_during_a_step_name_it(clock):
+def test_heartbeats_name_the_running_step(clock):
     engine = BusyEngine()
     worker = Worker(engine, clock)
     worker.send(Submit(engine_request("a/1", "say hello")))
@@ -194,12 +194,12 @@ def test_heartbeats_during_a_step_name_it(clock):
 
 
 def _step_of(message: FromEngine, kind: StepKind) -> RunningStep | None:
-    """The step in a heartbeat, if it is of this kind."""
+    """Return the step in a heartbeat if it is of this kind, else None."""
     step = message.step if isinstance(message, Heartbeat) else None
     return step if step is not None and step.kind is kind else None
 
 
-def test_the_process_ends_when_its_pipe_closes(worker):
+def test_process_ends_when_its_pipe_closes(worker):
     worker.send(Submit(engine_request("a/1", "say hello")))
     worker.ended()
     worker.send(Submit(engine_request("a/2", "raise the end")))
@@ -212,7 +212,7 @@ def test_the_process_ends_when_its_pipe_closes(worker):
 
 
 class BusyEngine(ScriptedEngine):
-    """An engine whose step lasts until the test allows it to end."""
+    """Engine whose step lasts until the test allows it to end."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -226,7 +226,7 @@ class BusyEngine(ScriptedEngine):
         raise RuntimeError("the end")
 
 
-def test_the_process_ends_even_in_the_middle_of_a_step(clock):
+def test_closed_pipe_ends_the_process_during_a_step(clock):
     engine = BusyEngine()
     worker = Worker(engine, clock)
     worker.send(Submit(engine_request("a/1", "say hello")))
@@ -239,7 +239,7 @@ def test_the_process_ends_even_in_the_middle_of_a_step(clock):
     worker.join()
 
 
-def test_what_an_engine_raises_ends_the_loop(worker):
+def test_exception_of_the_engine_ends_the_loop(worker):
     worker.send(Submit(engine_request("a/1", "raise CUDA error")))
 
     worker.join()
@@ -248,7 +248,7 @@ def test_what_an_engine_raises_ends_the_loop(worker):
 
 
 class CountingEngine(ScriptedEngine):
-    """An engine that counts the steps it is asked for."""
+    """Engine that counts its steps."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -259,7 +259,7 @@ class CountingEngine(ScriptedEngine):
         return super().step(poll)
 
 
-def test_an_engine_without_work_is_not_asked_to_step(clock):
+def test_engine_without_work_runs_no_step(clock):
     engine = CountingEngine()
     worker = Worker(engine, clock)
     worker.send(Submit(engine_request("a/1", "say hello")))

@@ -1,6 +1,6 @@
-"""How engine processes live, die and are replaced, with the pages they hold.
+"""Engine processes that run, die and are replaced, and their pages.
 
-The processes and pipes are real; the engine in them does what a page's prompt says.
+The processes and pipes are real. Their engine follows instructions in the prompt.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tests.waiting import until
 
 @pytest.fixture
 def engines_with():
-    """Starts engine processes with the settings given, and ends them."""
+    """Return a function that starts engine processes, which end after the test."""
     started: list[EngineProcesses] = []
 
     def start(**settings) -> EngineProcesses:
@@ -51,7 +51,7 @@ def is_gone(pid: int) -> bool:
     return False
 
 
-def test_a_page_comes_back_with_what_was_said(engines_with):
+def test_result_of_a_page_has_its_text(engines_with):
     output = engines_with().submit(engine_request("a/1", "say hello")).result(10)
 
     assert output.text == "hello"
@@ -59,7 +59,7 @@ def test_a_page_comes_back_with_what_was_said(engines_with):
     assert output.num_attempts == 1
 
 
-def test_progress_is_seen_while_a_page_is_read(engines_with):
+def test_progress_is_visible_while_a_page_is_read(engines_with):
     engines = engines_with()
     future = engines.submit(engine_request("a/1", "wait 30"))
 
@@ -69,7 +69,7 @@ def test_progress_is_seen_while_a_page_is_read(engines_with):
     assert engines.num_output_tokens("a/1") == 0
 
 
-def test_a_cancelled_page_makes_room_for_the_next(engines_with):
+def test_cancelled_page_frees_its_slot(engines_with):
     engines = engines_with()
     engines.submit(engine_request("a/1", "wait 600"))
     next_page = engines.submit(engine_request("b/1", "say next"))
@@ -80,7 +80,7 @@ def test_a_cancelled_page_makes_room_for_the_next(engines_with):
     assert next_page.result(10).text == "next"
 
 
-def test_a_page_cancelled_before_its_turn_is_never_read(engines_with):
+def test_page_cancelled_before_its_turn_is_never_read(engines_with):
     engines = engines_with()
     running = engines.submit(engine_request("a/1", "wait 0.3"))
     waiting = engines.submit(engine_request("a/2", "die"))
@@ -92,7 +92,7 @@ def test_a_page_cancelled_before_its_turn_is_never_read(engines_with):
     assert running.result().num_attempts == 1
 
 
-def test_the_death_of_an_engine_process_costs_a_page_nothing_but_time(engines_with):
+def test_page_is_read_again_after_its_process_died(engines_with):
     engines = engines_with()
     future = engines.submit(engine_request("a/1", "wait 1"))
     until(lambda: engines.num_output_tokens("a/1"))
@@ -104,7 +104,7 @@ def test_the_death_of_an_engine_process_costs_a_page_nothing_but_time(engines_wi
     assert output.num_attempts == 2
 
 
-def test_a_page_that_kills_two_engine_processes_fails_alone(engines_with):
+def test_page_that_kills_two_processes_fails_alone(engines_with):
     engines = engines_with(max_sequences=4)
     before = engines.submit(engine_request("a/1", "wait 0.2"))
     deadly = engines.submit(engine_request("b/1", "die"))
@@ -115,7 +115,7 @@ def test_a_page_that_kills_two_engine_processes_fails_alone(engines_with):
     assert [page.result(30).error for page in [before, *after]] == [None] * 7
 
 
-def test_an_engine_that_raises_is_replaced_like_one_that_dies(engines_with):
+def test_engine_that_raises_is_replaced(engines_with):
     engines = engines_with()
 
     failed = engines.submit(engine_request("a/1", "raise CUDA error"))
@@ -124,7 +124,7 @@ def test_an_engine_that_raises_is_replaced_like_one_that_dies(engines_with):
     assert engines.submit(engine_request("b/1", "say hello")).result(10).text == "hello"
 
 
-def test_an_engine_process_without_a_sign_of_life_is_replaced(engines_with):
+def test_process_without_progress_is_replaced(engines_with):
     engines = engines_with(stall_seconds=1.0)
     pid = engines.pids[0]
 
@@ -135,7 +135,7 @@ def test_an_engine_process_without_a_sign_of_life_is_replaced(engines_with):
     assert is_gone(pid)
 
 
-def test_an_idle_engine_process_may_be_silent_for_long():
+def test_idle_process_is_not_replaced():
     now = [0.0]
     engines = EngineProcesses(
         EngineSettings(stall_seconds=60),
@@ -164,7 +164,7 @@ def test_pages_of_two_documents_take_turns(engines_with):
     assert sum(future.done() for future in long_document) <= 2
 
 
-def test_every_accelerator_gets_a_process_and_pages(engines_with):
+def test_each_accelerator_has_a_process_with_pages(engines_with):
     engines = engines_with(model_revision="3")
     names = [f"a/{n}" for n in range(3)]
     for name in names:
@@ -175,7 +175,7 @@ def test_every_accelerator_gets_a_process_and_pages(engines_with):
     until(lambda: all(engines.num_output_tokens(name) for name in names))
 
 
-def test_with_two_accelerators_the_death_of_one_is_survived_by_the_other(engines_with):
+def test_second_accelerator_continues_after_a_death(engines_with):
     engines = engines_with(model_revision="2")
     deadly = engines.submit(engine_request("a/1", "die"))
     others = [engines.submit(engine_request(f"b/{n}", "wait 0.1")) for n in range(6)]
@@ -184,7 +184,7 @@ def test_with_two_accelerators_the_death_of_one_is_survived_by_the_other(engines
     assert deadly.result(20).error is not None
 
 
-def test_a_model_that_cannot_be_loaded_says_why_and_is_not_tried_again():
+def test_first_failed_load_is_reported_and_not_repeated():
     starts = []
 
     def counted(settings, index):
@@ -203,7 +203,7 @@ def test_a_model_that_cannot_be_loaded_says_why_and_is_not_tried_again():
     assert starts == [0]
 
 
-def test_a_process_that_cannot_even_be_started_counts_as_a_failed_start():
+def test_os_error_at_start_counts_as_failed_start():
     starts = []
 
     def start_once(settings, index):
@@ -227,7 +227,7 @@ def test_a_process_that_cannot_even_be_started_counts_as_a_failed_start():
 
 
 @pytest.mark.slow
-def test_of_three_processes_the_last_reads_what_the_others_could_not():
+def test_last_of_three_processes_reads_all_pages():
     starts = []
 
     def start_last_only(settings, index):
@@ -255,7 +255,7 @@ def test_of_three_processes_the_last_reads_what_the_others_could_not():
     engines.close()
 
 
-def test_an_engine_process_that_dies_while_loading_says_how():
+def test_death_during_the_load_is_reported():
     engines = EngineProcesses(
         EngineSettings(model_id="mortal"), start_child=start_scripted_child
     )
@@ -266,7 +266,7 @@ def test_an_engine_process_that_dies_while_loading_says_how():
     engines.close()
 
 
-def test_an_engine_that_cannot_be_started_again_fails_every_page_and_says_so():
+def test_pages_fail_if_no_engine_can_be_restarted():
     starts = []
 
     def start_once(settings, index):
@@ -291,7 +291,7 @@ def test_an_engine_that_cannot_be_started_again_fails_every_page_and_says_so():
     engines.close()
 
 
-def test_health_tells_of_a_restart_while_it_lasts(engines_with):
+def test_health_is_restarting_during_a_restart(engines_with):
     engines = engines_with()
     assert engines.health is Health.READY
 
@@ -301,7 +301,7 @@ def test_health_tells_of_a_restart_while_it_lasts(engines_with):
     until(lambda: engines.health is Health.READY)
 
 
-def test_closing_leaves_no_process_and_answers_every_page(engines_with):
+def test_close_ends_all_processes_and_pages(engines_with):
     engines = engines_with()
     pids = engines.pids
     futures = [engines.submit(engine_request(f"a/{n}", "wait 600")) for n in range(3)]
@@ -312,7 +312,7 @@ def test_closing_leaves_no_process_and_answers_every_page(engines_with):
     assert all(map(is_gone, pids))
 
 
-def test_an_engine_process_ends_when_its_worker_is_gone():
+def test_process_ends_when_its_worker_ends():
     child = start_scripted_child(EngineSettings(), 0)
     child.connection.recv()
 

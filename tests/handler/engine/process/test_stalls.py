@@ -1,7 +1,7 @@
-"""Engine processes stall and recover, and keep or hand over their pages.
+"""Engine processes that stall and recover, and their pages.
 
-The processes and pipes are real. Their limits are shorter than those of a server,
-but for the slow tests.
+The processes and pipes are real. Except in slow tests, their time limits are shorter
+than those of a server.
 """
 
 from __future__ import annotations
@@ -24,7 +24,10 @@ from tests.waiting import until
 
 @pytest.fixture
 def engines_with():
-    """Starts engine processes whose steps hang after a second, and ends them."""
+    """Return a function that starts engine processes, which end after the test.
+
+    A step that takes longer than a second counts as hung.
+    """
     started: list[EngineProcesses] = []
 
     def start(*, silence_seconds: float = 10.0, **settings) -> EngineProcesses:
@@ -45,19 +48,19 @@ def engines_with():
 
 @pytest.fixture
 def stop():
-    """Stops processes with SIGSTOP, and continues them after the test."""
+    """Return a function that stops a process by SIGSTOP until the test ends."""
     stopped: list[int] = []
 
-    def stop_it(pid: int) -> None:
+    def stop_process(pid: int) -> None:
         os.kill(pid, signal.SIGSTOP)
         stopped.append(pid)
 
-    yield stop_it
+    yield stop_process
     for pid in stopped:
-        go_on(pid)
+        continue_process(pid)
 
 
-def go_on(pid: int) -> None:
+def continue_process(pid: int) -> None:
     # The process is gone if it was replaced.
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGCONT)
@@ -66,7 +69,7 @@ def go_on(pid: int) -> None:
 def healths_until(
     future: Future[EngineOutput], engines: EngineProcesses
 ) -> set[Health]:
-    """Record the engines' health until a page is done."""
+    """Return the healths that the engines have until a page is done."""
     healths: set[Health] = set()
 
     def is_done() -> bool:
@@ -118,7 +121,7 @@ def test_stopped_process_stalls_and_recovers_with_its_pages(engines_with, stop):
 
     stop(pid)
     until(lambda: engines.health is Health.STALLED)
-    go_on(pid)
+    continue_process(pid)
 
     until(lambda: engines.health is Health.READY)
     assert page.result(20).finish_reason is FinishReason.STOP
@@ -126,7 +129,7 @@ def test_stopped_process_stalls_and_recovers_with_its_pages(engines_with, stop):
     assert engines.pids == [pid]
 
 
-def test_stop_in_the_middle_of_a_step_is_no_hang(engines_with, stop):
+def test_stop_during_a_step_is_not_a_hung_step(engines_with, stop):
     engines = engines_with(silence_seconds=0.5)
     engines.submit(engine_request("a/1", "encode 0.01")).result(10)
     [pid] = engines.pids
@@ -134,20 +137,20 @@ def test_stop_in_the_middle_of_a_step_is_no_hang(engines_with, stop):
     stop(pid)
     until(lambda: engines.health is Health.STALLED)
 
-    go_on(pid)
+    continue_process(pid)
 
     until(lambda: engines.health is Health.READY)
     assert page.result(10).num_attempts == 1
 
 
-def test_page_submitted_during_a_stall_waits_for_the_recovery(engines_with, stop):
+def test_page_submitted_during_a_stall_waits_for_recovery(engines_with, stop):
     engines = engines_with(silence_seconds=0.5)
     [pid] = engines.pids
     stop(pid)
     until(lambda: engines.health is Health.STALLED)
 
     page = engines.submit(engine_request("a/1", "say hello"))
-    go_on(pid)
+    continue_process(pid)
 
     assert page.result(20).text == "hello"
 
@@ -163,7 +166,7 @@ def test_pages_go_to_the_engine_that_has_not_stalled(engines_with, stop, caplog)
     assert engines.health is Health.READY
 
 
-def test_page_to_be_read_alone_leaves_a_stalled_engine(engines_with, stop):
+def test_suspect_page_moves_away_from_a_stalled_engine(engines_with, stop):
     engines = engines_with(silence_seconds=0.5, model_revision="2", max_sequences=2)
     first = engines.submit(engine_request("a/1", "wait 600"))
     second = engines.submit(engine_request("a/2", "say hello"))
@@ -183,7 +186,7 @@ def test_page_to_be_read_alone_leaves_a_stalled_engine(engines_with, stop):
 
 
 @pytest.mark.slow
-def test_hung_step_is_given_up_after_stall_seconds(engines_with):
+def test_process_with_hung_step_is_replaced_in_time(engines_with):
     engines = engines_with(stall_seconds=2.0)
     engines.submit(engine_request("a/1", "say hello")).result(10)
     [pid] = engines.pids
@@ -224,7 +227,7 @@ def test_stall_and_recovery_are_logged_once_each(engines_with, caplog):
 
 
 @pytest.mark.slow
-def test_single_step_of_thirty_seconds_is_ready_throughout():
+def test_engine_stays_ready_during_a_30_second_step():
     engines = EngineProcesses(EngineSettings(), start_child=start_scripted_child)
     engines.start()
     engines.submit(engine_request("a/1", "say hello")).result(10)
@@ -237,7 +240,7 @@ def test_single_step_of_thirty_seconds_is_ready_throughout():
 
 
 @pytest.mark.slow
-def test_hung_step_is_noticed_within_fifteen_seconds():
+def test_hung_step_is_detected_within_15_seconds():
     engines = EngineProcesses(EngineSettings(), start_child=start_scripted_child)
     engines.start()
     engines.submit(engine_request("a/1", "say hello")).result(10)

@@ -1,4 +1,4 @@
-"""Known failures of a start, and their explanations."""
+"""Explanations of known failures of a start."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from handler.engine.process.start_failures import KINDS, explain_death, explain_failure
 from handler.errors import ModelLoadError
 
-# The texts are those of torch, CUDA, Python and the operating system.
+# The messages of torch, CUDA, Python and the operating system, as they raise them.
 OUT_OF_MEMORY = (
     "CUDA out of memory. Tried to allocate 4.00 GiB. GPU 0 has a total capacity of "
     "21.98 GiB of which 1.02 GiB is free. {}this process has 17.30 GiB memory in use."
@@ -18,7 +18,7 @@ OUT_OF_MEMORY = (
 
 
 class OutOfMemoryError(RuntimeError):
-    """An error with the name of torch's."""
+    """Error with the name of torch's out-of-memory error."""
 
 
 KNOWN = {
@@ -70,7 +70,7 @@ def test_every_known_kind_has_an_example():
 
 
 @pytest.mark.parametrize("code", KNOWN)
-def test_a_known_failure_has_a_cause_and_a_remedy(code):
+def test_known_failure_has_a_cause_and_a_remedy(code):
     failure = explain_failure(KNOWN[code], "loading the weights")
 
     remedy = next(kind.remedy for kind in KINDS if kind.code == code)
@@ -79,7 +79,7 @@ def test_a_known_failure_has_a_cause_and_a_remedy(code):
     assert failure.reason.endswith(f"Remedy: {remedy}")
 
 
-def test_an_unknown_failure_points_to_the_log():
+def test_unknown_failure_refers_to_the_log():
     failure = explain_failure(KeyError("layers"), "building the engine")
 
     assert failure.code == "unknown"
@@ -88,7 +88,7 @@ def test_an_unknown_failure_points_to_the_log():
     assert not failure.is_transient
 
 
-def test_only_transient_failures_are_tried_again():
+def test_transient_failures_are_marked():
     transient = {
         code for code, error in KNOWN.items() if explain_failure(error, "").is_transient
     }
@@ -96,13 +96,13 @@ def test_only_transient_failures_are_tried_again():
     assert transient == {"fabric_manager", "gpu_busy", "gpu_memory_in_use", "gpu_crash"}
 
 
-def test_the_message_of_a_model_load_error_is_kept():
+def test_message_of_a_model_load_error_is_kept():
     error = ModelLoadError("MODEL_DIR is /x, which holds no config.json")
 
     assert explain_failure(error, "fetching").reason == error.detail
 
 
-def test_a_full_disk_as_the_cause_adds_its_remedy():
+def test_full_disk_as_the_cause_adds_its_remedy():
     error = ModelLoadError("s3://b/p could not be fetched")
     error.__cause__ = KNOWN["disk_full"]
 
@@ -112,19 +112,19 @@ def test_a_full_disk_as_the_cause_adds_its_remedy():
     assert failure.reason.startswith("s3://b/p could not be fetched. Remedy: the disk")
 
 
-def test_a_load_that_explained_itself_gets_no_second_remedy():
+def test_explained_load_failure_has_no_second_remedy():
     words = "could not load the model: the disk is full. Remedy: free space"
 
     assert explain_death(words) == f"the engine process {words}"
 
 
-def test_a_long_message_is_cut():
+def test_long_message_is_cut():
     failure = explain_failure(RuntimeError("x" * 10_000), "loading")
 
     assert len(failure.reason) < 1000
 
 
-def test_remedies_name_settings_that_exist():
+def test_remedies_name_existing_settings():
     from handler.settings import VARIABLES, EngineSettings
 
     names = EngineSettings.__dataclass_fields__
@@ -134,7 +134,7 @@ def test_remedies_name_settings_that_exist():
             assert variable.lower() in names or variable in VARIABLES
 
 
-def test_an_error_of_the_hub_is_not_taken_for_one_of_the_gpu():
+def test_error_of_the_hub_does_not_match_a_gpu_failure():
     error = ConnectionError("hub says: unknown error (503), busy or unavailable")
 
     failure = explain_failure(error, "fetching the weights")
@@ -146,7 +146,7 @@ def test_an_error_of_the_hub_is_not_taken_for_one_of_the_gpu():
     ("stage", "is_advised"),
     [("building the engine on cuda:0", True), ("fetching the weights", False)],
 )
-def test_generate_is_advised_only_if_the_engine_failed(stage, is_advised):
+def test_generate_is_suggested_only_if_the_engine_failed(stage, is_advised):
     failure = explain_failure(KeyError("layers"), stage)
 
     assert ("CHANDRA_ENGINE=generate" in failure.reason) is is_advised

@@ -1,4 +1,4 @@
-"""Failing starts and processes that die in a check, with real processes and pipes."""
+"""Failing starts, and processes that die in a check, with real processes and pipes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ IN_USE = "CUDA error: CUDA-capable device(s) is/are busy or unavailable"
 
 
 class Sent:
-    """An engine process's end of a pipe, which collects the messages sent."""
+    """Engine process's end of a pipe, which collects the messages sent."""
 
     def __init__(self) -> None:
         self.messages: list[Any] = []
@@ -59,7 +59,7 @@ def load_that_raises(error: Exception) -> Load:
 
 
 class OutOfMemoryError(RuntimeError):
-    """An error with the name of torch's."""
+    """Error with the name of torch's out-of-memory error."""
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ class OutOfMemoryError(RuntimeError):
         (KeyError("layers"), "`start failed`"),
     ],
 )
-def test_a_failure_before_ready_is_sent_with_a_remedy(error, words, caplog):
+def test_failure_before_ready_is_sent_with_a_remedy(error, words, caplog):
     sent = Sent()
 
     main(sent, EngineSettings(), 0, load=load_that_raises(error))
@@ -90,7 +90,7 @@ def test_a_failure_before_ready_is_sent_with_a_remedy(error, words, caplog):
     assert line.exc_info
 
 
-def test_a_model_load_error_is_sent_without_traceback(caplog):
+def test_model_load_error_is_logged_without_traceback(caplog):
     sent = Sent()
     error = ModelLoadError("MODEL_DIR is /x, which holds no config.json")
 
@@ -100,7 +100,7 @@ def test_a_model_load_error_is_sent_without_traceback(caplog):
     assert not any(line.exc_info for line in caplog.records)
 
 
-def test_a_process_that_lost_its_device_exits():
+def test_process_that_lost_its_device_exits():
     sent = Sent()
     statuses: list[int] = []
 
@@ -109,7 +109,7 @@ def test_a_process_that_lost_its_device_exits():
         EngineSettings(),
         0,
         load=load_that_raises(DeviceLostError("after cuda_graphs")),
-        leave=statuses.append,
+        exit_process=statuses.append,
     )
 
     assert statuses == [1]
@@ -121,7 +121,7 @@ def start():
     """Return a function that starts engine processes, which are closed at the end."""
     started: list[EngineProcesses] = []
 
-    def start_them(start_child: StartChild, **settings: Any) -> EngineProcesses:
+    def start_engines(start_child: StartChild, **settings: Any) -> EngineProcesses:
         engines = EngineProcesses(
             EngineSettings(**settings),
             start_child=start_child,
@@ -131,18 +131,18 @@ def start():
         engines.start()
         return engines
 
-    yield start_them
+    yield start_engines
     for engines in started:
         engines.close()
 
 
-def test_a_failed_start_reaches_the_worker_with_its_remedy(start):
+def test_failed_start_reaches_the_worker_with_a_remedy(start):
     with pytest.raises(ModelLoadError, match=r"too old.*Remedy: update the NVIDIA"):
         start(start_child_that_fails, model_id=TOO_OLD)
 
 
 @pytest.mark.parametrize(("reason", "num_starts"), [(TOO_OLD, 1), (IN_USE, 3)])
-def test_only_a_transient_first_failure_is_tried_again(start, reason, num_starts):
+def test_first_start_is_repeated_after_transient_failure(start, reason, num_starts):
     starts: list[int] = []
 
     def counted(settings: EngineSettings, index: int):
@@ -155,17 +155,17 @@ def test_only_a_transient_first_failure_is_tried_again(start, reason, num_starts
     assert len(starts) == num_starts
 
 
-def test_a_start_after_a_transient_failure_is_ready(start):
+def test_start_after_a_transient_failure_succeeds(start):
     starts: list[int] = []
 
-    def second(settings: EngineSettings, index: int):
+    def fail_first(settings: EngineSettings, index: int):
         starts.append(index)
         if len(starts) == 1:
             return start_child_that_fails(settings, index)
         healthy = EngineSettings(model_id="largest_image", engine="generate")
         return start_child_that_dies(healthy, index)
 
-    engines = start(second, model_id=IN_USE)
+    engines = start(fail_first, model_id=IN_USE)
 
     assert engines.submit(engine_request("a/1", "say hello")).result(10).text == "hello"
 
@@ -179,7 +179,7 @@ def test_a_start_after_a_transient_failure_is_ready(start):
         ("largest_image", None, Fallback.ATTENTION_FAILED, "torch", False),
     ],
 )
-def test_the_next_start_omits_what_a_process_died_checking(
+def test_death_in_a_check_disables_its_optimisation(
     start, caplog, check, revision, fallback, attention, cuda_graphs
 ):
     caplog.set_level(logging.INFO, "handler.engine.process.process")
@@ -208,17 +208,17 @@ def test_the_next_start_omits_what_a_process_died_checking(
         (signal.SIGSEGV, r"ended by SIGSEGV.*Remedy: .*CHANDRA_ENGINE=generate"),
     ],
 )
-def test_a_death_before_ready_is_told_with_a_remedy(start, number, words):
+def test_death_before_ready_is_reported_with_a_remedy(start, number, words):
     with pytest.raises(ModelLoadError, match=words):
         start(start_crashing_child, model_id=str(int(number)))
 
 
-def test_a_device_lost_outside_of_a_check_has_a_remedy(start):
+def test_device_lost_outside_of_a_check_has_a_remedy(start):
     with pytest.raises(ModelLoadError, match=r"status 1\. Remedy: .*Xid"):
         start(start_child_that_dies, model_id="no check")
 
 
-def test_a_slow_start_is_not_blamed_on_the_check_it_ends_in(start):
+def test_timeout_in_a_check_is_not_blamed_on_the_check(start):
     starts: list[EngineSettings] = []
 
     def counted(settings: EngineSettings, index: int):
@@ -231,7 +231,7 @@ def test_a_slow_start_is_not_blamed_on_the_check_it_ends_in(start):
     assert [settings.cuda_graphs for settings in starts] == [True]
 
 
-def test_the_device_is_set_before_other_calls_of_cuda():
+def test_device_is_set_before_other_cuda_calls():
     cuda = FakeCuda(num_devices=2)
 
     found = list_accelerators(1, cuda)
@@ -248,7 +248,7 @@ def test_no_device_is_set_without_devices():
     assert cuda.calls == []
 
 
-def test_memory_used_by_others_is_a_transient_failure():
+def test_memory_of_other_processes_is_a_transient_failure():
     with pytest.raises(ModelLoadError, match="other processes") as raised:
         check_free_memory("cuda:0", 100 * 1024**3, FakeCuda())
 

@@ -1,4 +1,4 @@
-"""The check of the attention operator finds wrong operators."""
+"""Check of the attention operator, with correct and wrong operators."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def counts_of(step: Step) -> list[int]:
     return [end - begin for begin, end in pairwise(step.query_starts.tolist())]
 
 
-def test_a_correct_operator_passes_within_rounding():
+def test_correct_operator_passes_within_rounding():
     assert 0 < check_attention(correct, cases()) < 0.01
 
 
@@ -81,7 +81,7 @@ def test_segments_do_not_overlap_and_have_gaps():
     assert ordered[-1][0] + ordered[-1][1] < num_cache_positions
 
 
-def test_the_reference_agrees_with_torchs_attention():
+def test_reference_agrees_with_torchs_attention():
     for case in cases():
         inputs = (case.query.float(), case.keys.float(), case.values.float())
         expected = compute_reference(*inputs, case.step, 0.25)
@@ -100,7 +100,7 @@ def wrong_for_nine_queries(
 ) -> torch.Tensor:
     attended = correct(query, keys, values, step, scaling)
     if counts_of(step) == [9] * 4:
-        # The last query of the last page also sees a value of another page.
+        # Change the last query of the last page by a value of another page.
         attended[-1] += values[0].float().mean()
     return attended
 
@@ -112,7 +112,7 @@ def aligned_to_the_left(
     step: Step,
     scaling: float,
 ) -> torch.Tensor:
-    """Treat queries as the first tokens of a page instead of the last."""
+    """Compute attention as if queries were the first tokens of a page, not the last."""
     used = step.num_used.clone()
     step.num_used = torch.tensor(counts_of(step), dtype=torch.int32)
     try:
@@ -139,7 +139,7 @@ def not_finite(
         (not_finite, "1 queries, close bound"),
     ],
 )
-def test_a_wrong_operator_is_reported_with_its_case(attend, case):
+def test_wrong_operator_is_reported_with_its_case(attend, case):
     with pytest.raises(SelfTestError) as raised:
         check_attention(attend, cases())
 
@@ -148,7 +148,7 @@ def test_a_wrong_operator_is_reported_with_its_case(attend, case):
     assert raised.value.actual > raised.value.allowed
 
 
-def test_an_error_of_the_operator_is_not_a_mismatch():
+def test_exception_of_the_operator_is_not_a_mismatch():
     def missing(*args: object) -> torch.Tensor:
         raise NotImplementedError("no kernel image")
 

@@ -1,4 +1,4 @@
-"""Which engine a model gets."""
+"""Choice of the engine for a model."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def unknown() -> SimpleNamespace:
 
 
 @pytest.mark.parametrize("name", ["auto", "native"])
-def test_a_known_architecture_is_read_by_the_native_engine(model, name):
+def test_native_engine_runs_a_known_architecture(model, name):
     chosen = choose_engine(
         model, EngineSettings(engine=name, kv_cache_tokens=100), "mini"
     )
@@ -54,21 +54,21 @@ def test_a_known_architecture_is_read_by_the_native_engine(model, name):
     assert isinstance(chosen.engine, NativeEngine)
 
 
-def test_generate_is_taken_where_it_is_asked_for(model):
+def test_generate_is_used_if_configured(model):
     chosen = choose_engine(model, EngineSettings(engine="generate"), "mini")
 
     assert (chosen.name, chosen.num_slots) == ("generate", 2)
     assert isinstance(chosen.engine, GenerateEngine)
 
 
-def test_an_unknown_architecture_is_read_by_generate(unknown):
+def test_generate_runs_an_unknown_architecture(unknown):
     assert (
         choose_engine(unknown, EngineSettings(engine="auto"), "chandra-2").name
         == "generate"
     )
 
 
-def test_native_names_an_unsupported_architecture(unknown):
+def test_native_setting_rejects_unknown_architecture(unknown):
     with pytest.raises(ModelLoadError, match="qwen9_vl"):
         choose_engine(unknown, EngineSettings(engine="native"), "chandra-2")
 
@@ -80,18 +80,18 @@ def unsupported() -> SimpleNamespace:
     return SimpleNamespace(module=module, device=SimpleNamespace(type="cpu"))
 
 
-def test_an_unsupported_configuration_is_read_by_generate(unsupported):
+def test_generate_runs_an_unsupported_configuration(unsupported):
     settings = EngineSettings(engine="auto")
 
     assert choose_engine(unsupported, settings, "chandra").name == "generate"
 
 
-def test_native_names_the_unsupported_feature(unsupported):
+def test_native_setting_names_the_unsupported_feature(unsupported):
     with pytest.raises(ModelLoadError, match="activation gelu: set engine to auto"):
         choose_engine(unsupported, EngineSettings(engine="native"), "chandra")
 
 
-def test_more_pages_are_held_than_run_so_that_one_can_join_at_once(model):
+def test_engine_holds_more_pages_than_it_runs(model):
     settings = EngineSettings(engine="native", max_sequences=3, kv_cache_tokens=100)
 
     assert choose_engine(model, settings, "mini").num_slots > 3
@@ -101,7 +101,7 @@ SETTINGS = EngineSettings(max_sequences=2, kv_cache_tokens=900, draft_tokens=2)
 
 
 class HostSelfTest:
-    """The self-test of a GPU on a processor, with injected faults."""
+    """Self-test of a GPU that runs on a CPU, with injected faults."""
 
     has_operator = True
 
@@ -135,7 +135,7 @@ class HostSelfTest:
 
     def check_forward(self, runner: TorchRunner) -> None:
         if runner.num_cache_positions < 100:
-            return  # Too small for the page; the cache of a GPU never is.
+            return  # Too small for the test page, which the cache of a GPU never is.
         if self._break_forward is not None:
             self._break_forward(runner)
         check_forward(self._model, runner)
@@ -184,7 +184,7 @@ def failing_after(num_recorded: int) -> Record:
 
 
 def read(chosen) -> str:
-    """Return the engine's text of a page."""
+    """Return the engine's output text for a page."""
     chosen.engine.submit(engine_request("a/1", "Read."))
     while chosen.engine.has_work:
         for output in chosen.engine.step(lambda: None):
@@ -193,7 +193,7 @@ def read(chosen) -> str:
     raise AssertionError("the page never ended")
 
 
-def test_max_side_bounds_the_pages_of_the_native_engine(model):
+def test_max_side_limits_the_pages_of_the_native_engine(model):
     lengths = []
     for max_side in (256, None):
         settings = replace(SETTINGS, max_side=max_side)
@@ -205,7 +205,7 @@ def test_max_side_bounds_the_pages_of_the_native_engine(model):
     assert lengths[1] - lengths[0] == 360 - 64
 
 
-def test_no_self_test_runs_on_a_processor(model):
+def test_no_self_test_runs_on_a_cpu(model):
     announced: list[Check | None] = []
 
     chosen = choose_engine(model, SETTINGS, "mini", announce=announced.append)
@@ -230,7 +230,7 @@ def test_optimisations_that_pass_the_self_test_are_used(model):
         (failing_after(2), Fallback.CUDA_GRAPHS_FAILED),
     ],
 )
-def test_steps_run_eagerly_after_graphs_failed(model, record, fallback):
+def test_steps_run_eagerly_if_graphs_fail(model, record, fallback):
     chosen = chosen_with(model, HostSelfTest(model), record)
 
     assert (chosen.name, chosen.attention) == ("native", "flash")
@@ -239,14 +239,14 @@ def test_steps_run_eagerly_after_graphs_failed(model, record, fallback):
     assert read(chosen) == read(choose_engine(model, SETTINGS, "mini"))
 
 
-def test_graphs_switched_off_are_not_a_fallback(model):
+def test_disabled_graphs_are_not_a_fallback(model):
     chosen = chosen_with(model, HostSelfTest(model), stale, cuda_graphs=False)
 
     assert not chosen.cuda_graphs
     assert chosen.fallbacks == ()
 
 
-def test_a_wrong_operator_is_replaced_by_torchs_attention(model):
+def test_torchs_attention_replaces_a_wrong_operator(model):
     wrong = SelfTestError(Check.ATTENTION, "9 queries", actual=1.0, allowed=0.02)
 
     chosen = chosen_with(model, HostSelfTest(model, attention=wrong))
@@ -268,7 +268,7 @@ def turn_the_other_way(runner: TorchRunner) -> None:
         (stale, {}, [Fallback.CUDA_GRAPHS_MISMATCH, Fallback.FORWARD_MISMATCH]),
     ],
 )
-def test_a_wrong_forward_leaves_generate(model, record, settings, fallbacks):
+def test_generate_replaces_a_wrong_forward_pass(model, record, settings, fallbacks):
     self_test = HostSelfTest(model, break_forward=turn_the_other_way)
 
     chosen = chosen_with(model, self_test, record, **settings)
@@ -289,8 +289,8 @@ def test_generate_replaces_a_native_engine_that_fails(model):
     assert read(chosen) == read(expected)
 
 
-def test_an_engine_that_cannot_be_planned_leaves_generate(model):
-    # Planning looks the profile up, which raises what nobody expects.
+def test_generate_is_used_if_planning_fails(model):
+    # Planning looks the profile up, which raises an unexpected KeyError.
     chosen = choose_engine(
         model, SETTINGS, "no such profile", self_test=HostSelfTest(model)
     )
@@ -299,7 +299,7 @@ def test_an_engine_that_cannot_be_planned_leaves_generate(model):
     assert chosen.fallbacks == (Fallback.ENGINE_GENERATE,)
 
 
-def test_the_cache_shrinks_until_the_largest_image_fits(model):
+def test_cache_shrinks_until_the_largest_image_fits(model):
     self_test = HostSelfTest(
         model, fits=lambda runner: runner.num_cache_positions < 700
     )
@@ -311,7 +311,7 @@ def test_the_cache_shrinks_until_the_largest_image_fits(model):
     assert chosen.fallbacks == (Fallback.CACHE_REDUCED,)
 
 
-def test_graphs_are_given_up_before_the_start_fails(model):
+def test_graphs_are_disabled_before_the_start_fails(model):
     has_graphs: list[bool] = []
 
     def fits(runner: TorchRunner) -> bool:
@@ -326,7 +326,7 @@ def test_graphs_are_given_up_before_the_start_fails(model):
 
 
 @pytest.mark.parametrize("shortage", SHORTAGES)
-def test_every_kind_of_shortage_makes_the_cache_smaller(model, shortage):
+def test_each_kind_of_memory_error_shrinks_the_cache(model, shortage):
     def fits(runner: TorchRunner) -> bool:
         if runner.num_cache_positions == 900:
             raise SHORTAGES[shortage]
@@ -338,14 +338,14 @@ def test_every_kind_of_shortage_makes_the_cache_smaller(model, shortage):
     assert chosen.fallbacks == (Fallback.CACHE_REDUCED,)
 
 
-def test_a_gpu_too_small_for_the_largest_image_is_refused(model):
+def test_gpu_too_small_for_the_largest_image_is_rejected(model):
     self_test = HostSelfTest(model, fits=lambda runner: False)
 
     with pytest.raises(ModelLoadError, match="GPU with more memory"):
         chosen_with(model, self_test, kv_cache_tokens=4, cuda_graphs=False)
 
 
-def test_the_runner_checks_graphs_that_it_records_again(model):
+def test_runner_checks_graphs_that_it_records_again(model):
     chosen = chosen_with(model, HostSelfTest(model))
     runner = chosen.engine._runner
     runner._record = stale
@@ -355,7 +355,7 @@ def test_the_runner_checks_graphs_that_it_records_again(model):
     assert runner.graphs.shapes == []
 
 
-def test_a_lost_device_ends_the_search(model):
+def test_lost_device_ends_the_search(model):
     self_test = HostSelfTest(model, is_usable=False)
 
     with pytest.raises(DeviceLostError):

@@ -1,4 +1,4 @@
-"""The execution mode that is chosen after each kind of failure."""
+"""Execution mode that is chosen after each kind of failure."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ GRAPHS, EAGER, TORCH, GENERATE = MODES
 
 
 class Builder:
-    """Builds modes, and fails in the given checks."""
+    """Builder of modes that fails in the given checks."""
 
     def __init__(self, **failures: Exception) -> None:
         self.failures = failures
@@ -60,7 +60,7 @@ def mismatch(check: Check) -> SelfTestError:
     return SelfTestError(check, "9 queries", actual=0.8, allowed=0.02)
 
 
-def test_the_fastest_mode_is_used_if_all_checks_pass():
+def test_fastest_mode_is_used_if_all_checks_pass():
     builder = Builder()
 
     assert builder.run() == str(GRAPHS)
@@ -80,12 +80,12 @@ def test_the_fastest_mode_is_used_if_all_checks_pass():
         (mismatch(Check.CUDA_GRAPHS), Fallback.CUDA_GRAPHS_MISMATCH),
     ],
 )
-def test_failing_graphs_are_given_up_first(error, fallback):
+def test_failing_graphs_are_disabled_first(error, fallback):
     builder = Builder(cuda_graphs=error)
 
     assert builder.run() == str(EAGER)
     assert builder.search.fallbacks == [fallback]
-    # The operator has passed, and is not checked again.
+    # The operator has passed its check, so it is not checked again.
     assert builder.announced.count(Check.ATTENTION) == 1
 
 
@@ -96,7 +96,7 @@ def test_failing_graphs_are_given_up_first(error, fallback):
         (mismatch(Check.ATTENTION), Fallback.ATTENTION_MISMATCH),
     ],
 )
-def test_a_wrong_operator_leads_to_torchs_attention(error, fallback):
+def test_wrong_operator_leads_to_torchs_attention(error, fallback):
     builder = Builder(attention=error)
 
     assert builder.run() == str(TORCH)
@@ -104,7 +104,7 @@ def test_a_wrong_operator_leads_to_torchs_attention(error, fallback):
     assert builder.search.fallbacks == [fallback]
 
 
-def test_a_wrong_forward_leads_to_torchs_attention_first():
+def test_wrong_forward_pass_tries_torchs_attention_first():
     builder = Builder(forward=mismatch(Check.FORWARD))
 
     assert builder.run() == str(GENERATE)
@@ -123,7 +123,7 @@ def test_generate_is_used_if_the_native_engine_fails():
 
 
 @pytest.mark.parametrize("shortage", SHORTAGES)
-def test_a_shortage_of_memory_gives_up_graphs_first(shortage):
+def test_out_of_memory_disables_graphs_first(shortage):
     class NoRoomForGraphs(Builder):
         def _build(self, mode: ExecutionMode) -> str:
             built = super()._build(mode)
@@ -137,7 +137,7 @@ def test_a_shortage_of_memory_gives_up_graphs_first(shortage):
     assert builder.search.fallbacks == [Fallback.CUDA_GRAPHS_FAILED]
 
 
-def test_a_model_load_error_ends_the_search():
+def test_model_load_error_ends_the_search():
     builder = Builder(largest_image=ModelLoadError("use a larger GPU"))
 
     with pytest.raises(ModelLoadError, match="larger GPU"):
@@ -146,7 +146,7 @@ def test_a_model_load_error_ends_the_search():
     assert builder.tried == [GRAPHS]
 
 
-def test_a_lost_device_announces_its_check_again():
+def test_lost_device_announces_its_check_again():
     builder = Builder(cuda_graphs=RuntimeError("an illegal memory access"))
     builder.is_usable = False
 
@@ -156,7 +156,7 @@ def test_a_lost_device_announces_its_check_again():
     assert builder.announced[-1] is Check.CUDA_GRAPHS
 
 
-def test_a_failed_check_is_logged_once(caplog):
+def test_failed_check_is_logged_once(caplog):
     caplog.set_level(logging.INFO, "handler.engine.selection.fallback_search")
     builder = Builder(attention=mismatch(Check.ATTENTION))
 
@@ -176,7 +176,7 @@ def modes_with(**settings: object) -> list[ExecutionMode]:
     return list_modes(EngineSettings(**settings), has_operator=True)  # type: ignore[arg-type]
 
 
-def test_settings_exclude_modes():
+def test_settings_exclude_execution_modes():
     assert modes_with(cuda_graphs=False) == [EAGER, TORCH, GENERATE]
     assert modes_with(attention="torch") == [TORCH, GENERATE]
     assert list_modes(EngineSettings(), has_operator=False) == [TORCH, GENERATE]
@@ -194,7 +194,7 @@ def test_settings_exclude_modes():
         (Check.LARGEST_IMAGE, ["attention_failed", "engine_generate"]),
     ],
 )
-def test_repeated_deaths_in_a_check_give_up_more(check, fallbacks):
+def test_repeated_deaths_in_a_check_disable_more(check, fallbacks):
     settings = EngineSettings()
     given_up = []
 

@@ -1,4 +1,4 @@
-"""The comparison of the native engine with transformers, with the model and faults."""
+"""Comparison of the native engine with transformers, with and without faults."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def not_finite(features: Features) -> Features:
 
 
 @pytest.mark.parametrize(("is_fused", "bound"), [(False, 0.02), (True, 0.03)])
-def test_the_forward_is_within_its_rounding(model, is_fused, bound):
+def test_correct_forward_pass_is_within_rounding(model, is_fused, bound):
     assert check_forward(model, runner_for(model, is_fused=is_fused)) < bound
 
 
@@ -81,7 +81,7 @@ def test_the_forward_is_within_its_rounding(model, is_fused, bound):
         (swap_features(not_finite), "image features"),
     ],
 )
-def test_a_wrong_forward_is_a_mismatch(model, plant, case):
+def test_wrong_forward_pass_is_a_mismatch(model, plant, case):
     runner = runner_for(model)
     plant(runner)
 
@@ -93,7 +93,7 @@ def test_a_wrong_forward_is_a_mismatch(model, plant, case):
     assert raised.value.actual > 1.5 * raised.value.allowed
 
 
-def test_a_wrong_head_is_a_mismatch(model):
+def test_wrong_head_is_a_mismatch(model):
     runner = runner_for(model)
     head = runner._forward._head
     runner._forward._head = lambda states: head(states).roll(1, dims=-1)

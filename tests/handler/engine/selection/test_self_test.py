@@ -58,19 +58,19 @@ def check(
 
 
 def stale(compute: Callable[[], Outputs]) -> tuple[Outputs, Callable[[], None]]:
-    """Replay the recorded outputs, whatever the input is."""
+    """Record a step whose replay always repeats the recorded outputs."""
     return compute(), lambda: None
 
 
 def late(compute: Callable[[], Outputs]) -> tuple[Outputs, Callable[[], None]]:
-    """Replay correctly once, then repeat the outputs of that replay."""
+    """Record a step that replays correctly once and then repeats that result."""
     outputs, replay = recomputed(compute)
     replays = iter([replay])
     return outputs, lambda: next(replays, lambda: None)()
 
 
 def off_by_one(compute: Callable[[], Outputs]) -> tuple[Outputs, Callable[[], None]]:
-    """Return correct logits, and wrong tokens after the first of each row."""
+    """Record a step with correct logits and wrong tokens after the first of a row."""
 
     def shifted() -> Outputs:
         tokens, logits = compute()
@@ -84,7 +84,7 @@ def not_finite(compute: Callable[[], Outputs]) -> tuple[Outputs, Callable[[], No
     return recomputed(lambda: (compute()[0], compute()[1] * torch.nan))
 
 
-def test_recorded_steps_equal_to_eager_ones_pass(model):
+def test_correctly_recorded_steps_pass(model):
     assert check(model, recomputed) < 0.01
 
 
@@ -108,13 +108,13 @@ def test_every_recorded_shape_is_checked(model, number):
     assert raised.value.case.startswith(f"{wrong.num_rows} rows of {wrong.width},")
 
 
-def test_a_small_cache_is_checked_with_fewer_rows(model):
+def test_small_cache_is_checked_with_fewer_rows(model):
     assert check(model, recomputed, num_cache_positions=20) < 0.01
     with pytest.raises(SelfTestError):
         check(model, stale, num_cache_positions=20)
 
 
-def test_no_step_is_compared_without_recorded_steps(model):
+def test_check_without_recorded_steps_passes(model):
     runner = TorchRunner(model, 10)
 
     assert check_graphs(
@@ -123,7 +123,7 @@ def test_no_step_is_compared_without_recorded_steps(model):
 
 
 class RandomOperators(TorchDispatchMode):
-    """Collects operators that draw random numbers."""
+    """Dispatch mode that collects operators that draw random numbers."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -134,14 +134,14 @@ class RandomOperators(TorchDispatchMode):
         self, func: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
         self.num_seen += 1
-        # Attention is tagged for its dropout, which is its fifth argument.
+        # Attention has the tag because of its dropout, which is the fifth argument.
         has_dropout = "attention" not in str(func) or (len(args) > 4 and args[4])
         if torch.Tag.nondeterministic_seeded in func.tags and has_dropout:
             self.names.add(str(func))
         return func(*args, **(kwargs or {}))
 
 
-def test_the_recorded_part_draws_no_random_number(model):
+def test_recorded_part_draws_no_random_number(model):
     runner = TorchRunner(model, 50, graph_shapes=[Shape(2, 3)], record=recomputed)
     rows = torch.tensor([[1, 2, 3, 0, 0, 0], [4, 5, 6, 0, 10, 0]])
     state = torch.get_rng_state()
@@ -154,7 +154,7 @@ def test_the_recorded_part_draws_no_random_number(model):
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_the_dispatch_mode_sees_random_operators():
+def test_dispatch_mode_detects_random_operators():
     with RandomOperators() as seen:
         torch.multinomial(torch.ones(3), 1)
 
@@ -162,7 +162,7 @@ def test_the_dispatch_mode_sees_random_operators():
 
 
 class RememberingRunner(TorchRunner):
-    """A runner that remembers its prompts."""
+    """Runner that keeps its prompts."""
 
     prompts: list[TorchPrompt]
 
@@ -171,7 +171,7 @@ class RememberingRunner(TorchRunner):
         return self.prompts[-1]
 
 
-def test_the_largest_image_is_encoded_and_released(model):
+def test_largest_image_is_encoded_and_released(model):
     runner = RememberingRunner(model, 600)
     runner.prompts = []
 
@@ -183,7 +183,7 @@ def test_the_largest_image_is_encoded_and_released(model):
     assert prompt.encoded is None
 
 
-def test_the_largest_image_of_chandra_has_its_full_size():
+def test_largest_image_of_chandra_has_its_full_size():
     runner = RunnerWithoutMemory(num_cache_positions=10**6)
 
     assert not fits_largest_image(
@@ -194,7 +194,7 @@ def test_the_largest_image_of_chandra_has_its_full_size():
 
 
 @pytest.mark.parametrize("max_side", [None, 1600, 1000, 32])
-def test_the_image_tested_is_the_one_memory_is_planned_for(model, max_side):
+def test_tested_image_is_the_one_of_the_memory_plan(model, max_side):
     settings = EngineSettings(max_side=max_side, draft_tokens=None)
     plan = plan_loaded(
         CHANDRA.config(),
@@ -215,7 +215,7 @@ def test_the_image_tested_is_the_one_memory_is_planned_for(model, max_side):
     assert 0.9 * planned_tokens <= tested_tokens <= planned_tokens
 
 
-def test_an_image_whose_prompt_has_no_memory_does_not_fit():
+def test_image_without_memory_for_its_prompt_does_not_fit():
     runner = ScriptedRunner()
     runner.failing = {("tokenise", 0)}
 
@@ -223,7 +223,7 @@ def test_an_image_whose_prompt_has_no_memory_does_not_fit():
 
 
 class RunnerWithoutMemory(ScriptedRunner):
-    """A runner that never has memory for an image."""
+    """Runner that never has memory for an image."""
 
     def __init__(self, num_cache_positions: int) -> None:
         super().__init__(num_cache_positions)
@@ -235,11 +235,11 @@ class RunnerWithoutMemory(ScriptedRunner):
         return super().tokenise(request)
 
 
-def test_a_device_that_computes_is_usable():
+def test_device_that_computes_is_usable():
     assert is_device_usable(torch.device("cpu"))
 
 
-def test_a_device_without_pinned_memory_is_not_usable():
+def test_device_without_pinned_memory_is_not_usable():
     def fail(device: torch.device, host: torch.Tensor) -> torch.Tensor:
         raise RuntimeError("operation not permitted when stream is capturing")
 
@@ -247,7 +247,7 @@ def test_a_device_without_pinned_memory_is_not_usable():
     assert not is_device_usable(torch.device("cpu"), lambda device, host: host * 0.5)
 
 
-def test_memory_that_a_failed_check_keeps_is_logged(model, caplog):
+def test_memory_kept_by_a_failed_check_is_logged(model, caplog):
     caplog.set_level(logging.INFO, "handler.engine.selection.self_test")
     reserved = iter([100, 130])
     self_test = CudaSelfTest(
@@ -264,5 +264,5 @@ def test_memory_that_a_failed_check_keeps_is_logged(model, caplog):
     assert vars(line)["reserved_bytes"] == 130
 
 
-def test_a_device_that_raises_is_not_usable():
+def test_device_that_raises_is_not_usable():
     assert not is_device_usable(torch.device("cuda:0"))

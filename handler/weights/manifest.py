@@ -1,7 +1,8 @@
-"""What lies at a prefix in S3: which files are the weights, and what they should be.
+"""Staged weights in S3: the files below a prefix and the manifest that describes them.
 
-`chandra-manifest.json` beside the weights says so; README.md has its format. Where
-there is none, sizes and ETags are all that is known of them.
+`chandra-manifest.json` beside the weights lists the size and SHA-256 of each file; the
+engine's README.md describes its format. Without a manifest, only the sizes and ETags
+that S3 reports are known.
 """
 
 from __future__ import annotations
@@ -21,12 +22,12 @@ from handler.storage.s3 import ObjectReader, never
 __all__ = [
     "MANIFEST",
     "PATTERNS",
-    "Staged",
     "StagedFile",
+    "StagedWeights",
+    "find_staged_weights",
+    "format_manifest",
     "is_model_file",
-    "manifest_text",
     "parse_manifest",
-    "staged_at",
 ]
 
 logger = logging.getLogger(__name__)
@@ -34,23 +35,24 @@ logger = logging.getLogger(__name__)
 MANIFEST = "chandra-manifest.json"
 MAX_MANIFEST_BYTES = 4 * 1024**2
 PATTERNS = ("*.json", "*.safetensors", "*.jinja", "*.txt", "*.model")
-"""Names of the files that a model is loaded from."""
+"""Glob patterns of the files that a model is loaded from."""
 
 
 @dataclass(frozen=True, slots=True)
 class StagedFile:
-    """One file of the weights."""
+    """File of staged weights."""
 
     name: str
     size: int
+    """Size in bytes."""
     etag: str
     sha256: str | None
-    """None: nobody has said."""
+    """SHA-256 in hexadecimal digits; None without a manifest."""
 
 
 @dataclass(frozen=True, slots=True)
-class Staged:
-    """What lies at a prefix in S3."""
+class StagedWeights:
+    """Weights below a prefix in S3, with the names that their manifest gives them."""
 
     prefix: Address
     model: str | None
@@ -59,22 +61,24 @@ class Staged:
 
     @property
     def digest(self) -> str:
-        """Other contents, other digest."""
+        """SHA-256 of the prefix and of all files; it changes with their contents."""
         lines = [f"{f.name} {f.sha256 or f.etag}\n" for f in self.files]
         return hashlib.sha256(f"{self.prefix}\n{''.join(lines)}".encode()).hexdigest()
 
 
-def staged_at(
-    objects: ObjectReader, prefix: Address, is_wanted: Callable[[str], bool]
-) -> Staged:
-    """What is to be fetched; ModelLoadError where that is not what was staged.
+def find_staged_weights(
+    objects: ObjectReader, prefix: Address, is_included: Callable[[str], bool]
+) -> StagedWeights:
+    """Return the weights to download from a prefix.
 
-    Files in folders below the prefix are another model's.
+    `is_included` selects files by their names. Files in folders below the prefix belong
+    to other models and are ignored. Raises ModelLoadError if the manifest is invalid,
+    or if a file is missing or has another size than the manifest says.
     """
-    found = {
+    heads = {
         name: head
         for name, head in objects.names(prefix, never).items()
-        if is_wanted(name) and "/" not in name and not name.startswith(".")
+        if is_included(name) and "/" not in name and not name.startswith(".")
     }
     manifest = _manifest(objects, prefix)
     if manifest is None:
@@ -82,14 +86,14 @@ def staged_at(
             "weights without a manifest: nothing says what they should be",
             extra={"prefix": str(prefix), "try": "chandra-sagemaker model stage"},
         )
-        files = [StagedFile(n, h.size, h.etag, None) for n, h in sorted(found.items())]
-        return Staged(prefix, None, None, tuple(files))
+        files = [StagedFile(n, h.size, h.etag, None) for n, h in sorted(heads.items())]
+        return StagedWeights(prefix, None, None, tuple(files))
     files = []
     for entry in manifest["files"]:
         name, size, sha256 = entry["name"], entry["size"], entry["sha256"]
-        if "/" in name or not is_wanted(name):
+        if "/" in name or not is_included(name):
             continue
-        head = found.get(name)
+        head = heads.get(name)
         if head is None or head.size != size:
             there = "is missing" if head is None else f"has {head.size:,} bytes"
             raise ModelLoadError(
@@ -97,7 +101,9 @@ def staged_at(
                 "stage the weights again"
             )
         files.append(StagedFile(name, size, head.etag, sha256))
-    return Staged(prefix, manifest.get("model"), manifest.get("revision"), tuple(files))
+    return StagedWeights(
+        prefix, manifest.get("model"), manifest.get("revision"), tuple(files)
+    )
 
 
 def is_model_file(name: str) -> bool:
@@ -105,7 +111,7 @@ def is_model_file(name: str) -> bool:
     return name != MANIFEST and any(Path(name).match(p) for p in PATTERNS)
 
 
-def manifest_text(
+def format_manifest(
     model: str | None, revision: str | None, files: Iterable[StagedFile]
 ) -> str:
     """Return the text of a manifest; every file must have its hash."""
@@ -131,13 +137,13 @@ def parse_manifest(content: bytes, where: str) -> Mapping[str, Any]:
                 raise ValueError
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ModelLoadError(
-            f"{where} is no list of weights: stage them again"
+            f"{where} is not a valid weights manifest: stage the weights again"
         ) from error
     return manifest  # type: ignore[no-any-return]
 
 
 def _manifest(objects: ObjectReader, prefix: Address) -> Mapping[str, Any] | None:
-    """Return the manifest at a prefix, or None where there is none."""
+    """Return the manifest at a prefix, or None if it has no manifest."""
     address = Address(prefix.bucket, prefix.key + MANIFEST)
     try:
         content = objects.content(address, MAX_MANIFEST_BYTES, never)

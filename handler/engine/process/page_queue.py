@@ -1,4 +1,4 @@
-"""Which page is read next, while there are more than the engine takes."""
+"""Queue of the pages that wait for a free slot of an engine process."""
 
 from __future__ import annotations
 
@@ -6,25 +6,26 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Generic, Protocol, TypeVar
 
-__all__ = ["WaitingPages"]
+__all__ = ["PageQueue"]
 
 
-class _OfRequest(Protocol):
+class _RequestPage(Protocol):
     @property
     def request_id(self) -> str: ...
 
 
-T = TypeVar("T", bound=_OfRequest)
+T = TypeVar("T", bound=_RequestPage)
 
 
-class WaitingPages(Generic[T]):
-    """Pages in order of arrival, one of each request in turn.
+class PageQueue(Generic[T]):
+    """Queue of pages in which requests take turns, one page each.
 
-    A page of a short document waits for one page of each long one, not for all.
+    The pages of one request keep their order. A page of a short document waits for one
+    page of each long document instead of all of them.
     """
 
     def __init__(self) -> None:
-        # A dict keeps its order: the request whose turn it is comes first.
+        # The dict's order is the order of the turns: its first request is next.
         self._pages: dict[str, deque[T]] = {}
 
     def __len__(self) -> int:
@@ -34,11 +35,11 @@ class WaitingPages(Generic[T]):
         return (page for pages in self._pages.values() for page in pages)
 
     def add(self, page: T) -> None:
-        """Put a page at the end of its request's line."""
+        """Append a page to the pages of its request."""
         self._pages.setdefault(page.request_id, deque()).append(page)
 
     def take(self) -> T:
-        """The next page; its request goes to the end of the round."""
+        """Remove and return the next page; its request then comes last in turn."""
         request_id, pages = next(iter(self._pages.items()))
         del self._pages[request_id]
         page = pages.popleft()
@@ -47,7 +48,7 @@ class WaitingPages(Generic[T]):
         return page
 
     def remove(self, page: T) -> bool:
-        """Take a page out of its line; False when it is not in one."""
+        """Remove a page; return False if it does not wait."""
         pages = self._pages.get(page.request_id, deque())
         if page not in pages:
             return False

@@ -10,7 +10,7 @@ from typing import Any
 from handler.errors import HandlerError
 from handler.processes.child import Child
 from handler.settings import EngineSettings
-from handler.weights.source import Source, Weights, fetch
+from handler.weights.source import LocalWeights, Source, fetch
 
 __all__ = ["HubProcess"]
 
@@ -23,14 +23,16 @@ class HubProcess:
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._child = Child(_serve, environ=environ)
 
-    def fetch(self, source: Source, settings: EngineSettings, cache: Path) -> Weights:
+    def fetch(
+        self, source: Source, settings: EngineSettings, cache: Path
+    ) -> LocalWeights:
         """Fetch in the process; raise the HandlerError that it raises there."""
         self._child.connection.send((source, settings, cache))
         assert self._child.connection.poll(SECONDS)
         answer: Any = self._child.connection.recv()
         if isinstance(answer, HandlerError):
             raise answer
-        assert isinstance(answer, Weights)
+        assert isinstance(answer, LocalWeights)
         return answer
 
     def close(self) -> None:
