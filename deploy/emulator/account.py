@@ -7,13 +7,24 @@ types, pools of them, and UpdateEndpoint; an answer about quotas; and percentile
 from __future__ import annotations
 
 import json
+import math
+import re
+from collections.abc import Sequence
 from typing import Any
 
-from deploy.emulator.listener import Listener
-from deploy.emulator.percentiles import statistic_of
+from deploy.emulator.http.front import Listener
 from deploy.errors import ConfigError
 
-__all__ = ["Account"]
+__all__ = ["Account", "percentile", "statistic_of"]
+
+PLAIN = {
+    "Sum": "sum",
+    "Average": "average",
+    "Minimum": "minimum",
+    "Maximum": "maximum",
+    "SampleCount": "sample_count",
+}
+PERCENTILE = re.compile(r"p(\d{1,3}(?:\.\d+)?)")
 
 
 class Account:
@@ -92,3 +103,24 @@ def _complete_moto() -> None:
         (Statistics, "get_statistics_for_type", statistic_of),
     ):
         setattr(cls, name, method)
+
+
+def statistic_of(statistics: Any, name: str) -> float | None:
+    """In place of moto's `Statistics.get_statistics_for_type`, with `p50` and the like.
+
+    Of values themselves only, as CloudWatch has them.
+    """
+    if name in PLAIN:
+        value: float | None = getattr(statistics, PLAIN[name])
+        return value
+    found = PERCENTILE.fullmatch(name)
+    if found is None:
+        return None
+    return percentile(statistics.metric_single_values_list, float(found[1]))
+
+
+def percentile(values: Sequence[float], percent: float) -> float | None:
+    """The nearest rank: of so many in a hundred, none is above it."""
+    ordered = sorted(values)
+    rank = math.ceil(percent / 100 * len(ordered))
+    return ordered[max(rank, 1) - 1] if ordered else None

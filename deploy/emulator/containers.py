@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from deploy.emulator.exchange import get
+from deploy.emulator.http.exchange import get
+from deploy.emulator.http.wire import Refusal
 from deploy.emulator.limits import Assumed, Limits
 from deploy.emulator.process import Process, free_port
-from deploy.emulator.wire import Refusal
 
 __all__ = [
     "Container",

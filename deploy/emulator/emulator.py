@@ -12,21 +12,21 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from deploy.emulator.asynchronous import Asynchronous
+from deploy.emulator.asynchronous.queues import Asynchronous
 from deploy.emulator.backend import Backend, Hosted, environment_of
-from deploy.emulator.batch import Batch
 from deploy.emulator.containers import Container, Fleet, Own, Remote, environment_for
-from deploy.emulator.forward import forward
-from deploy.emulator.front import Front
+from deploy.emulator.http.forward import forward
+from deploy.emulator.http.front import Front
+from deploy.emulator.http.wire import Answer, Refusal, Request, json_answer
 from deploy.emulator.limits import Assumed, Limits
 from deploy.emulator.logs import Logs, Stream
 from deploy.emulator.metrics import Metrics
-from deploy.emulator.plan import batch_environment
 from deploy.emulator.process import Process
 from deploy.emulator.runtime import Runtime
 from deploy.emulator.served import Served
-from deploy.emulator.transform import TransformJob, TransformJobs
-from deploy.emulator.wire import Answer, Refusal, Request, json_answer
+from deploy.emulator.transform.batch import Batch
+from deploy.emulator.transform.jobs import TransformJob, TransformJobs
+from deploy.emulator.transform.plan import batch_environment
 from deploy.errors import DeployError
 
 __all__ = ["Emulator", "ServerProgram"]

@@ -5,15 +5,26 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 
-from deploy.emulator import eventstream
 from deploy.emulator.backend import Backend
 from deploy.emulator.containers import Container, wait_until_healthy
-from deploy.emulator.exchange import BrokenError, Exchange, LateError, NoAnswerError
+from deploy.emulator.http.exchange import (
+    BrokenError,
+    Exchange,
+    LateError,
+    NoAnswerError,
+)
+from deploy.emulator.http.wire import (
+    EVENT_STREAM,
+    Answer,
+    Refusal,
+    Request,
+    error_frame,
+    payload_frame,
+)
 from deploy.emulator.limits import Limits
 from deploy.emulator.logs import Logs
 from deploy.emulator.metrics import MICROSECONDS, Metrics
 from deploy.emulator.served import ATTRIBUTES, Served, check
-from deploy.emulator.wire import Answer, Refusal, Request
 
 __all__ = ["FORWARDED", "Runtime"]
 
@@ -98,7 +109,7 @@ class Runtime:
         answered = self._headers(served, exchange, "X-Amzn-SageMaker-Content-Type")
         return Answer(
             200,
-            (("Content-Type", eventstream.CONTENT_TYPE), *answered),
+            (("Content-Type", EVENT_STREAM), *answered),
             self._frames(served, exchange, began),
         )
 
@@ -115,15 +126,15 @@ class Runtime:
     def _payloads(exchange: Exchange) -> Iterator[bytes]:
         try:
             for chunk in exchange.chunks():
-                yield eventstream.payload_frame(chunk)
+                yield payload_frame(chunk)
         except LateError:
-            yield eventstream.error_frame(
+            yield error_frame(
                 "ModelStreamError",
                 "The model did not finish its response in time.",
                 ErrorCode="ModelInvocationTimeExceeded",
             )
         except BrokenError:
-            yield eventstream.error_frame(
+            yield error_frame(
                 "ModelStreamError",
                 "The connection to the model was closed.",
                 ErrorCode="StreamBroken",

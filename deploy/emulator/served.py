@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from deploy.emulator.backend import Backend, Hosted
 from deploy.emulator.containers import Container
+from deploy.emulator.http.wire import Refusal, Request
 from deploy.emulator.logs import Stream
-from deploy.emulator.wire import Refusal, Request
 
 __all__ = ["ATTRIBUTES", "PREFIX", "Served", "check"]
 

@@ -25,8 +25,8 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 from deploy.aws import AWSClient
 from deploy.cli import main
 from deploy.console import Console
-from deploy.emulator.listener import Listener
-from deploy.emulator.percentiles import statistic_of
+from deploy.emulator.account import statistic_of
+from deploy.emulator.http.front import Listener
 from deploy.plan.actions import Call
 from deploy.resources import Identity
 from deploy.weights.files import weights_in

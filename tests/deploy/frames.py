@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from deploy.emulator.eventstream import error_frame, payload_frame
+from deploy.emulator.http.wire import error_frame, payload_frame
 
 
 def stream_of(chunks: Iterable[bytes]) -> bytes:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from deploy.emulator.listener import Listener
+from deploy.emulator.http.front import Listener
 
 __all__ = ["Received", "Reply", "Scripted"]
 

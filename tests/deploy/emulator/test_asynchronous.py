@@ -9,7 +9,7 @@ import time
 import pytest
 from botocore.exceptions import ClientError
 
-from deploy.emulator.attempt import Attempts, Job
+from deploy.emulator.asynchronous.attempt import Attempts, Job
 from deploy.emulator.backend import S3Uri
 from deploy.emulator.limits import Assumed, Limits
 from tests.deploy.emulator.conftest import BUCKET

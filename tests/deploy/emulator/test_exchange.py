@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from deploy.emulator.exchange import (
+from deploy.emulator.http.exchange import (
     BrokenError,
     Exchange,
     LateError,

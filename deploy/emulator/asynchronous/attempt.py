@@ -12,21 +12,21 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from deploy.emulator.asynchronous.notices import notice
 from deploy.emulator.backend import AsyncConfig, Backend, S3Uri
 from deploy.emulator.containers import wait_until_healthy
-from deploy.emulator.exchange import (
+from deploy.emulator.http.exchange import (
     Exchange,
     LateError,
     NoAnswerError,
     NoLengthError,
     RefusedError,
 )
+from deploy.emulator.http.wire import Refusal
 from deploy.emulator.limits import Limits
 from deploy.emulator.logs import Logs
 from deploy.emulator.metrics import MICROSECONDS, MILLISECONDS, Metrics
-from deploy.emulator.notices import notice
 from deploy.emulator.served import Served
-from deploy.emulator.wire import Refusal
 from deploy.errors import DeployError
 
 __all__ = ["Attempts", "Job"]

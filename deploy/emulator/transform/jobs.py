@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from deploy.emulator.wire import Refusal
+from deploy.emulator.http.wire import Refusal
 
 __all__ = ["STATUSES", "TransformJob", "TransformJobs"]
 

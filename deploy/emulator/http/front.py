@@ -2,17 +2,42 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, HTTPServer, ThreadingHTTPServer
 from typing import Any
 
-from deploy.emulator.listener import Listener
-from deploy.emulator.wire import Answer, Body, Request
+from deploy.emulator.http.wire import Answer, Body, Request
 
-__all__ = ["Front"]
+__all__ = ["Front", "Listener"]
 
 Answering = Callable[[Request], Answer]
 MAX_LEFT_BYTES = 64 * 1024 * 1024
+POLL_SECONDS = 0.05
+"""How long closing may take, beside what is being answered."""
+
+
+class Listener:
+    """A server on loopback, from `start` until it is closed."""
+
+    def __init__(self, server: HTTPServer) -> None:
+        self._server = server
+        self._thread = threading.Thread(
+            target=server.serve_forever, args=(POLL_SECONDS,), daemon=True
+        )
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_port}"
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self) -> None:
+        if self._thread.is_alive():
+            self._server.shutdown()
+            self._thread.join()
+        self._server.server_close()
 
 
 class Front:

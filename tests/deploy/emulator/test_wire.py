@@ -7,7 +7,7 @@ import json
 import pytest
 from botocore.eventstream import EventStreamBuffer
 
-from deploy.emulator.eventstream import error_frame, payload_frame
+from deploy.emulator.http.wire import error_frame, payload_frame
 
 
 def read(data: bytes):

@@ -13,18 +13,24 @@ from typing import IO, Any
 
 from deploy.emulator.backend import Backend, S3Uri
 from deploy.emulator.containers import Container, wait_until_healthy
-from deploy.emulator.exchange import (
+from deploy.emulator.http.exchange import (
     Exchange,
     NoAnswerError,
     NoLengthError,
     RefusedError,
     get,
 )
-from deploy.emulator.inputs import InputError, Item, contents, items_of, payloads
 from deploy.emulator.limits import MIB, Assumed, Limits
 from deploy.emulator.logs import Logs, Stream
-from deploy.emulator.plan import Plan
-from deploy.emulator.transform import TransformJob
+from deploy.emulator.transform.inputs import (
+    InputError,
+    Item,
+    contents,
+    items_of,
+    payloads,
+)
+from deploy.emulator.transform.jobs import TransformJob
+from deploy.emulator.transform.plan import Plan
 from deploy.errors import DeployError
 
 __all__ = ["Batch"]

@@ -6,7 +6,7 @@ import http.client
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from deploy.emulator.wire import BLOCK_BYTES, Answer, Body, Refusal, Request
+from deploy.emulator.http.wire import BLOCK_BYTES, Answer, Body, Refusal, Request
 
 __all__ = ["forward"]
 

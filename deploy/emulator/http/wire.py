@@ -4,14 +4,32 @@ from __future__ import annotations
 
 import json
 import re
+import struct
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 from urllib.parse import parse_qs, unquote
 
-__all__ = ["Answer", "Body", "Refusal", "Request", "json_answer"]
+__all__ = [
+    "EVENT_STREAM",
+    "Answer",
+    "Body",
+    "Refusal",
+    "Request",
+    "error_frame",
+    "json_answer",
+    "payload_frame",
+]
 
 BLOCK_BYTES = 256 * 1024
+EVENT_STREAM = "application/vnd.amazon.eventstream"
+"""Content type of a streamed answer.
+
+A frame is its length, the length of its headers, the CRC-32 of both, the headers, the
+payload, and the CRC-32 of everything before. Numbers are 32 bits, high byte first.
+"""
+_STRING = b"\x07"
 _CREDENTIAL = re.compile(r"Credential=([^,\s]+)")
 
 
@@ -153,3 +171,42 @@ def json_answer(content: Mapping[str, Any], status: int = 200) -> Answer:
         (("Content-Type", "application/x-amz-json-1.1"),),
         json.dumps(content).encode(),
     )
+
+
+def payload_frame(chunk: bytes) -> bytes:
+    """A piece of the container's answer."""
+    return _frame(
+        {
+            ":event-type": "PayloadPart",
+            ":content-type": "application/octet-stream",
+            ":message-type": "event",
+        },
+        chunk,
+    )
+
+
+def error_frame(kind: str, message: str, **details: str) -> bytes:
+    """The end of an answer that cannot be ended well, such as ModelStreamError."""
+    return _frame(
+        {
+            ":exception-type": kind,
+            ":content-type": "application/json",
+            ":message-type": "exception",
+        },
+        json.dumps({"Message": message, **details}).encode(),
+    )
+
+
+def _frame(headers: Mapping[str, str], payload: bytes) -> bytes:
+    head = b"".join(
+        bytes([len(name)])
+        + name.encode()
+        + _STRING
+        + struct.pack(">H", len(value.encode()))
+        + value.encode()
+        for name, value in headers.items()
+    )
+    start = struct.pack(">II", 16 + len(head) + len(payload), len(head))
+    start += struct.pack(">I", zlib.crc32(start))
+    content = start + head + payload
+    return content + struct.pack(">I", zlib.crc32(content))

@@ -11,14 +11,14 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Iterator
 
-from deploy.emulator.attempt import Attempts, Job
+from deploy.emulator.asynchronous.attempt import Attempts, Job
 from deploy.emulator.backend import AsyncConfig, Backend, S3Uri
 from deploy.emulator.containers import Container
+from deploy.emulator.http.wire import Answer, Refusal, Request
 from deploy.emulator.limits import Assumed, Limits
 from deploy.emulator.logs import Logs
 from deploy.emulator.metrics import Level, Metrics
 from deploy.emulator.served import ATTRIBUTES, PREFIX, Served, check
-from deploy.emulator.wire import Answer, Refusal, Request
 
 __all__ = ["Asynchronous"]
 

@@ -1,0 +1,1 @@
+"""HTTP of the emulator: its front, the backend behind it, and its containers."""
