@@ -25,7 +25,7 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 from deploy.aws import AWSClient
 from deploy.cli import main
 from deploy.console import Console
-from deploy.emulator.account import statistic_of
+from deploy.emulator.account import get_statistic
 from deploy.emulator.http.front import Listener
 from deploy.plan.actions import Call
 from deploy.resources import Identity
@@ -161,7 +161,7 @@ def front():
     """moto on a port of loopback."""
     application = Front()
     patch = pytest.MonkeyPatch()
-    patch.setattr(Statistics, "get_statistics_for_type", statistic_of)
+    patch.setattr(Statistics, "get_statistics_for_type", get_statistic)
     listener = Listener(
         make_server("127.0.0.1", 0, application, threaded=True, request_handler=Quiet)
     )

@@ -10,8 +10,8 @@ from typing import Any
 import boto3
 
 from deploy.config import DeployConfig, read_config
-from deploy.emulator.account import Account
-from deploy.emulator.containers import Own
+from deploy.emulator.account import EmulatedAccount
+from deploy.emulator.containers import ManagedContainer
 from deploy.emulator.emulator import Emulator
 from deploy.queue.endpoint import async_config, exchange_of
 from tests.deploy.accounts import IDENTITY, IMAGE
@@ -87,8 +87,8 @@ class Cloud:
 
     def container(self) -> int | None:
         """The first process of the server that runs now."""
-        for each in self._emulator.fleet.containers():
-            if isinstance(each, Own) and each.pid is not None:
+        for each in self._emulator.fleet.list_containers():
+            if isinstance(each, ManagedContainer) and each.pid is not None:
                 return each.pid
         return None
 
@@ -131,7 +131,7 @@ def running(folder: Path) -> Iterator[Cloud]:
     config = folder / "chandra.toml"
     config.write_text(CONFIG)
     server = real_server(**SERVER, **CREDENTIALS)
-    with closing(Account()) as account, emulating(account, server) as local:
+    with closing(EmulatedAccount()) as account, emulating(account, server) as local:
         cloud = Cloud(local.emulator, local.lines, config)
         cloud.client("s3").create_bucket(Bucket=BUCKET)
         # The servers have their own; a job is not started without.

@@ -1,1 +1,1 @@
-"""Asynchronous endpoints of the emulator."""
+"""Asynchronous endpoints: queues, processing of requests, notifications."""

@@ -1,5 +1,6 @@
-"""InvokeEndpointAsync: a queue for each endpoint, and as many requests at once as it
-says. Nothing is tried twice.
+"""InvokeEndpointAsync: a queue for each endpoint, with limited concurrency.
+
+Failed requests are not retried.
 """
 
 from __future__ import annotations
@@ -11,116 +12,130 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Iterator
 
-from deploy.emulator.asynchronous.attempt import Attempts, Job
+from deploy.emulator.asynchronous.processor import RequestProcessor
+from deploy.emulator.asynchronous.request import AcceptedRequest
 from deploy.emulator.backend import AsyncConfig, Backend, S3Uri
 from deploy.emulator.containers import Container
-from deploy.emulator.http.wire import Answer, Refusal, Request
-from deploy.emulator.limits import Assumed, Limits
+from deploy.emulator.endpoint import (
+    CUSTOM_ATTRIBUTES,
+    PREFIX,
+    ServedEndpoint,
+    check_parameters,
+)
+from deploy.emulator.http.wire import Request, Response, ServiceError
+from deploy.emulator.limits import Assumptions, SageMakerLimits
 from deploy.emulator.logs import Logs
-from deploy.emulator.metrics import Level, Metrics
-from deploy.emulator.served import ATTRIBUTES, PREFIX, Served, check
+from deploy.emulator.metrics import EmulatedMetrics, QueueLevel
 
-__all__ = ["Asynchronous"]
+__all__ = ["AsyncEndpoints"]
 
 
-class Queue:
-    """Of one endpoint: what waits, and the threads that take from it."""
+class EndpointQueue:
+    """Queue of an endpoint, and the threads that process its requests."""
 
     def __init__(self) -> None:
-        self.jobs: deque[Job] = deque()
-        self.backlog: dict[Job, None] = {}
-        """In order of arrival; also who has a thread and waits for a container."""
+        self.waiting: deque[AcceptedRequest] = deque()
+        self.backlog: dict[AcceptedRequest, None] = {}
+        """Requests that ApproximateBacklogSize counts, in order of arrival.
+
+        In addition to `waiting`, it includes requests whose thread waits for a healthy
+        container. A dict serves as an ordered set.
+        """
         self.changed = threading.Condition()
         self.threads: list[threading.Thread] = []
         self.num_running = 0
         self.concurrency = 0
         self.container: Container | None = None
-        """None where its endpoint is gone."""
+        """None if the endpoint is deleted, or was not used yet."""
 
 
-class Asynchronous:
-    """All asynchronous endpoints."""
+class AsyncEndpoints:
+    """Asynchronous endpoints of all regions."""
 
     def __init__(
         self,
-        served: Callable[[str, str], Served],
+        find_endpoint: Callable[[str, str], ServedEndpoint],
         backend: Backend,
         logs: Logs,
-        limits: Limits,
-        assumed: Assumed,
-        metrics: Metrics,
+        limits: SageMakerLimits,
+        assumptions: Assumptions,
+        metrics: EmulatedMetrics,
     ) -> None:
-        self._served = served
+        self._find_endpoint = find_endpoint
         self._backend = backend
         self._logs = logs
         self._limits = limits
-        self._assumed = assumed
-        self._attempts = Attempts(served, backend, logs, limits, metrics)
+        self._assumptions = assumptions
+        self._processor = RequestProcessor(
+            find_endpoint, backend, logs, limits, metrics
+        )
         self._lock = threading.Lock()
-        self._queues: dict[tuple[str, str], Queue] = {}
+        self._queues: dict[tuple[str, str], EndpointQueue] = {}
         self._is_stopping = threading.Event()
 
-    # What the caller sees.
-
-    def invoke(self, region: str, name: str, request: Request) -> Answer:
-        """202 and where the answer will be; raises Refusal."""
+    def invoke(self, region: str, name: str, request: Request) -> Response:
+        """Accept a request; return its output location. Raises ServiceError."""
         body = request.body.read_at_most(self._limits.inline_bytes)
         if body is None:
-            raise Refusal(
+            raise ServiceError(
                 "ValidationError",
-                f"Body has more than {self._limits.inline_bytes} bytes; give an "
+                f"Body has more than {self._limits.inline_bytes} bytes; use "
                 "InputLocation instead.",
             )
-        served = self._served(region, name)
+        served = self._find_endpoint(region, name)
         config = served.hosted.asynchronous
         if config is None:
-            raise Refusal(
+            raise ServiceError(
                 "ValidationError",
                 f"Endpoint {name} of account {served.hosted.account} is not "
-                "asynchronous: it takes InvokeEndpoint only.",
+                "asynchronous: use InvokeEndpoint.",
             )
-        job = self._job(region, name, config, request, body)
-        queue = self._queue(region, name)
-        concurrency = config.concurrency or self._assumed.concurrency
+        accepted = self._accept(region, name, config, request, body)
+        queue = self._get_queue(region, name)
+        concurrency = config.concurrency or self._assumptions.concurrency
         with queue.changed:
-            if len(queue.jobs) + queue.num_running >= self._limits.num_queued:
-                raise Refusal("ServiceUnavailable", "too many requests wait", 503)
+            if len(queue.waiting) + queue.num_running >= self._limits.num_queued:
+                raise ServiceError(
+                    "ServiceUnavailable", "too many requests are waiting", 503
+                )
             queue.concurrency = concurrency
-            queue.jobs.append(job)
-            queue.backlog[job] = None
+            queue.waiting.append(accepted)
+            queue.backlog[accepted] = None
             while len(queue.threads) < concurrency:
                 thread = threading.Thread(
-                    target=self._work, args=(queue, len(queue.threads)), daemon=True
+                    target=self._process_requests,
+                    args=(queue, len(queue.threads)),
+                    daemon=True,
                 )
                 queue.threads.append(thread)
                 thread.start()
             queue.changed.notify()
-        headers = [(f"{PREFIX}OutputLocation", str(job.output))]
-        if job.failure is not None:
-            headers.append((f"{PREFIX}FailureLocation", str(job.failure)))
-        return Answer(
+        headers = [(f"{PREFIX}OutputLocation", str(accepted.output))]
+        if accepted.failure is not None:
+            headers.append((f"{PREFIX}FailureLocation", str(accepted.failure)))
+        return Response(
             202,
             (("Content-Type", "application/json"), *headers),
-            json.dumps({"InferenceId": job.inference_id}).encode(),
+            json.dumps({"InferenceId": accepted.inference_id}).encode(),
         )
 
-    def backlog(self, region: str, name: str) -> tuple[int, int]:
-        """Requests that wait, and that run."""
-        queue = self._queue(region, name)
+    def count_requests(self, region: str, name: str) -> tuple[int, int]:
+        """Return the numbers of waiting and of running requests."""
+        queue = self._get_queue(region, name)
         with queue.changed:
-            return len(queue.jobs), queue.num_running
+            return len(queue.waiting), queue.num_running
 
-    def know(self, served: Served) -> None:
-        """Of an endpoint that was spoken of: its queue is told of from then on."""
+    def track_endpoint(self, served: ServedEndpoint) -> None:
+        """Publish metrics of an endpoint's queue from now on."""
         hosted = served.hosted
-        self._queue(hosted.region, hosted.name).container = served.container
+        self._get_queue(hosted.region, hosted.name).container = served.container
 
-    def forget(self, region: str, name: str) -> None:
-        """Its endpoint is deleted."""
-        self._queue(region, name).container = None
+    def forget_endpoint(self, region: str, name: str) -> None:
+        """Stop publishing metrics of an endpoint that was deleted."""
+        self._get_queue(region, name).container = None
 
-    def levels(self) -> Iterator[Level]:
-        """What SageMaker publishes of each queue, now."""
+    def read_levels(self) -> Iterator[QueueLevel]:
+        """Yield the current metrics of each queue."""
         with self._lock:
             queues = list(self._queues.items())
         for (region, name), queue in queues:
@@ -131,12 +146,12 @@ class Asynchronous:
                 size = len(queue.backlog)
                 oldest = next(iter(queue.backlog), None)
             age = 0.0 if oldest is None else max(0.0, time.time() - oldest.received)
-            yield Level(
+            yield QueueLevel(
                 region,
                 name,
                 {
                     "ApproximateBacklogSize": size,
-                    # Of one machine, also while there is none.
+                    # Computed for one instance, even while there is none.
                     "ApproximateBacklogSizePerInstance": size,
                     "ApproximateAgeOfOldestRequest": round(age),
                     "HasBacklogWithoutCapacity": size > 0 and not has_capacity,
@@ -144,9 +159,9 @@ class Asynchronous:
             )
 
     def stop(self) -> None:
-        """What runs is broken off, what waits is forgotten: the emulator ends."""
+        """Abort running requests, and drop waiting ones."""
         self._is_stopping.set()
-        self._attempts.stop()
+        self._processor.stop()
         with self._lock:
             queues = list(self._queues.values())
         for queue in queues:
@@ -155,93 +170,100 @@ class Asynchronous:
             for thread in queue.threads:
                 thread.join(10)
 
-    def _queue(self, region: str, name: str) -> Queue:
+    def _get_queue(self, region: str, name: str) -> EndpointQueue:
         with self._lock:
-            return self._queues.setdefault((region, name), Queue())
+            return self._queues.setdefault((region, name), EndpointQueue())
 
-    def _job(
+    def _accept(
         self,
         region: str,
         name: str,
         config: AsyncConfig,
         request: Request,
         body: bytes,
-    ) -> Job:
-        def given(key: str) -> str | None:
+    ) -> AcceptedRequest:
+        def get_parameter(key: str) -> str | None:
             return request.header(PREFIX + key)
 
-        location = given("InputLocation")
+        location = get_parameter("InputLocation")
         if bool(body) == bool(location):
-            raise Refusal(
+            raise ServiceError(
                 "ValidationError", "Provide exactly one of Body and InputLocation."
             )
         try:
-            document: bytes | S3Uri = S3Uri.of(location) if location else body
+            document: bytes | S3Uri = S3Uri.parse(location) if location else body
         except ValueError as error:
-            raise Refusal("ValidationError", str(error)) from error
-        check(self._backend, region, "invoke_endpoint_async", request)
-        inference_id = given("Inference-Id") or str(uuid.uuid4())
-        file = str(uuid.uuid4())
+            raise ServiceError("ValidationError", str(error)) from error
+        check_parameters(self._backend, region, "invoke_endpoint_async", request)
+        inference_id = get_parameter("Inference-Id") or str(uuid.uuid4())
+        unique_name = str(uuid.uuid4())
         output, failure = config.output, config.failure
-        if extension := given("S3OutputPathExtension"):
+        if extension := get_parameter("S3OutputPathExtension"):
             output = output / extension.strip("/")
             failure = failure / extension.strip("/") if failure else None
-        chosen = given("Filename")
-        failed = f"{chosen or file}{self._assumed.failure_suffix}"
-        sent = {
-            "Content-Type": given("Content-Type"),
-            "Accept": given("Accept"),
-            ATTRIBUTES: given("Custom-Attributes"),
+        filename = get_parameter("Filename")
+        failure_name = f"{filename or unique_name}{self._assumptions.failure_suffix}"
+        headers = {
+            "Content-Type": get_parameter("Content-Type"),
+            "Accept": get_parameter("Accept"),
+            CUSTOM_ATTRIBUTES: get_parameter("Custom-Attributes"),
             f"{PREFIX}Inference-Id": inference_id,
         }
-        return Job(
+        return AcceptedRequest(
             inference_id=inference_id,
             region=region,
             endpoint=name,
-            headers={n: v for n, v in sent.items() if v is not None},
+            headers={n: v for n, v in headers.items() if v is not None},
             document=document,
-            output=output / (chosen or f"{file}.out"),
-            failure=failure / failed if failure else None,
-            timeout_seconds=_number(request, "InvocationTimeoutSeconds", 900, 1, 3600),
-            ttl_seconds=_number(request, "RequestTTLSeconds", 21_600, 60, 21_600),
+            output=output / (filename or f"{unique_name}.out"),
+            failure=failure / failure_name if failure else None,
+            timeout_seconds=_parse_number(
+                request, "InvocationTimeoutSeconds", 900, 1, 3600
+            ),
+            ttl_seconds=_parse_number(request, "RequestTTLSeconds", 21_600, 60, 21_600),
         )
 
-    # What happens then.
-
-    def _work(self, queue: Queue, number: int) -> None:
+    def _process_requests(self, queue: EndpointQueue, number: int) -> None:
         while True:
             with queue.changed:
                 queue.changed.wait_for(
                     lambda: (
                         self._is_stopping.is_set()
-                        or (queue.jobs and number < queue.concurrency)
+                        or (queue.waiting and number < queue.concurrency)
                     )
                 )
                 if self._is_stopping.is_set():
                     return
-                job = queue.jobs.popleft()
+                accepted = queue.waiting.popleft()
                 queue.num_running += 1
             try:
-                self._attempts.make(job, lambda job: self._taken(queue, job))
+                self._processor.process(
+                    accepted, lambda taken: self._leave_backlog(queue, taken)
+                )
             except Exception as error:
-                self._logs.say(f"{job.endpoint} | {job.inference_id}: {error!r}")
+                self._logs.print_line(
+                    f"{accepted.endpoint} | {accepted.inference_id}: {error!r}"
+                )
             finally:
                 with queue.changed:
                     queue.num_running -= 1
-                    queue.backlog.pop(job, None)
+                    queue.backlog.pop(accepted, None)
 
-    def _taken(self, queue: Queue, job: Job) -> None:
-        if not self._assumed.backlog_counts_running:
+    def _leave_backlog(self, queue: EndpointQueue, accepted: AcceptedRequest) -> None:
+        if not self._assumptions.backlog_counts_running:
             with queue.changed:
-                queue.backlog.pop(job, None)
+                queue.backlog.pop(accepted, None)
 
 
-def _number(request: Request, name: str, otherwise: int, least: int, most: int) -> int:
+def _parse_number(
+    request: Request, name: str, default: int, lowest: int, highest: int
+) -> int:
     text = request.header(PREFIX + name)
     if text is None:
-        return otherwise
-    if not text.isdigit() or not least <= int(text) <= most:
-        raise Refusal(
-            "ValidationError", f"{name} is a number from {least} to {most}, not {text}."
+        return default
+    if not text.isdigit() or not lowest <= int(text) <= highest:
+        raise ServiceError(
+            "ValidationError",
+            f"{name} must be a number from {lowest} to {highest}, not {text}.",
         )
     return int(text)

@@ -1,1 +1,1 @@
-"""HTTP of the emulator: its front, the backend behind it, and its containers."""
+"""HTTP of the emulator: its server, and its clients of the backend and containers."""

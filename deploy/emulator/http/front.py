@@ -1,4 +1,4 @@
-"""The HTTP server in front: requests in, answers out, whoever gives them."""
+"""HTTP server of the emulator, which passes requests to a handler."""
 
 from __future__ import annotations
 
@@ -7,18 +7,17 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, HTTPServer, ThreadingHTTPServer
 from typing import Any
 
-from deploy.emulator.http.wire import Answer, Body, Request
+from deploy.emulator.http.wire import Body, Request, Response
 
-__all__ = ["Front", "Listener"]
+__all__ = ["FrontServer", "Listener"]
 
-Answering = Callable[[Request], Answer]
-MAX_LEFT_BYTES = 64 * 1024 * 1024
+Handler = Callable[[Request], Response]
 POLL_SECONDS = 0.05
-"""How long closing may take, beside what is being answered."""
+"""Interval at which the server looks for a request to shut down."""
 
 
 class Listener:
-    """A server on loopback, from `start` until it is closed."""
+    """HTTP server that runs in its own thread, from `start` until `close`."""
 
     def __init__(self, server: HTTPServer) -> None:
         self._server = server
@@ -40,17 +39,17 @@ class Listener:
         self._server.server_close()
 
 
-class Front:
-    """Listens on loopback until it is closed."""
+class FrontServer:
+    """Server on a loopback port that passes requests to the emulator."""
 
     def __init__(self, port: int = 0) -> None:
-        """Raises OSError where somebody else has the port."""
+        """Bind the port; raises OSError if it is in use. Port 0 selects a free one."""
         self._server = _Server(("127.0.0.1", port), _Handler)
         self._listener = Listener(self._server)
         self.address = self._listener.address
 
-    def serve(self, answer: Answering) -> None:
-        self._server.answer = answer
+    def serve(self, handle: Handler) -> None:
+        self._server.handle = handle
         self._listener.start()
 
     def close(self) -> None:
@@ -59,18 +58,18 @@ class Front:
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
-    # Hundreds of documents are submitted at once.
+    # Clients submit hundreds of documents at once.
     request_queue_size = 128
     block_on_close = False
-    answer: Answering
+    handle: Handler
 
     def handle_error(self, *_: Any) -> None:
-        """Whoever asked has gone."""
+        """Ignore errors of a connection whose client has gone."""
 
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    # Head and body of a small answer leave in two writes.
+    # Head and body of a small response are written separately.
     disable_nagle_algorithm = True
     server: _Server
 
@@ -83,33 +82,33 @@ class _Handler(BaseHTTPRequestHandler):
             tuple(self.headers.items()),
             Body(self.rfile, length),
         )
-        answer = self.server.answer(request)
-        # What was not read would be taken for the next request.
+        handle = self.server.handle(request)
+        # Unread bytes would be parsed as the next request.
         request.body.drain()
-        self._send(answer)
+        self._send(handle)
 
-    # The names that http.server looks for.
+    # http.server requires these names.
     do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = _serve  # noqa: N815
     do_PATCH = do_OPTIONS = _serve  # noqa: N815
 
-    def _send(self, answer: Answer) -> None:
-        self.send_response_only(answer.status)
+    def _send(self, handle: Response) -> None:
+        self.send_response_only(handle.status)
         has_length = False
-        for name, value in answer.headers:
+        for name, value in handle.headers:
             has_length = has_length or name.lower() == "content-length"
             self.send_header(name, value)
-        is_empty = self.command == "HEAD" or answer.status in (204, 304)
-        if isinstance(answer.body, bytes):
+        is_empty = self.command == "HEAD" or handle.status in (204, 304)
+        if isinstance(handle.body, bytes):
             if not has_length and not is_empty:
-                self.send_header("Content-Length", str(len(answer.body)))
+                self.send_header("Content-Length", str(len(handle.body)))
             self.end_headers()
             if not is_empty:
-                self.wfile.write(answer.body)
+                self.wfile.write(handle.body)
             return
         if not has_length and not is_empty:
             self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
-        for block in answer.body:
+        for block in handle.body:
             if is_empty:
                 continue
             if not has_length:
@@ -119,7 +118,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(b"0\r\n\r\n")
 
     def log_message(self, *_: Any) -> None:
-        """No line for every request."""
+        """Log nothing, because a line for each request would hide the others."""
 
     def handle(self) -> None:
         try:

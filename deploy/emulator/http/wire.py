@@ -1,4 +1,4 @@
-"""Requests and answers as AWS's protocols carry them."""
+"""Requests, responses and errors of AWS's protocols."""
 
 from __future__ import annotations
 
@@ -13,74 +13,78 @@ from urllib.parse import parse_qs, unquote
 
 __all__ = [
     "EVENT_STREAM",
-    "Answer",
     "Body",
-    "Refusal",
     "Request",
-    "error_frame",
-    "json_answer",
-    "payload_frame",
+    "Response",
+    "ServiceError",
+    "build_error_frame",
+    "build_payload_frame",
+    "json_response",
 ]
 
 BLOCK_BYTES = 256 * 1024
 EVENT_STREAM = "application/vnd.amazon.eventstream"
-"""Content type of a streamed answer.
+"""Content type of a streamed response.
 
-A frame is its length, the length of its headers, the CRC-32 of both, the headers, the
-payload, and the CRC-32 of everything before. Numbers are 32 bits, high byte first.
+A frame consists of its length, the length of its headers, the CRC-32 of both, the
+headers, the payload, and the CRC-32 of everything before. Numbers have 32 bits in
+big-endian order.
 """
 _STRING = b"\x07"
 _CREDENTIAL = re.compile(r"Credential=([^,\s]+)")
 
 
 class Readable(Protocol):
-    """What bytes come from."""
+    """Stream that a body is read from."""
 
     def read(self, size: int, /) -> bytes: ...
     def readline(self) -> bytes: ...
 
 
 class Body:
-    """What follows a request's headers, read at most once: so many bytes, or chunks."""
+    """Request body, which can be read once; of known length or chunked."""
 
     def __init__(self, stream: Readable, length: int | None) -> None:
-        """`length` None: chunked."""
+        """`length` is the number of bytes, or None for a chunked body."""
         self._stream = stream
         self.length = length
-        self._left = length
-        self._is_over = length == 0
+        self._remaining = length
+        self._is_exhausted = length == 0
 
     def __iter__(self) -> Iterator[bytes]:
         while block := self.read(BLOCK_BYTES):
             yield block
 
     def read(self, size: int = -1) -> bytes:
-        """At most `size` bytes, or all; b"" at the end."""
+        """Return at most `size` bytes, or all if negative; b"" at the end."""
         if size < 0:
             return b"".join(self)
-        if self._is_over:
+        if self._is_exhausted:
             return b""
         if self.length is not None:
-            assert self._left is not None
-            block = self._stream.read(min(size, self._left))
-            self._left -= len(block)
-            self._is_over = self._left == 0 or not block
+            assert self._remaining is not None
+            block = self._stream.read(min(size, self._remaining))
+            self._remaining -= len(block)
+            self._is_exhausted = self._remaining == 0 or not block
             return block
-        if not self._left:
-            self._left = int(self._stream.readline().split(b";")[0] or b"0", 16)
-            if self._left == 0:
+        if not self._remaining:
+            self._remaining = int(self._stream.readline().split(b";")[0] or b"0", 16)
+            if self._remaining == 0:
                 while self._stream.readline().strip():
                     pass
-                self._is_over = True
+                self._is_exhausted = True
                 return b""
-        block = self._stream.read(min(size, self._left))
-        self._left -= len(block)
-        if self._left == 0:
+        block = self._stream.read(min(size, self._remaining))
+        self._remaining -= len(block)
+        if self._remaining == 0:
             self._stream.readline()
         return block
 
     def read_at_most(self, limit: int) -> bytes | None:
-        """All of it; None, and nothing kept, where it is more than `limit` bytes."""
+        """Return the whole body, or None if it has more than `limit` bytes.
+
+        The body is read to its end in both cases.
+        """
         if self.length is not None and self.length > limit:
             self.drain()
             return None
@@ -92,24 +96,25 @@ class Body:
         return b"".join(blocks) if size <= limit else None
 
     def drain(self) -> None:
-        """Read to its end: who still sends does not listen for an answer."""
+        """Read the body to its end, because a client that still sends does not read."""
         for _ in self:
             pass
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One HTTP request."""
+    """HTTP request."""
 
     method: str
     target: str
-    """The path and the query, as they came."""
+    """Path and query, still percent-encoded."""
     headers: tuple[tuple[str, str], ...]
     body: Body
 
     def header(self, name: str) -> str | None:
-        wanted = name.lower()
-        return next((v for n, v in self.headers if n.lower() == wanted), None)
+        """Return the value of a header, ignoring case, or None."""
+        lower = name.lower()
+        return next((v for n, v in self.headers if n.lower() == lower), None)
 
     @property
     def path(self) -> str:
@@ -117,9 +122,9 @@ class Request:
 
     @property
     def scope(self) -> tuple[str | None, str | None]:
-        """Region and service that it is signed for; None where it is not signed."""
-        found = _CREDENTIAL.search(self.header("Authorization") or "")
-        text = found[1] if found else None
+        """Region and service of the signature (Version 4); None if there is none."""
+        match = _CREDENTIAL.search(self.header("Authorization") or "")
+        text = match[1] if match else None
         if text is None:
             query = parse_qs(self.target.partition("?")[2])
             text = query.get("X-Amz-Credential", [""])[0]
@@ -128,13 +133,13 @@ class Request:
 
     @property
     def operation(self) -> str | None:
-        """What a call of a JSON protocol asks for: `SageMaker.CreateTransformJob`."""
+        """Operation of a JSON protocol, for example `SageMaker.CreateTransformJob`."""
         return self.header("X-Amz-Target")
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """One HTTP answer; a body in pieces is sent as it comes."""
+class Response:
+    """HTTP response; a body that is an iterator is sent chunk by chunk."""
 
     status: int
     headers: tuple[tuple[str, str], ...] = ()
@@ -142,40 +147,42 @@ class Answer:
 
 
 @dataclass
-class Refusal(Exception):  # noqa: N818 - it is an answer
-    """What AWS says no with; `details` are fields beside the message."""
+class ServiceError(Exception):
+    """Error response of an AWS service; `details` are additional fields."""
 
     code: str
     message: str
     status: int = 400
     details: Mapping[str, Any] = field(default_factory=dict)
 
-    def as_rest(self) -> Answer:
-        """As the runtime's protocol has it."""
+    def to_rest(self) -> Response:
+        """Return the response in the REST-JSON protocol of the runtime."""
         body = {"Message": self.message, **self.details}
-        return Answer(
+        return Response(
             self.status,
             (("Content-Type", "application/json"), ("x-amzn-ErrorType", self.code)),
             json.dumps(body).encode(),
         )
 
-    def as_json(self) -> Answer:
-        """As the control plane's protocol has it."""
-        return json_answer({"__type": self.code, "message": self.message}, self.status)
+    def to_json(self) -> Response:
+        """Return the response in the JSON protocol of the control plane."""
+        return json_response(
+            {"__type": self.code, "message": self.message}, self.status
+        )
 
 
-def json_answer(content: Mapping[str, Any], status: int = 200) -> Answer:
-    """Of the control plane; times are seconds since 1970."""
-    return Answer(
+def json_response(content: Mapping[str, Any], status: int = 200) -> Response:
+    """Return a response of the control plane; times are seconds since 1970."""
+    return Response(
         status,
         (("Content-Type", "application/x-amz-json-1.1"),),
         json.dumps(content).encode(),
     )
 
 
-def payload_frame(chunk: bytes) -> bytes:
-    """A piece of the container's answer."""
-    return _frame(
+def build_payload_frame(chunk: bytes) -> bytes:
+    """Return a frame with a chunk of the container's response."""
+    return _build_frame(
         {
             ":event-type": "PayloadPart",
             ":content-type": "application/octet-stream",
@@ -185,9 +192,9 @@ def payload_frame(chunk: bytes) -> bytes:
     )
 
 
-def error_frame(kind: str, message: str, **details: str) -> bytes:
-    """The end of an answer that cannot be ended well, such as ModelStreamError."""
-    return _frame(
+def build_error_frame(kind: str, message: str, **details: str) -> bytes:
+    """Return the last frame of a response that failed, such as ModelStreamError."""
+    return _build_frame(
         {
             ":exception-type": kind,
             ":content-type": "application/json",
@@ -197,7 +204,7 @@ def error_frame(kind: str, message: str, **details: str) -> bytes:
     )
 
 
-def _frame(headers: Mapping[str, str], payload: bytes) -> bytes:
+def _build_frame(headers: Mapping[str, str], payload: bytes) -> bytes:
     head = b"".join(
         bytes([len(name)])
         + name.encode()

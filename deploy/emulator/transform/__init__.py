@@ -1,1 +1,1 @@
-"""Batch transform jobs of the emulator."""
+"""Batch transform jobs: requests about jobs, and the runs of jobs."""

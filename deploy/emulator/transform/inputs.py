@@ -1,4 +1,4 @@
-"""What a transform job reads: which objects, and which records of them."""
+"""Input of a transform job: its objects, and the records in them."""
 
 from __future__ import annotations
 
@@ -12,64 +12,81 @@ from typing import IO, Any
 
 from deploy.emulator.backend import Backend, S3Uri
 
-__all__ = ["InputError", "Item", "contents", "items_of", "payloads"]
+__all__ = [
+    "InputError",
+    "InputObject",
+    "list_input_objects",
+    "open_input",
+    "split_payloads",
+]
 
 SPOOL_BYTES = 8 * 1024 * 1024
 
 
 class InputError(Exception):
-    """The job, or one of its objects, cannot be read as the request says."""
+    """The input of a job, or one of its objects, is not as the request describes."""
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
-    """One input object, and what it is called in the output."""
+class InputObject:
+    """Input object of a job, with the name of its output."""
 
-    place: S3Uri
+    uri: S3Uri
     name: str
 
     def __str__(self) -> str:
-        return f"{self.place.bucket}/{self.place.key}"
+        return f"{self.uri.bucket}/{self.uri.key}"
 
 
-def items_of(
+def list_input_objects(
     backend: Backend, region: str, source: Mapping[str, Any], *, naming: str
-) -> list[Item]:
-    """By key; raises InputError and DeployError."""
+) -> list[InputObject]:
+    """Return the input objects, sorted by key; raises InputError and DeployError.
+
+    `naming` is `relative` or `full`; see Assumptions.output_naming.
+    """
     try:
-        place = S3Uri.of(source["S3Uri"])
+        uri = S3Uri.parse(source["S3Uri"])
     except ValueError as error:
         raise InputError(str(error)) from error
     if source["S3DataType"] == "ManifestFile":
-        start, keys = _manifest(backend, region, place)
+        start, keys = _read_manifest(backend, region, uri)
     else:
-        start, keys = place, list(backend.keys(region, place))
-    # What is below the prefix, where it is a folder; else the whole last part.
+        start, keys = uri, list(backend.list_keys(region, uri))
+    # Outputs are named after the part of the key below the last folder of the prefix.
     folder = start.key.rpartition("/")[0]
-    num_left_out = len(folder) + 1 if folder and naming == "relative" else 0
+    num_skipped = len(folder) + 1 if folder and naming == "relative" else 0
     return [
-        Item(S3Uri(start.bucket, key), key[num_left_out:])
+        InputObject(S3Uri(start.bucket, key), key[num_skipped:])
         for key in sorted(set(keys))
-        # The console makes an empty object of every folder.
+        # The S3 console creates an empty object for each folder.
         if not key.endswith("/")
     ]
 
 
-def _manifest(backend: Backend, region: str, place: S3Uri) -> tuple[S3Uri, list[str]]:
-    """`[{"prefix": "s3://bucket/some/"}, "relative/key", ...]`."""
-    file, _ = backend.open(region, place)
+def _read_manifest(
+    backend: Backend, region: str, uri: S3Uri
+) -> tuple[S3Uri, list[str]]:
+    """Return prefix and keys of a manifest.
+
+    It looks like `[{"prefix": "s3://bucket/some/"}, "relative/key", ...]`.
+    """
+    file, _ = backend.open_object(region, uri)
     try:
         first, *rest = json.loads(file.read())
-        prefix = S3Uri.of(first["prefix"])
+        prefix = S3Uri.parse(first["prefix"])
         if not all(isinstance(name, str) for name in rest):
-            raise ValueError("a name is no string")
+            raise ValueError("a name is not a string")
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{place} is no manifest: {error}") from error
+        raise InputError(f"{uri} is not a manifest: {error}") from error
     return prefix, [prefix.key + name for name in rest]
 
 
-def contents(file: IO[bytes], *, is_gzip: bool) -> IO[bytes]:
-    """A file that can be rewound; raises InputError where it is no Gzip."""
+def open_input(file: IO[bytes], *, is_gzip: bool) -> IO[bytes]:
+    """Return the content as a seekable file, decompressed if `is_gzip`.
+
+    Raises InputError if it is not compressed with Gzip.
+    """
     spooled = tempfile.SpooledTemporaryFile(SPOOL_BYTES)  # noqa: SIM115
     try:
         if is_gzip:
@@ -84,12 +101,12 @@ def contents(file: IO[bytes], *, is_gzip: bool) -> IO[bytes]:
     return spooled
 
 
-def payloads(
+def split_payloads(
     file: IO[bytes], *, max_bytes: int | None, is_packed: bool, keeps_newlines: bool
 ) -> Iterator[bytes]:
-    """A line each, or as many whole lines as `max_bytes` allow.
+    """Yield payloads of one line each, or of as many lines as `max_bytes` allows.
 
-    Raises InputError for a line that is too long by itself.
+    Skips empty lines. Raises InputError if a single line is too long.
     """
     packed: list[bytes] = []
     size = 0
@@ -102,11 +119,11 @@ def payloads(
         if not is_packed:
             yield record
             continue
-        gap = b"" if keeps_newlines or not packed else b"\n"
-        if max_bytes is not None and size + len(gap) + len(record) > max_bytes:
+        separator = b"" if keeps_newlines or not packed else b"\n"
+        if max_bytes is not None and size + len(separator) + len(record) > max_bytes:
             yield b"".join(packed)
-            packed, size, gap = [], 0, b""
-        packed += [gap, record]
-        size += len(gap) + len(record)
+            packed, size, separator = [], 0, b""
+        packed += [separator, record]
+        size += len(separator) + len(record)
     if packed:
         yield b"".join(packed)

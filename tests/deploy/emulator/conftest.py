@@ -17,11 +17,11 @@ from botocore.config import Config
 from deploy.aws import AWSClient
 from deploy.cli import main
 from deploy.console import Console
-from deploy.emulator.account import Account
+from deploy.emulator.account import EmulatedAccount
 from deploy.emulator.backend import Backend
 from deploy.emulator.emulator import Emulator, ServerProgram
-from deploy.emulator.limits import Assumed, Limits
-from deploy.emulator.process import build_archive, server_folder
+from deploy.emulator.limits import Assumptions, SageMakerLimits
+from deploy.emulator.process import build_archive, find_server_folder
 from tests.deploy.emulator.containers import Scripted
 from tests.deploy.images import publish
 
@@ -157,11 +157,11 @@ class Local:
 
 @contextmanager
 def emulating(
-    account: Account,
+    account: EmulatedAccount,
     server: str | ServerProgram,
     *,
-    limits: Limits | None = None,
-    assumed: Assumed | None = None,
+    limits: SageMakerLimits | None = None,
+    assumptions: Assumptions | None = None,
 ) -> Iterator[Local]:
     """An emulator in front of that account, from its start to its end."""
     lines: list[str] = []
@@ -175,9 +175,9 @@ def emulating(
         backend,
         server=server,
         region=REGION,
-        say=lines.append,
+        print_line=lines.append,
         limits=limits,
-        assumed=assumed,
+        assumptions=assumptions,
     )
     with closing(emulator):
         emulator.start()
@@ -186,7 +186,7 @@ def emulating(
 
 def real_server(**environ: str) -> ServerProgram:
     """The project's own, with the embedded model and one thread."""
-    folder = server_folder()
+    folder = find_server_folder()
     build_archive(folder)
     return ServerProgram(
         folder,
@@ -220,9 +220,9 @@ def command_line(
 
 
 @pytest.fixture(scope="session")
-def account() -> Iterator[Account]:
+def account() -> Iterator[EmulatedAccount]:
     """One moto for all tests; each finds it empty."""
-    moto = Account()
+    moto = EmulatedAccount()
     yield moto
     moto.close()
 
@@ -235,17 +235,17 @@ def container() -> Iterator[Scripted]:
 
 
 @pytest.fixture
-def start(account: Account) -> Iterator[Callable[..., Local]]:
-    """start(server, limits=..., assumed=...)"""
+def start(account: EmulatedAccount) -> Iterator[Callable[..., Local]]:
+    """start(server, limits=..., assumptions=...)"""
     urllib.request.urlopen(f"{account.address}/moto-api/reset", data=b"").close()
     with ExitStack() as stack:
 
         def run(
             server: str | ServerProgram,
-            limits: Limits | None = None,
-            assumed: Assumed | None = None,
+            limits: SageMakerLimits | None = None,
+            assumptions: Assumptions | None = None,
         ) -> Local:
-            started = emulating(account, server, limits=limits, assumed=assumed)
+            started = emulating(account, server, limits=limits, assumptions=assumptions)
             local = stack.enter_context(started)
             local.client("s3").create_bucket(Bucket=BUCKET)
             return local
@@ -256,4 +256,4 @@ def start(account: Account) -> Iterator[Callable[..., Local]]:
 @pytest.fixture
 def local(start: Callable[..., Local], container: Scripted) -> Local:
     """With SageMaker's own limits."""
-    return start(container.address, assumed=Assumed(retry_seconds=0.01))
+    return start(container.address, assumptions=Assumptions(retry_seconds=0.01))

@@ -6,7 +6,7 @@ from contextlib import closing
 
 import boto3
 
-from deploy.emulator.account import Account
+from deploy.emulator.account import EmulatedAccount
 from tests.deploy.emulator.conftest import KEYS, REGION
 
 
@@ -15,9 +15,9 @@ def s3(account):
 
 
 def test_an_account_does_not_hold_what_was_in_the_one_before_it():
-    with closing(Account()) as first:
+    with closing(EmulatedAccount()) as first:
         s3(first).create_bucket(Bucket="scans")
         assert s3(first).list_buckets()["Buckets"]
 
-    with closing(Account()) as second:
+    with closing(EmulatedAccount()) as second:
         assert not s3(second).list_buckets()["Buckets"]

@@ -9,9 +9,10 @@ import time
 import pytest
 from botocore.exceptions import ClientError
 
-from deploy.emulator.asynchronous.attempt import Attempts, Job
+from deploy.emulator.asynchronous.processor import RequestProcessor
+from deploy.emulator.asynchronous.request import AcceptedRequest
 from deploy.emulator.backend import S3Uri
-from deploy.emulator.limits import Assumed, Limits
+from deploy.emulator.limits import Assumptions, SageMakerLimits
 from tests.deploy.emulator.conftest import BUCKET
 from tests.deploy.emulator.containers import Reply
 from tests.waiting import until
@@ -177,7 +178,7 @@ def test_a_document_that_is_not_there_fails(local, container):
 
 
 def test_a_document_above_the_limit_fails(start, container):
-    local = start(container.address, Limits(object_bytes=3))
+    local = start(container.address, SageMakerLimits(object_bytes=3))
     local.async_endpoint()
 
     assert b"more than 3 bytes" in failure(local, submit(local))
@@ -201,7 +202,7 @@ def test_as_many_documents_run_at_once_as_the_endpoint_allows(local, container):
 
     answers = [submit(local, Body=b"%d" % number) for number in range(8)]
     until(lambda: len(container.received) == 3)
-    assert local.emulator.asynchronous.backlog("us-east-1", "ocr") == (5, 3)
+    assert local.emulator.asynchronous.count_requests("us-east-1", "ocr") == (5, 3)
     may_go_on.set()
 
     for answer in answers:
@@ -225,14 +226,14 @@ def test_what_waits_goes_to_the_next_healthy_container(local, container):
 def test_what_has_waited_for_too_long_expires(local, container):
     local.async_endpoint()
     container.ping = 503
-    attempts = Attempts(
-        local.emulator.served,
+    processor = RequestProcessor(
+        local.emulator.find_endpoint,
         local.backend,
         local.emulator.logs,
-        Limits(),
+        SageMakerLimits(),
         local.emulator.metrics,
     )
-    job = Job(
+    request = AcceptedRequest(
         inference_id="old",
         region="us-east-1",
         endpoint="ocr",
@@ -245,7 +246,7 @@ def test_what_has_waited_for_too_long_expires(local, container):
         received=time.time() - 61,
     )
 
-    attempts.make(job)
+    processor.process(request)
 
     assert b"expired after 60 s" in local.get(f"s3://{BUCKET}/failed/old")
     assert container.received == []
@@ -263,7 +264,7 @@ def test_without_a_failure_path_a_failure_leaves_no_object(local, container):
 
 
 def test_the_name_of_a_failure_is_an_assumption(start, container):
-    local = start(container.address, assumed=Assumed(failure_suffix=".failed"))
+    local = start(container.address, assumptions=Assumptions(failure_suffix=".failed"))
     local.async_endpoint()
     container.reply = lambda received: Reply(b"no", 500)
 
@@ -318,7 +319,7 @@ def test_success_and_failure_are_published(local, container):
 
 
 def test_an_answer_is_published_where_it_is_wanted_and_small(start, container):
-    local = start(container.address, Limits(notified_bytes=4))
+    local = start(container.address, SageMakerLimits(notified_bytes=4))
     topic, published = queue(local, "success")
     local.async_endpoint(
         SuccessTopic=topic, IncludeInferenceResponseIn=["SUCCESS_NOTIFICATION_TOPIC"]

@@ -316,7 +316,7 @@ def test_a_port_that_is_taken_is_said(tmp_path):
     ("pair", "message"),
     [
         ("retries=3", "retries is not one of retried_statuses"),
-        ("concurrency=many", "concurrency is like 4"),
+        ("concurrency=many", "give a value like 4"),
         ("output_naming=mine", "relative or full"),
     ],
 )

@@ -18,7 +18,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from deploy.emulator.emulator import ServerProgram
-from deploy.emulator.limits import Assumed, Limits
+from deploy.emulator.limits import Assumptions, SageMakerLimits
 from tests.deploy.emulator.conftest import BUCKET
 from tests.deploy.emulator.test_transform import create, ended
 from tests.server.processes import is_alive
@@ -38,7 +38,9 @@ def program(*command: str, weights: str | None = "/weights") -> ServerProgram:
 
 @pytest.fixture
 def local(start):
-    return start(program(), Limits(stop_seconds=5), Assumed(retry_seconds=0.01))
+    return start(
+        program(), SageMakerLimits(stop_seconds=5), Assumptions(retry_seconds=0.01)
+    )
 
 
 def asked(local, name="ocr"):
@@ -48,7 +50,7 @@ def asked(local, name="ocr"):
 
 def own(local):
     """The one container that there is."""
-    [container] = local.emulator.fleet.containers()
+    [container] = local.emulator.fleet.list_containers()
     return container
 
 
@@ -187,7 +189,7 @@ def test_a_batch_that_is_killed_now_and_then_has_every_answer(local):
     local.model("ocr")
 
     create(local, MaxConcurrentTransforms=4, MaxPayloadInMB=1)
-    container = until(lambda: local.emulator.fleet.containers())[0]
+    container = until(lambda: local.emulator.fleet.list_containers())[0]
     for num_done in (1, 10, 20):
         until(partial(lambda least: len(local.keys("out")) >= least, num_done), 60)
         with suppress(ProcessLookupError):  # the last one may be done
@@ -269,7 +271,9 @@ def test_a_container_that_cannot_start_fails_its_job(start):
 
 
 def test_a_container_that_stays_sick_is_replaced(start):
-    local = start(program(), Limits(stop_seconds=5), Assumed(replace_seconds=1))
+    local = start(
+        program(), SageMakerLimits(stop_seconds=5), Assumptions(replace_seconds=1)
+    )
     local.endpoint()
     local.runtime.invoke_endpoint(EndpointName="ocr", Body=b"sicken")
 

@@ -112,7 +112,7 @@ def test_a_backend_that_does_not_answer_is_said(container):
         Backend("http://127.0.0.1:9", connect),
         server=container.address,
         region=REGION,
-        say=lambda text: None,
+        print_line=lambda text: None,
     )
     emulator.start()
     client = boto3.client(
@@ -122,7 +122,7 @@ def test_a_backend_that_does_not_answer_is_said(container):
         config=Config(retries={"total_max_attempts": 1}),
         **KEYS,
     )
-    with pytest.raises(ClientError, match="does not answer"):
+    with pytest.raises(ClientError, match="does not respond"):
         client.list_endpoints()
     emulator.close()
 
@@ -135,7 +135,10 @@ def test_objects_may_lie_on_another_server(account, local):
 
     backend = Backend("http://127.0.0.1:9", connect, s3_url=account.address)
     emulator = Emulator(
-        backend, server="http://127.0.0.1:9", region=REGION, say=lambda text: None
+        backend,
+        server="http://127.0.0.1:9",
+        region=REGION,
+        print_line=lambda text: None,
     )
     emulator.start()
     other = Local(emulator, [])

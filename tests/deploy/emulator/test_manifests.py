@@ -11,7 +11,7 @@ from contextlib import closing
 
 import pytest
 
-from deploy.emulator.account import Account
+from deploy.emulator.account import EmulatedAccount
 from tests import documents
 from tests.deploy.accounts import IMAGE
 from tests.deploy.emulator.conftest import (
@@ -74,7 +74,7 @@ def local():
     Its containers have credentials, as a role would give them, and nothing else.
     """
     server = real_server(**CREDENTIALS)
-    with closing(Account()) as moto, emulating(moto, server) as found:
+    with closing(EmulatedAccount()) as moto, emulating(moto, server) as found:
         found.publish(IMAGE)
         yield found
 
@@ -141,7 +141,7 @@ def test_by_a_queue_every_line_is_read_or_reported(
     )
     vanish()
 
-    assert not any(each.was_healthy for each in local.emulator.fleet.containers())
+    assert not any(each.was_healthy for each in local.emulator.fleet.list_containers())
     assert status == 1, err
     assert submitted["submitted"] == 4
     refused = {uri: each["code"] for uri, each in submitted["refused"].items()}

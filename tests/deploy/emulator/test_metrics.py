@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from botocore.exceptions import ClientError
 
-from deploy.emulator.limits import Assumed
+from deploy.emulator.limits import Assumptions
 from deploy.emulator.metrics import UNITS
 from deploy.emulator.seed import seed
 from deploy.monitoring import METRICS, QUEUE_METRICS
@@ -18,13 +18,13 @@ from tests.deploy.emulator.conftest import REGION, command_line
 from tests.deploy.emulator.containers import Reply
 from tests.waiting import until
 
-SOON = Assumed(metrics_seconds=0.05)
+SOON = Assumptions(metrics_seconds=0.05)
 
 
 @pytest.fixture
 def local(start, container):
     """That looks twenty times a second."""
-    return start(container.address, assumed=SOON)
+    return start(container.address, assumptions=SOON)
 
 
 def told(local, name, statistic, *, variant="AllTraffic", endpoint="ocr"):
@@ -153,14 +153,16 @@ def test_documents_without_a_healthy_container_are_a_backlog_without_capacity(
 def test_whether_what_is_being_read_is_in_the_backlog_is_an_assumption(
     start, container, is_counted
 ):
-    local = start(container.address, assumed=Assumed(backlog_counts_running=is_counted))
+    local = start(
+        container.address, assumptions=Assumptions(backlog_counts_running=is_counted)
+    )
     local.async_endpoint()
     may_go_on = held(container)
 
     local.runtime.invoke_endpoint_async(EndpointName="ocr", Body=b"page")
     until(lambda: len(container.received) == 1)
 
-    [level] = local.emulator.asynchronous.levels()
+    [level] = local.emulator.asynchronous.read_levels()
     assert level.values["ApproximateBacklogSize"] == is_counted
     may_go_on.set()
 
@@ -186,7 +188,7 @@ def test_a_deleted_endpoint_is_told_of_no_more(local):
 
     local.sagemaker.delete_endpoint(EndpointName="ocr")
 
-    assert list(local.emulator.asynchronous.levels()) == []
+    assert list(local.emulator.asynchronous.read_levels()) == []
 
 
 def test_metrics_that_cannot_be_kept_are_said_once_and_harm_no_request(
@@ -209,8 +211,8 @@ def test_metrics_that_cannot_be_kept_are_said_once_and_harm_no_request(
         num_tried = len(tried)
         until(lambda: len(tried) > num_tried)  # noqa: B023
 
-    said = [line for line in local.lines if "metrics cannot be kept" in line]
-    assert said == ["metrics cannot be kept: no CloudWatch today"]
+    said = [line for line in local.lines if "cannot publish metrics" in line]
+    assert said == ["cannot publish metrics: no CloudWatch today"]
 
 
 def test_status_and_metrics_know_what_waits(local, container, tmp_path):

@@ -13,8 +13,8 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from deploy.emulator.account import Account
-from deploy.emulator.containers import Own
+from deploy.emulator.account import EmulatedAccount
+from deploy.emulator.containers import ManagedContainer
 from tests import documents
 from tests.deploy.emulator.conftest import (
     BUCKET,
@@ -46,7 +46,9 @@ pytestmark = [
 class Running:
     """An emulator with a container of its own, and one in front of the same."""
 
-    def __init__(self, first: Local, second: Local, container: Own) -> None:
+    def __init__(
+        self, first: Local, second: Local, container: ManagedContainer
+    ) -> None:
         self.first = first
         self.local = second
         self.container = container
@@ -56,11 +58,11 @@ class Running:
 def running():
     """One server for all of them: a start takes longer than a document."""
     server = real_server(CHANDRA_DEADLINE_SECONDS="none")
-    with closing(Account()) as moto, emulating(moto, server) as first:
+    with closing(EmulatedAccount()) as moto, emulating(moto, server) as first:
         first.client("s3").create_bucket(Bucket=BUCKET)
         first.endpoint("ocr")
-        [container] = first.emulator.fleet.containers()
-        assert isinstance(container, Own)
+        [container] = first.emulator.fleet.list_containers()
+        assert isinstance(container, ManagedContainer)
         until(lambda: container.was_healthy, PATIENT)
         with emulating(moto, container.address) as second:
             yield Running(first, second, container)

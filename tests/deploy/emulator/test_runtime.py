@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from botocore.exceptions import ClientError, EventStreamError
 
-from deploy.emulator.limits import Limits
+from deploy.emulator.limits import SageMakerLimits
 from tests.deploy.emulator.containers import Reply
 from tests.waiting import until
 
@@ -91,7 +91,7 @@ def test_the_containers_refusal_is_a_model_error(local, container, status, whose
 
 
 def test_a_body_above_the_limit_is_refused_and_reaches_nobody(start, container):
-    local = start(container.address, Limits(body_bytes=1000))
+    local = start(container.address, SageMakerLimits(body_bytes=1000))
     name = local.endpoint()
 
     answer = refused(local.runtime.invoke_endpoint, EndpointName=name, Body=bytes(1001))
@@ -102,7 +102,7 @@ def test_a_body_above_the_limit_is_refused_and_reaches_nobody(start, container):
 
 
 def test_the_limits_are_sagemakers():
-    limits = Limits()
+    limits = SageMakerLimits()
 
     assert limits.body_bytes == 25 * 1024**2
     assert limits.answer_seconds == 60
@@ -114,7 +114,7 @@ def test_the_limits_are_sagemakers():
 def test_an_answer_that_takes_too_long_is_a_model_error_without_a_status(
     start, container
 ):
-    local = start(container.address, Limits(answer_seconds=0.3))
+    local = start(container.address, SageMakerLimits(answer_seconds=0.3))
     name = local.endpoint()
     is_over = threading.Event()
     container.reply = lambda received: Reply(b"late" if is_over.wait(20) else b"never")
@@ -127,7 +127,7 @@ def test_an_answer_that_takes_too_long_is_a_model_error_without_a_status(
 
 
 def test_the_time_is_for_the_whole_answer_and_not_for_its_beginning(start, container):
-    local = start(container.address, Limits(answer_seconds=0.5))
+    local = start(container.address, SageMakerLimits(answer_seconds=0.5))
     name = local.endpoint()
     is_over = threading.Event()
 
@@ -338,7 +338,9 @@ def test_a_refusal_before_the_stream_is_a_model_error(local, container):
 
 @pytest.mark.parametrize("is_late", [True, False])
 def test_a_stream_that_cannot_be_ended_says_why(start, container, is_late):
-    local = start(container.address, Limits(stream_seconds=0.5 if is_late else 480))
+    local = start(
+        container.address, SageMakerLimits(stream_seconds=0.5 if is_late else 480)
+    )
     name = local.endpoint()
     is_over = threading.Event()
 

@@ -10,7 +10,7 @@ from collections import Counter
 import pytest
 from botocore.exceptions import ClientError
 
-from deploy.emulator.limits import Assumed
+from deploy.emulator.limits import Assumptions
 from tests.deploy.emulator.conftest import BUCKET
 from tests.deploy.emulator.containers import Reply
 from tests.waiting import until
@@ -136,7 +136,7 @@ def test_a_manifest_that_is_none_fails_the_job(local):
     job = transform(local, data={"S3DataType": "ManifestFile", "S3Uri": uri})
 
     assert job["TransformJobStatus"] == "Failed"
-    assert "is no manifest" in job["FailureReason"]
+    assert "is not a manifest" in job["FailureReason"]
 
 
 def test_a_prefix_without_objects_fails_the_job(local):
@@ -197,7 +197,7 @@ def test_what_fails_at_first_may_succeed(local, container):
 
 
 def test_which_statuses_are_tried_again_is_an_assumption(start, container):
-    local = start(container.address, assumed=Assumed(retried_statuses="422"))
+    local = start(container.address, assumptions=Assumptions(retried_statuses="422"))
     local.model()
     local.put("in/a.png", b"a")
     replies = iter([Reply(b"", 422), Reply(b"", 500)])
@@ -226,7 +226,7 @@ def test_answers_without_content_length_fail_without_retry(local, container):
     assert job["TransformJobStatus"] == "Failed"
     assert local.keys("out") == []
     assert len(container.received) == 1
-    data_log(local, f"{BUCKET}/in/a.png: the answer has no Content-Length")
+    data_log(local, f"{BUCKET}/in/a.png: the response has no Content-Length")
 
 
 def test_a_slow_answer_is_no_answer(local, container):
@@ -384,7 +384,7 @@ def test_lines_are_packed_up_to_the_limit_but_never_across_objects(local, contai
 
 
 def test_the_newline_of_a_line_is_an_assumption(start, container):
-    local = start(container.address, assumed=Assumed(keeps_newlines=False))
+    local = start(container.address, assumptions=Assumptions(keeps_newlines=False))
     local.model()
     local.put("in/a.txt", b"one\r\ntwo\n\n")
 
@@ -416,7 +416,7 @@ def test_gzip_is_unpacked_before_anything_else(local, container):
 
 
 def test_the_full_key_in_the_output_is_an_assumption(start, container):
-    local = start(container.address, assumed=Assumed(output_naming="full"))
+    local = start(container.address, assumptions=Assumptions(output_naming="full"))
     local.model()
     local.put("in/a.png", b"a")
 

@@ -7,7 +7,7 @@ from contextlib import closing
 
 import pytest
 
-from deploy.emulator.account import Account
+from deploy.emulator.account import EmulatedAccount
 from tests import documents
 from tests.deploy.accounts import IMAGE
 from tests.deploy.emulator.conftest import (
@@ -42,7 +42,7 @@ buckets = ["{BUCKET}"]
 @pytest.fixture
 def local():
     """An emulator that starts a server for every job, as SageMaker does."""
-    with closing(Account()) as moto, emulating(moto, real_server()) as found:
+    with closing(EmulatedAccount()) as moto, emulating(moto, real_server()) as found:
         found.client("s3").create_bucket(Bucket=BUCKET)
         found.publish(IMAGE)
         yield found

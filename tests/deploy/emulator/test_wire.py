@@ -7,7 +7,7 @@ import json
 import pytest
 from botocore.eventstream import EventStreamBuffer
 
-from deploy.emulator.http.wire import error_frame, payload_frame
+from deploy.emulator.http.wire import build_error_frame, build_payload_frame
 
 
 def read(data: bytes):
@@ -19,7 +19,7 @@ def read(data: bytes):
 
 @pytest.mark.parametrize("payload", [b"", b"a page", bytes(200_000)])
 def test_a_payload_comes_out_as_it_went_in(payload):
-    message = read(payload_frame(payload))
+    message = read(build_payload_frame(payload))
 
     assert message.payload == payload
     assert message.headers == {
@@ -30,7 +30,9 @@ def test_a_payload_comes_out_as_it_went_in(payload):
 
 
 def test_an_error_carries_its_code():
-    message = read(error_frame("ModelStreamError", "why", ErrorCode="StreamBroken"))
+    message = read(
+        build_error_frame("ModelStreamError", "why", ErrorCode="StreamBroken")
+    )
 
     assert message.headers[":message-type"] == "exception"
     assert message.headers[":exception-type"] == "ModelStreamError"

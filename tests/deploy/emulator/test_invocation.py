@@ -6,21 +6,21 @@ import threading
 
 import pytest
 
-from deploy.emulator.http.exchange import (
-    BrokenError,
-    Exchange,
-    LateError,
-    NoAnswerError,
-    RefusedError,
+from deploy.emulator.http.invocation import (
+    ConnectFailedError,
+    ConnectionBrokenError,
+    Invocation,
+    NoResponseError,
+    ResponseTimeoutError,
     get,
 )
-from deploy.emulator.process import free_port
+from deploy.emulator.process import find_free_port
 from tests.deploy.emulator.containers import Reply
 from tests.waiting import until
 
 
 def read(address, body=b"page", seconds=20.0):
-    with Exchange(address, seconds) as exchange:
+    with Invocation(address, seconds) as exchange:
         exchange.post({}, body, length=len(body))
         return exchange.status, exchange.read()
 
@@ -32,23 +32,23 @@ def test_an_answer_has_a_status_and_a_body(container):
 
 
 def test_where_nobody_listens_nothing_was_asked():
-    with pytest.raises(RefusedError):
-        read(f"http://127.0.0.1:{free_port()}")
+    with pytest.raises(ConnectFailedError):
+        read(f"http://127.0.0.1:{find_free_port()}")
 
 
 def test_a_connection_that_is_closed_is_broken(container):
     container.reply = lambda received: Reply(is_broken=True)
 
-    with pytest.raises(BrokenError) as caught:
+    with pytest.raises(ConnectionBrokenError) as caught:
         read(container.address)
 
-    assert not isinstance(caught.value, RefusedError)
+    assert not isinstance(caught.value, ConnectFailedError)
 
 
 def test_an_answer_without_its_end_is_broken(container):
     container.reply = lambda received: Reply(iter([b"half"]), is_broken=True)
 
-    with pytest.raises(BrokenError):
+    with pytest.raises(ConnectionBrokenError):
         read(container.address)
 
 
@@ -61,7 +61,7 @@ def test_a_byte_now_and_then_is_late_all_the_same(container):
 
     container.reply = lambda received: Reply(pieces())
 
-    with pytest.raises(LateError):
+    with pytest.raises(ResponseTimeoutError):
         read(container.address, seconds=0.4)
     is_over.set()
 
@@ -71,12 +71,12 @@ def test_it_can_be_broken_off_from_another_thread(container):
     container.reply = lambda received: Reply(b"late" if is_over.wait(20) else b"never")
     failures = []
 
-    with Exchange(container.address, 60) as exchange:
+    with Invocation(container.address, 60) as exchange:
 
         def post():
             try:
                 exchange.post({}, b"page", length=4)
-            except NoAnswerError as error:
+            except NoResponseError as error:
                 failures.append(error)
 
         thread = threading.Thread(target=post)
@@ -86,9 +86,9 @@ def test_it_can_be_broken_off_from_another_thread(container):
         thread.join(10)
 
     is_over.set()
-    assert isinstance(failures[0], BrokenError)
+    assert isinstance(failures[0], ConnectionBrokenError)
 
 
 def test_a_question_nobody_answers_has_no_answer(container):
     assert get(container.address, "/ping", 2) == (200, b"")
-    assert get(f"http://127.0.0.1:{free_port()}", "/ping", 2) is None
+    assert get(f"http://127.0.0.1:{find_free_port()}", "/ping", 2) is None
