@@ -200,9 +200,7 @@ ways = pytest.mark.parametrize("way", [Queued, Transformed], ids=["queue", "job"
 @ways
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_a_folder_is_read_to_the_same_bytes_whoever_is_killed_meanwhile(
-    cloud, way, tmp_path
-):
+def test_folder_has_the_same_results_despite_kills(cloud, way, tmp_path):
     seed = int(os.environ.get(SEED) or 7)
     survives(cloud, way, tmp_path, num_documents=12, num_kills=4, seed=seed)
 
@@ -210,6 +208,6 @@ def test_a_folder_is_read_to_the_same_bytes_whoever_is_killed_meanwhile(
 @ways
 @pytest.mark.jobs
 @pytest.mark.timeout(4 * HOUR)
-def test_two_hundred_documents_survive_twenty_five_kills(cloud, way, tmp_path):
+def test_large_folder_has_the_same_results_despite_kills(cloud, way, tmp_path):
     seed = int(os.environ.get(SEED) or random.SystemRandom().randrange(10_000))
     survives(cloud, way, tmp_path, num_documents=200, num_kills=25, seed=seed)

@@ -14,7 +14,7 @@ def s3(account):
     return boto3.client("s3", endpoint_url=account.address, region_name=REGION, **KEYS)
 
 
-def test_an_account_does_not_hold_what_was_in_the_one_before_it():
+def test_new_account_has_no_resources_of_an_earlier_one():
     with closing(EmulatedAccount()) as first:
         s3(first).create_bucket(Bucket="scans")
         assert s3(first).list_buckets()["Buckets"]

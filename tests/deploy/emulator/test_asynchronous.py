@@ -39,7 +39,7 @@ def failure(local, answer):
     return until(lambda: local.get(answer["FailureLocation"]))
 
 
-def test_a_document_in_s3_is_answered_in_s3(local, container):
+def test_document_in_s3_has_its_result_in_s3(local, container):
     local.async_endpoint()
 
     answer = submit(
@@ -63,7 +63,7 @@ def test_a_document_in_s3_is_answered_in_s3(local, container):
     assert received["X-Amzn-SageMaker-Inference-Id"] == "mine"
 
 
-def test_a_small_document_may_be_in_the_request(local):
+def test_small_document_can_be_in_the_body(local):
     local.async_endpoint()
 
     answer = submit(local, Body=b"a small page")
@@ -71,7 +71,7 @@ def test_a_small_document_may_be_in_the_request(local):
     assert result(local, answer) == b"a small page"
 
 
-def test_an_object_has_the_type_of_the_answer(local):
+def test_output_object_has_content_type_of_the_response(local):
     local.async_endpoint()
 
     answer = submit(local)
@@ -82,7 +82,7 @@ def test_an_object_has_the_type_of_the_answer(local):
     assert head["ContentType"] == "text/plain"
 
 
-def test_name_and_folder_of_the_output_can_be_chosen(local):
+def test_filename_and_extension_set_the_output_location(local):
     local.async_endpoint()
 
     answer = submit(local, Filename="page.json", S3OutputPathExtension="run-7/a")
@@ -91,21 +91,21 @@ def test_name_and_folder_of_the_output_can_be_chosen(local):
     assert result(local, answer) == b"page"
 
 
-def test_exactly_one_of_body_and_location_is_given(local):
+def test_exactly_one_of_body_and_location_is_required(local):
     local.async_endpoint()
 
     assert "exactly one" in refused(local)
     assert "exactly one" in refused(local, Body=b"x", InputLocation="s3://b/k")
 
 
-def test_a_body_has_at_most_128000_bytes(local):
+def test_body_above_128000_bytes_is_rejected(local):
     local.async_endpoint()
 
     assert "128000" in refused(local, Body=bytes(128_001))
     assert submit(local, Body=bytes(128_000))
 
 
-def test_an_endpoint_in_real_time_takes_none(local):
+def test_real_time_endpoint_rejects_asynchronous_requests(local):
     local.endpoint()
 
     assert "not asynchronous" in refused(local, Body=b"x")
@@ -115,7 +115,7 @@ def test_an_endpoint_in_real_time_takes_none(local):
     ("name", "value"),
     [("InvocationTimeoutSeconds", 3601), ("RequestTTLSeconds", 21_601)],
 )
-def test_times_have_bounds(local, name, value):
+def test_times_out_of_range_are_rejected(local, name, value):
     local.async_endpoint()
 
     assert name in refused(local, Body=b"x", **{name: value})
@@ -133,20 +133,20 @@ def test_times_have_bounds(local, name, value):
         ("ContentType", "x" * 1025),
     ],
 )
-def test_parameters_are_held_to_what_the_service_model_says(local, name, value):
+def test_parameters_are_checked_against_the_service_model(local, name, value):
     local.async_endpoint()
 
     assert name in refused(local, Body=b"x", **{name: value})
 
 
-def test_an_address_has_at_most_1024_characters(local):
+def test_input_location_above_1024_characters_is_rejected(local):
     local.async_endpoint()
     long = f"s3://{BUCKET}/{'k' * 1100}"
 
     assert "InputLocation" in refused(local, InputLocation=long)
 
 
-def test_a_refused_document_fails_once_and_says_why(local, container):
+def test_rejected_document_has_the_response_as_failure_object(local, container):
     local.async_endpoint()
     container.reply = lambda received: Reply(b'{"code": "unreadable_document"}', 422)
 
@@ -158,7 +158,7 @@ def test_a_refused_document_fails_once_and_says_why(local, container):
 
 
 @pytest.mark.parametrize("reply", [Reply(b"broken", 500), Reply(is_broken=True)])
-def test_nothing_is_tried_twice(local, container, reply):
+def test_failed_request_is_not_retried(local, container, reply):
     local.async_endpoint()
     container.reply = lambda received: reply
 
@@ -168,7 +168,7 @@ def test_nothing_is_tried_twice(local, container, reply):
     assert len(container.received) == 1
 
 
-def test_a_document_that_is_not_there_fails(local, container):
+def test_missing_input_object_fails_without_invocation(local, container):
     local.async_endpoint()
 
     answer = submit(local, InputLocation=f"s3://{BUCKET}/nowhere.pdf")
@@ -177,14 +177,14 @@ def test_a_document_that_is_not_there_fails(local, container):
     assert container.received == []
 
 
-def test_a_document_above_the_limit_fails(start, container):
+def test_input_object_above_the_limit_fails(start, container):
     local = start(container.address, SageMakerLimits(object_bytes=3))
     local.async_endpoint()
 
     assert b"more than 3 bytes" in failure(local, submit(local))
 
 
-def test_a_request_that_takes_too_long_fails(local, container):
+def test_request_fails_after_its_invocation_timeout(local, container):
     local.async_endpoint()
     is_over = threading.Event()
     container.reply = lambda received: Reply(b"late" if is_over.wait(20) else b"never")
@@ -195,7 +195,7 @@ def test_a_request_that_takes_too_long_fails(local, container):
     is_over.set()
 
 
-def test_as_many_documents_run_at_once_as_the_endpoint_allows(local, container):
+def test_endpoint_config_limits_concurrency(local, container):
     local.async_endpoint(concurrency=3)
     may_go_on = threading.Event()
     container.reply = lambda received: Reply(b"x" if may_go_on.wait(20) else b"")
@@ -211,7 +211,7 @@ def test_as_many_documents_run_at_once_as_the_endpoint_allows(local, container):
     assert len(container.received) == 8
 
 
-def test_what_waits_goes_to_the_next_healthy_container(local, container):
+def test_waiting_request_goes_to_the_next_healthy_container(local, container):
     local.async_endpoint()
     container.ping = 503
 
@@ -223,7 +223,7 @@ def test_what_waits_goes_to_the_next_healthy_container(local, container):
     assert result(local, answer) == b"page"
 
 
-def test_what_has_waited_for_too_long_expires(local, container):
+def test_request_expires_after_its_ttl(local, container):
     local.async_endpoint()
     container.ping = 503
     processor = RequestProcessor(
@@ -252,7 +252,7 @@ def test_what_has_waited_for_too_long_expires(local, container):
     assert container.received == []
 
 
-def test_without_a_failure_path_a_failure_leaves_no_object(local, container):
+def test_failure_without_failure_path_leaves_no_object(local, container):
     local.async_endpoint(failure=False)
     container.reply = lambda received: Reply(b"no", 500)
 
@@ -263,7 +263,7 @@ def test_without_a_failure_path_a_failure_leaves_no_object(local, container):
     assert local.keys("failed") == []
 
 
-def test_the_name_of_a_failure_is_an_assumption(start, container):
+def test_failure_suffix_can_be_set(start, container):
     local = start(container.address, assumptions=Assumptions(failure_suffix=".failed"))
     local.async_endpoint()
     container.reply = lambda received: Reply(b"no", 500)
@@ -318,7 +318,7 @@ def test_success_and_failure_are_published(local, container):
     assert "server error (500)" in bad["failureReason"]
 
 
-def test_an_answer_is_published_where_it_is_wanted_and_small(start, container):
+def test_notification_includes_small_response_on_request(start, container):
     local = start(container.address, SageMakerLimits(notified_bytes=4))
     topic, published = queue(local, "success")
     local.async_endpoint(
@@ -334,7 +334,7 @@ def test_an_answer_is_published_where_it_is_wanted_and_small(start, container):
     assert "responseBody" not in large
 
 
-def test_answers_without_content_length_are_not_stored(local, container):
+def test_response_without_content_length_is_not_stored(local, container):
     local.async_endpoint()
     container.reply = lambda received: Reply(iter([b"page 1\n", b"page 2\n"]))
 
@@ -345,7 +345,7 @@ def test_answers_without_content_length_are_not_stored(local, container):
     assert len(container.received) == 1
 
 
-def test_what_sagemaker_says_of_a_request_is_in_the_data_log(local, container):
+def test_failure_of_a_request_is_in_the_data_log(local, container):
     local.async_endpoint()
     container.reply = lambda received: Reply(b"no", 500)
     submit(local, InferenceId="bad")
@@ -361,7 +361,7 @@ def test_what_sagemaker_says_of_a_request_is_in_the_data_log(local, container):
 
 
 @pytest.mark.parametrize("key", ["/in/page.png", "in//page.png", "in/a b?#%20+&.png"])
-def test_a_key_is_what_follows_the_bucket_as_it_is(local, key):
+def test_key_with_special_characters_is_read(local, key):
     local.async_endpoint()
 
     answer = submit(local, InputLocation=local.put(key, b"an odd page"))

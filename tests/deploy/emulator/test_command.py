@@ -76,7 +76,7 @@ def client(service, said):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_it_is_used_by_its_address_and_ends_when_asked_to(tmp_path, container, number):
+def test_emulator_serves_its_address_until_a_signal(tmp_path, container, number):
     started = running(tmp_path, "--port", "0", "--server", container.address)
     with started as (process, said):
         answer = client("sagemaker-runtime", said).invoke_endpoint(
@@ -89,7 +89,7 @@ def test_it_is_used_by_its_address_and_ends_when_asked_to(tmp_path, container, n
         assert process.wait(30) == 0
 
 
-def test_all_that_is_there_from_the_start_works(tmp_path, container):
+def test_sample_resources_work(tmp_path, container):
     started = running(tmp_path, "--port", "0", "--server", container.address)
     with started as (_, said):
         made, s3 = said["made"], client("s3", said)
@@ -135,9 +135,7 @@ def typed(tmp_path, said, *arguments):
 
 # Its container says nothing that a job's log could tell, and that is waited for.
 @pytest.mark.slow
-def test_from_an_empty_folder_every_command_finds_it_by_its_address(
-    tmp_path, container
-):
+def test_commands_work_in_an_empty_folder_after_init(tmp_path, container):
     papers = tmp_path / "papers"
     papers.mkdir()
     (papers / "page.png").write_bytes(PNG + b"page")
@@ -164,7 +162,7 @@ def test_from_an_empty_folder_every_command_finds_it_by_its_address(
     assert "1 of 1 documents read" in ran["transform papers"].stdout
 
 
-def test_what_is_there_from_the_start_may_be_updated(tmp_path, container):
+def test_sample_endpoint_can_be_updated(tmp_path, container):
     arguments = ("--init", "--port", "0", "--server", container.address)
     with running(tmp_path, *arguments) as (_, said):
         update = ("update", "--instance-type", "ml.g6e.4xlarge", "--dry-run")
@@ -174,7 +172,7 @@ def test_what_is_there_from_the_start_may_be_updated(tmp_path, container):
     assert "would update endpoint chandra" in planned.stdout
 
 
-def test_a_configuration_that_is_there_stays(tmp_path, container):
+def test_init_keeps_an_existing_chandra_toml(tmp_path, container):
     path = tmp_path / "chandra.toml"
     path.write_text('name = "mine"\n')
     arguments = ("--init", "--port", "0", "--server", container.address)
@@ -185,7 +183,7 @@ def test_a_configuration_that_is_there_stays(tmp_path, container):
     assert path.read_text() == 'name = "mine"\n'
 
 
-def test_what_is_not_made_is_not_described(tmp_path):
+def test_init_and_empty_are_rejected_together(tmp_path):
     refused = ran(tmp_path, "--init", "--empty", "--port", "0")
 
     assert refused.returncode == 2
@@ -193,7 +191,7 @@ def test_what_is_not_made_is_not_described(tmp_path):
     assert not (tmp_path / "chandra.toml").exists()
 
 
-def test_its_end_is_the_end_of_its_containers(tmp_path):
+def test_containers_end_with_the_emulator(tmp_path):
     (tmp_path / "server").mkdir()
     (tmp_path / "server" / "__init__.py").touch()
     (tmp_path / "server" / "container.py").write_text(PROGRAM.read_text())
@@ -244,9 +242,7 @@ def chandra(local, project, hub, tmp_path):
     return run
 
 
-def test_a_deployment_goes_up_is_used_changed_and_goes_away(
-    chandra, container, local, tmp_path
-):
+def test_deploy_invoke_update_and_destroy_work(chandra, container, local, tmp_path):
     container.ping = 503
 
     def recover():
@@ -271,7 +267,7 @@ def test_a_deployment_goes_up_is_used_changed_and_goes_away(
     assert local.sagemaker.list_endpoints()["Endpoints"] == []
 
 
-def test_what_to_copy_is_what_a_terminal_needs(tmp_path, container):
+def test_printed_environment_is_complete(tmp_path, container):
     started = running(tmp_path, "--port", "0", "--server", container.address)
     with started as (_, said):
         assert said["environment"] == {
@@ -283,7 +279,7 @@ def test_what_to_copy_is_what_a_terminal_needs(tmp_path, container):
         }
 
 
-def test_without_moto_it_says_what_to_install(tmp_path):
+def test_missing_moto_is_reported_with_install_command(tmp_path):
     program = "import sys; sys.modules['moto'] = None; from deploy.cli import main; "
     failed = ran(tmp_path, program=("-c", program + "sys.exit(main(sys.argv[1:]))"))
 
@@ -301,7 +297,7 @@ def test_ports_out_of_range_are_rejected_without_traceback(tmp_path, port):
     assert "Traceback" not in failed.stderr
 
 
-def test_a_port_that_is_taken_is_said(tmp_path):
+def test_port_in_use_is_reported(tmp_path):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -320,20 +316,20 @@ def test_a_port_that_is_taken_is_said(tmp_path):
         ("output_naming=mine", "relative or full"),
     ],
 )
-def test_an_assumption_has_a_name_and_a_value(tmp_path, pair, message):
+def test_invalid_assumptions_are_rejected(tmp_path, pair, message):
     failed = ran(tmp_path, "--dry-run", "--assume", pair)
 
     assert failed.returncode == 2
     assert message in failed.stderr
 
 
-def test_a_dry_run_starts_nothing(tmp_path):
+def test_dry_run_prints_the_assumptions(tmp_path):
     done = ran(tmp_path, "--dry-run", "--json", "--assume", "concurrency=2")
 
     assert json.loads(done.stdout)["assumed"]["concurrency"] == 2
 
 
-def test_weights_that_are_not_there_are_said(tmp_path):
+def test_missing_weights_are_reported(tmp_path):
     failed = ran(tmp_path, "--port", "0", "--weights", "nowhere")
 
     assert failed.returncode == 2

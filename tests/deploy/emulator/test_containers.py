@@ -54,7 +54,7 @@ def own(local):
     return container
 
 
-def test_a_container_is_told_what_sagemaker_tells_it(local):
+def test_container_has_the_environment_of_sagemaker(local):
     local.endpoint("ocr", model={"Environment": {"SERVE_USE": "realtime"}})
 
     environ = asked(local)["environ"]
@@ -66,7 +66,7 @@ def test_a_container_is_told_what_sagemaker_tells_it(local):
     assert "SAGEMAKER_BATCH" not in environ
 
 
-def test_weights_of_this_machine_take_the_place_of_the_models(local):
+def test_local_weights_replace_those_of_the_model(local):
     environment = {"MODEL_ID": "datalab-to/chandra", "MODEL_REVISION": "c0ffee"}
     local.endpoint("ocr", model={"Environment": environment})
 
@@ -77,7 +77,7 @@ def test_weights_of_this_machine_take_the_place_of_the_models(local):
     assert "MODEL_REVISION" not in environ
 
 
-def test_or_the_models_own_are_loaded(start):
+def test_model_weights_are_kept_without_local_weights(start):
     local = start(program(weights=None))
     local.endpoint("ocr", model={"Environment": {"MODEL_S3_URI": "s3://weights/1/"}})
 
@@ -87,14 +87,14 @@ def test_or_the_models_own_are_loaded(start):
     assert "MODEL_DIR" not in environ
 
 
-def test_nothing_else_of_our_environment_is_passed_on(local, monkeypatch):
+def test_container_does_not_inherit_other_variables(local, monkeypatch):
     monkeypatch.setenv("SECRET_OF_THE_TERMINAL", "1")
     local.endpoint()
 
     assert "SECRET_OF_THE_TERMINAL" not in asked(local)["environ"]
 
 
-def test_a_transform_job_has_a_container_of_its_own_until_it_ends(local):
+def test_transform_job_has_its_own_container_until_it_ends(local):
     local.put("in/a.png", b"a")
     local.model("ocr", Environment={"SERVE_USE": "realtime", "KEPT": "yes"})
 
@@ -117,7 +117,7 @@ def test_a_transform_job_has_a_container_of_its_own_until_it_ends(local):
     until(lambda: not is_alive(answer["pid"]) and not is_alive(answer["child"]))
 
 
-def test_what_a_job_does_not_say_the_container_is_not_told(local):
+def test_unset_job_settings_set_no_variables(local):
     local.put("in/a.png", b"a")
     local.model("ocr")
 
@@ -129,7 +129,7 @@ def test_what_a_job_does_not_say_the_container_is_not_told(local):
     assert set_by_sagemaker == {"SAGEMAKER_BATCH", "SAGEMAKER_BIND_TO_PORT"}
 
 
-def test_a_container_that_is_killed_is_replaced_with_all_that_it_had_started(local):
+def test_killed_container_is_replaced_with_its_children(local):
     local.endpoint()
     first = asked(local)
 
@@ -145,7 +145,7 @@ def test_a_container_that_is_killed_is_replaced_with_all_that_it_had_started(loc
     assert until(replaced)["pid"] != first["pid"]
 
 
-def test_a_document_that_was_read_when_it_died_fails_and_those_that_wait_do_not(local):
+def test_only_the_running_request_fails_with_its_container(local):
     local.async_endpoint(concurrency=1)
     submit = local.runtime.invoke_endpoint_async
 
@@ -159,7 +159,7 @@ def test_a_document_that_was_read_when_it_died_fails_and_those_that_wait_do_not(
 
 
 @pytest.mark.slow
-def test_however_often_it_dies_every_document_has_one_end(local):
+def test_each_request_has_one_outcome_despite_kills(local):
     local.async_endpoint(concurrency=4)
     container = own(local)
     answers = []
@@ -183,7 +183,7 @@ def test_however_often_it_dies_every_document_has_one_end(local):
     assert num_failed <= 4 * 4
 
 
-def test_a_batch_that_is_killed_now_and_then_has_every_answer(local):
+def test_transform_job_completes_despite_kills(local):
     for number in range(30):
         local.put(f"in/{number}.png", b"who are you?")
     local.model("ocr")
@@ -199,7 +199,7 @@ def test_a_batch_that_is_killed_now_and_then_has_every_answer(local):
     assert len(local.keys("out")) == 30
 
 
-def test_a_batch_tries_what_the_container_died_over_as_often_as_it_may(local):
+def test_transform_job_limits_retries_of_a_deadly_object(local):
     local.put("in/a.png", b"die")
     local.put("in/b.png", b"who are you?")
     local.model("ocr")
@@ -212,7 +212,7 @@ def test_a_batch_tries_what_the_container_died_over_as_often_as_it_may(local):
     assert sum("it is replaced" in line for line in local.lines) == 2
 
 
-def test_a_deleted_endpoint_has_no_container(local):
+def test_deleting_an_endpoint_stops_its_container(local):
     local.endpoint()
     process = asked(local)
 
@@ -221,7 +221,7 @@ def test_a_deleted_endpoint_has_no_container(local):
     until(lambda: not is_alive(process["pid"]) and not is_alive(process["child"]))
 
 
-def test_an_updated_endpoint_has_another_container_once_that_is_healthy(local):
+def test_updated_endpoint_switches_to_its_healthy_container(local):
     local.endpoint()
     first = asked(local)
     local.endpoint("next", is_created=False, model={"Environment": {"WHICH": "second"}})
@@ -236,7 +236,7 @@ def test_an_updated_endpoint_has_another_container_once_that_is_healthy(local):
     until(lambda: not is_alive(first["pid"]))
 
 
-def test_the_end_is_the_end_of_everything_that_was_started(local):
+def test_close_ends_all_processes(local):
     local.endpoint()
     process = asked(local)
     family = [process["pid"], process["child"]]
@@ -247,7 +247,7 @@ def test_the_end_is_the_end_of_everything_that_was_started(local):
     assert not any(map(is_alive, family))
 
 
-def test_a_container_that_cannot_start_fails_its_endpoint(start):
+def test_container_that_cannot_start_fails_its_endpoint(start):
     local = start(program(sys.executable, "-c", "raise SystemExit('no weights')"))
     local.endpoint()
 
@@ -260,7 +260,7 @@ def test_a_container_that_cannot_start_fails_its_endpoint(start):
     until(lambda: "no weights" in str(local.messages(group)))
 
 
-def test_a_container_that_cannot_start_fails_its_job(start):
+def test_container_that_cannot_start_fails_its_job(start):
     local = start(program(sys.executable, "-c", "raise SystemExit(1)"))
     local.put("in/a.png", b"a")
     local.model("ocr")
@@ -270,7 +270,7 @@ def test_a_container_that_cannot_start_fails_its_job(start):
     assert "ping health check" in ended(local)["FailureReason"]
 
 
-def test_a_container_that_stays_sick_is_replaced(start):
+def test_container_that_stays_unhealthy_is_replaced(start):
     local = start(
         program(), SageMakerLimits(stop_seconds=5), Assumptions(replace_seconds=1)
     )
@@ -280,7 +280,7 @@ def test_a_container_that_stays_sick_is_replaced(start):
     until(lambda: any("no healthy /ping for 1 s" in line for line in local.lines), 60)
 
 
-def test_lines_of_a_container_are_in_the_log_of_its_endpoint_and_on_standard_output(
+def test_container_output_is_logged_and_printed(
     local,
 ):
     local.endpoint()
@@ -295,7 +295,7 @@ def test_lines_of_a_container_are_in_the_log_of_its_endpoint_and_on_standard_out
     assert any(line.endswith("| a line of the container") for line in local.lines)
 
 
-def test_lines_of_a_job_are_in_the_log_of_all_jobs(local):
+def test_transform_job_has_two_log_streams(local):
     local.put("in/a.png", b"a")
     local.model("ocr")
     create(local)

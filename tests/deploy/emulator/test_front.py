@@ -17,7 +17,7 @@ from deploy.emulator.emulator import Emulator
 from tests.deploy.emulator.conftest import BUCKET, KEYS, REGION, Local
 
 
-def test_objects_of_every_size_come_back_as_they_were(local):
+def test_objects_of_all_sizes_are_stored_and_read(local):
     s3 = local.client("s3")
 
     for size in (0, 1, 3 << 20):
@@ -27,7 +27,7 @@ def test_objects_of_every_size_come_back_as_they_were(local):
         assert local.get(f"s3://{BUCKET}/object") == b"x" * size
 
 
-def test_an_upload_in_parts_is_put_together(local):
+def test_multipart_upload_is_stored(local):
     content = bytes(range(256)) * (6 << 12)
 
     local.client("s3").upload_fileobj(
@@ -40,7 +40,7 @@ def test_an_upload_in_parts_is_put_together(local):
     assert local.get(f"s3://{BUCKET}/large") == content
 
 
-def test_a_part_of_an_object_is_a_part(local):
+def test_range_request_returns_part_of_an_object(local):
     local.put("object", b"0123456789")
 
     answer = local.client("s3").get_object(
@@ -51,7 +51,7 @@ def test_a_part_of_an_object_is_a_part(local):
     assert answer["Body"].read() == b"234"
 
 
-def test_a_url_that_is_signed_leads_to_the_object(local):
+def test_presigned_url_returns_the_object(local):
     local.put("object", b"content")
     url = local.client("s3").generate_presigned_url(
         "get_object", Params={"Bucket": BUCKET, "Key": "object"}
@@ -61,7 +61,7 @@ def test_a_url_that_is_signed_leads_to_the_object(local):
         assert answer.read() == b"content"
 
 
-def test_an_object_is_deleted_without_an_answer(local):
+def test_deleting_an_object_returns_no_content(local):
     local.put("object", b"content")
 
     answer = local.client("s3").delete_object(Bucket=BUCKET, Key="object")
@@ -70,7 +70,7 @@ def test_an_object_is_deleted_without_an_answer(local):
     assert local.keys() == []
 
 
-def test_a_bucket_may_be_called_as_one_of_our_paths(local):
+def test_bucket_may_be_named_like_an_emulated_path(local):
     local.client("s3").create_bucket(Bucket="endpoints")
 
     uri = local.put("ocr/invocations", b"no document", bucket="endpoints")
@@ -78,14 +78,14 @@ def test_a_bucket_may_be_called_as_one_of_our_paths(local):
     assert local.get(uri) == b"no document"
 
 
-def test_a_refusal_of_the_backend_is_a_refusal(local):
+def test_error_of_the_backend_is_forwarded(local):
     with pytest.raises(ClientError) as caught:
         local.sagemaker.describe_endpoint(EndpointName="other")
 
     assert caught.value.response["Error"]["Code"] == "ValidationException"
 
 
-def test_services_of_other_protocols_are_reached(local):
+def test_services_of_other_protocols_are_forwarded(local):
     scaling = local.client("application-autoscaling")
     local.endpoint()
     target = {
@@ -104,7 +104,7 @@ def test_services_of_other_protocols_are_reached(local):
     assert local.client("iam").list_roles()["Roles"] == []
 
 
-def test_a_backend_that_does_not_answer_is_said(container):
+def test_unreachable_backend_is_reported(container):
     def connect(region, url):
         return AWSClient.connect(region=region, endpoint_url=url, credentials=KEYS)
 
@@ -127,7 +127,7 @@ def test_a_backend_that_does_not_answer_is_said(container):
     emulator.close()
 
 
-def test_objects_may_lie_on_another_server(account, local):
+def test_s3_can_be_on_another_server(account, local):
     """The same moto under another name: requests of S3 alone go there."""
 
     def connect(region, url):

@@ -25,18 +25,18 @@ def read(address, body=b"page", seconds=20.0):
         return exchange.status, exchange.read()
 
 
-def test_an_answer_has_a_status_and_a_body(container):
+def test_response_has_status_and_body(container):
     container.reply = lambda received: Reply(received.body, 422)
 
     assert read(container.address) == (422, b"page")
 
 
-def test_where_nobody_listens_nothing_was_asked():
+def test_unreachable_container_is_a_failed_connection():
     with pytest.raises(ConnectFailedError):
         read(f"http://127.0.0.1:{find_free_port()}")
 
 
-def test_a_connection_that_is_closed_is_broken(container):
+def test_closed_connection_is_broken(container):
     container.reply = lambda received: Reply(is_broken=True)
 
     with pytest.raises(ConnectionBrokenError) as caught:
@@ -45,14 +45,14 @@ def test_a_connection_that_is_closed_is_broken(container):
     assert not isinstance(caught.value, ConnectFailedError)
 
 
-def test_an_answer_without_its_end_is_broken(container):
+def test_incomplete_response_is_broken(container):
     container.reply = lambda received: Reply(iter([b"half"]), is_broken=True)
 
     with pytest.raises(ConnectionBrokenError):
         read(container.address)
 
 
-def test_a_byte_now_and_then_is_late_all_the_same(container):
+def test_slow_response_times_out_despite_progress(container):
     is_over = threading.Event()
 
     def pieces():
@@ -66,7 +66,7 @@ def test_a_byte_now_and_then_is_late_all_the_same(container):
     is_over.set()
 
 
-def test_it_can_be_broken_off_from_another_thread(container):
+def test_invocation_can_be_aborted_by_another_thread(container):
     is_over = threading.Event()
     container.reply = lambda received: Reply(b"late" if is_over.wait(20) else b"never")
     failures = []
@@ -89,6 +89,6 @@ def test_it_can_be_broken_off_from_another_thread(container):
     assert isinstance(failures[0], ConnectionBrokenError)
 
 
-def test_a_question_nobody_answers_has_no_answer(container):
+def test_get_returns_none_without_a_server(container):
     assert get(container.address, "/ping", 2) == (200, b"")
     assert get(f"http://127.0.0.1:{find_free_port()}", "/ping", 2) is None

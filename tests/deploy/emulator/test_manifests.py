@@ -130,7 +130,7 @@ def chandra(local, tmp_path):
     return run
 
 
-def test_by_a_queue_every_line_is_read_or_reported(
+def test_queue_reads_or_reports_every_line_of_a_manifest(
     chandra, local, manifest, vanish, tmp_path
 ):
     # Not waited for: the container begins when the document is gone again.
@@ -180,7 +180,9 @@ def test_by_a_queue_every_line_is_read_or_reported(
     assert (secret["document"], secret["code"]) == (SECRET, "document_forbidden")
 
 
-def test_by_a_job_every_line_is_read_or_reported(chandra, local, manifest, vanish):
+def test_job_reads_or_reports_every_line_of_a_manifest(
+    chandra, local, manifest, vanish
+):
     asked = ("transform", str(manifest), f"s3://{BUCKET}/out/", "--format", "json")
     status, started, err = chandra(*asked, "--no-wait")
     vanish()

@@ -54,7 +54,7 @@ def held(container):
     return may_go_on
 
 
-def test_every_invocation_is_counted_with_its_status_and_its_times(local, container):
+def test_invocations_are_counted_with_status_and_latency(local, container):
     local.endpoint()
     statuses = iter((200, 200, 422, 500))
     container.reply = lambda received: Reply(b"x", next(statuses))
@@ -73,9 +73,7 @@ def test_every_invocation_is_counted_with_its_status_and_its_times(local, contai
     assert told(local, "OverheadLatency", "Minimum") >= 0
 
 
-def test_a_container_that_gives_no_answer_is_an_error_without_a_status(
-    local, container
-):
+def test_missing_response_counts_only_as_model_error(local, container):
     local.endpoint()
     container.reply = lambda received: Reply(is_broken=True)
 
@@ -86,7 +84,7 @@ def test_a_container_that_gives_no_answer_is_an_error_without_a_status(
     assert told(local, "Invocation5XXErrors", "Sum") == 0
 
 
-def test_a_stream_is_an_invocation_once_it_has_ended(local, container):
+def test_stream_is_counted_when_it_ends(local, container):
     local.endpoint()
     container.reply = lambda received: Reply(iter([b"one", b"two"]))
 
@@ -99,7 +97,7 @@ def test_a_stream_is_an_invocation_once_it_has_ended(local, container):
     assert told(local, "InvocationModelErrors", "Sum") == 0
 
 
-def test_what_was_refused_before_it_reached_the_container_is_no_invocation(local):
+def test_rejected_request_is_not_counted(local):
     local.async_endpoint()
 
     with pytest.raises(ClientError, match="asynchronous"):
@@ -109,9 +107,7 @@ def test_what_was_refused_before_it_reached_the_container_is_no_invocation(local
     assert told(local, "Invocations", "Sum") is None
 
 
-def test_the_queue_is_told_of_the_endpoint_alone_and_its_documents_of_the_variant(
-    local, container
-):
+def test_queue_metrics_have_the_endpoint_dimension_alone(local, container):
     local.async_endpoint(concurrency=1)
     may_go_on = held(container)
 
@@ -134,9 +130,7 @@ def test_the_queue_is_told_of_the_endpoint_alone_and_its_documents_of_the_varian
     assert told(local, "Invocations", "Sum") is None
 
 
-def test_documents_without_a_healthy_container_are_a_backlog_without_capacity(
-    local, container
-):
+def test_backlog_without_healthy_container_has_no_capacity(local, container):
     local.async_endpoint()
     container.ping = 503
 
@@ -150,9 +144,7 @@ def test_documents_without_a_healthy_container_are_a_backlog_without_capacity(
 
 
 @pytest.mark.parametrize("is_counted", [False, True])
-def test_whether_what_is_being_read_is_in_the_backlog_is_an_assumption(
-    start, container, is_counted
-):
+def test_backlog_can_include_running_requests(start, container, is_counted):
     local = start(
         container.address, assumptions=Assumptions(backlog_counts_running=is_counted)
     )
@@ -167,7 +159,7 @@ def test_whether_what_is_being_read_is_in_the_backlog_is_an_assumption(
     may_go_on.set()
 
 
-def test_failures_are_counted_by_what_failed(local, container):
+def test_failures_are_counted_by_their_cause(local, container):
     local.async_endpoint(ErrorTopic="arn:aws:sns:us-east-1:123456789012:nowhere")
     container.reply = lambda received: Reply(b"no", 500)
 
@@ -182,7 +174,7 @@ def test_failures_are_counted_by_what_failed(local, container):
     until_told(local, "NotificationFailures", "Sum", 2)
 
 
-def test_a_deleted_endpoint_is_told_of_no_more(local):
+def test_deleted_endpoint_publishes_no_metrics(local):
     local.async_endpoint()
     until_told(local, "ApproximateBacklogSize", "Maximum", 0, variant=None)
 
@@ -191,9 +183,7 @@ def test_a_deleted_endpoint_is_told_of_no_more(local):
     assert list(local.emulator.asynchronous.read_levels()) == []
 
 
-def test_metrics_that_cannot_be_kept_are_said_once_and_harm_no_request(
-    local, container
-):
+def test_failing_metrics_are_reported_once_and_harm_no_request(local, container):
     local.endpoint()
     call, tried = local.backend.call, []
 
@@ -215,7 +205,7 @@ def test_metrics_that_cannot_be_kept_are_said_once_and_harm_no_request(
     assert said == ["cannot publish metrics: no CloudWatch today"]
 
 
-def test_status_and_metrics_know_what_waits(local, container, tmp_path):
+def test_status_and_metrics_commands_show_the_backlog(local, container, tmp_path):
     made = seed(local.backend, REGION, "chandra")
     path = tmp_path / "chandra.toml"
     path.write_text(made.settings(REGION))
@@ -244,7 +234,7 @@ def test_status_and_metrics_know_what_waits(local, container, tmp_path):
     assert all(point["value"] > 0 for point in shown()["latency p99"])
 
 
-def test_every_metric_that_commands_ask_of_sagemaker_has_a_unit():
+def test_all_metrics_of_the_commands_are_published():
     asked = {
         m.name for m in (*METRICS, *QUEUE_METRICS) if m.namespace.startswith("AWS")
     }

@@ -86,7 +86,7 @@ def runtime(local):
 @pytest.mark.parametrize(
     ("body", "kind"), [(PNG, "image/png"), (PDF, "application/pdf")]
 )
-def test_a_document_is_read_in_real_time(local, body, kind):
+def test_document_is_read_in_real_time(local, body, kind):
     answer = runtime(local).invoke_endpoint(
         EndpointName="ocr",
         ContentType=kind,
@@ -103,7 +103,7 @@ def test_a_document_is_read_in_real_time(local, body, kind):
     assert answer["ContentType"].startswith("application/json")
 
 
-def test_a_broken_document_is_a_model_error_with_its_code(local):
+def test_broken_document_is_a_model_error_with_its_code(local):
     with pytest.raises(ClientError) as caught:
         runtime(local).invoke_endpoint(
             EndpointName="ocr", ContentType="application/pdf", Body=BROKEN
@@ -179,7 +179,7 @@ def test_documents_are_read_by_a_transform_job(local):
     assert any(f"{BUCKET}/in/c.pdf: ClientError: 422" in line for line in local.lines)
 
 
-def test_the_container_says_what_a_job_leaves_open(local):
+def test_container_provides_settings_that_a_job_omits(local):
     local.put("in/a.png", PNG)
 
     create(local, "open")
@@ -190,7 +190,7 @@ def test_the_container_says_what_a_job_leaves_open(local):
     assert line.endswith("MaxPayloadInMB=25, BatchStrategy=SINGLE_RECORD")
 
 
-def test_nothing_of_a_killed_container_stays(running):
+def test_killed_container_leaves_no_process(running):
     everyone = [member.pid for member in family(running.container.pid)]
     assert len(everyone) > 2
 

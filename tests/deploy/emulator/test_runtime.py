@@ -21,7 +21,7 @@ def refused(call, **params):
     return caught.value.response
 
 
-def test_a_document_goes_to_the_container_and_its_answer_comes_back(local, container):
+def test_invocation_returns_the_response_of_the_container(local, container):
     name = local.endpoint()
 
     answer = local.runtime.invoke_endpoint(
@@ -35,7 +35,7 @@ def test_a_document_goes_to_the_container_and_its_answer_comes_back(local, conta
     assert (received["Content-Type"], received["Accept"]) == ("image/png", "text/plain")
 
 
-def test_only_the_headers_that_sagemaker_knows_arrive(local, container):
+def test_only_documented_request_headers_are_forwarded(local, container):
     name = local.endpoint()
 
     local.runtime.invoke_endpoint(
@@ -50,7 +50,7 @@ def test_only_the_headers_that_sagemaker_knows_arrive(local, container):
     assert received["X-Amz-Date"] is None
 
 
-def test_of_the_containers_headers_only_type_and_attributes_come_back(local, container):
+def test_only_documented_response_headers_are_returned(local, container):
     name = local.endpoint()
     attributes = "X-Amzn-SageMaker-Custom-Attributes"
     container.reply = lambda received: Reply(
@@ -65,7 +65,7 @@ def test_of_the_containers_headers_only_type_and_attributes_come_back(local, con
     assert "x-request-id" not in answer["ResponseMetadata"]["HTTPHeaders"]
 
 
-def test_attributes_that_the_container_does_not_return_are_not_there(local):
+def test_custom_attributes_are_returned_only_by_the_container(local):
     name = local.endpoint()
 
     answer = local.runtime.invoke_endpoint(
@@ -76,7 +76,9 @@ def test_attributes_that_the_container_does_not_return_are_not_there(local):
 
 
 @pytest.mark.parametrize(("status", "whose"), [(422, "client"), (503, "server")])
-def test_the_containers_refusal_is_a_model_error(local, container, status, whose):
+def test_error_status_of_the_container_is_a_model_error(
+    local, container, status, whose
+):
     name = local.endpoint()
     container.reply = lambda received: Reply(b'{"code": "why"}', status)
 
@@ -90,7 +92,7 @@ def test_the_containers_refusal_is_a_model_error(local, container, status, whose
     assert answer["LogStreamArn"].endswith("log-group:/aws/sagemaker/Endpoints/ocr")
 
 
-def test_a_body_above_the_limit_is_refused_and_reaches_nobody(start, container):
+def test_body_above_the_limit_is_rejected(start, container):
     local = start(container.address, SageMakerLimits(body_bytes=1000))
     name = local.endpoint()
 
@@ -101,7 +103,7 @@ def test_a_body_above_the_limit_is_refused_and_reaches_nobody(start, container):
     assert local.runtime.invoke_endpoint(EndpointName=name, Body=bytes(1000))
 
 
-def test_the_limits_are_sagemakers():
+def test_default_limits_are_those_of_sagemaker():
     limits = SageMakerLimits()
 
     assert limits.body_bytes == 25 * 1024**2
@@ -111,9 +113,7 @@ def test_the_limits_are_sagemakers():
     assert limits.object_bytes == 1024**3
 
 
-def test_an_answer_that_takes_too_long_is_a_model_error_without_a_status(
-    start, container
-):
+def test_late_response_is_a_model_error_with_status_0(start, container):
     local = start(container.address, SageMakerLimits(answer_seconds=0.3))
     name = local.endpoint()
     is_over = threading.Event()
@@ -126,7 +126,7 @@ def test_an_answer_that_takes_too_long_is_a_model_error_without_a_status(
     assert "timed out" in answer["OriginalMessage"]
 
 
-def test_the_time_is_for_the_whole_answer_and_not_for_its_beginning(start, container):
+def test_time_limit_covers_the_whole_response(start, container):
     local = start(container.address, SageMakerLimits(answer_seconds=0.5))
     name = local.endpoint()
     is_over = threading.Event()
@@ -143,7 +143,7 @@ def test_the_time_is_for_the_whole_answer_and_not_for_its_beginning(start, conta
     assert "timed out" in answer["OriginalMessage"]
 
 
-def test_a_container_that_dies_over_a_document_is_a_model_error(local, container):
+def test_closed_connection_is_a_model_error(local, container):
     name = local.endpoint()
     container.reply = lambda received: Reply(is_broken=True)
 
@@ -152,7 +152,7 @@ def test_a_container_that_dies_over_a_document_is_a_model_error(local, container
     assert (answer["Error"]["Code"], answer["OriginalStatusCode"]) == ("ModelError", 0)
 
 
-def test_without_a_healthy_container_the_service_is_unavailable(local, container):
+def test_unhealthy_container_makes_the_service_unavailable(local, container):
     name = local.endpoint()
     local.runtime.invoke_endpoint(EndpointName=name, Body=b"x")
     container.ping = 503
@@ -163,7 +163,7 @@ def test_without_a_healthy_container_the_service_is_unavailable(local, container
     assert len(container.received) == 1
 
 
-def test_a_first_document_waits_for_the_container_to_start(local, container):
+def test_first_request_waits_for_the_container_to_start(local, container):
     name = local.endpoint()
     container.ping = 503
 
@@ -178,7 +178,7 @@ def test_a_first_document_waits_for_the_container_to_start(local, container):
         assert future.result()["Body"].read() == b"page"
 
 
-def test_an_endpoint_is_in_service_once_its_container_is_healthy(local, container):
+def test_endpoint_is_in_service_once_its_container_is_healthy(local, container):
     container.ping = 503
     name = local.endpoint()
 
@@ -192,7 +192,7 @@ def test_an_endpoint_is_in_service_once_its_container_is_healthy(local, containe
     assert status() == "InService"
 
 
-def test_an_endpoint_that_is_not_there_is_not_found(local):
+def test_unknown_endpoint_is_not_found(local):
     for call in (
         local.runtime.invoke_endpoint,
         local.runtime.invoke_endpoint_with_response_stream,
@@ -202,7 +202,7 @@ def test_an_endpoint_that_is_not_there_is_not_found(local):
         assert "not found" in answer["Error"]["Message"]
 
 
-def test_an_asynchronous_endpoint_takes_nothing_else(local):
+def test_asynchronous_endpoint_rejects_real_time_requests(local):
     name = local.async_endpoint()
 
     answer = refused(local.runtime.invoke_endpoint, EndpointName=name, Body=b"x")
@@ -210,7 +210,7 @@ def test_an_asynchronous_endpoint_takes_nothing_else(local):
     assert answer["Error"]["Code"] == "ValidationError"
 
 
-def test_attributes_are_ascii_and_short(local):
+def test_long_custom_attributes_are_rejected(local):
     name = local.endpoint()
 
     answer = refused(
@@ -236,7 +236,7 @@ def parts(answer):
         ({"InferenceComponentName": "other"}, "not support InferenceComponentName"),
     ],
 )
-def test_targets_that_do_not_exist_are_refused(local, container, target, sentence):
+def test_missing_targets_are_rejected(local, container, target, sentence):
     name = local.endpoint()
 
     error = refused(
@@ -248,7 +248,7 @@ def test_targets_that_do_not_exist_are_refused(local, container, target, sentenc
     assert container.received == []
 
 
-def test_the_variant_of_the_endpoint_may_be_named(local):
+def test_target_variant_of_the_endpoint_is_accepted(local):
     name = local.endpoint()
 
     answer = local.runtime.invoke_endpoint(
@@ -258,7 +258,7 @@ def test_the_variant_of_the_endpoint_may_be_named(local):
     assert answer["Body"].read() == b"x"
 
 
-def test_instance_types_that_aws_does_not_have_are_refused(local):
+def test_unknown_instance_type_is_rejected(local):
     local.model()
 
     with pytest.raises(ClientError) as caught:
@@ -279,7 +279,7 @@ def test_instance_types_that_aws_does_not_have_are_refused(local):
 
 
 @pytest.mark.parametrize("body", [b"[]", b"{", b"null", b"[" * 100_000])
-def test_requests_without_an_object_are_refused(local, body):
+def test_requests_without_a_json_object_are_rejected(local, body):
     request = urllib.request.Request(
         local.address,
         data=body,
@@ -298,7 +298,7 @@ def test_requests_without_an_object_are_refused(local, body):
     assert b"SerializationException" in caught.value.read()
 
 
-def test_a_stream_comes_piece_by_piece(local, container):
+def test_stream_is_returned_chunk_by_chunk(local, container):
     name = local.endpoint()
     may_go_on = threading.Event()
 
@@ -325,7 +325,7 @@ def test_a_stream_comes_piece_by_piece(local, container):
     assert container.received[0]["Accept"] == "application/x-ndjson"
 
 
-def test_a_refusal_before_the_stream_is_a_model_error(local, container):
+def test_error_before_the_stream_is_a_model_error(local, container):
     name = local.endpoint()
     container.reply = lambda received: Reply(b"no", 415)
 
@@ -337,7 +337,7 @@ def test_a_refusal_before_the_stream_is_a_model_error(local, container):
 
 
 @pytest.mark.parametrize("is_late", [True, False])
-def test_a_stream_that_cannot_be_ended_says_why(start, container, is_late):
+def test_interrupted_stream_ends_with_an_error(start, container, is_late):
     local = start(
         container.address, SageMakerLimits(stream_seconds=0.5 if is_late else 480)
     )

@@ -87,7 +87,7 @@ def local(local):
     return local
 
 
-def test_every_object_below_the_prefix_is_answered_beside_its_name(local, container):
+def test_every_object_below_the_prefix_has_an_output(local, container):
     local.put("in/a.png", b"page a")
     local.put("in/folder/b.pdf", b"page b")
     local.put("in/folder/", b"")
@@ -109,7 +109,7 @@ def test_every_object_below_the_prefix_is_answered_beside_its_name(local, contai
     assert {received["Accept"] for received in container.received} == {"text/markdown"}
 
 
-def test_a_prefix_is_the_beginning_of_keys_and_no_folder(local):
+def test_prefix_may_end_within_a_file_name(local):
     local.put("in/page-1.png", b"1")
     local.put("in/page-2.png", b"2")
     local.put("in/other.png", b"3")
@@ -119,7 +119,7 @@ def test_a_prefix_is_the_beginning_of_keys_and_no_folder(local):
     assert local.keys("out") == ["out/page-1.png.out", "out/page-2.png.out"]
 
 
-def test_a_manifest_names_the_objects(local):
+def test_manifest_selects_the_objects(local):
     local.put("in/a.png", b"a")
     local.put("in/b.png", b"b")
     manifest = [{"prefix": f"s3://{BUCKET}/in/"}, "b.png"]
@@ -130,7 +130,7 @@ def test_a_manifest_names_the_objects(local):
     assert local.keys("out") == ["out/b.png.out"]
 
 
-def test_a_manifest_that_is_none_fails_the_job(local):
+def test_invalid_manifest_fails_the_job(local):
     uri = local.put("job.manifest", b"a.png\nb.png\n")
 
     job = transform(local, data={"S3DataType": "ManifestFile", "S3Uri": uri})
@@ -139,13 +139,13 @@ def test_a_manifest_that_is_none_fails_the_job(local):
     assert "is not a manifest" in job["FailureReason"]
 
 
-def test_a_prefix_without_objects_fails_the_job(local):
+def test_prefix_without_objects_fails_the_job(local):
     job = transform(local)
 
     assert "No S3 objects found" in job["FailureReason"]
 
 
-def test_one_failed_object_leaves_the_others_and_fails_the_job(local, container):
+def test_failed_object_fails_the_job_but_not_the_others(local, container):
     for name in ("a", "b", "c"):
         local.put(f"in/{name}.png", name.encode())
     container.reply = lambda received: (
@@ -174,9 +174,7 @@ def test_one_failed_object_leaves_the_others_and_fails_the_job(local, container)
         (Reply(is_broken=True), "Unable to get response from algorithm"),
     ],
 )
-def test_a_container_that_fails_is_asked_again_and_then_no_more(
-    local, container, reply, line
-):
+def test_failing_container_is_retried_up_to_the_limit(local, container, reply, line):
     local.put("in/a.png", b"a")
     container.reply = lambda received: reply
 
@@ -187,7 +185,7 @@ def test_a_container_that_fails_is_asked_again_and_then_no_more(
     data_log(local, f"{BUCKET}/in/a.png: {line}")
 
 
-def test_what_fails_at_first_may_succeed(local, container):
+def test_retry_may_succeed(local, container):
     local.put("in/a.png", b"a")
     replies = iter([Reply(is_broken=True), Reply(b"", 500), Reply(b"read")])
     container.reply = lambda received: next(replies)
@@ -196,7 +194,7 @@ def test_what_fails_at_first_may_succeed(local, container):
     assert local.get(f"s3://{BUCKET}/out/a.png.out") == b"read"
 
 
-def test_which_statuses_are_tried_again_is_an_assumption(start, container):
+def test_retried_statuses_can_be_set(start, container):
     local = start(container.address, assumptions=Assumptions(retried_statuses="422"))
     local.model()
     local.put("in/a.png", b"a")
@@ -209,7 +207,7 @@ def test_which_statuses_are_tried_again_is_an_assumption(start, container):
     assert job["TransformJobStatus"] == "Failed"
 
 
-def test_instance_types_without_transform_jobs_are_refused(local):
+def test_instance_type_without_batch_transform_is_rejected(local):
     resources = {"InstanceType": "ml.p5.48xlarge", "InstanceCount": 1}
 
     message = refused(local, TransformResources=resources)
@@ -217,7 +215,7 @@ def test_instance_types_without_transform_jobs_are_refused(local):
     assert "ml.p5.48xlarge" in message
 
 
-def test_answers_without_content_length_fail_without_retry(local, container):
+def test_response_without_content_length_is_not_retried(local, container):
     local.put("in/a.png", b"a")
     container.reply = lambda received: Reply(iter([b"page 1\n", b"page 2\n"]))
 
@@ -229,7 +227,7 @@ def test_answers_without_content_length_fail_without_retry(local, container):
     data_log(local, f"{BUCKET}/in/a.png: the response has no Content-Length")
 
 
-def test_a_slow_answer_is_no_answer(local, container):
+def test_slow_response_fails_the_object(local, container):
     local.put("in/a.png", b"a")
     is_over = threading.Event()
     container.reply = lambda received: Reply(b"x" if is_over.wait(20) else b"")
@@ -246,7 +244,7 @@ def test_a_slow_answer_is_no_answer(local, container):
     data_log(local, f"{BUCKET}/in/a.png: Unable to get response from algorithm")
 
 
-def test_nothing_is_sent_to_a_container_that_is_not_healthy(local, container):
+def test_unhealthy_container_receives_no_requests(local, container):
     local.put("in/a.png", b"a")
     container.ping = 503
 
@@ -258,7 +256,7 @@ def test_nothing_is_sent_to_a_container_that_is_not_healthy(local, container):
     assert ended(local)["TransformJobStatus"] == "Completed"
 
 
-def test_the_defaults_are_sagemakers(local):
+def test_default_settings_are_those_of_sagemaker(local):
     local.put("in/a.png", b"a")
 
     transform(local)
@@ -269,9 +267,7 @@ def test_the_defaults_are_sagemakers(local):
     )
 
 
-def test_the_container_beats_the_defaults_and_the_job_beats_the_container(
-    local, container
-):
+def test_job_settings_override_those_of_the_container(local, container):
     local.put("in/a.png", b"a")
     container.parameters = json.dumps(
         {
@@ -294,7 +290,7 @@ def test_the_container_beats_the_defaults_and_the_job_beats_the_container(
     )
 
 
-def test_as_many_objects_run_at_once_as_the_job_says(local, container):
+def test_job_limits_concurrency(local, container):
     for number in range(7):
         local.put(f"in/{number}.png", b"x")
     may_go_on = threading.Event()
@@ -309,7 +305,7 @@ def test_as_many_objects_run_at_once_as_the_job_says(local, container):
     assert len(local.keys("out")) == 7
 
 
-def test_an_object_above_the_limit_fails_and_is_not_sent(local, container):
+def test_object_above_the_payload_limit_is_not_sent(local, container):
     local.put("in/large.png", bytes(1024**2 + 1))
     local.put("in/small.png", bytes(1024**2))
 
@@ -320,7 +316,7 @@ def test_an_object_above_the_limit_fails_and_is_not_sent(local, container):
     data_log(local, f"{BUCKET}/in/large.png: Too much data for max payload size")
 
 
-def test_without_a_limit_an_object_is_sent_in_chunks(local, container):
+def test_object_is_sent_chunked_without_payload_limit(local, container):
     local.put("in/large.png", bytes(7 * 1024**2))
 
     transform(local, MaxPayloadInMB=0)
@@ -334,7 +330,7 @@ def test_without_a_limit_an_object_is_sent_in_chunks(local, container):
 LINES = b'{"page": 1}\n{"page": 2}\n{"page": 3}'
 
 
-def test_lines_are_sent_one_by_one_and_answered_in_order(local, container):
+def test_lines_are_sent_singly_and_stored_in_order(local, container):
     local.put("in/pages.jsonl", LINES)
 
     transform(
@@ -353,7 +349,7 @@ def test_lines_are_sent_one_by_one_and_answered_in_order(local, container):
     assert local.get(f"s3://{BUCKET}/out/pages.jsonl.out") == LINES
 
 
-def test_answers_to_lines_are_put_on_lines_of_their_own_on_request(local, container):
+def test_assemble_with_line_separates_the_responses(local, container):
     local.put("in/pages.jsonl", LINES)
     container.reply = lambda received: Reply(b"read")
 
@@ -367,7 +363,7 @@ def test_answers_to_lines_are_put_on_lines_of_their_own_on_request(local, contai
     assert local.get(f"s3://{BUCKET}/out/pages.jsonl.out") == b"read\nread\nread\n"
 
 
-def test_lines_are_packed_up_to_the_limit_but_never_across_objects(local, container):
+def test_lines_of_one_object_are_packed_up_to_the_limit(local, container):
     line = b"x" * (400 * 1024 - 1) + b"\n"
     local.put("in/a.txt", line * 3)
     local.put("in/b.txt", line)
@@ -383,7 +379,7 @@ def test_lines_are_packed_up_to_the_limit_but_never_across_objects(local, contai
     assert sizes == [len(line), len(line), 2 * len(line)]
 
 
-def test_the_newline_of_a_line_is_an_assumption(start, container):
+def test_newlines_can_be_removed(start, container):
     local = start(container.address, assumptions=Assumptions(keeps_newlines=False))
     local.model()
     local.put("in/a.txt", b"one\r\ntwo\n\n")
@@ -393,7 +389,7 @@ def test_the_newline_of_a_line_is_an_assumption(start, container):
     assert [received.body for received in container.received] == [b"one\ntwo"]
 
 
-def test_a_failed_line_fails_its_object(local, container):
+def test_failed_line_fails_its_object(local, container):
     local.put("in/pages.jsonl", LINES)
     container.reply = lambda received: Reply(
         b"no", 400 if b"2" in received.body else 200
@@ -404,7 +400,7 @@ def test_a_failed_line_fails_its_object(local, container):
     assert local.keys("out") == []
 
 
-def test_gzip_is_unpacked_before_anything_else(local, container):
+def test_gzip_input_is_decompressed(local, container):
     local.put("in/a.jsonl.gz", gzip.compress(LINES))
     local.put("in/b.jsonl.gz", b"not compressed")
 
@@ -415,7 +411,7 @@ def test_gzip_is_unpacked_before_anything_else(local, container):
     assert local.keys("out") == ["out/a.jsonl.gz.out"]
 
 
-def test_the_full_key_in_the_output_is_an_assumption(start, container):
+def test_output_can_be_named_after_the_full_key(start, container):
     local = start(container.address, assumptions=Assumptions(output_naming="full"))
     local.model()
     local.put("in/a.png", b"a")
@@ -425,7 +421,7 @@ def test_the_full_key_in_the_output_is_an_assumption(start, container):
     assert local.keys("out") == ["out/in/a.png.out"]
 
 
-def test_a_stopped_job_breaks_off_and_keeps_what_was_done(local, container):
+def test_stopped_job_aborts_requests_and_keeps_outputs(local, container):
     for name in ("a", "b", "c"):
         local.put(f"in/{name}.png", name.encode())
     is_over = threading.Event()
@@ -463,7 +459,7 @@ def test_jobs_are_listed_newest_first_in_pages(local):
     assert len(named["TransformJobSummaries"]) == 1
 
 
-def test_a_job_has_tags(local):
+def test_job_has_tags(local):
     local.put("in/a.png", b"a")
     transform(local, Tags=[{"Key": "owner", "Value": "ocr"}])
 
@@ -472,7 +468,7 @@ def test_a_job_has_tags(local):
     assert tags["Tags"] == [{"Key": "owner", "Value": "ocr"}]
 
 
-def test_names_are_used_once(local):
+def test_job_name_must_be_unique(local):
     local.put("in/a.png", b"a")
     transform(local)
 
@@ -499,11 +495,11 @@ def test_names_are_used_once(local):
         ({"DataProcessing": {"JoinSource": "Input"}}, "JoinSource"),
     ],
 )
-def test_what_sagemaker_does_not_take_is_refused(local, params, message):
+def test_invalid_job_parameters_are_rejected(local, params, message):
     assert message in refused(local, **params)
 
 
-def test_a_model_whose_weights_are_a_prefix_is_refused(local):
+def test_model_with_model_data_source_is_rejected(local):
     local.model(
         "prefix",
         ModelDataSource={
@@ -518,6 +514,6 @@ def test_a_model_whose_weights_are_a_prefix_is_refused(local):
     assert "ModelDataSource" in refused(local, ModelName="prefix")
 
 
-def test_a_job_that_nobody_made_is_not_found(local):
+def test_unknown_job_is_not_found(local):
     with pytest.raises(ClientError, match="ResourceNotFound"):
         described(local, "other")

@@ -18,7 +18,7 @@ def read(data: bytes):
 
 
 @pytest.mark.parametrize("payload", [b"", b"a page", bytes(200_000)])
-def test_a_payload_comes_out_as_it_went_in(payload):
+def test_botocore_reads_payload_frames(payload):
     message = read(build_payload_frame(payload))
 
     assert message.payload == payload
@@ -29,7 +29,7 @@ def test_a_payload_comes_out_as_it_went_in(payload):
     }
 
 
-def test_an_error_carries_its_code():
+def test_botocore_reads_error_frames():
     message = read(
         build_error_frame("ModelStreamError", "why", ErrorCode="StreamBroken")
     )
