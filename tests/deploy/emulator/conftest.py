@@ -1,4 +1,4 @@
-"""`local` with moto behind it, and a container that each test scripts."""
+"""Fixtures: a running emulator with moto as backend, and a scripted container."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from tests.deploy.images import publish
 
 KEYS = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing"}
 CREDENTIALS = {name.upper(): value for name, value in KEYS.items()}
-"""The same in a container's environment, as a role would give them."""
+"""The same credentials as environment variables of a container."""
 REGION = "us-east-1"
 ROLE = "arn:aws:iam::123456789012:role/execution"
 BUCKET = "documents"
 
 
 class Local:
-    """A running emulator, boto3's clients of it, and what it has printed."""
+    """Running emulator, with boto3 clients and the lines that it printed."""
 
     def __init__(
         self, emulator: Emulator, lines: list[str], backend: Backend | None = None
@@ -72,7 +72,7 @@ class Local:
         return f"s3://{bucket}/{key}"
 
     def get(self, uri: str) -> bytes | None:
-        """An object; None where there is none."""
+        """Return the content of an object, or None if it does not exist."""
         bucket, _, key = uri.removeprefix("s3://").partition("/")
         s3 = self.client("s3")
         try:
@@ -85,7 +85,7 @@ class Local:
         return [item["Key"] for item in answer.get("Contents", ())]
 
     def publish(self, *uris: str) -> None:
-        """Images, where a deployment looks for them."""
+        """Push images to the registry, where a deployment looks for them."""
         publish(AWSClient(self._session, endpoint_url=self.address), *uris)
 
     def model(self, name: str = "ocr", **container: Any) -> str:
@@ -104,7 +104,7 @@ class Local:
         is_created: bool = True,
         **config: Any,
     ) -> str:
-        """With a model and a config of the same name; or those alone."""
+        """Create a model, an endpoint config, and an endpoint if `is_created`."""
         self.model(name, **(model or {}))
         self.sagemaker.create_endpoint_config(
             EndpointConfigName=name,
@@ -143,7 +143,7 @@ class Local:
         return self.endpoint(name, AsyncInferenceConfig=config)
 
     def messages(self, group: str) -> dict[str, list[str]]:
-        """What CloudWatch holds, by stream."""
+        """Return the messages of a log group by stream."""
         logs = self.client("logs")
         found: dict[str, list[str]] = {}
         try:
@@ -163,7 +163,7 @@ def emulating(
     limits: SageMakerLimits | None = None,
     assumptions: Assumptions | None = None,
 ) -> Iterator[Local]:
-    """An emulator in front of that account, from its start to its end."""
+    """Run an emulator with this account as its backend."""
     lines: list[str] = []
     backend = Backend(
         account.address,
@@ -185,7 +185,7 @@ def emulating(
 
 
 def real_server(**environ: str) -> ServerProgram:
-    """The project's own, with the embedded model and one thread."""
+    """Return the project's own server, with the embedded model and one thread."""
     folder = find_server_folder()
     build_archive(folder)
     return ServerProgram(
@@ -198,7 +198,10 @@ def real_server(**environ: str) -> ServerProgram:
 def command_line(
     local: Local, config: Path, *, assume_yes: bool = False
 ) -> Callable[..., tuple[int, str, str]]:
-    """The command line, of an account whose SageMaker is the emulator."""
+    """Return a function that runs a command line against the emulator.
+
+    It returns the exit status, standard output and standard error.
+    """
     session = boto3.Session(region_name=REGION, **KEYS)
     aws = AWSClient(session, endpoint_url=local.address, num_attempts=1)
 
@@ -211,7 +214,7 @@ def command_line(
             [*arguments, "--config", str(config)],
             console=console,
             connect=lambda **_: aws,
-            # Looks more often than whoever pays for the calls.
+            # Poll more often than against AWS.
             sleep=lambda seconds: time.sleep(min(seconds, 0.5)),
         )
         return status, out.getvalue(), err.getvalue()
@@ -221,7 +224,7 @@ def command_line(
 
 @pytest.fixture(scope="session")
 def account() -> Iterator[EmulatedAccount]:
-    """One moto for all tests; each finds it empty."""
+    """Account for all tests; `start` resets it before each test."""
     moto = EmulatedAccount()
     yield moto
     moto.close()
@@ -236,7 +239,7 @@ def container() -> Iterator[Scripted]:
 
 @pytest.fixture
 def start(account: EmulatedAccount) -> Iterator[Callable[..., Local]]:
-    """start(server, limits=..., assumptions=...)"""
+    """Return a function that starts an emulator: start(server, limits=...)."""
     urllib.request.urlopen(f"{account.address}/moto-api/reset", data=b"").close()
     with ExitStack() as stack:
 
@@ -245,8 +248,8 @@ def start(account: EmulatedAccount) -> Iterator[Callable[..., Local]]:
             limits: SageMakerLimits | None = None,
             assumptions: Assumptions | None = None,
         ) -> Local:
-            started = emulating(account, server, limits=limits, assumptions=assumptions)
-            local = stack.enter_context(started)
+            running = emulating(account, server, limits=limits, assumptions=assumptions)
+            local = stack.enter_context(running)
             local.client("s3").create_bucket(Bucket=BUCKET)
             return local
 
@@ -255,5 +258,5 @@ def start(account: EmulatedAccount) -> Iterator[Callable[..., Local]]:
 
 @pytest.fixture
 def local(start: Callable[..., Local], container: Scripted) -> Local:
-    """With SageMaker's own limits."""
+    """Emulator with SageMaker's limits and the scripted container."""
     return start(container.address, assumptions=Assumptions(retry_seconds=0.01))

@@ -1,4 +1,4 @@
-"""The account on loopback that `local` keeps everything but the data plane in."""
+"""Tests of the emulated account."""
 
 from __future__ import annotations
 

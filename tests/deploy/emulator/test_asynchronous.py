@@ -1,4 +1,4 @@
-"""InvokeEndpointAsync through boto3: accepted now, answered in S3."""
+"""Tests of InvokeEndpointAsync through boto3."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ def submit(local, name="ocr", **params):
     return local.runtime.invoke_endpoint_async(EndpointName=name, **params)
 
 
-def refused(local, **params):
+def expect_validation_error(local, **params):
     with pytest.raises(ClientError) as caught:
         local.runtime.invoke_endpoint_async(EndpointName="ocr", **params)
     assert caught.value.response["Error"]["Code"] == "ValidationError"
     return caught.value.response["Error"]["Message"]
 
 
-def result(local, answer):
+def wait_for_result(local, answer):
     return until(lambda: local.get(answer["OutputLocation"]))
 
 
-def failure(local, answer):
+def wait_for_failure(local, answer):
     return until(lambda: local.get(answer["FailureLocation"]))
 
 
@@ -55,7 +55,7 @@ def test_document_in_s3_has_its_result_in_s3(local, container):
     assert answer["OutputLocation"].startswith(f"s3://{BUCKET}/out/")
     assert answer["OutputLocation"].endswith(".out")
     assert answer["FailureLocation"].startswith(f"s3://{BUCKET}/failed/")
-    assert result(local, answer) == b"page"
+    assert wait_for_result(local, answer) == b"page"
     [received] = container.received
     assert received["Content-Type"] == "image/png"
     assert received["Accept"] == "text/markdown"
@@ -68,14 +68,14 @@ def test_small_document_can_be_in_the_body(local):
 
     answer = submit(local, Body=b"a small page")
 
-    assert result(local, answer) == b"a small page"
+    assert wait_for_result(local, answer) == b"a small page"
 
 
 def test_output_object_has_content_type_of_the_response(local):
     local.async_endpoint()
 
     answer = submit(local)
-    result(local, answer)
+    wait_for_result(local, answer)
 
     key = answer["OutputLocation"].removeprefix(f"s3://{BUCKET}/")
     head = local.client("s3").head_object(Bucket=BUCKET, Key=key)
@@ -88,27 +88,29 @@ def test_filename_and_extension_set_the_output_location(local):
     answer = submit(local, Filename="page.json", S3OutputPathExtension="run-7/a")
 
     assert answer["OutputLocation"] == f"s3://{BUCKET}/out/run-7/a/page.json"
-    assert result(local, answer) == b"page"
+    assert wait_for_result(local, answer) == b"page"
 
 
 def test_exactly_one_of_body_and_location_is_required(local):
     local.async_endpoint()
 
-    assert "exactly one" in refused(local)
-    assert "exactly one" in refused(local, Body=b"x", InputLocation="s3://b/k")
+    assert "exactly one" in expect_validation_error(local)
+    assert "exactly one" in expect_validation_error(
+        local, Body=b"x", InputLocation="s3://b/k"
+    )
 
 
 def test_body_above_128000_bytes_is_rejected(local):
     local.async_endpoint()
 
-    assert "128000" in refused(local, Body=bytes(128_001))
+    assert "128000" in expect_validation_error(local, Body=bytes(128_001))
     assert submit(local, Body=bytes(128_000))
 
 
 def test_real_time_endpoint_rejects_asynchronous_requests(local):
     local.endpoint()
 
-    assert "not asynchronous" in refused(local, Body=b"x")
+    assert "not asynchronous" in expect_validation_error(local, Body=b"x")
 
 
 @pytest.mark.parametrize(
@@ -118,7 +120,7 @@ def test_real_time_endpoint_rejects_asynchronous_requests(local):
 def test_times_out_of_range_are_rejected(local, name, value):
     local.async_endpoint()
 
-    assert name in refused(local, Body=b"x", **{name: value})
+    assert name in expect_validation_error(local, Body=b"x", **{name: value})
 
 
 @pytest.mark.parametrize(
@@ -136,14 +138,14 @@ def test_times_out_of_range_are_rejected(local, name, value):
 def test_parameters_are_checked_against_the_service_model(local, name, value):
     local.async_endpoint()
 
-    assert name in refused(local, Body=b"x", **{name: value})
+    assert name in expect_validation_error(local, Body=b"x", **{name: value})
 
 
 def test_input_location_above_1024_characters_is_rejected(local):
     local.async_endpoint()
     long = f"s3://{BUCKET}/{'k' * 1100}"
 
-    assert "InputLocation" in refused(local, InputLocation=long)
+    assert "InputLocation" in expect_validation_error(local, InputLocation=long)
 
 
 def test_rejected_document_has_the_response_as_failure_object(local, container):
@@ -152,7 +154,7 @@ def test_rejected_document_has_the_response_as_failure_object(local, container):
 
     answer = submit(local)
 
-    assert failure(local, answer) == b'{"code": "unreadable_document"}'
+    assert wait_for_failure(local, answer) == b'{"code": "unreadable_document"}'
     assert local.get(answer["OutputLocation"]) is None
     assert len(container.received) == 1
 
@@ -164,7 +166,7 @@ def test_failed_request_is_not_retried(local, container, reply):
 
     answer = submit(local)
 
-    assert failure(local, answer)
+    assert wait_for_failure(local, answer)
     assert len(container.received) == 1
 
 
@@ -173,7 +175,7 @@ def test_missing_input_object_fails_without_invocation(local, container):
 
     answer = submit(local, InputLocation=f"s3://{BUCKET}/nowhere.pdf")
 
-    assert b"Could not access S3 uri" in failure(local, answer)
+    assert b"Could not access S3 uri" in wait_for_failure(local, answer)
     assert container.received == []
 
 
@@ -181,7 +183,7 @@ def test_input_object_above_the_limit_fails(start, container):
     local = start(container.address, SageMakerLimits(object_bytes=3))
     local.async_endpoint()
 
-    assert b"more than 3 bytes" in failure(local, submit(local))
+    assert b"more than 3 bytes" in wait_for_failure(local, submit(local))
 
 
 def test_request_fails_after_its_invocation_timeout(local, container):
@@ -191,23 +193,23 @@ def test_request_fails_after_its_invocation_timeout(local, container):
 
     answer = submit(local, InvocationTimeoutSeconds=1)
 
-    assert b"within 1 seconds" in failure(local, answer)
+    assert b"within 1 seconds" in wait_for_failure(local, answer)
     is_over.set()
 
 
 def test_endpoint_config_limits_concurrency(local, container):
     local.async_endpoint(concurrency=3)
-    may_go_on = threading.Event()
-    container.reply = lambda received: Reply(b"x" if may_go_on.wait(20) else b"")
+    release = threading.Event()
+    container.reply = lambda received: Reply(b"x" if release.wait(20) else b"")
 
     answers = [submit(local, Body=b"%d" % number) for number in range(8)]
     until(lambda: len(container.received) == 3)
     assert local.emulator.asynchronous.count_requests("us-east-1", "ocr") == (5, 3)
-    may_go_on.set()
+    release.set()
 
     for answer in answers:
-        result(local, answer)
-    assert container.at_once == 3
+        wait_for_result(local, answer)
+    assert container.max_concurrency == 3
     assert len(container.received) == 8
 
 
@@ -220,7 +222,7 @@ def test_waiting_request_goes_to_the_next_healthy_container(local, container):
     assert container.received == []
     container.ping = 200
 
-    assert result(local, answer) == b"page"
+    assert wait_for_result(local, answer) == b"page"
 
 
 def test_request_expires_after_its_ttl(local, container):
@@ -271,11 +273,11 @@ def test_failure_suffix_can_be_set(start, container):
     answer = submit(local)
 
     assert answer["FailureLocation"].endswith(".failed")
-    assert failure(local, answer) == b"no"
+    assert wait_for_failure(local, answer) == b"no"
 
 
-def queue(local, topic_name):
-    """A topic, and the messages it has sent so far."""
+def create_topic(local, topic_name):
+    """Create a topic; return it, and a function that receives its next message."""
     sns, sqs = local.client("sns"), local.client("sqs")
     topic = sns.create_topic(Name=topic_name)["TopicArn"]
     url = sqs.create_queue(QueueName=topic_name)["QueueUrl"]
@@ -292,8 +294,8 @@ def queue(local, topic_name):
 
 
 def test_success_and_failure_are_published(local, container):
-    success, succeeded = queue(local, "success")
-    error, failed = queue(local, "error")
+    success, succeeded = create_topic(local, "success")
+    error, failed = create_topic(local, "error")
     local.async_endpoint(SuccessTopic=success, ErrorTopic=error)
 
     good = submit(local, ContentType="image/png", InferenceId="good")
@@ -320,7 +322,7 @@ def test_success_and_failure_are_published(local, container):
 
 def test_notification_includes_small_response_on_request(start, container):
     local = start(container.address, SageMakerLimits(notified_bytes=4))
-    topic, published = queue(local, "success")
+    topic, published = create_topic(local, "success")
     local.async_endpoint(
         SuccessTopic=topic, IncludeInferenceResponseIn=["SUCCESS_NOTIFICATION_TOPIC"]
     )
@@ -340,7 +342,7 @@ def test_response_without_content_length_is_not_stored(local, container):
 
     answer = submit(local)
 
-    assert b"has no Content-Length header" in failure(local, answer)
+    assert b"has no Content-Length header" in wait_for_failure(local, answer)
     assert local.get(answer["OutputLocation"]) is None
     assert len(container.received) == 1
 
@@ -366,4 +368,4 @@ def test_key_with_special_characters_is_read(local, key):
 
     answer = submit(local, InputLocation=local.put(key, b"an odd page"))
 
-    assert result(local, answer) == b"an odd page"
+    assert wait_for_result(local, answer) == b"an odd page"

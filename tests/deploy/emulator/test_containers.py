@@ -1,6 +1,6 @@
-"""Containers that the emulator starts itself: as SageMaker does, and replaced as there.
+"""Tests of containers that the emulator starts, with a small program as server.
 
-The program is a small one of ours; the real server has a module of its own.
+test_real_server.py starts the real server.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from botocore.exceptions import ClientError
 from deploy.emulator.emulator import ServerProgram
 from deploy.emulator.limits import Assumptions, SageMakerLimits
 from tests.deploy.emulator.conftest import BUCKET
-from tests.deploy.emulator.test_transform import create, ended
+from tests.deploy.emulator.jobs import create_job, wait_for_job
 from tests.server.processes import is_alive
 from tests.waiting import until
 
@@ -43,13 +43,13 @@ def local(start):
     )
 
 
-def asked(local, name="ocr"):
+def describe_process(local, name="ocr"):
     answer = local.runtime.invoke_endpoint(EndpointName=name, Body=b"who are you?")
     return json.loads(answer["Body"].read())
 
 
-def own(local):
-    """The one container that there is."""
+def get_only_container(local):
+    """Return the only container of the emulator."""
     [container] = local.emulator.fleet.list_containers()
     return container
 
@@ -57,7 +57,7 @@ def own(local):
 def test_container_has_the_environment_of_sagemaker(local):
     local.endpoint("ocr", model={"Environment": {"SERVE_USE": "realtime"}})
 
-    environ = asked(local)["environ"]
+    environ = describe_process(local)["environ"]
 
     assert environ["SERVE_USE"] == "realtime"
     assert environ["SAGEMAKER_BIND_TO_PORT"].isdigit()
@@ -70,7 +70,7 @@ def test_local_weights_replace_those_of_the_model(local):
     environment = {"MODEL_ID": "datalab-to/chandra", "MODEL_REVISION": "c0ffee"}
     local.endpoint("ocr", model={"Environment": environment})
 
-    environ = asked(local)["environ"]
+    environ = describe_process(local)["environ"]
 
     assert environ["MODEL_DIR"] == "/weights"
     assert "MODEL_ID" not in environ
@@ -81,7 +81,7 @@ def test_model_weights_are_kept_without_local_weights(start):
     local = start(program(weights=None))
     local.endpoint("ocr", model={"Environment": {"MODEL_S3_URI": "s3://weights/1/"}})
 
-    environ = asked(local)["environ"]
+    environ = describe_process(local)["environ"]
 
     assert environ["MODEL_S3_URI"] == "s3://weights/1/"
     assert "MODEL_DIR" not in environ
@@ -91,21 +91,21 @@ def test_container_does_not_inherit_other_variables(local, monkeypatch):
     monkeypatch.setenv("SECRET_OF_THE_TERMINAL", "1")
     local.endpoint()
 
-    assert "SECRET_OF_THE_TERMINAL" not in asked(local)["environ"]
+    assert "SECRET_OF_THE_TERMINAL" not in describe_process(local)["environ"]
 
 
 def test_transform_job_has_its_own_container_until_it_ends(local):
     local.put("in/a.png", b"a")
     local.model("ocr", Environment={"SERVE_USE": "realtime", "KEPT": "yes"})
 
-    create(
+    create_job(
         local,
         MaxPayloadInMB=25,
         MaxConcurrentTransforms=4,
         BatchStrategy="SingleRecord",
         Environment={"SERVE_USE": "batch"},
     )
-    assert ended(local)["TransformJobStatus"] == "Completed"
+    assert wait_for_job(local)["TransformJobStatus"] == "Completed"
 
     answer = json.loads(local.get(f"s3://{BUCKET}/out/a.png.out"))
     environ = answer["environ"]
@@ -121,8 +121,8 @@ def test_unset_job_settings_set_no_variables(local):
     local.put("in/a.png", b"a")
     local.model("ocr")
 
-    create(local)
-    ended(local)
+    create_job(local)
+    wait_for_job(local)
 
     environ = json.loads(local.get(f"s3://{BUCKET}/out/a.png.out"))["environ"]
     set_by_sagemaker = {name for name in environ if name.startswith("SAGEMAKER_")}
@@ -131,14 +131,14 @@ def test_unset_job_settings_set_no_variables(local):
 
 def test_killed_container_is_replaced_with_its_children(local):
     local.endpoint()
-    first = asked(local)
+    first = describe_process(local)
 
     os.kill(first["pid"], signal.SIGKILL)
     until(lambda: not is_alive(first["child"]))
 
     def replaced():
         try:
-            return asked(local)
+            return describe_process(local)
         except ClientError:
             return None
 
@@ -161,7 +161,7 @@ def test_only_the_running_request_fails_with_its_container(local):
 @pytest.mark.slow
 def test_each_request_has_one_outcome_despite_kills(local):
     local.async_endpoint(concurrency=4)
-    container = own(local)
+    container = get_only_container(local)
     answers = []
     for number in range(60):
         answers.append(
@@ -173,13 +173,13 @@ def test_each_request_has_one_outcome_despite_kills(local):
             until(container.is_healthy)
             os.kill(container.pid, signal.SIGKILL)
 
-    def ends(answer):
+    def find_outcomes(answer):
         places = (answer["OutputLocation"], answer["FailureLocation"])
         return [place for place in places if local.get(place) is not None]
 
-    until(lambda: all(ends(answer) for answer in answers), 120)
-    assert all(len(ends(answer)) == 1 for answer in answers)
-    num_failed = sum("failed" in ends(answer)[0] for answer in answers)
+    until(lambda: all(find_outcomes(answer) for answer in answers), 120)
+    assert all(len(find_outcomes(answer)) == 1 for answer in answers)
+    num_failed = sum("failed" in find_outcomes(answer)[0] for answer in answers)
     assert num_failed <= 4 * 4
 
 
@@ -188,14 +188,14 @@ def test_transform_job_completes_despite_kills(local):
         local.put(f"in/{number}.png", b"who are you?")
     local.model("ocr")
 
-    create(local, MaxConcurrentTransforms=4, MaxPayloadInMB=1)
+    create_job(local, MaxConcurrentTransforms=4, MaxPayloadInMB=1)
     container = until(lambda: local.emulator.fleet.list_containers())[0]
     for num_done in (1, 10, 20):
         until(partial(lambda least: len(local.keys("out")) >= least, num_done), 60)
-        with suppress(ProcessLookupError):  # the last one may be done
+        with suppress(ProcessLookupError):  # the job may have ended already
             os.kill(container.pid, signal.SIGKILL)
 
-    assert ended(local, timeout_seconds=120)["TransformJobStatus"] == "Completed"
+    assert wait_for_job(local, timeout_seconds=120)["TransformJobStatus"] == "Completed"
     assert len(local.keys("out")) == 30
 
 
@@ -204,8 +204,8 @@ def test_transform_job_limits_retries_of_a_deadly_object(local):
     local.put("in/b.png", b"who are you?")
     local.model("ocr")
 
-    create(local, ModelClientConfig={"InvocationsMaxRetries": 1})
-    job = ended(local)
+    create_job(local, ModelClientConfig={"InvocationsMaxRetries": 1})
+    job = wait_for_job(local)
 
     assert job["TransformJobStatus"] == "Failed"
     assert local.keys("out") == ["out/b.png.out"]
@@ -214,7 +214,7 @@ def test_transform_job_limits_retries_of_a_deadly_object(local):
 
 def test_deleting_an_endpoint_stops_its_container(local):
     local.endpoint()
-    process = asked(local)
+    process = describe_process(local)
 
     local.sagemaker.delete_endpoint(EndpointName="ocr")
 
@@ -223,22 +223,22 @@ def test_deleting_an_endpoint_stops_its_container(local):
 
 def test_updated_endpoint_switches_to_its_healthy_container(local):
     local.endpoint()
-    first = asked(local)
+    first = describe_process(local)
     local.endpoint("next", is_created=False, model={"Environment": {"WHICH": "second"}})
 
     local.sagemaker.update_endpoint(EndpointName="ocr", EndpointConfigName="next")
 
-    assert asked(local)["pid"] == first["pid"]
+    assert describe_process(local)["pid"] == first["pid"]
     described = local.sagemaker.describe_endpoint
     assert described(EndpointName="ocr")["EndpointConfigName"] == "next"
     until(lambda: described(EndpointName="ocr")["EndpointStatus"] == "InService")
-    assert asked(local)["environ"]["WHICH"] == "second"
+    assert describe_process(local)["environ"]["WHICH"] == "second"
     until(lambda: not is_alive(first["pid"]))
 
 
 def test_close_ends_all_processes(local):
     local.endpoint()
-    process = asked(local)
+    process = describe_process(local)
     family = [process["pid"], process["child"]]
     assert all(map(psutil.pid_exists, family))
 
@@ -265,9 +265,9 @@ def test_container_that_cannot_start_fails_its_job(start):
     local.put("in/a.png", b"a")
     local.model("ocr")
 
-    create(local)
+    create_job(local)
 
-    assert "ping health check" in ended(local)["FailureReason"]
+    assert "ping health check" in wait_for_job(local)["FailureReason"]
 
 
 def test_container_that_stays_unhealthy_is_replaced(start):
@@ -284,7 +284,7 @@ def test_container_output_is_logged_and_printed(
     local,
 ):
     local.endpoint()
-    asked(local)
+    describe_process(local)
 
     def streams():
         return local.messages("/aws/sagemaker/Endpoints/ocr")
@@ -298,8 +298,8 @@ def test_container_output_is_logged_and_printed(
 def test_transform_job_has_two_log_streams(local):
     local.put("in/a.png", b"a")
     local.model("ocr")
-    create(local)
-    ended(local)
+    create_job(local)
+    wait_for_job(local)
 
     def streams():
         found = local.messages("/aws/sagemaker/TransformJobs")

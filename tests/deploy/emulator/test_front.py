@@ -1,4 +1,4 @@
-"""What is not for us goes on to the backend, and its answer comes back, unchanged."""
+"""Tests of requests that the emulator forwards to the backend."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def test_unreachable_backend_is_reported(container):
 
 
 def test_s3_can_be_on_another_server(account, local):
-    """The same moto under another name: requests of S3 alone go there."""
+    """Only requests to S3 reach the server of `s3_url`."""
 
     def connect(region, url):
         return AWSClient.connect(region=region, endpoint_url=url, credentials=KEYS)

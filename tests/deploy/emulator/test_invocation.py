@@ -1,4 +1,4 @@
-"""One document sent to a container, and the ways in which no answer comes."""
+"""Tests of invocations of a container, and of their failures."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""A manifest of documents in S3, through the emulator and the real server.
+"""Tests of manifests of documents in S3, with the emulator and the real server.
 
-Everything that reads it takes part: the command line, the queue or the job, and the
-container, which fetches the documents itself, from the S3 that `local` shows it.
+The command line reads the manifest, and the container fetches the documents from the S3
+that the emulator forwards to.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ pytestmark = [
 ]
 
 CLOSED = "closed"
-"""A bucket that chandra.toml names, and that lets nobody read its objects."""
+"""Bucket that chandra.toml names, with a policy that denies reading its objects."""
 ELSEWHERE = "elsewhere"
-"""A bucket that chandra.toml does not name."""
+"""Bucket that chandra.toml does not name."""
 CONFIG = f"""
 name = "reading"
 region = "{REGION}"
@@ -69,9 +69,9 @@ LINES = (
 
 @pytest.fixture(scope="module")
 def local():
-    """An emulator that starts a server for every endpoint and job, as SageMaker does.
+    """Emulator that starts a server for every endpoint and job, as SageMaker does.
 
-    Its containers have credentials, as a role would give them, and nothing else.
+    Its containers have credentials, as a role would provide them.
     """
     server = real_server(**CREDENTIALS)
     with closing(EmulatedAccount()) as moto, emulating(moto, server) as found:
@@ -81,7 +81,8 @@ def local():
 
 @pytest.fixture(scope="module")
 def manifest(local, tmp_path_factory):
-    """Documents in three buckets, and a list of them and of one that is not there."""
+    """Write documents to three buckets; return a manifest that also names a missing
+    one."""
     s3 = local.client("s3")
     for bucket in (BUCKET, CLOSED, ELSEWHERE):
         s3.create_bucket(Bucket=bucket)
@@ -107,7 +108,7 @@ def manifest(local, tmp_path_factory):
 
 @pytest.fixture
 def vanish(local, manifest):
-    """Takes away a document that whoever sent it has seen."""
+    """Return a function that deletes a document after it was submitted."""
     local.put("scans/vanished.pdf", documents.pdf([["Page 1"]]))
 
     def run():
@@ -118,7 +119,7 @@ def vanish(local, manifest):
 
 @pytest.fixture
 def chandra(local, tmp_path):
-    """The command line, of an account whose SageMaker is the emulator."""
+    """Return a function that runs a command against the emulator, with `--json`."""
     path = tmp_path / "chandra.toml"
     path.write_text(CONFIG)
     command = command_line(local, path, assume_yes=True)
@@ -133,7 +134,7 @@ def chandra(local, tmp_path):
 def test_queue_reads_or_reports_every_line_of_a_manifest(
     chandra, local, manifest, vanish, tmp_path
 ):
-    # Not waited for: the container begins when the document is gone again.
+    # Do not wait: the container must start after the document is deleted.
     status, said, err = chandra("async", "deploy", "--no-wait")
     assert status == 0, (said, err)
     status, submitted, err = chandra(
@@ -165,7 +166,7 @@ def test_queue_reads_or_reports_every_line_of_a_manifest(
         "page.png.json",
         "vanished.pages-1.pdf.error.json",
         "secret.pages-1.pdf.error.json",
-        # These two have never been sent.
+        # These two documents were not submitted.
         "missing.pages-1.pdf.error.json",
         "foreign.pdf.error.json",
     }

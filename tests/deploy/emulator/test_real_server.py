@@ -1,4 +1,4 @@
-"""The real TorchServe with the embedded model behind the emulator: every way in."""
+"""Tests of all kinds of invocation with the real server and the embedded model."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.deploy.emulator.conftest import (
     emulating,
     real_server,
 )
-from tests.deploy.emulator.test_transform import create, ended
+from tests.deploy.emulator.jobs import create_job, wait_for_job
 from tests.marks import needs_the_plugin
 from tests.server.processes import family, is_alive
 from tests.waiting import until
@@ -33,8 +33,8 @@ PNG = documents.as_png(documents.text_page(["A page"]))
 PDF = documents.pdf([["Page 1"], ["Page 2"]])
 BROKEN = b"%PDF-1.7 and then nothing of the kind"
 ATTRIBUTES = "max_output_tokens=20"
-# One core that others use as well takes minutes for what takes seconds elsewhere.
-PATIENT = 280
+# A document takes seconds, but minutes on a single shared core.
+TIMEOUT_SECONDS = 280
 
 pytestmark = [
     pytest.mark.slow,
@@ -44,7 +44,8 @@ pytestmark = [
 
 
 class Running:
-    """An emulator with a container of its own, and one in front of the same."""
+    """Emulator that starts a container, and a second emulator that uses the same one.
+    """
 
     def __init__(
         self, first: Local, second: Local, container: ManagedContainer
@@ -56,14 +57,14 @@ class Running:
 
 @pytest.fixture(scope="module")
 def running():
-    """One server for all of them: a start takes longer than a document."""
+    """Start one server for all tests, because a start takes longer than a document."""
     server = real_server(CHANDRA_DEADLINE_SECONDS="none")
     with closing(EmulatedAccount()) as moto, emulating(moto, server) as first:
         first.client("s3").create_bucket(Bucket=BUCKET)
         first.endpoint("ocr")
         [container] = first.emulator.fleet.list_containers()
         assert isinstance(container, ManagedContainer)
-        until(lambda: container.was_healthy, PATIENT)
+        until(lambda: container.was_healthy, TIMEOUT_SECONDS)
         with emulating(moto, container.address) as second:
             yield Running(first, second, container)
 
@@ -78,7 +79,7 @@ def runtime(local):
         "sagemaker-runtime",
         endpoint_url=local.address,
         region_name=REGION,
-        config=Config(read_timeout=PATIENT, retries={"total_max_attempts": 1}),
+        config=Config(read_timeout=TIMEOUT_SECONDS, retries={"total_max_attempts": 1}),
         **KEYS,
     )
 
@@ -127,7 +128,7 @@ def test_pages_are_streamed(local):
     lines = [json.loads(line) for line in text.splitlines()]
     assert [line["event"] for line in lines if line["event"] == "page"] == ["page"] * 2
     assert lines[-1]["event"] == "end"
-    # It leaves before anybody knows how the document fares.
+    # The header is sent before the status of the document is known.
     assert answer["CustomAttributes"] == (
         f"label=scan 8;request_id={lines[-1]['request_id']}"
     )
@@ -149,11 +150,13 @@ def test_documents_are_read_asynchronously(local):
 
     for answer, num_pages in zip(good, (1, 2), strict=True):
         document = json.loads(
-            until(partial(local.get, answer["OutputLocation"]), PATIENT)
+            until(partial(local.get, answer["OutputLocation"]), TIMEOUT_SECONDS)
         )
         assert document["status"] == "success"
         assert len(document["pages"]) == num_pages
-    problem = json.loads(until(lambda: local.get(bad["FailureLocation"]), PATIENT))
+    problem = json.loads(
+        until(lambda: local.get(bad["FailureLocation"]), TIMEOUT_SECONDS)
+    )
     assert problem["code"] == "unreadable_document"
     assert local.get(bad["OutputLocation"]) is None
 
@@ -162,15 +165,15 @@ def test_documents_are_read_by_a_transform_job(local):
     for name, body in (("a.png", PNG), ("b.pdf", PDF), ("c.pdf", BROKEN)):
         local.put(f"in/{name}", body)
 
-    # No type: the container looks at the bytes.
-    create(
+    # Without ContentType, the container detects the type from the content.
+    create_job(
         local,
         "all",
         target={"S3OutputPath": f"s3://{BUCKET}/read"},
         MaxPayloadInMB=25,
         MaxConcurrentTransforms=4,
     )
-    job = ended(local, "all", PATIENT)
+    job = wait_for_job(local, "all", TIMEOUT_SECONDS)
 
     assert job["TransformJobStatus"] == "Failed"
     assert local.keys("read/") == ["read/a.png.out", "read/b.pdf.out"]
@@ -182,8 +185,8 @@ def test_documents_are_read_by_a_transform_job(local):
 def test_container_provides_settings_that_a_job_omits(local):
     local.put("in/a.png", PNG)
 
-    create(local, "open")
-    ended(local, "open", PATIENT)
+    create_job(local, "open")
+    wait_for_job(local, "open", TIMEOUT_SECONDS)
 
     lines = [line for line in local.lines if "TransformJobs/open |" in line]
     [line] = [line for line in lines if "MaxConcurrentTransforms" in line]
@@ -191,10 +194,10 @@ def test_container_provides_settings_that_a_job_omits(local):
 
 
 def test_killed_container_leaves_no_process(running):
-    everyone = [member.pid for member in family(running.container.pid)]
-    assert len(everyone) > 2
+    pids = [member.pid for member in family(running.container.pid)]
+    assert len(pids) > 2
 
     os.kill(running.container.pid, signal.SIGKILL)
 
-    until(lambda: not any(map(is_alive, everyone)))
+    until(lambda: not any(map(is_alive, pids)))
     until(lambda: any("it is replaced" in line for line in running.first.lines))

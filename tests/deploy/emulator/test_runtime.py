@@ -1,4 +1,4 @@
-"""InvokeEndpoint and InvokeEndpointWithResponseStream through boto3."""
+"""Tests of InvokeEndpoint and InvokeEndpointWithResponseStream through boto3."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.deploy.emulator.containers import Reply
 from tests.waiting import until
 
 
-def refused(call, **params):
+def expect_client_error(call, **params):
     with pytest.raises(ClientError) as caught:
         call(**params)
     return caught.value.response
@@ -82,7 +82,9 @@ def test_error_status_of_the_container_is_a_model_error(
     name = local.endpoint()
     container.reply = lambda received: Reply(b'{"code": "why"}', status)
 
-    answer = refused(local.runtime.invoke_endpoint, EndpointName=name, Body=b"x")
+    answer = expect_client_error(
+        local.runtime.invoke_endpoint, EndpointName=name, Body=b"x"
+    )
 
     assert answer["Error"]["Code"] == "ModelError"
     assert answer["ResponseMetadata"]["HTTPStatusCode"] == 424
@@ -96,7 +98,9 @@ def test_body_above_the_limit_is_rejected(start, container):
     local = start(container.address, SageMakerLimits(body_bytes=1000))
     name = local.endpoint()
 
-    answer = refused(local.runtime.invoke_endpoint, EndpointName=name, Body=bytes(1001))
+    answer = expect_client_error(
+        local.runtime.invoke_endpoint, EndpointName=name, Body=bytes(1001)
+    )
 
     assert answer["ResponseMetadata"]["HTTPStatusCode"] == 413
     assert container.received == []
@@ -119,7 +123,9 @@ def test_late_response_is_a_model_error_with_status_0(start, container):
     is_over = threading.Event()
     container.reply = lambda received: Reply(b"late" if is_over.wait(20) else b"never")
 
-    answer = refused(local.runtime.invoke_endpoint, EndpointName=name, Body=b"x")
+    answer = expect_client_error(
+        local.runtime.invoke_endpoint, EndpointName=name, Body=b"x"
+    )
     is_over.set()
 
     assert answer["OriginalStatusCode"] == 0
@@ -131,13 +137,15 @@ def test_time_limit_covers_the_whole_response(start, container):
     name = local.endpoint()
     is_over = threading.Event()
 
-    def pieces():
+    def chunks():
         while not is_over.wait(0.05):
             yield b"."
 
-    container.reply = lambda received: Reply(pieces())
+    container.reply = lambda received: Reply(chunks())
 
-    answer = refused(local.runtime.invoke_endpoint, EndpointName=name, Body=b"x")
+    answer = expect_client_error(
+        local.runtime.invoke_endpoint, EndpointName=name, Body=b"x"
+    )
     is_over.set()
 
     assert "timed out" in answer["OriginalMessage"]
@@ -147,7 +155,9 @@ def test_closed_connection_is_a_model_error(local, container):
     name = local.endpoint()
     container.reply = lambda received: Reply(is_broken=True)
 
-    answer = refused(local.runtime.invoke_endpoint, EndpointName=name, Body=b"x")
+    answer = expect_client_error(
+        local.runtime.invoke_endpoint, EndpointName=name, Body=b"x"
+    )
 
     assert (answer["Error"]["Code"], answer["OriginalStatusCode"]) == ("ModelError", 0)
 
@@ -157,7 +167,9 @@ def test_unhealthy_container_makes_the_service_unavailable(local, container):
     local.runtime.invoke_endpoint(EndpointName=name, Body=b"x")
     container.ping = 503
 
-    answer = refused(local.runtime.invoke_endpoint, EndpointName=name, Body=b"x")
+    answer = expect_client_error(
+        local.runtime.invoke_endpoint, EndpointName=name, Body=b"x"
+    )
 
     assert answer["Error"]["Code"] == "ServiceUnavailable"
     assert len(container.received) == 1
@@ -197,7 +209,7 @@ def test_unknown_endpoint_is_not_found(local):
         local.runtime.invoke_endpoint,
         local.runtime.invoke_endpoint_with_response_stream,
     ):
-        answer = refused(call, EndpointName="other", Body=b"x")
+        answer = expect_client_error(call, EndpointName="other", Body=b"x")
         assert answer["Error"]["Code"] == "ValidationError"
         assert "not found" in answer["Error"]["Message"]
 
@@ -205,7 +217,9 @@ def test_unknown_endpoint_is_not_found(local):
 def test_asynchronous_endpoint_rejects_real_time_requests(local):
     name = local.async_endpoint()
 
-    answer = refused(local.runtime.invoke_endpoint, EndpointName=name, Body=b"x")
+    answer = expect_client_error(
+        local.runtime.invoke_endpoint, EndpointName=name, Body=b"x"
+    )
 
     assert answer["Error"]["Code"] == "ValidationError"
 
@@ -213,7 +227,7 @@ def test_asynchronous_endpoint_rejects_real_time_requests(local):
 def test_long_custom_attributes_are_rejected(local):
     name = local.endpoint()
 
-    answer = refused(
+    answer = expect_client_error(
         local.runtime.invoke_endpoint,
         EndpointName=name,
         CustomAttributes="a" * 1025,
@@ -223,7 +237,7 @@ def test_long_custom_attributes_are_rejected(local):
     assert answer["Error"]["Code"] == "ValidationError"
 
 
-def parts(answer):
+def read_chunks(answer):
     return [event["PayloadPart"]["Bytes"] for event in answer["Body"]]
 
 
@@ -239,7 +253,7 @@ def parts(answer):
 def test_missing_targets_are_rejected(local, container, target, sentence):
     name = local.endpoint()
 
-    error = refused(
+    error = expect_client_error(
         local.runtime.invoke_endpoint, EndpointName=name, Body=b"x", **target
     )
 
@@ -300,15 +314,15 @@ def test_requests_without_a_json_object_are_rejected(local, body):
 
 def test_stream_is_returned_chunk_by_chunk(local, container):
     name = local.endpoint()
-    may_go_on = threading.Event()
+    release = threading.Event()
 
-    def pieces():
+    def chunks():
         yield b"page 1\n"
-        assert may_go_on.wait(20)
+        assert release.wait(20)
         yield b"page 2\n"
 
     container.reply = lambda received: Reply(
-        pieces(), content_type="application/x-ndjson"
+        chunks(), content_type="application/x-ndjson"
     )
 
     answer = local.runtime.invoke_endpoint_with_response_stream(
@@ -316,7 +330,7 @@ def test_stream_is_returned_chunk_by_chunk(local, container):
     )
     events = iter(answer["Body"])
     first = next(events)["PayloadPart"]["Bytes"]
-    may_go_on.set()
+    release.set()
     rest = [event["PayloadPart"]["Bytes"] for event in events]
 
     assert (first, rest) == (b"page 1\n", [b"page 2\n"])
@@ -329,7 +343,7 @@ def test_error_before_the_stream_is_a_model_error(local, container):
     name = local.endpoint()
     container.reply = lambda received: Reply(b"no", 415)
 
-    answer = refused(
+    answer = expect_client_error(
         local.runtime.invoke_endpoint_with_response_stream, EndpointName=name, Body=b"x"
     )
 
@@ -344,18 +358,18 @@ def test_interrupted_stream_ends_with_an_error(start, container, is_late):
     name = local.endpoint()
     is_over = threading.Event()
 
-    def pieces():
+    def chunks():
         yield b"page 1\n"
         if is_late:
             is_over.wait(20)
 
-    container.reply = lambda received: Reply(pieces(), is_broken=True)
+    container.reply = lambda received: Reply(chunks(), is_broken=True)
 
     answer = local.runtime.invoke_endpoint_with_response_stream(
         EndpointName=name, Body=b"x"
     )
     with pytest.raises(EventStreamError) as caught:
-        parts(answer)
+        read_chunks(answer)
     answer["Body"].close()
     is_over.set()
 

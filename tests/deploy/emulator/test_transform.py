@@ -1,4 +1,4 @@
-"""Transform jobs through boto3: objects in, an object out for each that succeeded."""
+"""Tests of runs of batch transform jobs, through boto3."""
 
 from __future__ import annotations
 
@@ -8,81 +8,22 @@ import threading
 from collections import Counter
 
 import pytest
-from botocore.exceptions import ClientError
 
 from deploy.emulator.limits import Assumptions
 from tests.deploy.emulator.conftest import BUCKET
 from tests.deploy.emulator.containers import Reply
+from tests.deploy.emulator.jobs import (
+    create_job,
+    run_job,
+    wait_for_job,
+    wait_for_log_lines,
+)
 from tests.waiting import until
-
-ENDED = ("Completed", "Failed", "Stopped")
-
-
-def create(local, name="job", *, source=None, target=None, data=None, **params):
-    """Of everything below in/, to out/."""
-    local.sagemaker.create_transform_job(
-        TransformJobName=name,
-        ModelName=params.pop("ModelName", "ocr"),
-        TransformInput={
-            "DataSource": {
-                "S3DataSource": {
-                    "S3DataType": "S3Prefix",
-                    "S3Uri": f"s3://{BUCKET}/in/",
-                    **(data or {}),
-                }
-            },
-            **(source or {}),
-        },
-        TransformOutput={"S3OutputPath": f"s3://{BUCKET}/out", **(target or {})},
-        TransformResources=params.pop(
-            "TransformResources", {"InstanceType": "ml.g6e.2xlarge", "InstanceCount": 1}
-        ),
-        **params,
-    )
-    return name
-
-
-def described(local, name="job"):
-    return local.sagemaker.describe_transform_job(TransformJobName=name)
-
-
-def ended(local, name="job", timeout_seconds=60):
-    def look():
-        found = described(local, name)
-        return found if found["TransformJobStatus"] in ENDED else None
-
-    return until(look, timeout_seconds)
-
-
-def transform(local, **params):
-    return ended(local, create(local, **params))
-
-
-def refused(local, code="ValidationException", **params):
-    with pytest.raises(ClientError) as caught:
-        create(local, **params)
-    assert caught.value.response["Error"]["Code"] == code
-    return caught.value.response["Error"]["Message"]
-
-
-def data_log(local, *wanted):
-    """SageMaker's own lines, once all that are wanted are there."""
-
-    def lines():
-        streams = local.messages("/aws/sagemaker/TransformJobs")
-        found = [
-            line.partition("[sagemaker logs]: ")[2]
-            for name, lines in streams.items()
-            if name.endswith("/data-log")
-            for line in lines
-        ]
-        return found if set(wanted) <= set(found) else None
-
-    return until(lines)
 
 
 @pytest.fixture
 def local(local):
+    """Emulator with a model."""
     local.model()
     return local
 
@@ -93,7 +34,7 @@ def test_every_object_below_the_prefix_has_an_output(local, container):
     local.put("in/folder/", b"")
     local.put("other/c.pdf", b"page c")
 
-    job = transform(
+    job = run_job(
         local,
         source={"ContentType": "application/pdf"},
         target={"Accept": "text/markdown"},
@@ -114,7 +55,7 @@ def test_prefix_may_end_within_a_file_name(local):
     local.put("in/page-2.png", b"2")
     local.put("in/other.png", b"3")
 
-    transform(local, data={"S3Uri": f"s3://{BUCKET}/in/page"})
+    run_job(local, data={"S3Uri": f"s3://{BUCKET}/in/page"})
 
     assert local.keys("out") == ["out/page-1.png.out", "out/page-2.png.out"]
 
@@ -125,7 +66,7 @@ def test_manifest_selects_the_objects(local):
     manifest = [{"prefix": f"s3://{BUCKET}/in/"}, "b.png"]
     uri = local.put("job.manifest", json.dumps(manifest).encode())
 
-    transform(local, data={"S3DataType": "ManifestFile", "S3Uri": uri})
+    run_job(local, data={"S3DataType": "ManifestFile", "S3Uri": uri})
 
     assert local.keys("out") == ["out/b.png.out"]
 
@@ -133,14 +74,14 @@ def test_manifest_selects_the_objects(local):
 def test_invalid_manifest_fails_the_job(local):
     uri = local.put("job.manifest", b"a.png\nb.png\n")
 
-    job = transform(local, data={"S3DataType": "ManifestFile", "S3Uri": uri})
+    job = run_job(local, data={"S3DataType": "ManifestFile", "S3Uri": uri})
 
     assert job["TransformJobStatus"] == "Failed"
     assert "is not a manifest" in job["FailureReason"]
 
 
 def test_prefix_without_objects_fails_the_job(local):
-    job = transform(local)
+    job = run_job(local)
 
     assert "No S3 objects found" in job["FailureReason"]
 
@@ -154,12 +95,12 @@ def test_failed_object_fails_the_job_but_not_the_others(local, container):
         else Reply(received.body)
     )
 
-    job = transform(local)
+    job = run_job(local)
 
     assert job["TransformJobStatus"] == "Failed"
     assert job["FailureReason"] == "ClientError: See job logs for more information"
     assert local.keys("out") == ["out/a.png.out", "out/c.png.out"]
-    data_log(
+    wait_for_log_lines(
         local,
         f"{BUCKET}/in/b.png: ClientError: 422",
         f'{BUCKET}/in/b.png: {{"code": "unreadable_document"}}',
@@ -178,11 +119,11 @@ def test_failing_container_is_retried_up_to_the_limit(local, container, reply, l
     local.put("in/a.png", b"a")
     container.reply = lambda received: reply
 
-    job = transform(local, ModelClientConfig={"InvocationsMaxRetries": 2})
+    job = run_job(local, ModelClientConfig={"InvocationsMaxRetries": 2})
 
     assert len(container.received) == 3
     assert job["FailureReason"] == "AlgorithmError: See job logs for more information"
-    data_log(local, f"{BUCKET}/in/a.png: {line}")
+    wait_for_log_lines(local, f"{BUCKET}/in/a.png: {line}")
 
 
 def test_retry_may_succeed(local, container):
@@ -190,7 +131,7 @@ def test_retry_may_succeed(local, container):
     replies = iter([Reply(is_broken=True), Reply(b"", 500), Reply(b"read")])
     container.reply = lambda received: next(replies)
 
-    assert transform(local)["TransformJobStatus"] == "Completed"
+    assert run_job(local)["TransformJobStatus"] == "Completed"
     assert local.get(f"s3://{BUCKET}/out/a.png.out") == b"read"
 
 
@@ -201,30 +142,22 @@ def test_retried_statuses_can_be_set(start, container):
     replies = iter([Reply(b"", 422), Reply(b"", 500)])
     container.reply = lambda received: next(replies)
 
-    job = transform(local)
+    job = run_job(local)
 
     assert len(container.received) == 2
     assert job["TransformJobStatus"] == "Failed"
-
-
-def test_instance_type_without_batch_transform_is_rejected(local):
-    resources = {"InstanceType": "ml.p5.48xlarge", "InstanceCount": 1}
-
-    message = refused(local, TransformResources=resources)
-
-    assert "ml.p5.48xlarge" in message
 
 
 def test_response_without_content_length_is_not_retried(local, container):
     local.put("in/a.png", b"a")
     container.reply = lambda received: Reply(iter([b"page 1\n", b"page 2\n"]))
 
-    job = transform(local)
+    job = run_job(local)
 
     assert job["TransformJobStatus"] == "Failed"
     assert local.keys("out") == []
     assert len(container.received) == 1
-    data_log(local, f"{BUCKET}/in/a.png: the response has no Content-Length")
+    wait_for_log_lines(local, f"{BUCKET}/in/a.png: the response has no Content-Length")
 
 
 def test_slow_response_fails_the_object(local, container):
@@ -232,7 +165,7 @@ def test_slow_response_fails_the_object(local, container):
     is_over = threading.Event()
     container.reply = lambda received: Reply(b"x" if is_over.wait(20) else b"")
 
-    transform(
+    run_job(
         local,
         ModelClientConfig={
             "InvocationsTimeoutInSeconds": 1,
@@ -241,27 +174,29 @@ def test_slow_response_fails_the_object(local, container):
     )
     is_over.set()
 
-    data_log(local, f"{BUCKET}/in/a.png: Unable to get response from algorithm")
+    wait_for_log_lines(
+        local, f"{BUCKET}/in/a.png: Unable to get response from algorithm"
+    )
 
 
 def test_unhealthy_container_receives_no_requests(local, container):
     local.put("in/a.png", b"a")
     container.ping = 503
 
-    create(local)
+    create_job(local)
     until(lambda: container.num_pings > 2)
     assert container.received == []
     container.ping = 200
 
-    assert ended(local)["TransformJobStatus"] == "Completed"
+    assert wait_for_job(local)["TransformJobStatus"] == "Completed"
 
 
 def test_default_settings_are_those_of_sagemaker(local):
     local.put("in/a.png", b"a")
 
-    transform(local)
+    run_job(local)
 
-    data_log(
+    wait_for_log_lines(
         local,
         "MaxConcurrentTransforms=1, MaxPayloadInMB=6, BatchStrategy=MULTI_RECORD",
     )
@@ -277,13 +212,13 @@ def test_job_settings_override_those_of_the_container(local, container):
         }
     ).encode()
 
-    transform(local, name="first")
-    transform(
+    run_job(local, name="first")
+    run_job(
         local, name="second", MaxPayloadInMB=25, BatchStrategy="MultiRecord",
         MaxConcurrentTransforms=4,
     )  # fmt: skip
 
-    data_log(
+    wait_for_log_lines(
         local,
         "MaxConcurrentTransforms=3, MaxPayloadInMB=20, BatchStrategy=SINGLE_RECORD",
         "MaxConcurrentTransforms=4, MaxPayloadInMB=25, BatchStrategy=MULTI_RECORD",
@@ -293,15 +228,15 @@ def test_job_settings_override_those_of_the_container(local, container):
 def test_job_limits_concurrency(local, container):
     for number in range(7):
         local.put(f"in/{number}.png", b"x")
-    may_go_on = threading.Event()
-    container.reply = lambda received: Reply(b"x" if may_go_on.wait(20) else b"")
+    release = threading.Event()
+    container.reply = lambda received: Reply(b"x" if release.wait(20) else b"")
 
-    create(local, MaxConcurrentTransforms=3, MaxPayloadInMB=10)
+    create_job(local, MaxConcurrentTransforms=3, MaxPayloadInMB=10)
     until(lambda: len(container.received) == 3)
-    may_go_on.set()
+    release.set()
 
-    assert ended(local)["TransformJobStatus"] == "Completed"
-    assert container.at_once == 3
+    assert wait_for_job(local)["TransformJobStatus"] == "Completed"
+    assert container.max_concurrency == 3
     assert len(local.keys("out")) == 7
 
 
@@ -309,17 +244,19 @@ def test_object_above_the_payload_limit_is_not_sent(local, container):
     local.put("in/large.png", bytes(1024**2 + 1))
     local.put("in/small.png", bytes(1024**2))
 
-    job = transform(local, MaxPayloadInMB=1)
+    job = run_job(local, MaxPayloadInMB=1)
 
     assert job["TransformJobStatus"] == "Failed"
     assert local.keys("out") == ["out/small.png.out"]
-    data_log(local, f"{BUCKET}/in/large.png: Too much data for max payload size")
+    wait_for_log_lines(
+        local, f"{BUCKET}/in/large.png: Too much data for max payload size"
+    )
 
 
 def test_object_is_sent_chunked_without_payload_limit(local, container):
     local.put("in/large.png", bytes(7 * 1024**2))
 
-    transform(local, MaxPayloadInMB=0)
+    run_job(local, MaxPayloadInMB=0)
 
     [received] = container.received
     assert received["Transfer-Encoding"] == "chunked"
@@ -333,7 +270,7 @@ LINES = b'{"page": 1}\n{"page": 2}\n{"page": 3}'
 def test_lines_are_sent_singly_and_stored_in_order(local, container):
     local.put("in/pages.jsonl", LINES)
 
-    transform(
+    run_job(
         local,
         source={"SplitType": "Line", "ContentType": "application/json"},
         BatchStrategy="SingleRecord",
@@ -353,7 +290,7 @@ def test_assemble_with_line_separates_the_responses(local, container):
     local.put("in/pages.jsonl", LINES)
     container.reply = lambda received: Reply(b"read")
 
-    transform(
+    run_job(
         local,
         source={"SplitType": "Line"},
         target={"AssembleWith": "Line"},
@@ -368,7 +305,7 @@ def test_lines_of_one_object_are_packed_up_to_the_limit(local, container):
     local.put("in/a.txt", line * 3)
     local.put("in/b.txt", line)
 
-    transform(
+    run_job(
         local,
         source={"SplitType": "Line"},
         BatchStrategy="MultiRecord",
@@ -384,7 +321,7 @@ def test_newlines_can_be_removed(start, container):
     local.model()
     local.put("in/a.txt", b"one\r\ntwo\n\n")
 
-    transform(local, source={"SplitType": "Line"}, BatchStrategy="MultiRecord")
+    run_job(local, source={"SplitType": "Line"}, BatchStrategy="MultiRecord")
 
     assert [received.body for received in container.received] == [b"one\ntwo"]
 
@@ -395,7 +332,7 @@ def test_failed_line_fails_its_object(local, container):
         b"no", 400 if b"2" in received.body else 200
     )
 
-    transform(local, source={"SplitType": "Line"}, BatchStrategy="SingleRecord")
+    run_job(local, source={"SplitType": "Line"}, BatchStrategy="SingleRecord")
 
     assert local.keys("out") == []
 
@@ -404,7 +341,7 @@ def test_gzip_input_is_decompressed(local, container):
     local.put("in/a.jsonl.gz", gzip.compress(LINES))
     local.put("in/b.jsonl.gz", b"not compressed")
 
-    job = transform(local, source={"CompressionType": "Gzip"})
+    job = run_job(local, source={"CompressionType": "Gzip"})
 
     assert [received.body for received in container.received] == [LINES]
     assert job["TransformJobStatus"] == "Failed"
@@ -416,104 +353,6 @@ def test_output_can_be_named_after_the_full_key(start, container):
     local.model()
     local.put("in/a.png", b"a")
 
-    transform(local)
+    run_job(local)
 
     assert local.keys("out") == ["out/in/a.png.out"]
-
-
-def test_stopped_job_aborts_requests_and_keeps_outputs(local, container):
-    for name in ("a", "b", "c"):
-        local.put(f"in/{name}.png", name.encode())
-    is_over = threading.Event()
-    container.reply = lambda received: (
-        Reply(b"a")
-        if received.body == b"a"
-        else Reply(b"late" if is_over.wait(60) else b"never")
-    )
-
-    create(local)
-    until(lambda: len(container.received) == 2)
-    local.sagemaker.stop_transform_job(TransformJobName="job")
-
-    assert ended(local)["TransformJobStatus"] == "Stopped"
-    is_over.set()
-    assert local.keys("out") == ["out/a.png.out"]
-    with pytest.raises(ClientError, match="status Stopped"):
-        local.sagemaker.stop_transform_job(TransformJobName="job")
-
-
-def test_jobs_are_listed_newest_first_in_pages(local):
-    local.put("in/a.png", b"a")
-    for number in range(3):
-        transform(local, name=f"job-{number}")
-
-    listing = local.sagemaker.list_transform_jobs
-    first = listing(MaxResults=2)
-    rest = listing(MaxResults=2, NextToken=first["NextToken"])
-    named = listing(NameContains="B-1", StatusEquals="Completed")
-
-    names = [job["TransformJobName"] for job in first["TransformJobSummaries"]]
-    assert names == ["job-2", "job-1"]
-    assert [j["TransformJobName"] for j in rest["TransformJobSummaries"]] == ["job-0"]
-    assert "NextToken" not in rest
-    assert len(named["TransformJobSummaries"]) == 1
-
-
-def test_job_has_tags(local):
-    local.put("in/a.png", b"a")
-    transform(local, Tags=[{"Key": "owner", "Value": "ocr"}])
-
-    tags = local.sagemaker.list_tags(ResourceArn=described(local)["TransformJobArn"])
-
-    assert tags["Tags"] == [{"Key": "owner", "Value": "ocr"}]
-
-
-def test_job_name_must_be_unique(local):
-    local.put("in/a.png", b"a")
-    transform(local)
-
-    assert "already exists" in refused(local, "ResourceInUse")
-
-
-@pytest.mark.parametrize(
-    ("params", "message"),
-    [
-        ({"name": "bad_name"}, "TransformJobName"),
-        ({"ModelName": "other"}, "Could not find model"),
-        ({"MaxPayloadInMB": 101}, "MaxPayloadInMB"),
-        ({"MaxPayloadInMB": 30, "MaxConcurrentTransforms": 4}, "above 100"),
-        (
-            {"ModelClientConfig": {"InvocationsMaxRetries": 4}},
-            "InvocationsMaxRetries",
-        ),
-        (
-            {"ModelClientConfig": {"InvocationsTimeoutInSeconds": 3601}},
-            "InvocationsTimeoutInSeconds",
-        ),
-        ({"source": {"SplitType": "TFRecord"}}, "SplitType"),
-        ({"Environment": {f"V{n}": "x" for n in range(17)}}, "Environment"),
-        ({"DataProcessing": {"JoinSource": "Input"}}, "JoinSource"),
-    ],
-)
-def test_invalid_job_parameters_are_rejected(local, params, message):
-    assert message in refused(local, **params)
-
-
-def test_model_with_model_data_source_is_rejected(local):
-    local.model(
-        "prefix",
-        ModelDataSource={
-            "S3DataSource": {
-                "S3Uri": f"s3://{BUCKET}/weights/",
-                "S3DataType": "S3Prefix",
-                "CompressionType": "None",
-            }
-        },
-    )
-
-    assert "ModelDataSource" in refused(local, ModelName="prefix")
-
-
-def test_unknown_job_is_not_found(local):
-    with pytest.raises(ClientError, match="ResourceNotFound"):
-        described(local, "other")

@@ -1,4 +1,4 @@
-"""`chandra-sagemaker transform` against the emulator, in front of the real server."""
+"""Tests of `chandra-sagemaker transform` with the emulator and the real server."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ buckets = ["{BUCKET}"]
 
 @pytest.fixture
 def local():
-    """An emulator that starts a server for every job, as SageMaker does."""
+    """Emulator that starts a server for every job, as SageMaker does."""
     with closing(EmulatedAccount()) as moto, emulating(moto, real_server()) as found:
         found.client("s3").create_bucket(Bucket=BUCKET)
         found.publish(IMAGE)
@@ -50,7 +50,7 @@ def local():
 
 @pytest.fixture
 def chandra(local, tmp_path):
-    """The command line, of an account whose SageMaker is the emulator."""
+    """Return a function that runs a command against the emulator."""
     path = tmp_path / "chandra.toml"
     path.write_text(CONFIG)
     return command_line(local, path)

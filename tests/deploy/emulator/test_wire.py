@@ -1,4 +1,4 @@
-"""Frames as botocore reads them."""
+"""Tests of event stream frames, which botocore must be able to read."""
 
 from __future__ import annotations
 
