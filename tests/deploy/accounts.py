@@ -1,4 +1,4 @@
-"""An AWS account of a few dicts, and a deployment to want in it."""
+"""Fake AWS account in memory, and configurations of deployments."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TABLES: dict[str, Any] = {
 
 
 def configured(**tables: Any) -> DeployConfig:
-    """A deployment that lacks nothing, with tables of its own merged in."""
+    """Return a complete configuration, with the given tables merged in."""
     merged = dict(TABLES)
     for name, value in tables.items():
         old = merged.get(name)
@@ -36,13 +36,13 @@ def configured(**tables: Any) -> DeployConfig:
 
 @dataclass
 class FakeAccount:
-    """What the planner is told is there."""
+    """Account whose resources a test sets, as the planner reads them."""
 
     models: set[str] = field(default_factory=set)
     configs: set[str] = field(default_factory=set)
     endpoints: dict[str, EndpointState] = field(default_factory=dict)
     live: Sequence[str] = ()
-    """Configs that were live, newest first."""
+    """Endpoint configs that have been live, newest first."""
     alarms: Sequence[str] = ()
     start_entry: dict[str, Any] | None = None
     observed: ObservedScaling = field(default_factory=ObservedScaling)

@@ -1,4 +1,4 @@
-"""An AWS that answers from a script, or from a server of ours; never the real one."""
+"""Fixtures: AWS clients of scripted responses or of moto, never of the real AWS."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from tests.deploy.shim import Shim
 
 @pytest.fixture(autouse=True)
 def _no_credentials_but_ours(monkeypatch, tmp_path):
-    """Whatever a test forgets to inject fails, and reaches nobody's account."""
+    """Remove AWS settings, so that a test that injects no client fails."""
     for name in list(os.environ):
         if name.startswith("AWS_"):
             monkeypatch.delenv(name)
@@ -61,7 +61,7 @@ def session_of_ours(region: str = "us-east-1") -> boto3.Session:
 
 
 class Script:
-    """The calls of one service a test expects, in order, and what AWS answers."""
+    """Calls of one service that a test expects, in order, with AWS's responses."""
 
     def __init__(self, client: Any) -> None:
         self._stubber = Stubber(client)
@@ -95,7 +95,7 @@ class Script:
 
 @pytest.fixture(scope="session")
 def aws() -> AWSClient:
-    """One for all tests: boto3 takes a while to make a client."""
+    """Client for all tests, because boto3 takes a while to create one."""
     return AWSClient(session_of_ours())
 
 
@@ -108,30 +108,30 @@ class IdentifiedClient(AWSClient):
 
 @pytest.fixture(scope="session")
 def identified_aws() -> AWSClient:
-    """One for all tests, as `aws`."""
+    """Client for all tests that knows its identity without a call."""
     return IdentifiedClient(session_of_ours())
 
 
 @pytest.fixture
 def script(aws):
-    """script("sagemaker").expects("describe_endpoint", ...).answers(...)"""
+    """Return a function: script("sagemaker").expects("operation", ...).answers(...)."""
     return lambda service: Script(aws.client(service))
 
 
 @pytest.fixture(scope="session")
 def service_model(aws):
-    """What AWS says of a service's requests."""
+    """Return a function that returns AWS's model of a service."""
     return lambda service: aws.client(service).meta.service_model
 
 
 @pytest.fixture(scope="session")
 def refusals(aws):
-    """What AWS would refuse in a call of a plan."""
+    """Return a function that returns violations of the service model by a call."""
     return aws.violations
 
 
 class CheckedClient(AWSClient):
-    """Sends nothing that AWS would refuse for its form, whatever moto takes."""
+    """Client that rejects calls that violate AWS's service model, unlike moto."""
 
     def call(self, service: str, operation: str, **params: Any) -> dict[str, Any]:
         assert self.violations(Call(service, operation, params, "")) == []
@@ -139,14 +139,14 @@ class CheckedClient(AWSClient):
 
 
 class Quiet(WSGIRequestHandler):
-    """No line for every request."""
+    """Request handler that does not log requests."""
 
     def log_request(self, *_: object) -> None:
         pass
 
 
 class Front:
-    """The server's application, whose shim each test replaces."""
+    """WSGI application of the server; each test replaces its shim."""
 
     def __init__(self) -> None:
         self.moto = DomainDispatcherApplication(create_backend_app)
@@ -158,7 +158,7 @@ class Front:
 
 @pytest.fixture(scope="session")
 def front():
-    """moto on a port of loopback."""
+    """Run moto on a loopback port; return its address and application."""
     application = Front()
     patch = pytest.MonkeyPatch()
     patch.setattr(Statistics, "get_statistics_for_type", get_statistic)
@@ -173,7 +173,7 @@ def front():
 
 @pytest.fixture(scope="session")
 def wire(front):
-    """Clients of that server; one for all tests, as they are slow to make."""
+    """Client of the moto server for all tests, because creating clients is slow."""
     return CheckedClient(session_of_ours(), endpoint_url=front[0])
 
 
@@ -217,7 +217,7 @@ def interrupt(*_: object) -> None:
 
 @pytest.fixture
 def cloud(front):
-    """An account with nothing in it, and the shim that answers for it."""
+    """Reset the account, and return the new shim in front of moto."""
     address, application = front
     application.shim = Shim(application.moto)
     urllib.request.urlopen(f"{address}/moto-api/reset", data=b"").close()
@@ -226,7 +226,7 @@ def cloud(front):
 
 
 class Time:
-    """A clock that sleeping moves."""
+    """Clock that `sleep` advances."""
 
     def __init__(self) -> None:
         self.now = time.time()
@@ -240,7 +240,7 @@ class Time:
 
 @dataclass
 class Ran:
-    """What a command printed, and how it ended."""
+    """Output and exit status of a command."""
 
     status: int
     out: str
@@ -258,7 +258,7 @@ def at() -> Time:
 
 @pytest.fixture
 def project(tmp_path: Path):
-    """A folder with a chandra.toml in it, to be changed at will."""
+    """Write a chandra.toml; return a function that writes a different one."""
     path = tmp_path / "chandra.toml"
 
     def write(extra: str = "", *, name: str = "ocr", image: str = IMAGE) -> Path:
@@ -274,20 +274,20 @@ def project(tmp_path: Path):
 
 
 class Terminal(io.StringIO):
-    """A terminal on which a test types answers."""
+    """Terminal on which a test types answers."""
 
     def isatty(self) -> bool:
         return True
 
 
 class FakeRunner:
-    """No program is run; what would be is remembered."""
+    """Runner that runs no programs, and records the commands."""
 
     def __init__(self) -> None:
         self.programs = {"docker", "git"}
         self.outputs = {"rev-parse": "0123456789ab\n", "diff": "", "ls-files": ""}
         self.failing: set[str] = set()
-        """Words of commands that fail."""
+        """Words; commands that contain one of them fail."""
         self.ran: list[list[str]] = []
         self.secrets: list[str | None] = []
         self.on_run: Callable[[list[str]], None] = lambda command: None
@@ -312,12 +312,12 @@ def runner() -> FakeRunner:
 
 
 class FakeHub:
-    """The files of a folder, as the hub would list them before it sends them."""
+    """Hugging Face hub whose model consists of the files of a folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.fetched: list[str] = []
-        """Models of which it was asked for the bytes."""
+        """Models that were downloaded."""
         self.on_fetch: Callable[[], None] = lambda: None
 
     def look(self, model: str, revision: str | None) -> HubModel:
@@ -337,7 +337,7 @@ class FakeHub:
 
 @pytest.fixture
 def hub(tmp_path):
-    """A Hugging Face hub with one model."""
+    """Hugging Face hub with one model."""
     folder = tmp_path / "hub"
     folder.mkdir()
     (folder / "config.json").write_text('{"model_type": "qwen3_vl"}')
@@ -347,14 +347,14 @@ def hub(tmp_path):
 
 @pytest.fixture
 def staged(cloud, wire, hub):
-    """Weights and images lie where a deployment looks for them."""
+    """Store weights and images where a deployment looks for them."""
     stage(wire, hub)
     publish(wire, IMAGE, OTHER_IMAGE)
     cloud.calls.clear()
 
 
 def stage(aws, hub):
-    """Put the weights where the project's chandra.toml says."""
+    """Stage the weights in the bucket that the project's chandra.toml names."""
     aws.call("s3", "create_bucket", Bucket="weights")
     Store(aws, "weights").stage(
         weights_in(hub.folder, "datalab-to/chandra", "0123abc"),
@@ -366,12 +366,12 @@ def stage(aws, hub):
 
 @pytest.fixture
 def chandra(cloud, wire, project, tmp_path, at, runner, hub):
-    """chandra("deploy", "--no-wait"): the command line against that account."""
+    """Return a function that runs a command: chandra("deploy", "--no-wait")."""
 
     def run(
         *arguments: str, yes: bool = True, sleep: Any = None, typed: str | None = None
     ) -> Ran:
-        """`typed` is what a person types at a terminal."""
+        """Run a command; `typed` is what the user types at a terminal."""
         out, err = io.StringIO(), io.StringIO()
         console = Console(
             as_json="--json" in arguments,

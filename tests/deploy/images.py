@@ -1,4 +1,4 @@
-"""Small images, as registries and archives hold them."""
+"""Small container images, as registries and archives store them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def image_config(
     labels: dict[str, str] | None = None,
     env: Sequence[str] = (),
 ) -> bytes:
-    """The configuration of an image, as engines write it."""
+    """Return the configuration of an image, as container engines write it."""
     system, _, machine = platform.partition("/")
     content = {
         "os": system,
@@ -73,7 +73,7 @@ def oci_manifest(
 
 
 def oci_index(*entries: tuple[str, str, str]) -> dict[str, Any]:
-    """Of (os, architecture, digest)."""
+    """Return an index of entries (os, architecture, digest)."""
     return {
         "schemaVersion": 2,
         "mediaType": OCI_INDEX,
@@ -98,7 +98,10 @@ def put_image(
     name: str | None = None,
     config: bytes = CONFIG,
 ) -> str:
-    """Into our repository; its digest, for which moto takes whatever it is told."""
+    """Put an image into the repository, and return its digest.
+
+    moto accepts any digest, so `name` can replace the real one.
+    """
     content = encoded(manifest)
     if "config" in manifest:
         put_blob(aws, config)
@@ -136,11 +139,11 @@ def put_blob(aws: AWSClient, content: bytes) -> None:
 
 
 def publish(aws: AWSClient, *uris: str) -> None:
-    """Docker images at these addresses, in a repository of deployment `ocr`."""
+    """Publish Docker images with these URIs, in the repository of deployment `ocr`."""
     for call in repository_calls(aws, configured()):
         aws.perform(call)
     for number, uri in enumerate(uris):
-        # To moto two of the same contents are one.
+        # moto stores two images with equal content as one.
         manifest = repaired(oci_manifest()) | {"annotations": {"number": number}}
         name = uri.partition("@")[2]
         put_image(aws, manifest, f"published-{number}", name=name)
@@ -149,7 +152,10 @@ def publish(aws: AWSClient, *uris: str) -> None:
 def oci_files(
     config: bytes = CONFIG, *, tag: str | None = None, is_nested: bool = True
 ) -> dict[str, bytes]:
-    """The files of an OCI archive of one layer, its index nested as docker has it."""
+    """Return the files of an OCI archive of one layer.
+
+    With `is_nested`, the index contains another index, as in archives of docker.
+    """
     manifest = encoded(oci_manifest(config=config))
     blobs = [manifest, config, LAYER]
     entry: dict[str, Any] = {"mediaType": OCI, "digest": digest(manifest), "size": 1}
@@ -165,7 +171,7 @@ def oci_files(
 
 
 def packed(files: Mapping[str, bytes], *, format: int = tarfile.GNU_FORMAT) -> bytes:
-    """A tar file of these members."""
+    """Return a tar file of these members."""
     target = io.BytesIO()
     with tarfile.open(fileobj=target, mode="w", format=format) as tar:
         for name, content in files.items():
@@ -178,6 +184,6 @@ def packed(files: Mapping[str, bytes], *, format: int = tarfile.GNU_FORMAT) -> b
 def write_archive(
     path: Path, config: bytes = CONFIG, *, tag: str | None = None
 ) -> Path:
-    """An OCI archive of one layer."""
+    """Write an OCI archive of one layer, and return its path."""
     path.write_bytes(packed(oci_files(config, tag=tag)))
     return path

@@ -1,8 +1,9 @@
-"""moto's SageMaker with what it lacks: time, refusals, updates, and today's machines.
+"""WSGI shim in front of moto that adds what moto's SageMaker lacks.
 
-In front of moto as WSGI. moto's endpoints are in service at once and cannot be
-updated, its list of instance types ends in 2020, and it makes the same model twice.
-Here a change takes a few questions, and what a test names fails or is rolled back.
+In moto, endpoints are in service at once and cannot be updated, the list of instance
+types ends in 2020, and a model can be created twice. With the shim, a change completes
+after an endpoint was described a few times, and configs that a test names fail or are
+rolled back.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ Environ = dict[str, Any]
 Answer = tuple[str, dict[str, Any]]
 Invoked = Callable[[Environ, bytes], tuple[str, list[tuple[str, str]], bytes]]
 Transformed = Callable[[dict[str, Any]], str | None]
-"""The answer is SageMaker's reason where the job has failed."""
+"""Returns the FailureReason of a job, or None if it completed."""
 LAYERS = "/layers/"
 HOME = "us-east-1"
 MOTOS_OWN_TYPE = "ml.p3.2xlarge"
@@ -36,22 +37,22 @@ READING = ("Describe", "List", "Get", "Filter", "Batch", "BatchGet", "Head")
 
 @dataclass
 class Machine:
-    """One endpoint, as SageMaker moves it along."""
+    """State of an endpoint."""
 
     config: str
     status: str = "Creating"
     pending: str | None = None
     failure: str | None = None
     questions: int = 0
-    """Asked about since it began to change."""
+    """Number of descriptions since the change began."""
     count: int | None = None
-    """Instances, where somebody has changed the config's number."""
+    """Number of instances, if it differs from the endpoint config."""
     pending_count: int | None = None
 
 
 @dataclass
 class Job:
-    """One transform job, as SageMaker moves it along."""
+    """State of a transform job."""
 
     request: dict[str, Any]
     status: str = "InProgress"
@@ -62,50 +63,54 @@ class Job:
 
 @dataclass
 class Shim:
-    """What one test sets, and what it sees."""
+    """WSGI application that a test configures, and that records calls."""
 
     app: Callable[..., Iterable[bytes]]
     num_questions: int = 2
-    """How often an endpoint is described before it has changed."""
+    """Number of descriptions of an endpoint until its change is complete."""
     failing: dict[str, str] = field(default_factory=dict)
-    """Reasons by config: creating it fails, updating to it is rolled back."""
+    """Failure reasons by endpoint config.
+
+    Creating an endpoint with such a config fails; an update to it is rolled back.
+    """
     counts: dict[str, int] = field(default_factory=dict)
-    """Machines by endpoint, where somebody asked for others than its config has."""
+    """Number of instances by endpoint, if it differs from the endpoint config."""
     limits: dict[str, int] = field(default_factory=dict)
-    """Machines allowed by type, where not plenty."""
+    """Quota of instances by instance type; unlimited for other types."""
     crash_before: int | None = None
+    """Number of the changing call before which the connection is lost."""
     crash_after: int | None = None
-    """The call of this number, of those that change something, is not answered."""
+    """Number of the changing call after which the connection is lost."""
     forbidden: set[str] = field(default_factory=set)
-    """service:Operation of what the caller has no right to; not of S3 and IAM."""
+    """Calls (service:Operation) that the caller may not make; not for S3 and IAM."""
     clock: Callable[[], float] = time.time
     """Clock for the end of transform jobs and the creation of schedules."""
     calls: list[str] = field(default_factory=list)
-    """service:Operation of everything that was asked."""
+    """All calls so far, as service:Operation."""
     invoked: Invoked | None = None
-    """Answers invocations."""
+    """Handler of invocations."""
     transformed: Transformed | None = None
-    """Reads a job's objects, when it has been described often enough."""
+    """Runs a transform job, once it was described often enough."""
     jobs: dict[str, Job] = field(default_factory=dict)
     machines: dict[str, Machine] = field(default_factory=dict)
     variants: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    """Of the configs there are."""
+    """Production variants by endpoint config."""
     with_data_source: set[str] = field(default_factory=set)
-    """Models that batch transform refuses."""
+    """Models with a ModelDataSource, which batch transform rejects."""
     regions: list[str] = field(default_factory=lambda: [HOME])
     """Regions that the account has enabled."""
     elsewhere: dict[str, Shim] = field(default_factory=dict)
-    """The shims of other regions, made at their first request."""
+    """Shims of other regions, created at their first request."""
     _isolation: dict[str, bool] = field(default_factory=dict)
     _scheduled: dict[str, float] = field(default_factory=dict)
-    """When each schedule was created, by its path."""
+    """Time of creation of each schedule, by its path."""
     _uploads: dict[str, bytes] = field(default_factory=dict)
     _layers: dict[str, bytes] = field(default_factory=dict)
-    """Blobs of images by their digest: moto keeps no more than their sizes."""
+    """Blobs of images by digest, because moto stores only their sizes."""
 
     @property
     def changes(self) -> list[str]:
-        """The calls that changed something, or would have."""
+        """Calls of operations that change resources."""
         return [call for call in self.calls if not is_reading(call)]
 
     def __call__(self, environ: Environ, start: Callable[..., Any]) -> Iterable[bytes]:
@@ -128,18 +133,18 @@ class Shim:
         if call == "ec2:DescribeRegions":
             return _send_regions(start, self.regions)
         if "Dashboard" in call:
-            # Dashboards are global, and moto keeps some for each region.
+            # Dashboards are global, but moto stores them by region.
             scope = environ["HTTP_AUTHORIZATION"]
             environ["HTTP_AUTHORIZATION"] = scope.replace(f"/{region}/", f"/{HOME}/")
         elif region != HOME and call.startswith("sagemaker:"):
-            there = self.elsewhere.setdefault(region, Shim(self.app))
-            return there.answer(environ, start, call, body)
+            shim = self.elsewhere.setdefault(region, Shim(self.app))
+            return shim.answer(environ, start, call, body)
         return self.answer(environ, start, call, body)
 
     def answer(
         self, environ: Environ, start: Callable[..., Any], call: str, body: bytes
     ) -> Iterable[bytes]:
-        """Answer for one region."""
+        """Handle a request of one region."""
         crash = is_reading(call) is False and len(self.changes)
         if crash and crash == self.crash_before:
             return _dead(start, call, "before")
@@ -169,7 +174,7 @@ class Shim:
     def _send_schedule(
         self, environ: Environ, start: Callable[..., Any], status: str, result: bytes
     ) -> Iterable[bytes]:
-        """Send moto's answer with the time of creation that a test's clock tells."""
+        """Send moto's response with the time of creation by the test's clock."""
         path, answer = environ["PATH_INFO"], json.loads(result or b"{}")
         if environ["REQUEST_METHOD"] == "POST":
             self._scheduled[path] = self.clock()
@@ -180,7 +185,7 @@ class Shim:
     def _keep_layers(
         self, environ: Environ, call: str, request: dict[str, Any]
     ) -> Answer | None:
-        """Keep what is uploaded, and answer with an address that it is read from."""
+        """Store uploaded layers, and serve their download URLs."""
         upload = request.get("uploadId", "")
         if call == "ecr:UploadLayerPart":
             part = base64.b64decode(request["layerPartBlob"])
@@ -196,8 +201,6 @@ class Shim:
             address = f"http://{environ['HTTP_HOST']}{LAYERS}{digest}"
             return "200 OK", {"downloadUrl": address, "layerDigest": digest}
         return None
-
-    # What SageMaker does and moto does not.
 
     def _create_model(self, environ: Environ, request: dict[str, Any]) -> Answer | None:
         if request["ModelName"] in self._isolation:
@@ -376,13 +379,13 @@ class Shim:
 
     def _count(self, machine: Machine) -> int:
         variants = self.variants.get(machine.config, [{}])
-        # Only the count of our variant is ever changed.
+        # Only the instance count of our variant is ever changed.
         variant = our_variant({"ProductionVariants": variants})
         initial = int(variant.get("InitialInstanceCount", 1))
         return initial if machine.count is None else machine.count
 
     def _over_limit(self, config: str) -> Answer | None:
-        """Instances of a new config beside all that run, against the account's."""
+        """Return an error message if a config and running endpoints exceed a quota."""
         variant = self.variants.get(config, [{}])[0]
         kind = str(variant.get("InstanceType"))
         allowed = self.limits.get(kind)
@@ -482,7 +485,7 @@ class Shim:
 
 
 def _region(environ: Environ) -> str:
-    """The region that a request was signed for."""
+    """Return the region that a request was signed for."""
     authorization = environ.get("HTTP_AUTHORIZATION", "")
     scope = authorization.partition("Credential=")[2].split("/")
     return scope[2] if len(scope) > 2 else HOME
@@ -536,7 +539,10 @@ def instance_types() -> set[str]:
 
 
 def _operation(environ: Environ, body: bytes) -> str:
-    """service:Operation, of any of AWS's protocols; REST ones by their method."""
+    """Return the call of a request as service:Operation, for all AWS protocols.
+
+    Requests of REST protocols have their HTTP method as operation.
+    """
     authorization = environ.get("HTTP_AUTHORIZATION", "")
     scope = authorization.partition("Credential=")[2].split("/")
     service = scope[3] if len(scope) > 3 else "?"
@@ -571,7 +577,7 @@ def _refusal(code: str, message: str) -> Answer:
 
 
 def _dead(start: Callable[..., Any], call: str, moment: str) -> Iterable[bytes]:
-    """What comes in place of an answer, in the words of the service."""
+    """Send the error response of a lost connection, in the service's format."""
     text = f"the line went dead {moment} it"
     if call.partition(":")[0] not in ("s3", "iam"):
         return _send(start, _refusal("Injected", text))

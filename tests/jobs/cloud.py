@@ -1,4 +1,4 @@
-"""One SageMaker on loopback, with a bucket, a queue and the real server."""
+"""Emulated account with a bucket, an asynchronous endpoint and the real server."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.deploy.emulator.conftest import (
     real_server,
 )
 
-__all__ = ["Cloud", "running"]
+__all__ = ["Cloud", "run_cloud"]
 
 BUCKET = "exchange"
 CONFIG = f"""
@@ -42,19 +42,19 @@ invocation_retries = 3
 """
 WEIGHTS = "models/datalab-to/chandra/0123abc.tar.gz"
 SERVER = {
-    # Pages read in company are added up in another order, and in bfloat16 that can
-    # be another letter. One by one and without drafts each has one answer.
+    # Results must not depend on timing. In a batch, sums have another order, which in
+    # bfloat16 can change a letter. So pages are read singly, without draft tokens.
     "CHANDRA_MAX_SEQUENCES": "1",
     "CHANDRA_DRAFT_TOKENS": "none",
-    # A page that repeats itself would be read again, with chance.
+    # A second attempt at a page with repetitions samples randomly.
     "CHANDRA_MAX_ATTEMPTS": "1",
     "CHANDRA_MAX_OUTPUT_TOKENS": "60",
 }
-NUM_AT_ONCE = 4
+CONCURRENCY = 4
 
 
 class Cloud:
-    """What a test needs to know of it."""
+    """Running emulator, with access to its objects and processes."""
 
     def __init__(self, emulator: Emulator, lines: list[str], config: Path) -> None:
         self.address = emulator.address
@@ -80,20 +80,20 @@ class Cloud:
         content: bytes = answer["Body"].read()
         return content
 
-    def empty(self, prefix: str) -> None:
+    def delete_objects(self, prefix: str) -> None:
         s3 = self.client("s3")
         for key in self.keys(prefix):
             s3.delete_object(Bucket=BUCKET, Key=key)
 
-    def container(self) -> int | None:
-        """The first process of the server that runs now."""
+    def find_server(self) -> int | None:
+        """Return the process id of the running server, or None."""
         for each in self._emulator.fleet.list_containers():
             if isinstance(each, ManagedContainer) and each.pid is not None:
                 return each.pid
         return None
 
-    def make_queue(self) -> None:
-        """What `async deploy` makes, without its scaling; twice changes nothing."""
+    def create_queue(self) -> None:
+        """Create the endpoint of `async deploy` without scaling; idempotent."""
         name = async_config(self.config, IDENTITY).name
         exchange = exchange_of(self.config)
         sagemaker = self.client("sagemaker")
@@ -119,22 +119,22 @@ class Cloud:
                     "S3OutputPath": exchange.output,
                     "S3FailurePath": exchange.failure,
                 },
-                "ClientConfig": {"MaxConcurrentInvocationsPerInstance": NUM_AT_ONCE},
+                "ClientConfig": {"MaxConcurrentInvocationsPerInstance": CONCURRENCY},
             },
         )
         sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=name)
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[Cloud]:
-    """From start to end; `folder` is for chandra.toml."""
+def run_cloud(folder: Path) -> Iterator[Cloud]:
+    """Run an emulator; `folder` is where chandra.toml is written."""
     config = folder / "chandra.toml"
     config.write_text(CONFIG)
     server = real_server(**SERVER, **CREDENTIALS)
     with closing(EmulatedAccount()) as account, emulating(account, server) as local:
         cloud = Cloud(local.emulator, local.lines, config)
         cloud.client("s3").create_bucket(Bucket=BUCKET)
-        # The servers have their own; a job is not started without.
+        # The commands require image and weights. The servers do not load them.
         local.publish(IMAGE)
         cloud.client("s3").put_object(Bucket=BUCKET, Key=WEIGHTS, Body=b"mini")
         yield cloud

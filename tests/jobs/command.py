@@ -1,6 +1,6 @@
-"""`chandra-sagemaker`, as a process that can be killed, and that looks more often.
+"""`chandra-sagemaker` with shorter waits, as a program for tests that kill it.
 
-Whoever pays for the calls asks every ten or thirty seconds.
+Against AWS, the commands poll every ten or thirty seconds.
 """
 
 from __future__ import annotations

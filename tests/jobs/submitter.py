@@ -1,4 +1,4 @@
-"""Whoever has documents read: commands in a row, and from the first when killed."""
+"""Submitter of documents: a sequence of commands, repeated after each kill."""
 
 from __future__ import annotations
 
@@ -20,60 +20,62 @@ __all__ = ["Command", "KilledError", "Submitter"]
 
 ROOT = Path(__file__).resolve().parents[2]
 Command = Callable[..., dict[str, Any]]
-"""Runs one, and gives back what it said with --json."""
+"""Runs a command, and returns the object that it printed with --json."""
 START_SECONDS = 300.0
 
 
 class KilledError(Exception):
-    """By SIGKILL, and so by us."""
+    """A command ended with SIGKILL, which only the tests send."""
 
 
 class Submitter:
-    """Runs a round of commands again and again, until nothing is left to do.
+    """Thread that runs a round of commands repeatedly, until all documents are done.
 
-    A round is what somebody types who wants the documents read, and types again when
-    the terminal was closed: `round_of` runs its commands and says whether all is done.
+    A round consists of the commands that a user types to have documents read, and types
+    again after the terminal was closed. `run_round` runs them with the given Command,
+    and returns True if all documents are done.
     """
 
-    def __init__(self, cloud: Cloud, round_of: Callable[[Command], bool]) -> None:
+    def __init__(self, cloud: Cloud, run_round: Callable[[Command], bool]) -> None:
         self._cloud = cloud
-        self._round_of = round_of
+        self._run_round = run_round
         self._process: subprocess.Popen[bytes] | None = None
         self._may_end = threading.Event()
         self._is_closed = threading.Event()
         self.is_done = False
-        """Whether the last round that ended left nothing to do."""
+        """True if the last complete round left nothing to do."""
         self.num_rounds = 0
-        self.said: list[str] = []
+        self.outputs: list[str] = []
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
     def kill(self) -> None:
-        """With SIGKILL, whatever it is doing."""
-        process = until(self._running, START_SECONDS)
+        """Send SIGKILL to the running command; wait for one if there is none."""
+        process = until(self._find_running, START_SECONDS)
         assert process is not None
         process.send_signal(signal.SIGKILL)
         process.wait()
 
     def finish(self, timeout_seconds: float) -> None:
-        """Wait until all is done; raises what went wrong."""
+        """Wait until all documents are done; raises the error of the thread."""
         self._may_end.set()
         self._thread.join(timeout_seconds)
         self.check()
-        assert self.is_done, f"not done: {self.said[-5:]}"
+        assert self.is_done, f"not done: {self.outputs[-5:]}"
 
     def check(self) -> None:
+        """Raise the error of the thread, if there is one."""
         if self._error is not None:
             raise self._error
 
     def close(self) -> None:
         self._is_closed.set()
-        if (process := self._running()) is not None:
+        if (process := self._find_running()) is not None:
             process.kill()
         self._thread.join()
 
-    def _running(self) -> subprocess.Popen[bytes] | None:
+    def _find_running(self) -> subprocess.Popen[bytes] | None:
         self.check()
         process = self._process
         return process if process is not None and process.poll() is None else None
@@ -83,7 +85,7 @@ class Submitter:
             while not (self.is_done and self._may_end.is_set()):
                 self.num_rounds += 1
                 try:
-                    self.is_done = self._round_of(self._command)
+                    self.is_done = self._run_round(self._command)
                 except KilledError:
                     if self._is_closed.is_set():
                         return
@@ -91,7 +93,11 @@ class Submitter:
             self._error = error
 
     def _command(self, *arguments: str) -> dict[str, Any]:
-        """Its object; what it exits with is for people, and is in the object too."""
+        """Run a command, and return its JSON object.
+
+        The exit status is ignored, because the object contains the same information.
+        Raises KilledError.
+        """
         self._process = subprocess.Popen(
             [
                 *(sys.executable, "-m", "tests.jobs.command", *arguments, "--json"),
@@ -105,12 +111,12 @@ class Submitter:
         )
         output, errors = self._process.communicate()
         status = self._process.returncode
-        words = " ".join(arguments[:2])
-        self.said.append(f"{words}: {status}\n{errors.decode()[-2000:]}")
+        name = " ".join(arguments[:2])
+        self.outputs.append(f"{name}: {status}\n{errors.decode()[-2000:]}")
         if status == -signal.SIGKILL:
-            raise KilledError(words)
+            raise KilledError(name)
         try:
             answer: dict[str, Any] = json.loads(output)
         except ValueError as error:
-            raise AssertionError(self.said[-1]) from error
+            raise AssertionError(self.outputs[-1]) from error
         return answer
