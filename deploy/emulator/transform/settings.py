@@ -15,7 +15,7 @@ STRATEGIES = {"SingleRecord": "SINGLE_RECORD", "MultiRecord": "MULTI_RECORD"}
 
 @dataclass(frozen=True, slots=True)
 class BatchSettings:
-    """How a job sends its records to the container."""
+    """Settings with which a job sends its records to the container."""
 
     concurrency: int
     payload_mb: int
