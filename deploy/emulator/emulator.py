@@ -39,8 +39,8 @@ __all__ = ["Emulator", "ServerProgram"]
 
 TRANSFORM_GROUP = "/aws/sagemaker/TransformJobs"
 ENDPOINT_GROUP = "/aws/sagemaker/Endpoints/"
-CHANGES = ("Create", "Update", "Delete")
-CHECKED = {
+CHANGING_PREFIXES = ("Create", "Update", "Delete")
+CHECKED_OPERATIONS = {
     "CreateEndpointConfig": "create_endpoint_config",
     "CreateTransformJob": "create_transform_job",
 }
@@ -151,16 +151,16 @@ class Emulator:
         return service_error.to_rest() if is_rest else service_error.to_json()
 
     def _handle_data_plane(
-        self, region: str, name: str, what: str, request: Request
+        self, region: str, name: str, operation: str, request: Request
     ) -> Response:
-        if what == "invocations":
+        if operation == "invocations":
             return self.runtime.invoke(region, name, request)
-        if what == "invocations-response-stream":
+        if operation == "invocations-response-stream":
             return self.runtime.stream(region, name, request)
-        if what == "async-invocations":
+        if operation == "async-invocations":
             return self.asynchronous.invoke(region, name, request)
         raise ServiceError(
-            "UnknownOperationException", f"no such operation: {what}", 404
+            "UnknownOperationException", f"no such operation: {operation}", 404
         )
 
     def _handle_control_plane(
@@ -184,7 +184,7 @@ class Emulator:
         response = forward(request, self._backend.url, body)
         if operation == "DescribeEndpoint" and response.status == 200:
             return self._correct_description(region, params, response)
-        if operation.startswith(CHANGES):
+        if operation.startswith(CHANGING_PREFIXES):
             self._backend.clear_cache()
             if operation.endswith("Endpoint") and response.status == 200:
                 self._apply_endpoint_change(region, operation, params["EndpointName"])
@@ -197,10 +197,10 @@ class Emulator:
 
         The backend accepts any instance type; SageMaker only those that it offers.
         """
-        if operation not in CHECKED:
+        if operation not in CHECKED_OPERATIONS:
             return
         violations = self._backend.find_violations(
-            region, CHECKED[operation], params, service="sagemaker"
+            region, CHECKED_OPERATIONS[operation], params, service="sagemaker"
         )
         if violations:
             raise ServiceError(

@@ -121,20 +121,20 @@ class JobReading:
         self._failed: dict[str, str] = {}
 
     def run_round(self, command: Command) -> bool:
-        output = f"s3://{BUCKET}/{self._prefix}"
-        output = command("transform", str(self._documents.folder), output)
+        target = f"s3://{BUCKET}/{self._prefix}"
+        summary = command("transform", str(self._documents.folder), target)
         # Only the first command reports documents that are in no job.
         self._refused = {
-            Path(each["document"]).name: each["code"] for each in output["left_out"]
+            Path(each["document"]).name: each["code"] for each in summary["left_out"]
         }
-        while not self._is_done(output):
-            output = command("transform", "--retry-failed", output["job"])
+        while not self._is_done(summary):
+            summary = command("transform", "--retry-failed", summary["job"])
         return True
 
-    def _is_done(self, output: dict[str, object]) -> bool:
-        failures, left_out = output.get("failures", []), output["left_out"]
-        assert isinstance(failures, list), output
-        assert isinstance(left_out, list), output
+    def _is_done(self, summary: dict[str, object]) -> bool:
+        failures, left_out = summary.get("failures", []), summary["left_out"]
+        assert isinstance(failures, list), summary
+        assert isinstance(left_out, list), summary
         # A retry reports documents that would fail again, and leaves them out.
         self._failed = self._refused | {
             Path(each["document"]).name: each["code"] for each in [*left_out, *failures]
