@@ -208,8 +208,8 @@ class Backend:
 
     def open_object(self, region: str, uri: S3Uri) -> tuple[Any, int]:
         """Return the body of an object as a file, and its size in bytes."""
-        answer = self.call(region, "s3", "get_object", Bucket=uri.bucket, Key=uri.key)
-        return answer["Body"], int(answer["ContentLength"])
+        response = self.call(region, "s3", "get_object", Bucket=uri.bucket, Key=uri.key)
+        return response["Body"], int(response["ContentLength"])
 
     def put_object(
         self, region: str, uri: S3Uri, content: Any, content_type: str | None = None

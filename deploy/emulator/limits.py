@@ -78,25 +78,25 @@ ASSUME_HINT = "use --assume NAME=VALUE; deploy/emulator/README.md lists the name
 
 def parse_assumptions(pairs: Iterable[str]) -> Assumptions:
     """Parse `NAME=VALUE` pairs; raises ConfigError for unknown names and bad values."""
-    known: dict[str, Any] = dataclasses.asdict(Assumptions())
-    chosen: dict[str, Any] = {}
+    defaults: dict[str, Any] = dataclasses.asdict(Assumptions())
+    values: dict[str, Any] = {}
     for pair in pairs:
         name, _, text = pair.partition("=")
-        if name not in known:
+        if name not in defaults:
             raise ConfigError(
-                f"{name} is not one of {', '.join(known)}", hint=ASSUME_HINT
+                f"{name} is not one of {', '.join(defaults)}", hint=ASSUME_HINT
             )
-        default = known[name]
+        default = defaults[name]
         try:
             if isinstance(default, bool):
-                chosen[name] = {"true": True, "false": False}[text.lower()]
+                values[name] = {"true": True, "false": False}[text.lower()]
             else:
-                chosen[name] = type(default)(text)
+                values[name] = type(default)(text)
         except (ValueError, KeyError) as error:
             raise ConfigError(
                 f"{name} cannot be {text!r}: give a value like {default}",
                 hint=ASSUME_HINT,
             ) from error
-    if chosen.get("output_naming", "full") not in ("relative", "full"):
+    if values.get("output_naming", "full") not in ("relative", "full"):
         raise ConfigError("output_naming must be relative or full", hint=ASSUME_HINT)
-    return Assumptions(**chosen)
+    return Assumptions(**values)

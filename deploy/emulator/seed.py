@@ -77,27 +77,27 @@ def seed(backend: Backend, region: str, name: str) -> Seed:
 
     The names of all resources start with `name`.
     """
-    made = Seed(name, f"{name}-async", f"{name}-batch", f"{name}-local")
+    names = Seed(name, f"{name}-async", f"{name}-batch", f"{name}-local")
     location = {"CreateBucketConfiguration": {"LocationConstraint": region}}
     backend.call(
         region,
         "s3",
         "create_bucket",
-        Bucket=made.bucket,
+        Bucket=names.bucket,
         **({} if region == "us-east-1" else location),
     )
     _put_image(backend, region)
-    _create_model(backend, region, made, made.batch_model, "batch", owner=name)
-    _create_endpoint(backend, region, made, made.endpoint, "realtime")
+    _create_model(backend, region, names, names.batch_model, "batch", owner=name)
+    _create_endpoint(backend, region, names, names.endpoint, "realtime")
     output = {
-        "S3OutputPath": made.exchange.output,
-        "S3FailurePath": made.exchange.failure,
+        "S3OutputPath": names.exchange.output,
+        "S3FailurePath": names.exchange.failure,
     }
     asynchronous = {"AsyncInferenceConfig": {"OutputConfig": output}}
     _create_endpoint(
-        backend, region, made, made.async_endpoint, "async", **asynchronous
+        backend, region, names, names.async_endpoint, "async", **asynchronous
     )
-    return made
+    return names
 
 
 def _put_image(backend: Backend, region: str) -> None:
@@ -116,14 +116,14 @@ def _put_image(backend: Backend, region: str) -> None:
 
 
 def _create_endpoint(
-    backend: Backend, region: str, made: Seed, name: str, use: str, **config: Any
+    backend: Backend, region: str, names: Seed, name: str, use: str, **config: Any
 ) -> None:
     """Create an endpoint, its config and its model, with the tags of a deployment.
 
     `deploy` and `async deploy` tag them with the name of the endpoint too.
     """
     tags = tag_list({OWNER_TAG: name})
-    _create_model(backend, region, made, name, use, owner=name)
+    _create_model(backend, region, names, name, use, owner=name)
     variant = {
         "VariantName": "AllTraffic",
         "ModelName": name,
@@ -150,7 +150,7 @@ def _create_endpoint(
 
 
 def _create_model(
-    backend: Backend, region: str, made: Seed, name: str, use: str, *, owner: str
+    backend: Backend, region: str, names: Seed, name: str, use: str, *, owner: str
 ) -> None:
     backend.call(
         region,
@@ -161,7 +161,7 @@ def _create_model(
         PrimaryContainer={
             "Image": f"{ACCOUNT}.dkr.ecr.{region}.amazonaws.com/{REPOSITORY}:local",
             # The containers have a network, and may read the bucket.
-            "Environment": {"SERVE_USE": use, "DOCUMENT_BUCKETS": made.bucket},
+            "Environment": {"SERVE_USE": use, "DOCUMENT_BUCKETS": names.bucket},
         },
         Tags=tag_list({OWNER_TAG: owner}),
     )

@@ -82,33 +82,33 @@ class _Handler(BaseHTTPRequestHandler):
             tuple(self.headers.items()),
             Body(self.rfile, length),
         )
-        handle = self.server.handle(request)
+        response = self.server.handle(request)
         # Unread bytes would be parsed as the next request.
         request.body.drain()
-        self._send(handle)
+        self._send(response)
 
     # http.server requires these names.
     do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = _serve  # noqa: N815
     do_PATCH = do_OPTIONS = _serve  # noqa: N815
 
-    def _send(self, handle: Response) -> None:
-        self.send_response_only(handle.status)
+    def _send(self, response: Response) -> None:
+        self.send_response_only(response.status)
         has_length = False
-        for name, value in handle.headers:
+        for name, value in response.headers:
             has_length = has_length or name.lower() == "content-length"
             self.send_header(name, value)
-        is_empty = self.command == "HEAD" or handle.status in (204, 304)
-        if isinstance(handle.body, bytes):
+        is_empty = self.command == "HEAD" or response.status in (204, 304)
+        if isinstance(response.body, bytes):
             if not has_length and not is_empty:
-                self.send_header("Content-Length", str(len(handle.body)))
+                self.send_header("Content-Length", str(len(response.body)))
             self.end_headers()
             if not is_empty:
-                self.wfile.write(handle.body)
+                self.wfile.write(response.body)
             return
         if not has_length and not is_empty:
             self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
-        for block in handle.body:
+        for block in response.body:
             if is_empty:
                 continue
             if not has_length:

@@ -249,7 +249,7 @@ def check_request(request: Mapping[str, Any]) -> None:
     data = (source.get("DataSource") or {}).get("S3DataSource") or {}
     _require("S3Uri" in data, "S3DataSource", data)
     strategy = request.get("BatchStrategy", "SingleRecord")
-    for key, value, known in (
+    for key, value, allowed in (
         ("BatchStrategy", strategy, ("SingleRecord", "MultiRecord")),
         ("S3DataType", data.get("S3DataType"), ("S3Prefix", "ManifestFile")),
         ("CompressionType", source.get("CompressionType", "None"), ("None", "Gzip")),
@@ -260,7 +260,7 @@ def check_request(request: Mapping[str, Any]) -> None:
             ("None", "Line"),
         ),
     ):
-        _require(value in known, key, value)
+        _require(value in allowed, key, value)
     number = len(request.get("Environment") or {})
     _require(number <= MAX_ENVIRONMENT_VARIABLES, "Environment", f"{number} entries")
     joined = (request.get("DataProcessing") or {}).get("JoinSource", "None")
