@@ -19,8 +19,8 @@ from tests.deploy.emulator.conftest import (
     CREDENTIALS,
     KEYS,
     REGION,
-    emulating,
     real_server,
+    run_emulator,
 )
 
 __all__ = ["Cloud", "run_cloud"]
@@ -131,7 +131,7 @@ def run_cloud(folder: Path) -> Iterator[Cloud]:
     config = folder / "chandra.toml"
     config.write_text(CONFIG)
     server = real_server(**SERVER, **CREDENTIALS)
-    with closing(EmulatedAccount()) as account, emulating(account, server) as local:
+    with closing(EmulatedAccount()) as account, run_emulator(account, server) as local:
         cloud = Cloud(local.emulator, local.lines, config)
         cloud.client("s3").create_bucket(Bucket=BUCKET)
         # The commands require image and weights. The servers do not load them.

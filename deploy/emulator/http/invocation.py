@@ -52,7 +52,7 @@ class Invocation:
     """
 
     def __init__(self, address: str, timeout_seconds: float) -> None:
-        self._connection = _connection(address, timeout_seconds + 5)
+        self._connection = _create_connection(address, timeout_seconds + 5)
         self._is_aborted = self._is_late = False
         self._socket: socket.socket | None = None
         self._response: http.client.HTTPResponse | None = None
@@ -179,7 +179,7 @@ class Invocation:
 
 def get(address: str, path: str, timeout_seconds: float) -> tuple[int, bytes] | None:
     """Send a GET request; return status and body, or None without a response."""
-    connection = _connection(address, timeout_seconds)
+    connection = _create_connection(address, timeout_seconds)
     try:
         connection.request("GET", path)
         response = connection.getresponse()
@@ -190,7 +190,9 @@ def get(address: str, path: str, timeout_seconds: float) -> tuple[int, bytes] | 
         connection.close()
 
 
-def _connection(address: str, timeout_seconds: float) -> http.client.HTTPConnection:
+def _create_connection(
+    address: str, timeout_seconds: float
+) -> http.client.HTTPConnection:
     parts = urlsplit(address)
     return http.client.HTTPConnection(
         parts.hostname or "127.0.0.1",

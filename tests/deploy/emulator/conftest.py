@@ -67,11 +67,11 @@ class Local:
     def sagemaker(self) -> Any:
         return self.client("sagemaker")
 
-    def put(self, key: str, content: bytes, bucket: str = BUCKET) -> str:
+    def put_object(self, key: str, content: bytes, bucket: str = BUCKET) -> str:
         self.client("s3").put_object(Bucket=bucket, Key=key, Body=content)
         return f"s3://{bucket}/{key}"
 
-    def get(self, uri: str) -> bytes | None:
+    def get_object(self, uri: str) -> bytes | None:
         """Return the content of an object, or None if it does not exist."""
         bucket, _, key = uri.removeprefix("s3://").partition("/")
         s3 = self.client("s3")
@@ -80,7 +80,7 @@ class Local:
         except s3.exceptions.NoSuchKey:
             return None
 
-    def keys(self, prefix: str = "") -> list[str]:
+    def list_keys(self, prefix: str = "") -> list[str]:
         answer = self.client("s3").list_objects_v2(Bucket=BUCKET, Prefix=prefix)
         return [item["Key"] for item in answer.get("Contents", ())]
 
@@ -88,7 +88,7 @@ class Local:
         """Push images to the registry, where a deployment looks for them."""
         publish(AWSClient(self._session, endpoint_url=self.address), *uris)
 
-    def model(self, name: str = "ocr", **container: Any) -> str:
+    def create_model(self, name: str = "ocr", **container: Any) -> str:
         self.sagemaker.create_model(
             ModelName=name,
             ExecutionRoleArn=ROLE,
@@ -96,7 +96,7 @@ class Local:
         )
         return name
 
-    def endpoint(
+    def create_endpoint(
         self,
         name: str = "ocr",
         *,
@@ -105,7 +105,7 @@ class Local:
         **config: Any,
     ) -> str:
         """Create a model, an endpoint config, and an endpoint if `is_created`."""
-        self.model(name, **(model or {}))
+        self.create_model(name, **(model or {}))
         self.sagemaker.create_endpoint_config(
             EndpointConfigName=name,
             ProductionVariants=[
@@ -122,7 +122,7 @@ class Local:
             self.sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=name)
         return name
 
-    def async_endpoint(
+    def create_async_endpoint(
         self,
         name: str = "ocr",
         *,
@@ -140,9 +140,9 @@ class Local:
             config["ClientConfig"] = {
                 "MaxConcurrentInvocationsPerInstance": concurrency
             }
-        return self.endpoint(name, AsyncInferenceConfig=config)
+        return self.create_endpoint(name, AsyncInferenceConfig=config)
 
-    def messages(self, group: str) -> dict[str, list[str]]:
+    def read_messages(self, group: str) -> dict[str, list[str]]:
         """Return the messages of a log group by stream."""
         logs = self.client("logs")
         found: dict[str, list[str]] = {}
@@ -156,7 +156,7 @@ class Local:
 
 
 @contextmanager
-def emulating(
+def run_emulator(
     account: EmulatedAccount,
     server: str | ServerProgram,
     *,
@@ -248,7 +248,9 @@ def start(account: EmulatedAccount) -> Iterator[Callable[..., Local]]:
             limits: SageMakerLimits | None = None,
             assumptions: Assumptions | None = None,
         ) -> Local:
-            running = emulating(account, server, limits=limits, assumptions=assumptions)
+            running = run_emulator(
+                account, server, limits=limits, assumptions=assumptions
+            )
             local = stack.enter_context(running)
             local.client("s3").create_bucket(Bucket=BUCKET)
             return local

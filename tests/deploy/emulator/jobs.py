@@ -50,8 +50,8 @@ def describe_job(local, name="job"):
 
 def wait_for_job(local, name="job", timeout_seconds=60):
     def look():
-        found = describe_job(local, name)
-        return found if found["TransformJobStatus"] in ENDED else None
+        job = describe_job(local, name)
+        return job if job["TransformJobStatus"] in ENDED else None
 
     return until(look, timeout_seconds)
 
@@ -71,13 +71,13 @@ def wait_for_log_lines(local, *expected):
     """Wait until the data log contains all the given lines."""
 
     def lines():
-        streams = local.messages("/aws/sagemaker/TransformJobs")
-        found = [
+        streams = local.read_messages("/aws/sagemaker/TransformJobs")
+        matching = [
             line.partition("[sagemaker logs]: ")[2]
             for name, lines in streams.items()
             if name.endswith("/data-log")
             for line in lines
         ]
-        return found if set(expected) <= set(found) else None
+        return matching if set(expected) <= set(matching) else None
 
     return until(lines)

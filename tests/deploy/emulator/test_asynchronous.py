@@ -20,7 +20,7 @@ from tests.waiting import until
 
 def submit(local, name="ocr", **params):
     if "Body" not in params and "InputLocation" not in params:
-        params["InputLocation"] = local.put("in/page.png", b"page")
+        params["InputLocation"] = local.put_object("in/page.png", b"page")
     return local.runtime.invoke_endpoint_async(EndpointName=name, **params)
 
 
@@ -32,15 +32,15 @@ def expect_validation_error(local, **params):
 
 
 def wait_for_result(local, answer):
-    return until(lambda: local.get(answer["OutputLocation"]))
+    return until(lambda: local.get_object(answer["OutputLocation"]))
 
 
 def wait_for_failure(local, answer):
-    return until(lambda: local.get(answer["FailureLocation"]))
+    return until(lambda: local.get_object(answer["FailureLocation"]))
 
 
 def test_document_in_s3_has_its_result_in_s3(local, container):
-    local.async_endpoint()
+    local.create_async_endpoint()
 
     answer = submit(
         local,
@@ -64,7 +64,7 @@ def test_document_in_s3_has_its_result_in_s3(local, container):
 
 
 def test_small_document_can_be_in_the_body(local):
-    local.async_endpoint()
+    local.create_async_endpoint()
 
     answer = submit(local, Body=b"a small page")
 
@@ -72,7 +72,7 @@ def test_small_document_can_be_in_the_body(local):
 
 
 def test_output_object_has_content_type_of_the_response(local):
-    local.async_endpoint()
+    local.create_async_endpoint()
 
     answer = submit(local)
     wait_for_result(local, answer)
@@ -83,7 +83,7 @@ def test_output_object_has_content_type_of_the_response(local):
 
 
 def test_filename_and_extension_set_the_output_location(local):
-    local.async_endpoint()
+    local.create_async_endpoint()
 
     answer = submit(local, Filename="page.json", S3OutputPathExtension="run-7/a")
 
@@ -92,7 +92,7 @@ def test_filename_and_extension_set_the_output_location(local):
 
 
 def test_exactly_one_of_body_and_location_is_required(local):
-    local.async_endpoint()
+    local.create_async_endpoint()
 
     assert "exactly one" in expect_validation_error(local)
     assert "exactly one" in expect_validation_error(
@@ -101,14 +101,14 @@ def test_exactly_one_of_body_and_location_is_required(local):
 
 
 def test_body_above_128000_bytes_is_rejected(local):
-    local.async_endpoint()
+    local.create_async_endpoint()
 
     assert "128000" in expect_validation_error(local, Body=bytes(128_001))
     assert submit(local, Body=bytes(128_000))
 
 
 def test_real_time_endpoint_rejects_asynchronous_requests(local):
-    local.endpoint()
+    local.create_endpoint()
 
     assert "not asynchronous" in expect_validation_error(local, Body=b"x")
 
@@ -118,7 +118,7 @@ def test_real_time_endpoint_rejects_asynchronous_requests(local):
     [("InvocationTimeoutSeconds", 3601), ("RequestTTLSeconds", 21_601)],
 )
 def test_times_out_of_range_are_rejected(local, name, value):
-    local.async_endpoint()
+    local.create_async_endpoint()
 
     assert name in expect_validation_error(local, Body=b"x", **{name: value})
 
@@ -136,32 +136,32 @@ def test_times_out_of_range_are_rejected(local, name, value):
     ],
 )
 def test_parameters_are_checked_against_the_service_model(local, name, value):
-    local.async_endpoint()
+    local.create_async_endpoint()
 
     assert name in expect_validation_error(local, Body=b"x", **{name: value})
 
 
 def test_input_location_above_1024_characters_is_rejected(local):
-    local.async_endpoint()
+    local.create_async_endpoint()
     long = f"s3://{BUCKET}/{'k' * 1100}"
 
     assert "InputLocation" in expect_validation_error(local, InputLocation=long)
 
 
 def test_rejected_document_has_the_response_as_failure_object(local, container):
-    local.async_endpoint()
+    local.create_async_endpoint()
     container.reply = lambda received: Reply(b'{"code": "unreadable_document"}', 422)
 
     answer = submit(local)
 
     assert wait_for_failure(local, answer) == b'{"code": "unreadable_document"}'
-    assert local.get(answer["OutputLocation"]) is None
+    assert local.get_object(answer["OutputLocation"]) is None
     assert len(container.received) == 1
 
 
 @pytest.mark.parametrize("reply", [Reply(b"broken", 500), Reply(is_broken=True)])
 def test_failed_request_is_not_retried(local, container, reply):
-    local.async_endpoint()
+    local.create_async_endpoint()
     container.reply = lambda received: reply
 
     answer = submit(local)
@@ -171,7 +171,7 @@ def test_failed_request_is_not_retried(local, container, reply):
 
 
 def test_missing_input_object_fails_without_invocation(local, container):
-    local.async_endpoint()
+    local.create_async_endpoint()
 
     answer = submit(local, InputLocation=f"s3://{BUCKET}/nowhere.pdf")
 
@@ -181,13 +181,13 @@ def test_missing_input_object_fails_without_invocation(local, container):
 
 def test_input_object_above_the_limit_fails(start, container):
     local = start(container.address, SageMakerLimits(object_bytes=3))
-    local.async_endpoint()
+    local.create_async_endpoint()
 
     assert b"more than 3 bytes" in wait_for_failure(local, submit(local))
 
 
 def test_request_fails_after_its_invocation_timeout(local, container):
-    local.async_endpoint()
+    local.create_async_endpoint()
     is_over = threading.Event()
     container.reply = lambda received: Reply(b"late" if is_over.wait(20) else b"never")
 
@@ -198,7 +198,7 @@ def test_request_fails_after_its_invocation_timeout(local, container):
 
 
 def test_endpoint_config_limits_concurrency(local, container):
-    local.async_endpoint(concurrency=3)
+    local.create_async_endpoint(concurrency=3)
     release = threading.Event()
     container.reply = lambda received: Reply(b"x" if release.wait(20) else b"")
 
@@ -214,7 +214,7 @@ def test_endpoint_config_limits_concurrency(local, container):
 
 
 def test_waiting_request_goes_to_the_next_healthy_container(local, container):
-    local.async_endpoint()
+    local.create_async_endpoint()
     container.ping = 503
 
     answer = submit(local)
@@ -226,7 +226,7 @@ def test_waiting_request_goes_to_the_next_healthy_container(local, container):
 
 
 def test_request_expires_after_its_ttl(local, container):
-    local.async_endpoint()
+    local.create_async_endpoint()
     container.ping = 503
     processor = RequestProcessor(
         local.emulator.find_endpoint,
@@ -250,24 +250,24 @@ def test_request_expires_after_its_ttl(local, container):
 
     processor.process(request)
 
-    assert b"expired after 60 s" in local.get(f"s3://{BUCKET}/failed/old")
+    assert b"expired after 60 s" in local.get_object(f"s3://{BUCKET}/failed/old")
     assert container.received == []
 
 
 def test_failure_without_failure_path_leaves_no_object(local, container):
-    local.async_endpoint(failure=False)
+    local.create_async_endpoint(failure=False)
     container.reply = lambda received: Reply(b"no", 500)
 
     answer = submit(local)
 
     assert "FailureLocation" not in answer
     until(lambda: any("server error (500)" in line for line in local.lines))
-    assert local.keys("failed") == []
+    assert local.list_keys("failed") == []
 
 
 def test_failure_suffix_can_be_set(start, container):
     local = start(container.address, assumptions=Assumptions(failure_suffix=".failed"))
-    local.async_endpoint()
+    local.create_async_endpoint()
     container.reply = lambda received: Reply(b"no", 500)
 
     answer = submit(local)
@@ -296,7 +296,7 @@ def create_topic(local, topic_name):
 def test_success_and_failure_are_published(local, container):
     success, succeeded = create_topic(local, "success")
     error, failed = create_topic(local, "error")
-    local.async_endpoint(SuccessTopic=success, ErrorTopic=error)
+    local.create_async_endpoint(SuccessTopic=success, ErrorTopic=error)
 
     good = submit(local, ContentType="image/png", InferenceId="good")
     message = until(succeeded)
@@ -323,7 +323,7 @@ def test_success_and_failure_are_published(local, container):
 def test_notification_includes_small_response_on_request(start, container):
     local = start(container.address, SageMakerLimits(notified_bytes=4))
     topic, published = create_topic(local, "success")
-    local.async_endpoint(
+    local.create_async_endpoint(
         SuccessTopic=topic, IncludeInferenceResponseIn=["SUCCESS_NOTIFICATION_TOPIC"]
     )
 
@@ -337,23 +337,23 @@ def test_notification_includes_small_response_on_request(start, container):
 
 
 def test_response_without_content_length_is_not_stored(local, container):
-    local.async_endpoint()
+    local.create_async_endpoint()
     container.reply = lambda received: Reply(iter([b"page 1\n", b"page 2\n"]))
 
     answer = submit(local)
 
     assert b"has no Content-Length header" in wait_for_failure(local, answer)
-    assert local.get(answer["OutputLocation"]) is None
+    assert local.get_object(answer["OutputLocation"]) is None
     assert len(container.received) == 1
 
 
 def test_failure_of_a_request_is_in_the_data_log(local, container):
-    local.async_endpoint()
+    local.create_async_endpoint()
     container.reply = lambda received: Reply(b"no", 500)
     submit(local, InferenceId="bad")
 
     def lines():
-        streams = local.messages("/aws/sagemaker/Endpoints/ocr")
+        streams = local.read_messages("/aws/sagemaker/Endpoints/ocr")
         found = [name for name in streams if name.endswith("/data-log")]
         return streams[found[0]] if found else None
 
@@ -364,8 +364,8 @@ def test_failure_of_a_request_is_in_the_data_log(local, container):
 
 @pytest.mark.parametrize("key", ["/in/page.png", "in//page.png", "in/a b?#%20+&.png"])
 def test_key_with_special_characters_is_read(local, key):
-    local.async_endpoint()
+    local.create_async_endpoint()
 
-    answer = submit(local, InputLocation=local.put(key, b"an odd page"))
+    answer = submit(local, InputLocation=local.put_object(key, b"an odd page"))
 
     assert wait_for_result(local, answer) == b"an odd page"

@@ -55,7 +55,7 @@ def get_only_container(local):
 
 
 def test_container_has_the_environment_of_sagemaker(local):
-    local.endpoint("ocr", model={"Environment": {"SERVE_USE": "realtime"}})
+    local.create_endpoint("ocr", model={"Environment": {"SERVE_USE": "realtime"}})
 
     environ = describe_process(local)["environ"]
 
@@ -68,7 +68,7 @@ def test_container_has_the_environment_of_sagemaker(local):
 
 def test_local_weights_replace_those_of_the_model(local):
     environment = {"MODEL_ID": "datalab-to/chandra", "MODEL_REVISION": "c0ffee"}
-    local.endpoint("ocr", model={"Environment": environment})
+    local.create_endpoint("ocr", model={"Environment": environment})
 
     environ = describe_process(local)["environ"]
 
@@ -79,7 +79,9 @@ def test_local_weights_replace_those_of_the_model(local):
 
 def test_model_weights_are_kept_without_local_weights(start):
     local = start(program(weights=None))
-    local.endpoint("ocr", model={"Environment": {"MODEL_S3_URI": "s3://weights/1/"}})
+    local.create_endpoint(
+        "ocr", model={"Environment": {"MODEL_S3_URI": "s3://weights/1/"}}
+    )
 
     environ = describe_process(local)["environ"]
 
@@ -89,14 +91,14 @@ def test_model_weights_are_kept_without_local_weights(start):
 
 def test_container_does_not_inherit_other_variables(local, monkeypatch):
     monkeypatch.setenv("SECRET_OF_THE_TERMINAL", "1")
-    local.endpoint()
+    local.create_endpoint()
 
     assert "SECRET_OF_THE_TERMINAL" not in describe_process(local)["environ"]
 
 
 def test_transform_job_has_its_own_container_until_it_ends(local):
-    local.put("in/a.png", b"a")
-    local.model("ocr", Environment={"SERVE_USE": "realtime", "KEPT": "yes"})
+    local.put_object("in/a.png", b"a")
+    local.create_model("ocr", Environment={"SERVE_USE": "realtime", "KEPT": "yes"})
 
     create_job(
         local,
@@ -107,7 +109,7 @@ def test_transform_job_has_its_own_container_until_it_ends(local):
     )
     assert wait_for_job(local)["TransformJobStatus"] == "Completed"
 
-    answer = json.loads(local.get(f"s3://{BUCKET}/out/a.png.out"))
+    answer = json.loads(local.get_object(f"s3://{BUCKET}/out/a.png.out"))
     environ = answer["environ"]
     assert (environ["SERVE_USE"], environ["KEPT"]) == ("batch", "yes")
     assert environ["SAGEMAKER_BATCH"] == "true"
@@ -118,19 +120,19 @@ def test_transform_job_has_its_own_container_until_it_ends(local):
 
 
 def test_unset_job_settings_set_no_variables(local):
-    local.put("in/a.png", b"a")
-    local.model("ocr")
+    local.put_object("in/a.png", b"a")
+    local.create_model("ocr")
 
     create_job(local)
     wait_for_job(local)
 
-    environ = json.loads(local.get(f"s3://{BUCKET}/out/a.png.out"))["environ"]
+    environ = json.loads(local.get_object(f"s3://{BUCKET}/out/a.png.out"))["environ"]
     set_by_sagemaker = {name for name in environ if name.startswith("SAGEMAKER_")}
     assert set_by_sagemaker == {"SAGEMAKER_BATCH", "SAGEMAKER_BIND_TO_PORT"}
 
 
 def test_killed_container_is_replaced_with_its_children(local):
-    local.endpoint()
+    local.create_endpoint()
     first = describe_process(local)
 
     os.kill(first["pid"], signal.SIGKILL)
@@ -146,21 +148,21 @@ def test_killed_container_is_replaced_with_its_children(local):
 
 
 def test_only_the_running_request_fails_with_its_container(local):
-    local.async_endpoint(concurrency=1)
+    local.create_async_endpoint(concurrency=1)
     submit = local.runtime.invoke_endpoint_async
 
     deadly = submit(EndpointName="ocr", Body=b"die")
     others = [submit(EndpointName="ocr", Body=b"who are you?") for _ in range(3)]
 
     for other in others:
-        assert until(partial(local.get, other["OutputLocation"]), 60)
-    assert b"Unable to get a response" in local.get(deadly["FailureLocation"])
-    assert local.get(deadly["OutputLocation"]) is None
+        assert until(partial(local.get_object, other["OutputLocation"]), 60)
+    assert b"Unable to get a response" in local.get_object(deadly["FailureLocation"])
+    assert local.get_object(deadly["OutputLocation"]) is None
 
 
 @pytest.mark.slow
 def test_each_request_has_one_outcome_despite_kills(local):
-    local.async_endpoint(concurrency=4)
+    local.create_async_endpoint(concurrency=4)
     container = get_only_container(local)
     answers = []
     for number in range(60):
@@ -175,7 +177,7 @@ def test_each_request_has_one_outcome_despite_kills(local):
 
     def find_outcomes(answer):
         places = (answer["OutputLocation"], answer["FailureLocation"])
-        return [place for place in places if local.get(place) is not None]
+        return [place for place in places if local.get_object(place) is not None]
 
     until(lambda: all(find_outcomes(answer) for answer in answers), 120)
     assert all(len(find_outcomes(answer)) == 1 for answer in answers)
@@ -185,35 +187,35 @@ def test_each_request_has_one_outcome_despite_kills(local):
 
 def test_transform_job_completes_despite_kills(local):
     for number in range(30):
-        local.put(f"in/{number}.png", b"who are you?")
-    local.model("ocr")
+        local.put_object(f"in/{number}.png", b"who are you?")
+    local.create_model("ocr")
 
     create_job(local, MaxConcurrentTransforms=4, MaxPayloadInMB=1)
     container = until(lambda: local.emulator.fleet.list_containers())[0]
     for num_done in (1, 10, 20):
-        until(partial(lambda least: len(local.keys("out")) >= least, num_done), 60)
+        until(partial(lambda least: len(local.list_keys("out")) >= least, num_done), 60)
         with suppress(ProcessLookupError):  # the job may have ended already
             os.kill(container.pid, signal.SIGKILL)
 
     assert wait_for_job(local, timeout_seconds=120)["TransformJobStatus"] == "Completed"
-    assert len(local.keys("out")) == 30
+    assert len(local.list_keys("out")) == 30
 
 
 def test_transform_job_limits_retries_of_a_deadly_object(local):
-    local.put("in/a.png", b"die")
-    local.put("in/b.png", b"who are you?")
-    local.model("ocr")
+    local.put_object("in/a.png", b"die")
+    local.put_object("in/b.png", b"who are you?")
+    local.create_model("ocr")
 
     create_job(local, ModelClientConfig={"InvocationsMaxRetries": 1})
     job = wait_for_job(local)
 
     assert job["TransformJobStatus"] == "Failed"
-    assert local.keys("out") == ["out/b.png.out"]
+    assert local.list_keys("out") == ["out/b.png.out"]
     assert sum("it is replaced" in line for line in local.lines) == 2
 
 
 def test_deleting_an_endpoint_stops_its_container(local):
-    local.endpoint()
+    local.create_endpoint()
     process = describe_process(local)
 
     local.sagemaker.delete_endpoint(EndpointName="ocr")
@@ -222,9 +224,11 @@ def test_deleting_an_endpoint_stops_its_container(local):
 
 
 def test_updated_endpoint_switches_to_its_healthy_container(local):
-    local.endpoint()
+    local.create_endpoint()
     first = describe_process(local)
-    local.endpoint("next", is_created=False, model={"Environment": {"WHICH": "second"}})
+    local.create_endpoint(
+        "next", is_created=False, model={"Environment": {"WHICH": "second"}}
+    )
 
     local.sagemaker.update_endpoint(EndpointName="ocr", EndpointConfigName="next")
 
@@ -237,7 +241,7 @@ def test_updated_endpoint_switches_to_its_healthy_container(local):
 
 
 def test_close_ends_all_processes(local):
-    local.endpoint()
+    local.create_endpoint()
     process = describe_process(local)
     family = [process["pid"], process["child"]]
     assert all(map(psutil.pid_exists, family))
@@ -249,7 +253,7 @@ def test_close_ends_all_processes(local):
 
 def test_container_that_cannot_start_fails_its_endpoint(start):
     local = start(program(sys.executable, "-c", "raise SystemExit('no weights')"))
-    local.endpoint()
+    local.create_endpoint()
 
     def failed():
         found = local.sagemaker.describe_endpoint(EndpointName="ocr")
@@ -257,13 +261,13 @@ def test_container_that_cannot_start_fails_its_endpoint(start):
 
     assert "did not pass the ping health check" in until(failed)["FailureReason"]
     group = "/aws/sagemaker/Endpoints/ocr"
-    until(lambda: "no weights" in str(local.messages(group)))
+    until(lambda: "no weights" in str(local.read_messages(group)))
 
 
 def test_container_that_cannot_start_fails_its_job(start):
     local = start(program(sys.executable, "-c", "raise SystemExit(1)"))
-    local.put("in/a.png", b"a")
-    local.model("ocr")
+    local.put_object("in/a.png", b"a")
+    local.create_model("ocr")
 
     create_job(local)
 
@@ -274,7 +278,7 @@ def test_container_that_stays_unhealthy_is_replaced(start):
     local = start(
         program(), SageMakerLimits(stop_seconds=5), Assumptions(replace_seconds=1)
     )
-    local.endpoint()
+    local.create_endpoint()
     local.runtime.invoke_endpoint(EndpointName="ocr", Body=b"sicken")
 
     until(lambda: any("no healthy /ping for 1 s" in line for line in local.lines), 60)
@@ -283,11 +287,11 @@ def test_container_that_stays_unhealthy_is_replaced(start):
 def test_container_output_is_logged_and_printed(
     local,
 ):
-    local.endpoint()
+    local.create_endpoint()
     describe_process(local)
 
     def streams():
-        return local.messages("/aws/sagemaker/Endpoints/ocr")
+        return local.read_messages("/aws/sagemaker/Endpoints/ocr")
 
     [(name, lines)] = until(streams).items()
     assert name.startswith("AllTraffic/i-")
@@ -296,13 +300,13 @@ def test_container_output_is_logged_and_printed(
 
 
 def test_transform_job_has_two_log_streams(local):
-    local.put("in/a.png", b"a")
-    local.model("ocr")
+    local.put_object("in/a.png", b"a")
+    local.create_model("ocr")
     create_job(local)
     wait_for_job(local)
 
     def streams():
-        found = local.messages("/aws/sagemaker/TransformJobs")
+        found = local.read_messages("/aws/sagemaker/TransformJobs")
         return found if len(found) == 2 else None
 
     own, data_log = sorted(until(streams))

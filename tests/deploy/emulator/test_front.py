@@ -24,7 +24,7 @@ def test_objects_of_all_sizes_are_stored_and_read(local):
         s3.put_object(Bucket=BUCKET, Key="object", Body=b"x" * size)
         head = s3.head_object(Bucket=BUCKET, Key="object")
         assert head["ContentLength"] == size
-        assert local.get(f"s3://{BUCKET}/object") == b"x" * size
+        assert local.get_object(f"s3://{BUCKET}/object") == b"x" * size
 
 
 def test_multipart_upload_is_stored(local):
@@ -37,11 +37,11 @@ def test_multipart_upload_is_stored(local):
         Config=TransferConfig(multipart_threshold=1, multipart_chunksize=5 << 20),
     )
 
-    assert local.get(f"s3://{BUCKET}/large") == content
+    assert local.get_object(f"s3://{BUCKET}/large") == content
 
 
 def test_range_request_returns_part_of_an_object(local):
-    local.put("object", b"0123456789")
+    local.put_object("object", b"0123456789")
 
     answer = local.client("s3").get_object(
         Bucket=BUCKET, Key="object", Range="bytes=2-4"
@@ -52,7 +52,7 @@ def test_range_request_returns_part_of_an_object(local):
 
 
 def test_presigned_url_returns_the_object(local):
-    local.put("object", b"content")
+    local.put_object("object", b"content")
     url = local.client("s3").generate_presigned_url(
         "get_object", Params={"Bucket": BUCKET, "Key": "object"}
     )
@@ -62,20 +62,20 @@ def test_presigned_url_returns_the_object(local):
 
 
 def test_deleting_an_object_returns_no_content(local):
-    local.put("object", b"content")
+    local.put_object("object", b"content")
 
     answer = local.client("s3").delete_object(Bucket=BUCKET, Key="object")
 
     assert answer["ResponseMetadata"]["HTTPStatusCode"] == 204
-    assert local.keys() == []
+    assert local.list_keys() == []
 
 
 def test_bucket_may_be_named_like_an_emulated_path(local):
     local.client("s3").create_bucket(Bucket="endpoints")
 
-    uri = local.put("ocr/invocations", b"no document", bucket="endpoints")
+    uri = local.put_object("ocr/invocations", b"no document", bucket="endpoints")
 
-    assert local.get(uri) == b"no document"
+    assert local.get_object(uri) == b"no document"
 
 
 def test_error_of_the_backend_is_forwarded(local):
@@ -87,7 +87,7 @@ def test_error_of_the_backend_is_forwarded(local):
 
 def test_services_of_other_protocols_are_forwarded(local):
     scaling = local.client("application-autoscaling")
-    local.endpoint()
+    local.create_endpoint()
     target = {
         "ServiceNamespace": "sagemaker",
         "ResourceId": "endpoint/ocr/variant/AllTraffic",
@@ -143,7 +143,7 @@ def test_s3_can_be_on_another_server(account, local):
     emulator.start()
     other = Local(emulator, [])
 
-    other.put("object", b"content")
+    other.put_object("object", b"content")
 
-    assert local.get(f"s3://{BUCKET}/object") == b"content"
+    assert local.get_object(f"s3://{BUCKET}/object") == b"content"
     emulator.close()

@@ -19,8 +19,8 @@ from tests.deploy.emulator.conftest import (
     CREDENTIALS,
     REGION,
     command_line,
-    emulating,
     real_server,
+    run_emulator,
 )
 from tests.marks import needs_the_plugin
 
@@ -74,7 +74,7 @@ def local():
     Its containers have credentials, as a role would provide them.
     """
     server = real_server(**CREDENTIALS)
-    with closing(EmulatedAccount()) as moto, emulating(moto, server) as found:
+    with closing(EmulatedAccount()) as moto, run_emulator(moto, server) as found:
         found.publish(IMAGE)
         yield found
 
@@ -87,10 +87,12 @@ def manifest(local, tmp_path_factory):
     for bucket in (BUCKET, CLOSED, ELSEWHERE):
         s3.create_bucket(Bucket=bucket)
     pdf = documents.pdf([["Page 1"], ["Page 2"], ["Page 3"]])
-    local.put("scans/book.pdf", pdf)
-    local.put("scans/page.png", documents.as_png(documents.text_page(["A page"])))
-    local.put("secret.pdf", pdf, CLOSED)
-    local.put("foreign.pdf", pdf, ELSEWHERE)
+    local.put_object("scans/book.pdf", pdf)
+    local.put_object(
+        "scans/page.png", documents.as_png(documents.text_page(["A page"]))
+    )
+    local.put_object("secret.pdf", pdf, CLOSED)
+    local.put_object("foreign.pdf", pdf, ELSEWHERE)
     denied = {
         "Effect": "Deny",
         "Principal": "*",
@@ -109,7 +111,7 @@ def manifest(local, tmp_path_factory):
 @pytest.fixture
 def vanish(local, manifest):
     """Return a function that deletes a document after it was submitted."""
-    local.put("scans/vanished.pdf", documents.pdf([["Page 1"]]))
+    local.put_object("scans/vanished.pdf", documents.pdf([["Page 1"]]))
 
     def run():
         local.client("s3").delete_object(Bucket=BUCKET, Key="scans/vanished.pdf")
@@ -201,8 +203,8 @@ def test_job_reads_or_reports_every_line_of_a_manifest(
         "secret.pages-1.pdf": "document_forbidden",
     }
     results = {
-        key.rpartition("/")[2]: json.loads(local.get(f"s3://{BUCKET}/{key}"))
-        for key in local.keys("out/")
+        key.rpartition("/")[2]: json.loads(local.get_object(f"s3://{BUCKET}/{key}"))
+        for key in local.list_keys("out/")
     }
     assert set(results) == {"book.pages-1-2.pdf.out", "page.png.out"}
     book = results["book.pages-1-2.pdf.out"]

@@ -55,7 +55,7 @@ def hold_responses(container):
 
 
 def test_invocations_are_counted_with_status_and_latency(local, container):
-    local.endpoint()
+    local.create_endpoint()
     statuses = iter((200, 200, 422, 500))
     container.reply = lambda received: Reply(b"x", next(statuses))
 
@@ -74,7 +74,7 @@ def test_invocations_are_counted_with_status_and_latency(local, container):
 
 
 def test_missing_response_counts_only_as_model_error(local, container):
-    local.endpoint()
+    local.create_endpoint()
     container.reply = lambda received: Reply(is_broken=True)
 
     with pytest.raises(ClientError, match="ModelError"):
@@ -85,7 +85,7 @@ def test_missing_response_counts_only_as_model_error(local, container):
 
 
 def test_stream_is_counted_when_it_ends(local, container):
-    local.endpoint()
+    local.create_endpoint()
     container.reply = lambda received: Reply(iter([b"one", b"two"]))
 
     answer = local.runtime.invoke_endpoint_with_response_stream(
@@ -98,7 +98,7 @@ def test_stream_is_counted_when_it_ends(local, container):
 
 
 def test_rejected_request_is_not_counted(local):
-    local.async_endpoint()
+    local.create_async_endpoint()
 
     with pytest.raises(ClientError, match="asynchronous"):
         local.runtime.invoke_endpoint(EndpointName="ocr", Body=b"page")
@@ -108,7 +108,7 @@ def test_rejected_request_is_not_counted(local):
 
 
 def test_queue_metrics_have_the_endpoint_dimension_alone(local, container):
-    local.async_endpoint(concurrency=1)
+    local.create_async_endpoint(concurrency=1)
     release = hold_responses(container)
 
     for number in range(4):
@@ -131,7 +131,7 @@ def test_queue_metrics_have_the_endpoint_dimension_alone(local, container):
 
 
 def test_backlog_without_healthy_container_has_no_capacity(local, container):
-    local.async_endpoint()
+    local.create_async_endpoint()
     container.ping = 503
 
     local.runtime.invoke_endpoint_async(EndpointName="ocr", Body=b"page")
@@ -148,7 +148,7 @@ def test_backlog_can_include_running_requests(start, container, is_counted):
     local = start(
         container.address, assumptions=Assumptions(backlog_counts_running=is_counted)
     )
-    local.async_endpoint()
+    local.create_async_endpoint()
     release = hold_responses(container)
 
     local.runtime.invoke_endpoint_async(EndpointName="ocr", Body=b"page")
@@ -160,7 +160,7 @@ def test_backlog_can_include_running_requests(start, container, is_counted):
 
 
 def test_failures_are_counted_by_their_cause(local, container):
-    local.async_endpoint(ErrorTopic="arn:aws:sns:us-east-1:123456789012:nowhere")
+    local.create_async_endpoint(ErrorTopic="arn:aws:sns:us-east-1:123456789012:nowhere")
     container.reply = lambda received: Reply(b"no", 500)
 
     local.runtime.invoke_endpoint_async(EndpointName="ocr", Body=b"page")
@@ -175,7 +175,7 @@ def test_failures_are_counted_by_their_cause(local, container):
 
 
 def test_deleted_endpoint_publishes_no_metrics(local):
-    local.async_endpoint()
+    local.create_async_endpoint()
     wait_for_metric(local, "ApproximateBacklogSize", "Maximum", 0, variant=None)
 
     local.sagemaker.delete_endpoint(EndpointName="ocr")
@@ -184,7 +184,7 @@ def test_deleted_endpoint_publishes_no_metrics(local):
 
 
 def test_failing_metrics_are_reported_once_and_harm_no_request(local, container):
-    local.endpoint()
+    local.create_endpoint()
     call, tried = local.backend.call, []
 
     def refusing(region, service, *arguments, **params):

@@ -21,8 +21,8 @@ from tests.deploy.emulator.conftest import (
     KEYS,
     REGION,
     Local,
-    emulating,
     real_server,
+    run_emulator,
 )
 from tests.deploy.emulator.jobs import create_job, wait_for_job
 from tests.marks import needs_the_plugin
@@ -44,8 +44,7 @@ pytestmark = [
 
 
 class Running:
-    """Emulator that starts a container, and a second emulator that uses the same one.
-    """
+    """Emulator that starts a container, and a second one that uses the same."""
 
     def __init__(
         self, first: Local, second: Local, container: ManagedContainer
@@ -59,13 +58,13 @@ class Running:
 def running():
     """Start one server for all tests, because a start takes longer than a document."""
     server = real_server(CHANDRA_DEADLINE_SECONDS="none")
-    with closing(EmulatedAccount()) as moto, emulating(moto, server) as first:
+    with closing(EmulatedAccount()) as moto, run_emulator(moto, server) as first:
         first.client("s3").create_bucket(Bucket=BUCKET)
-        first.endpoint("ocr")
+        first.create_endpoint("ocr")
         [container] = first.emulator.fleet.list_containers()
         assert isinstance(container, ManagedContainer)
         until(lambda: container.was_healthy, TIMEOUT_SECONDS)
-        with emulating(moto, container.address) as second:
+        with run_emulator(moto, container.address) as second:
             yield Running(first, second, container)
 
 
@@ -135,12 +134,12 @@ def test_pages_are_streamed(local):
 
 
 def test_documents_are_read_asynchronously(local):
-    local.async_endpoint("later")
+    local.create_async_endpoint("later")
 
     def submit(name, body, kind):
         return runtime(local).invoke_endpoint_async(
             EndpointName="later",
-            InputLocation=local.put(f"in/{name}", body),
+            InputLocation=local.put_object(f"in/{name}", body),
             ContentType=kind,
             CustomAttributes=ATTRIBUTES,
         )
@@ -150,20 +149,20 @@ def test_documents_are_read_asynchronously(local):
 
     for answer, num_pages in zip(good, (1, 2), strict=True):
         document = json.loads(
-            until(partial(local.get, answer["OutputLocation"]), TIMEOUT_SECONDS)
+            until(partial(local.get_object, answer["OutputLocation"]), TIMEOUT_SECONDS)
         )
         assert document["status"] == "success"
         assert len(document["pages"]) == num_pages
     problem = json.loads(
-        until(lambda: local.get(bad["FailureLocation"]), TIMEOUT_SECONDS)
+        until(lambda: local.get_object(bad["FailureLocation"]), TIMEOUT_SECONDS)
     )
     assert problem["code"] == "unreadable_document"
-    assert local.get(bad["OutputLocation"]) is None
+    assert local.get_object(bad["OutputLocation"]) is None
 
 
 def test_documents_are_read_by_a_transform_job(local):
     for name, body in (("a.png", PNG), ("b.pdf", PDF), ("c.pdf", BROKEN)):
-        local.put(f"in/{name}", body)
+        local.put_object(f"in/{name}", body)
 
     # Without ContentType, the container detects the type from the content.
     create_job(
@@ -176,14 +175,14 @@ def test_documents_are_read_by_a_transform_job(local):
     job = wait_for_job(local, "all", TIMEOUT_SECONDS)
 
     assert job["TransformJobStatus"] == "Failed"
-    assert local.keys("read/") == ["read/a.png.out", "read/b.pdf.out"]
-    document = json.loads(local.get(f"s3://{BUCKET}/read/b.pdf.out"))
+    assert local.list_keys("read/") == ["read/a.png.out", "read/b.pdf.out"]
+    document = json.loads(local.get_object(f"s3://{BUCKET}/read/b.pdf.out"))
     assert (document["status"], len(document["pages"])) == ("success", 2)
     assert any(f"{BUCKET}/in/c.pdf: ClientError: 422" in line for line in local.lines)
 
 
 def test_container_provides_settings_that_a_job_omits(local):
-    local.put("in/a.png", PNG)
+    local.put_object("in/a.png", PNG)
 
     create_job(local, "open")
     wait_for_job(local, "open", TIMEOUT_SECONDS)

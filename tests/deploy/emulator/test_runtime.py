@@ -22,7 +22,7 @@ def expect_client_error(call, **params):
 
 
 def test_invocation_returns_the_response_of_the_container(local, container):
-    name = local.endpoint()
+    name = local.create_endpoint()
 
     answer = local.runtime.invoke_endpoint(
         EndpointName=name, ContentType="image/png", Accept="text/plain", Body=b"page"
@@ -36,7 +36,7 @@ def test_invocation_returns_the_response_of_the_container(local, container):
 
 
 def test_only_documented_request_headers_are_forwarded(local, container):
-    name = local.endpoint()
+    name = local.create_endpoint()
 
     local.runtime.invoke_endpoint(
         EndpointName=name, CustomAttributes="pages=1-3", InferenceId="mine", Body=b"x"
@@ -51,7 +51,7 @@ def test_only_documented_request_headers_are_forwarded(local, container):
 
 
 def test_only_documented_response_headers_are_returned(local, container):
-    name = local.endpoint()
+    name = local.create_endpoint()
     attributes = "X-Amzn-SageMaker-Custom-Attributes"
     container.reply = lambda received: Reply(
         headers={attributes: received[attributes] or "", "x-request-id": "17"}
@@ -66,7 +66,7 @@ def test_only_documented_response_headers_are_returned(local, container):
 
 
 def test_custom_attributes_are_returned_only_by_the_container(local):
-    name = local.endpoint()
+    name = local.create_endpoint()
 
     answer = local.runtime.invoke_endpoint(
         EndpointName=name, CustomAttributes="pages=1-3", Body=b"x"
@@ -79,7 +79,7 @@ def test_custom_attributes_are_returned_only_by_the_container(local):
 def test_error_status_of_the_container_is_a_model_error(
     local, container, status, whose
 ):
-    name = local.endpoint()
+    name = local.create_endpoint()
     container.reply = lambda received: Reply(b'{"code": "why"}', status)
 
     answer = expect_client_error(
@@ -96,7 +96,7 @@ def test_error_status_of_the_container_is_a_model_error(
 
 def test_body_above_the_limit_is_rejected(start, container):
     local = start(container.address, SageMakerLimits(body_bytes=1000))
-    name = local.endpoint()
+    name = local.create_endpoint()
 
     answer = expect_client_error(
         local.runtime.invoke_endpoint, EndpointName=name, Body=bytes(1001)
@@ -119,7 +119,7 @@ def test_default_limits_are_those_of_sagemaker():
 
 def test_late_response_is_a_model_error_with_status_0(start, container):
     local = start(container.address, SageMakerLimits(answer_seconds=0.3))
-    name = local.endpoint()
+    name = local.create_endpoint()
     is_over = threading.Event()
     container.reply = lambda received: Reply(b"late" if is_over.wait(20) else b"never")
 
@@ -134,7 +134,7 @@ def test_late_response_is_a_model_error_with_status_0(start, container):
 
 def test_time_limit_covers_the_whole_response(start, container):
     local = start(container.address, SageMakerLimits(answer_seconds=0.5))
-    name = local.endpoint()
+    name = local.create_endpoint()
     is_over = threading.Event()
 
     def chunks():
@@ -152,7 +152,7 @@ def test_time_limit_covers_the_whole_response(start, container):
 
 
 def test_closed_connection_is_a_model_error(local, container):
-    name = local.endpoint()
+    name = local.create_endpoint()
     container.reply = lambda received: Reply(is_broken=True)
 
     answer = expect_client_error(
@@ -163,7 +163,7 @@ def test_closed_connection_is_a_model_error(local, container):
 
 
 def test_unhealthy_container_makes_the_service_unavailable(local, container):
-    name = local.endpoint()
+    name = local.create_endpoint()
     local.runtime.invoke_endpoint(EndpointName=name, Body=b"x")
     container.ping = 503
 
@@ -176,7 +176,7 @@ def test_unhealthy_container_makes_the_service_unavailable(local, container):
 
 
 def test_first_request_waits_for_the_container_to_start(local, container):
-    name = local.endpoint()
+    name = local.create_endpoint()
     container.ping = 503
 
     with ThreadPoolExecutor(1) as threads:
@@ -192,7 +192,7 @@ def test_first_request_waits_for_the_container_to_start(local, container):
 
 def test_endpoint_is_in_service_once_its_container_is_healthy(local, container):
     container.ping = 503
-    name = local.endpoint()
+    name = local.create_endpoint()
 
     def status():
         return local.sagemaker.describe_endpoint(EndpointName=name)["EndpointStatus"]
@@ -215,7 +215,7 @@ def test_unknown_endpoint_is_not_found(local):
 
 
 def test_asynchronous_endpoint_rejects_real_time_requests(local):
-    name = local.async_endpoint()
+    name = local.create_async_endpoint()
 
     answer = expect_client_error(
         local.runtime.invoke_endpoint, EndpointName=name, Body=b"x"
@@ -225,7 +225,7 @@ def test_asynchronous_endpoint_rejects_real_time_requests(local):
 
 
 def test_long_custom_attributes_are_rejected(local):
-    name = local.endpoint()
+    name = local.create_endpoint()
 
     answer = expect_client_error(
         local.runtime.invoke_endpoint,
@@ -251,7 +251,7 @@ def read_chunks(answer):
     ],
 )
 def test_missing_targets_are_rejected(local, container, target, sentence):
-    name = local.endpoint()
+    name = local.create_endpoint()
 
     error = expect_client_error(
         local.runtime.invoke_endpoint, EndpointName=name, Body=b"x", **target
@@ -263,7 +263,7 @@ def test_missing_targets_are_rejected(local, container, target, sentence):
 
 
 def test_target_variant_of_the_endpoint_is_accepted(local):
-    name = local.endpoint()
+    name = local.create_endpoint()
 
     answer = local.runtime.invoke_endpoint(
         EndpointName=name, Body=b"x", TargetVariant="AllTraffic"
@@ -273,7 +273,7 @@ def test_target_variant_of_the_endpoint_is_accepted(local):
 
 
 def test_unknown_instance_type_is_rejected(local):
-    local.model()
+    local.create_model()
 
     with pytest.raises(ClientError) as caught:
         local.sagemaker.create_endpoint_config(
@@ -313,7 +313,7 @@ def test_requests_without_a_json_object_are_rejected(local, body):
 
 
 def test_stream_is_returned_chunk_by_chunk(local, container):
-    name = local.endpoint()
+    name = local.create_endpoint()
     release = threading.Event()
 
     def chunks():
@@ -340,7 +340,7 @@ def test_stream_is_returned_chunk_by_chunk(local, container):
 
 
 def test_error_before_the_stream_is_a_model_error(local, container):
-    name = local.endpoint()
+    name = local.create_endpoint()
     container.reply = lambda received: Reply(b"no", 415)
 
     answer = expect_client_error(
@@ -355,7 +355,7 @@ def test_interrupted_stream_ends_with_an_error(start, container, is_late):
     local = start(
         container.address, SageMakerLimits(stream_seconds=0.5 if is_late else 480)
     )
-    name = local.endpoint()
+    name = local.create_endpoint()
     is_over = threading.Event()
 
     def chunks():

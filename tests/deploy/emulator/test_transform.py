@@ -24,15 +24,15 @@ from tests.waiting import until
 @pytest.fixture
 def local(local):
     """Emulator with a model."""
-    local.model()
+    local.create_model()
     return local
 
 
 def test_every_object_below_the_prefix_has_an_output(local, container):
-    local.put("in/a.png", b"page a")
-    local.put("in/folder/b.pdf", b"page b")
-    local.put("in/folder/", b"")
-    local.put("other/c.pdf", b"page c")
+    local.put_object("in/a.png", b"page a")
+    local.put_object("in/folder/b.pdf", b"page b")
+    local.put_object("in/folder/", b"")
+    local.put_object("other/c.pdf", b"page c")
 
     job = run_job(
         local,
@@ -42,8 +42,8 @@ def test_every_object_below_the_prefix_has_an_output(local, container):
 
     assert job["TransformJobStatus"] == "Completed"
     assert job["CreationTime"] <= job["TransformStartTime"] <= job["TransformEndTime"]
-    assert local.keys("out") == ["out/a.png.out", "out/folder/b.pdf.out"]
-    assert local.get(f"s3://{BUCKET}/out/folder/b.pdf.out") == b"page b"
+    assert local.list_keys("out") == ["out/a.png.out", "out/folder/b.pdf.out"]
+    assert local.get_object(f"s3://{BUCKET}/out/folder/b.pdf.out") == b"page b"
     assert {received["Content-Type"] for received in container.received} == {
         "application/pdf"
     }
@@ -51,28 +51,28 @@ def test_every_object_below_the_prefix_has_an_output(local, container):
 
 
 def test_prefix_may_end_within_a_file_name(local):
-    local.put("in/page-1.png", b"1")
-    local.put("in/page-2.png", b"2")
-    local.put("in/other.png", b"3")
+    local.put_object("in/page-1.png", b"1")
+    local.put_object("in/page-2.png", b"2")
+    local.put_object("in/other.png", b"3")
 
     run_job(local, data={"S3Uri": f"s3://{BUCKET}/in/page"})
 
-    assert local.keys("out") == ["out/page-1.png.out", "out/page-2.png.out"]
+    assert local.list_keys("out") == ["out/page-1.png.out", "out/page-2.png.out"]
 
 
 def test_manifest_selects_the_objects(local):
-    local.put("in/a.png", b"a")
-    local.put("in/b.png", b"b")
+    local.put_object("in/a.png", b"a")
+    local.put_object("in/b.png", b"b")
     manifest = [{"prefix": f"s3://{BUCKET}/in/"}, "b.png"]
-    uri = local.put("job.manifest", json.dumps(manifest).encode())
+    uri = local.put_object("job.manifest", json.dumps(manifest).encode())
 
     run_job(local, data={"S3DataType": "ManifestFile", "S3Uri": uri})
 
-    assert local.keys("out") == ["out/b.png.out"]
+    assert local.list_keys("out") == ["out/b.png.out"]
 
 
 def test_invalid_manifest_fails_the_job(local):
-    uri = local.put("job.manifest", b"a.png\nb.png\n")
+    uri = local.put_object("job.manifest", b"a.png\nb.png\n")
 
     job = run_job(local, data={"S3DataType": "ManifestFile", "S3Uri": uri})
 
@@ -88,7 +88,7 @@ def test_prefix_without_objects_fails_the_job(local):
 
 def test_failed_object_fails_the_job_but_not_the_others(local, container):
     for name in ("a", "b", "c"):
-        local.put(f"in/{name}.png", name.encode())
+        local.put_object(f"in/{name}.png", name.encode())
     container.reply = lambda received: (
         Reply(b'{"code": "unreadable_document"}', 422)
         if received.body == b"b"
@@ -99,7 +99,7 @@ def test_failed_object_fails_the_job_but_not_the_others(local, container):
 
     assert job["TransformJobStatus"] == "Failed"
     assert job["FailureReason"] == "ClientError: See job logs for more information"
-    assert local.keys("out") == ["out/a.png.out", "out/c.png.out"]
+    assert local.list_keys("out") == ["out/a.png.out", "out/c.png.out"]
     wait_for_log_lines(
         local,
         f"{BUCKET}/in/b.png: ClientError: 422",
@@ -116,7 +116,7 @@ def test_failed_object_fails_the_job_but_not_the_others(local, container):
     ],
 )
 def test_failing_container_is_retried_up_to_the_limit(local, container, reply, line):
-    local.put("in/a.png", b"a")
+    local.put_object("in/a.png", b"a")
     container.reply = lambda received: reply
 
     job = run_job(local, ModelClientConfig={"InvocationsMaxRetries": 2})
@@ -127,18 +127,18 @@ def test_failing_container_is_retried_up_to_the_limit(local, container, reply, l
 
 
 def test_retry_may_succeed(local, container):
-    local.put("in/a.png", b"a")
+    local.put_object("in/a.png", b"a")
     replies = iter([Reply(is_broken=True), Reply(b"", 500), Reply(b"read")])
     container.reply = lambda received: next(replies)
 
     assert run_job(local)["TransformJobStatus"] == "Completed"
-    assert local.get(f"s3://{BUCKET}/out/a.png.out") == b"read"
+    assert local.get_object(f"s3://{BUCKET}/out/a.png.out") == b"read"
 
 
 def test_retried_statuses_can_be_set(start, container):
     local = start(container.address, assumptions=Assumptions(retried_statuses="422"))
-    local.model()
-    local.put("in/a.png", b"a")
+    local.create_model()
+    local.put_object("in/a.png", b"a")
     replies = iter([Reply(b"", 422), Reply(b"", 500)])
     container.reply = lambda received: next(replies)
 
@@ -149,19 +149,19 @@ def test_retried_statuses_can_be_set(start, container):
 
 
 def test_response_without_content_length_is_not_retried(local, container):
-    local.put("in/a.png", b"a")
+    local.put_object("in/a.png", b"a")
     container.reply = lambda received: Reply(iter([b"page 1\n", b"page 2\n"]))
 
     job = run_job(local)
 
     assert job["TransformJobStatus"] == "Failed"
-    assert local.keys("out") == []
+    assert local.list_keys("out") == []
     assert len(container.received) == 1
     wait_for_log_lines(local, f"{BUCKET}/in/a.png: the response has no Content-Length")
 
 
 def test_slow_response_fails_the_object(local, container):
-    local.put("in/a.png", b"a")
+    local.put_object("in/a.png", b"a")
     is_over = threading.Event()
     container.reply = lambda received: Reply(b"x" if is_over.wait(20) else b"")
 
@@ -180,7 +180,7 @@ def test_slow_response_fails_the_object(local, container):
 
 
 def test_unhealthy_container_receives_no_requests(local, container):
-    local.put("in/a.png", b"a")
+    local.put_object("in/a.png", b"a")
     container.ping = 503
 
     create_job(local)
@@ -192,7 +192,7 @@ def test_unhealthy_container_receives_no_requests(local, container):
 
 
 def test_default_settings_are_those_of_sagemaker(local):
-    local.put("in/a.png", b"a")
+    local.put_object("in/a.png", b"a")
 
     run_job(local)
 
@@ -203,7 +203,7 @@ def test_default_settings_are_those_of_sagemaker(local):
 
 
 def test_job_settings_override_those_of_the_container(local, container):
-    local.put("in/a.png", b"a")
+    local.put_object("in/a.png", b"a")
     container.parameters = json.dumps(
         {
             "MaxConcurrentTransforms": 3,
@@ -227,7 +227,7 @@ def test_job_settings_override_those_of_the_container(local, container):
 
 def test_job_limits_concurrency(local, container):
     for number in range(7):
-        local.put(f"in/{number}.png", b"x")
+        local.put_object(f"in/{number}.png", b"x")
     release = threading.Event()
     container.reply = lambda received: Reply(b"x" if release.wait(20) else b"")
 
@@ -237,24 +237,24 @@ def test_job_limits_concurrency(local, container):
 
     assert wait_for_job(local)["TransformJobStatus"] == "Completed"
     assert container.max_concurrency == 3
-    assert len(local.keys("out")) == 7
+    assert len(local.list_keys("out")) == 7
 
 
 def test_object_above_the_payload_limit_is_not_sent(local, container):
-    local.put("in/large.png", bytes(1024**2 + 1))
-    local.put("in/small.png", bytes(1024**2))
+    local.put_object("in/large.png", bytes(1024**2 + 1))
+    local.put_object("in/small.png", bytes(1024**2))
 
     job = run_job(local, MaxPayloadInMB=1)
 
     assert job["TransformJobStatus"] == "Failed"
-    assert local.keys("out") == ["out/small.png.out"]
+    assert local.list_keys("out") == ["out/small.png.out"]
     wait_for_log_lines(
         local, f"{BUCKET}/in/large.png: Too much data for max payload size"
     )
 
 
 def test_object_is_sent_chunked_without_payload_limit(local, container):
-    local.put("in/large.png", bytes(7 * 1024**2))
+    local.put_object("in/large.png", bytes(7 * 1024**2))
 
     run_job(local, MaxPayloadInMB=0)
 
@@ -268,7 +268,7 @@ LINES = b'{"page": 1}\n{"page": 2}\n{"page": 3}'
 
 
 def test_lines_are_sent_singly_and_stored_in_order(local, container):
-    local.put("in/pages.jsonl", LINES)
+    local.put_object("in/pages.jsonl", LINES)
 
     run_job(
         local,
@@ -283,11 +283,11 @@ def test_lines_are_sent_singly_and_stored_in_order(local, container):
         b'{"page": 2}\n',
         b'{"page": 3}',
     ]
-    assert local.get(f"s3://{BUCKET}/out/pages.jsonl.out") == LINES
+    assert local.get_object(f"s3://{BUCKET}/out/pages.jsonl.out") == LINES
 
 
 def test_assemble_with_line_separates_the_responses(local, container):
-    local.put("in/pages.jsonl", LINES)
+    local.put_object("in/pages.jsonl", LINES)
     container.reply = lambda received: Reply(b"read")
 
     run_job(
@@ -297,13 +297,15 @@ def test_assemble_with_line_separates_the_responses(local, container):
         BatchStrategy="SingleRecord",
     )
 
-    assert local.get(f"s3://{BUCKET}/out/pages.jsonl.out") == b"read\nread\nread\n"
+    assert (
+        local.get_object(f"s3://{BUCKET}/out/pages.jsonl.out") == b"read\nread\nread\n"
+    )
 
 
 def test_lines_of_one_object_are_packed_up_to_the_limit(local, container):
     line = b"x" * (400 * 1024 - 1) + b"\n"
-    local.put("in/a.txt", line * 3)
-    local.put("in/b.txt", line)
+    local.put_object("in/a.txt", line * 3)
+    local.put_object("in/b.txt", line)
 
     run_job(
         local,
@@ -318,8 +320,8 @@ def test_lines_of_one_object_are_packed_up_to_the_limit(local, container):
 
 def test_newlines_can_be_removed(start, container):
     local = start(container.address, assumptions=Assumptions(keeps_newlines=False))
-    local.model()
-    local.put("in/a.txt", b"one\r\ntwo\n\n")
+    local.create_model()
+    local.put_object("in/a.txt", b"one\r\ntwo\n\n")
 
     run_job(local, source={"SplitType": "Line"}, BatchStrategy="MultiRecord")
 
@@ -327,32 +329,32 @@ def test_newlines_can_be_removed(start, container):
 
 
 def test_failed_line_fails_its_object(local, container):
-    local.put("in/pages.jsonl", LINES)
+    local.put_object("in/pages.jsonl", LINES)
     container.reply = lambda received: Reply(
         b"no", 400 if b"2" in received.body else 200
     )
 
     run_job(local, source={"SplitType": "Line"}, BatchStrategy="SingleRecord")
 
-    assert local.keys("out") == []
+    assert local.list_keys("out") == []
 
 
 def test_gzip_input_is_decompressed(local, container):
-    local.put("in/a.jsonl.gz", gzip.compress(LINES))
-    local.put("in/b.jsonl.gz", b"not compressed")
+    local.put_object("in/a.jsonl.gz", gzip.compress(LINES))
+    local.put_object("in/b.jsonl.gz", b"not compressed")
 
     job = run_job(local, source={"CompressionType": "Gzip"})
 
     assert [received.body for received in container.received] == [LINES]
     assert job["TransformJobStatus"] == "Failed"
-    assert local.keys("out") == ["out/a.jsonl.gz.out"]
+    assert local.list_keys("out") == ["out/a.jsonl.gz.out"]
 
 
 def test_output_can_be_named_after_the_full_key(start, container):
     local = start(container.address, assumptions=Assumptions(output_naming="full"))
-    local.model()
-    local.put("in/a.png", b"a")
+    local.create_model()
+    local.put_object("in/a.png", b"a")
 
     run_job(local)
 
-    assert local.keys("out") == ["out/in/a.png.out"]
+    assert local.list_keys("out") == ["out/in/a.png.out"]

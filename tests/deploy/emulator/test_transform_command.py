@@ -14,8 +14,8 @@ from tests.deploy.emulator.conftest import (
     BUCKET,
     REGION,
     command_line,
-    emulating,
     real_server,
+    run_emulator,
 )
 from tests.deploy.emulator.test_real_server import BROKEN, PDF, PNG
 from tests.marks import needs_the_plugin
@@ -42,7 +42,7 @@ buckets = ["{BUCKET}"]
 @pytest.fixture
 def local():
     """Emulator that starts a server for every job, as SageMaker does."""
-    with closing(EmulatedAccount()) as moto, emulating(moto, real_server()) as found:
+    with closing(EmulatedAccount()) as moto, run_emulator(moto, real_server()) as found:
         found.client("s3").create_bucket(Bucket=BUCKET)
         found.publish(IMAGE)
         yield found
@@ -57,13 +57,15 @@ def chandra(local, tmp_path):
 
 
 def read(local, key):
-    return json.loads(local.get(f"s3://{BUCKET}/{key}"))
+    return json.loads(local.get_object(f"s3://{BUCKET}/{key}"))
 
 
 def test_failed_document_is_reported_and_can_be_retried(chandra, local):
-    local.put("models/datalab-to/chandra/0123abc.tar.gz", b"the server has its own")
+    local.put_object(
+        "models/datalab-to/chandra/0123abc.tar.gz", b"the server has its own"
+    )
     for name, body in (("a.png", PNG), ("sub/b.pdf", PDF), ("c.pdf", BROKEN)):
-        local.put(f"scans/{name}", body)
+        local.put_object(f"scans/{name}", body)
     scans, results = f"s3://{BUCKET}/scans/", f"s3://{BUCKET}/json/"
 
     status, out, err = chandra("transform", scans, results, "--format", "json")
@@ -73,7 +75,7 @@ def test_failed_document_is_reported_and_can_be_retried(chandra, local):
     assert "1 failed with unreadable_document" in out
     assert "  c.pdf" in out
     assert "pages read: 3" in out
-    assert local.keys("json/") == ["json/a.png.out", "json/sub/b.pdf.out"]
+    assert local.list_keys("json/") == ["json/a.png.out", "json/sub/b.pdf.out"]
     assert len(read(local, "json/a.png.out")["pages"]) == 1
     book = read(local, "json/sub/b.pdf.out")
     assert (book["status"], len(book["pages"])) == ("success", 2)
@@ -84,8 +86,8 @@ def test_failed_document_is_reported_and_can_be_retried(chandra, local):
     assert "did this already" in shown
 
     first = out.rpartition("--retry-all ")[2].split()[0]
-    local.put("scans/c.pdf", documents.pdf([["Page 1"]]))
-    before = local.get(f"s3://{BUCKET}/json/sub/b.pdf.out")
+    local.put_object("scans/c.pdf", documents.pdf([["Page 1"]]))
+    before = local.get_object(f"s3://{BUCKET}/json/sub/b.pdf.out")
 
     status, out, err = chandra("transform", "--retry-failed", first, "--json")
 
@@ -93,4 +95,4 @@ def test_failed_document_is_reported_and_can_be_retried(chandra, local):
     summary = json.loads(out)
     assert (summary["documents"], summary["read"]) == (1, 1)
     assert read(local, "json/c.pdf.out")["status"] == "success"
-    assert local.get(f"s3://{BUCKET}/json/sub/b.pdf.out") == before
+    assert local.get_object(f"s3://{BUCKET}/json/sub/b.pdf.out") == before

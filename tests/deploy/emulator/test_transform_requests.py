@@ -22,13 +22,13 @@ from tests.waiting import until
 @pytest.fixture
 def local(local):
     """Emulator with a model."""
-    local.model()
+    local.create_model()
     return local
 
 
 def test_stopped_job_aborts_requests_and_keeps_outputs(local, container):
     for name in ("a", "b", "c"):
-        local.put(f"in/{name}.png", name.encode())
+        local.put_object(f"in/{name}.png", name.encode())
     is_over = threading.Event()
     container.reply = lambda received: (
         Reply(b"a")
@@ -42,13 +42,13 @@ def test_stopped_job_aborts_requests_and_keeps_outputs(local, container):
 
     assert wait_for_job(local)["TransformJobStatus"] == "Stopped"
     is_over.set()
-    assert local.keys("out") == ["out/a.png.out"]
+    assert local.list_keys("out") == ["out/a.png.out"]
     with pytest.raises(ClientError, match="status Stopped"):
         local.sagemaker.stop_transform_job(TransformJobName="job")
 
 
 def test_jobs_are_listed_newest_first_in_pages(local):
-    local.put("in/a.png", b"a")
+    local.put_object("in/a.png", b"a")
     for number in range(3):
         run_job(local, name=f"job-{number}")
 
@@ -65,7 +65,7 @@ def test_jobs_are_listed_newest_first_in_pages(local):
 
 
 def test_job_has_tags(local):
-    local.put("in/a.png", b"a")
+    local.put_object("in/a.png", b"a")
     run_job(local, Tags=[{"Key": "owner", "Value": "ocr"}])
 
     tags = local.sagemaker.list_tags(ResourceArn=describe_job(local)["TransformJobArn"])
@@ -74,7 +74,7 @@ def test_job_has_tags(local):
 
 
 def test_job_name_must_be_unique(local):
-    local.put("in/a.png", b"a")
+    local.put_object("in/a.png", b"a")
     run_job(local)
 
     assert "already exists" in expect_error(local, "ResourceInUse")
@@ -105,7 +105,7 @@ def test_invalid_job_parameters_are_rejected(local, params, message):
 
 
 def test_model_with_model_data_source_is_rejected(local):
-    local.model(
+    local.create_model(
         "prefix",
         ModelDataSource={
             "S3DataSource": {
