@@ -287,8 +287,10 @@ def create_topic(local, topic_name):
     )
 
     def message():
-        found = sqs.receive_message(QueueUrl=url).get("Messages")
-        return json.loads(json.loads(found[0]["Body"])["Message"]) if found else None
+        messages = sqs.receive_message(QueueUrl=url).get("Messages")
+        if not messages:
+            return None
+        return json.loads(json.loads(messages[0]["Body"])["Message"])
 
     return topic, message
 
@@ -354,8 +356,8 @@ def test_failure_of_a_request_is_in_the_data_log(local, container):
 
     def lines():
         streams = local.read_messages("/aws/sagemaker/Endpoints/ocr")
-        found = [name for name in streams if name.endswith("/data-log")]
-        return streams[found[0]] if found else None
+        names = [name for name in streams if name.endswith("/data-log")]
+        return streams[names[0]] if names else None
 
     [line] = until(lines)
     assert "[bad]" in line

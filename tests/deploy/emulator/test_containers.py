@@ -256,8 +256,8 @@ def test_container_that_cannot_start_fails_its_endpoint(start):
     local.create_endpoint()
 
     def failed():
-        found = local.sagemaker.describe_endpoint(EndpointName="ocr")
-        return found if found["EndpointStatus"] == "Failed" else None
+        endpoint = local.sagemaker.describe_endpoint(EndpointName="ocr")
+        return endpoint if endpoint["EndpointStatus"] == "Failed" else None
 
     assert "did not pass the ping health check" in until(failed)["FailureReason"]
     group = "/aws/sagemaker/Endpoints/ocr"
@@ -306,8 +306,8 @@ def test_transform_job_has_two_log_streams(local):
     wait_for_job(local)
 
     def streams():
-        found = local.read_messages("/aws/sagemaker/TransformJobs")
-        return found if len(found) == 2 else None
+        streams = local.read_messages("/aws/sagemaker/TransformJobs")
+        return streams if len(streams) == 2 else None
 
     own, data_log = sorted(until(streams))
     assert own.startswith("job/i-")

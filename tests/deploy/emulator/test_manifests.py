@@ -74,9 +74,9 @@ def local():
     Its containers have credentials, as a role would provide them.
     """
     server = real_server(**CREDENTIALS)
-    with closing(EmulatedAccount()) as moto, run_emulator(moto, server) as found:
-        found.publish(IMAGE)
-        yield found
+    with closing(EmulatedAccount()) as moto, run_emulator(moto, server) as running:
+        running.publish(IMAGE)
+        yield running
 
 
 @pytest.fixture(scope="module")
@@ -137,8 +137,8 @@ def test_queue_reads_or_reports_every_line_of_a_manifest(
     chandra, local, manifest, vanish, tmp_path
 ):
     # Do not wait: the container must start after the document is deleted.
-    status, said, err = chandra("async", "deploy", "--no-wait")
-    assert status == 0, (said, err)
+    status, deployed, err = chandra("async", "deploy", "--no-wait")
+    assert status == 0, (deployed, err)
     status, submitted, err = chandra(
         "async", "submit", str(manifest), "--max-output-tokens", "20"
     )
@@ -186,8 +186,8 @@ def test_queue_reads_or_reports_every_line_of_a_manifest(
 def test_job_reads_or_reports_every_line_of_a_manifest(
     chandra, local, manifest, vanish
 ):
-    asked = ("transform", str(manifest), f"s3://{BUCKET}/out/", "--format", "json")
-    status, started, err = chandra(*asked, "--no-wait")
+    arguments = ("transform", str(manifest), f"s3://{BUCKET}/out/", "--format", "json")
+    status, started, err = chandra(*arguments, "--no-wait")
     vanish()
     assert status == 1, err
     left_out = {each["document"]: each["code"] for each in started["left_out"]}

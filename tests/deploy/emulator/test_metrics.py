@@ -201,8 +201,8 @@ def test_failing_metrics_are_reported_once_and_harm_no_request(local, container)
         num_tried = len(tried)
         until(lambda: len(tried) > num_tried)  # noqa: B023
 
-    said = [line for line in local.lines if "cannot publish metrics" in line]
-    assert said == ["cannot publish metrics: no CloudWatch today"]
+    reports = [line for line in local.lines if "cannot publish metrics" in line]
+    assert reports == ["cannot publish metrics: no CloudWatch today"]
 
 
 def test_status_and_metrics_commands_show_the_backlog(local, container, tmp_path):
@@ -237,8 +237,8 @@ def test_status_and_metrics_commands_show_the_backlog(local, container, tmp_path
 
 
 def test_all_metrics_of_the_commands_are_published():
-    asked = {
+    names = {
         m.name for m in (*METRICS, *QUEUE_METRICS) if m.namespace.startswith("AWS")
     }
 
-    assert asked <= UNITS.keys()
+    assert names <= UNITS.keys()

@@ -75,9 +75,9 @@ def test_custom_attributes_are_returned_only_by_the_container(local):
     assert "CustomAttributes" not in answer
 
 
-@pytest.mark.parametrize(("status", "whose"), [(422, "client"), (503, "server")])
+@pytest.mark.parametrize(("status", "source"), [(422, "client"), (503, "server")])
 def test_error_status_of_the_container_is_a_model_error(
-    local, container, status, whose
+    local, container, status, source
 ):
     name = local.create_endpoint()
     container.reply = lambda received: Reply(b'{"code": "why"}', status)
@@ -90,7 +90,7 @@ def test_error_status_of_the_container_is_a_model_error(
     assert answer["ResponseMetadata"]["HTTPStatusCode"] == 424
     assert answer["OriginalStatusCode"] == status
     assert answer["OriginalMessage"] == '{"code": "why"}'
-    assert f"{whose} error ({status})" in answer["Error"]["Message"]
+    assert f"{source} error ({status})" in answer["Error"]["Message"]
     assert answer["LogStreamArn"].endswith("log-group:/aws/sagemaker/Endpoints/ocr")
 
 
