@@ -52,7 +52,7 @@ PLANTED = [
 # Imports that close a cycle within a folder: the folder, a module, and what it imports.
 CYCLES = [
     ("deploy.batch", "deploy.batch.outcome", "deploy.batch.planner"),
-    ("deploy.emulator", "deploy.emulator.wire", "deploy.emulator.emulator"),
+    ("deploy.emulator", "deploy.emulator.http.wire", "deploy.emulator.emulator"),
     ("handler.worker", "handler.worker.state_file", "handler.worker.beacon"),
     ("server", "server.host", "server.container"),
 ]

@@ -15,11 +15,11 @@ from pathlib import Path
 
 from deploy.aws import AWSClient
 from deploy.context import Context
-from deploy.emulator.account import Account
+from deploy.emulator.account import EmulatedAccount
 from deploy.emulator.backend import Backend
 from deploy.emulator.emulator import Emulator, ServerProgram
-from deploy.emulator.limits import assumed_from
-from deploy.emulator.process import build_archive, server_folder
+from deploy.emulator.limits import parse_assumptions
+from deploy.emulator.process import build_archive, find_server_folder
 from deploy.emulator.seed import Seed, seed
 from deploy.errors import ConfigError
 
@@ -91,7 +91,7 @@ def port(text: str) -> int:
 
 def run(context: Context, options: argparse.Namespace) -> int:
     """Until it is asked to end."""
-    assumed = assumed_from(options.assume)
+    assumed = parse_assumptions(options.assume)
     if options.init and (options.backend or options.empty):
         raise ConfigError(
             "--init is for what is there from the start, which --backend and --empty "
@@ -109,7 +109,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
         return 0
     with contextlib.ExitStack() as stack:
         stop = _stop_requests(stack)
-        account = None if options.backend else Account()
+        account = None if options.backend else EmulatedAccount()
         if account is not None:
             stack.callback(account.close)
         url = options.backend or (account.address if account else "")
@@ -127,9 +127,9 @@ def run(context: Context, options: argparse.Namespace) -> int:
                 backend,
                 server=server,
                 region=region,
-                say=context.console.say,
+                print_line=context.console.say,
                 port=options.port,
-                assumed=assumed,
+                assumptions=assumed,
             )
         except OSError as error:
             raise ConfigError(
@@ -205,7 +205,7 @@ def _stop_requests(stack: contextlib.ExitStack) -> threading.Event:
 
 
 def _program(weights: str, credentials: Mapping[str, str] | None) -> ServerProgram:
-    folder = server_folder()
+    folder = find_server_folder()
     chosen: str | None = None
     if weights == MINI:
         chosen = str(folder / "model-store" / "mini")

@@ -1,5 +1,5 @@
-"""SageMaker's data plane on loopback, in front of the real server.
+"""Emulator of SageMaker's data plane on the loopback interface, with the real server.
 
-Invocations and transform jobs are answered here; all other requests go on to a
-backend, which is moto's server or whatever else speaks AWS's protocols.
+The emulator handles invocations and transform jobs. It forwards all other requests to a
+backend: moto's server, or another server that implements AWS's protocols.
 """

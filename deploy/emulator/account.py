@@ -1,26 +1,40 @@
-"""An AWS account on loopback for all that is no data plane: moto's server.
+"""Emulated AWS account: moto's server on loopback, for everything but the data plane.
 
-With what moto's SageMaker lacks for an endpoint to be deployed: today's instance
-types, pools of them, and UpdateEndpoint; an answer about quotas; and percentiles.
+It adds what moto lacks for deploying an endpoint: current instance types, instance
+pools, UpdateEndpoint, a response to ListServiceQuotas, and percentiles of metrics.
 """
 
 from __future__ import annotations
 
 import json
+import math
+import re
+from collections.abc import Sequence
 from typing import Any
 
-from deploy.emulator.listener import Listener
-from deploy.emulator.percentiles import statistic_of
+from deploy.emulator.http.front import Listener
 from deploy.errors import ConfigError
 
-__all__ = ["Account"]
+__all__ = ["EmulatedAccount", "get_statistic", "percentile"]
+
+SIMPLE_STATISTICS = {
+    "Sum": "sum",
+    "Average": "average",
+    "Minimum": "minimum",
+    "Maximum": "maximum",
+    "SampleCount": "sample_count",
+}
+PERCENTILE = re.compile(r"p(\d{1,3}(?:\.\d+)?)")
 
 
-class Account:
-    """Empty when it starts, forgotten when it ends; one at a time in a process."""
+class EmulatedAccount:
+    """AWS account that starts empty and is lost when it is closed.
+
+    A process has at most one at a time, because moto keeps its state in globals.
+    """
 
     def __init__(self) -> None:
-        """Raises ConfigError where moto is not installed."""
+        """Start the server; raises ConfigError if moto is not installed."""
         try:
             from moto.core.base_backend import BackendDict
             from moto.core.model_instances import reset_model_data
@@ -34,13 +48,13 @@ class Account:
                 f"moto's server is not installed: {error}",
                 hint="pip install 'moto[server]', or --backend URL",
             ) from error
-        _complete_moto()
-        # What moto knows belongs to the process: an earlier account's is still there.
+        _patch_moto()
+        # moto's state is global: it still holds the resources of an earlier account.
         BackendDict.reset()
         reset_model_data()
 
         class Quiet(WSGIRequestHandler):
-            """No line for every request."""
+            """Request handler that does not log requests."""
 
             def log_request(self, *_: object) -> None: ...
 
@@ -60,35 +74,58 @@ class Account:
         self._listener.close()
 
 
-def _complete_moto() -> None:
+def _patch_moto() -> None:
     from moto.cloudwatch.models import Statistics
     from moto.sagemaker.models import FakeEndpointConfig, SageMakerModelBackend
     from moto.sagemaker.responses import SageMakerResponse
     from moto.servicequotas.responses import ServiceQuotasResponse
 
     def skip_validation(self: Any, production_variants: list[dict[str, Any]]) -> None:
-        """Its list of instance types ends in 2020."""
+        """Accept every instance type, because moto's list ends in 2020."""
 
     def update_endpoint(self: Any) -> str:
         backend: SageMakerModelBackend = self.sagemaker_backend
         name = self._get_param("EndpointName")
-        # Raises where there is none.
+        # Raises an error if the endpoint does not exist.
         backend.describe_endpoint(name)
-        before = backend.endpoints[name]
+        old = backend.endpoints[name]
         endpoint = backend.create_endpoint(
-            name, self._get_param("EndpointConfigName"), before.tags
+            name, self._get_param("EndpointConfigName"), old.tags
         )
-        endpoint.creation_time = before.creation_time
+        endpoint.creation_time = old.creation_time
         return json.dumps({"EndpointArn": endpoint.arn})
 
     def list_service_quotas(self: Any) -> str:
-        """None is known, and so none is in the way."""
+        """Return no quotas, so that quota checks pass."""
         return json.dumps({"Quotas": []})
 
     for cls, name, method in (
         (FakeEndpointConfig, "validate_production_variants", skip_validation),
         (SageMakerResponse, "update_endpoint", update_endpoint),
         (ServiceQuotasResponse, "list_service_quotas", list_service_quotas),
-        (Statistics, "get_statistics_for_type", statistic_of),
+        (Statistics, "get_statistics_for_type", get_statistic),
     ):
         setattr(cls, name, method)
+
+
+def get_statistic(statistics: Any, name: str) -> float | None:
+    """Return a statistic such as `Sum` or `p50`, or None if moto does not know it.
+
+    Replaces moto's `Statistics.get_statistics_for_type`, which has no percentiles.
+    Like CloudWatch, it computes percentiles only from individual values, not from
+    statistic sets.
+    """
+    if name in SIMPLE_STATISTICS:
+        value: float | None = getattr(statistics, SIMPLE_STATISTICS[name])
+        return value
+    match = PERCENTILE.fullmatch(name)
+    if match is None:
+        return None
+    return percentile(statistics.metric_single_values_list, float(match[1]))
+
+
+def percentile(values: Sequence[float], percent: float) -> float | None:
+    """Return a percentile by the nearest-rank method, or None without values."""
+    ordered = sorted(values)
+    rank = math.ceil(percent / 100 * len(ordered))
+    return ordered[max(rank, 1) - 1] if ordered else None

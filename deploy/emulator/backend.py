@@ -1,4 +1,4 @@
-"""What the backend holds for us: endpoints and models, objects, topics."""
+"""Client of the backend: endpoints and models, S3 objects, SNS topics."""
 
 from __future__ import annotations
 
@@ -12,26 +12,27 @@ from deploy.aws import AWSClient
 from deploy.errors import DeployError, NotFoundError
 from deploy.plan.actions import Call
 
-__all__ = ["AsyncConfig", "Backend", "Hosted", "S3Uri", "environment_of"]
+__all__ = ["AsyncConfig", "Backend", "HostedEndpoint", "S3Uri", "get_environment"]
 
-KEEP_SECONDS = 5.0
+CACHE_SECONDS = 5.0
 VARIANT = "AllTraffic"
 SCHEME = "s3://"
 
 
 @dataclass(frozen=True, slots=True)
 class S3Uri:
-    """A bucket and a key, or the beginning of keys."""
+    """Location in S3: a bucket with a key or a key prefix."""
 
     bucket: str
     key: str
 
     @classmethod
-    def of(cls, text: str) -> S3Uri:
-        # A key may hold what a URL has a meaning for, and begin with a slash.
+    def parse(cls, text: str) -> S3Uri:
+        """Parse `s3://bucket/key`; raises ValueError for other text."""
+        # URL parsers do not fit: a key may contain ? and #, and start with a slash.
         bucket, _, key = text.removeprefix(SCHEME).partition("/")
         if not text.startswith(SCHEME) or not bucket:
-            raise ValueError(f"{text} is no s3://bucket/key")
+            raise ValueError(f"{text} is not an S3 URI (s3://bucket/key)")
         return cls(bucket, key)
 
     def __truediv__(self, name: str) -> S3Uri:
@@ -44,7 +45,7 @@ class S3Uri:
 
 @dataclass(frozen=True, slots=True)
 class AsyncConfig:
-    """An endpoint config's AsyncInferenceConfig."""
+    """AsyncInferenceConfig of an endpoint config."""
 
     output: S3Uri
     failure: S3Uri | None
@@ -54,19 +55,20 @@ class AsyncConfig:
     concurrency: int | None
 
     @classmethod
-    def of(cls, table: Mapping[str, Any]) -> AsyncConfig:
+    def from_request(cls, table: Mapping[str, Any]) -> AsyncConfig:
         output = table["OutputConfig"]
         if "S3OutputPath" not in output:
-            # SageMaker chooses a bucket; here is none that it could be.
+            # SageMaker chooses a default bucket, which the emulator does not have.
             raise DeployError(
-                "AsyncInferenceConfig has no S3OutputPath", hint="name a bucket there"
+                "AsyncInferenceConfig has no S3OutputPath",
+                hint="set S3OutputPath to a bucket",
             )
         topics = output.get("NotificationConfig") or {}
         failure = output.get("S3FailurePath")
         client = table.get("ClientConfig") or {}
         return cls(
-            output=S3Uri.of(output["S3OutputPath"]),
-            failure=S3Uri.of(failure) if failure else None,
+            output=S3Uri.parse(output["S3OutputPath"]),
+            failure=S3Uri.parse(failure) if failure else None,
             success_topic=topics.get("SuccessTopic"),
             error_topic=topics.get("ErrorTopic"),
             topics_with_response=tuple(topics.get("IncludeInferenceResponseIn") or ()),
@@ -75,8 +77,8 @@ class AsyncConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class Hosted:
-    """An endpoint as the backend describes it."""
+class HostedEndpoint:
+    """Endpoint as the backend describes it, with its config and model."""
 
     name: str
     region: str
@@ -91,10 +93,10 @@ class Hosted:
 
 
 class Backend:
-    """One account. Raises DeployError as AWSClient does.
+    """Client of the server that stores the account's resources.
 
-    `connect` gives a client for a region and an address; `s3_url` is another server
-    for objects alone.
+    `connect` returns a client for a region and an endpoint URL. `s3_url` selects a
+    different server for S3. Methods raise DeployError, as AWSClient does.
     """
 
     def __init__(
@@ -111,10 +113,13 @@ class Backend:
         self._clock = clock
         self._lock = threading.RLock()
         self._clients: dict[tuple[str, str], AWSClient] = {}
-        self._hosted: dict[tuple[str, str], tuple[float, Hosted | None]] = {}
+        self._cached: dict[tuple[str, str], tuple[float, HostedEndpoint | None]] = {}
 
-    def aws(self, region: str, service: str) -> AWSClient:
-        """A client whose boto3 client of that service is made: making is not safe."""
+    def get_client(self, region: str, service: str) -> AWSClient:
+        """Return a client whose boto3 client of a service already exists.
+
+        Creating boto3 clients is not thread-safe, so it happens under the lock.
+        """
         url = self.s3_url if service == "s3" else self.url
         with self._lock:
             client = self._clients.get((region, url))
@@ -126,11 +131,9 @@ class Backend:
     def call(
         self, region: str, service: str, operation: str, **params: Any
     ) -> dict[str, Any]:
-        return self.aws(region, service).call(service, operation, **params)
+        return self.get_client(region, service).call(service, operation, **params)
 
-    # SageMaker
-
-    def violations(
+    def find_violations(
         self,
         region: str,
         operation: str,
@@ -138,27 +141,30 @@ class Backend:
         *,
         service: str = "sagemaker-runtime",
     ) -> list[str]:
-        """Return what AWS's model of an operation does not allow, as sentences."""
+        """Return violations of AWS's service model of an operation, as sentences."""
         call = Call(service, operation, params, "")
-        return self.aws(region, call.service).violations(call)
+        return self.get_client(region, call.service).violations(call)
 
-    def forget(self) -> None:
-        """Something may have changed."""
+    def clear_cache(self) -> None:
+        """Drop cached endpoints, because a request may have changed them."""
         with self._lock:
-            self._hosted.clear()
+            self._cached.clear()
 
-    def hosted(self, region: str, name: str) -> Hosted | None:
-        """An endpoint; None where there is none. Asked again after some seconds."""
-        with self._lock:
-            known = self._hosted.get((region, name))
-        if known is not None and self._clock() - known[0] < KEEP_SECONDS:
-            return known[1]
-        found = self._find(region, name)
-        with self._lock:
-            self._hosted[region, name] = (self._clock(), found)
-        return found
+    def find_endpoint(self, region: str, name: str) -> HostedEndpoint | None:
+        """Return an endpoint, or None if it does not exist.
 
-    def _find(self, region: str, name: str) -> Hosted | None:
+        The result is cached for CACHE_SECONDS.
+        """
+        with self._lock:
+            entry = self._cached.get((region, name))
+        if entry is not None and self._clock() - entry[0] < CACHE_SECONDS:
+            return entry[1]
+        endpoint = self._describe(region, name)
+        with self._lock:
+            self._cached[region, name] = (self._clock(), endpoint)
+        return endpoint
+
+    def _describe(self, region: str, name: str) -> HostedEndpoint | None:
         try:
             endpoint = self.call(
                 region, "sagemaker", "describe_endpoint", EndpointName=name
@@ -172,9 +178,9 @@ class Backend:
         except NotFoundError:
             return None
         variant = config["ProductionVariants"][0]
-        model = self.model(region, variant["ModelName"])
+        model = self.find_model(region, variant["ModelName"])
         asynchronous = config.get("AsyncInferenceConfig")
-        return Hosted(
+        return HostedEndpoint(
             name=name,
             region=region,
             account=str(endpoint["EndpointArn"]).split(":")[4],
@@ -182,50 +188,46 @@ class Backend:
             created=endpoint["CreationTime"].timestamp(),
             variant=variant.get("VariantName", VARIANT),
             model=variant["ModelName"],
-            environment=environment_of(model),
+            environment=get_environment(model),
             startup_seconds=variant.get("ContainerStartupHealthCheckTimeoutInSeconds"),
-            asynchronous=AsyncConfig.of(asynchronous) if asynchronous else None,
+            asynchronous=AsyncConfig.from_request(asynchronous)
+            if asynchronous
+            else None,
         )
 
-    def model(self, region: str, name: str) -> dict[str, Any] | None:
+    def find_model(self, region: str, name: str) -> dict[str, Any] | None:
         try:
             return self.call(region, "sagemaker", "describe_model", ModelName=name)
         except NotFoundError:
             return None
 
-    # S3
+    def list_keys(self, region: str, uri: S3Uri) -> Iterator[str]:
+        """Yield the keys of all objects below a prefix."""
+        objects = self.get_client(region, "s3").objects(uri.bucket, uri.key)
+        yield from (str(item["Key"]) for item in objects)
 
-    def keys(self, region: str, place: S3Uri) -> Iterator[str]:
-        """Of all objects whose key begins so."""
-        found = self.aws(region, "s3").objects(place.bucket, place.key)
-        yield from (str(item["Key"]) for item in found)
+    def open_object(self, region: str, uri: S3Uri) -> tuple[Any, int]:
+        """Return the body of an object as a file, and its size in bytes."""
+        response = self.call(region, "s3", "get_object", Bucket=uri.bucket, Key=uri.key)
+        return response["Body"], int(response["ContentLength"])
 
-    def open(self, region: str, place: S3Uri) -> tuple[Any, int]:
-        """A file to read an object from, and its size."""
-        answer = self.call(
-            region, "s3", "get_object", Bucket=place.bucket, Key=place.key
-        )
-        return answer["Body"], int(answer["ContentLength"])
-
-    def put(
-        self, region: str, place: S3Uri, content: Any, content_type: str | None = None
+    def put_object(
+        self, region: str, uri: S3Uri, content: Any, content_type: str | None = None
     ) -> None:
-        """`content` is bytes or a file that can be rewound."""
+        """Write an object; `content` is bytes or a seekable file."""
         extra = {"ContentType": content_type} if content_type else {}
         self.call(
             region,
             "s3",
             "put_object",
-            Bucket=place.bucket,
-            Key=place.key,
+            Bucket=uri.bucket,
+            Key=uri.key,
             Body=content,
             **extra,
         )
 
-    # SNS
-
     def publish(self, topic: str, message: str) -> str | None:
-        """What went wrong; None where nothing did."""
+        """Publish to a topic; returns an error message, or None on success."""
         try:
             region = topic.split(":")[3]
             self.call(region, "sns", "publish", TopicArn=topic, Message=message)
@@ -234,8 +236,8 @@ class Backend:
         return None
 
 
-def environment_of(model: Mapping[str, Any] | None) -> dict[str, str]:
-    """What CreateModel sets."""
+def get_environment(model: Mapping[str, Any] | None) -> dict[str, str]:
+    """Return the environment that CreateModel set for the first container."""
     containers = [(model or {}).get("PrimaryContainer")]
     containers += (model or {}).get("Containers") or []
     first: Mapping[str, Any] = next((c for c in containers if c), {})

@@ -1,4 +1,4 @@
-"""Containers: healthy or not, replaced when they die, one for an endpoint or a job."""
+"""Containers of endpoints and jobs: health checks, replacement, updates."""
 
 from __future__ import annotations
 
@@ -8,61 +8,61 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from deploy.emulator.exchange import get
-from deploy.emulator.limits import Assumed, Limits
-from deploy.emulator.process import Process, free_port
-from deploy.emulator.wire import Refusal
+from deploy.emulator.http.invocation import get
+from deploy.emulator.http.wire import ServiceError
+from deploy.emulator.limits import Assumptions, SageMakerLimits
+from deploy.emulator.process import Process, find_free_port
 
 __all__ = [
     "Container",
-    "Fleet",
-    "Own",
-    "Remote",
+    "ContainerFleet",
+    "ExternalContainer",
+    "ManagedContainer",
     "Starter",
-    "environment_for",
+    "build_environment",
     "wait_until_healthy",
 ]
 
 POLL_SECONDS = 0.2
-PING_EVERY_SECONDS = 1.0
+PING_INTERVAL_SECONDS = 1.0
 MAX_FAILED_STARTS = 3
-"""SageMaker goes on until the time for startup is over."""
+"""SageMaker has no such limit: it restarts containers until the startup timeout."""
 UNHEALTHY = (
     "The primary container for production variant {variant} did not pass the ping "
     "health check. Please check CloudWatch logs for this endpoint."
 )
 
 Starter = Callable[[int], Process]
-"""Starts the server's program so that it listens on that port."""
+"""Starts the server's program, which then listens on the given port."""
 
 
 class Container(Protocol):
-    """Where documents are sent."""
+    """Server that documents are sent to."""
 
     @property
     def address(self) -> str: ...
     @property
     def was_healthy(self) -> bool:
-        """Once, at least: then an endpoint is in service."""
+        """True if it has been healthy once; then its endpoint is in service."""
         ...
 
     @property
     def failure(self) -> str | None:
-        """Why it will never be; None while it may."""
+        """Reason why it will never be healthy; None while it may become so."""
         ...
 
     def is_healthy(self) -> bool:
-        """Whether `/ping` is 200, asked now."""
+        """Send a request to `/ping`; return True if the status is 200."""
         ...
 
     def stop(self) -> None: ...
 
 
 def wait_until_healthy(
-    container: Container, is_over: Callable[[], bool] = lambda: False
+    container: Container, is_cancelled: Callable[[], bool] = lambda: False
 ) -> bool:
-    """False where it never will be, or waiting is over before."""
-    while not is_over():
+    """Wait for a healthy container; return False if it failed or `is_cancelled`."""
+    while not is_cancelled():
         if container.is_healthy():
             return True
         if container.failure is not None:
@@ -71,203 +71,210 @@ def wait_until_healthy(
     return False
 
 
-class Remote:
-    """A server that somebody else runs; one for everything."""
+class ExternalContainer:
+    """Server that the emulator did not start, shared by all endpoints and jobs."""
 
     failure: str | None = None
 
-    def __init__(self, address: str, limits: Limits) -> None:
+    def __init__(self, address: str, limits: SageMakerLimits) -> None:
         self.address = address.rstrip("/")
         self.was_healthy = False
         self._limits = limits
 
     def is_healthy(self) -> bool:
-        answer = get(self.address, "/ping", self._limits.ping_seconds)
-        is_healthy = answer is not None and answer[0] == 200
+        response = get(self.address, "/ping", self._limits.ping_seconds)
+        is_healthy = response is not None and response[0] == 200
         self.was_healthy = self.was_healthy or is_healthy
         return is_healthy
 
     def stop(self) -> None:
-        """It is not ours."""
+        """Do nothing, because the emulator did not start the server."""
 
 
-class Own:
-    """One that we start, and start again when it ends, as SageMaker replaces it."""
+class ManagedContainer:
+    """Server that the emulator starts, and replaces when it ends, as SageMaker does."""
 
     def __init__(
         self,
         start: Starter,
-        say: Callable[[str], None],
+        print_line: Callable[[str], None],
         *,
-        limits: Limits,
-        assumed: Assumed,
+        limits: SageMakerLimits,
+        assumptions: Assumptions,
         startup_seconds: float | None = None,
         variant: str = "AllTraffic",
     ) -> None:
         self._start = start
-        self._say = say
+        self._print_line = print_line
         self._limits = limits
-        self._assumed = assumed
-        self._startup_seconds = startup_seconds or assumed.startup_seconds
+        self._assumptions = assumptions
+        self._startup_seconds = startup_seconds or assumptions.startup_seconds
         self._variant = variant
         self._stopping = threading.Event()
         self._process: Process | None = None
         self.address = "http://127.0.0.1:9"
         self.was_healthy = False
-        self._is_new = True
+        self._is_starting = True
         self.failure: str | None = None
-        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread = threading.Thread(target=self._run_process, daemon=True)
         self._thread.start()
 
     @property
     def pid(self) -> int | None:
-        """Of the process that runs now."""
+        """Process id of the running server; None if none was started."""
         return self._process.pid if self._process is not None else None
 
     def is_healthy(self) -> bool:
         if self._stopping.is_set():
             return False
-        answer = get(self.address, "/ping", self._limits.ping_seconds)
-        is_healthy = answer is not None and answer[0] == 200
+        response = get(self.address, "/ping", self._limits.ping_seconds)
+        is_healthy = response is not None and response[0] == 200
         if is_healthy:
-            self.was_healthy, self._is_new = True, False
+            self.was_healthy, self._is_starting = True, False
         return is_healthy
 
     def stop(self) -> None:
         self._stopping.set()
         self._thread.join()
 
-    def _run(self) -> None:
+    def _run_process(self) -> None:
         num_failed = 0
         while not self._stopping.is_set():
-            port = free_port()
+            port = find_free_port()
             try:
                 self._process = self._start(port)
             except Exception as error:
                 self.failure = str(error)
-                self._say(f"the container cannot be started: {error}")
+                self._print_line(f"cannot start the container: {error}")
                 return
-            self._is_new = True
+            self._is_starting = True
             self.address = f"http://127.0.0.1:{port}"
-            self._watch(self._process)
-            if self._process.status is None:
+            self._watch_process(self._process)
+            if self._process.exit_status is None:
                 self._process.stop(self._limits.stop_seconds)
             else:
-                self._process.clear()
+                self._process.kill_remaining()
             if self._stopping.is_set():
                 return
-            self._say(
-                f"the container ended with {self._process.status}; it is replaced"
+            self._print_line(
+                f"the container ended with {self._process.exit_status}; it is replaced"
             )
-            # Killed by somebody, it might have started.
-            num_failed += not self.was_healthy and (self._process.status or 0) > 0
+            # A process killed by a signal (negative status) does not count as a failed
+            # start.
+            num_failed += not self.was_healthy and (self._process.exit_status or 0) > 0
             if num_failed == MAX_FAILED_STARTS:
                 self.failure = UNHEALTHY.format(variant=self._variant)
                 return
             self._stopping.wait(POLL_SECONDS * 2**num_failed)
 
-    def _watch(self, process: Process) -> None:
-        """Until it ends, has been sick for too long, or is to be stopped."""
-        sick_since = asked_at = time.monotonic()
-        while process.status is None and not self._stopping.wait(POLL_SECONDS):
+    def _watch_process(self, process: Process) -> None:
+        """Return when the process ends, is unhealthy for too long, or must stop."""
+        unhealthy_since = pinged_at = time.monotonic()
+        while process.exit_status is None and not self._stopping.wait(POLL_SECONDS):
             now = time.monotonic()
-            if now - asked_at < PING_EVERY_SECONDS:
+            if now - pinged_at < PING_INTERVAL_SECONDS:
                 continue
-            asked_at = now
+            pinged_at = now
             if self.is_healthy():
-                sick_since = time.monotonic()
+                unhealthy_since = time.monotonic()
                 continue
             limit = (
-                self._startup_seconds if self._is_new else self._assumed.replace_seconds
+                self._startup_seconds
+                if self._is_starting
+                else self._assumptions.replace_seconds
             )
-            if now - sick_since > limit:
-                self._say(f"no healthy /ping for {limit:g} s")
+            if now - unhealthy_since > limit:
+                self._print_line(f"no healthy /ping for {limit:g} s")
                 return
 
 
 @dataclass
-class Unit:
-    """What an owner has: one container, and the one that it takes over from."""
+class ContainerPair:
+    """Container of an endpoint or job, and the one that it replaces in an update."""
 
     signature: object
-    newest: Container
-    before: Container | None = None
+    current: Container
+    previous: Container | None = None
 
 
-class Fleet:
-    """Which container serves which endpoint or job; made at its first use."""
+class ContainerFleet:
+    """Containers of all endpoints and jobs, created at the first use."""
 
     def __init__(self, make: Callable[..., Container]) -> None:
-        """`make(owner, **wanted)`; see Emulator."""
+        """`make(owner, **settings)` creates a container; see Emulator."""
         self._make = make
         self._lock = threading.Lock()
-        self._units: dict[tuple[str, str], Unit] = {}
+        self._pairs: dict[tuple[str, str], ContainerPair] = {}
         self._is_closed = False
 
-    def container(
-        self, owner: tuple[str, str], signature: object, **wanted: object
+    def get_container(
+        self, owner: tuple[str, str], signature: object, **settings: object
     ) -> Container:
-        """The one that serves; another where the signature has changed.
+        """Return the container that serves an endpoint or job.
 
-        The old one has the traffic until the new one is healthy. Raises Refusal
-        where everything is being ended.
+        A changed signature creates a new container; the old one keeps the traffic until
+        the new one is healthy. Raises ServiceError while the emulator is closing.
         """
-        done: Container | None = None
+        retired: Container | None = None
         with self._lock:
             if self._is_closed:
-                raise Refusal("ServiceUnavailable", "the emulator is ending", 503)
-            unit = self._units.get(owner)
-            if unit is None:
-                unit = Unit(signature, self._make(owner, **wanted))
-                self._units[owner] = unit
-            elif unit.signature != signature:
-                done = unit.before
-                unit = Unit(signature, self._make(owner, **wanted), unit.newest)
-                self._units[owner] = unit
-            elif unit.before is not None and unit.newest.was_healthy:
-                done, unit.before = unit.before, None
-            serving = unit.before or unit.newest
-        if done is not None:
-            threading.Thread(target=done.stop, daemon=True).start()
+                raise ServiceError(
+                    "ServiceUnavailable", "the emulator is shutting down", 503
+                )
+            pair = self._pairs.get(owner)
+            if pair is None:
+                pair = ContainerPair(signature, self._make(owner, **settings))
+                self._pairs[owner] = pair
+            elif pair.signature != signature:
+                retired = pair.previous
+                pair = ContainerPair(
+                    signature, self._make(owner, **settings), pair.current
+                )
+                self._pairs[owner] = pair
+            elif pair.previous is not None and pair.current.was_healthy:
+                retired, pair.previous = pair.previous, None
+            serving = pair.previous or pair.current
+        if retired is not None:
+            threading.Thread(target=retired.stop, daemon=True).start()
         return serving
 
-    def status(self, owner: tuple[str, str]) -> tuple[str, str | None]:
-        """An endpoint's, in SageMaker's words, and why it failed."""
+    def get_endpoint_status(self, owner: tuple[str, str]) -> tuple[str, str | None]:
+        """Return EndpointStatus and FailureReason of an endpoint."""
         with self._lock:
-            unit = self._units[owner]
-        if unit.newest.failure is not None:
-            return "Failed", unit.newest.failure
-        if unit.newest.was_healthy or unit.newest.is_healthy():
+            pair = self._pairs[owner]
+        if pair.current.failure is not None:
+            return "Failed", pair.current.failure
+        if pair.current.was_healthy or pair.current.is_healthy():
             return "InService", None
-        return ("Updating" if unit.before else "Creating"), None
+        return ("Updating" if pair.previous else "Creating"), None
 
-    def containers(self) -> list[Container]:
-        """All that there are."""
+    def list_containers(self) -> list[Container]:
+        """Return all containers, including those that are being replaced."""
         with self._lock:
-            units = list(self._units.values())
-        return [c for unit in units for c in (unit.newest, unit.before) if c]
+            pairs = list(self._pairs.values())
+        return [c for pair in pairs for c in (pair.current, pair.previous) if c]
 
-    def remove(self, owner: tuple[str, str], *, is_awaited: bool = True) -> None:
-        """What it had ends, and whoever comes next under that name gets another."""
+    def remove(self, owner: tuple[str, str], *, waits: bool = True) -> None:
+        """Stop the containers of an endpoint or job, and forget them."""
         with self._lock:
-            unit = self._units.pop(owner, None)
-        if unit is None:
+            pair = self._pairs.pop(owner, None)
+        if pair is None:
             return
-        ending = [c for c in (unit.newest, unit.before) if c]
-        if is_awaited:
+        ending = [c for c in (pair.current, pair.previous) if c]
+        if waits:
             _stop_all(ending)
         else:
             threading.Thread(target=_stop_all, args=(ending,)).start()
 
     def close(self) -> None:
-        """End all of them, and make no more."""
+        """Stop all containers, and refuse to create more."""
         with self._lock:
             self._is_closed = True
-        _stop_all(self.containers())
+        _stop_all(self.list_containers())
 
 
 def _stop_all(containers: Sequence[Container]) -> None:
-    """At once: each may take its time to drain."""
+    """Stop containers concurrently, because each may take a while to drain."""
     threads = [threading.Thread(target=each.stop) for each in containers]
     for thread in threads:
         thread.start()
@@ -275,16 +282,16 @@ def _stop_all(containers: Sequence[Container]) -> None:
         thread.join()
 
 
-def environment_for(
+def build_environment(
     model: Mapping[str, str],
     extra: Mapping[str, str],
     *,
     region: str,
     weights: str | None,
 ) -> dict[str, str]:
-    """What SageMaker sets, beside what the model and the job do.
+    """Return the environment of a container, from its model, job and SageMaker.
 
-    `weights` is a folder, or None for those that the model names.
+    `weights` is a folder of weights, or None for those that the model names.
     """
     environ = {"AWS_REGION": region, "AWS_DEFAULT_REGION": region, **model, **extra}
     if weights is not None:

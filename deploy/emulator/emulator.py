@@ -1,4 +1,4 @@
-"""All of it together: who answers which request, and what is started and ended."""
+"""Emulator: routes requests, creates containers, and runs transform jobs."""
 
 from __future__ import annotations
 
@@ -12,49 +12,55 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from deploy.emulator.asynchronous import Asynchronous
-from deploy.emulator.backend import Backend, Hosted, environment_of
-from deploy.emulator.batch import Batch
-from deploy.emulator.containers import Container, Fleet, Own, Remote, environment_for
-from deploy.emulator.forward import forward
-from deploy.emulator.front import Front
-from deploy.emulator.limits import Assumed, Limits
-from deploy.emulator.logs import Logs, Stream
-from deploy.emulator.metrics import Metrics
-from deploy.emulator.plan import batch_environment
+from deploy.emulator.asynchronous.queues import AsyncEndpoints
+from deploy.emulator.backend import Backend, HostedEndpoint, get_environment
+from deploy.emulator.containers import (
+    Container,
+    ContainerFleet,
+    ExternalContainer,
+    ManagedContainer,
+    build_environment,
+)
+from deploy.emulator.endpoint import ServedEndpoint
+from deploy.emulator.http.forward import forward
+from deploy.emulator.http.front import FrontServer
+from deploy.emulator.http.wire import Request, Response, ServiceError, json_response
+from deploy.emulator.limits import Assumptions, SageMakerLimits
+from deploy.emulator.logs import Logs, LogStream
+from deploy.emulator.metrics import EmulatedMetrics
 from deploy.emulator.process import Process
 from deploy.emulator.runtime import Runtime
-from deploy.emulator.served import Served
-from deploy.emulator.transform import TransformJob, TransformJobs
-from deploy.emulator.wire import Answer, Refusal, Request, json_answer
+from deploy.emulator.transform.batch import BatchRun
+from deploy.emulator.transform.jobs import EmulatedJob, EmulatedJobs
+from deploy.emulator.transform.settings import build_batch_environment
 from deploy.errors import DeployError
 
 __all__ = ["Emulator", "ServerProgram"]
 
 TRANSFORM_GROUP = "/aws/sagemaker/TransformJobs"
 ENDPOINT_GROUP = "/aws/sagemaker/Endpoints/"
-CHANGES = ("Create", "Update", "Delete")
-CHECKED = {
+CHANGING_PREFIXES = ("Create", "Update", "Delete")
+CHECKED_OPERATIONS = {
     "CreateEndpointConfig": "create_endpoint_config",
     "CreateTransformJob": "create_transform_job",
 }
-"""Requests with an instance type, and boto3's names for them."""
+"""Operations with an instance type, with their boto3 method names."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServerProgram:
-    """How the project's own server is started."""
+    """Program that starts the project's own server."""
 
     folder: Path
     weights: str | None
-    """A folder, in place of those that a model names; None: those."""
+    """Folder that replaces the weights of every model; None keeps them."""
     environ: Mapping[str, str] = field(default_factory=dict)
-    """For every container: credentials, say."""
+    """Variables of every container, for example credentials."""
     command: tuple[str, ...] = (sys.executable, "-m", "server.container", "serve")
 
 
 class Emulator:
-    """Answers from `start` until `close`."""
+    """SageMaker's data plane on a loopback port, from `start` until `close`."""
 
     def __init__(
         self,
@@ -62,51 +68,55 @@ class Emulator:
         *,
         server: str | ServerProgram,
         region: str,
-        say: Callable[[str], None],
+        print_line: Callable[[str], None],
         port: int = 0,
-        limits: Limits | None = None,
-        assumed: Assumed | None = None,
+        limits: SageMakerLimits | None = None,
+        assumptions: Assumptions | None = None,
     ) -> None:
-        """`server` is an address, or how to start one. Raises OSError for the port."""
+        """Bind the port; raises OSError if it is in use.
+
+        `server` is the address of a running server, or a program that starts one.
+        `print_line` prints log lines.
+        """
         self._backend = backend
         self._server = server
         self._region = region
-        self._limits = limits or Limits()
-        self._assumed = assumed or Assumed()
-        self._front = Front(port)
-        self.logs = Logs(say, backend)
-        self.metrics = Metrics(
+        self._limits = limits or SageMakerLimits()
+        self._assumptions = assumptions or Assumptions()
+        self._front = FrontServer(port)
+        self.logs = Logs(print_line, backend)
+        self.metrics = EmulatedMetrics(
             backend,
-            lambda: self.asynchronous.levels(),
-            every_seconds=self._assumed.metrics_seconds,
-            say=self.logs.say,
+            lambda: self.asynchronous.read_levels(),
+            interval_seconds=self._assumptions.metrics_seconds,
+            print_line=self.logs.print_line,
         )
         self._instances: dict[str, str] = {}
         self._lock = threading.Lock()
-        self.fleet = Fleet(self._make)
+        self.fleet = ContainerFleet(self._create_container)
         self.runtime = Runtime(
-            self.served, backend, self._limits, self.logs, self.metrics
+            self.find_endpoint, backend, self._limits, self.logs, self.metrics
         )
-        self.asynchronous = Asynchronous(
-            self.served,
+        self.asynchronous = AsyncEndpoints(
+            self.find_endpoint,
             backend,
             self.logs,
             self._limits,
-            self._assumed,
+            self._assumptions,
             self.metrics,
         )
-        self.jobs = TransformJobs(self._run, backend.model)
+        self.jobs = EmulatedJobs(self._run_job, backend.find_model)
 
     @property
     def address(self) -> str:
         return self._front.address
 
     def start(self) -> None:
-        self._front.serve(self.answer)
+        self._front.serve(self.handle)
         self.metrics.start()
 
     def close(self) -> None:
-        """End everything that was started."""
+        """Stop everything that the emulator started."""
         self.metrics.close()
         self.asynchronous.stop()
         self.jobs.close()
@@ -114,168 +124,180 @@ class Emulator:
         self._front.close()
         self.logs.close()
 
-    # Who answers
-
-    def answer(self, request: Request) -> Answer:
-        """Never raises."""
+    def handle(self, request: Request) -> Response:
+        """Return the response to a request; errors become error responses."""
         region, service = request.scope
         region = region or self._region
         parts = request.path.strip("/").split("/")
-        is_ours = service in (None, "sagemaker")
-        is_rest = len(parts) == 3 and parts[0] == "endpoints" and is_ours
+        is_sagemaker = service in (None, "sagemaker")
+        is_rest = len(parts) == 3 and parts[0] == "endpoints" and is_sagemaker
         try:
             if is_rest and request.method == "POST":
-                return self._data_plane(region, unquote(parts[1]), parts[2], request)
+                return self._handle_data_plane(
+                    region, unquote(parts[1]), parts[2], request
+                )
             operation = (request.operation or "").partition("SageMaker.")[2]
             if service == "sagemaker" and operation:
-                return self._control_plane(region, operation, request)
+                return self._handle_control_plane(region, operation, request)
             url = self._backend.s3_url if service == "s3" else self._backend.url
             return forward(request, url)
-        except Refusal as refusal:
-            return refusal.as_rest() if is_rest else refusal.as_json()
+        except ServiceError as error:
+            service_error = error
         except DeployError as error:
-            wrong = Refusal("ServiceUnavailable", error.message, 503)
+            service_error = ServiceError("ServiceUnavailable", error.message, 503)
         except Exception as error:
-            self.logs.say(f"a bug: {error!r}")
-            wrong = Refusal("InternalFailure", repr(error), 500)
-        return wrong.as_rest() if is_rest else wrong.as_json()
+            self.logs.print_line(f"internal error of the emulator: {error!r}")
+            service_error = ServiceError("InternalFailure", repr(error), 500)
+        return service_error.to_rest() if is_rest else service_error.to_json()
 
-    def _data_plane(
-        self, region: str, name: str, what: str, request: Request
-    ) -> Answer:
-        if what == "invocations":
+    def _handle_data_plane(
+        self, region: str, name: str, operation: str, request: Request
+    ) -> Response:
+        if operation == "invocations":
             return self.runtime.invoke(region, name, request)
-        if what == "invocations-response-stream":
+        if operation == "invocations-response-stream":
             return self.runtime.stream(region, name, request)
-        if what == "async-invocations":
+        if operation == "async-invocations":
             return self.asynchronous.invoke(region, name, request)
-        raise Refusal("UnknownOperationException", f"no such operation: {what}", 404)
+        raise ServiceError(
+            "UnknownOperationException", f"no such operation: {operation}", 404
+        )
 
-    def _control_plane(self, region: str, operation: str, request: Request) -> Answer:
+    def _handle_control_plane(
+        self, region: str, operation: str, request: Request
+    ) -> Response:
         body = request.body.read()
-        asked = _object_in(body)
-        self._check(region, operation, asked)
+        params = _parse_object(body)
+        self._check_request(region, operation, params)
         if operation == "CreateTransformJob":
-            answer = self.jobs.create(region, asked)
-            # The backend knows its tags.
-            self._drop(forward(request, self._backend.url, body))
-            return json_answer(answer)
-        answers = {
+            result = self.jobs.create(region, params)
+            # The backend stores the tags of the job.
+            self._discard(forward(request, self._backend.url, body))
+            return json_response(result)
+        handlers = {
             "DescribeTransformJob": self.jobs.describe,
             "StopTransformJob": self.jobs.stop,
             "ListTransformJobs": self.jobs.list,
         }
-        if operation in answers:
-            return json_answer(answers[operation](region, asked))
-        answer_of = forward(request, self._backend.url, body)
-        if operation == "DescribeEndpoint" and answer_of.status == 200:
-            return self._described(region, asked, answer_of)
-        if operation.startswith(CHANGES):
-            self._backend.forget()
-            if operation.endswith("Endpoint") and answer_of.status == 200:
-                self._changed(region, operation, asked["EndpointName"])
-        return answer_of
+        if operation in handlers:
+            return json_response(handlers[operation](region, params))
+        response = forward(request, self._backend.url, body)
+        if operation == "DescribeEndpoint" and response.status == 200:
+            return self._correct_description(region, params, response)
+        if operation.startswith(CHANGING_PREFIXES):
+            self._backend.clear_cache()
+            if operation.endswith("Endpoint") and response.status == 200:
+                self._apply_endpoint_change(region, operation, params["EndpointName"])
+        return response
 
-    def _check(self, region: str, operation: str, asked: dict[str, Any]) -> None:
-        """Raise Refusal for values that SageMaker's own model of a request excludes.
+    def _check_request(
+        self, region: str, operation: str, params: dict[str, Any]
+    ) -> None:
+        """Raise ServiceError for values that the service model does not allow.
 
-        The backend takes any instance type, and SageMaker only those that it has.
+        The backend accepts any instance type; SageMaker only those that it offers.
         """
-        if operation not in CHECKED:
+        if operation not in CHECKED_OPERATIONS:
             return
-        found = self._backend.violations(
-            region, CHECKED[operation], asked, service="sagemaker"
+        violations = self._backend.find_violations(
+            region, CHECKED_OPERATIONS[operation], params, service="sagemaker"
         )
-        if found:
-            raise Refusal(
+        if violations:
+            raise ServiceError(
                 "ValidationException",
-                f"{len(found)} validation errors detected: " + "; ".join(found),
+                f"{len(violations)} validation errors detected: "
+                + "; ".join(violations),
             )
 
     @staticmethod
-    def _drop(answer: Answer) -> None:
-        for _ in answer.body:
+    def _discard(response: Response) -> None:
+        for _ in response.body:
             pass
 
-    # Endpoints
-
-    def served(self, region: str, name: str) -> Served:
-        """An endpoint with its container; raises Refusal where there is none."""
-        hosted = self._backend.hosted(region, name)
+    def find_endpoint(self, region: str, name: str) -> ServedEndpoint:
+        """Return an endpoint with its container; raises ServiceError if not found."""
+        hosted = self._backend.find_endpoint(region, name)
         if hosted is None:
-            raise Refusal("ValidationError", f"Endpoint {name} not found in {region}.")
-        served = Served(hosted, self._container(hosted), self._stream(hosted))
+            raise ServiceError(
+                "ValidationError", f"Endpoint {name} not found in {region}."
+            )
+        served = ServedEndpoint(
+            hosted, self._get_container(hosted), self._get_log_stream(hosted)
+        )
         if hosted.asynchronous is not None:
-            self.asynchronous.know(served)
+            self.asynchronous.track_endpoint(served)
         return served
 
-    def _container(self, hosted: Hosted) -> Container:
-        return self.fleet.container(
+    def _get_container(self, hosted: HostedEndpoint) -> Container:
+        return self.fleet.get_container(
             (hosted.region, hosted.name),
             (hosted.config, hosted.created, tuple(sorted(hosted.environment.items()))),
             region=hosted.region,
-            stream=self._stream(hosted),
+            stream=self._get_log_stream(hosted),
             environment=hosted.environment,
             startup_seconds=hosted.startup_seconds,
             variant=hosted.variant,
         )
 
-    def _stream(self, hosted: Hosted) -> Stream:
-        instance = self._instance(f"{hosted.region}/{hosted.name}")
-        return Stream(
+    def _get_log_stream(self, hosted: HostedEndpoint) -> LogStream:
+        instance = self._get_instance_id(f"{hosted.region}/{hosted.name}")
+        return LogStream(
             hosted.region, ENDPOINT_GROUP + hosted.name, f"{hosted.variant}/{instance}"
         )
 
-    def _instance(self, owner: str) -> str:
-        """What AWS would call the machine."""
+    def _get_instance_id(self, owner: str) -> str:
+        """Return a made-up instance id, the same for every call of an owner."""
         with self._lock:
             return self._instances.setdefault(owner, f"i-{uuid.uuid4().hex[:17]}")
 
-    def _described(
-        self, region: str, asked: Mapping[str, Any], answer: Answer
-    ) -> Answer:
-        """In service once the container has been healthy, as SageMaker says it."""
-        described = json.loads(b"".join(answer.body))  # type: ignore[arg-type]
-        name = asked["EndpointName"]
+    def _correct_description(
+        self, region: str, params: Mapping[str, Any], response: Response
+    ) -> Response:
+        """Set the status of an endpoint by its container, as SageMaker reports it."""
+        described = json.loads(b"".join(response.body))  # type: ignore[arg-type]
+        name = params["EndpointName"]
         try:
-            self.served(region, name)
-        except (Refusal, DeployError, ValueError):
-            return json_answer(described)
+            self.find_endpoint(region, name)
+        except (ServiceError, DeployError, ValueError):
+            return json_response(described)
         if described.get("EndpointStatus") == "InService":
-            status, failure = self.fleet.status((region, name))
+            status, failure = self.fleet.get_endpoint_status((region, name))
             described["EndpointStatus"] = status
             if failure is not None:
                 described["FailureReason"] = failure
-        return json_answer(described)
+        return json_response(described)
 
-    def _changed(self, region: str, operation: str, name: str) -> None:
-        """SageMaker starts a container with the endpoint, not with its first use."""
+    def _apply_endpoint_change(self, region: str, operation: str, name: str) -> None:
+        """Start or stop the container of a created, updated or deleted endpoint.
+
+        SageMaker starts a container with the endpoint, not at its first use.
+        """
         if operation.startswith("Delete"):
-            self.asynchronous.forget(region, name)
-            self.fleet.remove((region, name), is_awaited=False)
+            self.asynchronous.forget_endpoint(region, name)
+            self.fleet.remove((region, name), waits=False)
             return
         try:
-            self.served(region, name)
-        except (Refusal, DeployError, ValueError) as error:
-            self.logs.say(f"{name} | {error}")
+            self.find_endpoint(region, name)
+        except (ServiceError, DeployError, ValueError) as error:
+            self.logs.print_line(f"{name} | {error}")
 
-    def _make(
+    def _create_container(
         self,
         owner: tuple[str, str],
         *,
         region: str,
-        stream: Stream,
+        stream: LogStream,
         environment: Mapping[str, str],
         startup_seconds: float | None = None,
         variant: str = "AllTraffic",
     ) -> Container:
         program = self._server
         if isinstance(program, str):
-            return Remote(program, self._limits)
+            return ExternalContainer(program, self._limits)
 
         def start(port: int) -> Process:
             assert isinstance(program, ServerProgram)
-            environ = environment_for(
+            environ = build_environment(
                 environment,
                 {
                     **program.environ,
@@ -291,58 +313,61 @@ class Emulator:
                 program.command,
                 environ,
                 folder=program.folder,
-                line=lambda text: self.logs.write(stream, text),
+                on_line=lambda text: self.logs.write(stream, text),
             )
 
-        return Own(
+        return ManagedContainer(
             start,
-            lambda text: self.logs.say(f"{owner[1]} | {text}"),
+            lambda text: self.logs.print_line(f"{owner[1]} | {text}"),
             limits=self._limits,
-            assumed=self._assumed,
+            assumptions=self._assumptions,
             startup_seconds=startup_seconds,
             variant=variant,
         )
 
-    # Transform jobs
-
-    def _run(self, job: TransformJob) -> None:
+    def _run_job(self, job: EmulatedJob) -> None:
         owner = (job.region, f"transform job {job.name}")
         failure: str | None = "InternalServerError: We encountered an internal error."
         try:
-            instance = self._instance("/".join(owner))
-            stream = Stream(job.region, TRANSFORM_GROUP, f"{job.name}/{instance}")
-            model = self._backend.model(job.region, job.request["ModelName"])
-            container = self.fleet.container(
+            instance = self._get_instance_id("/".join(owner))
+            stream = LogStream(job.region, TRANSFORM_GROUP, f"{job.name}/{instance}")
+            model = self._backend.find_model(job.region, job.request["ModelName"])
+            container = self.fleet.get_container(
                 owner,
                 job.name,
                 region=job.region,
                 stream=stream,
-                environment={**environment_of(model), **batch_environment(job.request)},
+                environment={
+                    **get_environment(model),
+                    **build_batch_environment(job.request),
+                },
             )
-            batch = Batch(
+            batch = BatchRun(
                 job,
                 container,
                 stream,
                 backend=self._backend,
                 logs=self.logs,
                 limits=self._limits,
-                assumed=self._assumed,
+                assumptions=self._assumptions,
             )
             failure = batch.run()
         except Exception as error:
-            self.logs.say(f"{job.name} | {error!r}")
+            self.logs.print_line(f"{job.name} | {error!r}")
         finally:
             self.fleet.remove(owner)
             job.end(failure)
-            self.logs.say(f"{job.name} | {job.status}: {job.failure or 'all done'}")
+            self.logs.print_line(
+                f"{job.name} | {job.status}: {job.failure or 'all objects succeeded'}"
+            )
 
 
-def _object_in(body: bytes) -> dict[str, Any]:
-    """Return the JSON object of a request; raises Refusal where there is none."""
+def _parse_object(body: bytes) -> dict[str, Any]:
+    """Return the JSON object of a request; raises ServiceError for other content."""
     try:
-        asked = json.loads(body or b"{}")
+        params = json.loads(body or b"{}")
     except (ValueError, RecursionError):
-        asked = None
-    if not isinstance(asked, dict):
-        raise Refusal("SerializationException", "the body is not a JSON object")
-    return asked
+        params = None
+    if not isinstance(params, dict):
+        raise ServiceError("SerializationException", "the body is not a JSON object")
+    return params

@@ -1,4 +1,4 @@
-"""SageMaker's numbers, and what nobody outside of it knows."""
+"""Limits that AWS documents for SageMaker, and assumptions about the rest."""
 
 from __future__ import annotations
 
@@ -9,88 +9,94 @@ from typing import Any
 
 from deploy.errors import ConfigError
 
-__all__ = ["Assumed", "Limits", "assumed_from"]
+__all__ = ["Assumptions", "SageMakerLimits", "parse_assumptions"]
 
 MIB = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """What SageMaker allows. Seconds, and bytes."""
+class SageMakerLimits:
+    """Documented limits of SageMaker, in seconds and bytes."""
 
     body_bytes: int = 25 * MIB
-    """Of a real-time request."""
+    """Body of a real-time request."""
     answer_seconds: float = 60
-    """For a real-time answer, from its first byte in to its last byte out."""
+    """Time for a real-time response, from the request to the last byte."""
     stream_seconds: float = 8 * 60
-    """For a streamed one."""
+    """Time for a streamed response."""
     inline_bytes: int = 128_000
-    """Of an asynchronous request that carries its document."""
+    """Document in the body of an asynchronous request."""
     object_bytes: int = 1024 * MIB
-    """Of one that names it."""
+    """Document that an asynchronous request names by its InputLocation."""
     notified_bytes: int = 128 * 1024
-    """Of an answer that fits into a notification."""
+    """Largest response that a notification includes."""
     num_queued: int = 120_000
-    """Asynchronous requests in flight."""
+    """Asynchronous requests of an endpoint that wait or run."""
     ping_seconds: float = 2
     stop_seconds: float = 30
-    """From SIGTERM to SIGKILL."""
+    """Time between SIGTERM and SIGKILL."""
 
 
 @dataclass(frozen=True, slots=True)
-class Assumed:
-    """What is not documented: settable, and never to be relied on."""
+class Assumptions:
+    """Undocumented behaviour of SageMaker, which `--assume` can change.
+
+    No program should rely on the defaults.
+    """
 
     retried_statuses: str = "429,5xx"
-    """Answers after which a transform job tries again, where it may."""
+    """Statuses after which a transform job retries, if it has retries left."""
     retry_seconds: float = 1.0
-    """Before it does."""
+    """Delay before the retry."""
     output_naming: str = "relative"
-    """Of a transform job's objects: `relative` to the input prefix, or by the `full`
-    key."""
+    """Output key of a transform job: `relative` to the input prefix, or the `full` key.
+    """
     keeps_newlines: bool = True
-    """A line is sent with the newline at its end."""
+    """Whether a line is sent with the newline at its end."""
     failure_suffix: str = "-error.out"
-    """Of the object that says why an asynchronous request failed."""
+    """Suffix of the failure object of an asynchronous request."""
     concurrency: int = 4
-    """Asynchronous requests at once, where the endpoint config says nothing."""
+    """Concurrent asynchronous requests, if the endpoint config does not set them."""
     startup_seconds: float = 1200.0
-    """For a container to become healthy, where the endpoint config says nothing."""
+    """Time for a container to become healthy, if the endpoint config does not set it.
+    """
     replace_seconds: float = 300.0
-    """A container that was healthy and then is not for so long is replaced."""
+    """Time after which a container that became unhealthy is replaced."""
     backlog_counts_running: bool = False
-    """Documents that are being read are in ApproximateBacklogSize."""
+    """Whether ApproximateBacklogSize includes documents that are being read."""
     metrics_seconds: float = 10.0
-    """Between two looks at what is published to CloudWatch; SageMaker's are minutes."""
+    """Interval at which metrics are published; SageMaker publishes every minute."""
 
     def is_retried(self, status: int) -> bool:
+        """True if a transform job retries a request with this status."""
         patterns = self.retried_statuses.split(",")
         return str(status) in patterns or f"{status // 100}xx" in patterns
 
 
-ASSUME_HINT = "--assume NAME=VALUE; deploy/emulator/README.md has them all"
+ASSUME_HINT = "use --assume NAME=VALUE; deploy/emulator/README.md lists the names"
 
 
-def assumed_from(pairs: Iterable[str]) -> Assumed:
-    """`name=value` each; raises ConfigError with the name."""
-    known: dict[str, Any] = dataclasses.asdict(Assumed())
-    chosen: dict[str, Any] = {}
+def parse_assumptions(pairs: Iterable[str]) -> Assumptions:
+    """Parse `NAME=VALUE` pairs; raises ConfigError for unknown names and bad values."""
+    defaults: dict[str, Any] = dataclasses.asdict(Assumptions())
+    values: dict[str, Any] = {}
     for pair in pairs:
         name, _, text = pair.partition("=")
-        if name not in known:
+        if name not in defaults:
             raise ConfigError(
-                f"{name} is not one of {', '.join(known)}", hint=ASSUME_HINT
+                f"{name} is not one of {', '.join(defaults)}", hint=ASSUME_HINT
             )
-        default = known[name]
+        default = defaults[name]
         try:
             if isinstance(default, bool):
-                chosen[name] = {"true": True, "false": False}[text.lower()]
+                values[name] = {"true": True, "false": False}[text.lower()]
             else:
-                chosen[name] = type(default)(text)
+                values[name] = type(default)(text)
         except (ValueError, KeyError) as error:
             raise ConfigError(
-                f"{name} is like {default}, not {text!r}", hint=ASSUME_HINT
+                f"{name} cannot be {text!r}: give a value like {default}",
+                hint=ASSUME_HINT,
             ) from error
-    if chosen.get("output_naming", "full") not in ("relative", "full"):
-        raise ConfigError("output_naming is relative or full", hint=ASSUME_HINT)
-    return Assumed(**chosen)
+    if values.get("output_naming", "full") not in ("relative", "full"):
+        raise ConfigError("output_naming must be relative or full", hint=ASSUME_HINT)
+    return Assumptions(**values)

@@ -1,4 +1,4 @@
-"""Log lines: to standard output, and to CloudWatch Logs of the backend."""
+"""Log lines, on standard output and in CloudWatch Logs of the backend."""
 
 from __future__ import annotations
 
@@ -14,91 +14,93 @@ from datetime import UTC, datetime
 from deploy.emulator.backend import Backend
 from deploy.errors import AlreadyExistsError, DeployError
 
-__all__ = ["Logs", "Stream"]
+__all__ = ["LogStream", "Logs"]
 
-EVERY_SECONDS = 0.5
+SEND_INTERVAL_SECONDS = 0.5
 MAX_EVENTS = 1000
 MAX_CHARACTERS = 60_000
-"""Of a line; four bytes each at most, and CloudWatch takes 256 KB."""
+"""Longest line. UTF-8 has at most 4 bytes a character; CloudWatch allows 256 KB."""
 
 
 @dataclass(frozen=True, slots=True)
-class Stream:
-    """One log stream of a group."""
+class LogStream:
+    """Log stream in CloudWatch Logs."""
 
     region: str
     group: str
     name: str
 
     @property
-    def data_log(self) -> Stream:
-        """The one that SageMaker itself writes, beside the container's."""
-        return Stream(self.region, self.group, f"{self.name}/data-log")
+    def data_log(self) -> LogStream:
+        """Stream to which SageMaker writes its own lines, next to the container's."""
+        return LogStream(self.region, self.group, f"{self.name}/data-log")
 
 
 class Logs:
-    """Written from any thread; sent twice a second by one of its own."""
+    """Log writer for any thread; a background thread sends lines twice a second."""
 
-    def __init__(self, say: Callable[[str], None], backend: Backend) -> None:
-        self._say = say
+    def __init__(self, print_line: Callable[[str], None], backend: Backend) -> None:
+        self._print_line = print_line
         self._backend = backend
         self._lock = threading.Lock()
-        self._waiting: queue.Queue[tuple[Stream, int, str] | None] = queue.Queue()
-        self._made: set[Stream] = set()
+        self._pending: queue.Queue[tuple[LogStream, int, str] | None] = queue.Queue()
+        self._created: set[LogStream] = set()
         self._has_failed = False
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
-    def say(self, text: str) -> None:
-        """A line of the emulator's own, to standard output alone."""
+    def print_line(self, text: str) -> None:
+        """Print a line of the emulator itself, without sending it to CloudWatch."""
         with self._lock, contextlib.suppress(OSError, ValueError):
-            self._say(text)
+            self._print_line(text)
 
-    def write(self, stream: Stream, line: str) -> None:
-        """A container's line."""
+    def write(self, stream: LogStream, line: str) -> None:
+        """Print a line of a container, and send it to CloudWatch."""
         short = stream.name.partition("/")[0]
-        self.say(f"{stream.group.rpartition('/')[2]}/{short} | {line}")
-        # CloudWatch takes no empty line.
+        self.print_line(f"{stream.group.rpartition('/')[2]}/{short} | {line}")
+        # CloudWatch rejects empty messages.
         if line.strip():
             event = (stream, int(time.time() * 1000), line[:MAX_CHARACTERS])
-            self._waiting.put(event)
+            self._pending.put(event)
 
-    def sagemaker(self, stream: Stream, text: str, about: str = ":") -> None:
-        """A line as SageMaker itself writes it."""
+    def write_sagemaker(self, stream: LogStream, text: str, prefix: str = ":") -> None:
+        """Write a line of SageMaker itself to the data log, in SageMaker's format."""
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3]
-        self.write(stream.data_log, f"{now}:[sagemaker logs]{about} {text}")
+        self.write(stream.data_log, f"{now}:[sagemaker logs]{prefix} {text}")
 
     def close(self) -> None:
-        """Send what is waiting, for some seconds at most."""
-        self._waiting.put(None)
+        """Send pending lines; give up after 10 seconds."""
+        self._pending.put(None)
         self._thread.join(10)
 
     def _run(self) -> None:
-        is_over = False
-        while not is_over:
-            batches: dict[Stream, list[tuple[int, str]]] = defaultdict(list)
-            event = self._waiting.get()
-            deadline = time.monotonic() + EVERY_SECONDS
+        is_closing = False
+        while not is_closing:
+            batches: dict[LogStream, list[tuple[int, str]]] = defaultdict(list)
+            event = self._pending.get()
+            deadline = time.monotonic() + SEND_INTERVAL_SECONDS
             while event is not None:
                 batches[event[0]].append((event[1], event[2]))
-                left = deadline - time.monotonic()
+                seconds_left = deadline - time.monotonic()
                 try:
-                    event = self._waiting.get(timeout=max(left, 0.001))
+                    event = self._pending.get(timeout=max(seconds_left, 0.001))
                 except queue.Empty:
                     break
                 if len(batches[event[0]] if event else ()) >= MAX_EVENTS:
                     deadline = 0
-            is_over = event is None
+            is_closing = event is None
             for stream, lines in batches.items():
                 self._send(stream, lines)
 
-    def _send(self, stream: Stream, lines: list[tuple[int, str]]) -> None:
+    def _send(self, stream: LogStream, lines: list[tuple[int, str]]) -> None:
         names = {"logGroupName": stream.group, "logStreamName": stream.name}
         try:
-            if stream not in self._made:
-                self._create(stream.region, "create_log_group", stream.group)
-                self._create(stream.region, "create_log_stream", **names)
-                self._made.add(stream)
+            if stream not in self._created:
+                self._create_unless_exists(
+                    stream.region, "create_log_group", stream.group
+                )
+                self._create_unless_exists(stream.region, "create_log_stream", **names)
+                self._created.add(stream)
             self._backend.call(
                 stream.region,
                 "logs",
@@ -107,13 +109,13 @@ class Logs:
                 **names,
             )
         except DeployError as error:
-            # A deleted group is made again, as SageMaker does.
-            self._made.discard(stream)
+            # If the group was deleted, the next line creates it again, as in SageMaker.
+            self._created.discard(stream)
             if not self._has_failed:
                 self._has_failed = True
-                self.say(f"log lines cannot be kept: {error.message}")
+                self.print_line(f"cannot send log lines: {error.message}")
 
-    def _create(
+    def _create_unless_exists(
         self, region: str, operation: str, group: str | None = None, **names: str
     ) -> None:
         if group is not None:

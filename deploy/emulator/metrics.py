@@ -1,4 +1,4 @@
-"""What SageMaker publishes of endpoints: counted by whoever serves, put by a thread."""
+"""CloudWatch metrics that SageMaker publishes about endpoints."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from deploy.emulator.backend import Backend, Hosted
+from deploy.emulator.backend import Backend, HostedEndpoint
 from deploy.errors import DeployError
 
-__all__ = ["MICROSECONDS", "MILLISECONDS", "UNITS", "Level", "Metrics"]
+__all__ = ["MICROSECONDS", "MILLISECONDS", "UNITS", "EmulatedMetrics", "QueueLevel"]
 
 NAMESPACE = "AWS/SageMaker"
 MICROSECONDS = 1e6
@@ -38,20 +38,21 @@ UNITS = {
     "TimeInBacklog": "Microseconds",
     "TotalProcessingTime": "Milliseconds",
 }
-"""All that is published here, in SageMaker's units."""
-MAX_VALUES = 150
-"""CloudWatch's, of one metric in a call; and metrics in it."""
-MAX_METRICS = 1000
+"""All metrics that the emulator publishes, with SageMaker's units."""
+MAX_VALUES_PER_METRIC = 150
+"""Values of one metric in a PutMetricData call; a limit of CloudWatch."""
+MAX_METRICS_PER_CALL = 1000
+"""Metrics in a PutMetricData call; a limit of CloudWatch."""
 
 
 @dataclass(frozen=True, slots=True)
-class Level:
-    """What a queue is like now; of the endpoint, and not of its variant."""
+class QueueLevel:
+    """Current metrics of a queue, which have the dimension of the endpoint alone."""
 
     region: str
     endpoint: str
     values: Mapping[str, float]
-    """By the metric's name."""
+    """Values by metric name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,48 +68,56 @@ class _Series:
         return [{"Name": n, "Value": v} for n, v in named.items() if v is not None]
 
 
-class Metrics:
-    """Counted from any thread, which never waits for CloudWatch."""
+class EmulatedMetrics:
+    """Metrics of endpoints, counted by any thread and published by a background thread.
+
+    Requests neither wait for CloudWatch nor fail with it.
+    """
 
     def __init__(
         self,
         backend: Backend,
-        levels: Callable[[], Iterable[Level]],
+        read_levels: Callable[[], Iterable[QueueLevel]],
         *,
-        every_seconds: float,
-        say: Callable[[str], None],
+        interval_seconds: float,
+        print_line: Callable[[str], None],
     ) -> None:
-        """`levels` is asked each time that something is put."""
+        """`read_levels` returns the current queue metrics, and is called before each
+        publication.
+        """
         self._backend = backend
-        self._levels = levels
-        self._every_seconds = every_seconds
-        self._say = say
+        self._read_levels = read_levels
+        self._interval_seconds = interval_seconds
+        self._print_line = print_line
         self._lock = threading.Lock()
         self._counted: dict[_Series, Counter[float]] = defaultdict(Counter)
         self._has_failed = False
-        self._is_over = threading.Event()
+        self._is_closing = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def start(self) -> None:
         self._thread.start()
 
     def close(self) -> None:
-        """What was not put by now is forgotten: everything ends."""
-        self._is_over.set()
+        """Stop publishing, and drop values that were not published yet."""
+        self._is_closing.set()
         if self._thread.is_alive():
             self._thread.join(10)
 
-    def add(self, hosted: Hosted, **values: float) -> None:
-        """One value of each of these metrics, of the endpoint's variant."""
+    def add(self, hosted: HostedEndpoint, **values: float) -> None:
+        """Add one value to each of the given metrics of an endpoint's variant."""
         with self._lock:
             for name, value in values.items():
                 series = _Series(hosted.region, hosted.name, hosted.variant, name)
                 self._counted[series][value] += 1
 
-    def answered(
-        self, hosted: Hosted, status: int, seconds: float, **more: float
+    def count_invocation(
+        self, hosted: HostedEndpoint, status: int, seconds: float, **more: float
     ) -> None:
-        """A container was asked, and took so long; `status` 0: it gave no answer."""
+        """Count a request to a container, with its status and duration.
+
+        `status` is 0 if the container did not respond.
+        """
         self.add(
             hosted,
             Invocation4XXErrors=float(400 <= status < 500),
@@ -118,48 +127,48 @@ class Metrics:
         )
 
     def _run(self) -> None:
-        while not self._is_over.wait(self._every_seconds):
+        while not self._is_closing.wait(self._interval_seconds):
             try:
-                self._put()
-            except Exception as error:  # no metric is worth a request, nor this thread
+                self._publish()
+            except Exception as error:  # the thread must survive any error
                 if not self._has_failed:
                     self._has_failed = True
-                    why = error.message if isinstance(error, DeployError) else error
-                    self._say(f"metrics cannot be kept: {why}")
+                    cause = error.message if isinstance(error, DeployError) else error
+                    self._print_line(f"cannot publish metrics: {cause}")
 
-    def _put(self) -> None:
+    def _publish(self) -> None:
         now = datetime.now(UTC)
         with self._lock:
             counted, self._counted = self._counted, defaultdict(Counter)
-        for level in self._levels():
+        for level in self._read_levels():
             for name, value in level.values.items():
                 series = _Series(level.region, level.endpoint, None, name)
                 counted[series][float(value)] += 1
         by_region: dict[str, list[dict[str, Any]]] = defaultdict(list)
         for series, values in counted.items():
-            by_region[series.region] += _data(series, values, now)
+            by_region[series.region] += _to_metric_data(series, values, now)
         for region, data in by_region.items():
-            for first in range(0, len(data), MAX_METRICS):
+            for first in range(0, len(data), MAX_METRICS_PER_CALL):
                 self._backend.call(
                     region,
                     "cloudwatch",
                     "put_metric_data",
                     Namespace=NAMESPACE,
-                    MetricData=data[first : first + MAX_METRICS],
+                    MetricData=data[first : first + MAX_METRICS_PER_CALL],
                 )
 
 
-def _data(
+def _to_metric_data(
     series: _Series, values: Mapping[float, int], now: datetime
 ) -> Iterator[dict[str, Any]]:
     pairs = list(values.items())
-    for first in range(0, len(pairs), MAX_VALUES):
-        some = pairs[first : first + MAX_VALUES]
+    for first in range(0, len(pairs), MAX_VALUES_PER_METRIC):
+        chunk = pairs[first : first + MAX_VALUES_PER_METRIC]
         yield {
             "MetricName": series.name,
             "Dimensions": series.dimensions,
             "Timestamp": now,
-            "Values": [value for value, _ in some],
-            "Counts": [float(count) for _, count in some],
+            "Values": [value for value, _ in chunk],
+            "Counts": [float(count) for _, count in chunk],
             "Unit": UNITS[series.name],
         }

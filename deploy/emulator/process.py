@@ -1,6 +1,6 @@
-"""A container without a container: the project's own server, started as SageMaker does.
+"""Processes of the project's own server, started as SageMaker starts a container.
 
-The only subprocess of this package.
+This is the only module of the emulator that starts programs.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from typing import IO
 
 from deploy.errors import ConfigError, ResourceFailedError
 
-__all__ = ["Process", "build_archive", "free_port", "server_folder"]
+__all__ = ["Process", "build_archive", "find_free_port", "find_server_folder"]
 
-MARK = "LOCAL_CONTAINER"
-"""In the environment of everything that a container consists of."""
-INHERITED = (
+MARK_VARIABLE = "LOCAL_CONTAINER"
+"""Environment variable that identifies all processes of a container."""
+INHERITED_VARIABLES = (
     "PATH",
     "HOME",
     "JAVA_HOME",
@@ -42,22 +42,31 @@ INHERITED = (
     "MKL_NUM_THREADS",
     "CHANDRA_CPU_THREADS",
 )
-"""Of our own environment: what a program needs to run here, and no credentials."""
+"""Variables of the emulator's environment that a container inherits.
+
+They are what a program needs to run on this machine; none of them are credentials.
+"""
 
 
-def server_folder() -> Path:
-    """Where the server lies; raises ConfigError where it is not installed."""
+def find_server_folder() -> Path:
+    """Return the folder that contains the server package.
+
+    Raises ConfigError if the server is not installed.
+    """
     spec = find_spec("server")
     if spec is None or spec.origin is None:
         raise ConfigError(
-            "the server is not installed here",
-            hint="--server URL uses one that runs, or run it from a checkout",
+            "the server is not installed",
+            hint="use a running server with --server URL, or run from a checkout",
         )
     return Path(spec.origin).parent.parent
 
 
 def build_archive(folder: Path) -> None:
-    """What an image has built in; built again where a source of it is newer."""
+    """Build the model archive that an image contains, if one of its sources is newer.
+
+    Raises ResourceFailedError if the build fails.
+    """
     archive = folder / "model-store" / "chandra.mar"
     sources = (
         folder / "handler" / "service.py",
@@ -66,28 +75,29 @@ def build_archive(folder: Path) -> None:
     with contextlib.suppress(OSError):
         if archive.stat().st_mtime > max(path.stat().st_mtime for path in sources):
             return
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-m", "server", "archive"],
         cwd=folder,
         capture_output=True,
         text=True,
         check=False,
     )
-    if done.returncode != 0:
-        last = (done.stderr or done.stdout).strip().splitlines()[-1:]
+    if result.returncode != 0:
+        last = (result.stderr or result.stdout).strip().splitlines()[-1:]
         raise ResourceFailedError(
-            f"the model archive cannot be built: {' '.join(last)}", hint="make archive"
+            f"cannot build the model archive: {' '.join(last)}", hint="make archive"
         )
 
 
-def free_port() -> int:
+def find_free_port() -> int:
+    """Return a TCP port of the loopback interface that is free now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 class Process:
-    """One run of a server's program, with everything that it starts."""
+    """Running server program, with all processes that it starts."""
 
     def __init__(
         self,
@@ -95,78 +105,87 @@ class Process:
         environ: Mapping[str, str],
         *,
         folder: Path,
-        line: Callable[[str], None],
+        on_line: Callable[[str], None],
     ) -> None:
+        """Start `command`; `on_line` is called with each line of its output.
+
+        Raises ConfigError if the program cannot be started.
+        """
         self._mark = uuid.uuid4().hex
-        inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
+        inherited = {
+            name: os.environ[name] for name in INHERITED_VARIABLES if name in os.environ
+        }
         try:
             self._process = subprocess.Popen(
                 command,
                 cwd=folder,
-                env={**inherited, **environ, MARK: self._mark},
+                env={**inherited, **environ, MARK_VARIABLE: self._mark},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,
                 errors="replace",
-                # Ctrl-C at the terminal is for us.
+                # Ctrl-C in the terminal must reach the emulator alone.
                 start_new_session=True,
             )
         except OSError as error:
             raise ConfigError(
-                f"{command[0]} cannot be run: {error}",
-                hint="--server takes the address of a server that runs",
+                f"cannot run {command[0]}: {error}",
+                hint="use a running server with --server URL",
             ) from error
         assert self._process.stdout is not None
-        self._listener = threading.Thread(
-            target=self._listen, args=(self._process.stdout, line), daemon=True
+        self._reader = threading.Thread(
+            target=self._read_output, args=(self._process.stdout, on_line), daemon=True
         )
-        self._listener.start()
+        self._reader.start()
 
     @property
     def pid(self) -> int:
         return self._process.pid
 
     @property
-    def status(self) -> int | None:
-        """Its exit status; None while it runs."""
+    def exit_status(self) -> int | None:
+        """Exit status of the program; None while it runs."""
         return self._process.poll()
 
     def stop(self, timeout_seconds: float) -> None:
-        """SIGTERM, and after so many seconds SIGKILL."""
+        """Send SIGTERM, and SIGKILL after `timeout_seconds`."""
         with contextlib.suppress(ProcessLookupError):
             self._process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout_seconds)
-        self.clear()
+        self.kill_remaining()
 
-    def clear(self) -> None:
-        """End what is left: a container ends with its first process."""
-        # As long as one of them may have started another.
+    def kill_remaining(self) -> None:
+        """Kill all remaining processes, as a container ends with its first process."""
+        # Repeat, because a process may have started another one before it was killed.
         for _ in range(10):
-            left = [self.pid] if self.status is None else []
-            left += self._family()
-            if not left:
+            pids = [self.pid] if self.exit_status is None else []
+            pids += self._find_processes()
+            if not pids:
                 break
-            for pid in left:
+            for pid in pids:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.kill(pid, signal.SIGKILL)
             time.sleep(0.05)
         self._process.wait()
-        self._listener.join(5)
+        self._reader.join(5)
 
-    def _family(self) -> list[int]:
-        """Processes with our mark; Java has a session of its own, and its children."""
-        wanted = f"{MARK}={self._mark}".encode()
-        found = []
+    def _find_processes(self) -> list[int]:
+        """Return the processes of this container, by the variable in their environment.
+
+        A process group does not suffice: Java starts its own session.
+        """
+        mark = f"{MARK_VARIABLE}={self._mark}".encode()
+        pids = []
         for entry in Path("/proc").glob("[0-9]*/environ"):
             with contextlib.suppress(OSError):
-                if wanted in entry.read_bytes().split(b"\0"):
-                    found.append(int(entry.parent.name))
-        return found
+                if mark in entry.read_bytes().split(b"\0"):
+                    pids.append(int(entry.parent.name))
+        return pids
 
     @staticmethod
-    def _listen(output: IO[str], line: Callable[[str], None]) -> None:
+    def _read_output(output: IO[str], on_line: Callable[[str], None]) -> None:
         with output:
             for text in output:
-                line(text.rstrip("\n"))
+                on_line(text.rstrip("\n"))

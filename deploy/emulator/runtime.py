@@ -1,176 +1,206 @@
-"""InvokeEndpoint and InvokeEndpointWithResponseStream."""
+"""Real-time invocations: InvokeEndpoint and InvokeEndpointWithResponseStream."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
 
-from deploy.emulator import eventstream
 from deploy.emulator.backend import Backend
 from deploy.emulator.containers import Container, wait_until_healthy
-from deploy.emulator.exchange import BrokenError, Exchange, LateError, NoAnswerError
-from deploy.emulator.limits import Limits
+from deploy.emulator.endpoint import CUSTOM_ATTRIBUTES, ServedEndpoint, check_parameters
+from deploy.emulator.http.invocation import (
+    ConnectionBrokenError,
+    Invocation,
+    NoResponseError,
+    ResponseTimeoutError,
+)
+from deploy.emulator.http.wire import (
+    EVENT_STREAM,
+    Request,
+    Response,
+    ServiceError,
+    build_error_frame,
+    build_payload_frame,
+)
+from deploy.emulator.limits import SageMakerLimits
 from deploy.emulator.logs import Logs
-from deploy.emulator.metrics import MICROSECONDS, Metrics
-from deploy.emulator.served import ATTRIBUTES, Served, check
-from deploy.emulator.wire import Answer, Refusal, Request
+from deploy.emulator.metrics import MICROSECONDS, EmulatedMetrics
 
-__all__ = ["FORWARDED", "Runtime"]
+__all__ = ["FORWARDED_HEADERS", "Runtime"]
 
-FORWARDED = (
+FORWARDED_HEADERS = (
     "Content-Type",
     "Accept",
-    ATTRIBUTES,
+    CUSTOM_ATTRIBUTES,
     "X-Amzn-SageMaker-Inference-Id",
     "X-Amzn-SageMaker-Session-Id",
 )
-"""All that SageMaker lets through of a POST's headers."""
-TARGETS = {
+"""Request headers that SageMaker forwards to the container."""
+TARGET_HEADERS = {
     "TargetModel": "X-Amzn-SageMaker-Target-Model",
     "TargetContainerHostname": "X-Amzn-SageMaker-Target-Container-Hostname",
     "InferenceComponentName": "X-Amzn-SageMaker-Inference-Component",
 }
-"""Parameters that only endpoints of another kind accept."""
+"""Parameters of multi-model endpoints and inference components."""
 TARGET_VARIANT = "X-Amzn-SageMaker-Target-Variant"
 MAX_ORIGINAL_CHARACTERS = 10_000
 
 
 class Runtime:
-    """Real time: one container, and whoever asks waits."""
+    """Handler of real-time invocations, which wait for the container's response."""
 
     def __init__(
         self,
-        served: Callable[[str, str], Served],
+        find_endpoint: Callable[[str, str], ServedEndpoint],
         backend: Backend,
-        limits: Limits,
+        limits: SageMakerLimits,
         logs: Logs,
-        metrics: Metrics,
+        metrics: EmulatedMetrics,
     ) -> None:
-        """`served(region, name)`; it refuses what is not there."""
-        self._served = served
+        """`find_endpoint(region, name)` raises ServiceError if it does not exist."""
+        self._find_endpoint = find_endpoint
         self._backend = backend
         self._limits = limits
         self._logs = logs
         self._metrics = metrics
 
-    def invoke(self, region: str, name: str, request: Request) -> Answer:
-        """Raises Refusal."""
-        began = time.monotonic()
-        body = self._body(request)
-        served = self._real_time(region, name)
+    def invoke(self, region: str, name: str, request: Request) -> Response:
+        """Return the container's response; raises ServiceError."""
+        started_at = time.monotonic()
+        body = self._read_body(request)
+        served = self._find_real_time(region, name)
         _check_targets(served, request)
-        check(self._backend, region, "invoke_endpoint", request)
-        headers = self._forwarded(served, request, "Accept")
-        exchange = Exchange(served.container.address, self._limits.answer_seconds)
+        check_parameters(self._backend, region, "invoke_endpoint", request)
+        headers = self._select_headers(served, request, "Accept")
+        invocation = Invocation(served.container.address, self._limits.answer_seconds)
         try:
-            with exchange:
-                exchange.post(headers, body, length=len(body))
-                content = exchange.read()
-        except NoAnswerError as error:
-            raise self._unanswered(served, error) from error
+            with invocation:
+                invocation.post(headers, body, length=len(body))
+                content = invocation.read()
+        except NoResponseError as error:
+            raise self._to_no_response_error(served, error) from error
         finally:
-            self._count(served, exchange, began)
-        self._check(served, exchange, content)
-        return Answer(200, self._headers(served, exchange, "Content-Type"), content)
-
-    def stream(self, region: str, name: str, request: Request) -> Answer:
-        """Raises Refusal; what fails later is the stream's last frame."""
-        began = time.monotonic()
-        body = self._body(request)
-        served = self._real_time(region, name)
-        _check_targets(served, request)
-        check(self._backend, region, "invoke_endpoint_with_response_stream", request)
-        headers = self._forwarded(served, request, "X-Amzn-SageMaker-Accept")
-        exchange = Exchange(served.container.address, self._limits.stream_seconds)
-        content = None
-        try:
-            exchange.post(headers, body, length=len(body))
-            if exchange.status >= 400:
-                content = exchange.read()
-        except NoAnswerError as error:
-            exchange.close()
-            self._count(served, exchange, began)
-            raise self._unanswered(served, error) from error
-        if content is not None:
-            exchange.close()
-            self._count(served, exchange, began)
-            self._check(served, exchange, content)
-        answered = self._headers(served, exchange, "X-Amzn-SageMaker-Content-Type")
-        return Answer(
-            200,
-            (("Content-Type", eventstream.CONTENT_TYPE), *answered),
-            self._frames(served, exchange, began),
+            self._count_invocation(served, invocation, started_at)
+        self._check_status(served, invocation, content)
+        return Response(
+            200, self._build_headers(served, invocation, "Content-Type"), content
         )
 
-    def _frames(
-        self, served: Served, exchange: Exchange, began: float
+    def stream(self, region: str, name: str, request: Request) -> Response:
+        """Return a response whose body is an event stream; raises ServiceError.
+
+        An error after the first chunk becomes the last frame of the stream.
+        """
+        started_at = time.monotonic()
+        body = self._read_body(request)
+        served = self._find_real_time(region, name)
+        _check_targets(served, request)
+        check_parameters(
+            self._backend, region, "invoke_endpoint_with_response_stream", request
+        )
+        headers = self._select_headers(served, request, "X-Amzn-SageMaker-Accept")
+        invocation = Invocation(served.container.address, self._limits.stream_seconds)
+        content = None
+        try:
+            invocation.post(headers, body, length=len(body))
+            if invocation.status >= 400:
+                content = invocation.read()
+        except NoResponseError as error:
+            invocation.close()
+            self._count_invocation(served, invocation, started_at)
+            raise self._to_no_response_error(served, error) from error
+        if content is not None:
+            invocation.close()
+            self._count_invocation(served, invocation, started_at)
+            self._check_status(served, invocation, content)
+        answered = self._build_headers(
+            served, invocation, "X-Amzn-SageMaker-Content-Type"
+        )
+        return Response(
+            200,
+            (("Content-Type", EVENT_STREAM), *answered),
+            self._write_frames(served, invocation, started_at),
+        )
+
+    def _write_frames(
+        self, served: ServedEndpoint, invocation: Invocation, started_at: float
     ) -> Iterator[bytes]:
         try:
-            with exchange:
-                yield from self._payloads(exchange)
+            with invocation:
+                yield from self._read_frames(invocation)
         finally:
-            self._count(served, exchange, began)
+            self._count_invocation(served, invocation, started_at)
 
     @staticmethod
-    def _payloads(exchange: Exchange) -> Iterator[bytes]:
+    def _read_frames(invocation: Invocation) -> Iterator[bytes]:
         try:
-            for chunk in exchange.chunks():
-                yield eventstream.payload_frame(chunk)
-        except LateError:
-            yield eventstream.error_frame(
+            for chunk in invocation.chunks():
+                yield build_payload_frame(chunk)
+        except ResponseTimeoutError:
+            yield build_error_frame(
                 "ModelStreamError",
                 "The model did not finish its response in time.",
                 ErrorCode="ModelInvocationTimeExceeded",
             )
-        except BrokenError:
-            yield eventstream.error_frame(
+        except ConnectionBrokenError:
+            yield build_error_frame(
                 "ModelStreamError",
                 "The connection to the model was closed.",
                 ErrorCode="StreamBroken",
             )
 
-    def _count(self, served: Served, exchange: Exchange, began: float) -> None:
-        """Once it is closed: what SageMaker publishes of each invocation."""
-        status, seconds = exchange.outcome
-        overhead = max(0.0, time.monotonic() - began - seconds)
-        self._metrics.answered(
+    def _count_invocation(
+        self, served: ServedEndpoint, invocation: Invocation, started_at: float
+    ) -> None:
+        """Count a closed invocation in the metrics that SageMaker publishes."""
+        status, seconds = invocation.outcome
+        overhead = max(0.0, time.monotonic() - started_at - seconds)
+        self._metrics.count_invocation(
             served.hosted,
             status,
             seconds,
             Invocations=1.0,
-            # Of one machine.
+            # The emulator has one instance.
             InvocationsPerInstance=1.0,
             InvocationModelErrors=float(not 200 <= status < 300),
             OverheadLatency=round(overhead * MICROSECONDS),
         )
 
-    def _body(self, request: Request) -> bytes:
+    def _read_body(self, request: Request) -> bytes:
         limit = self._limits.body_bytes
         body = request.body.read_at_most(limit)
         if body is None:
-            raise Refusal("413", f"HTTP content length exceeded {limit} bytes.", 413)
+            raise ServiceError(
+                "413", f"HTTP content length exceeded {limit} bytes.", 413
+            )
         return body
 
-    def _real_time(self, region: str, name: str) -> Served:
-        served = self._served(region, name)
+    def _find_real_time(self, region: str, name: str) -> ServedEndpoint:
+        served = self._find_endpoint(region, name)
         if served.hosted.asynchronous is not None:
-            raise Refusal(
+            raise ServiceError(
                 "ValidationError",
                 f"Endpoint {name} of account {served.hosted.account} is asynchronous: "
-                "it takes InvokeEndpointAsync only.",
+                "use InvokeEndpointAsync.",
             )
         return served
 
-    def _forwarded(
-        self, served: Served, request: Request, accept: str
+    def _select_headers(
+        self, served: ServedEndpoint, request: Request, accept: str
     ) -> dict[str, str]:
-        """Headers for a container that is healthy; raises Refusal."""
-        headers = {n: v for n in FORWARDED if (v := request.header(n)) is not None}
+        """Return the headers to forward, once the container is healthy.
+
+        `accept` names the request header that holds the accepted content types. Raises
+        ServiceError if the container is not healthy.
+        """
+        headers = {
+            n: v for n in FORWARDED_HEADERS if (v := request.header(n)) is not None
+        }
         headers.pop("Accept", None)
-        if wanted := request.header(accept):
-            headers["Accept"] = wanted
+        if accepted := request.header(accept):
+            headers["Accept"] = accepted
         if not self._is_healthy(served.container):
-            raise Refusal(
+            raise ServiceError(
                 "ServiceUnavailable",
                 f"no container of endpoint {served.hosted.name} is healthy",
                 503,
@@ -178,56 +208,65 @@ class Runtime:
         return headers
 
     def _is_healthy(self, container: Container) -> bool:
-        """SageMaker would not call the endpoint in service before; we wait for it."""
+        """Return True if the container is healthy; wait for one that is starting.
+
+        SageMaker would not report the endpoint as in service before.
+        """
         if container.was_healthy:
             return container.is_healthy()
         ends_at = time.monotonic() + self._limits.answer_seconds
         return wait_until_healthy(container, lambda: time.monotonic() > ends_at)
 
-    def _headers(
-        self, served: Served, exchange: Exchange, content_type: str
+    def _build_headers(
+        self, served: ServedEndpoint, invocation: Invocation, content_type: str
     ) -> tuple[tuple[str, str], ...]:
-        """Of a container's headers no others come back either."""
-        sent = {
-            content_type: exchange.headers.get("content-type"),
-            ATTRIBUTES: exchange.headers.get(ATTRIBUTES.lower()),
+        """Return the response headers; SageMaker drops all others of the container."""
+        headers = {
+            content_type: invocation.headers.get("content-type"),
+            CUSTOM_ATTRIBUTES: invocation.headers.get(CUSTOM_ATTRIBUTES.lower()),
             "x-Amzn-Invoked-Production-Variant": served.hosted.variant,
         }
-        return tuple((name, value) for name, value in sent.items() if value is not None)
+        return tuple(
+            (name, value) for name, value in headers.items() if value is not None
+        )
 
-    def _check(self, served: Served, exchange: Exchange, content: bytes) -> None:
-        if exchange.status < 400:
+    def _check_status(
+        self, served: ServedEndpoint, invocation: Invocation, content: bytes
+    ) -> None:
+        if invocation.status < 400:
             return
-        whose = "client" if exchange.status < 500 else "server"
+        source = "client" if invocation.status < 500 else "server"
         text = content.decode(errors="replace")[:MAX_ORIGINAL_CHARACTERS]
-        raise self._model_error(
+        raise self._to_model_error(
             served,
-            f"Received {whose} error ({exchange.status}) from primary with message "
+            f"Received {source} error ({invocation.status}) from primary with message "
             f'"{text}".',
-            exchange.status,
+            invocation.status,
             text,
         )
 
-    def _unanswered(self, served: Served, error: NoAnswerError) -> Refusal:
-        why = (
+    def _to_no_response_error(
+        self, served: ServedEndpoint, error: NoResponseError
+    ) -> ServiceError:
+        reason = (
             "Your invocation timed out while waiting for a response from container "
             "primary."
-            if isinstance(error, LateError)
+            if isinstance(error, ResponseTimeoutError)
             else "The connection to container primary was closed."
         )
-        return self._model_error(
+        return self._to_model_error(
             served,
-            f'Received server error (0) from primary with message "{why}"',
+            f'Received server error (0) from primary with message "{reason}"',
             0,
-            why,
+            reason,
         )
 
-    def _model_error(
-        self, served: Served, message: str, status: int, original: str
-    ) -> Refusal:
+    def _to_model_error(
+        self, served: ServedEndpoint, message: str, status: int, original: str
+    ) -> ServiceError:
         stream, hosted = served.stream, served.hosted
-        self._logs.say(f"{hosted.name} | ModelError {status}")
-        return Refusal(
+        self._logs.print_line(f"{hosted.name} | ModelError {status}")
+        return ServiceError(
             "ModelError",
             f"{message} See {stream.group} in account {hosted.account} for more "
             "information.",
@@ -241,19 +280,19 @@ class Runtime:
         )
 
 
-def _check_targets(served: Served, request: Request) -> None:
-    """Raise Refusal if the request names a variant or model that is not there."""
+def _check_targets(served: ServedEndpoint, request: Request) -> None:
+    """Raise ServiceError if the request names a variant or model that is missing."""
     hosted = served.hosted
     variant = request.header(TARGET_VARIANT)
     if variant not in (None, hosted.variant):
-        raise Refusal(
+        raise ServiceError(
             "ValidationError",
             f"Variant {variant} not found for endpoint {hosted.name} of account "
             f"{hosted.account}.",
         )
-    for parameter, header in TARGETS.items():
+    for parameter, header in TARGET_HEADERS.items():
         if request.header(header) is not None:
-            raise Refusal(
+            raise ServiceError(
                 "ValidationError",
                 f"Endpoint {hosted.name} of account {hosted.account} hosts one model: "
                 f"it does not support {parameter}.",

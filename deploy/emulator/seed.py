@@ -1,4 +1,4 @@
-"""What is there from the start, so that a first document needs no deployment."""
+"""Sample resources in a new account, so that a first document needs no deployment."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DIGEST = "sha256:" + "0" * 64
 
 @dataclass(frozen=True, slots=True)
 class Seed:
-    """Names of what was made."""
+    """Names of the sample resources."""
 
     endpoint: str
     async_endpoint: str
@@ -32,14 +32,14 @@ class Seed:
 
     @property
     def exchange(self) -> Exchange:
-        """Where `async` looks for it."""
+        """Locations in S3 that the `async` commands use."""
         table = AsynchronousTable(bucket=self.bucket)
         return exchange_of(DeployConfig(name=self.endpoint, asynchronous=table))
 
     def settings(self, region: str) -> str:
-        """A chandra.toml with which every command reaches what was made."""
+        """Return the text of a chandra.toml for the sample resources."""
         return f"""\
-# For `chandra-sagemaker local`, and for nothing else: image and weights are made up.
+# For `chandra-sagemaker local` only: image and weights are fictitious.
 name = "{self.endpoint}"
 region = "{region}"
 
@@ -63,6 +63,7 @@ buckets = ["{self.bucket}"]
 """
 
     def lines(self) -> list[str]:
+        """Return a description of the sample resources, one per line."""
         return [
             f"endpoint {self.endpoint}: real time",
             f"endpoint {self.async_endpoint}: asynchronous, to " + self.exchange.output,
@@ -72,35 +73,35 @@ buckets = ["{self.bucket}"]
 
 
 def seed(backend: Backend, region: str, name: str) -> Seed:
-    """A bucket, an endpoint of each kind, and a model for jobs; `name` owns them."""
-    made = Seed(name, f"{name}-async", f"{name}-batch", _bucket_of(name))
-    elsewhere = {"CreateBucketConfiguration": {"LocationConstraint": region}}
+    """Create a bucket, an endpoint of each kind, and a model for batch transform.
+
+    The names of all resources start with `name`.
+    """
+    names = Seed(name, f"{name}-async", f"{name}-batch", f"{name}-local")
+    location = {"CreateBucketConfiguration": {"LocationConstraint": region}}
     backend.call(
         region,
         "s3",
         "create_bucket",
-        Bucket=made.bucket,
-        **({} if region == "us-east-1" else elsewhere),
+        Bucket=names.bucket,
+        **({} if region == "us-east-1" else location),
     )
-    _image(backend, region)
-    _model(backend, region, made, made.batch_model, "batch", owner=name)
-    _endpoint(backend, region, made, made.endpoint, "realtime")
+    _put_image(backend, region)
+    _create_model(backend, region, names, names.batch_model, "batch", owner=name)
+    _create_endpoint(backend, region, names, names.endpoint, "realtime")
     output = {
-        "S3OutputPath": made.exchange.output,
-        "S3FailurePath": made.exchange.failure,
+        "S3OutputPath": names.exchange.output,
+        "S3FailurePath": names.exchange.failure,
     }
     asynchronous = {"AsyncInferenceConfig": {"OutputConfig": output}}
-    _endpoint(backend, region, made, made.async_endpoint, "async", **asynchronous)
-    return made
+    _create_endpoint(
+        backend, region, names, names.async_endpoint, "async", **asynchronous
+    )
+    return names
 
 
-def _bucket_of(name: str) -> str:
-    """Its documents and results."""
-    return f"{name}-local"
-
-
-def _image(backend: Backend, region: str) -> None:
-    """Nobody starts it; `deploy` and `update` look whether it is there."""
+def _put_image(backend: Backend, region: str) -> None:
+    """Create an image without layers, because `deploy` and `update` check for one."""
     backend.call(region, "ecr", "create_repository", repositoryName=REPOSITORY)
     backend.call(
         region,
@@ -114,12 +115,15 @@ def _image(backend: Backend, region: str) -> None:
     )
 
 
-def _endpoint(
-    backend: Backend, region: str, made: Seed, name: str, use: str, **config: Any
+def _create_endpoint(
+    backend: Backend, region: str, names: Seed, name: str, use: str, **config: Any
 ) -> None:
-    """As `deploy` and `async deploy` tag them: each owns what is called after it."""
+    """Create an endpoint, its config and its model, with the tags of a deployment.
+
+    `deploy` and `async deploy` tag them with the name of the endpoint too.
+    """
     tags = tag_list({OWNER_TAG: name})
-    _model(backend, region, made, name, use, owner=name)
+    _create_model(backend, region, names, name, use, owner=name)
     variant = {
         "VariantName": "AllTraffic",
         "ModelName": name,
@@ -145,8 +149,8 @@ def _endpoint(
     )
 
 
-def _model(
-    backend: Backend, region: str, made: Seed, name: str, use: str, *, owner: str
+def _create_model(
+    backend: Backend, region: str, names: Seed, name: str, use: str, *, owner: str
 ) -> None:
     backend.call(
         region,
@@ -156,8 +160,8 @@ def _model(
         ExecutionRoleArn=ROLE,
         PrimaryContainer={
             "Image": f"{ACCOUNT}.dkr.ecr.{region}.amazonaws.com/{REPOSITORY}:local",
-            # With a network, and rights to what there is.
-            "Environment": {"SERVE_USE": use, "DOCUMENT_BUCKETS": made.bucket},
+            # The containers have a network, and may read the bucket.
+            "Environment": {"SERVE_USE": use, "DOCUMENT_BUCKETS": names.bucket},
         },
         Tags=tag_list({OWNER_TAG: owner}),
     )

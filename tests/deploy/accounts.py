@@ -42,7 +42,7 @@ class FakeAccount:
     configs: set[str] = field(default_factory=set)
     endpoints: dict[str, EndpointState] = field(default_factory=dict)
     live: Sequence[str] = ()
-    """Configs that were live, newest first."""
+    """Endpoint configs that have been live, newest first."""
     alarms: Sequence[str] = ()
     start_entry: dict[str, Any] | None = None
     observed: ObservedScaling = field(default_factory=ObservedScaling)

@@ -25,8 +25,8 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 from deploy.aws import AWSClient
 from deploy.cli import main
 from deploy.console import Console
-from deploy.emulator.listener import Listener
-from deploy.emulator.percentiles import statistic_of
+from deploy.emulator.account import get_statistic
+from deploy.emulator.http.front import Listener
 from deploy.plan.actions import Call
 from deploy.resources import Identity
 from deploy.weights.files import weights_in
@@ -108,13 +108,13 @@ class IdentifiedClient(AWSClient):
 
 @pytest.fixture(scope="session")
 def identified_aws() -> AWSClient:
-    """One for all tests, as `aws`."""
+    """Client for all tests that knows its identity without a call."""
     return IdentifiedClient(session_of_ours())
 
 
 @pytest.fixture
 def script(aws):
-    """script("sagemaker").expects("describe_endpoint", ...).answers(...)"""
+    """Return a function: script("sagemaker").expects("operation", ...).answers(...)."""
     return lambda service: Script(aws.client(service))
 
 
@@ -158,10 +158,10 @@ class Front:
 
 @pytest.fixture(scope="session")
 def front():
-    """moto on a port of loopback."""
+    """Run moto on a loopback port; return its address and application."""
     application = Front()
     patch = pytest.MonkeyPatch()
-    patch.setattr(Statistics, "get_statistics_for_type", statistic_of)
+    patch.setattr(Statistics, "get_statistics_for_type", get_statistic)
     listener = Listener(
         make_server("127.0.0.1", 0, application, threaded=True, request_handler=Quiet)
     )
@@ -274,7 +274,7 @@ def project(tmp_path: Path):
 
 
 class Terminal(io.StringIO):
-    """A terminal on which a test types answers."""
+    """Terminal on which a test types answers."""
 
     def isatty(self) -> bool:
         return True
@@ -287,7 +287,7 @@ class FakeRunner:
         self.programs = {"docker", "git"}
         self.outputs = {"rev-parse": "0123456789ab\n", "diff": "", "ls-files": ""}
         self.failing: set[str] = set()
-        """Words of commands that fail."""
+        """Words; commands that contain one of them fail."""
         self.ran: list[list[str]] = []
         self.secrets: list[str | None] = []
         self.on_run: Callable[[list[str]], None] = lambda command: None
@@ -354,7 +354,7 @@ def staged(cloud, wire, hub):
 
 
 def stage(aws, hub):
-    """Put the weights where the project's chandra.toml says."""
+    """Stage the weights in the bucket that the project's chandra.toml names."""
     aws.call("s3", "create_bucket", Bucket="weights")
     Store(aws, "weights").stage(
         weights_in(hub.folder, "datalab-to/chandra", "0123abc"),
@@ -366,12 +366,12 @@ def stage(aws, hub):
 
 @pytest.fixture
 def chandra(cloud, wire, project, tmp_path, at, runner, hub):
-    """chandra("deploy", "--no-wait"): the command line against that account."""
+    """Return a function that runs a command: chandra("deploy", "--no-wait")."""
 
     def run(
         *arguments: str, yes: bool = True, sleep: Any = None, typed: str | None = None
     ) -> Ran:
-        """`typed` is what a person types at a terminal."""
+        """Run a command; `typed` is what the user types at a terminal."""
         out, err = io.StringIO(), io.StringIO()
         console = Console(
             as_json="--json" in arguments,

@@ -1,4 +1,4 @@
-"""Documents of one line of text, which begin as documents of their type do."""
+"""Fake documents: the first bytes of a file type, and a line of text."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def beginning(name: str) -> bytes:
-    """The first bytes of a document that is called so; none for other files."""
+    """Return the first bytes of a document with this name; empty for other types."""
     kind = PurePosixPath(name).suffix.lower()
     return {".pdf": PDF, ".png": PNG}.get(kind, b"")
 
 
 def text_of(content: bytes) -> bytes:
-    """The line behind the first bytes."""
+    """Return the line of text after the first bytes."""
     return content.removeprefix(PDF).removeprefix(PNG)

@@ -1,18 +1,20 @@
-"""An answer in pieces, as InvokeEndpointWithResponseStream sends it."""
+"""Event streams, as InvokeEndpointWithResponseStream sends them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from deploy.emulator.eventstream import error_frame, payload_frame
+from deploy.emulator.http.wire import build_error_frame, build_payload_frame
 
 
 def stream_of(chunks: Iterable[bytes]) -> bytes:
     """Return an event stream with one event for each chunk."""
-    return b"".join(map(payload_frame, chunks))
+    return b"".join(map(build_payload_frame, chunks))
 
 
 def broken_stream(chunks: Iterable[bytes], message: str) -> bytes:
-    """Events, and then the container dies."""
+    """Return a stream that ends with an error after its events."""
     code = "ModelInvocationTimeExceeded"
-    return stream_of(chunks) + error_frame("ModelStreamError", message, ErrorCode=code)
+    return stream_of(chunks) + build_error_frame(
+        "ModelStreamError", message, ErrorCode=code
+    )

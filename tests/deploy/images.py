@@ -1,4 +1,4 @@
-"""Small images, as registries and archives hold them."""
+"""Small container images, as registries and archives store them."""
 
 from __future__ import annotations
 

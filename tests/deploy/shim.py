@@ -1,8 +1,9 @@
-"""moto's SageMaker with what it lacks: time, refusals, updates, and today's machines.
+"""WSGI shim in front of moto that adds what moto's SageMaker lacks.
 
-In front of moto as WSGI. moto's endpoints are in service at once and cannot be
-updated, its list of instance types ends in 2020, and it makes the same model twice.
-Here a change takes a few questions, and what a test names fails or is rolled back.
+In moto, endpoints are in service at once and cannot be updated, the list of instance
+types ends in 2020, and a model can be created twice. With the shim, a change completes
+after an endpoint was described a few times, and configs that a test names fail or are
+rolled back.
 """
 
 from __future__ import annotations
@@ -24,90 +25,92 @@ import botocore.session
 from deploy.resources import our_variant
 
 Environ = dict[str, Any]
-Answer = tuple[str, dict[str, Any]]
+Response = tuple[str, dict[str, Any]]
 Invoked = Callable[[Environ, bytes], tuple[str, list[tuple[str, str]], bytes]]
 Transformed = Callable[[dict[str, Any]], str | None]
-"""Returns SageMaker's reason if the job failed."""
+"""Returns the FailureReason of a job, or None if it completed."""
 LAYERS = "/layers/"
 HOME = "us-east-1"
-MOTOS_OWN_TYPE = "ml.p3.2xlarge"
-READING = ("Describe", "List", "Get", "Filter", "Batch", "BatchGet", "Head")
+SUPPORTED_BY_MOTO = "ml.p3.2xlarge"
+READING_PREFIXES = ("Describe", "List", "Get", "Filter", "Batch", "BatchGet", "Head")
 
 
 @dataclass
-class Machine:
-    """Endpoint that changes its status as SageMaker does."""
+class SimulatedEndpoint:
+    """State of an endpoint."""
 
     config: str
     status: str = "Creating"
     pending: str | None = None
     failure: str | None = None
-    questions: int = 0
-    """Number of descriptions since it began to change."""
+    num_descriptions: int = 0
+    """Number of descriptions since the change began."""
     count: int | None = None
-    """Number of instances, if another program changed it."""
+    """Number of instances, if it differs from the endpoint config."""
     pending_count: int | None = None
 
 
 @dataclass
-class Job:
-    """Transform job that changes its status as SageMaker does."""
+class SimulatedJob:
+    """State of a transform job."""
 
     request: dict[str, Any]
     status: str = "InProgress"
     failure: str | None = None
-    questions: int = 0
+    num_descriptions: int = 0
     ended: float = 0.0
 
 
 @dataclass
 class Shim:
-    """Account of one test: settings that the test changes, and calls that it reads."""
+    """WSGI application that a test configures, and that records calls."""
 
     app: Callable[..., Iterable[bytes]]
     num_questions: int = 2
-    """Number of descriptions after which an endpoint has changed."""
+    """Number of descriptions of an endpoint until its change is complete."""
     failing: dict[str, str] = field(default_factory=dict)
-    """Failure reasons by config. Creation with it fails, an update to it is rolled
-    back."""
+    """Failure reasons by endpoint config.
+
+    Creating an endpoint with such a config fails; an update to it is rolled back.
+    """
     counts: dict[str, int] = field(default_factory=dict)
-    """Number of machines by endpoint, if a caller asked for another one than its
-    config."""
+    """Number of instances by endpoint, if it differs from the endpoint config."""
     limits: dict[str, int] = field(default_factory=dict)
-    """Quotas by instance type; others are large."""
+    """Quota of instances by instance type; unlimited for other types."""
     crash_before: int | None = None
+    """Number of the changing call before which the connection is lost."""
     crash_after: int | None = None
-    """Number of the changing call whose connection breaks before it is done."""
+    """Number of the changing call after which the connection is lost."""
     forbidden: set[str] = field(default_factory=set)
-    """Denied calls as service:Operation; not of S3 and IAM."""
+    """Calls (service:Operation) that the caller may not make; not for S3 and IAM."""
     clock: Callable[[], float] = time.time
     """Clock for the end of transform jobs and the creation of schedules."""
     calls: list[str] = field(default_factory=list)
     """All calls so far, as service:Operation."""
     invoked: Invoked | None = None
-    """Callable that answers invocations."""
+    """Handler of invocations."""
     transformed: Transformed | None = None
-    """Callable that reads a job's objects once it was described often enough."""
-    jobs: dict[str, Job] = field(default_factory=dict)
-    machines: dict[str, Machine] = field(default_factory=dict)
+    """Runs a transform job, once it was described often enough."""
+    jobs: dict[str, SimulatedJob] = field(default_factory=dict)
+    machines: dict[str, SimulatedEndpoint] = field(default_factory=dict)
     variants: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    """Requests of the existing configs."""
+    """Production variants by endpoint config."""
     with_data_source: set[str] = field(default_factory=set)
-    """Models that batch transform rejects."""
+    """Models with a ModelDataSource, which batch transform rejects."""
     regions: list[str] = field(default_factory=lambda: [HOME])
     """Regions that the account has enabled."""
     elsewhere: dict[str, Shim] = field(default_factory=dict)
     """Shims of other regions, created at their first request."""
     _isolation: dict[str, bool] = field(default_factory=dict)
     _scheduled: dict[str, float] = field(default_factory=dict)
-    """Creation time of each schedule, by its path."""
+    """Time of creation of each schedule, by its path."""
     _uploads: dict[str, bytes] = field(default_factory=dict)
     _layers: dict[str, bytes] = field(default_factory=dict)
-    """Blobs of images by their digest: moto keeps no more than their sizes."""
+    """Blobs of images by digest, because moto stores only their sizes."""
 
     @property
     def changes(self) -> list[str]:
-        """Calls that change something, done or denied."""
+        """Calls of operations that change resources."""
         return [call for call in self.calls if not is_reading(call)]
 
     def __call__(self, environ: Environ, start: Callable[..., Any]) -> Iterable[bytes]:
@@ -121,48 +124,48 @@ class Shim:
             content = self._layers[environ["PATH_INFO"].removeprefix(LAYERS)]
             start("200 OK", [("Content-Length", str(len(content)))])
             return [content]
-        call = _operation(environ, body)
+        call = _parse_call(environ, body)
         self.calls.append(call)
-        region = _region(environ)
+        region = _parse_region(environ)
         if self.forbidden & {call, f"{region}/{call}"}:
             text = f"User is not authorized to perform: {call}"
             return _forbid(start, call, text)
         if call == "ec2:DescribeRegions":
             return _send_regions(start, self.regions)
         if "Dashboard" in call:
-            # Dashboards are global, but moto keeps them by region.
+            # Dashboards are global, but moto stores them by region.
             scope = environ["HTTP_AUTHORIZATION"]
             environ["HTTP_AUTHORIZATION"] = scope.replace(f"/{region}/", f"/{HOME}/")
         elif region != HOME and call.startswith("sagemaker:"):
-            there = self.elsewhere.setdefault(region, Shim(self.app))
-            return there.answer(environ, start, call, body)
+            shim = self.elsewhere.setdefault(region, Shim(self.app))
+            return shim.answer(environ, start, call, body)
         return self.answer(environ, start, call, body)
 
     def answer(
         self, environ: Environ, start: Callable[..., Any], call: str, body: bytes
     ) -> Iterable[bytes]:
-        """Answer for one region."""
+        """Handle a request of one region."""
         crash = is_reading(call) is False and len(self.changes)
         if crash and crash == self.crash_before:
-            return _dead(start, call, "before")
+            return _send_connection_lost(start, call, "before")
         if call.startswith("sagemaker:"):
-            handler = getattr(self, _method(call), None)
+            handler = getattr(self, _method_name(call), None)
             request = json.loads(body or b"{}")
             answer = handler(environ, request) if handler else None
             if answer is None:
-                answer = self._moto(environ, request)
+                answer = self._forward_to_moto(environ, request)
             if crash and crash == self.crash_after:
-                return _dead(start, call, "after")
+                return _send_connection_lost(start, call, "after")
             return _send(start, answer)
         if call.startswith("ecr:"):
             answer = self._keep_layers(environ, call, json.loads(body or b"{}"))
             if answer is not None:
                 return _send(start, answer)
         if call == "servicequotas:ListServiceQuotas":
-            return _send(start, ("200 OK", {"Quotas": self._quotas()}))
+            return _send(start, ("200 OK", {"Quotas": self._list_quotas()}))
         result, status, headers = _forward(self.app, environ, body)
         if crash and crash == self.crash_after:
-            return _dead(start, call, "after")
+            return _send_connection_lost(start, call, "after")
         if environ["PATH_INFO"].startswith("/schedules/"):
             return self._send_schedule(environ, start, status, result)
         start(status, headers)
@@ -171,7 +174,7 @@ class Shim:
     def _send_schedule(
         self, environ: Environ, start: Callable[..., Any], status: str, result: bytes
     ) -> Iterable[bytes]:
-        """Send moto's answer with the time of creation that a test's clock tells."""
+        """Send moto's response with the time of creation by the test's clock."""
         path, answer = environ["PATH_INFO"], json.loads(result or b"{}")
         if environ["REQUEST_METHOD"] == "POST":
             self._scheduled[path] = self.clock()
@@ -181,8 +184,8 @@ class Shim:
 
     def _keep_layers(
         self, environ: Environ, call: str, request: dict[str, Any]
-    ) -> Answer | None:
-        """Keep what is uploaded, and answer with an address that it is read from."""
+    ) -> Response | None:
+        """Store uploaded layers, and serve their download URLs."""
         upload = request.get("uploadId", "")
         if call == "ecr:UploadLayerPart":
             part = base64.b64decode(request["layerPartBlob"])
@@ -194,16 +197,18 @@ class Shim:
         elif call == "ecr:GetDownloadUrlForLayer":
             digest = request["layerDigest"]
             if digest not in self._layers:
-                return _refusal("LayersNotFoundException", f"there is no {digest}")
+                return _error_response(
+                    "LayersNotFoundException", f"there is no {digest}"
+                )
             address = f"http://{environ['HTTP_HOST']}{LAYERS}{digest}"
             return "200 OK", {"downloadUrl": address, "layerDigest": digest}
         return None
 
-    # Behaviour of SageMaker that moto lacks.
-
-    def _create_model(self, environ: Environ, request: dict[str, Any]) -> Answer | None:
+    def _create_model(
+        self, environ: Environ, request: dict[str, Any]
+    ) -> Response | None:
         if request["ModelName"] in self._isolation:
-            return _refusal(
+            return _error_response(
                 "ValidationException", "Cannot create already existing model"
             )
         self._isolation[request["ModelName"]] = request["EnableNetworkIsolation"]
@@ -211,8 +216,8 @@ class Shim:
             self.with_data_source.add(request["ModelName"])
         return None
 
-    def _describe_model(self, environ: Environ, request: dict[str, Any]) -> Answer:
-        status, answer = self._moto(environ, request)
+    def _describe_model(self, environ: Environ, request: dict[str, Any]) -> Response:
+        status, answer = self._forward_to_moto(environ, request)
         if "ModelName" in answer:
             answer["EnableNetworkIsolation"] = self._isolation[answer["ModelName"]]
         return status, answer
@@ -222,34 +227,38 @@ class Shim:
 
     def _create_endpoint_config(
         self, environ: Environ, request: dict[str, Any]
-    ) -> Answer:
+    ) -> Response:
         name, variants = request["EndpointConfigName"], request["ProductionVariants"]
         if name in self.variants:
-            return _refusal(
+            return _error_response(
                 "ValidationException",
                 "Cannot create already existing endpoint configuration",
             )
-        kinds = {
-            kind
+        types = {
+            instance_type
             for variant in variants
-            for kind in (
+            for instance_type in (
                 [variant["InstanceType"]]
                 if "InstanceType" in variant
                 else [pool["InstanceType"] for pool in variant["InstancePools"]]
             )
         }
-        if not kinds <= instance_types():
-            return _refusal("ValidationException", f"no such instance type: {kinds}")
-        plain = [{**v, "InstanceType": MOTOS_OWN_TYPE} for v in variants]
-        answer = self._moto(environ, {**request, "ProductionVariants": plain})
+        if not types <= instance_types():
+            return _error_response(
+                "ValidationException", f"no such instance type: {types}"
+            )
+        plain = [{**v, "InstanceType": SUPPORTED_BY_MOTO} for v in variants]
+        answer = self._forward_to_moto(
+            environ, {**request, "ProductionVariants": plain}
+        )
         if answer[0].startswith("200"):
             self.variants[name] = variants
         return answer
 
     def _describe_endpoint_config(
         self, environ: Environ, request: dict[str, Any]
-    ) -> Answer:
-        status, answer = self._moto(environ, request)
+    ) -> Response:
+        status, answer = self._forward_to_moto(environ, request)
         if "EndpointConfigName" in answer:
             answer["ProductionVariants"] = self.variants[answer["EndpointConfigName"]]
         return status, answer
@@ -259,79 +268,89 @@ class Shim:
     ) -> None:
         self.variants.pop(request["EndpointConfigName"], None)
 
-    def _create_endpoint(self, environ: Environ, request: dict[str, Any]) -> Answer:
+    def _create_endpoint(self, environ: Environ, request: dict[str, Any]) -> Response:
         name, config = request["EndpointName"], request["EndpointConfigName"]
         if name in self.machines:
-            return _refusal(
+            return _error_response(
                 "ValidationException", "Cannot create already existing endpoint"
             )
-        if refused := self._over_limit(config):
-            return refused
-        answer = self._moto(environ, request)
+        if error := self._check_quota(config):
+            return error
+        answer = self._forward_to_moto(environ, request)
         if answer[0].startswith("200"):
-            self.machines[name] = Machine(config)
+            self.machines[name] = SimulatedEndpoint(config)
         return answer
 
-    def _update_endpoint(self, environ: Environ, request: dict[str, Any]) -> Answer:
-        machine = self.machines.get(request["EndpointName"])
+    def _update_endpoint(self, environ: Environ, request: dict[str, Any]) -> Response:
+        endpoint = self.machines.get(request["EndpointName"])
         config = request["EndpointConfigName"]
-        if machine is None or config not in self.variants:
-            return _refusal("ValidationException", "Could not find it")
-        if machine.status != "InService":
-            return _refusal("ValidationException", "Cannot update in-progress endpoint")
-        if refused := self._over_limit(config):
-            return refused
-        machine.status, machine.pending, machine.questions = "Updating", config, 0
+        if endpoint is None or config not in self.variants:
+            return _error_response("ValidationException", "Could not find it")
+        if endpoint.status != "InService":
+            return _error_response(
+                "ValidationException", "Cannot update in-progress endpoint"
+            )
+        if error := self._check_quota(config):
+            return error
+        endpoint.status, endpoint.pending, endpoint.num_descriptions = (
+            "Updating",
+            config,
+            0,
+        )
         self.counts.pop(request["EndpointName"], None)
-        return "200 OK", {"EndpointArn": f"arn:aws:sagemaker:::{machine.config}"}
+        return "200 OK", {"EndpointArn": f"arn:aws:sagemaker:::{endpoint.config}"}
 
     def _update_endpoint_weights_and_capacities(
         self, environ: Environ, request: dict[str, Any]
-    ) -> Answer:
-        machine = self.machines.get(request["EndpointName"])
-        if machine is None or machine.status != "InService":
-            return _refusal("ValidationException", "Cannot update in-progress endpoint")
-        (wanted,) = request["DesiredWeightsAndCapacities"]
-        machine.status, machine.questions = "Updating", 0
-        machine.pending_count = wanted["DesiredInstanceCount"]
-        return "200 OK", {"EndpointArn": f"arn:aws:sagemaker:::{machine.config}"}
+    ) -> Response:
+        endpoint = self.machines.get(request["EndpointName"])
+        if endpoint is None or endpoint.status != "InService":
+            return _error_response(
+                "ValidationException", "Cannot update in-progress endpoint"
+            )
+        (change,) = request["DesiredWeightsAndCapacities"]
+        endpoint.status, endpoint.num_descriptions = "Updating", 0
+        endpoint.pending_count = change["DesiredInstanceCount"]
+        return "200 OK", {"EndpointArn": f"arn:aws:sagemaker:::{endpoint.config}"}
 
     def _delete_endpoint(
         self, environ: Environ, request: dict[str, Any]
-    ) -> Answer | None:
-        machine = self.machines.get(request["EndpointName"])
-        if machine is None:
+    ) -> Response | None:
+        endpoint = self.machines.get(request["EndpointName"])
+        if endpoint is None:
             return None
-        if machine.status in ("Creating", "Updating", "RollingBack"):
-            return _refusal("ValidationException", "Cannot delete in-progress endpoint")
-        machine.status, machine.questions = "Deleting", 0
+        if endpoint.status in ("Creating", "Updating", "RollingBack"):
+            return _error_response(
+                "ValidationException", "Cannot delete in-progress endpoint"
+            )
+        endpoint.status, endpoint.num_descriptions = "Deleting", 0
         return "200 OK", {}
 
-    def _describe_endpoint(self, environ: Environ, request: dict[str, Any]) -> Answer:
+    def _describe_endpoint(self, environ: Environ, request: dict[str, Any]) -> Response:
         name = request["EndpointName"]
-        machine = self.machines.get(name)
-        if machine is not None:
-            self._move(environ, name, machine)
-        status, answer = self._moto(environ, request)
-        machine = self.machines.get(name)
-        if machine is None or not status.startswith("200"):
+        endpoint = self.machines.get(name)
+        if endpoint is not None:
+            self._advance(environ, name, endpoint)
+        status, answer = self._forward_to_moto(environ, request)
+        endpoint = self.machines.get(name)
+        if endpoint is None or not status.startswith("200"):
             return status, answer
-        count = self.counts.get(name, self._count(machine))
-        desired = machine.pending_count
-        variants = self.variants.get(machine.config, [{"VariantName": "AllTraffic"}])
+        count = self.counts.get(name, self._count_instances(endpoint))
+        desired = endpoint.pending_count
+        variants = self.variants.get(endpoint.config, [{"VariantName": "AllTraffic"}])
         ours = our_variant({"ProductionVariants": variants})["VariantName"]
         answer |= {
-            "EndpointStatus": machine.status,
-            "EndpointConfigName": machine.config,
+            "EndpointStatus": endpoint.status,
+            "EndpointConfigName": endpoint.config,
             "ProductionVariants": [
-                self._summary(variant, ours, count, desired) for variant in variants
+                self._summarize(variant, ours, count, desired) for variant in variants
             ],
         }
-        if machine.failure is not None:
-            answer["FailureReason"] = machine.failure
-        if machine.status in ("Creating", "Updating"):
+        if endpoint.failure is not None:
+            answer["FailureReason"] = endpoint.failure
+        if endpoint.status in ("Creating", "Updating"):
             answer["PendingDeploymentSummary"] = {
-                "EndpointConfigName": machine.pending or machine.config,
+                "EndpointConfigName": endpoint.pending or endpoint.config,
                 "ProductionVariants": [
                     {
                         "VariantName": "AllTraffic",
@@ -342,7 +361,7 @@ class Shim:
         return status, answer
 
     @staticmethod
-    def _summary(
+    def _summarize(
         variant: dict[str, Any], ours: str, count: int, desired: int | None
     ) -> dict[str, Any]:
         name = variant["VariantName"]
@@ -354,81 +373,88 @@ class Shim:
             "DesiredInstanceCount": count if desired is None else desired,
         }
 
-    def _move(self, environ: Environ, name: str, machine: Machine) -> None:
-        if machine.status in ("InService", "Failed", "OutOfService"):
+    def _advance(
+        self, environ: Environ, name: str, endpoint: SimulatedEndpoint
+    ) -> None:
+        if endpoint.status in ("InService", "Failed", "OutOfService"):
             return
-        machine.questions += 1
-        if machine.questions <= self.num_questions:
+        endpoint.num_descriptions += 1
+        if endpoint.num_descriptions <= self.num_questions:
             return
-        if machine.status == "Deleting":
+        if endpoint.status == "Deleting":
             target = environ["HTTP_X_AMZ_TARGET"]
             environ["HTTP_X_AMZ_TARGET"] = "SageMaker.DeleteEndpoint"
-            self._moto(environ, {"EndpointName": name})
+            self._forward_to_moto(environ, {"EndpointName": name})
             environ["HTTP_X_AMZ_TARGET"] = target
             del self.machines[name]
             return
-        wanted = machine.pending or machine.config
-        machine.failure = self.failing.get(wanted)
-        if machine.failure is None:
-            machine.count, machine.pending_count = machine.pending_count, None
-            machine.config, machine.status = wanted, "InService"
+        target_config = endpoint.pending or endpoint.config
+        endpoint.failure = self.failing.get(target_config)
+        if endpoint.failure is None:
+            endpoint.count, endpoint.pending_count = endpoint.pending_count, None
+            endpoint.config, endpoint.status = target_config, "InService"
         else:
-            machine.status = "InService" if machine.pending else "Failed"
-        machine.pending = None
+            endpoint.status = "InService" if endpoint.pending else "Failed"
+        endpoint.pending = None
 
-    def _count(self, machine: Machine) -> int:
-        variants = self.variants.get(machine.config, [{}])
-        # Commands change only the count of our variant.
+    def _count_instances(self, endpoint: SimulatedEndpoint) -> int:
+        variants = self.variants.get(endpoint.config, [{}])
+        # Only the instance count of our variant is ever changed.
         variant = our_variant({"ProductionVariants": variants})
         initial = int(variant.get("InitialInstanceCount", 1))
-        return initial if machine.count is None else machine.count
+        return initial if endpoint.count is None else endpoint.count
 
-    def _over_limit(self, config: str) -> Answer | None:
-        """Return an error if a new config and all running machines exceed a quota."""
+    def _check_quota(self, config: str) -> Response | None:
+        """Return an error message if a config and running endpoints exceed a quota."""
         variant = self.variants.get(config, [{}])[0]
-        kind = str(variant.get("InstanceType"))
-        allowed = self.limits.get(kind)
+        instance_type = str(variant.get("InstanceType"))
+        allowed = self.limits.get(instance_type)
         used = sum(
-            self._count(machine)
-            for machine in self.machines.values()
-            if machine.status != "Failed"
-            and self.variants.get(machine.config, [{}])[0].get("InstanceType") == kind
+            self._count_instances(endpoint)
+            for endpoint in self.machines.values()
+            if endpoint.status != "Failed"
+            and self.variants.get(endpoint.config, [{}])[0].get("InstanceType")
+            == instance_type
         )
         if allowed is None or used + variant.get("InitialInstanceCount", 1) <= allowed:
             return None
-        return _refusal(
+        return _error_response(
             "ResourceLimitExceeded",
-            f"The account-level service limit '{kind} for endpoint usage' is {allowed} "
-            f"Instances, with current utilization of {used} Instances",
+            f"The account-level service limit '{instance_type} for endpoint usage' is "
+            f"{allowed} Instances, with current utilization of {used} Instances",
         )
 
     def _create_transform_job(
         self, environ: Environ, request: dict[str, Any]
-    ) -> Answer:
+    ) -> Response:
         name = request["TransformJobName"]
         if name in self.jobs:
-            return _refusal("ResourceInUse", "Job name must be unique: already exists")
+            return _error_response(
+                "ResourceInUse", "Job name must be unique: already exists"
+            )
         if request["ModelName"] not in self._isolation:
-            return _refusal("ValidationException", "Could not find model")
+            return _error_response("ValidationException", "Could not find model")
         if request["ModelName"] in self.with_data_source:
-            return _refusal(
+            return _error_response(
                 "ValidationException",
                 "SageMaker Batch currently doesn't support Model entity with container "
                 "definitions which use ModelDataSource attribute",
             )
-        answer = self._moto(environ, request)
+        answer = self._forward_to_moto(environ, request)
         if answer[0].startswith("200"):
-            self.jobs[name] = Job(request)
+            self.jobs[name] = SimulatedJob(request)
         return answer
 
     def _describe_transform_job(
         self, environ: Environ, request: dict[str, Any]
-    ) -> Answer:
-        status, answer = self._moto(environ, request)
+    ) -> Response:
+        status, answer = self._forward_to_moto(environ, request)
         job = self.jobs.get(request["TransformJobName"])
         if job is None:
-            return _refusal("ValidationException", "Could not find requested job")
-        self._move_job(job)
+            return _error_response(
+                "ValidationException", "Could not find requested job"
+            )
+        self._advance_job(job)
         answer |= {"TransformJobStatus": job.status, "FailureReason": job.failure or ""}
         if job.status in ("InProgress", "Stopping"):
             answer.pop("TransformEndTime", None)
@@ -436,11 +462,11 @@ class Shim:
             answer["TransformEndTime"] = job.ended
         return status, answer
 
-    def _move_job(self, job: Job) -> None:
+    def _advance_job(self, job: SimulatedJob) -> None:
         if job.status not in ("InProgress", "Stopping"):
             return
-        job.questions += 1
-        if job.questions <= self.num_questions:
+        job.num_descriptions += 1
+        if job.num_descriptions <= self.num_questions:
             return
         if job.status == "Stopping":
             job.status, job.ended = "Stopped", self.clock()
@@ -449,41 +475,47 @@ class Shim:
         job.status = "Failed" if job.failure else "Completed"
         job.ended = self.clock()
 
-    def _list_transform_jobs(self, environ: Environ, request: dict[str, Any]) -> Answer:
-        wanted = request.pop("StatusEquals", None)
-        status, answer = self._moto(environ, request)
+    def _list_transform_jobs(
+        self, environ: Environ, request: dict[str, Any]
+    ) -> Response:
+        status_filter = request.pop("StatusEquals", None)
+        status, answer = self._forward_to_moto(environ, request)
         found = answer["TransformJobSummaries"]
         for item in found:
             item["TransformJobStatus"] = self.jobs[item["TransformJobName"]].status
         answer["TransformJobSummaries"] = [
-            item for item in found if wanted in (None, item["TransformJobStatus"])
+            item
+            for item in found
+            if status_filter in (None, item["TransformJobStatus"])
         ]
         return status, answer
 
-    def _stop_transform_job(self, environ: Environ, request: dict[str, Any]) -> Answer:
+    def _stop_transform_job(
+        self, environ: Environ, request: dict[str, Any]
+    ) -> Response:
         job = self.jobs.get(request["TransformJobName"])
         if job is None or job.status != "InProgress":
-            return _refusal("ValidationException", "The job cannot be stopped")
-        job.status, job.questions = "Stopping", 0
+            return _error_response("ValidationException", "The job cannot be stopped")
+        job.status, job.num_descriptions = "Stopping", 0
         return "200 OK", {}
 
-    def _quotas(self) -> list[dict[str, Any]]:
+    def _list_quotas(self) -> list[dict[str, Any]]:
         return [
             {
-                "QuotaName": f"{kind} for {usage}",
+                "QuotaName": f"{instance_type} for {usage}",
                 "QuotaCode": f"L-{number:08}",
-                "Value": float(self.limits.get(kind, 4)),
+                "Value": float(self.limits.get(instance_type, 4)),
             }
             for usage in ("endpoint usage", "transform job usage")
-            for number, kind in enumerate(sorted(instance_types()))
+            for number, instance_type in enumerate(sorted(instance_types()))
         ]
 
-    def _moto(self, environ: Environ, request: dict[str, Any]) -> Answer:
+    def _forward_to_moto(self, environ: Environ, request: dict[str, Any]) -> Response:
         body, status, _ = _forward(self.app, environ, json.dumps(request).encode())
         return status, json.loads(body or b"{}")
 
 
-def _region(environ: Environ) -> str:
+def _parse_region(environ: Environ) -> str:
     """Return the region that a request was signed for."""
     authorization = environ.get("HTTP_AUTHORIZATION", "")
     scope = authorization.partition("Credential=")[2].split("/")
@@ -497,7 +529,7 @@ def _forbid(start: Callable[..., Any], call: str, text: str) -> Iterable[bytes]:
             start, "403 Forbidden", f"<ErrorResponse>{error}</ErrorResponse>"
         )
     if not call.startswith("ec2:"):
-        return _send(start, _refusal("AccessDeniedException", text))
+        return _send(start, _error_response("AccessDeniedException", text))
     error = (
         f"<Error><Code>UnauthorizedOperation</Code><Message>{text}</Message></Error>"
     )
@@ -521,14 +553,14 @@ def _send_xml(start: Callable[..., Any], status: str, text: str) -> Iterable[byt
     return [text.encode()]
 
 
-def _method(call: str) -> str:
+def _method_name(call: str) -> str:
     operation = call.partition(":")[2]
     return re.sub(r"([A-Z])", r"_\1", operation).lower()
 
 
 def is_reading(call: str) -> bool:
     operation = call.partition(":")[2]
-    return operation.startswith(READING) or operation in ("GET", "HEAD")
+    return operation.startswith(READING_PREFIXES) or operation in ("GET", "HEAD")
 
 
 @functools.cache
@@ -537,8 +569,11 @@ def instance_types() -> set[str]:
     return set(model.shape_for("ProductionVariantInstanceType").enum)
 
 
-def _operation(environ: Environ, body: bytes) -> str:
-    """Return service:Operation of a request, in any protocol of AWS."""
+def _parse_call(environ: Environ, body: bytes) -> str:
+    """Return the call of a request as service:Operation, for all AWS protocols.
+
+    Requests of REST protocols have their HTTP method as operation.
+    """
     authorization = environ.get("HTTP_AUTHORIZATION", "")
     scope = authorization.partition("Credential=")[2].split("/")
     service = scope[3] if len(scope) > 3 else "?"
@@ -568,15 +603,17 @@ def _forward(
     return content, seen[0], seen[1]
 
 
-def _refusal(code: str, message: str) -> Answer:
+def _error_response(code: str, message: str) -> Response:
     return "400 BAD REQUEST", {"__type": code, "message": message}
 
 
-def _dead(start: Callable[..., Any], call: str, moment: str) -> Iterable[bytes]:
-    """Return an error response in the format of the service."""
-    text = f"the line went dead {moment} it"
+def _send_connection_lost(
+    start: Callable[..., Any], call: str, moment: str
+) -> Iterable[bytes]:
+    """Send the error response of a lost connection, in the service's format."""
+    text = f"connection lost {moment} the call"
     if call.partition(":")[0] not in ("s3", "iam"):
-        return _send(start, _refusal("Injected", text))
+        return _send(start, _error_response("Injected", text))
     error = f"<Error><Code>Injected</Code><Message>{text}</Message></Error>"
     if call.startswith("iam"):
         error = f"<ErrorResponse>{error}</ErrorResponse>"
@@ -584,7 +621,7 @@ def _dead(start: Callable[..., Any], call: str, moment: str) -> Iterable[bytes]:
     return [error.encode()]
 
 
-def _send(start: Callable[..., Any], answer: Answer) -> Iterable[bytes]:
+def _send(start: Callable[..., Any], answer: Response) -> Iterable[bytes]:
     status, content = answer
     body = json.dumps(content).encode()
     start(

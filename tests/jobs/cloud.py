@@ -1,4 +1,4 @@
-"""SageMaker emulator on loopback, with a bucket, a queue and the real server."""
+"""Emulated account with a bucket, an asynchronous endpoint and the real server."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 import boto3
 
 from deploy.config import DeployConfig, read_config
-from deploy.emulator.account import Account
-from deploy.emulator.containers import Own
+from deploy.emulator.account import EmulatedAccount
+from deploy.emulator.containers import ManagedContainer
 from deploy.emulator.emulator import Emulator
 from deploy.queue.endpoint import async_config, exchange_of
 from tests.deploy.accounts import IDENTITY, IMAGE
@@ -19,11 +19,11 @@ from tests.deploy.emulator.conftest import (
     CREDENTIALS,
     KEYS,
     REGION,
-    emulating,
     real_server,
+    run_emulator,
 )
 
-__all__ = ["Cloud", "running"]
+__all__ = ["Cloud", "run_cloud"]
 
 BUCKET = "exchange"
 CONFIG = f"""
@@ -42,19 +42,19 @@ invocation_retries = 3
 """
 WEIGHTS = "models/datalab-to/chandra/0123abc.tar.gz"
 SERVER = {
-    # Batching and drafts change the order of additions, which in bfloat16 can change a
-    # letter. One page at a time and without drafts, answers are reproducible.
+    # Results must not depend on timing. In a batch, sums have another order, which in
+    # bfloat16 can change a letter. So pages are read singly, without draft tokens.
     "CHANDRA_MAX_SEQUENCES": "1",
     "CHANDRA_DRAFT_TOKENS": "none",
-    # A repetitive page would be read again with random sampling.
+    # A second attempt at a page with repetitions samples randomly.
     "CHANDRA_MAX_ATTEMPTS": "1",
     "CHANDRA_MAX_OUTPUT_TOKENS": "60",
 }
-NUM_AT_ONCE = 4
+CONCURRENCY = 4
 
 
 class Cloud:
-    """Handle of the emulator for tests."""
+    """Running emulator, with access to its objects and processes."""
 
     def __init__(self, emulator: Emulator, lines: list[str], config: Path) -> None:
         self.address = emulator.address
@@ -80,20 +80,20 @@ class Cloud:
         content: bytes = answer["Body"].read()
         return content
 
-    def empty(self, prefix: str) -> None:
+    def delete_objects(self, prefix: str) -> None:
         s3 = self.client("s3")
         for key in self.keys(prefix):
             s3.delete_object(Bucket=BUCKET, Key=key)
 
-    def container(self) -> int | None:
-        """Id of the first process of the running server; None without a server."""
-        for each in self._emulator.fleet.containers():
-            if isinstance(each, Own) and each.pid is not None:
+    def find_server(self) -> int | None:
+        """Return the process id of the running server, or None."""
+        for each in self._emulator.fleet.list_containers():
+            if isinstance(each, ManagedContainer) and each.pid is not None:
                 return each.pid
         return None
 
-    def make_queue(self) -> None:
-        """Create the queue like `async deploy`, without scaling; idempotent."""
+    def create_queue(self) -> None:
+        """Create the endpoint of `async deploy` without scaling; idempotent."""
         name = async_config(self.config, IDENTITY).name
         exchange = exchange_of(self.config)
         sagemaker = self.client("sagemaker")
@@ -119,22 +119,22 @@ class Cloud:
                     "S3OutputPath": exchange.output,
                     "S3FailurePath": exchange.failure,
                 },
-                "ClientConfig": {"MaxConcurrentInvocationsPerInstance": NUM_AT_ONCE},
+                "ClientConfig": {"MaxConcurrentInvocationsPerInstance": CONCURRENCY},
             },
         )
         sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=name)
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[Cloud]:
-    """Run the emulator; `folder` is for chandra.toml."""
+def run_cloud(folder: Path) -> Iterator[Cloud]:
+    """Run an emulator; `folder` is where chandra.toml is written."""
     config = folder / "chandra.toml"
     config.write_text(CONFIG)
     server = real_server(**SERVER, **CREDENTIALS)
-    with closing(Account()) as account, emulating(account, server) as local:
+    with closing(EmulatedAccount()) as account, run_emulator(account, server) as local:
         cloud = Cloud(local.emulator, local.lines, config)
         cloud.client("s3").create_bucket(Bucket=BUCKET)
-        # Servers have roles of their own, but a job is not started without one.
+        # The commands require image and weights. The servers do not load them.
         local.publish(IMAGE)
         cloud.client("s3").put_object(Bucket=BUCKET, Key=WEIGHTS, Body=b"mini")
         yield cloud

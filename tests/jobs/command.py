@@ -1,6 +1,6 @@
-"""`chandra-sagemaker` as a process that tests kill, with short polling intervals.
+"""`chandra-sagemaker` with shorter waits, as a program for tests that kill it.
 
-The real command polls every ten or thirty seconds, because AWS calls cost money.
+Against AWS, the commands poll every ten or thirty seconds.
 """
 
 from __future__ import annotations

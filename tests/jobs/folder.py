@@ -1,4 +1,4 @@
-"""Reproducible folder of small documents, some of which are broken."""
+"""Folder of small documents, some of them broken, generated from a seed."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ PAGES = Domain(
     min_blocks=1,
     max_blocks=1,
     max_characters=20,
-    # Only clean pages can become PDFs with a text layer.
+    # Only pages without simulated scanning can become PDFs with text.
     clean=1.0,
 )
 MAX_CHARACTERS = 90
-"""Maximum number of characters of an answer, with its markup."""
-ONE_IN = 20
-"""One of this many documents is broken, and at least two per folder."""
+"""Longest HTML of a page."""
+DOCUMENTS_PER_BROKEN = 20
+"""One in this number of documents is broken, and at least two of each folder."""
 
 
 def _truncated(rng: random.Random) -> bytes:
@@ -53,7 +53,7 @@ def _half_an_image(rng: random.Random) -> bytes:
 
 
 def _page(rng: random.Random) -> Page:
-    """Return a page of a word or two, which mini reads in a fifth of a second."""
+    """Draw a page of a word or two, which the embedded model reads in about 0.2 s."""
     while True:
         page = render_page(rng, PAGES)
         if page.blocks and len(page.html) < MAX_CHARACTERS:
@@ -87,7 +87,7 @@ GOOD: tuple[tuple[str, Make], ...] = (
 )
 BROKEN: tuple[tuple[str, Make, str], ...] = (
     (".pdf", _truncated, "unreadable_document"),
-    # The submitting command already rejects this document.
+    # The command rejects this one before it submits it.
     (".png", _empty, "unreadable_document"),
     (".png", _no_image, "unsupported_media_type"),
     (".pdf", _encrypted, "password_required"),
@@ -97,9 +97,9 @@ BROKEN: tuple[tuple[str, Make, str], ...] = (
 
 
 def fill(root: Path, num_documents: int, seed: int) -> dict[str, str | None]:
-    """Write the documents; return the error code of each by name, or None."""
+    """Write the documents; return the expected error code, or None, by file name."""
     rng = random.Random(seed)
-    num_broken = max(2, num_documents // ONE_IN)
+    num_broken = max(2, num_documents // DOCUMENTS_PER_BROKEN)
     broken = rng.sample(range(num_documents), num_broken)
     codes: dict[str, str | None] = {}
     root.mkdir()

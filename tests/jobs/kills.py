@@ -1,4 +1,4 @@
-"""Schedule of kills, which depends on a seed, and the killing of processes."""
+"""Random schedule of kills, and the killing of submitter, server and engine."""
 
 from __future__ import annotations
 
@@ -15,18 +15,20 @@ from pathlib import Path
 import psutil
 
 from tests.jobs.cloud import Cloud
-from tests.jobs.diary import Diary
+from tests.jobs.progress import ProgressLog
 from tests.jobs.submitter import Submitter
 from tests.server.processes import family
 
-__all__ = ["Kill", "Killer", "Victim", "schedule"]
+__all__ = ["Kill", "Killer", "Victim", "plan_kills"]
 
-PATIENT_SECONDS = 900.0
-"""Timeout for the next documents, for which a server may have to start."""
+TIMEOUT_SECONDS = 900.0
+"""Longest wait for progress, which includes the start of a server."""
 POLL_SECONDS = 0.3
 
 
 class Victim(StrEnum):
+    """Kind of process that is killed."""
+
     SUBMITTER = "submitter"
     SERVER = "server"
     ENGINE = "engine"
@@ -34,18 +36,20 @@ class Victim(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Kill:
+    """Planned kill of a process."""
+
     victim: Victim
     num_read: int
-    """Number of documents that are read before."""
+    """Number of documents that are read before the kill."""
     seconds: float
     """Delay after that."""
 
 
-def schedule(rng: random.Random, num_kills: int, num_documents: int) -> list[Kill]:
-    """Return kills with each victim equally often, while documents are left."""
+def plan_kills(rng: random.Random, num_kills: int, num_documents: int) -> list[Kill]:
+    """Return kills in order of time, with equal numbers of each victim."""
     victims = [list(Victim)[number % len(Victim)] for number in range(num_kills)]
     rng.shuffle(victims)
-    # Documents remain to be read after the last kill.
+    # After the last kill, a quarter of the documents is still to be read.
     moments = sorted(rng.randrange(num_documents * 3 // 4) for _ in victims)
     return [
         Kill(victim, num_read, rng.random())
@@ -61,9 +65,9 @@ class Killer:
         cloud: Cloud,
         submitter: Submitter,
         num_read: Callable[[], int],
-        diary: Diary,
+        progress: ProgressLog,
     ) -> None:
-        self._diary = diary
+        self._progress = progress
         self._cloud = cloud
         self._submitter = submitter
         self._num_read = num_read
@@ -75,29 +79,32 @@ class Killer:
             time.sleep(kill.seconds)
             victim = self._kill(kill.victim)
             self.killed.append(victim)
-            self._diary.say(
-                f"killed the {victim}, {kill.seconds:.2f} s after {kill.num_read} read"
+            self._progress.print_line(
+                f"killed the {victim}, {kill.seconds:.2f} s after {kill.num_read} "
+                "documents were read"
             )
 
     def _has_read(self, number: int) -> Callable[[], bool]:
         return lambda: self._num_read() >= number
 
     def _kill(self, victim: Victim) -> Victim:
-        if victim is Victim.SUBMITTER or not self._wait(lambda: self._pid(victim)):
+        if victim is Victim.SUBMITTER or not self._wait(
+            lambda: self._find_process(victim)
+        ):
             self._submitter.kill()
             return Victim.SUBMITTER
-        pid = self._pid(victim)
+        pid = self._find_process(victim)
         with contextlib.suppress(ProcessLookupError):
             if victim is Victim.SERVER:
-                # Java has a process group of its own, which includes the worker.
+                # Java and its worker have a process group of their own.
                 os.killpg(os.getpgid(pid), signal.SIGKILL)
             else:
                 os.kill(pid, signal.SIGKILL)
         return victim
 
     def _wait(self, condition: Callable[[], object]) -> bool:
-        """Wait for a condition; return False if everything is done before."""
-        deadline = time.monotonic() + PATIENT_SECONDS
+        """Wait for a condition; return False if all documents are done before."""
+        deadline = time.monotonic() + TIMEOUT_SECONDS
         while time.monotonic() < deadline:
             self._submitter.check()
             if condition():
@@ -106,12 +113,12 @@ class Killer:
                 return False
             time.sleep(POLL_SECONDS)
         raise AssertionError(
-            f"nothing goes on: {self._submitter.output[-3:]} {self._cloud.lines[-20:]}"
+            f"no progress: {self._submitter.outputs[-3:]} {self._cloud.lines[-20:]}"
         )
 
-    def _pid(self, victim: Victim) -> int:
-        """Return the id of a victim's process; 0 if it does not run."""
-        first = self._cloud.container()
+    def _find_process(self, victim: Victim) -> int:
+        """Return the process id of a victim, or 0 if it is not running."""
+        first = self._cloud.find_server()
         with contextlib.suppress(psutil.Error):
             for process in family(first) if first else ():
                 if process.status() == psutil.STATUS_ZOMBIE:
@@ -124,7 +131,7 @@ class Killer:
 
 
 def _is_engine(process: psutil.Process) -> bool:
-    """Return True for the child process that has torch loaded."""
+    """Return True if the process is the engine: a child that has loaded torch."""
     if "handler.processes.child" not in process.cmdline():
         return False
     with contextlib.suppress(OSError):

@@ -1,6 +1,7 @@
-"""Processing of a folder by queue and by batch job, while processes are killed.
+"""Tests that a queue and batch jobs lose no document while processes are killed.
 
-The answers are compared as Markdown, because JSON contains times and request ids.
+The tests compare results as Markdown, because JSON results contain times and request
+ids.
 """
 
 from __future__ import annotations
@@ -18,25 +19,26 @@ import pytest
 from deploy.queue.job import State
 from deploy.queue.ledger import SqliteLedger
 from tests.jobs import folder
-from tests.jobs.cloud import BUCKET, Cloud, running
-from tests.jobs.diary import Diary
-from tests.jobs.kills import Kill, Killer, schedule
+from tests.jobs.cloud import BUCKET, Cloud, run_cloud
+from tests.jobs.kills import Kill, Killer, plan_kills
+from tests.jobs.progress import ProgressLog
 from tests.jobs.submitter import Command, Submitter
 from tests.marks import needs_the_plugin
 
 SEED = "JOBS_SEED"
-HOUR = 3600.0
+HOUR_SECONDS = 3600.0
 
 pytestmark = needs_the_plugin
 
 
-Answers = dict[str, bytes]
+Results = dict[str, bytes]
+"""Results by document name."""
 Codes = dict[str, str]
 """Error codes by document name."""
 
 
 class Documents:
-    """Folder of documents with their error codes, and the folder of results."""
+    """Generated folder of documents, with their expected error codes."""
 
     def __init__(self, root: Path, num_documents: int, seed: int) -> None:
         self.root = root
@@ -46,32 +48,32 @@ class Documents:
         self.broken: Codes = {name: code for name, code in self.codes.items() if code}
 
 
-class Way(Protocol):
-    """Way to process a folder."""
+class Reading(Protocol):
+    """Method to read a folder of documents."""
 
     def __init__(self, cloud: Cloud, documents: Documents, name: str) -> None: ...
-    def round_of(self, command: Command) -> bool: ...
+    def run_round(self, command: Command) -> bool: ...
     def num_read(self) -> int: ...
     def check(self) -> None: ...
-    def results(self) -> tuple[Answers, Codes]: ...
+    def results(self) -> tuple[Results, Codes]: ...
 
 
-class Queued:
-    """Processing by the asynchronous endpoint."""
+class QueueReading:
+    """Reading of a folder by the asynchronous endpoint."""
 
     def __init__(self, cloud: Cloud, documents: Documents, name: str) -> None:
-        cloud.make_queue()
-        # Results of another run would be found and reused.
-        cloud.empty("async/")
+        cloud.create_queue()
+        # Otherwise results of an earlier reading would be reused.
+        cloud.delete_objects("async/")
         self._cloud = cloud
         self._documents = documents
         self._ledger = str(documents.root / f"{name}.db")
         self._results = documents.root / name
 
-    def round_of(self, command: Command) -> bool:
+    def run_round(self, command: Command) -> bool:
         ledger = ("--ledger", self._ledger)
         scans = str(self._documents.folder)
-        # The server writes the Markdown, as in a batch job.
+        # Request Markdown from the server, as batch jobs do.
         command(
             *("async", "submit", scans, "--format", "md", "--retry-failed"), *ledger
         )
@@ -84,8 +86,8 @@ class Queued:
         keys = self._cloud.keys("async/reading/out/")
         return len({key.rpartition("/")[2] for key in keys})
 
-    def results(self) -> tuple[Answers, Codes]:
-        """Return answers and error codes by document; fail on any other file."""
+    def results(self) -> tuple[Results, Codes]:
+        """Return results and error codes by document; fails for unexpected files."""
         read, failed = {}, {}
         for path in self._results.iterdir():
             if path.name.endswith(".error.json"):
@@ -97,7 +99,7 @@ class Queued:
         return read, failed
 
     def check(self) -> None:
-        """Check that every document is in the ledger once and has a final state."""
+        """Assert that the ledger has every document once, with its final state."""
         with closing(SqliteLedger(Path(self._ledger))) as ledger:
             jobs = list(ledger.jobs())
         states = {Path(job.source).name: job.state for job in jobs}
@@ -108,8 +110,8 @@ class Queued:
         }
 
 
-class Transformed:
-    """Processing by batch transform."""
+class JobReading:
+    """Reading of a folder by batch transform jobs."""
 
     def __init__(self, cloud: Cloud, documents: Documents, name: str) -> None:
         self._cloud = cloud
@@ -118,22 +120,22 @@ class Transformed:
         self._refused: dict[str, str] = {}
         self._failed: dict[str, str] = {}
 
-    def round_of(self, command: Command) -> bool:
-        output = f"s3://{BUCKET}/{self._prefix}"
-        told = command("transform", str(self._documents.folder), output)
-        # The starting command reports documents that are in no job.
+    def run_round(self, command: Command) -> bool:
+        target = f"s3://{BUCKET}/{self._prefix}"
+        summary = command("transform", str(self._documents.folder), target)
+        # Only the first command reports documents that are in no job.
         self._refused = {
-            Path(each["document"]).name: each["code"] for each in told["left_out"]
+            Path(each["document"]).name: each["code"] for each in summary["left_out"]
         }
-        while not self._is_done(told):
-            told = command("transform", "--retry-failed", told["job"])
+        while not self._is_done(summary):
+            summary = command("transform", "--retry-failed", summary["job"])
         return True
 
-    def _is_done(self, told: dict[str, object]) -> bool:
-        failures, left_out = told.get("failures", []), told["left_out"]
-        assert isinstance(failures, list), told
-        assert isinstance(left_out, list), told
-        # The next job excludes and reports documents that would fail again.
+    def _is_done(self, summary: dict[str, object]) -> bool:
+        failures, left_out = summary.get("failures", []), summary["left_out"]
+        assert isinstance(failures, list), summary
+        assert isinstance(left_out, list), summary
+        # A retry reports documents that would fail again, and leaves them out.
         self._failed = self._refused | {
             Path(each["document"]).name: each["code"] for each in [*left_out, *failures]
         }
@@ -143,9 +145,9 @@ class Transformed:
         return len(self._cloud.keys(self._prefix))
 
     def check(self) -> None:
-        """Do nothing: `round_of` counts the documents of each job."""
+        """Check nothing: `_is_done` compares the counts of every job."""
 
-    def results(self) -> tuple[Answers, Codes]:
+    def results(self) -> tuple[Results, Codes]:
         keys = self._cloud.keys(self._prefix)
         names = {key: key.rpartition("/")[2].removesuffix(".out") for key in keys}
         assert len(set(names.values())) == len(keys), "a document has two results"
@@ -156,57 +158,65 @@ class Transformed:
 
 @pytest.fixture
 def cloud(tmp_path):
-    with running(tmp_path) as emulator:
-        yield emulator
+    with run_cloud(tmp_path) as running:
+        yield running
 
 
-def survives(
+def check_results_despite_kills(
     cloud: Cloud,
-    way: type[Way],
+    reading_type: type[Reading],
     root: Path,
     *,
     num_documents: int,
     num_kills: int,
     seed: int,
 ) -> None:
-    """Check that a run with kills gives the same bytes as an undisturbed one."""
-    diary = Diary()
-    diary.say(f"{SEED}={seed}: {num_documents} documents, {num_kills} kills")
+    """Assert that a reading with kills has the same results as one without."""
+    progress = ProgressLog()
+    progress.print_line(f"{SEED}={seed}: {num_documents} documents, {num_kills} kills")
     documents = Documents(root, num_documents, seed)
 
-    def read(name: str, kills: Sequence[Kill]) -> tuple[Answers, Codes]:
-        reading = way(cloud, documents, name)
-        submitter = Submitter(cloud, reading.round_of)
+    def read(name: str, kills: Sequence[Kill]) -> tuple[Results, Codes]:
+        reading = reading_type(cloud, documents, name)
+        submitter = Submitter(cloud, reading.run_round)
         try:
-            killer = Killer(cloud, submitter, reading.num_read, diary)
+            killer = Killer(cloud, submitter, reading.num_read, progress)
             killer.run(kills)
-            submitter.finish(HOUR)
+            submitter.finish(HOUR_SECONDS)
         finally:
             submitter.close()
-        diary.say(f"{name}: everything is done, in {submitter.num_rounds} rounds")
+        progress.print_line(
+            f"{name}: all documents are read, in {submitter.num_rounds} rounds"
+        )
         reading.check()
         return reading.results()
 
     expected = read("undisturbed", ())
     assert (set(expected[0]), expected[1]) == (documents.good, documents.broken)
-    kills = schedule(random.Random(seed), num_kills, num_documents)
+    kills = plan_kills(random.Random(seed), num_kills, num_documents)
     assert read("killed", kills) == expected
 
 
-ways = pytest.mark.parametrize("way", [Queued, Transformed], ids=["queue", "job"])
+with_each_reading = pytest.mark.parametrize(
+    "reading_type", [QueueReading, JobReading], ids=["queue", "job"]
+)
 
 
-@ways
+@with_each_reading
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_kills_do_not_change_the_results_of_a_folder(cloud, way, tmp_path):
+def test_folder_has_the_same_results_despite_kills(cloud, reading_type, tmp_path):
     seed = int(os.environ.get(SEED) or 7)
-    survives(cloud, way, tmp_path, num_documents=12, num_kills=4, seed=seed)
+    check_results_despite_kills(
+        cloud, reading_type, tmp_path, num_documents=12, num_kills=4, seed=seed
+    )
 
 
-@ways
+@with_each_reading
 @pytest.mark.jobs
-@pytest.mark.timeout(4 * HOUR)
-def test_two_hundred_documents_survive_twenty_five_kills(cloud, way, tmp_path):
+@pytest.mark.timeout(4 * HOUR_SECONDS)
+def test_large_folder_has_the_same_results_despite_kills(cloud, reading_type, tmp_path):
     seed = int(os.environ.get(SEED) or random.SystemRandom().randrange(10_000))
-    survives(cloud, way, tmp_path, num_documents=200, num_kills=25, seed=seed)
+    check_results_despite_kills(
+        cloud, reading_type, tmp_path, num_documents=200, num_kills=25, seed=seed
+    )

@@ -1,4 +1,4 @@
-"""`local` with moto behind it, and a container that each test scripts."""
+"""Fixtures: a running emulator with moto as backend, and a scripted container."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from botocore.config import Config
 from deploy.aws import AWSClient
 from deploy.cli import main
 from deploy.console import Console
-from deploy.emulator.account import Account
+from deploy.emulator.account import EmulatedAccount
 from deploy.emulator.backend import Backend
 from deploy.emulator.emulator import Emulator, ServerProgram
-from deploy.emulator.limits import Assumed, Limits
-from deploy.emulator.process import build_archive, server_folder
+from deploy.emulator.limits import Assumptions, SageMakerLimits
+from deploy.emulator.process import build_archive, find_server_folder
 from tests.deploy.emulator.containers import Scripted
 from tests.deploy.images import publish
 
 KEYS = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing"}
 CREDENTIALS = {name.upper(): value for name, value in KEYS.items()}
-"""The same in a container's environment, as a role would give them."""
+"""The same credentials as environment variables of a container."""
 REGION = "us-east-1"
 ROLE = "arn:aws:iam::123456789012:role/execution"
 BUCKET = "documents"
 
 
 class Local:
-    """A running emulator, boto3's clients of it, and what it has printed."""
+    """Running emulator, with boto3 clients and the lines that it printed."""
 
     def __init__(
         self, emulator: Emulator, lines: list[str], backend: Backend | None = None
@@ -67,12 +67,12 @@ class Local:
     def sagemaker(self) -> Any:
         return self.client("sagemaker")
 
-    def put(self, key: str, content: bytes, bucket: str = BUCKET) -> str:
+    def put_object(self, key: str, content: bytes, bucket: str = BUCKET) -> str:
         self.client("s3").put_object(Bucket=bucket, Key=key, Body=content)
         return f"s3://{bucket}/{key}"
 
-    def get(self, uri: str) -> bytes | None:
-        """An object; None where there is none."""
+    def get_object(self, uri: str) -> bytes | None:
+        """Return the content of an object, or None if it does not exist."""
         bucket, _, key = uri.removeprefix("s3://").partition("/")
         s3 = self.client("s3")
         try:
@@ -80,15 +80,15 @@ class Local:
         except s3.exceptions.NoSuchKey:
             return None
 
-    def keys(self, prefix: str = "") -> list[str]:
+    def list_keys(self, prefix: str = "") -> list[str]:
         answer = self.client("s3").list_objects_v2(Bucket=BUCKET, Prefix=prefix)
         return [item["Key"] for item in answer.get("Contents", ())]
 
     def publish(self, *uris: str) -> None:
-        """Images, where a deployment looks for them."""
+        """Push images to the registry, where a deployment looks for them."""
         publish(AWSClient(self._session, endpoint_url=self.address), *uris)
 
-    def model(self, name: str = "ocr", **container: Any) -> str:
+    def create_model(self, name: str = "ocr", **container: Any) -> str:
         self.sagemaker.create_model(
             ModelName=name,
             ExecutionRoleArn=ROLE,
@@ -96,7 +96,7 @@ class Local:
         )
         return name
 
-    def endpoint(
+    def create_endpoint(
         self,
         name: str = "ocr",
         *,
@@ -104,8 +104,8 @@ class Local:
         is_created: bool = True,
         **config: Any,
     ) -> str:
-        """With a model and a config of the same name; or those alone."""
-        self.model(name, **(model or {}))
+        """Create a model, an endpoint config, and an endpoint if `is_created`."""
+        self.create_model(name, **(model or {}))
         self.sagemaker.create_endpoint_config(
             EndpointConfigName=name,
             ProductionVariants=[
@@ -122,7 +122,7 @@ class Local:
             self.sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=name)
         return name
 
-    def async_endpoint(
+    def create_async_endpoint(
         self,
         name: str = "ocr",
         *,
@@ -140,10 +140,10 @@ class Local:
             config["ClientConfig"] = {
                 "MaxConcurrentInvocationsPerInstance": concurrency
             }
-        return self.endpoint(name, AsyncInferenceConfig=config)
+        return self.create_endpoint(name, AsyncInferenceConfig=config)
 
-    def messages(self, group: str) -> dict[str, list[str]]:
-        """What CloudWatch holds, by stream."""
+    def read_messages(self, group: str) -> dict[str, list[str]]:
+        """Return the messages of a log group by stream."""
         logs = self.client("logs")
         found: dict[str, list[str]] = {}
         try:
@@ -156,14 +156,14 @@ class Local:
 
 
 @contextmanager
-def emulating(
-    account: Account,
+def run_emulator(
+    account: EmulatedAccount,
     server: str | ServerProgram,
     *,
-    limits: Limits | None = None,
-    assumed: Assumed | None = None,
+    limits: SageMakerLimits | None = None,
+    assumptions: Assumptions | None = None,
 ) -> Iterator[Local]:
-    """An emulator in front of that account, from its start to its end."""
+    """Run an emulator with this account as its backend."""
     lines: list[str] = []
     backend = Backend(
         account.address,
@@ -175,9 +175,9 @@ def emulating(
         backend,
         server=server,
         region=REGION,
-        say=lines.append,
+        print_line=lines.append,
         limits=limits,
-        assumed=assumed,
+        assumptions=assumptions,
     )
     with closing(emulator):
         emulator.start()
@@ -185,8 +185,8 @@ def emulating(
 
 
 def real_server(**environ: str) -> ServerProgram:
-    """The project's own, with the embedded model and one thread."""
-    folder = server_folder()
+    """Return the project's own server, with the embedded model and one thread."""
+    folder = find_server_folder()
     build_archive(folder)
     return ServerProgram(
         folder,
@@ -198,7 +198,10 @@ def real_server(**environ: str) -> ServerProgram:
 def command_line(
     local: Local, config: Path, *, assume_yes: bool = False
 ) -> Callable[..., tuple[int, str, str]]:
-    """The command line, of an account whose SageMaker is the emulator."""
+    """Return a function that runs a command line against the emulator.
+
+    It returns the exit status, standard output and standard error.
+    """
     session = boto3.Session(region_name=REGION, **KEYS)
     aws = AWSClient(session, endpoint_url=local.address, num_attempts=1)
 
@@ -211,7 +214,7 @@ def command_line(
             [*arguments, "--config", str(config)],
             console=console,
             connect=lambda **_: aws,
-            # Looks more often than whoever pays for the calls.
+            # Poll more often than against AWS.
             sleep=lambda seconds: time.sleep(min(seconds, 0.5)),
         )
         return status, out.getvalue(), err.getvalue()
@@ -220,9 +223,9 @@ def command_line(
 
 
 @pytest.fixture(scope="session")
-def account() -> Iterator[Account]:
-    """One moto for all tests; each finds it empty."""
-    moto = Account()
+def account() -> Iterator[EmulatedAccount]:
+    """Account for all tests; `start` resets it before each test."""
+    moto = EmulatedAccount()
     yield moto
     moto.close()
 
@@ -235,18 +238,20 @@ def container() -> Iterator[Scripted]:
 
 
 @pytest.fixture
-def start(account: Account) -> Iterator[Callable[..., Local]]:
-    """start(server, limits=..., assumed=...)"""
+def start(account: EmulatedAccount) -> Iterator[Callable[..., Local]]:
+    """Return a function that starts an emulator: start(server, limits=...)."""
     urllib.request.urlopen(f"{account.address}/moto-api/reset", data=b"").close()
     with ExitStack() as stack:
 
         def run(
             server: str | ServerProgram,
-            limits: Limits | None = None,
-            assumed: Assumed | None = None,
+            limits: SageMakerLimits | None = None,
+            assumptions: Assumptions | None = None,
         ) -> Local:
-            started = emulating(account, server, limits=limits, assumed=assumed)
-            local = stack.enter_context(started)
+            running = run_emulator(
+                account, server, limits=limits, assumptions=assumptions
+            )
+            local = stack.enter_context(running)
             local.client("s3").create_bucket(Bucket=BUCKET)
             return local
 
@@ -255,5 +260,5 @@ def start(account: Account) -> Iterator[Callable[..., Local]]:
 
 @pytest.fixture
 def local(start: Callable[..., Local], container: Scripted) -> Local:
-    """With SageMaker's own limits."""
-    return start(container.address, assumed=Assumed(retry_seconds=0.01))
+    """Emulator with SageMaker's limits and the scripted container."""
+    return start(container.address, assumptions=Assumptions(retry_seconds=0.01))

@@ -1,4 +1,4 @@
-"""A container that does what a test says, over real HTTP."""
+"""HTTP server in place of a container, whose replies a test sets."""
 
 from __future__ import annotations
 
@@ -9,25 +9,27 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from deploy.emulator.listener import Listener
+from deploy.emulator.http.front import Listener
 
 __all__ = ["Received", "Reply", "Scripted"]
 
 
 @dataclass
 class Reply:
-    """What the container answers; pieces are sent as they come."""
+    """Reply of the container; an iterator is sent chunk by chunk."""
 
     body: bytes | Iterator[bytes] = b"read"
     status: int = 200
     content_type: str = "text/plain"
     headers: dict[str, str] = field(default_factory=dict)
     is_broken: bool = False
-    """The connection is closed in place of an answer, or of its end."""
+    """Whether the connection is closed before the reply, or before its end."""
 
 
 @dataclass
 class Received:
+    """Invocation that the container received."""
+
     headers: dict[str, str]
     body: bytes
 
@@ -36,9 +38,11 @@ class Received:
 
 
 class Scripted:
-    """Listens; `reply` is called for every document, `ping` and `parameters` are set.
+    """Container whose behaviour a test scripts.
 
-    `received` holds the requests so far, `at_once` the most that were open together.
+    `reply` is called for every invocation. `ping` is the status of `/ping`, and
+    `parameters` the body of `/execution-parameters`. `received` holds the invocations
+    so far, and `max_concurrency` the largest number that were open at the same time.
     """
 
     def __init__(self) -> None:
@@ -47,7 +51,7 @@ class Scripted:
         self.parameters: bytes | None = None
         self.received: list[Received] = []
         self.num_pings = 0
-        self.at_once = 0
+        self.max_concurrency = 0
         self._num_open = 0
         self._lock = threading.Lock()
         scripted = self
@@ -59,7 +63,7 @@ class Scripted:
                 scripted._get(self)
 
             def do_POST(self) -> None:
-                # Whoever asked may have given up by now.
+                # The client may have closed the connection by now.
                 with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                     scripted._post(self)
 
@@ -92,7 +96,7 @@ class Scripted:
         with self._lock:
             self.received.append(received)
             self._num_open += 1
-            self.at_once = max(self.at_once, self._num_open)
+            self.max_concurrency = max(self.max_concurrency, self._num_open)
         try:
             reply = self.reply(received)
         finally:

@@ -1,7 +1,7 @@
-"""A container's program in a few lines: answers with its environment, or dies.
+"""Small program in place of the server, with a child process.
 
-The document says what it does: `die` ends it, `sicken` makes it unhealthy. All but the
-first are answered with its process id, its child's, and its environment.
+The document `die` ends it, and `sicken` makes it unhealthy. It responds to all other
+documents with its process id, that of its child, and its environment.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-# In a session of its own, as Java is.
+# Java also runs in a session of its own.
 CHILD = subprocess.Popen(
     [sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True
 )

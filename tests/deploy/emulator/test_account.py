@@ -1,4 +1,4 @@
-"""The account on loopback that `local` keeps everything but the data plane in."""
+"""Tests of the emulated account."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from contextlib import closing
 
 import boto3
 
-from deploy.emulator.account import Account
+from deploy.emulator.account import EmulatedAccount
 from tests.deploy.emulator.conftest import KEYS, REGION
 
 
@@ -14,10 +14,10 @@ def s3(account):
     return boto3.client("s3", endpoint_url=account.address, region_name=REGION, **KEYS)
 
 
-def test_an_account_does_not_hold_what_was_in_the_one_before_it():
-    with closing(Account()) as first:
+def test_new_account_has_no_resources_of_an_earlier_one():
+    with closing(EmulatedAccount()) as first:
         s3(first).create_bucket(Bucket="scans")
         assert s3(first).list_buckets()["Buckets"]
 
-    with closing(Account()) as second:
+    with closing(EmulatedAccount()) as second:
         assert not s3(second).list_buckets()["Buckets"]

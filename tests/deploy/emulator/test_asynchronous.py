@@ -1,4 +1,4 @@
-"""InvokeEndpointAsync through boto3: accepted now, answered in S3."""
+"""Tests of InvokeEndpointAsync through boto3."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import time
 import pytest
 from botocore.exceptions import ClientError
 
-from deploy.emulator.attempt import Attempts, Job
+from deploy.emulator.asynchronous.processor import RequestProcessor
+from deploy.emulator.asynchronous.request import AcceptedRequest
 from deploy.emulator.backend import S3Uri
-from deploy.emulator.limits import Assumed, Limits
+from deploy.emulator.limits import Assumptions, SageMakerLimits
 from tests.deploy.emulator.conftest import BUCKET
 from tests.deploy.emulator.containers import Reply
 from tests.waiting import until
@@ -19,27 +20,27 @@ from tests.waiting import until
 
 def submit(local, name="ocr", **params):
     if "Body" not in params and "InputLocation" not in params:
-        params["InputLocation"] = local.put("in/page.png", b"page")
+        params["InputLocation"] = local.put_object("in/page.png", b"page")
     return local.runtime.invoke_endpoint_async(EndpointName=name, **params)
 
 
-def refused(local, **params):
+def expect_validation_error(local, **params):
     with pytest.raises(ClientError) as caught:
         local.runtime.invoke_endpoint_async(EndpointName="ocr", **params)
     assert caught.value.response["Error"]["Code"] == "ValidationError"
     return caught.value.response["Error"]["Message"]
 
 
-def result(local, answer):
-    return until(lambda: local.get(answer["OutputLocation"]))
+def wait_for_result(local, answer):
+    return until(lambda: local.get_object(answer["OutputLocation"]))
 
 
-def failure(local, answer):
-    return until(lambda: local.get(answer["FailureLocation"]))
+def wait_for_failure(local, answer):
+    return until(lambda: local.get_object(answer["FailureLocation"]))
 
 
-def test_a_document_in_s3_is_answered_in_s3(local, container):
-    local.async_endpoint()
+def test_document_in_s3_has_its_result_in_s3(local, container):
+    local.create_async_endpoint()
 
     answer = submit(
         local,
@@ -54,7 +55,7 @@ def test_a_document_in_s3_is_answered_in_s3(local, container):
     assert answer["OutputLocation"].startswith(f"s3://{BUCKET}/out/")
     assert answer["OutputLocation"].endswith(".out")
     assert answer["FailureLocation"].startswith(f"s3://{BUCKET}/failed/")
-    assert result(local, answer) == b"page"
+    assert wait_for_result(local, answer) == b"page"
     [received] = container.received
     assert received["Content-Type"] == "image/png"
     assert received["Accept"] == "text/markdown"
@@ -62,62 +63,64 @@ def test_a_document_in_s3_is_answered_in_s3(local, container):
     assert received["X-Amzn-SageMaker-Inference-Id"] == "mine"
 
 
-def test_a_small_document_may_be_in_the_request(local):
-    local.async_endpoint()
+def test_small_document_can_be_in_the_body(local):
+    local.create_async_endpoint()
 
     answer = submit(local, Body=b"a small page")
 
-    assert result(local, answer) == b"a small page"
+    assert wait_for_result(local, answer) == b"a small page"
 
 
-def test_an_object_has_the_type_of_the_answer(local):
-    local.async_endpoint()
+def test_output_object_has_content_type_of_the_response(local):
+    local.create_async_endpoint()
 
     answer = submit(local)
-    result(local, answer)
+    wait_for_result(local, answer)
 
     key = answer["OutputLocation"].removeprefix(f"s3://{BUCKET}/")
     head = local.client("s3").head_object(Bucket=BUCKET, Key=key)
     assert head["ContentType"] == "text/plain"
 
 
-def test_name_and_folder_of_the_output_can_be_chosen(local):
-    local.async_endpoint()
+def test_filename_and_extension_set_the_output_location(local):
+    local.create_async_endpoint()
 
     answer = submit(local, Filename="page.json", S3OutputPathExtension="run-7/a")
 
     assert answer["OutputLocation"] == f"s3://{BUCKET}/out/run-7/a/page.json"
-    assert result(local, answer) == b"page"
+    assert wait_for_result(local, answer) == b"page"
 
 
-def test_exactly_one_of_body_and_location_is_given(local):
-    local.async_endpoint()
+def test_exactly_one_of_body_and_location_is_required(local):
+    local.create_async_endpoint()
 
-    assert "exactly one" in refused(local)
-    assert "exactly one" in refused(local, Body=b"x", InputLocation="s3://b/k")
+    assert "exactly one" in expect_validation_error(local)
+    assert "exactly one" in expect_validation_error(
+        local, Body=b"x", InputLocation="s3://b/k"
+    )
 
 
-def test_a_body_has_at_most_128000_bytes(local):
-    local.async_endpoint()
+def test_body_above_128000_bytes_is_rejected(local):
+    local.create_async_endpoint()
 
-    assert "128000" in refused(local, Body=bytes(128_001))
+    assert "128000" in expect_validation_error(local, Body=bytes(128_001))
     assert submit(local, Body=bytes(128_000))
 
 
-def test_an_endpoint_in_real_time_takes_none(local):
-    local.endpoint()
+def test_real_time_endpoint_rejects_asynchronous_requests(local):
+    local.create_endpoint()
 
-    assert "not asynchronous" in refused(local, Body=b"x")
+    assert "not asynchronous" in expect_validation_error(local, Body=b"x")
 
 
 @pytest.mark.parametrize(
     ("name", "value"),
     [("InvocationTimeoutSeconds", 3601), ("RequestTTLSeconds", 21_601)],
 )
-def test_times_have_bounds(local, name, value):
-    local.async_endpoint()
+def test_times_out_of_range_are_rejected(local, name, value):
+    local.create_async_endpoint()
 
-    assert name in refused(local, Body=b"x", **{name: value})
+    assert name in expect_validation_error(local, Body=b"x", **{name: value})
 
 
 @pytest.mark.parametrize(
@@ -132,86 +135,86 @@ def test_times_have_bounds(local, name, value):
         ("ContentType", "x" * 1025),
     ],
 )
-def test_parameters_are_held_to_what_the_service_model_says(local, name, value):
-    local.async_endpoint()
+def test_parameters_are_checked_against_the_service_model(local, name, value):
+    local.create_async_endpoint()
 
-    assert name in refused(local, Body=b"x", **{name: value})
+    assert name in expect_validation_error(local, Body=b"x", **{name: value})
 
 
-def test_an_address_has_at_most_1024_characters(local):
-    local.async_endpoint()
+def test_input_location_above_1024_characters_is_rejected(local):
+    local.create_async_endpoint()
     long = f"s3://{BUCKET}/{'k' * 1100}"
 
-    assert "InputLocation" in refused(local, InputLocation=long)
+    assert "InputLocation" in expect_validation_error(local, InputLocation=long)
 
 
-def test_a_refused_document_fails_once_and_says_why(local, container):
-    local.async_endpoint()
+def test_rejected_document_has_the_response_as_failure_object(local, container):
+    local.create_async_endpoint()
     container.reply = lambda received: Reply(b'{"code": "unreadable_document"}', 422)
 
     answer = submit(local)
 
-    assert failure(local, answer) == b'{"code": "unreadable_document"}'
-    assert local.get(answer["OutputLocation"]) is None
+    assert wait_for_failure(local, answer) == b'{"code": "unreadable_document"}'
+    assert local.get_object(answer["OutputLocation"]) is None
     assert len(container.received) == 1
 
 
 @pytest.mark.parametrize("reply", [Reply(b"broken", 500), Reply(is_broken=True)])
-def test_nothing_is_tried_twice(local, container, reply):
-    local.async_endpoint()
+def test_failed_request_is_not_retried(local, container, reply):
+    local.create_async_endpoint()
     container.reply = lambda received: reply
 
     answer = submit(local)
 
-    assert failure(local, answer)
+    assert wait_for_failure(local, answer)
     assert len(container.received) == 1
 
 
-def test_a_document_that_is_not_there_fails(local, container):
-    local.async_endpoint()
+def test_missing_input_object_fails_without_invocation(local, container):
+    local.create_async_endpoint()
 
     answer = submit(local, InputLocation=f"s3://{BUCKET}/nowhere.pdf")
 
-    assert b"Could not access S3 uri" in failure(local, answer)
+    assert b"Could not access S3 uri" in wait_for_failure(local, answer)
     assert container.received == []
 
 
-def test_a_document_above_the_limit_fails(start, container):
-    local = start(container.address, Limits(object_bytes=3))
-    local.async_endpoint()
+def test_input_object_above_the_limit_fails(start, container):
+    local = start(container.address, SageMakerLimits(object_bytes=3))
+    local.create_async_endpoint()
 
-    assert b"more than 3 bytes" in failure(local, submit(local))
+    assert b"more than 3 bytes" in wait_for_failure(local, submit(local))
 
 
-def test_a_request_that_takes_too_long_fails(local, container):
-    local.async_endpoint()
+def test_request_fails_after_its_invocation_timeout(local, container):
+    local.create_async_endpoint()
     is_over = threading.Event()
     container.reply = lambda received: Reply(b"late" if is_over.wait(20) else b"never")
 
     answer = submit(local, InvocationTimeoutSeconds=1)
 
-    assert b"within 1 seconds" in failure(local, answer)
+    assert b"within 1 seconds" in wait_for_failure(local, answer)
     is_over.set()
 
 
-def test_as_many_documents_run_at_once_as_the_endpoint_allows(local, container):
-    local.async_endpoint(concurrency=3)
-    may_go_on = threading.Event()
-    container.reply = lambda received: Reply(b"x" if may_go_on.wait(20) else b"")
+def test_endpoint_config_limits_concurrency(local, container):
+    local.create_async_endpoint(concurrency=3)
+    release = threading.Event()
+    container.reply = lambda received: Reply(b"x" if release.wait(20) else b"")
 
     answers = [submit(local, Body=b"%d" % number) for number in range(8)]
     until(lambda: len(container.received) == 3)
-    assert local.emulator.asynchronous.backlog("us-east-1", "ocr") == (5, 3)
-    may_go_on.set()
+    assert local.emulator.asynchronous.count_requests("us-east-1", "ocr") == (5, 3)
+    release.set()
 
     for answer in answers:
-        result(local, answer)
-    assert container.at_once == 3
+        wait_for_result(local, answer)
+    assert container.max_concurrency == 3
     assert len(container.received) == 8
 
 
-def test_what_waits_goes_to_the_next_healthy_container(local, container):
-    local.async_endpoint()
+def test_waiting_request_goes_to_the_next_healthy_container(local, container):
+    local.create_async_endpoint()
     container.ping = 503
 
     answer = submit(local)
@@ -219,20 +222,20 @@ def test_what_waits_goes_to_the_next_healthy_container(local, container):
     assert container.received == []
     container.ping = 200
 
-    assert result(local, answer) == b"page"
+    assert wait_for_result(local, answer) == b"page"
 
 
-def test_what_has_waited_for_too_long_expires(local, container):
-    local.async_endpoint()
+def test_request_expires_after_its_ttl(local, container):
+    local.create_async_endpoint()
     container.ping = 503
-    attempts = Attempts(
-        local.emulator.served,
+    processor = RequestProcessor(
+        local.emulator.find_endpoint,
         local.backend,
         local.emulator.logs,
-        Limits(),
+        SageMakerLimits(),
         local.emulator.metrics,
     )
-    job = Job(
+    request = AcceptedRequest(
         inference_id="old",
         region="us-east-1",
         endpoint="ocr",
@@ -245,36 +248,36 @@ def test_what_has_waited_for_too_long_expires(local, container):
         received=time.time() - 61,
     )
 
-    attempts.make(job)
+    processor.process(request)
 
-    assert b"expired after 60 s" in local.get(f"s3://{BUCKET}/failed/old")
+    assert b"expired after 60 s" in local.get_object(f"s3://{BUCKET}/failed/old")
     assert container.received == []
 
 
-def test_without_a_failure_path_a_failure_leaves_no_object(local, container):
-    local.async_endpoint(failure=False)
+def test_failure_without_failure_path_leaves_no_object(local, container):
+    local.create_async_endpoint(failure=False)
     container.reply = lambda received: Reply(b"no", 500)
 
     answer = submit(local)
 
     assert "FailureLocation" not in answer
     until(lambda: any("server error (500)" in line for line in local.lines))
-    assert local.keys("failed") == []
+    assert local.list_keys("failed") == []
 
 
-def test_the_name_of_a_failure_is_an_assumption(start, container):
-    local = start(container.address, assumed=Assumed(failure_suffix=".failed"))
-    local.async_endpoint()
+def test_failure_suffix_can_be_set(start, container):
+    local = start(container.address, assumptions=Assumptions(failure_suffix=".failed"))
+    local.create_async_endpoint()
     container.reply = lambda received: Reply(b"no", 500)
 
     answer = submit(local)
 
     assert answer["FailureLocation"].endswith(".failed")
-    assert failure(local, answer) == b"no"
+    assert wait_for_failure(local, answer) == b"no"
 
 
-def queue(local, topic_name):
-    """A topic, and the messages it has sent so far."""
+def create_topic(local, topic_name):
+    """Create a topic; return it, and a function that receives its next message."""
     sns, sqs = local.client("sns"), local.client("sqs")
     topic = sns.create_topic(Name=topic_name)["TopicArn"]
     url = sqs.create_queue(QueueName=topic_name)["QueueUrl"]
@@ -284,16 +287,18 @@ def queue(local, topic_name):
     )
 
     def message():
-        found = sqs.receive_message(QueueUrl=url).get("Messages")
-        return json.loads(json.loads(found[0]["Body"])["Message"]) if found else None
+        messages = sqs.receive_message(QueueUrl=url).get("Messages")
+        if not messages:
+            return None
+        return json.loads(json.loads(messages[0]["Body"])["Message"])
 
     return topic, message
 
 
 def test_success_and_failure_are_published(local, container):
-    success, succeeded = queue(local, "success")
-    error, failed = queue(local, "error")
-    local.async_endpoint(SuccessTopic=success, ErrorTopic=error)
+    success, succeeded = create_topic(local, "success")
+    error, failed = create_topic(local, "error")
+    local.create_async_endpoint(SuccessTopic=success, ErrorTopic=error)
 
     good = submit(local, ContentType="image/png", InferenceId="good")
     message = until(succeeded)
@@ -317,10 +322,10 @@ def test_success_and_failure_are_published(local, container):
     assert "server error (500)" in bad["failureReason"]
 
 
-def test_an_answer_is_published_where_it_is_wanted_and_small(start, container):
-    local = start(container.address, Limits(notified_bytes=4))
-    topic, published = queue(local, "success")
-    local.async_endpoint(
+def test_notification_includes_small_response_on_request(start, container):
+    local = start(container.address, SageMakerLimits(notified_bytes=4))
+    topic, published = create_topic(local, "success")
+    local.create_async_endpoint(
         SuccessTopic=topic, IncludeInferenceResponseIn=["SUCCESS_NOTIFICATION_TOPIC"]
     )
 
@@ -333,26 +338,26 @@ def test_an_answer_is_published_where_it_is_wanted_and_small(start, container):
     assert "responseBody" not in large
 
 
-def test_answers_without_content_length_are_not_stored(local, container):
-    local.async_endpoint()
+def test_response_without_content_length_is_not_stored(local, container):
+    local.create_async_endpoint()
     container.reply = lambda received: Reply(iter([b"page 1\n", b"page 2\n"]))
 
     answer = submit(local)
 
-    assert b"has no Content-Length header" in failure(local, answer)
-    assert local.get(answer["OutputLocation"]) is None
+    assert b"has no Content-Length header" in wait_for_failure(local, answer)
+    assert local.get_object(answer["OutputLocation"]) is None
     assert len(container.received) == 1
 
 
-def test_what_sagemaker_says_of_a_request_is_in_the_data_log(local, container):
-    local.async_endpoint()
+def test_failure_of_a_request_is_in_the_data_log(local, container):
+    local.create_async_endpoint()
     container.reply = lambda received: Reply(b"no", 500)
     submit(local, InferenceId="bad")
 
     def lines():
-        streams = local.messages("/aws/sagemaker/Endpoints/ocr")
-        found = [name for name in streams if name.endswith("/data-log")]
-        return streams[found[0]] if found else None
+        streams = local.read_messages("/aws/sagemaker/Endpoints/ocr")
+        names = [name for name in streams if name.endswith("/data-log")]
+        return streams[names[0]] if names else None
 
     [line] = until(lines)
     assert "[bad]" in line
@@ -360,9 +365,9 @@ def test_what_sagemaker_says_of_a_request_is_in_the_data_log(local, container):
 
 
 @pytest.mark.parametrize("key", ["/in/page.png", "in//page.png", "in/a b?#%20+&.png"])
-def test_a_key_is_what_follows_the_bucket_as_it_is(local, key):
-    local.async_endpoint()
+def test_key_with_special_characters_is_read(local, key):
+    local.create_async_endpoint()
 
-    answer = submit(local, InputLocation=local.put(key, b"an odd page"))
+    answer = submit(local, InputLocation=local.put_object(key, b"an odd page"))
 
-    assert result(local, answer) == b"an odd page"
+    assert wait_for_result(local, answer) == b"an odd page"

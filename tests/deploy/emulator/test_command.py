@@ -1,4 +1,4 @@
-"""`chandra-sagemaker local` as a program: started, used, ended."""
+"""Tests of `chandra-sagemaker local` as a process."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 @contextmanager
-def running(tmp_path, *arguments):
-    """The process, and what it said of itself."""
+def run_in_background(tmp_path, *arguments):
+    """Run `local`; yield the process and the JSON object that it printed."""
     process = subprocess.Popen(
         [sys.executable, "-m", "deploy", "local", "--json", *arguments],
         cwd=tmp_path,
@@ -58,7 +58,7 @@ def running(tmp_path, *arguments):
         process.communicate()
 
 
-def ran(tmp_path, *arguments, program=("-m", "deploy")):
+def run_local(tmp_path, *arguments, program=("-m", "deploy")):
     return subprocess.run(
         [sys.executable, *program, "local", *arguments],
         cwd=tmp_path,
@@ -69,18 +69,18 @@ def ran(tmp_path, *arguments, program=("-m", "deploy")):
     )
 
 
-def client(service, said):
+def client(service, output):
     return boto3.client(
-        service, endpoint_url=said["address"], region_name=REGION, **KEYS
+        service, endpoint_url=output["address"], region_name=REGION, **KEYS
     )
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_it_is_used_by_its_address_and_ends_when_asked_to(tmp_path, container, number):
-    started = running(tmp_path, "--port", "0", "--server", container.address)
-    with started as (process, said):
-        answer = client("sagemaker-runtime", said).invoke_endpoint(
-            EndpointName=said["made"]["endpoint"], Body=b"page"
+def test_emulator_serves_its_address_until_a_signal(tmp_path, container, number):
+    running = run_in_background(tmp_path, "--port", "0", "--server", container.address)
+    with running as (process, output):
+        answer = client("sagemaker-runtime", output).invoke_endpoint(
+            EndpointName=output["made"]["endpoint"], Body=b"page"
         )
         assert answer["Body"].read() == b"page"
 
@@ -89,16 +89,16 @@ def test_it_is_used_by_its_address_and_ends_when_asked_to(tmp_path, container, n
         assert process.wait(30) == 0
 
 
-def test_all_that_is_there_from_the_start_works(tmp_path, container):
-    started = running(tmp_path, "--port", "0", "--server", container.address)
-    with started as (_, said):
-        made, s3 = said["made"], client("s3", said)
+def test_sample_resources_work(tmp_path, container):
+    running = run_in_background(tmp_path, "--port", "0", "--server", container.address)
+    with running as (_, output):
+        made, s3 = output["made"], client("s3", output)
         s3.put_object(Bucket=made["bucket"], Key="in/page.png", Body=b"page")
-        answer = client("sagemaker-runtime", said).invoke_endpoint_async(
+        answer = client("sagemaker-runtime", output).invoke_endpoint_async(
             EndpointName=made["async_endpoint"],
             InputLocation=f"s3://{made['bucket']}/in/page.png",
         )
-        client("sagemaker", said).create_transform_job(
+        client("sagemaker", output).create_transform_job(
             TransformJobName="job",
             ModelName=made["batch_model"],
             TransformInput={
@@ -117,35 +117,33 @@ def test_all_that_is_there_from_the_start_works(tmp_path, container):
             objects = s3.list_objects_v2(Bucket=made["bucket"])["Contents"]
             return {found["Key"] for found in objects}
 
-        output = answer["OutputLocation"].removeprefix(f"s3://{made['bucket']}/")
-        until(lambda: {output, "out/page.png.out"} <= keys())
+        key = answer["OutputLocation"].removeprefix(f"s3://{made['bucket']}/")
+        until(lambda: {key, "out/page.png.out"} <= keys())
 
 
-def typed(tmp_path, said, *arguments):
-    """A command in the other terminal, with what was to be copied."""
+def run_command(tmp_path, output, *arguments):
+    """Run a command with the environment that `local` printed."""
     return subprocess.run(
         [sys.executable, "-m", "deploy", *arguments],
         cwd=tmp_path,
-        env={**os.environ, **said["environment"], "PYTHONPATH": str(ROOT)},
+        env={**os.environ, **output["environment"], "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         check=False,
     )
 
 
-# Its container says nothing that a job's log could tell, and that is waited for.
+# The scripted container writes no log, which the command waits for.
 @pytest.mark.slow
-def test_from_an_empty_folder_every_command_finds_it_by_its_address(
-    tmp_path, container
-):
+def test_commands_work_in_an_empty_folder_after_init(tmp_path, container):
     papers = tmp_path / "papers"
     papers.mkdir()
     (papers / "page.png").write_bytes(PNG + b"page")
     arguments = ("--init", "--port", "0", "--server", container.address)
-    with running(tmp_path, *arguments) as (_, said):
-        bucket = said["made"]["bucket"]
-        ran = {
-            " ".join(words[:2]): typed(tmp_path, said, *words)
+    with run_in_background(tmp_path, *arguments) as (_, output):
+        bucket = output["made"]["bucket"]
+        results = {
+            " ".join(words[:2]): run_command(tmp_path, output, *words)
             for words in (
                 ("status",),
                 ("invoke", "papers/page.png", "-o", "page.md", "--format", "md"),
@@ -156,44 +154,44 @@ def test_from_an_empty_folder_every_command_finds_it_by_its_address(
             )
         }
 
-    for words, command in ran.items():
+    for words, command in results.items():
         assert "error:" not in command.stderr, (words, command.stderr)
-    assert said["wrote"] == "chandra.toml"
-    assert "asynchronous   chandra-async" in ran["status"].stdout
+    assert output["wrote"] == "chandra.toml"
+    assert "asynchronous   chandra-async" in results["status"].stdout
     assert (tmp_path / "markdown" / "page.png.md").read_bytes() == PNG + b"page"
-    assert "1 of 1 documents read" in ran["transform papers"].stdout
+    assert "1 of 1 documents read" in results["transform papers"].stdout
 
 
-def test_what_is_there_from_the_start_may_be_updated(tmp_path, container):
+def test_sample_endpoint_can_be_updated(tmp_path, container):
     arguments = ("--init", "--port", "0", "--server", container.address)
-    with running(tmp_path, *arguments) as (_, said):
+    with run_in_background(tmp_path, *arguments) as (_, output):
         update = ("update", "--instance-type", "ml.g6e.4xlarge", "--dry-run")
-        planned = typed(tmp_path, said, *update)
+        planned = run_command(tmp_path, output, *update)
 
     assert planned.returncode == 0, planned.stderr
     assert "would update endpoint chandra" in planned.stdout
 
 
-def test_a_configuration_that_is_there_stays(tmp_path, container):
+def test_init_keeps_an_existing_chandra_toml(tmp_path, container):
     path = tmp_path / "chandra.toml"
     path.write_text('name = "mine"\n')
     arguments = ("--init", "--port", "0", "--server", container.address)
-    with running(tmp_path, *arguments) as (_, said):
+    with run_in_background(tmp_path, *arguments) as (_, output):
         pass
 
-    assert said["wrote"] is None
+    assert output["wrote"] is None
     assert path.read_text() == 'name = "mine"\n'
 
 
-def test_what_is_not_made_is_not_described(tmp_path):
-    refused = ran(tmp_path, "--init", "--empty", "--port", "0")
+def test_init_and_empty_are_rejected_together(tmp_path):
+    refused = run_local(tmp_path, "--init", "--empty", "--port", "0")
 
     assert refused.returncode == 2
     assert "--init is for what is there from the start" in refused.stderr
     assert not (tmp_path / "chandra.toml").exists()
 
 
-def test_its_end_is_the_end_of_its_containers(tmp_path):
+def test_containers_end_with_the_emulator(tmp_path):
     (tmp_path / "server").mkdir()
     (tmp_path / "server" / "__init__.py").touch()
     (tmp_path / "server" / "container.py").write_text(PROGRAM.read_text())
@@ -202,26 +200,29 @@ def test_its_end_is_the_end_of_its_containers(tmp_path):
     weights = tmp_path / "weights"
     weights.mkdir()
     (weights / "config.json").write_text("{}")
-    with running(tmp_path, "--port", "0", "--weights", "weights") as (process, said):
-        answer = client("sagemaker-runtime", said).invoke_endpoint(
+    with run_in_background(tmp_path, "--port", "0", "--weights", "weights") as (
+        process,
+        output,
+    ):
+        answer = client("sagemaker-runtime", output).invoke_endpoint(
             EndpointName="chandra", Body=b"who are you?"
         )
-        told = json.loads(answer["Body"].read())
-        everyone = [member.pid for member in family(process.pid)]
-        assert {told["pid"], told["child"]} <= {*everyone, told["child"]}
-        assert psutil.pid_exists(told["child"])
-        assert told["environ"]["MODEL_DIR"] == str(weights)
-        assert told["environ"]["SERVE_USE"] == "realtime"
+        reply = json.loads(answer["Body"].read())
+        pids = [member.pid for member in family(process.pid)]
+        assert {reply["pid"], reply["child"]} <= {*pids, reply["child"]}
+        assert psutil.pid_exists(reply["child"])
+        assert reply["environ"]["MODEL_DIR"] == str(weights)
+        assert reply["environ"]["SERVE_USE"] == "realtime"
 
         process.send_signal(signal.SIGTERM)
         process.wait(60)
 
-        assert not any(map(is_alive, [*everyone, told["child"]]))
+        assert not any(map(is_alive, [*pids, reply["child"]]))
 
 
 @pytest.fixture
 def chandra(local, project, hub, tmp_path):
-    """The command line of the other commands, in front of that emulator."""
+    """Return a function that runs other commands against the emulator."""
 
     def connect(**_):
         return AWSClient(
@@ -244,9 +245,7 @@ def chandra(local, project, hub, tmp_path):
     return run
 
 
-def test_a_deployment_goes_up_is_used_changed_and_goes_away(
-    chandra, container, local, tmp_path
-):
+def test_deploy_invoke_update_and_destroy_work(chandra, container, local, tmp_path):
     container.ping = 503
 
     def recover():
@@ -271,11 +270,11 @@ def test_a_deployment_goes_up_is_used_changed_and_goes_away(
     assert local.sagemaker.list_endpoints()["Endpoints"] == []
 
 
-def test_what_to_copy_is_what_a_terminal_needs(tmp_path, container):
-    started = running(tmp_path, "--port", "0", "--server", container.address)
-    with started as (_, said):
-        assert said["environment"] == {
-            "AWS_ENDPOINT_URL": said["address"],
+def test_printed_environment_is_complete(tmp_path, container):
+    running = run_in_background(tmp_path, "--port", "0", "--server", container.address)
+    with running as (_, output):
+        assert output["environment"] == {
+            "AWS_ENDPOINT_URL": output["address"],
             "AWS_REGION": "us-east-1",
             "AWS_DEFAULT_REGION": "us-east-1",
             "AWS_ACCESS_KEY_ID": "local",
@@ -283,9 +282,11 @@ def test_what_to_copy_is_what_a_terminal_needs(tmp_path, container):
         }
 
 
-def test_without_moto_it_says_what_to_install(tmp_path):
+def test_missing_moto_is_reported_with_install_command(tmp_path):
     program = "import sys; sys.modules['moto'] = None; from deploy.cli import main; "
-    failed = ran(tmp_path, program=("-c", program + "sys.exit(main(sys.argv[1:]))"))
+    failed = run_local(
+        tmp_path, program=("-c", program + "sys.exit(main(sys.argv[1:]))")
+    )
 
     assert failed.returncode == 2
     assert "moto's server is not installed" in failed.stderr
@@ -294,19 +295,19 @@ def test_without_moto_it_says_what_to_install(tmp_path):
 
 @pytest.mark.parametrize("port", ["99999", "-1", "http", "65536"])
 def test_ports_out_of_range_are_rejected_without_traceback(tmp_path, port):
-    failed = ran(tmp_path, f"--port={port}")
+    failed = run_local(tmp_path, f"--port={port}")
 
     assert failed.returncode == 2
     assert f"{port} is not a port" in failed.stderr
     assert "Traceback" not in failed.stderr
 
 
-def test_a_port_that_is_taken_is_said(tmp_path):
+def test_port_in_use_is_reported(tmp_path):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = str(taken.getsockname()[1])
-        failed = ran(tmp_path, "--port", port, "--server", "http://127.0.0.1:9")
+        failed = run_local(tmp_path, "--port", port, "--server", "http://127.0.0.1:9")
 
     assert failed.returncode == 2
     assert f"port {port} cannot be used" in failed.stderr
@@ -316,25 +317,25 @@ def test_a_port_that_is_taken_is_said(tmp_path):
     ("pair", "message"),
     [
         ("retries=3", "retries is not one of retried_statuses"),
-        ("concurrency=many", "concurrency is like 4"),
+        ("concurrency=many", "give a value like 4"),
         ("output_naming=mine", "relative or full"),
     ],
 )
-def test_an_assumption_has_a_name_and_a_value(tmp_path, pair, message):
-    failed = ran(tmp_path, "--dry-run", "--assume", pair)
+def test_invalid_assumptions_are_rejected(tmp_path, pair, message):
+    failed = run_local(tmp_path, "--dry-run", "--assume", pair)
 
     assert failed.returncode == 2
     assert message in failed.stderr
 
 
-def test_a_dry_run_starts_nothing(tmp_path):
-    done = ran(tmp_path, "--dry-run", "--json", "--assume", "concurrency=2")
+def test_dry_run_prints_the_assumptions(tmp_path):
+    done = run_local(tmp_path, "--dry-run", "--json", "--assume", "concurrency=2")
 
     assert json.loads(done.stdout)["assumed"]["concurrency"] == 2
 
 
-def test_weights_that_are_not_there_are_said(tmp_path):
-    failed = ran(tmp_path, "--port", "0", "--weights", "nowhere")
+def test_missing_weights_are_reported(tmp_path):
+    failed = run_local(tmp_path, "--port", "0", "--weights", "nowhere")
 
     assert failed.returncode == 2
     assert "is no folder of weights" in failed.stderr

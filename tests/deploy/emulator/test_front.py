@@ -1,4 +1,4 @@
-"""What is not for us goes on to the backend, and its answer comes back, unchanged."""
+"""Tests of requests that the emulator forwards to the backend."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from deploy.emulator.emulator import Emulator
 from tests.deploy.emulator.conftest import BUCKET, KEYS, REGION, Local
 
 
-def test_objects_of_every_size_come_back_as_they_were(local):
+def test_objects_of_all_sizes_are_stored_and_read(local):
     s3 = local.client("s3")
 
     for size in (0, 1, 3 << 20):
         s3.put_object(Bucket=BUCKET, Key="object", Body=b"x" * size)
         head = s3.head_object(Bucket=BUCKET, Key="object")
         assert head["ContentLength"] == size
-        assert local.get(f"s3://{BUCKET}/object") == b"x" * size
+        assert local.get_object(f"s3://{BUCKET}/object") == b"x" * size
 
 
-def test_an_upload_in_parts_is_put_together(local):
+def test_multipart_upload_is_stored(local):
     content = bytes(range(256)) * (6 << 12)
 
     local.client("s3").upload_fileobj(
@@ -37,11 +37,11 @@ def test_an_upload_in_parts_is_put_together(local):
         Config=TransferConfig(multipart_threshold=1, multipart_chunksize=5 << 20),
     )
 
-    assert local.get(f"s3://{BUCKET}/large") == content
+    assert local.get_object(f"s3://{BUCKET}/large") == content
 
 
-def test_a_part_of_an_object_is_a_part(local):
-    local.put("object", b"0123456789")
+def test_range_request_returns_part_of_an_object(local):
+    local.put_object("object", b"0123456789")
 
     answer = local.client("s3").get_object(
         Bucket=BUCKET, Key="object", Range="bytes=2-4"
@@ -51,8 +51,8 @@ def test_a_part_of_an_object_is_a_part(local):
     assert answer["Body"].read() == b"234"
 
 
-def test_a_url_that_is_signed_leads_to_the_object(local):
-    local.put("object", b"content")
+def test_presigned_url_returns_the_object(local):
+    local.put_object("object", b"content")
     url = local.client("s3").generate_presigned_url(
         "get_object", Params={"Bucket": BUCKET, "Key": "object"}
     )
@@ -61,33 +61,33 @@ def test_a_url_that_is_signed_leads_to_the_object(local):
         assert answer.read() == b"content"
 
 
-def test_an_object_is_deleted_without_an_answer(local):
-    local.put("object", b"content")
+def test_deleting_an_object_returns_no_content(local):
+    local.put_object("object", b"content")
 
     answer = local.client("s3").delete_object(Bucket=BUCKET, Key="object")
 
     assert answer["ResponseMetadata"]["HTTPStatusCode"] == 204
-    assert local.keys() == []
+    assert local.list_keys() == []
 
 
-def test_a_bucket_may_be_called_as_one_of_our_paths(local):
+def test_bucket_may_be_named_like_an_emulated_path(local):
     local.client("s3").create_bucket(Bucket="endpoints")
 
-    uri = local.put("ocr/invocations", b"no document", bucket="endpoints")
+    uri = local.put_object("ocr/invocations", b"no document", bucket="endpoints")
 
-    assert local.get(uri) == b"no document"
+    assert local.get_object(uri) == b"no document"
 
 
-def test_a_refusal_of_the_backend_is_a_refusal(local):
+def test_error_of_the_backend_is_forwarded(local):
     with pytest.raises(ClientError) as caught:
         local.sagemaker.describe_endpoint(EndpointName="other")
 
     assert caught.value.response["Error"]["Code"] == "ValidationException"
 
 
-def test_services_of_other_protocols_are_reached(local):
+def test_services_of_other_protocols_are_forwarded(local):
     scaling = local.client("application-autoscaling")
-    local.endpoint()
+    local.create_endpoint()
     target = {
         "ServiceNamespace": "sagemaker",
         "ResourceId": "endpoint/ocr/variant/AllTraffic",
@@ -104,7 +104,7 @@ def test_services_of_other_protocols_are_reached(local):
     assert local.client("iam").list_roles()["Roles"] == []
 
 
-def test_a_backend_that_does_not_answer_is_said(container):
+def test_unreachable_backend_is_reported(container):
     def connect(region, url):
         return AWSClient.connect(region=region, endpoint_url=url, credentials=KEYS)
 
@@ -112,7 +112,7 @@ def test_a_backend_that_does_not_answer_is_said(container):
         Backend("http://127.0.0.1:9", connect),
         server=container.address,
         region=REGION,
-        say=lambda text: None,
+        print_line=lambda text: None,
     )
     emulator.start()
     client = boto3.client(
@@ -122,25 +122,28 @@ def test_a_backend_that_does_not_answer_is_said(container):
         config=Config(retries={"total_max_attempts": 1}),
         **KEYS,
     )
-    with pytest.raises(ClientError, match="does not answer"):
+    with pytest.raises(ClientError, match="does not respond"):
         client.list_endpoints()
     emulator.close()
 
 
-def test_objects_may_lie_on_another_server(account, local):
-    """The same moto under another name: requests of S3 alone go there."""
+def test_s3_can_be_on_another_server(account, local):
+    """Only requests to S3 reach the server of `s3_url`."""
 
     def connect(region, url):
         return AWSClient.connect(region=region, endpoint_url=url, credentials=KEYS)
 
     backend = Backend("http://127.0.0.1:9", connect, s3_url=account.address)
     emulator = Emulator(
-        backend, server="http://127.0.0.1:9", region=REGION, say=lambda text: None
+        backend,
+        server="http://127.0.0.1:9",
+        region=REGION,
+        print_line=lambda text: None,
     )
     emulator.start()
     other = Local(emulator, [])
 
-    other.put("object", b"content")
+    other.put_object("object", b"content")
 
-    assert local.get(f"s3://{BUCKET}/object") == b"content"
+    assert local.get_object(f"s3://{BUCKET}/object") == b"content"
     emulator.close()

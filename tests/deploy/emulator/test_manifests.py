@@ -1,7 +1,7 @@
-"""A manifest of documents in S3, through the emulator and the real server.
+"""Tests of manifests of documents in S3, with the emulator and the real server.
 
-Everything that reads it takes part: the command line, the queue or the job, and the
-container, which fetches the documents itself, from the S3 that `local` shows it.
+The command line reads the manifest, and the container fetches the documents from the S3
+that the emulator forwards to.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from contextlib import closing
 
 import pytest
 
-from deploy.emulator.account import Account
+from deploy.emulator.account import EmulatedAccount
 from tests import documents
 from tests.deploy.accounts import IMAGE
 from tests.deploy.emulator.conftest import (
@@ -19,8 +19,8 @@ from tests.deploy.emulator.conftest import (
     CREDENTIALS,
     REGION,
     command_line,
-    emulating,
     real_server,
+    run_emulator,
 )
 from tests.marks import needs_the_plugin
 
@@ -31,9 +31,9 @@ pytestmark = [
 ]
 
 CLOSED = "closed"
-"""A bucket that chandra.toml names, and that lets nobody read its objects."""
+"""Bucket that chandra.toml names, with a policy that denies reading its objects."""
 ELSEWHERE = "elsewhere"
-"""A bucket that chandra.toml does not name."""
+"""Bucket that chandra.toml does not name."""
 CONFIG = f"""
 name = "reading"
 region = "{REGION}"
@@ -69,27 +69,30 @@ LINES = (
 
 @pytest.fixture(scope="module")
 def local():
-    """An emulator that starts a server for every endpoint and job, as SageMaker does.
+    """Emulator that starts a server for every endpoint and job, as SageMaker does.
 
-    Its containers have credentials, as a role would give them, and nothing else.
+    Its containers have credentials, as a role would provide them.
     """
     server = real_server(**CREDENTIALS)
-    with closing(Account()) as moto, emulating(moto, server) as found:
-        found.publish(IMAGE)
-        yield found
+    with closing(EmulatedAccount()) as moto, run_emulator(moto, server) as running:
+        running.publish(IMAGE)
+        yield running
 
 
 @pytest.fixture(scope="module")
 def manifest(local, tmp_path_factory):
-    """Documents in three buckets, and a list of them and of one that is not there."""
+    """Write documents to three buckets; return a manifest that also names a missing
+    one."""
     s3 = local.client("s3")
     for bucket in (BUCKET, CLOSED, ELSEWHERE):
         s3.create_bucket(Bucket=bucket)
     pdf = documents.pdf([["Page 1"], ["Page 2"], ["Page 3"]])
-    local.put("scans/book.pdf", pdf)
-    local.put("scans/page.png", documents.as_png(documents.text_page(["A page"])))
-    local.put("secret.pdf", pdf, CLOSED)
-    local.put("foreign.pdf", pdf, ELSEWHERE)
+    local.put_object("scans/book.pdf", pdf)
+    local.put_object(
+        "scans/page.png", documents.as_png(documents.text_page(["A page"]))
+    )
+    local.put_object("secret.pdf", pdf, CLOSED)
+    local.put_object("foreign.pdf", pdf, ELSEWHERE)
     denied = {
         "Effect": "Deny",
         "Principal": "*",
@@ -107,8 +110,8 @@ def manifest(local, tmp_path_factory):
 
 @pytest.fixture
 def vanish(local, manifest):
-    """Takes away a document that whoever sent it has seen."""
-    local.put("scans/vanished.pdf", documents.pdf([["Page 1"]]))
+    """Return a function that deletes a document after it was submitted."""
+    local.put_object("scans/vanished.pdf", documents.pdf([["Page 1"]]))
 
     def run():
         local.client("s3").delete_object(Bucket=BUCKET, Key="scans/vanished.pdf")
@@ -118,7 +121,7 @@ def vanish(local, manifest):
 
 @pytest.fixture
 def chandra(local, tmp_path):
-    """The command line, of an account whose SageMaker is the emulator."""
+    """Return a function that runs a command against the emulator, with `--json`."""
     path = tmp_path / "chandra.toml"
     path.write_text(CONFIG)
     command = command_line(local, path, assume_yes=True)
@@ -130,18 +133,18 @@ def chandra(local, tmp_path):
     return run
 
 
-def test_by_a_queue_every_line_is_read_or_reported(
+def test_queue_reads_or_reports_every_line_of_a_manifest(
     chandra, local, manifest, vanish, tmp_path
 ):
-    # Not waited for: the container begins when the document is gone again.
-    status, said, err = chandra("async", "deploy", "--no-wait")
-    assert status == 0, (said, err)
+    # Do not wait: the container must start after the document is deleted.
+    status, deployed, err = chandra("async", "deploy", "--no-wait")
+    assert status == 0, (deployed, err)
     status, submitted, err = chandra(
         "async", "submit", str(manifest), "--max-output-tokens", "20"
     )
     vanish()
 
-    assert not any(each.was_healthy for each in local.emulator.fleet.containers())
+    assert not any(each.was_healthy for each in local.emulator.fleet.list_containers())
     assert status == 1, err
     assert submitted["submitted"] == 4
     refused = {uri: each["code"] for uri, each in submitted["refused"].items()}
@@ -165,7 +168,7 @@ def test_by_a_queue_every_line_is_read_or_reported(
         "page.png.json",
         "vanished.pages-1.pdf.error.json",
         "secret.pages-1.pdf.error.json",
-        # These two have never been sent.
+        # These two documents were not submitted.
         "missing.pages-1.pdf.error.json",
         "foreign.pdf.error.json",
     }
@@ -180,9 +183,11 @@ def test_by_a_queue_every_line_is_read_or_reported(
     assert (secret["document"], secret["code"]) == (SECRET, "document_forbidden")
 
 
-def test_by_a_job_every_line_is_read_or_reported(chandra, local, manifest, vanish):
-    asked = ("transform", str(manifest), f"s3://{BUCKET}/out/", "--format", "json")
-    status, started, err = chandra(*asked, "--no-wait")
+def test_job_reads_or_reports_every_line_of_a_manifest(
+    chandra, local, manifest, vanish
+):
+    arguments = ("transform", str(manifest), f"s3://{BUCKET}/out/", "--format", "json")
+    status, started, err = chandra(*arguments, "--no-wait")
     vanish()
     assert status == 1, err
     left_out = {each["document"]: each["code"] for each in started["left_out"]}
@@ -198,8 +203,8 @@ def test_by_a_job_every_line_is_read_or_reported(chandra, local, manifest, vanis
         "secret.pages-1.pdf": "document_forbidden",
     }
     results = {
-        key.rpartition("/")[2]: json.loads(local.get(f"s3://{BUCKET}/{key}"))
-        for key in local.keys("out/")
+        key.rpartition("/")[2]: json.loads(local.get_object(f"s3://{BUCKET}/{key}"))
+        for key in local.list_keys("out/")
     }
     assert set(results) == {"book.pages-1-2.pdf.out", "page.png.out"}
     book = results["book.pages-1-2.pdf.out"]

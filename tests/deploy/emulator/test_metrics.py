@@ -1,4 +1,4 @@
-"""What `local` says in CloudWatch of its endpoints, as SageMaker does."""
+"""Tests of the metrics that the emulator publishes about endpoints."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from botocore.exceptions import ClientError
 
-from deploy.emulator.limits import Assumed
+from deploy.emulator.limits import Assumptions
 from deploy.emulator.metrics import UNITS
 from deploy.emulator.seed import seed
 from deploy.monitoring import METRICS, QUEUE_METRICS
@@ -18,17 +18,17 @@ from tests.deploy.emulator.conftest import REGION, command_line
 from tests.deploy.emulator.containers import Reply
 from tests.waiting import until
 
-SOON = Assumed(metrics_seconds=0.05)
+FREQUENT = Assumptions(metrics_seconds=0.05)
 
 
 @pytest.fixture
 def local(start, container):
-    """That looks twenty times a second."""
-    return start(container.address, assumed=SOON)
+    """Emulator that publishes metrics twenty times a second."""
+    return start(container.address, assumptions=FREQUENT)
 
 
-def told(local, name, statistic, *, variant="AllTraffic", endpoint="ocr"):
-    """One number of the last minutes; None where there is none yet."""
+def read_metric(local, name, statistic, *, variant="AllTraffic", endpoint="ocr"):
+    """Return a statistic of the last minutes, or None if there is no value yet."""
     dimensions = {"EndpointName": endpoint, "VariantName": variant}
     answer = local.client("cloudwatch").get_metric_statistics(
         Namespace="AWS/SageMaker",
@@ -43,19 +43,19 @@ def told(local, name, statistic, *, variant="AllTraffic", endpoint="ocr"):
     return next((point[statistic] for point in answer["Datapoints"]), None)
 
 
-def until_told(local, name, statistic, value, **where):
-    until(lambda: told(local, name, statistic, **where) == value)
+def wait_for_metric(local, name, statistic, value, **where):
+    until(lambda: read_metric(local, name, statistic, **where) == value)
 
 
-def held(container):
-    """The container answers when it is let go."""
-    may_go_on = threading.Event()
-    container.reply = lambda received: Reply(b"x" if may_go_on.wait(20) else b"")
-    return may_go_on
+def hold_responses(container):
+    """Hold the responses of the container until the returned event is set."""
+    release = threading.Event()
+    container.reply = lambda received: Reply(b"x" if release.wait(20) else b"")
+    return release
 
 
-def test_every_invocation_is_counted_with_its_status_and_its_times(local, container):
-    local.endpoint()
+def test_invocations_are_counted_with_status_and_latency(local, container):
+    local.create_endpoint()
     statuses = iter((200, 200, 422, 500))
     container.reply = lambda received: Reply(b"x", next(statuses))
 
@@ -63,31 +63,29 @@ def test_every_invocation_is_counted_with_its_status_and_its_times(local, contai
         with suppress(ClientError):
             local.runtime.invoke_endpoint(EndpointName="ocr", Body=b"page")
 
-    until_told(local, "Invocations", "Sum", 4)
-    assert told(local, "InvocationsPerInstance", "Sum") == 4
-    assert told(local, "InvocationModelErrors", "Sum") == 2
-    assert told(local, "Invocation4XXErrors", "Sum") == 1
-    assert told(local, "Invocation5XXErrors", "Average") == 0.25
-    # A few milliseconds, in microseconds.
-    assert 100 < told(local, "ModelLatency", "Average") < 20e6
-    assert told(local, "OverheadLatency", "Minimum") >= 0
+    wait_for_metric(local, "Invocations", "Sum", 4)
+    assert read_metric(local, "InvocationsPerInstance", "Sum") == 4
+    assert read_metric(local, "InvocationModelErrors", "Sum") == 2
+    assert read_metric(local, "Invocation4XXErrors", "Sum") == 1
+    assert read_metric(local, "Invocation5XXErrors", "Average") == 0.25
+    # The response takes a few milliseconds; the metric has microseconds.
+    assert 100 < read_metric(local, "ModelLatency", "Average") < 20e6
+    assert read_metric(local, "OverheadLatency", "Minimum") >= 0
 
 
-def test_a_container_that_gives_no_answer_is_an_error_without_a_status(
-    local, container
-):
-    local.endpoint()
+def test_missing_response_counts_only_as_model_error(local, container):
+    local.create_endpoint()
     container.reply = lambda received: Reply(is_broken=True)
 
     with pytest.raises(ClientError, match="ModelError"):
         local.runtime.invoke_endpoint(EndpointName="ocr", Body=b"page")
 
-    until_told(local, "InvocationModelErrors", "Sum", 1)
-    assert told(local, "Invocation5XXErrors", "Sum") == 0
+    wait_for_metric(local, "InvocationModelErrors", "Sum", 1)
+    assert read_metric(local, "Invocation5XXErrors", "Sum") == 0
 
 
-def test_a_stream_is_an_invocation_once_it_has_ended(local, container):
-    local.endpoint()
+def test_stream_is_counted_when_it_ends(local, container):
+    local.create_endpoint()
     container.reply = lambda received: Reply(iter([b"one", b"two"]))
 
     answer = local.runtime.invoke_endpoint_with_response_stream(
@@ -95,78 +93,74 @@ def test_a_stream_is_an_invocation_once_it_has_ended(local, container):
     )
     assert len(list(answer["Body"])) == 2
 
-    until_told(local, "Invocations", "Sum", 1)
-    assert told(local, "InvocationModelErrors", "Sum") == 0
+    wait_for_metric(local, "Invocations", "Sum", 1)
+    assert read_metric(local, "InvocationModelErrors", "Sum") == 0
 
 
-def test_what_was_refused_before_it_reached_the_container_is_no_invocation(local):
-    local.async_endpoint()
+def test_rejected_request_is_not_counted(local):
+    local.create_async_endpoint()
 
     with pytest.raises(ClientError, match="asynchronous"):
         local.runtime.invoke_endpoint(EndpointName="ocr", Body=b"page")
 
-    until_told(local, "ApproximateBacklogSize", "Maximum", 0, variant=None)
-    assert told(local, "Invocations", "Sum") is None
+    wait_for_metric(local, "ApproximateBacklogSize", "Maximum", 0, variant=None)
+    assert read_metric(local, "Invocations", "Sum") is None
 
 
-def test_the_queue_is_told_of_the_endpoint_alone_and_its_documents_of_the_variant(
-    local, container
-):
-    local.async_endpoint(concurrency=1)
-    may_go_on = held(container)
+def test_queue_metrics_have_the_endpoint_dimension_alone(local, container):
+    local.create_async_endpoint(concurrency=1)
+    release = hold_responses(container)
 
     for number in range(4):
         local.runtime.invoke_endpoint_async(EndpointName="ocr", Body=b"%d" % number)
 
-    # One is being read, and in no backlog.
+    # The backlog excludes the request that is running.
     until(lambda: len(container.received) == 1)
     size = "ApproximateBacklogSize"
-    until(lambda: (told(local, size, "Maximum", variant=None) or 0) >= 3)
-    assert told(local, "ApproximateBacklogSize", "Maximum") is None
-    assert told(local, "HasBacklogWithoutCapacity", "Maximum", variant=None) == 0
-    may_go_on.set()
+    until(lambda: (read_metric(local, size, "Maximum", variant=None) or 0) >= 3)
+    assert read_metric(local, "ApproximateBacklogSize", "Maximum") is None
+    assert read_metric(local, "HasBacklogWithoutCapacity", "Maximum", variant=None) == 0
+    release.set()
 
-    until_told(local, "InvocationsProcessed", "Sum", 4)
-    assert told(local, "InvocationFailures", "Sum") is None
-    assert told(local, "Invocation4XXErrors", "SampleCount") == 4
-    assert told(local, "TimeInBacklog", "SampleCount") == 4
-    assert told(local, "TotalProcessingTime", "Maximum") > 0
-    assert told(local, "Invocations", "Sum") is None
+    wait_for_metric(local, "InvocationsProcessed", "Sum", 4)
+    assert read_metric(local, "InvocationFailures", "Sum") is None
+    assert read_metric(local, "Invocation4XXErrors", "SampleCount") == 4
+    assert read_metric(local, "TimeInBacklog", "SampleCount") == 4
+    assert read_metric(local, "TotalProcessingTime", "Maximum") > 0
+    assert read_metric(local, "Invocations", "Sum") is None
 
 
-def test_documents_without_a_healthy_container_are_a_backlog_without_capacity(
-    local, container
-):
-    local.async_endpoint()
+def test_backlog_without_healthy_container_has_no_capacity(local, container):
+    local.create_async_endpoint()
     container.ping = 503
 
     local.runtime.invoke_endpoint_async(EndpointName="ocr", Body=b"page")
 
-    # It has a thread here, and has reached no container.
-    until_told(local, "HasBacklogWithoutCapacity", "Maximum", 1, variant=None)
-    assert told(local, "ApproximateBacklogSize", "Maximum", variant=None) == 1
+    # The request has a thread, which waits for a healthy container.
+    wait_for_metric(local, "HasBacklogWithoutCapacity", "Maximum", 1, variant=None)
+    assert read_metric(local, "ApproximateBacklogSize", "Maximum", variant=None) == 1
     container.ping = 200
-    until_told(local, "InvocationsProcessed", "Sum", 1)
+    wait_for_metric(local, "InvocationsProcessed", "Sum", 1)
 
 
 @pytest.mark.parametrize("is_counted", [False, True])
-def test_whether_what_is_being_read_is_in_the_backlog_is_an_assumption(
-    start, container, is_counted
-):
-    local = start(container.address, assumed=Assumed(backlog_counts_running=is_counted))
-    local.async_endpoint()
-    may_go_on = held(container)
+def test_backlog_can_include_running_requests(start, container, is_counted):
+    local = start(
+        container.address, assumptions=Assumptions(backlog_counts_running=is_counted)
+    )
+    local.create_async_endpoint()
+    release = hold_responses(container)
 
     local.runtime.invoke_endpoint_async(EndpointName="ocr", Body=b"page")
     until(lambda: len(container.received) == 1)
 
-    [level] = local.emulator.asynchronous.levels()
+    [level] = local.emulator.asynchronous.read_levels()
     assert level.values["ApproximateBacklogSize"] == is_counted
-    may_go_on.set()
+    release.set()
 
 
-def test_failures_are_counted_by_what_failed(local, container):
-    local.async_endpoint(ErrorTopic="arn:aws:sns:us-east-1:123456789012:nowhere")
+def test_failures_are_counted_by_their_cause(local, container):
+    local.create_async_endpoint(ErrorTopic="arn:aws:sns:us-east-1:123456789012:nowhere")
     container.reply = lambda received: Reply(b"no", 500)
 
     local.runtime.invoke_endpoint_async(EndpointName="ocr", Body=b"page")
@@ -174,25 +168,23 @@ def test_failures_are_counted_by_what_failed(local, container):
         EndpointName="ocr", InputLocation="s3://documents/nowhere.pdf"
     )
 
-    until_told(local, "InvocationFailures", "Sum", 2)
-    assert told(local, "RequestDownloadFailures", "Sum") == 1
-    assert told(local, "Invocation5XXErrors", "Sum") == 1
-    until_told(local, "NotificationFailures", "Sum", 2)
+    wait_for_metric(local, "InvocationFailures", "Sum", 2)
+    assert read_metric(local, "RequestDownloadFailures", "Sum") == 1
+    assert read_metric(local, "Invocation5XXErrors", "Sum") == 1
+    wait_for_metric(local, "NotificationFailures", "Sum", 2)
 
 
-def test_a_deleted_endpoint_is_told_of_no_more(local):
-    local.async_endpoint()
-    until_told(local, "ApproximateBacklogSize", "Maximum", 0, variant=None)
+def test_deleted_endpoint_publishes_no_metrics(local):
+    local.create_async_endpoint()
+    wait_for_metric(local, "ApproximateBacklogSize", "Maximum", 0, variant=None)
 
     local.sagemaker.delete_endpoint(EndpointName="ocr")
 
-    assert list(local.emulator.asynchronous.levels()) == []
+    assert list(local.emulator.asynchronous.read_levels()) == []
 
 
-def test_metrics_that_cannot_be_kept_are_said_once_and_harm_no_request(
-    local, container
-):
-    local.endpoint()
+def test_failing_metrics_are_reported_once_and_harm_no_request(local, container):
+    local.create_endpoint()
     call, tried = local.backend.call, []
 
     def refusing(region, service, *arguments, **params):
@@ -209,11 +201,11 @@ def test_metrics_that_cannot_be_kept_are_said_once_and_harm_no_request(
         num_tried = len(tried)
         until(lambda: len(tried) > num_tried)  # noqa: B023
 
-    said = [line for line in local.lines if "metrics cannot be kept" in line]
-    assert said == ["metrics cannot be kept: no CloudWatch today"]
+    reports = [line for line in local.lines if "cannot publish metrics" in line]
+    assert reports == ["cannot publish metrics: no CloudWatch today"]
 
 
-def test_status_and_metrics_know_what_waits(local, container, tmp_path):
+def test_status_and_metrics_commands_show_the_backlog(local, container, tmp_path):
     made = seed(local.backend, REGION, "chandra")
     path = tmp_path / "chandra.toml"
     path.write_text(made.settings(REGION))
@@ -231,7 +223,9 @@ def test_status_and_metrics_know_what_waits(local, container, tmp_path):
     until(lambda: queue()["backlog"] == 3)
     assert queue()["has_backlog_without_capacity"] == 1
     container.ping = 200
-    until_told(local, "InvocationsProcessed", "Sum", 3, endpoint=made.async_endpoint)
+    wait_for_metric(
+        local, "InvocationsProcessed", "Sum", 3, endpoint=made.async_endpoint
+    )
 
     def shown():
         return json.loads(chandra("metrics", "--async", "--json")[1])
@@ -242,9 +236,9 @@ def test_status_and_metrics_know_what_waits(local, container, tmp_path):
     assert all(point["value"] > 0 for point in shown()["latency p99"])
 
 
-def test_every_metric_that_commands_ask_of_sagemaker_has_a_unit():
-    asked = {
+def test_all_metrics_of_the_commands_are_published():
+    names = {
         m.name for m in (*METRICS, *QUEUE_METRICS) if m.namespace.startswith("AWS")
     }
 
-    assert asked <= UNITS.keys()
+    assert names <= UNITS.keys()

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 import deploy.emulator
-from deploy.emulator.limits import Assumed
+from deploy.emulator.limits import Assumptions
 from deploy.emulator.seed import Seed
 
 FOLDER = Path(deploy.emulator.__file__).parent
@@ -25,7 +25,7 @@ def rows(first: str) -> list[list[str]]:
 
 def test_table_of_assumptions_has_every_default():
     written = {row[0].strip("`"): row[1] for row in rows("name")}
-    defaults = dataclasses.asdict(Assumed()).items()
+    defaults = dataclasses.asdict(Assumptions()).items()
 
     assert written == {name: json.dumps(value).strip('"') for name, value in defaults}
 

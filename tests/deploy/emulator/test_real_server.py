@@ -1,4 +1,4 @@
-"""The real TorchServe with the embedded model behind the emulator: every way in."""
+"""Tests of all kinds of invocation with the real server and the embedded model."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from deploy.emulator.account import Account
-from deploy.emulator.containers import Own
+from deploy.emulator.account import EmulatedAccount
+from deploy.emulator.containers import ManagedContainer
 from tests import documents
 from tests.deploy.emulator.conftest import (
     BUCKET,
     KEYS,
     REGION,
     Local,
-    emulating,
     real_server,
+    run_emulator,
 )
-from tests.deploy.emulator.test_transform import create, ended
+from tests.deploy.emulator.jobs import create_job, wait_for_job
 from tests.marks import needs_the_plugin
 from tests.server.processes import family, is_alive
 from tests.waiting import until
@@ -33,8 +33,8 @@ PNG = documents.as_png(documents.text_page(["A page"]))
 PDF = documents.pdf([["Page 1"], ["Page 2"]])
 BROKEN = b"%PDF-1.7 and then nothing of the kind"
 ATTRIBUTES = "max_output_tokens=20"
-# One core that others use as well takes minutes for what takes seconds elsewhere.
-PATIENT = 280
+# A document takes seconds, but minutes on a single shared core.
+TIMEOUT_SECONDS = 280
 
 pytestmark = [
     pytest.mark.slow,
@@ -44,9 +44,11 @@ pytestmark = [
 
 
 class Running:
-    """An emulator with a container of its own, and one in front of the same."""
+    """Emulator that starts a container, and a second one that uses the same."""
 
-    def __init__(self, first: Local, second: Local, container: Own) -> None:
+    def __init__(
+        self, first: Local, second: Local, container: ManagedContainer
+    ) -> None:
         self.first = first
         self.local = second
         self.container = container
@@ -54,15 +56,15 @@ class Running:
 
 @pytest.fixture(scope="module")
 def running():
-    """One server for all of them: a start takes longer than a document."""
+    """Start one server for all tests, because a start takes longer than a document."""
     server = real_server(CHANDRA_DEADLINE_SECONDS="none")
-    with closing(Account()) as moto, emulating(moto, server) as first:
+    with closing(EmulatedAccount()) as moto, run_emulator(moto, server) as first:
         first.client("s3").create_bucket(Bucket=BUCKET)
-        first.endpoint("ocr")
-        [container] = first.emulator.fleet.containers()
-        assert isinstance(container, Own)
-        until(lambda: container.was_healthy, PATIENT)
-        with emulating(moto, container.address) as second:
+        first.create_endpoint("ocr")
+        [container] = first.emulator.fleet.list_containers()
+        assert isinstance(container, ManagedContainer)
+        until(lambda: container.was_healthy, TIMEOUT_SECONDS)
+        with run_emulator(moto, container.address) as second:
             yield Running(first, second, container)
 
 
@@ -76,7 +78,7 @@ def runtime(local):
         "sagemaker-runtime",
         endpoint_url=local.address,
         region_name=REGION,
-        config=Config(read_timeout=PATIENT, retries={"total_max_attempts": 1}),
+        config=Config(read_timeout=TIMEOUT_SECONDS, retries={"total_max_attempts": 1}),
         **KEYS,
     )
 
@@ -84,7 +86,7 @@ def runtime(local):
 @pytest.mark.parametrize(
     ("body", "kind"), [(PNG, "image/png"), (PDF, "application/pdf")]
 )
-def test_a_document_is_read_in_real_time(local, body, kind):
+def test_document_is_read_in_real_time(local, body, kind):
     answer = runtime(local).invoke_endpoint(
         EndpointName="ocr",
         ContentType=kind,
@@ -101,7 +103,7 @@ def test_a_document_is_read_in_real_time(local, body, kind):
     assert answer["ContentType"].startswith("application/json")
 
 
-def test_a_broken_document_is_a_model_error_with_its_code(local):
+def test_broken_document_is_a_model_error_with_its_code(local):
     with pytest.raises(ClientError) as caught:
         runtime(local).invoke_endpoint(
             EndpointName="ocr", ContentType="application/pdf", Body=BROKEN
@@ -125,19 +127,19 @@ def test_pages_are_streamed(local):
     lines = [json.loads(line) for line in text.splitlines()]
     assert [line["event"] for line in lines if line["event"] == "page"] == ["page"] * 2
     assert lines[-1]["event"] == "end"
-    # It leaves before anybody knows how the document fares.
+    # The header is sent before the status of the document is known.
     assert answer["CustomAttributes"] == (
         f"label=scan 8;request_id={lines[-1]['request_id']}"
     )
 
 
 def test_documents_are_read_asynchronously(local):
-    local.async_endpoint("later")
+    local.create_async_endpoint("later")
 
     def submit(name, body, kind):
         return runtime(local).invoke_endpoint_async(
             EndpointName="later",
-            InputLocation=local.put(f"in/{name}", body),
+            InputLocation=local.put_object(f"in/{name}", body),
             ContentType=kind,
             CustomAttributes=ATTRIBUTES,
         )
@@ -147,52 +149,54 @@ def test_documents_are_read_asynchronously(local):
 
     for answer, num_pages in zip(good, (1, 2), strict=True):
         document = json.loads(
-            until(partial(local.get, answer["OutputLocation"]), PATIENT)
+            until(partial(local.get_object, answer["OutputLocation"]), TIMEOUT_SECONDS)
         )
         assert document["status"] == "success"
         assert len(document["pages"]) == num_pages
-    problem = json.loads(until(lambda: local.get(bad["FailureLocation"]), PATIENT))
+    problem = json.loads(
+        until(lambda: local.get_object(bad["FailureLocation"]), TIMEOUT_SECONDS)
+    )
     assert problem["code"] == "unreadable_document"
-    assert local.get(bad["OutputLocation"]) is None
+    assert local.get_object(bad["OutputLocation"]) is None
 
 
 def test_documents_are_read_by_a_transform_job(local):
     for name, body in (("a.png", PNG), ("b.pdf", PDF), ("c.pdf", BROKEN)):
-        local.put(f"in/{name}", body)
+        local.put_object(f"in/{name}", body)
 
-    # No type: the container looks at the bytes.
-    create(
+    # Without ContentType, the container detects the type from the content.
+    create_job(
         local,
         "all",
         target={"S3OutputPath": f"s3://{BUCKET}/read"},
         MaxPayloadInMB=25,
         MaxConcurrentTransforms=4,
     )
-    job = ended(local, "all", PATIENT)
+    job = wait_for_job(local, "all", TIMEOUT_SECONDS)
 
     assert job["TransformJobStatus"] == "Failed"
-    assert local.keys("read/") == ["read/a.png.out", "read/b.pdf.out"]
-    document = json.loads(local.get(f"s3://{BUCKET}/read/b.pdf.out"))
+    assert local.list_keys("read/") == ["read/a.png.out", "read/b.pdf.out"]
+    document = json.loads(local.get_object(f"s3://{BUCKET}/read/b.pdf.out"))
     assert (document["status"], len(document["pages"])) == ("success", 2)
     assert any(f"{BUCKET}/in/c.pdf: ClientError: 422" in line for line in local.lines)
 
 
-def test_the_container_says_what_a_job_leaves_open(local):
-    local.put("in/a.png", PNG)
+def test_container_provides_settings_that_a_job_omits(local):
+    local.put_object("in/a.png", PNG)
 
-    create(local, "open")
-    ended(local, "open", PATIENT)
+    create_job(local, "open")
+    wait_for_job(local, "open", TIMEOUT_SECONDS)
 
     lines = [line for line in local.lines if "TransformJobs/open |" in line]
     [line] = [line for line in lines if "MaxConcurrentTransforms" in line]
     assert line.endswith("MaxPayloadInMB=25, BatchStrategy=SINGLE_RECORD")
 
 
-def test_nothing_of_a_killed_container_stays(running):
-    everyone = [member.pid for member in family(running.container.pid)]
-    assert len(everyone) > 2
+def test_killed_container_leaves_no_process(running):
+    pids = [member.pid for member in family(running.container.pid)]
+    assert len(pids) > 2
 
     os.kill(running.container.pid, signal.SIGKILL)
 
-    until(lambda: not any(map(is_alive, everyone)))
+    until(lambda: not any(map(is_alive, pids)))
     until(lambda: any("it is replaced" in line for line in running.first.lines))

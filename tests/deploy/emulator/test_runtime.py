@@ -1,4 +1,4 @@
-"""InvokeEndpoint and InvokeEndpointWithResponseStream through boto3."""
+"""Tests of InvokeEndpoint and InvokeEndpointWithResponseStream through boto3."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from botocore.exceptions import ClientError, EventStreamError
 
-from deploy.emulator.limits import Limits
+from deploy.emulator.limits import SageMakerLimits
 from tests.deploy.emulator.containers import Reply
 from tests.waiting import until
 
 
-def refused(call, **params):
+def expect_client_error(call, **params):
     with pytest.raises(ClientError) as caught:
         call(**params)
     return caught.value.response
 
 
-def test_a_document_goes_to_the_container_and_its_answer_comes_back(local, container):
-    name = local.endpoint()
+def test_invocation_returns_the_response_of_the_container(local, container):
+    name = local.create_endpoint()
 
     answer = local.runtime.invoke_endpoint(
         EndpointName=name, ContentType="image/png", Accept="text/plain", Body=b"page"
@@ -35,8 +35,8 @@ def test_a_document_goes_to_the_container_and_its_answer_comes_back(local, conta
     assert (received["Content-Type"], received["Accept"]) == ("image/png", "text/plain")
 
 
-def test_only_the_headers_that_sagemaker_knows_arrive(local, container):
-    name = local.endpoint()
+def test_only_documented_request_headers_are_forwarded(local, container):
+    name = local.create_endpoint()
 
     local.runtime.invoke_endpoint(
         EndpointName=name, CustomAttributes="pages=1-3", InferenceId="mine", Body=b"x"
@@ -50,8 +50,8 @@ def test_only_the_headers_that_sagemaker_knows_arrive(local, container):
     assert received["X-Amz-Date"] is None
 
 
-def test_of_the_containers_headers_only_type_and_attributes_come_back(local, container):
-    name = local.endpoint()
+def test_only_documented_response_headers_are_returned(local, container):
+    name = local.create_endpoint()
     attributes = "X-Amzn-SageMaker-Custom-Attributes"
     container.reply = lambda received: Reply(
         headers={attributes: received[attributes] or "", "x-request-id": "17"}
@@ -65,8 +65,8 @@ def test_of_the_containers_headers_only_type_and_attributes_come_back(local, con
     assert "x-request-id" not in answer["ResponseMetadata"]["HTTPHeaders"]
 
 
-def test_attributes_that_the_container_does_not_return_are_not_there(local):
-    name = local.endpoint()
+def test_custom_attributes_are_returned_only_by_the_container(local):
+    name = local.create_endpoint()
 
     answer = local.runtime.invoke_endpoint(
         EndpointName=name, CustomAttributes="pages=1-3", Body=b"x"
@@ -75,34 +75,40 @@ def test_attributes_that_the_container_does_not_return_are_not_there(local):
     assert "CustomAttributes" not in answer
 
 
-@pytest.mark.parametrize(("status", "whose"), [(422, "client"), (503, "server")])
-def test_the_containers_refusal_is_a_model_error(local, container, status, whose):
-    name = local.endpoint()
+@pytest.mark.parametrize(("status", "source"), [(422, "client"), (503, "server")])
+def test_error_status_of_the_container_is_a_model_error(
+    local, container, status, source
+):
+    name = local.create_endpoint()
     container.reply = lambda received: Reply(b'{"code": "why"}', status)
 
-    answer = refused(local.runtime.invoke_endpoint, EndpointName=name, Body=b"x")
+    answer = expect_client_error(
+        local.runtime.invoke_endpoint, EndpointName=name, Body=b"x"
+    )
 
     assert answer["Error"]["Code"] == "ModelError"
     assert answer["ResponseMetadata"]["HTTPStatusCode"] == 424
     assert answer["OriginalStatusCode"] == status
     assert answer["OriginalMessage"] == '{"code": "why"}'
-    assert f"{whose} error ({status})" in answer["Error"]["Message"]
+    assert f"{source} error ({status})" in answer["Error"]["Message"]
     assert answer["LogStreamArn"].endswith("log-group:/aws/sagemaker/Endpoints/ocr")
 
 
-def test_a_body_above_the_limit_is_refused_and_reaches_nobody(start, container):
-    local = start(container.address, Limits(body_bytes=1000))
-    name = local.endpoint()
+def test_body_above_the_limit_is_rejected(start, container):
+    local = start(container.address, SageMakerLimits(body_bytes=1000))
+    name = local.create_endpoint()
 
-    answer = refused(local.runtime.invoke_endpoint, EndpointName=name, Body=bytes(1001))
+    answer = expect_client_error(
+        local.runtime.invoke_endpoint, EndpointName=name, Body=bytes(1001)
+    )
 
     assert answer["ResponseMetadata"]["HTTPStatusCode"] == 413
     assert container.received == []
     assert local.runtime.invoke_endpoint(EndpointName=name, Body=bytes(1000))
 
 
-def test_the_limits_are_sagemakers():
-    limits = Limits()
+def test_default_limits_are_those_of_sagemaker():
+    limits = SageMakerLimits()
 
     assert limits.body_bytes == 25 * 1024**2
     assert limits.answer_seconds == 60
@@ -111,60 +117,66 @@ def test_the_limits_are_sagemakers():
     assert limits.object_bytes == 1024**3
 
 
-def test_an_answer_that_takes_too_long_is_a_model_error_without_a_status(
-    start, container
-):
-    local = start(container.address, Limits(answer_seconds=0.3))
-    name = local.endpoint()
+def test_late_response_is_a_model_error_with_status_0(start, container):
+    local = start(container.address, SageMakerLimits(answer_seconds=0.3))
+    name = local.create_endpoint()
     is_over = threading.Event()
     container.reply = lambda received: Reply(b"late" if is_over.wait(20) else b"never")
 
-    answer = refused(local.runtime.invoke_endpoint, EndpointName=name, Body=b"x")
+    answer = expect_client_error(
+        local.runtime.invoke_endpoint, EndpointName=name, Body=b"x"
+    )
     is_over.set()
 
     assert answer["OriginalStatusCode"] == 0
     assert "timed out" in answer["OriginalMessage"]
 
 
-def test_the_time_is_for_the_whole_answer_and_not_for_its_beginning(start, container):
-    local = start(container.address, Limits(answer_seconds=0.5))
-    name = local.endpoint()
+def test_time_limit_covers_the_whole_response(start, container):
+    local = start(container.address, SageMakerLimits(answer_seconds=0.5))
+    name = local.create_endpoint()
     is_over = threading.Event()
 
-    def pieces():
+    def chunks():
         while not is_over.wait(0.05):
             yield b"."
 
-    container.reply = lambda received: Reply(pieces())
+    container.reply = lambda received: Reply(chunks())
 
-    answer = refused(local.runtime.invoke_endpoint, EndpointName=name, Body=b"x")
+    answer = expect_client_error(
+        local.runtime.invoke_endpoint, EndpointName=name, Body=b"x"
+    )
     is_over.set()
 
     assert "timed out" in answer["OriginalMessage"]
 
 
-def test_a_container_that_dies_over_a_document_is_a_model_error(local, container):
-    name = local.endpoint()
+def test_closed_connection_is_a_model_error(local, container):
+    name = local.create_endpoint()
     container.reply = lambda received: Reply(is_broken=True)
 
-    answer = refused(local.runtime.invoke_endpoint, EndpointName=name, Body=b"x")
+    answer = expect_client_error(
+        local.runtime.invoke_endpoint, EndpointName=name, Body=b"x"
+    )
 
     assert (answer["Error"]["Code"], answer["OriginalStatusCode"]) == ("ModelError", 0)
 
 
-def test_without_a_healthy_container_the_service_is_unavailable(local, container):
-    name = local.endpoint()
+def test_unhealthy_container_makes_the_service_unavailable(local, container):
+    name = local.create_endpoint()
     local.runtime.invoke_endpoint(EndpointName=name, Body=b"x")
     container.ping = 503
 
-    answer = refused(local.runtime.invoke_endpoint, EndpointName=name, Body=b"x")
+    answer = expect_client_error(
+        local.runtime.invoke_endpoint, EndpointName=name, Body=b"x"
+    )
 
     assert answer["Error"]["Code"] == "ServiceUnavailable"
     assert len(container.received) == 1
 
 
-def test_a_first_document_waits_for_the_container_to_start(local, container):
-    name = local.endpoint()
+def test_first_request_waits_for_the_container_to_start(local, container):
+    name = local.create_endpoint()
     container.ping = 503
 
     with ThreadPoolExecutor(1) as threads:
@@ -178,9 +190,9 @@ def test_a_first_document_waits_for_the_container_to_start(local, container):
         assert future.result()["Body"].read() == b"page"
 
 
-def test_an_endpoint_is_in_service_once_its_container_is_healthy(local, container):
+def test_endpoint_is_in_service_once_its_container_is_healthy(local, container):
     container.ping = 503
-    name = local.endpoint()
+    name = local.create_endpoint()
 
     def status():
         return local.sagemaker.describe_endpoint(EndpointName=name)["EndpointStatus"]
@@ -192,28 +204,30 @@ def test_an_endpoint_is_in_service_once_its_container_is_healthy(local, containe
     assert status() == "InService"
 
 
-def test_an_endpoint_that_is_not_there_is_not_found(local):
+def test_unknown_endpoint_is_not_found(local):
     for call in (
         local.runtime.invoke_endpoint,
         local.runtime.invoke_endpoint_with_response_stream,
     ):
-        answer = refused(call, EndpointName="other", Body=b"x")
+        answer = expect_client_error(call, EndpointName="other", Body=b"x")
         assert answer["Error"]["Code"] == "ValidationError"
         assert "not found" in answer["Error"]["Message"]
 
 
-def test_an_asynchronous_endpoint_takes_nothing_else(local):
-    name = local.async_endpoint()
+def test_asynchronous_endpoint_rejects_real_time_requests(local):
+    name = local.create_async_endpoint()
 
-    answer = refused(local.runtime.invoke_endpoint, EndpointName=name, Body=b"x")
+    answer = expect_client_error(
+        local.runtime.invoke_endpoint, EndpointName=name, Body=b"x"
+    )
 
     assert answer["Error"]["Code"] == "ValidationError"
 
 
-def test_attributes_are_ascii_and_short(local):
-    name = local.endpoint()
+def test_long_custom_attributes_are_rejected(local):
+    name = local.create_endpoint()
 
-    answer = refused(
+    answer = expect_client_error(
         local.runtime.invoke_endpoint,
         EndpointName=name,
         CustomAttributes="a" * 1025,
@@ -223,7 +237,7 @@ def test_attributes_are_ascii_and_short(local):
     assert answer["Error"]["Code"] == "ValidationError"
 
 
-def parts(answer):
+def read_chunks(answer):
     return [event["PayloadPart"]["Bytes"] for event in answer["Body"]]
 
 
@@ -236,10 +250,10 @@ def parts(answer):
         ({"InferenceComponentName": "other"}, "not support InferenceComponentName"),
     ],
 )
-def test_targets_that_do_not_exist_are_refused(local, container, target, sentence):
-    name = local.endpoint()
+def test_missing_targets_are_rejected(local, container, target, sentence):
+    name = local.create_endpoint()
 
-    error = refused(
+    error = expect_client_error(
         local.runtime.invoke_endpoint, EndpointName=name, Body=b"x", **target
     )
 
@@ -248,8 +262,8 @@ def test_targets_that_do_not_exist_are_refused(local, container, target, sentenc
     assert container.received == []
 
 
-def test_the_variant_of_the_endpoint_may_be_named(local):
-    name = local.endpoint()
+def test_target_variant_of_the_endpoint_is_accepted(local):
+    name = local.create_endpoint()
 
     answer = local.runtime.invoke_endpoint(
         EndpointName=name, Body=b"x", TargetVariant="AllTraffic"
@@ -258,8 +272,8 @@ def test_the_variant_of_the_endpoint_may_be_named(local):
     assert answer["Body"].read() == b"x"
 
 
-def test_instance_types_that_aws_does_not_have_are_refused(local):
-    local.model()
+def test_unknown_instance_type_is_rejected(local):
+    local.create_model()
 
     with pytest.raises(ClientError) as caught:
         local.sagemaker.create_endpoint_config(
@@ -279,7 +293,7 @@ def test_instance_types_that_aws_does_not_have_are_refused(local):
 
 
 @pytest.mark.parametrize("body", [b"[]", b"{", b"null", b"[" * 100_000])
-def test_requests_without_an_object_are_refused(local, body):
+def test_requests_without_a_json_object_are_rejected(local, body):
     request = urllib.request.Request(
         local.address,
         data=body,
@@ -298,17 +312,17 @@ def test_requests_without_an_object_are_refused(local, body):
     assert b"SerializationException" in caught.value.read()
 
 
-def test_a_stream_comes_piece_by_piece(local, container):
-    name = local.endpoint()
-    may_go_on = threading.Event()
+def test_stream_is_returned_chunk_by_chunk(local, container):
+    name = local.create_endpoint()
+    release = threading.Event()
 
-    def pieces():
+    def chunks():
         yield b"page 1\n"
-        assert may_go_on.wait(20)
+        assert release.wait(20)
         yield b"page 2\n"
 
     container.reply = lambda received: Reply(
-        pieces(), content_type="application/x-ndjson"
+        chunks(), content_type="application/x-ndjson"
     )
 
     answer = local.runtime.invoke_endpoint_with_response_stream(
@@ -316,7 +330,7 @@ def test_a_stream_comes_piece_by_piece(local, container):
     )
     events = iter(answer["Body"])
     first = next(events)["PayloadPart"]["Bytes"]
-    may_go_on.set()
+    release.set()
     rest = [event["PayloadPart"]["Bytes"] for event in events]
 
     assert (first, rest) == (b"page 1\n", [b"page 2\n"])
@@ -325,11 +339,11 @@ def test_a_stream_comes_piece_by_piece(local, container):
     assert container.received[0]["Accept"] == "application/x-ndjson"
 
 
-def test_a_refusal_before_the_stream_is_a_model_error(local, container):
-    name = local.endpoint()
+def test_error_before_the_stream_is_a_model_error(local, container):
+    name = local.create_endpoint()
     container.reply = lambda received: Reply(b"no", 415)
 
-    answer = refused(
+    answer = expect_client_error(
         local.runtime.invoke_endpoint_with_response_stream, EndpointName=name, Body=b"x"
     )
 
@@ -337,23 +351,25 @@ def test_a_refusal_before_the_stream_is_a_model_error(local, container):
 
 
 @pytest.mark.parametrize("is_late", [True, False])
-def test_a_stream_that_cannot_be_ended_says_why(start, container, is_late):
-    local = start(container.address, Limits(stream_seconds=0.5 if is_late else 480))
-    name = local.endpoint()
+def test_interrupted_stream_ends_with_an_error(start, container, is_late):
+    local = start(
+        container.address, SageMakerLimits(stream_seconds=0.5 if is_late else 480)
+    )
+    name = local.create_endpoint()
     is_over = threading.Event()
 
-    def pieces():
+    def chunks():
         yield b"page 1\n"
         if is_late:
             is_over.wait(20)
 
-    container.reply = lambda received: Reply(pieces(), is_broken=True)
+    container.reply = lambda received: Reply(chunks(), is_broken=True)
 
     answer = local.runtime.invoke_endpoint_with_response_stream(
         EndpointName=name, Body=b"x"
     )
     with pytest.raises(EventStreamError) as caught:
-        parts(answer)
+        read_chunks(answer)
     answer["Body"].close()
     is_over.set()
 

@@ -1,4 +1,4 @@
-"""Transform jobs through boto3: objects in, an object out for each that succeeded."""
+"""Tests of runs of batch transform jobs, through boto3."""
 
 from __future__ import annotations
 
@@ -8,92 +8,33 @@ import threading
 from collections import Counter
 
 import pytest
-from botocore.exceptions import ClientError
 
-from deploy.emulator.limits import Assumed
+from deploy.emulator.limits import Assumptions
 from tests.deploy.emulator.conftest import BUCKET
 from tests.deploy.emulator.containers import Reply
+from tests.deploy.emulator.jobs import (
+    create_job,
+    run_job,
+    wait_for_job,
+    wait_for_log_lines,
+)
 from tests.waiting import until
-
-ENDED = ("Completed", "Failed", "Stopped")
-
-
-def create(local, name="job", *, source=None, target=None, data=None, **params):
-    """Of everything below in/, to out/."""
-    local.sagemaker.create_transform_job(
-        TransformJobName=name,
-        ModelName=params.pop("ModelName", "ocr"),
-        TransformInput={
-            "DataSource": {
-                "S3DataSource": {
-                    "S3DataType": "S3Prefix",
-                    "S3Uri": f"s3://{BUCKET}/in/",
-                    **(data or {}),
-                }
-            },
-            **(source or {}),
-        },
-        TransformOutput={"S3OutputPath": f"s3://{BUCKET}/out", **(target or {})},
-        TransformResources=params.pop(
-            "TransformResources", {"InstanceType": "ml.g6e.2xlarge", "InstanceCount": 1}
-        ),
-        **params,
-    )
-    return name
-
-
-def described(local, name="job"):
-    return local.sagemaker.describe_transform_job(TransformJobName=name)
-
-
-def ended(local, name="job", timeout_seconds=60):
-    def look():
-        found = described(local, name)
-        return found if found["TransformJobStatus"] in ENDED else None
-
-    return until(look, timeout_seconds)
-
-
-def transform(local, **params):
-    return ended(local, create(local, **params))
-
-
-def refused(local, code="ValidationException", **params):
-    with pytest.raises(ClientError) as caught:
-        create(local, **params)
-    assert caught.value.response["Error"]["Code"] == code
-    return caught.value.response["Error"]["Message"]
-
-
-def data_log(local, *wanted):
-    """SageMaker's own lines, once all that are wanted are there."""
-
-    def lines():
-        streams = local.messages("/aws/sagemaker/TransformJobs")
-        found = [
-            line.partition("[sagemaker logs]: ")[2]
-            for name, lines in streams.items()
-            if name.endswith("/data-log")
-            for line in lines
-        ]
-        return found if set(wanted) <= set(found) else None
-
-    return until(lines)
 
 
 @pytest.fixture
 def local(local):
-    local.model()
+    """Emulator with a model."""
+    local.create_model()
     return local
 
 
-def test_every_object_below_the_prefix_is_answered_beside_its_name(local, container):
-    local.put("in/a.png", b"page a")
-    local.put("in/folder/b.pdf", b"page b")
-    local.put("in/folder/", b"")
-    local.put("other/c.pdf", b"page c")
+def test_every_object_below_the_prefix_has_an_output(local, container):
+    local.put_object("in/a.png", b"page a")
+    local.put_object("in/folder/b.pdf", b"page b")
+    local.put_object("in/folder/", b"")
+    local.put_object("other/c.pdf", b"page c")
 
-    job = transform(
+    job = run_job(
         local,
         source={"ContentType": "application/pdf"},
         target={"Accept": "text/markdown"},
@@ -101,65 +42,65 @@ def test_every_object_below_the_prefix_is_answered_beside_its_name(local, contai
 
     assert job["TransformJobStatus"] == "Completed"
     assert job["CreationTime"] <= job["TransformStartTime"] <= job["TransformEndTime"]
-    assert local.keys("out") == ["out/a.png.out", "out/folder/b.pdf.out"]
-    assert local.get(f"s3://{BUCKET}/out/folder/b.pdf.out") == b"page b"
+    assert local.list_keys("out") == ["out/a.png.out", "out/folder/b.pdf.out"]
+    assert local.get_object(f"s3://{BUCKET}/out/folder/b.pdf.out") == b"page b"
     assert {received["Content-Type"] for received in container.received} == {
         "application/pdf"
     }
     assert {received["Accept"] for received in container.received} == {"text/markdown"}
 
 
-def test_a_prefix_is_the_beginning_of_keys_and_no_folder(local):
-    local.put("in/page-1.png", b"1")
-    local.put("in/page-2.png", b"2")
-    local.put("in/other.png", b"3")
+def test_prefix_may_end_within_a_file_name(local):
+    local.put_object("in/page-1.png", b"1")
+    local.put_object("in/page-2.png", b"2")
+    local.put_object("in/other.png", b"3")
 
-    transform(local, data={"S3Uri": f"s3://{BUCKET}/in/page"})
+    run_job(local, data={"S3Uri": f"s3://{BUCKET}/in/page"})
 
-    assert local.keys("out") == ["out/page-1.png.out", "out/page-2.png.out"]
+    assert local.list_keys("out") == ["out/page-1.png.out", "out/page-2.png.out"]
 
 
-def test_a_manifest_names_the_objects(local):
-    local.put("in/a.png", b"a")
-    local.put("in/b.png", b"b")
+def test_manifest_selects_the_objects(local):
+    local.put_object("in/a.png", b"a")
+    local.put_object("in/b.png", b"b")
     manifest = [{"prefix": f"s3://{BUCKET}/in/"}, "b.png"]
-    uri = local.put("job.manifest", json.dumps(manifest).encode())
+    uri = local.put_object("job.manifest", json.dumps(manifest).encode())
 
-    transform(local, data={"S3DataType": "ManifestFile", "S3Uri": uri})
+    run_job(local, data={"S3DataType": "ManifestFile", "S3Uri": uri})
 
-    assert local.keys("out") == ["out/b.png.out"]
+    assert local.list_keys("out") == ["out/b.png.out"]
 
 
-def test_a_manifest_that_is_none_fails_the_job(local):
-    uri = local.put("job.manifest", b"a.png\nb.png\n")
+def test_invalid_manifest_fails_the_job(local):
+    uri = local.put_object("job.manifest", b"a.png\nb.png\n")
 
-    job = transform(local, data={"S3DataType": "ManifestFile", "S3Uri": uri})
+    job = run_job(local, data={"S3DataType": "ManifestFile", "S3Uri": uri})
 
     assert job["TransformJobStatus"] == "Failed"
-    assert "is no manifest" in job["FailureReason"]
+    assert "is not a manifest" in job["FailureReason"]
 
 
-def test_a_prefix_without_objects_fails_the_job(local):
-    job = transform(local)
+def test_prefix_without_objects_fails_the_job(local):
+    job = run_job(local)
 
     assert "No S3 objects found" in job["FailureReason"]
 
 
-def test_one_failed_object_leaves_the_others_and_fails_the_job(local, container):
+def test_failed_object_fails_the_job_but_not_the_others(local, container):
     for name in ("a", "b", "c"):
-        local.put(f"in/{name}.png", name.encode())
+        local.put_object(f"in/{name}.png", name.encode())
     container.reply = lambda received: (
         Reply(b'{"code": "unreadable_document"}', 422)
         if received.body == b"b"
         else Reply(received.body)
     )
 
-    job = transform(local)
+    job = run_job(local)
 
     assert job["TransformJobStatus"] == "Failed"
     assert job["FailureReason"] == "ClientError: See job logs for more information"
-    assert local.keys("out") == ["out/a.png.out", "out/c.png.out"]
-    data_log(
+    assert local.list_keys("out") == ["out/a.png.out", "out/c.png.out"]
+    wait_for_log_lines(
         local,
         f"{BUCKET}/in/b.png: ClientError: 422",
         f'{BUCKET}/in/b.png: {{"code": "unreadable_document"}}',
@@ -174,67 +115,57 @@ def test_one_failed_object_leaves_the_others_and_fails_the_job(local, container)
         (Reply(is_broken=True), "Unable to get response from algorithm"),
     ],
 )
-def test_a_container_that_fails_is_asked_again_and_then_no_more(
-    local, container, reply, line
-):
-    local.put("in/a.png", b"a")
+def test_failing_container_is_retried_up_to_the_limit(local, container, reply, line):
+    local.put_object("in/a.png", b"a")
     container.reply = lambda received: reply
 
-    job = transform(local, ModelClientConfig={"InvocationsMaxRetries": 2})
+    job = run_job(local, ModelClientConfig={"InvocationsMaxRetries": 2})
 
     assert len(container.received) == 3
     assert job["FailureReason"] == "AlgorithmError: See job logs for more information"
-    data_log(local, f"{BUCKET}/in/a.png: {line}")
+    wait_for_log_lines(local, f"{BUCKET}/in/a.png: {line}")
 
 
-def test_what_fails_at_first_may_succeed(local, container):
-    local.put("in/a.png", b"a")
+def test_retry_may_succeed(local, container):
+    local.put_object("in/a.png", b"a")
     replies = iter([Reply(is_broken=True), Reply(b"", 500), Reply(b"read")])
     container.reply = lambda received: next(replies)
 
-    assert transform(local)["TransformJobStatus"] == "Completed"
-    assert local.get(f"s3://{BUCKET}/out/a.png.out") == b"read"
+    assert run_job(local)["TransformJobStatus"] == "Completed"
+    assert local.get_object(f"s3://{BUCKET}/out/a.png.out") == b"read"
 
 
-def test_which_statuses_are_tried_again_is_an_assumption(start, container):
-    local = start(container.address, assumed=Assumed(retried_statuses="422"))
-    local.model()
-    local.put("in/a.png", b"a")
+def test_retried_statuses_can_be_set(start, container):
+    local = start(container.address, assumptions=Assumptions(retried_statuses="422"))
+    local.create_model()
+    local.put_object("in/a.png", b"a")
     replies = iter([Reply(b"", 422), Reply(b"", 500)])
     container.reply = lambda received: next(replies)
 
-    job = transform(local)
+    job = run_job(local)
 
     assert len(container.received) == 2
     assert job["TransformJobStatus"] == "Failed"
 
 
-def test_instance_types_without_transform_jobs_are_refused(local):
-    resources = {"InstanceType": "ml.p5.48xlarge", "InstanceCount": 1}
-
-    message = refused(local, TransformResources=resources)
-
-    assert "ml.p5.48xlarge" in message
-
-
-def test_answers_without_content_length_fail_without_retry(local, container):
-    local.put("in/a.png", b"a")
+def test_response_without_content_length_is_not_retried(local, container):
+    local.put_object("in/a.png", b"a")
     container.reply = lambda received: Reply(iter([b"page 1\n", b"page 2\n"]))
 
-    job = transform(local)
+    job = run_job(local)
 
     assert job["TransformJobStatus"] == "Failed"
-    assert local.keys("out") == []
+    assert local.list_keys("out") == []
     assert len(container.received) == 1
-    data_log(local, f"{BUCKET}/in/a.png: the answer has no Content-Length")
+    wait_for_log_lines(local, f"{BUCKET}/in/a.png: the response has no Content-Length")
 
 
-def test_a_slow_answer_is_no_answer(local, container):
-    local.put("in/a.png", b"a")
+def test_slow_response_fails_the_object(local, container):
+    local.put_object("in/a.png", b"a")
     is_over = threading.Event()
     container.reply = lambda received: Reply(b"x" if is_over.wait(20) else b"")
 
-    transform(
+    run_job(
         local,
         ModelClientConfig={
             "InvocationsTimeoutInSeconds": 1,
@@ -243,36 +174,36 @@ def test_a_slow_answer_is_no_answer(local, container):
     )
     is_over.set()
 
-    data_log(local, f"{BUCKET}/in/a.png: Unable to get response from algorithm")
+    wait_for_log_lines(
+        local, f"{BUCKET}/in/a.png: Unable to get response from algorithm"
+    )
 
 
-def test_nothing_is_sent_to_a_container_that_is_not_healthy(local, container):
-    local.put("in/a.png", b"a")
+def test_unhealthy_container_receives_no_requests(local, container):
+    local.put_object("in/a.png", b"a")
     container.ping = 503
 
-    create(local)
+    create_job(local)
     until(lambda: container.num_pings > 2)
     assert container.received == []
     container.ping = 200
 
-    assert ended(local)["TransformJobStatus"] == "Completed"
+    assert wait_for_job(local)["TransformJobStatus"] == "Completed"
 
 
-def test_the_defaults_are_sagemakers(local):
-    local.put("in/a.png", b"a")
+def test_default_settings_are_those_of_sagemaker(local):
+    local.put_object("in/a.png", b"a")
 
-    transform(local)
+    run_job(local)
 
-    data_log(
+    wait_for_log_lines(
         local,
         "MaxConcurrentTransforms=1, MaxPayloadInMB=6, BatchStrategy=MULTI_RECORD",
     )
 
 
-def test_the_container_beats_the_defaults_and_the_job_beats_the_container(
-    local, container
-):
-    local.put("in/a.png", b"a")
+def test_job_settings_override_those_of_the_container(local, container):
+    local.put_object("in/a.png", b"a")
     container.parameters = json.dumps(
         {
             "MaxConcurrentTransforms": 3,
@@ -281,49 +212,51 @@ def test_the_container_beats_the_defaults_and_the_job_beats_the_container(
         }
     ).encode()
 
-    transform(local, name="first")
-    transform(
+    run_job(local, name="first")
+    run_job(
         local, name="second", MaxPayloadInMB=25, BatchStrategy="MultiRecord",
         MaxConcurrentTransforms=4,
     )  # fmt: skip
 
-    data_log(
+    wait_for_log_lines(
         local,
         "MaxConcurrentTransforms=3, MaxPayloadInMB=20, BatchStrategy=SINGLE_RECORD",
         "MaxConcurrentTransforms=4, MaxPayloadInMB=25, BatchStrategy=MULTI_RECORD",
     )
 
 
-def test_as_many_objects_run_at_once_as_the_job_says(local, container):
+def test_job_limits_concurrency(local, container):
     for number in range(7):
-        local.put(f"in/{number}.png", b"x")
-    may_go_on = threading.Event()
-    container.reply = lambda received: Reply(b"x" if may_go_on.wait(20) else b"")
+        local.put_object(f"in/{number}.png", b"x")
+    release = threading.Event()
+    container.reply = lambda received: Reply(b"x" if release.wait(20) else b"")
 
-    create(local, MaxConcurrentTransforms=3, MaxPayloadInMB=10)
+    create_job(local, MaxConcurrentTransforms=3, MaxPayloadInMB=10)
     until(lambda: len(container.received) == 3)
-    may_go_on.set()
+    release.set()
 
-    assert ended(local)["TransformJobStatus"] == "Completed"
-    assert container.at_once == 3
-    assert len(local.keys("out")) == 7
+    assert wait_for_job(local)["TransformJobStatus"] == "Completed"
+    assert container.max_concurrency == 3
+    assert len(local.list_keys("out")) == 7
 
 
-def test_an_object_above_the_limit_fails_and_is_not_sent(local, container):
-    local.put("in/large.png", bytes(1024**2 + 1))
-    local.put("in/small.png", bytes(1024**2))
+def test_object_above_the_payload_limit_is_not_sent(local, container):
+    local.put_object("in/large.png", bytes(1024**2 + 1))
+    local.put_object("in/small.png", bytes(1024**2))
 
-    job = transform(local, MaxPayloadInMB=1)
+    job = run_job(local, MaxPayloadInMB=1)
 
     assert job["TransformJobStatus"] == "Failed"
-    assert local.keys("out") == ["out/small.png.out"]
-    data_log(local, f"{BUCKET}/in/large.png: Too much data for max payload size")
+    assert local.list_keys("out") == ["out/small.png.out"]
+    wait_for_log_lines(
+        local, f"{BUCKET}/in/large.png: Too much data for max payload size"
+    )
 
 
-def test_without_a_limit_an_object_is_sent_in_chunks(local, container):
-    local.put("in/large.png", bytes(7 * 1024**2))
+def test_object_is_sent_chunked_without_payload_limit(local, container):
+    local.put_object("in/large.png", bytes(7 * 1024**2))
 
-    transform(local, MaxPayloadInMB=0)
+    run_job(local, MaxPayloadInMB=0)
 
     [received] = container.received
     assert received["Transfer-Encoding"] == "chunked"
@@ -334,10 +267,10 @@ def test_without_a_limit_an_object_is_sent_in_chunks(local, container):
 LINES = b'{"page": 1}\n{"page": 2}\n{"page": 3}'
 
 
-def test_lines_are_sent_one_by_one_and_answered_in_order(local, container):
-    local.put("in/pages.jsonl", LINES)
+def test_lines_are_sent_singly_and_stored_in_order(local, container):
+    local.put_object("in/pages.jsonl", LINES)
 
-    transform(
+    run_job(
         local,
         source={"SplitType": "Line", "ContentType": "application/json"},
         BatchStrategy="SingleRecord",
@@ -350,29 +283,31 @@ def test_lines_are_sent_one_by_one_and_answered_in_order(local, container):
         b'{"page": 2}\n',
         b'{"page": 3}',
     ]
-    assert local.get(f"s3://{BUCKET}/out/pages.jsonl.out") == LINES
+    assert local.get_object(f"s3://{BUCKET}/out/pages.jsonl.out") == LINES
 
 
-def test_answers_to_lines_are_put_on_lines_of_their_own_on_request(local, container):
-    local.put("in/pages.jsonl", LINES)
+def test_assemble_with_line_separates_the_responses(local, container):
+    local.put_object("in/pages.jsonl", LINES)
     container.reply = lambda received: Reply(b"read")
 
-    transform(
+    run_job(
         local,
         source={"SplitType": "Line"},
         target={"AssembleWith": "Line"},
         BatchStrategy="SingleRecord",
     )
 
-    assert local.get(f"s3://{BUCKET}/out/pages.jsonl.out") == b"read\nread\nread\n"
+    assert (
+        local.get_object(f"s3://{BUCKET}/out/pages.jsonl.out") == b"read\nread\nread\n"
+    )
 
 
-def test_lines_are_packed_up_to_the_limit_but_never_across_objects(local, container):
+def test_lines_of_one_object_are_packed_up_to_the_limit(local, container):
     line = b"x" * (400 * 1024 - 1) + b"\n"
-    local.put("in/a.txt", line * 3)
-    local.put("in/b.txt", line)
+    local.put_object("in/a.txt", line * 3)
+    local.put_object("in/b.txt", line)
 
-    transform(
+    run_job(
         local,
         source={"SplitType": "Line"},
         BatchStrategy="MultiRecord",
@@ -383,141 +318,43 @@ def test_lines_are_packed_up_to_the_limit_but_never_across_objects(local, contai
     assert sizes == [len(line), len(line), 2 * len(line)]
 
 
-def test_the_newline_of_a_line_is_an_assumption(start, container):
-    local = start(container.address, assumed=Assumed(keeps_newlines=False))
-    local.model()
-    local.put("in/a.txt", b"one\r\ntwo\n\n")
+def test_newlines_can_be_removed(start, container):
+    local = start(container.address, assumptions=Assumptions(keeps_newlines=False))
+    local.create_model()
+    local.put_object("in/a.txt", b"one\r\ntwo\n\n")
 
-    transform(local, source={"SplitType": "Line"}, BatchStrategy="MultiRecord")
+    run_job(local, source={"SplitType": "Line"}, BatchStrategy="MultiRecord")
 
     assert [received.body for received in container.received] == [b"one\ntwo"]
 
 
-def test_a_failed_line_fails_its_object(local, container):
-    local.put("in/pages.jsonl", LINES)
+def test_failed_line_fails_its_object(local, container):
+    local.put_object("in/pages.jsonl", LINES)
     container.reply = lambda received: Reply(
         b"no", 400 if b"2" in received.body else 200
     )
 
-    transform(local, source={"SplitType": "Line"}, BatchStrategy="SingleRecord")
+    run_job(local, source={"SplitType": "Line"}, BatchStrategy="SingleRecord")
 
-    assert local.keys("out") == []
+    assert local.list_keys("out") == []
 
 
-def test_gzip_is_unpacked_before_anything_else(local, container):
-    local.put("in/a.jsonl.gz", gzip.compress(LINES))
-    local.put("in/b.jsonl.gz", b"not compressed")
+def test_gzip_input_is_decompressed(local, container):
+    local.put_object("in/a.jsonl.gz", gzip.compress(LINES))
+    local.put_object("in/b.jsonl.gz", b"not compressed")
 
-    job = transform(local, source={"CompressionType": "Gzip"})
+    job = run_job(local, source={"CompressionType": "Gzip"})
 
     assert [received.body for received in container.received] == [LINES]
     assert job["TransformJobStatus"] == "Failed"
-    assert local.keys("out") == ["out/a.jsonl.gz.out"]
+    assert local.list_keys("out") == ["out/a.jsonl.gz.out"]
 
 
-def test_the_full_key_in_the_output_is_an_assumption(start, container):
-    local = start(container.address, assumed=Assumed(output_naming="full"))
-    local.model()
-    local.put("in/a.png", b"a")
+def test_output_can_be_named_after_the_full_key(start, container):
+    local = start(container.address, assumptions=Assumptions(output_naming="full"))
+    local.create_model()
+    local.put_object("in/a.png", b"a")
 
-    transform(local)
+    run_job(local)
 
-    assert local.keys("out") == ["out/in/a.png.out"]
-
-
-def test_a_stopped_job_breaks_off_and_keeps_what_was_done(local, container):
-    for name in ("a", "b", "c"):
-        local.put(f"in/{name}.png", name.encode())
-    is_over = threading.Event()
-    container.reply = lambda received: (
-        Reply(b"a")
-        if received.body == b"a"
-        else Reply(b"late" if is_over.wait(60) else b"never")
-    )
-
-    create(local)
-    until(lambda: len(container.received) == 2)
-    local.sagemaker.stop_transform_job(TransformJobName="job")
-
-    assert ended(local)["TransformJobStatus"] == "Stopped"
-    is_over.set()
-    assert local.keys("out") == ["out/a.png.out"]
-    with pytest.raises(ClientError, match="status Stopped"):
-        local.sagemaker.stop_transform_job(TransformJobName="job")
-
-
-def test_jobs_are_listed_newest_first_in_pages(local):
-    local.put("in/a.png", b"a")
-    for number in range(3):
-        transform(local, name=f"job-{number}")
-
-    listing = local.sagemaker.list_transform_jobs
-    first = listing(MaxResults=2)
-    rest = listing(MaxResults=2, NextToken=first["NextToken"])
-    named = listing(NameContains="B-1", StatusEquals="Completed")
-
-    names = [job["TransformJobName"] for job in first["TransformJobSummaries"]]
-    assert names == ["job-2", "job-1"]
-    assert [j["TransformJobName"] for j in rest["TransformJobSummaries"]] == ["job-0"]
-    assert "NextToken" not in rest
-    assert len(named["TransformJobSummaries"]) == 1
-
-
-def test_a_job_has_tags(local):
-    local.put("in/a.png", b"a")
-    transform(local, Tags=[{"Key": "owner", "Value": "ocr"}])
-
-    tags = local.sagemaker.list_tags(ResourceArn=described(local)["TransformJobArn"])
-
-    assert tags["Tags"] == [{"Key": "owner", "Value": "ocr"}]
-
-
-def test_names_are_used_once(local):
-    local.put("in/a.png", b"a")
-    transform(local)
-
-    assert "already exists" in refused(local, "ResourceInUse")
-
-
-@pytest.mark.parametrize(
-    ("params", "message"),
-    [
-        ({"name": "bad_name"}, "TransformJobName"),
-        ({"ModelName": "other"}, "Could not find model"),
-        ({"MaxPayloadInMB": 101}, "MaxPayloadInMB"),
-        ({"MaxPayloadInMB": 30, "MaxConcurrentTransforms": 4}, "above 100"),
-        (
-            {"ModelClientConfig": {"InvocationsMaxRetries": 4}},
-            "InvocationsMaxRetries",
-        ),
-        (
-            {"ModelClientConfig": {"InvocationsTimeoutInSeconds": 3601}},
-            "InvocationsTimeoutInSeconds",
-        ),
-        ({"source": {"SplitType": "TFRecord"}}, "SplitType"),
-        ({"Environment": {f"V{n}": "x" for n in range(17)}}, "Environment"),
-        ({"DataProcessing": {"JoinSource": "Input"}}, "JoinSource"),
-    ],
-)
-def test_what_sagemaker_does_not_take_is_refused(local, params, message):
-    assert message in refused(local, **params)
-
-
-def test_a_model_whose_weights_are_a_prefix_is_refused(local):
-    local.model(
-        "prefix",
-        ModelDataSource={
-            "S3DataSource": {
-                "S3Uri": f"s3://{BUCKET}/weights/",
-                "S3DataType": "S3Prefix",
-                "CompressionType": "None",
-            }
-        },
-    )
-
-    assert "ModelDataSource" in refused(local, ModelName="prefix")
-
-
-def test_a_job_that_nobody_made_is_not_found(local):
-    with pytest.raises(ClientError, match="ResourceNotFound"):
-        described(local, "other")
+    assert local.list_keys("out") == ["out/in/a.png.out"]

@@ -1,4 +1,4 @@
-"""`chandra-sagemaker transform` against the emulator, in front of the real server."""
+"""Tests of `chandra-sagemaker transform` with the emulator and the real server."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from contextlib import closing
 
 import pytest
 
-from deploy.emulator.account import Account
+from deploy.emulator.account import EmulatedAccount
 from tests import documents
 from tests.deploy.accounts import IMAGE
 from tests.deploy.emulator.conftest import (
     BUCKET,
     REGION,
     command_line,
-    emulating,
     real_server,
+    run_emulator,
 )
 from tests.deploy.emulator.test_real_server import BROKEN, PDF, PNG
 from tests.marks import needs_the_plugin
@@ -41,8 +41,8 @@ buckets = ["{BUCKET}"]
 
 @pytest.fixture
 def local():
-    """An emulator that starts a server for every job, as SageMaker does."""
-    with closing(Account()) as moto, emulating(moto, real_server()) as found:
+    """Emulator that starts a server for every job, as SageMaker does."""
+    with closing(EmulatedAccount()) as moto, run_emulator(moto, real_server()) as found:
         found.client("s3").create_bucket(Bucket=BUCKET)
         found.publish(IMAGE)
         yield found
@@ -50,22 +50,22 @@ def local():
 
 @pytest.fixture
 def chandra(local, tmp_path):
-    """The command line, of an account whose SageMaker is the emulator."""
+    """Return a function that runs a command against the emulator."""
     path = tmp_path / "chandra.toml"
     path.write_text(CONFIG)
     return command_line(local, path)
 
 
 def read(local, key):
-    return json.loads(local.get(f"s3://{BUCKET}/{key}"))
+    return json.loads(local.get_object(f"s3://{BUCKET}/{key}"))
 
 
-def test_good_documents_are_read_and_the_broken_one_is_told_and_tried_again(
-    chandra, local
-):
-    local.put("models/datalab-to/chandra/0123abc.tar.gz", b"the server has its own")
+def test_failed_document_is_reported_and_can_be_retried(chandra, local):
+    local.put_object(
+        "models/datalab-to/chandra/0123abc.tar.gz", b"the server has its own"
+    )
     for name, body in (("a.png", PNG), ("sub/b.pdf", PDF), ("c.pdf", BROKEN)):
-        local.put(f"scans/{name}", body)
+        local.put_object(f"scans/{name}", body)
     scans, results = f"s3://{BUCKET}/scans/", f"s3://{BUCKET}/json/"
 
     status, out, err = chandra("transform", scans, results, "--format", "json")
@@ -75,7 +75,7 @@ def test_good_documents_are_read_and_the_broken_one_is_told_and_tried_again(
     assert "1 failed with unreadable_document" in out
     assert "  c.pdf" in out
     assert "pages read: 3" in out
-    assert local.keys("json/") == ["json/a.png.out", "json/sub/b.pdf.out"]
+    assert local.list_keys("json/") == ["json/a.png.out", "json/sub/b.pdf.out"]
     assert len(read(local, "json/a.png.out")["pages"]) == 1
     book = read(local, "json/sub/b.pdf.out")
     assert (book["status"], len(book["pages"])) == ("success", 2)
@@ -86,8 +86,8 @@ def test_good_documents_are_read_and_the_broken_one_is_told_and_tried_again(
     assert "did this already" in shown
 
     first = out.rpartition("--retry-all ")[2].split()[0]
-    local.put("scans/c.pdf", documents.pdf([["Page 1"]]))
-    before = local.get(f"s3://{BUCKET}/json/sub/b.pdf.out")
+    local.put_object("scans/c.pdf", documents.pdf([["Page 1"]]))
+    before = local.get_object(f"s3://{BUCKET}/json/sub/b.pdf.out")
 
     status, out, err = chandra("transform", "--retry-failed", first, "--json")
 
@@ -95,4 +95,4 @@ def test_good_documents_are_read_and_the_broken_one_is_told_and_tried_again(
     summary = json.loads(out)
     assert (summary["documents"], summary["read"]) == (1, 1)
     assert read(local, "json/c.pdf.out")["status"] == "success"
-    assert local.get(f"s3://{BUCKET}/json/sub/b.pdf.out") == before
+    assert local.get_object(f"s3://{BUCKET}/json/sub/b.pdf.out") == before

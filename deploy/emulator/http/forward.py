@@ -1,4 +1,4 @@
-"""Requests that are not for us, on to the backend as they came."""
+"""Forwarding of requests to the backend, unchanged."""
 
 from __future__ import annotations
 
@@ -6,19 +6,28 @@ import http.client
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from deploy.emulator.wire import BLOCK_BYTES, Answer, Body, Refusal, Request
+from deploy.emulator.http.wire import BLOCK_BYTES, Body, Request, Response, ServiceError
 
 __all__ = ["forward"]
 
 TIMEOUT_SECONDS = 300
-# Of one connection, and not of what it carries.
-HOP = {"connection", "keep-alive", "expect", "transfer-encoding", "te", "upgrade"}
+# Hop-by-hop headers (RFC 9110, section 7.6.1), and Expect.
+HOP_BY_HOP_HEADERS = {
+    "connection",
+    "keep-alive",
+    "expect",
+    "transfer-encoding",
+    "te",
+    "upgrade",
+}
 
 
-def forward(request: Request, url: str, body: bytes | Body | None = None) -> Answer:
-    """The backend's answer; `body` in place of the request's, where that was read.
+def forward(request: Request, url: str, body: bytes | Body | None = None) -> Response:
+    """Forward a request to the server at `url`, and return its response.
 
-    The Host header stays: it is part of what was signed.
+    `body` replaces the body of the request if that was already read. The Host header is
+    kept, because it is part of the signed request. Raises ServiceError if the server
+    does not respond.
     """
     body = request.body if body is None else body
     parts = urlsplit(url)
@@ -31,7 +40,10 @@ def forward(request: Request, url: str, body: bytes | Body | None = None) -> Ans
             request.method, request.target, skip_host=True, skip_accept_encoding=True
         )
         for name, value in request.headers:
-            if name.lower() not in HOP and name.lower() != "content-length":
+            if (
+                name.lower() not in HOP_BY_HOP_HEADERS
+                and name.lower() != "content-length"
+            ):
                 connection.putheader(name, value)
         if length is None:
             connection.putheader("Transfer-Encoding", "chunked")
@@ -49,18 +61,18 @@ def forward(request: Request, url: str, body: bytes | Body | None = None) -> Ans
         connection.close()
         if isinstance(body, Body):
             body.drain()
-        raise Refusal(
-            "ServiceUnavailable", f"the backend {url} does not answer: {error}", 503
+        raise ServiceError(
+            "ServiceUnavailable", f"the backend {url} does not respond: {error}", 503
         ) from error
     headers = tuple(
         (name, value)
         for name, value in response.getheaders()
-        if name.lower() not in HOP
+        if name.lower() not in HOP_BY_HOP_HEADERS
     )
-    return Answer(response.status, headers, _blocks(connection, response))
+    return Response(response.status, headers, _read_blocks(connection, response))
 
 
-def _blocks(
+def _read_blocks(
     connection: http.client.HTTPConnection, response: http.client.HTTPResponse
 ) -> Iterator[bytes]:
     try:

@@ -1,4 +1,4 @@
-"""One document sent to a container, and the ways in which no answer comes."""
+"""Tests of invocations of a container, and of their failures."""
 
 from __future__ import annotations
 
@@ -6,53 +6,53 @@ import threading
 
 import pytest
 
-from deploy.emulator.exchange import (
-    BrokenError,
-    Exchange,
-    LateError,
-    NoAnswerError,
-    RefusedError,
+from deploy.emulator.http.invocation import (
+    ConnectFailedError,
+    ConnectionBrokenError,
+    Invocation,
+    NoResponseError,
+    ResponseTimeoutError,
     get,
 )
-from deploy.emulator.process import free_port
+from deploy.emulator.process import find_free_port
 from tests.deploy.emulator.containers import Reply
 from tests.waiting import until
 
 
 def read(address, body=b"page", seconds=20.0):
-    with Exchange(address, seconds) as exchange:
+    with Invocation(address, seconds) as exchange:
         exchange.post({}, body, length=len(body))
         return exchange.status, exchange.read()
 
 
-def test_an_answer_has_a_status_and_a_body(container):
+def test_response_has_status_and_body(container):
     container.reply = lambda received: Reply(received.body, 422)
 
     assert read(container.address) == (422, b"page")
 
 
-def test_where_nobody_listens_nothing_was_asked():
-    with pytest.raises(RefusedError):
-        read(f"http://127.0.0.1:{free_port()}")
+def test_unreachable_container_is_a_failed_connection():
+    with pytest.raises(ConnectFailedError):
+        read(f"http://127.0.0.1:{find_free_port()}")
 
 
-def test_a_connection_that_is_closed_is_broken(container):
+def test_closed_connection_is_broken(container):
     container.reply = lambda received: Reply(is_broken=True)
 
-    with pytest.raises(BrokenError) as caught:
+    with pytest.raises(ConnectionBrokenError) as caught:
         read(container.address)
 
-    assert not isinstance(caught.value, RefusedError)
+    assert not isinstance(caught.value, ConnectFailedError)
 
 
-def test_an_answer_without_its_end_is_broken(container):
+def test_incomplete_response_is_broken(container):
     container.reply = lambda received: Reply(iter([b"half"]), is_broken=True)
 
-    with pytest.raises(BrokenError):
+    with pytest.raises(ConnectionBrokenError):
         read(container.address)
 
 
-def test_a_byte_now_and_then_is_late_all_the_same(container):
+def test_slow_response_times_out_despite_progress(container):
     is_over = threading.Event()
 
     def pieces():
@@ -61,22 +61,22 @@ def test_a_byte_now_and_then_is_late_all_the_same(container):
 
     container.reply = lambda received: Reply(pieces())
 
-    with pytest.raises(LateError):
+    with pytest.raises(ResponseTimeoutError):
         read(container.address, seconds=0.4)
     is_over.set()
 
 
-def test_it_can_be_broken_off_from_another_thread(container):
+def test_invocation_can_be_aborted_by_another_thread(container):
     is_over = threading.Event()
     container.reply = lambda received: Reply(b"late" if is_over.wait(20) else b"never")
     failures = []
 
-    with Exchange(container.address, 60) as exchange:
+    with Invocation(container.address, 60) as exchange:
 
         def post():
             try:
                 exchange.post({}, b"page", length=4)
-            except NoAnswerError as error:
+            except NoResponseError as error:
                 failures.append(error)
 
         thread = threading.Thread(target=post)
@@ -86,9 +86,9 @@ def test_it_can_be_broken_off_from_another_thread(container):
         thread.join(10)
 
     is_over.set()
-    assert isinstance(failures[0], BrokenError)
+    assert isinstance(failures[0], ConnectionBrokenError)
 
 
-def test_a_question_nobody_answers_has_no_answer(container):
+def test_get_returns_none_without_a_server(container):
     assert get(container.address, "/ping", 2) == (200, b"")
-    assert get(f"http://127.0.0.1:{free_port()}", "/ping", 2) is None
+    assert get(f"http://127.0.0.1:{find_free_port()}", "/ping", 2) is None

@@ -1,4 +1,4 @@
-"""How a transform job sends its records, and what its container is told of it."""
+"""Settings of a batch transform job, and the environment of its container."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 
 from deploy.emulator.limits import MIB
 
-__all__ = ["Plan", "batch_environment"]
+__all__ = ["BatchSettings", "build_batch_environment"]
 
 STRATEGIES = {"SingleRecord": "SINGLE_RECORD", "MultiRecord": "MULTI_RECORD"}
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """What the job says, else the container, else SageMaker's defaults."""
+class BatchSettings:
+    """Settings with which a job sends its records to the container."""
 
     concurrency: int
     payload_mb: int
@@ -24,7 +24,14 @@ class Plan:
     max_retries: int
 
     @classmethod
-    def of(cls, request: Mapping[str, Any], parameters: Mapping[str, Any]) -> Plan:
+    def resolve(
+        cls, request: Mapping[str, Any], parameters: Mapping[str, Any]
+    ) -> BatchSettings:
+        """Combine the request, the container's `/execution-parameters`, and defaults.
+
+        A value of the request has precedence over one of the container, and that over
+        SageMaker's default.
+        """
         client = request.get("ModelClientConfig") or {}
         size = request.get("MaxPayloadInMB")
         if size is None:
@@ -43,13 +50,13 @@ class Plan:
         )
 
     @property
-    def max_bytes(self) -> int | None:
-        """None: sent in chunks, however large."""
+    def max_payload_bytes(self) -> int | None:
+        """Largest payload; None if payloads of any size are sent chunked."""
         return self.payload_mb * MIB or None
 
 
-def batch_environment(request: Mapping[str, Any]) -> dict[str, str]:
-    """What a job adds to the environment of its model."""
+def build_batch_environment(request: Mapping[str, Any]) -> dict[str, str]:
+    """Return the variables that a job adds to the environment of its model."""
     environ = {**(request.get("Environment") or {}), "SAGEMAKER_BATCH": "true"}
     for variable, value in (
         ("SAGEMAKER_MAX_PAYLOAD_IN_MB", request.get("MaxPayloadInMB")),

@@ -1,4 +1,4 @@
-"""Frames as botocore reads them."""
+"""Tests of event stream frames, which botocore must be able to read."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import pytest
 from botocore.eventstream import EventStreamBuffer
 
-from deploy.emulator.eventstream import error_frame, payload_frame
+from deploy.emulator.http.wire import build_error_frame, build_payload_frame
 
 
 def read(data: bytes):
@@ -18,8 +18,8 @@ def read(data: bytes):
 
 
 @pytest.mark.parametrize("payload", [b"", b"a page", bytes(200_000)])
-def test_a_payload_comes_out_as_it_went_in(payload):
-    message = read(payload_frame(payload))
+def test_botocore_reads_payload_frames(payload):
+    message = read(build_payload_frame(payload))
 
     assert message.payload == payload
     assert message.headers == {
@@ -29,8 +29,10 @@ def test_a_payload_comes_out_as_it_went_in(payload):
     }
 
 
-def test_an_error_carries_its_code():
-    message = read(error_frame("ModelStreamError", "why", ErrorCode="StreamBroken"))
+def test_botocore_reads_error_frames():
+    message = read(
+        build_error_frame("ModelStreamError", "why", ErrorCode="StreamBroken")
+    )
 
     assert message.headers[":message-type"] == "exception"
     assert message.headers[":exception-type"] == "ModelStreamError"

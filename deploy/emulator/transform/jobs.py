@@ -1,4 +1,4 @@
-"""CreateTransformJob and its sisters: what a job is to be, and what became of it."""
+"""Batch transform jobs: create, describe, stop and list them."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from deploy.emulator.wire import Refusal
+from deploy.emulator.http.wire import ServiceError
 
-__all__ = ["STATUSES", "TransformJob", "TransformJobs"]
+__all__ = ["STATUSES", "EmulatedJob", "EmulatedJobs"]
 
 STATUSES = ("InProgress", "Completed", "Failed", "Stopping", "Stopped")
 NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")
-MAX_MB = 100
-MAX_ENVIRONMENT = 16
-KEPT = (
+MAX_CONCURRENT_MB = 100
+MAX_ENVIRONMENT_VARIABLES = 16
+DESCRIBED_FIELDS = (
     "TransformJobName",
     "ModelName",
     "MaxConcurrentTransforms",
@@ -35,8 +35,8 @@ KEPT = (
 
 
 @dataclass
-class TransformJob:
-    """One job; its status is changed by whoever runs it."""
+class EmulatedJob:
+    """Batch transform job; the thread that runs it changes its status."""
 
     request: Mapping[str, Any]
     arn: str
@@ -46,7 +46,7 @@ class TransformJob:
     started: float | None = None
     ended: float | None = None
     failure: str | None = None
-    stopping: threading.Event = field(default_factory=threading.Event)
+    stop_requested: threading.Event = field(default_factory=threading.Event)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
@@ -61,29 +61,34 @@ class TransformJob:
         self.started = time.time()
 
     def end(self, failure: str | None) -> None:
-        """Stopped where that was asked for, whatever came of it."""
+        """Set the final status, which is Stopped if a stop was requested."""
         with self._lock:
             self.ended = time.time()
-            if self.stopping.is_set():
+            if self.stop_requested.is_set():
                 self.status = "Stopped"
             else:
                 self.failure = failure
                 self.status = "Failed" if failure else "Completed"
 
     def stop(self) -> None:
-        """Ask it to; raises Refusal where it has ended."""
+        """Request a stop; raises ServiceError if the job has ended."""
         with self._lock:
             if self.status not in ("InProgress", "Stopping"):
-                raise Refusal(
+                raise ServiceError(
                     "ValidationException",
                     "The request was rejected because the transform job is in status "
                     f"{self.status}.",
                 )
             self.status = "Stopping"
-            self.stopping.set()
+            self.stop_requested.set()
 
-    def described(self) -> dict[str, Any]:
-        table = {name: self.request[name] for name in KEPT if name in self.request}
+    def describe(self) -> dict[str, Any]:
+        """Return the response to DescribeTransformJob."""
+        table = {
+            name: self.request[name]
+            for name in DESCRIBED_FIELDS
+            if name in self.request
+        }
         times = {
             "CreationTime": self.created,
             "TransformStartTime": self.started,
@@ -97,9 +102,10 @@ class TransformJob:
             "TransformJobStatus": self.status,
         }
 
-    def summary(self) -> dict[str, Any]:
-        table = {**self.described(), "LastModifiedTime": self.modified}
-        wanted = (
+    def summarize(self) -> dict[str, Any]:
+        """Return the entry in the response to ListTransformJobs."""
+        table = {**self.describe(), "LastModifiedTime": self.modified}
+        fields = (
             "TransformJobName",
             "TransformJobArn",
             "CreationTime",
@@ -108,47 +114,48 @@ class TransformJob:
             "TransformJobStatus",
             "FailureReason",
         )
-        return {name: table[name] for name in wanted if name in table}
+        return {name: table[name] for name in fields if name in table}
 
 
-class TransformJobs:
-    """All jobs of all regions, as long as the emulator runs.
+class EmulatedJobs:
+    """Batch transform jobs of all regions.
 
-    `run` is called in a thread of its own; `model` gives a model or None.
+    `run` runs a job, and is called in a separate thread. `find_model` returns a model,
+    or None if it does not exist.
     """
 
     def __init__(
         self,
-        run: Callable[[TransformJob], None],
-        model: Callable[[str, str], Mapping[str, Any] | None],
+        run: Callable[[EmulatedJob], None],
+        find_model: Callable[[str, str], Mapping[str, Any] | None],
     ) -> None:
         self._run = run
-        self._model = model
+        self._find_model = find_model
         self._lock = threading.Lock()
-        self._jobs: dict[tuple[str, str], TransformJob] = {}
+        self._jobs: dict[tuple[str, str], EmulatedJob] = {}
         self._threads: list[threading.Thread] = []
 
     def create(self, region: str, request: Mapping[str, Any]) -> dict[str, Any]:
-        check(request)
+        check_request(request)
         name = str(request["TransformJobName"])
-        model = self._model(region, request["ModelName"])
+        model = self._find_model(region, request["ModelName"])
         if model is None:
-            raise Refusal(
+            raise ServiceError(
                 "ValidationException", f'Could not find model "{request["ModelName"]}".'
             )
         account = str(model["ModelArn"]).split(":")[4]
         containers = [model.get("PrimaryContainer"), *(model.get("Containers") or [])]
         if any("ModelDataSource" in (container or {}) for container in containers):
-            raise Refusal(
+            raise ServiceError(
                 "ValidationException",
                 "SageMaker Batch currently doesn't support Model entity with container "
                 "definitions which use ModelDataSource attribute",
             )
         arn = f"arn:aws:sagemaker:{region}:{account}:transform-job/{name.lower()}"
-        job = TransformJob(request, arn, region)
+        job = EmulatedJob(request, arn, region)
         with self._lock:
             if (region, name) in self._jobs:
-                raise Refusal(
+                raise ServiceError(
                     "ResourceInUse",
                     "Job name must be unique within an AWS account and region, and a "
                     f"job with this name already exists ({arn})",
@@ -160,7 +167,7 @@ class TransformJobs:
         return {"TransformJobArn": arn}
 
     def describe(self, region: str, request: Mapping[str, Any]) -> dict[str, Any]:
-        return self._find(region, request).described()
+        return self._find(region, request).describe()
 
     def stop(self, region: str, request: Mapping[str, Any]) -> dict[str, Any]:
         self._find(region, request).stop()
@@ -168,77 +175,81 @@ class TransformJobs:
 
     def list(self, region: str, request: Mapping[str, Any]) -> dict[str, Any]:
         with self._lock:
-            jobs = [job for (where, _), job in self._jobs.items() if where == region]
-        wanted = [job for job in jobs if _is_wanted(job, request)]
-        keys: dict[str, Callable[[TransformJob], Any]] = {
+            jobs = [
+                job
+                for (job_region, _), job in self._jobs.items()
+                if job_region == region
+            ]
+        matching = [job for job in jobs if _matches(job, request)]
+        keys: dict[str, Callable[[EmulatedJob], Any]] = {
             "Name": lambda job: job.name,
             "Status": lambda job: job.status,
             "CreationTime": lambda job: job.created,
         }
-        wanted.sort(
+        matching.sort(
             key=keys[request.get("SortBy", "CreationTime")],
             reverse=request.get("SortOrder", "Descending") == "Descending",
         )
         first = int(request.get("NextToken") or 0)
         end = first + int(request.get("MaxResults", 10))
-        answer: dict[str, Any] = {
-            "TransformJobSummaries": [job.summary() for job in wanted[first:end]]
+        response: dict[str, Any] = {
+            "TransformJobSummaries": [job.summarize() for job in matching[first:end]]
         }
-        if end < len(wanted):
-            answer["NextToken"] = str(end)
-        return answer
+        if end < len(matching):
+            response["NextToken"] = str(end)
+        return response
 
     def close(self) -> None:
-        """Stop what runs, and wait for it."""
+        """Stop all jobs, and wait until they have ended."""
         with self._lock:
             jobs, threads = list(self._jobs.values()), list(self._threads)
         for job in jobs:
-            job.stopping.set()
+            job.stop_requested.set()
         for thread in threads:
             thread.join()
 
-    def _find(self, region: str, request: Mapping[str, Any]) -> TransformJob:
+    def _find(self, region: str, request: Mapping[str, Any]) -> EmulatedJob:
         name = str(request.get("TransformJobName"))
         with self._lock:
             job = self._jobs.get((region, name))
         if job is None:
-            raise Refusal(
+            raise ServiceError(
                 "ResourceNotFound", f"Could not find transform job with name {name}."
             )
         return job
 
 
-def check(request: Mapping[str, Any]) -> None:
-    """Raises Refusal for what SageMaker, or we, do not take."""
+def check_request(request: Mapping[str, Any]) -> None:
+    """Raise ServiceError for a request that SageMaker or the emulator rejects."""
     name = request.get("TransformJobName")
-    _need(isinstance(name, str) and NAME.fullmatch(name), "TransformJobName", name)
+    _require(isinstance(name, str) and NAME.fullmatch(name), "TransformJobName", name)
     for key in ("ModelName", "TransformInput", "TransformOutput", "TransformResources"):
-        _need(key in request, key, None)
+        _require(key in request, key, None)
     client = request.get("ModelClientConfig") or {}
     for table, key, least, most in (
-        (request, "MaxPayloadInMB", 0, MAX_MB),
+        (request, "MaxPayloadInMB", 0, MAX_CONCURRENT_MB),
         (request, "MaxConcurrentTransforms", 0, 1000),
         (client, "InvocationsTimeoutInSeconds", 1, 3600),
         (client, "InvocationsMaxRetries", 0, 3),
         (request["TransformResources"], "InstanceCount", 1, 100),
     ):
         value = table.get(key)
-        _need(value is None or least <= value <= most, key, value)
-    at_once, size = (
+        _require(value is None or least <= value <= most, key, value)
+    concurrency, size = (
         request.get("MaxConcurrentTransforms"),
         request.get("MaxPayloadInMB"),
     )
-    if at_once and size and at_once * size > MAX_MB:
-        raise Refusal(
+    if concurrency and size and concurrency * size > MAX_CONCURRENT_MB:
+        raise ServiceError(
             "ValidationException",
-            f"MaxConcurrentTransforms * MaxPayloadInMB is {at_once * size}, and must "
-            f"not be above {MAX_MB}.",
+            f"MaxConcurrentTransforms * MaxPayloadInMB is {concurrency * size}, and "
+            f"must not be above {MAX_CONCURRENT_MB}.",
         )
     source = request["TransformInput"]
     data = (source.get("DataSource") or {}).get("S3DataSource") or {}
-    _need("S3Uri" in data, "S3DataSource", data)
+    _require("S3Uri" in data, "S3DataSource", data)
     strategy = request.get("BatchStrategy", "SingleRecord")
-    for key, value, known in (
+    for key, value, allowed in (
         ("BatchStrategy", strategy, ("SingleRecord", "MultiRecord")),
         ("S3DataType", data.get("S3DataType"), ("S3Prefix", "ManifestFile")),
         ("CompressionType", source.get("CompressionType", "None"), ("None", "Gzip")),
@@ -249,23 +260,23 @@ def check(request: Mapping[str, Any]) -> None:
             ("None", "Line"),
         ),
     ):
-        _need(value in known, key, value)
+        _require(value in allowed, key, value)
     number = len(request.get("Environment") or {})
-    _need(number <= MAX_ENVIRONMENT, "Environment", f"{number} entries")
+    _require(number <= MAX_ENVIRONMENT_VARIABLES, "Environment", f"{number} entries")
     joined = (request.get("DataProcessing") or {}).get("JoinSource", "None")
-    _need(joined == "None", "DataProcessing.JoinSource", joined)
+    _require(joined == "None", "DataProcessing.JoinSource", joined)
 
 
-def _need(condition: object, name: str, value: object) -> None:
+def _require(condition: object, name: str, value: object) -> None:
     if not condition:
-        raise Refusal(
+        raise ServiceError(
             "ValidationException",
-            f"Value {value!r} at '{name}' is not taken here: it is out of bounds, or "
+            f"Value {value!r} at '{name}' is rejected: it is out of bounds, or "
             "chandra-sagemaker local does not emulate it.",
         )
 
 
-def _is_wanted(job: TransformJob, request: Mapping[str, Any]) -> bool:
+def _matches(job: EmulatedJob, request: Mapping[str, Any]) -> bool:
     if request.get("NameContains", "").lower() not in job.name.lower():
         return False
     if request.get("StatusEquals", job.status) != job.status:

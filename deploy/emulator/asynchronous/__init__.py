@@ -1,0 +1,1 @@
+"""Asynchronous endpoints: queues, processing of requests, notifications."""

@@ -1,0 +1,1 @@
+"""HTTP of the emulator: its server, and its clients of the backend and containers."""

@@ -1,0 +1,1 @@
+"""Batch transform jobs: requests about jobs, and the runs of jobs."""
