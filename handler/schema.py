@@ -6,7 +6,7 @@ import enum
 from dataclasses import dataclass, field
 from typing import Any
 
-from handler.pagination import paginated
+from handler.pagination import paginate
 
 __all__ = [
     "Block",
@@ -305,7 +305,7 @@ class DocumentResult:
     def _markdown(self) -> str:
         if not self.is_paginated:
             return self.joined("markdown")
-        return paginated((page.page, page.content.markdown) for page in self.pages)
+        return paginate((page.page, page.content.markdown) for page in self.pages)
 
     def usage_json(self) -> dict[str, Any]:
         """What it took; ratios are None where there is nothing to divide by."""

@@ -27,8 +27,8 @@ from handler.errors import (
     ModelLoadError,
     error_with_code,
 )
-from handler.http.reply import Reply, problem
-from handler.http.request import CUSTOM_ATTRIBUTES, attributes_from, request_from
+from handler.http.reply import Reply, problem_reply
+from handler.http.request import CUSTOM_ATTRIBUTES, format_attributes, parse_request
 from handler.logs import log_to_stdout
 from handler.processes.pool import Pool
 from handler.reading.open_document import OpenDocument
@@ -166,13 +166,13 @@ class ChandraHandler(BaseHandler):
         Raises RequestError for a request or a document that cannot be read, and
         DeadlineExceededError if the request waited longer than its deadline.
         """
-        ocr_request = request_from(
+        ocr_request = parse_request(
             request.row,
             request.headers,
             max_document_bytes=self.settings.max_document_bytes,
         )
         request.release_row(ocr_request.document)
-        attributes = attributes_from(label=ocr_request.label, request_id=request.id)
+        attributes = format_attributes(label=ocr_request.label, request_id=request.id)
         summary = RequestSummary(
             document_digest=ocr_request.digest,
             stream_headers={CUSTOM_ATTRIBUTES: attributes},
@@ -252,7 +252,9 @@ class ChandraHandler(BaseHandler):
             is_paginated=document.options.paginate,
         )
         if not has_success:
-            return problem(_most_retryable_error(answer), request.id, answer.pages)
+            return problem_reply(
+                _most_retryable_error(answer), request.id, answer.pages
+            )
         if is_stream:
             body = postprocess.end_line(answer)
         else:
@@ -261,7 +263,7 @@ class ChandraHandler(BaseHandler):
         headers = {
             "X-Chandra-Status": status,
             # The only custom header that SageMaker passes on to the client.
-            CUSTOM_ATTRIBUTES: attributes_from(
+            CUSTOM_ATTRIBUTES: format_attributes(
                 label=document.label, request_id=request.id, status=status
             ),
         }

@@ -22,8 +22,8 @@ from handler.errors import (
     ModelLoadError,
     OverloadedError,
 )
-from handler.http.options import PROMPT_TYPES, SECRET_OPTIONS, options_from
-from handler.http.reply import problem
+from handler.http.options import PROMPT_TYPES, SECRET_OPTIONS, parse_options
+from handler.http.reply import problem_reply
 from handler.http.request import CUSTOM_ATTRIBUTES, FORM_KEYS
 from handler.postprocess.layout import LABELS, UNLABELLED
 from handler.schema import (
@@ -166,7 +166,7 @@ def test_every_option_is_described_and_the_reverse():
     assert list(described) == [field.name for field in dataclasses.fields(Options)]
     # The parser says itself what it knows.
     with pytest.raises(InvalidOptionError) as refusal:
-        options_from({"0": 0})
+        parse_options({"0": 0})
     known = refusal.value.detail.partition("known: ")[2].split(", ")
     assert list(described) == known
 
@@ -198,7 +198,7 @@ def test_the_header_with_options_has_the_name_the_code_reads():
     (header,) = map(resolved, operation()["parameters"])
 
     assert header["name"] == CUSTOM_ATTRIBUTES
-    assert options_from(
+    assert parse_options(
         dict(item.split("=") for item in header["example"].split(";"))
     ) == Options(pages="1-3", prompt_type="ocr")
 
@@ -281,14 +281,14 @@ def test_the_type_may_have_parameters():
 
 @pytest.mark.parametrize("cls", errors(), ids=lambda cls: cls.code)
 def test_a_problem_is_accepted(cls):
-    reply = problem(cls("what happened"), "5d495c4d")
+    reply = problem_reply(cls("what happened"), "5d495c4d")
 
     check(reply.status, reply.media_type, reply.body)
 
 
 def test_a_stream_may_end_with_an_error():
     line = postprocess.page_line(READ, "5d495c4d")
-    body = problem(HandlerError(), "5d495c4d").body
+    body = problem_reply(HandlerError(), "5d495c4d").body
     end = b'{"event": "error", ' + body[1:] + b"\n"
 
     check(200, NDJSON, line + end)
@@ -350,7 +350,7 @@ def test_a_missing_or_additional_field_of_a_line_is_refused(line):
 
 
 def test_a_missing_or_additional_field_of_a_problem_is_refused():
-    body = json.loads(problem(OverloadedError(), "5d495c4d").body)
+    body = json.loads(problem_reply(OverloadedError(), "5d495c4d").body)
 
     with pytest.raises(AssertionError, match="extra"):
         check(503, PROBLEM, json.dumps({**body, "extra": 1}).encode())
@@ -360,7 +360,7 @@ def test_a_missing_or_additional_field_of_a_problem_is_refused():
 
 
 def test_a_code_of_another_status_is_refused():
-    reply = problem(OverloadedError(), "5d495c4d")
+    reply = problem_reply(OverloadedError(), "5d495c4d")
 
     with pytest.raises(AssertionError, match="overloaded"):
         check(500, reply.media_type, reply.body)

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable
 from urllib.parse import unquote, unquote_to_bytes
 
-__all__ = ["InvalidBase64Error", "decode_base64", "misread_as_base64"]
+__all__ = ["InvalidBase64Error", "decode_base64", "explain_non_base64"]
 
 # ASCII characters that str.split() treats as whitespace.
 _ASCII_SPACE = bytes(code for code in range(128) if chr(code).isspace())
@@ -79,7 +79,7 @@ def decode_base64(pieces: Iterable[str]) -> bytearray:
     return decoded
 
 
-def misread_as_base64(head: str) -> str | None:
+def explain_non_base64(head: str) -> str | None:
     """Return what a text is that should be base64, and what to send; None: base64.
 
     `head` is its beginning. The text is named where it cannot be base64 of a document.

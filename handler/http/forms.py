@@ -7,7 +7,7 @@ from email.parser import BytesHeaderParser
 
 from handler.errors import RequestError
 
-__all__ = ["parts_from"]
+__all__ = ["parse_form"]
 
 MAX_PARTS = 32
 """A document and its options are fewer than ten."""
@@ -15,7 +15,7 @@ MAX_HEAD_BYTES = 8192
 _STEP_BYTES = 1024 * 1024
 
 
-def parts_from(body: bytes | bytearray, content_type: str) -> dict[str, memoryview]:
+def parse_form(body: bytes | bytearray, content_type: str) -> dict[str, memoryview]:
     """Return the parts by name, as views of `body`.
 
     `content_type` is the header with its boundary. Raises RequestError where the body

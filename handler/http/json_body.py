@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from handler.errors import InvalidOptionError, RequestError
-from handler.http.options import MAX_OPTION_BYTES, option_too_long
+from handler.http.options import MAX_OPTION_BYTES, option_too_long_error
 
-__all__ = ["MAX_MEMBERS", "LongText", "members_from"]
+__all__ = ["MAX_MEMBERS", "LongText", "parse_members"]
 
 Body = bytes | bytearray
 
@@ -50,7 +50,7 @@ class LongText:
             yield text
 
 
-def members_from(body: Body, long_names: Collection[str]) -> dict[str, Any]:
+def parse_members(body: Body, long_names: Collection[str]) -> dict[str, Any]:
     """Return the members of the JSON object in `body`; the last of equal names counts.
 
     A string above `MAX_OPTION_BYTES` under one of `long_names` becomes LongText. Raises
@@ -190,7 +190,7 @@ def _num_bytes(text: str) -> int:
 
 def _too_long(name: str | None) -> RequestError:
     if name is not None:
-        return option_too_long(name)
+        return option_too_long_error(name)
     return InvalidOptionError(
         f"the name of an option has more than {MAX_OPTION_BYTES:,} bytes"
     )

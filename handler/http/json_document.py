@@ -10,13 +10,13 @@ from handler.errors import RequestError
 from handler.http.base64_text import (
     InvalidBase64Error,
     decode_base64,
-    misread_as_base64,
+    explain_non_base64,
 )
 from handler.http.json_body import LongText
 from handler.http.options import MAX_OPTION_BYTES
-from handler.storage.addresses import Address, address_from
+from handler.storage.addresses import Address, parse_address
 
-__all__ = ["document_from"]
+__all__ = ["parse_document"]
 
 _S3_NAME = re.compile(r"(?i)s3[an]?:/|arn:aws[a-z-]*:s3:")
 """How an object in S3 is named, rightly or not."""
@@ -25,7 +25,7 @@ _BLANK = "\ufeff \t\r\n"
 _MAX_HINT_CHARACTERS = 256
 
 
-def document_from(name: str, encoded: Any, *, is_uri: bool) -> bytearray | Address:
+def parse_document(name: str, encoded: Any, *, is_uri: bool) -> bytearray | Address:
     """Return the document in a member of a JSON body, or the address given there.
 
     `is_uri` is true for a member that holds an address and nothing else. Raises
@@ -41,10 +41,10 @@ def document_from(name: str, encoded: Any, *, is_uri: bool) -> bytearray | Addre
     text = next(pieces).lstrip(_BLANK)
     # No base64 has a colon.
     if is_uri or _S3_NAME.match(text):
-        return address_from(text)
+        return parse_address(text)
     if text[: len(_DATA_SCHEME)].lower() == _DATA_SCHEME:
         text = _after_head(name, text)
-    elif hint := misread_as_base64(text[:_MAX_HINT_CHARACTERS]):
+    elif hint := explain_non_base64(text[:_MAX_HINT_CHARACTERS]):
         raise RequestError(f"{name} {hint}")
     try:
         return decode_base64(chain([text], pieces))

@@ -21,8 +21,8 @@ __all__ = [
     "PROMPT_TYPES",
     "SECRET_OPTIONS",
     "TABLES",
-    "option_too_long",
-    "options_from",
+    "option_too_long_error",
+    "parse_options",
     "quoted",
     "refuse_secrets",
 ]
@@ -61,7 +61,7 @@ _MAX_COMPARED_CHARACTERS = 64
 """Longer text resembles no option, and comparing takes quadratic time."""
 
 
-def options_from(values: Mapping[str, Any]) -> Options:
+def parse_options(values: Mapping[str, Any]) -> Options:
     """Return the options that the caller wrote, as JSON values or text.
 
     Raises InvalidOptionError for one that is unknown, too long or invalid.
@@ -72,7 +72,7 @@ def options_from(values: Mapping[str, Any]) -> Options:
         if parse is None:
             raise _unknown(name)
         if isinstance(value, str) and len(value) > MAX_OPTION_BYTES:
-            raise option_too_long(name)
+            raise option_too_long_error(name)
         if value is not None:
             options = replace(options, **{name: parse(name, value)})
     return options
@@ -96,7 +96,7 @@ def refuse_foreign(names: Iterable[str]) -> None:
             raise _unknown(name)
 
 
-def option_too_long(name: str) -> InvalidOptionError:
+def option_too_long_error(name: str) -> InvalidOptionError:
     """Return the error for an option whose value exceeds `MAX_OPTION_BYTES`."""
     if name in _FOREIGN:
         return _unknown(name)
@@ -157,7 +157,7 @@ def _prompt(name: str, value: Any) -> str:
             f"{name} must be text; leave it out for the prompt of prompt_type"
         )
     if len(value.encode(errors="surrogatepass")) > MAX_OPTION_BYTES:
-        raise option_too_long(name)
+        raise option_too_long_error(name)
     if not value.isascii() and any("\ud800" <= c <= "\udfff" for c in value):
         raise InvalidOptionError(f"{name} must be text without lone surrogates")
     if token := _SPECIAL_TOKEN.search(value):

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from handler.errors import ClientGoneError, HandlerError
 from handler.schema import PageResult
 
-__all__ = ["PROBLEM", "Reply", "header_safe", "problem"]
+__all__ = ["PROBLEM", "Reply", "problem_reply", "strip_header_value"]
 
 PROBLEM = "application/problem+json"
 RETRY_SECONDS = 10
@@ -43,7 +43,7 @@ class Reply:
         return http.HTTPStatus(self.status).phrase
 
 
-def problem(
+def problem_reply(
     error: HandlerError, request_id: str, pages: tuple[PageResult, ...] = ()
 ) -> Reply:
     """RFC 9457: what happened, in words and as a code."""
@@ -61,6 +61,6 @@ def problem(
     )
 
 
-def header_safe(value: str) -> str:
+def strip_header_value(value: str) -> str:
     """Printable ASCII only: anything else in a header ends TorchServe's worker."""
     return "".join(c for c in value if " " <= c <= "~")[:1024]

@@ -19,29 +19,29 @@ from handler.errors import (
     RequestError,
     UnsupportedMediaTypeError,
 )
-from handler.http.forms import parts_from
-from handler.http.json_body import members_from
-from handler.http.json_document import document_from
+from handler.http.forms import parse_form
+from handler.http.json_body import parse_members
+from handler.http.json_document import parse_document
 from handler.http.options import (
     MAX_OPTION_BYTES,
     SECRET_OPTIONS,
-    option_too_long,
-    options_from,
+    option_too_long_error,
+    parse_options,
     quoted,
     refuse_foreign,
     refuse_secrets,
 )
 from handler.schema import Options
 from handler.storage.addresses import Address
-from handler.storage.compression import gunzip, is_gzip, says_gzip
+from handler.storage.compression import gunzip, is_gzip, is_gzip_encoding
 
 __all__ = [
     "CUSTOM_ATTRIBUTES",
     "Content",
     "OCRRequest",
-    "attributes_from",
-    "headers_from",
-    "request_from",
+    "format_attributes",
+    "parse_headers",
+    "parse_request",
 ]
 
 CUSTOM_ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
@@ -110,7 +110,7 @@ class OCRRequest:
         return hashlib.sha256(known).hexdigest()[:16]
 
 
-def headers_from(mixed: Mapping[str, Any]) -> dict[str, str]:
+def parse_headers(mixed: Mapping[str, Any]) -> dict[str, str]:
     """Headers by lower-case name; TorchServe keeps the client's case, and more."""
     return {
         str(name).lower(): value
@@ -119,7 +119,7 @@ def headers_from(mixed: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def request_from(
+def parse_request(
     row: Row, headers: Mapping[str, str], *, max_document_bytes: int
 ) -> OCRRequest:
     """The request in `row` of TorchServe's batch, or the RequestError it deserves.
@@ -149,7 +149,7 @@ def request_from(
     return OCRRequest(
         document=document,
         media_type=declared,
-        options=options_from(options),
+        options=parse_options(options),
         accept=headers.get("accept"),
         label=label,
     )
@@ -164,7 +164,7 @@ def _decompressed_row(
     SageMaker does not pass it on.
     """
     body = row.get("body")
-    is_declared = says_gzip(headers.get("content-encoding"))
+    is_declared = is_gzip_encoding(headers.get("content-encoding"))
     if not isinstance(body, bytes | bytearray):
         return row  # a form or JSON that TorchServe has taken apart
     if is_declared and not is_gzip(body):
@@ -192,7 +192,7 @@ def _gunzipped(content: Content, subject: str, max_bytes: int) -> bytearray:
     return decompressed
 
 
-def attributes_from(**values: str | None) -> str:
+def format_attributes(**values: str | None) -> str:
     """Custom-Attributes of an answer: as in a request, of what is not None."""
     return ";".join(f"{n}={value}" for n, value in values.items() if value is not None)
 
@@ -218,7 +218,7 @@ def _opened(row: Row, content_type: str | None) -> Row:
     if "body" not in row:
         return row
     refuse_secrets(row)
-    parts = parts_from(_bytes(row["body"]), content_type or "")
+    parts = parse_form(_bytes(row["body"]), content_type or "")
     return {**{name: v for name, v in row.items() if name != "body"}, **parts}
 
 
@@ -292,7 +292,7 @@ def _from_body(
     content = body.encode(errors="surrogatepass") if isinstance(body, str) else body
     if media_type == JSON or media_type in JSON_LINES:
         try:
-            members = members_from(content, DOCUMENT_KEYS)
+            members = parse_members(content, DOCUMENT_KEYS)
         except (ValueError, RecursionError) as error:
             hint = "" if media_type == JSON else ": send one line in each request"
             raise RequestError(f"the body is not valid JSON{hint}") from error
@@ -312,7 +312,7 @@ def _from_json(body: Any) -> tuple[Content | Address, str | None, dict[str, Any]
             'the JSON body must hold one "document" (or "image"), as base64 or as '
             's3://bucket/key, or one "s3_uri"'
         )
-    document = document_from(names[0], body[names[0]], is_uri=names[0] == URI_KEY)
+    document = parse_document(names[0], body[names[0]], is_uri=names[0] == URI_KEY)
     options = {name: v for name, v in body.items() if name not in keys}
     return document, None, options
 
@@ -326,7 +326,7 @@ def _bytes(value: T | str) -> T | bytes:
 
 def _text(name: str, value: Content | str) -> str:
     if len(value) > MAX_OPTION_BYTES:
-        raise option_too_long(name)
+        raise option_too_long_error(name)
     try:
         return bytes(_bytes(value)).decode()
     except UnicodeDecodeError as error:

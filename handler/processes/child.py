@@ -20,7 +20,7 @@ from typing import IO, Any
 
 from handler.logs import log_to_stdout
 
-__all__ = ["Child", "how_it_ended"]
+__all__ = ["Child", "describe_exit"]
 
 _PACKAGE_PARENT = Path(__file__).resolve().parents[2]
 _MODULE = "handler.processes.child"
@@ -112,16 +112,16 @@ class Child:
             self._process.kill()
             self._process.wait()
 
-    def last_words(self) -> str:
+    def describe_end(self) -> str:
         """How a process that has ended came to its end, for a person."""
         try:
             code = self._process.wait(5)
         except subprocess.TimeoutExpired:
             return "closed its pipe"
-        return how_it_ended(code)
+        return describe_exit(code)
 
 
-def how_it_ended(code: int) -> str:
+def describe_exit(code: int) -> str:
     """A status, or a signal's number below zero, for a person."""
     if code < 0:
         names = {number.value: number.name for number in signal.Signals}

@@ -28,7 +28,7 @@ from handler.processes.calls import (
     OutOfTimeError,
     PoolBusyError,
 )
-from handler.processes.child import Child, how_it_ended
+from handler.processes.child import Child, describe_exit
 from handler.processes.fair_queue import (
     Account,
     FairQueue,
@@ -78,7 +78,7 @@ SLOW_WAIT_FACTOR = 5
 it has already used processor time, and may still succeed."""
 
 _EXTERNAL_ENDS = frozenset(
-    how_it_ended(-number)
+    describe_exit(-number)
     for number in (
         signal.SIGKILL,
         signal.SIGTERM,
@@ -188,7 +188,7 @@ class Pool:
             None, Account(), end, timeout_seconds, function, *args, **kwargs
         )
 
-    def call_for(
+    def call_restartable(
         self,
         context: CallContext,
         total_seconds: float,
@@ -257,7 +257,7 @@ class Pool:
                 # A process may lower its priority and not raise it again.
                 child = self._replace(child)
         except (EOFError, OSError) as broken:
-            words = child.last_words()
+            words = child.describe_end()
             is_killed = words in _EXTERNAL_ENDS
             if is_killed:
                 outcome = Outcome.LOST

@@ -9,7 +9,7 @@ from handler.engine import FinishReason, Generation
 from handler.errors import EngineError, HandlerError
 from handler.schema import Page, PageError, PageWarning
 
-__all__ = ["Parts", "blank_generation", "merge_generations"]
+__all__ = ["StripCollector", "blank_generation", "merge_generations"]
 
 _WORST_FIRST = (
     FinishReason.ERROR,
@@ -21,7 +21,7 @@ _WORST_FIRST = (
 
 
 @dataclass(slots=True)
-class Parts:
+class StripCollector:
     """A page and the generations of its strips, while they are read.
 
     A page that is read as a whole has one part, which is itself.
@@ -31,25 +31,25 @@ class Parts:
     generations: dict[int, Generation] = field(default_factory=dict)
 
     @property
-    def num(self) -> int:
+    def num_strips(self) -> int:
         return max(1, len(self.page.strips))
 
     @property
     def is_complete(self) -> bool:
-        return len(self.generations) == self.num
+        return len(self.generations) == self.num_strips
 
     def fail(self, index: int, error: HandlerError) -> None:
         """Record that a strip could not be read."""
         self.generations[index] = _failed_generation(error)
 
-    def fail_rest(self, error: HandlerError) -> None:
+    def fail_missing(self, error: HandlerError) -> None:
         """Record that the strips without a generation were not read."""
-        for index in range(self.num):
+        for index in range(self.num_strips):
             if index not in self.generations:
                 self.fail(index, error)
 
     @property
-    def in_order(self) -> list[Generation]:
+    def ordered_generations(self) -> list[Generation]:
         """Return the generations by strip, aborted ones as failed."""
         aborted = EngineError("the engine was stopped while it read this page")
         return [
@@ -64,7 +64,7 @@ class Parts:
         """Return the first error, and the strips that are missing for one."""
         missing = [
             (index, found.error)
-            for index, found in enumerate(self.in_order, 1)
+            for index, found in enumerate(self.ordered_generations, 1)
             if found.error is not None
         ]
         if not missing:
@@ -73,21 +73,21 @@ class Parts:
         _, error = next(
             (item for item in missing if item[1].code == EngineError.code), missing[0]
         )
-        if len(missing) == self.num:
+        if len(missing) == self.num_strips:
             return error
         numbers = ", ".join(str(index) for index, _ in missing)
         return PageError(
             error.code,
-            f"strips {numbers} of {self.num} could not be read: {error.detail}",
+            f"strips {numbers} of {self.num_strips} could not be read: {error.detail}",
         )
 
     @property
     def warnings(self) -> tuple[PageWarning, ...]:
         """Return warnings about strips that were cut short or repeat themselves."""
         if not self.page.strips:
-            return self._warnings_of_whole()
+            return self._whole_page_warnings()
         found = []
-        truncated = self._numbers(
+        truncated = self._strip_numbers(
             lambda part: part.finish_reason is FinishReason.LENGTH
         )
         if truncated:
@@ -95,23 +95,26 @@ class Parts:
                 PageWarning(
                     "truncated",
                     f"the model was stopped at max_output_tokens on strips {truncated} "
-                    f"of {self.num}; raise it for the rest",
+                    f"of {self.num_strips}; raise it for the rest",
                 )
             )
-        repeated = self._numbers(lambda p: p.has_repetition)
+        repeated = self._strip_numbers(lambda part: part.has_repetition)
         if repeated:
+            attempts = _describe_attempts(
+                *(part for part in self.ordered_generations if part.has_repetition)
+            )
             found.append(
                 PageWarning(
                     "repetition",
-                    f"the model repeats itself on strips {repeated} of {self.num}, "
-                    f"{_tries(*filter(lambda p: p.has_repetition, self.in_order))}",
+                    f"the model repeats itself on strips {repeated} of "
+                    f"{self.num_strips}, {attempts}",
                 )
             )
         return tuple(found)
 
-    def _warnings_of_whole(self) -> tuple[PageWarning, ...]:
+    def _whole_page_warnings(self) -> tuple[PageWarning, ...]:
         found = []
-        [part] = self.in_order
+        [part] = self.ordered_generations
         if part.finish_reason is FinishReason.LENGTH:
             found.append(
                 PageWarning(
@@ -124,20 +127,21 @@ class Parts:
             found.append(
                 PageWarning(
                     "repetition",
-                    f"the model repeats itself on this page, {_tries(part)}",
+                    "the model repeats itself on this page, "
+                    f"{_describe_attempts(part)}",
                 )
             )
         return tuple(found)
 
-    def _numbers(self, is_affected: Callable[[Generation], bool]) -> str:
+    def _strip_numbers(self, is_affected: Callable[[Generation], bool]) -> str:
         return ", ".join(
             str(index)
-            for index, part in enumerate(self.in_order, 1)
+            for index, part in enumerate(self.ordered_generations, 1)
             if part.error is None and is_affected(part)
         )
 
 
-def _tries(*parts: Generation) -> str:
+def _describe_attempts(*parts: Generation) -> str:
     """Say how many attempts were made to read parts that repeat themselves."""
     num = max(part.num_attempts for part in parts)
     if num < 2:

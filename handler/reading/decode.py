@@ -23,13 +23,13 @@ from handler.processes.pool import (
     PoolBusyError,
 )
 
-__all__ = ["Decoding"]
+__all__ = ["Decoder"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class Decoding:
+class Decoder:
     """Runs decoders for at most `max_seconds`, and never beyond a deadline."""
 
     def __init__(
@@ -56,7 +56,7 @@ class Decoding:
         """
         left = math.inf if deadline is None else deadline - self._clock()
         try:
-            return self._pool.call_for(
+            return self._pool.call_restartable(
                 context, left, self._max_seconds, function, *args, **kwargs
             )
         except OutOfTimeError as error:

@@ -15,18 +15,18 @@ from handler.errors import (
     UnreadableDocumentError,
 )
 from handler.storage.addresses import Address, Buckets, is_key
-from handler.storage.compression import GZIP_MAGIC, gunzip, is_gzip, says_gzip
+from handler.storage.compression import GZIP_MAGIC, gunzip, is_gzip, is_gzip_encoding
 from handler.storage.s3 import Head, ObjectReader, Stop
 from handler.storage.spool import Spool
 
-__all__ = ["Fetching"]
+__all__ = ["Fetcher"]
 
 _MEANINGLESS_CODINGS = ("aws-chunked",)
 """Stored by clients that should have left it out of the object's metadata."""
 _PIECE_BYTES = 1024 * 1024
 
 
-class Fetching:
+class Fetcher:
     """Spools documents out of `buckets`, none above `max_bytes`."""
 
     def __init__(
@@ -36,7 +36,7 @@ class Fetching:
         self._max_bytes = max_bytes
         self._objects = objects or ObjectReader()
 
-    def spool(self, address: Address, should_stop: Stop) -> Spool:
+    def fetch(self, address: Address, should_stop: Stop) -> Spool:
         """The document in a file; it never passes through memory as a whole.
 
         Raises the HandlerError that says why it cannot be had.
@@ -50,7 +50,7 @@ class Fetching:
                 f"{address} is in none of the places that DOCUMENT_BUCKETS names"
             )
         head = self._head(address, should_stop)
-        says_gzip(head.content_encoding, ignored=_MEANINGLESS_CODINGS)
+        is_gzip_encoding(head.content_encoding, ignored=_MEANINGLESS_CODINGS)
         if head.size > self._max_bytes:
             raise DocumentTooLargeError(
                 f"{address} has {head.size:,} bytes; "
@@ -64,7 +64,7 @@ class Fetching:
             self._objects.read(address, head, spool.descriptor, should_stop)
             if not is_gzip(os.pread(spool.descriptor, len(GZIP_MAGIC), 0)):
                 return spool
-            decompressed = self._decompressed(spool, str(address), should_stop)
+            decompressed = self._decompress(spool, str(address), should_stop)
         except BaseException:
             spool.close()
             raise
@@ -104,7 +104,7 @@ class Fetching:
             return False
         return True
 
-    def _decompressed(self, spool: Spool, subject: str, should_stop: Stop) -> Spool:
+    def _decompress(self, spool: Spool, subject: str, should_stop: Stop) -> Spool:
         """Return the content of gzip data, in another file."""
         content = Spool()
         try:

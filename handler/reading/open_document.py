@@ -10,10 +10,10 @@ from handler.processes.pool import CallContext
 from handler.schema import DocumentInfo, Options
 from handler.storage.spool import Spool
 
-__all__ = ["OpenDocument", "decode_options_of"]
+__all__ = ["OpenDocument", "build_decode_options"]
 
 
-def decode_options_of(options: Options) -> DecodeOptions:
+def build_decode_options(options: Options) -> DecodeOptions:
     """Return what a request's options ask of the decoders."""
     return DecodeOptions(
         password=options.password, detect_rotation=options.rotate == "auto"
@@ -44,7 +44,7 @@ class OpenDocument:
     @property
     def decode_options(self) -> DecodeOptions:
         """Return what the request asks of the decoders."""
-        return decode_options_of(self.options)
+        return build_decode_options(self.options)
 
     def call_context(self, page: int) -> CallContext:
         """Return the context of a decoder's call for a page."""

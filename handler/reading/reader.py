@@ -26,11 +26,11 @@ from handler.http.request import Content, OCRRequest
 from handler.processes.pool import CallContext, Pool
 from handler.profiles import PROFILES
 from handler.prompts import load_prompts
-from handler.reading.collect import Parts, blank_generation
-from handler.reading.decode import Decoding
-from handler.reading.fetch import Fetching
-from handler.reading.open_document import OpenDocument, decode_options_of
-from handler.reading.write import Writing, max_inline_bytes
+from handler.reading.collect import StripCollector, blank_generation
+from handler.reading.decode import Decoder
+from handler.reading.fetch import Fetcher
+from handler.reading.open_document import OpenDocument, build_decode_options
+from handler.reading.write import PageWriter, max_inline_bytes
 from handler.schema import Page, PageError, PageResult, Status
 from handler.settings import HandlerSettings
 from handler.storage.addresses import Address, Buckets
@@ -45,15 +45,15 @@ class _Task:
     """A page, or the strip of a page, to be decoded and sent to the engine."""
 
     number: int
-    parts: Parts | None = None
+    collector: StripCollector | None = None
     """The page of the strip; None for a page that is not decoded yet."""
     index: int = 0
     """Of the strip."""
 
 
-_Running = dict[Future[Generation], tuple[str, Parts, int]]
+_Running = dict[Future[Generation], tuple[str, StripCollector, int]]
 
-CANCEL_SECONDS = 0.25
+CANCEL_CHECK_SECONDS = 0.25
 """How often a reading looks up to see whether its client is still there."""
 
 
@@ -78,11 +78,11 @@ class Reader:
         decoders: Pool,
         writers: Pool,
         clock: Callable[[], float] = time.monotonic,
-        fetching: Fetching | None = None,
+        fetcher: Fetcher | None = None,
     ) -> None:
         self._settings = settings
         self._engines = engines
-        self._decoding = Decoding(decoders, settings.decode_seconds, clock)
+        self._decoder = Decoder(decoders, settings.decode_seconds, clock)
         self._clock = clock
         self._counter = itertools.count()
         self._ends_at: float | None = None
@@ -92,14 +92,14 @@ class Reader:
         self._limits = preprocess.Limits(
             max_pages=settings.max_pages, max_pixels=settings.max_pixels
         )
-        self._fetching = fetching or Fetching(
+        self._fetcher = fetcher or Fetcher(
             Buckets(settings.document_buckets), settings.max_s3_document_bytes
         )
-        self._writing = Writing(
+        self._writer = PageWriter(
             writers,
             settings.decode_seconds,
             self._profile.bbox_format,
-            self._decoding,
+            self._decoder,
             self._sizing,
             self._limits,
             max_inline_bytes(settings.max_reply_bytes),
@@ -126,20 +126,20 @@ class Reader:
         document_key = document_key or request_id
         seconds = request.options.deadline_seconds or self._settings.deadline_seconds
         deadline = None if seconds is None else received_at + seconds
-        if reason := self._reason_to_stop(deadline, is_cancelled):
+        if reason := self._find_stop_reason(deadline, is_cancelled):
             raise reason
-        spool = self._spool(
-            request.document, lambda: self._reason_to_stop(deadline, is_cancelled)
+        spool = self._fetch_or_spool(
+            request.document, lambda: self._find_stop_reason(deadline, is_cancelled)
         )
         try:
-            info = self._decoding.run(
+            info = self._decoder.run(
                 CallContext(document_key, request_id),
-                self._earliest(deadline),
+                self._earliest_deadline(deadline),
                 preprocess.inspect_document,
                 spool.read_only,
                 request.media_type,
                 self._limits,
-                decode_options_of(request.options),
+                build_decode_options(request.options),
             )
             numbers = preprocess.parse_page_ranges(
                 request.options.pages, info.num_pages, self._limits.max_pages
@@ -176,28 +176,30 @@ class Reader:
         reason: HandlerError | None = None
         try:
             while tasks or running:
-                if reason := reason or self._reason_to_stop(
+                if reason := reason or self._find_stop_reason(
                     document.deadline, document.is_cancelled
                 ):
                     break
                 if tasks and len(running) <= self._engines.num_slots:
                     # The engine first: it must not wait for what we do with results.
-                    result = self._begin(document, tasks, running)
+                    result = self._start_task(document, tasks, running)
                     if result is not None:
                         yield result
                     continue
-                for result in self._done(document, running, self._patience(document)):
+                for result in self._collect_finished(
+                    document, running, self._wait_seconds(document)
+                ):
                     if result.error and result.error.code == EngineError.code:
                         reason = EngineError(result.error.detail)
                     yield result
             if reason:
-                yield from self._done(document, running, 0.0)
-                yield from self._unread(document, tasks, running, reason)
+                yield from self._collect_finished(document, running, 0.0)
+                yield from self._fail_remaining(document, tasks, running, reason)
         finally:
             for sequence_id, _, _ in running.values():
                 self._engines.cancel(sequence_id)
 
-    def _begin(
+    def _start_task(
         self, document: OpenDocument, tasks: deque[_Task], running: _Running
     ) -> PageResult | None:
         """Decode the first task and send it to the engine.
@@ -207,45 +209,49 @@ class Reader:
         """
         task = tasks.popleft()
         try:
-            page = self._decoded(document, task)
+            page = self._decode(document, task)
         except HandlerError as error:
-            if task.parts is None:
-                return _failed(task.number, error)
-            task.parts.fail(task.index, error)
-            return self._result(document, task.parts)
-        if page.is_blank and task.parts is None:
-            return self._writing.blank(page)
-        if page.is_blank and task.parts is not None:
-            task.parts.generations[task.index] = blank_generation()
-            return self._result(document, task.parts)
+            if task.collector is None:
+                return _failed_page(task.number, error)
+            task.collector.fail(task.index, error)
+            return self._write_if_complete(document, task.collector)
+        if page.is_blank and task.collector is None:
+            return self._writer.write_blank(page)
+        if page.is_blank and task.collector is not None:
+            task.collector.generations[task.index] = blank_generation()
+            return self._write_if_complete(document, task.collector)
         if page.strips:
-            parts = Parts(page)
+            collector = StripCollector(page)
             tasks.extendleft(
-                _Task(page.number, parts, index)
+                _Task(page.number, collector, index)
                 for index in reversed(range(len(page.strips)))
             )
             return None
-        sequence = self._sequence(document, page)
-        parts = task.parts or Parts(replace(page, pixels=b""))
-        running[self._engines.submit(sequence)] = (sequence.id, parts, task.index)
+        sequence = self._build_sequence(document, page)
+        collector = task.collector or StripCollector(replace(page, pixels=b""))
+        running[self._engines.submit(sequence)] = (sequence.id, collector, task.index)
         return None
 
-    def _done(
+    def _collect_finished(
         self, document: OpenDocument, running: _Running, seconds: float
     ) -> Iterator[PageResult]:
         """Take out what is done, now or within so many seconds."""
         done, _ = wait(running, seconds, FIRST_COMPLETED)
         for future in done:
-            _, parts, index = running.pop(future)
-            parts.generations[index] = future.result()
-            if result := self._result(document, parts):
+            _, collector, index = running.pop(future)
+            collector.generations[index] = future.result()
+            if result := self._write_if_complete(document, collector):
                 yield result
 
-    def _result(self, document: OpenDocument, parts: Parts) -> PageResult | None:
+    def _write_if_complete(
+        self, document: OpenDocument, collector: StripCollector
+    ) -> PageResult | None:
         """Return the page if all of its strips are done."""
-        return self._writing.result(document, parts) if parts.is_complete else None
+        return (
+            self._writer.write(document, collector) if collector.is_complete else None
+        )
 
-    def _unread(
+    def _fail_remaining(
         self,
         document: OpenDocument,
         tasks: deque[_Task],
@@ -253,23 +259,23 @@ class Reader:
         reason: HandlerError,
     ) -> Iterator[PageResult]:
         """Return the pages that are left: with the strips that were read, if any."""
-        begun = [parts for _, parts, _ in running.values()]
-        begun += [task.parts for task in tasks if task.parts is not None]
-        pages = {parts.page.number: parts for parts in begun}
+        begun = [collector for _, collector, _ in running.values()]
+        begun += [task.collector for task in tasks if task.collector is not None]
+        pages = {collector.page.number: collector for collector in begun}
         numbers = {task.number for task in tasks} | pages.keys()
         for number in sorted(numbers):
-            if (parts := pages.get(number)) is None or not parts.generations:
-                yield _failed(number, reason)
+            if (collector := pages.get(number)) is None or not collector.generations:
+                yield _failed_page(number, reason)
             else:
-                parts.fail_rest(reason)
-                yield self._writing.result(document, parts)
+                collector.fail_missing(reason)
+                yield self._writer.write(document, collector)
 
-    def _spool(self, document: Content | Address, should_stop: Stop) -> Spool:
+    def _fetch_or_spool(self, document: Content | Address, should_stop: Stop) -> Spool:
         if isinstance(document, Address):
-            return self._fetching.spool(document, should_stop)
+            return self._fetcher.fetch(document, should_stop)
         return Spool(document)
 
-    def _reason_to_stop(
+    def _find_stop_reason(
         self, deadline: float | None, is_cancelled: Callable[[], bool]
     ) -> HandlerError | None:
         if is_cancelled():
@@ -280,17 +286,17 @@ class Reader:
             return EngineError("the server stopped before this page was read")
         return None
 
-    def _earliest(self, deadline: float | None) -> float | None:
+    def _earliest_deadline(self, deadline: float | None) -> float | None:
         """Return a document's deadline, or the server's where that is earlier."""
         ends = [at for at in (deadline, self._ends_at) if at is not None]
         return min(ends, default=None)
 
-    def _patience(self, document: OpenDocument) -> float:
-        if (deadline := self._earliest(document.deadline)) is None:
-            return CANCEL_SECONDS
-        return max(0.0, min(CANCEL_SECONDS, deadline - self._clock()))
+    def _wait_seconds(self, document: OpenDocument) -> float:
+        if (deadline := self._earliest_deadline(document.deadline)) is None:
+            return CANCEL_CHECK_SECONDS
+        return max(0.0, min(CANCEL_CHECK_SECONDS, deadline - self._clock()))
 
-    def _decoded(self, document: OpenDocument, task: _Task) -> Page:
+    def _decode(self, document: OpenDocument, task: _Task) -> Page:
         """Return a page or the strip of one, as a decoder makes it.
 
         Raises HandlerError where it cannot be decoded.
@@ -298,11 +304,11 @@ class Reader:
         number = task.number
         decode: Callable[..., Page] = preprocess.decode_page
         which: tuple[int] | tuple[Page, int] = (number,)
-        if task.parts is not None:
-            decode, which = preprocess.decode_strip, (task.parts.page, task.index)
-        page = self._decoding.run(
+        if task.collector is not None:
+            decode, which = preprocess.decode_strip, (task.collector.page, task.index)
+        page = self._decoder.run(
             document.call_context(number),
-            self._earliest(document.deadline),
+            self._earliest_deadline(document.deadline),
             decode,
             document.spool.read_only,
             document.info.media_type,
@@ -312,12 +318,12 @@ class Reader:
             document.decode_options,
         )
         # All requests share the engine: keep pages that a decoder forged from it.
-        is_strip_of_strip = task.parts is not None and bool(page.strips)
+        is_strip_of_strip = task.collector is not None and bool(page.strips)
         if page.number != number or not page.is_consistent or is_strip_of_strip:
             raise UnreadableDocumentError(f"page {number} was decoded to no page")
         return page
 
-    def _sequence(self, document: OpenDocument, page: Page) -> Sequence:
+    def _build_sequence(self, document: OpenDocument, page: Page) -> Sequence:
         bounds = (
             document.options.max_output_tokens,
             self._settings.max_output_tokens,
@@ -336,7 +342,7 @@ class Reader:
         )
 
 
-def _failed(number: int, error: HandlerError) -> PageResult:
+def _failed_page(number: int, error: HandlerError) -> PageResult:
     return PageResult(
         page=number, status=Status.FAILURE, error=PageError(error.code, error.detail)
     )

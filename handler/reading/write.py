@@ -22,8 +22,8 @@ from handler.processes.pool import (
     PoolBusyError,
 )
 from handler.profiles import BboxFormat, Sizing
-from handler.reading.collect import Parts, merge_generations
-from handler.reading.decode import Decoding
+from handler.reading.collect import StripCollector, merge_generations
+from handler.reading.decode import Decoder
 from handler.reading.open_document import OpenDocument
 from handler.schema import (
     Page,
@@ -34,7 +34,7 @@ from handler.schema import (
     Status,
 )
 
-__all__ = ["Writing", "max_inline_bytes"]
+__all__ = ["PageWriter", "max_inline_bytes"]
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ def max_inline_bytes(max_reply_bytes: int) -> int:
     return min(MAX_INLINE_BYTES, max_reply_bytes // _SHARE_INLINE)
 
 
-class Writing:
+class PageWriter:
     """Converts in the writers' pool, and cuts figures out in the decoders'."""
 
     def __init__(
@@ -58,7 +58,7 @@ class Writing:
         pool: Pool,
         max_seconds: float,
         bbox_format: BboxFormat,
-        decoding: Decoding,
+        decoder: Decoder,
         sizing: Sizing,
         limits: preprocess.Limits,
         max_inline_bytes: int,
@@ -66,18 +66,21 @@ class Writing:
         self._pool = pool
         self._max_seconds = max_seconds
         self._bbox_format = bbox_format
-        self._decoding = decoding
+        self._decoder = decoder
         self._sizing = sizing
         self._limits = limits
         self._max_inline_bytes = max_inline_bytes
 
-    def result(self, document: OpenDocument, parts: Parts) -> PageResult:
+    def write(self, document: OpenDocument, collector: StripCollector) -> PageResult:
         """Return the page of the answer; an error of its own where there is none.
 
         A page of which some strips failed has the text of the others, and an error.
         """
-        page, generation = parts.page, merge_generations(parts.in_order)
-        error = parts.error
+        page, generation = (
+            collector.page,
+            merge_generations(collector.ordered_generations),
+        )
+        error = collector.error
         result = PageResult(
             page=page.number,
             status=Status.FAILURE,
@@ -89,10 +92,10 @@ class Writing:
             page_seconds=generation.page_seconds,
             error=error,
         )
-        if all(part.error is not None for part in parts.in_order):
+        if all(part.error is not None for part in collector.ordered_generations):
             return result
         try:
-            content, images = self._content_and_images(document, parts, generation)
+            content, images = self._convert_with_images(document, collector, generation)
         except HandlerError as failure:
             return replace(result, error=PageError(failure.code, failure.detail))
         except Exception:  # a bug, and the page's: the others are worth having
@@ -112,7 +115,7 @@ class Writing:
             accepted_tokens=generation.num_accepted_tokens,
         )
 
-    def blank(self, page: Page) -> PageResult:
+    def write_blank(self, page: Page) -> PageResult:
         """Return the answer for a page without ink, which the model never saw."""
         return PageResult(
             page=page.number,
@@ -122,31 +125,35 @@ class Writing:
             content=PageContent(warnings=page.warnings),
         )
 
-    def _content_and_images(
-        self, document: OpenDocument, parts: Parts, generation: Generation
+    def _convert_with_images(
+        self, document: OpenDocument, collector: StripCollector, generation: Generation
     ) -> tuple[PageContent, dict[str, str]]:
-        page = parts.page
-        warnings = [*page.warnings, *parts.warnings]
+        page = collector.page
+        warnings = [*page.warnings, *collector.warnings]
         options = document.options
         # Random, so that no text of a document is taken for the name of a picture.
         number = secrets.randbits(62) if options.inline_images else None
-        content = self._content(document, parts, generation, options.has_images, number)
+        content = self._convert(
+            document, collector, generation, options.has_images, number
+        )
         try:
-            images = self._images(document, page, content)
+            images = self._cut_out_figures(document, page, content)
         except Exception as error:
             if not isinstance(error, HandlerError):
                 logger.exception("no images", extra={"page": page.number})
             # The text is worth having without them, and without references to them.
-            content = self._content(document, parts, generation, include_images=False)
+            content = self._convert(
+                document, collector, generation, include_images=False
+            )
             images = {}
             warnings.append(
                 PageWarning("images_missing", "the figures could not be cut out")
             )
         if number is not None and content.figures:
-            content = self._illustrated(document, page, content, images, number)
+            content = self._inline_images(document, page, content, images, number)
         return replace(content, warnings=(*content.warnings, *warnings)), images
 
-    def _illustrated(
+    def _inline_images(
         self,
         document: OpenDocument,
         page: Page,
@@ -173,26 +180,28 @@ class Writing:
         )
         return replace(content, warnings=(*content.warnings, warning))
 
-    def _content(
+    def _convert(
         self,
         document: OpenDocument,
-        parts: Parts,
+        collector: StripCollector,
         generation: Generation,
         include_images: bool,
         markdown_number: int | None = None,
     ) -> PageContent:
-        page, options = parts.page, document.options
+        page, options = collector.page, document.options
         convert: Callable[..., PageContent] = postprocess.convert_page
         answer: str | tuple[postprocess.StripAnswer, ...] = generation.text
         if page.strips:
             convert = postprocess.convert_strips
             answer = tuple(
                 postprocess.StripAnswer(strip, part.text)
-                for strip, part in zip(page.strips, parts.in_order, strict=True)
+                for strip, part in zip(
+                    page.strips, collector.ordered_generations, strict=True
+                )
                 if part.error is None
             )
         try:
-            return self._pool.call_for(
+            return self._pool.call_restartable(
                 CallContext(request_id=document.request_id, page=page.number),
                 math.inf,
                 self._max_seconds,
@@ -222,13 +231,13 @@ class Writing:
             logger.exception("conversion failed", extra={"page": page.number})
             raise HandlerError("the model's answer could not be converted") from error
 
-    def _images(
+    def _cut_out_figures(
         self, document: OpenDocument, page: Page, content: PageContent
     ) -> dict[str, str]:
         """Base64 of WebP by the name the content has for each figure."""
         if not content.figures:
             return {}
-        crops = self._decoding.run(
+        crops = self._decoder.run(
             document.call_context(page.number),
             document.deadline,
             preprocess.crop_images,

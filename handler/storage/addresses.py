@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from handler.errors import ModelLoadError, RequestError
 
-__all__ = ["Address", "Buckets", "address_from", "is_key"]
+__all__ = ["Address", "Buckets", "is_key", "parse_address"]
 
 SCHEME = "s3://"
 MAX_KEY_BYTES = 1024
@@ -28,7 +28,7 @@ class Address:
         return f"{SCHEME}{self.bucket}/{self.key}"
 
 
-def address_from(uri: str) -> Address:
+def parse_address(uri: str) -> Address:
     """Return the object at `s3://bucket/key`; raise RequestError for anything else.
 
     The key is what follows, as it is: S3 knows neither escapes nor queries in it.

@@ -11,7 +11,7 @@ from handler.errors import (
     UnsupportedMediaTypeError,
 )
 
-__all__ = ["GZIP_MAGIC", "MAX_MEMBERS", "gunzip", "is_gzip", "says_gzip"]
+__all__ = ["GZIP_MAGIC", "MAX_MEMBERS", "gunzip", "is_gzip", "is_gzip_encoding"]
 
 GZIP_MAGIC = b"\x1f\x8b\x08"
 """The first bytes of gzip data (RFC 1952); no document that is read begins so."""
@@ -30,7 +30,7 @@ def is_gzip(head: bytes | bytearray | memoryview) -> bool:
     return bytes(head[: len(GZIP_MAGIC)]) == GZIP_MAGIC
 
 
-def says_gzip(content_encoding: str | None, ignored: Iterable[str] = ()) -> bool:
+def is_gzip_encoding(content_encoding: str | None, ignored: Iterable[str] = ()) -> bool:
     """Return whether a Content-Encoding header names gzip.
 
     `ignored` are further names without a meaning. Raises UnsupportedMediaTypeError for

@@ -21,9 +21,9 @@ from handler.errors import (
     StorageError,
 )
 from handler.storage.addresses import Address
-from handler.storage.s3_errors import meaning_of
+from handler.storage.s3_errors import translate_error
 
-__all__ = ["Head", "ObjectReader", "Stop", "never"]
+__all__ = ["Head", "ObjectReader", "Stop", "never_stop"]
 
 PART_BYTES = 8 * 1024**2
 CHUNK_BYTES = 1024**2
@@ -41,7 +41,7 @@ Stop = Callable[[], HandlerError | None]
 """Why reading is to stop now; None: it is to go on."""
 
 
-def never() -> HandlerError | None:
+def never_stop() -> HandlerError | None:
     """A Stop for what is read to its end."""
     return None
 
@@ -190,7 +190,7 @@ class ObjectReader:
                 except _BrokenOffError as broken:
                     num_failures += 1
                     if num_failures == MAX_ATTEMPTS or is_over.wait(num_failures):
-                        raise meaning_of(broken.reason, address) from broken
+                        raise translate_error(broken.reason, address) from broken
         finally:
             os.close(descriptor)
 
@@ -207,7 +207,7 @@ class ObjectReader:
                 IfMatch=head.etag,
             )
         except Exception as error:
-            raise meaning_of(error, address) from error
+            raise translate_error(error, address) from error
         # A connection whose answer was not read to its end is good for nothing more.
         with contextlib.closing(answer["Body"]) as body:
             left = end - start
@@ -256,7 +256,7 @@ class ObjectReader:
             future.cancel()
             raise
         except Exception as error:
-            raise meaning_of(error, address) from error
+            raise translate_error(error, address) from error
 
     def _client(self) -> Any:
         with self._lock:

@@ -16,7 +16,7 @@ from handler.errors import (
 )
 from handler.storage.addresses import Address
 
-__all__ = ["meaning_of"]
+__all__ = ["translate_error"]
 
 _NO_WAY = (
     "a container with network isolation, or in a VPC without an endpoint for S3, has "
@@ -40,7 +40,7 @@ _POLICIES = (
 """How S3's text names what denies access, and how we name it."""
 
 
-def meaning_of(error: Exception, address: Address) -> HandlerError:
+def translate_error(error: Exception, address: Address) -> HandlerError:
     """Return the error to answer with for one of boto3's, in words of our own.
 
     S3's text is never repeated, because it may name whose credentials are used; nor is

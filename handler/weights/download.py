@@ -16,7 +16,7 @@ from pathlib import Path
 
 from handler.errors import ModelLoadError
 from handler.storage.addresses import Address
-from handler.storage.s3 import Head, ObjectReader, never
+from handler.storage.s3 import Head, ObjectReader, never_stop
 from handler.weights.checkpoint import read_header
 from handler.weights.staged import MANIFEST, Staged, StagedFile, manifest_text
 from handler.weights.streamed_hash import StreamedHash
@@ -195,7 +195,7 @@ class _Download:
                 _address(self._staged, file),
                 head,
                 descriptor,
-                never,
+                never_stop,
                 parts=parts.missing,
                 has_part=has_part,
             )

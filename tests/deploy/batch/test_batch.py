@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from handler.http.json_body import members_from
+from handler.http.json_body import parse_members
 from tests.deploy.batch.transformer import BUCKETS, GROUP, TAR, with_documents
 from tests.deploy.contents import PDF, beginning
 
@@ -451,7 +451,7 @@ def test_a_long_prompt_is_sent_as_the_service_takes_it(
 
     (body,) = [body for _, body in cloud.transformed.sent]
     assert ran.status == 0, ran.err
-    assert members_from(body, ())["prompt"] == ("сумма " * 700).strip()
+    assert parse_members(body, ())["prompt"] == ("сумма " * 700).strip()
 
 
 def test_a_retry_of_a_job_takes_no_other_options(chandra):

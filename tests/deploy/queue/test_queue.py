@@ -17,7 +17,7 @@ from deploy.queue.job import Job, Place, State
 from deploy.queue.ledger import SqliteLedger
 from deploy.queue.submit import LEASE_SECONDS, request_of
 from deploy.queue.wait import Waiting
-from handler.http.json_body import members_from
+from handler.http.json_body import parse_members
 from tests.deploy.accounts import configured
 from tests.deploy.contents import PDF, PNG, beginning
 from tests.deploy.queue.queued import BROKEN, DYING, FakeQueue, answer_to
@@ -166,7 +166,7 @@ def test_a_long_prompt_is_sent_as_the_service_takes_it(
     chandra("async", "submit", str(folder / "a.pdf"), "--prompt", f"@{prompt}")
 
     (queued,) = queue.accepted
-    assert members_from(queued.body, ())["prompt"] == ("сумма " * 700).strip()
+    assert parse_members(queued.body, ())["prompt"] == ("сумма " * 700).strip()
 
 
 @pytest.mark.parametrize(

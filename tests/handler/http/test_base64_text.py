@@ -13,7 +13,7 @@ from hypothesis import given, strategies as st
 from handler.http.base64_text import (
     InvalidBase64Error,
     decode_base64,
-    misread_as_base64,
+    explain_non_base64,
 )
 
 PIECES = st.lists(
@@ -134,7 +134,7 @@ def test_blanks_in_place_of_plus_are_named():
     ],
 )
 def test_text_that_is_something_else_is_named(text, words):
-    assert words in str(misread_as_base64(text))
+    assert words in str(explain_non_base64(text))
 
 
 @given(
@@ -149,5 +149,5 @@ def test_text_that_is_something_else_is_named(text, words):
 def test_base64_of_a_document_is_not_taken_for_something_else(magic, rest):
     for encode in (base64.b64encode, base64.urlsafe_b64encode, base64.encodebytes):
         text = encode(magic + rest).decode()
-        assert misread_as_base64(text) is None
-        assert misread_as_base64(quote(text, safe="")) is None
+        assert explain_non_base64(text) is None
+        assert explain_non_base64(quote(text, safe="")) is None

@@ -13,7 +13,7 @@ from handler.errors import (
     RequestError,
     UnsupportedMediaTypeError,
 )
-from handler.http.request import OCRRequest, request_from
+from handler.http.request import OCRRequest, parse_request
 from handler.schema import Options
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -36,7 +36,7 @@ def request(
     sent = {name.replace("_", "-"): value for name, value in headers.items()}
     if content_type is not None:
         sent["content-type"] = content_type
-    return request_from(
+    return parse_request(
         {"body": bytearray(body)}, sent, max_document_bytes=max_document_bytes
     )
 

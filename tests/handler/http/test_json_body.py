@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, strategies as st
 
 from handler.errors import InvalidOptionError, RequestError
-from handler.http.json_body import MAX_MEMBERS, LongText, members_from
+from handler.http.json_body import MAX_MEMBERS, LongText, parse_members
 from handler.http.options import MAX_OPTION_BYTES
 
 MEGABYTE = 10**6
@@ -20,7 +20,7 @@ NO_OBJECT = "no object"
 def members(body: bytes | bytearray):
     """Return the members as values, or a marker of the error."""
     try:
-        found = members_from(body, ["document"])
+        found = parse_members(body, ["document"])
     except (ValueError, RecursionError):
         return INVALID
     except RequestError as error:
@@ -154,7 +154,7 @@ def test_a_large_body_must_be_utf_8():
     body = ('{"document": "' + "A" * MEGABYTE + '"}').encode("utf-16")
 
     with pytest.raises(RequestError, match="must be UTF-8, not UTF-16"):
-        members_from(body, ["document"])
+        parse_members(body, ["document"])
 
 
 # Long text
@@ -182,7 +182,7 @@ def test_long_text_is_the_same_wherever_it_is_divided(num_before, unit):
     text = "A" * num_before + unit * (300_000 // len(unit))
     body = ('{"document": "' + text + '", "pages": "1"}').encode()
 
-    assert isinstance(members_from(body, ["document"])["document"], LongText)
+    assert isinstance(parse_members(body, ["document"])["document"], LongText)
     assert members(body) == json.loads(body)
 
 
@@ -241,7 +241,7 @@ def test_an_object_has_a_few_dozen_members_at_most():
 
     assert len(members(b"{" + b",".join(pairs) + b"}")) == MAX_MEMBERS
     with pytest.raises(RequestError, match="more than 64 members"):
-        members_from(b"{" + b",".join([*pairs, b'"x": 1']) + b"}", [])
+        parse_members(b"{" + b",".join([*pairs, b'"x": 1']) + b"}", [])
 
 
 BOMBS = {
@@ -265,7 +265,7 @@ def test_a_bomb_is_refused_in_little_memory(bomb):
     tracemalloc.start()
 
     with pytest.raises((ValueError, RequestError)):
-        members_from(body, ["document"])
+        parse_members(body, ["document"])
 
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
@@ -279,7 +279,7 @@ def test_long_text_is_walked_in_little_memory(unit):
     body = bytearray(b'{"document":"' + unit * (20 * MEGABYTE // len(unit)) + b'"}')
     tracemalloc.start()
 
-    for _ in members_from(body, ["document"])["document"].pieces():
+    for _ in parse_members(body, ["document"])["document"].pieces():
         pass
 
     peak = tracemalloc.get_traced_memory()[1]

@@ -8,7 +8,7 @@ import json
 import pytest
 
 from handler.errors import RequestError
-from handler.http.request import OCRRequest, request_from
+from handler.http.request import OCRRequest, parse_request
 from handler.storage.addresses import Address
 
 PNG = b"\x89PNG\r\n\x1a\n\xff\xfb\xef\xbe"
@@ -17,7 +17,7 @@ LONG = "A" * 300_000
 
 
 def request(body: object) -> OCRRequest:
-    return request_from(
+    return parse_request(
         {"body": bytearray(json.dumps(body).encode())},
         {"content-type": "application/json"},
         max_document_bytes=10**6,

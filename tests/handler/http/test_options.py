@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from handler.errors import InvalidOptionError
-from handler.http.options import options_from
+from handler.http.options import parse_options
 from handler.schema import Options
 
 
@@ -15,19 +15,19 @@ def test_an_unknown_option_like_no_other_is_told_which_there_are():
     known = ", ".join(field.name for field in dataclasses.fields(Options))
 
     with pytest.raises(InvalidOptionError) as caught:
-        options_from({"zzzz": 1})
+        parse_options({"zzzz": 1})
 
     assert caught.value.detail == f'unknown option "zzzz"; known: {known}'
 
 
 def test_an_unknown_option_is_refused_even_without_a_value():
     with pytest.raises(InvalidOptionError, match="page"):
-        options_from({"page": None})
+        parse_options({"page": None})
 
 
 def test_a_long_or_hostile_name_is_repeated_short_and_escaped():
     with pytest.raises(InvalidOptionError) as caught:
-        options_from({"\r\n\x00ä" * 1000: 1})
+        parse_options({"\r\n\x00ä" * 1000: 1})
 
     assert len(caught.value.detail) < 600
     assert caught.value.detail.isascii()
@@ -53,7 +53,7 @@ def test_every_option_can_be_given():
         "password": "secret",
     }
 
-    changed = options_from(samples)
+    changed = parse_options(samples)
 
     assert samples.keys() == given_options
     assert all(
@@ -63,7 +63,7 @@ def test_every_option_can_be_given():
 
 @pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(Options)])
 def test_an_option_without_a_value_has_its_default(name):
-    assert options_from({name: None}) == Options()
+    assert parse_options({name: None}) == Options()
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_an_option_without_a_value_has_its_default(name):
     ],
 )
 def test_a_value_becomes_what_its_option_is(name, value, expected):
-    parsed = getattr(options_from({name: value}), name)
+    parsed = getattr(parse_options({name: value}), name)
 
     assert parsed == expected
     assert type(parsed) is type(expected)
@@ -136,20 +136,20 @@ NONSENSE: dict[str, list[object]] = {
 )
 def test_a_value_that_makes_no_sense_is_refused_by_name(name, value):
     with pytest.raises(InvalidOptionError, match=f"^{name} must be "):
-        options_from({name: value})
+        parse_options({name: value})
 
 
 def test_a_prompt_type_that_is_nearly_one_names_the_right_one():
     with pytest.raises(InvalidOptionError, match="did you mean ocr_layout"):
-        options_from({"prompt_type": "ocr-layout"})
+        parse_options({"prompt_type": "ocr-layout"})
 
 
 @pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(Options)])
 def test_text_above_the_limit_is_refused_by_name(name):
     with pytest.raises(InvalidOptionError, match=f'"{name}" has more than 8,192 bytes'):
-        options_from({name: "1" * 8193})
+        parse_options({name: "1" * 8193})
 
 
 def test_a_long_name_is_compared_with_none_of_ours():
     with pytest.raises(InvalidOptionError, match="; known: "):
-        options_from({"pages" * 20: 1})
+        parse_options({"pages" * 20: 1})

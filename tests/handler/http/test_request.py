@@ -22,9 +22,9 @@ from handler.http.request import (
     CUSTOM_ATTRIBUTES,
     FORM_KEYS,
     OCRRequest,
-    attributes_from,
-    headers_from,
-    request_from,
+    format_attributes,
+    parse_headers,
+    parse_request,
 )
 from handler.preprocess.media import resolve_media_type
 from handler.schema import Options
@@ -38,7 +38,7 @@ ATTRIBUTES = CUSTOM_ATTRIBUTES.lower()
 
 
 def request(row, headers=None, max_document_bytes=1000) -> OCRRequest:
-    return request_from(row, headers or {}, max_document_bytes=max_document_bytes)
+    return parse_request(row, headers or {}, max_document_bytes=max_document_bytes)
 
 
 def json_request(body: object) -> OCRRequest:
@@ -64,7 +64,7 @@ def test_a_label_that_no_header_would_bring_back_is_refused(label):
 
 
 def test_attributes_of_an_answer_read_as_those_of_a_request():
-    assert attributes_from(label="a", request_id="b", status=None) == (
+    assert format_attributes(label="a", request_id="b", status=None) == (
         "label=a;request_id=b"
     )
 
@@ -379,7 +379,7 @@ def test_a_document_is_not_printed():
 def test_headers_are_found_whatever_their_case():
     mixed = {"Content-Type": "image/png", "ACCEPT": "text/html"}
 
-    assert headers_from(mixed) == {"content-type": "image/png", "accept": "text/html"}
+    assert parse_headers(mixed) == {"content-type": "image/png", "accept": "text/html"}
 
 
 def test_what_torchserve_mixes_in_is_no_header():
@@ -390,7 +390,7 @@ def test_what_torchserve_mixes_in_is_no_header():
         "nothing": None,
     }
 
-    assert headers_from(mixed) == {"accept": "text/html"}
+    assert parse_headers(mixed) == {"accept": "text/html"}
 
 
 def test_the_accept_header_is_passed_on_as_it_is():

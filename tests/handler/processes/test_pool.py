@@ -334,7 +334,7 @@ def test_a_child_ends_when_its_pipe_closes(child_of):
     child.close()
 
     assert is_gone(child.pid)
-    assert child.last_words() == "ended with status 0"
+    assert child.describe_end() == "ended with status 0"
 
 
 def test_a_child_that_does_not_listen_is_killed_when_its_pipe_closes(child_of):
@@ -344,7 +344,7 @@ def test_a_child_that_does_not_listen_is_killed_when_its_pipe_closes(child_of):
     child.close(timeout_seconds=0.1)
 
     assert is_gone(child.pid)
-    assert child.last_words() == "was ended by SIGKILL"
+    assert child.describe_end() == "was ended by SIGKILL"
 
 
 def test_a_child_outlives_the_interrupt_of_a_terminal(child_of):

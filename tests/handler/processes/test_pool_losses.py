@@ -94,7 +94,9 @@ def ends():
 
 
 def call(pool: Pool, function, *args, context=None, seconds=SECONDS):
-    return pool.call_for(context or CallContext(), math.inf, seconds, function, *args)
+    return pool.call_restartable(
+        context or CallContext(), math.inf, seconds, function, *args
+    )
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP, signal.SIGSEGV])

@@ -18,7 +18,7 @@ from handler.errors import (
 from handler.http.request import OCRRequest
 from handler.reading.open_document import OpenDocument
 from handler.schema import Options
-from handler.storage.addresses import address_from
+from handler.storage.addresses import parse_address
 from tests.documents import truncated_pdf
 from tests.handler.reading.engines import FakeEngines, num_open_files, pdf_of
 from tests.s3 import Asked
@@ -59,7 +59,7 @@ def opened_in_s3(s3, reader_with):
 
     def open_it(uri: str, is_cancelled: Callable[[], bool] = lambda: False, **options):
         reader = reader_with(FakeEngines(), document_buckets="docs")
-        request = OCRRequest(address_from(uri), None, Options(**options), None)
+        request = OCRRequest(parse_address(uri), None, Options(**options), None)
         readings.append(reader.open("id", request, time.monotonic(), is_cancelled))
         return readings[-1]
 

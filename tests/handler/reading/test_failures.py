@@ -28,7 +28,7 @@ from tests.handler.reading.engines import (
 class KilledWriters(Pool):
     """Writers that are killed from outside with every page."""
 
-    def call_for(self, *args, **kwargs):
+    def call_restartable(self, *args, **kwargs):
         raise CallKilledError("the process was ended by SIGKILL")
 
 

@@ -25,9 +25,9 @@ from handler.errors import (
     StorageError,
     UnreadableDocumentError,
 )
-from handler.reading.fetch import Fetching
+from handler.reading.fetch import Fetcher
 from handler.storage import spool
-from handler.storage.addresses import Buckets, address_from
+from handler.storage.addresses import Buckets, parse_address
 from handler.storage.s3 import MAX_ATTEMPTS, ObjectReader
 from tests.s3 import KEY_ID, SECRET, Answer, Asked
 from tests.waiting import until
@@ -37,18 +37,18 @@ PART = 1000
 
 
 @pytest.fixture
-def fetching(s3):
+def fetcher(s3):
     objects = ObjectReader(part_bytes=PART)
-    yield Fetching(Buckets("docs"), 100_000, objects)
+    yield Fetcher(Buckets("docs"), 100_000, objects)
     objects.close()
 
 
 @pytest.fixture
-def fetched(fetching):
+def fetched(fetcher):
     """The content of what is fetched; nothing of it is left open."""
 
     def fetch(uri: str, should_stop=lambda: None) -> bytes:
-        document = fetching.spool(address_from(uri), should_stop)
+        document = fetcher.fetch(parse_address(uri), should_stop)
         try:
             return Path(document.path).read_bytes()
         finally:
@@ -129,7 +129,7 @@ def test_no_file_stays_open(s3, fetched):
 
 def test_without_a_bucket_that_is_named_nothing_is_asked_of_s3(s3):
     with pytest.raises(DocumentForbiddenError, match="DOCUMENT_BUCKETS names no"):
-        Fetching(Buckets(None), 1).spool(address_from("s3://docs/a"), lambda: None)
+        Fetcher(Buckets(None), 1).fetch(parse_address("s3://docs/a"), lambda: None)
 
     assert s3.asked == []
 
@@ -179,12 +179,12 @@ def test_what_is_not_there_is_not_found(fetched, uri):
 
 
 def test_a_bucket_that_is_not_there_is_not_found(s3):
-    fetching = Fetching(Buckets("nowhere"), 1000)
+    fetcher = Fetcher(Buckets("nowhere"), 1000)
 
     with pytest.raises(DocumentNotFoundError, match="there is no s3://nowhere/a"):
-        fetching.spool(address_from("s3://nowhere/a"), lambda: None)
+        fetcher.fetch(parse_address("s3://nowhere/a"), lambda: None)
 
-    fetching.close()
+    fetcher.close()
 
 
 def test_what_s3_forbids_says_which_permission_is_missing(s3, fetched):
@@ -325,23 +325,23 @@ def test_without_a_network_it_says_what_keeps_s3_away(s3, monkeypatch):
         unheard.bind(("127.0.0.1", 0))
         port = unheard.getsockname()[1]
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
-        fetching = Fetching(Buckets("docs"), 1000)
+        fetcher = Fetcher(Buckets("docs"), 1000)
 
         with pytest.raises(StorageError, match="container with network isolation"):
-            fetching.spool(address_from("s3://docs/a.pdf"), lambda: None)
+            fetcher.fetch(parse_address("s3://docs/a.pdf"), lambda: None)
 
-    fetching.close()
+    fetcher.close()
 
 
 def test_without_credentials_it_asks_for_a_role(s3, monkeypatch):
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
-    fetching = Fetching(Buckets("docs"), 1000)
+    fetcher = Fetcher(Buckets("docs"), 1000)
 
     with pytest.raises(StorageError, match="needs an execution role"):
-        fetching.spool(address_from("s3://docs/a.pdf"), lambda: None)
+        fetcher.fetch(parse_address("s3://docs/a.pdf"), lambda: None)
 
-    fetching.close()
+    fetcher.close()
 
 
 def test_credentials_are_in_no_error_and_no_line_of_the_log(s3, fetched, caplog):
@@ -412,7 +412,7 @@ def test_a_deadline_is_kept_while_s3_says_nothing(s3, fetched, stalled, method):
 
 
 def test_what_comes_too_late_is_not_written_into_another_document(
-    s3, fetching, monkeypatch
+    s3, fetcher, monkeypatch
 ):
     """A thread about to write must not write where its file was."""
     uri = s3.put("a.pdf", CONTENT)
@@ -426,15 +426,15 @@ def test_what_comes_too_late_is_not_written_into_another_document(
 
     monkeypatch.setattr(os, "pwrite", slow)
     with pytest.raises(DeadlineExceededError):
-        fetching.spool(
-            address_from(uri),
+        fetcher.fetch(
+            parse_address(uri),
             lambda: DeadlineExceededError() if is_writing.is_set() else None,
         )
     # The lowest numbers that are free now: that of the file that was given up.
     others = [spool.Spool(b"another document") for _ in range(8)]
 
     gate.set()
-    fetching.close()  # waits for the threads
+    fetcher.close()  # waits for the threads
 
     contents = {Path(other.path).read_bytes() for other in others}
     for other in others:
@@ -442,7 +442,7 @@ def test_what_comes_too_late_is_not_written_into_another_document(
     assert contents == {b"another document"}
 
 
-def test_a_large_document_leaves_room_for_others(s3, fetched, fetching):
+def test_a_large_document_leaves_room_for_others(s3, fetched, fetcher):
     """One that S3 is slow to send does not take all connections."""
     large = s3.put("large.pdf", CONTENT)
     small = s3.put("small.pdf", CONTENT[:10])

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from handler.errors import ModelLoadError, RequestError
-from handler.storage.addresses import Address, Buckets, address_from
+from handler.storage.addresses import Address, Buckets, parse_address
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ from handler.storage.addresses import Address, Buckets, address_from
     ],
 )
 def test_an_address_is_a_bucket_and_a_key_as_it_is(uri, address):
-    assert address_from(uri) == address
+    assert parse_address(uri) == address
     assert str(address) == uri
 
 
@@ -60,7 +60,7 @@ def test_an_address_is_a_bucket_and_a_key_as_it_is(uri, address):
 )
 def test_what_is_no_address_is_a_bad_request_that_shows_one(uri):
     with pytest.raises(RequestError, match=r"is named s3://bucket/key, not ") as caught:
-        address_from(uri)
+        parse_address(uri)
 
     assert len(str(caught.value)) < 900
 
@@ -69,7 +69,7 @@ def test_what_is_no_address_is_a_bad_request_that_shows_one(uri):
 def test_any_text_is_an_address_or_a_bad_request(text):
     for uri in (text, f"s3://{text}", f"s3://docs/{text}"):
         with contextlib.suppress(RequestError):
-            assert str(address_from(uri)) == uri
+            assert str(parse_address(uri)) == uri
 
 
 @pytest.mark.parametrize("text", [None, "", " ", ",", " , "])
@@ -93,7 +93,7 @@ def test_without_a_bucket_nothing_may_be_read(text):
     ],
 )
 def test_what_lies_in_a_place_that_is_named_may_be_read(text, uri):
-    assert address_from(uri) in Buckets(text)
+    assert parse_address(uri) in Buckets(text)
 
 
 @pytest.mark.parametrize(
@@ -116,11 +116,11 @@ def test_what_lies_in_a_place_that_is_named_may_be_read(text, uri):
     ],
 )
 def test_what_lies_elsewhere_may_not_whatever_its_name(uri):
-    assert address_from(uri) not in Buckets("docs/in")
+    assert parse_address(uri) not in Buckets("docs/in")
 
 
 def test_dots_do_not_lead_out_of_a_whole_bucket_either():
-    assert address_from("s3://docs/../other/a.pdf") not in Buckets("docs")
+    assert parse_address("s3://docs/../other/a.pdf") not in Buckets("docs")
 
 
 @pytest.mark.parametrize(

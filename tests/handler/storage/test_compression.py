@@ -14,7 +14,7 @@ from handler.errors import (
     RequestError,
     UnsupportedMediaTypeError,
 )
-from handler.storage.compression import MAX_MEMBERS, gunzip, is_gzip, says_gzip
+from handler.storage.compression import MAX_MEMBERS, gunzip, is_gzip, is_gzip_encoding
 
 MEGABYTE = 1024 * 1024
 
@@ -101,7 +101,7 @@ def test_too_many_members_are_a_bad_request():
     ],
 )
 def test_the_header_names_gzip_or_nothing(header, expected):
-    assert says_gzip(header) is expected
+    assert is_gzip_encoding(header) is expected
 
 
 @pytest.mark.parametrize(
@@ -109,11 +109,11 @@ def test_the_header_names_gzip_or_nothing(header, expected):
 )
 def test_any_other_coding_is_rejected_by_name(header):
     with pytest.raises(UnsupportedMediaTypeError, match="is not supported: send gzip"):
-        says_gzip(header)
+        is_gzip_encoding(header)
 
 
 def test_a_meaningless_coding_of_s3_is_ignored():
-    assert says_gzip("aws-chunked,gzip", ignored=["aws-chunked"])
+    assert is_gzip_encoding("aws-chunked,gzip", ignored=["aws-chunked"])
 
 
 def test_no_document_begins_as_gzip_does():

@@ -21,10 +21,10 @@ from handler.errors import (
     StorageError,
     UnsupportedMediaTypeError,
 )
-from handler.reading.fetch import Fetching
-from handler.storage.addresses import Address, Buckets, address_from
+from handler.reading.fetch import Fetcher
+from handler.storage.addresses import Address, Buckets, parse_address
 from handler.storage.s3 import ObjectReader
-from handler.storage.s3_errors import meaning_of
+from handler.storage.s3_errors import translate_error
 from tests.s3 import KEY_ID, Answer, Asked
 
 CONTENT = b"%PDF-1.7\n" + bytes(range(256)) * 40
@@ -34,15 +34,15 @@ LIMIT = 100_000
 
 
 @contextmanager
-def fetching_from(*places: str) -> Iterator[Fetching]:
-    fetching = Fetching(Buckets(",".join(places)), LIMIT, ObjectReader())
-    yield fetching
-    fetching.close()
+def fetching_from(*places: str) -> Iterator[Fetcher]:
+    fetcher = Fetcher(Buckets(",".join(places)), LIMIT, ObjectReader())
+    yield fetcher
+    fetcher.close()
 
 
 def fetched(uri: str) -> bytes:
-    with fetching_from("docs") as fetching:
-        document = fetching.spool(address_from(uri), lambda: None)
+    with fetching_from("docs") as fetcher:
+        document = fetcher.fetch(parse_address(uri), lambda: None)
         content = Path(document.path).read_bytes()
         document.close()
         return content
@@ -152,7 +152,7 @@ def test_a_bucket_of_another_region_is_named(code, region, words):
         "ResponseMetadata": {"HTTPStatusCode": 400},
     }
 
-    error = meaning_of(exceptions.ClientError(response, "GetObject"), ADDRESS)
+    error = translate_error(exceptions.ClientError(response, "GetObject"), ADDRESS)
 
     assert isinstance(error, StorageError)
     assert words in error.detail
@@ -168,7 +168,7 @@ def test_a_redirect_that_cannot_be_followed_is_another_region():
         },
     }
 
-    error = meaning_of(exceptions.ClientError(response, "HeadObject"), ADDRESS)
+    error = translate_error(exceptions.ClientError(response, "HeadObject"), ADDRESS)
 
     assert "another region, us-gov-west-1," in error.detail
 
@@ -210,7 +210,7 @@ def test_a_head_that_is_refused_is_not_replaced_by_another_answer(s3):
     ],
 )
 def test_what_lies_between_is_named_and_is_a_storage_error(error, words):
-    found = meaning_of(error, ADDRESS)
+    found = translate_error(error, ADDRESS)
 
     assert isinstance(found, StorageError)
     assert words in found.detail
@@ -298,10 +298,10 @@ def test_a_key_with_percent_signs_that_exists_is_read(s3):
 
 def test_a_key_that_leads_elsewhere_when_decoded_is_not_looked_up(s3):
     with (
-        fetching_from("docs/in") as fetching,
+        fetching_from("docs/in") as fetcher,
         pytest.raises(DocumentNotFoundError, match="looks URL-encoded"),
     ):
-        fetching.spool(address_from("s3://docs/in/..%2Fa.pdf"), lambda: None)
+        fetcher.fetch(parse_address("s3://docs/in/..%2Fa.pdf"), lambda: None)
 
     assert {asked.path for asked in s3.asked} == {"/docs/in/..%2Fa.pdf"}
 

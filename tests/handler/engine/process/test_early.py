@@ -64,7 +64,7 @@ def test_what_it_said_before_there_was_a_worker_is_not_lost(start, settings):
     message = taken.connection.recv()
     assert isinstance(message, LoadFailed)
     assert "nothing" in message.reason
-    assert taken.last_words() == "ended with status 0"
+    assert taken.describe_end() == "ended with status 0"
 
 
 def test_a_worker_of_other_settings_starts_its_own(start, settings):
@@ -113,7 +113,7 @@ def test_a_worker_hears_which_signal_ended_it(start, address):
 
     os.kill(taken.pid, signal.SIGKILL)
 
-    assert taken.last_words() == "was ended by SIGKILL"
+    assert taken.describe_end() == "was ended by SIGKILL"
     taken.kill()
     taken.close()
 
