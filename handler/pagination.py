@@ -1,4 +1,4 @@
-"""Join the Markdown of pages, with the separators of chandra-ocr where asked for."""
+"""Page separators in Markdown, as chandra-ocr writes them."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ def page_separator(page: int) -> str:
 
 
 def paginate(pages: Iterable[tuple[int, str]]) -> str:
-    """Join numbers and texts of pages; every page is there, also one without text.
+    """Join the texts of numbered pages, with a separator between two pages.
 
-    A line of a page that looks like a separator gets a backslash, which Markdown shows
-    in code only, so that splitting at separators gives the pages.
+    Pages without text are included. A line of a page that looks like a separator gets a
+    backslash, which Markdown shows in code only, so that a caller can split the result
+    at the separators.
     """
     joined = ""
     for index, (number, text) in enumerate(pages):

@@ -1,4 +1,4 @@
-"""Collect what the engine says about the strips of a long page."""
+"""Collection of the engine's outputs for the strips of a long page."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _WORST_FIRST = (
 
 @dataclass(slots=True)
 class StripCollector:
-    """A page and the generations of its strips, while they are read.
+    """Page that is being read, with the generations of its strips so far.
 
-    A page that is read as a whole has one part, which is itself.
+    A page that is read as a whole counts as one strip with index 0.
     """
 
     page: Page
@@ -50,7 +50,7 @@ class StripCollector:
 
     @property
     def ordered_generations(self) -> list[Generation]:
-        """Return the generations by strip, aborted ones as failed."""
+        """Generations in the order of the strips; aborted ones count as failed."""
         aborted = EngineError("the engine was stopped while it read this page")
         return [
             replace(found, error=PageError(aborted.code, aborted.detail))
@@ -61,7 +61,10 @@ class StripCollector:
 
     @property
     def error(self) -> PageError | None:
-        """Return the first error, and the strips that are missing for one."""
+        """Error of the page, which lists the strips that failed; None if none failed.
+
+        If strips failed for different reasons, a retryable error takes precedence.
+        """
         missing = [
             (index, found.error)
             for index, found in enumerate(self.ordered_generations, 1)
@@ -69,7 +72,7 @@ class StripCollector:
         ]
         if not missing:
             return None
-        # Pages are worth sending again if one of their strips is.
+        # Sending the page again can help if it can help one of its strips.
         _, error = next(
             (item for item in missing if item[1].code == EngineError.code), missing[0]
         )
@@ -83,7 +86,7 @@ class StripCollector:
 
     @property
     def warnings(self) -> tuple[PageWarning, ...]:
-        """Return warnings about strips that were cut short or repeat themselves."""
+        """Warnings about strips whose output was truncated or repeats itself."""
         if not self.page.strips:
             return self._whole_page_warnings()
         found = []
@@ -142,7 +145,7 @@ class StripCollector:
 
 
 def _describe_attempts(*parts: Generation) -> str:
-    """Say how many attempts were made to read parts that repeat themselves."""
+    """Return a clause that says how often the repetitive strips were read."""
     num = max(part.num_attempts for part in parts)
     if num < 2:
         return "which was read once; raise max_attempts to read it again"
@@ -150,12 +153,12 @@ def _describe_attempts(*parts: Generation) -> str:
 
 
 def blank_generation() -> Generation:
-    """Return the generation of a strip without ink, which the model never saw."""
+    """Return the generation for a strip without ink, which is not sent to the model."""
     return Generation("", FinishReason.STOP, num_attempts=0)
 
 
 def _failed_generation(error: HandlerError) -> Generation:
-    """Return the generation of a strip that never reached the model."""
+    """Return the generation for a strip that did not reach the model."""
     return Generation(
         "",
         FinishReason.ERROR,
@@ -165,10 +168,10 @@ def _failed_generation(error: HandlerError) -> Generation:
 
 
 def merge_generations(parts: Sequence[Generation]) -> Generation:
-    """Return one generation for a page: sums, and the worst reason to finish.
+    """Return one generation for a page: summed counts and the worst finish reason.
 
-    Strips that failed count for the attempts only. `page_seconds` is a sum as well,
-    so that it stays in proportion to the tokens.
+    Failed strips contribute to the number of attempts only. `page_seconds` is a sum as
+    well, so that it stays proportional to the tokens.
     """
     read = [part for part in parts if part.error is None] or list(parts)
     reasons = {part.finish_reason for part in read}

@@ -1,4 +1,4 @@
-"""Brings a document that lies in S3 here, where that is allowed."""
+"""Download of documents from the allowed buckets in S3."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from handler.storage.spool import Spool
 __all__ = ["Fetcher"]
 
 _MEANINGLESS_CODINGS = ("aws-chunked",)
-"""Stored by clients that should have left it out of the object's metadata."""
+"""Codings to ignore: some clients store them in an object's metadata by mistake."""
 _PIECE_BYTES = 1024 * 1024
 
 
 class Fetcher:
-    """Spools documents out of `buckets`, none above `max_bytes`."""
+    """Downloads documents from `buckets`, each of at most `max_bytes`."""
 
     def __init__(
         self, buckets: Buckets, max_bytes: int, objects: ObjectReader | None = None
@@ -37,17 +37,19 @@ class Fetcher:
         self._objects = objects or ObjectReader()
 
     def fetch(self, address: Address, should_stop: Stop) -> Spool:
-        """The document in a file; it never passes through memory as a whole.
+        """Download the document to a file in pieces, so that memory use stays small.
 
-        Raises the HandlerError that says why it cannot be had.
+        A gzip file is decompressed. Raises a HandlerError if the document is not
+        allowed, missing, too large, empty or cannot be read, and the error that
+        `should_stop` returns.
         """
         if not self._buckets:
             raise DocumentForbiddenError(
-                "no documents are read from S3 here: DOCUMENT_BUCKETS names no bucket"
+                "documents are not read from S3: DOCUMENT_BUCKETS names no bucket"
             )
         if address not in self._buckets:
             raise DocumentForbiddenError(
-                f"{address} is in none of the places that DOCUMENT_BUCKETS names"
+                f"{address} is not in a bucket or prefix of DOCUMENT_BUCKETS"
             )
         head = self._head(address, should_stop)
         is_gzip_encoding(head.content_encoding, ignored=_MEANINGLESS_CODINGS)
@@ -75,7 +77,11 @@ class Fetcher:
         self._objects.close()
 
     def _head(self, address: Address, should_stop: Stop) -> Head:
-        """Return an object's head; of one that is missing, look for the decoded key."""
+        """Return an object's head.
+
+        If the object is missing, the error says whether the URL-decoded key exists,
+        because S3 events contain URL-encoded keys.
+        """
         try:
             return self._objects.head(address, should_stop)
         except (DocumentNotFoundError, DocumentForbiddenError) as error:
@@ -105,7 +111,7 @@ class Fetcher:
         return True
 
     def _decompress(self, spool: Spool, subject: str, should_stop: Stop) -> Spool:
-        """Return the content of gzip data, in another file."""
+        """Decompress gzip data into another file."""
         content = Spool()
         try:
             for piece in gunzip(_pieces(spool), subject, self._max_bytes):

@@ -1,7 +1,7 @@
-"""Reads one document: opens it, sends its pages to the engine, collects the results.
+"""Reader of documents: sends pages to the engine and yields their results.
 
-Runs in a thread for each request and mostly waits: decoding and HTML happen in
-pools of processes, generation in the engine's.
+Each request has a thread that runs the reader. The thread mostly waits, because pages
+are decoded and converted in pools of processes, and generated in engine processes.
 """
 
 from __future__ import annotations
@@ -42,23 +42,26 @@ __all__ = ["Engines", "Reader"]
 
 @dataclass(frozen=True, slots=True)
 class _Task:
-    """A page, or the strip of a page, to be decoded and sent to the engine."""
+    """Page or strip of a page that is to be decoded and sent to the engine."""
 
     number: int
     collector: StripCollector | None = None
-    """The page of the strip; None for a page that is not decoded yet."""
+    """Collector of the page to which the strip belongs; None for a page that is not
+    decoded yet."""
     index: int = 0
-    """Of the strip."""
+    """Index of the strip within its page."""
 
 
+# Tasks in the engine: the future maps to the engine's id of the task, the collector of
+# the page and the index of the strip.
 _Running = dict[Future[Generation], tuple[str, StripCollector, int]]
 
 CANCEL_CHECK_SECONDS = 0.25
-"""How often a reading looks up to see whether its client is still there."""
+"""Interval at which the reader checks whether the client has disconnected."""
 
 
 class Engines(Protocol):
-    """What is needed of the engine processes."""
+    """Interface of the engine processes, as far as the reader uses it."""
 
     @property
     def info(self) -> EngineInfo: ...
@@ -69,7 +72,7 @@ class Engines(Protocol):
 
 
 class Reader:
-    """Opens documents and yields their pages. Thread-safe."""
+    """Opens documents and yields the results of their pages. Thread-safe."""
 
     def __init__(
         self,
@@ -113,14 +116,14 @@ class Reader:
         is_cancelled: Callable[[], bool],
         document_key: str | None = None,
     ) -> OpenDocument:
-        """Fetch a document in S3, and inspect the document without decoding it.
+        """Open the document of a request and count its pages, without decoding a page.
 
-        `received_at` is a time on the reader's clock, from which the deadline counts.
-        `document_key` identifies the content, so that a document that took the decoders
-        too long is recognised when it is sent again; without it, the key is the id of
-        the request. Raises RequestError for a request or a document that cannot be
-        read, and DeadlineExceededError, before it fetches the document, if the deadline
-        has passed.
+        A document in S3 is downloaded first. `received_at` is a time on the reader's
+        clock at which the deadline starts to run. `document_key` identifies the
+        content; with it, the decoders recognise a document that took too long before.
+        The default is the id of the request. Raises RequestError for a request or a
+        document that cannot be read, and DeadlineExceededError if the deadline has
+        passed already.
         """
         reply_type = postprocess.choose_media_type(request.accept)
         document_key = document_key or request_id
@@ -161,15 +164,26 @@ class Reader:
         )
 
     def end_by(self, ends_at: float) -> None:
-        """Answer every document by then, with the pages that were read."""
+        """Stop reading every document at `ends_at`; pages not read by then fail."""
         self._ends_at = ends_at
 
     def pages(self, document: OpenDocument) -> Iterator[PageResult]:
-        """Every page of the document, in the order they are done.
+        """Yield the result of every requested page, in the order in which they finish.
 
-        At most a few pages and strips are on their way at once, so that the pixels of
-        a thousand pages take no more memory than those of ten, and others get their
-        turn.
+        A task is a page or a strip of a page. `tasks` holds the tasks that are waiting,
+        and `running` those that the engine is working on. The loop repeats two steps:
+
+        1. While the engine has a free slot for this document, decode the next task and
+           submit it. One task more than the engine has slots is submitted, so that the
+           engine never waits for the decoder.
+        2. Otherwise wait briefly for outputs of the engine, and yield the pages that
+           they complete.
+
+        The number of running tasks is limited, so that the pixels of a long document
+        do not fill the memory and other documents get slots too. The loop stops early
+        if the client disconnects, the deadline passes, the server stops or the engine
+        fails. The pages that are left are then yielded as failures, with the text of
+        the strips that were read. Tasks still running at the end are cancelled.
         """
         tasks = deque(_Task(number) for number in document.page_numbers)
         running: _Running = {}
@@ -181,7 +195,7 @@ class Reader:
                 ):
                     break
                 if tasks and len(running) <= self._engines.num_slots:
-                    # The engine first: it must not wait for what we do with results.
+                    # Submit before converting results, so that the engine stays busy.
                     result = self._start_task(document, tasks, running)
                     if result is not None:
                         yield result
@@ -202,10 +216,11 @@ class Reader:
     def _start_task(
         self, document: OpenDocument, tasks: deque[_Task], running: _Running
     ) -> PageResult | None:
-        """Decode the first task and send it to the engine.
+        """Decode the first waiting task and submit it to the engine.
 
-        Returns the page if that ends it: it is blank, or could not be decoded. A page
-        in strips is replaced by the tasks of these.
+        Returns the result of the page if it is finished without the engine, because it
+        is blank or could not be decoded. A page in strips is replaced by one task for
+        each strip.
         """
         task = tasks.popleft()
         try:
@@ -235,7 +250,7 @@ class Reader:
     def _collect_finished(
         self, document: OpenDocument, running: _Running, seconds: float
     ) -> Iterator[PageResult]:
-        """Take out what is done, now or within so many seconds."""
+        """Wait up to `seconds` for outputs; yield the pages that they complete."""
         done, _ = wait(running, seconds, FIRST_COMPLETED)
         for future in done:
             _, collector, index = running.pop(future)
@@ -246,7 +261,7 @@ class Reader:
     def _write_if_complete(
         self, document: OpenDocument, collector: StripCollector
     ) -> PageResult | None:
-        """Return the page if all of its strips are done."""
+        """Return the result of the page if all of its strips are finished."""
         return (
             self._writer.write(document, collector) if collector.is_complete else None
         )
@@ -258,7 +273,7 @@ class Reader:
         running: _Running,
         reason: HandlerError,
     ) -> Iterator[PageResult]:
-        """Return the pages that are left: with the strips that were read, if any."""
+        """Yield the unfinished pages as failures, with the strips that were read."""
         begun = [collector for _, collector, _ in running.values()]
         begun += [task.collector for task in tasks if task.collector is not None]
         pages = {collector.page.number: collector for collector in begun}
@@ -279,15 +294,17 @@ class Reader:
         self, deadline: float | None, is_cancelled: Callable[[], bool]
     ) -> HandlerError | None:
         if is_cancelled():
-            return EngineError("the client is gone")
+            return EngineError("the client has disconnected")
         if deadline is not None and self._clock() >= deadline:
-            return DeadlineExceededError("the deadline came before this page was read")
+            return DeadlineExceededError(
+                "the deadline passed before this page was read"
+            )
         if self._ends_at is not None and self._clock() >= self._ends_at:
             return EngineError("the server stopped before this page was read")
         return None
 
     def _earliest_deadline(self, deadline: float | None) -> float | None:
-        """Return a document's deadline, or the server's where that is earlier."""
+        """Return the earlier of the document's deadline and the server's stop time."""
         ends = [at for at in (deadline, self._ends_at) if at is not None]
         return min(ends, default=None)
 
@@ -297,9 +314,9 @@ class Reader:
         return max(0.0, min(CANCEL_CHECK_SECONDS, deadline - self._clock()))
 
     def _decode(self, document: OpenDocument, task: _Task) -> Page:
-        """Return a page or the strip of one, as a decoder makes it.
+        """Decode a page, or a strip of a page, in a decoder process.
 
-        Raises HandlerError where it cannot be decoded.
+        Raises HandlerError if it cannot be decoded.
         """
         number = task.number
         decode: Callable[..., Page] = preprocess.decode_page
@@ -317,10 +334,12 @@ class Reader:
             self._limits,
             document.decode_options,
         )
-        # All requests share the engine: keep pages that a decoder forged from it.
+        # All requests share the engine, so check what a confined decoder returned.
         is_strip_of_strip = task.collector is not None and bool(page.strips)
         if page.number != number or not page.is_consistent or is_strip_of_strip:
-            raise UnreadableDocumentError(f"page {number} was decoded to no page")
+            raise UnreadableDocumentError(
+                f"the decoder returned no valid page {number}"
+            )
         return page
 
     def _build_sequence(self, document: OpenDocument, page: Page) -> Sequence:
@@ -331,7 +350,8 @@ class Reader:
         )
         options = document.options
         return Sequence(
-            # Numbered through: TorchServe may send a request again that we gave up.
+            # The counter makes the id unique: TorchServe may send a cancelled request
+            # again under the same id.
             id=f"{document.request_id}/{page.number}/{next(self._counter)}",
             request_id=document.request_id,
             page=page,

@@ -1,4 +1,4 @@
-"""From the model's words about a page to that page of the answer."""
+"""Conversion of the model's output into the results of pages."""
 
 from __future__ import annotations
 
@@ -41,17 +41,23 @@ logger = logging.getLogger(__name__)
 MAX_INLINE_BYTES = 8 * 1024 * 1024
 """Limit for the data URLs of one document."""
 _SHARE_INLINE = 5
-"""JSON has a picture four times: in `images`, `html` and `markdown` of the page, and in
-`markdown` of the document. The fifth part is for everything else."""
+"""Data URLs may take a fifth of the reply. JSON contains a picture four times: in
+`images`, `html` and `markdown` of the page, and in `markdown` of the document. The
+remaining fifth is for everything else."""
 
 
 def max_inline_bytes(max_reply_bytes: int) -> int:
-    """Return the limit for the data URLs of a document in an answer of that size."""
+    """Return the limit for the data URLs of a document in a reply of that size."""
     return min(MAX_INLINE_BYTES, max_reply_bytes // _SHARE_INLINE)
 
 
 class PageWriter:
-    """Converts in the writers' pool, and cuts figures out in the decoders'."""
+    """Makes the PageResult of a page from the engine's output.
+
+    HTML and Markdown are made in the processes of `pool`; `decoder` cuts out figures.
+    `max_seconds` limits each conversion, and `max_inline_bytes` the data URLs of a
+    document.
+    """
 
     def __init__(
         self,
@@ -72,9 +78,10 @@ class PageWriter:
         self._max_inline_bytes = max_inline_bytes
 
     def write(self, document: OpenDocument, collector: StripCollector) -> PageResult:
-        """Return the page of the answer; an error of its own where there is none.
+        """Return the result of a page that was read; never raise for a single page.
 
-        A page of which some strips failed has the text of the others, and an error.
+        If some strips failed, the result has the text of the others and an error. If
+        the conversion fails, the result has only an error.
         """
         page, generation = (
             collector.page,
@@ -98,7 +105,8 @@ class PageWriter:
             content, images = self._convert_with_images(document, collector, generation)
         except HandlerError as failure:
             return replace(result, error=PageError(failure.code, failure.detail))
-        except Exception:  # a bug, and the page's: the others are worth having
+        except Exception:
+            # A bug that affects one page must not cost the results of the others.
             logger.exception("page failed", extra={"page": page.number})
             bug = HandlerError()
             return replace(result, error=PageError(bug.code, bug.detail))
@@ -116,7 +124,7 @@ class PageWriter:
         )
 
     def write_blank(self, page: Page) -> PageResult:
-        """Return the answer for a page without ink, which the model never saw."""
+        """Return the result of a page without ink, which is not sent to the model."""
         return PageResult(
             page=page.number,
             status=Status.SUCCESS,
@@ -131,7 +139,7 @@ class PageWriter:
         page = collector.page
         warnings = [*page.warnings, *collector.warnings]
         options = document.options
-        # Random, so that no text of a document is taken for the name of a picture.
+        # A random number, so that no text of a document matches the name of a picture.
         number = secrets.randbits(62) if options.inline_images else None
         content = self._convert(
             document, collector, generation, options.has_images, number
@@ -141,7 +149,7 @@ class PageWriter:
         except Exception as error:
             if not isinstance(error, HandlerError):
                 logger.exception("no images", extra={"page": page.number})
-            # The text is worth having without them, and without references to them.
+            # Return the text without pictures and without references to them.
             content = self._convert(
                 document, collector, generation, include_images=False
             )
@@ -161,7 +169,7 @@ class PageWriter:
         images: dict[str, str],
         number: int,
     ) -> PageContent:
-        """Put pictures into the content, as many as the document has room for."""
+        """Insert pictures as data URLs, up to the limit for the document."""
         illustrated = postprocess.illustrate(
             content,
             images,
@@ -175,7 +183,7 @@ class PageWriter:
         warning = PageWarning(
             "images_not_inlined",
             f"{num_left_out} of {len(images)} pictures are not in Markdown and HTML, "
-            f"because a document has {self._max_inline_bytes:,} bytes of them at most; "
+            f"because a document may have {self._max_inline_bytes:,} bytes of them; "
             "ask for fewer pages, or for JSON with include_images",
         )
         return replace(content, warnings=(*content.warnings, warning))
@@ -224,8 +232,8 @@ class PageWriter:
             raise OverloadedError("all writers are busy with other pages") from error
         except (CallKilledError, CallStalledError) as error:
             raise OverloadedError(
-                "two writers in turn were ended or stopped from outside, as happens "
-                "where memory is short; try again"
+                "the writer process was killed or stopped twice, for example because "
+                "memory is short; try again"
             ) from error
         except (CallTimeoutError, CallCrashedError) as error:
             logger.exception("conversion failed", extra={"page": page.number})
@@ -234,7 +242,7 @@ class PageWriter:
     def _cut_out_figures(
         self, document: OpenDocument, page: Page, content: PageContent
     ) -> dict[str, str]:
-        """Base64 of WebP by the name the content has for each figure."""
+        """Cut out the figures; return base64 of WebP by the name used in the content."""
         if not content.figures:
             return {}
         crops = self._decoder.run(

@@ -306,7 +306,7 @@ class Pump:
     def _run(self, request: OpenRequest) -> None:
         try:
             if request.is_cancelled:
-                raise EngineError("the client is gone")
+                raise EngineError("the client has disconnected")
             reply = self._read(request)
         except HandlerError as error:
             reply = problem_reply(error, request.id)

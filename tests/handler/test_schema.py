@@ -159,7 +159,7 @@ def test_pages_without_text_leave_no_gap_between_the_others():
 
 
 def test_the_html_of_all_pages_can_be_had_as_well():
-    assert document(read(1, "one"), read(2, "two")).joined("html") == (
+    assert document(read(1, "one"), read(2, "two")).join("html") == (
         "<p>one</p>\n\n<p>two</p>"
     )
 

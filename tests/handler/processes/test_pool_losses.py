@@ -137,7 +137,9 @@ def test_a_document_is_not_blamed_for_external_signals(pool_of, number):
 def test_a_document_is_blamed_for_crashes_in_two_processes(pool_of):
     decoding = Decoding(pool_of(), SECONDS, time.monotonic)
 
-    with pytest.raises(UnreadableDocumentError, match=r"^the decoder crashed on it$"):
+    with pytest.raises(
+        UnreadableDocumentError, match=r"^the decoder crashed on this document$"
+    ):
         decoding.run(CallContext("document"), None, signal_myself, int(signal.SIGSEGV))
 
 

@@ -104,7 +104,7 @@ def test_nobody_waits_for_s3_longer_than_for_anything_else(s3, opened_in_s3, why
             with pytest.raises(DeadlineExceededError):
                 opened_in_s3(uri, deadline_seconds=2.0)
         else:
-            with pytest.raises(EngineError, match="the client is gone"):
+            with pytest.raises(EngineError, match="the client has disconnected"):
                 opened_in_s3(uri, is_waiting.is_set)
     finally:
         gate.set()

@@ -55,7 +55,7 @@ def test_a_decoder_that_crashes_is_the_documents_fault(
     pages = list(reader.pages(opened(pdf_of(2))))
 
     assert [page.error for page in pages] == [
-        PageError("unreadable_document", "the decoder crashed on it")
+        PageError("unreadable_document", "the decoder crashed on this document")
     ] * 2
 
 
@@ -64,7 +64,9 @@ def test_a_document_on_which_a_decoder_crashes_is_refused_when_it_is_opened(
 ):
     reader = reader_with(FakeEngines(), decoders=without_memory)
 
-    with pytest.raises(UnreadableDocumentError, match=r"^the decoder crashed on it$"):
+    with pytest.raises(
+        UnreadableDocumentError, match=r"^the decoder crashed on this document$"
+    ):
         opened(pdf_of(2), reader)
 
 
@@ -77,7 +79,7 @@ def test_a_page_that_a_decoder_made_up_does_not_reach_the_engine(reader_with, op
 
     dishonest.close()
     assert page.error == PageError(
-        "unreadable_document", "page 1 was decoded to no page"
+        "unreadable_document", "the decoder returned no valid page 1"
     )
 
 
@@ -87,7 +89,7 @@ def test_a_decoder_that_takes_too_long_is_the_documents_fault(reader_with, opene
     [page] = reader.pages(opened(SLOW))
 
     assert page.error == PageError(
-        "unreadable_document", "decoding took longer than 0.01 s and was given up"
+        "unreadable_document", "decoding took longer than 0.01 s and was cancelled"
     )
 
 
@@ -97,11 +99,11 @@ def test_a_document_is_given_up_after_two_slow_pages(reader_with, opened):
     pages = list(reader.pages(opened(nested_forms(5))))
 
     took_too_long = PageError(
-        "unreadable_document", "decoding took longer than 0.5 s and was given up"
+        "unreadable_document", "decoding took longer than 0.5 s and was cancelled"
     )
     given_up = PageError(
         "unreadable_document",
-        "decoding took longer than 0.5 s twice, and the whole document was given up",
+        "decoding took longer than 0.5 s twice; the rest of the document was not decoded",
     )
     assert [page.error for page in pages] == [took_too_long] * 2 + [given_up] * 3
 
