@@ -147,7 +147,8 @@ class EngineSettings:
     cache_dir: str = "~/.cache/chandra-torchserve"
     """Folder for weights from S3; weights from the Hugging Face Hub use HF_HOME."""
     allow_cpu: bool = False
-    """Load models other than `mini` without a CUDA device; a page then takes minutes."""
+    """Load models other than `mini` without a CUDA device; a page then takes minutes.
+    """
     engine: str = "auto"
     """auto, native or generate; auto means native if it supports the architecture."""
     attention: str = "auto"
@@ -160,7 +161,8 @@ class EngineSettings:
     into the GPU's memory, at most 64, and 16 without a GPU. For generate, which waits
     for the longest page of a batch, None means 1."""
     prefill_tokens: int = 1024
-    """Maximum number of prompt tokens in one step; pages that decode wait for the step."""
+    """Maximum number of prompt tokens in one step; pages that decode wait for the step.
+    """
     kv_cache_tokens: int | None = None
     """Size of the native engine's KV cache in tokens; None: as memory allows."""
     max_side: int | None = None

@@ -1,4 +1,4 @@
-"""What a caller may ask for, as JSON values or as text, made into Options."""
+"""Parser and checks of request options, given as JSON values or as text."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ SECRET_OPTIONS = ("password",)
 """Options that are refused in a query string, because servers and proxies log URLs."""
 MAX_DEADLINE_SECONDS = 86_400.0
 MAX_TEMPERATURE = 2.0
-"""Above it, words are drawn nearly at random."""
+"""Limit for `temperature`; above it, tokens are sampled nearly at random."""
 MAX_ATTEMPTS = 10
 """Limit for `max_attempts`, so that one page cannot keep the engine for long."""
 _SPECIAL_TOKEN = re.compile(r"<\|[^<>|\s]{1,40}\|>")
-"""The form of the models' tokens, such as `<|im_end|>`, which end the prompt or stand
-for an image."""
+"""Pattern of the models' special tokens, such as `<|im_end|>`. In a prompt, they would
+end it or stand for an image."""
 MAX_OPTION_BYTES = 8192
 """Limit for a name or value as written; enough for `pages` with a thousand pages."""
 _FOREIGN = {
@@ -56,15 +56,15 @@ _FOREIGN = {
     "instances": "Vertex AI and TensorFlow Serving",
     "requests": "Google Cloud Vision",
 }
-"""Members in which the JSON bodies of other services carry a document."""
+"""Names of members that contain the document in the JSON bodies of other services."""
 _MAX_COMPARED_CHARACTERS = 64
-"""Longer text resembles no option, and comparing takes quadratic time."""
+"""Limit for finding a similar name, because comparing takes quadratic time."""
 
 
 def parse_options(values: Mapping[str, Any]) -> Options:
-    """Return the options that the caller wrote, as JSON values or text.
+    """Return the options with these values, which are JSON values or text.
 
-    Raises InvalidOptionError for one that is unknown, too long or invalid.
+    Raises InvalidOptionError for an option that is unknown, too long or invalid.
     """
     options = Options()
     for name, value in values.items():
@@ -79,18 +79,18 @@ def parse_options(values: Mapping[str, Any]) -> Options:
 
 
 def refuse_secrets(names: Iterable[str]) -> None:
-    """Raise InvalidOptionError where one of `SECRET_OPTIONS` is in a query string."""
+    """Raise InvalidOptionError if one of `SECRET_OPTIONS` is in a query string."""
     for name in SECRET_OPTIONS:
         if name in names:
             raise InvalidOptionError(
                 f"{name} is not accepted in the query string, because servers and "
                 "proxies log URLs: send it in a JSON body, in a form part or in the "
-                "header X-Amzn-SageMaker-Custom-Attributes, and change it if it matters"
+                "header X-Amzn-SageMaker-Custom-Attributes, and change it if it is in use"
             )
 
 
 def refuse_foreign(names: Iterable[str]) -> None:
-    """Raise InvalidOptionError where a name belongs to the body of another API."""
+    """Raise InvalidOptionError if a name belongs to the body of another API."""
     for name in names:
         if name in _FOREIGN:
             raise _unknown(name)
@@ -106,7 +106,7 @@ def option_too_long_error(name: str) -> InvalidOptionError:
 
 
 def quoted(text: str) -> str:
-    """Something a client wrote, short and safe to repeat."""
+    """Return a client's text as a JSON string, shortened and safe to repeat."""
     return json.dumps(text if len(text) <= 60 else text[:60] + "…")
 
 
@@ -191,7 +191,7 @@ def _password(name: str, value: Any) -> str:
 
 
 def _pages(name: str, value: Any) -> str:
-    # One page as a bare number is what people write in JSON.
+    # In JSON, people write a single page as a number.
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     if not isinstance(value, str):
@@ -254,4 +254,4 @@ PARSERS: Mapping[str, Callable[[str, Any], Any]] = {
     "rotate": _rotate,
     "password": _password,
 }
-"""The options there are, and what makes sense of each one's value."""
+"""Parser of each option's value, by the name of the option."""

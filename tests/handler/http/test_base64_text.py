@@ -99,7 +99,7 @@ def test_foreign_characters_are_refused(text):
 def test_blanks_in_place_of_plus_are_named():
     text = base64.b64encode(b"abc" + b"\xfb\xef\xbe" * 7 + b"a").decode().rstrip("=")
 
-    with pytest.raises(InvalidBase64Error, match=r"blanks, perhaps where \+ was"):
+    with pytest.raises(InvalidBase64Error, match=r"blanks, perhaps in place of \+"):
         decode_base64([text.replace("+", " ", 1)])
 
 

@@ -109,7 +109,7 @@ def test_base64_with_line_breaks_fits_into_the_limit_of_the_body():
 
 @pytest.mark.parametrize("body", [BODY, b""])
 def test_a_header_that_is_wrong_is_a_bad_request(body):
-    with pytest.raises(RequestError, match="does not begin as gzip does") as caught:
+    with pytest.raises(RequestError, match="is not gzip data") as caught:
         request(body, JSON, content_encoding="gzip")
 
     assert caught.value.code == "bad_request"
@@ -117,7 +117,7 @@ def test_a_header_that_is_wrong_is_a_bad_request(body):
 
 @pytest.mark.parametrize("encoding", ["br", "deflate", "gzip, gzip"])
 def test_another_coding_is_unsupported(encoding):
-    with pytest.raises(UnsupportedMediaTypeError, match="send gzip, once"):
+    with pytest.raises(UnsupportedMediaTypeError, match="compress the document once"):
         request(BODY, JSON, content_encoding=encoding)
 
 

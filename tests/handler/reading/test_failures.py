@@ -103,7 +103,8 @@ def test_a_document_is_given_up_after_two_slow_pages(reader_with, opened):
     )
     given_up = PageError(
         "unreadable_document",
-        "decoding took longer than 0.5 s twice; the rest of the document was not decoded",
+        "decoding took longer than 0.5 s twice; the rest of the document was not "
+        "decoded",
     )
     assert [page.error for page in pages] == [took_too_long] * 2 + [given_up] * 3
 

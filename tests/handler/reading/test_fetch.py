@@ -216,7 +216,7 @@ def test_what_is_archived_says_so(s3, fetched):
 def test_any_other_refusal_is_the_requests_fault_with_its_number(s3, fetched, status):
     s3.door = failing("HEAD", status, "Odd")
 
-    with pytest.raises(RequestError, match=f"it answers {status[:3]}"):
+    with pytest.raises(RequestError, match=f"it returns status {status[:3]}"):
         fetched("s3://docs/a.pdf")
 
 
@@ -267,7 +267,8 @@ def test_s3_that_stays_busy_is_asked_a_few_times_and_not_more(s3, fetched):
     s3.asked.clear()
     s3.door = failing("GET", "503 Slow Down", "SlowDown")
 
-    with pytest.raises(StorageError, match="cannot be read just now: it answers 503"):
+    with pytest.raises(StorageError, match="cannot be read at the moment: it returns
+    status 503"):
         fetched(uri)
 
     assert len(s3.reads()) == MAX_ATTEMPTS
@@ -371,7 +372,7 @@ def test_a_full_disk_is_no_fault_of_the_documents(s3, fetched, monkeypatch):
     uri = s3.put("a.pdf", CONTENT)
     monkeypatch.setattr(os, "posix_fallocate", full)
 
-    with pytest.raises(OverloadedError, match=r"no room on the disk .* 10,240 bytes"):
+    with pytest.raises(OverloadedError, match=r"too little space .* 10,240 bytes"):
         fetched(uri)
 
     assert s3.reads() == []

@@ -63,7 +63,7 @@ def test_data_that_end_early_are_a_bad_request(data):
     compressed = gzip.compress(b"words and more words" * 20)
     end = data.draw(st.integers(0, len(compressed) - 1))
 
-    with pytest.raises(RequestError, match="end early") as caught:
+    with pytest.raises(RequestError, match="truncated gzip data") as caught:
         whole(compressed[:end])
 
     assert caught.value.code == "bad_request"
@@ -77,7 +77,8 @@ def test_damaged_data_are_a_bad_request(change):
     else:
         compressed[-8 if change == "check sum" else 12] ^= 255
 
-    with pytest.raises(RequestError, match=r"damaged gzip data|end early") as caught:
+    with pytest.raises(RequestError, match=r"damaged gzip data|truncated gzip data") as
+    caught:
         whole(bytes(compressed))
 
     assert caught.value.code == "bad_request"

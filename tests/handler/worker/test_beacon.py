@@ -67,14 +67,14 @@ def test_a_change_is_written_without_waiting_for_the_next_beat(beacon, tmp_path,
 def test_the_file_is_written_again_every_beat_to_show_that_somebody_lives(
     beacon, tmp_path, clock
 ):
-    beacon.look()
+    beacon.update()
     (tmp_path / STATE).unlink()
 
-    beacon.look()
+    beacon.update()
     assert not (tmp_path / STATE).exists()
 
     clock.now += BEAT_SECONDS
-    beacon.look()
+    beacon.update()
     assert (tmp_path / STATE).exists()
 
 
@@ -87,7 +87,7 @@ def test_a_state_that_cannot_be_told_leaves_the_file_to_grow_old(
     beacon = Beacon(tmp_path, fail, drained.append, left.append)
 
     with pytest.raises(RuntimeError):
-        beacon.look()
+        beacon.update()
 
     assert not (tmp_path / STATE).exists()
 
@@ -95,14 +95,14 @@ def test_a_state_that_cannot_be_told_leaves_the_file_to_grow_old(
 def test_the_state_is_written_on_a_full_disk(said, drained, left, clock):
     with small_disk(1) as disk:
         beacon = Beacon(disk, lambda: said, drained.append, left.append, clock)
-        beacon.look()
+        beacon.update()
         before = (disk / STATE).stat().st_mtime_ns
         fill(disk)
 
         said["state"] = "ready"
-        beacon.look()
+        beacon.update()
         clock.now += BEAT_SECONDS
-        beacon.look()
+        beacon.update()
 
         assert written(disk) == "state=ready"
         assert (disk / STATE).stat().st_mtime_ns > before
@@ -127,11 +127,11 @@ def test_a_state_that_cannot_be_told_is_logged_once(tmp_path, said, left, caplog
 
 
 def test_whoever_stops_the_server_is_heard(beacon, tmp_path, drained):
-    beacon.look()
+    beacon.update()
     assert drained == []
 
     (tmp_path / DRAINING).write_text("123.5")
-    beacon.look()
+    beacon.update()
 
     assert drained == [123.5]
 
@@ -139,7 +139,7 @@ def test_whoever_stops_the_server_is_heard(beacon, tmp_path, drained):
 def test_a_second_word_that_leaves_less_time_is_heard_too(beacon, tmp_path, drained):
     for ends_at in ("123.5", "101"):
         (tmp_path / DRAINING).write_text(ends_at)
-        beacon.look()
+        beacon.update()
 
     assert drained == [123.5, 101]
 
@@ -147,7 +147,7 @@ def test_a_second_word_that_leaves_less_time_is_heard_too(beacon, tmp_path, drai
 def test_a_word_that_is_only_half_there_is_read_later(beacon, tmp_path, drained):
     (tmp_path / DRAINING).write_text("")
 
-    beacon.look()
+    beacon.update()
 
     assert drained == []
 
@@ -155,16 +155,16 @@ def test_a_word_that_is_only_half_there_is_read_later(beacon, tmp_path, drained)
 def test_requests_whose_clients_have_left_are_named_while_they_are_there(
     beacon, tmp_path, left
 ):
-    beacon.look()
+    beacon.update()
     gone = tmp_path / GONE
     gone.mkdir()
-    beacon.look()
+    beacon.update()
     assert left == []
 
     (gone / "id-a").touch()
     (gone / "id-b").touch()
-    beacon.look()
+    beacon.update()
     (gone / "id-a").unlink()
-    beacon.look()
+    beacon.update()
 
     assert left == [{"id-a", "id-b"}, {"id-b"}]
