@@ -48,13 +48,13 @@ class Options:
     temperature: float = 0.0
     """Temperature of the first attempt; 0 means greedy decoding."""
     max_attempts: int | None = None
-    """Number of attempts for a page on which the model repeats itself; None: the setting
-    `max_attempts`."""
+    """Number of attempts for a page on which the model repeats itself; None: the
+    setting `max_attempts`."""
     paginate: bool = False
     """Separate the pages of Markdown by lines with page numbers."""
     tables: str = "markdown"
-    """`html`: write every table in Markdown as HTML; `markdown`: write only those as HTML
-    that Markdown tables cannot represent."""
+    """`html`: write every table in Markdown as HTML; `markdown`: write only those as
+    HTML that Markdown tables cannot represent."""
     inline_images: bool = False
     """Put pictures into Markdown and HTML as data URLs; implies `include_images`."""
     rotate: str = "auto"

@@ -55,12 +55,12 @@ class HandlerSettings:
     max_document_bytes: int = 100 * 1024 * 1024
     """Limit for a document in the body of a request."""
     document_buckets: str | None = None
-    """Buckets that documents may be read from: `bucket` or `bucket/prefix`, separated by
-    commas; None: documents are not read from S3."""
+    """Buckets that documents may be read from: `bucket` or `bucket/prefix`, separated
+    by commas; None: documents are not read from S3."""
     max_s3_document_bytes: int = 1024 * 1024 * 1024
     max_reply_bytes: int = 100 * 1024 * 1024
-    """Must not exceed `max_response_size` of config.properties: TorchServe ends a worker
-    that sends a larger reply."""
+    """Must not exceed `max_response_size` of config.properties: TorchServe ends a
+    worker that sends a larger reply."""
     stream_replies: bool = True
     """Send NDJSON page by page, in chunks. If false, send it as a whole with a
     Content-Length, which asynchronous inference requires."""
@@ -157,9 +157,9 @@ class EngineSettings:
     cuda_graphs: bool = True
     """Record decode steps as CUDA graphs, if the attention operator is used."""
     max_sequences: int | None = None
-    """Number of pages generated at the same time. None means, for native, as many as fit
-    into the GPU's memory, at most 64, and 16 without a GPU. For generate, which waits
-    for the longest page of a batch, None means 1."""
+    """Number of pages generated at the same time. None means, for native, as many as
+    fit into the GPU's memory, at most 64, and 16 without a GPU. For generate, which
+    waits for the longest page of a batch, None means 1."""
     prefill_tokens: int = 1024
     """Maximum number of prompt tokens in one step; pages that decode wait for the step.
     """
@@ -183,8 +183,8 @@ class EngineSettings:
     cpu_threads: int | None = None
     """Number of threads of a CPU engine; None: the default of torch."""
     early_engine: str | None = None
-    """Socket of an engine process that the supervisor started before the worker, so that
-    it loads the model meanwhile; set by that supervisor."""
+    """Socket of an engine process that the supervisor started before the worker, so
+    that it loads the model meanwhile; set by that supervisor."""
 
     def __post_init__(self) -> None:
         for name in ("max_attempts", "max_failed_starts", "prefill_tokens"):
@@ -216,7 +216,7 @@ class EngineSettings:
 def read_settings(
     table: Mapping[str, Any], environ: Mapping[str, str]
 ) -> tuple[HandlerSettings, EngineSettings]:
-    """Return the settings in the `handler:` table of model-config.yaml and in `environ`.
+    """Return the settings in the `handler:` table and in the environment.
 
     Raises ModelLoadError with the name of a setting that is unknown or invalid.
     """

@@ -90,8 +90,8 @@ def explain_non_base64(head: str) -> str | None:
         return "contains quotes: send the base64 text without further quotes"
     if _URL.match(head):
         return (
-            "is a URL, and documents are not fetched from the web: send the document as "
-            "base64, or upload it to S3 and send s3://bucket/key"
+            "is a URL, and documents are not fetched from the web: send the document "
+            "as base64, or upload it to S3 and send s3://bucket/key"
         )
     if _PATH.match(head):
         return (

@@ -85,7 +85,7 @@ def refuse_secrets(names: Iterable[str]) -> None:
             raise InvalidOptionError(
                 f"{name} is not accepted in the query string, because servers and "
                 "proxies log URLs: send it in a JSON body, in a form part or in the "
-                "header X-Amzn-SageMaker-Custom-Attributes, and change it if it is in use"
+                "header X-Amzn-SageMaker-Custom-Attributes. Change it if it is in use"
             )
 
 

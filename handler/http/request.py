@@ -48,8 +48,8 @@ CUSTOM_ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
 DOCUMENT_KEYS = ("document", "image")
 URI_KEY = "s3_uri"
 FORM_TYPE = "x-chandra-content-type"
-"""Header in which frontend/ passes on the Content-Type of a form. frontend/ replaces the
-original header, so that TorchServe does not parse the form, which it does badly."""
+"""Header in which frontend/ passes on the Content-Type of a form. frontend/ replaces
+the original header, so that TorchServe does not parse the form, which it does badly."""
 FORM = "multipart/form-data"
 LABEL = "label"
 PERCENT_CODED = ("prompt",)

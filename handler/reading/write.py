@@ -242,7 +242,7 @@ class PageWriter:
     def _cut_out_figures(
         self, document: OpenDocument, page: Page, content: PageContent
     ) -> dict[str, str]:
-        """Cut out the figures; return base64 of WebP by the name used in the content."""
+        """Cut out the figures; return base64 of WebP by their name in the content."""
         if not content.figures:
             return {}
         crops = self._decoder.run(

@@ -44,8 +44,8 @@ def is_gzip_encoding(content_encoding: str | None, ignored: Iterable[str] = ()) 
     if len(left) > 1 or left[0] not in _GZIP_NAMES:
         shown = "".join(c for c in ", ".join(left)[:60] if " " <= c <= "~")
         raise UnsupportedMediaTypeError(
-            f"the content encoding {shown} is not supported: compress the document once "
-            "with gzip, or not at all"
+            f"the content encoding {shown} is not supported: compress the document "
+            "once with gzip, or not at all"
         )
     return True
 

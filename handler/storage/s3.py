@@ -252,9 +252,7 @@ class ObjectReader:
 
         return self._run(address, should_stop, call_client)
 
-    def _run(
-        self, address: Address, should_stop: Stop, call: Callable[[], Any]
-    ) -> Any:
+    def _run(self, address: Address, should_stop: Stop, call: Callable[[], Any]) -> Any:
         """Run `call` in a thread; return its result, or raise its error as
         HandlerError."""
         future = self._threads.submit(call)
@@ -294,8 +292,9 @@ class ObjectReader:
             return self._made
 
 
-def _wait_for_any(futures: Iterable[Future[Any]], should_stop: Stop) ->
-set[Future[Any]]:
+def _wait_for_any(
+    futures: Iterable[Future[Any]], should_stop: Stop
+) -> set[Future[Any]]:
     """Wait for a future to finish; raise the error that `should_stop` returns."""
     while True:
         if (reason := should_stop()) is not None:

@@ -60,8 +60,8 @@ def translate_error(error: Exception, address: Address) -> HandlerError:
             | exceptions.CredentialRetrievalError()
         ):
             return StorageError(
-                "there are no AWS credentials to read S3: the endpoint needs an execution "
-                f"role; {_NO_WAY}"
+                "there are no AWS credentials to read S3: the endpoint needs an "
+                f"execution role; {_NO_WAY}"
             )
         case exceptions.ProxyConnectionError():
             return StorageError(
@@ -124,8 +124,8 @@ def _translate_response(response: Mapping[str, Any], address: Address) -> Handle
         )
     if "requester pays" in text or "requester-pays" in text:
         return DocumentForbiddenError(
-            f"{address} is in a requester-pays bucket, and the service does not pay for "
-            "requests: copy it to a bucket of your own"
+            f"{address} is in a requester-pays bucket, and the service does not pay "
+            "for requests: copy it to a bucket of your own"
         )
     match status:
         case 404:

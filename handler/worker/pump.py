@@ -1,4 +1,4 @@
-"""The pump: submits new requests, waits briefly, answers finished ones.
+"""Pump between TorchServe's calls and the threads that read documents.
 
 TorchServe calls `handle` again and again with every request that has no answer yet. A
 request that is left out of `context.request_ids` stays open and is part of the next
@@ -48,8 +48,8 @@ class Part(Enum):
     LAST_FRAME = True
 
 
-# TorchServe sends every open body again in every call, at about 1.7 ms a MB;
-# waiting ten times as long keeps that below a tenth of the time.
+# TorchServe sends every open body again in every call, which takes about 1.7 ms per MB.
+# Waiting ten times as long keeps that below a tenth of the time.
 WAIT_SECONDS_PER_BYTE = 10 * 1.7e-9
 MAX_WAIT_SECONDS = 5.0
 MAX_FRAME_BYTES = 4 * 1024**2
@@ -58,8 +58,8 @@ all answers of a call into direct memory, and a single one may have 100 MB."""
 MAX_DESCRIBED = 64
 """The number of requests for metadata whose ids are remembered."""
 ABANDONED_SECONDS = 10.0
-"""Time without a call after which TorchServe is taken to have abandoned its requests.
-It calls within milliseconds while it has an open request."""
+"""Time without a call after which the pump assumes that TorchServe has abandoned its
+requests. TorchServe calls within milliseconds while it has an open request."""
 ABANDONED_SECONDS_PER_BYTE = 100e-9
 """Time that is added for the bodies TorchServe sends again: at worst, 10 MB a second.
 """
@@ -74,7 +74,7 @@ class Pump:
     a problem reply. `report` is called with every reply that is sent. `description` is
     the JSON that answers a request for the model's metadata. `abandoned_seconds` is the
     time without a call after which open requests are cancelled, `max_turn_seconds` the
-    longest call that is not taken for stuck.
+    longest time for a call after which the worker counts as stuck.
     """
 
     def __init__(
@@ -278,7 +278,7 @@ class Pump:
             request.future.set_result(problem_reply(error, request_id))
         elif len(self._open) >= self._max_open_requests:
             error = OverloadedError(
-                f"{self._max_open_requests} requests are being read already"
+                f"{self._max_open_requests} requests are open already"
             )
             request.future.set_result(problem_reply(error, request_id))
         else:
@@ -455,7 +455,7 @@ def _error_line(reply: Reply) -> Reply:
 
 
 def _set_stopping_criteria(context: Any, parts: Mapping[int, Part]) -> None:
-    """Set the criteria that TorchServe asks for every row once one is a stream."""
+    """Set the criteria that TorchServe calls for every row if one is a stream."""
     if any(part is not Part.WHOLE for part in parts.values()):
         context.stopping_criteria = {
             index: (lambda _body, part=part: part.value)

@@ -55,17 +55,20 @@ def test_usual_spellings_of_base64_are_read(text):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("https://example.org/a.png", "document is a URL, and documents are not
-        fetched"), ("/etc/hosts", "document is the name or path of a file"),
-        ("in/scan.pdf", "document is the name or path of a file"), (json.dumps(BASE64),
-        "document contains quotes"), (repr(PNG), "document contains quotes"),
-        (json.dumps(LONG), "document contains quotes"), (PNG.hex() * 10, "document is
-        hexadecimal"), ("data:image/png,%89PNG", "without ;base64 before its comma"),
-        ("data:image/png", "without ;base64 before its comma"), ("S3://docs/a.pdf", "is
-        named s3://bucket/key"), ("arn:aws:s3:::docs/a.pdf", "is named
-        s3://bucket/key"), ("AAAAA", "not valid base64: it ends early"), ("AAAA!AAA",
-        "not valid base64: it has characters"), (LONG + "$" + LONG, "not valid base64:
-        it has characters"),
+        ("https://example.org/a.png", "document is a URL, and documents are not"),
+        ("/etc/hosts", "document is the name or path of a file"),
+        ("in/scan.pdf", "document is the name or path of a file"),
+        (json.dumps(BASE64), "document contains quotes"),
+        (repr(PNG), "document contains quotes"),
+        (json.dumps(LONG), "document contains quotes"),
+        (PNG.hex() * 10, "document is hexadecimal"),
+        ("data:image/png,%89PNG", "without ;base64 before its comma"),
+        ("data:image/png", "without ;base64 before its comma"),
+        ("S3://docs/a.pdf", "is named s3://bucket/key"),
+        ("arn:aws:s3:::docs/a.pdf", "is named s3://bucket/key"),
+        ("AAAAA", "not valid base64: it ends early"),
+        ("AAAA!AAA", "not valid base64: it has characters"),
+        (LONG + "$" + LONG, "not valid base64: it has characters"),
     ],
 )
 def test_text_that_is_no_base64_is_named(text, words):

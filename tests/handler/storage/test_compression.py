@@ -77,8 +77,7 @@ def test_damaged_data_are_a_bad_request(change):
     else:
         compressed[-8 if change == "check sum" else 12] ^= 255
 
-    with pytest.raises(RequestError, match=r"damaged gzip data|truncated gzip data") as
-    caught:
+    with pytest.raises(RequestError, match=r"(damaged|truncated) gzip data") as caught:
         whole(bytes(compressed))
 
     assert caught.value.code == "bad_request"
