@@ -1,4 +1,4 @@
-"""How requests come and go while others are being read."""
+"""Requests that come and go while others are being read."""
 
 from __future__ import annotations
 
@@ -14,73 +14,10 @@ from handler.errors import RequestError
 from handler.http.reply import Reply
 from handler.schema import PageError, PageResult, Status
 from handler.worker.open_request import OpenRequest
-from handler.worker.pump import ABANDONED_SECONDS_PER_BYTE, MAX_FRAME_BYTES, Pump
+from handler.worker.pump import ABANDONED_SECONDS_PER_BYTE, Pump
 from tests.fakes import FakeContext
+from tests.handler.worker.reads import UNANSWERED, A, B
 from tests.waiting import until
-
-A, B = {"body": b"a"}, {"body": b"b"}
-UNANSWERED = b""
-
-
-class Reads:
-    """Reads that end when the test says so."""
-
-    def __init__(self) -> None:
-        self.requests: dict[str, OpenRequest] = {}
-        self._ends: dict[str, threading.Event] = {}
-        self._replies: dict[str, Reply | Exception] = {}
-
-    def __call__(self, request: OpenRequest) -> Reply:
-        self._ends[request.id] = threading.Event()
-        self.requests[request.id] = request
-        while not self._ends[request.id].wait(0.01):
-            if request.is_cancelled:
-                raise RequestError("cancelled")
-        reply = self._replies[request.id]
-        if isinstance(reply, Exception):
-            raise reply
-        return reply
-
-    def finish(self, request_id: str, reply: Reply | Exception | None = None) -> None:
-        until(lambda: request_id in self.requests)
-        self._replies[request_id] = reply or Reply(200, "text/plain", b"read")
-        self._ends[request_id].set()
-        until(lambda: self.requests[request_id].future.done())
-
-
-@pytest.fixture
-def reads():
-    return Reads()
-
-
-@pytest.fixture
-def answered():
-    return []
-
-
-@pytest.fixture
-def pump_with(reads, answered):
-    pumps = []
-
-    def make(**settings) -> Pump:
-        values = {
-            "read": reads,
-            "max_open_requests": 4,
-            "max_reply_bytes": 1000,
-            "wait_seconds": 0.01,
-        } | settings
-        pump = Pump(report=lambda *both: answered.append(both), **values)
-        pumps.append(pump)
-        return pump
-
-    yield make
-    for pump in pumps:
-        pump.close()
-
-
-@pytest.fixture
-def pump(pump_with):
-    return pump_with()
 
 
 def test_a_finished_request_is_answered_while_another_still_runs(pump, reads):
@@ -269,60 +206,6 @@ def test_an_answer_larger_than_torchserve_bears_is_replaced_by_a_reason(pump, re
     assert json.loads(body)["code"] == "document_too_large"
 
 
-def test_a_stream_leaves_in_frames_and_ends_with_the_last(pump, reads):
-    pump.turn([A], FakeContext({0: "id-a"}))
-    until(lambda: "id-a" in reads.requests)
-    reads.requests["id-a"].stream(b"one\n")
-    first, last = FakeContext({0: "id-a"}), FakeContext({0: "id-a"})
-
-    assert pump.turn([A], first) == [b"one\n"]
-    assert first.stopping_criteria[0](b"one\n") is False
-    reads.requests["id-a"].stream(b"two\n")
-    reads.finish("id-a", Reply(200, "application/x-ndjson", b"end\n"))
-    # TorchServe sends no body for a stream that has begun.
-    assert pump.turn([{}], last) == [b"two\nend\n"]
-    assert last.stopping_criteria[0](b"two\nend\n") is True
-
-
-def test_a_stream_that_fits_one_frame_is_an_ordinary_answer(pump, reads):
-    pump.turn([A], FakeContext({0: "id-a"}))
-    until(lambda: "id-a" in reads.requests)
-    reads.requests["id-a"]._lines.append(b"one\n")  # without waking the pump
-    reads.finish("id-a", Reply(200, "application/x-ndjson", b"end\n"))
-    context = FakeContext({0: "id-a"})
-
-    assert pump.turn([A], context) == [b"one\nend\n"]
-    assert context.stopping_criteria is None
-
-
-def test_a_stream_and_an_ordinary_answer_share_a_turn(pump, reads):
-    both = {0: "id-a", 1: "id-b"}
-    pump.turn([A, B], FakeContext(both))
-    until(lambda: "id-a" in reads.requests)
-    reads.requests["id-a"].stream(b"one\n")
-    reads.finish("id-b")
-    context = FakeContext(both)
-
-    assert pump.turn([A, B], context) == [b"one\n", b"read"]
-    assert context.stopping_criteria[0](b"") is False
-    assert context.stopping_criteria[1](b"") is None
-
-
-def test_an_error_after_a_stream_has_begun_is_its_last_line(pump, reads):
-    pump.turn([A], FakeContext({0: "id-a"}))
-    until(lambda: "id-a" in reads.requests)
-    reads.requests["id-a"].stream(b"one\n")
-    pump.turn([A], FakeContext({0: "id-a"}))
-    reads.finish("id-a", RequestError("gone wrong"))
-    context = FakeContext({0: "id-a"})
-
-    [body] = pump.turn([{}], context)
-
-    line = json.loads(body)
-    assert (line["event"], line["detail"]) == ("error", "gone wrong")
-    assert context.stopping_criteria[0](body) is True
-
-
 def test_a_mistake_of_the_pump_itself_answers_everybody(pump, reads):
 
     class Broken(FakeContext):
@@ -494,99 +377,6 @@ def test_a_client_that_has_left_does_not_make_the_pump_stuck(pump_with, reads):
     assert not pump.is_stuck
 
 
-def describe(request_id: str = "id-d", index: int = 0, **others: str) -> FakeContext:
-    return FakeContext(
-        {index: request_id} | {int(key[1:]): name for key, name in others.items()},
-        {index: {"Host": "x", "describe": "True"}},
-    )
-
-
-def test_a_request_for_metadata_is_answered_and_not_reported(pump_with, answered):
-    pump = pump_with(description=b'{"model_id": "m"}')
-    context = describe()
-
-    [body] = pump.turn([{}], context)
-
-    assert body == b'{"model_id": "m"}'
-    assert context.statuses == {0: 200}
-    assert pump.num_open == 0
-    assert not pump.is_stuck
-    assert answered == []
-
-
-def test_a_repeated_request_for_metadata_has_no_second_answer(pump):
-    pump.turn([{}], describe())
-    again = describe()
-
-    assert pump.turn([{}], again) == [UNANSWERED]
-
-    assert again.request_ids == {}
-    assert again.statuses == {}
-    # The request keeps all documents behind it in TorchServe's queue.
-    assert pump.is_stuck
-
-
-def test_two_requests_for_metadata_have_one_answer_each(pump):
-    for name in ("id-d", "id-e"):
-        pump.turn([{}], describe(name))
-
-    for name in ("id-d", "id-e"):
-        again = describe(name)
-        assert pump.turn([{}], again) == [UNANSWERED]
-        assert again.request_ids == {}
-
-
-def test_documents_are_answered_beside_a_request_for_metadata(pump, reads):
-    pump.turn([A, {}], describe(index=1, _0="id-a"))
-    reads.finish("id-a")
-    context = describe(index=1, _0="id-a")
-
-    bodies = pump.turn([A, {}], context)
-
-    assert bodies == [b"read", UNANSWERED]
-    assert context.request_ids == {0: "id-a"}
-
-
-def test_a_stream_goes_on_beside_a_request_for_metadata(pump, reads):
-    pump.turn([A], FakeContext({0: "id-a"}))
-    until(lambda: "id-a" in reads.requests)
-    reads.requests["id-a"].stream(b"line\n")
-    context = describe(index=1, _0="id-a")
-
-    assert pump.turn([A, {}], context) == [b"line\n", b"{}"]
-
-    assert [context.stopping_criteria[i](b"") for i in (0, 1)] == [False, None]
-
-
-def test_the_pump_is_not_stuck_once_documents_come_again(pump):
-    pump.turn([{}], describe())
-    pump.turn([{}], describe())
-
-    pump.turn([A], FakeContext({0: "id-a"}))
-
-    assert not pump.is_stuck
-
-
-def test_a_document_with_the_header_of_metadata_is_read(pump, reads):
-    headers = {"Host": "x", "describe": "True"}
-    pump.turn([A], FakeContext({0: "id-a"}, {0: headers}))
-
-    until(lambda: "id-a" in reads.requests)
-
-
-@pytest.mark.parametrize("headers", [{}, {"Host": "x"}])
-def test_only_answers_by_grpc_have_the_stream_header(pump, reads, headers):
-    """TorchServe looks for it in a streamed call's answer, and fails without it."""
-    pump.turn([A], FakeContext({0: "id-a"}, {0: headers}))
-    reads.finish("id-a")
-    context = FakeContext({0: "id-a"}, {0: headers})
-
-    pump.turn([A], context)
-
-    said = context.response_headers.get(0, {})
-    assert said == ({} if headers else {"ts_stream_next": "false"})
-
-
 def stamped(seconds_ago: float) -> dict[str, str]:
     """The header in which frontend/ says when a request arrived."""
     return {"X-Chandra-Arrival": str(time.monotonic_ns() - int(seconds_ago * 1e9))}
@@ -649,48 +439,3 @@ def test_nothing_is_accepted_once_no_engine_is_left(pump, reads):
     pump.turn([A], context)
 
     assert context.statuses == {0: 503}
-
-
-def test_a_call_gets_a_few_megabytes_of_short_answers_first(pump_with, reads):
-    pump = pump_with(max_reply_bytes=10 * MAX_FRAME_BYTES)
-    ids = {0: "long", 1: "longer", 2: "short"}
-    pump.turn([A, A, B], FakeContext(dict(ids)))
-    for name, size in (("long", 1), ("longer", 2), ("short", 0)):
-        body = bytes(size * MAX_FRAME_BYTES)
-        reads.finish(name, Reply(200, "text/plain", body))
-
-    first, second = FakeContext(dict(ids)), FakeContext({1: "longer"})
-    pump.turn([A, A, B], first)
-    pump.turn([A, A, B], second)
-
-    assert set(first.request_ids) == {0, 2}
-    assert set(second.request_ids) == {1}
-
-
-def test_an_answer_that_had_to_wait_goes_first_in_the_next_call(pump_with, reads):
-    pump = pump_with(max_reply_bytes=10 * MAX_FRAME_BYTES)
-    ids = {0: "long", 1: "longer", 2: "late"}
-    pump.turn([A, A, A], FakeContext(dict(ids)))
-    reads.finish("long", Reply(200, "text/plain", bytes(MAX_FRAME_BYTES)))
-    reads.finish("longer", Reply(200, "text/plain", bytes(2 * MAX_FRAME_BYTES)))
-    pump.turn([A, A, A], FakeContext(dict(ids)))
-    reads.finish("late", Reply(200, "text/plain", b"short"))
-    context = FakeContext({1: "longer", 2: "late"})
-
-    pump.turn([A, A, A], context)
-
-    assert set(context.request_ids) == {1}
-
-
-def test_a_long_stream_leaves_in_several_calls(pump_with, reads):
-    pump = pump_with(max_reply_bytes=MAX_FRAME_BYTES)
-    pump.turn([A], FakeContext({0: "id-a"}))
-    until(lambda: "id-a" in reads.requests)
-    line = bytes(MAX_FRAME_BYTES // 2)
-    for _ in range(5):
-        reads.requests["id-a"].stream(line)
-    reads.finish("id-a", Reply(200, "application/x-ndjson", b"end"))
-
-    sizes = [len(pump.turn([A], FakeContext({0: "id-a"}))[0]) for _ in range(3)]
-
-    assert sizes == [2 * len(line), 2 * len(line), len(line) + len(b"end")]

@@ -1,0 +1,43 @@
+"""Fixtures of a pump whose reads end when the test says so."""
+
+from __future__ import annotations
+
+import pytest
+
+from handler.worker.pump import Pump
+from tests.handler.worker.reads import Reads
+
+
+@pytest.fixture
+def reads():
+    return Reads()
+
+
+@pytest.fixture
+def answered():
+    return []
+
+
+@pytest.fixture
+def pump_with(reads, answered):
+    pumps = []
+
+    def make(**settings) -> Pump:
+        values = {
+            "read": reads,
+            "max_open_requests": 4,
+            "max_reply_bytes": 1000,
+            "wait_seconds": 0.01,
+        } | settings
+        pump = Pump(report=lambda *both: answered.append(both), **values)
+        pumps.append(pump)
+        return pump
+
+    yield make
+    for pump in pumps:
+        pump.close()
+
+
+@pytest.fixture
+def pump(pump_with):
+    return pump_with()
