@@ -146,7 +146,7 @@ def test_every_example_is_what_its_schema_describes(value, schema):
     validate(value, schema)
 
 
-def test_every_object_refuses_what_it_does_not_name():
+def test_objects_refuse_additional_fields():
     open_objects = {
         name.removeprefix("/")
         for name, schema in objects(SCHEMAS, "")
@@ -160,7 +160,7 @@ def test_every_object_refuses_what_it_does_not_name():
     assert open_objects == {"OptionFields", "PageFields", "ProblemFields"}
 
 
-def test_every_option_is_described_and_the_reverse():
+def test_options_match_the_code():
     described = SCHEMAS["OptionFields"]["properties"]
 
     assert list(described) == [field.name for field in dataclasses.fields(Options)]
@@ -171,7 +171,7 @@ def test_every_option_is_described_and_the_reverse():
     assert list(described) == known
 
 
-def test_every_option_that_is_not_secret_can_be_a_query_parameter():
+def test_options_without_secrets_are_query_parameters():
     parameters = map(resolved, specification()["paths"]["/invocations"]["parameters"])
 
     described = {parameter["name"]: parameter["schema"] for parameter in parameters}
@@ -203,22 +203,22 @@ def test_the_header_with_options_has_the_name_the_code_reads():
     ) == Options(pages="1-3", prompt_type="ocr")
 
 
-def test_every_name_of_the_form_part_is_described_and_the_reverse():
+def test_names_of_form_parts_match_the_code():
     assert tuple(SCHEMAS["FormBody"]["properties"]) == FORM_KEYS
 
 
-def test_every_type_we_read_is_described_and_the_reverse():
+def test_request_media_types_match_the_code():
     described = set(resolved(operation()["requestBody"])["content"])
 
     wrappers = {"application/octet-stream", JSON, "multipart/form-data"}
     assert described == set(preprocess.MEDIA_TYPES) | wrappers
 
 
-def test_every_type_we_write_is_described_and_the_reverse():
+def test_reply_media_types_match_the_code():
     assert tuple(response(200)["content"]) == postprocess.ACCEPTED
 
 
-def test_every_error_is_described_with_its_status_and_the_reverse():
+def test_error_codes_and_statuses_match_the_code():
     described = set()
     for status in operation()["responses"]:
         content = response(int(status))["content"]
@@ -231,7 +231,7 @@ def test_every_error_is_described_with_its_status_and_the_reverse():
     assert described == ours | {(403, FRONTEND_CODE)}
 
 
-def test_every_code_may_stand_in_a_page_and_the_reverse():
+def test_page_error_codes_match_the_code():
     ours = {cls.code for cls in errors()}
     assert set(SCHEMAS["ErrorCode"]["enum"]) == ours | {FRONTEND_CODE}
 
@@ -245,7 +245,7 @@ def test_every_status_is_one_a_problem_may_have():
     )
 
 
-def test_every_warning_is_described_and_the_reverse():
+def test_warning_codes_match_the_code():
     code = re.compile(r'PageWarning\(\s*"(\w+)"')
     files = Path(handler.__file__).parent.rglob("*.py")
     written = {found for file in files for found in code.findall(file.read_text())}
@@ -253,13 +253,13 @@ def test_every_warning_is_described_and_the_reverse():
     assert set(SCHEMAS["PageWarning"]["properties"]["code"]["enum"]) == written
 
 
-def test_every_label_is_described_and_the_reverse():
+def test_block_labels_match_the_code():
     described = SCHEMAS["Block"]["properties"]["label"]["examples"]
 
     assert described == [*LABELS, UNLABELLED]
 
 
-def test_every_reason_to_finish_is_described_and_the_reverse():
+def test_finish_reasons_match_the_code():
     described = set(SCHEMAS["PageFields"]["properties"]["finish_reason"]["enum"])
 
     # Of an error the page says more, and of an abort nobody is told.

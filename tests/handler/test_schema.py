@@ -44,7 +44,7 @@ def document(*pages: PageResult) -> DocumentResult:
         ([failed(1)], "failure"),
     ],
 )
-def test_a_document_fares_as_its_pages_do(pages, status):
+def test_status_of_a_document_follows_its_pages(pages, status):
     assert document(*pages).to_json()["status"] == status
 
 
@@ -73,7 +73,7 @@ def test_a_document_is_written_as_the_api_promises():
     }
 
 
-def test_nothing_is_said_of_forwards_and_guesses_where_there_were_none():
+def test_ratios_are_null_without_forwards_and_drafts():
     usage = document(failed(1)).usage_json()
 
     assert usage["forwards"] == 0
@@ -164,7 +164,7 @@ def test_the_html_of_all_pages_can_be_had_as_well():
     )
 
 
-def test_nothing_but_the_document_has_to_be_said():
+def test_every_option_has_a_default():
     assert Options() == Options(
         prompt_type="ocr_layout",
         pages=None,
@@ -177,7 +177,7 @@ def test_nothing_but_the_document_has_to_be_said():
     )
 
 
-def test_neither_a_pages_pixels_nor_its_text_are_printed():
+def test_repr_of_a_page_hides_pixels_and_text():
     page = Page(1, 32, 32, 32, 32, b"\xff" * 3072, "Invoice 4711")
 
     assert "pixels=" not in repr(page)

@@ -69,7 +69,7 @@ def test_a_compressed_document_keeps_its_declared_type(encoding):
 @pytest.mark.parametrize(
     "content_type", ["application/gzip", "application/x-gzip", None]
 )
-def test_a_document_that_is_declared_gzip_has_the_type_of_its_bytes(content_type):
+def test_type_of_a_gzip_document_is_detected_from_its_bytes(content_type):
     understood = request(gzip.compress(PNG), content_type)
 
     assert understood.document == PNG
@@ -85,7 +85,7 @@ def test_a_compressed_document_in_base64_is_decompressed():
 
 
 @pytest.mark.parametrize("encoding", ["gzip", None])
-def test_the_limit_is_on_what_a_document_decompresses_to(encoding):
+def test_size_limit_applies_to_the_decompressed_document(encoding):
     headers = {} if encoding is None else {"content_encoding": encoding}
 
     with pytest.raises(DocumentTooLargeError, match="more than 1,000 bytes"):
@@ -108,7 +108,7 @@ def test_base64_with_line_breaks_fits_into_the_limit_of_the_body():
 
 
 @pytest.mark.parametrize("body", [BODY, b""])
-def test_a_header_that_is_wrong_is_a_bad_request(body):
+def test_wrong_content_encoding_is_a_bad_request(body):
     with pytest.raises(RequestError, match="is not gzip data") as caught:
         request(body, JSON, content_encoding="gzip")
 
@@ -121,5 +121,5 @@ def test_another_coding_is_unsupported(encoding):
         request(BODY, JSON, content_encoding=encoding)
 
 
-def test_a_body_that_is_not_compressed_may_say_identity():
+def test_identity_encoding_is_accepted():
     assert request(BODY, JSON, content_encoding="identity").document == PNG

@@ -24,7 +24,7 @@ def form(*parts: tuple[str, bytes]) -> bytes:
     return text + b"--b--\r\n"
 
 
-def test_parts_are_found_by_name_whatever_is_in_them():
+def test_parts_are_found_by_name_with_any_content():
     content = b"\r\n--c\r\n\r\n\0\xff--b"
 
     parts = parse_form(form(("file", content), ("pages", b"1-3"), ("note", b"")), TYPE)
@@ -32,7 +32,7 @@ def test_parts_are_found_by_name_whatever_is_in_them():
     assert parts == {"file": content, "pages": b"1-3", "note": b""}
 
 
-def test_a_part_may_have_a_file_name_a_type_and_words_before_it():
+def test_parts_may_have_file_names_types_and_a_preamble():
     body = (
         b"words for the reader of a letter\r\n--b  \r\n"
         b"content-type: image/png\r\n"
@@ -78,7 +78,7 @@ def test_a_form_without_its_boundary_is_refused(content_type):
         b"--b\r\nX: " + bytes(10_000) + b"\r\n\r\n1\r\n--b--",
     ],
 )
-def test_what_is_no_whole_form_is_refused(body):
+def test_incomplete_form_is_refused(body):
     with pytest.raises(RequestError):
         parse_form(body, TYPE)
 
@@ -94,7 +94,7 @@ def test_a_form_of_a_million_fields_is_refused_at_once():
 
 
 @pytest.mark.parametrize("num_bytes", [2**20 - 3, 2**20 - 2, 2**20, 2**21 + 7])
-def test_parts_are_found_wherever_a_step_of_the_search_ends(num_bytes):
+def test_parts_are_found_across_the_steps_of_the_search(num_bytes):
     content = b"\n" * num_bytes
 
     parts = parse_form(form(("file", content), ("pages", b"1")), TYPE)
@@ -103,7 +103,7 @@ def test_parts_are_found_wherever_a_step_of_the_search_ends(num_bytes):
 
 
 @given(st.binary(max_size=200), st.text(max_size=50))
-def test_any_bytes_are_a_form_or_a_request_error(body, boundary):
+def test_any_bytes_parse_or_raise_a_request_error(body, boundary):
     for content_type in (TYPE, f"multipart/form-data; boundary={boundary}"):
         with contextlib.suppress(RequestError):
             parse_form(body, content_type)

@@ -29,7 +29,7 @@ def content(understood: OCRRequest) -> bytes:
     return bytes(understood.document)
 
 
-def test_the_sample_uses_both_characters_that_differ_between_alphabets():
+def test_sample_uses_characters_of_both_base64_alphabets():
     assert "+" in BASE64
     assert "/" in BASE64
 
@@ -71,7 +71,7 @@ def test_usual_spellings_of_base64_are_read(text):
         (LONG + "$" + LONG, "not valid base64: it has characters"),
     ],
 )
-def test_text_that_is_no_base64_is_named(text, words):
+def test_text_that_is_not_base64_is_explained(text, words):
     with pytest.raises(RequestError, match=words) as caught:
         request({"document": text})
 
@@ -97,7 +97,7 @@ def test_a_document_that_is_an_object_must_be_base64(key, size):
         ("instances", [{}], "Vertex AI"),
     ],
 )
-def test_the_body_of_another_service_is_named(name, value, service, size):
+def test_body_of_another_service_is_explained(name, value, service, size):
     padding = [value, "A" * size]
 
     with pytest.raises(RequestError, match=service) as caught:

@@ -11,7 +11,7 @@ from handler.http.options import parse_options
 from handler.schema import Options
 
 
-def test_an_unknown_option_like_no_other_is_told_which_there_are():
+def test_unknown_option_without_similar_name_lists_all_options():
     known = ", ".join(field.name for field in dataclasses.fields(Options))
 
     with pytest.raises(InvalidOptionError) as caught:
@@ -99,7 +99,7 @@ def test_an_option_without_a_value_has_its_default(name):
         ("inline_images", "false", False),
     ],
 )
-def test_a_value_becomes_what_its_option_is(name, value, expected):
+def test_value_is_converted_to_the_type_of_its_option(name, value, expected):
     parsed = getattr(parse_options({name: value}), name)
 
     assert parsed == expected
@@ -134,12 +134,12 @@ NONSENSE: dict[str, list[object]] = {
     ("name", "value"),
     [(name, value) for name, values in NONSENSE.items() for value in values],
 )
-def test_a_value_that_makes_no_sense_is_refused_by_name(name, value):
+def test_invalid_value_is_refused_with_the_option_name(name, value):
     with pytest.raises(InvalidOptionError, match=f"^{name} must be "):
         parse_options({name: value})
 
 
-def test_a_prompt_type_that_is_nearly_one_names_the_right_one():
+def test_misspelt_prompt_type_names_the_nearest_one():
     with pytest.raises(InvalidOptionError, match="did you mean ocr_layout"):
         parse_options({"prompt_type": "ocr-layout"})
 
@@ -150,6 +150,6 @@ def test_text_above_the_limit_is_refused_by_name(name):
         parse_options({name: "1" * 8193})
 
 
-def test_a_long_name_is_compared_with_none_of_ours():
+def test_long_name_is_not_compared_with_option_names():
     with pytest.raises(InvalidOptionError, match="; known: "):
         parse_options({"pages" * 20: 1})

@@ -38,7 +38,7 @@ from tests.handler.http.requests import (
 )
 
 
-def test_a_label_is_the_callers_and_no_option():
+def test_label_is_echoed_and_not_an_option():
     understood = with_attributes("label=scan 7=b;pages=1")
 
     assert understood.label == "scan 7=b"
@@ -46,12 +46,12 @@ def test_a_label_is_the_callers_and_no_option():
 
 
 @pytest.mark.parametrize("label", ["caf\u00e9", "a\r\nSet-Cookie: b", "x" * 257])
-def test_a_label_that_no_header_would_bring_back_is_refused(label):
+def test_label_that_is_unsafe_in_a_header_is_refused(label):
     with pytest.raises(InvalidOptionError, match="label must"):
         with_attributes(f"label={label}")
 
 
-def test_attributes_of_an_answer_read_as_those_of_a_request():
+def test_reply_attributes_have_the_syntax_of_a_request():
     assert format_attributes(label="a", request_id="b", status=None) == (
         "label=a;request_id=b"
     )
@@ -67,7 +67,7 @@ def test_a_raw_body_is_the_document(body):
     assert understood == OCRRequest(PNG, "image/png", Options(), None)
 
 
-def test_a_large_body_is_not_in_memory_a_second_time():
+def test_raw_body_is_not_copied():
     body = bytearray(PNG)
 
     assert request({"body": body}, {"content-type": "image/png"}).document is body
@@ -83,17 +83,17 @@ def test_a_large_body_is_not_in_memory_a_second_time():
         (";", None),
     ],
 )
-def test_a_media_type_is_what_comes_before_its_parameters(content_type, media_type):
+def test_media_type_is_read_without_parameters(content_type, media_type):
     understood = request({"body": PNG}, {"content-type": content_type})
 
     assert understood.media_type == media_type
 
 
-def test_without_a_content_type_the_bytes_speak_for_themselves():
+def test_missing_content_type_leaves_media_type_open():
     assert request({"body": bytearray(PNG)}).media_type is None
 
 
-def test_a_body_that_torchserve_made_text_is_bytes_again():
+def test_body_decoded_by_torchserve_is_encoded_again():
     understood = request({"body": "Größe"}, {"content-type": "text/plain"})
 
     assert understood.document == "Größe".encode()
@@ -107,7 +107,7 @@ def test_a_json_body_holds_its_document_as_base64(key):
     assert understood.media_type is None
 
 
-def test_a_json_body_that_torchserve_parsed_already_is_understood():
+def test_json_body_parsed_by_torchserve_is_accepted():
     understood = request({"body": {"image": ENCODED, "prompt_type": "ocr"}}, JSON)
 
     assert understood.document == PNG
@@ -132,7 +132,7 @@ def test_base64_may_be_broken_into_lines():
     assert json_request({"document": long}).document == PNG * 20
 
 
-def test_a_key_without_a_value_does_not_count():
+def test_json_member_that_is_null_is_ignored():
     understood = json_request({"document": None, "image": ENCODED, "pages": None})
 
     assert understood.document == PNG
@@ -153,14 +153,14 @@ def test_a_multipart_form_has_its_document_in_one_part(key):
 @pytest.mark.parametrize(
     "row", [{}, {"prompt_type": b"ocr"}, {"image": b"", "file": b""}]
 )
-def test_a_multipart_form_with_no_or_two_documents_is_a_bad_request(row):
+def test_form_with_no_or_two_documents_is_a_bad_request(row):
     with pytest.raises(RequestError, match="one form part") as caught:
         request(row, FORM)
 
     assert caught.value.status == 400
 
 
-def test_a_document_that_curl_calls_a_form_is_what_its_bytes_say():
+def test_document_sent_as_urlencoded_form_is_detected():
     headers = {"x-chandra-content-type": "application/x-www-form-urlencoded"}
 
     understood = request({"body": bytearray(PNG)}, headers)
@@ -171,7 +171,7 @@ def test_a_document_that_curl_calls_a_form_is_what_its_bytes_say():
         resolve_media_type(understood.media_type, b"a=b")
 
 
-def test_a_form_that_the_frontend_has_left_to_us_is_taken_apart():
+def test_form_passed_on_by_the_frontend_is_parsed():
     body = b'--x\r\nContent-Disposition: form-data; name="%s"\r\n\r\n%s\r\n'
     form = body % (b"file", PNG) + body % (b"pages", b"2") + b"--x--"
     headers = {
@@ -186,7 +186,7 @@ def test_a_form_that_the_frontend_has_left_to_us_is_taken_apart():
 
 
 @pytest.mark.parametrize("row", [{}, {"\x89PNG": b"\xff\x00"}])
-def test_a_body_that_arrived_as_a_form_is_refused_with_the_right_command(row):
+def test_body_sent_as_a_form_is_refused_with_a_command(row):
     headers = {"content-type": "application/x-www-form-urlencoded"}
 
     with pytest.raises(
@@ -196,7 +196,7 @@ def test_a_body_that_arrived_as_a_form_is_refused_with_the_right_command(row):
 
 
 @pytest.mark.parametrize("body", [[], [{}], 7])
-def test_json_that_torchserve_parsed_into_no_object_is_a_bad_request(body):
+def test_parsed_json_that_is_not_an_object_is_a_bad_request(body):
     with pytest.raises(RequestError, match="must be an object") as caught:
         request({"body": body}, JSON)
 
@@ -227,7 +227,7 @@ def test_json_that_torchserve_parsed_into_no_object_is_a_bad_request(body):
         (rb'{"image": "\ud800"}', "image is not valid base64"),
     ],
 )
-def test_a_json_body_that_is_none_says_what_is_wrong(body, words):
+def test_invalid_json_body_is_refused_with_the_reason(body, words):
     with pytest.raises(RequestError, match=words) as caught:
         request({"body": body}, JSON)
 
@@ -249,7 +249,7 @@ def test_an_empty_document_is_a_bad_request(row, headers):
         request(row, headers)
 
 
-def test_a_document_as_large_as_the_limit_is_taken():
+def test_document_of_the_maximum_size_is_accepted():
     assert request({"body": b"x" * 1000}).document == b"x" * 1000
 
 
@@ -266,7 +266,7 @@ def test_a_document_above_the_limit_is_refused_with_both_numbers(row, headers):
         request(row, headers)
 
 
-def test_the_limit_is_on_the_document_and_not_on_its_base64():
+def test_size_limit_applies_to_the_decoded_document():
     body = {"image": base64.b64encode(b"x" * 1000).decode()}
 
     assert json_request(body).document == b"x" * 1000
@@ -276,7 +276,7 @@ def test_the_limit_is_on_the_document_and_not_on_its_base64():
 
 
 @pytest.mark.parametrize("key", ["s3_uri", "document", "image"])
-def test_a_json_body_may_say_where_its_document_lies(key):
+def test_json_body_may_hold_an_s3_address(key):
     understood = json_request({key: "s3://docs/in/a.pdf", "pages": "1-5"})
 
     assert understood.document == Address("docs", "in/a.pdf")
@@ -288,7 +288,7 @@ def test_a_json_body_may_say_where_its_document_lies(key):
     "content_type",
     ["application/jsonlines", "application/x-ndjson", "application/json-lines"],
 )
-def test_a_line_of_a_manifest_is_a_body(content_type):
+def test_line_of_a_json_lines_file_is_a_request(content_type):
     line = b'{"document": "s3://docs/a.pdf", "pages": "2"}\n'
 
     understood = request({"body": line}, {"content-type": content_type})
@@ -296,7 +296,7 @@ def test_a_line_of_a_manifest_is_a_body(content_type):
     assert understood.document == Address("docs", "a.pdf")
 
 
-def test_two_lines_of_a_manifest_are_told_to_come_one_by_one():
+def test_two_json_lines_in_one_request_are_refused():
     lines = b'{"document": "s3://docs/a.pdf"}\n' * 2
 
     with pytest.raises(RequestError, match="send one line in each request"):
@@ -311,7 +311,7 @@ def test_two_lines_of_a_manifest_are_told_to_come_one_by_one():
         {"document": "s3://docs/a", "image": ENCODED},
     ],
 )
-def test_a_document_and_the_place_of_one_are_one_too_many(body):
+def test_document_and_s3_address_together_are_refused(body):
     with pytest.raises(RequestError, match="must hold one"):
         json_request(body)
 
@@ -327,22 +327,22 @@ def test_a_document_and_the_place_of_one_are_one_too_many(body):
         ("s3://do_cs/a", "is named s3://bucket/key"),
     ],
 )
-def test_a_place_that_is_none_is_a_bad_request(uri, words):
+def test_invalid_s3_address_is_a_bad_request(uri, words):
     with pytest.raises(RequestError, match=words):
         json_request({"s3_uri": uri})
 
 
-def test_a_place_is_no_option_and_not_taken_from_elsewhere():
+def test_s3_address_is_accepted_in_json_only():
     with pytest.raises(InvalidOptionError, match="unknown option"):
         with_attributes("s3_uri=s3://docs/a")
 
 
-def test_a_document_that_is_too_large_is_shown_the_way_by_s3():
+def test_too_large_document_is_told_to_use_s3():
     with pytest.raises(DocumentTooLargeError, match=r'send \{"s3_uri": "s3://'):
         request({"body": bytes(1001)}, {"content-type": "image/png"})
 
 
-def test_a_digest_tells_documents_apart_and_nothing_else():
+def test_digest_identifies_the_document_only():
     digests = [
         request({"body": PNG}).digest,
         request({"body": bytearray(PNG)}).digest,
@@ -357,20 +357,20 @@ def test_a_digest_tells_documents_apart_and_nothing_else():
     assert len(set(digests)) == 4
 
 
-def test_a_document_is_not_printed():
+def test_repr_of_a_request_hides_the_document():
     assert "PNG" not in repr(request({"body": PNG}))
 
 
 # Headers
 
 
-def test_headers_are_found_whatever_their_case():
+def test_header_names_are_case_insensitive():
     mixed = {"Content-Type": "image/png", "ACCEPT": "text/html"}
 
     assert parse_headers(mixed) == {"content-type": "image/png", "accept": "text/html"}
 
 
-def test_what_torchserve_mixes_in_is_no_header():
+def test_entries_added_by_torchserve_are_not_headers():
     mixed = {
         "Accept": "text/html",
         "body": {"content-type": "image/png"},
@@ -401,7 +401,7 @@ def test_a_document_in_a_form_is_a_view_of_the_body():
 
 @pytest.mark.parametrize("key", ["s3_uri", "document"])
 @pytest.mark.parametrize("num_characters", [1025, 5000, 500_000])
-def test_a_long_place_is_refused(key, num_characters):
+def test_too_long_s3_address_is_refused(key, num_characters):
     with pytest.raises(RequestError) as caught:
         json_request({key: "s3://docs/" + "a" * num_characters})
 
@@ -409,7 +409,7 @@ def test_a_long_place_is_refused(key, num_characters):
     assert len(caught.value.detail) < 300
 
 
-def test_a_key_of_the_longest_length_is_a_place():
+def test_s3_key_of_the_maximum_length_is_accepted():
     assert json_request({"s3_uri": "s3://docs/" + "a" * 1024}).document == (
         Address("docs", "a" * 1024)
     )
@@ -472,25 +472,25 @@ def understood_or_refused(row, headers) -> None:
 
 
 @given(ANY_OBJECT)
-def test_any_json_object_is_a_request_or_a_request_error(body):
+def test_any_json_object_parses_or_raises_a_request_error(body):
     understood_or_refused({"body": json.dumps(body).encode()}, JSON)
 
 
 @given(ANY_VALUE)
-def test_any_json_value_is_a_request_or_a_request_error(body):
+def test_any_json_value_parses_or_raises_a_request_error(body):
     understood_or_refused({"body": json.dumps(body).encode()}, JSON)
 
 
 @given(st.binary(), st.sampled_from([{}, JSON, {"content-type": "image/png"}]))
-def test_any_bytes_are_a_request_or_a_request_error(body, headers):
+def test_any_bytes_parse_or_raise_a_request_error(body, headers):
     understood_or_refused({"body": body}, headers)
 
 
 @given(ANY_TEXT)
-def test_any_custom_attributes_are_a_request_or_a_request_error(attributes):
+def test_any_attributes_parse_or_raise_a_request_error(attributes):
     understood_or_refused({"body": PNG}, {ATTRIBUTES: attributes})
 
 
 @given(st.dictionaries(KNOWN_KEYS | ANY_TEXT, st.binary(), max_size=4))
-def test_any_form_is_a_request_or_a_request_error(row):
+def test_any_form_parses_or_raises_a_request_error(row):
     understood_or_refused(row, FORM)

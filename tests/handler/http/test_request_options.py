@@ -40,7 +40,7 @@ def test_options_come_in_a_json_body():
     assert options.options == Options(pages="7", max_output_tokens=9)
 
 
-def test_the_body_beats_custom_attributes_which_beat_the_query():
+def test_body_overrides_attributes_which_override_the_query():
     row = {
         "body": b'{"image": "AAAA", "pages": "1"}',
         "pages": b"2",
@@ -54,7 +54,7 @@ def test_the_body_beats_custom_attributes_which_beat_the_query():
     assert options == Options(pages="1", prompt_type="ocr", max_output_tokens=5)
 
 
-def test_a_form_beats_custom_attributes():
+def test_form_overrides_custom_attributes():
     row = {"file": PNG, "pages": b"1"}
 
     options = request(row, FORM | {ATTRIBUTES: "pages=2;prompt_type=ocr"}).options
@@ -65,11 +65,11 @@ def test_a_form_beats_custom_attributes():
 @pytest.mark.parametrize(
     ("row", "headers"), [({"body": PNG}, {}), ({"file": PNG}, FORM)]
 )
-def test_the_name_of_the_model_is_no_option(row, headers):
+def test_model_name_is_not_an_option(row, headers):
     assert request({"model_name": b"chandra", **row}, headers).options == Options()
 
 
-def test_a_custom_attribute_without_a_value_shows_how_to_write_one():
+def test_attribute_without_a_value_is_refused_with_an_example():
     with pytest.raises(InvalidOptionError, match=r'"trace" .* write them as pages=1-3'):
         with_attributes("pages=1;trace")
 
@@ -77,7 +77,7 @@ def test_a_custom_attribute_without_a_value_shows_how_to_write_one():
 PROMPT = "Betrag; Währung=€?\n100 %3B"
 
 
-def test_an_option_means_the_same_wherever_it_is_written():
+def test_option_means_the_same_in_every_place():
     given = {
         "temperature": "0.7",
         "max_attempts": "2",
@@ -103,7 +103,7 @@ def test_an_option_means_the_same_wherever_it_is_written():
     assert with_attributes(f"{header};prompt={quote(PROMPT)}").options == expected
 
 
-def test_a_semicolon_in_a_prompt_shows_how_to_write_it():
+def test_semicolon_in_a_prompt_is_refused_with_a_hint():
     with pytest.raises(InvalidOptionError, match="a prompt as %3B") as caught:
         with_attributes("prompt=total; currency")
 
@@ -119,7 +119,7 @@ def test_a_semicolon_in_a_prompt_shows_how_to_write_it():
         "password =a;the iban",
     ],
 )
-def test_the_rest_of_a_prompt_or_password_is_never_told(attributes):
+def test_error_does_not_repeat_a_prompt_or_password(attributes):
     with pytest.raises(InvalidOptionError) as caught:
         with_attributes(attributes)
 
@@ -132,24 +132,24 @@ def test_the_rest_of_a_prompt_or_password_is_never_told(attributes):
 UNKNOWN = 'unknown option "page"; did you mean pages'
 
 
-def test_an_unknown_option_in_a_body_names_its_nearest_neighbour():
+def test_unknown_option_in_json_suggests_the_nearest():
     with pytest.raises(InvalidOptionError, match=UNKNOWN) as caught:
         json_request({"image": ENCODED, "page": 1})
 
     assert caught.value.status == 422
 
 
-def test_an_unknown_option_in_custom_attributes_names_its_nearest_neighbour():
+def test_unknown_option_in_attributes_suggests_the_nearest():
     with pytest.raises(InvalidOptionError, match=UNKNOWN):
         with_attributes("page=1")
 
 
-def test_an_unknown_option_in_the_query_names_its_nearest_neighbour():
+def test_unknown_option_in_the_query_suggests_the_nearest():
     with pytest.raises(InvalidOptionError, match=UNKNOWN):
         with_attributes("", page="1")
 
 
-def test_an_unknown_option_in_a_form_names_its_nearest_neighbour():
+def test_unknown_option_in_a_form_suggests_the_nearest():
     with pytest.raises(InvalidOptionError, match=UNKNOWN):
         request({"file": PNG, "page": b"1"}, FORM)
 
@@ -176,7 +176,7 @@ LONG = "x" * 8193
 
 
 @pytest.mark.parametrize("name", ["pages", "prompt_type", "deadline_seconds", "other"])
-def test_a_long_option_is_refused_wherever_it_comes_from(name):
+def test_too_long_option_is_refused_in_every_place(name):
     for send in (
         lambda: json_request({"image": ENCODED, name: LONG}),
         lambda: request({"body": {"image": ENCODED, name: LONG}}, JSON),

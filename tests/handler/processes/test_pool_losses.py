@@ -174,7 +174,7 @@ def test_a_document_is_given_up_after_two_timeouts(pool_of, token):
     assert call(pool, abs, -3, context=CallContext("another")) == 3
 
 
-def test_a_given_up_document_is_told_so(pool_of):
+def test_given_up_document_has_an_error_of_its_own(pool_of):
     decoding = Decoding(pool_of(), 0.2, time.monotonic)
     for _ in range(2):
         with pytest.raises(
@@ -186,7 +186,7 @@ def test_a_given_up_document_is_told_so(pool_of):
         decoding.run(CallContext("document"), None, abs, -3)
 
 
-def test_a_long_call_is_begun_anew_after_one_that_waited(pool_of, token, ends):
+def test_preempted_call_restarts_after_the_waiting_one(pool_of, token, ends):
     pool = pool_of()
     answers: list[str] = []
     slow = Thread(

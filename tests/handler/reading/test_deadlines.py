@@ -20,7 +20,7 @@ from tests.handler.reading.engines import (
     ("requested", "setting", "deadline"),
     [(None, 55.0, 155.0), (5.0, 55.0, 105.0), (5.0, None, 105.0), (None, None, None)],
 )
-def test_a_deadline_is_the_requests_or_else_the_settings(
+def test_deadline_of_the_request_overrides_the_setting(
     reader_with, opened, requested, setting, deadline
 ):
     clock = Clock()
@@ -32,9 +32,7 @@ def test_a_deadline_is_the_requests_or_else_the_settings(
     assert reading.deadline == deadline
 
 
-def test_when_the_deadline_comes_finished_pages_are_kept_and_the_rest_is_late(
-    reader_with, opened
-):
+def test_finished_pages_are_kept_at_the_deadline(reader_with, opened):
     clock = Clock()
     engines = FakeEngines({3: TEXT}, num_slots=2)
     reader = reader_with(engines, clock)
@@ -51,7 +49,7 @@ def test_when_the_deadline_comes_finished_pages_are_kept_and_the_rest_is_late(
     assert {code_of(page) for page in rest} == {"deadline_exceeded"}
 
 
-def test_a_page_that_was_done_in_time_is_kept_though_nobody_looked(reader_with, opened):
+def test_page_finished_before_the_deadline_is_kept(reader_with, opened):
     clock = Clock()
     engines = FakeEngines({3: TEXT}, num_slots=2)
     reader = reader_with(engines, clock)
@@ -71,7 +69,7 @@ def test_a_page_that_was_done_in_time_is_kept_though_nobody_looked(reader_with, 
     assert engines.cancelled == [1]
 
 
-def test_when_the_deadline_comes_the_engine_gives_up_what_it_held(reader_with, opened):
+def test_running_pages_are_cancelled_at_the_deadline(reader_with, opened):
     clock = Clock()
     engines = FakeEngines({3: TEXT}, num_slots=2)
     reader = reader_with(engines, clock)
@@ -87,7 +85,7 @@ def test_when_the_deadline_comes_the_engine_gives_up_what_it_held(reader_with, o
     assert sorted(engines.cancelled) == [1, 2]
 
 
-def test_a_deadline_is_noticed_while_no_page_is_done(reader_with, opened):
+def test_deadline_is_noticed_while_no_page_finishes(reader_with, opened):
     engines = FakeEngines()
     reader = reader_with(engines, PassingClock())
     reading = opened(pdf_of(1), reader, received_at=0.0, deadline_seconds=120.0)
@@ -98,7 +96,7 @@ def test_a_deadline_is_noticed_while_no_page_is_done(reader_with, opened):
     assert engines.cancelled == [1]
 
 
-def test_a_reading_that_was_cancelled_stops_and_cancels(reader_with, opened):
+def test_cancelled_reading_stops_and_cancels_its_pages(reader_with, opened):
     engines = FakeEngines({3: TEXT}, num_slots=2)
     is_gone: list[bool] = []
     reading = opened(pdf_of(30), is_cancelled=lambda: bool(is_gone))
@@ -113,7 +111,7 @@ def test_a_reading_that_was_cancelled_stops_and_cancels(reader_with, opened):
     assert sorted(engines.cancelled) == [1, 2]
 
 
-def test_a_reading_nobody_goes_on_with_is_cancelled(reader_with, opened):
+def test_closed_iterator_cancels_its_pages(reader_with, opened):
     engines = FakeEngines({3: TEXT}, num_slots=2)
     pages = reader_with(engines).pages(opened(pdf_of(30)))
     next(pages)
@@ -123,7 +121,7 @@ def test_a_reading_nobody_goes_on_with_is_cancelled(reader_with, opened):
     assert sorted(engines.cancelled) == [1, 2]
 
 
-def test_a_reading_that_was_finished_has_nothing_to_cancel(read):
+def test_finished_reading_cancels_no_page(read):
     engines = FakeEngines(dict.fromkeys((1, 2, 3), TEXT))
 
     read(pdf_of(3), engines)

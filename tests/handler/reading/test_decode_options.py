@@ -35,7 +35,7 @@ def test_options_become_those_of_the_decoders():
     assert build_decode_options(Options()) == DecodeOptions()
 
 
-def test_every_decoder_is_told_the_password(reader_with, opened, decoders):
+def test_password_reaches_every_decoder_call(reader_with, opened, decoders):
     noted = NotedPool(decoders)
     reader = reader_with(FakeEngines({1: TEXT}), decoders=noted)
 

@@ -76,7 +76,7 @@ def test_a_document_in_s3_is_read_as_if_it_had_been_sent(s3, opened_in_s3):
     assert reading.page_numbers == [2, 3]
 
 
-def test_what_lies_in_s3_and_is_no_document_leaves_no_bytes(s3, opened_in_s3):
+def test_invalid_object_in_s3_leaves_no_file(s3, opened_in_s3):
     uri = s3.put("a.pdf", truncated_pdf())
     for _ in range(2):  # the second has its connections already
         before = num_open_files()
@@ -88,7 +88,7 @@ def test_what_lies_in_s3_and_is_no_document_leaves_no_bytes(s3, opened_in_s3):
 
 
 @pytest.mark.parametrize("why", ["deadline", "client"])
-def test_nobody_waits_for_s3_longer_than_for_anything_else(s3, opened_in_s3, why):
+def test_deadline_applies_to_s3_downloads(s3, opened_in_s3, why):
     uri = s3.put("a.pdf", pdf_of(1))
     gate, is_waiting = Event(), Event()
 

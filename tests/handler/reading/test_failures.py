@@ -47,9 +47,7 @@ def stopped():
         pool.close()
 
 
-def test_a_decoder_that_crashes_is_the_documents_fault(
-    reader_with, opened, without_memory
-):
+def test_decoder_crash_is_an_unreadable_document(reader_with, opened, without_memory):
     reader = reader_with(FakeEngines(), decoders=without_memory)
 
     pages = list(reader.pages(opened(pdf_of(2))))
@@ -59,7 +57,7 @@ def test_a_decoder_that_crashes_is_the_documents_fault(
     ] * 2
 
 
-def test_a_document_on_which_a_decoder_crashes_is_refused_when_it_is_opened(
+def test_decoder_crash_on_opening_refuses_the_document(
     reader_with, opened, without_memory
 ):
     reader = reader_with(FakeEngines(), decoders=without_memory)
@@ -70,7 +68,7 @@ def test_a_document_on_which_a_decoder_crashes_is_refused_when_it_is_opened(
         opened(pdf_of(2), reader)
 
 
-def test_a_page_that_a_decoder_made_up_does_not_reach_the_engine(reader_with, opened):
+def test_forged_page_does_not_reach_the_engine(reader_with, opened):
     engines = FakeEngines()
     dishonest = Pool(1, modules=["tests.handler.sandbox.dishonest"])
     reader = reader_with(engines, decoders=dishonest)
@@ -83,7 +81,7 @@ def test_a_page_that_a_decoder_made_up_does_not_reach_the_engine(reader_with, op
     )
 
 
-def test_a_decoder_that_takes_too_long_is_the_documents_fault(reader_with, opened):
+def test_decoder_timeout_is_an_unreadable_document(reader_with, opened):
     reader = reader_with(FakeEngines(), decode_seconds=MOMENT)
 
     [page] = reader.pages(opened(SLOW))
@@ -147,7 +145,7 @@ def test_processes_stopped_while_idle_only_delay_a_page(reader_with, opened, sto
     assert page.status is Status.SUCCESS
 
 
-def test_a_page_that_lost_two_writers_may_be_sent_again(reader_with, opened):
+def test_page_that_lost_two_writers_is_overloaded(reader_with, opened):
     reader = reader_with(FakeEngines({1: TEXT}), writers=KilledWriters(0))
 
     [page] = reader.pages(opened(pdf_of(1)))
@@ -155,7 +153,7 @@ def test_a_page_that_lost_two_writers_may_be_sent_again(reader_with, opened):
     assert code_of(page) == "overloaded"
 
 
-def test_a_decoder_that_the_deadline_cuts_short_is_nobodys_fault(reader_with, opened):
+def test_deadline_during_decoding_is_deadline_exceeded(reader_with, opened):
     clock = Clock()
     reader = reader_with(FakeEngines(), clock)
     reading = opened(SLOW, reader, received_at=0.0, deadline_seconds=10.0)
@@ -166,7 +164,7 @@ def test_a_decoder_that_the_deadline_cuts_short_is_nobodys_fault(reader_with, op
     assert code_of(page) == "deadline_exceeded"
 
 
-def test_a_page_for_which_no_decoder_becomes_free_is_told_so(reader_with, opened, busy):
+def test_page_without_a_free_decoder_is_overloaded(reader_with, opened, busy):
     reader = reader_with(FakeEngines(), decoders=busy, decode_seconds=MOMENT)
 
     pages = list(reader.pages(opened(pdf_of(2))))
@@ -174,9 +172,7 @@ def test_a_page_for_which_no_decoder_becomes_free_is_told_so(reader_with, opened
     assert [code_of(page) for page in pages] == ["overloaded"] * 2
 
 
-def test_a_page_that_waits_for_a_decoder_until_its_deadline_is_late(
-    reader_with, opened, busy
-):
+def test_deadline_while_waiting_for_a_decoder(reader_with, opened, busy):
     clock = Clock()
     opener = reader_with(FakeEngines(), clock)
     reading = opened(pdf_of(1), opener, received_at=0.0, deadline_seconds=10.0)
@@ -187,7 +183,7 @@ def test_a_page_that_waits_for_a_decoder_until_its_deadline_is_late(
     assert code_of(page) == "deadline_exceeded"
 
 
-def test_a_writer_that_crashes_costs_its_page_and_is_not_the_documents_fault(
+def test_writer_crash_is_an_internal_error_of_its_page(
     reader_with, opened, without_memory
 ):
     reader = reader_with(FakeEngines({1: TEXT}), writers=without_memory)
@@ -199,7 +195,7 @@ def test_a_writer_that_crashes_costs_its_page_and_is_not_the_documents_fault(
     )
 
 
-def test_a_page_for_which_no_writer_becomes_free_is_told_so(reader_with, opened, busy):
+def test_page_without_a_free_writer_is_overloaded(reader_with, opened, busy):
     reader = reader_with(FakeEngines({1: TEXT}), writers=busy, decode_seconds=1)
 
     [page] = reader.pages(opened(pdf_of(1)))

@@ -86,11 +86,11 @@ def test_a_document_arrives_as_it_is(s3, fetched, size):
     "key",
     ["a b/c+d.pdf", "100%25.pdf", "ünï/✓.pdf", "a?b#c&d=e.pdf", "//a//", "~a'()*"],
 )
-def test_odd_names_are_names_like_others(s3, fetched, key):
+def test_unusual_keys_are_read(s3, fetched, key):
     assert fetched(s3.put(key, CONTENT)) == CONTENT
 
 
-def test_it_is_read_in_parts_that_do_not_overlap(s3, fetched):
+def test_object_is_read_in_parts_that_do_not_overlap(s3, fetched):
     fetched(s3.put("a.pdf", CONTENT[:2500]))
 
     ranges = sorted(str(asked.range) for asked in s3.reads())
@@ -127,7 +127,7 @@ def test_no_file_stays_open(s3, fetched):
 # What is refused
 
 
-def test_without_a_bucket_that_is_named_nothing_is_asked_of_s3(s3):
+def test_without_allowed_buckets_s3_is_not_called(s3):
     with pytest.raises(DocumentForbiddenError, match="DOCUMENT_BUCKETS names no"):
         Fetcher(Buckets(None), 1).fetch(parse_address("s3://docs/a"), lambda: None)
 
@@ -137,7 +137,7 @@ def test_without_a_bucket_that_is_named_nothing_is_asked_of_s3(s3):
 @pytest.mark.parametrize(
     "uri", ["s3://private/a.pdf", "s3://docs/../private/a.pdf", "s3://docs/a/../../b"]
 )
-def test_what_lies_elsewhere_is_refused_before_s3_is_asked(s3, fetched, uri):
+def test_other_bucket_is_refused_without_calling_s3(s3, fetched, uri):
     s3.put("a.pdf", CONTENT, bucket="private")
     s3.asked.clear()
 
@@ -147,7 +147,7 @@ def test_what_lies_elsewhere_is_refused_before_s3_is_asked(s3, fetched, uri):
     assert s3.asked == []
 
 
-def test_what_is_too_large_is_refused_before_a_byte_of_it_is_read(s3, fetched):
+def test_too_large_object_is_refused_before_it_is_read(s3, fetched):
     uri = s3.put("a.pdf", bytes(100_001))
 
     with pytest.raises(DocumentTooLargeError, match=r"100,001 bytes; .* 100,000 bytes"):
@@ -156,7 +156,7 @@ def test_what_is_too_large_is_refused_before_a_byte_of_it_is_read(s3, fetched):
     assert s3.reads() == []
 
 
-def test_a_size_that_no_disk_holds_is_just_a_number(s3, fetched):
+def test_huge_object_size_is_refused(s3, fetched):
     def door(asked: Asked) -> Answer | None:
         head = [("Content-Length", str(2**62)), ("ETag", '"x"')]
         return ("200 OK", head, b"") if asked.method == "HEAD" else None
@@ -173,12 +173,12 @@ def test_an_empty_object_is_no_document(s3, fetched):
 
 
 @pytest.mark.parametrize("uri", ["s3://docs/gone.pdf", "s3://docs/a.pdf/"])
-def test_what_is_not_there_is_not_found(fetched, uri):
+def test_missing_object_is_not_found(fetched, uri):
     with pytest.raises(DocumentNotFoundError, match=f"there is no {uri}"):
         fetched(uri)
 
 
-def test_a_bucket_that_is_not_there_is_not_found(s3):
+def test_missing_bucket_is_not_found(s3):
     fetcher = Fetcher(Buckets("nowhere"), 1000)
 
     with pytest.raises(DocumentNotFoundError, match="there is no s3://nowhere/a"):
@@ -187,16 +187,14 @@ def test_a_bucket_that_is_not_there_is_not_found(s3):
     fetcher.close()
 
 
-def test_what_s3_forbids_says_which_permission_is_missing(s3, fetched):
+def test_forbidden_object_names_the_missing_permission(s3, fetched):
     s3.door = failing("HEAD", "403 Forbidden", "AccessDenied")
 
     with pytest.raises(DocumentForbiddenError, match="role s3:GetObject there"):
         fetched("s3://docs/a.pdf")
 
 
-def test_a_key_that_may_not_be_used_is_forbidden_when_it_comes_to_the_bytes(
-    s3, fetched
-):
+def test_forbidden_kms_key_is_reported_on_get(s3, fetched):
     uri = s3.put("a.pdf", CONTENT)
     s3.door = failing("GET", "403 Forbidden", "AccessDenied")
 
@@ -204,7 +202,7 @@ def test_a_key_that_may_not_be_used_is_forbidden_when_it_comes_to_the_bytes(
         fetched(uri)
 
 
-def test_what_is_archived_says_so(s3, fetched):
+def test_archived_object_is_forbidden(s3, fetched):
     uri = s3.put("a.pdf", CONTENT)
     s3.door = failing("GET", "403 Forbidden", "InvalidObjectState")
 
@@ -213,7 +211,7 @@ def test_what_is_archived_says_so(s3, fetched):
 
 
 @pytest.mark.parametrize("status", ["400 Bad Request", "405 Method Not Allowed"])
-def test_any_other_refusal_is_the_requests_fault_with_its_number(s3, fetched, status):
+def test_other_client_error_names_its_status(s3, fetched, status):
     s3.door = failing("HEAD", status, "Odd")
 
     with pytest.raises(RequestError, match=f"it returns status {status[:3]}"):
@@ -235,7 +233,7 @@ def on_first_read(s3, do) -> None:
     s3.door = door
 
 
-def test_what_is_deleted_before_it_is_read_is_not_found(s3, fetched):
+def test_object_deleted_before_its_read_is_not_found(s3, fetched):
     uri = s3.put("a.pdf", CONTENT[:500])
     on_first_read(s3, lambda: s3.client.delete_object(Bucket="docs", Key="a.pdf"))
 
@@ -244,7 +242,7 @@ def test_what_is_deleted_before_it_is_read_is_not_found(s3, fetched):
 
 
 @pytest.mark.parametrize("other", [CONTENT[::-1], CONTENT[:300], b""])
-def test_what_is_replaced_while_it_is_read_is_never_half_of_both(s3, fetched, other):
+def test_object_replaced_during_its_read_is_changed(s3, fetched, other):
     uri = s3.put("a.pdf", CONTENT)
     on_first_read(s3, lambda: s3.put("a.pdf", other))
 
@@ -255,14 +253,14 @@ def test_what_is_replaced_while_it_is_read_is_never_half_of_both(s3, fetched, ot
 # What fails for a while, or for good
 
 
-def test_a_refusal_that_passes_is_not_noticed(s3, fetched):
+def test_transient_error_of_s3_is_retried(s3, fetched):
     uri = s3.put("a.pdf", CONTENT[:500])
     s3.door = failing("GET", "503 Slow Down", "SlowDown", times=1)
 
     assert fetched(uri) == CONTENT[:500]
 
 
-def test_s3_that_stays_busy_is_asked_a_few_times_and_not_more(s3, fetched):
+def test_retries_of_a_busy_s3_are_limited(s3, fetched):
     uri = s3.put("a.pdf", CONTENT[:500])
     s3.asked.clear()
     s3.door = failing("GET", "503 Slow Down", "SlowDown")
@@ -287,7 +285,7 @@ def cut_short(s3, uri: str, times: int):
     s3.door = door
 
 
-def test_an_answer_that_breaks_off_is_gone_on_with_where_it_ended(s3, fetched):
+def test_broken_response_is_resumed_where_it_ended(s3, fetched):
     uri = s3.put("a.pdf", CONTENT[:500])
     s3.asked.clear()
     cut_short(s3, uri, times=1)
@@ -296,7 +294,7 @@ def test_an_answer_that_breaks_off_is_gone_on_with_where_it_ended(s3, fetched):
     assert [a.range for a in s3.reads()] == ["bytes=0-499", "bytes=100-499"]
 
 
-def test_an_answer_that_breaks_off_every_time_is_given_up(s3, fetched):
+def test_response_that_always_breaks_off_is_an_error(s3, fetched):
     uri = s3.put("a.pdf", CONTENT[:1000])
     s3.asked.clear()
     cut_short(s3, uri, times=100)
@@ -307,7 +305,7 @@ def test_an_answer_that_breaks_off_every_time_is_given_up(s3, fetched):
     assert len(s3.reads()) == MAX_ATTEMPTS
 
 
-def test_an_answer_longer_than_asked_for_is_not_written(s3, fetched):
+def test_response_longer_than_its_range_is_refused(s3, fetched):
     uri = s3.put("a.pdf", CONTENT[:500])
 
     def door(asked: Asked) -> Answer | None:
@@ -320,7 +318,7 @@ def test_an_answer_longer_than_asked_for_is_not_written(s3, fetched):
         fetched(uri)
 
 
-def test_without_a_network_it_says_what_keeps_s3_away(s3, monkeypatch):
+def test_unreachable_s3_is_explained(s3, monkeypatch):
     with socket.socket() as unheard:
         unheard.bind(("127.0.0.1", 0))
         port = unheard.getsockname()[1]
@@ -333,7 +331,7 @@ def test_without_a_network_it_says_what_keeps_s3_away(s3, monkeypatch):
     fetcher.close()
 
 
-def test_without_credentials_it_asks_for_a_role(s3, monkeypatch):
+def test_missing_credentials_name_the_execution_role(s3, monkeypatch):
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     fetcher = Fetcher(Buckets("docs"), 1000)
@@ -364,7 +362,7 @@ def test_credentials_are_in_no_error_and_no_line_of_the_log(s3, fetched, caplog)
     assert SECRET not in everything
 
 
-def test_a_full_disk_is_no_fault_of_the_documents(s3, fetched, monkeypatch):
+def test_full_disk_is_overloaded(s3, fetched, monkeypatch):
     def full(*_: int) -> None:
         raise OSError(28, "No space left on device")
 
@@ -400,7 +398,7 @@ def stalled(s3):
 
 
 @pytest.mark.parametrize("method", ["HEAD", "GET"])
-def test_a_deadline_is_kept_while_s3_says_nothing(s3, fetched, stalled, method):
+def test_deadline_applies_while_s3_is_silent(s3, fetched, stalled, method):
     uri = s3.put("a.pdf", CONTENT)
     waiting = stalled(method)
 
@@ -411,9 +409,7 @@ def test_a_deadline_is_kept_while_s3_says_nothing(s3, fetched, stalled, method):
         fetched(uri, should_stop)
 
 
-def test_what_comes_too_late_is_not_written_into_another_document(
-    s3, fetcher, monkeypatch
-):
+def test_late_bytes_are_not_written_into_another_file(s3, fetcher, monkeypatch):
     """A thread about to write must not write where its file was."""
     uri = s3.put("a.pdf", CONTENT)
     gate, is_writing = threading.Event(), threading.Event()

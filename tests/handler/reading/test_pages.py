@@ -10,7 +10,7 @@ from tests.documents import pdf_with_one_bad_page
 from tests.handler.reading.engines import TEXT, FakeEngines, code_of, pdf_of
 
 
-def test_pages_come_in_the_order_they_are_done(reader_with, opened):
+def test_pages_are_yielded_in_the_order_they_finish(reader_with, opened):
     engines = FakeEngines({3: TEXT}, num_slots=2)
     pages = reader_with(engines).pages(opened(pdf_of(3)))
 
@@ -32,9 +32,7 @@ def test_pages_are_submitted_in_the_order_of_the_document(read):
 
 
 @pytest.mark.parametrize("num_slots", [1, 4])
-def test_no_more_pages_are_on_their_way_than_the_engine_can_use_and_one(
-    reader_with, opened, num_slots
-):
+def test_at_most_one_page_more_than_slots_is_in_flight(reader_with, opened, num_slots):
     engines = FakeEngines(num_slots=num_slots)
     looks = itertools.count(1)
     # A look before each page that is sent, and a few while none is.
@@ -45,7 +43,7 @@ def test_no_more_pages_are_on_their_way_than_the_engine_can_use_and_one(
     assert engines.numbers == list(range(1, num_slots + 2))
 
 
-def test_a_page_that_is_done_makes_room_for_another(reader_with, opened):
+def test_finished_page_is_replaced_by_the_next(reader_with, opened):
     engines = FakeEngines({2: TEXT, 3: TEXT}, num_slots=1)
     pages = reader_with(engines).pages(opened(pdf_of(30)))
 
@@ -56,7 +54,7 @@ def test_a_page_that_is_done_makes_room_for_another(reader_with, opened):
     pages.close()
 
 
-def test_only_the_pages_that_were_asked_for_are_read(read):
+def test_only_requested_pages_are_read(read):
     engines = FakeEngines({2: TEXT, 4: TEXT})
 
     pages = read(pdf_of(5), engines, {"pages": "4,2"})

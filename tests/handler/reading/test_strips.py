@@ -160,9 +160,7 @@ def test_strips_read_before_the_client_left_are_kept(reader_with, opened):
 
 
 @pytest.mark.parametrize("num_slots", [1, 3])
-def test_no_more_strips_are_in_flight_than_slots_and_one(
-    reader_with, opened, num_slots
-):
+def test_at_most_one_strip_more_than_slots_is_in_flight(reader_with, opened, num_slots):
     engines = LineEngines(dict.fromkeys(range(20)), num_slots)
     looks = iter(range(100))
     reading = opened(long_page(), is_cancelled=lambda: next(looks) > num_slots + 4)

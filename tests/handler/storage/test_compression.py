@@ -24,7 +24,7 @@ def whole(data: bytes, max_bytes: int = MEGABYTE) -> bytes:
 
 
 @given(st.lists(st.binary(max_size=300), min_size=1, max_size=4), st.integers(1, 50))
-def test_members_come_back_however_they_are_divided(contents, step):
+def test_gzip_members_do_not_depend_on_the_pieces(contents, step):
     data = b"".join(map(gzip.compress, contents)) + bytes(3)
     pieces = [data[at : at + step] for at in range(0, len(data), step)]
 
@@ -59,7 +59,7 @@ def test_a_bomb_is_rejected_in_little_memory():
 
 
 @given(st.data())
-def test_data_that_end_early_are_a_bad_request(data):
+def test_truncated_gzip_is_a_bad_request(data):
     compressed = gzip.compress(b"words and more words" * 20)
     end = data.draw(st.integers(0, len(compressed) - 1))
 
@@ -116,6 +116,6 @@ def test_a_meaningless_coding_of_s3_is_ignored():
     assert is_gzip_encoding("aws-chunked,gzip", ignored=["aws-chunked"])
 
 
-def test_no_document_begins_as_gzip_does():
+def test_no_supported_document_begins_like_gzip():
     assert is_gzip(gzip.compress(b""))
     assert not any(map(is_gzip, [b"", b"\x1f\x8b", b"\x89PNG", b"%PDF-", b"II*\0"]))

@@ -104,7 +104,7 @@ REFUSALS = {
 
 
 @pytest.mark.parametrize("name", REFUSALS)
-def test_a_refusal_is_named_without_the_text_of_s3(s3, name):
+def test_error_does_not_repeat_the_message_of_s3(s3, name):
     status, code, message, words = REFUSALS[name]
     s3.put("a.pdf", CONTENT)
     s3.door = refusing(status, code, message)
@@ -173,7 +173,7 @@ def test_a_redirect_that_cannot_be_followed_is_another_region():
     assert "another region, us-gov-west-1," in error.detail
 
 
-def test_a_head_that_is_refused_is_not_replaced_by_another_answer(s3):
+def test_refused_head_keeps_its_own_status(s3):
     s3.put("a.pdf", CONTENT)
     s3.door = refusing("404 Not Found", "NoSuchKey", head=FORBIDDEN)
 
@@ -209,7 +209,7 @@ def test_a_head_that_is_refused_is_not_replaced_by_another_answer(s3):
         ),
     ],
 )
-def test_what_lies_between_is_named_and_is_a_storage_error(error, words):
+def test_network_failure_is_a_storage_error(error, words):
     found = translate_error(error, ADDRESS)
 
     assert isinstance(found, StorageError)
@@ -272,7 +272,7 @@ EVENT_KEY = "in/my+file%281%29.pdf"
 REAL_KEY = "in/my file(1).pdf"
 
 
-def test_the_key_of_an_event_is_told_which_object_is_meant(s3):
+def test_url_encoded_key_names_the_existing_object(s3):
     s3.put(REAL_KEY, CONTENT)
 
     error = refused(f"s3://docs/{EVENT_KEY}")
@@ -296,7 +296,7 @@ def test_a_key_with_percent_signs_that_exists_is_read(s3):
     assert fetched(f"s3://docs/{EVENT_KEY}") == CONTENT
 
 
-def test_a_key_that_leads_elsewhere_when_decoded_is_not_looked_up(s3):
+def test_decoded_key_outside_the_buckets_is_not_requested(s3):
     with (
         fetching_from("docs/in") as fetcher,
         pytest.raises(DocumentNotFoundError, match="looks URL-encoded"),
@@ -340,7 +340,7 @@ def test_a_compressed_object_that_ends_early_is_a_bad_request(s3):
     assert "s3://docs/a.pdf is truncated gzip data" in error.detail
 
 
-def test_an_object_of_another_coding_is_refused_before_it_is_read(s3):
+def test_object_of_another_coding_is_refused_unread(s3):
     s3.client.put_object(Bucket="docs", Key="a.pdf", Body=CONTENT, ContentEncoding="br")
     s3.asked.clear()
 

@@ -64,9 +64,7 @@ def test_a_change_is_written_without_waiting_for_the_next_beat(beacon, tmp_path,
     until(lambda: written(tmp_path) == "state=ready", 5)
 
 
-def test_the_file_is_written_again_every_beat_to_show_that_somebody_lives(
-    beacon, tmp_path, clock
-):
+def test_unchanged_state_is_written_every_beat(beacon, tmp_path, clock):
     beacon.update()
     (tmp_path / STATE).unlink()
 
@@ -78,9 +76,7 @@ def test_the_file_is_written_again_every_beat_to_show_that_somebody_lives(
     assert (tmp_path / STATE).exists()
 
 
-def test_a_state_that_cannot_be_told_leaves_the_file_to_grow_old(
-    tmp_path, drained, left
-):
+def test_failing_describe_leaves_the_state_to_age(tmp_path, drained, left):
     def fail():
         raise RuntimeError("no idea")
 
@@ -109,7 +105,7 @@ def test_the_state_is_written_on_a_full_disk(said, drained, left, clock):
         beacon.close()
 
 
-def test_a_state_that_cannot_be_told_is_logged_once(tmp_path, said, left, caplog):
+def test_failing_describe_is_logged_once(tmp_path, said, left, caplog):
     asked = []
 
     def fail(ends_at):
@@ -126,7 +122,7 @@ def test_a_state_that_cannot_be_told_is_logged_once(tmp_path, said, left, caplog
     assert caplog.messages == ["state not written"]
 
 
-def test_whoever_stops_the_server_is_heard(beacon, tmp_path, drained):
+def test_drain_request_is_noticed(beacon, tmp_path, drained):
     beacon.update()
     assert drained == []
 
@@ -136,7 +132,7 @@ def test_whoever_stops_the_server_is_heard(beacon, tmp_path, drained):
     assert drained == [123.5]
 
 
-def test_a_second_word_that_leaves_less_time_is_heard_too(beacon, tmp_path, drained):
+def test_earlier_drain_deadline_is_noticed(beacon, tmp_path, drained):
     for ends_at in ("123.5", "101"):
         (tmp_path / DRAINING).write_text(ends_at)
         beacon.update()
@@ -144,7 +140,7 @@ def test_a_second_word_that_leaves_less_time_is_heard_too(beacon, tmp_path, drai
     assert drained == [123.5, 101]
 
 
-def test_a_word_that_is_only_half_there_is_read_later(beacon, tmp_path, drained):
+def test_partly_written_drain_request_is_read_later(beacon, tmp_path, drained):
     (tmp_path / DRAINING).write_text("")
 
     beacon.update()
@@ -152,9 +148,7 @@ def test_a_word_that_is_only_half_there_is_read_later(beacon, tmp_path, drained)
     assert drained == []
 
 
-def test_requests_whose_clients_have_left_are_named_while_they_are_there(
-    beacon, tmp_path, left
-):
+def test_disconnected_requests_are_passed_on_repeatedly(beacon, tmp_path, left):
     beacon.update()
     gone = tmp_path / GONE
     gone.mkdir()

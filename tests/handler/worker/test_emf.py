@@ -91,7 +91,7 @@ def test_failures_of_pages_are_counted_by_code(record):
     assert directive["Dimensions"] == [["ModelId", "Code"]]
 
 
-def test_a_request_that_failed_counts_once_whatever_its_pages_say(record):
+def test_failed_request_counts_as_one_failure(record):
     _, line = record([failed("unreadable_document")], code="unreadable_document")
 
     assert line["Failures"] == 1

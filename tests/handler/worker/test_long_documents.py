@@ -148,7 +148,7 @@ def resident_bytes() -> int:
 
 
 @pytest.mark.slow
-def test_a_thousand_pages_stream_by_and_take_the_memory_of_a_few(answer_of):
+def test_streaming_a_thousand_pages_takes_constant_memory(answer_of):
     alive: list[int] = []
     memory: list[int] = []
     gc.collect()
@@ -176,7 +176,7 @@ def test_a_thousand_pages_stream_by_and_take_the_memory_of_a_few(answer_of):
     assert max(memory) - memory[0] < 48 * MEBIBYTE
 
 
-def test_when_the_deadline_comes_in_the_middle_what_was_read_is_the_answer(answer_of):
+def test_pages_read_before_the_deadline_are_returned(answer_of):
     clock = Clock()
 
     def look(number: int) -> None:
@@ -199,7 +199,7 @@ def test_when_the_deadline_comes_in_the_middle_what_was_read_is_the_answer(answe
     assert codes == {None: 120, "deadline_exceeded": 880}
 
 
-def test_a_stream_that_the_deadline_ends_says_so_of_each_page_left(answer_of):
+def test_deadline_fails_each_page_left_in_a_stream(answer_of):
     clock = Clock()
 
     def look(number: int) -> None:
@@ -218,7 +218,7 @@ def test_a_stream_that_the_deadline_ends_says_so_of_each_page_left(answer_of):
     assert {line["page"] for line in pages} == set(range(1, NUM_PAGES + 1))
 
 
-def test_pictures_that_no_answer_holds_end_the_reading_early(answer_of):
+def test_reading_stops_when_pictures_exceed_the_limit(answer_of):
     """Not after the last page: all of them would lie in memory by then."""
     engines = FastEngines(answer=FIGURE)
 

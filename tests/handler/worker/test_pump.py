@@ -56,7 +56,7 @@ class Held:
     """An object that a function refers to while it fails."""
 
 
-def test_a_failed_reads_variables_are_freed_at_once(pump_with):
+def test_variables_of_a_failed_read_are_freed_at_once(pump_with):
     seen = []
 
     def fail(_: OpenRequest) -> Reply:
@@ -87,7 +87,7 @@ def test_a_request_torchserve_no_longer_sends_is_cancelled(pump, reads):
     assert not reads.requests["id-b"].is_cancelled
 
 
-def test_requests_torchserve_has_stopped_asking_for_are_cancelled(pump_with, reads):
+def test_abandoned_requests_are_cancelled(pump_with, reads):
     """Its last client gone, TorchServe does not call again to say so."""
     pump = pump_with(abandoned_seconds=0.05)
     pump.turn([A], FakeContext({0: "id-a"}))
@@ -96,7 +96,7 @@ def test_requests_torchserve_has_stopped_asking_for_are_cancelled(pump_with, rea
     until(lambda: reads.requests["id-a"].is_cancelled)
 
 
-def test_torchserve_is_given_the_time_it_takes_to_send_large_bodies(pump_with, reads):
+def test_large_bodies_delay_the_abandonment(pump_with, reads):
     """With hundreds of megabytes open, on a busy machine, that is many seconds."""
     pump = pump_with(abandoned_seconds=0.05)
     body = bytes(5_000_000)
@@ -109,7 +109,7 @@ def test_torchserve_is_given_the_time_it_takes_to_send_large_bodies(pump_with, r
     assert time.monotonic() - last_turn > len(body) * ABANDONED_SECONDS_PER_BYTE
 
 
-def test_a_request_given_up_too_early_is_answered_all_the_same(pump_with, reads):
+def test_request_cancelled_too_early_is_still_answered(pump_with, reads):
     pump = pump_with(abandoned_seconds=0.05)
     pump.turn([A], FakeContext({0: "id-a"}))
     until(lambda: "id-a" in reads.requests)
@@ -123,7 +123,7 @@ def test_a_request_given_up_too_early_is_answered_all_the_same(pump_with, reads)
     assert len(reads.requests) == 1
 
 
-def test_a_pump_that_drains_turns_new_requests_away_and_answers_the_others(pump, reads):
+def test_draining_refuses_new_and_answers_open_requests(pump, reads):
     pump.turn([A], FakeContext({0: "id-a"}))
     until(lambda: "id-a" in reads.requests)
     draining = threading.Thread(target=pump.drain, args=(30, "bye"), daemon=True)
@@ -138,7 +138,7 @@ def test_a_pump_that_drains_turns_new_requests_away_and_answers_the_others(pump,
     assert not draining.is_alive()
 
 
-def test_a_mistake_in_the_bookkeeping_costs_no_answer(reads):
+def test_failing_report_costs_no_answer(reads):
     def forget(request, reply):
         raise LookupError("no such metric")
 
@@ -169,7 +169,7 @@ def test_an_answer_does_not_wait_for_the_turn_to_end(pump_with, reads):
     assert not turn.is_alive()
 
 
-def test_what_a_request_causes_is_its_own_answer(pump, reads):
+def test_error_of_a_request_is_its_own_answer(pump, reads):
     pump.turn([A, B], FakeContext({0: "id-a", 1: "id-b"}))
     reads.finish("id-a", RequestError("no document"))
     reads.finish("id-b", ZeroDivisionError("a secret of the implementation"))
@@ -183,7 +183,7 @@ def test_what_a_request_causes_is_its_own_answer(pump, reads):
     assert json.loads(bodies[1])["request_id"] == "id-b"
 
 
-def test_more_requests_than_the_limit_are_told_to_come_back(pump_with):
+def test_requests_above_the_limit_are_overloaded(pump_with):
     pump = pump_with(max_open_requests=1)
     context = FakeContext({0: "id-a", 1: "id-b"})
 
@@ -195,7 +195,7 @@ def test_more_requests_than_the_limit_are_told_to_come_back(pump_with):
     assert json.loads(bodies[1])["code"] == "overloaded"
 
 
-def test_an_answer_larger_than_torchserve_bears_is_replaced_by_a_reason(pump, reads):
+def test_too_large_answer_is_replaced_by_an_error(pump, reads):
     pump.turn([A], FakeContext({0: "id-a"}))
     reads.finish("id-a", Reply(200, "text/plain", b"x" * 2000))
     context = FakeContext({0: "id-a"})
@@ -206,7 +206,7 @@ def test_an_answer_larger_than_torchserve_bears_is_replaced_by_a_reason(pump, re
     assert json.loads(body)["code"] == "document_too_large"
 
 
-def test_a_mistake_of_the_pump_itself_answers_everybody(pump, reads):
+def test_failure_of_the_pump_answers_all_requests(pump, reads):
 
     class Broken(FakeContext):
         def get_all_request_header(self, index):
@@ -221,7 +221,7 @@ def test_a_mistake_of_the_pump_itself_answers_everybody(pump, reads):
     assert context.request_ids == {0: "id-a", 1: "id-b"}
 
 
-def test_a_mistake_of_the_pump_itself_ends_a_stream_with_a_line(pump, reads):
+def test_failure_of_the_pump_ends_a_stream_with_a_line(pump, reads):
     pump.turn([A], FakeContext({0: "id-a"}))
     until(lambda: "id-a" in reads.requests)
     reads.requests["id-a"].stream(b"one\n")
@@ -253,7 +253,7 @@ def test_every_answer_is_reported_once(pump, reads, answered):
 # Clients that leave
 
 
-def test_a_request_whose_client_has_left_is_answered_for_the_log(pump, reads, answered):
+def test_disconnected_request_is_reported_as_client_gone(pump, reads, answered):
     pump.turn([A, B], FakeContext({0: "id-a", 1: "id-b"}))
     until(lambda: {"id-a", "id-b"} <= set(reads.requests))
 
@@ -269,7 +269,7 @@ def test_a_request_whose_client_has_left_is_answered_for_the_log(pump, reads, an
     assert not reads.requests["id-b"].is_cancelled
 
 
-def test_what_was_read_before_the_client_left_is_counted(pump_with, answered):
+def test_pages_read_before_the_disconnect_are_counted(pump_with, answered):
     read = PageResult(page=1, status=Status.SUCCESS, output_tokens=7)
     unread = PageResult(
         page=2, status=Status.FAILURE, error=PageError("engine_unavailable", "gone")
@@ -289,9 +289,7 @@ def test_what_was_read_before_the_client_left_is_counted(pump_with, answered):
     assert (reply.status, reply.pages) == (499, (read,))
 
 
-def test_an_answer_that_was_ready_when_the_client_left_stays_what_it_is(
-    pump, reads, answered
-):
+def test_finished_answer_is_kept_after_a_disconnect(pump, reads, answered):
     pump.turn([A], FakeContext({0: "id-a"}))
     reads.finish("id-a")
 
@@ -302,7 +300,7 @@ def test_an_answer_that_was_ready_when_the_client_left_stays_what_it_is(
 
 
 @pytest.mark.parametrize("has_another", [True, False])
-def test_a_stream_torchserve_has_dropped_is_reported_without_another_call(
+def test_dropped_stream_is_reported_without_another_call(
     pump_with, reads, answered, has_another
 ):
     pump = pump_with(abandoned_seconds=0.05)
@@ -365,7 +363,7 @@ def test_a_turn_that_does_not_end_makes_the_pump_stuck(pump_with, reads):
     assert not pump.is_stuck
 
 
-def test_a_client_that_has_left_does_not_make_the_pump_stuck(pump_with, reads):
+def test_disconnected_client_does_not_make_the_pump_stuck(pump_with, reads):
     pump = pump_with(abandoned_seconds=0.05)
     pump.turn([A], FakeContext({0: "id-a"}))
     until(lambda: "id-a" in reads.requests)
@@ -382,7 +380,7 @@ def stamped(seconds_ago: float) -> dict[str, str]:
     return {"X-Chandra-Arrival": str(time.monotonic_ns() - int(seconds_ago * 1e9))}
 
 
-def test_a_request_is_as_old_as_the_frontend_says(pump, reads):
+def test_arrival_stamp_of_the_frontend_is_used(pump, reads):
     pump.turn([A], FakeContext({0: "id-a"}, {0: stamped(40)}))
 
     until(lambda: "id-a" in reads.requests)

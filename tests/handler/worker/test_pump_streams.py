@@ -68,7 +68,7 @@ def test_an_error_after_a_stream_has_begun_is_its_last_line(pump, reads):
     assert context.stopping_criteria[0](body) is True
 
 
-def test_a_call_gets_a_few_megabytes_of_short_answers_first(pump_with, reads):
+def test_short_answers_are_sent_before_long_ones(pump_with, reads):
     pump = pump_with(max_reply_bytes=10 * MAX_FRAME_BYTES)
     ids = {0: "long", 1: "longer", 2: "short"}
     pump.turn([A, A, B], FakeContext(dict(ids)))
