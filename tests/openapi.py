@@ -1,4 +1,4 @@
-"""Holds answers of the service to handler/openapi.yaml."""
+"""Checks of replies against handler/openapi.yaml."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ URI = "urn:openapi"
 
 @cache
 def specification() -> Mapping[str, Any]:
-    """The file, as JSON would hold it."""
+    """Return the file as JSON values."""
     parsed = yaml.safe_load(PATH.read_text())
     assert isinstance(parsed, dict)
     return parsed
 
 
 def resolved(value: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What a `$ref` points to; anything else as it is."""
+    """Return the target of a `$ref`; return any other value unchanged."""
     while "$ref" in value:
         target: Any = specification()
         for name in value["$ref"].removeprefix("#/").split("/"):
@@ -37,20 +37,20 @@ def resolved(value: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def operation() -> Mapping[str, Any]:
-    """The one thing that can be done, by whichever of its two names."""
+    """Return the operation that reads a document, which has two paths."""
     read: Mapping[str, Any] = specification()["paths"]["/predictions/chandra"]["post"]
     return read
 
 
 def response(status: int) -> Mapping[str, Any]:
-    """What is described for answers of this status."""
+    """Return the description of responses with this status."""
     described = operation()["responses"].get(str(status))
     assert described is not None, f"openapi.yaml has no answer of status {status}"
     return resolved(described)
 
 
 def validate(value: object, schema: Mapping[str, Any]) -> None:
-    """AssertionError says where `value` is not what `schema` describes."""
+    """Raise AssertionError with the position at which `value` violates `schema`."""
     # The schema's references are to the file, so that is where it must be read from.
     validator = jsonschema.Draft202012Validator(
         {"$id": URI, "components": specification()["components"], "allOf": [schema]}
@@ -60,7 +60,7 @@ def validate(value: object, schema: Mapping[str, Any]) -> None:
 
 
 def check(status: int, content_type: str, body: bytes) -> None:
-    """AssertionError where an answer is not one that openapi.yaml describes.
+    """Raise AssertionError for a reply that openapi.yaml does not describe.
 
     NDJSON must be whole: page lines, and one line more that ends them.
     """
@@ -98,7 +98,7 @@ def _parsed(text: str) -> Any:
 
 
 def _sentences(errors: list[jsonschema.ValidationError]) -> Iterator[str]:
-    """One line for each leaf: a oneOf alone says only that none of them matched."""
+    """Return a line for each leaf error, because a oneOf error has no details."""
     leaves = [leaf for error in errors for leaf in _leaves(error)]
     # After another mistake in the same object jsonschema calls everything in it new.
     named = [leaf for leaf in leaves if leaf.validator != "unevaluatedProperties"]

@@ -1,4 +1,4 @@
-"""handler/openapi.yaml says what the code does; `check` notices where it does not."""
+"""Agreement of handler/openapi.yaml with the code, and tests of `check`."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ SCHEMAS = specification()["components"]["schemas"]
 JSON, NDJSON = "application/json", "application/x-ndjson"
 PROBLEM = "application/problem+json"
 FRONTEND_CODE = "forbidden"
-"""A code with which only frontend/ answers, at the documents' address too."""
+"""Error code of frontend/, which it returns on the path of documents too."""
 
 READ = PageResult(
     page=1,
@@ -90,7 +90,7 @@ DOCUMENT = DocumentResult(
 
 
 def errors() -> list[type[HandlerError]]:
-    """Every class whose code a caller can meet."""
+    """Return every error class whose code a caller can get."""
 
     def below(cls: type[HandlerError]) -> Iterator[type[HandlerError]]:
         yield cls
@@ -103,7 +103,7 @@ def errors() -> list[type[HandlerError]]:
 
 
 def objects(value: Any, name: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Every schema of an object below `value`, and where it is."""
+    """Yield every schema of an object below `value`, with its position."""
     if isinstance(value, dict):
         if value.get("type") == "object":
             yield name, value
@@ -112,7 +112,7 @@ def objects(value: Any, name: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 
 def examples() -> Iterator[Any]:
-    """Every example of a body, with its schema."""
+    """Yield every example of a body, with its schema."""
     body = resolved(operation()["requestBody"])["content"]
     contents = [body, *(response(int(s))["content"] for s in operation()["responses"])]
     for content in contents:

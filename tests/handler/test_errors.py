@@ -1,4 +1,4 @@
-"""What goes wrong has one name, one status and one code."""
+"""Names, statuses and codes of errors."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CLASSES = [
 
 
 def drawn_tree() -> dict[str, tuple[str | None, int, str]]:
-    """Parent, status and code of each class in the module's docstring."""
+    """Return parent, status and code of each class in the module's docstring."""
     assert errors.__doc__ is not None
     drawn: dict[str, tuple[str | None, int, str]] = {}
     parents: list[str] = []

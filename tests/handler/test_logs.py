@@ -1,4 +1,4 @@
-"""One JSON object a line, whatever is logged."""
+"""Log records as one JSON object per line."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from handler.logs import DescriptorShortageFilter, JSONFormatter, log_to_stdout
 
 @pytest.fixture
 def output(monkeypatch):
-    """Standard output, as long as a test runs."""
+    """Standard output during a test."""
     output = io.StringIO()
     monkeypatch.setattr(sys, "stdout", output)
     return output
@@ -28,7 +28,7 @@ def output(monkeypatch):
 
 @pytest.fixture
 def logger(output):
-    """A logger of ours that nobody else has."""
+    """Logger that only one test uses."""
     logger = logging.getLogger(f"test-{uuid.uuid4()}")
     log_to_stdout(logger.name)
     yield logger
@@ -37,7 +37,7 @@ def logger(output):
 
 @pytest.fixture
 def lines(output):
-    """What was printed so far, line by line, as objects."""
+    """Function that returns the printed lines as objects."""
 
     def refuse(constant):
         raise AssertionError(f"{constant} is not JSON")

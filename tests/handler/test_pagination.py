@@ -1,4 +1,4 @@
-"""Separators between the pages of Markdown are where pages end, and nowhere else."""
+"""Separators between the pages of Markdown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What belongs together in a model line, and that it fits."""
+"""Profiles of the model lines, and the consistency of their values."""
 
 from __future__ import annotations
 

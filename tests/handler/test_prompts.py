@@ -1,4 +1,4 @@
-"""The prompts belong to the weights: those of another release are refused."""
+"""Prompts of the installed chandra-ocr release."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The values that pass between the stages, and the JSON that callers see."""
+"""Data classes of the stages, and the JSON that callers get."""
 
 from __future__ import annotations
 

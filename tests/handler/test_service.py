@@ -1,4 +1,4 @@
-"""What TorchServe finds when it loads the handler."""
+"""Entry point that TorchServe loads, and its start-up checks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can be set, where, and what is said of a setting that makes no sense."""
+"""Sources of settings, and errors for invalid ones."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ KINDS = {
 
 
 def of_kind(*kinds: type) -> list[str]:
-    """The settings that are one of `kinds`, perhaps None as well."""
+    """Return the settings of one of the types `kinds`, optional or not."""
     return [
         name
         for name, kind in KINDS.items()

@@ -1,4 +1,4 @@
-"""Base64 in pieces, against what the standard library makes of the whole."""
+"""Base64 in pieces, compared with the standard library's decoder."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CONTENT = st.binary(max_size=200)
 
 
 def decoded(text: str) -> bytes | None:
-    """Decode the whole text; None where it is not base64."""
+    """Decode the whole text; return None if it is not base64."""
     text = text.removeprefix("\ufeff")
     has_blanks = " " in text.strip()
     text = "".join(text.split())

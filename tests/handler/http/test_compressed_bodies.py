@@ -1,4 +1,4 @@
-"""Requests whose body, or document, is compressed."""
+"""Requests whose body or document is compressed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Forms as browsers and curl send them, and as nobody should."""
+"""Valid and invalid multipart forms."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TYPE = "multipart/form-data; boundary=b"
 
 
 def form(*parts: tuple[str, bytes]) -> bytes:
-    """A form as curl writes it."""
+    """Return a form as curl writes it."""
     text = b"".join(
         b'--b\r\nContent-Disposition: form-data; name="%s"\r\n\r\n%s\r\n'
         % (name.encode(), content)

@@ -1,4 +1,4 @@
-"""JSON bodies, read member by member, against what `json.loads` makes of them."""
+"""JSON bodies, parsed member by member and compared with `json.loads`."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def members(body: bytes | bytearray):
 
 
 def whole(text: LongText) -> str:
-    """The text, with surrogate pairs joined that lay in two pieces."""
+    """Join surrogate pairs that were split between two pieces."""
     joined = "".join(text.pieces())
     return joined.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
 

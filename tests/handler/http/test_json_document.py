@@ -1,4 +1,4 @@
-"""Documents in JSON, as people write them and as other services take them."""
+"""Documents in JSON, in the spellings of clients and of other services."""
 
 from __future__ import annotations
 

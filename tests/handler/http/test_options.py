@@ -1,4 +1,4 @@
-"""What a caller may ask for, in whatever way it was written."""
+"""Parsing of option values, given as JSON or text."""
 
 from __future__ import annotations
 

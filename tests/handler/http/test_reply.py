@@ -1,4 +1,4 @@
-"""What goes back to a client, in a form that TorchServe survives."""
+"""Replies and problem details, in a form that TorchServe accepts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What TorchServe hands over, made into a request or into a sentence."""
+"""Parsing of TorchServe's rows and headers into requests."""
 
 from __future__ import annotations
 
@@ -448,7 +448,7 @@ def test_blanks_in_the_base64_of_a_large_document_do_not_count(blank):
         assert understood.document == content
 
 
-# Anything at all
+# Arbitrary input
 
 ANY_TEXT = st.text(st.characters())
 ANY_VALUE = st.recursive(

@@ -19,7 +19,7 @@ from tests.handler.http.requests import (
     with_attributes,
 )
 
-# Where options come from
+# Sources of options
 
 
 def test_options_come_in_custom_attributes():
@@ -126,7 +126,7 @@ def test_error_does_not_repeat_a_prompt_or_password(attributes):
     assert "iban" not in caught.value.detail
 
 
-# Options that are none
+# Unknown options
 
 
 UNKNOWN = 'unknown option "page"; did you mean pages'
@@ -170,7 +170,7 @@ def test_a_number_too_large_for_json_is_refused_by_name():
         request({"body": body}, JSON)
 
 
-# Limits on everything but the document
+# Limits for options
 
 LONG = "x" * 8193
 

@@ -1,4 +1,4 @@
-"""The fair queue grants turns and preempts calls."""
+"""Order of turns and preemption in the fair queue."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def queue_of(clock):
 
 @pytest.fixture
 def waiting():
-    """Starts calls that wait for a turn in threads; their turns appear in a list."""
+    """Function that starts threads which wait for a turn; turns are put into a list."""
     threads: list[Thread] = []
 
     def wait(queue: FairQueue, account: Account, turns: list[Turn]) -> None:
@@ -60,7 +60,7 @@ def waiting():
 
 
 def take(queue: FairQueue, account: Account | None = None) -> Turn:
-    """A turn that is free now."""
+    """Take a turn that is free now."""
     turn = queue.take(account or Account(), LIMIT, 0)
     assert turn is not None
     return turn

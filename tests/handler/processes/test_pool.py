@@ -1,4 +1,4 @@
-"""What a call in another process may do: answer, raise, crash, hang, overeat."""
+"""Calls in a pool that return, raise, crash, hang or exceed their memory."""
 
 from __future__ import annotations
 
@@ -49,14 +49,14 @@ def sleep_through(connection: Connection) -> None:
 
 
 def own_a_pool(connection: Connection) -> None:
-    """A worker with a pool of its own, to be killed without warning."""
+    """Process with its own pool, which the test kills."""
     pool = Pool(1)
     connection.send(pool.call(SECONDS, os.getpid))
     connection.recv()
 
 
 def is_gone(pid: int) -> bool:
-    """Whether a process has ended, even where nobody collects its status."""
+    """Return whether a process has ended, even if its status was not collected."""
     try:
         status = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
@@ -66,7 +66,7 @@ def is_gone(pid: int) -> bool:
 
 @pytest.fixture(scope="module")
 def pool():
-    """One pool for all tests: what one call does must not matter to the next."""
+    """Pool that all tests share, because calls must not affect each other."""
     pool = Pool(2, modules=MODULES)
     yield pool
     pool.close()
@@ -81,7 +81,7 @@ def single():
 
 @pytest.fixture
 def child_of():
-    """Starts children and ends them, whatever became of them."""
+    """Function that starts children, which are ended after the test."""
     children: list[Child] = []
 
     def start(target, *args) -> Child:
@@ -206,7 +206,7 @@ def test_a_calls_timeout_starts_when_it_gets_a_process(single):
     with occupied(single):
         second = Thread(target=lambda: answers.append(single.call(2, time.sleep, 1.2)))
         second.start()
-        # Together with the call itself more than its timeout.
+        # Waiting and the call together take longer than the timeout.
         second.join(1.2)
 
     second.join()

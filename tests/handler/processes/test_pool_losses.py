@@ -1,4 +1,4 @@
-"""Processes that are killed, stopped or ended for others, and calls begun anew."""
+"""Processes that are killed, stopped or preempted, and calls that restart."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from tests.handler.processes.called import (
 from tests.waiting import until
 
 SECONDS = 20.0
-"""More than any call here needs."""
+"""Time limit that no call here reaches."""
 STALL_SECONDS = 0.5
 BURN_SECONDS = 1.0
 
@@ -73,7 +73,7 @@ def token():
 
 
 class Records(logging.Handler):
-    """Records of the log, in order."""
+    """Log records, in order."""
 
     def __init__(self) -> None:
         super().__init__()

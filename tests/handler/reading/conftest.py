@@ -1,4 +1,4 @@
-"""Readers, and documents opened in them."""
+"""Fixtures of readers and open documents."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def writers():
 
 @pytest.fixture
 def without_memory():
-    """A pool whose processes crash."""
+    """Pool whose processes crash."""
     pool = Pool(1, memory_bytes=TOO_LITTLE_MEMORY)
     yield pool
     pool.close()
@@ -43,7 +43,7 @@ def without_memory():
 
 @pytest.fixture
 def busy():
-    """A pool whose only process is at work as long as the test runs."""
+    """Pool whose only process is busy until the test ends."""
     pool = Pool(1, modules=[called.__name__])
     with called.occupied(pool):
         yield pool
@@ -52,7 +52,7 @@ def busy():
 
 @pytest.fixture
 def reader_with(decoders, writers):
-    """Makes readers; they share the pools where a test brings none."""
+    """Function that makes readers; they share pools unless the test passes its own."""
 
     def make(
         engines: FakeEngines,
@@ -68,7 +68,7 @@ def reader_with(decoders, writers):
 
 @pytest.fixture
 def opened(reader_with):
-    """Opens documents, received now, and closes them after the test."""
+    """Function that opens documents, which are closed after the test."""
     readings: list[OpenDocument] = []
 
     def open_it(
@@ -96,7 +96,7 @@ def opened(reader_with):
 
 @pytest.fixture
 def read(reader_with, opened):
-    """All pages of a document by number; one without an answer takes a minute."""
+    """Function that returns all pages of a document by number."""
 
     def read_it(
         content: bytes, engines: FakeEngines, options: Any = None, **settings: Any

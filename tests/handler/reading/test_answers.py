@@ -1,4 +1,4 @@
-"""What the engine is asked, and what is made of its answers."""
+"""Requests to the engine, and results made from its outputs."""
 
 from __future__ import annotations
 

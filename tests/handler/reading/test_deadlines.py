@@ -1,4 +1,4 @@
-"""Deadlines, and clients that leave."""
+"""Deadlines and disconnected clients."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Options reach the decoders, and a password is printed nowhere."""
+"""Options for the decoders, and secrecy of the password."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ OPTIONS = Options(password=PASSWORD, rotate="none")
 
 
 class NotedPool:
-    """A pool that notes the arguments of each call."""
+    """Pool that records the arguments of each call."""
 
     def __init__(self, pool: Any) -> None:
         self._pool = pool

@@ -1,4 +1,4 @@
-"""A document's bytes, sent or in S3, until it is closed."""
+"""Bytes of a document, sent or in S3, until it is closed."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_a_document_that_is_refused_leaves_no_bytes(opened, content, options, er
 
 @pytest.fixture
 def opened_in_s3(s3, reader_with):
-    """Opens what a request names, with a deadline far away or as near as it is."""
+    """Function that opens the document of a request with a deadline."""
     readings: list[OpenDocument] = []
 
     def open_it(uri: str, is_cancelled: Callable[[], bool] = lambda: False, **options):

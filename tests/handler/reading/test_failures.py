@@ -1,4 +1,4 @@
-"""Decoders and writers that fail."""
+"""Failures of decoders and writers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.handler.reading.engines import (
 
 
 class KilledWriters(Pool):
-    """Writers that are killed from outside with every page."""
+    """Pool of writers that are killed from outside with every page."""
 
     def call_restartable(self, *args, **kwargs):
         raise CallKilledError("the process was ended by SIGKILL")
@@ -34,7 +34,7 @@ class KilledWriters(Pool):
 
 @pytest.fixture
 def stopped():
-    """Makes pools whose only process was stopped by a signal while it idled."""
+    """Function that makes pools whose idle process was stopped by a signal."""
     pools: list[Pool] = []
 
     def make() -> Pool:

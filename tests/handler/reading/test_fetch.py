@@ -1,4 +1,4 @@
-"""How a document comes out of S3, what refuses it, and what else can go wrong.
+"""Downloads of documents from S3, and their errors.
 
 boto3 talks over HTTP to moto's S3; where something is to go wrong a test stands in
 the door (tests/s3.py).
@@ -45,7 +45,7 @@ def fetcher(s3):
 
 @pytest.fixture
 def fetched(fetcher):
-    """The content of what is fetched; nothing of it is left open."""
+    """Function that downloads an object and returns its content."""
 
     def fetch(uri: str, should_stop=lambda: None) -> bytes:
         document = fetcher.fetch(parse_address(uri), should_stop)
@@ -58,7 +58,7 @@ def fetched(fetcher):
 
 
 def failing(method: str, status: str, code: str, times: int = 1_000):
-    """A door that refuses requests of a method, the first so many of them."""
+    """Return a door of the fake S3 that fails the first requests of a method."""
     left = iter(range(times))
     body = f"<Error><Code>{code}</Code><Message>{KEY_ID}</Message></Error>".encode()
 
@@ -74,7 +74,7 @@ def num_open_files() -> int:
     return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
 
-# What arrives
+# Successful downloads
 
 
 @pytest.mark.parametrize("size", [1, PART - 1, PART, PART + 1, len(CONTENT)])
@@ -104,7 +104,7 @@ def test_parts_are_read_several_at_once(s3, fetched):
     passed = []
 
     def door(asked: Asked) -> None:
-        # Passed only by four requests that are open at the same time.
+        # Only four concurrent requests pass the barrier.
         if asked.range in first:
             passed.append(together.wait())
 
@@ -120,11 +120,11 @@ def test_no_file_stays_open(s3, fetched):
 
     fetched(s3.put("a.pdf", CONTENT))
 
-    # A connection is kept for the next; a document is not.
+    # Connections are kept for the next download; files are not.
     assert num_open_files() <= before + 4
 
 
-# What is refused
+# Refusals
 
 
 def test_without_allowed_buckets_s3_is_not_called(s3):
@@ -218,11 +218,11 @@ def test_other_client_error_names_its_status(s3, fetched, status):
         fetched("s3://docs/a.pdf")
 
 
-# What changes meanwhile
+# Changes during the download
 
 
 def on_first_read(s3, do) -> None:
-    """Does something between the question for the size and that for the bytes."""
+    """Return a door that does something between the HEAD and the GET requests."""
     once = threading.Lock()
 
     def door(asked: Asked) -> None:
@@ -250,7 +250,7 @@ def test_object_replaced_during_its_read_is_changed(s3, fetched, other):
         fetched(uri)
 
 
-# What fails for a while, or for good
+# Transient and permanent failures
 
 
 def test_transient_error_of_s3_is_retried(s3, fetched):
@@ -272,7 +272,7 @@ def test_retries_of_a_busy_s3_are_limited(s3, fetched):
 
 
 def cut_short(s3, uri: str, times: int):
-    """Answers a part with its first hundred bytes, and hangs up, so many times."""
+    """Return a door that breaks off a part after a hundred bytes, a few times."""
     left = iter(range(times))
 
     def door(asked: Asked) -> Answer | None:
@@ -375,12 +375,12 @@ def test_full_disk_is_overloaded(s3, fetched, monkeypatch):
     assert s3.reads() == []
 
 
-# Who waits no longer
+# Downloads that are stopped
 
 
 @pytest.fixture
 def stalled(s3):
-    """S3 takes a question of one method and says nothing until the test is over."""
+    """Fake S3 that accepts a request of one method and stays silent until the end."""
     gate = threading.Event()
     waiting = threading.Event()
 
@@ -410,7 +410,7 @@ def test_deadline_applies_while_s3_is_silent(s3, fetched, stalled, method):
 
 
 def test_late_bytes_are_not_written_into_another_file(s3, fetcher, monkeypatch):
-    """A thread about to write must not write where its file was."""
+    """A late thread must not write to a descriptor that was reused."""
     uri = s3.put("a.pdf", CONTENT)
     gate, is_writing = threading.Event(), threading.Event()
     pwrite = os.pwrite
@@ -426,7 +426,7 @@ def test_late_bytes_are_not_written_into_another_file(s3, fetcher, monkeypatch):
             parse_address(uri),
             lambda: DeadlineExceededError() if is_writing.is_set() else None,
         )
-    # The lowest numbers that are free now: that of the file that was given up.
+    # The lowest free numbers include that of the cancelled file.
     others = [spool.Spool(b"another document") for _ in range(8)]
 
     gate.set()
@@ -439,7 +439,7 @@ def test_late_bytes_are_not_written_into_another_file(s3, fetcher, monkeypatch):
 
 
 def test_a_large_document_leaves_room_for_others(s3, fetched, fetcher):
-    """One that S3 is slow to send does not take all connections."""
+    """A slow download does not take all connections."""
     large = s3.put("large.pdf", CONTENT)
     small = s3.put("small.pdf", CONTENT[:10])
     gate, is_waiting = threading.Event(), threading.Semaphore(0)

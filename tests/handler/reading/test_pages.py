@@ -1,4 +1,4 @@
-"""Which pages of a document go to the engine, and when."""
+"""Order and number of the pages submitted to the engine."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_pages_are_submitted_in_the_order_of_the_document(read):
 def test_at_most_one_page_more_than_slots_is_in_flight(reader_with, opened, num_slots):
     engines = FakeEngines(num_slots=num_slots)
     looks = itertools.count(1)
-    # A look before each page that is sent, and a few while none is.
+    # The reader reads the clock before each page, and a few times while it waits.
     reading = opened(pdf_of(30), is_cancelled=lambda: next(looks) > num_slots + 4)
 
     list(reader_with(engines).pages(reading))

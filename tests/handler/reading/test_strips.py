@@ -1,4 +1,4 @@
-"""A long page is read strip by strip, and answered as one page."""
+"""Long pages, which are read in strips and returned as one page."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def long_page(*pages: list[str]) -> bytes:
 
 
 class LineEngines(FakeEngines):
-    """Engines that answer each strip with the lines its PDF text has.
+    """Fake engines that answer each strip with the lines of its text layer.
 
     `outcomes` are the generations of some strips in place of that, by index; None
     leaves a strip without an answer.

@@ -1,4 +1,4 @@
-"""What is an address in S3, and which of them documents may come from."""
+"""Addresses of objects in S3, and the allowed buckets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""S3's refusals, and what is between here and S3, each named as what it is."""
+"""Errors of S3 and of the network, and the errors they become."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def refused(uri: str = URI) -> HandlerError:
 def refusing(
     status: str, code: str, message: str = "", *, head: str | None = None, **fields: str
 ):
-    """A door that answers as S3 does: HEAD without a body, GET with the reason.
+    """Return a door that fails as S3 does: HEAD without a body, GET with the reason.
 
     `head` is the status of a HEAD; "" lets it pass.
     """
@@ -180,7 +180,7 @@ def test_refused_head_keeps_its_own_status(s3):
     assert isinstance(refused(), DocumentForbiddenError)
 
 
-# On the way
+# Network and proxies
 
 
 @pytest.mark.parametrize(
@@ -221,7 +221,7 @@ def test_network_failure_is_a_storage_error(error, words):
 
 @pytest.fixture
 def proxy(s3, monkeypatch):
-    """Sends boto3 through a proxy at an address, with a password in it."""
+    """Function that sends boto3 through a proxy whose address contains a password."""
     monkeypatch.delenv("NO_PROXY", raising=False)
     monkeypatch.delenv("no_proxy", raising=False)
 
@@ -265,7 +265,7 @@ def test_a_proxy_that_asks_for_a_password_is_named(proxy):
     assert "requires a user and a password" in error.detail
 
 
-# Keys of events
+# Keys from S3 events
 
 
 EVENT_KEY = "in/my+file%281%29.pdf"

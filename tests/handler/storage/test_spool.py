@@ -1,4 +1,4 @@
-"""Where a request's document lies, for whom, and for how long."""
+"""Temporary file of a document: access and lifetime."""
 
 from __future__ import annotations
 

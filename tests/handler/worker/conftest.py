@@ -1,4 +1,4 @@
-"""Fixtures of a pump whose reads end when the test says so."""
+"""Fixtures of a pump whose reads end on request of the test."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ UNANSWERED = b""
 
 
 class Reads:
-    """Reads that end when the test says so."""
+    """Fake reader whose reads end on request of the test."""
 
     def __init__(self) -> None:
         self.requests: dict[str, OpenRequest] = {}

@@ -1,4 +1,4 @@
-"""How the worker tells /ping about itself, and hears that it is to stop."""
+"""Publication of the worker's state, and notices of draining and disconnects."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def clock():
 
 @pytest.fixture
 def said():
-    """What the worker would say of itself."""
+    """State that the worker would publish."""
     return {"state": "starting"}
 
 
@@ -39,7 +39,7 @@ def left():
 
 
 def written(folder):
-    """The text of the state that is published."""
+    """Function that returns the published text."""
     return (folder / STATE).read_text().rstrip("\n")
 
 

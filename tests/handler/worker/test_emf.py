@@ -1,4 +1,4 @@
-"""Metrics in the log, as CloudWatch's embedded metric format has them."""
+"""Metrics in the log, in CloudWatch's embedded metric format."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def failed(code: str) -> PageResult:
 
 @pytest.fixture
 def record(caplog):
-    """Records one request and returns the lines that are in the log."""
+    """Function that records one request and returns the logged lines."""
 
     def record_it(pages, code=None, seconds=2.0, memory=None, fallbacks=0):
         metrics = EmbeddedMetrics(

@@ -1,4 +1,4 @@
-"""How much memory there is: the machine's, or what the container was given of it."""
+"""Memory of the machine or the container, and the limits of processes."""
 
 from __future__ import annotations
 

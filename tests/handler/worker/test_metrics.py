@@ -1,4 +1,4 @@
-"""What is counted for each answered request, and that TorchServe knows the names."""
+"""Metrics of answered requests, and their declaration for TorchServe."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ KINDS = ("counter", "gauge", "histogram")
 
 
 class RecordedMetrics:
-    """TorchServe's metrics: each remembers its values and dimensions."""
+    """Fake metrics of TorchServe that remember their values and dimensions."""
 
     def __init__(self) -> None:
         self.values: dict[str, list[float]] = {}

@@ -53,7 +53,7 @@ def test_a_body_that_comes_again_is_freed_at_once(pump, reads):
 
 
 class Held:
-    """An object that a function refers to while it fails."""
+    """Object to which a failing function refers."""
 
 
 def test_variables_of_a_failed_read_are_freed_at_once(pump_with):
@@ -88,7 +88,7 @@ def test_a_request_torchserve_no_longer_sends_is_cancelled(pump, reads):
 
 
 def test_abandoned_requests_are_cancelled(pump_with, reads):
-    """Its last client gone, TorchServe does not call again to say so."""
+    """TorchServe does not call again if its last client has disconnected."""
     pump = pump_with(abandoned_seconds=0.05)
     pump.turn([A], FakeContext({0: "id-a"}))
     until(lambda: "id-a" in reads.requests)
@@ -97,7 +97,7 @@ def test_abandoned_requests_are_cancelled(pump_with, reads):
 
 
 def test_large_bodies_delay_the_abandonment(pump_with, reads):
-    """With hundreds of megabytes open, on a busy machine, that is many seconds."""
+    """Sending hundreds of megabytes on a busy machine takes many seconds."""
     pump = pump_with(abandoned_seconds=0.05)
     body = bytes(5_000_000)
     pump.turn([{"body": body}], FakeContext({0: "id-a"}))
@@ -250,7 +250,7 @@ def test_every_answer_is_reported_once(pump, reads, answered):
     ]
 
 
-# Clients that leave
+# Clients that disconnect
 
 
 def test_disconnected_request_is_reported_as_client_gone(pump, reads, answered):
@@ -342,7 +342,7 @@ def test_the_pump_is_stuck_until_a_finished_reply_has_left(pump_with, reads):
 
 
 def test_a_turn_that_does_not_end_makes_the_pump_stuck(pump_with, reads):
-    """Here, the bookkeeping of a reply blocks the turn."""
+    """Block a turn in the report of a reply."""
     pump = pump_with(max_turn_seconds=0.05)
     goes_on = threading.Event()
 
@@ -376,7 +376,7 @@ def test_disconnected_client_does_not_make_the_pump_stuck(pump_with, reads):
 
 
 def stamped(seconds_ago: float) -> dict[str, str]:
-    """The header in which frontend/ says when a request arrived."""
+    """Return the header in which frontend/ stamps the arrival of a request."""
     return {"X-Chandra-Arrival": str(time.monotonic_ns() - int(seconds_ago * 1e9))}
 
 

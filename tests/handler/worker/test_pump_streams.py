@@ -115,7 +115,7 @@ def test_a_long_stream_leaves_in_several_calls(pump_with, reads):
 
 @pytest.mark.parametrize("headers", [{}, {"Host": "x"}])
 def test_only_answers_by_grpc_have_the_stream_header(pump, reads, headers):
-    """TorchServe looks for it in a streamed call's answer, and fails without it."""
+    """TorchServe fails if the answer to a streamed gRPC call lacks the header."""
     pump.turn([A], FakeContext({0: "id-a"}, {0: headers}))
     reads.finish("id-a")
     context = FakeContext({0: "id-a"}, {0: headers})

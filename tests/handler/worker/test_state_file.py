@@ -1,4 +1,4 @@
-"""A state that is replaced as a whole, on a full disk too."""
+"""Atomic replacement of the state file, including on a full disk."""
 
 from __future__ import annotations
 
