@@ -19,19 +19,19 @@ def load_prompts(profile: Profile) -> Mapping[str, str]:
     Raises ModelLoadError if chandra-ocr is missing or is another release than the
     profile needs.
     """
-    wanted = profile.prompt_package
-    install = f"pip install --no-deps chandra-ocr=={wanted}"
+    required = profile.prompt_package
+    install = f"pip install --no-deps chandra-ocr=={required}"
     try:
-        found = importlib.metadata.version("chandra-ocr")
+        installed = importlib.metadata.version("chandra-ocr")
     except importlib.metadata.PackageNotFoundError as error:
         raise ModelLoadError(
-            f"the profile {profile.name} needs the prompts of chandra-ocr {wanted}, "
+            f"the profile {profile.name} needs the prompts of chandra-ocr {required}, "
             f"which is not installed: {install}"
         ) from error
-    if found != wanted:
+    if installed != required:
         raise ModelLoadError(
-            f"the profile {profile.name} needs the prompts of chandra-ocr {wanted}, "
-            f"but {found} is installed, whose boxes have another format: {install}"
+            f"the profile {profile.name} needs the prompts of chandra-ocr {required}, "
+            f"but {installed} is installed, whose boxes have another format: {install}"
         )
     from chandra.prompts import PROMPT_MAPPING
 

@@ -220,12 +220,12 @@ def read_settings(
 
     Raises ModelLoadError with the name of a setting that is unknown or invalid.
     """
-    kinds = _kinds()
+    kinds = _setting_types()
     if not isinstance(table, Mapping):
         raise ModelLoadError("handler: in model-config.yaml must be a table")
     for name in table:
         if name not in kinds:
-            raise ModelLoadError(f"unknown setting {name}{_nearest(name, kinds)}")
+            raise ModelLoadError(f"unknown setting {name}{_suggest(name, kinds)}")
     values = dict(table)
     # The long names come last, because they override the short ones.
     names = VARIABLES | {PREFIX + name.upper(): name for name in kinds}
@@ -233,7 +233,7 @@ def read_settings(
         # Kubernetes sets such variables in every pod if a service is named chandra.
         is_ours = variable.startswith(PREFIX) and not variable.startswith(KUBERNETES)
         if is_ours and variable not in names:
-            hint = _nearest(variable, names)
+            hint = _suggest(variable, names)
             raise ModelLoadError(f"unknown variable {variable}{hint}")
     for variable, name in names.items():
         if environ.get(variable):
@@ -250,7 +250,7 @@ def read_settings(
     )
 
 
-def _kinds() -> dict[str, Any]:
+def _setting_types() -> dict[str, Any]:
     """Return the type of each setting by its name."""
     return {
         name: kind
@@ -259,7 +259,7 @@ def _kinds() -> dict[str, Any]:
     }
 
 
-def _nearest(name: object, known: Mapping[str, Any]) -> str:
+def _suggest(name: object, known: Mapping[str, Any]) -> str:
     close = difflib.get_close_matches(str(name), known, n=1)
     return f"; did you mean {close[0]}?" if close else ""
 

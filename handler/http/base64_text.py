@@ -62,7 +62,7 @@ def decode_base64(pieces: Iterable[str]) -> bytearray:
         whole, rest = rest[:num_whole], rest[num_whole:]
         if b"=" in whole:
             raise InvalidBase64Error("it continues after its padding")
-        decoded += _decoded(whole)
+        decoded += _decode(whole)
     rest += plain.end()
     if not decoded:
         rest = rest.removeprefix(_ESCAPED_MARK)
@@ -74,7 +74,7 @@ def decode_base64(pieces: Iterable[str]) -> bytearray:
     if num_missing == 3 or num_padding not in (0, num_missing):
         raise InvalidBase64Error("it ends early, or has the wrong padding")
     # Append in place: a copy of a document of 100 MB would double the memory.
-    decoded += _decoded(data + b"=" * num_missing)
+    decoded += _decode(data + b"=" * num_missing)
     return decoded
 
 
@@ -117,33 +117,33 @@ class _PlainText:
         if not self._has_begun and piece:
             piece, self._has_begun = piece.removeprefix(_BYTE_ORDER_MARK), True
         self.has_blanks = self.has_blanks or " " in piece.strip()
-        text = self._held + _without_space(piece)
+        text = self._held + _remove_space(piece)
         # An escape may be divided between two pieces.
         start = text.rfind(b"%", max(0, len(text) - _ESCAPE_CHARACTERS + 1))
         if start < 0:
             start = len(text)
         self._held = text[start:]
-        return _unescaped(text[:start])
+        return _unescape(text[:start])
 
     def end(self) -> bytes:
         """Return the bytes that were held back."""
-        return _unescaped(self._held)
+        return _unescape(self._held)
 
 
-def _decoded(text: bytes) -> bytes:
+def _decode(text: bytes) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
     except binascii.Error as error:
         raise InvalidBase64Error("it has characters that base64 has not") from error
 
 
-def _unescaped(text: bytes) -> bytes:
+def _unescape(text: bytes) -> bytes:
     if b"%" in text:
         text = unquote_to_bytes(text).translate(None, _ASCII_SPACE)
     return text.translate(_STANDARD)
 
 
-def _without_space(piece: str) -> bytes:
+def _remove_space(piece: str) -> bytes:
     if not piece.isascii():
         piece = "".join(piece.split())
     try:

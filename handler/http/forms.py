@@ -24,7 +24,7 @@ def parse_form(body: bytes | bytearray, content_type: str) -> dict[str, memoryvi
     view = memoryview(body)
     delimiter = b"--" + _boundary(content_type)
     parts: dict[str, memoryview] = {}
-    at = 0 if body.startswith(delimiter) else _found(body, b"\r\n" + delimiter, 0) + 2
+    at = 0 if body.startswith(delimiter) else _find(body, b"\r\n" + delimiter, 0) + 2
     while True:
         at += len(delimiter)
         if body[at : at + 2] == b"--":
@@ -32,7 +32,7 @@ def parse_form(body: bytes | bytearray, content_type: str) -> dict[str, memoryvi
         if len(parts) == MAX_PARTS:
             raise RequestError(f"the form has more than {MAX_PARTS} parts")
         # In a part without a head, the two line breaks follow each other.
-        head_at = _found(body, b"\r\n", at)
+        head_at = _find(body, b"\r\n", at)
         head_end = body.find(b"\r\n\r\n", head_at, head_at + MAX_HEAD_BYTES)
         if head_end < 0:
             raise RequestError(
@@ -44,12 +44,12 @@ def parse_form(body: bytes | bytearray, content_type: str) -> dict[str, memoryvi
             raise RequestError("two parts of the form have the same name")
         start = head_end + 4
         # In an empty part, the line break after the head is the only one.
-        end = _found(body, b"\r\n" + delimiter, start - 2)
+        end = _find(body, b"\r\n" + delimiter, start - 2)
         parts[name] = view[start : max(start, end)]
         at = end + 2
 
 
-def _found(body: bytes | bytearray, what: bytes, start: int) -> int:
+def _find(body: bytes | bytearray, what: bytes, start: int) -> int:
     # Search in steps, because one step holds the interpreter lock.
     for step in range(start, len(body), _STEP_BYTES):
         at = body.find(what, step, step + _STEP_BYTES + len(what) - 1)

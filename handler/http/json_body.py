@@ -66,11 +66,11 @@ def parse_members(body: Body, long_names: Collection[str]) -> dict[str, Any]:
     at = _skip_space(body, at + 1)
     if body[at : at + 1] != b"}":
         for _ in range(MAX_MEMBERS):
-            name, at = _name(body, at)
+            name, at = _read_name(body, at)
             if name in long_names and body[at : at + 1] == b'"':
-                members[name], at = _text(body, at, name)
+                members[name], at = _read_text(body, at, name)
             else:
-                members[name], at = _member(body, at, name, long_names)
+                members[name], at = _read_member(body, at, name, long_names)
             at = _skip_space(body, at)
             if body[at : at + 1] == b"}":
                 break
@@ -106,12 +106,12 @@ def _raise_not_object(body: Body, at: int) -> NoReturn:
     raise ValueError("a long body does not begin with an object")
 
 
-def _member(
+def _read_member(
     body: Body, at: int, name: str, long_names: Collection[str]
 ) -> tuple[Any, int]:
     """Return the value at `at` and its end, for a member that is not a long text."""
     try:
-        return _value(body, at, name)
+        return _read_value(body, at, name)
     except InvalidOptionError as error:
         if name not in long_names:
             raise
@@ -119,31 +119,31 @@ def _member(
         raise RequestError(f"{name} must be a base64 string") from error
 
 
-def _name(body: Body, at: int) -> tuple[str, int]:
+def _read_name(body: Body, at: int) -> tuple[str, int]:
     """Return the name at `at`, and the position at which its value begins."""
     if body[at : at + 1] != b'"':
         raise ValueError("a member does not begin with its name")
-    name, at = _value(body, at, None)
+    name, at = _read_value(body, at, None)
     return name, _skip_space(body, _skip(b":", body, _skip_space(body, at)))
 
 
-def _text(body: Body, at: int, name: str) -> tuple[Any, int]:
+def _read_text(body: Body, at: int, name: str) -> tuple[Any, int]:
     """Return the string whose opening quote is at `at`, and its end."""
     start = at + 1
     end = max((end for _, end in _pieces(body, start)), default=start)
     if end - start > MAX_OPTION_BYTES - 2:
         return LongText(body, start), end + 1
-    return _value(body, at, name)
+    return _read_value(body, at, name)
 
 
 def _pieces(body: Body, at: int) -> Iterator[tuple[str, int]]:
     """Yield the pieces of a string's text up to its closing quote, with their ends."""
     while body[at : at + 1] != b'"':
-        text, at = _piece(body, at)
+        text, at = _read_piece(body, at)
         yield text, at
 
 
-def _piece(body: Body, at: int) -> tuple[str, int]:
+def _read_piece(body: Body, at: int) -> tuple[str, int]:
     """Return a piece of a string's text of at most one step, and its end."""
     raw = body[at : at + _STEP_BYTES]
     has_escapes = b"\\" in raw
@@ -166,7 +166,7 @@ def _piece(body: Body, at: int) -> tuple[str, int]:
     return text, at + end
 
 
-def _value(body: Body, at: int, name: str | None) -> tuple[Any, int]:
+def _read_value(body: Body, at: int, name: str | None) -> tuple[Any, int]:
     """Return the value at `at` and its end; `name` is None if the value is a name."""
     most = min(at + MAX_OPTION_BYTES + _LONGEST_TOKEN, len(body))
     end = _character_start(body, most)
@@ -176,11 +176,11 @@ def _value(body: Body, at: int, name: str | None) -> tuple[Any, int]:
     except json.JSONDecodeError as error:
         is_cut = end < len(body) and error.msg.startswith("Unterminated string")
         if is_cut or _num_bytes(text[: error.pos]) >= MAX_OPTION_BYTES:
-            raise _too_long(name) from error
+            raise _too_long_error(name) from error
         raise
     num_bytes = _num_bytes(text[:num_characters])
     if num_bytes > MAX_OPTION_BYTES:
-        raise _too_long(name)
+        raise _too_long_error(name)
     return value, at + num_bytes
 
 
@@ -188,7 +188,7 @@ def _num_bytes(text: str) -> int:
     return len(text.encode("utf-8", "surrogatepass"))
 
 
-def _too_long(name: str | None) -> RequestError:
+def _too_long_error(name: str | None) -> RequestError:
     if name is not None:
         return option_too_long_error(name)
     return InvalidOptionError(

@@ -43,7 +43,7 @@ def parse_document(name: str, encoded: Any, *, is_uri: bool) -> bytearray | Addr
     if is_uri or _S3_NAME.match(text):
         return parse_address(text)
     if text[: len(_DATA_SCHEME)].lower() == _DATA_SCHEME:
-        text = _after_head(name, text)
+        text = _skip_url_head(name, text)
     elif hint := explain_non_base64(text[:_MAX_HINT_CHARACTERS]):
         raise RequestError(f"{name} {hint}")
     try:
@@ -52,7 +52,7 @@ def parse_document(name: str, encoded: Any, *, is_uri: bool) -> bytearray | Addr
         raise RequestError(f"{name} is not valid base64: {error}") from error
 
 
-def _after_head(name: str, url: str) -> str:
+def _skip_url_head(name: str, url: str) -> str:
     """Return the data after the comma of a data: URL (RFC 2397)."""
     head, _, text = url.partition(",")
     if len(head) > MAX_OPTION_BYTES:

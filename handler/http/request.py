@@ -130,22 +130,22 @@ def parse_request(
     query string. Raises RequestError for an invalid request.
     """
     content_type = headers.get(FORM_TYPE, headers.get("content-type"))
-    media_type = _media_type(content_type)
-    row = _decompressed_row(row, headers, media_type, max_document_bytes)
+    media_type = _parse_media_type(content_type)
+    row = _decompress_row(row, headers, media_type, max_document_bytes)
     options: dict[str, Any] = {}
     document: Content | Address
     if media_type == FORM:
-        document, declared, in_body = _from_form(_split_form(row, content_type))
+        document, declared, in_body = _read_form(_split_form(row, content_type))
     else:
-        document, declared, in_body = _from_body(row.get("body"), media_type)
-        options |= _from_query(row)
-    attributes = _from_attributes(headers.get(CUSTOM_ATTRIBUTES.lower(), ""))
-    label = _label(attributes.pop(LABEL, None))
+        document, declared, in_body = _read_body(row.get("body"), media_type)
+        options |= _read_query(row)
+    attributes = _read_attributes(headers.get(CUSTOM_ATTRIBUTES.lower(), ""))
+    label = _check_label(attributes.pop(LABEL, None))
     options |= attributes
     options |= in_body
     if not isinstance(document, Address):
         if is_gzip(document):
-            document = _gunzipped(document, "the document", max_document_bytes)
+            document = _gunzip_all(document, "the document", max_document_bytes)
             declared = None if declared in GZIP_TYPES else declared
         _check_size(document, max_document_bytes)
     return OCRRequest(
@@ -157,7 +157,7 @@ def parse_request(
     )
 
 
-def _decompressed_row(
+def _decompress_row(
     row: Row, headers: Mapping[str, str], media_type: str | None, max_bytes: int
 ) -> Row:
     """Return the row with a decompressed body.
@@ -177,9 +177,9 @@ def _decompressed_row(
     if _is_wrapper(media_type) and is_gzip(body):
         # Base64 takes 4/3 of the document, and line breaks and escapes add to that.
         most = max_bytes * 3 // 2 + MAX_WRAPPER_BYTES
-        return {**row, "body": _gunzipped(body, "the body", most)}
+        return {**row, "body": _gunzip_all(body, "the body", most)}
     if is_declared:
-        return {**row, "body": _gunzipped(body, "the document", max_bytes)}
+        return {**row, "body": _gunzip_all(body, "the document", max_bytes)}
     return row
 
 
@@ -187,7 +187,7 @@ def _is_wrapper(media_type: str | None) -> bool:
     return media_type in (JSON, FORM) or media_type in JSON_LINES
 
 
-def _gunzipped(content: Content, subject: str, max_bytes: int) -> bytearray:
+def _gunzip_all(content: Content, subject: str, max_bytes: int) -> bytearray:
     decompressed = bytearray()
     for piece in gunzip([content], subject, max_bytes):
         decompressed += piece
@@ -209,7 +209,7 @@ def _check_size(document: Content, max_bytes: int) -> None:
         )
 
 
-def _media_type(content_type: str | None) -> str | None:
+def _parse_media_type(content_type: str | None) -> str | None:
     if content_type is None:
         return None
     return content_type.split(";")[0].strip().lower() or None
@@ -220,11 +220,11 @@ def _split_form(row: Row, content_type: str | None) -> Row:
     if "body" not in row:
         return row
     refuse_secrets(row)
-    parts = parse_form(_bytes(row["body"]), content_type or "")
+    parts = parse_form(_to_bytes(row["body"]), content_type or "")
     return {**{name: v for name, v in row.items() if name != "body"}, **parts}
 
 
-def _from_form(row: Row) -> tuple[Content, str | None, dict[str, Any]]:
+def _read_form(row: Row) -> tuple[Content, str | None, dict[str, Any]]:
     """Return document, media type and options of a form; one part is the document."""
     names = [name for name in FORM_KEYS if name in row]
     if len(names) != 1:
@@ -232,23 +232,23 @@ def _from_form(row: Row) -> tuple[Content, str | None, dict[str, Any]]:
             "send the document in one form part, named document, image, data or file"
         )
     values = {
-        name: _text(name, value)
+        name: _to_text(name, value)
         for name, value in row.items()
         if name not in names and name not in IGNORED_PARAMETERS
     }
-    return _bytes(row[names[0]]), None, values
+    return _to_bytes(row[names[0]]), None, values
 
 
-def _from_query(row: Row) -> dict[str, Any]:
+def _read_query(row: Row) -> dict[str, Any]:
     refuse_secrets(row)
     return {
-        name: _text(name, value)
+        name: _to_text(name, value)
         for name, value in row.items()
         if name != "body" and name not in IGNORED_PARAMETERS
     }
 
 
-def _from_attributes(attributes: str) -> dict[str, Any]:
+def _read_attributes(attributes: str) -> dict[str, Any]:
     """Parse options such as `pages=1-3;prompt_type=ocr` in Custom-Attributes."""
     values = {}
     has_secret = _UNLOGGED.search(attributes) is not None
@@ -268,7 +268,7 @@ def _from_attributes(attributes: str) -> dict[str, Any]:
     return values
 
 
-def _label(value: str | None) -> str | None:
+def _check_label(value: str | None) -> str | None:
     """Return the label, which must be safe to echo in a header."""
     if value is None:
         return None
@@ -281,7 +281,7 @@ def _label(value: str | None) -> str | None:
     return value
 
 
-def _from_body(
+def _read_body(
     body: Any, media_type: str | None
 ) -> tuple[Content | Address, str | None, dict[str, Any]]:
     if body is None:
@@ -290,7 +290,7 @@ def _from_body(
             "curl --data-binary @page.png -H 'Content-Type: image/png'"
         )
     if not isinstance(body, bytes | bytearray | str):
-        return _from_json(body)  # TorchServe can be configured to parse JSON
+        return _read_json(body)  # TorchServe can be configured to parse JSON
     content = body.encode(errors="surrogatepass") if isinstance(body, str) else body
     if media_type == JSON or media_type in JSON_LINES:
         try:
@@ -298,11 +298,11 @@ def _from_body(
         except (ValueError, RecursionError) as error:
             hint = "" if media_type == JSON else ": send one line in each request"
             raise RequestError(f"the body is not valid JSON{hint}") from error
-        return _from_json(members)
+        return _read_json(members)
     return content, media_type, {}
 
 
-def _from_json(body: Any) -> tuple[Content | Address, str | None, dict[str, Any]]:
+def _read_json(body: Any) -> tuple[Content | Address, str | None, dict[str, Any]]:
     if not isinstance(body, Mapping):
         raise RequestError("the JSON body must be an object with a document in it")
     keys = (*DOCUMENT_KEYS, URI_KEY)
@@ -319,17 +319,17 @@ def _from_json(body: Any) -> tuple[Content | Address, str | None, dict[str, Any]
     return document, None, options
 
 
-def _bytes(value: T | str) -> T | bytes:
+def _to_bytes(value: T | str) -> T | bytes:
     """Return text as bytes, and bytes without copying them."""
     if isinstance(value, str):
         return value.encode(errors="surrogatepass")
     return value
 
 
-def _text(name: str, value: Content | str) -> str:
+def _to_text(name: str, value: Content | str) -> str:
     if len(value) > MAX_OPTION_BYTES:
         raise option_too_long_error(name)
     try:
-        return bytes(_bytes(value)).decode()
+        return bytes(_to_bytes(value)).decode()
     except UnicodeDecodeError as error:
         raise InvalidOptionError(f"{quoted(name)} is not text") from error

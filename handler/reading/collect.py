@@ -53,10 +53,11 @@ class StripCollector:
         """Generations in the order of the strips; aborted ones count as failed."""
         aborted = EngineError("the engine was stopped while it read this page")
         return [
-            replace(found, error=PageError(aborted.code, aborted.detail))
-            if found.finish_reason is FinishReason.ABORTED and found.error is None
-            else found
-            for _, found in sorted(self.generations.items())
+            replace(generation, error=PageError(aborted.code, aborted.detail))
+            if generation.finish_reason is FinishReason.ABORTED
+            and generation.error is None
+            else generation
+            for _, generation in sorted(self.generations.items())
         ]
 
     @property
@@ -66,9 +67,9 @@ class StripCollector:
         If strips failed for different reasons, a retryable error takes precedence.
         """
         missing = [
-            (index, found.error)
-            for index, found in enumerate(self.ordered_generations, 1)
-            if found.error is not None
+            (index, generation.error)
+            for index, generation in enumerate(self.ordered_generations, 1)
+            if generation.error is not None
         ]
         if not missing:
             return None
@@ -89,12 +90,12 @@ class StripCollector:
         """Warnings about strips whose output was truncated or repeats itself."""
         if not self.page.strips:
             return self._whole_page_warnings()
-        found = []
+        warnings = []
         truncated = self._strip_numbers(
             lambda part: part.finish_reason is FinishReason.LENGTH
         )
         if truncated:
-            found.append(
+            warnings.append(
                 PageWarning(
                     "truncated",
                     f"the model was stopped at max_output_tokens on strips {truncated} "
@@ -106,20 +107,20 @@ class StripCollector:
             attempts = _describe_attempts(
                 *(part for part in self.ordered_generations if part.has_repetition)
             )
-            found.append(
+            warnings.append(
                 PageWarning(
                     "repetition",
                     f"the model repeats itself on strips {repeated} of "
                     f"{self.num_strips}, {attempts}",
                 )
             )
-        return tuple(found)
+        return tuple(warnings)
 
     def _whole_page_warnings(self) -> tuple[PageWarning, ...]:
-        found = []
+        warnings = []
         [part] = self.ordered_generations
         if part.finish_reason is FinishReason.LENGTH:
-            found.append(
+            warnings.append(
                 PageWarning(
                     "truncated",
                     f"the model was stopped after {part.num_output_tokens} "
@@ -127,14 +128,14 @@ class StripCollector:
                 )
             )
         if part.has_repetition:
-            found.append(
+            warnings.append(
                 PageWarning(
                     "repetition",
                     "the model repeats itself on this page, "
                     f"{_describe_attempts(part)}",
                 )
             )
-        return tuple(found)
+        return tuple(warnings)
 
     def _strip_numbers(self, is_affected: Callable[[Generation], bool]) -> str:
         return ", ".join(

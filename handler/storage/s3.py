@@ -84,7 +84,7 @@ class ObjectReader:
         self._window = window
         self._threads = ThreadPoolExecutor(num_threads, "s3")
         self._lock = threading.Lock()
-        self._made: Any = None
+        self._cached_client: Any = None
 
     def head(self, address: Address, should_stop: Stop) -> Head:
         """Return the head of an object; raise HandlerError if it cannot be read."""
@@ -168,8 +168,8 @@ class ObjectReader:
     def close(self) -> None:
         """Wait for running requests, cancel waiting ones, and close the client."""
         self._threads.shutdown(wait=True, cancel_futures=True)
-        if self._made is not None:
-            self._made.close()
+        if self._cached_client is not None:
+            self._cached_client.close()
 
     def _read_part(
         self,
@@ -267,12 +267,12 @@ class ObjectReader:
 
     def _client(self) -> Any:
         with self._lock:
-            if self._made is None:
+            if self._cached_client is None:
                 import boto3
                 from botocore.config import Config
 
                 session = boto3.session.Session()
-                self._made = session.client(
+                self._cached_client = session.client(
                     "s3",
                     # SageMaker sets the region in AWS_REGION, which boto3 does not
                     # read.
@@ -289,7 +289,7 @@ class ObjectReader:
                         response_checksum_validation="when_required",
                     ),
                 )
-            return self._made
+            return self._cached_client
 
 
 def _wait_for_any(

@@ -60,8 +60,8 @@ class Beacon:
         self._clock = clock
         self._state = StateFile(folder / STATE)
         self._has_failed = False
-        self._written: str | None = None
-        self._written_at = 0.0
+        self._last_text: str | None = None
+        self._last_write_at = 0.0
         self._is_closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="beacon", daemon=True)
 
@@ -93,9 +93,9 @@ class Beacon:
         lines = [f"{name}={value}\n" for name, value in self._describe().items()]
         text = "".join(lines)
         now = self._clock()
-        if text != self._written or now - self._written_at >= BEAT_SECONDS:
+        if text != self._last_text or now - self._last_write_at >= BEAT_SECONDS:
             self._state.write(text)
-            self._written, self._written_at = text, now
+            self._last_text, self._last_write_at = text, now
 
     def _run(self) -> None:
         while not self._is_closed.wait(POLL_SECONDS):

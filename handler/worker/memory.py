@@ -17,11 +17,11 @@ _MIB = 1024**2
 
 def memory_limit_bytes(root: Path = Path("/")) -> int:
     """Return the smaller of the machine's memory and the container's limit."""
-    found = re.search(
+    total = re.search(
         r"^MemTotal:\s+(\d+) kB", (root / "proc/meminfo").read_text(), re.MULTILINE
     )
-    assert found is not None
-    limits = [int(found.group(1)) * 1024]
+    assert total is not None
+    limits = [int(total.group(1)) * 1024]
     for name in _LIMITS:
         try:
             limits.append(int((root / name).read_text()))

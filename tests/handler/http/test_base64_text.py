@@ -106,8 +106,8 @@ def test_blanks_in_place_of_plus_are_named():
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ('"iVBORw0KGgo="', "quoted twice"),
-        ("b'iVBORw0KGgo='", "quoted twice"),
+        ('"iVBORw0KGgo="', "contains quotes"),
+        ("b'iVBORw0KGgo='", "contains quotes"),
         ("https://example.org/a.png", "is a URL"),
         ("HTTP://example.org/a.png", "is a URL"),
         ("https%3A%2F%2Fexample.org%2Fa.png", "is a URL"),

@@ -111,7 +111,9 @@ def test_a_given_up_document_is_rejected_when_it_is_sent_again(reader_with, open
     reader = reader_with(FakeEngines(), decode_seconds=0.5)
     list(reader.pages(opened(nested_forms(2), document_key="digest")))
 
-    with pytest.raises(UnreadableDocumentError, match="the whole document was given"):
+    with pytest.raises(
+        UnreadableDocumentError, match="the rest of the document was not"
+    ):
         opened(nested_forms(2), reader, document_key="digest")
 
 

@@ -97,9 +97,14 @@ REFUSALS = {
         "with an explicit deny in a resource-based policy",
         "a Deny in the bucket's policy",
     ),
-    "other": (FORBIDDEN, "AccessDenied", "Access Denied", "so does an object in a req"),
+    "other": (
+        FORBIDDEN,
+        "AccessDenied",
+        "Access Denied",
+        "does so for an object in a req",
+    ),
     "clock": (FORBIDDEN, "RequestTimeTooSkewed", "", "clock of this machine"),
-    "credentials": (FORBIDDEN, "InvalidAccessKeyId", "", "does not know the cred"),
+    "credentials": (FORBIDDEN, "InvalidAccessKeyId", "", "does not accept the cred"),
 }
 
 
@@ -328,7 +333,7 @@ def test_the_limit_is_on_what_an_object_decompresses_to(s3):
     error = refused()
 
     assert isinstance(error, DocumentTooLargeError)
-    assert "more than 100,000 bytes" in error.detail
+    assert "exceeds the limit of 100,000 bytes" in error.detail
 
 
 def test_a_compressed_object_that_ends_early_is_a_bad_request(s3):

@@ -23,7 +23,7 @@ def clock():
 
 
 @pytest.fixture
-def said():
+def state():
     """State that the worker would publish."""
     return {"state": "starting"}
 
@@ -38,14 +38,14 @@ def left():
     return []
 
 
-def written(folder):
+def published(folder):
     """Function that returns the published text."""
     return (folder / STATE).read_text().rstrip("\n")
 
 
 @pytest.fixture
-def beacon(tmp_path, said, drained, left, clock):
-    beacon = Beacon(tmp_path, lambda: said, drained.append, left.append, clock)
+def beacon(tmp_path, state, drained, left, clock):
+    beacon = Beacon(tmp_path, lambda: state, drained.append, left.append, clock)
     yield beacon
     beacon.close()
 
@@ -53,15 +53,15 @@ def beacon(tmp_path, said, drained, left, clock):
 def test_the_state_is_there_as_soon_as_the_beacon_is_started(beacon, tmp_path):
     beacon.start()
 
-    assert written(tmp_path) == "state=starting"
+    assert published(tmp_path) == "state=starting"
 
 
-def test_a_change_is_written_without_waiting_for_the_next_beat(beacon, tmp_path, said):
+def test_a_change_is_written_without_waiting_for_the_next_beat(beacon, tmp_path, state):
     beacon.start()
 
-    said["state"] = "ready"
+    state["state"] = "ready"
 
-    until(lambda: written(tmp_path) == "state=ready", 5)
+    until(lambda: published(tmp_path) == "state=ready", 5)
 
 
 def test_unchanged_state_is_written_every_beat(beacon, tmp_path, clock):
@@ -88,31 +88,31 @@ def test_failing_describe_leaves_the_state_to_age(tmp_path, drained, left):
     assert not (tmp_path / STATE).exists()
 
 
-def test_the_state_is_written_on_a_full_disk(said, drained, left, clock):
+def test_the_state_is_written_on_a_full_disk(state, drained, left, clock):
     with small_disk(1) as disk:
-        beacon = Beacon(disk, lambda: said, drained.append, left.append, clock)
+        beacon = Beacon(disk, lambda: state, drained.append, left.append, clock)
         beacon.update()
         before = (disk / STATE).stat().st_mtime_ns
         fill(disk)
 
-        said["state"] = "ready"
+        state["state"] = "ready"
         beacon.update()
         clock.now += BEAT_SECONDS
         beacon.update()
 
-        assert written(disk) == "state=ready"
+        assert published(disk) == "state=ready"
         assert (disk / STATE).stat().st_mtime_ns > before
         beacon.close()
 
 
-def test_failing_describe_is_logged_once(tmp_path, said, left, caplog):
+def test_failing_describe_is_logged_once(tmp_path, state, left, caplog):
     asked = []
 
     def fail(ends_at):
         asked.append(ends_at)
         raise RuntimeError("no idea")
 
-    beacon = Beacon(tmp_path, lambda: said, fail, left.append)
+    beacon = Beacon(tmp_path, lambda: state, fail, left.append)
     beacon.start()
     (tmp_path / DRAINING).write_text("123.5")
 

@@ -122,5 +122,5 @@ def test_only_answers_by_grpc_have_the_stream_header(pump, reads, headers):
 
     pump.turn([A], context)
 
-    said = context.response_headers.get(0, {})
-    assert said == ({} if headers else {"ts_stream_next": "false"})
+    headers_sent = context.response_headers.get(0, {})
+    assert headers_sent == ({} if headers else {"ts_stream_next": "false"})
