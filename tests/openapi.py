@@ -26,7 +26,7 @@ def specification() -> Mapping[str, Any]:
     return parsed
 
 
-def resolved(value: Mapping[str, Any]) -> Mapping[str, Any]:
+def resolve(value: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the target of a `$ref`; return any other value unchanged."""
     while "$ref" in value:
         target: Any = specification()
@@ -46,7 +46,7 @@ def response(status: int) -> Mapping[str, Any]:
     """Return the description of responses with this status."""
     described = operation()["responses"].get(str(status))
     assert described is not None, f"openapi.yaml has no answer of status {status}"
-    return resolved(described)
+    return resolve(described)
 
 
 def validate(value: object, schema: Mapping[str, Any]) -> None:

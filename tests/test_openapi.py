@@ -37,7 +37,7 @@ from handler.schema import (
     PageWarning,
     Status,
 )
-from tests.openapi import check, operation, resolved, response, specification, validate
+from tests.openapi import check, operation, resolve, response, specification, validate
 
 SCHEMAS = specification()["components"]["schemas"]
 JSON, NDJSON = "application/json", "application/x-ndjson"
@@ -113,7 +113,7 @@ def objects(value: Any, name: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 def examples() -> Iterator[Any]:
     """Yield every example of a body, with its schema."""
-    body = resolved(operation()["requestBody"])["content"]
+    body = resolve(operation()["requestBody"])["content"]
     contents = [body, *(response(int(s))["content"] for s in operation()["responses"])]
     for content in contents:
         for media_type, described in content.items():
@@ -172,13 +172,13 @@ def test_options_match_the_code():
 
 
 def test_options_without_secrets_are_query_parameters():
-    parameters = map(resolved, specification()["paths"]["/invocations"]["parameters"])
+    parameters = map(resolve, specification()["paths"]["/invocations"]["parameters"])
 
     described = {parameter["name"]: parameter["schema"] for parameter in parameters}
     # Servers and proxies log URLs.
     assert [*described, *SECRET_OPTIONS] == list(SCHEMAS["OptionFields"]["properties"])
     for name, schema in described.items():
-        assert resolved(schema) is SCHEMAS["OptionFields"]["properties"][name]
+        assert resolve(schema) is SCHEMAS["OptionFields"]["properties"][name]
 
 
 @pytest.mark.parametrize("field", dataclasses.fields(Options), ids=lambda f: f.name)
@@ -195,7 +195,7 @@ def test_the_prompt_types_are_those_of_the_code():
 
 
 def test_the_header_with_options_has_the_name_the_code_reads():
-    (header,) = map(resolved, operation()["parameters"])
+    (header,) = map(resolve, operation()["parameters"])
 
     assert header["name"] == CUSTOM_ATTRIBUTES
     assert parse_options(
@@ -208,7 +208,7 @@ def test_names_of_form_parts_match_the_code():
 
 
 def test_request_media_types_match_the_code():
-    described = set(resolved(operation()["requestBody"])["content"])
+    described = set(resolve(operation()["requestBody"])["content"])
 
     wrappers = {"application/octet-stream", JSON, "multipart/form-data"}
     assert described == set(preprocess.MEDIA_TYPES) | wrappers

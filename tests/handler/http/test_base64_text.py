@@ -22,7 +22,7 @@ PIECES = st.lists(
 CONTENT = st.binary(max_size=200)
 
 
-def decoded(text: str) -> bytes | None:
+def decode_reference(text: str) -> bytes | None:
     """Decode the whole text; return None if it is not base64."""
     text = text.removeprefix("\ufeff")
     has_blanks = " " in text.strip()
@@ -49,8 +49,10 @@ def test_pieces_are_decoded_as_the_whole_is(pieces):
         found = None
 
     # A blank between two pieces is not noticed.
-    is_refused = decoded("".join(pieces)) is None
-    assert found == decoded("".join(pieces)) or (is_refused and " " in "".join(pieces))
+    is_refused = decode_reference("".join(pieces)) is None
+    assert found == decode_reference("".join(pieces)) or (
+        is_refused and " " in "".join(pieces)
+    )
 
 
 SPELLINGS = {

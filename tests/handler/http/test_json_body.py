@@ -77,13 +77,13 @@ SCALAR = (
 ESCAPED = st.sampled_from([r'"\/"', r'"\ud83d\ude00"', r'"\ud800"', r'"\"\\"', '"\\x"'])
 
 
-def joined(items: list[str], ends: str, space: str) -> str:
+def join_members(items: list[str], ends: str, space: str) -> str:
     return ends[0] + space + f"{space},{space}".join(items) + space + ends[1]
 
 
 def written_object(pairs: list[tuple[str, str]], space: str) -> str:
     items = [f"{json.dumps(name)}{space}:{space}{value}" for name, value in pairs]
-    return joined(items, "{}", space)
+    return join_members(items, "{}", space)
 
 
 def objects(value: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
@@ -95,7 +95,7 @@ VALUE = st.recursive(
     SCALAR | ESCAPED,
     lambda inner: (
         objects(inner)
-        | st.builds(joined, st.lists(inner, max_size=3), st.just("[]"), SPACE)
+        | st.builds(join_members, st.lists(inner, max_size=3), st.just("[]"), SPACE)
     ),
     max_leaves=6,
 )

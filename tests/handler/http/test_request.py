@@ -466,31 +466,31 @@ ANY_OBJECT = st.dictionaries(
 )
 
 
-def understood_or_refused(row, headers) -> None:
+def assert_parses_or_is_refused(row, headers) -> None:
     with contextlib.suppress(RequestError):
         assert isinstance(request(row, headers), OCRRequest)
 
 
 @given(ANY_OBJECT)
 def test_any_json_object_parses_or_raises_a_request_error(body):
-    understood_or_refused({"body": json.dumps(body).encode()}, JSON)
+    assert_parses_or_is_refused({"body": json.dumps(body).encode()}, JSON)
 
 
 @given(ANY_VALUE)
 def test_any_json_value_parses_or_raises_a_request_error(body):
-    understood_or_refused({"body": json.dumps(body).encode()}, JSON)
+    assert_parses_or_is_refused({"body": json.dumps(body).encode()}, JSON)
 
 
 @given(st.binary(), st.sampled_from([{}, JSON, {"content-type": "image/png"}]))
 def test_any_bytes_parse_or_raise_a_request_error(body, headers):
-    understood_or_refused({"body": body}, headers)
+    assert_parses_or_is_refused({"body": body}, headers)
 
 
 @given(ANY_TEXT)
 def test_any_attributes_parse_or_raise_a_request_error(attributes):
-    understood_or_refused({"body": PNG}, {ATTRIBUTES: attributes})
+    assert_parses_or_is_refused({"body": PNG}, {ATTRIBUTES: attributes})
 
 
 @given(st.dictionaries(KNOWN_KEYS | ANY_TEXT, st.binary(), max_size=4))
 def test_any_form_parses_or_raises_a_request_error(row):
-    understood_or_refused(row, FORM)
+    assert_parses_or_is_refused(row, FORM)

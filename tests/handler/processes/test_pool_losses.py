@@ -23,7 +23,7 @@ from handler.processes.pool import (
     DocumentGivenUpError,
     Pool,
 )
-from handler.reading.decode import Decoding
+from handler.reading.decode import Decoder
 from tests.handler.processes import called
 from tests.handler.processes.called import (
     Token,
@@ -128,19 +128,19 @@ def test_a_call_that_loses_two_processes_fails(pool_of, number, error):
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
 def test_a_document_is_not_blamed_for_external_signals(pool_of, number):
-    decoding = Decoding(pool_of(), SECONDS, time.monotonic)
+    decoder = Decoder(pool_of(), SECONDS, time.monotonic)
 
     with pytest.raises(OverloadedError, match="from outside"):
-        decoding.run(CallContext("document"), None, signal_myself, int(number))
+        decoder.run(CallContext("document"), None, signal_myself, int(number))
 
 
 def test_a_document_is_blamed_for_crashes_in_two_processes(pool_of):
-    decoding = Decoding(pool_of(), SECONDS, time.monotonic)
+    decoder = Decoder(pool_of(), SECONDS, time.monotonic)
 
     with pytest.raises(
         UnreadableDocumentError, match=r"^the decoder crashed on this document$"
     ):
-        decoding.run(CallContext("document"), None, signal_myself, int(signal.SIGSEGV))
+        decoder.run(CallContext("document"), None, signal_myself, int(signal.SIGSEGV))
 
 
 def test_a_process_stopped_while_idle_only_delays_a_call(pool_of):
@@ -175,15 +175,15 @@ def test_a_document_is_given_up_after_two_timeouts(pool_of, token):
 
 
 def test_given_up_document_has_an_error_of_its_own(pool_of):
-    decoding = Decoding(pool_of(), 0.2, time.monotonic)
+    decoder = Decoder(pool_of(), 0.2, time.monotonic)
     for _ in range(2):
         with pytest.raises(
             UnreadableDocumentError, match=r"longer than 0\.2 s and was"
         ):
-            decoding.run(CallContext("document"), None, burn)
+            decoder.run(CallContext("document"), None, burn)
 
     with pytest.raises(UnreadableDocumentError, match="the whole document was given"):
-        decoding.run(CallContext("document"), None, abs, -3)
+        decoder.run(CallContext("document"), None, abs, -3)
 
 
 def test_preempted_call_restarts_after_the_waiting_one(pool_of, token, ends):

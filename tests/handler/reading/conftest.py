@@ -51,7 +51,7 @@ def busy():
 
 
 @pytest.fixture
-def reader_with(decoders, writers):
+def make_reader(decoders, writers):
     """Function that makes readers; they share pools unless the test passes its own."""
 
     def make(
@@ -67,7 +67,7 @@ def reader_with(decoders, writers):
 
 
 @pytest.fixture
-def opened(reader_with):
+def open_document(make_reader):
     """Function that opens documents, which are closed after the test."""
     readings: list[OpenDocument] = []
 
@@ -79,7 +79,7 @@ def opened(reader_with):
         document_key: str | None = None,
         **options: Any,
     ) -> OpenDocument:
-        reader = reader or reader_with(FakeEngines())
+        reader = reader or make_reader(FakeEngines())
         received_at = time.monotonic() if received_at is None else received_at
         request = OCRRequest(content, None, Options(**options), None)
         readings.append(
@@ -95,14 +95,14 @@ def opened(reader_with):
 
 
 @pytest.fixture
-def read(reader_with, opened):
+def read(make_reader, open_document):
     """Function that returns all pages of a document by number."""
 
     def read_it(
         content: bytes, engines: FakeEngines, options: Any = None, **settings: Any
     ) -> dict[int, PageResult]:
-        reader = reader_with(engines, **settings)
-        pages = reader.pages(opened(content, reader, **(options or {})))
+        reader = make_reader(engines, **settings)
+        pages = reader.pages(open_document(content, reader, **(options or {})))
         return {page.page: page for page in pages}
 
     return read_it

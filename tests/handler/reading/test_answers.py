@@ -37,12 +37,12 @@ def test_engine_gets_the_prompt_of_the_prompt_type(read, prompt_type):
     assert sequence.request_id == "id"
 
 
-def test_resent_request_has_new_engine_ids(reader_with, opened):
+def test_resent_request_has_new_engine_ids(make_reader, open_document):
     engines = FakeEngines({1: TEXT, 2: TEXT})
-    reader = reader_with(engines)
+    reader = make_reader(engines)
 
     for _ in range(2):
-        list(reader.pages(opened(pdf_of(2), reader)))
+        list(reader.pages(open_document(pdf_of(2), reader)))
 
     assert engines.numbers == [1, 2, 1, 2]
     assert len({sequence.id for sequence in engines.sequences}) == 4
@@ -140,11 +140,11 @@ def test_figures_are_not_cut_out_by_default(read):
     assert [block.label for block in page.content.blocks] == ["Image"]
 
 
-def test_page_is_returned_if_its_figures_cannot_be_cut_out(reader_with, opened):
+def test_page_is_returned_if_its_figures_cannot_be_cut_out(make_reader, open_document):
     clock = Clock()
     engines = FakeEngines({1: FIGURE + TEXT}, submitted=lambda: clock.advance(9))
-    reader = reader_with(engines, clock)
-    reading = opened(
+    reader = make_reader(engines, clock)
+    reading = open_document(
         page_with_a_red_square(),
         reader,
         received_at=0,

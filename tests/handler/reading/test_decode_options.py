@@ -35,11 +35,11 @@ def test_options_become_those_of_the_decoders():
     assert build_decode_options(Options()) == DecodeOptions()
 
 
-def test_password_reaches_every_decoder_call(reader_with, opened, decoders):
+def test_password_reaches_every_decoder_call(make_reader, open_document, decoders):
     noted = NotedPool(decoders)
-    reader = reader_with(FakeEngines({1: TEXT}), decoders=noted)
+    reader = make_reader(FakeEngines({1: TEXT}), decoders=noted)
 
-    reading = opened(pdf_of(1), reader, password=PASSWORD, rotate="none")
+    reading = open_document(pdf_of(1), reader, password=PASSWORD, rotate="none")
     list(reader.pages(reading))
 
     expected = build_decode_options(OPTIONS)
@@ -47,8 +47,8 @@ def test_password_reaches_every_decoder_call(reader_with, opened, decoders):
     assert noted.calls["decode_page"][-1] == expected
 
 
-def test_a_password_is_not_printed(opened):
-    reading = opened(pdf_of(1), password=PASSWORD)
+def test_a_password_is_not_printed(open_document):
+    reading = open_document(pdf_of(1), password=PASSWORD)
     request = OCRRequest(b"x", None, OPTIONS, None)
 
     for value in (OPTIONS, request, build_decode_options(OPTIONS), reading):

@@ -44,7 +44,7 @@ def fetcher(s3):
 
 
 @pytest.fixture
-def fetched(fetcher):
+def download(fetcher):
     """Function that downloads an object and returns its content."""
 
     def fetch(uri: str, should_stop=lambda: None) -> bytes:
@@ -78,26 +78,26 @@ def num_open_files() -> int:
 
 
 @pytest.mark.parametrize("size", [1, PART - 1, PART, PART + 1, len(CONTENT)])
-def test_a_document_arrives_as_it_is(s3, fetched, size):
-    assert fetched(s3.put("a.pdf", CONTENT[:size])) == CONTENT[:size]
+def test_a_document_arrives_as_it_is(s3, download, size):
+    assert download(s3.put("a.pdf", CONTENT[:size])) == CONTENT[:size]
 
 
 @pytest.mark.parametrize(
     "key",
     ["a b/c+d.pdf", "100%25.pdf", "ünï/✓.pdf", "a?b#c&d=e.pdf", "//a//", "~a'()*"],
 )
-def test_unusual_keys_are_read(s3, fetched, key):
-    assert fetched(s3.put(key, CONTENT)) == CONTENT
+def test_unusual_keys_are_read(s3, download, key):
+    assert download(s3.put(key, CONTENT)) == CONTENT
 
 
-def test_object_is_read_in_parts_that_do_not_overlap(s3, fetched):
-    fetched(s3.put("a.pdf", CONTENT[:2500]))
+def test_object_is_read_in_parts_that_do_not_overlap(s3, download):
+    download(s3.put("a.pdf", CONTENT[:2500]))
 
     ranges = sorted(str(asked.range) for asked in s3.reads())
     assert ranges == ["bytes=0-999", "bytes=1000-1999", "bytes=2000-2499"]
 
 
-def test_parts_are_read_several_at_once(s3, fetched):
+def test_parts_are_read_several_at_once(s3, download):
     uri = s3.put("a.pdf", CONTENT)
     first = {f"bytes={n * PART}-{(n + 1) * PART - 1}" for n in range(4)}
     together = threading.Barrier(len(first), timeout=20)
@@ -110,15 +110,15 @@ def test_parts_are_read_several_at_once(s3, fetched):
 
     s3.door = door
 
-    assert fetched(uri) == CONTENT
+    assert download(uri) == CONTENT
     assert sorted(passed) == [0, 1, 2, 3]
 
 
-def test_no_file_stays_open(s3, fetched):
-    fetched(s3.put("a.pdf", CONTENT))
+def test_no_file_stays_open(s3, download):
+    download(s3.put("a.pdf", CONTENT))
     before = num_open_files()
 
-    fetched(s3.put("a.pdf", CONTENT))
+    download(s3.put("a.pdf", CONTENT))
 
     # Connections are kept for the next download; files are not.
     assert num_open_files() <= before + 4
@@ -137,26 +137,26 @@ def test_without_allowed_buckets_s3_is_not_called(s3):
 @pytest.mark.parametrize(
     "uri", ["s3://private/a.pdf", "s3://docs/../private/a.pdf", "s3://docs/a/../../b"]
 )
-def test_other_bucket_is_refused_without_calling_s3(s3, fetched, uri):
+def test_other_bucket_is_refused_without_calling_s3(s3, download, uri):
     s3.put("a.pdf", CONTENT, bucket="private")
     s3.asked.clear()
 
     with pytest.raises(DocumentForbiddenError, match="not in a bucket or prefix"):
-        fetched(uri)
+        download(uri)
 
     assert s3.asked == []
 
 
-def test_too_large_object_is_refused_before_it_is_read(s3, fetched):
+def test_too_large_object_is_refused_before_it_is_read(s3, download):
     uri = s3.put("a.pdf", bytes(100_001))
 
     with pytest.raises(DocumentTooLargeError, match=r"100,001 bytes; .* 100,000 bytes"):
-        fetched(uri)
+        download(uri)
 
     assert s3.reads() == []
 
 
-def test_huge_object_size_is_refused(s3, fetched):
+def test_huge_object_size_is_refused(s3, download):
     def door(asked: Asked) -> Answer | None:
         head = [("Content-Length", str(2**62)), ("ETag", '"x"')]
         return ("200 OK", head, b"") if asked.method == "HEAD" else None
@@ -164,18 +164,18 @@ def test_huge_object_size_is_refused(s3, fetched):
     s3.door = door
 
     with pytest.raises(DocumentTooLargeError, match="4,611,686,018,427,387,904 bytes"):
-        fetched("s3://docs/a.pdf")
+        download("s3://docs/a.pdf")
 
 
-def test_an_empty_object_is_no_document(s3, fetched):
+def test_an_empty_object_is_no_document(s3, download):
     with pytest.raises(UnreadableDocumentError, match=r"a\.pdf is empty"):
-        fetched(s3.put("a.pdf", b""))
+        download(s3.put("a.pdf", b""))
 
 
 @pytest.mark.parametrize("uri", ["s3://docs/gone.pdf", "s3://docs/a.pdf/"])
-def test_missing_object_is_not_found(fetched, uri):
+def test_missing_object_is_not_found(download, uri):
     with pytest.raises(DocumentNotFoundError, match=f"there is no {uri}"):
-        fetched(uri)
+        download(uri)
 
 
 def test_missing_bucket_is_not_found(s3):
@@ -187,35 +187,35 @@ def test_missing_bucket_is_not_found(s3):
     fetcher.close()
 
 
-def test_forbidden_object_names_the_missing_permission(s3, fetched):
+def test_forbidden_object_names_the_missing_permission(s3, download):
     s3.door = failing("HEAD", "403 Forbidden", "AccessDenied")
 
     with pytest.raises(DocumentForbiddenError, match="role s3:GetObject on it"):
-        fetched("s3://docs/a.pdf")
+        download("s3://docs/a.pdf")
 
 
-def test_forbidden_kms_key_is_reported_on_get(s3, fetched):
+def test_forbidden_kms_key_is_reported_on_get(s3, download):
     uri = s3.put("a.pdf", CONTENT)
     s3.door = failing("GET", "403 Forbidden", "AccessDenied")
 
     with pytest.raises(DocumentForbiddenError, match="s3:GetObject"):
-        fetched(uri)
+        download(uri)
 
 
-def test_archived_object_is_forbidden(s3, fetched):
+def test_archived_object_is_forbidden(s3, download):
     uri = s3.put("a.pdf", CONTENT)
     s3.door = failing("GET", "403 Forbidden", "InvalidObjectState")
 
     with pytest.raises(DocumentForbiddenError, match="is archived: restore it first"):
-        fetched(uri)
+        download(uri)
 
 
 @pytest.mark.parametrize("status", ["400 Bad Request", "405 Method Not Allowed"])
-def test_other_client_error_names_its_status(s3, fetched, status):
+def test_other_client_error_names_its_status(s3, download, status):
     s3.door = failing("HEAD", status, "Odd")
 
     with pytest.raises(RequestError, match=f"it returns status {status[:3]}"):
-        fetched("s3://docs/a.pdf")
+        download("s3://docs/a.pdf")
 
 
 # Changes during the download
@@ -233,40 +233,40 @@ def on_first_read(s3, do) -> None:
     s3.door = door
 
 
-def test_object_deleted_before_its_read_is_not_found(s3, fetched):
+def test_object_deleted_before_its_read_is_not_found(s3, download):
     uri = s3.put("a.pdf", CONTENT[:500])
     on_first_read(s3, lambda: s3.client.delete_object(Bucket="docs", Key="a.pdf"))
 
     with pytest.raises(DocumentNotFoundError, match=r"there is no s3://docs/a\.pdf"):
-        fetched(uri)
+        download(uri)
 
 
 @pytest.mark.parametrize("other", [CONTENT[::-1], CONTENT[:300], b""])
-def test_object_replaced_during_its_read_is_changed(s3, fetched, other):
+def test_object_replaced_during_its_read_is_changed(s3, download, other):
     uri = s3.put("a.pdf", CONTENT)
     on_first_read(s3, lambda: s3.put("a.pdf", other))
 
     with pytest.raises(DocumentChangedError, match="was changed while it was read"):
-        fetched(uri)
+        download(uri)
 
 
 # Transient and permanent failures
 
 
-def test_transient_error_of_s3_is_retried(s3, fetched):
+def test_transient_error_of_s3_is_retried(s3, download):
     uri = s3.put("a.pdf", CONTENT[:500])
     s3.door = failing("GET", "503 Slow Down", "SlowDown", times=1)
 
-    assert fetched(uri) == CONTENT[:500]
+    assert download(uri) == CONTENT[:500]
 
 
-def test_retries_of_a_busy_s3_are_limited(s3, fetched):
+def test_retries_of_a_busy_s3_are_limited(s3, download):
     uri = s3.put("a.pdf", CONTENT[:500])
     s3.asked.clear()
     s3.door = failing("GET", "503 Slow Down", "SlowDown")
 
     with pytest.raises(StorageError, match="at the moment: it returns status 503"):
-        fetched(uri)
+        download(uri)
 
     assert len(s3.reads()) == MAX_ATTEMPTS
 
@@ -285,27 +285,27 @@ def cut_short(s3, uri: str, times: int):
     s3.door = door
 
 
-def test_broken_response_is_resumed_where_it_ended(s3, fetched):
+def test_broken_response_is_resumed_where_it_ended(s3, download):
     uri = s3.put("a.pdf", CONTENT[:500])
     s3.asked.clear()
     cut_short(s3, uri, times=1)
 
-    assert fetched(uri) == CONTENT[:500]
+    assert download(uri) == CONTENT[:500]
     assert [a.range for a in s3.reads()] == ["bytes=0-499", "bytes=100-499"]
 
 
-def test_response_that_always_breaks_off_is_an_error(s3, fetched):
+def test_response_that_always_breaks_off_is_an_error(s3, download):
     uri = s3.put("a.pdf", CONTENT[:1000])
     s3.asked.clear()
     cut_short(s3, uri, times=100)
 
     with pytest.raises(StorageError, match="connection to S3 was lost"):
-        fetched(uri)
+        download(uri)
 
     assert len(s3.reads()) == MAX_ATTEMPTS
 
 
-def test_response_longer_than_its_range_is_refused(s3, fetched):
+def test_response_longer_than_its_range_is_refused(s3, download):
     uri = s3.put("a.pdf", CONTENT[:500])
 
     def door(asked: Asked) -> Answer | None:
@@ -315,7 +315,7 @@ def test_response_longer_than_its_range_is_refused(s3, fetched):
     s3.door = door
 
     with pytest.raises(DocumentChangedError, match="changed its size"):
-        fetched(uri)
+        download(uri)
 
 
 def test_unreachable_s3_is_explained(s3, monkeypatch):
@@ -342,10 +342,10 @@ def test_missing_credentials_name_the_execution_role(s3, monkeypatch):
     fetcher.close()
 
 
-def test_credentials_are_in_no_error_and_no_line_of_the_log(s3, fetched, caplog):
+def test_credentials_are_in_no_error_and_no_line_of_the_log(s3, download, caplog):
     caplog.set_level(logging.INFO)
     uri = s3.put("a.pdf", CONTENT)
-    said = []
+    details = []
     for method, status, code in (
         ("HEAD", "403 Forbidden", "InvalidAccessKeyId"),
         ("GET", "403 Forbidden", "SignatureDoesNotMatch"),
@@ -354,15 +354,15 @@ def test_credentials_are_in_no_error_and_no_line_of_the_log(s3, fetched, caplog)
     ):
         s3.door = failing(method, status, code)
         with pytest.raises((RequestError, StorageError)) as caught:
-            fetched(uri)
-        said.append(caught.value.detail)
+            download(uri)
+        details.append(caught.value.detail)
 
-    everything = "\n".join([*said, caplog.text])
+    everything = "\n".join([*details, caplog.text])
     assert KEY_ID not in everything
     assert SECRET not in everything
 
 
-def test_full_disk_is_overloaded(s3, fetched, monkeypatch):
+def test_full_disk_is_overloaded(s3, download, monkeypatch):
     def full(*_: int) -> None:
         raise OSError(28, "No space left on device")
 
@@ -370,7 +370,7 @@ def test_full_disk_is_overloaded(s3, fetched, monkeypatch):
     monkeypatch.setattr(os, "posix_fallocate", full)
 
     with pytest.raises(OverloadedError, match=r"too little space .* 10,240 bytes"):
-        fetched(uri)
+        download(uri)
 
     assert s3.reads() == []
 
@@ -398,7 +398,7 @@ def stalled(s3):
 
 
 @pytest.mark.parametrize("method", ["HEAD", "GET"])
-def test_deadline_applies_while_s3_is_silent(s3, fetched, stalled, method):
+def test_deadline_applies_while_s3_is_silent(s3, download, stalled, method):
     uri = s3.put("a.pdf", CONTENT)
     waiting = stalled(method)
 
@@ -406,7 +406,7 @@ def test_deadline_applies_while_s3_is_silent(s3, fetched, stalled, method):
         return DeadlineExceededError("late") if waiting.is_set() else None
 
     with pytest.raises(DeadlineExceededError, match="late"):
-        fetched(uri, should_stop)
+        download(uri, should_stop)
 
 
 def test_late_bytes_are_not_written_into_another_file(s3, fetcher, monkeypatch):
@@ -438,7 +438,7 @@ def test_late_bytes_are_not_written_into_another_file(s3, fetcher, monkeypatch):
     assert contents == {b"another document"}
 
 
-def test_a_large_document_leaves_room_for_others(s3, fetched, fetcher):
+def test_a_large_document_leaves_room_for_others(s3, download, fetcher):
     """A slow download does not take all connections."""
     large = s3.put("large.pdf", CONTENT)
     small = s3.put("small.pdf", CONTENT[:10])
@@ -451,11 +451,11 @@ def test_a_large_document_leaves_room_for_others(s3, fetched, fetcher):
 
     s3.door = door
     got: list[bytes] = []
-    reading = threading.Thread(target=lambda: got.append(fetched(large)))
+    reading = threading.Thread(target=lambda: got.append(download(large)))
     reading.start()
     assert all(is_waiting.acquire(timeout=20) for _ in range(4))
 
-    assert fetched(small) == CONTENT[:10]
+    assert download(small) == CONTENT[:10]
 
     gate.set()
     reading.join(20)

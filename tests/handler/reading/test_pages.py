@@ -10,9 +10,9 @@ from tests.documents import pdf_with_one_bad_page
 from tests.handler.reading.engines import TEXT, FakeEngines, code_of, pdf_of
 
 
-def test_pages_are_yielded_in_the_order_they_finish(reader_with, opened):
+def test_pages_are_yielded_in_the_order_they_finish(make_reader, open_document):
     engines = FakeEngines({3: TEXT}, num_slots=2)
-    pages = reader_with(engines).pages(opened(pdf_of(3)))
+    pages = make_reader(engines).pages(open_document(pdf_of(3)))
 
     order = [next(pages).page]
     for number in (1, 2):
@@ -32,20 +32,24 @@ def test_pages_are_submitted_in_the_order_of_the_document(read):
 
 
 @pytest.mark.parametrize("num_slots", [1, 4])
-def test_at_most_one_page_more_than_slots_is_in_flight(reader_with, opened, num_slots):
+def test_at_most_one_page_more_than_slots_is_in_flight(
+    make_reader, open_document, num_slots
+):
     engines = FakeEngines(num_slots=num_slots)
     looks = itertools.count(1)
     # The reader reads the clock before each page, and a few times while it waits.
-    reading = opened(pdf_of(30), is_cancelled=lambda: next(looks) > num_slots + 4)
+    reading = open_document(
+        pdf_of(30), is_cancelled=lambda: next(looks) > num_slots + 4
+    )
 
-    list(reader_with(engines).pages(reading))
+    list(make_reader(engines).pages(reading))
 
     assert engines.numbers == list(range(1, num_slots + 2))
 
 
-def test_finished_page_is_replaced_by_the_next(reader_with, opened):
+def test_finished_page_is_replaced_by_the_next(make_reader, open_document):
     engines = FakeEngines({2: TEXT, 3: TEXT}, num_slots=1)
-    pages = reader_with(engines).pages(opened(pdf_of(30)))
+    pages = make_reader(engines).pages(open_document(pdf_of(30)))
 
     done = [next(pages).page, next(pages).page]
 

@@ -89,9 +89,9 @@ def test_pictures_are_links_or_data_urls(read, name):
     assert base64.b64decode(picture).startswith(b"RIFF")
 
 
-def test_pictures_above_the_limit_have_a_warning(reader_with, opened):
-    reader = reader_with(FakeEngines({1: FIGURE}))
-    reading = opened(page_with_a_red_square(), reader, inline_images=True)
+def test_pictures_above_the_limit_have_a_warning(make_reader, open_document):
+    reader = make_reader(FakeEngines({1: FIGURE}))
+    reading = open_document(page_with_a_red_square(), reader, inline_images=True)
     reading.inlined_bytes = MAX_INLINE_BYTES - 10
 
     [page] = reader.pages(reading)
@@ -101,10 +101,12 @@ def test_pictures_above_the_limit_have_a_warning(reader_with, opened):
     assert page.images
 
 
-def test_data_urls_leave_room_in_a_small_answer(reader_with, opened):
-    reader = reader_with(FakeEngines({1: FIGURE}), max_reply_bytes=500)
+def test_data_urls_leave_room_in_a_small_answer(make_reader, open_document):
+    reader = make_reader(FakeEngines({1: FIGURE}), max_reply_bytes=500)
 
-    [page] = reader.pages(opened(page_with_a_red_square(), reader, inline_images=True))
+    [page] = reader.pages(
+        open_document(page_with_a_red_square(), reader, inline_images=True)
+    )
 
     assert warnings_of(page) == ["images_not_inlined"]
 

@@ -34,14 +34,14 @@ LIMIT = 100_000
 
 
 @contextmanager
-def fetching_from(*places: str) -> Iterator[Fetcher]:
+def make_fetcher(*places: str) -> Iterator[Fetcher]:
     fetcher = Fetcher(Buckets(",".join(places)), LIMIT, ObjectReader())
     yield fetcher
     fetcher.close()
 
 
-def fetched(uri: str) -> bytes:
-    with fetching_from("docs") as fetcher:
+def download(uri: str) -> bytes:
+    with make_fetcher("docs") as fetcher:
         document = fetcher.fetch(parse_address(uri), lambda: None)
         content = Path(document.path).read_bytes()
         document.close()
@@ -50,7 +50,7 @@ def fetched(uri: str) -> bytes:
 
 def refused(uri: str = URI) -> HandlerError:
     with pytest.raises(HandlerError) as caught:
-        fetched(uri)
+        download(uri)
     return caught.value
 
 
@@ -298,12 +298,12 @@ def test_a_key_with_percent_signs_that_exists_is_read(s3):
     s3.put(REAL_KEY, b"other")
     s3.put(EVENT_KEY, CONTENT)
 
-    assert fetched(f"s3://docs/{EVENT_KEY}") == CONTENT
+    assert download(f"s3://docs/{EVENT_KEY}") == CONTENT
 
 
 def test_decoded_key_outside_the_buckets_is_not_requested(s3):
     with (
-        fetching_from("docs/in") as fetcher,
+        make_fetcher("docs/in") as fetcher,
         pytest.raises(DocumentNotFoundError, match="looks URL-encoded"),
     ):
         fetcher.fetch(parse_address("s3://docs/in/..%2Fa.pdf"), lambda: None)
@@ -323,8 +323,8 @@ def test_a_compressed_object_is_decompressed(s3):
         ContentEncoding="aws-chunked,gzip",
     )
 
-    assert fetched("s3://docs/plain.gz") == CONTENT
-    assert fetched(URI) == CONTENT
+    assert download("s3://docs/plain.gz") == CONTENT
+    assert download(URI) == CONTENT
 
 
 def test_the_limit_is_on_what_an_object_decompresses_to(s3):

@@ -14,12 +14,12 @@ def reads():
 
 
 @pytest.fixture
-def answered():
+def reports():
     return []
 
 
 @pytest.fixture
-def pump_with(reads, answered):
+def make_pump(reads, reports):
     pumps = []
 
     def make(**settings) -> Pump:
@@ -29,7 +29,7 @@ def pump_with(reads, answered):
             "max_reply_bytes": 1000,
             "wait_seconds": 0.01,
         } | settings
-        pump = Pump(report=lambda *both: answered.append(both), **values)
+        pump = Pump(report=lambda *both: reports.append(both), **values)
         pumps.append(pump)
         return pump
 
@@ -39,5 +39,5 @@ def pump_with(reads, answered):
 
 
 @pytest.fixture
-def pump(pump_with):
-    return pump_with()
+def pump(make_pump):
+    return make_pump()

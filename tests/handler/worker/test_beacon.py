@@ -39,7 +39,7 @@ def left():
 
 
 def published(folder):
-    """Function that returns the published text."""
+    """Return the published text."""
     return (folder / STATE).read_text().rstrip("\n")
 
 

@@ -91,7 +91,7 @@ def pools():
 
 
 @pytest.fixture
-def answer_of(pools):
+def ask_handler(pools):
     """Function that returns the handler's answer to BOOK."""
 
     def ask(
@@ -148,7 +148,7 @@ def resident_bytes() -> int:
 
 
 @pytest.mark.slow
-def test_streaming_a_thousand_pages_takes_constant_memory(answer_of):
+def test_streaming_a_thousand_pages_takes_constant_memory(ask_handler):
     alive: list[int] = []
     memory: list[int] = []
     gc.collect()
@@ -160,7 +160,7 @@ def test_streaming_a_thousand_pages_takes_constant_memory(answer_of):
             alive.append(num_decoded_pages() - before)
             memory.append(resident_bytes())
 
-    _, frames = answer_of(FastEngines(look), "application/x-ndjson")
+    _, frames = ask_handler(FastEngines(look), "application/x-ndjson")
 
     lines = [json.loads(line) for line in b"".join(frames).splitlines()]
     *pages, end = lines
@@ -176,13 +176,13 @@ def test_streaming_a_thousand_pages_takes_constant_memory(answer_of):
     assert max(memory) - memory[0] < 48 * MEBIBYTE
 
 
-def test_pages_read_before_the_deadline_are_returned(answer_of):
+def test_pages_read_before_the_deadline_are_returned(ask_handler):
     clock = Clock()
 
     def look(number: int) -> None:
         clock.late = clock.late or number == 120
 
-    context, [body] = answer_of(
+    context, [body] = ask_handler(
         FastEngines(look),
         "application/json",
         clock,
@@ -199,13 +199,13 @@ def test_pages_read_before_the_deadline_are_returned(answer_of):
     assert codes == {None: 120, "deadline_exceeded": 880}
 
 
-def test_deadline_fails_each_page_left_in_a_stream(answer_of):
+def test_deadline_fails_each_page_left_in_a_stream(ask_handler):
     clock = Clock()
 
     def look(number: int) -> None:
         clock.late = clock.late or number == 30
 
-    _, frames = answer_of(
+    _, frames = ask_handler(
         FastEngines(look),
         "application/x-ndjson",
         clock,
@@ -218,11 +218,11 @@ def test_deadline_fails_each_page_left_in_a_stream(answer_of):
     assert {line["page"] for line in pages} == set(range(1, NUM_PAGES + 1))
 
 
-def test_reading_stops_when_pictures_exceed_the_limit(answer_of):
+def test_reading_stops_when_pictures_exceed_the_limit(ask_handler):
     """Stop before the last page, when all pictures would be in memory."""
     engines = FastEngines(answer=FIGURE)
 
-    context, [body] = answer_of(
+    context, [body] = ask_handler(
         engines,
         "application/json",
         max_reply_bytes=20_000,
@@ -234,8 +234,8 @@ def test_reading_stops_when_pictures_exceed_the_limit(answer_of):
     assert engines.num_read < NUM_PAGES / 4
 
 
-def test_ndjson_is_one_frame_if_replies_are_not_streamed(answer_of):
-    context, [body] = answer_of(
+def test_ndjson_is_one_frame_if_replies_are_not_streamed(ask_handler):
+    context, [body] = ask_handler(
         FastEngines(),
         "application/x-ndjson",
         stream_replies=False,
@@ -249,8 +249,8 @@ def test_ndjson_is_one_frame_if_replies_are_not_streamed(answer_of):
     assert (end["event"], end["status"]) == ("end", "success")
 
 
-def test_ndjson_that_is_not_streamed_is_not_recommended(answer_of):
-    context, [body] = answer_of(
+def test_ndjson_that_is_not_streamed_is_not_recommended(ask_handler):
+    context, [body] = ask_handler(
         FastEngines(answer=FIGURE),
         "application/x-ndjson",
         max_reply_bytes=20_000,

@@ -56,7 +56,7 @@ class Held:
     """Object to which a failing function refers."""
 
 
-def test_variables_of_a_failed_read_are_freed_at_once(pump_with):
+def test_variables_of_a_failed_read_are_freed_at_once(make_pump):
     seen = []
 
     def fail(_: OpenRequest) -> Reply:
@@ -71,7 +71,7 @@ def test_variables_of_a_failed_read_are_freed_at_once(pump_with):
 
     gc.disable()
     try:
-        pump_with(read=fail).turn([A], FakeContext({0: "id-a"}))
+        make_pump(read=fail).turn([A], FakeContext({0: "id-a"}))
         until(lambda: seen and seen[0]() is None)
     finally:
         gc.enable()
@@ -87,18 +87,18 @@ def test_a_request_torchserve_no_longer_sends_is_cancelled(pump, reads):
     assert not reads.requests["id-b"].is_cancelled
 
 
-def test_abandoned_requests_are_cancelled(pump_with, reads):
+def test_abandoned_requests_are_cancelled(make_pump, reads):
     """TorchServe does not call again if its last client has disconnected."""
-    pump = pump_with(abandoned_seconds=0.05)
+    pump = make_pump(abandoned_seconds=0.05)
     pump.turn([A], FakeContext({0: "id-a"}))
     until(lambda: "id-a" in reads.requests)
 
     until(lambda: reads.requests["id-a"].is_cancelled)
 
 
-def test_large_bodies_delay_the_abandonment(pump_with, reads):
+def test_large_bodies_delay_the_abandonment(make_pump, reads):
     """Sending hundreds of megabytes on a busy machine takes many seconds."""
-    pump = pump_with(abandoned_seconds=0.05)
+    pump = make_pump(abandoned_seconds=0.05)
     body = bytes(5_000_000)
     pump.turn([{"body": body}], FakeContext({0: "id-a"}))
     last_turn = time.monotonic()
@@ -109,8 +109,8 @@ def test_large_bodies_delay_the_abandonment(pump_with, reads):
     assert time.monotonic() - last_turn > len(body) * ABANDONED_SECONDS_PER_BYTE
 
 
-def test_request_cancelled_too_early_is_still_answered(pump_with, reads):
-    pump = pump_with(abandoned_seconds=0.05)
+def test_request_cancelled_too_early_is_still_answered(make_pump, reads):
+    pump = make_pump(abandoned_seconds=0.05)
     pump.turn([A], FakeContext({0: "id-a"}))
     until(lambda: "id-a" in reads.requests)
     until(lambda: reads.requests["id-a"].future.done())
@@ -156,8 +156,8 @@ def test_failing_report_costs_no_answer(reads):
     pump.close()
 
 
-def test_an_answer_does_not_wait_for_the_turn_to_end(pump_with, reads):
-    pump = pump_with(wait_seconds=5)
+def test_an_answer_does_not_wait_for_the_turn_to_end(make_pump, reads):
+    pump = make_pump(wait_seconds=5)
     turn = threading.Thread(
         target=pump.turn, args=([A], FakeContext({0: "id-a"})), daemon=True
     )
@@ -183,8 +183,8 @@ def test_error_of_a_request_is_its_own_answer(pump, reads):
     assert json.loads(bodies[1])["request_id"] == "id-b"
 
 
-def test_requests_above_the_limit_are_overloaded(pump_with):
-    pump = pump_with(max_open_requests=1)
+def test_requests_above_the_limit_are_overloaded(make_pump):
+    pump = make_pump(max_open_requests=1)
     context = FakeContext({0: "id-a", 1: "id-b"})
 
     bodies = pump.turn([A, B], context)
@@ -239,21 +239,19 @@ def test_failure_of_the_pump_ends_a_stream_with_a_line(pump, reads):
     assert context.stopping_criteria[1](other) is None
 
 
-def test_every_answer_is_reported_once(pump, reads, answered):
+def test_every_answer_is_reported_once(pump, reads, reports):
     pump.turn([A], FakeContext({0: "id-a"}))
     reads.finish("id-a")
     pump.turn([A], FakeContext({0: "id-a"}))
     pump.turn([B], FakeContext({0: "id-b"}))
 
-    assert [(request.id, reply.status) for request, reply in answered] == [
-        ("id-a", 200)
-    ]
+    assert [(request.id, reply.status) for request, reply in reports] == [("id-a", 200)]
 
 
 # Clients that disconnect
 
 
-def test_disconnected_request_is_reported_as_client_gone(pump, reads, answered):
+def test_disconnected_request_is_reported_as_client_gone(pump, reads, reports):
     pump.turn([A, B], FakeContext({0: "id-a", 1: "id-b"}))
     until(lambda: {"id-a", "id-b"} <= set(reads.requests))
 
@@ -263,13 +261,13 @@ def test_disconnected_request_is_reported_as_client_gone(pump, reads, answered):
     pump.turn([A, B], context)
 
     assert context.statuses == {0: 499}
-    assert [(request.id, reply.code) for request, reply in answered] == [
+    assert [(request.id, reply.code) for request, reply in reports] == [
         ("id-a", "client_gone")
     ]
     assert not reads.requests["id-b"].is_cancelled
 
 
-def test_pages_read_before_the_disconnect_are_counted(pump_with, answered):
+def test_pages_read_before_the_disconnect_are_counted(make_pump, reports):
     read = PageResult(page=1, status=Status.SUCCESS, output_tokens=7)
     unread = PageResult(
         page=2, status=Status.FAILURE, error=PageError("engine_unavailable", "gone")
@@ -279,31 +277,31 @@ def test_pages_read_before_the_disconnect_are_counted(pump_with, answered):
         until(lambda: request.is_cancelled)
         return Reply(200, "text/plain", b"one of two", pages=(read, unread))
 
-    pump = pump_with(read=stop)
+    pump = make_pump(read=stop)
     pump.turn([A], FakeContext({0: "id-a"}))
 
     pump.disconnect({"id-a"})
     until(lambda: pump.turn([A], FakeContext({0: "id-a"})) != [UNANSWERED])
 
-    [(_, reply)] = answered
+    [(_, reply)] = reports
     assert (reply.status, reply.pages) == (499, (read,))
 
 
-def test_finished_answer_is_kept_after_a_disconnect(pump, reads, answered):
+def test_finished_answer_is_kept_after_a_disconnect(pump, reads, reports):
     pump.turn([A], FakeContext({0: "id-a"}))
     reads.finish("id-a")
 
     pump.disconnect({"id-a"})
     pump.turn([A], FakeContext({0: "id-a"}))
 
-    assert [reply.status for _, reply in answered] == [200]
+    assert [reply.status for _, reply in reports] == [200]
 
 
 @pytest.mark.parametrize("has_another", [True, False])
 def test_dropped_stream_is_reported_without_another_call(
-    pump_with, reads, answered, has_another
+    make_pump, reads, reports, has_another
 ):
-    pump = pump_with(abandoned_seconds=0.05)
+    pump = make_pump(abandoned_seconds=0.05)
     pump.turn([A], FakeContext({0: "id-a"}))
     until(lambda: "id-a" in reads.requests)
     if has_another:
@@ -311,15 +309,13 @@ def test_dropped_stream_is_reported_without_another_call(
     else:
         pump.disconnect({"id-a"})
 
-    until(lambda: answered)
+    until(lambda: reports)
 
-    assert [(request.id, reply.status) for request, reply in answered] == [
-        ("id-a", 499)
-    ]
+    assert [(request.id, reply.status) for request, reply in reports] == [("id-a", 499)]
 
 
-def test_a_pump_without_requests_is_not_stuck(pump_with, reads):
-    pump = pump_with(abandoned_seconds=0.05)
+def test_a_pump_without_requests_is_not_stuck(make_pump, reads):
+    pump = make_pump(abandoned_seconds=0.05)
     assert not pump.is_stuck
     pump.turn([A], FakeContext({0: "id-a"}))
     reads.finish("id-a")
@@ -330,8 +326,8 @@ def test_a_pump_without_requests_is_not_stuck(pump_with, reads):
     assert not pump.is_stuck
 
 
-def test_the_pump_is_stuck_until_a_finished_reply_has_left(pump_with, reads):
-    pump = pump_with(abandoned_seconds=0.05)
+def test_the_pump_is_stuck_until_a_finished_reply_has_left(make_pump, reads):
+    pump = make_pump(abandoned_seconds=0.05)
     pump.turn([A], FakeContext({0: "id-a"}))
     reads.finish("id-a")
 
@@ -341,9 +337,9 @@ def test_the_pump_is_stuck_until_a_finished_reply_has_left(pump_with, reads):
     assert not pump.is_stuck
 
 
-def test_a_turn_that_does_not_end_makes_the_pump_stuck(pump_with, reads):
+def test_a_turn_that_does_not_end_makes_the_pump_stuck(make_pump, reads):
     """Block a turn in the report of a reply."""
-    pump = pump_with(max_turn_seconds=0.05)
+    pump = make_pump(max_turn_seconds=0.05)
     goes_on = threading.Event()
 
     class Slow(FakeContext):
@@ -363,8 +359,8 @@ def test_a_turn_that_does_not_end_makes_the_pump_stuck(pump_with, reads):
     assert not pump.is_stuck
 
 
-def test_disconnected_client_does_not_make_the_pump_stuck(pump_with, reads):
-    pump = pump_with(abandoned_seconds=0.05)
+def test_disconnected_client_does_not_make_the_pump_stuck(make_pump, reads):
+    pump = make_pump(abandoned_seconds=0.05)
     pump.turn([A], FakeContext({0: "id-a"}))
     until(lambda: "id-a" in reads.requests)
 
@@ -375,13 +371,13 @@ def test_disconnected_client_does_not_make_the_pump_stuck(pump_with, reads):
     assert not pump.is_stuck
 
 
-def stamped(seconds_ago: float) -> dict[str, str]:
+def arrival_header(seconds_ago: float) -> dict[str, str]:
     """Return the header in which frontend/ stamps the arrival of a request."""
     return {"X-Chandra-Arrival": str(time.monotonic_ns() - int(seconds_ago * 1e9))}
 
 
 def test_arrival_stamp_of_the_frontend_is_used(pump, reads):
-    pump.turn([A], FakeContext({0: "id-a"}, {0: stamped(40)}))
+    pump.turn([A], FakeContext({0: "id-a"}, {0: arrival_header(40)}))
 
     until(lambda: "id-a" in reads.requests)
     request = reads.requests["id-a"]
@@ -393,8 +389,8 @@ def test_arrival_stamp_of_the_frontend_is_used(pump, reads):
     "headers",
     [
         dict,
-        lambda: stamped(-60),
-        lambda: stamped(100_000),
+        lambda: arrival_header(-60),
+        lambda: arrival_header(100_000),
         lambda: {"x-chandra-arrival": "noon"},
         lambda: {"x-chandra-arrival": "9" * 400},
     ],
@@ -424,7 +420,7 @@ def test_a_request_that_cannot_be_accepted_fails_alone(pump, reads):
 def test_a_queued_request_is_accepted_while_the_server_drains(pump, reads):
     pump.refuse("stopping", accepts_queued=True)
 
-    pump.turn([A, B], FakeContext({0: "id-a", 1: "id-b"}, {0: stamped(1)}))
+    pump.turn([A, B], FakeContext({0: "id-a", 1: "id-b"}, {0: arrival_header(1)}))
 
     until(lambda: "id-a" in reads.requests)
     assert "id-b" not in reads.requests
@@ -432,7 +428,7 @@ def test_a_queued_request_is_accepted_while_the_server_drains(pump, reads):
 
 def test_nothing_is_accepted_once_no_engine_is_left(pump, reads):
     pump.refuse("no engine is left")
-    context = FakeContext({0: "id-a"}, {0: stamped(1)})
+    context = FakeContext({0: "id-a"}, {0: arrival_header(1)})
 
     pump.turn([A], context)
 

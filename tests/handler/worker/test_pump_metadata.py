@@ -14,8 +14,8 @@ def describe(request_id: str = "id-d", index: int = 0, **others: str) -> FakeCon
     )
 
 
-def test_a_request_for_metadata_is_answered_and_not_reported(pump_with, answered):
-    pump = pump_with(description=b'{"model_id": "m"}')
+def test_a_request_for_metadata_is_answered_and_not_reported(make_pump, reports):
+    pump = make_pump(description=b'{"model_id": "m"}')
     context = describe()
 
     [body] = pump.turn([{}], context)
@@ -24,7 +24,7 @@ def test_a_request_for_metadata_is_answered_and_not_reported(pump_with, answered
     assert context.statuses == {0: 200}
     assert pump.num_open == 0
     assert not pump.is_stuck
-    assert answered == []
+    assert reports == []
 
 
 def test_a_repeated_request_for_metadata_has_no_second_answer(pump):

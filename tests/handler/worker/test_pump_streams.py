@@ -68,8 +68,8 @@ def test_an_error_after_a_stream_has_begun_is_its_last_line(pump, reads):
     assert context.stopping_criteria[0](body) is True
 
 
-def test_short_answers_are_sent_before_long_ones(pump_with, reads):
-    pump = pump_with(max_reply_bytes=10 * MAX_FRAME_BYTES)
+def test_short_answers_are_sent_before_long_ones(make_pump, reads):
+    pump = make_pump(max_reply_bytes=10 * MAX_FRAME_BYTES)
     ids = {0: "long", 1: "longer", 2: "short"}
     pump.turn([A, A, B], FakeContext(dict(ids)))
     for name, size in (("long", 1), ("longer", 2), ("short", 0)):
@@ -84,8 +84,8 @@ def test_short_answers_are_sent_before_long_ones(pump_with, reads):
     assert set(second.request_ids) == {1}
 
 
-def test_an_answer_that_had_to_wait_goes_first_in_the_next_call(pump_with, reads):
-    pump = pump_with(max_reply_bytes=10 * MAX_FRAME_BYTES)
+def test_an_answer_that_had_to_wait_goes_first_in_the_next_call(make_pump, reads):
+    pump = make_pump(max_reply_bytes=10 * MAX_FRAME_BYTES)
     ids = {0: "long", 1: "longer", 2: "late"}
     pump.turn([A, A, A], FakeContext(dict(ids)))
     reads.finish("long", Reply(200, "text/plain", bytes(MAX_FRAME_BYTES)))
@@ -99,8 +99,8 @@ def test_an_answer_that_had_to_wait_goes_first_in_the_next_call(pump_with, reads
     assert set(context.request_ids) == {1}
 
 
-def test_a_long_stream_leaves_in_several_calls(pump_with, reads):
-    pump = pump_with(max_reply_bytes=MAX_FRAME_BYTES)
+def test_a_long_stream_leaves_in_several_calls(make_pump, reads):
+    pump = make_pump(max_reply_bytes=MAX_FRAME_BYTES)
     pump.turn([A], FakeContext({0: "id-a"}))
     until(lambda: "id-a" in reads.requests)
     line = bytes(MAX_FRAME_BYTES // 2)
