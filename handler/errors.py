@@ -1,4 +1,4 @@
-"""What can go wrong while serving, and what each mistake is called.
+"""Exceptions of the service, with their HTTP status and their code.
 
 HandlerError                       500  internal
 ├── RequestError                   400  bad_request
@@ -21,8 +21,8 @@ HandlerError                       500  internal
 ├── StorageError                   503  storage_unavailable
 └── ModelLoadError                 500  model_load_failed
 
-Clients match `code`, people read the message. A request's errors become its
-own reply; only `ModelLoadError` ever leaves the handler.
+Clients compare `code`; the message is for people. An error of a request becomes the
+reply to that request. Only `ModelLoadError` leaves the handler.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ __all__ = [
 
 
 class HandlerError(Exception):
-    """Something failed here, and the caller can do nothing about it."""
+    """Root of all errors; by itself, a failure that the caller cannot correct."""
 
     status = 500
     code = "internal"
@@ -61,7 +61,7 @@ class HandlerError(Exception):
 
     @property
     def detail(self) -> str:
-        """What to tell the caller."""
+        """Message for the caller."""
         return str(self) or "something failed while reading the document"
 
 
@@ -74,7 +74,7 @@ class RequestError(HandlerError):
 
 
 class NotAcceptableError(RequestError):
-    """None of the formats in the Accept header is one we write."""
+    """The Accept header allows no media type that the service can write."""
 
     status = 406
     code = "not_acceptable"
@@ -90,7 +90,7 @@ class DocumentTooLargeError(RequestError):
 
 
 class UnsupportedMediaTypeError(RequestError):
-    """The body is of a type we do not read, or not of the type it claims."""
+    """The body has an unsupported media type, or not the one that it declares."""
 
     status = 415
     code = "unsupported_media_type"
@@ -98,7 +98,7 @@ class UnsupportedMediaTypeError(RequestError):
 
 
 class DocumentForbiddenError(RequestError):
-    """The document lies where it may not be read."""
+    """The document is in a place that the service may not read."""
 
     status = 403
     code = "document_forbidden"
@@ -106,7 +106,7 @@ class DocumentForbiddenError(RequestError):
 
 
 class DocumentNotFoundError(RequestError):
-    """There is no document where it should be."""
+    """The object in S3 does not exist."""
 
     status = 404
     code = "document_not_found"
@@ -114,7 +114,7 @@ class DocumentNotFoundError(RequestError):
 
 
 class DocumentChangedError(RequestError):
-    """The document became another while it was read."""
+    """The object in S3 was replaced while it was read."""
 
     status = 409
     code = "document_changed"
@@ -122,7 +122,7 @@ class DocumentChangedError(RequestError):
 
 
 class ClientGoneError(RequestError):
-    """The client left before it was answered; only the log and the metrics say so."""
+    """The client disconnected before its reply; seen in logs and metrics only."""
 
     status = 499
     code = "client_gone"
@@ -130,7 +130,7 @@ class ClientGoneError(RequestError):
 
 
 class InvalidOptionError(RequestError):
-    """An option is unknown, or its value makes no sense."""
+    """An option is unknown, or its value is invalid."""
 
     status = 422
     code = "invalid_option"
@@ -160,7 +160,7 @@ class PasswordWrongError(UnreadableDocumentError):
 
 
 class EngineError(HandlerError):
-    """The model cannot be reached just now."""
+    """The engine is not available at the moment."""
 
     status = 503
     code = "engine_unavailable"
@@ -168,14 +168,14 @@ class EngineError(HandlerError):
 
 
 class OverloadedError(EngineError):
-    """Too many pages are waiting already."""
+    """Too many requests or pages are waiting already."""
 
     code = "overloaded"
     title = "Overloaded"
 
 
 class OutOfMemoryError(EngineError):
-    """The accelerator has no room for this page."""
+    """The accelerator has too little memory for this page."""
 
     code = "out_of_memory"
     title = "Out of memory"
@@ -189,7 +189,7 @@ class EngineFailedError(EngineError):
 
 
 class DeadlineExceededError(EngineError):
-    """The deadline came before the page was read."""
+    """The deadline passed before the page was read."""
 
     status = 504
     code = "deadline_exceeded"
@@ -197,7 +197,7 @@ class DeadlineExceededError(EngineError):
 
 
 class StorageError(HandlerError):
-    """S3 cannot be reached just now, or not from here."""
+    """S3 cannot be reached at the moment, or not from this container."""
 
     status = 503
     code = "storage_unavailable"
@@ -219,7 +219,7 @@ class ModelLoadError(HandlerError):
 
 
 def error_with_code(code: str, detail: str) -> HandlerError:
-    """The error that goes by `code`; a plain HandlerError where none does."""
+    """Return the error with this code, or a plain HandlerError for an unknown code."""
     return next((c for c in _tree(HandlerError) if c.code == code), HandlerError)(
         detail
     )

@@ -1,4 +1,4 @@
-"""One JSON object a line on standard output, and never a word of a document."""
+"""Logging as one JSON object per line on standard output, without document text."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ __all__ = [
 ]
 
 OUT_OF_DESCRIPTORS = "out of file descriptors"
-"""Event for a file, socket or process that could not be opened without a descriptor."""
+"""Event logged when a file, socket or process needs a descriptor and none is free."""
 QUIET_SECONDS = 60.0
 
-# What every LogRecord carries; the rest came in by `extra`.
+# Attributes of every LogRecord; the other attributes were passed in `extra`.
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
 
 
 class JSONFormatter(logging.Formatter):
-    """An event, when it happened, and its numbers."""
+    """Formats a record as JSON: time, level, event and the fields passed in `extra`."""
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, object] = {
@@ -47,12 +47,12 @@ class JSONFormatter(logging.Formatter):
         try:
             return json.dumps(line, default=str, allow_nan=False)
         except (TypeError, ValueError):
-            # Nothing JSON can say, NaN for one: better as text than not at all.
+            # JSON cannot represent a value, such as NaN: write all values as text.
             return json.dumps({key: str(value) for key, value in line.items()})
 
 
 def is_out_of_descriptors(error: BaseException | None) -> bool:
-    """Return whether a lack of file descriptors is or caused an error."""
+    """Return whether an error is, or was caused by, a lack of file descriptors."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
             return True
@@ -63,7 +63,7 @@ def is_out_of_descriptors(error: BaseException | None) -> bool:
 class DescriptorShortageFilter(logging.Filter):
     """Passes one record a minute among those caused by a lack of descriptors.
 
-    Every request and every beat of the worker fails for the same reason.
+    Without it, every request and every state file written would log the same error.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -86,7 +86,7 @@ class DescriptorShortageFilter(logging.Filter):
 
 
 def log_to_stdout(name: str = "handler") -> None:
-    """Send the package's events to standard output, once, in place of elsewhere."""
+    """Send the events of the logger `name` to standard output only, each once."""
     logger = logging.getLogger(name)
     stream = logging.StreamHandler(sys.stdout)
     stream.setFormatter(JSONFormatter())

@@ -1,17 +1,17 @@
-"""Join the Markdown of pages, with the separators of chandra-ocr where asked for."""
+"""Page separators in Markdown, as chandra-ocr writes them."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
 
-__all__ = ["paginated", "separator_before"]
+__all__ = ["page_separator", "paginate"]
 
 _RULE = "-" * 48
 _LOOKALIKE = re.compile(rf"^([ \t]*\d+)(?={_RULE}[ \t]*$)", re.MULTILINE)
 
 
-def separator_before(page: int) -> str:
+def page_separator(page: int) -> str:
     """Return the separator before page `page`, which is counted from 1.
 
     `chandra --paginate_output` writes the same: the page's index, counted from 0, and
@@ -20,15 +20,16 @@ def separator_before(page: int) -> str:
     return f"\n\n{page - 1}{_RULE}\n\n"
 
 
-def paginated(pages: Iterable[tuple[int, str]]) -> str:
-    """Join numbers and texts of pages; every page is there, also one without text.
+def paginate(pages: Iterable[tuple[int, str]]) -> str:
+    """Join the texts of numbered pages, with a separator between two pages.
 
-    A line of a page that looks like a separator gets a backslash, which Markdown shows
-    in code only, so that splitting at separators gives the pages.
+    Pages without text are included. A line of a page that looks like a separator gets a
+    backslash, which Markdown shows in code only, so that a caller can split the result
+    at the separators.
     """
     joined = ""
     for index, (number, text) in enumerate(pages):
         if index:
-            joined += separator_before(number)
+            joined += page_separator(number)
         joined += _LOOKALIKE.sub(r"\1\\", text)
     return joined

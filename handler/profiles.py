@@ -1,7 +1,7 @@
-"""What differs from one Chandra model to the next.
+"""Profiles of the supported Chandra models.
 
-Prompt, box format and image sizes belong to the weights they were trained with,
-so they change together or not at all.
+Weights are trained with one set of prompts, one box format and certain image sizes.
+These values therefore change together, as one profile.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ __all__ = ["PROFILES", "BboxFormat", "Profile", "Sizing"]
 
 
 class BboxFormat(enum.Enum):
-    """How a model writes the box of a block."""
+    """Notation that a model uses for the box of a block."""
 
     JSON_1024 = "json_1024"
     """`[x0, y0, x1, y1]`, each 0-1024 of the page's width or height."""
@@ -28,13 +28,13 @@ class BboxFormat(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Sizing:
-    """How large a page is when the model sees it.
+    """Rules for the size of the image that the model gets of a page.
 
     Sizes are pixels. A PDF page is rendered at `pdf_dpi`, or finer so that its
     short side has at least `min_pdf_side`; an image is enlarged until both sides
-    have `min_image_side`. Then the page is brought to an area between
-    `min_pixels` and `max_pixels`, to multiples of `area_grid` where one is given,
-    and at last to the grid of `patch_grid`, which the vision encoder needs.
+    have `min_image_side`. The page is then scaled to an area between `min_pixels` and
+    `max_pixels`, with sides that are multiples of `area_grid`. Finally the sides are
+    rounded to multiples of `patch_grid`, which the vision encoder needs.
     """
 
     pdf_dpi: int
@@ -50,25 +50,25 @@ class Sizing:
     area_grid: int = 1
     patch_grid: int = 32
     max_side: int | None = None
-    """Cap on the long side, after everything else; None: no cap."""
+    """Limit for the long side, applied last; None: no limit."""
 
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """One model line: its weights, its prompts, its answers."""
+    """Model architecture, prompts, output format and image sizes of one model line."""
 
     name: str
     model_type: str
     prompt_package: str
-    """The chandra-ocr release whose prompts these weights were trained with."""
+    """chandra-ocr release whose prompts these weights were trained with."""
     bbox_format: BboxFormat
     sizing: Sizing
     max_output_tokens: int
     stop_tokens: tuple[str, ...] = ("<|im_end|>", "<|endoftext|>")
 
 
-# Estimates, not measured: a line of 10 points, which is 24 pixels high at chandra-ocr's
-# 192 dpi, and half of it, which is an x-height of 6 pixels and 5 points on A4.
+# These are estimates, not measurements. A line of 10 points is 24 pixels high at
+# chandra-ocr's 192 dpi. Half of that is an x-height of 6 pixels, or 5 points on A4.
 _CHANDRA_LINE_PIXELS = 24
 _CHANDRA_MIN_LINE_PIXELS = 12
 
@@ -84,7 +84,7 @@ _CHANDRA_1 = Sizing(
     min_line_pixels=_CHANDRA_MIN_LINE_PIXELS,
 )
 
-# chandra-ocr 0.2.0 snaps to 28 pixels first: every page is measured twice.
+# chandra-ocr 0.2.0 first rounds the sides to multiples of 28 pixels.
 _CHANDRA_2 = Sizing(
     pdf_dpi=192,
     min_pdf_side=1024,
@@ -96,11 +96,11 @@ _CHANDRA_2 = Sizing(
     area_grid=28,
 )
 
-# Ours: small, so that a page takes seconds on a laptop's processor, and no larger
-# than the pages it was trained on. With lines of 23 pixels 2 % of the characters are
-# wrong, with 19 pixels 12 %, with 16 pixels 28 % (5 pages of `mini.pages`, shrunk).
-# `line_height.py` measures 17 pixels for lines of few words that are 23 pixels high,
-# because most of its columns have no ascenders and descenders of theirs.
+# The sizes of our small model: a page takes seconds on a laptop's processor, and is no
+# larger than the training pages. Of the characters, 2 % are wrong with lines of 23
+# pixels, 12 % with 19 pixels and 28 % with 16 pixels (5 pages of `mini.pages`, shrunk).
+# For lines of few words that are 23 pixels high, `line_height.py` measures 17 pixels,
+# because most pixel columns of such lines have no ascender or descender.
 _MINI = Sizing(
     pdf_dpi=96,
     min_pdf_side=512,

@@ -1,4 +1,4 @@
-"""What we say to the model: prompts of the chandra-ocr release it was trained with."""
+"""Prompts of the model, taken from the chandra-ocr release it was trained with."""
 
 from __future__ import annotations
 
@@ -14,20 +14,24 @@ IMAGE_TOKEN = "<|image_pad|>"
 
 
 def load_prompts(profile: Profile) -> Mapping[str, str]:
-    """The prompt of each prompt type; ModelLoadError where the release is another."""
-    wanted = profile.prompt_package
-    install = f"pip install --no-deps chandra-ocr=={wanted}"
+    """Return the prompt of each prompt type.
+
+    Raises ModelLoadError if chandra-ocr is missing or is another release than the
+    profile needs.
+    """
+    required = profile.prompt_package
+    install = f"pip install --no-deps chandra-ocr=={required}"
     try:
-        found = importlib.metadata.version("chandra-ocr")
+        installed = importlib.metadata.version("chandra-ocr")
     except importlib.metadata.PackageNotFoundError as error:
         raise ModelLoadError(
-            f"the profile {profile.name} needs the prompts of chandra-ocr {wanted}, "
+            f"the profile {profile.name} needs the prompts of chandra-ocr {required}, "
             f"which is not installed: {install}"
         ) from error
-    if found != wanted:
+    if installed != required:
         raise ModelLoadError(
-            f"the profile {profile.name} needs the prompts of chandra-ocr {wanted}, "
-            f"but {found} is installed, with which every box is lost: {install}"
+            f"the profile {profile.name} needs the prompts of chandra-ocr {required}, "
+            f"but {installed} is installed, whose boxes have another format: {install}"
         )
     from chandra.prompts import PROMPT_MAPPING
 
@@ -35,6 +39,9 @@ def load_prompts(profile: Profile) -> Mapping[str, str]:
 
 
 def chat(prompt: str, num_image_tokens: int) -> str:
-    """One user turn, the image first and the prompt after it, and the reply begun."""
+    """Return the chat text of one user turn: the image, the prompt, the reply's start.
+
+    `num_image_tokens` is the number of tokens that the page takes.
+    """
     image = f"<|vision_start|>{IMAGE_TOKEN * num_image_tokens}<|vision_end|>"
     return f"<|im_start|>user\n{image}{prompt}<|im_end|>\n<|im_start|>assistant\n"

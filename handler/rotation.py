@@ -1,4 +1,4 @@
-"""Sizes and boxes on a page that is turned by quarters."""
+"""Sizes and boxes on a page that is turned by a multiple of 90 degrees."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ def turned_size(width: int, height: int, degrees: int) -> tuple[int, int]:
 
 
 def turned_box(box: Box, degrees: int, width: int, height: int) -> Box:
-    """Return a box after its page of `width` x `height` is turned clockwise.
+    """Return the box after its page of `width` x `height` pixels is turned clockwise.
 
-    `degrees` is a multiple of 90, below 0 for a turn the other way.
+    `degrees` is a multiple of 90; negative values turn counterclockwise.
     """
     left, top, right, bottom = box
     match degrees % 360:

@@ -1,4 +1,4 @@
-"""The values that pass between the stages, and their JSON."""
+"""Data classes that the stages pass to each other, and their JSON."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import enum
 from dataclasses import dataclass, field
 from typing import Any
 
-from handler.pagination import paginated
+from handler.pagination import paginate
 
 __all__ = [
     "Block",
@@ -25,7 +25,7 @@ __all__ = [
 
 
 class Status(enum.StrEnum):
-    """How a page or a document fared."""
+    """Status of a page or of a document."""
 
     SUCCESS = "success"
     PARTIAL_SUCCESS = "partial_success"
@@ -34,7 +34,7 @@ class Status(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What a caller may ask for besides the document."""
+    """Options of a request."""
 
     prompt_type: str = "ocr_layout"
     pages: str | None = None
@@ -44,22 +44,23 @@ class Options:
     include_images: bool = False
     include_headers_footers: bool = False
     prompt: str | None = field(default=None, repr=False)
-    """Said to the model in place of the prompt of `prompt_type`. Never logged."""
+    """Prompt that replaces the one of `prompt_type`. Never logged."""
     temperature: float = 0.0
     """Temperature of the first attempt; 0 means greedy decoding."""
     max_attempts: int | None = None
-    """Times a page is read on which the model repeats itself; None: the setting."""
+    """Number of attempts for a page on which the model repeats itself; None: the
+    setting `max_attempts`."""
     paginate: bool = False
-    """Separate the pages of Markdown by lines with numbers."""
+    """Separate the pages of Markdown by lines with page numbers."""
     tables: str = "markdown"
-    """`html`: write every table in Markdown as HTML; `markdown`: only those that rows
-    of pipes cannot hold."""
+    """`html`: write every table in Markdown as HTML; `markdown`: write only those as
+    HTML that Markdown tables cannot represent."""
     inline_images: bool = False
     """Put pictures into Markdown and HTML as data URLs; implies `include_images`."""
     rotate: str = "auto"
     """`auto`: turn pages so that their text is upright; `none`: leave them."""
     password: str | None = field(default=None, repr=False)
-    """Opens an encrypted PDF. Never logged."""
+    """Password of an encrypted PDF. Never logged."""
 
     @property
     def has_images(self) -> bool:
@@ -69,21 +70,21 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class DocumentInfo:
-    """What is known of a document before any of its pages is decoded."""
+    """Properties of a document that are known before a page is decoded."""
 
     media_type: str
     num_pages: int
     warnings: tuple[PageWarning, ...] = ()
-    """Concern the document as a whole."""
+    """Warnings about the document as a whole."""
 
 
 MAX_STRIPS = 16
-"""Strips of a page at most: each is a generation of its own."""
+"""Maximum number of strips of a page; the engine reads each strip separately."""
 
 
 @dataclass(frozen=True, slots=True)
 class Strip:
-    """A part of a long page that is read by itself, so that its text is legible.
+    """Part of a long page that is read separately, so that its text stays legible.
 
     Strips follow each other along the page's long side, in reading order.
     """
@@ -91,7 +92,7 @@ class Strip:
     box: tuple[int, int, int, int]
     """(left, top, right, bottom) in pixels of the upright page."""
     overlap: int = 0
-    """Pixels along the long side that the strip before shows too."""
+    """Pixels along the long side that the previous strip contains as well."""
     is_continuation: bool = False
     """True if the strip may begin within a paragraph, list or table."""
 
@@ -106,12 +107,12 @@ class Strip:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One page as the model will see it.
+    """Decoded page, as the model gets it.
 
-    `pixels` is RGB, uint8, row by row: `pixel_height * pixel_width * 3` bytes on
-    the grid the vision encoder needs. `width` and `height` are those of the page
-    as the caller knows it: pixels of the upright image, or of the rendered PDF
-    page. Bounding boxes are in those.
+    `pixels` is RGB, uint8, row by row: `pixel_height * pixel_width * 3` bytes, with
+    sides that fit the patch grid of the vision encoder. `width` and `height` are the
+    size of the page as the caller knows it: pixels of the upright image, or of the
+    rendered PDF page. Bounding boxes use these units.
     """
 
     number: int
@@ -121,17 +122,17 @@ class Page:
     pixel_height: int
     pixels: bytes = field(repr=False)
     text_layer: str = field(default="", repr=False)
-    """What a PDF says stands on the page: a hint, for it may be wrong or missing."""
+    """Text layer of a PDF page, used as a hint only: it may be wrong or missing."""
     rotation: int = 0
-    """Degrees clockwise by which the page was turned before it is read: 0, 90, 180 or
-    270. `pixels` are turned; `width` and `height` are those of the caller's page."""
+    """Degrees clockwise by which the page was turned for reading: 0, 90, 180 or 270.
+    `pixels` are turned; `width` and `height` describe the page before the turn."""
     is_blank: bool = False
     """True for a page without ink, which is not sent to the model."""
     warnings: tuple[PageWarning, ...] = ()
-    """Doubts about the pixels, such as a truncated image."""
+    """Warnings about the pixels, such as a truncated image."""
     strips: tuple[Strip, ...] = ()
-    """The parts in which a long page is read. Such a page has no `pixels`: each strip
-    is decoded by itself, as a page of its own."""
+    """Strips in which a long page is read. Such a page has no `pixels`: each strip is
+    decoded separately, as a Page."""
 
     @property
     def is_consistent(self) -> bool:
@@ -154,11 +155,11 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A region of a page: its kind, its place, its content as clean HTML."""
+    """Region of a page: its label, its box and its content as sanitised HTML."""
 
     label: str
     bbox: tuple[int, int, int, int] | None
-    """(left, top, right, bottom) in pixels of the page; None: not given or unusable."""
+    """(left, top, right, bottom) in pixels of the page; None: missing or invalid."""
     html: str
 
     def to_json(self) -> dict[str, Any]:
@@ -171,7 +172,7 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class PageWarning:
-    """Something a reader of the page should know; the page is still an answer."""
+    """Doubt about a page or a document that could be read nevertheless."""
 
     code: str
     detail: str
@@ -182,7 +183,7 @@ class PageWarning:
 
 @dataclass(frozen=True, slots=True)
 class PageError:
-    """Why a page could not be read."""
+    """Reason why a page could not be read."""
 
     code: str
     detail: str
@@ -193,20 +194,20 @@ class PageError:
 
 @dataclass(frozen=True, slots=True)
 class PageContent:
-    """What the model's words about a page amount to."""
+    """Content of a page, converted from the model's output."""
 
     blocks: tuple[Block, ...] = ()
     html: str = ""
     markdown: str = ""
     text: str = ""
     figures: dict[str, tuple[int, int, int, int]] = field(default_factory=dict)
-    """Names of pictures the HTML and Markdown point to, and where to cut them out."""
+    """Boxes of the pictures on the page, by the name that HTML and Markdown use."""
     warnings: tuple[PageWarning, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class PageResult:
-    """One page of the answer."""
+    """Result of one page."""
 
     page: int
     status: Status
@@ -216,17 +217,17 @@ class PageResult:
     """Degrees clockwise by which the page was turned before it was read."""
     content: PageContent = PageContent()
     images: dict[str, str] = field(default_factory=dict)
-    """Base64 of WebP pictures by the name they have in `content`."""
+    """Pictures as base64 of WebP, by their name in `content`."""
     raw: str = ""
     finish_reason: str | None = None
     attempts: int = 0
     output_tokens: int = 0
     forwards: int = 0
-    """Of the model, for these tokens; drafts make them fewer."""
+    """Forward passes for these tokens; accepted draft tokens reduce their number."""
     drafted_tokens: int = 0
     accepted_tokens: int = 0
     queue_seconds: float = 0.0
-    """Time in TorchServe's queue, with its request, and then in the engine's."""
+    """Time in TorchServe's queue plus time in the engine's queue."""
     page_seconds: float = 0.0
     error: PageError | None = None
 
@@ -252,7 +253,7 @@ class PageResult:
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """Which weights answered."""
+    """Identity of the weights and the engine that read the document."""
 
     id: str
     revision: str | None
@@ -271,19 +272,19 @@ PAGE_SEPARATOR = "\n\n"
 
 @dataclass(frozen=True, slots=True)
 class DocumentResult:
-    """The whole answer to one request."""
+    """Result of one document."""
 
     request_id: str
     model: ModelInfo
     pages: tuple[PageResult, ...]
     processing_time: float
-    """Seconds from the request's arrival to its answer."""
+    """Seconds from the arrival of the request to its reply."""
     num_pages: int
-    """Pages of the whole document, also of those that were not asked for."""
+    """Number of pages of the whole document, including pages not requested."""
     warnings: tuple[PageWarning, ...] = ()
-    """Concern the document as a whole."""
+    """Warnings about the document as a whole."""
     is_paginated: bool = False
-    """True if separators stand between the pages of Markdown."""
+    """True if Markdown has a separator between two pages."""
 
     @property
     def status(self) -> Status:
@@ -297,18 +298,18 @@ class DocumentResult:
     def output_tokens(self) -> int:
         return sum(page.output_tokens for page in self.pages)
 
-    def joined(self, name: str) -> str:
-        """`markdown`, `html` or `text` of all pages, in page order."""
+    def join(self, name: str) -> str:
+        """Return `markdown`, `html` or `text` of all pages, joined in page order."""
         parts = (getattr(page.content, name) for page in self.pages)
         return PAGE_SEPARATOR.join(part for part in parts if part)
 
     def _markdown(self) -> str:
         if not self.is_paginated:
-            return self.joined("markdown")
-        return paginated((page.page, page.content.markdown) for page in self.pages)
+            return self.join("markdown")
+        return paginate((page.page, page.content.markdown) for page in self.pages)
 
     def usage_json(self) -> dict[str, Any]:
-        """What it took; ratios are None where there is nothing to divide by."""
+        """Return token and page counts; a ratio is None if its denominator is 0."""
         forwards = sum(page.forwards for page in self.pages)
         drafted = sum(page.drafted_tokens for page in self.pages)
         accepted = sum(page.accepted_tokens for page in self.pages)
@@ -329,7 +330,7 @@ class DocumentResult:
             "warnings": [warning.to_json() for warning in self.warnings],
             "pages": [page.to_json() for page in self.pages],
             "markdown": self._markdown(),
-            "text": self.joined("text"),
+            "text": self.join("text"),
             "raw": PAGE_SEPARATOR.join(page.raw for page in self.pages if page.raw),
             "processing_time": round(self.processing_time, 3),
             "usage": self.usage_json(),

@@ -1,7 +1,7 @@
 """TorchServe's entry point: the handler class.
 
-TorchServe requires that exactly one class is defined in this file, and no function
-named `handle`.
+TorchServe requires that this file defines exactly one class and no function named
+`handle`.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from handler.errors import (
     ModelLoadError,
     error_with_code,
 )
-from handler.http.reply import Reply, problem
-from handler.http.request import CUSTOM_ATTRIBUTES, attributes_from, request_from
+from handler.http.reply import Reply, problem_reply
+from handler.http.request import CUSTOM_ATTRIBUTES, format_attributes, parse_request
 from handler.logs import log_to_stdout
 from handler.processes.pool import Pool
 from handler.reading.open_document import OpenDocument
@@ -56,12 +56,12 @@ NDJSON = "application/x-ndjson"
 STUCK = "stuck"
 """State of the worker while TorchServe takes no replies from it."""
 DRAIN_SECONDS = 10.0
-"""Time to answer the open requests once no engine is left."""
+"""Time for answering the open requests once no engine is left."""
 CONFINEMENT_SECONDS = 60.0
 
 
 class ChandraHandler(BaseHandler):
-    """TorchServe handler that reads many documents at once.
+    """TorchServe handler that reads many documents concurrently.
 
     `handle` runs the pump, which calls `read` in a thread for each request. `read`
     has the three stages of a TorchServe handler, and they overlap: `preprocess` opens
@@ -77,7 +77,7 @@ class ChandraHandler(BaseHandler):
         """
         log_to_stdout()
         exit_with_parent()
-        # Drop the line that TorchServe logs for each of ten calls of `handle` a second.
+        # TorchServe calls `handle` ten times a second and logs a line each time.
         for stream in logging.getLogger().handlers:
             stream.addFilter(
                 lambda line: not line.getMessage().startswith("Backend received")
@@ -141,18 +141,18 @@ class ChandraHandler(BaseHandler):
         )
 
     def handle(self, data: list[dict[str, Any]], context: Any) -> list[bytes]:
-        """Submit new requests, wait briefly, answer the finished ones.
+        """Submit new requests, wait briefly, and answer the finished ones.
 
-        TorchServe calls again with every request not yet answered. The list
-        returned has one entry per request, answered or not.
+        TorchServe calls this method again with every request that has no answer yet.
+        The returned list has one entry for each request, answered or not.
         """
         return self.pump.turn(data, context)
 
     def read(self, request: OpenRequest) -> Reply:
         """Run the three stages for one request and return its reply.
 
-        Runs in a thread of the pump. Raises HandlerError for a request that has no
-        answer; the pump turns it into a problem reply.
+        Runs in a thread of the pump. Raises HandlerError for a request that fails; the
+        pump turns the error into a problem reply.
         """
         document = self.preprocess(request)
         try:
@@ -166,13 +166,13 @@ class ChandraHandler(BaseHandler):
         Raises RequestError for a request or a document that cannot be read, and
         DeadlineExceededError if the request waited longer than its deadline.
         """
-        ocr_request = request_from(
+        ocr_request = parse_request(
             request.row,
             request.headers,
             max_document_bytes=self.settings.max_document_bytes,
         )
         request.release_row(ocr_request.document)
-        attributes = attributes_from(label=ocr_request.label, request_id=request.id)
+        attributes = format_attributes(label=ocr_request.label, request_id=request.id)
         summary = RequestSummary(
             document_digest=ocr_request.digest,
             stream_headers={CUSTOM_ATTRIBUTES: attributes},
@@ -194,8 +194,8 @@ class ChandraHandler(BaseHandler):
     def inference(self, document: OpenDocument) -> Iterator[PageResult]:
         """Yield the document's pages in the order in which they are finished.
 
-        Each page is decoded, read by the model and converted to HTML and Markdown
-        while others are on their way.
+        Each page is decoded, read by the model and converted to HTML and Markdown,
+        while other pages are in other stages.
         """
         return self.reader.pages(document)
 
@@ -205,7 +205,7 @@ class ChandraHandler(BaseHandler):
         document: OpenDocument,
         pages: Iterator[PageResult],
     ) -> Reply:
-        """Collect the pages in the reply that the request asks for.
+        """Make the reply from the pages, in the media type that the request accepts.
 
         NDJSON is sent page by page, unless `stream_replies` is off. Raises
         DocumentTooLargeError if the pictures alone exceed `max_reply_bytes`.
@@ -232,15 +232,14 @@ class ChandraHandler(BaseHandler):
             elif (num_bytes := num_bytes + _picture_bytes(result)) > (
                 self.settings.max_reply_bytes
             ):
-                # Fail early: the pictures of a thousand pages would fill the memory
-                # before the size of the reply is known.
+                # Fail early, because the pictures of a thousand pages would fill the
+                # memory before the size of the reply is known.
                 advice = "ask for fewer pages or without images"
                 if self.settings.stream_replies:
                     advice = f"ask for fewer pages, without images, or for {NDJSON}"
                 raise DocumentTooLargeError(
-                    f"the pictures of {len(results)} pages are already above the "
-                    f"{self.settings.max_reply_bytes:,} bytes that an answer may have: "
-                    f"{advice}"
+                    f"the pictures of {len(results)} pages already exceed the limit of "
+                    f"{self.settings.max_reply_bytes:,} bytes for a reply: {advice}"
                 )
         answer = DocumentResult(
             request_id=request.id,
@@ -252,7 +251,9 @@ class ChandraHandler(BaseHandler):
             is_paginated=document.options.paginate,
         )
         if not has_success:
-            return problem(_most_retryable_error(answer), request.id, answer.pages)
+            return problem_reply(
+                _most_retryable_error(answer), request.id, answer.pages
+            )
         if is_stream:
             body = postprocess.end_line(answer)
         else:
@@ -261,7 +262,7 @@ class ChandraHandler(BaseHandler):
         headers = {
             "X-Chandra-Status": status,
             # The only custom header that SageMaker passes on to the client.
-            CUSTOM_ATTRIBUTES: attributes_from(
+            CUSTOM_ATTRIBUTES: format_attributes(
                 label=document.label, request_id=request.id, status=status
             ),
         }
@@ -324,7 +325,8 @@ class ChandraHandler(BaseHandler):
         """Refuse new requests; answer open ones by `ends_at` with finished pages."""
         if self.initialized:
             self.pump.refuse(
-                "the server is about to stop: try again, elsewhere", accepts_queued=True
+                "the server is about to stop: try again on another server",
+                accepts_queued=True,
             )
             self.reader.end_by(ends_at)
 
@@ -340,7 +342,7 @@ class ChandraHandler(BaseHandler):
         """
         self.engines.wait_until_failed()
         self.pump.drain(DRAIN_SECONDS, "the worker is about to be replaced")
-        # TorchServe's loop sends the last answers after our call has returned.
+        # TorchServe sends the last answers after our call has returned.
         time.sleep(0.5)
         logger.critical("no engine left: the worker ends")
         os._exit(1)
@@ -394,20 +396,20 @@ class ChandraHandler(BaseHandler):
 def log_confinement(kind: str, pool: Pool) -> None:
     """Log once which measures confine a pool's processes; never raise."""
     try:
-        held = pool.call(CONFINEMENT_SECONDS, current_confinement)
+        confinement = pool.call(CONFINEMENT_SECONDS, current_confinement)
     except Exception as error:
         logger.warning("confinement unknown", extra={"of": kind, "how": repr(error)})
         return
-    is_complete = held.has_system_call_filter and held.landlock > 0
+    is_complete = confinement.has_system_call_filter and confinement.landlock > 0
     logger.log(
         logging.INFO if is_complete else logging.WARNING,
         "confined",
         extra={
             "of": kind,
-            "no_new_privileges": held.has_no_new_privileges,
-            "landlock": held.landlock,
-            "seccomp": held.has_system_call_filter,
-            "memory_bytes": held.memory_bytes,
+            "no_new_privileges": confinement.has_no_new_privileges,
+            "landlock": confinement.landlock,
+            "seccomp": confinement.has_system_call_filter,
+            "memory_bytes": confinement.memory_bytes,
         },
     )
 
@@ -426,7 +428,7 @@ def log_missing_fonts(
             "fonts missing",
             extra={
                 "scripts": scripts,
-                "reason": "PDF text in these scripts is blank where its font is not "
+                "reason": "PDF text in these scripts is blank if its font is not "
                 f"embedded: {preprocess.INSTALL_ADVICE}",
             },
         )

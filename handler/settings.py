@@ -1,6 +1,6 @@
-"""What can be set, read once.
+"""Settings of the service, read once at start.
 
-An environment variable beats model-config.yaml, which beats the default.
+Environment variables override model-config.yaml, which overrides the defaults.
 """
 
 from __future__ import annotations
@@ -30,11 +30,12 @@ VARIABLES = {
     "METRICS_EMF": "metrics_emf",
     "DOCUMENT_BUCKETS": "document_buckets",
 }
-"""Variables with a short name; every setting also goes by CHANDRA_ and its name."""
+"""Environment variables with a short name. Every setting can also be set by a variable
+named CHANDRA_ and the name of the setting in capitals."""
 
 SHARED = ("max_side",)
-"""Settings of both tables: the handler shrinks pages to `max_side`, and the engine
-plans memory for pages of that size."""
+"""Settings that both classes have: the handler shrinks pages to `max_side`, and the
+engine plans memory for pages of that size."""
 
 ENGINES = ("auto", "native", "generate")
 ATTENTIONS = ("auto", "torch")
@@ -47,31 +48,33 @@ def _require(condition: bool, sentence: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class HandlerSettings:
-    """How requests are received and answered. Sizes are bytes, times seconds."""
+    """Settings for requests and replies. Sizes are in bytes, times in seconds."""
 
     max_open_requests: int = 64
-    """More are refused with 503 and Retry-After."""
+    """Limit for open requests; further ones are refused with 503 and Retry-After."""
     max_document_bytes: int = 100 * 1024 * 1024
-    """Of a document that comes in the request."""
+    """Limit for a document in the body of a request."""
     document_buckets: str | None = None
-    """Where documents in S3 may lie: `bucket` or `bucket/prefix`, with commas."""
+    """Buckets that documents may be read from: `bucket` or `bucket/prefix`, separated
+    by commas; None: documents are not read from S3."""
     max_s3_document_bytes: int = 1024 * 1024 * 1024
     max_reply_bytes: int = 100 * 1024 * 1024
-    """Not above `max_response_size` of config.properties, which ends the worker."""
+    """Must not exceed `max_response_size` of config.properties: TorchServe ends a
+    worker that sends a larger reply."""
     stream_replies: bool = True
-    """Send NDJSON page by page in chunks; false: whole, with a Content-Length, which
-    asynchronous inference requires."""
+    """Send NDJSON page by page, in chunks. If false, send it as a whole with a
+    Content-Length, which asynchronous inference requires."""
     max_pages: int = 1000
     max_pixels: int = 150_000_000
-    """Decoded pixels of one page."""
+    """Limit for the decoded pixels of one page."""
     max_side: int | None = None
-    """Cap on the long side of a page as the model sees it, in pixels."""
+    """Limit for the long side of the image that the model gets of a page, in pixels."""
     max_output_tokens: int | None = None
-    """Upper bound for every page; None: the profile's."""
+    """Limit for the output tokens of a page; None: the limit of the profile."""
     deadline_seconds: float | None = 55.0
-    """For requests that name none; None: no deadline, as in batch transform."""
+    """Deadline of requests that set none; None: no deadline, as in batch transform."""
     decode_seconds: float = 20.0
-    """For decoding one page, after which the page is given up."""
+    """Time limit for decoding one page, after which the page fails."""
     decoder_processes: int = 2
     decoder_memory_bytes: int | None = None
     """Address space of each decoder; None: its share of the container's memory."""
@@ -79,11 +82,12 @@ class HandlerSettings:
     writer_memory_bytes: int | None = None
     """Address space of each writer; None: its share of the container's memory."""
     wait_seconds: float = 0.1
-    """How long a call of `handle` waits for news; longer with large bodies open."""
+    """Time that a call of `handle` waits for a reply; longer with large bodies open."""
     metrics_emf: bool = False
-    """Metrics as lines of the log that CloudWatch understands, beside TorchServe's."""
+    """Also log metrics in CloudWatch's embedded metric format."""
     state_dir: str | None = None
-    """Where /ping finds out how the worker is; set by whatever starts the server."""
+    """Folder through which the worker publishes its state for /ping; set by the
+    supervisor that starts the server."""
 
     def __post_init__(self) -> None:
         for name in (
@@ -124,7 +128,7 @@ class HandlerSettings:
 
     @property
     def largest_document_bytes(self) -> int:
-        """Bytes of the largest document that a decoder may be given."""
+        """Size in bytes of the largest document that a decoder may get."""
         if self.document_buckets is None:
             return self.max_document_bytes
         return max(self.max_document_bytes, self.max_s3_document_bytes)
@@ -132,7 +136,7 @@ class HandlerSettings:
 
 @dataclass(frozen=True, slots=True)
 class EngineSettings:
-    """Which model is loaded, and how its processes are run."""
+    """Settings for the model and for the engine processes."""
 
     model_dir: str | None = None
     model_s3_uri: str | None = None
@@ -141,41 +145,46 @@ class EngineSettings:
     model_profile: str | None = None
     """chandra, chandra-2 or mini; None: read from the weights."""
     cache_dir: str = "~/.cache/chandra-torchserve"
-    """Where weights from S3 are kept; those from the hub are where HF_HOME says."""
+    """Folder for weights from S3; weights from the Hugging Face Hub use HF_HOME."""
     allow_cpu: bool = False
-    """Load more than `mini` where there is no CUDA device: minutes a page."""
+    """Load models other than `mini` without a CUDA device; a page then takes minutes.
+    """
     engine: str = "auto"
-    """auto, native or generate; auto is native where the architecture is known."""
+    """auto, native or generate; auto means native if it supports the architecture."""
     attention: str = "auto"
     """Attention of the native engine on a GPU: torch, or auto for the FlashAttention
     operator if the device has it."""
     cuda_graphs: bool = True
     """Record decode steps as CUDA graphs, if the attention operator is used."""
     max_sequences: int | None = None
-    """Pages generated together; None: for native what a GPU's memory holds, at most 64,
-    and 16 without one; for generate, which waits for the longest of them, 1."""
+    """Number of pages generated at the same time. None means, for native, as many as
+    fit into the GPU's memory, at most 64, and 16 without a GPU. For generate, which
+    waits for the longest page of a batch, None means 1."""
     prefill_tokens: int = 1024
-    """Tokens of a prompt computed in one step: decoding pages wait for it."""
+    """Maximum number of prompt tokens in one step; pages that decode wait for the step.
+    """
     kv_cache_tokens: int | None = None
-    """Tokens the native engine's cache holds; None: what memory allows."""
+    """Size of the native engine's KV cache in tokens; None: as memory allows."""
     max_side: int | None = None
-    """The handler's setting; smaller images need less memory."""
+    """Same setting as the handler's; smaller images need less memory."""
     draft_tokens: int | None = 8
-    """Maximum draft tokens of a page in a step; None: no drafts."""
+    """Maximum number of draft tokens of a page in one step; None: no drafts."""
     max_attempts: int = 3
-    """Times a page is read on which the model repeats itself; native engine only."""
+    """Number of attempts for a page on which the model repeats itself; native engine
+    only."""
     load_seconds: float = 1700.0
-    """For fetching and loading the weights; below TorchServe's startupTimeout."""
+    """Time limit for fetching and loading the weights. Must be below TorchServe's
+    startupTimeout."""
     stall_seconds: float = 300.0
-    """An engine process that makes no progress with its pages, or sends no heartbeat,
-    for this long is replaced. /ping says `stalled` much earlier."""
+    """Time without progress on its pages, or without a heartbeat, after which an engine
+    process is replaced. /ping reports `stalled` much earlier."""
     max_failed_starts: int = 3
-    """Failed starts in a row after which the worker gives up."""
+    """Number of consecutive failed starts after which the worker gives up."""
     cpu_threads: int | None = None
-    """Threads of a CPU engine; None: torch decides."""
+    """Number of threads of a CPU engine; None: the default of torch."""
     early_engine: str | None = None
-    """Socket at which an engine process waits that is loading already; set by whatever
-    starts the server."""
+    """Socket of an engine process that the supervisor started before the worker, so
+    that it loads the model meanwhile; set by that supervisor."""
 
     def __post_init__(self) -> None:
         for name in ("max_attempts", "max_failed_starts", "prefill_tokens"):
@@ -207,39 +216,42 @@ class EngineSettings:
 def read_settings(
     table: Mapping[str, Any], environ: Mapping[str, str]
 ) -> tuple[HandlerSettings, EngineSettings]:
-    """Settings from the `handler:` table of model-config.yaml and the environment.
+    """Return the settings in the `handler:` table and in the environment.
 
-    Raises ModelLoadError with the name of what is unknown or makes no sense.
+    Raises ModelLoadError with the name of a setting that is unknown or invalid.
     """
-    kinds = _kinds()
+    kinds = _setting_types()
     if not isinstance(table, Mapping):
         raise ModelLoadError("handler: in model-config.yaml must be a table")
     for name in table:
         if name not in kinds:
-            raise ModelLoadError(f"unknown setting {name}{_nearest(name, kinds)}")
+            raise ModelLoadError(f"unknown setting {name}{_suggest(name, kinds)}")
     values = dict(table)
-    # The long names last: they win over the short ones.
+    # The long names come last, because they override the short ones.
     names = VARIABLES | {PREFIX + name.upper(): name for name in kinds}
     for variable in environ:
-        # Kubernetes tells every pod about a service that is called chandra.
+        # Kubernetes sets such variables in every pod if a service is named chandra.
         is_ours = variable.startswith(PREFIX) and not variable.startswith(KUBERNETES)
         if is_ours and variable not in names:
-            hint = _nearest(variable, names)
+            hint = _suggest(variable, names)
             raise ModelLoadError(f"unknown variable {variable}{hint}")
     for variable, name in names.items():
         if environ.get(variable):
             values[name] = environ[variable]
     parsed = {name: _parse(name, value, kinds[name]) for name, value in values.items()}
 
-    def of(cls: type) -> dict[str, Any]:
-        wanted = {field.name for field in dataclasses.fields(cls)}
-        return {name: value for name, value in parsed.items() if name in wanted}
+    def select_fields(cls: type) -> dict[str, Any]:
+        names = {field.name for field in dataclasses.fields(cls)}
+        return {name: value for name, value in parsed.items() if name in names}
 
-    return HandlerSettings(**of(HandlerSettings)), EngineSettings(**of(EngineSettings))
+    return (
+        HandlerSettings(**select_fields(HandlerSettings)),
+        EngineSettings(**select_fields(EngineSettings)),
+    )
 
 
-def _kinds() -> dict[str, Any]:
-    """The type of each setting by its name."""
+def _setting_types() -> dict[str, Any]:
+    """Return the type of each setting by its name."""
     return {
         name: kind
         for cls in (HandlerSettings, EngineSettings)
@@ -247,13 +259,13 @@ def _kinds() -> dict[str, Any]:
     }
 
 
-def _nearest(name: object, known: Mapping[str, Any]) -> str:
+def _suggest(name: object, known: Mapping[str, Any]) -> str:
     close = difflib.get_close_matches(str(name), known, n=1)
     return f"; did you mean {close[0]}?" if close else ""
 
 
 def _parse(name: str, value: Any, kind: Any) -> Any:
-    """`value`, from YAML or the environment, as the type the setting has."""
+    """Convert a value from YAML or the environment to the type of its setting."""
     allowed = set(typing.get_args(kind)) or {kind}
     if value is None or (isinstance(value, str) and value.lower() in ("none", "null")):
         if type(None) in allowed:

@@ -1,4 +1,4 @@
-"""Validation of the service's answers against handler/openapi.yaml."""
+"""Checks of replies against handler/openapi.yaml."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ URI = "urn:openapi"
 
 @cache
 def specification() -> Mapping[str, Any]:
-    """Return the content of the file."""
+    """Return the file as JSON values."""
     parsed = yaml.safe_load(PATH.read_text())
     assert isinstance(parsed, dict)
     return parsed
 
 
-def resolved(value: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the target of a `$ref`; return other values unchanged."""
+def resolve(value: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the target of a `$ref`; return any other value unchanged."""
     while "$ref" in value:
         target: Any = specification()
         for name in value["$ref"].removeprefix("#/").split("/"):
@@ -37,21 +37,21 @@ def resolved(value: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def operation() -> Mapping[str, Any]:
-    """Return the operation, which both paths share."""
+    """Return the operation that reads a document, which has two paths."""
     read: Mapping[str, Any] = specification()["paths"]["/predictions/chandra"]["post"]
     return read
 
 
 def response(status: int) -> Mapping[str, Any]:
-    """Return the specification of answers with this status."""
+    """Return the description of responses with this status."""
     described = operation()["responses"].get(str(status))
     assert described is not None, f"openapi.yaml has no answer of status {status}"
-    return resolved(described)
+    return resolve(described)
 
 
 def validate(value: object, schema: Mapping[str, Any]) -> None:
-    """Raise AssertionError with the place where `value` violates `schema`."""
-    # References are relative to the whole file, so resolve them there.
+    """Raise AssertionError with the position at which `value` violates `schema`."""
+    # The schema's references are to the file, so that is where it must be read from.
     validator = jsonschema.Draft202012Validator(
         {"$id": URI, "components": specification()["components"], "allOf": [schema]}
     )
@@ -60,7 +60,7 @@ def validate(value: object, schema: Mapping[str, Any]) -> None:
 
 
 def check(status: int, content_type: str, body: bytes) -> None:
-    """Raise AssertionError if openapi.yaml does not allow an answer.
+    """Raise AssertionError for a reply that openapi.yaml does not describe.
 
     NDJSON must be complete: lines of pages and a final line.
     """
@@ -98,7 +98,7 @@ def _parsed(text: str) -> Any:
 
 
 def _sentences(errors: list[jsonschema.ValidationError]) -> Iterator[str]:
-    """Yield a line per leaf error, because a oneOf error alone has no reason."""
+    """Return a line for each leaf error, because a oneOf error has no details."""
     leaves = [leaf for error in errors for leaf in _leaves(error)]
     # After another error in the same object, jsonschema reports all properties as
     # unevaluated.

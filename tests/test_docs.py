@@ -88,7 +88,7 @@ def targets_in(document: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
-def test_every_folder_with_code_has_a_readme(folder):
+def test_every_code_folder_has_a_readme(folder):
     assert (ROOT / folder / "README.md").is_file()
 
 
@@ -104,7 +104,7 @@ def test_decisions_come_last_and_newest_first(document):
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=relative)
-def test_relative_links_are_not_broken(document):
+def test_relative_links_have_targets(document):
     text = document.read_text()
 
     for link in LINK.findall(text) + PICTURE.findall(text):
@@ -120,7 +120,7 @@ def anchors(document: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=relative)
-def test_links_to_headings_lead_to_one(document):
+def test_links_to_headings_have_targets(document):
     for link in LINK.findall(FENCED.sub("", document.read_text())):
         path, _, anchor = link.partition("#")
         target = document.parent / path if path else document
@@ -147,7 +147,7 @@ def written_default(value: object) -> str:
     return str(value).lower() if isinstance(value, bool | None) else str(value)
 
 
-def test_settings_table_is_complete():
+def test_table_of_settings_matches_the_code():
     short = {name: variable for variable, name in VARIABLES.items()}
     expected = [
         [
@@ -166,7 +166,7 @@ def test_settings_table_is_complete():
     assert all(len(row) == 4 and row[3] for row in table)
 
 
-def test_container_variables_table_is_complete():
+def test_table_of_container_variables_matches_the_code():
     table = rows(ROOT / "container" / "README.md", "Environment variables")
 
     assert {name.strip("`"): default for name, default, _ in table} == (
@@ -174,7 +174,7 @@ def test_container_variables_table_is_complete():
     )
 
 
-def test_error_table_is_complete():
+def test_table_of_errors_matches_the_code():
     def below(cls: type[HandlerError]) -> Iterator[type[HandlerError]]:
         yield cls
         for child in cls.__subclasses__():
@@ -188,7 +188,7 @@ def test_error_table_is_complete():
     assert sorted(table) == sorted((c.code, c.status) for c in below(HandlerError))
 
 
-def test_warning_table_is_complete():
+def test_table_of_warnings_matches_the_code():
     sources = [path.read_text() for path in (ROOT / "handler").rglob("*.py")]
     codes = {code for source in sources for code in WARNING.findall(source)}
 

@@ -1,4 +1,4 @@
-"""Consistency of handler/openapi.yaml with the code, and `check` itself."""
+"""Agreement of handler/openapi.yaml with the code, and tests of `check`."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from handler.errors import (
     ModelLoadError,
     OverloadedError,
 )
-from handler.http.options import PROMPT_TYPES, SECRET_OPTIONS, options_from
-from handler.http.reply import problem
+from handler.http.options import PROMPT_TYPES, SECRET_OPTIONS, parse_options
+from handler.http.reply import problem_reply
 from handler.http.request import CUSTOM_ATTRIBUTES, FORM_KEYS
 from handler.postprocess.layout import LABELS, UNLABELLED
 from handler.schema import (
@@ -37,13 +37,13 @@ from handler.schema import (
     PageWarning,
     Status,
 )
-from tests.openapi import check, operation, resolved, response, specification, validate
+from tests.openapi import check, operation, resolve, response, specification, validate
 
 SCHEMAS = specification()["components"]["schemas"]
 JSON, NDJSON = "application/json", "application/x-ndjson"
 PROBLEM = "application/problem+json"
 FRONTEND_CODE = "forbidden"
-"""Error code that only frontend/ uses."""
+"""Error code of frontend/, which it returns on the path of documents too."""
 
 READ = PageResult(
     page=1,
@@ -90,7 +90,7 @@ DOCUMENT = DocumentResult(
 
 
 def errors() -> list[type[HandlerError]]:
-    """Return the error classes whose codes can reach a caller."""
+    """Return every error class whose code a caller can get."""
 
     def below(cls: type[HandlerError]) -> Iterator[type[HandlerError]]:
         yield cls
@@ -103,7 +103,7 @@ def errors() -> list[type[HandlerError]]:
 
 
 def objects(value: Any, name: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Yield all object schemas below `value` with their places."""
+    """Yield every schema of an object below `value`, with its position."""
     if isinstance(value, dict):
         if value.get("type") == "object":
             yield name, value
@@ -112,8 +112,8 @@ def objects(value: Any, name: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 
 def examples() -> Iterator[Any]:
-    """Yield all examples of bodies with their schemas."""
-    body = resolved(operation()["requestBody"])["content"]
+    """Yield every example of a body, with its schema."""
+    body = resolve(operation()["requestBody"])["content"]
     contents = [body, *(response(int(s))["content"] for s in operation()["responses"])]
     for content in contents:
         for media_type, described in content.items():
@@ -146,7 +146,7 @@ def test_every_example_matches_its_schema(value, schema):
     validate(value, schema)
 
 
-def test_every_object_refuses_additional_properties():
+def test_objects_refuse_additional_fields():
     open_objects = {
         name.removeprefix("/")
         for name, schema in objects(SCHEMAS, "")
@@ -160,25 +160,25 @@ def test_every_object_refuses_additional_properties():
     assert open_objects == {"OptionFields", "PageFields", "ProblemFields"}
 
 
-def test_every_option_is_specified():
+def test_options_match_the_code():
     described = SCHEMAS["OptionFields"]["properties"]
 
     assert list(described) == [field.name for field in dataclasses.fields(Options)]
     # The error of the parser lists all options.
     with pytest.raises(InvalidOptionError) as refusal:
-        options_from({"0": 0})
+        parse_options({"0": 0})
     known = refusal.value.detail.partition("known: ")[2].split(", ")
     assert list(described) == known
 
 
-def test_all_options_but_secrets_are_query_parameters():
-    parameters = map(resolved, specification()["paths"]["/invocations"]["parameters"])
+def test_options_without_secrets_are_query_parameters():
+    parameters = map(resolve, specification()["paths"]["/invocations"]["parameters"])
 
     described = {parameter["name"]: parameter["schema"] for parameter in parameters}
     # Secrets are excluded, because servers and proxies log URLs.
     assert [*described, *SECRET_OPTIONS] == list(SCHEMAS["OptionFields"]["properties"])
     for name, schema in described.items():
-        assert resolved(schema) is SCHEMAS["OptionFields"]["properties"][name]
+        assert resolve(schema) is SCHEMAS["OptionFields"]["properties"][name]
 
 
 @pytest.mark.parametrize("field", dataclasses.fields(Options), ids=lambda f: f.name)
@@ -194,31 +194,31 @@ def test_the_prompt_types_are_those_of_the_code():
     assert described == list(PROMPT_TYPES)
 
 
-def test_options_header_has_the_right_name():
-    (header,) = map(resolved, operation()["parameters"])
+def test_the_header_with_options_has_the_name_the_code_reads():
+    (header,) = map(resolve, operation()["parameters"])
 
     assert header["name"] == CUSTOM_ATTRIBUTES
-    assert options_from(
+    assert parse_options(
         dict(item.split("=") for item in header["example"].split(";"))
     ) == Options(pages="1-3", prompt_type="ocr")
 
 
-def test_every_name_of_the_form_part_is_specified():
+def test_names_of_form_parts_match_the_code():
     assert tuple(SCHEMAS["FormBody"]["properties"]) == FORM_KEYS
 
 
-def test_every_type_we_read_is_specified():
-    described = set(resolved(operation()["requestBody"])["content"])
+def test_request_media_types_match_the_code():
+    described = set(resolve(operation()["requestBody"])["content"])
 
     wrappers = {"application/octet-stream", JSON, "multipart/form-data"}
     assert described == set(preprocess.MEDIA_TYPES) | wrappers
 
 
-def test_every_type_we_write_is_specified():
+def test_reply_media_types_match_the_code():
     assert tuple(response(200)["content"]) == postprocess.ACCEPTED
 
 
-def test_every_error_with_its_status_is_specified():
+def test_error_codes_and_statuses_match_the_code():
     described = set()
     for status in operation()["responses"]:
         content = response(int(status))["content"]
@@ -231,7 +231,7 @@ def test_every_error_with_its_status_is_specified():
     assert described == ours | {(403, FRONTEND_CODE)}
 
 
-def test_every_code_of_a_page_is_specified():
+def test_page_error_codes_match_the_code():
     ours = {cls.code for cls in errors()}
     assert set(SCHEMAS["ErrorCode"]["enum"]) == ours | {FRONTEND_CODE}
 
@@ -245,7 +245,7 @@ def test_every_status_is_one_a_problem_may_have():
     )
 
 
-def test_every_warning_is_specified():
+def test_warning_codes_match_the_code():
     code = re.compile(r'PageWarning\(\s*"(\w+)"')
     files = Path(handler.__file__).parent.rglob("*.py")
     codes = {name for file in files for name in code.findall(file.read_text())}
@@ -253,13 +253,13 @@ def test_every_warning_is_specified():
     assert set(SCHEMAS["PageWarning"]["properties"]["code"]["enum"]) == codes
 
 
-def test_every_label_is_specified():
+def test_block_labels_match_the_code():
     described = SCHEMAS["Block"]["properties"]["label"]["examples"]
 
     assert described == [*LABELS, UNLABELLED]
 
 
-def test_every_reason_to_finish_is_specified():
+def test_finish_reasons_match_the_code():
     described = set(SCHEMAS["PageFields"]["properties"]["finish_reason"]["enum"])
 
     # A failed page has an error instead, and an aborted one has no reader.
@@ -281,14 +281,14 @@ def test_the_type_may_have_parameters():
 
 @pytest.mark.parametrize("cls", errors(), ids=lambda cls: cls.code)
 def test_a_problem_is_accepted(cls):
-    reply = problem(cls("what happened"), "5d495c4d")
+    reply = problem_reply(cls("what happened"), "5d495c4d")
 
     check(reply.status, reply.media_type, reply.body)
 
 
 def test_a_stream_may_end_with_an_error():
     line = postprocess.page_line(READ, "5d495c4d")
-    body = problem(HandlerError(), "5d495c4d").body
+    body = problem_reply(HandlerError(), "5d495c4d").body
     end = b'{"event": "error", ' + body[1:] + b"\n"
 
     check(200, NDJSON, line + end)
@@ -350,7 +350,7 @@ def test_a_missing_or_additional_field_of_a_line_is_refused(line):
 
 
 def test_a_missing_or_additional_field_of_a_problem_is_refused():
-    body = json.loads(problem(OverloadedError(), "5d495c4d").body)
+    body = json.loads(problem_reply(OverloadedError(), "5d495c4d").body)
 
     with pytest.raises(AssertionError, match="extra"):
         check(503, PROBLEM, json.dumps({**body, "extra": 1}).encode())
@@ -360,7 +360,7 @@ def test_a_missing_or_additional_field_of_a_problem_is_refused():
 
 
 def test_a_code_of_another_status_is_refused():
-    reply = problem(OverloadedError(), "5d495c4d")
+    reply = problem_reply(OverloadedError(), "5d495c4d")
 
     with pytest.raises(AssertionError, match="overloaded"):
         check(500, reply.media_type, reply.body)

@@ -18,7 +18,7 @@ from handler import preprocess
 from handler.errors import HandlerError
 from handler.processes.pool import CallContext, Pool
 from handler.profiles import Sizing
-from handler.reading.decode import Decoding
+from handler.reading.decode import Decoder
 from handler.sandbox.wire import Descriptor
 from handler.schema import Page
 
@@ -110,7 +110,7 @@ class Comparer:
             modules=[preprocess.__name__],
             name="decoder",
         )
-        self._decoding = Decoding(self._pool, TIMEOUT_SECONDS, time.monotonic)
+        self._decoder = Decoder(self._pool, TIMEOUT_SECONDS, time.monotonic)
 
     def close(self) -> None:
         self._pool.close()
@@ -129,7 +129,7 @@ class Comparer:
         declared = content_type_of(path) if self._declares_type else None
         context = CallContext()
         try:
-            info = self._decoding.run(
+            info = self._decoder.run(
                 context,
                 None,
                 preprocess.inspect_document,
@@ -145,7 +145,7 @@ class Comparer:
             return
         for number in range(1, min(info.num_pages, self._max_pages) + 1):
             try:
-                page = self._decoding.run(
+                page = self._decoder.run(
                     context,
                     None,
                     preprocess.decode_page,

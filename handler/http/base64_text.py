@@ -1,4 +1,4 @@
-"""Decode base64 that comes in pieces, with the text of one piece in memory."""
+"""Base64 decoder for text in pieces, which needs the memory of one piece."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import re
 from collections.abc import Iterable
 from urllib.parse import unquote, unquote_to_bytes
 
-__all__ = ["InvalidBase64Error", "decode_base64", "misread_as_base64"]
+__all__ = ["InvalidBase64Error", "decode_base64", "explain_non_base64"]
 
 # ASCII characters that str.split() treats as whitespace.
 _ASCII_SPACE = bytes(code for code in range(128) if chr(code).isspace())
 _HELD_CHARACTERS = 8
-"""Characters kept for the next piece: padding is valid only in the last two of all."""
+"""Characters kept for the next piece, since padding is valid only at the end of all."""
 _STANDARD = bytes.maketrans(b"-_", b"+/")
-"""From the alphabet for URLs and file names (RFC 4648, section 5)."""
+"""Translation from the alphabet for URLs and file names (RFC 4648, section 5)."""
 _ESCAPE_CHARACTERS = 3
 _BYTE_ORDER_MARK = "\ufeff"
 _ESCAPED_MARK = b"\xef\xbb\xbf"
@@ -23,9 +23,9 @@ _ESCAPED_MARK = b"\xef\xbb\xbf"
 
 _QUOTES = ('"', "'", '\\"', "b'", 'b"')
 _URL = re.compile(r"(?i)(?!file:)[a-z][a-z0-9+.-]{1,20}://|(?:blob|mailto):|www\.")
-# A dot, a colon, a backslash and a tilde are in no alphabet of base64. Documents whose
-# base64 begins with a slash are JPEGs, with /9j/, and codestreams of JPEG 2000, with
-# /0//.
+# Dots, colons, backslashes and tildes do not occur in base64. A slash at the beginning
+# can be base64: that of a JPEG begins with /9j/, and that of a JPEG 2000 codestream
+# with /0//.
 _PATH = re.compile(
     r"(?i)file:|[a-z]:[\\/]|\\\\|~[\\/]|\.{1,2}[\\/]|/(?!9j/|0//)"
     r"|[^\r\n]{1,250}\.[a-z]\w{1,3}$"
@@ -44,11 +44,10 @@ class InvalidBase64Error(ValueError):
 def decode_base64(pieces: Iterable[str]) -> bytearray:
     """Decode the joined `pieces`.
 
-    Both alphabets are read, with or without padding, and as URLs write them, with
-    `%2B` for `+`. Whitespace and a byte order mark at the beginning, percent-coded or
-    not, do not count.
-    Raises InvalidBase64Error for anything else, and for blanks in a text whose padding
-    is missing: form decoders leave a blank where `+` was.
+    Accepts both alphabets, with or without padding, and percent-encoding such as `%2B`
+    for `+`. Ignores whitespace, and a byte order mark at the beginning. Raises
+    InvalidBase64Error for any other text, and for text with blanks whose padding is
+    missing, because form decoders replace `+` by a blank.
     """
     plain = _PlainText()
     decoded = bytearray()
@@ -62,8 +61,8 @@ def decode_base64(pieces: Iterable[str]) -> bytearray:
             continue
         whole, rest = rest[:num_whole], rest[num_whole:]
         if b"=" in whole:
-            raise InvalidBase64Error("it goes on after its padding")
-        decoded += _decoded(whole)
+            raise InvalidBase64Error("it continues after its padding")
+        decoded += _decode(whole)
     rest += plain.end()
     if not decoded:
         rest = rest.removeprefix(_ESCAPED_MARK)
@@ -71,28 +70,28 @@ def decode_base64(pieces: Iterable[str]) -> bytearray:
     num_padding = len(rest) - len(data)
     num_missing = -len(data) % 4
     if plain.has_blanks and num_padding != num_missing:
-        raise InvalidBase64Error("it has blanks, perhaps where + was")
+        raise InvalidBase64Error("it has blanks, perhaps in place of +")
     if num_missing == 3 or num_padding not in (0, num_missing):
         raise InvalidBase64Error("it ends early, or has the wrong padding")
-    # In place: a document of 100 MB would lie in memory twice.
-    decoded += _decoded(data + b"=" * num_missing)
+    # Append in place: a copy of a document of 100 MB would double the memory.
+    decoded += _decode(data + b"=" * num_missing)
     return decoded
 
 
-def misread_as_base64(head: str) -> str | None:
-    """Return what a text is that should be base64, and what to send; None: base64.
+def explain_non_base64(head: str) -> str | None:
+    """Explain why a text is not base64 of a document, and what to send instead.
 
-    `head` is its beginning. The text is named where it cannot be base64 of a document.
+    `head` is the beginning of the text. Returns None if it may be base64.
     """
     if "%" in head:
         head = unquote(head)
     head = head.removeprefix(_BYTE_ORDER_MARK)
     if head.startswith(_QUOTES):
-        return "is quoted twice: send the base64 text itself, without quotes in it"
+        return "contains quotes: send the base64 text without further quotes"
     if _URL.match(head):
         return (
-            "is a URL, and nothing is fetched from the web: send the document as "
-            "base64, or put it into S3 and send s3://bucket/key"
+            "is a URL, and documents are not fetched from the web: send the document "
+            "as base64, or upload it to S3 and send s3://bucket/key"
         )
     if _PATH.match(head):
         return (
@@ -105,7 +104,7 @@ def misread_as_base64(head: str) -> str | None:
 
 
 class _PlainText:
-    """Text in the standard alphabet, without whitespace and escapes."""
+    """Filter that removes whitespace and escapes, and maps to the standard alphabet."""
 
     def __init__(self) -> None:
         self.has_blanks = False
@@ -114,37 +113,37 @@ class _PlainText:
         self._has_begun = False
 
     def add(self, piece: str) -> bytes:
-        """Return the bytes of a piece, and what was held back before it."""
+        """Return the filtered bytes of a piece, after those held back before it."""
         if not self._has_begun and piece:
             piece, self._has_begun = piece.removeprefix(_BYTE_ORDER_MARK), True
         self.has_blanks = self.has_blanks or " " in piece.strip()
-        text = self._held + _without_space(piece)
+        text = self._held + _remove_space(piece)
         # An escape may be divided between two pieces.
         start = text.rfind(b"%", max(0, len(text) - _ESCAPE_CHARACTERS + 1))
         if start < 0:
             start = len(text)
         self._held = text[start:]
-        return _unescaped(text[:start])
+        return _unescape(text[:start])
 
     def end(self) -> bytes:
-        """Return what was held back."""
-        return _unescaped(self._held)
+        """Return the bytes that were held back."""
+        return _unescape(self._held)
 
 
-def _decoded(text: bytes) -> bytes:
+def _decode(text: bytes) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
     except binascii.Error as error:
         raise InvalidBase64Error("it has characters that base64 has not") from error
 
 
-def _unescaped(text: bytes) -> bytes:
+def _unescape(text: bytes) -> bytes:
     if b"%" in text:
         text = unquote_to_bytes(text).translate(None, _ASCII_SPACE)
     return text.translate(_STANDARD)
 
 
-def _without_space(piece: str) -> bytes:
+def _remove_space(piece: str) -> bytes:
     if not piece.isascii():
         piece = "".join(piece.split())
     try:

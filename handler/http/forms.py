@@ -1,4 +1,4 @@
-"""A multipart form into its parts, as browsers and `curl -F` send it (RFC 7578)."""
+"""Parser of multipart forms (RFC 7578), as browsers and `curl -F` send them."""
 
 from __future__ import annotations
 
@@ -7,54 +7,57 @@ from email.parser import BytesHeaderParser
 
 from handler.errors import RequestError
 
-__all__ = ["parts_from"]
+__all__ = ["parse_form"]
 
 MAX_PARTS = 32
-"""A document and its options are fewer than ten."""
+"""Limit for the parts of a form; a document and its options are fewer than ten."""
 MAX_HEAD_BYTES = 8192
 _STEP_BYTES = 1024 * 1024
 
 
-def parts_from(body: bytes | bytearray, content_type: str) -> dict[str, memoryview]:
-    """Return the parts by name, as views of `body`.
+def parse_form(body: bytes | bytearray, content_type: str) -> dict[str, memoryview]:
+    """Return the parts of a form by name, as views of `body`.
 
-    `content_type` is the header with its boundary. Raises RequestError where the body
-    is no form, or has more than `MAX_PARTS` parts.
+    `content_type` is the header that contains the boundary. Raises RequestError if the
+    body is not a form, or has more than `MAX_PARTS` parts.
     """
     view = memoryview(body)
     delimiter = b"--" + _boundary(content_type)
     parts: dict[str, memoryview] = {}
-    at = 0 if body.startswith(delimiter) else _found(body, b"\r\n" + delimiter, 0) + 2
+    at = 0 if body.startswith(delimiter) else _find(body, b"\r\n" + delimiter, 0) + 2
     while True:
         at += len(delimiter)
         if body[at : at + 2] == b"--":
             return parts
         if len(parts) == MAX_PARTS:
             raise RequestError(f"the form has more than {MAX_PARTS} parts")
-        # A part without a head has nothing between the two ends of line.
-        head_at = _found(body, b"\r\n", at)
+        # In a part without a head, the two line breaks follow each other.
+        head_at = _find(body, b"\r\n", at)
         head_end = body.find(b"\r\n\r\n", head_at, head_at + MAX_HEAD_BYTES)
         if head_end < 0:
             raise RequestError(
-                f"a part of the form has no head, or one above {MAX_HEAD_BYTES:,} bytes"
+                f"a part of the form has no headers, or more than {MAX_HEAD_BYTES:,} "
+                "bytes of them"
             )
         name = _name(bytes(body[head_at + 2 : head_end]))
         if name in parts:
             raise RequestError("two parts of the form have the same name")
         start = head_end + 4
-        # An empty part has its only end of line behind its head.
-        end = _found(body, b"\r\n" + delimiter, start - 2)
+        # In an empty part, the line break after the head is the only one.
+        end = _find(body, b"\r\n" + delimiter, start - 2)
         parts[name] = view[start : max(start, end)]
         at = end + 2
 
 
-def _found(body: bytes | bytearray, what: bytes, start: int) -> int:
-    # Search in steps, because other threads wait while one runs.
+def _find(body: bytes | bytearray, what: bytes, start: int) -> int:
+    # Search in steps, because one step holds the interpreter lock.
     for step in range(start, len(body), _STEP_BYTES):
         at = body.find(what, step, step + _STEP_BYTES + len(what) - 1)
         if at >= 0:
             return at
-    raise RequestError("the form ends early, or has another boundary than it says")
+    raise RequestError(
+        "the form ends early, or its boundary differs from that in Content-Type"
+    )
 
 
 def _boundary(content_type: str) -> bytes:
@@ -71,5 +74,5 @@ def _name(head: bytes) -> str:
     name = message.get_param("name", header="content-disposition")
     if message.get_content_disposition() != "form-data" or not name:
         raise RequestError("a part of the form has no name")
-    # As (character set, language, text) where it is written as RFC 2231 allows.
+    # A name encoded as in RFC 2231 is a tuple of character set, language and text.
     return name if isinstance(name, str) else name[2]

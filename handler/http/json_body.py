@@ -1,9 +1,9 @@
-"""Read a JSON body member by member, in memory that does not grow with the body.
+"""Parser of JSON bodies that reads one member at a time, in constant memory.
 
-`json.loads` builds objects of up to 45 times the size of hostile text and holds the
-interpreter lock meanwhile. Here each member but the document is at most
-`MAX_OPTION_BYTES` long and `json` parses it alone; the document's text stays in the
-body and is walked in pieces.
+For hostile text, `json.loads` builds objects of up to 45 times its size, and holds the
+interpreter lock meanwhile. Here `json` parses each member separately. A member is at
+most `MAX_OPTION_BYTES` long, except for the document, which is not copied: its text is
+read from the body in pieces.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from handler.errors import InvalidOptionError, RequestError
-from handler.http.options import MAX_OPTION_BYTES, option_too_long
+from handler.http.options import MAX_OPTION_BYTES, option_too_long_error
 
-__all__ = ["MAX_MEMBERS", "LongText", "members_from"]
+__all__ = ["MAX_MEMBERS", "LongText", "parse_members"]
 
 Body = bytes | bytearray
 
@@ -28,7 +28,7 @@ MAX_TRANSCODED_BYTES = 1024 * 1024
 _STEP_BYTES = 256 * 1024
 """A step takes about a millisecond; other threads may run between two steps."""
 _LONGEST_TOKEN = 16
-"""More bytes than the longest token, such as `-Infinity` or an escape, takes."""
+"""Upper bound in bytes for a token such as `-Infinity` or an escape."""
 _SPACE = re.compile(rb"[ \t\n\r]*+")
 _CONTROL = bytes(range(0x20))
 _parse = json.JSONDecoder().raw_decode
@@ -36,7 +36,7 @@ _parse = json.JSONDecoder().raw_decode
 
 @dataclass(frozen=True, slots=True)
 class LongText:
-    """A string in a body that is too long to be an option."""
+    """String in a body that is too long to be an option, such as a document."""
 
     _body: Body = field(repr=False)
     _start: int
@@ -50,13 +50,13 @@ class LongText:
             yield text
 
 
-def members_from(body: Body, long_names: Collection[str]) -> dict[str, Any]:
+def parse_members(body: Body, long_names: Collection[str]) -> dict[str, Any]:
     """Return the members of the JSON object in `body`; the last of equal names counts.
 
-    A string above `MAX_OPTION_BYTES` under one of `long_names` becomes LongText. Raises
-    ValueError or RecursionError where `json.loads` does, RequestError where there is
-    no object or one of more than `MAX_MEMBERS` members, and InvalidOptionError where
-    another member exceeds `MAX_OPTION_BYTES`.
+    A string above `MAX_OPTION_BYTES` under one of `long_names` becomes a LongText.
+    Raises ValueError or RecursionError for invalid JSON, as `json.loads` does. Raises
+    RequestError if the body is not an object or has more than `MAX_MEMBERS` members,
+    and InvalidOptionError if another member exceeds `MAX_OPTION_BYTES`.
     """
     body, at = _as_utf8(body)
     at = _skip_space(body, at)
@@ -66,11 +66,11 @@ def members_from(body: Body, long_names: Collection[str]) -> dict[str, Any]:
     at = _skip_space(body, at + 1)
     if body[at : at + 1] != b"}":
         for _ in range(MAX_MEMBERS):
-            name, at = _name(body, at)
+            name, at = _read_name(body, at)
             if name in long_names and body[at : at + 1] == b'"':
-                members[name], at = _text(body, at, name)
+                members[name], at = _read_text(body, at, name)
             else:
-                members[name], at = _member(body, at, name, long_names)
+                members[name], at = _read_member(body, at, name, long_names)
             at = _skip_space(body, at)
             if body[at : at + 1] == b"}":
                 break
@@ -83,7 +83,7 @@ def members_from(body: Body, long_names: Collection[str]) -> dict[str, Any]:
 
 
 def _as_utf8(body: Body) -> tuple[Body, int]:
-    """Return the body as UTF-8, and where its text begins."""
+    """Return the body as UTF-8, and the position at which its text begins."""
     encoding = json.detect_encoding(body)
     if encoding == "utf-8":
         return body, 0
@@ -99,61 +99,61 @@ def _as_utf8(body: Body) -> tuple[Body, int]:
 
 
 def _raise_not_object(body: Body, at: int) -> NoReturn:
-    """Raise the error for a body that is no object."""
+    """Raise the error for a body that is not an object."""
     if len(body) - at <= MAX_OPTION_BYTES:
         json.loads(body[at:].decode("utf-8", "surrogatepass"))
         raise RequestError("the JSON body must be an object with a document in it")
     raise ValueError("a long body does not begin with an object")
 
 
-def _member(
+def _read_member(
     body: Body, at: int, name: str, long_names: Collection[str]
 ) -> tuple[Any, int]:
-    """Return the value at `at` and where it ends, of a member that is no long text."""
+    """Return the value at `at` and its end, for a member that is not a long text."""
     try:
-        return _value(body, at, name)
+        return _read_value(body, at, name)
     except InvalidOptionError as error:
         if name not in long_names:
             raise
-        # Such as {"type": "image_url", "image_url": "data:..."} of other services.
+        # For example, {"type": "image_url", "image_url": "data:..."} of other services.
         raise RequestError(f"{name} must be a base64 string") from error
 
 
-def _name(body: Body, at: int) -> tuple[str, int]:
-    """Return the name at `at`, and where its value begins."""
+def _read_name(body: Body, at: int) -> tuple[str, int]:
+    """Return the name at `at`, and the position at which its value begins."""
     if body[at : at + 1] != b'"':
         raise ValueError("a member does not begin with its name")
-    name, at = _value(body, at, None)
+    name, at = _read_value(body, at, None)
     return name, _skip_space(body, _skip(b":", body, _skip_space(body, at)))
 
 
-def _text(body: Body, at: int, name: str) -> tuple[Any, int]:
-    """Return the string that begins at the quote `at`, and where it ends."""
+def _read_text(body: Body, at: int, name: str) -> tuple[Any, int]:
+    """Return the string whose opening quote is at `at`, and its end."""
     start = at + 1
     end = max((end for _, end in _pieces(body, start)), default=start)
     if end - start > MAX_OPTION_BYTES - 2:
         return LongText(body, start), end + 1
-    return _value(body, at, name)
+    return _read_value(body, at, name)
 
 
 def _pieces(body: Body, at: int) -> Iterator[tuple[str, int]]:
-    """Yield a string's text up to its closing quote, and where each piece ends."""
+    """Yield the pieces of a string's text up to its closing quote, with their ends."""
     while body[at : at + 1] != b'"':
-        text, at = _piece(body, at)
+        text, at = _read_piece(body, at)
         yield text, at
 
 
-def _piece(body: Body, at: int) -> tuple[str, int]:
-    """Return at most one step of a string's text from `at`, and where it ends."""
+def _read_piece(body: Body, at: int) -> tuple[str, int]:
+    """Return a piece of a string's text of at most one step, and its end."""
     raw = body[at : at + _STEP_BYTES]
     has_escapes = b"\\" in raw
     masked = raw
     if has_escapes:
-        # A quote that is left ends the string; a backslash begins an escape.
+        # After masking, a quote ends the string, and a backslash begins an escape.
         masked = raw.replace(rb"\\", b"__").replace(rb"\"", b"__")
     end = masked.find(b'"')
     if end < 0:
-        # Cut between two characters, and never within an escape of up to six bytes.
+        # Cut between two characters, but not within an escape of up to six bytes.
         cut = masked.rfind(b"\\", max(0, len(raw) - 5))
         end = cut if cut >= 0 else _character_start(body, at + len(raw)) - at
     if end <= 0:
@@ -166,8 +166,8 @@ def _piece(body: Body, at: int) -> tuple[str, int]:
     return text, at + end
 
 
-def _value(body: Body, at: int, name: str | None) -> tuple[Any, int]:
-    """Return the value at `at` and where it ends; `name` is None for a name itself."""
+def _read_value(body: Body, at: int, name: str | None) -> tuple[Any, int]:
+    """Return the value at `at` and its end; `name` is None if the value is a name."""
     most = min(at + MAX_OPTION_BYTES + _LONGEST_TOKEN, len(body))
     end = _character_start(body, most)
     text = body[at:end].decode("utf-8", "surrogatepass")
@@ -176,11 +176,11 @@ def _value(body: Body, at: int, name: str | None) -> tuple[Any, int]:
     except json.JSONDecodeError as error:
         is_cut = end < len(body) and error.msg.startswith("Unterminated string")
         if is_cut or _num_bytes(text[: error.pos]) >= MAX_OPTION_BYTES:
-            raise _too_long(name) from error
+            raise _too_long_error(name) from error
         raise
     num_bytes = _num_bytes(text[:num_characters])
     if num_bytes > MAX_OPTION_BYTES:
-        raise _too_long(name)
+        raise _too_long_error(name)
     return value, at + num_bytes
 
 
@@ -188,16 +188,16 @@ def _num_bytes(text: str) -> int:
     return len(text.encode("utf-8", "surrogatepass"))
 
 
-def _too_long(name: str | None) -> RequestError:
+def _too_long_error(name: str | None) -> RequestError:
     if name is not None:
-        return option_too_long(name)
+        return option_too_long_error(name)
     return InvalidOptionError(
         f"the name of an option has more than {MAX_OPTION_BYTES:,} bytes"
     )
 
 
 def _character_start(body: Body, at: int) -> int:
-    """Return the start of the UTF-8 character that `at` lies in."""
+    """Return the start of the UTF-8 character that contains the position `at`."""
     for start in range(at, max(at - 4, 0), -1):
         if start == len(body) or body[start] & 0xC0 != 0x80:
             return start
@@ -205,7 +205,7 @@ def _character_start(body: Body, at: int) -> int:
 
 
 def _skip(byte: bytes, body: Body, at: int) -> int:
-    """Return the position after `byte`, which must be at `at`."""
+    """Return the position after `byte`; raise ValueError if it is not at `at`."""
     if body[at : at + 1] != byte:
         raise ValueError(f"expected {byte.decode()}")
     return at + 1

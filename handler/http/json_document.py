@@ -1,4 +1,4 @@
-"""Find the document in a member of a JSON body: as base64, or as its address in S3."""
+"""Document in a member of a JSON body: as base64, or as an address in S3."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from handler.errors import RequestError
 from handler.http.base64_text import (
     InvalidBase64Error,
     decode_base64,
-    misread_as_base64,
+    explain_non_base64,
 )
 from handler.http.json_body import LongText
 from handler.http.options import MAX_OPTION_BYTES
-from handler.storage.addresses import Address, address_from
+from handler.storage.addresses import Address, parse_address
 
-__all__ = ["document_from"]
+__all__ = ["parse_document"]
 
 _S3_NAME = re.compile(r"(?i)s3[an]?:/|arn:aws[a-z-]*:s3:")
-"""How an object in S3 is named, rightly or not."""
+"""Beginnings of texts that are meant as objects in S3, even if they are invalid."""
 _DATA_SCHEME = "data:"
 _BLANK = "\ufeff \t\r\n"
 _MAX_HINT_CHARACTERS = 256
 
 
-def document_from(name: str, encoded: Any, *, is_uri: bool) -> bytearray | Address:
+def parse_document(name: str, encoded: Any, *, is_uri: bool) -> bytearray | Address:
     """Return the document in a member of a JSON body, or the address given there.
 
-    `is_uri` is true for a member that holds an address and nothing else. Raises
-    RequestError where the value is neither, and says what it is.
+    `is_uri` is true for a member that may only hold an address. Raises RequestError
+    with an explanation if the value is neither a document nor an address.
     """
     if isinstance(encoded, LongText):
         pieces = encoded.pieces()
@@ -39,12 +39,12 @@ def document_from(name: str, encoded: Any, *, is_uri: bool) -> bytearray | Addre
         kind = "a string" if is_uri else "a base64 string"
         raise RequestError(f"{name} must be {kind}")
     text = next(pieces).lstrip(_BLANK)
-    # No base64 has a colon.
+    # Base64 never contains a colon, so this cannot be a document.
     if is_uri or _S3_NAME.match(text):
-        return address_from(text)
+        return parse_address(text)
     if text[: len(_DATA_SCHEME)].lower() == _DATA_SCHEME:
-        text = _after_head(name, text)
-    elif hint := misread_as_base64(text[:_MAX_HINT_CHARACTERS]):
+        text = _skip_url_head(name, text)
+    elif hint := explain_non_base64(text[:_MAX_HINT_CHARACTERS]):
         raise RequestError(f"{name} {hint}")
     try:
         return decode_base64(chain([text], pieces))
@@ -52,8 +52,8 @@ def document_from(name: str, encoded: Any, *, is_uri: bool) -> bytearray | Addre
         raise RequestError(f"{name} is not valid base64: {error}") from error
 
 
-def _after_head(name: str, url: str) -> str:
-    """Return what follows the comma of a data: URL (RFC 2397)."""
+def _skip_url_head(name: str, url: str) -> str:
+    """Return the data after the comma of a data: URL (RFC 2397)."""
     head, _, text = url.partition(",")
     if len(head) > MAX_OPTION_BYTES:
         raise RequestError(
@@ -63,6 +63,6 @@ def _after_head(name: str, url: str) -> str:
     if not head.rstrip().lower().endswith(";base64"):
         raise RequestError(
             f"{name} is a data: URL without ;base64 before its comma: only base64 is "
-            "read"
+            "supported"
         )
     return text

@@ -1,4 +1,4 @@
-"""What a caller may ask for, as JSON values or as text, made into Options."""
+"""Parser and checks of request options, given as JSON values or as text."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ __all__ = [
     "PROMPT_TYPES",
     "SECRET_OPTIONS",
     "TABLES",
-    "option_too_long",
-    "options_from",
+    "option_too_long_error",
+    "parse_options",
     "quoted",
     "refuse_secrets",
 ]
@@ -34,12 +34,12 @@ SECRET_OPTIONS = ("password",)
 """Options that are refused in a query string, because servers and proxies log URLs."""
 MAX_DEADLINE_SECONDS = 86_400.0
 MAX_TEMPERATURE = 2.0
-"""Above it, words are drawn nearly at random."""
+"""Limit for `temperature`; above it, tokens are sampled nearly at random."""
 MAX_ATTEMPTS = 10
 """Limit for `max_attempts`, so that one page cannot keep the engine for long."""
 _SPECIAL_TOKEN = re.compile(r"<\|[^<>|\s]{1,40}\|>")
-"""The form of the models' tokens, such as `<|im_end|>`, which end the prompt or stand
-for an image."""
+"""Pattern of the models' special tokens, such as `<|im_end|>`. In a prompt, they would
+end it or stand for an image."""
 MAX_OPTION_BYTES = 8192
 """Limit for a name or value as written; enough for `pages` with a thousand pages."""
 _FOREIGN = {
@@ -56,68 +56,68 @@ _FOREIGN = {
     "instances": "Vertex AI and TensorFlow Serving",
     "requests": "Google Cloud Vision",
 }
-"""Members in which the JSON bodies of other services carry a document."""
+"""Names of members that contain the document in the JSON bodies of other services."""
 _MAX_COMPARED_CHARACTERS = 64
-"""Longer text resembles no option, and comparing takes quadratic time."""
+"""Limit for finding a similar name, because comparing takes quadratic time."""
 
 
-def options_from(values: Mapping[str, Any]) -> Options:
-    """Return the options that the caller wrote, as JSON values or text.
+def parse_options(values: Mapping[str, Any]) -> Options:
+    """Return the options with these values, which are JSON values or text.
 
-    Raises InvalidOptionError for one that is unknown, too long or invalid.
+    Raises InvalidOptionError for an option that is unknown, too long or invalid.
     """
     options = Options()
     for name, value in values.items():
         parse = PARSERS.get(name)
         if parse is None:
-            raise _unknown(name)
+            raise _unknown_option_error(name)
         if isinstance(value, str) and len(value) > MAX_OPTION_BYTES:
-            raise option_too_long(name)
+            raise option_too_long_error(name)
         if value is not None:
             options = replace(options, **{name: parse(name, value)})
     return options
 
 
 def refuse_secrets(names: Iterable[str]) -> None:
-    """Raise InvalidOptionError where one of `SECRET_OPTIONS` is in a query string."""
+    """Raise InvalidOptionError if one of `SECRET_OPTIONS` is in a query string."""
     for name in SECRET_OPTIONS:
         if name in names:
             raise InvalidOptionError(
                 f"{name} is not accepted in the query string, because servers and "
                 "proxies log URLs: send it in a JSON body, in a form part or in the "
-                "header X-Amzn-SageMaker-Custom-Attributes, and change it if it matters"
+                "header X-Amzn-SageMaker-Custom-Attributes. Change it if it is in use"
             )
 
 
 def refuse_foreign(names: Iterable[str]) -> None:
-    """Raise InvalidOptionError where a name belongs to the body of another API."""
+    """Raise InvalidOptionError if a name belongs to the body of another API."""
     for name in names:
         if name in _FOREIGN:
-            raise _unknown(name)
+            raise _unknown_option_error(name)
 
 
-def option_too_long(name: str) -> InvalidOptionError:
+def option_too_long_error(name: str) -> InvalidOptionError:
     """Return the error for an option whose value exceeds `MAX_OPTION_BYTES`."""
     if name in _FOREIGN:
-        return _unknown(name)
+        return _unknown_option_error(name)
     return InvalidOptionError(
         f"option {quoted(name)} has more than {MAX_OPTION_BYTES:,} bytes"
     )
 
 
 def quoted(text: str) -> str:
-    """Something a client wrote, short and safe to repeat."""
+    """Return a client's text as a JSON string, shortened and safe to repeat."""
     return json.dumps(text if len(text) <= 60 else text[:60] + "…")
 
 
-def _unknown(name: str) -> InvalidOptionError:
+def _unknown_option_error(name: str) -> InvalidOptionError:
     if api := _FOREIGN.get(name):
         return InvalidOptionError(
             f'unknown option "{name}"; it belongs to {api}: send '
             '{"document": "<base64 of the file>"} here'
         )
     close = _closest(name, PARSERS)
-    hint = f"did you mean {close}?" if close else f"known: {_known()}"
+    hint = f"did you mean {close}?" if close else f"known: {_list_options()}"
     return InvalidOptionError(f"unknown option {quoted(name)}; {hint}")
 
 
@@ -127,11 +127,11 @@ def _closest(text: str, names: Iterable[str]) -> str | None:
     return next(iter(difflib.get_close_matches(text, names, n=1)), None)
 
 
-def _known() -> str:
+def _list_options() -> str:
     return ", ".join(PARSERS)
 
 
-def _prompt_type(name: str, value: Any) -> str:
+def _parse_prompt_type(name: str, value: Any) -> str:
     if value not in PROMPT_TYPES:
         close = _closest(value, PROMPT_TYPES) if isinstance(value, str) else None
         hint = f"; did you mean {close}?" if close else ""
@@ -139,25 +139,25 @@ def _prompt_type(name: str, value: Any) -> str:
     return str(value)
 
 
-def _rotate(name: str, value: Any) -> str:
+def _parse_rotate(name: str, value: Any) -> str:
     if value not in ROTATE:
         raise InvalidOptionError(f"{name} must be auto or none")
     return str(value)
 
 
-def _tables(name: str, value: Any) -> str:
+def _parse_tables(name: str, value: Any) -> str:
     if value not in TABLES:
         raise InvalidOptionError(f"{name} must be markdown or html")
     return str(value)
 
 
-def _prompt(name: str, value: Any) -> str:
+def _parse_prompt(name: str, value: Any) -> str:
     if not isinstance(value, str) or not value.strip():
         raise InvalidOptionError(
             f"{name} must be text; leave it out for the prompt of prompt_type"
         )
     if len(value.encode(errors="surrogatepass")) > MAX_OPTION_BYTES:
-        raise option_too_long(name)
+        raise option_too_long_error(name)
     if not value.isascii() and any("\ud800" <= c <= "\udfff" for c in value):
         raise InvalidOptionError(f"{name} must be text without lone surrogates")
     if token := _SPECIAL_TOKEN.search(value):
@@ -168,15 +168,15 @@ def _prompt(name: str, value: Any) -> str:
     return value
 
 
-def _temperature(name: str, value: Any) -> float:
-    number = _number(name, value)
+def _parse_temperature(name: str, value: Any) -> float:
+    number = _parse_number(name, value)
     if not 0 <= number <= MAX_TEMPERATURE:
         raise InvalidOptionError(f"{name} must be from 0 to {MAX_TEMPERATURE:g}")
     return number
 
 
-def _attempts(name: str, value: Any) -> int:
-    number = _number(name, value)
+def _parse_attempts(name: str, value: Any) -> int:
+    number = _parse_number(name, value)
     if number != int(number) or not 1 <= number <= MAX_ATTEMPTS:
         raise InvalidOptionError(
             f"{name} must be a whole number from 1 to {MAX_ATTEMPTS}"
@@ -184,14 +184,14 @@ def _attempts(name: str, value: Any) -> int:
     return int(number)
 
 
-def _password(name: str, value: Any) -> str:
+def _parse_password(name: str, value: Any) -> str:
     if not isinstance(value, str):
         raise InvalidOptionError(f"{name} must be a string")
     return value
 
 
-def _pages(name: str, value: Any) -> str:
-    # One page as a bare number is what people write in JSON.
+def _parse_pages(name: str, value: Any) -> str:
+    # In JSON, people write a single page as a number.
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     if not isinstance(value, str):
@@ -199,15 +199,15 @@ def _pages(name: str, value: Any) -> str:
     return value
 
 
-def _positive_int(name: str, value: Any) -> int:
-    number = _number(name, value)
+def _parse_positive_int(name: str, value: Any) -> int:
+    number = _parse_number(name, value)
     if number != int(number) or number < 1:
         raise InvalidOptionError(f"{name} must be a whole number above 0")
     return int(number)
 
 
-def _seconds(name: str, value: Any) -> float:
-    number = _number(name, value)
+def _parse_seconds(name: str, value: Any) -> float:
+    number = _parse_number(name, value)
     if not 0 < number <= MAX_DEADLINE_SECONDS:
         raise InvalidOptionError(
             f"{name} must be above 0 and at most {MAX_DEADLINE_SECONDS:g}"
@@ -215,7 +215,7 @@ def _seconds(name: str, value: Any) -> float:
     return number
 
 
-def _number(name: str, value: Any) -> float:
+def _parse_number(name: str, value: Any) -> float:
     try:
         if isinstance(value, bool) or not isinstance(value, int | float | str):
             raise ValueError
@@ -227,7 +227,7 @@ def _number(name: str, value: Any) -> float:
         raise InvalidOptionError(f"{name} must be a number") from error
 
 
-def _bool(name: str, value: Any) -> bool:
+def _parse_bool(name: str, value: Any) -> bool:
     match value:
         case bool():
             return value
@@ -239,19 +239,19 @@ def _bool(name: str, value: Any) -> bool:
 
 
 PARSERS: Mapping[str, Callable[[str, Any], Any]] = {
-    "prompt_type": _prompt_type,
-    "pages": _pages,
-    "max_output_tokens": _positive_int,
-    "deadline_seconds": _seconds,
-    "include_images": _bool,
-    "include_headers_footers": _bool,
-    "prompt": _prompt,
-    "temperature": _temperature,
-    "max_attempts": _attempts,
-    "paginate": _bool,
-    "tables": _tables,
-    "inline_images": _bool,
-    "rotate": _rotate,
-    "password": _password,
+    "prompt_type": _parse_prompt_type,
+    "pages": _parse_pages,
+    "max_output_tokens": _parse_positive_int,
+    "deadline_seconds": _parse_seconds,
+    "include_images": _parse_bool,
+    "include_headers_footers": _parse_bool,
+    "prompt": _parse_prompt,
+    "temperature": _parse_temperature,
+    "max_attempts": _parse_attempts,
+    "paginate": _parse_bool,
+    "tables": _parse_tables,
+    "inline_images": _parse_bool,
+    "rotate": _parse_rotate,
+    "password": _parse_password,
 }
-"""The options there are, and what makes sense of each one's value."""
+"""Parser of each option's value, by the name of the option."""

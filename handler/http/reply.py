@@ -1,4 +1,4 @@
-"""One HTTP reply: status, headers and body, safe to hand to TorchServe."""
+"""HTTP replies and problem details, in a form that TorchServe accepts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from handler.errors import ClientGoneError, HandlerError
 from handler.schema import PageResult
 
-__all__ = ["PROBLEM", "Reply", "header_safe", "problem"]
+__all__ = ["PROBLEM", "Reply", "problem_reply", "strip_header_value"]
 
 PROBLEM = "application/problem+json"
 RETRY_SECONDS = 10
@@ -18,16 +18,16 @@ RETRY_SECONDS = 10
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What goes back to one client."""
+    """HTTP reply to one request."""
 
     status: int
     media_type: str
     body: bytes = field(repr=False)
     headers: Mapping[str, str] = field(default_factory=dict)
     pages: tuple[PageResult, ...] = field(default=(), repr=False)
-    """What was read, for the metrics and the log."""
+    """Results of the pages, for metrics and the log."""
     code: str | None = None
-    """The error's code, where it is one."""
+    """Code of the error; None if the reply is not an error."""
 
     def with_body(self, body: bytes) -> Reply:
         return replace(self, body=body)
@@ -37,16 +37,17 @@ class Reply:
 
     @property
     def phrase(self) -> str:
-        """The reason phrase: TorchServe leaves it empty otherwise."""
-        if self.status == ClientGoneError.status:  # by convention, but in no standard
+        """Reason phrase of the status; TorchServe would leave it empty."""
+        # Status 499 is a convention of nginx, which no standard contains.
+        if self.status == ClientGoneError.status:
             return ClientGoneError.title
         return http.HTTPStatus(self.status).phrase
 
 
-def problem(
+def problem_reply(
     error: HandlerError, request_id: str, pages: tuple[PageResult, ...] = ()
 ) -> Reply:
-    """RFC 9457: what happened, in words and as a code."""
+    """Return the error as problem details (RFC 9457), with its code."""
     body = {
         "type": "about:blank",
         "title": error.title,
@@ -61,6 +62,6 @@ def problem(
     )
 
 
-def header_safe(value: str) -> str:
-    """Printable ASCII only: anything else in a header ends TorchServe's worker."""
+def strip_header_value(value: str) -> str:
+    """Remove all but printable ASCII: other characters in a header end the worker."""
     return "".join(c for c in value if " " <= c <= "~")[:1024]

@@ -1,7 +1,7 @@
-"""What TorchServe hands over, made into a request: a document, options, a format.
+"""Parser of requests: from TorchServe's row and headers to an OCRRequest.
 
-TorchServe mixes form parts, query parameters and headers; nothing after this
-module needs to know that.
+TorchServe mixes form parts, query parameters and headers in one row. This module
+separates them, so that other modules need not know the row.
 """
 
 from __future__ import annotations
@@ -19,42 +19,42 @@ from handler.errors import (
     RequestError,
     UnsupportedMediaTypeError,
 )
-from handler.http.forms import parts_from
-from handler.http.json_body import members_from
-from handler.http.json_document import document_from
+from handler.http.forms import parse_form
+from handler.http.json_body import parse_members
+from handler.http.json_document import parse_document
 from handler.http.options import (
     MAX_OPTION_BYTES,
     SECRET_OPTIONS,
-    option_too_long,
-    options_from,
+    option_too_long_error,
+    parse_options,
     quoted,
     refuse_foreign,
     refuse_secrets,
 )
 from handler.schema import Options
 from handler.storage.addresses import Address
-from handler.storage.compression import gunzip, is_gzip, says_gzip
+from handler.storage.compression import gunzip, is_gzip, is_gzip_encoding
 
 __all__ = [
     "CUSTOM_ATTRIBUTES",
     "Content",
     "OCRRequest",
-    "attributes_from",
-    "headers_from",
-    "request_from",
+    "format_attributes",
+    "parse_headers",
+    "parse_request",
 ]
 
 CUSTOM_ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
 DOCUMENT_KEYS = ("document", "image")
 URI_KEY = "s3_uri"
 FORM_TYPE = "x-chandra-content-type"
-"""The Content-Type of a form that frontend/ has left to us: TorchServe takes those that
-are declared as such apart itself, and not well."""
+"""Header in which frontend/ passes on the Content-Type of a form. frontend/ replaces
+the original header, so that TorchServe does not parse the form, which it does badly."""
 FORM = "multipart/form-data"
 LABEL = "label"
 PERCENT_CODED = ("prompt",)
-"""Options that are percent-coded in Custom-Attributes: a header takes ASCII only, and a
-semicolon ends a value there."""
+"""Options that are percent-encoded in Custom-Attributes: a header is ASCII only, and a
+semicolon ends a value."""
 _UNLOGGED = re.compile(
     rf"\b(?:{'|'.join((*SECRET_OPTIONS, *PERCENT_CODED))})\s*+=", re.IGNORECASE
 )
@@ -71,47 +71,49 @@ JSON_LINES = frozenset(
         "application/ndjson",
     }
 )
-"""What a line of a manifest is called when batch transform sends it by itself."""
+"""Content types with which batch transform sends a single line of a JSON Lines file."""
 GZIP_TYPES = frozenset(
     {"application/gzip", "application/x-gzip", "application/gzipped"}
 )
-"""Declared of a compressed document, and says nothing of its type."""
+"""Content types of compressed documents, which do not tell the type of the document."""
 MAX_WRAPPER_BYTES = 1024 * 1024
-"""Room for what surrounds a document in a decompressed JSON body or form."""
+"""Allowance for the rest of a JSON body or form, apart from the document."""
 FORM_KEYS = ("document", "image", "data", "file")
-# Not options: TorchServe routes by it, and SageMaker names variants with it.
+# Not an option: TorchServe routes by it, and SageMaker names variants with it.
 IGNORED_PARAMETERS = frozenset({"model_name"})
 
 Row = Mapping[str, Any]
 Content = bytes | bytearray | memoryview
-"""Bytes of a document or of a form's part; a view refers to the request's body."""
+"""Bytes of a document or of a form part; a view refers to the body of the request."""
 T = TypeVar("T", bound=Content)
 
 
 @dataclass(frozen=True, slots=True)
 class OCRRequest:
-    """One document and what to do with it."""
+    """Parsed request: a document, options and the media type of the reply."""
 
     document: Content | Address = field(repr=False)
-    """Itself, or where it lies."""
+    """Content of the document, or its address in S3."""
     media_type: str | None
-    """As declared; None where the bytes must speak for themselves."""
+    """Declared media type; None: to be detected from the content."""
     options: Options
     accept: str | None
     label: str | None = None
-    """The caller's own name for this request, to be sent back."""
+    """Name that the caller gave to this request; echoed in the reply."""
 
     @property
     def digest(self) -> str:
-        """Sixteen digits by which whoever knows the document, or where it lies, knows
-        it again; nobody else can tell anything from them."""
+        """First 16 hexadecimal digits of the SHA-256 of the document or its address.
+
+        They identify the document in the log without revealing its content.
+        """
         document = self.document
         known = str(document).encode() if isinstance(document, Address) else document
         return hashlib.sha256(known).hexdigest()[:16]
 
 
-def headers_from(mixed: Mapping[str, Any]) -> dict[str, str]:
-    """Headers by lower-case name; TorchServe keeps the client's case, and more."""
+def parse_headers(mixed: Mapping[str, Any]) -> dict[str, str]:
+    """Return the headers by lower-case name, without TorchServe's other entries."""
     return {
         str(name).lower(): value
         for name, value in mixed.items()
@@ -119,65 +121,65 @@ def headers_from(mixed: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def request_from(
+def parse_request(
     row: Row, headers: Mapping[str, str], *, max_document_bytes: int
 ) -> OCRRequest:
-    """The request in `row` of TorchServe's batch, or the RequestError it deserves.
+    """Parse the request in a row of TorchServe's batch.
 
-    Options in the body beat those in Custom-Attributes, which beat those in the
-    query string.
+    Options in the body override those in Custom-Attributes, which override those in the
+    query string. Raises RequestError for an invalid request.
     """
     content_type = headers.get(FORM_TYPE, headers.get("content-type"))
-    media_type = _media_type(content_type)
-    row = _decompressed_row(row, headers, media_type, max_document_bytes)
+    media_type = _parse_media_type(content_type)
+    row = _decompress_row(row, headers, media_type, max_document_bytes)
     options: dict[str, Any] = {}
     document: Content | Address
     if media_type == FORM:
-        document, declared, in_body = _from_form(_opened(row, content_type))
+        document, declared, in_body = _read_form(_split_form(row, content_type))
     else:
-        document, declared, in_body = _from_body(row.get("body"), media_type)
-        options |= _from_query(row)
-    attributes = _from_attributes(headers.get(CUSTOM_ATTRIBUTES.lower(), ""))
-    label = _label(attributes.pop(LABEL, None))
+        document, declared, in_body = _read_body(row.get("body"), media_type)
+        options |= _read_query(row)
+    attributes = _read_attributes(headers.get(CUSTOM_ATTRIBUTES.lower(), ""))
+    label = _check_label(attributes.pop(LABEL, None))
     options |= attributes
     options |= in_body
     if not isinstance(document, Address):
         if is_gzip(document):
-            document = _gunzipped(document, "the document", max_document_bytes)
+            document = _gunzip_all(document, "the document", max_document_bytes)
             declared = None if declared in GZIP_TYPES else declared
         _check_size(document, max_document_bytes)
     return OCRRequest(
         document=document,
         media_type=declared,
-        options=options_from(options),
+        options=parse_options(options),
         accept=headers.get("accept"),
         label=label,
     )
 
 
-def _decompressed_row(
+def _decompress_row(
     row: Row, headers: Mapping[str, str], media_type: str | None, max_bytes: int
 ) -> Row:
-    """Return the row with the body as it was before it was compressed.
+    """Return the row with a decompressed body.
 
-    JSON and forms that begin as gzip does are decompressed without the header too:
-    SageMaker does not pass it on.
+    JSON and forms that begin like gzip are decompressed even without Content-Encoding,
+    because SageMaker does not pass that header on.
     """
     body = row.get("body")
-    is_declared = says_gzip(headers.get("content-encoding"))
+    is_declared = is_gzip_encoding(headers.get("content-encoding"))
     if not isinstance(body, bytes | bytearray):
-        return row  # a form or JSON that TorchServe has taken apart
+        return row  # a form or JSON that TorchServe has parsed
     if is_declared and not is_gzip(body):
         raise RequestError(
-            "Content-Encoding is gzip, but the body does not begin as gzip does: "
-            "compress it, or leave out the header"
+            "Content-Encoding is gzip, but the body is not gzip data: compress it, or "
+            "omit the header"
         )
     if _is_wrapper(media_type) and is_gzip(body):
-        # Base64 takes 4/3 of the document, and line breaks and escapes some more.
+        # Base64 takes 4/3 of the document, and line breaks and escapes add to that.
         most = max_bytes * 3 // 2 + MAX_WRAPPER_BYTES
-        return {**row, "body": _gunzipped(body, "the body", most)}
+        return {**row, "body": _gunzip_all(body, "the body", most)}
     if is_declared:
-        return {**row, "body": _gunzipped(body, "the document", max_bytes)}
+        return {**row, "body": _gunzip_all(body, "the document", max_bytes)}
     return row
 
 
@@ -185,15 +187,15 @@ def _is_wrapper(media_type: str | None) -> bool:
     return media_type in (JSON, FORM) or media_type in JSON_LINES
 
 
-def _gunzipped(content: Content, subject: str, max_bytes: int) -> bytearray:
+def _gunzip_all(content: Content, subject: str, max_bytes: int) -> bytearray:
     decompressed = bytearray()
     for piece in gunzip([content], subject, max_bytes):
         decompressed += piece
     return decompressed
 
 
-def attributes_from(**values: str | None) -> str:
-    """Custom-Attributes of an answer: as in a request, of what is not None."""
+def format_attributes(**values: str | None) -> str:
+    """Return the Custom-Attributes of a reply, with the values that are not None."""
     return ";".join(f"{n}={value}" for n, value in values.items() if value is not None)
 
 
@@ -203,51 +205,51 @@ def _check_size(document: Content, max_bytes: int) -> None:
     if len(document) > max_bytes:
         raise DocumentTooLargeError(
             f"the document has {len(document):,} bytes; the limit is {max_bytes:,} "
-            'bytes. Put larger ones into S3 and send {"s3_uri": "s3://bucket/key"}'
+            'bytes. Upload it to S3 and send {"s3_uri": "s3://bucket/key"}'
         )
 
 
-def _media_type(content_type: str | None) -> str | None:
+def _parse_media_type(content_type: str | None) -> str | None:
     if content_type is None:
         return None
     return content_type.split(";")[0].strip().lower() or None
 
 
-def _opened(row: Row, content_type: str | None) -> Row:
-    """The row as TorchServe hands a form over: an entry for each part."""
+def _split_form(row: Row, content_type: str | None) -> Row:
+    """Return the row of a form with an entry for each part, as TorchServe parses it."""
     if "body" not in row:
         return row
     refuse_secrets(row)
-    parts = parts_from(_bytes(row["body"]), content_type or "")
+    parts = parse_form(_to_bytes(row["body"]), content_type or "")
     return {**{name: v for name, v in row.items() if name != "body"}, **parts}
 
 
-def _from_form(row: Row) -> tuple[Content, str | None, dict[str, Any]]:
-    """A multipart form: one part holds the document, the others are options."""
+def _read_form(row: Row) -> tuple[Content, str | None, dict[str, Any]]:
+    """Return document, media type and options of a form; one part is the document."""
     names = [name for name in FORM_KEYS if name in row]
     if len(names) != 1:
         raise RequestError(
             "send the document in one form part, named document, image, data or file"
         )
     values = {
-        name: _text(name, value)
+        name: _to_text(name, value)
         for name, value in row.items()
         if name not in names and name not in IGNORED_PARAMETERS
     }
-    return _bytes(row[names[0]]), None, values
+    return _to_bytes(row[names[0]]), None, values
 
 
-def _from_query(row: Row) -> dict[str, Any]:
+def _read_query(row: Row) -> dict[str, Any]:
     refuse_secrets(row)
     return {
-        name: _text(name, value)
+        name: _to_text(name, value)
         for name, value in row.items()
         if name != "body" and name not in IGNORED_PARAMETERS
     }
 
 
-def _from_attributes(attributes: str) -> dict[str, Any]:
-    """`pages=1-3;prompt_type=ocr`, as SageMaker's Custom-Attributes carry options."""
+def _read_attributes(attributes: str) -> dict[str, Any]:
+    """Parse options such as `pages=1-3;prompt_type=ocr` in Custom-Attributes."""
     values = {}
     has_secret = _UNLOGGED.search(attributes) is not None
     for item in attributes.split(";"):
@@ -256,8 +258,8 @@ def _from_attributes(attributes: str) -> dict[str, Any]:
         if equals and not (has_secret and _NO_NAME.search(name)):
             values[name] = unquote(value) if name in PERCENT_CODED else value
         elif item.strip():
-            # It may be the rest of a password or a prompt with a semicolon in it, and
-            # the log has neither.
+            # This may be the rest of a password or prompt that contains a semicolon,
+            # and neither may be logged.
             shown = "a value with a semicolon" if has_secret else quoted(item.strip())
             raise InvalidOptionError(
                 f"{shown} in {CUSTOM_ATTRIBUTES} is not an option; write them as "
@@ -266,8 +268,8 @@ def _from_attributes(attributes: str) -> dict[str, Any]:
     return values
 
 
-def _label(value: str | None) -> str | None:
-    """What may go back in a header as it came."""
+def _check_label(value: str | None) -> str | None:
+    """Return the label, which must be safe to echo in a header."""
     if value is None:
         return None
     if not (value.isascii() and value.isprintable()):
@@ -279,28 +281,28 @@ def _label(value: str | None) -> str | None:
     return value
 
 
-def _from_body(
+def _read_body(
     body: Any, media_type: str | None
 ) -> tuple[Content | Address, str | None, dict[str, Any]]:
     if body is None:
         raise UnsupportedMediaTypeError(
-            "the body arrived as a form: send the document itself, for example with "
+            "the body was sent as a form: send the document itself, for example with "
             "curl --data-binary @page.png -H 'Content-Type: image/png'"
         )
     if not isinstance(body, bytes | bytearray | str):
-        return _from_json(body)  # TorchServe can be set to parse it for us
+        return _read_json(body)  # TorchServe can be configured to parse JSON
     content = body.encode(errors="surrogatepass") if isinstance(body, str) else body
     if media_type == JSON or media_type in JSON_LINES:
         try:
-            members = members_from(content, DOCUMENT_KEYS)
+            members = parse_members(content, DOCUMENT_KEYS)
         except (ValueError, RecursionError) as error:
             hint = "" if media_type == JSON else ": send one line in each request"
             raise RequestError(f"the body is not valid JSON{hint}") from error
-        return _from_json(members)
+        return _read_json(members)
     return content, media_type, {}
 
 
-def _from_json(body: Any) -> tuple[Content | Address, str | None, dict[str, Any]]:
+def _read_json(body: Any) -> tuple[Content | Address, str | None, dict[str, Any]]:
     if not isinstance(body, Mapping):
         raise RequestError("the JSON body must be an object with a document in it")
     keys = (*DOCUMENT_KEYS, URI_KEY)
@@ -312,22 +314,22 @@ def _from_json(body: Any) -> tuple[Content | Address, str | None, dict[str, Any]
             'the JSON body must hold one "document" (or "image"), as base64 or as '
             's3://bucket/key, or one "s3_uri"'
         )
-    document = document_from(names[0], body[names[0]], is_uri=names[0] == URI_KEY)
+    document = parse_document(names[0], body[names[0]], is_uri=names[0] == URI_KEY)
     options = {name: v for name, v in body.items() if name not in keys}
     return document, None, options
 
 
-def _bytes(value: T | str) -> T | bytes:
+def _to_bytes(value: T | str) -> T | bytes:
     """Return text as bytes, and bytes without copying them."""
     if isinstance(value, str):
         return value.encode(errors="surrogatepass")
     return value
 
 
-def _text(name: str, value: Content | str) -> str:
+def _to_text(name: str, value: Content | str) -> str:
     if len(value) > MAX_OPTION_BYTES:
-        raise option_too_long(name)
+        raise option_too_long_error(name)
     try:
-        return bytes(_bytes(value)).decode()
+        return bytes(_to_bytes(value)).decode()
     except UnicodeDecodeError as error:
         raise InvalidOptionError(f"{quoted(name)} is not text") from error

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-from handler.pagination import paginated
+from handler.pagination import paginate
 from handler.postprocess.pictures import insert_pictures
 from handler.postprocess.sanitise import clean_page
 from handler.schema import PAGE_SEPARATOR, DocumentResult, PageError, PageResult
@@ -31,7 +31,7 @@ def render(document: DocumentResult, media_type: str) -> bytes:
         case "text/markdown":
             pages = [(page.page, _page_to_markdown(page)) for page in document.pages]
             if document.is_paginated:
-                return _join_pages([paginated(pages)])
+                return _join_pages([paginate(pages)])
             return _join_pages([text for _, text in pages])
         case "text/plain":
             return _join_pages([_page_to_text(page) for page in document.pages])

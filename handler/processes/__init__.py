@@ -1,1 +1,1 @@
-"""Child processes for work that may crash or hang."""
+"""Pools of child processes for work that may crash or hang."""

@@ -21,17 +21,17 @@ class CallContext:
     """The document, request and page of a call, for scheduling and for the log."""
 
     document: str | None = None
-    """Key of the document's content; None if no other call can share its account."""
+    """Key of the document; calls with the same key share an account. None: no key."""
     request_id: str | None = None
     page: int | None = None
 
 
 class CallCrashedError(Exception):
-    """The process that ran the call ended before it answered."""
+    """The process that ran the call ended before it returned a result."""
 
 
 class CallKilledError(CallCrashedError):
-    """Something else killed the process; the call is not to blame."""
+    """The process was killed from outside, so the call did not cause its end."""
 
 
 class CallTimeoutError(Exception):
@@ -39,7 +39,7 @@ class CallTimeoutError(Exception):
 
 
 class CallStalledError(CallTimeoutError):
-    """The process stalled; the call is not to blame."""
+    """The process was stopped or blocked from outside, not by the call."""
 
 
 class DocumentGivenUpError(Exception):
@@ -51,4 +51,4 @@ class PoolBusyError(Exception):
 
 
 class OutOfTimeError(Exception):
-    """The caller's deadline came before the call's result or time limit."""
+    """The caller's deadline passed before the call's result or time limit."""

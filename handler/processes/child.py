@@ -1,9 +1,9 @@
-"""Python processes of ours at the far end of a pipe.
+"""Child process that runs a Python function and is connected by a pipe.
 
-Not multiprocessing's: its children import the parent's main module first, and in
-TorchServe's worker that is the worker itself, with torch. A child here imports
-what it runs and nothing else, and ends when its pipe closes, so that a worker
-killed without warning leaves nothing behind.
+multiprocessing is not used, because its children import the parent's main module. In
+TorchServe's worker, that is the worker itself, with torch. A child of this module
+imports only what it runs. It ends when its pipe closes, so that no child survives a
+worker that is killed.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ from typing import IO, Any
 
 from handler.logs import log_to_stdout
 
-__all__ = ["Child", "how_it_ended"]
+__all__ = ["Child", "describe_exit"]
 
 _PACKAGE_PARENT = Path(__file__).resolve().parents[2]
 _MODULE = "handler.processes.child"
 
-# How long a thread of torch's turns round before it sleeps, waiting for another: some
-# 20 us, where libgomp has 300,000. One that turns keeps the other from getting a core
-# as soon as somebody else wants the cores too.
+# Spin count of torch's OpenMP threads, about 20 us, instead of libgomp's default of
+# 300,000. A thread that spins while it waits for another thread occupies a core that
+# the other thread needs if further processes compete for the cores.
 _SPINNING = {"GOMP_SPINCOUNT": "5000"}
-_SAID_OTHERWISE = {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"}
+_SPIN_VARIABLES = {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"}
 
 
 class Child:
     """A process that runs `target(connection, *args)` and then ends.
 
-    `target` is a module-level function and `args` can be pickled. `connection`
-    is this side of the pipe. `environ` is what it sees, otherwise what we do; `user`
-    whom it runs as, otherwise whoever we are. With `has_output`, what it prints comes
-    from `output`, and otherwise goes where ours does.
+    `target` is a module-level function and `args` can be pickled. `connection` is the
+    parent's end of the pipe. `environ` is the environment of the process. `user` is its
+    user id; None: that of the parent. With `has_output`, its output can be read from
+    `output`; otherwise it goes to the parent's standard output.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Child:
     ) -> None:
         self.connection, theirs = Pipe()
         search = [str(_PACKAGE_PARENT), environ.get("PYTHONPATH", "")]
-        spinning = {} if _SAID_OTHERWISE & environ.keys() else _SPINNING
+        spinning = {} if _SPIN_VARIABLES & environ.keys() else _SPINNING
         try:
             self._process = subprocess.Popen(
                 [
@@ -90,21 +90,21 @@ class Child:
 
     @property
     def output(self) -> IO[str]:
-        """What it prints; only with `has_output`."""
+        """Output of the process; available only with `has_output`."""
         assert self._process.stdout is not None
         return self._process.stdout
 
     def wait(self) -> int:
-        """Wait until it has ended; its status, or the signal's number below zero."""
+        """Wait for the end; return the exit status, or the negative signal number."""
         return self._process.wait()
 
     def kill(self) -> None:
-        """End it now; the pipe stays open on this side."""
+        """Kill the process; the parent's end of the pipe stays open."""
         self._process.kill()
         self._process.wait()
 
     def close(self, timeout_seconds: float = 10.0) -> None:
-        """Close the pipe, which ends the process; kill it where that does not help."""
+        """Close the pipe, which ends the process; kill it after `timeout_seconds`."""
         self.connection.close()
         try:
             self._process.wait(timeout_seconds)
@@ -112,17 +112,17 @@ class Child:
             self._process.kill()
             self._process.wait()
 
-    def last_words(self) -> str:
-        """How a process that has ended came to its end, for a person."""
+    def describe_end(self) -> str:
+        """Return a clause that says how the process ended."""
         try:
             code = self._process.wait(5)
         except subprocess.TimeoutExpired:
             return "closed its pipe"
-        return how_it_ended(code)
+        return describe_exit(code)
 
 
-def how_it_ended(code: int) -> str:
-    """A status, or a signal's number below zero, for a person."""
+def describe_exit(code: int) -> str:
+    """Return a clause for an exit status, or for a negative signal number."""
     if code < 0:
         names = {number.value: number.name for number in signal.Signals}
         return f"was ended by {names.get(-code, f'signal {-code}')}"
@@ -130,7 +130,7 @@ def how_it_ended(code: int) -> str:
 
 
 def _main() -> None:
-    # Ctrl-C in a terminal reaches the whole group; the parent decides what it means.
+    # Ctrl-C in a terminal signals the whole process group; the parent handles it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     log_to_stdout()
     connection = Connection(int(sys.argv[1]))
@@ -139,7 +139,7 @@ def _main() -> None:
         target = getattr(importlib.import_module(module), name)
         target(connection, *args)
     except (EOFError, BrokenPipeError, ConnectionResetError):
-        pass  # the parent is gone, and so are we
+        pass  # the parent has ended
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Decide which call gets one of a pool's processes next, and which has to stop.
+"""Scheduling of a pool: which call gets a process next, and which must yield.
 
 A multilevel feedback queue: a document starts at the first level, with a short limit
 while others wait, and sinks to lower ones when it needs longer. Calls of lower levels
@@ -46,11 +46,11 @@ class Outcome(enum.Enum):
 
     FINISHED = enum.auto()
     OUT_OF_TIME = enum.auto()
-    """The caller's deadline came before the call's own time limit."""
+    """The caller's deadline passed before the call's own time limit."""
     PREEMPTED = enum.auto()
     TIMED_OUT = enum.auto()
     LOST = enum.auto()
-    """Something else ended or stopped the process; the call is not to blame."""
+    """The process was ended or stopped from outside, not by the call."""
 
 
 @dataclass(slots=True, eq=False)
@@ -60,7 +60,7 @@ class Account:
     level: Level = Level.NORMAL
     num_timeouts: int = 0
     num_preemptions: int = 0
-    """Calls that were ended for others since one of its calls finished."""
+    """Number of calls preempted since one of its calls finished."""
     finish_tag: float = 0.0
     """Virtual time at which its last call ended."""
     touched_at: float = 0.0
@@ -113,7 +113,7 @@ class History:
 
 @dataclass(slots=True, eq=False)
 class Turn:
-    """One call that waits for a process or has one."""
+    """Call that waits for a process or has one."""
 
     account: Account
     level: Level
@@ -121,7 +121,7 @@ class Turn:
     number: int
     limit_seconds: float
     can_restart: bool
-    """True if it may be ended and run again; otherwise it is never preempted."""
+    """True if the call may be ended and run again; otherwise it is never preempted."""
     can_recover: bool
     """True if a quick result makes a slow document a normal one."""
     started_at: float = math.nan
@@ -138,7 +138,7 @@ class Turn:
 
 
 class FairQueue:
-    """Hands out `size` turns at a time. Thread-safe."""
+    """Grants at most `size` turns at the same time. Thread-safe."""
 
     def __init__(self, size: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._size = size
@@ -149,7 +149,7 @@ class FairQueue:
         self._numbers = itertools.count()
         self._virtual = dict.fromkeys(Level, 0.0)
         """Virtual time of each level, in seconds. It advances more slowly the more
-        documents want turns, so that it reaches every document's tags."""
+        documents compete for turns, so that it reaches the tags of every document."""
 
     @property
     def num_waiting(self) -> int:
@@ -236,7 +236,7 @@ class FairQueue:
         return turn.level is Level.SLOW or num_suspect < max(1, self._size // 2)
 
     def _is_slow(self, turn: Turn) -> bool:
-        """Return whether its level is slow, or it has passed the first limit."""
+        """Return whether the call is slow by its level or by its time so far."""
         if turn.level is Level.NORMAL and turn.can_restart:
             return (
                 self._elapsed_seconds(turn) >= FIRST_LIMIT_FRACTION * turn.limit_seconds
@@ -246,7 +246,7 @@ class FairQueue:
     def _yields_to(self, turn: Turn, waiting: Turn) -> bool:
         part = self._yield_fraction(turn.level, waiting.level)
         if part is not None:
-            # Each attempt begins anew, so one of them has to finish at last.
+            # Each attempt starts over, so the limit grows until an attempt can finish.
             part *= 2 ** max(0, turn.account.num_preemptions - MAX_SHORT_PREEMPTIONS)
         return (
             turn.can_restart

@@ -1,7 +1,7 @@
-"""A few child processes for work that may crash, hang or hold the interpreter.
+"""Pool of child processes for calls that may crash, hang or hold the interpreter lock.
 
-Decoders meet hostile files, and HTML parsing in a thread would slow everything
-beside it. A call that ends badly costs its own process, which is replaced.
+Decoders read hostile files, and parsing HTML in a thread would slow all other threads.
+A process whose call crashes or exceeds its time limit is replaced.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from handler.processes.calls import (
     OutOfTimeError,
     PoolBusyError,
 )
-from handler.processes.child import Child, how_it_ended
+from handler.processes.child import Child, describe_exit
 from handler.processes.fair_queue import (
     Account,
     FairQueue,
@@ -65,12 +65,13 @@ NICENESS = 10
 """Nice value of processes that run slow documents: a tenth of the usual weight. On two
 cores without a GPU, such a page would otherwise take half of the engine's time."""
 SLOW_TIME_FACTOR = 3
-"""A slow document's call may take this many time limits of wall time, or one time limit
-of processor time, whichever ends first."""
+"""Wall time of a slow document's call, in time limits. The call also ends once it has
+used one time limit of processor time."""
 LOOK_SECONDS = 0.05
 """Interval between checks whether a running call must yield or has stalled."""
 STALL_SECONDS = 5.0
-"""A process that was not runnable and used no processor time for so long is stalled."""
+"""Time after which a process that is not runnable and uses no processor time is
+regarded as stalled."""
 MAX_LOSSES = 2
 """A call fails once it has lost this many processes."""
 SLOW_WAIT_FACTOR = 5
@@ -78,7 +79,7 @@ SLOW_WAIT_FACTOR = 5
 it has already used processor time, and may still succeed."""
 
 _EXTERNAL_ENDS = frozenset(
-    how_it_ended(-number)
+    describe_exit(-number)
     for number in (
         signal.SIGKILL,
         signal.SIGTERM,
@@ -89,7 +90,7 @@ _EXTERNAL_ENDS = frozenset(
         signal.SIGUSR2,
     )
 )
-"""Ends that something else caused, such as the kernel's out-of-memory killer."""
+"""Ends that have an external cause, such as the kernel's out-of-memory killer."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -119,10 +120,10 @@ _OUTCOMES = {
 class Pool:
     """`size` confined processes, each running one call at a time.
 
-    `memory_bytes` bounds the address space of each; None leaves it unbounded. Each
-    imports `modules` before it gives up its rights, one of them that of opening
-    files, so name the modules whose functions will be called. `name` is what the log
-    calls a process.
+    `memory_bytes` limits the address space of each process; None: no limit. Each
+    process imports `modules` before it is confined and can no longer open files, so
+    `modules` must contain the modules whose functions will be called. `name` is the
+    name of a process in the log.
     """
 
     def __init__(
@@ -142,7 +143,7 @@ class Pool:
         self._message_seconds = message_seconds
         self._turns = FairQueue(size)
         self._history = History()
-        # The most recently used first: it is warm, the others may sleep.
+        # Take the most recently used process first, because its caches are warm.
         self._idle: queue.LifoQueue[Child] = queue.LifoQueue()
         self._lock = threading.Lock()
         self._children: set[Child] = set()
@@ -152,7 +153,7 @@ class Pool:
 
     @property
     def num_waiting(self) -> int:
-        """Calls that wait for a process."""
+        """Number of calls that wait for a process."""
         return self._turns.num_waiting
 
     def call(
@@ -165,11 +166,11 @@ class Pool:
     ) -> R:
         """Run `function` in another process and return what it returns.
 
-        Waits at most `timeout_seconds` for a free process, and then as long again
-        for the result. Raises the HandlerError that the function raises,
-        RuntimeError with the words of any other, PoolBusyError,
-        CallTimeoutError, CallCrashedError, or WireError where the arguments are not
-        of the annotated types. The function runs at most once.
+        Waits at most `timeout_seconds` for a free process, and then at most
+        `timeout_seconds` for the result. The function runs at most once. Raises the
+        HandlerError that the function raises, RuntimeError with the message of any
+        other exception, PoolBusyError, CallTimeoutError, CallCrashedError, or WireError
+        if the arguments do not have the annotated types.
         """
         return self.call_within(math.inf, timeout_seconds, function, *args, **kwargs)
 
@@ -182,13 +183,13 @@ class Pool:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> R:
-        """`call`, but for no longer than `total_seconds`: OutOfTimeError then."""
+        """Run `call`, but raise OutOfTimeError after `total_seconds`."""
         end = time.monotonic() + total_seconds
         return self._attempt(
             None, Account(), end, timeout_seconds, function, *args, **kwargs
         )
 
-    def call_for(
+    def call_restartable(
         self,
         context: CallContext,
         total_seconds: float,
@@ -239,7 +240,7 @@ class Pool:
             try:
                 self._send_call(child, function, args, kwargs)
             except OSError:
-                # It was ended while it idled, which is not this call's fault.
+                # The process ended while it was idle, so this call did not cause that.
                 child = self._replace(child)
                 self._send_call(child, function, args, kwargs)
             if turn.level is not Level.NORMAL:
@@ -254,10 +255,10 @@ class Pool:
                 child.connection, function, message_seconds=self._message_seconds
             )
             if turn.level is not Level.NORMAL:
-                # A process may lower its priority and not raise it again.
+                # A process may lower its priority but not raise it again.
                 child = self._replace(child)
         except (EOFError, OSError) as broken:
-            words = child.last_words()
+            words = child.describe_end()
             is_killed = words in _EXTERNAL_ENDS
             if is_killed:
                 outcome = Outcome.LOST
@@ -351,7 +352,8 @@ class Pool:
             raise DocumentGivenUpError
         left = end - time.monotonic()
         if left <= 0:
-            # Never start the call: a quick result would sometimes beat the deadline.
+            # Do not start the call, even if its result might come quickly: the outcome
+            # must not depend on chance.
             raise OutOfTimeError
         patience = timeout_seconds
         if account.level is not Level.NORMAL:
@@ -397,7 +399,7 @@ class Pool:
 
 
 def _lower_priority(pid: int) -> None:
-    # A process that has ended is noticed at its pipe.
+    # If the process has ended, the caller notices that at the pipe.
     with suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, pid, NICENESS)
 

@@ -1,4 +1,4 @@
-"""Detect stalled processes by their processor time."""
+"""Detection of stalled processes by their processor time."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
 
 
 class StallWatch:
-    """Detects whether a process is stalled, by samples of its state.
+    """Detector that samples the state of a process to find out whether it is stalled.
 
-    A process is stalled when it has used no processor time for `seconds` and was not
-    runnable: a signal stopped it, or it waits for something. A process that waits for a
-    core is runnable, and so is not stalled.
+    A process is stalled if it has used no processor time for `seconds` and was not
+    runnable, because a signal stopped it or it waits for something. A process that
+    waits for a core is runnable and therefore not stalled.
     """
 
     def __init__(

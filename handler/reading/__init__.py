@@ -1,1 +1,1 @@
-"""Reading of one document: open, decode, read, convert, collect."""
+"""Stages of reading one document: fetch, decode, run the engine, convert."""

@@ -1,4 +1,4 @@
-"""Collect what the engine says about the strips of a long page."""
+"""Collection of the engine's outputs for the strips of a long page."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from handler.engine import EngineOutput, FinishReason
 from handler.errors import EngineError, HandlerError
 from handler.schema import Page, PageError, PageWarning
 
-__all__ = ["Parts", "blank_output", "merge_outputs"]
+__all__ = ["StripCollector", "blank_output", "merge_outputs"]
 
 _WORST_FIRST = (
     FinishReason.ERROR,
@@ -21,99 +21,105 @@ _WORST_FIRST = (
 
 
 @dataclass(slots=True)
-class Parts:
-    """A page and the engine outputs of its strips, while they are read.
+class StripCollector:
+    """Page that is being read, with the outputs of its strips so far.
 
-    A page that is read as a whole has one part, which is itself.
+    A page that is read as a whole counts as one strip with index 0.
     """
 
     page: Page
     outputs: dict[int, EngineOutput] = field(default_factory=dict)
 
     @property
-    def num(self) -> int:
+    def num_strips(self) -> int:
         return max(1, len(self.page.strips))
 
     @property
     def is_complete(self) -> bool:
-        return len(self.outputs) == self.num
+        return len(self.outputs) == self.num_strips
 
     def fail(self, index: int, error: HandlerError) -> None:
         """Record that a strip could not be read."""
         self.outputs[index] = _failed_output(error)
 
-    def fail_rest(self, error: HandlerError) -> None:
-        """Record that the strips without an output were not read."""
-        for index in range(self.num):
+    def fail_missing(self, error: HandlerError) -> None:
+        """Record that the strips without a output were not read."""
+        for index in range(self.num_strips):
             if index not in self.outputs:
                 self.fail(index, error)
 
     @property
-    def in_order(self) -> list[EngineOutput]:
-        """Return the outputs by strip, aborted ones as failed."""
+    def ordered_outputs(self) -> list[EngineOutput]:
+        """Generations in the order of the strips; aborted ones count as failed."""
         aborted = EngineError("the engine was stopped while it read this page")
         return [
-            replace(found, error=PageError(aborted.code, aborted.detail))
-            if found.finish_reason is FinishReason.ABORTED and found.error is None
-            else found
-            for _, found in sorted(self.outputs.items())
+            replace(output, error=PageError(aborted.code, aborted.detail))
+            if output.finish_reason is FinishReason.ABORTED and output.error is None
+            else output
+            for _, output in sorted(self.outputs.items())
         ]
 
     @property
     def error(self) -> PageError | None:
-        """Return the first error, and the strips that are missing for one."""
+        """Error of the page, which lists the strips that failed; None if none failed.
+
+        If strips failed for different reasons, a retryable error takes precedence.
+        """
         missing = [
-            (index, found.error)
-            for index, found in enumerate(self.in_order, 1)
-            if found.error is not None
+            (index, generation.error)
+            for index, generation in enumerate(self.ordered_outputs, 1)
+            if generation.error is not None
         ]
         if not missing:
             return None
-        # Pages are worth sending again if one of their strips is.
+        # Sending the page again can help if it can help one of its strips.
         _, error = next(
             (item for item in missing if item[1].code == EngineError.code), missing[0]
         )
-        if len(missing) == self.num:
+        if len(missing) == self.num_strips:
             return error
         numbers = ", ".join(str(index) for index, _ in missing)
         return PageError(
             error.code,
-            f"strips {numbers} of {self.num} could not be read: {error.detail}",
+            f"strips {numbers} of {self.num_strips} could not be read: {error.detail}",
         )
 
     @property
     def warnings(self) -> tuple[PageWarning, ...]:
-        """Return warnings about strips that were cut short or repeat themselves."""
+        """Warnings about strips whose output was truncated or repeats itself."""
         if not self.page.strips:
-            return self._warnings_of_whole()
-        found = []
-        truncated = self._numbers(
+            return self._whole_page_warnings()
+        warnings = []
+        truncated = self._strip_numbers(
             lambda part: part.finish_reason is FinishReason.LENGTH
         )
         if truncated:
-            found.append(
+            warnings.append(
                 PageWarning(
                     "truncated",
                     f"the model was stopped at max_output_tokens on strips {truncated} "
-                    f"of {self.num}; raise it for the rest",
+                    f"of {self.num_strips}; raise it for the rest",
                 )
             )
-        repeated = self._numbers(lambda p: p.has_repetition)
+        repeated = self._strip_numbers(lambda part: part.has_repetition)
         if repeated:
-            found.append(
+            attempts = _describe_attempts(
+                *(part for part in self.ordered_outputs if part.has_repetition)
+            )
+            warnings.append(
                 PageWarning(
                     "repetition",
-                    f"the model repeats itself on strips {repeated} of {self.num}, "
-                    f"{_tries(*filter(lambda p: p.has_repetition, self.in_order))}",
+                    f"the model repeats itself on strips {repeated} of "
+                    f"{self.num_strips}, {attempts}",
                 )
             )
-        return tuple(found)
+        return tuple(warnings)
 
-    def _warnings_of_whole(self) -> tuple[PageWarning, ...]:
-        found = []
-        [part] = self.in_order
+    def _whole_page_warnings(self) -> tuple[PageWarning, ...]:
+        warnings = []
+        [part] = self.ordered_outputs
         if part.finish_reason is FinishReason.LENGTH:
-            found.append(
+            warnings.append(
                 PageWarning(
                     "truncated",
                     f"the model was stopped after {part.num_output_tokens} "
@@ -121,24 +127,25 @@ class Parts:
                 )
             )
         if part.has_repetition:
-            found.append(
+            warnings.append(
                 PageWarning(
                     "repetition",
-                    f"the model repeats itself on this page, {_tries(part)}",
+                    "the model repeats itself on this page, "
+                    f"{_describe_attempts(part)}",
                 )
             )
-        return tuple(found)
+        return tuple(warnings)
 
-    def _numbers(self, is_affected: Callable[[EngineOutput], bool]) -> str:
+    def _strip_numbers(self, is_affected: Callable[[EngineOutput], bool]) -> str:
         return ", ".join(
             str(index)
-            for index, part in enumerate(self.in_order, 1)
+            for index, part in enumerate(self.ordered_outputs, 1)
             if part.error is None and is_affected(part)
         )
 
 
-def _tries(*parts: EngineOutput) -> str:
-    """Say how many attempts were made to read parts that repeat themselves."""
+def _describe_attempts(*parts: EngineOutput) -> str:
+    """Return a clause that says how often the repetitive strips were read."""
     num = max(part.num_attempts for part in parts)
     if num < 2:
         return "which was read once; raise max_attempts to read it again"
@@ -146,12 +153,12 @@ def _tries(*parts: EngineOutput) -> str:
 
 
 def blank_output() -> EngineOutput:
-    """Return the output of a strip without ink, which the model never saw."""
+    """Return the output for a strip without ink, which is not sent to the model."""
     return EngineOutput("", FinishReason.STOP, num_attempts=0)
 
 
 def _failed_output(error: HandlerError) -> EngineOutput:
-    """Return the output of a strip that never reached the model."""
+    """Return the output for a strip that did not reach the model."""
     return EngineOutput(
         "",
         FinishReason.ERROR,
@@ -161,10 +168,10 @@ def _failed_output(error: HandlerError) -> EngineOutput:
 
 
 def merge_outputs(parts: Sequence[EngineOutput]) -> EngineOutput:
-    """Return one output for a page: sums, and the worst reason to finish.
+    """Return one output for a page: summed counts and the worst finish reason.
 
-    Strips that failed count for the attempts only. `page_seconds` is a sum as well,
-    so that it stays in proportion to the tokens.
+    Failed strips contribute to the number of attempts only. `page_seconds` is a sum as
+    well, so that it stays proportional to the tokens.
     """
     read = [part for part in parts if part.error is None] or list(parts)
     reasons = {part.finish_reason for part in read}

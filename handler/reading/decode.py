@@ -1,4 +1,4 @@
-"""Decodes in the pool's processes, and says whose fault it is when that fails."""
+"""Decoding in the processes of a pool, and the errors that it can end with."""
 
 from __future__ import annotations
 
@@ -23,14 +23,17 @@ from handler.processes.pool import (
     PoolBusyError,
 )
 
-__all__ = ["Decoding"]
+__all__ = ["Decoder"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class Decoding:
-    """Runs decoders for at most `max_seconds`, and never beyond a deadline."""
+class Decoder:
+    """Runs decoding functions in a pool, with a time limit and a deadline.
+
+    `max_seconds` limits each call; the deadline is a time on `clock`.
+    """
 
     def __init__(
         self, pool: Pool, max_seconds: float, clock: Callable[[], float]
@@ -48,36 +51,39 @@ class Decoding:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> R:
-        """Return what the decoder returns; raise the HandlerError it raises.
+        """Call `function` in a decoder process; return its result or raise its error.
 
-        Raises UnreadableDocumentError where the decoder uses all its time or crashes,
-        as the document is to blame, and OverloadedError where no decoder is free or
-        something else killed or stopped it.
+        Raises UnreadableDocumentError if the call exceeds its time limit or crashes the
+        process, because the document causes that. Raises OverloadedError if no process
+        is free, or if something else killed or stopped it. Raises DeadlineExceededError
+        if the deadline passes first.
         """
         left = math.inf if deadline is None else deadline - self._clock()
         try:
-            return self._pool.call_for(
+            return self._pool.call_restartable(
                 context, left, self._max_seconds, function, *args, **kwargs
             )
         except OutOfTimeError as error:
             raise DeadlineExceededError(
-                "the deadline came before this page was decoded"
+                "the deadline passed before this page was decoded"
             ) from error
         except PoolBusyError as error:
             raise OverloadedError("all decoders are busy with other pages") from error
         except (CallKilledError, CallStalledError) as error:
             raise OverloadedError(
-                "two decoders in turn were ended or stopped from outside, as happens "
-                "where memory is short; try again"
+                "the decoder process was killed or stopped twice, for example because "
+                "memory is short; try again"
             ) from error
         except CallTimeoutError as error:
             raise UnreadableDocumentError(
-                f"decoding took longer than {self._max_seconds:g} s and was given up"
+                f"decoding took longer than {self._max_seconds:g} s and was cancelled"
             ) from error
         except DocumentGivenUpError as error:
             raise UnreadableDocumentError(
-                f"decoding took longer than {self._max_seconds:g} s twice, and the "
-                "whole document was given up"
+                f"decoding took longer than {self._max_seconds:g} s twice; the rest of "
+                "the document was not decoded"
             ) from error
         except CallCrashedError as error:
-            raise UnreadableDocumentError("the decoder crashed on it") from error
+            raise UnreadableDocumentError(
+                "the decoder crashed on this document"
+            ) from error

@@ -1,4 +1,4 @@
-"""Brings a document that lies in S3 here, where that is allowed."""
+"""Download of documents from the allowed buckets in S3."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from handler.errors import (
     UnreadableDocumentError,
 )
 from handler.storage.addresses import Address, Buckets, is_key
-from handler.storage.compression import GZIP_MAGIC, gunzip, is_gzip, says_gzip
+from handler.storage.compression import GZIP_MAGIC, gunzip, is_gzip, is_gzip_encoding
 from handler.storage.s3 import Head, ObjectReader, Stop
 from handler.storage.spool import Spool
 
-__all__ = ["Fetching"]
+__all__ = ["Fetcher"]
 
 _MEANINGLESS_CODINGS = ("aws-chunked",)
-"""Stored by clients that should have left it out of the object's metadata."""
+"""Codings to ignore: some clients store them in an object's metadata by mistake."""
 _PIECE_BYTES = 1024 * 1024
 
 
-class Fetching:
-    """Spools documents out of `buckets`, none above `max_bytes`."""
+class Fetcher:
+    """Downloads documents from `buckets`, each of at most `max_bytes`."""
 
     def __init__(
         self, buckets: Buckets, max_bytes: int, objects: ObjectReader | None = None
@@ -36,21 +36,23 @@ class Fetching:
         self._max_bytes = max_bytes
         self._objects = objects or ObjectReader()
 
-    def spool(self, address: Address, should_stop: Stop) -> Spool:
-        """The document in a file; it never passes through memory as a whole.
+    def fetch(self, address: Address, should_stop: Stop) -> Spool:
+        """Download the document to a file in pieces, so that memory use stays small.
 
-        Raises the HandlerError that says why it cannot be had.
+        A gzip file is decompressed. Raises a HandlerError if the document is not
+        allowed, missing, too large, empty or cannot be read, and the error that
+        `should_stop` returns.
         """
         if not self._buckets:
             raise DocumentForbiddenError(
-                "no documents are read from S3 here: DOCUMENT_BUCKETS names no bucket"
+                "documents are not read from S3: DOCUMENT_BUCKETS names no bucket"
             )
         if address not in self._buckets:
             raise DocumentForbiddenError(
-                f"{address} is in none of the places that DOCUMENT_BUCKETS names"
+                f"{address} is not in a bucket or prefix of DOCUMENT_BUCKETS"
             )
         head = self._head(address, should_stop)
-        says_gzip(head.content_encoding, ignored=_MEANINGLESS_CODINGS)
+        is_gzip_encoding(head.content_encoding, ignored=_MEANINGLESS_CODINGS)
         if head.size > self._max_bytes:
             raise DocumentTooLargeError(
                 f"{address} has {head.size:,} bytes; "
@@ -64,7 +66,7 @@ class Fetching:
             self._objects.read(address, head, spool.descriptor, should_stop)
             if not is_gzip(os.pread(spool.descriptor, len(GZIP_MAGIC), 0)):
                 return spool
-            decompressed = self._decompressed(spool, str(address), should_stop)
+            decompressed = self._decompress(spool, str(address), should_stop)
         except BaseException:
             spool.close()
             raise
@@ -75,7 +77,11 @@ class Fetching:
         self._objects.close()
 
     def _head(self, address: Address, should_stop: Stop) -> Head:
-        """Return an object's head; of one that is missing, look for the decoded key."""
+        """Return an object's head.
+
+        If the object is missing, the error says whether the URL-decoded key exists,
+        because S3 events contain URL-encoded keys.
+        """
         try:
             return self._objects.head(address, should_stop)
         except (DocumentNotFoundError, DocumentForbiddenError) as error:
@@ -104,8 +110,8 @@ class Fetching:
             return False
         return True
 
-    def _decompressed(self, spool: Spool, subject: str, should_stop: Stop) -> Spool:
-        """Return the content of gzip data, in another file."""
+    def _decompress(self, spool: Spool, subject: str, should_stop: Stop) -> Spool:
+        """Decompress gzip data into another file."""
         content = Spool()
         try:
             for piece in gunzip(_pieces(spool), subject, self._max_bytes):

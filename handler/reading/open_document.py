@@ -1,4 +1,4 @@
-"""The state of a document that has been opened and is being read."""
+"""State of a document that is open and being read."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from handler.processes.pool import CallContext
 from handler.schema import DocumentInfo, Options
 from handler.storage.spool import Spool
 
-__all__ = ["OpenDocument", "decode_options_of"]
+__all__ = ["OpenDocument", "build_decode_options"]
 
 
-def decode_options_of(options: Options) -> DecodeOptions:
-    """Return what a request's options ask of the decoders."""
+def build_decode_options(options: Options) -> DecodeOptions:
+    """Return the decoding options among a request's options."""
     return DecodeOptions(
         password=options.password, detect_rotation=options.rotate == "auto"
     )
@@ -22,19 +22,19 @@ def decode_options_of(options: Options) -> DecodeOptions:
 
 @dataclass(slots=True)
 class OpenDocument:
-    """An open document, with what its request asks for and the state of its reading."""
+    """Open document with the options of its request and the progress of its reading."""
 
     request_id: str
     document_key: str
-    """Equal for equal content where a digest is known, otherwise unique."""
+    """Digest of the content if it is known, otherwise a unique key."""
     spool: Spool
     info: DocumentInfo
     page_numbers: list[int]
     options: Options
     deadline: float | None
-    """Time on the reader's clock by which the reply must leave, or None."""
+    """Time on the reader's clock by which the reply must be sent, or None."""
     inlined_bytes: int = 0
-    """Size of the pictures that are in Markdown and HTML so far, as data URLs."""
+    """Size in bytes of the data URLs in Markdown and HTML so far."""
     label: str | None = None
     """The caller's own name for the request, echoed in the reply's attributes."""
     reply_type: str = "application/json"
@@ -43,11 +43,11 @@ class OpenDocument:
 
     @property
     def decode_options(self) -> DecodeOptions:
-        """Return what the request asks of the decoders."""
-        return decode_options_of(self.options)
+        """Decoding options of the request."""
+        return build_decode_options(self.options)
 
     def call_context(self, page: int) -> CallContext:
-        """Return the context of a decoder's call for a page."""
+        """Return the context for decoding a page, for scheduling and for the log."""
         return CallContext(self.document_key, self.request_id, page)
 
     def close(self) -> None:

@@ -1,7 +1,7 @@
-"""Reads one document: opens it, sends its pages to the engine, collects the results.
+"""Reader of documents: sends pages to the engine and yields their results.
 
-Runs in a thread for each request and mostly waits: decoding and HTML happen in
-pools of processes, generation in the engine's.
+Each request has a thread that runs the reader. The thread mostly waits, because pages
+are decoded and converted in pools of processes, and generated in engine processes.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from handler.http.request import Content, OCRRequest
 from handler.processes.pool import CallContext, Pool
 from handler.profiles import PROFILES
 from handler.prompts import load_prompts
-from handler.reading.collect import Parts, blank_output
-from handler.reading.decode import Decoding
-from handler.reading.fetch import Fetching
-from handler.reading.open_document import OpenDocument, decode_options_of
-from handler.reading.write import Writing, max_inline_bytes
+from handler.reading.collect import StripCollector, blank_output
+from handler.reading.decode import Decoder
+from handler.reading.fetch import Fetcher
+from handler.reading.open_document import OpenDocument, build_decode_options
+from handler.reading.write import PageWriter, max_inline_bytes
 from handler.schema import Page, PageError, PageResult, Status
 from handler.settings import HandlerSettings
 from handler.storage.addresses import Address, Buckets
@@ -42,23 +42,26 @@ __all__ = ["Engines", "Reader"]
 
 @dataclass(frozen=True, slots=True)
 class _Task:
-    """A page, or the strip of a page, to be decoded and sent to the engine."""
+    """Page or strip of a page that is to be decoded and sent to the engine."""
 
     number: int
-    parts: Parts | None = None
-    """The page of the strip; None for a page that is not decoded yet."""
+    collector: StripCollector | None = None
+    """Collector of the page to which the strip belongs; None for a page that is not
+    decoded yet."""
     index: int = 0
-    """Of the strip."""
+    """Index of the strip within its page."""
 
 
-_Running = dict[Future[EngineOutput], tuple[str, Parts, int]]
+# Tasks in the engine: the future maps to the engine's id of the task, the collector of
+# the page and the index of the strip.
+_Running = dict[Future[EngineOutput], tuple[str, StripCollector, int]]
 
-CANCEL_SECONDS = 0.25
-"""How often a reading looks up to see whether its client is still there."""
+CANCEL_CHECK_SECONDS = 0.25
+"""Interval at which the reader checks whether the client has disconnected."""
 
 
 class Engines(Protocol):
-    """What is needed of the engine processes."""
+    """Interface of the engine processes, as far as the reader uses it."""
 
     @property
     def info(self) -> EngineInfo: ...
@@ -69,7 +72,7 @@ class Engines(Protocol):
 
 
 class Reader:
-    """Opens documents and yields their pages. Thread-safe."""
+    """Opens documents and yields the results of their pages. Thread-safe."""
 
     def __init__(
         self,
@@ -78,11 +81,11 @@ class Reader:
         decoders: Pool,
         writers: Pool,
         clock: Callable[[], float] = time.monotonic,
-        fetching: Fetching | None = None,
+        fetcher: Fetcher | None = None,
     ) -> None:
         self._settings = settings
         self._engines = engines
-        self._decoding = Decoding(decoders, settings.decode_seconds, clock)
+        self._decoder = Decoder(decoders, settings.decode_seconds, clock)
         self._clock = clock
         self._counter = itertools.count()
         self._ends_at: float | None = None
@@ -92,14 +95,14 @@ class Reader:
         self._limits = preprocess.Limits(
             max_pages=settings.max_pages, max_pixels=settings.max_pixels
         )
-        self._fetching = fetching or Fetching(
+        self._fetcher = fetcher or Fetcher(
             Buckets(settings.document_buckets), settings.max_s3_document_bytes
         )
-        self._writing = Writing(
+        self._writer = PageWriter(
             writers,
             settings.decode_seconds,
             self._profile.bbox_format,
-            self._decoding,
+            self._decoder,
             self._sizing,
             self._limits,
             max_inline_bytes(settings.max_reply_bytes),
@@ -113,33 +116,33 @@ class Reader:
         is_cancelled: Callable[[], bool],
         document_key: str | None = None,
     ) -> OpenDocument:
-        """Fetch a document in S3, and inspect the document without decoding it.
+        """Open the document of a request and count its pages, without decoding a page.
 
-        `received_at` is a time on the reader's clock, from which the deadline counts.
-        `document_key` identifies the content, so that a document that took the decoders
-        too long is recognised when it is sent again; without it, the key is the id of
-        the request. Raises RequestError for a request or a document that cannot be
-        read, and DeadlineExceededError, before it fetches the document, if the deadline
-        has passed.
+        A document in S3 is downloaded first. `received_at` is a time on the reader's
+        clock at which the deadline starts to run. `document_key` identifies the
+        content; with it, the decoders recognise a document that took too long before.
+        The default is the id of the request. Raises RequestError for a request or a
+        document that cannot be read, and DeadlineExceededError if the deadline has
+        passed already.
         """
         reply_type = postprocess.choose_media_type(request.accept)
         document_key = document_key or request_id
         seconds = request.options.deadline_seconds or self._settings.deadline_seconds
         deadline = None if seconds is None else received_at + seconds
-        if reason := self._reason_to_stop(deadline, is_cancelled):
+        if reason := self._find_stop_reason(deadline, is_cancelled):
             raise reason
-        spool = self._spool(
-            request.document, lambda: self._reason_to_stop(deadline, is_cancelled)
+        spool = self._fetch_or_spool(
+            request.document, lambda: self._find_stop_reason(deadline, is_cancelled)
         )
         try:
-            info = self._decoding.run(
+            info = self._decoder.run(
                 CallContext(document_key, request_id),
-                self._earliest(deadline),
+                self._earliest_deadline(deadline),
                 preprocess.inspect_document,
                 spool.read_only,
                 request.media_type,
                 self._limits,
-                decode_options_of(request.options),
+                build_decode_options(request.options),
             )
             numbers = preprocess.parse_page_ranges(
                 request.options.pages, info.num_pages, self._limits.max_pages
@@ -161,152 +164,172 @@ class Reader:
         )
 
     def end_by(self, ends_at: float) -> None:
-        """Answer every document by then, with the pages that were read."""
+        """Stop reading every document at `ends_at`; pages not read by then fail."""
         self._ends_at = ends_at
 
     def pages(self, document: OpenDocument) -> Iterator[PageResult]:
-        """Every page of the document, in the order they are done.
+        """Yield the result of every requested page, in the order in which they finish.
 
-        At most a few pages and strips are on their way at once, so that the pixels of
-        a thousand pages take no more memory than those of ten, and others get their
-        turn.
+        A task is a page or a strip of a page. `tasks` holds the tasks that are waiting,
+        and `running` those that the engine is working on. The loop repeats two steps:
+
+        1. While the engine has a free slot for this document, decode the next task and
+           submit it. One task more than the engine has slots is submitted, so that the
+           engine never waits for the decoder.
+        2. Otherwise wait briefly for outputs of the engine, and yield the pages that
+           they complete.
+
+        The number of running tasks is limited, so that the pixels of a long document
+        do not fill the memory and other documents get slots too. The loop stops early
+        if the client disconnects, the deadline passes, the server stops or the engine
+        fails. The pages that are left are then yielded as failures, with the text of
+        the strips that were read. Tasks still running at the end are cancelled.
         """
         tasks = deque(_Task(number) for number in document.page_numbers)
         running: _Running = {}
         reason: HandlerError | None = None
         try:
             while tasks or running:
-                if reason := reason or self._reason_to_stop(
+                if reason := reason or self._find_stop_reason(
                     document.deadline, document.is_cancelled
                 ):
                     break
                 if tasks and len(running) <= self._engines.num_slots:
-                    # The engine first: it must not wait for what we do with results.
-                    result = self._begin(document, tasks, running)
+                    # Submit before converting results, so that the engine stays busy.
+                    result = self._start_task(document, tasks, running)
                     if result is not None:
                         yield result
                     continue
-                for result in self._done(document, running, self._patience(document)):
+                for result in self._collect_finished(
+                    document, running, self._wait_seconds(document)
+                ):
                     if result.error and result.error.code == EngineError.code:
                         reason = EngineError(result.error.detail)
                     yield result
             if reason:
-                yield from self._done(document, running, 0.0)
-                yield from self._unread(document, tasks, running, reason)
+                yield from self._collect_finished(document, running, 0.0)
+                yield from self._fail_remaining(document, tasks, running, reason)
         finally:
             for engine_request_id, _, _ in running.values():
                 self._engines.cancel(engine_request_id)
 
-    def _begin(
+    def _start_task(
         self, document: OpenDocument, tasks: deque[_Task], running: _Running
     ) -> PageResult | None:
-        """Decode the first task and send it to the engine.
+        """Decode the first waiting task and submit it to the engine.
 
-        Returns the page if that ends it: it is blank, or could not be decoded. A page
-        in strips is replaced by the tasks of these.
+        Returns the result of the page if it is finished without the engine, because it
+        is blank or could not be decoded. A page in strips is replaced by one task for
+        each strip.
         """
         task = tasks.popleft()
         try:
-            page = self._decoded(document, task)
+            page = self._decode(document, task)
         except HandlerError as error:
-            if task.parts is None:
-                return _failed(task.number, error)
-            task.parts.fail(task.index, error)
-            return self._result(document, task.parts)
-        if page.is_blank and task.parts is None:
-            return self._writing.blank(page)
-        if page.is_blank and task.parts is not None:
-            task.parts.outputs[task.index] = blank_output()
-            return self._result(document, task.parts)
+            if task.collector is None:
+                return _failed_page(task.number, error)
+            task.collector.fail(task.index, error)
+            return self._write_if_complete(document, task.collector)
+        if page.is_blank and task.collector is None:
+            return self._writer.write_blank(page)
+        if page.is_blank and task.collector is not None:
+            task.collector.outputs[task.index] = blank_output()
+            return self._write_if_complete(document, task.collector)
         if page.strips:
-            parts = Parts(page)
+            collector = StripCollector(page)
             tasks.extendleft(
-                _Task(page.number, parts, index)
+                _Task(page.number, collector, index)
                 for index in reversed(range(len(page.strips)))
             )
             return None
-        engine_request = self._engine_request(document, page)
-        parts = task.parts or Parts(replace(page, pixels=b""))
+        engine_request = self._build_engine_request(document, page)
+        collector = task.collector or StripCollector(replace(page, pixels=b""))
         running[self._engines.submit(engine_request)] = (
             engine_request.id,
-            parts,
+            collector,
             task.index,
         )
         return None
 
-    def _done(
+    def _collect_finished(
         self, document: OpenDocument, running: _Running, seconds: float
     ) -> Iterator[PageResult]:
-        """Take out what is done, now or within so many seconds."""
+        """Wait up to `seconds` for outputs; yield the pages that they complete."""
         done, _ = wait(running, seconds, FIRST_COMPLETED)
         for future in done:
-            _, parts, index = running.pop(future)
-            parts.outputs[index] = future.result()
-            if result := self._result(document, parts):
+            _, collector, index = running.pop(future)
+            collector.outputs[index] = future.result()
+            if result := self._write_if_complete(document, collector):
                 yield result
 
-    def _result(self, document: OpenDocument, parts: Parts) -> PageResult | None:
-        """Return the page if all of its strips are done."""
-        return self._writing.result(document, parts) if parts.is_complete else None
+    def _write_if_complete(
+        self, document: OpenDocument, collector: StripCollector
+    ) -> PageResult | None:
+        """Return the result of the page if all of its strips are finished."""
+        return (
+            self._writer.write(document, collector) if collector.is_complete else None
+        )
 
-    def _unread(
+    def _fail_remaining(
         self,
         document: OpenDocument,
         tasks: deque[_Task],
         running: _Running,
         reason: HandlerError,
     ) -> Iterator[PageResult]:
-        """Return the pages that are left: with the strips that were read, if any."""
-        begun = [parts for _, parts, _ in running.values()]
-        begun += [task.parts for task in tasks if task.parts is not None]
-        pages = {parts.page.number: parts for parts in begun}
+        """Yield the unfinished pages as failures, with the strips that were read."""
+        begun = [collector for _, collector, _ in running.values()]
+        begun += [task.collector for task in tasks if task.collector is not None]
+        pages = {collector.page.number: collector for collector in begun}
         numbers = {task.number for task in tasks} | pages.keys()
         for number in sorted(numbers):
-            if (parts := pages.get(number)) is None or not parts.outputs:
-                yield _failed(number, reason)
+            if (collector := pages.get(number)) is None or not collector.outputs:
+                yield _failed_page(number, reason)
             else:
-                parts.fail_rest(reason)
-                yield self._writing.result(document, parts)
+                collector.fail_missing(reason)
+                yield self._writer.write(document, collector)
 
-    def _spool(self, document: Content | Address, should_stop: Stop) -> Spool:
+    def _fetch_or_spool(self, document: Content | Address, should_stop: Stop) -> Spool:
         if isinstance(document, Address):
-            return self._fetching.spool(document, should_stop)
+            return self._fetcher.fetch(document, should_stop)
         return Spool(document)
 
-    def _reason_to_stop(
+    def _find_stop_reason(
         self, deadline: float | None, is_cancelled: Callable[[], bool]
     ) -> HandlerError | None:
         if is_cancelled():
-            return EngineError("the client is gone")
+            return EngineError("the client has disconnected")
         if deadline is not None and self._clock() >= deadline:
-            return DeadlineExceededError("the deadline came before this page was read")
+            return DeadlineExceededError(
+                "the deadline passed before this page was read"
+            )
         if self._ends_at is not None and self._clock() >= self._ends_at:
             return EngineError("the server stopped before this page was read")
         return None
 
-    def _earliest(self, deadline: float | None) -> float | None:
-        """Return a document's deadline, or the server's where that is earlier."""
+    def _earliest_deadline(self, deadline: float | None) -> float | None:
+        """Return the earlier of the document's deadline and the server's stop time."""
         ends = [at for at in (deadline, self._ends_at) if at is not None]
         return min(ends, default=None)
 
-    def _patience(self, document: OpenDocument) -> float:
-        if (deadline := self._earliest(document.deadline)) is None:
-            return CANCEL_SECONDS
-        return max(0.0, min(CANCEL_SECONDS, deadline - self._clock()))
+    def _wait_seconds(self, document: OpenDocument) -> float:
+        if (deadline := self._earliest_deadline(document.deadline)) is None:
+            return CANCEL_CHECK_SECONDS
+        return max(0.0, min(CANCEL_CHECK_SECONDS, deadline - self._clock()))
 
-    def _decoded(self, document: OpenDocument, task: _Task) -> Page:
-        """Return a page or the strip of one, as a decoder makes it.
+    def _decode(self, document: OpenDocument, task: _Task) -> Page:
+        """Decode a page, or a strip of a page, in a decoder process.
 
-        Raises HandlerError where it cannot be decoded.
+        Raises HandlerError if it cannot be decoded.
         """
         number = task.number
         decode: Callable[..., Page] = preprocess.decode_page
         which: tuple[int] | tuple[Page, int] = (number,)
-        if task.parts is not None:
-            decode, which = preprocess.decode_strip, (task.parts.page, task.index)
-        page = self._decoding.run(
+        if task.collector is not None:
+            decode, which = preprocess.decode_strip, (task.collector.page, task.index)
+        page = self._decoder.run(
             document.call_context(number),
-            self._earliest(document.deadline),
+            self._earliest_deadline(document.deadline),
             decode,
             document.spool.read_only,
             document.info.media_type,
@@ -315,13 +338,17 @@ class Reader:
             self._limits,
             document.decode_options,
         )
-        # All requests share the engine: keep pages that a decoder forged from it.
-        is_strip_of_strip = task.parts is not None and bool(page.strips)
+        # All requests share the engine, so check what a confined decoder returned.
+        is_strip_of_strip = task.collector is not None and bool(page.strips)
         if page.number != number or not page.is_consistent or is_strip_of_strip:
-            raise UnreadableDocumentError(f"page {number} was decoded to no page")
+            raise UnreadableDocumentError(
+                f"the decoder returned no valid page {number}"
+            )
         return page
 
-    def _engine_request(self, document: OpenDocument, page: Page) -> EngineRequest:
+    def _build_engine_request(
+        self, document: OpenDocument, page: Page
+    ) -> EngineRequest:
         bounds = (
             document.options.max_output_tokens,
             self._settings.max_output_tokens,
@@ -329,7 +356,8 @@ class Reader:
         )
         options = document.options
         return EngineRequest(
-            # Numbered through: TorchServe may send a request again that we gave up.
+            # The counter makes the id unique: TorchServe may send a cancelled request
+            # again under the same id.
             id=f"{document.request_id}/{page.number}/{next(self._counter)}",
             request_id=document.request_id,
             page=page,
@@ -340,7 +368,7 @@ class Reader:
         )
 
 
-def _failed(number: int, error: HandlerError) -> PageResult:
+def _failed_page(number: int, error: HandlerError) -> PageResult:
     return PageResult(
         page=number, status=Status.FAILURE, error=PageError(error.code, error.detail)
     )

@@ -1,4 +1,4 @@
-"""From the model's words about a page to that page of the answer."""
+"""Conversion of the model's output into the results of pages."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from handler.processes.pool import (
     PoolBusyError,
 )
 from handler.profiles import BboxFormat, Sizing
-from handler.reading.collect import Parts, merge_outputs
-from handler.reading.decode import Decoding
+from handler.reading.collect import StripCollector, merge_outputs
+from handler.reading.decode import Decoder
 from handler.reading.open_document import OpenDocument
 from handler.schema import (
     Page,
@@ -34,31 +34,37 @@ from handler.schema import (
     Status,
 )
 
-__all__ = ["Writing", "max_inline_bytes"]
+__all__ = ["PageWriter", "max_inline_bytes"]
 
 logger = logging.getLogger(__name__)
 
 MAX_INLINE_BYTES = 8 * 1024 * 1024
 """Limit for the data URLs of one document."""
 _SHARE_INLINE = 5
-"""JSON has a picture four times: in `images`, `html` and `markdown` of the page, and in
-`markdown` of the document. The fifth part is for everything else."""
+"""Data URLs may take a fifth of the reply. JSON contains a picture four times: in
+`images`, `html` and `markdown` of the page, and in `markdown` of the document. The
+remaining fifth is for everything else."""
 
 
 def max_inline_bytes(max_reply_bytes: int) -> int:
-    """Return the limit for the data URLs of a document in an answer of that size."""
+    """Return the limit for the data URLs of a document in a reply of that size."""
     return min(MAX_INLINE_BYTES, max_reply_bytes // _SHARE_INLINE)
 
 
-class Writing:
-    """Converts in the writers' pool, and cuts figures out in the decoders'."""
+class PageWriter:
+    """Makes the PageResult of a page from the engine's output.
+
+    HTML and Markdown are made in the processes of `pool`; `decoder` cuts out figures.
+    `max_seconds` limits each conversion, and `max_inline_bytes` the data URLs of a
+    document.
+    """
 
     def __init__(
         self,
         pool: Pool,
         max_seconds: float,
         bbox_format: BboxFormat,
-        decoding: Decoding,
+        decoder: Decoder,
         sizing: Sizing,
         limits: preprocess.Limits,
         max_inline_bytes: int,
@@ -66,18 +72,22 @@ class Writing:
         self._pool = pool
         self._max_seconds = max_seconds
         self._bbox_format = bbox_format
-        self._decoding = decoding
+        self._decoder = decoder
         self._sizing = sizing
         self._limits = limits
         self._max_inline_bytes = max_inline_bytes
 
-    def result(self, document: OpenDocument, parts: Parts) -> PageResult:
-        """Return the page of the answer; an error of its own where there is none.
+    def write(self, document: OpenDocument, collector: StripCollector) -> PageResult:
+        """Return the result of a page that was read; never raise for a single page.
 
-        A page of which some strips failed has the text of the others, and an error.
+        If some strips failed, the result has the text of the others and an error. If
+        the conversion fails, the result has only an error.
         """
-        page, output = parts.page, merge_outputs(parts.in_order)
-        error = parts.error
+        page, output = (
+            collector.page,
+            merge_outputs(collector.ordered_outputs),
+        )
+        error = collector.error
         result = PageResult(
             page=page.number,
             status=Status.FAILURE,
@@ -89,13 +99,14 @@ class Writing:
             page_seconds=output.page_seconds,
             error=error,
         )
-        if all(part.error is not None for part in parts.in_order):
+        if all(part.error is not None for part in collector.ordered_outputs):
             return result
         try:
-            content, images = self._content_and_images(document, parts, output)
+            content, images = self._convert_with_images(document, collector, output)
         except HandlerError as failure:
             return replace(result, error=PageError(failure.code, failure.detail))
-        except Exception:  # a bug, and the page's: the others are worth having
+        except Exception:
+            # A bug that affects one page must not cost the results of the others.
             logger.exception("page failed", extra={"page": page.number})
             bug = HandlerError()
             return replace(result, error=PageError(bug.code, bug.detail))
@@ -112,8 +123,8 @@ class Writing:
             accepted_tokens=output.num_accepted_tokens,
         )
 
-    def blank(self, page: Page) -> PageResult:
-        """Return the answer for a page without ink, which the model never saw."""
+    def write_blank(self, page: Page) -> PageResult:
+        """Return the result of a page without ink, which is not sent to the model."""
         return PageResult(
             page=page.number,
             status=Status.SUCCESS,
@@ -122,31 +133,31 @@ class Writing:
             content=PageContent(warnings=page.warnings),
         )
 
-    def _content_and_images(
-        self, document: OpenDocument, parts: Parts, output: EngineOutput
+    def _convert_with_images(
+        self, document: OpenDocument, collector: StripCollector, output: EngineOutput
     ) -> tuple[PageContent, dict[str, str]]:
-        page = parts.page
-        warnings = [*page.warnings, *parts.warnings]
+        page = collector.page
+        warnings = [*page.warnings, *collector.warnings]
         options = document.options
-        # Random, so that no text of a document is taken for the name of a picture.
+        # A random number, so that no text of a document matches the name of a picture.
         number = secrets.randbits(62) if options.inline_images else None
-        content = self._content(document, parts, output, options.has_images, number)
+        content = self._convert(document, collector, output, options.has_images, number)
         try:
-            images = self._images(document, page, content)
+            images = self._cut_out_figures(document, page, content)
         except Exception as error:
             if not isinstance(error, HandlerError):
                 logger.exception("no images", extra={"page": page.number})
-            # The text is worth having without them, and without references to them.
-            content = self._content(document, parts, output, include_images=False)
+            # Return the text without pictures and without references to them.
+            content = self._convert(document, collector, output, include_images=False)
             images = {}
             warnings.append(
                 PageWarning("images_missing", "the figures could not be cut out")
             )
         if number is not None and content.figures:
-            content = self._illustrated(document, page, content, images, number)
+            content = self._inline_images(document, page, content, images, number)
         return replace(content, warnings=(*content.warnings, *warnings)), images
 
-    def _illustrated(
+    def _inline_images(
         self,
         document: OpenDocument,
         page: Page,
@@ -154,7 +165,7 @@ class Writing:
         images: dict[str, str],
         number: int,
     ) -> PageContent:
-        """Put pictures into the content, as many as the document has room for."""
+        """Insert pictures as data URLs, up to the limit for the document."""
         illustrated = postprocess.illustrate(
             content,
             images,
@@ -168,31 +179,33 @@ class Writing:
         warning = PageWarning(
             "images_not_inlined",
             f"{num_left_out} of {len(images)} pictures are not in Markdown and HTML, "
-            f"because a document has {self._max_inline_bytes:,} bytes of them at most; "
+            f"because a document may have {self._max_inline_bytes:,} bytes of them; "
             "ask for fewer pages, or for JSON with include_images",
         )
         return replace(content, warnings=(*content.warnings, warning))
 
-    def _content(
+    def _convert(
         self,
         document: OpenDocument,
-        parts: Parts,
+        collector: StripCollector,
         output: EngineOutput,
         include_images: bool,
         markdown_number: int | None = None,
     ) -> PageContent:
-        page, options = parts.page, document.options
+        page, options = collector.page, document.options
         convert: Callable[..., PageContent] = postprocess.convert_page
         answer: str | tuple[postprocess.StripAnswer, ...] = output.text
         if page.strips:
             convert = postprocess.convert_strips
             answer = tuple(
                 postprocess.StripAnswer(strip, part.text)
-                for strip, part in zip(page.strips, parts.in_order, strict=True)
+                for strip, part in zip(
+                    page.strips, collector.ordered_outputs, strict=True
+                )
                 if part.error is None
             )
         try:
-            return self._pool.call_for(
+            return self._pool.call_restartable(
                 CallContext(request_id=document.request_id, page=page.number),
                 math.inf,
                 self._max_seconds,
@@ -215,20 +228,20 @@ class Writing:
             raise OverloadedError("all writers are busy with other pages") from error
         except (CallKilledError, CallStalledError) as error:
             raise OverloadedError(
-                "two writers in turn were ended or stopped from outside, as happens "
-                "where memory is short; try again"
+                "the writer process was killed or stopped twice, for example because "
+                "memory is short; try again"
             ) from error
         except (CallTimeoutError, CallCrashedError) as error:
             logger.exception("conversion failed", extra={"page": page.number})
             raise HandlerError("the model's answer could not be converted") from error
 
-    def _images(
+    def _cut_out_figures(
         self, document: OpenDocument, page: Page, content: PageContent
     ) -> dict[str, str]:
-        """Base64 of WebP by the name the content has for each figure."""
+        """Cut out the figures; return base64 of WebP by their name in the content."""
         if not content.figures:
             return {}
-        crops = self._decoding.run(
+        crops = self._decoder.run(
             document.call_context(page.number),
             document.deadline,
             preprocess.crop_images,

@@ -1,4 +1,4 @@
-"""Addresses in S3, and which of them documents may be read from."""
+"""Addresses of objects in S3, and the list of buckets that may be read."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from handler.errors import ModelLoadError, RequestError
 
-__all__ = ["Address", "Buckets", "address_from", "is_key"]
+__all__ = ["Address", "Buckets", "is_key", "parse_address"]
 
 SCHEME = "s3://"
 MAX_KEY_BYTES = 1024
@@ -19,7 +19,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """One object in S3."""
+    """Bucket and key of an object in S3."""
 
     bucket: str
     key: str
@@ -28,10 +28,10 @@ class Address:
         return f"{SCHEME}{self.bucket}/{self.key}"
 
 
-def address_from(uri: str) -> Address:
-    """Return the object at `s3://bucket/key`; raise RequestError for anything else.
+def parse_address(uri: str) -> Address:
+    """Parse `s3://bucket/key`; raise RequestError for any other text.
 
-    The key is what follows, as it is: S3 knows neither escapes nor queries in it.
+    The key is taken literally, because S3 knows neither escapes nor queries in keys.
     """
     if len(uri) > _MAX_URI_CHARACTERS:
         raise RequestError(
@@ -46,24 +46,24 @@ def address_from(uri: str) -> Address:
 
 
 class Buckets:
-    """Buckets, or parts of them, out of which documents may be read.
+    """Set of buckets and prefixes from which documents may be read.
 
-    Buckets("scans, archive/2026")   all of scans; of archive, what is below 2026/
-    Buckets(None)                    nothing
+    Buckets("scans, archive/2026")   all of scans, and 2026/ in archive
+    Buckets(None)                    no bucket
 
-    Raises ModelLoadError where an entry is no bucket.
+    Raises ModelLoadError for an invalid entry.
     """
 
     def __init__(self, text: str | None) -> None:
         entries = [entry.strip() for entry in (text or "").split(",")]
-        self._places = tuple(_place(entry) for entry in entries if entry)
+        self._places = tuple(_parse_place(entry) for entry in entries if entry)
 
     def __bool__(self) -> bool:
         return bool(self._places)
 
     def __contains__(self, address: Address) -> bool:
-        # To S3 these are letters like others; whatever lies between may think that
-        # they lead out of a prefix, or out of the bucket.
+        # S3 takes dots literally, but proxies and clients may resolve "." and "..",
+        # which would lead out of the prefix or the bucket.
         if not {".", ".."}.isdisjoint(address.key.split("/")):
             return False
         return any(
@@ -72,13 +72,13 @@ class Buckets:
         )
 
 
-def _place(entry: str) -> tuple[str, str]:
+def _parse_place(entry: str) -> tuple[str, str]:
     bucket, _, prefix = entry.removeprefix(SCHEME).partition("/")
     prefix = prefix.strip("/")
     is_plain = {".", "..", ""}.isdisjoint(prefix.split("/")) or not prefix
     if not (_is_bucket(bucket) and is_plain):
         raise ModelLoadError(
-            "document_buckets are bucket or bucket/prefix, separated by commas; "
+            "document_buckets must be bucket or bucket/prefix, separated by commas; "
             f"{entry!r} is neither"
         )
     return bucket, f"{prefix}/" if prefix else ""
@@ -89,7 +89,7 @@ def _is_bucket(name: str) -> bool:
 
 
 def is_key(key: str) -> bool:
-    """Return whether a key is one that S3 allows and that is safe to log."""
+    """Return whether S3 allows a key, and whether it is safe to log."""
     try:
         num_bytes = len(key.encode())
     except UnicodeEncodeError:  # half of a surrogate pair

@@ -1,4 +1,4 @@
-"""Decompress gzip within a limit on the size of the result."""
+"""Decompression of gzip data, with a limit for the size of the result."""
 
 from __future__ import annotations
 
@@ -11,30 +11,31 @@ from handler.errors import (
     UnsupportedMediaTypeError,
 )
 
-__all__ = ["GZIP_MAGIC", "MAX_MEMBERS", "gunzip", "is_gzip", "says_gzip"]
+__all__ = ["GZIP_MAGIC", "MAX_MEMBERS", "gunzip", "is_gzip", "is_gzip_encoding"]
 
 GZIP_MAGIC = b"\x1f\x8b\x08"
-"""The first bytes of gzip data (RFC 1952); no document that is read begins so."""
+"""First bytes of gzip data (RFC 1952); no supported document begins with them."""
 MAX_MEMBERS = 10_000
 """Limit for the members of gzip data; bgzip writes one for each 64 KiB."""
 
 _GZIP_NAMES = ("gzip", "x-gzip")
 _WITH_HEADER = zlib.MAX_WBITS | 16
 _INPUT_BYTES = 16 * 1024
-"""Input of one step. Each member that ends in it copies the rest of it once."""
+"""Input of one step. It is small, because each gzip member that ends within a step
+copies the rest of the input."""
 _OUTPUT_BYTES = 1024 * 1024
 
 
 def is_gzip(head: bytes | bytearray | memoryview) -> bool:
-    """Return whether bytes begin as gzip data does."""
+    """Return whether `head` begins like gzip data."""
     return bytes(head[: len(GZIP_MAGIC)]) == GZIP_MAGIC
 
 
-def says_gzip(content_encoding: str | None, ignored: Iterable[str] = ()) -> bool:
+def is_gzip_encoding(content_encoding: str | None, ignored: Iterable[str] = ()) -> bool:
     """Return whether a Content-Encoding header names gzip.
 
-    `ignored` are further names without a meaning. Raises UnsupportedMediaTypeError for
-    any other coding, and for more than one.
+    `ignored` are names to skip. Raises UnsupportedMediaTypeError for any other coding,
+    and for more than one.
     """
     names = [name.strip().lower() for name in (content_encoding or "").split(",")]
     left = [name for name in names if name not in ("", "identity", *ignored)]
@@ -43,8 +44,8 @@ def says_gzip(content_encoding: str | None, ignored: Iterable[str] = ()) -> bool
     if len(left) > 1 or left[0] not in _GZIP_NAMES:
         shown = "".join(c for c in ", ".join(left)[:60] if " " <= c <= "~")
         raise UnsupportedMediaTypeError(
-            f"the content encoding {shown} is not supported: send gzip, once, or the "
-            "document as it is"
+            f"the content encoding {shown} is not supported: compress the document "
+            "once with gzip, or not at all"
         )
     return True
 
@@ -52,21 +53,21 @@ def says_gzip(content_encoding: str | None, ignored: Iterable[str] = ()) -> bool
 def gunzip(
     pieces: Iterable[bytes | bytearray | memoryview], subject: str, max_bytes: int
 ) -> Iterator[bytes]:
-    """Yield what gzip data in `pieces` decompress to, at most 1 MiB at a time.
+    """Decompress gzip data in pieces; yield at most 1 MiB at a time.
 
     `subject` names the data in errors. Raises DocumentTooLargeError as soon as the
-    result exceeds `max_bytes`, and RequestError where the data are damaged, end early
-    or have more than `MAX_MEMBERS` members.
+    result exceeds `max_bytes`, and RequestError if the data are damaged, truncated or
+    have more than `MAX_MEMBERS` members.
     """
     num_left = max_bytes
     num_members = 1
     member = zlib.decompressobj(_WITH_HEADER)
     is_over = False
-    for piece in _small(pieces):
+    for piece in _split(pieces):
         rest: bytes = bytes(piece)
         while rest:
             if is_over and not (rest := rest.lstrip(b"\0")):
-                break  # tape drives and some tools fill the last block with zeros
+                break  # some tools pad the last block with zeros
             if is_over:
                 num_members += 1
                 if num_members > MAX_MEMBERS:
@@ -81,18 +82,18 @@ def gunzip(
             num_left -= len(content)
             if num_left < 0:
                 raise DocumentTooLargeError(
-                    f"{subject} has more than {max_bytes:,} bytes once it is "
-                    "decompressed, which is the limit"
+                    f"{subject} exceeds the limit of {max_bytes:,} bytes once it is "
+                    "decompressed"
                 )
             if content:
                 yield content
             is_over = member.eof
             rest = member.unused_data if is_over else member.unconsumed_tail
     if not is_over:
-        raise RequestError(f"{subject} is gzip data that end early")
+        raise RequestError(f"{subject} is truncated gzip data")
 
 
-def _small(
+def _split(
     pieces: Iterable[bytes | bytearray | memoryview],
 ) -> Iterator[memoryview]:
     for piece in pieces:

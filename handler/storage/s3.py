@@ -1,7 +1,7 @@
-"""Reads objects of S3 into files: in parts, several at once, and never two versions.
+"""Reader of objects in S3 that downloads the parts of an object concurrently.
 
-Whoever waits can stop at any time; a connection that hangs holds nobody up but its
-own thread, and that for some seconds only.
+All parts of an object come from the same version. The caller can stop a download at
+any time; a connection that hangs only blocks its own thread, for some seconds.
 """
 
 from __future__ import annotations
@@ -21,43 +21,43 @@ from handler.errors import (
     StorageError,
 )
 from handler.storage.addresses import Address
-from handler.storage.s3_errors import meaning_of
+from handler.storage.s3_errors import translate_error
 
-__all__ = ["Head", "ObjectReader", "Stop", "never"]
+__all__ = ["Head", "ObjectReader", "Stop", "never_stop"]
 
 PART_BYTES = 8 * 1024**2
 CHUNK_BYTES = 1024**2
-"""What a thread holds at once: all the memory that reading takes."""
+"""Size of one read; a download needs this much memory for each thread."""
 NUM_THREADS = 16
 POLL_SECONDS = 0.1
 CONNECT_SECONDS = 5
 READ_SECONDS = 10
-"""Of silence, not of the whole answer."""
+"""Timeout for each read from the connection, not for the whole response."""
 MAX_ATTEMPTS = 3
 
 _STATUSES_WITHOUT_REASON = (301, 400, 403)
 
 Stop = Callable[[], HandlerError | None]
-"""Why reading is to stop now; None: it is to go on."""
+"""Function that returns the error with which to stop reading, or None to continue."""
 
 
-def never() -> HandlerError | None:
-    """A Stop for what is read to its end."""
+def never_stop() -> HandlerError | None:
+    """Return None, as the Stop of a download that always runs to its end."""
     return None
 
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """What an object is before any of it is read."""
+    """Size, version and encoding of an object."""
 
     size: int
     etag: str
     content_encoding: str = ""
-    """As its metadata say; S3 hands the bytes out as they were stored."""
+    """Content encoding in the metadata; S3 returns the bytes as they were stored."""
 
 
 class _BrokenOffError(Exception):
-    """An answer of S3 ended early. boto3 tries requests again, but not these."""
+    """A response of S3 ended early, which boto3 does not retry."""
 
     def __init__(self, reason: Exception) -> None:
         super().__init__(str(reason))
@@ -65,10 +65,11 @@ class _BrokenOffError(Exception):
 
 
 class ObjectReader:
-    """Reads objects. Thread-safe; `num_threads` requests to S3 at once, whoever asks.
+    """Reads objects with at most `num_threads` concurrent requests. Thread-safe.
 
-    `window` is how many of them one object may have, so that a large one leaves room
-    for others. boto3 is imported and asked for credentials with the first object.
+    `window` limits the concurrent requests for one object, so that a large object
+    leaves connections to others. boto3 is imported, and looks for credentials, when the
+    first object is read.
     """
 
     def __init__(
@@ -83,27 +84,28 @@ class ObjectReader:
         self._window = window
         self._threads = ThreadPoolExecutor(num_threads, "s3")
         self._lock = threading.Lock()
-        self._made: Any = None
+        self._cached_client: Any = None
 
     def head(self, address: Address, should_stop: Stop) -> Head:
-        """Size and version; HandlerError where the object cannot be read."""
-        answer = self._result(address, should_stop, lambda: self._head(address))
+        """Return the head of an object; raise HandlerError if it cannot be read."""
+        answer = self._run(address, should_stop, lambda: self._request_head(address))
         return Head(
             answer["ContentLength"], answer["ETag"], answer.get("ContentEncoding", "")
         )
 
     def content(self, address: Address, max_bytes: int, should_stop: Stop) -> bytes:
-        """The whole of a small object."""
-        answer = self._ask(address, should_stop, "get_object")
+        """Return the content of an object of at most `max_bytes`, in memory."""
+        answer = self._call_operation(address, should_stop, "get_object")
         with contextlib.closing(answer["Body"]) as body:
             if answer["ContentLength"] > max_bytes:
                 raise StorageError(f"{address} has more than {max_bytes:,} bytes")
-            return bytes(self._result(address, should_stop, body.read))
+            return bytes(self._run(address, should_stop, body.read))
 
     def names(self, address: Address, should_stop: Stop) -> Mapping[str, Head]:
-        """Objects directly below a prefix, by what follows it."""
+        """Return the heads of the objects directly below a prefix, by the rest of the
+        key."""
 
-        def listed() -> dict[str, Head]:
+        def list_objects() -> dict[str, Head]:
             pages = self._client().get_paginator("list_objects_v2")
             return {
                 item["Key"].removeprefix(address.key): Head(item["Size"], item["ETag"])
@@ -113,11 +115,11 @@ class ObjectReader:
                 for item in page.get("Contents", [])
             }
 
-        found: dict[str, Head] = self._result(address, should_stop, listed)
-        return found
+        heads: dict[str, Head] = self._run(address, should_stop, list_objects)
+        return heads
 
     def parts(self, head: Head) -> range:
-        """The numbers of an object's parts."""
+        """Return the numbers of an object's parts."""
         return range(-(-head.size // self.part_bytes))
 
     def read(
@@ -130,16 +132,16 @@ class ObjectReader:
         parts: Iterable[int] | None = None,
         has_part: Callable[[int], None] = lambda number: None,
     ) -> None:
-        """Write an object, or some parts of it, where they belong in a file.
+        """Write an object, or some of its parts, at their positions in a file.
 
-        `has_part` is told of each part that is there. Raises what `should_stop` says,
-        DocumentChangedError where the object is another meanwhile, or the HandlerError
-        that S3's answer amounts to.
+        `has_part` is called with the number of each part that is written. Raises the
+        error that `should_stop` returns, DocumentChangedError if the object was
+        replaced, or the HandlerError for an error response of S3.
         """
         numbers = iter(self.parts(head) if parts is None else parts)
         is_over = threading.Event()
-        # Each with a descriptor of its own: the caller may close the file, and its
-        # number be another file's, while a thread still waits for S3.
+        # Each part has its own descriptor. Otherwise, while a thread waits for S3, the
+        # caller may close the file, and its number be reused for another file.
         running: dict[Future[None], tuple[int, int]] = {}
         try:
             while True:
@@ -153,7 +155,7 @@ class ObjectReader:
                     running[future] = (number, copy)
                 if not running:
                     return
-                for future in _done(running, should_stop):
+                for future in _wait_for_any(running, should_stop):
                     number, _ = running.pop(future)
                     future.result()
                     has_part(number)
@@ -164,10 +166,10 @@ class ObjectReader:
                     os.close(copy)
 
     def close(self) -> None:
-        """Read no more; parts on their way end by themselves."""
+        """Wait for running requests, cancel waiting ones, and close the client."""
         self._threads.shutdown(wait=True, cancel_futures=True)
-        if self._made is not None:
-            self._made.close()
+        if self._cached_client is not None:
+            self._cached_client.close()
 
     def _read_part(
         self,
@@ -186,33 +188,34 @@ class ObjectReader:
                     for chunk in self._chunks(address, head, at, end):
                         if is_over.is_set():
                             return
-                        at += _write(descriptor, chunk, at)
+                        at += _write_at(descriptor, chunk, at)
                 except _BrokenOffError as broken:
                     num_failures += 1
                     if num_failures == MAX_ATTEMPTS or is_over.wait(num_failures):
-                        raise meaning_of(broken.reason, address) from broken
+                        raise translate_error(broken.reason, address) from broken
         finally:
             os.close(descriptor)
 
     def _chunks(
         self, address: Address, head: Head, start: int, end: int
     ) -> Iterator[bytes]:
-        """The bytes from `start` to `end`, or as many as come before it breaks."""
+        """Yield the bytes from `start` to `end`; raise _BrokenOffError if they end
+        early."""
         try:
             answer = self._client().get_object(
                 Bucket=address.bucket,
                 Key=address.key,
                 Range=f"bytes={start}-{end - 1}",
-                # The same object throughout: never half of one and half of another.
+                # All parts must belong to the same version of the object.
                 IfMatch=head.etag,
             )
         except Exception as error:
-            raise meaning_of(error, address) from error
-        # A connection whose answer was not read to its end is good for nothing more.
+            raise translate_error(error, address) from error
+        # A connection whose response was not read to its end cannot be reused.
         with contextlib.closing(answer["Body"]) as body:
             left = end - start
             if answer["ContentLength"] != left:
-                raise DocumentChangedError(f"{address} has another size than it had")
+                raise DocumentChangedError(f"{address} changed its size")
             while left:
                 try:
                     chunk = body.read(min(left, CHUNK_BYTES))
@@ -221,8 +224,12 @@ class ObjectReader:
                 left -= len(chunk)
                 yield chunk
 
-    def _head(self, address: Address) -> Any:
-        """Return the answer to a HEAD; of a refusal, the one that says why."""
+    def _request_head(self, address: Address) -> Any:
+        """Return the response to a HEAD request; raise an error with its reason.
+
+        Responses to HEAD have no body, so S3 cannot give the reason of an error. A GET
+        request for one byte then gets the reason.
+        """
         place = {"Bucket": address.bucket, "Key": address.key}
         try:
             return self._client().head_object(**place)
@@ -230,44 +237,45 @@ class ObjectReader:
             if _status_of(refusal) not in _STATUSES_WITHOUT_REASON:
                 raise
             try:
-                # Answers to HEAD have no body, so S3 cannot say why it refuses.
                 self._client().get_object(**place, Range="bytes=0-0")["Body"].close()
             except Exception as reason:
                 if _status_of(reason) == _status_of(refusal):
                     raise reason from None
             raise
 
-    def _ask(self, address: Address, should_stop: Stop, operation: str) -> Any:
-        def ask() -> Any:
+    def _call_operation(
+        self, address: Address, should_stop: Stop, operation: str
+    ) -> Any:
+        def call_client() -> Any:
             call = getattr(self._client(), operation)
             return call(Bucket=address.bucket, Key=address.key)
 
-        return self._result(address, should_stop, ask)
+        return self._run(address, should_stop, call_client)
 
-    def _result(
-        self, address: Address, should_stop: Stop, call: Callable[[], Any]
-    ) -> Any:
-        """What `call` returns in a thread of ours, or the HandlerError it raises."""
+    def _run(self, address: Address, should_stop: Stop, call: Callable[[], Any]) -> Any:
+        """Run `call` in a thread; return its result, or raise its error as
+        HandlerError."""
         future = self._threads.submit(call)
         try:
-            _done([future], should_stop)
+            _wait_for_any([future], should_stop)
             return future.result()
         except HandlerError:
             future.cancel()
             raise
         except Exception as error:
-            raise meaning_of(error, address) from error
+            raise translate_error(error, address) from error
 
     def _client(self) -> Any:
         with self._lock:
-            if self._made is None:
+            if self._cached_client is None:
                 import boto3
                 from botocore.config import Config
 
                 session = boto3.session.Session()
-                self._made = session.client(
+                self._cached_client = session.client(
                     "s3",
-                    # SageMaker says where it runs by a name that boto3 does not read.
+                    # SageMaker sets the region in AWS_REGION, which boto3 does not
+                    # read.
                     region_name=session.region_name or os.environ.get("AWS_REGION"),
                     config=Config(
                         connect_timeout=CONNECT_SECONDS,
@@ -277,15 +285,17 @@ class ObjectReader:
                             "mode": "standard",
                         },
                         max_pool_connections=self._num_threads,
-                        # Of parts there are none.
+                        # S3 has no checksums of byte ranges.
                         response_checksum_validation="when_required",
                     ),
                 )
-            return self._made
+            return self._cached_client
 
 
-def _done(futures: Iterable[Future[Any]], should_stop: Stop) -> set[Future[Any]]:
-    """Those that are done, once there are some; raises where there is a reason to."""
+def _wait_for_any(
+    futures: Iterable[Future[Any]], should_stop: Stop
+) -> set[Future[Any]]:
+    """Wait for a future to finish; raise the error that `should_stop` returns."""
     while True:
         if (reason := should_stop()) is not None:
             raise reason
@@ -299,7 +309,7 @@ def _status_of(error: Exception) -> int:
     return int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
 
 
-def _write(descriptor: int, chunk: bytes, at: int) -> int:
+def _write_at(descriptor: int, chunk: bytes, at: int) -> int:
     num_written = 0
     try:
         while num_written < len(chunk):
@@ -307,5 +317,7 @@ def _write(descriptor: int, chunk: bytes, at: int) -> int:
                 descriptor, memoryview(chunk)[num_written:], at + num_written
             )
     except OSError as error:
-        raise OverloadedError(f"it cannot be kept here: {error.strerror}") from error
+        raise OverloadedError(
+            f"the document cannot be written to disk: {error.strerror}"
+        ) from error
     return num_written

@@ -1,4 +1,4 @@
-"""Say what S3's refusals, and failures on the way to it, mean to the caller."""
+"""Translation of errors from S3 and boto3 into errors of the service."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from handler.errors import (
 )
 from handler.storage.addresses import Address
 
-__all__ = ["meaning_of"]
+__all__ = ["translate_error"]
 
 _NO_WAY = (
-    "a container with network isolation, or in a VPC without an endpoint for S3, has "
-    "no way there: send the document itself, or change that"
+    "a container with network isolation, or in a VPC without an endpoint for S3, "
+    "cannot reach it: send the document itself, or change the network"
 )
 _EXPIRED = ("ExpiredToken", "InvalidToken", "TokenRefreshRequired")
 _REFUSED_KEYS = ("InvalidAccessKeyId", "SignatureDoesNotMatch")
@@ -37,30 +37,30 @@ _POLICIES = (
     ("session policy", "the policy of the session"),
     ("explicit deny in a resource-based policy", "a Deny in the bucket's policy"),
 )
-"""How S3's text names what denies access, and how we name it."""
+"""Phrases in S3's messages that name the denying policy, and our names for it."""
 
 
-def meaning_of(error: Exception, address: Address) -> HandlerError:
-    """Return the error to answer with for one of boto3's, in words of our own.
+def translate_error(error: Exception, address: Address) -> HandlerError:
+    """Return the error of the service for an error of boto3.
 
-    S3's text is never repeated, because it may name whose credentials are used; nor is
-    the address of a proxy, which may contain a password. Raises an exception that is
-    none of boto3's again.
+    The detail never contains S3's message, which may name the owner of the credentials,
+    nor the address of a proxy, which may contain a password. Any other exception is
+    raised again.
     """
     from botocore import exceptions
 
     match error:
         case exceptions.ClientError():
-            return _refusal(error.response, address)
+            return _translate_response(error.response, address)
         case exceptions.ParamValidationError():
-            return RequestError(f"{address} is no address that S3 knows")
+            return RequestError(f"{address} is not a valid address in S3")
         case (
             exceptions.NoCredentialsError()
             | exceptions.PartialCredentialsError()
             | exceptions.CredentialRetrievalError()
         ):
             return StorageError(
-                "there are no AWS credentials to read S3 with: the endpoint needs an "
+                "there are no AWS credentials to read S3: the endpoint needs an "
                 f"execution role; {_NO_WAY}"
             )
         case exceptions.ProxyConnectionError():
@@ -71,8 +71,8 @@ def meaning_of(error: Exception, address: Address) -> HandlerError:
             )
         case exceptions.SSLError():
             return StorageError(
-                "the certificate that S3 shows is not trusted here, as happens behind "
-                "a proxy that decrypts traffic: set AWS_CA_BUNDLE to its certificate"
+                "the TLS certificate of S3 is not trusted, as happens behind a proxy "
+                "that decrypts traffic: set AWS_CA_BUNDLE to its certificate"
             )
         case exceptions.ConnectTimeoutError():
             return StorageError(
@@ -84,33 +84,33 @@ def meaning_of(error: Exception, address: Address) -> HandlerError:
             return StorageError(f"S3 cannot be reached: {_NO_WAY}")
         case exceptions.HTTPClientError() | exceptions.IncompleteReadError():
             return StorageError(
-                f"the connection to S3 broke off while {address} was read, or S3 was "
-                "silent for too long: try again"
+                f"the connection to S3 was lost or timed out while {address} was read: "
+                "try again"
             )
         case exceptions.BotoCoreError():
             return StorageError(f"S3 cannot be read: {type(error).__name__}")
     raise error
 
 
-def _refusal(response: Mapping[str, Any], address: Address) -> HandlerError:
+def _translate_response(response: Mapping[str, Any], address: Address) -> HandlerError:
     error = response.get("Error", {})
     code = str(error.get("Code", ""))
     text = str(error.get("Message", "")).lower()
     status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     if code in _EXPIRED:
-        return StorageError("the credentials to read S3 with are no longer valid")
+        return StorageError("the credentials to read S3 are no longer valid")
     if code in _REFUSED_KEYS:
-        return StorageError("S3 does not know the credentials that it is read with")
+        return StorageError("S3 does not accept the credentials to read it")
     if code == "RequestTimeTooSkewed":
         return StorageError(
             "the clock of this machine is wrong, so S3 refuses to answer"
         )
     if code == "InvalidObjectState":
-        return _archived(response, address)
+        return _archived_error(response, address)
     if code == "NoSuchBucket":
         return DocumentNotFoundError(f"there is no bucket {address.bucket}")
     if code in _OTHER_REGION:
-        return _in_other_region(response, address)
+        return _other_region_error(response, address)
     if code.startswith("KMS.") or "kms:" in text:
         return DocumentForbiddenError(
             f"{address} is encrypted with a KMS key that may not be used: allow the "
@@ -119,32 +119,34 @@ def _refusal(response: Mapping[str, Any], address: Address) -> HandlerError:
         )
     if status == 400 and "server side encryption" in text:
         return DocumentForbiddenError(
-            f"{address} is encrypted with a key of the customer (SSE-C), which is not "
-            "known here: store it with SSE-S3 or SSE-KMS"
+            f"{address} is encrypted with a customer-provided key (SSE-C), which the "
+            "service does not have: store it with SSE-S3 or SSE-KMS"
         )
     if "requester pays" in text or "requester-pays" in text:
         return DocumentForbiddenError(
-            f"{address} lies in a requester-pays bucket, and requests are not paid for "
-            "here: copy it to a bucket of your own"
+            f"{address} is in a requester-pays bucket, and the service does not pay "
+            "for requests: copy it to a bucket of your own"
         )
     match status:
         case 404:
             return DocumentNotFoundError(f"there is no {address}")
         case 401 | 403:
-            return _forbidden(text, address)
+            return _forbidden_error(text, address)
         case 407:
             return StorageError(
-                "the proxy on the way to S3 asks for a user and a password: put them "
-                "into HTTPS_PROXY, or list S3's hosts in NO_PROXY"
+                "the proxy in front of S3 requires a user and a password: add them to "
+                "HTTPS_PROXY, or list S3's hosts in NO_PROXY"
             )
         case 409 | 412 | 416:
             return DocumentChangedError(f"{address} was changed while it was read")
     if status >= 500 or status == 429 or 300 <= status < 400:
-        return StorageError(f"S3 cannot be read just now: it answers {status}")
-    return RequestError(f"S3 refuses to read {address}: it answers {status}")
+        return StorageError(
+            f"S3 cannot be read at the moment: it returns status {status}"
+        )
+    return RequestError(f"S3 refuses to read {address}: it returns status {status}")
 
 
-def _archived(response: Mapping[str, Any], address: Address) -> HandlerError:
+def _archived_error(response: Mapping[str, Any], address: Address) -> HandlerError:
     error = response.get("Error", {})
     kinds = [
         str(response.get(name) or error.get(name) or "").upper()
@@ -157,18 +159,18 @@ def _archived(response: Mapping[str, Any], address: Address) -> HandlerError:
     )
 
 
-def _in_other_region(response: Mapping[str, Any], address: Address) -> HandlerError:
+def _other_region_error(response: Mapping[str, Any], address: Address) -> HandlerError:
     headers = response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
     error = response.get("Error", {})
     region = str(headers.get("x-amz-bucket-region") or error.get("Region") or "")
     where = f", {region}," if _REGION.fullmatch(region) else ""
     return StorageError(
-        f"bucket {address.bucket} lies in another region{where} than the one that S3 "
-        "is asked in: set AWS_REGION, or copy the document"
+        f"bucket {address.bucket} is in another region{where} than the one in which "
+        "the service calls S3: set AWS_REGION, or copy the document"
     )
 
 
-def _forbidden(text: str, address: Address) -> HandlerError:
+def _forbidden_error(text: str, address: Address) -> HandlerError:
     for phrase, policy in _POLICIES:
         if phrase in text:
             return DocumentForbiddenError(
@@ -176,6 +178,6 @@ def _forbidden(text: str, address: Address) -> HandlerError:
             )
     return DocumentForbiddenError(
         f"S3 does not let us read {address}: allow the endpoint's role s3:GetObject "
-        "there. What does not exist looks the same, unless it is allowed "
-        "s3:ListBucket; so does an object in a requester-pays bucket"
+        "on it. Without s3:ListBucket, S3 reports a missing object in the same way; "
+        "it also does so for an object in a requester-pays bucket"
     )

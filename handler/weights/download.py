@@ -19,7 +19,7 @@ from pathlib import Path
 
 from handler.errors import ModelLoadError
 from handler.storage.addresses import Address
-from handler.storage.s3 import Head, ObjectReader, never
+from handler.storage.s3 import Head, ObjectReader, never_stop
 from handler.weights.checkpoint import read_header
 from handler.weights.manifest import (
     MANIFEST,
@@ -210,7 +210,7 @@ class _Download:
                 _address(self._staged, file),
                 head,
                 descriptor,
-                never,
+                never_stop,
                 parts=parts.missing,
                 has_part=has_part,
             )

@@ -1,11 +1,15 @@
-"""Tells /ping whether a page could be read now, and hears what the worker cannot see.
+"""Exchange of state between the worker, frontend/ and the supervisor, through files.
 
-Small files in one folder. `state` is written here and read by frontend/, which answers
-/ping; `draining` is written by the supervisor that stops the server, and holds the time
-by which the last page must be read; `gone` is a folder in which frontend/ keeps an
-empty file for each open request whose client has left, by the request's id. Files,
-because both sides outlive each other, and reading one costs a ping nothing. Neither
-`state` nor `draining` needs disk space once the server has started.
+The files lie in one folder:
+
+- `state`: written by the worker; frontend/ reads it to answer /ping.
+- `draining`: written by the supervisor when it stops the server; contains the time by
+  which the last page must be read.
+- `gone`: folder in which frontend/ keeps an empty file for each open request whose
+  client has disconnected; its name is the id of the request.
+
+Files survive a restart of either side and are cheap to read for each ping. `state` and
+`draining` need no further disk space once the server has started.
 """
 
 from __future__ import annotations
@@ -28,14 +32,16 @@ DRAINING = "draining"
 GONE = "gone"
 POLL_SECONDS = 0.1
 BEAT_SECONDS = 1.0
-"""Whoever reads the file takes silence of ten of these for a worker that hangs."""
+"""Interval at which the state is written even if it has not changed. Readers regard a
+state file that is older than ten intervals as that of a worker that hangs."""
 
 
 class Beacon:
-    """Writes what `describe` says when it changes and once a second, until closed.
+    """Publishes the state from `describe`, and watches for draining and disconnects.
 
-    `drain` is called again and again while `draining` is there, with the time in it:
-    of the monotonic clock, which all processes of a machine share. So is `leave`, with
+    The state is written when it changes and once a second. While `draining` exists,
+    `drain` is called repeatedly with the time in the file, which is on the monotonic
+    clock that all processes of a machine share. `disconnect` is called repeatedly with
     the ids in `gone`.
     """
 
@@ -54,14 +60,14 @@ class Beacon:
         self._clock = clock
         self._state = StateFile(folder / STATE)
         self._has_failed = False
-        self._written: str | None = None
-        self._written_at = 0.0
+        self._last_text: str | None = None
+        self._last_write_at = 0.0
         self._is_closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="beacon", daemon=True)
 
     def start(self) -> None:
-        """Write for the first time, then go on in the background."""
-        self.look()
+        """Write the state once, then continue in a background thread."""
+        self.update()
         self._thread.start()
 
     def close(self) -> None:
@@ -70,14 +76,14 @@ class Beacon:
             self._thread.join()
         self._state.close()
 
-    def look(self) -> None:
-        """See whether there is news, in any direction."""
+    def update(self) -> None:
+        """Read `draining` and `gone`, and write the state if it is due."""
         try:
             ends_at, gone = self._read_draining(), self._read_gone()
         except OSError as error:
             if not is_out_of_descriptors(error):
                 raise
-            # Skip reading this time, but still write the state: the worker is alive.
+            # Skip reading this time, but write the state, because the worker is alive.
             logger.exception(OUT_OF_DESCRIPTORS)
             ends_at, gone = None, frozenset()
         if ends_at is not None:
@@ -87,18 +93,18 @@ class Beacon:
         lines = [f"{name}={value}\n" for name, value in self._describe().items()]
         text = "".join(lines)
         now = self._clock()
-        if text != self._written or now - self._written_at >= BEAT_SECONDS:
+        if text != self._last_text or now - self._last_write_at >= BEAT_SECONDS:
             self._state.write(text)
-            self._written, self._written_at = text, now
+            self._last_text, self._last_write_at = text, now
 
     def _run(self) -> None:
         while not self._is_closed.wait(POLL_SECONDS):
             try:
-                self.look()
+                self.update()
                 self._has_failed = False
             except Exception:
-                # /ping turns 503 once the state is old, as it should. Log the reason
-                # once, not every second.
+                # /ping returns 503 once the state is old, as it should. Log the reason
+                # once instead of every second.
                 if not self._has_failed:
                     logger.exception("state not written")
                 self._has_failed = True
@@ -107,11 +113,11 @@ class Beacon:
     def _read_draining(self) -> float | None:
         try:
             return float((self._folder / DRAINING).read_text())
-        except (FileNotFoundError, ValueError):  # not there, or being written
+        except (FileNotFoundError, ValueError):  # missing, or still being written
             return None
 
     def _read_gone(self) -> frozenset[str]:
         try:
             return frozenset(path.name for path in (self._folder / GONE).iterdir())
-        except FileNotFoundError:  # nobody ever left
+        except FileNotFoundError:  # no client has disconnected so far
             return frozenset()

@@ -1,7 +1,7 @@
-"""The numbers of a request as a log line that CloudWatch makes metrics of.
+"""Metrics in CloudWatch's embedded metric format.
 
-The embedded metric format: where nothing can reach TorchServe's metrics address,
-as on SageMaker, the log is the way out.
+CloudWatch extracts metrics from such log lines. On SageMaker, the log is the only way
+out, because TorchServe's metrics address cannot be reached.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ logger = logging.getLogger(__name__)
 
 NAMESPACE = "ChandraOCR"
 MAX_VALUES = 100
-"""CloudWatch takes no more values of one metric in a line."""
+"""CloudWatch's limit for the values of one metric in a line."""
 
 
 class EmbeddedMetrics:
     """Logs a line for each answered request, and one for each code it failed with.
 
-    `gpu_memory_bytes` says how much of the accelerators' memory is in use; None
-    where there are none. `num_fallbacks` returns the number of optimisations that the
+    `gpu_memory_bytes` returns the memory in use on all accelerators, or None without
+    one. `num_fallbacks` returns the number of optimisations that the
     engines have given up.
     """
 
@@ -45,7 +45,11 @@ class EmbeddedMetrics:
     def record(
         self, pages: Sequence[PageResult], code: str | None, seconds: float
     ) -> None:
-        """One request: its pages, the code it failed with, the time it took."""
+        """Record an answered request.
+
+        `code` is the code of its error, or None. `seconds` is the time from its arrival
+        to its reply.
+        """
         read = [page for page in pages if page.error is None]
         first, *others = [
             read[start : start + MAX_VALUES]
@@ -67,7 +71,7 @@ class EmbeddedMetrics:
         )
         for some in others:
             self._log(_times(some))
-        # The request's own failure stands for its pages'.
+        # Count a failed request once, instead of each of its pages.
         codes = Counter([code] if code else [p.error.code for p in pages if p.error])
         for name, number in codes.items():
             self._log({"Failures": ("Count", number)}, Code=name)

@@ -1,4 +1,4 @@
-"""The memory of this container or machine, and the limits of its processes."""
+"""Memory of the container or machine, and the memory limits of its processes."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _MIB = 1024**2
 
 def memory_limit_bytes(root: Path = Path("/")) -> int:
     """Return the smaller of the machine's memory and the container's limit."""
-    found = re.search(
+    total = re.search(
         r"^MemTotal:\s+(\d+) kB", (root / "proc/meminfo").read_text(), re.MULTILINE
     )
-    assert found is not None
-    limits = [int(found.group(1)) * 1024]
+    assert total is not None
+    limits = [int(total.group(1)) * 1024]
     for name in _LIMITS:
         try:
             limits.append(int((root / name).read_text()))
@@ -35,8 +35,8 @@ def decoder_limit_bytes(
 ) -> int:
     """Return the address space of each decoder, in bytes.
 
-    Decoders share half of the memory, with 512 MiB at least and 4 GiB at most for
-    each. The largest document comes on top, because a decoder maps it.
+    Decoders share half of the memory; each gets at least 512 MiB and at most 4 GiB.
+    The size of the largest document is added, because a decoder maps it.
     """
     share = memory_bytes // 2 // num_decoders
     return min(max(share, 512 * _MIB), 4096 * _MIB) + max_document_bytes
@@ -45,8 +45,8 @@ def decoder_limit_bytes(
 def writer_limit_bytes(memory_bytes: int, num_writers: int) -> int:
     """Return the address space of each writer, in bytes.
 
-    Writers share an eighth of the memory, with 512 MiB at least and 2 GiB at most
-    for each.
+    Writers share an eighth of the memory; each gets at least 512 MiB and at most
+    2 GiB.
     """
     share = memory_bytes // 8 // num_writers
     return min(max(share, 512 * _MIB), 2048 * _MIB)

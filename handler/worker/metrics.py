@@ -1,7 +1,7 @@
-"""What is counted, through TorchServe's metrics.
+"""Metrics of the service, through TorchServe's metrics API.
 
-Names and units are declared for TorchServe's frontend in server/metrics.yaml;
-what is not declared there is dropped without a word.
+Names and units are declared for TorchServe's frontend in server/metrics.yaml. The
+frontend silently drops a metric that is not declared there.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ GAUGES = ("EngineFallbacks",)
 
 
 class Metric(Protocol):
-    """TorchServe's `CachingMetric`, as far as it is used."""
+    """Interface of TorchServe's `CachingMetric`, as far as it is used."""
 
     def add_or_update(self, value: float, dimension_values: list[str]) -> None: ...
 
 
 class Metrics:
-    """Counts answered requests; used by the thread that answers them.
+    """Records metrics of answered requests. Only the pump's thread may use it.
 
-    `find` gives TorchServe's metric by its kind, `counter`, `gauge` or `histogram`, and
-    its name. `num_fallbacks` returns the number of optimisations that the engines have
-    given up.
+    `find` returns TorchServe's metric by its kind, which is `counter`, `gauge` or
+    `histogram`, and by its name. `num_fallbacks` returns the number of optimisations
+    that the engines have given up.
     """
 
     def __init__(
@@ -48,13 +48,17 @@ class Metrics:
         self._dimensions = [model_name, "Model"]
 
     def record_engine(self) -> None:
-        """Record the state of the engines: once at start, and with each request."""
+        """Record the state of the engines; called at start and with each request."""
         self._add("EngineFallbacks", self._num_fallbacks())
 
     def record(
         self, pages: Sequence[PageResult], code: str | None, seconds: float
     ) -> None:
-        """One request: its pages, the code it failed with, the time it took."""
+        """Record an answered request.
+
+        `code` is the code of its error, or None. `seconds` is the time from its arrival
+        to its reply.
+        """
         self.record_engine()
         self._add("Requests", 1)
         self._add("RequestSeconds", seconds)
@@ -63,7 +67,7 @@ class Metrics:
         for page in pages:
             self._add("Pages", 1)
             if page.error is not None:
-                # The request's own failure stands for its pages'.
+                # Count a failed request once, instead of each of its pages.
                 if code is None:
                     self._add("Failures", 1, page.error.code)
             else:

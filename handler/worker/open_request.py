@@ -1,4 +1,4 @@
-"""A request without a complete answer, as the pump and its thread share it."""
+"""Open request, which the pump and the thread that reads it share."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class RequestSummary:
 
 
 class OpenRequest:
-    """A request that a thread reads and the pump answers. Thread-safe where shared."""
+    """Request without a complete answer; shared by two threads."""
 
     def __init__(
         self,
@@ -134,9 +134,9 @@ class OpenRequest:
 
 
 def free_row(row: Mapping[str, Any]) -> None:
-    """Free the bytes in a row, to which TorchServe refers until the next call.
+    """Free the bytes in a row, which TorchServe would keep until the next call.
 
-    Bytes with a view on them stay.
+    Bytes to which a memoryview refers are not freed.
     """
     for value in row.values():
         if isinstance(value, bytearray):
@@ -145,9 +145,9 @@ def free_row(row: Mapping[str, Any]) -> None:
 
 
 def _arrival(headers: Mapping[str, str], now: float) -> float | None:
-    """Return the arrival stamped by frontend/, in seconds of the monotonic clock.
+    """Return the arrival time set by frontend/, in seconds of the monotonic clock.
 
-    Returns None without a stamp, or if it lies in the future or a day back.
+    Returns None without a stamp, or if it is in the future or more than a day old.
     """
     try:
         arrival = int(headers[ARRIVAL]) / 1e9

@@ -1,4 +1,4 @@
-"""End the worker when TorchServe, its parent process, has ended."""
+"""Watch thread that ends the worker when TorchServe, its parent process, has ended."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pump: submits new requests, waits briefly, answers finished ones.
+"""Pump between TorchServe's calls and the threads that read documents.
 
 TorchServe calls `handle` again and again with every request that has no answer yet. A
 request that is left out of `context.request_ids` stays open and is part of the next
@@ -23,8 +23,8 @@ from handler.errors import (
     HandlerError,
     OverloadedError,
 )
-from handler.http.reply import Reply, header_safe, problem
-from handler.http.request import headers_from
+from handler.http.reply import Reply, problem_reply, strip_header_value
+from handler.http.request import parse_headers
 from handler.logs import OUT_OF_DESCRIPTORS, is_out_of_descriptors
 from handler.worker.open_request import OpenRequest, free_row
 
@@ -48,8 +48,8 @@ class Part(Enum):
     LAST_FRAME = True
 
 
-# TorchServe sends every open body again in every call, at about 1.7 ms a MB;
-# waiting ten times as long keeps that below a tenth of the time.
+# TorchServe sends every open body again in every call, which takes about 1.7 ms per MB.
+# Waiting ten times as long keeps that below a tenth of the time.
 WAIT_SECONDS_PER_BYTE = 10 * 1.7e-9
 MAX_WAIT_SECONDS = 5.0
 MAX_FRAME_BYTES = 4 * 1024**2
@@ -58,8 +58,8 @@ all answers of a call into direct memory, and a single one may have 100 MB."""
 MAX_DESCRIBED = 64
 """The number of requests for metadata whose ids are remembered."""
 ABANDONED_SECONDS = 10.0
-"""Time without a call after which TorchServe is taken to have abandoned its requests.
-It calls within milliseconds while it has an open request."""
+"""Time without a call after which the pump assumes that TorchServe has abandoned its
+requests. TorchServe calls within milliseconds while it has an open request."""
 ABANDONED_SECONDS_PER_BYTE = 100e-9
 """Time that is added for the bodies TorchServe sends again: at worst, 10 MB a second.
 """
@@ -74,7 +74,7 @@ class Pump:
     a problem reply. `report` is called with every reply that is sent. `description` is
     the JSON that answers a request for the model's metadata. `abandoned_seconds` is the
     time without a call after which open requests are cancelled, `max_turn_seconds` the
-    longest call that is not taken for stuck.
+    longest time for a call after which the worker counts as stuck.
     """
 
     def __init__(
@@ -140,7 +140,7 @@ class Pump:
             self._drop_all_but(set(request_ids.values()))
             for index, request_id in request_ids.items():
                 if request_id not in self._open:
-                    headers = headers_from(context.get_all_request_header(index))
+                    headers = parse_headers(context.get_all_request_header(index))
                     self._accept_or_fail(request_id, rows[index], headers)
                 elif rows[index] is not self._open[request_id].row:
                     # TorchServe sent the body again, and the first copy is in use.
@@ -261,7 +261,7 @@ class Pump:
         except Exception:
             logger.exception("request not accepted", extra={"request_id": request_id})
             failed = OpenRequest(request_id, {}, {"host": ""}, self._news)
-            failed.future.set_result(problem(HandlerError(), request_id))
+            failed.future.set_result(problem_reply(HandlerError(), request_id))
             self._open[request_id] = failed
 
     def _accept(
@@ -275,12 +275,12 @@ class Pump:
             logger.info("describe", extra={"request_id": request_id})
         elif self._refusal is not None and not is_queued:
             error = EngineError(self._refusal)
-            request.future.set_result(problem(error, request_id))
+            request.future.set_result(problem_reply(error, request_id))
         elif len(self._open) >= self._max_open_requests:
             error = OverloadedError(
-                f"{self._max_open_requests} requests are being read already"
+                f"{self._max_open_requests} requests are open already"
             )
-            request.future.set_result(problem(error, request_id))
+            request.future.set_result(problem_reply(error, request_id))
         else:
             self._threads.submit(self._run, request)
         self._open[request_id] = request
@@ -306,10 +306,10 @@ class Pump:
     def _run(self, request: OpenRequest) -> None:
         try:
             if request.is_cancelled:
-                raise EngineError("the client is gone")
+                raise EngineError("the client has disconnected")
             reply = self._read(request)
         except HandlerError as error:
-            reply = problem(error, request.id)
+            reply = problem_reply(error, request.id)
             _clear_tracebacks(error)
         except Exception as failure:
             if is_out_of_descriptors(failure):
@@ -317,16 +317,16 @@ class Pump:
                 # fault, and sending it again may succeed.
                 logger.exception(OUT_OF_DESCRIPTORS, extra={"request_id": request.id})
                 shortage = OverloadedError("the server has too many files open now")
-                reply = problem(shortage, request.id)
+                reply = problem_reply(shortage, request.id)
             else:
                 logger.exception("request failed", extra={"request_id": request.id})
-                reply = problem(HandlerError(), request.id)
+                reply = problem_reply(HandlerError(), request.id)
             _clear_tracebacks(failure)
         if request.is_disconnected:
             # The answer cannot be sent, but the pages that were read are counted.
             read = tuple(page for page in reply.pages if page.error is None)
             gone = ClientGoneError("the client closed its connection")
-            reply = problem(gone, request.id, read)
+            reply = problem_reply(gone, request.id, read)
         request.future.set_result(reply)
         self._news.set()
 
@@ -399,7 +399,7 @@ class Pump:
                 f"the answer has {len(reply.body):,} bytes, above the limit of "
                 f"{self._max_reply_bytes:,}: ask for fewer pages, or without images"
             )
-            reply = problem(error, request.id, reply.pages)
+            reply = problem_reply(error, request.id, reply.pages)
         if reply.status >= 400 and request.has_begun:
             # The status has been sent, so the error is one more line of the stream.
             reply = _error_line(reply)
@@ -413,7 +413,7 @@ class Pump:
         parts: dict[int, Part] = {}
         for index, request_id in request_ids.items():
             request = self._open.pop(request_id, None)
-            reply = problem(HandlerError(), request_id)
+            reply = problem_reply(HandlerError(), request_id)
             parts[index] = Part.WHOLE
             if request is not None:
                 request.cancel()
@@ -455,7 +455,7 @@ def _error_line(reply: Reply) -> Reply:
 
 
 def _set_stopping_criteria(context: Any, parts: Mapping[int, Part]) -> None:
-    """Set the criteria that TorchServe asks for every row once one is a stream."""
+    """Set the criteria that TorchServe calls for every row if one is a stream."""
     if any(part is not Part.WHOLE for part in parts.values()):
         context.stopping_criteria = {
             index: (lambda _body, part=part: part.value)
@@ -465,6 +465,6 @@ def _set_stopping_criteria(context: Any, parts: Mapping[int, Part]) -> None:
 
 def _set_head(context: Any, index: int, reply: Reply) -> None:
     context.set_response_status(reply.status, reply.phrase, index)
-    context.set_response_content_type(index, header_safe(reply.media_type))
+    context.set_response_content_type(index, strip_header_value(reply.media_type))
     for name, value in reply.headers.items():
-        context.set_response_header(index, name, header_safe(value))
+        context.set_response_header(index, name, strip_header_value(value))

@@ -1,4 +1,4 @@
-"""A small file that can be replaced atomically on a full disk."""
+"""State file that can be replaced atomically, even on a full disk."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 __all__ = ["SIZE_BYTES", "StateFile"]
 
 SIZE_BYTES = 4096
-"""Size of each file; a shorter text is padded with empty lines."""
+"""Size of the file in bytes; a shorter text is padded with line breaks."""
 
 
 class StateFile:
@@ -28,7 +28,7 @@ class StateFile:
 
     @property
     def files(self) -> list[Path]:
-        """The two files behind the path."""
+        """Paths of the two files of which one is published."""
         return self._files
 
     def prepare(self) -> None:
@@ -51,7 +51,7 @@ class StateFile:
                 os.close(descriptor)
             raise
         self._descriptors = opened
-        # Another process may have published one of the two before us.
+        # An earlier process may have published one of the two files.
         self._index = int(self._is_published(opened[0]))
 
     def write(self, text: str) -> None:

@@ -48,7 +48,7 @@ def test_a_bomb_opens_at_once_and_keeps_a_decoder_busy(pool, bomb):
     with spooled(bomb(3, "name")) as path:
         info = pool.call(20, preprocess.inspect_document, path, PDF, limits)
         with pytest.raises(CallTimeoutError) as caught:
-            pool.call_for(
+            pool.call_restartable(
                 CallContext(),
                 math.inf,
                 1,

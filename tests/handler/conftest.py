@@ -1,4 +1,4 @@
-"""A server of S3 for the tests of documents that lie there."""
+"""Fixture of a fake S3 server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What goes wrong has one name, one status and one code."""
+"""Names, statuses and codes of errors."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CLASSES = [
 
 
 def drawn_tree() -> dict[str, tuple[str | None, int, str]]:
-    """Parent, status and code of each class in the module's docstring."""
+    """Return parent, status and code of each class in the module's docstring."""
     assert errors.__doc__ is not None
     drawn: dict[str, tuple[str | None, int, str]] = {}
     parents: list[str] = []
@@ -58,22 +58,22 @@ def test_no_two_errors_share_a_title():
 
 
 @pytest.mark.parametrize("cls", CLASSES)
-def test_a_code_leads_back_to_its_error(cls):
+def test_error_is_found_by_its_code(cls):
     error = error_with_code(cls.code, "page 3 ends early")
 
     assert type(error) is cls
     assert error.detail == "page 3 ends early"
 
 
-def test_a_code_nobody_knows_is_an_internal_error():
+def test_unknown_code_is_an_internal_error():
     assert type(error_with_code("no_such_code", "gone")) is HandlerError
 
 
 @pytest.mark.parametrize("cls", CLASSES)
-def test_the_callers_mistakes_are_4xx_and_ours_5xx(cls):
+def test_request_errors_are_4xx_and_others_5xx(cls):
     assert cls.status // 100 == (4 if issubclass(cls, RequestError) else 5)
 
 
 @pytest.mark.parametrize("cls", CLASSES)
-def test_an_error_without_words_still_says_something(cls):
+def test_error_without_a_message_has_a_detail(cls):
     assert cls().detail

@@ -1,4 +1,4 @@
-"""One JSON object a line, whatever is logged."""
+"""Log records as one JSON object per line."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from handler.logs import DescriptorShortageFilter, JSONFormatter, log_to_stdout
 
 @pytest.fixture
 def output(monkeypatch):
-    """Standard output, as long as a test runs."""
+    """Standard output during a test."""
     output = io.StringIO()
     monkeypatch.setattr(sys, "stdout", output)
     return output
@@ -28,7 +28,7 @@ def output(monkeypatch):
 
 @pytest.fixture
 def logger(output):
-    """A logger of ours that nobody else has."""
+    """Logger that only one test uses."""
     logger = logging.getLogger(f"test-{uuid.uuid4()}")
     log_to_stdout(logger.name)
     yield logger
@@ -37,7 +37,7 @@ def logger(output):
 
 @pytest.fixture
 def lines(output):
-    """What was printed so far, line by line, as objects."""
+    """Function that returns the printed lines as objects."""
 
     def refuse(constant):
         raise AssertionError(f"{constant} is not JSON")
@@ -120,7 +120,7 @@ def test_a_traceback_is_part_of_the_same_line(logger, lines):
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_odd_values_are_written_somehow(logger, lines, value):
+def test_values_that_json_lacks_are_written_as_text(logger, lines, value):
     logger.info("odd", extra={"value": value, "page": 3})
 
     [line] = lines()
@@ -128,13 +128,13 @@ def test_odd_values_are_written_somehow(logger, lines, value):
     assert str(line["page"]) == "3"
 
 
-def test_what_is_below_info_is_not_written(logger, lines):
+def test_debug_records_are_not_written(logger, lines):
     logger.debug("x")
 
     assert lines() == []
 
 
-def test_asking_twice_does_not_write_twice(logger, lines, output, monkeypatch):
+def test_second_set_up_does_not_duplicate_lines(logger, lines, output, monkeypatch):
     monkeypatch.setattr(sys, "stdout", output)
     log_to_stdout(logger.name)
 
@@ -143,7 +143,7 @@ def test_asking_twice_does_not_write_twice(logger, lines, output, monkeypatch):
     assert len(lines()) == 1
 
 
-def test_our_events_do_not_reach_other_peoples_logs(logger):
+def test_events_do_not_reach_the_root_logger(logger):
     heard: queue.SimpleQueue[logging.LogRecord] = queue.SimpleQueue()
     theirs = logging.handlers.QueueHandler(heard)
     logging.getLogger().addHandler(theirs)

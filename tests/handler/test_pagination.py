@@ -1,4 +1,4 @@
-"""Separators between the pages of Markdown are where pages end, and nowhere else."""
+"""Separators between the pages of Markdown."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ import re
 from hypothesis import given, strategies as st
 from markdown_it import MarkdownIt
 
-from handler.pagination import paginated, separator_before
+from handler.pagination import page_separator, paginate
 
 SEPARATOR = re.compile(r"\n\n\d+-{48}\n\n")
 LOOKALIKE = "7" + "-" * 48
 
 
 def test_the_separator_is_that_of_chandra_ocr():
-    assert separator_before(2) == "\n\n1" + "-" * 48 + "\n\n"
+    assert page_separator(2) == "\n\n1" + "-" * 48 + "\n\n"
 
 
 def test_page_without_text_is_kept():
-    joined = paginated([(1, "a"), (2, ""), (5, "c")])
+    joined = paginate([(1, "a"), (2, ""), (5, "c")])
 
-    assert joined == f"a{separator_before(2)}{separator_before(5)}c"
+    assert joined == f"a{page_separator(2)}{page_separator(5)}c"
 
 
 lines = st.sampled_from(["words", LOOKALIKE, f" {LOOKALIKE} ", "", "-" * 48, "1"])
@@ -31,7 +31,7 @@ pages = st.lists(
 
 @given(texts=pages)
 def test_splitting_at_separators_gives_every_page(texts):
-    joined = paginated(enumerate(texts, start=1))
+    joined = paginate(enumerate(texts, start=1))
 
     parts = SEPARATOR.split(f"\n\n{joined}\n\n")
     assert len(parts) == max(1, len(texts))
@@ -39,6 +39,6 @@ def test_splitting_at_separators_gives_every_page(texts):
 
 
 def test_a_line_like_a_separator_still_shows_what_the_page_says():
-    shown = MarkdownIt().render(paginated([(1, LOOKALIKE), (2, "end")]))
+    shown = MarkdownIt().render(paginate([(1, LOOKALIKE), (2, "end")]))
 
     assert shown.startswith(f"<p>{LOOKALIKE}</p>")

@@ -1,4 +1,4 @@
-"""What belongs together in a model line, and that it fits."""
+"""Profiles of the model lines, and the consistency of their values."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_mini_speaks_as_chandra_does():
     assert mini.stop_tokens == chandra.stop_tokens
 
 
-def test_weights_without_a_word_about_their_profile_are_chandra_and_not_mini():
+def test_weights_without_a_profile_are_not_mini():
     fitting = [p.name for p in PROFILES.values() if p.model_type == "qwen3_vl"]
 
     assert fitting[0] == "chandra"

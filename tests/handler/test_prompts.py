@@ -1,4 +1,4 @@
-"""The prompts belong to the weights: those of another release are refused."""
+"""Prompts of the installed chandra-ocr release."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_every_prompt_type_a_caller_may_ask_for_has_a_prompt():
     assert all(prompts.values())
 
 
-def test_another_release_is_refused_with_the_command_that_installs_the_right_one():
+def test_wrong_release_is_refused_with_an_install_command():
     profile = replace(PROFILES["chandra"], prompt_package="9.9.9")
 
     with pytest.raises(ModelLoadError) as caught:
@@ -37,7 +37,7 @@ def test_another_release_is_refused_with_the_command_that_installs_the_right_one
     assert caught.value.detail.endswith("pip install --no-deps chandra-ocr==9.9.9")
 
 
-def test_without_the_package_the_command_that_installs_it_is_named(monkeypatch):
+def test_missing_package_is_refused_with_an_install_command(monkeypatch):
     without_packages = [path for path in sys.path if "site-packages" not in path]
     monkeypatch.setattr(sys, "path", without_packages)
 
@@ -45,7 +45,7 @@ def test_without_the_package_the_command_that_installs_it_is_named(monkeypatch):
         load_prompts(PROFILES["chandra"])
 
 
-def test_the_image_comes_before_the_prompt_and_the_reply_is_begun():
+def test_chat_has_the_image_before_the_prompt():
     assert chat("Read this.", 3) == (
         "<|im_start|>user\n<|vision_start|><|image_pad|><|image_pad|><|image_pad|>"
         "<|vision_end|>Read this.<|im_end|>\n<|im_start|>assistant\n"

@@ -1,4 +1,4 @@
-"""The values that pass between the stages, and the JSON that callers see."""
+"""Data classes of the stages, and the JSON that callers get."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def document(*pages: PageResult) -> DocumentResult:
         ([failed(1)], "failure"),
     ],
 )
-def test_a_document_fares_as_its_pages_do(pages, status):
+def test_status_of_a_document_follows_its_pages(pages, status):
     assert document(*pages).to_json()["status"] == status
 
 
@@ -73,7 +73,7 @@ def test_a_document_is_written_as_the_api_promises():
     }
 
 
-def test_draft_numbers_are_null_without_forwards():
+def test_ratios_are_null_without_forwards_and_drafts():
     usage = document(failed(1)).usage_json()
 
     assert usage["forwards"] == 0
@@ -159,12 +159,12 @@ def test_pages_without_text_leave_no_gap_between_the_others():
 
 
 def test_the_html_of_all_pages_can_be_had_as_well():
-    assert document(read(1, "one"), read(2, "two")).joined("html") == (
+    assert document(read(1, "one"), read(2, "two")).join("html") == (
         "<p>one</p>\n\n<p>two</p>"
     )
 
 
-def test_nothing_but_the_document_has_to_be_said():
+def test_every_option_has_a_default():
     assert Options() == Options(
         prompt_type="ocr_layout",
         pages=None,
@@ -177,7 +177,7 @@ def test_nothing_but_the_document_has_to_be_said():
     )
 
 
-def test_neither_a_pages_pixels_nor_its_text_are_printed():
+def test_repr_of_a_page_hides_pixels_and_text():
     page = Page(1, 32, 32, 32, 32, b"\xff" * 3072, "Invoice 4711")
 
     assert "pixels=" not in repr(page)

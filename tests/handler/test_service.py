@@ -1,4 +1,4 @@
-"""What TorchServe finds when it loads the handler."""
+"""Entry point that TorchServe loads, and its start-up checks."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_the_stages_have_the_names_readers_expect():
     assert all(stage in vars(ChandraHandler) for stage in stages)
 
 
-def test_the_log_says_what_holds_a_process(caplog):
+def test_confinement_of_a_process_is_logged(caplog):
     caplog.set_level(logging.INFO, "handler.service")
     pool = Pool(1, memory_bytes=2**31)
 
@@ -50,7 +50,7 @@ def test_the_log_says_what_holds_a_process(caplog):
     assert held["seccomp"] == seccomp.is_supported()
 
 
-def test_a_process_that_cannot_say_what_holds_it_stops_nothing(caplog):
+def test_unknown_confinement_does_not_stop_the_start(caplog):
     pool = Pool(1)
     pool.close()
 

@@ -1,4 +1,4 @@
-"""What can be set, where, and what is said of a setting that makes no sense."""
+"""Sources of settings, and errors for invalid ones."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ KINDS = {
 
 
 def of_kind(*kinds: type) -> list[str]:
-    """The settings that are one of `kinds`, perhaps None as well."""
+    """Return the settings of one of the types `kinds`, optional or not."""
     return [
         name
         for name, kind in KINDS.items()
@@ -44,23 +44,23 @@ def value_of(name: str, table: dict[str, object], environ: dict[str, str]) -> ob
     return next(getattr(s, name) for s in both if hasattr(s, name))
 
 
-def test_without_a_word_said_the_defaults_hold():
+def test_defaults_apply_without_settings():
     assert read_settings({}, {}) == (HandlerSettings(), EngineSettings())
 
 
-def test_the_table_beats_the_default():
+def test_table_overrides_the_default():
     assert value_of("max_pages", {"max_pages": 7}, {}) == 7
 
 
-def test_a_variable_beats_the_table():
+def test_variable_overrides_the_table():
     assert value_of("max_pages", {"max_pages": 7}, {"CHANDRA_MAX_PAGES": "8"}) == 8
 
 
-def test_an_empty_variable_says_nothing():
+def test_empty_variable_is_ignored():
     assert value_of("max_pages", {"max_pages": 7}, {"CHANDRA_MAX_PAGES": ""}) == 7
 
 
-def test_other_peoples_variables_are_none_of_our_business():
+def test_other_variables_are_ignored():
     environ = {"PATH": "/bin", "MAX_PAGES": "3", "MODEL_SERVER": "x", "chandra_a": "b"}
 
     assert read_settings({}, environ) == read_settings({}, {})
@@ -78,7 +78,7 @@ def test_a_short_variable_sets_what_its_long_one_sets(variable, name):
 
 
 @pytest.mark.parametrize("order", [1, -1])
-def test_a_long_variable_beats_its_short_one_in_whatever_order_they_come(order):
+def test_long_variable_overrides_its_short_form(order):
     variables = [("MODEL_DIR", "/short"), ("CHANDRA_MODEL_DIR", "/long")]
 
     value = value_of("model_dir", {}, dict(variables[::order]))
@@ -95,7 +95,7 @@ def test_a_long_variable_beats_its_short_one_in_whatever_order_they_come(order):
         "CHANDRA_SERVICE_PORT_HTTP",
     ],
 )
-def test_what_kubernetes_says_of_a_service_called_chandra_is_no_setting(variable):
+def test_kubernetes_service_variables_are_ignored(variable):
     environ = {variable: "tcp://10.0.0.1:8080"}
 
     assert read_settings({}, environ) == read_settings({}, {})
@@ -155,13 +155,13 @@ def test_yaml_writes_a_bool_as_it_is(value):
 
 
 @pytest.mark.parametrize("text", ["none", "None", "null"])
-def test_the_environment_says_none_in_words(text):
+def test_word_none_in_a_variable_unsets_a_setting(text):
     environ = {"CHANDRA_DEADLINE_SECONDS": text}
 
     assert value_of("deadline_seconds", {}, environ) is None
 
 
-def test_yaml_says_none_with_null():
+def test_null_in_yaml_unsets_a_setting():
     assert value_of("deadline_seconds", {"deadline_seconds": None}, {}) is None
 
 
@@ -227,7 +227,7 @@ def test_what_is_needed_cannot_be_left_empty(name, value):
 @pytest.mark.parametrize(
     ("name", "most"), [("decode_seconds", 60), ("wait_seconds", 5)]
 )
-def test_no_wait_is_longer_than_is_good_for_others(name, most):
+def test_wait_seconds_has_a_maximum(name, most):
     assert refused(name, most + 1) == (
         f"{name} must be above 0 and at most {most} s, not {most + 1}.0"
     )

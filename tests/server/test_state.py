@@ -60,15 +60,15 @@ def test_drain_works_on_a_full_disk(tmp_path):
         beacon = Beacon(
             state.path, lambda: {"state": "ready"}, drained.append, left.append
         )
-        beacon.look()
+        beacon.update()
         fill(disk)
 
         state.drain(20)
         # The frontend reports a disconnected client in this way.
         (state.path / "gone" / "id-a").touch()
-        beacon.look()
+        beacon.update()
         state.drain(0)
-        beacon.look()
+        beacon.update()
 
         assert 19 < drained[0] - drained[1] < 21
         assert left == [{"id-a"}, {"id-a"}]

@@ -19,7 +19,7 @@ from typing import Any
 
 from handler.engine.process import loop
 from handler.engine.process.messages import Heartbeat
-from handler.processes.child import how_it_ended
+from handler.processes.child import describe_exit
 from handler.settings import EngineSettings
 
 __all__ = ["EarlyChild", "exit_status_path", "main", "take_over"]
@@ -132,10 +132,10 @@ class EarlyChild:
         self.connection.close()
         self._wait(10)
 
-    def last_words(self) -> str:
-        """Describe how the process ended, for a log line or an error message."""
+    def describe_end(self) -> str:
+        """How a process that has ended came to its end, for a person."""
         code = self._wait(5)
-        return "closed its pipe" if code is None else how_it_ended(code)
+        return "closed its pipe" if code is None else describe_exit(code)
 
     def _wait(self, seconds: float) -> int | None:
         deadline = time.monotonic() + seconds

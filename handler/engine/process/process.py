@@ -69,7 +69,7 @@ class EngineChild(Protocol):
     def pid(self) -> int: ...
     def kill(self) -> None: ...
     def close(self) -> None: ...
-    def last_words(self) -> str: ...
+    def describe_end(self) -> str: ...
 
 
 StartChild = Callable[[EngineSettings, int], EngineChild]
@@ -258,7 +258,7 @@ class EngineProcess:
                 if child.connection.poll(POLL_SECONDS):
                     message = child.connection.recv()
             except (EOFError, OSError):
-                return child.last_words()
+                return child.describe_end()
             if message is not None and not isinstance(message, Heartbeat):
                 self._last_progress = self._clock()
             match message:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from handler.http.json_body import members_from
+from handler.http.json_body import parse_members
 from tests.deploy.batch.transformer import (
     BUCKETS,
     RUN,
@@ -168,7 +168,7 @@ def test_a_long_prompt_is_sent_as_the_service_takes_it(
 
     (body,) = [body for _, body in cloud.transformed.sent]
     assert ran.status == 0, ran.err
-    assert members_from(body, ())["prompt"] == ("сумма " * 700).strip()
+    assert parse_members(body, ())["prompt"] == ("сумма " * 700).strip()
 
 
 def test_other_options_are_another_job(chandra, put, cloud, project):

@@ -17,8 +17,8 @@ from deploy.documents.options import (
 )
 from deploy.errors import ConfigError
 from handler.errors import HandlerError
-from handler.http.options import PARSERS, SECRET_OPTIONS, options_from
-from handler.http.request import CUSTOM_ATTRIBUTES, request_from
+from handler.http.options import PARSERS, SECRET_OPTIONS, parse_options
+from handler.http.request import CUSTOM_ATTRIBUTES, parse_request
 from handler.preprocess.ranges import parse_page_ranges
 
 NUM_PAGES = 100_000
@@ -37,7 +37,7 @@ VALUES: list[object] = [
 def service_takes(name, value):
     """What the handler makes of it, in a document of so many pages."""
     try:
-        options = options_from({name: value})
+        options = parse_options({name: value})
         parse_page_ranges(options.pages, NUM_PAGES, NUM_PAGES)
     except HandlerError:
         return False
@@ -123,7 +123,7 @@ def test_a_header_carries_any_prompt_as_the_service_reads_it():
 
     assert attributes.isascii()
     assert attributes.isprintable()
-    read = request_from(
+    read = parse_request(
         {"body": b"x"},
         {CUSTOM_ATTRIBUTES.lower(): attributes},
         max_document_bytes=9,

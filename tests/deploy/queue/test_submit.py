@@ -8,7 +8,7 @@ import pytest
 
 from deploy.commands.queue.submit import MAX_BYTES
 from deploy.queue.submit import LEASE_SECONDS
-from handler.http.json_body import members_from
+from handler.http.json_body import parse_members
 from tests.deploy.contents import PDF, PNG
 from tests.deploy.queue.queued import (
     EXTRA,
@@ -101,7 +101,7 @@ def test_a_long_prompt_is_sent_as_the_service_takes_it(
     chandra("async", "submit", str(folder / "a.pdf"), "--prompt", f"@{prompt}")
 
     (queued,) = queue.accepted
-    assert members_from(queued.body, ())["prompt"] == ("сумма " * 700).strip()
+    assert parse_members(queued.body, ())["prompt"] == ("сумма " * 700).strip()
 
 
 @pytest.mark.parametrize(

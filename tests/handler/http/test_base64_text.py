@@ -1,4 +1,4 @@
-"""Base64 in pieces, against what the standard library makes of the whole."""
+"""Base64 in pieces, compared with the standard library's decoder."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import given, strategies as st
 from handler.http.base64_text import (
     InvalidBase64Error,
     decode_base64,
-    misread_as_base64,
+    explain_non_base64,
 )
 
 PIECES = st.lists(
@@ -22,8 +22,8 @@ PIECES = st.lists(
 CONTENT = st.binary(max_size=200)
 
 
-def decoded(text: str) -> bytes | None:
-    """Decode the whole text; None where it is not base64."""
+def decode_reference(text: str) -> bytes | None:
+    """Decode the whole text; return None if it is not base64."""
     text = text.removeprefix("\ufeff")
     has_blanks = " " in text.strip()
     text = "".join(text.split())
@@ -49,8 +49,10 @@ def test_pieces_are_decoded_as_the_whole_is(pieces):
         found = None
 
     # A blank between two pieces is not noticed.
-    is_refused = decoded("".join(pieces)) is None
-    assert found == decoded("".join(pieces)) or (is_refused and " " in "".join(pieces))
+    is_refused = decode_reference("".join(pieces)) is None
+    assert found == decode_reference("".join(pieces)) or (
+        is_refused and " " in "".join(pieces)
+    )
 
 
 SPELLINGS = {
@@ -99,15 +101,15 @@ def test_foreign_characters_are_refused(text):
 def test_blanks_in_place_of_plus_are_named():
     text = base64.b64encode(b"abc" + b"\xfb\xef\xbe" * 7 + b"a").decode().rstrip("=")
 
-    with pytest.raises(InvalidBase64Error, match=r"blanks, perhaps where \+ was"):
+    with pytest.raises(InvalidBase64Error, match=r"blanks, perhaps in place of \+"):
         decode_base64([text.replace("+", " ", 1)])
 
 
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ('"iVBORw0KGgo="', "quoted twice"),
-        ("b'iVBORw0KGgo='", "quoted twice"),
+        ('"iVBORw0KGgo="', "contains quotes"),
+        ("b'iVBORw0KGgo='", "contains quotes"),
         ("https://example.org/a.png", "is a URL"),
         ("HTTP://example.org/a.png", "is a URL"),
         ("https%3A%2F%2Fexample.org%2Fa.png", "is a URL"),
@@ -134,7 +136,7 @@ def test_blanks_in_place_of_plus_are_named():
     ],
 )
 def test_text_that_is_something_else_is_named(text, words):
-    assert words in str(misread_as_base64(text))
+    assert words in str(explain_non_base64(text))
 
 
 @given(
@@ -149,5 +151,5 @@ def test_text_that_is_something_else_is_named(text, words):
 def test_base64_of_a_document_is_not_taken_for_something_else(magic, rest):
     for encode in (base64.b64encode, base64.urlsafe_b64encode, base64.encodebytes):
         text = encode(magic + rest).decode()
-        assert misread_as_base64(text) is None
-        assert misread_as_base64(quote(text, safe="")) is None
+        assert explain_non_base64(text) is None
+        assert explain_non_base64(quote(text, safe="")) is None

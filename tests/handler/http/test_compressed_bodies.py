@@ -1,4 +1,4 @@
-"""Requests whose body, or document, is compressed."""
+"""Requests whose body or document is compressed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from handler.errors import (
     RequestError,
     UnsupportedMediaTypeError,
 )
-from handler.http.request import OCRRequest, request_from
+from handler.http.request import OCRRequest, parse_request
 from handler.schema import Options
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -36,7 +36,7 @@ def request(
     sent = {name.replace("_", "-"): value for name, value in headers.items()}
     if content_type is not None:
         sent["content-type"] = content_type
-    return request_from(
+    return parse_request(
         {"body": bytearray(body)}, sent, max_document_bytes=max_document_bytes
     )
 
@@ -69,7 +69,7 @@ def test_a_compressed_document_keeps_its_declared_type(encoding):
 @pytest.mark.parametrize(
     "content_type", ["application/gzip", "application/x-gzip", None]
 )
-def test_a_document_that_is_declared_gzip_has_the_type_of_its_bytes(content_type):
+def test_type_of_a_gzip_document_is_detected_from_its_bytes(content_type):
     understood = request(gzip.compress(PNG), content_type)
 
     assert understood.document == PNG
@@ -85,10 +85,10 @@ def test_a_compressed_document_in_base64_is_decompressed():
 
 
 @pytest.mark.parametrize("encoding", ["gzip", None])
-def test_the_limit_is_on_what_a_document_decompresses_to(encoding):
+def test_size_limit_applies_to_the_decompressed_document(encoding):
     headers = {} if encoding is None else {"content_encoding": encoding}
 
-    with pytest.raises(DocumentTooLargeError, match="more than 1,000 bytes"):
+    with pytest.raises(DocumentTooLargeError, match="exceeds the limit of 1,000 bytes"):
         request(gzip.compress(bytes(1001)), "image/png", **headers)
 
 
@@ -96,7 +96,9 @@ def test_the_limit_is_on_what_a_document_decompresses_to(encoding):
 def test_a_body_is_limited_before_it_is_parsed(content_type):
     bomb = gzip.compress(b" " * 10**7)
 
-    with pytest.raises(DocumentTooLargeError, match="the body has more than 1,050,076"):
+    with pytest.raises(
+        DocumentTooLargeError, match="the body exceeds the limit of 1,050,076"
+    ):
         request(bomb, content_type, content_encoding="gzip")
 
 
@@ -108,8 +110,8 @@ def test_base64_with_line_breaks_fits_into_the_limit_of_the_body():
 
 
 @pytest.mark.parametrize("body", [BODY, b""])
-def test_a_header_that_is_wrong_is_a_bad_request(body):
-    with pytest.raises(RequestError, match="does not begin as gzip does") as caught:
+def test_wrong_content_encoding_is_a_bad_request(body):
+    with pytest.raises(RequestError, match="is not gzip data") as caught:
         request(body, JSON, content_encoding="gzip")
 
     assert caught.value.code == "bad_request"
@@ -117,9 +119,9 @@ def test_a_header_that_is_wrong_is_a_bad_request(body):
 
 @pytest.mark.parametrize("encoding", ["br", "deflate", "gzip, gzip"])
 def test_another_coding_is_unsupported(encoding):
-    with pytest.raises(UnsupportedMediaTypeError, match="send gzip, once"):
+    with pytest.raises(UnsupportedMediaTypeError, match="compress the document"):
         request(BODY, JSON, content_encoding=encoding)
 
 
-def test_a_body_that_is_not_compressed_may_say_identity():
+def test_identity_encoding_is_accepted():
     assert request(BODY, JSON, content_encoding="identity").document == PNG

@@ -1,4 +1,4 @@
-"""Forms as browsers and curl send them, and as nobody should."""
+"""Valid and invalid multipart forms."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given, strategies as st
 
 from handler.errors import RequestError
-from handler.http.forms import parts_from
+from handler.http.forms import parse_form
 
 TYPE = "multipart/form-data; boundary=b"
 
 
 def form(*parts: tuple[str, bytes]) -> bytes:
-    """A form as curl writes it."""
+    """Return a form as curl writes it."""
     text = b"".join(
         b'--b\r\nContent-Disposition: form-data; name="%s"\r\n\r\n%s\r\n'
         % (name.encode(), content)
@@ -24,15 +24,15 @@ def form(*parts: tuple[str, bytes]) -> bytes:
     return text + b"--b--\r\n"
 
 
-def test_parts_are_found_by_name_whatever_is_in_them():
+def test_parts_are_found_by_name_with_any_content():
     content = b"\r\n--c\r\n\r\n\0\xff--b"
 
-    parts = parts_from(form(("file", content), ("pages", b"1-3"), ("note", b"")), TYPE)
+    parts = parse_form(form(("file", content), ("pages", b"1-3"), ("note", b"")), TYPE)
 
     assert parts == {"file": content, "pages": b"1-3", "note": b""}
 
 
-def test_a_part_may_have_a_file_name_a_type_and_words_before_it():
+def test_parts_may_have_file_names_types_and_a_preamble():
     body = (
         b"words for the reader of a letter\r\n--b  \r\n"
         b"content-type: image/png\r\n"
@@ -40,13 +40,13 @@ def test_a_part_may_have_a_file_name_a_type_and_words_before_it():
         b"bytes\r\n--b--"
     )
 
-    assert parts_from(body, TYPE) == {"file": b"bytes"}
+    assert parse_form(body, TYPE) == {"file": b"bytes"}
 
 
 def test_a_boundary_may_be_quoted():
     body = form(("a", b"1")).replace(b"--b", b"--b c")
 
-    assert parts_from(body, 'multipart/form-data; boundary="b c"') == {"a": b"1"}
+    assert parse_form(body, 'multipart/form-data; boundary="b c"') == {"a": b"1"}
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_a_boundary_may_be_quoted():
 )
 def test_a_form_without_its_boundary_is_refused(content_type):
     with pytest.raises(RequestError, match="boundary"):
-        parts_from(form(("a", b"1")), content_type)
+        parse_form(form(("a", b"1")), content_type)
 
 
 @pytest.mark.parametrize(
@@ -78,9 +78,9 @@ def test_a_form_without_its_boundary_is_refused(content_type):
         b"--b\r\nX: " + bytes(10_000) + b"\r\n\r\n1\r\n--b--",
     ],
 )
-def test_what_is_no_whole_form_is_refused(body):
+def test_incomplete_form_is_refused(body):
     with pytest.raises(RequestError):
-        parts_from(body, TYPE)
+        parse_form(body, TYPE)
 
 
 def test_a_form_of_a_million_fields_is_refused_at_once():
@@ -88,22 +88,22 @@ def test_a_form_of_a_million_fields_is_refused_at_once():
     started = time.process_time()
 
     with pytest.raises(RequestError, match="more than 32 parts"):
-        parts_from(body, TYPE)
+        parse_form(body, TYPE)
 
     assert time.process_time() - started < 1
 
 
 @pytest.mark.parametrize("num_bytes", [2**20 - 3, 2**20 - 2, 2**20, 2**21 + 7])
-def test_parts_are_found_wherever_a_step_of_the_search_ends(num_bytes):
+def test_parts_are_found_across_the_steps_of_the_search(num_bytes):
     content = b"\n" * num_bytes
 
-    parts = parts_from(form(("file", content), ("pages", b"1")), TYPE)
+    parts = parse_form(form(("file", content), ("pages", b"1")), TYPE)
 
     assert parts == {"file": content, "pages": b"1"}
 
 
 @given(st.binary(max_size=200), st.text(max_size=50))
-def test_any_bytes_are_a_form_or_a_request_error(body, boundary):
+def test_any_bytes_parse_or_raise_a_request_error(body, boundary):
     for content_type in (TYPE, f"multipart/form-data; boundary={boundary}"):
         with contextlib.suppress(RequestError):
-            parts_from(body, content_type)
+            parse_form(body, content_type)

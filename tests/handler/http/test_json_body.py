@@ -1,4 +1,4 @@
-"""JSON bodies, read member by member, against what `json.loads` makes of them."""
+"""JSON bodies, parsed member by member and compared with `json.loads`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, strategies as st
 
 from handler.errors import InvalidOptionError, RequestError
-from handler.http.json_body import MAX_MEMBERS, LongText, members_from
+from handler.http.json_body import MAX_MEMBERS, LongText, parse_members
 from handler.http.options import MAX_OPTION_BYTES
 
 MEGABYTE = 10**6
@@ -20,7 +20,7 @@ NO_OBJECT = "no object"
 def members(body: bytes | bytearray):
     """Return the members as values, or a marker of the error."""
     try:
-        found = members_from(body, ["document"])
+        found = parse_members(body, ["document"])
     except (ValueError, RecursionError):
         return INVALID
     except RequestError as error:
@@ -34,7 +34,7 @@ def members(body: bytes | bytearray):
 
 
 def whole(text: LongText) -> str:
-    """The text, with surrogate pairs joined that lay in two pieces."""
+    """Join surrogate pairs that were split between two pieces."""
     joined = "".join(text.pieces())
     return joined.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
 
@@ -77,13 +77,13 @@ SCALAR = (
 ESCAPED = st.sampled_from([r'"\/"', r'"\ud83d\ude00"', r'"\ud800"', r'"\"\\"', '"\\x"'])
 
 
-def joined(items: list[str], ends: str, space: str) -> str:
+def join_members(items: list[str], ends: str, space: str) -> str:
     return ends[0] + space + f"{space},{space}".join(items) + space + ends[1]
 
 
 def written_object(pairs: list[tuple[str, str]], space: str) -> str:
     items = [f"{json.dumps(name)}{space}:{space}{value}" for name, value in pairs]
-    return joined(items, "{}", space)
+    return join_members(items, "{}", space)
 
 
 def objects(value: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
@@ -95,7 +95,7 @@ VALUE = st.recursive(
     SCALAR | ESCAPED,
     lambda inner: (
         objects(inner)
-        | st.builds(joined, st.lists(inner, max_size=3), st.just("[]"), SPACE)
+        | st.builds(join_members, st.lists(inner, max_size=3), st.just("[]"), SPACE)
     ),
     max_leaves=6,
 )
@@ -115,13 +115,13 @@ BODY = st.builds(
 @example(b'{"a": 1,}')
 @example(b'{"a": 1} {"a": 2}')
 @example(b"")
-def test_json_is_understood_as_json_loads_does(body):
+def test_json_is_parsed_like_json_loads(body):
     assert same(body)
     assert same(bytearray(body))
 
 
 @given(BODY, st.data())
-def test_damaged_json_is_understood_as_json_loads_does(body, data):
+def test_damaged_json_is_handled_like_json_loads(body, data):
     at = data.draw(st.integers(0, len(body)))
     end = data.draw(st.integers(at, min(at + 3, len(body))))
     insert = data.draw(
@@ -154,7 +154,7 @@ def test_a_large_body_must_be_utf_8():
     body = ('{"document": "' + "A" * MEGABYTE + '"}').encode("utf-16")
 
     with pytest.raises(RequestError, match="must be UTF-8, not UTF-16"):
-        members_from(body, ["document"])
+        parse_members(body, ["document"])
 
 
 # Long text
@@ -178,11 +178,11 @@ TOKENS = [
     st.integers(0, 20),
     st.lists(st.sampled_from(TOKENS), min_size=1, max_size=6).map("".join),
 )
-def test_long_text_is_the_same_wherever_it_is_divided(num_before, unit):
+def test_long_text_does_not_depend_on_its_pieces(num_before, unit):
     text = "A" * num_before + unit * (300_000 // len(unit))
     body = ('{"document": "' + text + '", "pages": "1"}').encode()
 
-    assert isinstance(members_from(body, ["document"])["document"], LongText)
+    assert isinstance(parse_members(body, ["document"])["document"], LongText)
     assert members(body) == json.loads(body)
 
 
@@ -241,7 +241,7 @@ def test_an_object_has_a_few_dozen_members_at_most():
 
     assert len(members(b"{" + b",".join(pairs) + b"}")) == MAX_MEMBERS
     with pytest.raises(RequestError, match="more than 64 members"):
-        members_from(b"{" + b",".join([*pairs, b'"x": 1']) + b"}", [])
+        parse_members(b"{" + b",".join([*pairs, b'"x": 1']) + b"}", [])
 
 
 BOMBS = {
@@ -260,12 +260,12 @@ BOMBS = {
 
 
 @pytest.mark.parametrize("bomb", BOMBS.values(), ids=BOMBS)
-def test_a_bomb_is_refused_in_little_memory(bomb):
+def test_json_bomb_is_refused_in_little_memory(bomb):
     body = bytearray(bomb(20 * MEGABYTE))
     tracemalloc.start()
 
     with pytest.raises((ValueError, RequestError)):
-        members_from(body, ["document"])
+        parse_members(body, ["document"])
 
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
@@ -279,7 +279,7 @@ def test_long_text_is_walked_in_little_memory(unit):
     body = bytearray(b'{"document":"' + unit * (20 * MEGABYTE // len(unit)) + b'"}')
     tracemalloc.start()
 
-    for _ in members_from(body, ["document"])["document"].pieces():
+    for _ in parse_members(body, ["document"])["document"].pieces():
         pass
 
     peak = tracemalloc.get_traced_memory()[1]

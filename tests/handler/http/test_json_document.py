@@ -1,4 +1,4 @@
-"""Documents in JSON, as people write them and as other services take them."""
+"""Documents in JSON, in the spellings of clients and of other services."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import json
 import pytest
 
 from handler.errors import RequestError
-from handler.http.request import OCRRequest, request_from
+from handler.http.request import OCRRequest, parse_request
 from handler.storage.addresses import Address
 
 PNG = b"\x89PNG\r\n\x1a\n\xff\xfb\xef\xbe"
@@ -17,7 +17,7 @@ LONG = "A" * 300_000
 
 
 def request(body: object) -> OCRRequest:
-    return request_from(
+    return parse_request(
         {"body": bytearray(json.dumps(body).encode())},
         {"content-type": "application/json"},
         max_document_bytes=10**6,
@@ -29,7 +29,7 @@ def content(understood: OCRRequest) -> bytes:
     return bytes(understood.document)
 
 
-def test_the_sample_uses_both_characters_that_differ_between_alphabets():
+def test_sample_uses_characters_of_both_base64_alphabets():
     assert "+" in BASE64
     assert "/" in BASE64
 
@@ -55,12 +55,12 @@ def test_usual_spellings_of_base64_are_read(text):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("https://example.org/a.png", "document is a URL, and nothing is fetched"),
+        ("https://example.org/a.png", "document is a URL, and documents are not"),
         ("/etc/hosts", "document is the name or path of a file"),
         ("in/scan.pdf", "document is the name or path of a file"),
-        (json.dumps(BASE64), "document is quoted twice"),
-        (repr(PNG), "document is quoted twice"),
-        (json.dumps(LONG), "document is quoted twice"),
+        (json.dumps(BASE64), "document contains quotes"),
+        (repr(PNG), "document contains quotes"),
+        (json.dumps(LONG), "document contains quotes"),
         (PNG.hex() * 10, "document is hexadecimal"),
         ("data:image/png,%89PNG", "without ;base64 before its comma"),
         ("data:image/png", "without ;base64 before its comma"),
@@ -71,7 +71,7 @@ def test_usual_spellings_of_base64_are_read(text):
         (LONG + "$" + LONG, "not valid base64: it has characters"),
     ],
 )
-def test_text_that_is_no_base64_is_named(text, words):
+def test_text_that_is_not_base64_is_explained(text, words):
     with pytest.raises(RequestError, match=words) as caught:
         request({"document": text})
 
@@ -97,7 +97,7 @@ def test_a_document_that_is_an_object_must_be_base64(key, size):
         ("instances", [{}], "Vertex AI"),
     ],
 )
-def test_the_body_of_another_service_is_named(name, value, service, size):
+def test_body_of_another_service_is_explained(name, value, service, size):
     padding = [value, "A" * size]
 
     with pytest.raises(RequestError, match=service) as caught:

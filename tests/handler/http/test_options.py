@@ -1,4 +1,4 @@
-"""What a caller may ask for, in whatever way it was written."""
+"""Parsing of option values, given as JSON or text."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ import dataclasses
 import pytest
 
 from handler.errors import InvalidOptionError
-from handler.http.options import options_from
+from handler.http.options import parse_options
 from handler.schema import Options
 
 
-def test_an_unknown_option_like_no_other_is_told_which_there_are():
+def test_unknown_option_without_similar_name_lists_all_options():
     known = ", ".join(field.name for field in dataclasses.fields(Options))
 
     with pytest.raises(InvalidOptionError) as caught:
-        options_from({"zzzz": 1})
+        parse_options({"zzzz": 1})
 
     assert caught.value.detail == f'unknown option "zzzz"; known: {known}'
 
 
 def test_an_unknown_option_is_refused_even_without_a_value():
     with pytest.raises(InvalidOptionError, match="page"):
-        options_from({"page": None})
+        parse_options({"page": None})
 
 
 def test_a_long_or_hostile_name_is_repeated_short_and_escaped():
     with pytest.raises(InvalidOptionError) as caught:
-        options_from({"\r\n\x00ä" * 1000: 1})
+        parse_options({"\r\n\x00ä" * 1000: 1})
 
     assert len(caught.value.detail) < 600
     assert caught.value.detail.isascii()
@@ -53,7 +53,7 @@ def test_every_option_can_be_given():
         "password": "secret",
     }
 
-    changed = options_from(samples)
+    changed = parse_options(samples)
 
     assert samples.keys() == given_options
     assert all(
@@ -63,7 +63,7 @@ def test_every_option_can_be_given():
 
 @pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(Options)])
 def test_an_option_without_a_value_has_its_default(name):
-    assert options_from({name: None}) == Options()
+    assert parse_options({name: None}) == Options()
 
 
 @pytest.mark.parametrize(
@@ -99,8 +99,8 @@ def test_an_option_without_a_value_has_its_default(name):
         ("inline_images", "false", False),
     ],
 )
-def test_a_value_becomes_what_its_option_is(name, value, expected):
-    parsed = getattr(options_from({name: value}), name)
+def test_value_is_converted_to_the_type_of_its_option(name, value, expected):
+    parsed = getattr(parse_options({name: value}), name)
 
     assert parsed == expected
     assert type(parsed) is type(expected)
@@ -134,22 +134,22 @@ NONSENSE: dict[str, list[object]] = {
     ("name", "value"),
     [(name, value) for name, values in NONSENSE.items() for value in values],
 )
-def test_a_value_that_makes_no_sense_is_refused_by_name(name, value):
+def test_invalid_value_is_refused_with_the_option_name(name, value):
     with pytest.raises(InvalidOptionError, match=f"^{name} must be "):
-        options_from({name: value})
+        parse_options({name: value})
 
 
-def test_a_prompt_type_that_is_nearly_one_names_the_right_one():
+def test_misspelt_prompt_type_names_the_nearest_one():
     with pytest.raises(InvalidOptionError, match="did you mean ocr_layout"):
-        options_from({"prompt_type": "ocr-layout"})
+        parse_options({"prompt_type": "ocr-layout"})
 
 
 @pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(Options)])
 def test_text_above_the_limit_is_refused_by_name(name):
     with pytest.raises(InvalidOptionError, match=f'"{name}" has more than 8,192 bytes'):
-        options_from({name: "1" * 8193})
+        parse_options({name: "1" * 8193})
 
 
-def test_a_long_name_is_compared_with_none_of_ours():
+def test_long_name_is_not_compared_with_option_names():
     with pytest.raises(InvalidOptionError, match="; known: "):
-        options_from({"pages" * 20: 1})
+        parse_options({"pages" * 20: 1})

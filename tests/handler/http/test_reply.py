@@ -1,4 +1,4 @@
-"""What goes back to a client, in a form that TorchServe survives."""
+"""Replies and problem details, in a form that TorchServe accepts."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from handler.errors import (
     OverloadedError,
     UnreadableDocumentError,
 )
-from handler.http.reply import PROBLEM, Reply, header_safe, problem
+from handler.http.reply import PROBLEM, Reply, problem_reply, strip_header_value
 from handler.schema import PageResult, Status
 from tests.handler.test_errors import CLASSES
 
 
-def test_an_error_is_told_in_words_and_as_a_code():
-    reply = problem(UnreadableDocumentError("page 3 ends early"), "id-1")
+def test_error_reply_has_a_detail_and_a_code():
+    reply = problem_reply(UnreadableDocumentError("page 3 ends early"), "id-1")
 
     assert reply.status == 422
     assert reply.media_type == PROBLEM == "application/problem+json"
@@ -35,28 +35,28 @@ def test_an_error_is_told_in_words_and_as_a_code():
 
 
 @pytest.mark.parametrize("cls", CLASSES)
-def test_only_a_service_that_is_busy_says_when_to_come_again(cls):
-    reply = problem(cls("no"), "id-1")
+def test_only_status_503_has_retry_after(cls):
+    reply = problem_reply(cls("no"), "id-1")
 
     assert ("Retry-After" in reply.headers) == (cls.status == 503)
 
 
-def test_when_to_come_again_is_a_number_of_seconds():
-    assert int(problem(OverloadedError(), "id-1").headers["Retry-After"]) > 0
+def test_retry_after_is_a_number_of_seconds():
+    assert int(problem_reply(OverloadedError(), "id-1").headers["Retry-After"]) > 0
 
 
-def test_a_deadline_is_no_reason_to_try_the_same_again():
-    assert problem(DeadlineExceededError(), "id-1").headers == {}
+def test_exceeded_deadline_has_no_retry_after():
+    assert problem_reply(DeadlineExceededError(), "id-1").headers == {}
 
 
-def test_pages_that_were_tried_stay_with_the_error():
+def test_error_reply_keeps_the_page_results():
     pages = (PageResult(1, Status.FAILURE),)
 
-    assert problem(HandlerError(), "id-1", pages).pages == pages
+    assert problem_reply(HandlerError(), "id-1", pages).pages == pages
 
 
-def test_words_of_any_language_are_ascii_on_the_wire():
-    reply = problem(HandlerError("Größe \ud800 \r\n"), "id-1")
+def test_non_ascii_detail_is_sent_as_ascii():
+    reply = problem_reply(HandlerError("Größe \ud800 \r\n"), "id-1")
 
     assert reply.body.isascii()
     assert json.loads(reply.body)["detail"] == "Größe \ud800 \r\n"
@@ -71,16 +71,16 @@ def test_words_of_any_language_are_ascii_on_the_wire():
         (503, "Service Unavailable"),
     ],
 )
-def test_the_reason_phrase_is_the_one_everybody_uses(status, phrase):
+def test_reason_phrase_is_the_standard_one(status, phrase):
     assert Reply(status, "text/plain", b"").phrase == phrase
 
 
 @pytest.mark.parametrize("cls", CLASSES)
 def test_every_error_has_a_reason_phrase(cls):
-    assert problem(cls(), "id-1").phrase.isascii()
+    assert problem_reply(cls(), "id-1").phrase.isascii()
 
 
-def test_another_body_leaves_the_rest_of_a_reply_alone():
+def test_replacing_the_body_keeps_the_other_fields():
     reply = Reply(200, "text/plain", b"a", {"X-Y": "z"}, code="internal")
 
     changed = reply.with_body(b"b")
@@ -89,17 +89,19 @@ def test_another_body_leaves_the_rest_of_a_reply_alone():
     assert reply.body == b"a"
 
 
-def test_a_header_cannot_begin_another_header():
-    assert header_safe("a\r\nSet-Cookie: b") == "aSet-Cookie: b"
+def test_header_value_cannot_inject_a_header():
+    assert strip_header_value("a\r\nSet-Cookie: b") == "aSet-Cookie: b"
 
 
-def test_a_header_keeps_its_ascii_and_loses_the_rest():
-    assert header_safe("page=1; name=Größe\t\x00\x7f\ud800~") == "page=1; name=Gre~"
+def test_header_value_keeps_only_ascii():
+    assert (
+        strip_header_value("page=1; name=Größe\t\x00\x7f\ud800~") == "page=1; name=Gre~"
+    )
 
 
 @given(st.text(st.characters()))
-def test_whatever_a_client_wrote_is_safe_in_a_header(value):
-    safe = header_safe(value)
+def test_any_text_becomes_a_safe_header_value(value):
+    safe = strip_header_value(value)
 
     assert safe.isascii()
     assert safe.isprintable()

@@ -16,11 +16,11 @@ from handler.processes.pool import CallCrashedError, Pool
 from handler.sandbox.wire import Descriptor
 
 SECONDS = 60.0
-"""More than any call needs."""
+"""Time limit that no call reaches."""
 
 
 class HoldsAFunctionError(Exception):
-    """An error outside the handler's tree of errors."""
+    """Error that is not a HandlerError."""
 
     def __init__(self) -> None:
         super().__init__(lambda: None)
@@ -47,7 +47,7 @@ def signal_myself(number: int) -> None:
 
 
 def signal_myself_once(number: int, token: Descriptor) -> str:
-    """Let the signal have this process, unless an earlier call took the token."""
+    """Send a signal to this process, unless an earlier call took the token."""
     if take(token):
         os.kill(os.getpid(), number)
     return "done"
@@ -80,7 +80,7 @@ def take(token: Descriptor) -> bool:
 
 
 class Token:
-    """A byte in a pipe, by which calls know whether they are the first."""
+    """Byte in a pipe that only the first call gets."""
 
     def __init__(self) -> None:
         reading, self._writing = os.pipe()
@@ -106,7 +106,7 @@ def allocate(num_bytes: int) -> int:
 
 
 def wait_at(arrived: Descriptor, gate: Descriptor) -> bool:
-    """Say that the call runs, then wait until the gate is opened."""
+    """Report that the call runs, then wait until the gate is opened."""
     os.write(arrived, b".")
     return os.read(gate, 1) == b""
 
@@ -115,7 +115,7 @@ def wait_at(arrived: Descriptor, gate: Descriptor) -> bool:
 def occupied(
     pool: Pool, failed: Callable[[Exception], None] | None = None
 ) -> Iterator[None]:
-    """Keep a process of the pool, which has imported this module, busy meanwhile.
+    """Keep a process of the pool busy while the context is active.
 
     `failed` gets the error of a call that did not end well.
     """

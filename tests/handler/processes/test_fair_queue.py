@@ -1,4 +1,4 @@
-"""The fair queue grants turns and preempts calls."""
+"""Order of turns and preemption in the fair queue."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def queue_of(clock):
 
 @pytest.fixture
 def waiting():
-    """Starts calls that wait for a turn in threads; their turns appear in a list."""
+    """Function that starts threads which wait for a turn; turns are put into a list."""
     threads: list[Thread] = []
 
     def wait(queue: FairQueue, account: Account, turns: list[Turn]) -> None:
@@ -60,7 +60,7 @@ def waiting():
 
 
 def take(queue: FairQueue, account: Account | None = None) -> Turn:
-    """A turn that is free now."""
+    """Take a turn that is free now."""
     turn = queue.take(account or Account(), LIMIT, 0)
     assert turn is not None
     return turn
@@ -169,7 +169,7 @@ def test_a_call_that_has_run_for_long_counts_as_slow(queue_of, clock):
     assert [can_take(queue, Level.SLOW), can_take(queue)] == [False, True]
 
 
-def test_nothing_yields_while_nobody_waits(queue_of, clock):
+def test_no_call_yields_while_none_waits(queue_of, clock):
     queue = queue_of(1)
     turn = take(queue)
     clock.now += LIMIT - 1
@@ -269,7 +269,7 @@ def test_one_call_yields_for_one_that_waits(queue_of, clock, waiting):
     queue.give_back(running[0], Outcome.PREEMPTED)
 
 
-def test_calls_that_cannot_begin_anew_never_yield(queue_of, clock, waiting):
+def test_calls_that_cannot_restart_never_yield(queue_of, clock, waiting):
     queue = queue_of(1)
     turns: list[Turn] = []
     turn = queue.take(Account(), LIMIT, 0, can_restart=False)
@@ -319,7 +319,7 @@ def test_a_document_is_given_up_after_two_timeouts(queue_of, clock):
     assert given_up == [False, True]
 
 
-def test_a_document_is_known_again_for_a_while(clock):
+def test_account_of_a_document_is_kept_for_a_while(clock):
     history = History(keep_seconds=60, clock=clock)
     account = history.account("a")
 

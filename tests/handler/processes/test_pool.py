@@ -1,4 +1,4 @@
-"""What a call in another process may do: answer, raise, crash, hang, overeat."""
+"""Calls in a pool that return, raise, crash, hang or exceed their memory."""
 
 from __future__ import annotations
 
@@ -49,14 +49,14 @@ def sleep_through(connection: Connection) -> None:
 
 
 def own_a_pool(connection: Connection) -> None:
-    """A worker with a pool of its own, to be killed without warning."""
+    """Process with its own pool, which the test kills."""
     pool = Pool(1)
     connection.send(pool.call(SECONDS, os.getpid))
     connection.recv()
 
 
 def is_gone(pid: int) -> bool:
-    """Whether a process has ended, even where nobody collects its status."""
+    """Return whether a process has ended, even if its status was not collected."""
     try:
         status = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
@@ -66,7 +66,7 @@ def is_gone(pid: int) -> bool:
 
 @pytest.fixture(scope="module")
 def pool():
-    """One pool for all tests: what one call does must not matter to the next."""
+    """Pool that all tests share, because calls must not affect each other."""
     pool = Pool(2, modules=MODULES)
     yield pool
     pool.close()
@@ -81,7 +81,7 @@ def single():
 
 @pytest.fixture
 def child_of():
-    """Starts children and ends them, whatever became of them."""
+    """Function that starts children, which are ended after the test."""
     children: list[Child] = []
 
     def start(target, *args) -> Child:
@@ -107,9 +107,7 @@ def test_the_same_process_serves_one_call_after_the_other(pool):
 
 
 @pytest.mark.parametrize(("policy", "count"), [(None, "5000"), ("ACTIVE", None)])
-def test_threads_soon_sleep_while_they_wait_unless_the_environment_says_otherwise(
-    monkeypatch, policy, count
-):
+def test_child_limits_spinning_unless_environment_sets_it(monkeypatch, policy, count):
     monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
     monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
     if policy is not None:
@@ -122,7 +120,7 @@ def test_threads_soon_sleep_while_they_wait_unless_the_environment_says_otherwis
         pool.close()
 
 
-def test_an_exception_comes_back_as_itself(pool):
+def test_handler_error_is_raised_unchanged(pool):
     with pytest.raises(UnreadableDocumentError, match=r"^page 3 ends early$") as caught:
         pool.call(SECONDS, raise_unreadable)
 
@@ -159,7 +157,7 @@ def test_a_call_that_ends_its_process_says_with_what_status(pool):
         pool.call(SECONDS, leave, 7)
 
 
-def test_an_exception_that_is_no_refusal_arrives_in_words(single):
+def test_other_exception_becomes_a_runtime_error(single):
     pid = single.call(SECONDS, os.getpid)
 
     with pytest.raises(RuntimeError, match=r"^HoldsAFunctionError\(<function .*>\)$"):
@@ -168,7 +166,7 @@ def test_an_exception_that_is_no_refusal_arrives_in_words(single):
     assert single.call(SECONDS, os.getpid) == pid
 
 
-def test_a_process_that_died_while_it_idled_costs_the_next_call_nothing(single):
+def test_process_that_died_while_idle_is_replaced(single):
     pid = single.call(SECONDS, os.getpid)
     os.kill(pid, signal.SIGKILL)
     until(lambda: is_gone(pid))
@@ -208,7 +206,7 @@ def test_a_calls_timeout_starts_when_it_gets_a_process(single):
     with occupied(single):
         second = Thread(target=lambda: answers.append(single.call(2, time.sleep, 1.2)))
         second.start()
-        # Together with the call itself more than its timeout.
+        # Waiting and the call together take longer than the timeout.
         second.join(1.2)
 
     second.join()
@@ -222,7 +220,7 @@ def test_a_caller_out_of_time_stops_waiting_for_a_process(single):
     assert single.call(SECONDS, abs, -3) == 3
 
 
-def test_a_caller_that_runs_out_of_time_waits_no_longer_for_the_result(single):
+def test_caller_out_of_time_stops_waiting_for_the_result(single):
     pid = single.call(SECONDS, os.getpid)
 
     with pytest.raises(OutOfTimeError):
@@ -233,7 +231,7 @@ def test_a_caller_that_runs_out_of_time_waits_no_longer_for_the_result(single):
 
 
 @pytest.mark.parametrize("total_seconds", [0.0, -1.0])
-def test_a_caller_that_has_no_time_at_all_is_told_so(single, total_seconds):
+def test_call_without_time_raises_out_of_time(single, total_seconds):
     with occupied(single), pytest.raises(OutOfTimeError):
         single.call_within(total_seconds, SECONDS, abs, -3)
 
@@ -251,7 +249,7 @@ def test_two_calls_run_at_the_same_time(pool):
         assert pool.call(SECONDS, add, 1, 2) == 3
 
 
-def test_a_call_that_wants_too_much_memory_fails_alone():
+def test_call_that_exceeds_its_memory_fails_alone():
     pool = Pool(1, memory_bytes=1024**3, modules=MODULES)
 
     with pytest.raises(CallCrashedError):
@@ -334,17 +332,17 @@ def test_a_child_ends_when_its_pipe_closes(child_of):
     child.close()
 
     assert is_gone(child.pid)
-    assert child.last_words() == "ended with status 0"
+    assert child.describe_end() == "ended with status 0"
 
 
-def test_a_child_that_does_not_listen_is_killed_when_its_pipe_closes(child_of):
+def test_child_that_ignores_its_closed_pipe_is_killed(child_of):
     child = child_of(sleep_through)
     child.connection.recv()
 
     child.close(timeout_seconds=0.1)
 
     assert is_gone(child.pid)
-    assert child.last_words() == "was ended by SIGKILL"
+    assert child.describe_end() == "was ended by SIGKILL"
 
 
 def test_a_child_outlives_the_interrupt_of_a_terminal(child_of):

@@ -1,4 +1,4 @@
-"""Processes that are killed, stopped or ended for others, and calls begun anew."""
+"""Processes that are killed, stopped or preempted, and calls that restart."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from handler.processes.pool import (
     DocumentGivenUpError,
     Pool,
 )
-from handler.reading.decode import Decoding
+from handler.reading.decode import Decoder
 from tests.handler.processes import called
 from tests.handler.processes.called import (
     Token,
@@ -37,7 +37,7 @@ from tests.handler.processes.called import (
 from tests.waiting import until
 
 SECONDS = 20.0
-"""More than any call here needs."""
+"""Time limit that no call here reaches."""
 STALL_SECONDS = 0.5
 BURN_SECONDS = 1.0
 
@@ -73,7 +73,7 @@ def token():
 
 
 class Records(logging.Handler):
-    """Records of the log, in order."""
+    """Log records, in order."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -94,7 +94,9 @@ def ends():
 
 
 def call(pool: Pool, function, *args, context=None, seconds=SECONDS):
-    return pool.call_for(context or CallContext(), math.inf, seconds, function, *args)
+    return pool.call_restartable(
+        context or CallContext(), math.inf, seconds, function, *args
+    )
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP, signal.SIGSEGV])
@@ -126,17 +128,19 @@ def test_a_call_that_loses_two_processes_fails(pool_of, number, error):
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
 def test_a_document_is_not_blamed_for_external_signals(pool_of, number):
-    decoding = Decoding(pool_of(), SECONDS, time.monotonic)
+    decoder = Decoder(pool_of(), SECONDS, time.monotonic)
 
     with pytest.raises(OverloadedError, match="from outside"):
-        decoding.run(CallContext("document"), None, signal_myself, int(number))
+        decoder.run(CallContext("document"), None, signal_myself, int(number))
 
 
 def test_a_document_is_blamed_for_crashes_in_two_processes(pool_of):
-    decoding = Decoding(pool_of(), SECONDS, time.monotonic)
+    decoder = Decoder(pool_of(), SECONDS, time.monotonic)
 
-    with pytest.raises(UnreadableDocumentError, match=r"^the decoder crashed on it$"):
-        decoding.run(CallContext("document"), None, signal_myself, int(signal.SIGSEGV))
+    with pytest.raises(
+        UnreadableDocumentError, match=r"^the decoder crashed on this document$"
+    ):
+        decoder.run(CallContext("document"), None, signal_myself, int(signal.SIGSEGV))
 
 
 def test_a_process_stopped_while_idle_only_delays_a_call(pool_of):
@@ -170,19 +174,19 @@ def test_a_document_is_given_up_after_two_timeouts(pool_of, token):
     assert call(pool, abs, -3, context=CallContext("another")) == 3
 
 
-def test_a_given_up_document_is_told_so(pool_of):
-    decoding = Decoding(pool_of(), 0.2, time.monotonic)
+def test_given_up_document_has_an_error_of_its_own(pool_of):
+    decoder = Decoder(pool_of(), 0.2, time.monotonic)
     for _ in range(2):
         with pytest.raises(
             UnreadableDocumentError, match=r"longer than 0\.2 s and was"
         ):
-            decoding.run(CallContext("document"), None, burn)
+            decoder.run(CallContext("document"), None, burn)
 
     with pytest.raises(UnreadableDocumentError, match="the whole document was given"):
-        decoding.run(CallContext("document"), None, abs, -3)
+        decoder.run(CallContext("document"), None, abs, -3)
 
 
-def test_a_long_call_is_begun_anew_after_one_that_waited(pool_of, token, ends):
+def test_preempted_call_restarts_after_the_waiting_one(pool_of, token, ends):
     pool = pool_of()
     answers: list[str] = []
     slow = Thread(

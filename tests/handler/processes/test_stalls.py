@@ -1,4 +1,4 @@
-"""A process without processor time is stalled, unless it is runnable."""
+"""Detection of stalled processes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ HOUR = 360_000
 
 
 class Process:
-    """A process and a clock that a test sets."""
+    """Fake process and clock that a test sets."""
 
     def __init__(self) -> None:
         self.now = 0.0

@@ -1,4 +1,4 @@
-"""Readers, and documents opened in them."""
+"""Fixtures of readers and open documents."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def writers():
 
 @pytest.fixture
 def without_memory():
-    """A pool whose processes crash."""
+    """Pool whose processes crash."""
     pool = Pool(1, memory_bytes=TOO_LITTLE_MEMORY)
     yield pool
     pool.close()
@@ -43,7 +43,7 @@ def without_memory():
 
 @pytest.fixture
 def busy():
-    """A pool whose only process is at work as long as the test runs."""
+    """Pool whose only process is busy until the test ends."""
     pool = Pool(1, modules=[called.__name__])
     with called.occupied(pool):
         yield pool
@@ -51,8 +51,8 @@ def busy():
 
 
 @pytest.fixture
-def reader_with(decoders, writers):
-    """Makes readers; they share the pools where a test brings none."""
+def make_reader(decoders, writers):
+    """Function that makes readers; they share pools unless the test passes its own."""
 
     def make(
         engines: FakeEngines,
@@ -67,8 +67,8 @@ def reader_with(decoders, writers):
 
 
 @pytest.fixture
-def opened(reader_with):
-    """Opens documents, received now, and closes them after the test."""
+def open_document(make_reader):
+    """Function that opens documents, which are closed after the test."""
     readings: list[OpenDocument] = []
 
     def open_it(
@@ -79,7 +79,7 @@ def opened(reader_with):
         document_key: str | None = None,
         **options: Any,
     ) -> OpenDocument:
-        reader = reader or reader_with(FakeEngines())
+        reader = reader or make_reader(FakeEngines())
         received_at = time.monotonic() if received_at is None else received_at
         request = OCRRequest(content, None, Options(**options), None)
         readings.append(
@@ -95,14 +95,14 @@ def opened(reader_with):
 
 
 @pytest.fixture
-def read(reader_with, opened):
-    """All pages of a document by number; one without an answer takes a minute."""
+def read(make_reader, open_document):
+    """Function that returns all pages of a document by number."""
 
     def read_it(
         content: bytes, engines: FakeEngines, options: Any = None, **settings: Any
     ) -> dict[int, PageResult]:
-        reader = reader_with(engines, **settings)
-        pages = reader.pages(opened(content, reader, **(options or {})))
+        reader = make_reader(engines, **settings)
+        pages = reader.pages(open_document(content, reader, **(options or {})))
         return {page.page: page for page in pages}
 
     return read_it

@@ -1,4 +1,4 @@
-"""Engines that a test plays, documents for them, and what came back."""
+"""Fake engines that a test controls, and documents for them."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ FIGURE = (
 )
 RED = (200, 30, 30)
 SLOW = png_bomb(9900)
-"""Just under the limit of pixels; decoding it takes far longer than `MOMENT`."""
+"""Image just below the limit of pixels; its decoding takes far longer than `MOMENT`."""
 MOMENT = 0.01
 TOO_LITTLE_MEMORY = 20 * 1024**2
-"""Decoders that have no more end at once, whatever they are given."""
+"""Time limit in which no decoder can finish."""
 
 
 class Clock:
-    """A clock that a test sets."""
+    """Clock that a test sets."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -39,7 +39,7 @@ class Clock:
 
 
 class PassingClock(Clock):
-    """A clock on which a while has passed at every look."""
+    """Clock that advances with every reading."""
 
     def __call__(self) -> float:
         self.advance(20.0)
@@ -47,7 +47,7 @@ class PassingClock(Clock):
 
 
 class FakeEngines:
-    """Engines that answer a page at once, when the test says so, or never."""
+    """Fake engines that answer a page at once, on request of the test, or never."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class FakeEngines:
         self.num_slots = num_slots
         self.requests: list[EngineRequest] = []
         self.cancelled: list[int] = []
-        """The pages that were given up."""
+        """Numbers of the cancelled pages."""
         self._answers = answers or {}
         self.submitted = submitted
         self._futures: dict[int, Future[EngineOutput]] = {}
@@ -86,7 +86,7 @@ class FakeEngines:
 
     @property
     def numbers(self) -> list[int]:
-        """The pages that were submitted, in that order."""
+        """Numbers of the submitted pages, in order."""
         return [request.page.number for request in self.requests]
 
 
@@ -95,7 +95,7 @@ def pdf_of(num_pages: int) -> bytes:
 
 
 def page_with_a_red_square() -> bytes:
-    """White, 400 x 320 pixels, and red where FIGURE says: 100, 80, 300, 240."""
+    """Return a white page of 400 x 320 pixels with a red box at 100, 80, 300, 240."""
     page = Image.new("RGB", (400, 320), "white")
     page.paste(RED, (100, 80, 300, 240))
     return as_png(page)

@@ -1,4 +1,4 @@
-"""What the engine is asked, and what is made of its answers."""
+"""Requests to the engine, and results made from its outputs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.handler.reading.engines import (
 
 
 @pytest.mark.parametrize("prompt_type", ["ocr", "ocr_layout"])
-def test_the_engine_is_asked_with_the_prompt_of_the_prompt_type(read, prompt_type):
+def test_engine_gets_the_prompt_of_the_prompt_type(read, prompt_type):
     engines = FakeEngines({1: TEXT})
 
     read(as_png(text_page()), engines, {"prompt_type": prompt_type})
@@ -37,14 +37,12 @@ def test_the_engine_is_asked_with_the_prompt_of_the_prompt_type(read, prompt_typ
     assert request.request_id == "id"
 
 
-def test_a_request_that_comes_again_is_not_taken_for_its_first_time(
-    reader_with, opened
-):
+def test_resent_request_has_new_engine_ids(make_reader, open_document):
     engines = FakeEngines({1: TEXT, 2: TEXT})
-    reader = reader_with(engines)
+    reader = make_reader(engines)
 
     for _ in range(2):
-        list(reader.pages(opened(pdf_of(2), reader)))
+        list(reader.pages(open_document(pdf_of(2), reader)))
 
     assert engines.numbers == [1, 2, 1, 2]
     assert len({request.id for request in engines.requests}) == 4
@@ -62,7 +60,7 @@ def test_a_request_that_comes_again_is_not_taken_for_its_first_time(
         (5000, 4000, 1024),
     ],
 )
-def test_the_smallest_bound_on_output_tokens_counts(read, requested, setting, expected):
+def test_smallest_limit_on_output_tokens_applies(read, requested, setting, expected):
     engines = FakeEngines({1: TEXT})
 
     read(
@@ -75,7 +73,7 @@ def test_the_smallest_bound_on_output_tokens_counts(read, requested, setting, ex
     assert engines.requests[0].max_output_tokens == expected
 
 
-def test_max_side_makes_the_page_smaller_for_the_model_and_not_for_the_caller(read):
+def test_max_side_shrinks_only_the_image_for_the_model(read):
     engines = FakeEngines({1: TEXT})
 
     pages = read(as_png(text_page(size=(640, 800))), engines, max_side=512)
@@ -99,7 +97,7 @@ def test_boxes_are_in_pixels_of_the_page_as_it_is_reported(
     assert [block.bbox for block in page.content.blocks] == [(0, 0, width, height)]
 
 
-def test_a_page_says_what_the_model_said_and_how_it_went(read):
+def test_page_result_has_the_output_and_its_statistics(read):
     output = EngineOutput(
         "id",
         FinishReason.STOP,
@@ -119,7 +117,7 @@ def test_a_page_says_what_the_model_said_and_how_it_went(read):
     assert (page.page_seconds, page.queue_seconds) == (1.5, 0.5)
 
 
-def test_figures_are_cut_out_of_the_page_as_webp_when_they_are_asked_for(read):
+def test_figures_are_returned_as_webp_on_request(read):
     page = read(
         page_with_a_red_square(), FakeEngines({1: FIGURE}), {"include_images": True}
     )[1]
@@ -135,18 +133,18 @@ def test_figures_are_cut_out_of_the_page_as_webp_when_they_are_asked_for(read):
     assert name in page.content.markdown
 
 
-def test_figures_nobody_asked_for_are_not_cut_out(read):
+def test_figures_are_not_cut_out_by_default(read):
     page = read(page_with_a_red_square(), FakeEngines({1: FIGURE}))[1]
 
     assert page.images == {}
     assert [block.label for block in page.content.blocks] == ["Image"]
 
 
-def test_a_page_whose_figures_cannot_be_cut_out_comes_without_them(reader_with, opened):
+def test_page_is_returned_if_its_figures_cannot_be_cut_out(make_reader, open_document):
     clock = Clock()
     engines = FakeEngines({1: FIGURE + TEXT}, submitted=lambda: clock.advance(9))
-    reader = reader_with(engines, clock)
-    reading = opened(
+    reader = make_reader(engines, clock)
+    reading = open_document(
         page_with_a_red_square(),
         reader,
         received_at=0,
@@ -163,7 +161,7 @@ def test_a_page_whose_figures_cannot_be_cut_out_comes_without_them(reader_with, 
     assert warnings_of(page) == ["images_missing"]
 
 
-def test_a_generation_that_was_cut_short_carries_a_warning(read):
+def test_truncated_output_has_a_warning(read):
     output = EngineOutput("id", FinishReason.LENGTH, TEXT, num_output_tokens=7)
 
     page = read(as_png(text_page()), FakeEngines({1: output}))[1]
@@ -175,7 +173,7 @@ def test_a_generation_that_was_cut_short_carries_a_warning(read):
     assert "after 7 tokens; raise max_output_tokens" in warning.detail
 
 
-def test_a_generation_that_repeats_itself_carries_a_warning_and_all_its_text(read):
+def test_repetitive_output_has_a_warning_and_all_its_text(read):
     output = EngineOutput("id", FinishReason.REPETITION, TEXT, has_repetition=True)
 
     page = read(as_png(text_page()), FakeEngines({1: output}))[1]
@@ -185,7 +183,7 @@ def test_a_generation_that_repeats_itself_carries_a_warning_and_all_its_text(rea
     assert warnings_of(page) == ["repetition"]
 
 
-def test_a_generation_that_ended_by_itself_carries_none(read):
+def test_complete_output_has_no_warning(read):
     page = read(as_png(text_page()), FakeEngines({1: TEXT}))[1]
 
     assert warnings_of(page) == []

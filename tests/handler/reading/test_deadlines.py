@@ -1,4 +1,4 @@
-"""Deadlines, and clients that leave."""
+"""Deadlines and disconnected clients."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ from tests.handler.reading.engines import (
     ("requested", "setting", "deadline"),
     [(None, 55.0, 155.0), (5.0, 55.0, 105.0), (5.0, None, 105.0), (None, None, None)],
 )
-def test_a_deadline_is_the_requests_or_else_the_settings(
-    reader_with, opened, requested, setting, deadline
+def test_deadline_of_the_request_overrides_the_setting(
+    make_reader, open_document, requested, setting, deadline
 ):
     clock = Clock()
     clock.now = 100.0
-    reader = reader_with(FakeEngines(), clock, deadline_seconds=setting)
+    reader = make_reader(FakeEngines(), clock, deadline_seconds=setting)
 
-    reading = opened(pdf_of(1), reader, received_at=100.0, deadline_seconds=requested)
+    reading = open_document(
+        pdf_of(1), reader, received_at=100.0, deadline_seconds=requested
+    )
 
     assert reading.deadline == deadline
 
 
-def test_when_the_deadline_comes_finished_pages_are_kept_and_the_rest_is_late(
-    reader_with, opened
-):
+def test_finished_pages_are_kept_at_the_deadline(make_reader, open_document):
     clock = Clock()
     engines = FakeEngines({3: TEXT}, num_slots=2)
-    reader = reader_with(engines, clock)
+    reader = make_reader(engines, clock)
     pages = reader.pages(
-        opened(pdf_of(5), reader, received_at=0.0, deadline_seconds=5.0)
+        open_document(pdf_of(5), reader, received_at=0.0, deadline_seconds=5.0)
     )
 
     first = next(pages)
@@ -51,12 +51,12 @@ def test_when_the_deadline_comes_finished_pages_are_kept_and_the_rest_is_late(
     assert {code_of(page) for page in rest} == {"deadline_exceeded"}
 
 
-def test_a_page_that_was_done_in_time_is_kept_though_nobody_looked(reader_with, opened):
+def test_page_finished_before_the_deadline_is_kept(make_reader, open_document):
     clock = Clock()
     engines = FakeEngines({3: TEXT}, num_slots=2)
-    reader = reader_with(engines, clock)
+    reader = make_reader(engines, clock)
     pages = reader.pages(
-        opened(pdf_of(3), reader, received_at=0.0, deadline_seconds=5.0)
+        open_document(pdf_of(3), reader, received_at=0.0, deadline_seconds=5.0)
     )
 
     next(pages)
@@ -71,12 +71,12 @@ def test_a_page_that_was_done_in_time_is_kept_though_nobody_looked(reader_with, 
     assert engines.cancelled == [1]
 
 
-def test_when_the_deadline_comes_the_engine_gives_up_what_it_held(reader_with, opened):
+def test_running_pages_are_cancelled_at_the_deadline(make_reader, open_document):
     clock = Clock()
     engines = FakeEngines({3: TEXT}, num_slots=2)
-    reader = reader_with(engines, clock)
+    reader = make_reader(engines, clock)
     pages = reader.pages(
-        opened(pdf_of(5), reader, received_at=0.0, deadline_seconds=5.0)
+        open_document(pdf_of(5), reader, received_at=0.0, deadline_seconds=5.0)
     )
 
     next(pages)
@@ -87,10 +87,10 @@ def test_when_the_deadline_comes_the_engine_gives_up_what_it_held(reader_with, o
     assert sorted(engines.cancelled) == [1, 2]
 
 
-def test_a_deadline_is_noticed_while_no_page_is_done(reader_with, opened):
+def test_deadline_is_noticed_while_no_page_finishes(make_reader, open_document):
     engines = FakeEngines()
-    reader = reader_with(engines, PassingClock())
-    reading = opened(pdf_of(1), reader, received_at=0.0, deadline_seconds=120.0)
+    reader = make_reader(engines, PassingClock())
+    reading = open_document(pdf_of(1), reader, received_at=0.0, deadline_seconds=120.0)
 
     [page] = reader.pages(reading)
 
@@ -98,11 +98,11 @@ def test_a_deadline_is_noticed_while_no_page_is_done(reader_with, opened):
     assert engines.cancelled == [1]
 
 
-def test_a_reading_that_was_cancelled_stops_and_cancels(reader_with, opened):
+def test_cancelled_reading_stops_and_cancels_its_pages(make_reader, open_document):
     engines = FakeEngines({3: TEXT}, num_slots=2)
     is_gone: list[bool] = []
-    reading = opened(pdf_of(30), is_cancelled=lambda: bool(is_gone))
-    pages = reader_with(engines).pages(reading)
+    reading = open_document(pdf_of(30), is_cancelled=lambda: bool(is_gone))
+    pages = make_reader(engines).pages(reading)
 
     next(pages)
     is_gone.append(True)
@@ -113,9 +113,9 @@ def test_a_reading_that_was_cancelled_stops_and_cancels(reader_with, opened):
     assert sorted(engines.cancelled) == [1, 2]
 
 
-def test_a_reading_nobody_goes_on_with_is_cancelled(reader_with, opened):
+def test_closed_iterator_cancels_its_pages(make_reader, open_document):
     engines = FakeEngines({3: TEXT}, num_slots=2)
-    pages = reader_with(engines).pages(opened(pdf_of(30)))
+    pages = make_reader(engines).pages(open_document(pdf_of(30)))
     next(pages)
 
     pages.close()
@@ -123,7 +123,7 @@ def test_a_reading_nobody_goes_on_with_is_cancelled(reader_with, opened):
     assert sorted(engines.cancelled) == [1, 2]
 
 
-def test_a_reading_that_was_finished_has_nothing_to_cancel(read):
+def test_finished_reading_cancels_no_page(read):
     engines = FakeEngines(dict.fromkeys((1, 2, 3), TEXT))
 
     read(pdf_of(3), engines)
@@ -131,10 +131,10 @@ def test_a_reading_that_was_finished_has_nothing_to_cancel(read):
     assert engines.cancelled == []
 
 
-def test_a_document_after_its_deadline_is_not_opened(reader_with, opened):
+def test_a_document_after_its_deadline_is_not_opened(make_reader, open_document):
     clock = Clock()
     clock.now = 5.0
-    reader = reader_with(FakeEngines(), clock)
+    reader = make_reader(FakeEngines(), clock)
 
     with pytest.raises(DeadlineExceededError, match="before this page was read"):
-        opened(b"nothing that can be read", reader, 0.0, deadline_seconds=5.0)
+        open_document(b"nothing that can be read", reader, 0.0, deadline_seconds=5.0)

@@ -1,4 +1,4 @@
-"""Options reach the decoders, and a password is printed nowhere."""
+"""Options for the decoders, and secrecy of the password."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 from handler.http.request import OCRRequest
 from handler.preprocess import DecodeOptions
-from handler.reading.open_document import decode_options_of
+from handler.reading.open_document import build_decode_options
 from handler.schema import Options
 from tests.handler.reading.engines import TEXT, FakeEngines, pdf_of
 
@@ -15,37 +15,41 @@ OPTIONS = Options(password=PASSWORD, rotate="none")
 
 
 class NotedPool:
-    """A pool that notes the arguments of each call."""
+    """Pool that records the arguments of each call."""
 
     def __init__(self, pool: Any) -> None:
         self._pool = pool
         self.calls: dict[str, tuple[Any, ...]] = {}
 
-    def call_for(self, context, total, timeout, function, /, *args, **kwargs):
+    def call_restartable(self, context, total, timeout, function, /, *args, **kwargs):
         self.calls[function.__name__] = args
-        return self._pool.call_for(context, total, timeout, function, *args, **kwargs)
+        return self._pool.call_restartable(
+            context, total, timeout, function, *args, **kwargs
+        )
 
 
 def test_options_become_those_of_the_decoders():
-    assert decode_options_of(OPTIONS) == DecodeOptions(PASSWORD, detect_rotation=False)
-    assert decode_options_of(Options()) == DecodeOptions()
+    assert build_decode_options(OPTIONS) == DecodeOptions(
+        PASSWORD, detect_rotation=False
+    )
+    assert build_decode_options(Options()) == DecodeOptions()
 
 
-def test_every_decoder_is_told_the_password(reader_with, opened, decoders):
+def test_password_reaches_every_decoder_call(make_reader, open_document, decoders):
     noted = NotedPool(decoders)
-    reader = reader_with(FakeEngines({1: TEXT}), decoders=noted)
+    reader = make_reader(FakeEngines({1: TEXT}), decoders=noted)
 
-    reading = opened(pdf_of(1), reader, password=PASSWORD, rotate="none")
+    reading = open_document(pdf_of(1), reader, password=PASSWORD, rotate="none")
     list(reader.pages(reading))
 
-    expected = decode_options_of(OPTIONS)
+    expected = build_decode_options(OPTIONS)
     assert noted.calls["inspect_document"][-1] == expected
     assert noted.calls["decode_page"][-1] == expected
 
 
-def test_a_password_is_not_printed(opened):
-    reading = opened(pdf_of(1), password=PASSWORD)
+def test_a_password_is_not_printed(open_document):
+    reading = open_document(pdf_of(1), password=PASSWORD)
     request = OCRRequest(b"x", None, OPTIONS, None)
 
-    for value in (OPTIONS, request, decode_options_of(OPTIONS), reading):
+    for value in (OPTIONS, request, build_decode_options(OPTIONS), reading):
         assert PASSWORD not in repr(value)

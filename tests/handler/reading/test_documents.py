@@ -1,4 +1,4 @@
-"""A document's bytes, sent or in S3, until it is closed."""
+"""Bytes of a document, sent or in S3, until it is closed."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from handler.errors import (
 from handler.http.request import OCRRequest
 from handler.reading.open_document import OpenDocument
 from handler.schema import Options
-from handler.storage.addresses import address_from
+from handler.storage.addresses import parse_address
 from tests.documents import truncated_pdf
 from tests.handler.reading.engines import FakeEngines, num_open_files, pdf_of
 from tests.s3 import Asked
 
 
-def test_the_bytes_of_a_document_are_there_until_it_is_closed(opened):
-    reading = opened(pdf_of(1))
+def test_the_bytes_of_a_document_are_there_until_it_is_closed(open_document):
+    reading = open_document(pdf_of(1))
     path = Path(reading.spool.path)
     assert path.read_bytes() == pdf_of(1)
 
@@ -43,23 +43,25 @@ def test_the_bytes_of_a_document_are_there_until_it_is_closed(opened):
     ],
     ids=["unreadable", "no such page"],
 )
-def test_a_document_that_is_refused_leaves_no_bytes(opened, content, options, error):
+def test_a_document_that_is_refused_leaves_no_bytes(
+    open_document, content, options, error
+):
     before = num_open_files()
 
     with pytest.raises(error):
-        opened(content, **options)
+        open_document(content, **options)
 
     assert num_open_files() == before
 
 
 @pytest.fixture
-def opened_in_s3(s3, reader_with):
-    """Opens what a request names, with a deadline far away or as near as it is."""
+def open_in_s3(s3, make_reader):
+    """Function that opens the document of a request with a deadline."""
     readings: list[OpenDocument] = []
 
     def open_it(uri: str, is_cancelled: Callable[[], bool] = lambda: False, **options):
-        reader = reader_with(FakeEngines(), document_buckets="docs")
-        request = OCRRequest(address_from(uri), None, Options(**options), None)
+        reader = make_reader(FakeEngines(), document_buckets="docs")
+        request = OCRRequest(parse_address(uri), None, Options(**options), None)
         readings.append(reader.open("id", request, time.monotonic(), is_cancelled))
         return readings[-1]
 
@@ -68,27 +70,27 @@ def opened_in_s3(s3, reader_with):
         reading.close()
 
 
-def test_a_document_in_s3_is_read_as_if_it_had_been_sent(s3, opened_in_s3):
-    reading = opened_in_s3(s3.put("a.pdf", pdf_of(3)), pages="2-")
+def test_a_document_in_s3_is_read_as_if_it_had_been_sent(s3, open_in_s3):
+    reading = open_in_s3(s3.put("a.pdf", pdf_of(3)), pages="2-")
 
     assert Path(reading.spool.path).read_bytes() == pdf_of(3)
     assert reading.info.media_type == "application/pdf"
     assert reading.page_numbers == [2, 3]
 
 
-def test_what_lies_in_s3_and_is_no_document_leaves_no_bytes(s3, opened_in_s3):
+def test_invalid_object_in_s3_leaves_no_file(s3, open_in_s3):
     uri = s3.put("a.pdf", truncated_pdf())
     for _ in range(2):  # the second has its connections already
         before = num_open_files()
         with pytest.raises(UnreadableDocumentError):
-            opened_in_s3(uri)
+            open_in_s3(uri)
 
     # Each reader has connections of its own.
     assert num_open_files() <= before + 2
 
 
 @pytest.mark.parametrize("why", ["deadline", "client"])
-def test_nobody_waits_for_s3_longer_than_for_anything_else(s3, opened_in_s3, why):
+def test_deadline_applies_to_s3_downloads(s3, open_in_s3, why):
     uri = s3.put("a.pdf", pdf_of(1))
     gate, is_waiting = Event(), Event()
 
@@ -102,9 +104,9 @@ def test_nobody_waits_for_s3_longer_than_for_anything_else(s3, opened_in_s3, why
     try:
         if why == "deadline":
             with pytest.raises(DeadlineExceededError):
-                opened_in_s3(uri, deadline_seconds=2.0)
+                open_in_s3(uri, deadline_seconds=2.0)
         else:
-            with pytest.raises(EngineError, match="the client is gone"):
-                opened_in_s3(uri, is_waiting.is_set)
+            with pytest.raises(EngineError, match="the client has disconnected"):
+                open_in_s3(uri, is_waiting.is_set)
     finally:
         gate.set()

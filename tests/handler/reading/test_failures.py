@@ -1,4 +1,4 @@
-"""Decoders and writers that fail."""
+"""Failures of decoders and writers."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ from tests.handler.reading.engines import (
 
 
 class KilledWriters(Pool):
-    """Writers that are killed from outside with every page."""
+    """Pool of writers that are killed from outside with every page."""
 
-    def call_for(self, *args, **kwargs):
+    def call_restartable(self, *args, **kwargs):
         raise CallKilledError("the process was ended by SIGKILL")
 
 
 @pytest.fixture
 def stopped():
-    """Makes pools whose only process was stopped by a signal while it idled."""
+    """Function that makes pools whose idle process was stopped by a signal."""
     pools: list[Pool] = []
 
     def make() -> Pool:
@@ -47,85 +47,92 @@ def stopped():
         pool.close()
 
 
-def test_a_decoder_that_crashes_is_the_documents_fault(
-    reader_with, opened, without_memory
+def test_decoder_crash_is_an_unreadable_document(
+    make_reader, open_document, without_memory
 ):
-    reader = reader_with(FakeEngines(), decoders=without_memory)
+    reader = make_reader(FakeEngines(), decoders=without_memory)
 
-    pages = list(reader.pages(opened(pdf_of(2))))
+    pages = list(reader.pages(open_document(pdf_of(2))))
 
     assert [page.error for page in pages] == [
-        PageError("unreadable_document", "the decoder crashed on it")
+        PageError("unreadable_document", "the decoder crashed on this document")
     ] * 2
 
 
-def test_a_document_on_which_a_decoder_crashes_is_refused_when_it_is_opened(
-    reader_with, opened, without_memory
+def test_decoder_crash_on_opening_refuses_the_document(
+    make_reader, open_document, without_memory
 ):
-    reader = reader_with(FakeEngines(), decoders=without_memory)
+    reader = make_reader(FakeEngines(), decoders=without_memory)
 
-    with pytest.raises(UnreadableDocumentError, match=r"^the decoder crashed on it$"):
-        opened(pdf_of(2), reader)
+    with pytest.raises(
+        UnreadableDocumentError, match=r"^the decoder crashed on this document$"
+    ):
+        open_document(pdf_of(2), reader)
 
 
-def test_a_page_that_a_decoder_made_up_does_not_reach_the_engine(reader_with, opened):
+def test_forged_page_does_not_reach_the_engine(make_reader, open_document):
     engines = FakeEngines()
     dishonest = Pool(1, modules=["tests.handler.sandbox.dishonest"])
-    reader = reader_with(engines, decoders=dishonest)
+    reader = make_reader(engines, decoders=dishonest)
 
-    [page] = reader.pages(opened(pdf_of(1), reader))
+    [page] = reader.pages(open_document(pdf_of(1), reader))
 
     dishonest.close()
     assert page.error == PageError(
-        "unreadable_document", "page 1 was decoded to no page"
+        "unreadable_document", "the decoder returned no valid page 1"
     )
 
 
-def test_a_decoder_that_takes_too_long_is_the_documents_fault(reader_with, opened):
-    reader = reader_with(FakeEngines(), decode_seconds=MOMENT)
+def test_decoder_timeout_is_an_unreadable_document(make_reader, open_document):
+    reader = make_reader(FakeEngines(), decode_seconds=MOMENT)
 
-    [page] = reader.pages(opened(SLOW))
+    [page] = reader.pages(open_document(SLOW))
 
     assert page.error == PageError(
-        "unreadable_document", "decoding took longer than 0.01 s and was given up"
+        "unreadable_document", "decoding took longer than 0.01 s and was cancelled"
     )
 
 
-def test_a_document_is_given_up_after_two_slow_pages(reader_with, opened):
-    reader = reader_with(FakeEngines(), decode_seconds=0.5)
+def test_a_document_is_given_up_after_two_slow_pages(make_reader, open_document):
+    reader = make_reader(FakeEngines(), decode_seconds=0.5)
 
-    pages = list(reader.pages(opened(nested_forms(5))))
+    pages = list(reader.pages(open_document(nested_forms(5))))
 
     took_too_long = PageError(
-        "unreadable_document", "decoding took longer than 0.5 s and was given up"
+        "unreadable_document", "decoding took longer than 0.5 s and was cancelled"
     )
     given_up = PageError(
         "unreadable_document",
-        "decoding took longer than 0.5 s twice, and the whole document was given up",
+        "decoding took longer than 0.5 s twice; the rest of the document was not "
+        "decoded",
     )
     assert [page.error for page in pages] == [took_too_long] * 2 + [given_up] * 3
 
 
-def test_a_given_up_document_is_rejected_when_it_is_sent_again(reader_with, opened):
-    reader = reader_with(FakeEngines(), decode_seconds=0.5)
-    list(reader.pages(opened(nested_forms(2), document_key="digest")))
+def test_a_given_up_document_is_rejected_when_it_is_sent_again(
+    make_reader, open_document
+):
+    reader = make_reader(FakeEngines(), decode_seconds=0.5)
+    list(reader.pages(open_document(nested_forms(2), document_key="digest")))
 
-    with pytest.raises(UnreadableDocumentError, match="the whole document was given"):
-        opened(nested_forms(2), reader, document_key="digest")
+    with pytest.raises(
+        UnreadableDocumentError, match="the rest of the document was not"
+    ):
+        open_document(nested_forms(2), reader, document_key="digest")
 
 
-def test_figures_of_a_given_up_document_are_not_cut_out(reader_with, opened):
+def test_figures_of_a_given_up_document_are_not_cut_out(make_reader, open_document):
     engines = FakeEngines()
-    reader = reader_with(engines)
+    reader = make_reader(engines)
     pages = reader.pages(
-        opened(
+        open_document(
             page_with_a_red_square(), reader, document_key="same", include_images=True
         )
     )
 
     def give_up() -> None:
-        impatient = reader_with(FakeEngines(), decode_seconds=0.5)
-        bomb = opened(nested_forms(2), document_key="same")
+        impatient = make_reader(FakeEngines(), decode_seconds=0.5)
+        bomb = open_document(nested_forms(2), document_key="same")
         list(impatient.pages(bomb))
         engines.finish(1, FIGURE)
 
@@ -136,26 +143,28 @@ def test_figures_of_a_given_up_document_are_not_cut_out(reader_with, opened):
     assert warnings_of(page) == ["images_missing"]
 
 
-def test_processes_stopped_while_idle_only_delay_a_page(reader_with, opened, stopped):
-    reader = reader_with(FakeEngines({1: TEXT}), decoders=stopped(), writers=stopped())
+def test_processes_stopped_while_idle_only_delay_a_page(
+    make_reader, open_document, stopped
+):
+    reader = make_reader(FakeEngines({1: TEXT}), decoders=stopped(), writers=stopped())
 
-    [page] = reader.pages(opened(pdf_of(1), reader))
+    [page] = reader.pages(open_document(pdf_of(1), reader))
 
     assert page.status is Status.SUCCESS
 
 
-def test_a_page_that_lost_two_writers_may_be_sent_again(reader_with, opened):
-    reader = reader_with(FakeEngines({1: TEXT}), writers=KilledWriters(0))
+def test_page_that_lost_two_writers_is_overloaded(make_reader, open_document):
+    reader = make_reader(FakeEngines({1: TEXT}), writers=KilledWriters(0))
 
-    [page] = reader.pages(opened(pdf_of(1)))
+    [page] = reader.pages(open_document(pdf_of(1)))
 
     assert code_of(page) == "overloaded"
 
 
-def test_a_decoder_that_the_deadline_cuts_short_is_nobodys_fault(reader_with, opened):
+def test_deadline_during_decoding_is_deadline_exceeded(make_reader, open_document):
     clock = Clock()
-    reader = reader_with(FakeEngines(), clock)
-    reading = opened(SLOW, reader, received_at=0.0, deadline_seconds=10.0)
+    reader = make_reader(FakeEngines(), clock)
+    reading = open_document(SLOW, reader, received_at=0.0, deadline_seconds=10.0)
     clock.now = 10.0 - MOMENT
 
     [page] = reader.pages(reading)
@@ -163,42 +172,40 @@ def test_a_decoder_that_the_deadline_cuts_short_is_nobodys_fault(reader_with, op
     assert code_of(page) == "deadline_exceeded"
 
 
-def test_a_page_for_which_no_decoder_becomes_free_is_told_so(reader_with, opened, busy):
-    reader = reader_with(FakeEngines(), decoders=busy, decode_seconds=MOMENT)
+def test_page_without_a_free_decoder_is_overloaded(make_reader, open_document, busy):
+    reader = make_reader(FakeEngines(), decoders=busy, decode_seconds=MOMENT)
 
-    pages = list(reader.pages(opened(pdf_of(2))))
+    pages = list(reader.pages(open_document(pdf_of(2))))
 
     assert [code_of(page) for page in pages] == ["overloaded"] * 2
 
 
-def test_a_page_that_waits_for_a_decoder_until_its_deadline_is_late(
-    reader_with, opened, busy
-):
+def test_deadline_while_waiting_for_a_decoder(make_reader, open_document, busy):
     clock = Clock()
-    opener = reader_with(FakeEngines(), clock)
-    reading = opened(pdf_of(1), opener, received_at=0.0, deadline_seconds=10.0)
+    opener = make_reader(FakeEngines(), clock)
+    reading = open_document(pdf_of(1), opener, received_at=0.0, deadline_seconds=10.0)
     clock.now = 10.0 - MOMENT
 
-    [page] = reader_with(FakeEngines(), clock, busy).pages(reading)
+    [page] = make_reader(FakeEngines(), clock, busy).pages(reading)
 
     assert code_of(page) == "deadline_exceeded"
 
 
-def test_a_writer_that_crashes_costs_its_page_and_is_not_the_documents_fault(
-    reader_with, opened, without_memory
+def test_writer_crash_is_an_internal_error_of_its_page(
+    make_reader, open_document, without_memory
 ):
-    reader = reader_with(FakeEngines({1: TEXT}), writers=without_memory)
+    reader = make_reader(FakeEngines({1: TEXT}), writers=without_memory)
 
-    [page] = reader.pages(opened(pdf_of(1)))
+    [page] = reader.pages(open_document(pdf_of(1)))
 
     assert page.error == PageError(
         "internal", "the model's answer could not be converted"
     )
 
 
-def test_a_page_for_which_no_writer_becomes_free_is_told_so(reader_with, opened, busy):
-    reader = reader_with(FakeEngines({1: TEXT}), writers=busy, decode_seconds=1)
+def test_page_without_a_free_writer_is_overloaded(make_reader, open_document, busy):
+    reader = make_reader(FakeEngines({1: TEXT}), writers=busy, decode_seconds=1)
 
-    [page] = reader.pages(opened(pdf_of(1)))
+    [page] = reader.pages(open_document(pdf_of(1)))
 
     assert code_of(page) == "overloaded"

@@ -1,4 +1,4 @@
-"""How a document comes out of S3, what refuses it, and what else can go wrong.
+"""Downloads of documents from S3, and their errors.
 
 boto3 talks over HTTP to moto's S3; where something is to go wrong a test stands in
 the door (tests/s3.py).
@@ -25,9 +25,9 @@ from handler.errors import (
     StorageError,
     UnreadableDocumentError,
 )
-from handler.reading.fetch import Fetching
+from handler.reading.fetch import Fetcher
 from handler.storage import spool
-from handler.storage.addresses import Buckets, address_from
+from handler.storage.addresses import Buckets, parse_address
 from handler.storage.s3 import MAX_ATTEMPTS, ObjectReader
 from tests.s3 import KEY_ID, SECRET, Answer, Asked
 from tests.waiting import until
@@ -37,18 +37,18 @@ PART = 1000
 
 
 @pytest.fixture
-def fetching(s3):
+def fetcher(s3):
     objects = ObjectReader(part_bytes=PART)
-    yield Fetching(Buckets("docs"), 100_000, objects)
+    yield Fetcher(Buckets("docs"), 100_000, objects)
     objects.close()
 
 
 @pytest.fixture
-def fetched(fetching):
-    """The content of what is fetched; nothing of it is left open."""
+def download(fetcher):
+    """Function that downloads an object and returns its content."""
 
     def fetch(uri: str, should_stop=lambda: None) -> bytes:
-        document = fetching.spool(address_from(uri), should_stop)
+        document = fetcher.fetch(parse_address(uri), should_stop)
         try:
             return Path(document.path).read_bytes()
         finally:
@@ -58,7 +58,7 @@ def fetched(fetching):
 
 
 def failing(method: str, status: str, code: str, times: int = 1_000):
-    """A door that refuses requests of a method, the first so many of them."""
+    """Return a door of the fake S3 that fails the first requests of a method."""
     left = iter(range(times))
     body = f"<Error><Code>{code}</Code><Message>{KEY_ID}</Message></Error>".encode()
 
@@ -74,62 +74,62 @@ def num_open_files() -> int:
     return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
 
-# What arrives
+# Successful downloads
 
 
 @pytest.mark.parametrize("size", [1, PART - 1, PART, PART + 1, len(CONTENT)])
-def test_a_document_arrives_as_it_is(s3, fetched, size):
-    assert fetched(s3.put("a.pdf", CONTENT[:size])) == CONTENT[:size]
+def test_a_document_arrives_as_it_is(s3, download, size):
+    assert download(s3.put("a.pdf", CONTENT[:size])) == CONTENT[:size]
 
 
 @pytest.mark.parametrize(
     "key",
     ["a b/c+d.pdf", "100%25.pdf", "ünï/✓.pdf", "a?b#c&d=e.pdf", "//a//", "~a'()*"],
 )
-def test_odd_names_are_names_like_others(s3, fetched, key):
-    assert fetched(s3.put(key, CONTENT)) == CONTENT
+def test_unusual_keys_are_read(s3, download, key):
+    assert download(s3.put(key, CONTENT)) == CONTENT
 
 
-def test_it_is_read_in_parts_that_do_not_overlap(s3, fetched):
-    fetched(s3.put("a.pdf", CONTENT[:2500]))
+def test_object_is_read_in_parts_that_do_not_overlap(s3, download):
+    download(s3.put("a.pdf", CONTENT[:2500]))
 
     ranges = sorted(str(asked.range) for asked in s3.reads())
     assert ranges == ["bytes=0-999", "bytes=1000-1999", "bytes=2000-2499"]
 
 
-def test_parts_are_read_several_at_once(s3, fetched):
+def test_parts_are_read_several_at_once(s3, download):
     uri = s3.put("a.pdf", CONTENT)
     first = {f"bytes={n * PART}-{(n + 1) * PART - 1}" for n in range(4)}
     together = threading.Barrier(len(first), timeout=20)
     passed = []
 
     def door(asked: Asked) -> None:
-        # Passed only by four requests that are open at the same time.
+        # Only four concurrent requests pass the barrier.
         if asked.range in first:
             passed.append(together.wait())
 
     s3.door = door
 
-    assert fetched(uri) == CONTENT
+    assert download(uri) == CONTENT
     assert sorted(passed) == [0, 1, 2, 3]
 
 
-def test_no_file_stays_open(s3, fetched):
-    fetched(s3.put("a.pdf", CONTENT))
+def test_no_file_stays_open(s3, download):
+    download(s3.put("a.pdf", CONTENT))
     before = num_open_files()
 
-    fetched(s3.put("a.pdf", CONTENT))
+    download(s3.put("a.pdf", CONTENT))
 
-    # A connection is kept for the next; a document is not.
+    # Connections are kept for the next download; files are not.
     assert num_open_files() <= before + 4
 
 
-# What is refused
+# Refusals
 
 
-def test_without_a_bucket_that_is_named_nothing_is_asked_of_s3(s3):
+def test_without_allowed_buckets_s3_is_not_called(s3):
     with pytest.raises(DocumentForbiddenError, match="DOCUMENT_BUCKETS names no"):
-        Fetching(Buckets(None), 1).spool(address_from("s3://docs/a"), lambda: None)
+        Fetcher(Buckets(None), 1).fetch(parse_address("s3://docs/a"), lambda: None)
 
     assert s3.asked == []
 
@@ -137,26 +137,26 @@ def test_without_a_bucket_that_is_named_nothing_is_asked_of_s3(s3):
 @pytest.mark.parametrize(
     "uri", ["s3://private/a.pdf", "s3://docs/../private/a.pdf", "s3://docs/a/../../b"]
 )
-def test_what_lies_elsewhere_is_refused_before_s3_is_asked(s3, fetched, uri):
+def test_other_bucket_is_refused_without_calling_s3(s3, download, uri):
     s3.put("a.pdf", CONTENT, bucket="private")
     s3.asked.clear()
 
-    with pytest.raises(DocumentForbiddenError, match="in none of the places"):
-        fetched(uri)
+    with pytest.raises(DocumentForbiddenError, match="not in a bucket or prefix"):
+        download(uri)
 
     assert s3.asked == []
 
 
-def test_what_is_too_large_is_refused_before_a_byte_of_it_is_read(s3, fetched):
+def test_too_large_object_is_refused_before_it_is_read(s3, download):
     uri = s3.put("a.pdf", bytes(100_001))
 
     with pytest.raises(DocumentTooLargeError, match=r"100,001 bytes; .* 100,000 bytes"):
-        fetched(uri)
+        download(uri)
 
     assert s3.reads() == []
 
 
-def test_a_size_that_no_disk_holds_is_just_a_number(s3, fetched):
+def test_huge_object_size_is_refused(s3, download):
     def door(asked: Asked) -> Answer | None:
         head = [("Content-Length", str(2**62)), ("ETag", '"x"')]
         return ("200 OK", head, b"") if asked.method == "HEAD" else None
@@ -164,67 +164,65 @@ def test_a_size_that_no_disk_holds_is_just_a_number(s3, fetched):
     s3.door = door
 
     with pytest.raises(DocumentTooLargeError, match="4,611,686,018,427,387,904 bytes"):
-        fetched("s3://docs/a.pdf")
+        download("s3://docs/a.pdf")
 
 
-def test_an_empty_object_is_no_document(s3, fetched):
+def test_an_empty_object_is_no_document(s3, download):
     with pytest.raises(UnreadableDocumentError, match=r"a\.pdf is empty"):
-        fetched(s3.put("a.pdf", b""))
+        download(s3.put("a.pdf", b""))
 
 
 @pytest.mark.parametrize("uri", ["s3://docs/gone.pdf", "s3://docs/a.pdf/"])
-def test_what_is_not_there_is_not_found(fetched, uri):
+def test_missing_object_is_not_found(download, uri):
     with pytest.raises(DocumentNotFoundError, match=f"there is no {uri}"):
-        fetched(uri)
+        download(uri)
 
 
-def test_a_bucket_that_is_not_there_is_not_found(s3):
-    fetching = Fetching(Buckets("nowhere"), 1000)
+def test_missing_bucket_is_not_found(s3):
+    fetcher = Fetcher(Buckets("nowhere"), 1000)
 
     with pytest.raises(DocumentNotFoundError, match="there is no s3://nowhere/a"):
-        fetching.spool(address_from("s3://nowhere/a"), lambda: None)
+        fetcher.fetch(parse_address("s3://nowhere/a"), lambda: None)
 
-    fetching.close()
+    fetcher.close()
 
 
-def test_what_s3_forbids_says_which_permission_is_missing(s3, fetched):
+def test_forbidden_object_names_the_missing_permission(s3, download):
     s3.door = failing("HEAD", "403 Forbidden", "AccessDenied")
 
-    with pytest.raises(DocumentForbiddenError, match="role s3:GetObject there"):
-        fetched("s3://docs/a.pdf")
+    with pytest.raises(DocumentForbiddenError, match="role s3:GetObject on it"):
+        download("s3://docs/a.pdf")
 
 
-def test_a_key_that_may_not_be_used_is_forbidden_when_it_comes_to_the_bytes(
-    s3, fetched
-):
+def test_forbidden_kms_key_is_reported_on_get(s3, download):
     uri = s3.put("a.pdf", CONTENT)
     s3.door = failing("GET", "403 Forbidden", "AccessDenied")
 
     with pytest.raises(DocumentForbiddenError, match="s3:GetObject"):
-        fetched(uri)
+        download(uri)
 
 
-def test_what_is_archived_says_so(s3, fetched):
+def test_archived_object_is_forbidden(s3, download):
     uri = s3.put("a.pdf", CONTENT)
     s3.door = failing("GET", "403 Forbidden", "InvalidObjectState")
 
     with pytest.raises(DocumentForbiddenError, match="is archived: restore it first"):
-        fetched(uri)
+        download(uri)
 
 
 @pytest.mark.parametrize("status", ["400 Bad Request", "405 Method Not Allowed"])
-def test_any_other_refusal_is_the_requests_fault_with_its_number(s3, fetched, status):
+def test_other_client_error_names_its_status(s3, download, status):
     s3.door = failing("HEAD", status, "Odd")
 
-    with pytest.raises(RequestError, match=f"it answers {status[:3]}"):
-        fetched("s3://docs/a.pdf")
+    with pytest.raises(RequestError, match=f"it returns status {status[:3]}"):
+        download("s3://docs/a.pdf")
 
 
-# What changes meanwhile
+# Changes during the download
 
 
 def on_first_read(s3, do) -> None:
-    """Does something between the question for the size and that for the bytes."""
+    """Return a door that does something between the HEAD and the GET requests."""
     once = threading.Lock()
 
     def door(asked: Asked) -> None:
@@ -235,46 +233,46 @@ def on_first_read(s3, do) -> None:
     s3.door = door
 
 
-def test_what_is_deleted_before_it_is_read_is_not_found(s3, fetched):
+def test_object_deleted_before_its_read_is_not_found(s3, download):
     uri = s3.put("a.pdf", CONTENT[:500])
     on_first_read(s3, lambda: s3.client.delete_object(Bucket="docs", Key="a.pdf"))
 
     with pytest.raises(DocumentNotFoundError, match=r"there is no s3://docs/a\.pdf"):
-        fetched(uri)
+        download(uri)
 
 
 @pytest.mark.parametrize("other", [CONTENT[::-1], CONTENT[:300], b""])
-def test_what_is_replaced_while_it_is_read_is_never_half_of_both(s3, fetched, other):
+def test_object_replaced_during_its_read_is_changed(s3, download, other):
     uri = s3.put("a.pdf", CONTENT)
     on_first_read(s3, lambda: s3.put("a.pdf", other))
 
     with pytest.raises(DocumentChangedError, match="was changed while it was read"):
-        fetched(uri)
+        download(uri)
 
 
-# What fails for a while, or for good
+# Transient and permanent failures
 
 
-def test_a_refusal_that_passes_is_not_noticed(s3, fetched):
+def test_transient_error_of_s3_is_retried(s3, download):
     uri = s3.put("a.pdf", CONTENT[:500])
     s3.door = failing("GET", "503 Slow Down", "SlowDown", times=1)
 
-    assert fetched(uri) == CONTENT[:500]
+    assert download(uri) == CONTENT[:500]
 
 
-def test_s3_that_stays_busy_is_asked_a_few_times_and_not_more(s3, fetched):
+def test_retries_of_a_busy_s3_are_limited(s3, download):
     uri = s3.put("a.pdf", CONTENT[:500])
     s3.asked.clear()
     s3.door = failing("GET", "503 Slow Down", "SlowDown")
 
-    with pytest.raises(StorageError, match="cannot be read just now: it answers 503"):
-        fetched(uri)
+    with pytest.raises(StorageError, match="at the moment: it returns status 503"):
+        download(uri)
 
     assert len(s3.reads()) == MAX_ATTEMPTS
 
 
 def cut_short(s3, uri: str, times: int):
-    """Answers a part with its first hundred bytes, and hangs up, so many times."""
+    """Return a door that breaks off a part after a hundred bytes, a few times."""
     left = iter(range(times))
 
     def door(asked: Asked) -> Answer | None:
@@ -287,27 +285,27 @@ def cut_short(s3, uri: str, times: int):
     s3.door = door
 
 
-def test_an_answer_that_breaks_off_is_gone_on_with_where_it_ended(s3, fetched):
+def test_broken_response_is_resumed_where_it_ended(s3, download):
     uri = s3.put("a.pdf", CONTENT[:500])
     s3.asked.clear()
     cut_short(s3, uri, times=1)
 
-    assert fetched(uri) == CONTENT[:500]
+    assert download(uri) == CONTENT[:500]
     assert [a.range for a in s3.reads()] == ["bytes=0-499", "bytes=100-499"]
 
 
-def test_an_answer_that_breaks_off_every_time_is_given_up(s3, fetched):
+def test_response_that_always_breaks_off_is_an_error(s3, download):
     uri = s3.put("a.pdf", CONTENT[:1000])
     s3.asked.clear()
     cut_short(s3, uri, times=100)
 
-    with pytest.raises(StorageError, match="connection to S3 broke off"):
-        fetched(uri)
+    with pytest.raises(StorageError, match="connection to S3 was lost"):
+        download(uri)
 
     assert len(s3.reads()) == MAX_ATTEMPTS
 
 
-def test_an_answer_longer_than_asked_for_is_not_written(s3, fetched):
+def test_response_longer_than_its_range_is_refused(s3, download):
     uri = s3.put("a.pdf", CONTENT[:500])
 
     def door(asked: Asked) -> Answer | None:
@@ -316,38 +314,38 @@ def test_an_answer_longer_than_asked_for_is_not_written(s3, fetched):
 
     s3.door = door
 
-    with pytest.raises(DocumentChangedError, match="another size"):
-        fetched(uri)
+    with pytest.raises(DocumentChangedError, match="changed its size"):
+        download(uri)
 
 
-def test_without_a_network_it_says_what_keeps_s3_away(s3, monkeypatch):
+def test_unreachable_s3_is_explained(s3, monkeypatch):
     with socket.socket() as unheard:
         unheard.bind(("127.0.0.1", 0))
         port = unheard.getsockname()[1]
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
-        fetching = Fetching(Buckets("docs"), 1000)
+        fetcher = Fetcher(Buckets("docs"), 1000)
 
         with pytest.raises(StorageError, match="container with network isolation"):
-            fetching.spool(address_from("s3://docs/a.pdf"), lambda: None)
+            fetcher.fetch(parse_address("s3://docs/a.pdf"), lambda: None)
 
-    fetching.close()
+    fetcher.close()
 
 
-def test_without_credentials_it_asks_for_a_role(s3, monkeypatch):
+def test_missing_credentials_name_the_execution_role(s3, monkeypatch):
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
-    fetching = Fetching(Buckets("docs"), 1000)
+    fetcher = Fetcher(Buckets("docs"), 1000)
 
     with pytest.raises(StorageError, match="needs an execution role"):
-        fetching.spool(address_from("s3://docs/a.pdf"), lambda: None)
+        fetcher.fetch(parse_address("s3://docs/a.pdf"), lambda: None)
 
-    fetching.close()
+    fetcher.close()
 
 
-def test_credentials_are_in_no_error_and_no_line_of_the_log(s3, fetched, caplog):
+def test_credentials_are_in_no_error_and_no_line_of_the_log(s3, download, caplog):
     caplog.set_level(logging.INFO)
     uri = s3.put("a.pdf", CONTENT)
-    said = []
+    details = []
     for method, status, code in (
         ("HEAD", "403 Forbidden", "InvalidAccessKeyId"),
         ("GET", "403 Forbidden", "SignatureDoesNotMatch"),
@@ -356,33 +354,33 @@ def test_credentials_are_in_no_error_and_no_line_of_the_log(s3, fetched, caplog)
     ):
         s3.door = failing(method, status, code)
         with pytest.raises((RequestError, StorageError)) as caught:
-            fetched(uri)
-        said.append(caught.value.detail)
+            download(uri)
+        details.append(caught.value.detail)
 
-    everything = "\n".join([*said, caplog.text])
+    everything = "\n".join([*details, caplog.text])
     assert KEY_ID not in everything
     assert SECRET not in everything
 
 
-def test_a_full_disk_is_no_fault_of_the_documents(s3, fetched, monkeypatch):
+def test_full_disk_is_overloaded(s3, download, monkeypatch):
     def full(*_: int) -> None:
         raise OSError(28, "No space left on device")
 
     uri = s3.put("a.pdf", CONTENT)
     monkeypatch.setattr(os, "posix_fallocate", full)
 
-    with pytest.raises(OverloadedError, match=r"no room on the disk .* 10,240 bytes"):
-        fetched(uri)
+    with pytest.raises(OverloadedError, match=r"too little space .* 10,240 bytes"):
+        download(uri)
 
     assert s3.reads() == []
 
 
-# Who waits no longer
+# Downloads that are stopped
 
 
 @pytest.fixture
 def stalled(s3):
-    """S3 takes a question of one method and says nothing until the test is over."""
+    """Fake S3 that accepts a request of one method and stays silent until the end."""
     gate = threading.Event()
     waiting = threading.Event()
 
@@ -400,7 +398,7 @@ def stalled(s3):
 
 
 @pytest.mark.parametrize("method", ["HEAD", "GET"])
-def test_a_deadline_is_kept_while_s3_says_nothing(s3, fetched, stalled, method):
+def test_deadline_applies_while_s3_is_silent(s3, download, stalled, method):
     uri = s3.put("a.pdf", CONTENT)
     waiting = stalled(method)
 
@@ -408,13 +406,11 @@ def test_a_deadline_is_kept_while_s3_says_nothing(s3, fetched, stalled, method):
         return DeadlineExceededError("late") if waiting.is_set() else None
 
     with pytest.raises(DeadlineExceededError, match="late"):
-        fetched(uri, should_stop)
+        download(uri, should_stop)
 
 
-def test_what_comes_too_late_is_not_written_into_another_document(
-    s3, fetching, monkeypatch
-):
-    """A thread about to write must not write where its file was."""
+def test_late_bytes_are_not_written_into_another_file(s3, fetcher, monkeypatch):
+    """A late thread must not write to a descriptor that was reused."""
     uri = s3.put("a.pdf", CONTENT)
     gate, is_writing = threading.Event(), threading.Event()
     pwrite = os.pwrite
@@ -426,15 +422,15 @@ def test_what_comes_too_late_is_not_written_into_another_document(
 
     monkeypatch.setattr(os, "pwrite", slow)
     with pytest.raises(DeadlineExceededError):
-        fetching.spool(
-            address_from(uri),
+        fetcher.fetch(
+            parse_address(uri),
             lambda: DeadlineExceededError() if is_writing.is_set() else None,
         )
-    # The lowest numbers that are free now: that of the file that was given up.
+    # The lowest free numbers include that of the cancelled file.
     others = [spool.Spool(b"another document") for _ in range(8)]
 
     gate.set()
-    fetching.close()  # waits for the threads
+    fetcher.close()  # waits for the threads
 
     contents = {Path(other.path).read_bytes() for other in others}
     for other in others:
@@ -442,8 +438,8 @@ def test_what_comes_too_late_is_not_written_into_another_document(
     assert contents == {b"another document"}
 
 
-def test_a_large_document_leaves_room_for_others(s3, fetched, fetching):
-    """One that S3 is slow to send does not take all connections."""
+def test_a_large_document_leaves_room_for_others(s3, download, fetcher):
+    """A slow download does not take all connections."""
     large = s3.put("large.pdf", CONTENT)
     small = s3.put("small.pdf", CONTENT[:10])
     gate, is_waiting = threading.Event(), threading.Semaphore(0)
@@ -455,11 +451,11 @@ def test_a_large_document_leaves_room_for_others(s3, fetched, fetching):
 
     s3.door = door
     got: list[bytes] = []
-    reading = threading.Thread(target=lambda: got.append(fetched(large)))
+    reading = threading.Thread(target=lambda: got.append(download(large)))
     reading.start()
     assert all(is_waiting.acquire(timeout=20) for _ in range(4))
 
-    assert fetched(small) == CONTENT[:10]
+    assert download(small) == CONTENT[:10]
 
     gate.set()
     reading.join(20)

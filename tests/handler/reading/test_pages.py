@@ -1,4 +1,4 @@
-"""Which pages of a document go to the engine, and when."""
+"""Order and number of the pages submitted to the engine."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from tests.documents import pdf_with_one_bad_page
 from tests.handler.reading.engines import TEXT, FakeEngines, code_of, pdf_of
 
 
-def test_pages_come_in_the_order_they_are_done(reader_with, opened):
+def test_pages_are_yielded_in_the_order_they_finish(make_reader, open_document):
     engines = FakeEngines({3: TEXT}, num_slots=2)
-    pages = reader_with(engines).pages(opened(pdf_of(3)))
+    pages = make_reader(engines).pages(open_document(pdf_of(3)))
 
     order = [next(pages).page]
     for number in (1, 2):
@@ -32,22 +32,24 @@ def test_pages_are_submitted_in_the_order_of_the_document(read):
 
 
 @pytest.mark.parametrize("num_slots", [1, 4])
-def test_no_more_pages_are_on_their_way_than_the_engine_can_use_and_one(
-    reader_with, opened, num_slots
+def test_at_most_one_page_more_than_slots_is_in_flight(
+    make_reader, open_document, num_slots
 ):
     engines = FakeEngines(num_slots=num_slots)
     looks = itertools.count(1)
-    # A look before each page that is sent, and a few while none is.
-    reading = opened(pdf_of(30), is_cancelled=lambda: next(looks) > num_slots + 4)
+    # The reader reads the clock before each page, and a few times while it waits.
+    reading = open_document(
+        pdf_of(30), is_cancelled=lambda: next(looks) > num_slots + 4
+    )
 
-    list(reader_with(engines).pages(reading))
+    list(make_reader(engines).pages(reading))
 
     assert engines.numbers == list(range(1, num_slots + 2))
 
 
-def test_a_page_that_is_done_makes_room_for_another(reader_with, opened):
+def test_finished_page_is_replaced_by_the_next(make_reader, open_document):
     engines = FakeEngines({2: TEXT, 3: TEXT}, num_slots=1)
-    pages = reader_with(engines).pages(opened(pdf_of(30)))
+    pages = make_reader(engines).pages(open_document(pdf_of(30)))
 
     done = [next(pages).page, next(pages).page]
 
@@ -56,7 +58,7 @@ def test_a_page_that_is_done_makes_room_for_another(reader_with, opened):
     pages.close()
 
 
-def test_only_the_pages_that_were_asked_for_are_read(read):
+def test_only_requested_pages_are_read(read):
     engines = FakeEngines({2: TEXT, 4: TEXT})
 
     pages = read(pdf_of(5), engines, {"pages": "4,2"})

@@ -22,7 +22,7 @@ TABLE = """<div data-bbox="[0, 0, 1024, 1024]" data-label="Table"><table>
 <tr><th>Port</th></tr><tr><td>Lerwick</td></tr></table></div>"""
 
 
-def test_the_engine_is_asked_with_what_the_request_says(read):
+def test_engine_gets_the_options_of_the_request(read):
     engines = FakeEngines({1: TEXT})
 
     read(
@@ -36,7 +36,7 @@ def test_the_engine_is_asked_with_what_the_request_says(read):
     assert (request.temperature, request.max_attempts) == (0.7, 5)
 
 
-def test_the_options_of_one_request_are_none_of_the_next(read):
+def test_options_do_not_leak_into_the_next_request(read):
     engines = FakeEngines({1: TEXT})
 
     read(as_png(text_page()), engines, {"prompt": "x", "temperature": 1.0})
@@ -58,7 +58,7 @@ def test_the_options_of_one_request_are_none_of_the_next(read):
         (TEXT, "Hello"),
     ],
 )
-def test_the_answer_to_a_prompt_of_ones_own_is_text_or_html(read, answer, markdown):
+def test_output_for_a_custom_prompt_is_text_or_html(read, answer, markdown):
     page = read(as_png(text_page()), FakeEngines({1: answer}), {"prompt": "x"})[1]
 
     assert page.content.markdown == markdown
@@ -66,7 +66,7 @@ def test_the_answer_to_a_prompt_of_ones_own_is_text_or_html(read, answer, markdo
     assert warnings_of(page) == []
 
 
-def test_tables_are_html_where_they_are_asked_for(read):
+def test_tables_are_html_on_request(read):
     engines = FakeEngines({1: TABLE})
 
     page = read(as_png(text_page()), engines, {"tables": "html"})[1]
@@ -89,9 +89,9 @@ def test_pictures_are_links_or_data_urls(read, name):
     assert base64.b64decode(picture).startswith(b"RIFF")
 
 
-def test_pictures_beyond_the_limit_of_a_document_are_told(reader_with, opened):
-    reader = reader_with(FakeEngines({1: FIGURE}))
-    reading = opened(page_with_a_red_square(), reader, inline_images=True)
+def test_pictures_above_the_limit_have_a_warning(make_reader, open_document):
+    reader = make_reader(FakeEngines({1: FIGURE}))
+    reading = open_document(page_with_a_red_square(), reader, inline_images=True)
     reading.inlined_bytes = MAX_INLINE_BYTES - 10
 
     [page] = reader.pages(reading)
@@ -101,10 +101,12 @@ def test_pictures_beyond_the_limit_of_a_document_are_told(reader_with, opened):
     assert page.images
 
 
-def test_data_urls_leave_room_in_a_small_answer(reader_with, opened):
-    reader = reader_with(FakeEngines({1: FIGURE}), max_reply_bytes=500)
+def test_data_urls_leave_room_in_a_small_answer(make_reader, open_document):
+    reader = make_reader(FakeEngines({1: FIGURE}), max_reply_bytes=500)
 
-    [page] = reader.pages(opened(page_with_a_red_square(), reader, inline_images=True))
+    [page] = reader.pages(
+        open_document(page_with_a_red_square(), reader, inline_images=True)
+    )
 
     assert warnings_of(page) == ["images_not_inlined"]
 

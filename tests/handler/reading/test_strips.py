@@ -1,4 +1,4 @@
-"""A long page is read strip by strip, and answered as one page."""
+"""Long pages, which are read in strips and returned as one page."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def long_page(*pages: list[str]) -> bytes:
 
 
 class LineEngines(FakeEngines):
-    """Engines that answer each strip with the lines its PDF text has.
+    """Fake engines that answer each strip with the lines of its text layer.
 
     `outcomes` are the outputs of some strips in place of that, by index; None
     leaves a strip without an answer.
@@ -148,11 +148,13 @@ def test_a_strip_cut_short_is_named_in_a_warning(read):
     assert "strips 1 of" in warning.detail
 
 
-def test_strips_read_before_the_client_left_are_kept(reader_with, opened):
+def test_strips_read_before_the_client_left_are_kept(make_reader, open_document):
     engines = LineEngines({2: None, 3: None, 4: None}, num_slots=1)
-    reading = opened(long_page(), is_cancelled=lambda: len(engines.requests) >= 4)
+    reading = open_document(
+        long_page(), is_cancelled=lambda: len(engines.requests) >= 4
+    )
 
-    [page] = reader_with(engines).pages(reading)
+    [page] = make_reader(engines).pages(reading)
 
     assert page.status is Status.PARTIAL_SUCCESS
     assert page.content.text.startswith(LINES[0])
@@ -160,14 +162,16 @@ def test_strips_read_before_the_client_left_are_kept(reader_with, opened):
 
 
 @pytest.mark.parametrize("num_slots", [1, 3])
-def test_no_more_strips_are_in_flight_than_slots_and_one(
-    reader_with, opened, num_slots
+def test_at_most_one_strip_more_than_slots_is_in_flight(
+    make_reader, open_document, num_slots
 ):
     engines = LineEngines(dict.fromkeys(range(20)), num_slots)
     looks = iter(range(100))
-    reading = opened(long_page(), is_cancelled=lambda: next(looks) > num_slots + 4)
+    reading = open_document(
+        long_page(), is_cancelled=lambda: next(looks) > num_slots + 4
+    )
 
-    list(reader_with(engines).pages(reading))
+    list(make_reader(engines).pages(reading))
 
     assert len(engines.requests) == num_slots + 1
 

@@ -1,4 +1,4 @@
-"""What is an address in S3, and which of them documents may come from."""
+"""Addresses of objects in S3, and the allowed buckets."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from handler.errors import ModelLoadError, RequestError
-from handler.storage.addresses import Address, Buckets, address_from
+from handler.storage.addresses import Address, Buckets, parse_address
 
 
 @pytest.mark.parametrize(
@@ -22,8 +22,8 @@ from handler.storage.addresses import Address, Buckets, address_from
         ("s3://docs/" + 1024 * "k", Address("docs", 1024 * "k")),
     ],
 )
-def test_an_address_is_a_bucket_and_a_key_as_it_is(uri, address):
-    assert address_from(uri) == address
+def test_address_has_a_bucket_and_a_literal_key(uri, address):
+    assert parse_address(uri) == address
     assert str(address) == uri
 
 
@@ -58,18 +58,18 @@ def test_an_address_is_a_bucket_and_a_key_as_it_is(uri, address):
         "s3://" + 64 * "b" + "/a.pdf",
     ],
 )
-def test_what_is_no_address_is_a_bad_request_that_shows_one(uri):
+def test_invalid_address_is_a_bad_request_with_an_example(uri):
     with pytest.raises(RequestError, match=r"is named s3://bucket/key, not ") as caught:
-        address_from(uri)
+        parse_address(uri)
 
     assert len(str(caught.value)) < 900
 
 
 @given(st.text())
-def test_any_text_is_an_address_or_a_bad_request(text):
+def test_any_text_parses_or_is_a_bad_request(text):
     for uri in (text, f"s3://{text}", f"s3://docs/{text}"):
         with contextlib.suppress(RequestError):
-            assert str(address_from(uri)) == uri
+            assert str(parse_address(uri)) == uri
 
 
 @pytest.mark.parametrize("text", [None, "", " ", ",", " , "])
@@ -92,8 +92,8 @@ def test_without_a_bucket_nothing_may_be_read(text):
         ("docs/in", "s3://docs/in/..a/b..pdf"),
     ],
 )
-def test_what_lies_in_a_place_that_is_named_may_be_read(text, uri):
-    assert address_from(uri) in Buckets(text)
+def test_object_in_an_allowed_place_may_be_read(text, uri):
+    assert parse_address(uri) in Buckets(text)
 
 
 @pytest.mark.parametrize(
@@ -115,12 +115,12 @@ def test_what_lies_in_a_place_that_is_named_may_be_read(text, uri):
         "s3://docs/%69n/a.pdf",
     ],
 )
-def test_what_lies_elsewhere_may_not_whatever_its_name(uri):
-    assert address_from(uri) not in Buckets("docs/in")
+def test_object_elsewhere_may_not_be_read(uri):
+    assert parse_address(uri) not in Buckets("docs/in")
 
 
-def test_dots_do_not_lead_out_of_a_whole_bucket_either():
-    assert address_from("s3://docs/../other/a.pdf") not in Buckets("docs")
+def test_dots_in_a_key_are_refused_in_a_whole_bucket():
+    assert parse_address("s3://docs/../other/a.pdf") not in Buckets("docs")
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_dots_do_not_lead_out_of_a_whole_bucket_either():
         "a b",
     ],
 )
-def test_a_place_that_is_none_stops_the_load_and_is_named(text):
+def test_invalid_bucket_setting_stops_the_load(text):
     with pytest.raises(ModelLoadError, match="bucket or bucket/prefix") as caught:
         Buckets(f"docs, {text}")
 

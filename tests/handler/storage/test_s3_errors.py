@@ -1,4 +1,4 @@
-"""S3's refusals, and what is between here and S3, each named as what it is."""
+"""Errors of S3 and of the network, and the errors they become."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from handler.errors import (
     StorageError,
     UnsupportedMediaTypeError,
 )
-from handler.reading.fetch import Fetching
-from handler.storage.addresses import Address, Buckets, address_from
+from handler.reading.fetch import Fetcher
+from handler.storage.addresses import Address, Buckets, parse_address
 from handler.storage.s3 import ObjectReader
-from handler.storage.s3_errors import meaning_of
+from handler.storage.s3_errors import translate_error
 from tests.s3 import KEY_ID, Answer, Asked
 
 CONTENT = b"%PDF-1.7\n" + bytes(range(256)) * 40
@@ -34,15 +34,15 @@ LIMIT = 100_000
 
 
 @contextmanager
-def fetching_from(*places: str) -> Iterator[Fetching]:
-    fetching = Fetching(Buckets(",".join(places)), LIMIT, ObjectReader())
-    yield fetching
-    fetching.close()
+def make_fetcher(*places: str) -> Iterator[Fetcher]:
+    fetcher = Fetcher(Buckets(",".join(places)), LIMIT, ObjectReader())
+    yield fetcher
+    fetcher.close()
 
 
-def fetched(uri: str) -> bytes:
-    with fetching_from("docs") as fetching:
-        document = fetching.spool(address_from(uri), lambda: None)
+def download(uri: str) -> bytes:
+    with make_fetcher("docs") as fetcher:
+        document = fetcher.fetch(parse_address(uri), lambda: None)
         content = Path(document.path).read_bytes()
         document.close()
         return content
@@ -50,14 +50,14 @@ def fetched(uri: str) -> bytes:
 
 def refused(uri: str = URI) -> HandlerError:
     with pytest.raises(HandlerError) as caught:
-        fetched(uri)
+        download(uri)
     return caught.value
 
 
 def refusing(
     status: str, code: str, message: str = "", *, head: str | None = None, **fields: str
 ):
-    """A door that answers as S3 does: HEAD without a body, GET with the reason.
+    """Return a door that fails as S3 does: HEAD without a body, GET with the reason.
 
     `head` is the status of a HEAD; "" lets it pass.
     """
@@ -86,7 +86,7 @@ REFUSALS = {
     ),
     "requester pays": (
         *(FORBIDDEN, "AccessDenied", "Bucket is a Requester Pays bucket"),
-        "lies in a requester-pays bucket",
+        "is in a requester-pays bucket",
     ),
     "vpc": (
         *(FORBIDDEN, "AccessDenied", "because no VPC endpoint policy allows it"),
@@ -97,14 +97,19 @@ REFUSALS = {
         "with an explicit deny in a resource-based policy",
         "a Deny in the bucket's policy",
     ),
-    "other": (FORBIDDEN, "AccessDenied", "Access Denied", "so does an object in a req"),
+    "other": (
+        FORBIDDEN,
+        "AccessDenied",
+        "Access Denied",
+        "does so for an object in a req",
+    ),
     "clock": (FORBIDDEN, "RequestTimeTooSkewed", "", "clock of this machine"),
-    "credentials": (FORBIDDEN, "InvalidAccessKeyId", "", "does not know the cred"),
+    "credentials": (FORBIDDEN, "InvalidAccessKeyId", "", "does not accept the cred"),
 }
 
 
 @pytest.mark.parametrize("name", REFUSALS)
-def test_a_refusal_is_named_without_the_text_of_s3(s3, name):
+def test_error_does_not_repeat_the_message_of_s3(s3, name):
     status, code, message, words = REFUSALS[name]
     s3.put("a.pdf", CONTENT)
     s3.door = refusing(status, code, message)
@@ -152,7 +157,7 @@ def test_a_bucket_of_another_region_is_named(code, region, words):
         "ResponseMetadata": {"HTTPStatusCode": 400},
     }
 
-    error = meaning_of(exceptions.ClientError(response, "GetObject"), ADDRESS)
+    error = translate_error(exceptions.ClientError(response, "GetObject"), ADDRESS)
 
     assert isinstance(error, StorageError)
     assert words in error.detail
@@ -168,19 +173,19 @@ def test_a_redirect_that_cannot_be_followed_is_another_region():
         },
     }
 
-    error = meaning_of(exceptions.ClientError(response, "HeadObject"), ADDRESS)
+    error = translate_error(exceptions.ClientError(response, "HeadObject"), ADDRESS)
 
     assert "another region, us-gov-west-1," in error.detail
 
 
-def test_a_head_that_is_refused_is_not_replaced_by_another_answer(s3):
+def test_refused_head_keeps_its_own_status(s3):
     s3.put("a.pdf", CONTENT)
     s3.door = refusing("404 Not Found", "NoSuchKey", head=FORBIDDEN)
 
     assert isinstance(refused(), DocumentForbiddenError)
 
 
-# On the way
+# Network and proxies
 
 
 @pytest.mark.parametrize(
@@ -209,8 +214,8 @@ def test_a_head_that_is_refused_is_not_replaced_by_another_answer(s3):
         ),
     ],
 )
-def test_what_lies_between_is_named_and_is_a_storage_error(error, words):
-    found = meaning_of(error, ADDRESS)
+def test_network_failure_is_a_storage_error(error, words):
+    found = translate_error(error, ADDRESS)
 
     assert isinstance(found, StorageError)
     assert words in found.detail
@@ -221,7 +226,7 @@ def test_what_lies_between_is_named_and_is_a_storage_error(error, words):
 
 @pytest.fixture
 def proxy(s3, monkeypatch):
-    """Sends boto3 through a proxy at an address, with a password in it."""
+    """Function that sends boto3 through a proxy whose address contains a password."""
     monkeypatch.delenv("NO_PROXY", raising=False)
     monkeypatch.delenv("no_proxy", raising=False)
 
@@ -262,17 +267,17 @@ def test_a_proxy_that_asks_for_a_password_is_named(proxy):
         thread.join(10)
 
     assert isinstance(error, StorageError)
-    assert "asks for a user and a password" in error.detail
+    assert "requires a user and a password" in error.detail
 
 
-# Keys of events
+# Keys from S3 events
 
 
 EVENT_KEY = "in/my+file%281%29.pdf"
 REAL_KEY = "in/my file(1).pdf"
 
 
-def test_the_key_of_an_event_is_told_which_object_is_meant(s3):
+def test_url_encoded_key_names_the_existing_object(s3):
     s3.put(REAL_KEY, CONTENT)
 
     error = refused(f"s3://docs/{EVENT_KEY}")
@@ -293,15 +298,15 @@ def test_a_key_with_percent_signs_that_exists_is_read(s3):
     s3.put(REAL_KEY, b"other")
     s3.put(EVENT_KEY, CONTENT)
 
-    assert fetched(f"s3://docs/{EVENT_KEY}") == CONTENT
+    assert download(f"s3://docs/{EVENT_KEY}") == CONTENT
 
 
-def test_a_key_that_leads_elsewhere_when_decoded_is_not_looked_up(s3):
+def test_decoded_key_outside_the_buckets_is_not_requested(s3):
     with (
-        fetching_from("docs/in") as fetching,
+        make_fetcher("docs/in") as fetcher,
         pytest.raises(DocumentNotFoundError, match="looks URL-encoded"),
     ):
-        fetching.spool(address_from("s3://docs/in/..%2Fa.pdf"), lambda: None)
+        fetcher.fetch(parse_address("s3://docs/in/..%2Fa.pdf"), lambda: None)
 
     assert {asked.path for asked in s3.asked} == {"/docs/in/..%2Fa.pdf"}
 
@@ -318,8 +323,8 @@ def test_a_compressed_object_is_decompressed(s3):
         ContentEncoding="aws-chunked,gzip",
     )
 
-    assert fetched("s3://docs/plain.gz") == CONTENT
-    assert fetched(URI) == CONTENT
+    assert download("s3://docs/plain.gz") == CONTENT
+    assert download(URI) == CONTENT
 
 
 def test_the_limit_is_on_what_an_object_decompresses_to(s3):
@@ -328,7 +333,7 @@ def test_the_limit_is_on_what_an_object_decompresses_to(s3):
     error = refused()
 
     assert isinstance(error, DocumentTooLargeError)
-    assert "more than 100,000 bytes" in error.detail
+    assert "exceeds the limit of 100,000 bytes" in error.detail
 
 
 def test_a_compressed_object_that_ends_early_is_a_bad_request(s3):
@@ -337,10 +342,10 @@ def test_a_compressed_object_that_ends_early_is_a_bad_request(s3):
     error = refused()
 
     assert type(error) is RequestError
-    assert "s3://docs/a.pdf is gzip data that end early" in error.detail
+    assert "s3://docs/a.pdf is truncated gzip data" in error.detail
 
 
-def test_an_object_of_another_coding_is_refused_before_it_is_read(s3):
+def test_object_of_another_coding_is_refused_unread(s3):
     s3.client.put_object(Bucket="docs", Key="a.pdf", Body=CONTENT, ContentEncoding="br")
     s3.asked.clear()
 

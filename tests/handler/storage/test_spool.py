@@ -1,4 +1,4 @@
-"""Where a request's document lies, for whom, and for how long."""
+"""Temporary file of a document: access and lifetime."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def spool(tmp_path, monkeypatch):
     spool.close()
 
 
-def test_another_process_reads_what_was_put_in(spool):
+def test_another_process_can_read_the_spool(spool):
     pool = Pool(1, modules=[__name__])
 
     content = pool.call(10, read_all, spool.read_only)
@@ -34,7 +34,7 @@ def test_another_process_reads_what_was_put_in(spool):
     assert content == b"%PDF-1.7"
 
 
-def test_the_file_that_others_get_cannot_be_written(spool):
+def test_read_only_descriptor_cannot_write(spool):
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.pwrite(spool.read_only, b"x", 0)
 
@@ -43,11 +43,11 @@ def test_a_document_may_be_read_more_than_once(spool):
     assert Path(spool.path).read_bytes() == Path(spool.path).read_bytes() != b""
 
 
-def test_the_document_has_no_name_that_could_be_left_behind(spool, tmp_path):
+def test_spool_has_no_file_name(spool, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_closed_document_is_gone(spool):
+def test_closed_spool_is_deleted(spool):
     path = Path(spool.path)
 
     spool.close()

@@ -1,4 +1,4 @@
-"""How the worker tells /ping about itself, and hears that it is to stop."""
+"""Publication of the worker's state, and notices of draining and disconnects."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def clock():
 
 
 @pytest.fixture
-def said():
-    """What the worker would say of itself."""
+def state():
+    """State that the worker would publish."""
     return {"state": "starting"}
 
 
@@ -38,14 +38,14 @@ def left():
     return []
 
 
-def written(folder):
-    """The text of the state that is published."""
+def published(folder):
+    """Return the published text."""
     return (folder / STATE).read_text().rstrip("\n")
 
 
 @pytest.fixture
-def beacon(tmp_path, said, drained, left, clock):
-    beacon = Beacon(tmp_path, lambda: said, drained.append, left.append, clock)
+def beacon(tmp_path, state, drained, left, clock):
+    beacon = Beacon(tmp_path, lambda: state, drained.append, left.append, clock)
     yield beacon
     beacon.close()
 
@@ -53,70 +53,66 @@ def beacon(tmp_path, said, drained, left, clock):
 def test_the_state_is_there_as_soon_as_the_beacon_is_started(beacon, tmp_path):
     beacon.start()
 
-    assert written(tmp_path) == "state=starting"
+    assert published(tmp_path) == "state=starting"
 
 
-def test_a_change_is_written_without_waiting_for_the_next_beat(beacon, tmp_path, said):
+def test_a_change_is_written_without_waiting_for_the_next_beat(beacon, tmp_path, state):
     beacon.start()
 
-    said["state"] = "ready"
+    state["state"] = "ready"
 
-    until(lambda: written(tmp_path) == "state=ready", 5)
+    until(lambda: published(tmp_path) == "state=ready", 5)
 
 
-def test_the_file_is_written_again_every_beat_to_show_that_somebody_lives(
-    beacon, tmp_path, clock
-):
-    beacon.look()
+def test_unchanged_state_is_written_every_beat(beacon, tmp_path, clock):
+    beacon.update()
     (tmp_path / STATE).unlink()
 
-    beacon.look()
+    beacon.update()
     assert not (tmp_path / STATE).exists()
 
     clock.now += BEAT_SECONDS
-    beacon.look()
+    beacon.update()
     assert (tmp_path / STATE).exists()
 
 
-def test_a_state_that_cannot_be_told_leaves_the_file_to_grow_old(
-    tmp_path, drained, left
-):
+def test_failing_describe_leaves_the_state_to_age(tmp_path, drained, left):
     def fail():
         raise RuntimeError("no idea")
 
     beacon = Beacon(tmp_path, fail, drained.append, left.append)
 
     with pytest.raises(RuntimeError):
-        beacon.look()
+        beacon.update()
 
     assert not (tmp_path / STATE).exists()
 
 
-def test_the_state_is_written_on_a_full_disk(said, drained, left, clock):
+def test_the_state_is_written_on_a_full_disk(state, drained, left, clock):
     with small_disk(1) as disk:
-        beacon = Beacon(disk, lambda: said, drained.append, left.append, clock)
-        beacon.look()
+        beacon = Beacon(disk, lambda: state, drained.append, left.append, clock)
+        beacon.update()
         before = (disk / STATE).stat().st_mtime_ns
         fill(disk)
 
-        said["state"] = "ready"
-        beacon.look()
+        state["state"] = "ready"
+        beacon.update()
         clock.now += BEAT_SECONDS
-        beacon.look()
+        beacon.update()
 
-        assert written(disk) == "state=ready"
+        assert published(disk) == "state=ready"
         assert (disk / STATE).stat().st_mtime_ns > before
         beacon.close()
 
 
-def test_a_state_that_cannot_be_told_is_logged_once(tmp_path, said, left, caplog):
+def test_failing_describe_is_logged_once(tmp_path, state, left, caplog):
     asked = []
 
     def fail(ends_at):
         asked.append(ends_at)
         raise RuntimeError("no idea")
 
-    beacon = Beacon(tmp_path, lambda: said, fail, left.append)
+    beacon = Beacon(tmp_path, lambda: state, fail, left.append)
     beacon.start()
     (tmp_path / DRAINING).write_text("123.5")
 
@@ -126,45 +122,43 @@ def test_a_state_that_cannot_be_told_is_logged_once(tmp_path, said, left, caplog
     assert caplog.messages == ["state not written"]
 
 
-def test_whoever_stops_the_server_is_heard(beacon, tmp_path, drained):
-    beacon.look()
+def test_drain_request_is_noticed(beacon, tmp_path, drained):
+    beacon.update()
     assert drained == []
 
     (tmp_path / DRAINING).write_text("123.5")
-    beacon.look()
+    beacon.update()
 
     assert drained == [123.5]
 
 
-def test_a_second_word_that_leaves_less_time_is_heard_too(beacon, tmp_path, drained):
+def test_earlier_drain_deadline_is_noticed(beacon, tmp_path, drained):
     for ends_at in ("123.5", "101"):
         (tmp_path / DRAINING).write_text(ends_at)
-        beacon.look()
+        beacon.update()
 
     assert drained == [123.5, 101]
 
 
-def test_a_word_that_is_only_half_there_is_read_later(beacon, tmp_path, drained):
+def test_partly_written_drain_request_is_read_later(beacon, tmp_path, drained):
     (tmp_path / DRAINING).write_text("")
 
-    beacon.look()
+    beacon.update()
 
     assert drained == []
 
 
-def test_requests_whose_clients_have_left_are_named_while_they_are_there(
-    beacon, tmp_path, left
-):
-    beacon.look()
+def test_disconnected_requests_are_passed_on_repeatedly(beacon, tmp_path, left):
+    beacon.update()
     gone = tmp_path / GONE
     gone.mkdir()
-    beacon.look()
+    beacon.update()
     assert left == []
 
     (gone / "id-a").touch()
     (gone / "id-b").touch()
-    beacon.look()
+    beacon.update()
     (gone / "id-a").unlink()
-    beacon.look()
+    beacon.update()
 
     assert left == [{"id-a", "id-b"}, {"id-b"}]

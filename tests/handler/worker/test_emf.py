@@ -1,4 +1,4 @@
-"""Metrics in the log, as CloudWatch's embedded metric format has them."""
+"""Metrics in the log, in CloudWatch's embedded metric format."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def failed(code: str) -> PageResult:
 
 @pytest.fixture
 def record(caplog):
-    """Records one request and returns the lines that are in the log."""
+    """Function that records one request and returns the logged lines."""
 
     def record_it(pages, code=None, seconds=2.0, memory=None, fallbacks=0):
         metrics = EmbeddedMetrics(
@@ -91,7 +91,7 @@ def test_failures_of_pages_are_counted_by_code(record):
     assert directive["Dimensions"] == [["ModelId", "Code"]]
 
 
-def test_a_request_that_failed_counts_once_whatever_its_pages_say(record):
+def test_failed_request_counts_as_one_failure(record):
     _, line = record([failed("unreadable_document")], code="unreadable_document")
 
     assert line["Failures"] == 1

@@ -1,4 +1,4 @@
-"""A document of a thousand pages: read a few at a time, and never lost as a whole.
+"""Document of a thousand pages, which is read a few pages at a time.
 
 The handler is the real one, and so are its decoders and writers; only its engine
 answers at once.
@@ -31,9 +31,9 @@ NUM_PAGES = 1000
 NUM_SLOTS = 4
 BOOK = pdf([[f"Page {number}"] for number in range(1, NUM_PAGES + 1)])
 MAX_SIDE = 128
-"""Of pages as the model sees them: small ones are drawn in half the time."""
+"""Limit for the images that the model gets; small ones are drawn in half the time."""
 PAGE_BYTES = 200_000
-"""Less than the pixels of one."""
+"""Lower bound for the size of a page's pixels."""
 MEBIBYTE = 1024**2
 TEXT = (
     '<div data-bbox="[0, 0, 1024, 1024]" data-label="Text">'
@@ -45,7 +45,7 @@ FIGURE = (
 
 
 class FastEngines:
-    """Engines that read a page as soon as they get it, and say what is on it."""
+    """Fake engines that answer a page as soon as they get it."""
 
     info = EngineInfo("mini", None, "mini", "fast", "cpu", NUM_SLOTS)
     num_slots = NUM_SLOTS
@@ -73,7 +73,7 @@ class FastEngines:
 
 
 class Clock:
-    """A clock that stands still until a test moves it."""
+    """Clock that jumps past every deadline once `late` is set."""
 
     def __init__(self) -> None:
         self.late = False
@@ -91,8 +91,8 @@ def pools():
 
 
 @pytest.fixture
-def answer_of(pools):
-    """What the handler answers to BOOK, as TorchServe calls it until it is done."""
+def ask_handler(pools):
+    """Function that returns the handler's answer to BOOK."""
 
     def ask(
         engines: FastEngines,
@@ -124,7 +124,7 @@ def answer_of(pools):
         try:
             while True:
                 context = FakeContext({0: "id"}, {0: sent})
-                # Once a stream has begun, TorchServe sends no body any more.
+                # TorchServe sends no body for a stream that has begun.
                 row = {} if frames else {"body": bytearray(BOOK)}
                 frame = handler.handle([row], context)[0]
                 if 0 in context.request_ids:
@@ -148,11 +148,11 @@ def resident_bytes() -> int:
 
 
 @pytest.mark.slow
-def test_a_thousand_pages_stream_by_and_take_the_memory_of_a_few(answer_of):
+def test_streaming_a_thousand_pages_takes_constant_memory(ask_handler):
     alive: list[int] = []
     memory: list[int] = []
     gc.collect()
-    # Whatever else ran in this process may have kept some.
+    # Other tests in this process may have kept some pages.
     before = num_decoded_pages()
 
     def look(number: int) -> None:
@@ -160,7 +160,7 @@ def test_a_thousand_pages_stream_by_and_take_the_memory_of_a_few(answer_of):
             alive.append(num_decoded_pages() - before)
             memory.append(resident_bytes())
 
-    _, frames = answer_of(FastEngines(look), "application/x-ndjson")
+    _, frames = ask_handler(FastEngines(look), "application/x-ndjson")
 
     lines = [json.loads(line) for line in b"".join(frames).splitlines()]
     *pages, end = lines
@@ -168,21 +168,21 @@ def test_a_thousand_pages_stream_by_and_take_the_memory_of_a_few(answer_of):
     assert {line["status"] for line in pages} == {"success"}
     assert all(f"page {line['page']}" in line["markdown"] for line in pages)
     assert (end["event"], end["status"]) == ("end", "success")
-    # Lines leave as pages are read, not at the end.
+    # Lines are sent as pages are read, not at the end.
     assert len(frames) > 20
     assert len(alive) == NUM_PAGES // 100
     assert max(alive) <= NUM_SLOTS + 2
-    # Kept, the pixels of the last 900 pages would be 180 MB.
+    # If they were kept, the pixels of the last 900 pages would take 180 MB.
     assert max(memory) - memory[0] < 48 * MEBIBYTE
 
 
-def test_when_the_deadline_comes_in_the_middle_what_was_read_is_the_answer(answer_of):
+def test_pages_read_before_the_deadline_are_returned(ask_handler):
     clock = Clock()
 
     def look(number: int) -> None:
         clock.late = clock.late or number == 120
 
-    context, [body] = answer_of(
+    context, [body] = ask_handler(
         FastEngines(look),
         "application/json",
         clock,
@@ -199,13 +199,13 @@ def test_when_the_deadline_comes_in_the_middle_what_was_read_is_the_answer(answe
     assert codes == {None: 120, "deadline_exceeded": 880}
 
 
-def test_a_stream_that_the_deadline_ends_says_so_of_each_page_left(answer_of):
+def test_deadline_fails_each_page_left_in_a_stream(ask_handler):
     clock = Clock()
 
     def look(number: int) -> None:
         clock.late = clock.late or number == 30
 
-    _, frames = answer_of(
+    _, frames = ask_handler(
         FastEngines(look),
         "application/x-ndjson",
         clock,
@@ -218,11 +218,11 @@ def test_a_stream_that_the_deadline_ends_says_so_of_each_page_left(answer_of):
     assert {line["page"] for line in pages} == set(range(1, NUM_PAGES + 1))
 
 
-def test_pictures_that_no_answer_holds_end_the_reading_early(answer_of):
-    """Not after the last page: all of them would lie in memory by then."""
+def test_reading_stops_when_pictures_exceed_the_limit(ask_handler):
+    """Stop before the last page, when all pictures would be in memory."""
     engines = FastEngines(answer=FIGURE)
 
-    context, [body] = answer_of(
+    context, [body] = ask_handler(
         engines,
         "application/json",
         max_reply_bytes=20_000,
@@ -234,8 +234,8 @@ def test_pictures_that_no_answer_holds_end_the_reading_early(answer_of):
     assert engines.num_read < NUM_PAGES / 4
 
 
-def test_ndjson_is_one_frame_if_replies_are_not_streamed(answer_of):
-    context, [body] = answer_of(
+def test_ndjson_is_one_frame_if_replies_are_not_streamed(ask_handler):
+    context, [body] = ask_handler(
         FastEngines(),
         "application/x-ndjson",
         stream_replies=False,
@@ -249,8 +249,8 @@ def test_ndjson_is_one_frame_if_replies_are_not_streamed(answer_of):
     assert (end["event"], end["status"]) == ("end", "success")
 
 
-def test_ndjson_that_is_not_streamed_is_not_recommended(answer_of):
-    context, [body] = answer_of(
+def test_ndjson_that_is_not_streamed_is_not_recommended(ask_handler):
+    context, [body] = ask_handler(
         FastEngines(answer=FIGURE),
         "application/x-ndjson",
         max_reply_bytes=20_000,

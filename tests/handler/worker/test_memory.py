@@ -1,4 +1,4 @@
-"""How much memory there is: the machine's, or what the container was given of it."""
+"""Memory of the machine or the container, and the limits of processes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def write(path, text):
     path.write_text(text)
 
 
-def test_without_a_limit_it_is_the_machines(machine):
+def test_memory_without_a_limit_is_the_machines(machine):
     assert memory_limit_bytes(machine) == 16 * GIB
 
 
@@ -43,7 +43,7 @@ def test_the_older_kind_of_limit_counts_too(machine):
 
 
 @pytest.mark.parametrize("no_limit", ["max", "9223372036854771712"])
-def test_no_limit_has_many_names(machine, no_limit):
+def test_missing_memory_limit_is_recognised(machine, no_limit):
     write(machine / "sys/fs/cgroup/memory.max", f"{no_limit}\n")
 
     assert memory_limit_bytes(machine) == 16 * GIB

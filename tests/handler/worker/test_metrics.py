@@ -1,4 +1,4 @@
-"""What is counted for each answered request, and that TorchServe knows the names."""
+"""Metrics of answered requests, and their declaration for TorchServe."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ KINDS = ("counter", "gauge", "histogram")
 
 
 class RecordedMetrics:
-    """TorchServe's metrics: each remembers its values and dimensions."""
+    """Fake metrics of TorchServe that remember their values and dimensions."""
 
     def __init__(self) -> None:
         self.values: dict[str, list[float]] = {}
@@ -69,7 +69,7 @@ def failed(number: int, code: str, attempts: int = 0) -> PageResult:
     ("kind", "names"),
     [("counter", COUNTERS), ("histogram", HISTOGRAMS), ("gauge", GAUGES)],
 )
-def test_what_we_count_is_declared_as_what_it_is(kind, names):
+def test_metrics_are_declared_with_their_kind(kind, names):
     assert {metric["name"] for metric in DECLARED[kind]} - OF_TORCHSERVE == set(names)
 
 
@@ -144,7 +144,7 @@ def test_a_failed_page_is_a_failure_by_its_code_and_no_tokens(metrics, recorded)
     assert len(recorded.values["PageSeconds"]) == 1
 
 
-def test_a_failed_request_is_one_failure_however_many_pages_it_had(metrics, recorded):
+def test_failed_request_is_counted_as_one_failure(metrics, recorded):
     pages = [failed(n, "engine_failed") for n in (1, 2, 3)]
 
     metrics.record(pages, "engine_failed", 1.0)
@@ -152,7 +152,7 @@ def test_a_failed_request_is_one_failure_however_many_pages_it_had(metrics, reco
     assert recorded.dimensions["Failures"] == [["chandra", "Model", "engine_failed"]]
 
 
-def test_a_request_refused_at_the_door_has_no_pages(metrics, recorded):
+def test_refused_request_counts_no_pages(metrics, recorded):
     metrics.record([], "overloaded", 0.0)
 
     assert set(recorded.values) == {
@@ -169,7 +169,7 @@ def test_fallbacks_are_recorded_at_start_and_with_each_request(recorded):
     assert recorded.values["EngineFallbacks"] == [2, 2]
 
 
-def test_what_was_tried_again_is_counted(metrics, recorded):
+def test_retries_are_counted(metrics, recorded):
     metrics.record([failed(1, "engine_failed", attempts=2), read(2)], None, 1.0)
 
     assert recorded.total("Retries") == 1

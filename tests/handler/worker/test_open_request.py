@@ -1,4 +1,4 @@
-"""An open request frees its body once the document is elsewhere."""
+"""Release of the body of an open request."""
 
 from __future__ import annotations
 

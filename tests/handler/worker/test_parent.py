@@ -1,4 +1,4 @@
-"""A worker ends with the process that has started it."""
+"""End of the worker with its parent process."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from tests.server.processes import is_alive
 from tests.waiting import until
 
-# A child that waits for ever in a thread Python joins before it ends.
+# A child with a thread that waits for ever, which Python would join at the end.
 CHILD = """
 import threading, time
 from handler.worker.parent import exit_with_parent

@@ -1,4 +1,4 @@
-"""How requests come and go while others are being read."""
+"""Requests that come and go while others are being read."""
 
 from __future__ import annotations
 
@@ -14,73 +14,10 @@ from handler.errors import RequestError
 from handler.http.reply import Reply
 from handler.schema import PageError, PageResult, Status
 from handler.worker.open_request import OpenRequest
-from handler.worker.pump import ABANDONED_SECONDS_PER_BYTE, MAX_FRAME_BYTES, Pump
+from handler.worker.pump import ABANDONED_SECONDS_PER_BYTE, Pump
 from tests.fakes import FakeContext
+from tests.handler.worker.reads import UNANSWERED, A, B
 from tests.waiting import until
-
-A, B = {"body": b"a"}, {"body": b"b"}
-UNANSWERED = b""
-
-
-class Reads:
-    """Reads that end when the test says so."""
-
-    def __init__(self) -> None:
-        self.requests: dict[str, OpenRequest] = {}
-        self._ends: dict[str, threading.Event] = {}
-        self._replies: dict[str, Reply | Exception] = {}
-
-    def __call__(self, request: OpenRequest) -> Reply:
-        self._ends[request.id] = threading.Event()
-        self.requests[request.id] = request
-        while not self._ends[request.id].wait(0.01):
-            if request.is_cancelled:
-                raise RequestError("cancelled")
-        reply = self._replies[request.id]
-        if isinstance(reply, Exception):
-            raise reply
-        return reply
-
-    def finish(self, request_id: str, reply: Reply | Exception | None = None) -> None:
-        until(lambda: request_id in self.requests)
-        self._replies[request_id] = reply or Reply(200, "text/plain", b"read")
-        self._ends[request_id].set()
-        until(lambda: self.requests[request_id].future.done())
-
-
-@pytest.fixture
-def reads():
-    return Reads()
-
-
-@pytest.fixture
-def answered():
-    return []
-
-
-@pytest.fixture
-def pump_with(reads, answered):
-    pumps = []
-
-    def make(**settings) -> Pump:
-        values = {
-            "read": reads,
-            "max_open_requests": 4,
-            "max_reply_bytes": 1000,
-            "wait_seconds": 0.01,
-        } | settings
-        pump = Pump(report=lambda *both: answered.append(both), **values)
-        pumps.append(pump)
-        return pump
-
-    yield make
-    for pump in pumps:
-        pump.close()
-
-
-@pytest.fixture
-def pump(pump_with):
-    return pump_with()
 
 
 def test_a_finished_request_is_answered_while_another_still_runs(pump, reads):
@@ -116,10 +53,10 @@ def test_a_body_that_comes_again_is_freed_at_once(pump, reads):
 
 
 class Held:
-    """An object that a function refers to while it fails."""
+    """Object to which a failing function refers."""
 
 
-def test_a_failed_reads_variables_are_freed_at_once(pump_with):
+def test_variables_of_a_failed_read_are_freed_at_once(make_pump):
     seen = []
 
     def fail(_: OpenRequest) -> Reply:
@@ -134,7 +71,7 @@ def test_a_failed_reads_variables_are_freed_at_once(pump_with):
 
     gc.disable()
     try:
-        pump_with(read=fail).turn([A], FakeContext({0: "id-a"}))
+        make_pump(read=fail).turn([A], FakeContext({0: "id-a"}))
         until(lambda: seen and seen[0]() is None)
     finally:
         gc.enable()
@@ -150,18 +87,18 @@ def test_a_request_torchserve_no_longer_sends_is_cancelled(pump, reads):
     assert not reads.requests["id-b"].is_cancelled
 
 
-def test_requests_torchserve_has_stopped_asking_for_are_cancelled(pump_with, reads):
-    """Its last client gone, TorchServe does not call again to say so."""
-    pump = pump_with(abandoned_seconds=0.05)
+def test_abandoned_requests_are_cancelled(make_pump, reads):
+    """TorchServe does not call again if its last client has disconnected."""
+    pump = make_pump(abandoned_seconds=0.05)
     pump.turn([A], FakeContext({0: "id-a"}))
     until(lambda: "id-a" in reads.requests)
 
     until(lambda: reads.requests["id-a"].is_cancelled)
 
 
-def test_torchserve_is_given_the_time_it_takes_to_send_large_bodies(pump_with, reads):
-    """With hundreds of megabytes open, on a busy machine, that is many seconds."""
-    pump = pump_with(abandoned_seconds=0.05)
+def test_large_bodies_delay_the_abandonment(make_pump, reads):
+    """Sending hundreds of megabytes on a busy machine takes many seconds."""
+    pump = make_pump(abandoned_seconds=0.05)
     body = bytes(5_000_000)
     pump.turn([{"body": body}], FakeContext({0: "id-a"}))
     last_turn = time.monotonic()
@@ -172,8 +109,8 @@ def test_torchserve_is_given_the_time_it_takes_to_send_large_bodies(pump_with, r
     assert time.monotonic() - last_turn > len(body) * ABANDONED_SECONDS_PER_BYTE
 
 
-def test_a_request_given_up_too_early_is_answered_all_the_same(pump_with, reads):
-    pump = pump_with(abandoned_seconds=0.05)
+def test_request_cancelled_too_early_is_still_answered(make_pump, reads):
+    pump = make_pump(abandoned_seconds=0.05)
     pump.turn([A], FakeContext({0: "id-a"}))
     until(lambda: "id-a" in reads.requests)
     until(lambda: reads.requests["id-a"].future.done())
@@ -186,7 +123,7 @@ def test_a_request_given_up_too_early_is_answered_all_the_same(pump_with, reads)
     assert len(reads.requests) == 1
 
 
-def test_a_pump_that_drains_turns_new_requests_away_and_answers_the_others(pump, reads):
+def test_draining_refuses_new_and_answers_open_requests(pump, reads):
     pump.turn([A], FakeContext({0: "id-a"}))
     until(lambda: "id-a" in reads.requests)
     draining = threading.Thread(target=pump.drain, args=(30, "bye"), daemon=True)
@@ -201,7 +138,7 @@ def test_a_pump_that_drains_turns_new_requests_away_and_answers_the_others(pump,
     assert not draining.is_alive()
 
 
-def test_a_mistake_in_the_bookkeeping_costs_no_answer(reads):
+def test_failing_report_costs_no_answer(reads):
     def forget(request, reply):
         raise LookupError("no such metric")
 
@@ -219,8 +156,8 @@ def test_a_mistake_in_the_bookkeeping_costs_no_answer(reads):
     pump.close()
 
 
-def test_an_answer_does_not_wait_for_the_turn_to_end(pump_with, reads):
-    pump = pump_with(wait_seconds=5)
+def test_an_answer_does_not_wait_for_the_turn_to_end(make_pump, reads):
+    pump = make_pump(wait_seconds=5)
     turn = threading.Thread(
         target=pump.turn, args=([A], FakeContext({0: "id-a"})), daemon=True
     )
@@ -232,7 +169,7 @@ def test_an_answer_does_not_wait_for_the_turn_to_end(pump_with, reads):
     assert not turn.is_alive()
 
 
-def test_what_a_request_causes_is_its_own_answer(pump, reads):
+def test_error_of_a_request_is_its_own_answer(pump, reads):
     pump.turn([A, B], FakeContext({0: "id-a", 1: "id-b"}))
     reads.finish("id-a", RequestError("no document"))
     reads.finish("id-b", ZeroDivisionError("a secret of the implementation"))
@@ -246,8 +183,8 @@ def test_what_a_request_causes_is_its_own_answer(pump, reads):
     assert json.loads(bodies[1])["request_id"] == "id-b"
 
 
-def test_more_requests_than_the_limit_are_told_to_come_back(pump_with):
-    pump = pump_with(max_open_requests=1)
+def test_requests_above_the_limit_are_overloaded(make_pump):
+    pump = make_pump(max_open_requests=1)
     context = FakeContext({0: "id-a", 1: "id-b"})
 
     bodies = pump.turn([A, B], context)
@@ -258,7 +195,7 @@ def test_more_requests_than_the_limit_are_told_to_come_back(pump_with):
     assert json.loads(bodies[1])["code"] == "overloaded"
 
 
-def test_an_answer_larger_than_torchserve_bears_is_replaced_by_a_reason(pump, reads):
+def test_too_large_answer_is_replaced_by_an_error(pump, reads):
     pump.turn([A], FakeContext({0: "id-a"}))
     reads.finish("id-a", Reply(200, "text/plain", b"x" * 2000))
     context = FakeContext({0: "id-a"})
@@ -269,61 +206,7 @@ def test_an_answer_larger_than_torchserve_bears_is_replaced_by_a_reason(pump, re
     assert json.loads(body)["code"] == "document_too_large"
 
 
-def test_a_stream_leaves_in_frames_and_ends_with_the_last(pump, reads):
-    pump.turn([A], FakeContext({0: "id-a"}))
-    until(lambda: "id-a" in reads.requests)
-    reads.requests["id-a"].stream(b"one\n")
-    first, last = FakeContext({0: "id-a"}), FakeContext({0: "id-a"})
-
-    assert pump.turn([A], first) == [b"one\n"]
-    assert first.stopping_criteria[0](b"one\n") is False
-    reads.requests["id-a"].stream(b"two\n")
-    reads.finish("id-a", Reply(200, "application/x-ndjson", b"end\n"))
-    # TorchServe sends no body for a stream that has begun.
-    assert pump.turn([{}], last) == [b"two\nend\n"]
-    assert last.stopping_criteria[0](b"two\nend\n") is True
-
-
-def test_a_stream_that_fits_one_frame_is_an_ordinary_answer(pump, reads):
-    pump.turn([A], FakeContext({0: "id-a"}))
-    until(lambda: "id-a" in reads.requests)
-    reads.requests["id-a"]._lines.append(b"one\n")  # without waking the pump
-    reads.finish("id-a", Reply(200, "application/x-ndjson", b"end\n"))
-    context = FakeContext({0: "id-a"})
-
-    assert pump.turn([A], context) == [b"one\nend\n"]
-    assert context.stopping_criteria is None
-
-
-def test_a_stream_and_an_ordinary_answer_share_a_turn(pump, reads):
-    both = {0: "id-a", 1: "id-b"}
-    pump.turn([A, B], FakeContext(both))
-    until(lambda: "id-a" in reads.requests)
-    reads.requests["id-a"].stream(b"one\n")
-    reads.finish("id-b")
-    context = FakeContext(both)
-
-    assert pump.turn([A, B], context) == [b"one\n", b"read"]
-    assert context.stopping_criteria[0](b"") is False
-    assert context.stopping_criteria[1](b"") is None
-
-
-def test_an_error_after_a_stream_has_begun_is_its_last_line(pump, reads):
-    pump.turn([A], FakeContext({0: "id-a"}))
-    until(lambda: "id-a" in reads.requests)
-    reads.requests["id-a"].stream(b"one\n")
-    pump.turn([A], FakeContext({0: "id-a"}))
-    reads.finish("id-a", RequestError("gone wrong"))
-    context = FakeContext({0: "id-a"})
-
-    [body] = pump.turn([{}], context)
-
-    line = json.loads(body)
-    assert (line["event"], line["detail"]) == ("error", "gone wrong")
-    assert context.stopping_criteria[0](body) is True
-
-
-def test_a_mistake_of_the_pump_itself_answers_everybody(pump, reads):
+def test_failure_of_the_pump_answers_all_requests(pump, reads):
 
     class Broken(FakeContext):
         def get_all_request_header(self, index):
@@ -338,7 +221,7 @@ def test_a_mistake_of_the_pump_itself_answers_everybody(pump, reads):
     assert context.request_ids == {0: "id-a", 1: "id-b"}
 
 
-def test_a_mistake_of_the_pump_itself_ends_a_stream_with_a_line(pump, reads):
+def test_failure_of_the_pump_ends_a_stream_with_a_line(pump, reads):
     pump.turn([A], FakeContext({0: "id-a"}))
     until(lambda: "id-a" in reads.requests)
     reads.requests["id-a"].stream(b"one\n")
@@ -356,21 +239,19 @@ def test_a_mistake_of_the_pump_itself_ends_a_stream_with_a_line(pump, reads):
     assert context.stopping_criteria[1](other) is None
 
 
-def test_every_answer_is_reported_once(pump, reads, answered):
+def test_every_answer_is_reported_once(pump, reads, reports):
     pump.turn([A], FakeContext({0: "id-a"}))
     reads.finish("id-a")
     pump.turn([A], FakeContext({0: "id-a"}))
     pump.turn([B], FakeContext({0: "id-b"}))
 
-    assert [(request.id, reply.status) for request, reply in answered] == [
-        ("id-a", 200)
-    ]
+    assert [(request.id, reply.status) for request, reply in reports] == [("id-a", 200)]
 
 
-# Clients that leave
+# Clients that disconnect
 
 
-def test_a_request_whose_client_has_left_is_answered_for_the_log(pump, reads, answered):
+def test_disconnected_request_is_reported_as_client_gone(pump, reads, reports):
     pump.turn([A, B], FakeContext({0: "id-a", 1: "id-b"}))
     until(lambda: {"id-a", "id-b"} <= set(reads.requests))
 
@@ -380,13 +261,13 @@ def test_a_request_whose_client_has_left_is_answered_for_the_log(pump, reads, an
     pump.turn([A, B], context)
 
     assert context.statuses == {0: 499}
-    assert [(request.id, reply.code) for request, reply in answered] == [
+    assert [(request.id, reply.code) for request, reply in reports] == [
         ("id-a", "client_gone")
     ]
     assert not reads.requests["id-b"].is_cancelled
 
 
-def test_what_was_read_before_the_client_left_is_counted(pump_with, answered):
+def test_pages_read_before_the_disconnect_are_counted(make_pump, reports):
     read = PageResult(page=1, status=Status.SUCCESS, output_tokens=7)
     unread = PageResult(
         page=2, status=Status.FAILURE, error=PageError("engine_unavailable", "gone")
@@ -396,33 +277,31 @@ def test_what_was_read_before_the_client_left_is_counted(pump_with, answered):
         until(lambda: request.is_cancelled)
         return Reply(200, "text/plain", b"one of two", pages=(read, unread))
 
-    pump = pump_with(read=stop)
+    pump = make_pump(read=stop)
     pump.turn([A], FakeContext({0: "id-a"}))
 
     pump.disconnect({"id-a"})
     until(lambda: pump.turn([A], FakeContext({0: "id-a"})) != [UNANSWERED])
 
-    [(_, reply)] = answered
+    [(_, reply)] = reports
     assert (reply.status, reply.pages) == (499, (read,))
 
 
-def test_an_answer_that_was_ready_when_the_client_left_stays_what_it_is(
-    pump, reads, answered
-):
+def test_finished_answer_is_kept_after_a_disconnect(pump, reads, reports):
     pump.turn([A], FakeContext({0: "id-a"}))
     reads.finish("id-a")
 
     pump.disconnect({"id-a"})
     pump.turn([A], FakeContext({0: "id-a"}))
 
-    assert [reply.status for _, reply in answered] == [200]
+    assert [reply.status for _, reply in reports] == [200]
 
 
 @pytest.mark.parametrize("has_another", [True, False])
-def test_a_stream_torchserve_has_dropped_is_reported_without_another_call(
-    pump_with, reads, answered, has_another
+def test_dropped_stream_is_reported_without_another_call(
+    make_pump, reads, reports, has_another
 ):
-    pump = pump_with(abandoned_seconds=0.05)
+    pump = make_pump(abandoned_seconds=0.05)
     pump.turn([A], FakeContext({0: "id-a"}))
     until(lambda: "id-a" in reads.requests)
     if has_another:
@@ -430,15 +309,13 @@ def test_a_stream_torchserve_has_dropped_is_reported_without_another_call(
     else:
         pump.disconnect({"id-a"})
 
-    until(lambda: answered)
+    until(lambda: reports)
 
-    assert [(request.id, reply.status) for request, reply in answered] == [
-        ("id-a", 499)
-    ]
+    assert [(request.id, reply.status) for request, reply in reports] == [("id-a", 499)]
 
 
-def test_a_pump_without_requests_is_not_stuck(pump_with, reads):
-    pump = pump_with(abandoned_seconds=0.05)
+def test_a_pump_without_requests_is_not_stuck(make_pump, reads):
+    pump = make_pump(abandoned_seconds=0.05)
     assert not pump.is_stuck
     pump.turn([A], FakeContext({0: "id-a"}))
     reads.finish("id-a")
@@ -449,8 +326,8 @@ def test_a_pump_without_requests_is_not_stuck(pump_with, reads):
     assert not pump.is_stuck
 
 
-def test_the_pump_is_stuck_until_a_finished_reply_has_left(pump_with, reads):
-    pump = pump_with(abandoned_seconds=0.05)
+def test_the_pump_is_stuck_until_a_finished_reply_has_left(make_pump, reads):
+    pump = make_pump(abandoned_seconds=0.05)
     pump.turn([A], FakeContext({0: "id-a"}))
     reads.finish("id-a")
 
@@ -460,9 +337,9 @@ def test_the_pump_is_stuck_until_a_finished_reply_has_left(pump_with, reads):
     assert not pump.is_stuck
 
 
-def test_a_turn_that_does_not_end_makes_the_pump_stuck(pump_with, reads):
-    """Here, the bookkeeping of a reply blocks the turn."""
-    pump = pump_with(max_turn_seconds=0.05)
+def test_a_turn_that_does_not_end_makes_the_pump_stuck(make_pump, reads):
+    """Block a turn in the report of a reply."""
+    pump = make_pump(max_turn_seconds=0.05)
     goes_on = threading.Event()
 
     class Slow(FakeContext):
@@ -482,8 +359,8 @@ def test_a_turn_that_does_not_end_makes_the_pump_stuck(pump_with, reads):
     assert not pump.is_stuck
 
 
-def test_a_client_that_has_left_does_not_make_the_pump_stuck(pump_with, reads):
-    pump = pump_with(abandoned_seconds=0.05)
+def test_disconnected_client_does_not_make_the_pump_stuck(make_pump, reads):
+    pump = make_pump(abandoned_seconds=0.05)
     pump.turn([A], FakeContext({0: "id-a"}))
     until(lambda: "id-a" in reads.requests)
 
@@ -494,106 +371,13 @@ def test_a_client_that_has_left_does_not_make_the_pump_stuck(pump_with, reads):
     assert not pump.is_stuck
 
 
-def describe(request_id: str = "id-d", index: int = 0, **others: str) -> FakeContext:
-    return FakeContext(
-        {index: request_id} | {int(key[1:]): name for key, name in others.items()},
-        {index: {"Host": "x", "describe": "True"}},
-    )
-
-
-def test_a_request_for_metadata_is_answered_and_not_reported(pump_with, answered):
-    pump = pump_with(description=b'{"model_id": "m"}')
-    context = describe()
-
-    [body] = pump.turn([{}], context)
-
-    assert body == b'{"model_id": "m"}'
-    assert context.statuses == {0: 200}
-    assert pump.num_open == 0
-    assert not pump.is_stuck
-    assert answered == []
-
-
-def test_a_repeated_request_for_metadata_has_no_second_answer(pump):
-    pump.turn([{}], describe())
-    again = describe()
-
-    assert pump.turn([{}], again) == [UNANSWERED]
-
-    assert again.request_ids == {}
-    assert again.statuses == {}
-    # The request keeps all documents behind it in TorchServe's queue.
-    assert pump.is_stuck
-
-
-def test_two_requests_for_metadata_have_one_answer_each(pump):
-    for name in ("id-d", "id-e"):
-        pump.turn([{}], describe(name))
-
-    for name in ("id-d", "id-e"):
-        again = describe(name)
-        assert pump.turn([{}], again) == [UNANSWERED]
-        assert again.request_ids == {}
-
-
-def test_documents_are_answered_beside_a_request_for_metadata(pump, reads):
-    pump.turn([A, {}], describe(index=1, _0="id-a"))
-    reads.finish("id-a")
-    context = describe(index=1, _0="id-a")
-
-    bodies = pump.turn([A, {}], context)
-
-    assert bodies == [b"read", UNANSWERED]
-    assert context.request_ids == {0: "id-a"}
-
-
-def test_a_stream_goes_on_beside_a_request_for_metadata(pump, reads):
-    pump.turn([A], FakeContext({0: "id-a"}))
-    until(lambda: "id-a" in reads.requests)
-    reads.requests["id-a"].stream(b"line\n")
-    context = describe(index=1, _0="id-a")
-
-    assert pump.turn([A, {}], context) == [b"line\n", b"{}"]
-
-    assert [context.stopping_criteria[i](b"") for i in (0, 1)] == [False, None]
-
-
-def test_the_pump_is_not_stuck_once_documents_come_again(pump):
-    pump.turn([{}], describe())
-    pump.turn([{}], describe())
-
-    pump.turn([A], FakeContext({0: "id-a"}))
-
-    assert not pump.is_stuck
-
-
-def test_a_document_with_the_header_of_metadata_is_read(pump, reads):
-    headers = {"Host": "x", "describe": "True"}
-    pump.turn([A], FakeContext({0: "id-a"}, {0: headers}))
-
-    until(lambda: "id-a" in reads.requests)
-
-
-@pytest.mark.parametrize("headers", [{}, {"Host": "x"}])
-def test_only_answers_by_grpc_have_the_stream_header(pump, reads, headers):
-    """TorchServe looks for it in a streamed call's answer, and fails without it."""
-    pump.turn([A], FakeContext({0: "id-a"}, {0: headers}))
-    reads.finish("id-a")
-    context = FakeContext({0: "id-a"}, {0: headers})
-
-    pump.turn([A], context)
-
-    said = context.response_headers.get(0, {})
-    assert said == ({} if headers else {"ts_stream_next": "false"})
-
-
-def stamped(seconds_ago: float) -> dict[str, str]:
-    """The header in which frontend/ says when a request arrived."""
+def arrival_header(seconds_ago: float) -> dict[str, str]:
+    """Return the header in which frontend/ stamps the arrival of a request."""
     return {"X-Chandra-Arrival": str(time.monotonic_ns() - int(seconds_ago * 1e9))}
 
 
-def test_a_request_is_as_old_as_the_frontend_says(pump, reads):
-    pump.turn([A], FakeContext({0: "id-a"}, {0: stamped(40)}))
+def test_arrival_stamp_of_the_frontend_is_used(pump, reads):
+    pump.turn([A], FakeContext({0: "id-a"}, {0: arrival_header(40)}))
 
     until(lambda: "id-a" in reads.requests)
     request = reads.requests["id-a"]
@@ -605,8 +389,8 @@ def test_a_request_is_as_old_as_the_frontend_says(pump, reads):
     "headers",
     [
         dict,
-        lambda: stamped(-60),
-        lambda: stamped(100_000),
+        lambda: arrival_header(-60),
+        lambda: arrival_header(100_000),
         lambda: {"x-chandra-arrival": "noon"},
         lambda: {"x-chandra-arrival": "9" * 400},
     ],
@@ -636,7 +420,7 @@ def test_a_request_that_cannot_be_accepted_fails_alone(pump, reads):
 def test_a_queued_request_is_accepted_while_the_server_drains(pump, reads):
     pump.refuse("stopping", accepts_queued=True)
 
-    pump.turn([A, B], FakeContext({0: "id-a", 1: "id-b"}, {0: stamped(1)}))
+    pump.turn([A, B], FakeContext({0: "id-a", 1: "id-b"}, {0: arrival_header(1)}))
 
     until(lambda: "id-a" in reads.requests)
     assert "id-b" not in reads.requests
@@ -644,53 +428,8 @@ def test_a_queued_request_is_accepted_while_the_server_drains(pump, reads):
 
 def test_nothing_is_accepted_once_no_engine_is_left(pump, reads):
     pump.refuse("no engine is left")
-    context = FakeContext({0: "id-a"}, {0: stamped(1)})
+    context = FakeContext({0: "id-a"}, {0: arrival_header(1)})
 
     pump.turn([A], context)
 
     assert context.statuses == {0: 503}
-
-
-def test_a_call_gets_a_few_megabytes_of_short_answers_first(pump_with, reads):
-    pump = pump_with(max_reply_bytes=10 * MAX_FRAME_BYTES)
-    ids = {0: "long", 1: "longer", 2: "short"}
-    pump.turn([A, A, B], FakeContext(dict(ids)))
-    for name, size in (("long", 1), ("longer", 2), ("short", 0)):
-        body = bytes(size * MAX_FRAME_BYTES)
-        reads.finish(name, Reply(200, "text/plain", body))
-
-    first, second = FakeContext(dict(ids)), FakeContext({1: "longer"})
-    pump.turn([A, A, B], first)
-    pump.turn([A, A, B], second)
-
-    assert set(first.request_ids) == {0, 2}
-    assert set(second.request_ids) == {1}
-
-
-def test_an_answer_that_had_to_wait_goes_first_in_the_next_call(pump_with, reads):
-    pump = pump_with(max_reply_bytes=10 * MAX_FRAME_BYTES)
-    ids = {0: "long", 1: "longer", 2: "late"}
-    pump.turn([A, A, A], FakeContext(dict(ids)))
-    reads.finish("long", Reply(200, "text/plain", bytes(MAX_FRAME_BYTES)))
-    reads.finish("longer", Reply(200, "text/plain", bytes(2 * MAX_FRAME_BYTES)))
-    pump.turn([A, A, A], FakeContext(dict(ids)))
-    reads.finish("late", Reply(200, "text/plain", b"short"))
-    context = FakeContext({1: "longer", 2: "late"})
-
-    pump.turn([A, A, A], context)
-
-    assert set(context.request_ids) == {1}
-
-
-def test_a_long_stream_leaves_in_several_calls(pump_with, reads):
-    pump = pump_with(max_reply_bytes=MAX_FRAME_BYTES)
-    pump.turn([A], FakeContext({0: "id-a"}))
-    until(lambda: "id-a" in reads.requests)
-    line = bytes(MAX_FRAME_BYTES // 2)
-    for _ in range(5):
-        reads.requests["id-a"].stream(line)
-    reads.finish("id-a", Reply(200, "application/x-ndjson", b"end"))
-
-    sizes = [len(pump.turn([A], FakeContext({0: "id-a"}))[0]) for _ in range(3)]
-
-    assert sizes == [2 * len(line), 2 * len(line), len(line) + len(b"end")]

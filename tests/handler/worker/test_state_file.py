@@ -1,4 +1,4 @@
-"""A state that is replaced as a whole, on a full disk too."""
+"""Atomic replacement of the state file, including on a full disk."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_nothing_is_published_before_the_first_text(state, tmp_path):
     assert not (tmp_path / "state").exists()
 
 
-def test_another_process_goes_on_where_the_last_one_ended(state, tmp_path):
+def test_next_process_continues_with_the_same_files(state, tmp_path):
     state.write("of the first worker")
     other = StateFile(tmp_path / "state")
     reader = (tmp_path / "state").open()
@@ -70,7 +70,7 @@ def test_a_prepared_file_is_written_on_a_full_disk():
         state.close()
 
 
-def test_a_disk_that_is_full_already_is_an_error():
+def test_disk_that_is_already_full_is_an_error():
     with small_disk(1) as disk:
         fill(disk)
 

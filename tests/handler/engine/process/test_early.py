@@ -67,7 +67,7 @@ def test_messages_before_the_take_over_are_kept(start, settings):
     message = taken.connection.recv()
     assert isinstance(message, LoadFailed)
     assert "nothing" in message.reason
-    assert taken.last_words() == "ended with status 0"
+    assert taken.describe_end() == "ended with status 0"
 
 
 def test_worker_with_other_settings_takes_nothing_over(start, settings):
@@ -116,7 +116,7 @@ def test_worker_learns_which_signal_ended_the_process(start, address):
 
     os.kill(taken.pid, signal.SIGKILL)
 
-    assert taken.last_words() == "was ended by SIGKILL"
+    assert taken.describe_end() == "was ended by SIGKILL"
     taken.kill()
     taken.close()
 
