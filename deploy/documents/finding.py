@@ -89,7 +89,7 @@ def find_again(
 
 
 class _Finder:
-    """Adds the documents of inputs and of manifests to a collector."""
+    """Search that adds the documents of inputs and manifests to a collector."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Choose names of results that every file system accepts and keeps distinct."""
+"""Names of results that every file system accepts and keeps distinct."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ RESERVED = frozenset(
     {"con", "prn", "aux", "nul"}
     | {f"{device}{number}" for device in ("com", "lpt") for number in "0123456789¹²³"}
 )
-"""Devices on Windows, whatever ending follows the name."""
+"""Names of devices on Windows, with any suffix."""
 FORBIDDEN = re.compile(r'[<>:"|?*\\]')
 
 

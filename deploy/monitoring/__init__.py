@@ -1,4 +1,4 @@
-"""What is measured, when does an alarm go off, and what is shown of it?"""
+"""Metrics, alarms, dashboards and logs of an endpoint."""
 
 from deploy.monitoring.alarms import ALARMS, QUEUE_ALARM_SUFFIXES, Alarm, queue_alarms
 from deploy.monitoring.dashboard import dashboard_call

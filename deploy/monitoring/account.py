@@ -1,4 +1,4 @@
-"""Alarms and dashboards, and whose they are."""
+"""Existing alarms and dashboards, and their owners."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class AlarmState:
-    """One alarm of ours."""
+    """State of one alarm of a deployment."""
 
     name: str
     state: str
@@ -30,6 +30,7 @@ class AlarmState:
 
 
 def alarms_of(aws: AWSClient, deployment: str) -> list[AlarmState]:
+    """Return the alarms of a deployment, by name."""
     found = aws.pages(
         "cloudwatch",
         "describe_alarms",
@@ -49,7 +50,7 @@ def alarms_of(aws: AWSClient, deployment: str) -> list[AlarmState]:
 
 
 def alarm_names(aws: AWSClient, names: Sequence[str]) -> set[str]:
-    """Those of the names that alarms have already, whoever made them."""
+    """Return which of the names are taken by existing alarms of any owner."""
     found = aws.pages(
         "cloudwatch", "describe_alarms", "MetricAlarms", AlarmNames=list(names)
     )
@@ -57,7 +58,10 @@ def alarm_names(aws: AWSClient, names: Sequence[str]) -> set[str]:
 
 
 def has_dashboard(aws: AWSClient, name: str) -> bool:
-    """Dashboards have no tags: ours says whose it is in its first widget."""
+    """Return whether a dashboard is ours.
+
+    Dashboards have no tags, so the first widget names the owner.
+    """
     return f"{OWNER_TAG} = {name}" in (dashboard(aws, name) or "")
 
 
@@ -75,7 +79,7 @@ def dashboard_region(aws: AWSClient, name: str) -> str | None:
 
 
 def dashboard(aws: AWSClient, name: str) -> str | None:
-    """What is on it, whoever made it."""
+    """Return the JSON body of a dashboard of any owner; None if there is none."""
     try:
         found = aws.call("cloudwatch", "get_dashboard", DashboardName=name)
     except NotFoundError:

@@ -1,4 +1,4 @@
-"""When somebody should look at an endpoint, and when a bad update goes back."""
+"""Alarms of an endpoint, which notify people and roll back bad updates."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["ALARMS", "QUEUE_ALARM_SUFFIXES", "Alarm", "queue_alarms"]
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
-    """Goes off when so many periods in a row are above the threshold."""
+    """Alarm that fires after several periods in a row above a threshold."""
 
     suffix: str
     meaning: str
@@ -27,11 +27,13 @@ class Alarm:
     of_variant: bool = True
 
     def name(self, endpoint: str) -> str:
+        """Return the name of the alarm for an endpoint."""
         return f"{endpoint}-{self.suffix}"
 
     def call(
         self, endpoint: str, *, tags: Mapping[str, str], notify: Sequence[str]
     ) -> Call:
+        """Return the call that sets the alarm."""
         name = self.name(endpoint)
         is_percentile = self.statistic.startswith("p")
         return Call(
@@ -49,7 +51,7 @@ class Alarm:
                 "DatapointsToAlarm": self.num_periods,
                 "Threshold": self.threshold,
                 "ComparisonOperator": "GreaterThanThreshold",
-                # No requests, no errors: an idle endpoint is a healthy one.
+                # An idle endpoint publishes no data and is healthy.
                 "TreatMissingData": "notBreaching",
                 "AlarmActions": list(notify),
                 "Tags": tag_list(tags),
@@ -91,14 +93,15 @@ ALARMS: tuple[Alarm, ...] = (
 
 OLDEST, CAPACITY, FAILURES = "oldest", "capacity", "failures"
 QUEUE_ALARM_SUFFIXES = (f"-{OLDEST}", f"-{CAPACITY}", f"-{FAILURES}")
-"""Of the alarms of a queue, those that may say nothing of an update: a long queue and
-broken documents were there before it, and old machines would not mend them."""
+"""Name suffixes of queue alarms that never roll back an update: a long queue and broken
+documents existed before it, and the old version would not fix them."""
 
 
 def queue_alarms(wait_seconds: int) -> tuple[Alarm, ...]:
-    """Of an asynchronous endpoint, whose documents are given up after so long a wait.
+    """Return the alarms of an asynchronous endpoint.
 
-    A document may take an hour, so what counts is each that fails, and no percentile.
+    `wait_seconds` is the time after which SageMaker drops a waiting document. A
+    document may take an hour, so failures are counted, and latency has no alarm.
     """
     return (
         Alarm(
@@ -114,7 +117,7 @@ def queue_alarms(wait_seconds: int) -> tuple[Alarm, ...]:
         ),
         Alarm(
             FAILURES,
-            "more than 10 documents in 15 minutes fail, for whatever reason",
+            "more than 10 documents in 15 minutes fail, for any reason",
             INVOCATIONS,
             "InvocationFailures",
             "Sum",

@@ -1,4 +1,4 @@
-"""Numbers over time, from CloudWatch."""
+"""Metric data from CloudWatch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Series", "read_metrics"]
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One metric, oldest first, in the unit that people read."""
+    """Values of one metric, oldest first, in the unit of the report."""
 
     metric: Metric
     times: tuple[datetime, ...]
@@ -30,7 +30,10 @@ def read_metrics(
     period_seconds: int,
     metrics: Sequence[Metric] = METRICS,
 ) -> list[Series]:
-    """Each of the metrics; without values where CloudWatch has none."""
+    """Return the values of each metric between two times.
+
+    Metrics without data have no values.
+    """
     found: dict[str, list[tuple[datetime, float]]] = {}
     for result in aws.pages(
         "cloudwatch",

@@ -1,4 +1,4 @@
-"""Everything of an endpoint on one page of CloudWatch."""
+"""CloudWatch dashboard of an endpoint."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ QUEUE_GRAPHS: Graphs = (
 
 
 def dashboard_call(endpoint: str, region: str, *, is_async: bool = False) -> Call:
-    """A dashboard of the endpoint's name."""
+    """Return the call that writes the dashboard of an endpoint."""
     return Call(
         "cloudwatch",
         "put_dashboard",
@@ -67,7 +67,7 @@ def _dashboard(endpoint: str, region: str, graphs: Graphs) -> dict[str, Any]:
             "type": "text",
             "width": 24,
             "height": 2,
-            # Dashboards have no tags: this says whose it is.
+            # Dashboards have no tags, so this text names the owner.
             "properties": {
                 "markdown": f"Endpoint **{endpoint}** ({OWNER_TAG} = {endpoint}). "
                 "Made by `chandra-sagemaker dashboard`."

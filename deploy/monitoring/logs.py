@@ -1,4 +1,4 @@
-"""What the container has written, from every stream of a log group, in order."""
+"""Log lines of the container, from every stream of a log group, in order."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from deploy.errors import NotFoundError
 
 __all__ = ["LogEvent", "LogReader"]
 
-# CloudWatch takes a while to make lines visible, and not in order of time.
+# CloudWatch shows lines with a delay and out of order.
 OVERLAP_MILLISECONDS = 60_000
-# Lines come from Java, Python and the kernel, with levels of their own or none.
+# Java, Python and the kernel write lines with different levels, or without one.
 ERROR_WORDS = ("error", "exception", "traceback", "fatal", "critical", "killed")
 
 
 @dataclass(frozen=True, slots=True)
 class LogEvent:
-    """One line."""
+    """Line of a log."""
 
     identifier: str
     milliseconds: int
@@ -28,20 +28,22 @@ class LogEvent:
 
     @property
     def when(self) -> datetime:
+        """Time of the line."""
         return datetime.fromtimestamp(self.milliseconds / 1000, UTC)
 
     @property
     def is_error(self) -> bool:
+        """True if the line contains a word of an error."""
         return any(word in self.message.lower() for word in ERROR_WORDS)
 
 
 class LogReader:
-    """Reads on from where it stopped; no line twice."""
+    """Reader that continues where it stopped and returns no line twice."""
 
     def __init__(
         self, aws: AWSClient, group: str, *, since: datetime, streams: str = ""
     ) -> None:
-        """`streams` is how the names of those begin that are read."""
+        """Set up a reader of the streams whose names begin with `streams`."""
         self._aws = aws
         self._group = group
         self._streams = streams
@@ -49,7 +51,7 @@ class LogReader:
         self._seen: dict[str, int] = {}
 
     def read(self) -> list[LogEvent]:
-        """Lines that were not there last time; none where the group is not yet."""
+        """Return the new lines; none if the log group does not exist yet."""
         try:
             events = sorted(self._new(), key=lambda e: (e.milliseconds, e.identifier))
         except NotFoundError:

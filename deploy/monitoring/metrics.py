@@ -1,4 +1,4 @@
-"""What is measured of an endpoint, in real time or behind a queue."""
+"""Metrics of real-time and asynchronous endpoints."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MILLISECONDS = 1e-3
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One line of the table."""
+    """Metric of an endpoint, which is a row in the report."""
 
     label: str
     namespace: str
@@ -36,15 +36,16 @@ class Metric:
     unit: str
     scale: float = 1.0
     of_variant: bool = True
-    """Else it is of the endpoint alone: with a variant, nobody writes that series."""
+    """False for metrics that SageMaker publishes only without a variant."""
 
     @property
     def identifier(self) -> str:
+        """Id of the metric in a query of CloudWatch."""
         return f"{self.name[0].lower()}{self.name[1:]}_{self.statistic.lower()}"
 
     @property
     def is_counted(self) -> bool:
-        """Its total means something."""
+        """True if the total over time is meaningful."""
         return self.statistic == "Sum"
 
 
@@ -75,7 +76,7 @@ def _of_queue(label: str, name: str, unit: str = "") -> Metric:
     return Metric(label, INVOCATIONS, name, "Maximum", unit, of_variant=False)
 
 
-# SageMaker's guide writes InvocationsProcesssed; programs that read it, with two s.
+# SageMaker's guide spells it InvocationsProcesssed; the published name has two s.
 QUEUE_METRICS = (
     _of_queue("waiting", "ApproximateBacklogSize"),
     _of_queue("for each machine", "ApproximateBacklogSizePerInstance"),
@@ -95,12 +96,15 @@ QUEUE_METRICS = (
     ),
     *_MACHINES,
 )
-"""All that SageMaker publishes of an asynchronous endpoint, but for times of copying:
-Invocations is not among it."""
+"""All metrics of an asynchronous endpoint except the times of copying. SageMaker does
+not publish Invocations for it."""
 
 
 def dimensions(endpoint: str, *, of_variant: bool = True) -> list[dict[str, str]]:
-    """Of a series; with those of another one it would be a series nobody writes."""
+    """Return the dimensions of a metric.
+
+    A metric has no data under other dimensions.
+    """
     named = {"EndpointName": endpoint}
     if of_variant:
         named["VariantName"] = VARIANT
@@ -110,7 +114,7 @@ def dimensions(endpoint: str, *, of_variant: bool = True) -> list[dict[str, str]
 def queries(
     endpoint: str, period_seconds: int, metrics: Sequence[Metric] = METRICS
 ) -> list[dict[str, Any]]:
-    """All of them, as GetMetricData takes them."""
+    """Return the metrics as queries of GetMetricData."""
     return [
         {
             "Id": metric.identifier,

@@ -1,4 +1,4 @@
-"""Read the model line and the model's name from the config.json of weights."""
+"""Model line and name of weights, from their config.json."""
 
 from __future__ import annotations
 

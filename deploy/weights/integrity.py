@@ -1,4 +1,4 @@
-"""Hash weights in full, and compare them with their manifest."""
+"""Comparison of weights with their manifest by full hashes."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ def test_a_machine_whose_speed_nobody_knows_comes_alone_and_without_an_estimate(
     found = sized(load(), rate=None)
 
     assert (found.instance_count, found.hours, found.cost) == (1, None, None)
-    with pytest.raises(ConfigError, match="nobody has said"):
+    with pytest.raises(ConfigError, match="speed of this machine is not known"):
         sized(load(), rate=None, within_hours=1)
 
 

@@ -377,7 +377,7 @@ def test_a_file_that_changes_while_it_is_sent_is_not_sent_as_what_it_was(
     ran = chandra("async", "submit", str(folder / "a.pdf"))
 
     assert ran.status == 1
-    assert "it changed since it was looked at" in ran.out
+    assert "it changed while it was submitted" in ran.out
     assert queue.accepted == []
     assert states(ledger) == ["new"]
 

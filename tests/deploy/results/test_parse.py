@@ -128,7 +128,7 @@ def test_what_may_pass_is_every_failure_of_the_engine_and_of_storage():
 
 
 def test_what_is_no_document_of_ours_is_no_markdown():
-    with pytest.raises(ConfigError, match="no document of ours"):
+    with pytest.raises(ConfigError, match="not a valid document"):
         convert_result(json.dumps({"pages": [{}]}).encode(), ACCEPT["json"], "md")
 
 
