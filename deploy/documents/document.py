@@ -199,7 +199,7 @@ class Refused:
 
     @property
     def is_absent(self) -> bool:
-        """True if the object is missing or not visible; an earlier result may be valid."""
+        """True if the object is missing or hidden; an earlier result may be valid."""
         return self.code in (Absent.NOT_FOUND.value, Absent.FORBIDDEN.value)
 
     def __str__(self) -> str:

@@ -1,9 +1,8 @@
-"""Read the members of a tar file by name, in every spelling that is common.
+"""Reader of tar members by name, without unpacking.
 
-Nothing is unpacked. Names may begin with "./", members may come in any order and as
-links to each other, and the whole file may be compressed with gzip, bzip2 or xz. A
-name that leads out of the archive, a member that is cut off and a header of
-unreasonable size are refused.
+Names may begin with "./", members may come in any order and as links to each other, and
+the whole file may be compressed with gzip, bzip2 or xz. Names that lead out of the
+archive, truncated members and headers of unreasonable size are rejected.
 """
 
 from __future__ import annotations
@@ -25,18 +24,18 @@ from deploy.errors import ConfigError
 __all__ = ["MAX_DOCUMENT_BYTES", "TarReader"]
 
 MAX_DOCUMENT_BYTES = 4 * 1024 * 1024
-"""The largest manifest that ECR takes; no other document of an archive is larger."""
+"""Largest manifest that ECR accepts; other documents of an archive are smaller."""
 MAX_MEMBER_BYTES = 52_000 * 1024 * 1024
-"""The largest layer that ECR takes."""
+"""Largest layer that ECR accepts."""
 MAX_MEMBERS = 100_000
 MAX_HEADER_BYTES = 64 * 1024
 """Limit for long names and PAX headers, which tarfile reads into memory whole."""
 MAX_LINKS = 16
 KEPT_BYTES = 32 * 1024 * 1024
-"""Small members that are kept: of a compressed file each one costs a pass over it."""
+"""Small members kept in memory: each read from a compressed file is a pass over it."""
 SMALL_BYTES = 1024 * 1024
 MAX_RATIO = 200
-"""Layers are compressed already, so an archive of them hardly gets smaller."""
+"""Limit of the compression ratio; layers are compressed and hardly get smaller."""
 
 OPENERS: dict[bytes, Callable[[Path], Any]] = {
     b"\x1f\x8b": gzip.open,
@@ -49,17 +48,17 @@ CUT_OFF = "copy or save it again; compare its sha256 with the original's"
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """The place of a file's bytes in the uncompressed archive."""
+    """Place of a file's bytes in the uncompressed archive."""
 
     offset: int
     size: int
 
 
 class TarReader:
-    """One tar file; read once for its members, then again for each large one."""
+    """Tar file that is read once for its members, and again for each large one."""
 
     def __init__(self, path: Path, *, again: str, kept_bytes: int = KEPT_BYTES) -> None:
-        """`again` says how such a file is made: the hint of most errors."""
+        """Open a tar file; `again` is the hint of most errors: how to make the file."""
         self._path = path
         self._again = again
         self._links: dict[str, str] = {}
@@ -72,12 +71,12 @@ class TarReader:
         return [*self._members, *self._links]
 
     def size(self, name: str) -> int | None:
-        """Return the size of a member in bytes; None where there is none."""
+        """Return the size of a member in bytes; None if there is none."""
         found = self._members.get(self._target(name))
         return None if found is None else found.size
 
     def document(self, name: str) -> bytes:
-        """Return the bytes of a small member; raise ConfigError where it is none."""
+        """Return the bytes of a small member; raise ConfigError if there is none."""
         target = self._target(name)
         member = self._members.get(target)
         if member is None:
@@ -112,7 +111,7 @@ class TarReader:
 
     @cached_property
     def _members(self) -> dict[str, Member]:
-        """Every file by its name; of several with one name, the last, as tar has it."""
+        """Files by name; the last one of equal names counts, as for tar."""
         members: dict[str, Member] = {}
         try:
             with self._open() as file:
@@ -175,8 +174,8 @@ class TarReader:
         parts = found.name.split("/")
         if found.name.startswith("/") or ".." in parts or "\0" in found.name:
             raise ConfigError(
-                f"{self._path} is no image: its member {_shown(found.name)} leads out "
-                "of the archive",
+                f"{self._path} is not an image: its member {_shown(found.name)} "
+                "leads out of the archive",
                 hint=self._again,
             )
         return "/".join(part for part in parts if part not in ("", "."))
@@ -230,19 +229,20 @@ class TarReader:
         if isinstance(error, zlib.error | lzma.LZMAError | OSError):
             return ConfigError(f"{self._path} is damaged: {error}", hint=CUT_OFF)
         return ConfigError(
-            f"{self._path} is no OCI archive: it is no tar file, or a damaged one",
+            f"{self._path} is not an OCI archive: it is not a "
+            "tar file, or it is damaged",
             hint=self._again,
         )
 
 
 class _HeaderFile:
-    """A file of which tarfile may read headers only."""
+    """File of which tarfile may read only headers."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
 
     def read(self, size: int = -1) -> bytes:
-        # A size below zero is that of a forged header, and would read everything.
+        # A forged header may have a negative size, which would read the whole file.
         if not 0 <= size <= MAX_HEADER_BYTES:
             raise tarfile.ReadError(f"a header of {size:,} bytes")
         return self._file.read(size)
@@ -267,7 +267,7 @@ def _headers(file: IO[bytes]) -> Iterator[tarfile.TarInfo]:
 
 
 def _link_target(found: tarfile.TarInfo, name: str) -> str:
-    """Return the name that a link leads to: a hard link's counts from the root."""
+    """Return the target of a link; that of a hard link is relative to the root."""
     if found.islnk():
         return posixpath.normpath(found.linkname)
     if found.linkname.startswith("/"):
@@ -276,6 +276,6 @@ def _link_target(found: tarfile.TarInfo, name: str) -> str:
 
 
 def _shown(name: str) -> str:
-    """Return a name as it can be printed: control characters are escaped."""
+    """Return a name for messages, with control characters escaped."""
     text = name.encode("unicode_escape", "backslashreplace").decode()
     return text if len(text) <= 80 else f"{text[:77]}..."

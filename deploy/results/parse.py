@@ -157,7 +157,7 @@ def part_lines(missing: Mapping[str, Mapping[int, str]]) -> list[str]:
 
 
 def _pages(pages: Mapping[int, str]) -> str:
-    """Return pages by code: `page 2 (engine_failed), pages 5, 6 (deadline_exceeded)`."""
+    """Return pages by code: `page 2 (engine_failed), pages 5, 6 (overloaded)`."""
     by_code: dict[str, list[int]] = {}
     for page, code in sorted(pages.items()):
         by_code.setdefault(code, []).append(page)

@@ -141,5 +141,5 @@ def _config(path: Path) -> Mapping[str, Any]:
             f"{path} cannot be read: {type(error).__name__}", hint=again
         ) from error
     if not isinstance(config, dict):
-        raise ConfigError(f"{path} is no JSON object", hint=again)
+        raise ConfigError(f"{path} is not a JSON object", hint=again)
     return config

@@ -181,7 +181,7 @@ def test_a_manifest_of_another_digest_is_damaged(archive):
 
 
 def test_a_docker_archive_is_refused_by_its_name(archive):
-    with pytest.raises(ConfigError, match="Docker archive of before Docker 25"):
+    with pytest.raises(ConfigError, match="Docker archive from before Docker 25"):
         archive({"manifest.json": b"[]"}).image()
 
 

@@ -222,7 +222,10 @@ def test_without_an_engine_no_repository_is_made(chandra, cloud, runner):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"no tar", "image.tar is no OCI archive"), (None, "image.tar cannot be read")],
+    [
+        (b"no tar", "image.tar is not an OCI archive"),
+        (None, "image.tar cannot be read"),
+    ],
 )
 def test_a_file_that_is_no_archive_is_refused_before_anything_is_made(
     chandra, cloud, tmp_path, content, message
