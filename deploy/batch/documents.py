@@ -110,8 +110,8 @@ def _of_requests(documents: Sequence[Document], deployment: str, bucket: str) ->
             places.add(split_uri(source)[0])
         key = f"{document.key[:12]}/{document.name}"
         # ASCII escapes would count sixfold towards the service's limit for an option.
-        asked = {"s3_uri": source, **document.options}
-        body = json.dumps(asked, ensure_ascii=False).encode()
+        members = {"s3_uri": source, **document.options}
+        body = json.dumps(members, ensure_ascii=False).encode()
         keyed[key], bodies[key] = document, body
         work.append(
             Work(

@@ -86,22 +86,22 @@ class JobLog:
 
         A key may contain colons, so every colon is tried as the separator.
         """
-        for found in re.finditer(": ?", text):
-            subject, said = text[: found.start()], text[found.end() :]
-            if status := STATUS.match(said):
+        for match in re.finditer(": ?", text):
+            subject, message = text[: match.start()], text[match.end() :]
+            if status := STATUS.match(message):
                 self._told[subject] = _Told(status=int(status[1]))
                 return
-            if said.startswith(NO_ANSWER):
+            if message.startswith(NO_ANSWER):
                 self._told[subject] = _Told()
                 return
             if told := self._told.get(subject):
-                if code := CODE.search(said):
+                if code := CODE.search(message):
                     told.code = code[1]
-                if detail := DETAIL.search(said):
+                if detail := DETAIL.search(message):
                     told.detail = str(json.loads(detail[1]))
                 return
-            if said and subject in self.subjects:
-                self._told[subject] = _Told(words=said)
+            if message and subject in self.subjects:
+                self._told[subject] = _Told(words=message)
                 return
 
     def _add_request(self, line: str) -> None:
@@ -172,7 +172,7 @@ class JobLog:
 
 def group_by_code(failures: Iterable[Failure]) -> dict[str, list[Failure]]:
     """Return failures by error code, the most frequent code first."""
-    found: defaultdict[str, list[Failure]] = defaultdict(list)
+    groups: defaultdict[str, list[Failure]] = defaultdict(list)
     for failure in failures:
-        found[failure.code].append(failure)
-    return dict(sorted(found.items(), key=lambda item: (-len(item[1]), item[0])))
+        groups[failure.code].append(failure)
+    return dict(sorted(groups.items(), key=lambda item: (-len(item[1]), item[0])))

@@ -145,9 +145,9 @@ class Bucketed:
             return None
         return Sample(head, tail)
 
-    def _range(self, item: StoredObject, wanted: str) -> bytes:
+    def _range(self, item: StoredObject, byte_range: str) -> bytes:
         answer = self._aws.call(
-            "s3", "get_object", Bucket=item.bucket, Key=item.key, Range=wanted
+            "s3", "get_object", Bucket=item.bucket, Key=item.key, Range=byte_range
         )
         content: bytes = answer["Body"].read()
         return content

@@ -114,7 +114,7 @@ def intervals(pages: str) -> list[tuple[int, int | None]]:
     The last page is None for an open range such as `9-`. Raises ValueError with the
     reason.
     """
-    found: list[tuple[int, int | None]] = []
+    ranges: list[tuple[int, int | None]] = []
     for part in pages.split(","):
         match = RANGE.fullmatch(part)
         if match is None:
@@ -125,8 +125,8 @@ def intervals(pages: str) -> list[tuple[int, int | None]]:
             raise ValueError(f"count from 1, and {part.strip()!r} does not")
         if last is not None and first > last:
             raise ValueError(f"have {part.strip()!r}; write {last}-{first}")
-        found.append((first, last))
-    return found
+        ranges.append((first, last))
+    return ranges
 
 
 def last_named(pages: str) -> int:

@@ -107,9 +107,9 @@ def type_by_bytes(sample: Sample, by_name: str) -> str | None:
     is damaged. The service also reads what gzip has compressed.
     """
     head = _unpacked(sample.head)
-    found = media_type_of(head)
-    if found is not None:
-        return found
+    media_type = media_type_of(head)
+    if media_type is not None:
+        return media_type
     if by_name == TGA or sample.tail.endswith(TGA_FOOTER):
         return TGA
     return PDF if by_name == PDF and PDF_BODY.search(head) else None
@@ -120,10 +120,10 @@ def is_unmistakable(sample: Sample) -> bool:
 
     Ordinary text may begin with `BM` or `P1 1 1`, or speak of `%PDF-`.
     """
-    found = media_type_of(sample.head)
-    if found == PDF:
+    media_type = media_type_of(sample.head)
+    if media_type == PDF:
         return sample.head.lstrip().startswith(b"%PDF-")
-    return found not in (None, BMP, PNM)
+    return media_type not in (None, BMP, PNM)
 
 
 def _unpacked(head: bytes) -> bytes:

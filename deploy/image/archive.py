@@ -66,15 +66,15 @@ class Archive:
         `tag` selects one of several. Raises ConfigError if there is none, or several
         and no way to select.
         """
-        found: dict[str, ArchivedImage] = {}
+        images: dict[str, ArchivedImage] = {}
         for image in self._images():
             # An archive has one entry per tag, also for tags of the same image.
-            earlier = found.get(image.digest)
+            earlier = images.get(image.digest)
             tags = (*earlier.tags, *image.tags) if earlier else image.tags
-            found[image.digest] = replace(image, tags=tuple(dict.fromkeys(tags)))
-        fitting = [i for i in found.values() if i.configuration.runs_on_sagemaker]
+            images[image.digest] = replace(image, tags=tuple(dict.fromkeys(tags)))
+        fitting = [i for i in images.values() if i.configuration.runs_on_sagemaker]
         if not fitting:
-            platforms = {i.configuration.platform for i in found.values()}
+            platforms = {i.configuration.platform for i in images.values()}
             names = sorted(platforms | self._other_platforms)
             raise ConfigError(
                 f"{self._path} is for {' and '.join(names) or 'no platform'}, and "
@@ -202,16 +202,16 @@ class Archive:
 
     def _object(self, content: bytes, name: str) -> dict[str, Any]:
         try:
-            found = json.loads(content)
+            value = json.loads(content)
         except (ValueError, RecursionError) as error:
             raise ConfigError(
                 f"{name} in {self._path} is not JSON", hint=AGAIN
             ) from error
-        if not isinstance(found, dict):
+        if not isinstance(value, dict):
             raise ConfigError(
                 f"{name} in {self._path} is not a JSON object", hint=AGAIN
             )
-        return found
+        return value
 
 
 def _tag(entry: Mapping[str, Any]) -> str | None:

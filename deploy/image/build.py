@@ -228,7 +228,7 @@ def dockerfile_name(table: ImageTable) -> str:
 
 def _uncommitted(runner: Runner, folder: Path) -> set[str]:
     """Return changed, deleted and untracked files below a folder."""
-    found: set[str] = set()
+    names: set[str] = set()
     for arguments in (
         ("diff", "HEAD", "--name-only", "-z", "--relative"),
         ("ls-files", "-z", "--others", "--exclude-standard"),
@@ -240,8 +240,8 @@ def _uncommitted(runner: Runner, folder: Path) -> set[str]:
                 "not known",
                 hint="chandra-sagemaker image push --tag NAME",
             )
-        found.update(_names(listed))
-    return found
+        names.update(_names(listed))
+    return names
 
 
 def _git(folder: Path, *arguments: str) -> list[str]:

@@ -53,8 +53,8 @@ class Builds:
 
         Raises ConflictError if the project belongs to another deployment.
         """
-        found = self._aws.call("codebuild", "batch_get_projects", names=[self.project])
-        for project in found["projects"]:
+        answer = self._aws.call("codebuild", "batch_get_projects", names=[self.project])
+        for project in answer["projects"]:
             tags = {tag["key"]: tag["value"] for tag in project.get("tags", ())}
             if tags.get(OWNER_TAG) != self._config.name:
                 raise ConflictError(

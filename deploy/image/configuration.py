@@ -63,15 +63,15 @@ def _claims(content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         *((labels.get(name), f"label {name}") for name in OTHER_LABELS),
     ]
     for value, source in candidates:
-        found = VERSION.match(value) if isinstance(value, str) else None
-        if found is not None:
-            yield f"{int(found[1])}.{int(found[2])}", source
+        match = VERSION.match(value) if isinstance(value, str) else None
+        if match is not None:
+            yield f"{int(match[1])}.{int(match[2])}", source
 
 
 def _required(content: Mapping[str, Any]) -> str | None:
     """Return the lowest CUDA version of NVIDIA_REQUIRE_CUDA's alternatives."""
-    found = REQUIREMENT.findall(_variables(content).get("NVIDIA_REQUIRE_CUDA", ""))
-    return min(found, key=_number) if found else None
+    versions = REQUIREMENT.findall(_variables(content).get("NVIDIA_REQUIRE_CUDA", ""))
+    return min(versions, key=_number) if versions else None
 
 
 def _labels(content: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -40,8 +40,8 @@ def repository_calls(aws: AWSClient, config: DeployConfig) -> list[Call]:
 def repository_tags(aws: AWSClient, name: str) -> dict[str, str] | None:
     """Return the tags of a repository; None if it does not exist."""
     try:
-        found = aws.call("ecr", "describe_repositories", repositoryNames=[name])
-        arn = found["repositories"][0]["repositoryArn"]
+        described = aws.call("ecr", "describe_repositories", repositoryNames=[name])
+        arn = described["repositories"][0]["repositoryArn"]
         answer = aws.call("ecr", "list_tags_for_resource", resourceArn=arn)
     except NotFoundError:
         return None

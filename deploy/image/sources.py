@@ -60,10 +60,10 @@ def ignore_of(table: ImageTable) -> Ignore:
         dockerfile.with_name(f"{dockerfile.name}.dockerignore"),
         context / ".dockerignore",
     )
-    found = next((path for path in candidates if path.is_file()), None)
-    kept = [dockerfile, *([found] if found else ())]
+    rules_file = next((path for path in candidates if path.is_file()), None)
+    kept = [dockerfile, *([rules_file] if rules_file else ())]
     return Ignore(
-        rules=tuple(_rules(found)) if found else (),
+        rules=tuple(_rules(rules_file)) if rules_file else (),
         kept=frozenset(
             path.resolve().relative_to(context.resolve()).as_posix()
             for path in kept
@@ -106,18 +106,18 @@ def _expression(pattern: str) -> str:
 
     `**` matches any folders.
     """
-    found, rest = "", pattern
+    regex, rest = "", pattern
     while rest:
         for text, expression in (("**/", "(?:.*/)?"), ("**", ".*"), ("*", "[^/]*"),
                                  ("?", "[^/]")):  # fmt: skip
             if rest.startswith(text):
-                found, rest = found + expression, rest[len(text) :]
+                regex, rest = regex + expression, rest[len(text) :]
                 break
         else:
             # A set such as [a-z], an escaped character, or a plain one.
             piece = re.match(r"\[\^?[^/\]]+\]|\\(.)|.", rest, re.DOTALL)
             assert piece is not None
             is_set = piece[0].startswith("[") and len(piece[0]) > 1
-            found += piece[0] if is_set else re.escape(piece[1] or piece[0])
+            regex += piece[0] if is_set else re.escape(piece[1] or piece[0])
             rest = rest[piece.end() :]
-    return found
+    return regex

@@ -72,8 +72,8 @@ class TarReader:
 
     def size(self, name: str) -> int | None:
         """Return the size of a member in bytes; None if there is none."""
-        found = self._members.get(self._target(name))
-        return None if found is None else found.size
+        member = self._members.get(self._target(name))
+        return None if member is None else member.size
 
     def document(self, name: str) -> bytes:
         """Return the bytes of a small member; raise ConfigError if there is none."""
@@ -115,14 +115,14 @@ class TarReader:
         members: dict[str, Member] = {}
         try:
             with self._open() as file:
-                for found in _headers(file):
-                    name = self._name(found)
+                for info in _headers(file):
+                    name = self._name(info)
                     self._links.pop(name, None)
-                    if found.islnk() or found.issym():
-                        self._links[name] = _link_target(found, name)
+                    if info.islnk() or info.issym():
+                        self._links[name] = _link_target(info, name)
                         members.pop(name, None)
-                    elif found.isreg():
-                        members[name] = self._member(found)
+                    elif info.isreg():
+                        members[name] = self._member(info)
                         self._keep(name, file, members[name])
         except (
             EOFError,
@@ -136,21 +136,21 @@ class TarReader:
             raise self._unreadable(error) from error
         return members
 
-    def _member(self, found: tarfile.TarInfo) -> Member:
+    def _member(self, info: tarfile.TarInfo) -> Member:
         """Return the place of a file; raise EOFError if the archive ends inside it."""
-        if found.issparse():
+        if info.issparse():
             raise ConfigError(
-                f"{_shown(found.name)} in {self._path} is stored as a sparse file",
+                f"{_shown(info.name)} in {self._path} is stored as a sparse file",
                 hint="pack it again without --sparse",
             )
-        if found.size > MAX_MEMBER_BYTES:
+        if info.size > MAX_MEMBER_BYTES:
             raise ConfigError(
-                f"{_shown(found.name)} in {self._path} has {found.size:,} bytes, and "
+                f"{_shown(info.name)} in {self._path} has {info.size:,} bytes, and "
                 f"ECR takes layers of {MAX_MEMBER_BYTES:,}",
                 hint=self._again,
             )
         num_bytes = self._path.stat().st_size
-        end = found.offset_data + found.size
+        end = info.offset_data + info.size
         if not self._is_compressed and end > num_bytes:
             raise EOFError
         if end > MAX_RATIO * num_bytes + SMALL_BYTES:
@@ -158,7 +158,7 @@ class TarReader:
                 f"{self._path} decompresses to more than {MAX_RATIO} times its size",
                 hint=self._again,
             )
-        return Member(found.offset_data, found.size)
+        return Member(info.offset_data, info.size)
 
     def _keep(self, name: str, file: IO[bytes], member: Member) -> None:
         self._room += len(self._kept.pop(name, b""))
@@ -170,11 +170,11 @@ class TarReader:
             self._kept[name] = content
             self._room -= len(content)
 
-    def _name(self, found: tarfile.TarInfo) -> str:
-        parts = found.name.split("/")
-        if found.name.startswith("/") or ".." in parts or "\0" in found.name:
+    def _name(self, info: tarfile.TarInfo) -> str:
+        parts = info.name.split("/")
+        if info.name.startswith("/") or ".." in parts or "\0" in info.name:
             raise ConfigError(
-                f"{self._path} is not an image: its member {_shown(found.name)} "
+                f"{self._path} is not an image: its member {_shown(info.name)} "
                 "leads out of the archive",
                 hint=self._again,
             )
@@ -258,21 +258,21 @@ def _headers(file: IO[bytes]) -> Iterator[tarfile.TarInfo]:
     """Yield members in their order; raise TarError at an invalid header."""
     with tarfile.open(fileobj=cast("Any", _HeaderFile(file)), mode="r:") as tar:
         end = 0
-        for number, found in enumerate(tar):
+        for number, info in enumerate(tar):
             # tarfile would read the same headers again and again.
-            if found.size < 0 or tar.offset <= end or number >= MAX_MEMBERS:
+            if info.size < 0 or tar.offset <= end or number >= MAX_MEMBERS:
                 raise tarfile.ReadError("an invalid header")
             end = tar.offset
-            yield found
+            yield info
 
 
-def _link_target(found: tarfile.TarInfo, name: str) -> str:
+def _link_target(info: tarfile.TarInfo, name: str) -> str:
     """Return the target of a link; that of a hard link is relative to the root."""
-    if found.islnk():
-        return posixpath.normpath(found.linkname)
-    if found.linkname.startswith("/"):
-        return found.linkname
-    return posixpath.normpath(posixpath.join(posixpath.dirname(name), found.linkname))
+    if info.islnk():
+        return posixpath.normpath(info.linkname)
+    if info.linkname.startswith("/"):
+        return info.linkname
+    return posixpath.normpath(posixpath.join(posixpath.dirname(name), info.linkname))
 
 
 def _shown(name: str) -> str:

@@ -31,7 +31,7 @@ class AlarmState:
 
 def alarms_of(aws: AWSClient, deployment: str) -> list[AlarmState]:
     """Return the alarms of a deployment, by name."""
-    found = aws.pages(
+    alarms = aws.pages(
         "cloudwatch",
         "describe_alarms",
         "MetricAlarms",
@@ -43,7 +43,7 @@ def alarms_of(aws: AWSClient, deployment: str) -> list[AlarmState]:
             alarm["StateValue"],
             alarm.get("AlarmDescription", ""),
         )
-        for alarm in found
+        for alarm in alarms
         if _owner(aws, alarm["AlarmArn"]) == deployment
     ]
     return sorted(ours, key=lambda alarm: alarm.name)
@@ -51,10 +51,10 @@ def alarms_of(aws: AWSClient, deployment: str) -> list[AlarmState]:
 
 def alarm_names(aws: AWSClient, names: Sequence[str]) -> set[str]:
     """Return which of the names are taken by existing alarms of any owner."""
-    found = aws.pages(
+    alarms = aws.pages(
         "cloudwatch", "describe_alarms", "MetricAlarms", AlarmNames=list(names)
     )
-    return {alarm["AlarmName"] for alarm in found}
+    return {alarm["AlarmName"] for alarm in alarms}
 
 
 def has_dashboard(aws: AWSClient, name: str) -> bool:
@@ -81,10 +81,10 @@ def dashboard_region(aws: AWSClient, name: str) -> str | None:
 def dashboard(aws: AWSClient, name: str) -> str | None:
     """Return the JSON body of a dashboard of any owner; None if there is none."""
     try:
-        found = aws.call("cloudwatch", "get_dashboard", DashboardName=name)
+        response = aws.call("cloudwatch", "get_dashboard", DashboardName=name)
     except NotFoundError:
         return None
-    return str(found["DashboardBody"])
+    return str(response["DashboardBody"])
 
 
 def _owner(aws: AWSClient, arn: str) -> str | None:

@@ -34,7 +34,7 @@ def read_metrics(
 
     Metrics without data have no values.
     """
-    found: dict[str, list[tuple[datetime, float]]] = {}
+    points_by_id: dict[str, list[tuple[datetime, float]]] = {}
     for result in aws.pages(
         "cloudwatch",
         "get_metric_data",
@@ -44,11 +44,11 @@ def read_metrics(
         EndTime=end,
         ScanBy="TimestampAscending",
     ):
-        points = found.setdefault(result["Id"], [])
+        points = points_by_id.setdefault(result["Id"], [])
         points += zip(result["Timestamps"], result["Values"], strict=True)
     series = []
     for metric in metrics:
-        points = sorted(found.get(metric.identifier, []))
+        points = sorted(points_by_id.get(metric.identifier, []))
         series.append(
             Series(
                 metric,

@@ -95,7 +95,7 @@ class Submitted:
 
 
 class Submission:
-    """One run that submits documents."""
+    """Run that submits documents to the queue of one endpoint."""
 
     def __init__(
         self,
@@ -120,17 +120,19 @@ class Submission:
         self._stopping = threading.Event()
         self._run = new_run_name(clock())
 
-    def run(self, found: Found, jobs: Sequence[Job] = (), *, retry: Retry) -> Submitted:
-        """Submit the documents in `found` and the given jobs.
+    def run(
+        self, inputs: Found, jobs: Sequence[Job] = (), *, retry: Retry
+    ) -> Submitted:
+        """Submit the documents of `inputs` and the given jobs.
 
         Raises the error that stopped the submission. Documents sent until then are in
         the ledger, and so are all refused documents.
         """
-        by_key = {document.key: document for document in found.documents}
-        refused = [each for each in found.refused if each.is_named]
+        by_key = {document.key: document for document in inputs.documents}
+        refused = [each for each in inputs.refused if each.is_named]
         with ThreadPoolExecutor(NUM_SUBMISSIONS) as threads:
             list(threads.map(self._note_refused, refused))
-            list(threads.map(self._note, found.documents))
+            list(threads.map(self._note, inputs.documents))
             noted = list(threads.map(self._job, by_key.values()))
         return self.send([*jobs, *noted], retry=retry)
 
@@ -199,12 +201,12 @@ class Submission:
         self._note(refused)
 
     def _job(self, document: Document) -> Job:
-        found = self._ledger.job(document.key)
-        if found is not None:
+        existing = self._ledger.job(document.key)
+        if existing is not None:
             # The first file may be gone; this one has the same bytes. Its type may
             # differ, because earlier versions took the type from the name.
             return replace(
-                found, source=document.source, media_type=document.media_type
+                existing, source=document.source, media_type=document.media_type
             )
         made = self._ledger.save(Job.of(document, self._run, self._clock()))
         return made or self._existing(document.key)
@@ -255,15 +257,15 @@ class Submission:
         )  # fmt: skip
         if claimed is None:
             return "elsewhere"
-        found = self._sender.answer_to(claimed) if is_doubtful else None
-        if found is None:
+        addresses = self._sender.answer_to(claimed) if is_doubtful else None
+        if addresses is None:
             try:
-                found = self._patiently(request)
+                addresses = self._patiently(request)
             except DeployError:
                 self._stopping.set()
                 self._ledger.save(replace(claimed, state=State.NEW, owner=None))
                 raise
-        output, failure = found
+        output, failure = addresses
         self._ledger.save(
             replace(
                 claimed,
@@ -285,8 +287,8 @@ class Submission:
                 if self._stopping.is_set():
                     raise
             except DeployError as error:
-                # The line was dead: whether it arrived nobody knows, and sent again it
-                # has the same place.
+                # The connection failed, so the request may have arrived. Sent again, it
+                # has the same result address.
                 if type(error) is not DeployError or self._stopping.is_set():
                     raise
             self._sleep(pause)
@@ -320,8 +322,8 @@ def request_of(
     is_odd = not is_plain or not has_room or job.size > MAX_BODY_BYTES
     if reads_itself and (is_odd or (is_stored and job.options)):
         # ASCII escapes would count sixfold towards the service's limit for an option.
-        asked = {"s3_uri": uri, **job.options}
-        body = json.dumps(asked, ensure_ascii=False).encode()
+        members = {"s3_uri": uri, **job.options}
+        body = json.dumps(members, ensure_ascii=False).encode()
         if len(body) <= MAX_INLINE_BYTES:
             return request | {"Body": body, "ContentType": "application/json"}
     if not is_plain:

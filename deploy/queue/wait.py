@@ -164,7 +164,10 @@ class Waiting:
         self._sleep = sleep
 
     def run(self, timeout_seconds: float | None) -> Progress:
-        """Until nothing waits; raises WaitTimeoutError where that takes longer."""
+        """Wait until no document is waiting, and return the progress.
+
+        Raises WaitTimeoutError after `timeout_seconds`, and Interrupted on Ctrl-C.
+        """
         started = self._clock()
         jobs = self._all()
         read_before = Progress.of(list(jobs.values())).pages_read
@@ -204,7 +207,7 @@ class Waiting:
         try:
             self._look(jobs)
             if not _waiting(jobs):
-                # Somebody may have sent more meanwhile.
+                # Another process may have submitted more documents meanwhile.
                 jobs = self._all()
                 self._look(jobs, with_failed=True)
         except DeployError as error:

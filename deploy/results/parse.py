@@ -125,11 +125,11 @@ def page_errors(body: bytes, accept: str) -> list[dict[str, Any]]:
     if accept in LOST_PAGE:
         return [
             {
-                "page": int(found["page"]),
-                "code": found.groupdict().get("code") or UNKNOWN_CODE,
-                "detail": unescape(found["detail"]),
+                "page": int(match["page"]),
+                "code": match.groupdict().get("code") or UNKNOWN_CODE,
+                "detail": unescape(match["detail"]),
             }
-            for found in LOST_PAGE[accept].finditer(body.decode(errors="replace"))
+            for match in LOST_PAGE[accept].finditer(body.decode(errors="replace"))
         ]
     try:
         return [
@@ -178,22 +178,22 @@ def _ranges(numbers: Sequence[int]) -> str:
     return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in runs)
 
 
-def convert_result(body: bytes, accept: str, wanted: str) -> bytes:
+def convert_result(body: bytes, accept: str, target: str) -> bytes:
     """Convert a result to `md`, `html` or `json`.
 
     Raises ConfigError if the format of the result, `accept`, cannot be converted.
     """
     given = FORMATS.get(accept)
-    if given == wanted:
+    if given == target:
         return body
     if given != "json":
         raise ConfigError(
-            f"it was submitted as {given or accept}, which does not become {wanted}",
+            f"it was submitted as {given or accept}, which does not become {target}",
             hint="chandra-sagemaker async submit without --format: JSON becomes all",
         )
     try:
         document = json.loads(body)
-        text = _markdown(document) if wanted == "md" else _html(document)
+        text = _markdown(document) if target == "md" else _html(document)
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigError(
             "the result is not a valid document", hint="async fetch --format json"

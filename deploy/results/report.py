@@ -110,20 +110,20 @@ def report_of(name: str, document: Json, pictures: Mapping[int, bytes]) -> str:
     return report.encode("utf-8", "replace").decode()
 
 
-def _count(pages: Sequence[Json], written: object) -> str:
+def _count(pages: Sequence[Json], num_written: object) -> str:
     """Return `2 of 3 pages read`, with the length of the document if it is longer."""
     read = sum(not page.get("error") for page in pages)
     count = "1 page" if read == 1 else f"{read} pages"
     if read < len(pages):
         count = f"{read} of {len(pages)} pages read"
-    num_pages = int(_number(written) or 0)
+    num_pages = int(_number(num_written) or 0)
     return f"{count}, document of {num_pages:,}" if num_pages > len(pages) else count
 
 
-def _number(written: object) -> float | None:
+def _number(value: object) -> float | None:
     """Return a finite number of an answer, or None."""
-    if isinstance(written, int | float) and math.isfinite(written):
-        return float(written)
+    if isinstance(value, int | float) and math.isfinite(value):
+        return float(value)
     return None
 
 
@@ -161,8 +161,8 @@ def _page(page: Json, picture: bytes | None) -> str:
 
 def _box(page: Json, number: int, index: int, block: Json) -> str:
     width, height = _number(page.get("width")), _number(page.get("height"))
-    written = block.get("bbox")
-    bbox = [_number(x) for x in written] if isinstance(written, list) else []
+    bbox_value = block.get("bbox")
+    bbox = [_number(x) for x in bbox_value] if isinstance(bbox_value, list) else []
     sides = [side for side in bbox if side is not None]
     if len(sides) != 4 or not width or not height:
         return ""

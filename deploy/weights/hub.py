@@ -63,10 +63,10 @@ class HuggingFace:
     def inspect(self, model: str, revision: str | None) -> HubModel:
         def list_files(hub: Any) -> HubModel:
             commit = _commit(hub, model, revision)
-            found = hub.snapshot_download(model, revision=commit, dry_run=True)
+            downloads = hub.snapshot_download(model, revision=commit, dry_run=True)
             files = tuple(
                 HubFile(file.filename, file.file_size or 0, not file.will_download)
-                for file in found
+                for file in downloads
             )
             folder = Path(hub.constants.HF_HUB_CACHE)
             return HubModel(commit, files, folder)

@@ -61,7 +61,7 @@ class Upload:
 
     def _begun(self) -> str | None:
         """Return the newest unfinished upload of this key."""
-        found = [
+        uploads = [
             item
             for item in self._aws.pages(
                 "s3",
@@ -72,8 +72,8 @@ class Upload:
             )
             if item["Key"] == self._object["Key"]
         ]
-        found.sort(key=lambda item: item["Initiated"])
-        return str(found[-1]["UploadId"]) if found else None
+        uploads.sort(key=lambda item: item["Initiated"])
+        return str(uploads[-1]["UploadId"]) if uploads else None
 
     def _parts_of(self, upload: str) -> dict[int, tuple[int, str]]:
         """Return size and ETag of the uploaded parts, by number."""

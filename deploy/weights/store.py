@@ -95,8 +95,8 @@ class Store:
                 "these in their place",
                 hint=OTHER_PLACE,
             )
-        wanted = {MANIFEST, STAGING, *(file.name for file in weights.files)}
-        others = sorted(self.sizes(prefix).keys() - wanted)
+        expected = {MANIFEST, STAGING, *(file.name for file in weights.files)}
+        others = sorted(self.sizes(prefix).keys() - expected)
         if others:
             raise ConflictError(
                 f"{where} holds {abbreviate(others)}, which are not part of "

@@ -30,7 +30,7 @@ def job(*keys, **changes):
             model=transform_model_from(config, IDENTITY),
             bucket="weights",
             prefix="s3://inbox/scans/",
-            wanted=work,
+            requested=work,
             work=work,
             output="s3://results/md/",
             accept="text/markdown",
@@ -142,8 +142,8 @@ def test_the_name_is_that_of_the_objects_and_how_they_are_read():
     assert job("a.pdf").name != plain.name
     assert job("a.pdf", "b.pdf", accept="text/html").name != plain.name
     assert job("a.pdf", "b.pdf", of="ocr-12345678").name != plain.name
-    changed = (replace(plain.wanted[0], etag="changed"), plain.wanted[1])
-    assert job(wanted=changed).name != plain.name
+    changed = (replace(plain.requested[0], etag="changed"), plain.requested[1])
+    assert job(requested=changed).name != plain.name
 
 
 @pytest.mark.parametrize("status", ["InProgress", "Completed", "Failed"])

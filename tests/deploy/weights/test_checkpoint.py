@@ -100,7 +100,7 @@ def test_weights_that_are_no_chandra_are_refused(bucket, chandra, cloud, folder)
     ran = chandra("model", "stage", "--from", str(folder(LLAMA)), "--model", "acme/l")
 
     assert ran.status == 2
-    assert "holds no Chandra: its model_type is 'llama'" in ran.err
+    assert "is not a Chandra model: its model_type is 'llama'" in ran.err
     assert cloud.changes == []
 
 
