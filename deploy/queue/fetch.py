@@ -101,8 +101,8 @@ class FetchRun:
         """Fetch results into `into`, or beside their documents if it is None.
 
         `file_shelf` and `s3_shelf` write to the file system and to S3. `format` is md,
-        html or json. `is_selected` tells for which places results are written; the names of
-        results do not depend on it.
+        html or json. `is_selected` tells for which places results are written; it does
+        not change their names.
         """
         self._ledger = ledger
         self._objects = objects

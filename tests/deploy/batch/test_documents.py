@@ -46,7 +46,7 @@ def batch(uri, *documents, bucket="weights", is_manifest=False):
         ("s3://inbox", "s3://inbox/", ["scans/a.pdf", "scans/sub/b.pdf"]),
     ],
 )
-def test_objects_below_a_prefix_are_read_where_they_are(uri, prefix, keys):
+def test_objects_below_prefix_are_not_copied(uri, prefix, keys):
     found = batch(uri, stored("scans/a.pdf"), stored("scans/sub/b.pdf"))
 
     assert found.prefix == prefix
@@ -54,13 +54,13 @@ def test_objects_below_a_prefix_are_read_where_they_are(uri, prefix, keys):
     assert (found.bodies, found.files, found.places) == ({}, {}, ())
 
 
-def test_one_object_is_a_batch_of_one():
+def test_single_object_is_a_batch():
     found = batch("s3://inbox/scans/a.pdf", stored("scans/a.pdf"))
 
     assert (found.prefix, found.work[0].key) == ("s3://inbox/scans/", "a.pdf")
 
 
-def test_a_file_goes_below_our_prefix_under_its_contents():
+def test_file_is_uploaded_under_its_digest():
     found = batch("here", local("sub/a.pdf"))
     again = batch("here", local("sub/a.pdf", b"changed"))
 
@@ -71,12 +71,12 @@ def test_a_file_goes_below_our_prefix_under_its_contents():
     assert found.work[0].document == hashlib.sha256(b"fine").hexdigest()[:16]
 
 
-def test_a_file_without_a_bucket_of_ours_has_nowhere_to_go():
+def test_file_without_model_bucket_is_refused():
     with pytest.raises(ConfigError, match=r"model\.bucket"):
         batch("here", local("a.pdf"), bucket=None)
 
 
-def test_types_that_differ_are_left_to_the_bytes():
+def test_different_types_give_generic_content_type():
     same = batch("s3://inbox", stored("a.pdf"), stored("b.pdf"))
     mixed = batch("s3://inbox", stored("a.pdf"), stored("b.png", kind="image/png"))
 
@@ -84,7 +84,7 @@ def test_types_that_differ_are_left_to_the_bytes():
     assert mixed.content_type == "application/octet-stream"
 
 
-def test_what_is_too_large_to_send_is_set_apart():
+def test_too_large_objects_are_set_apart():
     found = batch("s3://inbox", stored("a.pdf", size=MAX_BYTES),
                   stored("b.pdf", size=MAX_BYTES + 1))  # fmt: skip
 
@@ -92,7 +92,7 @@ def test_what_is_too_large_to_send_is_set_apart():
     assert [document.name for document in found.too_large] == ["b.pdf"]
 
 
-def test_a_line_of_a_manifest_is_a_request_of_its_own():
+def test_manifest_line_becomes_a_request():
     found = batch(
         "list.jsonl",
         stored("a.pdf", size=MAX_BYTES + 1, options={"pages": "1-5"}),
@@ -112,7 +112,7 @@ def test_a_line_of_a_manifest_is_a_request_of_its_own():
     assert by_name["a.pdf"] == hashlib.sha256(b"s3://inbox/a.pdf").hexdigest()[:16]
 
 
-def test_parts_of_one_document_are_requests_of_different_names():
+def test_parts_of_a_document_have_different_keys():
     found = batch(
         "list.jsonl",
         stored("a.pdf", options={"pages": "1-5"}),
@@ -123,7 +123,7 @@ def test_parts_of_one_document_are_requests_of_different_names():
     assert len({work.key for work in found.work}) == 2
 
 
-def test_pages_that_nobody_knows_are_as_many_as_in_the_sample():
+def test_unknown_pages_are_the_mean_of_the_sample():
     documents = [stored(f"{n}.pdf") for n in range(10)] + [stored("x.pdf", num_pages=7)]
     found = batch("s3://inbox", *documents)
 
@@ -133,13 +133,13 @@ def test_pages_that_nobody_knows_are_as_many_as_in_the_sample():
     assert workload_of(work).longest_pages == 7
 
 
-def test_without_a_sample_the_size_says_how_many_pages():
+def test_pages_are_estimated_from_size_without_sample():
     found = batch("s3://inbox", stored("a.pdf", size=1_000_000))
 
     assert workload_of(estimate_work(found, {})).num_pages == 10
 
 
-def test_a_sample_is_spread_and_downloads_little():
+def test_sample_is_spread_and_limited_in_bytes():
     small = [stored(f"{n:03}.pdf") for n in range(100)]
     large = [replace(document, size=30 * 1024 * 1024) for document in small]
     huge = [replace(document, size=40 * 1024 * 1024) for document in small]
@@ -151,7 +151,7 @@ def test_a_sample_is_spread_and_downloads_little():
     assert select_sample([stored("a.png", num_pages=1)]) == []
 
 
-def test_a_result_is_looked_for_at_both_places_that_are_documented():
+def test_result_has_two_documented_keys():
     assert outputs_of("sub/a.pdf", "s3://inbox/scans/") == (
         "sub/a.pdf.out",
         "scans/sub/a.pdf.out",
@@ -167,7 +167,7 @@ def test_a_result_is_looked_for_at_both_places_that_are_documented():
         ("scans//a.pdf", "s3://inbox/scans//"),
     ],
 )
-def test_one_object_is_found_below_its_prefix_whatever_slashes_it_has(key, prefix):
+def test_common_prefix_keeps_all_slashes(key, prefix):
     uri = f"s3://inbox/{key}"
 
     assert common_prefix(uri, [uri]) == prefix

@@ -39,24 +39,24 @@ def left(results, documents=None):
     return [work.name for work in found]
 
 
-def test_a_result_is_found_at_both_places_that_sagemaker_may_put_it():
+def test_result_is_found_at_both_possible_keys():
     assert left({"a.pdf.out": NOON, "scans/sub/b.pdf.out": NOON}) == []
 
 
-def test_a_result_from_before_its_document_came_is_of_another():
+def test_result_older_than_document_is_ignored():
     documents = {"a.pdf": DOCUMENT}
 
     assert left({"a.pdf.out": NOON - HOUR}, documents) == ["a.pdf", "b.pdf"]
     assert left({"a.pdf.out": NOON + HOUR}, documents) == ["b.pdf"]
 
 
-def test_when_a_file_came_nobody_asks_since_its_name_holds_its_contents():
+def test_age_of_uploaded_file_does_not_matter():
     documents = {"a.pdf": replace(DOCUMENT, modified=None)}
 
     assert left({"a.pdf.out": NOON - HOUR}, documents) == ["b.pdf"]
 
 
-def test_a_result_from_before_a_job_is_not_that_jobs():
+def test_older_result_is_not_of_the_job():
     bucket: Any = Bucket(
         Result("a.pdf.out", 4, NOON - HOUR),
         Result("sub/b.pdf.out", 4, NOON + HOUR),

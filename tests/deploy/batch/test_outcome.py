@@ -26,7 +26,7 @@ def code(found, subject="in/a.pdf", document=None):
     return found.failure(subject, "a.pdf", document).code
 
 
-def test_the_answer_that_sagemaker_repeats_names_the_code():
+def test_code_is_read_from_repeated_answer():
     found = log(
         f"{HEAD}in/a.pdf: ClientError: 422",
         f"{HEAD}in/a.pdf: ",
@@ -40,7 +40,7 @@ def test_the_answer_that_sagemaker_repeats_names_the_code():
     assert failure.reason == 'no "page"'
 
 
-def test_without_the_answer_the_document_is_known_by_its_digest():
+def test_code_is_found_by_digest_of_document():
     found = log(
         request(422, "unreadable_document", document="d1"),
         request(422, "invalid_option", document="d2"),
@@ -50,7 +50,7 @@ def test_without_the_answer_the_document_is_known_by_its_digest():
     assert code(found, document="d2") == "invalid_option"
 
 
-def test_the_last_answer_says_whether_a_document_lacks_pages_for_what_may_pass():
+def test_last_answer_decides_on_transient_missing_pages():
     found = log(
         request(200, "ok", document="d1", failed_pages={"2": "engine_failed"}),
         request(200, "ok", document="d2", failed_pages={"2": "unreadable_document"}),
@@ -62,7 +62,7 @@ def test_the_last_answer_says_whether_a_document_lacks_pages_for_what_may_pass()
     assert found.missing().keys() == {"d1", "d2"}
 
 
-def test_a_status_with_several_codes_is_told_as_a_status():
+def test_status_with_several_codes_is_reported():
     found = log(
         request(422, "unreadable_document"),
         request(422, "invalid_option"),
@@ -75,19 +75,19 @@ def test_a_status_with_several_codes_is_told_as_a_status():
     assert failure.reason == "invalid_option or unreadable_document"
 
 
-def test_a_status_of_which_the_container_says_nothing_is_told_as_a_status():
+def test_status_without_code_is_reported():
     found = log(f"{HEAD}in/a.pdf: Bad HTTP status received from algorithm: 507")
 
     assert code(found) == "http_507"
 
 
-def test_no_answer_at_all_is_a_code_of_its_own():
+def test_missing_answer_has_its_own_code():
     found = log(f"{HEAD}in/a.pdf: Unable to get response from algorithm")
 
     assert code(found) == "no_answer"
 
 
-def test_what_sagemaker_itself_refuses_is_told_in_its_words():
+def test_refusal_by_sagemaker_keeps_its_words():
     found = log(
         f"{HEAD}MaxConcurrentTransforms=4, MaxPayloadInMB=6, BatchStrategy=X",
         f"{HEAD}in/b: c.pdf: Too much data for max payload size",
@@ -99,7 +99,7 @@ def test_what_sagemaker_itself_refuses_is_told_in_its_words():
     assert failure.reason == "Too much data for max payload size"
 
 
-def test_the_last_attempt_counts():
+def test_last_attempt_counts():
     found = log(
         f"{HEAD}in/a.pdf: Unable to get response from algorithm",
         f"{HEAD}in/a.pdf: ClientError: 422",
@@ -110,7 +110,7 @@ def test_the_last_attempt_counts():
 
 
 @pytest.mark.parametrize("key", ["in/a: b.pdf", "in/12:30.pdf", "in/ClientError.pdf"])
-def test_a_colon_in_a_key_is_part_of_it(key):
+def test_key_may_contain_colons(key):
     found = log(
         f"{HEAD}{key}: ClientError: 415",
         f'{HEAD}{key}: {{"code": "unsupported_media_type"}}',
@@ -119,11 +119,11 @@ def test_a_colon_in_a_key_is_part_of_it(key):
     assert code(found, key) == "unsupported_media_type"
 
 
-def test_what_no_line_names_is_unknown():
+def test_object_without_line_is_unknown():
     assert code(log("anything", '{"event": "request"', '["a"]')) == "unknown"
 
 
-def test_pages_are_counted_with_those_that_failed_apart():
+def test_failed_pages_are_counted_separately():
     found = log(
         request(200, None, pages=3, failed_pages={"2": "deadline_exceeded"}),
         request(200, None, pages=2, failed_pages={}),
@@ -133,7 +133,7 @@ def test_pages_are_counted_with_those_that_failed_apart():
     assert found.page_codes == {"deadline_exceeded": 1}
 
 
-def test_failures_come_by_code_the_most_frequent_first():
+def test_most_frequent_code_comes_first():
     found = log(
         f"{HEAD}in/a: ClientError: 500",
         f"{HEAD}in/b: ClientError: 422",

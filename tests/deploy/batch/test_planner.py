@@ -89,7 +89,7 @@ def there(wanted, status, **more):
         *({"ami": ami} for ami in TRANSFORM_AMIS),
     ],
 )
-def test_a_job_from_nothing_is_valid(changes, refusals):
+def test_new_job_is_valid_for_aws(changes, refusals):
     actions = start(job(**changes), Jobs())
 
     calls = [action for action in actions if isinstance(action, Call)]
@@ -102,7 +102,7 @@ def test_a_job_from_nothing_is_valid(changes, refusals):
     assert [refusals(call) for call in calls] == [[]] * 4
 
 
-def test_a_model_that_is_there_is_not_made_again():
+def test_existing_model_is_not_created_again():
     wanted = job()
 
     actions = start(wanted, Jobs(models={wanted.model.name}))
@@ -110,7 +110,7 @@ def test_a_model_that_is_there_is_not_made_again():
     assert next(a.operation for a in actions if isinstance(a, Call)) == "put_object"
 
 
-def test_the_list_holds_the_objects_and_nothing_beside_them():
+def test_manifest_lists_exactly_the_objects():
     assert json.loads(job("a.pdf", "sub/b.pdf").manifest) == [
         {"prefix": "s3://inbox/scans/"},
         "a.pdf",
@@ -118,13 +118,13 @@ def test_the_list_holds_the_objects_and_nothing_beside_them():
     ]
 
 
-def test_no_model_of_a_job_has_a_source_that_batch_transform_refuses():
+def test_model_of_job_has_no_model_data_source():
     for weights in ("tar", "pull"):
         model = job(tables={"transform": {"weights": weights}}).model
         assert "ModelDataSource" not in model.request["PrimaryContainer"]
 
 
-def test_a_deadline_of_the_endpoint_is_none_of_a_job():
+def test_endpoint_deadline_does_not_apply_to_jobs():
     environment = {"CHANDRA_DEADLINE_SECONDS": "50", "CHANDRA_MAX_PAGES": "10"}
 
     model = job(tables={"endpoint": {"environment": environment}}).model
@@ -133,7 +133,7 @@ def test_a_deadline_of_the_endpoint_is_none_of_a_job():
     assert model.environment["CHANDRA_MAX_PAGES"] == "10"
 
 
-def test_the_name_is_that_of_the_objects_and_how_they_are_read():
+def test_name_depends_on_objects_and_options():
     plain = job("a.pdf", "b.pdf")
 
     assert job("b.pdf", "a.pdf").name == plain.name
@@ -147,7 +147,7 @@ def test_the_name_is_that_of_the_objects_and_how_they_are_read():
 
 
 @pytest.mark.parametrize("status", ["InProgress", "Completed", "Failed"])
-def test_what_was_asked_for_before_is_found(status):
+def test_equal_earlier_job_is_found(status):
     wanted = job()
 
     found = find_or_next_job(wanted, there(wanted, status))
@@ -156,7 +156,7 @@ def test_what_was_asked_for_before_is_found(status):
     assert found.status == status
 
 
-def test_what_was_stopped_is_gone_on_from():
+def test_stopped_job_is_continued():
     wanted = job()
 
     found = find_or_next_job(wanted, there(wanted, "Stopped"))
@@ -165,7 +165,7 @@ def test_what_was_stopped_is_gone_on_from():
     assert (found.attempt, found.name == wanted.name) == (2, False)
 
 
-def test_force_starts_over_but_never_beside_a_job_that_runs():
+def test_force_repeats_only_finished_jobs():
     wanted = job()
 
     ended = find_or_next_job(wanted, there(wanted, "Completed"), is_forced=True)
@@ -175,14 +175,14 @@ def test_force_starts_over_but_never_beside_a_job_that_runs():
     assert isinstance(running, TransformState)
 
 
-def test_a_job_that_is_being_stopped_is_waited_for():
+def test_stopping_job_is_a_conflict():
     wanted = job()
 
     with pytest.raises(ConflictError, match="being stopped"):
         find_or_next_job(wanted, there(wanted, "Stopping"))
 
 
-def test_somebody_elses_job_is_left_alone():
+def test_foreign_job_is_a_conflict():
     wanted = job()
 
     with pytest.raises(ConflictError, match="not this deployment's"):
@@ -191,7 +191,7 @@ def test_somebody_elses_job_is_left_alone():
         stop(state(wanted, "InProgress", is_ours=False))
 
 
-def test_only_what_runs_is_stopped(refusals):
+def test_only_running_jobs_are_stopped(refusals):
     wanted = job()
 
     (call,) = stop(state(wanted, "InProgress"))

@@ -78,7 +78,7 @@ def submitter(front, folder, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kept", ["file", "s3"])
-def test_killed_again_and_again_every_document_is_read_once(
+def test_repeated_kills_read_each_document_once(
     chandra, queue, folder, submitter, tmp_path, kept
 ):
 
@@ -126,7 +126,7 @@ Files().write(sys.argv[1], content, replacing=False)
 
 
 @pytest.mark.skipif(not hasattr(os, "O_TMPFILE"), reason="this system has none")
-def test_a_fetch_killed_while_it_writes_leaves_nothing_behind(tmp_path):
+def test_killed_fetch_leaves_no_partial_file(tmp_path):
     folder = tmp_path / "results"
     process = subprocess.Popen(
         [sys.executable, "-c", WRITER, str(folder / "a.pdf.md")],

@@ -107,7 +107,7 @@ TEXTS = pytest.mark.parametrize(
 WRITERS = pytest.mark.parametrize("write", [as_report, as_html])
 
 
-def test_reader_finds_active_content():
+def test_active_content_is_detected():
     source = "<script></script><p onclick=x><a href='http://a.example'><base href=x>"
 
     assert Reader(source).found == [
@@ -121,7 +121,7 @@ def test_reader_finds_active_content():
 
 @WRITERS
 @TEXTS
-def test_a_hostile_value_in_any_field_stays_text(write, hostile):
+def test_hostile_value_in_any_field_is_escaped(write, hostile):
     # Neither a page's number nor an error, which is an object, can be a text.
     paths = [path for path in paths_of(ANSWER) if path[-1] not in ("page", "error")]
     for path in paths:
@@ -133,14 +133,14 @@ def test_a_hostile_value_in_any_field_stays_text(write, hostile):
 
 @WRITERS
 @TEXTS
-def test_a_hostile_page_number_is_refused(write, hostile):
+def test_hostile_page_number_is_refused(write, hostile):
     with pytest.raises((ValueError, ConfigError)):
         write(with_value(("pages", 0, "page"), hostile))
 
 
 @WRITERS
 @TEXTS
-def test_a_hostile_name_of_a_picture_stays_out(write, hostile):
+def test_hostile_picture_name_is_dropped(write, hostile):
     page = {
         **PAGE,
         "html": f'<img src="{hostile}"><img src="a.{hostile}">',
@@ -151,13 +151,13 @@ def test_a_hostile_name_of_a_picture_stays_out(write, hostile):
     assert Reader(write({**ANSWER, "pages": [page]})).found == []
 
 
-def test_a_hostile_file_name_stays_text():
+def test_hostile_file_name_is_escaped():
     for hostile in HOSTILE:
         assert Reader(report_of(hostile, ANSWER, {})).found == []
 
 
 @WRITERS
-def test_written_html_allows_no_base_address_and_no_forms(
+def test_html_forbids_base_address_and_forms(
     write: Callable[[dict[str, Any]], str],
 ):
     (policy,) = Reader(write(ANSWER)).policies
@@ -167,7 +167,7 @@ def test_written_html_allows_no_base_address_and_no_forms(
     assert "form-action 'none'" in policy
 
 
-def test_cleaning_keeps_what_the_service_writes():
+def test_cleaning_keeps_markup_of_service():
     page = {
         "images": {"page-1-figure-1.webp": "QUJD"},
     }
@@ -203,20 +203,20 @@ def test_cleaning_keeps_what_the_service_writes():
         '<a href="vbscript:x">x</a>',
     ],
 )
-def test_data_that_is_no_picture_is_dropped(source):
+def test_data_url_without_picture_is_dropped(source):
     cleaned = cleaner_of({})(source)
 
     assert "data" not in cleaned.lower()
     assert "script" not in cleaned
 
 
-def test_directions_of_text_outlast_cleaning():
+def test_text_directions_are_kept():
     html = '<p dir="rtl">a <bdo dir="ltr">b</bdo> <bdi>c</bdi></p>'
 
     assert cleaner_of({})(html) == html
 
 
-def test_all_html_of_the_service_outlasts_cleaning():
+def test_all_html_of_service_is_kept():
     missing = {
         tag: names - ATTRIBUTES.get(tag, set()) - ATTRIBUTES["*"]
         for tag, names in vocabulary.ATTRIBUTES.items()
