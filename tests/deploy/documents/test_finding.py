@@ -45,7 +45,7 @@ def manifest(path, *entries):
     return path
 
 
-def test_a_folder_is_read_whole_and_what_is_left_out_is_said(folder):
+def test_folder_is_searched_and_refusals_reported(folder):
     found = found_in(folder)
 
     assert names(found) == ["2024/b.PNG", "a.pdf"]
@@ -92,12 +92,12 @@ def test_too_long_name_fails_only_its_own_line(folder):
     assert [r.reason for r in found.refused] == ["cannot be read: File name too long"]
 
 
-def test_an_input_whose_name_is_too_long_is_not_found():
+def test_too_long_input_name_is_not_found():
     with pytest.raises(NotFoundError, match="cannot be read: File name too long"):
         found_in("x" * 300)
 
 
-def test_a_folder_without_a_document_is_said_to_be_one(folder, tmp_path):
+def test_folder_without_documents_is_reported(folder, tmp_path):
     (tmp_path / "empty").mkdir()
 
     found = found_in(folder, tmp_path / "empty")
@@ -106,7 +106,7 @@ def test_a_folder_without_a_document_is_said_to_be_one(folder, tmp_path):
     assert found.empty == (str(tmp_path / "empty"),)
 
 
-def test_a_name_that_no_server_takes_becomes_one_that_it_does(tmp_path):
+def test_unstorable_name_is_changed(tmp_path):
     for name in (b"no\xfftext.pdf", b"two\nlines.pdf"):
         (tmp_path / os.fsdecode(name)).write_bytes(PDF)
 
@@ -120,7 +120,7 @@ def test_a_name_that_no_server_takes_becomes_one_that_it_does(tmp_path):
     ]
 
 
-def test_a_file_named_by_itself_is_refused_if_it_is_no_document(folder):
+def test_named_file_of_other_type_is_refused(folder):
     found = found_in(folder / "notes.docx")
 
     assert not found.documents
@@ -129,7 +129,7 @@ def test_a_file_named_by_itself_is_refused_if_it_is_no_document(folder):
     assert "its bytes are not a supported document: PDF, PNG" in refused.reason
 
 
-def test_results_that_lie_beside_their_documents_are_no_documents(folder):
+def test_results_beside_documents_are_not_found(folder):
     for end in ("md", "html", "json", "error.json"):
         (folder / f"a.pdf.{end}").write_text("ours")
 
@@ -139,7 +139,7 @@ def test_results_that_lie_beside_their_documents_are_no_documents(folder):
     assert len(found.refused) == 1
 
 
-def test_an_empty_file_is_said_to_be_empty(folder):
+def test_empty_file_is_refused(folder):
     (folder / "a.pdf").write_bytes(b"")
 
     found = found_in(folder)
@@ -150,7 +150,7 @@ def test_an_empty_file_is_said_to_be_empty(folder):
     ]
 
 
-def test_a_key_is_of_the_contents_the_options_and_the_format(folder, tmp_path):
+def test_key_depends_on_contents_options_and_format(folder, tmp_path):
     moved = shutil.copytree(folder, tmp_path / "moved")
     keys = {d.name: d.key for d in found_in(folder).documents}
 
@@ -163,7 +163,7 @@ def test_a_key_is_of_the_contents_the_options_and_the_format(folder, tmp_path):
     assert {d.name: d.key for d in found_in(folder).documents}["a.pdf"] != keys["a.pdf"]
 
 
-def test_a_place_stays_the_same_when_the_contents_change(folder):
+def test_place_does_not_depend_on_contents(folder):
     (before,) = found_in(folder / "a.pdf").documents
     (folder / "a.pdf").write_bytes(b"%PDF-other")
     (after,) = found_in(folder / "a.pdf").documents
@@ -172,11 +172,11 @@ def test_a_place_stays_the_same_when_the_contents_change(folder):
     assert before.key != after.key
 
 
-def test_what_is_named_twice_is_found_once(folder):
+def test_document_named_twice_is_found_once(folder):
     assert names(found_in(folder, folder / "a.pdf", folder)) == ["2024/b.PNG", "a.pdf"]
 
 
-def test_two_documents_of_one_name_are_named_apart(folder, tmp_path):
+def test_equal_names_become_distinct(folder, tmp_path):
     other = tmp_path / "other"
     other.mkdir()
     (other / "a.pdf").write_bytes(b"%PDF-another")
@@ -188,7 +188,7 @@ def test_two_documents_of_one_name_are_named_apart(folder, tmp_path):
 
 
 @pytest.mark.parametrize("prefix", ["s3://in/scans", "s3://in/scans/"])
-def test_a_prefix_is_a_folder(prefix):
+def test_prefix_matches_whole_folder_names(prefix):
     bucket = Bucket(
         {
             "s3://in/scans/a.pdf": PDF,
@@ -207,7 +207,7 @@ def test_a_prefix_is_a_folder(prefix):
     assert found.num_pages is None
 
 
-def test_one_object_can_be_named_and_another_etag_is_another_document():
+def test_another_etag_is_another_document():
     bucket = Bucket({"s3://in/a.pdf": PDF})
     (before,) = found_in("s3://in/a.pdf", objects=bucket).documents
     bucket.contents["s3://in/a.pdf"] = PDF + b"b"
@@ -219,14 +219,14 @@ def test_one_object_can_be_named_and_another_etag_is_another_document():
 
 
 @pytest.mark.parametrize("key", ["scans/../../etc/a.pdf", "scans/x/../../../b.pdf"])
-def test_a_key_that_would_leave_the_folder_is_refused(key):
+def test_key_outside_folder_is_refused(key):
     found = found_in("s3://in/scans", objects=Bucket({f"s3://in/{key}": PDF}))
 
     assert not found.documents
     assert "is not a valid file name" in found.refused[0].reason
 
 
-def test_a_manifest_names_documents_and_what_is_asked_of_each(folder, tmp_path):
+def test_manifest_names_documents_and_options(folder, tmp_path):
     bucket = Bucket({"s3://in/big.pdf": PDF})
     path = manifest(
         tmp_path / "wanted.jsonl",
@@ -249,7 +249,7 @@ def test_a_manifest_names_documents_and_what_is_asked_of_each(folder, tmp_path):
     ]
 
 
-def test_a_manifest_may_lie_in_s3():
+def test_manifest_may_be_in_s3():
     line = json.dumps({"document": "s3://in/a.pdf"}).encode()
     bucket = Bucket({"s3://in/wanted.jsonl": line, "s3://in/a.pdf": PDF})
 
@@ -280,7 +280,7 @@ def test_a_manifest_may_lie_in_s3():
     ],
     ids=lambda value: value[:60],
 )
-def test_a_line_that_makes_no_sense_is_named(tmp_path, line, words):
+def test_invalid_line_is_reported(tmp_path, line, words):
     path = tmp_path / "wanted.jsonl"
     path.write_text(f'{{"document": "s3://in/a.pdf"}}\n{line}\n')
 
@@ -290,7 +290,7 @@ def test_a_line_that_makes_no_sense_is_named(tmp_path, line, words):
     assert words in f"{caught.value.message}; {caught.value.hint}"
 
 
-def test_lines_that_ask_alike_are_one_document(tmp_path):
+def test_equal_lines_are_one_document(tmp_path):
     (tmp_path / "a.pdf").write_bytes(PDF)
     path = manifest(
         tmp_path / "wanted.jsonl",
@@ -302,7 +302,7 @@ def test_lines_that_ask_alike_are_one_document(tmp_path):
     assert names(found_in(path)) == ["a.pages-1.pdf"]
 
 
-def test_all_lines_that_make_no_sense_are_named_at_once(tmp_path):
+def test_all_invalid_lines_are_reported_together(tmp_path):
     path = tmp_path / "wanted.jsonl"
     path.write_text('{"document": "a.pdf"}\n{\n{"page": 1}\n[]\n')
 
@@ -312,7 +312,7 @@ def test_all_lines_that_make_no_sense_are_named_at_once(tmp_path):
         found_in(path)
 
 
-def test_what_could_not_be_read_is_looked_at_again_under_its_own_name(tmp_path):
+def test_refused_document_is_found_again_under_its_name(tmp_path):
     bucket = Bucket({"s3://in/b.pdf": b""})
     path = manifest(
         tmp_path / "wanted.jsonl",
@@ -337,12 +337,12 @@ def test_what_could_not_be_read_is_looked_at_again_under_its_own_name(tmp_path):
 
 
 @pytest.mark.parametrize("named", ["gone.pdf", "s3://in/gone"])
-def test_what_does_not_exist_is_not_found(named):
+def test_missing_input_is_not_found(named):
     with pytest.raises(NotFoundError, match="gone"):
         found_in(named)
 
 
-def test_pages_are_counted_where_that_is_cheap(tmp_path):
+def test_pages_of_local_files_are_counted(tmp_path):
     (tmp_path / "a.pdf").write_bytes(pdf([["one"], ["two"], ["three"]]))
     (tmp_path / "broken.pdf").write_bytes(b"%PDF-broken")
 
@@ -353,7 +353,7 @@ def test_pages_are_counted_where_that_is_cheap(tmp_path):
     assert chosen.num_pages == 2
 
 
-def test_real_s3_is_listed_asked_and_read(cloud, wire):
+def test_objects_are_listed_and_read_from_s3(cloud, wire):
     wire.call("s3", "create_bucket", Bucket="documents")
     for key in ("scans/a.pdf", "scans/2024/b.png", "other.pdf"):
         wire.call("s3", "put_object", Bucket="documents", Key=key, Body=beginning(key))
@@ -382,7 +382,7 @@ class Expired:
         raise CredentialsError("the credentials have expired", hint="aws sso login")
 
 
-def test_expired_credentials_do_not_make_documents_forbidden(tmp_path):
+def test_expired_credentials_are_not_a_refusal(tmp_path):
     manifest = tmp_path / "wanted.jsonl"
     manifest.write_text(json.dumps({"document": "s3://documents/a.pdf"}))
     client: Any = Expired()

@@ -59,14 +59,14 @@ def page(tmp_path):
 # The type
 
 
-def test_a_file_with_a_wrong_suffix_is_queued_as_what_it_is(chandra, put, cloud, page):
+def test_submitted_file_has_detected_type(chandra, put, cloud, page):
     ran = chandra("async", "submit", str(page))
 
     assert ran.status == 0, ran.err
     assert cloud.invoked.accepted[0].headers["content_type"] == "image/jpeg"
 
 
-def test_an_object_with_a_wrong_suffix_is_queued_as_what_it_is(chandra, put, cloud):
+def test_submitted_object_has_detected_type(chandra, put, cloud):
     put("scans/page.png", JPEG)
 
     chandra("async", "submit", "s3://inbox/scans/")
@@ -75,16 +75,14 @@ def test_an_object_with_a_wrong_suffix_is_queued_as_what_it_is(chandra, put, clo
     assert cloud.invoked.accepted[0].headers["content_type"] == "image/jpeg"
 
 
-def test_a_job_of_wrong_suffixes_is_given_the_type_of_the_bytes(
-    chandra, put, cloud, page
-):
+def test_job_uses_detected_type(chandra, put, cloud, page):
     chandra("transform", str(page), "s3://results/md")
 
     (job,) = cloud.jobs.values()
     assert job.request["TransformInput"]["ContentType"] == "image/jpeg"
 
 
-def test_a_file_with_a_wrong_suffix_is_invoked_as_what_it_is(chandra, put, cloud, page):
+def test_invoke_uses_detected_type(chandra, put, cloud, page):
     asked = []
 
     def invoked(environ, body):
@@ -97,9 +95,7 @@ def test_a_file_with_a_wrong_suffix_is_invoked_as_what_it_is(chandra, put, cloud
     assert asked == ["image/jpeg"]
 
 
-def test_every_command_refuses_a_file_that_is_no_document_alike(
-    chandra, put, cloud, tmp_path
-):
+def test_every_command_refuses_other_files_alike(chandra, put, cloud, tmp_path):
     path = tmp_path / "page.pdf"
     path.write_bytes(b"<html>not found</html>")
 
@@ -118,7 +114,7 @@ def test_every_command_refuses_a_file_that_is_no_document_alike(
     assert cloud.invoked.accepted == []
 
 
-def test_an_object_that_is_no_document_is_not_sent(chandra, put, cloud):
+def test_object_of_other_type_is_not_sent(chandra, put, cloud):
     put("scans/a.pdf", PDF)
     put("scans/b.pdf", b"<html>")
 
@@ -139,7 +135,7 @@ def test_forbidden_object_gets_the_type_of_its_name():
     assert document.media_type == "image/png"
 
 
-def test_a_folder_gives_documents_without_a_suffix_too(tmp_path):
+def test_documents_without_suffix_are_found(tmp_path):
     (tmp_path / "scan").write_bytes(PDF)
     (tmp_path / "notes.txt").write_bytes(b"about %PDF-1.7")
 
@@ -172,9 +168,7 @@ def test_archived_objects_start_no_machine(chandra, put, wire, cloud):
     assert cloud.invoked.accepted == []
 
 
-def test_a_restored_object_is_read_and_a_manifest_is_looked_at_too(
-    chandra, put, wire, cloud, tmp_path
-):
+def test_restored_object_is_read(chandra, put, wire, cloud, tmp_path):
     put("cold/restored.pdf", PDF, StorageClass="DEEP_ARCHIVE")
     put("cold/deep.pdf", PDF + b" ", StorageClass="DEEP_ARCHIVE")
     restore(wire, "cold/restored.pdf")

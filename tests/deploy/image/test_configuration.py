@@ -71,7 +71,7 @@ def test_only_linux_amd64_runs_on_sagemaker(platform, runs):
         {"config": {"Labels": {"cuda": 13}, "Env": [None, 3, "CUDA_VERSION"]}},
     ],
 )
-def test_a_configuration_of_another_shape_says_nothing(content):
+def test_malformed_configuration_gives_no_cuda(content):
     found = configuration_of(content)
 
     assert (found.platform, found.cuda) == ("unknown/unknown", None)

@@ -61,7 +61,7 @@ def test_compressed_files_are_read(tmp_path, compression):
     assert found.document("blobs/sha256/aa") == b"a blob"
 
 
-def test_a_zstandard_file_is_refused_with_the_way_out(tmp_path):
+def test_zstandard_file_is_refused_with_hint(tmp_path):
     with pytest.raises(ConfigError, match="Zstandard") as caught:
         _ = reader(tmp_path / "a.tar", b"\x28\xb5\x2f\xfd rest").names
 
@@ -88,7 +88,7 @@ def test_links_inside_the_archive_are_followed(tmp_path, kind):
 
 
 @pytest.mark.parametrize("target", ["/etc/passwd", "../../../etc/passwd", "x"])
-def test_a_link_that_leads_nowhere_is_refused(tmp_path, target):
+def test_dangling_link_is_refused(tmp_path, target):
     content = with_member(type=tarfile.SYMTYPE, linkname=target)
 
     with pytest.raises(ConfigError, match="is a link"):
@@ -96,29 +96,29 @@ def test_a_link_that_leads_nowhere_is_refused(tmp_path, target):
 
 
 @pytest.mark.parametrize("name", ["../x", "/x", "a/../../x", "./..", "a/../x"])
-def test_a_name_that_leads_out_is_refused(tmp_path, name):
+def test_name_outside_archive_is_refused(tmp_path, name):
     with pytest.raises(ConfigError, match="leads out of the archive"):
         _ = reader(tmp_path / "a.tar", packed({name: b"x"})).names
 
 
-def test_a_member_beyond_the_end_of_the_file_is_cut_off(tmp_path):
+def test_member_beyond_end_of_file_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="is cut off"):
         _ = reader(tmp_path / "a.tar", with_member(size=1_000_000)).names
 
 
-def test_a_member_larger_than_any_layer_is_refused(tmp_path):
+def test_too_large_member_is_refused(tmp_path):
     with pytest.raises(ConfigError, match=r"60,000,000,000 bytes"):
         _ = reader(tmp_path / "a.tar", with_member(size=60_000_000_000)).names
 
 
-def test_a_document_of_unreasonable_size_is_not_read(tmp_path):
+def test_too_large_document_is_refused(tmp_path):
     found = reader(tmp_path / "a.tar", packed({"index.json": bytes(5_000_000)}))
 
     with pytest.raises(ConfigError, match=r"5,000,000 bytes, and ECR takes 4,194,304"):
         found.document("index.json")
 
 
-def test_a_header_of_unreasonable_size_is_refused(tmp_path):
+def test_too_large_header_is_refused(tmp_path):
     content = packed({"x" * 100_000: b""})
 
     with pytest.raises(ConfigError, match="no OCI archive"):
@@ -126,12 +126,12 @@ def test_a_header_of_unreasonable_size_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("size", [-512, -1024, -(1 << 40)])
-def test_a_negative_size_ends_and_does_not_loop(tmp_path, size):
+def test_negative_size_is_refused(tmp_path, size):
     with pytest.raises(ConfigError):
         _ = reader(tmp_path / "a.tar", with_member(size=size)).names
 
 
-def test_a_file_that_decompresses_without_end_is_refused(tmp_path):
+def test_decompression_bomb_is_refused(tmp_path):
     content = gzip.compress(packed({"x": bytes(30_000_000)}))
 
     with pytest.raises(ConfigError, match="more than 200 times"):
@@ -161,7 +161,7 @@ SPELLINGS = st.sampled_from(["{}", "./{}", ".//{}", "././{}"])
     kept_bytes=st.sampled_from([0, KEPT_BYTES]),
     is_pax=st.booleans(),
 )
-def test_every_ordinary_archive_is_read_whole(
+def test_ordinary_archive_is_read_completely(
     tmp_path, files, spelling, compression, kept_bytes, is_pax
 ):
     content = packed(
@@ -195,7 +195,7 @@ def test_every_ordinary_archive_is_read_whole(
     compression=st.sampled_from(sorted(COMPRESSIONS)),
     cut=st.integers(0, 20),
 )
-def test_a_damaged_archive_is_read_or_refused(tmp_path, content, compression, cut):
+def test_damaged_archive_is_read_or_refused(tmp_path, content, compression, cut):
     whole = COMPRESSIONS[compression](content)
     found = reader(tmp_path / "a.tar", whole[: len(whole) - cut])
 

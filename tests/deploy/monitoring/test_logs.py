@@ -33,7 +33,7 @@ def write_logs(wire, at, **streams):
         )
 
 
-def test_logs_of_all_streams_come_in_order(chandra, wire, at):
+def test_logs_of_all_streams_are_sorted(chandra, wire, at):
     write_logs(wire, at, one=[(30, "first"), (10, "third")], two=[(20, "second")])
 
     lines = chandra("logs").out.splitlines()
@@ -62,7 +62,7 @@ def test_control_characters_of_log_lines_are_escaped(chandra, wire, at):
     assert ran.out.endswith(r"\x1b]0;title\x07 \x1b[2J\rgone \u202eabc" + "\tend\n")
 
 
-def test_logs_can_be_narrowed(chandra, wire, at):
+def test_logs_can_be_filtered(chandra, wire, at):
     write_logs(
         wire,
         at,
@@ -106,7 +106,7 @@ def test_followed_logs_show_each_line_once(chandra, wire, at):
     ]
 
 
-def test_followed_logs_are_one_value_for_a_program(chandra, wire, at):
+def test_followed_logs_are_one_json_value(chandra, wire, at):
     write_logs(wire, at, one=[(30, "first")])
 
     def interrupt(seconds):
@@ -119,7 +119,7 @@ def test_followed_logs_are_one_value_for_a_program(chandra, wire, at):
     assert datetime.fromisoformat(ran.json["lines"][0]["time"]).tzinfo is not None
 
 
-def test_an_endpoint_that_never_ran_has_no_log(chandra):
+def test_endpoint_that_never_ran_has_no_log(chandra):
     ran = chandra("logs")
 
     assert ran.status == 0
@@ -127,7 +127,7 @@ def test_an_endpoint_that_never_ran_has_no_log(chandra):
 
 
 @pytest.mark.parametrize("text", ["0s", "99999999999d", "2 weeks"])
-def test_an_age_that_no_clock_has_is_refused(chandra, cloud, text):
+def test_invalid_age_is_refused(chandra, cloud, text):
     ran = chandra("logs", "--since", text)
 
     assert ran.status == 2

@@ -76,13 +76,13 @@ def test_metrics_are_a_small_table(chandra, measured):
     assert "nothing was measured" not in ran.out
 
 
-def test_where_nothing_was_measured_it_is_said(chandra):
+def test_missing_data_is_reported(chandra):
     ran = chandra("metrics", "--since", "30m")
 
     assert "nothing was measured in the last 30m" in ran.out
 
 
-def test_percentiles_are_those_of_the_requests_and_in_seconds(chandra, measured):
+def test_percentiles_are_in_seconds(chandra, measured):
     """One slow page in a hundred is in no median, and in the last of percentiles."""
     measured("ModelLatency", *(1e4 * n for n in range(1, 99)), 55e6, 56e6)
 
@@ -93,7 +93,7 @@ def test_percentiles_are_those_of_the_requests_and_in_seconds(chandra, measured)
     assert row(ran, "latency p99")[:3] == ["55s"] * 3
 
 
-def test_the_latest_the_mean_and_the_highest_are_told_apart(chandra, measured):
+def test_table_has_latest_mean_and_highest(chandra, measured):
     for ago, seconds in ((170, 2), (90, 9), (5, 4)):
         measured("ModelLatency", 1e6 * seconds, minutes_ago=ago)
 
@@ -102,7 +102,7 @@ def test_the_latest_the_mean_and_the_highest_are_told_apart(chandra, measured):
     assert row(ran, "latency p50") == ["4s", "5s", "9s", "▂", "█", "▄"]
 
 
-def test_bars_stand_where_their_time_is(chandra, measured):
+def test_bars_are_aligned_with_timestamps(chandra, measured):
     """Above each other, whenever which was measured."""
     measured("GPUUtilization", 50, minutes_ago=170, namespace=MACHINES)
     for ago in (170, 30):
@@ -119,7 +119,7 @@ def test_bars_stand_where_their_time_is(chandra, measured):
     assert many.rindex("█") - many.index("█") == 20
 
 
-def test_a_program_gets_every_value_with_its_time(chandra, measured, at):
+def test_json_has_every_value_with_its_time(chandra, measured, at):
     measured("ModelLatency", *[1e6] * 9, 7e6, minutes_ago=100)
     measured("ModelLatency", 3e6)
 
@@ -151,7 +151,7 @@ def test_metrics_can_be_drawn(chandra, day, tmp_path):
         assert len(picture.convert("RGB").getcolors(maxcolors=1 << 20) or ()) > 20
 
 
-def test_what_was_never_measured_is_drawn_too(chandra, tmp_path):
+def test_metrics_without_data_are_drawn(chandra, tmp_path):
     path = tmp_path / "metrics.png"
 
     ran = chandra("metrics", "--plot", str(path))
@@ -161,7 +161,7 @@ def test_what_was_never_measured_is_drawn_too(chandra, tmp_path):
         picture.load()
 
 
-def test_a_dry_run_draws_nothing(chandra, day, tmp_path):
+def test_dry_run_draws_nothing(chandra, day, tmp_path):
     path = tmp_path / "metrics.png"
 
     assert chandra("metrics", "--plot", str(path), "--dry-run").status == 0
@@ -169,7 +169,7 @@ def test_a_dry_run_draws_nothing(chandra, day, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["missing/metrics.png", "metrics.nothing"])
-def test_a_picture_that_cannot_be_written_is_said(chandra, tmp_path, name):
+def test_unwritable_picture_is_reported(chandra, tmp_path, name):
     ran = chandra("metrics", "--plot", str(tmp_path / name))
 
     assert ran.status == 2

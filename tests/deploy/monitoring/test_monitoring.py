@@ -15,7 +15,7 @@ from tests.deploy.accounts import configured
 pytestmark = pytest.mark.usefixtures("staged")
 
 
-def test_what_is_asked_of_cloudwatch_is_valid(service_model, refusals):
+def test_queries_are_valid_for_aws(service_model, refusals):
     cloudwatch = service_model("cloudwatch")
     asked = {
         "MetricDataQueries": queries("ocr", 60),
@@ -32,7 +32,7 @@ def test_what_is_asked_of_cloudwatch_is_valid(service_model, refusals):
     assert refusals(dashboard_call("ocr", "us-east-1")) == []
 
 
-def test_alarms_are_made_shown_and_removed(chandra):
+def test_alarms_are_created_shown_and_removed(chandra):
     before = chandra("alarms")
     would = chandra("alarms", "--create", "--dry-run")
     made = chandra("alarms", "--create")
@@ -50,7 +50,7 @@ def test_alarms_are_made_shown_and_removed(chandra):
     assert "there are no alarms" in after.out
 
 
-def test_a_dashboard_is_made_and_found(chandra):
+def test_dashboard_is_created_and_found(chandra):
     assert chandra("dashboard").status == 4
 
     made = chandra("dashboard", "--create")
@@ -61,7 +61,7 @@ def test_a_dashboard_is_made_and_found(chandra):
     assert chandra("dashboard").status == 4
 
 
-def test_a_dashboard_that_is_not_ours_is_left_alone(chandra, wire):
+def test_foreign_dashboard_is_kept(chandra, wire):
     wire.call(
         "cloudwatch",
         "put_dashboard",
@@ -92,7 +92,7 @@ def test_a_dashboard_that_is_not_ours_is_left_alone(chandra, wire):
         ),
     ],
 )
-def test_what_is_not_ours_is_not_overwritten(
+def test_foreign_alarm_is_not_overwritten(
     chandra, wire, cloud, command, operation, params
 ):
     wire.call("cloudwatch", operation, **params)
@@ -105,7 +105,7 @@ def test_what_is_not_ours_is_not_overwritten(
     assert cloud.changes == []
 
 
-def test_every_graph_of_the_dashboard_shows_metrics_of_the_table():
+def test_dashboard_shows_metrics_of_the_table():
     body = json.loads(dashboard_call("ocr", "us-east-1").params["DashboardBody"])
     drawn = [
         (line[0], line[1], line[-1]["stat"])
