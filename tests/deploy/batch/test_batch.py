@@ -1,4 +1,4 @@
-"""Batch transform, whole commands against an AWS of ours, over the wire."""
+"""Batch jobs started by whole commands, against a local AWS over HTTP."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which object is sent for which document, and how many pages there are."""
+"""Objects of a job for its documents, and the estimated number of pages."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from deploy.documents.document import Document
 from deploy.errors import ConfigError
 
 
-def stored(key, *, size=1000, kind="application/pdf", **more):
+def stored_document(key, *, size=1000, kind="application/pdf", **more):
     uri = f"s3://inbox/{key}"
     name = key.rpartition("/")[2]
     return Document(name, uri, kind, size, f"{uri} etag {size}", **more)
@@ -47,28 +47,30 @@ def batch(uri, *documents, bucket="weights", is_manifest=False):
     ],
 )
 def test_objects_below_prefix_are_not_copied(uri, prefix, keys):
-    found = batch(uri, stored("scans/a.pdf"), stored("scans/sub/b.pdf"))
+    prepared = batch(
+        uri, stored_document("scans/a.pdf"), stored_document("scans/sub/b.pdf")
+    )
 
-    assert found.prefix == prefix
-    assert [work.key for work in found.work] == keys
-    assert (found.bodies, found.files, found.places) == ({}, {}, ())
+    assert prepared.prefix == prefix
+    assert [work.key for work in prepared.work] == keys
+    assert (prepared.bodies, prepared.files, prepared.places) == ({}, {}, ())
 
 
 def test_single_object_is_a_batch():
-    found = batch("s3://inbox/scans/a.pdf", stored("scans/a.pdf"))
+    prepared = batch("s3://inbox/scans/a.pdf", stored_document("scans/a.pdf"))
 
-    assert (found.prefix, found.work[0].key) == ("s3://inbox/scans/", "a.pdf")
+    assert (prepared.prefix, prepared.work[0].key) == ("s3://inbox/scans/", "a.pdf")
 
 
 def test_file_is_uploaded_under_its_digest():
-    found = batch("here", local("sub/a.pdf"))
+    prepared = batch("here", local("sub/a.pdf"))
     again = batch("here", local("sub/a.pdf", b"changed"))
 
-    (key,) = found.files
-    assert key == f"transforms/ocr/documents/{found.work[0].key}"
+    (key,) = prepared.files
+    assert key == f"transforms/ocr/documents/{prepared.work[0].key}"
     assert key.endswith("/sub/a.pdf")
     assert [*again.files] != [key]
-    assert found.work[0].document == hashlib.sha256(b"fine").hexdigest()[:16]
+    assert prepared.work[0].document == hashlib.sha256(b"fine").hexdigest()[:16]
 
 
 def test_file_without_model_bucket_is_refused():
@@ -77,70 +79,76 @@ def test_file_without_model_bucket_is_refused():
 
 
 def test_different_types_give_generic_content_type():
-    same = batch("s3://inbox", stored("a.pdf"), stored("b.pdf"))
-    mixed = batch("s3://inbox", stored("a.pdf"), stored("b.png", kind="image/png"))
+    same = batch("s3://inbox", stored_document("a.pdf"), stored_document("b.pdf"))
+    mixed = batch(
+        "s3://inbox",
+        stored_document("a.pdf"),
+        stored_document("b.png", kind="image/png"),
+    )
 
     assert same.content_type == "application/pdf"
     assert mixed.content_type == "application/octet-stream"
 
 
 def test_too_large_objects_are_set_apart():
-    found = batch("s3://inbox", stored("a.pdf", size=MAX_BYTES),
-                  stored("b.pdf", size=MAX_BYTES + 1))  # fmt: skip
+    prepared = batch("s3://inbox", stored_document("a.pdf", size=MAX_BYTES),
+                  stored_document("b.pdf", size=MAX_BYTES + 1))  # fmt: skip
 
-    assert [work.key for work in found.work] == ["a.pdf"]
-    assert [document.name for document in found.too_large] == ["b.pdf"]
+    assert [work.key for work in prepared.work] == ["a.pdf"]
+    assert [document.name for document in prepared.too_large] == ["b.pdf"]
 
 
 def test_manifest_line_becomes_a_request():
-    found = batch(
+    prepared = batch(
         "list.jsonl",
-        stored("a.pdf", size=MAX_BYTES + 1, options={"pages": "1-5"}),
+        stored_document("a.pdf", size=MAX_BYTES + 1, options={"pages": "1-5"}),
         local("b.pdf"),
         is_manifest=True,
     )
 
     bodies = {json.loads(body)["s3_uri"]: json.loads(body) for body in
-              found.bodies.values()}  # fmt: skip
+              prepared.bodies.values()}  # fmt: skip
     assert bodies["s3://inbox/a.pdf"]["pages"] == "1-5"
-    assert found.content_type == "application/json"
-    assert found.places == ("inbox", "weights/transforms/ocr/documents")
-    assert found.too_large == ()
-    (uploaded,) = found.files
+    assert prepared.content_type == "application/json"
+    assert prepared.places == ("inbox", "weights/transforms/ocr/documents")
+    assert prepared.too_large == ()
+    (uploaded,) = prepared.files
     assert f"s3://weights/{uploaded}" in bodies
-    by_name = {work.name: work.document for work in found.work}
+    by_name = {work.name: work.document for work in prepared.work}
     assert by_name["a.pdf"] == hashlib.sha256(b"s3://inbox/a.pdf").hexdigest()[:16]
 
 
 def test_parts_of_a_document_have_different_keys():
-    found = batch(
+    prepared = batch(
         "list.jsonl",
-        stored("a.pdf", options={"pages": "1-5"}),
-        stored("a.pdf", options={"pages": "6-9"}),
+        stored_document("a.pdf", options={"pages": "1-5"}),
+        stored_document("a.pdf", options={"pages": "6-9"}),
         is_manifest=True,
     )
 
-    assert len({work.key for work in found.work}) == 2
+    assert len({work.key for work in prepared.work}) == 2
 
 
 def test_unknown_pages_are_the_mean_of_the_sample():
-    documents = [stored(f"{n}.pdf") for n in range(10)] + [stored("x.pdf", num_pages=7)]
-    found = batch("s3://inbox", *documents)
+    documents = [stored_document(f"{n}.pdf") for n in range(10)] + [
+        stored_document("x.pdf", num_pages=7)
+    ]
+    prepared = batch("s3://inbox", *documents)
 
-    work = estimate_work(found, {"s3://inbox/0.pdf": 4, "s3://inbox/5.pdf": 2})
+    work = estimate_work(prepared, {"s3://inbox/0.pdf": 4, "s3://inbox/5.pdf": 2})
 
     assert workload_of(work).num_pages == 4 + 2 + 8 * 3 + 7
     assert workload_of(work).longest_pages == 7
 
 
 def test_pages_are_estimated_from_size_without_sample():
-    found = batch("s3://inbox", stored("a.pdf", size=1_000_000))
+    prepared = batch("s3://inbox", stored_document("a.pdf", size=1_000_000))
 
-    assert workload_of(estimate_work(found, {})).num_pages == 10
+    assert workload_of(estimate_work(prepared, {})).num_pages == 10
 
 
 def test_sample_is_spread_and_limited_in_bytes():
-    small = [stored(f"{n:03}.pdf") for n in range(100)]
+    small = [stored_document(f"{n:03}.pdf") for n in range(100)]
     large = [replace(document, size=30 * 1024 * 1024) for document in small]
     huge = [replace(document, size=40 * 1024 * 1024) for document in small]
 
@@ -148,7 +156,7 @@ def test_sample_is_spread_and_limited_in_bytes():
     assert select_sample(small)[-1].name > "080"
     assert len(select_sample(large)) == 3
     assert select_sample(huge) == []
-    assert select_sample([stored("a.png", num_pages=1)]) == []
+    assert select_sample([stored_document("a.png", num_pages=1)]) == []
 
 
 def test_result_has_two_documented_keys():

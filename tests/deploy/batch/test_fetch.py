@@ -1,4 +1,4 @@
-"""Results of jobs under readable names, and documents that no job was given."""
+"""Results of jobs under readable names, and documents that were left out."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ ISOLATION = "[network]\nisolation = false\n"
 
 @pytest.fixture
 def put(cloud, wire, project, at):
-    """put("scans/a.pdf", b"..."): documents in a bucket, and machines to read them."""
+    """Return a function that uploads a document: `put("a.pdf", b"...")`."""
     project(BUCKETS + ISOLATION)
     return with_documents(cloud, wire, at.now)
 
 
 @pytest.fixture
 def job(chandra, put, cloud, tmp_path):
-    """The name of a job over a folder of this machine."""
+    """Return the name of a job over a local folder."""
     folder = tmp_path / "scans"
     (folder / "sub").mkdir(parents=True)
     (folder / "a.pdf").write_bytes(PDF + b"first")
@@ -32,7 +32,7 @@ def job(chandra, put, cloud, tmp_path):
 
 @pytest.fixture
 def manifest(put, tmp_path):
-    """One document that is there, and one that is not."""
+    """Return a manifest with an existing and a missing document."""
     put("a.pdf")
     path = tmp_path / "list.jsonl"
     path.write_text(
@@ -63,8 +63,8 @@ def test_results_are_fetched_into_bucket(chandra, job, wire):
     ran = chandra("transform", "fetch", job, "--into", "s3://results/named")
 
     assert ran.status == 0, ran.err
-    found = wire.call("s3", "get_object", Bucket="results", Key="named/sub/b.pdf.md")
-    assert found["Body"].read() == b"# second"
+    objects = wire.call("s3", "get_object", Bucket="results", Key="named/sub/b.pdf.md")
+    assert objects["Body"].read() == b"# second"
 
 
 def test_other_file_is_overwritten_only_by_force(chandra, job, tmp_path):
@@ -90,10 +90,10 @@ def test_equal_names_of_two_jobs_get_distinct_files(chandra, put, cloud, tmp_pat
 
     ran = chandra("transform", "fetch", *cloud.jobs, "--into", str(tmp_path / "md"))
 
-    found = files_in(tmp_path / "md")
+    objects = files_in(tmp_path / "md")
     assert ran.status == 0, ran.err
-    assert sorted(found.values()) == ["# A", "# a"]
-    assert len({name.casefold() for name in found}) == 2
+    assert sorted(objects.values()) == ["# A", "# a"]
+    assert len({name.casefold() for name in objects}) == 2
 
 
 def test_document_without_result_is_reported(chandra, put, cloud, tmp_path):

@@ -52,7 +52,7 @@ def test_failure_without_log_line_is_unknown(chandra, put, cloud, wire):
 
 @pytest.fixture
 def ended(chandra, put, cloud, at):
-    """ended(): a job that was watched to its end; the seconds after that."""
+    """Return a function that runs a job and tells how long it waited after the end."""
     cloud.clock = at
 
     def run():

@@ -1,4 +1,4 @@
-"""Which results of a transform job count, and which are of something else."""
+"""Results that count as those of a job."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ DOCUMENT = Document(
 
 
 class Bucket:
-    """A job's output, as it is listed."""
+    """Output of a job as it is listed."""
 
     def __init__(self, *results):
         self._results = results
@@ -35,8 +35,8 @@ class Bucket:
 
 
 def left(results, documents=None):
-    found = without_result(WORK, results, "s3://in/scans/", documents)
-    return [work.name for work in found]
+    current = without_result(WORK, results, "s3://in/scans/", documents)
+    return [work.name for work in current]
 
 
 def test_result_is_found_at_both_possible_keys():

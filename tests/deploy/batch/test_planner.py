@@ -1,4 +1,4 @@
-"""Which calls start a job, held to what AWS says of its requests."""
+"""Calls that start a job, checked against the service models of AWS."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def job(*keys, **changes):
 
 @dataclass
 class Jobs:
-    """An account of jobs by name."""
+    """Account with jobs by name."""
 
     states: dict[str, TransformState] = field(default_factory=dict)
     models: set[str] = field(default_factory=set)
@@ -58,23 +58,23 @@ class Jobs:
         return self.states.get(name)
 
 
-def state(wanted, status, *, is_ours=True):
+def state(planned, status, *, is_ours=True):
     return TransformState(
-        name=wanted.name,
+        name=planned.name,
         status=status,
-        model=wanted.model.name,
+        model=planned.model.name,
         manifest=None,
-        output=wanted.output,
-        accept=wanted.accept,
-        content_type=wanted.content_type,
-        instance_type=wanted.instance_type,
+        output=planned.output,
+        accept=planned.accept,
+        content_type=planned.content_type,
+        instance_type=planned.instance_type,
         instance_count=1,
         is_ours=is_ours,
     )
 
 
-def there(wanted, status, **more):
-    return Jobs({wanted.name: state(wanted, status, **more)})
+def there(planned, status, **more):
+    return Jobs({planned.name: state(planned, status, **more)})
 
 
 @pytest.mark.parametrize(
@@ -103,9 +103,9 @@ def test_new_job_is_valid_for_aws(changes, refusals):
 
 
 def test_existing_model_is_not_created_again():
-    wanted = job()
+    planned = job()
 
-    actions = start(wanted, Jobs(models={wanted.model.name}))
+    actions = start(planned, Jobs(models={planned.model.name}))
 
     assert next(a.operation for a in actions if isinstance(a, Call)) == "put_object"
 
@@ -148,55 +148,55 @@ def test_name_depends_on_objects_and_options():
 
 @pytest.mark.parametrize("status", ["InProgress", "Completed", "Failed"])
 def test_equal_earlier_job_is_found(status):
-    wanted = job()
+    planned = job()
 
-    found = find_or_next_job(wanted, there(wanted, status))
+    earlier = find_or_next_job(planned, there(planned, status))
 
-    assert isinstance(found, TransformState)
-    assert found.status == status
+    assert isinstance(earlier, TransformState)
+    assert earlier.status == status
 
 
 def test_stopped_job_is_continued():
-    wanted = job()
+    planned = job()
 
-    found = find_or_next_job(wanted, there(wanted, "Stopped"))
+    earlier = find_or_next_job(planned, there(planned, "Stopped"))
 
-    assert isinstance(found, TransformJob)
-    assert (found.attempt, found.name == wanted.name) == (2, False)
+    assert isinstance(earlier, TransformJob)
+    assert (earlier.attempt, earlier.name == planned.name) == (2, False)
 
 
 def test_force_repeats_only_finished_jobs():
-    wanted = job()
+    planned = job()
 
-    ended = find_or_next_job(wanted, there(wanted, "Completed"), is_forced=True)
-    running = find_or_next_job(wanted, there(wanted, "InProgress"), is_forced=True)
+    ended = find_or_next_job(planned, there(planned, "Completed"), is_forced=True)
+    running = find_or_next_job(planned, there(planned, "InProgress"), is_forced=True)
 
     assert isinstance(ended, TransformJob)
     assert isinstance(running, TransformState)
 
 
 def test_stopping_job_is_a_conflict():
-    wanted = job()
+    planned = job()
 
     with pytest.raises(ConflictError, match="being stopped"):
-        find_or_next_job(wanted, there(wanted, "Stopping"))
+        find_or_next_job(planned, there(planned, "Stopping"))
 
 
 def test_foreign_job_is_a_conflict():
-    wanted = job()
+    planned = job()
 
     with pytest.raises(ConflictError, match="not this deployment's"):
-        find_or_next_job(wanted, there(wanted, "Completed", is_ours=False))
+        find_or_next_job(planned, there(planned, "Completed", is_ours=False))
     with pytest.raises(ConflictError, match="not this deployment's"):
-        stop(state(wanted, "InProgress", is_ours=False))
+        stop(state(planned, "InProgress", is_ours=False))
 
 
 def test_only_running_jobs_are_stopped(refusals):
-    wanted = job()
+    planned = job()
 
-    (call,) = stop(state(wanted, "InProgress"))
+    (call,) = stop(state(planned, "InProgress"))
 
     assert isinstance(call, Call)
     assert refusals(call) == []
-    assert stop(state(wanted, "Completed")) == []
-    assert stop(state(wanted, "Stopping")) == []
+    assert stop(state(planned, "Completed")) == []
+    assert stop(state(planned, "Stopping")) == []

@@ -166,7 +166,7 @@ def test_stopped_job_is_continued(chandra, put, cloud, wire):
     assert [key for key, _ in cloud.transformed.sent] == ["b.pdf"]
 
 
-# The model, the list of the objects, what they are, and the job itself.
+# Requests that change something: model, manifest, work list and job.
 @pytest.mark.parametrize("number", [1, 2, 3, 4])
 @pytest.mark.parametrize("when", ["crash_before", "crash_after"])
 def test_interrupted_start_reads_each_document_once(

@@ -1,4 +1,4 @@
-"""How many machines come, and with how many documents at once."""
+"""Number of machines and of documents at once."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def load(documents=100, pages=1000, largest=MB, longest=10):
     return JobWorkload(documents, pages, largest, longest)
 
 
-def sized(workload, *, rate=RATE, kind="ml.g6e.2xlarge", **wanted):
+def sized(workload, *, rate=RATE, kind="ml.g6e.2xlarge", **total):
     return size(
-        workload, kind, rate, **{"weights_gb": 17.5, "max_instances": 10} | wanted
+        workload, kind, rate, **{"weights_gb": 17.5, "max_instances": 10} | total
     )
 
 
@@ -35,12 +35,12 @@ def sized(workload, *, rate=RATE, kind="ml.g6e.2xlarge", **wanted):
 )
 @settings(max_examples=200, deadline=None)
 def test_sizing_respects_limits_of_batch_transform(workload, kind):
-    found = sized(workload, kind=kind)
+    sizing = sized(workload, kind=kind)
 
-    assert 1 <= found.instance_count <= min(10, workload.num_documents)
-    assert found.max_concurrent >= 1
-    assert found.max_payload_mb * MB >= workload.largest_bytes
-    assert found.max_concurrent * found.max_payload_mb <= 100
+    assert 1 <= sizing.instance_count <= min(10, workload.num_documents)
+    assert sizing.max_concurrent >= 1
+    assert sizing.max_payload_mb * MB >= workload.largest_bytes
+    assert sizing.max_concurrent * sizing.max_payload_mb <= 100
 
 
 def test_object_above_limit_is_refused():
@@ -73,18 +73,18 @@ def test_impossible_within_hours_is_refused():
 
 
 def test_unknown_speed_gives_one_machine_without_estimate():
-    found = sized(load(), rate=None)
+    sizing = sized(load(), rate=None)
 
-    assert (found.instance_count, found.hours, found.cost) == (1, None, None)
+    assert (sizing.instance_count, sizing.hours, sizing.cost) == (1, None, None)
     with pytest.raises(ConfigError, match="speed of this machine is not known"):
         sized(load(), rate=None, within_hours=1)
 
 
 def test_cost_counts_hours_of_all_machines():
-    found = sized(load(pages=1800), instance_count=2)
+    sizing = sized(load(pages=1800), instance_count=2)
 
-    assert found.hours == pytest.approx(0.25 + 0.5)
-    assert found.cost == pytest.approx(0.75 * 2 * 2.80)
+    assert sizing.hours == pytest.approx(0.25 + 0.5)
+    assert sizing.cost == pytest.approx(0.75 * 2 * 2.80)
 
 
 def test_concurrency_falls_with_document_length():

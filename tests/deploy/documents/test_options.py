@@ -1,4 +1,4 @@
-"""What may be asked of the service: refused here where the service would refuse it."""
+"""Options are refused exactly where the service refuses them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ VALUES: list[object] = [
 
 
 def service_takes(name, value):
-    """What the handler makes of it, in a document of so many pages."""
+    """Return whether the handler accepts an option."""
     try:
         options = options_from({name: value})
         parse_page_ranges(options.pages, NUM_PAGES, NUM_PAGES)
@@ -103,15 +103,15 @@ def test_page_ranges_lose_only_blanks_and_zeros(ranges, before, after):
         f"{first}-" if num is None else f"{first}-{first + num}" if num else f"{first}"
         for first, num in ranges
     ]
-    written = ",".join(
+    spelling = ",".join(
         "-".join(f"{before}{n}{after}" if n else after for n in part.split("-"))
         for part in plain
     )
 
-    options = checked_options({"pages": written})
+    options = checked_options({"pages": spelling})
 
     assert options == {"pages": ",".join(plain)}
-    assert parse_page_ranges(written, 100, 100) == parse_page_ranges(
+    assert parse_page_ranges(spelling, 100, 100) == parse_page_ranges(
         str(options["pages"]), 100, 100
     )
 

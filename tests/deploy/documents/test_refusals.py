@@ -13,7 +13,7 @@ from deploy.documents.rejection import NO_DOCUMENT
 from tests.deploy.batch.transformer import with_documents
 from tests.deploy.contents import PDF, PNG
 from tests.deploy.queue.queued import FakeQueue
-from tests.deploy.weights.stored import Bucket
+from tests.deploy.weights.fake_s3 import Bucket
 from tests.documents import as_jpeg, text_page
 
 CONFIG = """
@@ -30,7 +30,7 @@ JPEG = as_jpeg(text_page(size=(32, 32)))
 
 @pytest.fixture
 def put(cloud, wire, project, at):
-    """A queue, machines and an endpoint; the answer puts an object into a bucket."""
+    """Set up queue, machines and endpoint; return a function to upload an object."""
     project(CONFIG)
     with_documents(cloud, wire, at.now)
     wire.call("s3", "create_bucket", Bucket="exchange")
@@ -50,7 +50,7 @@ def restore(wire, key):
 
 @pytest.fixture
 def page(tmp_path):
-    """A JPEG that somebody called a PNG."""
+    """Return the path of a JPEG with the suffix of a PNG."""
     path = tmp_path / "page.png"
     path.write_bytes(JPEG)
     return path
@@ -83,16 +83,16 @@ def test_job_uses_detected_type(chandra, put, cloud, page):
 
 
 def test_invoke_uses_detected_type(chandra, put, cloud, page):
-    asked = []
+    requested = []
 
     def invoked(environ, body):
-        asked.append(environ["CONTENT_TYPE"])
+        requested.append(environ["CONTENT_TYPE"])
         return "200 OK", [], b"# Title"
 
     cloud.invoked = invoked
 
     assert chandra("invoke", str(page)).status == 0
-    assert asked == ["image/jpeg"]
+    assert requested == ["image/jpeg"]
 
 
 def test_every_command_refuses_other_files_alike(chandra, put, cloud, tmp_path):
@@ -139,10 +139,10 @@ def test_documents_without_suffix_are_found(tmp_path):
     (tmp_path / "scan").write_bytes(PDF)
     (tmp_path / "notes.txt").write_bytes(b"about %PDF-1.7")
 
-    found = find_documents([str(tmp_path)], Bucket())
+    result = find_documents([str(tmp_path)], Bucket())
 
-    assert [d.name for d in found.documents] == ["scan"]
-    assert [r.reason for r in found.refused] == ["not a type we read: .txt"]
+    assert [d.name for d in result.documents] == ["scan"]
+    assert [r.reason for r in result.refused] == ["not a type we read: .txt"]
 
 
 # Archives
@@ -179,9 +179,9 @@ def test_restored_object_is_read(chandra, put, wire, cloud, tmp_path):
     listed = find_documents(["s3://inbox/cold"], Bucketed(wire))
     named = find_documents([str(manifest)], Bucketed(wire))
 
-    for found in (listed, named):
-        assert [d.source for d in found.documents] == [uris[0]]
-        assert [r.source for r in found.refused] == [uris[1]]
+    for result in (listed, named):
+        assert [d.source for d in result.documents] == [uris[0]]
+        assert [r.source for r in result.refused] == [uris[1]]
 
 
 @pytest.mark.parametrize(

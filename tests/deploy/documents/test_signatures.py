@@ -1,4 +1,4 @@
-"""The type of a document by its bytes: as the service tells it."""
+"""Media type of a document by its bytes, as the service detects it."""
 
 from __future__ import annotations
 
@@ -95,10 +95,10 @@ def test_type_does_not_depend_on_name(tmp_path, kind):
     path = tmp_path / "document"
     path.write_bytes(DOCUMENTS[kind])
 
-    found = type_by_bytes(sample_of(path), UNKNOWN)
+    media_type = type_by_bytes(sample_of(path), UNKNOWN)
 
     # Pillow writes a TGA with a footer.
-    assert found == MEDIA_TYPES[f".{kind}"]
+    assert media_type == MEDIA_TYPES[f".{kind}"]
 
 
 def test_type_inside_gzip_is_detected():

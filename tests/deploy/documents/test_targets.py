@@ -25,7 +25,7 @@ def identity(text):
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def wanted(names):
+def names_by_id(names):
     return {
         identity(f"{n} {name}"): to_portable_name(name) for n, name in enumerate(names)
     }
@@ -58,7 +58,7 @@ def test_every_name_is_valid_on_windows(name):
 
 @given(st.lists(NAMES, max_size=8))
 def test_results_have_distinct_files_and_folders(names):
-    targets = distinct_targets(wanted(names))
+    targets = distinct_targets(names_by_id(names))
 
     files = [
         folded(f"{target}.{end}") for target in targets.values() for end in ENDINGS
@@ -71,15 +71,15 @@ def test_results_have_distinct_files_and_folders(names):
 
 @given(st.lists(NAMES, max_size=6), st.randoms(use_true_random=False))
 def test_names_do_not_depend_on_the_order(names, random):
-    items = list(wanted(names).items())
+    items = list(names_by_id(names).items())
     random.shuffle(items)
 
-    assert distinct_targets(dict(items)) == distinct_targets(wanted(names))
+    assert distinct_targets(dict(items)) == distinct_targets(names_by_id(names))
 
 
 @given(st.lists(NAMES, min_size=1, max_size=6))
 def test_written_results_keep_their_names(names):
-    ids = wanted(names)
+    ids = names_by_id(names)
     last = list(ids)[-1]
 
     assert distinct_targets(ids, {last})[last] == ids[last]

@@ -1,4 +1,4 @@
-"""Images in OCI archives: which one is taken, and what is refused."""
+"""Images in OCI archives: selection and refusals."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def entry(manifest, **more):
 
 @pytest.fixture
 def archive(tmp_path):
-    """archive(files): an Archive of these members."""
+    """Return a function that makes an Archive of members: `archive(files)`."""
 
     def write(files, **settings):
         path = tmp_path / "image.tar"

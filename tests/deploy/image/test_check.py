@@ -41,7 +41,7 @@ def _repository(wire, cloud):
 
 @pytest.fixture
 def put(wire):
-    """put("v1", config): an image in ECR, as Docker or OCI has it; its digest."""
+    """Return a function that pushes an image and returns its digest."""
 
     def image(tag, config, media_type=DOCKER):
         manifest = oci_manifest(config=config)
@@ -54,7 +54,7 @@ def put(wire):
 
 @pytest.fixture
 def unset_image(tmp_path):
-    """chandra.toml names no image: the lock says what deployments use."""
+    """Remove the image from chandra.toml, so that the lock file names it."""
     path = tmp_path / "chandra.toml"
     path.write_text(path.read_text().replace("uri =", "# uri ="))
 
@@ -265,9 +265,9 @@ def test_cuda_is_compared_with_driver_of_ami(wire, put, ami, is_fatal):
     name = put("v1", CUDA_13)
     uri = f"123456789012.dkr.ecr.us-east-1.amazonaws.com/{REPOSITORY}@{name}"
 
-    found = image_findings(wire, configured(image={"uri": uri}), ami=ami)
+    response = image_findings(wire, configured(image={"uri": uri}), ami=ami)
 
-    assert [finding.is_fatal for finding in found] == is_fatal
+    assert [finding.is_fatal for finding in response] == is_fatal
 
 
 def test_offline_plan_reports_uncompared_cuda(chandra):

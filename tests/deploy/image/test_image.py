@@ -1,4 +1,4 @@
-"""Images built, pushed, checked and repaired; the registry is moto's."""
+"""Build, push, check and repair of images; the registry is moto's."""
 
 from __future__ import annotations
 
@@ -158,12 +158,12 @@ def test_ignored_flag_is_refused(chandra, arguments):
 
 
 def test_output_of_programs_goes_to_stderr(capfd):
-    said: list[str] = []
+    output: list[str] = []
 
-    Subprocess(said.append).run(["echo", "Login Succeeded"])
+    Subprocess(output.append).run(["echo", "Login Succeeded"])
 
     assert capfd.readouterr() == ("", "Login Succeeded\n")
-    assert said == ["$ echo Login Succeeded"]
+    assert output == ["$ echo Login Succeeded"]
 
 
 def test_foreign_lifecycle_policy_is_kept(chandra, wire, cloud, tmp_path):
@@ -286,13 +286,13 @@ def test_oci_image_is_detected_and_repaired(
 ):
     put_image(wire, oci_manifest(), "v1", OCI)
 
-    found = chandra("image", "check", "--tag", "v1")
+    response = chandra("image", "check", "--tag", "v1")
     fixed = chandra("image", "check", "--tag", "v1", "--fix")
     path = tmp_path / "chandra.toml"
     path.write_text(path.read_text().replace("uri =", "# uri ="))
 
-    assert found.status == 6
-    assert "SageMaker does not take it" in found.out
+    assert response.status == 6
+    assert "SageMaker does not take it" in response.out
     assert fixed.status == 0, fixed.err
     assert "v1-v2s2 is application/vnd.docker" in fixed.out
     assert "@sha256:" in (read_config(path).image.uri or "")
@@ -348,7 +348,7 @@ def test_codebuild_runs_commands_of_local_build():
 
 @pytest.fixture
 def build_elsewhere(chandra, wire, tmp_path, cloud, intercept):
-    """build_elsewhere(): a push through CodeBuild, with all that it needs there."""
+    """Return a function that pushes through CodeBuild."""
     context = tmp_path / "context"
     context.mkdir()
     (context / "Dockerfile").write_text("FROM scratch")
@@ -418,7 +418,7 @@ def build_answer(status):
 
 
 def waited(script, aws, *statuses):
-    """Until a build has had these statuses, one after the other."""
+    """Wait for a build with these statuses in turn."""
     codebuild, logs = script("codebuild"), script("logs")
     for status in statuses:
         codebuild.expects("batch_get_builds", ids=["b"]).answers(**build_answer(status))
@@ -432,17 +432,17 @@ def waited(script, aws, *statuses):
                 }
             ]
         )
-    said: list[str] = []
+    output: list[str] = []
     slept: list[float] = []
     with codebuild, logs:
         Builds(aws, configured(), IDENTITY).wait(
             "b",
-            said.append,
+            output.append,
             clock=lambda: 100.0 * len(slept),
             sleep=slept.append,
             timeout_seconds=150,
         )
-    return said
+    return output
 
 
 def test_build_log_is_shown_until_end(script, aws):
@@ -458,7 +458,7 @@ def test_failed_build_names_its_phase(script, aws):
 
 
 def test_build_timeout_leaves_build_running(script, aws):
-    with pytest.raises(WaitTimeoutError, match="it goes on") as caught:
+    with pytest.raises(WaitTimeoutError, match="not finished and continues") as caught:
         waited(script, aws, "IN_PROGRESS", "IN_PROGRESS", "IN_PROGRESS")
 
     assert "--remote again" in (caught.value.hint or "")

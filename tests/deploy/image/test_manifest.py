@@ -1,4 +1,4 @@
-"""Manifests as SageMaker takes them."""
+"""Conversion of manifests for SageMaker."""
 
 from __future__ import annotations
 

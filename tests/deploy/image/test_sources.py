@@ -1,4 +1,4 @@
-"""What a build sees, and the tag that says which build it was; git is the real one."""
+"""Files that a build reads, and its tag; git is real."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ REGISTRY = "1.dkr.ecr.eu-west-1.amazonaws.com"
 
 
 class Repository:
-    """A context under git, with one commit."""
+    """Build context under git with one commit."""
 
     def __init__(self, folder):
         self.folder = folder
@@ -64,7 +64,7 @@ class Repository:
 
 @pytest.fixture
 def repository(tmp_path, monkeypatch):
-    # Whatever repository the tests run in, and its owner's settings.
+    # Ignore the repository that runs the tests, and its owner's settings.
     for name in list(os.environ):
         if name.startswith("GIT_"):
             monkeypatch.delenv(name)
@@ -109,7 +109,7 @@ def test_untracked_bytes_change_the_tag(repository):
 
 
 def test_ignored_changes_do_not_change_the_tag(repository):
-    """A push writes chandra.lock.json: the next one must not be another image."""
+    """A push writes chandra.lock.json, which must not change the next tag."""
     repository.write(".dockerignore", "*.json\n*.md\n")
     repository.commit()
     clean = repository.tag
@@ -262,7 +262,7 @@ def test_dockerignore_named_after_dockerfile_wins(tmp_path):
 
 
 def test_own_dockerignore_keeps_needed_files():
-    """Everything that the Dockerfile copies is there for a build elsewhere."""
+    """Every file that the Dockerfile copies is part of a remote build."""
     subject = ignore_of(ImageTable())
 
     for name in (

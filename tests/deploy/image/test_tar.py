@@ -1,4 +1,4 @@
-"""Tar files read by the names of their members, whatever wrote them."""
+"""Tar files of many writers, read by the names of their members."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def reader(path: Path, content: bytes, **settings) -> TarReader:
 
 
 def with_member(name="x", **fields) -> bytes:
-    """A tar file of one member with a header that no tool writes."""
+    """Write a tar file of one member with a forged header."""
     info = tarfile.TarInfo(name)
     for field, value in fields.items():
         setattr(info, field, value)
@@ -48,17 +48,17 @@ def with_member(name="x", **fields) -> bytes:
 def test_names_with_a_leading_dot_slash_are_read(tmp_path):
     content = packed({f"./{name}": content for name, content in FILES.items()})
 
-    found = reader(tmp_path / "a.tar", content)
+    members_read = reader(tmp_path / "a.tar", content)
 
-    assert found.document("index.json") == b"{}"
-    assert sorted(found.names) == sorted(FILES)
+    assert members_read.document("index.json") == b"{}"
+    assert sorted(members_read.names) == sorted(FILES)
 
 
 @pytest.mark.parametrize("compression", COMPRESSIONS)
 def test_compressed_files_are_read(tmp_path, compression):
-    found = reader(tmp_path / "a", COMPRESSIONS[compression](packed(FILES)))
+    members_read = reader(tmp_path / "a", COMPRESSIONS[compression](packed(FILES)))
 
-    assert found.document("blobs/sha256/aa") == b"a blob"
+    assert members_read.document("blobs/sha256/aa") == b"a blob"
 
 
 def test_zstandard_file_is_refused_with_hint(tmp_path):
@@ -80,11 +80,11 @@ def test_links_inside_the_archive_are_followed(tmp_path, kind):
         info.size = 6
         archive.addfile(info, io.BytesIO(b"a blob"))
 
-    found = reader(tmp_path / "a.tar", target.getvalue())
+    members_read = reader(tmp_path / "a.tar", target.getvalue())
 
-    assert found.document("blobs/sha256/bb") == b"a blob"
-    assert sorted(found.names) == ["blobs/sha256/aa", "blobs/sha256/bb"]
-    assert found.size("blobs/sha256/bb") == 6
+    assert members_read.document("blobs/sha256/bb") == b"a blob"
+    assert sorted(members_read.names) == ["blobs/sha256/aa", "blobs/sha256/bb"]
+    assert members_read.size("blobs/sha256/bb") == 6
 
 
 @pytest.mark.parametrize("target", ["/etc/passwd", "../../../etc/passwd", "x"])
@@ -112,16 +112,16 @@ def test_too_large_member_is_refused(tmp_path):
 
 
 def test_too_large_document_is_refused(tmp_path):
-    found = reader(tmp_path / "a.tar", packed({"index.json": bytes(5_000_000)}))
+    members_read = reader(tmp_path / "a.tar", packed({"index.json": bytes(5_000_000)}))
 
     with pytest.raises(ConfigError, match=r"5,000,000 bytes, and ECR takes 4,194,304"):
-        found.document("index.json")
+        members_read.document("index.json")
 
 
 def test_too_large_header_is_refused(tmp_path):
     content = packed({"x" * 100_000: b""})
 
-    with pytest.raises(ConfigError, match="no OCI archive"):
+    with pytest.raises(ConfigError, match="not an OCI archive"):
         _ = reader(tmp_path / "a.tar", content).names
 
 
@@ -169,13 +169,13 @@ def test_ordinary_archive_is_read_completely(
         format=tarfile.PAX_FORMAT if is_pax else tarfile.GNU_FORMAT,
     )
 
-    found = reader(
+    members_read = reader(
         tmp_path / "a.tar", COMPRESSIONS[compression](content), kept_bytes=kept_bytes
     )
 
-    assert {name: found.document(name) for name in found.names} == files
+    assert {name: members_read.document(name) for name in members_read.names} == files
     for name, content in files.items():
-        assert b"".join(found.parts(name, 700)) == content
+        assert b"".join(members_read.parts(name, 700)) == content
 
 
 @SHARED
@@ -197,10 +197,12 @@ def test_ordinary_archive_is_read_completely(
 )
 def test_damaged_archive_is_read_or_refused(tmp_path, content, compression, cut):
     whole = COMPRESSIONS[compression](content)
-    found = reader(tmp_path / "a.tar", whole[: len(whole) - cut])
+    members_read = reader(tmp_path / "a.tar", whole[: len(whole) - cut])
 
     try:
-        is_read = all(found.document(name) is not None for name in found.names)
+        is_read = all(
+            members_read.document(name) is not None for name in members_read.names
+        )
     except ConfigError as error:
         is_read = error.hint is not None
 

@@ -1,4 +1,4 @@
-"""The log of an endpoint: every stream, in order, followed."""
+"""Log of an endpoint: all streams, in order, and followed."""
 
 from __future__ import annotations
 
@@ -70,11 +70,11 @@ def test_logs_can_be_filtered(chandra, wire, at):
     )
 
     errors = chandra("logs", "--errors").out.splitlines()
-    found = chandra("logs", "--search", "PAGE").out.splitlines()
+    matches = chandra("logs", "--search", "PAGE").out.splitlines()
     older = chandra("logs", "--errors", "--since", "3h").out.splitlines()
 
     assert [line.split()[-1] for line in errors] == ["ERROR"]
-    assert [line.split()[-1] for line in found] == ["read"]
+    assert [line.split()[-1] for line in matches] == ["read"]
     assert len(older) == 2
 
 

@@ -1,4 +1,4 @@
-"""Numbers of an endpoint: as a table, as JSON, as a picture."""
+"""Metrics of an endpoint as a table, as JSON and as a plot."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MACHINES = "/aws/sagemaker/Endpoints"
 
 @pytest.fixture
 def measured(wire, at):
-    """measured("ModelLatency", 2_000_000, minutes_ago=5): one value a call."""
+    """Return a function to write a metric: `measured("ModelLatency", 2_000_000)`."""
 
     def measure(name, *values, minutes_ago=5, namespace=INVOCATIONS):
         when = datetime.fromtimestamp(at.now - 60 * minutes_ago, UTC)
@@ -43,7 +43,7 @@ def measured(wire, at):
 
 @pytest.fixture
 def day(measured):
-    """Three hours: of a hundred pages in each quarter one takes a minute."""
+    """Write three hours of metrics; one request in a hundred takes a minute."""
     for quarter in range(12):
         ago = 15 * quarter + 5
         seconds = [0.1 * (n + 10 * (quarter % 4)) for n in range(1, 100)] + [55]
@@ -61,8 +61,8 @@ def day(measured):
 
 
 def row(ran, label):
-    (found,) = (line for line in ran.out.splitlines() if line.startswith(f"{label}  "))
-    return found.removeprefix(label).split()
+    (series,) = (line for line in ran.out.splitlines() if line.startswith(f"{label}  "))
+    return series.removeprefix(label).split()
 
 
 def test_metrics_are_a_small_table(chandra, measured):
@@ -83,7 +83,7 @@ def test_missing_data_is_reported(chandra):
 
 
 def test_percentiles_are_in_seconds(chandra, measured):
-    """One slow page in a hundred is in no median, and in the last of percentiles."""
+    """The slowest page of a hundred shows only in the last percentile."""
     measured("ModelLatency", *(1e4 * n for n in range(1, 99)), 55e6, 56e6)
 
     ran = chandra("metrics")
@@ -103,7 +103,7 @@ def test_table_has_latest_mean_and_highest(chandra, measured):
 
 
 def test_bars_are_aligned_with_timestamps(chandra, measured):
-    """Above each other, whenever which was measured."""
+    """Rows share one time axis."""
     measured("GPUUtilization", 50, minutes_ago=170, namespace=MACHINES)
     for ago in (170, 30):
         measured("Invocations", 1, minutes_ago=ago)
@@ -123,17 +123,17 @@ def test_json_has_every_value_with_its_time(chandra, measured, at):
     measured("ModelLatency", *[1e6] * 9, 7e6, minutes_ago=100)
     measured("ModelLatency", 3e6)
 
-    found = chandra("metrics", "--json").json
+    series = chandra("metrics", "--json").json
 
-    assert [point["value"] for point in found["latency p50"]] == [1.0, 3.0]
-    assert [point["value"] for point in found["latency p99"]] == [7.0, 3.0]
+    assert [point["value"] for point in series["latency p50"]] == [1.0, 3.0]
+    assert [point["value"] for point in series["latency p99"]] == [7.0, 3.0]
     first, second = (
         at.now - datetime.fromisoformat(point["time"]).timestamp()
-        for point in found["latency p50"]
+        for point in series["latency p50"]
     )
     assert 93 * 60 <= first <= 108 * 60
     assert second < first
-    assert found["GPU"] == []
+    assert series["GPU"] == []
 
 
 def test_metrics_can_be_drawn(chandra, day, tmp_path):

@@ -33,7 +33,7 @@ def queue(cloud, wire, project):
 
 @pytest.fixture
 def folders(tmp_path):
-    """Two folders of one document each."""
+    """Return two folders with one document each."""
     for name in ("first", "second"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "a.pdf").write_bytes(PDF + name.encode())
@@ -46,7 +46,7 @@ def put(wire, key, content):
 
 @pytest.fixture
 def failed(chandra, queue, tmp_path):
-    """Two documents that failed: one for good, and one because the engine died."""
+    """Submit two documents that fail: one for good, one with a transient error."""
     folder = tmp_path / "scans"
     folder.mkdir()
     (folder / "broken.pdf").write_bytes(PDF + BROKEN)

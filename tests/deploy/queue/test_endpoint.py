@@ -126,18 +126,18 @@ def test_role_reads_documents_and_writes_results():
     document = execution_policy(
         with_queue(sources=["scans/2026"], error_topic=TOPIC), IDENTITY
     )
-    found = {s["Sid"]: s for s in document["Statement"]}
+    statements = {s["Sid"]: s for s in document["Statement"]}
 
-    assert found["Documents"]["Resource"] == [
+    assert statements["Documents"]["Resource"] == [
         "arn:aws:s3:::exchange/async/ocr/in/*",
         "arn:aws:s3:::scans/2026/*",
     ]
-    assert found["Results"]["Resource"] == [
+    assert statements["Results"]["Resource"] == [
         "arn:aws:s3:::exchange/async/ocr/out/*",
         "arn:aws:s3:::exchange/async/ocr/failed/*",
     ]
-    assert found["Topics"]["Resource"] == [TOPIC]
-    assert any("Endpoints/ocr-async" in r for r in found["Logs"]["Resource"])
+    assert statements["Topics"]["Resource"] == [TOPIC]
+    assert any("Endpoints/ocr-async" in r for r in statements["Logs"]["Resource"])
 
 
 def test_policies_without_queue_have_no_queue_rights():
@@ -150,12 +150,14 @@ def test_policies_without_queue_have_no_queue_rights():
 
 
 def test_caller_policy_allows_the_queue():
-    found = {s["Sid"]: s for s in caller_policy(with_queue(), IDENTITY)["Statement"]}
+    statements = {
+        s["Sid"]: s for s in caller_policy(with_queue(), IDENTITY)["Statement"]
+    }
 
-    assert "sagemaker:InvokeEndpointAsync" in found["Endpoint"]["Action"]
+    assert "sagemaker:InvokeEndpointAsync" in statements["Endpoint"]["Action"]
     assert (
         "arn:aws:sagemaker:us-east-1:123456789012:endpoint/ocr-async"
-        in (found["Endpoint"]["Resource"])
+        in (statements["Endpoint"]["Resource"])
     )
-    assert "application-autoscaling:PutScalingPolicy" in found["Scaling"]["Action"]
-    assert found["ScalingRole"]["Action"] == ["iam:CreateServiceLinkedRole"]
+    assert "application-autoscaling:PutScalingPolicy" in statements["Scaling"]["Action"]
+    assert statements["ScalingRole"]["Action"] == ["iam:CreateServiceLinkedRole"]

@@ -30,17 +30,17 @@ def test_results_are_written_beside_documents(chandra, queue, folder):
     assert "failed: " in ran.out
 
 
-@pytest.mark.parametrize("wanted", ["md", "html", "json"])
-def test_json_is_converted_to_every_format(chandra, queue, folder, wanted):
+@pytest.mark.parametrize("format_name", ["md", "html", "json"])
+def test_json_is_converted_to_every_format(chandra, queue, folder, format_name):
     chandra("async", "submit", str(folder / "a.pdf"))
     queue.read()
 
-    ran = chandra("async", "fetch", "--format", wanted)
+    ran = chandra("async", "fetch", "--format", format_name)
 
-    text = (folder / f"a.pdf.{wanted}").read_text()
+    text = (folder / f"a.pdf.{format_name}").read_text()
     assert ran.status == 0, ran.err
     assert {"md": "# first", "html": "<p>first 2</p>", "json": '"pages"'}[
-        wanted
+        format_name
     ] in text
 
 
@@ -80,12 +80,12 @@ def test_into_folder_keeps_names(chandra, queue, folder, tmp_path):
 
     chandra("async", "fetch", "--into", str(tmp_path / "out"))
 
-    found = sorted(
+    names = sorted(
         str(p.relative_to(tmp_path / "out"))
         for p in (tmp_path / "out").rglob("*")
         if p.is_file()
     )
-    assert found == ["2026/b.png.md", "a.pdf.md", "c.pdf.error.json"]
+    assert names == ["2026/b.png.md", "a.pdf.md", "c.pdf.error.json"]
 
 
 def test_foreign_file_is_overwritten_only_by_force(chandra, queue, folder):

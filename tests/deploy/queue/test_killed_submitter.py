@@ -1,7 +1,7 @@
-"""A submitter killed with SIGKILL goes on where it stopped: nothing lost or doubled.
+"""Submitters killed with SIGKILL continue where they stopped.
 
-The real command as a process of its own, against moto over HTTP. It is killed when so
-many of its calls have arrived, which is in the middle of several others.
+The real command runs as a process against moto over HTTP. It is killed after a number
+of requests have arrived, while others are in flight.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def folder(tmp_path):
 
 @pytest.fixture
 def submitter(front, folder, tmp_path):
-    """Starts the command; what is left of it is ended."""
+    """Return a function that starts the command; its processes end with the test."""
     started: list[subprocess.Popen[bytes]] = []
 
     def start(where):

@@ -1,4 +1,4 @@
-"""What is remembered of documents: the same whether it is kept in a file or in S3."""
+"""Ledger in a file and in S3: both behave alike."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def where(request, tmp_path, cloud, wire):
 
 @pytest.fixture
 def opened(where, wire):
-    """A ledger, opened as often as it is called; all are closed at the end."""
+    """Return a function that opens the ledger again; all are closed at the end."""
     ledgers = []
 
     def open_again():
@@ -60,9 +60,9 @@ def test_saved_job_is_read_back_unchanged(opened):
 
     saved = opened().save(job)
 
-    found = opened().job(JOB.key)
-    assert found == saved == job
-    assert found.stamp == saved.stamp
+    reopened = opened().job(JOB.key)
+    assert reopened == saved == job
+    assert reopened.stamp == saved.stamp
     assert list(opened().jobs()) == [job]
     assert opened().job("another") is None
 
@@ -183,16 +183,16 @@ def test_saved_job_survives_kill(tmp_path):
         cwd=ROOT,
     )
     assert writer.stdout is not None
-    said = [int(writer.stdout.readline()) for _ in range(50)]
+    lines = [int(writer.stdout.readline()) for _ in range(50)]
     writer.send_signal(signal.SIGKILL)
-    said += [int(line) for line in writer.stdout.read().splitlines()]
+    lines += [int(line) for line in writer.stdout.read().splitlines()]
     writer.wait()
     writer.stdout.close()
 
     ledger = SqliteLedger(path)
     states = {job.key: job.state for job in ledger.jobs()}
     ledger.close()
-    assert all(states[f"k{number:06}"] is State.SUBMITTED for number in said)
+    assert all(states[f"k{number:06}"] is State.SUBMITTED for number in lines)
 
 
 def test_ended_process_is_gone_only_on_this_machine():

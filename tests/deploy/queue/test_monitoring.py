@@ -42,7 +42,7 @@ def test_queue_has_own_log(deployed, chandra, wire, at):
 
 
 def put_backlog(wire, at, **values):
-    """What SageMaker says of the queue, for the endpoint alone."""
+    """Write metrics of the queue without a variant, as SageMaker does."""
     wire.call(
         "cloudwatch",
         "put_metric_data",
@@ -87,7 +87,7 @@ def test_status_shows_queue_and_backlog(chandra, wire, at):
 
 
 class Closed:
-    """An account in which one may not look at everything."""
+    """Account whose caller may not read everything."""
 
     def endpoint(self, name):
         raise AccessDeniedError(f"not authorized to describe {name}")
@@ -135,7 +135,7 @@ def test_metrics_are_those_of_async_endpoints(
     deployed, chandra, wire, at, service_model
 ):
     put_backlog(wire, at, ApproximateBacklogSize=12)
-    asked = {
+    queried = {
         "MetricDataQueries": queries("ocr-async", 60, QUEUE_METRICS),
         "StartTime": datetime.now(UTC),
         "EndTime": datetime.now(UTC),
@@ -148,7 +148,7 @@ def test_metrics_are_those_of_async_endpoints(
     (row,) = (r for r in ran.out.splitlines() if r.startswith("waiting"))
     assert row.split()[1:4] == ["12", "12", "12"]
     assert "invocations" not in ran.out
-    assert list(violations(shape, asked)) == []
+    assert list(violations(shape, queried)) == []
     names = [metric.identifier for metric in QUEUE_METRICS]
     assert len({*names}) == len(names)
 

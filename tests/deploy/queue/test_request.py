@@ -46,8 +46,8 @@ def test_request_is_valid_for_aws(service_model):
                 TABLE,
                 reads_itself=reads_itself,
             )
-            found = list(violations(shape, {**request, "EndpointName": "ocr-async"}))
-            assert found == []
+            problems = list(violations(shape, {**request, "EndpointName": "ocr-async"}))
+            assert problems == []
 
 
 def test_non_ascii_key_is_sent_in_body_or_refused():
@@ -73,10 +73,10 @@ def test_non_ascii_key_is_sent_in_body_or_refused():
     ],
 )
 def test_too_long_header_is_sent_in_body_or_refused(uri, options, words):
-    asked = job(options=options, source="/a.pdf")
+    request_job = job(options=options, source="/a.pdf")
 
-    request = request_of(asked, uri, TABLE, reads_itself=True)
+    request = request_of(request_job, uri, TABLE, reads_itself=True)
 
     assert json.loads(request["Body"]) == {"s3_uri": uri, **options}
     with pytest.raises(ValueError, match=words):
-        request_of(asked, uri, TABLE, reads_itself=False)
+        request_of(request_job, uri, TABLE, reads_itself=False)

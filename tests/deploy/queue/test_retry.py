@@ -36,7 +36,7 @@ def test_retry_writes_to_its_own_address(chandra, queue, folder):
 
 
 def read_in_part(queue, code="engine_failed"):
-    """The document that waits, without its second page."""
+    """Write the result of the waiting document without its second page."""
     body = json.loads(answer_to(b"first", failed=(2,)))
     body["pages"][1]["error"]["code"] = code
     queue._put(queue.waiting.pop().output, json.dumps(body).encode())
@@ -151,7 +151,7 @@ def test_fetch_reports_missing_pages(chandra, queue, folder):
 
 
 def test_missing_pages_are_found_in_markdown(chandra, queue, folder):
-    """As the service leaves a comment where one would be; not a byte of it changes."""
+    """The service writes a comment for a missing page, which is kept unchanged."""
     body = b"# first\n\n<!-- page 2: engine_failed: it died twice -->\n"
     whole = b"# first\n\n# second\n"
     chandra("async", "submit", str(folder / "a.pdf"), "--format", "md")
@@ -160,7 +160,7 @@ def test_missing_pages_are_found_in_markdown(chandra, queue, folder):
     waited = chandra("async", "wait", "--json").json
     ran = chandra("async", "fetch")
     there = (folder / "a.pdf.md").read_bytes()
-    said = json.loads((folder / "a.pdf.error.json").read_text())
+    shown = json.loads((folder / "a.pdf.error.json").read_text())
     again = chandra("async", "submit", "--retry-failed", "--json").json
     queue._put(queue.waiting.pop().output, whole)
     after = chandra("async", "fetch")
@@ -168,7 +168,7 @@ def test_missing_pages_are_found_in_markdown(chandra, queue, folder):
     assert (waited["pages_failed"], waited["in_part"]) == (1, 1)
     assert "lacks page 2 (engine_failed)" in ran.out
     assert there == body
-    assert said["pages"] == [
+    assert shown["pages"] == [
         {"page": 2, "code": "engine_failed", "detail": "it died twice"}
     ]
     assert again["submitted"] == 1

@@ -1,4 +1,4 @@
-"""From no machine to some and back: what `async deploy` makes, and what removes it."""
+"""Scaling of a queue from zero machines to several, and back."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from tests.deploy.queue.configs import TOPIC, made, planner, scaling, with_queue
 
 
 def test_all_calls_are_valid_for_aws(refusals):
-    wanted = scaling(max_instances=7)
+    expected = scaling(max_instances=7)
     endpoint = async_endpoint_from(
         with_queue(success_topic=TOPIC, error_topic=TOPIC), IDENTITY
     )
     calls = [
-        wanted.target,
-        *wanted.policies.values(),
-        *wanted.alarms(dict.fromkeys(wanted.policies, "arn:of:it")).values(),
+        expected.target,
+        *expected.policies.values(),
+        *expected.alarms(dict.fromkeys(expected.policies, "arn:of:it")).values(),
         *planner().deploy(endpoint, configured().update)[:2],
     ]
 
@@ -47,11 +47,11 @@ def test_alarms_use_dimensions_of_sagemaker():
 
 @pytest.mark.parametrize("timeout", [60, 900, 3600])
 def test_idle_time_exceeds_longest_document(timeout):
-    wanted = scaling(timeout_seconds=timeout)
-    alarms = wanted.alarms(dict.fromkeys(wanted.policies, "arn"))
+    expected = scaling(timeout_seconds=timeout)
+    alarms = expected.alarms(dict.fromkeys(expected.policies, "arn"))
     idle = alarms["ocr-async-idle"].params
     (_, period) = {m["MetricStat"]["Period"] for m in idle["Metrics"][:2]} | {0}
-    tracking = wanted.policies["backlog"].params[
+    tracking = expected.policies["backlog"].params[
         "TargetTrackingScalingPolicyConfiguration"
     ]
 
@@ -63,18 +63,20 @@ def test_idle_time_exceeds_longest_document(timeout):
 
 
 def test_existing_scaling_is_not_changed():
-    wanted = scaling()
-    subject = planner(made(wanted))
+    expected = scaling()
+    subject = planner(made(expected))
 
-    assert subject.scale(wanted) == []
-    assert subject.watch(wanted) == []
+    assert subject.scale(expected) == []
+    assert subject.watch(expected) == []
 
 
 def test_only_differences_are_changed():
-    before, wanted = scaling(), scaling(max_instances=5, timeout_seconds=900)
+    before, expected = scaling(), scaling(max_instances=5, timeout_seconds=900)
     subject = planner(made(before))
 
-    sentences = [a.sentence for a in [*subject.scale(wanted), *subject.watch(wanted)]]
+    sentences = [
+        a.sentence for a in [*subject.scale(expected), *subject.watch(expected)]
+    ]
 
     assert sentences == [
         "let endpoint ocr-async have 0 to 5 machines",

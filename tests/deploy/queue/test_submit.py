@@ -1,4 +1,4 @@
-"""Documents through a queue: submitted once, watched, fetched beside their sources."""
+"""Submission of documents to a queue."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from tests.deploy.queue.queued import (
     job,
     states,
 )
-from tests.deploy.weights.stored import Bucket
+from tests.deploy.weights.fake_s3 import Bucket
 
 
 def test_waiting_shows_documents_pages_and_failures_by_code(chandra, queue, folder, at):
@@ -73,7 +73,7 @@ def test_document_without_answer_is_lost(chandra, queue, folder, ledger, at):
 
 
 class DeadLine(Bucket):
-    """S3 that cannot be reached the first time it is asked."""
+    """Objects of S3 that cannot be reached at the first request."""
 
     num_failures = 1
 
@@ -89,20 +89,20 @@ def test_connection_failure_does_not_end_wait(tmp_path, at):
     submitted = job(state=State.SUBMITTED, output="s3://b/out/a", since=at.now)
     ledger.save(submitted)
     ledger.put_place(Place("place", "a.pdf", submitted.source, submitted.key))
-    said = io.StringIO()
+    reported = io.StringIO()
 
     progress = Waiting(
         ledger,
         DeadLine({"s3://b/out/a": answer_to(b"first")}),
         TABLE,
-        Console(out=said),
+        Console(out=reported),
         clock=at,
         sleep=at.sleep,
     ).run(timeout_seconds=600)
 
     ledger.close()
     assert progress.num_read == 1
-    assert "AWS cannot be reached; asking again" in said.getvalue()
+    assert "AWS cannot be reached; asking again" in reported.getvalue()
 
 
 def test_result_beside_failure_counts(chandra, queue, folder, at):
@@ -125,10 +125,10 @@ def test_late_result_of_lost_document_counts(chandra, queue, folder, at):
     lost = chandra("async", "wait", sleep=lambda seconds: at.sleep(3600))
     queue.read()
 
-    found = chandra("async", "wait", "--json")
+    status = chandra("async", "wait", "--json")
 
     assert lost.status == 1
-    assert (found.status, found.json["read"]) == (0, 1)
+    assert (status.status, status.json["read"]) == (0, 1)
 
 
 def test_failed_pages_are_counted_by_code(chandra, queue, folder, wire):

@@ -1,4 +1,4 @@
-"""Pages drawn as a person would see them."""
+"""Pages rendered for reports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What becomes of an answer: its facts, and the formats that people want."""
+"""Facts of results, and their conversion between formats."""
 
 from __future__ import annotations
 
@@ -88,10 +88,13 @@ def test_json_gives_same_markdown_as_service(pages, is_paginated):
 def test_every_format_tells_missing_pages(media_type, code):
     body = answer(TITLE, EMPTY, FAILED, HALF, LAST, media_type=media_type)
 
-    found = page_errors(body, media_type)
+    read_errors = page_errors(body, media_type)
 
-    assert [(each["page"], each["code"]) for each in found] == [(3, code), (5, code)]
-    assert all("engine" in each["detail"] for each in found)
+    assert [(each["page"], each["code"]) for each in read_errors] == [
+        (3, code),
+        (5, code),
+    ]
+    assert all("engine" in each["detail"] for each in read_errors)
     assert page_errors(answer(TITLE, EMPTY, media_type=media_type), media_type) == []
 
 

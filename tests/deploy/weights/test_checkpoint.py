@@ -1,4 +1,4 @@
-"""Weights are recognised by their config.json, and staged where an endpoint reads."""
+"""Detection of weights by their config.json, and the place where they are staged."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LLAMA = {"model_type": "llama"}
 
 @pytest.fixture
 def folder(tmp_path):
-    """folder(config): a folder of weights."""
+    """Return a function that writes a folder of weights: `folder(config)`."""
     root = tmp_path / "weights"
     root.mkdir()
     (root / "model.safetensors").write_bytes(b"weights")
@@ -67,9 +67,9 @@ def manifest_at(wire, model, revision="v1"):
     ids=["chandra", "chandra-2", "mini", "smaller", "sizeless", "flat"],
 )
 def test_line_is_recognised_by_type_and_size(folder, config, line, profile):
-    found = recognise_checkpoint(folder(config))
+    recognised = recognise_checkpoint(folder(config))
 
-    assert (found.line, found.profile) == (line, profile)
+    assert (recognised.line, recognised.profile) == (line, profile)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Files of a model, their digests, and the tar of them."""
+"""Files of a model, their digests and their tar."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from deploy.errors import NotFoundError
 from deploy.weights.files import weights_in, write_tar
-from tests.deploy.weights.stored import (
+from tests.deploy.weights.fake_s3 import (
     CONFIG,
     OTHER_CONFIG,
 )

@@ -1,4 +1,4 @@
-"""Weights staged in S3, whole or not at all, and on from where it stopped."""
+"""Staging of weights by whole commands."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from deploy.weights.hub import HuggingFace
 from tests.deploy.accounts import IMAGE
 from tests.deploy.conftest import interrupt
 from tests.deploy.images import publish
-from tests.deploy.weights.stored import (
+from tests.deploy.weights.fake_s3 import (
     BUCKET,
     CONFIG,
     OTHER_CONFIG,
@@ -33,7 +33,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 def test_complete_weights_are_not_replaced(bucket, chandra, wire, folder):
-    """An endpoint that runs on them would start its next machine with these."""
+    """A running endpoint would start its next machine with the new weights."""
     chandra("model", "stage", "--from", str(folder), "--revision", "v1")
     (folder / "config.json").write_text(OTHER_CONFIG)
 
@@ -112,7 +112,7 @@ def test_dry_run_fetches_nothing(bucket, chandra, wire, hub):
 
 
 def test_dry_run_downloads_no_file_from_real_client(front, cloud, bucket, tmp_path):
-    """The program, with the hub's real client in it."""
+    """The command runs as a process with the hub's real client."""
     (tmp_path / "chandra.toml").write_text(
         f'region = "us-east-1"\n[model]\nid = "acme/ocr"\nbucket = "{BUCKET}"\n'
     )
@@ -136,12 +136,12 @@ def test_dry_run_downloads_no_file_from_real_client(front, cloud, bucket, tmp_pa
         )
 
     assert done.returncode == 0, done.stderr
-    said = json.loads(done.stdout)
+    output = json.loads(done.stdout)
     names = {name for name in FILES if not name.startswith(".")}
-    assert said["revision"] == COMMIT
-    assert set(said["fetch"]) == set(FILES)
-    assert set(said["missing"]) == names
-    assert said["into"] == str(tmp_path / "hf" / "hub")
+    assert output["revision"] == COMMIT
+    assert set(output["fetch"]) == set(FILES)
+    assert set(output["missing"]) == names
+    assert output["into"] == str(tmp_path / "hf" / "hub")
     assert not any(
         request.startswith("GET") and "/resolve/" in request for request in Hub.requests
     )

@@ -12,7 +12,7 @@ import pytest
 from deploy.errors import DeployError, ResourceFailedError
 from deploy.weights.files import MANIFEST, weights_in
 from deploy.weights.store import Store
-from tests.deploy.weights.stored import (
+from tests.deploy.weights.fake_s3 import (
     BUCKET,
     MIB,
     OTHER_CONFIG,
@@ -133,7 +133,7 @@ def test_interrupted_tar_continues_with_its_parts(
 
 
 def test_parts_of_other_bytes_are_not_reused(bucket, wire, large):
-    """Its metadata say what it was to become, and cannot be changed any more."""
+    """The metadata of an upload are fixed when it is created."""
     subject = store(wire)
 
     def give_up(key, done, total):
