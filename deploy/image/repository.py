@@ -25,7 +25,7 @@ def repository_calls(aws: AWSClient, config: DeployConfig) -> list[Call]:
     calls = [_create(config)] if tags is None else []
     is_ours = tags is None or tags.get(OWNER_TAG) == config.name
     policy = _lifecycle_policy(keep)
-    if is_ours and _lifecycle_policy_there(aws, name) != policy:
+    if is_ours and _existing_lifecycle_policy(aws, name) != policy:
         calls.append(
             Call(
                 "ecr",
@@ -88,7 +88,7 @@ def _lifecycle_policy(keep: int) -> dict[str, Any]:
     }
 
 
-def _lifecycle_policy_there(aws: AWSClient, name: str) -> dict[str, Any] | None:
+def _existing_lifecycle_policy(aws: AWSClient, name: str) -> dict[str, Any] | None:
     try:
         answer = aws.call("ecr", "get_lifecycle_policy", repositoryName=name)
     except NotFoundError:

@@ -131,8 +131,8 @@ class Submission:
         by_key = {document.key: document for document in inputs.documents}
         refused = [each for each in inputs.refused if each.is_named]
         with ThreadPoolExecutor(NUM_SUBMISSIONS) as threads:
-            list(threads.map(self._note_refused, refused))
-            list(threads.map(self._note, inputs.documents))
+            list(threads.map(self._record_refused, refused))
+            list(threads.map(self._record_place, inputs.documents))
             noted = list(threads.map(self._job, by_key.values()))
         return self.send([*jobs, *noted], retry=retry)
 
@@ -147,11 +147,11 @@ class Submission:
             if outcome == "given up":
                 given_up.append(job)
             elif outcome is None:
-                to_send.append(job.again() if job.is_settled else job)
+                to_send.append(job.next_attempt() if job.is_settled else job)
             else:
                 outcomes[outcome] += 1
         with ThreadPoolExecutor(NUM_SUBMISSIONS) as threads:
-            futures = {threads.submit(self._one, job): job for job in to_send}
+            futures = {threads.submit(self._send_one, job): job for job in to_send}
             try:
                 for number, future in enumerate(as_completed(futures), start=1):
                     try:
@@ -177,7 +177,7 @@ class Submission:
             tuple(given_up),
         )
 
-    def _note(self, each: Document | Refused) -> None:
+    def _record_place(self, each: Document | Refused) -> None:
         """Record in the ledger which job reads the document of a place."""
         known = self._ledger.place(each.place)
         place = Place(each.place, each.name, each.source, each.key)
@@ -186,7 +186,7 @@ class Submission:
         if place != known:
             self._ledger.put_place(place)
 
-    def _note_refused(self, refused: Refused) -> None:
+    def _record_refused(self, refused: Refused) -> None:
         """Record a refused document as failed, so that its place has an outcome."""
         place = self._ledger.place(refused.place)
         before = None if place is None else self._ledger.job(place.key)
@@ -198,7 +198,7 @@ class Submission:
         if known is None or (known.code, known.detail) != (job.code, job.detail):
             stamp = None if known is None else known.stamp
             self._ledger.save(replace(job, stamp=stamp))
-        self._note(refused)
+        self._record_place(refused)
 
     def _job(self, document: Document) -> Job:
         existing = self._ledger.job(document.key)
@@ -234,7 +234,7 @@ class Submission:
         is_old = self._clock() - job.since > LEASE_SECONDS
         return job.owner == self._owner or is_owner_gone(job.owner) or is_old
 
-    def _one(self, job: Job) -> str:
+    def _send_one(self, job: Job) -> str:
         if self._stopping.is_set():
             return "stopped"
         is_doubtful = job.state is State.SENDING
