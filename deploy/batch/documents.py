@@ -71,7 +71,7 @@ def batch_from(
     `bucket` is `model.bucket`. Raises ConfigError if it is needed and not set.
     """
     if is_manifest:
-        return _of_requests(documents, deployment, _ours(bucket))
+        return _of_requests(documents, deployment, _require_bucket(bucket))
     sendable = [document for document in documents if document.size <= MAX_BYTES]
     too_large = tuple(document for document in documents if document.size > MAX_BYTES)
     if all(document.is_stored for document in documents):
@@ -80,7 +80,7 @@ def batch_from(
         files: dict[str, Document] = {}
     else:
         below = f"{transforms_prefix(deployment)}documents/"
-        prefix = f"s3://{_ours(bucket)}/{below}"
+        prefix = f"s3://{_require_bucket(bucket)}/{below}"
         keyed = {_address(each): each for each in sendable}
         files = {f"{below}{key}": each for key, each in keyed.items()}
     types = {document.media_type for document in sendable}
@@ -110,8 +110,8 @@ def _of_requests(documents: Sequence[Document], deployment: str, bucket: str) ->
             places.add(split_uri(source)[0])
         key = f"{document.key[:12]}/{document.name}"
         # ASCII escapes would count sixfold towards the service's limit for an option.
-        asked = {"s3_uri": source, **document.options}
-        body = json.dumps(asked, ensure_ascii=False).encode()
+        members = {"s3_uri": source, **document.options}
+        body = json.dumps(members, ensure_ascii=False).encode()
         keyed[key], bodies[key] = document, body
         work.append(
             Work(
@@ -177,7 +177,7 @@ def workload_of(work: Sequence[Work]) -> JobWorkload:
     )
 
 
-def _ours(bucket: str | None) -> str:
+def _require_bucket(bucket: str | None) -> str:
     if bucket is None:
         raise ConfigError(
             "model.bucket is not set: the manifest, files and requests of a job are "

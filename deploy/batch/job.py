@@ -83,7 +83,7 @@ class TransformJob:
     """Bucket of the manifest: `model.bucket`."""
     prefix: str
     """Prefix of the objects, as s3://bucket/prefix/."""
-    wanted: tuple[Work, ...]
+    requested: tuple[Work, ...]
     """All objects that were requested."""
     work: tuple[Work, ...]
     """The requested objects that have no result yet."""
@@ -187,7 +187,7 @@ class TransformJob:
         return [
             self.model.name,
             self.prefix,
-            sorted([work.key, work.etag] for work in self.wanted),
+            sorted([work.key, work.etag] for work in self.requested),
             self.output,
             self.accept,
             self.content_type,

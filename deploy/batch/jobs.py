@@ -88,14 +88,16 @@ class Transforms:
         """
         begin = f"{self._deployment}-"
         narrowed = {} if status is None else {"StatusEquals": status}
-        found = self._aws.pages(
+        summaries = self._aws.pages(
             "sagemaker",
             "list_transform_jobs",
             "TransformJobSummaries",
             NameContains=begin,
             **narrowed,
         )
-        named = [item for item in found if item["TransformJobName"].startswith(begin)]
+        named = [
+            item for item in summaries if item["TransformJobName"].startswith(begin)
+        ]
         for item in sorted(named, key=lambda job: job["CreationTime"], reverse=True):
             tags = self._account.tags(item["TransformJobArn"])
             if tags.get(OWNER_TAG) == self._deployment:

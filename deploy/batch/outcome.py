@@ -40,7 +40,7 @@ class Failure:
 
 
 @dataclass
-class _Told:
+class _ObjectReport:
     """Last log lines of SageMaker about one object."""
 
     status: int | None = None
@@ -69,7 +69,7 @@ class JobLog:
     """Error codes by digest of the document."""
     _missing: dict[str, Mapping[int, str]] = field(default_factory=dict)
     """Error codes of the missing pages, by digest of the document."""
-    _told: dict[str, _Told] = field(default_factory=dict)
+    _reports: dict[str, _ObjectReport] = field(default_factory=dict)
     _codes: defaultdict[int, Counter[str]] = field(
         default_factory=lambda: defaultdict(Counter)
     )
@@ -86,22 +86,22 @@ class JobLog:
 
         A key may contain colons, so every colon is tried as the separator.
         """
-        for found in re.finditer(": ?", text):
-            subject, said = text[: found.start()], text[found.end() :]
-            if status := STATUS.match(said):
-                self._told[subject] = _Told(status=int(status[1]))
+        for match in re.finditer(": ?", text):
+            subject, message = text[: match.start()], text[match.end() :]
+            if status := STATUS.match(message):
+                self._reports[subject] = _ObjectReport(status=int(status[1]))
                 return
-            if said.startswith(NO_ANSWER):
-                self._told[subject] = _Told()
+            if message.startswith(NO_ANSWER):
+                self._reports[subject] = _ObjectReport()
                 return
-            if told := self._told.get(subject):
-                if code := CODE.search(said):
-                    told.code = code[1]
-                if detail := DETAIL.search(said):
-                    told.detail = str(json.loads(detail[1]))
+            if report := self._reports.get(subject):
+                if code := CODE.search(message):
+                    report.code = code[1]
+                if detail := DETAIL.search(message):
+                    report.detail = str(json.loads(detail[1]))
                 return
-            if said and subject in self.subjects:
-                self._told[subject] = _Told(words=said)
+            if message and subject in self.subjects:
+                self._reports[subject] = _ObjectReport(words=message)
                 return
 
     def _add_request(self, line: str) -> None:
@@ -139,7 +139,7 @@ class JobLog:
 
     def failed(self) -> Collection[str]:
         """Return the objects that SageMaker has given up so far, as bucket/key."""
-        return self._told.keys()
+        return self._reports.keys()
 
     def failure(self, subject: str, name: str, document: str | None) -> Failure:
         """Return why an object has no result.
@@ -147,32 +147,34 @@ class JobLog:
         `subject` is its bucket/key, `document` the digest of the bytes that the
         container read.
         """
-        told = self._told.get(subject)
-        if told is not None and told.code is not None:
-            return Failure(name, told.code, told.detail or f"status {told.status}")
+        report = self._reports.get(subject)
+        if report is not None and report.code is not None:
+            return Failure(
+                name, report.code, report.detail or f"status {report.status}"
+            )
         own = self._documents.get(document or "", Counter())
         if len(own) == 1:
             (code,) = own
             return Failure(name, code, "from the container's log")
-        if told is None:
+        if report is None:
             return Failure(name, UNKNOWN, "the log does not name it")
-        if told.words is not None:
-            return Failure(name, "not_sent", told.words)
-        if told.status is None:
+        if report.words is not None:
+            return Failure(name, "not_sent", report.words)
+        if report.status is None:
             return Failure(name, "no_answer", "the container did not answer in time")
-        codes = self._codes.get(told.status, Counter())
+        codes = self._codes.get(report.status, Counter())
         if len(codes) == 1:
             (code,) = codes
             return Failure(
-                name, code, f"status {told.status}, which had only this code"
+                name, code, f"status {report.status}, which had only this code"
             )
         reason = " or ".join(sorted(codes)) or "the container's log names no code"
-        return Failure(name, f"http_{told.status}", reason)
+        return Failure(name, f"http_{report.status}", reason)
 
 
 def group_by_code(failures: Iterable[Failure]) -> dict[str, list[Failure]]:
     """Return failures by error code, the most frequent code first."""
-    found: defaultdict[str, list[Failure]] = defaultdict(list)
+    groups: defaultdict[str, list[Failure]] = defaultdict(list)
     for failure in failures:
-        found[failure.code].append(failure)
-    return dict(sorted(found.items(), key=lambda item: (-len(item[1]), item[0])))
+        groups[failure.code].append(failure)
+    return dict(sorted(groups.items(), key=lambda item: (-len(item[1]), item[0])))

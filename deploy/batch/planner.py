@@ -27,7 +27,7 @@ class JobObserver(Protocol):
 
 
 def find_or_next_job(
-    wanted: TransformJob, observer: JobObserver, *, is_forced: bool = False
+    requested: TransformJob, observer: JobObserver, *, is_forced: bool = False
 ) -> TransformState | TransformJob:
     """Return the job that does or did the same work, or the next one to start.
 
@@ -35,7 +35,7 @@ def find_or_next_job(
     stopped job is continued by the next attempt; a finished job is repeated only with
     `is_forced`. Raises ConflictError for a foreign or a stopping job.
     """
-    job = wanted
+    job = requested
     while state := observer.transform(job.name):
         if not state.is_ours:
             raise ConflictError(

@@ -1,1 +1,1 @@
-"""Documents before and after: what is to be read, and what an answer says of it."""
+"""Documents to read: finding them, checking them, and naming their results."""

@@ -52,7 +52,7 @@ class Candidate:
 
 @dataclass
 class Collector:
-    """Documents and refusals in the order in which they were found."""
+    """Collection of documents and refusals, in the order in which they were found."""
 
     accept: str
     """Media type of the results."""

@@ -1,4 +1,4 @@
-"""A document that somebody wants read: what it is, what is asked of it, its key."""
+"""Document to read, with its options, its key, and its S3 object."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class ArchiveState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
-    """One object of S3, as a listing shows it."""
+    """Object of S3 as a listing returns it."""
 
     bucket: str
     key: str
@@ -76,7 +76,8 @@ class StoredObject:
     etag: str
     modified: datetime | None = field(default=None, compare=False)
     archive: ArchiveState | None = field(default=None, compare=False)
-    """None: it can be read now. A listing does not tell that it was restored."""
+    """None if the object can be read now. A listing does not show that it was
+    restored."""
 
     @property
     def uri(self) -> str:
@@ -84,7 +85,7 @@ class StoredObject:
 
     @property
     def content(self) -> str:
-        """A key for the object's contents: URI, ETag and size.
+        """Key of the object's contents: URI, ETag and size.
 
         The URI is part of it because ETags can be forged to be equal.
         """
@@ -92,83 +93,91 @@ class StoredObject:
 
 
 class Absent(StrEnum):
-    """Why an object cannot be had, by the codes of the service."""
+    """Reasons why an object cannot be read, as error codes of the service."""
 
     NOT_FOUND = "document_not_found"
     FORBIDDEN = "document_forbidden"
-    """These credentials may not read it, or not know that there is none."""
+    """The object may not be read, or the caller may not know whether it exists."""
 
 
 class Objects(Protocol):
-    """What is asked of S3."""
+    """Read access to S3."""
 
-    def below(self, bucket: str, prefix: str) -> Iterable[StoredObject]: ...
+    def below(self, bucket: str, prefix: str) -> Iterable[StoredObject]:
+        """Return the objects below a prefix."""
+        ...
+
     def heads(self, uris: Sequence[str]) -> Sequence[StoredObject | Absent]:
-        """In that order."""
+        """Return the objects, or why they cannot be read, in the order of the URIs."""
         ...
 
     def samples(self, items: Sequence[StoredObject]) -> Sequence[Sample | None]:
         """Return samples in the order of the items; None for an unreadable object."""
         ...
 
-    def read(self, bucket: str, key: str) -> bytes: ...
+    def read(self, bucket: str, key: str) -> bytes:
+        """Return the bytes of an object."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One document, and what is asked of it."""
+    """Document to read, with its options."""
 
     name: str
-    """Where its results go, below wherever they go: relative, with slashes, unique
-    among those found together."""
+    """Path of its results, relative to their folder; unique among documents that were
+    found together."""
     source: str
     """An absolute path, or s3://bucket/key."""
     media_type: str
     size: int
     """Bytes."""
     content: str
-    """sha256 of a file's bytes; of an object its URI, ETag and size."""
+    """sha256 of a file's bytes; URI, ETag and size of an object."""
     options: Mapping[str, Option] = field(default_factory=dict)
     accept: str = "application/json"
     num_pages: int | None = None
-    """Of those asked for; None where only reading it would tell."""
+    """Number of selected pages; None if it is unknown until the document is read."""
     modified: datetime | None = field(default=None, compare=False)
-    """When it came into S3: a result from before is of another document."""
+    """Time of the S3 object. An older result belongs to an earlier version."""
 
     @property
     def is_stored(self) -> bool:
-        """It lies in S3 already."""
+        """True if the document is an object of S3."""
         return self.source.startswith(S3)
 
     @property
     def key(self) -> str:
-        """Equal for equal contents, options and formats: 32 hexadecimal digits."""
+        """Digest of contents, options and format, as 32 hexadecimal digits."""
         return _digest([self.content, dict(self.options), self.accept])
 
     @property
     def place(self) -> str:
-        """Who asks, whatever the document holds today: 32 hexadecimal digits."""
+        """Digest of source, options and format, as 32 hexadecimal digits.
+
+        It does not depend on the contents.
+        """
         return _place(self.source, self.options, self.accept)
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """What was named and is not read, and why."""
+    """Document that was named or found and is not read."""
 
     source: str
     reason: str
     code: str
-    """The one that the service would have for it."""
+    """Error code that the service would return."""
     is_named: bool = True
-    """Somebody asked for it by name; else it lay in a folder."""
+    """True if an input names it; False if it was found in a folder."""
     name: str = ""
-    """As a document's: where its error goes."""
+    """Name for the file with its error, as `Document.name`."""
     options: Mapping[str, Option] = field(default_factory=dict)
     accept: str = "application/json"
 
     @classmethod
     def of(cls, document: Document, reason: str, code: str) -> Refused:
-        """Found, and yet not to be read."""
+        """Return a found document as refused."""
         return cls(
             document.source,
             reason,
@@ -180,17 +189,17 @@ class Refused:
 
     @property
     def place(self) -> str:
-        """That of the document that would have been read."""
+        """`Document.place` of the document that would have been read."""
         return _place(self.source, self.options, self.accept)
 
     @property
     def key(self) -> str:
-        """Of what holds nothing that could be read."""
+        """Key of the failed job that stands for this document."""
         return _digest(["refused", self.place])
 
     @property
     def is_absent(self) -> bool:
-        """It may be what it always was: we do not see it."""
+        """True if the object is missing or hidden; an earlier result may be valid."""
         return self.code in (Absent.NOT_FOUND.value, Absent.FORBIDDEN.value)
 
     def __str__(self) -> str:
@@ -203,18 +212,18 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Everything that was named."""
+    """Documents and refusals of all inputs."""
 
     documents: tuple[Document, ...]
     refused: tuple[Refused, ...] = ()
     empty: tuple[str, ...] = ()
-    """Inputs at which there was none of either."""
+    """Inputs without documents or refusals."""
     num_hidden: int = 0
-    """Files in folders that were left out because a name begins with a dot."""
+    """Number of files left out of folders because a name begins with a dot."""
 
     @property
     def num_pages(self) -> int | None:
-        """Of all of them; None where one document's are not known."""
+        """Number of pages of all documents; None if one of them is unknown."""
         counts = [document.num_pages for document in self.documents]
         known = [count for count in counts if count is not None]
         return sum(known) if len(known) == len(counts) else None
@@ -226,7 +235,7 @@ def media_type_by_name(path: Path | PurePosixPath) -> str:
 
 
 def split_uri(uri: str) -> tuple[str, str]:
-    """Bucket and key of s3://bucket/key; raises ConfigError."""
+    """Return bucket and key of s3://bucket/key. Raises ConfigError."""
     bucket, _, key = uri.removeprefix(S3).partition("/")
     if not uri.startswith(S3) or not bucket:
         raise ConfigError(

@@ -1,8 +1,8 @@
-"""The lines of a manifest of documents, each held to what a line may say.
+"""Lines of a manifest of documents, checked before any document is read.
 
-A line that makes no sense names no document that could fail by itself, and what one
-line has wrong the next often has too: nothing of such a manifest is read, and each of
-its wrong lines is named with its reason.
+If a line is invalid, the whole manifest is rejected, and each invalid line is reported
+with its reason: an invalid line names no document that could fail on its own, and the
+same mistake is often in other lines.
 """
 
 from __future__ import annotations
@@ -26,19 +26,20 @@ NUM_NAMED = 10
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One line."""
+    """Line of a manifest."""
 
     source: str
-    """A path, from where the manifest is; or s3://bucket/key."""
+    """A path relative to the manifest, or s3://bucket/key."""
     name: str | None
-    """Of its result, where it asks for one."""
+    """Name of its result; None if the line does not give one."""
     options: dict[str, Option]
 
 
 def entries_of(content: bytes, where: str, *, is_stored: bool) -> Sequence[Entry]:
-    """Return every line. Raises ConfigError, which says what is wrong with which lines.
+    """Return the lines of a manifest.
 
-    `is_stored`: the manifest lies in S3, from where no file can be named.
+    `is_stored` tells that the manifest lies in S3 and cannot name files. Raises
+    ConfigError with the reasons of invalid lines.
     """
     entries: list[Entry] = []
     errors: dict[int, ConfigError] = {}
@@ -57,6 +58,7 @@ def entries_of(content: bytes, where: str, *, is_stored: bool) -> Sequence[Entry
 
 
 def is_relative(name: object) -> bool:
+    """Return whether a name is a path that stays below its folder."""
     if not isinstance(name, str) or not name or "\\" in name:
         return False
     path = PurePosixPath(name)
@@ -64,7 +66,7 @@ def is_relative(name: object) -> bool:
 
 
 def _entry(line: bytes, where: str, is_stored: bool) -> Entry:
-    """A line's document, the name it asks for, and its options."""
+    """Return one line: its document, the name of its result and its options."""
 
     def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
         counts = Counter(name for name, _ in pairs)

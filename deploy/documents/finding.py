@@ -28,7 +28,7 @@ from deploy.documents.entries import Entry, entries_of
 from deploy.documents.folders import FileFinder, resolve_parent
 from deploy.documents.options import Option, checked_options
 from deploy.documents.rejection import ABSENT
-from deploy.documents.stored import NamedObject, ObjectFinder
+from deploy.documents.stored_objects import NamedObject, ObjectFinder
 from deploy.errors import NotFoundError
 
 __all__ = ["MANIFESTS", "find_again", "find_documents"]
@@ -89,7 +89,7 @@ def find_again(
 
 
 class _Finder:
-    """Adds the documents of inputs and of manifests to a collector."""
+    """Search that adds the documents of inputs and manifests to a collector."""
 
     def __init__(
         self,
@@ -99,8 +99,8 @@ class _Finder:
     ) -> None:
         self._collector = collector
         self._objects = objects
-        self._files = FileFinder(collector, count)
-        self._stored = ObjectFinder(collector, objects)
+        self._file_finder = FileFinder(collector, count)
+        self._object_finder = ObjectFinder(collector, objects)
 
     def add(self, each: str, options: Mapping[str, Option]) -> None:
         """Add one input: a file, a folder, an S3 object or prefix, or a manifest."""
@@ -117,20 +117,20 @@ class _Finder:
             words = f"{each} cannot be read: {error.strerror}"
             raise NotFoundError(words, hint=hint) from error
         if is_folder:
-            self._files.add_folder(path, options)
+            self._file_finder.add_folder(path, options)
         elif is_manifest:
             self._add_manifest(content, each, path.parent, options)
         elif is_file:
-            self._files.add_file(path, path.name, options)
+            self._file_finder.add_file(path, path.name, options)
         else:
             raise NotFoundError(f"there is no file or folder {each}", hint=hint)
 
     def add_entries(self, entries: Sequence[Entry], folder: Path) -> None:
         """Add the lines of a manifest; all objects of S3 are requested together."""
         uris = [each.source for each in entries if each.source.startswith(S3)]
-        heads = self._stored.heads(uris)
+        heads = self._object_finder.heads(uris)
         present = [head for head in heads.values() if isinstance(head, StoredObject)]
-        samples = self._stored.samples(present)
+        samples = self._object_finder.samples(present)
         for each in entries:
             if not each.source.startswith(S3):
                 self._add_path(each, folder)
@@ -142,14 +142,16 @@ class _Finder:
                     each.source, name, each.options, ABSENT[head], head.value
                 )
             else:
-                self._stored.add_object(NamedObject(head, name, each.options), samples)
+                self._object_finder.add_object(
+                    NamedObject(head, name, each.options), samples
+                )
 
     def _add_path(self, entry: Entry, folder: Path) -> None:
         path, name = folder / entry.source, entry.name or Path(entry.source).name
         code, reason = Absent.NOT_FOUND.value, "there is no such file"
         try:
             if path.is_file():
-                self._files.add_file(path, name, entry.options)
+                self._file_finder.add_file(path, name, entry.options)
                 return
         except OSError as error:
             # The name may be too long, or a folder may not be entered.
@@ -163,13 +165,13 @@ class _Finder:
         bucket, key = split_uri(uri)
         (head,) = self._objects.heads([uri]) if key else (None,)
         if not isinstance(head, StoredObject) or key.endswith("/"):
-            self._stored.add_prefix(uri, bucket, key, options)
+            self._object_finder.add_prefix(uri, bucket, key, options)
         elif PurePosixPath(key).suffix.lower() in MANIFESTS:
             content = self._objects.read(bucket, key)
             self._add_manifest(content, uri, None, options)
         else:
             name = PurePosixPath(key).name
-            self._stored.add_objects([NamedObject(head, name, options)])
+            self._object_finder.add_objects([NamedObject(head, name, options)])
 
     def _add_manifest(
         self,

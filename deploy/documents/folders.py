@@ -21,12 +21,12 @@ __all__ = ["FileFinder", "resolve_parent"]
 
 
 class FileFinder:
-    """Adds local files to a collector."""
+    """Search that adds local files to a collector."""
 
     def __init__(
         self, collector: Collector, count: Callable[[Path], int | None]
     ) -> None:
-        """`count` returns the number of pages of a file, or None if it is unknown."""
+        """Set up a search; `count` returns a file's number of pages, or None."""
         self._collector = collector
         self._count = count
 

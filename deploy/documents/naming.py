@@ -1,4 +1,4 @@
-"""How results are named: after their documents, and no two alike."""
+"""Names of results, made from the names of their documents."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ RESULTS = (".error.json", ".md", ".html", ".json", ".out")
 
 
 def is_result(name: str) -> bool:
-    """Whether what is called so was made by us from a document."""
+    """Return whether a name is that of a result of a document."""
     return any(
         PurePosixPath(name.removesuffix(end)).suffix.lower() in MEDIA_TYPES
         for end in RESULTS
@@ -36,19 +36,24 @@ def is_result(name: str) -> bool:
 
 
 def to_storable_name(name: str) -> str:
-    """As every server takes it: a file's name may hold bytes that are no text, and
-    line ends."""
+    """Return a name without control characters and bytes that are not UTF-8.
+
+    S3 does not accept them in all places.
+    """
     return UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", name)
 
 
 def with_pages(name: str, options: Mapping[str, Option]) -> str:
-    """a.pages-1-5.pdf: parts of one document do not write over each other."""
+    """Return a name with its page ranges, such as a.pages-1-5.pdf.
+
+    Parts of one document then have different results.
+    """
     pages = options.get("pages")
     if pages is None:
         return name
     text = str(pages)
     if len(text) > MAX_PAGES:
-        # No file system takes a name that lists them all.
+        # A list of all pages could exceed the limit for file names.
         digest = hashlib.sha256(text.encode()).hexdigest()
         text = f"{text[:MAX_PAGES]}…{digest[:8]}"
     return _inserted(name, f".pages-{text}")
@@ -60,7 +65,7 @@ def with_identifier(name: str, identifier: str, length: int = 8) -> str:
 
 
 def _inserted(name: str, text: str) -> str:
-    # No path: s3:// has two slashes, and a key may have more.
+    # A path would merge the slashes of s3:// and of keys.
     folder, slash, last = name.rpartition("/")
     path = PurePosixPath(last)
     return f"{folder}{slash}{path.stem}{text}{path.suffix}"
@@ -69,7 +74,10 @@ def _inserted(name: str, text: str) -> str:
 def with_distinct_names(
     documents: Sequence[Document], refused: Sequence[Refused]
 ) -> tuple[tuple[Document, ...], tuple[Refused, ...]]:
-    """Two of one name get the beginning of their place into it."""
+    """Return documents and refusals with distinct names.
+
+    Equal names get the beginning of the place's digest.
+    """
     names = Counter(document.name for document in documents)
     names.update(each.name for each in refused if each.is_named)
 

@@ -1,4 +1,4 @@
-"""Objects of S3 as documents are looked for, and as results are put beside them."""
+"""Access to S3: objects as documents, and results beside them."""
 
 from __future__ import annotations
 
@@ -40,12 +40,13 @@ RESTORED = 'ongoing-request="false"'
 
 
 class Bucketed:
-    """Any bucket that the credentials reach."""
+    """Objects and shelf in any bucket that the credentials reach."""
 
     def __init__(self, aws: AWSClient) -> None:
         self._aws = aws
 
     def below(self, bucket: str, prefix: str) -> Iterator[StoredObject]:
+        """Yield the objects below a prefix."""
         for item in self._aws.objects(bucket, prefix):
             etag = item["ETag"].strip('"')
             yield StoredObject(
@@ -58,7 +59,10 @@ class Bucketed:
             )
 
     def heads(self, uris: Sequence[str]) -> list[StoredObject | Absent]:
-        """Some at once: a manifest may name ten thousand."""
+        """Return the objects by HEAD requests, several at once.
+
+        A manifest may name ten thousand objects.
+        """
         self._aws.client("s3")
         with ThreadPoolExecutor(NUM_SMALL_REQUESTS) as threads:
             return list(threads.map(self._head, uris))
@@ -70,12 +74,16 @@ class Bucketed:
             return list(threads.map(self._sample, items))
 
     def read(self, bucket: str, key: str) -> bytes:
+        """Return the bytes of an object."""
         answer = self._aws.call("s3", "get_object", Bucket=bucket, Key=key)
         content: bytes = answer["Body"].read()
         return content
 
     def digest(self, target: str) -> str | None:
-        """sha256 as it was written down when it was put; of others their ETag."""
+        """Return the sha256 in the metadata of an object, or its ETag without one.
+
+        None if the object does not exist.
+        """
         bucket, key = split_uri(target)
         try:
             answer = self._aws.call("s3", "head_object", Bucket=bucket, Key=key)
@@ -84,6 +92,7 @@ class Bucketed:
         return str(answer["Metadata"].get(SHA256) or answer["ETag"])
 
     def write(self, target: str, content: bytes, *, replacing: bool) -> bool:
+        """Write an object; return False if it exists and is not to be replaced."""
         bucket, key = split_uri(target)
         condition = {} if replacing else {"IfNoneMatch": "*"}
         kind = guess_type(key)[0] or "application/octet-stream"
@@ -103,6 +112,7 @@ class Bucketed:
         return True
 
     def remove(self, target: str) -> None:
+        """Delete an object."""
         bucket, key = split_uri(target)
         self._aws.call("s3", "delete_object", Bucket=bucket, Key=key)
 
@@ -113,7 +123,7 @@ class Bucketed:
         except NotFoundError:
             return Absent.NOT_FOUND
         except AccessDeniedError:
-            # One of thousands: it keeps nobody from the others.
+            # One denied object must not stop the search for thousands of others.
             return Absent.FORBIDDEN
         etag = str(answer["ETag"]).strip('"')
         size, modified = int(answer["ContentLength"]), answer["LastModified"]
@@ -135,9 +145,9 @@ class Bucketed:
             return None
         return Sample(head, tail)
 
-    def _range(self, item: StoredObject, wanted: str) -> bytes:
+    def _range(self, item: StoredObject, byte_range: str) -> bytes:
         answer = self._aws.call(
-            "s3", "get_object", Bucket=item.bucket, Key=item.key, Range=wanted
+            "s3", "get_object", Bucket=item.bucket, Key=item.key, Range=byte_range
         )
         content: bytes = answer["Body"].read()
         return content

@@ -1,7 +1,7 @@
-"""What a request may ask for beside its document, held to the service's own rules.
+"""Options of a request, checked by the rules of the service.
 
-`deploy` knows the service by its image and its answers only, so the rules stand here
-once more; a test asks the handler about the same values.
+`deploy` does not import the handler, so the rules are repeated here; a test compares
+both for the same values.
 """
 
 from __future__ import annotations
@@ -32,30 +32,29 @@ Option = str | int | float | bool
 
 EXAMPLE = "1-3,7,9- (counted from 1; 9- is page 9 to the last)"
 OPTION_HINT = "options are those of handler/README.md, as in pages=1-3"
-# Digits are bounded as the service bounds them.
+# The service has the same limit of digits.
 RANGE = re.compile(r"\s*(\d{1,18})\s*(?:(-)\s*(\d{1,18})?\s*)?", re.ASCII)
 PROMPT_TYPES = ("ocr_layout", "ocr")
 TRUE = ("true", "1", "yes")
 FALSE = ("false", "0", "no")
 SECRET = ("password",)
-"""Options of the service that are never written into a file; `invoke` alone sends
-them."""
+"""Options that are never written to a file; only `invoke` sends them."""
 MAX_DEADLINE_SECONDS = 86_400
 MAX_TEMPERATURE = 2
 MAX_ATTEMPTS = 10
 MAX_PROMPT_BYTES = 8192
 SPECIAL_TOKEN = re.compile(r"<\|[^<>|\s]{1,40}\|>")
 MAX_HEADER = 1024
-"""Characters that SageMaker takes of an address, and of the options beside it."""
+"""Characters that SageMaker accepts for an address, and for the options."""
 
 
 def checked_options(
     values: Mapping[str, Any], where: str | None = None
 ) -> dict[str, Option]:
-    """Return options in one spelling each; values of None are left out.
+    """Return checked options in canonical spelling, without values of None.
 
-    Raises ConfigError on what the service would refuse. `where` is the place where they
-    were written: a line of a manifest, or flags if it is None.
+    `where` names a line of a manifest; None stands for command-line flags. Raises
+    ConfigError for a value that the service would reject.
     """
     options: dict[str, Option] = {}
     for name, value in values.items():
@@ -74,7 +73,7 @@ def checked_options(
         if value is None:
             continue
         if name == "pages" and isinstance(value, int) and not isinstance(value, bool):
-            # One page as a bare number is what people write in JSON.
+            # In JSON, a single page is often written as a number.
             value = str(value)
         if wrong := _what_is_wrong(name, value):
             raise ConfigError(_sentence(name, where, wrong), hint=_hint(name, where))
@@ -83,10 +82,10 @@ def checked_options(
 
 
 def canonical_options(options: Mapping[str, Option]) -> dict[str, Option]:
-    """Return options that `checked_options` let through, each in one spelling.
+    """Return checked options, each in canonical spelling.
 
-    The service reads "yes" and true alike, so they must make the same key of a
-    document. Page ranges keep their order, which results are named after.
+    The service reads "yes" and true alike, so both must give the same key of a
+    document. Page ranges keep their order, because results are named after them.
     """
     return {
         name: CANONICAL[name](value) if name in CANONICAL else value
@@ -95,7 +94,7 @@ def canonical_options(options: Mapping[str, Option]) -> dict[str, Option]:
 
 
 def attributes_of(options: Mapping[str, Option]) -> str:
-    """Return options as Custom-Attributes; a prompt is percent-coded there."""
+    """Return options as CustomAttributes; the prompt is percent-encoded."""
     return ";".join(f"{name}={_word(name, value)}" for name, value in options.items())
 
 
@@ -110,11 +109,12 @@ def _word(name: str, value: Option) -> str:
 
 
 def intervals(pages: str) -> list[tuple[int, int | None]]:
-    """First and last of each range, as written; None for the document's last page.
+    """Return first and last page of each range, as written.
 
-    Raises ValueError with what is wrong.
+    The last page is None for an open range such as `9-`. Raises ValueError with the
+    reason.
     """
-    found: list[tuple[int, int | None]] = []
+    ranges: list[tuple[int, int | None]] = []
     for part in pages.split(","):
         match = RANGE.fullmatch(part)
         if match is None:
@@ -125,17 +125,20 @@ def intervals(pages: str) -> list[tuple[int, int | None]]:
             raise ValueError(f"count from 1, and {part.strip()!r} does not")
         if last is not None and first > last:
             raise ValueError(f"have {part.strip()!r}; write {last}-{first}")
-        found.append((first, last))
-    return found
+        ranges.append((first, last))
+    return ranges
 
 
 def last_named(pages: str) -> int:
-    """The highest number in ranges that `checked_options` let through."""
+    """Return the highest page number in checked ranges."""
     return max(last or first for first, last in intervals(pages))
 
 
 def num_chosen(pages: str | None, total: int | None) -> int | None:
-    """How many pages ranges such as `1-3,7` choose; None where nobody can say."""
+    """Return how many pages ranges such as `1-3,7` select.
+
+    None if that depends on an unknown number of pages.
+    """
     if pages is None:
         return total
     num = above = 0
@@ -149,14 +152,14 @@ def num_chosen(pages: str | None, total: int | None) -> int | None:
 
 
 def _what_is_wrong(name: str, value: Any) -> str | None:
-    """What would be right, as the rest of a sentence."""
+    """Return the end of a sentence that says what is required; None if valid."""
     if not isinstance(value, str | int | float):
         return "must be text or a number"
     text = str(value)
     if name == "prompt":
         return _prompt(value)
     if not (text.isascii() and text.isprintable()) or ";" in text:
-        # They travel in a header, one after the other.
+        # Options are sent in one header, separated by semicolons.
         return f"must be plain text, not {text[:60]!r}"
     return OPTIONS[name](value)
 
@@ -206,7 +209,7 @@ def _prompt(value: Any) -> str | None:
         if len(value.encode()) > MAX_PROMPT_BYTES:
             return f"has more than {MAX_PROMPT_BYTES:,} bytes"
     except UnicodeEncodeError:
-        return "must be text that has a form in UTF-8"
+        return "must be text that can be encoded as UTF-8"
     if token := SPECIAL_TOKEN.search(value):
         return f"must be without the model's special tokens such as {token[0]}"
     return None
@@ -241,7 +244,7 @@ def _truth(value: Any) -> str | None:
 
 
 def _canonical_pages(value: Option) -> str:
-    """1-3,7 for " 01 - 3, 7"."""
+    """Return ranges without blanks and leading zeros: 1-3,7 for " 01 - 3, 7"."""
     return ",".join(
         f"{first}-"
         if last is None
@@ -281,7 +284,7 @@ CANONICAL: Mapping[str, Callable[[Option], Option]] = {
     "paginate": _canonical_truth,
     "inline_images": _canonical_truth,
 }
-"""The one spelling of each value that has several."""
+"""Conversion of a value to its canonical spelling, by option."""
 
 
 def _sentence(name: str, where: str | None, wrong: str) -> str:
@@ -320,4 +323,4 @@ OPTIONS: Mapping[str, Callable[[Any], str | None]] = {
     "inline_images": _truth,
     "rotate": _rotate,
 }
-"""What a request may say, and what is wrong with a value of it; None: nothing."""
+"""Check of each option: what is required, or None if the value is valid."""

@@ -1,4 +1,4 @@
-"""Refuse documents before they are sent, with a reason and the service's code."""
+"""Reasons and error codes of documents that are refused before they are sent."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ RESTORING = (
 
 
 def hidden_lines(num_hidden: int) -> list[str]:
-    """Say how many hidden files were left out of folders, and how to include them."""
+    """Return the report of hidden files that were left out of folders."""
     if not num_hidden:
         return []
     files = "1 hidden file" if num_hidden == 1 else f"{num_hidden:,} hidden files"
@@ -54,7 +54,7 @@ def hidden_lines(num_hidden: int) -> list[str]:
 
 
 def supported_type(path: Path) -> str | None:
-    """Return the media type of a file by its bytes; None: the service reads none of it.
+    """Return the media type of a file by its bytes; None if it is unsupported.
 
     Raises OSError.
     """
@@ -62,9 +62,9 @@ def supported_type(path: Path) -> str | None:
 
 
 def archive_reason(item: StoredObject) -> str | None:
-    """Return why an object of S3 cannot be read until it is restored; None: it can be.
+    """Return why an object must be restored before it can be read; None if it need not.
 
-    An object whose state these credentials may not ask for counts as readable.
+    An object whose state the caller may not request counts as readable.
     """
     if item.archive is ArchiveState.RESTORING:
         return RESTORING

@@ -1,7 +1,7 @@
-"""Detect the media type of a document from its bytes, as the service does.
+"""Media type of a document, detected from its bytes as the service does.
 
 `deploy` does not import the handler, so the signatures of `handler/preprocess/media.py`
-stand here once more; a test compares the two.
+are repeated here; a test compares the two.
 """
 
 from __future__ import annotations
@@ -67,16 +67,16 @@ PDF_BODY = re.compile(rb"[\r\n][0-9]{1,10} [0-9]{1,5} obj\b")
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """The bytes that tell the type of a document."""
+    """First and last bytes of a document, which show its type."""
 
     head: bytes
-    """Its first `HEAD_BYTES`."""
+    """First `HEAD_BYTES` of the document."""
     tail: bytes = b""
-    """Its last `TAIL_BYTES`; they matter only if the first bytes tell nothing."""
+    """Last `TAIL_BYTES`; needed only if the first bytes show no type."""
 
 
 def sample_of(path: Path) -> Sample:
-    """Read what tells the type of a file. Raises OSError."""
+    """Read the sample of a file. Raises OSError."""
     with path.open("rb") as file:
         head = file.read(HEAD_BYTES)
         size = file.seek(0, 2)
@@ -107,9 +107,9 @@ def type_by_bytes(sample: Sample, by_name: str) -> str | None:
     is damaged. The service also reads what gzip has compressed.
     """
     head = _unpacked(sample.head)
-    found = media_type_of(head)
-    if found is not None:
-        return found
+    media_type = media_type_of(head)
+    if media_type is not None:
+        return media_type
     if by_name == TGA or sample.tail.endswith(TGA_FOOTER):
         return TGA
     return PDF if by_name == PDF and PDF_BODY.search(head) else None
@@ -120,10 +120,10 @@ def is_unmistakable(sample: Sample) -> bool:
 
     Ordinary text may begin with `BM` or `P1 1 1`, or speak of `%PDF-`.
     """
-    found = media_type_of(sample.head)
-    if found == PDF:
+    media_type = media_type_of(sample.head)
+    if media_type == PDF:
         return sample.head.lstrip().startswith(b"%PDF-")
-    return found not in (None, BMP, PNM)
+    return media_type not in (None, BMP, PNM)
 
 
 def _unpacked(head: bytes) -> bytes:

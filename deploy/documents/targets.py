@@ -1,4 +1,4 @@
-"""Choose names of results that every file system accepts and keeps distinct."""
+"""Names of results that every file system accepts and keeps distinct."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ RESERVED = frozenset(
     {"con", "prn", "aux", "nul"}
     | {f"{device}{number}" for device in ("com", "lpt") for number in "0123456789¹²³"}
 )
-"""Devices on Windows, whatever ending follows the name."""
+"""Names of devices on Windows, with any suffix."""
 FORBIDDEN = re.compile(r'[<>:"|?*\\]')
 
 
@@ -54,21 +54,21 @@ def to_portable_name(name: str, *, is_windows: bool = os.name == "nt") -> str:
 
 
 def distinct_targets(
-    wanted: Mapping[str, str], kept: Collection[str] = (), *, is_tree: bool = True
+    names: Mapping[str, str], kept: Collection[str] = (), *, is_tree: bool = True
 ) -> dict[str, str]:
     """Return a name for the results of each document, by the document's id.
 
-    `wanted` has the names by id, `kept` the ids whose results have that name already.
+    `names` has the names by id, `kept` the ids whose results have that name already.
     With `is_tree`, no two results are the same file, and none is the folder of another,
     on systems that ignore case or normalise Unicode. Without, names are taken as they
     are: results that lie beside their documents. The outcome does not depend on the
-    order of `wanted`.
+    order of `names`.
     """
     given: dict[str, str] = {}
     files: set[str] = set()
     folders: set[str] = set()
-    for identity in sorted(wanted, key=lambda i: (i not in kept, wanted[i], i)):
-        for name in _candidates(wanted[identity], identity, is_tree):
+    for identity in sorted(names, key=lambda i: (i not in kept, names[i], i)):
+        for name in _candidates(names[identity], identity, is_tree):
             slot = _collision_key(name) if is_tree else name
             own = {f"{slot}.{ending}" for ending in ENDINGS}
             above = _parents(slot) if is_tree else set()

@@ -1,4 +1,4 @@
-"""Many small objects into S3, several at once; what is there is not sent again."""
+"""Upload of many files and request bodies to S3, several at once."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ def upload_files(
     files: Mapping[str, tuple[Path, int, str]],
     progress: Callable[[str, int, int], None],
 ) -> int:
-    """Files by key, with their size and sha256; the answer is how many were sent."""
+    """Upload files that S3 lacks, and return how many were uploaded.
+
+    `files` has path, size in bytes and sha256 by key.
+    """
 
     def send(item: tuple[str, tuple[Path, int, str]]) -> bool:
         key, (path, size, sha256) = item
@@ -31,6 +34,6 @@ def upload_files(
 
 
 def put_bodies(store: Store, bodies: Mapping[str, bytes]) -> None:
-    """Objects of a few bytes, by key."""
+    """Upload small objects by key."""
     with ThreadPoolExecutor(NUM_SMALL_REQUESTS) as threads:
         list(threads.map(lambda item: store.put(*item), bodies.items()))

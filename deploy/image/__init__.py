@@ -1,1 +1,1 @@
-"""The container image: which files, which engine, which tag, and is it taken?"""
+"""Container images: build, archive, repair and push to ECR."""

@@ -1,4 +1,4 @@
-"""An image in a tar file, as `podman save --format oci-archive` writes it."""
+"""Image in a tar file, as `podman save --format oci-archive` writes it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MAX_MANIFESTS = 1000
 
 @dataclass(frozen=True, slots=True)
 class Blob:
-    """A layer or a configuration, by the digest of its bytes."""
+    """Layer or configuration, by the digest of its bytes."""
 
     digest: str
     size: int
@@ -37,23 +37,23 @@ class Blob:
 
 @dataclass(frozen=True, slots=True)
 class ArchivedImage:
-    """One image of an archive, for one platform."""
+    """Image of an archive for one platform."""
 
     digest: str
-    """Of its manifest in the archive; a Docker manifest in its place has another."""
+    """Digest of its manifest in the archive; a Docker manifest has another digest."""
     manifest: Mapping[str, Any]
     configuration: Configuration
     tags: tuple[str, ...]
-    """The tags that the archive gives it, in its order, each once."""
+    """Tags of the image in the archive's order, each once."""
 
     @property
     def tag(self) -> str | None:
-        """Its only tag; None where it has none or several."""
+        """Only tag of the image; None if it has none or several."""
         return self.tags[0] if len(self.tags) == 1 else None
 
 
 class Archive:
-    """Reads manifests and blobs; unpacks nothing."""
+    """Reader of manifests and blobs; nothing is unpacked."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -61,20 +61,20 @@ class Archive:
         self._other_platforms: set[str] = set()
 
     def image(self, tag: str | None = None) -> ArchivedImage:
-        """Return the image for linux/amd64, however deep its index is nested.
+        """Return the image for linux/amd64, in an index of any depth.
 
-        Of several, `tag` chooses. Raises ConfigError where there is none, or no way
-        to choose.
+        `tag` selects one of several. Raises ConfigError if there is none, or several
+        and no way to select.
         """
-        found: dict[str, ArchivedImage] = {}
+        images: dict[str, ArchivedImage] = {}
         for image in self._images():
             # An archive has one entry per tag, also for tags of the same image.
-            earlier = found.get(image.digest)
+            earlier = images.get(image.digest)
             tags = (*earlier.tags, *image.tags) if earlier else image.tags
-            found[image.digest] = replace(image, tags=tuple(dict.fromkeys(tags)))
-        fitting = [i for i in found.values() if i.configuration.runs_on_sagemaker]
+            images[image.digest] = replace(image, tags=tuple(dict.fromkeys(tags)))
+        fitting = [i for i in images.values() if i.configuration.runs_on_sagemaker]
         if not fitting:
-            platforms = {i.configuration.platform for i in found.values()}
+            platforms = {i.configuration.platform for i in images.values()}
             names = sorted(platforms | self._other_platforms)
             raise ConfigError(
                 f"{self._path} is for {' and '.join(names) or 'no platform'}, and "
@@ -107,14 +107,14 @@ class Archive:
         names = self._tar.names
         if "index.json" not in names and "manifest.json" in names:
             raise ConfigError(
-                f"{self._path} is a Docker archive of before Docker 25, and no OCI "
+                f"{self._path} is a Docker archive from before Docker 25, not an OCI "
                 "archive: it has no index.json",
                 hint="podman save --format oci-archive -o FILE IMAGE, or docker save "
                 "of a newer Docker",
             )
         if "index.json" not in names:
             raise ConfigError(
-                f"{self._path} is no OCI archive: it has no index.json", hint=AGAIN
+                f"{self._path} is not an OCI archive: it has no index.json", hint=AGAIN
             )
         index = self._object(self._tar.document("index.json"), "index.json")
         if not is_index(index):
@@ -129,7 +129,7 @@ class Archive:
         entries = index["manifests"]
         if not isinstance(entries, list) or len(entries) > MAX_MANIFESTS or depth == 0:
             raise ConfigError(
-                f"{name} in {self._path} is no index that makes sense", hint=AGAIN
+                f"{name} in {self._path} is not a valid index", hint=AGAIN
             )
         for entry in entries:
             digest = self._descriptor(entry, name).digest
@@ -158,12 +158,12 @@ class Archive:
         layers = manifest.get("layers")
         if not isinstance(layers, list) or "config" not in manifest:
             raise ConfigError(
-                f"{name} in {self._path} is no manifest of an image", hint=AGAIN
+                f"{name} in {self._path} is not an image manifest", hint=AGAIN
             )
         return [manifest["config"], *layers]
 
     def _descriptor(self, entry: object, name: str) -> Blob:
-        """Check what names a blob: its digest becomes the name of a member."""
+        """Check a descriptor of a blob; its digest becomes the name of a member."""
         if isinstance(entry, dict):
             digest, size = entry.get("digest"), entry.get("size")
             if (
@@ -180,7 +180,7 @@ class Archive:
         )
 
     def _check_blobs(self, manifest: Mapping[str, Any]) -> None:
-        """Find what is missing or cut off before the first byte is sent."""
+        """Check all blobs for completeness before the first byte is sent."""
         for blob in self.blobs(manifest):
             size = self._tar.size(_member(blob.digest))
             if size != blob.size:
@@ -202,14 +202,16 @@ class Archive:
 
     def _object(self, content: bytes, name: str) -> dict[str, Any]:
         try:
-            found = json.loads(content)
+            value = json.loads(content)
         except (ValueError, RecursionError) as error:
             raise ConfigError(
-                f"{name} in {self._path} is no JSON", hint=AGAIN
+                f"{name} in {self._path} is not JSON", hint=AGAIN
             ) from error
-        if not isinstance(found, dict):
-            raise ConfigError(f"{name} in {self._path} is no object", hint=AGAIN)
-        return found
+        if not isinstance(value, dict):
+            raise ConfigError(
+                f"{name} in {self._path} is not a JSON object", hint=AGAIN
+            )
+        return value
 
 
 def _tag(entry: Mapping[str, Any]) -> str | None:
@@ -222,7 +224,7 @@ def _tag(entry: Mapping[str, Any]) -> str | None:
         if isinstance(value, str) and value:
             _, slash, name = value.partition("@")[0].rpartition("/")
             name, colon, tag = name.rpartition(":")
-            # A name alone is a tag; behind a slash it is that of a repository.
+            # A name alone is a tag; a name after a slash is a repository.
             return tag if tag and (colon or not slash) else None
     return None
 

@@ -1,4 +1,4 @@
-"""Images built and pushed by whatever engine there is. The subprocess of shipping."""
+"""Build and push of the image with docker, podman or buildah."""
 
 from __future__ import annotations
 
@@ -26,25 +26,28 @@ __all__ = [
 
 PLATFORM = "linux/amd64"
 STANDARD_ERROR = 2
-# Where git cannot say what is of no use to anybody else.
+# Left out of remote builds if git cannot list the files.
 LEFT_OUT = {".git", ".venv", "build", "__pycache__", ".mypy_cache", ".pytest_cache"}
 
 
 class Runner(Protocol):
-    """What runs other programs."""
+    """Runner of other programs."""
 
-    def find(self, program: str) -> bool: ...
+    def find(self, program: str) -> bool:
+        """Return whether a program is installed."""
+        ...
+
     def capture(self, command: Sequence[str]) -> str | None:
-        """Its output; None where it fails."""
+        """Return the output of a command; None if it fails."""
         ...
 
     def run(self, command: Sequence[str], *, secret: str | None = None) -> None:
-        """Its output goes to the terminal; `secret` to its standard input."""
+        """Run a command with output to the terminal and `secret` as standard input."""
         ...
 
 
 class Subprocess:
-    """The real one."""
+    """Runner that starts real processes."""
 
     def __init__(self, say: Callable[[str], None]) -> None:
         self._say = say
@@ -58,7 +61,7 @@ class Subprocess:
                 command,
                 capture_output=True,
                 encoding="utf-8",
-                # Names of files are bytes, and some are no UTF-8.
+                # File names are bytes and need not be UTF-8.
                 errors="surrogateescape",
                 check=False,
                 timeout=60,
@@ -70,30 +73,30 @@ class Subprocess:
     def run(self, command: Sequence[str], *, secret: str | None = None) -> None:
         self._say("$ " + " ".join(command))
         try:
-            # Beside our own output, which may be an object for a program.
+            # Standard output is kept free for our own, which may be JSON.
             status = subprocess.run(
                 command, input=secret, text=True, check=False, stdout=STANDARD_ERROR
             ).returncode
         except OSError as error:
             raise ConfigError(
                 f"{command[0]} cannot be run: {error}",
-                hint=f"mend {command[0]}, or chandra-sagemaker image push --remote",
+                hint=f"repair {command[0]}, or chandra-sagemaker image push --remote",
             ) from error
         if status != 0:
             raise ResourceFailedError(
                 f"{' '.join(command[:3])} ended with {status}; its own lines are above",
-                hint="mend what they say, then the same command again",
+                hint="fix what they report, then run the same command again",
             )
 
 
 @dataclass(frozen=True, slots=True)
 class ContainerEngine:
-    """docker, podman or buildah."""
+    """Container engine: docker, podman or buildah."""
 
     name: str
 
     def build(self, table: ImageTable, uri: str, revision: str) -> list[list[str]]:
-        """Into the engine's own store."""
+        """Return the commands that build an image into the engine's store."""
         if self.name == "docker":
             return [["docker", "buildx", "build", *self._what(table, revision),
                      "--provenance=false", "--sbom=false", "--load", "--tag", uri,
@@ -103,9 +106,10 @@ class ContainerEngine:
                  "--tag", uri, table.context]]  # fmt: skip
 
     def push(self, table: ImageTable, uri: str, revision: str) -> list[list[str]]:
-        """Built, from the cache where it can be, and pushed as SageMaker takes it."""
+        """Return the commands that build and push an image with a Docker manifest."""
         if self.name == "docker":
-            # A plain `docker push` sends an OCI manifest since version 29.
+            # Since version 29, `docker push` sends an OCI manifest, which SageMaker
+            # rejects.
             output = f"type=image,name={uri},push=true,oci-mediatypes=false"
             return [["docker", "buildx", "build", *self._what(table, revision),
                      "--provenance=false", "--sbom=false", "--output", output,
@@ -116,11 +120,12 @@ class ContainerEngine:
         ]
 
     def login(self, registry: str) -> list[str]:
+        """Return the command that logs in to a registry; it reads the password."""
         return [self.name, "login", "--username", "AWS", "--password-stdin", registry]
 
     @staticmethod
     def _what(table: ImageTable, revision: str) -> list[str]:
-        # The Dockerfile knows its own CUDA, unless chandra.toml names another.
+        # Without this, the Dockerfile's own CUDA version applies.
         cuda = ["--build-arg", f"CUDA_VERSION={table.cuda}"] if table.cuda else []
         return [
             "--platform",
@@ -134,7 +139,10 @@ class ContainerEngine:
 
 
 def find_engine(runner: Runner) -> ContainerEngine:
-    """The first that works here; raises ConfigError where none does."""
+    """Return the first container engine that works here.
+
+    Raises ConfigError if none does.
+    """
     if runner.capture(["docker", "buildx", "version"]) is not None and (
         runner.capture(["docker", "info"]) is not None
     ):
@@ -149,9 +157,9 @@ def find_engine(runner: Runner) -> ContainerEngine:
 
 
 def compute_tag(runner: Runner, table: ImageTable) -> str:
-    """The commit; with a digest of what is not committed, where something is not.
+    """Return the git commit as a tag, with a digest of uncommitted changes.
 
-    Only what the build sees counts: a note beside it makes no other image.
+    Only files that the build reads count. Raises ConfigError outside a git checkout.
     """
     context, dockerfile = Path(table.context), Path(table.dockerfile)
     commit = runner.capture(_git(context, "rev-parse", "--short=12", "HEAD"))
@@ -178,10 +186,10 @@ def compute_tag(runner: Runner, table: ImageTable) -> str:
 
 
 def build_files(runner: Runner, table: ImageTable) -> dict[str, Path]:
-    """What a build elsewhere needs, by its name below the context.
+    """Return the files that a remote build needs, by name below the context.
 
-    As .dockerignore has it, less what git ignores: a build elsewhere is for what could
-    be checked out there.
+    These are the files that neither .dockerignore nor git ignores. Raises ConfigError
+    without a Dockerfile.
     """
     context, dockerfile = Path(table.context), Path(table.dockerfile)
     if not dockerfile.is_file():
@@ -211,7 +219,7 @@ def build_files(runner: Runner, table: ImageTable) -> dict[str, Path]:
 
 
 def dockerfile_name(table: ImageTable) -> str:
-    """Of the Dockerfile among the files of `build_files`."""
+    """Return the name of the Dockerfile among the files of `build_files`."""
     context, dockerfile = Path(table.context), Path(table.dockerfile)
     if is_outside(dockerfile, context):
         return f".chandra/{dockerfile.name}"
@@ -219,8 +227,8 @@ def dockerfile_name(table: ImageTable) -> str:
 
 
 def _uncommitted(runner: Runner, folder: Path) -> set[str]:
-    """Files below the folder that are changed, gone or new since the commit."""
-    found: set[str] = set()
+    """Return changed, deleted and untracked files below a folder."""
+    names: set[str] = set()
     for arguments in (
         ("diff", "HEAD", "--name-only", "-z", "--relative"),
         ("ls-files", "-z", "--others", "--exclude-standard"),
@@ -232,8 +240,8 @@ def _uncommitted(runner: Runner, folder: Path) -> set[str]:
                 "not known",
                 hint="chandra-sagemaker image push --tag NAME",
             )
-        found.update(_names(listed))
-    return found
+        names.update(_names(listed))
+    return names
 
 
 def _git(folder: Path, *arguments: str) -> list[str]:
@@ -245,7 +253,7 @@ def _names(listed: str) -> list[str]:
 
 
 def _contents(path: Path) -> bytes:
-    """What an image takes over of a file: its bytes, and whether it can be run."""
+    """Return what the image takes from a file: its bytes and its executable bit."""
     if not path.is_file():
         return b"gone"
     with path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""An image built on AWS by CodeBuild, for machines without an engine."""
+"""Remote build of the image with CodeBuild, for machines without an engine."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ WHEN_DONE = (
 
 
 class Builds:
-    """One CodeBuild project, named after the deployment."""
+    """CodeBuild project of a deployment."""
 
     def __init__(
         self, aws: AWSClient, config: DeployConfig, identity: Identity
@@ -50,9 +50,12 @@ class Builds:
         self.role = f"{config.name}-build"
 
     def missing(self, key: str) -> list[Call]:
-        """The call that makes the project, unless it is there."""
-        found = self._aws.call("codebuild", "batch_get_projects", names=[self.project])
-        for project in found["projects"]:
+        """Return the call that creates the project, none if it exists.
+
+        Raises ConflictError if the project belongs to another deployment.
+        """
+        answer = self._aws.call("codebuild", "batch_get_projects", names=[self.project])
+        for project in answer["projects"]:
             tags = {tag["key"]: tag["value"] for tag in project.get("tags", ())}
             if tags.get(OWNER_TAG) != self._config.name:
                 raise ConflictError(
@@ -73,7 +76,7 @@ class Builds:
                         "type": "LINUX_CONTAINER",
                         "image": "aws/codebuild/standard:7.0",
                         "computeType": "BUILD_GENERAL1_LARGE",
-                        # Without it there is no docker inside.
+                        # Docker runs only in privileged mode.
                         "privilegedMode": True,
                     },
                     "serviceRole": self._identity.role_arn(self.role),
@@ -88,7 +91,7 @@ class Builds:
         ]
 
     def start(self, uri: str, revision: str, key: str) -> str:
-        """The build's id."""
+        """Start a build and return its id."""
         answer = self._aws.call(
             "codebuild",
             "start_build",
@@ -113,7 +116,10 @@ class Builds:
         sleep: Callable[[float], None],
         timeout_seconds: float,
     ) -> None:
-        """Shows the build's own lines; raises ResourceFailedError where it fails."""
+        """Wait for a build and show its log.
+
+        Raises ResourceFailedError if the build fails, and WaitTimeoutError.
+        """
         poll = Poll(
             POLL_SECONDS,
             timeout_seconds,
@@ -139,27 +145,28 @@ class Builds:
                     raise ResourceFailedError(
                         f"build {build} is {state['buildStatus']} in phase "
                         f"{state.get('currentPhase', 'unknown')}; its lines are above",
-                        hint="mend what they say, then chandra-sagemaker image push "
+                        hint="fix what they report, then chandra-sagemaker image push "
                         "--remote again",
                     )
         raise WaitTimeoutError(
-            f"build {build} takes longer; it goes on", hint=WHEN_DONE
+            f"build {build} is not finished and continues", hint=WHEN_DONE
         )
 
 
 def sources_prefix(deployment: str) -> str:
-    """Nothing but what a deployment builds from lies below it."""
+    """Return the prefix in `model.bucket` of the sources of builds."""
     return f"{SOURCES}/{deployment}/"
 
 
 def build_log(deployment: str) -> str:
+    """Return the log group of builds."""
     return f"/aws/codebuild/{deployment}-image"
 
 
 def buildspec(config: DeployConfig, uri: str, revision: str, registry: str) -> str:
-    """The commands that run here with an engine, run there."""
+    """Return the buildspec: the commands of a local build with docker."""
     region = registry.split(".")[3]
-    # There, the context is where the zip was unpacked.
+    # On CodeBuild, the context is the folder of the unpacked zip.
     table = replace(config.image, context=".", dockerfile=dockerfile_name(config.image))
     commands = [
         f"aws ecr get-login-password --region {region} | docker login --username AWS "
@@ -172,8 +179,8 @@ def buildspec(config: DeployConfig, uri: str, revision: str, registry: str) -> s
 
 
 def write_zip(files: Mapping[str, Path], target: IO[bytes]) -> None:
-    """Files under their names, as CodeBuild unpacks them."""
-    # Zip knows no time before 1980, and some checkouts have one.
+    """Write files under their names to a zip for CodeBuild."""
+    # Zip cannot store times before 1980, which some checkouts have.
     with zipfile.ZipFile(
         target, "w", zipfile.ZIP_DEFLATED, strict_timestamps=False
     ) as packed:

@@ -1,4 +1,4 @@
-"""Read an image's platform and CUDA version from its configuration."""
+"""Platform and CUDA version of an image, from its configuration."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 __all__ = ["CUDA_LABEL", "WANTED_PLATFORM", "Configuration", "configuration_of"]
 
 WANTED_PLATFORM = "linux/amd64"
-"""The platform of SageMaker's GPU machines."""
+"""Platform of SageMaker's GPU machines."""
 CUDA_LABEL = "chandra.cuda-version"
 """Set by our Dockerfile: the CUDA version of torch in the image."""
 # Labels of other images, in the order in which they are believed.
@@ -22,14 +22,15 @@ REQUIREMENT = re.compile(r"(?:^|[\s,])cuda>=(\d{1,3}\.\d{1,3})(?!\d)")
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """The part of an image's configuration that a deployment depends on."""
+    """Part of an image's configuration that a deployment depends on."""
 
     platform: str
-    """As in "linux/arm64"; "unknown/unknown" where the configuration has none."""
+    """Platform such as "linux/arm64"; "unknown/unknown" if the configuration
+    has none."""
     cuda: str | None = None
-    """As in "12.8"; None where the image does not say."""
+    """CUDA version such as "12.8"; None if the image does not name one."""
     cuda_source: str | None = None
-    """The label or variable that says it."""
+    """Label or variable that names it."""
 
     @property
     def runs_on_sagemaker(self) -> bool:
@@ -38,11 +39,11 @@ class Configuration:
 
 
 def configuration_of(content: Mapping[str, Any]) -> Configuration:
-    """Read an image configuration as OCI and Docker write it.
+    """Return the platform and CUDA version in an image configuration.
 
-    Where several labels and variables name a CUDA version, our own label comes
-    first, then CUDA_VERSION, then other labels. NVIDIA_REQUIRE_CUDA is what the
-    container runtime compares with the driver, so it decides where it asks for more.
+    Our own label comes first, then CUDA_VERSION, then other labels.
+    NVIDIA_REQUIRE_CUDA, which the container runtime compares with the driver, counts if
+    it asks for a later version.
     """
     parts = [_text(content.get("os")), _text(content.get("architecture"))]
     claims = list(_claims(content))
@@ -62,15 +63,15 @@ def _claims(content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         *((labels.get(name), f"label {name}") for name in OTHER_LABELS),
     ]
     for value, source in candidates:
-        found = VERSION.match(value) if isinstance(value, str) else None
-        if found is not None:
-            yield f"{int(found[1])}.{int(found[2])}", source
+        match = VERSION.match(value) if isinstance(value, str) else None
+        if match is not None:
+            yield f"{int(match[1])}.{int(match[2])}", source
 
 
 def _required(content: Mapping[str, Any]) -> str | None:
-    """Return the least CUDA version of NVIDIA_REQUIRE_CUDA; alternatives are spaced."""
-    found = REQUIREMENT.findall(_variables(content).get("NVIDIA_REQUIRE_CUDA", ""))
-    return min(found, key=_number) if found else None
+    """Return the lowest CUDA version of NVIDIA_REQUIRE_CUDA's alternatives."""
+    versions = REQUIREMENT.findall(_variables(content).get("NVIDIA_REQUIRE_CUDA", ""))
+    return min(versions, key=_number) if versions else None
 
 
 def _labels(content: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -1,7 +1,7 @@
-"""Image manifests: which kind SageMaker takes, and how one becomes the other.
+"""Image manifests, and the conversion from OCI to Docker.
 
-SageMaker takes Docker's version 2, schema 2, and refuses OCI's. Both name the same
-blobs; only the names of their types differ, so nothing has to be pushed again.
+SageMaker requires Docker's manifest version 2, schema 2, and rejects OCI manifests.
+Both name the same blobs under different media types, so no blob has to be pushed again.
 """
 
 from __future__ import annotations
@@ -43,19 +43,19 @@ LAYERS |= {docker: docker for docker in LAYERS.values()}
 
 
 def is_index(manifest: Mapping[str, Any]) -> bool:
-    """Return True if it names manifests, one a platform, in place of layers."""
+    """Return whether a manifest lists manifests per platform instead of layers."""
     return "manifests" in manifest
 
 
 def is_attestation(entry: Mapping[str, Any]) -> bool:
-    """Return True for BuildKit's record of a build, which stands beside the images."""
+    """Return whether an entry is a build attestation of BuildKit."""
     annotations = entry.get("annotations")
     kind = isinstance(annotations, dict) and annotations.get(REFERENCE)
     return kind == "attestation-manifest" or platform_of(entry) == "unknown/unknown"
 
 
 def platform_of(entry: Mapping[str, Any]) -> str | None:
-    """Return the platform that an index gives; None where the image itself has to say.
+    """Return the platform of an entry; None if only the image tells it.
 
     The variant is left out: linux/arm64 of linux/arm64/v8.
     """
@@ -66,9 +66,9 @@ def platform_of(entry: Mapping[str, Any]) -> str | None:
 
 
 def platform_digest(index: Mapping[str, Any]) -> str:
-    """Return the digest of the image for our platform; not of attestations beside it.
+    """Return the digest of the image for our platform, without attestations.
 
-    Raises NotFoundError with the platforms that there are.
+    Raises NotFoundError with the existing platforms.
     """
     images = [entry for entry in index["manifests"] if not is_attestation(entry)]
     for entry in images:
@@ -88,7 +88,10 @@ def index_platforms(index: Mapping[str, Any]) -> str:
 
 
 def to_docker_manifest(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """The same blobs as a Docker manifest; annotations are dropped."""
+    """Return a Docker manifest with the same blobs; annotations are dropped.
+
+    Raises ResourceFailedError for a layer type that Docker manifests do not have.
+    """
     layers: Sequence[Mapping[str, Any]] = manifest["layers"]
     for layer in layers:
         kind = layer.get("mediaType", "without a media type")

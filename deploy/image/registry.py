@@ -1,4 +1,4 @@
-"""Images in a repository of ECR: looked at, put there, and repaired."""
+"""Images in an ECR repository: their state, push and repair."""
 
 from __future__ import annotations
 
@@ -40,16 +40,16 @@ __all__ = [
 
 PUSH = "chandra-sagemaker image push"
 MAX_BLOB_BYTES = 4 * 1024 * 1024
-# A server on this machine, such as moto, has no certificate.
+# Local test servers such as moto have no certificate.
 SIGNED = re.compile(r"https://|http://127\.0\.0\.1[:/]")
 
 
 @dataclass(frozen=True, slots=True)
 class ImageState:
-    """One image as the registry has it."""
+    """Image in the registry."""
 
     tag: str
-    """One of its tags; the digest where it has none."""
+    """One of its tags; the digest if it has none."""
     digest: str
     media_type: str
     size: int
@@ -61,16 +61,16 @@ class ImageState:
 
     @property
     def name(self) -> str:
-        """The suffix to the repository: ":v1", or "@sha256:…" without a tag."""
+        """Suffix to the repository: ":v1", or "@sha256:…" without a tag."""
         return f"@{self.digest}" if self.tag == self.digest else f":{self.tag}"
 
 
 @dataclass(frozen=True, slots=True)
 class ImageContents:
-    """The configuration of an image in a registry, or why it could not be read."""
+    """Configuration of an image in a registry, or why it could not be read."""
 
     configuration: Configuration | None
-    """None where it could not be read."""
+    """None if it could not be read."""
     reason: str | None = None
     """Why it could not be read."""
     hint: str | None = None
@@ -85,7 +85,7 @@ class ImageContents:
 
 
 def download(address: str) -> bytes:
-    """Return a small blob, from the address that ECR signs for it."""
+    """Return a small blob from an address that ECR has signed."""
     if SIGNED.match(address) is None:
         raise ValueError("the registry gave an address that is not https")
     with urllib.request.urlopen(address, timeout=20) as answer:
@@ -94,7 +94,7 @@ def download(address: str) -> bytes:
 
 
 class Registry:
-    """One repository."""
+    """ECR repository of a deployment."""
 
     def __init__(
         self,
@@ -108,7 +108,7 @@ class Registry:
         self.name = config.image.repository
 
     def password(self) -> str:
-        """For twelve hours; never to be printed."""
+        """Return a password that is valid for twelve hours; never print it."""
         answer = self._aws.call("ecr", "get_authorization_token")
         token = answer["authorizationData"][0]["authorizationToken"]
         return base64.b64decode(token).decode().partition(":")[2]
@@ -123,7 +123,7 @@ class Registry:
     def manifest(self, reference: str) -> dict[str, Any]:
         """Return a manifest by its digest.
 
-        Asked by tag, ECR translates a manifest, and hides what it has.
+        By tag, ECR may return a converted manifest instead of the stored one.
         """
         where = {"repositoryName": self.name}
         answer = self._aws.call(
@@ -147,7 +147,7 @@ class Registry:
             manifest = self.manifest(platform_digest(manifest))
         name = state.tag
         if name == state.digest:
-            # Nobody gave it a tag, and a digest is none.
+            # The image has no tag, and a digest is not a valid one.
             name = state.digest.removeprefix("sha256:")[:12]
         return self.put(to_docker_manifest(manifest), f"{name}-v2s2")
 
@@ -234,7 +234,7 @@ def read_contents(
         hint = "check the network and its proxy, then the same command again"
         return ImageContents(None, sentence, hint, child)
     if not isinstance(content, dict):
-        return ImageContents(None, "it is no JSON object", PUSH, child)
+        return ImageContents(None, "it is not a JSON object", PUSH, child)
     return ImageContents(configuration_of(content), child=child)
 
 

@@ -1,4 +1,4 @@
-"""The repository in ECR that images are pushed to: whose it is, and what it lacks."""
+"""ECR repository for the images: its owner and its settings."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ __all__ = ["repository_calls", "repository_tags"]
 
 
 def repository_calls(aws: AWSClient, config: DeployConfig) -> list[Call]:
-    """What makes the repository as it should be; nothing where it is.
+    """Return the calls that create or correct the repository, none if not needed.
 
-    Of a repository that was there before us, the rule for old images is not ours
-    to set: it deletes them.
+    The lifecycle policy deletes old images, so it is set only on repositories that we
+    created.
     """
     name, keep = config.image.repository, config.image.keep
     tags = repository_tags(aws, name)
     calls = [_create(config)] if tags is None else []
     is_ours = tags is None or tags.get(OWNER_TAG) == config.name
     policy = _lifecycle_policy(keep)
-    if is_ours and _lifecycle_policy_there(aws, name) != policy:
+    if is_ours and _existing_lifecycle_policy(aws, name) != policy:
         calls.append(
             Call(
                 "ecr",
@@ -38,10 +38,10 @@ def repository_calls(aws: AWSClient, config: DeployConfig) -> list[Call]:
 
 
 def repository_tags(aws: AWSClient, name: str) -> dict[str, str] | None:
-    """None where there is no repository."""
+    """Return the tags of a repository; None if it does not exist."""
     try:
-        found = aws.call("ecr", "describe_repositories", repositoryNames=[name])
-        arn = found["repositories"][0]["repositoryArn"]
+        described = aws.call("ecr", "describe_repositories", repositoryNames=[name])
+        arn = described["repositories"][0]["repositoryArn"]
         answer = aws.call("ecr", "list_tags_for_resource", resourceArn=arn)
     except NotFoundError:
         return None
@@ -71,7 +71,7 @@ def _create(config: DeployConfig) -> Call:
 
 
 def _lifecycle_policy(keep: int) -> dict[str, Any]:
-    """The newest images stay."""
+    """Return the policy that keeps the newest images."""
     return {
         "rules": [
             {
@@ -88,7 +88,7 @@ def _lifecycle_policy(keep: int) -> dict[str, Any]:
     }
 
 
-def _lifecycle_policy_there(aws: AWSClient, name: str) -> dict[str, Any] | None:
+def _existing_lifecycle_policy(aws: AWSClient, name: str) -> dict[str, Any] | None:
     try:
         answer = aws.call("ecr", "get_lifecycle_policy", repositoryName=name)
     except NotFoundError:

@@ -1,6 +1,7 @@
-"""Which files a build sees, by the rules of .dockerignore.
+"""Files that a build reads, by the rules of .dockerignore.
 
-What git ignores is `image`'s to ask for: only that may run other programs.
+Files that git ignores are filtered in `build`, because only that module runs other
+programs.
 """
 
 from __future__ import annotations
@@ -18,26 +19,27 @@ __all__ = ["Ignore", "ignore_of", "is_outside", "select_context_files"]
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One line of the file."""
+    """Line of .dockerignore."""
 
     expression: re.Pattern[str]
     is_exception: bool
 
     def fits(self, name: str) -> bool:
-        """The name itself, or a folder that it lies in."""
+        """Return whether the rule matches a name or a folder above it."""
         parents = (str(parent) for parent in PurePosixPath(name).parents)
         return any(self.expression.fullmatch(each) for each in (name, *parents))
 
 
 @dataclass(frozen=True, slots=True)
 class Ignore:
-    """The rules of one context; of several that fit a name, the last decides."""
+    """Rules of one build context; the last rule that matches decides."""
 
     rules: tuple[Rule, ...] = ()
     kept: frozenset[str] = frozenset()
-    """Dockerfile and the file of the rules: a builder gets them whatever they say."""
+    """Dockerfile and .dockerignore, which a builder always gets."""
 
     def leaves_out(self, name: str) -> bool:
+        """Return whether a build does not get a file."""
         if name in self.kept:
             return False
         is_out = False
@@ -48,16 +50,20 @@ class Ignore:
 
 
 def ignore_of(table: ImageTable) -> Ignore:
-    """Those beside the Dockerfile, with its name, go before the context's own."""
+    """Return the ignore rules of a build.
+
+    A .dockerignore named after the Dockerfile takes precedence over the one in the
+    context.
+    """
     context, dockerfile = Path(table.context), Path(table.dockerfile)
     candidates = (
         dockerfile.with_name(f"{dockerfile.name}.dockerignore"),
         context / ".dockerignore",
     )
-    found = next((path for path in candidates if path.is_file()), None)
-    kept = [dockerfile, *([found] if found else ())]
+    rules_file = next((path for path in candidates if path.is_file()), None)
+    kept = [dockerfile, *([rules_file] if rules_file else ())]
     return Ignore(
-        rules=tuple(_rules(found)) if found else (),
+        rules=tuple(_rules(rules_file)) if rules_file else (),
         kept=frozenset(
             path.resolve().relative_to(context.resolve()).as_posix()
             for path in kept
@@ -67,11 +73,12 @@ def ignore_of(table: ImageTable) -> Ignore:
 
 
 def is_outside(path: Path, folder: Path) -> bool:
+    """Return whether a path lies outside a folder."""
     return not path.resolve().is_relative_to(folder.resolve())
 
 
 def select_context_files(table: ImageTable, names: Iterable[str]) -> Iterator[str]:
-    """Of the names below the context, those that the build gets."""
+    """Return the files below the context that the build gets."""
     ignore = ignore_of(table)
     return (name for name in names if not ignore.leaves_out(name))
 
@@ -95,19 +102,22 @@ def _rules(path: Path) -> Iterator[Rule]:
 
 
 def _expression(pattern: str) -> str:
-    """Go's filepath.Match as a regular expression, with `**` for any folders."""
-    found, rest = "", pattern
+    """Return a pattern of Go's filepath.Match as a regular expression.
+
+    `**` matches any folders.
+    """
+    regex, rest = "", pattern
     while rest:
         for text, expression in (("**/", "(?:.*/)?"), ("**", ".*"), ("*", "[^/]*"),
                                  ("?", "[^/]")):  # fmt: skip
             if rest.startswith(text):
-                found, rest = found + expression, rest[len(text) :]
+                regex, rest = regex + expression, rest[len(text) :]
                 break
         else:
-            # A set such as [a-z], a character that a backslash makes plain, or itself.
+            # A set such as [a-z], an escaped character, or a plain one.
             piece = re.match(r"\[\^?[^/\]]+\]|\\(.)|.", rest, re.DOTALL)
             assert piece is not None
             is_set = piece[0].startswith("[") and len(piece[0]) > 1
-            found += piece[0] if is_set else re.escape(piece[1] or piece[0])
+            regex += piece[0] if is_set else re.escape(piece[1] or piece[0])
             rest = rest[piece.end() :]
-    return found
+    return regex

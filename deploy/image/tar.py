@@ -1,9 +1,8 @@
-"""Read the members of a tar file by name, in every spelling that is common.
+"""Reader of tar members by name, without unpacking.
 
-Nothing is unpacked. Names may begin with "./", members may come in any order and as
-links to each other, and the whole file may be compressed with gzip, bzip2 or xz. A
-name that leads out of the archive, a member that is cut off and a header of
-unreasonable size are refused.
+Names may begin with "./", members may come in any order and as links to each other, and
+the whole file may be compressed with gzip, bzip2 or xz. Names that lead out of the
+archive, truncated members and headers of unreasonable size are rejected.
 """
 
 from __future__ import annotations
@@ -25,18 +24,18 @@ from deploy.errors import ConfigError
 __all__ = ["MAX_DOCUMENT_BYTES", "TarReader"]
 
 MAX_DOCUMENT_BYTES = 4 * 1024 * 1024
-"""The largest manifest that ECR takes; no other document of an archive is larger."""
+"""Largest manifest that ECR accepts; other documents of an archive are smaller."""
 MAX_MEMBER_BYTES = 52_000 * 1024 * 1024
-"""The largest layer that ECR takes."""
+"""Largest layer that ECR accepts."""
 MAX_MEMBERS = 100_000
 MAX_HEADER_BYTES = 64 * 1024
 """Limit for long names and PAX headers, which tarfile reads into memory whole."""
 MAX_LINKS = 16
 KEPT_BYTES = 32 * 1024 * 1024
-"""Small members that are kept: of a compressed file each one costs a pass over it."""
+"""Small members kept in memory: each read from a compressed file is a pass over it."""
 SMALL_BYTES = 1024 * 1024
 MAX_RATIO = 200
-"""Layers are compressed already, so an archive of them hardly gets smaller."""
+"""Limit of the compression ratio; layers are compressed and hardly get smaller."""
 
 OPENERS: dict[bytes, Callable[[Path], Any]] = {
     b"\x1f\x8b": gzip.open,
@@ -49,17 +48,17 @@ CUT_OFF = "copy or save it again; compare its sha256 with the original's"
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """The place of a file's bytes in the uncompressed archive."""
+    """Place of a file's bytes in the uncompressed archive."""
 
     offset: int
     size: int
 
 
 class TarReader:
-    """One tar file; read once for its members, then again for each large one."""
+    """Tar file that is read once for its members, and again for each large one."""
 
     def __init__(self, path: Path, *, again: str, kept_bytes: int = KEPT_BYTES) -> None:
-        """`again` says how such a file is made: the hint of most errors."""
+        """Open a tar file; `again` is the hint of most errors: how to make the file."""
         self._path = path
         self._again = again
         self._links: dict[str, str] = {}
@@ -72,12 +71,12 @@ class TarReader:
         return [*self._members, *self._links]
 
     def size(self, name: str) -> int | None:
-        """Return the size of a member in bytes; None where there is none."""
-        found = self._members.get(self._target(name))
-        return None if found is None else found.size
+        """Return the size of a member in bytes; None if there is none."""
+        member = self._members.get(self._target(name))
+        return None if member is None else member.size
 
     def document(self, name: str) -> bytes:
-        """Return the bytes of a small member; raise ConfigError where it is none."""
+        """Return the bytes of a small member; raise ConfigError if there is none."""
         target = self._target(name)
         member = self._members.get(target)
         if member is None:
@@ -112,18 +111,18 @@ class TarReader:
 
     @cached_property
     def _members(self) -> dict[str, Member]:
-        """Every file by its name; of several with one name, the last, as tar has it."""
+        """Files by name; the last one of equal names counts, as for tar."""
         members: dict[str, Member] = {}
         try:
             with self._open() as file:
-                for found in _headers(file):
-                    name = self._name(found)
+                for info in _headers(file):
+                    name = self._name(info)
                     self._links.pop(name, None)
-                    if found.islnk() or found.issym():
-                        self._links[name] = _link_target(found, name)
+                    if info.islnk() or info.issym():
+                        self._links[name] = _link_target(info, name)
                         members.pop(name, None)
-                    elif found.isreg():
-                        members[name] = self._member(found)
+                    elif info.isreg():
+                        members[name] = self._member(info)
                         self._keep(name, file, members[name])
         except (
             EOFError,
@@ -137,21 +136,21 @@ class TarReader:
             raise self._unreadable(error) from error
         return members
 
-    def _member(self, found: tarfile.TarInfo) -> Member:
+    def _member(self, info: tarfile.TarInfo) -> Member:
         """Return the place of a file; raise EOFError if the archive ends inside it."""
-        if found.issparse():
+        if info.issparse():
             raise ConfigError(
-                f"{_shown(found.name)} in {self._path} is stored as a sparse file",
+                f"{_shown(info.name)} in {self._path} is stored as a sparse file",
                 hint="pack it again without --sparse",
             )
-        if found.size > MAX_MEMBER_BYTES:
+        if info.size > MAX_MEMBER_BYTES:
             raise ConfigError(
-                f"{_shown(found.name)} in {self._path} has {found.size:,} bytes, and "
+                f"{_shown(info.name)} in {self._path} has {info.size:,} bytes, and "
                 f"ECR takes layers of {MAX_MEMBER_BYTES:,}",
                 hint=self._again,
             )
         num_bytes = self._path.stat().st_size
-        end = found.offset_data + found.size
+        end = info.offset_data + info.size
         if not self._is_compressed and end > num_bytes:
             raise EOFError
         if end > MAX_RATIO * num_bytes + SMALL_BYTES:
@@ -159,7 +158,7 @@ class TarReader:
                 f"{self._path} decompresses to more than {MAX_RATIO} times its size",
                 hint=self._again,
             )
-        return Member(found.offset_data, found.size)
+        return Member(info.offset_data, info.size)
 
     def _keep(self, name: str, file: IO[bytes], member: Member) -> None:
         self._room += len(self._kept.pop(name, b""))
@@ -171,12 +170,12 @@ class TarReader:
             self._kept[name] = content
             self._room -= len(content)
 
-    def _name(self, found: tarfile.TarInfo) -> str:
-        parts = found.name.split("/")
-        if found.name.startswith("/") or ".." in parts or "\0" in found.name:
+    def _name(self, info: tarfile.TarInfo) -> str:
+        parts = info.name.split("/")
+        if info.name.startswith("/") or ".." in parts or "\0" in info.name:
             raise ConfigError(
-                f"{self._path} is no image: its member {_shown(found.name)} leads out "
-                "of the archive",
+                f"{self._path} is not an image: its member {_shown(info.name)} "
+                "leads out of the archive",
                 hint=self._again,
             )
         return "/".join(part for part in parts if part not in ("", "."))
@@ -230,19 +229,20 @@ class TarReader:
         if isinstance(error, zlib.error | lzma.LZMAError | OSError):
             return ConfigError(f"{self._path} is damaged: {error}", hint=CUT_OFF)
         return ConfigError(
-            f"{self._path} is no OCI archive: it is no tar file, or a damaged one",
+            f"{self._path} is not an OCI archive: it is not a "
+            "tar file, or it is damaged",
             hint=self._again,
         )
 
 
 class _HeaderFile:
-    """A file of which tarfile may read headers only."""
+    """File of which tarfile may read only headers."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
 
     def read(self, size: int = -1) -> bytes:
-        # A size below zero is that of a forged header, and would read everything.
+        # A forged header may have a negative size, which would read the whole file.
         if not 0 <= size <= MAX_HEADER_BYTES:
             raise tarfile.ReadError(f"a header of {size:,} bytes")
         return self._file.read(size)
@@ -258,24 +258,24 @@ def _headers(file: IO[bytes]) -> Iterator[tarfile.TarInfo]:
     """Yield members in their order; raise TarError at an invalid header."""
     with tarfile.open(fileobj=cast("Any", _HeaderFile(file)), mode="r:") as tar:
         end = 0
-        for number, found in enumerate(tar):
+        for number, info in enumerate(tar):
             # tarfile would read the same headers again and again.
-            if found.size < 0 or tar.offset <= end or number >= MAX_MEMBERS:
+            if info.size < 0 or tar.offset <= end or number >= MAX_MEMBERS:
                 raise tarfile.ReadError("an invalid header")
             end = tar.offset
-            yield found
+            yield info
 
 
-def _link_target(found: tarfile.TarInfo, name: str) -> str:
-    """Return the name that a link leads to: a hard link's counts from the root."""
-    if found.islnk():
-        return posixpath.normpath(found.linkname)
-    if found.linkname.startswith("/"):
-        return found.linkname
-    return posixpath.normpath(posixpath.join(posixpath.dirname(name), found.linkname))
+def _link_target(info: tarfile.TarInfo, name: str) -> str:
+    """Return the target of a link; that of a hard link is relative to the root."""
+    if info.islnk():
+        return posixpath.normpath(info.linkname)
+    if info.linkname.startswith("/"):
+        return info.linkname
+    return posixpath.normpath(posixpath.join(posixpath.dirname(name), info.linkname))
 
 
 def _shown(name: str) -> str:
-    """Return a name as it can be printed: control characters are escaped."""
+    """Return a name for messages, with control characters escaped."""
     text = name.encode("unicode_escape", "backslashreplace").decode()
     return text if len(text) <= 80 else f"{text[:77]}..."

@@ -1,4 +1,4 @@
-"""Layers of an image archive into ECR, in parts; what is there is not sent again."""
+"""Upload of the layers of an image archive to ECR, in parts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ def upload_blobs(
     blobs: Sequence[Blob],
     progress: Callable[[int, int], None],
 ) -> None:
-    """`progress` is told how many bytes are there, and of how many."""
+    """Upload the blobs that the repository lacks.
+
+    `progress` gets the number of bytes present and the total.
+    """
     total = sum(blob.size for blob in blobs)
     done = 0
     for blob in blobs:
@@ -49,7 +52,7 @@ def _has(aws: AWSClient, repository: str, digest: str) -> bool:
 def _upload(
     aws: AWSClient, repository: str, archive: Archive, digest: str
 ) -> list[int]:
-    """The sizes of the parts it went in."""
+    """Upload one blob and return the sizes of its parts."""
     begun = aws.call("ecr", "initiate_layer_upload", repositoryName=repository)
     sizes, first = [], 0
     for part in archive.parts(digest, min(PART_BYTES, int(begun["partSize"]))):

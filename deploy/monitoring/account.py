@@ -51,10 +51,10 @@ def list_alarms(aws: AWSClient, deployment: str) -> list[AlarmState]:
 
 def alarm_names(aws: AWSClient, names: Sequence[str]) -> set[str]:
     """Return those of `names` that alarms of any owner have already."""
-    found = aws.pages(
+    alarms = aws.pages(
         "cloudwatch", "describe_alarms", "MetricAlarms", AlarmNames=list(names)
     )
-    return {alarm["AlarmName"] for alarm in found}
+    return {alarm["AlarmName"] for alarm in alarms}
 
 
 def has_dashboard(aws: AWSClient, name: str) -> bool:
@@ -81,10 +81,10 @@ def dashboard_region(aws: AWSClient, name: str) -> str | None:
 def read_dashboard(aws: AWSClient, name: str) -> str | None:
     """Return the body of a dashboard of any owner; None if it does not exist."""
     try:
-        found = aws.call("cloudwatch", "get_dashboard", DashboardName=name)
+        response = aws.call("cloudwatch", "get_dashboard", DashboardName=name)
     except NotFoundError:
         return None
-    return str(found["DashboardBody"])
+    return str(response["DashboardBody"])
 
 
 def _read_owner(aws: AWSClient, arn: str) -> str | None:

@@ -31,7 +31,7 @@ def read_metrics(
     metrics: Sequence[Metric] = METRICS,
 ) -> list[Series]:
     """Return a series for each metric, which is empty if CloudWatch has no values."""
-    found: dict[str, list[tuple[datetime, float]]] = {}
+    points_by_id: dict[str, list[tuple[datetime, float]]] = {}
     for result in aws.pages(
         "cloudwatch",
         "get_metric_data",
@@ -41,11 +41,11 @@ def read_metrics(
         EndTime=end,
         ScanBy="TimestampAscending",
     ):
-        points = found.setdefault(result["Id"], [])
+        points = points_by_id.setdefault(result["Id"], [])
         points += zip(result["Timestamps"], result["Values"], strict=True)
     series = []
     for metric in metrics:
-        points = sorted(found.get(metric.identifier, []))
+        points = sorted(points_by_id.get(metric.identifier, []))
         series.append(
             Series(
                 metric,

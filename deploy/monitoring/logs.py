@@ -29,6 +29,7 @@ class LogEvent:
 
     @property
     def when(self) -> datetime:
+        """Time of the line."""
         return datetime.fromtimestamp(self.milliseconds / 1000, UTC)
 
     @property

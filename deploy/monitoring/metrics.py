@@ -40,6 +40,7 @@ class Metric:
 
     @property
     def identifier(self) -> str:
+        """Id of the metric in a query of CloudWatch."""
         return f"{self.name[0].lower()}{self.name[1:]}_{self.statistic.lower()}"
 
     @property

@@ -83,14 +83,14 @@ class Fetched:
 
 
 class FetchRun:
-    """One run over all places of a ledger."""
+    """Run that fetches the results of all places in a ledger."""
 
     def __init__(
         self,
         ledger: Ledger,
         objects: Objects,
-        files: Shelf,
-        stored: Shelf,
+        file_shelf: Shelf,
+        s3_shelf: Shelf,
         *,
         format: str,
         into: str | None,
@@ -100,14 +100,14 @@ class FetchRun:
     ) -> None:
         """Fetch results into `into`, or beside their documents if it is None.
 
-        `files` and `stored` write to the file system and to S3. `format` is md, html or
-        json. `is_selected` tells for which places results are written; the names of
-        results do not depend on it.
+        `file_shelf` and `s3_shelf` write to the file system and to S3. `format` is md,
+        html or json. `is_selected` tells for which places results are written; it does
+        not change their names.
         """
         self._ledger = ledger
         self._objects = objects
-        self._files = files
-        self._stored = stored
+        self._file_shelf = file_shelf
+        self._s3_shelf = s3_shelf
         self._format = format
         self._into = into
         self._force = force
@@ -244,7 +244,7 @@ class FetchRun:
         return FetchOutcome.UNCHANGED
 
     def _shelf_for(self, target: str) -> Shelf:
-        return self._stored if target.startswith(S3) else self._files
+        return self._s3_shelf if target.startswith(S3) else self._file_shelf
 
     def _remove_stale_error(
         self, contents: dict[str, bytes], digests: dict[str, str]

@@ -158,7 +158,7 @@ class Job:
         is_paid_for = self.state is State.FAILED and self.output is not None
         return is_paid_for and is_permanent(self.code)
 
-    def again(self) -> Job:
+    def next_attempt(self) -> Job:
         """Return the next attempt, whose result is written to its own place."""
         kept: Mapping[str, Any] = {}
         if self.state is State.DONE:

@@ -49,8 +49,8 @@ class StoredLedger:
             etag = self._put(self._key("jobs", job.key), to_json(job), **condition)
         except (ConflictError, NotFoundError):
             # A retried request may find the record that its own first attempt wrote.
-            found = self.job(job.key)
-            return found if found == job else None
+            existing = self.job(job.key)
+            return existing if existing == job else None
         return replace(job, stamp=etag)
 
     def place(self, place_id: str) -> Place | None:
@@ -69,12 +69,12 @@ class StoredLedger:
         return f"{self._prefix}{kind}/{name}.json"
 
     def _job(self, key: str) -> Job | None:
-        found = self._get(key)
-        return None if found is None else from_json(*found)
+        record = self._get(key)
+        return None if record is None else from_json(*record)
 
     def _place(self, key: str) -> Place | None:
-        found = self._get(key)
-        return None if found is None else Place(**found[0])
+        record = self._get(key)
+        return None if record is None else Place(**record[0])
 
     def _get(self, key: str) -> tuple[dict[str, Any], str] | None:
         try:
@@ -97,8 +97,8 @@ class StoredLedger:
 
     def _all(self, kind: str, read: Any) -> Iterator[Any]:
         """Yield all records, several read at once, without those deleted meanwhile."""
-        found = self._aws.objects(self._bucket, f"{self._prefix}{kind}/")
-        keys = [item["Key"] for item in found]
+        items = self._aws.objects(self._bucket, f"{self._prefix}{kind}/")
+        keys = [item["Key"] for item in items]
         with ThreadPoolExecutor(NUM_SMALL_REQUESTS) as threads:
             yield from (item for item in threads.map(read, keys) if item is not None)
 

@@ -258,23 +258,23 @@ class Scaling:
         )
 
 
-def is_within(wanted: object, found: object) -> bool:
-    """Return whether every value in `wanted` is also in `found`.
+def is_within(expected: object, actual: object) -> bool:
+    """Return whether every value in `expected` is also in `actual`.
 
     Values that AWS adds are no difference; lists must have the same length.
     """
-    if isinstance(wanted, Mapping):
-        return isinstance(found, Mapping) and all(
-            key in found and is_within(value, found[key])
-            for key, value in wanted.items()
+    if isinstance(expected, Mapping):
+        return isinstance(actual, Mapping) and all(
+            key in actual and is_within(value, actual[key])
+            for key, value in expected.items()
         )
-    if isinstance(wanted, list):
+    if isinstance(expected, list):
         return (
-            isinstance(found, list)
-            and len(found) == len(wanted)
-            and all(map(is_within, wanted, found))
+            isinstance(actual, list)
+            and len(actual) == len(expected)
+            and all(map(is_within, expected, actual))
         )
-    return wanted == found
+    return expected == actual
 
 
 def _of_endpoint(endpoint: str) -> list[dict[str, str]]:

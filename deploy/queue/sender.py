@@ -58,15 +58,15 @@ class Queue:
         Raises AccessDeniedError if the caller may not check.
         """
         output = self._exchange.output_of(job.key, job.run, job.attempt)
-        (found,) = self._objects.heads([output])
-        if found is Absent.FORBIDDEN:
+        (head,) = self._objects.heads([output])
+        if head is Absent.FORBIDDEN:
             # The result may exist. Sent again, the document would be paid for twice.
             raise AccessDeniedError(
                 f"not allowed to check whether {output} exists",
                 hint="s3:GetObject and s3:ListBucket there: chandra-sagemaker iam "
                 "--caller",
             )
-        if isinstance(found, StoredObject):
+        if isinstance(head, StoredObject):
             return output, ""
         begin = self._exchange.failure_of(job.key, job.run, job.attempt)
         failures = self._objects.below(*split_uri(begin))

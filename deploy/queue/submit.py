@@ -94,7 +94,7 @@ class Submitted:
 
 
 class Submission:
-    """One run that submits documents."""
+    """Run that submits documents to the queue of one endpoint."""
 
     def __init__(
         self,
@@ -119,17 +119,19 @@ class Submission:
         self._stopping = threading.Event()
         self._run = new_run_name(clock())
 
-    def run(self, found: Found, jobs: Sequence[Job] = (), *, retry: Retry) -> Submitted:
-        """Submit the documents in `found` and the given jobs.
+    def run(
+        self, inputs: Found, jobs: Sequence[Job] = (), *, retry: Retry
+    ) -> Submitted:
+        """Submit the documents of `inputs` and the given jobs.
 
         Raises the error that stopped the submission. Documents sent until then are in
         the ledger, and so are all refused documents.
         """
-        by_key = {document.key: document for document in found.documents}
-        refused = [each for each in found.refused if each.is_named]
+        by_key = {document.key: document for document in inputs.documents}
+        refused = [each for each in inputs.refused if each.is_named]
         with ThreadPoolExecutor(NUM_SUBMISSIONS) as threads:
-            list(threads.map(self._note_refused, refused))
-            list(threads.map(self._note, found.documents))
+            list(threads.map(self._record_refused, refused))
+            list(threads.map(self._record_place, inputs.documents))
             noted = list(threads.map(self._job, by_key.values()))
         return self.send([*jobs, *noted], retry=retry)
 
@@ -144,11 +146,11 @@ class Submission:
             if outcome == "given up":
                 given_up.append(job)
             elif outcome is None:
-                to_send.append(job.again() if job.is_settled else job)
+                to_send.append(job.next_attempt() if job.is_settled else job)
             else:
                 outcomes[outcome] += 1
         with ThreadPoolExecutor(NUM_SUBMISSIONS) as threads:
-            futures = {threads.submit(self._one, job): job for job in to_send}
+            futures = {threads.submit(self._send_one, job): job for job in to_send}
             try:
                 for number, future in enumerate(as_completed(futures), start=1):
                     try:
@@ -174,7 +176,7 @@ class Submission:
             tuple(given_up),
         )
 
-    def _note(self, each: Document | Refused) -> None:
+    def _record_place(self, each: Document | Refused) -> None:
         """Record in the ledger which job reads the document of a place."""
         known = self._ledger.place(each.place)
         place = Place(each.place, each.name, each.source, each.key)
@@ -183,7 +185,7 @@ class Submission:
         if place != known:
             self._ledger.put_place(place)
 
-    def _note_refused(self, refused: Refused) -> None:
+    def _record_refused(self, refused: Refused) -> None:
         """Record a refused document as failed, so that its place has an outcome."""
         place = self._ledger.place(refused.place)
         before = None if place is None else self._ledger.job(place.key)
@@ -195,15 +197,15 @@ class Submission:
         if known is None or (known.code, known.detail) != (job.code, job.detail):
             stamp = None if known is None else known.stamp
             self._ledger.save(replace(job, stamp=stamp))
-        self._note(refused)
+        self._record_place(refused)
 
     def _job(self, document: Document) -> Job:
-        found = self._ledger.job(document.key)
-        if found is not None:
+        existing = self._ledger.job(document.key)
+        if existing is not None:
             # The first file may be gone; this one has the same bytes. Its type may
             # differ, because earlier versions took the type from the name.
             return replace(
-                found, source=document.source, media_type=document.media_type
+                existing, source=document.source, media_type=document.media_type
             )
         made = self._ledger.save(Job.of(document, self._run, self._clock()))
         return made or self._existing(document.key)
@@ -231,7 +233,7 @@ class Submission:
         is_old = self._clock() - job.since > LEASE_SECONDS
         return job.owner == self._owner or is_owner_gone(job.owner) or is_old
 
-    def _one(self, job: Job) -> str:
+    def _send_one(self, job: Job) -> str:
         if self._stopping.is_set():
             return "stopped"
         is_doubtful = job.state is State.SENDING
@@ -254,12 +256,12 @@ class Submission:
         )  # fmt: skip
         if claimed is None:
             return "elsewhere"
-        found = self._sender.answer_to(claimed) if is_doubtful else None
-        if found is None:
+        addresses = self._sender.answer_to(claimed) if is_doubtful else None
+        if addresses is None:
             try:
                 # A request may have arrived although its connection was lost. It is
                 # sent again all the same, because its answer has the same place.
-                found = retry(
+                addresses = retry(
                     lambda: self._sender.send(request),
                     BACKOFF,
                     sleep=self._sleep,
@@ -269,7 +271,7 @@ class Submission:
                 self._stopping.set()
                 self._ledger.save(replace(claimed, state=State.NEW, owner=None))
                 raise
-        output, failure = found
+        output, failure = addresses
         self._ledger.save(
             replace(
                 claimed,
@@ -309,8 +311,8 @@ def request_of(
     is_odd = not is_plain or not has_room or job.size > MAX_BODY_BYTES
     if reads_itself and (is_odd or (is_stored and job.options)):
         # ASCII escapes would count sixfold towards the service's limit for an option.
-        asked = {"s3_uri": uri, **job.options}
-        body = json.dumps(asked, ensure_ascii=False).encode()
+        members = {"s3_uri": uri, **job.options}
+        body = json.dumps(members, ensure_ascii=False).encode()
         if len(body) <= MAX_INLINE_BYTES:
             return request | {"Body": body, "ContentType": "application/json"}
     if not is_plain:

@@ -26,7 +26,7 @@ from deploy.retries import Backoff, Poll, StatusLine, duration
 __all__ = ["Progress", "Waiting"]
 
 POLL_SECONDS = 10.0
-# The queue is read without us, so an outage of any length does not end the wait.
+# The endpoint reads the queue by itself, so an outage of any length does not end the wait.
 BACKOFF = Backoff(num_retries=None, first_seconds=10.0, longest_seconds=10.0)
 # Time that SageMaker takes to write a result or a failure to S3.
 GRACE_SECONDS = 900.0
@@ -163,7 +163,10 @@ class Waiting:
         self._sleep = sleep
 
     def run(self, timeout_seconds: float | None) -> Progress:
-        """Until nothing waits; raises WaitTimeoutError where that takes longer."""
+        """Wait until no document is waiting, and return the progress.
+
+        Raises WaitTimeoutError after `timeout_seconds`, and Interrupted on Ctrl-C.
+        """
         jobs = self._all()
         progress = Progress.of(list(jobs.values()))
         read_before = progress.pages_read
@@ -196,11 +199,11 @@ class Waiting:
                         return progress
         except KeyboardInterrupt:
             raise Interrupted(
-                "the documents will be read without us: async wait goes on"
+                "the endpoint continues to read the documents: async wait continues to wait"
             ) from None
         raise WaitTimeoutError(
             f"{progress.num_waiting:,} documents still wait after "
-            f"{duration(poll.elapsed_seconds)}. They will be read without us",
+            f"{duration(poll.elapsed_seconds)}. The endpoint continues to read them",
             hint="chandra-sagemaker async wait, to wait on",
         )
 

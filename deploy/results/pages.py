@@ -1,4 +1,4 @@
-"""The pages of a document: how many, and as pictures beside their text."""
+"""Pages of a document: their number, and their pictures for a report."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from deploy.errors import ConfigError
 
 __all__ = ["num_pages_of", "render_pages"]
 
-# Enough to read small print by, and a hundred pages in a file that opens.
+# Small print is readable, and a report of a hundred pages still opens.
 LONG_SIDE = 1600
 QUALITY = 80
 
 
 def num_pages_of(path: Path, password: str | None = None) -> int | None:
-    """Pages of a PDF, frames of an image; None where it does not open here.
+    """Return the pages of a PDF or the frames of an image.
 
-    The service says what is wrong with a document, and not we.
+    None if the file cannot be opened here; the service then reports what is wrong with
+    it.
     """
     try:
         import PIL.Image
@@ -42,7 +43,11 @@ def num_pages_of(path: Path, password: str | None = None) -> int | None:
 def render_pages(
     path: Path, numbers: Sequence[int], password: str | None = None
 ) -> dict[int, bytes]:
-    """JPEGs by page number, from 1; pages that are not there are left out."""
+    """Return JPEG pictures by page number, which starts at 1.
+
+    Pages that do not exist are left out. Raises ConfigError without pypdfium2 and
+    pillow, or if the file cannot be drawn.
+    """
     try:
         import PIL.Image
         import pypdfium2
@@ -71,7 +76,7 @@ def _from_pdf(
 ) -> dict[int, bytes]:
     pictures = {}
     with pdfium.PdfDocument(path, password) as document:
-        # Before any page is loaded, or forms are not drawn.
+        # Forms are drawn only if they are initialised before the first page is loaded.
         document.init_forms()
         for number in numbers:
             if 1 <= number <= len(document):

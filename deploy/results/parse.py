@@ -1,4 +1,4 @@
-"""What came back for a document: read for its facts, and written as people want it."""
+"""Results of documents: their facts, and conversion between formats."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ TRANSIENT_CODES = frozenset(
         "storage_unavailable",
     }
 )
-"""Codes of what the service suffered, and not the page: another reading need not meet
-it. A deadline is none of them: it would come again where it came."""
+"""Error codes whose cause is the service and not the page, so that a retry may help. An
+exceeded deadline is not among them, because it would be exceeded again."""
 MAX_DETAIL = 500
 NUM_NAMED = 20
 UNKNOWN_CODE = "unknown"
-# What the service leaves in place of a page that failed. HTML and text say no code.
+# Text that the service writes for a failed page; HTML and text do not contain the code.
 LOST_PAGE = {
     media_type: re.compile(pattern, re.MULTILINE)
     for media_type, pattern in (
@@ -60,31 +60,34 @@ LOST_PAGE = {
 PARAGRAPH = "\n\n"
 RULE = "-" * 48
 LOOKALIKE = re.compile(rf"^([ \t]*\d+)(?={RULE}[ \t]*$)", re.MULTILINE)
-# In what SageMaker writes the container's answer may stand with its quotes escaped.
+# SageMaker may quote the container's answer with escaped quotes.
 CODE = re.compile(r'\\?"code\\?":\s*\\?"([a-z_]+)\\?"')
 DETAIL = re.compile(r'\\?"detail\\?":\s*\\?"(.*?)\\?"[,}]')
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A document that was read."""
+    """Facts of a document that was read."""
 
     pages_read: int | None = None
-    """None where the format does not say."""
+    """Number of pages read; None if the format does not tell."""
     pages_failed: Mapping[str, int] = field(default_factory=dict)
-    """Pages that could not be read, by code."""
+    """Number of failed pages by error code."""
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A document that could not be read."""
+    """Reason why a document could not be read."""
 
     code: str
     detail: str
 
 
 def reading_from(body: bytes, accept: str) -> Reading:
-    """Only JSON tells how many pages there were; all formats, which failed."""
+    """Return the facts of a result.
+
+    Every format tells the failed pages, but only JSON the number of pages.
+    """
     if accept != ACCEPT["json"]:
         failed = Counter(error["code"] for error in page_errors(body, accept))
         return Reading(pages_failed=dict(failed))
@@ -97,7 +100,10 @@ def reading_from(body: bytes, accept: str) -> Reading:
 
 
 def failure_from(body: bytes) -> Failure:
-    """The container's own problem where it can be found, or the text as it is."""
+    """Return the container's error from a failure of SageMaker.
+
+    If there is none, the text becomes the detail, with the code `failed`.
+    """
     text = body.decode(errors="replace").strip()
     try:
         problem = json.loads(text)
@@ -112,18 +118,18 @@ def failure_from(body: bytes) -> Failure:
 
 
 def page_errors(body: bytes, accept: str) -> list[dict[str, Any]]:
-    """Of a document that was read in part: page, code and detail.
+    """Return page, code and detail of each failed page.
 
-    The code is `unknown` in HTML and text, which do not say it.
+    The code is `unknown` in HTML and text, which do not contain it.
     """
     if accept in LOST_PAGE:
         return [
             {
-                "page": int(found["page"]),
-                "code": found.groupdict().get("code") or UNKNOWN_CODE,
-                "detail": unescape(found["detail"]),
+                "page": int(match["page"]),
+                "code": match.groupdict().get("code") or UNKNOWN_CODE,
+                "detail": unescape(match["detail"]),
             }
-            for found in LOST_PAGE[accept].finditer(body.decode(errors="replace"))
+            for match in LOST_PAGE[accept].finditer(body.decode(errors="replace"))
         ]
     try:
         return [
@@ -136,7 +142,10 @@ def page_errors(body: bytes, accept: str) -> list[dict[str, Any]]:
 
 
 def part_lines(missing: Mapping[str, Mapping[int, str]]) -> list[str]:
-    """Who lacks which pages, by name: of some, where there are many."""
+    """Return report lines that name documents and their missing pages.
+
+    At most `NUM_NAMED` documents are named.
+    """
     lacking = {name: pages for name, pages in missing.items() if pages}
     lines = [
         f"in part: {name} lacks {_pages(pages)}"
@@ -148,7 +157,7 @@ def part_lines(missing: Mapping[str, Mapping[int, str]]) -> list[str]:
 
 
 def _pages(pages: Mapping[int, str]) -> str:
-    """`page 2 (engine_failed), pages 5, 6 (deadline_exceeded)`"""
+    """Return pages by code: `page 2 (engine_failed), pages 5, 6 (overloaded)`."""
     by_code: dict[str, list[int]] = {}
     for page, code in sorted(pages.items()):
         by_code.setdefault(code, []).append(page)
@@ -159,7 +168,7 @@ def _pages(pages: Mapping[int, str]) -> str:
 
 
 def _ranges(numbers: Sequence[int]) -> str:
-    """`1-3, 7` of ascending numbers."""
+    """Return ascending numbers as ranges: `1-3, 7`."""
     runs: list[list[int]] = []
     for number in numbers:
         if runs and number == runs[-1][1] + 1:
@@ -169,29 +178,32 @@ def _ranges(numbers: Sequence[int]) -> str:
     return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in runs)
 
 
-def convert_result(body: bytes, accept: str, wanted: str) -> bytes:
-    """As `md`, `html` or `json`; raises ConfigError where it was not asked for so."""
+def convert_result(body: bytes, accept: str, target: str) -> bytes:
+    """Convert a result to `md`, `html` or `json`.
+
+    Raises ConfigError if the format of the result, `accept`, cannot be converted.
+    """
     given = FORMATS.get(accept)
-    if given == wanted:
+    if given == target:
         return body
     if given != "json":
         raise ConfigError(
-            f"it was submitted as {given or accept}, which does not become {wanted}",
+            f"it was submitted as {given or accept}, which does not become {target}",
             hint="chandra-sagemaker async submit without --format: JSON becomes all",
         )
     try:
         document = json.loads(body)
-        text = _markdown(document) if wanted == "md" else _html(document)
+        text = _markdown(document) if target == "md" else _html(document)
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigError(
-            "the answer is no document of ours", hint="async fetch --format json"
+            "the result is not a valid document", hint="async fetch --format json"
         ) from error
-    # JSON can hold characters that have no UTF-8; one costs no document.
+    # JSON can contain lone surrogates, which UTF-8 cannot encode; replace them.
     return text.encode("utf-8", "replace")
 
 
 def _markdown(document: Mapping[str, Any]) -> str:
-    """As the service writes it when it is asked for Markdown, byte for byte."""
+    """Return Markdown as the service writes it, byte for byte."""
     pages = {int(page["page"]): str(page["markdown"]) for page in document["pages"]}
     is_paginated = document.get("markdown") == _paginated(pages)
     texts: dict[int, str] = {}

@@ -1,8 +1,8 @@
-"""Write an HTML report of an answer: each page with its blocks beside the text.
+"""HTML report of an answer: each page with its blocks beside the text.
 
-It needs nothing but itself: pictures are inside, and there is no script. Whatever the
-answer holds is escaped or cleaned here, and is shown under a policy by which a browser
-loads and runs nothing else.
+The report is one file with its pictures and without scripts. Values of the answer are
+escaped or cleaned, and a Content-Security-Policy keeps browsers from loading or running
+anything else.
 """
 
 from __future__ import annotations
@@ -71,10 +71,11 @@ INKS = ("#2b6cb0", "#b7791f", "#2f855a", "#9b2c2c", "#6b46c1", "#0e7490", "#a21c
 
 
 def report_of(name: str, document: Json, pictures: Mapping[int, bytes]) -> str:
-    """Write the report of an answer; a page without a picture shows its text only.
+    """Return the report of an answer as HTML.
 
-    `document` is the answer as JSON. Raises ValueError or TypeError for a page whose
-    number is none.
+    `document` is the answer as JSON, `pictures` the JPEG of each page by number. A page
+    without a picture shows its text only. Raises ValueError or TypeError for an invalid
+    page number.
     """
     pages = "\n".join(
         _page(page, pictures.get(int(page["page"]))) for page in document["pages"]
@@ -105,29 +106,29 @@ def report_of(name: str, document: Json, pictures: Mapping[int, bytes]) -> str:
 </body>
 </html>
 """
-    # JSON can hold characters that have no UTF-8, which cannot be written to a file.
+    # JSON can contain lone surrogates, which UTF-8 cannot encode; replace them.
     return report.encode("utf-8", "replace").decode()
 
 
-def _count(pages: Sequence[Json], written: object) -> str:
-    """`2 of 3 pages read`, and of how many in the document where that is more."""
+def _count(pages: Sequence[Json], num_written: object) -> str:
+    """Return `2 of 3 pages read`, with the length of the document if it is longer."""
     read = sum(not page.get("error") for page in pages)
     count = "1 page" if read == 1 else f"{read} pages"
     if read < len(pages):
         count = f"{read} of {len(pages)} pages read"
-    num_pages = int(_number(written) or 0)
+    num_pages = int(_number(num_written) or 0)
     return f"{count}, document of {num_pages:,}" if num_pages > len(pages) else count
 
 
-def _number(written: object) -> float | None:
-    """A finite number of an answer, or None."""
-    if isinstance(written, int | float) and math.isfinite(written):
-        return float(written)
+def _number(value: object) -> float | None:
+    """Return a finite number of an answer, or None."""
+    if isinstance(value, int | float) and math.isfinite(value):
+        return float(value)
     return None
 
 
 def _navigation(pages: Sequence[Json]) -> str:
-    """From the top to any page; those that were not read stand out."""
+    """Return links to all pages; pages with errors are highlighted."""
     if len(pages) < 2:
         return ""
     links = (
@@ -160,8 +161,8 @@ def _page(page: Json, picture: bytes | None) -> str:
 
 def _box(page: Json, number: int, index: int, block: Json) -> str:
     width, height = _number(page.get("width")), _number(page.get("height"))
-    written = block.get("bbox")
-    bbox = [_number(x) for x in written] if isinstance(written, list) else []
+    bbox_value = block.get("bbox")
+    bbox = [_number(x) for x in bbox_value] if isinstance(bbox_value, list) else []
     sides = [side for side in bbox if side is not None]
     if len(sides) != 4 or not width or not height:
         return ""
@@ -206,7 +207,7 @@ def _notes(warned: Json) -> str:
 
 
 def _ink(block: Json) -> str:
-    """A label has the same colour on every page."""
+    """Return the colour of a block's label; it is the same on every page."""
     return INKS[sum(map(ord, str(block.get("label")))) % len(INKS)]
 
 

@@ -1,7 +1,7 @@
-"""Sanitise the HTML of an answer before it is written into a report or a file.
+"""Sanitising of an answer's HTML before it is written to a report or a file.
 
-The service cleans its HTML. A page that is opened in a browser does not rely on that:
-the answer may come from another service, or from a file that somebody changed.
+The service cleans its HTML. Pages for browsers do not rely on that, because the answer
+may come from another service or from a modified file.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def cleaner_of(page: Mapping[str, Any]) -> Callable[[str], str]:
         url_schemes=SCHEMES,
         set_tag_attribute_values={"input": {"disabled": ""}},
     )
-    # nh3 refuses characters that have no UTF-8, which JSON can hold.
+    # nh3 rejects lone surrogates, which JSON can contain.
     return lambda html: cleaner.clean(html.encode("utf-8", "replace").decode())
 
 

@@ -1,1 +1,1 @@
-"""Model weights: files, hub, upload to S3."""
+"""Model weights: local files, the Hugging Face hub, and upload to S3."""

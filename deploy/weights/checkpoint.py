@@ -1,4 +1,4 @@
-"""Read the model line and the model's name from the config.json of weights."""
+"""Model line and name of weights, from their config.json."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ __all__ = ["Checkpoint", "check_name", "recognise_checkpoint"]
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One model line that the container serves."""
+    """Model line that the container serves."""
 
     name: str
     profile: str
-    """The container's profile for it."""
+    """Profile of the container for it."""
     model_type: str
     num_layers: int
-    """Layers of its text model."""
+    """Number of layers of the text model."""
 
 
 # Layers of their base models: Qwen3-VL-8B and Qwen3.5-4B.
@@ -38,21 +38,21 @@ NAMES = {
     "mini": MINI,
     "mini-2": MINI,
 }
-"""The line that a name promises; in lower case, as the hub compares names."""
+"""Line that a name promises; names are in lower case, as the hub compares them."""
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """The description of weights in their config.json."""
+    """Description of weights in their config.json."""
 
     model_type: str
     profile: str
-    """The container's profile that reads them."""
+    """Profile of the container that reads them."""
     line: str | None
-    """The model line with this architecture; None where their size is another one."""
+    """Line with this architecture; None if their size differs."""
     name: str | None
-    """The hub's name that config.json gives, if it gives one."""
+    """Name on the hub in config.json, if there is one."""
 
     @property
     def sentence(self) -> str:
@@ -72,10 +72,10 @@ class Checkpoint:
 
 
 def recognise_checkpoint(folder: Path) -> Checkpoint:
-    """Return what the config.json of a folder says.
+    """Return the description in the config.json of a folder.
 
-    Raises NotFoundError without one, and ConfigError for weights that the container
-    has no profile for.
+    Raises NotFoundError without one, and ConfigError for weights that no profile of the
+    container reads.
     """
     config = _config(folder / "config.json")
     model_type = config.get("model_type")
@@ -83,8 +83,8 @@ def recognise_checkpoint(folder: Path) -> Checkpoint:
     if line is None:
         known = " or ".join(f"{line.model_type} ({line.name})" for line in LINES)
         raise ConfigError(
-            f"{folder} holds no Chandra: its model_type is {model_type!r}, and the "
-            f"container serves {known}",
+            f"{folder} is not a Chandra model: its model_type is {model_type!r}, and "
+            f"the container serves {known}",
             hint="chandra-sagemaker model stage --from FOLDER, with Chandra's weights",
         )
     profile = config.get("chandra_profile")
@@ -100,25 +100,27 @@ def recognise_checkpoint(folder: Path) -> Checkpoint:
     )
 
 
-def check_name(folder: Path, found: Checkpoint, name: str, *, is_given: bool) -> None:
-    """Raise ConfigError where weights are to be staged under the name of others.
+def check_name(
+    folder: Path, checkpoint: Checkpoint, name: str, *, is_given: bool
+) -> None:
+    """Raise ConfigError if weights would be staged under the name of other weights.
 
-    `is_given` says that the name was typed for these weights: it then overrules the
+    `is_given` tells that the name was given for these weights: it then overrules the
     name in config.json, which fine-tuning keeps, but never the architecture.
     """
     command = f"chandra-sagemaker model stage --from {folder} --model"
     promised = NAMES.get(name.lower())
-    if promised is not None and promised != found.line:
-        fitting = [other for other, line in NAMES.items() if line == found.line]
+    if promised is not None and promised != checkpoint.line:
+        fitting = [other for other, line in NAMES.items() if line == checkpoint.line]
         raise ConfigError(
-            f"{folder} holds {found.sentence}, and {name} is {promised}",
-            hint=f"{command} {found.name or (fitting or ['NAME'])[0]}",
+            f"{folder} holds {checkpoint.sentence}, and {name} is {promised}",
+            hint=f"{command} {checkpoint.name or (fitting or ['NAME'])[0]}",
         )
-    if not is_given and found.name not in (None, name):
+    if not is_given and checkpoint.name not in (None, name):
         raise ConfigError(
-            f"{folder} holds weights that config.json names {found.name}, and model.id "
-            f"is {name}",
-            hint=f"{command} {found.name}; or --model {name}, if they are those",
+            f"{folder} holds weights that config.json names {checkpoint.name}, and "
+            f"model.id is {name}",
+            hint=f"{command} {checkpoint.name}; or --model {name}, if they are those",
         )
 
 
@@ -141,5 +143,5 @@ def _config(path: Path) -> Mapping[str, Any]:
             f"{path} cannot be read: {type(error).__name__}", hint=again
         ) from error
     if not isinstance(config, dict):
-        raise ConfigError(f"{path} is no JSON object", hint=again)
+        raise ConfigError(f"{path} is not a JSON object", hint=again)
     return config

@@ -1,4 +1,4 @@
-"""Weights in a folder, and the manifest that says what they are."""
+"""Files of weights in a folder, their manifest and their tar."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ __all__ = [
 
 MANIFEST = "chandra-manifest.json"
 STAGING = "chandra-staging.json"
-"""There until the manifest is: whose it is that has begun."""
+"""Object that exists until the manifest does; names the deployment that uploads."""
 TAR = ".tar.gz"
 
 
 @dataclass(frozen=True, slots=True)
 class WeightFile:
-    """One file, by its name below the folder."""
+    """File of weights, with its name relative to the folder."""
 
     name: str
     path: Path
@@ -49,7 +49,7 @@ class WeightFile:
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """What is staged."""
+    """Weights to stage."""
 
     model: str
     revision: str
@@ -59,11 +59,12 @@ class Weights:
 
     @property
     def size(self) -> int:
+        """Size of all files in bytes."""
         return sum(file.size for file in self.files)
 
     @property
     def sha256(self) -> str:
-        """Of the list of files: another one, other weights."""
+        """Digest of the list of files."""
         return _sha256_of_list([file.to_json() for file in self.files])
 
 
@@ -74,9 +75,11 @@ def weights_in(
     *,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Weights:
-    """Every file of a folder with its sha256; without a revision, a digest of those.
+    """Return the files of a folder with their sha256.
 
-    Hidden files and folders are left out: the hub's cache and git keep theirs there.
+    Without `revision`, a digest of the files becomes the revision. Hidden files and
+    folders are left out, because the hub's cache and git store their data there. Raises
+    NotFoundError without config.json.
     """
     if not (folder / "config.json").is_file():
         raise NotFoundError(
@@ -98,7 +101,10 @@ def weights_in(
 
 
 def manifest_of(weights: Weights, deployment: str) -> dict[str, Any]:
-    """Put beside the weights, last: where it is, everything else is too."""
+    """Return the manifest of weights.
+
+    It is uploaded last, so that its presence means that all files are there.
+    """
     source = {} if weights.source is None else {"source": dict(weights.source)}
     return {
         "model": weights.model,
@@ -110,11 +116,12 @@ def manifest_of(weights: Weights, deployment: str) -> dict[str, Any]:
 
 
 def sha256_in(manifest: Mapping[str, Any]) -> str:
-    """That of the weights which a manifest names, as `Weights.sha256`."""
+    """Return the digest of the weights in a manifest, as `Weights.sha256`."""
     return _sha256_of_list(manifest.get("files"))
 
 
 def sha256_of(path: Path) -> str:
+    """Return the sha256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -128,10 +135,10 @@ def write_tar(
     target: IO[bytes],
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> None:
-    """model.tar.gz as batch transform wants it: no links, the same bytes every time.
+    """Write model.tar.gz for batch transform: no links, reproducible bytes.
 
-    Compressed as little as gzip allows: weights do not get smaller. `progress` is told
-    how many bytes of the weights are in it.
+    Compression is minimal, because weights hardly compress. `progress` gets the number
+    of bytes of the weights written so far.
     """
     done = 0
     with (
@@ -154,17 +161,20 @@ def _files(folder: Path) -> Iterator[Path]:
 
 
 def is_weight(path: PurePath) -> bool:
-    """By its path below the folder: hidden files are none, and neither are ours."""
+    """Return whether a file belongs to the weights, by its path below the folder.
+
+    Hidden files and our own manifests do not.
+    """
     is_hidden = any(part.startswith(".") for part in path.parts)
     return not is_hidden and path.name not in (MANIFEST, STAGING)
 
 
 def is_same(manifest: Mapping[str, Any], weights: Weights) -> bool:
-    """What was staged is what is to be staged."""
+    """Return whether a manifest lists the same files as the weights."""
     return manifest.get("files") == [file.to_json() for file in weights.files]
 
 
 def abbreviate(names: Sequence[str]) -> str:
-    """The first of them, and how many more there are."""
+    """Return the first three names and how many more there are."""
     rest = len(names) - 3
     return ", ".join(names[:3]) + (f" and {rest} more" if rest > 0 else "")

@@ -1,4 +1,4 @@
-"""The Hugging Face hub: what it has of a model, and the model itself."""
+"""Models of the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -17,56 +17,56 @@ Answer = TypeVar("Answer")
 
 @dataclass(frozen=True, slots=True)
 class HubFile:
-    """One file, as the hub lists it."""
+    """File of a model as the hub lists it."""
 
     name: str
     size: int
     is_here: bool
-    """Fetched before."""
+    """True if the file is in the local cache."""
 
 
 @dataclass(frozen=True, slots=True)
 class HubModel:
-    """A model at a commit; nothing of it need be here."""
+    """Model of the hub at a commit, with or without local files."""
 
     commit: str
     files: tuple[HubFile, ...]
     folder: Path
-    """Where a fetch puts it."""
+    """Folder of the local cache."""
 
     @property
     def absent(self) -> Sequence[HubFile]:
-        """What a fetch would bring."""
+        """Files that a fetch would download."""
         return [file for file in self.files if not file.is_here]
 
     @property
     def weights(self) -> Sequence[HubFile]:
-        """What is staged of it."""
+        """Files that would be staged."""
         return [f for f in self.files if is_weight(PurePosixPath(f.name))]
 
 
 class Hub(Protocol):
-    """Where models come from."""
+    """Source of models."""
 
     def inspect(self, model: str, revision: str | None) -> HubModel:
-        """What there is, without a byte of it."""
+        """Return the files of a model without downloading them."""
         ...
 
     def fetch(self, model: str, revision: str | None) -> tuple[Path, str]:
-        """A folder with the model at a commit, and the commit."""
+        """Download a model; return its folder and its commit."""
         ...
 
 
 class HuggingFace:
-    """With whatever token and cache its own library finds."""
+    """Hugging Face hub, with the token and the cache that its library finds."""
 
     def inspect(self, model: str, revision: str | None) -> HubModel:
         def list_files(hub: Any) -> HubModel:
             commit = _commit(hub, model, revision)
-            found = hub.snapshot_download(model, revision=commit, dry_run=True)
+            downloads = hub.snapshot_download(model, revision=commit, dry_run=True)
             files = tuple(
                 HubFile(file.filename, file.file_size or 0, not file.will_download)
-                for file in found
+                for file in downloads
             )
             folder = Path(hub.constants.HF_HUB_CACHE)
             return HubModel(commit, files, folder)
@@ -96,7 +96,7 @@ def _call_hub(model: str, ask: Callable[[Any], Answer]) -> Answer:
     try:
         return ask(huggingface_hub)
     except Exception as error:
-        # Which library carries the hub's calls, and so their errors, has changed twice.
+        # The client's HTTP library, and so its errors, has changed twice.
         raise NotFoundError(
             f"{model} cannot be fetched from the hub: {error}",
             hint="chandra-sagemaker model stage --from FOLDER",

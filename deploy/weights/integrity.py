@@ -1,4 +1,4 @@
-"""Hash weights in full, and compare them with their manifest."""
+"""Comparison of weights with their manifest by full hashes."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ def find_manifests(folder: Path) -> list[Path]:
     A server's cache has a folder for each set of weights. Raises NotFoundError where
     there is none.
     """
-    found = [folder] if (folder / MANIFEST).is_file() else []
-    found = found or sorted(path.parent for path in folder.glob(f"*/{MANIFEST}"))
-    if not found:
+    folders = [folder] if (folder / MANIFEST).is_file() else []
+    folders = folders or sorted(path.parent for path in folder.glob(f"*/{MANIFEST}"))
+    if not folders:
         what = "holds no" if folder.is_dir() else "is no folder with a"
         raise NotFoundError(
             f"{folder} {what} {MANIFEST}, so nothing says what its files should be",
             hint="a folder that came from `model stage`, such as a server's "
             "CHANDRA_CACHE_DIR",
         )
-    return found
+    return folders
 
 
 def folder_findings(
@@ -99,9 +99,11 @@ def compare_with_manifest(
     total = sum(size for _, size, _ in files)
     findings, done = [], 0
     for name, size, sha256 in files:
-        found = sizes.get(name)
-        if found != size:
-            state = "is missing" if found is None else f"has {found:,} bytes"
+        actual_size = sizes.get(name)
+        if actual_size != size:
+            state = (
+                "is missing" if actual_size is None else f"has {actual_size:,} bytes"
+            )
             sentence = f"{name} in {place} {state}, but {MANIFEST} says {size:,} bytes"
             findings.append(Finding(SUBJECT, True, sentence, hint))
             total -= size

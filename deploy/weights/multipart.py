@@ -1,4 +1,4 @@
-"""One object into S3 in parts, on from where an earlier attempt ended."""
+"""Multipart upload of one object to S3, which continues an earlier attempt."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MIN_PART_BYTES = 5 * 1024 * 1024
 
 
 class Upload:
-    """Parts one after the other. What broke off stays, for the next attempt."""
+    """Upload of parts in order; an interrupted upload is kept for the next attempt."""
 
     def __init__(
         self, aws: AWSClient, bucket: str, key: str, properties: Mapping[str, Any]
@@ -29,13 +29,13 @@ class Upload:
         self._parts: list[dict[str, Any]] = []
 
     def add(self, content: bytes) -> None:
-        """The next part; sent unless it is there."""
+        """Add the next part; send it unless S3 has it already."""
         number = len(self._parts) + 1
         size, etag = self._known.get(number, (0, ""))
         is_there = (size, etag.strip('"')) == (len(content), _md5(content))
         if number == 1 and self._known and not is_there:
-            # Of other bytes, and its metadata say so; or under a KMS key, where an
-            # ETag is no MD5 and nothing can be compared.
+            # The parts hold other bytes, or the object has a KMS key: then an
+            # ETag is not an MD5 digest and nothing can be compared.
             self._call("abort_multipart_upload", UploadId=self._id)
             self._known = {}
             self._id = self._begin()
@@ -48,6 +48,7 @@ class Upload:
         self.size += len(content)
 
     def finish(self) -> None:
+        """Complete the upload."""
         self._call(
             "complete_multipart_upload",
             UploadId=self._id,
@@ -59,8 +60,8 @@ class Upload:
         return str(answer["UploadId"])
 
     def _begun(self) -> str | None:
-        """The newest attempt at this key that was not finished."""
-        found = [
+        """Return the newest unfinished upload of this key."""
+        uploads = [
             item
             for item in self._aws.pages(
                 "s3",
@@ -71,11 +72,11 @@ class Upload:
             )
             if item["Key"] == self._object["Key"]
         ]
-        found.sort(key=lambda item: item["Initiated"])
-        return str(found[-1]["UploadId"]) if found else None
+        uploads.sort(key=lambda item: item["Initiated"])
+        return str(uploads[-1]["UploadId"]) if uploads else None
 
     def _parts_of(self, upload: str) -> dict[int, tuple[int, str]]:
-        """Their sizes and ETags by number."""
+        """Return size and ETag of the uploaded parts, by number."""
         return {
             int(part["PartNumber"]): (int(part["Size"]), str(part["ETag"]))
             for part in self._aws.pages(
@@ -88,7 +89,7 @@ class Upload:
 
 
 class StreamedUpload:
-    """Written to from the front to the back, by whoever knows no parts."""
+    """Writable stream that uploads its bytes in parts."""
 
     def __init__(self, upload: Upload, part_bytes: int) -> None:
         self._upload = upload
@@ -96,6 +97,7 @@ class StreamedUpload:
         self._buffer = bytearray()
 
     def write(self, content: bytes) -> int:
+        """Buffer bytes, and send each part that is full."""
         self._buffer += content
         while len(self._buffer) >= self._part_bytes:
             self._upload.add(bytes(self._buffer[: self._part_bytes]))
@@ -103,7 +105,7 @@ class StreamedUpload:
         return len(content)
 
     def finish(self) -> None:
-        """Only the last part may be a small one."""
+        """Send the last part, which may be small, and complete the upload."""
         if self._buffer or self._upload.size == 0:
             self._upload.add(bytes(self._buffer))
         self._upload.finish()

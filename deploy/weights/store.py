@@ -1,4 +1,4 @@
-"""Weights and other files in S3: put there, verified, and found again."""
+"""Weights and other files in a bucket of S3: upload, verification and lookup."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ MAX_PARTS = 10_000
 BACKOFF = Backoff(num_retries=2, first_seconds=0.0, longest_seconds=0.0)
 SHA256 = "sha256"
 WEIGHTS = "weights-sha256"
-"""On a tar: of the list of files in it, for its own is known at its end only."""
+"""Metadata of a tar: digest of the list of its files. The digest of the tar itself is
+known only at its end."""
 OTHER_PLACE = (
     "chandra-sagemaker model stage with another --revision (without one, a folder's is "
     "a digest of its files), or set another [model] prefix in chandra.toml"
@@ -42,7 +43,7 @@ Progress = Callable[[str, int, int], None]
 
 
 class Store:
-    """One bucket, with the key that encrypts what is put there."""
+    """Bucket for uploads, with the KMS key that encrypts them."""
 
     def __init__(
         self,
@@ -60,12 +61,12 @@ class Store:
     def stage(
         self, weights: Weights, prefix: str, deployment: str, progress: Progress
     ) -> int:
-        """Upload what is missing, verify all, then write the manifest.
+        """Upload missing files, verify all, then write the manifest.
 
-        The answer is the number of files that were uploaded.
+        Returns the number of uploaded files.
         """
         missing = self.missing(weights, prefix)
-        # Staged before, it stays whose it was: `destroy --all` goes by that.
+        # Staged weights keep their owner, which decides what `destroy --all` deletes.
         is_whole = self.manifest(prefix) is not None
         if not is_whole:
             mark = {"deployment": deployment}
@@ -83,10 +84,11 @@ class Store:
         return len(missing)
 
     def missing(self, weights: Weights, prefix: str) -> list[WeightFile]:
-        """What has to be uploaded; raises ConflictError where other files lie there.
+        """Return the files to upload.
 
-        A container is given everything below the prefix, and an endpoint that runs
-        would start its next machine with other weights under the same name.
+        Raises ConflictError if other files lie below the prefix: a container downloads
+        everything below it, and a running endpoint would start its next machine with
+        other weights under the same name.
         """
         where = f"s3://{self.bucket}/{prefix}"
         manifest = self.manifest(prefix)
@@ -96,8 +98,8 @@ class Store:
                 "these in their place",
                 hint=OTHER_PLACE,
             )
-        wanted = {MANIFEST, STAGING, *(file.name for file in weights.files)}
-        others = sorted(self.sizes(prefix).keys() - wanted)
+        expected = {MANIFEST, STAGING, *(file.name for file in weights.files)}
+        others = sorted(self.sizes(prefix).keys() - expected)
         if others:
             raise ConflictError(
                 f"{where} holds {abbreviate(others)}, which are not part of "
@@ -111,14 +113,14 @@ class Store:
         ]
 
     def sizes(self, prefix: str) -> dict[str, int]:
-        """Everything below the prefix, by its name there."""
+        """Return the size of every object below a prefix, by relative key."""
         return {
             str(item["Key"]).removeprefix(prefix): int(item["Size"])
             for item in self._aws.objects(self.bucket, prefix)
         }
 
     def verify(self, weights: Weights, prefix: str) -> None:
-        """Raises ResourceFailedError with the files that are not as they should be."""
+        """Raise ResourceFailedError if a file is missing or different."""
         wrong = [
             file.name
             for file in weights.files
@@ -132,7 +134,7 @@ class Store:
             )
 
     def manifest(self, prefix: str) -> dict[str, Any] | None:
-        """What was staged; None where nothing was, or not to its end."""
+        """Return the manifest of staged weights; None if staging is not complete."""
         try:
             answer = self._aws.call(
                 "s3", "get_object", Bucket=self.bucket, Key=prefix + MANIFEST
@@ -146,7 +148,7 @@ class Store:
         return content if isinstance(content, dict) else None
 
     def holds(self, key: str, size: int, sha256: str) -> bool:
-        """The object is there, of that size, uploaded from those bytes."""
+        """Return whether an object has this size and was uploaded from these bytes."""
         return self._head(key, SHA256) == (size, sha256)
 
     def content(self, key: str, size: int) -> Iterator[bytes]:
@@ -174,7 +176,7 @@ class Store:
         return content
 
     def upload(self, key: str, path: Path, sha256: str, progress: Progress) -> None:
-        """Parts that an earlier attempt left behind are kept, if they are the same."""
+        """Upload a file; equal parts of an interrupted upload are kept."""
         size = path.stat().st_size
         if size <= self._part_bytes:
             self.put(key, path.read_bytes(), sha256)
@@ -191,9 +193,9 @@ class Store:
     def tar(
         self, weights: Weights, key: str, progress: Callable[[int, int], None]
     ) -> bool:
-        """All files as one object, unless that is there; whether it was written.
+        """Upload all files as one tar unless it exists; return whether it was written.
 
-        Raises ResourceFailedError where it has not arrived whole.
+        Raises ResourceFailedError if the object does not match afterwards.
         """
         if self.holds_tar(weights.sha256, key):
             return False
@@ -203,17 +205,17 @@ class Store:
         stream.finish()
         if self._head(key, WEIGHTS) != (upload.size, weights.sha256):
             raise ResourceFailedError(
-                f"s3://{self.bucket}/{key} has not arrived as it was sent",
+                f"s3://{self.bucket}/{key} differs from what was sent",
                 hint="chandra-sagemaker model stage --tar again",
             )
         return True
 
     def holds_tar(self, sha256: str, key: str) -> bool:
-        """The object is there, and was made of the files of that digest."""
+        """Return whether a tar exists that was made of the files with this digest."""
         return self._head(key, WEIGHTS)[1] == sha256
 
     def _head(self, key: str, name: str) -> tuple[int, str | None]:
-        """Its size, and what it says of itself under the name."""
+        """Return the size of an object and one value of its metadata."""
         try:
             head = self._aws.call("s3", "head_object", Bucket=self.bucket, Key=key)
         except NotFoundError:
@@ -221,6 +223,7 @@ class Store:
         return int(head["ContentLength"]), head["Metadata"].get(name)
 
     def put(self, key: str, content: bytes, sha256: str | None = None) -> None:
+        """Upload an object in one request."""
         self._aws.call(
             "s3",
             "put_object",

@@ -201,7 +201,7 @@ def _job(
         model=transform_model_from(config, context.identity),
         bucket=config.model.bucket,
         prefix=batch.prefix,
-        wanted=batch.work,
+        requested=batch.work,
         work=batch.work,
         output=output,
         accept=accept,

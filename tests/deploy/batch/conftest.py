@@ -1,4 +1,4 @@
-"""Fixtures of the batch jobs: documents in a bucket, and machines to read them."""
+"""Fixtures of batch jobs: buckets, weights, an image and machines."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ from tests.deploy.batch.transformer import BUCKETS, with_documents
 
 @pytest.fixture
 def put(cloud, wire, project, at):
-    """put("scans/a.pdf", b"..."): documents in a bucket, and machines to read them."""
+    """Return a function that uploads a document: `put("scans/a.pdf", b"...")`."""
     project(BUCKETS)
     return with_documents(cloud, wire, at.now)

@@ -1,4 +1,4 @@
-"""Batch transform, whole commands against an AWS of ours, over the wire."""
+"""Batch jobs started by whole commands, against a local AWS over HTTP."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.deploy.batch.transformer import (
 from tests.deploy.contents import PDF
 
 
-def test_from_a_bucket_to_a_bucket(chandra, put, wire, cloud):
+def test_documents_of_bucket_are_read_into_bucket(chandra, put, wire, cloud):
     put("scans/a.pdf")
     put("scans/sub/b.png")
 
@@ -30,7 +30,7 @@ def test_from_a_bucket_to_a_bucket(chandra, put, wire, cloud):
     assert "pages read: 4" in ran.out
 
 
-def test_a_job_says_all_that_sagemaker_would_guess(chandra, put, cloud):
+def test_request_leaves_no_default_to_sagemaker(chandra, put, cloud):
     put("scans/a.pdf")
 
     chandra(*RUN, "--format", "json")
@@ -51,7 +51,7 @@ def test_a_job_says_all_that_sagemaker_would_guess(chandra, put, cloud):
     )
 
 
-def test_the_model_of_a_job_has_its_weights_in_a_tar(chandra, put, cloud, wire):
+def test_model_of_job_gets_weights_from_tar(chandra, put, cloud, wire):
     put("scans/a.pdf")
 
     chandra(*RUN)
@@ -64,9 +64,7 @@ def test_the_model_of_a_job_has_its_weights_in_a_tar(chandra, put, cloud, wire):
     assert model["Environment"]["SERVE_USE"] == "batch"
 
 
-def test_weights_are_pulled_by_the_container_where_it_may(
-    chandra, put, cloud, wire, project
-):
+def test_container_with_network_downloads_weights(chandra, put, cloud, wire, project):
     put("scans/a.pdf")
     project(BUCKETS + 'weights = "pull"\n[network]\nisolation = false\n')
 
@@ -83,7 +81,7 @@ def test_weights_are_pulled_by_the_container_where_it_may(
     )
 
 
-def test_objects_of_several_types_are_left_to_the_server_to_tell(chandra, put, cloud):
+def test_mixed_types_use_the_generic_content_type(chandra, put, cloud):
     put("scans/a.pdf")
     put("scans/b.png")
 
@@ -92,7 +90,7 @@ def test_objects_of_several_types_are_left_to_the_server_to_tell(chandra, put, c
     assert job(cloud)["TransformInput"]["ContentType"] == "application/octet-stream"
 
 
-def test_files_are_uploaded_once_by_their_contents(chandra, put, cloud, wire, tmp_path):
+def test_equal_files_are_uploaded_once(chandra, put, cloud, wire, tmp_path):
     folder = tmp_path / "scans"
     (folder / "sub").mkdir(parents=True)
     (folder / "a.pdf").write_bytes(PDF + b"fine")
@@ -114,9 +112,7 @@ def test_files_are_uploaded_once_by_their_contents(chandra, put, cloud, wire, tm
     ]
 
 
-def test_a_manifest_becomes_one_request_for_each_line(
-    chandra, put, cloud, project, tmp_path
-):
+def test_manifest_line_becomes_one_request(chandra, put, cloud, project, tmp_path):
     project(BUCKETS + "[network]\nisolation = false\n")
     put("a.pdf")
     put("b.pdf")
@@ -155,9 +151,7 @@ def test_documents_with_options_become_requests(chandra, put, cloud, project):
     assert job(cloud)["Environment"] == {"DOCUMENT_BUCKETS": "inbox"}
 
 
-def test_a_long_prompt_is_sent_as_the_service_takes_it(
-    chandra, put, cloud, project, tmp_path
-):
+def test_long_prompt_is_sent_without_escapes(chandra, put, cloud, project, tmp_path):
     project(BUCKETS + "[network]\nisolation = false\n")
     put("a.pdf")
     prompt = tmp_path / "prompt.txt"
@@ -171,7 +165,7 @@ def test_a_long_prompt_is_sent_as_the_service_takes_it(
     assert parse_members(body, ())["prompt"] == ("сумма " * 700).strip()
 
 
-def test_other_options_are_another_job(chandra, put, cloud, project):
+def test_other_options_start_another_job(chandra, put, cloud, project):
     project(BUCKETS + "[network]\nisolation = false\n")
     put("a.pdf")
 
@@ -181,7 +175,7 @@ def test_other_options_are_another_job(chandra, put, cloud, project):
     assert len(cloud.transformed.sent) == 2
 
 
-def test_a_line_of_a_manifest_that_cannot_be_read_is_told_with_its_code(
+def test_unreadable_manifest_line_is_reported_with_code(
     chandra, put, cloud, wire, project, tmp_path
 ):
     project(BUCKETS + "[network]\nisolation = false\n")
@@ -221,7 +215,7 @@ def test_a_line_of_a_manifest_that_cannot_be_read_is_told_with_its_code(
     assert "  s3://foreign/x.pdf: role ocr-execution may not read there" in ran.out
 
 
-def test_an_object_above_100_mb_is_left_out_and_said_to_be(chandra, put, wire, cloud):
+def test_object_above_100_mb_is_left_out_and_reported(chandra, put, wire, cloud):
     put("scans/a.pdf")
     put("scans/b.pdf", bytes(101 * 1024 * 1024))
 

@@ -1,4 +1,4 @@
-"""Which object is sent for which document, and how many pages there are."""
+"""Objects of a job for its documents, and the estimated number of pages."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from deploy.documents.document import Document
 from deploy.errors import ConfigError
 
 
-def stored(key, *, size=1000, kind="application/pdf", **more):
+def stored_document(key, *, size=1000, kind="application/pdf", **more):
     uri = f"s3://inbox/{key}"
     name = key.rpartition("/")[2]
     return Document(name, uri, kind, size, f"{uri} etag {size}", **more)
@@ -46,101 +46,109 @@ def batch(uri, *documents, bucket="weights", is_manifest=False):
         ("s3://inbox", "s3://inbox/", ["scans/a.pdf", "scans/sub/b.pdf"]),
     ],
 )
-def test_objects_below_a_prefix_are_read_where_they_are(uri, prefix, keys):
-    found = batch(uri, stored("scans/a.pdf"), stored("scans/sub/b.pdf"))
+def test_objects_below_prefix_are_not_copied(uri, prefix, keys):
+    prepared = batch(
+        uri, stored_document("scans/a.pdf"), stored_document("scans/sub/b.pdf")
+    )
 
-    assert found.prefix == prefix
-    assert [work.key for work in found.work] == keys
-    assert (found.bodies, found.files, found.places) == ({}, {}, ())
-
-
-def test_one_object_is_a_batch_of_one():
-    found = batch("s3://inbox/scans/a.pdf", stored("scans/a.pdf"))
-
-    assert (found.prefix, found.work[0].key) == ("s3://inbox/scans/", "a.pdf")
+    assert prepared.prefix == prefix
+    assert [work.key for work in prepared.work] == keys
+    assert (prepared.bodies, prepared.files, prepared.places) == ({}, {}, ())
 
 
-def test_a_file_goes_below_our_prefix_under_its_contents():
-    found = batch("here", local("sub/a.pdf"))
+def test_single_object_is_a_batch():
+    prepared = batch("s3://inbox/scans/a.pdf", stored_document("scans/a.pdf"))
+
+    assert (prepared.prefix, prepared.work[0].key) == ("s3://inbox/scans/", "a.pdf")
+
+
+def test_file_is_uploaded_under_its_digest():
+    prepared = batch("here", local("sub/a.pdf"))
     again = batch("here", local("sub/a.pdf", b"changed"))
 
-    (key,) = found.files
-    assert key == f"transforms/ocr/documents/{found.work[0].key}"
+    (key,) = prepared.files
+    assert key == f"transforms/ocr/documents/{prepared.work[0].key}"
     assert key.endswith("/sub/a.pdf")
     assert [*again.files] != [key]
-    assert found.work[0].document == hashlib.sha256(b"fine").hexdigest()[:16]
+    assert prepared.work[0].document == hashlib.sha256(b"fine").hexdigest()[:16]
 
 
-def test_a_file_without_a_bucket_of_ours_has_nowhere_to_go():
+def test_file_without_model_bucket_is_refused():
     with pytest.raises(ConfigError, match=r"model\.bucket"):
         batch("here", local("a.pdf"), bucket=None)
 
 
-def test_types_that_differ_are_left_to_the_bytes():
-    same = batch("s3://inbox", stored("a.pdf"), stored("b.pdf"))
-    mixed = batch("s3://inbox", stored("a.pdf"), stored("b.png", kind="image/png"))
+def test_different_types_give_generic_content_type():
+    same = batch("s3://inbox", stored_document("a.pdf"), stored_document("b.pdf"))
+    mixed = batch(
+        "s3://inbox",
+        stored_document("a.pdf"),
+        stored_document("b.png", kind="image/png"),
+    )
 
     assert same.content_type == "application/pdf"
     assert mixed.content_type == "application/octet-stream"
 
 
-def test_what_is_too_large_to_send_is_set_apart():
-    found = batch("s3://inbox", stored("a.pdf", size=MAX_BYTES),
-                  stored("b.pdf", size=MAX_BYTES + 1))  # fmt: skip
+def test_too_large_objects_are_set_apart():
+    prepared = batch("s3://inbox", stored_document("a.pdf", size=MAX_BYTES),
+                  stored_document("b.pdf", size=MAX_BYTES + 1))  # fmt: skip
 
-    assert [work.key for work in found.work] == ["a.pdf"]
-    assert [document.name for document in found.too_large] == ["b.pdf"]
+    assert [work.key for work in prepared.work] == ["a.pdf"]
+    assert [document.name for document in prepared.too_large] == ["b.pdf"]
 
 
-def test_a_line_of_a_manifest_is_a_request_of_its_own():
-    found = batch(
+def test_manifest_line_becomes_a_request():
+    prepared = batch(
         "list.jsonl",
-        stored("a.pdf", size=MAX_BYTES + 1, options={"pages": "1-5"}),
+        stored_document("a.pdf", size=MAX_BYTES + 1, options={"pages": "1-5"}),
         local("b.pdf"),
         is_manifest=True,
     )
 
     bodies = {json.loads(body)["s3_uri"]: json.loads(body) for body in
-              found.bodies.values()}  # fmt: skip
+              prepared.bodies.values()}  # fmt: skip
     assert bodies["s3://inbox/a.pdf"]["pages"] == "1-5"
-    assert found.content_type == "application/json"
-    assert found.places == ("inbox", "weights/transforms/ocr/documents")
-    assert found.too_large == ()
-    (uploaded,) = found.files
+    assert prepared.content_type == "application/json"
+    assert prepared.places == ("inbox", "weights/transforms/ocr/documents")
+    assert prepared.too_large == ()
+    (uploaded,) = prepared.files
     assert f"s3://weights/{uploaded}" in bodies
-    by_name = {work.name: work.document for work in found.work}
+    by_name = {work.name: work.document for work in prepared.work}
     assert by_name["a.pdf"] == hashlib.sha256(b"s3://inbox/a.pdf").hexdigest()[:16]
 
 
-def test_parts_of_one_document_are_requests_of_different_names():
-    found = batch(
+def test_parts_of_a_document_have_different_keys():
+    prepared = batch(
         "list.jsonl",
-        stored("a.pdf", options={"pages": "1-5"}),
-        stored("a.pdf", options={"pages": "6-9"}),
+        stored_document("a.pdf", options={"pages": "1-5"}),
+        stored_document("a.pdf", options={"pages": "6-9"}),
         is_manifest=True,
     )
 
-    assert len({work.key for work in found.work}) == 2
+    assert len({work.key for work in prepared.work}) == 2
 
 
-def test_pages_that_nobody_knows_are_as_many_as_in_the_sample():
-    documents = [stored(f"{n}.pdf") for n in range(10)] + [stored("x.pdf", num_pages=7)]
-    found = batch("s3://inbox", *documents)
+def test_unknown_pages_are_the_mean_of_the_sample():
+    documents = [stored_document(f"{n}.pdf") for n in range(10)] + [
+        stored_document("x.pdf", num_pages=7)
+    ]
+    prepared = batch("s3://inbox", *documents)
 
-    work = estimate_work(found, {"s3://inbox/0.pdf": 4, "s3://inbox/5.pdf": 2})
+    work = estimate_work(prepared, {"s3://inbox/0.pdf": 4, "s3://inbox/5.pdf": 2})
 
     assert workload_of(work).num_pages == 4 + 2 + 8 * 3 + 7
     assert workload_of(work).longest_pages == 7
 
 
-def test_without_a_sample_the_size_says_how_many_pages():
-    found = batch("s3://inbox", stored("a.pdf", size=1_000_000))
+def test_pages_are_estimated_from_size_without_sample():
+    prepared = batch("s3://inbox", stored_document("a.pdf", size=1_000_000))
 
-    assert workload_of(estimate_work(found, {})).num_pages == 10
+    assert workload_of(estimate_work(prepared, {})).num_pages == 10
 
 
-def test_a_sample_is_spread_and_downloads_little():
-    small = [stored(f"{n:03}.pdf") for n in range(100)]
+def test_sample_is_spread_and_limited_in_bytes():
+    small = [stored_document(f"{n:03}.pdf") for n in range(100)]
     large = [replace(document, size=30 * 1024 * 1024) for document in small]
     huge = [replace(document, size=40 * 1024 * 1024) for document in small]
 
@@ -148,10 +156,10 @@ def test_a_sample_is_spread_and_downloads_little():
     assert select_sample(small)[-1].name > "080"
     assert len(select_sample(large)) == 3
     assert select_sample(huge) == []
-    assert select_sample([stored("a.png", num_pages=1)]) == []
+    assert select_sample([stored_document("a.png", num_pages=1)]) == []
 
 
-def test_a_result_is_looked_for_at_both_places_that_are_documented():
+def test_result_has_two_documented_keys():
     assert outputs_of("sub/a.pdf", "s3://inbox/scans/") == (
         "sub/a.pdf.out",
         "scans/sub/a.pdf.out",
@@ -167,7 +175,7 @@ def test_a_result_is_looked_for_at_both_places_that_are_documented():
         ("scans//a.pdf", "s3://inbox/scans//"),
     ],
 )
-def test_one_object_is_found_below_its_prefix_whatever_slashes_it_has(key, prefix):
+def test_common_prefix_keeps_all_slashes(key, prefix):
     uri = f"s3://inbox/{key}"
 
     assert common_prefix(uri, [uri]) == prefix

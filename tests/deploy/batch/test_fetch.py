@@ -1,4 +1,4 @@
-"""Results of jobs under readable names, and documents that no job was given."""
+"""Results of jobs under readable names, and documents that were left out."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ ISOLATION = "[network]\nisolation = false\n"
 
 @pytest.fixture
 def put(cloud, wire, project, at):
-    """put("scans/a.pdf", b"..."): documents in a bucket, and machines to read them."""
+    """Return a function that uploads a document: `put("a.pdf", b"...")`."""
     project(BUCKETS + ISOLATION)
     return with_documents(cloud, wire, at.now)
 
 
 @pytest.fixture
 def job(chandra, put, cloud, tmp_path):
-    """The name of a job over a folder of this machine."""
+    """Return the name of a job over a local folder."""
     folder = tmp_path / "scans"
     (folder / "sub").mkdir(parents=True)
     (folder / "a.pdf").write_bytes(PDF + b"first")
@@ -32,7 +32,7 @@ def job(chandra, put, cloud, tmp_path):
 
 @pytest.fixture
 def manifest(put, tmp_path):
-    """One document that is there, and one that is not."""
+    """Return a manifest with an existing and a missing document."""
     put("a.pdf")
     path = tmp_path / "list.jsonl"
     path.write_text(
@@ -49,7 +49,7 @@ def files_in(folder):
     }
 
 
-def test_results_of_a_folder_are_fetched_under_its_names(chandra, job, tmp_path):
+def test_results_keep_the_names_of_the_folder(chandra, job, tmp_path):
     ran = chandra("transform", "fetch", job, "--into", str(tmp_path / "md"))
 
     assert ran.status == 0, ran.err
@@ -59,15 +59,15 @@ def test_results_of_a_folder_are_fetched_under_its_names(chandra, job, tmp_path)
     }  # fmt: skip
 
 
-def test_results_are_fetched_into_a_bucket_too(chandra, job, wire):
+def test_results_are_fetched_into_bucket(chandra, job, wire):
     ran = chandra("transform", "fetch", job, "--into", "s3://results/named")
 
     assert ran.status == 0, ran.err
-    found = wire.call("s3", "get_object", Bucket="results", Key="named/sub/b.pdf.md")
-    assert found["Body"].read() == b"# second"
+    objects = wire.call("s3", "get_object", Bucket="results", Key="named/sub/b.pdf.md")
+    assert objects["Body"].read() == b"# second"
 
 
-def test_a_file_with_other_contents_stays_until_it_is_forced(chandra, job, tmp_path):
+def test_other_file_is_overwritten_only_by_force(chandra, job, tmp_path):
     (tmp_path / "md").mkdir()
     (tmp_path / "md" / "a.pdf.md").write_text("mine")
     fetch = ("transform", "fetch", job, "--into", str(tmp_path / "md"))
@@ -82,7 +82,7 @@ def test_a_file_with_other_contents_stays_until_it_is_forced(chandra, job, tmp_p
     assert (tmp_path / "md" / "a.pdf.md").read_text() == "# first"
 
 
-def test_alike_names_of_two_jobs_have_files_of_their_own(chandra, put, cloud, tmp_path):
+def test_equal_names_of_two_jobs_get_distinct_files(chandra, put, cloud, tmp_path):
     for name in ("A", "a"):
         (tmp_path / name).mkdir()
         (tmp_path / name / f"{name}.pdf").write_bytes(PDF + name.encode())
@@ -90,13 +90,13 @@ def test_alike_names_of_two_jobs_have_files_of_their_own(chandra, put, cloud, tm
 
     ran = chandra("transform", "fetch", *cloud.jobs, "--into", str(tmp_path / "md"))
 
-    found = files_in(tmp_path / "md")
+    objects = files_in(tmp_path / "md")
     assert ran.status == 0, ran.err
-    assert sorted(found.values()) == ["# A", "# a"]
-    assert len({name.casefold() for name in found}) == 2
+    assert sorted(objects.values()) == ["# A", "# a"]
+    assert len({name.casefold() for name in objects}) == 2
 
 
-def test_a_document_without_a_result_is_named(chandra, put, cloud, tmp_path):
+def test_document_without_result_is_reported(chandra, put, cloud, tmp_path):
     put("scans/a.pdf", b"broken")
     put("scans/b.pdf")
     chandra("transform", "s3://inbox/scans/", "s3://results/md")
@@ -118,7 +118,7 @@ def test_a_dry_run_of_fetch_writes_nothing(chandra, job, tmp_path):
     assert not (tmp_path / "md").exists()
 
 
-def test_fetch_without_a_place_says_what_to_type(chandra, job):
+def test_fetch_without_into_shows_usage(chandra, job):
     ran = chandra("transform", "fetch", job)
 
     assert ran.status == 2
@@ -141,7 +141,7 @@ def test_invalid_into_is_refused(chandra, job, into, status, words):
     assert "\ntry:" in ran.err
 
 
-def test_what_several_jobs_left_out_is_said_once(chandra, cloud, manifest, tmp_path):
+def test_left_out_documents_are_reported_once(chandra, cloud, manifest, tmp_path):
     chandra("transform", str(manifest), "s3://results/md")
     chandra("transform", str(manifest), "s3://results/md", "--paginate")
 
@@ -155,7 +155,7 @@ def test_what_several_jobs_left_out_is_said_once(chandra, cloud, manifest, tmp_p
 
 
 @pytest.mark.parametrize("command", ["status", "wait", "fetch"])
-def test_a_line_that_was_not_found_counts_in_its_job(
+def test_missing_document_counts_in_its_job(
     chandra, cloud, manifest, tmp_path, command
 ):
     chandra("transform", str(manifest), "s3://results/md", "--no-wait")
@@ -171,7 +171,7 @@ def test_a_line_that_was_not_found_counts_in_its_job(
     assert [each["document"] for each in told["left_out"]] == ["s3://inbox/gone.pdf"]
 
 
-def test_a_retry_does_not_forget_what_was_not_found(chandra, put, cloud, manifest):
+def test_retry_still_reports_missing_documents(chandra, put, cloud, manifest):
     cloud.transformed.refuses_all = "InternalServerError"
     chandra("transform", str(manifest), "s3://results/md")
     (first,) = cloud.jobs
@@ -184,7 +184,7 @@ def test_a_retry_does_not_forget_what_was_not_found(chandra, put, cloud, manifes
     assert [each["code"] for each in again.json["left_out"]] == ["document_not_found"]
 
 
-def test_documents_that_would_fail_again_are_left_to_retry_all(chandra, put, cloud):
+def test_permanent_failures_need_retry_all(chandra, put, cloud):
     put("scans/a.pdf", b"broken")
     put("scans/b.pdf")
     chandra("transform", "s3://inbox/scans/", "s3://results/md")
@@ -202,7 +202,7 @@ def test_documents_that_would_fail_again_are_left_to_retry_all(chandra, put, clo
     assert [key for key, _ in cloud.transformed.sent] == ["a.pdf"]
 
 
-def test_a_manifest_of_nothing_that_is_there_starts_no_job(
+def test_manifest_without_existing_documents_starts_no_job(
     chandra, put, cloud, tmp_path
 ):
     path = tmp_path / "list.jsonl"

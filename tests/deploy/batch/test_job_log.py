@@ -10,7 +10,7 @@ from tests.deploy.batch.transformer import (
 )
 
 
-def test_what_fails_is_reported_with_its_code_and_the_rest_is_read(chandra, put, wire):
+def test_failures_are_reported_with_codes(chandra, put, wire):
     put("scans/a.pdf")
     put("scans/b.pdf", b"broken")
     put("scans/c.pdf", b"endless")
@@ -28,7 +28,7 @@ def test_what_fails_is_reported_with_its_code_and_the_rest_is_read(chandra, put,
     assert "failed 2 (document_too_large 1, unreadable_document 1)" in ran.out
 
 
-def test_a_status_that_always_had_one_code_is_that_code(chandra, put, cloud):
+def test_status_logged_with_one_code_implies_that_code(chandra, put, cloud):
     put("scans/a.pdf")
     put("scans/b.pdf", b"broken")
     cloud.transformed.says_bodies = False
@@ -38,7 +38,7 @@ def test_a_status_that_always_had_one_code_is_that_code(chandra, put, cloud):
     assert "1 failed with unreadable_document: status 422, which had only" in ran.out
 
 
-def test_a_failure_that_no_line_names_is_said_to_be_unknown(chandra, put, cloud, wire):
+def test_failure_without_log_line_is_unknown(chandra, put, cloud, wire):
     put("scans/a.pdf")
     put("scans/b.pdf", b"broken")
     cloud.transformed.is_silent = True
@@ -52,7 +52,7 @@ def test_a_failure_that_no_line_names_is_said_to_be_unknown(chandra, put, cloud,
 
 @pytest.fixture
 def ended(chandra, put, cloud, at):
-    """ended(): a job that was watched to its end; the seconds after that."""
+    """Return a function that runs a job and tells how long it waited after the end."""
     cloud.clock = at
 
     def run():
@@ -64,16 +64,14 @@ def ended(chandra, put, cloud, at):
     return run
 
 
-def test_a_log_that_tells_of_every_document_is_not_waited_for(ended):
+def test_complete_log_is_not_awaited(ended):
     ran, seconds = ended()
 
     assert seconds == 0
     assert "note:" not in ran.out
 
 
-def test_a_log_without_a_line_is_waited_for_a_minute_and_then_said_to_be_missing(
-    ended, cloud
-):
+def test_empty_log_is_awaited_for_a_minute(ended, cloud):
     cloud.transformed.is_silent = True
 
     ran, seconds = ended()
@@ -84,7 +82,7 @@ def test_a_log_without_a_line_is_waited_for_a_minute_and_then_said_to_be_missing
     assert "pages read" not in ran.out
 
 
-def test_a_log_that_goes_silent_is_waited_for_a_quarter_of_a_minute(ended, cloud):
+def test_incomplete_log_is_awaited_for_15_seconds(ended, cloud):
     cloud.transformed.says_requests = False
 
     ran, seconds = ended()
@@ -93,7 +91,7 @@ def test_a_log_that_goes_silent_is_waited_for_a_quarter_of_a_minute(ended, cloud
     assert "note: the job's log tells of 0 of 1 documents that were read" in ran.out
 
 
-def test_a_log_that_may_not_be_read_is_not_waited_for(ended, cloud):
+def test_forbidden_log_is_not_awaited(ended, cloud):
     cloud.forbidden = {"logs:FilterLogEvents"}
 
     ran, seconds = ended()
@@ -103,9 +101,7 @@ def test_a_log_that_may_not_be_read_is_not_waited_for(ended, cloud):
     assert "logs:FilterLogEvents" in ran.out
 
 
-def test_what_a_later_job_has_read_is_not_looked_for_in_the_log_of_an_earlier(
-    chandra, put, cloud
-):
+def test_documents_of_later_job_need_no_line_in_earlier_log(chandra, put, cloud):
     put("scans/a.pdf")
     put("scans/b.pdf", b"broken")
     chandra(*RUN)
@@ -119,9 +115,7 @@ def test_what_a_later_job_has_read_is_not_looked_for_in_the_log_of_an_earlier(
     assert (shown["read"], shown["untold"]) == (2, None)
 
 
-def test_of_a_job_that_ended_long_ago_nothing_more_is_waited_for(
-    ended, chandra, cloud, at
-):
+def test_log_of_old_job_is_not_awaited(ended, chandra, cloud, at):
     cloud.transformed.is_silent = True
     ended()
     (name,) = cloud.jobs

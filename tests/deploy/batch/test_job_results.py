@@ -1,4 +1,4 @@
-"""Which results of a transform job count, and which are of something else."""
+"""Results that count as those of a job."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ DOCUMENT = Document(
 
 
 class Bucket:
-    """A job's output, as it is listed."""
+    """Output of a job as it is listed."""
 
     def __init__(self, *results):
         self._results = results
@@ -35,28 +35,28 @@ class Bucket:
 
 
 def left(results, documents=None):
-    found = without_result(WORK, results, "s3://in/scans/", documents)
-    return [work.name for work in found]
+    current = without_result(WORK, results, "s3://in/scans/", documents)
+    return [work.name for work in current]
 
 
-def test_a_result_is_found_at_both_places_that_sagemaker_may_put_it():
+def test_result_is_found_at_both_possible_keys():
     assert left({"a.pdf.out": NOON, "scans/sub/b.pdf.out": NOON}) == []
 
 
-def test_a_result_from_before_its_document_came_is_of_another():
+def test_result_older_than_document_is_ignored():
     documents = {"a.pdf": DOCUMENT}
 
     assert left({"a.pdf.out": NOON - HOUR}, documents) == ["a.pdf", "b.pdf"]
     assert left({"a.pdf.out": NOON + HOUR}, documents) == ["b.pdf"]
 
 
-def test_when_a_file_came_nobody_asks_since_its_name_holds_its_contents():
+def test_age_of_uploaded_file_does_not_matter():
     documents = {"a.pdf": replace(DOCUMENT, modified=None)}
 
     assert left({"a.pdf.out": NOON - HOUR}, documents) == ["b.pdf"]
 
 
-def test_a_result_from_before_a_job_is_not_that_jobs():
+def test_older_result_is_not_of_the_job():
     bucket: Any = Bucket(
         Result("a.pdf.out", 4, NOON - HOUR),
         Result("sub/b.pdf.out", 4, NOON + HOUR),

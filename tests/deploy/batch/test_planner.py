@@ -1,4 +1,4 @@
-"""Which calls start a job, held to what AWS says of its requests."""
+"""Calls that start a job, checked against the service models of AWS."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def job(*keys, **changes):
             model=transform_model_from(config, IDENTITY),
             bucket="weights",
             prefix="s3://inbox/scans/",
-            wanted=work,
+            requested=work,
             work=work,
             output="s3://results/md/",
             accept="text/markdown",
@@ -46,7 +46,7 @@ def job(*keys, **changes):
 
 @dataclass
 class Jobs:
-    """An account of jobs by name."""
+    """Account with jobs by name."""
 
     states: dict[str, TransformState] = field(default_factory=dict)
     models: set[str] = field(default_factory=set)
@@ -58,23 +58,23 @@ class Jobs:
         return self.states.get(name)
 
 
-def state(wanted, status, *, is_ours=True):
+def state(planned, status, *, is_ours=True):
     return TransformState(
-        name=wanted.name,
+        name=planned.name,
         status=status,
-        model=wanted.model.name,
+        model=planned.model.name,
         manifest=None,
-        output=wanted.output,
-        accept=wanted.accept,
-        content_type=wanted.content_type,
-        instance_type=wanted.instance_type,
+        output=planned.output,
+        accept=planned.accept,
+        content_type=planned.content_type,
+        instance_type=planned.instance_type,
         instance_count=1,
         is_ours=is_ours,
     )
 
 
-def there(wanted, status, **more):
-    return Jobs({wanted.name: state(wanted, status, **more)})
+def there(planned, status, **more):
+    return Jobs({planned.name: state(planned, status, **more)})
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def there(wanted, status, **more):
         *({"ami": ami} for ami in TRANSFORM_AMIS),
     ],
 )
-def test_a_job_from_nothing_is_valid(changes, refusals):
+def test_new_job_is_valid_for_aws(changes, refusals):
     actions = start(job(**changes), Jobs())
 
     calls = [action for action in actions if isinstance(action, Call)]
@@ -102,15 +102,15 @@ def test_a_job_from_nothing_is_valid(changes, refusals):
     assert [refusals(call) for call in calls] == [[]] * 4
 
 
-def test_a_model_that_is_there_is_not_made_again():
-    wanted = job()
+def test_existing_model_is_not_created_again():
+    planned = job()
 
-    actions = start(wanted, Jobs(models={wanted.model.name}))
+    actions = start(planned, Jobs(models={planned.model.name}))
 
     assert next(a.operation for a in actions if isinstance(a, Call)) == "put_object"
 
 
-def test_the_list_holds_the_objects_and_nothing_beside_them():
+def test_manifest_lists_exactly_the_objects():
     assert json.loads(job("a.pdf", "sub/b.pdf").manifest) == [
         {"prefix": "s3://inbox/scans/"},
         "a.pdf",
@@ -118,13 +118,13 @@ def test_the_list_holds_the_objects_and_nothing_beside_them():
     ]
 
 
-def test_no_model_of_a_job_has_a_source_that_batch_transform_refuses():
+def test_model_of_job_has_no_model_data_source():
     for weights in ("tar", "pull"):
         model = job(tables={"transform": {"weights": weights}}).model
         assert "ModelDataSource" not in model.request["PrimaryContainer"]
 
 
-def test_a_deadline_of_the_endpoint_is_none_of_a_job():
+def test_endpoint_deadline_does_not_apply_to_jobs():
     environment = {"CHANDRA_DEADLINE_SECONDS": "50", "CHANDRA_MAX_PAGES": "10"}
 
     model = job(tables={"endpoint": {"environment": environment}}).model
@@ -133,7 +133,7 @@ def test_a_deadline_of_the_endpoint_is_none_of_a_job():
     assert model.environment["CHANDRA_MAX_PAGES"] == "10"
 
 
-def test_the_name_is_that_of_the_objects_and_how_they_are_read():
+def test_name_depends_on_objects_and_options():
     plain = job("a.pdf", "b.pdf")
 
     assert job("b.pdf", "a.pdf").name == plain.name
@@ -142,61 +142,61 @@ def test_the_name_is_that_of_the_objects_and_how_they_are_read():
     assert job("a.pdf").name != plain.name
     assert job("a.pdf", "b.pdf", accept="text/html").name != plain.name
     assert job("a.pdf", "b.pdf", of="ocr-12345678").name != plain.name
-    changed = (replace(plain.wanted[0], etag="changed"), plain.wanted[1])
-    assert job(wanted=changed).name != plain.name
+    changed = (replace(plain.requested[0], etag="changed"), plain.requested[1])
+    assert job(requested=changed).name != plain.name
 
 
 @pytest.mark.parametrize("status", ["InProgress", "Completed", "Failed"])
-def test_what_was_asked_for_before_is_found(status):
-    wanted = job()
+def test_equal_earlier_job_is_found(status):
+    planned = job()
 
-    found = find_or_next_job(wanted, there(wanted, status))
+    earlier = find_or_next_job(planned, there(planned, status))
 
-    assert isinstance(found, TransformState)
-    assert found.status == status
-
-
-def test_what_was_stopped_is_gone_on_from():
-    wanted = job()
-
-    found = find_or_next_job(wanted, there(wanted, "Stopped"))
-
-    assert isinstance(found, TransformJob)
-    assert (found.attempt, found.name == wanted.name) == (2, False)
+    assert isinstance(earlier, TransformState)
+    assert earlier.status == status
 
 
-def test_force_starts_over_but_never_beside_a_job_that_runs():
-    wanted = job()
+def test_stopped_job_is_continued():
+    planned = job()
 
-    ended = find_or_next_job(wanted, there(wanted, "Completed"), is_forced=True)
-    running = find_or_next_job(wanted, there(wanted, "InProgress"), is_forced=True)
+    earlier = find_or_next_job(planned, there(planned, "Stopped"))
+
+    assert isinstance(earlier, TransformJob)
+    assert (earlier.attempt, earlier.name == planned.name) == (2, False)
+
+
+def test_force_repeats_only_finished_jobs():
+    planned = job()
+
+    ended = find_or_next_job(planned, there(planned, "Completed"), is_forced=True)
+    running = find_or_next_job(planned, there(planned, "InProgress"), is_forced=True)
 
     assert isinstance(ended, TransformJob)
     assert isinstance(running, TransformState)
 
 
-def test_a_job_that_is_being_stopped_is_waited_for():
-    wanted = job()
+def test_stopping_job_is_a_conflict():
+    planned = job()
 
     with pytest.raises(ConflictError, match="being stopped"):
-        find_or_next_job(wanted, there(wanted, "Stopping"))
+        find_or_next_job(planned, there(planned, "Stopping"))
 
 
-def test_somebody_elses_job_is_left_alone():
-    wanted = job()
+def test_foreign_job_is_a_conflict():
+    planned = job()
 
     with pytest.raises(ConflictError, match="not this deployment's"):
-        find_or_next_job(wanted, there(wanted, "Completed", is_ours=False))
+        find_or_next_job(planned, there(planned, "Completed", is_ours=False))
     with pytest.raises(ConflictError, match="not this deployment's"):
-        stop(state(wanted, "InProgress", is_ours=False))
+        stop(state(planned, "InProgress", is_ours=False))
 
 
-def test_only_what_runs_is_stopped(refusals):
-    wanted = job()
+def test_only_running_jobs_are_stopped(refusals):
+    planned = job()
 
-    (call,) = stop(state(wanted, "InProgress"))
+    (call,) = stop(state(planned, "InProgress"))
 
     assert isinstance(call, Call)
     assert refusals(call) == []
-    assert stop(state(wanted, "Completed")) == []
-    assert stop(state(wanted, "Stopping")) == []
+    assert stop(state(planned, "Completed")) == []
+    assert stop(state(planned, "Stopping")) == []

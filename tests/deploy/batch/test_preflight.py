@@ -13,7 +13,7 @@ from tests.deploy.batch.transformer import (
 )
 
 
-def test_no_job_is_started_with_an_image_that_is_gone(chandra, put, cloud, wire):
+def test_missing_image_is_refused(chandra, put, cloud, wire):
     put("scans/a.pdf")
     wire.call(
         "ecr", "delete_repository", repositoryName="chandra-torchserve", force=True
@@ -27,9 +27,7 @@ def test_no_job_is_started_with_an_image_that_is_gone(chandra, put, cloud, wire)
     assert cloud.jobs == {}
 
 
-def test_a_manifest_is_refused_where_the_container_has_no_network(
-    chandra, put, cloud, tmp_path
-):
+def test_manifest_needs_network(chandra, put, cloud, tmp_path):
     put("a.pdf")
     manifest = tmp_path / "list.jsonl"
     manifest.write_text('{"document": "s3://inbox/a.pdf"}\n')
@@ -55,7 +53,7 @@ def test_a_manifest_is_refused_where_the_container_has_no_network(
         ),
     ],
 )
-def test_what_would_fail_is_refused_before_it_costs_anything(
+def test_invalid_settings_are_refused_before_start(
     chandra, put, cloud, project, extra, sentence
 ):
     put("scans/a.pdf")
@@ -68,7 +66,7 @@ def test_what_would_fail_is_refused_before_it_costs_anything(
     assert cloud.jobs == {}
 
 
-def test_an_image_for_cuda_13_is_refused(chandra, put, cloud, project, tmp_path):
+def test_image_for_cuda_13_is_refused(chandra, put, cloud, project, tmp_path):
     put("scans/a.pdf")
     path: Path = tmp_path / "chandra.toml"
     path.write_text(path.read_text().replace("[model]", 'cuda = "13.0"\n[model]'))
@@ -79,7 +77,7 @@ def test_an_image_for_cuda_13_is_refused(chandra, put, cloud, project, tmp_path)
     assert "driver 535" in ran.err
 
 
-def test_a_tar_that_is_not_there_is_asked_for(chandra, put, wire):
+def test_missing_tar_is_refused(chandra, put, wire):
     put("scans/a.pdf")
     wire.call("s3", "delete_object", Bucket="weights", Key=TAR)
 
@@ -89,7 +87,7 @@ def test_a_tar_that_is_not_there_is_asked_for(chandra, put, wire):
     assert "chandra-sagemaker model stage --tar" in ran.err
 
 
-def test_a_bucket_that_the_role_does_not_reach_is_named(chandra, put, project):
+def test_unreachable_bucket_is_reported(chandra, put, project):
     put("scans/a.pdf")
     project('[transform]\nbuckets = ["inbox"]\n')
 
@@ -99,7 +97,7 @@ def test_a_bucket_that_the_role_does_not_reach_is_named(chandra, put, project):
     assert "reaches no documents in bucket results" in ran.err
 
 
-def test_a_quota_of_zero_is_refused(chandra, put, cloud):
+def test_quota_of_zero_is_refused(chandra, put, cloud):
     put("scans/a.pdf")
     cloud.limits = {"ml.g6e.2xlarge": 0}
 

@@ -12,7 +12,7 @@ from tests.deploy.batch.transformer import (
 from tests.deploy.contents import PDF, beginning
 
 
-def test_only_the_failed_are_tried_again(chandra, put, wire, cloud):
+def test_only_failed_documents_are_retried(chandra, put, wire, cloud):
     put("scans/a.pdf")
     put("scans/b.pdf", b"broken")
     chandra(*RUN)
@@ -32,7 +32,7 @@ def test_only_the_failed_are_tried_again(chandra, put, wire, cloud):
 
 
 @pytest.mark.parametrize("kind", ["objects", "files"])
-def test_documents_that_lack_pages_for_what_may_pass_are_tried_again(
+def test_transiently_missing_pages_are_retried(
     chandra, put, wire, cloud, tmp_path, kind
 ):
     bodies = {"a.pdf": b"fine", "b.pdf": b"partly", "c.pdf": b"also fine"}
@@ -54,9 +54,7 @@ def test_documents_that_lack_pages_for_what_may_pass_are_tried_again(
     assert [body for _, body in cloud.transformed.sent] == [PDF + b"partly"]
 
 
-def test_documents_that_lack_pages_for_good_are_named_and_not_tried_again(
-    chandra, put, cloud
-):
+def test_permanently_missing_pages_are_not_retried(chandra, put, cloud):
     put("scans/a.pdf")
     put("scans/b.pdf", b"cut off")
     ran = chandra(*RUN)
@@ -71,9 +69,7 @@ def test_documents_that_lack_pages_for_good_are_named_and_not_tried_again(
     assert "every document" in again.out
 
 
-def test_results_of_another_format_are_not_taken_for_what_is_wanted(
-    chandra, put, cloud
-):
+def test_results_in_another_format_are_refused(chandra, put, cloud):
     put("scans/a.pdf")
     chandra(*RUN)
 
@@ -87,7 +83,7 @@ def test_results_of_another_format_are_not_taken_for_what_is_wanted(
     assert job(cloud)["TransformOutput"]["Accept"] == "application/json"
 
 
-def test_asked_for_twice_it_is_shown_and_not_paid_for_again(chandra, put, cloud):
+def test_repeated_command_shows_result_without_new_job(chandra, put, cloud):
     put("scans/a.pdf")
     put("scans/b.pdf", b"broken")
     first = chandra(*RUN)
@@ -101,9 +97,7 @@ def test_asked_for_twice_it_is_shown_and_not_paid_for_again(chandra, put, cloud)
     assert cloud.changes == []
 
 
-def test_documents_with_a_result_are_left_out_of_the_next_job(
-    chandra, put, cloud, wire
-):
+def test_documents_with_result_are_not_read_again(chandra, put, cloud, wire):
     put("scans/a.pdf")
     chandra(*RUN)
     put("scans/b.pdf")
@@ -116,7 +110,7 @@ def test_documents_with_a_result_are_left_out_of_the_next_job(
     assert [key for key, _ in cloud.transformed.sent] == ["b.pdf"]
 
 
-def test_with_force_everything_is_read_again(chandra, put, cloud):
+def test_force_reads_everything_again(chandra, put, cloud):
     put("scans/a.pdf")
     chandra(*RUN)
     cloud.transformed.sent.clear()
@@ -128,7 +122,7 @@ def test_with_force_everything_is_read_again(chandra, put, cloud):
     assert [key for key, _ in cloud.transformed.sent] == ["a.pdf"]
 
 
-def test_nothing_is_started_where_every_result_is_there(chandra, put, cloud):
+def test_complete_results_start_no_job(chandra, put, cloud):
     put("scans/a.pdf")
     put("md/a.pdf.out", bucket="results")
 
@@ -139,7 +133,7 @@ def test_nothing_is_started_where_every_result_is_there(chandra, put, cloud):
     assert cloud.jobs == {}
 
 
-def test_the_same_command_joins_a_job_that_is_running(chandra, put, cloud):
+def test_same_command_joins_running_job(chandra, put, cloud):
     put("scans/a.pdf")
     chandra(*RUN, "--no-wait")
 
@@ -150,7 +144,7 @@ def test_the_same_command_joins_a_job_that_is_running(chandra, put, cloud):
     assert len(cloud.jobs) == 1
 
 
-def test_a_job_that_was_stopped_is_gone_on_from(chandra, put, cloud, wire):
+def test_stopped_job_is_continued(chandra, put, cloud, wire):
     put("scans/a.pdf")
     put("scans/b.pdf")
     chandra(*RUN, "--no-wait")
@@ -172,10 +166,10 @@ def test_a_job_that_was_stopped_is_gone_on_from(chandra, put, cloud, wire):
     assert [key for key, _ in cloud.transformed.sent] == ["b.pdf"]
 
 
-# The model, the list of the objects, what they are, and the job itself.
+# Requests that change something: model, manifest, work list and job.
 @pytest.mark.parametrize("number", [1, 2, 3, 4])
 @pytest.mark.parametrize("when", ["crash_before", "crash_after"])
-def test_wherever_a_start_breaks_off_the_next_ends_with_each_document_read_once(
+def test_interrupted_start_reads_each_document_once(
     chandra, put, cloud, wire, when, number
 ):
     put("scans/a.pdf")

@@ -1,4 +1,4 @@
-"""How many machines come, and with how many documents at once."""
+"""Number of machines and of documents at once."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def load(documents=100, pages=1000, largest=MB, longest=10):
     return JobWorkload(documents, pages, largest, longest)
 
 
-def sized(workload, *, rate=RATE, kind="ml.g6e.2xlarge", **wanted):
+def sized(workload, *, rate=RATE, kind="ml.g6e.2xlarge", **total):
     return size(
-        workload, kind, rate, **{"weights_gb": 17.5, "max_instances": 10} | wanted
+        workload, kind, rate, **{"weights_gb": 17.5, "max_instances": 10} | total
     )
 
 
@@ -34,21 +34,21 @@ def sized(workload, *, rate=RATE, kind="ml.g6e.2xlarge", **wanted):
     st.sampled_from(TYPES),
 )
 @settings(max_examples=200, deadline=None)
-def test_no_plan_breaks_a_limit_of_batch_transform(workload, kind):
-    found = sized(workload, kind=kind)
+def test_sizing_respects_limits_of_batch_transform(workload, kind):
+    sizing = sized(workload, kind=kind)
 
-    assert 1 <= found.instance_count <= min(10, workload.num_documents)
-    assert found.max_concurrent >= 1
-    assert found.max_payload_mb * MB >= workload.largest_bytes
-    assert found.max_concurrent * found.max_payload_mb <= 100
+    assert 1 <= sizing.instance_count <= min(10, workload.num_documents)
+    assert sizing.max_concurrent >= 1
+    assert sizing.max_payload_mb * MB >= workload.largest_bytes
+    assert sizing.max_concurrent * sizing.max_payload_mb <= 100
 
 
-def test_an_object_above_the_limit_is_refused():
+def test_object_above_limit_is_refused():
     with pytest.raises(ConfigError, match="at most 100"):
         sized(load(largest=100 * MB + 1))
 
 
-def test_a_few_pages_take_one_machine():
+def test_few_pages_take_one_machine():
     assert sized(load(pages=100)).instance_count == 1
 
 
@@ -58,36 +58,36 @@ def test_more_pages_take_more_machines():
     assert sized(load(pages=3151)).instance_count == 2
 
 
-def test_machines_are_no_more_than_allowed_nor_than_documents():
+def test_machines_are_limited_by_setting_and_documents():
     assert sized(load(pages=10**6)).instance_count == 10
     assert sized(load(documents=3, pages=10**6)).instance_count == 3
 
 
-def test_within_hours_takes_as_many_machines_as_that_needs():
+def test_within_hours_chooses_enough_machines():
     assert sized(load(pages=9000), within_hours=1.25).instance_count == 5
 
 
-def test_within_hours_that_no_number_of_machines_keeps_is_refused():
+def test_impossible_within_hours_is_refused():
     with pytest.raises(ConfigError, match=r"on 10 machines, not 0\.5 h"):
         sized(load(pages=10**5), within_hours=0.5)
 
 
-def test_a_machine_whose_speed_nobody_knows_comes_alone_and_without_an_estimate():
-    found = sized(load(), rate=None)
+def test_unknown_speed_gives_one_machine_without_estimate():
+    sizing = sized(load(), rate=None)
 
-    assert (found.instance_count, found.hours, found.cost) == (1, None, None)
-    with pytest.raises(ConfigError, match="nobody has said"):
+    assert (sizing.instance_count, sizing.hours, sizing.cost) == (1, None, None)
+    with pytest.raises(ConfigError, match="speed of this machine is not known"):
         sized(load(), rate=None, within_hours=1)
 
 
-def test_the_cost_is_the_hours_of_all_machines():
-    found = sized(load(pages=1800), instance_count=2)
+def test_cost_counts_hours_of_all_machines():
+    sizing = sized(load(pages=1800), instance_count=2)
 
-    assert found.hours == pytest.approx(0.25 + 0.5)
-    assert found.cost == pytest.approx(0.75 * 2 * 2.80)
+    assert sizing.hours == pytest.approx(0.25 + 0.5)
+    assert sizing.cost == pytest.approx(0.75 * 2 * 2.80)
 
 
-def test_single_pages_are_sent_many_at_once_and_long_documents_few():
+def test_concurrency_falls_with_document_length():
     pages = sized(load(documents=1000, pages=1000, largest=MB // 4))
     books = sized(load(documents=1000, pages=300_000, largest=MB))
 
@@ -95,7 +95,7 @@ def test_single_pages_are_sent_many_at_once_and_long_documents_few():
     assert books.max_concurrent == 1
 
 
-def test_a_smaller_gpu_is_sent_less_at_once():
+def test_smaller_gpu_gets_fewer_documents_at_once():
     workload = load(documents=1000, pages=1000)
 
     large = sized(workload, kind="ml.g6e.2xlarge").max_concurrent

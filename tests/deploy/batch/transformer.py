@@ -1,8 +1,8 @@
-"""What a batch transform's machines do, as far as a test needs it.
+"""Simulated machines of batch transform.
 
-Each object that a manifest lists is one request. Objects that hold the word `broken`
-are refused as the container refuses them, in the log lines that SageMaker writes. Those
-that hold `partly` or `cut` lack their second page.
+Each object in a manifest is one request. Objects with the word `broken` are refused as
+by the container, with the log lines that SageMaker writes. Results of objects with
+`partly` or `cut` lack their second page.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ CODES = {"broken": (422, "unreadable_document"), "endless": (413, "document_too_
 
 @dataclass
 class Transformer:
-    """Called by the shim with a job's request, when its time has come."""
+    """Callback of the shim, called with a job's request when the job runs."""
 
     wire: AWSClient
     milliseconds: int
     says_bodies: bool = True
-    """SageMaker writes what the container answered; or only the status."""
+    """True if SageMaker logs the container's answer, and not only the status."""
     is_silent: bool = False
-    """No log line was ever written."""
+    """True if no log line is written."""
     says_requests: bool = True
-    """Else the container says nothing of them, and something else."""
+    """True if the container logs its requests, and not only other events."""
     refuses_all: str | None = None
-    """The job fails for this before it has read anything."""
+    """Reason for which the job fails before it reads anything."""
     sent: list[tuple[str, bytes]] = field(default_factory=list)
-    """Key and body of every request."""
+    """Key and body of each request."""
 
     def __call__(self, request: dict[str, Any]) -> str | None:
         if self.refuses_all is not None:
@@ -79,8 +79,8 @@ class Transformer:
             if self.says_bodies:
                 problem = {"status": status, "code": code, "detail": f"it is {word}"}
                 lines += [head, f"{head}Message:", head + json.dumps(problem)]
-        said = [json.dumps(line) for line in container]
-        self._log(f"{name}/i-1-1", said if self.says_requests else ["it is ready"])
+        events = [json.dumps(line) for line in container]
+        self._log(f"{name}/i-1-1", events if self.says_requests else ["it is ready"])
         self._log(f"{name}/i-1-1/data-log", lines)
         return "AlgorithmError: See job logs for more information" if lines else None
 
@@ -120,7 +120,7 @@ def _read(body: bytes, failed: str | None) -> bytes:
 
 
 def with_documents(cloud: Any, wire: AWSClient, now: float) -> Callable[..., None]:
-    """Buckets, weights, an image and machines; the answer puts an object there."""
+    """Create buckets, weights, an image and machines; return a function to upload."""
     for name in ("inbox", "results", "weights"):
         wire.call("s3", "create_bucket", Bucket=name)
     wire.call("s3", "put_object", Bucket="weights", Key=TAR, Body=b"tar")
@@ -139,6 +139,7 @@ RUN = ("transform", "s3://inbox/scans/", "s3://results/md")
 
 
 def keys(wire, bucket="results"):
+    """Return the keys in a bucket, sorted."""
     return sorted(
         item["Key"]
         for item in wire.pages("s3", "list_objects_v2", "Contents", Bucket=bucket)
@@ -146,5 +147,5 @@ def keys(wire, bucket="results"):
 
 
 def job(cloud):
-    """The request of the last job."""
+    """Return the request of the last job."""
     return list(cloud.jobs.values())[-1].request

@@ -1,4 +1,4 @@
-"""What is read when somebody names files, folders, prefixes and manifests."""
+"""Search for documents in files, folders, prefixes and manifests."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from deploy.documents.objects import Bucketed
 from deploy.errors import ConfigError, CredentialsError, NotFoundError
 from deploy.results.pages import num_pages_of
 from tests.deploy.contents import PDF, PNG, beginning
-from tests.deploy.weights.stored import Bucket
+from tests.deploy.weights.fake_s3 import Bucket
 from tests.documents import pdf
 
 
 @pytest.fixture
 def folder(tmp_path):
-    """Two documents, one of them deeper, and what is none."""
+    """Return a folder with two documents, one in a subfolder, and another file."""
     root = tmp_path / "scans"
     (root / "2024").mkdir(parents=True)
     (root / ".cache").mkdir()
@@ -36,8 +36,8 @@ def found_in(*inputs, objects=None, **keywords):
     return find_documents([str(i) for i in inputs], objects or Bucket(), **keywords)
 
 
-def names(found):
-    return [document.name for document in found.documents]
+def names(result):
+    return [document.name for document in result.documents]
 
 
 def manifest(path, *entries):
@@ -45,12 +45,12 @@ def manifest(path, *entries):
     return path
 
 
-def test_a_folder_is_read_whole_and_what_is_left_out_is_said(folder):
-    found = found_in(folder)
+def test_folder_is_searched_and_refusals_reported(folder):
+    result = found_in(folder)
 
-    assert names(found) == ["2024/b.PNG", "a.pdf"]
-    assert [d.media_type for d in found.documents] == ["image/png", "application/pdf"]
-    assert [(r.source, r.reason) for r in found.refused] == [
+    assert names(result) == ["2024/b.PNG", "a.pdf"]
+    assert [d.media_type for d in result.documents] == ["image/png", "application/pdf"]
+    assert [(r.source, r.reason) for r in result.refused] == [
         (str(folder / "notes.docx"), "not a type we read: .docx")
     ]
 
@@ -59,9 +59,9 @@ def test_unfollowed_links_are_reported(folder):
     (folder / "2023").symlink_to(folder / "2024")
     (folder / "gone.pdf").symlink_to(folder / "nowhere.pdf")
 
-    found = found_in(folder)
+    result = found_in(folder)
 
-    assert [(Path(r.source).name, r.reason) for r in found.refused] == [
+    assert [(Path(r.source).name, r.reason) for r in result.refused] == [
         ("2023", "a link to a folder, which is not followed"),
         ("gone.pdf", "a link to a file that is not there"),
         ("notes.docx", "not a type we read: .docx"),
@@ -72,12 +72,12 @@ def test_unfollowed_links_are_reported(folder):
 def test_unreadable_folder_is_reported(folder):
     (folder / "2024").chmod(0)
 
-    found = found_in(folder)
+    result = found_in(folder)
 
     (folder / "2024").chmod(0o700)
     reason = "a folder that cannot be read: Permission denied"
     assert (str(folder / "2024"), reason) in [
-        (r.source, r.reason) for r in found.refused
+        (r.source, r.reason) for r in result.refused
     ]
 
 
@@ -86,71 +86,71 @@ def test_too_long_name_fails_only_its_own_line(folder):
         folder / "wanted.jsonl", {"document": "x" * 300}, {"document": "a.pdf"}
     )
 
-    found = found_in(path)
+    result = found_in(path)
 
-    assert names(found) == ["a.pdf"]
-    assert [r.reason for r in found.refused] == ["cannot be read: File name too long"]
+    assert names(result) == ["a.pdf"]
+    assert [r.reason for r in result.refused] == ["cannot be read: File name too long"]
 
 
-def test_an_input_whose_name_is_too_long_is_not_found():
+def test_too_long_input_name_is_not_found():
     with pytest.raises(NotFoundError, match="cannot be read: File name too long"):
         found_in("x" * 300)
 
 
-def test_a_folder_without_a_document_is_said_to_be_one(folder, tmp_path):
+def test_folder_without_documents_is_reported(folder, tmp_path):
     (tmp_path / "empty").mkdir()
 
-    found = found_in(folder, tmp_path / "empty")
+    result = found_in(folder, tmp_path / "empty")
 
-    assert len(found.documents) == 2
-    assert found.empty == (str(tmp_path / "empty"),)
+    assert len(result.documents) == 2
+    assert result.empty == (str(tmp_path / "empty"),)
 
 
-def test_a_name_that_no_server_takes_becomes_one_that_it_does(tmp_path):
+def test_unstorable_name_is_changed(tmp_path):
     for name in (b"no\xfftext.pdf", b"two\nlines.pdf"):
         (tmp_path / os.fsdecode(name)).write_bytes(PDF)
 
-    found = found_in(tmp_path)
+    result = found_in(tmp_path)
 
-    assert names(found) == ["no\ufffdtext.pdf", "two\ufffdlines.pdf"]
+    assert names(result) == ["no\ufffdtext.pdf", "two\ufffdlines.pdf"]
     # They are read and their results lie beside them under the names they have.
-    assert [d.source for d in found.documents] == [
+    assert [d.source for d in result.documents] == [
         str(tmp_path / os.fsdecode(name))
         for name in (b"no\xfftext.pdf", b"two\nlines.pdf")
     ]
 
 
-def test_a_file_named_by_itself_is_refused_if_it_is_no_document(folder):
-    found = found_in(folder / "notes.docx")
+def test_named_file_of_other_type_is_refused(folder):
+    result = found_in(folder / "notes.docx")
 
-    assert not found.documents
-    (refused,) = found.refused
+    assert not result.documents
+    (refused,) = result.refused
     assert refused.code == "unsupported_media_type"
     assert "its bytes are not a supported document: PDF, PNG" in refused.reason
 
 
-def test_results_that_lie_beside_their_documents_are_no_documents(folder):
+def test_results_beside_documents_are_not_found(folder):
     for end in ("md", "html", "json", "error.json"):
         (folder / f"a.pdf.{end}").write_text("ours")
 
-    found = found_in(folder)
+    result = found_in(folder)
 
-    assert names(found) == ["2024/b.PNG", "a.pdf"]
-    assert len(found.refused) == 1
+    assert names(result) == ["2024/b.PNG", "a.pdf"]
+    assert len(result.refused) == 1
 
 
-def test_an_empty_file_is_said_to_be_empty(folder):
+def test_empty_file_is_refused(folder):
     (folder / "a.pdf").write_bytes(b"")
 
-    found = found_in(folder)
+    result = found_in(folder)
 
-    assert names(found) == ["2024/b.PNG"]
+    assert names(result) == ["2024/b.PNG"]
     assert (str(folder / "a.pdf"), "it is empty") in [
-        (r.source, r.reason) for r in found.refused
+        (r.source, r.reason) for r in result.refused
     ]
 
 
-def test_a_key_is_of_the_contents_the_options_and_the_format(folder, tmp_path):
+def test_key_depends_on_contents_options_and_format(folder, tmp_path):
     moved = shutil.copytree(folder, tmp_path / "moved")
     keys = {d.name: d.key for d in found_in(folder).documents}
 
@@ -163,7 +163,7 @@ def test_a_key_is_of_the_contents_the_options_and_the_format(folder, tmp_path):
     assert {d.name: d.key for d in found_in(folder).documents}["a.pdf"] != keys["a.pdf"]
 
 
-def test_a_place_stays_the_same_when_the_contents_change(folder):
+def test_place_does_not_depend_on_contents(folder):
     (before,) = found_in(folder / "a.pdf").documents
     (folder / "a.pdf").write_bytes(b"%PDF-other")
     (after,) = found_in(folder / "a.pdf").documents
@@ -172,23 +172,23 @@ def test_a_place_stays_the_same_when_the_contents_change(folder):
     assert before.key != after.key
 
 
-def test_what_is_named_twice_is_found_once(folder):
+def test_document_named_twice_is_found_once(folder):
     assert names(found_in(folder, folder / "a.pdf", folder)) == ["2024/b.PNG", "a.pdf"]
 
 
-def test_two_documents_of_one_name_are_named_apart(folder, tmp_path):
+def test_equal_names_become_distinct(folder, tmp_path):
     other = tmp_path / "other"
     other.mkdir()
     (other / "a.pdf").write_bytes(b"%PDF-another")
 
-    found = found_in(folder / "a.pdf", other / "a.pdf")
+    result = found_in(folder / "a.pdf", other / "a.pdf")
 
-    assert len(set(names(found))) == 2
-    assert all(n.startswith("a~") and n.endswith(".pdf") for n in names(found))
+    assert len(set(names(result))) == 2
+    assert all(n.startswith("a~") and n.endswith(".pdf") for n in names(result))
 
 
 @pytest.mark.parametrize("prefix", ["s3://in/scans", "s3://in/scans/"])
-def test_a_prefix_is_a_folder(prefix):
+def test_prefix_matches_whole_folder_names(prefix):
     bucket = Bucket(
         {
             "s3://in/scans/a.pdf": PDF,
@@ -199,15 +199,15 @@ def test_a_prefix_is_a_folder(prefix):
         }
     )
 
-    found = found_in(prefix, objects=bucket)
+    result = found_in(prefix, objects=bucket)
 
-    assert names(found) == ["2024/b.png", "a.pdf"]
-    assert [r.source for r in found.refused] == ["s3://in/scans/c.docx"]
-    assert [d.num_pages for d in found.documents] == [1, None]
-    assert found.num_pages is None
+    assert names(result) == ["2024/b.png", "a.pdf"]
+    assert [r.source for r in result.refused] == ["s3://in/scans/c.docx"]
+    assert [d.num_pages for d in result.documents] == [1, None]
+    assert result.num_pages is None
 
 
-def test_one_object_can_be_named_and_another_etag_is_another_document():
+def test_another_etag_is_another_document():
     bucket = Bucket({"s3://in/a.pdf": PDF})
     (before,) = found_in("s3://in/a.pdf", objects=bucket).documents
     bucket.contents["s3://in/a.pdf"] = PDF + b"b"
@@ -219,14 +219,14 @@ def test_one_object_can_be_named_and_another_etag_is_another_document():
 
 
 @pytest.mark.parametrize("key", ["scans/../../etc/a.pdf", "scans/x/../../../b.pdf"])
-def test_a_key_that_would_leave_the_folder_is_refused(key):
-    found = found_in("s3://in/scans", objects=Bucket({f"s3://in/{key}": PDF}))
+def test_key_outside_folder_is_refused(key):
+    result = found_in("s3://in/scans", objects=Bucket({f"s3://in/{key}": PDF}))
 
-    assert not found.documents
-    assert "is not a valid file name" in found.refused[0].reason
+    assert not result.documents
+    assert "is not a valid file name" in result.refused[0].reason
 
 
-def test_a_manifest_names_documents_and_what_is_asked_of_each(folder, tmp_path):
+def test_manifest_names_documents_and_options(folder, tmp_path):
     bucket = Bucket({"s3://in/big.pdf": PDF})
     path = manifest(
         tmp_path / "wanted.jsonl",
@@ -237,19 +237,19 @@ def test_a_manifest_names_documents_and_what_is_asked_of_each(folder, tmp_path):
         {"document": "gone.pdf"},
     )
 
-    found = found_in(path, objects=bucket, options={"prompt_type": "ocr_layout"})
+    result = found_in(path, objects=bucket, options={"prompt_type": "ocr_layout"})
 
-    assert names(found) == ["big.pages-1-5.pdf", "big.pages-6-.pdf", "first.pdf"]
-    assert found.documents[0].options == {"prompt_type": "ocr_layout", "pages": "1-5"}
-    assert found.documents[1].options == {"prompt_type": "ocr", "pages": "6-"}
-    assert [d.num_pages for d in found.documents] == [5, None, None]
-    assert [str(refused) for refused in found.refused] == [
+    assert names(result) == ["big.pages-1-5.pdf", "big.pages-6-.pdf", "first.pdf"]
+    assert result.documents[0].options == {"prompt_type": "ocr_layout", "pages": "1-5"}
+    assert result.documents[1].options == {"prompt_type": "ocr", "pages": "6-"}
+    assert [d.num_pages for d in result.documents] == [5, None, None]
+    assert [str(refused) for refused in result.refused] == [
         "s3://in/gone.pdf: there is no such object (document_not_found)",
         f"{tmp_path}/gone.pdf: there is no such file (document_not_found)",
     ]
 
 
-def test_a_manifest_may_lie_in_s3():
+def test_manifest_may_be_in_s3():
     line = json.dumps({"document": "s3://in/a.pdf"}).encode()
     bucket = Bucket({"s3://in/wanted.jsonl": line, "s3://in/a.pdf": PDF})
 
@@ -280,7 +280,7 @@ def test_a_manifest_may_lie_in_s3():
     ],
     ids=lambda value: value[:60],
 )
-def test_a_line_that_makes_no_sense_is_named(tmp_path, line, words):
+def test_invalid_line_is_reported(tmp_path, line, words):
     path = tmp_path / "wanted.jsonl"
     path.write_text(f'{{"document": "s3://in/a.pdf"}}\n{line}\n')
 
@@ -290,7 +290,7 @@ def test_a_line_that_makes_no_sense_is_named(tmp_path, line, words):
     assert words in f"{caught.value.message}; {caught.value.hint}"
 
 
-def test_lines_that_ask_alike_are_one_document(tmp_path):
+def test_equal_lines_are_one_document(tmp_path):
     (tmp_path / "a.pdf").write_bytes(PDF)
     path = manifest(
         tmp_path / "wanted.jsonl",
@@ -302,7 +302,7 @@ def test_lines_that_ask_alike_are_one_document(tmp_path):
     assert names(found_in(path)) == ["a.pages-1.pdf"]
 
 
-def test_all_lines_that_make_no_sense_are_named_at_once(tmp_path):
+def test_all_invalid_lines_are_reported_together(tmp_path):
     path = tmp_path / "wanted.jsonl"
     path.write_text('{"document": "a.pdf"}\n{\n{"page": 1}\n[]\n')
 
@@ -312,7 +312,7 @@ def test_all_lines_that_make_no_sense_are_named_at_once(tmp_path):
         found_in(path)
 
 
-def test_what_could_not_be_read_is_looked_at_again_under_its_own_name(tmp_path):
+def test_refused_document_is_found_again_under_its_name(tmp_path):
     bucket = Bucket({"s3://in/b.pdf": b""})
     path = manifest(
         tmp_path / "wanted.jsonl",
@@ -324,36 +324,36 @@ def test_what_could_not_be_read_is_looked_at_again_under_its_own_name(tmp_path):
     (tmp_path / "a.pdf").write_bytes(PDF)
     bucket.contents["s3://in/b.pdf"] = PDF
 
-    found = find_again(refused, bucket)
+    result = find_again(refused, bucket)
 
     assert [each.code for each in refused] == [
         "document_not_found", "unreadable_document", "document_not_found"
     ]  # fmt: skip
-    assert names(found) == ["first.pages-1-2.pdf", "b.pdf"]
-    assert [each.source for each in found.refused] == ["s3://in/c.pdf"]
-    places = {document.place for document in found.documents}
-    places |= {each.place for each in found.refused}
+    assert names(result) == ["first.pages-1-2.pdf", "b.pdf"]
+    assert [each.source for each in result.refused] == ["s3://in/c.pdf"]
+    places = {document.place for document in result.documents}
+    places |= {each.place for each in result.refused}
     assert places == {each.place for each in refused}
 
 
 @pytest.mark.parametrize("named", ["gone.pdf", "s3://in/gone"])
-def test_what_does_not_exist_is_not_found(named):
+def test_missing_input_is_not_found(named):
     with pytest.raises(NotFoundError, match="gone"):
         found_in(named)
 
 
-def test_pages_are_counted_where_that_is_cheap(tmp_path):
+def test_pages_of_local_files_are_counted(tmp_path):
     (tmp_path / "a.pdf").write_bytes(pdf([["one"], ["two"], ["three"]]))
     (tmp_path / "broken.pdf").write_bytes(b"%PDF-broken")
 
-    found = found_in(tmp_path, count=num_pages_of)
+    result = found_in(tmp_path, count=num_pages_of)
     chosen = found_in(tmp_path / "a.pdf", count=num_pages_of, options={"pages": "2-9"})
 
-    assert [d.num_pages for d in found.documents] == [3, None]
+    assert [d.num_pages for d in result.documents] == [3, None]
     assert chosen.num_pages == 2
 
 
-def test_real_s3_is_listed_asked_and_read(cloud, wire):
+def test_objects_are_listed_and_read_from_s3(cloud, wire):
     wire.call("s3", "create_bucket", Bucket="documents")
     for key in ("scans/a.pdf", "scans/2024/b.png", "other.pdf"):
         wire.call("s3", "put_object", Bucket="documents", Key=key, Body=beginning(key))
@@ -363,17 +363,17 @@ def test_real_s3_is_listed_asked_and_read(cloud, wire):
 
     listed = found_in("s3://documents/scans", objects=objects)
     named = found_in("s3://documents/scans/a.pdf", objects=objects)
-    wanted = found_in("s3://documents/wanted.jsonl", objects=objects)
+    expected = found_in("s3://documents/wanted.jsonl", objects=objects)
 
     assert names(listed) == ["2024/b.png", "a.pdf"]
     assert named.documents[0].key == listed.documents[1].key
-    assert names(wanted) == ["other.pages-2.pdf"]
+    assert names(expected) == ["other.pages-2.pdf"]
     with pytest.raises(NotFoundError):
         found_in("s3://documents/gone", objects=objects)
 
 
 class Expired:
-    """A client whose login ended."""
+    """Client whose login has expired."""
 
     def client(self, service):
         return self
@@ -382,7 +382,7 @@ class Expired:
         raise CredentialsError("the credentials have expired", hint="aws sso login")
 
 
-def test_expired_credentials_do_not_make_documents_forbidden(tmp_path):
+def test_expired_credentials_are_not_a_refusal(tmp_path):
     manifest = tmp_path / "wanted.jsonl"
     manifest.write_text(json.dumps({"document": "s3://documents/a.pdf"}))
     client: Any = Expired()

@@ -1,4 +1,4 @@
-"""What may be asked of the service: refused here where the service would refuse it."""
+"""Options are refused exactly where the service refuses them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ VALUES: list[object] = [
 
 
 def service_takes(name, value):
-    """What the handler makes of it, in a document of so many pages."""
+    """Return whether the handler accepts an option."""
     try:
         options = parse_options({name: value})
         parse_page_ranges(options.pages, NUM_PAGES, NUM_PAGES)
@@ -52,13 +52,13 @@ def is_let_through(name, value):
     return True
 
 
-def test_options_are_those_of_the_service_without_its_secrets():
+def test_options_are_those_of_service_without_secrets():
     assert {*OPTIONS, *SECRET} == set(PARSERS)
     assert SECRET == SECRET_OPTIONS
 
 
 @pytest.mark.parametrize("where", [None, "list line 2"])
-def test_a_password_is_not_written_into_a_file(where):
+def test_password_is_refused(where):
     with pytest.raises(ConfigError, match="a password would be kept") as caught:
         checked_options({"password": "hunter2"}, where)
 
@@ -66,7 +66,7 @@ def test_a_password_is_not_written_into_a_file(where):
 
 
 @pytest.mark.parametrize("name", OPTIONS)
-def test_what_the_service_would_refuse_is_refused_here_and_nothing_else(name):
+def test_options_are_refused_exactly_as_by_service(name):
     different = {
         repr(value): service_takes(name, value)
         for value in VALUES
@@ -77,7 +77,7 @@ def test_what_the_service_would_refuse_is_refused_here_and_nothing_else(name):
 
 
 @pytest.mark.parametrize("name", sorted({*OPTIONS} - {"pages"}))
-def test_values_that_the_service_reads_alike_have_one_spelling(name):
+def test_equal_values_have_one_spelling(name):
     spellings = defaultdict(set)
     for value in [*VALUES, "4e3", 4000, "-0.0", 0, "0.50", 0.5, 1.0, "TRUE", "NO"]:
         if service_takes(name, value):
@@ -98,25 +98,25 @@ def test_values_that_the_service_reads_alike_have_one_spelling(name):
     st.sampled_from(["", " ", "0", " 00"]),
     st.sampled_from(["", " "]),
 )
-def test_page_ranges_lose_blanks_and_zeros_only(ranges, before, after):
+def test_page_ranges_lose_only_blanks_and_zeros(ranges, before, after):
     plain = [
         f"{first}-" if num is None else f"{first}-{first + num}" if num else f"{first}"
         for first, num in ranges
     ]
-    written = ",".join(
+    spelling = ",".join(
         "-".join(f"{before}{n}{after}" if n else after for n in part.split("-"))
         for part in plain
     )
 
-    options = checked_options({"pages": written})
+    options = checked_options({"pages": spelling})
 
     assert options == {"pages": ",".join(plain)}
-    assert parse_page_ranges(written, 100, 100) == parse_page_ranges(
+    assert parse_page_ranges(spelling, 100, 100) == parse_page_ranges(
         str(options["pages"]), 100, 100
     )
 
 
-def test_a_header_carries_any_prompt_as_the_service_reads_it():
+def test_prompt_survives_header_encoding():
     options = checked_options({"prompt": "  a;b=c%3B ü\n| ", "paginate": True})
 
     attributes = attributes_of(options)
@@ -131,7 +131,7 @@ def test_a_header_carries_any_prompt_as_the_service_reads_it():
     assert (read.prompt, read.paginate) == ("  a;b=c%3B ü\n| ", True)
 
 
-def test_what_is_wrong_is_named_as_it_was_written():
+def test_error_quotes_value_as_written():
     with pytest.raises(ConfigError, match=r"^--pages: pages look like 1-3,7,9- "):
         checked_options({"pages": "foo"})
     with pytest.raises(ConfigError, match=r"^--max-output-tokens: max output tokens "):
@@ -155,5 +155,5 @@ def test_what_is_wrong_is_named_as_it_was_written():
         ("1-999999999999999999", None, 999999999999999999),
     ],
 )
-def test_ranges_choose_so_many_pages(pages, total, expected):
+def test_num_chosen_counts_pages_of_ranges(pages, total, expected):
     assert num_chosen(pages, total) == expected

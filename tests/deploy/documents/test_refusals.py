@@ -13,7 +13,7 @@ from deploy.documents.rejection import NO_DOCUMENT
 from tests.deploy.batch.transformer import with_documents
 from tests.deploy.contents import PDF, PNG
 from tests.deploy.queue.queued import FakeQueue
-from tests.deploy.weights.stored import Bucket
+from tests.deploy.weights.fake_s3 import Bucket
 from tests.documents import as_jpeg, text_page
 
 CONFIG = """
@@ -30,7 +30,7 @@ JPEG = as_jpeg(text_page(size=(32, 32)))
 
 @pytest.fixture
 def put(cloud, wire, project, at):
-    """A queue, machines and an endpoint; the answer puts an object into a bucket."""
+    """Set up queue, machines and endpoint; return a function to upload an object."""
     project(CONFIG)
     with_documents(cloud, wire, at.now)
     wire.call("s3", "create_bucket", Bucket="exchange")
@@ -50,7 +50,7 @@ def restore(wire, key):
 
 @pytest.fixture
 def page(tmp_path):
-    """A JPEG that somebody called a PNG."""
+    """Return the path of a JPEG with the suffix of a PNG."""
     path = tmp_path / "page.png"
     path.write_bytes(JPEG)
     return path
@@ -59,14 +59,14 @@ def page(tmp_path):
 # The type
 
 
-def test_a_file_with_a_wrong_suffix_is_queued_as_what_it_is(chandra, put, cloud, page):
+def test_submitted_file_has_detected_type(chandra, put, cloud, page):
     ran = chandra("async", "submit", str(page))
 
     assert ran.status == 0, ran.err
     assert cloud.invoked.accepted[0].headers["content_type"] == "image/jpeg"
 
 
-def test_an_object_with_a_wrong_suffix_is_queued_as_what_it_is(chandra, put, cloud):
+def test_submitted_object_has_detected_type(chandra, put, cloud):
     put("scans/page.png", JPEG)
 
     chandra("async", "submit", "s3://inbox/scans/")
@@ -75,31 +75,27 @@ def test_an_object_with_a_wrong_suffix_is_queued_as_what_it_is(chandra, put, clo
     assert cloud.invoked.accepted[0].headers["content_type"] == "image/jpeg"
 
 
-def test_a_job_of_wrong_suffixes_is_given_the_type_of_the_bytes(
-    chandra, put, cloud, page
-):
+def test_job_uses_detected_type(chandra, put, cloud, page):
     chandra("transform", str(page), "s3://results/md")
 
     (job,) = cloud.jobs.values()
     assert job.request["TransformInput"]["ContentType"] == "image/jpeg"
 
 
-def test_a_file_with_a_wrong_suffix_is_invoked_as_what_it_is(chandra, put, cloud, page):
-    asked = []
+def test_invoke_uses_detected_type(chandra, put, cloud, page):
+    requested = []
 
     def invoked(environ, body):
-        asked.append(environ["CONTENT_TYPE"])
+        requested.append(environ["CONTENT_TYPE"])
         return "200 OK", [], b"# Title"
 
     cloud.invoked = invoked
 
     assert chandra("invoke", str(page)).status == 0
-    assert asked == ["image/jpeg"]
+    assert requested == ["image/jpeg"]
 
 
-def test_every_command_refuses_a_file_that_is_no_document_alike(
-    chandra, put, cloud, tmp_path
-):
+def test_every_command_refuses_other_files_alike(chandra, put, cloud, tmp_path):
     path = tmp_path / "page.pdf"
     path.write_bytes(b"<html>not found</html>")
 
@@ -118,7 +114,7 @@ def test_every_command_refuses_a_file_that_is_no_document_alike(
     assert cloud.invoked.accepted == []
 
 
-def test_an_object_that_is_no_document_is_not_sent(chandra, put, cloud):
+def test_object_of_other_type_is_not_sent(chandra, put, cloud):
     put("scans/a.pdf", PDF)
     put("scans/b.pdf", b"<html>")
 
@@ -139,14 +135,14 @@ def test_forbidden_object_gets_the_type_of_its_name():
     assert document.media_type == "image/png"
 
 
-def test_a_folder_gives_documents_without_a_suffix_too(tmp_path):
+def test_documents_without_suffix_are_found(tmp_path):
     (tmp_path / "scan").write_bytes(PDF)
     (tmp_path / "notes.txt").write_bytes(b"about %PDF-1.7")
 
-    found = find_documents([str(tmp_path)], Bucket())
+    result = find_documents([str(tmp_path)], Bucket())
 
-    assert [d.name for d in found.documents] == ["scan"]
-    assert [r.reason for r in found.refused] == ["not a type we read: .txt"]
+    assert [d.name for d in result.documents] == ["scan"]
+    assert [r.reason for r in result.refused] == ["not a type we read: .txt"]
 
 
 # Archives
@@ -172,9 +168,7 @@ def test_archived_objects_start_no_machine(chandra, put, wire, cloud):
     assert cloud.invoked.accepted == []
 
 
-def test_a_restored_object_is_read_and_a_manifest_is_looked_at_too(
-    chandra, put, wire, cloud, tmp_path
-):
+def test_restored_object_is_read(chandra, put, wire, cloud, tmp_path):
     put("cold/restored.pdf", PDF, StorageClass="DEEP_ARCHIVE")
     put("cold/deep.pdf", PDF + b" ", StorageClass="DEEP_ARCHIVE")
     restore(wire, "cold/restored.pdf")
@@ -185,9 +179,9 @@ def test_a_restored_object_is_read_and_a_manifest_is_looked_at_too(
     listed = find_documents(["s3://inbox/cold"], Bucketed(wire))
     named = find_documents([str(manifest)], Bucketed(wire))
 
-    for found in (listed, named):
-        assert [d.source for d in found.documents] == [uris[0]]
-        assert [r.source for r in found.refused] == [uris[1]]
+    for result in (listed, named):
+        assert [d.source for d in result.documents] == [uris[0]]
+        assert [r.source for r in result.refused] == [uris[1]]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The type of a document by its bytes: as the service tells it."""
+"""Media type of a document by its bytes, as the service detects it."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_first_bytes_give_the_same_type_as_the_service(head):
 
 
 @given(heads, endings, names)
-def test_the_service_agrees_with_the_type_that_is_declared(head, tail, by_name):
+def test_declared_type_equals_that_of_service(head, tail, by_name):
     kind = type_by_bytes(Sample(head, tail), by_name)
 
     if not head.startswith(b"\x1f\x8b\x08"):
@@ -91,14 +91,14 @@ def test_the_service_agrees_with_the_type_that_is_declared(head, tail, by_name):
 
 
 @pytest.mark.parametrize("kind", sorted(DOCUMENTS))
-def test_a_document_is_known_whatever_its_name(tmp_path, kind):
+def test_type_does_not_depend_on_name(tmp_path, kind):
     path = tmp_path / "document"
     path.write_bytes(DOCUMENTS[kind])
 
-    found = type_by_bytes(sample_of(path), UNKNOWN)
+    media_type = type_by_bytes(sample_of(path), UNKNOWN)
 
     # Pillow writes a TGA with a footer.
-    assert found == MEDIA_TYPES[f".{kind}"]
+    assert media_type == MEDIA_TYPES[f".{kind}"]
 
 
 def test_type_inside_gzip_is_detected():
@@ -108,12 +108,12 @@ def test_type_inside_gzip_is_detected():
     assert type_by_bytes(Sample(gzip.compress(b"words")), UNKNOWN) is None
 
 
-def test_a_tga_without_footer_is_known_by_its_name():
+def test_tga_without_footer_is_detected_by_name():
     assert type_by_bytes(Sample(b"\0\0\2\0"), "image/x-tga") == "image/x-tga"
     assert type_by_bytes(Sample(b"\0\0\2\0"), UNKNOWN) is None
 
 
-def test_a_pdf_with_a_damaged_header_is_known_by_its_name():
+def test_damaged_pdf_is_detected_by_name():
     sample = Sample(b"damaged\n1 0 obj\n<<>>")
 
     assert type_by_bytes(sample, "application/pdf") == "application/pdf"
@@ -128,5 +128,5 @@ def test_ordinary_text_is_not_a_document(head):
 
 
 @pytest.mark.parametrize("kind", ["gif", "jpeg", "pdf", "png", "tiff"])
-def test_a_document_without_suffix_is_taken_for_one(kind):
+def test_document_without_suffix_is_detected(kind):
     assert is_unmistakable(Sample(DOCUMENTS[kind][:HEAD_BYTES]))

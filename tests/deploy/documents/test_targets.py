@@ -25,7 +25,7 @@ def identity(text):
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def wanted(names):
+def names_by_id(names):
     return {
         identity(f"{n} {name}"): to_portable_name(name) for n, name in enumerate(names)
     }
@@ -37,7 +37,7 @@ def folded(path):
 
 
 @given(NAMES)
-def test_no_name_leaves_its_folder(name):
+def test_names_stay_below_their_folder(name):
     path = PurePosixPath("/into") / f"{to_portable_name(name)}.md"
 
     assert ".." not in path.parts
@@ -46,7 +46,7 @@ def test_no_name_leaves_its_folder(name):
 
 
 @given(NAMES)
-def test_windows_takes_every_name(name):
+def test_every_name_is_valid_on_windows(name):
     path = PureWindowsPath(f"{to_portable_name(name, is_windows=True)}.md")
 
     assert not path.drive
@@ -57,8 +57,8 @@ def test_windows_takes_every_name(name):
 
 
 @given(st.lists(NAMES, max_size=8))
-def test_no_two_results_are_one_file_or_the_folder_of_one(names):
-    targets = distinct_targets(wanted(names))
+def test_results_have_distinct_files_and_folders(names):
+    targets = distinct_targets(names_by_id(names))
 
     files = [
         folded(f"{target}.{end}") for target in targets.values() for end in ENDINGS
@@ -71,15 +71,15 @@ def test_no_two_results_are_one_file_or_the_folder_of_one(names):
 
 @given(st.lists(NAMES, max_size=6), st.randoms(use_true_random=False))
 def test_names_do_not_depend_on_the_order(names, random):
-    items = list(wanted(names).items())
+    items = list(names_by_id(names).items())
     random.shuffle(items)
 
-    assert distinct_targets(dict(items)) == distinct_targets(wanted(names))
+    assert distinct_targets(dict(items)) == distinct_targets(names_by_id(names))
 
 
 @given(st.lists(NAMES, min_size=1, max_size=6))
-def test_written_results_keep_their_name(names):
-    ids = wanted(names)
+def test_written_results_keep_their_names(names):
+    ids = names_by_id(names)
     last = list(ids)[-1]
 
     assert distinct_targets(ids, {last})[last] == ids[last]
@@ -96,15 +96,15 @@ def test_written_results_keep_their_name(names):
         ("plain: a name?.pdf", "plain: a name?.pdf"),
     ],
 )
-def test_a_name_is_changed_as_little_as_possible(name, expected):
+def test_name_is_changed_as_little_as_possible(name, expected):
     assert to_portable_name(name, is_windows=False) == expected
 
 
-def test_windows_gets_no_character_that_it_forbids():
+def test_forbidden_characters_are_replaced_on_windows():
     assert to_portable_name("10:30\\a?.pdf", is_windows=True) == "10_30_a_.pdf"
 
 
-def test_names_beside_documents_differ_as_they_are():
+def test_names_beside_documents_are_case_sensitive():
     ids = {"1" * 32: "s3://in/x//y.pdf", "2" * 32: "s3://in/x/y.pdf", "3" * 32: "X"}
 
     assert distinct_targets(ids, is_tree=False) == ids

@@ -1,4 +1,4 @@
-"""Images in OCI archives: which one is taken, and what is refused."""
+"""Images in OCI archives: selection and refusals."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def entry(manifest, **more):
 
 @pytest.fixture
 def archive(tmp_path):
-    """archive(files): an Archive of these members."""
+    """Return a function that makes an Archive of members: `archive(files)`."""
 
     def write(files, **settings):
         path = tmp_path / "image.tar"
@@ -64,14 +64,14 @@ def test_an_arm64_image_without_a_platform_in_its_index_is_refused(archive):
         archive(oci_files(ARM, is_nested=False)).image()
 
 
-def test_an_image_for_windows_is_refused(archive):
+def test_windows_image_is_refused(archive):
     files = oci_files(image_config("windows/amd64"), is_nested=False)
 
     with pytest.raises(ConfigError, match="is for windows/amd64"):
         archive(files).image()
 
 
-def test_an_index_of_other_platforms_names_them(archive):
+def test_index_without_amd64_names_its_platforms(archive):
     index = oci_index(("linux", "arm64", "sha256:" + "a" * 64),
                       ("windows", "amd64", "sha256:" + "b" * 64))  # fmt: skip
 
@@ -91,7 +91,7 @@ def test_amd64_is_chosen_among_platforms(archive):
     assert archive(files).image().digest == digest(amd)
 
 
-def test_an_image_says_its_cuda_and_its_tag(archive):
+def test_cuda_and_tag_are_read(archive):
     config = image_config(env=["CUDA_VERSION=13.0.1"])
 
     image = archive(oci_files(config, tag="docker.io/library/ocr:v1.2")).image()
@@ -111,7 +111,7 @@ def test_an_image_says_its_cuda_and_its_tag(archive):
         (None, None),
     ],
 )
-def test_the_tag_is_read_from_the_name_of_an_entry(archive, name, tag):
+def test_tag_is_read_from_annotation(archive, name, tag):
     assert archive(oci_files(tag=name)).image().tag == tag
 
 
@@ -126,13 +126,13 @@ def two_images():
     ), digest(second)
 
 
-def test_tag_chooses_between_two_images(archive):
+def test_tag_selects_one_of_two_images(archive):
     files, second = two_images()
 
     assert archive(files).image("v2").digest == second
 
 
-def test_tag_chooses_among_images_with_several_tags(archive):
+def test_tag_selects_among_images_with_several_tags(archive):
     files, second = two_images()
     index = json.loads(files["index.json"])
     names = "org.opencontainers.image.ref.name"
@@ -145,7 +145,7 @@ def test_tag_chooses_among_images_with_several_tags(archive):
         subject.image()
 
 
-def test_two_images_without_a_choice_are_refused(archive):
+def test_ambiguous_images_are_refused(archive):
     with pytest.raises(ConfigError, match=r"2 images for linux/amd64: v1, v2"):
         archive(two_images()[0]).image("v3")
 
@@ -160,7 +160,7 @@ def test_blobs_are_read_in_pieces(archive, format):
     assert b"".join(subject.parts(digest(LAYER), 7)) == LAYER
 
 
-def test_a_blob_that_is_missing_is_named_before_anything_is_sent(archive):
+def test_missing_blob_is_reported_before_upload(archive):
     files = oci_files()
     del files[member(LAYER)]
 
@@ -168,20 +168,20 @@ def test_a_blob_that_is_missing_is_named_before_anything_is_sent(archive):
         archive(files).image()
 
 
-def test_a_blob_that_is_too_short_is_named(archive):
+def test_truncated_blob_is_reported(archive):
     with pytest.raises(ConfigError, match=r"cut off or damaged: .* 3 bytes of it"):
         archive(oci_files() | {member(LAYER): LAYER[:3]}).image()
 
 
-def test_a_manifest_of_another_digest_is_damaged(archive):
+def test_manifest_with_wrong_digest_is_damaged(archive):
     manifest = encoded(oci_manifest())
 
     with pytest.raises(ConfigError, match="is damaged"):
         archive(oci_files() | {member(manifest): manifest + b" "}).image()
 
 
-def test_a_docker_archive_is_refused_by_its_name(archive):
-    with pytest.raises(ConfigError, match="Docker archive of before Docker 25"):
+def test_old_docker_archive_is_refused(archive):
+    with pytest.raises(ConfigError, match="Docker archive from before Docker 25"):
         archive({"manifest.json": b"[]"}).image()
 
 
@@ -202,7 +202,7 @@ def test_a_docker_archive_is_refused_by_its_name(archive):
     ids=["empty", "list", "object", "deep", "number", "entry", "path", "negative",
          "missing", "binary"],
 )  # fmt: skip
-def test_an_index_that_makes_no_sense_is_refused(archive, index):
+def test_invalid_index_is_refused(archive, index):
     with pytest.raises(ConfigError) as caught:
         archive({"index.json": index}).image()
 
@@ -219,7 +219,7 @@ def test_an_index_that_makes_no_sense_is_refused(archive, index):
         {"config": {"digest": digest(CONFIG), "size": "1"}, "layers": []},
     ],
 )
-def test_a_manifest_that_makes_no_sense_is_refused(archive, manifest):
+def test_invalid_manifest_is_refused(archive, manifest):
     content = encoded(manifest)
 
     with pytest.raises(ConfigError):

@@ -41,7 +41,7 @@ def _repository(wire, cloud):
 
 @pytest.fixture
 def put(wire):
-    """put("v1", config): an image in ECR, as Docker or OCI has it; its digest."""
+    """Return a function that pushes an image and returns its digest."""
 
     def image(tag, config, media_type=DOCKER):
         manifest = oci_manifest(config=config)
@@ -54,7 +54,7 @@ def put(wire):
 
 @pytest.fixture
 def unset_image(tmp_path):
-    """chandra.toml names no image: the lock says what deployments use."""
+    """Remove the image from chandra.toml, so that the lock file names it."""
     path = tmp_path / "chandra.toml"
     path.write_text(path.read_text().replace("uri =", "# uri ="))
 
@@ -71,7 +71,7 @@ def docker_digest(config):
 
 
 @pytest.mark.parametrize("media_type", [DOCKER, OCI])
-def test_an_arm64_image_in_ecr_is_not_taken(chandra, put, media_type):
+def test_arm64_image_in_ecr_is_refused(chandra, put, media_type):
     put("v1", ARM, media_type)
 
     ran = chandra("image", "check", "--tag", "v1")
@@ -84,7 +84,7 @@ def test_an_arm64_image_in_ecr_is_not_taken(chandra, put, media_type):
     assert (data["platform"], data["taken_by_sagemaker"]) == ("linux/arm64", False)
 
 
-def test_an_arm64_image_is_not_given_another_manifest(chandra, put, cloud):
+def test_arm64_image_is_not_repaired(chandra, put, cloud):
     put("v1", ARM, OCI)
     cloud.calls.clear()
 
@@ -107,7 +107,7 @@ def test_check_names_the_amd64_image_of_an_index(chandra, put, wire):
     assert "next: chandra-sagemaker image check --fix --tag v1" in ran.out
 
 
-def test_an_index_without_amd64_is_not_said_to_be_repairable(chandra, wire):
+def test_index_without_amd64_is_not_repairable(chandra, wire):
     index = oci_index(("linux", "arm64", "sha256:" + "a" * 64))
     put_image(wire, index, "v1", OCI_INDEX)
 
@@ -119,7 +119,7 @@ def test_an_index_without_amd64_is_not_said_to_be_repairable(chandra, wire):
 
 
 @pytest.mark.usefixtures("staged")
-def test_a_deployment_of_an_arm64_image_is_refused(chandra, put, project, cloud):
+def test_arm64_image_is_not_deployed(chandra, put, project, cloud):
     name = put("v1", ARM)
     project(image=f"123456789012.dkr.ecr.us-east-1.amazonaws.com/{REPOSITORY}@{name}")
     cloud.calls.clear()
@@ -136,7 +136,7 @@ def test_a_deployment_of_an_arm64_image_is_refused(chandra, put, project, cloud)
 # CUDA
 
 
-def test_the_cuda_of_an_image_is_its_own(chandra, put):
+def test_cuda_of_image_precedes_configured_cuda(chandra, put):
     put("v1", CUDA_13)
 
     ran = chandra("image", "check", "--tag", "v1")
@@ -146,7 +146,7 @@ def test_the_cuda_of_an_image_is_its_own(chandra, put):
     assert (data["cuda"], data["cuda_source"]) == ("13.0", "CUDA_VERSION")
 
 
-def test_image_that_no_driver_runs_is_not_taken(chandra, put):
+def test_image_without_suitable_driver_is_refused(chandra, put):
     put("v1", CUDA_13)
 
     ran = chandra("image", "check", "--tag", "v1")
@@ -157,7 +157,7 @@ def test_image_that_no_driver_runs_is_not_taken(chandra, put):
     assert data["taken_by_sagemaker"] is False
 
 
-def test_archive_that_no_driver_runs_is_not_taken(chandra, tmp_path):
+def test_archive_without_suitable_driver_is_refused(chandra, tmp_path):
     path = str(write_archive(tmp_path / "image.tar", CUDA_13, tag="ocr:v1.2"))
 
     ran = chandra("image", "check", "--archive", path)
@@ -169,7 +169,7 @@ def test_archive_that_no_driver_runs_is_not_taken(chandra, tmp_path):
     assert data["taken_by_sagemaker"] is False
 
 
-def test_archive_is_taken_with_the_ami_that_runs_it(chandra, tmp_path, project):
+def test_archive_is_accepted_with_suitable_ami(chandra, tmp_path, project):
     path = str(write_archive(tmp_path / "image.tar", CUDA_13, tag="ocr:v1.2"))
     project('[endpoint]\nami = "al2023-ami-sagemaker-inference-gpu-4-1"\n')
 
@@ -179,7 +179,7 @@ def test_archive_is_taken_with_the_ami_that_runs_it(chandra, tmp_path, project):
     assert ran.json["taken_by_sagemaker"] is True
 
 
-def test_an_image_that_names_no_cuda_is_unknown(chandra, put):
+def test_image_without_cuda_is_unknown(chandra, put):
     put("v1", SILENT)
 
     ran = chandra("image", "check", "--tag", "v1")
@@ -223,7 +223,7 @@ def test_cuda_of_the_file_does_not_count_for_another_image(
     assert "it is not known for which CUDA" not in own.out
 
 
-def test_an_image_of_our_own_runs_on_the_driver(chandra, put):
+def test_own_image_runs_on_default_driver(chandra, put):
     put("v1", image_config(labels={"chandra.cuda-version": "12.8"}))
 
     ran = chandra("image", "check", "--tag", "v1")
@@ -242,9 +242,7 @@ def test_an_image_of_our_own_runs_on_the_driver(chandra, put):
     ids=["cuda-13", "silent"],
 )
 @pytest.mark.usefixtures("staged")
-def test_a_plan_compares_the_images_own_cuda(
-    chandra, put, project, config, status, words
-):
+def test_plan_compares_cuda_of_image(chandra, put, project, config, status, words):
     name = put("v1", config)
     project(image=f"123456789012.dkr.ecr.us-east-1.amazonaws.com/{REPOSITORY}@{name}")
 
@@ -263,16 +261,16 @@ def test_a_plan_compares_the_images_own_cuda(
         ("another-ami", []),
     ],
 )
-def test_an_image_is_compared_with_the_driver_it_starts_on(wire, put, ami, is_fatal):
+def test_cuda_is_compared_with_driver_of_ami(wire, put, ami, is_fatal):
     name = put("v1", CUDA_13)
     uri = f"123456789012.dkr.ecr.us-east-1.amazonaws.com/{REPOSITORY}@{name}"
 
-    found = image_findings(wire, configured(image={"uri": uri}), ami=ami)
+    response = image_findings(wire, configured(image={"uri": uri}), ami=ami)
 
-    assert [finding.is_fatal for finding in found] == is_fatal
+    assert [finding.is_fatal for finding in response] == is_fatal
 
 
-def test_an_offline_plan_says_that_cuda_was_not_compared(chandra):
+def test_offline_plan_reports_uncompared_cuda(chandra):
     ran = chandra("plan", "--offline")
 
     assert ran.status == 0, ran.err
@@ -280,7 +278,7 @@ def test_an_offline_plan_says_that_cuda_was_not_compared(chandra):
 
 
 @pytest.mark.usefixtures("staged")
-def test_a_configuration_that_may_not_be_read_is_a_note(chandra, cloud):
+def test_unreadable_configuration_is_a_note(chandra, cloud):
     cloud.forbidden = {"ecr:GetDownloadUrlForLayer"}
 
     ran = chandra("plan")
@@ -303,7 +301,7 @@ def test_check_of_unreadable_image_makes_no_claim(chandra, put, cloud):
     assert "runs on the driver" not in ran.out
 
 
-def test_a_cuda_that_an_earlier_version_recorded_is_not_believed(
+def test_recorded_cuda_of_earlier_version_is_ignored(
     chandra, put, tmp_path, unset_image
 ):
     name = put("v1", SILENT)
@@ -324,7 +322,7 @@ def test_blobs_are_fetched_from_https_only(address):
 # Tags
 
 
-def test_a_check_names_the_tag_that_was_pushed(chandra, tmp_path, unset_image):
+def test_check_names_pushed_tag(chandra, tmp_path, unset_image):
     archive = str(write_archive(tmp_path / "image.tar"))
     for tag in ("one", "two"):
         assert chandra("image", "push", "--archive", archive, "--tag", tag).status == 0
@@ -335,7 +333,7 @@ def test_a_check_names_the_tag_that_was_pushed(chandra, tmp_path, unset_image):
     assert chandra("image", "check", "--json").json["tag"] == "two"
 
 
-def test_an_image_without_a_tag_is_named_by_its_digest(chandra, wire, project):
+def test_untagged_image_is_named_by_digest(chandra, wire, project):
     manifest = encoded(to_docker_manifest(oci_manifest())).decode()
     answer = wire.call(
         "ecr",
@@ -353,7 +351,7 @@ def test_an_image_without_a_tag_is_named_by_its_digest(chandra, wire, project):
     assert chandra("image", "check", "--json").json["tag"] is None
 
 
-def test_a_check_says_that_deployments_use_another_image(chandra, put):
+def test_check_reports_that_deployments_use_another_image(chandra, put):
     put("v1", image_config())
 
     ran = chandra("image", "check", "--tag", "v1")
@@ -361,7 +359,7 @@ def test_a_check_says_that_deployments_use_another_image(chandra, put):
     assert "note: deployments use sha256:aaaa" in ran.out
 
 
-def test_a_dry_run_of_a_repair_names_what_it_would_put(chandra, put):
+def test_dry_run_of_repair_shows_image(chandra, put):
     put("v1", image_config(), OCI)
 
     ran = chandra("image", "check", "--tag", "v1", "--fix", "--dry-run", "--json")
@@ -375,7 +373,7 @@ def test_a_dry_run_of_a_repair_names_what_it_would_put(chandra, put):
 # Archives
 
 
-def test_an_archive_is_checked_without_asking_aws(chandra, cloud, tmp_path):
+def test_archive_is_checked_without_aws(chandra, cloud, tmp_path):
     config = image_config(labels={"chandra.cuda-version": "12.8"})
     path = write_archive(tmp_path / "image.tar", config, tag="ocr:v1.2")
 
@@ -443,7 +441,7 @@ def test_an_archive_with_two_tags_is_pushed_with_flag_only(chandra, tmp_path):
     assert f"{REPOSITORY}:v1 is {DOCKER}, linux/amd64" in pushed.out
 
 
-def test_a_dry_run_of_an_archive_names_tags_and_digest(chandra, cloud, tmp_path):
+def test_dry_run_of_archive_shows_tags_and_digest(chandra, cloud, tmp_path):
     path = write_archive(tmp_path / "image.tar", SILENT, tag="v1")
     cloud.calls.clear()
 
@@ -459,7 +457,7 @@ def test_a_dry_run_of_an_archive_names_tags_and_digest(chandra, cloud, tmp_path)
     assert cloud.changes == []
 
 
-def test_a_dry_run_names_the_digest_that_a_push_makes(chandra, tmp_path):
+def test_dry_run_shows_digest_of_push(chandra, tmp_path):
     path = str(write_archive(tmp_path / "image.tar", SILENT))
     push = ("image", "push", "--archive", path, "--tag", "v1", "--json")
 
@@ -471,9 +469,7 @@ def test_a_dry_run_names_the_digest_that_a_push_makes(chandra, tmp_path):
     assert (dry["pushed"], again["pushed"]) == (False, False)
 
 
-def test_a_tag_of_another_image_is_not_taken_for_the_archive(
-    chandra, put, cloud, tmp_path
-):
+def test_tag_of_another_image_is_a_conflict(chandra, put, cloud, tmp_path):
     name = put("v1", image_config(labels={"a": "b"}))
     path = str(write_archive(tmp_path / "image.tar"))
     cloud.calls.clear()
@@ -487,7 +483,7 @@ def test_a_tag_of_another_image_is_not_taken_for_the_archive(
 
 
 @pytest.mark.parametrize("flag", ["--fix", "--remote"])
-def test_a_file_is_not_repaired_in_place(chandra, tmp_path, flag):
+def test_repair_of_file_is_refused(chandra, tmp_path, flag):
     path = str(write_archive(tmp_path / "image.tar"))
     action = "check" if flag == "--fix" else "push"
 

@@ -1,4 +1,4 @@
-"""Platform and CUDA, as an image's configuration says them."""
+"""Platform and CUDA version in the configuration of an image."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ def read(**settings):
     ],
 )  # fmt: skip
 def test_cuda_is_read_from_labels_and_variables(labels, env, cuda, source):
-    found = read(labels=labels, env=env)
+    parsed = read(labels=labels, env=env)
 
-    assert (found.cuda, found.cuda_source) == (cuda, source)
+    assert (parsed.cuda, parsed.cuda_source) == (cuda, source)
 
 
 @pytest.mark.parametrize(
@@ -56,9 +56,9 @@ def test_cuda_is_read_from_labels_and_variables(labels, env, cuda, source):
     ],
 )
 def test_only_linux_amd64_runs_on_sagemaker(platform, runs):
-    found = read(platform=platform)
+    parsed = read(platform=platform)
 
-    assert (found.platform, found.runs_on_sagemaker) == (platform, runs)
+    assert (parsed.platform, parsed.runs_on_sagemaker) == (platform, runs)
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_only_linux_amd64_runs_on_sagemaker(platform, runs):
         {"config": {"Labels": {"cuda": 13}, "Env": [None, 3, "CUDA_VERSION"]}},
     ],
 )
-def test_a_configuration_of_another_shape_says_nothing(content):
-    found = configuration_of(content)
+def test_malformed_configuration_gives_no_cuda(content):
+    parsed = configuration_of(content)
 
-    assert (found.platform, found.cuda) == ("unknown/unknown", None)
+    assert (parsed.platform, parsed.cuda) == ("unknown/unknown", None)

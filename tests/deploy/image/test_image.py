@@ -1,4 +1,4 @@
-"""Images built, pushed, checked and repaired; the registry is moto's."""
+"""Build, push, check and repair of images; the registry is moto's."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def words(commands):
     return [" ".join(command) for command in commands]
 
 
-def test_docker_pushes_what_sagemaker_takes():
+def test_docker_pushes_docker_manifest():
     (command,) = words(
         ContainerEngine("docker").push(TABLE, "registry/repo:tag", "0123")
     )
@@ -50,7 +50,7 @@ def test_docker_pushes_what_sagemaker_takes():
     assert "CUDA_VERSION" not in command
 
 
-def test_cuda_of_the_file_is_given_to_the_build():
+def test_configured_cuda_is_passed_to_build():
     table = ImageTable(cuda="13.0")
 
     (command,) = words(
@@ -61,7 +61,7 @@ def test_cuda_of_the_file_is_given_to_the_build():
 
 
 @pytest.mark.parametrize(("name", "verb"), [("podman", "build"), ("buildah", "bud")])
-def test_others_build_and_push_dockers_format(name, verb):
+def test_other_engines_push_docker_format(name, verb):
     build, push = words(ContainerEngine(name).push(TABLE, "registry/repo:tag", "0123"))
 
     assert build.startswith(f"{name} {verb} --format docker")
@@ -70,13 +70,13 @@ def test_others_build_and_push_dockers_format(name, verb):
     )
 
 
-def test_the_first_engine_that_works_is_taken(runner):
+def test_first_working_engine_is_used(runner):
     assert find_engine(runner).name == "docker"
     runner.programs = {"buildah"}
     assert find_engine(runner).name == "buildah"
 
 
-def test_without_an_engine_there_is_codebuild(runner):
+def test_codebuild_is_suggested_without_engine(runner):
     runner.programs = set()
 
     with pytest.raises(ConfigError) as caught:
@@ -85,9 +85,7 @@ def test_without_an_engine_there_is_codebuild(runner):
     assert "--remote" in (caught.value.hint or "")
 
 
-def test_a_push_makes_the_repository_and_records_the_digest(
-    chandra, wire, runner, tmp_path
-):
+def test_push_creates_repository_and_records_digest(chandra, wire, runner, tmp_path):
     docker = to_docker_manifest(oci_manifest())
     runner.on_run = lambda command: (
         put_image(wire, docker, "0123456789ab", DOCKER) if "build" in command else None
@@ -106,9 +104,7 @@ def test_a_push_makes_the_repository_and_records_the_digest(
     assert lock["tag"] == "0123456789ab"
 
 
-def test_the_registrys_password_goes_to_standard_input_and_nowhere_else(
-    chandra, wire, runner
-):
+def test_registry_password_goes_only_to_stdin(chandra, wire, runner):
     runner.on_run = lambda command: (
         put_image(wire, to_docker_manifest(oci_manifest()), "0123456789ab", DOCKER)
         if "build" in command
@@ -123,7 +119,7 @@ def test_the_registrys_password_goes_to_standard_input_and_nowhere_else(
     assert "auth-token" not in ran.out + ran.err + " ".join(login + build)
 
 
-def test_the_rule_for_old_images_is_set_once(chandra, cloud, tmp_path):
+def test_lifecycle_policy_is_set_once(chandra, cloud, tmp_path):
     archive = str(write_archive(tmp_path / "image.tar"))
     chandra("image", "push", "--archive", archive, "--tag", "one")
     cloud.calls.clear()
@@ -134,7 +130,7 @@ def test_the_rule_for_old_images_is_set_once(chandra, cloud, tmp_path):
     assert "ecr:CreateRepository" not in cloud.calls
 
 
-def test_what_is_pushed_already_is_recorded_and_not_built(chandra, wire, runner):
+def test_pushed_image_is_recorded_and_not_built(chandra, wire, runner):
     runner.on_run = lambda command: (
         put_image(wire, to_docker_manifest(oci_manifest()), "0123456789ab", DOCKER)
         if "build" in command
@@ -154,25 +150,23 @@ def test_what_is_pushed_already_is_recorded_and_not_built(chandra, wire, runner)
 @pytest.mark.parametrize(
     "arguments", [("build", "--remote"), ("push", "--fix"), ("check", "--remote")]
 )
-def test_a_flag_that_would_be_ignored_is_refused(chandra, arguments):
+def test_ignored_flag_is_refused(chandra, arguments):
     ran = chandra("image", *arguments)
 
     assert ran.status == 2
     assert "goes with image" in ran.err
 
 
-def test_what_other_programs_print_is_not_among_our_output(capfd):
-    said: list[str] = []
+def test_output_of_programs_goes_to_stderr(capfd):
+    output: list[str] = []
 
-    Subprocess(said.append).run(["echo", "Login Succeeded"])
+    Subprocess(output.append).run(["echo", "Login Succeeded"])
 
     assert capfd.readouterr() == ("", "Login Succeeded\n")
-    assert said == ["$ echo Login Succeeded"]
+    assert output == ["$ echo Login Succeeded"]
 
 
-def test_the_rule_of_somebody_elses_repository_stays_as_it_is(
-    chandra, wire, cloud, tmp_path
-):
+def test_foreign_lifecycle_policy_is_kept(chandra, wire, cloud, tmp_path):
     wire.call("ecr", "create_repository", repositoryName=REPOSITORY)
     archive = str(write_archive(tmp_path / "image.tar"))
 
@@ -182,9 +176,7 @@ def test_the_rule_of_somebody_elses_repository_stays_as_it_is(
     assert "ecr:PutLifecyclePolicy" not in cloud.calls
 
 
-def test_an_archive_is_pushed_without_any_engine(
-    chandra, cloud, wire, runner, tmp_path
-):
+def test_archive_push_needs_no_engine(chandra, cloud, wire, runner, tmp_path):
     archive = write_archive(tmp_path / "image.tar")
 
     ran = chandra("image", "push", "--archive", str(archive), "--tag", "v1")
@@ -198,9 +190,7 @@ def test_an_archive_is_pushed_without_any_engine(
     assert detail["imageDetails"][0]["imageManifestMediaType"] == DOCKER
 
 
-def test_an_archive_is_not_tagged_by_a_commit_that_says_nothing_of_it(
-    chandra, cloud, tmp_path
-):
+def test_archive_is_not_tagged_by_commit(chandra, cloud, tmp_path):
     archive = write_archive(tmp_path / "image.tar")
 
     ran = chandra("image", "push", "--archive", str(archive))
@@ -210,7 +200,7 @@ def test_an_archive_is_not_tagged_by_a_commit_that_says_nothing_of_it(
     assert cloud.changes == []
 
 
-def test_without_an_engine_no_repository_is_made(chandra, cloud, runner):
+def test_no_repository_is_created_without_engine(chandra, cloud, runner):
     runner.programs = {"git"}
 
     ran = chandra("image", "push")
@@ -222,9 +212,12 @@ def test_without_an_engine_no_repository_is_made(chandra, cloud, runner):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"no tar", "image.tar is no OCI archive"), (None, "image.tar cannot be read")],
+    [
+        (b"no tar", "image.tar is not an OCI archive"),
+        (None, "image.tar cannot be read"),
+    ],
 )
-def test_a_file_that_is_no_archive_is_refused_before_anything_is_made(
+def test_invalid_archive_is_refused_before_changes(
     chandra, cloud, tmp_path, content, message
 ):
     if content is not None:
@@ -241,9 +234,7 @@ def test_a_file_that_is_no_archive_is_refused_before_anything_is_made(
 
 
 @pytest.mark.parametrize("tag", ["b ad", "-v1", "", "x" * 129, "réparé"])
-def test_what_no_registry_takes_for_a_tag_is_refused_before_an_hour_of_building(
-    chandra, cloud, runner, tag
-):
+def test_invalid_tag_is_refused_before_build(chandra, cloud, runner, tag):
     ran = chandra("image", "push", f"--tag={tag}")
 
     assert ran.status == 2
@@ -251,7 +242,7 @@ def test_what_no_registry_takes_for_a_tag_is_refused_before_an_hour_of_building(
     assert runner.ran == cloud.calls == []
 
 
-def test_an_image_of_several_tags_has_the_one_that_was_asked_for(chandra, tmp_path):
+def test_requested_tag_is_shown_of_several(chandra, tmp_path):
     archive = str(write_archive(tmp_path / "image.tar"))
 
     for tag in ("one", "two"):
@@ -263,7 +254,7 @@ def test_an_image_of_several_tags_has_the_one_that_was_asked_for(chandra, tmp_pa
 
 
 @pytest.mark.usefixtures("repository")
-def test_what_is_to_be_typed_next_repairs_the_image_that_was_looked_at(chandra, wire):
+def test_suggested_command_repairs_checked_image(chandra, wire):
     put_image(wire, oci_manifest(), "v1", OCI)
 
     looked = chandra("image", "check", "--tag", "v1")
@@ -279,7 +270,7 @@ def repository(wire, cloud):
               imageTagMutability="IMMUTABLE")  # fmt: skip
 
 
-def test_a_dry_run_of_a_repair_is_no_failure(chandra, wire, cloud, repository):
+def test_dry_run_of_repair_succeeds(chandra, wire, cloud, repository):
     put_image(wire, oci_manifest(), "v1", OCI)
     cloud.calls.clear()
 
@@ -290,25 +281,25 @@ def test_a_dry_run_of_a_repair_is_no_failure(chandra, wire, cloud, repository):
     assert cloud.changes == []
 
 
-def test_an_oci_image_is_found_out_and_repaired(
+def test_oci_image_is_detected_and_repaired(
     chandra, wire, repository, project, tmp_path
 ):
     put_image(wire, oci_manifest(), "v1", OCI)
 
-    found = chandra("image", "check", "--tag", "v1")
+    response = chandra("image", "check", "--tag", "v1")
     fixed = chandra("image", "check", "--tag", "v1", "--fix")
     path = tmp_path / "chandra.toml"
     path.write_text(path.read_text().replace("uri =", "# uri ="))
 
-    assert found.status == 6
-    assert "SageMaker does not take it" in found.out
+    assert response.status == 6
+    assert "SageMaker does not take it" in response.out
     assert fixed.status == 0, fixed.err
     assert "v1-v2s2 is application/vnd.docker" in fixed.out
     assert "@sha256:" in (read_config(path).image.uri or "")
     assert chandra("image", "check").status == 0
 
 
-def test_an_image_without_a_tag_is_repaired_under_its_digest(wire, repository):
+def test_untagged_image_is_repaired_under_its_digest(wire, repository):
     put_image(wire, oci_manifest(), "v1", OCI)
     name = digest(encoded(oci_manifest()))
     untagged = ImageState(tag=name, digest=name, media_type=OCI, size=1)
@@ -330,7 +321,7 @@ def test_an_index_is_repaired_to_its_image(chandra, wire, repository):
     assert fixed.json["media_type"] == DOCKER
 
 
-def test_a_repair_can_be_repeated(chandra, wire, repository):
+def test_repair_is_idempotent(chandra, wire, repository):
     put_image(wire, oci_manifest(), "v1", OCI)
 
     first = chandra("image", "check", "--tag", "v1", "--fix", "--json").json
@@ -339,14 +330,14 @@ def test_a_repair_can_be_repeated(chandra, wire, repository):
     assert first == second
 
 
-def test_an_image_that_is_not_there_is_named(chandra, repository):
+def test_missing_image_is_not_found(chandra, repository):
     ran = chandra("image", "check", "--tag", "nothing")
 
     assert ran.status == 4
     assert f"there is no image nothing in {REPOSITORY}" in ran.err
 
 
-def test_codebuild_runs_the_same_commands():
+def test_codebuild_runs_commands_of_local_build():
     spec = buildspec(
         configured(), "registry/repo:tag", "0123", "1.dkr.ecr.eu-west-1.amazonaws.com"
     )
@@ -357,7 +348,7 @@ def test_codebuild_runs_the_same_commands():
 
 @pytest.fixture
 def build_elsewhere(chandra, wire, tmp_path, cloud, intercept):
-    """build_elsewhere(): a push through CodeBuild, with all that it needs there."""
+    """Return a function that pushes through CodeBuild."""
     context = tmp_path / "context"
     context.mkdir()
     (context / "Dockerfile").write_text("FROM scratch")
@@ -381,7 +372,7 @@ def build_elsewhere(chandra, wire, tmp_path, cloud, intercept):
     return lambda **kw: chandra("image", "push", "--remote", "--tag", "v1", **kw)
 
 
-def test_a_remote_push_builds_on_aws(build_elsewhere, wire, cloud):
+def test_remote_push_builds_on_aws(build_elsewhere, wire, cloud):
     ran = build_elsewhere()
 
     assert ran.status == 0, ran.err
@@ -391,9 +382,7 @@ def test_a_remote_push_builds_on_aws(build_elsewhere, wire, cloud):
         assert packed.namelist() == ["Dockerfile"]
 
 
-def test_ctrl_c_while_codebuild_builds_says_that_it_goes_on(
-    build_elsewhere, intercept, tmp_path
-):
+def test_ctrl_c_reports_that_codebuild_continues(build_elsewhere, intercept, tmp_path):
     intercept("codebuild", "BatchGetBuilds", interrupt)
 
     ran = build_elsewhere()
@@ -404,14 +393,14 @@ def test_ctrl_c_while_codebuild_builds_says_that_it_goes_on(
     assert not (tmp_path / "chandra.lock.json").exists()
 
 
-def test_a_remote_push_needs_a_role_and_says_which_command_makes_it(chandra, cloud):
+def test_remote_push_without_role_names_next_command(chandra, cloud):
     ran = chandra("image", "push", "--remote", "--tag", "v1")
 
     assert ran.status == 4
     assert "iam --create" in ran.err
 
 
-def test_a_remote_push_needs_a_bucket_of_its_own_region(chandra, wire, cloud):
+def test_remote_push_needs_bucket_in_region(chandra, wire, cloud):
     where = {"LocationConstraint": "eu-west-1"}
     wire.call("s3", "create_bucket", Bucket="weights", CreateBucketConfiguration=where)
     wire.call("iam", "create_role", RoleName="ocr-build", AssumeRolePolicyDocument="{}")
@@ -429,7 +418,7 @@ def build_answer(status):
 
 
 def waited(script, aws, *statuses):
-    """Until a build has had these statuses, one after the other."""
+    """Wait for a build with these statuses in turn."""
     codebuild, logs = script("codebuild"), script("logs")
     for status in statuses:
         codebuild.expects("batch_get_builds", ids=["b"]).answers(**build_answer(status))
@@ -443,39 +432,39 @@ def waited(script, aws, *statuses):
                 }
             ]
         )
-    said: list[str] = []
+    output: list[str] = []
     slept: list[float] = []
     with codebuild, logs:
         Builds(aws, configured(), IDENTITY).wait(
             "b",
-            said.append,
+            output.append,
             clock=lambda: 100.0 * len(slept),
             sleep=slept.append,
             timeout_seconds=150,
         )
-    return said
+    return output
 
 
-def test_a_build_is_followed_to_its_end(script, aws):
+def test_build_log_is_shown_until_end(script, aws):
     assert waited(script, aws, "IN_PROGRESS", "SUCCEEDED") == [
         "  | line while IN_PROGRESS",
         "  | line while SUCCEEDED",
     ]
 
 
-def test_a_build_that_fails_says_in_which_phase(script, aws):
+def test_failed_build_names_its_phase(script, aws):
     with pytest.raises(ResourceFailedError, match="FAILED in phase BUILD"):
         waited(script, aws, "FAILED")
 
 
-def test_a_build_that_takes_too_long_is_left_to_go_on(script, aws):
-    with pytest.raises(WaitTimeoutError, match="it goes on") as caught:
+def test_build_timeout_leaves_build_running(script, aws):
+    with pytest.raises(WaitTimeoutError, match="not finished and continues") as caught:
         waited(script, aws, "IN_PROGRESS", "IN_PROGRESS", "IN_PROGRESS")
 
     assert "--remote again" in (caught.value.hint or "")
 
 
-def test_an_image_that_the_file_overrules_is_said_to_be(chandra, tmp_path):
+def test_overruled_image_is_reported(chandra, tmp_path):
     archive = str(write_archive(tmp_path / "image.tar"))
 
     ran = chandra("image", "push", "--archive", archive, "--tag", "v1")
@@ -483,7 +472,7 @@ def test_an_image_that_the_file_overrules_is_said_to_be(chandra, tmp_path):
     assert "chandra.toml sets image.uri, which is used in its place" in ran.out
 
 
-def test_a_dry_run_of_a_push_shows_the_commands(chandra, cloud, runner):
+def test_dry_run_of_push_shows_commands(chandra, cloud, runner):
     ran = chandra("image", "push", "--dry-run")
 
     assert ran.status == 0, ran.err

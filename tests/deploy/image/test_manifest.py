@@ -1,4 +1,4 @@
-"""Manifests as SageMaker takes them."""
+"""Conversion of manifests for SageMaker."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from deploy.image.manifest import DOCKER, is_index, platform_digest, to_docker_m
 from tests.deploy.images import oci_index, oci_manifest
 
 
-def test_the_same_blobs_get_dockers_names():
+def test_blobs_get_docker_media_types():
     manifest = oci_manifest()
 
     docker = to_docker_manifest(manifest)
@@ -28,13 +28,13 @@ def test_the_same_blobs_get_dockers_names():
     assert "annotations" not in docker
 
 
-def test_what_is_repaired_already_stays_as_it_is():
+def test_docker_manifest_is_unchanged():
     docker = to_docker_manifest(oci_manifest())
 
     assert to_docker_manifest(docker) == docker
 
 
-def test_layers_that_docker_has_no_name_for_are_refused():
+def test_layer_types_unknown_to_docker_are_refused():
     with pytest.raises(ResourceFailedError, match=r"tar\+zstd") as caught:
         to_docker_manifest(oci_manifest("tar+zstd"))
 
@@ -49,7 +49,7 @@ def test_a_layer_without_a_media_type_is_refused():
         to_docker_manifest(manifest)
 
 
-def test_of_an_index_the_platform_counts_and_not_the_attestation():
+def test_attestations_in_index_are_ignored():
     index = oci_index(
         ("unknown", "unknown", "sha256:attestation"),
         ("linux", "arm64", "sha256:arm"),

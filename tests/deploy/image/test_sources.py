@@ -1,4 +1,4 @@
-"""What a build sees, and the tag that says which build it was; git is the real one."""
+"""Files that a build reads, and its tag; git is real."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ REGISTRY = "1.dkr.ecr.eu-west-1.amazonaws.com"
 
 
 class Repository:
-    """A context under git, with one commit."""
+    """Build context under git with one commit."""
 
     def __init__(self, folder):
         self.folder = folder
@@ -64,7 +64,7 @@ class Repository:
 
 @pytest.fixture
 def repository(tmp_path, monkeypatch):
-    # Whatever repository the tests run in, and its owner's settings.
+    # Ignore the repository that runs the tests, and its owner's settings.
     for name in list(os.environ):
         if name.startswith("GIT_"):
             monkeypatch.delenv(name)
@@ -74,7 +74,7 @@ def repository(tmp_path, monkeypatch):
     return Repository(folder)
 
 
-def test_an_image_is_tagged_by_its_commit(repository):
+def test_tag_is_the_commit(repository):
     assert len(repository.tag) == 12
     assert repository.tag == repository.tag
 
@@ -91,7 +91,7 @@ def test_an_image_is_tagged_by_its_commit(repository):
     ],
     ids=["changed", "untracked", "deleted", "executable", "staged", "dockerfile"],
 )
-def test_what_is_not_committed_gets_a_tag_of_its_own(repository, change):
+def test_uncommitted_changes_change_the_tag(repository, change):
     clean = repository.tag
 
     change(repository)
@@ -100,7 +100,7 @@ def test_what_is_not_committed_gets_a_tag_of_its_own(repository, change):
     assert repository.tag == repository.tag
 
 
-def test_other_bytes_in_a_file_that_git_does_not_know_are_another_tag(repository):
+def test_untracked_bytes_change_the_tag(repository):
     repository.write("app/new.py", "1")
     first = repository.tag
     repository.write("app/new.py", "2")
@@ -108,8 +108,8 @@ def test_other_bytes_in_a_file_that_git_does_not_know_are_another_tag(repository
     assert repository.tag != first
 
 
-def test_what_the_build_does_not_see_makes_no_other_tag(repository):
-    """A push writes chandra.lock.json: the next one must not be another image."""
+def test_ignored_changes_do_not_change_the_tag(repository):
+    """A push writes chandra.lock.json, which must not change the next tag."""
     repository.write(".dockerignore", "*.json\n*.md\n")
     repository.commit()
     clean = repository.tag
@@ -121,7 +121,7 @@ def test_what_the_build_does_not_see_makes_no_other_tag(repository):
     assert repository.tag == clean
 
 
-def test_a_dockerfile_beside_the_context_is_part_of_the_build(repository):
+def test_dockerfile_outside_context_is_included(repository):
     outside = replace(
         repository.table,
         context=str(repository.folder / "app"),
@@ -140,7 +140,7 @@ def test_a_dockerfile_beside_the_context_is_part_of_the_build(repository):
     ]
 
 
-def test_without_git_a_tag_has_to_be_given(runner):
+def test_tag_is_required_without_git(runner):
     runner.programs = set()
 
     with pytest.raises(ConfigError, match="git commit") as caught:
@@ -149,14 +149,14 @@ def test_without_git_a_tag_has_to_be_given(runner):
     assert "--tag" in (caught.value.hint or "")
 
 
-def test_where_git_breaks_off_the_tree_is_not_taken_for_clean(runner):
+def test_failing_git_is_an_error(runner):
     runner.failing = {"diff"}
 
     with pytest.raises(ConfigError, match="git diff fails"):
         compute_tag(runner, ImageTable())
 
 
-def test_a_build_elsewhere_gets_what_neither_git_nor_docker_leaves_out(repository):
+def test_remote_build_gets_files_that_are_not_ignored(repository):
     repository.write(".dockerignore", "secrets\nDockerfile\n.dockerignore\n")
     repository.write("secrets/key.pem")
     repository.write("app/debug.log")
@@ -171,7 +171,7 @@ def test_a_build_elsewhere_gets_what_neither_git_nor_docker_leaves_out(repositor
     ]
 
 
-def test_without_git_a_build_elsewhere_leaves_out_what_no_build_needs(tmp_path, runner):
+def test_remote_build_without_git_leaves_out_caches(tmp_path, runner):
     runner.programs = set()
     for name in (".git/config", ".venv/bin/python", "Dockerfile", "app/main.py"):
         path = tmp_path / name
@@ -182,14 +182,14 @@ def test_without_git_a_build_elsewhere_leaves_out_what_no_build_needs(tmp_path, 
     assert sorted(build_files(runner, table)) == ["Dockerfile", "app/main.py"]
 
 
-def test_a_dockerfile_that_is_not_there_is_named(tmp_path, runner):
+def test_missing_dockerfile_is_reported(tmp_path, runner):
     with pytest.raises(ConfigError, match="there is no") as caught:
         build_files(runner, ImageTable(dockerfile=str(tmp_path / "Dockerfile")))
 
     assert "dockerfile" in (caught.value.hint or "")
 
 
-def test_a_zip_holds_files_from_before_zip_was_invented(repository):
+def test_zip_accepts_files_dated_before_1980(repository):
     os.utime(repository.folder / "Dockerfile", (0, 0))
     packed = io.BytesIO()
 
@@ -200,7 +200,7 @@ def test_a_zip_holds_files_from_before_zip_was_invented(repository):
         assert made.read("Dockerfile") == b"FROM scratch"
 
 
-def test_codebuild_builds_where_the_zip_was_unpacked(repository):
+def test_codebuild_context_is_the_unpacked_zip(repository):
     config = configured(
         image={
             "context": str(repository.folder / "app"),
@@ -244,14 +244,14 @@ def test_codebuild_builds_where_the_zip_was_unpacked(repository):
         ("*\n! a", "a", False),
     ],
 )
-def test_dockers_rules_are_read_as_docker_reads_them(tmp_path, rules, name, is_out):
+def test_dockerignore_rules_match_docker(tmp_path, rules, name, is_out):
     (tmp_path / ".dockerignore").write_text(rules)
     table = ImageTable(context=str(tmp_path), dockerfile=str(tmp_path / "Dockerfile"))
 
     assert ignore_of(table).leaves_out(name) is is_out
 
 
-def test_rules_with_the_dockerfiles_name_go_first(tmp_path):
+def test_dockerignore_named_after_dockerfile_wins(tmp_path):
     (tmp_path / ".dockerignore").write_text("a")
     (tmp_path / "Dockerfile.dockerignore").write_text("b")
     table = ImageTable(context=str(tmp_path), dockerfile=str(tmp_path / "Dockerfile"))
@@ -261,8 +261,8 @@ def test_rules_with_the_dockerfiles_name_go_first(tmp_path):
     assert [subject.leaves_out(name) for name in ("a", "b")] == [False, True]
 
 
-def test_our_own_image_needs_what_our_own_rules_leave_in():
-    """Everything that the Dockerfile copies is there for a build elsewhere."""
+def test_own_dockerignore_keeps_needed_files():
+    """Every file that the Dockerfile copies is part of a remote build."""
     subject = ignore_of(ImageTable())
 
     for name in (

@@ -1,4 +1,4 @@
-"""The log of an endpoint: every stream, in order, followed."""
+"""Log of an endpoint: all streams, in order, and followed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def write_logs(wire, at, **streams):
         )
 
 
-def test_logs_of_all_streams_come_in_order(chandra, wire, at):
+def test_logs_of_all_streams_are_sorted(chandra, wire, at):
     write_logs(wire, at, one=[(30, "first"), (10, "third")], two=[(20, "second")])
 
     lines = chandra("logs").out.splitlines()
@@ -62,7 +62,7 @@ def test_control_characters_of_log_lines_are_escaped(chandra, wire, at):
     assert ran.out.endswith(r"\x1b]0;title\x07 \x1b[2J\rgone \u202eabc" + "\tend\n")
 
 
-def test_logs_can_be_narrowed(chandra, wire, at):
+def test_logs_can_be_filtered(chandra, wire, at):
     write_logs(
         wire,
         at,
@@ -70,11 +70,11 @@ def test_logs_can_be_narrowed(chandra, wire, at):
     )
 
     errors = chandra("logs", "--errors").out.splitlines()
-    found = chandra("logs", "--search", "PAGE").out.splitlines()
+    matches = chandra("logs", "--search", "PAGE").out.splitlines()
     older = chandra("logs", "--errors", "--since", "3h").out.splitlines()
 
     assert [line.split()[-1] for line in errors] == ["ERROR"]
-    assert [line.split()[-1] for line in found] == ["read"]
+    assert [line.split()[-1] for line in matches] == ["read"]
     assert len(older) == 2
 
 

@@ -19,7 +19,7 @@ MACHINES = "/aws/sagemaker/Endpoints"
 
 @pytest.fixture
 def measured(wire, at):
-    """measured("ModelLatency", 2_000_000, minutes_ago=5): one value a call."""
+    """Return a function to write a metric: `measured("ModelLatency", 2_000_000)`."""
 
     def measure(name, *values, minutes_ago=5, namespace=INVOCATIONS):
         when = datetime.fromtimestamp(at.now - 60 * minutes_ago, UTC)
@@ -61,8 +61,8 @@ def day(measured):
 
 
 def row(ran, label):
-    (found,) = (line for line in ran.out.splitlines() if line.startswith(f"{label}  "))
-    return found.removeprefix(label).split()
+    (series,) = (line for line in ran.out.splitlines() if line.startswith(f"{label}  "))
+    return series.removeprefix(label).split()
 
 
 def test_metrics_are_a_small_table(chandra, measured):
@@ -119,21 +119,21 @@ def test_bars_are_aligned_with_their_timestamps(chandra, measured):
     assert many.rindex("█") - many.index("█") == 20
 
 
-def test_a_program_gets_every_value_with_its_time(chandra, measured, at):
+def test_json_has_every_value_with_its_time(chandra, measured, at):
     measured("ModelLatency", *[1e6] * 9, 7e6, minutes_ago=100)
     measured("ModelLatency", 3e6)
 
-    found = chandra("metrics", "--json").json
+    series = chandra("metrics", "--json").json
 
-    assert [point["value"] for point in found["latency p50"]] == [1.0, 3.0]
-    assert [point["value"] for point in found["latency p99"]] == [7.0, 3.0]
+    assert [point["value"] for point in series["latency p50"]] == [1.0, 3.0]
+    assert [point["value"] for point in series["latency p99"]] == [7.0, 3.0]
     first, second = (
         at.now - datetime.fromisoformat(point["time"]).timestamp()
-        for point in found["latency p50"]
+        for point in series["latency p50"]
     )
     assert 93 * 60 <= first <= 108 * 60
     assert second < first
-    assert found["GPU"] == []
+    assert series["GPU"] == []
 
 
 def test_metrics_are_plotted(chandra, day, tmp_path):

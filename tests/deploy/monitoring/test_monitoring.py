@@ -1,4 +1,4 @@
-"""Alarms and dashboards, and what CloudWatch is asked."""
+"""Alarms and dashboards, and the queries to CloudWatch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.usefixtures("staged")
 
 def test_requests_to_cloudwatch_are_valid(service_model, refusals):
     cloudwatch = service_model("cloudwatch")
-    asked = {
+    requests = {
         "MetricDataQueries": queries("ocr", 60),
         "StartTime": datetime.now(UTC),
         "EndTime": datetime.now(UTC),
@@ -25,7 +25,7 @@ def test_requests_to_cloudwatch_are_valid(service_model, refusals):
     shape = cloudwatch.operation_model("GetMetricData").input_shape
     tags = tags_of(configured())
 
-    assert list(violations(shape, asked)) == []
+    assert list(violations(shape, requests)) == []
     assert len({metric.identifier for metric in METRICS}) == len(METRICS)
     for alarm in ALARMS:
         assert refusals(alarm.call("ocr", tags=tags, notify=["arn:aws:sns:::t"])) == []

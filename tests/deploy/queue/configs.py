@@ -1,4 +1,4 @@
-"""Configurations of a queue, and what AWS reports of its scaling."""
+"""Configurations of a queue, and its scaling as AWS reports it."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ def planner(observed=None):
     return Planner(FakeAccount(observed=observed or ObservedScaling()), IDENTITY, NOW)
 
 
-def made(wanted):
-    """What AWS says when all of it has been made."""
-    arns = {name: f"arn:of:{name}" for name in wanted.policies}
+def made(expected):
+    """Return the scaling as AWS reports it after all calls were made."""
+    arns = {name: f"arn:of:{name}" for name in expected.policies}
     return ObservedScaling(
-        target={**wanted.target.params, "CreationTime": NOW},
+        target={**expected.target.params, "CreationTime": NOW},
         policies={
             name: {**call.params, "PolicyARN": arns[name]}
-            for name, call in wanted.policies.items()
+            for name, call in expected.policies.items()
         },
         alarms={
             name: {**call.params, "StateValue": "OK"}
-            for name, call in wanted.alarms(arns).items()
+            for name, call in expected.alarms(arns).items()
         },
     )

@@ -1,4 +1,4 @@
-"""Fixtures of the queue: its bucket, a folder of documents, and the ledger."""
+"""Fixtures of a queue: buckets, a folder of documents, and the ledger."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.deploy.queue.queued import (
 
 @pytest.fixture
 def queue(cloud, wire, project):
-    """The bucket, the configuration, and what accepts documents."""
+    """Create the buckets and the configuration; return the fake endpoint."""
     for bucket in ("exchange", "scans", "others"):
         wire.call("s3", "create_bucket", Bucket=bucket)
     project(EXTRA.format(isolation="true"))
@@ -26,7 +26,7 @@ def queue(cloud, wire, project):
 
 @pytest.fixture
 def folder(tmp_path):
-    """Three documents, one of them broken, and what is none."""
+    """Return a folder with three documents, one of them broken, and another file."""
     root = tmp_path / "scans"
     (root / "2026").mkdir(parents=True)
     (root / "a.pdf").write_bytes(PDF + b"first")
@@ -38,7 +38,7 @@ def folder(tmp_path):
 
 @pytest.fixture
 def ledger(tmp_path):
-    """The ledger as it is when it is asked for."""
+    """Return a function that opens the ledger; all are closed at the end."""
     opened = []
 
     def now():
@@ -52,6 +52,7 @@ def ledger(tmp_path):
 
 @pytest.fixture
 def deployed(chandra, project, wire, staged):
+    """Deploy the asynchronous endpoint and return the run of the command."""
     wire.call("s3", "create_bucket", Bucket="exchange")
     project(configs.EXTRA)
     ran = chandra("async", "deploy")

@@ -1,8 +1,8 @@
-"""An asynchronous endpoint that reads a document when a test says so.
+"""Fake asynchronous endpoint that reads documents when a test tells it to.
 
-Stands in the shim for SageMaker's data plane: accepts, remembers, and writes answers
-into moto's S3. It reads no picture: a document that begins with BROKEN is refused, and
-the engine dies on one that begins with DYING.
+It replaces SageMaker's data plane in the shim: it accepts requests and writes results
+into moto's S3. A document that begins with BROKEN is refused, and the engine dies on
+one that begins with DYING.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ PREFIX = "HTTP_X_AMZN_SAGEMAKER_"
 
 @dataclass(frozen=True)
 class Queued:
-    """One accepted request."""
+    """Accepted request."""
 
     endpoint: str
     headers: dict[str, str]
@@ -37,15 +37,15 @@ class Queued:
 
 @dataclass
 class FakeQueue:
-    """What one test sets, and what it sees."""
+    """Endpoint with its settings and accepted requests."""
 
     wire: Any
     output: str = "s3://exchange/async/ocr/out"
     failure: str = "s3://exchange/async/ocr/failed"
     refusals: list[str] = field(default_factory=list)
-    """Codes with which the next calls are refused."""
+    """Error codes of the next requests."""
     unanswered: int = 0
-    """So many calls are accepted, and the caller never hears of it."""
+    """Number of requests that are accepted without an answer to the caller."""
     accepted: list[Queued] = field(default_factory=list)
     waiting: list[Queued] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -90,7 +90,7 @@ class FakeQueue:
         return "202 ACCEPTED", [("Content-Type", "application/json"), *places], answer
 
     def read(self, number: int | None = None) -> None:
-        """Answer so many that wait, or all."""
+        """Answer the first waiting documents, or all."""
         for _ in range(len(self.waiting) if number is None else number):
             self._read(self.waiting.pop(0))
 
@@ -111,8 +111,8 @@ class FakeQueue:
 
     def _get(self, uri: str) -> bytes:
         bucket, key = split_uri(uri)
-        found = self.wire.call("s3", "get_object", Bucket=bucket, Key=key)
-        content: bytes = found["Body"].read()
+        response = self.wire.call("s3", "get_object", Bucket=bucket, Key=key)
+        content: bytes = response["Body"].read()
         return content
 
     def _put(self, uri: str, content: bytes) -> None:
@@ -121,7 +121,7 @@ class FakeQueue:
 
 
 def answer_to(content: bytes, *, failed: tuple[int, ...] = ()) -> bytes:
-    """Two pages, of which those that `failed` could not be read."""
+    """Return a result of two pages, of which those in `failed` could not be read."""
     text = content.decode()
     pages = [
         {
@@ -160,7 +160,7 @@ def states(ledger):
 
 
 def sending(ledger, document_key, **changes):
-    """As if a process had died in the middle of its call."""
+    """Store a job as if its process had died during the request."""
     store = ledger()
     job = store.job(document_key)
     store.save(replace(job, state=State.SENDING, **changes))

@@ -33,7 +33,7 @@ def queue(cloud, wire, project):
 
 @pytest.fixture
 def folders(tmp_path):
-    """Two folders of one document each."""
+    """Return two folders with one document each."""
     for name in ("first", "second"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "a.pdf").write_bytes(PDF + name.encode())
@@ -46,7 +46,7 @@ def put(wire, key, content):
 
 @pytest.fixture
 def failed(chandra, queue, tmp_path):
-    """Two documents that failed: one for good, and one because the engine died."""
+    """Submit two documents that fail: one for good, one with a transient error."""
     folder = tmp_path / "scans"
     folder.mkdir()
     (folder / "broken.pdf").write_bytes(PDF + BROKEN)
@@ -58,7 +58,7 @@ def failed(chandra, queue, tmp_path):
     return folder
 
 
-def test_a_document_that_would_fail_again_is_not_paid_for_again(chandra, queue, failed):
+def test_permanent_failures_are_not_retried(chandra, queue, failed):
     ran = chandra("async", "submit", "--retry-failed", "--json")
 
     broken = str(failed / "broken.pdf")
@@ -67,7 +67,7 @@ def test_a_document_that_would_fail_again_is_not_paid_for_again(chandra, queue, 
     assert ran.json["given_up"] == {broken: "unreadable_document"}
 
 
-def test_what_is_not_tried_again_is_listed_with_what_to_do(chandra, queue, failed):
+def test_permanent_failures_are_listed_with_advice(chandra, queue, failed):
     tried = chandra("async", "submit", str(failed), "--retry-failed")
     waited = chandra("async", "wait", "--timeout", "1")
     queue.read()
@@ -116,7 +116,7 @@ def test_waiting_for_one_folder_does_not_wait_for_another(chandra, queue, folder
     assert chandra("async", "wait", "--timeout", "1").status == 7
 
 
-def test_one_folder_is_fetched_alone(chandra, queue, folders):
+def test_single_folder_can_be_fetched(chandra, queue, folders):
     first, second = folders
     chandra("async", "submit", str(first), str(second))
     queue.read()
@@ -141,9 +141,7 @@ def test_invalid_into_is_refused(chandra, queue, folders, into, words):
     assert words in ran.err
 
 
-def test_names_are_those_that_fetching_everything_gives(
-    chandra, queue, folders, tmp_path
-):
+def test_partial_fetch_uses_same_names_as_full_fetch(chandra, queue, folders, tmp_path):
     for folder in folders:
         chandra("async", "submit", str(folder))
     queue.read()
@@ -158,9 +156,7 @@ def test_names_are_those_that_fetching_everything_gives(
     assert names == {path.name for path in together.iterdir()}
 
 
-def test_a_prefix_and_a_manifest_name_what_was_submitted(
-    chandra, queue, wire, tmp_path
-):
+def test_prefix_and_manifest_select_submitted_documents(chandra, queue, wire, tmp_path):
     for key in ("2025/a.pdf", "2026/b.pdf", "2026-old/c.pdf"):
         put(wire, key, key.encode())
     chandra("async", "submit", "s3://scans/")
@@ -177,7 +173,7 @@ def test_a_prefix_and_a_manifest_name_what_was_submitted(
         assert [each["document"] for each in ran.json["results"]] == expected
 
 
-def test_a_line_names_the_pages_that_it_asked_for(chandra, queue, wire, tmp_path):
+def test_line_selects_the_pages_it_names(chandra, queue, wire, tmp_path):
     put(wire, "a.pdf", b"first")
     manifests = []
     for pages in ("1-5", "6-9"):
@@ -216,9 +212,7 @@ def test_input_that_was_not_submitted_is_not_found(chandra, queue, folders, comm
         ("y", "y.md/z.pdf"),
     ],
 )
-def test_results_of_alike_objects_have_files_of_their_own(
-    chandra, queue, wire, tmp_path, keys
-):
+def test_equal_names_get_distinct_files(chandra, queue, wire, tmp_path, keys):
     for number, key in enumerate(keys):
         put(wire, f"in/{key}", f"number {number}".encode())
     chandra("async", "submit", "s3://scans/in/")
@@ -246,7 +240,7 @@ LINES = st.one_of(
 
 @given(st.lists(LINES, max_size=12))
 @settings(max_examples=50)
-def test_a_manifest_is_read_whole_or_every_wrong_line_is_named(lines):
+def test_manifest_is_read_or_all_invalid_lines_reported(lines):
     content = "\n".join(lines).encode()
     alone: list[int | None] = []
     for line in lines:
@@ -271,7 +265,7 @@ def test_a_manifest_is_read_whole_or_every_wrong_line_is_named(lines):
         assert len(entries) == sum(each or 0 for each in alone)
 
 
-def test_each_wrong_line_of_a_manifest_has_its_own_reason(chandra, queue, tmp_path):
+def test_each_invalid_line_has_its_own_reason(chandra, queue, tmp_path):
     manifest = tmp_path / "wanted.jsonl"
     manifest.write_text(
         '{"document": "s3://scans/a.pdf", "pages": "two"}\n'

@@ -11,7 +11,7 @@ from tests.deploy.accounts import (
 from tests.deploy.queue.configs import EXTRA
 
 
-def test_from_nothing_to_an_endpoint_that_scales(deployed, cloud, wire):
+def test_deploy_creates_endpoint_with_scaling(deployed, cloud, wire):
     assert cloud.machines["ocr-async"].status == "InService"
     policies = {
         p["PolicyName"]: p["PolicyARN"]
@@ -33,7 +33,7 @@ def test_from_nothing_to_an_endpoint_that_scales(deployed, cloud, wire):
     assert "0 to 2 machines; they go after 65 minutes without work" in deployed.out
 
 
-def test_twice_changes_nothing(deployed, chandra, cloud):
+def test_second_deploy_changes_nothing(deployed, chandra, cloud):
     cloud.calls.clear()
 
     ran = chandra("async", "deploy")
@@ -43,7 +43,7 @@ def test_twice_changes_nothing(deployed, chandra, cloud):
     assert cloud.changes == []
 
 
-def test_other_limits_change_only_the_limits(deployed, chandra, cloud, project):
+def test_changed_limits_change_only_the_target(deployed, chandra, cloud, project):
     project(EXTRA + "max_instances = 5\n")
     cloud.calls.clear()
 
@@ -54,7 +54,7 @@ def test_other_limits_change_only_the_limits(deployed, chandra, cloud, project):
 
 
 @pytest.mark.usefixtures("staged")
-def test_a_dry_run_says_all_of_it(chandra, project, cloud):
+def test_dry_run_shows_all_changes(chandra, project, cloud):
     project(EXTRA)
 
     ran = chandra("async", "deploy", "--dry-run")
@@ -66,9 +66,7 @@ def test_a_dry_run_says_all_of_it(chandra, project, cloud):
     assert cloud.changes == []
 
 
-def test_both_endpoints_live_side_by_side_and_are_destroyed_together(
-    deployed, chandra, cloud, wire
-):
+def test_destroy_removes_both_endpoints(deployed, chandra, cloud, wire):
     chandra("deploy")
     chandra("alarms", "--create")
     wire.call("s3", "put_object", Bucket="exchange", Key="async/ocr/in/1", Body=b"1")
@@ -90,9 +88,7 @@ def test_both_endpoints_live_side_by_side_and_are_destroyed_together(
     assert [item["Key"] for item in objects] == ["other"]
 
 
-def test_an_update_is_not_rolled_back_for_an_alarm_that_moves_machines(
-    deployed, chandra, cloud, project
-):
+def test_scaling_alarms_do_not_roll_back_update(deployed, chandra, cloud, project):
     project(EXTRA + "timeout_seconds = 900\n")
 
     ran = chandra("async", "deploy", "--dry-run", "--json")
@@ -105,7 +101,7 @@ def test_an_update_is_not_rolled_back_for_an_alarm_that_moves_machines(
 
 
 @pytest.mark.usefixtures("staged")
-def test_not_waited_for_it_has_no_scaling_yet_and_says_so(chandra, project, cloud):
+def test_deploy_without_wait_reports_missing_scaling(chandra, project, cloud):
     project(EXTRA)
 
     ran = chandra("async", "deploy", "--no-wait")
@@ -116,7 +112,7 @@ def test_not_waited_for_it_has_no_scaling_yet_and_says_so(chandra, project, clou
     assert "application-autoscaling:PutScalingPolicy" in cloud.changes
 
 
-def test_the_number_of_machines_is_not_the_commands_to_say(chandra, project):
+def test_instance_count_is_refused(chandra, project):
     project(EXTRA)
 
     ran = chandra("async", "deploy", "--instance-count", "2")
@@ -126,7 +122,7 @@ def test_the_number_of_machines_is_not_the_commands_to_say(chandra, project):
 
 
 @pytest.mark.usefixtures("staged")
-def test_a_quota_below_max_instances_is_said(chandra, project, cloud):
+def test_quota_below_max_instances_is_reported(chandra, project, cloud):
     project(EXTRA)
     cloud.limits = {"ml.g6e.2xlarge": 1}
 
@@ -137,7 +133,7 @@ def test_a_quota_below_max_instances_is_said(chandra, project, cloud):
     assert "(asynchronous.max_instances)" in ran.out
 
 
-def test_the_queue_is_stopped_and_started_with_its_scaling(deployed, chandra, cloud):
+def test_stop_and_start_include_scaling(deployed, chandra, cloud):
     config = cloud.machines["ocr-async"].config
 
     stopped = chandra("stop", "--async")
@@ -163,7 +159,7 @@ def test_the_queue_is_stopped_and_started_with_its_scaling(deployed, chandra, cl
     assert set(after["alarms"]) == {"wake", "idle"}
 
 
-def test_to_stop_one_endpoint_is_not_to_stop_the_other(deployed, chandra, cloud):
+def test_stop_affects_only_one_endpoint(deployed, chandra, cloud):
     ran = chandra("stop")
 
     assert "endpoint ocr is not running\n" in ran.out
@@ -172,7 +168,7 @@ def test_to_stop_one_endpoint_is_not_to_stop_the_other(deployed, chandra, cloud)
     assert set(cloud.machines) == {"ocr-async"}
 
 
-def test_nobody_elses_queue_is_stopped(chandra, project, wire, staged, cloud):
+def test_foreign_queue_is_not_stopped(chandra, project, wire, staged, cloud):
     project(EXTRA)
     chandra("deploy")
     wire.call(
@@ -188,7 +184,7 @@ def test_nobody_elses_queue_is_stopped(chandra, project, wire, staged, cloud):
     assert set(cloud.machines) == {"ocr", "ocr-async"}
 
 
-def test_started_without_waiting_it_gets_its_scaling_the_next_time(deployed, chandra):
+def test_next_start_adds_missing_scaling(deployed, chandra):
     chandra("stop", "--async")
 
     quick = chandra("start", "--async", "--no-wait")
@@ -198,9 +194,7 @@ def test_started_without_waiting_it_gets_its_scaling_the_next_time(deployed, cha
     assert chandra("status", "--json").json["asynchronous"]["max_instances"] == 2
 
 
-def test_an_update_is_not_rolled_back_for_a_long_queue(
-    deployed, chandra, project, cloud
-):
+def test_long_queue_does_not_roll_back_update(deployed, chandra, project, cloud):
     first = chandra("async", "deploy", "--image", OTHER_IMAGE, "--dry-run")
     chandra("alarms", "--async", "--create")
     update = chandra("async", "deploy", "--image", OTHER_IMAGE, "--dry-run")
@@ -210,9 +204,7 @@ def test_an_update_is_not_rolled_back_for_a_long_queue(
     assert "watching 2 alarms" in update.out
 
 
-def test_the_queue_goes_back_to_the_config_that_was_live_before(
-    deployed, chandra, cloud, at
-):
+def test_rollback_restores_previous_config(deployed, chandra, cloud, at):
     first = cloud.machines["ocr-async"].config
     at.now += 60
     chandra("async", "deploy", "--image", OTHER_IMAGE)
@@ -233,9 +225,7 @@ def test_the_queue_goes_back_to_the_config_that_was_live_before(
     assert chandra("rollback").status == 4
 
 
-def test_made_again_to_go_back_it_has_its_scaling_still(
-    deployed, chandra, cloud, at, project, wire
-):
+def test_recreated_endpoint_keeps_scaling(deployed, chandra, cloud, at, project, wire):
     first = cloud.machines["ocr-async"].config
     project(EXTRA + '[update]\nstrategy = "recreate"\n')
     at.now += 60
@@ -256,5 +246,5 @@ def test_made_again_to_go_back_it_has_its_scaling_still(
     assert set(queue["alarms"]) == {"wake", "idle"}
 
 
-def test_its_configs_are_listed_too(deployed, chandra, cloud):
+def test_rollback_lists_configs_of_queue(deployed, chandra, cloud):
     assert cloud.machines["ocr-async"].config in chandra("list").out

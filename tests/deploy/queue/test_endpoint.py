@@ -21,7 +21,7 @@ from tests.deploy.accounts import (
 from tests.deploy.queue.configs import TOPIC, with_queue
 
 
-def test_the_endpoint_is_another_one_with_a_model_of_its_own():
+def test_endpoint_has_own_name_and_model():
     endpoint = async_endpoint_from(with_queue(), IDENTITY)
 
     assert endpoint.name == "ocr-async"
@@ -36,7 +36,7 @@ def test_the_endpoint_is_another_one_with_a_model_of_its_own():
     }
 
 
-def test_topics_are_told_on_request():
+def test_topics_are_set_if_configured():
     endpoint = async_endpoint_from(
         with_queue(success_topic=TOPIC, error_topic=TOPIC), IDENTITY
     )
@@ -45,7 +45,7 @@ def test_topics_are_told_on_request():
     assert output["NotificationConfig"] == {"SuccessTopic": TOPIC, "ErrorTopic": TOPIC}
 
 
-def test_answers_are_encrypted_with_the_key_of_the_deployment():
+def test_results_are_encrypted_with_kms_key():
     config = configured(
         asynchronous={"bucket": "exchange"}, network={"kms_key": "alias/ocr"}
     )
@@ -56,7 +56,7 @@ def test_answers_are_encrypted_with_the_key_of_the_deployment():
     assert output["KmsKeyId"] == "alias/ocr"
 
 
-def test_the_container_is_told_how_it_is_used():
+def test_container_environment_describes_use():
     config = replace(
         with_queue(timeout_seconds=900, sources=["scans/2026"]),
         network=configured(network={"isolation": False}).network,
@@ -69,7 +69,7 @@ def test_the_container_is_told_how_it_is_used():
     assert environment["DOCUMENT_BUCKETS"] == "exchange/async/ocr/in,scans/2026"
 
 
-def test_a_container_without_network_is_named_no_bucket():
+def test_isolated_container_gets_no_bucket():
     environment = async_endpoint_from(with_queue(), IDENTITY).model.environment
 
     assert "DOCUMENT_BUCKETS" not in environment
@@ -86,18 +86,18 @@ def test_a_container_without_network_is_named_no_bucket():
         (["ml.new.2xlarge"], 2),
     ],
 )
-def test_a_machine_is_given_as_many_documents_as_it_holds_pages(kinds, expected):
+def test_concurrency_follows_gpu_memory(kinds, expected):
     config = configured(endpoint={"instance_types": kinds})
 
     assert concurrency_of(config) == expected
 
 
-def test_without_a_bucket_there_is_no_queue():
+def test_queue_without_bucket_is_refused():
     with pytest.raises(ConfigError, match=r"asynchronous\.bucket is not set"):
         async_endpoint_from(configured(), IDENTITY)
 
 
-def test_a_name_must_leave_room():
+def test_too_long_name_is_refused():
     with pytest.raises(ConfigError, match="at most 48 characters"):
         async_config(configured(name="a" * 49), IDENTITY)
 
@@ -115,32 +115,32 @@ def test_a_name_must_leave_room():
         ({"error_topic": "ocr"}, "are ARNs"),
     ],
 )
-def test_settings_that_make_no_sense_are_refused(settings, words):
+def test_invalid_settings_are_refused(settings, words):
     with pytest.raises(ConfigError) as caught:
         with_queue(**settings)
 
     assert words in caught.value.message
 
 
-def test_the_role_reads_documents_and_writes_results():
+def test_role_reads_documents_and_writes_results():
     document = execution_policy(
         with_queue(sources=["scans/2026"], error_topic=TOPIC), IDENTITY
     )
-    found = {s["Sid"]: s for s in document["Statement"]}
+    statements = {s["Sid"]: s for s in document["Statement"]}
 
-    assert found["Documents"]["Resource"] == [
+    assert statements["Documents"]["Resource"] == [
         "arn:aws:s3:::exchange/async/ocr/in/*",
         "arn:aws:s3:::scans/2026/*",
     ]
-    assert found["Results"]["Resource"] == [
+    assert statements["Results"]["Resource"] == [
         "arn:aws:s3:::exchange/async/ocr/out/*",
         "arn:aws:s3:::exchange/async/ocr/failed/*",
     ]
-    assert found["Topics"]["Resource"] == [TOPIC]
-    assert any("Endpoints/ocr-async" in r for r in found["Logs"]["Resource"])
+    assert statements["Topics"]["Resource"] == [TOPIC]
+    assert any("Endpoints/ocr-async" in r for r in statements["Logs"]["Resource"])
 
 
-def test_without_a_queue_nobody_gets_its_rights():
+def test_policies_without_queue_have_no_queue_rights():
     config = configured()
 
     for policy in (execution_policy, caller_policy):
@@ -149,13 +149,15 @@ def test_without_a_queue_nobody_gets_its_rights():
     assert "ocr-async" not in json.dumps(caller_policy(config, IDENTITY))
 
 
-def test_whoever_submits_may_do_all_of_it():
-    found = {s["Sid"]: s for s in caller_policy(with_queue(), IDENTITY)["Statement"]}
+def test_caller_policy_allows_the_queue():
+    statements = {
+        s["Sid"]: s for s in caller_policy(with_queue(), IDENTITY)["Statement"]
+    }
 
-    assert "sagemaker:InvokeEndpointAsync" in found["Endpoint"]["Action"]
+    assert "sagemaker:InvokeEndpointAsync" in statements["Endpoint"]["Action"]
     assert (
         "arn:aws:sagemaker:us-east-1:123456789012:endpoint/ocr-async"
-        in (found["Endpoint"]["Resource"])
+        in (statements["Endpoint"]["Resource"])
     )
-    assert "application-autoscaling:PutScalingPolicy" in found["Scaling"]["Action"]
-    assert found["ScalingRole"]["Action"] == ["iam:CreateServiceLinkedRole"]
+    assert "application-autoscaling:PutScalingPolicy" in statements["Scaling"]["Action"]
+    assert statements["ScalingRole"]["Action"] == ["iam:CreateServiceLinkedRole"]

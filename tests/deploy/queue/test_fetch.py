@@ -15,7 +15,7 @@ from tests.deploy.queue.queued import (
 )
 
 
-def test_results_lie_beside_their_documents(chandra, queue, folder):
+def test_results_are_written_beside_documents(chandra, queue, folder):
     chandra("async", "submit", str(folder))
     queue.read()
 
@@ -30,21 +30,21 @@ def test_results_lie_beside_their_documents(chandra, queue, folder):
     assert "failed: " in ran.out
 
 
-@pytest.mark.parametrize("wanted", ["md", "html", "json"])
-def test_json_becomes_every_format(chandra, queue, folder, wanted):
+@pytest.mark.parametrize("format_name", ["md", "html", "json"])
+def test_json_is_converted_to_every_format(chandra, queue, folder, format_name):
     chandra("async", "submit", str(folder / "a.pdf"))
     queue.read()
 
-    ran = chandra("async", "fetch", "--format", wanted)
+    ran = chandra("async", "fetch", "--format", format_name)
 
-    text = (folder / f"a.pdf.{wanted}").read_text()
+    text = (folder / f"a.pdf.{format_name}").read_text()
     assert ran.status == 0, ran.err
     assert {"md": "# first", "html": "<p>first 2</p>", "json": '"pages"'}[
-        wanted
+        format_name
     ] in text
 
 
-def test_markdown_does_not_become_json(chandra, queue, folder):
+def test_markdown_is_not_converted_to_json(chandra, queue, folder):
     chandra("async", "submit", str(folder / "a.pdf"), "--format", "md")
     queue._put(queue.accepted[0].output, b"# first")
 
@@ -57,7 +57,7 @@ def test_markdown_does_not_become_json(chandra, queue, folder):
     assert (folder / "a.pdf.md").read_text() == "# first"
 
 
-def test_a_bucket_of_documents_becomes_a_bucket_of_markdown(chandra, queue, wire):
+def test_results_of_bucket_are_written_to_s3(chandra, queue, wire):
     put(wire, "scans", "2026/a.pdf", b"first")
     put(wire, "scans", "2026/deep/b.png", b"second")
     chandra("async", "submit", "s3://scans/2026/")
@@ -74,21 +74,21 @@ def test_a_bucket_of_documents_becomes_a_bucket_of_markdown(chandra, queue, wire
     assert again.json["refused"] == {}
 
 
-def test_into_a_folder_names_are_kept(chandra, queue, folder, tmp_path):
+def test_into_folder_keeps_names(chandra, queue, folder, tmp_path):
     chandra("async", "submit", str(folder))
     queue.read()
 
     chandra("async", "fetch", "--into", str(tmp_path / "out"))
 
-    found = sorted(
+    names = sorted(
         str(p.relative_to(tmp_path / "out"))
         for p in (tmp_path / "out").rglob("*")
         if p.is_file()
     )
-    assert found == ["2026/b.png.md", "a.pdf.md", "c.pdf.error.json"]
+    assert names == ["2026/b.png.md", "a.pdf.md", "c.pdf.error.json"]
 
 
-def test_a_file_that_is_not_ours_stays_until_it_is_forced(chandra, queue, folder):
+def test_foreign_file_is_overwritten_only_by_force(chandra, queue, folder):
     (folder / "a.pdf.md").write_text("my notes")
     chandra("async", "submit", str(folder / "a.pdf"))
     queue.read()
@@ -104,7 +104,7 @@ def test_a_file_that_is_not_ours_stays_until_it_is_forced(chandra, queue, folder
     assert (folder / "a.pdf.md").read_text() == "# first\n"
 
 
-def test_an_object_that_is_not_ours_stays_too(chandra, queue, wire):
+def test_foreign_object_is_overwritten_only_by_force(chandra, queue, wire):
     put(wire, "scans", "a.pdf", b"first")
     put(wire, "scans", "a.pdf.md", b"my notes")
     chandra("async", "submit", "s3://scans/a.pdf")
@@ -119,7 +119,7 @@ def test_an_object_that_is_not_ours_stays_too(chandra, queue, wire):
     assert get(wire, "scans", "a.pdf.md") == b"# first\n"
 
 
-def test_fetched_twice_nothing_is_written_again(chandra, queue, folder):
+def test_second_fetch_writes_nothing(chandra, queue, folder):
     chandra("async", "submit", str(folder / "a.pdf"))
     queue.read()
     chandra("async", "fetch")
@@ -131,7 +131,7 @@ def test_fetched_twice_nothing_is_written_again(chandra, queue, folder):
     assert (folder / "a.pdf.md").stat().st_mtime_ns == before
 
 
-def test_a_result_that_somebody_changed_is_no_longer_ours(chandra, queue, folder):
+def test_modified_result_is_kept(chandra, queue, folder):
     chandra("async", "submit", str(folder / "a.pdf"))
     queue.read()
     chandra("async", "fetch")
@@ -143,7 +143,7 @@ def test_a_result_that_somebody_changed_is_no_longer_ours(chandra, queue, folder
     assert (folder / "a.pdf.md").read_text() == "# corrected"
 
 
-def test_an_error_goes_when_the_document_is_read_after_all(chandra, queue, folder):
+def test_error_file_is_removed_after_success(chandra, queue, folder):
     (folder / "c.pdf").write_bytes(PDF + DYING)
     chandra("async", "submit", str(folder / "c.pdf"))
     queue.read()
@@ -158,9 +158,7 @@ def test_an_error_goes_when_the_document_is_read_after_all(chandra, queue, folde
     assert not (folder / "c.pdf.error.json").exists()
 
 
-def test_pages_that_failed_are_listed_beside_those_that_were_read(
-    chandra, queue, folder
-):
+def test_failed_pages_are_written_to_error_file(chandra, queue, folder):
     chandra("async", "submit", str(folder / "a.pdf"))
     queue._put(queue.accepted[0].output, answer_to(b"first", failed=(2,)))
 
@@ -172,7 +170,7 @@ def test_pages_that_failed_are_listed_beside_those_that_were_read(
     assert page == {"page": 2, "code": "out_of_memory", "detail": "too large"}
 
 
-def test_parts_of_one_document_do_not_write_over_each_other(chandra, queue, wire):
+def test_parts_of_document_have_different_results(chandra, queue, wire):
     put(wire, "scans", "a.pdf", b"first")
     for pages in ("1-5", "6-9"):
         chandra("async", "submit", "s3://scans/a.pdf", "--pages", pages)
@@ -185,7 +183,7 @@ def test_parts_of_one_document_do_not_write_over_each_other(chandra, queue, wire
     assert get(wire, "scans", "a.pages-6-9.pdf.md") == b"# first\n"
 
 
-def test_an_answer_that_was_deleted_is_said_to_be_gone_and_can_be_read_again(
+def test_deleted_result_is_gone_and_can_be_retried(
     chandra, queue, folder, wire, ledger
 ):
     chandra("async", "submit", str(folder / "a.pdf"))
@@ -205,7 +203,7 @@ def test_an_answer_that_was_deleted_is_said_to_be_gone_and_can_be_read_again(
     assert (folder / "a.pdf.md").read_text() == "# first\n"
 
 
-def test_a_dry_run_of_fetch_writes_nothing(chandra, queue, folder):
+def test_dry_run_writes_nothing(chandra, queue, folder):
     chandra("async", "submit", str(folder))
     queue.read()
     chandra("async", "wait")
@@ -218,14 +216,14 @@ def test_a_dry_run_of_fetch_writes_nothing(chandra, queue, folder):
 
 
 @pytest.mark.parametrize("command", ["wait", "fetch"])
-def test_without_a_ledger_there_is_nothing_to_speak_of(chandra, queue, command):
+def test_missing_ledger_is_an_error(chandra, queue, command):
     ran = chandra("async", command)
 
     assert ran.status == 4
     assert "there is no ledger" in ran.err
 
 
-def test_many_pages_have_a_short_name(chandra, queue, folder):
+def test_many_page_ranges_give_short_name(chandra, queue, folder):
     pages = ",".join(map(str, range(1, 300, 2)))
     chandra("async", "submit", str(folder / "a.pdf"), "--pages", pages)
     queue.read()

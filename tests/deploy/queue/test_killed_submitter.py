@@ -1,7 +1,7 @@
-"""A submitter killed with SIGKILL goes on where it stopped: nothing lost or doubled.
+"""Submitters killed with SIGKILL continue where they stopped.
 
-The real command as a process of its own, against moto over HTTP. It is killed when so
-many of its calls have arrived, which is in the middle of several others.
+The real command runs as a process against moto over HTTP. It is killed after a number
+of requests have arrived, while others are in flight.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def folder(tmp_path):
 
 @pytest.fixture
 def submitter(front, folder, tmp_path):
-    """Starts the command; what is left of it is ended."""
+    """Return a function that starts the command; its processes end with the test."""
     started: list[subprocess.Popen[bytes]] = []
 
     def start(where):
@@ -78,7 +78,7 @@ def submitter(front, folder, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kept", ["file", "s3"])
-def test_killed_again_and_again_every_document_is_read_once(
+def test_repeated_kills_read_each_document_once(
     chandra, queue, folder, submitter, tmp_path, kept
 ):
 
@@ -126,7 +126,7 @@ Files().write(sys.argv[1], content, replacing=False)
 
 
 @pytest.mark.skipif(not hasattr(os, "O_TMPFILE"), reason="this system has none")
-def test_a_fetch_killed_while_it_writes_leaves_nothing_behind(tmp_path):
+def test_killed_fetch_leaves_no_partial_file(tmp_path):
     folder = tmp_path / "results"
     process = subprocess.Popen(
         [sys.executable, "-c", WRITER, str(folder / "a.pdf.md")],

@@ -1,4 +1,4 @@
-"""What is remembered of documents: the same whether it is kept in a file or in S3."""
+"""Ledger in a file and in S3: both behave alike."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def where(request, tmp_path, cloud, wire):
 
 @pytest.fixture
 def opened(where, wire):
-    """A ledger, opened as often as it is called; all are closed at the end."""
+    """Return a function that opens the ledger again; all are closed at the end."""
     ledgers = []
 
     def open_again():
@@ -53,28 +53,28 @@ def opened(where, wire):
         each.close()
 
 
-def test_a_job_is_found_again_as_it_was_saved(opened):
+def test_saved_job_is_read_back_unchanged(opened):
     job = replace(
         JOB, state=State.DONE, output="s3://b/o", pages_read=4, pages_failed={"x": 1}
     )
 
     saved = opened().save(job)
 
-    found = opened().job(JOB.key)
-    assert found == saved == job
-    assert found.stamp == saved.stamp
+    reopened = opened().job(JOB.key)
+    assert reopened == saved == job
+    assert reopened.stamp == saved.stamp
     assert list(opened().jobs()) == [job]
     assert opened().job("another") is None
 
 
-def test_a_job_is_made_once(opened):
+def test_job_is_inserted_once(opened):
     assert opened().save(JOB) is not None
 
     assert opened().save(replace(JOB, state=State.SENDING)) is None
     assert opened().job(JOB.key).state is State.NEW
 
 
-def test_of_two_that_change_a_job_one_is_told(opened):
+def test_second_change_of_same_version_is_refused(opened):
     ledger, other = opened(), opened()
     ledger.save(JOB)
     seen, also_seen = ledger.job(JOB.key), other.job(JOB.key)
@@ -87,7 +87,7 @@ def test_of_two_that_change_a_job_one_is_told(opened):
     assert other.job(JOB.key).owner == "one/1"
 
 
-def test_whoever_saved_last_may_save_again(opened):
+def test_returned_stamp_allows_next_save(opened):
     ledger = opened()
     saved = ledger.save(JOB)
     for state in (State.SENDING, State.SUBMITTED, State.DONE):
@@ -96,7 +96,7 @@ def test_whoever_saved_last_may_save_again(opened):
     assert ledger.job(JOB.key).state is State.DONE
 
 
-def test_of_many_at_once_exactly_one_gets_the_job(opened):
+def test_one_of_many_threads_claims_the_job(opened):
     ledger = opened()
     seen = ledger.save(JOB)
 
@@ -111,7 +111,7 @@ def test_of_many_at_once_exactly_one_gets_the_job(opened):
     assert sum(job is not None for job in won) == 1
 
 
-def test_places_are_kept_and_replaced(opened):
+def test_places_are_saved_and_replaced(opened):
     ledger = opened()
     place = Place("p1", "a.pdf", "/scans/a.pdf", "k1")
     ledger.put_place(place)
@@ -122,7 +122,7 @@ def test_places_are_kept_and_replaced(opened):
     assert opened().place("p2") is None
 
 
-def test_many_jobs_are_all_listed(opened):
+def test_all_jobs_are_listed(opened):
     ledger = opened()
     for number in range(40):
         ledger.save(replace(JOB, key=f"k{number:02}"))
@@ -130,7 +130,7 @@ def test_many_jobs_are_all_listed(opened):
     assert [job.key for job in ledger.jobs()] == [f"k{n:02}" for n in range(40)]
 
 
-def test_a_ledger_below_no_prefix_is_one_too(cloud, wire):
+def test_ledger_in_s3_needs_no_prefix(cloud, wire):
     wire.call("s3", "create_bucket", Bucket="ledgers")
     ledger = StoredLedger(wire, "s3://ledgers")
     ledger.save(JOB)
@@ -139,7 +139,7 @@ def test_a_ledger_below_no_prefix_is_one_too(cloud, wire):
     assert [job.key for job in StoredLedger(wire, "s3://ledgers/").jobs()] == [JOB.key]
 
 
-def test_what_a_later_version_wrote_beside_does_no_harm(tmp_path):
+def test_unknown_fields_are_ignored(tmp_path):
     ledger = SqliteLedger(tmp_path / "ledger.db")
     ledger.save(JOB)
     ledger._change(
@@ -151,7 +151,7 @@ def test_what_a_later_version_wrote_beside_does_no_harm(tmp_path):
     ledger.close()
 
 
-def test_a_file_that_is_no_ledger_is_refused(tmp_path):
+def test_file_that_is_not_a_ledger_is_refused(tmp_path):
     path = tmp_path / "ledger.db"
     path.write_bytes(b"not a database at all, and longer than its header" * 10)
 
@@ -175,7 +175,7 @@ for number in range(100_000):
 """
 
 
-def test_what_was_said_to_be_written_survives_a_kill(tmp_path):
+def test_saved_job_survives_kill(tmp_path):
     path = tmp_path / "ledger.db"
     writer = subprocess.Popen(
         [sys.executable, "-c", WRITER, str(path)],
@@ -183,19 +183,19 @@ def test_what_was_said_to_be_written_survives_a_kill(tmp_path):
         cwd=ROOT,
     )
     assert writer.stdout is not None
-    said = [int(writer.stdout.readline()) for _ in range(50)]
+    lines = [int(writer.stdout.readline()) for _ in range(50)]
     writer.send_signal(signal.SIGKILL)
-    said += [int(line) for line in writer.stdout.read().splitlines()]
+    lines += [int(line) for line in writer.stdout.read().splitlines()]
     writer.wait()
     writer.stdout.close()
 
     ledger = SqliteLedger(path)
     states = {job.key: job.state for job in ledger.jobs()}
     ledger.close()
-    assert all(states[f"k{number:06}"] is State.SUBMITTED for number in said)
+    assert all(states[f"k{number:06}"] is State.SUBMITTED for number in lines)
 
 
-def test_a_process_that_ended_is_gone_and_another_machines_may_live():
+def test_ended_process_is_gone_only_on_this_machine():
     host = current_owner().rpartition("/")[0]
 
     assert not is_owner_gone(current_owner())
@@ -206,7 +206,7 @@ def test_a_process_that_ended_is_gone_and_another_machines_may_live():
     assert os.getpid() == int(current_owner().rpartition("/")[2])
 
 
-def test_a_put_whose_answer_was_lost_is_no_conflict(cloud, wire):
+def test_retried_put_is_no_conflict(cloud, wire):
     wire.call("s3", "create_bucket", Bucket="ledgers")
     ledger = StoredLedger(wire, "s3://ledgers/ocr")
     sending = replace(JOB, state=State.SENDING, owner="host/1")

@@ -25,7 +25,7 @@ from tests.deploy.accounts import (
 from tests.deploy.queue.configs import EXTRA, TOPIC, with_queue
 
 
-def test_its_log_is_another_one(deployed, chandra, wire, at):
+def test_queue_has_own_log(deployed, chandra, wire, at):
     group, stream = "/aws/sagemaker/Endpoints/ocr-async", "AllTraffic/i-1"
     wire.call("logs", "create_log_group", logGroupName=group)
     wire.call("logs", "create_log_stream", logGroupName=group, logStreamName=stream)
@@ -42,7 +42,7 @@ def test_its_log_is_another_one(deployed, chandra, wire, at):
 
 
 def put_backlog(wire, at, **values):
-    """What SageMaker says of the queue, for the endpoint alone."""
+    """Write metrics of the queue without a variant, as SageMaker does."""
     wire.call(
         "cloudwatch",
         "put_metric_data",
@@ -60,7 +60,7 @@ def put_backlog(wire, at, **values):
 
 
 @pytest.mark.usefixtures("deployed")
-def test_status_tells_of_the_queue_and_what_waits_in_it(chandra, wire, at):
+def test_status_shows_queue_and_backlog(chandra, wire, at):
     put_backlog(
         wire,
         at,
@@ -87,20 +87,20 @@ def test_status_tells_of_the_queue_and_what_waits_in_it(chandra, wire, at):
 
 
 class Closed:
-    """An account in which one may not look at everything."""
+    """Account whose caller may not read everything."""
 
     def endpoint(self, name):
         raise AccessDeniedError(f"not authorized to describe {name}")
 
 
-def test_whoever_may_not_look_at_a_queue_sees_the_rest():
+def test_denied_queue_does_not_fail_status():
     context: Any = SimpleNamespace(config=configured(), account=Closed())
 
     assert queue_state(context) is None
 
 
 @pytest.mark.usefixtures("deployed")
-def test_status_says_that_metrics_of_the_queue_are_denied(chandra, intercept):
+def test_status_reports_denied_metrics(chandra, intercept):
     def deny(params):
         raise AccessDeniedError("not authorized: GetMetricData", hint="iam")
 
@@ -113,7 +113,7 @@ def test_status_says_that_metrics_of_the_queue_are_denied(chandra, intercept):
 
 
 @pytest.mark.usefixtures("deployed")
-def test_status_does_not_call_an_endpoint_stopped_that_is_denied(chandra, intercept):
+def test_status_of_denied_endpoint_is_unknown(chandra, intercept):
     def deny(params):
         if params["EndpointName"] == "ocr-async":
             raise AccessDeniedError("not authorized: DescribeEndpoint", hint="iam")
@@ -127,15 +127,15 @@ def test_status_does_not_call_an_endpoint_stopped_that_is_denied(chandra, interc
 
 
 @pytest.mark.usefixtures("deployed")
-def test_of_a_queue_that_says_nothing_nothing_is_made_up(chandra):
+def test_queue_without_metrics_shows_no_numbers(chandra):
     assert "not known: CloudWatch has no number" in chandra("status").out
 
 
-def test_metrics_of_the_queue_are_those_that_sagemaker_publishes_of_it(
+def test_metrics_are_those_of_async_endpoints(
     deployed, chandra, wire, at, service_model
 ):
     put_backlog(wire, at, ApproximateBacklogSize=12)
-    asked = {
+    queried = {
         "MetricDataQueries": queries("ocr-async", 60, QUEUE_METRICS),
         "StartTime": datetime.now(UTC),
         "EndTime": datetime.now(UTC),
@@ -148,14 +148,12 @@ def test_metrics_of_the_queue_are_those_that_sagemaker_publishes_of_it(
     (row,) = (r for r in ran.out.splitlines() if r.startswith("waiting"))
     assert row.split()[1:4] == ["12", "12", "12"]
     assert "invocations" not in ran.out
-    assert list(violations(shape, asked)) == []
+    assert list(violations(shape, queried)) == []
     names = [metric.identifier for metric in QUEUE_METRICS]
     assert len({*names}) == len(names)
 
 
-def test_its_alarms_are_those_of_a_queue_and_are_removed_with_it(
-    deployed, chandra, wire, project
-):
+def test_queue_alarms_are_removed_with_queue(deployed, chandra, wire, project):
     project(EXTRA + "wait_seconds = 7200\n")
 
     before = chandra("alarms", "--async")
@@ -181,7 +179,7 @@ def test_its_alarms_are_those_of_a_queue_and_are_removed_with_it(
     assert chandra("alarms").out.startswith("there are no alarms")
 
 
-def test_aws_would_take_the_alarms_and_the_dashboard_of_a_queue(refusals):
+def test_alarms_and_dashboard_are_valid_for_aws(refusals):
     tags = tags_of(with_queue())
 
     for alarm in queue_alarms(21_600):
@@ -191,7 +189,7 @@ def test_aws_would_take_the_alarms_and_the_dashboard_of_a_queue(refusals):
     assert refusals(dashboard_call("ocr-async", "us-east-1", is_async=True)) == []
 
 
-def test_every_metric_of_the_queue_is_drawn_by_its_own_dimensions():
+def test_dashboard_uses_dimensions_of_each_metric():
     call = dashboard_call("ocr-async", "us-east-1", is_async=True)
     drawn = [
         (line[0], line[1], line[-1]["stat"], "VariantName" in line)
@@ -205,7 +203,7 @@ def test_every_metric_of_the_queue_is_drawn_by_its_own_dimensions():
     )
 
 
-def test_it_has_a_dashboard_of_its_own(deployed, chandra):
+def test_queue_has_own_dashboard(deployed, chandra):
     assert "dashboard --async --create" in chandra("dashboard", "--async").err
 
     made = chandra("dashboard", "--async", "--create")

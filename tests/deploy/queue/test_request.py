@@ -22,7 +22,7 @@ from tests.deploy.queue.queued import TABLE, job
         ({"size": 200 << 20, "source": "/a.pdf"}, True, "Body"),
     ],
 )
-def test_a_request_holds_an_address_or_is_one(changes, reads_itself, expected):
+def test_request_has_body_or_input_location(changes, reads_itself, expected):
     request = request_of(
         job(**changes), "s3://b/a.pdf", TABLE, reads_itself=reads_itself
     )
@@ -30,7 +30,7 @@ def test_a_request_holds_an_address_or_is_one(changes, reads_itself, expected):
     assert {"Body", "InputLocation"} & {*request} == {expected}
 
 
-def test_a_request_is_valid(service_model):
+def test_request_is_valid_for_aws(service_model):
     from deploy.aws.validation import violations
 
     shape = (
@@ -46,11 +46,11 @@ def test_a_request_is_valid(service_model):
                 TABLE,
                 reads_itself=reads_itself,
             )
-            found = list(violations(shape, {**request, "EndpointName": "ocr-async"}))
-            assert found == []
+            problems = list(violations(shape, {**request, "EndpointName": "ocr-async"}))
+            assert problems == []
 
 
-def test_a_key_that_no_header_carries_is_read_by_the_container_or_refused():
+def test_non_ascii_key_is_sent_in_body_or_refused():
     uri = "s3://scans/r\u00e9sum\u00e9.pdf"
 
     request = request_of(job(), uri, TABLE, reads_itself=True)
@@ -72,13 +72,11 @@ def test_a_key_that_no_header_carries_is_read_by_the_container_or_refused():
         ),
     ],
 )
-def test_what_has_no_room_in_a_header_is_read_by_the_container_or_refused(
-    uri, options, words
-):
-    asked = job(options=options, source="/a.pdf")
+def test_too_long_header_is_sent_in_body_or_refused(uri, options, words):
+    request_job = job(options=options, source="/a.pdf")
 
-    request = request_of(asked, uri, TABLE, reads_itself=True)
+    request = request_of(request_job, uri, TABLE, reads_itself=True)
 
     assert json.loads(request["Body"]) == {"s3_uri": uri, **options}
     with pytest.raises(ValueError, match=words):
-        request_of(asked, uri, TABLE, reads_itself=False)
+        request_of(request_job, uri, TABLE, reads_itself=False)

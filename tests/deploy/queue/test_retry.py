@@ -15,9 +15,7 @@ from tests.deploy.queue.queued import (
 )
 
 
-def test_only_what_failed_is_tried_again_and_its_answer_has_a_place_of_its_own(
-    chandra, queue, folder
-):
+def test_retry_writes_to_its_own_address(chandra, queue, folder):
     (folder / "c.pdf").write_bytes(PDF + DYING)
     chandra("async", "submit", str(folder))
     queue.read()
@@ -38,15 +36,13 @@ def test_only_what_failed_is_tried_again_and_its_answer_has_a_place_of_its_own(
 
 
 def read_in_part(queue, code="engine_failed"):
-    """The document that waits, without its second page."""
+    """Write the result of the waiting document without its second page."""
     body = json.loads(answer_to(b"first", failed=(2,)))
     body["pages"][1]["error"]["code"] = code
     queue._put(queue.waiting.pop().output, json.dumps(body).encode())
 
 
-def test_a_document_read_in_part_for_what_may_pass_is_read_again(
-    chandra, queue, folder
-):
+def test_transiently_missing_pages_are_retried(chandra, queue, folder):
     chandra("async", "submit", str(folder / "a.pdf"))
     read_in_part(queue)
     in_part = chandra("async", "wait")
@@ -63,9 +59,7 @@ def test_a_document_read_in_part_for_what_may_pass_is_read_again(
     assert not (folder / "a.pdf.error.json").exists()
 
 
-def test_a_result_that_cannot_be_written_keeps_nobody_from_the_others(
-    chandra, queue, folder
-):
+def test_unwritable_result_does_not_stop_others(chandra, queue, folder):
     # With .md behind it, longer than a file system takes.
     long = folder / f"{'x' * 250}.pdf"
     long.write_bytes(PDF + b"another")
@@ -79,7 +73,7 @@ def test_a_result_that_cannot_be_written_keeps_nobody_from_the_others(
     assert (folder / "a.pdf.md").read_text() == "# first\n"
 
 
-def test_of_two_called_alike_that_were_sent_one_after_the_other_both_are_written(
+def test_equal_names_of_two_submissions_are_both_written(
     chandra, queue, folder, tmp_path
 ):
     (folder / "2026" / "a.pdf").write_bytes(PDF + b"another")
@@ -99,7 +93,7 @@ def test_of_two_called_alike_that_were_sent_one_after_the_other_both_are_written
     assert again["outcomes"] == {"unchanged": 2}
 
 
-def test_one_file_asked_for_in_two_ways_has_both_answers(chandra, queue, folder):
+def test_file_with_two_option_sets_has_two_results(chandra, queue, folder):
     one = str(folder / "a.pdf")
     chandra("async", "submit", one)
     queue.read()
@@ -115,7 +109,7 @@ def test_one_file_asked_for_in_two_ways_has_both_answers(chandra, queue, folder)
     assert results[0].name == "a.pdf.md"
 
 
-def test_a_folder_without_documents_is_no_silent_success(chandra, queue, tmp_path):
+def test_folder_without_documents_is_reported(chandra, queue, tmp_path):
     (tmp_path / "empty").mkdir()
 
     ran = chandra("async", "submit", str(tmp_path / "empty"))
@@ -124,9 +118,7 @@ def test_a_folder_without_documents_is_no_silent_success(chandra, queue, tmp_pat
     assert f"{tmp_path / 'empty'}: there is no document in it" in ran.out
 
 
-def test_a_file_whose_name_is_no_text_is_read_and_fetched_into_s3(
-    chandra, queue, wire, folder
-):
+def test_non_utf8_file_name_is_fetched_into_s3(chandra, queue, wire, folder):
     odd = folder / os.fsdecode(b"no\xfftext.pdf")
     odd.write_bytes(PDF + BROKEN)
     chandra("async", "submit", str(odd))
@@ -145,7 +137,7 @@ def test_a_file_whose_name_is_no_text_is_read_and_fetched_into_s3(
     )
 
 
-def test_who_fetches_is_told_which_pages_are_missing(chandra, queue, folder):
+def test_fetch_reports_missing_pages(chandra, queue, folder):
     chandra("async", "submit", str(folder / "a.pdf"))
     read_in_part(queue, "deadline_exceeded")
 
@@ -158,8 +150,8 @@ def test_who_fetches_is_told_which_pages_are_missing(chandra, queue, folder):
     assert again["results"][0]["missing_pages"] == {"2": "deadline_exceeded"}
 
 
-def test_markdown_alone_also_says_which_pages_are_missing(chandra, queue, folder):
-    """As the service leaves a comment where one would be; not a byte of it changes."""
+def test_missing_pages_are_found_in_markdown(chandra, queue, folder):
+    """The service writes a comment for a missing page, which is kept unchanged."""
     body = b"# first\n\n<!-- page 2: engine_failed: it died twice -->\n"
     whole = b"# first\n\n# second\n"
     chandra("async", "submit", str(folder / "a.pdf"), "--format", "md")
@@ -168,7 +160,7 @@ def test_markdown_alone_also_says_which_pages_are_missing(chandra, queue, folder
     waited = chandra("async", "wait", "--json").json
     ran = chandra("async", "fetch")
     there = (folder / "a.pdf.md").read_bytes()
-    said = json.loads((folder / "a.pdf.error.json").read_text())
+    shown = json.loads((folder / "a.pdf.error.json").read_text())
     again = chandra("async", "submit", "--retry-failed", "--json").json
     queue._put(queue.waiting.pop().output, whole)
     after = chandra("async", "fetch")
@@ -176,7 +168,7 @@ def test_markdown_alone_also_says_which_pages_are_missing(chandra, queue, folder
     assert (waited["pages_failed"], waited["in_part"]) == (1, 1)
     assert "lacks page 2 (engine_failed)" in ran.out
     assert there == body
-    assert said["pages"] == [
+    assert shown["pages"] == [
         {"page": 2, "code": "engine_failed", "detail": "it died twice"}
     ]
     assert again["submitted"] == 1
@@ -185,7 +177,7 @@ def test_markdown_alone_also_says_which_pages_are_missing(chandra, queue, folder
     assert not (folder / "a.pdf.error.json").exists()
 
 
-def test_markdown_that_lacks_fewer_pages_stays(chandra, queue, folder):
+def test_markdown_with_fewer_missing_pages_is_kept(chandra, queue, folder):
     body = b"# first\n\n<!-- page 2: engine_failed: it died twice -->\n"
     worse = body + b"\n<!-- page 3: engine_failed: it died twice -->\n"
     chandra("async", "submit", str(folder / "a.pdf"), "--format", "md")
@@ -200,7 +192,7 @@ def test_markdown_that_lacks_fewer_pages_stays(chandra, queue, folder):
 
 
 @pytest.mark.parametrize("code", ["unreadable_document", "deadline_exceeded"])
-def test_pages_that_would_fail_again_are_not_read_again(chandra, queue, folder, code):
+def test_permanently_missing_pages_are_not_retried(chandra, queue, folder, code):
     chandra("async", "submit", str(folder / "a.pdf"))
     read_in_part(queue, code)
     chandra("async", "wait")
@@ -212,9 +204,7 @@ def test_pages_that_would_fail_again_are_not_read_again(chandra, queue, folder, 
     assert (again.json["submitted"], again.json["known"]) == (0, 1)
 
 
-def test_a_page_that_always_kills_the_engine_ends_being_read_again(
-    chandra, queue, folder
-):
+def test_failing_page_is_retried_at_most_three_times(chandra, queue, folder):
     chandra("async", "submit", str(folder / "a.pdf"))
     counts = []
     for _ in range(4):
@@ -228,9 +218,7 @@ def test_a_page_that_always_kills_the_engine_ends_being_read_again(
 
 
 @pytest.mark.parametrize("is_refused", [True, False])
-def test_what_was_read_stays_where_another_reading_is_worse(
-    chandra, queue, folder, is_refused
-):
+def test_better_earlier_attempt_is_kept(chandra, queue, folder, is_refused):
     chandra("async", "submit", str(folder / "a.pdf"))
     read_in_part(queue)
     chandra("async", "wait")
@@ -249,7 +237,7 @@ def test_what_was_read_stays_where_another_reading_is_worse(
     assert (folder / "a.pdf.md").read_text().startswith("# first\n")
 
 
-def test_trying_again_goes_on_where_it_was_interrupted(chandra, queue, folder):
+def test_interrupted_retry_continues(chandra, queue, folder):
     (folder / "c.pdf").write_bytes(PDF + DYING)
     chandra("async", "submit", str(folder))
     queue.read()
@@ -263,7 +251,7 @@ def test_trying_again_goes_on_where_it_was_interrupted(chandra, queue, folder):
     assert again.json["submitted"] == 1
 
 
-def test_to_submit_nothing_is_refused(chandra, queue):
+def test_submit_without_input_is_refused(chandra, queue):
     ran = chandra("async", "submit")
 
     assert ran.status == 2

@@ -1,4 +1,4 @@
-"""From no machine to some and back: what `async deploy` makes, and what removes it."""
+"""Scaling of a queue from zero machines to several, and back."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from tests.deploy.accounts import (
 from tests.deploy.queue.configs import TOPIC, made, planner, scaling, with_queue
 
 
-def test_every_call_is_one_that_aws_takes(refusals):
-    wanted = scaling(max_instances=7)
+def test_all_calls_are_valid_for_aws(refusals):
+    expected = scaling(max_instances=7)
     endpoint = async_endpoint_from(
         with_queue(success_topic=TOPIC, error_topic=TOPIC), IDENTITY
     )
     calls = [
-        wanted.target,
-        *wanted.policies.values(),
-        *wanted.alarms(dict.fromkeys(wanted.policies, "arn:of:it")).values(),
+        expected.target,
+        *expected.policies.values(),
+        *expected.alarms(dict.fromkeys(expected.policies, "arn:of:it")).values(),
         *planner().deploy(endpoint, configured().update)[:2],
     ]
 
@@ -31,7 +31,7 @@ def test_every_call_is_one_that_aws_takes(refusals):
     assert [refusals(call) for call in calls] == [[]] * 8
 
 
-def test_the_alarms_look_at_the_endpoint_alone_where_sagemaker_does():
+def test_alarms_use_dimensions_of_sagemaker():
     alarms = scaling().alarms(dict.fromkeys(scaling().policies, "arn"))
     wake, idle = alarms["ocr-async-wake"].params, alarms["ocr-async-idle"].params
 
@@ -46,12 +46,12 @@ def test_the_alarms_look_at_the_endpoint_alone_where_sagemaker_does():
 
 
 @pytest.mark.parametrize("timeout", [60, 900, 3600])
-def test_machines_go_only_after_more_idle_time_than_the_longest_document_takes(timeout):
-    wanted = scaling(timeout_seconds=timeout)
-    alarms = wanted.alarms(dict.fromkeys(wanted.policies, "arn"))
+def test_idle_time_exceeds_longest_document(timeout):
+    expected = scaling(timeout_seconds=timeout)
+    alarms = expected.alarms(dict.fromkeys(expected.policies, "arn"))
     idle = alarms["ocr-async-idle"].params
     (_, period) = {m["MetricStat"]["Period"] for m in idle["Metrics"][:2]} | {0}
-    tracking = wanted.policies["backlog"].params[
+    tracking = expected.policies["backlog"].params[
         "TargetTrackingScalingPolicyConfiguration"
     ]
 
@@ -62,19 +62,21 @@ def test_machines_go_only_after_more_idle_time_than_the_longest_document_takes(t
     assert period in (0, 60)
 
 
-def test_what_is_there_already_is_not_made_again():
-    wanted = scaling()
-    subject = planner(made(wanted))
+def test_existing_scaling_is_not_changed():
+    expected = scaling()
+    subject = planner(made(expected))
 
-    assert subject.scale(wanted) == []
-    assert subject.watch(wanted) == []
+    assert subject.scale(expected) == []
+    assert subject.watch(expected) == []
 
 
-def test_only_what_differs_is_made_again():
-    before, wanted = scaling(), scaling(max_instances=5, timeout_seconds=900)
+def test_only_differences_are_changed():
+    before, expected = scaling(), scaling(max_instances=5, timeout_seconds=900)
     subject = planner(made(before))
 
-    sentences = [a.sentence for a in [*subject.scale(wanted), *subject.watch(wanted)]]
+    sentences = [
+        a.sentence for a in [*subject.scale(expected), *subject.watch(expected)]
+    ]
 
     assert sentences == [
         "let endpoint ocr-async have 0 to 5 machines",
@@ -84,7 +86,7 @@ def test_only_what_differs_is_made_again():
     ]
 
 
-def test_what_aws_adds_is_no_difference():
+def test_values_added_by_aws_are_no_difference():
     assert is_within({"a": [{"b": 1}]}, {"a": [{"b": 1, "c": 2}], "d": 3})
     assert not is_within({"a": [{"b": 1}]}, {"a": [{"b": 2}]})
     assert not is_within({"a": [1]}, {"a": [1, 2]})

@@ -1,4 +1,4 @@
-"""Documents through a queue: submitted once, watched, fetched beside their sources."""
+"""Submission of documents to a queue."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.deploy.queue.queued import (
 from tests.documents import pdf
 
 
-def test_a_folder_is_uploaded_and_queued(chandra, queue, folder, wire):
+def test_folder_is_uploaded_and_queued(chandra, queue, folder, wire):
     ran = chandra("async", "submit", str(folder))
 
     assert ran.status == 0, ran.err
@@ -32,7 +32,7 @@ def test_a_folder_is_uploaded_and_queued(chandra, queue, folder, wire):
     assert get(wire, *queue.accepted[0].headers["inputlocation"][5:].split("/", 1))
 
 
-def test_submitting_twice_costs_nothing(chandra, queue, folder):
+def test_second_submit_sends_nothing(chandra, queue, folder):
     chandra("async", "submit", str(folder))
 
     again = chandra("async", "submit", str(folder), "--json")
@@ -43,7 +43,7 @@ def test_submitting_twice_costs_nothing(chandra, queue, folder):
     assert len(queue.accepted) == 3
 
 
-def test_the_same_bytes_under_two_names_are_read_once(chandra, queue, folder):
+def test_equal_files_are_read_once(chandra, queue, folder):
     (folder / "copy.pdf").write_bytes(PDF + b"first")
 
     chandra("async", "submit", str(folder))
@@ -55,7 +55,7 @@ def test_the_same_bytes_under_two_names_are_read_once(chandra, queue, folder):
     assert (folder / "a.pdf.md").read_text() == "# first\n"
 
 
-def test_what_changed_is_read_again_and_nothing_else(chandra, queue, folder):
+def test_only_changed_documents_are_read_again(chandra, queue, folder):
     chandra("async", "submit", str(folder))
     queue.read()
     chandra("async", "fetch")
@@ -69,7 +69,7 @@ def test_what_changed_is_read_again_and_nothing_else(chandra, queue, folder):
     assert (folder / "a.pdf.md").read_text() == "# another\n"
 
 
-def test_options_travel_as_custom_attributes(chandra, queue, folder):
+def test_options_are_sent_as_custom_attributes(chandra, queue, folder):
     chandra("async", "submit", str(folder / "a.pdf"), "--pages", "1-3, 7",
             "--max-output-tokens", "900", "--format", "md")  # fmt: skip
 
@@ -80,7 +80,7 @@ def test_options_travel_as_custom_attributes(chandra, queue, folder):
     assert queued.headers["requestttlseconds"] == "21600"
 
 
-def test_a_document_is_read_again_with_other_options(chandra, queue, folder):
+def test_other_options_submit_document_again(chandra, queue, folder):
     one = str(folder / "a.pdf")
 
     for options in ([], ["--prompt", "x; y"], ["--paginate"], ["--temperature", "1"]):
@@ -91,9 +91,7 @@ def test_a_document_is_read_again_with_other_options(chandra, queue, folder):
     assert sent == [None, "prompt=x%3B y", "paginate=true", "temperature=1.0"]
 
 
-def test_a_long_prompt_is_sent_as_the_service_takes_it(
-    chandra, queue, project, folder, tmp_path
-):
+def test_long_prompt_is_sent_without_escapes(chandra, queue, project, folder, tmp_path):
     project(EXTRA.format(isolation="false"))
     prompt = tmp_path / "prompt.txt"
     prompt.write_text("сумма " * 700, "utf-8-sig")
@@ -107,7 +105,7 @@ def test_a_long_prompt_is_sent_as_the_service_takes_it(
 @pytest.mark.parametrize(
     "flags", [("--temperature", "1"), ("--format", "json"), ("--hidden",)], ids=" ".join
 )
-def test_a_retry_of_the_ledger_takes_no_other_options(chandra, queue, folder, flags):
+def test_retry_accepts_no_other_options(chandra, queue, folder, flags):
     chandra("async", "submit", str(folder / "a.pdf"))
 
     ran = chandra("async", "submit", "--retry-failed", *flags)
@@ -117,9 +115,7 @@ def test_a_retry_of_the_ledger_takes_no_other_options(chandra, queue, folder, fl
 
 
 @pytest.mark.parametrize("isolation", ["true", "false"])
-def test_a_manifest_in_s3_is_read_by_whom_the_network_allows(
-    chandra, queue, wire, project, isolation
-):
+def test_manifest_in_s3_is_submitted(chandra, queue, wire, project, isolation):
     project(EXTRA.format(isolation=isolation))
     put(wire, "scans", "2026/a.pdf", b"first")
     lines = [
@@ -145,7 +141,7 @@ def test_a_manifest_in_s3_is_read_by_whom_the_network_allows(
         assert told["s3://scans/2026/a.pdf"].body == b""
 
 
-def test_what_the_endpoint_may_not_read_is_left_out_and_said(chandra, queue, wire):
+def test_unreachable_object_is_left_out_and_reported(chandra, queue, wire):
     put(wire, "others", "a.pdf", b"first")
 
     ran = chandra("async", "submit", "s3://others/a.pdf")
@@ -155,9 +151,7 @@ def test_what_the_endpoint_may_not_read_is_left_out_and_said(chandra, queue, wir
     assert queue.accepted == []
 
 
-def test_what_cannot_be_sent_is_in_the_ledger_with_its_code(
-    chandra, queue, folder, tmp_path
-):
+def test_refused_documents_are_in_ledger(chandra, queue, folder, tmp_path):
     (folder / "empty.png").touch()
     manifest = tmp_path / "wanted.jsonl"
     uris = ["s3://scans/gone.pdf", "scans/a.pdf", "nowhere/b.pdf"]
@@ -186,9 +180,7 @@ def get_error(queue, bucket, key):
     return json.loads(get(queue.wire, bucket, f"{key}.error.json"))
 
 
-def test_what_was_refused_is_looked_at_again_when_it_is_tried_again(
-    chandra, queue, folder
-):
+def test_retry_checks_refused_documents_again(chandra, queue, folder):
     empty = folder / "empty.png"
     empty.touch()
     chandra("async", "submit", str(folder))
@@ -208,7 +200,7 @@ def test_what_was_refused_is_looked_at_again_when_it_is_tried_again(
     assert not (folder / "empty.png.error.json").exists()
 
 
-def test_what_was_read_before_it_went_away_stays_read(chandra, queue, wire):
+def test_deleted_document_stays_read(chandra, queue, wire):
     put(wire, "scans", "a.pdf", b"first")
     put(wire, "scans", "wanted.jsonl", b'{"document": "s3://scans/a.pdf"}')
     chandra("async", "submit", "s3://scans/wanted.jsonl")
@@ -223,7 +215,7 @@ def test_what_was_read_before_it_went_away_stays_read(chandra, queue, wire):
     assert (waited.json["read"], waited.json["failed"]) == (1, 0)
 
 
-def test_a_document_that_was_replaced_counts_as_what_it_is_now(chandra, queue, folder):
+def test_replaced_document_counts_once(chandra, queue, folder):
     chandra("async", "submit", str(folder / "c.pdf"))
     queue.read()
     chandra("async", "wait")
@@ -236,7 +228,7 @@ def test_a_document_that_was_replaced_counts_as_what_it_is_now(chandra, queue, f
     assert (waited.status, waited.json["documents"]) == (0, 1)
 
 
-def test_a_document_that_sagemaker_would_not_take_is_refused(chandra, queue, folder):
+def test_document_above_one_gib_is_refused(chandra, queue, folder):
     # A sparse file: its gigabyte takes no room on the disk.
     with (folder / "2026" / "b.png").open("r+b") as file:
         file.truncate(MAX_BYTES + 1)
@@ -252,7 +244,7 @@ def test_a_document_that_sagemaker_would_not_take_is_refused(chandra, queue, fol
     assert waited.status == 7
 
 
-def test_a_busy_endpoint_is_asked_again(chandra, queue, folder, at):
+def test_throttled_request_is_retried(chandra, queue, folder, at):
     queue.refusals = ["ThrottlingException"] * 3
     started = at.now
 
@@ -264,7 +256,7 @@ def test_a_busy_endpoint_is_asked_again(chandra, queue, folder, at):
     assert 3.5 <= at.now - started <= 7
 
 
-def test_where_there_is_no_endpoint_it_stops_and_can_go_on(chandra, queue, folder):
+def test_missing_endpoint_stops_and_can_continue(chandra, queue, folder):
     queue.refusals = ["ValidationError"] * 20
 
     ran = chandra("async", "submit", str(folder))
@@ -277,7 +269,7 @@ def test_where_there_is_no_endpoint_it_stops_and_can_go_on(chandra, queue, folde
     assert len(queue.accepted) == 3
 
 
-def test_an_answer_that_never_came_doubles_no_result(chandra, queue, folder, ledger):
+def test_lost_response_gives_one_result(chandra, queue, folder, ledger):
     queue.unanswered = 1
 
     chandra("async", "submit", str(folder / "a.pdf"))
@@ -289,9 +281,7 @@ def test_an_answer_that_never_came_doubles_no_result(chandra, queue, folder, led
     assert (folder / "a.pdf.md").read_text() == "# first\n"
 
 
-def test_killed_in_a_call_that_arrived_it_looks_for_the_answer(
-    chandra, queue, folder, ledger
-):
+def test_killed_request_that_arrived_is_not_sent_again(chandra, queue, folder, ledger):
     chandra("async", "submit", str(folder / "a.pdf"))
     (job,) = ledger().jobs()
     sending(ledger, job.key, owner="elsewhere/1", since=0.0, output=None, failure=None)
@@ -304,9 +294,7 @@ def test_killed_in_a_call_that_arrived_it_looks_for_the_answer(
     assert len(queue.accepted) == 1
 
 
-def test_killed_in_a_call_that_arrived_and_failed_it_does_not_pay_again(
-    chandra, queue, folder, ledger
-):
+def test_killed_request_that_failed_is_not_sent_again(chandra, queue, folder, ledger):
     chandra("async", "submit", str(folder / "c.pdf"))
     (job,) = ledger().jobs()
     sending(ledger, job.key, owner="elsewhere/1", since=0.0, output=None, failure=None)
@@ -320,9 +308,7 @@ def test_killed_in_a_call_that_arrived_and_failed_it_does_not_pay_again(
     assert len(queue.accepted) == 1
 
 
-def test_answers_that_an_earlier_ledger_got_are_not_taken_for_new_ones(
-    chandra, queue, folder, tmp_path
-):
+def test_results_of_earlier_ledger_are_not_reused(chandra, queue, folder, tmp_path):
     chandra("async", "submit", str(folder))
     queue.read()
     chandra("async", "wait")
@@ -338,7 +324,7 @@ def test_answers_that_an_earlier_ledger_got_are_not_taken_for_new_ones(
     assert (after.json["read"], after.json["failed"]) == (2, 1)
 
 
-def test_killed_in_a_call_that_did_not_arrive_it_sends_again(
+def test_killed_request_that_did_not_arrive_is_sent_again(
     chandra, queue, folder, ledger
 ):
     chandra("async", "submit", str(folder / "a.pdf"))
@@ -351,9 +337,7 @@ def test_killed_in_a_call_that_did_not_arrive_it_sends_again(
     assert len({q.output for q in queue.accepted}) == 1
 
 
-def test_what_another_process_is_sending_is_left_to_it(
-    chandra, queue, folder, ledger, at
-):
+def test_job_of_another_process_is_not_sent(chandra, queue, folder, ledger, at):
     chandra("async", "submit", str(folder / "a.pdf"))
     (job,) = ledger().jobs()
     sending(ledger, job.key, owner="elsewhere/1", since=at.now)
@@ -366,7 +350,7 @@ def test_what_another_process_is_sending_is_left_to_it(
     assert second.json["submitted"] == 1
 
 
-def test_a_file_that_changes_while_it_is_sent_is_not_sent_as_what_it_was(
+def test_file_changed_during_submit_is_not_sent(
     chandra, queue, folder, ledger, intercept
 ):
     # S3 is asked for the object between the look at the file and its upload.
@@ -378,12 +362,12 @@ def test_a_file_that_changes_while_it_is_sent_is_not_sent_as_what_it_was(
     ran = chandra("async", "submit", str(folder / "a.pdf"))
 
     assert ran.status == 1
-    assert "it changed since it was looked at" in ran.out
+    assert "it changed while it was submitted" in ran.out
     assert queue.accepted == []
     assert states(ledger) == ["new"]
 
 
-def test_a_dry_run_of_submit_says_how_many_and_sends_nothing(chandra, queue, folder):
+def test_dry_run_counts_and_sends_nothing(chandra, queue, folder):
     chandra("async", "submit", str(folder / "a.pdf"))
 
     ran = chandra("async", "submit", str(folder), "--dry-run")
@@ -394,9 +378,7 @@ def test_a_dry_run_of_submit_says_how_many_and_sends_nothing(chandra, queue, fol
     assert len(queue.accepted) == 1
 
 
-def test_a_document_that_may_not_be_done_in_time_is_said(
-    chandra, queue, folder, project
-):
+def test_document_too_long_for_timeout_is_reported(chandra, queue, folder, project):
     project(EXTRA.format(isolation="true") + "timeout_seconds = 60\n")
     (folder / "long.pdf").write_bytes(pdf([["one"]] * 5))
 
@@ -407,7 +389,7 @@ def test_a_document_that_may_not_be_done_in_time_is_said(
     assert "asynchronous.concurrency" in ran.out
 
 
-def test_a_ledger_in_s3_serves_as_well(chandra, queue, folder, tmp_path):
+def test_ledger_in_s3_is_supported(chandra, queue, folder, tmp_path):
     where = ["--ledger", "s3://exchange/ledger"]
     chandra("async", "submit", str(folder), *where)
     again = chandra("async", "submit", str(folder), *where, "--json")

@@ -15,7 +15,7 @@ from tests.deploy.queue.queued import (
     job,
     states,
 )
-from tests.deploy.weights.stored import Bucket
+from tests.deploy.weights.fake_s3 import Bucket
 
 
 def test_waiting_shows_documents_pages_and_failures_by_code(chandra, queue, folder, at):
@@ -39,7 +39,7 @@ def test_waiting_shows_documents_pages_and_failures_by_code(chandra, queue, fold
     assert "--retry-failed" not in ran.out
 
 
-def test_all_read_is_a_success(chandra, queue, folder):
+def test_wait_succeeds_if_all_documents_are_read(chandra, queue, folder):
     chandra("async", "submit", str(folder / "a.pdf"), str(folder / "2026"))
     queue.read()
 
@@ -51,7 +51,7 @@ def test_all_read_is_a_success(chandra, queue, folder):
     assert ran.json["waiting"] == 0
 
 
-def test_waiting_ends_after_its_time_and_the_documents_go_on(chandra, queue, folder):
+def test_timeout_ends_wait_only(chandra, queue, folder):
     chandra("async", "submit", str(folder))
 
     ran = chandra("async", "wait", "--timeout", "60")
@@ -61,9 +61,7 @@ def test_waiting_ends_after_its_time_and_the_documents_go_on(chandra, queue, fol
     assert "try:   chandra-sagemaker async wait" in ran.err
 
 
-def test_what_never_gets_an_answer_is_lost_and_said_to_be(
-    chandra, queue, folder, ledger, at
-):
+def test_document_without_answer_is_lost(chandra, queue, folder, ledger, at):
     chandra("async", "submit", str(folder / "a.pdf"))
 
     # In steps of an hour, and not of the ten seconds it would sleep.
@@ -75,7 +73,7 @@ def test_what_never_gets_an_answer_is_lost_and_said_to_be(
 
 
 class DeadLine(Bucket):
-    """S3 that cannot be reached the first time it is asked."""
+    """Objects of S3 that cannot be reached at the first request."""
 
     num_failures = 1
 
@@ -86,28 +84,28 @@ class DeadLine(Bucket):
         return super().below(bucket, prefix)
 
 
-def test_a_line_that_was_dead_does_not_end_the_wait(tmp_path, at):
+def test_connection_failure_does_not_end_wait(tmp_path, at):
     ledger = SqliteLedger(tmp_path / "ledger.db")
     submitted = job(state=State.SUBMITTED, output="s3://b/out/a", since=at.now)
     ledger.save(submitted)
     ledger.put_place(Place("place", "a.pdf", submitted.source, submitted.key))
-    said = io.StringIO()
+    reported = io.StringIO()
 
     progress = Waiting(
         ledger,
         DeadLine({"s3://b/out/a": answer_to(b"first")}),
         TABLE,
-        Console(out=said),
+        Console(out=reported),
         clock=at,
         sleep=at.sleep,
     ).run(timeout_seconds=600)
 
     ledger.close()
     assert progress.num_read == 1
-    assert "AWS cannot be reached; retrying" in said.getvalue()
+    assert "AWS cannot be reached; retrying" in reported.getvalue()
 
 
-def test_an_answer_beside_a_failure_is_the_answer(chandra, queue, folder, at):
+def test_result_beside_failure_counts(chandra, queue, folder, at):
     chandra("async", "submit", str(folder / "a.pdf"))
     # A call whose answer never came was made twice: one of the two was cut off.
     queue._put(queue.accepted[0].failure, b"no answer in time")
@@ -122,20 +120,18 @@ def test_an_answer_beside_a_failure_is_the_answer(chandra, queue, folder, at):
     assert (folder / "a.pdf.md").read_text() == "# first\n"
 
 
-def test_what_was_given_up_as_lost_is_read_when_it_comes_after_all(
-    chandra, queue, folder, at
-):
+def test_late_result_of_lost_document_counts(chandra, queue, folder, at):
     chandra("async", "submit", str(folder / "a.pdf"))
     lost = chandra("async", "wait", sleep=lambda seconds: at.sleep(3600))
     queue.read()
 
-    found = chandra("async", "wait", "--json")
+    status = chandra("async", "wait", "--json")
 
     assert lost.status == 1
-    assert (found.status, found.json["read"]) == (0, 1)
+    assert (status.status, status.json["read"]) == (0, 1)
 
 
-def test_pages_that_failed_are_counted_by_code(chandra, queue, folder, wire):
+def test_failed_pages_are_counted_by_code(chandra, queue, folder, wire):
     chandra("async", "submit", str(folder / "a.pdf"))
     queue._put(queue.accepted[0].output, answer_to(b"first", failed=(2,)))
 

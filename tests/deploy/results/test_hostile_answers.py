@@ -39,7 +39,7 @@ Path: TypeAlias = tuple[str | int, ...]
 
 
 def paths_of(value: object, path: Path = ()) -> Iterator[Path]:
-    """The way to each text, number, null and the like in JSON."""
+    """Yield the path to each scalar value in JSON."""
     if isinstance(value, dict):
         for name, inner in value.items():
             yield from paths_of(inner, (*path, name))
@@ -51,7 +51,7 @@ def paths_of(value: object, path: Path = ()) -> Iterator[Path]:
 
 
 def with_value(path: Path, value: object) -> dict[str, Any]:
-    """The answer with another value at one place."""
+    """Return the answer with another value at one path."""
     changed = copy.deepcopy(ANSWER)
     place: Any = changed
     for step in path[:-1]:
@@ -61,11 +61,11 @@ def with_value(path: Path, value: object) -> dict[str, Any]:
 
 
 class Reader(HTMLParser):
-    """Collects the active content and the external references of a page."""
+    """Parser that collects active content and external references of a page."""
 
     def __init__(self, source: str) -> None:
         super().__init__()
-        self.found: list[str] = []
+        self.active_parts: list[str] = []
         self.policies: list[str] = []
         self.feed(source)
         self.close()
@@ -75,9 +75,9 @@ class Reader(HTMLParser):
         if tag == "meta" and "http-equiv" in values:
             self.policies.append(values["content"])
             if values["http-equiv"] != "Content-Security-Policy":
-                self.found.append(f"meta {values}")
+                self.active_parts.append(f"meta {values}")
         if tag in ("script", "svg", "base", "form", "button", "iframe", "object"):
-            self.found.append(tag)
+            self.active_parts.append(tag)
         if values.get("class") == "box":
             # Only numbers, which the report itself writes.
             values.pop("style")
@@ -86,9 +86,9 @@ class Reader(HTMLParser):
         for name, value in values.items():
             is_inside = value.startswith(("#", "data:image/"))
             if name.startswith("on") or name in ("style", "srcset", "formaction"):
-                self.found.append(f"{tag} {name}")
+                self.active_parts.append(f"{tag} {name}")
             if name in ("src", "href") and not is_inside:
-                self.found.append(f"{name}={value}")
+                self.active_parts.append(f"{name}={value}")
 
 
 def as_report(answer: dict[str, Any]) -> str:
@@ -107,10 +107,10 @@ TEXTS = pytest.mark.parametrize(
 WRITERS = pytest.mark.parametrize("write", [as_report, as_html])
 
 
-def test_reader_finds_active_content():
+def test_active_content_is_detected():
     source = "<script></script><p onclick=x><a href='http://a.example'><base href=x>"
 
-    assert Reader(source).found == [
+    assert Reader(source).active_parts == [
         "script",
         "p onclick",
         "href=http://a.example",
@@ -121,26 +121,26 @@ def test_reader_finds_active_content():
 
 @WRITERS
 @TEXTS
-def test_a_hostile_value_in_any_field_stays_text(write, hostile):
+def test_hostile_value_in_any_field_is_escaped(write, hostile):
     # Neither a page's number nor an error, which is an object, can be a text.
     paths = [path for path in paths_of(ANSWER) if path[-1] not in ("page", "error")]
     for path in paths:
-        written = write(with_value(path, hostile))
+        text = write(with_value(path, hostile))
 
-        assert (path, Reader(written).found) == (path, [])
-        assert written.count("</section>") == 2
+        assert (path, Reader(text).active_parts) == (path, [])
+        assert text.count("</section>") == 2
 
 
 @WRITERS
 @TEXTS
-def test_a_hostile_page_number_is_refused(write, hostile):
+def test_hostile_page_number_is_refused(write, hostile):
     with pytest.raises((ValueError, ConfigError)):
         write(with_value(("pages", 0, "page"), hostile))
 
 
 @WRITERS
 @TEXTS
-def test_a_hostile_name_of_a_picture_stays_out(write, hostile):
+def test_hostile_picture_name_is_dropped(write, hostile):
     page = {
         **PAGE,
         "html": f'<img src="{hostile}"><img src="a.{hostile}">',
@@ -148,16 +148,16 @@ def test_a_hostile_name_of_a_picture_stays_out(write, hostile):
         "images": {hostile: "QUJD", f"a.{hostile}": "QUJD", "a.svg": "QUJD"},
     }
 
-    assert Reader(write({**ANSWER, "pages": [page]})).found == []
+    assert Reader(write({**ANSWER, "pages": [page]})).active_parts == []
 
 
-def test_a_hostile_file_name_stays_text():
+def test_hostile_file_name_is_escaped():
     for hostile in HOSTILE:
-        assert Reader(report_of(hostile, ANSWER, {})).found == []
+        assert Reader(report_of(hostile, ANSWER, {})).active_parts == []
 
 
 @WRITERS
-def test_written_html_allows_no_base_address_and_no_forms(
+def test_html_forbids_base_address_and_forms(
     write: Callable[[dict[str, Any]], str],
 ):
     (policy,) = Reader(write(ANSWER)).policies
@@ -167,7 +167,7 @@ def test_written_html_allows_no_base_address_and_no_forms(
     assert "form-action 'none'" in policy
 
 
-def test_cleaning_keeps_what_the_service_writes():
+def test_cleaning_keeps_markup_of_service():
     page = {
         "images": {"page-1-figure-1.webp": "QUJD"},
     }
@@ -203,20 +203,20 @@ def test_cleaning_keeps_what_the_service_writes():
         '<a href="vbscript:x">x</a>',
     ],
 )
-def test_data_that_is_no_picture_is_dropped(source):
+def test_data_url_without_picture_is_dropped(source):
     cleaned = cleaner_of({})(source)
 
     assert "data" not in cleaned.lower()
     assert "script" not in cleaned
 
 
-def test_directions_of_text_outlast_cleaning():
+def test_text_directions_are_kept():
     html = '<p dir="rtl">a <bdo dir="ltr">b</bdo> <bdi>c</bdi></p>'
 
     assert cleaner_of({})(html) == html
 
 
-def test_all_html_of_the_service_outlasts_cleaning():
+def test_all_html_of_service_is_kept():
     missing = {
         tag: names - ATTRIBUTES.get(tag, set()) - ATTRIBUTES["*"]
         for tag, names in vocabulary.ATTRIBUTES.items()

@@ -1,4 +1,4 @@
-"""Pages drawn as a person would see them."""
+"""Pages rendered for reports."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from deploy.results.pages import render_pages
 from tests import documents
 
 
-def test_pages_of_a_pdf_are_drawn_by_number(tmp_path):
+def test_pdf_pages_are_drawn_by_number(tmp_path):
     path = tmp_path / "three.pdf"
     path.write_bytes(documents.pdf([["one"], ["two"], ["three"]]))
 
@@ -21,7 +21,7 @@ def test_pages_of_a_pdf_are_drawn_by_number(tmp_path):
     assert max(PIL.Image.open(io.BytesIO(pictures[1])).size) == 1600
 
 
-def test_a_picture_lies_as_a_person_would_turn_it(tmp_path):
+def test_picture_follows_exif_orientation(tmp_path):
     path = tmp_path / "turned.jpg"
     picture = PIL.Image.new("RGB", (200, 100))
     exif = picture.getexif()
@@ -33,7 +33,7 @@ def test_a_picture_lies_as_a_person_would_turn_it(tmp_path):
     assert drawn.size == (100, 200)
 
 
-def test_what_is_transparent_is_drawn_on_white_paper(tmp_path):
+def test_transparent_picture_gets_white_background(tmp_path):
     path = tmp_path / "clear.png"
     PIL.Image.new("RGBA", (20, 20), (0, 0, 0, 0)).save(path)
 
@@ -42,6 +42,6 @@ def test_what_is_transparent_is_drawn_on_white_paper(tmp_path):
     assert drawn.getpixel((5, 5)) == (255, 255, 255)
 
 
-def test_a_type_goes_by_the_files_name(tmp_path):
+def test_media_type_follows_file_name(tmp_path):
     assert media_type_by_name(tmp_path / "a.PDF") == "application/pdf"
     assert media_type_by_name(tmp_path / "a") == "application/octet-stream"

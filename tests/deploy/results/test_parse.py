@@ -1,4 +1,4 @@
-"""What becomes of an answer: its facts, and the formats that people want."""
+"""Facts of results, and their conversion between formats."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def answer(*pages: PageResult, media_type: str, is_paginated: bool = False) -> b
     [(TITLE,), (TITLE, EMPTY, FAILED, LAST), (EMPTY,), (RULED,), (TITLE, RULED)],
     ids=["one page", "one failed", "no text at all", "a rule", "a rule after a page"],
 )
-def test_json_becomes_the_very_markdown_that_the_service_writes(pages, is_paginated):
+def test_json_gives_same_markdown_as_service(pages, is_paginated):
     as_json = answer(*pages, media_type=ACCEPT["json"], is_paginated=is_paginated)
 
     made = convert_result(as_json, ACCEPT["json"], "md")
@@ -85,17 +85,20 @@ def test_json_becomes_the_very_markdown_that_the_service_writes(pages, is_pagina
         ("text/plain", "unknown"),
     ],
 )
-def test_every_format_says_which_pages_are_missing(media_type, code):
+def test_every_format_tells_missing_pages(media_type, code):
     body = answer(TITLE, EMPTY, FAILED, HALF, LAST, media_type=media_type)
 
-    found = page_errors(body, media_type)
+    read_errors = page_errors(body, media_type)
 
-    assert [(each["page"], each["code"]) for each in found] == [(3, code), (5, code)]
-    assert all("engine" in each["detail"] for each in found)
+    assert [(each["page"], each["code"]) for each in read_errors] == [
+        (3, code),
+        (5, code),
+    ]
+    assert all("engine" in each["detail"] for each in read_errors)
     assert page_errors(answer(TITLE, EMPTY, media_type=media_type), media_type) == []
 
 
-def test_a_page_read_in_part_keeps_what_was_read_in_html_too():
+def test_partly_read_page_keeps_its_html():
     as_json = answer(TITLE, HALF, media_type=ACCEPT["json"])
 
     made = convert_result(as_json, ACCEPT["json"], "html")
@@ -104,7 +107,7 @@ def test_a_page_read_in_part_keeps_what_was_read_in_html_too():
     assert [each["page"] for each in page_errors(made, ACCEPT["html"])] == [5]
 
 
-def test_pages_that_are_missing_are_told_in_few_words():
+def test_missing_pages_are_summarised():
     missing = {
         "a.md": {2: "engine_failed", 7: "deadline_exceeded", 8: "deadline_exceeded"},
         "whole.md": {},
@@ -117,7 +120,7 @@ def test_pages_that_are_missing_are_told_in_few_words():
     ]
 
 
-def test_what_may_pass_is_every_failure_of_the_engine_and_of_storage():
+def test_transient_codes_are_engine_and_storage_failures():
     errors: set[type[HandlerError]] = {
         EngineError,
         *EngineError.__subclasses__(),
@@ -127,12 +130,12 @@ def test_what_may_pass_is_every_failure_of_the_engine_and_of_storage():
     assert {error.code for error in errors - {DeadlineExceededError}} == TRANSIENT_CODES
 
 
-def test_what_is_no_document_of_ours_is_no_markdown():
-    with pytest.raises(ConfigError, match="no document of ours"):
+def test_invalid_document_is_not_converted():
+    with pytest.raises(ConfigError, match="not a valid document"):
         convert_result(json.dumps({"pages": [{}]}).encode(), ACCEPT["json"], "md")
 
 
-def test_pictures_in_json_are_data_urls_in_html():
+def test_pictures_become_data_urls_in_html():
     name = "page-1-figure-1.webp"
     page = PageResult(
         1,

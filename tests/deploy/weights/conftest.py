@@ -1,10 +1,10 @@
-"""Fixtures of the weights: a bucket, a folder of files, and a large file."""
+"""Fixtures of weights: a bucket, a folder and a large file."""
 
 from __future__ import annotations
 
 import pytest
 
-from tests.deploy.weights.stored import (
+from tests.deploy.weights.fake_s3 import (
     BUCKET,
     CONFIG,
     MIB,
@@ -18,7 +18,7 @@ def bucket(cloud, wire):
 
 @pytest.fixture
 def folder(tmp_path):
-    """Weights, a file in a folder, and what is left out."""
+    """Return a folder with weights, a subfolder and hidden files."""
     root = tmp_path / "weights"
     (root / "sub").mkdir(parents=True)
     (root / ".cache").mkdir()
@@ -31,7 +31,7 @@ def folder(tmp_path):
 
 @pytest.fixture
 def large(folder):
-    """Two parts and a bit."""
+    """Return a file of two parts and some bytes."""
     path = folder / "model.safetensors"
     path.write_bytes(bytes(range(256)) * (11 * MIB // 256))
     return path

@@ -1,4 +1,4 @@
-"""Weights are recognised by their config.json, and staged where an endpoint reads."""
+"""Detection of weights by their config.json, and the place where they are staged."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LLAMA = {"model_type": "llama"}
 
 @pytest.fixture
 def folder(tmp_path):
-    """folder(config): a folder of weights."""
+    """Return a function that writes a folder of weights: `folder(config)`."""
     root = tmp_path / "weights"
     root.mkdir()
     (root / "model.safetensors").write_bytes(b"weights")
@@ -66,10 +66,10 @@ def manifest_at(wire, model, revision="v1"):
     ],
     ids=["chandra", "chandra-2", "mini", "smaller", "sizeless", "flat"],
 )
-def test_a_line_is_recognised_by_type_and_size(folder, config, line, profile):
-    found = recognise_checkpoint(folder(config))
+def test_line_is_recognised_by_type_and_size(folder, config, line, profile):
+    recognised = recognise_checkpoint(folder(config))
 
-    assert (found.line, found.profile) == (line, profile)
+    assert (recognised.line, recognised.profile) == (line, profile)
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_a_line_is_recognised_by_type_and_size(folder, config, line, profile):
     [("acme/ocr-ft", "acme/ocr-ft"), ("/data/runs/500", None), ("./out", None),
      ("ocr", None), (7, None)],
 )  # fmt: skip
-def test_only_a_name_of_the_hub_is_believed(folder, name, expected):
+def test_only_hub_names_are_accepted(folder, name, expected):
     assert (
         recognise_checkpoint(folder(CHANDRA_1 | {"_name_or_path": name})).name
         == expected
@@ -89,18 +89,18 @@ def test_only_a_name_of_the_hub_is_believed(folder, name, expected):
     [{}, "", "[]", "{", "\x00", {"model_type": None}, '{"model_type": []}'],
     ids=["object", "empty", "list", "half", "binary", "null", "typed"],
 )
-def test_a_config_that_names_no_model_is_refused(folder, config):
+def test_config_without_model_type_is_refused(folder, config):
     with pytest.raises(ConfigError) as caught:
         recognise_checkpoint(folder(config))
 
     assert caught.value.hint
 
 
-def test_weights_that_are_no_chandra_are_refused(bucket, chandra, cloud, folder):
+def test_other_architecture_is_refused(bucket, chandra, cloud, folder):
     ran = chandra("model", "stage", "--from", str(folder(LLAMA)), "--model", "acme/l")
 
     assert ran.status == 2
-    assert "holds no Chandra: its model_type is 'llama'" in ran.err
+    assert "is not a Chandra model: its model_type is 'llama'" in ran.err
     assert cloud.changes == []
 
 
@@ -142,9 +142,7 @@ def test_any_config_is_recognised_or_refused(folder, config):
 # Which name they are staged under
 
 
-def test_weights_of_a_folder_say_in_the_manifest_who_named_them(
-    bucket, chandra, wire, folder
-):
+def test_manifest_tells_source_of_name(bucket, chandra, wire, folder):
     path = str(folder(CHANDRA_1))
 
     ran = chandra("model", "stage", "--from", path, "--revision", "v1")
@@ -157,7 +155,7 @@ def test_weights_of_a_folder_say_in_the_manifest_who_named_them(
     assert (source["line"], source["model_type"]) == ("Chandra 1", "qwen3_vl")
 
 
-def test_weights_of_the_hub_are_named_by_the_hub(bucket, chandra, wire):
+def test_hub_weights_have_name_of_hub(bucket, chandra, wire):
     chandra("model", "stage")
 
     manifest = manifest_at(wire, "datalab-to/chandra", "c0ffee")
@@ -186,7 +184,7 @@ def test_other_weights_are_not_staged_as_chandra_1(
     assert cloud.changes == []
 
 
-def test_weights_under_a_name_are_where_a_deployment_looks(
+def test_staged_weights_are_found_by_deployment(
     bucket, chandra, wire, folder, tmp_path
 ):
     path = tmp_path / "chandra.toml"
@@ -203,7 +201,7 @@ def test_weights_under_a_name_are_where_a_deployment_looks(
     assert chandra("doctor").out.count("ok    weights") == 1
 
 
-def test_a_name_that_was_typed_overrules_config_json_alone(bucket, chandra, folder):
+def test_given_name_overrules_only_name_in_config(bucket, chandra, folder):
     tuned = str(folder(CHANDRA_1 | {"_name_or_path": "Qwen/Qwen3-VL-8B-Instruct"}))
 
     fine = chandra("model", "stage", "--from", tuned, "--model", "datalab-to/chandra")
@@ -214,7 +212,7 @@ def test_a_name_that_was_typed_overrules_config_json_alone(bucket, chandra, fold
 
 
 @pytest.mark.parametrize("name", ["../x", "a/b/c", "s3://x", "", "a b", "/a"])
-def test_a_name_that_is_no_part_of_an_address_is_refused(chandra, cloud, folder, name):
+def test_invalid_model_name_is_refused(chandra, cloud, folder, name):
     ran = chandra("model", "stage", "--from", str(folder(CHANDRA_1)), f"--model={name}")
 
     assert ran.status == 2
@@ -233,7 +231,7 @@ def bucket_elsewhere(cloud, wire):
 
 
 @pytest.mark.parametrize("flags", [(), ("--dry-run",), ("--tar",)])
-def test_nothing_goes_into_a_bucket_of_another_region(
+def test_bucket_of_another_region_is_refused(
     bucket_elsewhere, chandra, cloud, hub, flags
 ):
     ran = chandra("model", "stage", *flags)
@@ -244,7 +242,7 @@ def test_nothing_goes_into_a_bucket_of_another_region(
     assert hub.fetched == cloud.changes == []
 
 
-def test_a_folder_is_not_hashed_for_a_bucket_of_another_region(
+def test_bucket_region_is_checked_before_hashing(
     bucket_elsewhere, chandra, cloud, folder
 ):
     ran = chandra("model", "stage", "--from", str(folder(CHANDRA_1)))
@@ -254,7 +252,7 @@ def test_a_folder_is_not_hashed_for_a_bucket_of_another_region(
     assert cloud.changes == []
 
 
-def test_a_bucket_whose_location_is_denied_tells_it_by_its_head(script, aws):
+def test_region_is_read_from_head_bucket_if_denied(script, aws):
     scripted = script("s3")
     scripted.expects("get_bucket_location").refuses("AccessDenied", "not yours")
     scripted.expects("head_bucket").answers(BucketRegion="eu-west-1")
@@ -267,7 +265,7 @@ def test_a_bucket_whose_location_is_denied_tells_it_by_its_head(script, aws):
     ("constraint", "region"),
     [(None, "us-east-1"), ("EU", "eu-west-1"), ("ap-south-1", "ap-south-1")],
 )
-def test_the_old_names_of_regions_are_understood(script, aws, constraint, region):
+def test_old_region_names_are_understood(script, aws, constraint, region):
     answer = {} if constraint is None else {"LocationConstraint": constraint}
     scripted = script("s3")
     scripted.expects("get_bucket_location").answers(**answer)
@@ -276,7 +274,7 @@ def test_the_old_names_of_regions_are_understood(script, aws, constraint, region
         assert bucket_region(aws, "weights") == region
 
 
-def test_a_region_that_may_not_be_asked_for_is_a_note(script, aws):
+def test_denied_region_is_a_note(script, aws):
     scripted = script("s3")
     scripted.expects("get_bucket_location").refuses("AccessDenied", "not yours")
     scripted.expects("head_bucket").refuses("403", "Forbidden")
@@ -290,7 +288,7 @@ def test_a_region_that_may_not_be_asked_for_is_a_note(script, aws):
     )
 
 
-def test_a_known_name_is_known_in_capitals_too(chandra, folder, bucket):
+def test_known_name_is_case_insensitive(chandra, folder, bucket):
     where = str(folder(MINI))
 
     ran = chandra("model", "stage", "--from", where, "--model", "Datalab-to/Chandra")

@@ -1,4 +1,4 @@
-"""Files of a model, their digests, and the tar of them."""
+"""Files of a model, their digests and their tar."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from deploy.errors import NotFoundError
 from deploy.weights.files import weights_in, write_tar
-from tests.deploy.weights.stored import (
+from tests.deploy.weights.fake_s3 import (
     CONFIG,
     OTHER_CONFIG,
 )
@@ -20,14 +20,14 @@ def names(weights):
     return [file.name for file in weights.files]
 
 
-def test_every_file_has_its_sha256_and_hidden_ones_are_left_out(folder):
+def test_hidden_files_are_left_out(folder):
     weights = weights_in(folder, "m", "r")
 
     assert names(weights) == ["config.json", "model.safetensors", "sub/tokenizer.json"]
     assert weights.files[0].sha256 == hashlib.sha256(CONFIG.encode()).hexdigest()
 
 
-def test_without_a_commit_the_revision_is_a_digest_of_the_files(folder):
+def test_default_revision_is_digest_of_files(folder):
     first = weights_in(folder, "m", None).revision
     again = weights_in(folder, "m", None).revision
     (folder / "config.json").write_text(OTHER_CONFIG)
@@ -37,12 +37,12 @@ def test_without_a_commit_the_revision_is_a_digest_of_the_files(folder):
     assert weights_in(folder, "m", None).revision != first
 
 
-def test_a_folder_without_a_model_is_refused(tmp_path):
+def test_folder_without_config_is_refused(tmp_path):
     with pytest.raises(NotFoundError, match=r"no config\.json"):
         weights_in(tmp_path, "m", None)
 
 
-def test_links_are_staged_as_what_they_lead_to(folder):
+def test_links_are_staged_as_files(folder):
     (folder / "link.json").symlink_to(folder / "config.json")
     target = io.BytesIO()
 
@@ -54,7 +54,7 @@ def test_links_are_staged_as_what_they_lead_to(folder):
         assert sorted(tar.getnames()) == sorted(names(weights))
 
 
-def test_a_tar_is_the_same_every_time(folder):
+def test_tar_is_reproducible(folder):
     weights = weights_in(folder, "m", "r")
     first, second = io.BytesIO(), io.BytesIO()
     write_tar(weights, first)

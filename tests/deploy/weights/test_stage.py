@@ -1,4 +1,4 @@
-"""Weights staged in S3, whole or not at all, and on from where it stopped."""
+"""Staging of weights by whole commands."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from deploy.weights.hub import HuggingFace
 from tests.deploy.accounts import IMAGE
 from tests.deploy.conftest import interrupt
 from tests.deploy.images import publish
-from tests.deploy.weights.stored import (
+from tests.deploy.weights.fake_s3 import (
     BUCKET,
     CONFIG,
     OTHER_CONFIG,
@@ -32,10 +32,8 @@ from tests.hub import COMMIT, FILES, Hub, serving
 ROOT = Path(__file__).resolve().parents[3]
 
 
-def test_other_weights_do_not_take_the_place_of_those_that_are_whole(
-    bucket, chandra, wire, folder
-):
-    """An endpoint that runs on them would start its next machine with these."""
+def test_complete_weights_are_not_replaced(bucket, chandra, wire, folder):
+    """A running endpoint would start its next machine with the new weights."""
     chandra("model", "stage", "--from", str(folder), "--revision", "v1")
     (folder / "config.json").write_text(OTHER_CONFIG)
 
@@ -50,9 +48,7 @@ def test_other_weights_do_not_take_the_place_of_those_that_are_whole(
     assert other.status == 0, other.err
 
 
-def test_a_file_of_an_earlier_attempt_is_not_served_along(
-    bucket, chandra, wire, folder
-):
+def test_leftover_file_is_a_conflict(bucket, chandra, wire, folder):
     chandra("model", "stage", "--from", str(folder), "--revision", "v1")
     wire.call("s3", "delete_object", Bucket=BUCKET, Key=PREFIX + "v1/" + MANIFEST)
     (folder / "sub" / "tokenizer.json").unlink()
@@ -63,7 +59,7 @@ def test_a_file_of_an_earlier_attempt_is_not_served_along(
     assert "holds sub/tokenizer.json, which are not part of these weights" in ran.err
 
 
-def test_a_folder_is_staged_and_its_revision_recorded(
+def test_folder_is_staged_and_revision_recorded(
     bucket, chandra, wire, folder, tmp_path
 ):
     ran = chandra("model", "stage", "--from", str(folder), "--revision", "v1", "--tar")
@@ -78,14 +74,14 @@ def test_a_folder_is_staged_and_its_revision_recorded(
     assert read_config(path).model.revision == "v1"
 
 
-def test_a_model_of_the_hub_is_staged_at_its_commit(bucket, chandra, wire):
+def test_hub_model_is_staged_at_commit(bucket, chandra, wire):
     ran = chandra("model", "stage")
 
     assert ran.status == 0, ran.err
     assert PREFIX + "c0ffee/model.safetensors" in keys(wire)
 
 
-def test_ctrl_c_says_that_what_has_arrived_stays(bucket, chandra, cloud, intercept):
+def test_ctrl_c_keeps_uploaded_parts(bucket, chandra, cloud, intercept):
     intercept("s3", "PutObject", interrupt)
 
     ran = chandra("model", "stage")
@@ -94,7 +90,7 @@ def test_ctrl_c_says_that_what_has_arrived_stays(bucket, chandra, cloud, interce
     assert "the same command goes on from it" in ran.err
 
 
-def test_a_dry_run_stages_nothing(bucket, chandra, wire, folder):
+def test_dry_run_stages_nothing(bucket, chandra, wire, folder):
     ran = chandra("model", "stage", "--tar", "--from", str(folder), "--dry-run")
 
     assert "would put 3 files" in ran.out
@@ -102,7 +98,7 @@ def test_a_dry_run_stages_nothing(bucket, chandra, wire, folder):
     assert keys(wire) == []
 
 
-def test_a_dry_run_fetches_nothing(bucket, chandra, wire, hub):
+def test_dry_run_fetches_nothing(bucket, chandra, wire, hub):
     ran = chandra("model", "stage", "--tar", "--dry-run")
 
     assert ran.status == 0, ran.err
@@ -115,8 +111,8 @@ def test_a_dry_run_fetches_nothing(bucket, chandra, wire, hub):
     ]
 
 
-def test_a_dry_run_asks_the_hub_itself_for_no_file(front, cloud, bucket, tmp_path):
-    """The program, with the hub's real client in it."""
+def test_dry_run_downloads_no_file_from_real_client(front, cloud, bucket, tmp_path):
+    """The command runs as a process with the hub's real client."""
     (tmp_path / "chandra.toml").write_text(
         f'region = "us-east-1"\n[model]\nid = "acme/ocr"\nbucket = "{BUCKET}"\n'
     )
@@ -140,19 +136,19 @@ def test_a_dry_run_asks_the_hub_itself_for_no_file(front, cloud, bucket, tmp_pat
         )
 
     assert done.returncode == 0, done.stderr
-    said = json.loads(done.stdout)
+    output = json.loads(done.stdout)
     names = {name for name in FILES if not name.startswith(".")}
-    assert said["revision"] == COMMIT
-    assert set(said["fetch"]) == set(FILES)
-    assert set(said["missing"]) == names
-    assert said["into"] == str(tmp_path / "hf" / "hub")
+    assert output["revision"] == COMMIT
+    assert set(output["fetch"]) == set(FILES)
+    assert set(output["missing"]) == names
+    assert output["into"] == str(tmp_path / "hf" / "hub")
     assert not any(
         request.startswith("GET") and "/resolve/" in request for request in Hub.requests
     )
     assert list((tmp_path / "hf").rglob("*.safetensors")) == []
 
 
-def test_a_dry_run_says_of_what_is_there_that_it_is(bucket, chandra):
+def test_dry_run_reports_complete_weights(bucket, chandra):
     chandra("model", "stage", "--tar")
 
     ran = chandra("model", "stage", "--tar", "--dry-run")
@@ -162,9 +158,7 @@ def test_a_dry_run_says_of_what_is_there_that_it_is(bucket, chandra):
     assert "would" not in ran.out.replace("nothing would", "")
 
 
-def test_ctrl_c_while_the_hub_is_fetched_says_that_its_cache_stays(
-    bucket, chandra, hub
-):
+def test_ctrl_c_during_fetch_keeps_cache(bucket, chandra, hub):
     hub.on_fetch = interrupt
 
     ran = chandra("model", "stage")
@@ -173,7 +167,7 @@ def test_ctrl_c_while_the_hub_is_fetched_says_that_its_cache_stays(
     assert "nothing was put into S3; what was fetched stays" in ran.err
 
 
-def test_a_manifest_that_is_none_is_written_anew(bucket, chandra, wire):
+def test_invalid_manifest_is_replaced(bucket, chandra, wire):
     key = f"{PREFIX}c0ffee/{MANIFEST}"
     wire.call("s3", "put_object", Bucket=BUCKET, Key=key, Body=b"no object")
     wire.call(
@@ -188,13 +182,13 @@ def test_a_manifest_that_is_none_is_written_anew(bucket, chandra, wire):
     assert keys(wire) == [f"models/x/{MANIFEST}"]
 
 
-def test_a_bucket_that_is_not_there_is_named(chandra, cloud):
+def test_missing_bucket_is_not_found(chandra, cloud):
     ran = chandra("model", "stage")
 
     assert ran.status == 4
 
 
-def test_destroy_all_takes_our_weights_and_no_others(bucket, chandra, wire):
+def test_destroy_all_keeps_foreign_weights(bucket, chandra, wire):
     chandra("model", "stage")
     wire.call("s3", "put_object", Bucket=BUCKET, Key=PREFIX + "theirs/x", Body=b"x")
 
@@ -206,7 +200,7 @@ def test_destroy_all_takes_our_weights_and_no_others(bucket, chandra, wire):
     assert keys(wire) == [PREFIX + "theirs/x"]
 
 
-def test_destroy_all_takes_the_tar_and_the_sources_of_builds(bucket, chandra, wire):
+def test_destroy_all_deletes_tar_and_build_sources(bucket, chandra, wire):
     chandra("model", "stage", "--tar")
     for deployment in ("ocr", "other"):
         key = f"builds/{deployment}/v1.zip"
@@ -220,9 +214,7 @@ def test_destroy_all_takes_the_tar_and_the_sources_of_builds(bucket, chandra, wi
     assert keys(wire) == ["builds/other/v1.zip"]
 
 
-def test_destroy_all_finds_weights_that_lie_below_no_prefix(
-    bucket, chandra, wire, tmp_path
-):
+def test_destroy_all_finds_weights_without_prefix(bucket, chandra, wire, tmp_path):
     path = tmp_path / "chandra.toml"
     path.write_text(path.read_text().replace("[model]", '[model]\nprefix = ""'))
     chandra("model", "stage")
@@ -232,7 +224,7 @@ def test_destroy_all_finds_weights_that_lie_below_no_prefix(
     assert keys(wire) == []
 
 
-def test_weights_that_another_deployment_runs_on_stay(bucket, chandra, project, wire):
+def test_weights_in_use_elsewhere_are_kept(bucket, chandra, project, wire):
     publish(wire, IMAGE)
     chandra("model", "stage", "--revision", "0123abc")
     project(name="other")
@@ -250,9 +242,7 @@ def test_weights_that_another_deployment_runs_on_stay(bucket, chandra, project, 
     assert len(keys(wire)) == 3
 
 
-def test_ctrl_c_while_the_tar_is_written_says_that_the_weights_are_there(
-    bucket, chandra, intercept, tmp_path
-):
+def test_ctrl_c_during_tar_keeps_weights(bucket, chandra, intercept, tmp_path):
     intercept("s3", "UploadPart", interrupt)
 
     ran = chandra("model", "stage", "--tar")
@@ -263,7 +253,7 @@ def test_ctrl_c_while_the_tar_is_written_says_that_the_weights_are_there(
 
 
 @pytest.mark.parametrize("ask", [HuggingFace().inspect, HuggingFace().fetch])
-def test_a_hub_that_cannot_be_reached_is_said_in_a_sentence(monkeypatch, ask):
+def test_unreachable_hub_is_reported(monkeypatch, ask):
     def offline(*_, **__):
         raise RuntimeError("name or service not known")
 

@@ -12,7 +12,7 @@ import pytest
 from deploy.errors import DeployError, ResourceFailedError
 from deploy.weights.files import MANIFEST, weights_in
 from deploy.weights.store import Store
-from tests.deploy.weights.stored import (
+from tests.deploy.weights.fake_s3 import (
     BUCKET,
     MIB,
     OTHER_CONFIG,
@@ -22,7 +22,7 @@ from tests.deploy.weights.stored import (
 )
 
 
-def test_a_large_file_goes_in_parts_and_says_how_far_it_is(bucket, wire, folder, large):
+def test_large_file_is_uploaded_in_parts(bucket, wire, folder, large):
     seen: list[int] = []
 
     stage(wire, folder, seen)
@@ -31,7 +31,7 @@ def test_a_large_file_goes_in_parts_and_says_how_far_it_is(bucket, wire, folder,
     assert [n for n in seen if n > MIB] == [5 * MIB, 10 * MIB, 11 * MIB]
 
 
-def test_what_is_there_is_not_sent_again(bucket, wire, folder, cloud):
+def test_existing_files_are_not_uploaded_again(bucket, wire, folder, cloud):
     stage(wire, folder)
     cloud.calls.clear()
 
@@ -39,7 +39,7 @@ def test_what_is_there_is_not_sent_again(bucket, wire, folder, cloud):
     assert "s3:PUT" not in cloud.calls
 
 
-def test_weights_are_encrypted_with_the_key_that_is_set(bucket, wire, folder):
+def test_weights_are_encrypted_with_kms_key(bucket, wire, folder):
     weights = weights_in(folder, "m", "r")
     subject = Store(wire, BUCKET, kms_key="alias/ocr")
 
@@ -50,7 +50,7 @@ def test_weights_are_encrypted_with_the_key_that_is_set(bucket, wire, folder):
     assert head["SSEKMSKeyId"].endswith("alias/ocr")
 
 
-def test_a_file_that_changed_before_all_was_there_is_sent_again(bucket, wire, folder):
+def test_changed_file_is_uploaded_again(bucket, wire, folder):
     stage(wire, folder)
     wire.call("s3", "delete_object", Bucket=BUCKET, Key="p/" + MANIFEST)
     (folder / "config.json").write_text(OTHER_CONFIG)
@@ -59,7 +59,7 @@ def test_a_file_that_changed_before_all_was_there_is_sent_again(bucket, wire, fo
     assert read(wire, "p/config.json") == OTHER_CONFIG.encode()
 
 
-def test_an_upload_that_broke_off_goes_on_with_its_parts(bucket, wire, large, cloud):
+def test_interrupted_upload_continues_with_its_parts(bucket, wire, large, cloud):
     subject = store(wire)
 
     def give_up(key, done, total):
@@ -77,7 +77,7 @@ def test_an_upload_that_broke_off_goes_on_with_its_parts(bucket, wire, large, cl
     assert subject.holds("p/big", 11 * MIB, "a digest")
 
 
-def test_the_manifest_comes_last_and_says_what_there_is(bucket, wire, folder):
+def test_manifest_lists_all_files(bucket, wire, folder):
     stage(wire, folder)
 
     manifest = json.loads(read(wire, "p/" + MANIFEST))
@@ -91,7 +91,7 @@ def test_the_manifest_comes_last_and_says_what_there_is(bucket, wire, folder):
     ]
 
 
-def test_what_somebody_replaced_is_found_by_verifying(bucket, wire, folder):
+def test_verify_finds_replaced_file(bucket, wire, folder):
     stage(wire, folder)
     wire.call("s3", "put_object", Bucket=BUCKET, Key="p/config.json", Body=b"[]")
 
@@ -99,7 +99,7 @@ def test_what_somebody_replaced_is_found_by_verifying(bucket, wire, folder):
         store(wire).verify(weights_in(folder, "m", "r"), "p/")
 
 
-def test_a_tar_that_broke_off_goes_on_with_its_parts(
+def test_interrupted_tar_continues_with_its_parts(
     bucket, wire, folder, large, cloud, intercept
 ):
     # What gzip makes no smaller.
@@ -132,8 +132,8 @@ def test_a_tar_that_broke_off_goes_on_with_its_parts(
         assert content.read() == large.read_bytes()
 
 
-def test_an_upload_of_other_bytes_is_not_gone_on_with(bucket, wire, large):
-    """Its metadata say what it was to become, and cannot be changed any more."""
+def test_parts_of_other_bytes_are_not_reused(bucket, wire, large):
+    """The metadata of an upload are fixed when it is created."""
     subject = store(wire)
 
     def give_up(key, done, total):

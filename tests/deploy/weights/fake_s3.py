@@ -1,4 +1,4 @@
-"""S3 in a dict, for whoever only looks for documents."""
+"""Fake S3 in a dict, and helpers for weights in S3."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from deploy.weights.store import Store
 
 @dataclass
 class Bucket:
-    """Contents by URI."""
+    """Objects by URI."""
 
     contents: dict[str, bytes] = field(default_factory=dict)
     closed: set[str] = field(default_factory=set)

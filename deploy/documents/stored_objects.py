@@ -29,7 +29,7 @@ __all__ = ["NamedObject", "ObjectFinder"]
 
 @dataclass(frozen=True, slots=True)
 class NamedObject:
-    """An S3 object that the inputs name, with the name and options of its document."""
+    """S3 object that the inputs name, with the name and options of its document."""
 
     item: StoredObject
     name: str
@@ -39,7 +39,7 @@ class NamedObject:
 
 
 class ObjectFinder:
-    """Adds objects of S3 to a collector."""
+    """Search that adds objects of S3 to a collector."""
 
     def __init__(self, collector: Collector, objects: Objects) -> None:
         self._collector = collector
