@@ -130,7 +130,7 @@ def test_a_call_that_loses_two_processes_fails(pool_of, number, error):
 def test_a_document_is_not_blamed_for_external_signals(pool_of, number):
     decoder = Decoder(pool_of(), SECONDS, time.monotonic)
 
-    with pytest.raises(OverloadedError, match="from outside"):
+    with pytest.raises(OverloadedError, match="killed or stopped twice"):
         decoder.run(CallContext("document"), None, signal_myself, int(number))
 
 
@@ -182,7 +182,7 @@ def test_given_up_document_has_an_error_of_its_own(pool_of):
         ):
             decoder.run(CallContext("document"), None, burn)
 
-    with pytest.raises(UnreadableDocumentError, match="the whole document was given"):
+    with pytest.raises(UnreadableDocumentError, match="the rest of the document was not"):
         decoder.run(CallContext("document"), None, abs, -3)
 
 
