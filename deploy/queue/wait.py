@@ -26,7 +26,8 @@ from deploy.retries import Backoff, Poll, StatusLine, duration
 __all__ = ["Progress", "Waiting"]
 
 POLL_SECONDS = 10.0
-# The endpoint reads the queue by itself, so an outage of any length does not end the wait.
+# The endpoint reads the queue by itself, so an outage of any length does not end the
+# wait.
 BACKOFF = Backoff(num_retries=None, first_seconds=10.0, longest_seconds=10.0)
 # Time that SageMaker takes to write a result or a failure to S3.
 GRACE_SECONDS = 900.0
@@ -199,7 +200,7 @@ class Waiting:
                         return progress
         except KeyboardInterrupt:
             raise Interrupted(
-                "the endpoint continues to read the documents: async wait continues to wait"
+                "the endpoint reads on: async wait waits for it"
             ) from None
         raise WaitTimeoutError(
             f"{progress.num_waiting:,} documents still wait after "

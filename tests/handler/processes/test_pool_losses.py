@@ -182,7 +182,9 @@ def test_given_up_document_has_an_error_of_its_own(pool_of):
         ):
             decoder.run(CallContext("document"), None, burn)
 
-    with pytest.raises(UnreadableDocumentError, match="the rest of the document was not"):
+    with pytest.raises(
+        UnreadableDocumentError, match="the rest of the document was not"
+    ):
         decoder.run(CallContext("document"), None, abs, -3)
 
 
