@@ -106,7 +106,7 @@ class Progress:
 
     @property
     def sentence(self) -> str:
-        """One line that describes the progress."""
+        """Description of the progress in one line."""
         parts = [f"{self.num_read:,} of {self.num_documents:,} documents read"]
         if self.num_failed:
             parts.append(f"{self.num_failed:,} failed ({_codes(self.codes)})")

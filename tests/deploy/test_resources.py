@@ -12,19 +12,19 @@ from deploy.resources import OWNER_TAG, endpoint_from
 from tests.deploy.accounts import IDENTITY, IMAGE, OTHER_IMAGE, configured
 
 
-def wanted(**tables):
+def resources_of(**tables):
     return endpoint_from(configured(**tables), IDENTITY)
 
 
 def test_names_end_in_a_digest_and_fit():
-    endpoint = wanted(name="a" * 54)
+    endpoint = resources_of(name="a" * 54)
 
     for name in (endpoint.model.name, endpoint.config.name):
         assert re.fullmatch(r"a{54}-[0-9a-f]{8}", name)
 
 
 def test_the_same_contents_have_the_same_name():
-    assert wanted().config.name == wanted().config.name
+    assert resources_of().config.name == resources_of().config.name
 
 
 @pytest.mark.parametrize(
@@ -39,8 +39,8 @@ def test_the_same_contents_have_the_same_name():
     ],
 )
 def test_change_of_the_model_changes_both_names(change):
-    assert wanted(**change).model.name != wanted().model.name
-    assert wanted(**change).config.name != wanted().config.name
+    assert resources_of(**change).model.name != resources_of().model.name
+    assert resources_of(**change).config.name != resources_of().config.name
 
 
 @pytest.mark.parametrize(
@@ -54,16 +54,16 @@ def test_change_of_the_model_changes_both_names(change):
     ],
 )
 def test_machines_change_only_the_config_name(change):
-    assert wanted(**change).model.name == wanted().model.name
-    assert wanted(**change).config.name != wanted().config.name
+    assert resources_of(**change).model.name == resources_of().model.name
+    assert resources_of(**change).config.name != resources_of().config.name
 
 
 def test_tags_change_no_name():
-    assert wanted(tags={"team": "ocr"}).config.name == wanted().config.name
+    assert resources_of(tags={"team": "ocr"}).config.name == resources_of().config.name
 
 
 def test_weights_prefix_of_a_model_ends_in_a_slash():
-    request = wanted().model.request
+    request = resources_of().model.request
 
     assert request["PrimaryContainer"]["ModelDataSource"]["S3DataSource"] == {
         "S3Uri": "s3://weights/models/datalab-to/chandra/0123abc/",
@@ -76,7 +76,7 @@ def test_weights_prefix_of_a_model_ends_in_a_slash():
 
 
 def test_weights_from_the_hub_need_no_bucket():
-    endpoint = wanted(
+    endpoint = resources_of(
         model={"source": "hub", "bucket": "unused"}, network={"isolation": False}
     )
 
@@ -86,7 +86,7 @@ def test_weights_from_the_hub_need_no_bucket():
 
 
 def test_a_variant_names_its_driver_its_timeouts_and_its_routing():
-    variant = wanted().variant.request
+    variant = resources_of().variant.request
 
     assert variant["InferenceAmiVersion"] == "al2-ami-sagemaker-inference-gpu-3-1"
     assert variant["ContainerStartupHealthCheckTimeoutInSeconds"] == 1200
@@ -97,7 +97,7 @@ def test_a_variant_names_its_driver_its_timeouts_and_its_routing():
 
 @pytest.mark.parametrize(("startup", "load"), [(1200, "1140"), (60, "30")])
 def test_container_timeout_is_within_sagemakers(startup, load):
-    environment = wanted(
+    environment = resources_of(
         endpoint={"startup_timeout_seconds": startup}
     ).model.environment
 
@@ -106,13 +106,13 @@ def test_container_timeout_is_within_sagemakers(startup, load):
 
 
 def test_variable_in_the_file_overrides_ours():
-    endpoint = wanted(endpoint={"environment": {"CHANDRA_LOAD_SECONDS": 100}})
+    endpoint = resources_of(endpoint={"environment": {"CHANDRA_LOAD_SECONDS": 100}})
 
     assert endpoint.model.environment["CHANDRA_LOAD_SECONDS"] == "100"
 
 
 def test_several_instance_types_are_a_pool_in_order():
-    variant = wanted(
+    variant = resources_of(
         endpoint={"instance_types": ["ml.g6e.2xlarge", "ml.g5.2xlarge"]}
     ).variant.request
 
@@ -124,7 +124,7 @@ def test_several_instance_types_are_a_pool_in_order():
 
 
 def test_data_capture_is_off_by_default():
-    assert "DataCaptureConfig" not in wanted().config.request
+    assert "DataCaptureConfig" not in resources_of().config.request
 
 
 @pytest.mark.parametrize(

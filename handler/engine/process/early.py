@@ -133,7 +133,7 @@ class EarlyChild:
         self._wait(10)
 
     def describe_end(self) -> str:
-        """How a process that has ended came to its end, for a person."""
+        """Describe how the process ended, for a log line or an error message."""
         code = self._wait(5)
         return "closed its pipe" if code is None else describe_exit(code)
 

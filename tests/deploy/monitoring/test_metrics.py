@@ -83,7 +83,7 @@ def test_missing_measurements_are_reported(chandra):
 
 
 def test_percentiles_are_of_requests_in_seconds(chandra, measured):
-    """One slow page in a hundred shows in p99, and not in the median."""
+    """A slow page in a hundred shows in p99, and not in the median."""
     measured("ModelLatency", *(1e4 * n for n in range(1, 99)), 55e6, 56e6)
 
     ran = chandra("metrics")

@@ -35,7 +35,7 @@ def tiff(samples, **options):
     return stream.getvalue()
 
 
-def stored(values, bits):
+def pack_samples(values, bits):
     """Convert values from 0 to 1 to samples of a number of bits or of a float type."""
     if isinstance(bits, str):
         return values.astype(bits)
@@ -84,7 +84,7 @@ def test_depth_polarity_and_planes_do_not_change_a_page(bits, meaning, planar, t
     extra = {"extrasamples": [2]} if "alpha" in meaning else {}
     single = values.shape[2] == 1
     content = tiff(
-        stored(values, bits),
+        pack_samples(values, bits),
         photometric=photometric,
         tile=tile,
         rowsperstrip=None if tile else 37,
@@ -101,7 +101,7 @@ def test_depth_polarity_and_planes_do_not_change_a_page(bits, meaning, planar, t
 @pytest.mark.parametrize("bigtiff", [False, True])
 def test_byte_order_and_compression_do_not_change_a_page(order, compression, bigtiff):
     content = tiff(
-        stored(COLOUR, 16),
+        pack_samples(COLOUR, 16),
         photometric="rgb",
         planarconfig="separate",
         byteorder=order,
@@ -123,7 +123,9 @@ def test_16_bit_samples_with_white_zero_are_inverted(compression):
 
 
 def test_big_endian_bigtiff_of_8_bits_is_read():
-    content = tiff(stored(COLOUR, 8), photometric="rgb", byteorder=">", bigtiff=True)
+    content = tiff(
+        pack_samples(COLOUR, 8), photometric="rgb", byteorder=">", bigtiff=True
+    )
 
     assert shows(page_of(content), COLOUR)
 
@@ -133,7 +135,7 @@ def test_big_endian_bigtiff_of_8_bits_is_read():
 @pytest.mark.parametrize("tile", [None, (32, 32)])
 def test_horizontal_predictor_is_undone(bits, planar, tile):
     content = tiff(
-        stored(COLOUR, bits),
+        pack_samples(COLOUR, bits),
         photometric="rgb",
         planarconfig=planar,
         tile=tile,
@@ -220,7 +222,7 @@ def test_stated_maximum_sample_value_is_white():
 def test_dim_16_bit_page_is_not_rescaled():
     values = 0.3 * GRAY
 
-    page = page_of(tiff(stored(values[..., None], 16), photometric="minisblack"))
+    page = page_of(tiff(pack_samples(values[..., None], 16), photometric="minisblack"))
 
     assert shows(page, values[..., None])
 
@@ -235,14 +237,14 @@ def test_blank_page_with_white_zero_stays_white():
 
 def test_extra_samples_without_meaning_are_ignored():
     samples = np.concatenate((COLOUR, np.zeros_like(OPAQUE)), axis=2)
-    content = tiff(stored(samples, 16), photometric="rgb", extrasamples=[0])
+    content = tiff(pack_samples(samples, 16), photometric="rgb", extrasamples=[0])
 
     assert shows(page_of(content), COLOUR)
 
 
 def test_premultiplied_alpha_is_undone():
     samples = np.concatenate((COLOUR * 0.5, OPAQUE * 0.5), axis=2)
-    content = tiff(stored(samples, 16), photometric="rgb", extrasamples=[1])
+    content = tiff(pack_samples(samples, 16), photometric="rgb", extrasamples=[1])
 
     assert shows(page_of(content), COLOUR * 0.5 + 0.5, tolerance=3)
 
@@ -250,7 +252,7 @@ def test_premultiplied_alpha_is_undone():
 def test_orientation_of_16_bit_tiff_is_applied_once():
     turned = np.rot90(GRAY, 1)
     content = tiff(
-        stored(turned[..., None], 16),
+        pack_samples(turned[..., None], 16),
         photometric="minisblack",
         extratags=[(274, 3, 1, 6, True)],
     )
@@ -261,14 +263,14 @@ def test_orientation_of_16_bit_tiff_is_applied_once():
 
 
 def test_truncated_samples_are_rejected():
-    content = tiff(stored(COLOUR, 16), photometric="rgb", planarconfig="separate")
+    content = tiff(pack_samples(COLOUR, 16), photometric="rgb", planarconfig="separate")
 
     with pytest.raises(UnreadableDocumentError, match="the image data end early"):
         page_of(content[:-2000])
 
 
 def test_plugin_reads_a_file_like_a_mapping():
-    content = tiff(stored(COLOUR, 16), photometric="rgb", planarconfig="separate")
+    content = tiff(pack_samples(COLOUR, 16), photometric="rgb", planarconfig="separate")
 
     with Image.open(io.BytesIO(content), formats=plugins_of("TIFF")) as image:
         shown = np.asarray(image, np.float64)
@@ -304,7 +306,9 @@ def test_16_bit_png_is_scaled_by_the_bits_in_use(bits, colour):
 
     page = page_of(
         deep_png(
-            stored(samples, bits) if bits == 16 else np.round(samples * (2**bits - 1)),
+            pack_samples(samples, bits)
+            if bits == 16
+            else np.round(samples * (2**bits - 1)),
             colour,
         )
     )
