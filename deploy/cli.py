@@ -285,7 +285,7 @@ def main(
 
 
 def _unread() -> int:
-    """Whoever read us has gone, as `head` does: there is nobody to say anything to."""
+    """Return the exit status after a reader such as `head` has closed stdout."""
     # Python writes what is left at its end, and would complain.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return UNREAD

@@ -24,10 +24,10 @@ from deploy.weights.hub import Hub
 __all__ = ["MEND_REQUEST", "WHAT_IS_MISSING", "Context"]
 
 MEND_REQUEST = (
-    "change it in chandra.toml or in the flag that gave it; what is newer than boto3 "
-    "needs pip install --upgrade boto3"
+    "change the setting in chandra.toml or the flag; if boto3 is too old to know it, "
+    "run pip install --upgrade boto3"
 )
-WHAT_IS_MISSING = "next: chandra-sagemaker doctor says what is still missing"
+WHAT_IS_MISSING = "next: chandra-sagemaker doctor shows what is still missing"
 
 
 @dataclass

@@ -46,7 +46,7 @@ INTERRUPTED = 130
 
 
 class DeployError(Exception):
-    """Base class of the errors that a command expects."""
+    """Base class of expected errors, which are reported without a traceback."""
 
     exit_code = 1
     code = "failed"
@@ -139,7 +139,7 @@ class ResourceFailedError(DeployError):
 
 
 class WaitTimeoutError(DeployError):
-    """Deadline of a wait; what was waited for goes on."""
+    """Deadline of a wait that passed; the operation on AWS continues."""
 
     exit_code = 7
     code = "wait_timeout"
@@ -155,8 +155,8 @@ class AccessDeniedError(DeployError):
 class CredentialsError(DeployError):
     """Expired or unknown credentials, with which every request fails.
 
-    This is not an AccessDeniedError: code that goes on without what it may not read
-    must not go on here.
+    This is not an AccessDeniedError: code that continues without a forbidden value
+    must not continue after this error.
     """
 
     exit_code = 8

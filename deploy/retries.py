@@ -143,12 +143,12 @@ def retry(
 
 
 class Poll(Attempts):
-    """Looks at something that changes, repeated until a deadline.
+    """Attempts to read a changing state, at an interval until a deadline.
 
     The loop over it ends at the deadline and not before: code after the loop raises
-    WaitTimeoutError. The last pause is shortened so that the last look is at the
-    deadline. After a transient error the next look follows sooner, and a look that
-    succeeds resets the number of failures in a row.
+    WaitTimeoutError. The last pause is shortened so that the last attempt is at
+    the deadline. After a transient error the next attempt follows sooner, and a
+    success resets the number of failures in a row.
     """
 
     def __init__(

@@ -66,7 +66,7 @@ class HandlerError(Exception):
 
 
 class RequestError(HandlerError):
-    """The request cannot be understood as it was sent."""
+    """Malformed request."""
 
     status = 400
     code = "bad_request"

@@ -11,8 +11,8 @@ __all__ = ["bucket_region", "refuse_other_region"]
 def bucket_region(aws: AWSClient, bucket: str) -> str:
     """Return the region of a bucket.
 
-    Raises NotFoundError where there is no such bucket, and AccessDeniedError where
-    neither its location nor its head may be read.
+    Raises NotFoundError if the bucket does not exist, and AccessDeniedError if the
+    caller may call neither GetBucketLocation nor HeadBucket.
     """
     try:
         answer = aws.call("s3", "get_bucket_location", Bucket=bucket)

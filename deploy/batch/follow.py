@@ -91,7 +91,7 @@ def follow(
 
 
 def describe_running_job(state: TransformState | None) -> str:
-    """Return what goes on after Ctrl-C, and the commands that control it."""
+    """Return a sentence on the job that runs on after Ctrl-C, with its commands."""
     if state is None or not state.is_changing:
         return "the job was not asked about yet; `chandra-sagemaker transform status`"
     name = state.name

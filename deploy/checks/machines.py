@@ -100,7 +100,7 @@ def instance_findings(
 
 
 def _memory_findings(name: str, weights: float, plan: MemoryPlan) -> list[Finding]:
-    """Check whether the cache that is left holds the largest page."""
+    """Check whether the memory beside the weights holds the largest page."""
     known = INSTANCES.get(name)
     has_bfloat16 = known is None or known.gpu.has_bfloat16
     usable = f"{plan.usable_bytes / 2**30:.1f} GiB"

@@ -105,7 +105,7 @@ def quota_findings(
                     name,
                     True,
                     f"this account may run {allowed:g} {name} for "
-                    f"{usage.removesuffix(' usage')}s; {count} wanted"
+                    f"{usage.removesuffix(' usage')}s; {count} are requested"
                     + (f" beside {beside}" if beside else ""),
                     hint=hint,
                 )

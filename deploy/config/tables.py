@@ -102,14 +102,14 @@ class EndpointTable:
     def __post_init__(self) -> None:
         kinds = self.instance_types
         require(bool(kinds), "endpoint.instance_types must name at least one")
-        require(len(kinds) <= 5, f"endpoint.instance_types takes 5, not {len(kinds)}")
+        require(len(kinds) <= 5, f"endpoint.instance_types allows 5, not {len(kinds)}")
         require(
             len(set(kinds)) == len(kinds), "endpoint.instance_types names one twice"
         )
         require(
             self.instance_count >= 1,
             f"endpoint.instance_count must be at least 1, not {self.instance_count}; "
-            "`chandra-sagemaker stop` is what costs nothing",
+            "to stop paying, run `chandra-sagemaker stop`",
         )
         for name, least in (
             ("startup_timeout_seconds", 60),

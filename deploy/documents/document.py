@@ -194,7 +194,7 @@ class Refused:
 
     @property
     def key(self) -> str:
-        """Key of the failed job that stands for this document."""
+        """Key of the failed job in the ledger that records this document."""
         return _digest(["refused", self.place])
 
     @property

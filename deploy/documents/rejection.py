@@ -37,10 +37,10 @@ ABSENT = {
 }
 ARCHIVED = (
     "it is archived: aws s3api restore-object --bucket {bucket} --key {key} "
-    "--restore-request Days=7, and name it again when it is restored"
+    "--restore-request Days=7, and submit it again once it is restored"
 )
 RESTORING = (
-    "it is archived and being restored, which takes hours: name it again when it is "
+    "it is archived and being restored, which takes hours: submit it again once it is "
     "restored"
 )
 

@@ -100,7 +100,7 @@ def media_type_of(head: bytes) -> str | None:
 
 
 def type_by_bytes(sample: Sample, by_name: str) -> str | None:
-    """Return the media type of a document, or None where the service reads none of it.
+    """Return the media type of a document, or None if the service does not read it.
 
     The bytes decide. `by_name`, the type that the name suggests, counts for the two
     kinds whose bytes may tell nothing: a TGA without a footer, and a PDF whose header
@@ -127,7 +127,7 @@ def is_unmistakable(sample: Sample) -> bool:
 
 
 def _unpacked(head: bytes) -> bytes:
-    """Return the first bytes of what gzip data hold; others as they are."""
+    """Decompress the first bytes of gzip data; return other data unchanged."""
     if not head.startswith(GZIP_MAGIC):
         return head
     try:

@@ -28,7 +28,7 @@ __all__ = ["Account"]
 
 
 class Account:
-    """Observer of an AWS account that reads each answer anew."""
+    """Observer of an AWS account; it caches nothing."""
 
     def __init__(self, aws: AWSClient) -> None:
         self._aws = aws
@@ -189,7 +189,7 @@ class Account:
         return found
 
     def tags(self, arn: str) -> dict[str, str]:
-        """Return the tags of a SageMaker resource; none for one that is gone."""
+        """Return the tags of a SageMaker resource; none if it was deleted."""
         items = self._aws.pages("sagemaker", "list_tags", "Tags", ResourceArn=arn)
         try:
             return tags_from(list(items))

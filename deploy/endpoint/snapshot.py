@@ -18,8 +18,8 @@ __all__ = ["Seen", "Snapshot"]
 class Snapshot:
     """Answers of an account, an Observer for planners and checks.
 
-    What the caller may not read, or what is gone, raises its error when it is asked
-    for.
+    A value that the caller may not read, or that no longer exists, raises its error
+    when it is accessed.
     """
 
     def __init__(

@@ -194,9 +194,9 @@ def build_files(runner: Runner, table: ImageTable) -> dict[str, Path]:
     context, dockerfile = Path(table.context), Path(table.dockerfile)
     if not dockerfile.is_file():
         raise ConfigError(
-            f"there is no {dockerfile} to build from",
-            hint="set [image] dockerfile and context in chandra.toml, or run it where "
-            "the Dockerfile is",
+            f"{dockerfile} does not exist",
+            hint="set [image] dockerfile and context in chandra.toml, or run this in "
+            "the folder of the Dockerfile",
         )
     listed = runner.capture(
         _git(context, "ls-files", "-z", "--cached", "--others", "--exclude-standard")

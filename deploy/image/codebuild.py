@@ -32,8 +32,8 @@ __all__ = [
 POLL_SECONDS = 10.0
 SOURCES = "builds"
 WHEN_DONE = (
-    "chandra-sagemaker image push --remote again once it has ended: it finds what was "
-    "pushed, and records it"
+    "after the build, run chandra-sagemaker image push --remote again: it finds and "
+    "records the pushed image"
 )
 
 

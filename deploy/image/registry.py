@@ -139,7 +139,7 @@ class Registry:
     def repair(self, state: ImageState) -> Call:
         """Return the call that puts the same image under a Docker manifest.
 
-        It gets a tag of its own. Raises NotFoundError for an index without
+        It gets a separate tag. Raises NotFoundError for an index without
         linux/amd64.
         """
         manifest = self.manifest(state.digest)

@@ -200,7 +200,7 @@ class TarReader:
 
     @cached_property
     def _opener(self) -> Callable[[Path], Any] | None:
-        """Return what decompresses the file; None where it is not compressed."""
+        """Return a function that opens the file decompressed; None if it is plain."""
         with self._path.open("rb") as file:
             head = file.read(8)
         if head.startswith(ZSTANDARD):

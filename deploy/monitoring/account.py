@@ -66,7 +66,7 @@ def has_dashboard(aws: AWSClient, name: str) -> bool:
 
 
 def dashboard_region(aws: AWSClient, name: str) -> str | None:
-    """Return the region that a dashboard of ours shows; None where it shows none.
+    """Return the region that our dashboard shows; None if it shows none.
 
     Dashboards are global: every region lists the same ones.
     """

@@ -21,7 +21,7 @@ __all__ = [
 
 
 def find_role(aws: AWSClient, name: str) -> dict[str, Any] | None:
-    """Return a role and its tags; None where there is no such role."""
+    """Return a role and its tags; None if the role does not exist."""
     try:
         found: dict[str, Any] = aws.call("iam", "get_role", RoleName=name)
     except NotFoundError:

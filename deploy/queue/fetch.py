@@ -43,7 +43,7 @@ class Shelf(Protocol):
         ...
 
     def write(self, target: str, content: bytes, *, replacing: bool) -> bool:
-        """Write a target completely or not at all; False if it exists after all."""
+        """Write a target atomically; return False if it was created meanwhile."""
         ...
 
     def remove(self, target: str) -> None:

@@ -218,10 +218,10 @@ class Waiting:
         return {job.key: job for job in self._wanted(self._ledger)}
 
     def _look(self, jobs: dict[str, Job], *, with_failed: bool = False) -> None:
-        """Record jobs that have a result or a failure, or never will.
+        """Record the jobs that have ended or are lost.
 
         A request without an answer may have been sent twice, so one copy may fail and
-        the other be read. A document that was given up as lost may still be read.
+        the other be read. A document that was recorded as lost may still be read.
         """
         waiting = _waiting(jobs)
         if with_failed:

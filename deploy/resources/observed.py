@@ -32,7 +32,7 @@ class EndpointState:
     image: str | None = None
     """Image by digest that runs, as SageMaker resolved it."""
     stages: tuple[str, ...] = ()
-    """SageMaker's status of what it is doing to the variant."""
+    """Status of the changes that SageMaker is making to the variant."""
     is_scaled: bool = False
     """True if Application Auto Scaling sets the number of instances."""
     scaling_limits: tuple[int, int] | None = None

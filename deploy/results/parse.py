@@ -113,7 +113,7 @@ def failure_from(body: bytes) -> Failure:
     code, detail = CODE.search(text), DETAIL.search(text)
     return Failure(
         code[1] if code else "failed",
-        (detail[1] if detail else text or "nothing was said")[:MAX_DETAIL],
+        (detail[1] if detail else text or "no error message")[:MAX_DETAIL],
     )
 
 

@@ -197,9 +197,9 @@ def _refuse_if_shared(
     weights: Sequence[ObjectVersion],
     roles: Sequence[Role],
 ) -> None:
-    """Raise ConflictError if a model of others in this region uses what is ours.
+    """Raise ConflictError if a model of another deployment in this region uses ours.
 
-    It could not start again without the image, the weights or the role.
+    Without the image, the weights or the role, that model could not start again.
     """
     uris = {f"s3://{config.model.bucket}/{each.key}" for each in weights}
     arns = {aws.identity().role_arn(role.name): role.name for role in roles}

@@ -93,7 +93,7 @@ def _kept_role(
         else:
             model = use.roles[role.name]
             reasons.append(f"model {model} in {region} runs with it")
-            remedies.append(f"it can be deleted when model {model} is gone")
+            remedies.append(f"it can be deleted after model {model}")
     for region in sorted(recorded):
         reasons.append(f"its policy for {region} says that it is used there")
         if region not in asked:
@@ -222,7 +222,7 @@ def _deployed_sentence(use: RegionUse) -> str:
 
 
 def _manual_remedy(role: Role, region: str) -> str:
-    """Return how to delete a role that a region which was not asked may still use."""
+    """Return how to delete a role that an unchecked region may still use."""
     names = [name for name, regions in role.regions.items() if region in regions]
     return (
         f"{region} was not asked: if nothing there uses the role, delete policy "

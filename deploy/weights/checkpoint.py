@@ -113,7 +113,7 @@ def check_name(
     if promised is not None and promised != checkpoint.line:
         fitting = [other for other, line in NAMES.items() if line == checkpoint.line]
         raise ConfigError(
-            f"{folder} holds {checkpoint.sentence}, and {name} is {promised}",
+            f"{folder} contains {checkpoint.sentence}, but {name} is {promised}",
             hint=f"{command} {checkpoint.name or (fitting or ['NAME'])[0]}",
         )
     if not is_given and checkpoint.name not in (None, name):

@@ -32,7 +32,7 @@ def find_manifests(folder: Path) -> list[Path]:
     if not folders:
         what = "holds no" if folder.is_dir() else "is no folder with a"
         raise NotFoundError(
-            f"{folder} {what} {MANIFEST}, so nothing says what its files should be",
+            f"{folder} {what} {MANIFEST}, so its files cannot be verified",
             hint="a folder that came from `model stage`, such as a server's "
             "CHANDRA_CACHE_DIR",
         )
@@ -70,8 +70,8 @@ def folder_findings(
         sizes,
         chunks,
         progress,
-        hint="copy the weights again; in a server's cache, delete the file and start "
-        "the server, which fetches it anew",
+        hint="copy the weights again; in a server's cache, delete the file and restart "
+        "the server, which downloads it again",
     )
 
 

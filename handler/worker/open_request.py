@@ -92,6 +92,10 @@ class OpenRequest:
         if not any(value is document for value in row.values()):
             free_row(row)
 
+    def begin(self) -> None:
+        """Record that the head of a stream is sent."""
+        self.has_begun = True
+
     def disconnect(self) -> None:
         """Cancel the request, because its client has disconnected."""
         self.is_disconnected = True

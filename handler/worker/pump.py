@@ -372,7 +372,8 @@ class Pump:
             elif lines := request.take_lines(MAX_FRAME_BYTES):
                 headers = request.summary.stream_headers
                 reply = Reply(200, "application/x-ndjson", lines, headers)
-                parts[index], request.has_begun = Part.FRAME, True
+                parts[index] = Part.FRAME
+                request.begin()
             else:
                 del context.request_ids[index]
                 continue

@@ -64,7 +64,7 @@ class _Server(ThreadingHTTPServer):
     handle: Handler
 
     def handle_error(self, *_: Any) -> None:
-        """Ignore errors of a connection whose client has gone."""
+        """Ignore errors of a connection whose client has disconnected."""
 
 
 class _Handler(BaseHTTPRequestHandler):
