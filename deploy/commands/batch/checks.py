@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from deploy.aws.quotas import usage_quotas
+from deploy.batch.checks import transform_checks_of
 from deploy.batch.documents import Batch
 from deploy.batch.job import TransformJob, transforms_prefix
 from deploy.batch.sizing import Sizing, Workload
@@ -12,7 +13,6 @@ from deploy.checks import (
     TRANSFORM_USAGE,
     Finding,
     region_findings,
-    transform_checks_of,
 )
 from deploy.commands.batch.jobs import transforms_of
 from deploy.commands.quotas import UNREAD, usage_findings
