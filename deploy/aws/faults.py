@@ -3,26 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TypeAlias
-
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    ConnectionError,
-    CredentialRetrievalError,
-    HTTPClientError,
-    LoginError,
-    LoginInsufficientPermissions,
-    NoAuthTokenError,
-    NoCredentialsError,
-    NoRegionError,
-    PartialCredentialsError,
-    ProfileNotFound,
-    RefreshWithMFAUnsupportedError,
-    SSOError,
-    TokenRetrievalError,
-)
-from botocore.parsers import ResponseParserError
+from typing import Any, TypeAlias
 
 from deploy.errors import (
     AccessDeniedError,
@@ -37,11 +18,11 @@ from deploy.errors import (
 )
 from deploy.plan.advice import advice_for
 
-__all__ = ["CODES", "FAULTS", "Fault", "fault_of"]
+__all__ = ["CODES", "Fault", "fault_of", "sdk_errors"]
 
-Fault: TypeAlias = ClientError | BotoCoreError | ResponseParserError
-FAULTS = (ClientError, BotoCoreError, ResponseParserError)
-"""All that a call of botocore's raises."""
+# botocore is imported where it is needed: help and completion start without it.
+Fault: TypeAlias = Any
+"""An instance of one of `sdk_errors()`."""
 
 CODES: dict[str, type[DeployError]] = {
     "AccessDenied": AccessDeniedError,
@@ -200,8 +181,37 @@ HINTS_BY_KIND: dict[type[DeployError] | None, str] = {
 }
 
 
+def sdk_errors() -> tuple[type[Exception], ...]:
+    """Return the base classes of all errors that a call of botocore raises."""
+    from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.parsers import ResponseParserError
+
+    return ClientError, BotoCoreError, ResponseParserError
+
+
 def fault_of(error: Fault, doing: str) -> DeployError:
-    """`doing` is the service and the operation, as a person would say them."""
+    """Translate an error of botocore into one of ours.
+
+    `doing` is the service and the operation, as a person would say them.
+    """
+    from botocore.exceptions import (
+        ClientError,
+        ConnectionError,
+        CredentialRetrievalError,
+        HTTPClientError,
+        LoginError,
+        LoginInsufficientPermissions,
+        NoAuthTokenError,
+        NoCredentialsError,
+        NoRegionError,
+        PartialCredentialsError,
+        ProfileNotFound,
+        RefreshWithMFAUnsupportedError,
+        SSOError,
+        TokenRetrievalError,
+    )
+    from botocore.parsers import ResponseParserError
+
     if isinstance(error, ClientError):
         return _refusal(error, doing)
     if isinstance(error, NoCredentialsError | PartialCredentialsError):
@@ -250,7 +260,7 @@ def _without_password(text: str) -> str:
     return re.sub(r"://[^/@\s]+@", "://***@", text)
 
 
-def _refusal(error: ClientError, doing: str) -> DeployError:
+def _refusal(error: Fault, doing: str) -> DeployError:
     code = str(error.response.get("Error", {}).get("Code", ""))
     sentence = str(error.response.get("Error", {}).get("Message", "")) or code
     kind = CODES.get(code)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from deploy.aws.client import AWSClient
-from deploy.aws.faults import FAULTS, fault_of
+from deploy.aws.faults import fault_of, sdk_errors
 from deploy.errors import ConflictError, NotFoundError, ResourceFailedError
 from deploy.weights.files import (
     MANIFEST,
@@ -160,7 +160,7 @@ class Store:
                 try:
                     yield answer["Body"].read()
                     break
-                except FAULTS as error:
+                except sdk_errors() as error:
                     if attempt == MAX_ATTEMPTS:
                         raise fault_of(error, "s3 get_object") from error
 

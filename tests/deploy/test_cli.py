@@ -53,7 +53,7 @@ import sys
 
 class Finder:
     def find_spec(self, name, *_):
-        if name == "boto3":
+        if name == "MODULE":
             raise KeyboardInterrupt
 
 sys.meta_path.insert(0, Finder())
@@ -62,10 +62,12 @@ sys.exit(run())
 """
 
 
+@pytest.mark.parametrize("module", ["deploy.cli", "deploy.context"])
 @pytest.mark.parametrize("flags", [[], ["--json"]])
-def test_ctrl_c_while_the_program_is_loaded_is_no_traceback(flags):
+def test_ctrl_c_during_import_is_no_traceback(flags, module):
+    program = INTERRUPTED_IMPORT.replace("MODULE", module)
     ran = subprocess.run(
-        [sys.executable, "-c", INTERRUPTED_IMPORT, "deploy", *flags],
+        [sys.executable, "-c", program, "deploy", *flags],
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
 
