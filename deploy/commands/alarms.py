@@ -1,13 +1,10 @@
-"""Alarms on errors, latency and disk, which also roll back a bad update.
-
-Of the asynchronous endpoint on failures, on how long documents wait, and on a queue
-without a machine.
-"""
+"""Command `alarms`: CloudWatch alarms, which also roll back a bad update."""
 
 from __future__ import annotations
 
 import argparse
 
+from deploy.commands.command import Command
 from deploy.commands.which_endpoint import add_async_argument, endpoint_of, owner_of
 from deploy.console import table
 from deploy.context import Context
@@ -16,17 +13,16 @@ from deploy.monitoring import ALARMS, queue_alarms
 from deploy.monitoring.account import alarm_names, alarms_of
 from deploy.resources import tags_of
 
-NAME = "alarms"
-HELP = "show the alarms, or make them; a bad update is rolled back on them"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--create", action="store_true", help="make or change them")
+    parser.add_argument(
+        "--create", action="store_true", help="create or change the alarms"
+    )
     parser.add_argument(
         "--notify",
         action="append",
         metavar="TOPIC_ARN",
-        help="an SNS topic that is told; again for another",
+        help="SNS topic to notify; may be repeated",
     )
     add_async_argument(parser)
 
@@ -76,3 +72,16 @@ def run(context: Context, options: argparse.Namespace) -> int:
         lines,
     )
     return 0
+
+
+COMMAND = Command(
+    run=run,
+    description="Show or create alarms on errors, latency and disk, which also roll "
+    "back a bad update. Those of the asynchronous endpoint are on failures, on how "
+    "long documents wait, and on a queue without a machine.",
+    examples=(
+        "alarms --create --notify arn:aws:sns:us-east-1:123456789012:oncall",
+        "alarms --async",
+    ),
+    add_arguments=add_arguments,
+)

@@ -1,4 +1,4 @@
-"""What a workload costs on each kind of machine, and what stopping saves."""
+"""Command `cost`: cost of a workload on each instance type."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from deploy.checks import checks_of
+from deploy.commands.command import Command
 from deploy.config import DeployConfig, EndpointTable
 from deploy.console import table
 from deploy.context import Context
@@ -16,9 +17,6 @@ from deploy.errors import ConfigError
 from deploy.machines.catalogue import HOURS_A_DAY, INSTANCES, PRICE_NOTE, Instance
 from deploy.machines.prices import dollars
 from deploy.machines.throughput import ESTIMATE_NOTE, Rate, rate_of
-
-NAME = "cost"
-HELP = "compare machines for so many pages a day; asks AWS nothing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,26 +69,31 @@ class Offer:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--pages-a-day", type=int, default=1000, metavar="N", help="default 1000"
+        "--pages-a-day",
+        type=int,
+        default=1000,
+        metavar="N",
+        help="pages per day (default 1000)",
     )
     parser.add_argument(
         "--hours-a-day",
         type=float,
         default=float(HOURS_A_DAY),
         metavar="H",
-        help="how long the endpoint runs each day (default 24)",
+        help="hours per day that the endpoint runs (default 24)",
     )
     parser.add_argument(
         "--instance-type",
         action="append",
         metavar="TYPE",
-        help="only this one; again for another",
+        help="compare only this instance type; may be repeated",
     )
     parser.add_argument(
         "--results",
         type=Path,
         metavar="FOLDER",
-        help="measurements of pages a second (default: those of this package)",
+        help="folder with measurements of pages per second (default: those of this "
+        "package)",
     )
 
 
@@ -198,3 +201,15 @@ def _lines(offers: list[Offer], num_pages: int, hours: float) -> list[str]:
         "for each machine: chandra-sagemaker schedule"
     )
     return lines
+
+
+COMMAND = Command(
+    run=run,
+    description="Compare the cost of a workload on each instance type, and what "
+    "stopping the endpoint saves.",
+    examples=(
+        "cost --pages-a-day 20000",
+        "cost --pages-a-day 20000 --hours-a-day 10 --instance-type ml.g6e.2xlarge",
+    ),
+    add_arguments=add_arguments,
+)

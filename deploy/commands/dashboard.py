@@ -1,21 +1,21 @@
-"""A CloudWatch dashboard of the endpoint: requests or a queue, latency, GPU, errors."""
+"""Command `dashboard`: CloudWatch dashboard of the endpoint."""
 
 from __future__ import annotations
 
 import argparse
 
+from deploy.commands.command import Command
 from deploy.commands.which_endpoint import add_async_argument, endpoint_of
 from deploy.context import Context
 from deploy.errors import ConflictError, NotFoundError
 from deploy.monitoring import dashboard_call
 from deploy.monitoring.account import dashboard, dashboard_region, has_dashboard
 
-NAME = "dashboard"
-HELP = "show where the CloudWatch dashboard is, or make it"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--create", action="store_true", help="make or replace it")
+    parser.add_argument(
+        "--create", action="store_true", help="create or replace the dashboard"
+    )
     add_async_argument(parser)
 
 
@@ -51,3 +51,15 @@ def run(context: Context, options: argparse.Namespace) -> int:
     )
     context.console.result({"dashboard": name, "url": address}, [address])
     return 0
+
+
+COMMAND = Command(
+    run=run,
+    description="Show or create a CloudWatch dashboard of the endpoint: requests or "
+    "queue, latency, GPU and errors.",
+    examples=(
+        "dashboard",
+        "dashboard --create --async",
+    ),
+    add_arguments=add_arguments,
+)

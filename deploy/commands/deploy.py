@@ -1,13 +1,11 @@
-"""Make the endpoint as chandra.toml describes it.
-
-Changes that an update or a rollback has made since are listed and reverted.
-"""
+"""Command `deploy`: create or update the endpoint from chandra.toml."""
 
 from __future__ import annotations
 
 import argparse
 
 from deploy.commands.changes import change_to_file
+from deploy.commands.command import Command
 from deploy.commands.next_deploy import next_deploy_lines
 from deploy.commands.wanted import (
     UNNOTED,
@@ -20,9 +18,6 @@ from deploy.commands.wanted import (
 )
 from deploy.context import Context
 from deploy.resources import endpoint_from
-
-NAME = "deploy"
-HELP = "make the endpoint as chandra.toml describes it; twice changes nothing"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -61,3 +56,16 @@ def run(context: Context, options: argparse.Namespace) -> int:
         lines += next_deploy_lines(context, wanted)
     context.console.result(data, lines)
     return 0
+
+
+COMMAND = Command(
+    run=run,
+    description="Create or update the endpoint as chandra.toml describes it. Running "
+    "it again without changes does nothing. Changes that an update or a rollback has "
+    "made are listed and reverted.",
+    examples=(
+        "deploy --dry-run",
+        "deploy --instance-type ml.g6e.2xlarge --yes",
+    ),
+    add_arguments=add_arguments,
+)

@@ -1,4 +1,4 @@
-"""Build the image, push it to ECR, and see that SageMaker will take it."""
+"""Command `image`: build the container image, push it to ECR, check it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from deploy.commands.command import Command
 from deploy.commands.image_build import push_from_here, push_remotely, run_commands
 from deploy.commands.image_report import (
     archive_data,
@@ -38,38 +39,35 @@ GOES_WITH = {"remote": ("push",), "archive": ("push", "check"), "fix": ("check",
 # A tag that ECR refuses is told before an hour of building.
 TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", re.ASCII)
 
-NAME = "image"
-HELP = "build the image, push it to ECR, check that SageMaker takes it"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "action",
         choices=("build", "push", "check"),
-        help="build: on this machine. push: build, push, record the digest. check: "
-        "read back what was pushed",
+        help="build: build the image on this machine. push: build it, push it to ECR "
+        "and record its digest. check: read the pushed image back and check it",
     )
     parser.add_argument(
         "--tag",
-        help="in place of the git commit or of an archive's own tag; with check: which "
-        "image",
+        help="tag of the image (default: the git commit, or the tag in the archive; "
+        "check: the image of chandra.toml)",
     )
     parser.add_argument(
         "--remote",
         action="store_true",
-        help="push: build with CodeBuild, for machines without docker or podman",
+        help="push: build with CodeBuild, without docker or podman on this machine",
     )
     parser.add_argument(
         "--archive",
         type=Path,
         metavar="FILE",
-        help="push or check: an OCI archive, without any engine here; pushed under "
-        "--tag or the archive's own tag",
+        help="push or check: use an OCI archive instead of building, without docker or "
+        "podman on this machine",
     )
     parser.add_argument(
         "--fix",
         action="store_true",
-        help="check: give an OCI image the manifest that SageMaker takes",
+        help="check: replace an OCI manifest with one that SageMaker accepts",
     )
 
 
@@ -319,3 +317,15 @@ def _record(context: Context, state: ImageState) -> None:
             f"note: {context.config_path.name} sets image.uri, which is used in its "
             "place"
         )
+
+
+COMMAND = Command(
+    run=run,
+    description="Build the container image, push it to ECR, and check that SageMaker "
+    "accepts it.",
+    examples=(
+        "image push --dry-run",
+        "image check --tag v1",
+    ),
+    add_arguments=add_arguments,
+)

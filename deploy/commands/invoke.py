@@ -1,4 +1,4 @@
-"""Read one document through the endpoint."""
+"""Command `invoke`: read one document through the endpoint."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from deploy.aws.runtime import MAX_BODY_BYTES, Runtime
+from deploy.commands.command import Command
 from deploy.commands.output import Output, refuse_unwritable
 from deploy.commands.request_options import add_request_options, request_options
 from deploy.commands.streaming import InOrder, check_page, event_from
@@ -33,9 +34,6 @@ from deploy.errors import (
 from deploy.results.pages import num_pages_of, pictures_of
 from deploy.results.report import report_of
 
-NAME = "invoke"
-HELP = "read one document: as Markdown, HTML, JSON, or a page to look at"
-
 # Of SageMaker's 8 minutes, less what the way takes. Unasked, the service ends with the
 # 60 s of a whole answer in mind.
 STREAM_DEADLINE = 470
@@ -51,27 +49,31 @@ ACCEPT = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path, metavar="FILE", help="a PDF or an image")
-    parser.add_argument("--pages", metavar="1-3,7", help="only these")
+    parser.add_argument("--pages", metavar="1-3,7", help="pages to read (default: all)")
     parser.add_argument(
         "--format",
         choices=tuple(ACCEPT),
         default="md",
-        help="report is one HTML file that shows each page with its blocks beside the "
-        "text (default md)",
+        help="format of the result (default md); report is one HTML file that shows "
+        "each page with its blocks beside the text",
     )
     parser.add_argument(
         "--stream",
         action="store_true",
-        help="page by page as they are read, for up to 8 minutes",
+        help="write each page as soon as it is read; allows 8 minutes instead of 60 s",
     )
     add_request_options(parser)
     parser.add_argument(
         "--password-env",
         metavar="NAME",
-        help="the environment variable that holds the password of an encrypted PDF",
+        help="environment variable with the password of an encrypted PDF",
     )
     parser.add_argument(
-        "-o", "--output", type=Path, metavar="FILE", help="in place of the terminal"
+        "-o",
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="output file (default: the terminal)",
     )
 
 
@@ -335,3 +337,15 @@ def _warn(context: Context, document: dict[str, Any]) -> None:
             context.console.warn(
                 f"page {page['page']} was not read: {error['detail']} ({error['code']})"
             )
+
+
+COMMAND = Command(
+    run=run,
+    description="Send one document to the endpoint and write the result to the "
+    "terminal or a file.",
+    examples=(
+        "invoke scan.pdf --pages 1-3",
+        "invoke scan.pdf --format report -o scan.html",
+    ),
+    add_arguments=add_arguments,
+)

@@ -1,20 +1,14 @@
-"""Every deployment of ours in the region, and the configs it can go back to."""
+"""Command `list`: our endpoints in the region, and configs to go back to."""
 
 from __future__ import annotations
 
 import argparse
 
+from deploy.commands.command import Command
 from deploy.console import minute, table
 from deploy.context import Context
 from deploy.queue.endpoint import async_name
 from deploy.resources import Live
-
-NAME = "list"
-HELP = "list our endpoints in the region, and the configs this deployment had"
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    del parser
 
 
 def run(context: Context, options: argparse.Namespace) -> int:
@@ -48,3 +42,14 @@ def run(context: Context, options: argparse.Namespace) -> int:
 def _row(live: Live) -> tuple[str, str, str]:
     since = minute(live.since) if live.since else "never"
     return live.config, minute(live.created), since
+
+
+COMMAND = Command(
+    run=run,
+    description="List all endpoints in the region that chandra-sagemaker created, and "
+    "the endpoint configs that this deployment can go back to.",
+    examples=(
+        "list",
+        "list --region eu-central-1",
+    ),
+)

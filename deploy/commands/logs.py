@@ -1,4 +1,4 @@
-"""What the containers wrote, over all streams, in order."""
+"""Command `logs`: log lines of the containers over all streams, in order."""
 
 from __future__ import annotations
 
@@ -6,14 +6,12 @@ import argparse
 import re
 from datetime import timedelta
 
+from deploy.commands.command import Command
 from deploy.commands.which_endpoint import add_async_argument, endpoint_of
 from deploy.context import Context
 from deploy.errors import INTERRUPTED, ConfigError
 from deploy.monitoring.logs import LogEvent, LogReader
 from deploy.resources import log_group
-
-NAME = "logs"
-HELP = "show or follow the container's log, over all streams in order"
 
 FOLLOW_SECONDS = 5.0
 # As long as CloudWatch keeps anything.
@@ -23,18 +21,20 @@ UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "-f", "--follow", action="store_true", help="go on until Ctrl-C"
+        "-f", "--follow", action="store_true", help="show new lines until Ctrl-C"
     )
     parser.add_argument(
-        "--errors", action="store_true", help="only lines that speak of an error"
+        "--errors", action="store_true", help="show only lines with an error"
     )
-    parser.add_argument("--search", metavar="TEXT", help="only lines that hold TEXT")
+    parser.add_argument(
+        "--search", metavar="TEXT", help="show only lines that contain TEXT"
+    )
     add_async_argument(parser)
     parser.add_argument(
         "--since",
         default="1h",
         metavar="AGE",
-        help="30s, 15m, 2h or 1d (default 1h)",
+        help="age of the oldest line, such as 30s, 15m, 2h or 1d (default 1h)",
     )
 
 
@@ -111,3 +111,15 @@ def _line(event: LogEvent) -> str:
     # The date too: a log is followed over midnight, and kept in files.
     when = f"{event.when:%Y-%m-%dT%H:%M:%SZ}"
     return f"{when} {event.stream.rpartition('/')[2]} {event.message}"
+
+
+COMMAND = Command(
+    run=run,
+    description="Show what the containers logged, over all log streams, in order of "
+    "time.",
+    examples=(
+        "logs --since 15m --errors",
+        "logs --follow --async",
+    ),
+    add_arguments=add_arguments,
+)

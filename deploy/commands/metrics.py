@@ -1,4 +1,4 @@
-"""Latency, requests, errors, GPU and disk, as a small table or a picture."""
+"""Command `metrics`: latency, requests, errors, GPU and disk."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 from datetime import datetime
 from pathlib import Path
 
+from deploy.commands.command import Command
 from deploy.commands.logs import age
 from deploy.commands.plot import draw
 from deploy.commands.which_endpoint import add_async_argument, endpoint_of
@@ -13,9 +14,6 @@ from deploy.console import table
 from deploy.context import Context
 from deploy.monitoring import METRICS, QUEUE_METRICS
 from deploy.monitoring.cloudwatch import Series, read_metrics
-
-NAME = "metrics"
-HELP = "show latency, requests, errors, GPU, memory and disk"
 
 BARS = "▁▂▃▄▅▆▇█"
 NUM_POINTS = 24
@@ -25,13 +23,16 @@ LEAST_PERIOD = 60
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--since", default="3h", metavar="AGE", help="30m, 3h or 7d (default 3h)"
+        "--since",
+        default="3h",
+        metavar="AGE",
+        help="length of the period, such as 30m, 3h or 7d (default 3h)",
     )
     parser.add_argument(
         "--plot",
         type=Path,
         metavar="FILE.png",
-        help="draw the metrics; needs matplotlib, which the extra plot installs",
+        help="write a plot to FILE.png; needs matplotlib (extra `plot`)",
     )
     add_async_argument(parser)
 
@@ -105,3 +106,15 @@ def _bars(series: Series, start: datetime, period: int) -> str:
         number = max(0, int((when - start).total_seconds() // period))
         bars[number] = BARS[min(7, int(8 * max(0.0, value) / top))]
     return "".join(bars.get(number, " ") for number in range(max(bars) + 1))
+
+
+COMMAND = Command(
+    run=run,
+    description="Show latency, requests, errors, and use of GPU and disk, as a table "
+    "or a plot.",
+    examples=(
+        "metrics --since 3h",
+        "metrics --since 7d --plot week.png",
+    ),
+    add_arguments=add_arguments,
+)

@@ -1,4 +1,4 @@
-"""What `deploy` would do, and what it would cost. Works without credentials."""
+"""Command `plan`: what `deploy` would change and cost, also without credentials."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 from deploy.checks import Finding, checks_of, unknown_cuda_finding
 from deploy.commands.changes import Change, change_lines, change_to_file
+from deploy.commands.command import Command
 from deploy.commands.preflight import image_checks, role_checks, weights_checks
 from deploy.commands.quotas import quota_checks
 from deploy.commands.wanted import (
@@ -27,9 +28,6 @@ from deploy.machines.prices import hourly, price_lines
 from deploy.plan.actions import Action, Call
 from deploy.resources import Endpoint, Identity, endpoint_from
 
-NAME = "plan"
-HELP = "show what deploy would do and cost; needs no credentials"
-
 # Stands for an account that cannot be asked. No call is made with it.
 UNKNOWN = Identity(account="000000000000", region="us-east-1")
 UNKNOWN_DIGEST = "????????"
@@ -38,7 +36,7 @@ UNKNOWN_DIGEST = "????????"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_machine_arguments(parser)
     parser.add_argument(
-        "--offline", action="store_true", help="ask AWS nothing, even if we could"
+        "--offline", action="store_true", help="make no AWS call, even with credentials"
     )
 
 
@@ -229,3 +227,15 @@ def _data(
         },
         "calls": sum(isinstance(action, Call) for action in actions),
     }
+
+
+COMMAND = Command(
+    run=run,
+    description="Show what `deploy` would change and what it would cost. Works without "
+    "credentials.",
+    examples=(
+        "plan",
+        "plan --offline --instance-type ml.g6e.2xlarge",
+    ),
+    add_arguments=add_arguments,
+)

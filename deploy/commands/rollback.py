@@ -1,4 +1,4 @@
-"""Go back to a config that was live before."""
+"""Command `rollback`: go back to a config that was live before."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 
 from deploy.commands.absent import absence_of, schedule_notes
+from deploy.commands.command import Command
 from deploy.commands.next_deploy import next_deploy_lines
 from deploy.commands.preflight import earlier_checks
 from deploy.commands.wanted import (
@@ -26,15 +27,12 @@ from deploy.endpoint.running import running_endpoint
 from deploy.errors import NotFoundError, ResourceFailedError
 from deploy.resources import Live, stopped_config, tags_of
 
-NAME = "rollback"
-HELP = "go back to the config that was live before"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--to",
         metavar="CONFIG",
-        help="this one of those that `list` shows, in place of the one before",
+        help="config to go back to, as `list` shows it (default: the one before)",
     )
     add_async_argument(parser)
     add_wait_arguments(parser)
@@ -153,3 +151,14 @@ def _settings_to_revert(context: Context, name: str, config: str) -> list[str]:
     except NotFoundError:
         return []
     return next_deploy_lines(context, running)
+
+
+COMMAND = Command(
+    run=run,
+    description="Go back to an endpoint config that was live before.",
+    examples=(
+        "rollback --dry-run",
+        "rollback --to chandra-20261130-120000-0123ab",
+    ),
+    add_arguments=add_arguments,
+)

@@ -1,10 +1,11 @@
-"""Start the endpoint in the morning and stop it in the evening, without us."""
+"""Command `schedule`: start and stop the endpoint at set times."""
 
 from __future__ import annotations
 
 import argparse
 from typing import Any
 
+from deploy.commands.command import Command
 from deploy.console import table
 from deploy.context import Context
 from deploy.endpoint.schedule import Schedule, schedule_from
@@ -20,19 +21,20 @@ from deploy.plan.actions import Call
 from deploy.policies.roles import find_role, refuse_other_regions
 from deploy.resources import OWNER_TAG, tags_of
 
-NAME = "schedule"
-HELP = "start and stop the endpoint by the clock, through EventBridge Scheduler"
-
 HOURS_A_WEEK = 168
 NONE = "there is no schedule: it runs until it is stopped"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--start", metavar="HH:MM", help="when to start it")
-    parser.add_argument("--stop", metavar="HH:MM", help="when to stop it")
-    parser.add_argument("--days", help="mon-fri (default), or mon,wed,sat")
-    parser.add_argument("--timezone", help="such as Europe/Berlin (default UTC)")
-    parser.add_argument("--remove", action="store_true", help="run by hand again")
+    parser.add_argument("--start", metavar="HH:MM", help="time to start the endpoint")
+    parser.add_argument("--stop", metavar="HH:MM", help="time to stop the endpoint")
+    parser.add_argument(
+        "--days", help="days of the week, such as mon,wed,sat (default mon-fri)"
+    )
+    parser.add_argument(
+        "--timezone", help="time zone, such as Europe/Berlin (default UTC)"
+    )
+    parser.add_argument("--remove", action="store_true", help="remove the schedule")
 
 
 def run(context: Context, options: argparse.Namespace) -> int:
@@ -164,3 +166,15 @@ def _remove(context: Context) -> int:
     lines = [] if calls and context.is_dry_run else [NONE]
     context.console.result({"actions": [call.to_json() for call in calls]}, lines)
     return 0
+
+
+COMMAND = Command(
+    run=run,
+    description="Start and stop the endpoint at set times, with EventBridge Scheduler. "
+    "Without flags, show the schedule.",
+    examples=(
+        "schedule --start 08:00 --stop 19:00 --timezone Europe/Berlin",
+        "schedule --remove",
+    ),
+    add_arguments=add_arguments,
+)

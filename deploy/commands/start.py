@@ -1,10 +1,11 @@
-"""Bring back the endpoint that was live last, exactly as it was."""
+"""Command `start`: bring back the endpoint that was live last."""
 
 from __future__ import annotations
 
 import argparse
 
 from deploy.commands.absent import absence_notes, schedule_notes
+from deploy.commands.command import Command
 from deploy.commands.preflight import earlier_checks
 from deploy.commands.wanted import (
     add_wait_arguments,
@@ -21,9 +22,6 @@ from deploy.commands.which_endpoint import (
 from deploy.context import Context
 from deploy.errors import NotFoundError
 from deploy.resources import tags_of
-
-NAME = "start"
-HELP = "bring back the endpoint that was stopped, with the same config"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -85,3 +83,14 @@ def _lines(
     if options.is_async and not options.wait:
         lines.append("next: the same command without --no-wait, for its scaling")
     return lines
+
+
+COMMAND = Command(
+    run=run,
+    description="Bring back the endpoint that was live last, with the same config.",
+    examples=(
+        "start",
+        "start --timeout 1800",
+    ),
+    add_arguments=add_arguments,
+)

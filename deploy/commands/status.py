@@ -1,8 +1,4 @@
-"""How the endpoint is, what runs on it, and what it has cost so far.
-
-Beside it the asynchronous endpoint, with what waits in its queue, and the last
-transform jobs.
-"""
+"""Command `status`: state and cost of the endpoints, and recent batch jobs."""
 
 from __future__ import annotations
 
@@ -15,6 +11,7 @@ from typing import Any
 
 from deploy.commands.absent import absence_of
 from deploy.commands.batch.jobs import transforms_of
+from deploy.commands.command import Command
 from deploy.commands.queue_status import queue_facts, queue_rows
 from deploy.console import minute, table
 from deploy.context import Context
@@ -26,9 +23,6 @@ from deploy.errors import (
 from deploy.machines.prices import dollars, hourly, rate
 from deploy.plan.executor import duration
 from deploy.resources import REVISION_TAG, EndpointState, count_drift, our_variant
-
-NAME = "status"
-HELP = "show the endpoints, their health, queue and cost, and the last transform jobs"
 
 HEALTH = {
     "InService": "serving",
@@ -53,10 +47,6 @@ class Cost:
 
     hourly: float
     so_far: float
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    del parser
 
 
 def run(context: Context, options: argparse.Namespace) -> int:
@@ -235,3 +225,14 @@ def _text(value: object) -> str:
     if isinstance(value, datetime):
         return value.strftime("%Y-%m-%d %H:%M:%S %Z")
     return str(value)
+
+
+COMMAND = Command(
+    run=run,
+    description="Show the endpoint, its instances, health and cost so far. Also shows "
+    "the asynchronous endpoint with its queue, and recent batch transform jobs.",
+    examples=(
+        "status",
+        "status --json",
+    ),
+)

@@ -1,4 +1,4 @@
-"""Delete the endpoint, which is what costs money. `start` brings it back."""
+"""Command `stop`: delete the endpoint, which is what costs money."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 
 from deploy.commands.absent import absence_of
+from deploy.commands.command import Command
 from deploy.commands.queue_status import price_now, queue_state
 from deploy.commands.status import running_cost
 from deploy.commands.wanted import add_wait_arguments, listed
@@ -17,9 +18,6 @@ from deploy.machines.prices import dollars, rate
 from deploy.plan.actions import Action, Call
 from deploy.queue.scaling import unscale
 from deploy.resources import EndpointState
-
-NAME = "stop"
-HELP = "delete the endpoint and say what that saves; start brings it back"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -149,3 +147,15 @@ def _other(context: Context) -> list[str]:
         f"note: endpoint {state.name} has {state.instance_count} machines{cost}, and "
         "goes on reading its queue"
     ]
+
+
+COMMAND = Command(
+    run=run,
+    description="Delete the endpoint, so that it costs nothing. `start` brings it "
+    "back.",
+    examples=(
+        "stop",
+        "stop --async --no-wait",
+    ),
+    add_arguments=add_arguments,
+)

@@ -1,8 +1,4 @@
-"""Change a running endpoint, beside the old machines or after them.
-
-An update edits the running config, not chandra.toml, so that the changes of earlier
-updates and rollbacks stay.
-"""
+"""Command `update`: change settings of the running endpoint."""
 
 from __future__ import annotations
 
@@ -11,6 +7,7 @@ from dataclasses import replace
 
 from deploy.commands.absent import absence_of
 from deploy.commands.changes import change_by_flags
+from deploy.commands.command import Command
 from deploy.commands.effective import config_with_running_settings
 from deploy.commands.next_deploy import next_deploy_lines
 from deploy.commands.wanted import (
@@ -31,27 +28,25 @@ from deploy.endpoint.running import running_endpoint
 from deploy.errors import ConfigError, NotFoundError
 from deploy.resources import FIXED_VARIABLES, Edits, EndpointState, tags_of
 
-NAME = "update"
-HELP = "change only the settings of a running endpoint that the flags name"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_machine_arguments(parser, instead_of="what runs")
+    add_machine_arguments(parser, overrides="the running config")
     parser.add_argument(
         "--env",
         action="append",
         metavar="NAME=VALUE",
-        help="set a variable of the container; again for more. NAME= sets it empty",
+        help="set an environment variable of the container; may be repeated. NAME= "
+        "sets an empty string",
     )
     parser.add_argument(
         "--unset-env",
         action="append",
         metavar="NAME",
-        help="remove a variable of the container; again for more",
+        help="remove an environment variable of the container; may be repeated",
     )
     for flag, meaning in (
-        ("startup", "from start to a healthy /ping"),
-        ("download", "for the weights"),
+        ("startup", "seconds from the start of the container to a healthy /ping"),
+        ("download", "seconds for the download of the weights"),
     ):
         parser.add_argument(
             f"--{flag}-timeout", type=int, metavar="SECONDS", help=meaning
@@ -59,14 +54,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--strategy",
         choices=("blue-green", "recreate"),
-        help="recreate deletes the endpoint first: its callers get errors for 10 to 20 "
-        "minutes, and longer where the new one fails",
+        help="blue-green keeps the old machines until the new ones serve; recreate "
+        "deletes the endpoint first, so its callers get errors for 10 to 20 minutes, "
+        "and longer if the new one fails (overrides update.strategy)",
     )
     parser.add_argument(
         "--bake",
         type=int,
         metavar="SECONDS",
-        help="how long the old machines stay, in place of update.bake_seconds",
+        help="seconds that the old machines stay (overrides update.bake_seconds)",
     )
     add_wait_arguments(parser)
 
@@ -183,3 +179,16 @@ def _update(context: Context, options: argparse.Namespace) -> UpdateTable:
         with blaming(options):
             update = replace(update, bake_seconds=options.bake)
     return update
+
+
+COMMAND = Command(
+    run=run,
+    description="Change settings of the running endpoint, while the old machines serve "
+    "or after they are deleted. An update changes the running config, not "
+    "chandra.toml, so changes of earlier updates and rollbacks stay.",
+    examples=(
+        "update --instance-count 2",
+        "update --env CHANDRA_LOG_LEVEL=DEBUG --dry-run",
+    ),
+    add_arguments=add_arguments,
+)

@@ -59,24 +59,24 @@ UNNOTED = (
 
 
 def add_machine_arguments(
-    parser: argparse.ArgumentParser, instead_of: str = "what chandra.toml says"
+    parser: argparse.ArgumentParser, overrides: str = "chandra.toml"
 ) -> None:
     parser.add_argument(
         "--instance-type",
         action="append",
         metavar="TYPE",
-        help=f"in place of {instead_of}; again for a second choice",
+        help=f"instance type (overrides {overrides}); repeat it for a second choice",
     )
     parser.add_argument(
         "--instance-count",
         type=int,
         metavar="N",
-        help=f"in place of {instead_of}",
+        help=f"number of machines (overrides {overrides})",
     )
     parser.add_argument(
         "--image",
         metavar="URI",
-        help=f"an image by digest, in place of {instead_of}",
+        help=f"image URI with a digest (overrides {overrides})",
     )
 
 
@@ -87,14 +87,14 @@ def add_wait_arguments(
         "--wait",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help=f"until {until} (default)",
+        help=f"wait until {until} (default)",
     )
     parser.add_argument(
         "--timeout",
         type=seconds,
         default=3600,
         metavar="SECONDS",
-        help="stop waiting after this long; the endpoint goes on (default 3600)",
+        help="stop waiting after SECONDS; the endpoint goes on (default 3600)",
     )
 
 

@@ -19,7 +19,7 @@ def add_async_argument(parser: argparse.ArgumentParser) -> None:
         "--async",
         action="store_true",
         dest="is_async",
-        help="of the asynchronous endpoint",
+        help="use the asynchronous endpoint",
     )
 
 

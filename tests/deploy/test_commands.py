@@ -8,7 +8,8 @@ import re
 import pytest
 
 from deploy.aws import AWSClient
-from deploy.cli import leaves, main
+from deploy.cli import main
+from deploy.commands.index import names
 from deploy.policies import caller_policy
 from tests.deploy.accounts import IDENTITY, configured
 from tests.deploy.conftest import SECRET, session_of_ours
@@ -28,7 +29,11 @@ ARGUMENTS = {
     "model": ["stage"],
     "rollback": ["--to", "CONFIG"],
     "schedule": ["--start", "8:00", "--stop", "19:00"],
-    "transform": ["FILE", "s3://weights/results/"],
+    "transform fetch": ["JOB", "--into", "s3://weights/named/"],
+    "transform retry": ["JOB"],
+    "transform start": ["FILE", "s3://weights/results/"],
+    "transform stop": ["JOB"],
+    "transform wait": ["JOB"],
     "update": ["--instance-count", "2"],
 }
 
@@ -63,8 +68,12 @@ def everything(chandra, wire, cloud, project, tmp_path):
     submitted = chandra("async", "submit", str(tmp_path / "page.png"))
     assert submitted.status == 0, submitted.err
     cloud.invoked = lambda environ, body: ("200 OK", [], b"# Title")
+    page = str(tmp_path / "page.png")
+    started = chandra("transform", "start", page, "s3://weights/earlier/")
+    assert started.status == 0, started.out + started.err
     places = {
-        "FILE": str(tmp_path / "page.png"),
+        "FILE": page,
+        "JOB": next(iter(cloud.jobs)),
         "CONFIG": cloud.machines["ocr"].config,
     }
 
@@ -77,9 +86,9 @@ def everything(chandra, wire, cloud, project, tmp_path):
 
 def test_json_output_is_one_object_with_iso_times(everything, chandra):
     # Without arguments, these show what there is.
-    shows = [["alarms"], ["schedule"], ["transform", "status"], ["logs"]]
+    shows = [["alarms"], ["schedule"], ["logs"]]
     odd = {}
-    for words in [*map(everything, leaves()), *shows]:
+    for words in [*map(everything, names()), *shows]:
         ran = chandra(*words, "--json", "--dry-run")
         try:
             is_odd = not isinstance(json.loads(ran.out), dict)
@@ -95,7 +104,7 @@ def test_json_output_is_one_object_with_iso_times(everything, chandra):
 def test_a_dry_run_changes_nothing(everything, chandra, cloud, tmp_path):
     before = (tmp_path / "chandra.toml").read_text()
     changed = {}
-    for command in leaves():
+    for command in names():
         cloud.calls.clear()
         ran = chandra(*everything(command), "--dry-run")
         # Numbers are asked for with POST.
@@ -117,7 +126,7 @@ def test_no_secret_is_shown(everything, chandra, monkeypatch, front):
     url = front[0].replace("://", "://us:hidden-password@")
     shown = {}
     statuses = set()
-    for words in leaves():
+    for words in names():
         # What init writes would be another deployment, and local does not end.
         is_done = words not in {("init",), ("local",)}
         done = ((), ("--json",)) if is_done else ()
@@ -156,7 +165,7 @@ def test_whoever_has_the_printed_policy_may_run_every_command(
 ):
     """All but S3 and the scheduler, whose calls do not show on the wire."""
     cloud.calls.clear()
-    for words in leaves():
+    for words in names():
         chandra(*everything(words), "--dry-run")
     for arguments in (["stop"], ["start"], ["doctor"], ["destroy", "--all"]):
         assert chandra(*arguments).status == 0

@@ -121,13 +121,13 @@ class Transformed:
 
     def round_of(self, command: Command) -> bool:
         output = f"s3://{BUCKET}/{self._prefix}"
-        told = command("transform", str(self._documents.folder), output)
+        told = command("transform", "start", str(self._documents.folder), output)
         # What is in no job is told by whoever starts them.
         self._refused = {
             Path(each["document"]).name: each["code"] for each in told["left_out"]
         }
         while not self._is_done(told):
-            told = command("transform", "--retry-failed", told["job"])
+            told = command("transform", "retry", told["job"])
         return True
 
     def _is_done(self, told: dict[str, object]) -> bool:

@@ -1,10 +1,11 @@
-"""How `transform` starts a job: what is left to read, what it takes, what it costs."""
+"""Start of a batch job: preflight checks, plan, upload, calls and report."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 from deploy.batch.documents import workload_of
 from deploy.batch.job import TransformJob, TransformState, Work
@@ -19,37 +20,74 @@ from deploy.commands.batch.checks import (
 )
 from deploy.commands.batch.inputs import paged, upload
 from deploy.commands.batch.jobs import (
-    found,
+    find_job,
     refuse_another_format,
     results_of,
     transforms_of,
     without_result,
 )
 from deploy.commands.batch.report import NUM_NAMED, failure_lines, report_summary
-from deploy.commands.batch.request import WantedJob
-from deploy.commands.batch.watch import summed_up, watched
+from deploy.commands.batch.request import JobRequest
+from deploy.commands.batch.watch import summarize_job, watch_job
 from deploy.commands.wanted import refuse_if_fatal
 from deploy.context import Context
 from deploy.documents.document import Refused
 from deploy.errors import Interrupted
+from deploy.plan.actions import Action
 
-__all__ = ["started"]
+__all__ = ["start_job"]
 
 
-def started(context: Context, options: argparse.Namespace, wanted: WantedJob) -> int:
-    """Those documents read that have no result yet; joined where a job reads them."""
-    config = context.config
-    _say_refused(context, wanted.refused)
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """Calls that start a job."""
+
+    job: TransformJob
+    actions: Sequence[Action]
+    data: dict[str, Any]
+    """Job, sizing and actions for --json."""
+
+
+def start_job(
+    context: Context, options: argparse.Namespace, request: JobRequest
+) -> int:
+    """Start the job of a request, wait for it unless told not to, and report it.
+
+    Documents that have a result are left out. If the same job was requested before,
+    no other is started. Return the exit status.
+    """
+    _report_rejected(context, request.refused)
     transforms = transforms_of(context)
-    job = known_or_next(wanted.job, transforms, is_forced=options.force)
+    job = known_or_next(request.job, transforms, is_forced=options.force)
     if isinstance(job, TransformState):
-        return _again(context, options, job, wanted)
+        return _report_known_job(context, options, job, request)
     work = job.work
-    if not options.force and not wanted.is_retry:
-        work = _left(context, transforms, job, wanted)
+    if not options.force and not request.is_retry:
+        work = _work_left(context, transforms, job, request)
     if not work:
-        return _nothing_left(context, job, wanted)
-    work = paged(context, wanted.batch, work)
+        return _report_nothing_left(context, job, request)
+    plan = _plan(context, options, request, replace(job, work=work))
+    upload(context, request.batch, plan.job.work)
+    _execute(context, plan)
+    if context.is_dry_run:
+        context.console.result(plan.data)
+        return 0
+    if not options.wait:
+        return _report_started(context, plan, request)
+    state = find_job(context, plan.job.name)
+    summary = watch_job(context, state, timeout_seconds=options.timeout)
+    return report_summary(context, summary, left_out=request.left_out)
+
+
+def _plan(
+    context: Context,
+    options: argparse.Namespace,
+    request: JobRequest,
+    job: TransformJob,
+) -> _Plan:
+    """Choose the machines of a job; raises ConfigError if it would fail."""
+    config = context.config
+    work = paged(context, request.batch, job.work)
     rate = rate_on(job.instance_type, options.results)
     workload = workload_of(work)
     sizing = size(
@@ -71,11 +109,11 @@ def started(context: Context, options: argparse.Namespace, wanted: WantedJob) ->
     refuse_if_fatal(
         context,
         [
-            *findings_of(context, job, wanted.batch),
+            *findings_of(context, job, request.batch),
             *slow_findings(job, workload, rate),
         ],
     )
-    actions = start(job, transforms)
+    actions = start(job, transforms_of(context))
     for line in price_lines(job, sizing, rate, workload.num_pages):
         context.console.say(line)
     data = {
@@ -85,50 +123,39 @@ def started(context: Context, options: argparse.Namespace, wanted: WantedJob) ->
         "sizing": sizing.to_json(),
         "actions": [action.to_json() for action in actions],
         "refused": [
-            {"document": each.source, **each.to_json()} for each in wanted.refused
+            {"document": each.source, **each.to_json()} for each in request.refused
         ],
-        "left_out": [failure.to_json() for failure in wanted.left_out],
+        "left_out": [failure.to_json() for failure in request.left_out],
     }
-    upload(context, wanted.batch, work)
+    return _Plan(job, actions, data)
+
+
+def _execute(context: Context, plan: _Plan) -> None:
     try:
-        context.run(actions)
+        context.run(plan.actions)
     except Interrupted as interrupted:
         raise Interrupted(
             f"{interrupted.sentence}, and `chandra-sagemaker transform status` its jobs"
         ) from None
-    if context.is_dry_run:
-        context.console.result(data)
-        return 0
-    if not options.wait:
-        context.console.result(
-            data,
-            [
-                *failure_lines(wanted.left_out),
-                f"transform job {job.name} is on its way",
-                f"next: chandra-sagemaker transform wait {job.name}",
-            ],
-        )
-        return 1 if wanted.left_out else 0
-    summary = watched(
-        context, found(context, job.name), timeout_seconds=options.timeout
-    )
-    return report_summary(context, summary, left_out=wanted.left_out)
 
 
-def _say_refused(context: Context, refused: Sequence[Refused]) -> None:
-    """Of what lay in a folder; who was asked for by name is told with the failures."""
-    unnamed = [each for each in refused if not each.is_named]
+def _report_rejected(context: Context, rejected: Sequence[Refused]) -> None:
+    """Print documents of a folder that are left out.
+
+    Documents that were given by name are reported later, with the failures.
+    """
+    unnamed = [each for each in rejected if not each.is_named]
     for each in unnamed[:NUM_NAMED]:
         context.console.say(f"left out: {each}")
     if len(unnamed) > NUM_NAMED:
         context.console.say(f"left out: {len(unnamed) - NUM_NAMED} more")
 
 
-def _left(
-    context: Context, transforms: Transforms, job: TransformJob, wanted: WantedJob
+def _work_left(
+    context: Context, transforms: Transforms, job: TransformJob, request: JobRequest
 ) -> tuple[Work, ...]:
-    """What has no result yet; says how much has."""
-    documents = None if wanted.batch is None else wanted.batch.documents
+    """Return the documents that have no result yet, and print how many have one."""
+    documents = None if request.batch is None else request.batch.documents
     results = results_of(transforms, job.output)
     work = without_result(job.work, results, job.prefix, documents)
     if len(work) < len(job.work):
@@ -142,40 +169,51 @@ def _left(
     return work
 
 
-def _nothing_left(context: Context, job: TransformJob, wanted: WantedJob) -> int:
+def _report_started(context: Context, plan: _Plan, request: JobRequest) -> int:
+    context.console.result(
+        plan.data,
+        [
+            *failure_lines(request.left_out),
+            f"transform job {plan.job.name} is on its way",
+            f"next: chandra-sagemaker transform wait {plan.job.name}",
+        ],
+    )
+    return 1 if request.left_out else 0
+
+
+def _report_nothing_left(
+    context: Context, job: TransformJob, request: JobRequest
+) -> int:
     context.console.result(
         {
             "job": None,
             "documents": len(job.work),
             "read": len(job.work),
-            "left_out": [failure.to_json() for failure in wanted.left_out],
+            "left_out": [failure.to_json() for failure in request.left_out],
         },
         [
-            *failure_lines(wanted.left_out),
+            *failure_lines(request.left_out),
             "nothing is left to read, and nothing to pay",
         ],
     )
-    return 1 if wanted.left_out else 0
+    return 1 if request.left_out else 0
 
 
-def _again(
+def _report_known_job(
     context: Context,
     options: argparse.Namespace,
     state: TransformState,
-    wanted: WantedJob,
+    request: JobRequest,
 ) -> int:
-    """The same was asked for before."""
+    """Report, or follow, the job that the same request started before."""
     if not state.is_changing:
         context.console.say(
             f"transform job {state.name} did this already: --force does it again"
         )
-        return report_summary(
-            context, summed_up(context, state), left_out=wanted.left_out
-        )
-    context.console.say(f"transform job {state.name} is doing this already")
-    if context.is_dry_run or not options.wait:
-        return report_summary(
-            context, summed_up(context, state), left_out=wanted.left_out
-        )
-    summary = watched(context, state, timeout_seconds=options.timeout)
-    return report_summary(context, summary, left_out=wanted.left_out)
+    else:
+        context.console.say(f"transform job {state.name} is doing this already")
+    if state.is_changing and options.wait and not context.is_dry_run:
+        summary = watch_job(context, state, timeout_seconds=options.timeout)
+    else:
+        summary = summarize_job(context, state)
+    return report_summary(context, summary, left_out=request.left_out)

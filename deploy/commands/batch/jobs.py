@@ -18,7 +18,7 @@ from deploy.errors import ConfigError, NotFoundError
 
 __all__ = [
     "SLACK",
-    "found",
+    "find_job",
     "refuse_another_format",
     "results_of",
     "transforms_of",
@@ -33,7 +33,7 @@ def transforms_of(context: Context) -> Transforms:
     return Transforms(context.aws, context.config.name)
 
 
-def found(context: Context, name: str) -> TransformState:
+def find_job(context: Context, name: str) -> TransformState:
     """A job of ours; raises NotFoundError."""
     state = transforms_of(context).transform(name)
     if state is None or not state.is_ours:

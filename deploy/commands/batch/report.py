@@ -88,7 +88,7 @@ def report_summary(
             f"transform job {state.name} failed before it had read anything: {reason}"
             f"{meaning}",
             hint=f"{advice.hint if advice else 'chandra-sagemaker doctor'}; then "
-            f"chandra-sagemaker transform --retry-failed {state.name}",
+            f"chandra-sagemaker transform retry {state.name}",
         )
     failures = [*left_out, *summary.failures]
     data = summary.to_json() | {"left_out": [each.to_json() for each in left_out]}
@@ -146,9 +146,7 @@ def _lines(summary: Summary, failures: Sequence[Failure]) -> list[str]:
         lines += given_up_lines(summary.failures, state.name)
         is_transient = any(not is_permanent(each.code) for each in summary.failures)
         if is_transient or summary.in_part:
-            lines.append(
-                f"next: chandra-sagemaker transform --retry-failed {state.name}"
-            )
+            lines.append(f"next: chandra-sagemaker transform retry {state.name}")
     return lines
 
 
@@ -161,7 +159,7 @@ def given_up_lines(failures: Iterable[Failure], job: str) -> list[str]:
     }
     if not names:
         return []
-    again = f"chandra-sagemaker transform --retry-all {job}"
+    again = f"chandra-sagemaker transform retry --all {job}"
     return [*advice_lines(names), f"{again} reads these again too, and pays again"]
 
 

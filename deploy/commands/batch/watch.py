@@ -23,7 +23,7 @@ from deploy.failures import is_permanent
 from deploy.machines.prices import hourly
 from deploy.monitoring.logs import LogEvent, LogReader
 
-__all__ = ["Watch", "split_failures", "summed_up", "watched"]
+__all__ = ["Watch", "split_failures", "summarize_job", "watch_job"]
 
 # CloudWatch shows a line some seconds after it was written. A log that has lines and
 # gets no more for a while is whole, and so is that of a job which ended a minute ago.
@@ -141,7 +141,7 @@ class Watch:
         return f"{self.prefix.removeprefix('s3://')}{work.key}"
 
 
-def watched(
+def watch_job(
     context: Context, state: TransformState, *, timeout_seconds: float | None
 ) -> Summary:
     """Follow a job to its end, and say what came of it."""
@@ -157,7 +157,7 @@ def watched(
     return _summary(context, watch, ended)
 
 
-def summed_up(context: Context, state: TransformState) -> Summary:
+def summarize_job(context: Context, state: TransformState) -> Summary:
     """Of a job that has ended, or as it stands."""
     watch = Watch(context, state)
     watch.num_done()

@@ -1,4 +1,4 @@
-"""Make the asynchronous endpoint: a queue, machines from none to max_instances."""
+"""Command `async deploy`: create or update the asynchronous endpoint."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 from dataclasses import replace
 
 from deploy.commands.changes import change_to_file, confirm_change, report_change
+from deploy.commands.command import Command
 from deploy.commands.next_deploy import next_deploy_lines
 from deploy.commands.queue.limits import with_limits
 from deploy.commands.quotas import quota_checks
@@ -24,9 +25,6 @@ from deploy.plan.actions import Action
 from deploy.queue.endpoint import async_config, async_endpoint_from
 from deploy.queue.scaling import Scaling
 from deploy.resources import tags_of
-
-NAME = "deploy"
-HELP = "make the endpoint and its scaling; twice changes nothing"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -104,3 +102,16 @@ def _note_quota(context: Context, config: DeployConfig) -> None:
             context.console.say(
                 f"note: {finding.sentence} (asynchronous.max_instances)"
             )
+
+
+COMMAND = Command(
+    run=run,
+    description="Create or update the asynchronous endpoint: a queue, and between no "
+    "machine and asynchronous.max_instances. Running it again without changes does "
+    "nothing.",
+    examples=(
+        "async deploy --dry-run",
+        "async deploy --instance-type ml.g6e.2xlarge",
+    ),
+    add_arguments=add_arguments,
+)

@@ -22,8 +22,8 @@ def add_inputs_argument(parser: argparse.ArgumentParser) -> None:
         "inputs",
         nargs="*",
         metavar="INPUT",
-        help="only documents that these name: files, folders, s3:// prefixes or "
-        "manifests (default: everything in the ledger)",
+        help="files, folders, s3:// prefixes or manifests whose documents are meant "
+        "(default: everything in the ledger)",
     )
 
 
@@ -31,8 +31,8 @@ def add_ledger_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--ledger",
         metavar="WHERE",
-        help="a file, or s3://bucket/prefix for several machines (default "
-        "chandra.ledger.db beside chandra.toml)",
+        help="ledger file, or s3://bucket/prefix to share it between machines "
+        "(default: chandra.ledger.db beside chandra.toml)",
     )
 
 

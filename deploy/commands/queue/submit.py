@@ -1,4 +1,4 @@
-"""Put documents into the queue, each once, however often this is run."""
+"""Command `async submit`: put documents into the queue, each once."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from deploy.commands.command import Command
 from deploy.commands.queue.shared import add_ledger_argument, ledger_opened
 from deploy.commands.request_options import add_request_options, request_options
 from deploy.config import DeployConfig
@@ -32,9 +33,6 @@ from deploy.queue.submit import Retry, Submission, Submitted
 from deploy.results.pages import num_pages_of
 from deploy.results.parse import ACCEPT
 
-NAME = "submit"
-HELP = "put files, folders, s3:// prefixes or manifests into the queue"
-
 NUM_SHOWN = 10
 MAX_BYTES = 1024**3
 NOTHING = "there is no document in it; PDFs and images are read"
@@ -48,30 +46,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a file, a folder, s3://bucket/prefix, or a manifest NAME.jsonl of lines "
         'such as {"document": "s3://bucket/scan.pdf", "pages": "1-5"}',
     )
-    parser.add_argument("--pages", metavar="1-3,7", help="only these, of each")
+    parser.add_argument(
+        "--pages",
+        metavar="1-3,7",
+        help="pages to read from each document (default: all)",
+    )
     parser.add_argument(
         "--format",
         choices=tuple(ACCEPT),
-        help="what is written; json, the default, can be fetched as any of them and "
-        "says how many pages there were",
+        help="format of the results (default json, which `fetch` can write as any "
+        "format, and which counts pages)",
     )
     add_request_options(parser)
     parser.add_argument(
         "--retry-failed",
         action="store_true",
-        help="also documents that failed, or lack pages, after a transient error; "
-        "without INPUT, all of the ledger's",
+        help="also submit documents that failed, or lack pages, after a transient "
+        "error (without INPUT: all in the ledger)",
     )
     parser.add_argument(
         "--retry-all",
         action="store_true",
-        help="also documents with a permanent error, such as damaged files; each is "
-        "paid for again",
+        help="also submit documents with a permanent error, such as damaged files; "
+        "each costs again",
     )
     parser.add_argument(
         "--hidden",
         action="store_true",
-        help="also files of folders whose name begins with a dot",
+        help="include files in folders whose name begins with a dot",
     )
     add_ledger_argument(parser)
 
@@ -314,3 +316,15 @@ def _refused_lines(found: Found) -> list[str]:
         lines.append(f"left out: {len(rest) - NUM_SHOWN:,} more; --json names them all")
     lines += hidden_lines(found.num_hidden)
     return [*lines, *(f"{each}: {NOTHING}" for each in found.empty)]
+
+
+COMMAND = Command(
+    run=run,
+    description="Submit documents to the queue. Each document is submitted once, "
+    "however often the command runs; a ledger records which were.",
+    examples=(
+        "async submit scans/ s3://inbox/2026/",
+        "async submit --retry-failed",
+    ),
+    add_arguments=add_arguments,
+)

@@ -11,7 +11,7 @@ from handler.http.json_body import members_from
 from tests.deploy.batch.transformer import BUCKETS, GROUP, TAR, with_documents
 from tests.deploy.contents import PDF, beginning
 
-RUN = ("transform", "s3://inbox/scans/", "s3://results/md")
+RUN = ("transform", "start", "s3://inbox/scans/", "s3://results/md")
 
 
 @pytest.fixture
@@ -138,7 +138,7 @@ def test_what_fails_is_reported_with_its_code_and_the_rest_is_read(chandra, put,
     assert "1 failed with document_too_large: it is endless\n  c.pdf" in ran.out
     assert "1 would fail again, with unreadable_document: b.pdf" in ran.out
     assert "try: split it, or ask for fewer pages" in ran.out
-    assert "transform --retry-failed" not in ran.out
+    assert "transform retry" not in ran.out
     assert "failed 2 (document_too_large 1, unreadable_document 1)" in ran.out
 
 
@@ -226,7 +226,7 @@ def test_what_a_later_job_has_read_is_not_looked_for_in_the_log_of_an_earlier(
     (first,) = cloud.jobs
     put("scans/b.pdf", b"mended")
     cloud.jobs[first].ended -= 3600
-    chandra("transform", "--retry-failed", first)
+    chandra("transform", "retry", first)
 
     shown = chandra("transform", "status", first, "--json").json
 
@@ -256,12 +256,12 @@ def test_only_the_failed_are_tried_again(chandra, put, wire, cloud):
     put("scans/b.pdf", b"mended")
     cloud.transformed.sent.clear()
 
-    ran = chandra("transform", "--retry-failed", first)
+    ran = chandra("transform", "retry", first)
 
     assert ran.status == 0, ran.err
     assert cloud.transformed.sent == [("b.pdf", PDF + b"mended")]
     assert keys(wire) == ["md/a.pdf.out", "md/b.pdf.out"]
-    assert chandra("transform", "--retry-failed", first).out == (
+    assert chandra("transform", "retry", first).out == (
         f"every document of transform job {first} has its result\n"
     )
     assert chandra("transform", "status", first).status == 0
@@ -277,16 +277,16 @@ def test_documents_that_lack_pages_for_what_may_pass_are_tried_again(
         (tmp_path / "scans").mkdir(exist_ok=True)
         (tmp_path / "scans" / name).write_bytes(beginning(name) + body)
     where = "s3://inbox/scans/" if kind == "objects" else str(tmp_path / "scans")
-    ran = chandra("transform", where, "s3://results/md")
+    ran = chandra("transform", "start", where, "s3://results/md")
     (first,) = cloud.jobs
     cloud.transformed.sent.clear()
 
-    again = chandra("transform", "--retry-failed", first)
+    again = chandra("transform", "retry", first)
 
     assert ran.status == again.status == 0, ran.err + again.err
     assert "in part: b.pdf lacks page 2 (engine_failed)" in ran.out
     assert "1 lack pages after a transient error: b.pdf" in ran.out
-    assert f"next: chandra-sagemaker transform --retry-failed {first}" in ran.out
+    assert f"next: chandra-sagemaker transform retry {first}" in ran.out
     assert [body for _, body in cloud.transformed.sent] == [PDF + b"partly"]
 
 
@@ -299,7 +299,7 @@ def test_documents_that_lack_pages_for_good_are_named_and_not_tried_again(
     (first,) = cloud.jobs
 
     shown = chandra("transform", "status", first, "--json").json
-    again = chandra("transform", "--retry-failed", first)
+    again = chandra("transform", "retry", first)
 
     assert "in part: b.pdf lacks page 2 (deadline_exceeded)" in ran.out
     assert shown["missing_pages"] == {"b.pdf": {"2": "deadline_exceeded"}}
@@ -381,10 +381,10 @@ def test_files_are_uploaded_once_by_their_contents(chandra, put, cloud, wire, tm
     (folder / "a.pdf").write_bytes(PDF + b"fine")
     (folder / "sub" / "b.pdf").write_bytes(PDF + b"broken")
 
-    ran = chandra("transform", str(folder), "s3://results/md")
+    ran = chandra("transform", "start", str(folder), "s3://results/md")
     cloud.calls.clear()
     (folder / "c.pdf").write_bytes(PDF + b"fine too")
-    chandra("transform", str(folder), "s3://results/md")
+    chandra("transform", "start", str(folder), "s3://results/md")
 
     assert ran.status == 1
     assert "uploading 2 files" in ran.out
@@ -409,7 +409,7 @@ def test_a_manifest_becomes_one_request_for_each_line(
         '{"document": "s3://inbox/b.pdf"}\n'
     )
 
-    ran = chandra("transform", str(manifest), "s3://results/md")
+    ran = chandra("transform", "start", str(manifest), "s3://results/md")
 
     bodies = sorted(body for _, body in cloud.transformed.sent)
     assert ran.status == 0, ran.err
@@ -425,8 +425,8 @@ def test_documents_with_options_become_requests(chandra, put, cloud, project):
     project(BUCKETS + "[network]\nisolation = false\n")
     put("a.pdf")
 
-    ran = chandra("transform", "s3://inbox/", "s3://results/md", "--prompt", "x; ü",
-                  "--max-attempts", "1")  # fmt: skip
+    ran = chandra("transform", "start", "s3://inbox/", "s3://results/md",
+                  "--prompt", "x; ü", "--max-attempts", "1")  # fmt: skip
 
     (body,) = [body for _, body in cloud.transformed.sent]
     assert ran.status == 0, ran.err
@@ -446,7 +446,7 @@ def test_a_long_prompt_is_sent_as_the_service_takes_it(
     prompt = tmp_path / "prompt.txt"
     prompt.write_text("сумма " * 700, "utf-8-sig")
 
-    ran = chandra("transform", "s3://inbox/", "s3://results/md",
+    ran = chandra("transform", "start", "s3://inbox/", "s3://results/md",
                   "--prompt", f"@{prompt}")  # fmt: skip
 
     (body,) = [body for _, body in cloud.transformed.sent]
@@ -454,28 +454,29 @@ def test_a_long_prompt_is_sent_as_the_service_takes_it(
     assert members_from(body, ())["prompt"] == ("сумма " * 700).strip()
 
 
-def test_a_retry_of_a_job_takes_no_other_options(chandra):
-    ran = chandra("transform", "--retry-failed", "ocr-1", "--tables", "html")
+def test_retry_has_no_request_options(chandra):
+    ran = chandra("transform", "retry", "ocr-1", "--tables", "html")
 
     assert ran.status == 2
-    assert "takes the request options from the job" in ran.err
+    assert "unrecognized arguments: --tables html" in ran.err
 
 
 @pytest.mark.parametrize(
     ("usage", "flags"),
     [
-        ("--retry-all ocr-1", "--hidden"),
+        ("retry --all ocr-1", "--hidden"),
+        ("retry ocr-1", "--into here"),
         ("--retry-failed ocr-1", "--into here"),
         ("fetch ocr-1 --into here", "--format json"),
         ("wait ocr-1", "--into here"),
-        ("s3://inbox/ s3://results/md", "--into here"),
+        ("start s3://inbox/ s3://results/md", "--into here"),
     ],
 )
 def test_flag_that_would_be_ignored_is_refused(chandra, usage, flags):
     ran = chandra("transform", *usage.split(), *flags.split())
 
     assert ran.status == 2
-    assert f"{flags.split()[0]} cannot be given with transform" in ran.err
+    assert f"unrecognized arguments: {flags}" in ran.err
 
 
 def test_other_options_are_another_job(chandra, put, cloud, project):
@@ -483,7 +484,9 @@ def test_other_options_are_another_job(chandra, put, cloud, project):
     put("a.pdf")
 
     for prompt in ("x", "x", "y"):
-        chandra("transform", "s3://inbox/", "s3://results/md", "--prompt", prompt)
+        chandra(
+            "transform", "start", "s3://inbox/", "s3://results/md", "--prompt", prompt
+        )
 
     assert len(cloud.transformed.sent) == 2
 
@@ -512,7 +515,7 @@ def test_a_line_of_a_manifest_that_cannot_be_read_is_told_with_its_code(
         )
     )
 
-    ran = chandra("transform", str(manifest), "s3://results/md")
+    ran = chandra("transform", "start", str(manifest), "s3://results/md")
 
     assert ran.status == 1, ran.err
     assert [json.loads(body) for _, body in cloud.transformed.sent] == [
@@ -535,7 +538,7 @@ def test_a_manifest_is_refused_where_the_container_has_no_network(
     manifest = tmp_path / "list.jsonl"
     manifest.write_text('{"document": "s3://inbox/a.pdf"}\n')
 
-    ran = chandra("transform", str(manifest), "s3://results/md")
+    ran = chandra("transform", "start", str(manifest), "s3://results/md")
 
     assert ran.status == 2
     assert "network.isolation = true keeps it from S3" in ran.err
@@ -619,7 +622,7 @@ def test_a_job_that_was_stopped_is_gone_on_from(chandra, put, cloud, wire):
     again = chandra(*RUN)
 
     assert stopped.status == 0, stopped.err
-    assert "what was read stays in s3://results/md/" in stopped.out
+    assert "results written before stay in s3://results/md/" in stopped.out
     assert early.status == 5
     assert waited.status == 1
     assert "was stopped: 1 of 2 documents read" in waited.out
@@ -636,7 +639,7 @@ def test_a_job_that_read_nothing_says_why_and_what_to_try(chandra, put, cloud):
 
     assert ran.status == 6
     assert "failed before it had read anything: InsufficientCapacity" in ran.err
-    assert "transform --retry-failed ocr-" in ran.err
+    assert "transform retry ocr-" in ran.err
 
 
 def test_status_lists_the_jobs_of_the_deployment(chandra, put, cloud):
@@ -683,7 +686,9 @@ def test_a_dry_run_shows_price_and_calls_and_starts_nothing(
     (tmp_path / "scans" / "a.pdf").write_bytes(PDF + b"fine")
     cloud.calls.clear()
 
-    ran = chandra("transform", str(tmp_path / "scans"), "s3://results/md", "--dry-run")
+    ran = chandra(
+        "transform", "start", str(tmp_path / "scans"), "s3://results/md", "--dry-run"
+    )
 
     assert ran.status == 0, ran.err
     assert "would upload 1 files" in ran.out
@@ -809,10 +814,11 @@ def test_wherever_a_start_breaks_off_the_next_ends_with_each_document_read_once(
     "arguments",
     [
         (),
-        ("s3://inbox/scans/",),
+        ("start", "s3://inbox/scans/"),
         ("wait",),
-        ("a.pdf", "here"),
-        ("s3://inbox/scans/", "s3://results/md", "--instance-count", "0"),
+        ("start", "a.pdf", "here"),
+        ("start", "s3://inbox/scans/", "s3://results/md", "--instance-count", "0"),
+        ("retry", "ocr-12345678", "s3://inbox"),
         ("--retry-failed", "ocr-12345678", "s3://inbox"),
     ],
 )

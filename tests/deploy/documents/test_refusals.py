@@ -78,7 +78,7 @@ def test_an_object_with_a_wrong_suffix_is_queued_as_what_it_is(chandra, put, clo
 def test_a_job_of_wrong_suffixes_is_given_the_type_of_the_bytes(
     chandra, put, cloud, page
 ):
-    chandra("transform", str(page), "s3://results/md")
+    chandra("transform", "start", str(page), "s3://results/md")
 
     (job,) = cloud.jobs.values()
     assert job.request["TransformInput"]["ContentType"] == "image/jpeg"
@@ -104,7 +104,7 @@ def test_every_command_refuses_a_file_that_is_no_document_alike(
     path.write_bytes(b"<html>not found</html>")
 
     queued = chandra("async", "submit", str(path), "--json")
-    job = chandra("transform", str(path), "s3://results/md", "--json")
+    job = chandra("transform", "start", str(path), "s3://results/md", "--json")
     invoked = chandra("invoke", str(path), "--json")
 
     expected = {"code": "unsupported_media_type", "reason": NO_DOCUMENT}
@@ -123,7 +123,9 @@ def test_an_object_that_is_no_document_is_not_sent(chandra, put, cloud):
     put("scans/b.pdf", b"<html>")
 
     queued = chandra("async", "submit", "s3://inbox/scans/", "--json")
-    job = chandra("transform", "s3://inbox/scans/", "s3://results/md", "--json")
+    job = chandra(
+        "transform", "start", "s3://inbox/scans/", "s3://results/md", "--json"
+    )
 
     assert queued.status == job.status == 1
     assert list(queued.json["refused"]) == ["s3://inbox/scans/b.pdf"]
@@ -157,7 +159,7 @@ def test_archived_objects_start_no_machine(chandra, put, wire, cloud):
     put("cold/deep.pdf", PDF + b" ", StorageClass="DEEP_ARCHIVE")
 
     queued = chandra("async", "submit", "s3://inbox/cold/", "--json")
-    job = chandra("transform", "s3://inbox/cold/", "s3://results/md", "--json")
+    job = chandra("transform", "start", "s3://inbox/cold/", "s3://results/md", "--json")
 
     assert queued.status == job.status == 1
     assert {each["code"] for each in queued.json["refused"].values()} == {
@@ -222,7 +224,7 @@ def test_hidden_files_are_counted_and_can_be_included(chandra, put, cloud, tmp_p
     (folder / ".old" / "c.pdf").write_bytes(PDF + b"c")
 
     without = chandra("async", "submit", str(folder))
-    job = chandra("transform", str(folder), "s3://results/md")
+    job = chandra("transform", "start", str(folder), "s3://results/md")
     among = chandra("async", "submit", str(folder), "--hidden", "--json")
 
     words = "left out: 2 hidden files (names with a dot in front): --hidden includes"

@@ -152,7 +152,7 @@ def test_from_an_empty_folder_every_command_finds_it_by_its_address(
                 ("async", "submit", "papers", "--format", "md"),
                 ("async", "wait", "--timeout", "60"),
                 ("async", "fetch", "--into", "markdown"),
-                ("transform", "papers", f"s3://{bucket}/md/"),
+                ("transform", "start", "papers", f"s3://{bucket}/md/"),
             )
         }
 

@@ -181,7 +181,8 @@ def test_by_a_queue_every_line_is_read_or_reported(
 
 
 def test_by_a_job_every_line_is_read_or_reported(chandra, local, manifest, vanish):
-    asked = ("transform", str(manifest), f"s3://{BUCKET}/out/", "--format", "json")
+    output = f"s3://{BUCKET}/out/"
+    asked = ("transform", "start", str(manifest), output, "--format", "json")
     status, started, err = chandra(*asked, "--no-wait")
     vanish()
     assert status == 1, err
