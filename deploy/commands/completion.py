@@ -9,6 +9,8 @@ from deploy.context import Context
 from deploy.errors import ConfigError
 
 SHELLS = ("bash", "zsh", "fish")
+FILES = ("FILE", "FILE.png", "FOLDER", "INPUT", "PLACE", "WHERE")
+"""Placeholders of arguments that may be a file or a folder."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,12 +25,26 @@ def run(context: Context, options: argparse.Namespace) -> int:
             "completion needs shtab",
             hint="pip install shtab, or '.[deploy]' in the repository",
         ) from error
-    script = shtab.complete(options.all_commands(), options.shell)
+    parser = options.all_commands()
+    _annotate(parser, files=shtab.FILE)
+    script = shtab.complete(parser, options.shell)
     if context.console.as_json:
         context.console.result({"shell": options.shell, "script": script})
     else:
         context.console.write(script)
     return 0
+
+
+def _annotate(parser: argparse.ArgumentParser, files: object) -> None:
+    """Set what shtab reads: short descriptions, and which arguments are files."""
+    for action in parser._actions:
+        if action.metavar in FILES:
+            vars(action)["complete"] = files
+        if isinstance(action, argparse._SubParsersAction):
+            for choice in action._choices_actions:
+                command = action.choices[choice.dest]
+                command.description = choice.help
+                _annotate(command, files)
 
 
 COMMAND = Command(

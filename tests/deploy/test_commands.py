@@ -12,6 +12,7 @@ from deploy.cli import main
 from deploy.commands.index import names
 from deploy.policies import caller_policy
 from tests.deploy.accounts import IDENTITY, configured
+from tests.deploy.batch.transformer import GROUP, Transformer
 from tests.deploy.conftest import SECRET, session_of_ours
 from tests.deploy.contents import PNG
 from tests.deploy.images import write_archive
@@ -21,6 +22,7 @@ ARGUMENTS = {
     "alarms": ["--create"],
     "async submit": ["FILE"],
     "async wait": ["--timeout", "1"],
+    "completion": ["bash"],
     "dashboard": ["--create"],
     "iam": ["--create"],
     "image": ["check"],
@@ -42,7 +44,7 @@ pytestmark = pytest.mark.usefixtures("staged")
 
 
 @pytest.fixture
-def everything(chandra, wire, cloud, project, tmp_path):
+def everything(chandra, wire, cloud, project, tmp_path, at):
     """A deployment with all there can be of it; arguments to run each command with."""
     wire.call("s3", "create_bucket", Bucket="weights")
     project('[asynchronous]\nbucket = "weights"\n[transform]\nbuckets = ["weights"]\n')
@@ -69,6 +71,8 @@ def everything(chandra, wire, cloud, project, tmp_path):
     assert submitted.status == 0, submitted.err
     cloud.invoked = lambda environ, body: ("200 OK", [], b"# Title")
     page = str(tmp_path / "page.png")
+    wire.call("logs", "create_log_group", logGroupName=GROUP)
+    cloud.transformed = Transformer(wire, int(at.now * 1000))
     started = chandra("transform", "start", page, "s3://weights/earlier/")
     assert started.status == 0, started.out + started.err
     places = {

@@ -138,7 +138,7 @@ def test_what_fails_is_reported_with_its_code_and_the_rest_is_read(chandra, put,
     assert "1 failed with document_too_large: it is endless\n  c.pdf" in ran.out
     assert "1 would fail again, with unreadable_document: b.pdf" in ran.out
     assert "try: split it, or ask for fewer pages" in ran.out
-    assert "transform retry" not in ran.out
+    assert "next: chandra-sagemaker transform retry" not in ran.out
     assert "failed 2 (document_too_large 1, unreadable_document 1)" in ran.out
 
 
