@@ -73,7 +73,7 @@ def parser_of(parser, words):
 
 def test_help_of_every_command_is_current():
     root = cli.parser()
-    introduction = section(HELP).partition("```")[0]
+    introduction = section(HELP).partition("```text")[0]
     blocks = [f"```text\n{root.format_help()}```\n"]
     for words in list_commands():
         text = parser_of(root, words).format_help()
