@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import argparse
 
+from deploy.commands.apply import (
+    FINISH_LATER,
+    apply_plan,
+    describe_actions,
+    verify_endpoint,
+)
 from deploy.commands.changes import change_to_file
 from deploy.commands.command import Command
-from deploy.commands.next_deploy import next_deploy_lines
-from deploy.commands.wanted import (
-    UNNOTED,
+from deploy.commands.flags import (
     add_machine_arguments,
     add_wait_arguments,
-    carried_out,
-    compare,
-    listed,
-    with_flags,
+    override_config,
 )
+from deploy.commands.next_deploy import next_deploy_lines
 from deploy.context import Context
 from deploy.resources import endpoint_from
 
@@ -26,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(context: Context, options: argparse.Namespace) -> int:
-    config = with_flags(context.config, options)
+    config = override_config(context.config, options)
     wanted = endpoint_from(config, context.identity)
     is_described = config == context.config
     actions = context.planner.deploy(wanted, config.update, is_described=is_described)
@@ -35,14 +37,14 @@ def run(context: Context, options: argparse.Namespace) -> int:
         "endpoint": wanted.name,
         "config": wanted.config.name,
         "model": wanted.model.name,
-        "actions": listed(actions, options),
+        "actions": describe_actions(actions, options),
         **change.to_json(),
     }
-    status = carried_out(context, options, config, wanted, actions, data, change)
+    status = apply_plan(context, options, config, wanted, actions, data, change)
     if status is not None:
         return status
     if options.wait:
-        compare(context, wanted)
+        verify_endpoint(context, wanted)
         lines = [
             f"endpoint {wanted.name} is in service",
             "next: chandra-sagemaker invoke FILE",
@@ -50,7 +52,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
     else:
         lines = [
             f"endpoint {wanted.name} is on its way",
-            UNNOTED,
+            FINISH_LATER,
         ]
     if not is_described:
         lines += next_deploy_lines(context, wanted)

@@ -6,8 +6,10 @@ import argparse
 from collections.abc import Sequence
 
 from deploy.commands.command import Command
+from deploy.commands.flags import (
+    parse_seconds,
+)
 from deploy.commands.recorded import forget_missing
-from deploy.commands.wanted import seconds
 from deploy.context import Context
 from deploy.errors import ConfigError
 from deploy.teardown.inventory import inventories_of
@@ -38,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--timeout",
-        type=seconds,
+        type=parse_seconds,
         default=3600,
         metavar="SECONDS",
         help="stop waiting for the deletion after SECONDS (default 3600)",

@@ -11,12 +11,12 @@ from typing import Any
 from deploy.checks import Finding, checks_of, unknown_cuda_finding
 from deploy.commands.changes import Change, change_lines, change_to_file
 from deploy.commands.command import Command
+from deploy.commands.flags import (
+    add_machine_arguments,
+    override_config,
+)
 from deploy.commands.preflight import image_checks, role_checks, weights_checks
 from deploy.commands.quotas import quota_checks
-from deploy.commands.wanted import (
-    add_machine_arguments,
-    with_flags,
-)
 from deploy.config import DeployConfig
 from deploy.context import MEND_REQUEST, Context
 from deploy.endpoint.observer import NothingThere
@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(context: Context, options: argparse.Namespace) -> int:
-    asked = with_flags(context.config, options)
+    asked = override_config(context.config, options)
     reason = "--offline" if options.offline else _why_offline(context)
     is_pushed = asked.image.uri is not None
     is_staged = None not in (asked.model.bucket, asked.model.revision)

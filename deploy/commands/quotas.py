@@ -25,9 +25,9 @@ from deploy.plan.actions import Action
 from deploy.queue.endpoint import async_name
 from deploy.resources import EndpointState, our_variant
 
-__all__ = ["UNREAD", "quota_checks", "usage_findings"]
+__all__ = ["UNKNOWN_QUOTAS", "quota_checks", "usage_findings"]
 
-UNREAD = Finding("quotas", False, "the quotas could not be read, nor checked")
+UNKNOWN_QUOTAS = Finding("quotas", False, "the quotas could not be read, nor checked")
 SERVES_ON = "which serves until the new ones do"
 
 
@@ -46,7 +46,7 @@ def quota_checks(
     """
     quotas = usage_quotas(context.aws, ENDPOINT_USAGE)
     if quotas is None:
-        return [UNREAD]
+        return [UNKNOWN_QUOTAS]
     count = config.endpoint.instance_count
     wanted = dict.fromkeys(config.endpoint.instance_types, count)
     other = _other_name(context, config.name)

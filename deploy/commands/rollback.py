@@ -6,15 +6,17 @@ import argparse
 from collections.abc import Sequence
 
 from deploy.commands.absent import absence_of, schedule_notes
-from deploy.commands.command import Command
-from deploy.commands.next_deploy import next_deploy_lines
-from deploy.commands.preflight import earlier_checks
-from deploy.commands.wanted import (
-    add_wait_arguments,
-    listed,
-    may_go_on,
+from deploy.commands.apply import (
+    confirm_recreation,
+    describe_actions,
     refuse_if_fatal,
 )
+from deploy.commands.command import Command
+from deploy.commands.flags import (
+    add_wait_arguments,
+)
+from deploy.commands.next_deploy import next_deploy_lines
+from deploy.commands.preflight import earlier_checks
 from deploy.commands.which_endpoint import (
     add_async_argument,
     endpoint_of,
@@ -60,7 +62,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
     data = {
         "endpoint": name,
         "config": config,
-        "actions": listed(actions, options),
+        "actions": describe_actions(actions, options),
     }
     refuse_if_fatal(
         context,
@@ -70,7 +72,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
         ],
     )
     if not (
-        may_go_on(context, name, actions)
+        confirm_recreation(context, name, actions)
         and (is_there or _may_start(context, name, config, history))
     ):
         context.console.declined()

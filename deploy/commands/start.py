@@ -5,14 +5,16 @@ from __future__ import annotations
 import argparse
 
 from deploy.commands.absent import absence_notes, schedule_notes
-from deploy.commands.command import Command
-from deploy.commands.preflight import earlier_checks
-from deploy.commands.wanted import (
-    add_wait_arguments,
-    listed,
-    may_go_on,
+from deploy.commands.apply import (
+    confirm_recreation,
+    describe_actions,
     refuse_if_fatal,
 )
+from deploy.commands.command import Command
+from deploy.commands.flags import (
+    add_wait_arguments,
+)
+from deploy.commands.preflight import earlier_checks
 from deploy.commands.which_endpoint import (
     add_async_argument,
     endpoint_of,
@@ -58,7 +60,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
             *schedule_notes(context, name, actions),
         ],
     )
-    if not may_go_on(context, name, actions):
+    if not confirm_recreation(context, name, actions):
         context.console.declined()
         return 1
     context.run(actions, timeout_seconds=options.timeout, is_waiting=options.wait)
@@ -69,7 +71,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
         {
             "endpoint": name,
             "config": config,
-            "actions": listed(actions, options),
+            "actions": describe_actions(actions, options),
         },
         [] if context.is_dry_run else _lines(name, config, words, options),
     )

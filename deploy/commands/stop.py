@@ -6,10 +6,15 @@ import argparse
 from collections.abc import Sequence
 
 from deploy.commands.absent import absence_of
+from deploy.commands.apply import (
+    describe_actions,
+)
 from deploy.commands.command import Command
+from deploy.commands.flags import (
+    add_wait_arguments,
+)
 from deploy.commands.queue_status import price_now, queue_state
 from deploy.commands.status import running_cost
-from deploy.commands.wanted import add_wait_arguments, listed
 from deploy.commands.which_endpoint import add_async_argument, endpoint_of
 from deploy.context import Context
 from deploy.errors import AccessDeniedError, NotFoundError
@@ -58,7 +63,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
         {
             "endpoint": name,
             "stopped": options.wait and not context.is_dry_run,
-            "actions": listed(actions, options),
+            "actions": describe_actions(actions, options),
             **saved,
         },
         [*lines, *words, *other],

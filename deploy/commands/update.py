@@ -6,21 +6,23 @@ import argparse
 from dataclasses import replace
 
 from deploy.commands.absent import absence_of
+from deploy.commands.apply import (
+    FINISH_LATER,
+    apply_plan,
+    describe_actions,
+    verify_endpoint,
+)
 from deploy.commands.changes import change_by_flags
 from deploy.commands.command import Command
 from deploy.commands.effective import config_with_running_settings
-from deploy.commands.next_deploy import next_deploy_lines
-from deploy.commands.wanted import (
-    UNNOTED,
+from deploy.commands.flags import (
     add_machine_arguments,
     add_wait_arguments,
-    blaming,
-    carried_out,
-    compare,
-    listed,
-    pairs,
-    with_flags,
+    blame_flags,
+    override_config,
+    parse_pairs,
 )
+from deploy.commands.next_deploy import next_deploy_lines
 from deploy.config import UpdateTable
 from deploy.context import Context
 from deploy.endpoint.planner import config_to_change
@@ -99,7 +101,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
         "endpoint": wanted.name,
         "config": wanted.config.name,
         "strategy": update.strategy,
-        "actions": listed(actions, options),
+        "actions": describe_actions(actions, options),
         **change.to_json(),
     }
     if not actions:
@@ -115,15 +117,15 @@ def run(context: Context, options: argparse.Namespace) -> int:
     effective = replace(
         config_with_running_settings(context.config, wanted), update=update
     )
-    status = carried_out(context, options, effective, wanted, actions, data, change)
+    status = apply_plan(context, options, effective, wanted, actions, data, change)
     if status is not None:
         return status
     if options.wait:
-        compare(context, wanted)
+        verify_endpoint(context, wanted)
     lines = [f"endpoint {wanted.name} {'has' if options.wait else 'gets'} config "
              f"{wanted.config.name}"]  # fmt: skip
     if not options.wait:
-        lines.append(UNNOTED)
+        lines.append(FINISH_LATER)
     context.console.result(data, lines + next_deploy_lines(context, wanted))
     return 0
 
@@ -145,8 +147,8 @@ def _refuse_count_of_scaled(
 
 def _edits(context: Context, options: argparse.Namespace) -> Edits:
     """Return the edits that the flags ask for, checked by the rules of chandra.toml."""
-    table = with_flags(context.config, options).endpoint
-    environment = pairs(options.env or ())
+    table = override_config(context.config, options).endpoint
+    environment = parse_pairs(options.env or ())
     removed = tuple(options.unset_env or ())
     for name in removed:
         if name in environment:
@@ -176,7 +178,7 @@ def _update(context: Context, options: argparse.Namespace) -> UpdateTable:
     if options.strategy is not None:
         update = replace(update, strategy=options.strategy)
     if options.bake is not None:
-        with blaming(options):
+        with blame_flags(options):
             update = replace(update, bake_seconds=options.bake)
     return update
 

@@ -182,7 +182,7 @@ def test_a_time_that_no_clock_has_is_refused(chandra, cloud, command, text):
     ran = chandra(command, f"--timeout={text}")
 
     assert ran.status == 2
-    assert f"seconds are a number above 0, not {text}" in ran.err
+    assert f"seconds must be a number above 0, not {text}" in ran.err
     assert cloud.calls == []
 
 

@@ -15,7 +15,7 @@ from deploy.checks import (
     region_findings,
 )
 from deploy.commands.batch.jobs import transforms_of
-from deploy.commands.quotas import UNREAD, usage_findings
+from deploy.commands.quotas import UNKNOWN_QUOTAS, usage_findings
 from deploy.config import DeployConfig
 from deploy.context import Context
 from deploy.endpoint.inspection import image_findings
@@ -67,7 +67,7 @@ def findings_of(
         findings += _bucket_findings(config, job, batch)
     quotas = usage_quotas(context.aws, TRANSFORM_USAGE)
     if quotas is None:
-        return [*findings, UNREAD]
+        return [*findings, UNKNOWN_QUOTAS]
     wanted = {job.instance_type: job.instance_count}
     return [*findings, *usage_findings(wanted, quotas, TRANSFORM_USAGE)]
 

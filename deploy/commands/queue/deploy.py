@@ -5,19 +5,21 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 
+from deploy.commands.apply import (
+    FINISH_LATER,
+    apply_plan,
+    verify_endpoint,
+)
 from deploy.commands.changes import change_to_file, confirm_change, report_change
 from deploy.commands.command import Command
+from deploy.commands.flags import (
+    add_machine_arguments,
+    add_wait_arguments,
+    override_config,
+)
 from deploy.commands.next_deploy import next_deploy_lines
 from deploy.commands.queue.limits import with_limits
 from deploy.commands.quotas import quota_checks
-from deploy.commands.wanted import (
-    UNNOTED,
-    add_machine_arguments,
-    add_wait_arguments,
-    carried_out,
-    compare,
-    with_flags,
-)
 from deploy.config import DeployConfig
 from deploy.context import Context
 from deploy.errors import ConfigError
@@ -38,7 +40,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
             "the number of machines is the queue's business",
             hint="asynchronous.min_instances and max_instances in chandra.toml",
         )
-    config = with_flags(context.config, options)
+    config = override_config(context.config, options)
     is_described = config == context.config
     wanted = async_endpoint_from(config, context.identity)
     config = async_config(config, context.identity)
@@ -61,22 +63,22 @@ def run(context: Context, options: argparse.Namespace) -> int:
     if whole:
         _note_quota(context, config)
     if context.is_dry_run or not whole:
-        status = carried_out(context, options, config, wanted, whole, data, change)
+        status = apply_plan(context, options, config, wanted, whole, data, change)
         return 0 if status is None else status
     if actions:
-        status = carried_out(context, options, config, wanted, actions, data, change)
+        status = apply_plan(context, options, config, wanted, actions, data, change)
         if status is not None:
             return status
         if not options.wait:
             words = f"endpoint {wanted.name} is on its way, without scaling"
-            context.console.result(data, [words, UNNOTED])
+            context.console.result(data, [words, FINISH_LATER])
             return 0
     else:
         report_change(context, change, later)
         if not confirm_change(context, wanted.name, change, later):
             context.console.declined()
             return 1
-    compare(context, wanted)
+    verify_endpoint(context, wanted)
     context.run(planner.scale(scaling))
     context.run(planner.watch(scaling))
     table = config.asynchronous
