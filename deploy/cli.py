@@ -203,7 +203,7 @@ def main(
         console.interrupted(
             interrupted.sentence
             if isinstance(interrupted, Interrupted)
-            else context.so_far
+            else context.journal.summary
             if context is not None
             else "this command had changed nothing"
         )

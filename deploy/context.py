@@ -1,4 +1,4 @@
-"""What a command is given: the configuration, the account, the console, the clock."""
+"""Context of a command: configuration, account, console, clock."""
 
 from __future__ import annotations
 
@@ -30,23 +30,42 @@ MEND_REQUEST = (
 WHAT_IS_MISSING = "next: chandra-sagemaker doctor says what is still missing"
 
 
-@dataclass
+@dataclass(frozen=True, slots=True)
+class Journal:
+    """Calls that a command has made, for the message after Ctrl-C."""
+
+    _sentences: list[str] = field(default_factory=list)
+
+    def add(self, actions: Sequence[Action]) -> None:
+        """Record the calls among actions that were executed."""
+        self._sentences.extend(a.sentence for a in actions if isinstance(a, Call))
+
+    @property
+    def summary(self) -> str:
+        """What a command that is interrupted between two steps has done."""
+        if not self._sentences:
+            return "this command had changed nothing"
+        return (
+            f"done: {'; '.join(self._sentences)}. `chandra-sagemaker status` shows "
+            "what there is now"
+        )
+
+
+@dataclass(frozen=True)
 class Context:
-    """Made once, by the command line."""
+    """What a command works with; the command line makes one per run."""
 
     config_path: Path
     console: Console
     connect: Callable[[str | None], AWSClient]
-    """With a region, or the profile's."""
+    """Connect to a region, or to that of the profile."""
     clock: Callable[[], float]
     sleep: Callable[[float], None]
     runner: Runner
     hub: Hub
     region: str | None = None
     is_dry_run: bool = False
-    deployment: str | None = None
-    """Whose log is shown while waiting; None: the configuration's."""
-    _done: list[str] = field(default_factory=list)
+    journal: Journal = field(default_factory=Journal)
 
     @cached_property
     def config(self) -> DeployConfig:
@@ -77,20 +96,26 @@ class Context:
         self,
         actions: Sequence[Action],
         *,
+        endpoint: str | None = None,
         timeout_seconds: float = 3600,
         is_waiting: bool = True,
     ) -> None:
-        """Make it so; with --dry-run, say what would be."""
+        """Execute a plan; with --dry-run, print it.
+
+        While it waits, the log of `endpoint` is shown; None: the endpoint of the
+        configuration. Raises ConfigError before the first call if AWS would reject a
+        call for its form.
+        """
         wanted = begun(actions, is_waiting=is_waiting)
         if refused := self.refused(wanted):
-            # Before the first call: half a plan is worse than none.
+            # Checked before the first call, because half a plan is worse than none.
             raise ConfigError(refused[0], hint=MEND_REQUEST)
         if self.is_dry_run:
             show(wanted, self.console)
             return
         reader = LogReader(
             self.aws,
-            log_group(self.deployment or self.config.name),
+            log_group(endpoint or self.config.name),
             since=self.now - timedelta(seconds=5),
         )
         Executor(
@@ -102,31 +127,21 @@ class Context:
             log_lines=lambda: _messages(reader),
             timeout_seconds=timeout_seconds,
             is_waiting=is_waiting,
-            flag="" if self.deployment in (None, self.config.name) else " --async",
+            flag="" if endpoint in (None, self.config.name) else " --async",
         ).run(actions)
-        self._done += [a.sentence for a in wanted if isinstance(a, Call)]
+        self.journal.add(wanted)
 
     def refused(self, actions: Sequence[Action]) -> list[str]:
-        """What AWS would refuse in a plan for its form, in a sentence for each call."""
+        """Return a sentence for each call that AWS would reject for its form."""
         return [
             f"AWS would refuse to {action.sentence}: {'; '.join(found)}"
             for action in actions
             if isinstance(action, Call) and (found := self.aws.violations(action))
         ]
 
-    @property
-    def so_far(self) -> str:
-        """For whoever interrupts a command between two of its steps."""
-        if not self._done:
-            return "this command had changed nothing"
-        return (
-            f"done: {'; '.join(self._done)}. `chandra-sagemaker status` shows what "
-            "there is now"
-        )
-
 
 def _messages(reader: LogReader) -> list[str]:
-    """Log lines are worth having, and not worth giving a deployment up for."""
+    """Return new log lines; without them, a deployment goes on all the same."""
     try:
         return [event.message for event in reader.read()]
     except DeployError:

@@ -151,7 +151,12 @@ def apply_plan(
     if not is_agreed or not confirm_recreation(context, wanted.name, actions):
         context.console.declined()
         return 1
-    context.run(actions, timeout_seconds=options.timeout, is_waiting=options.wait)
+    context.run(
+        actions,
+        endpoint=wanted.name,
+        timeout_seconds=options.timeout,
+        is_waiting=options.wait,
+    )
     if context.is_dry_run:
         context.console.result(data)
         return 0

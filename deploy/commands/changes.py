@@ -177,7 +177,8 @@ def confirm_change(
 ) -> bool:
     """Ask at a terminal before a change that costs more or reverts a setting.
 
-    No question is asked before a serving endpoint is deleted: `confirm_recreation` asks then.
+    No question is asked before a serving endpoint is deleted: `confirm_recreation`
+    asks then.
     """
     if context.is_dry_run or deletes_what_serves(context, name, actions):
         return True

@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(context: Context, options: argparse.Namespace) -> int:
-    name = context.deployment = endpoint_of(context, options)
+    name = endpoint_of(context, options)
     owner = owner_of(context, options)
     state = context.account.endpoint(name)
     history = context.account.history(name)
@@ -77,7 +77,12 @@ def run(context: Context, options: argparse.Namespace) -> int:
     ):
         context.console.declined()
         return 1
-    context.run(actions, timeout_seconds=options.timeout, is_waiting=options.wait)
+    context.run(
+        actions,
+        endpoint=name,
+        timeout_seconds=options.timeout,
+        is_waiting=options.wait,
+    )
     if context.is_dry_run:
         context.console.result(data)
         return 0

@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(context: Context, options: argparse.Namespace) -> int:
-    name = context.deployment = endpoint_of(context, options)
+    name = endpoint_of(context, options)
     owner = owner_of(context, options)
     state = context.account.endpoint(name)
     if state is not None and state.is_ours and state.status == "InService":
@@ -63,7 +63,12 @@ def run(context: Context, options: argparse.Namespace) -> int:
     if not confirm_recreation(context, name, actions):
         context.console.declined()
         return 1
-    context.run(actions, timeout_seconds=options.timeout, is_waiting=options.wait)
+    context.run(
+        actions,
+        endpoint=name,
+        timeout_seconds=options.timeout,
+        is_waiting=options.wait,
+    )
     if options.is_async and options.wait:
         scale(context, owner)
     words = "in service" if options.wait else "on its way"

@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(context: Context, options: argparse.Namespace) -> int:
-    name = context.deployment = endpoint_of(context, options)
+    name = endpoint_of(context, options)
     state = context.account.endpoint(name)
     actions: Sequence[Action] = context.planner.stop(name)
     flag = " --async" if options.is_async else ""
@@ -51,7 +51,12 @@ def run(context: Context, options: argparse.Namespace) -> int:
     ):
         context.console.declined()
         return 1
-    context.run(actions, timeout_seconds=options.timeout, is_waiting=options.wait)
+    context.run(
+        actions,
+        endpoint=name,
+        timeout_seconds=options.timeout,
+        is_waiting=options.wait,
+    )
     lines = []
     if not context.is_dry_run:
         state_now = "is stopped" if options.wait else "is being deleted"
@@ -76,7 +81,7 @@ def _stop_nothing(context: Context, name: str, other: Sequence[str]) -> int:
     absence = absence_of(context, name, context.account.history(name))
     is_lost = absence is not None and absence.is_lost
     if is_lost:
-        context.run(context.planner.mark_stopped(name))
+        context.run(context.planner.mark_stopped(name), endpoint=name)
     lines = [f"endpoint {name} is not running" + ("" if other else
              ": nothing costs money")]  # fmt: skip
     if absence is not None and is_lost:

@@ -40,6 +40,6 @@ def scale(context: Context, owner: DeployConfig) -> None:
     """
     scaling = Scaling.of(owner.name, owner.asynchronous, tags_of(owner))
     planner = context.planner
-    context.run(planner.scale(scaling))
+    context.run(planner.scale(scaling), endpoint=owner.name)
     # What the alarms call is known when the policies are there.
-    context.run(planner.watch(scaling))
+    context.run(planner.watch(scaling), endpoint=owner.name)

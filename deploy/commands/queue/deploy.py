@@ -59,7 +59,6 @@ def run(context: Context, options: argparse.Namespace) -> int:
         **change.to_json(),
     }
     whole: list[Action] = [*actions, *later]
-    context.deployment = config.name
     if whole:
         _note_quota(context, config)
     if context.is_dry_run or not whole:
@@ -79,8 +78,8 @@ def run(context: Context, options: argparse.Namespace) -> int:
             context.console.declined()
             return 1
     verify_endpoint(context, wanted)
-    context.run(planner.scale(scaling))
-    context.run(planner.watch(scaling))
+    context.run(planner.scale(scaling), endpoint=config.name)
+    context.run(planner.watch(scaling), endpoint=config.name)
     table = config.asynchronous
     context.console.result(
         data,
