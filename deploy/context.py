@@ -42,7 +42,7 @@ class Journal:
 
     @property
     def summary(self) -> str:
-        """What a command that is interrupted between two steps has done."""
+        """Sentence on the calls that an interrupted command has made."""
         if not self._sentences:
             return "this command had changed nothing"
         return (
@@ -53,7 +53,7 @@ class Journal:
 
 @dataclass(frozen=True)
 class Context:
-    """What a command works with; the command line makes one per run."""
+    """Configuration, account and tools of a command; made once per run."""
 
     config_path: Path
     console: Console

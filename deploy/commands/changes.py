@@ -63,7 +63,7 @@ class Change:
         return after > before
 
     def to_json(self) -> dict[str, Any]:
-        """The part of a command's answer that is about changes."""
+        """Return the part of a command's JSON that describes changes."""
         return {
             "changes": [each.to_json() for each in self.differences],
             "reverts": [each.to_json() for each in (*self.reverts, *self.unclear)],
@@ -75,7 +75,7 @@ class Change:
 
 
 def price_of(machines: Machines | None) -> float | None:
-    """US dollars an hour; None where no price is known."""
+    """Return US dollars per hour, or None if no price is known."""
     if machines is None:
         return 0.0
     return most_an_hour(machines.instance_types, machines.instance_count)
@@ -153,7 +153,7 @@ def report_change(context: Context, change: Change, actions: Sequence[Action]) -
 
 
 def change_lines(change: Change) -> list[str]:
-    """One line for each setting, those that are reverted last."""
+    """Return a line for each setting, with reverted settings last."""
     others = [
         each
         for each in change.differences
@@ -200,7 +200,7 @@ def confirm_change(
 
 
 def deletes_what_serves(context: Context, name: str, actions: Sequence[Action]) -> bool:
-    """Say whether the actions delete an endpoint that may be serving."""
+    """Return whether the actions delete an endpoint that may be serving."""
     if not has_call(actions, "delete_endpoint"):
         return False
     state = context.account.endpoint(name)

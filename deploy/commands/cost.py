@@ -21,7 +21,7 @@ from deploy.machines.throughput import ESTIMATE_NOTE, Rate, rate_of
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """One kind of machine for the whole workload."""
+    """Instance type for the whole workload, with its cost."""
 
     name: str
     instance: Instance
@@ -42,12 +42,12 @@ class Offer:
         return max(1, math.ceil(self.num_pages / capacity))
 
     def a_day(self, *, together: bool) -> float:
-        """Machines run for all of the hours, busy or not."""
+        """US dollars per day; machines run for all of the hours, busy or not."""
         machines = self.num_machines(together=together)
         return machines * self.instance.price * self.hours_a_day
 
     def a_thousand_pages(self, *, together: bool) -> float:
-        """When every hour that is paid for is used."""
+        """US dollars per 1,000 pages, if every hour that is paid for is used."""
         return self.instance.price / self.pages_an_hour(together=together) * 1000
 
     def to_json(self) -> dict[str, Any]:
@@ -142,7 +142,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
 
 
 def _why_not(config: DeployConfig, name: str) -> str | None:
-    """What a deployment on these machines would be refused for."""
+    """Return why a deployment on an instance type would be rejected, if it would."""
     if name not in INSTANCES:
         return f"nothing is known of {name}"
     only = EndpointTable(instance_types=(name,), ami=config.endpoint.ami)

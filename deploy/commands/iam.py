@@ -80,13 +80,16 @@ def run(context: Context, options: argparse.Namespace) -> int:
 
 
 def _say_where_it_fits(context: Context, caller: dict[str, Any]) -> None:
-    """IAM counts no spaces between words."""
+    """Print a note if the policy is too large for a managed policy.
+
+    IAM does not count white space.
+    """
     size = len(json.dumps(caller, separators=(",", ":")))
     if size > MANAGED_POLICY_CHARACTERS:
         context.console.warn(
             f"note: the caller's policy has {size:,} characters, and a managed policy "
-            f"takes {MANAGED_POLICY_CHARACTERS:,}: put it inside the role of whoever "
-            "runs these commands, which takes 10,240"
+            f"takes {MANAGED_POLICY_CHARACTERS:,}: put it inside the role that runs "
+            "these commands, which takes 10,240"
         )
 
 

@@ -295,7 +295,7 @@ def _check_archive(context: Context, options: argparse.Namespace) -> int:
 
 
 def _reference(context: Context, options: argparse.Namespace) -> str:
-    """What was asked for, else what was pushed last."""
+    """Return the image that was asked for, or else the image that was pushed last."""
     if options.tag:
         return str(options.tag)
     uri = context.config.image.uri

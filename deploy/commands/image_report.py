@@ -138,7 +138,7 @@ def archive_lines(
 
 
 def _used_lines(config: DeployConfig, state: ImageState) -> list[str]:
-    """Say so where deployments use another image than the one that is shown."""
+    """Return lines on deployments that use another image than the one shown."""
     _, _, used = (config.image.uri or "").partition("@")
     if used in ("", state.digest):
         return []

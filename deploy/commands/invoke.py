@@ -225,7 +225,7 @@ def _with_password(attributes: str, password: str | None) -> str:
 def _refuse_absent_pages(
     path: Path, media_type: str, pages: str | None, password: str | None
 ) -> None:
-    """Refuse pages that a PDF lacks before it is sent; the service counts the same."""
+    """Reject pages that a PDF lacks before it is sent; the service counts the same."""
     if pages is None or media_type != PDF:
         return
     num_pages, last = num_pages_of(path, password), last_named(pages)
@@ -242,7 +242,7 @@ def _streamed(
     lines: Iterator[bytes],
     output: Output,
 ) -> str:
-    """What is left to write when the last line has come."""
+    """Write the pages of a stream; return what is left to write after the last line."""
     written: list[str] = []
     pages: list[dict[str, Any]] = []
     in_order = InOrder(options.pages)
@@ -328,7 +328,7 @@ def _report(
 
 
 def _warn(context: Context, document: dict[str, Any]) -> None:
-    """Say which pages were not read, and what is doubtful about the whole."""
+    """Print which pages were not read, and what is doubtful about the document."""
     for warning in document.get("warnings") or ():
         context.console.warn(f"{warning['detail']} ({warning['code']})")
     for page in document["pages"]:

@@ -89,7 +89,7 @@ def port(text: str) -> int:
 
 
 def run(context: Context, options: argparse.Namespace) -> int:
-    """Until it is asked to end."""
+    """Run the emulator until Ctrl-C or SIGTERM."""
     assumed = assumed_from(options.assume)
     if options.init and (options.backend or options.empty):
         raise ConfigError(
@@ -167,7 +167,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
 
 
 def _init(context: Context, made: Seed, region: str) -> bool:
-    """Whether it was written: what is there stays."""
+    """Write chandra.toml unless it exists; return whether it was written."""
     try:
         with context.config_path.open("x") as file:
             file.write(made.settings(region))
@@ -182,7 +182,7 @@ def _init(context: Context, made: Seed, region: str) -> bool:
 
 
 def _next(context: Context, made: Seed) -> Iterator[str]:
-    """What to type then."""
+    """Yield the next commands to type."""
     if not context.config_path.exists():
         yield "  (for async and transform, end it and start it with --init)"
         return
@@ -194,7 +194,7 @@ def _next(context: Context, made: Seed) -> Iterator[str]:
 
 
 def _stop_requests(stack: contextlib.ExitStack) -> threading.Event:
-    """Ctrl-C and SIGTERM: both are how it is meant to end."""
+    """Treat SIGTERM like Ctrl-C: both are the usual way to end the emulator."""
     stop = threading.Event()
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -220,7 +220,7 @@ def _program(weights: str, credentials: Mapping[str, str] | None) -> ServerProgr
 
 
 def _credentials() -> dict[str, str] | None:
-    """Any will do for moto; None: there are some of one's own."""
+    """Return credentials for moto, which accepts any; None if the user has some."""
     if AWSClient.connect(region=REGION).has_credentials:
         return None
     return {"aws_access_key_id": "local", "aws_secret_access_key": "local"}
@@ -237,7 +237,7 @@ def _for_containers(credentials: Mapping[str, str] | None) -> Iterator[tuple[str
 def _to_copy(
     address: str, region: str, credentials: Mapping[str, str] | None
 ) -> dict[str, str]:
-    """What a terminal lacks."""
+    """Return the environment variables to set in another terminal."""
     return {
         "AWS_ENDPOINT_URL": address,
         "AWS_REGION": region,

@@ -83,7 +83,7 @@ def _read(
 
 
 def age(text: str) -> timedelta:
-    """As a person writes it."""
+    """Return the duration that a text such as 30s, 15m, 2h or 1d stands for."""
     found = re.fullmatch(r"(\d+)([smhd])", text)
     if found is None:
         raise ConfigError(

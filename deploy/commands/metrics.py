@@ -98,7 +98,7 @@ def _row(series: Series, start: datetime, period: int) -> tuple[str, ...]:
 
 
 def _bars(series: Series, start: datetime, period: int) -> str:
-    """One a period, from the first on; nothing where nothing was measured."""
+    """Return a bar for each period, from the first on; empty without measurements."""
     top = max(series.values) or 1.0
     bars: dict[int, str] = {}
     for when, value in zip(series.times, series.values, strict=True):

@@ -200,7 +200,7 @@ def _named_by(found: Checkpoint, model: str, options: argparse.Namespace) -> str
 def _recognised(
     weights: Weights, found: Checkpoint, options: argparse.Namespace
 ) -> str:
-    """Say what the weights are, and who says so."""
+    """Print what the weights are, and what says so."""
     sentence = f"recognised {found.sentence}; staged as {weights.model}"
     if options.folder is None:
         return f"{sentence}, which the hub sent"
@@ -212,7 +212,7 @@ def _recognised(
 def _from_hub(
     context: Context, config: DeployConfig, options: argparse.Namespace, store: Store
 ) -> int:
-    """Say what would be fetched and put, by names and sizes; fetch nothing."""
+    """Print names and sizes of what would be fetched and uploaded; fetch nothing."""
     model = config.model.id
     found = context.hub.look(model, options.revision)
     uri, prefix, key = _places(config, found.commit)
@@ -249,13 +249,13 @@ def _from_hub(
 
 
 def _has_tar(store: Store, prefix: str, key: str) -> bool:
-    """The tar says which files it was made of, and the manifest which there are."""
+    """Return whether the tar was made of the files that the manifest lists."""
     manifest = store.manifest(prefix)
     return manifest is not None and store.holds_tar(sha256_in(manifest), key)
 
 
 def _places(config: DeployConfig, revision: str) -> tuple[str, str, str]:
-    """Where weights lie: their address, their prefix in the bucket, the tar's key."""
+    """Return the address and prefix of the weights, and the key of the tar."""
     table = replace(config.model, revision=revision, source="s3")
     uri = weights_uri(replace(config, model=table))
     prefix = uri.removeprefix(f"s3://{table.bucket}/")

@@ -11,7 +11,7 @@ __all__ = ["next_deploy_lines"]
 
 
 def next_deploy_lines(context: Context, running: Target) -> list[str]:
-    """Say which settings of `running` the file would change, if any."""
+    """Return lines on the settings of `running` that the file would change, if any."""
     file = context.config_path.name
     is_async = running.name == async_name(context.config)
     command = "async deploy" if is_async else "deploy"

@@ -1,4 +1,4 @@
-"""Where `invoke` puts what it was answered: the terminal, a file, a JSON object."""
+"""Output of `invoke`: the terminal, a file or a JSON object."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Output:
 
     @property
     def is_live(self) -> bool:
-        """Pages can be shown as they come; to a program they are one object."""
+        """True if pages are shown as they come; for --json they are one object."""
         is_object = self._path is None and self._console.as_json
         return self._format in ("md", "ndjson") and not is_object
 
@@ -37,7 +37,7 @@ class Output:
         return f"pages that came, {where}: {self.num_written}"
 
     def page(self, text: str) -> None:
-        """What has come of a page, at once: a stream may break off after it."""
+        """Write a page at once, because a stream may break off after it."""
         if self._path is None:
             self._console.write(text)
         else:
@@ -69,7 +69,7 @@ class Output:
 
 
 def refuse_unwritable(path: Path) -> None:
-    """Before the document is read, which is paid for."""
+    """Raise ConfigError for an output file that cannot be written, before paying."""
     if path.is_dir():
         raise ConfigError(f"{path} is a folder", hint=WRITABLE)
     if not path.parent.is_dir():

@@ -91,7 +91,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
 
 
 def _filled(config: DeployConfig) -> tuple[DeployConfig, list[Finding]]:
-    """Stands-in for what was never pushed or staged, and what to type for it."""
+    """Fill in placeholders for an image or weights that are missing, with notes."""
     image, model = config.image, config.model
     findings = []
     if image.uri is None:

@@ -25,7 +25,7 @@ def draw(
     end: datetime,
     period_seconds: int,
 ) -> None:
-    """Raises ConfigError where matplotlib is missing, or the path cannot be written."""
+    """Draw the plot; raises ConfigError without matplotlib or if writing fails."""
     try:
         from matplotlib import dates as untyped
         from matplotlib.figure import Figure
@@ -77,7 +77,7 @@ def draw(
 def _groups(
     series: Sequence[Series], period_seconds: int
 ) -> list[tuple[str, list[Series]]]:
-    """Those of one kind and unit, for one set of axes each."""
+    """Return the series by kind and unit; each group has axes of its own."""
     minutes = f"in {period_seconds // 60} min"
     groups: dict[str, list[Series]] = {}
     for one in series:

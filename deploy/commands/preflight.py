@@ -32,14 +32,14 @@ STARTS = ("create_model", "create_endpoint", "update_endpoint")
 def weights_checks(
     context: Context, config: DeployConfig, actions: Sequence[Action]
 ) -> list[Finding]:
-    """What lies in the bucket."""
+    """Check the weights in the bucket."""
     return weights_findings(context.aws, config) if _starts_machine(actions) else []
 
 
 def image_checks(
     context: Context, config: DeployConfig, actions: Sequence[Action]
 ) -> list[Finding]:
-    """What lies in the registry; nothing of an image that was never pushed."""
+    """Check the image in the registry, if one was ever pushed."""
     # Of another region: that is said of the configuration alone.
     if not _starts_machine(actions) or region_findings(config):
         return []
@@ -56,14 +56,14 @@ def role_checks(
 def earlier_checks(
     context: Context, name: str, actions: Sequence[Action]
 ) -> list[Finding]:
-    """The image of a config that was live before: its repository keeps only so many."""
+    """Check the image of an earlier config: its repository keeps only some images."""
     if not _starts_machine(actions):
         return []
     try:
         variant = our_variant(context.account.describe_config(name))
         model = context.account.describe_model(variant["ModelName"])
     except NotFoundError:
-        # Whatever names them next says so.
+        # The next call that names them reports this.
         return []
     uri = model["PrimaryContainer"]["Image"]
     if image_address(uri) is None:

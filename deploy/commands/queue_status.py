@@ -1,4 +1,4 @@
-"""How the asynchronous endpoint is: its machines, what waits, and what moves them."""
+"""Status of the asynchronous endpoint: machines, queue and scaling."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NAMES = {
 
 
 def queue_state(context: Context) -> EndpointState | None:
-    """Ours, as far as one may look: the least policy lets us where there is a queue."""
+    """Return the asynchronous endpoint; None if missing, not ours or not visible."""
     try:
         state = context.account.endpoint(async_name(context.config))
     except AccessDeniedError:
@@ -37,7 +37,7 @@ def queue_state(context: Context) -> EndpointState | None:
 
 
 def queue_facts(context: Context) -> dict[str, Any] | None:
-    """None where there is none, and never was."""
+    """Return the facts on the queue; None if there is none and never was."""
     name = async_name(context.config)
     denied = None
     try:
@@ -83,7 +83,7 @@ def queue_facts(context: Context) -> dict[str, Any] | None:
 def price_now(
     context: Context, state: EndpointState
 ) -> tuple[str | None, float | None]:
-    """The kind of its machines, and what those that run cost: none costs nothing."""
+    """Return the instance type, and the price per hour of the machines that run."""
     config = context.account.describe_config(state.config)
     variant = our_variant(config)
     pools = variant.get("InstancePools") or [{}]
@@ -96,7 +96,7 @@ def price_now(
 
 
 def queue_rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
-    """For people."""
+    """Return the facts as rows of a table."""
     name = facts["endpoint"]
     if "error" in facts:
         return [("asynchronous", name), ("status", f"not known: {facts['error']}")]

@@ -137,7 +137,7 @@ def _previous(
 def _may_start(
     context: Context, name: str, config: str, history: Sequence[Live]
 ) -> bool:
-    """Say why the endpoint does not run, and ask whether to start it at a price."""
+    """Print why the endpoint does not run, and ask whether to start it at a price."""
     absence = absence_of(context, name, history)
     if absence is None:
         return True

@@ -77,7 +77,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
 
 
 def _endpoint(context: Context) -> tuple[dict[str, Any] | None, list[str]]:
-    """Of the one in real time; None where there is none, and never was."""
+    """Return the real-time endpoint; None if there is none and never was."""
     name = context.config.name
     state = context.account.endpoint(name)
     if state is not None:
@@ -120,7 +120,7 @@ def _jobs(context: Context) -> list[dict[str, Any]] | None:
 
 
 def running_cost(context: Context, state: EndpointState) -> Cost | None:
-    """As if its machines had been the same ones since it was made."""
+    """Return the cost so far, as if the machines had been the same since creation."""
     kind = _instance_type(_config(context, state))
     price = hourly(kind, state.instance_count or 1) if kind else None
     if price is None or state.created is None:
@@ -176,7 +176,7 @@ def _drift(state: EndpointState, variant: dict[str, Any]) -> str | None:
 
 
 def _rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
-    """For people: what belongs together in one line, amounts with their units."""
+    """Return the facts as rows of a table, with units."""
     shown = {name: value for name, value in facts.items() if name != "lost"}
     if stages := shown.pop("stages"):
         shown["status"] += f" ({', '.join(stages)})"
@@ -208,7 +208,7 @@ def _config(context: Context, state: EndpointState) -> dict[str, Any]:
 
 
 def _instance_type(config: dict[str, Any]) -> str | None:
-    """The first of a pool is what is paid for when there is capacity."""
+    """Return the first instance type of a pool, which runs when there is capacity."""
     variant = our_variant(config)
     pools = variant.get("InstancePools") or [{}]
     kind = variant.get("InstanceType") or pools[0].get("InstanceType")

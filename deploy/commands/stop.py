@@ -77,7 +77,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
 
 
 def _stop_nothing(context: Context, name: str, other: Sequence[str]) -> int:
-    """Say that there is nothing to stop, and record a lost endpoint as stopped."""
+    """Report that there is nothing to stop, and record a lost endpoint as stopped."""
     absence = absence_of(context, name, context.account.history(name))
     is_lost = absence is not None and absence.is_lost
     if is_lost:
@@ -93,7 +93,7 @@ def _stop_nothing(context: Context, name: str, other: Sequence[str]) -> int:
 
 
 def _scheduled(context: Context, name: str) -> list[str]:
-    """Say whether a schedule starts it again."""
+    """Return lines on a schedule that starts the endpoint again."""
     try:
         start = context.account.scheduled_start(name)
     except AccessDeniedError as error:
@@ -112,7 +112,7 @@ def _scheduled(context: Context, name: str) -> list[str]:
 def _saved(
     context: Context, state: EndpointState, options: argparse.Namespace
 ) -> tuple[dict[str, float | None], list[str]]:
-    """Machines of a queue come and go: what they have cost is on the bill alone."""
+    """Return what stopping saves, and the cost so far, which a queue does not know."""
     if options.is_async:
         _, now = price_now(context, state)
         words = [] if now is None else [f"its machines cost {rate(now)} an hour by now"]
@@ -128,7 +128,7 @@ def _saved(
 
 
 def _unscaled(context: Context, state: EndpointState) -> list[Action]:
-    """Before the endpoint goes, or its alarms would move what is not there."""
+    """Return the actions that remove scaling first, or its alarms would fail later."""
     actions: list[Action] = [unscale(state.name)] if state.is_scaled else []
     alarms = sorted(context.account.scaling(state.name).alarms)
     if alarms:
@@ -144,7 +144,7 @@ def _unscaled(context: Context, state: EndpointState) -> list[Action]:
 
 
 def _other(context: Context) -> list[str]:
-    """Of the asynchronous endpoint, where that costs money and stays."""
+    """Return a line on the asynchronous endpoint, if it stays and costs money."""
     state = queue_state(context)
     if state is None or not state.instance_count:
         return []

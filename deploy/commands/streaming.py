@@ -14,7 +14,7 @@ __all__ = ["InOrder", "check_page", "event_from"]
 
 
 def event_from(line: bytes) -> dict[str, Any]:
-    """One line of a stream; another image or a proxy may answer otherwise."""
+    """Return the event in a line of a stream; a proxy may have answered otherwise."""
     try:
         event = json.loads(line)
         if event["event"] == "page":
@@ -30,7 +30,7 @@ def event_from(line: bytes) -> dict[str, Any]:
 
 
 def check_page(page: dict[str, Any]) -> None:
-    """Raises KeyError, TypeError or ValueError for what is no page."""
+    """Check a page; raises KeyError, TypeError or ValueError if it is invalid."""
     int(page["page"])
     str(page["markdown"]), str(page["status"])
     if error := page.get("error"):
@@ -41,13 +41,13 @@ class InOrder:
     """Pages are read side by side; one waits here until those before it have come."""
 
     def __init__(self, pages: str | None) -> None:
-        """`pages` is what was asked for, such as `1-3,7`, and checked; None for all."""
+        """Take `pages` as requested, such as `1-3,7`, already checked; None: all."""
         self._numbers = _numbers(pages)
         self._next: int | None = next(self._numbers, None)
         self._waiting: dict[int, str] = {}
 
     def add(self, number: int, text: str) -> list[str]:
-        """What can be shown now that it has come."""
+        """Add a page, and return the pages that can be shown now."""
         self._waiting[number] = text
         ready = []
         while self._next in self._waiting:
@@ -56,14 +56,14 @@ class InOrder:
         return ready
 
     def rest(self) -> list[str]:
-        """What waits for pages that will not come."""
+        """Return the pages that still wait for pages that will not come."""
         left = [self._waiting[number] for number in sorted(self._waiting)]
         self._waiting.clear()
         return left
 
 
 def _numbers(pages: str | None) -> Iterator[int]:
-    """As the service reads them: in order, each once, from 1."""
+    """Return page numbers as the service reads them: in order, each once, from 1."""
     above = 0
     for first, last in sorted(
         intervals(pages or "1-"), key=lambda interval: interval[0]

@@ -1,4 +1,4 @@
-"""What commands for either endpoint share: which of the two is meant."""
+"""Flag --async, and the endpoint that a command means by it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def endpoint_of(context: Context, options: argparse.Namespace) -> str:
 
 
 def owner_of(context: Context, options: argparse.Namespace) -> DeployConfig:
-    """The deployment that the endpoint carries the tag of: each is its own."""
+    """Return the configuration whose name is the tag of the endpoint."""
     return replace(context.config, name=endpoint_of(context, options))
 
 

@@ -1,4 +1,4 @@
-"""What a job would be refused or fail for, and what it costs, before it starts."""
+"""Preflight checks and price of a batch job."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = ["findings_of", "price_lines", "rate_on", "slow_findings"]
 
 
 def rate_on(instance_type: str, results: Path | None) -> Rate | None:
-    """Pages a second of each of its GPUs."""
+    """Return the pages per second of each GPU of an instance type, if known."""
     known = INSTANCES.get(instance_type)
     return None if known is None else rate_of(known.gpu.name, results)
 
@@ -75,7 +75,7 @@ def findings_of(
 def _bucket_findings(
     config: DeployConfig, job: TransformJob, batch: Batch | None
 ) -> list[Finding]:
-    """The role that `iam --create` makes reaches what chandra.toml names."""
+    """Find buckets that the role of `iam --create` cannot reach."""
     ours = f"{job.bucket}/{transforms_prefix(config.name)}"
     read = [job.prefix.removeprefix("s3://"), *(batch.places if batch else ())]
     # What it may read below our own prefix it may not write there.
@@ -99,7 +99,7 @@ def _bucket_findings(
 def slow_findings(
     job: TransformJob, workload: Workload, rate: Rate | None
 ) -> list[Finding]:
-    """A document that outlasts its invocation is read again, and paid for again."""
+    """Find documents that outlast their invocation, which costs a second reading."""
     known = INSTANCES.get(job.instance_type)
     if known is None or rate is None:
         return []

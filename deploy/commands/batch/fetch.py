@@ -33,7 +33,7 @@ ENDINGS = {
 
 @dataclass(frozen=True, slots=True)
 class _Result:
-    """One document of a job, and where its result is to be written."""
+    """Document of a job, and where its result is to be written."""
 
     state: TransformState
     work: Work
@@ -112,7 +112,10 @@ def _results(context: Context, state: TransformState) -> list[_Result]:
 
 
 def _targets(results: Sequence[_Result], into: str) -> list[_Result]:
-    """Name each after its document; a later job's result replaces an earlier one's."""
+    """Return the results with targets named after their documents.
+
+    Of two results of one document, that of the later job counts.
+    """
     latest = {(each.state.output, each.work.key): each for each in results}
     ids = {
         hashlib.sha256("\n".join(place).encode()).hexdigest()[:32]: each

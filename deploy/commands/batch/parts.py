@@ -1,8 +1,8 @@
-"""Which documents of a job lack pages, and which of these another reading may have.
+"""Pages that the documents of a job lack, and which of them a retry may read.
 
-The container's log says of each request which pages failed and why, and names the
-document by a digest. Of files and of lines of a manifest we know that; of objects that
-SageMaker read in place we do not, and look into their results.
+The container's log says for each request which pages failed and why, and names the
+document by a digest. Of local files and lines of a manifest we know the digest. Of
+objects that SageMaker reads in place we do not, so their results are read.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MAX_LOOKED_INTO = 200
 
 
 class Parts:
-    """Of one job."""
+    """Missing pages of the documents of one job."""
 
     def __init__(
         self,
@@ -32,7 +32,7 @@ class Parts:
         results: Mapping[str, datetime],
         latest: datetime | None,
     ) -> None:
-        """`latest`: what was written later is another job's."""
+        """Ignore results written after `latest`, which are those of another job."""
         self._transforms = transforms
         self._state = state
         self._prefix = prefix
@@ -46,10 +46,10 @@ class Parts:
     def among(
         self, read: Sequence[Work], log: JobLog, *, may_pass: bool
     ) -> dict[Work, Mapping[int, str]]:
-        """Codes of the pages that each of `read` lacks, by their numbers.
+        """Return error codes of the pages that each document lacks, by page number.
 
-        With `may_pass`, only of those that lack some for what may pass, and of all of
-        them. Otherwise of so many as are told of without reading many results.
+        With `may_pass`, return only documents that lack a page after a transient error,
+        and read as many results as that takes. Otherwise read only some results.
         """
         missing = log.missing(may_pass=may_pass)
         of_ours = [work for work in read if self._key(work) is not None]
@@ -74,7 +74,7 @@ class Parts:
         return next((key for key in keys if key in self._results), None)
 
     def _missing(self, work: Work) -> Mapping[int, str]:
-        """As its result says it; read once."""
+        """Return the missing pages that a result lists; each result is read once."""
         key = self._key(work)
         assert key is not None
         if key not in self._looked_into:

@@ -1,4 +1,4 @@
-"""What became of a transform job, for people and for programs."""
+"""Report of a batch job as lines and as JSON."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What became of a job."""
+    """State, results, failures and cost of a job."""
 
     state: TransformState
     num_documents: int
@@ -98,7 +98,7 @@ def report_summary(
 
 
 def counted(groups: Mapping[str, Sequence[Failure]]) -> str:
-    """`3 (unreadable_document 2, http_500 1)`; nothing where nothing failed."""
+    """Return text such as `3 (unreadable_document 2, http_500 1)`; empty if none."""
     total = sum(len(group) for group in groups.values())
     if not total:
         return ""
@@ -151,7 +151,7 @@ def _lines(summary: Summary, failures: Sequence[Failure]) -> list[str]:
 
 
 def given_up_lines(failures: Iterable[Failure], job: str) -> list[str]:
-    """Say what to do about documents of a job that would fail again."""
+    """Return lines of advice on the documents of a job that would fail again."""
     names = {
         code: [failure.name for failure in group]
         for code, group in by_code(failures).items()
@@ -164,7 +164,7 @@ def given_up_lines(failures: Iterable[Failure], job: str) -> list[str]:
 
 
 def failure_lines(failures: Sequence[Failure]) -> list[str]:
-    """By code, with the names of some."""
+    """Return lines that group failures by code and name some of the documents."""
     lines = []
     for code, group in by_code(failures).items():
         reasons = {failure.reason for failure in group}

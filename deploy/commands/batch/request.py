@@ -1,4 +1,4 @@
-"""What `transform` was asked to read: documents found, made into a job."""
+"""Request for a batch job: the documents that it names, as a job to start."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ __all__ = ["JobRequest", "request_for_input", "request_for_retry"]
 
 @dataclass(frozen=True, slots=True)
 class JobRequest:
-    """What was asked for, before it is known whether anything is left to do."""
+    """Job that was requested, before it is known whether a document is left to read."""
 
     job: TransformJob
     batch: Batch | None = None

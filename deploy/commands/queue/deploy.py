@@ -95,7 +95,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
 
 
 def _note_quota(context: Context, config: DeployConfig) -> None:
-    """One machine is checked with the rest; how many there may be is worth a word."""
+    """Print a note if the quota allows fewer machines than max_instances."""
     table = config.asynchronous
     most = replace(config.endpoint, instance_count=table.max_instances)
     for finding in quota_checks(context, replace(config, endpoint=most)):

@@ -50,7 +50,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
     with ledger_opened(context, options, must_exist=True) as ledger:
         selection = select_places(ledger, options.inputs, objects)
         if not context.is_dry_run:
-            # What has come since somebody last looked.
+            # Record results that have arrived since the last command.
             Waiting(
                 ledger,
                 objects,

@@ -1,4 +1,4 @@
-"""What submit, wait and fetch share: the ledger they speak of."""
+"""Ledger and inputs that submit, wait and fetch share."""
 
 from __future__ import annotations
 
@@ -45,7 +45,10 @@ def ledger_of(context: Context, options: argparse.Namespace) -> str:
 def ledger_opened(
     context: Context, options: argparse.Namespace, *, must_exist: bool
 ) -> Iterator[Ledger]:
-    """Only `submit` makes one: another command would find nothing in it."""
+    """Open the ledger; raises NotFoundError if it must exist and does not.
+
+    Only `submit` creates a ledger, because other commands would find it empty.
+    """
     where = ledger_of(context, options)
     if must_exist and not where.startswith(S3) and not Path(where).is_file():
         raise NotFoundError(

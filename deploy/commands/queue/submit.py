@@ -139,7 +139,7 @@ def _found(context: Context, options: argparse.Namespace, exchange: Exchange) ->
 def _found_again(
     context: Context, ledger: Ledger, left: Sequence[Job], exchange: Exchange
 ) -> Found:
-    """What was refused before it could be sent, as it is now."""
+    """Return documents that were rejected before they were sent, as they are now."""
     refused = {job.key: job for job in left if job.was_refused}
     asked = [
         Refused(
@@ -158,7 +158,7 @@ def _found_again(
 
 
 def _reachable(config: DeployConfig, exchange: Exchange, found: Found) -> Found:
-    """What SageMaker would take, and the endpoint may read; the rest is refused."""
+    """Return the documents that SageMaker accepts and the endpoint may read."""
     reachable, refused = [], list(found.refused)
     for document in found.documents:
         if document.size > MAX_BYTES:
@@ -178,12 +178,12 @@ def _reachable(config: DeployConfig, exchange: Exchange, found: Found) -> Found:
 
 
 def _is_left(job: Job) -> bool:
-    """Also what an earlier --retry-failed did not come to send."""
+    """Return whether a document failed, or was left unsent by an earlier command."""
     return job.is_retryable or job.has_failed_permanently or job.is_unsent
 
 
 def _note_long(context: Context, found: Found) -> None:
-    """What may not be done in time where as long ones are read beside it."""
+    """Print how many documents may exceed the time limit beside others as long."""
     most = pages_in_time(context.config)
     if most is None:
         return
@@ -213,7 +213,7 @@ def _may_read(config: DeployConfig, exchange: Exchange, document: Document) -> b
 
 
 def _progress(context: Context, done: int, total: int) -> None:
-    """A line for each tenth of many."""
+    """Print a line for each tenth of many documents."""
     if total >= 10 and done * 10 // total != (done - 1) * 10 // total:
         context.console.say(f"{done:,} of {total:,} documents are in the queue")
 
@@ -307,7 +307,7 @@ def _given_up_lines(jobs: Sequence[Job]) -> list[str]:
 
 
 def _refused_lines(found: Found) -> list[str]:
-    """All that were named, and some of what lay in folders."""
+    """Return lines on all rejected documents that were named, and some of folders."""
     named = [r for r in found.refused if r.is_named]
     rest = [r for r in found.refused if not r.is_named]
     shown = named + rest[:NUM_SHOWN]
