@@ -21,7 +21,7 @@ COMMANDS: tuple[Entry | Group, ...] = (
     Entry(
         "image",
         "build the image, push it to ECR, and check that SageMaker accepts it",
-        "deploy.commands.image",
+        "deploy.commands.image.command",
     ),
     Entry(
         "model",
@@ -31,17 +31,17 @@ COMMANDS: tuple[Entry | Group, ...] = (
     Entry(
         "plan",
         "show what deploy would change and cost; needs no credentials",
-        "deploy.commands.plan",
+        "deploy.commands.endpoint.plan",
     ),
     Entry(
         "deploy",
         "create or update the endpoint from chandra.toml (idempotent)",
-        "deploy.commands.deploy",
+        "deploy.commands.endpoint.deploy",
     ),
     Entry(
         "invoke",
         "read one document as Markdown, HTML, JSON or an HTML report",
-        "deploy.commands.invoke",
+        "deploy.commands.invoke.command",
     ),
     Group(
         "async",
@@ -74,53 +74,57 @@ COMMANDS: tuple[Entry | Group, ...] = (
     Entry(
         "status",
         "show the endpoints, their health, queue and cost, and recent batch jobs",
-        "deploy.commands.status",
+        "deploy.commands.endpoint.status",
     ),
     Entry(
         "list",
         "list our endpoints in the region and the earlier configs of this one",
-        "deploy.commands.list",
+        "deploy.commands.endpoint.list",
     ),
-    Entry("logs", "show or follow the logs of the containers", "deploy.commands.logs"),
+    Entry(
+        "logs",
+        "show or follow the logs of the containers",
+        "deploy.commands.monitoring.logs",
+    ),
     Entry(
         "metrics",
         "show latency, requests, errors, GPU, memory and disk",
-        "deploy.commands.metrics",
+        "deploy.commands.monitoring.metrics",
     ),
     Entry(
         "update",
         "change settings of the running endpoint with flags",
-        "deploy.commands.update",
+        "deploy.commands.endpoint.update",
     ),
     Entry(
         "rollback",
         "go back to the endpoint config that was live before",
-        "deploy.commands.rollback",
+        "deploy.commands.endpoint.rollback",
     ),
     Entry(
         "stop",
         "delete the endpoint to save its cost; start brings it back",
-        "deploy.commands.stop",
+        "deploy.commands.endpoint.stop",
     ),
     Entry(
         "start",
         "bring a stopped endpoint back with the same config",
-        "deploy.commands.start",
+        "deploy.commands.endpoint.start",
     ),
     Entry(
         "schedule",
         "start and stop the endpoint at set times (EventBridge Scheduler)",
-        "deploy.commands.schedule",
+        "deploy.commands.endpoint.schedule",
     ),
     Entry(
         "alarms",
         "show or create CloudWatch alarms, which also roll back a bad update",
-        "deploy.commands.alarms",
+        "deploy.commands.monitoring.alarms",
     ),
     Entry(
         "dashboard",
         "show or create the CloudWatch dashboard",
-        "deploy.commands.dashboard",
+        "deploy.commands.monitoring.dashboard",
     ),
     Entry(
         "cost",

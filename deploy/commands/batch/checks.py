@@ -15,7 +15,7 @@ from deploy.checks import (
     region_findings,
 )
 from deploy.commands.batch.jobs import transforms_of
-from deploy.commands.quotas import UNKNOWN_QUOTAS, usage_findings
+from deploy.commands.endpoint.quotas import UNKNOWN_QUOTAS, usage_findings
 from deploy.config import DeployConfig
 from deploy.context import Context
 from deploy.endpoint.inspection import image_findings

@@ -12,9 +12,6 @@ from deploy.batch.job import TransformJob, TransformState, Work
 from deploy.batch.jobs import Transforms
 from deploy.batch.planner import known_or_next, start
 from deploy.batch.sizing import size
-from deploy.commands.apply import (
-    refuse_if_fatal,
-)
 from deploy.commands.batch.checks import (
     findings_of,
     price_lines,
@@ -32,6 +29,9 @@ from deploy.commands.batch.jobs import (
 from deploy.commands.batch.report import NUM_NAMED, failure_lines, report_summary
 from deploy.commands.batch.request import JobRequest
 from deploy.commands.batch.watch import summarize_job, watch_job
+from deploy.commands.endpoint.apply import (
+    refuse_if_fatal,
+)
 from deploy.context import Context
 from deploy.documents.document import Refused
 from deploy.errors import Interrupted

@@ -5,21 +5,25 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 
-from deploy.commands.apply import (
+from deploy.commands.command import Command
+from deploy.commands.endpoint.apply import (
     FINISH_LATER,
     apply_plan,
     verify_endpoint,
 )
-from deploy.commands.changes import change_to_file, confirm_change, report_change
-from deploy.commands.command import Command
+from deploy.commands.endpoint.changes import (
+    change_to_file,
+    confirm_change,
+    report_change,
+)
+from deploy.commands.endpoint.next_deploy import next_deploy_lines
+from deploy.commands.endpoint.quotas import quota_checks
 from deploy.commands.flags import (
     add_machine_arguments,
     add_wait_arguments,
     override_config,
 )
-from deploy.commands.next_deploy import next_deploy_lines
 from deploy.commands.queue.limits import with_limits
-from deploy.commands.quotas import quota_checks
 from deploy.config import DeployConfig
 from deploy.context import Context
 from deploy.errors import ConfigError

@@ -11,7 +11,7 @@ import pytest
 
 from deploy.aws import AWSClient
 from deploy.cli import main
-from deploy.commands.streaming import InOrder
+from deploy.commands.invoke.streaming import InOrder
 from deploy.console import Console
 from tests.deploy.conftest import session_of_ours
 from tests.deploy.frames import broken_stream, stream_of

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from deploy.aws.validation import violations
-from deploy.commands.queue_status import queue_state
+from deploy.commands.queue.status import queue_state
 from deploy.endpoint.planner import Planner
 from deploy.errors import AccessDeniedError, ConfigError
 from deploy.monitoring import (

@@ -5,18 +5,18 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from deploy.commands.absent import absence_of, schedule_notes
-from deploy.commands.apply import (
+from deploy.commands.command import Command
+from deploy.commands.endpoint.absent import absence_of, schedule_notes
+from deploy.commands.endpoint.apply import (
     confirm_recreation,
     describe_actions,
     refuse_if_fatal,
 )
-from deploy.commands.command import Command
+from deploy.commands.endpoint.next_deploy import next_deploy_lines
+from deploy.commands.endpoint.preflight import earlier_checks
 from deploy.commands.flags import (
     add_wait_arguments,
 )
-from deploy.commands.next_deploy import next_deploy_lines
-from deploy.commands.preflight import earlier_checks
 from deploy.commands.which_endpoint import (
     add_async_argument,
     endpoint_of,

@@ -5,16 +5,16 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from deploy.commands.absent import absence_of
-from deploy.commands.apply import (
+from deploy.commands.command import Command
+from deploy.commands.endpoint.absent import absence_of
+from deploy.commands.endpoint.apply import (
     describe_actions,
 )
-from deploy.commands.command import Command
+from deploy.commands.endpoint.status import running_cost
 from deploy.commands.flags import (
     add_wait_arguments,
 )
-from deploy.commands.queue_status import price_now, queue_state
-from deploy.commands.status import running_cost
+from deploy.commands.queue.status import price_now, queue_state
 from deploy.commands.which_endpoint import add_async_argument, endpoint_of
 from deploy.context import Context
 from deploy.errors import AccessDeniedError, NotFoundError

@@ -9,14 +9,14 @@ from dataclasses import replace
 from typing import Any
 
 from deploy.checks import Finding, checks_of, unknown_cuda_finding
-from deploy.commands.changes import Change, change_lines, change_to_file
 from deploy.commands.command import Command
+from deploy.commands.endpoint.changes import Change, change_lines, change_to_file
+from deploy.commands.endpoint.preflight import image_checks, role_checks, weights_checks
+from deploy.commands.endpoint.quotas import quota_checks
 from deploy.commands.flags import (
     add_machine_arguments,
     override_config,
 )
-from deploy.commands.preflight import image_checks, role_checks, weights_checks
-from deploy.commands.quotas import quota_checks
 from deploy.config import DeployConfig
 from deploy.context import MEND_REQUEST, Context
 from deploy.endpoint.observer import NothingThere

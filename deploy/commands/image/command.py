@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from deploy.commands.command import Command
-from deploy.commands.image_build import push_from_here, push_remotely, run_commands
-from deploy.commands.image_report import (
+from deploy.commands.image.build import push_from_here, push_remotely, run_commands
+from deploy.commands.image.report import (
     archive_data,
     archive_lines,
     is_archive_taken,

@@ -5,16 +5,17 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 
-from deploy.commands.absent import absence_of
-from deploy.commands.apply import (
+from deploy.commands.command import Command
+from deploy.commands.endpoint.absent import absence_of
+from deploy.commands.endpoint.apply import (
     FINISH_LATER,
     apply_plan,
     describe_actions,
     verify_endpoint,
 )
-from deploy.commands.changes import change_by_flags
-from deploy.commands.command import Command
-from deploy.commands.effective import config_with_running_settings
+from deploy.commands.endpoint.changes import change_by_flags
+from deploy.commands.endpoint.effective import config_with_running_settings
+from deploy.commands.endpoint.next_deploy import next_deploy_lines
 from deploy.commands.flags import (
     add_machine_arguments,
     add_wait_arguments,
@@ -22,7 +23,6 @@ from deploy.commands.flags import (
     override_config,
     parse_pairs,
 )
-from deploy.commands.next_deploy import next_deploy_lines
 from deploy.config import UpdateTable
 from deploy.context import Context
 from deploy.endpoint.planner import config_to_change

@@ -9,10 +9,10 @@ from datetime import datetime
 from itertools import islice
 from typing import Any
 
-from deploy.commands.absent import absence_of
 from deploy.commands.batch.jobs import transforms_of
 from deploy.commands.command import Command
-from deploy.commands.queue_status import queue_facts, queue_rows
+from deploy.commands.endpoint.absent import absence_of
+from deploy.commands.queue.status import queue_facts, queue_rows
 from deploy.console import minute, table
 from deploy.context import Context
 from deploy.errors import (

@@ -11,9 +11,9 @@ from typing import Any
 
 from deploy.aws.runtime import MAX_BODY_BYTES, Runtime
 from deploy.commands.command import Command
-from deploy.commands.output import Output, refuse_unwritable
+from deploy.commands.invoke.output import Output, refuse_unwritable
+from deploy.commands.invoke.streaming import InOrder, check_page, event_from
 from deploy.commands.request_options import add_request_options, request_options
-from deploy.commands.streaming import InOrder, check_page, event_from
 from deploy.context import Context
 from deploy.documents.options import (
     MAX_HEADER,

@@ -17,7 +17,7 @@ from deploy.checks import (
     quota_findings,
     quota_name,
 )
-from deploy.commands.preflight import has_call
+from deploy.commands.endpoint.preflight import has_call
 from deploy.config import MAX_NAME, DeployConfig
 from deploy.context import Context
 from deploy.errors import DeployError

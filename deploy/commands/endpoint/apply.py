@@ -7,19 +7,19 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from deploy.checks import Finding, checks_of
-from deploy.commands.absent import absence_notes, schedule_notes
-from deploy.commands.changes import (
+from deploy.commands.endpoint.absent import absence_notes, schedule_notes
+from deploy.commands.endpoint.changes import (
     Change,
     confirm_change,
     deletes_what_serves,
     report_change,
 )
-from deploy.commands.preflight import (
+from deploy.commands.endpoint.preflight import (
     image_checks,
     role_checks,
     weights_checks,
 )
-from deploy.commands.quotas import quota_checks
+from deploy.commands.endpoint.quotas import quota_checks
 from deploy.config import DeployConfig, is_secret
 from deploy.context import Context
 from deploy.endpoint.planner import differences

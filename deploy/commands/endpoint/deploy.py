@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import argparse
 
-from deploy.commands.apply import (
+from deploy.commands.command import Command
+from deploy.commands.endpoint.apply import (
     FINISH_LATER,
     apply_plan,
     describe_actions,
     verify_endpoint,
 )
-from deploy.commands.changes import change_to_file
-from deploy.commands.command import Command
+from deploy.commands.endpoint.changes import change_to_file
+from deploy.commands.endpoint.next_deploy import next_deploy_lines
 from deploy.commands.flags import (
     add_machine_arguments,
     add_wait_arguments,
     override_config,
 )
-from deploy.commands.next_deploy import next_deploy_lines
 from deploy.context import Context
 from deploy.resources import endpoint_from
 

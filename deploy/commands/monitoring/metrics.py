@@ -7,8 +7,8 @@ from datetime import datetime
 from pathlib import Path
 
 from deploy.commands.command import Command
-from deploy.commands.logs import age
-from deploy.commands.plot import draw
+from deploy.commands.monitoring.logs import age
+from deploy.commands.monitoring.plot import draw
 from deploy.commands.which_endpoint import add_async_argument, endpoint_of
 from deploy.console import table
 from deploy.context import Context
