@@ -106,12 +106,12 @@ class Context:
         configuration. Raises ConfigError before the first call if AWS would reject a
         call for its form.
         """
-        wanted = begun(actions, is_waiting=is_waiting)
-        if refused := self.refused(wanted):
+        planned = begun(actions, is_waiting=is_waiting)
+        if refused := self.refused(planned):
             # Checked before the first call, because half a plan is worse than none.
             raise ConfigError(refused[0], hint=MEND_REQUEST)
         if self.is_dry_run:
-            show(wanted, self.console)
+            show(planned, self.console)
             return
         reader = LogReader(
             self.aws,
@@ -129,14 +129,14 @@ class Context:
             is_waiting=is_waiting,
             flag="" if endpoint in (None, self.config.name) else " --async",
         ).run(actions)
-        self.journal.add(wanted)
+        self.journal.add(planned)
 
     def refused(self, actions: Sequence[Action]) -> list[str]:
         """Return a sentence for each call that AWS would reject for its form."""
         return [
-            f"AWS would refuse to {action.sentence}: {'; '.join(found)}"
+            f"AWS would refuse to {action.sentence}: {'; '.join(problems)}"
             for action in actions
-            if isinstance(action, Call) and (found := self.aws.violations(action))
+            if isinstance(action, Call) and (problems := self.aws.violations(action))
         ]
 
 

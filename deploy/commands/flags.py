@@ -118,7 +118,7 @@ def _override(config: DeployConfig, options: argparse.Namespace) -> DeployConfig
 
 def parse_pairs(items: Sequence[str]) -> dict[str, str]:
     """Return the variables of --env; raises ConfigError for one without a value."""
-    found = {}
+    variables = {}
     for item in items:
         name, separator, value = item.partition("=")
         if not separator:
@@ -126,5 +126,5 @@ def parse_pairs(items: Sequence[str]) -> dict[str, str]:
             raise ConfigError(
                 "--env takes NAME=VALUE", hint="chandra-sagemaker update --env A=1"
             )
-        found[name] = value
-    return found
+        variables[name] = value
+    return variables

@@ -68,8 +68,8 @@ def findings_of(
     quotas = usage_quotas(context.aws, TRANSFORM_USAGE)
     if quotas is None:
         return [*findings, UNKNOWN_QUOTAS]
-    wanted = {job.instance_type: job.instance_count}
-    return [*findings, *usage_findings(wanted, quotas, TRANSFORM_USAGE)]
+    machines = {job.instance_type: job.instance_count}
+    return [*findings, *usage_findings(machines, quotas, TRANSFORM_USAGE)]
 
 
 def _bucket_findings(

@@ -22,7 +22,7 @@ __all__ = ["paged", "reached", "upload"]
 
 
 def reached(
-    config: DeployConfig, found: Found, *, is_manifest: bool
+    config: DeployConfig, documents: Found, *, is_manifest: bool
 ) -> tuple[Sequence[Document], Sequence[Refused]]:
     """Return the documents that the role may read, and the rejected ones.
 
@@ -30,11 +30,11 @@ def reached(
     the container finds out what it may read.
     """
     if not is_manifest or config.role is not None:
-        return found.documents, found.refused
+        return documents.documents, documents.refused
     ours = f"{S3}{config.model.bucket}/{transforms_prefix(config.name)}"
     places = (ours, *(f"{S3}{bucket}/" for bucket in config.transform.buckets))
-    kept, refused = [], list(found.refused)
-    for document in found.documents:
+    kept, refused = [], list(documents.refused)
+    for document in documents.documents:
         if not document.is_stored or document.source.startswith(places):
             kept.append(document)
             continue
@@ -89,8 +89,8 @@ def upload(context: Context, batch: Batch | None, work: Sequence[Work]) -> None:
     prefix = batch.prefix.removeprefix(f"s3://{config.model.bucket}/")
     keys = {each.key for each in work}
     bodies = {f"{prefix}{k}": body for k, body in batch.bodies.items() if k in keys}
-    wanted = {batch.documents[key].source for key in keys}
-    files = _files(batch, wanted)
+    sources = {batch.documents[key].source for key in keys}
+    files = _files(batch, sources)
     if not files and not bodies:
         return
     if files:
@@ -116,9 +116,9 @@ def upload(context: Context, batch: Batch | None, work: Sequence[Work]) -> None:
         ) from None
 
 
-def _files(batch: Batch, wanted: set[str]) -> Mapping[str, tuple[Path, int, str]]:
+def _files(batch: Batch, sources: set[str]) -> Mapping[str, tuple[Path, int, str]]:
     return {
         key: (Path(document.source), document.size, document.content)
         for key, document in batch.files.items()
-        if document.source in wanted
+        if document.source in sources
     }

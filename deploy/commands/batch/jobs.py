@@ -75,11 +75,11 @@ def _is_done(
     prefix: str,
     document: Document | None,
 ) -> bool:
-    written = [results[key] for key in outputs_of(work.key, prefix) if key in results]
-    if not written:
+    times = [results[key] for key in outputs_of(work.key, prefix) if key in results]
+    if not times:
         return False
     changed = None if document is None else document.modified
-    return changed is None or max(written) >= changed
+    return changed is None or max(times) >= changed
 
 
 def refuse_another_format(transforms: Transforms, job: TransformJob) -> None:

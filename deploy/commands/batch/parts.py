@@ -37,9 +37,9 @@ class Parts:
         self._state = state
         self._prefix = prefix
         self._results = {
-            key: written
-            for key, written in results.items()
-            if latest is None or written <= latest
+            key: modified
+            for key, modified in results.items()
+            if latest is None or modified <= latest
         }
         self._looked_into: dict[str, Mapping[int, str]] = {}
 
@@ -53,21 +53,21 @@ class Parts:
         """
         missing = log.missing(may_pass=may_pass)
         of_ours = [work for work in read if self._key(work) is not None]
-        found = {
+        lacking = {
             work: missing[work.document]
             for work in of_ours
             if work.document is not None and work.document in missing
         }
-        num_unknown = len(missing) - len({work.document for work in found})
+        num_unknown = len(missing) - len({work.document for work in lacking})
         unnamed = [work for work in of_ours if work.document is None]
         for work in unnamed if may_pass else unnamed[:MAX_LOOKED_INTO]:
             if num_unknown <= 0:
                 break
             pages = self._missing(work)
             if MAY_PASS & {*pages.values()} if may_pass else pages:
-                found[work] = pages
+                lacking[work] = pages
                 num_unknown -= 1
-        return found
+        return lacking
 
     def _key(self, work: Work) -> str | None:
         keys = outputs_of(work.key, self._prefix)

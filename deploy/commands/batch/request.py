@@ -57,13 +57,13 @@ def request_for_input(
     config, uri = context.config, options.input
     bucket, prefix = split_uri(options.output)
     output = f"s3://{bucket}/{prefix.strip('/')}/" if prefix else f"s3://{bucket}/"
-    asked = request_options(options)
+    page_options = request_options(options)
     # Batch transform sends a document as it is, without options: requests carry them.
-    is_manifest = Path(uri).suffix.lower() in MANIFESTS or bool(asked)
+    is_manifest = Path(uri).suffix.lower() in MANIFESTS or bool(page_options)
     documents = find_documents(
         [uri],
         Bucketed(context.aws),
-        options=asked,
+        options=page_options,
         accept=accept,
         count=num_pages_of,
         with_hidden=options.hidden,

@@ -78,9 +78,9 @@ class Watch:
         """Count the results of this job; the log of a later job covers the others."""
         latest = None if ended is None else ended + SLACK
         results = {
-            key: written
-            for key, written in self._results.items()
-            if latest is None or written <= latest
+            key: modified
+            for key, modified in self._results.items()
+            if latest is None or modified <= latest
         }
         return len(self.work) - len(without_result(self.work, results, self.prefix))
 

@@ -124,7 +124,7 @@ def apply_plan(
     context: Context,
     options: argparse.Namespace,
     config: DeployConfig,
-    wanted: Target,
+    target: Target,
     actions: Sequence[Action],
     data: Mapping[str, Any],
     change: Change,
@@ -136,24 +136,24 @@ def apply_plan(
     """
     if not actions:
         context.console.result(
-            data, [f"endpoint {wanted.name} is as described: no changes"]
+            data, [f"endpoint {target.name} is as described: no changes"]
         )
         return 0
     run_checks(context, config, actions)
     for line in price_lines(config.endpoint):
         context.console.say(line)
     if config.update.use_alarms and _has_no_rollback(actions):
-        is_ours = wanted.name == context.config.name
+        is_ours = target.name == context.config.name
         flag = "" if is_ours else " --async"
         context.console.say(f"{NO_ALARMS}{flag} --create")
     report_change(context, change, actions)
-    is_agreed = confirm_change(context, wanted.name, change, actions)
-    if not is_agreed or not confirm_recreation(context, wanted.name, actions):
+    is_agreed = confirm_change(context, target.name, change, actions)
+    if not is_agreed or not confirm_recreation(context, target.name, actions):
         context.console.declined()
         return 1
     context.run(
         actions,
-        endpoint=wanted.name,
+        endpoint=target.name,
         timeout_seconds=options.timeout,
         is_waiting=options.wait,
     )
@@ -172,15 +172,15 @@ def _has_no_rollback(actions: Sequence[Action]) -> bool:
     )
 
 
-def verify_endpoint(context: Context, wanted: Target) -> None:
-    """Raise ResourceFailedError if the endpoint differs from `wanted` after the wait.
+def verify_endpoint(context: Context, target: Target) -> None:
+    """Raise ResourceFailedError if the endpoint differs from `target` after the wait.
 
     SageMaker's waiter counts a rollback as a success.
     """
-    state = context.account.endpoint(wanted.name)
-    found = ["it is gone"] if state is None else differences(wanted, state)
-    if found:
+    state = context.account.endpoint(target.name)
+    drift = ["it is gone"] if state is None else differences(target, state)
+    if drift:
         raise ResourceFailedError(
-            f"endpoint {wanted.name} is not as it was asked for: {'; '.join(found)}",
+            f"endpoint {target.name} is not as it was asked for: {'; '.join(drift)}",
             hint="chandra-sagemaker status",
         )

@@ -46,19 +46,19 @@ def run(context: Context, options: argparse.Namespace) -> int:
         )
     config = override_config(context.config, options)
     is_described = config == context.config
-    wanted = async_endpoint_from(config, context.identity)
+    target = async_endpoint_from(config, context.identity)
     config = async_config(config, context.identity)
-    scaling = Scaling.of(wanted.name, config.asynchronous, tags_of(config))
+    scaling = Scaling.of(target.name, config.asynchronous, tags_of(config))
     planner = context.planner
-    actions = planner.deploy(wanted, config.update, is_described=is_described)
+    actions = planner.deploy(target, config.update, is_described=is_described)
     # The alarms' actions are planned again when the policies are there.
     later = [*planner.scale(scaling), *planner.watch(scaling)]
-    observed = context.account.scaling(wanted.name)
-    change = with_limits(change_to_file(context, wanted), observed, scaling)
+    observed = context.account.scaling(target.name)
+    change = with_limits(change_to_file(context, target), observed, scaling)
     data = {
-        "endpoint": wanted.name,
-        "config": wanted.config.name,
-        "model": wanted.model.name,
+        "endpoint": target.name,
+        "config": target.config.name,
+        "model": target.model.name,
         "actions": [action.to_json() for action in [*actions, *later]],
         **change.to_json(),
     }
@@ -66,30 +66,30 @@ def run(context: Context, options: argparse.Namespace) -> int:
     if whole:
         _note_quota(context, config)
     if context.is_dry_run or not whole:
-        status = apply_plan(context, options, config, wanted, whole, data, change)
+        status = apply_plan(context, options, config, target, whole, data, change)
         return 0 if status is None else status
     if actions:
-        status = apply_plan(context, options, config, wanted, actions, data, change)
+        status = apply_plan(context, options, config, target, actions, data, change)
         if status is not None:
             return status
         if not options.wait:
-            words = f"endpoint {wanted.name} is on its way, without scaling"
+            words = f"endpoint {target.name} is on its way, without scaling"
             context.console.result(data, [words, FINISH_LATER])
             return 0
     else:
         report_change(context, change, later)
-        if not confirm_change(context, wanted.name, change, later):
+        if not confirm_change(context, target.name, change, later):
             context.console.declined()
             return 1
-    verify_endpoint(context, wanted)
+    verify_endpoint(context, target)
     context.run(planner.scale(scaling), endpoint=config.name)
     context.run(planner.watch(scaling), endpoint=config.name)
     table = config.asynchronous
     context.console.result(
         data,
         [
-            *([] if is_described else next_deploy_lines(context, wanted)),
-            f"endpoint {wanted.name} has {table.min_instances} to "
+            *([] if is_described else next_deploy_lines(context, target)),
+            f"endpoint {target.name} has {table.min_instances} to "
             f"{table.max_instances} machines; they go after "
             f"{table.idle // 60} minutes without work",
             "next: chandra-sagemaker async submit FILE...",
