@@ -235,7 +235,7 @@ def test_with_json_every_ending_is_one_object(
     assert err
 
 
-def test_a_reader_that_goes_away_is_no_bug(tmp_path):
+def test_closed_pipe_is_no_bug(tmp_path):
     reading, writing = os.pipe()
     os.close(reading)
     unread = subprocess.run(
@@ -281,7 +281,7 @@ def test_a_plan_for_a_t4_is_refused_with_the_reason(tmp_path, project):
     assert "T4 with 16 GB; the weights take 17.5 GB" in out
 
 
-def test_what_needs_credentials_says_that_there_are_none(tmp_path, project):
+def test_missing_credentials_are_reported(tmp_path, project):
     status, _, err = run(tmp_path, "deploy")
 
     assert status == 2

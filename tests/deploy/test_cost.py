@@ -22,7 +22,7 @@ def test_cost_says_that_estimates_are_estimates(chandra, cloud):
     assert cloud.calls == []
 
 
-def test_what_is_stopped_at_night_already_saves_nothing_by_being_stopped(chandra):
+def test_schedule_leaves_no_saving_by_stopping(chandra):
     always = chandra("cost")
     by_day = chandra("cost", "--hours-a-day", "8")
 
@@ -54,9 +54,7 @@ def test_a_measurement_takes_the_place_of_an_estimate(chandra, tmp_path):
     assert ran["note"] == ESTIMATE_NOTE
 
 
-def test_what_was_measured_in_both_ways_needs_no_word_about_estimates(
-    chandra, tmp_path
-):
+def test_measured_rates_have_no_note_on_estimates(chandra, tmp_path):
     (tmp_path / "l40s.json").write_text(
         '{"device": "NVIDIA L40S", "geometry": "chandra", "pages_per_second": 0.5, '
         '"pages_per_second_single": 0.04}'

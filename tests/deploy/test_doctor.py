@@ -28,7 +28,7 @@ def prepare(chandra, wire, tmp_path):
     assert chandra("model", "stage").status == 0
 
 
-def test_where_all_is_well_each_thing_is_said_to_be(chandra, wire, tmp_path):
+def test_doctor_lists_each_check_that_passes(chandra, wire, tmp_path):
     prepare(chandra, wire, tmp_path)
 
     ran = chandra("doctor")
@@ -47,7 +47,7 @@ def test_where_all_is_well_each_thing_is_said_to_be(chandra, wire, tmp_path):
     ]
 
 
-def test_what_was_pushed_and_staged_is_what_is_deployed(chandra, wire, tmp_path, cloud):
+def test_pushed_image_and_staged_weights_are_deployed(chandra, wire, tmp_path, cloud):
     prepare(chandra, wire, tmp_path)
 
     ran = chandra("deploy")
@@ -206,7 +206,7 @@ def test_a_folder_without_a_manifest_cannot_be_checked(chandra, folder):
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"files": [7]}'])
-def test_a_manifest_that_makes_no_sense_is_found(chandra, folder, content):
+def test_invalid_manifest_is_reported_by_doctor(chandra, folder, content):
     (folder / MANIFEST).write_text(content)
 
     ran = chandra("doctor", "--weights", str(folder))
@@ -278,7 +278,7 @@ def settings(config: DeployConfig) -> dict[str, object]:
     return {name: getattr(config, name) for name in DeployConfig.__dataclass_fields__}
 
 
-def test_the_example_changes_nothing_but_what_has_to_be_set():
+def test_example_sets_only_required_settings():
     found = settings(config_from(tomllib.loads(EXAMPLE)))
     plain = settings(config_from({"model": {"bucket": "my-bucket"}}))
 

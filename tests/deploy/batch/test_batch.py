@@ -124,7 +124,7 @@ def test_objects_of_several_types_are_left_to_the_server_to_tell(chandra, put, c
     assert job(cloud)["TransformInput"]["ContentType"] == "application/octet-stream"
 
 
-def test_what_fails_is_reported_with_its_code_and_the_rest_is_read(chandra, put, wire):
+def test_failures_are_reported_and_the_rest_is_read(chandra, put, wire):
     put("scans/a.pdf")
     put("scans/b.pdf", b"broken")
     put("scans/c.pdf", b"endless")
@@ -152,7 +152,7 @@ def test_a_status_that_always_had_one_code_is_that_code(chandra, put, cloud):
     assert "1 failed with unreadable_document: status 422, which was always" in ran.out
 
 
-def test_a_failure_that_no_line_names_is_said_to_be_unknown(chandra, put, cloud, wire):
+def test_failure_missing_in_the_log_is_unknown(chandra, put, cloud, wire):
     put("scans/a.pdf")
     put("scans/b.pdf", b"broken")
     cloud.transformed.is_silent = True
@@ -185,9 +185,7 @@ def test_a_log_that_tells_of_every_document_is_not_waited_for(ended):
     assert "note:" not in ran.out
 
 
-def test_a_log_without_a_line_is_waited_for_a_minute_and_then_said_to_be_missing(
-    ended, cloud
-):
+def test_empty_log_is_reported_after_a_minute(ended, cloud):
     cloud.transformed.is_silent = True
 
     ran, seconds = ended()
@@ -198,7 +196,7 @@ def test_a_log_without_a_line_is_waited_for_a_minute_and_then_said_to_be_missing
     assert "pages read" not in ran.out
 
 
-def test_a_log_that_goes_silent_is_waited_for_a_quarter_of_a_minute(ended, cloud):
+def test_silent_log_is_awaited_for_15_seconds(ended, cloud):
     cloud.transformed.says_requests = False
 
     ran, seconds = ended()
@@ -217,9 +215,7 @@ def test_a_log_that_may_not_be_read_is_not_waited_for(ended, cloud):
     assert "logs:FilterLogEvents" in ran.out
 
 
-def test_what_a_later_job_has_read_is_not_looked_for_in_the_log_of_an_earlier(
-    chandra, put, cloud
-):
+def test_log_of_earlier_job_lacks_documents_of_later_one(chandra, put, cloud):
     put("scans/a.pdf")
     put("scans/b.pdf", b"broken")
     chandra(*RUN)
@@ -268,7 +264,7 @@ def test_only_the_failed_are_tried_again(chandra, put, wire, cloud):
 
 
 @pytest.mark.parametrize("kind", ["objects", "files"])
-def test_documents_that_lack_pages_for_what_may_pass_are_tried_again(
+def test_pages_with_transient_errors_are_retried(
     chandra, put, wire, cloud, tmp_path, kind
 ):
     bodies = {"a.pdf": b"fine", "b.pdf": b"partly", "c.pdf": b"also fine"}
@@ -290,9 +286,7 @@ def test_documents_that_lack_pages_for_what_may_pass_are_tried_again(
     assert [body for _, body in cloud.transformed.sent] == [PDF + b"partly"]
 
 
-def test_documents_that_lack_pages_for_good_are_named_and_not_tried_again(
-    chandra, put, cloud
-):
+def test_pages_with_permanent_errors_are_not_retried(chandra, put, cloud):
     put("scans/a.pdf")
     put("scans/b.pdf", b"cut off")
     ran = chandra(*RUN)
@@ -307,9 +301,7 @@ def test_documents_that_lack_pages_for_good_are_named_and_not_tried_again(
     assert "every document" in again.out
 
 
-def test_results_of_another_format_are_not_taken_for_what_is_wanted(
-    chandra, put, cloud
-):
+def test_results_of_another_format_do_not_count(chandra, put, cloud):
     put("scans/a.pdf")
     chandra(*RUN)
 
@@ -491,7 +483,7 @@ def test_other_options_are_another_job(chandra, put, cloud, project):
     assert len(cloud.transformed.sent) == 2
 
 
-def test_a_line_of_a_manifest_that_cannot_be_read_is_told_with_its_code(
+def test_unreadable_manifest_line_is_reported_with_code(
     chandra, put, cloud, wire, project, tmp_path
 ):
     project(BUCKETS + "[network]\nisolation = false\n")
@@ -531,9 +523,7 @@ def test_a_line_of_a_manifest_that_cannot_be_read_is_told_with_its_code(
     assert "  s3://foreign/x.pdf: role ocr-execution may not read there" in ran.out
 
 
-def test_a_manifest_is_refused_where_the_container_has_no_network(
-    chandra, put, cloud, tmp_path
-):
+def test_manifest_needs_a_container_with_network(chandra, put, cloud, tmp_path):
     put("a.pdf")
     manifest = tmp_path / "list.jsonl"
     manifest.write_text('{"document": "s3://inbox/a.pdf"}\n')
@@ -573,7 +563,7 @@ def interrupting(*_):
     raise KeyboardInterrupt
 
 
-def test_ctrl_c_says_what_goes_on_and_how_to_go_on(chandra, put, cloud):
+def test_ctrl_c_says_that_job_goes_on_and_how_to_follow(chandra, put, cloud):
     put("scans/a.pdf")
 
     ran = chandra(*RUN, sleep=interrupting)
@@ -609,7 +599,7 @@ def test_the_same_command_joins_a_job_that_is_running(chandra, put, cloud):
     assert len(cloud.jobs) == 1
 
 
-def test_a_job_that_was_stopped_is_gone_on_from(chandra, put, cloud, wire):
+def test_stopped_job_is_continued(chandra, put, cloud, wire):
     put("scans/a.pdf")
     put("scans/b.pdf")
     chandra(*RUN, "--no-wait")
@@ -631,7 +621,7 @@ def test_a_job_that_was_stopped_is_gone_on_from(chandra, put, cloud, wire):
     assert [key for key, _ in cloud.transformed.sent] == ["b.pdf"]
 
 
-def test_a_job_that_read_nothing_says_why_and_what_to_try(chandra, put, cloud):
+def test_job_without_results_gives_reason_and_hint(chandra, put, cloud):
     put("scans/a.pdf")
     cloud.transformed.refuses_all = "InsufficientCapacityError: no ml.g6e.2xlarge"
 
@@ -670,7 +660,7 @@ def test_the_status_of_the_deployment_shows_its_last_jobs(chandra, put, cloud):
     assert facts["asynchronous"] is None
 
 
-def test_nobody_elses_job_is_touched(chandra, put, cloud):
+def test_job_of_another_owner_is_untouched(chandra, put, cloud):
     put("scans/a.pdf")
     chandra(*RUN)
     (name,) = cloud.jobs
@@ -712,7 +702,7 @@ def test_a_dry_run_shows_price_and_calls_and_starts_nothing(
         ),
     ],
 )
-def test_what_would_fail_is_refused_before_it_costs_anything(
+def test_failing_jobs_are_rejected_before_they_cost(
     chandra, put, cloud, project, extra, sentence
 ):
     put("scans/a.pdf")
@@ -767,7 +757,7 @@ def test_a_quota_of_zero_is_refused(chandra, put, cloud):
     assert "request-service-quota-increase" in ran.err
 
 
-def test_an_object_above_100_mb_is_left_out_and_said_to_be(chandra, put, wire, cloud):
+def test_object_above_100_mb_is_left_out_and_reported(chandra, put, wire, cloud):
     put("scans/a.pdf")
     put("scans/b.pdf", bytes(101 * 1024 * 1024))
 
@@ -791,7 +781,7 @@ def test_an_object_above_100_mb_is_left_out_and_said_to_be(chandra, put, wire, c
 # The model, the list of the objects, what they are, and the job itself.
 @pytest.mark.parametrize("number", [1, 2, 3, 4])
 @pytest.mark.parametrize("when", ["crash_before", "crash_after"])
-def test_wherever_a_start_breaks_off_the_next_ends_with_each_document_read_once(
+def test_interrupted_start_is_completed_by_the_next(
     chandra, put, cloud, wire, when, number
 ):
     put("scans/a.pdf")
@@ -822,7 +812,7 @@ def test_wherever_a_start_breaks_off_the_next_ends_with_each_document_read_once(
         ("--retry-failed", "ocr-12345678", "s3://inbox"),
     ],
 )
-def test_a_command_that_makes_no_sense_is_told_so(chandra, put, arguments, tmp_path):
+def test_invalid_arguments_are_rejected_with_hint(chandra, put, arguments, tmp_path):
     put("scans/a.pdf")
 
     ran = chandra("transform", *arguments)
@@ -831,9 +821,7 @@ def test_a_command_that_makes_no_sense_is_told_so(chandra, put, arguments, tmp_p
     assert "try:" in ran.err
 
 
-def test_destroy_stops_what_runs_and_with_all_leaves_nothing_but_results(
-    chandra, put, cloud, wire
-):
+def test_destroy_all_stops_jobs_and_keeps_only_results(chandra, put, cloud, wire):
     put("scans/a.pdf")
     put("scans/b.pdf", b"broken")
     chandra(*RUN)
