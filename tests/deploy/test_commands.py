@@ -46,8 +46,11 @@ pytestmark = pytest.mark.usefixtures("staged")
 @pytest.fixture
 def everything(chandra, wire, cloud, project, tmp_path, at):
     """A deployment with all there can be of it; arguments to run each command with."""
-    wire.call("s3", "create_bucket", Bucket="weights")
-    project('[asynchronous]\nbucket = "weights"\n[transform]\nbuckets = ["weights"]\n')
+    for bucket in ("weights", "results"):
+        wire.call("s3", "create_bucket", Bucket=bucket)
+    project(
+        '[asynchronous]\nbucket = "weights"\n[transform]\nbuckets = ["weights", "results"]\n'
+    )
     path = tmp_path / "chandra.toml"
     archive = str(write_archive(tmp_path / "image.tar"))
     for arguments in (
@@ -73,7 +76,7 @@ def everything(chandra, wire, cloud, project, tmp_path, at):
     page = str(tmp_path / "page.png")
     wire.call("logs", "create_log_group", logGroupName=GROUP)
     cloud.transformed = Transformer(wire, int(at.now * 1000))
-    started = chandra("transform", "start", page, "s3://weights/earlier/")
+    started = chandra("transform", "start", page, "s3://results/earlier/")
     assert started.status == 0, started.out + started.err
     places = {
         "FILE": page,

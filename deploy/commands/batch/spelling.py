@@ -66,7 +66,7 @@ def rewrite_old_spelling(arguments: Sequence[str]) -> list[str]:
 
 def _positionals(arguments: Sequence[str]) -> list[int]:
     """Return the places of the words that are neither flags nor values of flags."""
-    places = []
+    places: list[int] = []
     is_value = False
     for place, word in enumerate(arguments):
         if is_value:
