@@ -49,7 +49,8 @@ def everything(chandra, wire, cloud, project, tmp_path, at):
     for bucket in ("weights", "results"):
         wire.call("s3", "create_bucket", Bucket=bucket)
     project(
-        '[asynchronous]\nbucket = "weights"\n[transform]\nbuckets = ["weights", "results"]\n'
+        '[asynchronous]\nbucket = "weights"\n'
+        '[transform]\nbuckets = ["weights", "results"]\n'
     )
     path = tmp_path / "chandra.toml"
     archive = str(write_archive(tmp_path / "image.tar"))
