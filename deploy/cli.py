@@ -1,71 +1,50 @@
-"""Arguments in, exit status out; the one place where an error becomes a status."""
+"""Command line: parses arguments, runs a command, turns errors into exit statuses."""
 
 from __future__ import annotations
 
 import argparse
 import os
 import sys
+import textwrap
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from importlib import metadata
 from pathlib import Path
-from typing import Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from deploy.aws import AWSClient
-from deploy.commands import (
-    alarms,
-    batch,
-    cost,
-    dashboard,
-    deploy,
-    destroy,
-    doctor,
-    iam,
-    image,
-    init,
-    invoke,
-    list as list_,
-    local,
-    logs,
-    metrics,
-    model,
-    plan,
-    queue,
-    rollback,
-    schedule,
-    start,
-    status,
-    stop,
-    update,
-)
+from deploy.commands.batch.spelling import rewrite_old_spelling
+from deploy.commands.command import Entry, Group
+from deploy.commands.index import COMMANDS
 from deploy.console import Console
-from deploy.context import Context
 from deploy.errors import BUG, INTERRUPTED, ConfigError, DeployError, Interrupted
-from deploy.image.build import Runner, Subprocess
-from deploy.weights.hub import Hub, HuggingFace
 
-__all__ = ["COMMANDS", "leaves", "main", "parser"]
+if TYPE_CHECKING:
+    # Imported at run time when a command runs, so that help starts fast.
+    from deploy.aws import AWSClient
+    from deploy.context import Context
+    from deploy.image.build import Runner
+    from deploy.weights.hub import Hub
 
-DESCRIPTION = """\
-Chandra OCR on Amazon SageMaker: from an image to an endpoint and back.
-"""
-# As the shell reports a program that ended for want of a reader.
-UNREAD = 141
+__all__ = ["main", "parser"]
+
+DESCRIPTION = "Deploy and operate Chandra OCR on Amazon SageMaker."
+WIDTH = 88
+BROKEN_PIPE = 141
+"""Exit status of a program that ended by SIGPIPE, as a shell reports it."""
 
 
 class Parser(argparse.ArgumentParser):
-    """What is wrong with a flag becomes an error like any other."""
+    """Parser that raises ConfigError for arguments that are wrong."""
 
     def error(self, message: str) -> NoReturn:
         raise ConfigError(message, hint=f"{self.prog} --help")
 
 
-class Help(argparse.HelpFormatter):
-    """As wide everywhere, and the same on every Python: the README holds it."""
+class Help(argparse.RawDescriptionHelpFormatter):
+    """Help of the same width on every terminal and Python: the README quotes it."""
 
     def __init__(self, prog: str) -> None:
-        super().__init__(prog, max_help_position=28, width=88)
+        super().__init__(prog, max_help_position=28, width=WIDTH)
 
     def _format_action_invocation(self, action: argparse.Action) -> str:
         if not action.option_strings or action.nargs == 0:
@@ -77,84 +56,43 @@ class Help(argparse.HelpFormatter):
         return f"{names} {metavar}"
 
 
-class Command(Protocol):
-    """What a module in `commands` has."""
+class Version(argparse.Action):
+    """Flag that prints the installed version, which is looked up only then."""
 
-    @property
-    def NAME(self) -> str: ...  # noqa: N802
-    @property
-    def HELP(self) -> str: ...  # noqa: N802
-    @property
-    def add_arguments(self) -> Callable[[argparse.ArgumentParser], None]: ...
-    @property
-    def run(self) -> Callable[[Context, argparse.Namespace], int]: ...
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
+        sys.stdout.write(f"{parser.prog} {_version()}\n")
+        parser.exit()
 
 
-class Group(Protocol):
-    """Commands of one subject, such as `async submit`."""
+def parser(words: Sequence[str] | None = None) -> argparse.ArgumentParser:
+    """Return the parser of the program.
 
-    @property
-    def NAME(self) -> str: ...  # noqa: N802
-    @property
-    def HELP(self) -> str: ...  # noqa: N802
-    @property
-    def COMMANDS(self) -> tuple[Command, ...]: ...  # noqa: N802
-
-
-# In the order in which a newcomer needs them.
-COMMANDS: tuple[Command | Group, ...] = (
-    init,
-    doctor,
-    iam,
-    image,
-    model,
-    plan,
-    deploy,
-    invoke,
-    queue,
-    status,
-    list_,
-    logs,
-    metrics,
-    update,
-    rollback,
-    stop,
-    start,
-    schedule,
-    alarms,
-    dashboard,
-    cost,
-    batch,
-    local,
-    destroy,
-)
-
-
-def parser() -> argparse.ArgumentParser:
-    """Every command and flag; global flags go before the command or after it."""
+    Global flags are accepted before the command and after it. With `words`, only
+    commands that are among them get their arguments, because that imports them.
+    """
     root = Parser(
         prog="chandra-sagemaker",
         description=DESCRIPTION,
+        epilog="`chandra-sagemaker COMMAND --help` describes a command.",
         allow_abbrev=False,
         formatter_class=Help,
     )
     root.add_argument(
-        "--version",
-        action="version",
-        version=f"%(prog)s {_version()}",
-        help="say which one this is, and do nothing",
+        "--version", action=Version, nargs=0, help="show the version and exit"
     )
     _add_globals(root, is_root=True)
     shared = Parser(add_help=False, allow_abbrev=False)
     _add_globals(shared, is_root=False)
     commands = root.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for command in COMMANDS:
-        _add_command(commands, command, shared)
+        _add_command(commands, command, shared, words)
     return root
 
 
 def _version() -> str:
-    """As it was installed: the service's own, which is not known here otherwise."""
+    """Return the installed version; this half does not import the one that has it."""
+    from importlib import metadata
+
     try:
         return metadata.version("chandra-torchserve")
     except metadata.PackageNotFoundError:
@@ -163,51 +101,49 @@ def _version() -> str:
 
 def _add_command(
     commands: argparse._SubParsersAction[Any],
-    command: Command | Group,
+    command: Entry | Group,
     shared: argparse.ArgumentParser,
+    words: Sequence[str] | None,
 ) -> None:
     child = commands.add_parser(
-        command.NAME,
-        help=command.HELP,
-        description=(command.__doc__ or "").strip(),
-        epilog="Flags for every command are in chandra-sagemaker --help.",
+        command.name,
+        help=command.help,
         parents=[shared],
         allow_abbrev=False,
         formatter_class=Help,
     )
-    members: tuple[Command, ...] = getattr(command, "COMMANDS", ())
-    if members:
-        group = child.add_subparsers(dest="member", metavar="COMMAND", required=True)
-        for member in members:
-            _add_command(group, member, shared)
+    if words is not None and command.name not in words:
         return
-    command.add_arguments(child)  # type: ignore[union-attr]
-    child.set_defaults(run=command.run)  # type: ignore[union-attr]
+    if isinstance(command, Group):
+        child.description = textwrap.fill(command.description, WIDTH)
+        child.epilog = _epilog(())
+        group = child.add_subparsers(dest="member", metavar="COMMAND", required=True)
+        for entry in command.entries:
+            _add_command(group, entry, shared, words)
+        return
+    loaded = command.load()
+    child.description = textwrap.fill(loaded.description, WIDTH)
+    child.epilog = _epilog(loaded.examples)
+    loaded.add_arguments(child)
+    # `completion` describes the parser of all commands.
+    child.set_defaults(run=loaded.run, all_commands=parser)
 
 
-def leaves() -> list[tuple[str, ...]]:
-    """Every command that does something, as it is typed."""
-    return [
-        words
-        for command in COMMANDS
-        for words in (
-            [(command.NAME, member.NAME) for member in command.COMMANDS]
-            if hasattr(command, "COMMANDS")
-            else [(command.NAME,)]
-        )
-    ]
+def _epilog(examples: Sequence[str]) -> str:
+    lines = [f"  chandra-sagemaker {example}" for example in examples]
+    shown = "\n".join(["examples:", *lines, "", ""]) if lines else ""
+    return f"{shown}Flags for every command are in chandra-sagemaker --help."
 
 
 def _add_globals(target: argparse.ArgumentParser, *, is_root: bool) -> None:
-    """In a command's own parser a flag that is not given must not hide the root's."""
-
+    """Add the global flags; a command's own must not reset what the root parsed."""
     group = target.add_argument_group("for every command")
     for flag, metavar, value, text in (
-        ("--config", "FILE", Path("chandra.toml"), "the deployment (default "
-         "chandra.toml)"),
-        ("--profile", "NAME", None, "a profile of the AWS configuration"),
-        ("--region", "REGION", None, "in place of chandra.toml's"),
-        ("--endpoint-url", "URL", None, "another AWS, such as one for tests"),
+        ("--config", "FILE", Path("chandra.toml"), "path of the deployment's "
+         "configuration (default chandra.toml)"),
+        ("--profile", "NAME", None, "AWS profile (default: that of AWS_PROFILE)"),
+        ("--region", "REGION", None, "AWS region (overrides chandra.toml)"),
+        ("--endpoint-url", "URL", None, "endpoint URL of an AWS-compatible server"),
     ):  # fmt: skip
         group.add_argument(
             flag,
@@ -217,10 +153,11 @@ def _add_globals(target: argparse.ArgumentParser, *, is_root: bool) -> None:
             help=text if is_root else argparse.SUPPRESS,
         )
     for flag, text in (
-        ("--json", "one JSON object on standard output, everything else beside it"),
-        ("--yes", "ask nothing"),
-        ("--dry-run", "say what would be done, and do nothing"),
-    ):
+        ("--json", "write the result to stdout as one JSON object, and messages to "
+         "stderr"),
+        ("--yes", "answer yes to every question"),
+        ("--dry-run", "show what the command would do, without changing anything"),
+    ):  # fmt: skip
         group.add_argument(
             flag,
             action="store_true",
@@ -233,7 +170,7 @@ def main(
     arguments: Sequence[str] | None = None,
     *,
     console: Console | None = None,
-    connect: Callable[..., AWSClient] = AWSClient.connect,
+    connect: Callable[..., AWSClient] | None = None,
     clock: Callable[[], float] = time.time,
     sleep: Callable[[float], None] = time.sleep,
     runner: Runner | None = None,
@@ -241,27 +178,22 @@ def main(
 ) -> int:
     """Run one command and return its exit status."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    # Needed before the flags are read: they may be what is wrong.
+    # Read before the parser runs, because the parser may be what raises an error.
     console = console or Console(
         as_json="--json" in arguments, assume_yes="--yes" in arguments
     )
     context: Context | None = None
     try:
-        options = parser().parse_args(arguments)
-        context = Context(
-            config_path=options.config,
-            console=console,
-            connect=lambda region: connect(
-                profile=options.profile,
-                region=region,
-                endpoint_url=options.endpoint_url,
-            ),
+        arguments = rewrite_old_spelling(arguments)
+        options = parser(arguments).parse_args(arguments)
+        context = _context(
+            options,
+            console,
+            connect=connect,
             clock=clock,
             sleep=sleep,
-            runner=runner or Subprocess(console.say),
-            hub=hub or HuggingFace(),
-            region=options.region,
-            is_dry_run=options.dry_run,
+            runner=runner,
+            hub=hub,
         )
         status: int = options.run(context, options)
     except DeployError as error:
@@ -271,24 +203,58 @@ def main(
         console.report_interrupt(
             interrupted.sentence
             if isinstance(interrupted, Interrupted)
-            else context.so_far
+            else context.journal.summary
             if context is not None
             else "this command had changed nothing"
         )
         return INTERRUPTED
     except BrokenPipeError:
-        return _unread()
+        return _end_broken_pipe()
     except Exception as error:
         console.report_bug(f"{type(error).__name__}: {error}", traceback.format_exc())
         return BUG
     return status
 
 
-def _unread() -> int:
-    """Return the exit status after a reader such as `head` has closed stdout."""
-    # Python writes what is left at its end, and would complain.
+def _context(
+    options: argparse.Namespace,
+    console: Console,
+    *,
+    connect: Callable[..., AWSClient] | None,
+    clock: Callable[[], float],
+    sleep: Callable[[float], None],
+    runner: Runner | None,
+    hub: Hub | None,
+) -> Context:
+    """Return the context of a command; the real collaborators replace None."""
+    from deploy.aws import AWSClient
+    from deploy.context import Context
+    from deploy.image.build import Subprocess
+    from deploy.weights.hub import HuggingFace
+
+    connect = connect or AWSClient.connect
+    return Context(
+        config_path=options.config,
+        console=console,
+        connect=lambda region: connect(
+            profile=options.profile,
+            region=region,
+            endpoint_url=options.endpoint_url,
+        ),
+        clock=clock,
+        sleep=sleep,
+        runner=runner or Subprocess(console.say),
+        hub=hub or HuggingFace(),
+        region=options.region,
+        is_dry_run=options.dry_run,
+    )
+
+
+def _end_broken_pipe() -> int:
+    """Return the exit status for a reader that closed the pipe, such as `head`."""
+    # Python flushes stdout when it exits, and would report the broken pipe.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return UNREAD
+    return BROKEN_PIPE
 
 
 if __name__ == "__main__":

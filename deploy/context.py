@@ -1,4 +1,4 @@
-"""What a command is given: the configuration, the account, the console, the clock."""
+"""Context of a command: configuration, account, console, clock."""
 
 from __future__ import annotations
 
@@ -30,23 +30,42 @@ MEND_REQUEST = (
 WHAT_IS_MISSING = "next: chandra-sagemaker doctor shows what is still missing"
 
 
-@dataclass
+@dataclass(frozen=True, slots=True)
+class Journal:
+    """Calls that a command has made, for the message after Ctrl-C."""
+
+    _sentences: list[str] = field(default_factory=list)
+
+    def add(self, call: Call) -> None:
+        """Record a call that was made."""
+        self._sentences.append(call.sentence)
+
+    @property
+    def summary(self) -> str:
+        """Sentence on the calls that an interrupted command has made."""
+        if not self._sentences:
+            return "this command had changed nothing"
+        return (
+            f"done: {'; '.join(self._sentences)}. `chandra-sagemaker status` shows "
+            "what there is now"
+        )
+
+
+@dataclass(frozen=True)
 class Context:
-    """Made once, by the command line."""
+    """Configuration, account and tools of a command; made once per run."""
 
     config_path: Path
     console: Console
     connect: Callable[[str | None], AWSClient]
-    """With a region, or the profile's."""
+    """Connect to a region, or to that of the profile."""
     clock: Callable[[], float]
     sleep: Callable[[float], None]
     runner: Runner
     hub: Hub
     region: str | None = None
     is_dry_run: bool = False
-    deployment: str | None = None
-    """Whose log is shown while waiting; None: the configuration's."""
-    _done: list[str] = field(default_factory=list)
+    journal: Journal = field(default_factory=Journal)
 
     @cached_property
     def config(self) -> DeployConfig:
@@ -74,9 +93,16 @@ class Context:
         return Planner(self.account, self.identity, self.now)
 
     def executor(
-        self, *, timeout_seconds: float = 3600, is_waiting: bool = True
+        self,
+        *,
+        endpoint: str | None = None,
+        timeout_seconds: float = 3600,
+        is_waiting: bool = True,
     ) -> Executor:
-        """Return what runs the actions of a plan; with --dry-run it prints them."""
+        """Return what runs the actions of a plan; with --dry-run it prints them.
+
+        While it waits, it shows the log of `endpoint`; None: that of the configuration.
+        """
         return Executor(
             self.aws,
             self.account,
@@ -85,15 +111,15 @@ class Context:
             sleep=self.sleep,
             log=LogReader(
                 self.aws,
-                log_group(self.deployment or self.config.name),
+                log_group(endpoint or self.config.name),
                 since=self.now - timedelta(seconds=5),
             ),
             timeout_seconds=timeout_seconds,
             is_waiting=is_waiting,
             is_dry_run=self.is_dry_run,
             check=self._check,
-            on_done=lambda call: self._done.append(call.sentence),
-            flag="" if self.deployment in (None, self.config.name) else " --async",
+            on_done=self.journal.add,
+            flag="" if endpoint in (None, self.config.name) else " --async",
         )
 
     def _check(self, actions: Sequence[Action]) -> None:
@@ -102,19 +128,9 @@ class Context:
             raise ConfigError(refused[0], hint=MEND_REQUEST)
 
     def refused(self, actions: Sequence[Action]) -> list[str]:
-        """What AWS would refuse in a plan for its form, in a sentence for each call."""
+        """Return a sentence for each call that AWS would reject for its form."""
         return [
-            f"AWS would refuse to {action.sentence}: {'; '.join(found)}"
+            f"AWS would refuse to {action.sentence}: {'; '.join(problems)}"
             for action in actions
-            if isinstance(action, Call) and (found := self.aws.violations(action))
+            if isinstance(action, Call) and (problems := self.aws.violations(action))
         ]
-
-    @property
-    def so_far(self) -> str:
-        """For whoever interrupts a command between two of its steps."""
-        if not self._done:
-            return "this command had changed nothing"
-        return (
-            f"done: {'; '.join(self._done)}. `chandra-sagemaker status` shows what "
-            "there is now"
-        )

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-import boto3
-from botocore.config import Config
-from botocore.exceptions import BotoCoreError
-
-from deploy.aws.faults import FAULTS, fault_of
+from deploy.aws.faults import fault_of, sdk_errors
 from deploy.aws.validation import requestable, violations
 from deploy.errors import (
     AlreadyExistsError,
@@ -19,6 +15,12 @@ from deploy.errors import (
 )
 from deploy.plan.actions import Call
 from deploy.resources import Identity
+
+if TYPE_CHECKING:
+    # Imported at run time where they are needed: boto3 takes half a second, and help
+    # and completion need none of it.
+    import boto3
+    from botocore.config import Config
 
 __all__ = ["INVOKE_SECONDS", "STREAM_SECONDS", "AWSClient"]
 
@@ -41,6 +43,8 @@ class AWSClient:
         region: str | None = None,
     ) -> None:
         """Use the session's region if `region` is None."""
+        from botocore.config import Config
+
         self._session = session
         self._endpoint_url = endpoint_url
         self._num_attempts = num_attempts
@@ -68,11 +72,13 @@ class AWSClient:
 
         `credentials` are arguments of boto3.Session, and replace those.
         """
+        import boto3
+
         try:
             session = boto3.Session(
                 profile_name=profile, region_name=region, **(credentials or {})
             )
-        except BotoCoreError as error:
+        except sdk_errors() as error:
             raise fault_of(error, "reading the AWS profile") from error
         return cls(session, endpoint_url=endpoint_url)
 
@@ -107,7 +113,7 @@ class AWSClient:
         """True if boto3 finds credentials."""
         try:
             return self._session.get_credentials() is not None
-        except BotoCoreError:
+        except sdk_errors():
             return False
 
     def identity(self) -> Identity:
@@ -137,7 +143,7 @@ class AWSClient:
                     endpoint_url=self._endpoint_url,
                     config=config,
                 )
-            except BotoCoreError as error:
+            except sdk_errors() as error:
                 raise fault_of(error, service) from error
             except ValueError as error:
                 raise ConfigError(
@@ -151,7 +157,7 @@ class AWSClient:
         client = self.client(service)
         try:
             answer: dict[str, Any] = getattr(client, operation)(**params)
-        except FAULTS as error:
+        except sdk_errors() as error:
             raise fault_of(error, f"{service} {operation}") from error
         return answer
 
@@ -163,7 +169,7 @@ class AWSClient:
         try:
             for page in client.get_paginator(operation).paginate(**params):
                 yield from page.get(key) or ()
-        except FAULTS as error:
+        except sdk_errors() as error:
             raise fault_of(error, f"{service} {operation}") from error
 
     def objects(self, bucket: str, prefix: str) -> Iterator[Any]:
@@ -217,6 +223,8 @@ class AWSClient:
 
 
 def _single_attempt(read_seconds: int) -> Config:
+    from botocore.config import Config
+
     return Config(
         read_timeout=read_seconds,
         connect_timeout=10,

@@ -3,28 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TypeAlias
-
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    ConnectionError,
-    CredentialRetrievalError,
-    FlexibleChecksumError,
-    HTTPClientError,
-    IncompleteReadError,
-    LoginError,
-    LoginInsufficientPermissions,
-    NoAuthTokenError,
-    NoCredentialsError,
-    NoRegionError,
-    PartialCredentialsError,
-    ProfileNotFound,
-    RefreshWithMFAUnsupportedError,
-    SSOError,
-    TokenRetrievalError,
-)
-from botocore.parsers import ResponseParserError
+from typing import Any, TypeAlias
 
 from deploy.errors import (
     AccessDeniedError,
@@ -40,11 +19,11 @@ from deploy.errors import (
 )
 from deploy.plan.advice import advice_for
 
-__all__ = ["CODES", "FAULTS", "Fault", "fault_of"]
+__all__ = ["CODES", "Fault", "fault_of", "sdk_errors"]
 
-Fault: TypeAlias = ClientError | BotoCoreError | ResponseParserError
-FAULTS = (ClientError, BotoCoreError, ResponseParserError)
-"""Errors that a call of botocore raises."""
+# botocore is imported where it is needed: help and completion start without it.
+Fault: TypeAlias = Any
+"""An instance of one of `sdk_errors()`."""
 
 CODES: dict[str, type[DeployError]] = {
     "AccessDenied": AccessDeniedError,
@@ -208,11 +187,39 @@ HINTS_BY_KIND: dict[type[DeployError] | None, str] = {
 }
 
 
+def sdk_errors() -> tuple[type[Exception], ...]:
+    """Return the base classes of all errors that a call of botocore raises."""
+    from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.parsers import ResponseParserError
+
+    return ClientError, BotoCoreError, ResponseParserError
+
+
 def fault_of(error: Fault, doing: str) -> DeployError:
     """Return the DeployError for an error of botocore.
 
     `doing` names the service and the operation in the message.
     """
+    from botocore.exceptions import (
+        ClientError,
+        ConnectionError,
+        CredentialRetrievalError,
+        FlexibleChecksumError,
+        HTTPClientError,
+        IncompleteReadError,
+        LoginError,
+        LoginInsufficientPermissions,
+        NoAuthTokenError,
+        NoCredentialsError,
+        NoRegionError,
+        PartialCredentialsError,
+        ProfileNotFound,
+        RefreshWithMFAUnsupportedError,
+        SSOError,
+        TokenRetrievalError,
+    )
+    from botocore.parsers import ResponseParserError
+
     if isinstance(error, ClientError):
         return _refusal_error(error, doing)
     if isinstance(error, NoCredentialsError | PartialCredentialsError):
@@ -265,7 +272,7 @@ def _without_password(text: str) -> str:
     return re.sub(r"://[^/@\s]+@", "://***@", text)
 
 
-def _refusal_error(error: ClientError, doing: str) -> DeployError:
+def _refusal_error(error: Fault, doing: str) -> DeployError:
     code = str(error.response.get("Error", {}).get("Code", ""))
     sentence = str(error.response.get("Error", {}).get("Message", "")) or code
     kind = CODES.get(code) or _kind_of_status(error)
@@ -296,7 +303,7 @@ def _refusal_error(error: ClientError, doing: str) -> DeployError:
     return kind(f"{doing}: {sentence}{named}", hint=hint)
 
 
-def _kind_of_status(error: ClientError) -> type[DeployError] | None:
+def _kind_of_status(error: Fault) -> type[DeployError] | None:
     """Return TransientError for an unknown code if the HTTP status means "retry"."""
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     return TransientError if status == TOO_MANY_REQUESTS or status >= 500 else None

@@ -6,15 +6,8 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from botocore.exceptions import (
-    ClientError,
-    EventStreamError,
-    ReadTimeoutError,
-)
-from urllib3.exceptions import HTTPError
-
 from deploy.aws.client import INVOKE_SECONDS, STREAM_SECONDS, AWSClient
-from deploy.aws.faults import FAULTS, Fault, fault_of
+from deploy.aws.faults import Fault, fault_of, sdk_errors
 from deploy.errors import (
     DeployError,
     DocumentError,
@@ -54,7 +47,7 @@ class Runtime:
                 **self._request(body, content_type, accept, attributes)
             )
             content: bytes = answer["Body"].read()
-        except FAULTS as error:
+        except sdk_errors() as error:
             raise self._fault(error) from error
         return content
 
@@ -71,9 +64,9 @@ class Runtime:
             for event in answer["Body"]:
                 *lines, rest = (rest + event["PayloadPart"]["Bytes"]).split(b"\n")
                 yield from (line for line in lines if line)
-        except FAULTS as error:
+        except sdk_errors() as error:
             raise self._fault(error, STREAM_SECONDS) from error
-        except HTTPError as error:
+        except _http_errors() as error:
             # botocore does not wrap errors of urllib3 while it reads a stream.
             raise ResourceFailedError(
                 f"the stream ended early: {error}",
@@ -92,7 +85,7 @@ class Runtime:
             answer = self._client.invoke_endpoint_async(
                 EndpointName=self._endpoint, **request
             )
-        except FAULTS as error:
+        except sdk_errors() as error:
             raise self._fault(error) from error
         return str(answer["OutputLocation"]), str(answer.get("FailureLocation") or "")
 
@@ -114,6 +107,8 @@ class Runtime:
         return request
 
     def _fault(self, error: Fault, seconds: int = INVOKE_SECONDS) -> DeployError:
+        from botocore.exceptions import ClientError, EventStreamError, ReadTimeoutError
+
         if isinstance(error, ReadTimeoutError):
             return ResourceFailedError(
                 f"endpoint {self._endpoint} did not answer within {seconds} s",
@@ -165,3 +160,9 @@ class Runtime:
             hint=HINTS.get(code, "chandra-sagemaker logs --search "
                            + str(problem.get("request_id", code))),
         )  # fmt: skip
+
+
+def _http_errors() -> type[Exception]:
+    from urllib3.exceptions import HTTPError
+
+    return HTTPError

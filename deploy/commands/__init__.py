@@ -1,1 +1,1 @@
-"""One module a command: its arguments, and a function that returns the exit status."""
+"""Commands of the program; each module has one as COMMAND, with its arguments."""

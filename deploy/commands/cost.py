@@ -1,4 +1,4 @@
-"""What a workload costs on each kind of machine, and what stopping saves."""
+"""Command `cost`: cost of a workload on each instance type."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from deploy.checks import config_findings
+from deploy.commands.command import Command
 from deploy.config import DeployConfig, EndpointTable
 from deploy.console import table
 from deploy.context import Context
@@ -17,13 +18,10 @@ from deploy.machines.catalogue import HOURS_A_DAY, INSTANCES, PRICE_NOTE, Instan
 from deploy.machines.prices import dollars
 from deploy.machines.throughput import ESTIMATE_NOTE, Rate, rate_of
 
-NAME = "cost"
-HELP = "compare machines for so many pages a day; asks AWS nothing"
-
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """One kind of machine for the whole workload."""
+    """Instance type for the whole workload, with its cost."""
 
     name: str
     instance: Instance
@@ -44,12 +42,12 @@ class Offer:
         return max(1, math.ceil(self.num_pages / capacity))
 
     def a_day(self, *, together: bool) -> float:
-        """Machines run for all of the hours, busy or not."""
+        """US dollars per day; machines run for all of the hours, busy or not."""
         machines = self.num_machines(together=together)
         return machines * self.instance.price * self.hours_a_day
 
     def a_thousand_pages(self, *, together: bool) -> float:
-        """When every hour that is paid for is used."""
+        """US dollars per 1,000 pages, if every hour that is paid for is used."""
         return self.instance.price / self.pages_an_hour(together=together) * 1000
 
     def to_json(self) -> dict[str, Any]:
@@ -71,26 +69,31 @@ class Offer:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--pages-a-day", type=int, default=1000, metavar="N", help="default 1000"
+        "--pages-a-day",
+        type=int,
+        default=1000,
+        metavar="N",
+        help="pages per day (default 1000)",
     )
     parser.add_argument(
         "--hours-a-day",
         type=float,
         default=float(HOURS_A_DAY),
         metavar="H",
-        help="how long the endpoint runs each day (default 24)",
+        help="hours per day that the endpoint runs (default 24)",
     )
     parser.add_argument(
         "--instance-type",
         action="append",
         metavar="TYPE",
-        help="only this one; again for another",
+        help="compare only this instance type; may be repeated",
     )
     parser.add_argument(
         "--results",
         type=Path,
         metavar="FOLDER",
-        help="measurements of pages a second (default: those of this package)",
+        help="folder with measurements of pages per second (default: those of this "
+        "package)",
     )
 
 
@@ -139,7 +142,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
 
 
 def _why_not(config: DeployConfig, name: str) -> str | None:
-    """What a deployment on these machines would be refused for."""
+    """Return why a deployment on an instance type would be rejected, if it would."""
     if name not in INSTANCES:
         return f"nothing is known of {name}"
     only = EndpointTable(instance_types=(name,), ami=config.endpoint.ami)
@@ -198,3 +201,15 @@ def _lines(offers: list[Offer], num_pages: int, hours: float) -> list[str]:
         "for each machine: chandra-sagemaker schedule"
     )
     return lines
+
+
+COMMAND = Command(
+    run=run,
+    description="Compare the cost of a workload on each instance type, and what "
+    "stopping the endpoint saves.",
+    examples=(
+        "cost --pages-a-day 20000",
+        "cost --pages-a-day 20000 --hours-a-day 10 --instance-type ml.g6e.2xlarge",
+    ),
+    add_arguments=add_arguments,
+)

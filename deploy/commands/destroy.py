@@ -1,48 +1,49 @@
-"""Remove what carries this deployment's tag in this region, and nothing else."""
+"""Command `destroy`: delete everything that carries the deployment's tag."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
 
+from deploy.commands.command import Command
+from deploy.commands.flags import (
+    parse_seconds,
+)
 from deploy.commands.recorded import forget_missing
-from deploy.commands.wanted import seconds
 from deploy.context import Context
 from deploy.errors import ConfigError
 from deploy.teardown.inventory import read_inventories
 from deploy.teardown.plan import Inventory, plan_teardown
 from deploy.teardown.shared import keep_shared
 
-NAME = "destroy"
-HELP = "remove everything that carries this deployment's tag, after listing it"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--all",
         action="store_true",
-        help="also images, staged weights, logs, the roles that `iam` made, and the "
-        "documents and results of `async`, unless another region uses them",
+        help="also delete images, staged weights, logs, the roles that `iam` created, "
+        "and the documents and results of `async`, unless another region uses them",
     )
     parser.add_argument(
         "--keep-global",
         action="store_true",
-        help="with --all: keep roles and objects in S3, and ask no other region",
+        help="with --all: keep roles and objects in S3, and skip the check of other "
+        "regions",
     )
     parser.add_argument(
         "--not-in",
         action="append",
         default=[],
         metavar="REGION",
-        help="with --all: do not ask this region, as nothing there uses the roles and "
-        "weights; a role with a policy for it stays; may be repeated",
+        help="with --all: skip the check of this region, because nothing there uses "
+        "the roles and weights; a role with a policy for it stays; may be repeated",
     )
     parser.add_argument(
         "--timeout",
-        type=seconds,
+        type=parse_seconds,
         default=3600,
         metavar="SECONDS",
-        help="stop waiting for the endpoint to go after this long (default 3600)",
+        help="stop waiting for the deletion after SECONDS (default 3600)",
     )
 
 
@@ -112,3 +113,15 @@ def _found(
         keeps_global=options.keep_global,
         skipped=options.not_in,
     )
+
+
+COMMAND = Command(
+    run=run,
+    description="Delete everything in this region that carries this deployment's tag, "
+    "after listing it.",
+    examples=(
+        "destroy --dry-run",
+        "destroy --all --keep-global",
+    ),
+    add_arguments=add_arguments,
+)

@@ -1,4 +1,4 @@
-"""Look at everything a deployment needs, and say how to mend what is wrong."""
+"""Command `doctor`: check everything that a deployment needs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from deploy.checks import Finding, config_findings
-from deploy.commands.quotas import quota_checks
+from deploy.commands.command import Command
+from deploy.commands.endpoint.quotas import quota_checks
 from deploy.context import Context
 from deploy.endpoint.inspection import (
     image_findings,
@@ -22,14 +23,9 @@ from deploy.policies.roles import find_role, role_policies
 from deploy.resources import weights_uri
 from deploy.weights.integrity import find_manifests, folder_findings
 
-NAME = "doctor"
 STAGED = ""
 """Value of --weights without PLACE: the weights that chandra.toml names."""
 S3 = "s3://"
-HELP = (
-    "check credentials, quotas, role, bucket, image, driver and network; say how to "
-    "mend them"
-)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -191,3 +187,15 @@ CHECKS: dict[str, Callable[[Context], Iterator[Finding]]] = {
     "image": _image,
     "network": _network,
 }
+
+
+COMMAND = Command(
+    run=run,
+    description="Check everything that a deployment needs, and print how to fix each "
+    "problem.",
+    examples=(
+        "doctor",
+        "doctor --weights s3://my-bucket/models/",
+    ),
+    add_arguments=add_arguments,
+)

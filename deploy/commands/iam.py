@@ -1,4 +1,4 @@
-"""The roles and policies a deployment needs, as small as it allows."""
+"""Command `iam`: roles and policies of a deployment."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import json
 from typing import Any
 
+from deploy.commands.command import Command
 from deploy.context import WHAT_IS_MISSING, Context
 from deploy.errors import ConfigError, ConflictError
 from deploy.plan.actions import Call
@@ -24,9 +25,6 @@ from deploy.policies import (
 from deploy.policies.roles import find_role, role_policies
 from deploy.resources import OWNER_TAG, Identity, tag_list, tags_of
 
-NAME = "iam"
-HELP = "print the least roles and policies, or make the roles"
-
 MANAGED_POLICY_CHARACTERS = 6144
 
 
@@ -37,20 +35,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         dest="what",
         action="store_const",
         const="execution",
-        help="print only what the endpoint may do, ready to paste",
+        help="print only the policy of the endpoint's role",
     )
     what.add_argument(
         "--caller",
         dest="what",
         action="store_const",
         const="caller",
-        help="print only what whoever runs these commands may do",
+        help="print only the policy for the credentials that run these commands",
     )
     what.add_argument(
         "--create",
         action="store_true",
-        help="make the roles of the endpoint, the schedule and CodeBuild, and set this "
-        "region's policies in them",
+        help="create the roles of the endpoint, the schedule and CodeBuild, with the "
+        "policies for this region",
     )
 
 
@@ -82,13 +80,16 @@ def run(context: Context, options: argparse.Namespace) -> int:
 
 
 def _say_where_it_fits(context: Context, caller: dict[str, Any]) -> None:
-    """IAM counts no spaces between words."""
+    """Print a note if the policy is too large for a managed policy.
+
+    IAM does not count white space.
+    """
     size = len(json.dumps(caller, separators=(",", ":")))
     if size > MANAGED_POLICY_CHARACTERS:
         context.console.warn(
             f"note: the caller's policy has {size:,} characters, and a managed policy "
-            f"takes {MANAGED_POLICY_CHARACTERS:,}: put it inside the role of whoever "
-            "runs these commands, which takes 10,240"
+            f"takes {MANAGED_POLICY_CHARACTERS:,}: put it inside the role that runs "
+            "these commands, which takes 10,240"
         )
 
 
@@ -216,3 +217,15 @@ def _refuse_if_too_long(
             hint=f"set another name in the chandra.toml for {region}, which gives it "
             "roles of its own",
         )
+
+
+COMMAND = Command(
+    run=run,
+    description="Print the roles and policies that a deployment needs, with as few "
+    "permissions as its configuration allows, or create the roles.",
+    examples=(
+        "iam --caller",
+        "iam --create --dry-run",
+    ),
+    add_arguments=add_arguments,
+)

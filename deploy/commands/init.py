@@ -1,14 +1,12 @@
-"""Write a chandra.toml in which every setting is explained."""
+"""Command `init`: write a chandra.toml that explains every setting."""
 
 from __future__ import annotations
 
 import argparse
 
+from deploy.commands.command import Command
 from deploy.context import Context
 from deploy.errors import AlreadyExistsError, ConfigError
-
-NAME = "init"
-HELP = "write a commented chandra.toml"
 
 EXAMPLE = """\
 # One deployment: an endpoint of this name, and everything it needs.
@@ -101,7 +99,7 @@ bucket = "my-bucket"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--force", action="store_true", help="in place of one that is there"
+        "--force", action="store_true", help="overwrite an existing file"
     )
 
 
@@ -127,3 +125,14 @@ def run(context: Context, options: argparse.Namespace) -> int:
          "doctor"],
     )  # fmt: skip
     return 0
+
+
+COMMAND = Command(
+    run=run,
+    description="Write a chandra.toml that explains every setting.",
+    examples=(
+        "init",
+        "init --config staging.toml --force",
+    ),
+    add_arguments=add_arguments,
+)

@@ -1,6 +1,4 @@
-"""SageMaker's invocations and transform jobs on this machine, in front of the real
-server: what talks to AWS is sent here by its endpoint URL.
-"""
+"""Command `local`: emulator of SageMaker's data plane on this machine."""
 
 from __future__ import annotations
 
@@ -14,6 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from deploy.aws import AWSClient
+from deploy.commands.command import Command
 from deploy.context import Context
 from deploy.emulator.account import EmulatedAccount
 from deploy.emulator.backend import Backend
@@ -22,9 +21,6 @@ from deploy.emulator.limits import parse_assumptions
 from deploy.emulator.process import build_archive, find_server_folder
 from deploy.emulator.seed import Seed, seed
 from deploy.errors import ConfigError
-
-NAME = "local"
-HELP = "SageMaker's data plane on loopback, for tests and without AWS"
 
 REGION = "us-east-1"
 MINI = "mini"
@@ -43,40 +39,43 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--server",
         metavar="URL",
-        help="a server that runs, for every endpoint and job; without it each gets one "
-        "of its own",
+        help="use a running server for every endpoint and job (default: start one for "
+        "each)",
     )
     parser.add_argument(
         "--backend",
         metavar="URL",
-        help="what answers everything else; without it a moto server of its own, with "
-        "a bucket, an endpoint in real time, an asynchronous one and a model for jobs",
+        help="server for all other AWS calls (default: start a moto server, with a "
+        "bucket, a real-time endpoint, an asynchronous endpoint and a model for jobs)",
     )
     parser.add_argument(
-        "--empty", action="store_true", help="nothing of that: for deploy and the like"
+        "--empty",
+        action="store_true",
+        help="start with an empty account, without the sample resources",
     )
     parser.add_argument(
         "--init",
         action="store_true",
-        help="write a chandra.toml with which every command finds it, where there is "
-        "none",
+        help="write a chandra.toml for the emulator, unless there is one",
     )
     parser.add_argument(
-        "--s3", metavar="URL", help="another server for S3 alone, with --backend or not"
+        "--s3",
+        metavar="URL",
+        help="another server only for S3, with or without --backend",
     )
     parser.add_argument(
         "--weights",
         default=MINI,
         metavar="FOLDER",
-        help="what the servers load: a folder, mini, or deployed for what each model "
-        "names (default mini)",
+        help="weights that the servers load: a folder, `mini`, or `deployed` for those "
+        "of each model (default mini)",
     )
     parser.add_argument(
         "--assume",
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="where nobody knows what SageMaker does; see deploy/emulator/README.md",
+        help="set an assumption about SageMaker; deploy/emulator/README.md lists them",
     )
 
 
@@ -90,7 +89,7 @@ def port(text: str) -> int:
 
 
 def run(context: Context, options: argparse.Namespace) -> int:
-    """Until it is asked to end."""
+    """Run the emulator until Ctrl-C or SIGTERM."""
     assumed = parse_assumptions(options.assume)
     if options.init and (options.backend or options.empty):
         raise ConfigError(
@@ -168,7 +167,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
 
 
 def _init(context: Context, made: Seed, region: str) -> bool:
-    """Whether it was written: what is there stays."""
+    """Write chandra.toml unless it exists; return whether it was written."""
     try:
         with context.config_path.open("x") as file:
             file.write(made.settings(region))
@@ -183,7 +182,7 @@ def _init(context: Context, made: Seed, region: str) -> bool:
 
 
 def _next(context: Context, made: Seed) -> Iterator[str]:
-    """What to type then."""
+    """Yield the next commands to type."""
     if not context.config_path.exists():
         yield "  (for async and transform, end it and start it with --init)"
         return
@@ -191,11 +190,11 @@ def _next(context: Context, made: Seed) -> Iterator[str]:
     if ledger.exists():
         yield f"  rm {ledger}*   # of an earlier time, of which nothing is left"
     yield "  chandra-sagemaker async submit FOLDER"
-    yield f"  chandra-sagemaker transform FOLDER s3://{made.bucket}/md/"
+    yield f"  chandra-sagemaker transform start FOLDER s3://{made.bucket}/md/"
 
 
 def _stop_requests(stack: contextlib.ExitStack) -> threading.Event:
-    """Ctrl-C and SIGTERM: both are how it is meant to end."""
+    """Treat SIGTERM like Ctrl-C: both are the usual way to end the emulator."""
     stop = threading.Event()
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -221,7 +220,7 @@ def _program(weights: str, credentials: Mapping[str, str] | None) -> ServerProgr
 
 
 def _credentials() -> dict[str, str] | None:
-    """Any will do for moto; None: there are some of one's own."""
+    """Return credentials for moto, which accepts any; None if the user has some."""
     if AWSClient.connect(region=REGION).has_credentials:
         return None
     return {"aws_access_key_id": "local", "aws_secret_access_key": "local"}
@@ -238,7 +237,7 @@ def _for_containers(credentials: Mapping[str, str] | None) -> Iterator[tuple[str
 def _to_copy(
     address: str, region: str, credentials: Mapping[str, str] | None
 ) -> dict[str, str]:
-    """What a terminal lacks."""
+    """Return the environment variables to set in another terminal."""
     return {
         "AWS_ENDPOINT_URL": address,
         "AWS_REGION": region,
@@ -255,3 +254,16 @@ def _region(context: Context) -> str:
 
 def _name(context: Context) -> str:
     return context.config.name if context.config_path.exists() else "chandra"
+
+
+COMMAND = Command(
+    run=run,
+    description="Run an emulator of SageMaker's invocations and transform jobs on this "
+    "machine, in front of the real server. Programs reach it through their endpoint "
+    "URL.",
+    examples=(
+        "local --init",
+        "local --port 4600 --server http://127.0.0.1:8080",
+    ),
+    add_arguments=add_arguments,
+)

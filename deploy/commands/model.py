@@ -1,4 +1,4 @@
-"""Put the weights where the endpoint can read them, and verify every byte."""
+"""Command `model`: upload the weights to S3 and verify every byte."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from deploy.aws.buckets import refuse_other_region
+from deploy.commands.command import Command
 from deploy.config import DeployConfig, read_config, write_lock
 from deploy.console import megabytes
 from deploy.context import WHAT_IS_MISSING, Context
@@ -30,37 +31,35 @@ from deploy.weights.store import Store
 REVISION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
 MODEL = re.compile(r"[A-Za-z0-9][\w.-]{0,99}(/[A-Za-z0-9][\w.-]{0,99})?", re.ASCII)
 
-NAME = "model"
-HELP = "stage weights in S3, from a folder or the hub, with a manifest"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "action", choices=("stage",), help="upload what is missing, verify the rest"
+        "action", choices=("stage",), help="upload missing files and verify the others"
     )
     parser.add_argument(
         "--from",
         dest="folder",
         type=Path,
         metavar="FOLDER",
-        help="a folder with config.json; without it, the hub's model.id",
+        help="local folder with config.json (default: model.id from the Hugging Face "
+        "Hub)",
     )
     parser.add_argument(
         "--model",
         metavar="ID",
-        help="model name of the weights, as in datalab-to/chandra-ocr-2; in place of "
-        "model.id, and recorded",
+        help="model name of the weights, such as datalab-to/chandra-ocr-2 (overrides "
+        "model.id, and is recorded)",
     )
     parser.add_argument(
         "--revision",
         metavar="COMMIT",
-        help="of the hub, or a name for a folder's weights; without it, the newest "
-        "commit or a digest of the files",
+        help="commit on the Hub, or a name for the weights of a folder (default: the "
+        "newest commit, or a digest of the files)",
     )
     parser.add_argument(
         "--tar",
         action="store_true",
-        help="also as model.tar.gz, which batch transform needs",
+        help="also upload model.tar.gz, which batch transform needs",
     )
 
 
@@ -201,7 +200,7 @@ def _named_by(found: Checkpoint, model: str, options: argparse.Namespace) -> str
 def _recognised(
     weights: Weights, found: Checkpoint, options: argparse.Namespace
 ) -> str:
-    """Say what the weights are, and who says so."""
+    """Print what the weights are, and what says so."""
     sentence = f"recognised {found.sentence}; staged as {weights.model}"
     if options.folder is None:
         return f"{sentence}, which the hub sent"
@@ -213,7 +212,7 @@ def _recognised(
 def _from_hub(
     context: Context, config: DeployConfig, options: argparse.Namespace, store: Store
 ) -> int:
-    """Say what would be fetched and put, by names and sizes; fetch nothing."""
+    """Print names and sizes of what would be fetched and uploaded; fetch nothing."""
     model = config.model.id
     found = context.hub.inspect(model, options.revision)
     uri, prefix, key = _places(config, found.commit)
@@ -250,13 +249,13 @@ def _from_hub(
 
 
 def _has_tar(store: Store, prefix: str, key: str) -> bool:
-    """The tar says which files it was made of, and the manifest which there are."""
+    """Return whether the tar was made of the files that the manifest lists."""
     manifest = store.manifest(prefix)
     return manifest is not None and store.holds_tar(sha256_in(manifest), key)
 
 
 def _places(config: DeployConfig, revision: str) -> tuple[str, str, str]:
-    """Where weights lie: their address, their prefix in the bucket, the tar's key."""
+    """Return the address and prefix of the weights, and the key of the tar."""
     table = replace(config.model, revision=revision, source="s3")
     uri = weights_uri(replace(config, model=table))
     prefix = uri.removeprefix(f"s3://{table.bucket}/")
@@ -284,3 +283,15 @@ def _refuse_bad_model(model: str) -> None:
             "digits, dots, dashes and underscores",
             hint="chandra-sagemaker model stage --model datalab-to/chandra",
         )
+
+
+COMMAND = Command(
+    run=run,
+    description="Upload the weights to S3, where the endpoint reads them, and verify "
+    "every byte against a manifest.",
+    examples=(
+        "model stage --dry-run",
+        "model stage --from weights/ --tar",
+    ),
+    add_arguments=add_arguments,
+)

@@ -12,16 +12,28 @@ from deploy.errors import ConfigError
 __all__ = ["add_request_options", "request_options"]
 
 _VALUES: Mapping[str, tuple[str, type | None, str]] = {
-    "max_output_tokens": ("N", int, "of each page"),
-    "max_attempts": ("N", int, "times to read a page whose text repeats itself, 1-10"),
-    "temperature": ("T", float, "0 to 2; above 0, tokens are drawn (default 0)"),
-    "prompt": ("TEXT", None, "in place of the model's own; @FILE reads it from a file"),
+    "max_output_tokens": ("N", int, "maximum output tokens per page"),
+    "max_attempts": (
+        "N",
+        int,
+        "attempts for a page whose text repeats itself, 1 to 10",
+    ),
+    "temperature": (
+        "T",
+        float,
+        "sampling temperature, 0 to 2 (default 0: no sampling)",
+    ),
+    "prompt": (
+        "TEXT",
+        None,
+        "prompt (default: the model's own); @FILE reads it from a file",
+    ),
 }
 _SWITCHES: Mapping[str, str] = {
-    "include_images": "pictures cut out of the pages, in json and html",
-    "inline_images": "pictures in md and html as data URLs",
-    "include_headers_footers": "headers and footers of pages in the text",
-    "paginate": "a line with a number between two pages of md",
+    "include_images": "add the pictures of the pages to json and html",
+    "inline_images": "add the pictures to md and html as data URLs",
+    "include_headers_footers": "keep headers and footers of pages in the text",
+    "paginate": "write a line with the page number between pages of md",
 }
 
 
@@ -32,7 +44,8 @@ def add_request_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tables",
         choices=("markdown", "html"),
-        help="how md writes tables (default markdown, and html where it cannot)",
+        help="format of tables in md (default markdown, and html for tables that "
+        "Markdown cannot write)",
     )
     for name, text in _SWITCHES.items():
         parser.add_argument(_flag(name), action="store_true", default=None, help=text)

@@ -1,4 +1,4 @@
-"""What commands for either endpoint share: which of the two is meant."""
+"""Flag --async, and the endpoint that a command means by it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def add_async_argument(parser: argparse.ArgumentParser) -> None:
         "--async",
         action="store_true",
         dest="is_async",
-        help="of the asynchronous endpoint",
+        help="use the asynchronous endpoint",
     )
 
 
@@ -29,7 +29,7 @@ def endpoint_of(context: Context, options: argparse.Namespace) -> str:
 
 
 def owner_of(context: Context, options: argparse.Namespace) -> DeployConfig:
-    """The deployment that the endpoint carries the tag of: each is its own."""
+    """Return the configuration whose name is the tag of the endpoint."""
     return replace(context.config, name=endpoint_of(context, options))
 
 
@@ -40,6 +40,7 @@ def scale(context: Context, owner: DeployConfig) -> None:
     """
     scaling = Scaling.of(owner.name, owner.asynchronous, tags_of(owner))
     planner = context.planner
-    context.executor().run(planner.scale(scaling))
+    executor = context.executor(endpoint=owner.name)
+    executor.run(planner.scale(scaling))
     # What the alarms call is known when the policies are there.
-    context.executor().run(planner.watch(scaling))
+    executor.run(planner.watch(scaling))

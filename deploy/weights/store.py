@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from deploy.aws.client import AWSClient
-from deploy.aws.faults import FAULTS, fault_of
+from deploy.aws.faults import fault_of, sdk_errors
 from deploy.errors import ConflictError, NotFoundError, ResourceFailedError
 from deploy.retries import Backoff, retry
 from deploy.weights.files import (
@@ -171,7 +171,7 @@ class Store:
         )
         try:
             content: bytes = answer["Body"].read()
-        except FAULTS as error:
+        except sdk_errors() as error:
             raise fault_of(error, "s3 get_object") from error
         return content
 

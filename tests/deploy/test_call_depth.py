@@ -148,7 +148,7 @@ def test_few_frames_lie_between_transform_and_aws(
     with_documents(cloud, wire, at.now)("scans/a.pdf")
 
     with call_depths() as measured:
-        ran = chandra("transform", "s3://inbox/scans/", "s3://results/md")
+        ran = chandra("transform", "start", "s3://inbox/scans/", "s3://results/md")
 
     assert ran.status == 0, ran.err
     report("transform", measured)

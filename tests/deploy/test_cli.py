@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import io
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -15,16 +17,89 @@ import pytest
 import handler
 from deploy import cli
 from deploy.aws import AWSClient
+from deploy.commands.command import Group
+from deploy.commands.index import COMMANDS, names
 from deploy.console import Console
 from deploy.errors import NotFoundError
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.mark.parametrize("command", cli.COMMANDS, ids=lambda c: c.NAME)
-def test_every_command_says_what_it_is_for(command):
-    assert (command.__doc__ or "").strip().endswith(".")
-    assert command.HELP
+def list_entries():
+    """Return the words and the index entry of every command."""
+    entries = [
+        entry
+        for command in COMMANDS
+        for entry in (command.entries if isinstance(command, Group) else [command])
+    ]
+    return [
+        pytest.param(words, entry, id=" ".join(words))
+        for words, entry in zip(names(), entries, strict=True)
+    ]
+
+
+@pytest.mark.parametrize(("words", "entry"), list_entries())
+def test_command_has_a_description(words, entry):
+    assert entry.help
+    assert entry.load().description.endswith(".")
+
+
+@pytest.mark.parametrize(("words", "entry"), list_entries())
+def test_command_has_two_examples_that_parse(words, entry):
+    examples = entry.load().examples
+
+    assert len(examples) >= 2
+    for example in examples:
+        arguments = shlex.split(example.partition(" > ")[0].partition(" >> ")[0])
+        options = cli.parser(arguments).parse_args(arguments)
+        assert arguments[: len(words)] == list(words)
+        assert options.run == entry.load().run
+
+
+@pytest.mark.parametrize(("words", "entry"), list_entries())
+def test_every_argument_has_a_help_text(words, entry):
+    parser = argparse.ArgumentParser()
+    entry.load().add_arguments(parser)
+
+    assert [action for action in parser._actions if not action.help] == []
+
+
+HEAVY = {"boto3", "botocore", "huggingface_hub", "moto", "nh3", "PIL", "pypdfium2"}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["--version"], *([*words, "--help"] for words in names())],
+    ids=" ".join,
+)
+def test_help_imports_no_heavy_library(arguments):
+    program = (
+        "import atexit, sys; from deploy.__main__ import run; "
+        f"atexit.register(lambda: print(sorted({HEAVY!r} & set(sys.modules)))); "
+        f"sys.argv[1:] = {arguments!r}; sys.exit(run())"
+    )
+
+    ran = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.splitlines()[-1] == "[]"
+
+
+def test_help_of_the_program_imports_no_command():
+    program = (
+        "import sys; from deploy import cli; cli.parser([]).format_help(); "
+        "print('deploy.context' in sys.modules)"
+    )
+
+    ran = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+
+    assert ran.stdout == "False\n"
 
 
 def test_a_global_flag_goes_before_the_command_or_after_it():
@@ -53,7 +128,7 @@ import sys
 
 class Finder:
     def find_spec(self, name, *_):
-        if name == "boto3":
+        if name == "MODULE":
             raise KeyboardInterrupt
 
 sys.meta_path.insert(0, Finder())
@@ -62,10 +137,12 @@ sys.exit(run())
 """
 
 
+@pytest.mark.parametrize("module", ["deploy.cli", "deploy.context"])
 @pytest.mark.parametrize("flags", [[], ["--json"]])
-def test_ctrl_c_while_the_program_is_loaded_is_no_traceback(flags):
+def test_ctrl_c_during_import_is_no_traceback(flags, module):
+    program = INTERRUPTED_IMPORT.replace("MODULE", module)
     ran = subprocess.run(
-        [sys.executable, "-c", INTERRUPTED_IMPORT, "deploy", *flags],
+        [sys.executable, "-c", program, "deploy", *flags],
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
 
@@ -158,7 +235,7 @@ def test_with_json_every_ending_is_one_object(
     assert err
 
 
-def test_a_reader_that_goes_away_is_no_bug(tmp_path):
+def test_closed_pipe_is_no_bug(tmp_path):
     reading, writing = os.pipe()
     os.close(reading)
     unread = subprocess.run(
@@ -204,7 +281,7 @@ def test_a_plan_for_a_t4_is_refused_with_the_reason(tmp_path, project):
     assert "T4 with 16 GB; the weights take 17.5 GB" in out
 
 
-def test_what_needs_credentials_says_that_there_are_none(tmp_path, project):
+def test_missing_credentials_are_reported(tmp_path, project):
     status, _, err = run(tmp_path, "deploy")
 
     assert status == 2

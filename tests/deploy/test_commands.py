@@ -8,9 +8,11 @@ import re
 import pytest
 
 from deploy.aws import AWSClient
-from deploy.cli import leaves, main
+from deploy.cli import main
+from deploy.commands.index import names
 from deploy.policies import caller_policy
 from tests.deploy.accounts import IDENTITY, configured
+from tests.deploy.batch.transformer import GROUP, Transformer
 from tests.deploy.conftest import SECRET, session_of_ours
 from tests.deploy.contents import PNG
 from tests.deploy.images import write_archive
@@ -20,6 +22,7 @@ ARGUMENTS = {
     "alarms": ["--create"],
     "async submit": ["FILE"],
     "async wait": ["--timeout", "1"],
+    "completion": ["bash"],
     "dashboard": ["--create"],
     "iam": ["--create"],
     "image": ["check"],
@@ -28,7 +31,11 @@ ARGUMENTS = {
     "model": ["stage"],
     "rollback": ["--to", "CONFIG"],
     "schedule": ["--start", "8:00", "--stop", "19:00"],
-    "transform": ["FILE", "s3://weights/results/"],
+    "transform fetch": ["JOB", "--into", "s3://weights/named/"],
+    "transform retry": ["JOB"],
+    "transform start": ["FILE", "s3://weights/results/"],
+    "transform stop": ["JOB"],
+    "transform wait": ["JOB"],
     "update": ["--instance-count", "2"],
 }
 
@@ -37,10 +44,14 @@ pytestmark = pytest.mark.usefixtures("staged")
 
 
 @pytest.fixture
-def everything(chandra, wire, cloud, project, tmp_path):
+def everything(chandra, wire, cloud, project, tmp_path, at):
     """A deployment with all there can be of it; arguments to run each command with."""
-    wire.call("s3", "create_bucket", Bucket="weights")
-    project('[asynchronous]\nbucket = "weights"\n[transform]\nbuckets = ["weights"]\n')
+    for bucket in ("weights", "results"):
+        wire.call("s3", "create_bucket", Bucket=bucket)
+    project(
+        '[asynchronous]\nbucket = "weights"\n'
+        '[transform]\nbuckets = ["weights", "results"]\n'
+    )
     path = tmp_path / "chandra.toml"
     archive = str(write_archive(tmp_path / "image.tar"))
     for arguments in (
@@ -63,8 +74,14 @@ def everything(chandra, wire, cloud, project, tmp_path):
     submitted = chandra("async", "submit", str(tmp_path / "page.png"))
     assert submitted.status == 0, submitted.err
     cloud.invoked = lambda environ, body: ("200 OK", [], b"# Title")
+    page = str(tmp_path / "page.png")
+    wire.call("logs", "create_log_group", logGroupName=GROUP)
+    cloud.transformed = Transformer(wire, int(at.now * 1000))
+    started = chandra("transform", "start", page, "s3://results/earlier/")
+    assert started.status == 0, started.out + started.err
     places = {
-        "FILE": str(tmp_path / "page.png"),
+        "FILE": page,
+        "JOB": next(iter(cloud.jobs)),
         "CONFIG": cloud.machines["ocr"].config,
     }
 
@@ -77,9 +94,9 @@ def everything(chandra, wire, cloud, project, tmp_path):
 
 def test_json_output_is_one_object_with_iso_times(everything, chandra):
     # Without arguments, these show what there is.
-    shows = [["alarms"], ["schedule"], ["transform", "status"], ["logs"]]
+    shows = [["alarms"], ["schedule"], ["logs"]]
     odd = {}
-    for words in [*map(everything, leaves()), *shows]:
+    for words in [*map(everything, names()), *shows]:
         ran = chandra(*words, "--json", "--dry-run")
         try:
             is_odd = not isinstance(json.loads(ran.out), dict)
@@ -95,7 +112,7 @@ def test_json_output_is_one_object_with_iso_times(everything, chandra):
 def test_a_dry_run_changes_nothing(everything, chandra, cloud, tmp_path):
     before = (tmp_path / "chandra.toml").read_text()
     changed = {}
-    for command in leaves():
+    for command in names():
         cloud.calls.clear()
         ran = chandra(*everything(command), "--dry-run")
         # Numbers are asked for with POST.
@@ -117,7 +134,7 @@ def test_no_secret_is_shown(everything, chandra, monkeypatch, front):
     url = front[0].replace("://", "://us:hidden-password@")
     shown = {}
     statuses = set()
-    for words in leaves():
+    for words in names():
         # What init writes would be another deployment, and local does not end.
         is_done = words not in {("init",), ("local",)}
         done = ((), ("--json",)) if is_done else ()
@@ -151,12 +168,10 @@ def test_a_password_in_an_address_that_is_dead_is_not_shown(project, tmp_path, c
     assert "hidden" not in shown.out + shown.err
 
 
-def test_whoever_has_the_printed_policy_may_run_every_command(
-    everything, chandra, cloud
-):
+def test_printed_policy_allows_every_command(everything, chandra, cloud):
     """All but S3 and the scheduler, whose calls do not show on the wire."""
     cloud.calls.clear()
-    for words in leaves():
+    for words in names():
         chandra(*everything(words), "--dry-run")
     for arguments in (["stop"], ["start"], ["doctor"], ["destroy", "--all"]):
         assert chandra(*arguments).status == 0

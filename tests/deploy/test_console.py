@@ -42,7 +42,7 @@ def test_progress_is_narrower_than_the_terminal(label, done, total, columns):
         (6, "50%"),
     ],
 )
-def test_progress_drops_what_does_not_fit(columns, expected):
+def test_progress_drops_parts_that_do_not_fit(columns, expected):
     line = progress_line("image", 50_000_000, 100_000_000, columns)
 
     assert line.rstrip() == expected
@@ -61,7 +61,7 @@ def test_progress_overwrites_its_line_on_a_terminal():
 
 
 @pytest.mark.parametrize("label", ["書類の束", "a\u0301b", "\x1b[2J", "a\nb", "\udcff"])
-def test_progress_escapes_what_is_not_one_column_wide(label):
+def test_progress_escapes_wide_characters(label):
     line = progress_line(label, 50_000_000, 100_000_000, 80)
 
     assert label.encode("unicode_escape").decode()[:9] in line

@@ -54,7 +54,7 @@ def test_measurement_replaces_an_estimate(chandra, tmp_path):
     assert ran["note"] == ESTIMATE_NOTE
 
 
-def test_measured_rates_need_no_estimate_note(chandra, tmp_path):
+def test_measured_rates_have_no_note_on_estimates(chandra, tmp_path):
     (tmp_path / "l40s.json").write_text(
         '{"device": "NVIDIA L40S", "geometry": "chandra", "pages_per_second": 0.5, '
         '"pages_per_second_single": 0.04}'

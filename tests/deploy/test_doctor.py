@@ -28,7 +28,7 @@ def prepare(chandra, wire, tmp_path):
     assert chandra("model", "stage").status == 0
 
 
-def test_doctor_reports_each_check_as_ok(chandra, wire, tmp_path):
+def test_doctor_lists_each_check_that_passes(chandra, wire, tmp_path):
     prepare(chandra, wire, tmp_path)
 
     ran = chandra("doctor")
@@ -47,7 +47,7 @@ def test_doctor_reports_each_check_as_ok(chandra, wire, tmp_path):
     ]
 
 
-def test_deploy_uses_what_was_pushed_and_staged(chandra, wire, tmp_path, cloud):
+def test_pushed_image_and_staged_weights_are_deployed(chandra, wire, tmp_path, cloud):
     prepare(chandra, wire, tmp_path)
 
     ran = chandra("deploy")
@@ -206,7 +206,7 @@ def test_a_folder_without_a_manifest_cannot_be_checked(chandra, folder):
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"files": [7]}'])
-def test_invalid_manifest_is_found(chandra, folder, content):
+def test_invalid_manifest_is_reported_by_doctor(chandra, folder, content):
     (folder / MANIFEST).write_text(content)
 
     ran = chandra("doctor", "--weights", str(folder))

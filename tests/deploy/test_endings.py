@@ -178,7 +178,7 @@ def test_invalid_timeout_is_rejected(chandra, cloud, command, text):
     ran = chandra(command, f"--timeout={text}")
 
     assert ran.status == 2
-    assert f"seconds are a number above 0, not {text}" in ran.err
+    assert f"seconds must be a number above 0, not {text}" in ran.err
     assert cloud.calls == []
 
 

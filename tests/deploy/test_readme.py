@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from deploy import cli, config
+from deploy.commands.index import names
 from deploy.config import AsynchronousTable, DeployConfig, write_lock
 from deploy.machines.catalogue import INSTANCES
 from deploy.machines.prices import hourly
@@ -56,9 +57,9 @@ def compare(heading, expected):
 
 def list_commands():
     """Yield groups of commands and every command, in the order of the help."""
-    for words in cli.leaves():
+    for words in names():
         group = words[:-1]
-        if group and words[-1] == next(w for w in cli.leaves() if w[:-1] == group)[-1]:
+        if group and words[-1] == next(w for w in names() if w[:-1] == group)[-1]:
             yield group
         yield words
 
@@ -72,7 +73,7 @@ def parser_of(parser, words):
 
 def test_help_of_every_command_is_current():
     root = cli.parser()
-    introduction = section(HELP).partition("```")[0]
+    introduction = section(HELP).partition("```text")[0]
     blocks = [f"```text\n{root.format_help()}```\n"]
     for words in list_commands():
         text = parser_of(root, words).format_help()
@@ -186,7 +187,7 @@ def test_sagemaker_reasons_have_the_advice_of_the_program():
         assert rows[advice.message] == [advice.meaning, advice.hint]
 
 
-@pytest.mark.parametrize("name", [" ".join(words) for words in cli.leaves()])
+@pytest.mark.parametrize("name", [" ".join(words) for words in names()])
 def test_command_is_mentioned_outside_its_help(name):
     text = README.read_text().replace(section(HELP), "")
 

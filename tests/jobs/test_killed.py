@@ -122,13 +122,13 @@ class JobReading:
 
     def run_round(self, command: Command) -> bool:
         target = f"s3://{BUCKET}/{self._prefix}"
-        summary = command("transform", str(self._documents.folder), target)
+        summary = command("transform", "start", str(self._documents.folder), target)
         # Only the first command reports documents that are in no job.
         self._refused = {
             Path(each["document"]).name: each["code"] for each in summary["left_out"]
         }
         while not self._is_done(summary):
-            summary = command("transform", "--retry-failed", summary["job"])
+            summary = command("transform", "retry", summary["job"])
         return True
 
     def _is_done(self, summary: dict[str, object]) -> bool:

@@ -1,4 +1,4 @@
-"""What a job would be refused or fail for, and what it costs, before it starts."""
+"""Preflight checks and price of a batch job."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from deploy.checks import (
 )
 from deploy.checks.quotas import usage_quotas
 from deploy.commands.batch.jobs import transforms_of
-from deploy.commands.quotas import UNREAD, usage_findings
+from deploy.commands.endpoint.quotas import UNKNOWN_QUOTAS, usage_findings
 from deploy.config import DeployConfig
 from deploy.context import Context
 from deploy.endpoint.inspection import image_findings
@@ -28,7 +28,7 @@ __all__ = ["findings_of", "price_lines", "rate_on", "slow_findings"]
 
 
 def rate_on(instance_type: str, results: Path | None) -> Rate | None:
-    """Pages a second of each of its GPUs."""
+    """Return the pages per second of each GPU of an instance type, if known."""
     known = INSTANCES.get(instance_type)
     return None if known is None else rate_of(known.gpu.name, results)
 
@@ -67,15 +67,15 @@ def findings_of(
         findings += _bucket_findings(config, job, batch)
     quotas = usage_quotas(context.aws, TRANSFORM_USAGE)
     if quotas is None:
-        return [*findings, UNREAD]
-    wanted = {job.instance_type: job.instance_count}
-    return [*findings, *usage_findings(wanted, quotas, TRANSFORM_USAGE)]
+        return [*findings, UNKNOWN_QUOTAS]
+    machines = {job.instance_type: job.instance_count}
+    return [*findings, *usage_findings(machines, quotas, TRANSFORM_USAGE)]
 
 
 def _bucket_findings(
     config: DeployConfig, job: TransformJob, batch: Batch | None
 ) -> list[Finding]:
-    """The role that `iam --create` makes reaches what chandra.toml names."""
+    """Find buckets that the role of `iam --create` cannot reach."""
     ours = f"{job.bucket}/{transforms_prefix(config.name)}"
     read = [job.prefix.removeprefix("s3://"), *(batch.places if batch else ())]
     # What it may read below our own prefix it may not write there.
@@ -99,7 +99,7 @@ def _bucket_findings(
 def slow_findings(
     job: TransformJob, workload: JobWorkload, rate: Rate | None
 ) -> list[Finding]:
-    """A document that outlasts its invocation is read again, and paid for again."""
+    """Find documents that outlast their invocation, which costs a second reading."""
     known = INSTANCES.get(job.instance_type)
     if known is None or rate is None:
         return []

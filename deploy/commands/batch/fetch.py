@@ -1,4 +1,4 @@
-"""Write the results of jobs under their documents' names, in a folder or in S3."""
+"""Command `transform fetch`: write results under the names of their documents."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 
 from deploy.batch.job import TransformState, Work, outputs_of
 from deploy.batch.outcome import Failure
-from deploy.commands.batch.jobs import found, results_of, transforms_of
+from deploy.commands.batch.jobs import find_job, results_of, transforms_of
 from deploy.commands.batch.report import failure_lines
+from deploy.commands.command import Command
 from deploy.commands.fetched import FINE, fetched_lines
 from deploy.context import Context
 from deploy.documents.document import S3
@@ -22,17 +23,15 @@ from deploy.documents.targets import (
     parse_destination,
     to_portable_name,
 )
-from deploy.errors import ConfigError, NotFoundError
+from deploy.errors import NotFoundError
 from deploy.queue.fetch import Fetched, FetchOutcome, Files, Shelf
 from deploy.results.formats import SUFFIXES
 from deploy.results.parse import page_errors
 
-__all__ = ["fetch"]
-
 
 @dataclass(frozen=True, slots=True)
 class _Result:
-    """One document of a job, and where its result is to be written."""
+    """Document of a job, and where its result is to be written."""
 
     state: TransformState
     work: Work
@@ -41,17 +40,31 @@ class _Result:
     target: str = field(default="")
 
 
-def fetch(context: Context, options: argparse.Namespace, names: list[str]) -> int:
-    """Write the results of jobs; 1 where a document has none or one is not written."""
-    if not names or options.into is None:
-        raise ConfigError(
-            "fetch takes a JOB, and --into a folder or s3://bucket/prefix",
-            hint="chandra-sagemaker transform fetch JOB --into FOLDER; transform "
-            "status lists jobs",
-        )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "jobs",
+        nargs="+",
+        metavar="JOB",
+        help="name of a job, as `transform status` lists it",
+    )
+    parser.add_argument(
+        "--into",
+        required=True,
+        metavar="WHERE",
+        help="output folder or s3://bucket/prefix, where a.pdf becomes a.pdf.md",
+    )
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="overwrite files with other contents",
+    )
+
+
+def run(context: Context, options: argparse.Namespace) -> int:
+    """Return 1 if a document has no result, or a result could not be written."""
     into = parse_destination(options.into)
     transforms = transforms_of(context)
-    states = [found(context, name) for name in dict.fromkeys(names)]
+    states = [find_job(context, name) for name in dict.fromkeys(options.jobs)]
     results = _targets([r for state in states for r in _results(context, state)], into)
     # Jobs of one manifest lack the same documents.
     left_out = list(
@@ -97,7 +110,10 @@ def _results(context: Context, state: TransformState) -> list[_Result]:
 
 
 def _targets(results: Sequence[_Result], into: str) -> list[_Result]:
-    """Name each after its document; a later job's result replaces an earlier one's."""
+    """Return the results with targets named after their documents.
+
+    Of two results of one document, that of the later job counts.
+    """
     latest = {(each.state.output, each.work.key): each for each in results}
     ids = {
         hashlib.sha256("\n".join(place).encode()).hexdigest()[:32]: each
@@ -176,3 +192,15 @@ def _lines(
         names = " and ".join(state.name for state in states)
         lines.append(f"next: chandra-sagemaker transform status {names} shows why")
     return lines
+
+
+COMMAND = Command(
+    run=run,
+    description="Write the results of jobs into a folder or to S3, named after their "
+    "documents. Exit status 1 if a document has no result.",
+    examples=(
+        "transform fetch ocr-0123456789ab --into results/",
+        "transform fetch ocr-0123456789ab --into s3://results/named/ --force",
+    ),
+    add_arguments=add_arguments,
+)

@@ -22,18 +22,19 @@ __all__ = ["paged", "reached", "upload"]
 
 
 def reached(
-    config: DeployConfig, found: Found, *, is_manifest: bool
+    config: DeployConfig, documents: Found, *, is_manifest: bool
 ) -> tuple[Sequence[Document], Sequence[Refused]]:
-    """Of a manifest's documents those that the role may read; each line stands alone.
+    """Return the documents that the role may read, and the rejected ones.
 
-    What a role of somebody else's may read, only the container finds out.
+    Only lines of a manifest are rejected, each by itself. If the role is not ours, only
+    the container finds out what it may read.
     """
     if not is_manifest or config.role is not None:
-        return found.documents, found.refused
+        return documents.documents, documents.refused
     ours = f"{S3}{config.model.bucket}/{transforms_prefix(config.name)}"
     places = (ours, *(f"{S3}{bucket}/" for bucket in config.transform.buckets))
-    kept, refused = [], list(found.refused)
-    for document in found.documents:
+    kept, refused = [], list(documents.refused)
+    for document in documents.documents:
         if not document.is_stored or document.source.startswith(places):
             kept.append(document)
             continue
@@ -48,7 +49,7 @@ def reached(
 def paged(
     context: Context, batch: Batch | None, work: Sequence[Work]
 ) -> tuple[Work, ...]:
-    """With the pages of a sample counted: that decides how many machines come."""
+    """Return the documents with page estimates from a sample that is counted."""
     if batch is None:
         return tuple(work)
     batch = replace(batch, work=tuple(work))
@@ -72,7 +73,7 @@ def _counted(context: Context, document: Document) -> int | None:
     try:
         content = Bucketed(context.aws).read(bucket, key)
     except DeployError:
-        # Whoever starts a job need not be allowed to read what it reads.
+        # The user who starts a job may lack the right to read its documents.
         return None
     with tempfile.NamedTemporaryFile(suffix=Path(key).suffix) as file:
         file.write(content)
@@ -81,15 +82,15 @@ def _counted(context: Context, document: Document) -> int | None:
 
 
 def upload(context: Context, batch: Batch | None, work: Sequence[Work]) -> None:
-    """Files and requests, before there is a job that needs them."""
+    """Upload files and requests, before a job that needs them is started."""
     config = context.config
     if batch is None or config.model.bucket is None:
         return
     prefix = batch.prefix.removeprefix(f"s3://{config.model.bucket}/")
     keys = {each.key for each in work}
     bodies = {f"{prefix}{k}": body for k, body in batch.bodies.items() if k in keys}
-    wanted = {batch.documents[key].source for key in keys}
-    files = _files(batch, wanted)
+    sources = {batch.documents[key].source for key in keys}
+    files = _files(batch, sources)
     if not files and not bodies:
         return
     if files:
@@ -115,9 +116,9 @@ def upload(context: Context, batch: Batch | None, work: Sequence[Work]) -> None:
         ) from None
 
 
-def _files(batch: Batch, wanted: set[str]) -> Mapping[str, tuple[Path, int, str]]:
+def _files(batch: Batch, sources: set[str]) -> Mapping[str, tuple[Path, int, str]]:
     return {
         key: (Path(document.source), document.size, document.content)
         for key, document in batch.files.items()
-        if document.source in wanted
+        if document.source in sources
     }

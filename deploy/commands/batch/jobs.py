@@ -18,7 +18,7 @@ from deploy.errors import ConfigError, NotFoundError
 
 __all__ = [
     "SLACK",
-    "found",
+    "find_job",
     "refuse_another_format",
     "results_of",
     "transforms_of",
@@ -33,8 +33,8 @@ def transforms_of(context: Context) -> Transforms:
     return Transforms(context.aws, context.config.name)
 
 
-def found(context: Context, name: str) -> TransformState:
-    """A job of ours; raises NotFoundError."""
+def find_job(context: Context, name: str) -> TransformState:
+    """Return a job of this deployment; raises NotFoundError."""
     state = transforms_of(context).transform(name)
     if state is None or not state.is_ours:
         raise NotFoundError(
@@ -47,7 +47,7 @@ def found(context: Context, name: str) -> TransformState:
 def results_of(
     transforms: Transforms, output: str, *, since: datetime | None = None
 ) -> dict[str, datetime]:
-    """When each result below an output was written, by its key."""
+    """Return when each result below an output was written, by its key."""
     return {
         result.key: result.modified
         for result in transforms.results(output)
@@ -61,7 +61,7 @@ def without_result(
     prefix: str,
     documents: Mapping[str, Document] | None = None,
 ) -> tuple[Work, ...]:
-    """Those that have none, or one that was written before their document was."""
+    """Return documents without a result, or with one older than the document."""
     return tuple(
         each
         for each in work
@@ -75,17 +75,18 @@ def _is_done(
     prefix: str,
     document: Document | None,
 ) -> bool:
-    written = [results[key] for key in outputs_of(work.key, prefix) if key in results]
-    if not written:
+    times = [results[key] for key in outputs_of(work.key, prefix) if key in results]
+    if not times:
         return False
     changed = None if document is None else document.modified
-    return changed is None or max(written) >= changed
+    return changed is None or max(times) >= changed
 
 
 def refuse_another_format(transforms: Transforms, job: TransformJob) -> None:
-    """Raises ConfigError where the results that are there are of another format.
+    """Raise ConfigError if the results of an output have another format.
 
-    They have the same names, so what is there would be taken for what is wanted.
+    Results of both formats have the same names, so the job would take one for the
+    other.
     """
     for each in transforms.own_jobs():
         before = transforms.transform(each.name)

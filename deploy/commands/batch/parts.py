@@ -1,8 +1,8 @@
-"""Which documents of a job lack pages, and which of these another reading may have.
+"""Pages that the documents of a job lack, and which of them a retry may read.
 
-The container's log says of each request which pages failed and why, and names the
-document by a digest. Of files and of lines of a manifest we know that; of objects that
-SageMaker read in place we do not, and look into their results.
+The container's log says for each request which pages failed and why, and names the
+document by a digest. Of local files and lines of a manifest we know the digest. Of
+objects that SageMaker reads in place we do not, so their results are read.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MAX_LOOKED_INTO = 200
 
 
 class JobParts:
-    """Of one job."""
+    """Missing pages of the documents of one job."""
 
     def __init__(
         self,
@@ -32,49 +32,49 @@ class JobParts:
         results: Mapping[str, datetime],
         latest: datetime | None,
     ) -> None:
-        """`latest`: what was written later is another job's."""
+        """Ignore results written after `latest`, which are those of another job."""
         self._transforms = transforms
         self._state = state
         self._prefix = prefix
         self._results = {
-            key: written
-            for key, written in results.items()
-            if latest is None or written <= latest
+            key: modified
+            for key, modified in results.items()
+            if latest is None or modified <= latest
         }
         self._looked_into: dict[str, Mapping[int, str]] = {}
 
     def among(
         self, read: Sequence[Work], log: JobLog, *, may_pass: bool
     ) -> dict[Work, Mapping[int, str]]:
-        """Codes of the pages that each of `read` lacks, by their numbers.
+        """Return error codes of the pages that each document lacks, by page number.
 
-        With `may_pass`, only of those that lack some for what may pass, and of all of
-        them. Otherwise of so many as are told of without reading many results.
+        With `may_pass`, return only documents that lack a page after a transient error,
+        and read as many results as that takes. Otherwise read only some results.
         """
         missing = log.missing(may_pass=may_pass)
         of_ours = [work for work in read if self._key(work) is not None]
-        found = {
+        lacking = {
             work: missing[work.document]
             for work in of_ours
             if work.document is not None and work.document in missing
         }
-        num_unknown = len(missing) - len({work.document for work in found})
+        num_unknown = len(missing) - len({work.document for work in lacking})
         unnamed = [work for work in of_ours if work.document is None]
         for work in unnamed if may_pass else unnamed[:MAX_LOOKED_INTO]:
             if num_unknown <= 0:
                 break
             pages = self._missing(work)
             if TRANSIENT_CODES & {*pages.values()} if may_pass else pages:
-                found[work] = pages
+                lacking[work] = pages
                 num_unknown -= 1
-        return found
+        return lacking
 
     def _key(self, work: Work) -> str | None:
         keys = outputs_of(work.key, self._prefix)
         return next((key for key in keys if key in self._results), None)
 
     def _missing(self, work: Work) -> Mapping[int, str]:
-        """As its result says it; read once."""
+        """Return the missing pages that a result lists; each result is read once."""
         key = self._key(work)
         assert key is not None
         if key not in self._looked_into:

@@ -1,4 +1,4 @@
-"""What became of a transform job, for people and for programs."""
+"""Report of a batch job as lines and as JSON."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What became of a job."""
+    """State, results, failures and cost of a job."""
 
     state: TransformState
     num_documents: int
@@ -88,7 +88,7 @@ def report_summary(
             f"transform job {state.name} failed before it had read anything: {reason}"
             f"{meaning}",
             hint=f"{advice.hint if advice else 'chandra-sagemaker doctor'}; then "
-            f"chandra-sagemaker transform --retry-failed {state.name}",
+            f"chandra-sagemaker transform retry {state.name}",
         )
     failures = [*left_out, *summary.failures]
     data = summary.to_json() | {"left_out": [each.to_json() for each in left_out]}
@@ -98,7 +98,7 @@ def report_summary(
 
 
 def counted(groups: Mapping[str, Sequence[Failure]]) -> str:
-    """`3 (unreadable_document 2, http_500 1)`; nothing where nothing failed."""
+    """Return text such as `3 (unreadable_document 2, http_500 1)`; empty if none."""
     total = sum(len(group) for group in groups.values())
     if not total:
         return ""
@@ -146,14 +146,12 @@ def _lines(summary: Summary, failures: Sequence[Failure]) -> list[str]:
         lines += given_up_lines(summary.failures, state.name)
         is_transient = any(not is_permanent(each.code) for each in summary.failures)
         if is_transient or summary.in_part:
-            lines.append(
-                f"next: chandra-sagemaker transform --retry-failed {state.name}"
-            )
+            lines.append(f"next: chandra-sagemaker transform retry {state.name}")
     return lines
 
 
 def given_up_lines(failures: Iterable[Failure], job: str) -> list[str]:
-    """Say what to do about documents of a job that would fail again."""
+    """Return lines of advice on the documents of a job that would fail again."""
     names = {
         code: [failure.name for failure in group]
         for code, group in group_by_code(failures).items()
@@ -161,12 +159,12 @@ def given_up_lines(failures: Iterable[Failure], job: str) -> list[str]:
     }
     if not names:
         return []
-    again = f"chandra-sagemaker transform --retry-all {job}"
+    again = f"chandra-sagemaker transform retry --all {job}"
     return [*advice_lines(names), f"{again} reads these again too, and pays again"]
 
 
 def failure_lines(failures: Sequence[Failure]) -> list[str]:
-    """By code, with the names of some."""
+    """Return lines that group failures by code and name some of the documents."""
     lines = []
     for code, group in group_by_code(failures).items():
         reasons = {failure.reason for failure in group}

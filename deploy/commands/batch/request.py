@@ -1,4 +1,4 @@
-"""What `transform` was asked to read: documents found, made into a job."""
+"""Request for a batch job: the documents that it names, as a job to start."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from deploy.batch.job import (
 )
 from deploy.batch.outcome import Failure
 from deploy.commands.batch.inputs import reached
-from deploy.commands.batch.jobs import found, transforms_of
+from deploy.commands.batch.jobs import find_job, transforms_of
 from deploy.commands.batch.report import failure_lines, given_up_lines
 from deploy.commands.batch.watch import split_failures
 from deploy.commands.request_options import request_options
@@ -29,12 +29,12 @@ from deploy.errors import ConfigError, ConflictError
 from deploy.resources import tags_of
 from deploy.results.pages import num_pages_of
 
-__all__ = ["WantedJob", "wanted_again", "wanted_from"]
+__all__ = ["JobRequest", "request_for_input", "request_for_retry"]
 
 
 @dataclass(frozen=True, slots=True)
-class WantedJob:
-    """What was asked for, before it is known whether anything is left to do."""
+class JobRequest:
+    """Job that was requested, before it is known whether a document is left to read."""
 
     job: TransformJob
     batch: Batch | None = None
@@ -46,28 +46,24 @@ class WantedJob:
     """All of it is to be read, also what has a result."""
 
 
-def wanted_from(
-    context: Context,
-    options: argparse.Namespace,
-    uri: str,
-    output: str,
-    accept: str,
-) -> WantedJob | int:
-    """Return the job that reads the documents at `uri`.
+def request_for_input(
+    context: Context, options: argparse.Namespace, accept: str
+) -> JobRequest | int:
+    """Return the job that reads the documents of INPUT into OUTPUT.
 
-    Where all of them are refused it says so, and the exit status is returned. Raises
-    ConfigError where there is none.
+    If all documents are rejected, report that and return the exit status. Raises
+    ConfigError if there is no document.
     """
-    config = context.config
-    bucket, prefix = split_uri(output)
+    config, uri = context.config, options.input
+    bucket, prefix = split_uri(options.output)
     output = f"s3://{bucket}/{prefix.strip('/')}/" if prefix else f"s3://{bucket}/"
-    asked = request_options(options)
+    page_options = request_options(options)
     # Batch transform sends a document as it is, without options: requests carry them.
-    is_manifest = Path(uri).suffix.lower() in MANIFESTS or bool(asked)
+    is_manifest = Path(uri).suffix.lower() in MANIFESTS or bool(page_options)
     documents = find_documents(
         [uri],
         Bucketed(context.aws),
-        options=asked,
+        options=page_options,
         accept=accept,
         count=num_pages_of,
         with_hidden=options.hidden,
@@ -109,19 +105,19 @@ def wanted_from(
         )
     job = _job(context, options, batch, output, accept)
     job = replace(job, left_out=tuple(left_out))
-    return WantedJob(job, batch, refused, left_out)
+    return JobRequest(job, batch, refused, left_out)
 
 
-def wanted_again(
-    context: Context, options: argparse.Namespace, name: str
-) -> WantedJob | int:
-    """Return the job of the documents of a job that have no result, read in one way.
+def request_for_retry(
+    context: Context, options: argparse.Namespace
+) -> JobRequest | int:
+    """Return the job that reads the documents of JOB that have no result.
 
-    Those that would fail again are left out unless `--retry-all` is given. Where
-    nothing is left it says so, and the exit status is returned.
+    Documents with a permanent error are left out unless `--all` is given. If no
+    document is left, report that and return the exit status.
     """
     transforms = transforms_of(context)
-    state = found(context, name)
+    state = find_job(context, options.job)
     if state.is_changing:
         raise ConflictError(
             f"transform job {state.name} is {state.status}: what fails is not known "
@@ -163,7 +159,7 @@ def wanted_again(
         of=state.name,
         left_out=tuple(left_out),
     )
-    return WantedJob(job, left_out=left_out, is_retry=True)
+    return JobRequest(job, left_out=left_out, is_retry=True)
 
 
 def _replaced(context: Context, prefix: str, works: Iterable[Work]) -> set[Work]:

@@ -28,7 +28,7 @@ from deploy.failures import is_permanent
 from deploy.machines.prices import hourly
 from deploy.monitoring.logs import LogEvent, LogReader
 
-__all__ = ["Watch", "split_failures", "summed_up", "watched"]
+__all__ = ["Watch", "split_failures", "summarize_job", "watch_job"]
 
 # CloudWatch shows a line some seconds after it was written. A log that has lines and
 # gets no more for a while is whole, and so is that of a job which ended a minute ago.
@@ -39,7 +39,7 @@ LATE = timedelta(seconds=NUM_LOOKS * LOOK_SECONDS)
 
 
 class Watch:
-    """One job as it goes along, and what its log has said so far."""
+    """Progress of a job, with what its log has said so far."""
 
     def __init__(self, context: Context, state: TransformState) -> None:
         self._transforms = transforms_of(context)
@@ -80,31 +80,31 @@ class Watch:
         return len(self.work) - len(self._left)
 
     def num_own(self, ended: datetime | None) -> int:
-        """Of those, documents that this job read; a later one's log tells of others."""
+        """Count the results of this job; the log of a later job covers the others."""
         latest = None if ended is None else ended + SLACK
         results = {
-            key: written
-            for key, written in self._results.items()
-            if latest is None or written <= latest
+            key: modified
+            for key, modified in self._results.items()
+            if latest is None or modified <= latest
         }
         return len(self.work) - len(without_result(self.work, results, self.prefix))
 
     def left(self) -> tuple[Work, ...]:
-        """Those without a result when `num_done` was asked last."""
+        """Return the documents that had no result at the last `num_done`."""
         return self._left
 
     def has_unknown(self) -> bool:
         return any(failure.code == UNKNOWN for failure in self.failures())
 
     def failures(self) -> list[Failure]:
-        """Of all that have no result; true once the job has ended."""
+        """Return failures of documents without result; final once the job has ended."""
         return [
             self.log.failure(self._subject(work), work.name, work.document)
             for work in self._left
         ]
 
     def missing(self, *, may_pass: bool) -> dict[Work, Mapping[int, str]]:
-        """Pages that documents lack, where the log and results tell; see Parts."""
+        """Return the pages that documents lack, as far as known; see JobParts.among."""
         if self._parts is None:
             self._parts = self._made_parts()
         left = set(self._left)
@@ -137,7 +137,7 @@ class Watch:
         except CredentialsError:
             raise
         except DeployError:
-            # Log lines are worth having, and not worth giving a job up for.
+            # A job can be followed without its log.
             return []
         self.num_lines += len(events)
         for event in events:
@@ -148,7 +148,7 @@ class Watch:
         return f"{self.prefix.removeprefix('s3://')}{work.key}"
 
 
-def watched(
+def watch_job(
     context: Context, state: TransformState, *, timeout_seconds: float | None
 ) -> Summary:
     """Follow a job to its end, and say what came of it."""
@@ -164,8 +164,8 @@ def watched(
     return _summary(context, watch, ended)
 
 
-def summed_up(context: Context, state: TransformState) -> Summary:
-    """Of a job that has ended, or as it stands."""
+def summarize_job(context: Context, state: TransformState) -> Summary:
+    """Return the summary of a job as it is now."""
     watch = Watch(context, state)
     watch.num_done()
     watch.lines()
@@ -195,7 +195,7 @@ def split_failures(
 
 
 def _await_log(context: Context, watch: Watch, state: TransformState) -> None:
-    """Until the log tells of every document, or nothing more can come."""
+    """Read the log until it covers every document, or no more lines can come."""
     latest = (state.ended or context.now) + LATE
     num_read = watch.num_own(state.ended)
     num_quiet = 0
@@ -217,7 +217,7 @@ def _await_log(context: Context, watch: Watch, state: TransformState) -> None:
 
 
 def _untold(watch: Watch, state: TransformState) -> str | None:
-    """What the log was to tell, and does not."""
+    """Return a sentence on what the log of an ended job lacks, if anything."""
     num_read = watch.num_own(state.ended)
     unknown = "how many pages there were, and whether any failed, is not known"
     if watch.refused is not None:

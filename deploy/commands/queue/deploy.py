@@ -1,22 +1,29 @@
-"""Make the asynchronous endpoint: a queue, machines from none to max_instances."""
+"""Command `async deploy`: create or update the asynchronous endpoint."""
 
 from __future__ import annotations
 
 import argparse
 from dataclasses import replace
 
-from deploy.commands.changes import change_to_file, confirm_change, report_change
-from deploy.commands.next_deploy import next_deploy_lines
-from deploy.commands.queue.limits import with_limits
-from deploy.commands.quotas import other_endpoint, quota_checks
-from deploy.commands.wanted import (
-    UNNOTED,
+from deploy.commands.command import Command
+from deploy.commands.endpoint.apply import (
+    FINISH_LATER,
+    check_and_confirm,
+    verify_endpoint,
+)
+from deploy.commands.endpoint.changes import (
+    change_to_file,
+    confirm_change,
+    report_change,
+)
+from deploy.commands.endpoint.next_deploy import next_deploy_lines
+from deploy.commands.endpoint.quotas import other_endpoint, quota_checks
+from deploy.commands.flags import (
     add_machine_arguments,
     add_wait_arguments,
-    check_and_confirm,
-    compare,
-    with_flags,
+    override_config,
 )
+from deploy.commands.queue.limits import with_limits
 from deploy.config import DeployConfig
 from deploy.context import Context
 from deploy.endpoint.snapshot import Snapshot
@@ -25,9 +32,6 @@ from deploy.plan.actions import Action
 from deploy.queue.endpoint import async_config, async_endpoint_from
 from deploy.queue.scaling import Scaling
 from deploy.resources import tags_of
-
-NAME = "deploy"
-HELP = "make the endpoint and its scaling; twice changes nothing"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,73 +45,72 @@ def run(context: Context, options: argparse.Namespace) -> int:
             "the number of machines is the queue's business",
             hint="asynchronous.min_instances and max_instances in chandra.toml",
         )
-    config = with_flags(context.config, options)
+    config = override_config(context.config, options)
     is_described = config == context.config
-    wanted = async_endpoint_from(config, context.identity)
+    target = async_endpoint_from(config, context.identity)
     config = async_config(config, context.identity)
-    scaling = Scaling.of(wanted.name, config.asynchronous, tags_of(config))
+    scaling = Scaling.of(target.name, config.asynchronous, tags_of(config))
     seen = Snapshot(
         context.account,
-        wanted.name,
-        other=other_endpoint(context, wanted.name),
-        config=wanted.config.name,
+        target.name,
+        other=other_endpoint(context, target.name),
+        config=target.config.name,
         use_alarms=config.update.use_alarms,
     )
     planner = context.planner
     actions = replace(planner, observer=seen).deploy(
-        wanted, config.update, is_described=is_described
+        target, config.update, is_described=is_described
     )
     # The alarms' actions are planned again when the policies are there.
     later = [*planner.scale(scaling), *planner.watch(scaling)]
-    observed = context.account.scaling(wanted.name)
-    change = with_limits(change_to_file(context, wanted, seen), observed, scaling)
+    observed = context.account.scaling(target.name)
+    change = with_limits(change_to_file(context, target, seen), observed, scaling)
     data = {
-        "endpoint": wanted.name,
-        "config": wanted.config.name,
-        "model": wanted.model.name,
+        "endpoint": target.name,
+        "config": target.config.name,
+        "model": target.model.name,
         "actions": [action.to_json() for action in [*actions, *later]],
         **change.to_json(),
     }
     whole: list[Action] = [*actions, *later]
-    context.deployment = config.name
     if whole:
         _note_quota(context, config, seen)
     else:
-        lines = [f"endpoint {wanted.name} is as described: no changes"]
+        lines = [f"endpoint {target.name} is as described: no changes"]
         context.console.result(data, lines)
         return 0
     executor = context.executor(
-        timeout_seconds=options.timeout, is_waiting=options.wait
+        endpoint=target.name, timeout_seconds=options.timeout, is_waiting=options.wait
     )
     if context.is_dry_run:
-        check_and_confirm(context, config, wanted, whole, change, seen)
+        check_and_confirm(context, config, target, whole, change, seen)
         executor.run(whole)
         context.console.result(data)
         return 0
     if actions:
-        if not check_and_confirm(context, config, wanted, actions, change, seen):
+        if not check_and_confirm(context, config, target, actions, change, seen):
             return 1
         executor.run(actions)
         if not options.wait:
-            words = f"endpoint {wanted.name} is on its way, without scaling"
-            context.console.result(data, [words, UNNOTED])
+            words = f"endpoint {target.name} is on its way, without scaling"
+            context.console.result(data, [words, FINISH_LATER])
             return 0
     else:
         report_change(context, change, later)
         if not confirm_change(
-            context, change, later, seen.endpoint(wanted.name), wanted.name
+            context, change, later, seen.endpoint(target.name), target.name
         ):
             context.console.report_declined()
             return 1
-    compare(context, wanted)
-    context.executor().run(planner.scale(scaling))
-    context.executor().run(planner.watch(scaling))
+    verify_endpoint(context, target)
+    executor.run(planner.scale(scaling))
+    executor.run(planner.watch(scaling))
     table = config.asynchronous
     context.console.result(
         data,
         [
-            *([] if is_described else next_deploy_lines(context, wanted)),
-            f"endpoint {wanted.name} has {table.min_instances} to "
+            *([] if is_described else next_deploy_lines(context, target)),
+            f"endpoint {target.name} has {table.min_instances} to "
             f"{table.max_instances} machines; they go after "
             f"{table.idle // 60} minutes without work",
             "next: chandra-sagemaker async submit FILE...",
@@ -117,7 +120,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
 
 
 def _note_quota(context: Context, config: DeployConfig, seen: Snapshot) -> None:
-    """One machine is checked with the rest; how many there may be is worth a word."""
+    """Print a note if the quota allows fewer machines than max_instances."""
     table = config.asynchronous
     most = replace(config.endpoint, instance_count=table.max_instances)
     for finding in quota_checks(context, replace(config, endpoint=most), seen=seen):
@@ -125,3 +128,16 @@ def _note_quota(context: Context, config: DeployConfig, seen: Snapshot) -> None:
             context.console.say(
                 f"note: {finding.sentence} (asynchronous.max_instances)"
             )
+
+
+COMMAND = Command(
+    run=run,
+    description="Create or update the asynchronous endpoint: a queue, and between no "
+    "machine and asynchronous.max_instances. Running it again without changes does "
+    "nothing.",
+    examples=(
+        "async deploy --dry-run",
+        "async deploy --instance-type ml.g6e.2xlarge",
+    ),
+    add_arguments=add_arguments,
+)

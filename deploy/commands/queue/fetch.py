@@ -1,10 +1,11 @@
-"""Write results beside their documents, or into a folder; 1 where any is missing."""
+"""Command `async fetch`: write results beside documents or into a folder."""
 
 from __future__ import annotations
 
 import argparse
 from collections import Counter, defaultdict
 
+from deploy.commands.command import Command
 from deploy.commands.fetched import FINE, fetched_lines
 from deploy.commands.queue.shared import (
     add_inputs_argument,
@@ -20,27 +21,25 @@ from deploy.queue.selection import select_places
 from deploy.queue.wait import Waiting
 from deploy.results.formats import ACCEPT
 
-NAME = "fetch"
-HELP = "write results beside their documents, or into a folder"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_inputs_argument(parser)
     parser.add_argument(
         "--into",
         metavar="WHERE",
-        help="a folder or s3://bucket/prefix, in place of beside the documents",
+        help="output folder or s3://bucket/prefix (default: beside each document)",
     )
     parser.add_argument(
         "--format",
         choices=tuple(ACCEPT),
         default="md",
-        help="a.pdf becomes a.pdf.md, a.pdf.html or a.pdf.json (default md)",
+        help="format of the results (default md); a.pdf becomes a.pdf.md, a.pdf.html "
+        "or a.pdf.json",
     )
     parser.add_argument(
         "--force",
         action="store_true",
-        help="also over files that this command did not write",
+        help="overwrite files not written by this command",
     )
     add_ledger_argument(parser)
 
@@ -51,7 +50,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
     with ledger_opened(context, options, must_exist=True) as ledger:
         selection = select_places(ledger, options.inputs, objects)
         if not context.is_dry_run:
-            # What has come since somebody last looked.
+            # Record results that have arrived since the last command.
             Waiting(
                 ledger,
                 objects,
@@ -115,3 +114,15 @@ def _lines(
     if num_transient or counts[FetchOutcome.GONE]:
         lines.append("to try again: chandra-sagemaker async submit --retry-failed")
     return lines
+
+
+COMMAND = Command(
+    run=run,
+    description="Write results beside their documents, or into a folder. Exit status 1 "
+    "if a result is missing.",
+    examples=(
+        "async fetch",
+        "async fetch scans/ --into results/ --format json",
+    ),
+    add_arguments=add_arguments,
+)

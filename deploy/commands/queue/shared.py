@@ -1,4 +1,4 @@
-"""What submit, wait and fetch share: the ledger they speak of."""
+"""Ledger and inputs that submit, wait and fetch share."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def add_inputs_argument(parser: argparse.ArgumentParser) -> None:
         "inputs",
         nargs="*",
         metavar="INPUT",
-        help="only documents that these name: files, folders, s3:// prefixes or "
-        "manifests (default: everything in the ledger)",
+        help="files, folders, s3:// prefixes or manifests whose documents are meant "
+        "(default: everything in the ledger)",
     )
 
 
@@ -31,8 +31,8 @@ def add_ledger_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--ledger",
         metavar="WHERE",
-        help="a file, or s3://bucket/prefix for several machines (default "
-        "chandra.ledger.db beside chandra.toml)",
+        help="ledger file, or s3://bucket/prefix to share it between machines "
+        "(default: chandra.ledger.db beside chandra.toml)",
     )
 
 
@@ -45,7 +45,10 @@ def ledger_of(context: Context, options: argparse.Namespace) -> str:
 def ledger_opened(
     context: Context, options: argparse.Namespace, *, must_exist: bool
 ) -> Iterator[Ledger]:
-    """Only `submit` makes one: another command would find nothing in it."""
+    """Open the ledger; raises NotFoundError if it must exist and does not.
+
+    Only `submit` creates a ledger, because other commands would find it empty.
+    """
     where = ledger_of(context, options)
     if must_exist and not where.startswith(S3) and not Path(where).is_file():
         raise NotFoundError(

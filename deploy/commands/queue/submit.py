@@ -1,4 +1,4 @@
-"""Put documents into the queue, each once, however often this is run."""
+"""Command `async submit`: put documents into the queue, each once."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from deploy.commands.command import Command
 from deploy.commands.queue.shared import add_ledger_argument, ledger_opened
 from deploy.commands.request_options import add_request_options, request_options
 from deploy.config import DeployConfig
@@ -32,9 +33,6 @@ from deploy.queue.submit import Retry, Submission, Submitted
 from deploy.results.formats import ACCEPT
 from deploy.results.pages import num_pages_of
 
-NAME = "submit"
-HELP = "put files, folders, s3:// prefixes or manifests into the queue"
-
 NUM_SHOWN = 10
 MAX_BYTES = 1024**3
 NOTHING = "there is no document in it; PDFs and images are read"
@@ -48,30 +46,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a file, a folder, s3://bucket/prefix, or a manifest NAME.jsonl of lines "
         'such as {"document": "s3://bucket/scan.pdf", "pages": "1-5"}',
     )
-    parser.add_argument("--pages", metavar="1-3,7", help="only these, of each")
+    parser.add_argument(
+        "--pages",
+        metavar="1-3,7",
+        help="pages to read from each document (default: all)",
+    )
     parser.add_argument(
         "--format",
         choices=tuple(ACCEPT),
-        help="what is written; json, the default, can be fetched as any of them and "
-        "says how many pages there were",
+        help="format of the results (default json, which `fetch` can write as any "
+        "format, and which counts pages)",
     )
     add_request_options(parser)
     parser.add_argument(
         "--retry-failed",
         action="store_true",
-        help="also documents that failed, or lack pages, after a transient error; "
-        "without INPUT, all of the ledger's",
+        help="also submit documents that failed, or lack pages, after a transient "
+        "error (without INPUT: all in the ledger)",
     )
     parser.add_argument(
         "--retry-all",
         action="store_true",
-        help="also documents with a permanent error, such as damaged files; each is "
-        "paid for again",
+        help="also submit documents with a permanent error, such as damaged files; "
+        "each costs again",
     )
     parser.add_argument(
         "--hidden",
         action="store_true",
-        help="also files of folders whose name begins with a dot",
+        help="include files in folders whose name begins with a dot",
     )
     add_ledger_argument(parser)
 
@@ -82,24 +84,24 @@ def run(context: Context, options: argparse.Namespace) -> int:
         raise ConfigError(
             "nothing was named", hint="chandra-sagemaker async submit FOLDER"
         )
-    asked = options.pages or options.format or options.hidden
-    if not options.inputs and (asked or request_options(options)):
+    has_flags = options.pages or options.format or options.hidden
+    if not options.inputs and (has_flags or request_options(options)):
         raise ConfigError(
             "--retry-failed without INPUT sends each document as it was submitted",
             hint="chandra-sagemaker async submit --retry-failed, without other options",
         )
     config, exchange = context.config, exchange_of(context.config)
     endpoint = async_config(config, context.identity).name
-    found = _found(context, options, exchange) if options.inputs else None
-    with ledger_opened(context, options, must_exist=found is None) as ledger:
+    inputs = _find_documents(context, options, exchange) if options.inputs else None
+    with ledger_opened(context, options, must_exist=inputs is None) as ledger:
         left: list[Job] = []
-        if found is None:
+        if inputs is None:
             left = [job for job in requested_jobs(ledger) if _is_left(job)]
-            found = _found_again(context, ledger, left, exchange)
+            inputs = _find_rejected_again(context, ledger, left, exchange)
             left = [job for job in left if not job.was_refused]
-        _note_long(context, found)
+        _note_long(context, inputs)
         if context.is_dry_run:
-            return _say_what_would_be(context, retry, ledger, endpoint, found, left)
+            return _say_what_would_be(context, retry, ledger, endpoint, inputs, left)
         submission = Submission(
             ledger,
             Queue(context.aws, endpoint, exchange, kms_key=config.network.kms_key),
@@ -109,9 +111,9 @@ def run(context: Context, options: argparse.Namespace) -> int:
             sleep=context.sleep,
             on_progress=lambda done, total: _progress(context, done, total),
         )
-        submitted = submission.run(found, left, retry=retry)
-        _report(context, ledger, endpoint, found, submitted)
-    is_whole = not submitted.unsent and not any(r.is_named for r in found.refused)
+        submitted = submission.run(inputs, left, retry=retry)
+        _report(context, ledger, endpoint, inputs, submitted)
+    is_whole = not submitted.unsent and not any(r.is_named for r in inputs.refused)
     is_tried = retry is Retry.NONE or not submitted.given_up
     return 0 if is_whole and is_tried else 1
 
@@ -122,8 +124,10 @@ def _retry(options: argparse.Namespace) -> Retry:
     return Retry.TRANSIENT if options.retry_failed else Retry.NONE
 
 
-def _found(context: Context, options: argparse.Namespace, exchange: Exchange) -> Found:
-    found = find_documents(
+def _find_documents(
+    context: Context, options: argparse.Namespace, exchange: Exchange
+) -> Found:
+    inputs = find_documents(
         options.inputs,
         Bucketed(context.aws),
         options={"pages": options.pages, **request_options(options)},
@@ -131,15 +135,15 @@ def _found(context: Context, options: argparse.Namespace, exchange: Exchange) ->
         count=num_pages_of,
         with_hidden=options.hidden,
     )
-    return _reachable(context.config, exchange, found)
+    return _reachable(context.config, exchange, inputs)
 
 
-def _found_again(
+def _find_rejected_again(
     context: Context, ledger: Ledger, left: Sequence[Job], exchange: Exchange
 ) -> Found:
-    """What was refused before it could be sent, as it is now."""
+    """Return documents that were rejected before they were sent, as they are now."""
     refused = {job.key: job for job in left if job.was_refused}
-    asked = [
+    rejected = [
         Refused(
             place.source,
             job.detail or "",
@@ -151,14 +155,14 @@ def _found_again(
         for place in ledger.places()
         if (job := refused.get(place.key)) is not None
     ]
-    found = find_again(asked, Bucketed(context.aws), count=num_pages_of)
-    return _reachable(context.config, exchange, found)
+    inputs = find_again(rejected, Bucketed(context.aws), count=num_pages_of)
+    return _reachable(context.config, exchange, inputs)
 
 
-def _reachable(config: DeployConfig, exchange: Exchange, found: Found) -> Found:
-    """What SageMaker would take, and the endpoint may read; the rest is refused."""
-    reachable, refused = [], list(found.refused)
-    for document in found.documents:
+def _reachable(config: DeployConfig, exchange: Exchange, inputs: Found) -> Found:
+    """Return the documents that SageMaker accepts and the endpoint may read."""
+    reachable, refused = [], list(inputs.refused)
+    for document in inputs.documents:
         if document.size > MAX_BYTES:
             reason = (
                 f"it has {document.size:,} bytes, and SageMaker takes {MAX_BYTES:,}"
@@ -172,21 +176,21 @@ def _reachable(config: DeployConfig, exchange: Exchange, found: Found) -> Found:
             refused.append(Refused.of(document, reason, Absent.FORBIDDEN.value))
         else:
             reachable.append(document)
-    return replace(found, documents=tuple(reachable), refused=tuple(refused))
+    return replace(inputs, documents=tuple(reachable), refused=tuple(refused))
 
 
 def _is_left(job: Job) -> bool:
-    """Also what an earlier --retry-failed did not come to send."""
+    """Return whether a document failed, or was left unsent by an earlier command."""
     return job.is_retryable or job.has_failed_permanently or job.is_unsent
 
 
-def _note_long(context: Context, found: Found) -> None:
-    """What may not be done in time where as long ones are read beside it."""
+def _note_long(context: Context, inputs: Found) -> None:
+    """Print how many documents may exceed the time limit beside others as long."""
     most = pages_in_time(context.config)
     if most is None:
         return
     long = [
-        d for d in found.documents if d.num_pages is not None and d.num_pages > most
+        d for d in inputs.documents if d.num_pages is not None and d.num_pages > most
     ]
     if long:
         context.console.say(
@@ -211,7 +215,7 @@ def _may_read(config: DeployConfig, exchange: Exchange, document: Document) -> b
 
 
 def _progress(context: Context, done: int, total: int) -> None:
-    """A line for each tenth of many."""
+    """Print a line for each tenth of many documents."""
     if total >= 10 and done * 10 // total != (done - 1) * 10 // total:
         context.console.say(f"{done:,} of {total:,} documents are in the queue")
 
@@ -221,11 +225,11 @@ def _say_what_would_be(
     retry: Retry,
     ledger: Ledger,
     endpoint: str,
-    found: Found,
+    inputs: Found,
     left: Sequence[Job],
 ) -> int:
     jobs: list[Job | None] = [*left]
-    jobs += [ledger.job(document.key) for document in found.documents]
+    jobs += [ledger.job(document.key) for document in inputs.documents]
     known_jobs = [job for job in jobs if job is not None]
     num_again = sum(job.is_retryable for job in known_jobs)
     num_given_up = sum(job.has_failed_permanently for job in known_jobs)
@@ -236,14 +240,14 @@ def _say_what_would_be(
     known = states["submitted"] + states["done"]
     if retry is not Retry.NONE:
         known -= sum(job.is_retryable for job in known_jobs if job.is_read)
-    size = sum(d.size for d in found.documents if not d.is_stored)
-    pages = "" if found.num_pages is None else f" of {found.num_pages:,} pages"
+    size = sum(d.size for d in inputs.documents if not d.is_stored)
+    pages = "" if inputs.num_pages is None else f" of {inputs.num_pages:,} pages"
     context.console.result(
-        {"endpoint": endpoint, "would_submit": num, "known": known, **_refused(found)},
+        {"endpoint": endpoint, "would_submit": num, "known": known, **_refused(inputs)},
         [
             f"would submit {num:,} documents{pages} to endpoint {endpoint}",
             f"{known:,} are read or in the queue already; {megabytes(size)} lie here",
-            *_refused_lines(found),
+            *_refused_lines(inputs),
         ],
     )
     return 0
@@ -253,7 +257,7 @@ def _report(
     context: Context,
     ledger: Ledger,
     endpoint: str,
-    found: Found,
+    inputs: Found,
     submitted: Submitted,
 ) -> None:
     lines = [f"{submitted.num_sent:,} documents are in the queue of {endpoint}"]
@@ -269,7 +273,7 @@ def _report(
             lines.append(f"{number:,} {sentence}")
     lines += [f"not sent: {source}: {why}" for source, why in submitted.unsent.items()]
     lines += _given_up_lines(submitted.given_up)
-    lines += [*_refused_lines(found), "next: chandra-sagemaker async wait"]
+    lines += [*_refused_lines(inputs), "next: chandra-sagemaker async wait"]
     context.console.result(
         {
             "endpoint": endpoint,
@@ -280,17 +284,17 @@ def _report(
             "elsewhere": submitted.num_elsewhere,
             "unsent": dict(submitted.unsent),
             "given_up": {job.source: job.code for job in submitted.given_up},
-            **_refused(found),
+            **_refused(inputs),
         },
         lines,
     )
 
 
-def _refused(found: Found) -> dict[str, Any]:
+def _refused(inputs: Found) -> dict[str, Any]:
     return {
-        "refused": {each.source: each.to_json() for each in found.refused},
-        "empty": list(found.empty),
-        "hidden": found.num_hidden,
+        "refused": {each.source: each.to_json() for each in inputs.refused},
+        "empty": list(inputs.empty),
+        "hidden": inputs.num_hidden,
     }
 
 
@@ -304,13 +308,25 @@ def _given_up_lines(jobs: Sequence[Job]) -> list[str]:
     return [*advice_lines(by_code), again]
 
 
-def _refused_lines(found: Found) -> list[str]:
-    """All that were named, and some of what lay in folders."""
-    named = [r for r in found.refused if r.is_named]
-    rest = [r for r in found.refused if not r.is_named]
+def _refused_lines(inputs: Found) -> list[str]:
+    """Return lines on all rejected documents that were named, and some of folders."""
+    named = [r for r in inputs.refused if r.is_named]
+    rest = [r for r in inputs.refused if not r.is_named]
     shown = named + rest[:NUM_SHOWN]
     lines = [f"left out: {each}" for each in shown]
     if len(rest) > NUM_SHOWN:
         lines.append(f"left out: {len(rest) - NUM_SHOWN:,} more; --json names them all")
-    lines += hidden_lines(found.num_hidden)
-    return [*lines, *(f"{each}: {NOTHING}" for each in found.empty)]
+    lines += hidden_lines(inputs.num_hidden)
+    return [*lines, *(f"{each}: {NOTHING}" for each in inputs.empty)]
+
+
+COMMAND = Command(
+    run=run,
+    description="Submit documents to the queue. Each document is submitted once, "
+    "however often the command runs; a ledger records which were.",
+    examples=(
+        "async submit scans/ s3://inbox/2026/",
+        "async submit --retry-failed",
+    ),
+    add_arguments=add_arguments,
+)

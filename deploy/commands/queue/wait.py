@@ -1,9 +1,10 @@
-"""Watch until every document is read or has failed; 1 where any has."""
+"""Command `async wait`: progress until every document is read or has failed."""
 
 from __future__ import annotations
 
 import argparse
 
+from deploy.commands.command import Command
 from deploy.commands.queue.shared import (
     add_inputs_argument,
     add_ledger_argument,
@@ -15,9 +16,6 @@ from deploy.failures import advice_lines
 from deploy.queue.selection import select_places
 from deploy.queue.wait import Progress, Waiting
 
-NAME = "wait"
-HELP = "watch documents, pages, pages a second and failures until all is done"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_inputs_argument(parser)
@@ -25,7 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--timeout",
         type=float,
         metavar="SECONDS",
-        help="stop waiting after this long, with 7; the documents go on",
+        help="stop waiting after SECONDS, with exit status 7; the queue goes on "
+        "(default: no limit)",
     )
     add_ledger_argument(parser)
 
@@ -69,3 +68,15 @@ def _next(progress: Progress) -> list[str]:
     if progress.num_transient or progress.num_in_part:
         lines.append("to try again: chandra-sagemaker async submit --retry-failed")
     return lines
+
+
+COMMAND = Command(
+    run=run,
+    description="Show documents, pages, pages per second and failures until every "
+    "document is read or has failed. Exit status 1 if a document failed.",
+    examples=(
+        "async wait",
+        "async wait scans/ --timeout 600",
+    ),
+    add_arguments=add_arguments,
+)

@@ -96,10 +96,10 @@ def test_equal_files_are_uploaded_once(chandra, put, cloud, wire, tmp_path):
     (folder / "a.pdf").write_bytes(PDF + b"fine")
     (folder / "sub" / "b.pdf").write_bytes(PDF + b"broken")
 
-    ran = chandra("transform", str(folder), "s3://results/md")
+    ran = chandra("transform", "start", str(folder), "s3://results/md")
     cloud.calls.clear()
     (folder / "c.pdf").write_bytes(PDF + b"fine too")
-    chandra("transform", str(folder), "s3://results/md")
+    chandra("transform", "start", str(folder), "s3://results/md")
 
     assert ran.status == 1
     assert "uploading 2 files" in ran.out
@@ -122,7 +122,7 @@ def test_manifest_line_becomes_one_request(chandra, put, cloud, project, tmp_pat
         '{"document": "s3://inbox/b.pdf"}\n'
     )
 
-    ran = chandra("transform", str(manifest), "s3://results/md")
+    ran = chandra("transform", "start", str(manifest), "s3://results/md")
 
     bodies = sorted(body for _, body in cloud.transformed.sent)
     assert ran.status == 0, ran.err
@@ -138,8 +138,8 @@ def test_documents_with_options_become_requests(chandra, put, cloud, project):
     project(BUCKETS + "[network]\nisolation = false\n")
     put("a.pdf")
 
-    ran = chandra("transform", "s3://inbox/", "s3://results/md", "--prompt", "x; ü",
-                  "--max-attempts", "1")  # fmt: skip
+    ran = chandra("transform", "start", "s3://inbox/", "s3://results/md",
+                  "--prompt", "x; ü", "--max-attempts", "1")  # fmt: skip
 
     (body,) = [body for _, body in cloud.transformed.sent]
     assert ran.status == 0, ran.err
@@ -157,7 +157,7 @@ def test_long_prompt_is_sent_without_escapes(chandra, put, cloud, project, tmp_p
     prompt = tmp_path / "prompt.txt"
     prompt.write_text("сумма " * 700, "utf-8-sig")
 
-    ran = chandra("transform", "s3://inbox/", "s3://results/md",
+    ran = chandra("transform", "start", "s3://inbox/", "s3://results/md",
                   "--prompt", f"@{prompt}")  # fmt: skip
 
     (body,) = [body for _, body in cloud.transformed.sent]
@@ -170,7 +170,9 @@ def test_other_options_start_another_job(chandra, put, cloud, project):
     put("a.pdf")
 
     for prompt in ("x", "x", "y"):
-        chandra("transform", "s3://inbox/", "s3://results/md", "--prompt", prompt)
+        chandra(
+            "transform", "start", "s3://inbox/", "s3://results/md", "--prompt", prompt
+        )
 
     assert len(cloud.transformed.sent) == 2
 
@@ -199,7 +201,7 @@ def test_unreadable_manifest_line_is_reported_with_code(
         )
     )
 
-    ran = chandra("transform", str(manifest), "s3://results/md")
+    ran = chandra("transform", "start", str(manifest), "s3://results/md")
 
     assert ran.status == 1, ran.err
     assert [json.loads(body) for _, body in cloud.transformed.sent] == [

@@ -12,28 +12,29 @@ from tests.deploy.batch.transformer import (
 from tests.deploy.contents import PDF
 
 
-def test_a_retry_of_a_job_takes_no_other_options(chandra):
-    ran = chandra("transform", "--retry-failed", "ocr-1", "--tables", "html")
+def test_retry_has_no_request_options(chandra):
+    ran = chandra("transform", "retry", "ocr-1", "--tables", "html")
 
     assert ran.status == 2
-    assert "takes the request options from the job" in ran.err
+    assert "unrecognized arguments: --tables html" in ran.err
 
 
 @pytest.mark.parametrize(
     ("usage", "flags"),
     [
-        ("--retry-all ocr-1", "--hidden"),
+        ("retry --all ocr-1", "--hidden"),
+        ("retry ocr-1", "--into here"),
         ("--retry-failed ocr-1", "--into here"),
         ("fetch ocr-1 --into here", "--format json"),
         ("wait ocr-1", "--into here"),
-        ("s3://inbox/ s3://results/md", "--into here"),
+        ("start s3://inbox/ s3://results/md", "--into here"),
     ],
 )
 def test_flag_that_would_be_ignored_is_refused(chandra, usage, flags):
     ran = chandra("transform", *usage.split(), *flags.split())
 
     assert ran.status == 2
-    assert f"{flags.split()[0]} cannot be given with transform" in ran.err
+    assert f"unrecognized arguments: {flags}" in ran.err
 
 
 @pytest.mark.slow
@@ -64,7 +65,7 @@ def interrupting(*_):
     raise KeyboardInterrupt
 
 
-def test_ctrl_c_says_what_goes_on_and_how_to_go_on(chandra, put, cloud):
+def test_ctrl_c_says_that_job_goes_on_and_how_to_follow(chandra, put, cloud):
     put("scans/a.pdf")
 
     ran = chandra(*RUN, sleep=interrupting)
@@ -89,7 +90,7 @@ def test_ctrl_c_while_a_job_is_started_says_where_to_look(chandra, put, intercep
     assert "`chandra-sagemaker transform status` its jobs" in ran.err
 
 
-def test_a_job_that_read_nothing_says_why_and_what_to_try(chandra, put, cloud):
+def test_job_without_results_gives_reason_and_hint(chandra, put, cloud):
     put("scans/a.pdf")
     cloud.transformed.refuses_all = "InsufficientCapacityError: no ml.g6e.2xlarge"
 
@@ -97,7 +98,7 @@ def test_a_job_that_read_nothing_says_why_and_what_to_try(chandra, put, cloud):
 
     assert ran.status == 6
     assert "failed before it had read anything: InsufficientCapacity" in ran.err
-    assert "transform --retry-failed ocr-" in ran.err
+    assert "transform retry ocr-" in ran.err
 
 
 def test_status_lists_the_jobs_of_the_deployment(chandra, put, cloud):
@@ -128,7 +129,7 @@ def test_the_status_of_the_deployment_shows_its_last_jobs(chandra, put, cloud):
     assert facts["asynchronous"] is None
 
 
-def test_nobody_elses_job_is_touched(chandra, put, cloud):
+def test_job_of_another_owner_is_untouched(chandra, put, cloud):
     put("scans/a.pdf")
     chandra(*RUN)
     (name,) = cloud.jobs
@@ -144,7 +145,9 @@ def test_a_dry_run_shows_price_and_calls_and_starts_nothing(
     (tmp_path / "scans" / "a.pdf").write_bytes(PDF + b"fine")
     cloud.calls.clear()
 
-    ran = chandra("transform", str(tmp_path / "scans"), "s3://results/md", "--dry-run")
+    ran = chandra(
+        "transform", "start", str(tmp_path / "scans"), "s3://results/md", "--dry-run"
+    )
 
     assert ran.status == 0, ran.err
     assert "would upload 1 files" in ran.out
@@ -158,14 +161,15 @@ def test_a_dry_run_shows_price_and_calls_and_starts_nothing(
     "arguments",
     [
         (),
-        ("s3://inbox/scans/",),
+        ("start", "s3://inbox/scans/"),
         ("wait",),
-        ("a.pdf", "here"),
-        ("s3://inbox/scans/", "s3://results/md", "--instance-count", "0"),
+        ("start", "a.pdf", "here"),
+        ("start", "s3://inbox/scans/", "s3://results/md", "--instance-count", "0"),
+        ("retry", "ocr-12345678", "s3://inbox"),
         ("--retry-failed", "ocr-12345678", "s3://inbox"),
     ],
 )
-def test_a_command_that_makes_no_sense_is_told_so(chandra, put, arguments, tmp_path):
+def test_invalid_arguments_are_rejected_with_hint(chandra, put, arguments, tmp_path):
     put("scans/a.pdf")
 
     ran = chandra("transform", *arguments)
@@ -174,9 +178,7 @@ def test_a_command_that_makes_no_sense_is_told_so(chandra, put, arguments, tmp_p
     assert "try:" in ran.err
 
 
-def test_destroy_stops_what_runs_and_with_all_leaves_nothing_but_results(
-    chandra, put, cloud, wire
-):
+def test_destroy_all_stops_jobs_and_keeps_only_results(chandra, put, cloud, wire):
     put("scans/a.pdf")
     put("scans/b.pdf", b"broken")
     chandra(*RUN)

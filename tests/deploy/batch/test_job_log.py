@@ -24,7 +24,7 @@ def test_failures_are_reported_with_codes(chandra, put, wire):
     assert "1 failed with document_too_large: it is endless\n  c.pdf" in ran.out
     assert "1 would fail again, with unreadable_document: b.pdf" in ran.out
     assert "try: split it, or ask for fewer pages" in ran.out
-    assert "transform --retry-failed" not in ran.out
+    assert "next: chandra-sagemaker transform retry" not in ran.out
     assert "failed 2 (document_too_large 1, unreadable_document 1)" in ran.out
 
 
@@ -108,7 +108,7 @@ def test_documents_of_later_job_need_no_line_in_earlier_log(chandra, put, cloud)
     (first,) = cloud.jobs
     put("scans/b.pdf", b"mended")
     cloud.jobs[first].ended -= 3600
-    chandra("transform", "--retry-failed", first)
+    chandra("transform", "retry", first)
 
     shown = chandra("transform", "status", first, "--json").json
 

@@ -32,7 +32,7 @@ def test_manifest_needs_network(chandra, put, cloud, tmp_path):
     manifest = tmp_path / "list.jsonl"
     manifest.write_text('{"document": "s3://inbox/a.pdf"}\n')
 
-    ran = chandra("transform", str(manifest), "s3://results/md")
+    ran = chandra("transform", "start", str(manifest), "s3://results/md")
 
     assert ran.status == 2
     assert "network.isolation = true keeps it from S3" in ran.err

@@ -20,12 +20,12 @@ def test_only_failed_documents_are_retried(chandra, put, wire, cloud):
     put("scans/b.pdf", b"mended")
     cloud.transformed.sent.clear()
 
-    ran = chandra("transform", "--retry-failed", first)
+    ran = chandra("transform", "retry", first)
 
     assert ran.status == 0, ran.err
     assert cloud.transformed.sent == [("b.pdf", PDF + b"mended")]
     assert keys(wire) == ["md/a.pdf.out", "md/b.pdf.out"]
-    assert chandra("transform", "--retry-failed", first).out == (
+    assert chandra("transform", "retry", first).out == (
         f"every document of transform job {first} has its result\n"
     )
     assert chandra("transform", "status", first).status == 0
@@ -41,16 +41,16 @@ def test_transiently_missing_pages_are_retried(
         (tmp_path / "scans").mkdir(exist_ok=True)
         (tmp_path / "scans" / name).write_bytes(beginning(name) + body)
     where = "s3://inbox/scans/" if kind == "objects" else str(tmp_path / "scans")
-    ran = chandra("transform", where, "s3://results/md")
+    ran = chandra("transform", "start", where, "s3://results/md")
     (first,) = cloud.jobs
     cloud.transformed.sent.clear()
 
-    again = chandra("transform", "--retry-failed", first)
+    again = chandra("transform", "retry", first)
 
     assert ran.status == again.status == 0, ran.err + again.err
     assert "in part: b.pdf lacks page 2 (engine_failed)" in ran.out
     assert "1 lack pages after a transient error: b.pdf" in ran.out
-    assert f"next: chandra-sagemaker transform --retry-failed {first}" in ran.out
+    assert f"next: chandra-sagemaker transform retry {first}" in ran.out
     assert [body for _, body in cloud.transformed.sent] == [PDF + b"partly"]
 
 
@@ -61,7 +61,7 @@ def test_permanently_missing_pages_are_not_retried(chandra, put, cloud):
     (first,) = cloud.jobs
 
     shown = chandra("transform", "status", first, "--json").json
-    again = chandra("transform", "--retry-failed", first)
+    again = chandra("transform", "retry", first)
 
     assert "in part: b.pdf lacks page 2 (deadline_exceeded)" in ran.out
     assert shown["missing_pages"] == {"b.pdf": {"2": "deadline_exceeded"}}
@@ -157,7 +157,7 @@ def test_stopped_job_is_continued(chandra, put, cloud, wire):
     again = chandra(*RUN)
 
     assert stopped.status == 0, stopped.err
-    assert "what was read stays in s3://results/md/" in stopped.out
+    assert "results written before stay in s3://results/md/" in stopped.out
     assert early.status == 5
     assert waited.status == 1
     assert "was stopped: 1 of 2 documents read" in waited.out

@@ -135,7 +135,7 @@ def with_documents(cloud: Any, wire: AWSClient, now: float) -> Callable[..., Non
     return put
 
 
-RUN = ("transform", "s3://inbox/scans/", "s3://results/md")
+RUN = ("transform", "start", "s3://inbox/scans/", "s3://results/md")
 
 
 def keys(wire, bucket="results"):

@@ -76,7 +76,7 @@ def test_submitted_object_has_detected_type(chandra, put, cloud):
 
 
 def test_job_uses_detected_type(chandra, put, cloud, page):
-    chandra("transform", str(page), "s3://results/md")
+    chandra("transform", "start", str(page), "s3://results/md")
 
     (job,) = cloud.jobs.values()
     assert job.request["TransformInput"]["ContentType"] == "image/jpeg"
@@ -100,7 +100,7 @@ def test_every_command_refuses_other_files_alike(chandra, put, cloud, tmp_path):
     path.write_bytes(b"<html>not found</html>")
 
     queued = chandra("async", "submit", str(path), "--json")
-    job = chandra("transform", str(path), "s3://results/md", "--json")
+    job = chandra("transform", "start", str(path), "s3://results/md", "--json")
     invoked = chandra("invoke", str(path), "--json")
 
     expected = {"code": "unsupported_media_type", "reason": NO_DOCUMENT}
@@ -119,7 +119,9 @@ def test_object_of_other_type_is_not_sent(chandra, put, cloud):
     put("scans/b.pdf", b"<html>")
 
     queued = chandra("async", "submit", "s3://inbox/scans/", "--json")
-    job = chandra("transform", "s3://inbox/scans/", "s3://results/md", "--json")
+    job = chandra(
+        "transform", "start", "s3://inbox/scans/", "s3://results/md", "--json"
+    )
 
     assert queued.status == job.status == 1
     assert list(queued.json["refused"]) == ["s3://inbox/scans/b.pdf"]
@@ -153,7 +155,7 @@ def test_archived_objects_start_no_machine(chandra, put, wire, cloud):
     put("cold/deep.pdf", PDF + b" ", StorageClass="DEEP_ARCHIVE")
 
     queued = chandra("async", "submit", "s3://inbox/cold/", "--json")
-    job = chandra("transform", "s3://inbox/cold/", "s3://results/md", "--json")
+    job = chandra("transform", "start", "s3://inbox/cold/", "s3://results/md", "--json")
 
     assert queued.status == job.status == 1
     assert {each["code"] for each in queued.json["refused"].values()} == {
@@ -216,7 +218,7 @@ def test_hidden_files_are_counted_and_can_be_included(chandra, put, cloud, tmp_p
     (folder / ".old" / "c.pdf").write_bytes(PDF + b"c")
 
     without = chandra("async", "submit", str(folder))
-    job = chandra("transform", str(folder), "s3://results/md")
+    job = chandra("transform", "start", str(folder), "s3://results/md")
     among = chandra("async", "submit", str(folder), "--hidden", "--json")
 
     words = "left out: 2 hidden files (names with a dot in front): --hidden includes"

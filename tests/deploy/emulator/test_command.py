@@ -150,7 +150,7 @@ def test_commands_work_in_an_empty_folder_after_init(tmp_path, container):
                 ("async", "submit", "papers", "--format", "md"),
                 ("async", "wait", "--timeout", "60"),
                 ("async", "fetch", "--into", "markdown"),
-                ("transform", "papers", f"s3://{bucket}/md/"),
+                ("transform", "start", "papers", f"s3://{bucket}/md/"),
             )
         }
 

@@ -186,7 +186,8 @@ def test_queue_reads_or_reports_every_line_of_a_manifest(
 def test_job_reads_or_reports_every_line_of_a_manifest(
     chandra, local, manifest, vanish
 ):
-    arguments = ("transform", str(manifest), f"s3://{BUCKET}/out/", "--format", "json")
+    output = f"s3://{BUCKET}/out/"
+    arguments = ("transform", "start", str(manifest), output, "--format", "json")
     status, started, err = chandra(*arguments, "--no-wait")
     vanish()
     assert status == 1, err

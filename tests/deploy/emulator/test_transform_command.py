@@ -68,7 +68,7 @@ def test_failed_document_is_reported_and_can_be_retried(chandra, local):
         local.put_object(f"scans/{name}", body)
     scans, results = f"s3://{BUCKET}/scans/", f"s3://{BUCKET}/json/"
 
-    status, out, err = chandra("transform", scans, results, "--format", "json")
+    status, out, err = chandra("transform", "start", scans, results, "--format", "json")
 
     assert status == 1, out + err
     assert "2 of 3 documents read" in out
@@ -80,16 +80,16 @@ def test_failed_document_is_reported_and_can_be_retried(chandra, local):
     book = read(local, "json/sub/b.pdf.out")
     assert (book["status"], len(book["pages"])) == ("success", 2)
 
-    again, shown, _ = chandra("transform", scans, results, "--format", "json")
+    again, shown, _ = chandra("transform", "start", scans, results, "--format", "json")
 
     assert again == 1
     assert "did this already" in shown
 
-    first = out.rpartition("--retry-all ")[2].split()[0]
+    first = out.rpartition("retry --all ")[2].split()[0]
     local.put_object("scans/c.pdf", documents.pdf([["Page 1"]]))
     before = local.get_object(f"s3://{BUCKET}/json/sub/b.pdf.out")
 
-    status, out, err = chandra("transform", "--retry-failed", first, "--json")
+    status, out, err = chandra("transform", "retry", first, "--json")
 
     assert status == 0, out + err
     summary = json.loads(out)

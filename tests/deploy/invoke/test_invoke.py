@@ -26,7 +26,7 @@ def test_a_document_comes_back_as_markdown(chandra, answering, picture):
     assert body.startswith(b"\x89PNG")
 
 
-def test_what_is_asked_of_each_page_is_sent(chandra, answering, picture, tmp_path):
+def test_page_options_are_sent(chandra, answering, picture, tmp_path):
     asked = answering(b"# Title\n")
     prompt = tmp_path / "prompt.txt"
     prompt.write_text("Betrag; Währung?\n")
@@ -52,7 +52,7 @@ def test_the_answer_can_go_to_a_file(chandra, answering, picture, tmp_path):
     assert path.read_text() == "<!DOCTYPE html>"
 
 
-def test_a_page_that_failed_is_said_beside_the_others(chandra, answering, picture):
+def test_failed_page_is_reported_with_the_others(chandra, answering, picture):
     answering(json.dumps(DOCUMENT).encode())
 
     ran = chandra("invoke", picture, "--format", "json")
@@ -88,7 +88,7 @@ def test_a_model_error_is_unwrapped_to_the_problem_inside(chandra, answering, pi
     assert "primary" not in ran.err
 
 
-def test_a_model_error_without_a_problem_is_told_as_it_is(chandra, answering, picture):
+def test_model_error_without_problem_is_shown_unchanged(chandra, answering, picture):
     model_error(answering, 413, "")
 
     ran = chandra("invoke", picture)
@@ -97,9 +97,7 @@ def test_a_model_error_without_a_problem_is_told_as_it_is(chandra, answering, pi
 
 
 @pytest.mark.parametrize("content", [b"<html>a proxy</html>", b"[]", b"\xff"])
-def test_an_answer_that_is_no_document_is_said_to_be_none(
-    chandra, answering, picture, content
-):
+def test_invalid_answer_is_reported(chandra, answering, picture, content):
     answering(content)
 
     ran = chandra("invoke", picture, "--format", "json")
@@ -152,9 +150,7 @@ def test_nothing_is_read_that_could_not_be_written(
 
 
 @pytest.mark.parametrize("arguments", [[], ["--stream"]])
-def test_ctrl_c_says_what_became_of_the_document(
-    chandra, intercept, picture, arguments
-):
+def test_ctrl_c_reports_state_of_the_document(chandra, intercept, picture, arguments):
     streamed = "InvokeEndpointWithResponseStream"
     intercept("sagemaker-runtime", "InvokeEndpoint", interrupt)
     intercept("sagemaker-runtime", streamed, interrupt, is_streaming=True)

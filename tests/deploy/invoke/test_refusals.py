@@ -8,9 +8,7 @@ from tests import documents
 
 
 @pytest.mark.parametrize("pages", ["foo", "", "0", "3-1", "1-2,,3", "2-9"])
-def test_pages_that_cannot_be_are_refused_before_anything_is_sent(
-    chandra, answering, tmp_path, pages
-):
+def test_invalid_pages_are_rejected_before_sending(chandra, answering, tmp_path, pages):
     asked = answering(b"# Title")
     path = tmp_path / "three.pdf"
     path.write_bytes(documents.pdf([["one"], ["two"], ["three"]]))
@@ -54,7 +52,7 @@ def test_other_words_for_pages_that_are_there_are_sent_on(chandra, answering, tm
         (["EMPTY"], 2, "is empty"),
     ],
 )
-def test_what_cannot_be_asked_is_refused(
+def test_invalid_requests_are_rejected(
     chandra, answering, picture, tmp_path, arguments, status, sentence
 ):
     asked = answering(b"# Title")
@@ -122,7 +120,7 @@ def test_a_password_without_its_variable_is_refused(chandra, answering, picture)
     assert "there is no environment variable NOT_SET_ANYWHERE" in ran.err
 
 
-def test_a_password_is_sent_in_the_header_that_aws_keeps_out_of_its_trails(
+def test_password_is_sent_in_header_outside_cloudtrail(
     chandra, answering, picture, monkeypatch
 ):
     asked = answering(b"# Title")

@@ -50,7 +50,7 @@ class Elements(HTMLParser):
         ]
 
 
-def test_a_report_shows_each_page_with_its_blocks_beside_the_text(
+def test_report_shows_pages_with_blocks_beside_text(
     chandra, answering, picture, tmp_path
 ):
     answering(json.dumps(DOCUMENT).encode())
@@ -70,7 +70,7 @@ def test_a_report_shows_each_page_with_its_blocks_beside_the_text(
     assert "unreadable_document: page 2 ends early" in path.read_text()
 
 
-def test_a_report_leads_to_every_page_and_marks_those_that_were_not_read():
+def test_report_links_pages_and_marks_unread_ones():
     text = report_of("page.png", DOCUMENT, {})
 
     page = Elements(text)
@@ -120,9 +120,7 @@ def test_a_report_of_some_pages_says_how_many_there_are():
     assert "portfolio: it holds &lt;3&gt; other files" in report
 
 
-def test_warnings_of_the_document_are_said_beside_the_answer(
-    chandra, answering, picture
-):
+def test_document_warnings_are_printed_with_the_answer(chandra, answering, picture):
     warned = [{"code": "xfa_form", "detail": "the form is drawn by a script"}]
     answering(json.dumps({**DOCUMENT, "warnings": warned}).encode())
 

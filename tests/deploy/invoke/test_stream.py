@@ -11,7 +11,7 @@ import pytest
 
 from deploy.aws import AWSClient
 from deploy.cli import main
-from deploy.commands.streaming import InOrder
+from deploy.commands.invoke.streaming import InOrder
 from deploy.console import Console
 from tests.deploy.conftest import session_of_ours
 from tests.deploy.frames import broken_stream, stream_of
@@ -159,9 +159,7 @@ def test_a_stream_without_its_last_line_is_no_success(chandra, answering, pictur
     assert "ended after 1 pages" in ran.err
 
 
-def test_a_stream_of_nothing_sends_nobody_to_its_other_pages(
-    chandra, answering, picture
-):
+def test_empty_stream_gives_no_hint_on_other_pages(chandra, answering, picture):
     stream(answering)
 
     ran = chandra("invoke", picture, "--stream")
@@ -208,9 +206,7 @@ def test_a_stream_can_end_in_the_services_own_error(chandra, answering, picture)
         b"\xff\xfe\n",
     ],
 )
-def test_a_stream_of_something_else_is_said_to_be_none(
-    chandra, answering, picture, content
-):
+def test_invalid_stream_is_reported(chandra, answering, picture, content):
     stream(answering, content)
 
     ran = chandra("invoke", picture, "--stream")
@@ -221,7 +217,7 @@ def test_a_stream_of_something_else_is_said_to_be_none(
 
 
 @pytest.mark.parametrize("form", ["md", "ndjson"])
-def test_pages_that_came_before_a_stream_broke_off_are_in_the_file(
+def test_broken_stream_keeps_its_pages_in_the_file(
     chandra, answering, picture, tmp_path, form
 ):
     stream(answering, lines({"event": "page", **PAGE}))

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from deploy.aws.validation import violations
-from deploy.commands.queue_status import queue_state
+from deploy.commands.endpoint.queue_status import queue_state
 from deploy.errors import AccessDeniedError
 from deploy.monitoring import (
     QUEUE_METRICS,

@@ -1,0 +1,59 @@
+"""Checks of weights, image and role in the account before a machine starts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from deploy.checks import Finding
+from deploy.context import Context
+from deploy.endpoint.inspection import image_findings
+from deploy.errors import NotFoundError
+from deploy.plan.actions import Action, Call
+from deploy.resources import image_address, our_variant
+
+__all__ = [
+    "earlier_checks",
+    "has_call",
+    "starts_machine",
+]
+
+ANOTHER = (
+    "chandra-sagemaker list shows the configs that rollback --to can go back to; or "
+    "image push, then deploy"
+)
+STARTS = ("create_model", "create_endpoint", "update_endpoint")
+
+
+def earlier_checks(
+    context: Context, name: str, actions: Sequence[Action]
+) -> list[Finding]:
+    """Check the image of an earlier config: its repository keeps only some images."""
+    if not starts_machine(actions):
+        return []
+    try:
+        variant = our_variant(context.account.describe_config(name))
+        model = context.account.describe_model(variant["ModelName"])
+    except NotFoundError:
+        # The next call that names them reports this.
+        return []
+    uri = model["PrimaryContainer"]["Image"]
+    if image_address(uri) is None:
+        return []
+    config = context.config
+    # The CUDA version in chandra.toml belongs to another image, so it is dropped.
+    earlier = replace(config, image=replace(config.image, uri=uri, cuda=None))
+    ami = variant.get("InferenceAmiVersion")
+    return [
+        replace(finding, hint=ANOTHER) if finding.is_fatal else finding
+        for finding in image_findings(context.aws, earlier, ami=ami)
+    ]
+
+
+def has_call(actions: Sequence[Action], operation: str) -> bool:
+    return any(isinstance(a, Call) and a.operation == operation for a in actions)
+
+
+def starts_machine(actions: Sequence[Action]) -> bool:
+    """Return whether a machine starts; without one, nothing needs a check."""
+    return any(has_call(actions, operation) for operation in STARTS)

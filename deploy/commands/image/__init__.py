@@ -1,0 +1,1 @@
+"""Command `image`: build, push and check of the container image."""

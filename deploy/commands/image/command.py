@@ -1,0 +1,331 @@
+"""Command `image`: build the container image, push it to ECR, check it."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from deploy.commands.command import Command
+from deploy.commands.image.build import push_from_here, push_remotely, run_commands
+from deploy.commands.image.report import (
+    archive_data,
+    archive_lines,
+    is_archive_taken,
+    is_taken,
+    registry_data,
+    registry_lines,
+)
+from deploy.config import read_config, write_lock
+from deploy.console import megabytes
+from deploy.context import WHAT_IS_MISSING, Context
+from deploy.errors import (
+    ConfigError,
+    ConflictError,
+    Interrupted,
+    NotFoundError,
+    ResourceFailedError,
+)
+from deploy.image.archive import Archive, ArchivedImage
+from deploy.image.build import compute_tag, find_engine
+from deploy.image.configuration import WANTED_PLATFORM
+from deploy.image.manifest import to_docker_manifest
+from deploy.image.registry import ImageState, Registry, digest_of
+from deploy.image.repository import repository_calls
+
+GOES_WITH = {"remote": ("push",), "archive": ("push", "check"), "fix": ("check",)}
+
+# A tag that ECR refuses is told before an hour of building.
+TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", re.ASCII)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "action",
+        choices=("build", "push", "check"),
+        help="build: build the image on this machine. push: build it, push it to ECR "
+        "and record its digest. check: read the pushed image back and check it",
+    )
+    parser.add_argument(
+        "--tag",
+        help="tag of the image (default: the git commit, or the tag in the archive; "
+        "check: the image of chandra.toml)",
+    )
+    parser.add_argument(
+        "--remote",
+        action="store_true",
+        help="push: build with CodeBuild, without docker or podman on this machine",
+    )
+    parser.add_argument(
+        "--archive",
+        type=Path,
+        metavar="FILE",
+        help="push or check: use an OCI archive instead of building, without docker or "
+        "podman on this machine",
+    )
+    parser.add_argument(
+        "--fix",
+        action="store_true",
+        help="check: replace an OCI manifest with one that SageMaker accepts",
+    )
+
+
+def run(context: Context, options: argparse.Namespace) -> int:
+    actions: dict[str, Callable[[Context, argparse.Namespace], int]] = {
+        "build": _build,
+        "push": _push,
+        "check": _check,
+    }
+    for flag, fitting in GOES_WITH.items():
+        if getattr(options, flag) and options.action not in fitting:
+            raise ConfigError(
+                f"--{flag} goes with image {' and image '.join(fitting)}, not with "
+                f"image {options.action}",
+                hint=f"chandra-sagemaker image {fitting[0]} --{flag}",
+            )
+    if options.archive is not None and (options.fix or options.remote):
+        flag = "fix" if options.fix else "remote"
+        raise ConfigError(
+            f"--{flag} is for images in ECR, and --archive names a file",
+            hint="chandra-sagemaker image push --archive FILE gives it the manifest "
+            "that SageMaker takes",
+        )
+    if options.tag is not None and TAG.fullmatch(options.tag) is None:
+        raise ConfigError(
+            f"--tag {options.tag} is no tag: letters, digits, dots, dashes and "
+            "underscores, at most 128",
+            hint=f"chandra-sagemaker image {options.action} --tag v1",
+        )
+    return actions[options.action](context, options)
+
+
+def _build(context: Context, options: argparse.Namespace) -> int:
+    table = context.config.image
+    tag = options.tag or compute_tag(context.runner, table)
+    uri = f"{table.repository}:{tag}"
+    commands = find_engine(context.runner).build(table, uri, tag)
+    run_commands(context, commands)
+    context.console.result(
+        {"image": uri, "commands": commands},
+        [] if context.is_dry_run else [f"built {uri}"],
+    )
+    return 0
+
+
+def _push(context: Context, options: argparse.Namespace) -> int:
+    if options.archive is not None:
+        return _push_archive(context, options)
+    table = context.config.image
+    registry = Registry(context.aws, context.config)
+    tag = options.tag or compute_tag(context.runner, table)
+    uri = f"{context.identity.registry}/{table.repository}:{tag}"
+    is_pushed = _find(registry, tag) is not None
+    # Before anything is made, whether there is something to push or to build with.
+    if not (is_pushed or options.remote):
+        find_engine(context.runner)
+    context.executor().run(repository_calls(context.aws, context.config))
+    if is_pushed:
+        # Tags are immutable: a second push of a new build would be refused at its end.
+        context.console.say(f"{table.repository}:{tag} is there already: not built")
+        return _pushed(context, registry, tag)
+    try:
+        if options.remote:
+            push_remotely(context, uri, tag)
+        else:
+            push_from_here(context, registry, uri, tag)
+    except Interrupted:
+        raise
+    except KeyboardInterrupt:
+        raise _interrupted(context) from None
+    if context.is_dry_run:
+        context.console.result({"image": uri, "pushed": False})
+        return 0
+    return _pushed(context, registry, tag)
+
+
+def _push_archive(context: Context, options: argparse.Namespace) -> int:
+    """Push the image of a file under --tag, or under the tag that the file gives it."""
+    config, path = context.config, options.archive
+    archive = Archive(path)
+    image = archive.image(options.tag)
+    tag = _tag_of_archive(options, image)
+    if tag is None and len(image.tags) > 1:
+        raise ConfigError(
+            f"--archive needs --tag: {path} gives its image {len(image.tags)} tags, "
+            f"{' and '.join(image.tags)}",
+            hint=f"chandra-sagemaker image push --archive {path} --tag {image.tags[0]}",
+        )
+    if tag is None:
+        raise ConfigError(
+            f"--archive needs --tag: {path} does not name one, and the commit here "
+            "does not say what is in it",
+            hint=f"chandra-sagemaker image push --archive {path} --tag NAME",
+        )
+    manifest = to_docker_manifest(image.manifest)
+    digest = digest_of(manifest)
+    name = f"{config.image.repository}:{tag}"
+    registry = Registry(context.aws, config)
+    there = _find(registry, tag)
+    if there is not None and there.digest != digest:
+        raise ConflictError(
+            f"{name} is {there.digest} already, and tags cannot be moved; {path} would "
+            f"be {digest}",
+            hint=f"chandra-sagemaker image push --archive {path} --tag NAME",
+        )
+    context.executor().run(repository_calls(context.aws, config))
+    if there is not None:
+        context.console.say(f"{name} is there already: not uploaded again")
+        return _pushed(context, registry, tag)
+    blobs = archive.blobs(manifest)
+    if context.is_dry_run:
+        size = megabytes(sum(blob.size for blob in blobs))
+        context.console.say(f"would upload {len(blobs)} blobs, {size}, of {path}")
+        context.executor().run([registry.put(manifest, tag)])
+        context.console.result(
+            archive_data(config, path, image, tag)
+            | {"image": f"{context.identity.registry}/{name}", "pushed": False},
+            archive_lines(config, path, image, tag),
+        )
+        return 0
+    try:
+        registry.upload(
+            archive,
+            manifest,
+            lambda done, total: context.console.progress("image", done, total),
+        )
+        context.executor().run([registry.put(manifest, tag)])
+    except KeyboardInterrupt:
+        raise _interrupted(context) from None
+    return _pushed(context, registry, tag)
+
+
+def _tag_of_archive(options: argparse.Namespace, image: ArchivedImage) -> str | None:
+    own = image.tag if image.tag and TAG.fullmatch(image.tag) else None
+    return options.tag or own
+
+
+def _interrupted(context: Context) -> Interrupted:
+    return Interrupted(
+        f"repository {context.config.image.repository} is there, and layers that "
+        "arrived stay; no digest was recorded, so deployments go on with the image "
+        "before"
+    )
+
+
+def _find(registry: Registry, tag: str) -> ImageState | None:
+    try:
+        return registry.image(tag)
+    except NotFoundError:
+        return None
+
+
+def _pushed(context: Context, registry: Registry, tag: str) -> int:
+    """Look at what is there now, and record it unless it is for another platform."""
+    config = context.config
+    state = registry.image(tag)
+    contents = registry.contents(state)
+    data = registry_data(config, state, contents)
+    if context.is_dry_run:
+        name = f"{config.image.repository}:{tag}"
+        context.console.result(
+            data | {"image": f"{context.identity.registry}/{name}", "pushed": False},
+            [f"{name} is {state.digest}: nothing would be pushed"],
+        )
+        return 0
+    if contents.runs_on_sagemaker:
+        _record(context, state)
+    lines = registry_lines(config, state, contents)
+    is_usable = is_taken(config, state, contents)
+    if is_usable:
+        lines.append(WHAT_IS_MISSING)
+    context.console.result(data, lines)
+    return 0 if is_usable else ResourceFailedError.exit_code
+
+
+def _check(context: Context, options: argparse.Namespace) -> int:
+    if options.archive is not None:
+        return _check_archive(context, options)
+    config = context.config
+    registry = Registry(context.aws, config)
+    state = registry.image(_reference(context, options), prefer=config.image.tag)
+    contents = registry.contents(state)
+    data = registry_data(config, state, contents)
+    if options.fix and not contents.runs_on_sagemaker:
+        platform = contents.configuration and contents.configuration.platform
+        raise ResourceFailedError(
+            f"{config.image.repository}{state.name} is for {platform}: another "
+            "manifest does not make it run on SageMaker",
+            hint=f"chandra-sagemaker image push builds one for {WANTED_PLATFORM}",
+        )
+    if options.fix and not state.has_docker_manifest:
+        call = registry.repair(state)
+        context.executor().run([call])
+        repaired_tag = str(call.params["imageTag"])
+        if context.is_dry_run:
+            digest = call.params["imageDigest"]
+            fixed = {"tag": repaired_tag, "digest": digest}
+            context.console.result(data | {"fixed": fixed})
+            return 0
+        state = registry.image(repaired_tag)
+        contents = registry.contents(state)
+        data = registry_data(config, state, contents)
+        _record(context, state)
+    # Recorded by now, where it was repaired.
+    used = read_config(context.config_path)
+    context.console.result(data, registry_lines(used, state, contents, tag=options.tag))
+    is_usable = is_taken(used, state, contents)
+    return 0 if is_usable else ResourceFailedError.exit_code
+
+
+def _check_archive(context: Context, options: argparse.Namespace) -> int:
+    """Look at a file as `image push --archive` would; nothing is asked of AWS."""
+    config, path = context.config, options.archive
+    image = Archive(path).image(options.tag)
+    tag = _tag_of_archive(options, image)
+    is_usable = is_archive_taken(config, image)
+    lines = archive_lines(config, path, image, tag)
+    if is_usable:
+        lines.append(
+            f"next: chandra-sagemaker image push --archive {path}"
+            + ("" if tag == image.tag and tag else f" --tag {tag or 'NAME'}")
+        )
+    context.console.result(archive_data(config, path, image, tag), lines)
+    return 0 if is_usable else ResourceFailedError.exit_code
+
+
+def _reference(context: Context, options: argparse.Namespace) -> str:
+    """Return the image that was asked for, or else the image that was pushed last."""
+    if options.tag:
+        return str(options.tag)
+    uri = context.config.image.uri
+    if uri is None:
+        raise ConfigError(
+            "no image has been pushed yet", hint="chandra-sagemaker image push"
+        )
+    return uri.rpartition("@")[2]
+
+
+def _record(context: Context, state: ImageState) -> None:
+    """Write down what a deployment uses from now on."""
+    table = context.config.image
+    uri = f"{context.identity.registry}/{table.repository}@{state.digest}"
+    path = write_lock(context.config_path, "image", {"uri": uri, "tag": state.tag})
+    context.console.say(f"recorded {state.digest} in {path.name}")
+    if read_config(context.config_path).image.uri != uri:
+        context.console.say(
+            f"note: {context.config_path.name} sets image.uri, which is used in its "
+            "place"
+        )
+
+
+COMMAND = Command(
+    run=run,
+    description="Build the container image, push it to ECR, and check that SageMaker "
+    "accepts it.",
+    examples=(
+        "image push --dry-run",
+        "image check --tag v1",
+    ),
+    add_arguments=add_arguments,
+)

@@ -1,0 +1,1 @@
+"""Command `invoke`: one document through the endpoint."""

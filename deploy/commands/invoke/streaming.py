@@ -1,0 +1,76 @@
+"""Pages of a stream: read line by line, and shown in the order of the document."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from deploy.documents.options import intervals
+from deploy.errors import ResourceFailedError
+
+__all__ = ["InOrder", "check_page", "event_from"]
+
+
+def event_from(line: bytes) -> dict[str, Any]:
+    """Return the event in a line of a stream; a proxy may have answered otherwise."""
+    try:
+        event = json.loads(line)
+        if event["event"] == "page":
+            check_page(event)
+    except (ValueError, KeyError, TypeError) as error:
+        raise ResourceFailedError(
+            "the container's answer is no stream of pages: "
+            + line[:200].decode(errors="replace").strip(),
+            hint="the same command without --stream; chandra-sagemaker status shows "
+            "which image runs",
+        ) from error
+    return dict(event)
+
+
+def check_page(page: dict[str, Any]) -> None:
+    """Check a page; raises KeyError, TypeError or ValueError if it is invalid."""
+    int(page["page"])
+    str(page["markdown"]), str(page["status"])
+    if error := page.get("error"):
+        error["code"], error["detail"]
+
+
+class InOrder:
+    """Pages are read side by side; one waits here until those before it have come."""
+
+    def __init__(self, pages: str | None) -> None:
+        """Take `pages` as requested, such as `1-3,7`, already checked; None: all."""
+        self._numbers = _numbers(pages)
+        self._next: int | None = next(self._numbers, None)
+        self._waiting: dict[int, str] = {}
+
+    def add(self, number: int, text: str) -> list[str]:
+        """Add a page, and return the pages that can be shown now."""
+        self._waiting[number] = text
+        ready = []
+        while self._next in self._waiting:
+            ready.append(self._waiting.pop(self._next))
+            self._next = next(self._numbers, None)
+        return ready
+
+    def rest(self) -> list[str]:
+        """Return the pages that still wait for pages that will not come."""
+        left = [self._waiting[number] for number in sorted(self._waiting)]
+        self._waiting.clear()
+        return left
+
+
+def _numbers(pages: str | None) -> Iterator[int]:
+    """Return page numbers as the service reads them: in order, each once, from 1."""
+    above = 0
+    for first, last in sorted(
+        intervals(pages or "1-"), key=lambda interval: interval[0]
+    ):
+        start = max(first, above + 1)
+        if last is None:
+            yield from itertools.count(start)
+        else:
+            yield from range(start, last + 1)
+            above = max(above, last)

@@ -1,0 +1,1 @@
+"""Commands that show logs and metrics, and create alarms and dashboards."""

@@ -1,0 +1,95 @@
+"""Numbers over time as a picture: axes for each kind of number, one below the other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from deploy.errors import ConfigError
+from deploy.monitoring.cloudwatch import Series
+
+__all__ = ["draw"]
+
+WIDTH, HEIGHT, DOTS_AN_INCH = 10, 1.9, 120
+SUCCESSES = ("invocations", "processed")
+
+
+def draw(
+    series: Sequence[Series],
+    path: Path,
+    *,
+    title: str,
+    start: datetime,
+    end: datetime,
+    period_seconds: int,
+) -> None:
+    """Draw the plot; raises ConfigError without matplotlib or if writing fails."""
+    try:
+        from matplotlib import dates as untyped
+        from matplotlib.figure import Figure
+        from matplotlib.ticker import MaxNLocator
+    except ImportError as error:
+        raise ConfigError(
+            "--plot needs matplotlib",
+            hint="pip install matplotlib, or '.[plot]' in the repository",
+        ) from error
+    dates: Any = untyped
+    groups = _groups(series, period_seconds)
+    figure = Figure(
+        figsize=(WIDTH, HEIGHT * len(groups)), dpi=DOTS_AN_INCH, layout="constrained"
+    )
+    axes = figure.subplots(len(groups), 1, sharex=True)
+    for axis, (label, members) in zip(axes, groups, strict=True):
+        for one in members:
+            what = one.metric.label + ("" if one.values else " (none)")
+            axis.plot(one.times, one.values, marker=".", label=what)
+        values = [value for one in members for value in one.values]
+        if not values:
+            axis.text(0.5, 0.5, "no values", transform=axis.transAxes, ha="center")
+        axis.set_ylabel(label)
+        # A share is read against the whole; several GPUs add up to more.
+        whole = 100.0 if label.endswith("%") else 1.0
+        axis.set_ylim(0, 1.05 * max(whole, *values, 0.0))
+        axis.yaxis.set_major_locator(
+            MaxNLocator(nbins=5, integer=members[0].metric.is_counted)
+        )
+        axis.grid(alpha=0.3)
+        # Beside the lines, not over them.
+        axis.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+    figure.align_ylabels(axes)
+    axes[0].set_title(title)
+    axes[-1].set_xlim(start, end)
+    locator = dates.AutoDateLocator(tz=UTC)
+    axes[-1].xaxis.set_major_locator(locator)
+    axes[-1].xaxis.set_major_formatter(dates.ConciseDateFormatter(locator, tz=UTC))
+    axes[-1].set_xlabel("UTC")
+    try:
+        figure.savefig(path)
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"{path} cannot be written: {error}",
+            hint="--plot with a name that ends in .png, where you may write",
+        ) from error
+
+
+def _groups(
+    series: Sequence[Series], period_seconds: int
+) -> list[tuple[str, list[Series]]]:
+    """Return the series by kind and unit; each group has axes of its own."""
+    minutes = f"in {period_seconds // 60} min"
+    groups: dict[str, list[Series]] = {}
+    for one in series:
+        metric = one.metric
+        if metric.unit == "%":
+            what = "GPU, %" if metric.label.startswith("GPU") else "machine, %"
+        elif metric.unit == "s":
+            what = "seconds"
+        elif metric.is_counted:
+            what = "requests" if metric.label in SUCCESSES else "failures"
+            what = f"{what}\n{minutes}"
+        else:
+            what = "queue"
+        groups.setdefault(what, []).append(one)
+    return list(groups.items())
