@@ -128,7 +128,7 @@ class Context:
             raise ConfigError(refused[0], hint=MEND_REQUEST)
 
     def refused(self, actions: Sequence[Action]) -> list[str]:
-        """Return a sentence for each call that AWS would reject for its form."""
+        """Return a sentence for each call whose parameters AWS would reject."""
         return [
             f"AWS would refuse to {action.sentence}: {'; '.join(problems)}"
             for action in actions

@@ -1,4 +1,4 @@
-"""Commands of the program as values: where each one is, what it says, how it runs."""
+"""Classes that describe a command: its module, its help and its function."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(context: Context, options: argparse.Namespace) -> int:
     if options.weights is not None:
         return _hash_weights(context, options.weights)
-    # Without one there is nothing to look at.
+    # Read chandra.toml first, because every check needs it.
     context.config  # noqa: B018
     found: list[tuple[str, Finding | None]] = []
     for name, check in CHECKS.items():
@@ -177,7 +177,7 @@ def _network(context: Context) -> Iterator[Finding]:
 
 
 CHECKS: dict[str, Callable[[Context], Iterator[Finding]]] = {
-    # Asks AWS nothing, so whoever has no credentials yet is told that as well.
+    # This check calls no AWS service, so it also runs without credentials.
     "machines": _machines,
     "region": _region,
     "credentials": _credentials,

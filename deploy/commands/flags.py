@@ -1,4 +1,4 @@
-"""Flags that several commands have, and what they change in the configuration."""
+"""Flags that several commands share, and the settings that they override."""
 
 from __future__ import annotations
 

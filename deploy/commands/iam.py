@@ -133,7 +133,7 @@ def _role(
 ) -> list[Call]:
     """Return the calls that let the role act in this region.
 
-    The policies of other regions stay as they are.
+    The policies of other regions are not changed.
     """
     calls = []
     role = find_role(context.aws, name)
@@ -166,7 +166,7 @@ def _role(
 def _policies(
     role: str, region: str, policy: dict[str, Any], there: dict[str, dict[str, Any]]
 ) -> list[Call]:
-    """Return the calls that set this region's policy beside those that are there."""
+    """Return the calls that add this region's policy to the existing ones."""
     calls = []
     named = policy_name(region)
     # Earlier versions kept one policy in a role. Each `iam --create` replaced it with

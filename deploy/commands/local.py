@@ -95,7 +95,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
         raise ConfigError(
             "--init is for what is there from the start, which --backend and --empty "
             "leave out",
-            hint="chandra-sagemaker init writes a chandra.toml for whatever there is",
+            hint="chandra-sagemaker init writes a chandra.toml with the defaults",
         )
     region = _region(context)
     name = _name(context)

@@ -189,7 +189,7 @@ def _weights(
 
 
 def _named_by(found: Checkpoint, model: str, options: argparse.Namespace) -> str:
-    """Return who says which model the weights are."""
+    """Return the source of the model's name."""
     if options.folder is None:
         return "hub"
     if options.model is not None:
@@ -200,7 +200,7 @@ def _named_by(found: Checkpoint, model: str, options: argparse.Namespace) -> str
 def _recognised(
     weights: Weights, found: Checkpoint, options: argparse.Namespace
 ) -> str:
-    """Print what the weights are, and what says so."""
+    """Return a sentence on the model of the weights and the source of its name."""
     sentence = f"recognised {found.sentence}; staged as {weights.model}"
     if options.folder is None:
         return f"{sentence}, which the hub sent"

@@ -52,7 +52,7 @@ def _deleted_resources(
 
 
 def _is_image_gone(context: Context, uri: object) -> bool:
-    # chandra.toml may set what stands in the lock file with another type.
+    # chandra.toml may override a setting of the lock file with another type.
     address = image_address(uri) if isinstance(uri, str) else None
     here = context.identity
     if address is None or (address.account, address.region) != (

@@ -34,13 +34,13 @@ def owner_of(context: Context, options: argparse.Namespace) -> DeployConfig:
 
 
 def scale(context: Context, owner: DeployConfig) -> None:
-    """Give a queue that is in service its limits, policies and their alarms.
+    """Set the scaling limits, policies and alarms of a queue that is in service.
 
-    As the file says today: limits are no part of what an endpoint config holds.
+    They come from chandra.toml, because an endpoint config does not contain them.
     """
     scaling = Scaling.of(owner.name, owner.asynchronous, tags_of(owner))
     planner = context.planner
     executor = context.executor(endpoint=owner.name)
     executor.run(planner.scale(scaling))
-    # What the alarms call is known when the policies are there.
+    # The ARNs that alarms trigger are known once the policies exist.
     executor.run(planner.watch(scaling))

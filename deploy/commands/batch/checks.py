@@ -78,7 +78,7 @@ def _bucket_findings(
     """Find buckets that the role of `iam --create` cannot reach."""
     ours = f"{job.bucket}/{transforms_prefix(config.name)}"
     read = [job.prefix.removeprefix("s3://"), *(batch.places if batch else ())]
-    # What it may read below our own prefix it may not write there.
+    # The role may read, but not write, below the prefix of this deployment.
     places = [place for place in read if not place.startswith(ours)]
     places.append(job.output.removeprefix("s3://"))
     reached = set(config.transform.buckets)

@@ -162,8 +162,10 @@ def _fetched(
 def _put(
     shelf: Shelf, target: str, body: bytes, *, force: bool, dry: bool
 ) -> FetchOutcome:
-    """Write a result. No record says what was fetched before, so other contents stay
-    unless that is forced."""
+    """Write a result; keep a file with other contents, unless forced.
+
+    There is no record of fetched files, so such a file may belong to the user.
+    """
     there = shelf.digest(target)
     if there == hashlib.sha256(body).hexdigest():
         return FetchOutcome.UNCHANGED

@@ -1,4 +1,4 @@
-"""A transform job looked up, and which of its results are there."""
+"""Lookup of a transform job and of its existing results."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from deploy.results.parse import TRANSIENT_CODES, page_errors
 
 __all__ = ["JobParts"]
 
-# Results are read one after the other: a summary is not worth minutes.
+# Results are read sequentially, and a summary must not take minutes.
 MAX_LOOKED_INTO = 200
 
 

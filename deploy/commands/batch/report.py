@@ -35,13 +35,13 @@ class Summary:
     num_read: int
     failures: tuple[Failure, ...]
     num_pages: int
-    """As the container's log has it; 0 where it is gone."""
+    """Number of pages according to the container's log; 0 if the log was deleted."""
     page_codes: Mapping[str, int]
     """Pages that failed in documents that were read."""
     in_part: tuple[str, ...]
     """Documents that lack pages after a transient error, by name."""
     missing: Mapping[str, Mapping[int, str]]
-    """Codes of the pages that documents lack, by name and number: of those known."""
+    """Known error codes of missing pages, by document name and page number."""
     untold: str | None
     """What the log was to tell of a job that has ended, and does not."""
     seconds: float | None
@@ -113,7 +113,7 @@ def _lines(summary: Summary, failures: Sequence[Failure]) -> list[str]:
         f"{summary.num_documents} documents read, in {state.output}"
     ]
     if state.failure and (UNKNOWN in {failure.code for failure in failures}):
-        lines.append(f"SageMaker says: {state.failure}")
+        lines.append(f"SageMaker reports: {state.failure}")
     lines += failure_lines(failures)
     if summary.num_pages:
         lines.append(f"pages read: {summary.num_pages:,}")

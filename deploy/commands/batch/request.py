@@ -38,12 +38,12 @@ class JobRequest:
 
     job: TransformJob
     batch: Batch | None = None
-    """What has to be uploaded first; None where all of it lies there already."""
+    """Input objects to upload first; None if all of them are in S3 already."""
     refused: Sequence[Refused] = ()
     left_out: Sequence[Failure] = field(default_factory=list)
-    """Documents that were asked for by name and are in no job."""
+    """Documents that were requested by name and are in no job."""
     is_retry: bool = False
-    """All of it is to be read, also what has a result."""
+    """True to read all documents, including those with a result."""
 
 
 def request_for_input(
@@ -58,7 +58,7 @@ def request_for_input(
     bucket, prefix = split_uri(options.output)
     output = f"s3://{bucket}/{prefix.strip('/')}/" if prefix else f"s3://{bucket}/"
     page_options = request_options(options)
-    # Batch transform sends a document as it is, without options: requests carry them.
+    # Batch transform sends raw documents without options, so these need JSON requests.
     is_manifest = Path(uri).suffix.lower() in MANIFESTS or bool(page_options)
     documents = find_documents(
         [uri],

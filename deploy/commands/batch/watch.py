@@ -39,7 +39,7 @@ LATE = timedelta(seconds=NUM_LOOKS * LOOK_SECONDS)
 
 
 class Watch:
-    """Progress of a job, with what its log has said so far."""
+    """Progress of a job, including the events of its log so far."""
 
     def __init__(self, context: Context, state: TransformState) -> None:
         self._transforms = transforms_of(context)
@@ -217,7 +217,7 @@ def _await_log(context: Context, watch: Watch, state: TransformState) -> None:
 
 
 def _untold(watch: Watch, state: TransformState) -> str | None:
-    """Return a sentence on what the log of an ended job lacks, if anything."""
+    """Return a sentence on what the log of an ended job lacks; None if complete."""
     num_read = watch.num_own(state.ended)
     unknown = "how many pages there were, and whether any failed, is not known"
     if watch.refused is not None:

@@ -75,12 +75,12 @@ class Absence:
 
     @property
     def is_lost(self) -> bool:
-        """True if the endpoint is gone and no stop of it is known."""
+        """True if the endpoint is missing without a known stop."""
         return self.reason in (Reason.MISSING, Reason.OVERDUE)
 
     @property
     def next_command(self) -> str:
-        """Return what brings it back."""
+        """Command that brings the endpoint back."""
         if not self.was_live:
             return f"chandra-sagemaker {'async ' if self.flag else ''}deploy"
         return f"chandra-sagemaker start{self.flag}"
@@ -89,7 +89,7 @@ class Absence:
 def absence_of(
     context: Context, name: str, history: Sequence[Live], seen: Seen | None = None
 ) -> Absence | None:
-    """Return why an endpoint is not there; None where it has no config, and never was.
+    """Return why an endpoint does not exist; None if it was never deployed.
 
     Args:
         name: the endpoint's, which was looked for in vain.

@@ -158,7 +158,7 @@ def verify_endpoint(context: Context, target: Target) -> None:
     SageMaker's waiter counts a rollback as a success.
     """
     state = context.account.endpoint(target.name)
-    drift = ["it is gone"] if state is None else differences(target, state)
+    drift = ["it was deleted"] if state is None else differences(target, state)
     if drift:
         raise ResourceFailedError(
             f"endpoint {target.name} is not as it was asked for: {'; '.join(drift)}",

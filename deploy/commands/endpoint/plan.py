@@ -36,7 +36,7 @@ from deploy.plan.actions import Action, Call
 from deploy.policies.roles import role_findings
 from deploy.resources import Endpoint, Identity, endpoint_from
 
-# Stands for an account that cannot be asked. No call is made with it.
+# Placeholder for an unreachable account. No call is made with it.
 UNKNOWN = Identity(account="000000000000", region="us-east-1")
 UNKNOWN_DIGEST = "????????"
 
@@ -161,7 +161,7 @@ def _unknown_inputs(
 
 
 def _masked(text: str, wanted: Endpoint) -> str:
-    """Return the text without digits that stand for something unknown."""
+    """Replace the digits of placeholders by question marks."""
     for name in (wanted.model.name, wanted.config.name):
         text = text.replace(name, f"{wanted.name}-{UNKNOWN_DIGEST}")
     return text.replace(UNKNOWN.account, "?" * len(UNKNOWN.account))

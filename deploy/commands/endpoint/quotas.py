@@ -40,11 +40,11 @@ def quota_checks(
     seen: Seen | None = None,
     with_update: bool = False,
 ) -> list[Finding]:
-    """Return findings about the quotas that `actions` need; `config` is wanted.
+    """Check the quotas that `actions` need to reach `config`.
 
-    Too few for the machines that are wanted is fatal. Too few for an update, which
-    keeps the old machines until the new ones serve, is not: SageMaker refuses such an
-    update and leaves the endpoint as it is. `with_update` asks for that in any case.
+    A quota below the requested machines is fatal. A quota below those of an update,
+    which runs old and new machines at once, is a warning: SageMaker rejects such an
+    update and leaves the endpoint unchanged. `with_update` always checks the latter.
     """
     quotas = usage_quotas(context.aws, ENDPOINT_USAGE)
     if quotas is None:
@@ -97,7 +97,7 @@ def other_endpoint(context: Context, name: str) -> str | None:
 
 
 def _in_use(account: Seen, name: str, note: str = "") -> list[InUse]:
-    """Return the machines of an endpoint, as far as the caller may look."""
+    """Return the machines of an endpoint; none if the caller has no permission."""
     try:
         state = account.endpoint(name)
         instances = {} if state is None else _instances(account, state)

@@ -57,7 +57,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
         config = options.to
     else:
         raise NotFoundError(
-            f"{options.to} is no config of {name}", hint="chandra-sagemaker list"
+            f"{options.to} is not a config of {name}", hint="chandra-sagemaker list"
         )
     planner = Planner(seen, context.identity, context.now)
     actions = planner.serve(name, config, tags_of(owner), owner.update)
@@ -93,7 +93,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
             hint="chandra-sagemaker status",
         )
     if options.is_async and options.wait:
-        # Where it had to be made again, it has none.
+        # An endpoint that was created again has no scaling yet.
         scale(context, owner)
     context.console.result(
         data,
@@ -121,7 +121,10 @@ def _previous(
     *,
     is_there: bool,
 ) -> str:
-    """Return the config before `had`; where there is none, the error names `start`."""
+    """Return the config before `had`.
+
+    If there is none, the hint of the NotFoundError names `start`.
+    """
     try:
         return previous_config(history, had)
     except NotFoundError as error:

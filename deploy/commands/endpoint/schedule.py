@@ -67,7 +67,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
     role = f"{name}-scheduler"
     if find_role(context.aws, role) is None:
         raise NotFoundError(
-            f"there is no role {role} for EventBridge to act in",
+            f"role {role}, which EventBridge needs, does not exist",
             hint="chandra-sagemaker iam --create",
         )
     refuse_other_regions(role, role_policies(context.aws, role), context.aws.region)

@@ -36,8 +36,8 @@ HEALTH = {
     "OutOfService": "not serving",
 }
 
-# What nothing but a command of ours changes.
 NUM_JOBS = 5
+# States that only a command such as `deploy` or `update` ends.
 GIVEN_UP = ("Failed", "OutOfService", "UpdateRollbackFailed")
 
 

@@ -167,7 +167,7 @@ def _other(context: Context) -> list[str]:
     cost = "" if price is None else f", {rate(price)} an hour"
     return [
         f"note: endpoint {state.name} has {state.instance_count} machines{cost}, and "
-        "goes on reading its queue"
+        "continues to read its queue"
     ]
 
 

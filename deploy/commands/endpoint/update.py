@@ -84,7 +84,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
     is_gone = state is None or state.status == "Deleting"
     absence = absence_of(context, name, history, seen) if is_gone else None
     is_stopped = absence is not None and not absence.is_lost
-    # Deleted already by one that was interrupted: this one goes on from there.
+    # An interrupted update has already deleted the endpoint; this one continues it.
     is_resumed = update.strategy == "recreate" and bool(history)
     if is_stopped or (state is None and not is_resumed):
         raise NotFoundError(

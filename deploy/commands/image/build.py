@@ -38,7 +38,7 @@ def push_remotely(context: Context, uri: str, tag: str) -> None:
     builds = Builds(context.aws, context.config, context.identity)
     if find_role(context.aws, builds.role) is None:
         raise NotFoundError(
-            f"there is no role {builds.role} for CodeBuild to act in",
+            f"role {builds.role}, which CodeBuild needs, does not exist",
             hint="chandra-sagemaker iam --create",
         )
     policies = role_policies(context.aws, builds.role)

@@ -36,7 +36,7 @@ from deploy.image.repository import repository_calls
 
 GOES_WITH = {"remote": ("push",), "archive": ("push", "check"), "fix": ("check",)}
 
-# A tag that ECR refuses is told before an hour of building.
+# Reject invalid tags before the build, which may take an hour.
 TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", re.ASCII)
 
 
@@ -221,7 +221,7 @@ def _find(registry: Registry, tag: str) -> ImageState | None:
 
 
 def _pushed(context: Context, registry: Registry, tag: str) -> int:
-    """Look at what is there now, and record it unless it is for another platform."""
+    """Report the pushed image, and record it unless it is for another platform."""
     config = context.config
     state = registry.image(tag)
     contents = registry.contents(state)
@@ -271,7 +271,7 @@ def _check(context: Context, options: argparse.Namespace) -> int:
         contents = registry.contents(state)
         data = registry_data(config, state, contents)
         _record(context, state)
-    # Recorded by now, where it was repaired.
+    # Read the lock file again, because a repaired image was just recorded.
     used = read_config(context.config_path)
     context.console.result(data, registry_lines(used, state, contents, tag=options.tag))
     is_usable = is_taken(used, state, contents)
@@ -279,7 +279,7 @@ def _check(context: Context, options: argparse.Namespace) -> int:
 
 
 def _check_archive(context: Context, options: argparse.Namespace) -> int:
-    """Look at a file as `image push --archive` would; nothing is asked of AWS."""
+    """Check a file as `image push --archive` would, without calling AWS."""
     config, path = context.config, options.archive
     image = Archive(path).image(options.tag)
     tag = _tag_of_archive(options, image)

@@ -126,7 +126,7 @@ def archive_data(
 def archive_lines(
     config: DeployConfig, path: Path, image: ArchivedImage, tag: str | None
 ) -> list[str]:
-    """Describe an image in a file, and what it is called once it is pushed."""
+    """Describe an image in a file, and its name and digest in ECR."""
     own = f"tagged {' and '.join(image.tags)}" if image.tags else "without a tag"
     name = f"{config.image.repository}:{tag}" if tag else config.image.repository
     return [
@@ -168,7 +168,7 @@ def _has_fatal(findings: Sequence[Finding]) -> bool:
 def _cuda(
     config: DeployConfig, configuration: Configuration | None
 ) -> tuple[str | None, str | None]:
-    """Return the CUDA version and who says it: the image before chandra.toml."""
+    """Return the CUDA version and its source: the image, otherwise chandra.toml."""
     if configuration is not None and configuration.cuda is not None:
         return configuration.cuda, configuration.cuda_source
     written = config.image.cuda

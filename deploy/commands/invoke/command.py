@@ -186,9 +186,10 @@ def _attributes(options: argparse.Namespace) -> str:
 
 
 def _password(name: str | None) -> str | None:
-    """Return the password in an environment variable; it never stands in a command.
+    """Return the password from an environment variable, so that
+    it is never part of a command line.
 
-    Raises ConfigError for one that the request's header cannot carry.
+    Raises ConfigError for a password that the request's header cannot carry.
     """
     if name is None:
         return None
@@ -200,8 +201,8 @@ def _password(name: str | None) -> str | None:
         )
     if ";" in password or password != password.strip() or not _is_printable(password):
         raise ConfigError(
-            "--password-env: the header takes no password with a semicolon, a blank at "
-            "an end or characters beyond ASCII",
+            "--password-env: the request header cannot carry a password with a "
+            "semicolon, a blank at either end or non-ASCII characters",
             hint="qpdf --decrypt, and send the result",
         )
     return password
@@ -237,7 +238,7 @@ def _streamed(
     lines: Iterator[bytes],
     output: Output,
 ) -> str:
-    """Write the pages of a stream; return what is left to write after the last line."""
+    """Write the pages of a stream; return the text to write after the last line."""
     written: list[str] = []
     pages: list[dict[str, Any]] = []
     in_order = InOrder(options.pages)

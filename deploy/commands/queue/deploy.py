@@ -61,7 +61,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
     actions = replace(planner, observer=seen).deploy(
         target, config.update, is_described=is_described
     )
-    # The alarms' actions are planned again when the policies are there.
+    # The actions for alarms are planned again once the policies exist.
     later = [*planner.scale(scaling), *planner.watch(scaling)]
     observed = context.account.scaling(target.name)
     change = with_limits(change_to_file(context, target, seen), observed, scaling)

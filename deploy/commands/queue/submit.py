@@ -141,7 +141,7 @@ def _find_documents(
 def _find_rejected_again(
     context: Context, ledger: Ledger, left: Sequence[Job], exchange: Exchange
 ) -> Found:
-    """Return documents that were rejected before they were sent, as they are now."""
+    """Find again the documents that were rejected before they were sent."""
     refused = {job.key: job for job in left if job.was_refused}
     rejected = [
         Refused(
@@ -246,7 +246,7 @@ def _say_what_would_be(
         {"endpoint": endpoint, "would_submit": num, "known": known, **_refused(inputs)},
         [
             f"would submit {num:,} documents{pages} to endpoint {endpoint}",
-            f"{known:,} are read or in the queue already; {megabytes(size)} lie here",
+            f"{known:,} are read or in the queue already; {megabytes(size)} are local",
             *_refused_lines(inputs),
         ],
     )
