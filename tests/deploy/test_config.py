@@ -41,7 +41,7 @@ def test_an_unknown_setting_names_its_nearest_neighbour():
         ("must be a list of texts", {"endpoint": {"instance_types": "ml.g5.xlarge"}}),
         ("name at least one", {"endpoint": {"instance_types": []}}),
         ("names one twice", {"endpoint": {"instance_types": ["a", "a"]}}),
-        ("takes 5", {"endpoint": {"instance_types": list("abcdef")}}),
+        ("allows 5", {"endpoint": {"instance_types": list("abcdef")}}),
         ("at least 1", {"endpoint": {"instance_count": 0}}),
         ("60 to 3600", {"endpoint": {"startup_timeout_seconds": 7200}}),
         ("go together", {"network": {"subnets": ["subnet-1"]}}),

@@ -47,7 +47,7 @@ def test_failure_without_log_line_is_unknown(chandra, put, cloud, wire):
 
     assert ran.status == 1
     assert "1 failed with unknown: the log does not name it" in ran.out
-    assert "SageMaker says: AlgorithmError" in ran.out
+    assert "SageMaker reports: AlgorithmError" in ran.out
 
 
 @pytest.fixture

@@ -34,8 +34,8 @@ def test_machines_of_the_other_endpoint_count():
     assert enough == []
     assert finding.is_fatal
     assert finding.sentence == (
-        "this account may run 2 ml.g6e.2xlarge for endpoints; 2 wanted beside 1 of "
-        "endpoint ocr-async"
+        "this account may run 2 ml.g6e.2xlarge for endpoints; 2 are requested beside 1 "
+        "of endpoint ocr-async"
     )
 
 

@@ -58,8 +58,8 @@ def test_update_reports_that_it_needs_twice_the_machines(chandra, cloud):
 
     assert ran.status == 0, ran.err
     assert (
-        "may run 1 ml.g6e.2xlarge for endpoints; 1 wanted beside 1 of endpoint ocr, "
-        "which serves until the new ones do"
+        "may run 1 ml.g6e.2xlarge for endpoints; 1 are requested beside 1 of endpoint "
+        "ocr, which serves until the new ones do"
     ) in ran.out
     assert "request-service-quota-increase" in ran.out
     assert "--desired-value 2" in ran.out

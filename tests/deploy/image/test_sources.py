@@ -183,7 +183,7 @@ def test_remote_build_without_git_leaves_out_caches(tmp_path, runner):
 
 
 def test_missing_dockerfile_is_reported(tmp_path, runner):
-    with pytest.raises(ConfigError, match="there is no") as caught:
+    with pytest.raises(ConfigError, match="does not exist") as caught:
         build_files(runner, ImageTable(dockerfile=str(tmp_path / "Dockerfile")))
 
     assert "dockerfile" in (caught.value.hint or "")

@@ -129,7 +129,7 @@ def test_quota_below_max_instances_is_reported(chandra, project, cloud):
     ran = chandra("async", "deploy")
 
     assert ran.status == 0, ran.err
-    assert "may run 1 ml.g6e.2xlarge for endpoints; 2 wanted" in ran.out
+    assert "may run 1 ml.g6e.2xlarge for endpoints; 2 are requested" in ran.out
     assert "(asynchronous.max_instances)" in ran.out
 
 

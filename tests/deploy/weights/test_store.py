@@ -64,7 +64,7 @@ def test_interrupted_upload_continues_with_its_parts(bucket, wire, large, cloud)
 
     def give_up(key, done, total):
         if done > 5 * MIB:
-            raise ResourceFailedError("the line went dead")
+            raise ResourceFailedError("connection lost")
 
     with pytest.raises(DeployError):
         subject.upload("p/big", large, "a digest", give_up)
@@ -137,7 +137,7 @@ def test_parts_of_other_bytes_are_not_reused(bucket, wire, large):
     subject = store(wire)
 
     def give_up(key, done, total):
-        raise ResourceFailedError("the line went dead")
+        raise ResourceFailedError("connection lost")
 
     with pytest.raises(DeployError):
         subject.upload("p/big", large, "old", give_up)
