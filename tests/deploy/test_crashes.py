@@ -73,7 +73,7 @@ def test_deploy_succeeds_after_a_crash_of_a_deploy(chandra, cloud, number, momen
     twice = chandra("deploy")
 
     assert crashed.status == 1, crashed.err
-    assert "the line went dead" in crashed.err
+    assert "connection lost" in crashed.err
     assert again.status == 0, again.err
     assert cloud.machines["ocr"].status == "InService"
     assert len(sorted(cloud.variants)) == 1

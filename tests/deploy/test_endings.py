@@ -97,7 +97,7 @@ def test_second_run_succeeds_after_a_crash(
     again = chandra(*case.arguments)
 
     assert crashed.status == 1, crashed.err
-    assert "the line went dead" in crashed.err
+    assert "connection lost" in crashed.err
     assert "try:" in crashed.err
     assert again.status == 0, again.err
     assert is_as_wanted(case, cloud)
