@@ -70,7 +70,12 @@ def start_job(
         return _report_nothing_left(context, job, request)
     plan = _plan(context, options, request, replace(job, work=work))
     upload(context, request.batch, plan.job.work)
-    _execute(context, plan)
+    try:
+        context.executor().run(plan.actions)
+    except Interrupted as interrupted:
+        raise Interrupted(
+            f"{interrupted.sentence}, and `chandra-sagemaker transform status` its jobs"
+        ) from None
     if context.is_dry_run:
         context.console.result(plan.data)
         return 0
@@ -130,15 +135,6 @@ def _plan(
         "left_out": [failure.to_json() for failure in request.left_out],
     }
     return _Plan(job, actions, data)
-
-
-def _execute(context: Context, plan: _Plan) -> None:
-    try:
-        context.executor().run(plan.actions)
-    except Interrupted as interrupted:
-        raise Interrupted(
-            f"{interrupted.sentence}, and `chandra-sagemaker transform status` its jobs"
-        ) from None
 
 
 def _report_rejected(context: Context, rejected: Sequence[Refused]) -> None:
