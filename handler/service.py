@@ -44,7 +44,7 @@ from handler.worker.memory import (
     memory_limit_bytes,
     writer_limit_bytes,
 )
-from handler.worker.metrics import Metrics
+from handler.worker.metrics import WorkerMetrics
 from handler.worker.open_request import OpenRequest, RequestSummary
 from handler.worker.parent import exit_with_parent
 from handler.worker.pump import Pump
@@ -95,7 +95,7 @@ class ChandraHandler(BaseHandler):
         self.model = ModelInfo(info.model_id, info.revision, info.engine)
         self._start_pools()
         self.reader = Reader(self.settings, self.engines, self.decoders, self.writers)
-        self.metrics = Metrics(
+        self.metrics = WorkerMetrics(
             lambda kind, name: context.metrics.get_metric(name, MetricTypes(kind)),
             context.model_name,
             lambda: len(self.engines.fallbacks),

@@ -30,7 +30,7 @@ from server.host import (
     reap_orphans,
 )
 from server.java import JavaNotFoundError
-from server.output import Output
+from server.output import EventWriter
 from server.plugin import PluginError, find_plugin
 from server.supervisor import StopRequests, Supervisor
 from server.torchserve import TorchServe
@@ -58,7 +58,7 @@ def main(
     stops = StopRequests()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stops.add())
-    output = Output(say)
+    output = EventWriter(say)
     try:
         settings = read_environment(environ, memory_limit_bytes())
         return _serve(settings, environ, config, output, stops)
@@ -71,7 +71,7 @@ def _serve(
     settings: ContainerSettings,
     environ: Mapping[str, str],
     config: Path,
-    output: Output,
+    output: EventWriter,
     stops: StopRequests,
 ) -> int:
     plugin = find_plugin()
@@ -123,7 +123,7 @@ def _serve(
 
 
 def _choose_user(
-    uid: int | None, environ: Mapping[str, str], output: Output
+    uid: int | None, environ: Mapping[str, str], output: EventWriter
 ) -> int | None:
     """Return the user id for TorchServe; None keeps the current user."""
     if uid is None or not can_switch_user():

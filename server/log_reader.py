@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import re
 
-__all__ = ["LogReader"]
+__all__ = ["ServerLogReader"]
 
 MAX_FAILED_LOADS = 3
 """Failed loads until we give up. TorchServe itself would retry for minutes."""
 _JAVA_ERROR = re.compile(r"Exception in |Terminating due to |Caused by: |java[.\w]+: ")
 
 
-class LogReader:
+class ServerLogReader:
     """Finds the reason of a failure among the log lines, which it gets in order."""
 
     def __init__(self) -> None:

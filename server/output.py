@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from handler.logs import JSONFormatter
 
-__all__ = ["Output"]
+__all__ = ["EventWriter"]
 
 # Lines that every start prints and that carry no information, and stack frames of Java.
 _CHATTER = re.compile(
@@ -27,7 +27,7 @@ _CHATTER = re.compile(
 MAX_CHARACTERS = 4000
 
 
-class Output:
+class EventWriter:
     """Writer of events and filtered lines. It is thread-safe.
 
     `say` writes one line.

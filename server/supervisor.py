@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
-from server.output import Output
+from server.output import EventWriter
 
 __all__ = ["Server", "StopRequests", "Supervisor"]
 
@@ -56,7 +56,7 @@ class Supervisor:
     def __init__(
         self,
         server: Server,
-        output: Output,
+        output: EventWriter,
         stops: StopRequests,
         drain_seconds: float,
         *,

@@ -19,7 +19,7 @@ from server.early_engine import VARIABLE, start_early_engine
 from server.folders import LockedFolder, remove_leftovers
 from server.guard import Guard
 from server.java import build_command, find_java_home
-from server.log_reader import LogReader
+from server.log_reader import ServerLogReader
 from server.state import SHARED_MEMORY, StateFolder
 from server.status import count_open_requests, list_workers, ping
 
@@ -77,7 +77,7 @@ class TorchServe:
     ) -> None:
         self.plugin = plugin
         self._write_line = write_line
-        self._log_reader = LogReader()
+        self._log_reader = ServerLogReader()
         with contextlib.ExitStack() as undo:
             self._start(config, overrides or {}, environ, user, shared_memory, undo)
             self._undo = undo.pop_all()

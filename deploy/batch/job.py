@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from deploy.batch.outcome import Failure
+from deploy.batch.outcome import FailedDocument
 from deploy.config import DeployConfig
 from deploy.documents.document import split_uri
 from deploy.resources import (
     REVISION_TAG,
     Identity,
-    Model,
+    SageMakerModel,
     digest,
     image_uri,
     revision_of,
@@ -78,7 +78,7 @@ class TransformJob:
 
     owner: str
     """Name of the deployment."""
-    model: Model
+    model: SageMakerModel
     bucket: str
     """Bucket of the manifest: `model.bucket`."""
     prefix: str
@@ -105,7 +105,7 @@ class TransformJob:
     max_concurrent: int = 1
     """Number of objects sent to one machine at once."""
     max_payload_mb: int = 1
-    left_out: tuple[Failure, ...] = ()
+    left_out: tuple[FailedDocument, ...] = ()
     """Documents that were requested by name and are not part of the job."""
 
     @property
@@ -244,7 +244,7 @@ def tar_uri(config: DeployConfig) -> str:
     return weights_uri(config).rstrip("/") + TAR
 
 
-def transform_model_from(config: DeployConfig, identity: Identity) -> Model:
+def transform_model_from(config: DeployConfig, identity: Identity) -> SageMakerModel:
     """Return the model of batch transform jobs.
 
     Batch transform rejects models with a ModelDataSource, so the weights come from a
@@ -261,7 +261,7 @@ def transform_model_from(config: DeployConfig, identity: Identity) -> Model:
     if is_pulled:
         environment["MODEL_S3_URI"] = weights_uri(config)
     is_tar = config.model.source == "s3" and not is_pulled
-    return Model(
+    return SageMakerModel(
         prefix=config.name,
         image=image_uri(config),
         role=config.role or identity.role_arn(config.role_name),

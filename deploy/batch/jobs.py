@@ -10,7 +10,7 @@ from typing import Any
 
 from deploy.aws.client import AWSClient
 from deploy.batch.job import TransformState, Work
-from deploy.batch.outcome import Failure
+from deploy.batch.outcome import FailedDocument
 from deploy.documents.document import split_uri
 from deploy.endpoint.account import Account
 from deploy.errors import AccessDeniedError, NotFoundError
@@ -125,13 +125,13 @@ class Transforms:
         work = [Work(**each) for each in self._read(beside)]
         return str(entries[0]["prefix"]), tuple(work)
 
-    def left_out(self, state: TransformState) -> tuple[Failure, ...]:
+    def left_out(self, state: TransformState) -> tuple[FailedDocument, ...]:
         """Return the documents that were requested with a job and not given to it."""
         if state.manifest is None:
             return ()
         beside = state.manifest.rpartition("/")[0] + "/left_out.json"
         try:
-            return tuple(Failure(**each) for each in self._read(beside))
+            return tuple(FailedDocument(**each) for each in self._read(beside))
         except (NotFoundError, AccessDeniedError):
             # Without s3:ListBucket, S3 answers 403 for an object that does not exist.
             return ()

@@ -17,7 +17,7 @@ from typing import Any
 
 from deploy.results.parse import TRANSIENT_CODES
 
-__all__ = ["UNKNOWN", "Failure", "JobLog", "group_by_code"]
+__all__ = ["UNKNOWN", "FailedDocument", "JobLog", "group_by_code"]
 
 UNKNOWN = "unknown"
 SAGEMAKER = "[sagemaker logs]: "
@@ -28,7 +28,7 @@ DETAIL = re.compile(r'"detail":\s*("(?:[^"\\]|\\.)*")')
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class FailedDocument:
     """Document that was not read."""
 
     name: str
@@ -141,7 +141,7 @@ class JobLog:
         """Return the objects that SageMaker has given up so far, as bucket/key."""
         return self._reports.keys()
 
-    def failure(self, subject: str, name: str, document: str | None) -> Failure:
+    def failure(self, subject: str, name: str, document: str | None) -> FailedDocument:
         """Return why an object has no result.
 
         `subject` is its bucket/key, `document` the digest of the bytes that the
@@ -149,32 +149,36 @@ class JobLog:
         """
         report = self._reports.get(subject)
         if report is not None and report.code is not None:
-            return Failure(
+            return FailedDocument(
                 name, report.code, report.detail or f"status {report.status}"
             )
         own = self._documents.get(document or "", Counter())
         if len(own) == 1:
             (code,) = own
-            return Failure(name, code, "from the container's log")
+            return FailedDocument(name, code, "from the container's log")
         if report is None:
-            return Failure(name, UNKNOWN, "the log does not name it")
+            return FailedDocument(name, UNKNOWN, "the log does not name it")
         if report.words is not None:
-            return Failure(name, "not_sent", report.words)
+            return FailedDocument(name, "not_sent", report.words)
         if report.status is None:
-            return Failure(name, "no_answer", "the container did not answer in time")
+            return FailedDocument(
+                name, "no_answer", "the container did not answer in time"
+            )
         codes = self._codes.get(report.status, Counter())
         if len(codes) == 1:
             (code,) = codes
-            return Failure(
+            return FailedDocument(
                 name, code, f"status {report.status}, which had only this code"
             )
         reason = " or ".join(sorted(codes)) or "the container's log names no code"
-        return Failure(name, f"http_{report.status}", reason)
+        return FailedDocument(name, f"http_{report.status}", reason)
 
 
-def group_by_code(failures: Iterable[Failure]) -> dict[str, list[Failure]]:
+def group_by_code(
+    failures: Iterable[FailedDocument],
+) -> dict[str, list[FailedDocument]]:
     """Return failures by error code, the most frequent code first."""
-    groups: defaultdict[str, list[Failure]] = defaultdict(list)
+    groups: defaultdict[str, list[FailedDocument]] = defaultdict(list)
     for failure in failures:
         groups[failure.code].append(failure)
     return dict(sorted(groups.items(), key=lambda item: (-len(item[1]), item[0])))

@@ -18,14 +18,14 @@ from deploy.documents.document import S3, split_uri
 from deploy.documents.options import Option, checked_options
 from deploy.errors import ConfigError
 
-__all__ = ["Entry", "entries_of", "is_relative"]
+__all__ = ["ManifestEntry", "entries_of", "is_relative"]
 
 LINE_HINT = 'a line is like {"document": "s3://bucket/scan.pdf", "pages": "1-5"}'
 NUM_NAMED = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class ManifestEntry:
     """Line of a manifest."""
 
     source: str
@@ -35,13 +35,15 @@ class Entry:
     options: dict[str, Option]
 
 
-def entries_of(content: bytes, where: str, *, is_stored: bool) -> Sequence[Entry]:
+def entries_of(
+    content: bytes, where: str, *, is_stored: bool
+) -> Sequence[ManifestEntry]:
     """Return the lines of a manifest.
 
     `is_stored` tells that the manifest lies in S3 and cannot name files. Raises
     ConfigError with the reasons of invalid lines.
     """
-    entries: list[Entry] = []
+    entries: list[ManifestEntry] = []
     errors: dict[int, ConfigError] = {}
     for number, line in enumerate(content.splitlines(), start=1):
         if line.strip():
@@ -65,7 +67,7 @@ def is_relative(name: object) -> bool:
     return not path.is_absolute() and ".." not in path.parts and bool(path.name)
 
 
-def _entry(line: bytes, where: str, is_stored: bool) -> Entry:
+def _entry(line: bytes, where: str, is_stored: bool) -> ManifestEntry:
     """Return one line: its document, the name of its result and its options."""
 
     def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -105,4 +107,4 @@ def _entry(line: bytes, where: str, is_stored: bool) -> Entry:
             f"{where}: name must be a relative path, not {name!r}",
             hint="the result is put there, below the folder of results",
         )
-    return Entry(source, name, checked_options(entry, where))
+    return ManifestEntry(source, name, checked_options(entry, where))

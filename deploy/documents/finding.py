@@ -24,7 +24,7 @@ from deploy.documents.document import (
     StoredObject,
     split_uri,
 )
-from deploy.documents.entries import Entry, entries_of
+from deploy.documents.entries import ManifestEntry, entries_of
 from deploy.documents.folders import FileFinder, resolve_parent
 from deploy.documents.options import Option, checked_options
 from deploy.documents.rejection import ABSENT
@@ -76,7 +76,8 @@ def find_again(
         collector = Collector(accept)
         same = [each for each in refused if each.accept == accept]
         _Finder(collector, objects, count).add_entries(
-            [Entry(each.source, None, dict(each.options)) for each in same], Path()
+            [ManifestEntry(each.source, None, dict(each.options)) for each in same],
+            Path(),
         )
         names = {each.place: each.name for each in same}
         documents += [
@@ -125,7 +126,7 @@ class _Finder:
         else:
             raise NotFoundError(f"there is no file or folder {each}", hint=hint)
 
-    def add_entries(self, entries: Sequence[Entry], folder: Path) -> None:
+    def add_entries(self, entries: Sequence[ManifestEntry], folder: Path) -> None:
         """Add the lines of a manifest; all objects of S3 are requested together."""
         uris = [each.source for each in entries if each.source.startswith(S3)]
         heads = self._object_finder.heads(uris)
@@ -146,7 +147,7 @@ class _Finder:
                     NamedObject(head, name, each.options), samples
                 )
 
-    def _add_path(self, entry: Entry, folder: Path) -> None:
+    def _add_path(self, entry: ManifestEntry, folder: Path) -> None:
         path, name = folder / entry.source, entry.name or Path(entry.source).name
         code, reason = Absent.NOT_FOUND.value, "there is no such file"
         try:

@@ -29,7 +29,7 @@ from deploy.emulator.limits import Assumptions, SageMakerLimits
 from deploy.emulator.logs import Logs, LogStream
 from deploy.emulator.metrics import EmulatedMetrics
 from deploy.emulator.process import Process
-from deploy.emulator.runtime import Runtime
+from deploy.emulator.runtime import RealTimeRuntime
 from deploy.emulator.transform.batch import BatchRun
 from deploy.emulator.transform.jobs import EmulatedJob, EmulatedJobs
 from deploy.emulator.transform.settings import build_batch_environment
@@ -94,7 +94,7 @@ class Emulator:
         self._instances: dict[str, str] = {}
         self._lock = threading.Lock()
         self.fleet = ContainerFleet(self._create_container)
-        self.runtime = Runtime(
+        self.runtime = RealTimeRuntime(
             self.find_endpoint, backend, self._limits, self.logs, self.metrics
         )
         self.asynchronous = AsyncEndpoints(

@@ -26,7 +26,7 @@ from deploy.emulator.limits import SageMakerLimits
 from deploy.emulator.logs import Logs
 from deploy.emulator.metrics import MICROSECONDS, EmulatedMetrics
 
-__all__ = ["FORWARDED_HEADERS", "Runtime"]
+__all__ = ["FORWARDED_HEADERS", "RealTimeRuntime"]
 
 FORWARDED_HEADERS = (
     "Content-Type",
@@ -46,7 +46,7 @@ TARGET_VARIANT = "X-Amzn-SageMaker-Target-Variant"
 MAX_ORIGINAL_CHARACTERS = 10_000
 
 
-class Runtime:
+class RealTimeRuntime:
     """Handler of real-time invocations, which wait for the container's response."""
 
     def __init__(

@@ -10,7 +10,7 @@ from deploy.resources.endpoint import (
     AsyncInference,
     Endpoint,
     EndpointConfig,
-    Model,
+    SageMakerModel,
     Variant,
 )
 from deploy.resources.from_config import (
@@ -71,10 +71,10 @@ __all__ = [
     "ImageAddress",
     "Live",
     "Machines",
-    "Model",
     "Running",
     "RunningConfig",
     "RunningModel",
+    "SageMakerModel",
     "Target",
     "Variant",
     "count_drift",

@@ -14,7 +14,7 @@ __all__ = [
     "AsyncInference",
     "Endpoint",
     "EndpointConfig",
-    "Model",
+    "SageMakerModel",
     "Variant",
     "load_seconds",
 ]
@@ -29,7 +29,7 @@ def load_seconds(startup_timeout_seconds: int) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Model:
+class SageMakerModel:
     """Model, named after its contents."""
 
     prefix: str
@@ -93,7 +93,7 @@ class Model:
 class Variant:
     """Machines that a model runs on."""
 
-    model: Model
+    model: SageMakerModel
     instance_types: tuple[str, ...]
     instance_count: int
     ami: str
@@ -217,7 +217,7 @@ class Endpoint:
         return self.config.variant
 
     @property
-    def model(self) -> Model:
+    def model(self) -> SageMakerModel:
         return self.config.variant.model
 
     @property

@@ -10,7 +10,7 @@ from deploy.resources.endpoint import (
     AsyncInference,
     Endpoint,
     EndpointConfig,
-    Model,
+    SageMakerModel,
     Variant,
     load_seconds,
 )
@@ -33,7 +33,7 @@ def endpoint_from(
     overrides both. Raises ConfigError if a setting is missing.
     """
     tags = tags_of(config)
-    model = Model(
+    model = SageMakerModel(
         prefix=config.name,
         image=image or image_uri(config),
         role=config.role or identity.role_arn(config.role_name),

@@ -18,7 +18,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
-__all__ = ["Account", "FairQueue", "History", "Level", "Outcome", "Turn"]
+__all__ = ["CallOutcome", "DocumentUsage", "FairQueue", "History", "Priority", "Turn"]
 
 FIRST_LIMIT_FRACTION = 1 / 20
 """A normal call yields to a waiting one after this fraction of its time limit: 1 s of
@@ -31,7 +31,7 @@ MAX_TIMEOUTS = 2
 """A document is given up after this many calls that used their whole time limit."""
 
 
-class Level(enum.IntEnum):
+class Priority(enum.IntEnum):
     """Class of a document by the time that its calls have taken so far."""
 
     NORMAL = 0
@@ -41,7 +41,7 @@ class Level(enum.IntEnum):
     """A call used its whole time limit, or was preempted at the second limit."""
 
 
-class Outcome(enum.Enum):
+class CallOutcome(enum.Enum):
     """The way in which a call ended."""
 
     FINISHED = enum.auto()
@@ -54,10 +54,10 @@ class Outcome(enum.Enum):
 
 
 @dataclass(slots=True, eq=False)
-class Account:
+class DocumentUsage:
     """Record of one document's calls, by which its next ones are scheduled."""
 
-    level: Level = Level.NORMAL
+    level: Priority = Priority.NORMAL
     num_timeouts: int = 0
     num_preemptions: int = 0
     """Number of calls preempted since one of its calls finished."""
@@ -87,15 +87,15 @@ class History:
         self._keep_seconds = keep_seconds
         self._clock = clock
         self._lock = threading.Lock()
-        self._accounts: OrderedDict[str, Account] = OrderedDict()
+        self._accounts: OrderedDict[str, DocumentUsage] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._accounts)
 
-    def account(self, document: str | None) -> Account:
+    def account(self, document: str | None) -> DocumentUsage:
         """Return the document's account, or a new one if `document` is None."""
         if document is None:
-            return Account()
+            return DocumentUsage()
         now = self._clock()
         with self._lock:
             while self._accounts:
@@ -103,7 +103,7 @@ class History:
                 if now - oldest.touched_at < self._keep_seconds:
                     break
                 self._accounts.popitem(last=False)
-            account = self._accounts.setdefault(document, Account())
+            account = self._accounts.setdefault(document, DocumentUsage())
             account.touched_at = now
             self._accounts.move_to_end(document)
             if len(self._accounts) > self._max_accounts:
@@ -115,8 +115,8 @@ class History:
 class Turn:
     """Call that waits for a process or has one."""
 
-    account: Account
-    level: Level
+    account: DocumentUsage
+    level: Priority
     start_tag: float
     number: int
     limit_seconds: float
@@ -133,7 +133,7 @@ class Turn:
         return not math.isnan(self.started_at)
 
     @property
-    def order(self) -> tuple[Level, float, int]:
+    def order(self) -> tuple[Priority, float, int]:
         return self.level, self.start_tag, self.number
 
 
@@ -147,7 +147,7 @@ class FairQueue:
         self._waiting: list[Turn] = []
         self._running: list[Turn] = []
         self._numbers = itertools.count()
-        self._virtual = dict.fromkeys(Level, 0.0)
+        self._virtual = dict.fromkeys(Priority, 0.0)
         """Virtual time of each level, in seconds. It advances more slowly the more
         documents compete for turns, so that it reaches the tags of every document."""
 
@@ -157,7 +157,7 @@ class FairQueue:
 
     def take(
         self,
-        account: Account,
+        account: DocumentUsage,
         limit_seconds: float,
         wait_seconds: float,
         *,
@@ -169,7 +169,7 @@ class FairQueue:
         Returns None after `wait_seconds`. `limit_seconds` is the call's time limit.
         """
         with self._changed:
-            level = account.level if can_restart else Level.NORMAL
+            level = account.level if can_restart else Priority.NORMAL
             turn = Turn(
                 account,
                 level,
@@ -187,7 +187,7 @@ class FairQueue:
                 return None
             return turn
 
-    def give_back(self, turn: Turn, outcome: Outcome) -> None:
+    def give_back(self, turn: Turn, outcome: CallOutcome) -> None:
         """Return a turn and charge its time to the document."""
         with self._changed:
             self._charge(turn, outcome)
@@ -227,21 +227,21 @@ class FairQueue:
         running = [other for other in self._running if other is not without]
         if len(running) >= self._size:
             return False
-        if turn.level is Level.NORMAL:
+        if turn.level is Priority.NORMAL:
             return True
         num_slow = sum(map(self._is_slow, running))
         if num_slow >= max(1, self._size - 1):
             return False
-        num_suspect = sum(other.level is Level.SUSPECT for other in running)
-        return turn.level is Level.SLOW or num_suspect < max(1, self._size // 2)
+        num_suspect = sum(other.level is Priority.SUSPECT for other in running)
+        return turn.level is Priority.SLOW or num_suspect < max(1, self._size // 2)
 
     def _is_slow(self, turn: Turn) -> bool:
         """Return whether the call is slow by its level or by its time so far."""
-        if turn.level is Level.NORMAL and turn.can_restart:
+        if turn.level is Priority.NORMAL and turn.can_restart:
             return (
                 self._elapsed_seconds(turn) >= FIRST_LIMIT_FRACTION * turn.limit_seconds
             )
-        return turn.level is not Level.NORMAL
+        return turn.level is not Priority.NORMAL
 
     def _yields_to(self, turn: Turn, waiting: Turn) -> bool:
         part = self._yield_fraction(turn.level, waiting.level)
@@ -255,20 +255,22 @@ class FairQueue:
             and self._may_run(waiting, without=turn)
         )
 
-    def _yield_fraction(self, running: Level, waiting: Level) -> float | None:
+    def _yield_fraction(self, running: Priority, waiting: Priority) -> float | None:
         """Return the fraction of its time limit after which a call yields; None: never.
 
         Suspect calls never yield, but run on at most half of the processes. With a
         single process, every call yields to normal ones after the first limit.
         """
-        if waiting is Level.NORMAL and (running is Level.NORMAL or self._size == 1):
+        if waiting is Priority.NORMAL and (
+            running is Priority.NORMAL or self._size == 1
+        ):
             return FIRST_LIMIT_FRACTION
-        if running is Level.SUSPECT or waiting is Level.SUSPECT:
+        if running is Priority.SUSPECT or waiting is Priority.SUSPECT:
             return None
         return SECOND_LIMIT_FRACTION
 
-    def _charge(self, turn: Turn, outcome: Outcome) -> None:
-        if outcome is Outcome.LOST:
+    def _charge(self, turn: Turn, outcome: CallOutcome) -> None:
+        if outcome is CallOutcome.LOST:
             return
         account, seconds = turn.account, self._elapsed_seconds(turn)
         account.finish_tag = max(account.finish_tag, turn.start_tag + seconds)
@@ -279,22 +281,22 @@ class FairQueue:
         }
         self._virtual[turn.level] += seconds / len(wanting)
         is_slow = seconds >= FIRST_LIMIT_FRACTION * turn.limit_seconds
-        if outcome is Outcome.FINISHED:
+        if outcome is CallOutcome.FINISHED:
             account.num_preemptions = 0
-        if outcome is Outcome.TIMED_OUT:
+        if outcome is CallOutcome.TIMED_OUT:
             account.num_timeouts += 1
-            account.level = Level.SUSPECT
-        elif outcome is Outcome.PREEMPTED:
+            account.level = Priority.SUSPECT
+        elif outcome is CallOutcome.PREEMPTED:
             account.num_preemptions += 1
-            account.level = max(account.level, Level(min(turn.level + 1, 2)))
+            account.level = max(account.level, Priority(min(turn.level + 1, 2)))
         elif is_slow:
-            account.level = max(account.level, Level.SLOW)
+            account.level = max(account.level, Priority.SLOW)
         elif (
-            outcome is Outcome.FINISHED
+            outcome is CallOutcome.FINISHED
             and turn.can_recover
-            and account.level is Level.SLOW
+            and account.level is Priority.SLOW
         ):
-            account.level = Level.NORMAL
+            account.level = Priority.NORMAL
 
     def _elapsed_seconds(self, turn: Turn) -> float:
         return self._clock() - turn.started_at

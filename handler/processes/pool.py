@@ -30,11 +30,11 @@ from handler.processes.calls import (
 )
 from handler.processes.child import Child, describe_exit
 from handler.processes.fair_queue import (
-    Account,
+    CallOutcome,
+    DocumentUsage,
     FairQueue,
     History,
-    Level,
-    Outcome,
+    Priority,
     Turn,
 )
 from handler.processes.stalls import StallWatch
@@ -110,10 +110,10 @@ class _EndReason(enum.Enum):
 
 
 _OUTCOMES = {
-    _EndReason.TIMEOUT: Outcome.TIMED_OUT,
-    _EndReason.STALL: Outcome.LOST,
-    _EndReason.DEADLINE: Outcome.OUT_OF_TIME,
-    _EndReason.PREEMPTED: Outcome.PREEMPTED,
+    _EndReason.TIMEOUT: CallOutcome.TIMED_OUT,
+    _EndReason.STALL: CallOutcome.LOST,
+    _EndReason.DEADLINE: CallOutcome.OUT_OF_TIME,
+    _EndReason.PREEMPTED: CallOutcome.PREEMPTED,
 }
 
 
@@ -186,7 +186,7 @@ class Pool:
         """Run `call`, but raise OutOfTimeError after `total_seconds`."""
         end = time.monotonic() + total_seconds
         return self._attempt(
-            None, Account(), end, timeout_seconds, function, *args, **kwargs
+            None, DocumentUsage(), end, timeout_seconds, function, *args, **kwargs
         )
 
     def call_restartable(
@@ -225,7 +225,7 @@ class Pool:
     def _attempt(
         self,
         context: CallContext | None,
-        account: Account,
+        account: DocumentUsage,
         end: float,
         timeout_seconds: float,
         function: Callable[P, R],
@@ -235,7 +235,7 @@ class Pool:
     ) -> R:
         """Run the call once; without a context, it is never preempted."""
         turn, child = self._take(context, account, timeout_seconds, end)
-        outcome = Outcome.FINISHED
+        outcome = CallOutcome.FINISHED
         try:
             try:
                 self._send_call(child, function, args, kwargs)
@@ -243,7 +243,7 @@ class Pool:
                 # The process ended while it was idle, so this call did not cause that.
                 child = self._replace(child)
                 self._send_call(child, function, args, kwargs)
-            if turn.level is not Level.NORMAL:
+            if turn.level is not Priority.NORMAL:
                 _lower_priority(child.pid)
             why = self._watch(child, turn, timeout_seconds, end)
             if why is not None:
@@ -254,14 +254,14 @@ class Pool:
             error, result = receive_reply(
                 child.connection, function, message_seconds=self._message_seconds
             )
-            if turn.level is not Level.NORMAL:
+            if turn.level is not Priority.NORMAL:
                 # A process may lower its priority but not raise it again.
                 child = self._replace(child)
         except (EOFError, OSError) as broken:
             words = child.describe_end()
             is_killed = words in _EXTERNAL_ENDS
             if is_killed:
-                outcome = Outcome.LOST
+                outcome = CallOutcome.LOST
             if not self._is_closed:
                 why_it_ended = "killed" if is_killed else "crash"
                 self._log_end(context, child, turn, why_it_ended, words)
@@ -285,7 +285,7 @@ class Pool:
         """Wait for the result; return None, or the reason to end the call first."""
         stalls = StallWatch(child.pid, self._stall_seconds)
         limit = turn.started_at + timeout_seconds
-        is_nice = turn.level is not Level.NORMAL
+        is_nice = turn.level is not Priority.NORMAL
         if is_nice:
             limit += (SLOW_TIME_FACTOR - 1) * timeout_seconds
         while True:
@@ -344,7 +344,7 @@ class Pool:
     def _take(
         self,
         context: CallContext | None,
-        account: Account,
+        account: DocumentUsage,
         timeout_seconds: float,
         end: float,
     ) -> tuple[Turn, Child]:
@@ -356,7 +356,7 @@ class Pool:
             # must not depend on chance.
             raise OutOfTimeError
         patience = timeout_seconds
-        if account.level is not Level.NORMAL:
+        if account.level is not Priority.NORMAL:
             patience *= SLOW_WAIT_FACTOR
         turn = self._turns.take(
             account,
@@ -371,7 +371,7 @@ class Pool:
             raise PoolBusyError(f"no process was free for {patience:g} s")
         # Other pages may have timed out while this one waited.
         if self._is_closed or account.is_given_up:
-            self._turns.give_back(turn, Outcome.LOST)
+            self._turns.give_back(turn, CallOutcome.LOST)
             if self._is_closed:
                 raise CallCrashedError("the pool is closed")
             raise DocumentGivenUpError

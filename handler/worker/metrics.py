@@ -11,7 +11,7 @@ from typing import Protocol
 
 from handler.schema import PageResult
 
-__all__ = ["COUNTERS", "GAUGES", "HISTOGRAMS", "Metrics"]
+__all__ = ["COUNTERS", "GAUGES", "HISTOGRAMS", "WorkerMetrics"]
 
 COUNTERS = (
     *("Requests", "Pages", "OutputTokens", "Forwards"),
@@ -21,13 +21,13 @@ HISTOGRAMS = ("QueueSeconds", "PageSeconds", "RequestSeconds")
 GAUGES = ("EngineFallbacks",)
 
 
-class Metric(Protocol):
+class TorchServeMetric(Protocol):
     """Interface of TorchServe's `CachingMetric`, as far as it is used."""
 
     def add_or_update(self, value: float, dimension_values: list[str]) -> None: ...
 
 
-class Metrics:
+class WorkerMetrics:
     """Records metrics of answered requests. Only the pump's thread may use it.
 
     `find` returns TorchServe's metric by its kind, which is `counter`, `gauge` or
@@ -37,7 +37,7 @@ class Metrics:
 
     def __init__(
         self,
-        find: Callable[[str, str], Metric],
+        find: Callable[[str, str], TorchServeMetric],
         model_name: str,
         num_fallbacks: Callable[[], int] = lambda: 0,
     ) -> None:

@@ -7,7 +7,7 @@ import logging
 
 import pytest
 
-from server.output import MAX_CHARACTERS, Output
+from server.output import MAX_CHARACTERS, EventWriter
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def lines():
 
 @pytest.fixture
 def output(lines):
-    return Output(lines.append)
+    return EventWriter(lines.append)
 
 
 def test_json_object_is_written_unchanged(output, lines):

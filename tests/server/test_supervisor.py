@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from server.output import Output
+from server.output import EventWriter
 from server.supervisor import GRACE_SECONDS, StopRequests, Supervisor
 
 DRAIN_SECONDS = 20
@@ -61,7 +61,7 @@ class World:
     def run(self) -> int:
         supervisor = Supervisor(
             self,
-            Output(self.lines.append),
+            EventWriter(self.lines.append),
             self.stops,
             DRAIN_SECONDS,
             clock=lambda: self.now,

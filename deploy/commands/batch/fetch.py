@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from deploy.batch.job import TransformState, Work, outputs_of
-from deploy.batch.outcome import Failure
+from deploy.batch.outcome import FailedDocument
 from deploy.commands.batch.jobs import find_job, results_of, transforms_of
 from deploy.commands.batch.report import failure_lines
 from deploy.commands.command import Command
@@ -178,7 +178,7 @@ def _put(
 
 def _lines(
     fetched: Sequence[Fetched],
-    left_out: Sequence[Failure],
+    left_out: Sequence[FailedDocument],
     states: Sequence[TransformState],
     *,
     is_dry_run: bool,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from deploy.batch.job import TransformState
-from deploy.batch.outcome import UNKNOWN, Failure, group_by_code
+from deploy.batch.outcome import UNKNOWN, FailedDocument, group_by_code
 from deploy.context import Context
 from deploy.errors import ResourceFailedError
 from deploy.failures import advice_lines, is_permanent
@@ -33,7 +33,7 @@ class Summary:
     state: TransformState
     num_documents: int
     num_read: int
-    failures: tuple[Failure, ...]
+    failures: tuple[FailedDocument, ...]
     num_pages: int
     """Number of pages according to the container's log; 0 if the log was deleted."""
     page_codes: Mapping[str, int]
@@ -47,7 +47,7 @@ class Summary:
     seconds: float | None
     cost: float | None
     """US dollars."""
-    left_out: tuple[Failure, ...] = ()
+    left_out: tuple[FailedDocument, ...] = ()
     """Documents that were asked for by name and that the job was not given."""
 
     def to_json(self) -> dict[str, Any]:
@@ -70,7 +70,10 @@ class Summary:
 
 
 def report_summary(
-    context: Context, summary: Summary, *, left_out: Sequence[Failure] | None = None
+    context: Context,
+    summary: Summary,
+    *,
+    left_out: Sequence[FailedDocument] | None = None,
 ) -> int:
     """Print the summary; return the exit status, 0 if every document was read.
 
@@ -97,7 +100,7 @@ def report_summary(
     return 1 if failures else 0
 
 
-def counted(groups: Mapping[str, Sequence[Failure]]) -> str:
+def counted(groups: Mapping[str, Sequence[FailedDocument]]) -> str:
     """Return text such as `3 (unreadable_document 2, http_500 1)`; empty if none."""
     total = sum(len(group) for group in groups.values())
     if not total:
@@ -106,7 +109,7 @@ def counted(groups: Mapping[str, Sequence[Failure]]) -> str:
     return f"{total} ({codes})"
 
 
-def _lines(summary: Summary, failures: Sequence[Failure]) -> list[str]:
+def _lines(summary: Summary, failures: Sequence[FailedDocument]) -> list[str]:
     state = summary.state
     lines = [
         f"transform job {state.name} {_ended(state)}: {summary.num_read} of "
@@ -150,7 +153,7 @@ def _lines(summary: Summary, failures: Sequence[Failure]) -> list[str]:
     return lines
 
 
-def given_up_lines(failures: Iterable[Failure], job: str) -> list[str]:
+def given_up_lines(failures: Iterable[FailedDocument], job: str) -> list[str]:
     """Return lines of advice on the documents of a job that would fail again."""
     names = {
         code: [failure.name for failure in group]
@@ -163,7 +166,7 @@ def given_up_lines(failures: Iterable[Failure], job: str) -> list[str]:
     return [*advice_lines(names), f"{again} reads these again too, and pays again"]
 
 
-def failure_lines(failures: Sequence[Failure]) -> list[str]:
+def failure_lines(failures: Sequence[FailedDocument]) -> list[str]:
     """Return lines that group failures by code and name some of the documents."""
     lines = []
     for code, group in group_by_code(failures).items():

@@ -14,7 +14,7 @@ from deploy.batch.job import (
     Work,
     transform_model_from,
 )
-from deploy.batch.outcome import Failure
+from deploy.batch.outcome import FailedDocument
 from deploy.commands.batch.inputs import reached
 from deploy.commands.batch.jobs import find_job, transforms_of
 from deploy.commands.batch.report import failure_lines, given_up_lines
@@ -40,7 +40,7 @@ class JobRequest:
     batch: Batch | None = None
     """Input objects to upload first; None if all of them are in S3 already."""
     refused: Sequence[Refused] = ()
-    left_out: Sequence[Failure] = field(default_factory=list)
+    left_out: Sequence[FailedDocument] = field(default_factory=list)
     """Documents that were requested by name and are in no job."""
     is_retry: bool = False
     """True to read all documents, including those with a result."""
@@ -79,12 +79,12 @@ def request_for_input(
         is_manifest=is_manifest,
     )
     left_out = [
-        Failure(each.source, each.code, each.reason)
+        FailedDocument(each.source, each.code, each.reason)
         for each in refused
         if each.is_named
     ]
     left_out += [
-        Failure(
+        FailedDocument(
             document.name,
             "document_too_large",
             f"batch transform sends {MAX_PAYLOAD_MB} MB at most: name it in a "

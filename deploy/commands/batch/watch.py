@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from deploy.batch.follow import follow
 from deploy.batch.job import LOG_GROUP, TransformState, Work
-from deploy.batch.outcome import UNKNOWN, Failure, JobLog, group_by_code
+from deploy.batch.outcome import UNKNOWN, FailedDocument, JobLog, group_by_code
 from deploy.commands.batch.jobs import (
     SLACK,
     results_of,
@@ -96,7 +96,7 @@ class Watch:
     def has_unknown(self) -> bool:
         return any(failure.code == UNKNOWN for failure in self.failures())
 
-    def failures(self) -> list[Failure]:
+    def failures(self) -> list[FailedDocument]:
         """Return failures of documents without result; final once the job has ended."""
         return [
             self.log.failure(self._subject(work), work.name, work.document)
@@ -174,7 +174,7 @@ def summarize_job(context: Context, state: TransformState) -> Summary:
 
 def split_failures(
     context: Context, state: TransformState
-) -> tuple[tuple[Work, ...], Mapping[Work, Failure]]:
+) -> tuple[tuple[Work, ...], Mapping[Work, FailedDocument]]:
     """Return the documents of an ended job to retry, and those not worth a retry.
 
     The first have no result or lack pages for a transient error. The second failed

@@ -7,13 +7,13 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
-from deploy.emulator.asynchronous.request import AcceptedRequest, Outcome
+from deploy.emulator.asynchronous.request import AcceptedRequest, RequestOutcome
 
 __all__ = ["build_notification"]
 
 
 def build_notification(
-    request: AcceptedRequest, outcome: Outcome, *, is_content_included: bool
+    request: AcceptedRequest, outcome: RequestOutcome, *, is_content_included: bool
 ) -> str:
     """Return the JSON message about a request that has just been processed.
 

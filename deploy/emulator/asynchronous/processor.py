@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from deploy.emulator.asynchronous.notification import build_notification
-from deploy.emulator.asynchronous.request import AcceptedRequest, Outcome
+from deploy.emulator.asynchronous.request import AcceptedRequest, RequestOutcome
 from deploy.emulator.backend import AsyncConfig, Backend
 from deploy.emulator.containers import wait_until_healthy
 from deploy.emulator.endpoint import ServedEndpoint
@@ -114,7 +114,7 @@ class RequestProcessor:
             served.stream, "Inference request succeeded", f" [{request.inference_id}]"
         )
         self._notify(
-            served, config.success_topic, request, Outcome(content, content_type)
+            served, config.success_topic, request, RequestOutcome(content, content_type)
         )
         self._count_processed(request, served)
 
@@ -245,7 +245,7 @@ class RequestProcessor:
                 self._logs.print_line(
                     f"{request.endpoint} | {request.failure}: {error.message}"
                 )
-        outcome = Outcome(failed.content, failure_reason=failed.reason)
+        outcome = RequestOutcome(failed.content, failure_reason=failed.reason)
         self._notify(served, config.error_topic, request, outcome)
         self._count_processed(request, served)
 
@@ -254,7 +254,7 @@ class RequestProcessor:
         served: ServedEndpoint,
         topic: str | None,
         request: AcceptedRequest,
-        outcome: Outcome,
+        outcome: RequestOutcome,
     ) -> None:
         config = served.hosted.asynchronous
         if topic is None or config is None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from deploy.emulator.backend import S3Uri
 
-__all__ = ["AcceptedRequest", "Outcome"]
+__all__ = ["AcceptedRequest", "RequestOutcome"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,7 +29,7 @@ class AcceptedRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class RequestOutcome:
     """Outcome of a request, as the endpoint stores and publishes it."""
 
     content: bytes

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from handler.engine.request import GREEDY, FinishReason, Sampling
 
-__all__ = ["RETRIES", "Attempt", "Attempts"]
+__all__ = ["RETRIES", "PageAttempt", "PageAttempts"]
 
 # chandra-ocr 0.1.8, model.vllm: all retries have the same temperature.
 _CHANDRA_1 = (Sampling(temperature=0.3, top_p=0.95),)
@@ -29,7 +29,7 @@ entry."""
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
+class PageAttempt:
     """Result of one attempt at a page."""
 
     text: str = field(repr=False)
@@ -44,7 +44,7 @@ class Attempt:
         return self.repeats_at is None
 
 
-class Attempts:
+class PageAttempts:
     """Attempts at one page: whether and how to retry, and which attempt counts."""
 
     def __init__(
@@ -58,9 +58,9 @@ class Attempts:
         hotter = (s if s.temperature > first.temperature else first for s in retries)
         self._samplings = (first, *hotter)
         self._max_attempts = max_attempts
-        self._attempts: list[Attempt] = []
+        self._attempts: list[PageAttempt] = []
 
-    def add(self, attempt: Attempt) -> None:
+    def add(self, attempt: PageAttempt) -> None:
         """Add an attempt that has ended."""
         self._attempts.append(attempt)
 
@@ -82,7 +82,7 @@ class Attempts:
         return any(attempt.is_clean for attempt in self._attempts)
 
     @property
-    def best(self) -> Attempt:
+    def best(self) -> PageAttempt:
         """The clean attempt, or else the one with most text before its repetition.
 
         Its text includes the repetition. Among equal attempts the first counts, because
@@ -91,7 +91,7 @@ class Attempts:
         return max(self._attempts, key=_worth)
 
 
-def _worth(attempt: Attempt) -> tuple[bool, int]:
+def _worth(attempt: PageAttempt) -> tuple[bool, int]:
     if attempt.repeats_at is None:
         return True, len(attempt.text)
     return False, attempt.repeats_at

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
-from handler.engine.batching.attempts import Attempt, Attempts
+from handler.engine.batching.attempts import PageAttempt, PageAttempts
 from handler.engine.batching.drafting import (
     AcceptanceRate,
     DraftSource,
@@ -19,7 +19,7 @@ from handler.engine.batching.kv_cache import KVSegment, KVSegmentPool
 from handler.engine.batching.memory_plan import EXPECTED_OUTPUT_TOKENS
 from handler.engine.batching.model_runner import Chunk, ModelRunner, Prompt, Row
 from handler.engine.batching.repetition import ends_in_loop, find_repetition
-from handler.engine.batching.scheduler import Schedule, Scheduler
+from handler.engine.batching.scheduler import Scheduler, StepSchedule
 from handler.engine.request import (
     EngineOutput,
     EngineRequest,
@@ -75,7 +75,7 @@ class _Page(Generic[P]):
     limit: int
     """Maximum output tokens."""
     drafter: DraftSource | None
-    attempts: Attempts
+    attempts: PageAttempts
     output_tokens: list[int] = field(default_factory=list)
     num_computed: int = 0
     segment: KVSegment | None = None
@@ -145,7 +145,7 @@ class NativeEngine(Generic[P]):
             prompt,
             limit=max(1, min(request.max_output_tokens, room)),
             drafter=self._create_drafter(request),
-            attempts=Attempts(
+            attempts=PageAttempts(
                 self._options.retries,
                 max_attempts=request.max_attempts or self._options.max_attempts,
                 first=sampling_at(request.temperature),
@@ -231,7 +231,7 @@ class NativeEngine(Generic[P]):
         outputs, self._outputs = self._outputs, []
         return outputs
 
-    def _run_moves(self, plan: Schedule[_Page[P]]) -> None:
+    def _run_moves(self, plan: StepSchedule[_Page[P]]) -> None:
         """Make the scheduled moves. If there is no memory, shrink the cache.
 
         Raises OutOfMemoryError if the cache was shrunk before, because the content of
@@ -247,7 +247,7 @@ class NativeEngine(Generic[P]):
                 raise OutOfMemoryError(shortage)
             plan.decode.clear()
 
-    def _run_prefill(self, page: _Page[P], plan: Schedule[_Page[P]]) -> None:
+    def _run_prefill(self, page: _Page[P], plan: StepSchedule[_Page[P]]) -> None:
         """Encode a slice of the page's image, or compute a chunk of its tokens."""
         assert page.segment is not None
         if page.num_computed < page.num_prompt_tokens and not page.prompt.is_encoded:
@@ -428,7 +428,7 @@ class NativeEngine(Generic[P]):
         """End the attempt: retry the page if it repeats itself, otherwise end it."""
         text = self._runner.detokenise(page.output_tokens)
         page.attempts.add(
-            Attempt(text, reason, len(page.output_tokens), find_repetition(text))
+            PageAttempt(text, reason, len(page.output_tokens), find_repetition(text))
         )
         if not page.attempts.is_over:
             # The prompt stays in the cache. Its last token is computed again to get the

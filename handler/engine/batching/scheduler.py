@@ -8,7 +8,7 @@ from typing import Generic, Protocol, TypeVar
 
 from handler.engine.batching.kv_cache import KVSegment, KVSegmentPool, Move
 
-__all__ = ["Schedulable", "Schedule", "Scheduler"]
+__all__ = ["Schedulable", "Scheduler", "StepSchedule"]
 
 GROWTH = 128
 """Minimum number of positions by which a segment grows, so that it rarely has to."""
@@ -34,7 +34,7 @@ P = TypeVar("P", bound=Schedulable)
 
 
 @dataclass(slots=True)
-class Schedule(Generic[P]):
+class StepSchedule(Generic[P]):
     """Work of one step. The moves must be made first."""
 
     moves: list[Move] = field(default_factory=list)
@@ -104,13 +104,13 @@ class Scheduler(Generic[P]):
         All running pages are preempted. They are the next to be admitted, in the same
         order, and are computed again.
         """
-        step: Schedule[P] = Schedule()
+        step: StepSchedule[P] = StepSchedule()
         for page in reversed(self.running):
             self._preempt(page, step)
         self._pool = KVSegmentPool(num_positions)
         return step.preempted
 
-    def schedule(self) -> Schedule[P]:
+    def schedule(self) -> StepSchedule[P]:
         """Choose the work of the next step.
 
         There is no prefill phase and no decode phase. A page has `num_tokens` tokens,
@@ -126,7 +126,7 @@ class Scheduler(Generic[P]):
         to compute are decoded, and the oldest of the others computes up to
         `max_prefill_tokens`.
         """
-        step: Schedule[P] = Schedule()
+        step: StepSchedule[P] = StepSchedule()
         self._grow_segments(step)
         if not step.preempted:
             self._admit(step)
@@ -138,13 +138,13 @@ class Scheduler(Generic[P]):
                 break
         return step
 
-    def _grow_segments(self, step: Schedule[P]) -> None:
+    def _grow_segments(self, step: StepSchedule[P]) -> None:
         """Make room for the next tokens of all running pages; preempt the youngest."""
         for page in list(self._running):
             while page.segment is not None and not self._grow_segment(page, step):
                 self._preempt(self._running[-1], step)
 
-    def _grow_segment(self, page: P, step: Schedule[P]) -> bool:
+    def _grow_segment(self, page: P, step: StepSchedule[P]) -> bool:
         """Make room for a page's next tokens; return False if the cache is full."""
         assert page.segment is not None
         needed = page.num_tokens + self._max_draft_tokens
@@ -157,7 +157,7 @@ class Scheduler(Generic[P]):
                 return True
         return False
 
-    def _admit(self, step: Schedule[P]) -> None:
+    def _admit(self, step: StepSchedule[P]) -> None:
         """Give segments to waiting pages as long as there is room."""
         while self._waiting and len(self._running) < self._max_sequences:
             page = self._waiting[0]
@@ -175,7 +175,7 @@ class Scheduler(Generic[P]):
             step.admitted.append(page)
             self._running.append(self._waiting.popleft())
 
-    def _preempt(self, page: P, step: Schedule[P]) -> None:
+    def _preempt(self, page: P, step: StepSchedule[P]) -> None:
         self._running.remove(page)
         self._free_segment(page)
         # The page keeps its tokens. Their keys and values are computed again.

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList
 
-from handler.engine.batching.attempts import Attempt, Attempts
+from handler.engine.batching.attempts import PageAttempt, PageAttempts
 from handler.engine.batching.repetition import find_repetition
 from handler.engine.device.model import Inputs, Model
 from handler.engine.out_of_memory import is_out_of_memory
@@ -37,7 +37,7 @@ class _Page:
     """State of a page in the engine, kept over all its attempts."""
 
     request: EngineRequest
-    attempts: Attempts
+    attempts: PageAttempts
     num_forwards: int = 0
     seconds: float = 0.0
 
@@ -75,7 +75,7 @@ class GenerateEngine:
         except InvalidOptionError as error:
             self._ended.append(EngineOutput.from_error(request, error))
             return
-        attempts = Attempts(
+        attempts = PageAttempts(
             self._retries,
             max_attempts=request.max_attempts or 1,
             first=sampling_at(request.temperature),
@@ -236,7 +236,7 @@ def _final_output(page: _Page, output: EngineOutput) -> EngineOutput | None:
     if output.finish_reason in (FinishReason.STOP, FinishReason.LENGTH):
         text = output.text
         page.attempts.add(
-            Attempt(
+            PageAttempt(
                 text,
                 output.finish_reason,
                 output.num_output_tokens,

@@ -7,11 +7,11 @@ from threading import Thread
 import pytest
 
 from handler.processes.fair_queue import (
-    Account,
+    CallOutcome,
+    DocumentUsage,
     FairQueue,
     History,
-    Level,
-    Outcome,
+    Priority,
     Turn,
 )
 from tests.waiting import until
@@ -44,7 +44,7 @@ def waiting():
     """Function that starts threads which wait for a turn; turns are put into a list."""
     threads: list[Thread] = []
 
-    def wait(queue: FairQueue, account: Account, turns: list[Turn]) -> None:
+    def wait(queue: FairQueue, account: DocumentUsage, turns: list[Turn]) -> None:
         def take() -> None:
             if turn := queue.take(account, LIMIT, 30):
                 turns.append(turn)
@@ -59,28 +59,28 @@ def waiting():
         thread.join()
 
 
-def take(queue: FairQueue, account: Account | None = None) -> Turn:
+def take(queue: FairQueue, account: DocumentUsage | None = None) -> Turn:
     """Take a turn that is free now."""
-    turn = queue.take(account or Account(), LIMIT, 0)
+    turn = queue.take(account or DocumentUsage(), LIMIT, 0)
     assert turn is not None
     return turn
 
 
-def can_take(queue: FairQueue, level: Level = Level.NORMAL) -> bool:
+def can_take(queue: FairQueue, level: Priority = Priority.NORMAL) -> bool:
     """Take a turn if one is free now; return whether it was."""
-    return queue.take(Account(level), LIMIT, 0) is not None
+    return queue.take(DocumentUsage(level), LIMIT, 0) is not None
 
 
-def served(queue: FairQueue, turns: list[Turn], running: Turn) -> list[Account]:
+def served(queue: FairQueue, turns: list[Turn], running: Turn) -> list[DocumentUsage]:
     """Return the order in which waiting calls run after the running one."""
     num_waiting = queue.num_waiting
-    queue.give_back(running, Outcome.FINISHED)
+    queue.give_back(running, CallOutcome.FINISHED)
     order = []
     for _ in range(num_waiting):
         until(lambda: turns)
         turn = turns.pop()
         order.append(turn.account)
-        queue.give_back(turn, Outcome.FINISHED)
+        queue.give_back(turn, CallOutcome.FINISHED)
     return order
 
 
@@ -92,11 +92,11 @@ def test_no_more_turns_than_processes_are_given(queue_of):
 
 def test_documents_that_used_less_go_first(queue_of, clock, waiting):
     turns: list[Turn] = []
-    queue, heavy, light = queue_of(1), Account(), Account()
+    queue, heavy, light = queue_of(1), DocumentUsage(), DocumentUsage()
     running = take(queue, heavy)
-    waiting(queue, Account(), turns)
+    waiting(queue, DocumentUsage(), turns)
     clock.now += 0.9
-    queue.give_back(running, Outcome.FINISHED)
+    queue.give_back(running, CallOutcome.FINISHED)
     until(lambda: turns)
     later: list[Turn] = []
     waiting(queue, heavy, later)
@@ -107,12 +107,12 @@ def test_documents_that_used_less_go_first(queue_of, clock, waiting):
 
 def test_a_long_document_is_not_starved_by_new_ones(queue_of, clock, waiting):
     turns: list[Turn] = []
-    queue, long = queue_of(1), Account()
+    queue, long = queue_of(1), DocumentUsage()
     running = take(queue, long)
     # The document uses the process for long while another one waits.
-    waiting(queue, Account(), turns)
+    waiting(queue, DocumentUsage(), turns)
     clock.now += 0.9
-    queue.give_back(running, Outcome.FINISHED)
+    queue.give_back(running, CallOutcome.FINISHED)
     late: list[Turn] = []
     waiting(queue, long, late)
 
@@ -120,19 +120,23 @@ def test_a_long_document_is_not_starved_by_new_ones(queue_of, clock, waiting):
     while not late and num_served < 20:
         until(lambda: turns or late)
         for turn in turns:
-            waiting(queue, Account(), turns)
+            waiting(queue, DocumentUsage(), turns)
             clock.now += 0.2
-            queue.give_back(turns.pop(turns.index(turn)), Outcome.FINISHED)
+            queue.give_back(turns.pop(turns.index(turn)), CallOutcome.FINISHED)
             num_served += 1
             break
 
     assert 2 < num_served < 20
-    queue.give_back(late[0], Outcome.FINISHED)
+    queue.give_back(late[0], CallOutcome.FINISHED)
 
 
 def test_slow_documents_wait_for_normal_ones(queue_of, waiting):
     queue = queue_of(1)
-    slow, suspect, normal = Account(Level.SLOW), Account(Level.SUSPECT), Account()
+    slow, suspect, normal = (
+        DocumentUsage(Priority.SLOW),
+        DocumentUsage(Priority.SUSPECT),
+        DocumentUsage(),
+    )
     turns: list[Turn] = []
     running = take(queue)
     for account in (suspect, slow, normal):
@@ -141,7 +145,7 @@ def test_slow_documents_wait_for_normal_ones(queue_of, waiting):
     assert served(queue, turns, running) == [normal, slow, suspect]
 
 
-@pytest.mark.parametrize("level", [Level.SLOW, Level.SUSPECT])
+@pytest.mark.parametrize("level", [Priority.SLOW, Priority.SUSPECT])
 @pytest.mark.parametrize(("size", "most"), [(1, 1), (2, 1)])
 def test_the_last_process_is_kept_for_normal_documents(queue_of, level, size, most):
     queue = queue_of(size)
@@ -155,8 +159,8 @@ def test_the_last_process_is_kept_for_normal_documents(queue_of, level, size, mo
 def test_suspects_hold_half_of_many_processes(queue_of):
     queue = queue_of(8)
 
-    suspects = [can_take(queue, Level.SUSPECT) for _ in range(8)]
-    slow = [can_take(queue, Level.SLOW) for _ in range(8)]
+    suspects = [can_take(queue, Priority.SUSPECT) for _ in range(8)]
+    slow = [can_take(queue, Priority.SLOW) for _ in range(8)]
 
     assert (sum(suspects), sum(slow)) == (4, 3)
 
@@ -166,7 +170,7 @@ def test_a_call_that_has_run_for_long_counts_as_slow(queue_of, clock):
     take(queue)
     clock.now += FIRST
 
-    assert [can_take(queue, Level.SLOW), can_take(queue)] == [False, True]
+    assert [can_take(queue, Priority.SLOW), can_take(queue)] == [False, True]
 
 
 def test_no_call_yields_while_none_waits(queue_of, clock):
@@ -180,20 +184,20 @@ def test_no_call_yields_while_none_waits(queue_of, clock):
 @pytest.mark.parametrize(
     ("running", "waits", "seconds"),
     [
-        (Level.NORMAL, Level.NORMAL, FIRST),
-        (Level.NORMAL, Level.SLOW, SECOND),
-        (Level.SLOW, Level.NORMAL, SECOND),
-        (Level.SLOW, Level.SLOW, SECOND),
+        (Priority.NORMAL, Priority.NORMAL, FIRST),
+        (Priority.NORMAL, Priority.SLOW, SECOND),
+        (Priority.SLOW, Priority.NORMAL, SECOND),
+        (Priority.SLOW, Priority.SLOW, SECOND),
     ],
 )
 def test_a_call_yields_after_its_limit(
     queue_of, clock, waiting, running, waits, seconds
 ):
     queue = queue_of(2)
-    other = queue.take(Account(), LIMIT, 0, can_restart=False)
+    other = queue.take(DocumentUsage(), LIMIT, 0, can_restart=False)
     turns: list[Turn] = []
-    turn = take(queue, Account(running))
-    waiting(queue, Account(waits), turns)
+    turn = take(queue, DocumentUsage(running))
+    waiting(queue, DocumentUsage(waits), turns)
 
     clock.now += seconds - 0.1
     before = queue.must_yield(turn)
@@ -201,59 +205,59 @@ def test_a_call_yields_after_its_limit(
     after = queue.must_yield(turn)
 
     assert (before, after, queue.must_yield(turn)) == (False, True, False)
-    queue.give_back(turn, Outcome.PREEMPTED)
+    queue.give_back(turn, CallOutcome.PREEMPTED)
     until(lambda: turns)
-    queue.give_back(other, Outcome.FINISHED)
+    queue.give_back(other, CallOutcome.FINISHED)
 
 
 @pytest.mark.parametrize(
     ("running", "waits"),
     [
-        (Level.SUSPECT, Level.NORMAL),
-        (Level.SUSPECT, Level.SUSPECT),
-        (Level.NORMAL, Level.SUSPECT),
+        (Priority.SUSPECT, Priority.NORMAL),
+        (Priority.SUSPECT, Priority.SUSPECT),
+        (Priority.NORMAL, Priority.SUSPECT),
     ],
 )
 def test_a_suspect_does_not_yield_while_others_have_a_process(
     queue_of, clock, waiting, running, waits
 ):
     queue = queue_of(2)
-    other = queue.take(Account(), LIMIT, 0, can_restart=False)
+    other = queue.take(DocumentUsage(), LIMIT, 0, can_restart=False)
     turns: list[Turn] = []
-    turn = take(queue, Account(running))
-    waiting(queue, Account(waits), turns)
+    turn = take(queue, DocumentUsage(running))
+    waiting(queue, DocumentUsage(waits), turns)
     clock.now += LIMIT - 1
 
     assert not queue.must_yield(turn)
-    queue.give_back(other, Outcome.FINISHED)
-    queue.give_back(turn, Outcome.FINISHED)
+    queue.give_back(other, CallOutcome.FINISHED)
+    queue.give_back(turn, CallOutcome.FINISHED)
 
 
 def test_a_suspect_yields_the_only_process(queue_of, clock, waiting):
     queue = queue_of(1)
     turns: list[Turn] = []
-    turn = take(queue, Account(Level.SUSPECT))
-    waiting(queue, Account(), turns)
+    turn = take(queue, DocumentUsage(Priority.SUSPECT))
+    waiting(queue, DocumentUsage(), turns)
     clock.now += FIRST
 
     assert queue.must_yield(turn)
-    queue.give_back(turn, Outcome.PREEMPTED)
+    queue.give_back(turn, CallOutcome.PREEMPTED)
 
 
 def test_a_call_that_yields_again_and_again_finishes_at_last(queue_of, clock, waiting):
-    queue, slow = queue_of(1), Account()
+    queue, slow = queue_of(1), DocumentUsage()
     limits = []
     for _ in range(8):
         turn = take(queue, slow)
         turns: list[Turn] = []
-        waiting(queue, Account(), turns)
+        waiting(queue, DocumentUsage(), turns)
         began = clock.now
         while not queue.must_yield(turn) and clock.now - began < LIMIT:
             clock.now += FIRST / 2
         limits.append(clock.now - began)
-        queue.give_back(turn, Outcome.PREEMPTED)
+        queue.give_back(turn, CallOutcome.PREEMPTED)
         until(turns.__len__)
-        queue.give_back(turns[0], Outcome.FINISHED)
+        queue.give_back(turns[0], CallOutcome.FINISHED)
 
     assert limits == [1.0, 1.0, 1.0, 2.0, 4.0, 8.0, 16.0, LIMIT]
 
@@ -263,43 +267,43 @@ def test_one_call_yields_for_one_that_waits(queue_of, clock, waiting):
     turns: list[Turn] = []
     running = [take(queue) for _ in range(3)]
     clock.now += FIRST
-    waiting(queue, Account(), turns)
+    waiting(queue, DocumentUsage(), turns)
 
     assert sum(map(queue.must_yield, running)) == 1
-    queue.give_back(running[0], Outcome.PREEMPTED)
+    queue.give_back(running[0], CallOutcome.PREEMPTED)
 
 
 def test_calls_that_cannot_restart_never_yield(queue_of, clock, waiting):
     queue = queue_of(1)
     turns: list[Turn] = []
-    turn = queue.take(Account(), LIMIT, 0, can_restart=False)
-    waiting(queue, Account(), turns)
+    turn = queue.take(DocumentUsage(), LIMIT, 0, can_restart=False)
+    waiting(queue, DocumentUsage(), turns)
     clock.now += LIMIT
 
     assert not queue.must_yield(turn)
-    queue.give_back(turn, Outcome.FINISHED)
+    queue.give_back(turn, CallOutcome.FINISHED)
 
 
 @pytest.mark.parametrize(
     ("before", "outcome", "seconds", "after"),
     [
-        (Level.NORMAL, Outcome.FINISHED, 0.1, Level.NORMAL),
-        (Level.NORMAL, Outcome.FINISHED, FIRST, Level.SLOW),
-        (Level.NORMAL, Outcome.OUT_OF_TIME, FIRST, Level.SLOW),
-        (Level.NORMAL, Outcome.PREEMPTED, FIRST, Level.SLOW),
-        (Level.NORMAL, Outcome.TIMED_OUT, LIMIT, Level.SUSPECT),
-        (Level.NORMAL, Outcome.LOST, LIMIT, Level.NORMAL),
-        (Level.SLOW, Outcome.FINISHED, 0.1, Level.NORMAL),
-        (Level.SLOW, Outcome.OUT_OF_TIME, 0.1, Level.SLOW),
-        (Level.SLOW, Outcome.PREEMPTED, SECOND, Level.SUSPECT),
-        (Level.SUSPECT, Outcome.PREEMPTED, SECOND, Level.SUSPECT),
-        (Level.SUSPECT, Outcome.FINISHED, 0.1, Level.SUSPECT),
+        (Priority.NORMAL, CallOutcome.FINISHED, 0.1, Priority.NORMAL),
+        (Priority.NORMAL, CallOutcome.FINISHED, FIRST, Priority.SLOW),
+        (Priority.NORMAL, CallOutcome.OUT_OF_TIME, FIRST, Priority.SLOW),
+        (Priority.NORMAL, CallOutcome.PREEMPTED, FIRST, Priority.SLOW),
+        (Priority.NORMAL, CallOutcome.TIMED_OUT, LIMIT, Priority.SUSPECT),
+        (Priority.NORMAL, CallOutcome.LOST, LIMIT, Priority.NORMAL),
+        (Priority.SLOW, CallOutcome.FINISHED, 0.1, Priority.NORMAL),
+        (Priority.SLOW, CallOutcome.OUT_OF_TIME, 0.1, Priority.SLOW),
+        (Priority.SLOW, CallOutcome.PREEMPTED, SECOND, Priority.SUSPECT),
+        (Priority.SUSPECT, CallOutcome.PREEMPTED, SECOND, Priority.SUSPECT),
+        (Priority.SUSPECT, CallOutcome.FINISHED, 0.1, Priority.SUSPECT),
     ],
 )
 def test_the_outcome_of_a_call_sets_the_next_level(
     queue_of, clock, before, outcome, seconds, after
 ):
-    queue, account = queue_of(2), Account(before)
+    queue, account = queue_of(2), DocumentUsage(before)
     turn = take(queue, account)
     clock.now += seconds
 
@@ -309,11 +313,11 @@ def test_the_outcome_of_a_call_sets_the_next_level(
 
 
 def test_a_document_is_given_up_after_two_timeouts(queue_of, clock):
-    queue, account = queue_of(1), Account()
+    queue, account = queue_of(1), DocumentUsage()
 
     given_up = []
     for _ in range(2):
-        queue.give_back(take(queue, account), Outcome.TIMED_OUT)
+        queue.give_back(take(queue, account), CallOutcome.TIMED_OUT)
         given_up.append(account.is_given_up)
 
     assert given_up == [False, True]

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from handler.schema import PageError, PageResult, Status
-from handler.worker.metrics import COUNTERS, GAUGES, HISTOGRAMS, Metrics
+from handler.worker.metrics import COUNTERS, GAUGES, HISTOGRAMS, WorkerMetrics
 
 DECLARED = yaml.safe_load(
     (Path(__file__).parents[3] / "server" / "metrics.yaml").read_text()
@@ -53,7 +53,7 @@ def recorded():
 
 @pytest.fixture
 def metrics(recorded):
-    return Metrics(recorded.find, "chandra")
+    return WorkerMetrics(recorded.find, "chandra")
 
 
 def read(number: int, **fields) -> PageResult:
@@ -161,7 +161,7 @@ def test_refused_request_counts_no_pages(metrics, recorded):
 
 
 def test_fallbacks_are_recorded_at_start_and_with_each_request(recorded):
-    metrics = Metrics(recorded.find, "chandra", lambda: 2)
+    metrics = WorkerMetrics(recorded.find, "chandra", lambda: 2)
 
     metrics.record_engine()
     metrics.record([], None, 0.0)

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from hypothesis import given, strategies as st
 
-from handler.engine.batching.attempts import RETRIES, Attempt, Attempts
+from handler.engine.batching.attempts import RETRIES, PageAttempt, PageAttempts
 from handler.engine.batching.repetition import find_repetition
 from handler.engine.request import GREEDY, FinishReason, Sampling, sampling_at
 from handler.profiles import PROFILES
 
-CLEAN = Attempt("<p>All of it.</p>", FinishReason.STOP, 8, None)
+CLEAN = PageAttempt("<p>All of it.</p>", FinishReason.STOP, 8, None)
 
 
-def repeated_attempt(text: str, repeats_at: int) -> Attempt:
-    return Attempt(text, FinishReason.REPETITION, 300, repeats_at)
+def repeated_attempt(text: str, repeats_at: int) -> PageAttempt:
+    return PageAttempt(text, FinishReason.REPETITION, 300, repeats_at)
 
 
 def list_temperatures(profile: str, *, max_attempts: int) -> list[float]:
-    attempts = Attempts(RETRIES[profile], max_attempts=max_attempts)
+    attempts = PageAttempts(RETRIES[profile], max_attempts=max_attempts)
     temperatures = []
     while not attempts.is_over:
         temperatures.append(attempts.sampling.temperature)
@@ -32,7 +32,7 @@ def test_every_profile_has_retries():
 
 def test_first_attempt_is_greedy():
     for retries in RETRIES.values():
-        assert Attempts(retries, max_attempts=3).sampling == GREEDY
+        assert PageAttempts(retries, max_attempts=3).sampling == GREEDY
 
 
 def test_retries_of_chandra_have_one_temperature():
@@ -51,7 +51,7 @@ def test_retries_limit_top_p():
 
 
 def test_clean_attempt_is_the_last():
-    attempts = Attempts(RETRIES["chandra"], max_attempts=3)
+    attempts = PageAttempts(RETRIES["chandra"], max_attempts=3)
 
     attempts.add(CLEAN)
 
@@ -61,7 +61,7 @@ def test_clean_attempt_is_the_last():
 
 
 def test_single_attempt_counts_even_if_it_repeats_itself():
-    attempts = Attempts(RETRIES["chandra"], max_attempts=1)
+    attempts = PageAttempts(RETRIES["chandra"], max_attempts=1)
     only = repeated_attempt("loop", 0)
 
     attempts.add(only)
@@ -71,7 +71,7 @@ def test_single_attempt_counts_even_if_it_repeats_itself():
 
 
 def test_clean_attempt_is_preferred_to_a_longer_one():
-    attempts = Attempts(RETRIES["chandra"], max_attempts=3)
+    attempts = PageAttempts(RETRIES["chandra"], max_attempts=3)
 
     attempts.add(repeated_attempt("x" * 5000, 4000))
     attempts.add(CLEAN)
@@ -81,7 +81,7 @@ def test_clean_attempt_is_preferred_to_a_longer_one():
 
 
 def test_attempt_with_most_text_before_its_loop_is_preferred():
-    attempts = Attempts(RETRIES["chandra"], max_attempts=3)
+    attempts = PageAttempts(RETRIES["chandra"], max_attempts=3)
     longer_loop, more_text, less_text = (
         repeated_attempt("a" * 9000, 100),
         repeated_attempt("b" * 2000, 900),
@@ -97,10 +97,10 @@ def test_attempt_with_most_text_before_its_loop_is_preferred():
 
 def test_best_attempt_keeps_its_repetition():
     text = "A heading. " + "The same sentence again. " * 100
-    attempts = Attempts(RETRIES["chandra"], max_attempts=1)
+    attempts = PageAttempts(RETRIES["chandra"], max_attempts=1)
 
     attempts.add(
-        Attempt(text, FinishReason.REPETITION, 600, find_repetition(text)),
+        PageAttempt(text, FinishReason.REPETITION, 600, find_repetition(text)),
     )
 
     assert attempts.best.text == text
@@ -108,7 +108,7 @@ def test_best_attempt_keeps_its_repetition():
 
 
 def test_first_of_equal_attempts_is_preferred():
-    attempts = Attempts(RETRIES["chandra"], max_attempts=2)
+    attempts = PageAttempts(RETRIES["chandra"], max_attempts=2)
     greedy, drawn = repeated_attempt("one", 0), repeated_attempt("two", 0)
 
     attempts.add(greedy)
@@ -119,13 +119,13 @@ def test_first_of_equal_attempts_is_preferred():
 
 @given(st.lists(st.none() | st.integers(0, 50), min_size=1), st.integers(1, 8))
 def test_attempts_end_with_a_clean_one_or_at_the_limit(starts, max_attempts):
-    attempts = Attempts((Sampling(0.5),), max_attempts=max_attempts)
+    attempts = PageAttempts((Sampling(0.5),), max_attempts=max_attempts)
     made = []
 
     for start in starts:
         if attempts.is_over:
             break
-        made.append(Attempt("x" * 50, FinishReason.STOP, 50, start))
+        made.append(PageAttempt("x" * 50, FinishReason.STOP, 50, start))
         attempts.add(made[-1])
 
     assert attempts.num_attempts == len(made) <= max_attempts
@@ -135,7 +135,9 @@ def test_attempts_end_with_a_clean_one_or_at_the_limit(starts, max_attempts):
 
 
 def test_retries_are_never_cooler_than_the_first_attempt():
-    attempts = Attempts(RETRIES["chandra-2"], max_attempts=9, first=sampling_at(0.5))
+    attempts = PageAttempts(
+        RETRIES["chandra-2"], max_attempts=9, first=sampling_at(0.5)
+    )
     temperatures = []
     while not attempts.is_over:
         temperatures.append(attempts.sampling.temperature)
