@@ -45,7 +45,10 @@ def main(
     environ: Mapping[str, str] | None = None,
     config: Path = ROOT / "config.properties",
 ) -> int:
-    """Run the server until it ends or a signal stops it; return the exit status."""
+    """Run the server until it ends or a signal stops it; return the exit status.
+
+    Any other command than `serve` replaces this process, and does not return.
+    """
     arguments = sys.argv[1:] if arguments is None else arguments
     environ = os.environ if environ is None else environ
     if not arguments:

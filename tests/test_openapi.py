@@ -236,7 +236,7 @@ def test_page_error_codes_match_the_code():
     assert set(SCHEMAS["ErrorCode"]["enum"]) == ours | {FRONTEND_CODE}
 
 
-def test_every_status_is_one_a_problem_may_have():
+def test_statuses_of_problems_match_the_code():
     described = set(SCHEMAS["ProblemFields"]["properties"]["status"]["enum"])
 
     assert described == {cls.status for cls in errors()}
@@ -299,7 +299,7 @@ def test_a_stream_that_was_cut_off_is_refused():
         check(200, NDJSON, postprocess.page_line(READ, "5d495c4d"))
 
 
-def test_an_end_before_the_end_is_refused():
+def test_end_line_before_the_last_line_is_refused():
     end = postprocess.end_line(DOCUMENT)
 
     with pytest.raises(AssertionError, match="before the last"):

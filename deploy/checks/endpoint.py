@@ -123,7 +123,7 @@ def region_findings(config: DeployConfig) -> list[Finding]:
 
 
 def registry_findings(config: DeployConfig) -> list[Finding]:
-    """Check that the image is in ECR, from which alone SageMaker pulls."""
+    """Check that the URI of the image is one of ECR; SageMaker pulls from ECR only."""
     host, slash, _ = (config.image.uri or "").partition("/")
     if not slash or re.match(r"\d+\.dkr\.ecr(-fips)?\.", host) is not None:
         return []

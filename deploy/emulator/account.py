@@ -34,7 +34,10 @@ class EmulatedAccount:
     """
 
     def __init__(self) -> None:
-        """Start the server; raises ConfigError if moto is not installed."""
+        """Patch moto, delete what an earlier account left in it, and start its server.
+
+        Raises ConfigError if moto's server is not installed.
+        """
         try:
             from moto.core.base_backend import BackendDict
             from moto.core.model_instances import reset_model_data

@@ -296,6 +296,7 @@ class Emulator:
             return ExternalContainer(program, self._limits)
 
         def start(port: int) -> Process:
+            """Start the server on `port`, in the environment of a container."""
             assert isinstance(program, ServerProgram)
             environ = build_environment(
                 environment,

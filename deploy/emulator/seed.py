@@ -86,7 +86,7 @@ def seed(backend: Backend, region: str, name: str) -> Seed:
         Bucket=names.bucket,
         **({} if region == "us-east-1" else location),
     )
-    _put_image(backend, region)
+    _create_repository(backend, region)
     _create_model(backend, region, names, names.batch_model, "batch", owner=name)
     _create_endpoint(backend, region, names, names.endpoint, "realtime")
     output = {
@@ -100,8 +100,11 @@ def seed(backend: Backend, region: str, name: str) -> Seed:
     return names
 
 
-def _put_image(backend: Backend, region: str) -> None:
-    """Create an image without layers, because `deploy` and `update` check for one."""
+def _create_repository(backend: Backend, region: str) -> None:
+    """Create the ECR repository with an image, which `deploy` and `update` check for.
+
+    The image has no layers.
+    """
     backend.call(region, "ecr", "create_repository", repositoryName=REPOSITORY)
     backend.call(
         region,

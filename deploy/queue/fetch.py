@@ -98,7 +98,10 @@ class FetchRun:
         is_dry_run: bool = False,
         is_selected: Callable[[Place, Job | None], bool] = lambda place, job: True,
     ) -> None:
-        """Fetch results into `into`, or beside their documents if it is None.
+        """Prepare to fetch; `run` fetches.
+
+        Results go into `into`, or beside their documents if it is None. With `force`,
+        files that this program did not write are replaced too.
 
         `file_shelf` and `s3_shelf` write to the file system and to S3. `format` is md,
         html or json. `is_selected` tells for which places results are written; it does

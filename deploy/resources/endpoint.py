@@ -60,7 +60,7 @@ class SageMakerModel:
 
     @property
     def contents(self) -> dict[str, Any]:
-        """Request without name and tags."""
+        """CreateModel request without name and tags."""
         container: dict[str, Any] = {
             "Image": self.image,
             "Mode": "SingleModel",
@@ -188,7 +188,7 @@ class EndpointConfig:
 
     @property
     def contents(self) -> dict[str, Any]:
-        """Request without name and tags."""
+        """CreateEndpointConfig request without name and tags."""
         contents: dict[str, Any] = {"ProductionVariants": [self.variant.request]}
         if self.kms_key is not None:
             contents["KmsKeyId"] = self.kms_key

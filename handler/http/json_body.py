@@ -109,7 +109,11 @@ def _raise_not_object(body: Body, at: int) -> NoReturn:
 def _read_member(
     body: Body, at: int, name: str, long_names: Collection[str]
 ) -> tuple[Any, int]:
-    """Return the value at `at` and its end, for a member that is not a long text."""
+    """Return the value at `at`, which must not be long, and its end.
+
+    Raises InvalidOptionError if it exceeds `MAX_OPTION_BYTES`, or RequestError if
+    `name` is one of `long_names`, under which only a string may be long.
+    """
     try:
         return _read_value(body, at, name)
     except InvalidOptionError as error:
@@ -144,7 +148,11 @@ def _pieces(body: Body, at: int) -> Iterator[tuple[str, int]]:
 
 
 def _read_piece(body: Body, at: int) -> tuple[str, int]:
-    """Return a piece of a string's text of at most one step, and its end."""
+    """Return the next piece of a string's text, from `at`, and the end of the piece.
+
+    A piece has at most one step, and ends before the closing quote. Raises
+    ValueError if the string is invalid or not terminated.
+    """
     raw = body[at : at + _STEP_BYTES]
     has_escapes = b"\\" in raw
     masked = raw

@@ -225,7 +225,11 @@ def _split_form(row: Row, content_type: str | None) -> Row:
 
 
 def _read_form(row: Row) -> tuple[Content, str | None, dict[str, Any]]:
-    """Return document, media type and options of a form; one part is the document."""
+    """Return the document of a form, None, and the options in its other parts.
+
+    None stands for the document's media type, which a form does not declare. Raises
+    RequestError unless exactly one part is the document.
+    """
     names = [name for name in FORM_KEYS if name in row]
     if len(names) != 1:
         raise RequestError(

@@ -194,7 +194,7 @@ def _is_word(char: str) -> bool:
 def emphasise(
     inner: str, mark: str, before: str, after: str, *, is_nested: bool = False
 ) -> str:
-    """Return text between emphasis marks, or between tags where marks would not work.
+    """Return each line between emphasis marks, or tags where marks would not work.
 
     `before` and `after` are the adjacent characters. CommonMark ignores `**` between a
     letter and punctuation, which is common in Japanese and Chinese text. Inside other

@@ -51,7 +51,7 @@ def _write_blocks(nodes: Iterable[Node], html_tables: bool) -> list[str]:
     found: list[str] = []
     for portion in split_into_blocks(nodes):
         if isinstance(portion, list):
-            found.extend(_split_paragraphs(write_inline(portion)))
+            found.extend(_write_paragraphs(write_inline(portion)))
         else:
             found.extend(_write_block(portion, html_tables))
     return [block for block in found if block]
@@ -122,8 +122,11 @@ def _distribute_mark(mark: Element) -> Iterator[Node]:
             yield from _distribute_mark(Element(mark.tag, mark.attrs, parts))
 
 
-def _split_paragraphs(text: str) -> list[str]:
-    """Split text into paragraphs at empty lines; other line breaks stay hard breaks."""
+def _write_paragraphs(text: str) -> list[str]:
+    """Split inline Markdown into paragraphs at empty lines.
+
+    Other line breaks become hard breaks. The marks of `write_inline` are resolved.
+    """
     paragraphs: list[list[str]] = [[]]
     for line in escape_pairs(text).split("\n"):
         words = line.strip(" ")

@@ -195,10 +195,10 @@ class FairQueue:
             self._grant()
 
     def must_yield(self, turn: Turn) -> bool:
-        """Return whether the call has to end now, because others wait for its process.
+        """Decide whether the call has to end now, because others wait for its process.
 
-        Returns True only once. The caller then ends the call and returns the turn as
-        PREEMPTED.
+        Marks the turn as yielding and returns True, only once. The caller then ends the
+        call and returns the turn as PREEMPTED.
         """
         with self._changed:
             wanting = [w for w in self._waiting if self._yields_to(turn, w)]

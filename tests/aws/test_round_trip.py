@@ -54,7 +54,7 @@ def run(config, *arguments):
 @pytest.mark.aws
 # Two machines start one after the other, with a baking period in between.
 @pytest.mark.timeout(3 * 3600)
-def test_up_a_page_and_down_again(config):
+def test_deploy_invoke_stop_start_and_destroy_work(config):
     try:
         run(config, "iam", "--create")
         run(config, "deploy")

@@ -46,14 +46,14 @@ def cut(played):
     return [d for day in played for d in day.documents if d.cut is not None]
 
 
-def test_scale_in_as_deployed_cuts_no_document(days):
+def test_deployed_scale_in_policy_interrupts_no_document(days):
     assert cut(days[CHOSEN]) == []
     assert all(day.num_late == 0 for day in days[CHOSEN])
     assert max(day.longest_reading() for day in days[CHOSEN]) < TABLE.timeout_seconds
 
 
 @pytest.mark.parametrize("name", [TRACKING, SHORT, BLIND])
-def test_each_part_of_the_rule_is_needed(days, name):
+def test_policies_without_a_part_interrupt_documents(days, name):
     """Check that the test above can fail: without a part, documents are cut off."""
     assert len(cut(days[name])) > 5
 
@@ -98,7 +98,7 @@ def test_simulated_policy_is_the_deployed_one():
     assert policy.sees_gpus is ("GPUUtilization" in names)
 
 
-def test_no_document_no_machine_no_cost():
+def test_day_without_documents_costs_nothing():
     day = simulate_day([], MACHINE, policies()[CHOSEN])
 
     assert day.cost[-1] == 0
@@ -142,12 +142,12 @@ def warm():
     return replace(policies()[CHOSEN], min_machines=1)
 
 
-def test_the_same_seed_is_the_same_day():
+def test_the_same_seed_gives_the_same_documents():
     assert documents_of_a_day(7) == documents_of_a_day(7)
     assert documents_of_a_day(7) != documents_of_a_day(8)
 
 
-def test_last_line_says_what_is_an_estimate(tmp_path, capsys):
+def test_last_line_is_marked_as_a_simulation(tmp_path, capsys):
     main(["--days", "1", "--plot", str(tmp_path / "a.png"), "--results",
           str(tmp_path)])  # fmt: skip
 

@@ -24,7 +24,7 @@ def verdict_of(answer: httpx.Response) -> tuple[str, str | None]:
     return judge(answer, MINE, "a", [MINE, OTHER])
 
 
-def test_own_text_under_own_label_is_read():
+def test_answer_with_own_text_and_label_counts_as_read():
     assert (
         verdict_of(httpx.Response(200, text="my text", headers=LABELLED))[0] == "read"
     )
@@ -57,13 +57,13 @@ def test_label_of_another_request_is_crossed():
         (422, {}, "error"),
     ],
 )
-def test_status_decides_what_an_error_is(status, headers, verdict):
+def test_verdict_of_an_error_depends_on_its_status(status, headers, verdict):
     answer = httpx.Response(status, json={"code": "overloaded"}, headers=headers)
 
     assert verdict_of(answer) == (verdict, "overloaded")
 
 
-def test_tally_counts_every_verdict_but_two_as_fault():
+def test_tally_counts_all_but_read_and_refused_as_faults():
     tally = Tally()
     for verdict in ("read", "refused", "crossed", "dropped", "no_retry_after"):
         tally.add(Outcome(verdict, 200, None, 0.1))

@@ -155,7 +155,7 @@ def test_known_values_are_carried_to_the_device_and_back(fake):
     assert known[known > 3].shape == (2,)
 
 
-def test_values_written_over_by_unknown_ones_are_forgotten(fake):
+def test_values_overwritten_by_unknown_ones_are_unknown(fake):
     known = torch.tensor([2, 1], device="cuda")
     view = known[:1]
     known.copy_(torch.rand(2, device="cuda"))

@@ -115,7 +115,7 @@ def test_file_in_place_of_a_folder_is_an_error(tmp_path):
         find_files(tmp_path / "a")
 
 
-def test_a_limit_takes_files_from_everywhere():
+def test_limited_files_are_spread_over_the_list():
     files = [Path(str(number)) for number in range(10)]
 
     assert [int(path.name) for path in spread(files, 3)] == [0, 3, 6]
@@ -207,7 +207,7 @@ def test_outcomes_are_printed_with_faults_and_slowest(capsys):
     assert "2.50  a.pdf (200 1 pages)" in printed
 
 
-def test_a_sweep_without_a_server_names_the_remedy(server, tmp_path, capsys):
+def test_sweep_without_a_server_suggests_make_serve(server, tmp_path, capsys):
     address = server.address
     server.server_close()
 

@@ -79,7 +79,7 @@ def test_a_missing_part_of_a_full_page_is_found():
 
 
 @pytest.mark.parametrize("degrees", [90, 180, 270])
-def test_a_turn_that_the_page_reports_is_no_difference(degrees):
+def test_reported_rotation_is_no_difference(degrees):
     turned = page_of(PAGE.rotate(-degrees, expand=True), rotation=degrees)
     page = Page(
         number=1,
@@ -94,7 +94,7 @@ def test_a_turn_that_the_page_reports_is_no_difference(degrees):
     assert difference_of(page, PAGE).kind is Kind.SAME
 
 
-def test_an_inversion_that_the_page_reports_is_no_difference():
+def test_reported_inversion_is_no_difference():
     dark = PAGE.point(lambda value: 255 - value)
     warning = PageWarning("light_on_dark", "the page was inverted")
 

@@ -292,7 +292,7 @@ def test_weights_larger_than_the_memory_are_loaded(run, tmp_path):
     assert loaded["bytes"] == num_bytes
 
 
-def test_a_registry_gets_the_manifest_that_sagemaker_takes(engine, image):
+def test_pushed_image_has_a_docker_manifest(engine, image):
     tag = f"{engine.registry()}/chandra:test"
     engine("tag", image, tag)
     engine("push", "--quiet", tag, timeout_seconds=1200)

@@ -15,7 +15,7 @@ from server.host import find_free_ports
 pytestmark = [pytest.mark.local_mode, pytest.mark.timeout(900)]
 
 
-def test_the_sdk_deploys_it_and_reads_a_page(engine, image, tmp_path):
+def test_sagemaker_sdk_deploys_the_image_and_reads_a_page(engine, image, tmp_path):
     settings = tmp_path / "config.yaml"
     settings.write_text(
         "SchemaVersion: '1.0'\n"

@@ -115,7 +115,7 @@ def test_a_global_flag_goes_before_the_command_or_after_it():
 
 
 @pytest.mark.parametrize("words", [["--version"], ["--version", "deploy"]])
-def test_the_program_says_which_one_it_is(words, capsys):
+def test_version_flag_prints_name_and_version(words, capsys):
     with pytest.raises(SystemExit) as ended:
         cli.main(words)
 
@@ -152,7 +152,7 @@ def test_ctrl_c_during_import_is_no_traceback(flags, module):
     assert bool(ran.stdout) is bool(flags)
 
 
-def test_an_unknown_flag_is_a_mistake_of_the_caller(capsys):
+def test_unknown_flag_ends_with_status_2_and_a_hint(capsys):
     status = cli.main(["deploy", "--instance-typ", "ml.g5.xlarge"])
 
     assert status == 2
@@ -184,7 +184,7 @@ def raising(error):
     return connect
 
 
-def test_an_error_ends_in_the_next_command_to_type(tmp_path):
+def test_last_line_of_an_error_suggests_a_command(tmp_path):
     status, out, err = run(tmp_path, "status")
 
     assert status == 2
@@ -206,7 +206,7 @@ def test_a_known_error_ends_with_its_own_status(tmp_path, project):
     assert "error: no such" in err
 
 
-def test_a_bug_shows_where_it_is(tmp_path, project):
+def test_bug_is_reported_with_its_exception(tmp_path, project):
     status, _, err = run(tmp_path, "status", connect=raising(ZeroDivisionError()))
 
     assert status == 3
@@ -214,7 +214,7 @@ def test_a_bug_shows_where_it_is(tmp_path, project):
     assert "this is a bug" in err
 
 
-def test_ctrl_c_before_anything_happened_says_so(tmp_path, project):
+def test_ctrl_c_before_any_change_reports_no_changes(tmp_path, project):
     status, _, err = run(tmp_path, "status", connect=raising(KeyboardInterrupt()))
 
     assert status == 130

@@ -150,7 +150,7 @@ def test_no_secret_is_shown(everything, chandra, monkeypatch, front):
     assert 3 not in statuses
 
 
-def test_a_password_in_an_address_that_is_dead_is_not_shown(project, tmp_path, capsys):
+def test_password_in_an_unreachable_address_is_hidden(project, tmp_path, capsys):
     def connect(**_):
         return AWSClient(
             session_of_ours(),
@@ -197,7 +197,7 @@ def test_destroy_all_leaves_nothing_that_carries_the_tag(everything, chandra, wi
     assert "Contents" not in wire.call("s3", "list_objects_v2", Bucket="weights")
 
 
-def test_several_instance_types_are_a_pool_that_can_be_watched(chandra, cloud):
+def test_status_works_for_a_pool_of_instance_types(chandra, cloud):
     kinds = ["--instance-type", "ml.g6e.2xlarge", "--instance-type", "ml.g5.2xlarge"]
 
     ran = chandra("deploy", *kinds)

@@ -37,7 +37,7 @@ def test_every_error_has_a_code_of_its_own():
     assert len(set(codes)) == len(codes)
 
 
-def test_no_error_ends_as_a_bug_or_as_success_does():
+def test_no_error_has_the_status_of_success_or_of_a_bug():
     assert {status for status, _ in tree().values()} & {0, 3, 130} == set()
 
 

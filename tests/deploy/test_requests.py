@@ -1,7 +1,7 @@
-"""Every call we would make, held to what AWS says of its requests.
+"""Validity of our requests according to the service models of AWS.
 
-botocore lets enums, patterns and maxima pass: 7200 s, ml.g5.3xlarge and bad_name! reach
-the server, which refuses them after the model has been made.
+botocore does not check enums, patterns and maxima. Without our check, the server would
+refuse such values, after the model has been created.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def calls(actions):
         {"tags": {"team": "ocr", "cost centre": "4711"}},
     ],
 )
-def test_a_deployment_from_nothing_is_valid(tables, refusals):
+def test_requests_of_a_first_deployment_are_valid(tables, refusals):
     wanted = endpoint_from(configured(**tables), IDENTITY)
 
     actions = Planner(NothingThere(), IDENTITY, NOW).deploy(wanted, UpdateTable())
@@ -42,7 +42,7 @@ def test_a_deployment_from_nothing_is_valid(tables, refusals):
     assert [refusals(call) for call in calls(actions)] == [[]] * 4
 
 
-def test_an_update_is_valid(refusals):
+def test_requests_of_an_update_are_valid(refusals):
     wanted = endpoint_from(configured(), IDENTITY)
     state = EndpointState("ocr", "InService", "ocr-old", is_ours=True, is_scaled=True)
     observer = FakeAccount(endpoints={"ocr": state}, alarms=["ocr-errors"])
@@ -55,7 +55,7 @@ def test_an_update_is_valid(refusals):
 
 
 @pytest.mark.parametrize("existing", [[], ["ocr-start", "ocr-stop"]])
-def test_a_schedule_is_valid(existing, refusals):
+def test_requests_of_a_schedule_are_valid(existing, refusals):
     made = schedule_from("08:00", "19:30", "mon-fri", "Europe/Berlin").calls(
         "ocr",
         "ocr-12345678",

@@ -69,7 +69,7 @@ def test_the_time_is_utc_to_the_millisecond():
     assert line["time"] == "1970-01-01T00:00:01.250Z"
 
 
-def test_the_time_of_an_event_looks_like_a_time(logger, lines):
+def test_time_of_an_event_is_iso_8601(logger, lines):
     logger.info("x")
 
     assert re.fullmatch(r"\d{4}(-\d\d){2}T(\d\d:){2}\d\d\.\d{3}Z", lines()[0]["time"])

@@ -38,7 +38,7 @@ def test_splitting_at_separators_gives_every_page(texts):
     assert [part.strip("\n").replace("\\", "") for part in parts] == (texts or [""])
 
 
-def test_a_line_like_a_separator_still_shows_what_the_page_says():
+def test_line_like_a_separator_is_rendered_as_text():
     shown = MarkdownIt().render(paginate([(1, LOOKALIKE), (2, "end")]))
 
     assert shown.startswith(f"<p>{LOOKALIKE}</p>")

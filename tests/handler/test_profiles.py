@@ -25,7 +25,7 @@ def test_boxes_and_prompts_come_from_the_same_release(profile):
     assert profile.bbox_format is formats[profile.prompt_package]
 
 
-def test_mini_speaks_as_chandra_does():
+def test_mini_has_prompts_boxes_and_stop_tokens_of_chandra():
     chandra, mini = PROFILES["chandra"], PROFILES["mini"]
 
     assert mini.model_type == chandra.model_type
@@ -44,12 +44,12 @@ def test_weights_without_a_profile_are_not_mini():
     ("bbox_format", "scale"),
     [(BboxFormat.JSON_1024, 1024), (BboxFormat.SPACED_1000, 1000)],
 )
-def test_a_box_is_written_on_its_formats_scale(bbox_format, scale):
+def test_each_box_format_has_its_scale(bbox_format, scale):
     assert bbox_format.scale == scale
 
 
 @pytest.mark.parametrize("profile", PROFILES.values(), ids=lambda p: p.name)
-def test_a_page_within_the_limits_can_stand_on_the_grid(profile):
+def test_size_limits_of_a_profile_are_consistent(profile):
     sizing = profile.sizing
 
     assert 0 < sizing.min_pixels <= sizing.max_pixels
@@ -58,6 +58,6 @@ def test_a_page_within_the_limits_can_stand_on_the_grid(profile):
 
 
 @pytest.mark.parametrize("profile", PROFILES.values(), ids=lambda p: p.name)
-def test_a_profile_does_not_change(profile):
+def test_profile_is_immutable(profile):
     with pytest.raises(dataclasses.FrozenInstanceError):
         profile.max_output_tokens = 1

@@ -25,7 +25,7 @@ def test_torchserve_finds_exactly_one_class_to_load():
     assert issubclass(ChandraHandler, BaseHandler)
 
 
-def test_no_function_of_the_module_is_taken_for_the_entry_point():
+def test_service_module_has_no_function_named_handle():
     assert not hasattr(service, "handle")
 
 

@@ -67,7 +67,7 @@ def test_other_variables_are_ignored():
 
 
 @pytest.mark.parametrize(("variable", "name"), VARIABLES.items())
-def test_a_short_variable_sets_what_its_long_one_sets(variable, name):
+def test_short_variable_equals_its_long_form(variable, name):
     text = "1" if name in ("allow_cpu", "metrics_emf") else "chandra"
     long_variable = PREFIX + name.upper()
 
@@ -117,7 +117,7 @@ def test_an_unknown_setting_names_its_nearest_neighbour():
         read_settings({"max_seqences": 2}, {})
 
 
-def test_an_unknown_setting_like_no_other_is_still_named():
+def test_unknown_setting_without_similar_name_is_named():
     with pytest.raises(ModelLoadError, match=r"unknown setting zzzz$"):
         read_settings({"zzzz": 2}, {})
 
@@ -140,12 +140,12 @@ def test_an_unknown_variable_names_its_nearest_neighbour():
 
 
 @pytest.mark.parametrize("text", ["1", "true", "True", "YES", "on"])
-def test_a_cpu_is_allowed_in_many_words(text):
+def test_spellings_of_true_allow_a_cpu(text):
     assert value_of("allow_cpu", {}, {"ALLOW_CPU": text}) is True
 
 
 @pytest.mark.parametrize("text", ["0", "false", "False", "NO", "off"])
-def test_a_cpu_is_forbidden_in_many_words(text):
+def test_spellings_of_false_forbid_a_cpu(text):
     assert value_of("allow_cpu", {"allow_cpu": True}, {"ALLOW_CPU": text}) is False
 
 
@@ -178,7 +178,7 @@ def test_null_in_yaml_unsets_a_setting():
         ("model_revision", 1234567, "1234567"),
     ],
 )
-def test_a_value_becomes_what_its_setting_is(name, value, expected):
+def test_value_is_converted_to_the_type_of_its_setting(name, value, expected):
     parsed = value_of(name, {name: value}, {})
 
     assert parsed == expected
@@ -193,13 +193,13 @@ def refused(name: str, value: object) -> str:
 
 @pytest.mark.parametrize("name", [*NUMBERS, "allow_cpu"])
 @pytest.mark.parametrize("value", ["many", "1.5.2", [], {}, "0x10"])
-def test_a_value_that_is_none_of_its_kind_is_refused_by_name(name, value):
+def test_value_of_wrong_type_is_refused_with_the_setting(name, value):
     assert re.match(f"{name} must be .*{re.escape(repr(value))}", refused(name, value))
 
 
 @pytest.mark.parametrize("name", NUMBERS)
 @pytest.mark.parametrize("value", [0, -1, "-1", True, float("nan"), float("-inf")])
-def test_a_number_that_makes_no_sense_is_refused_by_name(name, value):
+def test_nonpositive_or_nan_number_is_refused_by_name(name, value):
     if value == float("-inf") and name not in FLOATS:
         value = -(10**30)
 
@@ -207,20 +207,20 @@ def test_a_number_that_makes_no_sense_is_refused_by_name(name, value):
 
 
 @pytest.mark.parametrize("name", sorted(set(NUMBERS) - set(FLOATS)))
-def test_half_a_page_is_refused(name):
+def test_fraction_for_a_whole_number_is_refused(name):
     assert refused(name, 1.5) == f"{name} must be a whole number, not 1.5"
 
 
 @pytest.mark.parametrize(
     ("name", "value"), [("max_pages", float("inf")), ("deadline_seconds", 10**400)]
 )
-def test_a_number_no_machine_can_hold_is_refused_by_name(name, value):
+def test_infinite_or_huge_number_is_refused_by_name(name, value):
     assert refused(name, value).startswith(f"{name} must be ")
 
 
 @pytest.mark.parametrize("name", REQUIRED)
 @pytest.mark.parametrize("value", [None, "none"])
-def test_what_is_needed_cannot_be_left_empty(name, value):
+def test_required_setting_cannot_be_empty(name, value):
     assert refused(name, value) == f"{name} cannot be left empty"
 
 
@@ -238,13 +238,13 @@ def test_a_page_smaller_than_a_patch_is_refused():
 
 
 @pytest.mark.parametrize("settings", read_settings({}, {}))
-def test_settings_are_read_once_and_stay(settings):
+def test_settings_are_immutable(settings):
     field = dataclasses.fields(settings)[0].name
 
     with pytest.raises(dataclasses.FrozenInstanceError):
         setattr(settings, field, 1)
 
 
-def test_a_place_for_documents_that_is_none_is_refused_by_name():
+def test_invalid_document_bucket_is_refused_by_name():
     with pytest.raises(ModelLoadError, match=r"bucket/prefix.*'\*' is neither"):
         read_settings({}, {"DOCUMENT_BUCKETS": "docs/in, *"})

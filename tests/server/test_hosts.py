@@ -75,13 +75,13 @@ def test_a_foreign_origin_is_refused(client, of, origin):
     assert (status(answer), code(answer)) == (403, b"forbidden")
 
 
-def test_a_page_of_this_machine_is_answered(client):
+def test_request_from_a_localhost_origin_is_answered(client):
     origin = b"Origin: http://localhost:3000"
 
     assert status(ask(client, b"Host: localhost", origin)) == 200
 
 
-def test_a_foreign_page_cannot_have_a_document_read(client):
+def test_post_from_a_foreign_web_page_is_refused(client):
     lines = (
         b"POST /invocations HTTP/1.1",
         b"Host: rebound.example:8080",
@@ -126,7 +126,7 @@ def test_an_absolute_target_is_answered_like_its_path(client, of):
     assert status(ask(client, b"Host: localhost", of=of, target=target)) == 200
 
 
-def test_the_host_of_an_absolute_target_is_the_one_that_counts(client):
+def test_host_of_an_absolute_target_overrides_the_header(client):
     foreign = b"http://evil.example/ping"
     ours = b"http://localhost/ping"
 

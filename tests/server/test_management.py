@@ -69,7 +69,7 @@ def test_other_management_paths_are_not_found(client, target):
 
 
 @pytest.mark.parametrize("method", ["PUT", "POST", "DELETE", "OPTIONS", "HEAD"])
-def test_the_management_address_changes_nothing(client, method):
+def test_management_address_accepts_only_get(client, method):
     answer = management(client, "/models/chandra", method)
 
     assert answer.status_code == 405

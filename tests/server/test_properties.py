@@ -38,7 +38,7 @@ def test_there_is_one_worker():
     assert MODEL["minWorkers"] == MODEL["maxWorkers"] == 1
 
 
-def test_requests_come_and_go_while_others_are_read():
+def test_continuous_batching_is_enabled():
     assert MODEL["continuousBatching"] is True
     assert "asyncCommunication" not in MODEL
 

@@ -58,7 +58,7 @@ def start_job(
     Documents that have a result are left out. If the same job was requested before,
     no other is started. Return the exit status.
     """
-    _report_rejected(context, request.refused)
+    _report_refused(context, request.refused)
     transforms = transforms_of(context)
     job = find_or_next_job(request.job, transforms, is_forced=options.force)
     if isinstance(job, TransformState):
@@ -137,12 +137,12 @@ def _plan(
     return _Plan(job, actions, data)
 
 
-def _report_rejected(context: Context, rejected: Sequence[Refused]) -> None:
-    """Print documents of a folder that are left out.
+def _report_refused(context: Context, refused: Sequence[Refused]) -> None:
+    """Print the first refused documents of a folder, and the number of the others.
 
     Documents that were given by name are reported later, with the failures.
     """
-    unnamed = [each for each in rejected if not each.is_named]
+    unnamed = [each for each in refused if not each.is_named]
     for each in unnamed[:NUM_NAMED]:
         context.console.say(f"left out: {each}")
     if len(unnamed) > NUM_NAMED:

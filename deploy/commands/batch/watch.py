@@ -104,7 +104,10 @@ class Watch:
         ]
 
     def missing(self, *, may_pass: bool) -> dict[Work, Mapping[int, str]]:
-        """Return the pages that documents lack, as far as known; see JobParts.among."""
+        """Return error codes of the pages that documents with a result lack.
+
+        Reads results, and more of them with `may_pass`; see JobParts.among.
+        """
         if self._parts is None:
             self._parts = self._made_parts()
         left = set(self._left)

@@ -15,7 +15,7 @@ from deploy.queue.endpoint import async_name
 from deploy.resources import EndpointState, count_drift, our_variant
 from deploy.retries import duration
 
-__all__ = ["price_now", "queue_facts", "queue_rows", "queue_state"]
+__all__ = ["own_async_endpoint", "price_now", "queue_facts", "queue_rows"]
 
 # CloudWatch is a minute or two late.
 RECENT = timedelta(minutes=10)
@@ -27,8 +27,11 @@ NAMES = {
 }
 
 
-def queue_state(context: Context) -> EndpointState | None:
-    """Return the asynchronous endpoint; None if missing, not ours or not visible."""
+def own_async_endpoint(context: Context) -> EndpointState | None:
+    """Return the asynchronous endpoint.
+
+    Returns None if it is missing, is not ours, or may not be described.
+    """
     try:
         state = context.account.endpoint(async_name(context.config))
     except AccessDeniedError:

@@ -10,7 +10,7 @@ from deploy.commands.endpoint.absent import absence_of
 from deploy.commands.endpoint.apply import (
     describe_actions,
 )
-from deploy.commands.endpoint.queue_status import price_now, queue_state
+from deploy.commands.endpoint.queue_status import own_async_endpoint, price_now
 from deploy.commands.endpoint.status import running_cost
 from deploy.commands.flags import (
     add_wait_arguments,
@@ -157,7 +157,7 @@ def _unscaled(context: Context, state: EndpointState) -> list[Action]:
 
 def _other(context: Context) -> list[str]:
     """Return a line on the asynchronous endpoint, if it stays and costs money."""
-    state = queue_state(context)
+    state = own_async_endpoint(context)
     if state is None or not state.instance_count:
         return []
     try:

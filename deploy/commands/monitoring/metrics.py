@@ -98,7 +98,10 @@ def _row(series: Series, start: datetime, period: int) -> tuple[str, ...]:
 
 
 def _bars(series: Series, start: datetime, period: int) -> str:
-    """Return a bar for each period, from the first on; empty without measurements."""
+    """Return a bar for each period up to the last with a value; the highest is full.
+
+    A period without a value is a space. The series must have a value.
+    """
     top = max(series.values) or 1.0
     bars: dict[int, str] = {}
     for when, value in zip(series.times, series.values, strict=True):

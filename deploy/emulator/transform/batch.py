@@ -233,7 +233,11 @@ class BatchRun:
     def _invoke_with_retries(
         self, payload: IO[bytes], length: int | None, settings: BatchSettings
     ) -> bytes:
-        """Return the container's response, with retries; raises ObjectFailedError."""
+        """Return the container's response, with retries.
+
+        A refused connection does not count as a retry. Raises ObjectFailedError after
+        the last retry or if the container has failed, and JobStoppedError.
+        """
         stop_requested = self._job.stop_requested
         num_retries = 0
         while True:
@@ -262,7 +266,11 @@ class BatchRun:
             stop_requested.wait(self._assumptions.retry_seconds)
 
     def _wait_for_container(self) -> None:
-        """Wait until the container is healthy, so that no attempt is wasted."""
+        """Wait until the container is healthy, so that no attempt is wasted.
+
+        Raises ObjectFailedError if the container has failed, and JobStoppedError if the
+        job is to stop.
+        """
         if wait_until_healthy(self._container, self._job.stop_requested.is_set):
             return
         if self._job.stop_requested.is_set():

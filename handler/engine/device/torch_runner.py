@@ -288,9 +288,10 @@ class TorchRunner:
 
     @torch.inference_mode()
     def compute_logits(self, numbers: torch.Tensor) -> torch.Tensor:
-        """Compute the logits of a step of a fixed shape eagerly, without host waits.
+        """Compute the logits of a step of a fixed shape, and fill the KV cache.
 
-        Maps the [rows, width + NUM_FACTS] numbers of `graphs.Compute` to [rows, width,
+        The host does not wait for the device, so that the step can be recorded. Maps
+        the [rows, width + NUM_FACTS] numbers of `graphs.Compute` to [rows, width,
         vocabulary].
         """
         num_rows, width = numbers.shape[0], numbers.shape[1] - NUM_FACTS

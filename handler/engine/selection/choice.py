@@ -75,8 +75,11 @@ def choose_engine(
     search: FallbackSearch[ChosenEngine] = FallbackSearch(announce, self_test.recover)
 
     @functools.cache
-    def prepare() -> NativeBuilder:
-        """Pack the weights and plan the memory, once for all execution modes."""
+    def prepare_builder() -> NativeBuilder:
+        """Pack the weights and plan the memory, once for all execution modes.
+
+        Raises NativeEngineError for any exception but a ModelLoadError.
+        """
         try:
             return NativeBuilder(model, settings, profile, steps, record)
         except ModelLoadError:
@@ -87,7 +90,7 @@ def choose_engine(
     def build(mode: ExecutionMode) -> ChosenEngine:
         if mode.engine == "generate":
             return _choose_generate(model, settings, profile, steps)
-        return prepare().build_tested(mode, self_test, search)
+        return prepare_builder().build_tested(mode, self_test, search)
 
     modes = list_modes(settings, has_operator=self_test.has_operator)
     chosen = search.run(modes, build)

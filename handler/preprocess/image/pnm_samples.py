@@ -53,7 +53,11 @@ class PnmSamplesFile(PpmImagePlugin.PpmImageFile):
         self._is_loaded = False
 
     def load(self) -> Any:
-        """Decode the image. Pixels that the file lacks keep their initial values."""
+        """Decode the image.
+
+        Raises OSError if rows are missing, unless Pillow is to load truncated images.
+        Then the pixels that the file lacks keep their initial values.
+        """
         if not self._is_loaded:
             self._is_loaded = True
             num_samples = len(self.getbands())

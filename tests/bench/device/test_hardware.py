@@ -85,7 +85,7 @@ def test_memory_that_torch_does_not_manage_is_counted(hardware):
     assert memory["peak_allocated"] == 18 * GIB
 
 
-def test_released_memory_goes_back_before_peaks_are_reset(hardware, cuda):
+def test_release_empties_the_cache_and_then_resets_peaks(hardware, cuda):
     hardware.release()
 
     assert cuda.calls == ["synchronize", "empty_cache", "reset_peak_memory_stats"]
@@ -107,7 +107,7 @@ def test_cpu_is_usable_and_has_no_memory_values():
     assert hardware.describe()["device"] == "needs a CUDA device"
 
 
-def test_the_workspace_is_what_a_second_stream_adds(hardware, cuda):
+def test_workspace_is_measured_with_a_second_stream(hardware, cuda):
     stage: Any = None
 
     with FakeTensorMode():
@@ -129,7 +129,7 @@ def test_output_of_nvidia_smi_is_read_by_column():
     assert columns["mig.mode.current"] == "[N/A]"
 
 
-def test_a_driver_that_does_not_answer_is_no_error():
+def test_timeout_of_nvidia_smi_is_reported_as_text():
     def run(command, **options):
         raise subprocess.TimeoutExpired(command, 15)
 

@@ -93,7 +93,7 @@ def answer_of(title: str, records: Records):
     return answer
 
 
-def test_no_question_is_answered_by_an_empty_file(tmp_path):
+def test_report_of_no_records_answers_no_question(tmp_path):
     records = Records(tmp_path, ABOUT)
 
     page = render(records)
@@ -102,14 +102,14 @@ def test_no_question_is_answered_by_an_empty_file(tmp_path):
     assert report_path(records).name == "nvidia-h100-80gb-hbm3-chandra-c-report.md"
 
 
-def test_a_right_operator_needs_no_action(records):
+def test_correct_operator_is_reported_with_its_error(records):
     answer = answer_of("Is the attention operator right?", records)
 
     assert answer.text == "yes"
     assert "largest error 0.0040" in answer.numbers
 
 
-def test_a_wrong_operator_names_a_setting(records):
+def test_report_of_a_wrong_operator_advises_a_setting(records):
     case = {"error": 0.5, "error_replayed": 0.5, "is_same_in_company": True}
     records.add("selftest", "operator", {"is_right": False, "cases": {"1 query": case}})
 
@@ -119,7 +119,7 @@ def test_a_wrong_operator_names_a_setting(records):
     assert "set `attention` to torch" in answer.advice
 
 
-def test_an_operator_that_is_missing_is_answered_too(records):
+def test_report_of_a_failed_operator_quotes_the_failure(records):
     records.add(
         "selftest", "operator", {"is_right": False, "failure": "no kernel", "cases": {}}
     )
@@ -142,19 +142,19 @@ def test_a_step_far_above_its_roofline_asks_for_fusion(records):
     assert answer.text == "yes: a recorded step takes 1.8 times its roofline"
 
 
-def test_decode_is_held_against_the_roofline_and_bandwidth(records):
+def test_report_states_roofline_share_and_bandwidth_of_decode(records):
     answer = answer_of("How far is decode", records)
 
     assert "8 pages: 83% (6.00 ms, 2500 GB/s)" in answer.numbers
 
 
-def test_rows_that_are_faster_than_segments_are_advised(records):
+def test_speedup_of_rows_over_segments_is_reported(records):
     answer = answer_of("Is split-KV lost", records)
 
     assert answer.text == "yes: rows are up to 1.36 times as fast"
 
 
-def test_rows_are_compared_by_pages_a_second_too(records):
+def test_rows_and_segments_are_compared_by_pages_per_second(records):
     run = native(8, 1.25)
     records.add("draft rows", "8 in flight, graphs, drafts as rows", run)
 
@@ -190,7 +190,7 @@ def served(**measured: int) -> dict[str, Any]:
     }
 
 
-def test_a_term_of_the_memory_plan_that_is_exceeded_is_named(records):
+def test_exceeded_term_of_the_memory_plan_is_named(records):
     records.add("memory", "as served", served(fragments=3 * 2**30))
     records.data["allocator_gap_bytes"] = {"loaded": 0, "packed": 2**29}
 
@@ -237,7 +237,7 @@ def test_drafts_are_compared_at_the_same_number_of_pages(records):
     assert answer.numbers == "8 pages: 2.00 times at 2.5 tokens a forward"
 
 
-def test_pages_cost_what_the_price_table_says(records):
+def test_report_computes_cost_per_page_from_the_price_table(records):
     page = render(records)
 
     # The machine costs $7.912 per hour and reads one page per second.

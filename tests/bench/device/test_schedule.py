@@ -75,7 +75,7 @@ def test_the_least_important_items_are_dropped_first():
     assert list(planned(2.0, 2.0, 2.0, remaining=6.5)) == ["p: 0", "p: 1"]
 
 
-def test_a_short_item_takes_the_time_a_long_one_cannot_use():
+def test_short_item_gets_time_too_short_for_a_long_one():
     assert list(planned(2.0, 50.0, 2.0, remaining=10)) == ["p: 0", "p: 2"]
 
 
@@ -124,7 +124,7 @@ def test_killed_run_retries_its_lost_item_at_the_end(tmp_path):
     assert set(second.records.part("p")) == {"a", "b", "c"}
 
 
-def test_an_item_that_ended_two_processes_is_not_tried_again(tmp_path):
+def test_item_that_killed_two_processes_is_not_retried(tmp_path):
     for _ in range(2):
         run = Run(tmp_path)
         with pytest.raises(KeyboardInterrupt):
@@ -148,7 +148,7 @@ def test_interrupted_item_does_not_count_as_attempted(tmp_path):
     assert run.records.attempts("p", "long") == 0
 
 
-def test_a_run_that_is_cut_off_names_what_it_did_not_reach(tmp_path):
+def test_items_not_reached_are_recorded_as_out_of_time(tmp_path):
     run = Run(tmp_path)
     with pytest.raises(KeyboardInterrupt):
         run.run(run.item("a", raises=KeyboardInterrupt()), run.item("b"))

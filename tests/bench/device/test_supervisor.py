@@ -50,7 +50,7 @@ def test_a_killed_process_is_followed_by_another(log):
     assert told == ["the process ended with status -9"]
 
 
-def test_a_process_that_begins_nothing_is_not_repeated(log):
+def test_process_that_ends_before_any_item_is_not_restarted(log):
     is_done, num_begun, told = supervised(log, "import sys; sys.exit(1)")
 
     assert not is_done

@@ -222,7 +222,7 @@ def test_a_profile_that_does_not_exist_is_named():
          "RepositoryNotFoundException"),
     ],
 )  # fmt: skip
-def test_existing_or_missing_resource_may_be_no_error(call, code, script, aws):
+def test_calls_may_ignore_an_existing_or_missing_resource(call, code, script, aws):
     scripted = script("ecr")
     scripted.expects(call.operation, **call.params).refuses(code)
 

@@ -32,7 +32,7 @@ def test_only_failed_documents_are_retried(chandra, put, wire, cloud):
 
 
 @pytest.mark.parametrize("kind", ["objects", "files"])
-def test_transiently_missing_pages_are_retried(
+def test_documents_lacking_pages_transiently_are_retried(
     chandra, put, wire, cloud, tmp_path, kind
 ):
     bodies = {"a.pdf": b"fine", "b.pdf": b"partly", "c.pdf": b"also fine"}

@@ -433,7 +433,7 @@ def test_manual_stop_holds_until_the_schedule_starts(scheduled, chandra, at):
     st.sampled_from(["UTC", "Asia/Tokyo", "America/Lima"]),
 )
 def test_last_time_of_an_entry_is_the_latest(now, days, clock, zone):
-    """The reference searches each minute of the eight days before."""
+    """The reference compares the start times of the last eight days."""
     text = f"{clock[0]:02}:{clock[1]:02}"
     schedule = schedule_from(text, "23:59", ",".join(days), zone)
     calls = schedule.calls(
@@ -453,7 +453,7 @@ def test_last_time_of_an_entry_is_the_latest(now, days, clock, zone):
     assert found == max(t for t in times if t <= here and DAYS[t.weekday()] in days)
 
 
-def test_disabled_or_foreign_entry_has_no_last_time():
+def test_disabled_or_rate_schedule_entry_has_no_last_time():
     now = datetime(2026, 12, 1, tzinfo=UTC)
     daily = {"ScheduleExpression": "cron(0 8 ? * MON,TUE *)"}
 

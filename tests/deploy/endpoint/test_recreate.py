@@ -159,7 +159,7 @@ def test_failure_after_new_config_serves_rolls_nothing_back(serving, chandra, cl
     assert cloud.machines["ocr"].config != serving
 
 
-def test_restored_queue_is_reported_without_scaling(
+def test_failed_recreation_restores_queue_without_scaling(
     staged, chandra, cloud, project, wire
 ):
     project(QUEUE)

@@ -1,4 +1,4 @@
-"""Machines of both endpoints against the one quota of their instance type."""
+"""Quota of an instance type that both endpoints use."""
 
 from __future__ import annotations
 

@@ -191,7 +191,7 @@ def test_image_without_cuda_is_unknown(chandra, put):
     assert data["cuda"] is None
 
 
-def test_cuda_of_the_file_counts_for_a_silent_image(chandra, put, tmp_path):
+def test_configured_cuda_is_used_if_the_image_names_none(chandra, put, tmp_path):
     put("v1", SILENT)
     path = tmp_path / "chandra.toml"
     path.write_text(path.read_text().replace("[model]", 'cuda = "12.6"\n[model]'))
@@ -205,9 +205,7 @@ def test_cuda_of_the_file_counts_for_a_silent_image(chandra, put, tmp_path):
 
 @pytest.mark.parametrize("command", ["deploy", "update", "plan"])
 @pytest.mark.usefixtures("staged")
-def test_cuda_of_the_file_does_not_count_for_another_image(
-    chandra, put, tmp_path, command
-):
+def test_configured_cuda_is_not_used_for_another_image(chandra, put, tmp_path, command):
     path = tmp_path / "chandra.toml"
     path.write_text(path.read_text().replace("[model]", 'cuda = "12.8"\n[model]'))
     assert chandra("deploy").status == 0

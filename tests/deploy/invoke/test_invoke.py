@@ -106,7 +106,7 @@ def test_invalid_answer_is_reported(chandra, answering, picture, content):
     assert "is no document" in ran.err
 
 
-def test_no_answer_in_time_says_how_to_ask_for_less(chandra, answering, picture):
+def test_timeout_suggests_fewer_pages(chandra, answering, picture):
     model_error(answering, 0, "")
 
     ran = chandra("invoke", picture)
@@ -115,7 +115,7 @@ def test_no_answer_in_time_says_how_to_ask_for_less(chandra, answering, picture)
     assert "--pages" in ran.err
 
 
-def test_a_document_that_is_sent_is_sent_once(chandra, answering, picture):
+def test_failed_invocation_is_not_retried(chandra, answering, picture):
     asked = answering(b"oops", status="500 Internal Server Error")
 
     ran = chandra("invoke", picture)
@@ -124,7 +124,7 @@ def test_a_document_that_is_sent_is_sent_once(chandra, answering, picture):
     assert len(asked) == 1
 
 
-def test_an_endpoint_that_is_not_there_is_named(chandra, answering, picture):
+def test_error_of_a_missing_endpoint_names_it(chandra, answering, picture):
     answering(
         json.dumps({"Message": "Endpoint ocr of account 1 not found."}).encode(),
         status="400 Bad Request",
@@ -138,7 +138,7 @@ def test_an_endpoint_that_is_not_there_is_named(chandra, answering, picture):
 
 
 @pytest.mark.parametrize("output", ["missing/out.md", "."])
-def test_nothing_is_read_that_could_not_be_written(
+def test_unwritable_output_is_refused_before_sending(
     chandra, answering, picture, tmp_path, output
 ):
     asked = answering(b"# Title")

@@ -20,7 +20,7 @@ def test_invalid_pages_are_rejected_before_sending(chandra, answering, tmp_path,
     assert "try:   --pages 1-3" in ran.err
 
 
-def test_other_words_for_pages_that_are_there_are_sent_on(chandra, answering, tmp_path):
+def test_open_page_range_is_sent_without_blanks(chandra, answering, tmp_path):
     asked = answering(b"# Title")
     path = tmp_path / "three.pdf"
     path.write_bytes(documents.pdf([["one"], ["two"], ["three"]]))
@@ -67,7 +67,7 @@ def test_invalid_requests_are_rejected(
     assert sentence in ran.err
 
 
-def test_more_than_sagemaker_takes_is_refused_here(chandra, tmp_path):
+def test_document_above_25_mb_is_refused_before_sending(chandra, tmp_path):
     path = tmp_path / "large.pdf"
     path.write_bytes(b"%PDF" + bytes(26_000_000))
 
@@ -98,7 +98,7 @@ def test_a_dry_run_does_not_show_the_password(
 @pytest.mark.parametrize(
     "password", ["hunter2;b", " hunter2", "hunter2 ", "é-hunter2", "hunter2\nb"]
 )
-def test_a_password_that_no_header_carries_is_refused_unseen(
+def test_password_invalid_in_a_header_is_refused_and_hidden(
     chandra, answering, picture, monkeypatch, password
 ):
     asked = answering(b"# Title")
@@ -111,7 +111,7 @@ def test_a_password_that_no_header_carries_is_refused_unseen(
     assert "hunter2" not in ran.out + ran.err
 
 
-def test_a_password_without_its_variable_is_refused(chandra, answering, picture):
+def test_unset_password_variable_is_refused(chandra, answering, picture):
     asked = answering(b"# Title")
 
     ran = chandra("invoke", picture, "--password-env", "NOT_SET_ANYWHERE")

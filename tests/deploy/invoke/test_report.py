@@ -9,7 +9,7 @@ from deploy.results.report import report_of
 from tests.deploy.invoke.answers import DOCUMENT, PAGE
 
 
-def test_a_report_without_pictures_is_better_than_none(chandra, answering, tmp_path):
+def test_report_of_an_undrawable_page_shows_text_only(chandra, answering, tmp_path):
     answering(json.dumps(DOCUMENT).encode())
     undrawable = tmp_path / "page.png"
     undrawable.write_bytes(b"\x89PNG\r\n\x1a\n")
@@ -21,7 +21,9 @@ def test_a_report_without_pictures_is_better_than_none(chandra, answering, tmp_p
     assert "<h1>page.png</h1>" in ran.out
 
 
-def test_a_page_without_a_number_makes_no_report(chandra, answering, picture):
+def test_answer_without_page_numbers_is_an_invalid_document(
+    chandra, answering, picture
+):
     answering(json.dumps({"pages": [{"markdown": "x"}]}).encode())
 
     ran = chandra("invoke", picture, "--format", "report")
@@ -83,7 +85,7 @@ def test_report_links_pages_and_marks_unread_ones():
     assert "1 of 2 pages read" in text
 
 
-def test_a_report_needs_nothing_but_itself():
+def test_report_has_no_scripts_and_no_external_addresses():
     text = report_of("page.png", DOCUMENT, {1: b"jpeg"})
 
     page = Elements(text)
@@ -97,7 +99,7 @@ def test_a_report_needs_nothing_but_itself():
     assert "data:image/webp;base64,QUJD" in text
 
 
-def test_a_report_lets_nothing_of_the_document_run():
+def test_report_escapes_scripts_of_the_document():
     hostile = {
         **PAGE,
         "blocks": [{"label": '"><script>', "bbox": [0, 0, 1, 1], "html": "x"}],

@@ -36,10 +36,8 @@ def test_a_stream_is_shown_page_by_page(chandra, answering, picture):
     assert "page 2 was not read" in ran.err
 
 
-def test_a_stream_has_the_time_that_sagemaker_gives_it(
-    chandra, answering, picture, wire
-):
-    """Eight minutes for the last page; the service's own deadline is a minute."""
+def test_stream_may_take_eight_minutes(chandra, answering, picture, wire):
+    """SageMaker allows eight minutes, and the default deadline is a minute."""
     asked = stream(answering, lines({"event": "page", **PAGE}, END))
 
     ran = chandra("invoke", picture, "--stream", "--pages", "1-40")
@@ -70,7 +68,7 @@ class Cut(BaseHTTPRequestHandler):
         pass
 
 
-def test_a_line_that_goes_dead_in_a_stream_is_no_bug(project, picture, tmp_path):
+def test_lost_connection_during_a_stream_is_reported(project, picture, tmp_path):
     with HTTPServer(("127.0.0.1", 0), Cut) as server:
         threading.Thread(target=server.handle_request, daemon=True).start()
         address = f"http://127.0.0.1:{server.server_port}"
@@ -88,7 +86,7 @@ def test_a_line_that_goes_dead_in_a_stream_is_no_bug(project, picture, tmp_path)
     assert "# Title" in out.getvalue()
 
 
-def test_a_stream_can_be_put_together_again(chandra, answering, picture):
+def test_stream_as_json_has_sorted_pages(chandra, answering, picture):
     second = {**PAGE, "page": 2}
     stream(
         answering, lines({"event": "page", **second}, {"event": "page", **PAGE}, END)
@@ -112,7 +110,7 @@ def numbered(*numbers):
     [(None, (2, 3, 1, 4)), ("2-3,9,5-6", (9, 5, 3, 6, 2)), ("7-,3", (8, 3, 9, 7))],
 )
 @pytest.mark.parametrize("where", ["terminal", "file", "json"])
-def test_a_streams_markdown_has_the_order_of_the_document(
+def test_markdown_of_a_stream_has_pages_in_document_order(
     chandra, answering, picture, tmp_path, pages, came, where
 ):
     stream(answering, lines(*numbered(*came), END))
@@ -129,7 +127,7 @@ def test_a_streams_markdown_has_the_order_of_the_document(
     assert text.split() == [f"P{n}" for n in sorted(came)]
 
 
-def test_a_page_is_shown_as_soon_as_those_before_it_are():
+def test_page_is_shown_after_all_pages_before_it():
     in_order = InOrder("1-2,4")
 
     assert in_order.add(2, "two") == []
@@ -138,9 +136,7 @@ def test_a_page_is_shown_as_soon_as_those_before_it_are():
     assert in_order.rest() == []
 
 
-def test_pages_that_waited_for_one_that_never_came_are_shown(
-    chandra, answering, picture
-):
+def test_pages_behind_a_missing_one_are_shown_at_the_end(chandra, answering, picture):
     stream(answering, lines(*numbered(3, 2)))
 
     ran = chandra("invoke", picture, "--stream")
@@ -150,7 +146,7 @@ def test_pages_that_waited_for_one_that_never_came_are_shown(
     assert "pages that came, shown above: 2" in ran.err
 
 
-def test_a_stream_without_its_last_line_is_no_success(chandra, answering, picture):
+def test_stream_without_its_last_line_is_an_error(chandra, answering, picture):
     stream(answering, lines({"event": "page", **PAGE}))
 
     ran = chandra("invoke", picture, "--stream")
@@ -232,9 +228,7 @@ def test_broken_stream_keeps_its_pages_in_the_file(
     assert f"pages that came, in {path}: 1" in ran.err
 
 
-def test_a_stream_into_a_file_is_whole_at_the_end(
-    chandra, answering, picture, tmp_path
-):
+def test_file_of_a_stream_equals_the_sent_bytes(chandra, answering, picture, tmp_path):
     whole = lines({"event": "page", **PAGE}, {"event": "page", **FAILED}, END)
     stream(answering, whole)
     path = tmp_path / "out.ndjson"

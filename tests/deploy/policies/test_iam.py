@@ -65,7 +65,7 @@ def test_policy_is_updated_from_the_file(chandra, wire, project):
     assert "create role" not in changed.out
 
 
-def test_role_of_others_is_not_used(chandra, wire):
+def test_iam_create_rejects_an_existing_role_of_others(chandra, wire):
     wire.call(
         "iam", "create_role", RoleName="ocr-execution", AssumeRolePolicyDocument="{}"
     )

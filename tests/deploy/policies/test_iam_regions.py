@@ -77,7 +77,7 @@ def test_second_region_keeps_the_policies_of_the_first(chandra, wire):
 
 
 @pytest.mark.parametrize("region", ["us-east-1", "eu-west-1"])
-def test_roles_of_two_regions_are_right_for_each(chandra, cloud, region):
+def test_roles_created_for_two_regions_suit_both(chandra, cloud, region):
     chandra("iam", "--create")
     chandra("iam", "--create", "--region", "eu-west-1")
     cloud.calls.clear()

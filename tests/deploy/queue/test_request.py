@@ -72,7 +72,7 @@ def test_non_ascii_key_is_sent_in_body_or_refused():
         ),
     ],
 )
-def test_too_long_header_is_sent_in_body_or_refused(uri, options, words):
+def test_value_invalid_in_a_header_is_sent_in_body_or_refused(uri, options, words):
     request_job = job(options=options, source="/a.pdf")
 
     request = request_of(request_job, uri, TABLE, reads_itself=True)

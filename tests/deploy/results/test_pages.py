@@ -11,7 +11,7 @@ from deploy.results.pages import render_pages
 from tests import documents
 
 
-def test_pdf_pages_are_drawn_by_number(tmp_path):
+def test_pdf_pages_are_rendered_except_missing_ones(tmp_path):
     path = tmp_path / "three.pdf"
     path.write_bytes(documents.pdf([["one"], ["two"], ["three"]]))
 

@@ -39,7 +39,7 @@ def test_destroying_twice_finds_nothing(chandra):
 
 
 @pytest.mark.parametrize("command", ["stop", "destroy"])
-def test_nothing_is_deleted_without_a_yes(chandra, cloud, command):
+def test_stop_and_destroy_need_a_yes(chandra, cloud, command):
     chandra("deploy")
 
     ran = chandra(command, yes=False)

@@ -1,4 +1,4 @@
-"""`destroy --all` and the lock file: no later command starts from what is gone."""
+"""`destroy --all` removes the values of deleted resources from the lock file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ THERE = "eu-west-1"
 
 @pytest.fixture
 def lock(tmp_path):
-    """The lock file of a deployment whose image and weights are only in it."""
+    """Return the lock file of a deployment; only it names the image and weights."""
     path = tmp_path / "chandra.toml"
     path.write_text('name = "ocr"\nregion = "us-east-1"\n[model]\nbucket = "weights"\n')
     write_lock(path, "image", PUSHED)

@@ -223,7 +223,7 @@ def test_without_rights_the_regions_of_boto3_are_asked(live, chandra):
     assert live.changes == []
 
 
-def test_region_that_is_named_is_not_asked(live, chandra, wire):
+def test_region_named_by_not_in_is_not_queried(live, chandra, wire):
     live.forbidden = {f"{THERE}/sagemaker:ListModels"}
 
     ran = chandra("destroy", "--all", "--not-in", THERE)
@@ -232,8 +232,8 @@ def test_region_that_is_named_is_not_asked(live, chandra, wire):
     assert roles(wire) == []
 
 
-def test_role_used_in_a_region_not_asked_goes_without_its_policy(live, chandra, wire):
-    """--not-in is not enough: its list is copied from an error."""
+def test_role_stays_until_policies_of_skipped_regions_are_gone(live, chandra, wire):
+    """--not-in alone does not release a role: users copy its list from an error."""
     chandra("iam", "--create", "--region", THERE)
     chandra("destroy", "--all", "--not-in", THERE)
     before = [list(policies(wire, role)) for role in ROLES]

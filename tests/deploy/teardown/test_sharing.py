@@ -67,7 +67,7 @@ def test_role_with_a_policy_for_another_region_loses_its_own(uses):
 
 
 @pytest.mark.parametrize("use", [LIVE, THEIRS], ids=["live", "other"])
-def test_role_without_a_policy_for_its_user_loses_none(use):
+def test_role_lacking_a_policy_for_a_used_region_keeps_all(use):
     left, (kept,) = keep_roles([role(HERE)], HERE, [use])
 
     assert calls(left) == []
@@ -77,7 +77,7 @@ def test_role_without_a_policy_for_its_user_loses_none(use):
     ) in kept.reason
 
 
-def test_unnamed_policy_goes_when_others_have_theirs():
+def test_unnamed_policy_is_deleted_if_others_have_named_ones():
     legacy = role(THERE, **{UNNAMED_POLICY: HERE})
 
     left, _ = keep_roles([legacy], HERE, [LIVE])
@@ -85,7 +85,7 @@ def test_unnamed_policy_goes_when_others_have_theirs():
     assert calls(left) == [("delete_role_policy", UNNAMED_POLICY)]
 
 
-def test_role_that_is_only_recorded_elsewhere_says_how_it_goes():
+def test_role_with_another_regions_policy_says_how_to_delete_it():
     _, (kept,) = keep_roles([role(HERE, THERE)], HERE, [RegionUse(THERE)])
 
     assert kept.reason == "its policy for eu-west-1 says that it is used there"
@@ -105,7 +105,7 @@ def test_role_with_a_policy_for_a_region_not_asked_stays():
 
 
 @pytest.mark.parametrize("uses", [[LIVE], []], ids=["live", "not-asked"])
-def test_no_remedy_stops_a_serving_endpoint(uses):
+def test_remedies_for_kept_resources_omit_destroy(uses):
     inventory = Inventory("ocr", bucket="weights", weights=(WEIGHTS,))
 
     _, (kept,) = keep_roles([role(HERE, THERE)], HERE, uses)
@@ -156,7 +156,7 @@ def test_unfinished_uploads_in_another_region_stay():
     assert left.kept[0].what == "objects in s3://b (unfinished uploads)"
 
 
-def test_empty_bucket_keeps_nothing():
+def test_empty_bucket_does_not_change_the_inventory():
     inventory = Inventory("ocr", bucket="weights")
 
     assert keep_objects(inventory, THERE, [LIVE]) == inventory

@@ -267,7 +267,7 @@ def test_unreachable_hub_is_reported(monkeypatch, ask):
 
 
 @pytest.mark.parametrize("revision", ["a/b", "../x", "v 1", "", "größer", "x" * 101])
-def test_a_name_that_is_no_part_of_an_address_is_refused(chandra, cloud, hub, revision):
+def test_invalid_revision_name_is_refused(chandra, cloud, hub, revision):
 
     ran = chandra("model", "stage", "--from", str(hub.folder), f"--revision={revision}")
 

@@ -135,7 +135,7 @@ def test_blanks_in_place_of_plus_are_named():
         ("89504e470d0a1a0a" * 8, "hexadecimal"),
     ],
 )
-def test_text_that_is_something_else_is_named(text, words):
+def test_kind_of_non_base64_text_is_named(text, words):
     assert words in str(explain_non_base64(text))
 
 
@@ -148,7 +148,7 @@ def test_text_that_is_something_else_is_named(text, words):
     ),
     st.binary(max_size=200),
 )
-def test_base64_of_a_document_is_not_taken_for_something_else(magic, rest):
+def test_base64_of_a_document_is_not_called_invalid(magic, rest):
     for encode in (base64.b64encode, base64.urlsafe_b64encode, base64.encodebytes):
         text = encode(magic + rest).decode()
         assert explain_non_base64(text) is None

@@ -106,7 +106,7 @@ def test_body_of_another_service_is_explained(name, value, service, size):
     assert '{"document": "<base64 of the file>"}' in caught.value.detail
 
 
-def test_an_address_is_still_an_address():
+def test_s3_address_in_document_is_not_read_as_base64():
     assert request({"document": "s3://docs/a%20b.pdf"}).document == Address(
         "docs", "a%20b.pdf"
     )

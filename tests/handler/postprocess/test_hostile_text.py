@@ -169,7 +169,7 @@ def test_line_separator_does_not_end_a_listing(end):
 
 @pytest.mark.parametrize("code", range(0xFDD0, 0xFDE0))
 @pytest.mark.parametrize("tag", ["p", "code", "math"])
-def test_noncharacter_in_a_page_is_not_taken_for_a_mark(code, tag):
+def test_noncharacters_are_replaced_in_markdown(code, tag):
     written = markdown_from([Element(tag, {}, [f"a{chr(code)}`{chr(code)}b"])])
 
     assert "\ufffd" in written

@@ -244,7 +244,7 @@ def test_a_suspect_yields_the_only_process(queue_of, clock, waiting):
     queue.give_back(turn, CallOutcome.PREEMPTED)
 
 
-def test_a_call_that_yields_again_and_again_finishes_at_last(queue_of, clock, waiting):
+def test_time_before_yielding_doubles_up_to_the_limit(queue_of, clock, waiting):
     queue, slow = queue_of(1), DocumentUsage()
     limits = []
     for _ in range(8):
@@ -300,7 +300,7 @@ def test_calls_that_cannot_restart_never_yield(queue_of, clock, waiting):
         (Priority.SUSPECT, CallOutcome.FINISHED, 0.1, Priority.SUSPECT),
     ],
 )
-def test_the_outcome_of_a_call_sets_the_next_level(
+def test_level_of_a_document_follows_outcome_and_time(
     queue_of, clock, before, outcome, seconds, after
 ):
     queue, account = queue_of(2), DocumentUsage(before)
@@ -343,7 +343,7 @@ def test_documents_without_a_key_share_no_account():
     assert len(history) == 0
 
 
-def test_as_many_documents_are_remembered_as_the_limit_says(clock):
+def test_number_of_remembered_documents_is_limited(clock):
     history = History(max_accounts=10, clock=clock)
     first = history.account("0")
 

@@ -102,7 +102,7 @@ def test_a_call_runs_in_another_process(pool):
     assert pool.call(SECONDS, os.getpid) != os.getpid()
 
 
-def test_the_same_process_serves_one_call_after_the_other(pool):
+def test_successive_calls_run_in_the_same_process(pool):
     assert pool.call(SECONDS, os.getpid) == pool.call(SECONDS, os.getpid)
 
 
@@ -127,7 +127,7 @@ def test_handler_error_is_raised_unchanged(pool):
     assert type(caught.value) is UnreadableDocumentError
 
 
-def test_an_exception_costs_no_process(single):
+def test_process_survives_an_exception(single):
     pid = single.call(SECONDS, os.getpid)
 
     with pytest.raises(RuntimeError, match=r"^ZeroDivisionError"):
@@ -136,7 +136,7 @@ def test_an_exception_costs_no_process(single):
     assert single.call(SECONDS, os.getpid) == pid
 
 
-def test_arguments_that_cannot_be_sent_cost_no_process(single):
+def test_process_survives_unsendable_arguments(single):
     pid = single.call(SECONDS, os.getpid)
 
     with pytest.raises(WireError, match="expected a 64-bit int, not function"):
@@ -152,7 +152,7 @@ def test_a_call_that_crashes_fails_alone(pool):
     assert [pool.call(SECONDS, add, n, n) for n in range(4)] == [0, 2, 4, 6]
 
 
-def test_a_call_that_ends_its_process_says_with_what_status(pool):
+def test_error_of_an_exited_process_states_its_status(pool):
     with pytest.raises(CallCrashedError, match="ended with status 7"):
         pool.call(SECONDS, leave, 7)
 
@@ -270,7 +270,7 @@ def test_a_process_replaced_after_a_crash_has_the_same_limit():
     pool.close()
 
 
-def test_a_process_imports_nothing_of_its_parents():
+def test_process_imports_no_heavy_libraries_of_its_parent():
     pool = Pool(1)
 
     modules = set(pool.call(SECONDS, eval, "list(__import__('sys').modules)"))
@@ -289,7 +289,7 @@ def test_a_closed_pool_leaves_no_process():
     assert is_gone(pid)
 
 
-def test_a_pool_that_closes_does_not_wait_for_what_runs():
+def test_closing_a_pool_kills_running_calls():
     pool = Pool(1, modules=MODULES)
     errors: list[Exception] = []
 
@@ -345,7 +345,7 @@ def test_child_that_ignores_its_closed_pipe_is_killed(child_of):
     assert child.describe_end() == "was ended by SIGKILL"
 
 
-def test_a_child_outlives_the_interrupt_of_a_terminal(child_of):
+def test_child_ignores_sigint(child_of):
     child = child_of(echo_until_closed, "hello")
     child.connection.recv()
 

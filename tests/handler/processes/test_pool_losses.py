@@ -204,7 +204,7 @@ def test_preempted_call_restarts_after_the_waiting_one(pool_of, token, ends):
     assert [record.why for record in ends] == ["preempted"]
 
 
-def test_new_documents_find_a_process_beside_endless_ones(pool_of):
+def test_new_documents_are_served_beside_endless_calls(pool_of):
     pool = pool_of(2)
 
     def bomb() -> None:
@@ -232,7 +232,7 @@ def test_slow_documents_have_less_of_the_processors(pool_of):
     assert call(pool, niceness) == niceness()
 
 
-def test_a_slow_document_has_its_time_in_processor_time():
+def test_time_limit_of_a_slow_document_is_processor_time():
     pool, slow = Pool(1, modules=[called.__name__]), CallContext("slow")
     with pytest.raises(CallTimeoutError):
         call(pool, burn, context=slow, seconds=0.2)

@@ -36,7 +36,7 @@ def test_a_process_without_processor_time_is_stalled(state):
 
 
 @pytest.mark.parametrize("seen", [(101, "S"), (100, "R"), None])
-def test_a_process_that_works_or_wants_to_is_not_stalled(seen):
+def test_running_or_runnable_process_is_not_stalled(seen):
     process = Process()
     watch = process.watch(5)
 
@@ -45,7 +45,7 @@ def test_a_process_that_works_or_wants_to_is_not_stalled(seen):
     assert not watch.is_stalled()
 
 
-def test_a_process_that_goes_on_is_no_longer_stalled():
+def test_stall_ends_when_the_process_continues():
     process = Process()
     watch = process.watch(5)
     process.now = 6.0

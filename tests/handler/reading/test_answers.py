@@ -189,7 +189,7 @@ def test_complete_output_has_no_warning(read):
     assert warnings_of(page) == []
 
 
-def test_an_error_of_the_engine_is_the_error_of_its_page(read):
+def test_engine_error_fails_only_its_page(read):
     error = PageError("out_of_memory", "a page of 3072 x 2048 pixels does not fit")
     failed = EngineOutput("id", FinishReason.ERROR, num_attempts=2, error=error)
 

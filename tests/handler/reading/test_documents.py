@@ -24,7 +24,7 @@ from tests.handler.reading.engines import FakeEngines, num_open_files, pdf_of
 from tests.s3 import Asked
 
 
-def test_the_bytes_of_a_document_are_there_until_it_is_closed(open_document):
+def test_document_stays_readable_until_it_is_closed(open_document):
     reading = open_document(pdf_of(1))
     path = Path(reading.spool.path)
     assert path.read_bytes() == pdf_of(1)
@@ -43,9 +43,7 @@ def test_the_bytes_of_a_document_are_there_until_it_is_closed(open_document):
     ],
     ids=["unreadable", "no such page"],
 )
-def test_a_document_that_is_refused_leaves_no_bytes(
-    open_document, content, options, error
-):
+def test_refused_document_leaves_no_open_file(open_document, content, options, error):
     before = num_open_files()
 
     with pytest.raises(error):

@@ -56,7 +56,7 @@ def test_the_answer_says_how_a_page_was_turned(read, upright, degrees):
     assert len(page.images) == 1
 
 
-def test_the_option_leaves_a_page_as_it_was_sent(read, upright):
+def test_rotate_none_disables_rotation(read, upright):
     content = as_png(turned(upright, 90))
 
     page = read(content, FakeEngines({1: TEXT}), {"rotate": "none"})[1]

@@ -78,7 +78,7 @@ def num_open_files() -> int:
 
 
 @pytest.mark.parametrize("size", [1, PART - 1, PART, PART + 1, len(CONTENT)])
-def test_a_document_arrives_as_it_is(s3, download, size):
+def test_downloaded_bytes_equal_the_object(s3, download, size):
     assert download(s3.put("a.pdf", CONTENT[:size])) == CONTENT[:size]
 
 
@@ -438,7 +438,7 @@ def test_late_bytes_are_not_written_into_another_file(s3, fetcher, monkeypatch):
     assert contents == {b"another document"}
 
 
-def test_a_large_document_leaves_room_for_others(s3, download, fetcher):
+def test_slow_download_does_not_block_a_small_one(s3, download, fetcher):
     """A slow download does not take all connections."""
     large = s3.put("large.pdf", CONTENT)
     small = s3.put("small.pdf", CONTENT[:10])

@@ -118,6 +118,6 @@ def test_data_urls_fit_four_times_into_a_real_time_answer():
     assert max_inline_bytes(100 * 1024 * 1024) == MAX_INLINE_BYTES
 
 
-def test_a_document_without_the_option_has_no_picture():
+def test_pictures_need_an_option():
     assert not Options().has_images
     assert Options(inline_images=True).has_images

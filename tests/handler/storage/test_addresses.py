@@ -73,7 +73,7 @@ def test_any_text_parses_or_is_a_bad_request(text):
 
 
 @pytest.mark.parametrize("text", [None, "", " ", ",", " , "])
-def test_without_a_bucket_nothing_may_be_read(text):
+def test_no_address_is_allowed_without_a_bucket(text):
     assert not Buckets(text)
     assert Address("docs", "a") not in Buckets(text)
 

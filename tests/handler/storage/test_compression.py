@@ -112,10 +112,10 @@ def test_any_other_coding_is_rejected_by_name(header):
         is_gzip_encoding(header)
 
 
-def test_a_meaningless_coding_of_s3_is_ignored():
+def test_content_coding_aws_chunked_is_ignored():
     assert is_gzip_encoding("aws-chunked,gzip", ignored=["aws-chunked"])
 
 
-def test_no_supported_document_begins_like_gzip():
+def test_gzip_is_distinguished_from_document_types():
     assert is_gzip(gzip.compress(b""))
     assert not any(map(is_gzip, [b"", b"\x1f\x8b", b"\x89PNG", b"%PDF-", b"II*\0"]))

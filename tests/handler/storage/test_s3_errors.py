@@ -164,7 +164,7 @@ def test_a_bucket_of_another_region_is_named(code, region, words):
     assert "AWS_REGION" in error.detail
 
 
-def test_a_redirect_that_cannot_be_followed_is_another_region():
+def test_redirect_error_names_the_other_region():
     response = {
         "Error": {"Code": "301"},
         "ResponseMetadata": {
@@ -236,7 +236,7 @@ def proxy(s3, monkeypatch):
     return use
 
 
-def test_a_proxy_that_is_down_is_not_called_network_isolation(proxy):
+def test_error_of_an_unreachable_proxy_names_its_variables(proxy):
     with socket.socket() as unheard:
         unheard.bind(("127.0.0.1", 0))
         proxy(unheard.getsockname()[1])

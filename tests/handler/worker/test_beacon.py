@@ -50,7 +50,7 @@ def beacon(tmp_path, state, drained, left, clock):
     beacon.close()
 
 
-def test_the_state_is_there_as_soon_as_the_beacon_is_started(beacon, tmp_path):
+def test_state_is_published_when_the_beacon_starts(beacon, tmp_path):
     beacon.start()
 
     assert published(tmp_path) == "state=starting"
@@ -76,7 +76,7 @@ def test_unchanged_state_is_written_every_beat(beacon, tmp_path, clock):
     assert (tmp_path / STATE).exists()
 
 
-def test_failing_describe_leaves_the_state_to_age(tmp_path, drained, left):
+def test_failing_describe_publishes_no_state(tmp_path, drained, left):
     def fail():
         raise RuntimeError("no idea")
 

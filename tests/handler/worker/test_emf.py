@@ -47,7 +47,7 @@ def record(caplog):
     return record_it
 
 
-def test_a_request_is_one_line_that_declares_what_it_holds(record):
+def test_each_declared_metric_has_a_value_in_the_line(record):
     [line] = record([page(), page(2)])
 
     assert line["_aws"]["Timestamp"] == 12500
@@ -59,7 +59,7 @@ def test_a_request_is_one_line_that_declares_what_it_holds(record):
         assert line[metric["Name"]] is not None
 
 
-def test_pages_tokens_and_times_are_in_it(record):
+def test_line_has_pages_tokens_and_times(record):
     [line] = record([page(), page(2, page_seconds=2.5)])
 
     assert (line["Requests"], line["Pages"], line["OutputTokens"]) == (1, 2, 14)
@@ -68,13 +68,13 @@ def test_pages_tokens_and_times_are_in_it(record):
     assert line["RequestSeconds"] == 2.0
 
 
-def test_memory_is_in_it_where_there_is_a_gpu(record):
+def test_line_has_the_gpu_memory(record):
     [line] = record([page()], memory=18_000_000_000)
 
     assert line["GPUMemory"] == 18_000_000_000
 
 
-def test_without_a_gpu_there_is_no_such_metric(record):
+def test_line_has_no_gpu_memory_without_a_gpu(record):
     [line] = record([page()])
 
     assert "GPUMemory" not in line
@@ -97,7 +97,7 @@ def test_failed_request_counts_as_one_failure(record):
     assert line["Failures"] == 1
 
 
-def test_more_pages_than_a_line_may_hold_take_another(record):
+def test_values_above_the_limit_are_in_a_second_line(record):
     first, second = record([page(n) for n in range(MAX_VALUES + 1)])
 
     assert len(first["PageSeconds"]) == MAX_VALUES

@@ -25,17 +25,17 @@ def write(path, text):
     path.write_text(text)
 
 
-def test_memory_without_a_limit_is_the_machines(machine):
+def test_memory_limit_defaults_to_that_of_the_machine(machine):
     assert memory_limit_bytes(machine) == 16 * GIB
 
 
-def test_a_containers_limit_counts(machine):
+def test_memory_limit_of_cgroup_v2_applies(machine):
     write(machine / "sys/fs/cgroup/memory.max", f"{4 * GIB}\n")
 
     assert memory_limit_bytes(machine) == 4 * GIB
 
 
-def test_the_older_kind_of_limit_counts_too(machine):
+def test_memory_limit_of_cgroup_v1_applies(machine):
     limit = machine / "sys/fs/cgroup/memory/memory.limit_in_bytes"
     write(limit, f"{2 * GIB}\n")
 

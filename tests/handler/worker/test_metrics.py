@@ -73,7 +73,7 @@ def test_metrics_are_declared_with_their_kind(kind, names):
     assert {metric["name"] for metric in DECLARED[kind]} - OF_TORCHSERVE == set(names)
 
 
-def test_each_metric_is_asked_for_by_the_kind_it_is_declared_as(metrics, recorded):
+def test_metrics_are_recorded_as_their_declared_kinds(metrics, recorded):
     declared = {
         metric["name"]: kind
         for kind in KINDS
@@ -134,7 +134,7 @@ def test_a_good_request_counts_its_pages_tokens_and_seconds(metrics, recorded):
     assert recorded.dimensions["Requests"] == [["chandra", "Model"]]
 
 
-def test_a_failed_page_is_a_failure_by_its_code_and_no_tokens(metrics, recorded):
+def test_failed_page_is_counted_by_code_without_page_time(metrics, recorded):
     metrics.record([read(1), failed(2, "unreadable_document")], None, 1.0)
 
     assert recorded.dimensions["Failures"] == [

@@ -11,7 +11,7 @@ def open_request(row) -> OpenRequest:
     return OpenRequest("a", row, {}, threading.Event())
 
 
-def test_a_body_is_freed_once_its_document_is_elsewhere():
+def test_body_is_freed_after_its_document_is_copied():
     body = bytearray(b'{"document": "AAAA"}')
     request = open_request({"body": body})
 
@@ -22,7 +22,7 @@ def test_a_body_is_freed_once_its_document_is_elsewhere():
     assert request.num_bytes == 20
 
 
-def test_a_body_that_is_the_document_stays():
+def test_body_used_as_the_document_is_kept():
     body = bytearray(b"%PDF")
 
     open_request({"body": body}).release_row(body)
@@ -30,7 +30,7 @@ def test_a_body_that_is_the_document_stays():
     assert body == b"%PDF"
 
 
-def test_a_body_that_the_document_is_a_part_of_stays():
+def test_body_that_contains_the_document_is_kept():
     body = bytearray(b"--x%PDF--x--")
     document = memoryview(body)[3:7]
 

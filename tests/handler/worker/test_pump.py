@@ -33,7 +33,7 @@ def test_a_finished_request_is_answered_while_another_still_runs(pump, reads):
     assert context.content_types == {1: "text/plain"}
 
 
-def test_a_request_that_comes_again_is_read_once(pump, reads):
+def test_repeated_request_is_read_once(pump, reads):
     for _ in range(3):
         pump.turn([A], FakeContext({0: "id-a"}))
 
@@ -41,7 +41,7 @@ def test_a_request_that_comes_again_is_read_once(pump, reads):
     assert len(reads.requests) == 1
 
 
-def test_a_body_that_comes_again_is_freed_at_once(pump, reads):
+def test_body_of_a_repeated_request_is_freed_at_once(pump, reads):
     first, again = bytearray(b"page"), bytearray(b"page")
     pump.turn([{"body": first}], FakeContext({0: "a"}))
 
@@ -156,7 +156,7 @@ def test_failing_report_costs_no_answer(reads):
     pump.close()
 
 
-def test_an_answer_does_not_wait_for_the_turn_to_end(make_pump, reads):
+def test_answer_ends_the_wait_of_a_turn(make_pump, reads):
     pump = make_pump(wait_seconds=5)
     turn = threading.Thread(
         target=pump.turn, args=([A], FakeContext({0: "id-a"})), daemon=True
@@ -337,7 +337,7 @@ def test_the_pump_is_stuck_until_a_finished_reply_has_left(make_pump, reads):
     assert not pump.is_stuck
 
 
-def test_a_turn_that_does_not_end_makes_the_pump_stuck(make_pump, reads):
+def test_pump_is_stuck_while_a_turn_is_too_long(make_pump, reads):
     """Block a turn in the report of a reply."""
     pump = make_pump(max_turn_seconds=0.05)
     goes_on = threading.Event()

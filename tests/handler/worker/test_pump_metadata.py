@@ -71,7 +71,7 @@ def test_a_stream_goes_on_beside_a_request_for_metadata(pump, reads):
     assert [context.stopping_criteria[i](b"") for i in (0, 1)] == [False, None]
 
 
-def test_the_pump_is_not_stuck_once_documents_come_again(pump):
+def test_documents_after_metadata_do_not_make_the_pump_stuck(pump):
     pump.turn([{}], describe())
     pump.turn([{}], describe())
 

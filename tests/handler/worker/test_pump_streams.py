@@ -14,7 +14,7 @@ from tests.handler.worker.reads import A, B
 from tests.waiting import until
 
 
-def test_a_stream_leaves_in_frames_and_ends_with_the_last(pump, reads):
+def test_stream_is_sent_in_frames_until_the_last(pump, reads):
     pump.turn([A], FakeContext({0: "id-a"}))
     until(lambda: "id-a" in reads.requests)
     reads.requests["id-a"].stream(b"one\n")
@@ -84,7 +84,7 @@ def test_short_answers_are_sent_before_long_ones(make_pump, reads):
     assert set(second.request_ids) == {1}
 
 
-def test_an_answer_that_had_to_wait_goes_first_in_the_next_call(make_pump, reads):
+def test_delayed_answer_goes_first_in_the_next_turn(make_pump, reads):
     pump = make_pump(max_reply_bytes=10 * MAX_FRAME_BYTES)
     ids = {0: "long", 1: "longer", 2: "late"}
     pump.turn([A, A, A], FakeContext(dict(ids)))

@@ -21,7 +21,7 @@ def text(folder):
     return (folder / "state").read_text().rstrip("\n")
 
 
-def test_the_last_text_is_the_one_that_is_there(state, tmp_path):
+def test_state_file_has_the_last_text(state, tmp_path):
     for word in ("first", "a second that is longer", "third"):
         state.write(word)
 

@@ -249,5 +249,5 @@ def test_random_arrivals_and_removals_starve_no_page(seed, num_positions, drafts
 
 
 @pytest.mark.parametrize("drafts", [0, 3])
-def test_longest_page_is_the_cache_size_without_drafts(drafts):
+def test_longest_page_is_the_cache_size_minus_its_drafts(drafts):
     assert create_scheduler(100, drafts=drafts).max_tokens == 100 - drafts

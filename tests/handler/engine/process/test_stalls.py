@@ -102,7 +102,7 @@ def test_first_long_step_does_not_stall_the_engine(engines_with):
 
 
 @pytest.mark.slow
-def test_step_longer_than_its_limit_recovers_when_it_ends(engines_with):
+def test_stalled_engine_recovers_when_its_long_step_ends(engines_with):
     engines = engines_with()
     engines.submit(engine_request("a/1", "encode 0.01")).result(10)
 
