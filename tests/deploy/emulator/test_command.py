@@ -159,7 +159,7 @@ def test_commands_work_in_an_empty_folder_after_init(tmp_path, container):
     assert output["wrote"] == "chandra.toml"
     assert "asynchronous   chandra-async" in results["status"].stdout
     assert (tmp_path / "markdown" / "page.png.md").read_bytes() == PNG + b"page"
-    assert "1 of 1 documents read" in results["transform papers"].stdout
+    assert "1 of 1 documents read" in results["transform start"].stdout
 
 
 def test_sample_endpoint_can_be_updated(tmp_path, container):

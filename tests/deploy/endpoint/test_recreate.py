@@ -14,7 +14,7 @@ from tests.deploy.accounts import OTHER_IMAGE
 # Each test makes about a hundred calls over HTTP.
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 RECREATE = ("update", "--image", OTHER_IMAGE, "--strategy", "recreate")
 QUEUE = '[asynchronous]\nbucket = "exchange"\n'
 TAKING_DOWN = re.compile(r"recreate|\bstop\b|\bdestroy\b|delete[_ -]endpoint")
