@@ -99,11 +99,11 @@ COMMANDS: dict[str, Case] = {
     "list": ((("deploy",),), ("list",)),
     "logs": ((("deploy",),), ("logs",)),
     "alarms --create": ((("deploy",),), ("alarms", "--create")),
+    "plan": ((), ("plan",)),
+    "doctor": ((("iam", "--create"), ("deploy",)), ("doctor",)),
 }
 """Commands by name: what is run before them, and their arguments."""
 LONGER: dict[str, Case] = {
-    "plan": ((), ("plan",)),
-    "doctor": ((("iam", "--create"), ("deploy",)), ("doctor",)),
     "destroy": ((("deploy",),), ("destroy",)),
 }
 """Commands that may take a few frames more."""
