@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from typing import Any
 
 from deploy.commands.command import Command
 from deploy.commands.flags import (
     parse_seconds,
 )
 from deploy.commands.recorded import forget_missing
+from deploy.config import DeployConfig
 from deploy.context import Context
-from deploy.errors import ConfigError
-from deploy.teardown.inventory import read_inventories
-from deploy.teardown.plan import Inventory, plan_teardown
+from deploy.errors import AccessDeniedError, ConfigError
+from deploy.plan.actions import Action
+from deploy.queue.endpoint import async_config
+from deploy.teardown.inventory import add_exchanged, add_stored, read_inventory
+from deploy.teardown.plan import Inventory, Kept, plan_teardown
 from deploy.teardown.shared import keep_shared
 
 
@@ -48,34 +52,46 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(context: Context, options: argparse.Namespace) -> int:
-    if not options.all and (options.keep_global or options.not_in):
-        raise ConfigError(
-            "--keep-global and --not-in go with --all",
-            hint="chandra-sagemaker destroy, which keeps everything that is global",
+    _refuse_flags_without_all(options)
+    aws, name, region = context.aws, context.config.name, context.identity.region
+    inventories: list[Inventory] = []
+    notes: Sequence[str] = ()
+    for config in _endpoint_configs(context):
+        is_queue = config.name != name
+        try:
+            found = read_inventory(aws, config)
+            if options.all:
+                models = [model for each in inventories for model in each.models]
+                found = add_stored(aws, config, found, also_ours=models)
+        except AccessDeniedError:
+            # The least policy names the queue's endpoint only if the configuration has
+            # one.
+            if not is_queue or config.asynchronous.bucket is not None:
+                raise
+            continue
+        if is_queue and options.all:
+            found = add_exchanged(aws, context.config, found)
+        inventories.append(found)
+    if options.all:
+        if not options.keep_global:
+            context.console.say("asking other regions: roles and buckets are global")
+        inventories, notes = keep_shared(
+            aws,
+            context.config,
+            inventories,
+            keeps_global=options.keep_global,
+            skipped=options.not_in,
         )
-    name, region = context.config.name, context.identity.region
-    inventories, notes = _found(context, options)
     actions = [
         action
         for inventory in inventories
         for action in plan_teardown(inventory, everything=options.all)
     ]
     kept = [each for inventory in inventories for each in inventory.kept]
-    data = {
-        "deployment": name,
-        "region": region,
-        "destroyed": False,
-        "actions": [action.to_json() for action in actions],
-        "kept": [each.to_json() for each in kept],
-    }
-    for action in actions:
-        context.console.say(f"would {action.sentence}")
-    for line in (*(f"would keep {each.sentence}" for each in kept), *notes):
-        context.console.say(line)
+    data = _report_plan(context, actions, kept, notes)
     if not actions:
-        lines = [f"nothing else carries the tag of deployment {name} in {region}"]
-        if not kept:
-            lines = [f"nothing carries the tag of deployment {name} in {region}"]
+        how = "nothing else" if kept else "nothing"
+        lines = [f"{how} carries the tag of deployment {name} in {region}"]
         if options.all and not context.is_dry_run:
             lines += forget_missing(context)
         context.console.result(data, lines)
@@ -97,22 +113,41 @@ def run(context: Context, options: argparse.Namespace) -> int:
     return 0
 
 
-def _found(
-    context: Context, options: argparse.Namespace
-) -> tuple[Sequence[Inventory], Sequence[str]]:
-    """Return the resources to delete, except those used in other regions, and notes."""
-    found = read_inventories(context.aws, context.config, everything=options.all)
-    if not options.all:
-        return found, []
-    if not options.keep_global:
-        context.console.say("asking other regions: roles and buckets are global")
-    return keep_shared(
-        context.aws,
-        context.config,
-        found,
-        keeps_global=options.keep_global,
-        skipped=options.not_in,
-    )
+def _refuse_flags_without_all(options: argparse.Namespace) -> None:
+    if not options.all and (options.keep_global or options.not_in):
+        raise ConfigError(
+            "--keep-global and --not-in go with --all",
+            hint="chandra-sagemaker destroy, which keeps everything that is global",
+        )
+
+
+def _endpoint_configs(context: Context) -> list[DeployConfig]:
+    """Return the configurations of the asynchronous endpoint and of the deployment."""
+    try:
+        return [async_config(context.config, context.identity), context.config]
+    except ConfigError:
+        # The name is too long for an asynchronous endpoint.
+        return [context.config]
+
+
+def _report_plan(
+    context: Context,
+    actions: Sequence[Action],
+    kept: Sequence[Kept],
+    notes: Sequence[str],
+) -> dict[str, Any]:
+    """Print what would be deleted and kept; return the fields of the result."""
+    lines = [f"would {action.sentence}" for action in actions]
+    lines += [f"would keep {each.sentence}" for each in kept]
+    for line in (*lines, *notes):
+        context.console.say(line)
+    return {
+        "deployment": context.config.name,
+        "region": context.identity.region,
+        "destroyed": False,
+        "actions": [action.to_json() for action in actions],
+        "kept": [each.to_json() for each in kept],
+    }
 
 
 COMMAND = Command(

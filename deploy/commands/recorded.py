@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Any
 
 from deploy.config import drop_from_lock, lock_path, read_lock
 from deploy.context import Context
@@ -23,7 +21,12 @@ def forget_missing(context: Context) -> list[str]:
     """
     lock = lock_path(context.config_path)
     try:
-        gone = dict(_deleted_resources(context, read_lock(context.config_path)))
+        tables = read_lock(context.config_path)
+        gone = {}
+        if _is_image_gone(context, tables.get("image", {}).get("uri")):
+            gone["image"] = "image"
+        if _are_weights_gone(context, tables.get("model", {}).get("revision")):
+            gone["model"] = "weights"
         drop_from_lock(context.config_path, gone)
     except DeployError as error:
         return [
@@ -39,16 +42,6 @@ def forget_missing(context: Context) -> list[str]:
         f"{lock.name} no longer names the {what}: chandra-sagemaker {commands} before "
         "the next deploy"
     ]
-
-
-def _deleted_resources(
-    context: Context, lock: Mapping[str, Mapping[str, Any]]
-) -> Iterator[tuple[str, str]]:
-    """Yield each table whose resource was deleted, and the resource's kind."""
-    if "image" in lock and _is_image_gone(context, lock["image"].get("uri")):
-        yield "image", "image"
-    if "model" in lock and _are_weights_gone(context, lock["model"].get("revision")):
-        yield "model", "weights"
 
 
 def _is_image_gone(context: Context, uri: object) -> bool:

@@ -26,6 +26,9 @@ from deploy.resources import (
 
 __all__ = ["Account"]
 
+SCALING = "application-autoscaling"
+DESCRIBE_TARGETS = "describe_scalable_targets"
+
 
 class Account:
     """Observer of an AWS account; it caches nothing."""
@@ -37,13 +40,13 @@ class Account:
         """Return the state of an endpoint; None if it does not exist."""
         try:
             answer = self._aws.call("sagemaker", "describe_endpoint", EndpointName=name)
+            arn = answer["EndpointArn"]
+            items = self._aws.pages("sagemaker", "list_tags", "Tags", ResourceArn=arn)
+            is_ours = tags_from(list(items)).get(OWNER_TAG) == name
         except NotFoundError:
             return None
-        tags = self.tags(answer["EndpointArn"])
-        target = self._scalable_target(name)
-        return _endpoint_state(
-            answer, is_ours=tags.get(OWNER_TAG) == name, target=target
-        )
+        scaled = self._aws.call(SCALING, DESCRIBE_TARGETS, **_target_params(name))
+        return _endpoint_state(answer, is_ours=is_ours, target=_first_target(scaled))
 
     def poll_endpoint(self, name: str) -> EndpointState | None:
         """Return the state of an endpoint without its tags and scaling limits.
@@ -148,8 +151,9 @@ class Account:
     def scaling(self, endpoint: str) -> ObservedScaling:
         """Return limits, policies and alarms of an endpoint's scaling."""
         which = scalable_target(endpoint)
+        scaled = self._aws.call(SCALING, DESCRIBE_TARGETS, **_target_params(endpoint))
         policies = self._aws.pages(
-            "application-autoscaling",
+            SCALING,
             "describe_scaling_policies",
             "ScalingPolicies",
             ServiceNamespace=which["ServiceNamespace"],
@@ -160,7 +164,7 @@ class Account:
             "cloudwatch", "describe_alarms", "MetricAlarms", AlarmNames=names
         )
         return ObservedScaling(
-            target=self._scalable_target(endpoint),
+            target=_first_target(scaled),
             policies={policy["PolicyName"]: policy for policy in policies},
             alarms={alarm["AlarmName"]: alarm for alarm in alarms},
         )
@@ -196,16 +200,19 @@ class Account:
         except NotFoundError:
             return {}
 
-    def _scalable_target(self, endpoint: str) -> dict[str, Any] | None:
-        """Return an endpoint's scalable target; None if it is not scaled."""
-        which = scalable_target(endpoint)
-        answer = self._aws.call(
-            "application-autoscaling",
-            "describe_scalable_targets",
-            ServiceNamespace=which["ServiceNamespace"],
-            ResourceIds=[which["ResourceId"]],
-        )
-        return next(iter(answer.get("ScalableTargets") or ()), None)
+
+def _target_params(endpoint: str) -> dict[str, Any]:
+    """Return the parameters that describe the scalable target of an endpoint."""
+    which = scalable_target(endpoint)
+    return {
+        "ServiceNamespace": which["ServiceNamespace"],
+        "ResourceIds": [which["ResourceId"]],
+    }
+
+
+def _first_target(answer: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the target in an answer; None if the endpoint is not scaled."""
+    return next(iter(answer.get("ScalableTargets") or ()), None)
 
 
 def _endpoint_state(

@@ -12,154 +12,133 @@ from deploy.batch.jobs import Transforms
 from deploy.config import DeployConfig
 from deploy.endpoint.account import Account
 from deploy.endpoint.schedules import has_schedule_group
-from deploy.errors import (
-    AccessDeniedError,
-    ConfigError,
-    ConflictError,
-    NotFoundError,
-)
+from deploy.errors import AccessDeniedError, ConflictError, NotFoundError
 from deploy.image.codebuild import build_log, sources_prefix
 from deploy.image.repository import repository_tags
 from deploy.monitoring.account import dashboard_region, has_dashboard, list_alarms
 from deploy.policies import policy_regions
 from deploy.policies.roles import attached_policies, find_role, role_policies
-from deploy.queue.endpoint import async_config, exchange_of
+from deploy.queue.endpoint import exchange_of
 from deploy.resources import OWNER_TAG, log_group, tags_from
 from deploy.teardown.models import ingredients_of
 from deploy.teardown.plan import Inventory, Kept, ObjectVersion, Role
-from deploy.teardown.versions import Staged, find_staged, list_uploads, list_versions
+from deploy.teardown.versions import find_staged, list_uploads, list_versions
 
-__all__ = ["read_inventories", "read_inventory"]
-
-
-def read_inventories(
-    aws: AWSClient, config: DeployConfig, *, everything: bool
-) -> list[Inventory]:
-    """Return the inventories of the asynchronous endpoint and of the deployment.
-
-    With `everything`, they include what only `destroy --all` deletes.
-    """
-    try:
-        beside = async_config(config, aws.identity())
-    except ConfigError:
-        return [read_inventory(aws, config, everything=everything)]
-    try:
-        first = read_inventory(aws, beside, everything=everything)
-    except AccessDeniedError:
-        # The least policy allows this only if the configuration has such an endpoint.
-        if config.asynchronous.bucket is not None:
-            raise
-        return [read_inventory(aws, config, everything=everything)]
-    if everything and config.asynchronous.bucket is not None:
-        exchange = exchange_of(config)
-        first = replace(
-            first,
-            bucket=exchange.bucket,
-            exchanged=list_versions(aws, exchange.bucket, exchange.prefix),
-            uploads=list_uploads(aws, exchange.bucket, exchange.prefix),
-        )
-    # `iam` creates no roles for it, so roles of this name belong to another deployment.
-    first = replace(first, roles=())
-    rest = read_inventory(aws, config, everything=everything, also_ours=first.models)
-    return [first, rest]
+__all__ = ["add_exchanged", "add_stored", "read_inventory"]
 
 
-def read_inventory(
-    aws: AWSClient,
-    config: DeployConfig,
-    *,
-    everything: bool,
-    also_ours: Sequence[str] = (),
-) -> Inventory:
-    """Return the inventory of one endpoint.
+def read_inventory(aws: AWSClient, config: DeployConfig) -> Inventory:
+    """Return what `destroy` deletes of one endpoint, also without `--all`.
 
-    With `everything`, it includes what only `destroy --all` deletes. The models in
-    `also_ours` are deleted too, so they do not keep images and weights. Raises
-    ConflictError if another deployment uses what would be deleted.
+    Raises ConflictError if an endpoint of another deployment uses it.
     """
     account, name = Account(aws), config.name
     state = account.endpoint(name)
     is_ours = state is not None and state.is_ours
-    roles = _find_roles(aws, name) if everything else ()
-    staged = find_staged(aws, config) if everything else Staged()
-    bucket = config.model.bucket
     configs = tuple(live.config for live in account.history(name))
     models = tuple(account.models(name))
     _refuse_if_used(aws, account, name, {*configs, *models})
-    repository = _find_repository(aws, config) if everything else None
-    ours = (*models, *also_ours)
-    _refuse_if_shared(aws, account, config, ours, repository, staged.versions, roles)
     is_shown = has_dashboard(aws, name)
     shown = dashboard_region(aws, name) if is_shown else None
     is_elsewhere = shown not in (None, aws.region)
+    alarms = list_alarms(aws, name)
+    jobs = [job.name for job in Transforms(aws, name).own_jobs(status="InProgress")]
+    kept: tuple[Kept, ...] = ()
+    if is_elsewhere:
+        reason = f"it shows {shown}, and dashboards are global"
+        remedy = f"it goes with the deployment in {shown}"
+        kept = (Kept(f"dashboard {name}", reason, remedy),)
     return Inventory(
         name=name,
         endpoint=state if is_ours else None,
         configs=configs,
         models=models,
-        alarms=tuple(alarm.name for alarm in list_alarms(aws, name)),
+        alarms=tuple(alarm.name for alarm in alarms),
         has_dashboard=is_shown and not is_elsewhere,
         has_schedule=has_schedule_group(aws, name),
         is_scaled=is_ours and state is not None and state.is_scaled,
+        bucket=config.model.bucket,
+        jobs=tuple(jobs),
+        kept=kept,
+    )
+
+
+def add_stored(
+    aws: AWSClient,
+    config: DeployConfig,
+    inventory: Inventory,
+    *,
+    also_ours: Sequence[str] = (),
+) -> Inventory:
+    """Return an inventory with what only `destroy --all` deletes.
+
+    The models in `also_ours` are deleted too, so they do not keep images and weights.
+    Raises ConflictError if a model of another deployment uses what would be deleted.
+    """
+    name, bucket = config.name, config.model.bucket
+    sources, transforms = sources_prefix(name), transforms_prefix(name)
+    roles = _find_roles(aws, name)
+    staged = find_staged(aws, config)
+    repository = _find_repository(aws, config)
+    ours = (*inventory.models, *also_ours)
+    _refuse_if_shared(aws, config, ours, repository, staged.versions, roles)
+    return replace(
+        inventory,
         roles=roles,
         repository=repository,
-        build_project=_find_build_project(aws, name) if everything else None,
-        bucket=bucket,
+        build_project=_find_build_project(aws, name),
         weights=staged.versions,
-        sources=list_versions(aws, bucket, sources_prefix(name)) if everything else (),
+        sources=list_versions(aws, bucket, sources),
         uploads=(
             *staged.uploads,
-            *(
-                upload
-                for prefix in (sources_prefix(name), transforms_prefix(name))
-                if everything
-                for upload in list_uploads(aws, bucket, prefix)
-            ),
+            *list_uploads(aws, bucket, sources),
+            *list_uploads(aws, bucket, transforms),
         ),
-        log_groups=tuple(
-            group
-            for group in (log_group(name), build_log(name))
-            if everything and _has_logs(aws, group)
-        ),
-        jobs=tuple(
-            job.name for job in Transforms(aws, name).own_jobs(status="InProgress")
-        ),
-        job_objects=(
-            list_versions(aws, bucket, transforms_prefix(name)) if everything else ()
-        ),
-        job_streams=_list_job_streams(aws, name) if everything else (),
-        kept=(
-            Kept(
-                f"dashboard {name}",
-                f"it shows {shown}, and dashboards are global",
-                f"it goes with the deployment in {shown}",
-            ),
-        )
-        if is_elsewhere
-        else (),
+        log_groups=_find_log_groups(aws, (log_group(name), build_log(name))),
+        job_objects=list_versions(aws, bucket, transforms),
+        job_streams=_list_job_streams(aws, name),
+    )
+
+
+def add_exchanged(
+    aws: AWSClient, config: DeployConfig, inventory: Inventory
+) -> Inventory:
+    """Return the inventory of an asynchronous endpoint with its documents and results.
+
+    `config` is the configuration of the deployment itself. `iam` creates no roles for
+    the endpoint, so roles of its name belong to another deployment and are left out.
+    """
+    inventory = replace(inventory, roles=())
+    if config.asynchronous.bucket is None:
+        return inventory
+    exchange = exchange_of(config)
+    return replace(
+        inventory,
+        bucket=exchange.bucket,
+        exchanged=list_versions(aws, exchange.bucket, exchange.prefix),
+        uploads=list_uploads(aws, exchange.bucket, exchange.prefix),
     )
 
 
 def _find_roles(aws: AWSClient, deployment: str) -> tuple[Role, ...]:
-    """Return the roles that `iam --create` made for a deployment."""
-    names = (f"{deployment}-{kind}" for kind in ("execution", "scheduler", "build"))
-    found = (_find_own_role(aws, name, deployment) for name in names)
-    return tuple(role for role in found if role is not None)
+    """Return the roles that `iam --create` made for a deployment.
 
-
-def _find_own_role(aws: AWSClient, role: str, deployment: str) -> Role | None:
-    """Return a role of the deployment; None if it is missing or has another owner."""
-    tags = tags_from((find_role(aws, role) or {}).get("Tags", ()))
-    if tags.get(OWNER_TAG) != deployment:
-        return None
-    policies = role_policies(aws, role)
-    regions = policy_regions(policies)
-    return Role(
-        role,
-        tuple(policies),
-        {name: frozenset(found) for name, found in regions.items()},
-        tuple(attached_policies(aws, role)),
-    )
+    Roles that have another owner are left out.
+    """
+    roles = []
+    for kind in ("execution", "scheduler", "build"):
+        name = f"{deployment}-{kind}"
+        tags = tags_from((find_role(aws, name) or {}).get("Tags", ()))
+        if tags.get(OWNER_TAG) != deployment:
+            continue
+        policies = role_policies(aws, name)
+        regions = {
+            policy: frozenset(found)
+            for policy, found in policy_regions(policies).items()
+        }
+        attached = tuple(attached_policies(aws, name))
+        roles.append(Role(name, tuple(policies), regions, attached))
+    return tuple(roles)
 
 
 def _refuse_if_used(
@@ -190,7 +169,6 @@ def _refuse_if_used(
 
 def _refuse_if_shared(
     aws: AWSClient,
-    account: Account,
     config: DeployConfig,
     ours: Sequence[str],
     repository: str | None,
@@ -205,6 +183,7 @@ def _refuse_if_shared(
     arns = {aws.identity().role_arn(role.name): role.name for role in roles}
     if repository is None and not uris and not arns:
         return
+    account = Account(aws)
     for summary in aws.pages("sagemaker", "list_models", "Models"):
         name = summary["ModelName"]
         if name in ours:
@@ -265,8 +244,13 @@ def _list_job_streams(aws: AWSClient, deployment: str) -> tuple[str, ...]:
         return ()
 
 
-def _has_logs(aws: AWSClient, group: str) -> bool:
-    found = aws.pages(
-        "logs", "describe_log_groups", "logGroups", logGroupNamePrefix=group
-    )
-    return any(item["logGroupName"] == group for item in found)
+def _find_log_groups(aws: AWSClient, names: Sequence[str]) -> tuple[str, ...]:
+    """Return those of `names` that are log groups."""
+    found = {
+        item["logGroupName"]
+        for name in names
+        for item in aws.pages(
+            "logs", "describe_log_groups", "logGroups", logGroupNamePrefix=name
+        )
+    }
+    return tuple(name for name in names if name in found)

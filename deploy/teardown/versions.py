@@ -29,7 +29,7 @@ def list_versions(
     if bucket is None:
         return ()
     try:
-        return tuple(
+        found = [
             ObjectVersion(
                 item["Key"],
                 item["VersionId"],
@@ -40,9 +40,10 @@ def list_versions(
             for item in aws.pages(
                 "s3", "list_object_versions", kind, Bucket=bucket, Prefix=prefix
             )
-        )
+        ]
     except NotFoundError:
         return ()
+    return tuple(found)
 
 
 def list_uploads(
@@ -55,14 +56,15 @@ def list_uploads(
     if bucket is None:
         return ()
     try:
-        return tuple(
+        found = [
             UnfinishedUpload(item["Key"], item["UploadId"])
             for item in aws.pages(
                 "s3", "list_multipart_uploads", "Uploads", Bucket=bucket, Prefix=prefix
             )
-        )
+        ]
     except NotFoundError:
         return ()
+    return tuple(found)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from deploy.checks import (
     ENDPOINT_USAGE,
@@ -30,6 +31,7 @@ __all__ = ["UNKNOWN_QUOTAS", "other_endpoint", "quota_checks", "usage_findings"]
 
 UNKNOWN_QUOTAS = Finding("quotas", False, "the quotas could not be read, nor checked")
 SERVES_ON = "which serves until the new ones do"
+WITHOUT_MACHINES = ("Failed", "OutOfService", "Deleting")
 
 
 def quota_checks(
@@ -49,21 +51,39 @@ def quota_checks(
     quotas = usage_quotas(context.aws, ENDPOINT_USAGE)
     if quotas is None:
         return [UNKNOWN_QUOTAS]
+    account = seen or context.account
+    is_update = with_update or has_call(actions, "update_endpoint")
+    other = other_endpoint(context, config.name)
+    names = [config.name] if is_update else []
+    names += [] if other is None else [other]
+    in_use = []
+    is_scaled = False
+    # The account is called from here, so that its stack stays short.
+    for name in names:
+        try:
+            state = account.endpoint(name)
+            if state is None:
+                continue
+            is_read = not state.pools and state.status not in WITHOUT_MACHINES
+            described = account.describe_config(state.config) if is_read else {}
+        except DeployError:
+            # Machines that the caller has no permission to see are not counted.
+            continue
+        note = SERVES_ON if name == config.name else ""
+        in_use.append(InUse(name, _count_instances(state, described), note))
+        is_scaled |= name == config.name and state.is_scaled
     count = config.endpoint.instance_count
     wanted = dict.fromkeys(config.endpoint.instance_types, count)
-    account = seen or context.account
-    other = other_endpoint(context, config.name)
-    shared = [] if other is None else _in_use(account, other)
+    shared = [use for use in in_use if use.endpoint == other]
     findings = usage_findings(wanted, quotas, ENDPOINT_USAGE, shared)
-    is_update = with_update or has_call(actions, "update_endpoint")
     if findings or not is_update:
         return findings
-    own = _in_use(account, config.name, SERVES_ON)
-    if _is_scaled(account, config.name):
+    if is_scaled:
         # An update keeps the number that scaling has set.
-        most = max([count, *(n for use in own for n in use.instances.values())])
+        own = [use.instances for use in in_use if use.endpoint == config.name]
+        most = max([count, *(n for instances in own for n in instances.values())])
         wanted = dict.fromkeys(wanted, most)
-    beside = usage_findings(wanted, quotas, ENDPOINT_USAGE, [*own, *shared])
+    beside = usage_findings(wanted, quotas, ENDPOINT_USAGE, in_use)
     return [replace(finding, is_fatal=False) for finding in beside]
 
 
@@ -96,34 +116,19 @@ def other_endpoint(context: Context, name: str) -> str | None:
     return queue if len(queue) <= MAX_NAME else None
 
 
-def _in_use(account: Seen, name: str, note: str = "") -> list[InUse]:
-    """Return the machines of an endpoint; none if the caller has no permission."""
-    try:
-        state = account.endpoint(name)
-        instances = {} if state is None else _instances(account, state)
-    except DeployError:
-        return []
-    return [InUse(name, instances, note)] if any(instances.values()) else []
+def _count_instances(
+    state: EndpointState, config: Mapping[str, Any]
+) -> Mapping[str, int]:
+    """Return an endpoint's machines by type.
 
-
-def _instances(account: Seen, state: EndpointState) -> Mapping[str, int]:
-    """Return an endpoint's machines by type."""
+    `config` describes its config. It is empty for an endpoint with pools, which are in
+    its state, and for one without machines.
+    """
     if state.pools:
         return dict(state.pools)
-    if state.status in ("Failed", "OutOfService", "Deleting"):
-        return {}
-    config = account.describe_config(state.config)
     variant = our_variant(config)
     kind = variant.get("InstanceType")
     count = max(state.instance_count or 0, state.desired_count or 0)
     if state.status == "Creating":
         count = max(count, variant.get("InitialInstanceCount", 0))
     return {} if kind is None else {kind: count}
-
-
-def _is_scaled(account: Seen, name: str) -> bool:
-    try:
-        state = account.endpoint(name)
-    except DeployError:
-        return False
-    return state is not None and state.is_scaled

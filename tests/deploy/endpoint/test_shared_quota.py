@@ -51,7 +51,7 @@ def test_deploy_counts_machines_of_the_queue_in_the_quota(
     ran = chandra("deploy")
 
     assert ran.status == 2
-    assert "1 wanted beside 1 of endpoint ocr-async" in ran.err
+    assert "1 are requested beside 1 of endpoint ocr-async" in ran.err
     assert "--desired-value 2" in ran.err
     assert "stop" not in ran.err
     assert cloud.changes == []
@@ -69,7 +69,7 @@ def test_async_deploy_counts_real_time_machines_in_the_quota(
     ran = chandra("async", "deploy")
 
     assert ran.status == 2
-    assert "1 wanted beside 1 of endpoint ocr" in ran.err
+    assert "1 are requested beside 1 of endpoint ocr" in ran.err
     assert "recreate" not in ran.err + ran.out
     assert cloud.changes == []
 
@@ -85,7 +85,10 @@ def test_max_instances_beyond_the_shared_quota_are_reported(
     ran = chandra("async", "deploy")
 
     assert ran.status == 0, ran.err
-    assert "2 wanted beside 1 of endpoint ocr (asynchronous.max_instances)" in ran.out
+    assert (
+        "2 are requested beside 1 of endpoint ocr (asynchronous.max_instances)"
+        in ran.out
+    )
 
 
 def test_an_update_counts_each_machine_once(both, chandra, cloud):
@@ -97,8 +100,8 @@ def test_an_update_counts_each_machine_once(both, chandra, cloud):
     assert "may run" not in fits.out
     assert short.status == 0, short.err
     assert (
-        "1 wanted beside 1 of endpoint ocr, which serves until the new ones do and "
-        "1 of endpoint ocr-async"
+        "1 are requested beside 1 of endpoint ocr, which serves until the new ones do "
+        "and 1 of endpoint ocr-async"
     ) in short.out
     assert "--desired-value 3" in short.out
 
