@@ -22,7 +22,6 @@ from deploy.commands.batch.inputs import paged, upload
 from deploy.commands.batch.jobs import (
     find_job,
     refuse_another_format,
-    results_of,
     transforms_of,
     without_result,
 )
@@ -120,7 +119,7 @@ def _plan(
             *slow_findings(job, workload, rate),
         ],
     )
-    actions = start(job, transforms_of(context))
+    actions = start(job, has_model=context.account.has_model(job.model.name))
     for line in price_lines(job, sizing, rate, workload.num_pages):
         context.console.say(line)
     data = {
@@ -154,7 +153,7 @@ def _work_left(
 ) -> tuple[Work, ...]:
     """Return the documents that have no result yet, and print how many have one."""
     documents = None if request.batch is None else request.batch.documents
-    results = results_of(transforms, job.output)
+    results = transforms.results(job.output)
     work = without_result(job.work, results, job.prefix, documents)
     if len(work) < len(job.work):
         refuse_another_format(transforms, job)

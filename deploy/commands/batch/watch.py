@@ -11,7 +11,6 @@ from deploy.batch.job import LOG_GROUP, TransformState, Work
 from deploy.batch.outcome import UNKNOWN, Failure, JobLog, group_by_code
 from deploy.commands.batch.jobs import (
     SLACK,
-    results_of,
     transforms_of,
     without_result,
 )
@@ -64,7 +63,7 @@ class Watch:
         """Why its log may not be read."""
 
     def state(self) -> TransformState:
-        state = self._transforms.transform(self._name)
+        state = self._transforms.poll(self._name)
         if state is None:
             raise TransientError(
                 f"transform job {self._name} is not shown yet",
@@ -73,9 +72,7 @@ class Watch:
         return state
 
     def num_done(self) -> int:
-        self._results = results_of(
-            self._transforms, self._state.output, since=self._since
-        )
+        self._results = self._transforms.results(self._state.output, since=self._since)
         self._left = without_result(self.work, self._results, self.prefix)
         return len(self.work) - len(self._left)
 
