@@ -18,7 +18,7 @@ from deploy.batch.job import (
 from deploy.batch.outcome import Failure
 from deploy.commands.batch.inputs import reached
 from deploy.commands.batch.report import NUM_NAMED, failure_lines, given_up_lines
-from deploy.commands.batch.watch import Watch, split_failures
+from deploy.commands.batch.watch import SplitFailures, Watch
 from deploy.commands.request_options import request_options
 from deploy.context import Context
 from deploy.documents.document import (
@@ -123,14 +123,18 @@ def _print_rejected(context: Context, rejected: Sequence[Refused]) -> None:
 
 
 def request_for_retry(
-    context: Context, options: argparse.Namespace, state: TransformState, watch: Watch
+    context: Context,
+    options: argparse.Namespace,
+    state: TransformState,
+    watch: Watch,
+    failures: SplitFailures,
 ) -> JobRequest | int:
     """Return the job that reads the documents of an ended job that have no result.
 
     Documents with a permanent error are left out unless `--all` is given. If no
     document is left, report that and return the exit status.
     """
-    left, given_up = split_failures(watch)
+    left, given_up = failures.left, failures.given_up
     # No later job has these documents: the new job must list them again.
     left_out = [*watch.left_out]
     is_again = (

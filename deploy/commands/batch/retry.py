@@ -22,7 +22,7 @@ from deploy.commands.batch.jobs import find_job, transforms_of
 from deploy.commands.batch.plan import plan_job
 from deploy.commands.batch.report import report_summary
 from deploy.commands.batch.request import request_for_retry
-from deploy.commands.batch.watch import Watch, await_log, summarize_job
+from deploy.commands.batch.watch import Watch, await_log, split_failures, summarize_job
 from deploy.commands.command import Command
 from deploy.commands.endpoint.apply import refuse_if_fatal
 from deploy.context import Context
@@ -52,7 +52,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
     watch = Watch(context, before)
     watch.look()
     await_log(context, watch, before)
-    request = request_for_retry(context, options, before, watch)
+    request = request_for_retry(context, options, before, watch, split_failures(watch))
     if isinstance(request, int):
         return request
     job = find_or_next_job(request.job, transforms_of(context), is_forced=options.force)

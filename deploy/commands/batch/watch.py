@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from deploy.batch.job import LOG_GROUP, TransformState, Work
@@ -26,7 +26,13 @@ from deploy.failures import is_permanent
 from deploy.machines.prices import hourly
 from deploy.monitoring.logs import LogEvent, LogReader
 
-__all__ = ["Watch", "await_log", "split_failures", "summarize_job"]
+__all__ = [
+    "SplitFailures",
+    "Watch",
+    "await_log",
+    "split_failures",
+    "summarize_job",
+]
 
 # CloudWatch shows a line some seconds after it was written. A log that has lines and
 # gets no more for a while is whole, and so is that of a job which ended a minute ago.
@@ -34,6 +40,16 @@ LOOK_SECONDS = 5.0
 NUM_LOOKS = 12
 NUM_QUIET = 3
 LATE = timedelta(seconds=NUM_LOOKS * LOOK_SECONDS)
+
+
+@dataclass(frozen=True, slots=True)
+class SplitFailures:
+    """Documents of a job that failed, by whether a retry may read them."""
+
+    left: tuple[Work, ...]
+    """Documents that have no result, or lack pages after a transient error."""
+    given_up: Mapping[Work, Failure]
+    """Documents with a permanent error."""
 
 
 class Watch:
@@ -192,14 +208,8 @@ def _untold(watch: Watch, state: TransformState) -> str | None:
     return None
 
 
-def split_failures(
-    watch: Watch,
-) -> tuple[tuple[Work, ...], Mapping[Work, Failure]]:
-    """Return the documents of an ended job to retry, and those not worth a retry.
-
-    The first have no result or lack pages for a transient error. The second failed
-    with a permanent error, and are mapped to it.
-    """
+def split_failures(watch: Watch) -> SplitFailures:
+    """Return the documents of an ended job to retry, and those not worth a retry."""
     failures = dict(zip(watch.left, watch.failures(), strict=True))
     given_up = {
         work: failure
@@ -208,7 +218,7 @@ def split_failures(
     }
     left = [work for work in failures if work not in given_up]
     in_part = watch.parts.among(watch.done, watch.log, may_pass=True)
-    return (*left, *in_part), given_up
+    return SplitFailures((*left, *in_part), given_up)
 
 
 def summarize_job(context: Context, watch: Watch, state: TransformState) -> Summary:
