@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -16,17 +16,7 @@ from deploy.endpoint.account import Account
 from deploy.errors import AccessDeniedError, NotFoundError
 from deploy.resources import OWNER_TAG
 
-__all__ = ["JobSummary", "Result", "Transforms"]
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """Object below the output of a job."""
-
-    key: str
-    """Key relative to the output prefix."""
-    size: int
-    modified: datetime
+__all__ = ["JobSummary", "Transforms"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +36,6 @@ class Transforms:
         self._account = Account(aws)
         self._deployment = deployment
 
-    def has_model(self, name: str) -> bool:
-        """Return whether a SageMaker model exists."""
-        return self._account.has_model(name)
-
     def transform(self, name: str) -> TransformState | None:
         """Return the state of a job; None if there is no such job."""
         try:
@@ -58,27 +44,22 @@ class Transforms:
             )
         except NotFoundError:
             return None
-        source = answer["TransformInput"]["DataSource"]["S3DataSource"]
-        machines = answer["TransformResources"]
         tags = self._account.tags(answer["TransformJobArn"])
-        is_list = source["S3DataType"] == "ManifestFile"
-        return TransformState(
-            name=name,
-            status=answer["TransformJobStatus"],
-            model=answer["ModelName"],
-            manifest=source["S3Uri"] if is_list else None,
-            output=answer["TransformOutput"]["S3OutputPath"],
-            accept=answer["TransformOutput"].get("Accept", ""),
-            content_type=answer["TransformInput"].get("ContentType", ""),
-            instance_type=machines["InstanceType"],
-            instance_count=machines["InstanceCount"],
-            environment=answer.get("Environment") or {},
-            failure=answer.get("FailureReason") or None,
-            created=answer.get("CreationTime"),
-            started=answer.get("TransformStartTime"),
-            ended=answer.get("TransformEndTime"),
-            is_ours=tags.get(OWNER_TAG) == self._deployment,
-        )
+        return _state_of(answer, is_ours=tags.get(OWNER_TAG) == self._deployment)
+
+    def poll(self, name: str) -> TransformState | None:
+        """Return the state of a job without reading its tags, None if there is no job.
+
+        Waits poll with it, after they have found the job with `transform`. The state
+        has `is_ours` True.
+        """
+        try:
+            answer = self._aws.call(
+                "sagemaker", "describe_transform_job", TransformJobName=name
+            )
+        except NotFoundError:
+            return None
+        return _state_of(answer, is_ours=True)
 
     def own_jobs(self, *, status: str | None = None) -> Iterator[JobSummary]:
         """Yield the jobs of this deployment, newest first.
@@ -136,15 +117,24 @@ class Transforms:
             # Without s3:ListBucket, S3 answers 403 for an object that does not exist.
             return ()
 
-    def results(self, output: str) -> Iterator[Result]:
-        """Yield the objects below an output; none if the bucket does not exist."""
+    def results(
+        self, output: str, *, since: datetime | None = None
+    ) -> dict[str, datetime]:
+        """Return when each result below an output was written, by its key.
+
+        There are none if the bucket does not exist. Keys are relative to the output.
+        """
         bucket, prefix = split_uri(output)
         try:
-            for item in self._aws.objects(bucket, prefix):
-                key = str(item["Key"]).removeprefix(prefix)
-                yield Result(key, item["Size"], item["LastModified"])
+            found = list(self._aws.objects(bucket, prefix))
         except NotFoundError:
-            return
+            return {}
+        return {
+            str(item["Key"]).removeprefix(prefix): item["LastModified"]
+            for item in found
+            if item["Key"].endswith(".out")
+            and (since is None or item["LastModified"] >= since)
+        }
 
     def result(self, output: str, key: str) -> bytes:
         """Return the bytes of one result."""
@@ -167,3 +157,27 @@ class Transforms:
         answer = self._aws.call("s3", "get_object", Bucket=bucket, Key=key)
         content: Sequence[Any] = json.loads(answer["Body"].read())
         return content
+
+
+def _state_of(answer: Mapping[str, Any], *, is_ours: bool) -> TransformState:
+    """Return the state that a description of a job says."""
+    source = answer["TransformInput"]["DataSource"]["S3DataSource"]
+    machines = answer["TransformResources"]
+    is_list = source["S3DataType"] == "ManifestFile"
+    return TransformState(
+        name=answer["TransformJobName"],
+        status=answer["TransformJobStatus"],
+        model=answer["ModelName"],
+        manifest=source["S3Uri"] if is_list else None,
+        output=answer["TransformOutput"]["S3OutputPath"],
+        accept=answer["TransformOutput"].get("Accept", ""),
+        content_type=answer["TransformInput"].get("ContentType", ""),
+        instance_type=machines["InstanceType"],
+        instance_count=machines["InstanceCount"],
+        environment=answer.get("Environment") or {},
+        failure=answer.get("FailureReason") or None,
+        created=answer.get("CreationTime"),
+        started=answer.get("TransformStartTime"),
+        ended=answer.get("TransformEndTime"),
+        is_ours=is_ours,
+    )

@@ -15,11 +15,7 @@ __all__ = ["JobObserver", "find_or_next_job", "start", "stop"]
 
 
 class JobObserver(Protocol):
-    """Source of the facts that a plan needs."""
-
-    def has_model(self, name: str) -> bool:
-        """Return whether a SageMaker model exists."""
-        ...
+    """Source of the states of jobs."""
 
     def transform(self, name: str) -> TransformState | None:
         """Return the state of a job; None if there is no such job."""
@@ -57,10 +53,13 @@ def find_or_next_job(
     return job
 
 
-def start(job: TransformJob, observer: JobObserver) -> list[Action]:
-    """Return the calls that start a new job."""
+def start(job: TransformJob, *, has_model: bool) -> list[Action]:
+    """Return the calls that start a new job.
+
+    `has_model` is True if the SageMaker model of the job exists.
+    """
     actions: list[Action] = []
-    if not observer.has_model(job.model.name):
+    if not has_model:
         actions.append(create("model", job.model.name, job.model.request))
     actions += [
         _put(job, job.manifest_key, job.manifest, "the manifest"),

@@ -57,7 +57,10 @@ def find_documents(
     checked = checked_options(options or {})
     for each in inputs:
         num_before = collector.num_collected
-        finder.add(each, checked)
+        if each.startswith(S3):
+            finder.add_uri(each, checked)
+        else:
+            finder.add_path(each, checked)
         if collector.num_collected == num_before:
             collector.empty.append(each)
     return collector.result()
@@ -103,11 +106,8 @@ class _Finder:
         self._file_finder = FileFinder(collector, count)
         self._object_finder = ObjectFinder(collector, objects)
 
-    def add(self, each: str, options: Mapping[str, Option]) -> None:
-        """Add one input: a file, a folder, an S3 object or prefix, or a manifest."""
-        if each.startswith(S3):
-            self._add_uri(each, options)
-            return
+    def add_path(self, each: str, options: Mapping[str, Option]) -> None:
+        """Add a file, a folder or the documents of a manifest."""
         path = Path(each)
         hint = "a path here, s3://bucket/prefix or a manifest"
         try:
@@ -125,6 +125,21 @@ class _Finder:
             self._file_finder.add_file(path, path.name, options)
         else:
             raise NotFoundError(f"there is no file or folder {each}", hint=hint)
+
+    def add_uri(self, uri: str, options: Mapping[str, Option]) -> None:
+        """Add an object of S3, the objects below a prefix, or those of a manifest."""
+        bucket, key = split_uri(uri)
+        (head,) = self._objects.heads([uri]) if key else (None,)
+        if not isinstance(head, StoredObject) or key.endswith("/"):
+            prefix = f"{key.rstrip('/')}/" if key else ""
+            listed = list(self._objects.below(bucket, prefix))
+            self._object_finder.add_listed(uri, prefix, listed, options)
+        elif PurePosixPath(key).suffix.lower() in MANIFESTS:
+            content = self._objects.read(bucket, key)
+            self._add_manifest(content, uri, None, options)
+        else:
+            name = PurePosixPath(key).name
+            self._object_finder.add_objects([NamedObject(head, name, options)])
 
     def add_entries(self, entries: Sequence[ManifestEntry], folder: Path) -> None:
         """Add the lines of a manifest; all objects of S3 are requested together."""
@@ -161,18 +176,6 @@ class _Finder:
                 code = Absent.FORBIDDEN.value
         source = str(resolve_parent(path))
         self._collector.refuse(source, name, entry.options, reason, code)
-
-    def _add_uri(self, uri: str, options: Mapping[str, Option]) -> None:
-        bucket, key = split_uri(uri)
-        (head,) = self._objects.heads([uri]) if key else (None,)
-        if not isinstance(head, StoredObject) or key.endswith("/"):
-            self._object_finder.add_prefix(uri, bucket, key, options)
-        elif PurePosixPath(key).suffix.lower() in MANIFESTS:
-            content = self._objects.read(bucket, key)
-            self._add_manifest(content, uri, None, options)
-        else:
-            name = PurePosixPath(key).name
-            self._object_finder.add_objects([NamedObject(head, name, options)])
 
     def _add_manifest(
         self,

@@ -45,29 +45,30 @@ class ObjectFinder:
         self._collector = collector
         self._objects = objects
 
-    def add_prefix(
-        self, uri: str, bucket: str, key: str, options: Mapping[str, Option]
+    def add_listed(
+        self,
+        uri: str,
+        prefix: str,
+        listed: Sequence[StoredObject],
+        options: Mapping[str, Option],
     ) -> None:
-        """Add every document below a prefix.
+        """Add every document among the objects that are listed below a prefix.
 
-        Raises NotFoundError if there is no object below it.
+        Raises NotFoundError if no object is listed.
         """
-        prefix = f"{key.rstrip('/')}/" if key else ""
-        num_seen = 0
+        if not listed:
+            raise NotFoundError(
+                f"there is nothing at {uri}",
+                hint="a prefix must match whole folder names",
+            )
         objects = []
-        for item in self._objects.below(bucket, prefix):
-            num_seen += 1
+        for item in listed:
             name = item.key.removeprefix(prefix)
             if name and not name.endswith("/") and self._collector.accepts_name(name):
                 objects.append(
                     NamedObject(item, name, options, has_document_suffix(name))
                 )
         self.add_objects(objects)
-        if not num_seen:
-            raise NotFoundError(
-                f"there is nothing at {uri}",
-                hint="a prefix must match whole folder names",
-            )
 
     def add_objects(self, objects: Sequence[NamedObject]) -> None:
         """Add objects as documents or refusals, with requests in parallel.

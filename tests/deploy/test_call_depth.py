@@ -139,17 +139,39 @@ def test_few_frames_lie_between_submit_and_aws(
     assert measured.too_deep() == []
 
 
+START = ("start", "s3://inbox/scans/", "s3://results/md")
+TRANSFORMS: dict[str, Case] = {
+    "transform start": ((), START),
+    "transform start, with results": ((START,), START),
+    "transform wait": (((*START, "--no-wait"),), ("wait", "JOB")),
+    "transform retry": ((START,), ("retry", "JOB")),
+    "transform status": ((START,), ("status", "JOB")),
+    "transform fetch": ((START,), ("fetch", "JOB", "--into", "s3://results/named/")),
+    "transform status, all jobs": ((START,), ("status",)),
+    "transform stop": (((*START, "--no-wait"),), ("stop", "JOB")),
+}
+
+
+@pytest.mark.parametrize("command", TRANSFORMS)
 def test_few_frames_lie_between_transform_and_aws(
-    chandra, call_depths, cloud, wire, project, at
+    chandra, call_depths, cloud, wire, project, at, command
 ):
     project(BUCKETS)
-    with_documents(cloud, wire, at.now)("scans/a.pdf")
+    put = with_documents(cloud, wire, at.now)
+    put("scans/a.pdf")
+    put("scans/b.pdf", b"partly")
+    before, arguments = TRANSFORMS[command]
+    for each in before:
+        assert chandra("transform", *each).status == 0
+    put("scans/c.pdf")
+    names = [next(iter(cloud.jobs)) if each == "JOB" else each for each in arguments]
 
     with call_depths() as measured:
-        ran = chandra("transform", "start", "s3://inbox/scans/", "s3://results/md")
+        ran = chandra("transform", *names)
 
     assert ran.status == 0, ran.err
-    report("transform", measured)
+    report(command, measured)
+    assert measured.too_deep() == []
 
 
 def report(command, measured):

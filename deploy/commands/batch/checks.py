@@ -1,13 +1,10 @@
-"""Preflight checks and price of a batch job."""
+"""Preflight checks of a batch job."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 from deploy.batch.checks import transform_checks_of
 from deploy.batch.documents import Batch
 from deploy.batch.job import TransformJob, transforms_prefix
-from deploy.batch.sizing import JobSizing, JobWorkload
 from deploy.checks import (
     TRANSFORM_USAGE,
     Finding,
@@ -15,28 +12,20 @@ from deploy.checks import (
 )
 from deploy.checks.quotas import usage_quotas
 from deploy.commands.batch.jobs import transforms_of
+from deploy.commands.batch.plan import JobPlan
 from deploy.commands.endpoint.quotas import UNKNOWN_QUOTAS, usage_findings
 from deploy.config import DeployConfig
 from deploy.context import Context
 from deploy.endpoint.inspection import image_findings
-from deploy.machines.catalogue import INSTANCES, PRICE_NOTE
-from deploy.machines.prices import dollars
-from deploy.machines.throughput import ESTIMATE_NOTE, Rate, rate_of
+from deploy.machines.catalogue import INSTANCES
 from deploy.policies.roles import role_findings
 
-__all__ = ["findings_of", "price_lines", "rate_on", "slow_findings"]
+__all__ = ["findings_of"]
 
 
-def rate_on(instance_type: str, results: Path | None) -> Rate | None:
-    """Return the pages per second of each GPU of an instance type, if known."""
-    known = INSTANCES.get(instance_type)
-    return None if known is None else rate_of(known.gpu.name, results)
-
-
-def findings_of(
-    context: Context, job: TransformJob, batch: Batch | None
-) -> list[Finding]:
-    config = context.config
+def findings_of(context: Context, plan: JobPlan, batch: Batch | None) -> list[Finding]:
+    """Return the findings of the preflight checks of a job, here and on AWS."""
+    config, job = context.config, plan.job
     findings = transform_checks_of(config, job)
     if not region_findings(config):
         findings += image_findings(context.aws, config, ami=job.ami)
@@ -67,9 +56,11 @@ def findings_of(
         findings += _bucket_findings(config, job, batch)
     quotas = usage_quotas(context.aws, TRANSFORM_USAGE)
     if quotas is None:
-        return [*findings, UNKNOWN_QUOTAS]
-    machines = {job.instance_type: job.instance_count}
-    return [*findings, *usage_findings(machines, quotas, TRANSFORM_USAGE)]
+        findings.append(UNKNOWN_QUOTAS)
+    else:
+        machines = {job.instance_type: job.instance_count}
+        findings += usage_findings(machines, quotas, TRANSFORM_USAGE)
+    return findings + _slow_findings(plan)
 
 
 def _bucket_findings(
@@ -96,10 +87,9 @@ def _bucket_findings(
     ]
 
 
-def slow_findings(
-    job: TransformJob, workload: JobWorkload, rate: Rate | None
-) -> list[Finding]:
+def _slow_findings(plan: JobPlan) -> list[Finding]:
     """Find documents that outlast their invocation, which costs a second reading."""
+    job, workload, rate = plan.job, plan.workload, plan.rate
     known = INSTANCES.get(job.instance_type)
     if known is None or rate is None:
         return []
@@ -117,21 +107,3 @@ def slow_findings(
             hint='a manifest that names parts of it: {"document": …, "pages": "1-200"}',
         )
     ]
-
-
-def price_lines(
-    job: TransformJob, sizing: JobSizing, rate: Rate | None, num_pages: int
-) -> list[str]:
-    machines = f"{sizing.instance_count} x {sizing.instance_type}"
-    head = f"{len(job.work):,} documents, about {num_pages:,} pages"
-    if sizing.price is None:
-        return [f"{head}; {machines}: price not known here"]
-    lines = [f"{head}; {machines}: {dollars(sizing.price)} an hour"]
-    if sizing.hours is not None and sizing.cost is not None:
-        measured = rate is not None and rate.measured_in is not None
-        lines.append(
-            f"about {sizing.hours:.1f} h, {dollars(sizing.cost)}, "
-            f"{dollars(1000 * sizing.cost / num_pages)} a thousand pages"
-            + ("" if measured else f" ({ESTIMATE_NOTE})")
-        )
-    return [*lines, f"({PRICE_NOTE})"]

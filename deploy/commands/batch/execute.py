@@ -1,175 +1,60 @@
-"""Start of a batch job: preflight checks, plan, upload, calls and report."""
+"""Upload and start of a planned batch job, and what is said about the job."""
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any
 
-from deploy.batch.documents import workload_of
-from deploy.batch.job import TransformJob, TransformState, Work
-from deploy.batch.jobs import Transforms
-from deploy.batch.planner import find_or_next_job, start
-from deploy.batch.sizing import size
-from deploy.commands.batch.checks import (
-    findings_of,
-    price_lines,
-    rate_on,
-    slow_findings,
-)
-from deploy.commands.batch.inputs import paged, upload
-from deploy.commands.batch.jobs import (
-    find_job,
-    refuse_another_format,
-    results_of,
-    transforms_of,
-    without_result,
-)
-from deploy.commands.batch.report import NUM_NAMED, failure_lines, report_summary
+from deploy.batch.job import TransformJob, TransformState
+from deploy.commands.batch.inputs import upload
+from deploy.commands.batch.plan import JobPlan, price_lines
+from deploy.commands.batch.report import failure_lines
 from deploy.commands.batch.request import JobRequest
-from deploy.commands.batch.watch import summarize_job, watch_job
-from deploy.commands.endpoint.apply import (
-    refuse_if_fatal,
-)
 from deploy.context import Context
-from deploy.documents.document import Refused
 from deploy.errors import Interrupted
 from deploy.plan.actions import Action
 
-__all__ = ["start_job"]
+__all__ = [
+    "describe_finished",
+    "describe_known_job",
+    "execute_plan",
+    "report_nothing_left",
+    "report_started",
+]
 
 
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """Calls that start a job."""
-
-    job: TransformJob
-    actions: Sequence[Action]
-    data: dict[str, Any]
-    """Job, sizing and actions for --json."""
+def describe_finished(context: Context, job: TransformJob, *, num_left: int) -> None:
+    """Print how many documents of a job have their result already."""
+    context.console.say(
+        f"{len(job.work) - num_left} of {len(job.work)} documents have their result in "
+        f"{job.output} already: --force reads them again"
+    )
 
 
-def start_job(
-    context: Context, options: argparse.Namespace, request: JobRequest
-) -> int:
-    """Start the job of a request, wait for it unless told not to, and report it.
-
-    Documents that have a result are left out. If the same job was requested before,
-    no other is started. Return the exit status.
-    """
-    _report_refused(context, request.refused)
-    transforms = transforms_of(context)
-    job = find_or_next_job(request.job, transforms, is_forced=options.force)
-    if isinstance(job, TransformState):
-        return _report_known_job(context, options, job, request)
-    work = job.work
-    if not options.force and not request.is_retry:
-        work = _work_left(context, transforms, job, request)
-    if not work:
-        return _report_nothing_left(context, job, request)
-    plan = _plan(context, options, request, replace(job, work=work))
+def execute_plan(
+    context: Context, request: JobRequest, plan: JobPlan, actions: Sequence[Action]
+) -> None:
+    """Print the price of a job, upload its documents, and start it."""
+    for line in price_lines(plan):
+        context.console.say(line)
     upload(context, request.batch, plan.job.work)
     try:
-        context.executor().run(plan.actions)
+        context.executor().run(actions)
     except Interrupted as interrupted:
         raise Interrupted(
             f"{interrupted.sentence}, and `chandra-sagemaker transform status` its jobs"
         ) from None
+
+
+def report_started(
+    context: Context, request: JobRequest, plan: JobPlan, actions: Sequence[Action]
+) -> int:
+    """Report a job that was started, or its plan with --dry-run."""
+    data = plan.to_json(request, actions)
     if context.is_dry_run:
-        context.console.result(plan.data)
+        context.console.result(data)
         return 0
-    if not options.wait:
-        return _report_started(context, plan, request)
-    state = find_job(context, plan.job.name)
-    summary = watch_job(context, state, timeout_seconds=options.timeout)
-    return report_summary(context, summary, left_out=request.left_out)
-
-
-def _plan(
-    context: Context,
-    options: argparse.Namespace,
-    request: JobRequest,
-    job: TransformJob,
-) -> _Plan:
-    """Choose the machines of a job; raises ConfigError if it would fail."""
-    config = context.config
-    work = paged(context, request.batch, job.work)
-    rate = rate_on(job.instance_type, options.results)
-    workload = workload_of(work)
-    sizing = size(
-        workload,
-        job.instance_type,
-        rate,
-        weights_gb=config.model.weights_gb,
-        instance_count=options.instance_count,
-        within_hours=options.within,
-        max_instances=config.transform.max_instances,
-    )
-    job = replace(
-        job,
-        work=work,
-        instance_count=sizing.instance_count,
-        max_concurrent=sizing.max_concurrent,
-        max_payload_mb=sizing.max_payload_mb,
-    )
-    refuse_if_fatal(
-        context,
-        [
-            *findings_of(context, job, request.batch),
-            *slow_findings(job, workload, rate),
-        ],
-    )
-    actions = start(job, transforms_of(context))
-    for line in price_lines(job, sizing, rate, workload.num_pages):
-        context.console.say(line)
-    data = {
-        "job": job.name,
-        "documents": len(work),
-        "pages_estimate": workload.num_pages,
-        "sizing": sizing.to_json(),
-        "actions": [action.to_json() for action in actions],
-        "refused": [
-            {"document": each.source, **each.to_json()} for each in request.refused
-        ],
-        "left_out": [failure.to_json() for failure in request.left_out],
-    }
-    return _Plan(job, actions, data)
-
-
-def _report_refused(context: Context, refused: Sequence[Refused]) -> None:
-    """Print the first refused documents of a folder, and the number of the others.
-
-    Documents that were given by name are reported later, with the failures.
-    """
-    unnamed = [each for each in refused if not each.is_named]
-    for each in unnamed[:NUM_NAMED]:
-        context.console.say(f"left out: {each}")
-    if len(unnamed) > NUM_NAMED:
-        context.console.say(f"left out: {len(unnamed) - NUM_NAMED} more")
-
-
-def _work_left(
-    context: Context, transforms: Transforms, job: TransformJob, request: JobRequest
-) -> tuple[Work, ...]:
-    """Return the documents that have no result yet, and print how many have one."""
-    documents = None if request.batch is None else request.batch.documents
-    results = results_of(transforms, job.output)
-    work = without_result(job.work, results, job.prefix, documents)
-    if len(work) < len(job.work):
-        refuse_another_format(transforms, job)
-    num_there = len(job.work) - len(work)
-    if num_there:
-        context.console.say(
-            f"{num_there} of {len(job.work)} documents have their result in "
-            f"{job.output} already: --force reads them again"
-        )
-    return work
-
-
-def _report_started(context: Context, plan: _Plan, request: JobRequest) -> int:
     context.console.result(
-        plan.data,
+        data,
         [
             *failure_lines(request.left_out),
             f"transform job {plan.job.name} is on its way",
@@ -179,9 +64,10 @@ def _report_started(context: Context, plan: _Plan, request: JobRequest) -> int:
     return 1 if request.left_out else 0
 
 
-def _report_nothing_left(
-    context: Context, job: TransformJob, request: JobRequest
+def report_nothing_left(
+    context: Context, request: JobRequest, job: TransformJob
 ) -> int:
+    """Report that every document has its result."""
     context.console.result(
         {
             "job": None,
@@ -197,21 +83,11 @@ def _report_nothing_left(
     return 1 if request.left_out else 0
 
 
-def _report_known_job(
-    context: Context,
-    options: argparse.Namespace,
-    state: TransformState,
-    request: JobRequest,
-) -> int:
-    """Report, or follow, the job that the same request started before."""
+def describe_known_job(context: Context, state: TransformState) -> None:
+    """Print that the same request started a job before."""
     if not state.is_changing:
         context.console.say(
             f"transform job {state.name} did this already: --force does it again"
         )
     else:
         context.console.say(f"transform job {state.name} is doing this already")
-    if state.is_changing and options.wait and not context.is_dry_run:
-        summary = watch_job(context, state, timeout_seconds=options.timeout)
-    else:
-        summary = summarize_job(context, state)
-    return report_summary(context, summary, left_out=request.left_out)

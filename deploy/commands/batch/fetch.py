@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from deploy.batch.job import TransformState, Work, outputs_of
 from deploy.batch.outcome import FailedDocument
-from deploy.commands.batch.jobs import find_job, results_of, transforms_of
+from deploy.commands.batch.jobs import find_job, transforms_of
 from deploy.commands.batch.report import failure_lines
 from deploy.commands.command import Command
 from deploy.commands.fetched import FINE, fetched_lines
@@ -98,7 +98,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
 def _results(context: Context, state: TransformState) -> list[_Result]:
     transforms = transforms_of(context)
     prefix, work = transforms.work(state)
-    there = results_of(transforms, state.output)
+    there = transforms.results(state.output)
     return [
         _Result(
             state,

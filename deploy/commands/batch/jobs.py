@@ -20,7 +20,6 @@ __all__ = [
     "SLACK",
     "find_job",
     "refuse_another_format",
-    "results_of",
     "transforms_of",
     "without_result",
 ]
@@ -42,17 +41,6 @@ def find_job(context: Context, name: str) -> TransformState:
             hint="chandra-sagemaker transform status",
         )
     return state
-
-
-def results_of(
-    transforms: Transforms, output: str, *, since: datetime | None = None
-) -> dict[str, datetime]:
-    """Return when each result below an output was written, by its key."""
-    return {
-        result.key: result.modified
-        for result in transforms.results(output)
-        if result.key.endswith(".out") and (since is None or result.modified >= since)
-    }
 
 
 def without_result(

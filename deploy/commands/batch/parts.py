@@ -63,7 +63,14 @@ class JobParts:
         for work in unnamed if may_pass else unnamed[:MAX_LOOKED_INTO]:
             if num_unknown <= 0:
                 break
-            pages = self._missing(work)
+            key = self._key(work)
+            assert key is not None
+            if key not in self._looked_into:
+                # Each result is read once.
+                body = self._transforms.result(self._state.output, key)
+                errors = page_errors(body, self._state.accept)
+                self._looked_into[key] = {e["page"]: e["code"] for e in errors}
+            pages = self._looked_into[key]
             if TRANSIENT_CODES & {*pages.values()} if may_pass else pages:
                 lacking[work] = pages
                 num_unknown -= 1
@@ -72,13 +79,3 @@ class JobParts:
     def _key(self, work: Work) -> str | None:
         keys = outputs_of(work.key, self._prefix)
         return next((key for key in keys if key in self._results), None)
-
-    def _missing(self, work: Work) -> Mapping[int, str]:
-        """Return the missing pages that a result lists; each result is read once."""
-        key = self._key(work)
-        assert key is not None
-        if key not in self._looked_into:
-            body = self._transforms.result(self._state.output, key)
-            errors = page_errors(body, self._state.accept)
-            self._looked_into[key] = {e["page"]: e["code"] for e in errors}
-        return self._looked_into[key]

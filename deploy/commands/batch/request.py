@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -11,23 +11,28 @@ from deploy.batch.documents import Batch, batch_from
 from deploy.batch.job import (
     MAX_PAYLOAD_MB,
     TransformJob,
+    TransformState,
     Work,
     transform_model_from,
 )
 from deploy.batch.outcome import FailedDocument
 from deploy.commands.batch.inputs import reached
-from deploy.commands.batch.jobs import find_job, transforms_of
-from deploy.commands.batch.report import failure_lines, given_up_lines
-from deploy.commands.batch.watch import split_failures
+from deploy.commands.batch.report import NUM_NAMED, failure_lines, given_up_lines
+from deploy.commands.batch.watch import SplitFailures, Watch
 from deploy.commands.request_options import request_options
 from deploy.context import Context
-from deploy.documents.document import Refused, StoredObject, split_uri
-from deploy.documents.finding import MANIFESTS, find_documents
+from deploy.documents.document import (
+    Document,
+    Found,
+    Refused,
+    StoredObject,
+    split_uri,
+)
+from deploy.documents.finding import MANIFESTS
 from deploy.documents.objects import Bucketed
 from deploy.documents.rejection import hidden_lines
-from deploy.errors import ConfigError, ConflictError
+from deploy.errors import ConfigError
 from deploy.resources import tags_of
-from deploy.results.pages import num_pages_of
 
 __all__ = ["JobRequest", "request_for_input", "request_for_retry"]
 
@@ -42,14 +47,17 @@ class JobRequest:
     refused: Sequence[Refused] = ()
     left_out: Sequence[FailedDocument] = field(default_factory=list)
     """Documents that were requested by name and are in no job."""
-    is_retry: bool = False
-    """True to read all documents, including those with a result."""
+
+    @property
+    def documents(self) -> Mapping[str, Document]:
+        """Documents by the key of their object, without those of a retry."""
+        return {} if self.batch is None else self.batch.documents
 
 
 def request_for_input(
-    context: Context, options: argparse.Namespace, accept: str
+    context: Context, options: argparse.Namespace, accept: str, documents: Found
 ) -> JobRequest | int:
-    """Return the job that reads the documents of INPUT into OUTPUT.
+    """Return the job that reads the documents found at INPUT into OUTPUT.
 
     If all documents are rejected, report that and return the exit status. Raises
     ConfigError if there is no document.
@@ -57,16 +65,9 @@ def request_for_input(
     config, uri = context.config, options.input
     bucket, prefix = split_uri(options.output)
     output = f"s3://{bucket}/{prefix.strip('/')}/" if prefix else f"s3://{bucket}/"
-    page_options = request_options(options)
     # Batch transform sends raw documents without options, so these need JSON requests.
-    is_manifest = Path(uri).suffix.lower() in MANIFESTS or bool(page_options)
-    documents = find_documents(
-        [uri],
-        Bucketed(context.aws),
-        options=page_options,
-        accept=accept,
-        count=num_pages_of,
-        with_hidden=options.hidden,
+    is_manifest = Path(uri).suffix.lower() in MANIFESTS or bool(
+        request_options(options)
     )
     for line in hidden_lines(documents.num_hidden):
         context.console.say(line)
@@ -105,31 +106,41 @@ def request_for_input(
         )
     job = _job(context, options, batch, output, accept)
     job = replace(job, left_out=tuple(left_out))
+    _print_rejected(context, refused)
     return JobRequest(job, batch, refused, left_out)
 
 
+def _print_rejected(context: Context, rejected: Sequence[Refused]) -> None:
+    """Print documents of a folder that are left out.
+
+    Documents that were given by name are reported later, with the failures.
+    """
+    unnamed = [each for each in rejected if not each.is_named]
+    for each in unnamed[:NUM_NAMED]:
+        context.console.say(f"left out: {each}")
+    if len(unnamed) > NUM_NAMED:
+        context.console.say(f"left out: {len(unnamed) - NUM_NAMED} more")
+
+
 def request_for_retry(
-    context: Context, options: argparse.Namespace
+    context: Context,
+    options: argparse.Namespace,
+    state: TransformState,
+    watch: Watch,
+    failures: SplitFailures,
 ) -> JobRequest | int:
-    """Return the job that reads the documents of JOB that have no result.
+    """Return the job that reads the documents of an ended job that have no result.
 
     Documents with a permanent error are left out unless `--all` is given. If no
     document is left, report that and return the exit status.
     """
-    transforms = transforms_of(context)
-    state = find_job(context, options.job)
-    if state.is_changing:
-        raise ConflictError(
-            f"transform job {state.name} is {state.status}: what fails is not known "
-            "yet",
-            hint=f"chandra-sagemaker transform wait {state.name}",
-        )
-    prefix, work = transforms.work(state)
-    left, given_up = split_failures(context, state)
+    left, given_up = failures.left, failures.given_up
     # No later job has these documents: the new job must list them again.
-    left_out = [*transforms.left_out(state)]
+    left_out = [*watch.left_out]
     is_again = (
-        set(given_up) if options.retry_all else _replaced(context, prefix, given_up)
+        set(given_up)
+        if options.retry_all
+        else _replaced(context, watch.prefix, given_up)
     )
     left = (*left, *(work for work in given_up if work in is_again))
     given_up = {work: f for work, f in given_up.items() if work not in is_again}
@@ -140,7 +151,7 @@ def request_for_retry(
         context.console.result(
             {
                 "job": state.name,
-                "documents": len(work),
+                "documents": len(watch.work),
                 "failed": len(given_up),
                 "left_out": [each.to_json() for each in left_out],
             },
@@ -152,14 +163,14 @@ def request_for_retry(
             ],
         )
         return 1 if left_out else 0
-    batch = Batch(prefix, left, state.content_type, documents={})
+    batch = Batch(watch.prefix, left, state.content_type, documents={})
     job = replace(
         _job(context, options, batch, state.output, state.accept),
         environment=state.environment,
         of=state.name,
         left_out=tuple(left_out),
     )
-    return JobRequest(job, left_out=left_out, is_retry=True)
+    return JobRequest(job, left_out=left_out)
 
 
 def _replaced(context: Context, prefix: str, works: Iterable[Work]) -> set[Work]:
@@ -194,7 +205,7 @@ def _job(
         environment["DOCUMENT_BUCKETS"] = ",".join(batch.places)
     return TransformJob(
         owner=config.name,
-        model=transform_model_from(config, context.identity),
+        model=transform_model_from(config, context.aws.identity()),
         bucket=config.model.bucket,
         prefix=batch.prefix,
         requested=batch.work,

@@ -4,15 +4,29 @@ from __future__ import annotations
 
 import argparse
 
-from deploy.commands.batch.execute import start_job
+from deploy.batch.job import TransformState
+from deploy.batch.planner import find_or_next_job, start
+from deploy.commands.batch.checks import findings_of
+from deploy.commands.batch.execute import (
+    describe_known_job,
+    execute_plan,
+    report_started,
+)
 from deploy.commands.batch.flags import (
     add_job_argument,
     add_job_arguments,
     check_job_arguments,
 )
+from deploy.commands.batch.follow import follow_job
+from deploy.commands.batch.jobs import find_job, transforms_of
+from deploy.commands.batch.plan import plan_job
+from deploy.commands.batch.report import report_summary
 from deploy.commands.batch.request import request_for_retry
+from deploy.commands.batch.watch import Watch, await_log, split_failures, summarize_job
 from deploy.commands.command import Command
+from deploy.commands.endpoint.apply import refuse_if_fatal
 from deploy.context import Context
+from deploy.errors import ConflictError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,8 +42,41 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(context: Context, options: argparse.Namespace) -> int:
     check_job_arguments(options)
-    request = request_for_retry(context, options)
-    return request if isinstance(request, int) else start_job(context, options, request)
+    before = find_job(context, options.job)
+    if before.is_changing:
+        raise ConflictError(
+            f"transform job {before.name} is {before.status}: what fails is not known "
+            "yet",
+            hint=f"chandra-sagemaker transform wait {before.name}",
+        )
+    watch = Watch(context, before)
+    watch.look()
+    await_log(context, watch, before)
+    request = request_for_retry(context, options, before, watch, split_failures(watch))
+    if isinstance(request, int):
+        return request
+    job = find_or_next_job(request.job, transforms_of(context), is_forced=options.force)
+    if isinstance(job, TransformState):
+        describe_known_job(context, job)
+        state = job
+        is_followed = job.is_changing and options.wait and not context.is_dry_run
+    else:
+        plan = plan_job(context, options, job)
+        refuse_if_fatal(context, findings_of(context, plan, None))
+        has_model = context.account.has_model(plan.job.model.name)
+        actions = start(plan.job, has_model=has_model)
+        execute_plan(context, request, plan, actions)
+        if context.is_dry_run or not options.wait:
+            return report_started(context, request, plan, actions)
+        state, is_followed = find_job(context, plan.job.name), True
+    watch = Watch(context, state)
+    if is_followed:
+        state = follow_job(context, watch, timeout_seconds=options.timeout)
+    else:
+        watch.look()
+    await_log(context, watch, state)
+    summary = summarize_job(context, watch, state)
+    return report_summary(context, summary, left_out=request.left_out)
 
 
 COMMAND = Command(

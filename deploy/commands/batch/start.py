@@ -3,16 +3,41 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 
-from deploy.commands.batch.execute import start_job
+from deploy.batch.job import TransformState
+from deploy.batch.planner import find_or_next_job, start
+from deploy.commands.batch.checks import findings_of
+from deploy.commands.batch.execute import (
+    describe_finished,
+    describe_known_job,
+    execute_plan,
+    report_nothing_left,
+    report_started,
+)
 from deploy.commands.batch.flags import add_job_arguments, check_job_arguments
+from deploy.commands.batch.follow import follow_job
+from deploy.commands.batch.inputs import paged
+from deploy.commands.batch.jobs import (
+    find_job,
+    refuse_another_format,
+    transforms_of,
+    without_result,
+)
+from deploy.commands.batch.plan import plan_job
+from deploy.commands.batch.report import report_summary
 from deploy.commands.batch.request import request_for_input
+from deploy.commands.batch.watch import Watch, await_log, summarize_job
 from deploy.commands.command import Command
-from deploy.commands.request_options import add_request_options
+from deploy.commands.endpoint.apply import refuse_if_fatal
+from deploy.commands.request_options import add_request_options, request_options
 from deploy.context import Context
 from deploy.documents.document import S3
+from deploy.documents.finding import find_documents
+from deploy.documents.objects import Bucketed
 from deploy.errors import ConfigError
 from deploy.results.formats import MEDIA_TYPES
+from deploy.results.pages import num_pages_of
 
 ACCEPT = {name: MEDIA_TYPES[name] for name in ("md", "html", "text", "json")}
 
@@ -46,14 +71,61 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(context: Context, options: argparse.Namespace) -> int:
+    _check_arguments(options)
+    accept = ACCEPT[options.format]
+    found = find_documents(
+        [options.input],
+        Bucketed(context.aws),
+        options=request_options(options),
+        accept=accept,
+        count=num_pages_of,
+        with_hidden=options.hidden,
+    )
+    request = request_for_input(context, options, accept, found)
+    if isinstance(request, int):
+        return request
+    transforms = transforms_of(context)
+    job = find_or_next_job(request.job, transforms, is_forced=options.force)
+    if isinstance(job, TransformState):
+        describe_known_job(context, job)
+        state = job
+        is_followed = job.is_changing and options.wait and not context.is_dry_run
+    else:
+        work = job.work
+        if not options.force:
+            results = transforms.results(job.output)
+            work = without_result(work, results, job.prefix, request.documents)
+        if len(work) < len(job.work):
+            refuse_another_format(transforms, job)
+            describe_finished(context, job, num_left=len(work))
+        if not work:
+            return report_nothing_left(context, request, job)
+        work = paged(context, request.batch, work)
+        plan = plan_job(context, options, replace(job, work=work))
+        refuse_if_fatal(context, findings_of(context, plan, request.batch))
+        has_model = context.account.has_model(plan.job.model.name)
+        actions = start(plan.job, has_model=has_model)
+        execute_plan(context, request, plan, actions)
+        if context.is_dry_run or not options.wait:
+            return report_started(context, request, plan, actions)
+        state, is_followed = find_job(context, plan.job.name), True
+    watch = Watch(context, state)
+    if is_followed:
+        state = follow_job(context, watch, timeout_seconds=options.timeout)
+    else:
+        watch.look()
+    await_log(context, watch, state)
+    summary = summarize_job(context, watch, state)
+    return report_summary(context, summary, left_out=request.left_out)
+
+
+def _check_arguments(options: argparse.Namespace) -> None:
     check_job_arguments(options)
     if not options.output.startswith(S3):
         raise ConfigError(
             f"OUTPUT must be s3://bucket/prefix, not {options.output}",
             hint="chandra-sagemaker transform start --help",
         )
-    request = request_for_input(context, options, ACCEPT[options.format])
-    return request if isinstance(request, int) else start_job(context, options, request)
 
 
 COMMAND = Command(

@@ -6,7 +6,7 @@ import argparse
 
 from deploy.commands.batch.jobs import find_job, transforms_of
 from deploy.commands.batch.report import report_summary
-from deploy.commands.batch.watch import summarize_job
+from deploy.commands.batch.watch import Watch, await_log, summarize_job
 from deploy.commands.command import Command
 from deploy.console import minute, table
 from deploy.context import Context
@@ -24,7 +24,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(context: Context, options: argparse.Namespace) -> int:
     if options.job is not None:
         state = find_job(context, options.job)
-        return report_summary(context, summarize_job(context, state))
+        watch = Watch(context, state)
+        watch.look()
+        await_log(context, watch, state)
+        return report_summary(context, summarize_job(context, watch, state))
     jobs = list(transforms_of(context).own_jobs())
     rows = [(job.name, job.status, minute(job.created)) for job in jobs]
     context.console.result(

@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 
 from deploy.commands.batch.flags import add_job_argument, add_timeout_argument
+from deploy.commands.batch.follow import follow_job
 from deploy.commands.batch.jobs import find_job
 from deploy.commands.batch.report import report_summary
-from deploy.commands.batch.watch import summarize_job, watch_job
+from deploy.commands.batch.watch import Watch, await_log, summarize_job
 from deploy.commands.command import Command
 from deploy.context import Context
 
@@ -19,12 +20,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(context: Context, options: argparse.Namespace) -> int:
     state = find_job(context, options.job)
-    summary = (
-        watch_job(context, state, timeout_seconds=options.timeout)
-        if state.is_changing
-        else summarize_job(context, state)
-    )
-    return report_summary(context, summary)
+    watch = Watch(context, state)
+    if state.is_changing:
+        state = follow_job(context, watch, timeout_seconds=options.timeout)
+    else:
+        watch.look()
+    await_log(context, watch, state)
+    return report_summary(context, summarize_job(context, watch, state))
 
 
 COMMAND = Command(

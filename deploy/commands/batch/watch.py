@@ -1,17 +1,15 @@
-"""A transform job followed to its end, or looked at once, and what came of it."""
+"""State, results and log of a transform job, and the summary of what came of it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from deploy.batch.follow import follow
 from deploy.batch.job import LOG_GROUP, TransformState, Work
 from deploy.batch.outcome import UNKNOWN, FailedDocument, JobLog, group_by_code
 from deploy.commands.batch.jobs import (
     SLACK,
-    results_of,
     transforms_of,
     without_result,
 )
@@ -28,7 +26,13 @@ from deploy.failures import is_permanent
 from deploy.machines.prices import hourly
 from deploy.monitoring.logs import LogEvent, LogReader
 
-__all__ = ["Watch", "split_failures", "summarize_job", "watch_job"]
+__all__ = [
+    "SplitFailures",
+    "Watch",
+    "await_log",
+    "split_failures",
+    "summarize_job",
+]
 
 # CloudWatch shows a line some seconds after it was written. A log that has lines and
 # gets no more for a while is whole, and so is that of a job which ended a minute ago.
@@ -38,8 +42,22 @@ NUM_QUIET = 3
 LATE = timedelta(seconds=NUM_LOOKS * LOOK_SECONDS)
 
 
+@dataclass(frozen=True, slots=True)
+class SplitFailures:
+    """Documents of a job that failed, by whether a retry may read them."""
+
+    left: tuple[Work, ...]
+    """Documents that have no result, or lack pages after a transient error."""
+    given_up: Mapping[Work, FailedDocument]
+    """Documents with a permanent error."""
+
+
 class Watch:
-    """Progress of a job, including the events of its log so far."""
+    """Progress of a job, including the events of its log so far.
+
+    Create it, and then call `look`, or `follow` the job to its end. Then call
+    `await_log` before the failures of an ended job are taken for final.
+    """
 
     def __init__(self, context: Context, state: TransformState) -> None:
         self._transforms = transforms_of(context)
@@ -58,13 +76,12 @@ class Watch:
         self._since = since - SLACK
         self._left: tuple[Work, ...] = self.work
         self._results: Mapping[str, datetime] = {}
-        self._parts: JobParts | None = None
         self.num_lines = 0
         self.refused: str | None = None
         """Why its log may not be read."""
 
     def state(self) -> TransformState:
-        state = self._transforms.transform(self._name)
+        state = self._transforms.poll(self._name)
         if state is None:
             raise TransientError(
                 f"transform job {self._name} is not shown yet",
@@ -72,10 +89,13 @@ class Watch:
             )
         return state
 
+    def look(self) -> None:
+        """Read the results and the log once."""
+        self.num_done()
+        self.lines()
+
     def num_done(self) -> int:
-        self._results = results_of(
-            self._transforms, self._state.output, since=self._since
-        )
+        self._results = self._transforms.results(self._state.output, since=self._since)
         self._left = without_result(self.work, self._results, self.prefix)
         return len(self.work) - len(self._left)
 
@@ -89,9 +109,16 @@ class Watch:
         }
         return len(self.work) - len(without_result(self.work, results, self.prefix))
 
+    @property
     def left(self) -> tuple[Work, ...]:
-        """Return the documents that had no result at the last `num_done`."""
+        """Documents that had no result at the last `num_done`."""
         return self._left
+
+    @property
+    def done(self) -> list[Work]:
+        """Documents that had a result at the last `num_done`."""
+        left = set(self._left)
+        return [work for work in self.work if work not in left]
 
     def has_unknown(self) -> bool:
         return any(failure.code == UNKNOWN for failure in self.failures())
@@ -103,18 +130,9 @@ class Watch:
             for work in self._left
         ]
 
-    def missing(self, *, may_pass: bool) -> dict[Work, Mapping[int, str]]:
-        """Return error codes of the pages that documents with a result lack.
-
-        Reads results, and more of them with `may_pass`; see JobParts.among.
-        """
-        if self._parts is None:
-            self._parts = self._made_parts()
-        left = set(self._left)
-        read = [work for work in self.work if work not in left]
-        return self._parts.among(read, self.log, may_pass=may_pass)
-
-    def _made_parts(self) -> JobParts:
+    @property
+    def parts(self) -> JobParts:
+        """Pages that the documents lack, given the results at the last `num_done`."""
         ended = self._state.ended
         latest = None if ended is None else ended + SLACK
         return JobParts(
@@ -151,53 +169,7 @@ class Watch:
         return f"{self.prefix.removeprefix('s3://')}{work.key}"
 
 
-def watch_job(
-    context: Context, state: TransformState, *, timeout_seconds: float | None
-) -> Summary:
-    """Follow a job to its end, and say what came of it."""
-    watch = Watch(context, state)
-    ended = follow(
-        watch,
-        context.console,
-        total=len(watch.work),
-        clock=context.clock,
-        sleep=context.sleep,
-        timeout_seconds=timeout_seconds,
-    )
-    return _summary(context, watch, ended)
-
-
-def summarize_job(context: Context, state: TransformState) -> Summary:
-    """Return the summary of a job as it is now."""
-    watch = Watch(context, state)
-    watch.num_done()
-    watch.lines()
-    return _summary(context, watch, state)
-
-
-def split_failures(
-    context: Context, state: TransformState
-) -> tuple[tuple[Work, ...], Mapping[Work, FailedDocument]]:
-    """Return the documents of an ended job to retry, and those not worth a retry.
-
-    The first have no result or lack pages for a transient error. The second failed
-    with a permanent error, and are mapped to it.
-    """
-    watch = Watch(context, state)
-    watch.num_done()
-    watch.lines()
-    _await_log(context, watch, state)
-    failures = dict(zip(watch.left(), watch.failures(), strict=True))
-    given_up = {
-        work: failure
-        for work, failure in failures.items()
-        if is_permanent(failure.code)
-    }
-    left = [work for work in failures if work not in given_up]
-    return (*left, *watch.missing(may_pass=True)), given_up
-
-
-def _await_log(context: Context, watch: Watch, state: TransformState) -> None:
+def await_log(context: Context, watch: Watch, state: TransformState) -> None:
     """Read the log until it covers every document, or no more lines can come."""
     latest = (state.ended or context.now) + LATE
     num_read = watch.num_own(state.ended)
@@ -236,10 +208,22 @@ def _untold(watch: Watch, state: TransformState) -> str | None:
     return None
 
 
-def _summary(context: Context, watch: Watch, state: TransformState) -> Summary:
-    num_read = watch.num_done()
+def split_failures(watch: Watch) -> SplitFailures:
+    """Return the documents of an ended job to retry, and those not worth a retry."""
+    failures = dict(zip(watch.left, watch.failures(), strict=True))
+    given_up = {
+        work: failure
+        for work, failure in failures.items()
+        if is_permanent(failure.code)
+    }
+    left = [work for work in failures if work not in given_up]
+    in_part = watch.parts.among(watch.done, watch.log, may_pass=True)
+    return SplitFailures((*left, *in_part), given_up)
+
+
+def summarize_job(context: Context, watch: Watch, state: TransformState) -> Summary:
+    """Return the summary of a job as it was last seen."""
     is_stopped = state.status == "Stopped"
-    _await_log(context, watch, state)
     failures = () if state.is_changing else tuple(watch.failures())
     if is_stopped:
         failures = tuple(
@@ -251,14 +235,15 @@ def _summary(context: Context, watch: Watch, state: TransformState) -> Summary:
     may_pass: Mapping[Work, Mapping[int, str]] = {}
     missing: Mapping[Work, Mapping[int, str]] = {}
     if not state.is_changing:
-        may_pass = watch.missing(may_pass=True)
-        missing = {**watch.missing(may_pass=False), **may_pass}
+        parts, done = watch.parts, watch.done
+        may_pass = parts.among(done, watch.log, may_pass=True)
+        missing = {**parts.among(done, watch.log, may_pass=False), **may_pass}
     seconds = _seconds(state, context.now)
     price = hourly(state.instance_type, state.instance_count)
     return Summary(
         state=state,
         num_documents=len(watch.work),
-        num_read=num_read,
+        num_read=len(watch.done),
         failures=failures,
         num_pages=watch.log.num_pages,
         untold=None if state.is_changing else _untold(watch, state),

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from deploy.batch.job import Work
-from deploy.batch.jobs import Result
-from deploy.commands.batch.jobs import results_of, without_result
+from deploy.batch.jobs import Transforms
+from deploy.commands.batch.jobs import without_result
 from deploy.documents.document import Document
 
 NOON = datetime(2026, 11, 26, 12, tzinfo=UTC)
@@ -25,13 +25,14 @@ DOCUMENT = Document(
 
 
 class Bucket:
-    """Output of a job as it is listed."""
+    """Account with one bucket, whose objects were written at given times."""
 
-    def __init__(self, *results):
-        self._results = results
+    def __init__(self, written):
+        self._written = written
 
-    def results(self, output):
-        return iter(self._results)
+    def objects(self, bucket, prefix):
+        for key, time in self._written.items():
+            yield {"Key": f"{prefix}{key}", "LastModified": time}
 
 
 def left(results, documents=None):
@@ -57,11 +58,14 @@ def test_age_of_uploaded_file_does_not_matter():
 
 
 def test_older_result_is_not_of_the_job():
-    bucket: Any = Bucket(
-        Result("a.pdf.out", 4, NOON - HOUR),
-        Result("sub/b.pdf.out", 4, NOON + HOUR),
-        Result("sub/notes.txt", 4, NOON + HOUR),
-    )
+    written = {
+        "a.pdf.out": NOON - HOUR,
+        "sub/b.pdf.out": NOON + HOUR,
+        "sub/notes.txt": NOON + HOUR,
+    }
+    bucket: Any = Bucket(written)
+    transforms = Transforms(bucket, "ocr")
 
-    assert left(results_of(bucket, "s3://out/", since=NOON)) == ["a.pdf"]
-    assert left(results_of(bucket, "s3://out/")) == []
+    assert left(transforms.results("s3://out/md/", since=NOON)) == ["a.pdf"]
+    assert left(transforms.results("s3://out/md/")) == []
+    assert "sub/notes.txt" not in transforms.results("s3://out/md/")

@@ -241,9 +241,9 @@ HUGE_INPUTS = {
 
 @pytest.mark.parametrize("name", HUGE_INPUTS)
 def test_200_kb_of_malformed_html_take_seconds_at_most(name):
-    start = time.perf_counter()
+    start = time.process_time()
 
     content = convert(HUGE_INPUTS[name], prompt_type="ocr")
 
-    assert time.perf_counter() - start < 10  # took at most 0.9 s when written
+    assert time.process_time() - start < 10  # took at most 0.9 s when written
     assert len(content.markdown) + len(content.html) < 2_000_000

@@ -5,61 +5,37 @@ The waiter of boto3 gives up after an hour and reports nothing until then.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
-from typing import Protocol
+from collections.abc import Sequence
+from datetime import datetime
 
 from deploy.batch.job import TransformState
+from deploy.commands.batch.watch import Watch
 from deploy.console import Console
+from deploy.context import Context
 from deploy.errors import Interrupted, WaitTimeoutError
 from deploy.retries import DEFAULT_BACKOFF, Poll, StatusLine, duration
 
-__all__ = ["FollowedJob", "describe_running_job", "follow"]
+__all__ = ["follow_job"]
 
 POLL_SECONDS = 30.0
 # Log lines shown per poll: a broken container repeats the same line without end.
 MAX_LINES = 10
 
 
-class FollowedJob(Protocol):
-    """Job whose state, results and log are polled."""
-
-    def state(self) -> TransformState:
-        """Return the state of the job. Raises DeployError if AWS does not answer."""
-        ...
-
-    def num_done(self) -> int:
-        """Return the number of objects that have a result."""
-        ...
-
-    def failed(self) -> str:
-        """Return the failures so far, counted by code; "" if there are none."""
-        ...
-
-    def lines(self) -> Sequence[str]:
-        """Return the log lines that report problems since the last call."""
-        ...
-
-
-def follow(
-    job: FollowedJob,
-    console: Console,
-    *,
-    total: int,
-    clock: Callable[[], float],
-    sleep: Callable[[float], None],
-    timeout_seconds: float | None = None,
+def follow_job(
+    context: Context, watch: Watch, *, timeout_seconds: float | None
 ) -> TransformState:
     """Wait until a job ends and return its final state.
 
     Raises WaitTimeoutError after `timeout_seconds`, and Interrupted on Ctrl-C.
     """
+    console, total = context.console, len(watch.work)
     poll = Poll(
         POLL_SECONDS,
         timeout_seconds,
         DEFAULT_BACKOFF,
-        clock=clock,
-        sleep=sleep,
+        clock=context.clock,
+        sleep=context.sleep,
         say=console.say,
     )
     status_line = StatusLine(poll, console.say)
@@ -68,16 +44,16 @@ def follow(
     try:
         for look in poll:
             with look:
-                state = job.state()
-                done = job.num_done()
-                _show(job.lines(), console)
+                state = watch.state()
+                done = watch.num_done()
+                _show(watch.lines(), console)
                 status_line.show(
-                    state.status, _line(state, job.failed(), done, total, clock())
+                    state.status, _line(state, watch.failed(), done, total, context.now)
                 )
                 if not state.is_changing:
                     return state
     except KeyboardInterrupt:
-        raise Interrupted(describe_running_job(state)) from None
+        raise Interrupted(_describe_running_job(state)) from None
     after = f"after {duration(poll.elapsed_seconds)}. It goes on without us"
     if state is None:
         raise WaitTimeoutError(
@@ -90,7 +66,7 @@ def follow(
     )
 
 
-def describe_running_job(state: TransformState | None) -> str:
+def _describe_running_job(state: TransformState | None) -> str:
     """Return a sentence on the job that runs on after Ctrl-C, with its commands."""
     if state is None or not state.is_changing:
         return "the job was not asked about yet; `chandra-sagemaker transform status`"
@@ -114,12 +90,12 @@ def _line(
     failed: str,
     done: int,
     total: int,
-    now: float,
+    now: datetime,
 ) -> str:
     words = [f"{state.status}: {done} of {total} documents"]
     if failed:
         words.append(f"failed {failed}")
     if state.is_changing and 0 < done < total and state.started is not None:
-        elapsed = (datetime.fromtimestamp(now, UTC) - state.started).total_seconds()
+        elapsed = (now - state.started).total_seconds()
         words.append(f"about {duration(elapsed / done * (total - done))} left")
     return ", ".join(words)
