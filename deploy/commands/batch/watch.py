@@ -55,8 +55,8 @@ class SplitFailures:
 class Watch:
     """Progress of a job, including the events of its log so far.
 
-    Create it, and then call `look`, or `follow` the job to its end. Then call
-    `await_log` before the failures of an ended job are taken for final.
+    Its results and failures are those of the last `look`, or of `follow_job`. Those of
+    a job that has ended are final after `await_log`.
     """
 
     def __init__(self, context: Context, state: TransformState) -> None:
