@@ -21,9 +21,9 @@ from deploy.plan.executor import Executor
 from deploy.resources import Identity, log_group
 from deploy.weights.hub import Hub
 
-__all__ = ["MEND_REQUEST", "WHAT_IS_MISSING", "Context"]
+__all__ = ["FIX_REQUEST_HINT", "WHAT_IS_MISSING", "Context"]
 
-MEND_REQUEST = (
+FIX_REQUEST_HINT = (
     "change the setting in chandra.toml or the flag; if boto3 is too old to know it, "
     "run pip install --upgrade boto3"
 )
@@ -125,7 +125,7 @@ class Context:
     def _check(self, actions: Sequence[Action]) -> None:
         """Raise ConfigError if AWS would reject a call, before the first is made."""
         if refused := self.refused(actions):
-            raise ConfigError(refused[0], hint=MEND_REQUEST)
+            raise ConfigError(refused[0], hint=FIX_REQUEST_HINT)
 
     def refused(self, actions: Sequence[Action]) -> list[str]:
         """Return a sentence for each call whose parameters AWS would reject."""

@@ -444,7 +444,10 @@ def _picture_bytes(result: PageResult) -> int:
 
 
 def _most_retryable_error(document: DocumentResult) -> HandlerError:
-    """Return the error with the highest status, because callers retry 5xx errors."""
+    """Return the error of the page whose error has the highest status.
+
+    Callers retry 5xx errors. Without failed pages, it is an internal error.
+    """
     errors = [
         error_with_code(page.error.code, page.error.detail)
         for page in document.pages

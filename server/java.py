@@ -55,7 +55,10 @@ def find_java_home(environ: Mapping[str, str]) -> Path:
 
 
 def _version(java: Path) -> int | None:
-    """Return the major version of a runtime, such as 17; None if it does not run."""
+    """Return the major version of a runtime, such as 17; None if it is unknown.
+
+    The file `release` tells it; only without it, the runtime is run.
+    """
     try:
         # Every Java since 9 has this file. Running `java -version` takes longer.
         release_text = (java.parent.parent / "release").read_text()

@@ -31,7 +31,11 @@ CLASSES = (
 
 
 def violations(shape: Any, value: Any, where: str = "") -> Iterator[str]:
-    """Yield a sentence for each part of `value` that AWS would reject."""
+    """Yield a sentence for each part of `value` that AWS would reject.
+
+    Types must be right already. A sentence begins with the path of the part, such as
+    `.Tags[0].Key`, after `where`.
+    """
     kind, limits = shape.type_name, shape.metadata
     if kind == "structure":
         for name, item in value.items():

@@ -134,7 +134,10 @@ def _of_requests(documents: Sequence[Document], deployment: str, bucket: str) ->
 
 
 def select_sample(documents: Sequence[Document]) -> list[Document]:
-    """Return documents whose pages to count, spread evenly over all unknown ones."""
+    """Return at most 16 documents whose pages to count, spread over the unknown ones.
+
+    Large documents, and those after which the sample would be too large, are left out.
+    """
     unknown = [
         each
         for each in documents

@@ -239,7 +239,11 @@ class ContainerFleet:
         return serving
 
     def get_endpoint_status(self, owner: tuple[str, str]) -> tuple[str, str | None]:
-        """Return EndpointStatus and FailureReason of an endpoint."""
+        """Return EndpointStatus and FailureReason of an endpoint that has a container.
+
+        The reason is None unless the status is Failed. A container that has not been
+        healthy yet is pinged.
+        """
         with self._lock:
             pair = self._pairs[owner]
         if pair.current.failure is not None:

@@ -21,7 +21,7 @@ from deploy.resources import OWNER_TAG, Identity, tags_of
 from deploy.retries import DEFAULT_BACKOFF, Poll
 
 __all__ = [
-    "WHEN_DONE",
+    "AFTER_BUILD_HINT",
     "Builds",
     "build_log",
     "buildspec",
@@ -31,7 +31,7 @@ __all__ = [
 
 POLL_SECONDS = 10.0
 SOURCES = "builds"
-WHEN_DONE = (
+AFTER_BUILD_HINT = (
     "after the build, run chandra-sagemaker image push --remote again: it finds and "
     "records the pushed image"
 )
@@ -149,7 +149,7 @@ class Builds:
                         "--remote again",
                     )
         raise WaitTimeoutError(
-            f"build {build} is not finished and continues", hint=WHEN_DONE
+            f"build {build} is not finished and continues", hint=AFTER_BUILD_HINT
         )
 
 

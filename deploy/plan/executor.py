@@ -243,7 +243,7 @@ class Executor:
                     return
         raise WaitTimeoutError(
             f"endpoint {wait.endpoint} is not {wait.goal.value} after "
-            f"{duration(poll.elapsed_seconds)}: {status}. It goes on without us",
+            f"{duration(poll.elapsed_seconds)}: {status}. It continues",
             hint="chandra-sagemaker status, or the same command again to wait on",
         )
 
@@ -331,8 +331,8 @@ def _describe_progress(done: Sequence[Action], left: Sequence[Action]) -> str:
     sentences = [f"done: {_sentences_of(done)}"] if _sentences_of(done) else []
     current = left[0] if left else None
     if isinstance(current, Wait):
-        deletion = "the deletion of " if current.goal is Goal.DELETED else ""
-        sentences.append(f"{deletion}endpoint {current.endpoint} goes on without us")
+        change = "deletion" if current.goal is Goal.DELETED else "change"
+        sentences.append(f"the {change} of endpoint {current.endpoint} continues")
     elif current is not None:
         sentences.append(
             f"interrupted while about to {current.sentence}, which may be done"
@@ -340,7 +340,7 @@ def _describe_progress(done: Sequence[Action], left: Sequence[Action]) -> str:
     if _sentences_of(left[1:]):
         sentences.append(f"not done: {_sentences_of(left[1:])}")
     sentences.append(
-        "The same command again goes on from here, and `chandra-sagemaker status` "
+        "Run the same command again to continue, and `chandra-sagemaker status` "
         "shows what there is now"
     )
     return ". ".join(sentences)

@@ -93,7 +93,7 @@ class Difference:
 def differences_between(
     old: Mapping[str, str], new: Mapping[str, str]
 ) -> list[Difference]:
-    """Return each setting that differs, in the order of the old ones."""
+    """Return each setting that differs: in the order of the old ones, then new ones."""
     return [
         Difference(name, old.get(name), new.get(name))
         for name in [*old, *(name for name in new if name not in old)]

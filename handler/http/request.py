@@ -113,7 +113,10 @@ class OCRRequest:
 
 
 def parse_headers(mixed: Mapping[str, Any]) -> dict[str, str]:
-    """Return the headers by lower-case name, without TorchServe's other entries."""
+    """Return the headers by lower-case name.
+
+    Values that are no strings are TorchServe's other entries, and are left out.
+    """
     return {
         str(name).lower(): value
         for name, value in mixed.items()

@@ -72,7 +72,8 @@ def split_lines(text: str) -> list[str]:
 def escaped(text: str, *, in_brackets: bool = False) -> str:
     """Return text with special characters as marks, which `finish_line` resolves.
 
-    `in_brackets` also escapes brackets, for the words of a link.
+    Line separators become spaces. `in_brackets` escapes brackets in any case, for the
+    words of a link.
     """
     text = to_one_line(text)
     if in_brackets:

@@ -74,7 +74,10 @@ class Picture:
         return target_size(self.decoded.height, self.decoded.width, sizing)
 
     def natural_scale(self, sizing: Sizing) -> float:
-        """Return the scale of the model's input without the bound on its area."""
+        """Return the factor from the decoded page to the model's input without bounds.
+
+        The minimum of the short side applies, but no bound on the long side or area.
+        """
         width, height = self.decoded.width, self.decoded.height
         if (scale := self.points_scale) is None:
             return image_scale(width, height, sizing)

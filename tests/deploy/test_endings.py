@@ -127,7 +127,7 @@ def test_ctrl_c_in_a_wait_reports_done_and_not_done(chandra, cloud, prepared, ca
 
     assert cut.status == 130
     sentence = cut.err.partition("interrupted. ")[2]
-    assert "endpoint ocr goes on without us" in sentence
+    assert "endpoint ocr continues" in sentence
     assert "chandra-sagemaker status" in sentence
     # The message names each call that was done, and the others as not done.
     done = sentence.partition("done: ")[2].partition(". ")[0].split("; ")
@@ -148,7 +148,7 @@ def test_timeout_has_its_own_status_and_a_hint(chandra, cloud, prepared, case):
     again = chandra(*case.arguments)
 
     assert late.status == 7
-    assert "goes on without us" in late.err
+    assert "continues" in late.err
     assert "the same command again" in late.err
     assert again.status == 0, again.err
 

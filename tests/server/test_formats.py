@@ -30,7 +30,7 @@ BODIES = {
 
 
 @pytest.mark.parametrize("media_type", BODIES)
-def test_every_kind_of_document_is_read(client, media_type):
+def test_one_page_of_every_media_type_is_read_with_success(client, media_type):
     answer = client.post(BODIES[media_type], media_type)
 
     assert answer.status_code == 200

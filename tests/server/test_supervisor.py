@@ -121,7 +121,7 @@ def test_drain_waits_for_uploads(world):
     assert 6 < world.now < 9
 
 
-def test_drain_ends_at_its_deadline_with_an_open_request(world):
+def test_drain_ends_soon_after_its_deadline_with_a_request_open(world):
     world.opens(1)()
     world.at(1, world.stops.add)
 

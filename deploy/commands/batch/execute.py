@@ -48,7 +48,10 @@ def execute_plan(
 def report_started(
     context: Context, request: JobRequest, plan: JobPlan, actions: Sequence[Action]
 ) -> int:
-    """Report a job that was started, or its plan with --dry-run."""
+    """Report a job that was started, or its plan with --dry-run.
+
+    Return the exit status: 1 if the started job leaves documents out, otherwise 0.
+    """
     data = plan.to_json(request, actions)
     if context.is_dry_run:
         context.console.result(data)
@@ -77,7 +80,7 @@ def report_nothing_left(
         },
         [
             *failure_lines(request.left_out),
-            "nothing is left to read, and nothing to pay",
+            "no document is left to read, so no job was started",
         ],
     )
     return 1 if request.left_out else 0

@@ -54,7 +54,7 @@ def follow_job(
                     return state
     except KeyboardInterrupt:
         raise Interrupted(_describe_running_job(state)) from None
-    after = f"after {duration(poll.elapsed_seconds)}. It goes on without us"
+    after = f"after {duration(poll.elapsed_seconds)}. It continues"
     if state is None:
         raise WaitTimeoutError(
             f"the state of the transform job is not known {after}",
@@ -72,7 +72,7 @@ def _describe_running_job(state: TransformState | None) -> str:
         return "the job was not asked about yet; `chandra-sagemaker transform status`"
     name = state.name
     return (
-        f"transform job {name} goes on without us, and is paid for until it ends: "
+        f"transform job {name} continues, and is paid for until it ends: "
         f"`chandra-sagemaker transform status {name}` looks, `transform wait {name}` "
         f"watches on, `transform stop {name}` ends it and keeps what was read"
     )

@@ -39,7 +39,7 @@ def reached(
             kept.append(document)
             continue
         reason = (
-            f"role {config.role_name} may not read there: add its bucket to "
+            f"role {config.role_name} may not read its bucket: add it to "
             "transform.buckets, then iam --create"
         )
         refused.append(Refused.of(document, reason, Absent.FORBIDDEN.value))

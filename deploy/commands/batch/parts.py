@@ -18,7 +18,7 @@ from deploy.results.parse import TRANSIENT_CODES, page_errors
 __all__ = ["JobParts"]
 
 # Results are read sequentially, and a summary must not take minutes.
-MAX_LOOKED_INTO = 200
+MAX_RESULTS_READ = 200
 
 
 class JobParts:
@@ -60,7 +60,7 @@ class JobParts:
         }
         num_unknown = len(missing) - len({work.document for work in lacking})
         unnamed = [work for work in of_ours if work.document is None]
-        for work in unnamed if may_pass else unnamed[:MAX_LOOKED_INTO]:
+        for work in unnamed if may_pass else unnamed[:MAX_RESULTS_READ]:
             if num_unknown <= 0:
                 break
             key = self._key(work)

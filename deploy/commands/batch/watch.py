@@ -36,10 +36,10 @@ __all__ = [
 
 # CloudWatch shows a line some seconds after it was written. A log that has lines and
 # gets no more for a while is whole, and so is that of a job which ended a minute ago.
-LOOK_SECONDS = 5.0
-NUM_LOOKS = 12
+POLL_SECONDS = 5.0
+NUM_POLLS = 12
 NUM_QUIET = 3
-LATE = timedelta(seconds=NUM_LOOKS * LOOK_SECONDS)
+LATE = timedelta(seconds=NUM_POLLS * POLL_SECONDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +174,7 @@ def await_log(context: Context, watch: Watch, state: TransformState) -> None:
     latest = (state.ended or context.now) + LATE
     num_read = watch.num_own(state.ended)
     num_quiet = 0
-    for _ in range(NUM_LOOKS):
+    for _ in range(NUM_POLLS):
         if state.is_changing or watch.refused is not None or context.now >= latest:
             return
         if state.started is None:
@@ -185,7 +185,7 @@ def await_log(context: Context, watch: Watch, state: TransformState) -> None:
             return
         if watch.num_lines and num_quiet == NUM_QUIET:
             return
-        context.sleep(LOOK_SECONDS)
+        context.sleep(POLL_SECONDS)
         num_lines = watch.num_lines
         watch.lines()
         num_quiet = 0 if watch.num_lines > num_lines else num_quiet + 1

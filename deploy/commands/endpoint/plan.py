@@ -23,7 +23,7 @@ from deploy.commands.flags import (
     override_config,
 )
 from deploy.config import DeployConfig
-from deploy.context import MEND_REQUEST, Context
+from deploy.context import FIX_REQUEST_HINT, Context
 from deploy.endpoint.inspection import image_findings, weights_findings
 from deploy.endpoint.observer import NothingThere
 from deploy.endpoint.planner import Planner
@@ -71,7 +71,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
         )
         change = change_to_file(context, wanted, seen) if actions else None
         findings += [
-            Finding("request", True, sentence, MEND_REQUEST)
+            Finding("request", True, sentence, FIX_REQUEST_HINT)
             for sentence in context.refused(actions)
         ]
         findings += quota_checks(context, config, actions, seen=seen)

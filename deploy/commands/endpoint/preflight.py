@@ -18,7 +18,7 @@ __all__ = [
     "starts_machine",
 ]
 
-ANOTHER = (
+OTHER_IMAGE_HINT = (
     "chandra-sagemaker list shows the configs that rollback --to can go back to; or "
     "image push, then deploy"
 )
@@ -45,7 +45,7 @@ def earlier_checks(
     earlier = replace(config, image=replace(config.image, uri=uri, cuda=None))
     ami = variant.get("InferenceAmiVersion")
     return [
-        replace(finding, hint=ANOTHER) if finding.is_fatal else finding
+        replace(finding, hint=OTHER_IMAGE_HINT) if finding.is_fatal else finding
         for finding in image_findings(context.aws, earlier, ami=ami)
     ]
 

@@ -21,7 +21,7 @@ from deploy.policies.roles import find_role, refuse_other_regions, role_policies
 from deploy.resources import OWNER_TAG, tags_of
 
 HOURS_A_WEEK = 168
-NONE = "there is no schedule: it runs until it is stopped"
+NO_SCHEDULE = "there is no schedule: it runs until it is stopped"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -133,7 +133,9 @@ def _show(context: Context) -> int:
                 for n, e, z, s in rows
             ]
         },
-        table([("ENTRY", "WHEN", "TIMEZONE", "STATE"), *rows]) if rows else [NONE],
+        table([("ENTRY", "WHEN", "TIMEZONE", "STATE"), *rows])
+        if rows
+        else [NO_SCHEDULE],
     )
     return 0
 
@@ -164,7 +166,7 @@ def _remove(context: Context) -> int:
         for entry in entries
     ]
     context.executor().run(calls)
-    lines = [] if calls and context.is_dry_run else [NONE]
+    lines = [] if calls and context.is_dry_run else [NO_SCHEDULE]
     context.console.result({"actions": [call.to_json() for call in calls]}, lines)
     return 0
 

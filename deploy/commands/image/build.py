@@ -9,7 +9,7 @@ from deploy.aws.buckets import refuse_other_region
 from deploy.context import Context
 from deploy.errors import ConfigError, Interrupted, NotFoundError
 from deploy.image.build import build_files, find_engine
-from deploy.image.codebuild import WHEN_DONE, Builds, sources_prefix, write_zip
+from deploy.image.codebuild import AFTER_BUILD_HINT, Builds, sources_prefix, write_zip
 from deploy.image.registry import Registry
 from deploy.policies.roles import find_role, refuse_other_regions, role_policies
 from deploy.weights.files import sha256_of
@@ -19,7 +19,10 @@ __all__ = ["push_from_here", "push_remotely", "run_commands"]
 
 
 def push_from_here(context: Context, registry: Registry, uri: str, tag: str) -> None:
-    """Build and push with the engine of this machine."""
+    """Build `uri`, which ends with `tag`, with this machine's engine and push it.
+
+    With --dry-run, print the commands. Raises ConfigError if no engine works.
+    """
     engine = find_engine(context.runner)
     if not context.is_dry_run:
         address = context.identity.registry
@@ -80,7 +83,7 @@ def push_remotely(context: Context, uri: str, tag: str) -> None:
     except KeyboardInterrupt:
         raise Interrupted(
             f"build {build} continues in CodeBuild, and no digest was "
-            f"recorded yet. {WHEN_DONE}"
+            f"recorded yet. {AFTER_BUILD_HINT}"
         ) from None
 
 

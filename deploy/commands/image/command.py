@@ -93,8 +93,8 @@ def run(context: Context, options: argparse.Namespace) -> int:
         )
     if options.tag is not None and TAG.fullmatch(options.tag) is None:
         raise ConfigError(
-            f"--tag {options.tag} is no tag: letters, digits, dots, dashes and "
-            "underscores, at most 128",
+            f"--tag {options.tag} is not a valid tag: use letters, digits, dots, "
+            "dashes and underscores, at most 128",
             hint=f"chandra-sagemaker image {options.action} --tag v1",
         )
     return actions[options.action](context, options)

@@ -303,7 +303,7 @@ def _document(content: str) -> dict[str, Any]:
             check_page(page)
     except (ValueError, KeyError, TypeError) as error:
         raise ResourceFailedError(
-            f"the container's answer is no document: {content[:200].strip()}",
+            f"the container did not return a valid document: {content[:200].strip()}",
             hint="chandra-sagemaker status shows which image runs",
         ) from error
     return dict(document)

@@ -103,7 +103,9 @@ def _lines(
             "chandra-sagemaker async wait"
         )
     if counts[FetchOutcome.NOT_OURS]:
-        lines.append("what is not ours stays: --force writes over it")
+        lines.append(
+            "files that this command did not write were kept: --force overwrites them"
+        )
     permanent: dict[str, list[str]] = defaultdict(list)
     for each in fetched:
         if is_permanent(each.code):

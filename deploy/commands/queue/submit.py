@@ -35,7 +35,7 @@ from deploy.results.pages import num_pages_of
 
 NUM_SHOWN = 10
 MAX_BYTES = 1024**3
-NOTHING = "there is no document in it; PDFs and images are read"
+NO_DOCUMENT = "there is no document in it; PDFs and images are read"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -170,7 +170,7 @@ def _reachable(config: DeployConfig, exchange: Exchange, inputs: Found) -> Found
             refused.append(Refused.of(document, reason, "document_too_large"))
         elif not _may_read(config, exchange, document):
             reason = (
-                "the endpoint may not read there: add its bucket to "
+                "the endpoint may not read its bucket: add it to "
                 "asynchronous.sources, then iam --create and async deploy"
             )
             refused.append(Refused.of(document, reason, Absent.FORBIDDEN.value))
@@ -317,7 +317,7 @@ def _refused_lines(inputs: Found) -> list[str]:
     if len(rest) > NUM_SHOWN:
         lines.append(f"left out: {len(rest) - NUM_SHOWN:,} more; --json names them all")
     lines += hidden_lines(inputs.num_hidden)
-    return [*lines, *(f"{each}: {NOTHING}" for each in inputs.empty)]
+    return [*lines, *(f"{each}: {NO_DOCUMENT}" for each in inputs.empty)]
 
 
 COMMAND = Command(

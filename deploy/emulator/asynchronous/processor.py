@@ -84,8 +84,9 @@ class RequestProcessor:
     ) -> None:
         """Invoke the model, store the outcome, and publish a notification.
 
-        `on_dispatch` is called when the request is about to be sent to the container,
-        and no longer waits.
+        `on_dispatch` is called each time the request is about to be sent to a
+        container, and no longer waits. A failure is stored too, but nothing is if the
+        endpoint is gone or the processor stops.
         """
         try:
             served = self._find_endpoint(request.region, request.endpoint)

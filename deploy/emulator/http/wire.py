@@ -56,7 +56,11 @@ class Body:
             yield block
 
     def read(self, size: int = -1) -> bytes:
-        """Return at most `size` bytes, or all if negative; b"" at the end."""
+        """Return at most `size` bytes, or all if negative; b"" at the end.
+
+        A body that is cut short ends without an error. Raises ValueError if the size of
+        a chunk is no number.
+        """
         if size < 0:
             return b"".join(self)
         if self._is_exhausted:

@@ -53,7 +53,8 @@ def pack_text_model(text: Any, max_host_bytes: int = MAX_HOST_BYTES) -> None:
     """Pack the projections of Qwen3-VL's text model, one decoder layer at a time.
 
     At most one layer's weights are held twice meanwhile. Packing is idempotent. Weights
-    on a processor stay where they are if they take more than `max_host_bytes`.
+    on a processor stay where they are if they take more than `max_host_bytes`. On
+    a GPU, the other projections move too, and PyTorch's unused memory is freed.
     """
     if _host_bytes(text) > max_host_bytes:
         return

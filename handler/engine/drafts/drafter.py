@@ -227,7 +227,9 @@ class Drafter:
 
 
 def _to_html(layer_text: LayerText, state: HTMLState) -> tuple[str, int]:
-    """Convert text of the layer to HTML; return it and the number of its letters.
+    """Convert text of the layer to HTML; return it and how many positions it takes.
+
+    Each character but spaces is a position of the layer.
 
     End tags are added if the paragraph or cell probably ends after the text. In a table
     cell, the text is cut where the cell above suggests an end.

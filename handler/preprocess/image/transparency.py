@@ -62,7 +62,7 @@ def _choose_background(image: Image.Image, alpha: Image.Image, most: int) -> int
     )
     inner = np.asarray(clear.filter(ImageFilter.MaxFilter(5)))[visible] == 0
     counts = {
-        ground: _count_lost(ground, lightness, shapes, inner)
+        ground: _share_without_ink(ground, lightness, shapes, inner)
         for ground in (_WHITE, _BLACK, *_GRAYS)
     }
     fewest = min(counts[ground] @ _losses(ground) for ground in counts)
@@ -82,15 +82,16 @@ def _choose_background(image: Image.Image, alpha: Image.Image, most: int) -> int
     return max(equal, key=lambda ground: _mean_contrast(ground, lightness))
 
 
-def _count_lost(
+def _share_without_ink(
     ground: int,
     lightness: NDArray[np.uint8],
     shapes: NDArray[np.intp],
     inner: NDArray[np.bool_],
 ) -> NDArray[np.float64]:
-    """Return the share of pixels of each lightness in shapes without visible ink.
+    """Return, for each lightness, the share of pixels that are in shapes without ink.
 
-    `ground` is the lightness of the background.
+    `ground` is the lightness of the background. Ink is a pixel that contrasts fully
+    with it and is not near a transparent one: `inner` is True there.
     """
     # Only inner pixels count as ink, because the edges of a shape have mixed colours.
     ink = np.bincount(shapes, weights=(_losses(ground)[lightness] == 0) & inner)

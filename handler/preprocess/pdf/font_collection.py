@@ -103,7 +103,11 @@ class Fonts:
 
     @lru_cache(maxsize=1)  # noqa: B019 (one instance lives as long as the process)
     def find_for_wingdings(self) -> FontFace | None:
-        """Return the face that has most characters of Wingdings; None without any."""
+        """Return the face that has most characters of Wingdings.
+
+        Collections, and faces without any of the common ones, are left out. None if no
+        face remains.
+        """
         return max(
             (
                 face

@@ -214,7 +214,7 @@ def test_unreadable_manifest_line_is_reported_with_code(
     )
     assert "2 failed with document_forbidden" in ran.out
     assert f"  {uris[1]}: these credentials may not read it" in ran.out
-    assert "  s3://foreign/x.pdf: role ocr-execution may not read there" in ran.out
+    assert "  s3://foreign/x.pdf: role ocr-execution may not read its bucket" in ran.out
 
 
 def test_object_above_100_mb_is_left_out_and_reported(chandra, put, wire, cloud):
@@ -235,4 +235,4 @@ def test_object_above_100_mb_is_left_out_and_reported(chandra, put, wire, cloud)
 
     assert again.status == 1
     assert "1 failed with document_too_large" in again.out
-    assert "nothing is left to read" in again.out
+    assert "no document is left to read" in again.out

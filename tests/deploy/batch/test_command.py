@@ -73,7 +73,7 @@ def test_ctrl_c_says_that_job_goes_on_and_how_to_follow(chandra, put, cloud):
     waited = chandra("transform", "wait", name)
 
     assert ran.status == 130
-    assert f"transform job {name} goes on without us, and is paid for" in ran.err
+    assert f"transform job {name} continues, and is paid for" in ran.err
     assert f"`transform stop {name}`" in ran.err
     assert waited.status == 0
     assert "1 of 1 documents read" in waited.out

@@ -129,7 +129,7 @@ def test_complete_results_start_no_job(chandra, put, cloud):
     ran = chandra(*RUN)
 
     assert ran.status == 0
-    assert "nothing is left to read, and nothing to pay" in ran.out
+    assert "no document is left to read, so no job was started" in ran.out
     assert cloud.jobs == {}
 
 
@@ -144,7 +144,7 @@ def test_same_command_joins_running_job(chandra, put, cloud):
     assert len(cloud.jobs) == 1
 
 
-def test_stopped_job_is_continued(chandra, put, cloud, wire):
+def test_job_is_continued_with_the_rest_once_it_has_stopped(chandra, put, cloud, wire):
     put("scans/a.pdf")
     put("scans/b.pdf")
     chandra(*RUN, "--no-wait")

@@ -174,7 +174,7 @@ def test_ctrl_c_reports_what_exists(chandra, cloud):
 
     assert ran.status == 130
     assert "create endpoint ocr" in ran.err
-    assert "endpoint ocr goes on without us" in ran.err
+    assert "endpoint ocr continues" in ran.err
     assert cloud.machines["ocr"].status == "Creating"
 
 

@@ -238,7 +238,7 @@ def test_invalid_tag_is_refused_before_build(chandra, cloud, runner, tag):
     ran = chandra("image", "push", f"--tag={tag}")
 
     assert ran.status == 2
-    assert "is no tag" in ran.err
+    assert "is not a valid tag" in ran.err
     assert runner.ran == cloud.calls == []
 
 

@@ -195,7 +195,7 @@ def test_ordinary_archive_is_read_completely(
     compression=st.sampled_from(sorted(COMPRESSIONS)),
     cut=st.integers(0, 20),
 )
-def test_damaged_archive_is_read_or_refused(tmp_path, content, compression, cut):
+def test_damaged_tar_is_read_or_refused_with_hint(tmp_path, content, compression, cut):
     whole = COMPRESSIONS[compression](content)
     members_read = reader(tmp_path / "a.tar", whole[: len(whole) - cut])
 

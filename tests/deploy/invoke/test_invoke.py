@@ -103,7 +103,7 @@ def test_invalid_answer_is_reported(chandra, answering, picture, content):
     ran = chandra("invoke", picture, "--format", "json")
 
     assert ran.status == 6
-    assert "is no document" in ran.err
+    assert "did not return a valid document" in ran.err
 
 
 def test_timeout_suggests_fewer_pages(chandra, answering, picture):

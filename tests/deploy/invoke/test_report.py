@@ -29,7 +29,7 @@ def test_answer_without_page_numbers_is_an_invalid_document(
     ran = chandra("invoke", picture, "--format", "report")
 
     assert ran.status == 6
-    assert "is no document" in ran.err
+    assert "did not return a valid document" in ran.err
 
 
 class Elements(HTMLParser):

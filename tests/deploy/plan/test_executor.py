@@ -146,7 +146,7 @@ def test_unknown_reason_is_printed_unchanged():
 
 
 def test_timeout_names_the_command_to_wait_on():
-    with pytest.raises(WaitTimeoutError, match="goes on without us") as caught:
+    with pytest.raises(WaitTimeoutError, match="continues") as caught:
         World(CREATING).run(ARRIVED, timeout_seconds=90)
 
     assert "same command again" in (caught.value.hint or "")
@@ -175,7 +175,7 @@ def test_ctrl_c_reports_what_is_done_and_goes_on():
         World(CREATING).run(call("create_endpoint"), ARRIVED, sleep=interrupt)
 
     assert caught.value.sentence.startswith(
-        "done: create endpoint. endpoint ocr goes on"
+        "done: create endpoint. the change of endpoint ocr continues"
     )
 
 
@@ -192,8 +192,8 @@ def test_ctrl_c_reports_what_is_not_done():
         )
 
     assert caught.value.sentence == (
-        "done: delete endpoint. the deletion of endpoint ocr goes on without us. not "
-        "done: delete model. The same command again goes on from here, and "
+        "done: delete endpoint. the deletion of endpoint ocr continues. not "
+        "done: delete model. Run the same command again to continue, and "
         "`chandra-sagemaker status` shows what there is now"
     )
 

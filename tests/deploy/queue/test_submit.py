@@ -147,7 +147,7 @@ def test_unreachable_object_is_left_out_and_reported(chandra, queue, wire):
     ran = chandra("async", "submit", "s3://others/a.pdf")
 
     assert ran.status == 1
-    assert "add its bucket to asynchronous.sources" in ran.out
+    assert "add it to asynchronous.sources" in ran.out
     assert queue.accepted == []
 
 
