@@ -143,9 +143,9 @@ def select_sample(documents: Sequence[Document]) -> list[Document]:
         for each in documents
         if each.num_pages is None and each.size <= MAX_SAMPLED_BYTES
     ]
-    step = max(1, len(unknown) // NUM_SAMPLED)
+    count = min(NUM_SAMPLED, len(unknown))
     chosen: list[Document] = []
-    for each in unknown[::step][:NUM_SAMPLED]:
+    for each in (unknown[i * len(unknown) // count] for i in range(count)):
         if sum(document.size for document in chosen) + each.size <= MAX_SAMPLE_BYTES:
             chosen.append(each)
     return chosen

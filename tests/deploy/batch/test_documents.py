@@ -159,6 +159,18 @@ def test_sample_is_spread_and_limited_in_bytes():
     assert select_sample([stored_document("a.png", num_pages=1)]) == []
 
 
+@pytest.mark.parametrize("count", [17, 31, 32, 47, 100])
+def test_sample_has_no_gap_longer_than_its_step(count):
+    documents = [stored_document(f"{n:03}.pdf") for n in range(count)]
+
+    indices = [documents.index(each) for each in select_sample(documents)]
+
+    ends = [*indices[1:], count]
+    gaps = [end - start for start, end in zip(indices, ends, strict=True)]
+    assert len(indices) == 16
+    assert max(gaps) <= -(-count // 16)
+
+
 def test_result_has_two_documented_keys():
     assert outputs_of("sub/a.pdf", "s3://inbox/scans/") == (
         "sub/a.pdf.out",
