@@ -126,12 +126,12 @@ class Transforms:
         """
         bucket, prefix = split_uri(output)
         try:
-            found = list(self._aws.objects(bucket, prefix))
+            objects = list(self._aws.objects(bucket, prefix))
         except NotFoundError:
             return {}
         return {
             str(item["Key"]).removeprefix(prefix): item["LastModified"]
-            for item in found
+            for item in objects
             if item["Key"].endswith(".out")
             and (since is None or item["LastModified"] >= since)
         }

@@ -59,10 +59,10 @@ def run(context: Context, options: argparse.Namespace) -> int:
     for config in _endpoint_configs(context):
         is_queue = config.name != name
         try:
-            found = read_inventory(aws, config)
+            inventory = read_inventory(aws, config)
             if options.all:
                 models = [model for each in inventories for model in each.models]
-                found = add_stored(aws, config, found, also_ours=models)
+                inventory = add_stored(aws, config, inventory, also_ours=models)
         except AccessDeniedError:
             # The least policy names the queue's endpoint only if the configuration has
             # one.
@@ -70,8 +70,8 @@ def run(context: Context, options: argparse.Namespace) -> int:
                 raise
             continue
         if is_queue and options.all:
-            found = add_exchanged(aws, context.config, found)
-        inventories.append(found)
+            inventory = add_exchanged(aws, context.config, inventory)
+        inventories.append(inventory)
     if options.all:
         if not options.keep_global:
             context.console.say("asking other regions: roles and buckets are global")

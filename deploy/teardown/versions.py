@@ -29,7 +29,7 @@ def list_versions(
     if bucket is None:
         return ()
     try:
-        found = [
+        versions = [
             ObjectVersion(
                 item["Key"],
                 item["VersionId"],
@@ -43,7 +43,7 @@ def list_versions(
         ]
     except NotFoundError:
         return ()
-    return tuple(found)
+    return tuple(versions)
 
 
 def list_uploads(
@@ -56,7 +56,7 @@ def list_uploads(
     if bucket is None:
         return ()
     try:
-        found = [
+        uploads = [
             UnfinishedUpload(item["Key"], item["UploadId"])
             for item in aws.pages(
                 "s3", "list_multipart_uploads", "Uploads", Bucket=bucket, Prefix=prefix
@@ -64,7 +64,7 @@ def list_uploads(
         ]
     except NotFoundError:
         return ()
-    return tuple(found)
+    return tuple(uploads)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,16 +82,16 @@ def find_staged(aws: AWSClient, config: DeployConfig) -> Staged:
     """
     bucket = config.model.bucket
     root = f"{config.model.prefix.strip('/')}/".lstrip("/")
-    found = list_versions(aws, bucket, root)
+    versions = list_versions(aws, bucket, root)
     ours = [
         (prefix, below)
-        for prefix, mark in _find_marks(found).items()
-        if (below := _below(found, prefix, mark))
+        for prefix, mark in _find_marks(versions).items()
+        if (below := _below(versions, prefix, mark))
         and _is_marked_as_ours(aws, config, mark)
     ]
-    versions = [version for _, below in ours for version in below]
+    staged = [version for _, below in ours for version in below]
     return Staged(
-        tuple(sorted(versions, key=_order)),
+        tuple(sorted(staged, key=_order)),
         tuple(
             upload
             for upload in list_uploads(aws, bucket, root)
@@ -113,14 +113,14 @@ def _is_of(key: str, prefix: str) -> bool:
     return key == prefix.rstrip("/") + TAR or key.startswith(prefix)
 
 
-def _find_marks(found: tuple[ObjectVersion, ...]) -> dict[str, ObjectVersion]:
+def _find_marks(versions: tuple[ObjectVersion, ...]) -> dict[str, ObjectVersion]:
     """Return the marker file of each prefix.
 
     It is the manifest, or the file that stands for it until all files are uploaded. A
     current version has precedence over a deleted one.
     """
     marks: dict[str, ObjectVersion] = {}
-    for version in found:
+    for version in versions:
         prefix, slash, _ = version.key.rpartition("/")
         if not slash or not _is_mark(version.key) or version.is_deletion:
             continue
@@ -135,9 +135,9 @@ def _rank(mark: ObjectVersion) -> tuple[bool, bool]:
 
 
 def _below(
-    found: tuple[ObjectVersion, ...], prefix: str, mark: ObjectVersion
+    versions: tuple[ObjectVersion, ...], prefix: str, mark: ObjectVersion
 ) -> list[ObjectVersion]:
-    below = [version for version in found if _is_of(version.key, prefix)]
+    below = [version for version in versions if _is_of(version.key, prefix)]
     if not mark.is_current and any(version.is_current for version in below):
         # The marker was deleted, so another program uploaded the current objects.
         return []

@@ -73,7 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(context: Context, options: argparse.Namespace) -> int:
     _check_arguments(options)
     accept = ACCEPT[options.format]
-    found = find_documents(
+    documents = find_documents(
         [options.input],
         Bucketed(context.aws),
         options=request_options(options),
@@ -81,7 +81,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
         count=num_pages_of,
         with_hidden=options.hidden,
     )
-    request = request_for_input(context, options, accept, found)
+    request = request_for_input(context, options, accept, documents)
     if isinstance(request, int):
         return request
     transforms = transforms_of(context)

@@ -27,11 +27,11 @@ DOCUMENT = Document(
 class Bucket:
     """Account with one bucket, whose objects were written at given times."""
 
-    def __init__(self, written):
-        self._written = written
+    def __init__(self, write_times):
+        self._write_times = write_times
 
     def objects(self, bucket, prefix):
-        for key, time in self._written.items():
+        for key, time in self._write_times.items():
             yield {"Key": f"{prefix}{key}", "LastModified": time}
 
 
@@ -58,12 +58,12 @@ def test_age_of_uploaded_file_does_not_matter():
 
 
 def test_older_result_is_not_of_the_job():
-    written = {
+    write_times = {
         "a.pdf.out": NOON - HOUR,
         "sub/b.pdf.out": NOON + HOUR,
         "sub/notes.txt": NOON + HOUR,
     }
-    bucket: Any = Bucket(written)
+    bucket: Any = Bucket(write_times)
     transforms = Transforms(bucket, "ocr")
 
     assert left(transforms.results("s3://out/md/", since=NOON)) == ["a.pdf"]
