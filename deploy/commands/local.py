@@ -19,7 +19,7 @@ from deploy.emulator.backend import Backend
 from deploy.emulator.emulator import Emulator, ServerProgram
 from deploy.emulator.limits import parse_assumptions
 from deploy.emulator.process import build_archive, find_server_folder
-from deploy.emulator.seed import Seed, seed
+from deploy.emulator.seed import SampleResources, create_samples
 from deploy.errors import ConfigError
 
 REGION = "us-east-1"
@@ -138,7 +138,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
         stack.callback(emulator.close)
         made = None
         if account is not None and not options.empty:
-            made = seed(backend, region, name)
+            made = create_samples(backend, region, name)
         emulator.start()
         written = options.init and made is not None and _init(context, made, region)
         environ = _to_copy(emulator.address, region, credentials)
@@ -153,7 +153,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
             [
                 f"SageMaker's data plane: {emulator.address}",
                 f"everything else:        {url}",
-                *(made.lines() if made else ()),
+                *(made.describe() if made else ()),
                 *([f"wrote {context.config_path}"] if written else ()),
                 "in another terminal, in this folder:",
                 "  export " + " ".join(f"{n}={value}" for n, value in environ.items()),
@@ -166,11 +166,11 @@ def run(context: Context, options: argparse.Namespace) -> int:
     return 0
 
 
-def _init(context: Context, made: Seed, region: str) -> bool:
+def _init(context: Context, made: SampleResources, region: str) -> bool:
     """Write chandra.toml unless it exists; return whether it was written."""
     try:
         with context.config_path.open("x") as file:
-            file.write(made.settings(region))
+            file.write(made.format_settings(region))
     except FileExistsError:
         return False
     except OSError as error:
@@ -181,7 +181,7 @@ def _init(context: Context, made: Seed, region: str) -> bool:
     return True
 
 
-def _next(context: Context, made: Seed) -> Iterator[str]:
+def _next(context: Context, made: SampleResources) -> Iterator[str]:
     """Yield the next commands to type."""
     if not context.config_path.exists():
         yield "  (for async and transform, end it and start it with --init)"

@@ -15,7 +15,7 @@ from typing import Any
 from deploy.emulator.http.front import Listener
 from deploy.errors import ConfigError
 
-__all__ = ["EmulatedAccount", "get_statistic", "percentile"]
+__all__ = ["EmulatedAccount", "compute_percentile", "get_statistic"]
 
 SIMPLE_STATISTICS = {
     "Sum": "sum",
@@ -74,6 +74,7 @@ class EmulatedAccount:
         self.address = self._listener.address
 
     def close(self) -> None:
+        """Stop the server; the resources of the account are lost."""
         self._listener.close()
 
 
@@ -124,11 +125,11 @@ def get_statistic(statistics: Any, name: str) -> float | None:
     match = PERCENTILE.fullmatch(name)
     if match is None:
         return None
-    return percentile(statistics.metric_single_values_list, float(match[1]))
+    return compute_percentile(statistics.metric_single_values_list, float(match[1]))
 
 
-def percentile(values: Sequence[float], percent: float) -> float | None:
-    """Return a percentile by the nearest-rank method, or None without values."""
+def compute_percentile(values: Sequence[float], percent: float) -> float | None:
+    """Return a percentile by the nearest-rank method, or None if there is no value."""
     ordered = sorted(values)
     rank = math.ceil(percent / 100 * len(ordered))
     return ordered[max(rank, 1) - 1] if ordered else None

@@ -36,6 +36,7 @@ class S3Uri:
         return cls(bucket, key)
 
     def __truediv__(self, name: str) -> S3Uri:
+        """Return the location of `name` below this key, separated by one slash."""
         start = self.key.rstrip("/")
         return S3Uri(self.bucket, f"{start}/{name}" if start else name)
 
@@ -56,6 +57,11 @@ class AsyncConfig:
 
     @classmethod
     def from_request(cls, table: Mapping[str, Any]) -> AsyncConfig:
+        """Parse the AsyncInferenceConfig of an endpoint config.
+
+        Raises DeployError if it has no S3OutputPath, and ValueError if a path is not an
+        S3 URI.
+        """
         output = table["OutputConfig"]
         if "S3OutputPath" not in output:
             # SageMaker chooses a default bucket, which the emulator does not have.
@@ -78,7 +84,11 @@ class AsyncConfig:
 
 @dataclass(frozen=True, slots=True)
 class HostedEndpoint:
-    """Endpoint as the backend describes it, with its config and model."""
+    """Endpoint as the backend describes it, with its config and model.
+
+    `config`, `variant` and `model` are names. `created` is in seconds since 1970.
+    `environment` are the variables that CreateModel set.
+    """
 
     name: str
     region: str
@@ -116,7 +126,7 @@ class Backend:
         self._cached: dict[tuple[str, str], tuple[float, HostedEndpoint | None]] = {}
 
     def get_client(self, region: str, service: str) -> AWSClient:
-        """Return a client whose boto3 client of a service already exists.
+        """Return the client of a region and service, creating it at the first call.
 
         Creating boto3 clients is not thread-safe, so it happens under the lock.
         """
@@ -131,6 +141,8 @@ class Backend:
     def call(
         self, region: str, service: str, operation: str, **params: Any
     ) -> dict[str, Any]:
+        """Call an operation of a boto3 client, such as `put_object`; return its
+        response."""
         return self.get_client(region, service).call(service, operation, **params)
 
     def find_violations(
@@ -141,7 +153,7 @@ class Backend:
         *,
         service: str = "sagemaker-runtime",
     ) -> list[str]:
-        """Return violations of AWS's service model of an operation, as sentences."""
+        """Return the parameters' violations of AWS's service model, as sentences."""
         call = Call(service, operation, params, "")
         return self.get_client(region, call.service).violations(call)
 
@@ -196,13 +208,14 @@ class Backend:
         )
 
     def find_model(self, region: str, name: str) -> dict[str, Any] | None:
+        """Return the description of a model, or None if it does not exist."""
         try:
             return self.call(region, "sagemaker", "describe_model", ModelName=name)
         except NotFoundError:
             return None
 
     def list_keys(self, region: str, uri: S3Uri) -> Iterator[str]:
-        """Yield the keys of all objects below a prefix."""
+        """Yield the keys of all objects whose keys start with that of `uri`."""
         objects = self.get_client(region, "s3").objects(uri.bucket, uri.key)
         yield from (str(item["Key"]) for item in objects)
 
@@ -227,7 +240,7 @@ class Backend:
         )
 
     def publish(self, topic: str, message: str) -> str | None:
-        """Publish to a topic; returns an error message, or None on success."""
+        """Publish to an SNS topic; return an error message, or None on success."""
         try:
             region = topic.split(":")[3]
             self.call(region, "sns", "publish", TopicArn=topic, Message=message)
@@ -237,7 +250,10 @@ class Backend:
 
 
 def get_environment(model: Mapping[str, Any] | None) -> dict[str, str]:
-    """Return the environment that CreateModel set for the first container."""
+    """Return the environment that CreateModel set for the first container.
+
+    It is empty if `model` is None.
+    """
     containers = [(model or {}).get("PrimaryContainer")]
     containers += (model or {}).get("Containers") or []
     first: Mapping[str, Any] = next((c for c in containers if c), {})

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from deploy.emulator.http.invocation import get
+from deploy.emulator.http.invocation import send_get_request
 from deploy.emulator.http.wire import ServiceError
 from deploy.emulator.limits import Assumptions, SageMakerLimits
 from deploy.emulator.process import Process, find_free_port
@@ -26,14 +26,20 @@ __all__ = [
 POLL_SECONDS = 0.2
 PING_INTERVAL_SECONDS = 1.0
 MAX_FAILED_STARTS = 3
-"""SageMaker has no such limit: it restarts containers until the startup timeout."""
+"""Failed starts after which a container is given up.
+
+SageMaker has no such limit: it restarts containers until the startup timeout.
+"""
 UNHEALTHY = (
     "The primary container for production variant {variant} did not pass the ping "
     "health check. Please check CloudWatch logs for this endpoint."
 )
 
 Starter = Callable[[int], Process]
-"""Starts the server's program, which then listens on the given port."""
+"""Function that starts the server's program and returns its process.
+
+The program listens on the given port.
+"""
 
 
 class Container(Protocol):
@@ -52,7 +58,10 @@ class Container(Protocol):
         ...
 
     def is_healthy(self) -> bool:
-        """Send a request to `/ping`; return True if the status is 200."""
+        """Send a request to `/ping`; return True if the status is 200.
+
+        A success is recorded in `was_healthy`.
+        """
         ...
 
     def stop(self) -> None: ...
@@ -61,7 +70,10 @@ class Container(Protocol):
 def wait_until_healthy(
     container: Container, is_cancelled: Callable[[], bool] = lambda: False
 ) -> bool:
-    """Wait for a healthy container; return False if it failed or `is_cancelled`."""
+    """Ping a container until it is healthy, and return True.
+
+    Returns False if the container has failed, or if `is_cancelled()` is True.
+    """
     while not is_cancelled():
         if container.is_healthy():
             return True
@@ -82,7 +94,7 @@ class ExternalContainer:
         self._limits = limits
 
     def is_healthy(self) -> bool:
-        response = get(self.address, "/ping", self._limits.ping_seconds)
+        response = send_get_request(self.address, "/ping", self._limits.ping_seconds)
         is_healthy = response is not None and response[0] == 200
         self.was_healthy = self.was_healthy or is_healthy
         return is_healthy
@@ -104,6 +116,11 @@ class ManagedContainer:
         startup_seconds: float | None = None,
         variant: str = "AllTraffic",
     ) -> None:
+        """Start a thread that starts the server, and watches and replaces it.
+
+        `startup_seconds` limits the time until the first healthy response; None means
+        the default of `assumptions`.
+        """
         self._start = start
         self._print_line = print_line
         self._limits = limits
@@ -112,6 +129,7 @@ class ManagedContainer:
         self._variant = variant
         self._stopping = threading.Event()
         self._process: Process | None = None
+        # Nothing listens on this port; it is replaced when the server starts.
         self.address = "http://127.0.0.1:9"
         self.was_healthy = False
         self._is_starting = True
@@ -127,17 +145,20 @@ class ManagedContainer:
     def is_healthy(self) -> bool:
         if self._stopping.is_set():
             return False
-        response = get(self.address, "/ping", self._limits.ping_seconds)
+        response = send_get_request(self.address, "/ping", self._limits.ping_seconds)
         is_healthy = response is not None and response[0] == 200
         if is_healthy:
             self.was_healthy, self._is_starting = True, False
         return is_healthy
 
     def stop(self) -> None:
+        """Stop the server, and wait until all its processes have ended."""
         self._stopping.set()
         self._thread.join()
 
     def _run_process(self) -> None:
+        """Start the server, and restart it when it ends, until it must stop or is given
+        up."""
         num_failed = 0
         while not self._stopping.is_set():
             port = find_free_port()
@@ -200,9 +221,9 @@ class ContainerPair:
 class ContainerFleet:
     """Containers of all endpoints and jobs, created at the first use."""
 
-    def __init__(self, make: Callable[..., Container]) -> None:
-        """`make(owner, **settings)` creates a container; see Emulator."""
-        self._make = make
+    def __init__(self, create_container: Callable[..., Container]) -> None:
+        """`create_container(owner, **settings)` creates the container of an owner."""
+        self._create_container = create_container
         self._lock = threading.Lock()
         self._pairs: dict[tuple[str, str], ContainerPair] = {}
         self._is_closed = False
@@ -210,10 +231,11 @@ class ContainerFleet:
     def get_container(
         self, owner: tuple[str, str], signature: object, **settings: object
     ) -> Container:
-        """Return the container that serves an endpoint or job.
+        """Return the container that serves an endpoint or job; create it if missing.
 
-        A changed signature creates a new container; the old one keeps the traffic until
-        the new one is healthy. Raises ServiceError while the emulator is closing.
+        `settings` are those of a new container. A changed signature creates a new
+        container; the old one keeps the traffic until the new one is healthy. Raises
+        ServiceError while the emulator is closing.
         """
         retired: Container | None = None
         with self._lock:
@@ -223,12 +245,14 @@ class ContainerFleet:
                 )
             pair = self._pairs.get(owner)
             if pair is None:
-                pair = ContainerPair(signature, self._make(owner, **settings))
+                pair = ContainerPair(
+                    signature, self._create_container(owner, **settings)
+                )
                 self._pairs[owner] = pair
             elif pair.signature != signature:
                 retired = pair.previous
                 pair = ContainerPair(
-                    signature, self._make(owner, **settings), pair.current
+                    signature, self._create_container(owner, **settings), pair.current
                 )
                 self._pairs[owner] = pair
             elif pair.previous is not None and pair.current.was_healthy:
@@ -259,16 +283,19 @@ class ContainerFleet:
         return [c for pair in pairs for c in (pair.current, pair.previous) if c]
 
     def remove(self, owner: tuple[str, str], *, waits: bool = True) -> None:
-        """Stop the containers of an endpoint or job, and forget them."""
+        """Stop the containers of an endpoint or job, if it has any, and forget them.
+
+        Without `waits`, they are stopped in the background.
+        """
         with self._lock:
             pair = self._pairs.pop(owner, None)
         if pair is None:
             return
-        ending = [c for c in (pair.current, pair.previous) if c]
+        containers = [c for c in (pair.current, pair.previous) if c]
         if waits:
-            _stop_all(ending)
+            _stop_all(containers)
         else:
-            threading.Thread(target=_stop_all, args=(ending,)).start()
+            threading.Thread(target=_stop_all, args=(containers,)).start()
 
     def close(self) -> None:
         """Stop all containers, and refuse to create more."""
@@ -278,8 +305,11 @@ class ContainerFleet:
 
 
 def _stop_all(containers: Sequence[Container]) -> None:
-    """Stop containers concurrently, because each may take a while to drain."""
-    threads = [threading.Thread(target=each.stop) for each in containers]
+    """Stop containers and wait for all of them.
+
+    They are stopped concurrently, because each may take a while to end its requests.
+    """
+    threads = [threading.Thread(target=container.stop) for container in containers]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -293,9 +323,10 @@ def build_environment(
     region: str,
     weights: str | None,
 ) -> dict[str, str]:
-    """Return the environment of a container, from its model, job and SageMaker.
+    """Return the environment of a container, from its model, its job and SageMaker.
 
-    `weights` is a folder of weights, or None for those that the model names.
+    `weights` is a folder of weights, which replaces the weights that the model names.
+    If it is None, they are kept.
     """
     environ = {"AWS_REGION": region, "AWS_DEFAULT_REGION": region, **model, **extra}
     if weights is not None:

@@ -24,7 +24,12 @@ from deploy.emulator.containers import (
 from deploy.emulator.endpoint import ServedEndpoint
 from deploy.emulator.http.forward import forward
 from deploy.emulator.http.front import FrontServer
-from deploy.emulator.http.wire import Request, Response, ServiceError, json_response
+from deploy.emulator.http.wire import (
+    Request,
+    Response,
+    ServiceError,
+    build_json_response,
+)
 from deploy.emulator.limits import Assumptions, SageMakerLimits
 from deploy.emulator.logs import Logs, LogStream
 from deploy.emulator.metrics import EmulatedMetrics
@@ -112,6 +117,7 @@ class Emulator:
         return self._front.address
 
     def start(self) -> None:
+        """Start to serve requests and to publish metrics, in background threads."""
         self._front.serve(self.handle)
         self.metrics.start()
 
@@ -125,7 +131,10 @@ class Emulator:
         self.logs.close()
 
     def handle(self, request: Request) -> Response:
-        """Return the response to a request; errors become error responses."""
+        """Return the response to a request; errors become error responses.
+
+        Requests that the emulator does not handle are forwarded to the backend.
+        """
         region, service = request.scope
         region = region or self._region
         parts = request.path.strip("/").split("/")
@@ -172,15 +181,15 @@ class Emulator:
         if operation == "CreateTransformJob":
             result = self.jobs.create(region, params)
             # The backend stores the tags of the job.
-            self._discard(forward(request, self._backend.url, body))
-            return json_response(result)
+            self._read_to_end(forward(request, self._backend.url, body))
+            return build_json_response(result)
         handlers = {
             "DescribeTransformJob": self.jobs.describe,
             "StopTransformJob": self.jobs.stop,
             "ListTransformJobs": self.jobs.list,
         }
         if operation in handlers:
-            return json_response(handlers[operation](region, params))
+            return build_json_response(handlers[operation](region, params))
         response = forward(request, self._backend.url, body)
         if operation == "DescribeEndpoint" and response.status == 200:
             return self._correct_description(region, params, response)
@@ -210,12 +219,15 @@ class Emulator:
             )
 
     @staticmethod
-    def _discard(response: Response) -> None:
+    def _read_to_end(response: Response) -> None:
         for _ in response.body:
             pass
 
     def find_endpoint(self, region: str, name: str) -> ServedEndpoint:
-        """Return an endpoint with its container; raises ServiceError if not found."""
+        """Return an endpoint with its container, which is created at the first call.
+
+        Raises ServiceError if the endpoint does not exist, or the emulator is closing.
+        """
         hosted = self._backend.find_endpoint(region, name)
         if hosted is None:
             raise ServiceError(
@@ -253,19 +265,22 @@ class Emulator:
     def _correct_description(
         self, region: str, params: Mapping[str, Any], response: Response
     ) -> Response:
-        """Set the status of an endpoint by its container, as SageMaker reports it."""
+        """Replace the status InService in a description by that of the container.
+
+        Like SageMaker, report an endpoint as in service only once it is healthy.
+        """
         described = json.loads(b"".join(response.body))  # type: ignore[arg-type]
         name = params["EndpointName"]
         try:
             self.find_endpoint(region, name)
         except (ServiceError, DeployError, ValueError):
-            return json_response(described)
+            return build_json_response(described)
         if described.get("EndpointStatus") == "InService":
             status, failure = self.fleet.get_endpoint_status((region, name))
             described["EndpointStatus"] = status
             if failure is not None:
                 described["FailureReason"] = failure
-        return json_response(described)
+        return build_json_response(described)
 
     def _apply_endpoint_change(self, region: str, operation: str, name: str) -> None:
         """Start or stop the container of a created, updated or deleted endpoint.
@@ -291,6 +306,10 @@ class Emulator:
         startup_seconds: float | None = None,
         variant: str = "AllTraffic",
     ) -> Container:
+        """Create the container of an owner, which is a region and a name.
+
+        If the emulator uses a running server, every owner shares it.
+        """
         program = self._server
         if isinstance(program, str):
             return ExternalContainer(program, self._limits)
@@ -327,6 +346,7 @@ class Emulator:
         )
 
     def _run_job(self, job: EmulatedJob) -> None:
+        """Run a transform job in its own container, which is stopped at the end."""
         owner = (job.region, f"transform job {job.name}")
         failure: str | None = "InternalServerError: We encountered an internal error."
         try:
@@ -357,7 +377,7 @@ class Emulator:
             self.logs.print_line(f"{job.name} | {error!r}")
         finally:
             self.fleet.remove(owner)
-            job.end(failure)
+            job.record_end(failure)
             self.logs.print_line(
                 f"{job.name} | {job.status}: {job.failure or 'all objects succeeded'}"
             )

@@ -9,30 +9,30 @@ from deploy.emulator.containers import Container
 from deploy.emulator.http.wire import Request, ServiceError
 from deploy.emulator.logs import LogStream
 
-__all__ = ["CUSTOM_ATTRIBUTES", "PREFIX", "ServedEndpoint", "check_parameters"]
+__all__ = ["CUSTOM_ATTRIBUTES", "HEADER_PREFIX", "ServedEndpoint", "check_parameters"]
 
-PREFIX = "X-Amzn-SageMaker-"
-CUSTOM_ATTRIBUTES = f"{PREFIX}Custom-Attributes"
+HEADER_PREFIX = "X-Amzn-SageMaker-"
+CUSTOM_ATTRIBUTES = f"{HEADER_PREFIX}Custom-Attributes"
 SHARED = {
     "CustomAttributes": CUSTOM_ATTRIBUTES,
-    "InferenceId": f"{PREFIX}Inference-Id",
+    "InferenceId": f"{HEADER_PREFIX}Inference-Id",
 }
 REAL_TIME = {**SHARED, "ContentType": "Content-Type"}
 PARAMETERS = {
     "invoke_endpoint": {
         **REAL_TIME,
         "Accept": "Accept",
-        "SessionId": f"{PREFIX}Session-Id",
+        "SessionId": f"{HEADER_PREFIX}Session-Id",
     },
     "invoke_endpoint_with_response_stream": {
         **REAL_TIME,
-        "Accept": f"{PREFIX}Accept",
-        "SessionId": f"{PREFIX}Session-Id",
+        "Accept": f"{HEADER_PREFIX}Accept",
+        "SessionId": f"{HEADER_PREFIX}Session-Id",
     },
     "invoke_endpoint_async": {
         **SHARED,
         **{
-            name: f"{PREFIX}{header}"
+            name: f"{HEADER_PREFIX}{header}"
             for name, header in (
                 ("ContentType", "Content-Type"),
                 ("Accept", "Accept"),
@@ -65,7 +65,7 @@ def check_parameters(
     """Raise ServiceError for parameters that the service model does not allow."""
     params = {}
     for name, header in PARAMETERS[operation].items():
-        if (value := request.header(header)) is not None:
+        if (value := request.get_header(header)) is not None:
             params[name] = value
     _check_custom_attributes(params.get("CustomAttributes"))
     violations = [

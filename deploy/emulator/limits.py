@@ -19,20 +19,21 @@ class SageMakerLimits:
     """Documented limits of SageMaker, in seconds and bytes."""
 
     body_bytes: int = 25 * MIB
-    """Body of a real-time request."""
+    """Largest body of a real-time request."""
     answer_seconds: float = 60
     """Time for a real-time response, from the request to the last byte."""
     stream_seconds: float = 8 * 60
-    """Time for a streamed response."""
+    """Time for a streamed response, from the request to the last byte."""
     inline_bytes: int = 128_000
-    """Document in the body of an asynchronous request."""
+    """Largest document in the body of an asynchronous request."""
     object_bytes: int = 1024 * MIB
-    """Document that an asynchronous request names by its InputLocation."""
+    """Largest document that an asynchronous request names by its InputLocation."""
     notified_bytes: int = 128 * 1024
     """Largest response that a notification includes."""
     num_queued: int = 120_000
-    """Asynchronous requests of an endpoint that wait or run."""
+    """Largest number of asynchronous requests of an endpoint that wait or run."""
     ping_seconds: float = 2
+    """Time for a response to `/ping`."""
     stop_seconds: float = 30
     """Time between SIGTERM and SIGKILL."""
 
@@ -56,14 +57,15 @@ class Assumptions:
     failure_suffix: str = "-error.out"
     """Suffix of the failure object of an asynchronous request."""
     concurrency: int = 4
-    """Concurrent asynchronous requests, if the endpoint config does not set them."""
+    """Number of concurrent asynchronous requests, if the endpoint config does not set
+    them."""
     startup_seconds: float = 1200.0
     """Time for a container to become healthy, if the endpoint config does not set it.
     """
     replace_seconds: float = 300.0
     """Time after which a container that became unhealthy is replaced."""
     backlog_counts_running: bool = False
-    """Whether ApproximateBacklogSize includes documents that are being read."""
+    """Whether ApproximateBacklogSize includes requests that the container processes."""
     metrics_seconds: float = 10.0
     """Interval at which metrics are published; SageMaker publishes every minute."""
 

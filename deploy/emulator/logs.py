@@ -40,6 +40,7 @@ class Logs:
     """Log writer for any thread; a background thread sends lines twice a second."""
 
     def __init__(self, print_line: Callable[[str], None], backend: Backend) -> None:
+        """Start the thread that sends lines; `print_line` prints one."""
         self._print_line = print_line
         self._backend = backend
         self._lock = threading.Lock()
@@ -55,7 +56,10 @@ class Logs:
             self._print_line(text)
 
     def write(self, stream: LogStream, line: str) -> None:
-        """Print a line of a container, and send it to CloudWatch."""
+        """Print a line of a container, and queue it for CloudWatch.
+
+        Blank lines are only printed, and long ones are cut for CloudWatch.
+        """
         short = stream.name.partition("/")[0]
         self.print_line(f"{stream.group.rpartition('/')[2]}/{short} | {line}")
         # CloudWatch rejects empty messages.
@@ -64,12 +68,15 @@ class Logs:
             self._pending.put(event)
 
     def write_sagemaker(self, stream: LogStream, text: str, prefix: str = ":") -> None:
-        """Write a line of SageMaker itself to the data log, in SageMaker's format."""
+        """Print a line of SageMaker itself, and queue it for the stream's data log.
+
+        The line begins with the time and `prefix`, in SageMaker's format.
+        """
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3]
         self.write(stream.data_log, f"{now}:[sagemaker logs]{prefix} {text}")
 
     def close(self) -> None:
-        """Send pending lines; give up after 10 seconds."""
+        """Send the queued lines and end the thread; give up after 10 seconds."""
         self._pending.put(None)
         self._thread.join(10)
 

@@ -82,8 +82,10 @@ class EmulatedMetrics:
         interval_seconds: float,
         print_line: Callable[[str], None],
     ) -> None:
-        """`read_levels` returns the current queue metrics, and is called before each
-        publication.
+        """Create metrics that are published once `start` was called.
+
+        `read_levels` returns the current queue metrics, and is called before each
+        publication. `print_line` prints the first error of a publication.
         """
         self._backend = backend
         self._read_levels = read_levels
@@ -96,6 +98,7 @@ class EmulatedMetrics:
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def start(self) -> None:
+        """Start to publish metrics, in a background thread."""
         self._thread.start()
 
     def close(self) -> None:
@@ -137,6 +140,7 @@ class EmulatedMetrics:
                     self._print_line(f"cannot publish metrics: {cause}")
 
     def _publish(self) -> None:
+        """Send the counted values and the queue metrics, and reset the counts."""
         now = datetime.now(UTC)
         with self._lock:
             counted, self._counted = self._counted, defaultdict(Counter)

@@ -63,7 +63,7 @@ def find_server_folder() -> Path:
 
 
 def build_archive(folder: Path) -> None:
-    """Build the model archive that an image contains, if one of its sources is newer.
+    """Build the model archive in `folder`, unless it is newer than its sources.
 
     Raises ResourceFailedError if the build fails.
     """
@@ -149,7 +149,10 @@ class Process:
         return self._process.poll()
 
     def stop(self, timeout_seconds: float) -> None:
-        """Send SIGTERM, and SIGKILL after `timeout_seconds`."""
+        """Send SIGTERM to the program, and wait at most `timeout_seconds` for its end.
+
+        All processes that remain are killed.
+        """
         with contextlib.suppress(ProcessLookupError):
             self._process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -157,7 +160,10 @@ class Process:
         self.kill_remaining()
 
     def kill_remaining(self) -> None:
-        """Kill all remaining processes, as a container ends with its first process."""
+        """Kill all remaining processes, as a container ends with its first process.
+
+        Waits until the program has ended and its output was read.
+        """
         # Repeat, because a process may have started another one before it was killed.
         for _ in range(10):
             pids = [self.pid] if self.exit_status is None else []
@@ -172,7 +178,7 @@ class Process:
         self._reader.join(5)
 
     def _find_processes(self) -> list[int]:
-        """Return the processes of this container, by the variable in their environment.
+        """Return the process ids of this container, found by an environment variable.
 
         A process group does not suffice: Java starts its own session.
         """

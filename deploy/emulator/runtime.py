@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from deploy.emulator.backend import Backend
-from deploy.emulator.containers import Container, wait_until_healthy
+from deploy.emulator.containers import wait_until_healthy
 from deploy.emulator.endpoint import CUSTOM_ATTRIBUTES, ServedEndpoint, check_parameters
 from deploy.emulator.http.invocation import (
     ConnectionBrokenError,
@@ -65,13 +65,18 @@ class RealTimeRuntime:
         self._metrics = metrics
 
     def invoke(self, region: str, name: str, request: Request) -> Response:
-        """Return the container's response; raises ServiceError."""
+        """Send a request to the container and return its response.
+
+        Raises ServiceError if the request is invalid, no container is healthy, or the
+        container does not respond with success in time.
+        """
         started_at = time.monotonic()
         body = self._read_body(request)
-        served = self._find_real_time(region, name)
+        served = self._find_real_time_endpoint(region, name)
         _check_targets(served, request)
         check_parameters(self._backend, region, "invoke_endpoint", request)
-        headers = self._select_headers(served, request, "Accept")
+        headers = self._select_headers(request, "Accept")
+        self._require_healthy(served)
         invocation = Invocation(served.container.address, self._limits.answer_seconds)
         try:
             with invocation:
@@ -81,24 +86,28 @@ class RealTimeRuntime:
             raise self._to_no_response_error(served, error) from error
         finally:
             self._count_invocation(served, invocation, started_at)
-        self._check_status(served, invocation, content)
+        self._require_success(served, invocation, content)
         return Response(
-            200, self._build_headers(served, invocation, "Content-Type"), content
+            200,
+            self._build_response_headers(served, invocation, "Content-Type"),
+            content,
         )
 
     def stream(self, region: str, name: str, request: Request) -> Response:
         """Return a response whose body is an event stream; raises ServiceError.
 
-        An error after the first chunk becomes the last frame of the stream.
+        The body is read from the container while it is sent. If it breaks off, an error
+        becomes the last frame of the stream.
         """
         started_at = time.monotonic()
         body = self._read_body(request)
-        served = self._find_real_time(region, name)
+        served = self._find_real_time_endpoint(region, name)
         _check_targets(served, request)
         check_parameters(
             self._backend, region, "invoke_endpoint_with_response_stream", request
         )
-        headers = self._select_headers(served, request, "X-Amzn-SageMaker-Accept")
+        headers = self._select_headers(request, "X-Amzn-SageMaker-Accept")
+        self._require_healthy(served)
         invocation = Invocation(served.container.address, self._limits.stream_seconds)
         content = None
         try:
@@ -112,13 +121,13 @@ class RealTimeRuntime:
         if content is not None:
             invocation.close()
             self._count_invocation(served, invocation, started_at)
-            self._check_status(served, invocation, content)
-        answered = self._build_headers(
+            self._require_success(served, invocation, content)
+        response_headers = self._build_response_headers(
             served, invocation, "X-Amzn-SageMaker-Content-Type"
         )
         return Response(
             200,
-            (("Content-Type", EVENT_STREAM), *answered),
+            (("Content-Type", EVENT_STREAM), *response_headers),
             self._write_frames(served, invocation, started_at),
         )
 
@@ -134,7 +143,7 @@ class RealTimeRuntime:
     @staticmethod
     def _read_frames(invocation: Invocation) -> Iterator[bytes]:
         try:
-            for chunk in invocation.chunks():
+            for chunk in invocation.read_chunks():
                 yield build_payload_frame(chunk)
         except ResponseTimeoutError:
             yield build_error_frame(
@@ -167,6 +176,7 @@ class RealTimeRuntime:
         )
 
     def _read_body(self, request: Request) -> bytes:
+        """Return the body; raises ServiceError if it exceeds the limit."""
         limit = self._limits.body_bytes
         body = request.body.read_at_most(limit)
         if body is None:
@@ -175,7 +185,8 @@ class RealTimeRuntime:
             )
         return body
 
-    def _find_real_time(self, region: str, name: str) -> ServedEndpoint:
+    def _find_real_time_endpoint(self, region: str, name: str) -> ServedEndpoint:
+        """Return an endpoint; raises ServiceError if it is missing or asynchronous."""
         served = self._find_endpoint(region, name)
         if served.hosted.asynchronous is not None:
             raise ServiceError(
@@ -185,44 +196,50 @@ class RealTimeRuntime:
             )
         return served
 
-    def _select_headers(
-        self, served: ServedEndpoint, request: Request, accept: str
-    ) -> dict[str, str]:
-        """Return the headers to forward, once the container is healthy.
+    @staticmethod
+    def _select_headers(request: Request, accept_header: str) -> dict[str, str]:
+        """Return the headers to forward.
 
-        `accept` names the request header that holds the accepted content types. Raises
-        ServiceError if the container is not healthy.
+        `accept_header` names the request header with the accepted content types.
         """
         headers = {
-            n: v for n in FORWARDED_HEADERS if (v := request.header(n)) is not None
+            n: v for n in FORWARDED_HEADERS if (v := request.get_header(n)) is not None
         }
         headers.pop("Accept", None)
-        if accepted := request.header(accept):
+        if accepted := request.get_header(accept_header):
             headers["Accept"] = accepted
-        if not self._is_healthy(served.container):
+        return headers
+
+    def _require_healthy(self, served: ServedEndpoint) -> None:
+        """Raise ServiceError unless the container is healthy.
+
+        Waits for a container that is starting, because SageMaker would not report its
+        endpoint as in service yet.
+        """
+        container = served.container
+        if container.was_healthy:
+            is_healthy = container.is_healthy()
+        else:
+            ends_at = time.monotonic() + self._limits.answer_seconds
+            is_healthy = wait_until_healthy(
+                container, lambda: time.monotonic() > ends_at
+            )
+        if not is_healthy:
             raise ServiceError(
                 "ServiceUnavailable",
                 f"no container of endpoint {served.hosted.name} is healthy",
                 503,
             )
-        return headers
 
-    def _is_healthy(self, container: Container) -> bool:
-        """Return True if the container is healthy; wait for one that is starting.
-
-        SageMaker would not report the endpoint as in service before.
-        """
-        if container.was_healthy:
-            return container.is_healthy()
-        ends_at = time.monotonic() + self._limits.answer_seconds
-        return wait_until_healthy(container, lambda: time.monotonic() > ends_at)
-
-    def _build_headers(
-        self, served: ServedEndpoint, invocation: Invocation, content_type: str
+    def _build_response_headers(
+        self, served: ServedEndpoint, invocation: Invocation, content_type_header: str
     ) -> tuple[tuple[str, str], ...]:
-        """Return the response headers; SageMaker drops all others of the container."""
+        """Return the response headers; SageMaker drops all others of the container.
+
+        `content_type_header` names the response header that holds the content type.
+        """
         headers = {
-            content_type: invocation.headers.get("content-type"),
+            content_type_header: invocation.headers.get("content-type"),
             CUSTOM_ATTRIBUTES: invocation.headers.get(CUSTOM_ATTRIBUTES.lower()),
             "x-Amzn-Invoked-Production-Variant": served.hosted.variant,
         }
@@ -230,9 +247,10 @@ class RealTimeRuntime:
             (name, value) for name, value in headers.items() if value is not None
         )
 
-    def _check_status(
+    def _require_success(
         self, served: ServedEndpoint, invocation: Invocation, content: bytes
     ) -> None:
+        """Raise the ServiceError for a response with an error status."""
         if invocation.status < 400:
             return
         source = "client" if invocation.status < 500 else "server"
@@ -264,6 +282,7 @@ class RealTimeRuntime:
     def _to_model_error(
         self, served: ServedEndpoint, message: str, status: int, original: str
     ) -> ServiceError:
+        """Return the error for a failed invocation, and print its status."""
         stream, hosted = served.stream, served.hosted
         self._logs.print_line(f"{hosted.name} | ModelError {status}")
         return ServiceError(
@@ -283,7 +302,7 @@ class RealTimeRuntime:
 def _check_targets(served: ServedEndpoint, request: Request) -> None:
     """Raise ServiceError if the request names a variant or model that is missing."""
     hosted = served.hosted
-    variant = request.header(TARGET_VARIANT)
+    variant = request.get_header(TARGET_VARIANT)
     if variant not in (None, hosted.variant):
         raise ServiceError(
             "ValidationError",
@@ -291,7 +310,7 @@ def _check_targets(served: ServedEndpoint, request: Request) -> None:
             f"{hosted.account}.",
         )
     for parameter, header in TARGET_HEADERS.items():
-        if request.header(header) is not None:
+        if request.get_header(header) is not None:
             raise ServiceError(
                 "ValidationError",
                 f"Endpoint {hosted.name} of account {hosted.account} hosts one model: "

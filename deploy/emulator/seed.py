@@ -12,7 +12,7 @@ from deploy.image.manifest import DOCKER
 from deploy.queue.endpoint import Exchange, exchange_of
 from deploy.resources import OWNER_TAG, tag_list
 
-__all__ = ["Seed", "seed"]
+__all__ = ["SampleResources", "create_samples"]
 
 ACCOUNT = "123456789012"
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/local"
@@ -22,7 +22,7 @@ DIGEST = "sha256:" + "0" * 64
 
 
 @dataclass(frozen=True, slots=True)
-class Seed:
+class SampleResources:
     """Names of the sample resources."""
 
     endpoint: str
@@ -36,7 +36,7 @@ class Seed:
         table = AsynchronousTable(bucket=self.bucket)
         return exchange_of(DeployConfig(name=self.endpoint, asynchronous=table))
 
-    def settings(self, region: str) -> str:
+    def format_settings(self, region: str) -> str:
         """Return the text of a chandra.toml for the sample resources."""
         return f"""\
 # For `chandra-sagemaker local` only: image and weights are fictitious.
@@ -62,7 +62,7 @@ sources = ["{self.bucket}"]
 buckets = ["{self.bucket}"]
 """
 
-    def lines(self) -> list[str]:
+    def describe(self) -> list[str]:
         """Return a description of the sample resources, one per line."""
         return [
             f"endpoint {self.endpoint}: real time",
@@ -72,12 +72,12 @@ buckets = ["{self.bucket}"]
         ]
 
 
-def seed(backend: Backend, region: str, name: str) -> Seed:
+def create_samples(backend: Backend, region: str, name: str) -> SampleResources:
     """Create a bucket, an endpoint of each kind, and a model for batch transform.
 
     The names of all resources start with `name`.
     """
-    names = Seed(name, f"{name}-async", f"{name}-batch", f"{name}-local")
+    names = SampleResources(name, f"{name}-async", f"{name}-batch", f"{name}-local")
     location = {"CreateBucketConfiguration": {"LocationConstraint": region}}
     backend.call(
         region,
@@ -119,7 +119,12 @@ def _create_repository(backend: Backend, region: str) -> None:
 
 
 def _create_endpoint(
-    backend: Backend, region: str, names: Seed, name: str, use: str, **config: Any
+    backend: Backend,
+    region: str,
+    names: SampleResources,
+    name: str,
+    use: str,
+    **config: Any,
 ) -> None:
     """Create an endpoint, its config and its model, with the tags of a deployment.
 
@@ -153,7 +158,13 @@ def _create_endpoint(
 
 
 def _create_model(
-    backend: Backend, region: str, names: Seed, name: str, use: str, *, owner: str
+    backend: Backend,
+    region: str,
+    names: SampleResources,
+    name: str,
+    use: str,
+    *,
+    owner: str,
 ) -> None:
     backend.call(
         region,

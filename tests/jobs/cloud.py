@@ -16,10 +16,10 @@ from deploy.emulator.emulator import Emulator
 from deploy.queue.endpoint import async_config, exchange_of
 from tests.deploy.accounts import IDENTITY, IMAGE
 from tests.deploy.emulator.conftest import (
-    CREDENTIALS,
-    KEYS,
+    CLIENT_CREDENTIALS,
+    CREDENTIAL_VARIABLES,
     REGION,
-    real_server,
+    build_real_server,
     run_emulator,
 )
 
@@ -62,7 +62,7 @@ class Cloud:
         self.config_path = config
         self.config: DeployConfig = read_config(config)
         self._emulator = emulator
-        self._session = boto3.Session(region_name=REGION, **KEYS)
+        self._session = boto3.Session(region_name=REGION, **CLIENT_CREDENTIALS)
 
     def client(self, service: str) -> Any:
         return self._session.client(service, endpoint_url=self.address)
@@ -130,9 +130,9 @@ def run_cloud(folder: Path) -> Iterator[Cloud]:
     """Run an emulator; `folder` is where chandra.toml is written."""
     config = folder / "chandra.toml"
     config.write_text(CONFIG)
-    server = real_server(**SERVER, **CREDENTIALS)
+    server = build_real_server(**SERVER, **CREDENTIAL_VARIABLES)
     with closing(EmulatedAccount()) as account, run_emulator(account, server) as local:
-        cloud = Cloud(local.emulator, local.lines, config)
+        cloud = Cloud(local.instance, local.lines, config)
         cloud.client("s3").create_bucket(Bucket=BUCKET)
         # The commands require image and weights. The servers do not load them.
         local.publish(IMAGE)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.deploy.emulator.conftest import CREDENTIALS
+from tests.deploy.emulator.conftest import CREDENTIAL_VARIABLES
 from tests.jobs.cloud import Cloud
 from tests.waiting import until
 
@@ -105,7 +105,7 @@ class Submitter:
                 *("--endpoint-url", self._cloud.address),
             ],
             cwd=ROOT,
-            env={**os.environ, **CREDENTIALS},
+            env={**os.environ, **CREDENTIAL_VARIABLES},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )

@@ -70,7 +70,7 @@ class RequestProcessor:
         self._is_stopping = threading.Event()
 
     def stop(self) -> None:
-        """Abort running requests; they leave no outcome."""
+        """Abort running requests; nothing is stored or published about them."""
         self._is_stopping.set()
         with self._lock:
             invocations = list(self._invocations)
@@ -85,8 +85,8 @@ class RequestProcessor:
         """Invoke the model, store the outcome, and publish a notification.
 
         `on_dispatch` is called each time the request is about to be sent to a
-        container, and no longer waits. A failure is stored too, but nothing is if the
-        endpoint is gone or the processor stops.
+        container, and no longer waits. A failure is stored and published too. Nothing
+        is stored if the endpoint was deleted or the processor stops.
         """
         try:
             served = self._find_endpoint(request.region, request.endpoint)
@@ -203,6 +203,10 @@ class RequestProcessor:
         return content, content_type
 
     def _open_input(self, request: AcceptedRequest) -> tuple[Any, int]:
+        """Return the document, as bytes or a file, and its size in bytes.
+
+        Raises RequestFailedError if it cannot be read.
+        """
         if isinstance(request.document, bytes):
             return request.document, len(request.document)
         try:
@@ -230,6 +234,7 @@ class RequestProcessor:
         config: AsyncConfig,
         failed: RequestFailedError,
     ) -> None:
+        """Count, log, store and publish the failure of a request."""
         metrics = {"InvocationFailures": 1.0}
         if failed.metric is not None:
             metrics[failed.metric] = 1.0
@@ -257,6 +262,7 @@ class RequestProcessor:
         request: AcceptedRequest,
         outcome: RequestOutcome,
     ) -> None:
+        """Publish the outcome to a topic; do nothing if there is no topic."""
         config = served.hosted.asynchronous
         if topic is None or config is None:
             return
@@ -287,6 +293,7 @@ def _describe_missing_response(error: NoResponseError, request: AcceptedRequest)
 
 
 def _to_failure(error: Exception, request: AcceptedRequest) -> RequestFailedError:
+    """Return the failure of a request that an exception ended."""
     if isinstance(error, RequestFailedError):
         return error
     if isinstance(error, DeployError):

@@ -18,7 +18,7 @@ from deploy.emulator.backend import AsyncConfig, Backend, S3Uri
 from deploy.emulator.containers import Container
 from deploy.emulator.endpoint import (
     CUSTOM_ATTRIBUTES,
-    PREFIX,
+    HEADER_PREFIX,
     ServedEndpoint,
     check_parameters,
 )
@@ -45,6 +45,7 @@ class EndpointQueue:
         self.threads: list[threading.Thread] = []
         self.num_running = 0
         self.concurrency = 0
+        """Number of threads that may process requests."""
         self.container: Container | None = None
         """None if the endpoint is deleted, or was not used yet."""
 
@@ -74,7 +75,11 @@ class AsyncEndpoints:
         self._is_stopping = threading.Event()
 
     def invoke(self, region: str, name: str, request: Request) -> Response:
-        """Accept a request; return its output location. Raises ServiceError."""
+        """Queue a request; return a response with its output and failure locations.
+
+        Starts the threads of the queue, if they do not run yet. Raises ServiceError if
+        the request is invalid or the queue is full.
+        """
         body = request.body.read_at_most(self._limits.inline_bytes)
         if body is None:
             raise ServiceError(
@@ -90,7 +95,7 @@ class AsyncEndpoints:
                 f"Endpoint {name} of account {served.hosted.account} is not "
                 "asynchronous: use InvokeEndpoint.",
             )
-        accepted = self._accept(region, name, config, request, body)
+        accepted = self._parse_request(region, name, config, request, body)
         queue = self._get_queue(region, name)
         concurrency = config.concurrency or self._assumptions.concurrency
         with queue.changed:
@@ -110,9 +115,9 @@ class AsyncEndpoints:
                 queue.threads.append(thread)
                 thread.start()
             queue.changed.notify()
-        headers = [(f"{PREFIX}OutputLocation", str(accepted.output))]
+        headers = [(f"{HEADER_PREFIX}OutputLocation", str(accepted.output))]
         if accepted.failure is not None:
-            headers.append((f"{PREFIX}FailureLocation", str(accepted.failure)))
+            headers.append((f"{HEADER_PREFIX}FailureLocation", str(accepted.failure)))
         return Response(
             202,
             (("Content-Type", "application/json"), *headers),
@@ -135,7 +140,10 @@ class AsyncEndpoints:
         self._get_queue(region, name).container = None
 
     def read_levels(self) -> Iterator[QueueLevel]:
-        """Yield the current metrics of each queue."""
+        """Yield the current metrics of the queue of each tracked endpoint.
+
+        Pings the containers of these endpoints.
+        """
         with self._lock:
             queues = list(self._queues.items())
         for (region, name), queue in queues:
@@ -159,7 +167,10 @@ class AsyncEndpoints:
             )
 
     def stop(self) -> None:
-        """Abort running requests, and drop waiting ones."""
+        """Abort running requests, drop waiting ones, and wait for the threads.
+
+        The wait is at most 10 seconds for each thread.
+        """
         self._is_stopping.set()
         self._processor.stop()
         with self._lock:
@@ -174,7 +185,7 @@ class AsyncEndpoints:
         with self._lock:
             return self._queues.setdefault((region, name), EndpointQueue())
 
-    def _accept(
+    def _parse_request(
         self,
         region: str,
         name: str,
@@ -182,8 +193,10 @@ class AsyncEndpoints:
         request: Request,
         body: bytes,
     ) -> AcceptedRequest:
+        """Return the accepted request; raises ServiceError if it is invalid."""
+
         def get_parameter(key: str) -> str | None:
-            return request.header(PREFIX + key)
+            return request.get_header(HEADER_PREFIX + key)
 
         location = get_parameter("InputLocation")
         if bool(body) == bool(location):
@@ -207,7 +220,7 @@ class AsyncEndpoints:
             "Content-Type": get_parameter("Content-Type"),
             "Accept": get_parameter("Accept"),
             CUSTOM_ATTRIBUTES: get_parameter("Custom-Attributes"),
-            f"{PREFIX}Inference-Id": inference_id,
+            f"{HEADER_PREFIX}Inference-Id": inference_id,
         }
         return AcceptedRequest(
             inference_id=inference_id,
@@ -224,6 +237,11 @@ class AsyncEndpoints:
         )
 
     def _process_requests(self, queue: EndpointQueue, number: int) -> None:
+        """Process requests of a queue until the emulator stops.
+
+        Runs in the thread with this number, counted from 0. It pauses while the
+        endpoint allows fewer concurrent requests.
+        """
         while True:
             with queue.changed:
                 queue.changed.wait_for(
@@ -250,6 +268,7 @@ class AsyncEndpoints:
                     queue.backlog.pop(accepted, None)
 
     def _leave_backlog(self, queue: EndpointQueue, accepted: AcceptedRequest) -> None:
+        """Remove a dispatched request from the backlog, unless running ones count."""
         if not self._assumptions.backlog_counts_running:
             with queue.changed:
                 queue.backlog.pop(accepted, None)
@@ -258,7 +277,11 @@ class AsyncEndpoints:
 def _parse_number(
     request: Request, name: str, default: int, lowest: int, highest: int
 ) -> int:
-    text = request.header(PREFIX + name)
+    """Return the integer in a SageMaker header, or `default` if it is missing.
+
+    Raises ServiceError if it is not between `lowest` and `highest`.
+    """
+    text = request.get_header(HEADER_PREFIX + name)
     if text is None:
         return default
     if not text.isdigit() or not lowest <= int(text) <= highest:

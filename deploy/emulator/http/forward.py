@@ -47,7 +47,7 @@ def forward(request: Request, url: str, body: bytes | Body | None = None) -> Res
                 connection.putheader(name, value)
         if length is None:
             connection.putheader("Transfer-Encoding", "chunked")
-        elif length or request.header("Content-Length") is not None:
+        elif length or request.get_header("Content-Length") is not None:
             connection.putheader("Content-Length", str(length))
         connection.endheaders()
         for block in [body] if isinstance(body, bytes) else body:

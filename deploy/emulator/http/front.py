@@ -33,6 +33,7 @@ class Listener:
         self._thread.start()
 
     def close(self) -> None:
+        """Stop the server, if it was started, and free its port."""
         if self._thread.is_alive():
             self._server.shutdown()
             self._thread.join()
@@ -49,6 +50,7 @@ class FrontServer:
         self.address = self._listener.address
 
     def serve(self, handle: Handler) -> None:
+        """Start to answer requests with `handle`, in background threads."""
         self._server.handle = handle
         self._listener.start()
 

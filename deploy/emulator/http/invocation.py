@@ -18,7 +18,7 @@ __all__ = [
     "NoContentLengthError",
     "NoResponseError",
     "ResponseTimeoutError",
-    "get",
+    "send_get_request",
 ]
 
 CHUNK_BYTES = 64 * 1024
@@ -125,7 +125,7 @@ class Invocation:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def chunks(self) -> Iterator[bytes]:
+    def read_chunks(self) -> Iterator[bytes]:
         """Yield the response body in chunks, as they arrive."""
         assert self._response is not None
         try:
@@ -139,7 +139,7 @@ class Invocation:
 
     def read(self) -> bytes:
         """Return the whole response body."""
-        return b"".join(self.chunks())
+        return b"".join(self.read_chunks())
 
     def read_object(self) -> bytes:
         """Return the whole body of a response that is stored in S3.
@@ -177,7 +177,9 @@ class Invocation:
         return ConnectionBrokenError(f"the connection to the container broke: {error}")
 
 
-def get(address: str, path: str, timeout_seconds: float) -> tuple[int, bytes] | None:
+def send_get_request(
+    address: str, path: str, timeout_seconds: float
+) -> tuple[int, bytes] | None:
     """Send a GET request; return status and body, or None without a response."""
     connection = _create_connection(address, timeout_seconds)
     try:

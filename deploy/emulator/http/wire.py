@@ -18,8 +18,8 @@ __all__ = [
     "Response",
     "ServiceError",
     "build_error_frame",
+    "build_json_response",
     "build_payload_frame",
-    "json_response",
 ]
 
 BLOCK_BYTES = 256 * 1024
@@ -115,7 +115,7 @@ class Request:
     headers: tuple[tuple[str, str], ...]
     body: Body
 
-    def header(self, name: str) -> str | None:
+    def get_header(self, name: str) -> str | None:
         """Return the value of a header, ignoring case, or None."""
         lower = name.lower()
         return next((v for n, v in self.headers if n.lower() == lower), None)
@@ -127,7 +127,7 @@ class Request:
     @property
     def scope(self) -> tuple[str | None, str | None]:
         """Region and service of the signature (Version 4); None if there is none."""
-        match = _CREDENTIAL.search(self.header("Authorization") or "")
+        match = _CREDENTIAL.search(self.get_header("Authorization") or "")
         text = match[1] if match else None
         if text is None:
             query = parse_qs(self.target.partition("?")[2])
@@ -138,7 +138,7 @@ class Request:
     @property
     def operation(self) -> str | None:
         """Operation of a JSON protocol, for example `SageMaker.CreateTransformJob`."""
-        return self.header("X-Amz-Target")
+        return self.get_header("X-Amz-Target")
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,12 +170,12 @@ class ServiceError(Exception):
 
     def to_json(self) -> Response:
         """Return the response in the JSON protocol of the control plane."""
-        return json_response(
+        return build_json_response(
             {"__type": self.code, "message": self.message}, self.status
         )
 
 
-def json_response(content: Mapping[str, Any], status: int = 200) -> Response:
+def build_json_response(content: Mapping[str, Any], status: int = 200) -> Response:
     """Return a response of the control plane; times are seconds since 1970."""
     return Response(
         status,

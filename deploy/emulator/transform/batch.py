@@ -18,7 +18,7 @@ from deploy.emulator.http.invocation import (
     Invocation,
     NoContentLengthError,
     NoResponseError,
-    get,
+    send_get_request,
 )
 from deploy.emulator.limits import MIB, Assumptions, SageMakerLimits
 from deploy.emulator.logs import Logs, LogStream
@@ -82,7 +82,11 @@ class BatchRun:
         self._target = job.request["TransformOutput"]
 
     def run(self) -> str | None:
-        """Transform all objects; return a FailureReason, or None if all succeeded."""
+        """Transform all objects, and store their results.
+
+        Returns the FailureReason of the job, or None if all objects succeeded. If the
+        job is to stop, the rest is skipped and the value has no meaning.
+        """
         job = self._job
         try:
             output = S3Uri.parse(self._target["S3OutputPath"])
@@ -99,7 +103,7 @@ class BatchRun:
             return f"ClientError: No S3 objects found under {uri}"
         if not wait_until_healthy(self._container, job.stop_requested.is_set):
             return f"AlgorithmError: {self._container.failure}"
-        job.start()
+        job.record_start()
         settings = BatchSettings.resolve(job.request, self._get_execution_parameters())
         self._log(
             f"MaxConcurrentTransforms={settings.concurrency}, "
@@ -113,14 +117,19 @@ class BatchRun:
         ):
             failures = list(
                 readers.map(
-                    lambda each: self._process_object(each, output, settings, requests),
+                    lambda input_object: self._process_object(
+                        input_object, output, settings, requests
+                    ),
                     objects,
                 )
             )
         return next((failure for failure in failures if failure), None)
 
     def _get_execution_parameters(self) -> dict[str, Any]:
-        response = get(self._container.address, "/execution-parameters", 10)
+        """Return the parameters that the container proposes, empty if it has none."""
+        response = send_get_request(
+            self._container.address, "/execution-parameters", 10
+        )
         if response is None or response[0] != 200:
             return {}
         try:
@@ -182,20 +191,20 @@ class BatchRun:
         results: IO[bytes],
     ) -> None:
         """Send the requests of an object, and write their responses in order."""
-        stored, size = self._backend.open_object(self._job.region, input_object.uri)
+        content, size = self._backend.open_object(self._job.region, input_object.uri)
         is_gzip = self._source.get("CompressionType", "None") == "Gzip"
         is_split = self._source.get("SplitType", "None") == "Line"
         if not is_split and not is_gzip:
-            _check_size(size, settings)
-        with open_input(stored, is_gzip=is_gzip) as file:
+            _require_size_within_limit(size, settings)
+        with open_input(content, is_gzip=is_gzip) as file:
             if is_split:
                 self._transform_lines(file, settings, requests, results)
                 return
             size = file.seek(0, io.SEEK_END)
-            _check_size(size, settings)
+            _require_size_within_limit(size, settings)
             length = None if settings.max_payload_bytes is None else size
             future = requests.submit(self._invoke_with_retries, file, length, settings)
-            results.write(future.result() + self._separator)
+            results.write(future.result() + self._result_separator)
 
     def _transform_lines(
         self,
@@ -204,6 +213,7 @@ class BatchRun:
         requests: ThreadPoolExecutor,
         results: IO[bytes],
     ) -> None:
+        """Send the lines of a file as requests, and write the responses in order."""
         pending: deque[Future[bytes]] = deque()
         try:
             for payload in split_payloads(
@@ -219,15 +229,15 @@ class BatchRun:
                     )
                 )
                 if len(pending) >= settings.concurrency:
-                    results.write(pending.popleft().result() + self._separator)
+                    results.write(pending.popleft().result() + self._result_separator)
             while pending:
-                results.write(pending.popleft().result() + self._separator)
+                results.write(pending.popleft().result() + self._result_separator)
         finally:
             for future in pending:
                 future.cancel()
 
     @property
-    def _separator(self) -> bytes:
+    def _result_separator(self) -> bytes:
         return b"\n" if self._target.get("AssembleWith") == "Line" else b""
 
     def _invoke_with_retries(
@@ -282,6 +292,10 @@ class BatchRun:
     def _send(
         self, payload: IO[bytes], length: int | None, seconds: float
     ) -> tuple[int, bytes]:
+        """Send one request; return the status and the body of the response.
+
+        Raises NoResponseError, and JobStoppedError if the job is to stop.
+        """
         headers = {}
         if content_type := self._source.get("ContentType"):
             headers["Content-Type"] = content_type
@@ -301,6 +315,7 @@ class BatchRun:
                 self._invocations.discard(invocation)
 
     def _abort_when_stopped(self) -> None:
+        """Abort running requests once the job is to stop; return when it has ended."""
         while self._job.ended is None:
             if self._job.stop_requested.wait(0.2):
                 with self._lock:
@@ -313,7 +328,8 @@ class BatchRun:
         self._logs.write_sagemaker(self._stream, text)
 
 
-def _check_size(size: int, settings: BatchSettings) -> None:
+def _require_size_within_limit(size: int, settings: BatchSettings) -> None:
+    """Raise InputError if an object exceeds the payload limit of its job."""
     if settings.max_payload_bytes is not None and size > settings.max_payload_bytes:
         raise InputError("Too much data for max payload size")
 

@@ -41,7 +41,10 @@ class InputObject:
 def list_input_objects(
     backend: Backend, region: str, source: Mapping[str, Any], *, naming: str
 ) -> list[InputObject]:
-    """Return the input objects, sorted by key; raises InputError and DeployError.
+    """Return the input objects without duplicates, sorted by key.
+
+    Raises InputError if the request or the manifest is invalid, and DeployError if S3
+    cannot be read.
 
     `naming` is `relative` or `full`; see Assumptions.output_naming.
     """
@@ -67,7 +70,7 @@ def list_input_objects(
 def _read_manifest(
     backend: Backend, region: str, uri: S3Uri
 ) -> tuple[S3Uri, list[str]]:
-    """Return prefix and keys of a manifest.
+    """Return the prefix and the full keys of a manifest; raises InputError.
 
     It looks like `[{"prefix": "s3://bucket/some/"}, "relative/key", ...]`.
     """
@@ -83,9 +86,10 @@ def _read_manifest(
 
 
 def open_input(file: IO[bytes], *, is_gzip: bool) -> IO[bytes]:
-    """Return the content as a seekable file, decompressed if `is_gzip`.
+    """Copy the content into a temporary file, decompressed if `is_gzip`; return it.
 
-    Raises InputError if it is not compressed with Gzip.
+    The file is seekable and at its start. Raises InputError if the content should be
+    compressed with Gzip and is not.
     """
     spooled = tempfile.SpooledTemporaryFile(SPOOL_BYTES)  # noqa: SIM115
     try:
@@ -104,9 +108,11 @@ def open_input(file: IO[bytes], *, is_gzip: bool) -> IO[bytes]:
 def split_payloads(
     file: IO[bytes], *, max_bytes: int | None, is_packed: bool, keeps_newlines: bool
 ) -> Iterator[bytes]:
-    """Yield payloads of one line each, or of as many lines as `max_bytes` allows.
+    """Yield payloads of one line each, or, if `is_packed`, of as many as fit.
 
-    Skips empty lines. Raises InputError if a single line is too long.
+    A payload has at most `max_bytes`; None means no limit. Skips empty lines. Without
+    `keeps_newlines`, newlines are removed from the ends of payloads. Raises InputError
+    if a single line is too long.
     """
     packed: list[bytes] = []
     size = 0

@@ -57,11 +57,16 @@ class EmulatedJob:
     def modified(self) -> float:
         return self.ended or self.started or self.created
 
-    def start(self) -> None:
+    def record_start(self) -> None:
+        """Record that the container is healthy and objects are sent from now on."""
         self.started = time.time()
 
-    def end(self, failure: str | None) -> None:
-        """Set the final status, which is Stopped if a stop was requested."""
+    def record_end(self, failure: str | None) -> None:
+        """Set the end time and the final status.
+
+        The status is Stopped if a stop was requested. Otherwise `failure` is the
+        FailureReason, or None if the job has completed.
+        """
         with self._lock:
             self.ended = time.time()
             if self.stop_requested.is_set():
@@ -70,8 +75,11 @@ class EmulatedJob:
                 self.failure = failure
                 self.status = "Failed" if failure else "Completed"
 
-    def stop(self) -> None:
-        """Request a stop; raises ServiceError if the job has ended."""
+    def request_stop(self) -> None:
+        """Set the status Stopping, and the event that the running thread observes.
+
+        Raises ServiceError if the job has ended.
+        """
         with self._lock:
             if self.status not in ("InProgress", "Stopping"):
                 raise ServiceError(
@@ -136,6 +144,11 @@ class EmulatedJobs:
         self._threads: list[threading.Thread] = []
 
     def create(self, region: str, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Start a job in a new thread; return the response to CreateTransformJob.
+
+        Raises ServiceError if the request is invalid, its model is missing, or a job
+        with this name exists.
+        """
         check_request(request)
         name = str(request["TransformJobName"])
         model = self._find_model(region, request["ModelName"])
@@ -167,20 +180,23 @@ class EmulatedJobs:
         return {"TransformJobArn": arn}
 
     def describe(self, region: str, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the response to DescribeTransformJob; raises ServiceError."""
         return self._find(region, request).describe()
 
     def stop(self, region: str, request: Mapping[str, Any]) -> dict[str, Any]:
-        self._find(region, request).stop()
+        """Request a job to stop; raises ServiceError if it is missing or has ended."""
+        self._find(region, request).request_stop()
         return {}
 
     def list(self, region: str, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a page of the jobs in a region that match the filters of a request."""
         with self._lock:
             jobs = [
                 job
                 for (job_region, _), job in self._jobs.items()
                 if job_region == region
             ]
-        matching = [job for job in jobs if _matches(job, request)]
+        matching = [job for job in jobs if _matches_filters(job, request)]
         keys: dict[str, Callable[[EmulatedJob], Any]] = {
             "Name": lambda job: job.name,
             "Status": lambda job: job.status,
@@ -261,13 +277,18 @@ def check_request(request: Mapping[str, Any]) -> None:
         ),
     ):
         _require(value in allowed, key, value)
-    number = len(request.get("Environment") or {})
-    _require(number <= MAX_ENVIRONMENT_VARIABLES, "Environment", f"{number} entries")
-    joined = (request.get("DataProcessing") or {}).get("JoinSource", "None")
-    _require(joined == "None", "DataProcessing.JoinSource", joined)
+    num_variables = len(request.get("Environment") or {})
+    _require(
+        num_variables <= MAX_ENVIRONMENT_VARIABLES,
+        "Environment",
+        f"{num_variables} entries",
+    )
+    join_source = (request.get("DataProcessing") or {}).get("JoinSource", "None")
+    _require(join_source == "None", "DataProcessing.JoinSource", join_source)
 
 
 def _require(condition: object, name: str, value: object) -> None:
+    """Raise ServiceError for the value of a parameter unless `condition` is true."""
     if not condition:
         raise ServiceError(
             "ValidationException",
@@ -276,7 +297,7 @@ def _require(condition: object, name: str, value: object) -> None:
         )
 
 
-def _matches(job: EmulatedJob, request: Mapping[str, Any]) -> bool:
+def _matches_filters(job: EmulatedJob, request: Mapping[str, Any]) -> bool:
     if request.get("NameContains", "").lower() not in job.name.lower():
         return False
     if request.get("StatusEquals", job.status) != job.status:

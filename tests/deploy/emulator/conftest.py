@@ -22,28 +22,33 @@ from deploy.emulator.backend import Backend
 from deploy.emulator.emulator import Emulator, ServerProgram
 from deploy.emulator.limits import Assumptions, SageMakerLimits
 from deploy.emulator.process import build_archive, find_server_folder
-from tests.deploy.emulator.containers import Scripted
+from tests.deploy.emulator.containers import ScriptedContainer
 from tests.deploy.images import publish
 
-KEYS = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing"}
-CREDENTIALS = {name.upper(): value for name, value in KEYS.items()}
-"""The same credentials as environment variables of a container."""
+CLIENT_CREDENTIALS = {
+    "aws_access_key_id": "testing",
+    "aws_secret_access_key": "testing",
+}
+CREDENTIAL_VARIABLES = {
+    name.upper(): value for name, value in CLIENT_CREDENTIALS.items()
+}
+"""The same credentials, as environment variables of a container."""
 REGION = "us-east-1"
 ROLE = "arn:aws:iam::123456789012:role/execution"
 BUCKET = "documents"
 
 
-class Local:
+class RunningEmulator:
     """Running emulator, with boto3 clients and the lines that it printed."""
 
     def __init__(
         self, emulator: Emulator, lines: list[str], backend: Backend | None = None
     ) -> None:
-        self.emulator = emulator
+        self.instance = emulator
         self.backend = backend
         self.lines = lines
         self.address = emulator.address
-        self._session = boto3.Session(region_name=REGION, **KEYS)
+        self._session = boto3.Session(region_name=REGION, **CLIENT_CREDENTIALS)
         self._clients: dict[str, Any] = {}
 
     def client(self, service: str) -> Any:
@@ -68,6 +73,7 @@ class Local:
         return self.client("sagemaker")
 
     def put_object(self, key: str, content: bytes, bucket: str = BUCKET) -> str:
+        """Write an object, and return its s3:// address."""
         self.client("s3").put_object(Bucket=bucket, Key=key, Body=content)
         return f"s3://{bucket}/{key}"
 
@@ -81,14 +87,15 @@ class Local:
             return None
 
     def list_keys(self, prefix: str = "") -> list[str]:
-        answer = self.client("s3").list_objects_v2(Bucket=BUCKET, Prefix=prefix)
-        return [item["Key"] for item in answer.get("Contents", ())]
+        response = self.client("s3").list_objects_v2(Bucket=BUCKET, Prefix=prefix)
+        return [item["Key"] for item in response.get("Contents", ())]
 
     def publish(self, *uris: str) -> None:
         """Push images to the registry, where a deployment looks for them."""
         publish(AWSClient(self._session, endpoint_url=self.address), *uris)
 
     def create_model(self, name: str = "ocr", **container: Any) -> str:
+        """Create a model with more parameters of its container; return its name."""
         self.sagemaker.create_model(
             ModelName=name,
             ExecutionRoleArn=ROLE,
@@ -104,7 +111,11 @@ class Local:
         is_created: bool = True,
         **config: Any,
     ) -> str:
-        """Create a model, an endpoint config, and an endpoint if `is_created`."""
+        """Create a model, an endpoint config, and an endpoint if `is_created`.
+
+        `model` has parameters of the container, `config` of the endpoint config.
+        Returns the name that all three have.
+        """
         self.create_model(name, **(model or {}))
         self.sagemaker.create_endpoint_config(
             EndpointConfigName=name,
@@ -127,11 +138,16 @@ class Local:
         name: str = "ocr",
         *,
         concurrency: int | None = None,
-        failure: bool = True,
+        has_failure_path: bool = True,
         **topics: Any,
     ) -> str:
+        """Create an asynchronous endpoint that writes to out/ and failed/.
+
+        Without `has_failure_path`, failures are not stored. `topics` is its
+        NotificationConfig. Returns the name.
+        """
         output: dict[str, Any] = {"S3OutputPath": f"s3://{BUCKET}/out"}
-        if failure:
+        if has_failure_path:
             output["S3FailurePath"] = f"s3://{BUCKET}/failed"
         if topics:
             output["NotificationConfig"] = topics
@@ -143,16 +159,16 @@ class Local:
         return self.create_endpoint(name, AsyncInferenceConfig=config)
 
     def read_messages(self, group: str) -> dict[str, list[str]]:
-        """Return the messages of a log group by stream."""
+        """Return the messages of a log group by stream; empty if there is no group."""
         logs = self.client("logs")
-        found: dict[str, list[str]] = {}
+        messages: dict[str, list[str]] = {}
         try:
             events = logs.filter_log_events(logGroupName=group)["events"]
         except logs.exceptions.ResourceNotFoundException:
             return {}
         for event in events:
-            found.setdefault(event["logStreamName"], []).append(event["message"])
-        return found
+            messages.setdefault(event["logStreamName"], []).append(event["message"])
+        return messages
 
 
 @contextmanager
@@ -162,13 +178,13 @@ def run_emulator(
     *,
     limits: SageMakerLimits | None = None,
     assumptions: Assumptions | None = None,
-) -> Iterator[Local]:
-    """Run an emulator with this account as its backend."""
+) -> Iterator[RunningEmulator]:
+    """Run an emulator with this account as its backend; close it at the end."""
     lines: list[str] = []
     backend = Backend(
         account.address,
         lambda region, url: AWSClient.connect(
-            region=region, endpoint_url=url, credentials=KEYS
+            region=region, endpoint_url=url, credentials=CLIENT_CREDENTIALS
         ),
     )
     emulator = Emulator(
@@ -181,11 +197,14 @@ def run_emulator(
     )
     with closing(emulator):
         emulator.start()
-        yield Local(emulator, lines, backend)
+        yield RunningEmulator(emulator, lines, backend)
 
 
-def real_server(**environ: str) -> ServerProgram:
-    """Return the project's own server, with the embedded model and one thread."""
+def build_real_server(**environ: str) -> ServerProgram:
+    """Return a program that starts the project's own server, with the embedded model.
+
+    Builds the model archive. The server uses one thread.
+    """
     folder = find_server_folder()
     build_archive(folder)
     return ServerProgram(
@@ -195,15 +214,15 @@ def real_server(**environ: str) -> ServerProgram:
     )
 
 
-def command_line(
-    local: Local, config: Path, *, assume_yes: bool = False
+def create_command_runner(
+    emulator: RunningEmulator, config: Path, *, assume_yes: bool = False
 ) -> Callable[..., tuple[int, str, str]]:
     """Return a function that runs a command line against the emulator.
 
     It returns the exit status, standard output and standard error.
     """
-    session = boto3.Session(region_name=REGION, **KEYS)
-    aws = AWSClient(session, endpoint_url=local.address, num_attempts=1)
+    session = boto3.Session(region_name=REGION, **CLIENT_CREDENTIALS)
+    aws = AWSClient(session, endpoint_url=emulator.address, num_attempts=1)
 
     def run(*arguments: str) -> tuple[int, str, str]:
         out, err = io.StringIO(), io.StringIO()
@@ -224,22 +243,27 @@ def command_line(
 
 @pytest.fixture(scope="session")
 def account() -> Iterator[EmulatedAccount]:
-    """Account for all tests; `start` resets it before each test."""
+    """Account for all tests; `start_emulator` resets it before each test."""
     moto = EmulatedAccount()
     yield moto
     moto.close()
 
 
 @pytest.fixture
-def container() -> Iterator[Scripted]:
-    scripted = Scripted()
+def container() -> Iterator[ScriptedContainer]:
+    scripted = ScriptedContainer()
     yield scripted
     scripted.close()
 
 
 @pytest.fixture
-def start(account: EmulatedAccount) -> Iterator[Callable[..., Local]]:
-    """Return a function that starts an emulator: start(server, limits=...)."""
+def start_emulator(
+    account: EmulatedAccount,
+) -> Iterator[Callable[..., RunningEmulator]]:
+    """Reset the account; return a function that starts an emulator.
+
+    The function also creates a bucket. The emulators are closed after the test.
+    """
     urllib.request.urlopen(f"{account.address}/moto-api/reset", data=b"").close()
     with ExitStack() as stack:
 
@@ -247,18 +271,22 @@ def start(account: EmulatedAccount) -> Iterator[Callable[..., Local]]:
             server: str | ServerProgram,
             limits: SageMakerLimits | None = None,
             assumptions: Assumptions | None = None,
-        ) -> Local:
+        ) -> RunningEmulator:
             running = run_emulator(
                 account, server, limits=limits, assumptions=assumptions
             )
-            local = stack.enter_context(running)
-            local.client("s3").create_bucket(Bucket=BUCKET)
-            return local
+            emulator = stack.enter_context(running)
+            emulator.client("s3").create_bucket(Bucket=BUCKET)
+            return emulator
 
         yield run
 
 
 @pytest.fixture
-def local(start: Callable[..., Local], container: Scripted) -> Local:
-    """Emulator with SageMaker's limits and the scripted container."""
-    return start(container.address, assumptions=Assumptions(retry_seconds=0.01))
+def emulator(
+    start_emulator: Callable[..., RunningEmulator], container: ScriptedContainer
+) -> RunningEmulator:
+    """Running emulator with SageMaker's limits and the scripted container."""
+    return start_emulator(
+        container.address, assumptions=Assumptions(retry_seconds=0.01)
+    )

@@ -11,7 +11,7 @@ from typing import Any
 
 from deploy.emulator.http.front import Listener
 
-__all__ = ["Received", "Reply", "Scripted"]
+__all__ = ["ReceivedInvocation", "Reply", "ScriptedContainer"]
 
 
 @dataclass
@@ -27,7 +27,7 @@ class Reply:
 
 
 @dataclass
-class Received:
+class ReceivedInvocation:
     """Invocation that the container received."""
 
     headers: dict[str, str]
@@ -37,7 +37,7 @@ class Received:
         return self.headers.get(name.lower())
 
 
-class Scripted:
+class ScriptedContainer:
     """Container whose behaviour a test scripts.
 
     `reply` is called for every invocation. `ping` is the status of `/ping`, and
@@ -46,10 +46,12 @@ class Scripted:
     """
 
     def __init__(self) -> None:
-        self.reply: Callable[[Received], Reply] = lambda received: Reply(received.body)
+        self.reply: Callable[[ReceivedInvocation], Reply] = lambda received: Reply(
+            received.body
+        )
         self.ping = 200
         self.parameters: bytes | None = None
-        self.received: list[Received] = []
+        self.received: list[ReceivedInvocation] = []
         self.num_pings = 0
         self.max_concurrency = 0
         self._num_open = 0
@@ -92,7 +94,7 @@ class Scripted:
 
     def _post(self, handler: BaseHTTPRequestHandler) -> None:
         headers = {name.lower(): value for name, value in handler.headers.items()}
-        received = Received(headers, _body_of(handler, headers))
+        received = ReceivedInvocation(headers, _read_body(handler, headers))
         with self._lock:
             self.received.append(received)
             self._num_open += 1
@@ -123,7 +125,7 @@ class Scripted:
             handler.wfile.write(b"0\r\n\r\n")
 
 
-def _body_of(handler: BaseHTTPRequestHandler, headers: dict[str, str]) -> bytes:
+def _read_body(handler: BaseHTTPRequestHandler, headers: dict[str, str]) -> bytes:
     if "content-length" in headers:
         return handler.rfile.read(int(headers["content-length"]))
     pieces = []

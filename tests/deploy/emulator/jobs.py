@@ -20,9 +20,13 @@ __all__ = [
 ENDED = ("Completed", "Failed", "Stopped")
 
 
-def create_job(local, name="job", *, source=None, target=None, data=None, **params):
-    """Create a job that reads the objects below in/ and writes to out/."""
-    local.sagemaker.create_transform_job(
+def create_job(emulator, name="job", *, source=None, target=None, data=None, **params):
+    """Create a job that reads the objects below in/ and writes to out/.
+
+    The parameters override TransformInput (`source`), S3DataSource (`data`),
+    TransformOutput (`target`) and the request itself. Returns the name.
+    """
+    emulator.sagemaker.create_transform_job(
         TransformJobName=name,
         ModelName=params.pop("ModelName", "ocr"),
         TransformInput={
@@ -44,34 +48,38 @@ def create_job(local, name="job", *, source=None, target=None, data=None, **para
     return name
 
 
-def describe_job(local, name="job"):
-    return local.sagemaker.describe_transform_job(TransformJobName=name)
+def describe_job(emulator, name="job"):
+    return emulator.sagemaker.describe_transform_job(TransformJobName=name)
 
 
-def wait_for_job(local, name="job", timeout_seconds=60):
-    def look():
-        job = describe_job(local, name)
+def wait_for_job(emulator, name="job", timeout_seconds=60):
+    """Wait until a job has ended; return its description."""
+
+    def find_ended_job():
+        job = describe_job(emulator, name)
         return job if job["TransformJobStatus"] in ENDED else None
 
-    return until(look, timeout_seconds)
+    return until(find_ended_job, timeout_seconds)
 
 
-def run_job(local, **params):
-    return wait_for_job(local, create_job(local, **params))
+def run_job(emulator, **params):
+    """Create a job, and wait until it has ended; return its description."""
+    return wait_for_job(emulator, create_job(emulator, **params))
 
 
-def expect_error(local, code="ValidationException", **params):
+def expect_error(emulator, code="ValidationException", **params):
+    """Create a job that is rejected with this code; return the error message."""
     with pytest.raises(ClientError) as caught:
-        create_job(local, **params)
+        create_job(emulator, **params)
     assert caught.value.response["Error"]["Code"] == code
     return caught.value.response["Error"]["Message"]
 
 
-def wait_for_log_lines(local, *expected):
+def wait_for_log_lines(emulator, *expected):
     """Wait until the data log contains all the given lines."""
 
-    def lines():
-        streams = local.read_messages("/aws/sagemaker/TransformJobs")
+    def find_expected_lines():
+        streams = emulator.read_messages("/aws/sagemaker/TransformJobs")
         matching = [
             line.partition("[sagemaker logs]: ")[2]
             for name, lines in streams.items()
@@ -80,4 +88,4 @@ def wait_for_log_lines(local, *expected):
         ]
         return matching if set(expected) <= set(matching) else None
 
-    return until(lines)
+    return until(find_expected_lines)

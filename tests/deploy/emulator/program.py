@@ -33,8 +33,12 @@ class Handler(BaseHTTPRequestHandler):
             os._exit(9)
         if body == b"sicken":
             IS_SICK.set()
-        answer = {"pid": os.getpid(), "child": CHILD.pid, "environ": dict(os.environ)}
-        content = json.dumps(answer).encode()
+        description = {
+            "pid": os.getpid(),
+            "child": CHILD.pid,
+            "environ": dict(os.environ),
+        }
+        content = json.dumps(description).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()

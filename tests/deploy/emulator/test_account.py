@@ -7,17 +7,19 @@ from contextlib import closing
 import boto3
 
 from deploy.emulator.account import EmulatedAccount
-from tests.deploy.emulator.conftest import KEYS, REGION
+from tests.deploy.emulator.conftest import CLIENT_CREDENTIALS, REGION
 
 
-def s3(account):
-    return boto3.client("s3", endpoint_url=account.address, region_name=REGION, **KEYS)
+def create_s3_client(account):
+    return boto3.client(
+        "s3", endpoint_url=account.address, region_name=REGION, **CLIENT_CREDENTIALS
+    )
 
 
 def test_new_account_has_no_resources_of_an_earlier_one():
     with closing(EmulatedAccount()) as first:
-        s3(first).create_bucket(Bucket="scans")
-        assert s3(first).list_buckets()["Buckets"]
+        create_s3_client(first).create_bucket(Bucket="scans")
+        assert create_s3_client(first).list_buckets()["Buckets"]
 
     with closing(EmulatedAccount()) as second:
-        assert not s3(second).list_buckets()["Buckets"]
+        assert not create_s3_client(second).list_buckets()["Buckets"]

@@ -18,44 +18,48 @@ from tests.deploy.emulator.containers import Reply
 from tests.waiting import until
 
 
-def submit(local, name="ocr", **params):
+def submit(emulator, name="ocr", **params):
+    """Submit a request, with a page in S3 unless another input is given."""
     if "Body" not in params and "InputLocation" not in params:
-        params["InputLocation"] = local.put_object("in/page.png", b"page")
-    return local.runtime.invoke_endpoint_async(EndpointName=name, **params)
+        params["InputLocation"] = emulator.put_object("in/page.png", b"page")
+    return emulator.runtime.invoke_endpoint_async(EndpointName=name, **params)
 
 
-def expect_validation_error(local, **params):
+def expect_validation_error(emulator, **params):
+    """Submit a request that is rejected as invalid; return the error message."""
     with pytest.raises(ClientError) as caught:
-        local.runtime.invoke_endpoint_async(EndpointName="ocr", **params)
+        emulator.runtime.invoke_endpoint_async(EndpointName="ocr", **params)
     assert caught.value.response["Error"]["Code"] == "ValidationError"
     return caught.value.response["Error"]["Message"]
 
 
-def wait_for_result(local, answer):
-    return until(lambda: local.get_object(answer["OutputLocation"]))
+def wait_for_result(emulator, response):
+    """Wait until the output object exists; return its content."""
+    return until(lambda: emulator.get_object(response["OutputLocation"]))
 
 
-def wait_for_failure(local, answer):
-    return until(lambda: local.get_object(answer["FailureLocation"]))
+def wait_for_failure(emulator, response):
+    """Wait until the failure object exists; return its content."""
+    return until(lambda: emulator.get_object(response["FailureLocation"]))
 
 
-def test_document_in_s3_has_its_result_in_s3(local, container):
-    local.create_async_endpoint()
+def test_document_in_s3_has_its_result_in_s3(emulator, container):
+    emulator.create_async_endpoint()
 
-    answer = submit(
-        local,
+    response = submit(
+        emulator,
         ContentType="image/png",
         Accept="text/markdown",
         CustomAttributes="pages=1",
         InferenceId="mine",
     )
 
-    assert answer["ResponseMetadata"]["HTTPStatusCode"] == 202
-    assert answer["InferenceId"] == "mine"
-    assert answer["OutputLocation"].startswith(f"s3://{BUCKET}/out/")
-    assert answer["OutputLocation"].endswith(".out")
-    assert answer["FailureLocation"].startswith(f"s3://{BUCKET}/failed/")
-    assert wait_for_result(local, answer) == b"page"
+    assert response["ResponseMetadata"]["HTTPStatusCode"] == 202
+    assert response["InferenceId"] == "mine"
+    assert response["OutputLocation"].startswith(f"s3://{BUCKET}/out/")
+    assert response["OutputLocation"].endswith(".out")
+    assert response["FailureLocation"].startswith(f"s3://{BUCKET}/failed/")
+    assert wait_for_result(emulator, response) == b"page"
     [received] = container.received
     assert received["Content-Type"] == "image/png"
     assert received["Accept"] == "text/markdown"
@@ -63,64 +67,64 @@ def test_document_in_s3_has_its_result_in_s3(local, container):
     assert received["X-Amzn-SageMaker-Inference-Id"] == "mine"
 
 
-def test_small_document_can_be_in_the_body(local):
-    local.create_async_endpoint()
+def test_small_document_can_be_in_the_body(emulator):
+    emulator.create_async_endpoint()
 
-    answer = submit(local, Body=b"a small page")
+    response = submit(emulator, Body=b"a small page")
 
-    assert wait_for_result(local, answer) == b"a small page"
+    assert wait_for_result(emulator, response) == b"a small page"
 
 
-def test_output_object_has_content_type_of_the_response(local):
-    local.create_async_endpoint()
+def test_output_object_has_content_type_of_the_response(emulator):
+    emulator.create_async_endpoint()
 
-    answer = submit(local)
-    wait_for_result(local, answer)
+    response = submit(emulator)
+    wait_for_result(emulator, response)
 
-    key = answer["OutputLocation"].removeprefix(f"s3://{BUCKET}/")
-    head = local.client("s3").head_object(Bucket=BUCKET, Key=key)
+    key = response["OutputLocation"].removeprefix(f"s3://{BUCKET}/")
+    head = emulator.client("s3").head_object(Bucket=BUCKET, Key=key)
     assert head["ContentType"] == "text/plain"
 
 
-def test_filename_and_extension_set_the_output_location(local):
-    local.create_async_endpoint()
+def test_filename_and_extension_set_the_output_location(emulator):
+    emulator.create_async_endpoint()
 
-    answer = submit(local, Filename="page.json", S3OutputPathExtension="run-7/a")
+    response = submit(emulator, Filename="page.json", S3OutputPathExtension="run-7/a")
 
-    assert answer["OutputLocation"] == f"s3://{BUCKET}/out/run-7/a/page.json"
-    assert wait_for_result(local, answer) == b"page"
+    assert response["OutputLocation"] == f"s3://{BUCKET}/out/run-7/a/page.json"
+    assert wait_for_result(emulator, response) == b"page"
 
 
-def test_exactly_one_of_body_and_location_is_required(local):
-    local.create_async_endpoint()
+def test_exactly_one_of_body_and_location_is_required(emulator):
+    emulator.create_async_endpoint()
 
-    assert "exactly one" in expect_validation_error(local)
+    assert "exactly one" in expect_validation_error(emulator)
     assert "exactly one" in expect_validation_error(
-        local, Body=b"x", InputLocation="s3://b/k"
+        emulator, Body=b"x", InputLocation="s3://b/k"
     )
 
 
-def test_body_above_128000_bytes_is_rejected(local):
-    local.create_async_endpoint()
+def test_body_above_128000_bytes_is_rejected(emulator):
+    emulator.create_async_endpoint()
 
-    assert "128000" in expect_validation_error(local, Body=bytes(128_001))
-    assert submit(local, Body=bytes(128_000))
+    assert "128000" in expect_validation_error(emulator, Body=bytes(128_001))
+    assert submit(emulator, Body=bytes(128_000))
 
 
-def test_real_time_endpoint_rejects_asynchronous_requests(local):
-    local.create_endpoint()
+def test_real_time_endpoint_rejects_asynchronous_requests(emulator):
+    emulator.create_endpoint()
 
-    assert "not asynchronous" in expect_validation_error(local, Body=b"x")
+    assert "not asynchronous" in expect_validation_error(emulator, Body=b"x")
 
 
 @pytest.mark.parametrize(
     ("name", "value"),
     [("InvocationTimeoutSeconds", 3601), ("RequestTTLSeconds", 21_601)],
 )
-def test_times_out_of_range_are_rejected(local, name, value):
-    local.create_async_endpoint()
+def test_times_out_of_range_are_rejected(emulator, name, value):
+    emulator.create_async_endpoint()
 
-    assert name in expect_validation_error(local, Body=b"x", **{name: value})
+    assert name in expect_validation_error(emulator, Body=b"x", **{name: value})
 
 
 @pytest.mark.parametrize(
@@ -135,105 +139,105 @@ def test_times_out_of_range_are_rejected(local, name, value):
         ("ContentType", "x" * 1025),
     ],
 )
-def test_parameters_are_checked_against_the_service_model(local, name, value):
-    local.create_async_endpoint()
+def test_parameters_are_checked_against_the_service_model(emulator, name, value):
+    emulator.create_async_endpoint()
 
-    assert name in expect_validation_error(local, Body=b"x", **{name: value})
-
-
-def test_input_location_above_1024_characters_is_rejected(local):
-    local.create_async_endpoint()
-    long = f"s3://{BUCKET}/{'k' * 1100}"
-
-    assert "InputLocation" in expect_validation_error(local, InputLocation=long)
+    assert name in expect_validation_error(emulator, Body=b"x", **{name: value})
 
 
-def test_rejected_document_has_the_response_as_failure_object(local, container):
-    local.create_async_endpoint()
+def test_input_location_above_1024_characters_is_rejected(emulator):
+    emulator.create_async_endpoint()
+    long_uri = f"s3://{BUCKET}/{'k' * 1100}"
+
+    assert "InputLocation" in expect_validation_error(emulator, InputLocation=long_uri)
+
+
+def test_rejected_document_has_the_response_as_failure_object(emulator, container):
+    emulator.create_async_endpoint()
     container.reply = lambda received: Reply(b'{"code": "unreadable_document"}', 422)
 
-    answer = submit(local)
+    response = submit(emulator)
 
-    assert wait_for_failure(local, answer) == b'{"code": "unreadable_document"}'
-    assert local.get_object(answer["OutputLocation"]) is None
+    assert wait_for_failure(emulator, response) == b'{"code": "unreadable_document"}'
+    assert emulator.get_object(response["OutputLocation"]) is None
     assert len(container.received) == 1
 
 
 @pytest.mark.parametrize("reply", [Reply(b"broken", 500), Reply(is_broken=True)])
-def test_failed_request_is_not_retried(local, container, reply):
-    local.create_async_endpoint()
+def test_failed_request_is_not_retried(emulator, container, reply):
+    emulator.create_async_endpoint()
     container.reply = lambda received: reply
 
-    answer = submit(local)
+    response = submit(emulator)
 
-    assert wait_for_failure(local, answer)
+    assert wait_for_failure(emulator, response)
     assert len(container.received) == 1
 
 
-def test_missing_input_object_fails_without_invocation(local, container):
-    local.create_async_endpoint()
+def test_missing_input_object_fails_without_invocation(emulator, container):
+    emulator.create_async_endpoint()
 
-    answer = submit(local, InputLocation=f"s3://{BUCKET}/nowhere.pdf")
+    response = submit(emulator, InputLocation=f"s3://{BUCKET}/nowhere.pdf")
 
-    assert b"Could not access S3 uri" in wait_for_failure(local, answer)
+    assert b"Could not access S3 uri" in wait_for_failure(emulator, response)
     assert container.received == []
 
 
-def test_input_object_above_the_limit_fails(start, container):
-    local = start(container.address, SageMakerLimits(object_bytes=3))
-    local.create_async_endpoint()
+def test_input_object_above_the_limit_fails(start_emulator, container):
+    emulator = start_emulator(container.address, SageMakerLimits(object_bytes=3))
+    emulator.create_async_endpoint()
 
-    assert b"more than 3 bytes" in wait_for_failure(local, submit(local))
+    assert b"more than 3 bytes" in wait_for_failure(emulator, submit(emulator))
 
 
-def test_request_fails_after_its_invocation_timeout(local, container):
-    local.create_async_endpoint()
+def test_request_fails_after_its_invocation_timeout(emulator, container):
+    emulator.create_async_endpoint()
     is_over = threading.Event()
     container.reply = lambda received: Reply(b"late" if is_over.wait(20) else b"never")
 
-    answer = submit(local, InvocationTimeoutSeconds=1)
+    response = submit(emulator, InvocationTimeoutSeconds=1)
 
-    assert b"within 1 seconds" in wait_for_failure(local, answer)
+    assert b"within 1 seconds" in wait_for_failure(emulator, response)
     is_over.set()
 
 
-def test_endpoint_config_limits_concurrency(local, container):
-    local.create_async_endpoint(concurrency=3)
+def test_endpoint_config_limits_concurrency(emulator, container):
+    emulator.create_async_endpoint(concurrency=3)
     release = threading.Event()
     container.reply = lambda received: Reply(b"x" if release.wait(20) else b"")
 
-    answers = [submit(local, Body=b"%d" % number) for number in range(8)]
+    responses = [submit(emulator, Body=b"%d" % number) for number in range(8)]
     until(lambda: len(container.received) == 3)
-    assert local.emulator.asynchronous.count_requests("us-east-1", "ocr") == (5, 3)
+    assert emulator.instance.asynchronous.count_requests("us-east-1", "ocr") == (5, 3)
     release.set()
 
-    for answer in answers:
-        wait_for_result(local, answer)
+    for response in responses:
+        wait_for_result(emulator, response)
     assert container.max_concurrency == 3
     assert len(container.received) == 8
 
 
-def test_waiting_request_goes_to_the_next_healthy_container(local, container):
-    local.create_async_endpoint()
+def test_waiting_request_goes_to_the_next_healthy_container(emulator, container):
+    emulator.create_async_endpoint()
     container.ping = 503
 
-    answer = submit(local)
+    response = submit(emulator)
     until(lambda: container.num_pings > 2)
     assert container.received == []
     container.ping = 200
 
-    assert wait_for_result(local, answer) == b"page"
+    assert wait_for_result(emulator, response) == b"page"
 
 
-def test_request_expires_after_its_ttl(local, container):
-    local.create_async_endpoint()
+def test_request_expires_after_its_ttl(emulator, container):
+    emulator.create_async_endpoint()
     container.ping = 503
     processor = RequestProcessor(
-        local.emulator.find_endpoint,
-        local.backend,
-        local.emulator.logs,
+        emulator.instance.find_endpoint,
+        emulator.backend,
+        emulator.instance.logs,
         SageMakerLimits(),
-        local.emulator.metrics,
+        emulator.instance.metrics,
     )
     request = AcceptedRequest(
         inference_id="old",
@@ -250,35 +254,40 @@ def test_request_expires_after_its_ttl(local, container):
 
     processor.process(request)
 
-    assert b"expired after 60 s" in local.get_object(f"s3://{BUCKET}/failed/old")
+    assert b"expired after 60 s" in emulator.get_object(f"s3://{BUCKET}/failed/old")
     assert container.received == []
 
 
-def test_failure_without_failure_path_leaves_no_object(local, container):
-    local.create_async_endpoint(failure=False)
+def test_failure_without_failure_path_leaves_no_object(emulator, container):
+    emulator.create_async_endpoint(has_failure_path=False)
     container.reply = lambda received: Reply(b"no", 500)
 
-    answer = submit(local)
+    response = submit(emulator)
 
-    assert "FailureLocation" not in answer
-    until(lambda: any("server error (500)" in line for line in local.lines))
-    assert local.list_keys("failed") == []
+    assert "FailureLocation" not in response
+    until(lambda: any("server error (500)" in line for line in emulator.lines))
+    assert emulator.list_keys("failed") == []
 
 
-def test_failure_suffix_can_be_set(start, container):
-    local = start(container.address, assumptions=Assumptions(failure_suffix=".failed"))
-    local.create_async_endpoint()
+def test_failure_suffix_can_be_set(start_emulator, container):
+    emulator = start_emulator(
+        container.address, assumptions=Assumptions(failure_suffix=".failed")
+    )
+    emulator.create_async_endpoint()
     container.reply = lambda received: Reply(b"no", 500)
 
-    answer = submit(local)
+    response = submit(emulator)
 
-    assert answer["FailureLocation"].endswith(".failed")
-    assert wait_for_failure(local, answer) == b"no"
+    assert response["FailureLocation"].endswith(".failed")
+    assert wait_for_failure(emulator, response) == b"no"
 
 
-def create_topic(local, topic_name):
-    """Create a topic; return it, and a function that receives its next message."""
-    sns, sqs = local.client("sns"), local.client("sqs")
+def create_topic(emulator, topic_name):
+    """Create a topic; return its ARN, and a function that receives its next message.
+
+    The function returns None if there is no message.
+    """
+    sns, sqs = emulator.client("sns"), emulator.client("sqs")
     topic = sns.create_topic(Name=topic_name)["TopicArn"]
     url = sqs.create_queue(QueueName=topic_name)["QueueUrl"]
     arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
@@ -286,88 +295,94 @@ def create_topic(local, topic_name):
         TopicArn=topic, Protocol="sqs", Endpoint=arn["Attributes"]["QueueArn"]
     )
 
-    def message():
+    def receive_message():
         messages = sqs.receive_message(QueueUrl=url).get("Messages")
         if not messages:
             return None
         return json.loads(json.loads(messages[0]["Body"])["Message"])
 
-    return topic, message
+    return topic, receive_message
 
 
-def test_success_and_failure_are_published(local, container):
-    success, succeeded = create_topic(local, "success")
-    error, failed = create_topic(local, "error")
-    local.create_async_endpoint(SuccessTopic=success, ErrorTopic=error)
+def test_success_and_failure_are_published(emulator, container):
+    success_topic, receive_success = create_topic(emulator, "success")
+    error_topic, receive_error = create_topic(emulator, "error")
+    emulator.create_async_endpoint(SuccessTopic=success_topic, ErrorTopic=error_topic)
 
-    good = submit(local, ContentType="image/png", InferenceId="good")
-    message = until(succeeded)
+    response = submit(emulator, ContentType="image/png", InferenceId="good")
+    success_message = until(receive_success)
     container.reply = lambda received: Reply(b"no", 500)
-    submit(local, InferenceId="bad")
-    bad = until(failed)
+    submit(emulator, InferenceId="bad")
+    error_message = until(receive_error)
 
-    assert message["invocationStatus"] == "Completed"
-    assert message["inferenceId"] == "good"
-    assert message["requestParameters"] == {
+    assert success_message["invocationStatus"] == "Completed"
+    assert success_message["inferenceId"] == "good"
+    assert success_message["requestParameters"] == {
         "contentType": "image/png",
         "endpointName": "ocr",
         "inputLocation": f"s3://{BUCKET}/in/page.png",
     }
-    assert message["responseParameters"] == {
+    assert success_message["responseParameters"] == {
         "contentType": "text/plain",
-        "outputLocation": good["OutputLocation"],
+        "outputLocation": response["OutputLocation"],
     }
-    assert "responseBody" not in message
-    assert (bad["invocationStatus"], bad["inferenceId"]) == ("Failed", "bad")
-    assert "server error (500)" in bad["failureReason"]
+    assert "responseBody" not in success_message
+    assert (error_message["invocationStatus"], error_message["inferenceId"]) == (
+        "Failed",
+        "bad",
+    )
+    assert "server error (500)" in error_message["failureReason"]
 
 
-def test_notification_includes_small_response_on_request(start, container):
-    local = start(container.address, SageMakerLimits(notified_bytes=4))
-    topic, published = create_topic(local, "success")
-    local.create_async_endpoint(
+def test_notification_includes_small_response_on_request(start_emulator, container):
+    emulator = start_emulator(container.address, SageMakerLimits(notified_bytes=4))
+    topic, receive_message = create_topic(emulator, "success")
+    emulator.create_async_endpoint(
         SuccessTopic=topic, IncludeInferenceResponseIn=["SUCCESS_NOTIFICATION_TOPIC"]
     )
 
-    submit(local, Body=b"tiny")
-    small = until(published)
-    submit(local, Body=b"larger")
-    large = until(published)
+    submit(emulator, Body=b"tiny")
+    small_message = until(receive_message)
+    submit(emulator, Body=b"larger")
+    large_message = until(receive_message)
 
-    assert small["responseBody"] == {"content": "dGlueQ==", "encoding": "BASE64"}
-    assert "responseBody" not in large
+    assert small_message["responseBody"] == {
+        "content": "dGlueQ==",
+        "encoding": "BASE64",
+    }
+    assert "responseBody" not in large_message
 
 
-def test_response_without_content_length_is_not_stored(local, container):
-    local.create_async_endpoint()
+def test_response_without_content_length_is_not_stored(emulator, container):
+    emulator.create_async_endpoint()
     container.reply = lambda received: Reply(iter([b"page 1\n", b"page 2\n"]))
 
-    answer = submit(local)
+    response = submit(emulator)
 
-    assert b"has no Content-Length header" in wait_for_failure(local, answer)
-    assert local.get_object(answer["OutputLocation"]) is None
+    assert b"has no Content-Length header" in wait_for_failure(emulator, response)
+    assert emulator.get_object(response["OutputLocation"]) is None
     assert len(container.received) == 1
 
 
-def test_failure_of_a_request_is_in_the_data_log(local, container):
-    local.create_async_endpoint()
+def test_failure_of_a_request_is_in_the_data_log(emulator, container):
+    emulator.create_async_endpoint()
     container.reply = lambda received: Reply(b"no", 500)
-    submit(local, InferenceId="bad")
+    submit(emulator, InferenceId="bad")
 
-    def lines():
-        streams = local.read_messages("/aws/sagemaker/Endpoints/ocr")
+    def read_data_log():
+        streams = emulator.read_messages("/aws/sagemaker/Endpoints/ocr")
         names = [name for name in streams if name.endswith("/data-log")]
         return streams[names[0]] if names else None
 
-    [line] = until(lines)
+    [line] = until(read_data_log)
     assert "[bad]" in line
     assert "server error (500)" in line
 
 
 @pytest.mark.parametrize("key", ["/in/page.png", "in//page.png", "in/a b?#%20+&.png"])
-def test_key_with_special_characters_is_read(local, key):
-    local.create_async_endpoint()
+def test_key_with_special_characters_is_read(emulator, key):
+    emulator.create_async_endpoint()
 
-    answer = submit(local, InputLocation=local.put_object(key, b"an odd page"))
+    response = submit(emulator, InputLocation=emulator.put_object(key, b"an odd page"))
 
-    assert wait_for_result(local, answer) == b"an odd page"
+    assert wait_for_result(emulator, response) == b"an odd page"

@@ -24,7 +24,7 @@ from deploy.console import Console
 from tests.deploy.accounts import IMAGE
 from tests.deploy.conftest import stage
 from tests.deploy.contents import PDF, PNG
-from tests.deploy.emulator.conftest import KEYS, REGION
+from tests.deploy.emulator.conftest import CLIENT_CREDENTIALS, REGION
 from tests.deploy.emulator.test_containers import PROGRAM
 from tests.deploy.images import publish
 from tests.server.processes import family, is_alive
@@ -59,6 +59,7 @@ def run_in_background(tmp_path, *arguments):
 
 
 def run_local(tmp_path, *arguments, program=("-m", "deploy")):
+    """Run `chandra-sagemaker local` until it ends; return the completed process."""
     return subprocess.run(
         [sys.executable, *program, "local", *arguments],
         cwd=tmp_path,
@@ -69,9 +70,12 @@ def run_local(tmp_path, *arguments, program=("-m", "deploy")):
     )
 
 
-def client(service, output):
+def create_client(service, output):
     return boto3.client(
-        service, endpoint_url=output["address"], region_name=REGION, **KEYS
+        service,
+        endpoint_url=output["address"],
+        region_name=REGION,
+        **CLIENT_CREDENTIALS,
     )
 
 
@@ -79,10 +83,10 @@ def client(service, output):
 def test_emulator_serves_its_address_until_a_signal(tmp_path, container, number):
     running = run_in_background(tmp_path, "--port", "0", "--server", container.address)
     with running as (process, output):
-        answer = client("sagemaker-runtime", output).invoke_endpoint(
+        response = create_client("sagemaker-runtime", output).invoke_endpoint(
             EndpointName=output["made"]["endpoint"], Body=b"page"
         )
-        assert answer["Body"].read() == b"page"
+        assert response["Body"].read() == b"page"
 
         process.send_signal(number)
 
@@ -92,33 +96,33 @@ def test_emulator_serves_its_address_until_a_signal(tmp_path, container, number)
 def test_sample_resources_work(tmp_path, container):
     running = run_in_background(tmp_path, "--port", "0", "--server", container.address)
     with running as (_, output):
-        made, s3 = output["made"], client("s3", output)
-        s3.put_object(Bucket=made["bucket"], Key="in/page.png", Body=b"page")
-        answer = client("sagemaker-runtime", output).invoke_endpoint_async(
-            EndpointName=made["async_endpoint"],
-            InputLocation=f"s3://{made['bucket']}/in/page.png",
+        samples, s3 = output["made"], create_client("s3", output)
+        s3.put_object(Bucket=samples["bucket"], Key="in/page.png", Body=b"page")
+        response = create_client("sagemaker-runtime", output).invoke_endpoint_async(
+            EndpointName=samples["async_endpoint"],
+            InputLocation=f"s3://{samples['bucket']}/in/page.png",
         )
-        client("sagemaker", output).create_transform_job(
+        create_client("sagemaker", output).create_transform_job(
             TransformJobName="job",
-            ModelName=made["batch_model"],
+            ModelName=samples["batch_model"],
             TransformInput={
                 "DataSource": {
                     "S3DataSource": {
                         "S3DataType": "S3Prefix",
-                        "S3Uri": f"s3://{made['bucket']}/in/",
+                        "S3Uri": f"s3://{samples['bucket']}/in/",
                     }
                 }
             },
-            TransformOutput={"S3OutputPath": f"s3://{made['bucket']}/out"},
+            TransformOutput={"S3OutputPath": f"s3://{samples['bucket']}/out"},
             TransformResources={"InstanceType": "ml.g5.xlarge", "InstanceCount": 1},
         )
 
-        def keys():
-            objects = s3.list_objects_v2(Bucket=made["bucket"])["Contents"]
-            return {found["Key"] for found in objects}
+        def list_keys():
+            objects = s3.list_objects_v2(Bucket=samples["bucket"])["Contents"]
+            return {item["Key"] for item in objects}
 
-        key = answer["OutputLocation"].removeprefix(f"s3://{made['bucket']}/")
-        until(lambda: {key, "out/page.png.out"} <= keys())
+        key = response["OutputLocation"].removeprefix(f"s3://{samples['bucket']}/")
+        until(lambda: {key, "out/page.png.out"} <= list_keys())
 
 
 def run_command(tmp_path, output, *arguments):
@@ -166,10 +170,10 @@ def test_sample_endpoint_can_be_updated(tmp_path, container):
     arguments = ("--init", "--port", "0", "--server", container.address)
     with run_in_background(tmp_path, *arguments) as (_, output):
         update = ("update", "--instance-type", "ml.g6e.4xlarge", "--dry-run")
-        planned = run_command(tmp_path, output, *update)
+        result = run_command(tmp_path, output, *update)
 
-    assert planned.returncode == 0, planned.stderr
-    assert "would update endpoint chandra" in planned.stdout
+    assert result.returncode == 0, result.stderr
+    assert "would update endpoint chandra" in result.stdout
 
 
 def test_init_keeps_an_existing_chandra_toml(tmp_path, container):
@@ -184,10 +188,10 @@ def test_init_keeps_an_existing_chandra_toml(tmp_path, container):
 
 
 def test_init_and_empty_are_rejected_together(tmp_path):
-    refused = run_local(tmp_path, "--init", "--empty", "--port", "0")
+    result = run_local(tmp_path, "--init", "--empty", "--port", "0")
 
-    assert refused.returncode == 2
-    assert "--init is for what is there from the start" in refused.stderr
+    assert result.returncode == 2
+    assert "--init is for what is there from the start" in result.stderr
     assert not (tmp_path / "chandra.toml").exists()
 
 
@@ -204,12 +208,12 @@ def test_containers_end_with_the_emulator(tmp_path):
         process,
         output,
     ):
-        answer = client("sagemaker-runtime", output).invoke_endpoint(
+        response = create_client("sagemaker-runtime", output).invoke_endpoint(
             EndpointName="chandra", Body=b"who are you?"
         )
-        reply = json.loads(answer["Body"].read())
+        reply = json.loads(response["Body"].read())
         pids = [member.pid for member in family(process.pid)]
-        assert {reply["pid"], reply["child"]} <= {*pids, reply["child"]}
+        assert reply["pid"] in pids
         assert psutil.pid_exists(reply["child"])
         assert reply["environ"]["MODEL_DIR"] == str(weights)
         assert reply["environ"]["SERVE_USE"] == "realtime"
@@ -221,12 +225,13 @@ def test_containers_end_with_the_emulator(tmp_path):
 
 
 @pytest.fixture
-def chandra(local, project, hub, tmp_path):
+def chandra(emulator, project, hub, tmp_path):
     """Return a function that runs other commands against the emulator."""
 
     def connect(**_):
         return AWSClient(
-            boto3.Session(region_name=REGION, **KEYS), endpoint_url=local.address
+            boto3.Session(region_name=REGION, **CLIENT_CREDENTIALS),
+            endpoint_url=emulator.address,
         )
 
     stage(connect(), hub)
@@ -245,7 +250,7 @@ def chandra(local, project, hub, tmp_path):
     return run
 
 
-def test_deploy_invoke_update_and_destroy_work(chandra, container, local, tmp_path):
+def test_deploy_invoke_update_and_destroy_work(chandra, container, emulator, tmp_path):
     container.ping = 503
 
     def recover():
@@ -267,7 +272,7 @@ def test_deploy_invoke_update_and_destroy_work(chandra, container, local, tmp_pa
     status, out, err = chandra("destroy")
     assert status == 0, err
 
-    assert local.sagemaker.list_endpoints()["Endpoints"] == []
+    assert emulator.sagemaker.list_endpoints()["Endpoints"] == []
 
 
 def test_printed_environment_is_complete(tmp_path, container):
@@ -284,33 +289,33 @@ def test_printed_environment_is_complete(tmp_path, container):
 
 def test_missing_moto_is_reported_with_install_command(tmp_path):
     program = "import sys; sys.modules['moto'] = None; from deploy.cli import main; "
-    failed = run_local(
+    result = run_local(
         tmp_path, program=("-c", program + "sys.exit(main(sys.argv[1:]))")
     )
 
-    assert failed.returncode == 2
-    assert "moto's server is not installed" in failed.stderr
-    assert "pip install 'moto[server]'" in failed.stderr
+    assert result.returncode == 2
+    assert "moto's server is not installed" in result.stderr
+    assert "pip install 'moto[server]'" in result.stderr
 
 
 @pytest.mark.parametrize("port", ["99999", "-1", "http", "65536"])
 def test_ports_out_of_range_are_rejected_without_traceback(tmp_path, port):
-    failed = run_local(tmp_path, f"--port={port}")
+    result = run_local(tmp_path, f"--port={port}")
 
-    assert failed.returncode == 2
-    assert f"{port} is not a port" in failed.stderr
-    assert "Traceback" not in failed.stderr
+    assert result.returncode == 2
+    assert f"{port} is not a port" in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 def test_port_in_use_is_reported(tmp_path):
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = str(taken.getsockname()[1])
-        failed = run_local(tmp_path, "--port", port, "--server", "http://127.0.0.1:9")
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        port = str(listener.getsockname()[1])
+        result = run_local(tmp_path, "--port", port, "--server", "http://127.0.0.1:9")
 
-    assert failed.returncode == 2
-    assert f"port {port} cannot be used" in failed.stderr
+    assert result.returncode == 2
+    assert f"port {port} cannot be used" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -322,20 +327,20 @@ def test_port_in_use_is_reported(tmp_path):
     ],
 )
 def test_invalid_assumptions_are_rejected(tmp_path, pair, message):
-    failed = run_local(tmp_path, "--dry-run", "--assume", pair)
+    result = run_local(tmp_path, "--dry-run", "--assume", pair)
 
-    assert failed.returncode == 2
-    assert message in failed.stderr
+    assert result.returncode == 2
+    assert message in result.stderr
 
 
 def test_dry_run_prints_the_assumptions(tmp_path):
-    done = run_local(tmp_path, "--dry-run", "--json", "--assume", "concurrency=2")
+    result = run_local(tmp_path, "--dry-run", "--json", "--assume", "concurrency=2")
 
-    assert json.loads(done.stdout)["assumed"]["concurrency"] == 2
+    assert json.loads(result.stdout)["assumed"]["concurrency"] == 2
 
 
 def test_missing_weights_are_reported(tmp_path):
-    failed = run_local(tmp_path, "--port", "0", "--weights", "nowhere")
+    result = run_local(tmp_path, "--port", "0", "--weights", "nowhere")
 
-    assert failed.returncode == 2
-    assert "is no folder of weights" in failed.stderr
+    assert result.returncode == 2
+    assert "is no folder of weights" in result.stderr

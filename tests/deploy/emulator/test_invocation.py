@@ -12,35 +12,35 @@ from deploy.emulator.http.invocation import (
     Invocation,
     NoResponseError,
     ResponseTimeoutError,
-    get,
+    send_get_request,
 )
 from deploy.emulator.process import find_free_port
 from tests.deploy.emulator.containers import Reply
 from tests.waiting import until
 
 
-def read(address, body=b"page", seconds=20.0):
-    with Invocation(address, seconds) as exchange:
-        exchange.post({}, body, length=len(body))
-        return exchange.status, exchange.read()
+def invoke(address, body=b"page", seconds=20.0):
+    with Invocation(address, seconds) as invocation:
+        invocation.post({}, body, length=len(body))
+        return invocation.status, invocation.read()
 
 
 def test_response_has_status_and_body(container):
     container.reply = lambda received: Reply(received.body, 422)
 
-    assert read(container.address) == (422, b"page")
+    assert invoke(container.address) == (422, b"page")
 
 
 def test_unreachable_container_is_a_failed_connection():
     with pytest.raises(ConnectFailedError):
-        read(f"http://127.0.0.1:{find_free_port()}")
+        invoke(f"http://127.0.0.1:{find_free_port()}")
 
 
 def test_closed_connection_is_broken(container):
     container.reply = lambda received: Reply(is_broken=True)
 
     with pytest.raises(ConnectionBrokenError) as caught:
-        read(container.address)
+        invoke(container.address)
 
     assert not isinstance(caught.value, ConnectFailedError)
 
@@ -49,20 +49,20 @@ def test_incomplete_response_is_broken(container):
     container.reply = lambda received: Reply(iter([b"half"]), is_broken=True)
 
     with pytest.raises(ConnectionBrokenError):
-        read(container.address)
+        invoke(container.address)
 
 
 def test_slow_response_times_out_despite_progress(container):
     is_over = threading.Event()
 
-    def pieces():
+    def send_dots():
         while not is_over.wait(0.05):
             yield b"."
 
-    container.reply = lambda received: Reply(pieces())
+    container.reply = lambda received: Reply(send_dots())
 
     with pytest.raises(ResponseTimeoutError):
-        read(container.address, seconds=0.4)
+        invoke(container.address, seconds=0.4)
     is_over.set()
 
 
@@ -71,18 +71,18 @@ def test_invocation_can_be_aborted_by_another_thread(container):
     container.reply = lambda received: Reply(b"late" if is_over.wait(20) else b"never")
     failures = []
 
-    with Invocation(container.address, 60) as exchange:
+    with Invocation(container.address, 60) as invocation:
 
         def post():
             try:
-                exchange.post({}, b"page", length=4)
+                invocation.post({}, b"page", length=4)
             except NoResponseError as error:
                 failures.append(error)
 
         thread = threading.Thread(target=post)
         thread.start()
         until(lambda: container.received)
-        exchange.abort()
+        invocation.abort()
         thread.join(10)
 
     is_over.set()
@@ -90,5 +90,5 @@ def test_invocation_can_be_aborted_by_another_thread(container):
 
 
 def test_get_returns_none_without_a_server(container):
-    assert get(container.address, "/ping", 2) == (200, b"")
-    assert get(f"http://127.0.0.1:{find_free_port()}", "/ping", 2) is None
+    assert send_get_request(container.address, "/ping", 2) == (200, b"")
+    assert send_get_request(f"http://127.0.0.1:{find_free_port()}", "/ping", 2) is None

@@ -16,10 +16,10 @@ from tests import documents
 from tests.deploy.accounts import IMAGE
 from tests.deploy.emulator.conftest import (
     BUCKET,
-    CREDENTIALS,
+    CREDENTIAL_VARIABLES,
     REGION,
-    command_line,
-    real_server,
+    build_real_server,
+    create_command_runner,
     run_emulator,
 )
 from tests.marks import needs_the_plugin
@@ -30,9 +30,9 @@ pytestmark = [
     needs_the_plugin,
 ]
 
-CLOSED = "closed"
+CLOSED_BUCKET = "closed"
 """Bucket that chandra.toml names, with a policy that denies reading its objects."""
-ELSEWHERE = "elsewhere"
+UNLISTED_BUCKET = "elsewhere"
 """Bucket that chandra.toml does not name."""
 CONFIG = f"""
 name = "reading"
@@ -46,85 +46,85 @@ revision = "0123abc"
 [network]
 isolation = false
 [transform]
-buckets = ["{BUCKET}", "{CLOSED}"]
+buckets = ["{BUCKET}", "{CLOSED_BUCKET}"]
 [asynchronous]
 bucket = "{BUCKET}"
-sources = ["{BUCKET}/scans", "{CLOSED}"]
+sources = ["{BUCKET}/scans", "{CLOSED_BUCKET}"]
 """
-BOOK = f"s3://{BUCKET}/scans/book.pdf"
-PAGE = f"s3://{BUCKET}/scans/page.png"
-VANISHED = f"s3://{BUCKET}/scans/vanished.pdf"
-MISSING = f"s3://{BUCKET}/scans/missing.pdf"
-SECRET = f"s3://{CLOSED}/secret.pdf"
-FOREIGN = f"s3://{ELSEWHERE}/foreign.pdf"
-LINES = (
-    {"document": BOOK, "pages": "1-2"},
-    {"document": PAGE},
-    {"document": VANISHED, "pages": "1"},
-    {"document": MISSING, "pages": "1"},
-    {"document": SECRET, "pages": "1"},
-    {"document": FOREIGN},
+BOOK_URI = f"s3://{BUCKET}/scans/book.pdf"
+PAGE_URI = f"s3://{BUCKET}/scans/page.png"
+VANISHED_URI = f"s3://{BUCKET}/scans/vanished.pdf"
+MISSING_URI = f"s3://{BUCKET}/scans/missing.pdf"
+SECRET_URI = f"s3://{CLOSED_BUCKET}/secret.pdf"
+FOREIGN_URI = f"s3://{UNLISTED_BUCKET}/foreign.pdf"
+MANIFEST_LINES = (
+    {"document": BOOK_URI, "pages": "1-2"},
+    {"document": PAGE_URI},
+    {"document": VANISHED_URI, "pages": "1"},
+    {"document": MISSING_URI, "pages": "1"},
+    {"document": SECRET_URI, "pages": "1"},
+    {"document": FOREIGN_URI},
 )
 
 
 @pytest.fixture(scope="module")
-def local():
+def emulator():
     """Emulator that starts a server for every endpoint and job, as SageMaker does.
 
     Its containers have credentials, as a role would provide them.
     """
-    server = real_server(**CREDENTIALS)
+    server = build_real_server(**CREDENTIAL_VARIABLES)
     with closing(EmulatedAccount()) as moto, run_emulator(moto, server) as running:
         running.publish(IMAGE)
         yield running
 
 
 @pytest.fixture(scope="module")
-def manifest(local, tmp_path_factory):
+def manifest(emulator, tmp_path_factory):
     """Write documents to three buckets; return a manifest that also names a missing
     one."""
-    s3 = local.client("s3")
-    for bucket in (BUCKET, CLOSED, ELSEWHERE):
+    s3 = emulator.client("s3")
+    for bucket in (BUCKET, CLOSED_BUCKET, UNLISTED_BUCKET):
         s3.create_bucket(Bucket=bucket)
     pdf = documents.pdf([["Page 1"], ["Page 2"], ["Page 3"]])
-    local.put_object("scans/book.pdf", pdf)
-    local.put_object(
+    emulator.put_object("scans/book.pdf", pdf)
+    emulator.put_object(
         "scans/page.png", documents.as_png(documents.text_page(["A page"]))
     )
-    local.put_object("secret.pdf", pdf, CLOSED)
-    local.put_object("foreign.pdf", pdf, ELSEWHERE)
+    emulator.put_object("secret.pdf", pdf, CLOSED_BUCKET)
+    emulator.put_object("foreign.pdf", pdf, UNLISTED_BUCKET)
     denied = {
         "Effect": "Deny",
         "Principal": "*",
         "Action": "s3:GetObject",
-        "Resource": f"arn:aws:s3:::{CLOSED}/*",
+        "Resource": f"arn:aws:s3:::{CLOSED_BUCKET}/*",
     }
     s3.put_bucket_policy(
-        Bucket=CLOSED,
+        Bucket=CLOSED_BUCKET,
         Policy=json.dumps({"Version": "2012-10-17", "Statement": [denied]}),
     )
     path = tmp_path_factory.mktemp("manifest") / "list.jsonl"
-    path.write_text("".join(json.dumps(line) + "\n" for line in LINES))
+    path.write_text("".join(json.dumps(line) + "\n" for line in MANIFEST_LINES))
     return path
 
 
 @pytest.fixture
-def vanish(local, manifest):
-    """Return a function that deletes a document after it was submitted."""
-    local.put_object("scans/vanished.pdf", documents.pdf([["Page 1"]]))
+def delete_document(emulator, manifest):
+    """Write a document of the manifest; return a function that deletes it again."""
+    emulator.put_object("scans/vanished.pdf", documents.pdf([["Page 1"]]))
 
-    def run():
-        local.client("s3").delete_object(Bucket=BUCKET, Key="scans/vanished.pdf")
+    def delete():
+        emulator.client("s3").delete_object(Bucket=BUCKET, Key="scans/vanished.pdf")
 
-    return run
+    return delete
 
 
 @pytest.fixture
-def chandra(local, tmp_path):
+def chandra(emulator, tmp_path):
     """Return a function that runs a command against the emulator, with `--json`."""
     path = tmp_path / "chandra.toml"
     path.write_text(CONFIG)
-    command = command_line(local, path, assume_yes=True)
+    command = create_command_runner(emulator, path, assume_yes=True)
 
     def run(*arguments):
         status, out, err = command(*arguments, "--json")
@@ -134,7 +134,7 @@ def chandra(local, tmp_path):
 
 
 def test_queue_reads_or_reports_every_line_of_a_manifest(
-    chandra, local, manifest, vanish, tmp_path
+    chandra, emulator, manifest, delete_document, tmp_path
 ):
     # Do not wait: the container must start after the document is deleted.
     status, deployed, err = chandra("async", "deploy", "--no-wait")
@@ -142,13 +142,18 @@ def test_queue_reads_or_reports_every_line_of_a_manifest(
     status, submitted, err = chandra(
         "async", "submit", str(manifest), "--max-output-tokens", "20"
     )
-    vanish()
+    delete_document()
 
-    assert not any(each.was_healthy for each in local.emulator.fleet.list_containers())
+    assert not any(
+        each.was_healthy for each in emulator.instance.fleet.list_containers()
+    )
     assert status == 1, err
     assert submitted["submitted"] == 4
     refused = {uri: each["code"] for uri, each in submitted["refused"].items()}
-    assert refused == {MISSING: "document_not_found", FOREIGN: "document_forbidden"}
+    assert refused == {
+        MISSING_URI: "document_not_found",
+        FOREIGN_URI: "document_forbidden",
+    }
 
     status, waited, err = chandra("async", "wait")
     assert status == 1, err
@@ -173,26 +178,32 @@ def test_queue_reads_or_reports_every_line_of_a_manifest(
         "foreign.pdf.error.json",
     }
     missing = results["missing.pages-1.pdf.error.json"]
-    assert (missing["document"], missing["code"]) == (MISSING, "document_not_found")
+    assert (missing["document"], missing["code"]) == (MISSING_URI, "document_not_found")
     book = results["book.pages-1-2.pdf.json"]
     assert [page["page"] for page in book["pages"]] == [1, 2]
     assert len(results["page.png.json"]["pages"]) == 1
     vanished = results["vanished.pages-1.pdf.error.json"]
-    assert (vanished["document"], vanished["code"]) == (VANISHED, "document_not_found")
+    assert (vanished["document"], vanished["code"]) == (
+        VANISHED_URI,
+        "document_not_found",
+    )
     secret = results["secret.pages-1.pdf.error.json"]
-    assert (secret["document"], secret["code"]) == (SECRET, "document_forbidden")
+    assert (secret["document"], secret["code"]) == (SECRET_URI, "document_forbidden")
 
 
 def test_job_reads_or_reports_every_line_of_a_manifest(
-    chandra, local, manifest, vanish
+    chandra, emulator, manifest, delete_document
 ):
     output = f"s3://{BUCKET}/out/"
     arguments = ("transform", "start", str(manifest), output, "--format", "json")
     status, started, err = chandra(*arguments, "--no-wait")
-    vanish()
+    delete_document()
     assert status == 1, err
     left_out = {each["document"]: each["code"] for each in started["left_out"]}
-    assert left_out == {MISSING: "document_not_found", FOREIGN: "document_forbidden"}
+    assert left_out == {
+        MISSING_URI: "document_not_found",
+        FOREIGN_URI: "document_forbidden",
+    }
 
     status, summary, err = chandra("transform", "wait", started["job"])
 
@@ -204,8 +215,8 @@ def test_job_reads_or_reports_every_line_of_a_manifest(
         "secret.pages-1.pdf": "document_forbidden",
     }
     results = {
-        key.rpartition("/")[2]: json.loads(local.get_object(f"s3://{BUCKET}/{key}"))
-        for key in local.list_keys("out/")
+        key.rpartition("/")[2]: json.loads(emulator.get_object(f"s3://{BUCKET}/{key}"))
+        for key in emulator.list_keys("out/")
     }
     assert set(results) == {"book.pages-1-2.pdf.out", "page.png.out"}
     book = results["book.pages-1-2.pdf.out"]

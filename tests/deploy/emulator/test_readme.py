@@ -8,13 +8,13 @@ from pathlib import Path
 
 import deploy.emulator
 from deploy.emulator.limits import Assumptions
-from deploy.emulator.seed import Seed
+from deploy.emulator.seed import SampleResources
 
 FOLDER = Path(deploy.emulator.__file__).parent
 README = (FOLDER / "README.md").read_text()
 
 
-def rows(first: str) -> list[list[str]]:
+def read_rows(first: str) -> list[list[str]]:
     """Return the rows of the table whose head begins with `first`."""
     table = README.partition(f"\n| {first} |")[2].partition("\n\n")[0]
     return [
@@ -24,19 +24,23 @@ def rows(first: str) -> list[list[str]]:
 
 
 def test_table_of_assumptions_has_every_default():
-    written = {row[0].strip("`"): row[1] for row in rows("name")}
+    documented = {row[0].strip("`"): row[1] for row in read_rows("name")}
     defaults = dataclasses.asdict(Assumptions()).items()
 
-    assert written == {name: json.dumps(value).strip('"') for name, value in defaults}
+    assert documented == {
+        name: json.dumps(value).strip('"') for name, value in defaults
+    }
 
 
 def test_every_behaviour_has_a_basis():
-    bases = {row[1] for row in rows("behaviour") if not row[0].startswith("**")}
+    bases = {row[1] for row in read_rows("behaviour") if not row[0].startswith("**")}
 
     assert bases == {"documented", "reported", "assumed", "ours"}
 
 
 def test_example_shows_the_sample_resources():
-    made = Seed("chandra", "chandra-async", "chandra-batch", "chandra-local")
+    samples = SampleResources(
+        "chandra", "chandra-async", "chandra-batch", "chandra-local"
+    )
 
-    assert "\n".join(made.lines()) in README
+    assert "\n".join(samples.describe()) in README

@@ -18,10 +18,10 @@ from deploy.emulator.containers import ManagedContainer
 from tests import documents
 from tests.deploy.emulator.conftest import (
     BUCKET,
-    KEYS,
+    CLIENT_CREDENTIALS,
     REGION,
-    Local,
-    real_server,
+    RunningEmulator,
+    build_real_server,
     run_emulator,
 )
 from tests.deploy.emulator.jobs import create_job, wait_for_job
@@ -43,69 +43,72 @@ pytestmark = [
 ]
 
 
-class Running:
-    """Emulator that starts a container, and a second one that uses the same."""
+class SharedServer:
+    """Emulator that starts a container, and a second one that uses this container."""
 
     def __init__(
-        self, first: Local, second: Local, container: ManagedContainer
+        self,
+        first: RunningEmulator,
+        second: RunningEmulator,
+        container: ManagedContainer,
     ) -> None:
         self.first = first
-        self.local = second
+        self.second = second
         self.container = container
 
 
 @pytest.fixture(scope="module")
 def running():
     """Start one server for all tests, because a start takes longer than a document."""
-    server = real_server(CHANDRA_DEADLINE_SECONDS="none")
+    server = build_real_server(CHANDRA_DEADLINE_SECONDS="none")
     with closing(EmulatedAccount()) as moto, run_emulator(moto, server) as first:
         first.client("s3").create_bucket(Bucket=BUCKET)
         first.create_endpoint("ocr")
-        [container] = first.emulator.fleet.list_containers()
+        [container] = first.instance.fleet.list_containers()
         assert isinstance(container, ManagedContainer)
         until(lambda: container.was_healthy, TIMEOUT_SECONDS)
         with run_emulator(moto, container.address) as second:
-            yield Running(first, second, container)
+            yield SharedServer(first, second, container)
 
 
 @pytest.fixture
-def local(running):
-    return running.local
+def emulator(running):
+    return running.second
 
 
-def runtime(local):
+def create_runtime_client(emulator):
     return boto3.client(
         "sagemaker-runtime",
-        endpoint_url=local.address,
+        endpoint_url=emulator.address,
         region_name=REGION,
         config=Config(read_timeout=TIMEOUT_SECONDS, retries={"total_max_attempts": 1}),
-        **KEYS,
+        **CLIENT_CREDENTIALS,
     )
 
 
 @pytest.mark.parametrize(
     ("body", "kind"), [(PNG, "image/png"), (PDF, "application/pdf")]
 )
-def test_document_is_read_in_real_time(local, body, kind):
-    answer = runtime(local).invoke_endpoint(
+def test_document_is_read_in_real_time(emulator, body, kind):
+    response = create_runtime_client(emulator).invoke_endpoint(
         EndpointName="ocr",
         ContentType=kind,
         CustomAttributes=f"label=scan 7;{ATTRIBUTES}",
         Body=body,
     )
 
-    document = json.loads(answer["Body"].read())
+    document = json.loads(response["Body"].read())
     assert document["status"] == "success"
-    assert answer["CustomAttributes"] == (
+    assert response["CustomAttributes"] == (
         f"label=scan 7;request_id={document['request_id']};status=success"
     )
     assert len(document["pages"]) == (1 if body == PNG else 2)
-    assert answer["ContentType"].startswith("application/json")
+    assert response["ContentType"].startswith("application/json")
 
 
-def test_broken_document_is_a_model_error_with_its_code(local):
+def test_broken_document_is_a_model_error_with_its_code(emulator):
     with pytest.raises(ClientError) as caught:
-        runtime(local).invoke_endpoint(
+        create_runtime_client(emulator).invoke_endpoint(
             EndpointName="ocr", ContentType="application/pdf", Body=BROKEN
         )
 
@@ -114,8 +117,8 @@ def test_broken_document_is_a_model_error_with_its_code(local):
     assert problem["code"] == "unreadable_document"
 
 
-def test_pages_are_streamed(local):
-    answer = runtime(local).invoke_endpoint_with_response_stream(
+def test_pages_are_streamed(emulator):
+    response = create_runtime_client(emulator).invoke_endpoint_with_response_stream(
         EndpointName="ocr",
         ContentType="application/pdf",
         Accept="application/x-ndjson",
@@ -123,23 +126,23 @@ def test_pages_are_streamed(local):
         Body=PDF,
     )
 
-    text = b"".join(event["PayloadPart"]["Bytes"] for event in answer["Body"])
+    text = b"".join(event["PayloadPart"]["Bytes"] for event in response["Body"])
     lines = [json.loads(line) for line in text.splitlines()]
     assert [line["event"] for line in lines if line["event"] == "page"] == ["page"] * 2
     assert lines[-1]["event"] == "end"
     # The header is sent before the status of the document is known.
-    assert answer["CustomAttributes"] == (
+    assert response["CustomAttributes"] == (
         f"label=scan 8;request_id={lines[-1]['request_id']}"
     )
 
 
-def test_documents_are_read_asynchronously(local):
-    local.create_async_endpoint("later")
+def test_documents_are_read_asynchronously(emulator):
+    emulator.create_async_endpoint("later")
 
     def submit(name, body, kind):
-        return runtime(local).invoke_endpoint_async(
+        return create_runtime_client(emulator).invoke_endpoint_async(
             EndpointName="later",
-            InputLocation=local.put_object(f"in/{name}", body),
+            InputLocation=emulator.put_object(f"in/{name}", body),
             ContentType=kind,
             CustomAttributes=ATTRIBUTES,
         )
@@ -147,47 +150,52 @@ def test_documents_are_read_asynchronously(local):
     good = [submit("a.png", PNG, "image/png"), submit("b.pdf", PDF, "application/pdf")]
     bad = submit("c.pdf", BROKEN, "application/pdf")
 
-    for answer, num_pages in zip(good, (1, 2), strict=True):
+    for response, num_pages in zip(good, (1, 2), strict=True):
         document = json.loads(
-            until(partial(local.get_object, answer["OutputLocation"]), TIMEOUT_SECONDS)
+            until(
+                partial(emulator.get_object, response["OutputLocation"]),
+                TIMEOUT_SECONDS,
+            )
         )
         assert document["status"] == "success"
         assert len(document["pages"]) == num_pages
     problem = json.loads(
-        until(lambda: local.get_object(bad["FailureLocation"]), TIMEOUT_SECONDS)
+        until(lambda: emulator.get_object(bad["FailureLocation"]), TIMEOUT_SECONDS)
     )
     assert problem["code"] == "unreadable_document"
-    assert local.get_object(bad["OutputLocation"]) is None
+    assert emulator.get_object(bad["OutputLocation"]) is None
 
 
-def test_documents_are_read_by_a_transform_job(local):
+def test_documents_are_read_by_a_transform_job(emulator):
     for name, body in (("a.png", PNG), ("b.pdf", PDF), ("c.pdf", BROKEN)):
-        local.put_object(f"in/{name}", body)
+        emulator.put_object(f"in/{name}", body)
 
     # Without ContentType, the container detects the type from the content.
     create_job(
-        local,
+        emulator,
         "all",
         target={"S3OutputPath": f"s3://{BUCKET}/read"},
         MaxPayloadInMB=25,
         MaxConcurrentTransforms=4,
     )
-    job = wait_for_job(local, "all", TIMEOUT_SECONDS)
+    job = wait_for_job(emulator, "all", TIMEOUT_SECONDS)
 
     assert job["TransformJobStatus"] == "Failed"
-    assert local.list_keys("read/") == ["read/a.png.out", "read/b.pdf.out"]
-    document = json.loads(local.get_object(f"s3://{BUCKET}/read/b.pdf.out"))
+    assert emulator.list_keys("read/") == ["read/a.png.out", "read/b.pdf.out"]
+    document = json.loads(emulator.get_object(f"s3://{BUCKET}/read/b.pdf.out"))
     assert (document["status"], len(document["pages"])) == ("success", 2)
-    assert any(f"{BUCKET}/in/c.pdf: ClientError: 422" in line for line in local.lines)
+    assert any(
+        f"{BUCKET}/in/c.pdf: ClientError: 422" in line for line in emulator.lines
+    )
 
 
-def test_container_provides_settings_that_a_job_omits(local):
-    local.put_object("in/a.png", PNG)
+def test_container_provides_settings_that_a_job_omits(emulator):
+    emulator.put_object("in/a.png", PNG)
 
-    create_job(local, "open")
-    wait_for_job(local, "open", TIMEOUT_SECONDS)
+    create_job(emulator, "open")
+    wait_for_job(emulator, "open", TIMEOUT_SECONDS)
 
-    lines = [line for line in local.lines if "TransformJobs/open |" in line]
+    lines = [line for line in emulator.lines if "TransformJobs/open |" in line]
     [line] = [line for line in lines if "MaxConcurrentTransforms" in line]
     assert line.endswith("MaxPayloadInMB=25, BatchStrategy=SINGLE_RECORD")
 

@@ -16,29 +16,30 @@ from tests.waiting import until
 
 
 def expect_client_error(call, **params):
+    """Call a method of a client that fails; return the error response."""
     with pytest.raises(ClientError) as caught:
         call(**params)
     return caught.value.response
 
 
-def test_invocation_returns_the_response_of_the_container(local, container):
-    name = local.create_endpoint()
+def test_invocation_returns_the_response_of_the_container(emulator, container):
+    name = emulator.create_endpoint()
 
-    answer = local.runtime.invoke_endpoint(
+    response = emulator.runtime.invoke_endpoint(
         EndpointName=name, ContentType="image/png", Accept="text/plain", Body=b"page"
     )
 
-    assert answer["Body"].read() == b"page"
-    assert answer["ContentType"] == "text/plain"
-    assert answer["InvokedProductionVariant"] == "AllTraffic"
+    assert response["Body"].read() == b"page"
+    assert response["ContentType"] == "text/plain"
+    assert response["InvokedProductionVariant"] == "AllTraffic"
     [received] = container.received
     assert (received["Content-Type"], received["Accept"]) == ("image/png", "text/plain")
 
 
-def test_only_documented_request_headers_are_forwarded(local, container):
-    name = local.create_endpoint()
+def test_only_documented_request_headers_are_forwarded(emulator, container):
+    name = emulator.create_endpoint()
 
-    local.runtime.invoke_endpoint(
+    emulator.runtime.invoke_endpoint(
         EndpointName=name, CustomAttributes="pages=1-3", InferenceId="mine", Body=b"x"
     )
 
@@ -50,61 +51,61 @@ def test_only_documented_request_headers_are_forwarded(local, container):
     assert received["X-Amz-Date"] is None
 
 
-def test_only_documented_response_headers_are_returned(local, container):
-    name = local.create_endpoint()
+def test_only_documented_response_headers_are_returned(emulator, container):
+    name = emulator.create_endpoint()
     attributes = "X-Amzn-SageMaker-Custom-Attributes"
     container.reply = lambda received: Reply(
         headers={attributes: received[attributes] or "", "x-request-id": "17"}
     )
 
-    answer = local.runtime.invoke_endpoint(
+    response = emulator.runtime.invoke_endpoint(
         EndpointName=name, CustomAttributes="pages=1-3", Body=b"x"
     )
 
-    assert answer["CustomAttributes"] == "pages=1-3"
-    assert "x-request-id" not in answer["ResponseMetadata"]["HTTPHeaders"]
+    assert response["CustomAttributes"] == "pages=1-3"
+    assert "x-request-id" not in response["ResponseMetadata"]["HTTPHeaders"]
 
 
-def test_custom_attributes_are_returned_only_by_the_container(local):
-    name = local.create_endpoint()
+def test_custom_attributes_are_returned_only_by_the_container(emulator):
+    name = emulator.create_endpoint()
 
-    answer = local.runtime.invoke_endpoint(
+    response = emulator.runtime.invoke_endpoint(
         EndpointName=name, CustomAttributes="pages=1-3", Body=b"x"
     )
 
-    assert "CustomAttributes" not in answer
+    assert "CustomAttributes" not in response
 
 
 @pytest.mark.parametrize(("status", "source"), [(422, "client"), (503, "server")])
 def test_error_status_of_the_container_is_a_model_error(
-    local, container, status, source
+    emulator, container, status, source
 ):
-    name = local.create_endpoint()
+    name = emulator.create_endpoint()
     container.reply = lambda received: Reply(b'{"code": "why"}', status)
 
-    answer = expect_client_error(
-        local.runtime.invoke_endpoint, EndpointName=name, Body=b"x"
+    response = expect_client_error(
+        emulator.runtime.invoke_endpoint, EndpointName=name, Body=b"x"
     )
 
-    assert answer["Error"]["Code"] == "ModelError"
-    assert answer["ResponseMetadata"]["HTTPStatusCode"] == 424
-    assert answer["OriginalStatusCode"] == status
-    assert answer["OriginalMessage"] == '{"code": "why"}'
-    assert f"{source} error ({status})" in answer["Error"]["Message"]
-    assert answer["LogStreamArn"].endswith("log-group:/aws/sagemaker/Endpoints/ocr")
+    assert response["Error"]["Code"] == "ModelError"
+    assert response["ResponseMetadata"]["HTTPStatusCode"] == 424
+    assert response["OriginalStatusCode"] == status
+    assert response["OriginalMessage"] == '{"code": "why"}'
+    assert f"{source} error ({status})" in response["Error"]["Message"]
+    assert response["LogStreamArn"].endswith("log-group:/aws/sagemaker/Endpoints/ocr")
 
 
-def test_body_above_the_limit_is_rejected(start, container):
-    local = start(container.address, SageMakerLimits(body_bytes=1000))
-    name = local.create_endpoint()
+def test_body_above_the_limit_is_rejected(start_emulator, container):
+    emulator = start_emulator(container.address, SageMakerLimits(body_bytes=1000))
+    name = emulator.create_endpoint()
 
-    answer = expect_client_error(
-        local.runtime.invoke_endpoint, EndpointName=name, Body=bytes(1001)
+    response = expect_client_error(
+        emulator.runtime.invoke_endpoint, EndpointName=name, Body=bytes(1001)
     )
 
-    assert answer["ResponseMetadata"]["HTTPStatusCode"] == 413
+    assert response["ResponseMetadata"]["HTTPStatusCode"] == 413
     assert container.received == []
-    assert local.runtime.invoke_endpoint(EndpointName=name, Body=bytes(1000))
+    assert emulator.runtime.invoke_endpoint(EndpointName=name, Body=bytes(1000))
 
 
 def test_default_limits_are_those_of_sagemaker():
@@ -117,71 +118,74 @@ def test_default_limits_are_those_of_sagemaker():
     assert limits.object_bytes == 1024**3
 
 
-def test_late_response_is_a_model_error_with_status_0(start, container):
-    local = start(container.address, SageMakerLimits(answer_seconds=0.3))
-    name = local.create_endpoint()
+def test_late_response_is_a_model_error_with_status_0(start_emulator, container):
+    emulator = start_emulator(container.address, SageMakerLimits(answer_seconds=0.3))
+    name = emulator.create_endpoint()
     is_over = threading.Event()
     container.reply = lambda received: Reply(b"late" if is_over.wait(20) else b"never")
 
-    answer = expect_client_error(
-        local.runtime.invoke_endpoint, EndpointName=name, Body=b"x"
+    response = expect_client_error(
+        emulator.runtime.invoke_endpoint, EndpointName=name, Body=b"x"
     )
     is_over.set()
 
-    assert answer["OriginalStatusCode"] == 0
-    assert "timed out" in answer["OriginalMessage"]
+    assert response["OriginalStatusCode"] == 0
+    assert "timed out" in response["OriginalMessage"]
 
 
-def test_time_limit_covers_the_whole_response(start, container):
-    local = start(container.address, SageMakerLimits(answer_seconds=0.5))
-    name = local.create_endpoint()
+def test_time_limit_covers_the_whole_response(start_emulator, container):
+    emulator = start_emulator(container.address, SageMakerLimits(answer_seconds=0.5))
+    name = emulator.create_endpoint()
     is_over = threading.Event()
 
-    def chunks():
+    def send_dots():
         while not is_over.wait(0.05):
             yield b"."
 
-    container.reply = lambda received: Reply(chunks())
+    container.reply = lambda received: Reply(send_dots())
 
-    answer = expect_client_error(
-        local.runtime.invoke_endpoint, EndpointName=name, Body=b"x"
+    response = expect_client_error(
+        emulator.runtime.invoke_endpoint, EndpointName=name, Body=b"x"
     )
     is_over.set()
 
-    assert "timed out" in answer["OriginalMessage"]
+    assert "timed out" in response["OriginalMessage"]
 
 
-def test_closed_connection_is_a_model_error(local, container):
-    name = local.create_endpoint()
+def test_closed_connection_is_a_model_error(emulator, container):
+    name = emulator.create_endpoint()
     container.reply = lambda received: Reply(is_broken=True)
 
-    answer = expect_client_error(
-        local.runtime.invoke_endpoint, EndpointName=name, Body=b"x"
+    response = expect_client_error(
+        emulator.runtime.invoke_endpoint, EndpointName=name, Body=b"x"
     )
 
-    assert (answer["Error"]["Code"], answer["OriginalStatusCode"]) == ("ModelError", 0)
+    assert (response["Error"]["Code"], response["OriginalStatusCode"]) == (
+        "ModelError",
+        0,
+    )
 
 
-def test_unhealthy_container_makes_the_service_unavailable(local, container):
-    name = local.create_endpoint()
-    local.runtime.invoke_endpoint(EndpointName=name, Body=b"x")
+def test_unhealthy_container_makes_the_service_unavailable(emulator, container):
+    name = emulator.create_endpoint()
+    emulator.runtime.invoke_endpoint(EndpointName=name, Body=b"x")
     container.ping = 503
 
-    answer = expect_client_error(
-        local.runtime.invoke_endpoint, EndpointName=name, Body=b"x"
+    response = expect_client_error(
+        emulator.runtime.invoke_endpoint, EndpointName=name, Body=b"x"
     )
 
-    assert answer["Error"]["Code"] == "ServiceUnavailable"
+    assert response["Error"]["Code"] == "ServiceUnavailable"
     assert len(container.received) == 1
 
 
-def test_first_request_waits_for_the_container_to_start(local, container):
-    name = local.create_endpoint()
+def test_first_request_waits_for_the_container_to_start(emulator, container):
+    name = emulator.create_endpoint()
     container.ping = 503
 
     with ThreadPoolExecutor(1) as threads:
         future = threads.submit(
-            local.runtime.invoke_endpoint, EndpointName=name, Body=b"page"
+            emulator.runtime.invoke_endpoint, EndpointName=name, Body=b"page"
         )
         until(lambda: container.num_pings > 2)
         assert not future.done()
@@ -190,55 +194,55 @@ def test_first_request_waits_for_the_container_to_start(local, container):
         assert future.result()["Body"].read() == b"page"
 
 
-def test_endpoint_is_in_service_once_its_container_is_healthy(local, container):
+def test_endpoint_is_in_service_once_its_container_is_healthy(emulator, container):
     container.ping = 503
-    name = local.create_endpoint()
+    name = emulator.create_endpoint()
 
-    def status():
-        return local.sagemaker.describe_endpoint(EndpointName=name)["EndpointStatus"]
+    def read_status():
+        return emulator.sagemaker.describe_endpoint(EndpointName=name)["EndpointStatus"]
 
-    assert status() == "Creating"
+    assert read_status() == "Creating"
     container.ping = 200
-    assert status() == "InService"
+    assert read_status() == "InService"
     container.ping = 503
-    assert status() == "InService"
+    assert read_status() == "InService"
 
 
-def test_unknown_endpoint_is_not_found(local):
+def test_unknown_endpoint_is_not_found(emulator):
     for call in (
-        local.runtime.invoke_endpoint,
-        local.runtime.invoke_endpoint_with_response_stream,
+        emulator.runtime.invoke_endpoint,
+        emulator.runtime.invoke_endpoint_with_response_stream,
     ):
-        answer = expect_client_error(call, EndpointName="other", Body=b"x")
-        assert answer["Error"]["Code"] == "ValidationError"
-        assert "not found" in answer["Error"]["Message"]
+        response = expect_client_error(call, EndpointName="other", Body=b"x")
+        assert response["Error"]["Code"] == "ValidationError"
+        assert "not found" in response["Error"]["Message"]
 
 
-def test_asynchronous_endpoint_rejects_real_time_requests(local):
-    name = local.create_async_endpoint()
+def test_asynchronous_endpoint_rejects_real_time_requests(emulator):
+    name = emulator.create_async_endpoint()
 
-    answer = expect_client_error(
-        local.runtime.invoke_endpoint, EndpointName=name, Body=b"x"
+    response = expect_client_error(
+        emulator.runtime.invoke_endpoint, EndpointName=name, Body=b"x"
     )
 
-    assert answer["Error"]["Code"] == "ValidationError"
+    assert response["Error"]["Code"] == "ValidationError"
 
 
-def test_long_custom_attributes_are_rejected(local):
-    name = local.create_endpoint()
+def test_long_custom_attributes_are_rejected(emulator):
+    name = emulator.create_endpoint()
 
-    answer = expect_client_error(
-        local.runtime.invoke_endpoint,
+    response = expect_client_error(
+        emulator.runtime.invoke_endpoint,
         EndpointName=name,
         CustomAttributes="a" * 1025,
         Body=b"x",
     )
 
-    assert answer["Error"]["Code"] == "ValidationError"
+    assert response["Error"]["Code"] == "ValidationError"
 
 
-def read_chunks(answer):
-    return [event["PayloadPart"]["Bytes"] for event in answer["Body"]]
+def read_chunks(response):
+    return [event["PayloadPart"]["Bytes"] for event in response["Body"]]
 
 
 @pytest.mark.parametrize(
@@ -250,11 +254,11 @@ def read_chunks(answer):
         ({"InferenceComponentName": "other"}, "not support InferenceComponentName"),
     ],
 )
-def test_missing_targets_are_rejected(local, container, target, sentence):
-    name = local.create_endpoint()
+def test_missing_targets_are_rejected(emulator, container, target, sentence):
+    name = emulator.create_endpoint()
 
     error = expect_client_error(
-        local.runtime.invoke_endpoint, EndpointName=name, Body=b"x", **target
+        emulator.runtime.invoke_endpoint, EndpointName=name, Body=b"x", **target
     )
 
     assert error["Error"]["Code"] == "ValidationError"
@@ -262,21 +266,21 @@ def test_missing_targets_are_rejected(local, container, target, sentence):
     assert container.received == []
 
 
-def test_target_variant_of_the_endpoint_is_accepted(local):
-    name = local.create_endpoint()
+def test_target_variant_of_the_endpoint_is_accepted(emulator):
+    name = emulator.create_endpoint()
 
-    answer = local.runtime.invoke_endpoint(
+    response = emulator.runtime.invoke_endpoint(
         EndpointName=name, Body=b"x", TargetVariant="AllTraffic"
     )
 
-    assert answer["Body"].read() == b"x"
+    assert response["Body"].read() == b"x"
 
 
-def test_unknown_instance_type_is_rejected(local):
-    local.create_model()
+def test_unknown_instance_type_is_rejected(emulator):
+    emulator.create_model()
 
     with pytest.raises(ClientError) as caught:
-        local.sagemaker.create_endpoint_config(
+        emulator.sagemaker.create_endpoint_config(
             EndpointConfigName="ocr",
             ProductionVariants=[
                 {
@@ -293,9 +297,9 @@ def test_unknown_instance_type_is_rejected(local):
 
 
 @pytest.mark.parametrize("body", [b"[]", b"{", b"null", b"[" * 100_000])
-def test_requests_without_a_json_object_are_rejected(local, body):
+def test_requests_without_a_json_object_are_rejected(emulator, body):
     request = urllib.request.Request(
-        local.address,
+        emulator.address,
         data=body,
         headers={
             "X-Amz-Target": "SageMaker.CreateEndpointConfig",
@@ -312,65 +316,67 @@ def test_requests_without_a_json_object_are_rejected(local, body):
     assert b"SerializationException" in caught.value.read()
 
 
-def test_stream_is_returned_chunk_by_chunk(local, container):
-    name = local.create_endpoint()
+def test_stream_is_returned_chunk_by_chunk(emulator, container):
+    name = emulator.create_endpoint()
     release = threading.Event()
 
-    def chunks():
+    def send_pages():
         yield b"page 1\n"
         assert release.wait(20)
         yield b"page 2\n"
 
     container.reply = lambda received: Reply(
-        chunks(), content_type="application/x-ndjson"
+        send_pages(), content_type="application/x-ndjson"
     )
 
-    answer = local.runtime.invoke_endpoint_with_response_stream(
+    response = emulator.runtime.invoke_endpoint_with_response_stream(
         EndpointName=name, Accept="application/x-ndjson", Body=b"x"
     )
-    events = iter(answer["Body"])
+    events = iter(response["Body"])
     first = next(events)["PayloadPart"]["Bytes"]
     release.set()
     rest = [event["PayloadPart"]["Bytes"] for event in events]
 
     assert (first, rest) == (b"page 1\n", [b"page 2\n"])
-    assert answer["ContentType"] == "application/x-ndjson"
-    assert answer["InvokedProductionVariant"] == "AllTraffic"
+    assert response["ContentType"] == "application/x-ndjson"
+    assert response["InvokedProductionVariant"] == "AllTraffic"
     assert container.received[0]["Accept"] == "application/x-ndjson"
 
 
-def test_error_before_the_stream_is_a_model_error(local, container):
-    name = local.create_endpoint()
+def test_error_before_the_stream_is_a_model_error(emulator, container):
+    name = emulator.create_endpoint()
     container.reply = lambda received: Reply(b"no", 415)
 
-    answer = expect_client_error(
-        local.runtime.invoke_endpoint_with_response_stream, EndpointName=name, Body=b"x"
+    response = expect_client_error(
+        emulator.runtime.invoke_endpoint_with_response_stream,
+        EndpointName=name,
+        Body=b"x",
     )
 
-    assert answer["OriginalStatusCode"] == 415
+    assert response["OriginalStatusCode"] == 415
 
 
 @pytest.mark.parametrize("is_late", [True, False])
-def test_interrupted_stream_ends_with_an_error(start, container, is_late):
-    local = start(
+def test_interrupted_stream_ends_with_an_error(start_emulator, container, is_late):
+    emulator = start_emulator(
         container.address, SageMakerLimits(stream_seconds=0.5 if is_late else 480)
     )
-    name = local.create_endpoint()
+    name = emulator.create_endpoint()
     is_over = threading.Event()
 
-    def chunks():
+    def send_one_page():
         yield b"page 1\n"
         if is_late:
             is_over.wait(20)
 
-    container.reply = lambda received: Reply(chunks(), is_broken=True)
+    container.reply = lambda received: Reply(send_one_page(), is_broken=True)
 
-    answer = local.runtime.invoke_endpoint_with_response_stream(
+    response = emulator.runtime.invoke_endpoint_with_response_stream(
         EndpointName=name, Body=b"x"
     )
     with pytest.raises(EventStreamError) as caught:
-        read_chunks(answer)
-    answer["Body"].close()
+        read_chunks(response)
+    response["Body"].close()
     is_over.set()
 
     error = caught.value.response["Error"]

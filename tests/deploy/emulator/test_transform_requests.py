@@ -20,15 +20,15 @@ from tests.waiting import until
 
 
 @pytest.fixture
-def local(local):
+def emulator(emulator):
     """Emulator with a model."""
-    local.create_model()
-    return local
+    emulator.create_model()
+    return emulator
 
 
-def test_stopped_job_aborts_requests_and_keeps_outputs(local, container):
+def test_stopped_job_aborts_requests_and_keeps_outputs(emulator, container):
     for name in ("a", "b", "c"):
-        local.put_object(f"in/{name}.png", name.encode())
+        emulator.put_object(f"in/{name}.png", name.encode())
     is_over = threading.Event()
     container.reply = lambda received: (
         Reply(b"a")
@@ -36,48 +36,52 @@ def test_stopped_job_aborts_requests_and_keeps_outputs(local, container):
         else Reply(b"late" if is_over.wait(60) else b"never")
     )
 
-    create_job(local)
+    create_job(emulator)
     until(lambda: len(container.received) == 2)
-    local.sagemaker.stop_transform_job(TransformJobName="job")
+    emulator.sagemaker.stop_transform_job(TransformJobName="job")
 
-    assert wait_for_job(local)["TransformJobStatus"] == "Stopped"
+    assert wait_for_job(emulator)["TransformJobStatus"] == "Stopped"
     is_over.set()
-    assert local.list_keys("out") == ["out/a.png.out"]
+    assert emulator.list_keys("out") == ["out/a.png.out"]
     with pytest.raises(ClientError, match="status Stopped"):
-        local.sagemaker.stop_transform_job(TransformJobName="job")
+        emulator.sagemaker.stop_transform_job(TransformJobName="job")
 
 
-def test_jobs_are_listed_newest_first_in_pages(local):
-    local.put_object("in/a.png", b"a")
+def test_jobs_are_listed_newest_first_in_pages(emulator):
+    emulator.put_object("in/a.png", b"a")
     for number in range(3):
-        run_job(local, name=f"job-{number}")
+        run_job(emulator, name=f"job-{number}")
 
-    listing = local.sagemaker.list_transform_jobs
-    first = listing(MaxResults=2)
-    rest = listing(MaxResults=2, NextToken=first["NextToken"])
-    named = listing(NameContains="B-1", StatusEquals="Completed")
+    list_jobs = emulator.sagemaker.list_transform_jobs
+    first_page = list_jobs(MaxResults=2)
+    second_page = list_jobs(MaxResults=2, NextToken=first_page["NextToken"])
+    filtered = list_jobs(NameContains="B-1", StatusEquals="Completed")
 
-    names = [job["TransformJobName"] for job in first["TransformJobSummaries"]]
+    names = [job["TransformJobName"] for job in first_page["TransformJobSummaries"]]
     assert names == ["job-2", "job-1"]
-    assert [j["TransformJobName"] for j in rest["TransformJobSummaries"]] == ["job-0"]
-    assert "NextToken" not in rest
-    assert len(named["TransformJobSummaries"]) == 1
+    assert [j["TransformJobName"] for j in second_page["TransformJobSummaries"]] == [
+        "job-0"
+    ]
+    assert "NextToken" not in second_page
+    assert len(filtered["TransformJobSummaries"]) == 1
 
 
-def test_job_has_tags(local):
-    local.put_object("in/a.png", b"a")
-    run_job(local, Tags=[{"Key": "owner", "Value": "ocr"}])
+def test_job_has_tags(emulator):
+    emulator.put_object("in/a.png", b"a")
+    run_job(emulator, Tags=[{"Key": "owner", "Value": "ocr"}])
 
-    tags = local.sagemaker.list_tags(ResourceArn=describe_job(local)["TransformJobArn"])
+    tags = emulator.sagemaker.list_tags(
+        ResourceArn=describe_job(emulator)["TransformJobArn"]
+    )
 
     assert tags["Tags"] == [{"Key": "owner", "Value": "ocr"}]
 
 
-def test_job_name_must_be_unique(local):
-    local.put_object("in/a.png", b"a")
-    run_job(local)
+def test_job_name_must_be_unique(emulator):
+    emulator.put_object("in/a.png", b"a")
+    run_job(emulator)
 
-    assert "already exists" in expect_error(local, "ResourceInUse")
+    assert "already exists" in expect_error(emulator, "ResourceInUse")
 
 
 @pytest.mark.parametrize(
@@ -100,12 +104,12 @@ def test_job_name_must_be_unique(local):
         ({"DataProcessing": {"JoinSource": "Input"}}, "JoinSource"),
     ],
 )
-def test_invalid_job_parameters_are_rejected(local, params, message):
-    assert message in expect_error(local, **params)
+def test_invalid_job_parameters_are_rejected(emulator, params, message):
+    assert message in expect_error(emulator, **params)
 
 
-def test_model_with_model_data_source_is_rejected(local):
-    local.create_model(
+def test_model_with_model_data_source_is_rejected(emulator):
+    emulator.create_model(
         "prefix",
         ModelDataSource={
             "S3DataSource": {
@@ -116,17 +120,17 @@ def test_model_with_model_data_source_is_rejected(local):
         },
     )
 
-    assert "ModelDataSource" in expect_error(local, ModelName="prefix")
+    assert "ModelDataSource" in expect_error(emulator, ModelName="prefix")
 
 
-def test_unknown_job_is_not_found(local):
+def test_unknown_job_is_not_found(emulator):
     with pytest.raises(ClientError, match="ResourceNotFound"):
-        describe_job(local, "other")
+        describe_job(emulator, "other")
 
 
-def test_instance_type_without_batch_transform_is_rejected(local):
+def test_instance_type_without_batch_transform_is_rejected(emulator):
     resources = {"InstanceType": "ml.p5.48xlarge", "InstanceCount": 1}
 
-    message = expect_error(local, TransformResources=resources)
+    message = expect_error(emulator, TransformResources=resources)
 
     assert "ml.p5.48xlarge" in message

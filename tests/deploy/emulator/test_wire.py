@@ -10,7 +10,7 @@ from botocore.eventstream import EventStreamBuffer
 from deploy.emulator.http.wire import build_error_frame, build_payload_frame
 
 
-def read(data: bytes):
+def parse_frame(data: bytes):
     buffer = EventStreamBuffer()
     buffer.add_data(data)
     [message] = list(buffer)
@@ -19,7 +19,7 @@ def read(data: bytes):
 
 @pytest.mark.parametrize("payload", [b"", b"a page", bytes(200_000)])
 def test_botocore_reads_payload_frames(payload):
-    message = read(build_payload_frame(payload))
+    message = parse_frame(build_payload_frame(payload))
 
     assert message.payload == payload
     assert message.headers == {
@@ -30,7 +30,7 @@ def test_botocore_reads_payload_frames(payload):
 
 
 def test_botocore_reads_error_frames():
-    message = read(
+    message = parse_frame(
         build_error_frame("ModelStreamError", "why", ErrorCode="StreamBroken")
     )
 
