@@ -25,7 +25,7 @@ from bench.report import finish, say
 from deploy.config import AsynchronousTable, DeployConfig, EndpointTable
 from deploy.machines.catalogue import INSTANCES, PRICE_NOTE
 from deploy.machines.throughput import rate_of
-from deploy.queue.endpoint import concurrency_of
+from deploy.queue.endpoint import compute_concurrency
 
 __all__ = ["CHOSEN", "machine_of", "policies", "run"]
 
@@ -78,7 +78,7 @@ def machine_of(name: str, results: Path) -> tuple[Machine, str | None]:
     machine = Machine(
         single=rate.single * known.num_gpus,
         together=rate.together * known.num_gpus,
-        concurrency=concurrency_of(config),
+        concurrency=compute_concurrency(config),
         start_seconds=START_SECONDS,
         price=known.price,
     )

@@ -9,12 +9,13 @@ from deploy.checks.machines import driver_findings, family_of, instance_findings
 from deploy.config import DeployConfig
 from deploy.machines.catalogue import TRANSFORM_AMIS, TRANSFORM_FAMILIES
 
-__all__ = ["transform_checks_of"]
+__all__ = ["check_transform_job"]
 
 
-def transform_checks_of(config: DeployConfig, job: TransformJob) -> list[Finding]:
-    """Return the findings that would make a batch transform job fail.
+def check_transform_job(config: DeployConfig, job: TransformJob) -> list[Finding]:
+    """Return the problems with which a batch transform job would fail.
 
+    Machine type, AMI, CUDA driver, environment, weights and region are checked.
     SageMaker reports these problems only after the machines have started.
     """
     name = job.instance_type

@@ -22,16 +22,16 @@ from deploy.errors import ConfigError
 __all__ = [
     "JSON",
     "Batch",
-    "batch_from",
+    "build_batch",
     "estimate_work",
     "select_sample",
-    "workload_of",
+    "sum_workload",
 ]
 
 JSON = "application/json"
 MAX_BYTES = MAX_PAYLOAD_MB * 1024 * 1024
 NUM_SAMPLED = 16
-# Samples are downloaded, so their sizes are limited, alone and together.
+# Samples are downloaded, so the size of each and of all together is limited.
 MAX_SAMPLED_BYTES = 32 * 1024 * 1024
 MAX_SAMPLE_BYTES = 100 * 1024 * 1024
 # Estimate if no pages could be counted: scans have more bytes per page, text fewer.
@@ -53,12 +53,13 @@ class Batch:
     files: Mapping[str, Document] = field(default_factory=dict)
     """Files to upload into `model.bucket`, by their full key."""
     places: tuple[str, ...] = ()
-    """Buckets, or bucket/prefix, that the container itself has to read."""
+    """Buckets, or bucket/prefix, from which the container itself downloads documents.
+    """
     too_large: tuple[Document, ...] = ()
     """Documents above the payload limit of batch transform."""
 
 
-def batch_from(
+def build_batch(
     uri: str,
     documents: Sequence[Document],
     *,
@@ -66,53 +67,66 @@ def batch_from(
     bucket: str | None,
     is_manifest: bool,
 ) -> Batch:
-    """Return the input objects for the documents at `uri`.
+    """Build the input of a job from the documents at `uri`; upload nothing.
 
-    `bucket` is `model.bucket`. Raises ConfigError if it is needed and not set.
+    Documents of a manifest become requests. Objects are read below their common prefix.
+    Local files are to be uploaded. `deployment` is the name of the deployment, `bucket`
+    is `model.bucket`. Raises ConfigError if the bucket is needed and not set.
     """
     if is_manifest:
-        return _of_requests(documents, deployment, _require_bucket(bucket))
+        return _build_request_batch(documents, deployment, _require_bucket(bucket))
     sendable = [document for document in documents if document.size <= MAX_BYTES]
     too_large = tuple(document for document in documents if document.size > MAX_BYTES)
     if all(document.is_stored for document in documents):
         prefix = common_prefix(uri, [document.source for document in documents])
-        keyed = {each.source.removeprefix(prefix): each for each in sendable}
+        documents_by_key = {
+            document.source.removeprefix(prefix): document for document in sendable
+        }
         files: dict[str, Document] = {}
     else:
-        below = f"{transforms_prefix(deployment)}documents/"
-        prefix = f"s3://{_require_bucket(bucket)}/{below}"
-        keyed = {_address(each): each for each in sendable}
-        files = {f"{below}{key}": each for key, each in keyed.items()}
+        upload_prefix = f"{transforms_prefix(deployment)}documents/"
+        prefix = f"s3://{_require_bucket(bucket)}/{upload_prefix}"
+        documents_by_key = {_build_key(document): document for document in sendable}
+        files = {
+            f"{upload_prefix}{key}": document
+            for key, document in documents_by_key.items()
+        }
     types = {document.media_type for document in sendable}
     return Batch(
         prefix=prefix,
-        work=tuple(_work(key, each) for key, each in sorted(keyed.items())),
+        work=tuple(
+            _build_work(key, document)
+            for key, document in sorted(documents_by_key.items())
+        ),
         # A job has one content type. Without it, the server detects types by the bytes.
         content_type=types.pop() if len(types) == 1 else UNKNOWN_TYPE,
-        documents=keyed,
+        documents=documents_by_key,
         files=files,
         too_large=too_large,
     )
 
 
-def _of_requests(documents: Sequence[Document], deployment: str, bucket: str) -> Batch:
-    ours = transforms_prefix(deployment)
-    keyed, bodies, files, places = {}, {}, {}, set()
+def _build_request_batch(
+    documents: Sequence[Document], deployment: str, bucket: str
+) -> Batch:
+    """Build the input of a job whose objects are requests of one document each."""
+    prefix = transforms_prefix(deployment)
+    documents_by_key, bodies, files, places = {}, {}, {}, set()
     work = []
     for document in documents:
         source = document.source
         if not document.is_stored:
-            address = f"{ours}documents/{_address(document)}"
-            files[address] = document
-            source = f"s3://{bucket}/{address}"
-            places.add(f"{bucket}/{ours}documents")
+            upload_key = f"{prefix}documents/{_build_key(document)}"
+            files[upload_key] = document
+            source = f"s3://{bucket}/{upload_key}"
+            places.add(f"{bucket}/{prefix}documents")
         else:
             places.add(split_uri(source)[0])
         key = f"{document.key[:12]}/{document.name}"
         # ASCII escapes would count sixfold towards the service's limit for an option.
         members = {"s3_uri": source, **document.options}
         body = json.dumps(members, ensure_ascii=False).encode()
-        keyed[key], bodies[key] = document, body
+        documents_by_key[key], bodies[key] = document, body
         work.append(
             Work(
                 key,
@@ -123,10 +137,10 @@ def _of_requests(documents: Sequence[Document], deployment: str, bucket: str) ->
             )
         )
     return Batch(
-        prefix=f"s3://{bucket}/{ours}requests/",
-        work=tuple(sorted(work, key=lambda each: each.key)),
+        prefix=f"s3://{bucket}/{prefix}requests/",
+        work=tuple(sorted(work, key=lambda item: item.key)),
         content_type=JSON,
-        documents=keyed,
+        documents=documents_by_key,
         bodies=bodies,
         files=files,
         places=tuple(sorted(places)),
@@ -136,7 +150,8 @@ def _of_requests(documents: Sequence[Document], deployment: str, bucket: str) ->
 def select_sample(documents: Sequence[Document]) -> list[Document]:
     """Return at most 16 documents whose pages to count, spread over the unknown ones.
 
-    Large documents, and those after which the sample would be too large, are left out.
+    Documents above `MAX_SAMPLED_BYTES` are left out, and those with which the sample
+    would have more than `MAX_SAMPLE_BYTES`.
     """
     unknown = [
         each
@@ -152,35 +167,40 @@ def select_sample(documents: Sequence[Document]) -> list[Document]:
 
 
 def estimate_work(batch: Batch, counts: Mapping[str, int]) -> tuple[Work, ...]:
-    """Return the work with a number of pages for each document.
+    """Return the work of a batch with a number of pages for each document.
 
-    `counts` has the pages of a sample by source. Other documents are assumed to have
-    the mean of the sample, or pages of `PAGE_BYTES`.
+    `counts` has the pages of a sample by source. A document with an unknown number is
+    assumed to have the mean of the sample, or without a sample one page for each
+    `PAGE_BYTES`.
     """
     mean = sum(counts.values()) / len(counts) if counts else None
     work = []
-    for each in batch.work:
-        document = batch.documents[each.key]
+    for item in batch.work:
+        document = batch.documents[item.key]
         pages = document.num_pages
         if pages is None:
             pages = counts.get(document.source)
         if pages is None:
             pages = round(mean or document.size / PAGE_BYTES)
-        work.append(replace(each, num_pages=max(1, pages)))
+        work.append(replace(item, num_pages=max(1, pages)))
     return tuple(work)
 
 
-def workload_of(work: Sequence[Work]) -> JobWorkload:
-    """Return the totals of the work that determine the machines."""
+def sum_workload(work: Sequence[Work]) -> JobWorkload:
+    """Return the totals of the work, by which the machines are chosen.
+
+    `work` must not be empty.
+    """
     return JobWorkload(
         num_documents=len(work),
-        num_pages=sum(each.num_pages for each in work),
-        largest_bytes=max(each.size for each in work),
-        longest_pages=max(each.num_pages for each in work),
+        num_pages=sum(item.num_pages for item in work),
+        largest_bytes=max(item.size for item in work),
+        longest_pages=max(item.num_pages for item in work),
     )
 
 
 def _require_bucket(bucket: str | None) -> str:
+    """Return the bucket; raises ConfigError if it is None."""
     if bucket is None:
         raise ConfigError(
             "model.bucket is not set: the manifest, files and requests of a job are "
@@ -190,13 +210,16 @@ def _require_bucket(bucket: str | None) -> str:
     return bucket
 
 
-def _work(key: str, document: Document) -> Work:
+def _build_work(key: str, document: Document) -> Work:
     digest = None if document.is_stored else document.content[:16]
     return Work(key, document.content, document.name, document.size, document=digest)
 
 
-def _address(document: Document) -> str:
-    """Return the key of a file: other contents are another object and result."""
+def _build_key(document: Document) -> str:
+    """Return the key of a file, which begins with a digest of its contents.
+
+    A file with changed contents is another object with another result.
+    """
     return f"{document.content[:12]}/{document.name}"
 
 

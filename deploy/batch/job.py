@@ -36,10 +36,10 @@ __all__ = [
     "TransformJob",
     "TransformState",
     "Work",
+    "build_transform_model",
     "common_prefix",
-    "outputs_of",
+    "list_possible_outputs",
     "tar_uri",
-    "transform_model_from",
     "transforms_prefix",
 ]
 
@@ -99,7 +99,7 @@ class TransformJob:
     kms_key: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
     attempt: int = 1
-    of: str | None = None
+    retry_of: str | None = None
     """Name of the job whose failed documents this one retries."""
     instance_count: int = 1
     max_concurrent: int = 1
@@ -112,7 +112,7 @@ class TransformJob:
     def name(self) -> str:
         """Deployment name and a digest of the objects and how they are read.
 
-        The machines do not change it.
+        Jobs with the same work on other machines have the same name.
         """
         return f"{self.owner}-{digest(self._identity)}"
 
@@ -192,7 +192,7 @@ class TransformJob:
             self.accept,
             self.content_type,
             dict(self.environment),
-            self.of,
+            self.retry_of,
             self.attempt,
         ]
 
@@ -229,8 +229,10 @@ def transforms_prefix(deployment: str) -> str:
     return f"transforms/{deployment}/"
 
 
-def outputs_of(key: str, prefix: str) -> tuple[str, ...]:
-    """Return the keys that a result may have below the output, likeliest first.
+def list_possible_outputs(key: str, prefix: str) -> tuple[str, ...]:
+    """Return the keys that the result of an object may have, likeliest first.
+
+    The keys are relative to the output of the job, `key` to its `prefix`.
 
     The AWS guide appends `.out` to the key below the prefix; the API reference shows
     the whole key of the input.
@@ -244,8 +246,8 @@ def tar_uri(config: DeployConfig) -> str:
     return weights_uri(config).rstrip("/") + TAR
 
 
-def transform_model_from(config: DeployConfig, identity: Identity) -> SageMakerModel:
-    """Return the model of batch transform jobs.
+def build_transform_model(config: DeployConfig, identity: Identity) -> SageMakerModel:
+    """Return the SageMaker model of the batch transform jobs of a deployment.
 
     Batch transform rejects models with a ModelDataSource, so the weights come from a
     tar, or the container downloads them.
@@ -276,7 +278,11 @@ def transform_model_from(config: DeployConfig, identity: Identity) -> SageMakerM
 
 
 def common_prefix(uri: str, uris: Sequence[str]) -> str:
-    """Return the folder that `uri` names, as s3://bucket/prefix/, given the objects."""
+    """Return the prefix that the objects `uris` share, with a slash at the end.
+
+    It is the folder `uri` if all objects lie in it. Otherwise `uri` is one of the
+    objects, and the prefix is the folder that contains it.
+    """
     folder = uri if uri.endswith("/") else f"{uri}/"
     if all(each.startswith(folder) for each in uris):
         return folder

@@ -16,7 +16,7 @@ from deploy.endpoint.account import Account
 from deploy.errors import AccessDeniedError, NotFoundError
 from deploy.resources import OWNER_TAG
 
-__all__ = ["JobSummary", "Transforms"]
+__all__ = ["JobSummary", "TransformJobs"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class JobSummary:
     created: datetime
 
 
-class Transforms:
+class TransformJobs:
     """Batch transform jobs of one deployment; nothing is cached."""
 
     def __init__(self, aws: AWSClient, deployment: str) -> None:
@@ -36,8 +36,8 @@ class Transforms:
         self._account = Account(aws)
         self._deployment = deployment
 
-    def transform(self, name: str) -> TransformState | None:
-        """Return the state of a job; None if there is no such job."""
+    def find_job(self, name: str) -> TransformState | None:
+        """Return the state of a job and whose it is; None if there is no such job."""
         try:
             answer = self._aws.call(
                 "sagemaker", "describe_transform_job", TransformJobName=name
@@ -45,13 +45,13 @@ class Transforms:
         except NotFoundError:
             return None
         tags = self._account.tags(answer["TransformJobArn"])
-        return _state_of(answer, is_ours=tags.get(OWNER_TAG) == self._deployment)
+        return _parse_state(answer, is_ours=tags.get(OWNER_TAG) == self._deployment)
 
-    def poll(self, name: str) -> TransformState | None:
-        """Return the state of a job without reading its tags, None if there is no job.
+    def poll_job(self, name: str) -> TransformState | None:
+        """Return the state of a job without reading its tags; None if there is no job.
 
-        Waits poll with it, after they have found the job with `transform`. The state
-        has `is_ours` True.
+        The state always has `is_ours` True, so the caller must have checked the owner
+        with `find_job` before.
         """
         try:
             answer = self._aws.call(
@@ -59,27 +59,29 @@ class Transforms:
             )
         except NotFoundError:
             return None
-        return _state_of(answer, is_ours=True)
+        return _parse_state(answer, is_ours=True)
 
-    def own_jobs(self, *, status: str | None = None) -> Iterator[JobSummary]:
+    def list_own_jobs(self, *, status: str | None = None) -> Iterator[JobSummary]:
         """Yield the jobs of this deployment, newest first.
 
         Tags are requested only for jobs whose names begin with the deployment's, and
         only as far as the iterator is consumed.
         """
-        begin = f"{self._deployment}-"
-        narrowed = {} if status is None else {"StatusEquals": status}
+        name_prefix = f"{self._deployment}-"
+        filters = {} if status is None else {"StatusEquals": status}
         summaries = self._aws.pages(
             "sagemaker",
             "list_transform_jobs",
             "TransformJobSummaries",
-            NameContains=begin,
-            **narrowed,
+            NameContains=name_prefix,
+            **filters,
         )
-        named = [
-            item for item in summaries if item["TransformJobName"].startswith(begin)
+        items = [
+            item
+            for item in summaries
+            if item["TransformJobName"].startswith(name_prefix)
         ]
-        for item in sorted(named, key=lambda job: job["CreationTime"], reverse=True):
+        for item in sorted(items, key=lambda job: job["CreationTime"], reverse=True):
             tags = self._account.tags(item["TransformJobArn"])
             if tags.get(OWNER_TAG) == self._deployment:
                 yield JobSummary(
@@ -88,8 +90,8 @@ class Transforms:
                     item["CreationTime"],
                 )
 
-    def work(self, state: TransformState) -> tuple[str, tuple[Work, ...]]:
-        """Return the prefix of a job's objects, and each object.
+    def read_work(self, state: TransformState) -> tuple[str, tuple[Work, ...]]:
+        """Return the prefix of a job's objects, and the objects of its work list.
 
         Raises NotFoundError if the list was deleted or this program did not start the
         job.
@@ -101,28 +103,34 @@ class Transforms:
                 hint="aws sagemaker describe-transform-job --transform-job-name "
                 f"{state.name}",
             )
-        entries = self._read(state.manifest)
-        beside = state.manifest.rpartition("/")[0] + "/work.json"
-        work = [Work(**each) for each in self._read(beside)]
+        entries = self._read_json(state.manifest)
+        work_uri = state.manifest.rpartition("/")[0] + "/work.json"
+        work = [Work(**item) for item in self._read_json(work_uri)]
         return str(entries[0]["prefix"]), tuple(work)
 
-    def left_out(self, state: TransformState) -> tuple[FailedDocument, ...]:
-        """Return the documents that were requested with a job and not given to it."""
+    def read_left_out(self, state: TransformState) -> tuple[FailedDocument, ...]:
+        """Return the documents that were requested with a job and not given to it.
+
+        The result is empty if the list does not exist or may not be read.
+        """
         if state.manifest is None:
             return ()
-        beside = state.manifest.rpartition("/")[0] + "/left_out.json"
+        left_out_uri = state.manifest.rpartition("/")[0] + "/left_out.json"
         try:
-            return tuple(FailedDocument(**each) for each in self._read(beside))
+            return tuple(
+                FailedDocument(**item) for item in self._read_json(left_out_uri)
+            )
         except (NotFoundError, AccessDeniedError):
             # Without s3:ListBucket, S3 answers 403 for an object that does not exist.
             return ()
 
-    def results(
+    def list_results(
         self, output: str, *, since: datetime | None = None
     ) -> dict[str, datetime]:
-        """Return when each result below an output was written, by its key.
+        """Return the time at which each result below an output was written, by its key.
 
-        There are none if the bucket does not exist. Keys are relative to the output.
+        Results older than `since` are left out. The result is empty if the bucket does
+        not exist. Keys are relative to the output.
         """
         bucket, prefix = split_uri(output)
         try:
@@ -136,15 +144,15 @@ class Transforms:
             and (since is None or item["LastModified"] >= since)
         }
 
-    def result(self, output: str, key: str) -> bytes:
-        """Return the bytes of one result."""
+    def read_result(self, output: str, key: str) -> bytes:
+        """Return the bytes of one result; `key` is relative to the output."""
         bucket, prefix = split_uri(output)
         answer = self._aws.call("s3", "get_object", Bucket=bucket, Key=f"{prefix}{key}")
         content: bytes = answer["Body"].read()
         return content
 
     def has_object(self, uri: str) -> bool:
-        """Return whether an object of S3 exists."""
+        """Return whether an object of S3 exists; `uri` is s3://bucket/key."""
         bucket, key = split_uri(uri)
         try:
             self._aws.call("s3", "head_object", Bucket=bucket, Key=key)
@@ -152,15 +160,15 @@ class Transforms:
             return False
         return True
 
-    def _read(self, uri: str) -> Sequence[Any]:
+    def _read_json(self, uri: str) -> Sequence[Any]:
         bucket, key = split_uri(uri)
         answer = self._aws.call("s3", "get_object", Bucket=bucket, Key=key)
         content: Sequence[Any] = json.loads(answer["Body"].read())
         return content
 
 
-def _state_of(answer: Mapping[str, Any], *, is_ours: bool) -> TransformState:
-    """Return the state that a description of a job says."""
+def _parse_state(answer: Mapping[str, Any], *, is_ours: bool) -> TransformState:
+    """Return the state of a job from the response to DescribeTransformJob."""
     source = answer["TransformInput"]["DataSource"]["S3DataSource"]
     machines = answer["TransformResources"]
     is_list = source["S3DataType"] == "ManifestFile"

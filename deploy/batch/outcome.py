@@ -46,16 +46,19 @@ class _ObjectReport:
     status: int | None = None
     code: str | None = None
     detail: str | None = None
-    words: str | None = None
+    message: str | None = None
     """Reason why SageMaker gave up without a request to the container."""
 
 
 @dataclass
 class JobLog:
-    """Failures and page counts from the log lines of a job, in any order of streams."""
+    """Failures and page counts that the log lines of a job tell.
+
+    The lines of different log streams may be added in any order.
+    """
 
     subjects: Collection[str] = ()
-    """All objects, as bucket/key: other messages of SageMaker about them are kept."""
+    """All objects, as bucket/key; any message of SageMaker about them counts."""
 
     num_answered: int = 0
     """Number of requests that the container answered with success."""
@@ -74,8 +77,8 @@ class JobLog:
         default_factory=lambda: defaultdict(Counter)
     )
 
-    def add(self, line: str) -> None:
-        """Read one log line."""
+    def add_line(self, line: str) -> None:
+        """Record what a log line tells about an object or a request; ignore others."""
         if SAGEMAKER in line:
             self._add_sagemaker(line.partition(SAGEMAKER)[2])
         elif line.startswith("{"):
@@ -101,10 +104,11 @@ class JobLog:
                     report.detail = str(json.loads(detail[1]))
                 return
             if message and subject in self.subjects:
-                self._reports[subject] = _ObjectReport(words=message)
+                self._reports[subject] = _ObjectReport(message=message)
                 return
 
     def _add_request(self, line: str) -> None:
+        """Count a request event of the container; ignore lines of other events."""
         try:
             event: Any = json.loads(line)
         except ValueError:
@@ -125,8 +129,10 @@ class JobLog:
             int(page): str(code) for page, code in failed.items() if page.isdigit()
         }
 
-    def missing(self, *, may_pass: bool = False) -> Mapping[str, Mapping[int, str]]:
-        """Return the missing pages of documents, by digest.
+    def get_missing_pages(
+        self, *, may_pass: bool = False
+    ) -> Mapping[str, Mapping[int, str]]:
+        """Return the error codes of missing pages by page number, by document digest.
 
         With `may_pass`, return only documents that lack a page because of a transient
         error.
@@ -137,29 +143,32 @@ class JobLog:
             if (TRANSIENT_CODES & {*pages.values()} if may_pass else pages)
         }
 
-    def failed(self) -> Collection[str]:
+    def list_failed_objects(self) -> Collection[str]:
         """Return the objects that SageMaker has given up so far, as bucket/key."""
         return self._reports.keys()
 
-    def failure(self, subject: str, name: str, document: str | None) -> FailedDocument:
-        """Return why an object has no result.
+    def explain_failure(
+        self, subject: str, name: str, document: str | None
+    ) -> FailedDocument:
+        """Return the failure of an object without a result, with its likely cause.
 
-        `subject` is its bucket/key, `document` the digest of the bytes that the
-        container read.
+        `subject` is its bucket/key, `name` the name of its document in the answer, and
+        `document` the digest by which the container's log names the document, if it is
+        known. The code is UNKNOWN if the log says nothing about the object.
         """
         report = self._reports.get(subject)
         if report is not None and report.code is not None:
             return FailedDocument(
                 name, report.code, report.detail or f"status {report.status}"
             )
-        own = self._documents.get(document or "", Counter())
-        if len(own) == 1:
-            (code,) = own
+        container_codes = self._documents.get(document or "", Counter())
+        if len(container_codes) == 1:
+            (code,) = container_codes
             return FailedDocument(name, code, "from the container's log")
         if report is None:
             return FailedDocument(name, UNKNOWN, "the log does not name it")
-        if report.words is not None:
-            return FailedDocument(name, "not_sent", report.words)
+        if report.message is not None:
+            return FailedDocument(name, "not_sent", report.message)
         if report.status is None:
             return FailedDocument(
                 name, "no_answer", "the container did not answer in time"

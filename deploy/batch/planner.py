@@ -11,13 +11,13 @@ from deploy.errors import ConflictError
 from deploy.plan.actions import Action, Call
 from deploy.plan.calls import create
 
-__all__ = ["JobObserver", "find_or_next_job", "start", "stop"]
+__all__ = ["JobObserver", "find_or_next_job", "plan_start", "plan_stop"]
 
 
 class JobObserver(Protocol):
     """Source of the states of jobs."""
 
-    def transform(self, name: str) -> TransformState | None:
+    def find_job(self, name: str) -> TransformState | None:
         """Return the state of a job; None if there is no such job."""
         ...
 
@@ -25,14 +25,15 @@ class JobObserver(Protocol):
 def find_or_next_job(
     requested: TransformJob, observer: JobObserver, *, is_forced: bool = False
 ) -> TransformState | TransformJob:
-    """Return the job that does or did the same work, or the next one to start.
+    """Return the existing job with the same work, or else the job to start.
 
-    Jobs cannot be deleted and keep their names, so a repetition is another attempt. A
-    stopped job is continued by the next attempt; a finished job is repeated only with
-    `is_forced`. Raises ConflictError for a foreign or a stopping job.
+    Jobs cannot be deleted and keep their names, so a repetition is another attempt with
+    another name. After a stopped job, the next attempt is returned; after a finished
+    job only with `is_forced`. A running job is always returned. Raises ConflictError
+    if a job of this name belongs to another deployment or is being stopped.
     """
     job = requested
-    while state := observer.transform(job.name):
+    while state := observer.find_job(job.name):
         if not state.is_ours:
             raise ConflictError(
                 f"there is a transform job {job.name} already, and it is not this "
@@ -53,21 +54,21 @@ def find_or_next_job(
     return job
 
 
-def start(job: TransformJob, *, has_model: bool) -> list[Action]:
-    """Return the calls that start a new job.
+def plan_start(job: TransformJob, *, has_model: bool) -> list[Action]:
+    """Return the calls that start a new job; they upload its lists first.
 
-    `has_model` is True if the SageMaker model of the job exists.
+    `has_model` is True if the SageMaker model of the job exists already.
     """
     actions: list[Action] = []
     if not has_model:
         actions.append(create("model", job.model.name, job.model.request))
     actions += [
-        _put(job, job.manifest_key, job.manifest, "the manifest"),
-        _put(job, job.work_key, job.work_list, "the work list"),
+        _build_upload(job, job.manifest_key, job.manifest, "the manifest"),
+        _build_upload(job, job.work_key, job.work_list, "the work list"),
     ]
     if job.left_out:
         what = "the list of documents that cannot be read"
-        actions.append(_put(job, job.left_out_key, job.left_out_list, what))
+        actions.append(_build_upload(job, job.left_out_key, job.left_out_list, what))
     actions.append(
         Call(
             "sagemaker",
@@ -83,8 +84,10 @@ def start(job: TransformJob, *, has_model: bool) -> list[Action]:
     return actions
 
 
-def stop(state: TransformState) -> list[Action]:
-    """Return the calls that stop a job, none if it has ended; its results are kept.
+def plan_stop(state: TransformState) -> list[Action]:
+    """Return the call that stops a running job; its results are kept.
+
+    The list is empty if the job has ended or is being stopped.
 
     Raises ConflictError for a job of another deployment.
     """
@@ -105,7 +108,7 @@ def stop(state: TransformState) -> list[Action]:
     ]
 
 
-def _put(job: TransformJob, key: str, body: bytes, what: str) -> Call:
+def _build_upload(job: TransformJob, key: str, body: bytes, what: str) -> Call:
     params: Mapping[str, object] = {"Bucket": job.bucket, "Key": key, "Body": body}
     if job.kms_key is not None:
         params = {

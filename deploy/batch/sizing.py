@@ -12,7 +12,7 @@ from deploy.machines.catalogue import INSTANCES, Instance
 from deploy.machines.prices import hourly
 from deploy.machines.throughput import Rate
 
-__all__ = ["JobSizing", "JobWorkload", "size"]
+__all__ = ["JobSizing", "JobWorkload", "choose_machines"]
 
 MB = 1024 * 1024
 # Estimated start: machine, image and weights. One published start took 643 s.
@@ -72,7 +72,7 @@ class JobSizing:
         }
 
 
-def size(
+def choose_machines(
     workload: JobWorkload,
     instance_type: str,
     rate: Rate | None,
@@ -82,85 +82,111 @@ def size(
     within_hours: float | None = None,
     max_instances: int,
 ) -> JobSizing:
-    """Choose the machines of a job.
+    """Choose the number of machines of a job, and the documents sent to each at once.
 
-    Raises ConfigError if an object is too large, or if `max_instances` machines would
-    not finish within `within_hours`.
+    `rate` is the speed of the GPU, None if it is unknown. The number of machines is
+    `instance_count`, or if that is None, what the job needs to end within
+    `within_hours` or a usual duration. Raises ConfigError if an object is too large,
+    and if `within_hours` needs more than `max_instances` machines or the speed is
+    unknown.
     """
-    known = INSTANCES.get(instance_type)
+    instance = INSTANCES.get(instance_type)
     payload_mb = max(1, math.ceil(workload.largest_bytes / MB))
     if payload_mb > MAX_PAYLOAD_MB:
         raise ConfigError(
             f"an object has {payload_mb} MB; at most {MAX_PAYLOAD_MB}",
             hint="name it in a manifest: the container then reads it itself",
         )
-    a_second = None if known is None or rate is None else rate.together * known.num_gpus
-    count = instance_count
-    if count is None:
-        count = _count(workload, a_second, within_hours, max_instances)
+    pages_per_second = (
+        None if instance is None or rate is None else rate.together * instance.num_gpus
+    )
+    num_machines = instance_count
+    if num_machines is None:
+        num_machines = _choose_count(
+            workload, pages_per_second, within_hours, max_instances
+        )
     # Each machine needs an object; further machines would be idle.
-    count = min(count, workload.num_documents)
-    hours = None if a_second is None else _hours(workload.num_pages, a_second, count)
+    num_machines = min(num_machines, workload.num_documents)
+    hours = (
+        None
+        if pages_per_second is None
+        else _estimate_hours(workload.num_pages, pages_per_second, num_machines)
+    )
     return JobSizing(
         instance_type=instance_type,
-        instance_count=count,
-        max_concurrent=_concurrency(workload, known, weights_gb, payload_mb, count),
+        instance_count=num_machines,
+        max_concurrent=_choose_concurrency(
+            workload, instance, weights_gb, payload_mb, num_machines
+        ),
         max_payload_mb=payload_mb,
         hours=hours,
-        price=hourly(instance_type, count),
+        price=hourly(instance_type, num_machines),
     )
 
 
-def _hours(num_pages: int, a_second: float, count: int) -> float:
-    return STARTUP_HOURS + num_pages / (a_second * count * 3600)
+def _estimate_hours(
+    num_pages: int, pages_per_second: float, num_machines: int
+) -> float:
+    return STARTUP_HOURS + num_pages / (pages_per_second * num_machines * 3600)
 
 
-def _count(
+def _choose_count(
     workload: JobWorkload,
-    a_second: float | None,
+    pages_per_second: float | None,
     within_hours: float | None,
     max_instances: int,
 ) -> int:
-    if a_second is None:
+    """Return the number of machines; raises ConfigError if more would be needed."""
+    if pages_per_second is None:
         if within_hours is not None:
             raise ConfigError(
                 "the speed of this machine is not known, so --within cannot be planned",
                 hint="--instance-count N",
             )
         return 1
-    busy = (within_hours or USUAL_HOURS) - STARTUP_HOURS
-    most = min(max_instances, workload.num_documents)
-    needed = (
-        math.ceil(workload.num_pages / (a_second * 3600 * busy)) if busy > 0 else None
+    busy_hours = (within_hours or USUAL_HOURS) - STARTUP_HOURS
+    max_machines = min(max_instances, workload.num_documents)
+    num_needed = (
+        math.ceil(workload.num_pages / (pages_per_second * 3600 * busy_hours))
+        if busy_hours > 0
+        else None
     )
     if within_hours is None:
-        return max(1, min(most, needed or 1))
-    if needed is None or needed > most:
-        least = _hours(workload.num_pages, a_second, most)
+        return max(1, min(max_machines, num_needed or 1))
+    if num_needed is None or num_needed > max_machines:
+        least_hours = _estimate_hours(
+            workload.num_pages, pages_per_second, max_machines
+        )
         raise ConfigError(
-            f"{workload.num_pages:,} pages take about {least:.1f} h on {most} "
-            f"machines, not {within_hours:g} h",
+            f"{workload.num_pages:,} pages take about {least_hours:.1f} h on "
+            f"{max_machines} machines, not {within_hours:g} h",
             hint="more hours, more transform.max_instances, or a faster "
             "--instance-type",
         )
-    return max(1, needed)
+    return max(1, num_needed)
 
 
-def _concurrency(
+def _choose_concurrency(
     workload: JobWorkload,
-    known: Instance | None,
+    instance: Instance | None,
     weights_gb: float,
     payload_mb: int,
-    count: int,
+    num_machines: int,
 ) -> int:
-    """Return the documents sent to a machine at once, so that pages always wait."""
+    """Return how many documents to send to a machine at once.
+
+    The number keeps pages waiting for the GPU, within the limits of SageMaker.
+    """
     allowed = min(MAX_CONCURRENT, MAX_PAYLOAD_MB // payload_mb)
-    a_machine = math.ceil(workload.num_documents / count)
-    if known is None:
+    documents_per_machine = math.ceil(workload.num_documents / num_machines)
+    if instance is None:
         pages_at_once = 4.0
     else:
-        free = known.gpu.memory_gb - weights_gb - RESERVED_GB
-        pages_at_once = max(1.0, free / PAGE_GB) * known.num_gpus
-    mean = max(1.0, workload.num_pages / workload.num_documents)
+        free_gb = instance.gpu.memory_gb - weights_gb - RESERVED_GB
+        pages_at_once = max(1.0, free_gb / PAGE_GB) * instance.num_gpus
+    mean_pages = max(1.0, workload.num_pages / workload.num_documents)
     # Twice as many, because others are decoded or written while these are read.
-    return max(1, min(allowed, a_machine, math.ceil(2 * pages_at_once / mean)))
+    return max(
+        1,
+        min(allowed, documents_per_machine, math.ceil(2 * pages_at_once / mean_pages)),
+    )

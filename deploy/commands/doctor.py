@@ -21,7 +21,7 @@ from deploy.errors import ConfigError, DeployError
 from deploy.policies import UNNAMED_POLICY, execution_policy, policy_name
 from deploy.policies.roles import find_role, role_policies
 from deploy.resources import weights_uri
-from deploy.weights.integrity import find_manifests, folder_findings
+from deploy.weights.integrity import check_folder, find_manifests
 
 STAGED = ""
 """Value of --weights without PLACE: the weights that chandra.toml names."""
@@ -71,7 +71,7 @@ def _hash_weights(context: Context, place: str) -> int:
         found += [(uri, finding) for finding in findings] or [(uri, None)]
     else:
         for folder in find_manifests(Path(place).expanduser()):
-            findings = folder_findings(folder, progress)
+            findings = check_folder(folder, progress)
             found += [(str(folder), finding) for finding in findings] or [
                 (str(folder), None)
             ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from deploy.queue.fetch import Fetched, FetchOutcome
+from deploy.queue.fetch import FetchOutcome, FetchResult
 from deploy.results.parse import NUM_NAMED, part_lines
 
 __all__ = ["FINE", "fetched_lines"]
@@ -14,7 +14,7 @@ FINE = (FetchOutcome.WRITTEN, FetchOutcome.UNCHANGED)
 
 
 def fetched_lines(
-    fetched: Sequence[Fetched], counts: Counter[FetchOutcome], *, is_dry_run: bool
+    fetched: Sequence[FetchResult], counts: Counter[FetchOutcome], *, is_dry_run: bool
 ) -> list[str]:
     """Return how many results were written, and name those that were not.
 

@@ -21,8 +21,8 @@ from deploy.weights.files import (
     TAR,
     WeightFile,
     Weights,
-    sha256_in,
-    weights_in,
+    compute_manifest_sha256,
+    read_weights,
 )
 from deploy.weights.hub import HubFile
 from deploy.weights.store import Store
@@ -101,7 +101,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
         "source": weights.source,
     }
     if context.is_dry_run:
-        missing = store.missing(weights, prefix)
+        missing = store.find_missing_files(weights, prefix)
         lines = [
             f"would put {_sum(missing)} into {uri}"
             if missing
@@ -131,7 +131,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
     write_lock(context.config_path, "model", recorded)
     if options.tar:
         try:
-            store.tar(
+            store.upload_tar(
                 weights,
                 key,
                 lambda done, total: context.console.progress("tar", done, total),
@@ -172,7 +172,7 @@ def _weights(
     found = recognise_checkpoint(folder)
     if options.folder is not None:
         check_name(folder, found, model, is_given=options.model is not None)
-    weights = weights_in(
+    weights = read_weights(
         folder,
         model,
         revision,
@@ -216,7 +216,7 @@ def _from_hub(
     model = config.model.id
     found = context.hub.inspect(model, options.revision)
     uri, prefix, key = _places(config, found.commit)
-    there = store.sizes(prefix)
+    there = store.list_sizes(prefix)
     missing = [f for f in found.weights if there.get(f.name) != f.size]
     lines = [
         f"would fetch {_sum(found.absent)} of {model} at {found.commit}, from the hub "
@@ -250,8 +250,10 @@ def _from_hub(
 
 def _has_tar(store: Store, prefix: str, key: str) -> bool:
     """Return whether the tar was made of the files that the manifest lists."""
-    manifest = store.manifest(prefix)
-    return manifest is not None and store.holds_tar(sha256_in(manifest), key)
+    manifest = store.read_manifest(prefix)
+    return manifest is not None and store.holds_tar(
+        compute_manifest_sha256(manifest), key
+    )
 
 
 def _places(config: DeployConfig, revision: str) -> tuple[str, str, str]:

@@ -71,4 +71,4 @@ def _are_weights_gone(context: Context, revision: object) -> bool:
     except ConfigError:
         return False
     prefix = uri.removeprefix(f"s3://{bucket}/")
-    return Store(context.aws, bucket).manifest(prefix) is None
+    return Store(context.aws, bucket).read_manifest(prefix) is None

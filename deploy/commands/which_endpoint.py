@@ -38,7 +38,7 @@ def scale(context: Context, owner: DeployConfig) -> None:
 
     They come from chandra.toml, because an endpoint config does not contain them.
     """
-    scaling = Scaling.of(owner.name, owner.asynchronous, tags_of(owner))
+    scaling = Scaling.from_table(owner.name, owner.asynchronous, tags_of(owner))
     planner = context.planner
     executor = context.executor(endpoint=owner.name)
     executor.run(planner.scale(scaling))

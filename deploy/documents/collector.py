@@ -9,19 +9,19 @@ from pathlib import Path, PurePosixPath
 
 from deploy.documents.document import (
     UNKNOWN_TYPE,
-    Absent,
+    AbsenceReason,
     Document,
-    Found,
+    FoundDocuments,
     Refused,
     media_type_by_name,
 )
 from deploy.documents.naming import (
+    add_page_ranges,
     is_result,
+    make_names_distinct,
     to_storable_name,
-    with_distinct_names,
-    with_pages,
 )
-from deploy.documents.options import Option, num_chosen
+from deploy.documents.options import Option, count_selected_pages
 from deploy.documents.rejection import EMPTY, NO_DOCUMENT, UNREADABLE, UNSUPPORTED
 
 __all__ = ["ONE_PAGE", "Candidate", "Collector", "has_document_suffix"]
@@ -69,12 +69,12 @@ class Collector:
         """Number of documents and refusals so far."""
         return len(self.documents) + len(self.refused)
 
-    def result(self) -> Found:
+    def build_result(self) -> FoundDocuments:
         """Return everything that was collected, each place once, under its own name."""
         documents = {document.place: document for document in self.documents}
         refused = {r.place: r for r in self.refused if r.place not in documents}
-        named = with_distinct_names(list(documents.values()), list(refused.values()))
-        return Found(*named, tuple(self.empty), self.num_hidden)
+        named = make_names_distinct(list(documents.values()), list(refused.values()))
+        return FoundDocuments(*named, tuple(self.empty), self.num_hidden)
 
     def add(self, candidate: Candidate) -> None:
         """Add a candidate as a document, or refuse it if it is empty or unsupported."""
@@ -89,14 +89,14 @@ class Collector:
         chosen = None if pages is None else str(pages)
         self.documents.append(
             Document(
-                name=with_pages(to_storable_name(name), options),
+                name=add_page_ranges(to_storable_name(name), options),
                 source=source,
                 media_type=candidate.media_type,
                 size=candidate.size,
                 content=candidate.content,
                 options=options,
                 accept=self.accept,
-                num_pages=num_chosen(chosen, candidate.num_pages),
+                num_pages=count_selected_pages(chosen, candidate.num_pages),
                 modified=candidate.modified,
             )
         )
@@ -110,7 +110,9 @@ class Collector:
         code: str,
     ) -> None:
         """Record a document that was named but cannot be read, with its error code."""
-        name = with_pages(to_storable_name(name or PurePosixPath(source).name), options)
+        name = add_page_ranges(
+            to_storable_name(name or PurePosixPath(source).name), options
+        )
         self.refused.append(
             Refused(
                 source, reason, code, name=name, options=options, accept=self.accept
@@ -126,7 +128,7 @@ class Collector:
 
     def refuse_unreadable(self, path: Path, reason: str) -> None:
         """Record a file or folder below a folder that cannot be read."""
-        code = Absent.FORBIDDEN.value
+        code = AbsenceReason.FORBIDDEN.value
         self.refused.append(Refused(str(path), reason, code, False))
 
     def accepts_name(self, name: str) -> bool:

@@ -19,10 +19,10 @@ __all__ = [
     "MEDIA_TYPES",
     "S3",
     "UNKNOWN_TYPE",
-    "Absent",
+    "AbsenceReason",
     "ArchiveState",
     "Document",
-    "Found",
+    "FoundDocuments",
     "Objects",
     "Refused",
     "StoredObject",
@@ -92,7 +92,7 @@ class StoredObject:
         return f"{self.uri} {self.etag} {self.size}"
 
 
-class Absent(StrEnum):
+class AbsenceReason(StrEnum):
     """Reasons why an object cannot be read, as error codes of the service."""
 
     NOT_FOUND = "document_not_found"
@@ -103,15 +103,17 @@ class Absent(StrEnum):
 class Objects(Protocol):
     """Read access to S3."""
 
-    def below(self, bucket: str, prefix: str) -> Iterable[StoredObject]:
+    def list_objects(self, bucket: str, prefix: str) -> Iterable[StoredObject]:
         """Return the objects below a prefix."""
         ...
 
-    def heads(self, uris: Sequence[str]) -> Sequence[StoredObject | Absent]:
+    def head_objects(
+        self, uris: Sequence[str]
+    ) -> Sequence[StoredObject | AbsenceReason]:
         """Return the objects, or why they cannot be read, in the order of the URIs."""
         ...
 
-    def samples(self, items: Sequence[StoredObject]) -> Sequence[Sample | None]:
+    def read_samples(self, items: Sequence[StoredObject]) -> Sequence[Sample | None]:
         """Return samples in the order of the items; None for an unreadable object."""
         ...
 
@@ -176,7 +178,7 @@ class Refused:
     accept: str = "application/json"
 
     @classmethod
-    def of(cls, document: Document, reason: str, code: str) -> Refused:
+    def from_document(cls, document: Document, reason: str, code: str) -> Refused:
         """Return a found document as refused."""
         return cls(
             document.source,
@@ -200,7 +202,10 @@ class Refused:
     @property
     def is_absent(self) -> bool:
         """True if the object is missing or hidden; an earlier result may be valid."""
-        return self.code in (Absent.NOT_FOUND.value, Absent.FORBIDDEN.value)
+        return self.code in (
+            AbsenceReason.NOT_FOUND.value,
+            AbsenceReason.FORBIDDEN.value,
+        )
 
     def __str__(self) -> str:
         code = f" ({self.code})" if self.is_named else ""
@@ -211,7 +216,7 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundDocuments:
     """Documents and refusals of all inputs."""
 
     documents: tuple[Document, ...]

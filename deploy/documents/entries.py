@@ -15,10 +15,10 @@ from itertools import islice
 from pathlib import PurePosixPath
 
 from deploy.documents.document import S3, split_uri
-from deploy.documents.options import Option, checked_options
+from deploy.documents.options import Option, check_options
 from deploy.errors import ConfigError
 
-__all__ = ["ManifestEntry", "entries_of", "is_relative"]
+__all__ = ["ManifestEntry", "is_relative", "parse_manifest"]
 
 LINE_HINT = 'a line is like {"document": "s3://bucket/scan.pdf", "pages": "1-5"}'
 NUM_NAMED = 10
@@ -35,7 +35,7 @@ class ManifestEntry:
     options: dict[str, Option]
 
 
-def entries_of(
+def parse_manifest(
     content: bytes, where: str, *, is_stored: bool
 ) -> Sequence[ManifestEntry]:
     """Return the lines of a manifest.
@@ -107,4 +107,4 @@ def _entry(line: bytes, where: str, is_stored: bool) -> ManifestEntry:
             f"{where}: name must be a relative path, not {name!r}",
             hint="the result is put there, below the folder of results",
         )
-    return ManifestEntry(source, name, checked_options(entry, where))
+    return ManifestEntry(source, name, check_options(entry, where))

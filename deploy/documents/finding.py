@@ -16,22 +16,22 @@ from pathlib import Path, PurePosixPath
 from deploy.documents.collector import Collector
 from deploy.documents.document import (
     S3,
-    Absent,
+    AbsenceReason,
     Document,
-    Found,
+    FoundDocuments,
     Objects,
     Refused,
     StoredObject,
     split_uri,
 )
-from deploy.documents.entries import ManifestEntry, entries_of
+from deploy.documents.entries import ManifestEntry, parse_manifest
 from deploy.documents.folders import FileFinder, resolve_parent
-from deploy.documents.options import Option, checked_options
+from deploy.documents.options import Option, check_options
 from deploy.documents.rejection import ABSENT
 from deploy.documents.stored_objects import NamedObject, ObjectFinder
 from deploy.errors import NotFoundError
 
-__all__ = ["MANIFESTS", "find_again", "find_documents"]
+__all__ = ["MANIFESTS", "find_documents", "find_refused_again"]
 
 MANIFESTS = (".jsonl", ".ndjson")
 
@@ -44,7 +44,7 @@ def find_documents(
     accept: str = "application/json",
     count: Callable[[Path], int | None] = lambda path: None,
     with_hidden: bool = False,
-) -> Found:
+) -> FoundDocuments:
     """Find the documents that `inputs` name, each once, in a stable order.
 
     `options` apply to all documents; a line of a manifest may override them. `count`
@@ -54,7 +54,7 @@ def find_documents(
     """
     collector = Collector(accept, with_hidden)
     finder = _Finder(collector, objects, count)
-    checked = checked_options(options or {})
+    checked = check_options(options or {})
     for each in inputs:
         num_before = collector.num_collected
         if each.startswith(S3):
@@ -63,15 +63,15 @@ def find_documents(
             finder.add_path(each, checked)
         if collector.num_collected == num_before:
             collector.empty.append(each)
-    return collector.result()
+    return collector.build_result()
 
 
-def find_again(
+def find_refused_again(
     refused: Sequence[Refused],
     objects: Objects,
     *,
     count: Callable[[Path], int | None] = lambda path: None,
-) -> Found:
+) -> FoundDocuments:
     """Look again for documents that were refused before, each under its own name."""
     documents: list[Document] = []
     still: list[Refused] = []
@@ -89,7 +89,7 @@ def find_again(
         still += [
             replace(r, name=names.get(r.place, r.name)) for r in collector.refused
         ]
-    return Found(tuple(documents), tuple(still))
+    return FoundDocuments(tuple(documents), tuple(still))
 
 
 class _Finder:
@@ -129,10 +129,10 @@ class _Finder:
     def add_uri(self, uri: str, options: Mapping[str, Option]) -> None:
         """Add an object of S3, the objects below a prefix, or those of a manifest."""
         bucket, key = split_uri(uri)
-        (head,) = self._objects.heads([uri]) if key else (None,)
+        (head,) = self._objects.head_objects([uri]) if key else (None,)
         if not isinstance(head, StoredObject) or key.endswith("/"):
             prefix = f"{key.rstrip('/')}/" if key else ""
-            listed = list(self._objects.below(bucket, prefix))
+            listed = list(self._objects.list_objects(bucket, prefix))
             self._object_finder.add_listed(uri, prefix, listed, options)
         elif PurePosixPath(key).suffix.lower() in MANIFESTS:
             content = self._objects.read(bucket, key)
@@ -144,16 +144,16 @@ class _Finder:
     def add_entries(self, entries: Sequence[ManifestEntry], folder: Path) -> None:
         """Add the lines of a manifest; all objects of S3 are requested together."""
         uris = [each.source for each in entries if each.source.startswith(S3)]
-        heads = self._object_finder.heads(uris)
+        heads = self._object_finder.head_objects(uris)
         present = [head for head in heads.values() if isinstance(head, StoredObject)]
-        samples = self._object_finder.samples(present)
+        samples = self._object_finder.read_samples(present)
         for each in entries:
             if not each.source.startswith(S3):
                 self._add_path(each, folder)
                 continue
             name = each.name or PurePosixPath(each.source).name
             head = heads[each.source]
-            if isinstance(head, Absent):
+            if isinstance(head, AbsenceReason):
                 self._collector.refuse(
                     each.source, name, each.options, ABSENT[head], head.value
                 )
@@ -164,7 +164,7 @@ class _Finder:
 
     def _add_path(self, entry: ManifestEntry, folder: Path) -> None:
         path, name = folder / entry.source, entry.name or Path(entry.source).name
-        code, reason = Absent.NOT_FOUND.value, "there is no such file"
+        code, reason = AbsenceReason.NOT_FOUND.value, "there is no such file"
         try:
             if path.is_file():
                 self._file_finder.add_file(path, name, entry.options)
@@ -173,7 +173,7 @@ class _Finder:
             # The name may be too long, or a folder may not be entered.
             reason = f"cannot be read: {error.strerror}"
             if isinstance(error, PermissionError):
-                code = Absent.FORBIDDEN.value
+                code = AbsenceReason.FORBIDDEN.value
         source = str(resolve_parent(path))
         self._collector.refuse(source, name, entry.options, reason, code)
 
@@ -185,7 +185,7 @@ class _Finder:
         options: Mapping[str, Option],
     ) -> None:
         """Add the documents of a manifest; `folder` is None if it lies in S3."""
-        entries = entries_of(content, where, is_stored=folder is None)
+        entries = parse_manifest(content, where, is_stored=folder is None)
         self.add_entries(
             [replace(each, options={**options, **each.options}) for each in entries],
             folder or Path(),

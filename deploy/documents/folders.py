@@ -13,9 +13,9 @@ from deploy.documents.collector import (
     Collector,
     has_document_suffix,
 )
-from deploy.documents.document import Absent, media_type_by_name
+from deploy.documents.document import AbsenceReason, media_type_by_name
 from deploy.documents.options import Option
-from deploy.documents.signatures import is_unmistakable, sample_of, type_by_bytes
+from deploy.documents.signatures import choose_media_type, is_unmistakable, read_sample
 
 __all__ = ["FileFinder", "resolve_parent"]
 
@@ -55,15 +55,15 @@ class FileFinder:
         path = resolve_parent(path)
         try:
             size = path.stat().st_size
-            sample = sample_of(path)
+            sample = read_sample(path)
             with path.open("rb") as file:
                 content = hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
             reason = f"cannot be read: {error.strerror}"
-            code = Absent.FORBIDDEN.value
+            code = AbsenceReason.FORBIDDEN.value
             self._collector.refuse(str(path), name, options, reason, code)
             return
-        kind = type_by_bytes(sample, media_type_by_name(path))
+        kind = choose_media_type(sample, media_type_by_name(path))
         num_pages = 1 if kind in ONE_PAGE else self._count(path)
         self._collector.add(
             Candidate(str(path), name, kind, size, content, options, num_pages)
@@ -84,7 +84,7 @@ class FileFinder:
     def _is_document(self, path: Path) -> bool:
         """Return whether the bytes of a file are a document; refuse it if not."""
         try:
-            if is_unmistakable(sample_of(path)):
+            if is_unmistakable(read_sample(path)):
                 return True
             self._collector.refuse_unsupported(str(path), path.name)
         except OSError as error:

@@ -13,11 +13,11 @@ from deploy.documents.document import MEDIA_TYPES, Document, Refused
 from deploy.documents.options import Option
 
 __all__ = [
+    "add_identifier",
+    "add_page_ranges",
     "is_result",
+    "make_names_distinct",
     "to_storable_name",
-    "with_distinct_names",
-    "with_identifier",
-    "with_pages",
 ]
 
 MAX_PAGES = 60
@@ -43,7 +43,7 @@ def to_storable_name(name: str) -> str:
     return UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", name)
 
 
-def with_pages(name: str, options: Mapping[str, Option]) -> str:
+def add_page_ranges(name: str, options: Mapping[str, Option]) -> str:
     """Return a name with its page ranges, such as a.pages-1-5.pdf.
 
     Parts of one document then have different results.
@@ -59,7 +59,7 @@ def with_pages(name: str, options: Mapping[str, Option]) -> str:
     return _inserted(name, f".pages-{text}")
 
 
-def with_identifier(name: str, identifier: str, length: int = 8) -> str:
+def add_identifier(name: str, identifier: str, length: int = 8) -> str:
     """Return a name made distinct by an identifier, such as `a~3f9a01bc.pdf`."""
     return _inserted(name, f"~{identifier[:length]}")
 
@@ -71,7 +71,7 @@ def _inserted(name: str, text: str) -> str:
     return f"{folder}{slash}{path.stem}{text}{path.suffix}"
 
 
-def with_distinct_names(
+def make_names_distinct(
     documents: Sequence[Document], refused: Sequence[Refused]
 ) -> tuple[tuple[Document, ...], tuple[Refused, ...]]:
     """Return documents and refusals with distinct names.
@@ -85,7 +85,7 @@ def with_distinct_names(
         return (
             each.name
             if names[each.name] <= 1
-            else with_identifier(each.name, each.place)
+            else add_identifier(each.name, each.place)
         )
 
     return (

@@ -10,7 +10,12 @@ from typing import Any
 
 from deploy.aws.client import AWSClient
 from deploy.concurrency import NUM_SMALL_REQUESTS
-from deploy.documents.document import Absent, ArchiveState, StoredObject, split_uri
+from deploy.documents.document import (
+    AbsenceReason,
+    ArchiveState,
+    StoredObject,
+    split_uri,
+)
 from deploy.documents.signatures import (
     HEAD_BYTES,
     TAIL_BYTES,
@@ -25,7 +30,7 @@ from deploy.errors import (
 )
 from deploy.weights.store import SHA256
 
-__all__ = ["Bucketed", "archive_state_of"]
+__all__ = ["S3Objects", "parse_archive_state"]
 
 LISTED_ARCHIVES = {
     "GLACIER": ArchiveState.ARCHIVED,
@@ -39,13 +44,13 @@ RESTORING = 'ongoing-request="true"'
 RESTORED = 'ongoing-request="false"'
 
 
-class Bucketed:
+class S3Objects:
     """Objects and shelf in any bucket that the credentials reach."""
 
     def __init__(self, aws: AWSClient) -> None:
         self._aws = aws
 
-    def below(self, bucket: str, prefix: str) -> Iterator[StoredObject]:
+    def list_objects(self, bucket: str, prefix: str) -> Iterator[StoredObject]:
         """Yield the objects below a prefix."""
         for item in self._aws.objects(bucket, prefix):
             etag = item["ETag"].strip('"')
@@ -58,7 +63,7 @@ class Bucketed:
                 LISTED_ARCHIVES.get(item.get("StorageClass", "")),
             )
 
-    def heads(self, uris: Sequence[str]) -> list[StoredObject | Absent]:
+    def head_objects(self, uris: Sequence[str]) -> list[StoredObject | AbsenceReason]:
         """Return the objects by HEAD requests, several at once.
 
         A manifest may name ten thousand objects.
@@ -67,7 +72,7 @@ class Bucketed:
         with ThreadPoolExecutor(NUM_SMALL_REQUESTS) as threads:
             return list(threads.map(self._head, uris))
 
-    def samples(self, items: Sequence[StoredObject]) -> list[Sample | None]:
+    def read_samples(self, items: Sequence[StoredObject]) -> list[Sample | None]:
         """Fetch samples of about a kilobyte each, several at a time."""
         self._aws.client("s3")
         with ThreadPoolExecutor(NUM_SMALL_REQUESTS) as threads:
@@ -116,18 +121,20 @@ class Bucketed:
         bucket, key = split_uri(target)
         self._aws.call("s3", "delete_object", Bucket=bucket, Key=key)
 
-    def _head(self, uri: str) -> StoredObject | Absent:
+    def _head(self, uri: str) -> StoredObject | AbsenceReason:
         bucket, key = split_uri(uri)
         try:
             answer = self._aws.call("s3", "head_object", Bucket=bucket, Key=key)
         except NotFoundError:
-            return Absent.NOT_FOUND
+            return AbsenceReason.NOT_FOUND
         except AccessDeniedError:
             # One denied object must not stop the search for thousands of others.
-            return Absent.FORBIDDEN
+            return AbsenceReason.FORBIDDEN
         etag = str(answer["ETag"]).strip('"')
         size, modified = int(answer["ContentLength"]), answer["LastModified"]
-        return StoredObject(bucket, key, size, etag, modified, archive_state_of(answer))
+        return StoredObject(
+            bucket, key, size, etag, modified, parse_archive_state(answer)
+        )
 
     def _sample(self, item: StoredObject) -> Sample | None:
         try:
@@ -153,7 +160,7 @@ class Bucketed:
         return content
 
 
-def archive_state_of(answer: Mapping[str, Any]) -> ArchiveState | None:
+def parse_archive_state(answer: Mapping[str, Any]) -> ArchiveState | None:
     """Return the archive state in an answer of HeadObject; None: readable now.
 
     Intelligent-Tiering sets `ArchiveStatus` for objects in its archive tiers.

@@ -20,12 +20,12 @@ __all__ = [
     "OPTIONS",
     "SECRET",
     "Option",
-    "attributes_of",
     "canonical_options",
-    "checked_options",
-    "intervals",
-    "last_named",
-    "num_chosen",
+    "check_options",
+    "count_selected_pages",
+    "find_highest_page",
+    "format_attributes",
+    "parse_page_ranges",
 ]
 
 Option = str | int | float | bool
@@ -48,7 +48,7 @@ MAX_HEADER = 1024
 """Characters that SageMaker accepts for an address, and for the options."""
 
 
-def checked_options(
+def check_options(
     values: Mapping[str, Any], where: str | None = None
 ) -> dict[str, Option]:
     """Return checked options in canonical spelling, without values of None.
@@ -93,7 +93,7 @@ def canonical_options(options: Mapping[str, Option]) -> dict[str, Option]:
     }
 
 
-def attributes_of(options: Mapping[str, Option]) -> str:
+def format_attributes(options: Mapping[str, Option]) -> str:
     """Return options as CustomAttributes; the prompt is percent-encoded."""
     return ";".join(f"{name}={_word(name, value)}" for name, value in options.items())
 
@@ -108,7 +108,7 @@ def _word(name: str, value: Option) -> str:
     return re.sub("^ +| +$", lambda blanks: "%20" * len(blanks[0]), coded)
 
 
-def intervals(pages: str) -> list[tuple[int, int | None]]:
+def parse_page_ranges(pages: str) -> list[tuple[int, int | None]]:
     """Return first and last page of each range, as written.
 
     The last page is None for an open range such as `9-`. Raises ValueError with the
@@ -129,12 +129,12 @@ def intervals(pages: str) -> list[tuple[int, int | None]]:
     return ranges
 
 
-def last_named(pages: str) -> int:
+def find_highest_page(pages: str) -> int:
     """Return the highest page number in checked ranges."""
-    return max(last or first for first, last in intervals(pages))
+    return max(last or first for first, last in parse_page_ranges(pages))
 
 
-def num_chosen(pages: str | None, total: int | None) -> int | None:
+def count_selected_pages(pages: str | None, total: int | None) -> int | None:
     """Return how many pages ranges such as `1-3,7` select.
 
     None if that depends on an unknown number of pages.
@@ -142,7 +142,9 @@ def num_chosen(pages: str | None, total: int | None) -> int | None:
     if pages is None:
         return total
     num = above = 0
-    for first, last in sorted(intervals(pages), key=lambda interval: interval[0]):
+    for first, last in sorted(
+        parse_page_ranges(pages), key=lambda interval: interval[0]
+    ):
         if last is None and total is None:
             return None
         end = min(n for n in (last, total) if n is not None)
@@ -168,7 +170,7 @@ def _pages(value: Any) -> str | None:
     if not isinstance(value, str):
         return f"look like {EXAMPLE}, not {value}"
     try:
-        intervals(value)
+        parse_page_ranges(value)
     except ValueError as error:
         return str(error)
     return None
@@ -251,7 +253,7 @@ def _canonical_pages(value: Option) -> str:
         else str(first)
         if first == last
         else f"{first}-{last}"
-        for first, last in intervals(str(value))
+        for first, last in parse_page_ranges(str(value))
     )
 
 

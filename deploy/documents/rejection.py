@@ -6,12 +6,12 @@ import shlex
 from pathlib import Path
 
 from deploy.documents.document import (
-    Absent,
+    AbsenceReason,
     ArchiveState,
     StoredObject,
     media_type_by_name,
 )
-from deploy.documents.signatures import sample_of, type_by_bytes
+from deploy.documents.signatures import choose_media_type, read_sample
 
 __all__ = [
     "ABSENT",
@@ -19,9 +19,9 @@ __all__ = [
     "NO_DOCUMENT",
     "UNREADABLE",
     "UNSUPPORTED",
-    "archive_reason",
-    "hidden_lines",
-    "supported_type",
+    "describe_hidden_files",
+    "detect_supported_type",
+    "explain_archive_state",
 ]
 
 UNREADABLE = "unreadable_document"
@@ -32,8 +32,8 @@ NO_DOCUMENT = (
     "HEIC, AVIF, JPEG 2000, PNM, TGA and ICO are"
 )
 ABSENT = {
-    Absent.NOT_FOUND: "there is no such object",
-    Absent.FORBIDDEN: "these credentials may not read it, or it is not there",
+    AbsenceReason.NOT_FOUND: "there is no such object",
+    AbsenceReason.FORBIDDEN: "these credentials may not read it, or it is not there",
 }
 ARCHIVED = (
     "it is archived: aws s3api restore-object --bucket {bucket} --key {key} "
@@ -45,7 +45,7 @@ RESTORING = (
 )
 
 
-def hidden_lines(num_hidden: int) -> list[str]:
+def describe_hidden_files(num_hidden: int) -> list[str]:
     """Return the report of hidden files that were left out of folders."""
     if not num_hidden:
         return []
@@ -53,15 +53,15 @@ def hidden_lines(num_hidden: int) -> list[str]:
     return [f"left out: {files} (names with a dot in front): --hidden includes them"]
 
 
-def supported_type(path: Path) -> str | None:
+def detect_supported_type(path: Path) -> str | None:
     """Return the media type of a file by its bytes; None if it is unsupported.
 
     Raises OSError.
     """
-    return type_by_bytes(sample_of(path), media_type_by_name(path))
+    return choose_media_type(read_sample(path), media_type_by_name(path))
 
 
-def archive_reason(item: StoredObject) -> str | None:
+def explain_archive_state(item: StoredObject) -> str | None:
     """Return why an object must be restored before it can be read; None if it need not.
 
     An object whose state the caller may not request counts as readable.

@@ -16,16 +16,16 @@ __all__ = [
     "PDF",
     "TAIL_BYTES",
     "Sample",
+    "choose_media_type",
     "is_unmistakable",
     "media_type_of",
-    "sample_of",
-    "type_by_bytes",
+    "read_sample",
 ]
 
 HEAD_BYTES = 1024
 """First bytes that `media_type_of` needs; the header of a PDF may come late."""
 TAIL_BYTES = 18
-"""Last bytes that `type_by_bytes` needs, for the footer of a TGA."""
+"""Last bytes that `choose_media_type` needs, for the footer of a TGA."""
 
 PDF = "application/pdf"
 TIFF = "image/tiff"
@@ -75,7 +75,7 @@ class Sample:
     """Last `TAIL_BYTES`; needed only if the first bytes show no type."""
 
 
-def sample_of(path: Path) -> Sample:
+def read_sample(path: Path) -> Sample:
     """Read the sample of a file. Raises OSError."""
     with path.open("rb") as file:
         head = file.read(HEAD_BYTES)
@@ -99,7 +99,7 @@ def media_type_of(head: bytes) -> str | None:
     return PDF if b"%PDF-" in head or PDF_OBJECT.match(head) else None
 
 
-def type_by_bytes(sample: Sample, by_name: str) -> str | None:
+def choose_media_type(sample: Sample, by_name: str) -> str | None:
     """Return the media type of a document, or None if the service does not read it.
 
     The bytes decide. `by_name`, the type that the name suggests, counts for the two

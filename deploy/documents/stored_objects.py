@@ -13,15 +13,15 @@ from deploy.documents.collector import (
     has_document_suffix,
 )
 from deploy.documents.document import (
-    Absent,
+    AbsenceReason,
     Objects,
     StoredObject,
     media_type_by_name,
 )
 from deploy.documents.entries import is_relative
 from deploy.documents.options import Option
-from deploy.documents.rejection import archive_reason
-from deploy.documents.signatures import Sample, is_unmistakable, type_by_bytes
+from deploy.documents.rejection import explain_archive_state
+from deploy.documents.signatures import Sample, choose_media_type, is_unmistakable
 from deploy.errors import NotFoundError
 
 __all__ = ["NamedObject", "ObjectFinder"]
@@ -76,28 +76,32 @@ class ObjectFinder:
         A listing does not show that an archived object was restored; HEAD does.
         """
         doubtful = [each.item.uri for each in objects if each.item.archive is not None]
-        heads = dict(zip(doubtful, self._objects.heads(doubtful), strict=True))
+        heads = dict(zip(doubtful, self._objects.head_objects(doubtful), strict=True))
         current = []
         for each in objects:
             head = heads.get(each.item.uri)
             known = head if isinstance(head, StoredObject) else each.item
             current.append(replace(each, item=known))
-        samples = self.samples([each.item for each in current])
+        samples = self.read_samples([each.item for each in current])
         for each in current:
             self.add_object(each, samples)
 
-    def heads(self, uris: Sequence[str]) -> Mapping[str, StoredObject | Absent]:
+    def head_objects(
+        self, uris: Sequence[str]
+    ) -> Mapping[str, StoredObject | AbsenceReason]:
         """Return each object by its URI, or why it cannot be read."""
-        return dict(zip(uris, self._objects.heads(uris), strict=True))
+        return dict(zip(uris, self._objects.head_objects(uris), strict=True))
 
-    def samples(self, items: Sequence[StoredObject]) -> Mapping[str, Sample | None]:
+    def read_samples(
+        self, items: Sequence[StoredObject]
+    ) -> Mapping[str, Sample | None]:
         """Return samples of the readable objects by URI."""
         readable = {
             item.uri: item
             for item in items
-            if item.size and archive_reason(item) is None
+            if item.size and explain_archive_state(item) is None
         }
-        samples = self._objects.samples(list(readable.values()))
+        samples = self._objects.read_samples(list(readable.values()))
         return dict(zip(readable, samples, strict=True))
 
     def add_object(
@@ -113,12 +117,12 @@ class ObjectFinder:
             reason = "its key is not a valid file name: name it in a manifest"
             self._collector.refuse(item.uri, "", options, reason, "bad_request")
             return
-        if why := archive_reason(item):
-            code = Absent.FORBIDDEN.value
+        if why := explain_archive_state(item):
+            code = AbsenceReason.FORBIDDEN.value
             self._collector.refuse(item.uri, name, options, why, code)
             return
         by_name = media_type_by_name(PurePosixPath(item.key))
-        kind = by_name if sample is None else type_by_bytes(sample, by_name)
+        kind = by_name if sample is None else choose_media_type(sample, by_name)
         self._collector.add(
             Candidate(
                 item.uri,

@@ -10,10 +10,10 @@ from itertools import count
 from pathlib import Path
 
 from deploy.documents.document import S3, split_uri
-from deploy.documents.naming import with_identifier
+from deploy.documents.naming import add_identifier
 from deploy.errors import ConfigError
 
-__all__ = ["ENDINGS", "distinct_targets", "parse_destination", "to_portable_name"]
+__all__ = ["ENDINGS", "assign_targets", "parse_destination", "to_portable_name"]
 
 ENDINGS = ("md", "html", "json", "txt", "error.json")
 """Suffixes that results add to the name of their document."""
@@ -53,7 +53,7 @@ def to_portable_name(name: str, *, is_windows: bool = os.name == "nt") -> str:
     return FORBIDDEN.sub("_", path) if is_windows else path
 
 
-def distinct_targets(
+def assign_targets(
     names: Mapping[str, str], kept: Collection[str] = (), *, is_tree: bool = True
 ) -> dict[str, str]:
     """Return a name for the results of each document, by the document's id.
@@ -84,14 +84,14 @@ def distinct_targets(
 def _candidates(name: str, identity: str, is_tree: bool) -> Iterator[str]:
     yield name
     for length in (8, 16, len(identity)):
-        yield with_identifier(name, identity, length)
+        yield add_identifier(name, identity, length)
     for number in count(1):
         longer = f"{identity}-{number}"
         # A parent folder may have the name of another result: then change the folder.
         yield (
             f"~{longer}/{name}"
             if is_tree
-            else with_identifier(name, longer, len(longer))
+            else add_identifier(name, longer, len(longer))
         )
 
 

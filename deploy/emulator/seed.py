@@ -9,7 +9,7 @@ from typing import Any
 from deploy.config import AsynchronousTable, DeployConfig
 from deploy.emulator.backend import Backend
 from deploy.image.manifest import DOCKER
-from deploy.queue.endpoint import Exchange, exchange_of
+from deploy.queue.endpoint import Exchange, get_exchange
 from deploy.resources import OWNER_TAG, tag_list
 
 __all__ = ["SampleResources", "create_samples"]
@@ -34,7 +34,7 @@ class SampleResources:
     def exchange(self) -> Exchange:
         """Locations in S3 that the `async` commands use."""
         table = AsynchronousTable(bucket=self.bucket)
-        return exchange_of(DeployConfig(name=self.endpoint, asynchronous=table))
+        return get_exchange(DeployConfig(name=self.endpoint, asynchronous=table))
 
     def format_settings(self, region: str) -> str:
         """Return the text of a chandra.toml for the sample resources."""

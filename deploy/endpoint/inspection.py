@@ -63,10 +63,10 @@ def weights_findings(aws: AWSClient, config: DeployConfig) -> list[Finding]:
         uri = weights_uri(config)
         place, prefix = split_uri(uri)
         store = Store(aws, place)
-        manifest = store.manifest(prefix)
+        manifest = store.read_manifest(prefix)
         if manifest is None:
             return [*findings, _unstaged_finding(uri)]
-        return [*findings, *_staged_findings(uri, manifest, store.sizes(prefix))]
+        return [*findings, *_staged_findings(uri, manifest, store.list_sizes(prefix))]
     except NotFoundError as error:
         return [Finding("weights", True, error.message, error.hint)]
     except AccessDeniedError as error:
@@ -132,14 +132,14 @@ def staged_findings(
     bucket, prefix = split_uri(uri)
     prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
     store = Store(aws, bucket)
-    sizes = store.sizes(prefix)
+    sizes = store.list_sizes(prefix)
     if MANIFEST not in sizes:
         return [_unstaged_finding(uri)]
     return compare_with_manifest(
         uri,
-        store.manifest(prefix),
+        store.read_manifest(prefix),
         sizes,
-        lambda name: store.content(prefix + name, sizes[name]),
+        lambda name: store.read_content(prefix + name, sizes[name]),
         progress,
         hint="chandra-sagemaker model stage puts them there again",
     )

@@ -11,8 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from deploy.errors import ConfigError
-from deploy.image.configuration import WANTED_PLATFORM, Configuration, configuration_of
-from deploy.image.manifest import is_attestation, is_index, platform_of
+from deploy.image.configuration import (
+    WANTED_PLATFORM,
+    Configuration,
+    parse_configuration,
+)
+from deploy.image.manifest import get_platform, is_attestation, is_index
 from deploy.image.tar import TarReader
 
 __all__ = ["Archive", "ArchivedImage", "Blob"]
@@ -60,14 +64,14 @@ class Archive:
         self._tar = TarReader(path, again=AGAIN)
         self._other_platforms: set[str] = set()
 
-    def image(self, tag: str | None = None) -> ArchivedImage:
+    def select_image(self, tag: str | None = None) -> ArchivedImage:
         """Return the image for linux/amd64, in an index of any depth.
 
         `tag` selects one of several. Raises ConfigError if there is none, or several
         and no way to select.
         """
         images: dict[str, ArchivedImage] = {}
-        for image in self._images():
+        for image in self._find_images():
             # An archive has one entry per tag, also for tags of the same image.
             earlier = images.get(image.digest)
             tags = (*earlier.tags, *image.tags) if earlier else image.tags
@@ -89,20 +93,20 @@ class Archive:
                 f"{named}",
                 hint="save one image in a file, or name one of these tags with --tag",
             )
-        self._check_blobs(chosen[0].manifest)
+        self._require_blobs(chosen[0].manifest)
         return chosen[0]
 
     @staticmethod
-    def blobs(manifest: Mapping[str, Any]) -> list[Blob]:
+    def list_blobs(manifest: Mapping[str, Any]) -> list[Blob]:
         """Return configuration and layers of a manifest."""
         entries = [manifest["config"], *manifest["layers"]]
         return [Blob(str(e["digest"]), int(e["size"])) for e in entries]
 
-    def parts(self, digest: str, part_bytes: int) -> Iterator[bytes]:
+    def read_parts(self, digest: str, part_bytes: int) -> Iterator[bytes]:
         """Yield a blob in pieces of at most `part_bytes`."""
-        return self._tar.parts(_member(digest), part_bytes)
+        return self._tar.read_parts(_member_name(digest), part_bytes)
 
-    def _images(self) -> Iterator[ArchivedImage]:
+    def _find_images(self) -> Iterator[ArchivedImage]:
         """Yield every image that may be for our platform."""
         names = self._tar.names
         if "index.json" not in names and "manifest.json" in names:
@@ -116,14 +120,14 @@ class Archive:
             raise ConfigError(
                 f"{self._path} is not an OCI archive: it has no index.json", hint=AGAIN
             )
-        index = self._object(self._tar.document("index.json"), "index.json")
+        index = self._parse_object(self._tar.read_document("index.json"), "index.json")
         if not is_index(index):
             raise ConfigError(
                 f"index.json in {self._path} names no manifests", hint=AGAIN
             )
-        yield from self._below(index, "index.json", None, MAX_DEPTH)
+        yield from self._walk_index(index, "index.json", None, MAX_DEPTH)
 
-    def _below(
+    def _walk_index(
         self, index: Mapping[str, Any], name: str, tag: str | None, depth: int
     ) -> Iterator[ArchivedImage]:
         entries = index["manifests"]
@@ -132,29 +136,29 @@ class Archive:
                 f"{name} in {self._path} is not a valid index", hint=AGAIN
             )
         for entry in entries:
-            digest = self._descriptor(entry, name).digest
-            platform = platform_of(entry)
+            digest = self._parse_descriptor(entry, name).digest
+            platform = get_platform(entry)
             if is_attestation(entry):
                 continue
             if platform not in (None, WANTED_PLATFORM):
                 self._other_platforms.add(str(platform))
                 continue
-            own = _tag(entry) or tag
-            manifest = self._blob(digest)
+            own = _parse_tag(entry) or tag
+            manifest = self._read_json_blob(digest)
             if is_index(manifest):
-                yield from self._below(manifest, digest, own, depth - 1)
+                yield from self._walk_index(manifest, digest, own, depth - 1)
                 continue
-            for part in self._parts_of(manifest, digest):
-                self._descriptor(part, digest)
-            config = self._blob(str(manifest["config"]["digest"]))
+            for part in self._list_parts(manifest, digest):
+                self._parse_descriptor(part, digest)
+            config = self._read_json_blob(str(manifest["config"]["digest"]))
             yield ArchivedImage(
                 digest,
                 manifest,
-                configuration_of(config),
+                parse_configuration(config),
                 () if own is None else (own,),
             )
 
-    def _parts_of(self, manifest: Mapping[str, Any], name: str) -> list[Any]:
+    def _list_parts(self, manifest: Mapping[str, Any], name: str) -> list[Any]:
         layers = manifest.get("layers")
         if not isinstance(layers, list) or "config" not in manifest:
             raise ConfigError(
@@ -162,7 +166,7 @@ class Archive:
             )
         return [manifest["config"], *layers]
 
-    def _descriptor(self, entry: object, name: str) -> Blob:
+    def _parse_descriptor(self, entry: object, name: str) -> Blob:
         """Check a descriptor of a blob; its digest becomes the name of a member."""
         if isinstance(entry, dict):
             digest, size = entry.get("digest"), entry.get("size")
@@ -179,10 +183,10 @@ class Archive:
             hint=AGAIN,
         )
 
-    def _check_blobs(self, manifest: Mapping[str, Any]) -> None:
+    def _require_blobs(self, manifest: Mapping[str, Any]) -> None:
         """Check all blobs for completeness before the first byte is sent."""
-        for blob in self.blobs(manifest):
-            size = self._tar.size(_member(blob.digest))
+        for blob in self.list_blobs(manifest):
+            size = self._tar.get_size(_member_name(blob.digest))
             if size != blob.size:
                 has = "no such blob" if size is None else f"{size:,} bytes of it"
                 raise ConfigError(
@@ -191,16 +195,16 @@ class Archive:
                     hint=AGAIN,
                 )
 
-    def _blob(self, digest: str) -> Mapping[str, Any]:
+    def _read_json_blob(self, digest: str) -> Mapping[str, Any]:
         """Return a manifest or a configuration whose bytes have the digest."""
-        content = self._tar.document(_member(digest))
+        content = self._tar.read_document(_member_name(digest))
         if f"sha256:{hashlib.sha256(content).hexdigest()}" != digest:
             raise ConfigError(
                 f"{self._path} is damaged: {digest} has another sha256", hint=AGAIN
             )
-        return self._object(content, digest)
+        return self._parse_object(content, digest)
 
-    def _object(self, content: bytes, name: str) -> dict[str, Any]:
+    def _parse_object(self, content: bytes, name: str) -> dict[str, Any]:
         try:
             value = json.loads(content)
         except (ValueError, RecursionError) as error:
@@ -214,7 +218,7 @@ class Archive:
         return value
 
 
-def _tag(entry: Mapping[str, Any]) -> str | None:
+def _parse_tag(entry: Mapping[str, Any]) -> str | None:
     """Return the tag that an entry of an index carries: "v1" of "repo/name:v1"."""
     annotations = entry.get("annotations")
     if not isinstance(annotations, dict):
@@ -229,5 +233,5 @@ def _tag(entry: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _member(digest: str) -> str:
+def _member_name(digest: str) -> str:
     return f"blobs/{digest.replace(':', '/')}"

@@ -18,10 +18,10 @@ __all__ = [
     "ContainerEngine",
     "Runner",
     "Subprocess",
-    "build_files",
     "compute_tag",
     "dockerfile_name",
     "find_engine",
+    "select_build_files",
 ]
 
 PLATFORM = "linux/amd64"
@@ -95,36 +95,40 @@ class ContainerEngine:
 
     name: str
 
-    def build(self, table: ImageTable, uri: str, revision: str) -> list[list[str]]:
+    def build_commands(
+        self, table: ImageTable, uri: str, revision: str
+    ) -> list[list[str]]:
         """Return the commands that build an image into the engine's store."""
         if self.name == "docker":
-            return [["docker", "buildx", "build", *self._what(table, revision),
+            return [["docker", "buildx", "build", *self._options(table, revision),
                      "--provenance=false", "--sbom=false", "--load", "--tag", uri,
                      table.context]]  # fmt: skip
         verb = "bud" if self.name == "buildah" else "build"
-        return [[self.name, verb, "--format", "docker", *self._what(table, revision),
+        return [[self.name, verb, "--format", "docker", *self._options(table, revision),
                  "--tag", uri, table.context]]  # fmt: skip
 
-    def push(self, table: ImageTable, uri: str, revision: str) -> list[list[str]]:
+    def push_commands(
+        self, table: ImageTable, uri: str, revision: str
+    ) -> list[list[str]]:
         """Return the commands that build and push an image with a Docker manifest."""
         if self.name == "docker":
             # Since version 29, `docker push` sends an OCI manifest, which SageMaker
             # rejects.
             output = f"type=image,name={uri},push=true,oci-mediatypes=false"
-            return [["docker", "buildx", "build", *self._what(table, revision),
+            return [["docker", "buildx", "build", *self._options(table, revision),
                      "--provenance=false", "--sbom=false", "--output", output,
                      table.context]]  # fmt: skip
         return [
-            *self.build(table, uri, revision),
+            *self.build_commands(table, uri, revision),
             [self.name, "push", "--format", "v2s2", uri, f"docker://{uri}"],
         ]
 
-    def login(self, registry: str) -> list[str]:
+    def login_command(self, registry: str) -> list[str]:
         """Return the command that logs in to a registry; it reads the password."""
         return [self.name, "login", "--username", "AWS", "--password-stdin", registry]
 
     @staticmethod
-    def _what(table: ImageTable, revision: str) -> list[str]:
+    def _options(table: ImageTable, revision: str) -> list[str]:
         # Without this, the Dockerfile's own CUDA version applies.
         cuda = ["--build-arg", f"CUDA_VERSION={table.cuda}"] if table.cuda else []
         return [
@@ -170,10 +174,10 @@ def compute_tag(runner: Runner, table: ImageTable) -> str:
         )
     changed = [
         context / name
-        for name in select_context_files(table, _uncommitted(runner, context))
+        for name in select_context_files(table, _list_uncommitted(runner, context))
     ]
     if is_outside(dockerfile, context) and (
-        dockerfile.name in _uncommitted(runner, dockerfile.parent)
+        dockerfile.name in _list_uncommitted(runner, dockerfile.parent)
     ):
         changed.append(dockerfile)
     if not changed:
@@ -181,11 +185,11 @@ def compute_tag(runner: Runner, table: ImageTable) -> str:
     digest = hashlib.sha256()
     for path in sorted(changed):
         digest.update(f"{path}\0".encode(errors="surrogateescape"))
-        digest.update(_contents(path))
+        digest.update(_hash_contents(path))
     return f"{commit.strip()}-{digest.hexdigest()[:8]}"
 
 
-def build_files(runner: Runner, table: ImageTable) -> dict[str, Path]:
+def select_build_files(runner: Runner, table: ImageTable) -> dict[str, Path]:
     """Return the files that a remote build needs, by name below the context.
 
     These are the files that neither .dockerignore nor git ignores. Raises ConfigError
@@ -208,7 +212,7 @@ def build_files(runner: Runner, table: ImageTable) -> dict[str, Path]:
             if not LEFT_OUT.intersection(path.relative_to(context).parts)
         ]
         if listed is None
-        else _names(listed)
+        else _split_names(listed)
     )
     files = {
         name: context / name for name in sorted(set(select_context_files(table, names)))
@@ -219,14 +223,14 @@ def build_files(runner: Runner, table: ImageTable) -> dict[str, Path]:
 
 
 def dockerfile_name(table: ImageTable) -> str:
-    """Return the name of the Dockerfile among the files of `build_files`."""
+    """Return the name of the Dockerfile among the files of `select_build_files`."""
     context, dockerfile = Path(table.context), Path(table.dockerfile)
     if is_outside(dockerfile, context):
         return f".chandra/{dockerfile.name}"
     return dockerfile.resolve().relative_to(context.resolve()).as_posix()
 
 
-def _uncommitted(runner: Runner, folder: Path) -> set[str]:
+def _list_uncommitted(runner: Runner, folder: Path) -> set[str]:
     """Return changed, deleted and untracked files below a folder."""
     names: set[str] = set()
     for arguments in (
@@ -240,7 +244,7 @@ def _uncommitted(runner: Runner, folder: Path) -> set[str]:
                 "not known",
                 hint="chandra-sagemaker image push --tag NAME",
             )
-        names.update(_names(listed))
+        names.update(_split_names(listed))
     return names
 
 
@@ -248,11 +252,11 @@ def _git(folder: Path, *arguments: str) -> list[str]:
     return ["git", "-C", str(folder), *arguments]
 
 
-def _names(listed: str) -> list[str]:
+def _split_names(listed: str) -> list[str]:
     return [name for name in listed.split("\0") if name]
 
 
-def _contents(path: Path) -> bytes:
+def _hash_contents(path: Path) -> bytes:
     """Return what the image takes from a file: its bytes and its executable bit."""
     if not path.is_file():
         return b"gone"

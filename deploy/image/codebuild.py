@@ -23,8 +23,8 @@ from deploy.retries import DEFAULT_BACKOFF, Poll
 __all__ = [
     "AFTER_BUILD_HINT",
     "Builds",
-    "build_log",
     "buildspec",
+    "get_build_log_group",
     "sources_prefix",
     "write_zip",
 ]
@@ -49,7 +49,7 @@ class Builds:
         self.project = f"{config.name}-image"
         self.role = f"{config.name}-build"
 
-    def missing(self, key: str) -> list[Call]:
+    def plan_project(self, key: str) -> list[Call]:
         """Return the call that creates the project, none if it exists.
 
         Raises ConflictError if the project belongs to another deployment.
@@ -130,7 +130,7 @@ class Builds:
         )
         reader = LogReader(
             self._aws,
-            build_log(self._config.name),
+            get_build_log_group(self._config.name),
             since=datetime.fromtimestamp(clock(), UTC),
         )
         for look in poll:
@@ -158,7 +158,7 @@ def sources_prefix(deployment: str) -> str:
     return f"{SOURCES}/{deployment}/"
 
 
-def build_log(deployment: str) -> str:
+def get_build_log_group(deployment: str) -> str:
     """Return the log group of builds."""
     return f"/aws/codebuild/{deployment}-image"
 
@@ -172,7 +172,10 @@ def buildspec(config: DeployConfig, uri: str, revision: str, registry: str) -> s
         f"aws ecr get-login-password --region {region} | docker login --username AWS "
         f"--password-stdin {registry}",
         "docker buildx create --use --driver docker-container",
-        *(shlex.join(c) for c in ContainerEngine("docker").push(table, uri, revision)),
+        *(
+            shlex.join(c)
+            for c in ContainerEngine("docker").push_commands(table, uri, revision)
+        ),
     ]
     lines = "".join(f"      - {json.dumps(command)}\n" for command in commands)
     return f"version: 0.2\nphases:\n  build:\n    commands:\n{lines}"

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["CUDA_LABEL", "WANTED_PLATFORM", "Configuration", "configuration_of"]
+__all__ = ["CUDA_LABEL", "WANTED_PLATFORM", "Configuration", "parse_configuration"]
 
 WANTED_PLATFORM = "linux/amd64"
 """Platform of SageMaker's GPU machines."""
@@ -38,25 +38,30 @@ class Configuration:
         return self.platform == WANTED_PLATFORM
 
 
-def configuration_of(content: Mapping[str, Any]) -> Configuration:
+def parse_configuration(content: Mapping[str, Any]) -> Configuration:
     """Return the platform and CUDA version in an image configuration.
 
     Our own label comes first, then CUDA_VERSION, then other labels.
     NVIDIA_REQUIRE_CUDA, which the container runtime compares with the driver, counts if
     it asks for a later version.
     """
-    parts = [_text(content.get("os")), _text(content.get("architecture"))]
-    claims = list(_claims(content))
-    required = _required(content)
+    parts = [
+        _text_or_unknown(content.get("os")),
+        _text_or_unknown(content.get("architecture")),
+    ]
+    claims = list(_list_versions(content))
+    required = _parse_requirement(content)
     cuda, source = claims[0] if claims else (None, None)
-    if required is not None and (cuda is None or _number(required) > _number(cuda)):
+    if required is not None and (
+        cuda is None or _parse_version(required) > _parse_version(cuda)
+    ):
         cuda, source = required, "NVIDIA_REQUIRE_CUDA"
     return Configuration("/".join(parts), cuda, source)
 
 
-def _claims(content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _list_versions(content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield each version with the label or variable that has it, the best first."""
-    labels, variables = _labels(content), _variables(content)
+    labels, variables = _get_labels(content), _get_variables(content)
     candidates = [
         (labels.get(CUDA_LABEL), f"label {CUDA_LABEL}"),
         (variables.get("CUDA_VERSION"), "CUDA_VERSION"),
@@ -68,19 +73,21 @@ def _claims(content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield f"{int(match[1])}.{int(match[2])}", source
 
 
-def _required(content: Mapping[str, Any]) -> str | None:
+def _parse_requirement(content: Mapping[str, Any]) -> str | None:
     """Return the lowest CUDA version of NVIDIA_REQUIRE_CUDA's alternatives."""
-    versions = REQUIREMENT.findall(_variables(content).get("NVIDIA_REQUIRE_CUDA", ""))
-    return min(versions, key=_number) if versions else None
+    versions = REQUIREMENT.findall(
+        _get_variables(content).get("NVIDIA_REQUIRE_CUDA", "")
+    )
+    return min(versions, key=_parse_version) if versions else None
 
 
-def _labels(content: Mapping[str, Any]) -> Mapping[str, Any]:
-    labels = _settings(content).get("Labels")
+def _get_labels(content: Mapping[str, Any]) -> Mapping[str, Any]:
+    labels = _get_settings(content).get("Labels")
     return labels if isinstance(labels, dict) else {}
 
 
-def _variables(content: Mapping[str, Any]) -> dict[str, str]:
-    lines = _settings(content).get("Env")
+def _get_variables(content: Mapping[str, Any]) -> dict[str, str]:
+    lines = _get_settings(content).get("Env")
     pairs = (
         line.partition("=")
         for line in (lines if isinstance(lines, list) else ())
@@ -89,14 +96,14 @@ def _variables(content: Mapping[str, Any]) -> dict[str, str]:
     return {name: value for name, _, value in pairs}
 
 
-def _settings(content: Mapping[str, Any]) -> Mapping[str, Any]:
+def _get_settings(content: Mapping[str, Any]) -> Mapping[str, Any]:
     settings = content.get("config")
     return settings if isinstance(settings, dict) else {}
 
 
-def _number(version: str) -> tuple[int, ...]:
+def _parse_version(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in version.split("."))
 
 
-def _text(value: object) -> str:
+def _text_or_unknown(value: object) -> str:
     return value if isinstance(value, str) and value else "unknown"

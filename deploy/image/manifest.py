@@ -15,11 +15,11 @@ from deploy.image.configuration import WANTED_PLATFORM
 __all__ = [
     "DOCKER",
     "INDEXES",
-    "index_platforms",
+    "describe_platforms",
+    "find_platform_digest",
+    "get_platform",
     "is_attestation",
     "is_index",
-    "platform_digest",
-    "platform_of",
     "to_docker_manifest",
 ]
 
@@ -51,10 +51,10 @@ def is_attestation(entry: Mapping[str, Any]) -> bool:
     """Return whether an entry is a build attestation of BuildKit."""
     annotations = entry.get("annotations")
     kind = isinstance(annotations, dict) and annotations.get(REFERENCE)
-    return kind == "attestation-manifest" or platform_of(entry) == "unknown/unknown"
+    return kind == "attestation-manifest" or get_platform(entry) == "unknown/unknown"
 
 
-def platform_of(entry: Mapping[str, Any]) -> str | None:
+def get_platform(entry: Mapping[str, Any]) -> str | None:
     """Return the platform of an entry; None if only the image tells it.
 
     The variant is left out: linux/arm64 of linux/arm64/v8.
@@ -65,26 +65,26 @@ def platform_of(entry: Mapping[str, Any]) -> str | None:
     return f"{platform.get('os')}/{platform.get('architecture')}"
 
 
-def platform_digest(index: Mapping[str, Any]) -> str:
+def find_platform_digest(index: Mapping[str, Any]) -> str:
     """Return the digest of the image for our platform, without attestations.
 
     Raises NotFoundError with the existing platforms.
     """
     images = [entry for entry in index["manifests"] if not is_attestation(entry)]
     for entry in images:
-        if platform_of(entry) in (None, WANTED_PLATFORM):
+        if get_platform(entry) in (None, WANTED_PLATFORM):
             return str(entry["digest"])
     raise NotFoundError(
-        f"the image is for {index_platforms(index)}, and SageMaker's GPU machines are "
-        f"{WANTED_PLATFORM}: there is no {WANTED_PLATFORM} among its platforms",
+        f"the image is for {describe_platforms(index)}, and SageMaker's GPU machines "
+        f"are {WANTED_PLATFORM}: there is no {WANTED_PLATFORM} among its platforms",
         hint=f"chandra-sagemaker image push builds one for {WANTED_PLATFORM}",
     )
 
 
-def index_platforms(index: Mapping[str, Any]) -> str:
+def describe_platforms(index: Mapping[str, Any]) -> str:
     """Return the platforms of an index as a list for people."""
     images = [entry for entry in index["manifests"] if not is_attestation(entry)]
-    return " and ".join(str(platform_of(e)) for e in images) or "no platform"
+    return " and ".join(str(get_platform(e)) for e in images) or "no platform"
 
 
 def to_docker_manifest(manifest: Mapping[str, Any]) -> dict[str, Any]:
@@ -103,10 +103,12 @@ def to_docker_manifest(manifest: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "schemaVersion": 2,
         "mediaType": DOCKER,
-        "config": _blob(manifest["config"], CONFIG),
-        "layers": [_blob(layer, LAYERS[layer["mediaType"]]) for layer in layers],
+        "config": _build_descriptor(manifest["config"], CONFIG),
+        "layers": [
+            _build_descriptor(layer, LAYERS[layer["mediaType"]]) for layer in layers
+        ],
     }
 
 
-def _blob(entry: Mapping[str, Any], media_type: str) -> dict[str, Any]:
+def _build_descriptor(entry: Mapping[str, Any], media_type: str) -> dict[str, Any]:
     return {"mediaType": media_type, "size": entry["size"], "digest": entry["digest"]}

@@ -16,12 +16,12 @@ from deploy.aws.client import AWSClient
 from deploy.config import DeployConfig
 from deploy.errors import DeployError, NotFoundError
 from deploy.image.archive import Archive
-from deploy.image.configuration import Configuration, configuration_of
+from deploy.image.configuration import Configuration, parse_configuration
 from deploy.image.manifest import (
     DOCKER,
-    index_platforms,
+    describe_platforms,
+    find_platform_digest,
     is_index,
-    platform_digest,
     to_docker_manifest,
 )
 from deploy.image.upload import upload_blobs
@@ -32,8 +32,8 @@ __all__ = [
     "ImageContents",
     "ImageState",
     "Registry",
+    "compute_digest",
     "describe_image",
-    "digest_of",
     "read_contents",
     "repository_params",
 ]
@@ -107,51 +107,51 @@ class Registry:
         self._download = download
         self.name = config.image.repository
 
-    def password(self) -> str:
+    def get_password(self) -> str:
         """Return a password that is valid for twelve hours; never print it."""
         answer = self._aws.call("ecr", "get_authorization_token")
         token = answer["authorizationData"][0]["authorizationToken"]
         return base64.b64decode(token).decode().partition(":")[2]
 
-    def image(self, reference: str, *, prefer: str | None = None) -> ImageState:
+    def find_image(self, reference: str, *, prefer: str | None = None) -> ImageState:
         """Return an image by its tag or digest.
 
         The state names the requested tag; of several other tags it names `prefer`.
         """
         return describe_image(self._aws, reference, prefer, repositoryName=self.name)
 
-    def manifest(self, reference: str) -> dict[str, Any]:
+    def read_manifest(self, reference: str) -> dict[str, Any]:
         """Return a manifest by its digest.
 
         By tag, ECR may return a converted manifest instead of the stored one.
         """
         where = {"repositoryName": self.name}
         answer = self._aws.call(
-            "ecr", "batch_get_image", imageIds=[_identifier(reference)], **where
+            "ecr", "batch_get_image", imageIds=[_image_identifier(reference)], **where
         )
         return _first_manifest(answer, reference, where)
 
-    def contents(self, state: ImageState) -> ImageContents:
+    def read_contents(self, state: ImageState) -> ImageContents:
         """Return the configuration of an image."""
         where = {"repositoryName": self.name}
         return read_contents(self._aws, state.digest, where, self._download)
 
-    def repair(self, state: ImageState) -> Call:
+    def plan_repair(self, state: ImageState) -> Call:
         """Return the call that puts the same image under a Docker manifest.
 
         It gets a separate tag. Raises NotFoundError for an index without
         linux/amd64.
         """
-        manifest = self.manifest(state.digest)
+        manifest = self.read_manifest(state.digest)
         if is_index(manifest):
-            manifest = self.manifest(platform_digest(manifest))
+            manifest = self.read_manifest(find_platform_digest(manifest))
         name = state.tag
         if name == state.digest:
             # The image has no tag, and a digest is not a valid one.
             name = state.digest.removeprefix("sha256:")[:12]
-        return self.put(to_docker_manifest(manifest), f"{name}-v2s2")
+        return self.plan_put(to_docker_manifest(manifest), f"{name}-v2s2")
 
-    def put(self, manifest: Mapping[str, Any], tag: str) -> Call:
+    def plan_put(self, manifest: Mapping[str, Any], tag: str) -> Call:
         """Return the call that puts a manifest under a tag."""
         text = _to_json(manifest)
         return Call(
@@ -160,7 +160,7 @@ class Registry:
             {
                 "repositoryName": self.name,
                 "imageManifest": text,
-                "imageDigest": digest_of(manifest),
+                "imageDigest": compute_digest(manifest),
                 "imageManifestMediaType": DOCKER,
                 "imageTag": tag,
             },
@@ -175,10 +175,12 @@ class Registry:
         progress: Callable[[int, int], None],
     ) -> None:
         """Upload the blobs of a manifest that the registry lacks."""
-        upload_blobs(self._aws, self.name, archive, archive.blobs(manifest), progress)
+        upload_blobs(
+            self._aws, self.name, archive, archive.list_blobs(manifest), progress
+        )
 
 
-def digest_of(manifest: Mapping[str, Any]) -> str:
+def compute_digest(manifest: Mapping[str, Any]) -> str:
     """Return the digest that ECR gives a manifest."""
     return f"sha256:{hashlib.sha256(_to_json(manifest).encode()).hexdigest()}"
 
@@ -205,16 +207,16 @@ def read_contents(
     child = None
     try:
         answer = aws.call(
-            "ecr", "batch_get_image", imageIds=[_identifier(digest)], **where
+            "ecr", "batch_get_image", imageIds=[_image_identifier(digest)], **where
         )
         manifest = _first_manifest(answer, digest, where)
         if is_index(manifest):
             try:
-                child = platform_digest(manifest)
+                child = find_platform_digest(manifest)
             except NotFoundError:
-                return ImageContents(Configuration(index_platforms(manifest)))
+                return ImageContents(Configuration(describe_platforms(manifest)))
             answer = aws.call(
-                "ecr", "batch_get_image", imageIds=[_identifier(child)], **where
+                "ecr", "batch_get_image", imageIds=[_image_identifier(child)], **where
             )
             manifest = _first_manifest(answer, child, where)
         if "config" not in manifest:
@@ -235,7 +237,7 @@ def read_contents(
         return ImageContents(None, sentence, hint, child)
     if not isinstance(content, dict):
         return ImageContents(None, "it is not a JSON object", PUSH, child)
-    return ImageContents(configuration_of(content), child=child)
+    return ImageContents(parse_configuration(content), child=child)
 
 
 def _first_manifest(
@@ -261,7 +263,7 @@ def describe_image(
     """
     try:
         answer = aws.call(
-            "ecr", "describe_images", imageIds=[_identifier(reference)], **where
+            "ecr", "describe_images", imageIds=[_image_identifier(reference)], **where
         )
     except NotFoundError as error:
         raise NotFoundError(
@@ -278,6 +280,6 @@ def describe_image(
     )
 
 
-def _identifier(reference: str) -> dict[str, str]:
+def _image_identifier(reference: str) -> dict[str, str]:
     kind = "imageDigest" if reference.startswith("sha256:") else "imageTag"
     return {kind: reference}

@@ -11,17 +11,17 @@ from deploy.errors import NotFoundError
 from deploy.plan.actions import Call
 from deploy.resources import OWNER_TAG, tag_list, tags_from, tags_of
 
-__all__ = ["repository_calls", "repository_tags"]
+__all__ = ["plan_repository", "read_repository_tags"]
 
 
-def repository_calls(aws: AWSClient, config: DeployConfig) -> list[Call]:
+def plan_repository(aws: AWSClient, config: DeployConfig) -> list[Call]:
     """Return the calls that create or correct the repository, none if not needed.
 
     The lifecycle policy deletes old images, so it is set only on repositories that we
     created.
     """
     name, keep = config.image.repository, config.image.keep
-    tags = repository_tags(aws, name)
+    tags = read_repository_tags(aws, name)
     calls = [_create(config)] if tags is None else []
     is_ours = tags is None or tags.get(OWNER_TAG) == config.name
     policy = _lifecycle_policy(keep)
@@ -37,7 +37,7 @@ def repository_calls(aws: AWSClient, config: DeployConfig) -> list[Call]:
     return calls
 
 
-def repository_tags(aws: AWSClient, name: str) -> dict[str, str] | None:
+def read_repository_tags(aws: AWSClient, name: str) -> dict[str, str] | None:
     """Return the tags of a repository; None if it does not exist."""
     try:
         described = aws.call("ecr", "describe_repositories", repositoryNames=[name])

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from deploy.config import ImageTable
 from deploy.errors import ConfigError
 
-__all__ = ["Ignore", "ignore_of", "is_outside", "select_context_files"]
+__all__ = ["Ignore", "is_outside", "read_ignore_rules", "select_context_files"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Rule:
     expression: re.Pattern[str]
     is_exception: bool
 
-    def fits(self, name: str) -> bool:
+    def matches(self, name: str) -> bool:
         """Return whether the rule matches a name or a folder above it."""
         parents = (str(parent) for parent in PurePosixPath(name).parents)
         return any(self.expression.fullmatch(each) for each in (name, *parents))
@@ -38,18 +38,18 @@ class Ignore:
     kept: frozenset[str] = frozenset()
     """Dockerfile and .dockerignore, which a builder always gets."""
 
-    def leaves_out(self, name: str) -> bool:
+    def is_left_out(self, name: str) -> bool:
         """Return whether a build does not get a file."""
         if name in self.kept:
             return False
         is_out = False
         for rule in self.rules:
-            if rule.is_exception == is_out and rule.fits(name):
+            if rule.is_exception == is_out and rule.matches(name):
                 is_out = not rule.is_exception
         return is_out
 
 
-def ignore_of(table: ImageTable) -> Ignore:
+def read_ignore_rules(table: ImageTable) -> Ignore:
     """Return the ignore rules of a build.
 
     A .dockerignore named after the Dockerfile takes precedence over the one in the
@@ -63,7 +63,7 @@ def ignore_of(table: ImageTable) -> Ignore:
     rules_file = next((path for path in candidates if path.is_file()), None)
     kept = [dockerfile, *([rules_file] if rules_file else ())]
     return Ignore(
-        rules=tuple(_rules(rules_file)) if rules_file else (),
+        rules=tuple(_read_rules(rules_file)) if rules_file else (),
         kept=frozenset(
             path.resolve().relative_to(context.resolve()).as_posix()
             for path in kept
@@ -79,11 +79,11 @@ def is_outside(path: Path, folder: Path) -> bool:
 
 def select_context_files(table: ImageTable, names: Iterable[str]) -> Iterator[str]:
     """Return the files below the context that the build gets."""
-    ignore = ignore_of(table)
-    return (name for name in names if not ignore.leaves_out(name))
+    ignore = read_ignore_rules(table)
+    return (name for name in names if not ignore.is_left_out(name))
 
 
-def _rules(path: Path) -> Iterator[Rule]:
+def _read_rules(path: Path) -> Iterator[Rule]:
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -98,10 +98,10 @@ def _rules(path: Path) -> Iterator[Rule]:
         pattern = text.removeprefix("!").strip().strip("/")
         if pattern not in ("", "."):
             pattern = str(PurePosixPath(pattern))
-            yield Rule(re.compile(_expression(pattern), re.DOTALL), is_exception)
+            yield Rule(re.compile(_to_regex(pattern), re.DOTALL), is_exception)
 
 
-def _expression(pattern: str) -> str:
+def _to_regex(pattern: str) -> str:
     """Return a pattern of Go's filepath.Match as a regular expression.
 
     `**` matches any folders.

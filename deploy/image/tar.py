@@ -43,7 +43,7 @@ OPENERS: dict[bytes, Callable[[Path], Any]] = {
     b"\xfd7zXZ\0": lzma.open,
 }
 ZSTANDARD = b"\x28\xb5\x2f\xfd"
-CUT_OFF = "copy or save it again; compare its sha256 with the original's"
+COPY_HINT = "copy or save it again; compare its sha256 with the original's"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +70,14 @@ class TarReader:
         """Names of all files and links, without a leading "./"."""
         return [*self._members, *self._links]
 
-    def size(self, name: str) -> int | None:
+    def get_size(self, name: str) -> int | None:
         """Return the size of a member in bytes; None if there is none."""
-        member = self._members.get(self._target(name))
+        member = self._members.get(self._follow_links(name))
         return None if member is None else member.size
 
-    def document(self, name: str) -> bytes:
+    def read_document(self, name: str) -> bytes:
         """Return the bytes of a small member; raise ConfigError if there is none."""
-        target = self._target(name)
+        target = self._follow_links(name)
         member = self._members.get(target)
         if member is None:
             raise ConfigError(f"{self._path} holds no {name}", hint=self._again)
@@ -89,11 +89,11 @@ class TarReader:
             )
         if target in self._kept:
             return self._kept[target]
-        return b"".join(self.parts(name, MAX_DOCUMENT_BYTES))
+        return b"".join(self.read_parts(name, MAX_DOCUMENT_BYTES))
 
-    def parts(self, name: str, part_bytes: int) -> Iterator[bytes]:
+    def read_parts(self, name: str, part_bytes: int) -> Iterator[bytes]:
         """Yield a member in pieces of at most `part_bytes`."""
-        member = self._members.get(self._target(name))
+        member = self._members.get(self._follow_links(name))
         if member is None:
             raise ConfigError(f"{self._path} holds no {name}", hint=self._again)
         left = member.size
@@ -107,7 +107,7 @@ class TarReader:
                     left -= len(piece)
                     yield piece
         except (EOFError, OSError, zlib.error, lzma.LZMAError) as error:
-            raise self._unreadable(error) from error
+            raise self._to_config_error(error) from error
 
     @cached_property
     def _members(self) -> dict[str, Member]:
@@ -115,15 +115,15 @@ class TarReader:
         members: dict[str, Member] = {}
         try:
             with self._open() as file:
-                for info in _headers(file):
-                    name = self._name(info)
+                for info in _read_headers(file):
+                    name = self._parse_name(info)
                     self._links.pop(name, None)
                     if info.islnk() or info.issym():
-                        self._links[name] = _link_target(info, name)
+                        self._links[name] = _resolve_link(info, name)
                         members.pop(name, None)
                     elif info.isreg():
-                        members[name] = self._member(info)
-                        self._keep(name, file, members[name])
+                        members[name] = self._locate_member(info)
+                        self._keep_if_small(name, file, members[name])
         except (
             EOFError,
             OSError,
@@ -133,20 +133,20 @@ class TarReader:
             zlib.error,
             lzma.LZMAError,
         ) as error:
-            raise self._unreadable(error) from error
+            raise self._to_config_error(error) from error
         return members
 
-    def _member(self, info: tarfile.TarInfo) -> Member:
+    def _locate_member(self, info: tarfile.TarInfo) -> Member:
         """Return the place of a file; raise EOFError if the archive ends inside it."""
         if info.issparse():
             raise ConfigError(
-                f"{_shown(info.name)} in {self._path} is stored as a sparse file",
+                f"{_escape_name(info.name)} in {self._path} is stored as a sparse file",
                 hint="pack it again without --sparse",
             )
         if info.size > MAX_MEMBER_BYTES:
             raise ConfigError(
-                f"{_shown(info.name)} in {self._path} has {info.size:,} bytes, and "
-                f"ECR takes layers of {MAX_MEMBER_BYTES:,}",
+                f"{_escape_name(info.name)} in {self._path} has {info.size:,} bytes, "
+                f"and ECR takes layers of {MAX_MEMBER_BYTES:,}",
                 hint=self._again,
             )
         num_bytes = self._path.stat().st_size
@@ -160,7 +160,7 @@ class TarReader:
             )
         return Member(info.offset_data, info.size)
 
-    def _keep(self, name: str, file: IO[bytes], member: Member) -> None:
+    def _keep_if_small(self, name: str, file: IO[bytes], member: Member) -> None:
         self._room += len(self._kept.pop(name, b""))
         if member.size <= min(SMALL_BYTES, self._room):
             file.seek(member.offset)
@@ -170,17 +170,17 @@ class TarReader:
             self._kept[name] = content
             self._room -= len(content)
 
-    def _name(self, info: tarfile.TarInfo) -> str:
+    def _parse_name(self, info: tarfile.TarInfo) -> str:
         parts = info.name.split("/")
         if info.name.startswith("/") or ".." in parts or "\0" in info.name:
             raise ConfigError(
-                f"{self._path} is not an image: its member {_shown(info.name)} "
+                f"{self._path} is not an image: its member {_escape_name(info.name)} "
                 "leads out of the archive",
                 hint=self._again,
             )
         return "/".join(part for part in parts if part not in ("", "."))
 
-    def _target(self, name: str) -> str:
+    def _follow_links(self, name: str) -> str:
         """Follow links inside the archive to the name of a file."""
         seen = name
         for _ in range(MAX_LINKS):
@@ -219,15 +219,15 @@ class TarReader:
             return self._path.open("rb")
         return cast("IO[bytes]", self._opener(self._path))
 
-    def _unreadable(self, error: Exception) -> ConfigError:
+    def _to_config_error(self, error: Exception) -> ConfigError:
         if isinstance(error, EOFError) or "unexpected end" in str(error):
-            return ConfigError(f"{self._path} is cut off", hint=CUT_OFF)
+            return ConfigError(f"{self._path} is cut off", hint=COPY_HINT)
         if isinstance(error, OSError) and error.strerror:
             return ConfigError(
                 f"{self._path} cannot be read: {error.strerror}", hint=self._again
             )
         if isinstance(error, zlib.error | lzma.LZMAError | OSError):
-            return ConfigError(f"{self._path} is damaged: {error}", hint=CUT_OFF)
+            return ConfigError(f"{self._path} is damaged: {error}", hint=COPY_HINT)
         return ConfigError(
             f"{self._path} is not an OCI archive: it is not a "
             "tar file, or it is damaged",
@@ -254,7 +254,7 @@ class _HeaderFile:
         return self._file.tell()
 
 
-def _headers(file: IO[bytes]) -> Iterator[tarfile.TarInfo]:
+def _read_headers(file: IO[bytes]) -> Iterator[tarfile.TarInfo]:
     """Yield members in their order; raise TarError at an invalid header."""
     with tarfile.open(fileobj=cast("Any", _HeaderFile(file)), mode="r:") as tar:
         end = 0
@@ -266,7 +266,7 @@ def _headers(file: IO[bytes]) -> Iterator[tarfile.TarInfo]:
             yield info
 
 
-def _link_target(info: tarfile.TarInfo, name: str) -> str:
+def _resolve_link(info: tarfile.TarInfo, name: str) -> str:
     """Return the target of a link; that of a hard link is relative to the root."""
     if info.islnk():
         return posixpath.normpath(info.linkname)
@@ -275,7 +275,7 @@ def _link_target(info: tarfile.TarInfo, name: str) -> str:
     return posixpath.normpath(posixpath.join(posixpath.dirname(name), info.linkname))
 
 
-def _shown(name: str) -> str:
+def _escape_name(name: str) -> str:
     """Return a name for messages, with control characters escaped."""
     text = name.encode("unicode_escape", "backslashreplace").decode()
     return text if len(text) <= 80 else f"{text[:77]}..."

@@ -27,16 +27,16 @@ def upload_blobs(
     total = sum(blob.size for blob in blobs)
     done = 0
     for blob in blobs:
-        if _has(aws, repository, blob.digest):
+        if _is_uploaded(aws, repository, blob.digest):
             done += blob.size
             progress(done, total)
             continue
-        for size in _upload(aws, repository, archive, blob.digest):
+        for size in _upload_blob(aws, repository, archive, blob.digest):
             done += size
             progress(done, total)
 
 
-def _has(aws: AWSClient, repository: str, digest: str) -> bool:
+def _is_uploaded(aws: AWSClient, repository: str, digest: str) -> bool:
     answer = aws.call(
         "ecr",
         "batch_check_layer_availability",
@@ -49,18 +49,18 @@ def _has(aws: AWSClient, repository: str, digest: str) -> bool:
     )
 
 
-def _upload(
+def _upload_blob(
     aws: AWSClient, repository: str, archive: Archive, digest: str
 ) -> list[int]:
     """Upload one blob and return the sizes of its parts."""
-    begun = aws.call("ecr", "initiate_layer_upload", repositoryName=repository)
+    upload = aws.call("ecr", "initiate_layer_upload", repositoryName=repository)
     sizes, first = [], 0
-    for part in archive.parts(digest, min(PART_BYTES, int(begun["partSize"]))):
+    for part in archive.read_parts(digest, min(PART_BYTES, int(upload["partSize"]))):
         aws.call(
             "ecr",
             "upload_layer_part",
             repositoryName=repository,
-            uploadId=begun["uploadId"],
+            uploadId=upload["uploadId"],
             partFirstByte=first,
             partLastByte=first + len(part) - 1,
             layerPartBlob=part,
@@ -73,7 +73,7 @@ def _upload(
             "complete_layer_upload",
             {
                 "repositoryName": repository,
-                "uploadId": begun["uploadId"],
+                "uploadId": upload["uploadId"],
                 "layerDigests": [digest],
             },
             f"complete {digest}",

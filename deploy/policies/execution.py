@@ -19,7 +19,7 @@ from deploy.policies.statements import (
     source_arns,
     weights_prefix,
 )
-from deploy.queue.endpoint import exchange_of
+from deploy.queue.endpoint import get_exchange
 from deploy.resources import Identity, log_group
 
 __all__ = ["execution_policy"]
@@ -96,7 +96,7 @@ def _exchange(config: DeployConfig, identity: Identity) -> list[Document]:
     table = config.asynchronous
     if table.bucket is None:
         return []
-    exchange = exchange_of(config)
+    exchange = get_exchange(config)
     ours = f"arn:{identity.partition}:s3:::{exchange.bucket}/{exchange.prefix}"
     statements = [
         allow(

@@ -13,7 +13,7 @@ from deploy.policies.statements import (
     source_arns,
     weights_prefix,
 )
-from deploy.queue.endpoint import exchange_of
+from deploy.queue.endpoint import get_exchange
 from deploy.resources import Identity
 
 __all__ = ["storage_statements"]
@@ -35,7 +35,7 @@ def _exchange(config: DeployConfig, identity: Identity) -> list[Document]:
     """
     if config.asynchronous.bucket is None:
         return []
-    exchange = exchange_of(config)
+    exchange = get_exchange(config)
     ours = f"arn:{identity.partition}:s3:::{exchange.bucket}"
     others = {source.partition("/")[0] for source in config.asynchronous.sources}
     scaling = "sagemaker.application-autoscaling.amazonaws.com"

@@ -17,12 +17,12 @@ from deploy.resources import AsyncInference, Endpoint, Identity, endpoint_from
 __all__ = [
     "Exchange",
     "async_config",
-    "async_endpoint_from",
     "async_name",
-    "concurrency_of",
-    "exchange_of",
-    "extension_of",
-    "pages_in_time",
+    "build_async_endpoint",
+    "build_output_extension",
+    "compute_concurrency",
+    "estimate_pages_before_timeout",
+    "get_exchange",
 ]
 
 SUFFIX = "-async"
@@ -52,16 +52,16 @@ class Exchange:
         """S3 address of the results."""
         return f"s3://{self.bucket}/{self.prefix}out"
 
-    def output_of(self, key: str, run: str, attempt: int) -> str:
-        """Return the S3 address of the result of one attempt."""
-        return f"{self.output}/{extension_of(run, attempt)}/{key}"
+    def get_output_uri(self, key: str, run: str, attempt: int) -> str:
+        """Return the S3 address of the result of one attempt, given the job's key."""
+        return f"{self.output}/{build_output_extension(run, attempt)}/{key}"
 
-    def failure_of(self, key: str, run: str, attempt: int) -> str:
+    def get_failure_prefix(self, key: str, run: str, attempt: int) -> str:
         """Return the beginning of the S3 address of the failure of one attempt.
 
         SageMaker does not document how the address ends.
         """
-        return f"{self.failure}/{extension_of(run, attempt)}/{key}"
+        return f"{self.failure}/{build_output_extension(run, attempt)}/{key}"
 
     @property
     def failure(self) -> str:
@@ -69,7 +69,7 @@ class Exchange:
         return f"s3://{self.bucket}/{self.prefix}failed"
 
 
-def extension_of(run: str, attempt: int) -> str:
+def build_output_extension(run: str, attempt: int) -> str:
     """Return the path of an attempt below the output path.
 
     Each attempt and each ledger writes to its own path, so that old results are not
@@ -78,8 +78,8 @@ def extension_of(run: str, attempt: int) -> str:
     return f"{run}/attempt-{attempt}"
 
 
-def exchange_of(config: DeployConfig) -> Exchange:
-    """Return the places of a deployment.
+def get_exchange(config: DeployConfig) -> Exchange:
+    """Return the places in S3 of the queue of a deployment.
 
     Raises ConfigError if `asynchronous.bucket` is not set.
     """
@@ -101,15 +101,16 @@ def async_name(config: DeployConfig) -> str:
 
 
 def async_config(config: DeployConfig, identity: Identity) -> DeployConfig:
-    """Return the configuration of a deployment for its asynchronous endpoint.
+    """Return a copy of a configuration, changed for the asynchronous endpoint.
 
-    Raises ConfigError if the name is too long.
+    It has the name of that endpoint, one machine, and no data capture. Raises
+    ConfigError if the name is too long.
     """
     if len(config.name) + len(SUFFIX) > MAX_NAME:
-        most = MAX_NAME - len(SUFFIX)
+        max_letters = MAX_NAME - len(SUFFIX)
         raise ConfigError(
-            f"name must have at most {most} characters for an asynchronous endpoint, "
-            f"not {len(config.name)}",
+            f"name must have at most {max_letters} characters for an asynchronous "
+            f"endpoint, not {len(config.name)}",
             hint="a shorter name in chandra.toml",
         )
     return replace(
@@ -122,12 +123,13 @@ def async_config(config: DeployConfig, identity: Identity) -> DeployConfig:
     )
 
 
-def async_endpoint_from(config: DeployConfig, identity: Identity) -> Endpoint:
+def build_async_endpoint(config: DeployConfig, identity: Identity) -> Endpoint:
     """Return the asynchronous endpoint that `async deploy` creates.
 
-    `config` is the configuration of the deployment itself.
+    `config` is the configuration of the deployment, not that of `async_config`. Raises
+    ConfigError if `asynchronous.bucket` is not set or the name is too long.
     """
-    exchange, table = exchange_of(config), config.asynchronous
+    exchange, table = get_exchange(config), config.asynchronous
     environment = {
         "SERVE_USE": "async",
         "ASYNC_INVOCATION_TIMEOUT_SECONDS": str(table.timeout_seconds),
@@ -139,7 +141,7 @@ def async_endpoint_from(config: DeployConfig, identity: Identity) -> Endpoint:
     inference = AsyncInference(
         output=exchange.output,
         failure=exchange.failure,
-        concurrency=table.concurrency or concurrency_of(config),
+        concurrency=table.concurrency or compute_concurrency(config),
         success_topic=table.success_topic,
         error_topic=table.error_topic,
         kms_key=config.network.kms_key,
@@ -152,37 +154,37 @@ def async_endpoint_from(config: DeployConfig, identity: Identity) -> Endpoint:
     )
 
 
-def concurrency_of(config: DeployConfig) -> int:
-    """Return how many documents a machine gets at once.
+def compute_concurrency(config: DeployConfig) -> int:
+    """Return how many documents SageMaker should send to a machine at once.
 
-    The number is that of the largest pages that fit into GPU memory; the smallest of
-    several machine types decides. One long document fills a machine alone, and this
-    many keep it busy with single pages. It is at least two, so that one document is
+    As many pages of the largest size fit into GPU memory; the smallest of several
+    machine types decides. The number keeps a machine busy even if each document has one
+    page. It is 2 for unknown machine types, and at least 2, so that one document is
     decoded while another is read.
     """
     counts = []
     for name in config.endpoint.instance_types:
-        known = INSTANCES.get(name)
-        if known is None:
+        instance = INSTANCES.get(name)
+        if instance is None:
             continue
-        free = known.gpu.memory_gb * SHARE - config.model.weights_gb - WORKING_GB
-        counts.append(int(free / PAGE_GB) * known.num_gpus)
+        free_gb = instance.gpu.memory_gb * SHARE - config.model.weights_gb - WORKING_GB
+        counts.append(int(free_gb / PAGE_GB) * instance.num_gpus)
     return max(2, min([MAX_CONCURRENCY, *counts])) if counts else 2
 
 
-def pages_in_time(config: DeployConfig) -> int | None:
+def estimate_pages_before_timeout(config: DeployConfig) -> int | None:
     """Return how many pages of each document a machine reads before the timeout.
 
     All documents share the machine evenly, and the slowest of several machine types
-    decides. None if the speed of a machine type is unknown.
+    decides. Returns None if the speed of a machine type is unknown.
     """
     table = config.asynchronous
-    concurrency = table.concurrency or concurrency_of(config)
+    concurrency = table.concurrency or compute_concurrency(config)
     rates = []
     for name in config.endpoint.instance_types:
-        known = INSTANCES.get(name)
-        rate = rate_of(known.gpu.name) if known else None
-        if known is None or rate is None:
+        instance = INSTANCES.get(name)
+        rate = rate_of(instance.gpu.name) if instance else None
+        if instance is None or rate is None:
             return None
-        rates.append(rate.together * known.num_gpus)
+        rates.append(rate.together * instance.num_gpus)
     return int(min(rates) * table.timeout_seconds / concurrency)

@@ -1,6 +1,6 @@
-"""Results of a queue, written whole beside their documents or into a folder.
+"""Results of a queue, written atomically beside their documents or into a folder.
 
-Files that this program did not write are kept.
+Files that this program did not write, or that were changed since, are kept.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from typing import Protocol
 
 from deploy.concurrency import NUM_LARGE_TRANSFERS
 from deploy.documents.document import S3, Objects, split_uri
-from deploy.documents.naming import to_storable_name, with_pages
-from deploy.documents.targets import ENDINGS, distinct_targets, to_portable_name
+from deploy.documents.naming import add_page_ranges, to_storable_name
+from deploy.documents.targets import ENDINGS, assign_targets, to_portable_name
 from deploy.errors import DeployError, NotFoundError
 from deploy.queue.job import Job, Place, State
 from deploy.queue.ledger import Ledger
 from deploy.results.parse import convert_result, page_errors
 
-__all__ = ["FetchOutcome", "FetchRun", "Fetched", "Files", "Shelf"]
+__all__ = ["FetchOutcome", "FetchResult", "FetchRun", "FileStore", "ResultStore"]
 
-# No file of that name can exist. An attempt to write it fails with the reason.
+# With these errors, no file of that name exists. Writing it reports the reason.
 MISSING_ERRNOS = (errno.ENOENT, errno.ENAMETOOLONG, errno.ENOTDIR)
 
 
-class Shelf(Protocol):
-    """Place where results are written: a file system, or S3."""
+class ResultStore(Protocol):
+    """Storage that results are written to: the file system, or S3."""
 
     def digest(self, target: str) -> str | None:
         """Return the sha256 of a target, or None if it does not exist.
@@ -43,7 +43,10 @@ class Shelf(Protocol):
         ...
 
     def write(self, target: str, content: bytes, *, replacing: bool) -> bool:
-        """Write a target atomically; return False if it was created meanwhile."""
+        """Write a target atomically.
+
+        Without `replacing`, write nothing and return False if the target exists.
+        """
         ...
 
     def remove(self, target: str) -> None:
@@ -69,8 +72,8 @@ class FetchOutcome(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Fetched:
-    """Outcome for one place of the ledger."""
+class FetchResult:
+    """Outcome of fetching the result of one place of the ledger."""
 
     source: str
     target: str | None
@@ -89,8 +92,8 @@ class FetchRun:
         self,
         ledger: Ledger,
         objects: Objects,
-        file_shelf: Shelf,
-        s3_shelf: Shelf,
+        file_store: ResultStore,
+        s3_store: ResultStore,
         *,
         format: str,
         into: str | None,
@@ -103,14 +106,14 @@ class FetchRun:
         Results go into `into`, or beside their documents if it is None. With `force`,
         files that this program did not write are replaced too.
 
-        `file_shelf` and `s3_shelf` write to the file system and to S3. `format` is md,
+        `file_store` and `s3_store` write to the file system and to S3. `format` is md,
         html or json. `is_selected` tells for which places results are written; it does
         not change their names.
         """
         self._ledger = ledger
         self._objects = objects
-        self._file_shelf = file_shelf
-        self._s3_shelf = s3_shelf
+        self._file_store = file_store
+        self._s3_store = s3_store
         self._format = format
         self._into = into
         self._force = force
@@ -119,62 +122,68 @@ class FetchRun:
         self._bases: Mapping[str, str] = {}
         """Target of the result of each place without its suffix, by the place's id."""
 
-    def run(self) -> Iterator[Fetched]:
-        """Yield the outcome of each selected place, several fetched at once."""
-        jobs = {job.key: job for job in self._ledger.jobs()}
-        places = sorted(self._ledger.places(), key=lambda place: place.source)
-        self._bases = self._targets(places, jobs)
+    def run(self) -> Iterator[FetchResult]:
+        """Fetch the results of the selected places, and yield the outcome of each.
+
+        Several are fetched at once. In a dry run, nothing is written. A job whose
+        result was deleted from S3 is recorded as failed, so that it can be retried.
+        """
+        jobs = {job.key: job for job in self._ledger.read_jobs()}
+        places = sorted(self._ledger.read_places(), key=lambda place: place.source)
+        self._bases = self._choose_targets(places, jobs)
         places = [p for p in places if self._is_selected(p, jobs.get(p.key))]
         with ThreadPoolExecutor(NUM_LARGE_TRANSFERS) as threads:
             yield from threads.map(
                 lambda place: self._fetch_one(place, jobs.get(place.key)), places
             )
 
-    def _fetch_one(self, place: Place, job: Job | None) -> Fetched:
+    def _fetch_one(self, place: Place, job: Job | None) -> FetchResult:
         try:
             return self._fetch_result(place, job)
         except OSError as error:
             target = f"{self._bases[place.id]}.{self._format}"
-            return Fetched(
+            return FetchResult(
                 place.source, target, FetchOutcome.NOT_WRITTEN, error.strerror
             )
 
-    def _fetch_result(self, place: Place, job: Job | None) -> Fetched:
+    def _fetch_result(self, place: Place, job: Job | None) -> FetchResult:
         base = self._bases[place.id]
         if job is None or not job.is_settled:
-            return Fetched(place.source, None, FetchOutcome.WAITING)
+            return FetchResult(place.source, None, FetchOutcome.WAITING)
         if job.state is State.FAILED:
             error = {"code": job.code, "detail": job.detail, "attempt": job.attempt}
-            content = _json({"document": place.source, **error})
+            content = _to_json_bytes({"document": place.source, **error})
             target = f"{base}.error.json"
-            what = self._put_error(place, job, target, content)
+            outcome = self._write_error(place, job, target, content)
             detail = f"{job.detail} ({job.code})"
-            return Fetched(place.source, target, what, detail, job.code)
+            return FetchResult(place.source, target, outcome, detail, job.code)
         target = f"{base}.{self._format}"
         try:
             body = self._objects.read(*split_uri(job.output or ""))
             contents = {target: convert_result(body, job.accept, self._format)}
         except NotFoundError:
             if not self._is_dry_run:
-                gone = replace(job, state=State.FAILED, code="gone", detail=job.output)
-                self._ledger.save(gone)
-            return Fetched(place.source, target, FetchOutcome.GONE, job.output)
+                lost_job = replace(
+                    job, state=State.FAILED, code="gone", detail=job.output
+                )
+                self._ledger.save(lost_job)
+            return FetchResult(place.source, target, FetchOutcome.GONE, job.output)
         except DeployError as error:
-            return Fetched(
+            return FetchResult(
                 place.source, target, FetchOutcome.NOT_CONVERTIBLE, error.message
             )
         errors = page_errors(body, job.accept)
         if errors:
-            partial = {"document": place.source, "pages": errors}
-            contents[f"{base}.error.json"] = _json(partial)
+            page_report = {"document": place.source, "pages": errors}
+            contents[f"{base}.error.json"] = _to_json_bytes(page_report)
         missing = {error["page"]: error["code"] for error in errors}
-        put = self._put(place, contents)
-        return Fetched(place.source, target, put, missing=missing)
+        outcome = self._write_changed(place, contents)
+        return FetchResult(place.source, target, outcome, missing=missing)
 
-    def _put_error(
+    def _write_error(
         self, place: Place, job: Job, target: str, content: bytes
     ) -> FetchOutcome:
-        """Write the error of a document.
+        """Write the error of a document; return NOT_OURS or FAILED.
 
         A document that was refused before it was sent may lie where nothing can be
         written. This is not reported as another failure.
@@ -183,87 +192,100 @@ class FetchRun:
             if not target.startswith(S3) and not Path(target).parent.is_dir():
                 return FetchOutcome.FAILED
             try:
-                put = self._put(place, {target: content})
+                outcome = self._write_changed(place, {target: content})
             except (DeployError, OSError):
                 return FetchOutcome.FAILED
         else:
-            put = self._put(place, {target: content})
-        return put if put == FetchOutcome.NOT_OURS else FetchOutcome.FAILED
+            outcome = self._write_changed(place, {target: content})
+        return outcome if outcome == FetchOutcome.NOT_OURS else FetchOutcome.FAILED
 
-    def _targets(
+    def _choose_targets(
         self, places: Sequence[Place], jobs: Mapping[str, Job]
     ) -> Mapping[str, str]:
-        """Return the target of each place without its suffix.
+        """Return the target of each place without its suffix, by the place's id.
 
         Documents that were submitted in different runs may have the same name, and one
         file may have been submitted with different options. The result that was written
         first keeps the name.
         """
-        names = {p.id: self._name_for(p, jobs.get(p.key)) for p in places}
-        above = "" if self._into is None else f"{self._into.rstrip('/')}/"
+        names = {p.id: self._choose_name(p, jobs.get(p.key)) for p in places}
+        folder = "" if self._into is None else f"{self._into.rstrip('/')}/"
         kept = {
             place.id
             for place in places
-            if any(f"{above}{names[place.id]}.{e}" in place.written for e in ENDINGS)
+            if any(
+                f"{folder}{names[place.id]}.{ending}" in place.written
+                for ending in ENDINGS
+            )
         }
-        targets = distinct_targets(names, kept, is_tree=self._into is not None)
-        return {identity: f"{above}{name}" for identity, name in targets.items()}
+        targets = assign_targets(names, kept, is_tree=self._into is not None)
+        return {identity: f"{folder}{name}" for identity, name in targets.items()}
 
-    def _name_for(self, place: Place, job: Job | None) -> str:
+    def _choose_name(self, place: Place, job: Job | None) -> str:
         if self._into is None:
-            return with_pages(place.source, {} if job is None else job.options)
+            return add_page_ranges(place.source, {} if job is None else job.options)
         is_stored = self._into.startswith(S3)
         return to_portable_name(
             to_storable_name(place.name) if is_stored else place.name
         )
 
-    def _put(self, place: Place, contents: dict[str, bytes]) -> FetchOutcome:
-        """Write changed contents; keep files that are not ours, unless forced."""
+    def _write_changed(self, place: Place, contents: dict[str, bytes]) -> FetchOutcome:
+        """Write changed contents of a place, and record their digests in the ledger.
+
+        Files that this program did not write are kept, unless forced. Error files that
+        no longer apply are removed. Returns NOT_OURS if a file was kept, else WRITTEN
+        or UNCHANGED.
+        """
         digests, outcomes = dict(place.written), set()
         for target, content in contents.items():
-            shelf = self._shelf_for(target)
+            store = self._select_store(target)
             digest = hashlib.sha256(content).hexdigest()
-            there = shelf.digest(target)
-            is_ours = there is not None and there == digests.get(target)
-            if there == digest:
+            existing_digest = store.digest(target)
+            is_ours = existing_digest is not None and existing_digest == digests.get(
+                target
+            )
+            if existing_digest == digest:
                 outcomes.add(FetchOutcome.UNCHANGED)
-            elif there is not None and not is_ours and not self._force:
+            elif existing_digest is not None and not is_ours and not self._force:
                 outcomes.add(FetchOutcome.NOT_OURS)
                 continue
-            elif self._is_dry_run or shelf.write(
-                target, content, replacing=there is not None
+            elif self._is_dry_run or store.write(
+                target, content, replacing=existing_digest is not None
             ):
                 outcomes.add(FetchOutcome.WRITTEN)
             else:
                 outcomes.add(FetchOutcome.NOT_OURS)
                 continue
             digests[target] = digest
-        self._remove_stale_error(contents, digests)
+        self._remove_stale_errors(contents, digests)
         if digests != place.written and not self._is_dry_run:
-            self._ledger.put_place(replace(place, written=digests))
+            self._ledger.save_place(replace(place, written=digests))
         for outcome in (FetchOutcome.NOT_OURS, FetchOutcome.WRITTEN):
             if outcome in outcomes:
                 return outcome
         return FetchOutcome.UNCHANGED
 
-    def _shelf_for(self, target: str) -> Shelf:
-        return self._s3_shelf if target.startswith(S3) else self._file_shelf
+    def _select_store(self, target: str) -> ResultStore:
+        return self._s3_store if target.startswith(S3) else self._file_store
 
-    def _remove_stale_error(
+    def _remove_stale_errors(
         self, contents: dict[str, bytes], digests: dict[str, str]
     ) -> None:
-        """Remove errors that we wrote and that no longer apply."""
+        """Remove error files that we wrote and that no longer apply.
+
+        Their entries in `digests` are removed too. In a dry run, nothing is done.
+        """
         for target in contents:
             stale = f"{target.rpartition('.')[0]}.error.json"
             if stale in contents or stale not in digests or self._is_dry_run:
                 continue
-            shelf = self._shelf_for(stale)
-            if shelf.digest(stale) == digests.pop(stale):
-                shelf.remove(stale)
+            store = self._select_store(stale)
+            if store.digest(stale) == digests.pop(stale):
+                store.remove(stale)
 
 
-class Files:
-    """Shelf on the local file system."""
+class FileStore:
+    """Results on the local file system."""
 
     def __init__(self) -> None:
         # The umask can only be read by setting it.
@@ -302,7 +324,8 @@ class Files:
     def _write_and_link(self, handle: int, path: Path, content: bytes) -> bool:
         """Write an unnamed file, and name it when it is complete.
 
-        A process that is killed earlier leaves no file behind.
+        Returns False if the name exists. A process that is killed earlier leaves no
+        file behind.
         """
         descriptors = os.open("/proc/self/fd", os.O_RDONLY | os.O_DIRECTORY)
         try:
@@ -323,7 +346,7 @@ class Files:
 
 
 def _open_unnamed(folder: Path) -> int | None:
-    """Open a file without a name; None if the system does not support it."""
+    """Open a file without a name in a folder; return None if this is not possible."""
     flag = getattr(os, "O_TMPFILE", None)
     if flag is None or not Path("/proc/self/fd").is_dir():
         return None
@@ -333,7 +356,7 @@ def _open_unnamed(folder: Path) -> int | None:
         return None
 
 
-def _json(value: object) -> bytes:
+def _to_json_bytes(value: object) -> bytes:
     text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
     # Names of files may hold bytes that are not UTF-8; write them as JSON escapes.
     return text.encode(errors="backslashreplace")

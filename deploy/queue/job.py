@@ -26,7 +26,7 @@ __all__ = ["Job", "Place", "State", "current_owner", "is_owner_gone", "new_run_n
 
 # After this many attempts, a page that fails with a transient error fails for good.
 MAX_PARTIAL_ATTEMPTS = 3
-KEPT = ("output", "pages_read", "pages_failed")
+KEPT_FIELDS = ("output", "pages_read", "pages_failed")
 
 
 class State(StrEnum):
@@ -76,13 +76,13 @@ class Job:
     pages_failed: Mapping[str, int] = field(default_factory=dict)
     """Number of failed pages of a document that was read, by error code."""
     kept: Mapping[str, Any] = field(default_factory=dict)
-    """Values of `KEPT` from the previous attempt while missing pages are read again.
-    They are restored unless the new attempt read more pages."""
+    """Values of `KEPT_FIELDS` from the previous attempt while missing pages are read
+    again. They are restored unless the new attempt read more pages."""
     stamp: str | None = field(default=None, compare=False)
     """Version of the stored record; None if it is not stored."""
 
     @classmethod
-    def of(cls, document: Document, run: str, now: float) -> Job:
+    def from_document(cls, document: Document, run: str, now: float) -> Job:
         """Return a new job for a document."""
         return cls(
             key=document.key,
@@ -98,7 +98,7 @@ class Job:
         )
 
     @classmethod
-    def refused(cls, refused: Refused, run: str, now: float) -> Job:
+    def from_refused(cls, refused: Refused, run: str, now: float) -> Job:
         """Return a failed job for a document that could not be sent."""
         return cls(
             key=refused.key,
@@ -142,7 +142,7 @@ class Job:
 
     @property
     def is_retryable(self) -> bool:
-        """Return whether another attempt may read the document, or its missing pages.
+        """True if another attempt may read the document, or its missing pages.
 
         A failure before the document was sent counts too: it cost nothing.
         """
@@ -154,41 +154,46 @@ class Job:
 
     @property
     def has_failed_permanently(self) -> bool:
-        """Return whether a paid attempt failed in a way that a retry would repeat."""
+        """True if a paid attempt failed in a way that a retry would repeat."""
         is_paid_for = self.state is State.FAILED and self.output is not None
         return is_paid_for and is_permanent(self.code)
 
     def next_attempt(self) -> Job:
-        """Return the next attempt, whose result is written to its own place."""
+        """Return a copy of the job as its next attempt, in state NEW.
+
+        Its result will be written to another address. The result of a document that was
+        read is kept for comparison.
+        """
         kept: Mapping[str, Any] = {}
         if self.state is State.DONE:
-            kept = {name: getattr(self, name) for name in KEPT}
+            kept = {name: getattr(self, name) for name in KEPT_FIELDS}
         return replace(
             self, state=State.NEW, attempt=self.attempt + 1, kept=kept, output=None,
             failure=None, code=None, detail=None, pages_read=None, pages_failed={},
         )  # fmt: skip
 
-    def settled(self, **outcome: Any) -> Job:
-        """Return the job with an outcome.
+    def with_outcome(self, **outcome: Any) -> Job:
+        """Return a copy of the job with an outcome, given by field.
 
-        If a previous attempt read more pages, its result is kept.
+        If the previous attempt read more pages, the copy has its result instead.
         """
-        ended = replace(self, code=None, detail=None)
-        ended = replace(ended, **outcome)
-        if self.kept and self._had_more(ended):
-            ended = replace(
-                ended, state=State.DONE, code=None, detail=None, **self.kept
-            )
-        return replace(ended, kept={})
+        job = replace(self, code=None, detail=None)
+        job = replace(job, **outcome)
+        if self.kept and self._previous_read_more(job):
+            job = replace(job, state=State.DONE, code=None, detail=None, **self.kept)
+        return replace(job, kept={})
 
-    def _had_more(self, ended: Job) -> bool:
+    def _previous_read_more(self, ended: Job) -> bool:
         """Return whether the previous attempt read more pages than this one."""
-        before: int | None = self.kept["pages_read"]
-        if before is not None:
-            return (ended.pages_read or 0) < before
+        previous_pages: int | None = self.kept["pages_read"]
+        if previous_pages is not None:
+            return (ended.pages_read or 0) < previous_pages
         # Results in Markdown tell only the missing pages.
-        lacked: int = sum(self.kept["pages_failed"].values())
-        return ended.state is State.FAILED or sum(ended.pages_failed.values()) > lacked
+        previous_failed: int = sum(self.kept["pages_failed"].values())
+        return (
+            ended.state is State.FAILED
+            or sum(ended.pages_failed.values()) > previous_failed
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,16 +216,17 @@ def new_run_name(now: float) -> str:
 
 
 def current_owner() -> str:
-    """Return this process as the owner of jobs."""
+    """Return the name of this process as an owner of jobs: host/process."""
     return f"{socket.gethostname()}/{os.getpid()}"
 
 
 def is_owner_gone(
     owner: str | None, is_running: Callable[[int], bool] | None = None
 ) -> bool:
-    """Return whether the process that sends a job has ended.
+    """Return whether the process that was sending a job has ended.
 
-    A process on another machine counts as running.
+    A process on another machine counts as running, and no owner as ended. `is_running`
+    replaces the check of a process id.
     """
     host, _, process = (owner or "").rpartition("/")
     if host != socket.gethostname():

@@ -22,35 +22,45 @@ __all__ = [
     "Ledger",
     "SqliteLedger",
     "from_json",
-    "requested_jobs",
+    "select_requested_jobs",
     "to_json",
 ]
 
 
 class Ledger(Protocol):
-    """Set of jobs and places."""
+    """Stored jobs and places of a queue.
+
+    Finders return None for an unknown key or id. All readers return what is stored now.
+    """
 
     @property
     def name(self) -> str: ...
-    def job(self, key: str) -> Job | None: ...
-    def jobs(self) -> Iterator[Job]: ...
+    def find_job(self, key: str) -> Job | None: ...
+    def read_jobs(self) -> Iterator[Job]: ...
     def save(self, job: Job) -> Job | None:
-        """Save a job and return it with its new stamp.
+        """Save a job if it has not changed since it was read; return the stored job.
 
-        Returns None if another process has changed the job since it was read.
+        The stored job has a new stamp. Returns None, and saves nothing, if another
+        process has changed the job, or has added it while `job` has no stamp.
         """
         ...
 
-    def place(self, place_id: str) -> Place | None: ...
-    def places(self) -> Iterator[Place]: ...
-    def put_place(self, place: Place) -> None: ...
+    def find_place(self, place_id: str) -> Place | None: ...
+    def read_places(self) -> Iterator[Place]: ...
+    def save_place(self, place: Place) -> None:
+        """Add a place, or replace the place with its id."""
+        ...
+
     def close(self) -> None: ...
 
 
-def requested_jobs(ledger: Ledger) -> Iterator[Job]:
-    """Yield jobs that a place requests; a document that changed has another job."""
-    keys = {place.key for place in ledger.places()}
-    return (job for job in ledger.jobs() if job.key in keys)
+def select_requested_jobs(ledger: Ledger) -> Iterator[Job]:
+    """Return the jobs that a place of the ledger requests.
+
+    Jobs for earlier contents of changed documents are left out.
+    """
+    keys = {place.key for place in ledger.read_places()}
+    return (job for job in ledger.read_jobs() if job.key in keys)
 
 
 SCHEMA = """
@@ -66,6 +76,7 @@ class SqliteLedger:
     """Ledger in a file that several processes of one machine may use at once."""
 
     def __init__(self, path: Path) -> None:
+        """Open or create the file; raises ConfigError if it is not a ledger."""
         self._path = path
         self._lock = threading.Lock()
         try:
@@ -86,18 +97,18 @@ class SqliteLedger:
     def name(self) -> str:
         return str(self._path)
 
-    def job(self, key: str) -> Job | None:
-        rows = self._rows("SELECT record, version FROM jobs WHERE key = ?", key)
-        return _job(*rows[0]) if rows else None
+    def find_job(self, key: str) -> Job | None:
+        rows = self._query("SELECT record, version FROM jobs WHERE key = ?", key)
+        return _parse_job(*rows[0]) if rows else None
 
-    def jobs(self) -> Iterator[Job]:
-        for row in self._rows("SELECT record, version FROM jobs ORDER BY key"):
-            yield _job(*row)
+    def read_jobs(self) -> Iterator[Job]:
+        for row in self._query("SELECT record, version FROM jobs ORDER BY key"):
+            yield _parse_job(*row)
 
     def save(self, job: Job) -> Job | None:
         record = json.dumps(to_json(job))
         if job.stamp is None:
-            changed = self._change(
+            changed = self._execute(
                 "INSERT OR IGNORE INTO jobs VALUES (?, ?, 1, ?)",
                 job.key,
                 job.state.value,
@@ -105,7 +116,7 @@ class SqliteLedger:
             )
             return replace(job, stamp="1") if changed else None
         version = int(job.stamp)
-        changed = self._change(
+        changed = self._execute(
             "UPDATE jobs SET state = ?, version = ?, record = ? "
             "WHERE key = ? AND version = ?",
             job.state.value,
@@ -116,26 +127,27 @@ class SqliteLedger:
         )
         return replace(job, stamp=str(version + 1)) if changed else None
 
-    def place(self, place_id: str) -> Place | None:
-        rows = self._rows("SELECT record FROM places WHERE id = ?", place_id)
+    def find_place(self, place_id: str) -> Place | None:
+        rows = self._query("SELECT record FROM places WHERE id = ?", place_id)
         return Place(**json.loads(rows[0][0])) if rows else None
 
-    def places(self) -> Iterator[Place]:
-        for (record,) in self._rows("SELECT record FROM places ORDER BY id"):
+    def read_places(self) -> Iterator[Place]:
+        for (record,) in self._query("SELECT record FROM places ORDER BY id"):
             yield Place(**json.loads(record))
 
-    def put_place(self, place: Place) -> None:
+    def save_place(self, place: Place) -> None:
         record = json.dumps(asdict(place))
-        self._change("INSERT OR REPLACE INTO places VALUES (?, ?)", place.id, record)
+        self._execute("INSERT OR REPLACE INTO places VALUES (?, ?)", place.id, record)
 
     def close(self) -> None:
         self._database.close()
 
-    def _rows(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
+    def _query(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
         with self._lock:
             return self._database.execute(statement, values).fetchall()
 
-    def _change(self, statement: str, *values: object) -> int:
+    def _execute(self, statement: str, *values: object) -> int:
+        """Execute a statement; return the number of changed rows."""
         with self._lock:
             return self._database.execute(statement, values).rowcount
 
@@ -152,5 +164,5 @@ def from_json(record: Mapping[str, Any], stamp: str) -> Job:
     return Job(**{**values, "state": State(record["state"]), "stamp": stamp})
 
 
-def _job(record: str, version: int) -> Job:
+def _parse_job(record: str, version: int) -> Job:
     return from_json(json.loads(record), str(version))

@@ -20,10 +20,10 @@ from deploy.errors import ConflictError, NotFoundError
 from deploy.queue.job import Job, Place
 from deploy.queue.ledger import Ledger, SqliteLedger, from_json, to_json
 
-__all__ = ["StoredLedger", "open_ledger"]
+__all__ = ["S3Ledger", "open_ledger"]
 
 
-class StoredLedger:
+class S3Ledger:
     """Ledger below one prefix of a bucket."""
 
     def __init__(self, aws: AWSClient, uri: str) -> None:
@@ -35,55 +35,59 @@ class StoredLedger:
     def name(self) -> str:
         return f"{S3}{self._bucket}/{self._prefix}"
 
-    def job(self, key: str) -> Job | None:
-        return self._job(self._key("jobs", key))
+    def find_job(self, key: str) -> Job | None:
+        return self._read_job(self._object_key("jobs", key))
 
-    def jobs(self) -> Iterator[Job]:
-        yield from self._all("jobs", self._job)
+    def read_jobs(self) -> Iterator[Job]:
+        yield from self._read_all("jobs", self._read_job)
 
     def save(self, job: Job) -> Job | None:
         condition = (
             {"IfNoneMatch": "*"} if job.stamp is None else {"IfMatch": job.stamp}
         )
         try:
-            etag = self._put(self._key("jobs", job.key), to_json(job), **condition)
+            etag = self._put_record(
+                self._object_key("jobs", job.key), to_json(job), **condition
+            )
         except (ConflictError, NotFoundError):
             # A retried request may find the record that its own first attempt wrote.
-            existing = self.job(job.key)
+            existing = self.find_job(job.key)
             return existing if existing == job else None
         return replace(job, stamp=etag)
 
-    def place(self, place_id: str) -> Place | None:
-        return self._place(self._key("places", place_id))
+    def find_place(self, place_id: str) -> Place | None:
+        return self._read_place(self._object_key("places", place_id))
 
-    def places(self) -> Iterator[Place]:
-        yield from self._all("places", self._place)
+    def read_places(self) -> Iterator[Place]:
+        yield from self._read_all("places", self._read_place)
 
-    def put_place(self, place: Place) -> None:
-        self._put(self._key("places", place.id), asdict(place))
+    def save_place(self, place: Place) -> None:
+        self._put_record(self._object_key("places", place.id), asdict(place))
 
     def close(self) -> None:
         """Do nothing: there is no connection to close."""
 
-    def _key(self, kind: str, name: str) -> str:
+    def _object_key(self, kind: str, name: str) -> str:
         return f"{self._prefix}{kind}/{name}.json"
 
-    def _job(self, key: str) -> Job | None:
-        record = self._get(key)
+    def _read_job(self, key: str) -> Job | None:
+        record = self._get_record(key)
         return None if record is None else from_json(*record)
 
-    def _place(self, key: str) -> Place | None:
-        record = self._get(key)
+    def _read_place(self, key: str) -> Place | None:
+        record = self._get_record(key)
         return None if record is None else Place(**record[0])
 
-    def _get(self, key: str) -> tuple[dict[str, Any], str] | None:
+    def _get_record(self, key: str) -> tuple[dict[str, Any], str] | None:
+        """Return a record and its ETag; None if it does not exist."""
         try:
             answer = self._aws.call("s3", "get_object", Bucket=self._bucket, Key=key)
         except NotFoundError:
             return None
         return json.loads(answer["Body"].read()), str(answer["ETag"])
 
-    def _put(self, key: str, record: dict[str, Any], **condition: str) -> str:
+    def _put_record(self, key: str, record: dict[str, Any], **condition: str) -> str:
+        """Write a record and return its ETag; raises ConflictError by `condition`."""
         answer = self._aws.call(
             "s3",
             "put_object",
@@ -95,8 +99,11 @@ class StoredLedger:
         )
         return str(answer["ETag"])
 
-    def _all(self, kind: str, read: Any) -> Iterator[Any]:
-        """Yield all records, several read at once, without those deleted meanwhile."""
+    def _read_all(self, kind: str, read: Any) -> Iterator[Any]:
+        """Yield all records of a kind, several read at once.
+
+        Records that are deleted meanwhile are left out.
+        """
         items = self._aws.objects(self._bucket, f"{self._prefix}{kind}/")
         keys = [item["Key"] for item in items]
         with ThreadPoolExecutor(NUM_SMALL_REQUESTS) as threads:
@@ -104,7 +111,10 @@ class StoredLedger:
 
 
 def open_ledger(where: str, aws: AWSClient) -> Ledger:
-    """Open the ledger at s3://bucket/prefix or in a file."""
+    """Open the ledger at s3://bucket/prefix or in a file, which is created if missing.
+
+    Raises ConfigError if a file is not a ledger.
+    """
     if where.startswith(S3):
-        return StoredLedger(aws, where)
+        return S3Ledger(aws, where)
     return SqliteLedger(Path(where))

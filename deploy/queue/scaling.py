@@ -25,9 +25,9 @@ __all__ = [
     "ALARM_SUFFIXES",
     "ObservedScaling",
     "Scaling",
+    "build_unscale_call",
     "is_within",
     "scalable_target",
-    "unscale",
 ]
 
 SERVICE = "application-autoscaling"
@@ -48,7 +48,7 @@ def scalable_target(endpoint: str) -> dict[str, str]:
     }
 
 
-def unscale(endpoint: str) -> Call:
+def build_unscale_call(endpoint: str) -> Call:
     """Return the call that removes the limits and policies of an endpoint."""
     return Call(
         SERVICE,
@@ -85,10 +85,10 @@ class Scaling:
     tags: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(
+    def from_table(
         cls, endpoint: str, table: AsynchronousTable, tags: Mapping[str, str]
     ) -> Scaling:
-        """Return the scaling that a configuration asks for."""
+        """Return the scaling of an endpoint that a configuration asks for."""
         return cls(
             endpoint=endpoint,
             min_instances=table.min_instances,
@@ -120,7 +120,7 @@ class Scaling:
             "CustomizedMetricSpecification": {
                 "MetricName": "ApproximateBacklogSizePerInstance",
                 "Namespace": "AWS/SageMaker",
-                "Dimensions": _of_endpoint(self.endpoint),
+                "Dimensions": _endpoint_dimensions(self.endpoint),
                 "Statistic": "Average",
             },
             "ScaleOutCooldown": self.scale_out_seconds,
@@ -130,22 +130,22 @@ class Scaling:
         }
         per = self.backlog_per_instance
         return {
-            BACKLOG: self._policy(
+            BACKLOG: self._build_policy(
                 BACKLOG,
                 "TargetTrackingScaling",
                 {"TargetTrackingScalingPolicyConfiguration": tracking},
                 f"one more when over {per} documents wait for each",
             ),
-            WAKE: self._policy(
+            WAKE: self._build_policy(
                 WAKE,
                 "StepScaling",
-                _steps("ChangeInCapacity", 1, "Lower", self.scale_out_seconds),
+                _step_policy("ChangeInCapacity", 1, "Lower", self.scale_out_seconds),
                 "one when documents wait and there is none",
             ),
-            IDLE: self._policy(
+            IDLE: self._build_policy(
                 IDLE,
                 "StepScaling",
-                _steps("ExactCapacity", self.min_instances, "Upper", PERIOD),
+                _step_policy("ExactCapacity", self.min_instances, "Upper", PERIOD),
                 f"down to {self.min_instances} when there is no work",
             ),
         }
@@ -160,7 +160,7 @@ class Scaling:
             "Namespace": "AWS/SageMaker",
             "MetricName": "HasBacklogWithoutCapacity",
             # SageMaker publishes this metric without a variant.
-            "Dimensions": _of_endpoint(self.endpoint),
+            "Dimensions": _endpoint_dimensions(self.endpoint),
             "Statistic": "Average",
             "Period": PERIOD,
             "EvaluationPeriods": 2,
@@ -170,7 +170,7 @@ class Scaling:
             "TreatMissingData": "missing",
         }
         idle = {
-            "Metrics": self._work(),
+            "Metrics": self._work_queries(),
             "EvaluationPeriods": minutes,
             "DatapointsToAlarm": minutes,
             "Threshold": IDLE_GPU,
@@ -179,7 +179,7 @@ class Scaling:
             "TreatMissingData": "notBreaching",
         }
         return {
-            f"{self.endpoint}-{name}": self._alarm(
+            f"{self.endpoint}-{name}": self._build_alarm(
                 name, meaning, request, policy_arns[name]
             )
             for name, meaning, request in (
@@ -188,7 +188,7 @@ class Scaling:
             )
         }
 
-    def _work(self) -> list[dict[str, Any]]:
+    def _work_queries(self) -> list[dict[str, Any]]:
         """Return the metric queries of the sum of waiting documents and GPU percent.
 
         The sum is zero only without any work. The backlog alone does not suffice,
@@ -206,7 +206,7 @@ class Scaling:
                     "Metric": {
                         "Namespace": namespace,
                         "MetricName": name,
-                        "Dimensions": [*_of_endpoint(self.endpoint), *more],
+                        "Dimensions": [*_endpoint_dimensions(self.endpoint), *more],
                     },
                     "Period": PERIOD,
                     "Stat": "Maximum",
@@ -224,7 +224,7 @@ class Scaling:
             }
         ]
 
-    def _policy(
+    def _build_policy(
         self, name: str, kind: str, configuration: Mapping[str, Any], what: str
     ) -> Call:
         request = {
@@ -240,7 +240,7 @@ class Scaling:
             retry_if_missing=True,
         )
 
-    def _alarm(
+    def _build_alarm(
         self, name: str, meaning: str, request: Mapping[str, Any], policy_arn: str
     ) -> Call:
         alarm = f"{self.endpoint}-{name}"
@@ -259,9 +259,10 @@ class Scaling:
 
 
 def is_within(expected: object, actual: object) -> bool:
-    """Return whether every value in `expected` is also in `actual`.
+    """Return whether every value in `expected` is also in `actual`, at any depth.
 
-    Values that AWS adds are no difference; lists must have the same length.
+    Mappings in `actual` may have more keys, such as those that AWS adds. Lists must
+    have the same length.
     """
     if isinstance(expected, Mapping):
         return isinstance(actual, Mapping) and all(
@@ -277,11 +278,13 @@ def is_within(expected: object, actual: object) -> bool:
     return expected == actual
 
 
-def _of_endpoint(endpoint: str) -> list[dict[str, str]]:
+def _endpoint_dimensions(endpoint: str) -> list[dict[str, str]]:
     return [{"Name": "EndpointName", "Value": endpoint}]
 
 
-def _steps(kind: str, adjustment: int, bound: str, cooldown: int) -> dict[str, Any]:
+def _step_policy(
+    kind: str, adjustment: int, bound: str, cooldown: int
+) -> dict[str, Any]:
     return {
         "StepScalingPolicyConfiguration": {
             "AdjustmentType": kind,

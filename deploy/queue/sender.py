@@ -8,19 +8,19 @@ from typing import Any
 
 from deploy.aws.client import AWSClient
 from deploy.aws.runtime import Runtime
-from deploy.documents.document import S3, Absent, StoredObject, split_uri
-from deploy.documents.objects import Bucketed
+from deploy.documents.document import S3, AbsenceReason, StoredObject, split_uri
+from deploy.documents.objects import S3Objects
 from deploy.errors import AccessDeniedError
 from deploy.queue.endpoint import Exchange
 from deploy.queue.job import Job
-from deploy.weights.files import sha256_of
+from deploy.weights.files import compute_sha256
 from deploy.weights.store import Store
 
-__all__ = ["Queue"]
+__all__ = ["QueueSender"]
 
 
-class Queue:
-    """Sender for one endpoint, which `Submission` uses."""
+class QueueSender:
+    """Sender of documents to one asynchronous endpoint."""
 
     def __init__(
         self,
@@ -31,7 +31,7 @@ class Queue:
         kms_key: str | None = None,
     ) -> None:
         self._runtime = Runtime(aws, endpoint)
-        self._objects = Bucketed(aws)
+        self._objects = S3Objects(aws)
         self._store = Store(aws, exchange.bucket, kms_key=kms_key)
         self._exchange = exchange
         # Create the clients before threads do: creating one is slow.
@@ -47,19 +47,20 @@ class Queue:
         key = f"{self._exchange.input_prefix}{job.content}"
         if not self._store.holds(key, job.size, job.content):
             path = Path(job.source)
-            if sha256_of(path) != job.content:
+            if compute_sha256(path) != job.content:
                 raise OSError("it changed while it was submitted; submit it again")
             self._store.upload(key, path, job.content, lambda key, done, total: None)
         return f"{S3}{self._exchange.bucket}/{key}"
 
-    def answer_to(self, job: Job) -> tuple[str, str] | None:
-        """Return the addresses of result and failure if one of them exists.
+    def find_outcome(self, job: Job) -> tuple[str, str] | None:
+        """Return the addresses of result and failure if one of them exists, else None.
 
-        Raises AccessDeniedError if the caller may not check.
+        The address of the failure is empty if the result exists. Raises
+        AccessDeniedError if the caller may not check.
         """
-        output = self._exchange.output_of(job.key, job.run, job.attempt)
-        (head,) = self._objects.heads([output])
-        if head is Absent.FORBIDDEN:
+        output = self._exchange.get_output_uri(job.key, job.run, job.attempt)
+        (head,) = self._objects.head_objects([output])
+        if head is AbsenceReason.FORBIDDEN:
             # The result may exist. Sent again, the document would be paid for twice.
             raise AccessDeniedError(
                 f"not allowed to check whether {output} exists",
@@ -68,8 +69,10 @@ class Queue:
             )
         if isinstance(head, StoredObject):
             return output, ""
-        begin = self._exchange.failure_of(job.key, job.run, job.attempt)
-        failures = self._objects.below(*split_uri(begin))
+        failure_prefix = self._exchange.get_failure_prefix(
+            job.key, job.run, job.attempt
+        )
+        failures = self._objects.list_objects(*split_uri(failure_prefix))
         # Sent again, it would fail again: the existing failure would be found at once.
         return next(((output, failure.uri) for failure in failures), None)
 

@@ -19,10 +19,10 @@ from typing import Any, Protocol
 
 from deploy.concurrency import NUM_SUBMISSIONS
 from deploy.config import AsynchronousTable
-from deploy.documents.document import S3, Document, Found, Refused
-from deploy.documents.options import MAX_HEADER, attributes_of
+from deploy.documents.document import S3, Document, FoundDocuments, Refused
+from deploy.documents.options import MAX_HEADER, format_attributes
 from deploy.errors import DeployError, Interrupted
-from deploy.queue.endpoint import extension_of
+from deploy.queue.endpoint import build_output_extension
 from deploy.queue.job import (
     Job,
     Place,
@@ -34,7 +34,7 @@ from deploy.queue.job import (
 from deploy.queue.ledger import Ledger
 from deploy.retries import Backoff, retry
 
-__all__ = ["Retry", "Sender", "Submission", "Submitted", "request_of"]
+__all__ = ["Retry", "Sender", "Submission", "SubmissionResult", "build_request"]
 
 BACKOFF = Backoff(num_retries=7, first_seconds=1.0, longest_seconds=60.0, jitter=0.5)
 # A request takes seconds and all its attempts minutes. After this time its process
@@ -64,8 +64,8 @@ class Sender(Protocol):
         """Upload a local document for the endpoint; return its s3://bucket/key."""
         ...
 
-    def answer_to(self, job: Job) -> tuple[str, str] | None:
-        """Return the addresses of result and failure if one of them exists."""
+    def find_outcome(self, job: Job) -> tuple[str, str] | None:
+        """Return the addresses of result and failure, or None if neither exists."""
         ...
 
     def send(self, request: Mapping[str, Any]) -> tuple[str, str]:
@@ -77,7 +77,7 @@ class Sender(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Submitted:
+class SubmissionResult:
     """Result of a submission."""
 
     num_sent: int
@@ -120,35 +120,39 @@ class Submission:
         self._run = new_run_name(clock())
 
     def run(
-        self, inputs: Found, jobs: Sequence[Job] = (), *, retry: Retry
-    ) -> Submitted:
-        """Submit the documents of `inputs` and the given jobs.
+        self, inputs: FoundDocuments, jobs: Sequence[Job] = (), *, retry: Retry
+    ) -> SubmissionResult:
+        """Record the documents of `inputs` in the ledger, and send them and `jobs`.
 
-        Raises the error that stopped the submission. Documents sent until then are in
-        the ledger, and so are all refused documents.
+        Refused documents are recorded as failed. Raises the error that stopped the
+        submission. Documents sent until then are in the ledger.
         """
         by_key = {document.key: document for document in inputs.documents}
-        refused = [each for each in inputs.refused if each.is_named]
+        refused = [refusal for refusal in inputs.refused if refusal.is_named]
         with ThreadPoolExecutor(NUM_SUBMISSIONS) as threads:
             list(threads.map(self._record_refused, refused))
             list(threads.map(self._record_place, inputs.documents))
-            noted = list(threads.map(self._job, by_key.values()))
-        return self.send([*jobs, *noted], retry=retry)
+            recorded = list(threads.map(self._record_job, by_key.values()))
+        return self.send([*jobs, *recorded], retry=retry)
 
-    def send(self, jobs: Sequence[Job], *, retry: Retry) -> Submitted:
-        """Send the jobs that are due, and count the outcomes of all."""
+    def send(self, jobs: Sequence[Job], *, retry: Retry) -> SubmissionResult:
+        """Send the jobs that are due, and count the outcomes of all.
+
+        Files that cannot be read and invalid requests are reported as unsent. Raises
+        Interrupted on Ctrl-C, and DeployError if AWS rejects a request.
+        """
         outcomes: Counter[str] = Counter()
         unsent: dict[str, str] = {}
         to_send = []
         given_up = []
         for job in jobs:
-            outcome = self._outcome(job, retry)
-            if outcome == "given up":
+            reason = self._find_reason_to_skip(job, retry)
+            if reason == "given up":
                 given_up.append(job)
-            elif outcome is None:
+            elif reason is None:
                 to_send.append(job.next_attempt() if job.is_settled else job)
             else:
-                outcomes[outcome] += 1
+                outcomes[reason] += 1
         with ThreadPoolExecutor(NUM_SUBMISSIONS) as threads:
             futures = {threads.submit(self._send_one, job): job for job in to_send}
             try:
@@ -167,7 +171,7 @@ class Submission:
             except BaseException:
                 self._stopping.set()
                 raise
-        return Submitted(
+        return SubmissionResult(
             outcomes["sent"],
             outcomes["known"],
             outcomes["failed"],
@@ -176,47 +180,55 @@ class Submission:
             tuple(given_up),
         )
 
-    def _record_place(self, each: Document | Refused) -> None:
+    def _record_place(self, document: Document | Refused) -> None:
         """Record in the ledger which job reads the document of a place."""
-        known = self._ledger.place(each.place)
-        place = Place(each.place, each.name, each.source, each.key)
-        if known is not None:
-            place = replace(place, written=known.written)
-        if place != known:
-            self._ledger.put_place(place)
+        existing = self._ledger.find_place(document.place)
+        place = Place(document.place, document.name, document.source, document.key)
+        if existing is not None:
+            place = replace(place, written=existing.written)
+        if place != existing:
+            self._ledger.save_place(place)
 
     def _record_refused(self, refused: Refused) -> None:
         """Record a refused document as failed, so that its place has an outcome."""
-        place = self._ledger.place(refused.place)
-        before = None if place is None else self._ledger.job(place.key)
-        if refused.is_absent and before is not None and before.state in ACCEPTED:
+        place = self._ledger.find_place(refused.place)
+        earlier_job = None if place is None else self._ledger.find_job(place.key)
+        if (
+            refused.is_absent
+            and earlier_job is not None
+            and earlier_job.state in ACCEPTED
+        ):
             # The document existed earlier and has been read.
             return
-        job = Job.refused(refused, self._run, self._clock())
-        known = self._ledger.job(refused.key)
-        if known is None or (known.code, known.detail) != (job.code, job.detail):
-            stamp = None if known is None else known.stamp
+        job = Job.from_refused(refused, self._run, self._clock())
+        existing = self._ledger.find_job(refused.key)
+        if existing is None or (existing.code, existing.detail) != (
+            job.code,
+            job.detail,
+        ):
+            stamp = None if existing is None else existing.stamp
             self._ledger.save(replace(job, stamp=stamp))
         self._record_place(refused)
 
-    def _job(self, document: Document) -> Job:
-        existing = self._ledger.job(document.key)
+    def _record_job(self, document: Document) -> Job:
+        """Return the job of a document from the ledger, adding it if it is new."""
+        existing = self._ledger.find_job(document.key)
         if existing is not None:
             # The first file may be gone; this one has the same bytes. Its type may
             # differ, because earlier versions took the type from the name.
             return replace(
                 existing, source=document.source, media_type=document.media_type
             )
-        made = self._ledger.save(Job.of(document, self._run, self._clock()))
-        return made or self._existing(document.key)
+        saved = self._ledger.save(Job.from_document(document, self._run, self._clock()))
+        return saved or self._read_existing(document.key)
 
-    def _existing(self, key: str) -> Job:
-        job = self._ledger.job(key)
+    def _read_existing(self, key: str) -> Job:
+        job = self._ledger.find_job(key)
         assert job is not None, f"{key} has disappeared from the ledger"
         return job
 
-    def _outcome(self, job: Job, retry: Retry) -> str | None:
-        """Return why a job is not sent; None if it has to be sent."""
+    def _find_reason_to_skip(self, job: Job, retry: Retry) -> str | None:
+        """Return the reason why a job is not sent; None if it has to be sent."""
         if retry is not Retry.NONE and job.is_retryable:
             return None
         if job.has_failed_permanently:
@@ -225,22 +237,31 @@ class Submission:
             return "known"
         if job.state is State.FAILED:
             return "failed"
-        if job.state is State.SENDING and not self._is_free(job):
+        if job.state is State.SENDING and not self._may_take_over(job):
             return "elsewhere"
         return None
 
-    def _is_free(self, job: Job) -> bool:
+    def _may_take_over(self, job: Job) -> bool:
+        """Return whether the process that was sending a job no longer does."""
         is_old = self._clock() - job.since > LEASE_SECONDS
         return job.owner == self._owner or is_owner_gone(job.owner) or is_old
 
     def _send_one(self, job: Job) -> str:
+        """Send one job, and record its state in the ledger before and after.
+
+        Returns `sent`, `stopped`, or `elsewhere` if another process has taken the job.
+        Raises OSError if the file changed, ValueError for an invalid request, and
+        DeployError.
+        """
         if self._stopping.is_set():
             return "stopped"
-        is_doubtful = job.state is State.SENDING
-        where = job.source if job.source.startswith(S3) else None
-        uri = where or self._sender.upload(job)
+        may_have_been_sent = job.state is State.SENDING
+        stored_uri = job.source if job.source.startswith(S3) else None
+        uri = stored_uri or self._sender.upload(job)
         try:
-            request = request_of(job, uri, self._table, reads_itself=self._reads_itself)
+            request = build_request(
+                job, uri, self._table, reads_itself=self._reads_itself
+            )
         except ValueError as error:
             self._ledger.save(
                 replace(
@@ -256,7 +277,7 @@ class Submission:
         )  # fmt: skip
         if claimed is None:
             return "elsewhere"
-        addresses = self._sender.answer_to(claimed) if is_doubtful else None
+        addresses = self._sender.find_outcome(claimed) if may_have_been_sent else None
         if addresses is None:
             try:
                 # A request may have arrived although its connection was lost. It is
@@ -285,7 +306,7 @@ class Submission:
         return "sent"
 
 
-def request_of(
+def build_request(
     job: Job, uri: str, table: AsynchronousTable, *, reads_itself: bool
 ) -> dict[str, Any]:
     """Return the parameters of InvokeEndpointAsync, without the endpoint.
@@ -297,7 +318,7 @@ def request_of(
     request: dict[str, Any] = {
         "Accept": job.accept,
         "InferenceId": job.inference_id,
-        "S3OutputPathExtension": extension_of(job.run, job.attempt),
+        "S3OutputPathExtension": build_output_extension(job.run, job.attempt),
         "Filename": job.key,
         "InvocationTimeoutSeconds": table.timeout_seconds,
         "RequestTTLSeconds": table.wait_seconds,
@@ -306,7 +327,7 @@ def request_of(
     # The address is sent in a header, which loses blanks at its ends.
     is_plain = uri.isascii() and uri.isprintable() and uri == uri.strip()
     is_plain = is_plain and len(uri) <= MAX_HEADER
-    attributes = attributes_of(dict(sorted(job.options.items())))
+    attributes = format_attributes(dict(sorted(job.options.items())))
     has_room = len(attributes) <= MAX_HEADER
     is_odd = not is_plain or not has_room or job.size > MAX_BODY_BYTES
     if reads_itself and (is_odd or (is_stored and job.options)):

@@ -19,11 +19,11 @@ from deploy.errors import (
 )
 from deploy.failures import is_permanent
 from deploy.queue.job import Job, State
-from deploy.queue.ledger import Ledger, requested_jobs
+from deploy.queue.ledger import Ledger, select_requested_jobs
 from deploy.results.parse import failure_from, reading_from
 from deploy.retries import Backoff, Poll, StatusLine, duration
 
-__all__ = ["Progress", "Waiting"]
+__all__ = ["Progress", "QueueWaiter"]
 
 POLL_SECONDS = 10.0
 # The endpoint reads the queue by itself, so an outage of any length does not end the
@@ -60,14 +60,16 @@ class Progress:
     """Pages read per second since this run began."""
 
     @classmethod
-    def of(cls, jobs: Sequence[Job]) -> Progress:
-        """Return the progress of some jobs."""
+    def from_jobs(cls, jobs: Sequence[Job]) -> Progress:
+        """Count the states and pages of some jobs."""
         states = Counter(job.state for job in jobs)
         done = [job for job in jobs if job.state is State.DONE]
         counts = [job.pages_read for job in done if job.pages_read is not None]
-        mean = sum(counts) / len(counts) if counts else None
-        left = [job.num_pages or mean for job in jobs if job.state is State.SUBMITTED]
-        known = [pages for pages in left if pages is not None]
+        mean_pages = sum(counts) / len(counts) if counts else None
+        pages_of_waiting = [
+            job.num_pages or mean_pages for job in jobs if job.state is State.SUBMITTED
+        ]
+        known_pages = [pages for pages in pages_of_waiting if pages is not None]
         permanent: defaultdict[str, list[str]] = defaultdict(list)
         num_transient = 0
         for job in jobs:
@@ -85,7 +87,9 @@ class Progress:
             num_unsent=states[State.NEW] + states[State.SENDING],
             pages_read=sum(counts),
             pages_failed=page_codes.total(),
-            pages_left=sum(known) if len(known) == len(left) else None,
+            pages_left=sum(known_pages)
+            if len(known_pages) == len(pages_of_waiting)
+            else None,
             codes=dict(Counter(j.code or "failed" for j in jobs
                                if j.state is State.FAILED)),
             page_codes=dict(page_codes),
@@ -109,13 +113,13 @@ class Progress:
         """Description of the progress in one line."""
         parts = [f"{self.num_read:,} of {self.num_documents:,} documents read"]
         if self.num_failed:
-            parts.append(f"{self.num_failed:,} failed ({_codes(self.codes)})")
+            parts.append(f"{self.num_failed:,} failed ({_format_codes(self.codes)})")
         if self.num_unsent:
             parts.append(f"{self.num_unsent:,} not in the queue")
         parts.append(f"{self.pages_read:,} pages")
         if self.pages_failed:
             parts.append(f"{self.pages_failed:,} pages failed "
-                         f"({_codes(self.page_codes)})")  # fmt: skip
+                         f"({_format_codes(self.page_codes)})")  # fmt: skip
         if self.pages_per_second:
             parts.append(f"{self.pages_per_second:.2f} pages/s")
         if self.num_waiting and self.seconds_left is not None:
@@ -140,8 +144,11 @@ class Progress:
         }
 
 
-class Waiting:
-    """Polling of the places where results and failures are written."""
+class QueueWaiter:
+    """Polling of S3 for the results and failures of a queue.
+
+    Outcomes are recorded in the ledger.
+    """
 
     def __init__(
         self,
@@ -152,24 +159,28 @@ class Waiting:
         *,
         clock: Callable[[], float],
         sleep: Callable[[float], None],
-        wanted: Callable[[Ledger], Iterable[Job]] = requested_jobs,
+        select_jobs: Callable[[Ledger], Iterable[Job]] = select_requested_jobs,
     ) -> None:
-        """Set up the wait for jobs that `wanted` selects from the ledger."""
-        self._wanted = wanted
+        """Prepare to wait for the jobs that `select_jobs` selects from the ledger."""
+        self._select_jobs = select_jobs
         self._ledger = ledger
         self._objects = objects
-        self._longest = table.wait_seconds + table.timeout_seconds + GRACE_SECONDS
+        self._lost_after_seconds = (
+            table.wait_seconds + table.timeout_seconds + GRACE_SECONDS
+        )
         self._console = console
         self._clock = clock
         self._sleep = sleep
 
     def run(self, timeout_seconds: float | None) -> Progress:
-        """Wait until no document is waiting, and return the progress.
+        """Wait until no document is waiting, and return the final progress.
 
-        Raises WaitTimeoutError after `timeout_seconds`, and Interrupted on Ctrl-C.
+        Prints the progress, and records the outcomes in the ledger. Transient errors of
+        AWS do not end the wait. Raises WaitTimeoutError after `timeout_seconds`, and
+        Interrupted on Ctrl-C.
         """
-        jobs = self._all()
-        progress = Progress.of(list(jobs.values()))
+        jobs = self._read_jobs()
+        progress = Progress.from_jobs(list(jobs.values()))
         read_before = progress.pages_read
         poll = Poll(
             POLL_SECONDS,
@@ -181,21 +192,21 @@ class Waiting:
         )
         line = StatusLine(poll, self._console.say)
         try:
-            for look in poll:
-                with look:
-                    self._look(jobs)
-                    if not _waiting(jobs):
+            for attempt in poll:
+                with attempt:
+                    self._record_outcomes(jobs)
+                    if not _select_waiting(jobs):
                         # Another process may have submitted more meanwhile.
-                        jobs = self._all()
-                        self._look(jobs, with_failed=True)
-                    progress = Progress.of(list(jobs.values()))
+                        jobs = self._read_jobs()
+                        self._record_outcomes(jobs, with_failed=True)
+                    progress = Progress.from_jobs(list(jobs.values()))
                     read = progress.pages_read - read_before
                     elapsed = poll.elapsed_seconds
                     if read and elapsed > 0:
                         progress = replace(progress, pages_per_second=read / elapsed)
                     sentence = progress.sentence
-                    head = sentence.partition(" pages/s")[0].rpartition(",")[0]
-                    line.show(head, sentence)
+                    fixed_text = sentence.partition(" pages/s")[0].rpartition(",")[0]
+                    line.show(fixed_text, sentence)
                     if not progress.num_waiting:
                         return progress
         except KeyboardInterrupt:
@@ -208,59 +219,68 @@ class Waiting:
             hint="chandra-sagemaker async wait, to wait on",
         )
 
-    def look(self) -> Progress:
-        """Check all jobs once and return the progress."""
-        jobs = self._all()
-        self._look(jobs, with_failed=True)
-        return Progress.of(list(jobs.values()))
+    def check_once(self) -> Progress:
+        """Look once for the outcomes of all jobs, record them, return the progress."""
+        jobs = self._read_jobs()
+        self._record_outcomes(jobs, with_failed=True)
+        return Progress.from_jobs(list(jobs.values()))
 
-    def _all(self) -> dict[str, Job]:
-        return {job.key: job for job in self._wanted(self._ledger)}
+    def _read_jobs(self) -> dict[str, Job]:
+        return {job.key: job for job in self._select_jobs(self._ledger)}
 
-    def _look(self, jobs: dict[str, Job], *, with_failed: bool = False) -> None:
-        """Record the jobs that have ended or are lost.
+    def _record_outcomes(
+        self, jobs: dict[str, Job], *, with_failed: bool = False
+    ) -> None:
+        """Record the jobs that have ended or are lost, in the ledger and in `jobs`.
 
-        A request without an answer may have been sent twice, so one copy may fail and
-        the other be read. A document that was recorded as lost may still be read.
+        With `with_failed`, look for results of failed jobs too. A request without an
+        answer may have been sent twice, so one copy may fail and the other be read. A
+        document that was recorded as lost may still be read.
         """
-        waiting = _waiting(jobs)
+        waiting = _select_waiting(jobs)
         if with_failed:
             waiting += [
                 job
                 for job in jobs.values()
                 if job.state is State.FAILED and job.output is not None
             ]
-        there = self._there(waiting)
+        existing_uris = self._list_existing(waiting)
         with ThreadPoolExecutor(NUM_LARGE_TRANSFERS) as threads:
-            for settled in threads.map(lambda job: self._settled(job, there), waiting):
-                if settled is not None:
-                    saved = self._ledger.save(settled)
-                    found = saved or self._ledger.job(settled.key)
-                    jobs[settled.key] = found or settled
+            for ended_job in threads.map(
+                lambda job: self._find_outcome(job, existing_uris), waiting
+            ):
+                if ended_job is not None:
+                    saved_job = self._ledger.save(ended_job)
+                    stored_job = saved_job or self._ledger.find_job(ended_job.key)
+                    jobs[ended_job.key] = stored_job or ended_job
 
-    def _there(self, waiting: Sequence[Job]) -> set[str]:
-        """Return the existing results and failures, by listing their folders."""
+    def _list_existing(self, waiting: Sequence[Job]) -> set[str]:
+        """List the folders of results and failures; return the URIs that exist."""
         uris = {uri for job in waiting for uri in (job.output, job.failure) if uri}
         folders = {uri.rpartition("/")[0] for uri in uris}
         return {
             item.uri
             for folder in sorted(folders)
-            for item in self._below(f"{folder}/")
+            for item in self._list_objects(f"{folder}/")
             if item.uri in uris
         }
 
-    def _below(self, uri: str) -> Sequence[Any]:
+    def _list_objects(self, uri: str) -> Sequence[Any]:
         bucket, prefix = split_uri(uri)
         try:
-            return list(self._objects.below(bucket, prefix))
+            return list(self._objects.list_objects(bucket, prefix))
         except NotFoundError:
             return ()
 
-    def _settled(self, job: Job, there: set[str]) -> Job | None:
+    def _find_outcome(self, job: Job, existing_uris: set[str]) -> Job | None:
+        """Return the job with its outcome; None if it has no new one.
+
+        A job without an outcome after the longest possible time has failed as lost.
+        """
         now = self._clock()
-        if job.output in there:
+        if job.output in existing_uris:
             reading = reading_from(self._read(job.output), job.accept)
-            return job.settled(
+            return job.with_outcome(
                 state=State.DONE,
                 since=now,
                 pages_read=reading.pages_read,
@@ -268,13 +288,13 @@ class Waiting:
             )
         if job.state is State.FAILED:
             return None
-        if job.failure in there:
+        if job.failure in existing_uris:
             failure = failure_from(self._read(job.failure))
-            return job.settled(
+            return job.with_outcome(
                 state=State.FAILED, since=now, code=failure.code, detail=failure.detail
             )
-        if now - job.since > self._longest:
-            return job.settled(
+        if now - job.since > self._lost_after_seconds:
+            return job.with_outcome(
                 state=State.FAILED,
                 since=now,
                 code="lost",
@@ -287,9 +307,9 @@ class Waiting:
         return self._objects.read(*split_uri(uri or ""))
 
 
-def _waiting(jobs: dict[str, Job]) -> list[Job]:
+def _select_waiting(jobs: dict[str, Job]) -> list[Job]:
     return [job for job in jobs.values() if job.state is State.SUBMITTED]
 
 
-def _codes(codes: dict[str, int]) -> str:
+def _format_codes(codes: dict[str, int]) -> str:
     return ", ".join(f"{code} {count:,}" for code, count in sorted(codes.items()))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from deploy.documents.rejection import supported_type
+from deploy.documents.rejection import detect_supported_type
 from deploy.documents.signatures import PDF
 from deploy.errors import ConfigError
 
@@ -68,7 +68,7 @@ def render_pages(
 
 
 def _is_pdf(path: Path) -> bool:
-    return supported_type(path) == PDF
+    return detect_supported_type(path) == PDF
 
 
 def _from_pdf(

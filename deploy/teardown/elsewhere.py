@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from deploy.aws.client import AWSClient
 from deploy.aws.regions import DESCRIBE_REGIONS, regions_with_sagemaker
-from deploy.batch.jobs import Transforms
+from deploy.batch.jobs import TransformJobs
 from deploy.config import DeployConfig
 from deploy.endpoint.account import Account
 from deploy.errors import AccessDeniedError, DeployError, NotFoundError
@@ -141,7 +141,7 @@ class _Lookup:
                 continue
             if self._account.tags(summary["EndpointArn"]).get(OWNER_TAG) == name:
                 yield name, f"endpoint {name}"
-        for job in Transforms(self._aws, self._deployment).own_jobs(
+        for job in TransformJobs(self._aws, self._deployment).list_own_jobs(
             status="InProgress"
         ):
             yield self._deployment, f"transform job {job.name}"

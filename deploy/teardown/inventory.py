@@ -8,17 +8,17 @@ from dataclasses import replace
 
 from deploy.aws.client import AWSClient
 from deploy.batch.job import LOG_GROUP, transforms_prefix
-from deploy.batch.jobs import Transforms
+from deploy.batch.jobs import TransformJobs
 from deploy.config import DeployConfig
 from deploy.endpoint.account import Account
 from deploy.endpoint.schedules import has_schedule_group
 from deploy.errors import AccessDeniedError, ConflictError, NotFoundError
-from deploy.image.codebuild import build_log, sources_prefix
-from deploy.image.repository import repository_tags
+from deploy.image.codebuild import get_build_log_group, sources_prefix
+from deploy.image.repository import read_repository_tags
 from deploy.monitoring.account import dashboard_region, has_dashboard, list_alarms
 from deploy.policies import policy_regions
 from deploy.policies.roles import attached_policies, find_role, role_policies
-from deploy.queue.endpoint import exchange_of
+from deploy.queue.endpoint import get_exchange
 from deploy.resources import OWNER_TAG, log_group, tags_from
 from deploy.teardown.models import ingredients_of
 from deploy.teardown.plan import Inventory, Kept, ObjectVersion, Role
@@ -42,7 +42,9 @@ def read_inventory(aws: AWSClient, config: DeployConfig) -> Inventory:
     shown = dashboard_region(aws, name) if is_shown else None
     is_elsewhere = shown not in (None, aws.region)
     alarms = list_alarms(aws, name)
-    jobs = [job.name for job in Transforms(aws, name).own_jobs(status="InProgress")]
+    jobs = [
+        job.name for job in TransformJobs(aws, name).list_own_jobs(status="InProgress")
+    ]
     kept: tuple[Kept, ...] = ()
     if is_elsewhere:
         reason = f"it shows {shown}, and dashboards are global"
@@ -94,7 +96,7 @@ def add_stored(
             *list_uploads(aws, bucket, sources),
             *list_uploads(aws, bucket, transforms),
         ),
-        log_groups=_find_log_groups(aws, (log_group(name), build_log(name))),
+        log_groups=_find_log_groups(aws, (log_group(name), get_build_log_group(name))),
         job_objects=list_versions(aws, bucket, transforms),
         job_streams=_list_job_streams(aws, name),
     )
@@ -111,7 +113,7 @@ def add_exchanged(
     inventory = replace(inventory, roles=())
     if config.asynchronous.bucket is None:
         return inventory
-    exchange = exchange_of(config)
+    exchange = get_exchange(config)
     return replace(
         inventory,
         bucket=exchange.bucket,
@@ -210,7 +212,7 @@ def _refuse_if_shared(
 
 def _find_repository(aws: AWSClient, config: DeployConfig) -> str | None:
     name = config.image.repository
-    tags = repository_tags(aws, name)
+    tags = read_repository_tags(aws, name)
     is_ours = tags is not None and tags.get(OWNER_TAG) == config.name
     return name if is_ours else None
 

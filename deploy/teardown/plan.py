@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from deploy.batch.job import LOG_GROUP
 from deploy.plan.actions import Action, Call, Goal, Wait
 from deploy.plan.calls import delete_endpoint
-from deploy.queue.scaling import unscale
+from deploy.queue.scaling import build_unscale_call
 from deploy.resources import EndpointState
 
 __all__ = [
@@ -144,7 +144,7 @@ def plan_teardown(inventory: Inventory, *, everything: bool) -> list[Action]:
             )
         )
     if inventory.is_scaled:
-        actions.append(unscale(name))
+        actions.append(build_unscale_call(name))
     # Jobs cost money as long as they run.
     actions += [
         Call(

@@ -77,7 +77,7 @@ def recognise_checkpoint(folder: Path) -> Checkpoint:
     Raises NotFoundError without one, and ConfigError for weights that no profile of the
     container reads.
     """
-    config = _config(folder / "config.json")
+    config = _read_config(folder / "config.json")
     model_type = config.get("model_type")
     line = next((line for line in LINES if line.model_type == model_type), None)
     if line is None:
@@ -129,7 +129,7 @@ def _fits(line: Line, layers: object) -> bool:
     return layers is None or layers == line.num_layers
 
 
-def _config(path: Path) -> Mapping[str, Any]:
+def _read_config(path: Path) -> Mapping[str, Any]:
     again = "chandra-sagemaker model stage --from FOLDER"
     try:
         config = json.loads(path.read_text(encoding="utf-8"))

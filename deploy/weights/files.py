@@ -20,11 +20,11 @@ __all__ = [
     "WeightFile",
     "Weights",
     "abbreviate",
-    "is_same",
+    "build_manifest",
+    "compute_manifest_sha256",
+    "has_same_files",
     "is_weight",
-    "manifest_of",
-    "sha256_in",
-    "weights_in",
+    "read_weights",
     "write_tar",
 ]
 
@@ -68,7 +68,7 @@ class Weights:
         return _sha256_of_list([file.to_json() for file in self.files])
 
 
-def weights_in(
+def read_weights(
     folder: Path,
     model: str,
     revision: str | None,
@@ -86,13 +86,13 @@ def weights_in(
             f"{folder} has no config.json: it is not a folder of weights",
             hint="chandra-sagemaker model stage --from FOLDER",
         )
-    paths = sorted(_files(folder))
+    paths = sorted(_find_files(folder))
     total = sum(path.stat().st_size for path in paths)
     done, files = 0, []
     for path in paths:
         size = path.stat().st_size
         name = path.relative_to(folder).as_posix()
-        files.append(WeightFile(name, path, size, sha256_of(path)))
+        files.append(WeightFile(name, path, size, compute_sha256(path)))
         done += size
         progress(done, total)
     if revision is None:
@@ -100,7 +100,7 @@ def weights_in(
     return Weights(model, revision, tuple(files))
 
 
-def manifest_of(weights: Weights, deployment: str) -> dict[str, Any]:
+def build_manifest(weights: Weights, deployment: str) -> dict[str, Any]:
     """Return the manifest of weights.
 
     It is uploaded last, so that its presence means that all files are there.
@@ -115,12 +115,12 @@ def manifest_of(weights: Weights, deployment: str) -> dict[str, Any]:
     }
 
 
-def sha256_in(manifest: Mapping[str, Any]) -> str:
+def compute_manifest_sha256(manifest: Mapping[str, Any]) -> str:
     """Return the digest of the weights in a manifest, as `Weights.sha256`."""
     return _sha256_of_list(manifest.get("files"))
 
 
-def sha256_of(path: Path) -> str:
+def compute_sha256(path: Path) -> str:
     """Return the sha256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -154,7 +154,7 @@ def write_tar(
             progress(done, weights.size)
 
 
-def _files(folder: Path) -> Iterator[Path]:
+def _find_files(folder: Path) -> Iterator[Path]:
     for path in folder.rglob("*"):
         if path.is_file() and is_weight(path.relative_to(folder)):
             yield path
@@ -169,7 +169,7 @@ def is_weight(path: PurePath) -> bool:
     return not is_hidden and path.name not in (MANIFEST, STAGING)
 
 
-def is_same(manifest: Mapping[str, Any], weights: Weights) -> bool:
+def has_same_files(manifest: Mapping[str, Any], weights: Weights) -> bool:
     """Return whether a manifest lists the same files as the weights."""
     return manifest.get("files") == [file.to_json() for file in weights.files]
 

@@ -12,7 +12,7 @@ from deploy.checks.finding import Finding
 from deploy.errors import DeployError, NotFoundError
 from deploy.weights.files import MANIFEST
 
-__all__ = ["compare_with_manifest", "find_manifests", "folder_findings"]
+__all__ = ["check_folder", "compare_with_manifest", "find_manifests"]
 
 SUBJECT = "weights"
 CHUNK_BYTES = 1024 * 1024
@@ -39,7 +39,7 @@ def find_manifests(folder: Path) -> list[Path]:
     return folders
 
 
-def folder_findings(
+def check_folder(
     folder: Path, progress: Progress = lambda done, total: None
 ) -> list[Finding]:
     """Hash the files of a folder, and return findings against its manifest."""

@@ -23,9 +23,9 @@ class Upload:
         self._object = {"Bucket": bucket, "Key": key}
         self._properties = properties
         self.size = 0
-        begun = self._begun()
-        self._known = self._parts_of(begun) if begun else {}
-        self._id = begun or self._begin()
+        unfinished = self._find_unfinished()
+        self._known = self._list_parts(unfinished) if unfinished else {}
+        self._id = unfinished or self._begin_upload()
         self._parts: list[dict[str, Any]] = []
 
     def add(self, content: bytes) -> None:
@@ -38,7 +38,7 @@ class Upload:
             # ETag is not an MD5 digest and nothing can be compared.
             self._call("abort_multipart_upload", UploadId=self._id)
             self._known = {}
-            self._id = self._begin()
+            self._id = self._begin_upload()
         if not is_there:
             sent = self._call(
                 "upload_part", UploadId=self._id, PartNumber=number, Body=content
@@ -55,11 +55,11 @@ class Upload:
             MultipartUpload={"Parts": self._parts},
         )
 
-    def _begin(self) -> str:
+    def _begin_upload(self) -> str:
         answer = self._call("create_multipart_upload", **self._properties)
         return str(answer["UploadId"])
 
-    def _begun(self) -> str | None:
+    def _find_unfinished(self) -> str | None:
         """Return the newest unfinished upload of this key."""
         uploads = [
             item
@@ -75,7 +75,7 @@ class Upload:
         uploads.sort(key=lambda item: item["Initiated"])
         return str(uploads[-1]["UploadId"]) if uploads else None
 
-    def _parts_of(self, upload: str) -> dict[int, tuple[int, str]]:
+    def _list_parts(self, upload: str) -> dict[int, tuple[int, str]]:
         """Return size and ETag of the uploaded parts, by number."""
         return {
             int(part["PartNumber"]): (int(part["Size"]), str(part["ETag"]))

@@ -18,8 +18,8 @@ from deploy.weights.files import (
     WeightFile,
     Weights,
     abbreviate,
-    is_same,
-    manifest_of,
+    build_manifest,
+    has_same_files,
     write_tar,
 )
 from deploy.weights.multipart import StreamedUpload, Upload
@@ -65,9 +65,9 @@ class Store:
 
         Returns the number of uploaded files.
         """
-        missing = self.missing(weights, prefix)
+        missing = self.find_missing_files(weights, prefix)
         # Staged weights keep their owner, which decides what `destroy --all` deletes.
-        is_whole = self.manifest(prefix) is not None
+        is_whole = self.read_manifest(prefix) is not None
         if not is_whole:
             mark = {"deployment": deployment}
             self.put(prefix + STAGING, json.dumps(mark).encode())
@@ -75,15 +75,15 @@ class Store:
             self.upload(prefix + file.name, file.path, file.sha256, progress)
         self.verify(weights, prefix)
         if not is_whole:
-            manifest = manifest_of(weights, deployment)
+            manifest = build_manifest(weights, deployment)
             self.put(prefix + MANIFEST, json.dumps(manifest, indent=2).encode())
-        if STAGING in self.sizes(prefix):
+        if STAGING in self.list_sizes(prefix):
             self._aws.call(
                 "s3", "delete_object", Bucket=self.bucket, Key=prefix + STAGING
             )
         return len(missing)
 
-    def missing(self, weights: Weights, prefix: str) -> list[WeightFile]:
+    def find_missing_files(self, weights: Weights, prefix: str) -> list[WeightFile]:
         """Return the files to upload.
 
         Raises ConflictError if other files lie below the prefix: a container downloads
@@ -91,15 +91,15 @@ class Store:
         other weights under the same name.
         """
         where = f"s3://{self.bucket}/{prefix}"
-        manifest = self.manifest(prefix)
-        if manifest is not None and not is_same(manifest, weights):
+        manifest = self.read_manifest(prefix)
+        if manifest is not None and not has_same_files(manifest, weights):
             raise ConflictError(
                 f"{where} holds other weights already, and what runs on them would get "
                 "these in their place",
                 hint=OTHER_PLACE,
             )
         expected = {MANIFEST, STAGING, *(file.name for file in weights.files)}
-        others = sorted(self.sizes(prefix).keys() - expected)
+        others = sorted(self.list_sizes(prefix).keys() - expected)
         if others:
             raise ConflictError(
                 f"{where} holds {abbreviate(others)}, which are not part of "
@@ -112,7 +112,7 @@ class Store:
             if not self.holds(prefix + file.name, file.size, file.sha256)
         ]
 
-    def sizes(self, prefix: str) -> dict[str, int]:
+    def list_sizes(self, prefix: str) -> dict[str, int]:
         """Return the size of every object below a prefix, by relative key."""
         return {
             str(item["Key"]).removeprefix(prefix): int(item["Size"])
@@ -133,7 +133,7 @@ class Store:
                 hint="chandra-sagemaker model stage again",
             )
 
-    def manifest(self, prefix: str) -> dict[str, Any] | None:
+    def read_manifest(self, prefix: str) -> dict[str, Any] | None:
         """Return the manifest of staged weights; None if staging is not complete."""
         try:
             answer = self._aws.call(
@@ -151,7 +151,7 @@ class Store:
         """Return whether an object has this size and was uploaded from these bytes."""
         return self._head(key, SHA256) == (size, sha256)
 
-    def content(self, key: str, size: int) -> Iterator[bytes]:
+    def read_content(self, key: str, size: int) -> Iterator[bytes]:
         """Yield an object in parts; retry a part whose transfer fails."""
         for start in range(0, size, self._part_bytes):
             end = min(start + self._part_bytes, size)
@@ -183,14 +183,14 @@ class Store:
             progress(key, size, size)
             return
         part_bytes = max(self._part_bytes, -(-size // MAX_PARTS))
-        upload = self._begin(key, {SHA256: sha256})
+        upload = self._begin_upload(key, {SHA256: sha256})
         with path.open("rb") as file:
             while content := file.read(part_bytes):
                 upload.add(content)
                 progress(key, upload.size, size)
         upload.finish()
 
-    def tar(
+    def upload_tar(
         self, weights: Weights, key: str, progress: Callable[[int, int], None]
     ) -> bool:
         """Upload all files as one tar unless it exists; return whether it was written.
@@ -199,7 +199,7 @@ class Store:
         """
         if self.holds_tar(weights.sha256, key):
             return False
-        upload = self._begin(key, {WEIGHTS: weights.sha256})
+        upload = self._begin_upload(key, {WEIGHTS: weights.sha256})
         stream = StreamedUpload(upload, self._part_bytes)
         write_tar(weights, cast("IO[bytes]", stream), progress)
         stream.finish()
@@ -233,7 +233,7 @@ class Store:
             **self._properties({} if sha256 is None else {SHA256: sha256}),
         )
 
-    def _begin(self, key: str, metadata: Mapping[str, str]) -> Upload:
+    def _begin_upload(self, key: str, metadata: Mapping[str, str]) -> Upload:
         return Upload(self._aws, self.bucket, key, self._properties(metadata))
 
     def _properties(self, metadata: Mapping[str, str]) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from deploy.emulator.account import get_statistic
 from deploy.emulator.http.front import Listener
 from deploy.plan.actions import Call
 from deploy.resources import Identity
-from deploy.weights.files import weights_in
+from deploy.weights.files import read_weights
 from deploy.weights.hub import HubFile, HubModel
 from deploy.weights.store import Store
 from tests.deploy.accounts import IDENTITY, IMAGE, OTHER_IMAGE
@@ -357,7 +357,7 @@ def stage(aws, hub):
     """Stage the weights in the bucket that the project's chandra.toml names."""
     aws.call("s3", "create_bucket", Bucket="weights")
     Store(aws, "weights").stage(
-        weights_in(hub.folder, "datalab-to/chandra", "0123abc"),
+        read_weights(hub.folder, "datalab-to/chandra", "0123abc"),
         "models/datalab-to/chandra/0123abc/",
         "ocr",
         lambda *_: None,

@@ -13,7 +13,7 @@ from typing import Any
 
 from deploy.aws import AWSClient
 from deploy.image.manifest import DOCKER, to_docker_manifest
-from deploy.image.repository import repository_calls
+from deploy.image.repository import plan_repository
 from tests.deploy.accounts import configured
 
 REPOSITORY = "chandra-torchserve"
@@ -140,7 +140,7 @@ def put_blob(aws: AWSClient, content: bytes) -> None:
 
 def publish(aws: AWSClient, *uris: str) -> None:
     """Put Docker images at these addresses, in a repository of deployment `ocr`."""
-    for call in repository_calls(aws, configured()):
+    for call in plan_repository(aws, configured()):
         aws.perform(call)
     for number, uri in enumerate(uris):
         # moto treats two images with the same contents as one.

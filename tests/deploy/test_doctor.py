@@ -11,7 +11,7 @@ import pytest
 
 from deploy.commands.init import EXAMPLE
 from deploy.config import DeployConfig, config_from
-from deploy.weights.files import MANIFEST, manifest_of, weights_in
+from deploy.weights.files import MANIFEST, build_manifest, read_weights
 from deploy.weights.store import Store
 from tests.deploy.images import write_archive
 
@@ -137,7 +137,7 @@ def folder(tmp_path):
     folder.mkdir(parents=True)
     (folder / "config.json").write_text("{}")
     (folder / "model.safetensors").write_bytes(bytes(3_000_000))
-    manifest = manifest_of(weights_in(folder, "acme/ocr", "r1"), "ocr")
+    manifest = build_manifest(read_weights(folder, "acme/ocr", "r1"), "ocr")
     (folder / MANIFEST).write_text(json.dumps(manifest))
     return folder
 
@@ -219,7 +219,7 @@ def test_invalid_manifest_is_reported_by_doctor(chandra, folder, content):
 def test_staged_weights_are_read_and_hashed(chandra, wire, tmp_path, folder, place):
     prepare(chandra, wire, tmp_path)
     Store(wire, "weights").stage(
-        weights_in(folder, "acme/ocr", "r1"), "given/", "ocr", lambda *_: None
+        read_weights(folder, "acme/ocr", "r1"), "given/", "ocr", lambda *_: None
     )
 
     ran = chandra("doctor", "--weights", *place)
@@ -231,7 +231,9 @@ def test_staged_weights_are_read_and_hashed(chandra, wire, tmp_path, folder, pla
 def test_a_staged_file_that_was_replaced_is_found(chandra, wire, folder):
     wire.call("s3", "create_bucket", Bucket="weights")
     store = Store(wire, "weights")
-    store.stage(weights_in(folder, "acme/ocr", "r1"), "given/", "ocr", lambda *_: None)
+    store.stage(
+        read_weights(folder, "acme/ocr", "r1"), "given/", "ocr", lambda *_: None
+    )
     store.put("given/model.safetensors", bytes(2_999_999) + b"\xff")
 
     ran = chandra("doctor", "--weights", "s3://weights/given")
@@ -246,7 +248,7 @@ def test_a_large_object_is_read_in_parts(wire):
     store = Store(wire, "weights", part_bytes=1000)
     store.put("large", bytes(range(250)) * 10)
 
-    parts = list(store.content("large", 2500))
+    parts = list(store.read_content("large", 2500))
 
     assert [len(part) for part in parts] == [1000, 1000, 500]
     assert b"".join(parts) == bytes(range(250)) * 10

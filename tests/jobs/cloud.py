@@ -13,7 +13,7 @@ from deploy.config import DeployConfig, read_config
 from deploy.emulator.account import EmulatedAccount
 from deploy.emulator.containers import ManagedContainer
 from deploy.emulator.emulator import Emulator
-from deploy.queue.endpoint import async_config, exchange_of
+from deploy.queue.endpoint import async_config, get_exchange
 from tests.deploy.accounts import IDENTITY, IMAGE
 from tests.deploy.emulator.conftest import (
     CLIENT_CREDENTIALS,
@@ -95,7 +95,7 @@ class Cloud:
     def create_queue(self) -> None:
         """Create the endpoint of `async deploy` without scaling; idempotent."""
         name = async_config(self.config, IDENTITY).name
-        exchange = exchange_of(self.config)
+        exchange = get_exchange(self.config)
         sagemaker = self.client("sagemaker")
         if sagemaker.list_endpoints(NameContains=name)["Endpoints"]:
             return

@@ -101,7 +101,7 @@ class QueueReading:
     def check(self) -> None:
         """Assert that the ledger has every document once, with its final state."""
         with closing(SqliteLedger(Path(self._ledger))) as ledger:
-            jobs = list(ledger.jobs())
+            jobs = list(ledger.read_jobs())
         states = {Path(job.source).name: job.state for job in jobs}
         assert len(states) == len(jobs)
         assert states == {

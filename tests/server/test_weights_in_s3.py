@@ -8,7 +8,7 @@ import boto3
 import pytest
 
 from deploy.aws import AWSClient
-from deploy.weights.files import weights_in
+from deploy.weights.files import read_weights
 from deploy.weights.store import Store
 from handler.weights.source import MINI
 from server.torchserve import ServerFailedError
@@ -28,7 +28,7 @@ def s3() -> Iterator[S3]:
         store = Store(
             AWSClient(boto3.Session(), endpoint_url=server.address), "weights"
         )
-        staged = weights_in(MINI, "acme/mini", "r1")
+        staged = read_weights(MINI, "acme/mini", "r1")
         store.stage(staged, PREFIX, "ocr", lambda *progress: None)
         yield server
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from deploy.batch.checks import transform_checks_of
+from deploy.batch.checks import check_transform_job
 from deploy.batch.documents import Batch
 from deploy.batch.job import TransformJob, transforms_prefix
 from deploy.checks import (
@@ -26,7 +26,7 @@ __all__ = ["findings_of"]
 def findings_of(context: Context, plan: JobPlan, batch: Batch | None) -> list[Finding]:
     """Return the findings of the preflight checks of a job, here and on AWS."""
     config, job = context.config, plan.job
-    findings = transform_checks_of(config, job)
+    findings = check_transform_job(config, job)
     if not region_findings(config):
         findings += image_findings(context.aws, config, ami=job.ami)
     findings += role_findings(context.aws, config)

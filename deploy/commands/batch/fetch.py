@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from deploy.batch.job import TransformState, Work, outputs_of
+from deploy.batch.job import TransformState, Work, list_possible_outputs
 from deploy.batch.outcome import FailedDocument
 from deploy.commands.batch.jobs import find_job, transforms_of
 from deploy.commands.batch.report import failure_lines
@@ -17,14 +17,14 @@ from deploy.commands.fetched import FINE, fetched_lines
 from deploy.context import Context
 from deploy.documents.document import S3
 from deploy.documents.naming import to_storable_name
-from deploy.documents.objects import Bucketed
+from deploy.documents.objects import S3Objects
 from deploy.documents.targets import (
-    distinct_targets,
+    assign_targets,
     parse_destination,
     to_portable_name,
 )
 from deploy.errors import NotFoundError
-from deploy.queue.fetch import Fetched, FetchOutcome, Files, Shelf
+from deploy.queue.fetch import FetchOutcome, FetchResult, FileStore, ResultStore
 from deploy.results.formats import SUFFIXES
 from deploy.results.parse import page_errors
 
@@ -68,9 +68,11 @@ def run(context: Context, options: argparse.Namespace) -> int:
     results = _targets([r for state in states for r in _results(context, state)], into)
     # Jobs of one manifest lack the same documents.
     left_out = list(
-        dict.fromkeys(each for state in states for each in transforms.left_out(state))
+        dict.fromkeys(
+            each for state in states for each in transforms.read_left_out(state)
+        )
     )
-    shelf: Shelf = Bucketed(context.aws) if into.startswith(S3) else Files()
+    shelf: ResultStore = S3Objects(context.aws) if into.startswith(S3) else FileStore()
     fetched = [_fetched(context, options, shelf, each) for each in results]
     counts = Counter(each.outcome for each in fetched)
     context.console.result(
@@ -97,13 +99,20 @@ def run(context: Context, options: argparse.Namespace) -> int:
 
 def _results(context: Context, state: TransformState) -> list[_Result]:
     transforms = transforms_of(context)
-    prefix, work = transforms.work(state)
-    there = transforms.results(state.output)
+    prefix, work = transforms.read_work(state)
+    there = transforms.list_results(state.output)
     return [
         _Result(
             state,
             each,
-            next((key for key in outputs_of(each.key, prefix) if key in there), None),
+            next(
+                (
+                    key
+                    for key in list_possible_outputs(each.key, prefix)
+                    if key in there
+                ),
+                None,
+            ),
         )
         for each in work
     ]
@@ -119,7 +128,7 @@ def _targets(results: Sequence[_Result], into: str) -> list[_Result]:
         hashlib.sha256("\n".join(place).encode()).hexdigest()[:32]: each
         for place, each in latest.items()
     }
-    names = distinct_targets(
+    names = assign_targets(
         {
             identity: to_portable_name(to_storable_name(each.work.name))
             for identity, each in ids.items()
@@ -138,29 +147,29 @@ def _targets(results: Sequence[_Result], into: str) -> list[_Result]:
 
 
 def _fetched(
-    context: Context, options: argparse.Namespace, shelf: Shelf, result: _Result
-) -> Fetched:
+    context: Context, options: argparse.Namespace, shelf: ResultStore, result: _Result
+) -> FetchResult:
     name, target = result.work.name, result.target
     if result.key is None:
         is_waiting = result.state.is_changing
-        return Fetched(
+        return FetchResult(
             name, None, FetchOutcome.WAITING if is_waiting else FetchOutcome.FAILED
         )
     try:
-        body = transforms_of(context).result(result.state.output, result.key)
+        body = transforms_of(context).read_result(result.state.output, result.key)
     except NotFoundError:
-        return Fetched(name, target, FetchOutcome.GONE)
+        return FetchResult(name, target, FetchOutcome.GONE)
     errors = page_errors(body, result.state.accept)
     missing = {error["page"]: error["code"] for error in errors}
     try:
         put = _put(shelf, target, body, force=options.force, dry=context.is_dry_run)
     except OSError as error:
-        return Fetched(name, target, FetchOutcome.NOT_WRITTEN, error.strerror)
-    return Fetched(name, target, put, missing=missing)
+        return FetchResult(name, target, FetchOutcome.NOT_WRITTEN, error.strerror)
+    return FetchResult(name, target, put, missing=missing)
 
 
 def _put(
-    shelf: Shelf, target: str, body: bytes, *, force: bool, dry: bool
+    shelf: ResultStore, target: str, body: bytes, *, force: bool, dry: bool
 ) -> FetchOutcome:
     """Write a result; keep a file with other contents, unless forced.
 
@@ -177,7 +186,7 @@ def _put(
 
 
 def _lines(
-    fetched: Sequence[Fetched],
+    fetched: Sequence[FetchResult],
     left_out: Sequence[FailedDocument],
     states: Sequence[TransformState],
     *,

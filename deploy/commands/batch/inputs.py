@@ -11,8 +11,15 @@ from deploy.batch.documents import Batch, estimate_work, select_sample
 from deploy.batch.job import Work, transforms_prefix
 from deploy.config import DeployConfig
 from deploy.context import Context
-from deploy.documents.document import S3, Absent, Document, Found, Refused, split_uri
-from deploy.documents.objects import Bucketed
+from deploy.documents.document import (
+    S3,
+    AbsenceReason,
+    Document,
+    FoundDocuments,
+    Refused,
+    split_uri,
+)
+from deploy.documents.objects import S3Objects
 from deploy.documents.uploads import put_bodies, upload_files
 from deploy.errors import DeployError, Interrupted
 from deploy.results.pages import num_pages_of
@@ -22,7 +29,7 @@ __all__ = ["paged", "reached", "upload"]
 
 
 def reached(
-    config: DeployConfig, documents: Found, *, is_manifest: bool
+    config: DeployConfig, documents: FoundDocuments, *, is_manifest: bool
 ) -> tuple[Sequence[Document], Sequence[Refused]]:
     """Return the documents that the role may read, and the rejected ones.
 
@@ -42,7 +49,9 @@ def reached(
             f"role {config.role_name} may not read its bucket: add it to "
             "transform.buckets, then iam --create"
         )
-        refused.append(Refused.of(document, reason, Absent.FORBIDDEN.value))
+        refused.append(
+            Refused.from_document(document, reason, AbsenceReason.FORBIDDEN.value)
+        )
     return kept, refused
 
 
@@ -71,7 +80,7 @@ def _counted(context: Context, document: Document) -> int | None:
         return num_pages_of(Path(document.source))
     bucket, key = split_uri(document.source)
     try:
-        content = Bucketed(context.aws).read(bucket, key)
+        content = S3Objects(context.aws).read(bucket, key)
     except DeployError:
         # The user who starts a job may lack the right to read its documents.
         return None

@@ -9,9 +9,9 @@ from deploy.batch.job import (
     TransformJob,
     TransformState,
     Work,
-    outputs_of,
+    list_possible_outputs,
 )
-from deploy.batch.jobs import Transforms
+from deploy.batch.jobs import TransformJobs
 from deploy.context import Context
 from deploy.documents.document import Document
 from deploy.errors import ConfigError, NotFoundError
@@ -28,13 +28,13 @@ SLACK = timedelta(seconds=2)
 """A result from before a job is not the job's; S3's times are whole seconds."""
 
 
-def transforms_of(context: Context) -> Transforms:
-    return Transforms(context.aws, context.config.name)
+def transforms_of(context: Context) -> TransformJobs:
+    return TransformJobs(context.aws, context.config.name)
 
 
 def find_job(context: Context, name: str) -> TransformState:
     """Return a job of this deployment; raises NotFoundError."""
-    state = transforms_of(context).transform(name)
+    state = transforms_of(context).find_job(name)
     if state is None or not state.is_ours:
         raise NotFoundError(
             f"there is no transform job {name} of deployment {context.config.name}",
@@ -63,21 +63,25 @@ def _is_done(
     prefix: str,
     document: Document | None,
 ) -> bool:
-    times = [results[key] for key in outputs_of(work.key, prefix) if key in results]
+    times = [
+        results[key]
+        for key in list_possible_outputs(work.key, prefix)
+        if key in results
+    ]
     if not times:
         return False
     changed = None if document is None else document.modified
     return changed is None or max(times) >= changed
 
 
-def refuse_another_format(transforms: Transforms, job: TransformJob) -> None:
+def refuse_another_format(transforms: TransformJobs, job: TransformJob) -> None:
     """Raise ConfigError if the results of an output have another format.
 
     Results of both formats have the same names, so the job would take one for the
     other.
     """
-    for each in transforms.own_jobs():
-        before = transforms.transform(each.name)
+    for each in transforms.list_own_jobs():
+        before = transforms.find_job(each.name)
         if before is None or before.output != job.output or not before.accept:
             continue
         if before.accept != job.accept:

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from deploy.batch.job import TransformState, Work, outputs_of
-from deploy.batch.jobs import Transforms
+from deploy.batch.job import TransformState, Work, list_possible_outputs
+from deploy.batch.jobs import TransformJobs
 from deploy.batch.outcome import JobLog
 from deploy.results.parse import TRANSIENT_CODES, page_errors
 
@@ -26,7 +26,7 @@ class JobParts:
 
     def __init__(
         self,
-        transforms: Transforms,
+        transforms: TransformJobs,
         state: TransformState,
         prefix: str,
         results: Mapping[str, datetime],
@@ -51,7 +51,7 @@ class JobParts:
         With `may_pass`, return only documents that lack a page after a transient error,
         and read as many results as that takes. Otherwise read only some results.
         """
-        missing = log.missing(may_pass=may_pass)
+        missing = log.get_missing_pages(may_pass=may_pass)
         of_ours = [work for work in read if self._key(work) is not None]
         lacking = {
             work: missing[work.document]
@@ -67,7 +67,7 @@ class JobParts:
             assert key is not None
             if key not in self._looked_into:
                 # Each result is read once.
-                body = self._transforms.result(self._state.output, key)
+                body = self._transforms.read_result(self._state.output, key)
                 errors = page_errors(body, self._state.accept)
                 self._looked_into[key] = {e["page"]: e["code"] for e in errors}
             pages = self._looked_into[key]
@@ -77,5 +77,5 @@ class JobParts:
         return lacking
 
     def _key(self, work: Work) -> str | None:
-        keys = outputs_of(work.key, self._prefix)
+        keys = list_possible_outputs(work.key, self._prefix)
         return next((key for key in keys if key in self._results), None)

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from deploy.batch.documents import workload_of
+from deploy.batch.documents import sum_workload
 from deploy.batch.job import TransformJob
-from deploy.batch.sizing import JobSizing, JobWorkload, size
+from deploy.batch.sizing import JobSizing, JobWorkload, choose_machines
 from deploy.commands.batch.request import JobRequest
 from deploy.context import Context
 from deploy.machines.catalogue import INSTANCES, PRICE_NOTE
@@ -51,8 +51,8 @@ def plan_job(
     """Choose the machines of a job."""
     config = context.config
     rate = _rate_on(job.instance_type, options.results)
-    workload = workload_of(job.work)
-    sizing = size(
+    workload = sum_workload(job.work)
+    sizing = choose_machines(
         workload,
         job.instance_type,
         rate,

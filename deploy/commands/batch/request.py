@@ -7,13 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from deploy.batch.documents import Batch, batch_from
+from deploy.batch.documents import Batch, build_batch
 from deploy.batch.job import (
     MAX_PAYLOAD_MB,
     TransformJob,
     TransformState,
     Work,
-    transform_model_from,
+    build_transform_model,
 )
 from deploy.batch.outcome import FailedDocument
 from deploy.commands.batch.inputs import reached
@@ -23,14 +23,14 @@ from deploy.commands.request_options import request_options
 from deploy.context import Context
 from deploy.documents.document import (
     Document,
-    Found,
+    FoundDocuments,
     Refused,
     StoredObject,
     split_uri,
 )
 from deploy.documents.finding import MANIFESTS
-from deploy.documents.objects import Bucketed
-from deploy.documents.rejection import hidden_lines
+from deploy.documents.objects import S3Objects
+from deploy.documents.rejection import describe_hidden_files
 from deploy.errors import ConfigError
 from deploy.resources import tags_of
 
@@ -55,7 +55,10 @@ class JobRequest:
 
 
 def request_for_input(
-    context: Context, options: argparse.Namespace, accept: str, documents: Found
+    context: Context,
+    options: argparse.Namespace,
+    accept: str,
+    documents: FoundDocuments,
 ) -> JobRequest | int:
     """Return the job that reads the documents found at INPUT into OUTPUT.
 
@@ -69,10 +72,10 @@ def request_for_input(
     is_manifest = Path(uri).suffix.lower() in MANIFESTS or bool(
         request_options(options)
     )
-    for line in hidden_lines(documents.num_hidden):
+    for line in describe_hidden_files(documents.num_hidden):
         context.console.say(line)
     kept, refused = reached(config, documents, is_manifest=is_manifest)
-    batch = batch_from(
+    batch = build_batch(
         uri,
         kept,
         deployment=config.name,
@@ -167,7 +170,7 @@ def request_for_retry(
     job = replace(
         _job(context, options, batch, state.output, state.accept),
         environment=state.environment,
-        of=state.name,
+        retry_of=state.name,
         left_out=tuple(left_out),
     )
     return JobRequest(job, left_out=left_out)
@@ -179,7 +182,7 @@ def _replaced(context: Context, prefix: str, works: Iterable[Work]) -> set[Work]
     The copies and requests that a job of files or a manifest reads never change.
     """
     ours = {f"{prefix}{work.key}": work for work in works if work.document is None}
-    heads = Bucketed(context.aws).heads(list(ours))
+    heads = S3Objects(context.aws).head_objects(list(ours))
     return {
         ours[head.uri]
         for head in heads
@@ -205,7 +208,7 @@ def _job(
         environment["DOCUMENT_BUCKETS"] = ",".join(batch.places)
     return TransformJob(
         owner=config.name,
-        model=transform_model_from(config, context.aws.identity()),
+        model=build_transform_model(config, context.aws.identity()),
         bucket=config.model.bucket,
         prefix=batch.prefix,
         requested=batch.work,

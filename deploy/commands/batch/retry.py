@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from deploy.batch.job import TransformState
-from deploy.batch.planner import find_or_next_job, start
+from deploy.batch.planner import find_or_next_job, plan_start
 from deploy.commands.batch.checks import findings_of
 from deploy.commands.batch.execute import (
     describe_known_job,
@@ -64,7 +64,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
         plan = plan_job(context, options, job)
         refuse_if_fatal(context, findings_of(context, plan, None))
         has_model = context.account.has_model(plan.job.model.name)
-        actions = start(plan.job, has_model=has_model)
+        actions = plan_start(plan.job, has_model=has_model)
         execute_plan(context, request, plan, actions)
         if context.is_dry_run or not options.wait:
             return report_started(context, request, plan, actions)

@@ -6,7 +6,7 @@ import argparse
 from dataclasses import replace
 
 from deploy.batch.job import TransformState
-from deploy.batch.planner import find_or_next_job, start
+from deploy.batch.planner import find_or_next_job, plan_start
 from deploy.commands.batch.checks import findings_of
 from deploy.commands.batch.execute import (
     describe_finished,
@@ -34,7 +34,7 @@ from deploy.commands.request_options import add_request_options, request_options
 from deploy.context import Context
 from deploy.documents.document import S3
 from deploy.documents.finding import find_documents
-from deploy.documents.objects import Bucketed
+from deploy.documents.objects import S3Objects
 from deploy.errors import ConfigError
 from deploy.results.formats import MEDIA_TYPES
 from deploy.results.pages import num_pages_of
@@ -75,7 +75,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
     accept = ACCEPT[options.format]
     documents = find_documents(
         [options.input],
-        Bucketed(context.aws),
+        S3Objects(context.aws),
         options=request_options(options),
         accept=accept,
         count=num_pages_of,
@@ -93,7 +93,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
     else:
         work = job.work
         if not options.force:
-            results = transforms.results(job.output)
+            results = transforms.list_results(job.output)
             work = without_result(work, results, job.prefix, request.documents)
         if len(work) < len(job.work):
             refuse_another_format(transforms, job)
@@ -104,7 +104,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
         plan = plan_job(context, options, replace(job, work=work))
         refuse_if_fatal(context, findings_of(context, plan, request.batch))
         has_model = context.account.has_model(plan.job.model.name)
-        actions = start(plan.job, has_model=has_model)
+        actions = plan_start(plan.job, has_model=has_model)
         execute_plan(context, request, plan, actions)
         if context.is_dry_run or not options.wait:
             return report_started(context, request, plan, actions)

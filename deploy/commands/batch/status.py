@@ -28,7 +28,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
         watch.look()
         await_log(context, watch, state)
         return report_summary(context, summarize_job(context, watch, state))
-    jobs = list(transforms_of(context).own_jobs())
+    jobs = list(transforms_of(context).list_own_jobs())
     rows = [(job.name, job.status, minute(job.created)) for job in jobs]
     context.console.result(
         {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from deploy.batch.job import TransformState
-from deploy.batch.planner import stop
+from deploy.batch.planner import plan_stop
 from deploy.commands.batch.flags import add_job_argument
 from deploy.commands.batch.jobs import find_job
 from deploy.commands.command import Command
@@ -14,7 +14,7 @@ from deploy.context import Context
 
 def run(context: Context, options: argparse.Namespace) -> int:
     state = find_job(context, options.job)
-    actions = stop(state)
+    actions = plan_stop(state)
     context.executor().run(actions)
     data = {
         "job": state.name,

@@ -63,8 +63,8 @@ class Watch:
         self._transforms = transforms_of(context)
         self._name = state.name
         self._state = state
-        self.prefix, self.work = self._transforms.work(state)
-        self.left_out = self._transforms.left_out(state)
+        self.prefix, self.work = self._transforms.read_work(state)
+        self.left_out = self._transforms.read_left_out(state)
         self.log = JobLog(frozenset(map(self._subject, self.work)))
         since = state.created or context.now
         self._reader = LogReader(
@@ -81,7 +81,7 @@ class Watch:
         """Why its log may not be read."""
 
     def state(self) -> TransformState:
-        state = self._transforms.poll(self._name)
+        state = self._transforms.poll_job(self._name)
         if state is None:
             raise TransientError(
                 f"transform job {self._name} is not shown yet",
@@ -95,7 +95,9 @@ class Watch:
         self.lines()
 
     def num_done(self) -> int:
-        self._results = self._transforms.results(self._state.output, since=self._since)
+        self._results = self._transforms.list_results(
+            self._state.output, since=self._since
+        )
         self._left = without_result(self.work, self._results, self.prefix)
         return len(self.work) - len(self._left)
 
@@ -126,7 +128,7 @@ class Watch:
     def failures(self) -> list[FailedDocument]:
         """Return failures of documents without result; final once the job has ended."""
         return [
-            self.log.failure(self._subject(work), work.name, work.document)
+            self.log.explain_failure(self._subject(work), work.name, work.document)
             for work in self._left
         ]
 
@@ -140,10 +142,10 @@ class Watch:
         )
 
     def failed(self) -> str:
-        given_up = self.log.failed()
+        given_up = self.log.list_failed_objects()
         return counted(
             group_by_code(
-                self.log.failure(self._subject(work), work.name, work.document)
+                self.log.explain_failure(self._subject(work), work.name, work.document)
                 for work in self._left
                 if self._subject(work) in given_up
             )
@@ -162,7 +164,7 @@ class Watch:
             return []
         self.num_lines += len(events)
         for event in events:
-            self.log.add(event.message)
+            self.log.add_line(event.message)
         return [event.message for event in events if _is_trouble(event)]
 
     def _subject(self, work: Work) -> str:

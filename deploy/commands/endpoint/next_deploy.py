@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from deploy.context import Context
 from deploy.errors import ConfigError
-from deploy.queue.endpoint import async_endpoint_from, async_name
+from deploy.queue.endpoint import async_name, build_async_endpoint
 from deploy.resources import Target, differences_between, endpoint_from
 
 __all__ = ["next_deploy_lines"]
@@ -15,7 +15,7 @@ def next_deploy_lines(context: Context, running: Target) -> list[str]:
     file = context.config_path.name
     is_async = running.name == async_name(context.config)
     command = "async deploy" if is_async else "deploy"
-    described = async_endpoint_from if is_async else endpoint_from
+    described = build_async_endpoint if is_async else endpoint_from
     try:
         wanted: Target = described(context.config, context.identity)
     except ConfigError as error:

@@ -9,7 +9,7 @@ from datetime import datetime
 from itertools import islice
 from typing import Any
 
-from deploy.batch.jobs import Transforms
+from deploy.batch.jobs import TransformJobs
 from deploy.commands.command import Command
 from deploy.commands.endpoint.absent import absence_of
 from deploy.commands.endpoint.queue_status import queue_facts, queue_rows
@@ -110,9 +110,9 @@ def _rollback_hint(context: Context, state: EndpointState) -> list[str]:
 
 def _jobs(context: Context) -> list[dict[str, Any]] | None:
     """Return the last few transform jobs; None if listing them is not allowed."""
-    transforms = Transforms(context.aws, context.config.name)
+    transforms = TransformJobs(context.aws, context.config.name)
     try:
-        jobs = list(islice(transforms.own_jobs(), NUM_JOBS))
+        jobs = list(islice(transforms.list_own_jobs(), NUM_JOBS))
     except AccessDeniedError:
         return None
     return [

@@ -23,7 +23,7 @@ from deploy.errors import AccessDeniedError, NotFoundError
 from deploy.machines.catalogue import HOURS_A_DAY, PRICE_NOTE
 from deploy.machines.prices import dollars, rate
 from deploy.plan.actions import Action, Call
-from deploy.queue.scaling import unscale
+from deploy.queue.scaling import build_unscale_call
 from deploy.resources import EndpointState
 
 
@@ -141,7 +141,7 @@ def _saved(
 
 def _unscaled(context: Context, state: EndpointState) -> list[Action]:
     """Return the actions that remove scaling first, or its alarms would fail later."""
-    actions: list[Action] = [unscale(state.name)] if state.is_scaled else []
+    actions: list[Action] = [build_unscale_call(state.name)] if state.is_scaled else []
     alarms = sorted(context.account.scaling(state.name).alarms)
     if alarms:
         actions.append(

@@ -8,11 +8,11 @@ from pathlib import Path
 from deploy.aws.buckets import refuse_other_region
 from deploy.context import Context
 from deploy.errors import ConfigError, Interrupted, NotFoundError
-from deploy.image.build import build_files, find_engine
+from deploy.image.build import find_engine, select_build_files
 from deploy.image.codebuild import AFTER_BUILD_HINT, Builds, sources_prefix, write_zip
 from deploy.image.registry import Registry
 from deploy.policies.roles import find_role, refuse_other_regions, role_policies
-from deploy.weights.files import sha256_of
+from deploy.weights.files import compute_sha256
 from deploy.weights.store import Store
 
 __all__ = ["push_from_here", "push_remotely", "run_commands"]
@@ -26,8 +26,10 @@ def push_from_here(context: Context, registry: Registry, uri: str, tag: str) -> 
     engine = find_engine(context.runner)
     if not context.is_dry_run:
         address = context.identity.registry
-        context.runner.run(engine.login(address), secret=registry.password())
-    run_commands(context, engine.push(context.config.image, uri, tag))
+        context.runner.run(
+            engine.login_command(address), secret=registry.get_password()
+        )
+    run_commands(context, engine.push_commands(context.config.image, uri, tag))
 
 
 def push_remotely(context: Context, uri: str, tag: str) -> None:
@@ -54,9 +56,9 @@ def push_remotely(context: Context, uri: str, tag: str) -> None:
     )
     if note is not None:
         context.console.say(f"note: {note}")
-    files = build_files(context.runner, context.config.image)
+    files = select_build_files(context.runner, context.config.image)
     key = f"{sources_prefix(context.config.name)}{tag}.zip"
-    context.executor().run(builds.missing(key))
+    context.executor().run(builds.plan_project(key))
     if context.is_dry_run:
         context.console.say(f"would build {uri} in CodeBuild project {builds.project}")
         return
@@ -68,7 +70,7 @@ def push_remotely(context: Context, uri: str, tag: str) -> None:
             f"upload {path.stat().st_size:,} bytes to s3://{bucket}/{key}"
         )
         Store(context.aws, bucket).upload(
-            key, path, sha256_of(path), context.console.progress
+            key, path, compute_sha256(path), context.console.progress
         )
     build = builds.start(uri, tag, key)
     context.console.say(f"build {build}")

@@ -31,8 +31,8 @@ from deploy.image.archive import Archive, ArchivedImage
 from deploy.image.build import compute_tag, find_engine
 from deploy.image.configuration import WANTED_PLATFORM
 from deploy.image.manifest import to_docker_manifest
-from deploy.image.registry import ImageState, Registry, digest_of
-from deploy.image.repository import repository_calls
+from deploy.image.registry import ImageState, Registry, compute_digest
+from deploy.image.repository import plan_repository
 
 GOES_WITH = {"remote": ("push",), "archive": ("push", "check"), "fix": ("check",)}
 
@@ -124,7 +124,7 @@ def _push(context: Context, options: argparse.Namespace) -> int:
     # Before anything is made, whether there is something to push or to build with.
     if not (is_pushed or options.remote):
         find_engine(context.runner)
-    context.executor().run(repository_calls(context.aws, context.config))
+    context.executor().run(plan_repository(context.aws, context.config))
     if is_pushed:
         # Tags are immutable: a second push of a new build would be refused at its end.
         context.console.say(f"{table.repository}:{tag} is there already: not built")
@@ -148,7 +148,7 @@ def _push_archive(context: Context, options: argparse.Namespace) -> int:
     """Push the image of a file under --tag, or under the tag that the file gives it."""
     config, path = context.config, options.archive
     archive = Archive(path)
-    image = archive.image(options.tag)
+    image = archive.select_image(options.tag)
     tag = _tag_of_archive(options, image)
     if tag is None and len(image.tags) > 1:
         raise ConfigError(
@@ -163,7 +163,7 @@ def _push_archive(context: Context, options: argparse.Namespace) -> int:
             hint=f"chandra-sagemaker image push --archive {path} --tag NAME",
         )
     manifest = to_docker_manifest(image.manifest)
-    digest = digest_of(manifest)
+    digest = compute_digest(manifest)
     name = f"{config.image.repository}:{tag}"
     registry = Registry(context.aws, config)
     there = _find(registry, tag)
@@ -173,15 +173,15 @@ def _push_archive(context: Context, options: argparse.Namespace) -> int:
             f"be {digest}",
             hint=f"chandra-sagemaker image push --archive {path} --tag NAME",
         )
-    context.executor().run(repository_calls(context.aws, config))
+    context.executor().run(plan_repository(context.aws, config))
     if there is not None:
         context.console.say(f"{name} is there already: not uploaded again")
         return _pushed(context, registry, tag)
-    blobs = archive.blobs(manifest)
+    blobs = archive.list_blobs(manifest)
     if context.is_dry_run:
         size = megabytes(sum(blob.size for blob in blobs))
         context.console.say(f"would upload {len(blobs)} blobs, {size}, of {path}")
-        context.executor().run([registry.put(manifest, tag)])
+        context.executor().run([registry.plan_put(manifest, tag)])
         context.console.result(
             archive_data(config, path, image, tag)
             | {"image": f"{context.identity.registry}/{name}", "pushed": False},
@@ -194,7 +194,7 @@ def _push_archive(context: Context, options: argparse.Namespace) -> int:
             manifest,
             lambda done, total: context.console.progress("image", done, total),
         )
-        context.executor().run([registry.put(manifest, tag)])
+        context.executor().run([registry.plan_put(manifest, tag)])
     except KeyboardInterrupt:
         raise _interrupted(context) from None
     return _pushed(context, registry, tag)
@@ -215,7 +215,7 @@ def _interrupted(context: Context) -> Interrupted:
 
 def _find(registry: Registry, tag: str) -> ImageState | None:
     try:
-        return registry.image(tag)
+        return registry.find_image(tag)
     except NotFoundError:
         return None
 
@@ -223,8 +223,8 @@ def _find(registry: Registry, tag: str) -> ImageState | None:
 def _pushed(context: Context, registry: Registry, tag: str) -> int:
     """Report the pushed image, and record it unless it is for another platform."""
     config = context.config
-    state = registry.image(tag)
-    contents = registry.contents(state)
+    state = registry.find_image(tag)
+    contents = registry.read_contents(state)
     data = registry_data(config, state, contents)
     if context.is_dry_run:
         name = f"{config.image.repository}:{tag}"
@@ -248,8 +248,8 @@ def _check(context: Context, options: argparse.Namespace) -> int:
         return _check_archive(context, options)
     config = context.config
     registry = Registry(context.aws, config)
-    state = registry.image(_reference(context, options), prefer=config.image.tag)
-    contents = registry.contents(state)
+    state = registry.find_image(_reference(context, options), prefer=config.image.tag)
+    contents = registry.read_contents(state)
     data = registry_data(config, state, contents)
     if options.fix and not contents.runs_on_sagemaker:
         platform = contents.configuration and contents.configuration.platform
@@ -259,7 +259,7 @@ def _check(context: Context, options: argparse.Namespace) -> int:
             hint=f"chandra-sagemaker image push builds one for {WANTED_PLATFORM}",
         )
     if options.fix and not state.has_docker_manifest:
-        call = registry.repair(state)
+        call = registry.plan_repair(state)
         context.executor().run([call])
         repaired_tag = str(call.params["imageTag"])
         if context.is_dry_run:
@@ -267,8 +267,8 @@ def _check(context: Context, options: argparse.Namespace) -> int:
             fixed = {"tag": repaired_tag, "digest": digest}
             context.console.result(data | {"fixed": fixed})
             return 0
-        state = registry.image(repaired_tag)
-        contents = registry.contents(state)
+        state = registry.find_image(repaired_tag)
+        contents = registry.read_contents(state)
         data = registry_data(config, state, contents)
         _record(context, state)
     # Read the lock file again, because a repaired image was just recorded.
@@ -281,7 +281,7 @@ def _check(context: Context, options: argparse.Namespace) -> int:
 def _check_archive(context: Context, options: argparse.Namespace) -> int:
     """Check a file as `image push --archive` would, without calling AWS."""
     config, path = context.config, options.archive
-    image = Archive(path).image(options.tag)
+    image = Archive(path).select_image(options.tag)
     tag = _tag_of_archive(options, image)
     is_usable = is_archive_taken(config, image)
     lines = archive_lines(config, path, image, tag)

@@ -17,7 +17,7 @@ from deploy.config import DeployConfig
 from deploy.image.archive import ArchivedImage
 from deploy.image.configuration import WANTED_PLATFORM, Configuration
 from deploy.image.manifest import to_docker_manifest
-from deploy.image.registry import ImageContents, ImageState, digest_of
+from deploy.image.registry import ImageContents, ImageState, compute_digest
 from deploy.machines.catalogue import AMIS
 
 __all__ = [
@@ -117,7 +117,7 @@ def archive_data(
         "archive_digest": image.digest,
         "repository": config.image.repository,
         "tag": tag,
-        "digest": digest_of(to_docker_manifest(image.manifest)),
+        "digest": compute_digest(to_docker_manifest(image.manifest)),
         "taken_by_sagemaker": is_archive_taken(config, image),
         **_configuration_data(config, image.configuration, findings),
     }
@@ -132,7 +132,7 @@ def archive_lines(
     return [
         f"{path} holds {image.digest} for {image.configuration.platform}, {own}",
         f"pushed, it is {name}, digest "
-        f"{digest_of(to_docker_manifest(image.manifest))}: "
+        f"{compute_digest(to_docker_manifest(image.manifest))}: "
         "its manifest becomes Docker's, which SageMaker takes",
         *_cuda_lines(config, image.configuration, None),
     ]

@@ -17,11 +17,11 @@ from deploy.commands.request_options import add_request_options, request_options
 from deploy.context import Context
 from deploy.documents.options import (
     MAX_HEADER,
-    attributes_of,
-    checked_options,
-    last_named,
+    check_options,
+    find_highest_page,
+    format_attributes,
 )
-from deploy.documents.rejection import NO_DOCUMENT, UNSUPPORTED, supported_type
+from deploy.documents.rejection import NO_DOCUMENT, UNSUPPORTED, detect_supported_type
 from deploy.documents.signatures import PDF
 from deploy.errors import (
     ConfigError,
@@ -159,7 +159,7 @@ def _read(path: Path) -> bytes:
 
 def _media_type(path: Path) -> str:
     """Return the type of a document by its bytes; raises DocumentError."""
-    media_type = supported_type(path)
+    media_type = detect_supported_type(path)
     if media_type is None:
         raise DocumentError(
             f"{path}: {NO_DOCUMENT} ({UNSUPPORTED})",
@@ -175,7 +175,7 @@ def _attributes(options: argparse.Namespace) -> str:
         wanted["include_images"] = True
     if options.stream:
         wanted["deadline_seconds"] = STREAM_DEADLINE
-    attributes = attributes_of(checked_options(wanted))
+    attributes = format_attributes(check_options(wanted))
     if len(attributes) > MAX_HEADER:
         raise ConfigError(
             f"the options have {len(attributes):,} characters, and SageMaker takes "
@@ -224,7 +224,7 @@ def _refuse_absent_pages(
     """Reject pages that a PDF lacks before it is sent; the service counts the same."""
     if pages is None or media_type != PDF:
         return
-    num_pages, last = num_pages_of(path, password), last_named(pages)
+    num_pages, last = num_pages_of(path, password), find_highest_page(pages)
     if num_pages is not None and last > num_pages:
         raise ConfigError(
             f"--pages: there is no page {last} in {path}, which ends with {num_pages}",

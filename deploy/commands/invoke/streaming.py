@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from deploy.documents.options import intervals
+from deploy.documents.options import parse_page_ranges
 from deploy.errors import ResourceFailedError
 
 __all__ = ["InOrder", "check_page", "event_from"]
@@ -66,7 +66,7 @@ def _numbers(pages: str | None) -> Iterator[int]:
     """Return page numbers as the service reads them: in order, each once, from 1."""
     above = 0
     for first, last in sorted(
-        intervals(pages or "1-"), key=lambda interval: interval[0]
+        parse_page_ranges(pages or "1-"), key=lambda interval: interval[0]
     ):
         start = max(first, above + 1)
         if last is None:

@@ -29,7 +29,7 @@ from deploy.context import Context
 from deploy.endpoint.snapshot import Snapshot
 from deploy.errors import ConfigError
 from deploy.plan.actions import Action
-from deploy.queue.endpoint import async_config, async_endpoint_from
+from deploy.queue.endpoint import async_config, build_async_endpoint
 from deploy.queue.scaling import Scaling
 from deploy.resources import tags_of
 
@@ -47,9 +47,9 @@ def run(context: Context, options: argparse.Namespace) -> int:
         )
     config = override_config(context.config, options)
     is_described = config == context.config
-    target = async_endpoint_from(config, context.identity)
+    target = build_async_endpoint(config, context.identity)
     config = async_config(config, context.identity)
-    scaling = Scaling.of(target.name, config.asynchronous, tags_of(config))
+    scaling = Scaling.from_table(target.name, config.asynchronous, tags_of(config))
     seen = Snapshot(
         context.account,
         target.name,

@@ -13,12 +13,12 @@ from deploy.commands.queue.shared import (
     ledger_opened,
 )
 from deploy.context import Context
-from deploy.documents.objects import Bucketed
+from deploy.documents.objects import S3Objects
 from deploy.documents.targets import parse_destination
 from deploy.failures import advice_lines, is_permanent
-from deploy.queue.fetch import Fetched, FetchOutcome, FetchRun, Files
+from deploy.queue.fetch import FetchOutcome, FetchResult, FetchRun, FileStore
 from deploy.queue.selection import select_places
-from deploy.queue.wait import Waiting
+from deploy.queue.wait import QueueWaiter
 from deploy.results.formats import ACCEPT
 
 
@@ -46,25 +46,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(context: Context, options: argparse.Namespace) -> int:
     into = None if options.into is None else parse_destination(options.into)
-    objects = Bucketed(context.aws)
+    objects = S3Objects(context.aws)
     with ledger_opened(context, options, must_exist=True) as ledger:
         selection = select_places(ledger, options.inputs, objects)
         if not context.is_dry_run:
             # Record results that have arrived since the last command.
-            Waiting(
+            QueueWaiter(
                 ledger,
                 objects,
                 context.config.asynchronous,
                 context.console,
                 clock=context.clock,
                 sleep=context.sleep,
-                wanted=selection.jobs,
-            ).look()
+                select_jobs=selection.select_jobs,
+            ).check_once()
         fetched = list(
             FetchRun(
                 ledger,
                 objects,
-                Files(),
+                FileStore(),
                 objects,
                 format=options.format,
                 into=into,
@@ -94,7 +94,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
 
 
 def _lines(
-    fetched: list[Fetched], counts: Counter[FetchOutcome], *, is_dry_run: bool
+    fetched: list[FetchResult], counts: Counter[FetchOutcome], *, is_dry_run: bool
 ) -> list[str]:
     lines = fetched_lines(fetched, counts, is_dry_run=is_dry_run)
     if counts[FetchOutcome.WAITING]:

@@ -14,22 +14,28 @@ from deploy.commands.request_options import add_request_options, request_options
 from deploy.config import DeployConfig
 from deploy.console import megabytes
 from deploy.context import Context
-from deploy.documents.document import S3, Absent, Document, Found, Refused
-from deploy.documents.finding import find_again, find_documents
-from deploy.documents.objects import Bucketed
-from deploy.documents.rejection import hidden_lines
+from deploy.documents.document import (
+    S3,
+    AbsenceReason,
+    Document,
+    FoundDocuments,
+    Refused,
+)
+from deploy.documents.finding import find_documents, find_refused_again
+from deploy.documents.objects import S3Objects
+from deploy.documents.rejection import describe_hidden_files
 from deploy.errors import ConfigError
 from deploy.failures import advice_lines
 from deploy.queue.endpoint import (
     Exchange,
     async_config,
-    exchange_of,
-    pages_in_time,
+    estimate_pages_before_timeout,
+    get_exchange,
 )
 from deploy.queue.job import Job
-from deploy.queue.ledger import Ledger, requested_jobs
-from deploy.queue.sender import Queue
-from deploy.queue.submit import Retry, Submission, Submitted
+from deploy.queue.ledger import Ledger, select_requested_jobs
+from deploy.queue.sender import QueueSender
+from deploy.queue.submit import Retry, Submission, SubmissionResult
 from deploy.results.formats import ACCEPT
 from deploy.results.pages import num_pages_of
 
@@ -90,13 +96,13 @@ def run(context: Context, options: argparse.Namespace) -> int:
             "--retry-failed without INPUT sends each document as it was submitted",
             hint="chandra-sagemaker async submit --retry-failed, without other options",
         )
-    config, exchange = context.config, exchange_of(context.config)
+    config, exchange = context.config, get_exchange(context.config)
     endpoint = async_config(config, context.identity).name
     inputs = _find_documents(context, options, exchange) if options.inputs else None
     with ledger_opened(context, options, must_exist=inputs is None) as ledger:
         left: list[Job] = []
         if inputs is None:
-            left = [job for job in requested_jobs(ledger) if _is_left(job)]
+            left = [job for job in select_requested_jobs(ledger) if _is_left(job)]
             inputs = _find_rejected_again(context, ledger, left, exchange)
             left = [job for job in left if not job.was_refused]
         _note_long(context, inputs)
@@ -104,7 +110,9 @@ def run(context: Context, options: argparse.Namespace) -> int:
             return _say_what_would_be(context, retry, ledger, endpoint, inputs, left)
         submission = Submission(
             ledger,
-            Queue(context.aws, endpoint, exchange, kms_key=config.network.kms_key),
+            QueueSender(
+                context.aws, endpoint, exchange, kms_key=config.network.kms_key
+            ),
             config.asynchronous,
             reads_itself=not config.network.isolation,
             clock=context.clock,
@@ -126,10 +134,10 @@ def _retry(options: argparse.Namespace) -> Retry:
 
 def _find_documents(
     context: Context, options: argparse.Namespace, exchange: Exchange
-) -> Found:
+) -> FoundDocuments:
     inputs = find_documents(
         options.inputs,
-        Bucketed(context.aws),
+        S3Objects(context.aws),
         options={"pages": options.pages, **request_options(options)},
         accept=ACCEPT[options.format or "json"],
         count=num_pages_of,
@@ -140,7 +148,7 @@ def _find_documents(
 
 def _find_rejected_again(
     context: Context, ledger: Ledger, left: Sequence[Job], exchange: Exchange
-) -> Found:
+) -> FoundDocuments:
     """Find again the documents that were rejected before they were sent."""
     refused = {job.key: job for job in left if job.was_refused}
     rejected = [
@@ -152,14 +160,16 @@ def _find_rejected_again(
             options=job.options,
             accept=job.accept,
         )
-        for place in ledger.places()
+        for place in ledger.read_places()
         if (job := refused.get(place.key)) is not None
     ]
-    inputs = find_again(rejected, Bucketed(context.aws), count=num_pages_of)
+    inputs = find_refused_again(rejected, S3Objects(context.aws), count=num_pages_of)
     return _reachable(context.config, exchange, inputs)
 
 
-def _reachable(config: DeployConfig, exchange: Exchange, inputs: Found) -> Found:
+def _reachable(
+    config: DeployConfig, exchange: Exchange, inputs: FoundDocuments
+) -> FoundDocuments:
     """Return the documents that SageMaker accepts and the endpoint may read."""
     reachable, refused = [], list(inputs.refused)
     for document in inputs.documents:
@@ -167,13 +177,17 @@ def _reachable(config: DeployConfig, exchange: Exchange, inputs: Found) -> Found
             reason = (
                 f"it has {document.size:,} bytes, and SageMaker takes {MAX_BYTES:,}"
             )
-            refused.append(Refused.of(document, reason, "document_too_large"))
+            refused.append(
+                Refused.from_document(document, reason, "document_too_large")
+            )
         elif not _may_read(config, exchange, document):
             reason = (
                 "the endpoint may not read its bucket: add it to "
                 "asynchronous.sources, then iam --create and async deploy"
             )
-            refused.append(Refused.of(document, reason, Absent.FORBIDDEN.value))
+            refused.append(
+                Refused.from_document(document, reason, AbsenceReason.FORBIDDEN.value)
+            )
         else:
             reachable.append(document)
     return replace(inputs, documents=tuple(reachable), refused=tuple(refused))
@@ -184,9 +198,9 @@ def _is_left(job: Job) -> bool:
     return job.is_retryable or job.has_failed_permanently or job.is_unsent
 
 
-def _note_long(context: Context, inputs: Found) -> None:
+def _note_long(context: Context, inputs: FoundDocuments) -> None:
     """Print how many documents may exceed the time limit beside others as long."""
-    most = pages_in_time(context.config)
+    most = estimate_pages_before_timeout(context.config)
     if most is None:
         return
     long = [
@@ -225,11 +239,11 @@ def _say_what_would_be(
     retry: Retry,
     ledger: Ledger,
     endpoint: str,
-    inputs: Found,
+    inputs: FoundDocuments,
     left: Sequence[Job],
 ) -> int:
     jobs: list[Job | None] = [*left]
-    jobs += [ledger.job(document.key) for document in inputs.documents]
+    jobs += [ledger.find_job(document.key) for document in inputs.documents]
     known_jobs = [job for job in jobs if job is not None]
     num_again = sum(job.is_retryable for job in known_jobs)
     num_given_up = sum(job.has_failed_permanently for job in known_jobs)
@@ -257,8 +271,8 @@ def _report(
     context: Context,
     ledger: Ledger,
     endpoint: str,
-    inputs: Found,
-    submitted: Submitted,
+    inputs: FoundDocuments,
+    submitted: SubmissionResult,
 ) -> None:
     lines = [f"{submitted.num_sent:,} documents are in the queue of {endpoint}"]
     for number, sentence in (
@@ -290,7 +304,7 @@ def _report(
     )
 
 
-def _refused(inputs: Found) -> dict[str, Any]:
+def _refused(inputs: FoundDocuments) -> dict[str, Any]:
     return {
         "refused": {each.source: each.to_json() for each in inputs.refused},
         "empty": list(inputs.empty),
@@ -308,7 +322,7 @@ def _given_up_lines(jobs: Sequence[Job]) -> list[str]:
     return [*advice_lines(by_code), again]
 
 
-def _refused_lines(inputs: Found) -> list[str]:
+def _refused_lines(inputs: FoundDocuments) -> list[str]:
     """Return lines on all rejected documents that were named, and some of folders."""
     named = [r for r in inputs.refused if r.is_named]
     rest = [r for r in inputs.refused if not r.is_named]
@@ -316,7 +330,7 @@ def _refused_lines(inputs: Found) -> list[str]:
     lines = [f"left out: {each}" for each in shown]
     if len(rest) > NUM_SHOWN:
         lines.append(f"left out: {len(rest) - NUM_SHOWN:,} more; --json names them all")
-    lines += hidden_lines(inputs.num_hidden)
+    lines += describe_hidden_files(inputs.num_hidden)
     return [*lines, *(f"{each}: {NO_DOCUMENT}" for each in inputs.empty)]
 
 

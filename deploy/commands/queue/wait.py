@@ -11,10 +11,10 @@ from deploy.commands.queue.shared import (
     ledger_opened,
 )
 from deploy.context import Context
-from deploy.documents.objects import Bucketed
+from deploy.documents.objects import S3Objects
 from deploy.failures import advice_lines
 from deploy.queue.selection import select_places
-from deploy.queue.wait import Progress, Waiting
+from deploy.queue.wait import Progress, QueueWaiter
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,19 +31,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(context: Context, options: argparse.Namespace) -> int:
     with ledger_opened(context, options, must_exist=True) as ledger:
-        objects = Bucketed(context.aws)
+        objects = S3Objects(context.aws)
         selection = select_places(ledger, options.inputs, objects)
-        waiting = Waiting(
+        waiting = QueueWaiter(
             ledger,
             objects,
             context.config.asynchronous,
             context.console,
             clock=context.clock,
             sleep=context.sleep,
-            wanted=selection.jobs,
+            select_jobs=selection.select_jobs,
         )
         if context.is_dry_run:
-            progress = Progress.of(list(selection.jobs(ledger)))
+            progress = Progress.from_jobs(list(selection.select_jobs(ledger)))
             lines = [f"would wait for {progress.num_waiting:,}: {progress.sentence}"]
         else:
             progress = waiting.run(options.timeout)

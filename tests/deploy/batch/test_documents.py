@@ -10,12 +10,12 @@ import pytest
 
 from deploy.batch.documents import (
     MAX_BYTES,
-    batch_from,
+    build_batch,
     estimate_work,
     select_sample,
-    workload_of,
+    sum_workload,
 )
-from deploy.batch.job import common_prefix, outputs_of
+from deploy.batch.job import common_prefix, list_possible_outputs
 from deploy.documents.document import Document
 from deploy.errors import ConfigError
 
@@ -33,7 +33,7 @@ def local(name, content=b"fine", **more):
 
 
 def batch(uri, *documents, bucket="weights", is_manifest=False):
-    return batch_from(
+    return build_batch(
         uri, documents, deployment="ocr", bucket=bucket, is_manifest=is_manifest
     )
 
@@ -137,14 +137,14 @@ def test_unknown_pages_are_the_mean_of_the_sample():
 
     work = estimate_work(prepared, {"s3://inbox/0.pdf": 4, "s3://inbox/5.pdf": 2})
 
-    assert workload_of(work).num_pages == 4 + 2 + 8 * 3 + 7
-    assert workload_of(work).longest_pages == 7
+    assert sum_workload(work).num_pages == 4 + 2 + 8 * 3 + 7
+    assert sum_workload(work).longest_pages == 7
 
 
 def test_pages_are_estimated_from_size_without_sample():
     prepared = batch("s3://inbox", stored_document("a.pdf", size=1_000_000))
 
-    assert workload_of(estimate_work(prepared, {})).num_pages == 10
+    assert sum_workload(estimate_work(prepared, {})).num_pages == 10
 
 
 def test_sample_is_spread_and_limited_in_bytes():
@@ -172,7 +172,7 @@ def test_sample_has_no_gap_longer_than_its_step(count):
 
 
 def test_result_has_two_documented_keys():
-    assert outputs_of("sub/a.pdf", "s3://inbox/scans/") == (
+    assert list_possible_outputs("sub/a.pdf", "s3://inbox/scans/") == (
         "sub/a.pdf.out",
         "scans/sub/a.pdf.out",
     )

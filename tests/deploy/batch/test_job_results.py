@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from deploy.batch.job import Work
-from deploy.batch.jobs import Transforms
+from deploy.batch.jobs import TransformJobs
 from deploy.commands.batch.jobs import without_result
 from deploy.documents.document import Document
 
@@ -64,8 +64,8 @@ def test_older_result_is_not_of_the_job():
         "sub/notes.txt": NOON + HOUR,
     }
     bucket: Any = Bucket(write_times)
-    transforms = Transforms(bucket, "ocr")
+    transforms = TransformJobs(bucket, "ocr")
 
-    assert left(transforms.results("s3://out/md/", since=NOON)) == ["a.pdf"]
-    assert left(transforms.results("s3://out/md/")) == []
-    assert "sub/notes.txt" not in transforms.results("s3://out/md/")
+    assert left(transforms.list_results("s3://out/md/", since=NOON)) == ["a.pdf"]
+    assert left(transforms.list_results("s3://out/md/")) == []
+    assert "sub/notes.txt" not in transforms.list_results("s3://out/md/")

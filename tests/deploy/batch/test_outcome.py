@@ -14,7 +14,7 @@ HEAD = "2026-11-26T08:00:00.000:[sagemaker logs]: "
 def log(*lines):
     job_log = JobLog(frozenset({"in/a.pdf", "in/b: c.pdf"}))
     for line in lines:
-        job_log.add(line)
+        job_log.add_line(line)
     return job_log
 
 
@@ -23,7 +23,7 @@ def request(status, code, **more):
 
 
 def code(job_log, subject="in/a.pdf", document=None):
-    return job_log.failure(subject, "a.pdf", document).code
+    return job_log.explain_failure(subject, "a.pdf", document).code
 
 
 def test_code_is_read_from_repeated_answer():
@@ -34,7 +34,7 @@ def test_code_is_read_from_repeated_answer():
         f'{HEAD}in/a.pdf: {{"code": "unreadable_document", "detail": "no \\"page\\""}}',
     )
 
-    failure = job_log.failure("in/a.pdf", "a.pdf", None)
+    failure = job_log.explain_failure("in/a.pdf", "a.pdf", None)
 
     assert failure.code == "unreadable_document"
     assert failure.reason == 'no "page"'
@@ -58,8 +58,8 @@ def test_last_answer_decides_on_transient_missing_pages():
         request(200, "ok", document="d3", failed_pages={}),
     )
 
-    assert job_log.missing(may_pass=True) == {"d1": {2: "engine_failed"}}
-    assert job_log.missing().keys() == {"d1", "d2"}
+    assert job_log.get_missing_pages(may_pass=True) == {"d1": {2: "engine_failed"}}
+    assert job_log.get_missing_pages().keys() == {"d1", "d2"}
 
 
 def test_status_with_several_codes_is_reported():
@@ -69,7 +69,7 @@ def test_status_with_several_codes_is_reported():
         f"{HEAD}in/a.pdf: ClientError: 422",
     )
 
-    failure = job_log.failure("in/a.pdf", "a.pdf", None)
+    failure = job_log.explain_failure("in/a.pdf", "a.pdf", None)
 
     assert failure.code == "http_422"
     assert failure.reason == "invalid_option or unreadable_document"
@@ -93,7 +93,7 @@ def test_refusal_by_sagemaker_keeps_its_words():
         f"{HEAD}in/b: c.pdf: Too much data for max payload size",
     )
 
-    failure = job_log.failure("in/b: c.pdf", "b: c.pdf", None)
+    failure = job_log.explain_failure("in/b: c.pdf", "b: c.pdf", None)
 
     assert failure.code == "not_sent"
     assert failure.reason == "Too much data for max payload size"
@@ -140,7 +140,9 @@ def test_most_frequent_code_comes_first():
         f"{HEAD}in/c: ClientError: 422",
     )
 
-    groups = group_by_code(job_log.failure(f"in/{name}", name, None) for name in "abc")
+    groups = group_by_code(
+        job_log.explain_failure(f"in/{name}", name, None) for name in "abc"
+    )
 
     assert {code: len(group) for code, group in groups.items()} == {
         "http_422": 2,

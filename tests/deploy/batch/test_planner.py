@@ -11,9 +11,9 @@ from deploy.batch.job import (
     TransformJob,
     TransformState,
     Work,
-    transform_model_from,
+    build_transform_model,
 )
-from deploy.batch.planner import find_or_next_job, start, stop
+from deploy.batch.planner import find_or_next_job, plan_start, plan_stop
 from deploy.errors import ConflictError
 from deploy.machines.catalogue import TRANSFORM_AMIS
 from deploy.plan.actions import Call
@@ -27,7 +27,7 @@ def job(*keys, **changes):
     return replace(
         TransformJob(
             owner=config.name,
-            model=transform_model_from(config, IDENTITY),
+            model=build_transform_model(config, IDENTITY),
             bucket="weights",
             prefix="s3://inbox/scans/",
             requested=work,
@@ -50,7 +50,7 @@ class Jobs:
 
     states: dict[str, TransformState] = field(default_factory=dict)
 
-    def transform(self, name):
+    def find_job(self, name):
         return self.states.get(name)
 
 
@@ -86,7 +86,7 @@ def there(planned, status, **more):
     ],
 )
 def test_new_job_is_valid_for_aws(changes, refusals):
-    actions = start(job(**changes), has_model=False)
+    actions = plan_start(job(**changes), has_model=False)
 
     calls = [action for action in actions if isinstance(action, Call)]
     assert [call.operation for call in calls] == [
@@ -101,7 +101,7 @@ def test_new_job_is_valid_for_aws(changes, refusals):
 def test_existing_model_is_not_created_again():
     planned = job()
 
-    actions = start(planned, has_model=True)
+    actions = plan_start(planned, has_model=True)
 
     assert next(a.operation for a in actions if isinstance(a, Call)) == "put_object"
 
@@ -137,7 +137,7 @@ def test_name_depends_on_objects_and_options():
     assert job("a.pdf", "b.pdf", work=plain.work[:1]).name == plain.name
     assert job("a.pdf").name != plain.name
     assert job("a.pdf", "b.pdf", accept="text/html").name != plain.name
-    assert job("a.pdf", "b.pdf", of="ocr-12345678").name != plain.name
+    assert job("a.pdf", "b.pdf", retry_of="ocr-12345678").name != plain.name
     changed = (replace(plain.requested[0], etag="changed"), plain.requested[1])
     assert job(requested=changed).name != plain.name
 
@@ -184,15 +184,15 @@ def test_foreign_job_is_a_conflict():
     with pytest.raises(ConflictError, match="not this deployment's"):
         find_or_next_job(planned, there(planned, "Completed", is_ours=False))
     with pytest.raises(ConflictError, match="not this deployment's"):
-        stop(state(planned, "InProgress", is_ours=False))
+        plan_stop(state(planned, "InProgress", is_ours=False))
 
 
 def test_only_running_jobs_are_stopped(refusals):
     planned = job()
 
-    (call,) = stop(state(planned, "InProgress"))
+    (call,) = plan_stop(state(planned, "InProgress"))
 
     assert isinstance(call, Call)
     assert refusals(call) == []
-    assert stop(state(planned, "Completed")) == []
-    assert stop(state(planned, "Stopping")) == []
+    assert plan_stop(state(planned, "Completed")) == []
+    assert plan_stop(state(planned, "Stopping")) == []

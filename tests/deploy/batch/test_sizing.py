@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from deploy.batch.sizing import MB, JobWorkload, size
+from deploy.batch.sizing import MB, JobWorkload, choose_machines
 from deploy.errors import ConfigError
 from deploy.machines.catalogue import INSTANCES, TRANSFORM_FAMILIES
 from deploy.machines.throughput import Rate
@@ -19,7 +19,7 @@ def load(documents=100, pages=1000, largest=MB, longest=10):
 
 
 def sized(workload, *, rate=RATE, kind="ml.g6e.2xlarge", **total):
-    return size(
+    return choose_machines(
         workload, kind, rate, **{"weights_gb": 17.5, "max_instances": 10} | total
     )
 

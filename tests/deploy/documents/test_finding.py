@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from deploy.documents.finding import find_again, find_documents
-from deploy.documents.objects import Bucketed
+from deploy.documents.finding import find_documents, find_refused_again
+from deploy.documents.objects import S3Objects
 from deploy.errors import ConfigError, CredentialsError, NotFoundError
 from deploy.results.pages import num_pages_of
 from tests.deploy.contents import PDF, PNG, beginning
@@ -324,7 +324,7 @@ def test_refused_document_is_found_again_under_its_name(tmp_path):
     (tmp_path / "a.pdf").write_bytes(PDF)
     bucket.contents["s3://in/b.pdf"] = PDF
 
-    result = find_again(refused, bucket)
+    result = find_refused_again(refused, bucket)
 
     assert [each.code for each in refused] == [
         "document_not_found", "unreadable_document", "document_not_found"
@@ -359,7 +359,7 @@ def test_objects_are_listed_and_read_from_s3(cloud, wire):
         wire.call("s3", "put_object", Bucket="documents", Key=key, Body=beginning(key))
     line = json.dumps({"document": "s3://documents/other.pdf", "pages": 2}).encode()
     wire.call("s3", "put_object", Bucket="documents", Key="wanted.jsonl", Body=line)
-    objects = Bucketed(wire)
+    objects = S3Objects(wire)
 
     listed = found_in("s3://documents/scans", objects=objects)
     named = found_in("s3://documents/scans/a.pdf", objects=objects)
@@ -388,4 +388,4 @@ def test_expired_credentials_are_not_a_refusal(tmp_path):
     client: Any = Expired()
 
     with pytest.raises(CredentialsError):
-        found_in(manifest, objects=Bucketed(client))
+        found_in(manifest, objects=S3Objects(client))

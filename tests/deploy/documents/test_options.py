@@ -11,9 +11,9 @@ from hypothesis import given, strategies as st
 from deploy.documents.options import (
     OPTIONS,
     SECRET,
-    attributes_of,
-    checked_options,
-    num_chosen,
+    check_options,
+    count_selected_pages,
+    format_attributes,
 )
 from deploy.errors import ConfigError
 from handler.errors import HandlerError
@@ -46,7 +46,7 @@ def service_takes(name, value):
 
 def is_let_through(name, value):
     try:
-        checked_options({name: value})
+        check_options({name: value})
     except ConfigError:
         return False
     return True
@@ -60,7 +60,7 @@ def test_options_are_those_of_service_without_secrets():
 @pytest.mark.parametrize("where", [None, "list line 2"])
 def test_password_is_refused(where):
     with pytest.raises(ConfigError, match="a password would be kept") as caught:
-        checked_options({"password": "hunter2"}, where)
+        check_options({"password": "hunter2"}, where)
 
     assert "hunter2" not in str(caught.value)
 
@@ -81,7 +81,7 @@ def test_equal_values_have_one_spelling(name):
     spellings = defaultdict(set)
     for value in [*VALUES, "4e3", 4000, "-0.0", 0, "0.50", 0.5, 1.0, "TRUE", "NO"]:
         if service_takes(name, value):
-            spelled = checked_options({name: value})
+            spelled = check_options({name: value})
             assert service_takes(name, spelled[name])
             assert PARSERS[name](name, spelled[name]) == PARSERS[name](name, value)
             spellings[PARSERS[name](name, value)].add(json.dumps(spelled))
@@ -108,7 +108,7 @@ def test_page_ranges_lose_only_blanks_and_zeros(ranges, before, after):
         for part in plain
     )
 
-    options = checked_options({"pages": spelling})
+    options = check_options({"pages": spelling})
 
     assert options == {"pages": ",".join(plain)}
     assert parse_page_ranges(spelling, 100, 100) == parse_page_ranges(
@@ -117,9 +117,9 @@ def test_page_ranges_lose_only_blanks_and_zeros(ranges, before, after):
 
 
 def test_prompt_survives_header_encoding():
-    options = checked_options({"prompt": "  a;b=c%3B ü\n| ", "paginate": True})
+    options = check_options({"prompt": "  a;b=c%3B ü\n| ", "paginate": True})
 
-    attributes = attributes_of(options)
+    attributes = format_attributes(options)
 
     assert attributes.isascii()
     assert attributes.isprintable()
@@ -133,11 +133,11 @@ def test_prompt_survives_header_encoding():
 
 def test_error_quotes_value_as_written():
     with pytest.raises(ConfigError, match=r"^--pages: pages look like 1-3,7,9- "):
-        checked_options({"pages": "foo"})
+        check_options({"pages": "foo"})
     with pytest.raises(ConfigError, match=r"^--max-output-tokens: max output tokens "):
-        checked_options({"max_output_tokens": 0})
+        check_options({"max_output_tokens": 0})
     with pytest.raises(ConfigError, match=r"^list line 2: max_output_tokens must be"):
-        checked_options({"max_output_tokens": 0}, "list line 2")
+        check_options({"max_output_tokens": 0}, "list line 2")
 
 
 @pytest.mark.parametrize(
@@ -156,4 +156,4 @@ def test_error_quotes_value_as_written():
     ],
 )
 def test_num_chosen_counts_pages_of_ranges(pages, total, expected):
-    assert num_chosen(pages, total) == expected
+    assert count_selected_pages(pages, total) == expected

@@ -8,7 +8,7 @@ import pytest
 
 from deploy.documents.document import ArchiveState
 from deploy.documents.finding import find_documents
-from deploy.documents.objects import Bucketed, archive_state_of
+from deploy.documents.objects import S3Objects, parse_archive_state
 from deploy.documents.rejection import NO_DOCUMENT
 from tests.deploy.batch.transformer import with_documents
 from tests.deploy.contents import PDF, PNG
@@ -178,8 +178,8 @@ def test_restored_object_is_read(chandra, put, wire, cloud, tmp_path):
     uris = [f"s3://inbox/cold/{name}.pdf" for name in ("restored", "deep")]
     manifest.write_text("\n".join(json.dumps({"document": uri}) for uri in uris))
 
-    listed = find_documents(["s3://inbox/cold"], Bucketed(wire))
-    named = find_documents([str(manifest)], Bucketed(wire))
+    listed = find_documents(["s3://inbox/cold"], S3Objects(wire))
+    named = find_documents([str(manifest)], S3Objects(wire))
 
     for result in (listed, named):
         assert [d.source for d in result.documents] == [uris[0]]
@@ -204,7 +204,7 @@ def test_restored_object_is_read(chandra, put, wire, cloud, tmp_path):
     ],
 )  # fmt: skip
 def test_archive_state_is_read_from_head_object(answer, expected):
-    assert archive_state_of(answer) == expected
+    assert parse_archive_state(answer) == expected
 
 
 # Hidden files

@@ -13,10 +13,10 @@ from deploy.documents.signatures import (
     MAGIC,
     TAIL_BYTES,
     Sample,
+    choose_media_type,
     is_unmistakable,
     media_type_of,
-    sample_of,
-    type_by_bytes,
+    read_sample,
 )
 from handler.errors import UnsupportedMediaTypeError
 from handler.preprocess import media
@@ -84,7 +84,7 @@ def test_first_bytes_give_the_same_type_as_the_service(head):
 
 @given(heads, endings, names)
 def test_declared_type_equals_that_of_service(head, tail, by_name):
-    kind = type_by_bytes(Sample(head, tail), by_name)
+    kind = choose_media_type(Sample(head, tail), by_name)
 
     if not head.startswith(b"\x1f\x8b\x08"):
         assert by_the_service(kind or UNKNOWN, head, tail) == kind
@@ -95,7 +95,7 @@ def test_type_does_not_depend_on_name(tmp_path, kind):
     path = tmp_path / "document"
     path.write_bytes(DOCUMENTS[kind])
 
-    media_type = type_by_bytes(sample_of(path), UNKNOWN)
+    media_type = choose_media_type(read_sample(path), UNKNOWN)
 
     # Pillow writes a TGA with a footer.
     assert media_type == MEDIA_TYPES[f".{kind}"]
@@ -104,20 +104,20 @@ def test_type_does_not_depend_on_name(tmp_path, kind):
 def test_type_inside_gzip_is_detected():
     sample = Sample(gzip.compress(DOCUMENTS["pdf"])[:HEAD_BYTES])
 
-    assert type_by_bytes(sample, UNKNOWN) == "application/pdf"
-    assert type_by_bytes(Sample(gzip.compress(b"words")), UNKNOWN) is None
+    assert choose_media_type(sample, UNKNOWN) == "application/pdf"
+    assert choose_media_type(Sample(gzip.compress(b"words")), UNKNOWN) is None
 
 
 def test_tga_without_footer_is_detected_by_name():
-    assert type_by_bytes(Sample(b"\0\0\2\0"), "image/x-tga") == "image/x-tga"
-    assert type_by_bytes(Sample(b"\0\0\2\0"), UNKNOWN) is None
+    assert choose_media_type(Sample(b"\0\0\2\0"), "image/x-tga") == "image/x-tga"
+    assert choose_media_type(Sample(b"\0\0\2\0"), UNKNOWN) is None
 
 
 def test_damaged_pdf_is_detected_by_name():
     sample = Sample(b"damaged\n1 0 obj\n<<>>")
 
-    assert type_by_bytes(sample, "application/pdf") == "application/pdf"
-    assert type_by_bytes(sample, UNKNOWN) is None
+    assert choose_media_type(sample, "application/pdf") == "application/pdf"
+    assert choose_media_type(sample, UNKNOWN) is None
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from pathlib import PurePosixPath, PureWindowsPath
 import pytest
 from hypothesis import given, strategies as st
 
-from deploy.documents.targets import ENDINGS, distinct_targets, to_portable_name
+from deploy.documents.targets import ENDINGS, assign_targets, to_portable_name
 
 PARTS = st.sampled_from(
     ["a", "A", "a.md", "a.pdf", "A.PDF", "é.pdf", "e\u0301.pdf", "x", "x.", "x ", "con",
@@ -58,7 +58,7 @@ def test_every_name_is_valid_on_windows(name):
 
 @given(st.lists(NAMES, max_size=8))
 def test_results_have_distinct_files_and_folders(names):
-    targets = distinct_targets(names_by_id(names))
+    targets = assign_targets(names_by_id(names))
 
     files = [
         folded(f"{target}.{end}") for target in targets.values() for end in ENDINGS
@@ -74,7 +74,7 @@ def test_names_do_not_depend_on_the_order(names, random):
     items = list(names_by_id(names).items())
     random.shuffle(items)
 
-    assert distinct_targets(dict(items)) == distinct_targets(names_by_id(names))
+    assert assign_targets(dict(items)) == assign_targets(names_by_id(names))
 
 
 @given(st.lists(NAMES, min_size=1, max_size=6))
@@ -82,7 +82,7 @@ def test_written_results_keep_their_names(names):
     ids = names_by_id(names)
     last = list(ids)[-1]
 
-    assert distinct_targets(ids, {last})[last] == ids[last]
+    assert assign_targets(ids, {last})[last] == ids[last]
 
 
 @pytest.mark.parametrize(
@@ -107,4 +107,4 @@ def test_forbidden_characters_are_replaced_on_windows():
 def test_names_beside_documents_are_case_sensitive():
     ids = {"1" * 32: "s3://in/x//y.pdf", "2" * 32: "s3://in/x/y.pdf", "3" * 32: "X"}
 
-    assert distinct_targets(ids, is_tree=False) == ids
+    assert assign_targets(ids, is_tree=False) == ids

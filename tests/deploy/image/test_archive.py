@@ -56,7 +56,7 @@ def test_an_arm64_image_is_refused(tmp_path):
     path = write_archive(tmp_path / "arm.tar", ARM)
 
     with pytest.raises(ConfigError, match=r"is for linux/arm64, and .* linux/amd64"):
-        Archive(path).image()
+        Archive(path).select_image()
 
 
 def test_an_arm64_image_without_a_platform_in_its_index_is_refused(archive):

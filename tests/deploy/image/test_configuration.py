@@ -6,12 +6,12 @@ import json
 
 import pytest
 
-from deploy.image.configuration import configuration_of
+from deploy.image.configuration import parse_configuration
 from tests.deploy.images import image_config
 
 
 def read(**settings):
-    return configuration_of(json.loads(image_config(**settings)))
+    return parse_configuration(json.loads(image_config(**settings)))
 
 
 @pytest.mark.parametrize(
@@ -72,6 +72,6 @@ def test_only_linux_amd64_runs_on_sagemaker(platform, runs):
     ],
 )
 def test_malformed_configuration_gives_no_cuda(content):
-    parsed = configuration_of(content)
+    parsed = parse_configuration(content)
 
     assert (parsed.platform, parsed.cuda) == ("unknown/unknown", None)

@@ -37,7 +37,7 @@ def words(commands):
 
 def test_docker_pushes_docker_manifest():
     (command,) = words(
-        ContainerEngine("docker").push(TABLE, "registry/repo:tag", "0123")
+        ContainerEngine("docker").push_commands(TABLE, "registry/repo:tag", "0123")
     )
 
     assert command.startswith("docker buildx build --platform linux/amd64")
@@ -54,7 +54,7 @@ def test_configured_cuda_is_passed_to_build():
     table = ImageTable(cuda="13.0")
 
     (command,) = words(
-        ContainerEngine("docker").push(table, "registry/repo:tag", "0123")
+        ContainerEngine("docker").push_commands(table, "registry/repo:tag", "0123")
     )
 
     assert "--build-arg CUDA_VERSION=13.0" in command
@@ -62,7 +62,9 @@ def test_configured_cuda_is_passed_to_build():
 
 @pytest.mark.parametrize(("name", "verb"), [("podman", "build"), ("buildah", "bud")])
 def test_other_engines_push_docker_format(name, verb):
-    build, push = words(ContainerEngine(name).push(TABLE, "registry/repo:tag", "0123"))
+    build, push = words(
+        ContainerEngine(name).push_commands(TABLE, "registry/repo:tag", "0123")
+    )
 
     assert build.startswith(f"{name} {verb} --format docker")
     assert push == (
@@ -304,7 +306,7 @@ def test_untagged_image_is_repaired_under_its_digest(wire, repository):
     name = digest(encoded(oci_manifest()))
     untagged = ImageState(tag=name, digest=name, media_type=OCI, size=1)
 
-    call = Registry(wire, configured()).repair(untagged)
+    call = Registry(wire, configured()).plan_repair(untagged)
 
     assert call.params["imageTag"] == f"{name[7:19]}-v2s2"
 

@@ -5,7 +5,12 @@ from __future__ import annotations
 import pytest
 
 from deploy.errors import NotFoundError, ResourceFailedError
-from deploy.image.manifest import DOCKER, is_index, platform_digest, to_docker_manifest
+from deploy.image.manifest import (
+    DOCKER,
+    find_platform_digest,
+    is_index,
+    to_docker_manifest,
+)
 from tests.deploy.images import oci_index, oci_manifest
 
 
@@ -57,9 +62,9 @@ def test_attestations_in_index_are_ignored():
     )
 
     assert is_index(index)
-    assert platform_digest(index) == "sha256:amd"
+    assert find_platform_digest(index) == "sha256:amd"
 
 
 def test_an_index_without_our_platform_is_refused():
     with pytest.raises(NotFoundError, match="no linux/amd64"):
-        platform_digest(oci_index(("linux", "arm64", "sha256:arm")))
+        find_platform_digest(oci_index(("linux", "arm64", "sha256:arm")))

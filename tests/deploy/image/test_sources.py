@@ -12,9 +12,9 @@ import pytest
 
 from deploy.config import ImageTable
 from deploy.errors import ConfigError
-from deploy.image.build import Subprocess, build_files, compute_tag
+from deploy.image.build import Subprocess, compute_tag, select_build_files
 from deploy.image.codebuild import buildspec, write_zip
-from deploy.image.sources import ignore_of
+from deploy.image.sources import read_ignore_rules
 from tests.deploy.accounts import configured
 
 REGISTRY = "1.dkr.ecr.eu-west-1.amazonaws.com"
@@ -59,7 +59,7 @@ class Repository:
 
     @property
     def files(self):
-        return sorted(build_files(self.runner, self.table))
+        return sorted(select_build_files(self.runner, self.table))
 
 
 @pytest.fixture
@@ -134,7 +134,7 @@ def test_dockerfile_outside_context_is_included(repository):
 
     assert unseen == clean
     assert compute_tag(repository.runner, outside) != clean
-    assert sorted(build_files(repository.runner, outside)) == [
+    assert sorted(select_build_files(repository.runner, outside)) == [
         ".chandra/Dockerfile",
         "main.py",
     ]
@@ -179,12 +179,12 @@ def test_remote_build_without_git_leaves_out_caches(tmp_path, runner):
         path.write_text("x")
     table = ImageTable(context=str(tmp_path), dockerfile=str(tmp_path / "Dockerfile"))
 
-    assert sorted(build_files(runner, table)) == ["Dockerfile", "app/main.py"]
+    assert sorted(select_build_files(runner, table)) == ["Dockerfile", "app/main.py"]
 
 
 def test_missing_dockerfile_is_reported(tmp_path, runner):
     with pytest.raises(ConfigError, match="does not exist") as caught:
-        build_files(runner, ImageTable(dockerfile=str(tmp_path / "Dockerfile")))
+        select_build_files(runner, ImageTable(dockerfile=str(tmp_path / "Dockerfile")))
 
     assert "dockerfile" in (caught.value.hint or "")
 
@@ -193,7 +193,7 @@ def test_zip_accepts_files_dated_before_1980(repository):
     os.utime(repository.folder / "Dockerfile", (0, 0))
     packed = io.BytesIO()
 
-    write_zip(build_files(repository.runner, repository.table), packed)
+    write_zip(select_build_files(repository.runner, repository.table), packed)
 
     with zipfile.ZipFile(packed) as made:
         assert sorted(made.namelist()) == repository.files
@@ -248,7 +248,7 @@ def test_dockerignore_rules_match_docker(tmp_path, rules, name, is_out):
     (tmp_path / ".dockerignore").write_text(rules)
     table = ImageTable(context=str(tmp_path), dockerfile=str(tmp_path / "Dockerfile"))
 
-    assert ignore_of(table).leaves_out(name) is is_out
+    assert read_ignore_rules(table).is_left_out(name) is is_out
 
 
 def test_dockerignore_named_after_dockerfile_wins(tmp_path):
@@ -256,14 +256,14 @@ def test_dockerignore_named_after_dockerfile_wins(tmp_path):
     (tmp_path / "Dockerfile.dockerignore").write_text("b")
     table = ImageTable(context=str(tmp_path), dockerfile=str(tmp_path / "Dockerfile"))
 
-    subject = ignore_of(table)
+    subject = read_ignore_rules(table)
 
-    assert [subject.leaves_out(name) for name in ("a", "b")] == [False, True]
+    assert [subject.is_left_out(name) for name in ("a", "b")] == [False, True]
 
 
 def test_own_dockerignore_keeps_needed_files():
     """Every file that the Dockerfile copies is part of a remote build."""
-    subject = ignore_of(ImageTable())
+    subject = read_ignore_rules(ImageTable())
 
     for name in (
         "Dockerfile",
@@ -277,6 +277,6 @@ def test_own_dockerignore_keeps_needed_files():
         "config.properties",
         "LICENSE",
     ):
-        assert not subject.leaves_out(name), name
+        assert not subject.is_left_out(name), name
     for name in ("README.md", "handler/README.md", "deploy/cli.py", "chandra.toml"):
-        assert subject.leaves_out(name), name
+        assert subject.is_left_out(name), name

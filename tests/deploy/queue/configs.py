@@ -25,7 +25,7 @@ def with_queue(**settings):
 
 def scaling(**settings):
     config = async_config(with_queue(**settings), IDENTITY)
-    return Scaling.of(config.name, config.asynchronous, tags_of(config))
+    return Scaling.from_table(config.name, config.asynchronous, tags_of(config))
 
 
 def planner(observed=None):

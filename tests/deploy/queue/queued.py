@@ -156,13 +156,13 @@ def get(wire, bucket, key):
 
 
 def states(ledger):
-    return sorted(job.state.value for job in ledger().jobs())
+    return sorted(job.state.value for job in ledger().read_jobs())
 
 
 def sending(ledger, document_key, **changes):
     """Store a job as if its process had died during the request."""
     store = ledger()
-    job = store.job(document_key)
+    job = store.find_job(document_key)
     store.save(replace(job, state=State.SENDING, **changes))
 
 
@@ -174,7 +174,7 @@ def job(**changes):
         size=7,
         content="c0ffee",
     )
-    return replace(Job.of(document, "run", 0.0), **changes)
+    return replace(Job.from_document(document, "run", 0.0), **changes)
 
 
 TABLE = configured(asynchronous={"bucket": "exchange"}).asynchronous

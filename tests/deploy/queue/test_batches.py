@@ -8,7 +8,7 @@ import unicodedata
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from deploy.documents.entries import entries_of
+from deploy.documents.entries import parse_manifest
 from deploy.errors import ConfigError
 from tests.deploy.contents import PDF, PNG
 from tests.deploy.queue.queued import BROKEN, DYING, FakeQueue
@@ -245,13 +245,13 @@ def test_manifest_is_read_or_all_invalid_lines_reported(lines):
     alone: list[int | None] = []
     for line in lines:
         try:
-            alone.append(len(entries_of(line.encode(), "one", is_stored=True)))
+            alone.append(len(parse_manifest(line.encode(), "one", is_stored=True)))
         except ConfigError:
             alone.append(None)
 
     wrong = [number for number, each in enumerate(alone, start=1) if each is None]
     try:
-        entries = entries_of(content, "all", is_stored=True)
+        entries = parse_manifest(content, "all", is_stored=True)
     except ConfigError as error:
         named = [
             n

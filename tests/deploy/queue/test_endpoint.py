@@ -11,8 +11,8 @@ from deploy.errors import ConfigError
 from deploy.policies import caller_policy, execution_policy
 from deploy.queue.endpoint import (
     async_config,
-    async_endpoint_from,
-    concurrency_of,
+    build_async_endpoint,
+    compute_concurrency,
 )
 from tests.deploy.accounts import (
     IDENTITY,
@@ -22,7 +22,7 @@ from tests.deploy.queue.configs import TOPIC, with_queue
 
 
 def test_endpoint_has_own_name_and_model():
-    endpoint = async_endpoint_from(with_queue(), IDENTITY)
+    endpoint = build_async_endpoint(with_queue(), IDENTITY)
 
     assert endpoint.name == "ocr-async"
     assert endpoint.model.name.startswith("ocr-async-")
@@ -37,7 +37,7 @@ def test_endpoint_has_own_name_and_model():
 
 
 def test_topics_are_set_if_configured():
-    endpoint = async_endpoint_from(
+    endpoint = build_async_endpoint(
         with_queue(success_topic=TOPIC, error_topic=TOPIC), IDENTITY
     )
 
@@ -50,7 +50,7 @@ def test_results_are_encrypted_with_kms_key():
         asynchronous={"bucket": "exchange"}, network={"kms_key": "alias/ocr"}
     )
 
-    inference = async_endpoint_from(config, IDENTITY).config.request
+    inference = build_async_endpoint(config, IDENTITY).config.request
 
     output = inference["AsyncInferenceConfig"]["OutputConfig"]
     assert output["KmsKeyId"] == "alias/ocr"
@@ -62,7 +62,7 @@ def test_container_environment_describes_use():
         network=configured(network={"isolation": False}).network,
     )
 
-    environment = async_endpoint_from(config, IDENTITY).model.environment
+    environment = build_async_endpoint(config, IDENTITY).model.environment
 
     assert environment["SERVE_USE"] == "async"
     assert environment["ASYNC_INVOCATION_TIMEOUT_SECONDS"] == "900"
@@ -70,7 +70,7 @@ def test_container_environment_describes_use():
 
 
 def test_isolated_container_gets_no_bucket():
-    environment = async_endpoint_from(with_queue(), IDENTITY).model.environment
+    environment = build_async_endpoint(with_queue(), IDENTITY).model.environment
 
     assert "DOCUMENT_BUCKETS" not in environment
 
@@ -89,12 +89,12 @@ def test_isolated_container_gets_no_bucket():
 def test_concurrency_follows_gpu_memory(kinds, expected):
     config = configured(endpoint={"instance_types": kinds})
 
-    assert concurrency_of(config) == expected
+    assert compute_concurrency(config) == expected
 
 
 def test_queue_without_bucket_is_refused():
     with pytest.raises(ConfigError, match=r"asynchronous\.bucket is not set"):
-        async_endpoint_from(configured(), IDENTITY)
+        build_async_endpoint(configured(), IDENTITY)
 
 
 def test_too_long_name_is_refused():

@@ -118,10 +118,10 @@ def test_repeated_kills_read_each_document_once(
 WRITER = """
 import sys
 from pathlib import Path
-from deploy.queue.fetch import Files
+from deploy.queue.fetch import FileStore
 content = bytes(200_000_000)
 print("writing", flush=True)
-Files().write(sys.argv[1], content, replacing=False)
+FileStore().write(sys.argv[1], content, replacing=False)
 """
 
 

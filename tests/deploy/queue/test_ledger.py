@@ -16,7 +16,7 @@ from deploy.documents.document import Document
 from deploy.errors import ConfigError
 from deploy.queue.job import Job, Place, State, current_owner, is_owner_gone
 from deploy.queue.ledger import SqliteLedger
-from deploy.queue.s3_ledger import StoredLedger, open_ledger
+from deploy.queue.s3_ledger import S3Ledger, open_ledger
 
 ROOT = Path(__file__).resolve().parents[3]
 DOCUMENT = Document(
@@ -28,7 +28,7 @@ DOCUMENT = Document(
     options={"pages": "1-5"},
     num_pages=5,
 )
-JOB = Job.of(DOCUMENT, "run", now=1000.0)
+JOB = Job.from_document(DOCUMENT, "run", now=1000.0)
 
 
 @pytest.fixture(params=["file", "s3"])
@@ -60,31 +60,31 @@ def test_saved_job_is_read_back_unchanged(opened):
 
     saved = opened().save(job)
 
-    reopened = opened().job(JOB.key)
+    reopened = opened().find_job(JOB.key)
     assert reopened == saved == job
     assert reopened.stamp == saved.stamp
-    assert list(opened().jobs()) == [job]
-    assert opened().job("another") is None
+    assert list(opened().read_jobs()) == [job]
+    assert opened().find_job("another") is None
 
 
 def test_job_is_inserted_once(opened):
     assert opened().save(JOB) is not None
 
     assert opened().save(replace(JOB, state=State.SENDING)) is None
-    assert opened().job(JOB.key).state is State.NEW
+    assert opened().find_job(JOB.key).state is State.NEW
 
 
 def test_second_change_of_same_version_is_refused(opened):
     ledger, other = opened(), opened()
     ledger.save(JOB)
-    seen, also_seen = ledger.job(JOB.key), other.job(JOB.key)
+    seen, also_seen = ledger.find_job(JOB.key), other.find_job(JOB.key)
 
     first = ledger.save(replace(seen, state=State.SENDING, owner="one/1"))
     second = other.save(replace(also_seen, state=State.SENDING, owner="two/2"))
 
     assert first is not None
     assert second is None
-    assert other.job(JOB.key).owner == "one/1"
+    assert other.find_job(JOB.key).owner == "one/1"
 
 
 def test_returned_stamp_allows_next_save(opened):
@@ -93,7 +93,7 @@ def test_returned_stamp_allows_next_save(opened):
     for state in (State.SENDING, State.SUBMITTED, State.DONE):
         saved = ledger.save(replace(saved, state=state))
 
-    assert ledger.job(JOB.key).state is State.DONE
+    assert ledger.find_job(JOB.key).state is State.DONE
 
 
 def test_one_of_many_threads_claims_the_job(opened):
@@ -114,12 +114,12 @@ def test_one_of_many_threads_claims_the_job(opened):
 def test_places_are_saved_and_replaced(opened):
     ledger = opened()
     place = Place("p1", "a.pdf", "/scans/a.pdf", "k1")
-    ledger.put_place(place)
-    ledger.put_place(replace(place, key="k2", written={"/scans/a.pdf.md": "5a"}))
+    ledger.save_place(place)
+    ledger.save_place(replace(place, key="k2", written={"/scans/a.pdf.md": "5a"}))
 
-    assert [p.key for p in opened().places()] == ["k2"]
-    assert opened().place("p1").written == {"/scans/a.pdf.md": "5a"}
-    assert opened().place("p2") is None
+    assert [p.key for p in opened().read_places()] == ["k2"]
+    assert opened().find_place("p1").written == {"/scans/a.pdf.md": "5a"}
+    assert opened().find_place("p2") is None
 
 
 def test_all_jobs_are_listed(opened):
@@ -127,27 +127,27 @@ def test_all_jobs_are_listed(opened):
     for number in range(40):
         ledger.save(replace(JOB, key=f"k{number:02}"))
 
-    assert [job.key for job in ledger.jobs()] == [f"k{n:02}" for n in range(40)]
+    assert [job.key for job in ledger.read_jobs()] == [f"k{n:02}" for n in range(40)]
 
 
 def test_ledger_in_s3_needs_no_prefix(cloud, wire):
     wire.call("s3", "create_bucket", Bucket="ledgers")
-    ledger = StoredLedger(wire, "s3://ledgers")
+    ledger = S3Ledger(wire, "s3://ledgers")
     ledger.save(JOB)
 
     assert ledger.name == "s3://ledgers/"
-    assert [job.key for job in StoredLedger(wire, "s3://ledgers/").jobs()] == [JOB.key]
+    assert [job.key for job in S3Ledger(wire, "s3://ledgers/").read_jobs()] == [JOB.key]
 
 
 def test_unknown_fields_are_ignored(tmp_path):
     ledger = SqliteLedger(tmp_path / "ledger.db")
     ledger.save(JOB)
-    ledger._change(
+    ledger._execute(
         "UPDATE jobs SET record = json_set(record, '$.invented', 1) WHERE key = ?",
         JOB.key,
     )
 
-    assert ledger.job(JOB.key) == JOB
+    assert ledger.find_job(JOB.key) == JOB
     ledger.close()
 
 
@@ -190,7 +190,7 @@ def test_saved_job_survives_kill(tmp_path):
     writer.stdout.close()
 
     ledger = SqliteLedger(path)
-    states = {job.key: job.state for job in ledger.jobs()}
+    states = {job.key: job.state for job in ledger.read_jobs()}
     ledger.close()
     assert all(states[f"k{number:06}"] is State.SUBMITTED for number in lines)
 
@@ -208,7 +208,7 @@ def test_ended_process_is_gone_only_on_this_machine():
 
 def test_retried_put_is_no_conflict(cloud, wire):
     wire.call("s3", "create_bucket", Bucket="ledgers")
-    ledger = StoredLedger(wire, "s3://ledgers/ocr")
+    ledger = S3Ledger(wire, "s3://ledgers/ocr")
     sending = replace(JOB, state=State.SENDING, owner="host/1")
     ledger.save(sending)
 

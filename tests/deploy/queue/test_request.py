@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from deploy.queue.submit import request_of
+from deploy.queue.submit import build_request
 from tests.deploy.queue.queued import TABLE, job
 
 
@@ -23,7 +23,7 @@ from tests.deploy.queue.queued import TABLE, job
     ],
 )
 def test_request_has_body_or_input_location(changes, reads_itself, expected):
-    request = request_of(
+    request = build_request(
         job(**changes), "s3://b/a.pdf", TABLE, reads_itself=reads_itself
     )
 
@@ -40,7 +40,7 @@ def test_request_is_valid_for_aws(service_model):
     )
     for options in ({}, {"pages": "1-3,7", "include_images": True}):
         for reads_itself in (True, False):
-            request = request_of(
+            request = build_request(
                 job(options=options, attempt=12),
                 "s3://scans/a b.pdf",
                 TABLE,
@@ -53,11 +53,11 @@ def test_request_is_valid_for_aws(service_model):
 def test_non_ascii_key_is_sent_in_body_or_refused():
     uri = "s3://scans/r\u00e9sum\u00e9.pdf"
 
-    request = request_of(job(), uri, TABLE, reads_itself=True)
+    request = build_request(job(), uri, TABLE, reads_itself=True)
 
     assert json.loads(request["Body"]) == {"s3_uri": uri}
     with pytest.raises(ValueError, match="does not accept this key"):
-        request_of(job(), uri, TABLE, reads_itself=False)
+        build_request(job(), uri, TABLE, reads_itself=False)
 
 
 @pytest.mark.parametrize(
@@ -75,8 +75,8 @@ def test_non_ascii_key_is_sent_in_body_or_refused():
 def test_value_invalid_in_a_header_is_sent_in_body_or_refused(uri, options, words):
     request_job = job(options=options, source="/a.pdf")
 
-    request = request_of(request_job, uri, TABLE, reads_itself=True)
+    request = build_request(request_job, uri, TABLE, reads_itself=True)
 
     assert json.loads(request["Body"]) == {"s3_uri": uri, **options}
     with pytest.raises(ValueError, match=words):
-        request_of(request_job, uri, TABLE, reads_itself=False)
+        build_request(request_job, uri, TABLE, reads_itself=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from deploy.queue.endpoint import (
-    async_endpoint_from,
+    build_async_endpoint,
 )
 from deploy.queue.scaling import is_within
 from tests.deploy.accounts import (
@@ -17,7 +17,7 @@ from tests.deploy.queue.configs import TOPIC, made, planner, scaling, with_queue
 
 def test_all_calls_are_valid_for_aws(refusals):
     expected = scaling(max_instances=7)
-    endpoint = async_endpoint_from(
+    endpoint = build_async_endpoint(
         with_queue(success_topic=TOPIC, error_topic=TOPIC), IDENTITY
     )
     calls = [

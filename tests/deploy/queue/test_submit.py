@@ -283,7 +283,7 @@ def test_lost_response_gives_one_result(chandra, queue, folder, ledger):
 
 def test_killed_request_that_arrived_is_not_sent_again(chandra, queue, folder, ledger):
     chandra("async", "submit", str(folder / "a.pdf"))
-    (job,) = ledger().jobs()
+    (job,) = ledger().read_jobs()
     sending(ledger, job.key, owner="elsewhere/1", since=0.0, output=None, failure=None)
     queue.read()
 
@@ -296,7 +296,7 @@ def test_killed_request_that_arrived_is_not_sent_again(chandra, queue, folder, l
 
 def test_killed_request_that_failed_is_not_sent_again(chandra, queue, folder, ledger):
     chandra("async", "submit", str(folder / "c.pdf"))
-    (job,) = ledger().jobs()
+    (job,) = ledger().read_jobs()
     sending(ledger, job.key, owner="elsewhere/1", since=0.0, output=None, failure=None)
     queue.read()
 
@@ -328,7 +328,7 @@ def test_killed_request_that_did_not_arrive_is_sent_again(
     chandra, queue, folder, ledger
 ):
     chandra("async", "submit", str(folder / "a.pdf"))
-    (job,) = ledger().jobs()
+    (job,) = ledger().read_jobs()
     sending(ledger, job.key, owner="elsewhere/1", since=0.0, output=None, failure=None)
 
     chandra("async", "submit", str(folder / "a.pdf"))
@@ -339,7 +339,7 @@ def test_killed_request_that_did_not_arrive_is_sent_again(
 
 def test_job_of_another_process_is_not_sent(chandra, queue, folder, ledger, at):
     chandra("async", "submit", str(folder / "a.pdf"))
-    (job,) = ledger().jobs()
+    (job,) = ledger().read_jobs()
     sending(ledger, job.key, owner="elsewhere/1", since=at.now)
 
     first = chandra("async", "submit", str(folder / "a.pdf"), "--json")

@@ -8,7 +8,7 @@ from deploy.console import Console
 from deploy.errors import TransientError
 from deploy.queue.job import Place, State
 from deploy.queue.ledger import SqliteLedger
-from deploy.queue.wait import Waiting
+from deploy.queue.wait import QueueWaiter
 from tests.deploy.queue.queued import (
     TABLE,
     answer_to,
@@ -77,21 +77,21 @@ class DeadLine(Bucket):
 
     num_failures = 1
 
-    def below(self, bucket, prefix):
+    def list_objects(self, bucket, prefix):
         if self.num_failures:
             self.num_failures -= 1
             raise TransientError("AWS cannot be reached")
-        return super().below(bucket, prefix)
+        return super().list_objects(bucket, prefix)
 
 
 def test_connection_failure_does_not_end_wait(tmp_path, at):
     ledger = SqliteLedger(tmp_path / "ledger.db")
     submitted = job(state=State.SUBMITTED, output="s3://b/out/a", since=at.now)
     ledger.save(submitted)
-    ledger.put_place(Place("place", "a.pdf", submitted.source, submitted.key))
+    ledger.save_place(Place("place", "a.pdf", submitted.source, submitted.key))
     reported = io.StringIO()
 
-    progress = Waiting(
+    progress = QueueWaiter(
         ledger,
         DeadLine({"s3://b/out/a": answer_to(b"first")}),
         TABLE,

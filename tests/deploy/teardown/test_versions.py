@@ -8,7 +8,7 @@ import pytest
 
 from deploy.policies import caller_policy
 from deploy.teardown.versions import find_staged, list_uploads, list_versions
-from deploy.weights.files import MANIFEST, STAGING, weights_in
+from deploy.weights.files import MANIFEST, STAGING, read_weights
 from deploy.weights.store import Store
 from tests.deploy.accounts import IDENTITY, configured
 from tests.deploy.conftest import stage
@@ -134,7 +134,7 @@ def unfinished(wire):
 
 def break_off(wire, folder, deployment="ocr", revision="broken"):
     """Stage weights, and stop before the last file."""
-    weights = weights_in(folder, "datalab-to/chandra", revision)
+    weights = read_weights(folder, "datalab-to/chandra", revision)
     prefix = f"models/datalab-to/chandra/{revision}/"
 
     class Dying(Store):

@@ -6,10 +6,10 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from deploy.documents.document import Absent, StoredObject, split_uri
+from deploy.documents.document import AbsenceReason, StoredObject, split_uri
 from deploy.documents.signatures import Sample
 from deploy.errors import NotFoundError
-from deploy.weights.files import weights_in
+from deploy.weights.files import read_weights
 from deploy.weights.store import Store
 
 
@@ -21,18 +21,18 @@ class Bucket:
     closed: set[str] = field(default_factory=set)
     """URIs of objects that may be listed and not be read."""
 
-    def below(self, bucket: str, prefix: str) -> Iterator[StoredObject]:
+    def list_objects(self, bucket: str, prefix: str) -> Iterator[StoredObject]:
         for uri in sorted(self.contents):
             if uri.startswith(f"s3://{bucket}/{prefix}"):
                 yield self._object(uri)
 
-    def heads(self, uris: Sequence[str]) -> list[StoredObject | Absent]:
+    def head_objects(self, uris: Sequence[str]) -> list[StoredObject | AbsenceReason]:
         return [
-            self._object(uri) if uri in self.contents else Absent.NOT_FOUND
+            self._object(uri) if uri in self.contents else AbsenceReason.NOT_FOUND
             for uri in uris
         ]
 
-    def samples(self, items: Sequence[StoredObject]) -> list[Sample | None]:
+    def read_samples(self, items: Sequence[StoredObject]) -> list[Sample | None]:
         return [
             None
             if item.uri in self.closed
@@ -75,7 +75,7 @@ def store(wire):
 
 
 def stage(wire, folder, seen=None):
-    weights = weights_in(folder, "m", "r")
+    weights = read_weights(folder, "m", "r")
     return store(wire).stage(
         weights,
         "p/",

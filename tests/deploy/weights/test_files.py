@@ -9,7 +9,7 @@ import tarfile
 import pytest
 
 from deploy.errors import NotFoundError
-from deploy.weights.files import weights_in, write_tar
+from deploy.weights.files import read_weights, write_tar
 from tests.deploy.weights.fake_s3 import (
     CONFIG,
     OTHER_CONFIG,
@@ -21,32 +21,32 @@ def names(weights):
 
 
 def test_hidden_files_are_left_out(folder):
-    weights = weights_in(folder, "m", "r")
+    weights = read_weights(folder, "m", "r")
 
     assert names(weights) == ["config.json", "model.safetensors", "sub/tokenizer.json"]
     assert weights.files[0].sha256 == hashlib.sha256(CONFIG.encode()).hexdigest()
 
 
 def test_default_revision_is_digest_of_files(folder):
-    first = weights_in(folder, "m", None).revision
-    again = weights_in(folder, "m", None).revision
+    first = read_weights(folder, "m", None).revision
+    again = read_weights(folder, "m", None).revision
     (folder / "config.json").write_text(OTHER_CONFIG)
 
     assert first == again
     assert first.startswith("sha256-")
-    assert weights_in(folder, "m", None).revision != first
+    assert read_weights(folder, "m", None).revision != first
 
 
 def test_folder_without_config_is_refused(tmp_path):
     with pytest.raises(NotFoundError, match=r"no config\.json"):
-        weights_in(tmp_path, "m", None)
+        read_weights(tmp_path, "m", None)
 
 
 def test_links_are_staged_as_files(folder):
     (folder / "link.json").symlink_to(folder / "config.json")
     target = io.BytesIO()
 
-    weights = weights_in(folder, "m", "r")
+    weights = read_weights(folder, "m", "r")
     write_tar(weights, target)
 
     with tarfile.open(fileobj=io.BytesIO(target.getvalue())) as tar:
@@ -55,7 +55,7 @@ def test_links_are_staged_as_files(folder):
 
 
 def test_tar_is_reproducible(folder):
-    weights = weights_in(folder, "m", "r")
+    weights = read_weights(folder, "m", "r")
     first, second = io.BytesIO(), io.BytesIO()
     write_tar(weights, first)
     write_tar(weights, second)

@@ -10,7 +10,7 @@ import tarfile
 import pytest
 
 from deploy.errors import DeployError, ResourceFailedError
-from deploy.weights.files import MANIFEST, weights_in
+from deploy.weights.files import MANIFEST, read_weights
 from deploy.weights.store import Store
 from tests.deploy.weights.fake_s3 import (
     BUCKET,
@@ -40,7 +40,7 @@ def test_existing_files_are_not_uploaded_again(bucket, wire, folder, cloud):
 
 
 def test_weights_are_encrypted_with_kms_key(bucket, wire, folder):
-    weights = weights_in(folder, "m", "r")
+    weights = read_weights(folder, "m", "r")
     subject = Store(wire, BUCKET, kms_key="alias/ocr")
 
     subject.stage(weights, "p/", "ocr", lambda *_: None)
@@ -96,7 +96,7 @@ def test_verify_finds_replaced_file(bucket, wire, folder):
     wire.call("s3", "put_object", Bucket=BUCKET, Key="p/config.json", Body=b"[]")
 
     with pytest.raises(ResourceFailedError, match=r"config\.json"):
-        store(wire).verify(weights_in(folder, "m", "r"), "p/")
+        store(wire).verify(read_weights(folder, "m", "r"), "p/")
 
 
 def test_interrupted_tar_continues_with_its_parts(
@@ -104,7 +104,7 @@ def test_interrupted_tar_continues_with_its_parts(
 ):
     # What gzip makes no smaller.
     large.write_bytes(random.Random(0).randbytes(12 * MIB))
-    weights = weights_in(folder, "m", "r")
+    weights = read_weights(folder, "m", "r")
     sent: list[int] = []
 
     def give_up(params):
