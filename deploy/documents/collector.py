@@ -32,7 +32,7 @@ ONE_PAGE = ("image/png", "image/jpeg", "image/bmp")
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A readable file or object that may become a document."""
+    """Readable file or object that may become a document."""
 
     source: str
     """An absolute path, or s3://bucket/key."""
@@ -57,7 +57,7 @@ class Collector:
     accept: str
     """Media type of the results."""
     with_hidden: bool = False
-    """Include files of folders whose name, or a folder's above, begins with a dot."""
+    """True to include files of folders whose path has a name that begins with a dot."""
     documents: list[Document] = field(default_factory=list)
     refused: list[Refused] = field(default_factory=list)
     empty: list[str] = field(default_factory=list)
@@ -70,7 +70,7 @@ class Collector:
         return len(self.documents) + len(self.refused)
 
     def build_result(self) -> FoundDocuments:
-        """Return everything that was collected, each place once, under its own name."""
+        """Return the documents and refusals, each place once, with distinct names."""
         documents = {document.place: document for document in self.documents}
         refused = {r.place: r for r in self.refused if r.place not in documents}
         named = make_names_distinct(list(documents.values()), list(refused.values()))
@@ -120,21 +120,22 @@ class Collector:
         )
 
     def refuse_unsupported(self, source: str, name: str) -> None:
-        """Record a file or object of a folder as refused because of its type."""
+        """Refuse a file or object that was found in a folder, because of its type."""
         kind = PurePosixPath(name).suffix or "no suffix"
         self.refused.append(
             Refused(source, f"not a type we read: {kind}", UNSUPPORTED, False)
         )
 
     def refuse_unreadable(self, path: Path, reason: str) -> None:
-        """Record a file or folder below a folder that cannot be read."""
+        """Record a file or folder that was found in a folder and cannot be read."""
         code = AbsenceReason.FORBIDDEN.value
         self.refused.append(Refused(str(path), reason, code, False))
 
     def accepts_name(self, name: str) -> bool:
-        """Return whether to look at a file of a folder, by its name below the folder.
+        """Return whether a file in a folder is to be read, by its path in the folder.
 
-        Results of earlier runs are skipped. Hidden files are skipped and counted.
+        Results of earlier runs are not. Hidden files are not, unless `with_hidden` is
+        set; they are counted in `num_hidden`.
         """
         path = PurePosixPath(name)
         if is_result(path.name):

@@ -101,10 +101,10 @@ class AbsenceReason(StrEnum):
 
 
 class Objects(Protocol):
-    """Read access to S3."""
+    """Read access to S3; the methods raise DeployError."""
 
     def list_objects(self, bucket: str, prefix: str) -> Iterable[StoredObject]:
-        """Return the objects below a prefix."""
+        """Return the objects whose keys start with a prefix."""
         ...
 
     def head_objects(
@@ -118,7 +118,7 @@ class Objects(Protocol):
         ...
 
     def read(self, bucket: str, key: str) -> bytes:
-        """Return the bytes of an object."""
+        """Return the bytes of an object; raises NotFoundError."""
         ...
 
 
@@ -151,7 +151,7 @@ class Document:
     @property
     def key(self) -> str:
         """Digest of contents, options and format, as 32 hexadecimal digits."""
-        return _digest([self.content, dict(self.options), self.accept])
+        return _hash_contents([self.content, dict(self.options), self.accept])
 
     @property
     def place(self) -> str:
@@ -159,7 +159,7 @@ class Document:
 
         It does not depend on the contents.
         """
-        return _place(self.source, self.options, self.accept)
+        return _hash_place(self.source, self.options, self.accept)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +179,7 @@ class Refused:
 
     @classmethod
     def from_document(cls, document: Document, reason: str, code: str) -> Refused:
-        """Return a found document as refused."""
+        """Return the refusal of a document that was found."""
         return cls(
             document.source,
             reason,
@@ -192,12 +192,12 @@ class Refused:
     @property
     def place(self) -> str:
         """`Document.place` of the document that would have been read."""
-        return _place(self.source, self.options, self.accept)
+        return _hash_place(self.source, self.options, self.accept)
 
     @property
     def key(self) -> str:
         """Key of the failed job in the ledger that records this document."""
-        return _digest(["refused", self.place])
+        return _hash_contents(["refused", self.place])
 
     @property
     def is_absent(self) -> bool:
@@ -235,12 +235,15 @@ class FoundDocuments:
 
 
 def media_type_by_name(path: Path | PurePosixPath) -> str:
-    """Return the type that a name suggests; `signatures` tells it by the bytes."""
+    """Return the media type that the suffix of a name suggests, or UNKNOWN_TYPE."""
     return MEDIA_TYPES.get(path.suffix.lower(), UNKNOWN_TYPE)
 
 
 def split_uri(uri: str) -> tuple[str, str]:
-    """Return bucket and key of s3://bucket/key. Raises ConfigError."""
+    """Return bucket and key of s3://bucket/key; the key may be empty.
+
+    Raises ConfigError for other text.
+    """
     bucket, _, key = uri.removeprefix(S3).partition("/")
     if not uri.startswith(S3) or not bucket:
         raise ConfigError(
@@ -249,10 +252,10 @@ def split_uri(uri: str) -> tuple[str, str]:
     return bucket, key
 
 
-def _place(source: str, options: Mapping[str, Option], accept: str) -> str:
-    return _digest([source, dict(options), accept])
+def _hash_place(source: str, options: Mapping[str, Option], accept: str) -> str:
+    return _hash_contents([source, dict(options), accept])
 
 
-def _digest(contents: object) -> str:
+def _hash_contents(contents: object) -> str:
     canonical = json.dumps(contents, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:32]

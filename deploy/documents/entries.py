@@ -38,17 +38,18 @@ class ManifestEntry:
 def parse_manifest(
     content: bytes, where: str, *, is_stored: bool
 ) -> Sequence[ManifestEntry]:
-    """Return the lines of a manifest.
+    """Return the lines of a manifest, without blank lines.
 
-    `is_stored` tells that the manifest lies in S3 and cannot name files. Raises
-    ConfigError with the reasons of invalid lines.
+    `where` is the name of the manifest in errors. `is_stored` says that it lies in S3,
+    so that it cannot name files. Raises ConfigError with the reasons of up to
+    `NUM_NAMED` invalid lines.
     """
     entries: list[ManifestEntry] = []
     errors: dict[int, ConfigError] = {}
     for number, line in enumerate(content.splitlines(), start=1):
         if line.strip():
             try:
-                entries.append(_entry(line, f"{where} line {number}", is_stored))
+                entries.append(_parse_line(line, f"{where} line {number}", is_stored))
             except ConfigError as error:
                 errors[number] = error
     if not errors:
@@ -67,10 +68,10 @@ def is_relative(name: object) -> bool:
     return not path.is_absolute() and ".." not in path.parts and bool(path.name)
 
 
-def _entry(line: bytes, where: str, is_stored: bool) -> ManifestEntry:
-    """Return one line: its document, the name of its result and its options."""
+def _parse_line(line: bytes, where: str, is_stored: bool) -> ManifestEntry:
+    """Return the content of one line; raises ConfigError if it is invalid."""
 
-    def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    def reject_repeated_names(pairs: list[tuple[str, object]]) -> dict[str, object]:
         counts = Counter(name for name, _ in pairs)
         if repeated := [repr(name[:60]) for name, n in counts.items() if n > 1]:
             raise ConfigError(
@@ -80,7 +81,7 @@ def _entry(line: bytes, where: str, is_stored: bool) -> ManifestEntry:
         return dict(pairs)
 
     try:
-        entry = json.loads(line, object_pairs_hook=unique)
+        entry = json.loads(line, object_pairs_hook=reject_repeated_names)
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"{where} is not JSON: {error}", hint=LINE_HINT) from error
     if not isinstance(entry, dict) or not isinstance(entry.get("document"), str):

@@ -48,21 +48,22 @@ def find_documents(
     """Find the documents that `inputs` name, each once, in a stable order.
 
     `options` apply to all documents; a line of a manifest may override them. `count`
-    returns how many pages a file has. `with_hidden` includes files of folders whose
-    name, or the name of a folder above them, begins with a dot. Raises NotFoundError if
-    an input does not exist, and ConfigError if it or a line of a manifest is invalid.
+    returns how many pages a file has, or None. `with_hidden` includes files of folders
+    whose name, or the name of a folder above them, begins with a dot. Raises
+    NotFoundError if an input does not exist, and ConfigError if it or a line of a
+    manifest is invalid.
     """
     collector = Collector(accept, with_hidden)
     finder = _Finder(collector, objects, count)
     checked = check_options(options or {})
-    for each in inputs:
+    for text in inputs:
         num_before = collector.num_collected
-        if each.startswith(S3):
-            finder.add_uri(each, checked)
+        if text.startswith(S3):
+            finder.add_uri(text, checked)
         else:
-            finder.add_path(each, checked)
+            finder.add_path(text, checked)
         if collector.num_collected == num_before:
-            collector.empty.append(each)
+            collector.empty.append(text)
     return collector.build_result()
 
 
@@ -72,24 +73,31 @@ def find_refused_again(
     *,
     count: Callable[[Path], int | None] = lambda path: None,
 ) -> FoundDocuments:
-    """Look again for documents that were refused before, each under its own name."""
+    """Look again for documents that were refused before.
+
+    A document or refusal in the result has the name that it had before. `count` returns
+    how many pages a file has.
+    """
     documents: list[Document] = []
-    still: list[Refused] = []
+    still_refused: list[Refused] = []
     for accept in {each.accept for each in refused}:
         collector = Collector(accept)
-        same = [each for each in refused if each.accept == accept]
+        with_accept = [each for each in refused if each.accept == accept]
         _Finder(collector, objects, count).add_entries(
-            [ManifestEntry(each.source, None, dict(each.options)) for each in same],
+            [
+                ManifestEntry(each.source, None, dict(each.options))
+                for each in with_accept
+            ],
             Path(),
         )
-        names = {each.place: each.name for each in same}
+        names = {each.place: each.name for each in with_accept}
         documents += [
             replace(d, name=names.get(d.place, d.name)) for d in collector.documents
         ]
-        still += [
+        still_refused += [
             replace(r, name=names.get(r.place, r.name)) for r in collector.refused
         ]
-    return FoundDocuments(tuple(documents), tuple(still))
+    return FoundDocuments(tuple(documents), tuple(still_refused))
 
 
 class _Finder:
@@ -106,25 +114,28 @@ class _Finder:
         self._file_finder = FileFinder(collector, count)
         self._object_finder = ObjectFinder(collector, objects)
 
-    def add_path(self, each: str, options: Mapping[str, Option]) -> None:
-        """Add a file, a folder or the documents of a manifest."""
-        path = Path(each)
+    def add_path(self, text: str, options: Mapping[str, Option]) -> None:
+        """Add a file, the documents in a folder, or those of a manifest.
+
+        Raises NotFoundError if the path does not exist or cannot be read.
+        """
+        path = Path(text)
         hint = "a path here, s3://bucket/prefix or a manifest"
         try:
             is_folder, is_file = path.is_dir(), path.is_file()
             is_manifest = is_file and path.suffix.lower() in MANIFESTS
             content = path.read_bytes() if is_manifest else b""
         except OSError as error:
-            words = f"{each} cannot be read: {error.strerror}"
-            raise NotFoundError(words, hint=hint) from error
+            sentence = f"{text} cannot be read: {error.strerror}"
+            raise NotFoundError(sentence, hint=hint) from error
         if is_folder:
             self._file_finder.add_folder(path, options)
         elif is_manifest:
-            self._add_manifest(content, each, path.parent, options)
+            self._add_manifest(content, text, path.parent, options)
         elif is_file:
             self._file_finder.add_file(path, path.name, options)
         else:
-            raise NotFoundError(f"there is no file or folder {each}", hint=hint)
+            raise NotFoundError(f"there is no file or folder {text}", hint=hint)
 
     def add_uri(self, uri: str, options: Mapping[str, Option]) -> None:
         """Add an object of S3, the objects below a prefix, or those of a manifest."""
@@ -132,8 +143,8 @@ class _Finder:
         (head,) = self._objects.head_objects([uri]) if key else (None,)
         if not isinstance(head, StoredObject) or key.endswith("/"):
             prefix = f"{key.rstrip('/')}/" if key else ""
-            listed = list(self._objects.list_objects(bucket, prefix))
-            self._object_finder.add_listed(uri, prefix, listed, options)
+            objects = list(self._objects.list_objects(bucket, prefix))
+            self._object_finder.add_listed(uri, prefix, objects, options)
         elif PurePosixPath(key).suffix.lower() in MANIFESTS:
             content = self._objects.read(bucket, key)
             self._add_manifest(content, uri, None, options)
@@ -142,27 +153,30 @@ class _Finder:
             self._object_finder.add_objects([NamedObject(head, name, options)])
 
     def add_entries(self, entries: Sequence[ManifestEntry], folder: Path) -> None:
-        """Add the lines of a manifest; all objects of S3 are requested together."""
-        uris = [each.source for each in entries if each.source.startswith(S3)]
+        """Add the documents of manifest lines, or refuse those that cannot be read.
+
+        `folder` is that of relative paths. All objects of S3 are requested together.
+        """
+        uris = [entry.source for entry in entries if entry.source.startswith(S3)]
         heads = self._object_finder.head_objects(uris)
         present = [head for head in heads.values() if isinstance(head, StoredObject)]
         samples = self._object_finder.read_samples(present)
-        for each in entries:
-            if not each.source.startswith(S3):
-                self._add_path(each, folder)
+        for entry in entries:
+            if not entry.source.startswith(S3):
+                self._add_entry_of_file(entry, folder)
                 continue
-            name = each.name or PurePosixPath(each.source).name
-            head = heads[each.source]
+            name = entry.name or PurePosixPath(entry.source).name
+            head = heads[entry.source]
             if isinstance(head, AbsenceReason):
                 self._collector.refuse(
-                    each.source, name, each.options, ABSENT[head], head.value
+                    entry.source, name, entry.options, ABSENT[head], head.value
                 )
             else:
                 self._object_finder.add_object(
-                    NamedObject(head, name, each.options), samples
+                    NamedObject(head, name, entry.options), samples
                 )
 
-    def _add_path(self, entry: ManifestEntry, folder: Path) -> None:
+    def _add_entry_of_file(self, entry: ManifestEntry, folder: Path) -> None:
         path, name = folder / entry.source, entry.name or Path(entry.source).name
         code, reason = AbsenceReason.NOT_FOUND.value, "there is no such file"
         try:

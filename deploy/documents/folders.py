@@ -31,7 +31,10 @@ class FileFinder:
         self._count = count
 
     def add_folder(self, folder: Path, options: Mapping[str, Option]) -> None:
-        """Add every document in a folder and below; links to folders are refused."""
+        """Add every document in a folder and below.
+
+        Links to folders, broken links and unreadable folders are refused.
+        """
         for path in self._paths_below(folder):
             name = path.relative_to(folder).as_posix()
             if not self._collector.accepts_name(name):
@@ -46,12 +49,15 @@ class FileFinder:
                     path, "a link to a file that is not there"
                 )
             elif path.is_file() and (
-                has_document_suffix(name) or self._is_document(path)
+                has_document_suffix(name) or self._check_is_document(path)
             ):
                 self.add_file(path, name, options)
 
     def add_file(self, path: Path, name: str, options: Mapping[str, Option]) -> None:
-        """Add one file, or refuse it if it cannot be read; read all of its bytes."""
+        """Add one file, or refuse it if it cannot be read or is not a document.
+
+        Reads all of its bytes. `name` is the name of its results.
+        """
         path = resolve_parent(path)
         try:
             size = path.stat().st_size
@@ -81,7 +87,7 @@ class FileFinder:
         reason = f"a folder that cannot be read: {error.strerror}"
         self._collector.refuse_unreadable(Path(str(error.filename)), reason)
 
-    def _is_document(self, path: Path) -> bool:
+    def _check_is_document(self, path: Path) -> bool:
         """Return whether the bytes of a file are a document; refuse it if not."""
         try:
             if is_unmistakable(read_sample(path)):

@@ -27,7 +27,7 @@ RESULTS = (".error.json", ".md", ".html", ".json", ".out")
 
 
 def is_result(name: str) -> bool:
-    """Return whether a name is that of a result of a document."""
+    """Return whether a name is that of a result, such as a.pdf.md."""
     return any(
         PurePosixPath(name.removesuffix(end)).suffix.lower() in MEDIA_TYPES
         for end in RESULTS
@@ -36,7 +36,7 @@ def is_result(name: str) -> bool:
 
 
 def to_storable_name(name: str) -> str:
-    """Return a name without control characters and bytes that are not UTF-8.
+    """Replace control characters, and bytes that are not UTF-8, by U+FFFD.
 
     S3 does not accept them in all places.
     """
@@ -44,9 +44,10 @@ def to_storable_name(name: str) -> str:
 
 
 def add_page_ranges(name: str, options: Mapping[str, Option]) -> str:
-    """Return a name with its page ranges, such as a.pages-1-5.pdf.
+    """Return a name with the page ranges in `options`, such as a.pages-1-5.pdf.
 
-    Parts of one document then have different results.
+    Parts of one document then have different results. Long ranges are abbreviated with
+    a digest. Without page ranges, the name is returned unchanged.
     """
     pages = options.get("pages")
     if pages is None:
@@ -56,15 +57,15 @@ def add_page_ranges(name: str, options: Mapping[str, Option]) -> str:
         # A list of all pages could exceed the limit for file names.
         digest = hashlib.sha256(text.encode()).hexdigest()
         text = f"{text[:MAX_PAGES]}…{digest[:8]}"
-    return _inserted(name, f".pages-{text}")
+    return _insert_before_suffix(name, f".pages-{text}")
 
 
 def add_identifier(name: str, identifier: str, length: int = 8) -> str:
     """Return a name made distinct by an identifier, such as `a~3f9a01bc.pdf`."""
-    return _inserted(name, f"~{identifier[:length]}")
+    return _insert_before_suffix(name, f"~{identifier[:length]}")
 
 
-def _inserted(name: str, text: str) -> str:
+def _insert_before_suffix(name: str, text: str) -> str:
     # A path would merge the slashes of s3:// and of keys.
     folder, slash, last = name.rpartition("/")
     path = PurePosixPath(last)
@@ -74,21 +75,21 @@ def _inserted(name: str, text: str) -> str:
 def make_names_distinct(
     documents: Sequence[Document], refused: Sequence[Refused]
 ) -> tuple[tuple[Document, ...], tuple[Refused, ...]]:
-    """Return documents and refusals with distinct names.
+    """Return copies of documents and refusals with distinct names.
 
-    Equal names get the beginning of the place's digest.
+    Each of several equal names gets the beginning of the digest of its place.
     """
-    names = Counter(document.name for document in documents)
-    names.update(each.name for each in refused if each.is_named)
+    counts = Counter(document.name for document in documents)
+    counts.update(each.name for each in refused if each.is_named)
 
-    def named(each: Document | Refused) -> str:
+    def choose_name(each: Document | Refused) -> str:
         return (
             each.name
-            if names[each.name] <= 1
+            if counts[each.name] <= 1
             else add_identifier(each.name, each.place)
         )
 
     return (
-        tuple(replace(each, name=named(each)) for each in documents),
-        tuple(replace(each, name=named(each)) for each in refused),
+        tuple(replace(each, name=choose_name(each)) for each in documents),
+        tuple(replace(each, name=choose_name(each)) for each in refused),
     )

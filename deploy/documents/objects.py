@@ -39,19 +39,22 @@ LISTED_ARCHIVES = {
 }
 """Archive state by storage class. Objects in GLACIER_IR can be read at once."""
 UNREADABLE = ("(InvalidObjectState)", "(InvalidRequest)")
-"""Codes for one object: archived since, or encrypted with a customer's key."""
+"""Ends of errors about one object: it was archived, or has a customer's key."""
 RESTORING = 'ongoing-request="true"'
 RESTORED = 'ongoing-request="false"'
 
 
 class S3Objects:
-    """Objects and shelf in any bucket that the credentials reach."""
+    """Access to all buckets of the credentials: reads documents, stores results.
+
+    Implements the protocols `Objects` and `ResultStore`.
+    """
 
     def __init__(self, aws: AWSClient) -> None:
         self._aws = aws
 
     def list_objects(self, bucket: str, prefix: str) -> Iterator[StoredObject]:
-        """Yield the objects below a prefix."""
+        """Yield the objects whose keys start with a prefix."""
         for item in self._aws.objects(bucket, prefix):
             etag = item["ETag"].strip('"')
             yield StoredObject(
@@ -64,19 +67,22 @@ class S3Objects:
             )
 
     def head_objects(self, uris: Sequence[str]) -> list[StoredObject | AbsenceReason]:
-        """Return the objects by HEAD requests, several at once.
+        """Return the objects, or why they cannot be read, in the order of the URIs.
 
-        A manifest may name ten thousand objects.
+        Sends HEAD requests, several at once: a manifest may name ten thousand objects.
         """
         self._aws.client("s3")
         with ThreadPoolExecutor(NUM_SMALL_REQUESTS) as threads:
-            return list(threads.map(self._head, uris))
+            return list(threads.map(self._head_object, uris))
 
     def read_samples(self, items: Sequence[StoredObject]) -> list[Sample | None]:
-        """Fetch samples of about a kilobyte each, several at a time."""
+        """Fetch samples of about a kilobyte each, several at once.
+
+        The sample of an unreadable object is None.
+        """
         self._aws.client("s3")
         with ThreadPoolExecutor(NUM_SMALL_REQUESTS) as threads:
-            return list(threads.map(self._sample, items))
+            return list(threads.map(self._read_sample, items))
 
     def read(self, bucket: str, key: str) -> bytes:
         """Return the bytes of an object."""
@@ -85,9 +91,9 @@ class S3Objects:
         return content
 
     def digest(self, target: str) -> str | None:
-        """Return the sha256 in the metadata of an object, or its ETag without one.
+        """Return the sha256 in the metadata of an object, or its ETag if it has none.
 
-        None if the object does not exist.
+        Returns None if the object does not exist.
         """
         bucket, key = split_uri(target)
         try:
@@ -97,7 +103,10 @@ class S3Objects:
         return str(answer["Metadata"].get(SHA256) or answer["ETag"])
 
     def write(self, target: str, content: bytes, *, replacing: bool) -> bool:
-        """Write an object; return False if it exists and is not to be replaced."""
+        """Write an object with its sha256 as metadata.
+
+        Without `replacing`, write nothing and return False if the object exists.
+        """
         bucket, key = split_uri(target)
         condition = {} if replacing else {"IfNoneMatch": "*"}
         kind = guess_type(key)[0] or "application/octet-stream"
@@ -117,11 +126,11 @@ class S3Objects:
         return True
 
     def remove(self, target: str) -> None:
-        """Delete an object."""
+        """Delete an object if it exists."""
         bucket, key = split_uri(target)
         self._aws.call("s3", "delete_object", Bucket=bucket, Key=key)
 
-    def _head(self, uri: str) -> StoredObject | AbsenceReason:
+    def _head_object(self, uri: str) -> StoredObject | AbsenceReason:
         bucket, key = split_uri(uri)
         try:
             answer = self._aws.call("s3", "head_object", Bucket=bucket, Key=key)
@@ -136,12 +145,12 @@ class S3Objects:
             bucket, key, size, etag, modified, parse_archive_state(answer)
         )
 
-    def _sample(self, item: StoredObject) -> Sample | None:
+    def _read_sample(self, item: StoredObject) -> Sample | None:
         try:
-            head = self._range(item, f"bytes=0-{HEAD_BYTES - 1}")
+            head = self._read_range(item, f"bytes=0-{HEAD_BYTES - 1}")
             tail = b""
             if media_type_of(head) is None:
-                tail = self._range(item, f"bytes=-{TAIL_BYTES}")
+                tail = self._read_range(item, f"bytes=-{TAIL_BYTES}")
         except (AccessDeniedError, NotFoundError):
             # One denied object must not fail thousands, and the endpoint may be able to
             # read it.
@@ -152,7 +161,7 @@ class S3Objects:
             return None
         return Sample(head, tail)
 
-    def _range(self, item: StoredObject, byte_range: str) -> bytes:
+    def _read_range(self, item: StoredObject, byte_range: str) -> bytes:
         answer = self._aws.call(
             "s3", "get_object", Bucket=item.bucket, Key=item.key, Range=byte_range
         )
@@ -161,7 +170,7 @@ class S3Objects:
 
 
 def parse_archive_state(answer: Mapping[str, Any]) -> ArchiveState | None:
-    """Return the archive state in an answer of HeadObject; None: readable now.
+    """Return the archive state in a response to HeadObject; None if it is readable now.
 
     Intelligent-Tiering sets `ArchiveStatus` for objects in its archive tiers.
     """

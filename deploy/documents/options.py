@@ -35,8 +35,8 @@ OPTION_HINT = "options are those of handler/README.md, as in pages=1-3"
 # The service has the same limit of digits.
 RANGE = re.compile(r"\s*(\d{1,18})\s*(?:(-)\s*(\d{1,18})?\s*)?", re.ASCII)
 PROMPT_TYPES = ("ocr_layout", "ocr")
-TRUE = ("true", "1", "yes")
-FALSE = ("false", "0", "no")
+TRUE_VALUES = ("true", "1", "yes")
+FALSE_VALUES = ("false", "0", "no")
 SECRET = ("password",)
 """Options that are never written to a file; only `invoke` sends them."""
 MAX_DEADLINE_SECONDS = 86_400
@@ -51,10 +51,11 @@ MAX_HEADER = 1024
 def check_options(
     values: Mapping[str, Any], where: str | None = None
 ) -> dict[str, Option]:
-    """Return checked options in canonical spelling, without values of None.
+    """Check options; return them in canonical spelling, without values of None.
 
-    `where` names a line of a manifest; None stands for command-line flags. Raises
-    ConfigError for a value that the service would reject.
+    `where` names a line of a manifest in errors; None stands for command-line flags.
+    Raises ConfigError for an unknown option, a password, and a value that the service
+    would reject.
     """
     options: dict[str, Option] = {}
     for name, value in values.items():
@@ -65,9 +66,11 @@ def check_options(
                 hint="qpdf --decrypt, or chandra-sagemaker invoke --password-env NAME",
             )
         if name not in OPTIONS:
-            close = difflib.get_close_matches(name, OPTIONS, n=1)
+            similar_names = difflib.get_close_matches(name, OPTIONS, n=1)
             hint = (
-                f"did you mean {close[0]}?" if close else f"known: {', '.join(OPTIONS)}"
+                f"did you mean {similar_names[0]}?"
+                if similar_names
+                else f"known: {', '.join(OPTIONS)}"
             )
             raise ConfigError(f"{where}: unknown option {name}", hint=hint)
         if value is None:
@@ -75,14 +78,16 @@ def check_options(
         if name == "pages" and isinstance(value, int) and not isinstance(value, bool):
             # In JSON, a single page is often written as a number.
             value = str(value)
-        if wrong := _what_is_wrong(name, value):
-            raise ConfigError(_sentence(name, where, wrong), hint=_hint(name, where))
+        if mistake := _find_mistake(name, value):
+            raise ConfigError(
+                _build_message(name, where, mistake), hint=_build_hint(name, where)
+            )
         options[name] = value
     return canonical_options(options)
 
 
 def canonical_options(options: Mapping[str, Option]) -> dict[str, Option]:
-    """Return checked options, each in canonical spelling.
+    """Return options that were checked, each in canonical spelling.
 
     The service reads "yes" and true alike, so both must give the same key of a
     document. Page ranges keep their order, because results are named after them.
@@ -94,11 +99,16 @@ def canonical_options(options: Mapping[str, Option]) -> dict[str, Option]:
 
 
 def format_attributes(options: Mapping[str, Option]) -> str:
-    """Return options as CustomAttributes; the prompt is percent-encoded."""
-    return ";".join(f"{name}={_word(name, value)}" for name, value in options.items())
+    """Return options as CustomAttributes, such as `pages=1-3;rotate=none`.
+
+    The prompt is percent-encoded.
+    """
+    return ";".join(
+        f"{name}={_format_value(name, value)}" for name, value in options.items()
+    )
 
 
-def _word(name: str, value: Option) -> str:
+def _format_value(name: str, value: Option) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if name != "prompt":
@@ -109,10 +119,10 @@ def _word(name: str, value: Option) -> str:
 
 
 def parse_page_ranges(pages: str) -> list[tuple[int, int | None]]:
-    """Return first and last page of each range, as written.
+    """Return first and last page of each range, in the order in which they are written.
 
-    The last page is None for an open range such as `9-`. Raises ValueError with the
-    reason.
+    The last page is None for an open range such as `9-`. Raises ValueError with a
+    reason that continues a sentence about pages.
     """
     ranges: list[tuple[int, int | None]] = []
     for part in pages.split(","):
@@ -130,43 +140,44 @@ def parse_page_ranges(pages: str) -> list[tuple[int, int | None]]:
 
 
 def find_highest_page(pages: str) -> int:
-    """Return the highest page number in checked ranges."""
+    """Return the highest page number that is written in checked ranges."""
     return max(last or first for first, last in parse_page_ranges(pages))
 
 
 def count_selected_pages(pages: str | None, total: int | None) -> int | None:
-    """Return how many pages ranges such as `1-3,7` select.
+    """Return how many of `total` pages ranges such as `1-3,7` select.
 
-    None if that depends on an unknown number of pages.
+    Without ranges, all pages are selected. Returns None if the result depends on a
+    total that is unknown.
     """
     if pages is None:
         return total
-    num = above = 0
+    num_selected = highest_counted = 0
     for first, last in sorted(
         parse_page_ranges(pages), key=lambda interval: interval[0]
     ):
         if last is None and total is None:
             return None
-        end = min(n for n in (last, total) if n is not None)
-        num += max(0, end - max(first, above + 1) + 1)
-        above = max(above, end)
-    return num
+        last_counted = min(n for n in (last, total) if n is not None)
+        num_selected += max(0, last_counted - max(first, highest_counted + 1) + 1)
+        highest_counted = max(highest_counted, last_counted)
+    return num_selected
 
 
-def _what_is_wrong(name: str, value: Any) -> str | None:
+def _find_mistake(name: str, value: Any) -> str | None:
     """Return the end of a sentence that says what is required; None if valid."""
     if not isinstance(value, str | int | float):
         return "must be text or a number"
     text = str(value)
     if name == "prompt":
-        return _prompt(value)
+        return _check_prompt(value)
     if not (text.isascii() and text.isprintable()) or ";" in text:
         # Options are sent in one header, separated by semicolons.
         return f"must be plain text, not {text[:60]!r}"
     return OPTIONS[name](value)
 
 
-def _pages(value: Any) -> str | None:
+def _check_pages(value: Any) -> str | None:
     if not isinstance(value, str):
         return f"look like {EXAMPLE}, not {value}"
     try:
@@ -176,21 +187,21 @@ def _pages(value: Any) -> str | None:
     return None
 
 
-def _whole(value: Any) -> str | None:
-    number = _number(value)
+def _check_positive_integer(value: Any) -> str | None:
+    number = _parse_number(value)
     if number is None or number != int(number) or number < 1:
         return f"must be a whole number above 0, not {value}"
     return None
 
 
-def _seconds(value: Any) -> str | None:
-    number = _number(value)
+def _check_seconds(value: Any) -> str | None:
+    number = _parse_number(value)
     if number is None or not 0 < number <= MAX_DEADLINE_SECONDS:
         return f"must be above 0 and at most {MAX_DEADLINE_SECONDS}, not {value}"
     return None
 
 
-def _number(value: Any) -> float | None:
+def _parse_number(value: Any) -> float | None:
     try:
         number = math.nan if isinstance(value, bool) else float(value)
     except (ValueError, OverflowError):
@@ -198,13 +209,13 @@ def _number(value: Any) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _prompt_type(value: Any) -> str | None:
+def _check_prompt_type(value: Any) -> str | None:
     if value in PROMPT_TYPES:
         return None
     return f"must be {' or '.join(PROMPT_TYPES)}, not {value}"
 
 
-def _prompt(value: Any) -> str | None:
+def _check_prompt(value: Any) -> str | None:
     if not isinstance(value, str) or not value.strip():
         return "must be text"
     try:
@@ -217,32 +228,35 @@ def _prompt(value: Any) -> str | None:
     return None
 
 
-def _temperature(value: Any) -> str | None:
-    number = _number(value)
+def _check_temperature(value: Any) -> str | None:
+    number = _parse_number(value)
     if number is None or not 0 <= number <= MAX_TEMPERATURE:
         return f"must be from 0 to {MAX_TEMPERATURE}, not {value}"
     return None
 
 
-def _attempts(value: Any) -> str | None:
-    number = _number(value)
+def _check_attempts(value: Any) -> str | None:
+    number = _parse_number(value)
     if number is None or number != int(number) or not 1 <= number <= MAX_ATTEMPTS:
         return f"must be a whole number from 1 to {MAX_ATTEMPTS}, not {value}"
     return None
 
 
-def _tables(value: Any) -> str | None:
-    is_one = value in ("markdown", "html")
-    return None if is_one else f"must be markdown or html, not {value}"
+def _check_tables(value: Any) -> str | None:
+    is_valid = value in ("markdown", "html")
+    return None if is_valid else f"must be markdown or html, not {value}"
 
 
-def _rotate(value: Any) -> str | None:
+def _check_rotate(value: Any) -> str | None:
     return None if value in ("auto", "none") else "must be auto or none"
 
 
-def _truth(value: Any) -> str | None:
-    is_one = isinstance(value, bool | str) and str(value).lower() in (*TRUE, *FALSE)
-    return None if is_one else f"must be true or false, not {value}"
+def _check_boolean(value: Any) -> str | None:
+    is_valid = isinstance(value, bool | str) and str(value).lower() in (
+        *TRUE_VALUES,
+        *FALSE_VALUES,
+    )
+    return None if is_valid else f"must be true or false, not {value}"
 
 
 def _canonical_pages(value: Option) -> str:
@@ -257,7 +271,7 @@ def _canonical_pages(value: Option) -> str:
     )
 
 
-def _canonical_whole(value: Option) -> int:
+def _canonical_integer(value: Option) -> int:
     return int(float(value))
 
 
@@ -271,32 +285,32 @@ def _canonical_temperature(value: Option) -> float:
     return float(value) + 0.0
 
 
-def _canonical_truth(value: Option) -> bool:
-    return str(value).lower() in TRUE
+def _canonical_boolean(value: Option) -> bool:
+    return str(value).lower() in TRUE_VALUES
 
 
 CANONICAL: Mapping[str, Callable[[Option], Option]] = {
     "pages": _canonical_pages,
-    "max_output_tokens": _canonical_whole,
+    "max_output_tokens": _canonical_integer,
     "deadline_seconds": _canonical_seconds,
-    "include_images": _canonical_truth,
-    "include_headers_footers": _canonical_truth,
+    "include_images": _canonical_boolean,
+    "include_headers_footers": _canonical_boolean,
     "temperature": _canonical_temperature,
-    "max_attempts": _canonical_whole,
-    "paginate": _canonical_truth,
-    "inline_images": _canonical_truth,
+    "max_attempts": _canonical_integer,
+    "paginate": _canonical_boolean,
+    "inline_images": _canonical_boolean,
 }
 """Conversion of a value to its canonical spelling, by option."""
 
 
-def _sentence(name: str, where: str | None, wrong: str) -> str:
+def _build_message(name: str, where: str | None, mistake: str) -> str:
     if where is not None:
-        return f"{where}: {name} {wrong}"
+        return f"{where}: {name} {mistake}"
     flag = f"--{name.replace('_', '-')}"
-    return f"{flag}: {name.replace('_', ' ')} {wrong}"
+    return f"{flag}: {name.replace('_', ' ')} {mistake}"
 
 
-def _hint(name: str, where: str | None) -> str:
+def _build_hint(name: str, where: str | None) -> str:
     if where is not None:
         return OPTION_HINT
     return f"--{name.replace('_', '-')} {EXAMPLES.get(name, '4000')}"
@@ -311,18 +325,18 @@ EXAMPLES = {
 
 
 OPTIONS: Mapping[str, Callable[[Any], str | None]] = {
-    "prompt_type": _prompt_type,
-    "pages": _pages,
-    "max_output_tokens": _whole,
-    "deadline_seconds": _seconds,
-    "include_images": _truth,
-    "include_headers_footers": _truth,
-    "prompt": _prompt,
-    "temperature": _temperature,
-    "max_attempts": _attempts,
-    "paginate": _truth,
-    "tables": _tables,
-    "inline_images": _truth,
-    "rotate": _rotate,
+    "prompt_type": _check_prompt_type,
+    "pages": _check_pages,
+    "max_output_tokens": _check_positive_integer,
+    "deadline_seconds": _check_seconds,
+    "include_images": _check_boolean,
+    "include_headers_footers": _check_boolean,
+    "prompt": _check_prompt,
+    "temperature": _check_temperature,
+    "max_attempts": _check_attempts,
+    "paginate": _check_boolean,
+    "tables": _check_tables,
+    "inline_images": _check_boolean,
+    "rotate": _check_rotate,
 }
 """Check of each option: what is required, or None if the value is valid."""

@@ -46,7 +46,7 @@ RESTORING = (
 
 
 def describe_hidden_files(num_hidden: int) -> list[str]:
-    """Return the report of hidden files that were left out of folders."""
+    """Return one line about hidden files that were left out of folders, or none."""
     if not num_hidden:
         return []
     files = "1 hidden file" if num_hidden == 1 else f"{num_hidden:,} hidden files"
@@ -54,17 +54,17 @@ def describe_hidden_files(num_hidden: int) -> list[str]:
 
 
 def detect_supported_type(path: Path) -> str | None:
-    """Return the media type of a file by its bytes; None if it is unsupported.
+    """Read the first and last bytes of a file; return its media type.
 
-    Raises OSError.
+    Returns None if the type is not supported. Raises OSError if it cannot be read.
     """
     return choose_media_type(read_sample(path), media_type_by_name(path))
 
 
 def explain_archive_state(item: StoredObject) -> str | None:
-    """Return why an object must be restored before it can be read; None if it need not.
+    """Return why an object must be restored before it can be read, as a reason.
 
-    An object whose state the caller may not request counts as readable.
+    Returns None if the object can be read, or its archive state is unknown.
     """
     if item.archive is ArchiveState.RESTORING:
         return RESTORING

@@ -76,7 +76,7 @@ class Sample:
 
 
 def read_sample(path: Path) -> Sample:
-    """Read the sample of a file. Raises OSError."""
+    """Read the first and last bytes of a file; raises OSError."""
     with path.open("rb") as file:
         head = file.read(HEAD_BYTES)
         size = file.seek(0, 2)
@@ -85,7 +85,7 @@ def read_sample(path: Path) -> Sample:
 
 
 def media_type_of(head: bytes) -> str | None:
-    """Return the type that the first bytes of a document tell; None: not supported."""
+    """Return the media type that the first bytes of a document show, else None."""
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "image/webp"
     for magic, media_type in MAGIC:
@@ -103,10 +103,10 @@ def choose_media_type(sample: Sample, by_name: str) -> str | None:
     """Return the media type of a document, or None if the service does not read it.
 
     The bytes decide. `by_name`, the type that the name suggests, counts for the two
-    kinds whose bytes may tell nothing: a TGA without a footer, and a PDF whose header
-    is damaged. The service also reads what gzip has compressed.
+    kinds whose bytes may show no type: a TGA without a footer, and a PDF whose header
+    is damaged. Content that is compressed with gzip has the type of the content.
     """
-    head = _unpacked(sample.head)
+    head = _decompress_gzip(sample.head)
     media_type = media_type_of(head)
     if media_type is not None:
         return media_type
@@ -116,9 +116,10 @@ def choose_media_type(sample: Sample, by_name: str) -> str | None:
 
 
 def is_unmistakable(sample: Sample) -> bool:
-    """Return whether bytes are a document even if the name suggests none.
+    """Return whether the bytes suffice to take a file for a document.
 
-    Ordinary text may begin with `BM` or `P1 1 1`, or speak of `%PDF-`.
+    BMP, PNM and a PDF header after other text do not: ordinary text may begin with `BM`
+    or `P1 1 1`, or contain `%PDF-`.
     """
     media_type = media_type_of(sample.head)
     if media_type == PDF:
@@ -126,8 +127,11 @@ def is_unmistakable(sample: Sample) -> bool:
     return media_type not in (None, BMP, PNM)
 
 
-def _unpacked(head: bytes) -> bytes:
-    """Decompress the first bytes of gzip data; return other data unchanged."""
+def _decompress_gzip(head: bytes) -> bytes:
+    """Decompress the first bytes of gzip data; return other data unchanged.
+
+    Damaged gzip data gives b"".
+    """
     if not head.startswith(GZIP_MAGIC):
         return head
     try:
@@ -137,7 +141,7 @@ def _unpacked(head: bytes) -> bytes:
 
 
 def _heif_type(head: bytes) -> str | None:
-    """Return the type of an ISO base media file, by the brands in its first box."""
+    """Return AVIF or HEIC by the brands in the first box of a file, or None."""
     length = min(int.from_bytes(head[:4]), len(head))
     brands = {head[8:12], *(head[at : at + 4] for at in range(16, length, 4))}
     if brands & AVIF_BRANDS:

@@ -71,31 +71,38 @@ class ObjectFinder:
         self.add_objects(objects)
 
     def add_objects(self, objects: Sequence[NamedObject]) -> None:
-        """Add objects as documents or refusals, with requests in parallel.
+        """Add objects as documents or refusals, after reading a sample of each.
 
         A listing does not show that an archived object was restored; HEAD does.
         """
-        doubtful = [each.item.uri for each in objects if each.item.archive is not None]
-        heads = dict(zip(doubtful, self._objects.head_objects(doubtful), strict=True))
+        archived_uris = [
+            named.item.uri for named in objects if named.item.archive is not None
+        ]
+        heads = dict(
+            zip(archived_uris, self._objects.head_objects(archived_uris), strict=True)
+        )
         current = []
-        for each in objects:
-            head = heads.get(each.item.uri)
-            known = head if isinstance(head, StoredObject) else each.item
-            current.append(replace(each, item=known))
-        samples = self.read_samples([each.item for each in current])
-        for each in current:
-            self.add_object(each, samples)
+        for named in objects:
+            head = heads.get(named.item.uri)
+            item = head if isinstance(head, StoredObject) else named.item
+            current.append(replace(named, item=item))
+        samples = self.read_samples([named.item for named in current])
+        for named in current:
+            self.add_object(named, samples)
 
     def head_objects(
         self, uris: Sequence[str]
     ) -> Mapping[str, StoredObject | AbsenceReason]:
-        """Return each object by its URI, or why it cannot be read."""
+        """Return the objects by URI, or why they cannot be read."""
         return dict(zip(uris, self._objects.head_objects(uris), strict=True))
 
     def read_samples(
         self, items: Sequence[StoredObject]
     ) -> Mapping[str, Sample | None]:
-        """Return samples of the readable objects by URI."""
+        """Read samples of objects that are not empty or archived; return them by URI.
+
+        The sample of an object that may not be read is None.
+        """
         readable = {
             item.uri: item
             for item in items

@@ -26,9 +26,9 @@ FORBIDDEN = re.compile(r'[<>:"|?*\\]')
 
 
 def parse_destination(into: str) -> str:
-    """Return the folder or the s3://bucket/prefix that `--into` names.
+    """Return the value of `--into` as an absolute folder or s3://bucket/prefix.
 
-    Raises ConfigError if it names none.
+    Raises ConfigError if it is empty or has no bucket.
     """
     if into.startswith(S3):
         split_uri(into)
@@ -43,42 +43,45 @@ def parse_destination(into: str) -> str:
 def to_portable_name(name: str, *, is_windows: bool = os.name == "nt") -> str:
     """Return the name of a document as a relative path that lies below its folder.
 
-    Windows reserves some names and drops dots and blanks at the end of a folder's.
-    They are changed everywhere, as results may move; the characters that only Windows
-    forbids are changed there.
+    Windows reserves some names, and drops dots and blanks at the end of a folder's
+    name. Such names are changed on every system, because results may be moved.
+    Characters that Windows forbids are replaced only with `is_windows`.
     """
     *folders, last = [part for part in name.split("/") if part not in ("", ".")] or [""]
-    parts = [_folder(part) for part in folders] + [".._" if last == ".." else last]
-    path = "/".join(map(_without_device, parts)) or "_"
+    parts = [_to_portable_folder(part) for part in folders] + [
+        ".._" if last == ".." else last
+    ]
+    path = "/".join(map(_avoid_device_name, parts)) or "_"
     return FORBIDDEN.sub("_", path) if is_windows else path
 
 
 def assign_targets(
     names: Mapping[str, str], kept: Collection[str] = (), *, is_tree: bool = True
 ) -> dict[str, str]:
-    """Return a name for the results of each document, by the document's id.
+    """Return a distinct name for the results of each document, by the document's id.
 
-    `names` has the names by id, `kept` the ids whose results have that name already.
-    With `is_tree`, no two results are the same file, and none is the folder of another,
-    on systems that ignore case or normalise Unicode. Without, names are taken as they
-    are: results that lie beside their documents. The outcome does not depend on the
+    `names` has the proposed names by id. A proposed name that is taken gets the id
+    appended; documents whose ids are in `kept` choose first, because their results have
+    that name already. With `is_tree`, no two results are the same file, and none is the
+    folder of another, even on systems that ignore case or normalise Unicode. Without
+    `is_tree`, only equal names are distinguished. The outcome does not depend on the
     order of `names`.
     """
-    given: dict[str, str] = {}
+    targets: dict[str, str] = {}
     files: set[str] = set()
     folders: set[str] = set()
     for identity in sorted(names, key=lambda i: (i not in kept, names[i], i)):
         for name in _candidates(names[identity], identity, is_tree):
-            slot = _collision_key(name) if is_tree else name
-            own = {f"{slot}.{ending}" for ending in ENDINGS}
-            above = _parents(slot) if is_tree else set()
-            if own & files or own & folders or above & files:
+            collision_key = _collision_key(name) if is_tree else name
+            own_files = {f"{collision_key}.{ending}" for ending in ENDINGS}
+            own_folders = _parents(collision_key) if is_tree else set()
+            if own_files & files or own_files & folders or own_folders & files:
                 continue
-            files |= own
-            folders |= above
-            given[identity] = name
+            files |= own_files
+            folders |= own_folders
+            targets[identity] = name
             break
-    return given
+    return targets
 
 
 def _candidates(name: str, identity: str, is_tree: bool) -> Iterator[str]:
@@ -106,12 +109,12 @@ def _parents(slot: str) -> set[str]:
     return {"/".join(parts[: number + 1]) for number in range(len(parts))}
 
 
-def _folder(part: str) -> str:
-    """Return the name of a folder, which may not end in a dot or a blank."""
+def _to_portable_folder(part: str) -> str:
+    """Return the name of a folder, with `_` appended if it ends in a dot or a blank."""
     return f"{part}_" if part.endswith((".", " ")) else part
 
 
-def _without_device(part: str) -> str:
+def _avoid_device_name(part: str) -> str:
     stem, dot, rest = part.partition(".")
     if stem.rstrip().lower() in RESERVED:
         return f"{stem}_{dot}{rest}"

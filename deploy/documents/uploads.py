@@ -17,9 +17,10 @@ def upload_files(
     files: Mapping[str, tuple[Path, int, str]],
     progress: Callable[[str, int, int], None],
 ) -> int:
-    """Upload files that S3 lacks, and return how many were uploaded.
+    """Upload files that the bucket lacks, several at once; return how many it lacked.
 
-    `files` has path, size in bytes and sha256 by key.
+    `files` has path, size in bytes and sha256 by key. `progress` is called with key,
+    uploaded bytes and size.
     """
 
     def send(item: tuple[str, tuple[Path, int, str]]) -> bool:
@@ -34,6 +35,6 @@ def upload_files(
 
 
 def put_bodies(store: Store, bodies: Mapping[str, bytes]) -> None:
-    """Upload small objects by key."""
+    """Upload objects of a few kilobytes, by key, several at once."""
     with ThreadPoolExecutor(NUM_SMALL_REQUESTS) as threads:
         list(threads.map(lambda item: store.put(*item), bodies.items()))

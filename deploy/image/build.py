@@ -27,7 +27,14 @@ __all__ = [
 PLATFORM = "linux/amd64"
 STANDARD_ERROR = 2
 # Left out of remote builds if git cannot list the files.
-LEFT_OUT = {".git", ".venv", "build", "__pycache__", ".mypy_cache", ".pytest_cache"}
+IGNORED_NAMES = {
+    ".git",
+    ".venv",
+    "build",
+    "__pycache__",
+    ".mypy_cache",
+    ".pytest_cache",
+}
 
 
 class Runner(Protocol):
@@ -38,11 +45,17 @@ class Runner(Protocol):
         ...
 
     def capture(self, command: Sequence[str]) -> str | None:
-        """Return the output of a command; None if it fails."""
+        """Return the output of a command; None if it fails or cannot be run.
+
+        The command may take at most a minute.
+        """
         ...
 
     def run(self, command: Sequence[str], *, secret: str | None = None) -> None:
-        """Run a command with output to the terminal and `secret` as standard input."""
+        """Run a command with output to the terminal and `secret` as standard input.
+
+        Raises ConfigError if it cannot be run, and ResourceFailedError if it fails.
+        """
         ...
 
 
@@ -57,7 +70,7 @@ class Subprocess:
 
     def capture(self, command: Sequence[str]) -> str | None:
         try:
-            done = subprocess.run(
+            process = subprocess.run(
                 command,
                 capture_output=True,
                 encoding="utf-8",
@@ -68,7 +81,7 @@ class Subprocess:
             )
         except (OSError, subprocess.TimeoutExpired):
             return None
-        return done.stdout if done.returncode == 0 else None
+        return process.stdout if process.returncode == 0 else None
 
     def run(self, command: Sequence[str], *, secret: str | None = None) -> None:
         self._say("$ " + " ".join(command))
@@ -143,7 +156,7 @@ class ContainerEngine:
 
 
 def find_engine(runner: Runner) -> ContainerEngine:
-    """Return the first container engine that works here.
+    """Return the first container engine that works on this machine.
 
     Raises ConfigError if none does.
     """
@@ -161,29 +174,30 @@ def find_engine(runner: Runner) -> ContainerEngine:
 
 
 def compute_tag(runner: Runner, table: ImageTable) -> str:
-    """Return the git commit as a tag, with a digest of uncommitted changes.
+    """Return the git commit as a tag, followed by a digest of uncommitted changes.
 
-    Only files that the build reads count. Raises ConfigError outside a git checkout.
+    Only files that the build reads count. Without changes, there is no digest. Raises
+    ConfigError outside a git checkout.
     """
     context, dockerfile = Path(table.context), Path(table.dockerfile)
-    commit = runner.capture(_git(context, "rev-parse", "--short=12", "HEAD"))
+    commit = runner.capture(_git_command(context, "rev-parse", "--short=12", "HEAD"))
     if commit is None:
         raise ConfigError(
             "the image is tagged by its git commit, and there is none",
             hint="run it in a checkout, or give the image a --tag NAME",
         )
-    changed = [
+    changed_files = [
         context / name
         for name in select_context_files(table, _list_uncommitted(runner, context))
     ]
     if is_outside(dockerfile, context) and (
         dockerfile.name in _list_uncommitted(runner, dockerfile.parent)
     ):
-        changed.append(dockerfile)
-    if not changed:
+        changed_files.append(dockerfile)
+    if not changed_files:
         return commit.strip()
     digest = hashlib.sha256()
-    for path in sorted(changed):
+    for path in sorted(changed_files):
         digest.update(f"{path}\0".encode(errors="surrogateescape"))
         digest.update(_hash_contents(path))
     return f"{commit.strip()}-{digest.hexdigest()[:8]}"
@@ -192,8 +206,8 @@ def compute_tag(runner: Runner, table: ImageTable) -> str:
 def select_build_files(runner: Runner, table: ImageTable) -> dict[str, Path]:
     """Return the files that a remote build needs, by name below the context.
 
-    These are the files that neither .dockerignore nor git ignores. Raises ConfigError
-    without a Dockerfile.
+    These are the files that neither .dockerignore nor git ignores, and the Dockerfile.
+    Raises ConfigError if there is no Dockerfile.
     """
     context, dockerfile = Path(table.context), Path(table.dockerfile)
     if not dockerfile.is_file():
@@ -202,17 +216,19 @@ def select_build_files(runner: Runner, table: ImageTable) -> dict[str, Path]:
             hint="set [image] dockerfile and context in chandra.toml, or run this in "
             "the folder of the Dockerfile",
         )
-    listed = runner.capture(
-        _git(context, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    output = runner.capture(
+        _git_command(
+            context, "ls-files", "-z", "--cached", "--others", "--exclude-standard"
+        )
     )
     names = (
         [
             path.relative_to(context).as_posix()
             for path in context.rglob("*")
-            if not LEFT_OUT.intersection(path.relative_to(context).parts)
+            if not IGNORED_NAMES.intersection(path.relative_to(context).parts)
         ]
-        if listed is None
-        else _split_names(listed)
+        if output is None
+        else _split_names(output)
     )
     files = {
         name: context / name for name in sorted(set(select_context_files(table, names)))
@@ -223,7 +239,7 @@ def select_build_files(runner: Runner, table: ImageTable) -> dict[str, Path]:
 
 
 def dockerfile_name(table: ImageTable) -> str:
-    """Return the name of the Dockerfile among the files of `select_build_files`."""
+    """Return the name that the Dockerfile has in the result of `select_build_files`."""
     context, dockerfile = Path(table.context), Path(table.dockerfile)
     if is_outside(dockerfile, context):
         return f".chandra/{dockerfile.name}"
@@ -231,24 +247,27 @@ def dockerfile_name(table: ImageTable) -> str:
 
 
 def _list_uncommitted(runner: Runner, folder: Path) -> set[str]:
-    """Return changed, deleted and untracked files below a folder."""
+    """Return changed, deleted and untracked files below a folder.
+
+    Raises ConfigError if git fails.
+    """
     names: set[str] = set()
     for arguments in (
         ("diff", "HEAD", "--name-only", "-z", "--relative"),
         ("ls-files", "-z", "--others", "--exclude-standard"),
     ):
-        listed = runner.capture(_git(folder, *arguments))
-        if listed is None:
+        output = runner.capture(_git_command(folder, *arguments))
+        if output is None:
             raise ConfigError(
                 f"git {arguments[0]} fails in {folder}, so what is not committed is "
                 "not known",
                 hint="chandra-sagemaker image push --tag NAME",
             )
-        names.update(_split_names(listed))
+        names.update(_split_names(output))
     return names
 
 
-def _git(folder: Path, *arguments: str) -> list[str]:
+def _git_command(folder: Path, *arguments: str) -> list[str]:
     return ["git", "-C", str(folder), *arguments]
 
 
@@ -257,7 +276,7 @@ def _split_names(listed: str) -> list[str]:
 
 
 def _hash_contents(path: Path) -> bytes:
-    """Return what the image takes from a file: its bytes and its executable bit."""
+    """Return the executable bit and the sha256 of a file; b"gone" if it is deleted."""
     if not path.is_file():
         return b"gone"
     with path.open("rb") as file:

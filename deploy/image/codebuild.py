@@ -50,7 +50,9 @@ class Builds:
         self.role = f"{config.name}-build"
 
     def plan_project(self, key: str) -> list[Call]:
-        """Return the call that creates the project, none if it exists.
+        """Return the call that creates the CodeBuild project, or none if it exists.
+
+        `key` is the key of the sources in `model.bucket`.
 
         Raises ConflictError if the project belongs to another deployment.
         """
@@ -91,7 +93,10 @@ class Builds:
         ]
 
     def start(self, uri: str, revision: str, key: str) -> str:
-        """Start a build and return its id."""
+        """Start a build that pushes the image to `uri`; return the id of the build.
+
+        `key` is the key of the sources in `model.bucket`.
+        """
         answer = self._aws.call(
             "codebuild",
             "start_build",
@@ -116,9 +121,10 @@ class Builds:
         sleep: Callable[[float], None],
         timeout_seconds: float,
     ) -> None:
-        """Wait for a build and show its log.
+        """Wait until a build has succeeded, and print its log lines with `say`.
 
-        Raises ResourceFailedError if the build fails, and WaitTimeoutError.
+        Raises ResourceFailedError if the build fails, and WaitTimeoutError after
+        `timeout_seconds`; the build then continues.
         """
         poll = Poll(
             POLL_SECONDS,
@@ -133,8 +139,8 @@ class Builds:
             get_build_log_group(self._config.name),
             since=datetime.fromtimestamp(clock(), UTC),
         )
-        for look in poll:
-            with look:
+        for attempt in poll:
+            with attempt:
                 answer = self._aws.call("codebuild", "batch_get_builds", ids=[build])
                 state: dict[str, Any] = answer["builds"][0]
                 for event in reader.read():
@@ -159,12 +165,15 @@ def sources_prefix(deployment: str) -> str:
 
 
 def get_build_log_group(deployment: str) -> str:
-    """Return the log group of builds."""
+    """Return the name of the log group of a deployment's builds."""
     return f"/aws/codebuild/{deployment}-image"
 
 
 def buildspec(config: DeployConfig, uri: str, revision: str, registry: str) -> str:
-    """Return the buildspec: the commands of a local build with docker."""
+    """Return the buildspec of a build, as YAML.
+
+    It runs the commands of a local build and push with docker.
+    """
     region = registry.split(".")[3]
     # On CodeBuild, the context is the folder of the unpacked zip.
     table = replace(config.image, context=".", dockerfile=dockerfile_name(config.image))

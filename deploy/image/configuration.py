@@ -13,7 +13,7 @@ WANTED_PLATFORM = "linux/amd64"
 """Platform of SageMaker's GPU machines."""
 CUDA_LABEL = "chandra.cuda-version"
 """Set by our Dockerfile: the CUDA version of torch in the image."""
-# Labels of other images, in the order in which they are believed.
+# Labels of other images, the most reliable first.
 OTHER_LABELS = ("com.nvidia.cuda.version", "cuda-version", "cuda_version", "cuda")
 VERSION = re.compile(r"\s*(\d{1,3})\.(\d{1,3})(?![\d])")
 # "cuda>=12.4 brand=tesla,driver>=470": https://github.com/NVIDIA/nvidia-container-toolkit
@@ -60,7 +60,7 @@ def parse_configuration(content: Mapping[str, Any]) -> Configuration:
 
 
 def _list_versions(content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield each version with the label or variable that has it, the best first."""
+    """Yield CUDA versions with the label or variable that names them, best first."""
     labels, variables = _get_labels(content), _get_variables(content)
     candidates = [
         (labels.get(CUDA_LABEL), f"label {CUDA_LABEL}"),
@@ -74,7 +74,7 @@ def _list_versions(content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _parse_requirement(content: Mapping[str, Any]) -> str | None:
-    """Return the lowest CUDA version of NVIDIA_REQUIRE_CUDA's alternatives."""
+    """Return the lowest CUDA version that NVIDIA_REQUIRE_CUDA accepts, or None."""
     versions = REQUIREMENT.findall(
         _get_variables(content).get("NVIDIA_REQUIRE_CUDA", "")
     )

@@ -48,16 +48,17 @@ def is_index(manifest: Mapping[str, Any]) -> bool:
 
 
 def is_attestation(entry: Mapping[str, Any]) -> bool:
-    """Return whether an entry is a build attestation of BuildKit."""
+    """Return whether an entry of an index is a build attestation of BuildKit."""
     annotations = entry.get("annotations")
     kind = isinstance(annotations, dict) and annotations.get(REFERENCE)
     return kind == "attestation-manifest" or get_platform(entry) == "unknown/unknown"
 
 
 def get_platform(entry: Mapping[str, Any]) -> str | None:
-    """Return the platform of an entry; None if only the image tells it.
+    """Return the platform in an entry of an index, such as linux/amd64.
 
-    The variant is left out: linux/arm64 of linux/arm64/v8.
+    The variant is left out: linux/arm64/v8 becomes linux/arm64. Returns None if the
+    entry has no platform.
     """
     platform = entry.get("platform")
     if not isinstance(platform, dict):
@@ -66,9 +67,10 @@ def get_platform(entry: Mapping[str, Any]) -> str | None:
 
 
 def find_platform_digest(index: Mapping[str, Any]) -> str:
-    """Return the digest of the image for our platform, without attestations.
+    """Return the digest of the first image in an index for our platform.
 
-    Raises NotFoundError with the existing platforms.
+    An image without a platform counts too, an attestation does not. Raises
+    NotFoundError if there is none.
     """
     images = [entry for entry in index["manifests"] if not is_attestation(entry)]
     for entry in images:
@@ -82,7 +84,7 @@ def find_platform_digest(index: Mapping[str, Any]) -> str:
 
 
 def describe_platforms(index: Mapping[str, Any]) -> str:
-    """Return the platforms of an index as a list for people."""
+    """Return the platforms of the images in an index, joined by "and"."""
     images = [entry for entry in index["manifests"] if not is_attestation(entry)]
     return " and ".join(str(get_platform(e)) for e in images) or "no platform"
 

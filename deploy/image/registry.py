@@ -38,10 +38,10 @@ __all__ = [
     "repository_params",
 ]
 
-PUSH = "chandra-sagemaker image push"
+PUSH_HINT = "chandra-sagemaker image push"
 MAX_BLOB_BYTES = 4 * 1024 * 1024
 # Local test servers such as moto have no certificate.
-SIGNED = re.compile(r"https://|http://127\.0\.0\.1[:/]")
+SAFE_ADDRESS = re.compile(r"https://|http://127\.0\.0\.1[:/]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +84,12 @@ class ImageContents:
         return self.configuration is None or self.configuration.runs_on_sagemaker
 
 
-def download(address: str) -> bytes:
-    """Return a small blob from an address that ECR has signed."""
-    if SIGNED.match(address) is None:
+def download_blob(address: str) -> bytes:
+    """Download a blob from an address that ECR has signed, at most 4 MiB of it.
+
+    Raises ValueError if the address is not https, and OSError.
+    """
+    if SAFE_ADDRESS.match(address) is None:
         raise ValueError("the registry gave an address that is not https")
     with urllib.request.urlopen(address, timeout=20) as answer:
         content: bytes = answer.read(MAX_BLOB_BYTES)
@@ -101,10 +104,10 @@ class Registry:
         aws: AWSClient,
         config: DeployConfig,
         *,
-        download: Callable[[str], bytes] = download,
+        download_blob: Callable[[str], bytes] = download_blob,
     ) -> None:
         self._aws = aws
-        self._download = download
+        self._download = download_blob
         self.name = config.image.repository
 
     def get_password(self) -> str:
@@ -114,14 +117,15 @@ class Registry:
         return base64.b64decode(token).decode().partition(":")[2]
 
     def find_image(self, reference: str, *, prefer: str | None = None) -> ImageState:
-        """Return an image by its tag or digest.
+        """Return the state of an image, given by its tag or digest.
 
-        The state names the requested tag; of several other tags it names `prefer`.
+        Raises NotFoundError if there is no such image. The state names the requested
+        tag; of several other tags it names `prefer`.
         """
         return describe_image(self._aws, reference, prefer, repositoryName=self.name)
 
     def read_manifest(self, reference: str) -> dict[str, Any]:
-        """Return a manifest by its digest.
+        """Return the manifest with a digest; raises NotFoundError if it is missing.
 
         By tag, ECR may return a converted manifest instead of the stored one.
         """
@@ -132,15 +136,15 @@ class Registry:
         return _first_manifest(answer, reference, where)
 
     def read_contents(self, state: ImageState) -> ImageContents:
-        """Return the configuration of an image."""
+        """Return the configuration of an image, or the reason why it cannot be read."""
         where = {"repositoryName": self.name}
         return read_contents(self._aws, state.digest, where, self._download)
 
     def plan_repair(self, state: ImageState) -> Call:
-        """Return the call that puts the same image under a Docker manifest.
+        """Return the call that stores the same image with a Docker manifest.
 
-        It gets a separate tag. Raises NotFoundError for an index without
-        linux/amd64.
+        The new manifest gets the tag of the image with the suffix `-v2s2`. Raises
+        NotFoundError for an index without linux/amd64.
         """
         manifest = self.read_manifest(state.digest)
         if is_index(manifest):
@@ -152,7 +156,7 @@ class Registry:
         return self.plan_put(to_docker_manifest(manifest), f"{name}-v2s2")
 
     def plan_put(self, manifest: Mapping[str, Any], tag: str) -> Call:
-        """Return the call that puts a manifest under a tag."""
+        """Return the call that stores a manifest with a tag."""
         text = _to_json(manifest)
         return Call(
             "ecr",
@@ -174,7 +178,10 @@ class Registry:
         manifest: Mapping[str, Any],
         progress: Callable[[int, int], None],
     ) -> None:
-        """Upload the blobs of a manifest that the registry lacks."""
+        """Upload the blobs of a manifest that the registry lacks.
+
+        `progress` is called with the number of bytes present and the total.
+        """
         upload_blobs(
             self._aws, self.name, archive, archive.list_blobs(manifest), progress
         )
@@ -198,7 +205,7 @@ def read_contents(
     aws: AWSClient,
     digest: str,
     where: Mapping[str, str],
-    download: Callable[[str], bytes] = download,
+    download_blob: Callable[[str], bytes] = download_blob,
 ) -> ImageContents:
     """Return the configuration of an image, or the reason why it cannot be read.
 
@@ -220,14 +227,14 @@ def read_contents(
             )
             manifest = _first_manifest(answer, child, where)
         if "config" not in manifest:
-            return ImageContents(None, "its manifest names none", PUSH, child)
+            return ImageContents(None, "its manifest names none", PUSH_HINT, child)
         answer = aws.call(
             "ecr",
             "get_download_url_for_layer",
             layerDigest=manifest["config"]["digest"],
             **where,
         )
-        content = json.loads(download(answer["downloadUrl"]))
+        content = json.loads(download_blob(answer["downloadUrl"]))
     except DeployError as error:
         return ImageContents(None, error.message, error.hint, child)
     except (OSError, HTTPException, ValueError, KeyError) as error:
@@ -236,7 +243,7 @@ def read_contents(
         hint = "check the network and its proxy, then the same command again"
         return ImageContents(None, sentence, hint, child)
     if not isinstance(content, dict):
-        return ImageContents(None, "it is not a JSON object", PUSH, child)
+        return ImageContents(None, "it is not a JSON object", PUSH_HINT, child)
     return ImageContents(parse_configuration(content), child=child)
 
 
@@ -247,7 +254,7 @@ def _first_manifest(
     if not answer["images"]:
         raise NotFoundError(
             f"there is no image {reference} in {where['repositoryName']}",
-            hint=PUSH,
+            hint=PUSH_HINT,
         )
     content: dict[str, Any] = json.loads(answer["images"][0]["imageManifest"])
     return content
@@ -256,7 +263,9 @@ def _first_manifest(
 def describe_image(
     aws: AWSClient, reference: str, prefer: str | None = None, **where: str
 ) -> ImageState:
-    """Return an image by its tag or digest; raises NotFoundError if there is none.
+    """Return the state of an image; raises NotFoundError if there is no such image.
+
+    `reference` is its tag or digest.
 
     `where` are the parameters that name the repository. Of several tags, the state
     names `reference` or `prefer`.
@@ -268,7 +277,7 @@ def describe_image(
     except NotFoundError as error:
         raise NotFoundError(
             f"there is no image {reference} in {where['repositoryName']}",
-            hint=PUSH,
+            hint=PUSH_HINT,
         ) from error
     detail = answer["imageDetails"][0]
     tags = detail.get("imageTags") or [reference]

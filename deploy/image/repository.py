@@ -15,17 +15,19 @@ __all__ = ["plan_repository", "read_repository_tags"]
 
 
 def plan_repository(aws: AWSClient, config: DeployConfig) -> list[Call]:
-    """Return the calls that create or correct the repository, none if not needed.
+    """Return the calls that create the repository or set its lifecycle policy.
+
+    There are none if nothing has to change.
 
     The lifecycle policy deletes old images, so it is set only on repositories that we
     created.
     """
     name, keep = config.image.repository, config.image.keep
     tags = read_repository_tags(aws, name)
-    calls = [_create(config)] if tags is None else []
+    calls = [_plan_creation(config)] if tags is None else []
     is_ours = tags is None or tags.get(OWNER_TAG) == config.name
-    policy = _lifecycle_policy(keep)
-    if is_ours and _existing_lifecycle_policy(aws, name) != policy:
+    policy = _build_lifecycle_policy(keep)
+    if is_ours and _read_lifecycle_policy(aws, name) != policy:
         calls.append(
             Call(
                 "ecr",
@@ -48,7 +50,7 @@ def read_repository_tags(aws: AWSClient, name: str) -> dict[str, str] | None:
     return tags_from(answer["tags"])
 
 
-def _create(config: DeployConfig) -> Call:
+def _plan_creation(config: DeployConfig) -> Call:
     name = config.image.repository
     params: dict[str, Any] = {
         "repositoryName": name,
@@ -70,7 +72,7 @@ def _create(config: DeployConfig) -> Call:
     )
 
 
-def _lifecycle_policy(keep: int) -> dict[str, Any]:
+def _build_lifecycle_policy(keep: int) -> dict[str, Any]:
     """Return the policy that keeps the newest images."""
     return {
         "rules": [
@@ -88,7 +90,7 @@ def _lifecycle_policy(keep: int) -> dict[str, Any]:
     }
 
 
-def _existing_lifecycle_policy(aws: AWSClient, name: str) -> dict[str, Any] | None:
+def _read_lifecycle_policy(aws: AWSClient, name: str) -> dict[str, Any] | None:
     try:
         answer = aws.call("ecr", "get_lifecycle_policy", repositoryName=name)
     except NotFoundError:

@@ -19,7 +19,7 @@ __all__ = ["Ignore", "is_outside", "read_ignore_rules", "select_context_files"]
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Line of .dockerignore."""
+    """Rule in a line of .dockerignore."""
 
     expression: re.Pattern[str]
     is_exception: bool
@@ -39,7 +39,7 @@ class Ignore:
     """Dockerfile and .dockerignore, which a builder always gets."""
 
     def is_left_out(self, name: str) -> bool:
-        """Return whether a build does not get a file."""
+        """Return whether the rules keep a file out of the build."""
         if name in self.kept:
             return False
         is_out = False
@@ -50,7 +50,7 @@ class Ignore:
 
 
 def read_ignore_rules(table: ImageTable) -> Ignore:
-    """Return the ignore rules of a build.
+    """Read the ignore rules of a build; raises ConfigError if they are not UTF-8.
 
     A .dockerignore named after the Dockerfile takes precedence over the one in the
     context.
@@ -78,7 +78,7 @@ def is_outside(path: Path, folder: Path) -> bool:
 
 
 def select_context_files(table: ImageTable, names: Iterable[str]) -> Iterator[str]:
-    """Return the files below the context that the build gets."""
+    """Return those of `names` that .dockerignore does not keep out of the build."""
     ignore = read_ignore_rules(table)
     return (name for name in names if not ignore.is_left_out(name))
 
@@ -102,9 +102,9 @@ def _read_rules(path: Path) -> Iterator[Rule]:
 
 
 def _to_regex(pattern: str) -> str:
-    """Return a pattern of Go's filepath.Match as a regular expression.
+    """Convert a pattern of .dockerignore to a regular expression.
 
-    `**` matches any folders.
+    It has the syntax of Go's filepath.Match, and `**` matches any number of folders.
     """
     regex, rest = "", pattern
     while rest:

@@ -58,12 +58,16 @@ class TarReader:
     """Tar file that is read once for its members, and again for each large one."""
 
     def __init__(self, path: Path, *, again: str, kept_bytes: int = KEPT_BYTES) -> None:
-        """Open a tar file; `again` is the hint of most errors: how to make the file."""
+        """Prepare to read a tar file, which is opened at the first access.
+
+        `again` is the hint of most errors: how to create the file again. Members of up
+        to `SMALL_BYTES` are kept in memory, up to `kept_bytes` together.
+        """
         self._path = path
-        self._again = again
+        self._hint = again
         self._links: dict[str, str] = {}
         self._kept: dict[str, bytes] = {}
-        self._room = kept_bytes
+        self._free_bytes = kept_bytes
 
     @property
     def names(self) -> list[str]:
@@ -71,47 +75,56 @@ class TarReader:
         return [*self._members, *self._links]
 
     def get_size(self, name: str) -> int | None:
-        """Return the size of a member in bytes; None if there is none."""
+        """Return the size of a member in bytes, following links; None if missing."""
         member = self._members.get(self._follow_links(name))
         return None if member is None else member.size
 
     def read_document(self, name: str) -> bytes:
-        """Return the bytes of a small member; raise ConfigError if there is none."""
+        """Return the bytes of a small member.
+
+        Raises ConfigError if it is missing or larger than `MAX_DOCUMENT_BYTES`.
+        """
         target = self._follow_links(name)
         member = self._members.get(target)
         if member is None:
-            raise ConfigError(f"{self._path} holds no {name}", hint=self._again)
+            raise ConfigError(f"{self._path} holds no {name}", hint=self._hint)
         if member.size > MAX_DOCUMENT_BYTES:
             raise ConfigError(
                 f"{name} in {self._path} has {member.size:,} bytes, and ECR takes "
                 f"{MAX_DOCUMENT_BYTES:,}",
-                hint=self._again,
+                hint=self._hint,
             )
         if target in self._kept:
             return self._kept[target]
         return b"".join(self.read_parts(name, MAX_DOCUMENT_BYTES))
 
     def read_parts(self, name: str, part_bytes: int) -> Iterator[bytes]:
-        """Yield a member in pieces of at most `part_bytes`."""
+        """Yield the content of a member in pieces of at most `part_bytes`.
+
+        Raises ConfigError if it is missing or cannot be read.
+        """
         member = self._members.get(self._follow_links(name))
         if member is None:
-            raise ConfigError(f"{self._path} holds no {name}", hint=self._again)
-        left = member.size
+            raise ConfigError(f"{self._path} holds no {name}", hint=self._hint)
+        remaining = member.size
         try:
             with self._open() as file:
                 file.seek(member.offset)
-                while left:
-                    piece = file.read(min(part_bytes, left))
+                while remaining:
+                    piece = file.read(min(part_bytes, remaining))
                     if not piece:
                         raise EOFError
-                    left -= len(piece)
+                    remaining -= len(piece)
                     yield piece
         except (EOFError, OSError, zlib.error, lzma.LZMAError) as error:
             raise self._to_config_error(error) from error
 
     @cached_property
     def _members(self) -> dict[str, Member]:
-        """Files by name; the last one of equal names counts, as for tar."""
+        """Files by name; of members with equal names, the last one counts, as for tar.
+
+        Reading them fills the links and the small members too.
+        """
         members: dict[str, Member] = {}
         try:
             with self._open() as file:
@@ -147,7 +160,7 @@ class TarReader:
             raise ConfigError(
                 f"{_escape_name(info.name)} in {self._path} has {info.size:,} bytes, "
                 f"and ECR takes layers of {MAX_MEMBER_BYTES:,}",
-                hint=self._again,
+                hint=self._hint,
             )
         num_bytes = self._path.stat().st_size
         end = info.offset_data + info.size
@@ -156,39 +169,44 @@ class TarReader:
         if end > MAX_RATIO * num_bytes + SMALL_BYTES:
             raise ConfigError(
                 f"{self._path} decompresses to more than {MAX_RATIO} times its size",
-                hint=self._again,
+                hint=self._hint,
             )
         return Member(info.offset_data, info.size)
 
     def _keep_if_small(self, name: str, file: IO[bytes], member: Member) -> None:
-        self._room += len(self._kept.pop(name, b""))
-        if member.size <= min(SMALL_BYTES, self._room):
+        """Keep the content of a small member in memory while there is room."""
+        self._free_bytes += len(self._kept.pop(name, b""))
+        if member.size <= min(SMALL_BYTES, self._free_bytes):
             file.seek(member.offset)
             content = file.read(member.size)
             if len(content) < member.size:
                 raise EOFError
             self._kept[name] = content
-            self._room -= len(content)
+            self._free_bytes -= len(content)
 
     def _parse_name(self, info: tarfile.TarInfo) -> str:
+        """Return the name without "." parts; raises ConfigError if it leads out."""
         parts = info.name.split("/")
         if info.name.startswith("/") or ".." in parts or "\0" in info.name:
             raise ConfigError(
                 f"{self._path} is not an image: its member {_escape_name(info.name)} "
                 "leads out of the archive",
-                hint=self._again,
+                hint=self._hint,
             )
         return "/".join(part for part in parts if part not in ("", "."))
 
     def _follow_links(self, name: str) -> str:
-        """Follow links inside the archive to the name of a file."""
-        seen = name
+        """Follow links in the archive; return the name of the file or missing member.
+
+        Raises ConfigError for a link out of the archive, and for too many links.
+        """
+        target = name
         for _ in range(MAX_LINKS):
             # The members are read first: links are found in the same pass.
-            if seen in self._members or seen not in self._links:
-                return seen
-            seen = self._links[seen]
-            if seen.startswith(("/", "../")) or seen == "..":
+            if target in self._members or target not in self._links:
+                return target
+            target = self._links[target]
+            if target.startswith(("/", "../")) or target == "..":
                 raise ConfigError(
                     f"{name} in {self._path} is a link out of the archive",
                     hint="pack it again with --dereference",
@@ -220,18 +238,19 @@ class TarReader:
         return cast("IO[bytes]", self._opener(self._path))
 
     def _to_config_error(self, error: Exception) -> ConfigError:
+        """Return the error for users of an exception while the file was read."""
         if isinstance(error, EOFError) or "unexpected end" in str(error):
             return ConfigError(f"{self._path} is cut off", hint=COPY_HINT)
         if isinstance(error, OSError) and error.strerror:
             return ConfigError(
-                f"{self._path} cannot be read: {error.strerror}", hint=self._again
+                f"{self._path} cannot be read: {error.strerror}", hint=self._hint
             )
         if isinstance(error, zlib.error | lzma.LZMAError | OSError):
             return ConfigError(f"{self._path} is damaged: {error}", hint=COPY_HINT)
         return ConfigError(
             f"{self._path} is not an OCI archive: it is not a "
             "tar file, or it is damaged",
-            hint=self._again,
+            hint=self._hint,
         )
 
 

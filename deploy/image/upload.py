@@ -22,7 +22,7 @@ def upload_blobs(
 ) -> None:
     """Upload the blobs that the repository lacks.
 
-    `progress` gets the number of bytes present and the total.
+    `progress` is called with the number of bytes that are present, and the total.
     """
     total = sum(blob.size for blob in blobs)
     done = 0
@@ -52,7 +52,7 @@ def _is_uploaded(aws: AWSClient, repository: str, digest: str) -> bool:
 def _upload_blob(
     aws: AWSClient, repository: str, archive: Archive, digest: str
 ) -> list[int]:
-    """Upload one blob and return the sizes of its parts."""
+    """Upload one blob; return the sizes of its parts in bytes."""
     upload = aws.call("ecr", "initiate_layer_upload", repositoryName=repository)
     sizes, first = [], 0
     for part in archive.read_parts(digest, min(PART_BYTES, int(upload["partSize"]))):

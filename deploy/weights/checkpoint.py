@@ -38,7 +38,7 @@ NAMES = {
     "mini": MINI,
     "mini-2": MINI,
 }
-"""Line that a name promises; names are in lower case, as the hub compares them."""
+"""Model line of known names, in lower case, because the hub ignores case."""
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 
 
@@ -56,7 +56,7 @@ class Checkpoint:
 
     @property
     def sentence(self) -> str:
-        """Describe the weights for people."""
+        """Description of the weights for people, as part of a sentence."""
         named = f", named {self.name}" if self.name else ""
         if self.line == MINI:
             return f"the demonstration model {self.profile} ({self.model_type}){named}"
@@ -72,10 +72,10 @@ class Checkpoint:
 
 
 def recognise_checkpoint(folder: Path) -> Checkpoint:
-    """Return the description in the config.json of a folder.
+    """Recognise the weights in a folder by its config.json.
 
-    Raises NotFoundError without one, and ConfigError for weights that no profile of the
-    container reads.
+    Raises NotFoundError if the file is missing, and ConfigError if it cannot be read,
+    or describes weights that no profile of the container reads.
     """
     config = _read_config(folder / "config.json")
     model_type = config.get("model_type")
@@ -95,7 +95,7 @@ def recognise_checkpoint(folder: Path) -> Checkpoint:
     return Checkpoint(
         model_type=line.model_type,
         profile=profile if isinstance(profile, str) else line.profile,
-        line=MINI if is_mini else line.name if _fits(line, layers) else None,
+        line=MINI if is_mini else line.name if _has_layers_of(line, layers) else None,
         name=name if isinstance(name, str) and HUB_NAME.fullmatch(name) else None,
     )
 
@@ -105,16 +105,19 @@ def check_name(
 ) -> None:
     """Raise ConfigError if weights would be staged under the name of other weights.
 
-    `is_given` tells that the name was given for these weights: it then overrules the
-    name in config.json, which fine-tuning keeps, but never the architecture.
+    `is_given` says that the name was given for these weights. It then takes precedence
+    over the name in config.json, which fine-tuning keeps. A known name never fits
+    weights of another architecture.
     """
     command = f"chandra-sagemaker model stage --from {folder} --model"
-    promised = NAMES.get(name.lower())
-    if promised is not None and promised != checkpoint.line:
-        fitting = [other for other, line in NAMES.items() if line == checkpoint.line]
+    expected_line = NAMES.get(name.lower())
+    if expected_line is not None and expected_line != checkpoint.line:
+        fitting_names = [
+            other for other, line in NAMES.items() if line == checkpoint.line
+        ]
         raise ConfigError(
-            f"{folder} contains {checkpoint.sentence}, but {name} is {promised}",
-            hint=f"{command} {checkpoint.name or (fitting or ['NAME'])[0]}",
+            f"{folder} contains {checkpoint.sentence}, but {name} is {expected_line}",
+            hint=f"{command} {checkpoint.name or (fitting_names or ['NAME'])[0]}",
         )
     if not is_given and checkpoint.name not in (None, name):
         raise ConfigError(
@@ -124,24 +127,25 @@ def check_name(
         )
 
 
-def _fits(line: Line, layers: object) -> bool:
-    """Return True if the number of layers fits a line or is unknown."""
+def _has_layers_of(line: Line, layers: object) -> bool:
+    """Return whether the number of layers is that of a line, or unknown."""
     return layers is None or layers == line.num_layers
 
 
 def _read_config(path: Path) -> Mapping[str, Any]:
-    again = "chandra-sagemaker model stage --from FOLDER"
+    """Read a config.json; raises NotFoundError if missing, ConfigError if invalid."""
+    hint = "chandra-sagemaker model stage --from FOLDER"
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise NotFoundError(
             f"{path.parent} has no config.json: it is not a folder of weights",
-            hint=again,
+            hint=hint,
         ) from error
     except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(
-            f"{path} cannot be read: {type(error).__name__}", hint=again
+            f"{path} cannot be read: {type(error).__name__}", hint=hint
         ) from error
     if not isinstance(config, dict):
-        raise ConfigError(f"{path} is not a JSON object", hint=again)
+        raise ConfigError(f"{path} is not a JSON object", hint=hint)
     return config

@@ -75,11 +75,12 @@ def read_weights(
     *,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Weights:
-    """Return the files of a folder with their sha256.
+    """Hash the files of a folder, and return them as weights.
 
-    Without `revision`, a digest of the files becomes the revision. Hidden files and
-    folders are left out, because the hub's cache and git store their data there. Raises
-    NotFoundError without config.json.
+    If `revision` is None, a digest of the files becomes the revision. Hidden files and
+    folders are left out, because the hub's cache and git store their data there.
+    `progress` is called with the number of bytes hashed and the total. Raises
+    NotFoundError if there is no config.json.
     """
     if not (folder / "config.json").is_file():
         raise NotFoundError(
@@ -101,7 +102,7 @@ def read_weights(
 
 
 def build_manifest(weights: Weights, deployment: str) -> dict[str, Any]:
-    """Return the manifest of weights.
+    """Return the manifest of weights that a deployment stages.
 
     It is uploaded last, so that its presence means that all files are there.
     """
@@ -116,12 +117,12 @@ def build_manifest(weights: Weights, deployment: str) -> dict[str, Any]:
 
 
 def compute_manifest_sha256(manifest: Mapping[str, Any]) -> str:
-    """Return the digest of the weights in a manifest, as `Weights.sha256`."""
+    """Return the digest of the files that a manifest lists, as `Weights.sha256`."""
     return _sha256_of_list(manifest.get("files"))
 
 
 def compute_sha256(path: Path) -> str:
-    """Return the sha256 of a file."""
+    """Return the sha256 of a file as hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -135,7 +136,7 @@ def write_tar(
     target: IO[bytes],
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> None:
-    """Write model.tar.gz for batch transform: no links, reproducible bytes.
+    """Write model.tar.gz for batch transform, without links and reproducible.
 
     Compression is minimal, because weights hardly compress. `progress` gets the number
     of bytes of the weights written so far.
@@ -175,6 +176,6 @@ def has_same_files(manifest: Mapping[str, Any], weights: Weights) -> bool:
 
 
 def abbreviate(names: Sequence[str]) -> str:
-    """Return the first three names and how many more there are."""
+    """Return the first three names, and the number of the others, as text."""
     rest = len(names) - 3
     return ", ".join(names[:3]) + (f" and {rest} more" if rest > 0 else "")

@@ -12,7 +12,7 @@ from deploy.weights.files import is_weight
 
 __all__ = ["Hub", "HubFile", "HubModel", "HuggingFace"]
 
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +49,17 @@ class Hub(Protocol):
     """Source of models."""
 
     def inspect(self, model: str, revision: str | None) -> HubModel:
-        """Return the files of a model without downloading them."""
+        """Return the commit and the files of a model, without downloading them.
+
+        Raises NotFoundError if the hub or the model cannot be reached.
+        """
         ...
 
     def fetch(self, model: str, revision: str | None) -> tuple[Path, str]:
-        """Download a model; return its folder and its commit."""
+        """Download the files that the cache lacks; return the folder and the commit.
+
+        Raises NotFoundError if the hub or the model cannot be reached.
+        """
         ...
 
 
@@ -62,7 +68,7 @@ class HuggingFace:
 
     def inspect(self, model: str, revision: str | None) -> HubModel:
         def list_files(hub: Any) -> HubModel:
-            commit = _commit(hub, model, revision)
+            commit = _resolve_commit(hub, model, revision)
             downloads = hub.snapshot_download(model, revision=commit, dry_run=True)
             files = tuple(
                 HubFile(file.filename, file.file_size or 0, not file.will_download)
@@ -75,17 +81,18 @@ class HuggingFace:
 
     def fetch(self, model: str, revision: str | None) -> tuple[Path, str]:
         def fetch_snapshot(hub: Any) -> tuple[Path, str]:
-            commit = _commit(hub, model, revision)
+            commit = _resolve_commit(hub, model, revision)
             return Path(hub.snapshot_download(model, revision=commit)), commit
 
         return _call_hub(model, fetch_snapshot)
 
 
-def _commit(hub: Any, model: str, revision: str | None) -> str:
+def _resolve_commit(hub: Any, model: str, revision: str | None) -> str:
     return str(hub.HfApi().model_info(model, revision=revision).sha)
 
 
-def _call_hub(model: str, ask: Callable[[Any], Answer]) -> Answer:
+def _call_hub(model: str, request: Callable[[Any], Result]) -> Result:
+    """Call `request` with the library of the hub; its errors become NotFoundError."""
     try:
         import huggingface_hub
     except ImportError as error:
@@ -94,7 +101,7 @@ def _call_hub(model: str, ask: Callable[[Any], Answer]) -> Answer:
             hint="pip install huggingface_hub, or --from FOLDER",
         ) from error
     try:
-        return ask(huggingface_hub)
+        return request(huggingface_hub)
     except Exception as error:
         # The client's HTTP library, and so its errors, has changed twice.
         raise NotFoundError(

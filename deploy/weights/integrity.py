@@ -22,10 +22,10 @@ Progress = Callable[[int, int], None]
 
 
 def find_manifests(folder: Path) -> list[Path]:
-    """Return the folders with a manifest: this one, or those directly below it.
+    """Return the folders with a manifest: this one, or else those directly below it.
 
-    A server's cache has a folder for each set of weights. Raises NotFoundError where
-    there is none.
+    A server's cache has a folder for each set of weights. Raises NotFoundError if no
+    folder has a manifest.
     """
     folders = [folder] if (folder / MANIFEST).is_file() else []
     folders = folders or sorted(path.parent for path in folder.glob(f"*/{MANIFEST}"))
@@ -42,7 +42,10 @@ def find_manifests(folder: Path) -> list[Path]:
 def check_folder(
     folder: Path, progress: Progress = lambda done, total: None
 ) -> list[Finding]:
-    """Hash the files of a folder, and return findings against its manifest."""
+    """Hash the files of a folder, and return the differences from its manifest.
+
+    Raises DeployError if a file cannot be read.
+    """
     try:
         manifest = json.loads((folder / MANIFEST).read_bytes())
     except (OSError, ValueError):
@@ -85,7 +88,9 @@ def compare_with_manifest(
 ) -> list[Finding]:
     """Return a finding for each file whose content is not what the manifest says.
 
-    `sizes` are the files that are there, `chunks` gives the content of one.
+    `place` is the folder or prefix in reports. `sizes` has the sizes of existing files
+    by name, and `chunks` returns the content of a file. Files that the manifest does
+    not list are ignored. An unreadable manifest is one finding.
     """
     try:
         files = [

@@ -14,11 +14,19 @@ MIN_PART_BYTES = 5 * 1024 * 1024
 
 
 class Upload:
-    """Upload of parts in order; an interrupted upload is kept for the next attempt."""
+    """Multipart upload of one object, whose parts are added in order.
+
+    It continues the newest unfinished upload of the key. If an exception interrupts it,
+    the uploaded parts stay in S3 for the next attempt.
+    """
 
     def __init__(
         self, aws: AWSClient, bucket: str, key: str, properties: Mapping[str, Any]
     ) -> None:
+        """Find the unfinished upload of a key, or create an upload with `properties`.
+
+        `size` counts the bytes that were added.
+        """
         self._aws = aws
         self._object = {"Bucket": bucket, "Key": key}
         self._properties = properties
@@ -29,7 +37,10 @@ class Upload:
         self._parts: list[dict[str, Any]] = []
 
     def add(self, content: bytes) -> None:
-        """Add the next part; send it unless S3 has it already."""
+        """Add the next part; send it unless S3 has it already.
+
+        If the first part differs, the unfinished upload is aborted and a new one begun.
+        """
         number = len(self._parts) + 1
         size, etag = self._known.get(number, (0, ""))
         is_there = (size, etag.strip('"')) == (len(content), _md5(content))
@@ -48,7 +59,7 @@ class Upload:
         self.size += len(content)
 
     def finish(self) -> None:
-        """Complete the upload."""
+        """Complete the upload, which creates the object."""
         self._call(
             "complete_multipart_upload",
             UploadId=self._id,
@@ -60,7 +71,7 @@ class Upload:
         return str(answer["UploadId"])
 
     def _find_unfinished(self) -> str | None:
-        """Return the newest unfinished upload of this key."""
+        """Return the id of the newest unfinished upload of this key, or None."""
         uploads = [
             item
             for item in self._aws.pages(

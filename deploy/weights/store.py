@@ -34,7 +34,7 @@ SHA256 = "sha256"
 WEIGHTS = "weights-sha256"
 """Metadata of a tar: digest of the list of its files. The digest of the tar itself is
 known only at its end."""
-OTHER_PLACE = (
+OTHER_REVISION_HINT = (
     "chandra-sagemaker model stage with another --revision (without one, a folder's is "
     "a digest of its files), or set another [model] prefix in chandra.toml"
 )
@@ -63,18 +63,19 @@ class Store:
     ) -> int:
         """Upload missing files, verify all, then write the manifest.
 
-        Returns the number of uploaded files.
+        Returns the number of uploaded files. Raises ConflictError as
+        `find_missing_files` does, and ResourceFailedError if a file differs.
         """
         missing = self.find_missing_files(weights, prefix)
         # Staged weights keep their owner, which decides what `destroy --all` deletes.
-        is_whole = self.read_manifest(prefix) is not None
-        if not is_whole:
-            mark = {"deployment": deployment}
-            self.put(prefix + STAGING, json.dumps(mark).encode())
+        is_complete = self.read_manifest(prefix) is not None
+        if not is_complete:
+            owner = {"deployment": deployment}
+            self.put(prefix + STAGING, json.dumps(owner).encode())
         for file in missing:
             self.upload(prefix + file.name, file.path, file.sha256, progress)
         self.verify(weights, prefix)
-        if not is_whole:
+        if not is_complete:
             manifest = build_manifest(weights, deployment)
             self.put(prefix + MANIFEST, json.dumps(manifest, indent=2).encode())
         if STAGING in self.list_sizes(prefix):
@@ -84,7 +85,7 @@ class Store:
         return len(missing)
 
     def find_missing_files(self, weights: Weights, prefix: str) -> list[WeightFile]:
-        """Return the files to upload.
+        """Return the files of weights that the prefix lacks or has with other bytes.
 
         Raises ConflictError if other files lie below the prefix: a container downloads
         everything below it, and a running endpoint would start its next machine with
@@ -96,7 +97,7 @@ class Store:
             raise ConflictError(
                 f"{where} holds other weights already, and what runs on them would get "
                 "these in their place",
-                hint=OTHER_PLACE,
+                hint=OTHER_REVISION_HINT,
             )
         expected = {MANIFEST, STAGING, *(file.name for file in weights.files)}
         others = sorted(self.list_sizes(prefix).keys() - expected)
@@ -104,7 +105,7 @@ class Store:
             raise ConflictError(
                 f"{where} holds {abbreviate(others)}, which are not part of "
                 "these weights, and the container would download them too",
-                hint=OTHER_PLACE,
+                hint=OTHER_REVISION_HINT,
             )
         return [
             file
@@ -134,7 +135,10 @@ class Store:
             )
 
     def read_manifest(self, prefix: str) -> dict[str, Any] | None:
-        """Return the manifest of staged weights; None if staging is not complete."""
+        """Return the manifest of staged weights; None if it is missing or not JSON.
+
+        It is written last, so without it the weights are not complete.
+        """
         try:
             answer = self._aws.call(
                 "s3", "get_object", Bucket=self.bucket, Key=prefix + MANIFEST
@@ -148,11 +152,14 @@ class Store:
         return content if isinstance(content, dict) else None
 
     def holds(self, key: str, size: int, sha256: str) -> bool:
-        """Return whether an object has this size and was uploaded from these bytes."""
+        """Return whether an object has this size, and this sha256 as metadata."""
         return self._head(key, SHA256) == (size, sha256)
 
     def read_content(self, key: str, size: int) -> Iterator[bytes]:
-        """Yield an object in parts; retry a part whose transfer fails."""
+        """Download an object in parts, and yield each.
+
+        A part whose transfer fails is requested up to two more times.
+        """
         for start in range(0, size, self._part_bytes):
             end = min(start + self._part_bytes, size)
             yield retry(
@@ -176,7 +183,11 @@ class Store:
         return content
 
     def upload(self, key: str, path: Path, sha256: str, progress: Progress) -> None:
-        """Upload a file; equal parts of an interrupted upload are kept."""
+        """Upload a file with its sha256 as metadata.
+
+        A large file is uploaded in parts; equal parts of an interrupted upload are not
+        sent again. `progress` is called with key, uploaded bytes and size.
+        """
         size = path.stat().st_size
         if size <= self._part_bytes:
             self.put(key, path.read_bytes(), sha256)
@@ -193,9 +204,10 @@ class Store:
     def upload_tar(
         self, weights: Weights, key: str, progress: Callable[[int, int], None]
     ) -> bool:
-        """Upload all files as one tar unless it exists; return whether it was written.
+        """Upload all files as one tar, unless there is a tar of the same files.
 
-        Raises ResourceFailedError if the object does not match afterwards.
+        Returns whether it was uploaded. Raises ResourceFailedError if the object does
+        not match afterwards.
         """
         if self.holds_tar(weights.sha256, key):
             return False
@@ -211,11 +223,14 @@ class Store:
         return True
 
     def holds_tar(self, sha256: str, key: str) -> bool:
-        """Return whether a tar exists that was made of the files with this digest."""
+        """Return whether a tar of the files with this digest exists."""
         return self._head(key, WEIGHTS)[1] == sha256
 
     def _head(self, key: str, name: str) -> tuple[int, str | None]:
-        """Return the size of an object and one value of its metadata."""
+        """Return the size of an object and one value of its metadata.
+
+        They are 0 and None if there is no such object.
+        """
         try:
             head = self._aws.call("s3", "head_object", Bucket=self.bucket, Key=key)
         except NotFoundError:
@@ -223,7 +238,7 @@ class Store:
         return int(head["ContentLength"]), head["Metadata"].get(name)
 
     def put(self, key: str, content: bytes, sha256: str | None = None) -> None:
-        """Upload an object in one request."""
+        """Upload an object in one request, with its sha256 as metadata if given."""
         self._aws.call(
             "s3",
             "put_object",

@@ -17,7 +17,7 @@ import pytest
 from botocore.client import BaseClient
 
 import deploy
-from tests.deploy.batch.transformer import BUCKETS, with_documents
+from tests.deploy.batch.transformer import TRANSFORM_CONFIG, create_batch_resources
 from tests.deploy.contents import beginning
 from tests.deploy.queue.queued import FakeQueue
 
@@ -156,8 +156,8 @@ TRANSFORMS: dict[str, Case] = {
 def test_few_frames_lie_between_transform_and_aws(
     chandra, call_depths, cloud, wire, project, at, command
 ):
-    project(BUCKETS)
-    put = with_documents(cloud, wire, at.now)
+    project(TRANSFORM_CONFIG)
+    put = create_batch_resources(cloud, wire, at.now)
     put("scans/a.pdf")
     put("scans/b.pdf", b"partly")
     before, arguments = TRANSFORMS[command]

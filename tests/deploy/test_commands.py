@@ -12,7 +12,7 @@ from deploy.cli import main
 from deploy.commands.index import names
 from deploy.policies import caller_policy
 from tests.deploy.accounts import IDENTITY, configured
-from tests.deploy.batch.transformer import GROUP, Transformer
+from tests.deploy.batch.transformer import LOG_GROUP, Transformer
 from tests.deploy.conftest import SECRET, session_of_ours
 from tests.deploy.contents import PNG
 from tests.deploy.images import write_archive
@@ -75,7 +75,7 @@ def everything(chandra, wire, cloud, project, tmp_path, at):
     assert submitted.status == 0, submitted.err
     cloud.invoked = lambda environ, body: ("200 OK", [], b"# Title")
     page = str(tmp_path / "page.png")
-    wire.call("logs", "create_log_group", logGroupName=GROUP)
+    wire.call("logs", "create_log_group", logGroupName=LOG_GROUP)
     cloud.transformed = Transformer(wire, int(at.now * 1000))
     started = chandra("transform", "start", page, "s3://results/earlier/")
     assert started.status == 0, started.out + started.err

@@ -23,7 +23,7 @@ from deploy.machines.prices import hourly
 from deploy.machines.throughput import rate_of
 from deploy.plan.advice import ADVICE
 from tests.deploy.accounts import IMAGE
-from tests.deploy.batch.transformer import BUCKETS, with_documents
+from tests.deploy.batch.transformer import TRANSFORM_CONFIG, create_batch_resources
 from tests.deploy.contents import PNG
 from tests.deploy.images import publish
 
@@ -120,8 +120,8 @@ def test_outputs_of_getting_started_are_current(chandra, tmp_path, wire):
 
 
 def test_outputs_of_batch_transform_are_current(chandra, cloud, wire, project, at):
-    project(BUCKETS)
-    put = with_documents(cloud, wire, at.now)
+    project(TRANSFORM_CONFIG)
+    put = create_batch_resources(cloud, wire, at.now)
     for number in range(200):
         put(f"scans/{number:03}.pdf", b"%PDF-" + bytes(300_000))
 

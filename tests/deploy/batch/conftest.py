@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from tests.deploy.batch.transformer import BUCKETS, with_documents
+from tests.deploy.batch.transformer import TRANSFORM_CONFIG, create_batch_resources
 
 
 @pytest.fixture
-def put(cloud, wire, project, at):
-    """Return a function that uploads a document: `put("scans/a.pdf", b"...")`."""
-    project(BUCKETS)
-    return with_documents(cloud, wire, at.now)
+def upload_document(cloud, wire, project, at):
+    """Return a function that uploads a document: `upload_document(key, body)`."""
+    project(TRANSFORM_CONFIG)
+    return create_batch_resources(cloud, wire, at.now)

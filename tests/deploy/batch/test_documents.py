@@ -26,13 +26,13 @@ def stored_document(key, *, size=1000, kind="application/pdf", **more):
     return Document(name, uri, kind, size, f"{uri} etag {size}", **more)
 
 
-def local(name, content=b"fine", **more):
+def local_document(name, content=b"fine", **more):
     digest = hashlib.sha256(content).hexdigest()
     size = len(content)
     return Document(name, f"/home/{name}", "application/pdf", size, digest, **more)
 
 
-def batch(uri, *documents, bucket="weights", is_manifest=False):
+def prepare_batch(uri, *documents, bucket="weights", is_manifest=False):
     return build_batch(
         uri, documents, deployment="ocr", bucket=bucket, is_manifest=is_manifest
     )
@@ -47,7 +47,7 @@ def batch(uri, *documents, bucket="weights", is_manifest=False):
     ],
 )
 def test_objects_below_prefix_are_not_copied(uri, prefix, keys):
-    prepared = batch(
+    prepared = prepare_batch(
         uri, stored_document("scans/a.pdf"), stored_document("scans/sub/b.pdf")
     )
 
@@ -57,14 +57,14 @@ def test_objects_below_prefix_are_not_copied(uri, prefix, keys):
 
 
 def test_single_object_is_a_batch():
-    prepared = batch("s3://inbox/scans/a.pdf", stored_document("scans/a.pdf"))
+    prepared = prepare_batch("s3://inbox/scans/a.pdf", stored_document("scans/a.pdf"))
 
     assert (prepared.prefix, prepared.work[0].key) == ("s3://inbox/scans/", "a.pdf")
 
 
 def test_file_is_uploaded_under_its_digest():
-    prepared = batch("here", local("sub/a.pdf"))
-    again = batch("here", local("sub/a.pdf", b"changed"))
+    prepared = prepare_batch("here", local_document("sub/a.pdf"))
+    again = prepare_batch("here", local_document("sub/a.pdf", b"changed"))
 
     (key,) = prepared.files
     assert key == f"transforms/ocr/documents/{prepared.work[0].key}"
@@ -75,12 +75,14 @@ def test_file_is_uploaded_under_its_digest():
 
 def test_file_without_model_bucket_is_refused():
     with pytest.raises(ConfigError, match=r"model\.bucket"):
-        batch("here", local("a.pdf"), bucket=None)
+        prepare_batch("here", local_document("a.pdf"), bucket=None)
 
 
 def test_different_types_give_generic_content_type():
-    same = batch("s3://inbox", stored_document("a.pdf"), stored_document("b.pdf"))
-    mixed = batch(
+    same = prepare_batch(
+        "s3://inbox", stored_document("a.pdf"), stored_document("b.pdf")
+    )
+    mixed = prepare_batch(
         "s3://inbox",
         stored_document("a.pdf"),
         stored_document("b.png", kind="image/png"),
@@ -91,7 +93,7 @@ def test_different_types_give_generic_content_type():
 
 
 def test_too_large_objects_are_set_apart():
-    prepared = batch("s3://inbox", stored_document("a.pdf", size=MAX_BYTES),
+    prepared = prepare_batch("s3://inbox", stored_document("a.pdf", size=MAX_BYTES),
                   stored_document("b.pdf", size=MAX_BYTES + 1))  # fmt: skip
 
     assert [work.key for work in prepared.work] == ["a.pdf"]
@@ -99,10 +101,10 @@ def test_too_large_objects_are_set_apart():
 
 
 def test_manifest_line_becomes_a_request():
-    prepared = batch(
+    prepared = prepare_batch(
         "list.jsonl",
         stored_document("a.pdf", size=MAX_BYTES + 1, options={"pages": "1-5"}),
-        local("b.pdf"),
+        local_document("b.pdf"),
         is_manifest=True,
     )
 
@@ -119,7 +121,7 @@ def test_manifest_line_becomes_a_request():
 
 
 def test_parts_of_a_document_have_different_keys():
-    prepared = batch(
+    prepared = prepare_batch(
         "list.jsonl",
         stored_document("a.pdf", options={"pages": "1-5"}),
         stored_document("a.pdf", options={"pages": "6-9"}),
@@ -133,7 +135,7 @@ def test_unknown_pages_are_the_mean_of_the_sample():
     documents = [stored_document(f"{n}.pdf") for n in range(10)] + [
         stored_document("x.pdf", num_pages=7)
     ]
-    prepared = batch("s3://inbox", *documents)
+    prepared = prepare_batch("s3://inbox", *documents)
 
     work = estimate_work(prepared, {"s3://inbox/0.pdf": 4, "s3://inbox/5.pdf": 2})
 
@@ -142,7 +144,7 @@ def test_unknown_pages_are_the_mean_of_the_sample():
 
 
 def test_pages_are_estimated_from_size_without_sample():
-    prepared = batch("s3://inbox", stored_document("a.pdf", size=1_000_000))
+    prepared = prepare_batch("s3://inbox", stored_document("a.pdf", size=1_000_000))
 
     assert sum_workload(estimate_work(prepared, {})).num_pages == 10
 

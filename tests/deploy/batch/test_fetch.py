@@ -6,21 +6,21 @@ import json
 
 import pytest
 
-from tests.deploy.batch.transformer import BUCKETS, with_documents
+from tests.deploy.batch.transformer import TRANSFORM_CONFIG, create_batch_resources
 from tests.deploy.contents import PDF
 
 ISOLATION = "[network]\nisolation = false\n"
 
 
 @pytest.fixture
-def put(cloud, wire, project, at):
-    """Return a function that uploads a document: `put("a.pdf", b"...")`."""
-    project(BUCKETS + ISOLATION)
-    return with_documents(cloud, wire, at.now)
+def upload_document(cloud, wire, project, at):
+    """Return a function that uploads a document: `upload_document(key, body)`."""
+    project(TRANSFORM_CONFIG + ISOLATION)
+    return create_batch_resources(cloud, wire, at.now)
 
 
 @pytest.fixture
-def job(chandra, put, cloud, tmp_path):
+def job_name(chandra, upload_document, cloud, tmp_path):
     """Return the name of a job over a local folder."""
     folder = tmp_path / "scans"
     (folder / "sub").mkdir(parents=True)
@@ -31,9 +31,9 @@ def job(chandra, put, cloud, tmp_path):
 
 
 @pytest.fixture
-def manifest(put, tmp_path):
+def manifest(upload_document, tmp_path):
     """Return a manifest with an existing and a missing document."""
-    put("a.pdf")
+    upload_document("a.pdf")
     path = tmp_path / "list.jsonl"
     path.write_text(
         '{"document": "s3://inbox/a.pdf"}\n{"document": "s3://inbox/gone.pdf"}\n'
@@ -41,7 +41,7 @@ def manifest(put, tmp_path):
     return path
 
 
-def files_in(folder):
+def read_files(folder):
     return {
         str(path.relative_to(folder)): path.read_text()
         for path in folder.rglob("*")
@@ -49,28 +49,28 @@ def files_in(folder):
     }
 
 
-def test_results_keep_the_names_of_the_folder(chandra, job, tmp_path):
-    ran = chandra("transform", "fetch", job, "--into", str(tmp_path / "md"))
+def test_results_keep_the_names_of_the_folder(chandra, job_name, tmp_path):
+    result = chandra("transform", "fetch", job_name, "--into", str(tmp_path / "md"))
 
-    assert ran.status == 0, ran.err
-    assert "wrote 2 results" in ran.out
-    assert files_in(tmp_path / "md") == {
+    assert result.status == 0, result.err
+    assert "wrote 2 results" in result.out
+    assert read_files(tmp_path / "md") == {
         "a.pdf.md": "# first", "sub/b.pdf.md": "# second"
     }  # fmt: skip
 
 
-def test_results_are_fetched_into_bucket(chandra, job, wire):
-    ran = chandra("transform", "fetch", job, "--into", "s3://results/named")
+def test_results_are_fetched_into_bucket(chandra, job_name, wire):
+    result = chandra("transform", "fetch", job_name, "--into", "s3://results/named")
 
-    assert ran.status == 0, ran.err
+    assert result.status == 0, result.err
     objects = wire.call("s3", "get_object", Bucket="results", Key="named/sub/b.pdf.md")
     assert objects["Body"].read() == b"# second"
 
 
-def test_other_file_is_overwritten_only_by_force(chandra, job, tmp_path):
+def test_other_file_is_overwritten_only_by_force(chandra, job_name, tmp_path):
     (tmp_path / "md").mkdir()
     (tmp_path / "md" / "a.pdf.md").write_text("mine")
-    fetch = ("transform", "fetch", job, "--into", str(tmp_path / "md"))
+    fetch = ("transform", "fetch", job_name, "--into", str(tmp_path / "md"))
 
     kept = chandra(*fetch)
     mine = (tmp_path / "md" / "a.pdf.md").read_text()
@@ -82,48 +82,50 @@ def test_other_file_is_overwritten_only_by_force(chandra, job, tmp_path):
     assert (tmp_path / "md" / "a.pdf.md").read_text() == "# first"
 
 
-def test_equal_names_of_two_jobs_get_distinct_files(chandra, put, cloud, tmp_path):
+def test_equal_names_of_two_jobs_get_distinct_files(
+    chandra, upload_document, cloud, tmp_path
+):
     for name in ("A", "a"):
         (tmp_path / name).mkdir()
         (tmp_path / name / f"{name}.pdf").write_bytes(PDF + name.encode())
         chandra("transform", "start", str(tmp_path / name), "s3://results/md")
 
-    ran = chandra("transform", "fetch", *cloud.jobs, "--into", str(tmp_path / "md"))
+    result = chandra("transform", "fetch", *cloud.jobs, "--into", str(tmp_path / "md"))
 
-    objects = files_in(tmp_path / "md")
-    assert ran.status == 0, ran.err
+    objects = read_files(tmp_path / "md")
+    assert result.status == 0, result.err
     assert sorted(objects.values()) == ["# A", "# a"]
     assert len({name.casefold() for name in objects}) == 2
 
 
-def test_document_without_result_is_reported(chandra, put, cloud, tmp_path):
-    put("scans/a.pdf", b"broken")
-    put("scans/b.pdf")
+def test_document_without_result_is_reported(chandra, upload_document, cloud, tmp_path):
+    upload_document("scans/a.pdf", b"broken")
+    upload_document("scans/b.pdf")
     chandra("transform", "start", "s3://inbox/scans/", "s3://results/md")
     (name,) = cloud.jobs
 
-    ran = chandra("transform", "fetch", name, "--into", str(tmp_path / "md"))
+    result = chandra("transform", "fetch", name, "--into", str(tmp_path / "md"))
 
-    assert ran.status == 1
-    assert "failed: a.pdf" in ran.out
-    assert f"chandra-sagemaker transform status {name}" in ran.out
+    assert result.status == 1
+    assert "failed: a.pdf" in result.out
+    assert f"chandra-sagemaker transform status {name}" in result.out
 
 
-def test_a_dry_run_of_fetch_writes_nothing(chandra, job, tmp_path):
-    ran = chandra(
-        "transform", "fetch", job, "--into", str(tmp_path / "md"), "--dry-run"
+def test_a_dry_run_of_fetch_writes_nothing(chandra, job_name, tmp_path):
+    result = chandra(
+        "transform", "fetch", job_name, "--into", str(tmp_path / "md"), "--dry-run"
     )
 
-    assert "would write 2 results" in ran.out
+    assert "would write 2 results" in result.out
     assert not (tmp_path / "md").exists()
 
 
-def test_fetch_without_into_shows_usage(chandra, job):
-    ran = chandra("transform", "fetch", job)
+def test_fetch_without_into_shows_usage(chandra, job_name):
+    result = chandra("transform", "fetch", job_name)
 
-    assert ran.status == 2
-    assert "required: --into" in ran.err
-    assert "chandra-sagemaker transform fetch --help" in ran.err
+    assert result.status == 2
+    assert "required: --into" in result.err
+    assert "chandra-sagemaker transform fetch --help" in result.err
 
 
 @pytest.mark.parametrize(
@@ -134,22 +136,22 @@ def test_fetch_without_into_shows_usage(chandra, job):
         ("s3://missing/md", 4, "missing"),
     ],
 )
-def test_invalid_into_is_refused(chandra, job, into, status, words):
-    ran = chandra("transform", "fetch", job, "--into", into)
+def test_invalid_into_is_refused(chandra, job_name, into, status, words):
+    result = chandra("transform", "fetch", job_name, "--into", into)
 
-    assert (ran.status, ran.out) == (status, "")
-    assert words in ran.err
-    assert "\ntry:" in ran.err
+    assert (result.status, result.out) == (status, "")
+    assert words in result.err
+    assert "\ntry:" in result.err
 
 
 def test_left_out_documents_are_reported_once(chandra, cloud, manifest, tmp_path):
     chandra("transform", "start", str(manifest), "s3://results/md")
     chandra("transform", "start", str(manifest), "s3://results/md", "--paginate")
 
-    ran = chandra("transform", "fetch", *cloud.jobs, "--into", str(tmp_path / "md"))
+    result = chandra("transform", "fetch", *cloud.jobs, "--into", str(tmp_path / "md"))
 
     assert len(cloud.jobs) == 2
-    assert "1 failed with document_not_found" in ran.out
+    assert "1 failed with document_not_found" in result.out
 
 
 # Documents that no job was given
@@ -164,19 +166,21 @@ def test_missing_document_counts_in_its_job(
     chandra("transform", "wait", name)
     more = ("--into", str(tmp_path / "md")) if command == "fetch" else ()
 
-    ran = chandra("transform", command, name, *more)
-    told = chandra("transform", command, name, *more, "--json").json
+    result = chandra("transform", command, name, *more)
+    data = chandra("transform", command, name, *more, "--json").json
 
-    assert ran.status == 1
-    assert "1 failed with document_not_found: there is no such object" in ran.out
-    assert [each["document"] for each in told["left_out"]] == ["s3://inbox/gone.pdf"]
+    assert result.status == 1
+    assert "1 failed with document_not_found: there is no such object" in result.out
+    assert [each["document"] for each in data["left_out"]] == ["s3://inbox/gone.pdf"]
 
 
-def test_retry_still_reports_missing_documents(chandra, put, cloud, manifest):
-    cloud.transformed.refuses_all = "InternalServerError"
+def test_retry_still_reports_missing_documents(
+    chandra, upload_document, cloud, manifest
+):
+    cloud.transformed.failure_reason = "InternalServerError"
     chandra("transform", "start", str(manifest), "s3://results/md")
     (first,) = cloud.jobs
-    cloud.transformed.refuses_all = None
+    cloud.transformed.failure_reason = None
 
     again = chandra("transform", "retry", first, "--json")
 
@@ -185,9 +189,9 @@ def test_retry_still_reports_missing_documents(chandra, put, cloud, manifest):
     assert [each["code"] for each in again.json["left_out"]] == ["document_not_found"]
 
 
-def test_permanent_failures_need_retry_all(chandra, put, cloud):
-    put("scans/a.pdf", b"broken")
-    put("scans/b.pdf")
+def test_permanent_failures_need_retry_all(chandra, upload_document, cloud):
+    upload_document("scans/a.pdf", b"broken")
+    upload_document("scans/b.pdf")
     chandra("transform", "start", "s3://inbox/scans/", "s3://results/md")
     (first,) = cloud.jobs
     cloud.transformed.sent.clear()
@@ -204,14 +208,14 @@ def test_permanent_failures_need_retry_all(chandra, put, cloud):
 
 
 def test_manifest_without_existing_documents_starts_no_job(
-    chandra, put, cloud, tmp_path
+    chandra, upload_document, cloud, tmp_path
 ):
     path = tmp_path / "list.jsonl"
     path.write_text(json.dumps({"document": "s3://inbox/gone.pdf"}))
 
-    ran = chandra("transform", "start", str(path), "s3://results/md", "--json")
+    result = chandra("transform", "start", str(path), "s3://results/md", "--json")
 
-    assert ran.status == 1
-    assert ran.json["job"] is None
-    assert [each["code"] for each in ran.json["left_out"]] == ["document_not_found"]
+    assert result.status == 1
+    assert result.json["job"] is None
+    assert [each["code"] for each in result.json["left_out"]] == ["document_not_found"]
     assert cloud.jobs == {}

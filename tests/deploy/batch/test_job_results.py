@@ -24,7 +24,7 @@ DOCUMENT = Document(
 )
 
 
-class Bucket:
+class FakeAccount:
     """Account with one bucket, whose objects were written at given times."""
 
     def __init__(self, write_times):
@@ -35,26 +35,29 @@ class Bucket:
             yield {"Key": f"{prefix}{key}", "LastModified": time}
 
 
-def left(results, documents=None):
-    current = without_result(WORK, results, "s3://in/scans/", documents)
-    return [work.name for work in current]
+def names_without_result(results, documents=None):
+    remaining = without_result(WORK, results, "s3://in/scans/", documents)
+    return [work.name for work in remaining]
 
 
 def test_result_is_found_at_both_possible_keys():
-    assert left({"a.pdf.out": NOON, "scans/sub/b.pdf.out": NOON}) == []
+    assert names_without_result({"a.pdf.out": NOON, "scans/sub/b.pdf.out": NOON}) == []
 
 
 def test_result_older_than_document_is_ignored():
     documents = {"a.pdf": DOCUMENT}
 
-    assert left({"a.pdf.out": NOON - HOUR}, documents) == ["a.pdf", "b.pdf"]
-    assert left({"a.pdf.out": NOON + HOUR}, documents) == ["b.pdf"]
+    assert names_without_result({"a.pdf.out": NOON - HOUR}, documents) == [
+        "a.pdf",
+        "b.pdf",
+    ]
+    assert names_without_result({"a.pdf.out": NOON + HOUR}, documents) == ["b.pdf"]
 
 
 def test_age_of_uploaded_file_does_not_matter():
     documents = {"a.pdf": replace(DOCUMENT, modified=None)}
 
-    assert left({"a.pdf.out": NOON - HOUR}, documents) == ["b.pdf"]
+    assert names_without_result({"a.pdf.out": NOON - HOUR}, documents) == ["b.pdf"]
 
 
 def test_older_result_is_not_of_the_job():
@@ -63,9 +66,11 @@ def test_older_result_is_not_of_the_job():
         "sub/b.pdf.out": NOON + HOUR,
         "sub/notes.txt": NOON + HOUR,
     }
-    bucket: Any = Bucket(write_times)
+    bucket: Any = FakeAccount(write_times)
     transforms = TransformJobs(bucket, "ocr")
 
-    assert left(transforms.list_results("s3://out/md/", since=NOON)) == ["a.pdf"]
-    assert left(transforms.list_results("s3://out/md/")) == []
+    assert names_without_result(
+        transforms.list_results("s3://out/md/", since=NOON)
+    ) == ["a.pdf"]
+    assert names_without_result(transforms.list_results("s3://out/md/")) == []
     assert "sub/notes.txt" not in transforms.list_results("s3://out/md/")

@@ -11,14 +11,14 @@ from deploy.batch.outcome import JobLog, group_by_code
 HEAD = "2026-11-26T08:00:00.000:[sagemaker logs]: "
 
 
-def log(*lines):
+def read_log(*lines):
     job_log = JobLog(frozenset({"in/a.pdf", "in/b: c.pdf"}))
     for line in lines:
         job_log.add_line(line)
     return job_log
 
 
-def request(status, code, **more):
+def request_line(status, code, **more):
     return json.dumps({"event": "request", "status": status, "code": code, **more})
 
 
@@ -27,7 +27,7 @@ def code(job_log, subject="in/a.pdf", document=None):
 
 
 def test_code_is_read_from_repeated_answer():
-    job_log = log(
+    job_log = read_log(
         f"{HEAD}in/a.pdf: ClientError: 422",
         f"{HEAD}in/a.pdf: ",
         f"{HEAD}in/a.pdf: Message:",
@@ -41,9 +41,9 @@ def test_code_is_read_from_repeated_answer():
 
 
 def test_code_is_found_by_digest_of_document():
-    job_log = log(
-        request(422, "unreadable_document", document="d1"),
-        request(422, "invalid_option", document="d2"),
+    job_log = read_log(
+        request_line(422, "unreadable_document", document="d1"),
+        request_line(422, "invalid_option", document="d2"),
         f"{HEAD}in/a.pdf: ClientError: 422",
     )
 
@@ -51,11 +51,13 @@ def test_code_is_found_by_digest_of_document():
 
 
 def test_last_answer_decides_on_transient_missing_pages():
-    job_log = log(
-        request(200, "ok", document="d1", failed_pages={"2": "engine_failed"}),
-        request(200, "ok", document="d2", failed_pages={"2": "unreadable_document"}),
-        request(200, "ok", document="d3", failed_pages={"2": "engine_failed"}),
-        request(200, "ok", document="d3", failed_pages={}),
+    job_log = read_log(
+        request_line(200, "ok", document="d1", failed_pages={"2": "engine_failed"}),
+        request_line(
+            200, "ok", document="d2", failed_pages={"2": "unreadable_document"}
+        ),
+        request_line(200, "ok", document="d3", failed_pages={"2": "engine_failed"}),
+        request_line(200, "ok", document="d3", failed_pages={}),
     )
 
     assert job_log.get_missing_pages(may_pass=True) == {"d1": {2: "engine_failed"}}
@@ -63,9 +65,9 @@ def test_last_answer_decides_on_transient_missing_pages():
 
 
 def test_status_with_several_codes_is_reported():
-    job_log = log(
-        request(422, "unreadable_document"),
-        request(422, "invalid_option"),
+    job_log = read_log(
+        request_line(422, "unreadable_document"),
+        request_line(422, "invalid_option"),
         f"{HEAD}in/a.pdf: ClientError: 422",
     )
 
@@ -76,19 +78,19 @@ def test_status_with_several_codes_is_reported():
 
 
 def test_status_without_code_is_reported():
-    job_log = log(f"{HEAD}in/a.pdf: Bad HTTP status received from algorithm: 507")
+    job_log = read_log(f"{HEAD}in/a.pdf: Bad HTTP status received from algorithm: 507")
 
     assert code(job_log) == "http_507"
 
 
 def test_missing_answer_has_its_own_code():
-    job_log = log(f"{HEAD}in/a.pdf: Unable to get response from algorithm")
+    job_log = read_log(f"{HEAD}in/a.pdf: Unable to get response from algorithm")
 
     assert code(job_log) == "no_answer"
 
 
 def test_refusal_by_sagemaker_keeps_its_words():
-    job_log = log(
+    job_log = read_log(
         f"{HEAD}MaxConcurrentTransforms=4, MaxPayloadInMB=6, BatchStrategy=X",
         f"{HEAD}in/b: c.pdf: Too much data for max payload size",
     )
@@ -100,7 +102,7 @@ def test_refusal_by_sagemaker_keeps_its_words():
 
 
 def test_last_attempt_counts():
-    job_log = log(
+    job_log = read_log(
         f"{HEAD}in/a.pdf: Unable to get response from algorithm",
         f"{HEAD}in/a.pdf: ClientError: 422",
         f'{HEAD}in/a.pdf: {{"code": "unreadable_document"}}',
@@ -111,7 +113,7 @@ def test_last_attempt_counts():
 
 @pytest.mark.parametrize("key", ["in/a: b.pdf", "in/12:30.pdf", "in/ClientError.pdf"])
 def test_key_may_contain_colons(key):
-    job_log = log(
+    job_log = read_log(
         f"{HEAD}{key}: ClientError: 415",
         f'{HEAD}{key}: {{"code": "unsupported_media_type"}}',
     )
@@ -120,13 +122,13 @@ def test_key_may_contain_colons(key):
 
 
 def test_object_without_line_is_unknown():
-    assert code(log("anything", '{"event": "request"', '["a"]')) == "unknown"
+    assert code(read_log("anything", '{"event": "request"', '["a"]')) == "unknown"
 
 
 def test_failed_pages_are_counted_separately():
-    job_log = log(
-        request(200, None, pages=3, failed_pages={"2": "deadline_exceeded"}),
-        request(200, None, pages=2, failed_pages={}),
+    job_log = read_log(
+        request_line(200, None, pages=3, failed_pages={"2": "deadline_exceeded"}),
+        request_line(200, None, pages=2, failed_pages={}),
     )
 
     assert job_log.num_pages == 4
@@ -134,7 +136,7 @@ def test_failed_pages_are_counted_separately():
 
 
 def test_most_frequent_code_comes_first():
-    job_log = log(
+    job_log = read_log(
         f"{HEAD}in/a: ClientError: 500",
         f"{HEAD}in/b: ClientError: 422",
         f"{HEAD}in/c: ClientError: 422",

@@ -20,7 +20,7 @@ from deploy.plan.actions import Call
 from tests.deploy.accounts import IDENTITY, configured
 
 
-def job(*keys, **changes):
+def build_job(*keys, **changes):
     work = tuple(Work(key, f"etag of {key}", key, 1000) for key in keys or ("a.pdf",))
     tables = changes.pop("tables", {})
     config = configured(**tables)
@@ -45,7 +45,7 @@ def job(*keys, **changes):
 
 
 @dataclass
-class Jobs:
+class FakeJobs:
     """Account with jobs by name."""
 
     states: dict[str, TransformState] = field(default_factory=dict)
@@ -54,7 +54,7 @@ class Jobs:
         return self.states.get(name)
 
 
-def state(planned, status, *, is_ours=True):
+def build_state(planned, status, *, is_ours=True):
     return TransformState(
         name=planned.name,
         status=status,
@@ -69,8 +69,8 @@ def state(planned, status, *, is_ours=True):
     )
 
 
-def there(planned, status, **more):
-    return Jobs({planned.name: state(planned, status, **more)})
+def account_with_job(planned, status, **more):
+    return FakeJobs({planned.name: build_state(planned, status, **more)})
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def there(planned, status, **more):
     ],
 )
 def test_new_job_is_valid_for_aws(changes, refusals):
-    actions = plan_start(job(**changes), has_model=False)
+    actions = plan_start(build_job(**changes), has_model=False)
 
     calls = [action for action in actions if isinstance(action, Call)]
     assert [call.operation for call in calls] == [
@@ -99,7 +99,7 @@ def test_new_job_is_valid_for_aws(changes, refusals):
 
 
 def test_existing_model_is_not_created_again():
-    planned = job()
+    planned = build_job()
 
     actions = plan_start(planned, has_model=True)
 
@@ -107,7 +107,7 @@ def test_existing_model_is_not_created_again():
 
 
 def test_manifest_lists_exactly_the_objects():
-    assert json.loads(job("a.pdf", "sub/b.pdf").manifest) == [
+    assert json.loads(build_job("a.pdf", "sub/b.pdf").manifest) == [
         {"prefix": "s3://inbox/scans/"},
         "a.pdf",
         "sub/b.pdf",
@@ -116,83 +116,87 @@ def test_manifest_lists_exactly_the_objects():
 
 def test_model_of_job_has_no_model_data_source():
     for weights in ("tar", "pull"):
-        model = job(tables={"transform": {"weights": weights}}).model
+        model = build_job(tables={"transform": {"weights": weights}}).model
         assert "ModelDataSource" not in model.request["PrimaryContainer"]
 
 
 def test_endpoint_deadline_does_not_apply_to_jobs():
     environment = {"CHANDRA_DEADLINE_SECONDS": "50", "CHANDRA_MAX_PAGES": "10"}
 
-    model = job(tables={"endpoint": {"environment": environment}}).model
+    model = build_job(tables={"endpoint": {"environment": environment}}).model
 
     assert "CHANDRA_DEADLINE_SECONDS" not in model.environment
     assert model.environment["CHANDRA_MAX_PAGES"] == "10"
 
 
 def test_name_depends_on_objects_and_options():
-    plain = job("a.pdf", "b.pdf")
+    plain = build_job("a.pdf", "b.pdf")
 
-    assert job("b.pdf", "a.pdf").name == plain.name
-    assert job("a.pdf", "b.pdf", instance_count=5).name == plain.name
-    assert job("a.pdf", "b.pdf", work=plain.work[:1]).name == plain.name
-    assert job("a.pdf").name != plain.name
-    assert job("a.pdf", "b.pdf", accept="text/html").name != plain.name
-    assert job("a.pdf", "b.pdf", retry_of="ocr-12345678").name != plain.name
+    assert build_job("b.pdf", "a.pdf").name == plain.name
+    assert build_job("a.pdf", "b.pdf", instance_count=5).name == plain.name
+    assert build_job("a.pdf", "b.pdf", work=plain.work[:1]).name == plain.name
+    assert build_job("a.pdf").name != plain.name
+    assert build_job("a.pdf", "b.pdf", accept="text/html").name != plain.name
+    assert build_job("a.pdf", "b.pdf", retry_of="ocr-12345678").name != plain.name
     changed = (replace(plain.requested[0], etag="changed"), plain.requested[1])
-    assert job(requested=changed).name != plain.name
+    assert build_job(requested=changed).name != plain.name
 
 
 @pytest.mark.parametrize("status", ["InProgress", "Completed", "Failed"])
 def test_equal_earlier_job_is_found(status):
-    planned = job()
+    planned = build_job()
 
-    earlier = find_or_next_job(planned, there(planned, status))
+    earlier = find_or_next_job(planned, account_with_job(planned, status))
 
     assert isinstance(earlier, TransformState)
     assert earlier.status == status
 
 
 def test_stopped_job_is_continued():
-    planned = job()
+    planned = build_job()
 
-    earlier = find_or_next_job(planned, there(planned, "Stopped"))
+    earlier = find_or_next_job(planned, account_with_job(planned, "Stopped"))
 
     assert isinstance(earlier, TransformJob)
     assert (earlier.attempt, earlier.name == planned.name) == (2, False)
 
 
 def test_force_repeats_only_finished_jobs():
-    planned = job()
+    planned = build_job()
 
-    ended = find_or_next_job(planned, there(planned, "Completed"), is_forced=True)
-    running = find_or_next_job(planned, there(planned, "InProgress"), is_forced=True)
+    ended = find_or_next_job(
+        planned, account_with_job(planned, "Completed"), is_forced=True
+    )
+    running = find_or_next_job(
+        planned, account_with_job(planned, "InProgress"), is_forced=True
+    )
 
     assert isinstance(ended, TransformJob)
     assert isinstance(running, TransformState)
 
 
 def test_stopping_job_is_a_conflict():
-    planned = job()
+    planned = build_job()
 
     with pytest.raises(ConflictError, match="being stopped"):
-        find_or_next_job(planned, there(planned, "Stopping"))
+        find_or_next_job(planned, account_with_job(planned, "Stopping"))
 
 
 def test_foreign_job_is_a_conflict():
-    planned = job()
+    planned = build_job()
 
     with pytest.raises(ConflictError, match="not this deployment's"):
-        find_or_next_job(planned, there(planned, "Completed", is_ours=False))
+        find_or_next_job(planned, account_with_job(planned, "Completed", is_ours=False))
     with pytest.raises(ConflictError, match="not this deployment's"):
-        plan_stop(state(planned, "InProgress", is_ours=False))
+        plan_stop(build_state(planned, "InProgress", is_ours=False))
 
 
 def test_only_running_jobs_are_stopped(refusals):
-    planned = job()
+    planned = build_job()
 
-    (call,) = plan_stop(state(planned, "InProgress"))
+    (call,) = plan_stop(build_state(planned, "InProgress"))
 
     assert isinstance(call, Call)
     assert refusals(call) == []
-    assert plan_stop(state(planned, "Completed")) == []
-    assert plan_stop(state(planned, "Stopping")) == []
+    assert plan_stop(build_state(planned, "Completed")) == []
+    assert plan_stop(build_state(planned, "Stopping")) == []

@@ -7,35 +7,35 @@ from pathlib import Path
 import pytest
 
 from tests.deploy.batch.transformer import (
-    BUCKETS,
-    RUN,
-    TAR,
+    START_COMMAND,
+    TAR_KEY,
+    TRANSFORM_CONFIG,
 )
 
 
-def test_missing_image_is_refused(chandra, put, cloud, wire):
-    put("scans/a.pdf")
+def test_missing_image_is_refused(chandra, upload_document, cloud, wire):
+    upload_document("scans/a.pdf")
     wire.call(
         "ecr", "delete_repository", repositoryName="chandra-torchserve", force=True
     )
 
-    ran = chandra(*RUN)
+    result = chandra(*START_COMMAND)
 
-    assert ran.status == 2, ran.out
-    assert "there is no image" in ran.err
-    assert "chandra-sagemaker image push" in ran.err
+    assert result.status == 2, result.out
+    assert "there is no image" in result.err
+    assert "chandra-sagemaker image push" in result.err
     assert cloud.jobs == {}
 
 
-def test_manifest_needs_network(chandra, put, cloud, tmp_path):
-    put("a.pdf")
+def test_manifest_needs_network(chandra, upload_document, cloud, tmp_path):
+    upload_document("a.pdf")
     manifest = tmp_path / "list.jsonl"
     manifest.write_text('{"document": "s3://inbox/a.pdf"}\n')
 
-    ran = chandra("transform", "start", str(manifest), "s3://results/md")
+    result = chandra("transform", "start", str(manifest), "s3://results/md")
 
-    assert ran.status == 2
-    assert "network.isolation = true keeps it from S3" in ran.err
+    assert result.status == 2
+    assert "network.isolation = true keeps it from S3" in result.err
     assert cloud.jobs == {}
 
 
@@ -54,55 +54,57 @@ def test_manifest_needs_network(chandra, put, cloud, tmp_path):
     ],
 )
 def test_invalid_settings_are_refused_before_start(
-    chandra, put, cloud, project, extra, sentence
+    chandra, upload_document, cloud, project, extra, sentence
 ):
-    put("scans/a.pdf")
-    project(BUCKETS + extra)
+    upload_document("scans/a.pdf")
+    project(TRANSFORM_CONFIG + extra)
 
-    ran = chandra(*RUN)
+    result = chandra(*START_COMMAND)
 
-    assert ran.status == 2
-    assert sentence in ran.err
+    assert result.status == 2
+    assert sentence in result.err
     assert cloud.jobs == {}
 
 
-def test_image_for_cuda_13_is_refused(chandra, put, cloud, project, tmp_path):
-    put("scans/a.pdf")
+def test_image_for_cuda_13_is_refused(
+    chandra, upload_document, cloud, project, tmp_path
+):
+    upload_document("scans/a.pdf")
     path: Path = tmp_path / "chandra.toml"
     path.write_text(path.read_text().replace("[model]", 'cuda = "13.0"\n[model]'))
 
-    ran = chandra(*RUN)
+    result = chandra(*START_COMMAND)
 
-    assert ran.status == 2
-    assert "driver 535" in ran.err
-
-
-def test_missing_tar_is_refused(chandra, put, wire):
-    put("scans/a.pdf")
-    wire.call("s3", "delete_object", Bucket="weights", Key=TAR)
-
-    ran = chandra(*RUN)
-
-    assert ran.status == 2
-    assert "chandra-sagemaker model stage --tar" in ran.err
+    assert result.status == 2
+    assert "driver 535" in result.err
 
 
-def test_unreachable_bucket_is_reported(chandra, put, project):
-    put("scans/a.pdf")
+def test_missing_tar_is_refused(chandra, upload_document, wire):
+    upload_document("scans/a.pdf")
+    wire.call("s3", "delete_object", Bucket="weights", Key=TAR_KEY)
+
+    result = chandra(*START_COMMAND)
+
+    assert result.status == 2
+    assert "chandra-sagemaker model stage --tar" in result.err
+
+
+def test_unreachable_bucket_is_reported(chandra, upload_document, project):
+    upload_document("scans/a.pdf")
     project('[transform]\nbuckets = ["inbox"]\n')
 
-    ran = chandra(*RUN)
+    result = chandra(*START_COMMAND)
 
-    assert ran.status == 2
-    assert "reaches no documents in bucket results" in ran.err
+    assert result.status == 2
+    assert "reaches no documents in bucket results" in result.err
 
 
-def test_quota_of_zero_is_refused(chandra, put, cloud):
-    put("scans/a.pdf")
+def test_quota_of_zero_is_refused(chandra, upload_document, cloud):
+    upload_document("scans/a.pdf")
     cloud.limits = {"ml.g6e.2xlarge": 0}
 
-    ran = chandra(*RUN)
+    result = chandra(*START_COMMAND)
 
-    assert ran.status == 2
-    assert "may run 0 ml.g6e.2xlarge for transform jobs" in ran.err
-    assert "request-service-quota-increase" in ran.err
+    assert result.status == 2
+    assert "may run 0 ml.g6e.2xlarge for transform jobs" in result.err
+    assert "request-service-quota-increase" in result.err

@@ -10,7 +10,7 @@ from deploy.documents.document import ArchiveState
 from deploy.documents.finding import find_documents
 from deploy.documents.objects import S3Objects, parse_archive_state
 from deploy.documents.rejection import NO_DOCUMENT
-from tests.deploy.batch.transformer import with_documents
+from tests.deploy.batch.transformer import create_batch_resources
 from tests.deploy.contents import PDF, PNG
 from tests.deploy.queue.queued import FakeQueue
 from tests.deploy.weights.fake_s3 import Bucket
@@ -32,7 +32,7 @@ JPEG = as_jpeg(text_page(size=(32, 32)))
 def put(cloud, wire, project, at):
     """Set up queue, machines and endpoint; return a function to upload an object."""
     project(CONFIG)
-    with_documents(cloud, wire, at.now)
+    create_batch_resources(cloud, wire, at.now)
     wire.call("s3", "create_bucket", Bucket="exchange")
     cloud.invoked = FakeQueue(wire)
 
@@ -60,9 +60,9 @@ def page(tmp_path):
 
 
 def test_submitted_file_has_detected_type(chandra, put, cloud, page):
-    ran = chandra("async", "submit", str(page))
+    result = chandra("async", "submit", str(page))
 
-    assert ran.status == 0, ran.err
+    assert result.status == 0, result.err
     assert cloud.invoked.accepted[0].headers["content_type"] == "image/jpeg"
 
 

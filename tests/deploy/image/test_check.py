@@ -9,7 +9,7 @@ import pytest
 
 from deploy.endpoint.inspection import image_findings
 from deploy.image.manifest import DOCKER, to_docker_manifest
-from deploy.image.registry import download
+from deploy.image.registry import download_blob
 from tests.deploy.accounts import configured
 from tests.deploy.images import (
     OCI,
@@ -74,13 +74,13 @@ def docker_digest(config):
 def test_arm64_image_in_ecr_is_refused(chandra, put, media_type):
     put("v1", ARM, media_type)
 
-    ran = chandra("image", "check", "--tag", "v1")
+    result = chandra("image", "check", "--tag", "v1")
     data = chandra("image", "check", "--tag", "v1", "--json").json
 
-    assert ran.status == 6
-    assert f"{REPOSITORY}:v1 is {media_type}, linux/arm64" in ran.out
-    assert "SageMaker does not take it: its GPU machines are linux/amd64" in ran.out
-    assert "--fix" not in ran.out
+    assert result.status == 6
+    assert f"{REPOSITORY}:v1 is {media_type}, linux/arm64" in result.out
+    assert "SageMaker does not take it: its GPU machines are linux/amd64" in result.out
+    assert "--fix" not in result.out
     assert (data["platform"], data["taken_by_sagemaker"]) == ("linux/arm64", False)
 
 
@@ -88,10 +88,10 @@ def test_arm64_image_is_not_repaired(chandra, put, cloud):
     put("v1", ARM, OCI)
     cloud.calls.clear()
 
-    ran = chandra("image", "check", "--tag", "v1", "--fix")
+    result = chandra("image", "check", "--tag", "v1", "--fix")
 
-    assert ran.status == 6
-    assert "another manifest does not make it run on SageMaker" in ran.err
+    assert result.status == 6
+    assert "another manifest does not make it run on SageMaker" in result.err
     assert cloud.changes == []
 
 
@@ -101,21 +101,21 @@ def test_check_names_the_amd64_image_of_an_index(chandra, put, wire):
                       ("linux", "amd64", child))  # fmt: skip
     put_image(wire, index, "v1", OCI_INDEX)
 
-    ran = chandra("image", "check", "--tag", "v1")
+    result = chandra("image", "check", "--tag", "v1")
 
-    assert f"its linux/amd64 image is {child}" in ran.out
-    assert "next: chandra-sagemaker image check --fix --tag v1" in ran.out
+    assert f"its linux/amd64 image is {child}" in result.out
+    assert "next: chandra-sagemaker image check --fix --tag v1" in result.out
 
 
 def test_index_without_amd64_is_not_repairable(chandra, wire):
     index = oci_index(("linux", "arm64", "sha256:" + "a" * 64))
     put_image(wire, index, "v1", OCI_INDEX)
 
-    ran = chandra("image", "check", "--tag", "v1")
+    result = chandra("image", "check", "--tag", "v1")
 
-    assert ran.status == 6
-    assert "linux/arm64" in ran.out
-    assert "image push builds one for linux/amd64" in ran.out
+    assert result.status == 6
+    assert "linux/arm64" in result.out
+    assert "image push builds one for linux/amd64" in result.out
 
 
 @pytest.mark.usefixtures("staged")
@@ -139,33 +139,33 @@ def test_arm64_image_is_not_deployed(chandra, put, project, cloud):
 def test_cuda_of_image_precedes_configured_cuda(chandra, put):
     put("v1", CUDA_13)
 
-    ran = chandra("image", "check", "--tag", "v1")
+    result = chandra("image", "check", "--tag", "v1")
     data = chandra("image", "check", "--tag", "v1", "--json").json
 
-    assert "built for CUDA 13.0, and driver 550" in ran.out
+    assert "built for CUDA 13.0, and driver 550" in result.out
     assert (data["cuda"], data["cuda_source"]) == ("13.0", "CUDA_VERSION")
 
 
 def test_image_without_suitable_driver_is_refused(chandra, put):
     put("v1", CUDA_13)
 
-    ran = chandra("image", "check", "--tag", "v1")
+    result = chandra("image", "check", "--tag", "v1")
     data = chandra("image", "check", "--tag", "v1", "--json").json
 
-    assert ran.status == 6
-    assert "SageMaker takes its manifest, but its machines cannot run it" in ran.out
+    assert result.status == 6
+    assert "SageMaker takes its manifest, but its machines cannot run it" in result.out
     assert data["taken_by_sagemaker"] is False
 
 
 def test_archive_without_suitable_driver_is_refused(chandra, tmp_path):
     path = str(write_archive(tmp_path / "image.tar", CUDA_13, tag="ocr:v1.2"))
 
-    ran = chandra("image", "check", "--archive", path)
+    result = chandra("image", "check", "--archive", path)
     data = chandra("image", "check", "--archive", path, "--json").json
     pushed = chandra("image", "push", "--archive", path)
 
-    assert ran.status == pushed.status == 6
-    assert "next:" not in ran.out
+    assert result.status == pushed.status == 6
+    assert "next:" not in result.out
     assert data["taken_by_sagemaker"] is False
 
 
@@ -173,21 +173,21 @@ def test_archive_is_accepted_with_suitable_ami(chandra, tmp_path, project):
     path = str(write_archive(tmp_path / "image.tar", CUDA_13, tag="ocr:v1.2"))
     project('[endpoint]\nami = "al2023-ami-sagemaker-inference-gpu-4-1"\n')
 
-    ran = chandra("image", "check", "--archive", path, "--json")
+    result = chandra("image", "check", "--archive", path, "--json")
 
-    assert ran.status == 0, ran.err
-    assert ran.json["taken_by_sagemaker"] is True
+    assert result.status == 0, result.err
+    assert result.json["taken_by_sagemaker"] is True
 
 
 def test_image_without_cuda_is_unknown(chandra, put):
     put("v1", SILENT)
 
-    ran = chandra("image", "check", "--tag", "v1")
+    result = chandra("image", "check", "--tag", "v1")
     data = chandra("image", "check", "--tag", "v1", "--json").json
 
-    assert ran.status == 0
-    assert f"the driver of {AMI} was not compared" in ran.out
-    assert "12.8 runs" not in ran.out
+    assert result.status == 0
+    assert f"the driver of {AMI} was not compared" in result.out
+    assert "12.8 runs" not in result.out
     assert data["cuda"] is None
 
 
@@ -196,10 +196,10 @@ def test_configured_cuda_is_used_if_the_image_names_none(chandra, put, tmp_path)
     path = tmp_path / "chandra.toml"
     path.write_text(path.read_text().replace("[model]", 'cuda = "12.6"\n[model]'))
 
-    ran = chandra("image", "check", "--tag", "v1")
+    result = chandra("image", "check", "--tag", "v1")
 
     assert f"CUDA 12.6 (image.cuda in chandra.toml) runs on the driver of {AMI}" in (
-        ran.out
+        result.out
     )
 
 
@@ -213,21 +213,23 @@ def test_configured_cuda_is_not_used_for_another_image(chandra, put, tmp_path, c
     other = f"{registry}@{put('v1', SILENT)}"
     flags = () if command == "plan" else ("--dry-run",)
 
-    ran = chandra(command, "--image", other, *flags)
+    result = chandra(command, "--image", other, *flags)
     own = chandra("plan", "--offline")
 
-    assert ran.status == 0, ran.err
-    assert "it is not known for which CUDA the image is built" in ran.out + ran.err
+    assert result.status == 0, result.err
+    assert (
+        "it is not known for which CUDA the image is built" in result.out + result.err
+    )
     assert "it is not known for which CUDA" not in own.out
 
 
 def test_own_image_runs_on_default_driver(chandra, put):
     put("v1", image_config(labels={"chandra.cuda-version": "12.8"}))
 
-    ran = chandra("image", "check", "--tag", "v1")
+    result = chandra("image", "check", "--tag", "v1")
 
     assert f"CUDA 12.8 (label chandra.cuda-version) runs on the driver of {AMI}" in (
-        ran.out
+        result.out
     )
 
 
@@ -244,10 +246,10 @@ def test_plan_compares_cuda_of_image(chandra, put, project, config, status, word
     name = put("v1", config)
     project(image=f"123456789012.dkr.ecr.us-east-1.amazonaws.com/{REPOSITORY}@{name}")
 
-    ran = chandra("plan")
+    result = chandra("plan")
 
-    assert ran.status == status
-    assert words in ran.out
+    assert result.status == status
+    assert words in result.out
 
 
 @pytest.mark.parametrize(
@@ -269,22 +271,22 @@ def test_cuda_is_compared_with_driver_of_ami(wire, put, ami, is_fatal):
 
 
 def test_offline_plan_reports_uncompared_cuda(chandra):
-    ran = chandra("plan", "--offline")
+    result = chandra("plan", "--offline")
 
-    assert ran.status == 0, ran.err
-    assert "the registry, which was not asked" in ran.out
+    assert result.status == 0, result.err
+    assert "the registry, which was not asked" in result.out
 
 
 @pytest.mark.usefixtures("staged")
 def test_unreadable_configuration_is_a_note(chandra, cloud):
     cloud.forbidden = {"ecr:GetDownloadUrlForLayer"}
 
-    ran = chandra("plan")
+    result = chandra("plan")
 
-    assert ran.status == 0, ran.err
-    assert "note: the configuration of the image could not be read" in ran.out
-    assert "try: chandra-sagemaker iam --caller" in ran.out
-    assert "not known for which CUDA" in ran.out
+    assert result.status == 0, result.err
+    assert "note: the configuration of the image could not be read" in result.out
+    assert "try: chandra-sagemaker iam --caller" in result.out
+    assert "not known for which CUDA" in result.out
 
 
 @pytest.mark.usefixtures("staged")
@@ -292,11 +294,11 @@ def test_check_of_unreadable_image_makes_no_claim(chandra, put, cloud):
     put("v1", CUDA_13)
     cloud.forbidden = {"ecr:GetDownloadUrlForLayer"}
 
-    ran = chandra("image", "check", "--tag", "v1")
+    result = chandra("image", "check", "--tag", "v1")
 
-    assert ran.status == 0
-    assert "whether its machines run it is not known" in ran.out
-    assert "runs on the driver" not in ran.out
+    assert result.status == 0
+    assert "whether its machines run it is not known" in result.out
+    assert "runs on the driver" not in result.out
 
 
 def test_recorded_cuda_of_earlier_version_is_ignored(
@@ -314,7 +316,7 @@ def test_recorded_cuda_of_earlier_version_is_ignored(
 @pytest.mark.parametrize("address", ["http://example.com/x", "file:///etc/passwd"])
 def test_blobs_are_fetched_from_https_only(address):
     with pytest.raises(ValueError, match="not https"):
-        download(address)
+        download_blob(address)
 
 
 # Tags
@@ -325,9 +327,9 @@ def test_check_names_pushed_tag(chandra, tmp_path, unset_image):
     for tag in ("one", "two"):
         assert chandra("image", "push", "--archive", archive, "--tag", tag).status == 0
 
-    ran = chandra("image", "check")
+    result = chandra("image", "check")
 
-    assert f"{REPOSITORY}:two is" in ran.out
+    assert f"{REPOSITORY}:two is" in result.out
     assert chandra("image", "check", "--json").json["tag"] == "two"
 
 
@@ -343,26 +345,26 @@ def test_untagged_image_is_named_by_digest(chandra, wire, project):
     name = answer["image"]["imageId"]["imageDigest"]
     project(image=f"123456789012.dkr.ecr.us-east-1.amazonaws.com/{REPOSITORY}@{name}")
 
-    ran = chandra("image", "check")
+    result = chandra("image", "check")
 
-    assert ran.out.startswith(f"{REPOSITORY}@{name} is {DOCKER}")
+    assert result.out.startswith(f"{REPOSITORY}@{name} is {DOCKER}")
     assert chandra("image", "check", "--json").json["tag"] is None
 
 
 def test_check_reports_that_deployments_use_another_image(chandra, put):
     put("v1", image_config())
 
-    ran = chandra("image", "check", "--tag", "v1")
+    result = chandra("image", "check", "--tag", "v1")
 
-    assert "note: deployments use sha256:aaaa" in ran.out
+    assert "note: deployments use sha256:aaaa" in result.out
 
 
 def test_dry_run_of_repair_shows_image(chandra, put):
     put("v1", image_config(), OCI)
 
-    ran = chandra("image", "check", "--tag", "v1", "--fix", "--dry-run", "--json")
+    result = chandra("image", "check", "--tag", "v1", "--fix", "--dry-run", "--json")
 
-    assert ran.json["fixed"] == {
+    assert result.json["fixed"] == {
         "tag": "v1-v2s2",
         "digest": docker_digest(image_config()),
     }
@@ -375,13 +377,15 @@ def test_archive_is_checked_without_aws(chandra, cloud, tmp_path):
     config = image_config(labels={"chandra.cuda-version": "12.8"})
     path = write_archive(tmp_path / "image.tar", config, tag="ocr:v1.2")
 
-    ran = chandra("image", "check", "--archive", str(path))
+    result = chandra("image", "check", "--archive", str(path))
 
-    assert ran.status == 0, ran.err
-    assert "for linux/amd64, tagged v1.2" in ran.out
-    assert f"pushed, it is {REPOSITORY}:v1.2, digest {docker_digest(config)}" in ran.out
-    assert "CUDA 12.8 (label chandra.cuda-version) runs" in ran.out
-    assert f"next: chandra-sagemaker image push --archive {path}\n" in ran.out
+    assert result.status == 0, result.err
+    assert "for linux/amd64, tagged v1.2" in result.out
+    assert (
+        f"pushed, it is {REPOSITORY}:v1.2, digest {docker_digest(config)}" in result.out
+    )
+    assert "CUDA 12.8 (label chandra.cuda-version) runs" in result.out
+    assert f"next: chandra-sagemaker image push --archive {path}\n" in result.out
     assert cloud.calls == []
 
 
@@ -403,19 +407,19 @@ def test_an_archive_with_dot_slash_names_is_pushed(chandra, tmp_path, compress):
     path = tmp_path / "image.tar"
     path.write_bytes(compress(packed(files)))
 
-    ran = chandra("image", "push", "--archive", str(path), "--tag", "v1")
+    result = chandra("image", "push", "--archive", str(path), "--tag", "v1")
 
-    assert ran.status == 0, ran.err
-    assert "SageMaker takes it" in ran.out
+    assert result.status == 0, result.err
+    assert "SageMaker takes it" in result.out
 
 
 def test_an_archive_is_pushed_under_its_own_tag(chandra, tmp_path):
     path = str(write_archive(tmp_path / "image.tar", tag="v1.2"))
 
-    ran = chandra("image", "push", "--archive", path)
+    result = chandra("image", "push", "--archive", path)
 
-    assert ran.status == 0, ran.err
-    assert f"{REPOSITORY}:v1.2 is {DOCKER}, linux/amd64" in ran.out
+    assert result.status == 0, result.err
+    assert f"{REPOSITORY}:v1.2 is {DOCKER}, linux/amd64" in result.out
 
 
 def test_an_archive_with_two_tags_is_pushed_with_flag_only(chandra, tmp_path):
@@ -443,13 +447,17 @@ def test_dry_run_of_archive_shows_tags_and_digest(chandra, cloud, tmp_path):
     path = write_archive(tmp_path / "image.tar", SILENT, tag="v1")
     cloud.calls.clear()
 
-    ran = chandra("image", "push", "--archive", str(path), "--tag", "v2", "--dry-run")
+    result = chandra(
+        "image", "push", "--archive", str(path), "--tag", "v2", "--dry-run"
+    )
     data = chandra("image", "push", "--archive", str(path), "--tag", "v2", "--dry-run",
                    "--json").json  # fmt: skip
 
-    assert f"would put image {REPOSITORY}:v2" in ran.out
-    assert "tagged v1" in ran.out
-    assert f"pushed, it is {REPOSITORY}:v2, digest {docker_digest(SILENT)}" in ran.out
+    assert f"would put image {REPOSITORY}:v2" in result.out
+    assert "tagged v1" in result.out
+    assert (
+        f"pushed, it is {REPOSITORY}:v2, digest {docker_digest(SILENT)}" in result.out
+    )
     assert (data["tag"], data["archive_tag"]) == ("v2", "v1")
     assert data["archive_digest"] == digest(encoded(oci_manifest(config=SILENT)))
     assert cloud.changes == []
@@ -472,10 +480,10 @@ def test_tag_of_another_image_is_a_conflict(chandra, put, cloud, tmp_path):
     path = str(write_archive(tmp_path / "image.tar"))
     cloud.calls.clear()
 
-    ran = chandra("image", "push", "--archive", path, "--tag", "v1")
+    result = chandra("image", "push", "--archive", path, "--tag", "v1")
 
-    assert ran.status == 5
-    assert f"{REPOSITORY}:v1 is {name} already" in ran.err
+    assert result.status == 5
+    assert f"{REPOSITORY}:v1 is {name} already" in result.err
     assert cloud.changes == []
     assert not (tmp_path / "chandra.lock.json").exists()
 
@@ -485,7 +493,7 @@ def test_repair_of_file_is_refused(chandra, tmp_path, flag):
     path = str(write_archive(tmp_path / "image.tar"))
     action = "check" if flag == "--fix" else "push"
 
-    ran = chandra("image", action, "--archive", path, flag)
+    result = chandra("image", action, "--archive", path, flag)
 
-    assert ran.status == 2
-    assert "--archive names a file" in ran.err
+    assert result.status == 2
+    assert "--archive names a file" in result.err

@@ -93,9 +93,9 @@ def test_push_creates_repository_and_records_digest(chandra, wire, runner, tmp_p
         put_image(wire, docker, "0123456789ab", DOCKER) if "build" in command else None
     )
 
-    ran = chandra("image", "push")
+    result = chandra("image", "push")
 
-    assert ran.status == 0, ran.err
+    assert result.status == 0, result.err
     repository = wire.call("ecr", "describe_repositories")["repositories"][0]
     assert repository["imageTagMutability"] == "IMMUTABLE"
     assert repository["imageScanningConfiguration"] == {"scanOnPush": True}
@@ -113,12 +113,12 @@ def test_registry_password_goes_only_to_stdin(chandra, wire, runner):
         else None
     )
 
-    ran = chandra("image", "push")
+    result = chandra("image", "push")
 
     login, build = runner.ran
     assert login[:3] == ["docker", "login", "--username"]
     assert runner.secrets == ["123456789012-auth-token", None]
-    assert "auth-token" not in ran.out + ran.err + " ".join(login + build)
+    assert "auth-token" not in result.out + result.err + " ".join(login + build)
 
 
 def test_lifecycle_policy_is_set_once(chandra, cloud, tmp_path):
@@ -153,10 +153,10 @@ def test_pushed_image_is_recorded_and_not_built(chandra, wire, runner):
     "arguments", [("build", "--remote"), ("push", "--fix"), ("check", "--remote")]
 )
 def test_ignored_flag_is_refused(chandra, arguments):
-    ran = chandra("image", *arguments)
+    result = chandra("image", *arguments)
 
-    assert ran.status == 2
-    assert "goes with image" in ran.err
+    assert result.status == 2
+    assert "goes with image" in result.err
 
 
 def test_output_of_programs_goes_to_stderr(capfd):
@@ -172,20 +172,20 @@ def test_foreign_lifecycle_policy_is_kept(chandra, wire, cloud, tmp_path):
     wire.call("ecr", "create_repository", repositoryName=REPOSITORY)
     archive = str(write_archive(tmp_path / "image.tar"))
 
-    ran = chandra("image", "push", "--archive", archive, "--tag", "one")
+    result = chandra("image", "push", "--archive", archive, "--tag", "one")
 
-    assert ran.status == 0, ran.err
+    assert result.status == 0, result.err
     assert "ecr:PutLifecyclePolicy" not in cloud.calls
 
 
 def test_archive_push_needs_no_engine(chandra, cloud, wire, runner, tmp_path):
     archive = write_archive(tmp_path / "image.tar")
 
-    ran = chandra("image", "push", "--archive", str(archive), "--tag", "v1")
+    result = chandra("image", "push", "--archive", str(archive), "--tag", "v1")
     again = chandra("image", "push", "--archive", str(archive), "--tag", "v1")
 
-    assert ran.status == again.status == 0, ran.err + again.err
-    assert "SageMaker takes it" in ran.out
+    assert result.status == again.status == 0, result.err + again.err
+    assert "SageMaker takes it" in result.out
     assert runner.ran == []
     assert cloud.calls.count("ecr:CompleteLayerUpload") == 2
     detail = wire.call("ecr", "describe_images", repositoryName=REPOSITORY)
@@ -195,20 +195,20 @@ def test_archive_push_needs_no_engine(chandra, cloud, wire, runner, tmp_path):
 def test_archive_is_not_tagged_by_commit(chandra, cloud, tmp_path):
     archive = write_archive(tmp_path / "image.tar")
 
-    ran = chandra("image", "push", "--archive", str(archive))
+    result = chandra("image", "push", "--archive", str(archive))
 
-    assert ran.status == 2
-    assert "--archive needs --tag" in ran.err
+    assert result.status == 2
+    assert "--archive needs --tag" in result.err
     assert cloud.changes == []
 
 
 def test_no_repository_is_created_without_engine(chandra, cloud, runner):
     runner.programs = {"git"}
 
-    ran = chandra("image", "push")
+    result = chandra("image", "push")
 
-    assert ran.status == 2
-    assert "image push --remote" in ran.err
+    assert result.status == 2
+    assert "image push --remote" in result.err
     assert cloud.changes == []
 
 
@@ -225,22 +225,22 @@ def test_invalid_archive_is_refused_before_changes(
     if content is not None:
         (tmp_path / "image.tar").write_bytes(content)
 
-    ran = chandra("image", "push", "--archive", str(tmp_path / "image.tar"),
+    result = chandra("image", "push", "--archive", str(tmp_path / "image.tar"),
                   "--tag", "v1")  # fmt: skip
 
-    assert ran.status == 2
-    assert message in ran.err
+    assert result.status == 2
+    assert message in result.err
     # One line for what is wrong, and one for what to try.
-    assert len(ran.err.splitlines()) == 2
+    assert len(result.err.splitlines()) == 2
     assert cloud.changes == []
 
 
 @pytest.mark.parametrize("tag", ["b ad", "-v1", "", "x" * 129, "réparé"])
 def test_invalid_tag_is_refused_before_build(chandra, cloud, runner, tag):
-    ran = chandra("image", "push", f"--tag={tag}")
+    result = chandra("image", "push", f"--tag={tag}")
 
-    assert ran.status == 2
-    assert "is not a valid tag" in ran.err
+    assert result.status == 2
+    assert "is not a valid tag" in result.err
     assert runner.ran == cloud.calls == []
 
 
@@ -248,9 +248,9 @@ def test_requested_tag_is_shown_of_several(chandra, tmp_path):
     archive = str(write_archive(tmp_path / "image.tar"))
 
     for tag in ("one", "two"):
-        ran = chandra("image", "push", "--archive", archive, "--tag", tag)
+        result = chandra("image", "push", "--archive", archive, "--tag", tag)
 
-        assert f"{REPOSITORY}:{tag} is" in ran.out
+        assert f"{REPOSITORY}:{tag} is" in result.out
         lock = json.loads((tmp_path / "chandra.lock.json").read_text())
         assert lock["image"]["tag"] == tag
 
@@ -276,10 +276,10 @@ def test_dry_run_of_repair_succeeds(chandra, wire, cloud, repository):
     put_image(wire, oci_manifest(), "v1", OCI)
     cloud.calls.clear()
 
-    ran = chandra("image", "check", "--tag", "v1", "--fix", "--dry-run")
+    result = chandra("image", "check", "--tag", "v1", "--fix", "--dry-run")
 
-    assert ran.status == 0, ran.err
-    assert ran.out.splitlines() == [f"would put image {REPOSITORY}:v1-v2s2"]
+    assert result.status == 0, result.err
+    assert result.out.splitlines() == [f"would put image {REPOSITORY}:v1-v2s2"]
     assert cloud.changes == []
 
 
@@ -333,10 +333,10 @@ def test_repair_is_idempotent(chandra, wire, repository):
 
 
 def test_missing_image_is_not_found(chandra, repository):
-    ran = chandra("image", "check", "--tag", "nothing")
+    result = chandra("image", "check", "--tag", "nothing")
 
-    assert ran.status == 4
-    assert f"there is no image nothing in {REPOSITORY}" in ran.err
+    assert result.status == 4
+    assert f"there is no image nothing in {REPOSITORY}" in result.err
 
 
 def test_codebuild_runs_commands_of_local_build():
@@ -375,9 +375,9 @@ def build_elsewhere(chandra, wire, tmp_path, cloud, intercept):
 
 
 def test_remote_push_builds_on_aws(build_elsewhere, wire, cloud):
-    ran = build_elsewhere()
+    result = build_elsewhere()
 
-    assert ran.status == 0, ran.err
+    assert result.status == 0, result.err
     assert "codebuild:StartBuild" in cloud.calls
     sent = wire.call("s3", "get_object", Bucket="weights", Key="builds/ocr/v1.zip")
     with zipfile.ZipFile(io.BytesIO(sent["Body"].read())) as packed:
@@ -387,19 +387,19 @@ def test_remote_push_builds_on_aws(build_elsewhere, wire, cloud):
 def test_ctrl_c_reports_that_codebuild_continues(build_elsewhere, intercept, tmp_path):
     intercept("codebuild", "BatchGetBuilds", interrupt)
 
-    ran = build_elsewhere()
+    result = build_elsewhere()
 
-    assert ran.status == 130
-    assert "continues in CodeBuild" in ran.err
-    assert "image push --remote again" in ran.err
+    assert result.status == 130
+    assert "continues in CodeBuild" in result.err
+    assert "image push --remote again" in result.err
     assert not (tmp_path / "chandra.lock.json").exists()
 
 
 def test_remote_push_without_role_names_next_command(chandra, cloud):
-    ran = chandra("image", "push", "--remote", "--tag", "v1")
+    result = chandra("image", "push", "--remote", "--tag", "v1")
 
-    assert ran.status == 4
-    assert "iam --create" in ran.err
+    assert result.status == 4
+    assert "iam --create" in result.err
 
 
 def test_remote_push_needs_bucket_in_region(chandra, wire, cloud):
@@ -408,10 +408,10 @@ def test_remote_push_needs_bucket_in_region(chandra, wire, cloud):
     wire.call("iam", "create_role", RoleName="ocr-build", AssumeRolePolicyDocument="{}")
     cloud.calls.clear()
 
-    ran = chandra("image", "push", "--remote", "--tag", "v1")
+    result = chandra("image", "push", "--remote", "--tag", "v1")
 
-    assert ran.status == 2
-    assert "CodeBuild reads the build context from us-east-1 only" in ran.err
+    assert result.status == 2
+    assert "CodeBuild reads the build context from us-east-1 only" in result.err
     assert "s3:PUT" not in cloud.calls
 
 
@@ -469,16 +469,16 @@ def test_build_timeout_leaves_build_running(script, aws):
 def test_overruled_image_is_reported(chandra, tmp_path):
     archive = str(write_archive(tmp_path / "image.tar"))
 
-    ran = chandra("image", "push", "--archive", archive, "--tag", "v1")
+    result = chandra("image", "push", "--archive", archive, "--tag", "v1")
 
-    assert "chandra.toml sets image.uri, which is used in its place" in ran.out
+    assert "chandra.toml sets image.uri, which is used in its place" in result.out
 
 
 def test_dry_run_of_push_shows_commands(chandra, cloud, runner):
-    ran = chandra("image", "push", "--dry-run")
+    result = chandra("image", "push", "--dry-run")
 
-    assert ran.status == 0, ran.err
-    assert "would create repository" in ran.out
-    assert "would run docker buildx build" in ran.out
+    assert result.status == 0, result.err
+    assert "would create repository" in result.out
+    assert "would run docker buildx build" in result.out
     assert runner.ran == []
     assert cloud.changes == []

@@ -50,7 +50,7 @@ def test_names_with_a_leading_dot_slash_are_read(tmp_path):
 
     members_read = reader(tmp_path / "a.tar", content)
 
-    assert members_read.document("index.json") == b"{}"
+    assert members_read.read_document("index.json") == b"{}"
     assert sorted(members_read.names) == sorted(FILES)
 
 
@@ -58,7 +58,7 @@ def test_names_with_a_leading_dot_slash_are_read(tmp_path):
 def test_compressed_files_are_read(tmp_path, compression):
     members_read = reader(tmp_path / "a", COMPRESSIONS[compression](packed(FILES)))
 
-    assert members_read.document("blobs/sha256/aa") == b"a blob"
+    assert members_read.read_document("blobs/sha256/aa") == b"a blob"
 
 
 def test_zstandard_file_is_refused_with_hint(tmp_path):
@@ -82,9 +82,9 @@ def test_links_inside_the_archive_are_followed(tmp_path, kind):
 
     members_read = reader(tmp_path / "a.tar", target.getvalue())
 
-    assert members_read.document("blobs/sha256/bb") == b"a blob"
+    assert members_read.read_document("blobs/sha256/bb") == b"a blob"
     assert sorted(members_read.names) == ["blobs/sha256/aa", "blobs/sha256/bb"]
-    assert members_read.size("blobs/sha256/bb") == 6
+    assert members_read.get_size("blobs/sha256/bb") == 6
 
 
 @pytest.mark.parametrize("target", ["/etc/passwd", "../../../etc/passwd", "x"])
@@ -92,7 +92,7 @@ def test_dangling_link_is_refused(tmp_path, target):
     content = with_member(type=tarfile.SYMTYPE, linkname=target)
 
     with pytest.raises(ConfigError, match="is a link"):
-        reader(tmp_path / "a.tar", content).document("x")
+        reader(tmp_path / "a.tar", content).read_document("x")
 
 
 @pytest.mark.parametrize("name", ["../x", "/x", "a/../../x", "./..", "a/../x"])
@@ -115,7 +115,7 @@ def test_too_large_document_is_refused(tmp_path):
     members_read = reader(tmp_path / "a.tar", packed({"index.json": bytes(5_000_000)}))
 
     with pytest.raises(ConfigError, match=r"5,000,000 bytes, and ECR takes 4,194,304"):
-        members_read.document("index.json")
+        members_read.read_document("index.json")
 
 
 def test_too_large_header_is_refused(tmp_path):
@@ -173,9 +173,11 @@ def test_ordinary_archive_is_read_completely(
         tmp_path / "a.tar", COMPRESSIONS[compression](content), kept_bytes=kept_bytes
     )
 
-    assert {name: members_read.document(name) for name in members_read.names} == files
+    assert {
+        name: members_read.read_document(name) for name in members_read.names
+    } == files
     for name, content in files.items():
-        assert b"".join(members_read.parts(name, 700)) == content
+        assert b"".join(members_read.read_parts(name, 700)) == content
 
 
 @SHARED
@@ -201,7 +203,7 @@ def test_damaged_tar_is_read_or_refused_with_hint(tmp_path, content, compression
 
     try:
         is_read = all(
-            members_read.document(name) is not None for name in members_read.names
+            members_read.read_document(name) is not None for name in members_read.names
         )
     except ConfigError as error:
         is_read = error.hint is not None

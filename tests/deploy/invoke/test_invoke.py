@@ -13,10 +13,10 @@ from tests.deploy.invoke.answers import DOCUMENT
 def test_a_document_comes_back_as_markdown(chandra, answering, picture):
     asked = answering(b"# Title\n")
 
-    ran = chandra("invoke", picture, "--pages", "1-3", "--max-output-tokens", "100")
+    result = chandra("invoke", picture, "--pages", "1-3", "--max-output-tokens", "100")
 
     environ, body = asked[0]
-    assert (ran.status, ran.out) == (0, "# Title\n")
+    assert (result.status, result.out) == (0, "# Title\n")
     assert environ["PATH_INFO"] == "/endpoints/ocr/invocations"
     assert environ["CONTENT_TYPE"] == "image/png"
     assert environ["HTTP_ACCEPT"] == "text/markdown"
@@ -31,11 +31,11 @@ def test_page_options_are_sent(chandra, answering, picture, tmp_path):
     prompt = tmp_path / "prompt.txt"
     prompt.write_text("Betrag; Währung?\n")
 
-    ran = chandra("invoke", picture, "--temperature", "0.3", "--max-attempts", "2",
+    result = chandra("invoke", picture, "--temperature", "0.3", "--max-attempts", "2",
                   "--prompt", f"@{prompt}", "--paginate", "--tables", "html",
                   "--inline-images", "--include-headers-footers")  # fmt: skip
 
-    assert ran.status == 0, ran.err
+    assert result.status == 0, result.err
     assert asked[0][0]["HTTP_X_AMZN_SAGEMAKER_CUSTOM_ATTRIBUTES"] == (
         "max_attempts=2;temperature=0.3;prompt=Betrag%3B W%C3%A4hrung?;tables=html;"
         "inline_images=true;include_headers_footers=true;paginate=true"
@@ -46,20 +46,20 @@ def test_the_answer_can_go_to_a_file(chandra, answering, picture, tmp_path):
     answering(b"<!DOCTYPE html>")
     path = tmp_path / "out.html"
 
-    ran = chandra("invoke", picture, "--format", "html", "-o", str(path))
+    result = chandra("invoke", picture, "--format", "html", "-o", str(path))
 
-    assert ran.status == 0
+    assert result.status == 0
     assert path.read_text() == "<!DOCTYPE html>"
 
 
 def test_failed_page_is_reported_with_the_others(chandra, answering, picture):
     answering(json.dumps(DOCUMENT).encode())
 
-    ran = chandra("invoke", picture, "--format", "json")
+    result = chandra("invoke", picture, "--format", "json")
 
-    assert ran.status == 0
-    assert json.loads(ran.out)["pages"][0]["markdown"] == "# Title"
-    assert "page 2 was not read: page 2 ends early (unreadable_document)" in ran.err
+    assert result.status == 0
+    assert json.loads(result.out)["pages"][0]["markdown"] == "# Title"
+    assert "page 2 was not read: page 2 ends early (unreadable_document)" in result.err
 
 
 def model_error(answering, status, message):
@@ -81,46 +81,48 @@ def test_a_model_error_is_unwrapped_to_the_problem_inside(chandra, answering, pi
                "pages?", "status": 422}  # fmt: skip
     model_error(answering, 422, json.dumps(problem))
 
-    ran = chandra("invoke", picture)
+    result = chandra("invoke", picture)
 
-    assert ran.status == 1
-    assert "unknown option pgaes; did you mean pages? (invalid_option, 422)" in ran.err
-    assert "primary" not in ran.err
+    assert result.status == 1
+    assert (
+        "unknown option pgaes; did you mean pages? (invalid_option, 422)" in result.err
+    )
+    assert "primary" not in result.err
 
 
 def test_model_error_without_problem_is_shown_unchanged(chandra, answering, picture):
     model_error(answering, 413, "")
 
-    ran = chandra("invoke", picture)
+    result = chandra("invoke", picture)
 
-    assert "the container answered 413: nothing" in ran.err
+    assert "the container answered 413: nothing" in result.err
 
 
 @pytest.mark.parametrize("content", [b"<html>a proxy</html>", b"[]", b"\xff"])
 def test_invalid_answer_is_reported(chandra, answering, picture, content):
     answering(content)
 
-    ran = chandra("invoke", picture, "--format", "json")
+    result = chandra("invoke", picture, "--format", "json")
 
-    assert ran.status == 6
-    assert "did not return a valid document" in ran.err
+    assert result.status == 6
+    assert "did not return a valid document" in result.err
 
 
 def test_timeout_suggests_fewer_pages(chandra, answering, picture):
     model_error(answering, 0, "")
 
-    ran = chandra("invoke", picture)
+    result = chandra("invoke", picture)
 
-    assert "did not answer within SageMaker's 60 s" in ran.err
-    assert "--pages" in ran.err
+    assert "did not answer within SageMaker's 60 s" in result.err
+    assert "--pages" in result.err
 
 
 def test_failed_invocation_is_not_retried(chandra, answering, picture):
     asked = answering(b"oops", status="500 Internal Server Error")
 
-    ran = chandra("invoke", picture)
+    result = chandra("invoke", picture)
 
-    assert ran.status == 1
+    assert result.status == 1
     assert len(asked) == 1
 
 
@@ -131,10 +133,10 @@ def test_error_of_a_missing_endpoint_names_it(chandra, answering, picture):
         headers=[("x-amzn-ErrorType", "ValidationError")],
     )
 
-    ran = chandra("invoke", picture)
+    result = chandra("invoke", picture)
 
-    assert ran.status == 4
-    assert "there is no endpoint ocr in service" in ran.err
+    assert result.status == 4
+    assert "there is no endpoint ocr in service" in result.err
 
 
 @pytest.mark.parametrize("output", ["missing/out.md", "."])
@@ -143,10 +145,10 @@ def test_unwritable_output_is_refused_before_sending(
 ):
     asked = answering(b"# Title")
 
-    ran = chandra("invoke", picture, "-o", str(tmp_path / output))
+    result = chandra("invoke", picture, "-o", str(tmp_path / output))
 
-    assert (ran.status, asked) == (2, [])
-    assert "--output with a path" in ran.err
+    assert (result.status, asked) == (2, [])
+    assert "--output with a path" in result.err
 
 
 @pytest.mark.parametrize("arguments", [[], ["--stream"]])
@@ -155,7 +157,9 @@ def test_ctrl_c_reports_state_of_the_document(chandra, intercept, picture, argum
     intercept("sagemaker-runtime", "InvokeEndpoint", interrupt)
     intercept("sagemaker-runtime", streamed, interrupt, is_streaming=True)
 
-    ran = chandra("invoke", picture, *arguments)
+    result = chandra("invoke", picture, *arguments)
 
-    assert ran.status == 130
-    assert "endpoint ocr may read on what it was sent; nothing was written" in ran.err
+    assert result.status == 130
+    assert (
+        "endpoint ocr may read on what it was sent; nothing was written" in result.err
+    )

@@ -13,11 +13,11 @@ def test_invalid_pages_are_rejected_before_sending(chandra, answering, tmp_path,
     path = tmp_path / "three.pdf"
     path.write_bytes(documents.pdf([["one"], ["two"], ["three"]]))
 
-    ran = chandra("invoke", str(path), "--pages", pages)
+    result = chandra("invoke", str(path), "--pages", pages)
 
-    assert (ran.status, asked) == (2, [])
-    assert ran.err.startswith("error: --pages: ")
-    assert "try:   --pages 1-3" in ran.err
+    assert (result.status, asked) == (2, [])
+    assert result.err.startswith("error: --pages: ")
+    assert "try:   --pages 1-3" in result.err
 
 
 def test_open_page_range_is_sent_without_blanks(chandra, answering, tmp_path):
@@ -25,9 +25,9 @@ def test_open_page_range_is_sent_without_blanks(chandra, answering, tmp_path):
     path = tmp_path / "three.pdf"
     path.write_bytes(documents.pdf([["one"], ["two"], ["three"]]))
 
-    ran = chandra("invoke", str(path), "--pages", " 3- , 1")
+    result = chandra("invoke", str(path), "--pages", " 3- , 1")
 
-    assert ran.status == 0, ran.err
+    assert result.status == 0, result.err
     environ, _ = asked[0]
     assert environ["HTTP_X_AMZN_SAGEMAKER_CUSTOM_ATTRIBUTES"] == "pages=3-,1"
 
@@ -59,22 +59,22 @@ def test_invalid_requests_are_rejected(
     (tmp_path / "empty.png").touch()
     places = {"PICTURE": picture, "EMPTY": str(tmp_path / "empty.png")}
 
-    ran = chandra("invoke", *[places.get(a, a) for a in arguments])
+    result = chandra("invoke", *[places.get(a, a) for a in arguments])
 
     assert asked == []
 
-    assert ran.status == status
-    assert sentence in ran.err
+    assert result.status == status
+    assert sentence in result.err
 
 
 def test_document_above_25_mb_is_refused_before_sending(chandra, tmp_path):
     path = tmp_path / "large.pdf"
     path.write_bytes(b"%PDF" + bytes(26_000_000))
 
-    ran = chandra("invoke", str(path))
+    result = chandra("invoke", str(path))
 
-    assert ran.status == 2
-    assert "SageMaker takes 25 MB" in ran.err
+    assert result.status == 2
+    assert "SageMaker takes 25 MB" in result.err
 
 
 PASSWORD = "hunter2-in-the-header"
@@ -87,12 +87,12 @@ def test_a_dry_run_does_not_show_the_password(
     asked = answering(b"# Title")
     monkeypatch.setenv("PDF_PASSWORD", PASSWORD)
 
-    ran = chandra(
+    result = chandra(
         *arguments, "--dry-run", "invoke", picture, "--password-env", "PDF_PASSWORD"
     )
 
-    assert (ran.status, asked) == (0, [])
-    assert PASSWORD not in ran.out + ran.err
+    assert (result.status, asked) == (0, [])
+    assert PASSWORD not in result.out + result.err
 
 
 @pytest.mark.parametrize(
@@ -104,20 +104,20 @@ def test_password_invalid_in_a_header_is_refused_and_hidden(
     asked = answering(b"# Title")
     monkeypatch.setenv("PDF_PASSWORD", password)
 
-    ran = chandra("invoke", picture, "--password-env", "PDF_PASSWORD")
+    result = chandra("invoke", picture, "--password-env", "PDF_PASSWORD")
 
-    assert (ran.status, asked) == (2, [])
-    assert "--password-env: " in ran.err
-    assert "hunter2" not in ran.out + ran.err
+    assert (result.status, asked) == (2, [])
+    assert "--password-env: " in result.err
+    assert "hunter2" not in result.out + result.err
 
 
 def test_unset_password_variable_is_refused(chandra, answering, picture):
     asked = answering(b"# Title")
 
-    ran = chandra("invoke", picture, "--password-env", "NOT_SET_ANYWHERE")
+    result = chandra("invoke", picture, "--password-env", "NOT_SET_ANYWHERE")
 
-    assert (ran.status, asked) == (2, [])
-    assert "there is no environment variable NOT_SET_ANYWHERE" in ran.err
+    assert (result.status, asked) == (2, [])
+    assert "there is no environment variable NOT_SET_ANYWHERE" in result.err
 
 
 def test_password_is_sent_in_header_outside_cloudtrail(
@@ -126,11 +126,13 @@ def test_password_is_sent_in_header_outside_cloudtrail(
     asked = answering(b"# Title")
     monkeypatch.setenv("PDF_PASSWORD", PASSWORD)
 
-    ran = chandra("invoke", picture, "--pages", "1", "--password-env", "PDF_PASSWORD")
+    result = chandra(
+        "invoke", picture, "--pages", "1", "--password-env", "PDF_PASSWORD"
+    )
 
-    assert ran.status == 0, ran.err
+    assert result.status == 0, result.err
     environ, _ = asked[0]
     assert environ["HTTP_X_AMZN_SAGEMAKER_CUSTOM_ATTRIBUTES"] == (
         f"pages=1;password={PASSWORD}"
     )
-    assert PASSWORD not in ran.out + ran.err
+    assert PASSWORD not in result.out + result.err

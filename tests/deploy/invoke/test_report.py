@@ -14,11 +14,11 @@ def test_report_of_an_undrawable_page_shows_text_only(chandra, answering, tmp_pa
     undrawable = tmp_path / "page.png"
     undrawable.write_bytes(b"\x89PNG\r\n\x1a\n")
 
-    ran = chandra("invoke", str(undrawable), "--format", "report")
+    result = chandra("invoke", str(undrawable), "--format", "report")
 
-    assert ran.status == 0, ran.err
-    assert "the report shows the text alone" in ran.err
-    assert "<h1>page.png</h1>" in ran.out
+    assert result.status == 0, result.err
+    assert "the report shows the text alone" in result.err
+    assert "<h1>page.png</h1>" in result.out
 
 
 def test_answer_without_page_numbers_is_an_invalid_document(
@@ -26,10 +26,10 @@ def test_answer_without_page_numbers_is_an_invalid_document(
 ):
     answering(json.dumps({"pages": [{"markdown": "x"}]}).encode())
 
-    ran = chandra("invoke", picture, "--format", "report")
+    result = chandra("invoke", picture, "--format", "report")
 
-    assert ran.status == 6
-    assert "did not return a valid document" in ran.err
+    assert result.status == 6
+    assert "did not return a valid document" in result.err
 
 
 class Elements(HTMLParser):
@@ -58,10 +58,10 @@ def test_report_shows_pages_with_blocks_beside_text(
     answering(json.dumps(DOCUMENT).encode())
     path = tmp_path / "report.html"
 
-    ran = chandra("invoke", picture, "--format", "report", "-o", str(path))
+    result = chandra("invoke", picture, "--format", "report", "-o", str(path))
 
     page = Elements(path.read_text())
-    assert ran.status == 0, ran.err
+    assert result.status == 0, result.err
     assert page.of("img", alt="page 1")[0]["src"].startswith("data:image/jpeg;base64,")
     (box,) = page.of("a", class_="box")
     assert "left:10.000%;top:10.000%;width:50.000%;height:20.000%" in box["style"]
@@ -126,6 +126,6 @@ def test_document_warnings_are_printed_with_the_answer(chandra, answering, pictu
     warned = [{"code": "xfa_form", "detail": "the form is drawn by a script"}]
     answering(json.dumps({**DOCUMENT, "warnings": warned}).encode())
 
-    ran = chandra("invoke", picture, "--format", "json")
+    result = chandra("invoke", picture, "--format", "json")
 
-    assert "the form is drawn by a script (xfa_form)" in ran.err
+    assert "the form is drawn by a script (xfa_form)" in result.err

@@ -28,21 +28,21 @@ def test_a_stream_is_shown_page_by_page(chandra, answering, picture):
     # Cut where no line ends.
     stream(answering, whole[:50], whole[50:700], whole[700:])
 
-    ran = chandra("invoke", picture, "--stream")
+    result = chandra("invoke", picture, "--stream")
 
-    assert ran.status == 0, ran.err
-    assert "# Title" in ran.out
-    assert "page 1: success" in ran.err
-    assert "page 2 was not read" in ran.err
+    assert result.status == 0, result.err
+    assert "# Title" in result.out
+    assert "page 1: success" in result.err
+    assert "page 2 was not read" in result.err
 
 
 def test_stream_may_take_eight_minutes(chandra, answering, picture, wire):
     """SageMaker allows eight minutes, and the default deadline is a minute."""
     asked = stream(answering, lines({"event": "page", **PAGE}, END))
 
-    ran = chandra("invoke", picture, "--stream", "--pages", "1-40")
+    result = chandra("invoke", picture, "--stream", "--pages", "1-40")
 
-    assert ran.status == 0, ran.err
+    assert result.status == 0, result.err
     assert asked[0][0]["HTTP_X_AMZN_SAGEMAKER_CUSTOM_ATTRIBUTES"] == (
         "pages=1-40;deadline_seconds=470"
     )
@@ -117,12 +117,12 @@ def test_markdown_of_a_stream_has_pages_in_document_order(
     path = tmp_path / "out.md"
     flags = {"terminal": [], "file": ["-o", str(path)], "json": ["--json"]}[where]
 
-    ran = chandra(
+    result = chandra(
         "invoke", picture, "--stream", *(["--pages", pages] if pages else []), *flags
     )
 
-    assert ran.status == 0, ran.err
-    out = ran.json["content"] if where == "json" else ran.out
+    assert result.status == 0, result.err
+    out = result.json["content"] if where == "json" else result.out
     text = path.read_text() if where == "file" else out
     assert text.split() == [f"P{n}" for n in sorted(came)]
 
@@ -139,30 +139,30 @@ def test_page_is_shown_after_all_pages_before_it():
 def test_pages_behind_a_missing_one_are_shown_at_the_end(chandra, answering, picture):
     stream(answering, lines(*numbered(3, 2)))
 
-    ran = chandra("invoke", picture, "--stream")
+    result = chandra("invoke", picture, "--stream")
 
-    assert ran.status == 6
-    assert ran.out.split() == ["P2", "P3"]
-    assert "pages that came, shown above: 2" in ran.err
+    assert result.status == 6
+    assert result.out.split() == ["P2", "P3"]
+    assert "pages that came, shown above: 2" in result.err
 
 
 def test_stream_without_its_last_line_is_an_error(chandra, answering, picture):
     stream(answering, lines({"event": "page", **PAGE}))
 
-    ran = chandra("invoke", picture, "--stream")
+    result = chandra("invoke", picture, "--stream")
 
-    assert ran.status == 6
-    assert "ended after 1 pages" in ran.err
+    assert result.status == 6
+    assert "ended after 1 pages" in result.err
 
 
 def test_empty_stream_gives_no_hint_on_other_pages(chandra, answering, picture):
     stream(answering)
 
-    ran = chandra("invoke", picture, "--stream")
+    result = chandra("invoke", picture, "--stream")
 
-    assert ran.status == 6
-    assert "ended after 0 pages" in ran.err
-    assert "try:   chandra-sagemaker logs --errors" in ran.err
+    assert result.status == 6
+    assert "ended after 0 pages" in result.err
+    assert "try:   chandra-sagemaker logs --errors" in result.err
 
 
 def test_a_stream_that_breaks_off_says_why(chandra, answering, picture):
@@ -171,10 +171,10 @@ def test_a_stream_that_breaks_off_says_why(chandra, answering, picture):
         headers=[("Content-Type", "application/vnd.amazon.eventstream")],
     )
 
-    ran = chandra("invoke", picture, "--stream")
+    result = chandra("invoke", picture, "--stream")
 
-    assert ran.status == 6
-    assert "ended early: took too long" in ran.err
+    assert result.status == 6
+    assert "ended early: took too long" in result.err
 
 
 def test_a_stream_can_end_in_the_services_own_error(chandra, answering, picture):
@@ -185,9 +185,9 @@ def test_a_stream_can_end_in_the_services_own_error(chandra, answering, picture)
         ),
     )
 
-    ran = chandra("invoke", picture, "--stream")
+    result = chandra("invoke", picture, "--stream")
 
-    assert "too many pages wait (overloaded)" in ran.err
+    assert "too many pages wait (overloaded)" in result.err
 
 
 @pytest.mark.parametrize(
@@ -205,11 +205,11 @@ def test_a_stream_can_end_in_the_services_own_error(chandra, answering, picture)
 def test_invalid_stream_is_reported(chandra, answering, picture, content):
     stream(answering, content)
 
-    ran = chandra("invoke", picture, "--stream")
+    result = chandra("invoke", picture, "--stream")
 
-    assert ran.status == 6
-    assert "is no stream of pages" in ran.err
-    assert "the same command without --stream" in ran.err
+    assert result.status == 6
+    assert "is no stream of pages" in result.err
+    assert "the same command without --stream" in result.err
 
 
 @pytest.mark.parametrize("form", ["md", "ndjson"])
@@ -220,12 +220,12 @@ def test_broken_stream_keeps_its_pages_in_the_file(
     path = tmp_path / "out"
     path.write_text("what was there before")
 
-    ran = chandra("invoke", picture, "--stream", "--format", form, "-o", str(path))
+    result = chandra("invoke", picture, "--stream", "--format", form, "-o", str(path))
 
-    assert ran.status == 6
+    assert result.status == 6
     assert "# Title" in path.read_text()
     assert "before" not in path.read_text()
-    assert f"pages that came, in {path}: 1" in ran.err
+    assert f"pages that came, in {path}: 1" in result.err
 
 
 def test_file_of_a_stream_equals_the_sent_bytes(chandra, answering, picture, tmp_path):
@@ -233,7 +233,9 @@ def test_file_of_a_stream_equals_the_sent_bytes(chandra, answering, picture, tmp
     stream(answering, whole)
     path = tmp_path / "out.ndjson"
 
-    ran = chandra("invoke", picture, "--stream", "--format", "ndjson", "-o", str(path))
+    result = chandra(
+        "invoke", picture, "--stream", "--format", "ndjson", "-o", str(path)
+    )
 
-    assert ran.status == 0, ran.err
+    assert result.status == 0, result.err
     assert path.read_bytes() == whole

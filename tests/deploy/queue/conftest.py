@@ -55,6 +55,6 @@ def deployed(chandra, project, wire, staged):
     """Deploy the asynchronous endpoint and return the run of the command."""
     wire.call("s3", "create_bucket", Bucket="exchange")
     project(configs.EXTRA)
-    ran = chandra("async", "deploy")
-    assert ran.status == 0, ran.err
-    return ran
+    result = chandra("async", "deploy")
+    assert result.status == 0, result.err
+    return result

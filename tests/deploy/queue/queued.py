@@ -25,7 +25,7 @@ PREFIX = "HTTP_X_AMZN_SAGEMAKER_"
 
 
 @dataclass(frozen=True)
-class Queued:
+class QueuedRequest:
     """Accepted request."""
 
     endpoint: str
@@ -46,8 +46,8 @@ class FakeQueue:
     """Error codes of the next requests."""
     unanswered: int = 0
     """Number of requests that are accepted without an answer to the caller."""
-    accepted: list[Queued] = field(default_factory=list)
-    waiting: list[Queued] = field(default_factory=list)
+    accepted: list[QueuedRequest] = field(default_factory=list)
+    waiting: list[QueuedRequest] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __call__(
@@ -70,7 +70,7 @@ class FakeQueue:
             if name.startswith(PREFIX)
         }
         extension, name = headers["s3outputpathextension"], headers["filename"]
-        queued = Queued(
+        queued = QueuedRequest(
             environ["PATH_INFO"].split("/")[2],
             headers,
             body,
@@ -94,7 +94,7 @@ class FakeQueue:
         for _ in range(len(self.waiting) if number is None else number):
             self._read(self.waiting.pop(0))
 
-    def _read(self, queued: Queued) -> None:
+    def _read(self, queued: QueuedRequest) -> None:
         if queued.body:
             source = json.loads(queued.body)["s3_uri"]
         else:
@@ -107,7 +107,7 @@ class FakeQueue:
             problem = {"code": "engine_failed", "detail": "the engine died"}
             self._put(queued.failure, json.dumps(problem).encode())
         else:
-            self._put(queued.output, answer_to(content))
+            self._put(queued.output, build_result(content))
 
     def _get(self, uri: str) -> bytes:
         bucket, key = split_uri(uri)
@@ -120,7 +120,7 @@ class FakeQueue:
         self.wire.call("s3", "put_object", Bucket=bucket, Key=key, Body=content)
 
 
-def answer_to(content: bytes, *, failed: tuple[int, ...] = ()) -> bytes:
+def build_result(content: bytes, *, failed: tuple[int, ...] = ()) -> bytes:
     """Return a result of two pages, of which those in `failed` could not be read."""
     text = content.decode()
     pages = [
@@ -146,27 +146,27 @@ sources = ["scans"]
 """
 
 
-def put(wire, bucket, key, content):
+def put_object(wire, bucket, key, content):
     content = beginning(key) + content
     wire.call("s3", "put_object", Bucket=bucket, Key=key, Body=content)
 
 
-def get(wire, bucket, key):
+def get_object(wire, bucket, key):
     return wire.call("s3", "get_object", Bucket=bucket, Key=key)["Body"].read()
 
 
-def states(ledger):
-    return sorted(job.state.value for job in ledger().read_jobs())
+def read_states(ledger):
+    return sorted(build_job.state.value for build_job in ledger().read_jobs())
 
 
-def sending(ledger, document_key, **changes):
+def store_as_sending(ledger, document_key, **changes):
     """Store a job as if its process had died during the request."""
     store = ledger()
-    job = store.find_job(document_key)
-    store.save(replace(job, state=State.SENDING, **changes))
+    build_job = store.find_job(document_key)
+    store.save(replace(build_job, state=State.SENDING, **changes))
 
 
-def job(**changes):
+def build_job(**changes):
     document = Document(
         name="a.pdf",
         source="s3://scans/a.pdf",

@@ -59,12 +59,12 @@ def failed(chandra, queue, tmp_path):
 
 
 def test_permanent_failures_are_not_retried(chandra, queue, failed):
-    ran = chandra("async", "submit", "--retry-failed", "--json")
+    result = chandra("async", "submit", "--retry-failed", "--json")
 
     broken = str(failed / "broken.pdf")
-    assert ran.status == 1
-    assert ran.json["submitted"] == len(queue.accepted) == 1
-    assert ran.json["given_up"] == {broken: "unreadable_document"}
+    assert result.status == 1
+    assert result.json["submitted"] == len(queue.accepted) == 1
+    assert result.json["given_up"] == {broken: "unreadable_document"}
 
 
 def test_permanent_failures_are_listed_with_advice(chandra, queue, failed):
@@ -74,9 +74,9 @@ def test_permanent_failures_are_listed_with_advice(chandra, queue, failed):
     waited = chandra("async", "wait")
     fetched = chandra("async", "fetch")
 
-    for ran in (tried, waited, fetched):
-        assert f"with unreadable_document: {failed / 'broken.pdf'}" in ran.out
-        assert "try: repair or replace the file: it is damaged or empty" in ran.out
+    for result in (tried, waited, fetched):
+        assert f"with unreadable_document: {failed / 'broken.pdf'}" in result.out
+        assert "try: repair or replace the file: it is damaged or empty" in result.out
     assert "--retry-all reads these again all the same, and pays again" in tried.out
 
 
@@ -86,18 +86,18 @@ def test_only_broken_documents_recommend_no_retry(chandra, queue, tmp_path):
     queue.read()
 
     for command in ("wait", "fetch"):
-        ran = chandra("async", command)
-        assert ran.status == 1
-        assert "--retry-failed" not in ran.out
+        result = chandra("async", command)
+        assert result.status == 1
+        assert "--retry-failed" not in result.out
 
 
 def test_retry_all_sends_every_failed_document(chandra, queue, failed):
     planned = chandra("async", "submit", "--retry-all", "--dry-run", "--json")
-    ran = chandra("async", "submit", "--retry-all", "--json")
+    result = chandra("async", "submit", "--retry-all", "--json")
 
     assert planned.json["would_submit"] == 2
-    assert (ran.status, ran.json["submitted"]) == (0, 2)
-    assert ran.json["given_up"] == {}
+    assert (result.status, result.json["submitted"]) == (0, 2)
+    assert result.json["given_up"] == {}
 
 
 # Inputs
@@ -109,10 +109,10 @@ def test_waiting_for_one_folder_does_not_wait_for_another(chandra, queue, folder
     queue.read()
     chandra("async", "submit", str(second))
 
-    ran = chandra("async", "wait", str(first), "--json")
+    result = chandra("async", "wait", str(first), "--json")
 
-    assert ran.status == 0
-    assert (ran.json["documents"], ran.json["read"]) == (1, 1)
+    assert result.status == 0
+    assert (result.json["documents"], result.json["read"]) == (1, 1)
     assert chandra("async", "wait", "--timeout", "1").status == 7
 
 
@@ -121,10 +121,12 @@ def test_single_folder_can_be_fetched(chandra, queue, folders):
     chandra("async", "submit", str(first), str(second))
     queue.read()
 
-    ran = chandra("async", "fetch", str(second / "a.pdf"), "--json")
+    result = chandra("async", "fetch", str(second / "a.pdf"), "--json")
 
-    assert ran.status == 0
-    assert [each["document"] for each in ran.json["results"]] == [str(second / "a.pdf")]
+    assert result.status == 0
+    assert [each["document"] for each in result.json["results"]] == [
+        str(second / "a.pdf")
+    ]
     assert not (first / "a.pdf.md").exists()
     assert (second / "a.pdf.md").read_text() == "# second\n"
 
@@ -135,10 +137,10 @@ def test_single_folder_can_be_fetched(chandra, queue, folders):
 def test_invalid_into_is_refused(chandra, queue, folders, into, words):
     chandra("async", "submit", str(folders[0]))
 
-    ran = chandra("async", "fetch", "--into", into)
+    result = chandra("async", "fetch", "--into", into)
 
-    assert ran.status == 2
-    assert words in ran.err
+    assert result.status == 2
+    assert words in result.err
 
 
 def test_partial_fetch_uses_same_names_as_full_fetch(chandra, queue, folders, tmp_path):
@@ -169,8 +171,8 @@ def test_prefix_and_manifest_select_submitted_documents(chandra, queue, wire, tm
         ("s3://scans/2026-old/c.pdf", ["s3://scans/2026-old/c.pdf"]),
         (str(manifest), ["s3://scans/2025/a.pdf"]),
     ):
-        ran = chandra("async", "fetch", named, "--json")
-        assert [each["document"] for each in ran.json["results"]] == expected
+        result = chandra("async", "fetch", named, "--json")
+        assert [each["document"] for each in result.json["results"]] == expected
 
 
 def test_line_selects_the_pages_it_names(chandra, queue, wire, tmp_path):
@@ -182,9 +184,9 @@ def test_line_selects_the_pages_it_names(chandra, queue, wire, tmp_path):
         manifests[-1].write_text(json.dumps(line))
         chandra("async", "submit", str(manifests[-1]))
 
-    ran = chandra("async", "wait", str(manifests[0]), "--dry-run", "--json")
+    result = chandra("async", "wait", str(manifests[0]), "--dry-run", "--json")
 
-    assert ran.json["documents"] == 1
+    assert result.json["documents"] == 1
 
 
 @pytest.mark.parametrize("command", ["wait", "fetch"])
@@ -192,11 +194,11 @@ def test_input_that_was_not_submitted_is_not_found(chandra, queue, folders, comm
     first, second = folders
     chandra("async", "submit", str(first))
 
-    ran = chandra("async", command, str(second))
+    result = chandra("async", command, str(second))
 
-    assert ran.status == 4
-    assert f"nothing of {second} is in the ledger" in ran.err
-    assert f"try:   chandra-sagemaker async submit {second}" in ran.err
+    assert result.status == 4
+    assert f"nothing of {second} is in the ledger" in result.err
+    assert f"try:   chandra-sagemaker async submit {second}" in result.err
 
 
 # Names
@@ -274,16 +276,16 @@ def test_each_invalid_line_has_its_own_reason(chandra, queue, tmp_path):
         '{"document": "s3://scans/a.pdf", "pagse": "1"}\n'
     )
 
-    ran = chandra("async", "submit", str(manifest))
+    result = chandra("async", "submit", str(manifest))
 
-    assert ran.status == 2
+    assert result.status == 2
     for words in (
         "line 1: pages look like",
         "line 2 must be an object that names a document",
         "line 3 is not JSON",
         "line 4: unknown option pagse",
     ):
-        assert words in ran.err
+        assert words in result.err
     assert queue.accepted == []
 
 

@@ -36,10 +36,10 @@ def test_deploy_creates_endpoint_with_scaling(deployed, cloud, wire):
 def test_second_deploy_changes_nothing(deployed, chandra, cloud):
     cloud.calls.clear()
 
-    ran = chandra("async", "deploy")
+    result = chandra("async", "deploy")
 
-    assert ran.status == 0, ran.err
-    assert "no changes" in ran.out
+    assert result.status == 0, result.err
+    assert "no changes" in result.out
     assert cloud.changes == []
 
 
@@ -47,9 +47,9 @@ def test_changed_limits_change_only_the_target(deployed, chandra, cloud, project
     project(EXTRA + "max_instances = 5\n")
     cloud.calls.clear()
 
-    ran = chandra("async", "deploy")
+    result = chandra("async", "deploy")
 
-    assert ran.status == 0, ran.err
+    assert result.status == 0, result.err
     assert cloud.changes == ["application-autoscaling:RegisterScalableTarget"]
 
 
@@ -57,12 +57,12 @@ def test_changed_limits_change_only_the_target(deployed, chandra, cloud, project
 def test_dry_run_shows_all_changes(chandra, project, cloud):
     project(EXTRA)
 
-    ran = chandra("async", "deploy", "--dry-run")
+    result = chandra("async", "deploy", "--dry-run")
 
-    assert ran.status == 0, ran.err
-    assert "would create endpoint ocr-async with config ocr-async-" in ran.out
-    assert "would set scaling policy wake" in ran.out
-    assert "would set alarm ocr-async-idle: no work for 65 minutes" in ran.out
+    assert result.status == 0, result.err
+    assert "would create endpoint ocr-async with config ocr-async-" in result.out
+    assert "would set scaling policy wake" in result.out
+    assert "would set alarm ocr-async-idle: no work for 65 minutes" in result.out
     assert cloud.changes == []
 
 
@@ -72,9 +72,9 @@ def test_destroy_removes_both_endpoints(deployed, chandra, cloud, wire):
     wire.call("s3", "put_object", Bucket="exchange", Key="async/ocr/in/1", Body=b"1")
     wire.call("s3", "put_object", Bucket="exchange", Key="other", Body=b"2")
 
-    ran = chandra("destroy", "--all")
+    result = chandra("destroy", "--all")
 
-    assert ran.status == 0, ran.err
+    assert result.status == 0, result.err
     assert cloud.machines == {}
     assert cloud.variants == {}
     left = wire.call("cloudwatch", "describe_alarms")["MetricAlarms"]
@@ -91,10 +91,10 @@ def test_destroy_removes_both_endpoints(deployed, chandra, cloud, wire):
 def test_scaling_alarms_do_not_roll_back_update(deployed, chandra, cloud, project):
     project(EXTRA + "timeout_seconds = 900\n")
 
-    ran = chandra("async", "deploy", "--dry-run", "--json")
+    result = chandra("async", "deploy", "--dry-run", "--json")
 
     update = next(
-        a for a in ran.json["actions"] if a.get("operation") == "update_endpoint"
+        a for a in result.json["actions"] if a.get("operation") == "update_endpoint"
     )
     assert "AutoRollbackConfiguration" not in update["params"]["DeploymentConfig"]
     assert update["params"]["RetainAllVariantProperties"] is True
@@ -104,10 +104,10 @@ def test_scaling_alarms_do_not_roll_back_update(deployed, chandra, cloud, projec
 def test_deploy_without_wait_reports_missing_scaling(chandra, project, cloud):
     project(EXTRA)
 
-    ran = chandra("async", "deploy", "--no-wait")
+    result = chandra("async", "deploy", "--no-wait")
     again = chandra("async", "deploy")
 
-    assert "without scaling" in ran.out
+    assert "without scaling" in result.out
     assert again.status == 0, again.err
     assert "application-autoscaling:PutScalingPolicy" in cloud.changes
 
@@ -115,10 +115,10 @@ def test_deploy_without_wait_reports_missing_scaling(chandra, project, cloud):
 def test_instance_count_is_refused(chandra, project):
     project(EXTRA)
 
-    ran = chandra("async", "deploy", "--instance-count", "2")
+    result = chandra("async", "deploy", "--instance-count", "2")
 
-    assert ran.status == 2
-    assert "min_instances and max_instances" in ran.err
+    assert result.status == 2
+    assert "min_instances and max_instances" in result.err
 
 
 @pytest.mark.usefixtures("staged")
@@ -126,11 +126,11 @@ def test_quota_below_max_instances_is_reported(chandra, project, cloud):
     project(EXTRA)
     cloud.limits = {"ml.g6e.2xlarge": 1}
 
-    ran = chandra("async", "deploy")
+    result = chandra("async", "deploy")
 
-    assert ran.status == 0, ran.err
-    assert "may run 1 ml.g6e.2xlarge for endpoints; 2 are requested" in ran.out
-    assert "(asynchronous.max_instances)" in ran.out
+    assert result.status == 0, result.err
+    assert "may run 1 ml.g6e.2xlarge for endpoints; 2 are requested" in result.out
+    assert "(asynchronous.max_instances)" in result.out
 
 
 def test_stop_and_start_include_scaling(deployed, chandra, cloud):
@@ -160,11 +160,11 @@ def test_stop_and_start_include_scaling(deployed, chandra, cloud):
 
 
 def test_stop_affects_only_one_endpoint(deployed, chandra, cloud):
-    ran = chandra("stop")
+    result = chandra("stop")
 
-    assert "endpoint ocr is not running\n" in ran.out
-    assert "note: endpoint ocr-async has 1 machines, $2.80 an hour" in ran.out
-    assert "stop --async" not in ran.out
+    assert "endpoint ocr is not running\n" in result.out
+    assert "note: endpoint ocr-async has 1 machines, $2.80 an hour" in result.out
+    assert "stop --async" not in result.out
     assert set(cloud.machines) == {"ocr-async"}
 
 
@@ -178,9 +178,9 @@ def test_foreign_queue_is_not_stopped(chandra, project, wire, staged, cloud):
         EndpointConfigName=cloud.machines["ocr"].config,
     )
 
-    ran = chandra("stop", "--async")
+    result = chandra("stop", "--async")
 
-    assert ran.status == 5
+    assert result.status == 5
     assert set(cloud.machines) == {"ocr", "ocr-async"}
 
 

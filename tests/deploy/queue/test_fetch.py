@@ -19,15 +19,15 @@ def test_results_are_written_beside_documents(chandra, queue, folder):
     chandra("async", "submit", str(folder))
     queue.read()
 
-    ran = chandra("async", "fetch")
+    result = chandra("async", "fetch")
 
-    assert ran.status == 1
+    assert result.status == 1
     assert (folder / "a.pdf.md").read_text() == "# first\n"
     assert (folder / "2026" / "b.png.md").read_text() == "# second\n"
     error = json.loads((folder / "c.pdf.error.json").read_text())
     assert error["code"] == "unreadable_document"
     assert error["document"] == str(folder / "c.pdf")
-    assert "failed: " in ran.out
+    assert "failed: " in result.out
 
 
 @pytest.mark.parametrize("format_name", ["md", "html", "json"])
@@ -35,10 +35,10 @@ def test_json_is_converted_to_every_format(chandra, queue, folder, format_name):
     chandra("async", "submit", str(folder / "a.pdf"))
     queue.read()
 
-    ran = chandra("async", "fetch", "--format", format_name)
+    result = chandra("async", "fetch", "--format", format_name)
 
     text = (folder / f"a.pdf.{format_name}").read_text()
-    assert ran.status == 0, ran.err
+    assert result.status == 0, result.err
     assert {"md": "# first", "html": "<p>first 2</p>", "json": '"pages"'}[
         format_name
     ] in text
@@ -162,9 +162,9 @@ def test_failed_pages_are_written_to_error_file(chandra, queue, folder):
     chandra("async", "submit", str(folder / "a.pdf"))
     queue._put(queue.accepted[0].output, answer_to(b"first", failed=(2,)))
 
-    ran = chandra("async", "fetch")
+    result = chandra("async", "fetch")
 
-    assert ran.status == 0
+    assert result.status == 0
     assert (folder / "a.pdf.md").exists()
     (page,) = json.loads((folder / "a.pdf.error.json").read_text())["pages"]
     assert page == {"page": 2, "code": "out_of_memory", "detail": "too large"}
@@ -176,9 +176,9 @@ def test_parts_of_document_have_different_results(chandra, queue, wire):
         chandra("async", "submit", "s3://scans/a.pdf", "--pages", pages)
     queue.read()
 
-    ran = chandra("async", "fetch")
+    result = chandra("async", "fetch")
 
-    assert ran.status == 0, ran.out
+    assert result.status == 0, result.out
     assert get(wire, "scans", "a.pages-1-5.pdf.md") == b"# first\n"
     assert get(wire, "scans", "a.pages-6-9.pdf.md") == b"# first\n"
 
@@ -208,19 +208,19 @@ def test_dry_run_writes_nothing(chandra, queue, folder):
     queue.read()
     chandra("async", "wait")
 
-    ran = chandra("async", "fetch", "--dry-run")
+    result = chandra("async", "fetch", "--dry-run")
 
-    assert ran.status == 0
-    assert "would write 2 results" in ran.out
+    assert result.status == 0
+    assert "would write 2 results" in result.out
     assert not list(folder.rglob("*.md"))
 
 
 @pytest.mark.parametrize("command", ["wait", "fetch"])
 def test_missing_ledger_is_an_error(chandra, queue, command):
-    ran = chandra("async", command)
+    result = chandra("async", command)
 
-    assert ran.status == 4
-    assert "there is no ledger" in ran.err
+    assert result.status == 4
+    assert "there is no ledger" in result.err
 
 
 def test_many_page_ranges_give_short_name(chandra, queue, folder):
@@ -228,9 +228,9 @@ def test_many_page_ranges_give_short_name(chandra, queue, folder):
     chandra("async", "submit", str(folder / "a.pdf"), "--pages", pages)
     queue.read()
 
-    ran = chandra("async", "fetch")
+    command = chandra("async", "fetch")
 
-    assert ran.status == 0, ran.out
+    assert command.status == 0, command.out
     (result,) = folder.glob("a.pages-*.pdf.md")
     assert result.name.startswith("a.pages-1,3,5,")
     assert len(result.name) < 100

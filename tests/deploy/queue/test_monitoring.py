@@ -70,14 +70,14 @@ def test_status_shows_queue_and_backlog(chandra, wire, at):
         ApproximateAgeOfOldestRequest=90,
     )
 
-    ran = chandra("status")
+    result = chandra("status")
     facts = chandra("status", "--json").json
 
-    assert ran.status == 0, ran.err
-    assert "there is no endpoint ocr that answers in real time" in ran.out
-    assert "12 documents, 12 for each machine, the oldest for 1 min 30 s" in ran.out
-    assert "documents wait and there is no machine: one is on its way" in ran.out
-    assert "1 x ml.g6e.2xlarge (0 to 2)" in ran.out
+    assert result.status == 0, result.err
+    assert "there is no endpoint ocr that answers in real time" in result.out
+    assert "12 documents, 12 for each machine, the oldest for 1 min 30 s" in result.out
+    assert "documents wait and there is no machine: one is on its way" in result.out
+    assert "1 x ml.g6e.2xlarge (0 to 2)" in result.out
     assert (facts["endpoint"], facts["status"]) == ("ocr", None)
     queue = facts["asynchronous"]
     assert (queue["endpoint"], queue["status"]) == ("ocr-async", "InService")
@@ -106,10 +106,10 @@ def test_status_reports_denied_metrics(chandra, intercept):
 
     intercept("cloudwatch", "GetMetricData", deny)
 
-    ran = chandra("status")
+    result = chandra("status")
 
-    assert "not known: not authorized: GetMetricData" in ran.out
-    assert "CloudWatch has no number" not in ran.out
+    assert "not known: not authorized: GetMetricData" in result.out
+    assert "CloudWatch has no number" not in result.out
 
 
 @pytest.mark.usefixtures("deployed")
@@ -120,10 +120,10 @@ def test_status_of_denied_endpoint_is_unknown(chandra, intercept):
 
     intercept("sagemaker", "DescribeEndpoint", deny)
 
-    ran = chandra("status")
+    result = chandra("status")
 
-    assert "not known: not authorized: DescribeEndpoint" in ran.out
-    assert "stopped" not in ran.out.partition("asynchronous")[2]
+    assert "not known: not authorized: DescribeEndpoint" in result.out
+    assert "stopped" not in result.out.partition("asynchronous")[2]
 
 
 @pytest.mark.usefixtures("deployed")
@@ -142,12 +142,12 @@ def test_metrics_are_those_of_async_endpoints(
     }
     shape = service_model("cloudwatch").operation_model("GetMetricData").input_shape
 
-    ran = chandra("metrics", "--async")
+    result = chandra("metrics", "--async")
 
-    assert ran.status == 0, ran.err
-    (row,) = (r for r in ran.out.splitlines() if r.startswith("waiting"))
+    assert result.status == 0, result.err
+    (row,) = (r for r in result.out.splitlines() if r.startswith("waiting"))
     assert row.split()[1:4] == ["12", "12", "12"]
-    assert "invocations" not in ran.out
+    assert "invocations" not in result.out
     assert list(violations(shape, queried)) == []
     names = [metric.identifier for metric in QUEUE_METRICS]
     assert len({*names}) == len(names)

@@ -66,10 +66,10 @@ def test_unwritable_result_does_not_stop_others(chandra, queue, folder):
     chandra("async", "submit", str(long), str(folder / "a.pdf"))
     queue.read()
 
-    ran = chandra("async", "fetch")
+    result = chandra("async", "fetch")
 
-    assert ran.status == 1
-    assert f"not written: {long}.md: File name too long" in ran.out
+    assert result.status == 1
+    assert f"not written: {long}.md: File name too long" in result.out
     assert (folder / "a.pdf.md").read_text() == "# first\n"
 
 
@@ -83,10 +83,10 @@ def test_equal_names_of_two_submissions_are_both_written(
     chandra("async", "submit", str(folder / "2026" / "a.pdf"))
     queue.read()
 
-    ran = chandra("async", "fetch", "--into", str(tmp_path / "out"))
+    result = chandra("async", "fetch", "--into", str(tmp_path / "out"))
     again = chandra("async", "fetch", "--into", str(tmp_path / "out"), "--json").json
 
-    assert ran.status == 0, ran.out
+    assert result.status == 0, result.out
     first, second = sorted((tmp_path / "out").iterdir())
     assert (first.name, first.read_text()) == ("a.pdf.md", "# first\n")
     assert (second.name[:2], second.read_text()) == ("a~", "# another\n")
@@ -101,9 +101,9 @@ def test_file_with_two_option_sets_has_two_results(chandra, queue, folder):
     chandra("async", "submit", one, "--max-output-tokens", "9")
     queue._put(queue.waiting.pop().output, answer_to(b"short"))
 
-    ran = chandra("async", "fetch")
+    result = chandra("async", "fetch")
 
-    assert ran.status == 0, ran.out
+    assert result.status == 0, result.out
     results = sorted(folder.glob("a*.md"))
     assert [each.read_text() for each in results] == ["# first\n", "# short\n"]
     assert results[0].name == "a.pdf.md"
@@ -112,10 +112,10 @@ def test_file_with_two_option_sets_has_two_results(chandra, queue, folder):
 def test_folder_without_documents_is_reported(chandra, queue, tmp_path):
     (tmp_path / "empty").mkdir()
 
-    ran = chandra("async", "submit", str(tmp_path / "empty"))
+    result = chandra("async", "submit", str(tmp_path / "empty"))
 
-    assert ran.status == 0, ran.err
-    assert f"{tmp_path / 'empty'}: there is no document in it" in ran.out
+    assert result.status == 0, result.err
+    assert f"{tmp_path / 'empty'}: there is no document in it" in result.out
 
 
 def test_non_utf8_file_name_is_fetched_into_s3(chandra, queue, wire, folder):
@@ -141,12 +141,12 @@ def test_fetch_reports_missing_pages(chandra, queue, folder):
     chandra("async", "submit", str(folder / "a.pdf"))
     read_in_part(queue, "deadline_exceeded")
 
-    ran = chandra("async", "fetch")
+    result = chandra("async", "fetch")
     again = chandra("async", "fetch", "--json").json
 
-    assert ran.status == 0, ran.err
+    assert result.status == 0, result.err
     target = str(folder / "a.pdf.md")
-    assert f"in part: {target} lacks page 2 (deadline_exceeded)" in ran.out
+    assert f"in part: {target} lacks page 2 (deadline_exceeded)" in result.out
     assert again["results"][0]["missing_pages"] == {"2": "deadline_exceeded"}
 
 
@@ -158,7 +158,7 @@ def test_missing_pages_are_found_in_markdown(chandra, queue, folder):
     queue._put(queue.waiting.pop().output, body)
 
     waited = chandra("async", "wait", "--json").json
-    ran = chandra("async", "fetch")
+    result = chandra("async", "fetch")
     there = (folder / "a.pdf.md").read_bytes()
     shown = json.loads((folder / "a.pdf.error.json").read_text())
     again = chandra("async", "submit", "--retry-failed", "--json").json
@@ -166,7 +166,7 @@ def test_missing_pages_are_found_in_markdown(chandra, queue, folder):
     after = chandra("async", "fetch")
 
     assert (waited["pages_failed"], waited["in_part"]) == (1, 1)
-    assert "lacks page 2 (engine_failed)" in ran.out
+    assert "lacks page 2 (engine_failed)" in result.out
     assert there == body
     assert shown["pages"] == [
         {"page": 2, "code": "engine_failed", "detail": "it died twice"}
@@ -211,8 +211,8 @@ def test_failing_page_is_retried_at_most_three_times(chandra, queue, folder):
         while queue.waiting:
             read_in_part(queue)
         chandra("async", "wait")
-        ran = chandra("async", "submit", "--retry-failed", "--json")
-        counts.append(ran.json["submitted"])
+        result = chandra("async", "submit", "--retry-failed", "--json")
+        counts.append(result.json["submitted"])
 
     assert counts == [1, 1, 0, 0]
 
@@ -229,11 +229,11 @@ def test_better_earlier_attempt_is_kept(chandra, queue, folder, is_refused):
     else:
         queue._put(queued.output, answer_to(b"worse", failed=(1, 2)))
 
-    ran = chandra("async", "wait", "--json")
+    result = chandra("async", "wait", "--json")
     chandra("async", "fetch")
 
-    assert (ran.status, ran.json["pages"]) == (0, 1)
-    assert ran.json["page_failures"] == {"engine_failed": 1}
+    assert (result.status, result.json["pages"]) == (0, 1)
+    assert result.json["page_failures"] == {"engine_failed": 1}
     assert (folder / "a.pdf.md").read_text().startswith("# first\n")
 
 
@@ -252,7 +252,7 @@ def test_interrupted_retry_continues(chandra, queue, folder):
 
 
 def test_submit_without_input_is_refused(chandra, queue):
-    ran = chandra("async", "submit")
+    result = chandra("async", "submit")
 
-    assert ran.status == 2
-    assert "nothing was named" in ran.err
+    assert result.status == 2
+    assert "nothing was named" in result.err

@@ -21,11 +21,11 @@ from tests.documents import pdf
 
 
 def test_folder_is_uploaded_and_queued(chandra, queue, folder, wire):
-    ran = chandra("async", "submit", str(folder))
+    result = chandra("async", "submit", str(folder))
 
-    assert ran.status == 0, ran.err
-    assert "3 documents are in the queue of ocr-async" in ran.out
-    assert f"left out: {folder / 'notes.docx'}: not a type we read: .docx" in ran.out
+    assert result.status == 0, result.err
+    assert "3 documents are in the queue of ocr-async" in result.out
+    assert f"left out: {folder / 'notes.docx'}: not a type we read: .docx" in result.out
     assert {q.endpoint for q in queue.accepted} == {"ocr-async"}
     types = sorted(q.headers["content_type"] for q in queue.accepted)
     assert types == ["application/pdf", "application/pdf", "image/png"]
@@ -108,10 +108,10 @@ def test_long_prompt_is_sent_without_escapes(chandra, queue, project, folder, tm
 def test_retry_accepts_no_other_options(chandra, queue, folder, flags):
     chandra("async", "submit", str(folder / "a.pdf"))
 
-    ran = chandra("async", "submit", "--retry-failed", *flags)
+    result = chandra("async", "submit", "--retry-failed", *flags)
 
-    assert ran.status == 2
-    assert "sends each document as it was submitted" in ran.err
+    assert result.status == 2
+    assert "sends each document as it was submitted" in result.err
 
 
 @pytest.mark.parametrize("isolation", ["true", "false"])
@@ -125,9 +125,9 @@ def test_manifest_in_s3_is_submitted(chandra, queue, wire, project, isolation):
     content = "\n".join(map(json.dumps, lines)).encode()
     put(wire, "scans", "wanted.jsonl", content)
 
-    ran = chandra("async", "submit", "s3://scans/wanted.jsonl")
+    result = chandra("async", "submit", "s3://scans/wanted.jsonl")
 
-    assert ran.status == 0, ran.err
+    assert result.status == 0, result.err
     told = {q.headers.get("inputlocation"): q for q in queue.accepted}
     if isolation == "true":
         assert {*told} == {"s3://scans/2026/a.pdf"}
@@ -144,10 +144,10 @@ def test_manifest_in_s3_is_submitted(chandra, queue, wire, project, isolation):
 def test_unreachable_object_is_left_out_and_reported(chandra, queue, wire):
     put(wire, "others", "a.pdf", b"first")
 
-    ran = chandra("async", "submit", "s3://others/a.pdf")
+    result = chandra("async", "submit", "s3://others/a.pdf")
 
-    assert ran.status == 1
-    assert "add it to asynchronous.sources" in ran.out
+    assert result.status == 1
+    assert "add it to asynchronous.sources" in result.out
     assert queue.accepted == []
 
 
@@ -233,12 +233,12 @@ def test_document_above_one_gib_is_refused(chandra, queue, folder):
     with (folder / "2026" / "b.png").open("r+b") as file:
         file.truncate(MAX_BYTES + 1)
 
-    ran = chandra("async", "submit", str(folder / "2026"), str(folder / "a.pdf"))
+    result = chandra("async", "submit", str(folder / "2026"), str(folder / "a.pdf"))
     waited = chandra("async", "wait", "--timeout", "1", "--json")
 
     assert (
         "it has 1,073,741,825 bytes, and SageMaker takes 1,073,741,824 "
-        "(document_too_large)" in ran.out
+        "(document_too_large)" in result.out
     )
     assert len(queue.accepted) == 1
     assert waited.status == 7
@@ -248,9 +248,9 @@ def test_throttled_request_is_retried(chandra, queue, folder, at):
     queue.refusals = ["ThrottlingException"] * 3
     started = at.now
 
-    ran = chandra("async", "submit", str(folder / "a.pdf"))
+    result = chandra("async", "submit", str(folder / "a.pdf"))
 
-    assert ran.status == 0, ran.err
+    assert result.status == 0, result.err
     assert len(queue.accepted) == 1
     # Pauses of 1, 2 and 4 s, each shortened by up to half.
     assert 3.5 <= at.now - started <= 7
@@ -259,12 +259,12 @@ def test_throttled_request_is_retried(chandra, queue, folder, at):
 def test_missing_endpoint_stops_and_can_continue(chandra, queue, folder):
     queue.refusals = ["ValidationError"] * 20
 
-    ran = chandra("async", "submit", str(folder))
+    result = chandra("async", "submit", str(folder))
     queue.refusals.clear()
     again = chandra("async", "submit", str(folder))
 
-    assert ran.status == 4
-    assert "no endpoint ocr-async in service" in ran.err
+    assert result.status == 4
+    assert "no endpoint ocr-async in service" in result.err
     assert again.status == 0, again.err
     assert len(queue.accepted) == 3
 
@@ -287,10 +287,10 @@ def test_killed_request_that_arrived_is_not_sent_again(chandra, queue, folder, l
     sending(ledger, job.key, owner="elsewhere/1", since=0.0, output=None, failure=None)
     queue.read()
 
-    ran = chandra("async", "submit", str(folder / "a.pdf"))
+    result = chandra("async", "submit", str(folder / "a.pdf"))
     waited = chandra("async", "wait")
 
-    assert ran.status == waited.status == 0, ran.err
+    assert result.status == waited.status == 0, result.err
     assert len(queue.accepted) == 1
 
 
@@ -300,10 +300,10 @@ def test_killed_request_that_failed_is_not_sent_again(chandra, queue, folder, le
     sending(ledger, job.key, owner="elsewhere/1", since=0.0, output=None, failure=None)
     queue.read()
 
-    ran = chandra("async", "submit", str(folder / "c.pdf"))
+    result = chandra("async", "submit", str(folder / "c.pdf"))
     waited = chandra("async", "wait", "--json")
 
-    assert ran.status == 0, ran.err
+    assert result.status == 0, result.err
     assert waited.json["failures"] == {"unreadable_document": 1}
     assert len(queue.accepted) == 1
 
@@ -359,10 +359,10 @@ def test_file_changed_during_submit_is_not_sent(
 
     intercept("s3", "HeadObject", change_file)
 
-    ran = chandra("async", "submit", str(folder / "a.pdf"))
+    result = chandra("async", "submit", str(folder / "a.pdf"))
 
-    assert ran.status == 1
-    assert "it changed while it was submitted" in ran.out
+    assert result.status == 1
+    assert "it changed while it was submitted" in result.out
     assert queue.accepted == []
     assert states(ledger) == ["new"]
 
@@ -370,11 +370,11 @@ def test_file_changed_during_submit_is_not_sent(
 def test_dry_run_counts_and_sends_nothing(chandra, queue, folder):
     chandra("async", "submit", str(folder / "a.pdf"))
 
-    ran = chandra("async", "submit", str(folder), "--dry-run")
+    result = chandra("async", "submit", str(folder), "--dry-run")
 
-    assert ran.status == 0, ran.err
-    assert "would submit 2 documents" in ran.out
-    assert "1 are read or in the queue already" in ran.out
+    assert result.status == 0, result.err
+    assert "would submit 2 documents" in result.out
+    assert "1 are read or in the queue already" in result.out
     assert len(queue.accepted) == 1
 
 
@@ -382,11 +382,11 @@ def test_document_too_long_for_timeout_is_reported(chandra, queue, folder, proje
     project(EXTRA.format(isolation="true") + "timeout_seconds = 60\n")
     (folder / "long.pdf").write_bytes(pdf([["one"]] * 5))
 
-    ran = chandra("async", "submit", str(folder / "long.pdf"))
+    result = chandra("async", "submit", str(folder / "long.pdf"))
 
-    assert ran.status == 0, ran.err
-    assert "note: 1 documents have more than 3 pages" in ran.out
-    assert "asynchronous.concurrency" in ran.out
+    assert result.status == 0, result.err
+    assert "note: 1 documents have more than 3 pages" in result.out
+    assert "asynchronous.concurrency" in result.out
 
 
 def test_ledger_in_s3_is_supported(chandra, queue, folder, tmp_path):

@@ -27,48 +27,48 @@ def test_waiting_shows_documents_pages_and_failures_by_code(chandra, queue, fold
         naps.append(seconds)
         queue.read(1 if queue.waiting else 0)
 
-    ran = chandra("async", "wait", sleep=sleep)
+    result = chandra("async", "wait", sleep=sleep)
 
-    assert ran.status == 1
-    assert "0 of 3 documents read" in ran.out
-    assert "1 failed (unreadable_document 1)" in ran.out
-    assert "pages/s" in ran.out
-    assert "left" in ran.out
-    assert "1 would fail again, with unreadable_document: " in ran.out
-    assert "try: repair or replace the file" in ran.out
-    assert "--retry-failed" not in ran.out
+    assert result.status == 1
+    assert "0 of 3 documents read" in result.out
+    assert "1 failed (unreadable_document 1)" in result.out
+    assert "pages/s" in result.out
+    assert "left" in result.out
+    assert "1 would fail again, with unreadable_document: " in result.out
+    assert "try: repair or replace the file" in result.out
+    assert "--retry-failed" not in result.out
 
 
 def test_wait_succeeds_if_all_documents_are_read(chandra, queue, folder):
     chandra("async", "submit", str(folder / "a.pdf"), str(folder / "2026"))
     queue.read()
 
-    ran = chandra("async", "wait", "--json")
+    result = chandra("async", "wait", "--json")
 
-    assert ran.status == 0
-    assert ran.json["read"] == 2
-    assert ran.json["pages"] == 4
-    assert ran.json["waiting"] == 0
+    assert result.status == 0
+    assert result.json["read"] == 2
+    assert result.json["pages"] == 4
+    assert result.json["waiting"] == 0
 
 
 def test_timeout_ends_wait_only(chandra, queue, folder):
     chandra("async", "submit", str(folder))
 
-    ran = chandra("async", "wait", "--timeout", "60")
+    result = chandra("async", "wait", "--timeout", "60")
 
-    assert ran.status == 7
-    assert "3 documents still wait" in ran.err
-    assert "try:   chandra-sagemaker async wait" in ran.err
+    assert result.status == 7
+    assert "3 documents still wait" in result.err
+    assert "try:   chandra-sagemaker async wait" in result.err
 
 
 def test_document_without_answer_is_lost(chandra, queue, folder, ledger, at):
     chandra("async", "submit", str(folder / "a.pdf"))
 
     # In steps of an hour, and not of the ten seconds it would sleep.
-    ran = chandra("async", "wait", sleep=lambda seconds: at.sleep(3600))
+    result = chandra("async", "wait", sleep=lambda seconds: at.sleep(3600))
 
-    assert ran.status == 1
-    assert "1 failed (lost 1)" in ran.out
+    assert result.status == 1
+    assert "1 failed (lost 1)" in result.out
     assert states(ledger) == ["failed"]
 
 
@@ -135,7 +135,7 @@ def test_failed_pages_are_counted_by_code(chandra, queue, folder, wire):
     chandra("async", "submit", str(folder / "a.pdf"))
     queue._put(queue.accepted[0].output, answer_to(b"first", failed=(2,)))
 
-    ran = chandra("async", "wait", "--json")
+    result = chandra("async", "wait", "--json")
 
-    assert ran.json["pages"] == 1
-    assert ran.json["page_failures"] == {"out_of_memory": 1}
+    assert result.json["pages"] == 1
+    assert result.json["page_failures"] == {"out_of_memory": 1}

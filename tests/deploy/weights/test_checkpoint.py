@@ -97,10 +97,12 @@ def test_config_without_model_type_is_refused(folder, config):
 
 
 def test_other_architecture_is_refused(bucket, chandra, cloud, folder):
-    ran = chandra("model", "stage", "--from", str(folder(LLAMA)), "--model", "acme/l")
+    result = chandra(
+        "model", "stage", "--from", str(folder(LLAMA)), "--model", "acme/l"
+    )
 
-    assert ran.status == 2
-    assert "is not a Chandra model: its model_type is 'llama'" in ran.err
+    assert result.status == 2
+    assert "is not a Chandra model: its model_type is 'llama'" in result.err
     assert cloud.changes == []
 
 
@@ -145,11 +147,11 @@ def test_any_config_is_recognised_or_refused(folder, config):
 def test_manifest_tells_source_of_name(bucket, chandra, wire, folder):
     path = str(folder(CHANDRA_1))
 
-    ran = chandra("model", "stage", "--from", path, "--revision", "v1")
+    result = chandra("model", "stage", "--from", path, "--revision", "v1")
 
-    assert ran.status == 0, ran.err
-    assert "the architecture of Chandra 1" in ran.out + ran.err
-    assert "config.json does not name it" in ran.out + ran.err
+    assert result.status == 0, result.err
+    assert "the architecture of Chandra 1" in result.out + result.err
+    assert "config.json does not name it" in result.out + result.err
     source = manifest_at(wire, "datalab-to/chandra")["source"]
     assert (source["from"], source["named_by"]) == ("folder", "model.id")
     assert (source["line"], source["model_type"]) == ("Chandra 1", "qwen3_vl")
@@ -176,11 +178,11 @@ def test_hub_weights_have_name_of_hub(bucket, chandra, wire):
 def test_other_weights_are_not_staged_as_chandra_1(
     bucket, chandra, cloud, folder, config, words, name
 ):
-    ran = chandra("model", "stage", "--from", str(folder(config)))
+    result = chandra("model", "stage", "--from", str(folder(config)))
 
-    assert ran.status == 2
-    assert words in ran.err
-    assert f"--model {name}" in ran.err
+    assert result.status == 2
+    assert words in result.err
+    assert f"--model {name}" in result.err
     assert cloud.changes == []
 
 
@@ -191,10 +193,10 @@ def test_staged_weights_are_found_by_deployment(
     path.write_text(path.read_text().replace("revision =", "# revision ="))
     name = "datalab-to/chandra-ocr-2"
 
-    ran = chandra("model", "stage", "--from", str(folder(CHANDRA_2)), "--model", name,
-                  "--revision", "v1")  # fmt: skip
+    arguments = ("--from", str(folder(CHANDRA_2)), "--model", name, "--revision", "v1")
+    result = chandra("model", "stage", *arguments)
 
-    assert ran.status == 0, ran.err
+    assert result.status == 0, result.err
     assert manifest_at(wire, name)["source"]["named_by"] == "--model"
     model = read_config(path).model
     assert (model.id, model.revision) == (name, "v1")
@@ -213,10 +215,12 @@ def test_given_name_overrules_only_name_in_config(bucket, chandra, folder):
 
 @pytest.mark.parametrize("name", ["../x", "a/b/c", "s3://x", "", "a b", "/a"])
 def test_invalid_model_name_is_refused(chandra, cloud, folder, name):
-    ran = chandra("model", "stage", "--from", str(folder(CHANDRA_1)), f"--model={name}")
+    result = chandra(
+        "model", "stage", "--from", str(folder(CHANDRA_1)), f"--model={name}"
+    )
 
-    assert ran.status == 2
-    assert "is not a model name" in ran.err
+    assert result.status == 2
+    assert "is not a model name" in result.err
     assert cloud.calls == []
 
 
@@ -234,21 +238,21 @@ def bucket_elsewhere(cloud, wire):
 def test_bucket_of_another_region_is_refused(
     bucket_elsewhere, chandra, cloud, hub, flags
 ):
-    ran = chandra("model", "stage", *flags)
+    result = chandra("model", "stage", *flags)
 
-    assert ran.status == 2
-    assert "bucket weights is in eu-west-1" in ran.err
-    assert "to one in us-east-1, then chandra-sagemaker model stage" in ran.err
+    assert result.status == 2
+    assert "bucket weights is in eu-west-1" in result.err
+    assert "to one in us-east-1, then chandra-sagemaker model stage" in result.err
     assert hub.fetched == cloud.changes == []
 
 
 def test_bucket_region_is_checked_before_hashing(
     bucket_elsewhere, chandra, cloud, folder
 ):
-    ran = chandra("model", "stage", "--from", str(folder(CHANDRA_1)))
+    result = chandra("model", "stage", "--from", str(folder(CHANDRA_1)))
 
-    assert ran.status == 2
-    assert "hashed" not in ran.out + ran.err
+    assert result.status == 2
+    assert "hashed" not in result.out + result.err
     assert cloud.changes == []
 
 
@@ -291,7 +295,7 @@ def test_denied_region_is_a_note(script, aws):
 def test_known_name_is_case_insensitive(chandra, folder, bucket):
     where = str(folder(MINI))
 
-    ran = chandra("model", "stage", "--from", where, "--model", "Datalab-to/Chandra")
+    result = chandra("model", "stage", "--from", where, "--model", "Datalab-to/Chandra")
 
-    assert ran.status == 2
-    assert "Datalab-to/Chandra is Chandra 1" in ran.err
+    assert result.status == 2
+    assert "Datalab-to/Chandra is Chandra 1" in result.err

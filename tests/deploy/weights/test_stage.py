@@ -41,7 +41,7 @@ def test_complete_weights_are_not_replaced(bucket, chandra, wire, folder):
     refused = [chandra(*again), chandra(*again, "--dry-run")]
     other = chandra("model", "stage", "--from", str(folder), "--revision", "v2")
 
-    assert [ran.status for ran in refused] == [5, 5]
+    assert [result.status for result in refused] == [5, 5]
     assert "holds other weights already" in refused[0].err
     assert "another --revision" in refused[0].err
     assert read(wire, PREFIX + "v1/config.json") == CONFIG.encode()
@@ -53,19 +53,21 @@ def test_leftover_file_is_a_conflict(bucket, chandra, wire, folder):
     wire.call("s3", "delete_object", Bucket=BUCKET, Key=PREFIX + "v1/" + MANIFEST)
     (folder / "sub" / "tokenizer.json").unlink()
 
-    ran = chandra("model", "stage", "--from", str(folder), "--revision", "v1")
+    result = chandra("model", "stage", "--from", str(folder), "--revision", "v1")
 
-    assert ran.status == 5
-    assert "holds sub/tokenizer.json, which are not part of these weights" in ran.err
+    assert result.status == 5
+    assert "holds sub/tokenizer.json, which are not part of these weights" in result.err
 
 
 def test_folder_is_staged_and_revision_recorded(
     bucket, chandra, wire, folder, tmp_path
 ):
-    ran = chandra("model", "stage", "--from", str(folder), "--revision", "v1", "--tar")
+    result = chandra(
+        "model", "stage", "--from", str(folder), "--revision", "v1", "--tar"
+    )
 
-    assert ran.status == 0, ran.err
-    assert "holds 3 files, 0.0 MB, verified (3 uploaded now)" in ran.out
+    assert result.status == 0, result.err
+    assert "holds 3 files, 0.0 MB, verified (3 uploaded now)" in result.out
     assert PREFIX + "v1/model.safetensors" in keys(wire)
     with tarfile.open(fileobj=io.BytesIO(read(wire, PREFIX + "v1.tar.gz"))) as tar:
         assert "config.json" in tar.getnames()
@@ -75,35 +77,35 @@ def test_folder_is_staged_and_revision_recorded(
 
 
 def test_hub_model_is_staged_at_commit(bucket, chandra, wire):
-    ran = chandra("model", "stage")
+    result = chandra("model", "stage")
 
-    assert ran.status == 0, ran.err
+    assert result.status == 0, result.err
     assert PREFIX + "c0ffee/model.safetensors" in keys(wire)
 
 
 def test_ctrl_c_keeps_uploaded_parts(bucket, chandra, cloud, intercept):
     intercept("s3", "PutObject", interrupt)
 
-    ran = chandra("model", "stage")
+    result = chandra("model", "stage")
 
-    assert ran.status == 130
-    assert "the same command goes on from it" in ran.err
+    assert result.status == 130
+    assert "the same command goes on from it" in result.err
 
 
 def test_dry_run_stages_nothing(bucket, chandra, wire, folder):
-    ran = chandra("model", "stage", "--tar", "--from", str(folder), "--dry-run")
+    result = chandra("model", "stage", "--tar", "--from", str(folder), "--dry-run")
 
-    assert "would put 3 files" in ran.out
-    assert f"would write s3://weights/{PREFIX}sha256-" in ran.out
+    assert "would put 3 files" in result.out
+    assert f"would write s3://weights/{PREFIX}sha256-" in result.out
     assert keys(wire) == []
 
 
 def test_dry_run_fetches_nothing(bucket, chandra, wire, hub):
-    ran = chandra("model", "stage", "--tar", "--dry-run")
+    result = chandra("model", "stage", "--tar", "--dry-run")
 
-    assert ran.status == 0, ran.err
+    assert result.status == 0, result.err
     assert hub.fetched == keys(wire) == []
-    assert ran.out.splitlines() == [
+    assert result.out.splitlines() == [
         "would fetch 2 files, 0.0 MB, of datalab-to/chandra at c0ffee, from the hub "
         "into ~/.cache/huggingface/hub",
         f"would put 2 files, 0.0 MB, into s3://weights/{PREFIX}c0ffee/",
@@ -151,20 +153,20 @@ def test_dry_run_downloads_no_file_from_real_client(front, cloud, bucket, tmp_pa
 def test_dry_run_reports_complete_weights(bucket, chandra):
     chandra("model", "stage", "--tar")
 
-    ran = chandra("model", "stage", "--tar", "--dry-run")
+    result = chandra("model", "stage", "--tar", "--dry-run")
 
-    assert "holds all of datalab-to/chandra at c0ffee: nothing would be" in ran.out
-    assert "holds all of it, by name and size: nothing would be put there" in ran.out
-    assert "would" not in ran.out.replace("nothing would", "")
+    assert "holds all of datalab-to/chandra at c0ffee: nothing would be" in result.out
+    assert "holds all of it, by name and size: nothing would be put there" in result.out
+    assert "would" not in result.out.replace("nothing would", "")
 
 
 def test_ctrl_c_during_fetch_keeps_cache(bucket, chandra, hub):
     hub.on_fetch = interrupt
 
-    ran = chandra("model", "stage")
+    result = chandra("model", "stage")
 
-    assert ran.status == 130
-    assert "nothing was put into S3; what was fetched stays" in ran.err
+    assert result.status == 130
+    assert "nothing was put into S3; what was fetched stays" in result.err
 
 
 def test_invalid_manifest_is_replaced(bucket, chandra, wire):
@@ -183,9 +185,9 @@ def test_invalid_manifest_is_replaced(bucket, chandra, wire):
 
 
 def test_missing_bucket_is_not_found(chandra, cloud):
-    ran = chandra("model", "stage")
+    result = chandra("model", "stage")
 
-    assert ran.status == 4
+    assert result.status == 4
 
 
 def test_destroy_all_keeps_foreign_weights(bucket, chandra, wire):
@@ -245,10 +247,10 @@ def test_weights_in_use_elsewhere_are_kept(bucket, chandra, project, wire):
 def test_ctrl_c_during_tar_keeps_weights(bucket, chandra, intercept, tmp_path):
     intercept("s3", "UploadPart", interrupt)
 
-    ran = chandra("model", "stage", "--tar")
+    result = chandra("model", "stage", "--tar")
 
-    assert ran.status == 130
-    assert "is whole and recorded; what has arrived of" in ran.err
+    assert result.status == 130
+    assert "is whole and recorded; what has arrived of" in result.err
     assert "c0ffee" in (tmp_path / "chandra.lock.json").read_text()
 
 
@@ -269,8 +271,10 @@ def test_unreachable_hub_is_reported(monkeypatch, ask):
 @pytest.mark.parametrize("revision", ["a/b", "../x", "v 1", "", "größer", "x" * 101])
 def test_invalid_revision_name_is_refused(chandra, cloud, hub, revision):
 
-    ran = chandra("model", "stage", "--from", str(hub.folder), f"--revision={revision}")
+    result = chandra(
+        "model", "stage", "--from", str(hub.folder), f"--revision={revision}"
+    )
 
-    assert ran.status == 2
-    assert "is no name for weights" in ran.err
+    assert result.status == 2
+    assert "is no name for weights" in result.err
     assert cloud.calls == []
