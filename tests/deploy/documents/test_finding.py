@@ -15,7 +15,7 @@ from deploy.documents.objects import S3Objects
 from deploy.errors import ConfigError, CredentialsError, NotFoundError
 from deploy.results.pages import num_pages_of
 from tests.deploy.contents import PDF, PNG, beginning
-from tests.deploy.weights.fake_s3 import Bucket
+from tests.deploy.weights.fake_s3 import FakeS3
 from tests.documents import pdf
 
 
@@ -32,23 +32,25 @@ def folder(tmp_path):
     return root
 
 
-def found_in(*inputs, objects=None, **keywords):
-    return find_documents([str(i) for i in inputs], objects or Bucket(), **keywords)
+def find(*inputs, objects=None, **keywords):
+    """Find documents, by default in an empty S3."""
+    return find_documents([str(i) for i in inputs], objects or FakeS3(), **keywords)
 
 
-def names(result):
+def get_names(result):
     return [document.name for document in result.documents]
 
 
-def manifest(path, *entries):
+def write_manifest(path, *entries):
+    """Write one line for each entry; return the path."""
     path.write_text("".join(f"{json.dumps(entry)}\n" for entry in entries))
     return path
 
 
 def test_folder_is_searched_and_refusals_reported(folder):
-    result = found_in(folder)
+    result = find(folder)
 
-    assert names(result) == ["2024/b.PNG", "a.pdf"]
+    assert get_names(result) == ["2024/b.PNG", "a.pdf"]
     assert [d.media_type for d in result.documents] == ["image/png", "application/pdf"]
     assert [(r.source, r.reason) for r in result.refused] == [
         (str(folder / "notes.docx"), "not a type we read: .docx")
@@ -59,7 +61,7 @@ def test_unfollowed_links_are_reported(folder):
     (folder / "2023").symlink_to(folder / "2024")
     (folder / "gone.pdf").symlink_to(folder / "nowhere.pdf")
 
-    result = found_in(folder)
+    result = find(folder)
 
     assert [(Path(r.source).name, r.reason) for r in result.refused] == [
         ("2023", "a link to a folder, which is not followed"),
@@ -72,7 +74,7 @@ def test_unfollowed_links_are_reported(folder):
 def test_unreadable_folder_is_reported(folder):
     (folder / "2024").chmod(0)
 
-    result = found_in(folder)
+    result = find(folder)
 
     (folder / "2024").chmod(0o700)
     reason = "a folder that cannot be read: Permission denied"
@@ -82,25 +84,25 @@ def test_unreadable_folder_is_reported(folder):
 
 
 def test_too_long_name_fails_only_its_own_line(folder):
-    path = manifest(
+    path = write_manifest(
         folder / "wanted.jsonl", {"document": "x" * 300}, {"document": "a.pdf"}
     )
 
-    result = found_in(path)
+    result = find(path)
 
-    assert names(result) == ["a.pdf"]
+    assert get_names(result) == ["a.pdf"]
     assert [r.reason for r in result.refused] == ["cannot be read: File name too long"]
 
 
 def test_too_long_input_name_is_not_found():
     with pytest.raises(NotFoundError, match="cannot be read: File name too long"):
-        found_in("x" * 300)
+        find("x" * 300)
 
 
 def test_folder_without_documents_is_reported(folder, tmp_path):
     (tmp_path / "empty").mkdir()
 
-    result = found_in(folder, tmp_path / "empty")
+    result = find(folder, tmp_path / "empty")
 
     assert len(result.documents) == 2
     assert result.empty == (str(tmp_path / "empty"),)
@@ -110,9 +112,9 @@ def test_unstorable_name_is_changed(tmp_path):
     for name in (b"no\xfftext.pdf", b"two\nlines.pdf"):
         (tmp_path / os.fsdecode(name)).write_bytes(PDF)
 
-    result = found_in(tmp_path)
+    result = find(tmp_path)
 
-    assert names(result) == ["no\ufffdtext.pdf", "two\ufffdlines.pdf"]
+    assert get_names(result) == ["no\ufffdtext.pdf", "two\ufffdlines.pdf"]
     # They are read and their results lie beside them under the names they have.
     assert [d.source for d in result.documents] == [
         str(tmp_path / os.fsdecode(name))
@@ -121,7 +123,7 @@ def test_unstorable_name_is_changed(tmp_path):
 
 
 def test_named_file_of_other_type_is_refused(folder):
-    result = found_in(folder / "notes.docx")
+    result = find(folder / "notes.docx")
 
     assert not result.documents
     (refused,) = result.refused
@@ -133,18 +135,18 @@ def test_results_beside_documents_are_not_found(folder):
     for end in ("md", "html", "json", "error.json"):
         (folder / f"a.pdf.{end}").write_text("ours")
 
-    result = found_in(folder)
+    result = find(folder)
 
-    assert names(result) == ["2024/b.PNG", "a.pdf"]
+    assert get_names(result) == ["2024/b.PNG", "a.pdf"]
     assert len(result.refused) == 1
 
 
 def test_empty_file_is_refused(folder):
     (folder / "a.pdf").write_bytes(b"")
 
-    result = found_in(folder)
+    result = find(folder)
 
-    assert names(result) == ["2024/b.PNG"]
+    assert get_names(result) == ["2024/b.PNG"]
     assert (str(folder / "a.pdf"), "it is empty") in [
         (r.source, r.reason) for r in result.refused
     ]
@@ -152,28 +154,26 @@ def test_empty_file_is_refused(folder):
 
 def test_key_depends_on_contents_options_and_format(folder, tmp_path):
     moved = shutil.copytree(folder, tmp_path / "moved")
-    keys = {d.name: d.key for d in found_in(folder).documents}
+    keys = {d.name: d.key for d in find(folder).documents}
 
-    assert {d.name: d.key for d in found_in(moved).documents} == keys
+    assert {d.name: d.key for d in find(moved).documents} == keys
     for changes in ({"options": {"pages": "1"}}, {"accept": "text/markdown"}):
-        assert not {d.key for d in found_in(folder, **changes).documents} & {
-            *keys.values()
-        }
+        assert not {d.key for d in find(folder, **changes).documents} & {*keys.values()}
     (folder / "a.pdf").write_bytes(b"%PDF-other")
-    assert {d.name: d.key for d in found_in(folder).documents}["a.pdf"] != keys["a.pdf"]
+    assert {d.name: d.key for d in find(folder).documents}["a.pdf"] != keys["a.pdf"]
 
 
 def test_place_does_not_depend_on_contents(folder):
-    (before,) = found_in(folder / "a.pdf").documents
+    (before,) = find(folder / "a.pdf").documents
     (folder / "a.pdf").write_bytes(b"%PDF-other")
-    (after,) = found_in(folder / "a.pdf").documents
+    (after,) = find(folder / "a.pdf").documents
 
     assert before.place == after.place
     assert before.key != after.key
 
 
 def test_document_named_twice_is_found_once(folder):
-    assert names(found_in(folder, folder / "a.pdf", folder)) == ["2024/b.PNG", "a.pdf"]
+    assert get_names(find(folder, folder / "a.pdf", folder)) == ["2024/b.PNG", "a.pdf"]
 
 
 def test_equal_names_become_distinct(folder, tmp_path):
@@ -181,15 +181,15 @@ def test_equal_names_become_distinct(folder, tmp_path):
     other.mkdir()
     (other / "a.pdf").write_bytes(b"%PDF-another")
 
-    result = found_in(folder / "a.pdf", other / "a.pdf")
+    result = find(folder / "a.pdf", other / "a.pdf")
 
-    assert len(set(names(result))) == 2
-    assert all(n.startswith("a~") and n.endswith(".pdf") for n in names(result))
+    assert len(set(get_names(result))) == 2
+    assert all(n.startswith("a~") and n.endswith(".pdf") for n in get_names(result))
 
 
 @pytest.mark.parametrize("prefix", ["s3://in/scans", "s3://in/scans/"])
 def test_prefix_matches_whole_folder_names(prefix):
-    bucket = Bucket(
+    bucket = FakeS3(
         {
             "s3://in/scans/a.pdf": PDF,
             "s3://in/scans/2024/b.png": PNG,
@@ -199,19 +199,19 @@ def test_prefix_matches_whole_folder_names(prefix):
         }
     )
 
-    result = found_in(prefix, objects=bucket)
+    result = find(prefix, objects=bucket)
 
-    assert names(result) == ["2024/b.png", "a.pdf"]
+    assert get_names(result) == ["2024/b.png", "a.pdf"]
     assert [r.source for r in result.refused] == ["s3://in/scans/c.docx"]
     assert [d.num_pages for d in result.documents] == [1, None]
     assert result.num_pages is None
 
 
 def test_another_etag_is_another_document():
-    bucket = Bucket({"s3://in/a.pdf": PDF})
-    (before,) = found_in("s3://in/a.pdf", objects=bucket).documents
+    bucket = FakeS3({"s3://in/a.pdf": PDF})
+    (before,) = find("s3://in/a.pdf", objects=bucket).documents
     bucket.contents["s3://in/a.pdf"] = PDF + b"b"
-    (after,) = found_in("s3://in/a.pdf", objects=bucket).documents
+    (after,) = find("s3://in/a.pdf", objects=bucket).documents
 
     assert before.is_stored
     assert before.source == "s3://in/a.pdf"
@@ -220,15 +220,15 @@ def test_another_etag_is_another_document():
 
 @pytest.mark.parametrize("key", ["scans/../../etc/a.pdf", "scans/x/../../../b.pdf"])
 def test_key_outside_folder_is_refused(key):
-    result = found_in("s3://in/scans", objects=Bucket({f"s3://in/{key}": PDF}))
+    result = find("s3://in/scans", objects=FakeS3({f"s3://in/{key}": PDF}))
 
     assert not result.documents
     assert "is not a valid file name" in result.refused[0].reason
 
 
 def test_manifest_names_documents_and_options(folder, tmp_path):
-    bucket = Bucket({"s3://in/big.pdf": PDF})
-    path = manifest(
+    bucket = FakeS3({"s3://in/big.pdf": PDF})
+    path = write_manifest(
         tmp_path / "wanted.jsonl",
         {"document": "s3://in/big.pdf", "pages": "1-5"},
         {"document": "s3://in/big.pdf", "pages": "6-", "prompt_type": "ocr"},
@@ -237,9 +237,9 @@ def test_manifest_names_documents_and_options(folder, tmp_path):
         {"document": "gone.pdf"},
     )
 
-    result = found_in(path, objects=bucket, options={"prompt_type": "ocr_layout"})
+    result = find(path, objects=bucket, options={"prompt_type": "ocr_layout"})
 
-    assert names(result) == ["big.pages-1-5.pdf", "big.pages-6-.pdf", "first.pdf"]
+    assert get_names(result) == ["big.pages-1-5.pdf", "big.pages-6-.pdf", "first.pdf"]
     assert result.documents[0].options == {"prompt_type": "ocr_layout", "pages": "1-5"}
     assert result.documents[1].options == {"prompt_type": "ocr", "pages": "6-"}
     assert [d.num_pages for d in result.documents] == [5, None, None]
@@ -251,9 +251,9 @@ def test_manifest_names_documents_and_options(folder, tmp_path):
 
 def test_manifest_may_be_in_s3():
     line = json.dumps({"document": "s3://in/a.pdf"}).encode()
-    bucket = Bucket({"s3://in/wanted.jsonl": line, "s3://in/a.pdf": PDF})
+    bucket = FakeS3({"s3://in/wanted.jsonl": line, "s3://in/a.pdf": PDF})
 
-    assert names(found_in("s3://in/wanted.jsonl", objects=bucket)) == ["a.pdf"]
+    assert get_names(find("s3://in/wanted.jsonl", objects=bucket)) == ["a.pdf"]
 
 
 @pytest.mark.parametrize(
@@ -285,21 +285,21 @@ def test_invalid_line_is_reported(tmp_path, line, words):
     path.write_text(f'{{"document": "s3://in/a.pdf"}}\n{line}\n')
 
     with pytest.raises(ConfigError) as caught:
-        found_in(path)
+        find(path)
 
     assert words in f"{caught.value.message}; {caught.value.hint}"
 
 
 def test_equal_lines_are_one_document(tmp_path):
     (tmp_path / "a.pdf").write_bytes(PDF)
-    path = manifest(
+    path = write_manifest(
         tmp_path / "wanted.jsonl",
         {"document": "a.pdf", "pages": 1, "include_images": "yes"},
         {"document": "a.pdf", "pages": "01", "include_images": True},
         {"document": "a.pdf", "pages": "1-1", "include_images": "1"},
     )
 
-    assert names(found_in(path)) == ["a.pages-1.pdf"]
+    assert get_names(find(path)) == ["a.pages-1.pdf"]
 
 
 def test_all_invalid_lines_are_reported_together(tmp_path):
@@ -309,70 +309,70 @@ def test_all_invalid_lines_are_reported_together(tmp_path):
     with pytest.raises(
         ConfigError, match=r"line 2 is not JSON.*line 3 must.*line 4 must"
     ):
-        found_in(path)
+        find(path)
 
 
 def test_refused_document_is_found_again_under_its_name(tmp_path):
-    bucket = Bucket({"s3://in/b.pdf": b""})
-    path = manifest(
+    bucket = FakeS3({"s3://in/b.pdf": b""})
+    path = write_manifest(
         tmp_path / "wanted.jsonl",
         {"document": "a.pdf", "name": "first.pdf", "pages": "1-2"},
         {"document": "s3://in/b.pdf"},
         {"document": "s3://in/c.pdf"},
     )
-    refused = found_in(path, objects=bucket).refused
+    refused = find(path, objects=bucket).refused
     (tmp_path / "a.pdf").write_bytes(PDF)
     bucket.contents["s3://in/b.pdf"] = PDF
 
     result = find_refused_again(refused, bucket)
 
-    assert [each.code for each in refused] == [
+    assert [refusal.code for refusal in refused] == [
         "document_not_found", "unreadable_document", "document_not_found"
     ]  # fmt: skip
-    assert names(result) == ["first.pages-1-2.pdf", "b.pdf"]
-    assert [each.source for each in result.refused] == ["s3://in/c.pdf"]
+    assert get_names(result) == ["first.pages-1-2.pdf", "b.pdf"]
+    assert [refusal.source for refusal in result.refused] == ["s3://in/c.pdf"]
     places = {document.place for document in result.documents}
-    places |= {each.place for each in result.refused}
-    assert places == {each.place for each in refused}
+    places |= {refusal.place for refusal in result.refused}
+    assert places == {refusal.place for refusal in refused}
 
 
 @pytest.mark.parametrize("named", ["gone.pdf", "s3://in/gone"])
 def test_missing_input_is_not_found(named):
     with pytest.raises(NotFoundError, match="gone"):
-        found_in(named)
+        find(named)
 
 
 def test_pages_of_local_files_are_counted(tmp_path):
     (tmp_path / "a.pdf").write_bytes(pdf([["one"], ["two"], ["three"]]))
     (tmp_path / "broken.pdf").write_bytes(b"%PDF-broken")
 
-    result = found_in(tmp_path, count=num_pages_of)
-    chosen = found_in(tmp_path / "a.pdf", count=num_pages_of, options={"pages": "2-9"})
+    result = find(tmp_path, count=num_pages_of)
+    with_ranges = find(tmp_path / "a.pdf", count=num_pages_of, options={"pages": "2-9"})
 
     assert [d.num_pages for d in result.documents] == [3, None]
-    assert chosen.num_pages == 2
+    assert with_ranges.num_pages == 2
 
 
 def test_objects_are_listed_and_read_from_s3(cloud, wire):
-    wire.call("s3", "create_bucket", Bucket="documents")
+    wire.call("s3", "create_bucket", FakeS3="documents")
     for key in ("scans/a.pdf", "scans/2024/b.png", "other.pdf"):
-        wire.call("s3", "put_object", Bucket="documents", Key=key, Body=beginning(key))
+        wire.call("s3", "put_object", FakeS3="documents", Key=key, Body=beginning(key))
     line = json.dumps({"document": "s3://documents/other.pdf", "pages": 2}).encode()
-    wire.call("s3", "put_object", Bucket="documents", Key="wanted.jsonl", Body=line)
+    wire.call("s3", "put_object", FakeS3="documents", Key="wanted.jsonl", Body=line)
     objects = S3Objects(wire)
 
-    listed = found_in("s3://documents/scans", objects=objects)
-    named = found_in("s3://documents/scans/a.pdf", objects=objects)
-    expected = found_in("s3://documents/wanted.jsonl", objects=objects)
+    in_prefix = find("s3://documents/scans", objects=objects)
+    by_uri = find("s3://documents/scans/a.pdf", objects=objects)
+    in_manifest = find("s3://documents/wanted.jsonl", objects=objects)
 
-    assert names(listed) == ["2024/b.png", "a.pdf"]
-    assert named.documents[0].key == listed.documents[1].key
-    assert names(expected) == ["other.pages-2.pdf"]
+    assert get_names(in_prefix) == ["2024/b.png", "a.pdf"]
+    assert by_uri.documents[0].key == in_prefix.documents[1].key
+    assert get_names(in_manifest) == ["other.pages-2.pdf"]
     with pytest.raises(NotFoundError):
-        found_in("s3://documents/gone", objects=objects)
+        find("s3://documents/gone", objects=objects)
 
 
-class Expired:
+class ExpiredClient:
     """Client whose login has expired."""
 
     def client(self, service):
@@ -385,7 +385,7 @@ class Expired:
 def test_expired_credentials_are_not_a_refusal(tmp_path):
     manifest = tmp_path / "wanted.jsonl"
     manifest.write_text(json.dumps({"document": "s3://documents/a.pdf"}))
-    client: Any = Expired()
+    client: Any = ExpiredClient()
 
     with pytest.raises(CredentialsError):
-        found_in(manifest, objects=S3Objects(client))
+        find(manifest, objects=S3Objects(client))

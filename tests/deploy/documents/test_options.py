@@ -34,7 +34,7 @@ VALUES: list[object] = [
 ]
 
 
-def service_takes(name, value):
+def is_accepted_by_service(name, value):
     """Return whether the handler accepts an option."""
     try:
         options = parse_options({name: value})
@@ -44,7 +44,8 @@ def service_takes(name, value):
     return True
 
 
-def is_let_through(name, value):
+def is_accepted_by_deploy(name, value):
+    """Return whether `deploy` accepts an option."""
     try:
         check_options({name: value})
     except ConfigError:
@@ -68,9 +69,9 @@ def test_password_is_refused(where):
 @pytest.mark.parametrize("name", OPTIONS)
 def test_options_are_refused_exactly_as_by_service(name):
     different = {
-        repr(value): service_takes(name, value)
+        repr(value): is_accepted_by_service(name, value)
         for value in VALUES
-        if service_takes(name, value) != is_let_through(name, value)
+        if is_accepted_by_service(name, value) != is_accepted_by_deploy(name, value)
     }
 
     assert different == {}
@@ -80,13 +81,15 @@ def test_options_are_refused_exactly_as_by_service(name):
 def test_equal_values_have_one_spelling(name):
     spellings = defaultdict(set)
     for value in [*VALUES, "4e3", 4000, "-0.0", 0, "0.50", 0.5, 1.0, "TRUE", "NO"]:
-        if service_takes(name, value):
-            spelled = check_options({name: value})
-            assert service_takes(name, spelled[name])
-            assert PARSERS[name](name, spelled[name]) == PARSERS[name](name, value)
-            spellings[PARSERS[name](name, value)].add(json.dumps(spelled))
+        if is_accepted_by_service(name, value):
+            checked = check_options({name: value})
+            assert is_accepted_by_service(name, checked[name])
+            assert PARSERS[name](name, checked[name]) == PARSERS[name](name, value)
+            spellings[PARSERS[name](name, value)].add(json.dumps(checked))
 
-    assert {read: them for read, them in spellings.items() if len(them) > 1} == {}
+    assert {
+        parsed: spelling for parsed, spelling in spellings.items() if len(spelling) > 1
+    } == {}
 
 
 @given(

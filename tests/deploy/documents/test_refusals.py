@@ -13,7 +13,7 @@ from deploy.documents.rejection import NO_DOCUMENT
 from tests.deploy.batch.transformer import create_batch_resources
 from tests.deploy.contents import PDF, PNG
 from tests.deploy.queue.queued import FakeQueue
-from tests.deploy.weights.fake_s3 import Bucket
+from tests.deploy.weights.fake_s3 import FakeS3
 from tests.documents import as_jpeg, text_page
 
 CONFIG = """
@@ -29,22 +29,22 @@ JPEG = as_jpeg(text_page(size=(32, 32)))
 
 
 @pytest.fixture
-def put(cloud, wire, project, at):
+def upload_object(cloud, wire, project, at):
     """Set up queue, machines and endpoint; return a function to upload an object."""
     project(CONFIG)
     create_batch_resources(cloud, wire, at.now)
-    wire.call("s3", "create_bucket", Bucket="exchange")
+    wire.call("s3", "create_bucket", FakeS3="exchange")
     cloud.invoked = FakeQueue(wire)
 
-    def put(key, body, **more):
-        wire.call("s3", "put_object", Bucket="inbox", Key=key, Body=body, **more)
+    def upload_object(key, body, **more):
+        wire.call("s3", "put_object", FakeS3="inbox", Key=key, Body=body, **more)
 
-    return put
+    return upload_object
 
 
 def restore(wire, key):
     wire.call(
-        "s3", "restore_object", Bucket="inbox", Key=key, RestoreRequest={"Days": 1}
+        "s3", "restore_object", FakeS3="inbox", Key=key, RestoreRequest={"Days": 1}
     )
 
 
@@ -59,15 +59,15 @@ def page(tmp_path):
 # The type
 
 
-def test_submitted_file_has_detected_type(chandra, put, cloud, page):
+def test_submitted_file_has_detected_type(chandra, upload_object, cloud, page):
     result = chandra("async", "submit", str(page))
 
     assert result.status == 0, result.err
     assert cloud.invoked.accepted[0].headers["content_type"] == "image/jpeg"
 
 
-def test_submitted_object_has_detected_type(chandra, put, cloud):
-    put("scans/page.png", JPEG)
+def test_submitted_object_has_detected_type(chandra, upload_object, cloud):
+    upload_object("scans/page.png", JPEG)
 
     chandra("async", "submit", "s3://inbox/scans/")
 
@@ -75,27 +75,29 @@ def test_submitted_object_has_detected_type(chandra, put, cloud):
     assert cloud.invoked.accepted[0].headers["content_type"] == "image/jpeg"
 
 
-def test_job_uses_detected_type(chandra, put, cloud, page):
+def test_job_uses_detected_type(chandra, upload_object, cloud, page):
     chandra("transform", "start", str(page), "s3://results/md")
 
     (job,) = cloud.jobs.values()
     assert job.request["TransformInput"]["ContentType"] == "image/jpeg"
 
 
-def test_invoke_uses_detected_type(chandra, put, cloud, page):
-    requested = []
+def test_invoke_uses_detected_type(chandra, upload_object, cloud, page):
+    content_types = []
 
-    def invoked(environ, body):
-        requested.append(environ["CONTENT_TYPE"])
+    def answer(environ, body):
+        content_types.append(environ["CONTENT_TYPE"])
         return "200 OK", [], b"# Title"
 
-    cloud.invoked = invoked
+    cloud.invoked = answer
 
     assert chandra("invoke", str(page)).status == 0
-    assert requested == ["image/jpeg"]
+    assert content_types == ["image/jpeg"]
 
 
-def test_every_command_refuses_other_files_alike(chandra, put, cloud, tmp_path):
+def test_every_command_refuses_other_files_alike(
+    chandra, upload_object, cloud, tmp_path
+):
     path = tmp_path / "page.pdf"
     path.write_bytes(b"<html>not found</html>")
 
@@ -114,9 +116,9 @@ def test_every_command_refuses_other_files_alike(chandra, put, cloud, tmp_path):
     assert cloud.invoked.accepted == []
 
 
-def test_object_of_other_type_is_not_sent(chandra, put, cloud):
-    put("scans/a.pdf", PDF)
-    put("scans/b.pdf", b"<html>")
+def test_object_of_other_type_is_not_sent(chandra, upload_object, cloud):
+    upload_object("scans/a.pdf", PDF)
+    upload_object("scans/b.pdf", b"<html>")
 
     queued = chandra("async", "submit", "s3://inbox/scans/", "--json")
     job = chandra(
@@ -130,7 +132,7 @@ def test_object_of_other_type_is_not_sent(chandra, put, cloud):
 
 
 def test_forbidden_object_gets_the_type_of_its_name():
-    bucket = Bucket({"s3://in/a.png": JPEG}, closed={"s3://in/a.png"})
+    bucket = FakeS3({"s3://in/a.png": JPEG}, closed={"s3://in/a.png"})
 
     (document,) = find_documents(["s3://in/"], bucket).documents
 
@@ -141,7 +143,7 @@ def test_documents_without_suffix_are_found(tmp_path):
     (tmp_path / "scan").write_bytes(PDF)
     (tmp_path / "notes.txt").write_bytes(b"about %PDF-1.7")
 
-    result = find_documents([str(tmp_path)], Bucket())
+    result = find_documents([str(tmp_path)], FakeS3())
 
     assert [d.name for d in result.documents] == ["scan"]
     assert [r.reason for r in result.refused] == ["not a type we read: .txt"]
@@ -150,9 +152,9 @@ def test_documents_without_suffix_are_found(tmp_path):
 # Archives
 
 
-def test_archived_objects_start_no_machine(chandra, put, wire, cloud):
-    put("cold/glacier.pdf", PDF, StorageClass="GLACIER")
-    put("cold/deep.pdf", PDF + b" ", StorageClass="DEEP_ARCHIVE")
+def test_archived_objects_start_no_machine(chandra, upload_object, wire, cloud):
+    upload_object("cold/glacier.pdf", PDF, StorageClass="GLACIER")
+    upload_object("cold/deep.pdf", PDF + b" ", StorageClass="DEEP_ARCHIVE")
 
     queued = chandra("async", "submit", "s3://inbox/cold/", "--json")
     job = chandra("transform", "start", "s3://inbox/cold/", "s3://results/md", "--json")
@@ -170,18 +172,18 @@ def test_archived_objects_start_no_machine(chandra, put, wire, cloud):
     assert cloud.invoked.accepted == []
 
 
-def test_restored_object_is_read(chandra, put, wire, cloud, tmp_path):
-    put("cold/restored.pdf", PDF, StorageClass="DEEP_ARCHIVE")
-    put("cold/deep.pdf", PDF + b" ", StorageClass="DEEP_ARCHIVE")
+def test_restored_object_is_read(chandra, upload_object, wire, cloud, tmp_path):
+    upload_object("cold/restored.pdf", PDF, StorageClass="DEEP_ARCHIVE")
+    upload_object("cold/deep.pdf", PDF + b" ", StorageClass="DEEP_ARCHIVE")
     restore(wire, "cold/restored.pdf")
     manifest = tmp_path / "wanted.jsonl"
     uris = [f"s3://inbox/cold/{name}.pdf" for name in ("restored", "deep")]
     manifest.write_text("\n".join(json.dumps({"document": uri}) for uri in uris))
 
-    listed = find_documents(["s3://inbox/cold"], S3Objects(wire))
-    named = find_documents([str(manifest)], S3Objects(wire))
+    in_prefix = find_documents(["s3://inbox/cold"], S3Objects(wire))
+    in_manifest = find_documents([str(manifest)], S3Objects(wire))
 
-    for result in (listed, named):
+    for result in (in_prefix, in_manifest):
         assert [d.source for d in result.documents] == [uris[0]]
         assert [r.source for r in result.refused] == [uris[1]]
 
@@ -210,20 +212,22 @@ def test_archive_state_is_read_from_head_object(answer, expected):
 # Hidden files
 
 
-def test_hidden_files_are_counted_and_can_be_included(chandra, put, cloud, tmp_path):
+def test_hidden_files_are_counted_and_can_be_included(
+    chandra, upload_object, cloud, tmp_path
+):
     folder = tmp_path / "scans"
     (folder / ".old").mkdir(parents=True)
     (folder / "a.pdf").write_bytes(PDF)
     (folder / ".b.png").write_bytes(PNG)
     (folder / ".old" / "c.pdf").write_bytes(PDF + b"c")
 
-    without = chandra("async", "submit", str(folder))
+    without_hidden = chandra("async", "submit", str(folder))
     job = chandra("transform", "start", str(folder), "s3://results/md")
-    among = chandra("async", "submit", str(folder), "--hidden", "--json")
+    with_hidden = chandra("async", "submit", str(folder), "--hidden", "--json")
 
     words = "left out: 2 hidden files (names with a dot in front): --hidden includes"
-    assert words in without.out
+    assert words in without_hidden.out
     assert words in job.out
     assert len(cloud.transformed.sent) == 1
-    assert among.json["submitted"] == 2
-    assert among.json["hidden"] == 0
+    assert with_hidden.json["submitted"] == 2
+    assert with_hidden.json["hidden"] == 0

@@ -56,14 +56,14 @@ PIECES = [
     *(b"P1", b"P5", b"P6 ", b" 12 ", b"#c\n", b"255\n", b"0 1\n", b"%PDF-", b"%c\n"),
     *(b"1 0 obj", b"\n7 0 obj", b"\r", b"text", b"\0", b"<html>", b"PK\3\4"),
 ]
-heads = st.lists(st.sampled_from(PIECES) | st.binary(max_size=6), max_size=8).map(
+HEADS = st.lists(st.sampled_from(PIECES) | st.binary(max_size=6), max_size=8).map(
     b"".join
 )
-endings = st.sampled_from([b"", b"TRUEVISION-XFILE.\0", b"other"])
-names = st.sampled_from([UNKNOWN, *sorted(set(MEDIA_TYPES.values()))])
+ENDINGS = st.sampled_from([b"", b"TRUEVISION-XFILE.\0", b"other"])
+DECLARED_TYPES = st.sampled_from([UNKNOWN, *sorted(set(MEDIA_TYPES.values()))])
 
 
-def by_the_service(declared, head, tail):
+def detect_as_service(declared, head, tail):
     try:
         return media.resolve_media_type(declared, head, tail)
     except UnsupportedMediaTypeError:
@@ -75,19 +75,19 @@ def test_limits_equal_those_of_the_service():
     assert set(MEDIA_TYPES.values()) == set(media.MEDIA_TYPES)
 
 
-@given(heads)
+@given(HEADS)
 @example(bytes(1019) + b"%PDF-1.7")
 @example(bytes(1020) + b"%PDF-1.7")
 def test_first_bytes_give_the_same_type_as_the_service(head):
     assert media_type_of(head) == media.media_type_of(head[:HEAD_BYTES])
 
 
-@given(heads, endings, names)
+@given(HEADS, ENDINGS, DECLARED_TYPES)
 def test_declared_type_equals_that_of_service(head, tail, by_name):
     kind = choose_media_type(Sample(head, tail), by_name)
 
     if not head.startswith(b"\x1f\x8b\x08"):
-        assert by_the_service(kind or UNKNOWN, head, tail) == kind
+        assert detect_as_service(kind or UNKNOWN, head, tail) == kind
 
 
 @pytest.mark.parametrize("kind", sorted(DOCUMENTS))

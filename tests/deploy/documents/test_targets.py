@@ -21,17 +21,17 @@ PARTS = st.sampled_from(
 NAMES = st.lists(PARTS, min_size=1, max_size=4).map("/".join)
 
 
-def identity(text):
+def make_id(text):
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def names_by_id(names):
+def build_names_by_id(names):
     return {
-        identity(f"{n} {name}"): to_portable_name(name) for n, name in enumerate(names)
+        make_id(f"{n} {name}"): to_portable_name(name) for n, name in enumerate(names)
     }
 
 
-def folded(path):
+def fold_case(path):
     """Return the key by which a case-insensitive, normalising file system compares."""
     return unicodedata.normalize("NFD", path).casefold()
 
@@ -58,28 +58,28 @@ def test_every_name_is_valid_on_windows(name):
 
 @given(st.lists(NAMES, max_size=8))
 def test_results_have_distinct_files_and_folders(names):
-    targets = assign_targets(names_by_id(names))
+    targets = assign_targets(build_names_by_id(names))
 
     files = [
-        folded(f"{target}.{end}") for target in targets.values() for end in ENDINGS
+        fold_case(f"{target}.{end}") for target in targets.values() for end in ENDINGS
     ]
     assert len(targets) == len(names)
     assert len(set(files)) == len(files)
-    above = {str(parent) for file in files for parent in PurePosixPath(file).parents}
-    assert not above & set(files)
+    folders = {str(parent) for file in files for parent in PurePosixPath(file).parents}
+    assert not folders & set(files)
 
 
 @given(st.lists(NAMES, max_size=6), st.randoms(use_true_random=False))
 def test_names_do_not_depend_on_the_order(names, random):
-    items = list(names_by_id(names).items())
+    items = list(build_names_by_id(names).items())
     random.shuffle(items)
 
-    assert assign_targets(dict(items)) == assign_targets(names_by_id(names))
+    assert assign_targets(dict(items)) == assign_targets(build_names_by_id(names))
 
 
 @given(st.lists(NAMES, min_size=1, max_size=6))
 def test_written_results_keep_their_names(names):
-    ids = names_by_id(names)
+    ids = build_names_by_id(names)
     last = list(ids)[-1]
 
     assert assign_targets(ids, {last})[last] == ids[last]

@@ -27,9 +27,11 @@ from tests.deploy.images import (
 )
 
 AMI = "al2-ami-sagemaker-inference-gpu-3-1"
-ARM = image_config("linux/arm64")
-SILENT = image_config()
-CUDA_13 = image_config(env=["CUDA_VERSION=13.0", "NVIDIA_REQUIRE_CUDA=cuda>=13.0"])
+ARM64_CONFIG = image_config("linux/arm64")
+CONFIG_WITHOUT_CUDA = image_config()
+CUDA_13_CONFIG = image_config(
+    env=["CUDA_VERSION=13.0", "NVIDIA_REQUIRE_CUDA=cuda>=13.0"]
+)
 
 
 @pytest.fixture(autouse=True)
@@ -40,16 +42,16 @@ def _repository(wire, cloud):
 
 
 @pytest.fixture
-def put(wire):
+def push_image(wire):
     """Return a function that pushes an image and returns its digest."""
 
-    def image(tag, config, media_type=DOCKER):
+    def push(tag, config, media_type=DOCKER):
         manifest = oci_manifest(config=config)
         if media_type == DOCKER:
             manifest = to_docker_manifest(manifest)
         return put_image(wire, manifest, tag, media_type, config=config)
 
-    return image
+    return push
 
 
 @pytest.fixture
@@ -71,8 +73,8 @@ def docker_digest(config):
 
 
 @pytest.mark.parametrize("media_type", [DOCKER, OCI])
-def test_arm64_image_in_ecr_is_refused(chandra, put, media_type):
-    put("v1", ARM, media_type)
+def test_arm64_image_in_ecr_is_refused(chandra, push_image, media_type):
+    push_image("v1", ARM64_CONFIG, media_type)
 
     result = chandra("image", "check", "--tag", "v1")
     data = chandra("image", "check", "--tag", "v1", "--json").json
@@ -84,8 +86,8 @@ def test_arm64_image_in_ecr_is_refused(chandra, put, media_type):
     assert (data["platform"], data["taken_by_sagemaker"]) == ("linux/arm64", False)
 
 
-def test_arm64_image_is_not_repaired(chandra, put, cloud):
-    put("v1", ARM, OCI)
+def test_arm64_image_is_not_repaired(chandra, push_image, cloud):
+    push_image("v1", ARM64_CONFIG, OCI)
     cloud.calls.clear()
 
     result = chandra("image", "check", "--tag", "v1", "--fix")
@@ -95,8 +97,8 @@ def test_arm64_image_is_not_repaired(chandra, put, cloud):
     assert cloud.changes == []
 
 
-def test_check_names_the_amd64_image_of_an_index(chandra, put, wire):
-    child = put("child", image_config(), OCI)
+def test_check_names_the_amd64_image_of_an_index(chandra, push_image, wire):
+    child = push_image("child", image_config(), OCI)
     index = oci_index(("linux", "arm64", "sha256:" + "a" * 64),
                       ("linux", "amd64", child))  # fmt: skip
     put_image(wire, index, "v1", OCI_INDEX)
@@ -119,8 +121,8 @@ def test_index_without_amd64_is_not_repairable(chandra, wire):
 
 
 @pytest.mark.usefixtures("staged")
-def test_arm64_image_is_not_deployed(chandra, put, project, cloud):
-    name = put("v1", ARM)
+def test_arm64_image_is_not_deployed(chandra, push_image, project, cloud):
+    name = push_image("v1", ARM64_CONFIG)
     project(image=f"123456789012.dkr.ecr.us-east-1.amazonaws.com/{REPOSITORY}@{name}")
     cloud.calls.clear()
 
@@ -136,8 +138,8 @@ def test_arm64_image_is_not_deployed(chandra, put, project, cloud):
 # CUDA
 
 
-def test_cuda_of_image_precedes_configured_cuda(chandra, put):
-    put("v1", CUDA_13)
+def test_cuda_of_image_precedes_configured_cuda(chandra, push_image):
+    push_image("v1", CUDA_13_CONFIG)
 
     result = chandra("image", "check", "--tag", "v1")
     data = chandra("image", "check", "--tag", "v1", "--json").json
@@ -146,8 +148,8 @@ def test_cuda_of_image_precedes_configured_cuda(chandra, put):
     assert (data["cuda"], data["cuda_source"]) == ("13.0", "CUDA_VERSION")
 
 
-def test_image_without_suitable_driver_is_refused(chandra, put):
-    put("v1", CUDA_13)
+def test_image_without_suitable_driver_is_refused(chandra, push_image):
+    push_image("v1", CUDA_13_CONFIG)
 
     result = chandra("image", "check", "--tag", "v1")
     data = chandra("image", "check", "--tag", "v1", "--json").json
@@ -158,7 +160,7 @@ def test_image_without_suitable_driver_is_refused(chandra, put):
 
 
 def test_archive_without_suitable_driver_is_refused(chandra, tmp_path):
-    path = str(write_archive(tmp_path / "image.tar", CUDA_13, tag="ocr:v1.2"))
+    path = str(write_archive(tmp_path / "image.tar", CUDA_13_CONFIG, tag="ocr:v1.2"))
 
     result = chandra("image", "check", "--archive", path)
     data = chandra("image", "check", "--archive", path, "--json").json
@@ -170,7 +172,7 @@ def test_archive_without_suitable_driver_is_refused(chandra, tmp_path):
 
 
 def test_archive_is_accepted_with_suitable_ami(chandra, tmp_path, project):
-    path = str(write_archive(tmp_path / "image.tar", CUDA_13, tag="ocr:v1.2"))
+    path = str(write_archive(tmp_path / "image.tar", CUDA_13_CONFIG, tag="ocr:v1.2"))
     project('[endpoint]\nami = "al2023-ami-sagemaker-inference-gpu-4-1"\n')
 
     result = chandra("image", "check", "--archive", path, "--json")
@@ -179,8 +181,8 @@ def test_archive_is_accepted_with_suitable_ami(chandra, tmp_path, project):
     assert result.json["taken_by_sagemaker"] is True
 
 
-def test_image_without_cuda_is_unknown(chandra, put):
-    put("v1", SILENT)
+def test_image_without_cuda_is_unknown(chandra, push_image):
+    push_image("v1", CONFIG_WITHOUT_CUDA)
 
     result = chandra("image", "check", "--tag", "v1")
     data = chandra("image", "check", "--tag", "v1", "--json").json
@@ -191,8 +193,8 @@ def test_image_without_cuda_is_unknown(chandra, put):
     assert data["cuda"] is None
 
 
-def test_configured_cuda_is_used_if_the_image_names_none(chandra, put, tmp_path):
-    put("v1", SILENT)
+def test_configured_cuda_is_used_if_the_image_names_none(chandra, push_image, tmp_path):
+    push_image("v1", CONFIG_WITHOUT_CUDA)
     path = tmp_path / "chandra.toml"
     path.write_text(path.read_text().replace("[model]", 'cuda = "12.6"\n[model]'))
 
@@ -205,12 +207,14 @@ def test_configured_cuda_is_used_if_the_image_names_none(chandra, put, tmp_path)
 
 @pytest.mark.parametrize("command", ["deploy", "update", "plan"])
 @pytest.mark.usefixtures("staged")
-def test_configured_cuda_is_not_used_for_another_image(chandra, put, tmp_path, command):
+def test_configured_cuda_is_not_used_for_another_image(
+    chandra, push_image, tmp_path, command
+):
     path = tmp_path / "chandra.toml"
     path.write_text(path.read_text().replace("[model]", 'cuda = "12.8"\n[model]'))
     assert chandra("deploy").status == 0
     registry = f"123456789012.dkr.ecr.us-east-1.amazonaws.com/{REPOSITORY}"
-    other = f"{registry}@{put('v1', SILENT)}"
+    other = f"{registry}@{push_image('v1', CONFIG_WITHOUT_CUDA)}"
     flags = () if command == "plan" else ("--dry-run",)
 
     result = chandra(command, "--image", other, *flags)
@@ -223,8 +227,8 @@ def test_configured_cuda_is_not_used_for_another_image(chandra, put, tmp_path, c
     assert "it is not known for which CUDA" not in own.out
 
 
-def test_own_image_runs_on_default_driver(chandra, put):
-    put("v1", image_config(labels={"chandra.cuda-version": "12.8"}))
+def test_own_image_runs_on_default_driver(chandra, push_image):
+    push_image("v1", image_config(labels={"chandra.cuda-version": "12.8"}))
 
     result = chandra("image", "check", "--tag", "v1")
 
@@ -236,14 +240,20 @@ def test_own_image_runs_on_default_driver(chandra, put):
 @pytest.mark.parametrize(
     ("config", "status", "words"),
     [
-        (CUDA_13, 1, "refused: the image is built for CUDA 13.0"),
-        (SILENT, 0, "note: it is not known for which CUDA the image is built"),
+        (CUDA_13_CONFIG, 1, "refused: the image is built for CUDA 13.0"),
+        (
+            CONFIG_WITHOUT_CUDA,
+            0,
+            "note: it is not known for which CUDA the image is built",
+        ),
     ],
     ids=["cuda-13", "silent"],
 )
 @pytest.mark.usefixtures("staged")
-def test_plan_compares_cuda_of_image(chandra, put, project, config, status, words):
-    name = put("v1", config)
+def test_plan_compares_cuda_of_image(
+    chandra, push_image, project, config, status, words
+):
+    name = push_image("v1", config)
     project(image=f"123456789012.dkr.ecr.us-east-1.amazonaws.com/{REPOSITORY}@{name}")
 
     result = chandra("plan")
@@ -261,13 +271,13 @@ def test_plan_compares_cuda_of_image(chandra, put, project, config, status, word
         ("another-ami", []),
     ],
 )
-def test_cuda_is_compared_with_driver_of_ami(wire, put, ami, is_fatal):
-    name = put("v1", CUDA_13)
+def test_cuda_is_compared_with_driver_of_ami(wire, push_image, ami, is_fatal):
+    name = push_image("v1", CUDA_13_CONFIG)
     uri = f"123456789012.dkr.ecr.us-east-1.amazonaws.com/{REPOSITORY}@{name}"
 
-    response = image_findings(wire, configured(image={"uri": uri}), ami=ami)
+    findings = image_findings(wire, configured(image={"uri": uri}), ami=ami)
 
-    assert [finding.is_fatal for finding in response] == is_fatal
+    assert [finding.is_fatal for finding in findings] == is_fatal
 
 
 def test_offline_plan_reports_uncompared_cuda(chandra):
@@ -290,8 +300,8 @@ def test_unreadable_configuration_is_a_note(chandra, cloud):
 
 
 @pytest.mark.usefixtures("staged")
-def test_check_of_unreadable_image_makes_no_claim(chandra, put, cloud):
-    put("v1", CUDA_13)
+def test_check_of_unreadable_image_makes_no_claim(chandra, push_image, cloud):
+    push_image("v1", CUDA_13_CONFIG)
     cloud.forbidden = {"ecr:GetDownloadUrlForLayer"}
 
     result = chandra("image", "check", "--tag", "v1")
@@ -302,9 +312,9 @@ def test_check_of_unreadable_image_makes_no_claim(chandra, put, cloud):
 
 
 def test_recorded_cuda_of_earlier_version_is_ignored(
-    chandra, put, tmp_path, unset_image
+    chandra, push_image, tmp_path, unset_image
 ):
-    name = put("v1", SILENT)
+    name = push_image("v1", CONFIG_WITHOUT_CUDA)
     lock = {"image": {"uri": f"r/{REPOSITORY}@{name}", "tag": "v1", "cuda": "12.8"}}
     (tmp_path / "chandra.lock.json").write_text(json.dumps(lock))
 
@@ -351,16 +361,16 @@ def test_untagged_image_is_named_by_digest(chandra, wire, project):
     assert chandra("image", "check", "--json").json["tag"] is None
 
 
-def test_check_reports_that_deployments_use_another_image(chandra, put):
-    put("v1", image_config())
+def test_check_reports_that_deployments_use_another_image(chandra, push_image):
+    push_image("v1", image_config())
 
     result = chandra("image", "check", "--tag", "v1")
 
     assert "note: deployments use sha256:aaaa" in result.out
 
 
-def test_dry_run_of_repair_shows_image(chandra, put):
-    put("v1", image_config(), OCI)
+def test_dry_run_of_repair_shows_image(chandra, push_image):
+    push_image("v1", image_config(), OCI)
 
     result = chandra("image", "check", "--tag", "v1", "--fix", "--dry-run", "--json")
 
@@ -390,7 +400,7 @@ def test_archive_is_checked_without_aws(chandra, cloud, tmp_path):
 
 
 def test_an_archive_for_arm64_is_refused(chandra, cloud, tmp_path):
-    path = str(write_archive(tmp_path / "arm.tar", ARM))
+    path = str(write_archive(tmp_path / "arm.tar", ARM64_CONFIG))
 
     checked = chandra("image", "check", "--archive", path)
     pushed = chandra("image", "push", "--archive", path, "--tag", "v1")
@@ -444,7 +454,7 @@ def test_an_archive_with_two_tags_is_pushed_with_flag_only(chandra, tmp_path):
 
 
 def test_dry_run_of_archive_shows_tags_and_digest(chandra, cloud, tmp_path):
-    path = write_archive(tmp_path / "image.tar", SILENT, tag="v1")
+    path = write_archive(tmp_path / "image.tar", CONFIG_WITHOUT_CUDA, tag="v1")
     cloud.calls.clear()
 
     result = chandra(
@@ -456,15 +466,18 @@ def test_dry_run_of_archive_shows_tags_and_digest(chandra, cloud, tmp_path):
     assert f"would put image {REPOSITORY}:v2" in result.out
     assert "tagged v1" in result.out
     assert (
-        f"pushed, it is {REPOSITORY}:v2, digest {docker_digest(SILENT)}" in result.out
+        f"pushed, it is {REPOSITORY}:v2, digest {docker_digest(CONFIG_WITHOUT_CUDA)}"
+        in result.out
     )
     assert (data["tag"], data["archive_tag"]) == ("v2", "v1")
-    assert data["archive_digest"] == digest(encoded(oci_manifest(config=SILENT)))
+    assert data["archive_digest"] == digest(
+        encoded(oci_manifest(config=CONFIG_WITHOUT_CUDA))
+    )
     assert cloud.changes == []
 
 
 def test_dry_run_shows_digest_of_push(chandra, tmp_path):
-    path = str(write_archive(tmp_path / "image.tar", SILENT))
+    path = str(write_archive(tmp_path / "image.tar", CONFIG_WITHOUT_CUDA))
     push = ("image", "push", "--archive", path, "--tag", "v1", "--json")
 
     dry = chandra(*push, "--dry-run").json
@@ -475,8 +488,8 @@ def test_dry_run_shows_digest_of_push(chandra, tmp_path):
     assert (dry["pushed"], again["pushed"]) == (False, False)
 
 
-def test_tag_of_another_image_is_a_conflict(chandra, put, cloud, tmp_path):
-    name = put("v1", image_config(labels={"a": "b"}))
+def test_tag_of_another_image_is_a_conflict(chandra, push_image, cloud, tmp_path):
+    name = push_image("v1", image_config(labels={"a": "b"}))
     path = str(write_archive(tmp_path / "image.tar"))
     cloud.calls.clear()
 

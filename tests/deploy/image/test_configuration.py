@@ -10,7 +10,7 @@ from deploy.image.configuration import parse_configuration
 from tests.deploy.images import image_config
 
 
-def read(**settings):
+def parse(**settings):
     return parse_configuration(json.loads(image_config(**settings)))
 
 
@@ -41,7 +41,7 @@ def read(**settings):
     ],
 )  # fmt: skip
 def test_cuda_is_read_from_labels_and_variables(labels, env, cuda, source):
-    parsed = read(labels=labels, env=env)
+    parsed = parse(labels=labels, env=env)
 
     assert (parsed.cuda, parsed.cuda_source) == (cuda, source)
 
@@ -56,7 +56,7 @@ def test_cuda_is_read_from_labels_and_variables(labels, env, cuda, source):
     ],
 )
 def test_only_linux_amd64_runs_on_sagemaker(platform, runs):
-    parsed = read(platform=platform)
+    parsed = parse(platform=platform)
 
     assert (parsed.platform, parsed.runs_on_sagemaker) == (platform, runs)
 

@@ -31,12 +31,12 @@ from tests.deploy.images import (
 TABLE = ImageTable()
 
 
-def words(commands):
+def join_words(commands):
     return [" ".join(command) for command in commands]
 
 
 def test_docker_pushes_docker_manifest():
-    (command,) = words(
+    (command,) = join_words(
         ContainerEngine("docker").push_commands(TABLE, "registry/repo:tag", "0123")
     )
 
@@ -53,7 +53,7 @@ def test_docker_pushes_docker_manifest():
 def test_configured_cuda_is_passed_to_build():
     table = ImageTable(cuda="13.0")
 
-    (command,) = words(
+    (command,) = join_words(
         ContainerEngine("docker").push_commands(table, "registry/repo:tag", "0123")
     )
 
@@ -62,7 +62,7 @@ def test_configured_cuda_is_passed_to_build():
 
 @pytest.mark.parametrize(("name", "verb"), [("podman", "build"), ("buildah", "bud")])
 def test_other_engines_push_docker_format(name, verb):
-    build, push = words(
+    build, push = join_words(
         ContainerEngine(name).push_commands(TABLE, "registry/repo:tag", "0123")
     )
 
@@ -259,11 +259,11 @@ def test_requested_tag_is_shown_of_several(chandra, tmp_path):
 def test_suggested_command_repairs_checked_image(chandra, wire):
     put_image(wire, oci_manifest(), "v1", OCI)
 
-    looked = chandra("image", "check", "--tag", "v1")
-    typed = looked.out.partition("next: chandra-sagemaker ")[2].splitlines()[0]
+    checked = chandra("image", "check", "--tag", "v1")
+    suggested = checked.out.partition("next: chandra-sagemaker ")[2].splitlines()[0]
 
-    assert typed == "image check --fix --tag v1"
-    assert chandra(*typed.split()).status == 0
+    assert suggested == "image check --fix --tag v1"
+    assert chandra(*suggested.split()).status == 0
 
 
 @pytest.fixture
@@ -288,13 +288,13 @@ def test_oci_image_is_detected_and_repaired(
 ):
     put_image(wire, oci_manifest(), "v1", OCI)
 
-    response = chandra("image", "check", "--tag", "v1")
+    checked = chandra("image", "check", "--tag", "v1")
     fixed = chandra("image", "check", "--tag", "v1", "--fix")
     path = tmp_path / "chandra.toml"
     path.write_text(path.read_text().replace("uri =", "# uri ="))
 
-    assert response.status == 6
-    assert "SageMaker does not take it" in response.out
+    assert checked.status == 6
+    assert "SageMaker does not take it" in checked.out
     assert fixed.status == 0, fixed.err
     assert "v1-v2s2 is application/vnd.docker" in fixed.out
     assert "@sha256:" in (read_config(path).image.uri or "")
@@ -349,8 +349,11 @@ def test_codebuild_runs_commands_of_local_build():
 
 
 @pytest.fixture
-def build_elsewhere(chandra, wire, tmp_path, cloud, intercept):
-    """Return a function that pushes through CodeBuild."""
+def push_remotely(chandra, wire, tmp_path, cloud, intercept):
+    """Return a function that builds and pushes an image through CodeBuild.
+
+    The build is simulated: it pushes an image at once.
+    """
     context = tmp_path / "context"
     context.mkdir()
     (context / "Dockerfile").write_text("FROM scratch")
@@ -374,8 +377,8 @@ def build_elsewhere(chandra, wire, tmp_path, cloud, intercept):
     return lambda **kw: chandra("image", "push", "--remote", "--tag", "v1", **kw)
 
 
-def test_remote_push_builds_on_aws(build_elsewhere, wire, cloud):
-    result = build_elsewhere()
+def test_remote_push_builds_on_aws(push_remotely, wire, cloud):
+    result = push_remotely()
 
     assert result.status == 0, result.err
     assert "codebuild:StartBuild" in cloud.calls
@@ -384,10 +387,10 @@ def test_remote_push_builds_on_aws(build_elsewhere, wire, cloud):
         assert packed.namelist() == ["Dockerfile"]
 
 
-def test_ctrl_c_reports_that_codebuild_continues(build_elsewhere, intercept, tmp_path):
+def test_ctrl_c_reports_that_codebuild_continues(push_remotely, intercept, tmp_path):
     intercept("codebuild", "BatchGetBuilds", interrupt)
 
-    result = build_elsewhere()
+    result = push_remotely()
 
     assert result.status == 130
     assert "continues in CodeBuild" in result.err
@@ -415,15 +418,17 @@ def test_remote_push_needs_bucket_in_region(chandra, wire, cloud):
     assert "s3:PUT" not in cloud.calls
 
 
-def build_answer(status):
+def describe_build(status):
     return {"builds": [{"id": "b", "buildStatus": status, "currentPhase": "BUILD"}]}
 
 
-def waited(script, aws, *statuses):
-    """Wait for a build with these statuses in turn."""
+def wait_for_build(script, aws, *statuses):
+    """Wait for a build that has these statuses in turn; return the printed lines."""
     codebuild, logs = script("codebuild"), script("logs")
     for status in statuses:
-        codebuild.expects("batch_get_builds", ids=["b"]).answers(**build_answer(status))
+        codebuild.expects("batch_get_builds", ids=["b"]).answers(
+            **describe_build(status)
+        )
         logs.expects("filter_log_events").answers(
             events=[
                 {
@@ -448,7 +453,7 @@ def waited(script, aws, *statuses):
 
 
 def test_build_log_is_shown_until_end(script, aws):
-    assert waited(script, aws, "IN_PROGRESS", "SUCCEEDED") == [
+    assert wait_for_build(script, aws, "IN_PROGRESS", "SUCCEEDED") == [
         "  | line while IN_PROGRESS",
         "  | line while SUCCEEDED",
     ]
@@ -456,12 +461,12 @@ def test_build_log_is_shown_until_end(script, aws):
 
 def test_failed_build_names_its_phase(script, aws):
     with pytest.raises(ResourceFailedError, match="FAILED in phase BUILD"):
-        waited(script, aws, "FAILED")
+        wait_for_build(script, aws, "FAILED")
 
 
 def test_build_timeout_leaves_build_running(script, aws):
     with pytest.raises(WaitTimeoutError, match="not finished and continues") as caught:
-        waited(script, aws, "IN_PROGRESS", "IN_PROGRESS", "IN_PROGRESS")
+        wait_for_build(script, aws, "IN_PROGRESS", "IN_PROGRESS", "IN_PROGRESS")
 
     assert "--remote again" in (caught.value.hint or "")
 

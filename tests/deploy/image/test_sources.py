@@ -195,9 +195,9 @@ def test_zip_accepts_files_dated_before_1980(repository):
 
     write_zip(select_build_files(repository.runner, repository.table), packed)
 
-    with zipfile.ZipFile(packed) as made:
-        assert sorted(made.namelist()) == repository.files
-        assert made.read("Dockerfile") == b"FROM scratch"
+    with zipfile.ZipFile(packed) as archive:
+        assert sorted(archive.namelist()) == repository.files
+        assert archive.read("Dockerfile") == b"FROM scratch"
 
 
 def test_codebuild_context_is_the_unpacked_zip(repository):
@@ -256,14 +256,14 @@ def test_dockerignore_named_after_dockerfile_wins(tmp_path):
     (tmp_path / "Dockerfile.dockerignore").write_text("b")
     table = ImageTable(context=str(tmp_path), dockerfile=str(tmp_path / "Dockerfile"))
 
-    subject = read_ignore_rules(table)
+    ignore_rules = read_ignore_rules(table)
 
-    assert [subject.is_left_out(name) for name in ("a", "b")] == [False, True]
+    assert [ignore_rules.is_left_out(name) for name in ("a", "b")] == [False, True]
 
 
 def test_own_dockerignore_keeps_needed_files():
     """Every file that the Dockerfile copies is part of a remote build."""
-    subject = read_ignore_rules(ImageTable())
+    ignore_rules = read_ignore_rules(ImageTable())
 
     for name in (
         "Dockerfile",
@@ -277,6 +277,6 @@ def test_own_dockerignore_keeps_needed_files():
         "config.properties",
         "LICENSE",
     ):
-        assert not subject.is_left_out(name), name
+        assert not ignore_rules.is_left_out(name), name
     for name in ("README.md", "handler/README.md", "deploy/cli.py", "chandra.toml"):
-        assert subject.is_left_out(name), name
+        assert ignore_rules.is_left_out(name), name

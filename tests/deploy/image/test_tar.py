@@ -32,13 +32,14 @@ COMPRESSIONS: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
-def reader(path: Path, content: bytes, **settings) -> TarReader:
+def open_tar(path: Path, content: bytes, **settings) -> TarReader:
+    """Write a tar file, and return its reader."""
     path.write_bytes(content)
     return TarReader(path, again="save it again", **settings)
 
 
-def with_member(name="x", **fields) -> bytes:
-    """Write a tar file of one member with a forged header."""
+def build_tar_with_member(name="x", **fields) -> bytes:
+    """Return a tar file of one member with a forged header."""
     info = tarfile.TarInfo(name)
     for field, value in fields.items():
         setattr(info, field, value)
@@ -48,22 +49,22 @@ def with_member(name="x", **fields) -> bytes:
 def test_names_with_a_leading_dot_slash_are_read(tmp_path):
     content = packed({f"./{name}": content for name, content in FILES.items()})
 
-    members_read = reader(tmp_path / "a.tar", content)
+    tar = open_tar(tmp_path / "a.tar", content)
 
-    assert members_read.read_document("index.json") == b"{}"
-    assert sorted(members_read.names) == sorted(FILES)
+    assert tar.read_document("index.json") == b"{}"
+    assert sorted(tar.names) == sorted(FILES)
 
 
 @pytest.mark.parametrize("compression", COMPRESSIONS)
 def test_compressed_files_are_read(tmp_path, compression):
-    members_read = reader(tmp_path / "a", COMPRESSIONS[compression](packed(FILES)))
+    tar = open_tar(tmp_path / "a", COMPRESSIONS[compression](packed(FILES)))
 
-    assert members_read.read_document("blobs/sha256/aa") == b"a blob"
+    assert tar.read_document("blobs/sha256/aa") == b"a blob"
 
 
 def test_zstandard_file_is_refused_with_hint(tmp_path):
     with pytest.raises(ConfigError, match="Zstandard") as caught:
-        _ = reader(tmp_path / "a.tar", b"\x28\xb5\x2f\xfd rest").names
+        _ = open_tar(tmp_path / "a.tar", b"\x28\xb5\x2f\xfd rest").names
 
     assert "zstd -d" in (caught.value.hint or "")
 
@@ -80,67 +81,71 @@ def test_links_inside_the_archive_are_followed(tmp_path, kind):
         info.size = 6
         archive.addfile(info, io.BytesIO(b"a blob"))
 
-    members_read = reader(tmp_path / "a.tar", target.getvalue())
+    tar = open_tar(tmp_path / "a.tar", target.getvalue())
 
-    assert members_read.read_document("blobs/sha256/bb") == b"a blob"
-    assert sorted(members_read.names) == ["blobs/sha256/aa", "blobs/sha256/bb"]
-    assert members_read.get_size("blobs/sha256/bb") == 6
+    assert tar.read_document("blobs/sha256/bb") == b"a blob"
+    assert sorted(tar.names) == ["blobs/sha256/aa", "blobs/sha256/bb"]
+    assert tar.get_size("blobs/sha256/bb") == 6
 
 
 @pytest.mark.parametrize("target", ["/etc/passwd", "../../../etc/passwd", "x"])
 def test_dangling_link_is_refused(tmp_path, target):
-    content = with_member(type=tarfile.SYMTYPE, linkname=target)
+    content = build_tar_with_member(type=tarfile.SYMTYPE, linkname=target)
 
     with pytest.raises(ConfigError, match="is a link"):
-        reader(tmp_path / "a.tar", content).read_document("x")
+        open_tar(tmp_path / "a.tar", content).read_document("x")
 
 
 @pytest.mark.parametrize("name", ["../x", "/x", "a/../../x", "./..", "a/../x"])
 def test_name_outside_archive_is_refused(tmp_path, name):
     with pytest.raises(ConfigError, match="leads out of the archive"):
-        _ = reader(tmp_path / "a.tar", packed({name: b"x"})).names
+        _ = open_tar(tmp_path / "a.tar", packed({name: b"x"})).names
 
 
 def test_member_beyond_end_of_file_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="is cut off"):
-        _ = reader(tmp_path / "a.tar", with_member(size=1_000_000)).names
+        _ = open_tar(tmp_path / "a.tar", build_tar_with_member(size=1_000_000)).names
 
 
 def test_too_large_member_is_refused(tmp_path):
     with pytest.raises(ConfigError, match=r"60,000,000,000 bytes"):
-        _ = reader(tmp_path / "a.tar", with_member(size=60_000_000_000)).names
+        _ = open_tar(
+            tmp_path / "a.tar", build_tar_with_member(size=60_000_000_000)
+        ).names
 
 
 def test_too_large_document_is_refused(tmp_path):
-    members_read = reader(tmp_path / "a.tar", packed({"index.json": bytes(5_000_000)}))
+    tar = open_tar(tmp_path / "a.tar", packed({"index.json": bytes(5_000_000)}))
 
     with pytest.raises(ConfigError, match=r"5,000,000 bytes, and ECR takes 4,194,304"):
-        members_read.read_document("index.json")
+        tar.read_document("index.json")
 
 
 def test_too_large_header_is_refused(tmp_path):
     content = packed({"x" * 100_000: b""})
 
     with pytest.raises(ConfigError, match="not an OCI archive"):
-        _ = reader(tmp_path / "a.tar", content).names
+        _ = open_tar(tmp_path / "a.tar", content).names
 
 
 @pytest.mark.parametrize("size", [-512, -1024, -(1 << 40)])
 def test_negative_size_is_refused(tmp_path, size):
     with pytest.raises(ConfigError):
-        _ = reader(tmp_path / "a.tar", with_member(size=size)).names
+        _ = open_tar(tmp_path / "a.tar", build_tar_with_member(size=size)).names
 
 
 def test_decompression_bomb_is_refused(tmp_path):
     content = gzip.compress(packed({"x": bytes(30_000_000)}))
 
     with pytest.raises(ConfigError, match="more than 200 times"):
-        _ = reader(tmp_path / "a.tar", content).names
+        _ = open_tar(tmp_path / "a.tar", content).names
 
 
 def test_a_sparse_member_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="sparse"):
-        _ = reader(tmp_path / "a.tar", with_member(type=tarfile.GNUTYPE_SPARSE)).names
+        _ = open_tar(
+            tmp_path / "a.tar", build_tar_with_member(type=tarfile.GNUTYPE_SPARSE)
+        ).names
 
 
 NAMES = st.lists(
@@ -169,15 +174,13 @@ def test_ordinary_archive_is_read_completely(
         format=tarfile.PAX_FORMAT if is_pax else tarfile.GNU_FORMAT,
     )
 
-    members_read = reader(
+    tar = open_tar(
         tmp_path / "a.tar", COMPRESSIONS[compression](content), kept_bytes=kept_bytes
     )
 
-    assert {
-        name: members_read.read_document(name) for name in members_read.names
-    } == files
+    assert {name: tar.read_document(name) for name in tar.names} == files
     for name, content in files.items():
-        assert b"".join(members_read.read_parts(name, 700)) == content
+        assert b"".join(tar.read_parts(name, 700)) == content
 
 
 @SHARED
@@ -199,12 +202,10 @@ def test_ordinary_archive_is_read_completely(
 )
 def test_damaged_tar_is_read_or_refused_with_hint(tmp_path, content, compression, cut):
     whole = COMPRESSIONS[compression](content)
-    members_read = reader(tmp_path / "a.tar", whole[: len(whole) - cut])
+    tar = open_tar(tmp_path / "a.tar", whole[: len(whole) - cut])
 
     try:
-        is_read = all(
-            members_read.read_document(name) is not None for name in members_read.names
-        )
+        is_read = all(tar.read_document(name) is not None for name in tar.names)
     except ConfigError as error:
         is_read = error.hint is not None
 

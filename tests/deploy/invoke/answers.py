@@ -1,4 +1,4 @@
-"""What an endpoint answers, as values."""
+"""Responses of an endpoint, as values."""
 
 from __future__ import annotations
 
@@ -52,5 +52,6 @@ DOCUMENT = {
 END = {"event": "end", **{k: v for k, v in DOCUMENT.items() if k != "pages"}}
 
 
-def lines(*events):
+def to_ndjson(*events):
+    """Return events as JSON Lines, in bytes."""
     return "".join(json.dumps(event) + "\n" for event in events).encode()

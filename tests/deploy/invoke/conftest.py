@@ -1,4 +1,4 @@
-"""A document to send, and an endpoint that answers as told."""
+"""Fixtures: a document to send, and an endpoint with a scripted response."""
 
 from __future__ import annotations
 
@@ -8,22 +8,26 @@ import pytest
 
 @pytest.fixture
 def picture(tmp_path):
+    """Return the path of a PNG of one page."""
     path = tmp_path / "page.png"
     PIL.Image.new("RGB", (200, 100), "white").save(path)
     return str(path)
 
 
 @pytest.fixture
-def answering(cloud):
-    """What the endpoint answers, and what it was asked."""
-    asked = []
+def set_answer(cloud):
+    """Return a function that sets the response of the endpoint to every request.
 
-    def answer(content, *, status="200 OK", headers=()):
-        def invoked(environ, body):
-            asked.append((environ, body))
+    The function returns a list, to which each request is added as environ and body.
+    """
+    requests = []
+
+    def set_response(content, *, status="200 OK", headers=()):
+        def answer(environ, body):
+            requests.append((environ, body))
             return status, list(headers), content
 
-        cloud.invoked = invoked
-        return asked
+        cloud.invoked = answer
+        return requests
 
-    return answer
+    return set_response

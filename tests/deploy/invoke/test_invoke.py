@@ -1,4 +1,4 @@
-"""One document through the endpoint, and what became of it."""
+"""Tests of `invoke` with one document: options, output and errors."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from tests.deploy.conftest import interrupt
 from tests.deploy.invoke.answers import DOCUMENT
 
 
-def test_a_document_comes_back_as_markdown(chandra, answering, picture):
-    asked = answering(b"# Title\n")
+def test_a_document_comes_back_as_markdown(chandra, set_answer, picture):
+    requests = set_answer(b"# Title\n")
 
     result = chandra("invoke", picture, "--pages", "1-3", "--max-output-tokens", "100")
 
-    environ, body = asked[0]
+    environ, body = requests[0]
     assert (result.status, result.out) == (0, "# Title\n")
     assert environ["PATH_INFO"] == "/endpoints/ocr/invocations"
     assert environ["CONTENT_TYPE"] == "image/png"
@@ -26,8 +26,8 @@ def test_a_document_comes_back_as_markdown(chandra, answering, picture):
     assert body.startswith(b"\x89PNG")
 
 
-def test_page_options_are_sent(chandra, answering, picture, tmp_path):
-    asked = answering(b"# Title\n")
+def test_page_options_are_sent(chandra, set_answer, picture, tmp_path):
+    requests = set_answer(b"# Title\n")
     prompt = tmp_path / "prompt.txt"
     prompt.write_text("Betrag; Währung?\n")
 
@@ -36,14 +36,14 @@ def test_page_options_are_sent(chandra, answering, picture, tmp_path):
                   "--inline-images", "--include-headers-footers")  # fmt: skip
 
     assert result.status == 0, result.err
-    assert asked[0][0]["HTTP_X_AMZN_SAGEMAKER_CUSTOM_ATTRIBUTES"] == (
+    assert requests[0][0]["HTTP_X_AMZN_SAGEMAKER_CUSTOM_ATTRIBUTES"] == (
         "max_attempts=2;temperature=0.3;prompt=Betrag%3B W%C3%A4hrung?;tables=html;"
         "inline_images=true;include_headers_footers=true;paginate=true"
     )
 
 
-def test_the_answer_can_go_to_a_file(chandra, answering, picture, tmp_path):
-    answering(b"<!DOCTYPE html>")
+def test_the_answer_can_go_to_a_file(chandra, set_answer, picture, tmp_path):
+    set_answer(b"<!DOCTYPE html>")
     path = tmp_path / "out.html"
 
     result = chandra("invoke", picture, "--format", "html", "-o", str(path))
@@ -52,8 +52,8 @@ def test_the_answer_can_go_to_a_file(chandra, answering, picture, tmp_path):
     assert path.read_text() == "<!DOCTYPE html>"
 
 
-def test_failed_page_is_reported_with_the_others(chandra, answering, picture):
-    answering(json.dumps(DOCUMENT).encode())
+def test_failed_page_is_reported_with_the_others(chandra, set_answer, picture):
+    set_answer(json.dumps(DOCUMENT).encode())
 
     result = chandra("invoke", picture, "--format", "json")
 
@@ -62,24 +62,25 @@ def test_failed_page_is_reported_with_the_others(chandra, answering, picture):
     assert "page 2 was not read: page 2 ends early (unreadable_document)" in result.err
 
 
-def model_error(answering, status, message):
+def set_model_error(set_answer, status, message):
+    """Set the response of SageMaker to an error of the container."""
     body = {
         "Message": "Received client error (422) from primary with message …",
         "OriginalStatusCode": status,
         "OriginalMessage": message,
         "LogStreamArn": "arn:aws:logs:…",
     }
-    answering(
+    set_answer(
         json.dumps(body).encode(),
         status="424 Failed Dependency",
         headers=[("x-amzn-ErrorType", "ModelError")],
     )
 
 
-def test_a_model_error_is_unwrapped_to_the_problem_inside(chandra, answering, picture):
+def test_a_model_error_is_unwrapped_to_the_problem_inside(chandra, set_answer, picture):
     problem = {"code": "invalid_option", "detail": "unknown option pgaes; did you mean "
                "pages?", "status": 422}  # fmt: skip
-    model_error(answering, 422, json.dumps(problem))
+    set_model_error(set_answer, 422, json.dumps(problem))
 
     result = chandra("invoke", picture)
 
@@ -90,8 +91,8 @@ def test_a_model_error_is_unwrapped_to_the_problem_inside(chandra, answering, pi
     assert "primary" not in result.err
 
 
-def test_model_error_without_problem_is_shown_unchanged(chandra, answering, picture):
-    model_error(answering, 413, "")
+def test_model_error_without_problem_is_shown_unchanged(chandra, set_answer, picture):
+    set_model_error(set_answer, 413, "")
 
     result = chandra("invoke", picture)
 
@@ -99,8 +100,8 @@ def test_model_error_without_problem_is_shown_unchanged(chandra, answering, pict
 
 
 @pytest.mark.parametrize("content", [b"<html>a proxy</html>", b"[]", b"\xff"])
-def test_invalid_answer_is_reported(chandra, answering, picture, content):
-    answering(content)
+def test_invalid_answer_is_reported(chandra, set_answer, picture, content):
+    set_answer(content)
 
     result = chandra("invoke", picture, "--format", "json")
 
@@ -108,8 +109,8 @@ def test_invalid_answer_is_reported(chandra, answering, picture, content):
     assert "did not return a valid document" in result.err
 
 
-def test_timeout_suggests_fewer_pages(chandra, answering, picture):
-    model_error(answering, 0, "")
+def test_timeout_suggests_fewer_pages(chandra, set_answer, picture):
+    set_model_error(set_answer, 0, "")
 
     result = chandra("invoke", picture)
 
@@ -117,17 +118,17 @@ def test_timeout_suggests_fewer_pages(chandra, answering, picture):
     assert "--pages" in result.err
 
 
-def test_failed_invocation_is_not_retried(chandra, answering, picture):
-    asked = answering(b"oops", status="500 Internal Server Error")
+def test_failed_invocation_is_not_retried(chandra, set_answer, picture):
+    requests = set_answer(b"oops", status="500 Internal Server Error")
 
     result = chandra("invoke", picture)
 
     assert result.status == 1
-    assert len(asked) == 1
+    assert len(requests) == 1
 
 
-def test_error_of_a_missing_endpoint_names_it(chandra, answering, picture):
-    answering(
+def test_error_of_a_missing_endpoint_names_it(chandra, set_answer, picture):
+    set_answer(
         json.dumps({"Message": "Endpoint ocr of account 1 not found."}).encode(),
         status="400 Bad Request",
         headers=[("x-amzn-ErrorType", "ValidationError")],
@@ -141,13 +142,13 @@ def test_error_of_a_missing_endpoint_names_it(chandra, answering, picture):
 
 @pytest.mark.parametrize("output", ["missing/out.md", "."])
 def test_unwritable_output_is_refused_before_sending(
-    chandra, answering, picture, tmp_path, output
+    chandra, set_answer, picture, tmp_path, output
 ):
-    asked = answering(b"# Title")
+    requests = set_answer(b"# Title")
 
     result = chandra("invoke", picture, "-o", str(tmp_path / output))
 
-    assert (result.status, asked) == (2, [])
+    assert (result.status, requests) == (2, [])
     assert "--output with a path" in result.err
 
 

@@ -1,4 +1,4 @@
-"""What cannot be asked is refused before anything is sent."""
+"""Tests of invalid requests, which are refused before anything is sent."""
 
 from __future__ import annotations
 
@@ -8,27 +8,29 @@ from tests import documents
 
 
 @pytest.mark.parametrize("pages", ["foo", "", "0", "3-1", "1-2,,3", "2-9"])
-def test_invalid_pages_are_rejected_before_sending(chandra, answering, tmp_path, pages):
-    asked = answering(b"# Title")
+def test_invalid_pages_are_rejected_before_sending(
+    chandra, set_answer, tmp_path, pages
+):
+    requests = set_answer(b"# Title")
     path = tmp_path / "three.pdf"
     path.write_bytes(documents.pdf([["one"], ["two"], ["three"]]))
 
     result = chandra("invoke", str(path), "--pages", pages)
 
-    assert (result.status, asked) == (2, [])
+    assert (result.status, requests) == (2, [])
     assert result.err.startswith("error: --pages: ")
     assert "try:   --pages 1-3" in result.err
 
 
-def test_open_page_range_is_sent_without_blanks(chandra, answering, tmp_path):
-    asked = answering(b"# Title")
+def test_open_page_range_is_sent_without_blanks(chandra, set_answer, tmp_path):
+    requests = set_answer(b"# Title")
     path = tmp_path / "three.pdf"
     path.write_bytes(documents.pdf([["one"], ["two"], ["three"]]))
 
     result = chandra("invoke", str(path), "--pages", " 3- , 1")
 
     assert result.status == 0, result.err
-    environ, _ = asked[0]
+    environ, _ = requests[0]
     assert environ["HTTP_X_AMZN_SAGEMAKER_CUSTOM_ATTRIBUTES"] == "pages=3-,1"
 
 
@@ -53,16 +55,15 @@ def test_open_page_range_is_sent_without_blanks(chandra, answering, tmp_path):
     ],
 )
 def test_invalid_requests_are_rejected(
-    chandra, answering, picture, tmp_path, arguments, status, sentence
+    chandra, set_answer, picture, tmp_path, arguments, status, sentence
 ):
-    asked = answering(b"# Title")
+    requests = set_answer(b"# Title")
     (tmp_path / "empty.png").touch()
-    places = {"PICTURE": picture, "EMPTY": str(tmp_path / "empty.png")}
+    paths = {"PICTURE": picture, "EMPTY": str(tmp_path / "empty.png")}
 
-    result = chandra("invoke", *[places.get(a, a) for a in arguments])
+    result = chandra("invoke", *[paths.get(a, a) for a in arguments])
 
-    assert asked == []
-
+    assert requests == []
     assert result.status == status
     assert sentence in result.err
 
@@ -82,16 +83,16 @@ PASSWORD = "hunter2-in-the-header"
 
 @pytest.mark.parametrize("arguments", [[], ["--json"]])
 def test_a_dry_run_does_not_show_the_password(
-    chandra, answering, picture, monkeypatch, arguments
+    chandra, set_answer, picture, monkeypatch, arguments
 ):
-    asked = answering(b"# Title")
+    requests = set_answer(b"# Title")
     monkeypatch.setenv("PDF_PASSWORD", PASSWORD)
 
     result = chandra(
         *arguments, "--dry-run", "invoke", picture, "--password-env", "PDF_PASSWORD"
     )
 
-    assert (result.status, asked) == (0, [])
+    assert (result.status, requests) == (0, [])
     assert PASSWORD not in result.out + result.err
 
 
@@ -99,31 +100,31 @@ def test_a_dry_run_does_not_show_the_password(
     "password", ["hunter2;b", " hunter2", "hunter2 ", "é-hunter2", "hunter2\nb"]
 )
 def test_password_invalid_in_a_header_is_refused_and_hidden(
-    chandra, answering, picture, monkeypatch, password
+    chandra, set_answer, picture, monkeypatch, password
 ):
-    asked = answering(b"# Title")
+    requests = set_answer(b"# Title")
     monkeypatch.setenv("PDF_PASSWORD", password)
 
     result = chandra("invoke", picture, "--password-env", "PDF_PASSWORD")
 
-    assert (result.status, asked) == (2, [])
+    assert (result.status, requests) == (2, [])
     assert "--password-env: " in result.err
     assert "hunter2" not in result.out + result.err
 
 
-def test_unset_password_variable_is_refused(chandra, answering, picture):
-    asked = answering(b"# Title")
+def test_unset_password_variable_is_refused(chandra, set_answer, picture):
+    requests = set_answer(b"# Title")
 
     result = chandra("invoke", picture, "--password-env", "NOT_SET_ANYWHERE")
 
-    assert (result.status, asked) == (2, [])
+    assert (result.status, requests) == (2, [])
     assert "there is no environment variable NOT_SET_ANYWHERE" in result.err
 
 
 def test_password_is_sent_in_header_outside_cloudtrail(
-    chandra, answering, picture, monkeypatch
+    chandra, set_answer, picture, monkeypatch
 ):
-    asked = answering(b"# Title")
+    requests = set_answer(b"# Title")
     monkeypatch.setenv("PDF_PASSWORD", PASSWORD)
 
     result = chandra(
@@ -131,7 +132,7 @@ def test_password_is_sent_in_header_outside_cloudtrail(
     )
 
     assert result.status == 0, result.err
-    environ, _ = asked[0]
+    environ, _ = requests[0]
     assert environ["HTTP_X_AMZN_SAGEMAKER_CUSTOM_ATTRIBUTES"] == (
         f"pages=1;password={PASSWORD}"
     )

@@ -1,4 +1,4 @@
-"""One HTML file with each page beside its text."""
+"""Tests of the report: an HTML file with each page beside its text."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from deploy.results.report import report_of
 from tests.deploy.invoke.answers import DOCUMENT, PAGE
 
 
-def test_report_of_an_undrawable_page_shows_text_only(chandra, answering, tmp_path):
-    answering(json.dumps(DOCUMENT).encode())
+def test_report_of_an_undrawable_page_shows_text_only(chandra, set_answer, tmp_path):
+    set_answer(json.dumps(DOCUMENT).encode())
     undrawable = tmp_path / "page.png"
     undrawable.write_bytes(b"\x89PNG\r\n\x1a\n")
 
@@ -22,9 +22,9 @@ def test_report_of_an_undrawable_page_shows_text_only(chandra, answering, tmp_pa
 
 
 def test_answer_without_page_numbers_is_an_invalid_document(
-    chandra, answering, picture
+    chandra, set_answer, picture
 ):
-    answering(json.dumps({"pages": [{"markdown": "x"}]}).encode())
+    set_answer(json.dumps({"pages": [{"markdown": "x"}]}).encode())
 
     result = chandra("invoke", picture, "--format", "report")
 
@@ -32,40 +32,42 @@ def test_answer_without_page_numbers_is_an_invalid_document(
     assert "did not return a valid document" in result.err
 
 
-class Elements(HTMLParser):
-    """The elements of a page, with their attributes."""
+class ParsedPage(HTMLParser):
+    """Elements of an HTML page, with their attributes."""
 
     def __init__(self, text):
         super().__init__()
-        self.found = []
+        self.elements = []
         self.feed(text)
 
     def handle_starttag(self, tag, attrs):
-        self.found.append((tag, dict(attrs)))
+        self.elements.append((tag, dict(attrs)))
 
-    def of(self, tag, **wanted):
+    def find(self, tag, **expected):
         return [
             attributes
-            for name, attributes in self.found
+            for name, attributes in self.elements
             if name == tag
-            and all(attributes.get(k.rstrip("_")) == v for k, v in wanted.items())
+            and all(attributes.get(k.rstrip("_")) == v for k, v in expected.items())
         ]
 
 
 def test_report_shows_pages_with_blocks_beside_text(
-    chandra, answering, picture, tmp_path
+    chandra, set_answer, picture, tmp_path
 ):
-    answering(json.dumps(DOCUMENT).encode())
+    set_answer(json.dumps(DOCUMENT).encode())
     path = tmp_path / "report.html"
 
     result = chandra("invoke", picture, "--format", "report", "-o", str(path))
 
-    page = Elements(path.read_text())
+    page = ParsedPage(path.read_text())
     assert result.status == 0, result.err
-    assert page.of("img", alt="page 1")[0]["src"].startswith("data:image/jpeg;base64,")
-    (box,) = page.of("a", class_="box")
+    assert page.find("img", alt="page 1")[0]["src"].startswith(
+        "data:image/jpeg;base64,"
+    )
+    (box,) = page.find("a", class_="box")
     assert "left:10.000%;top:10.000%;width:50.000%;height:20.000%" in box["style"]
-    assert [block["id"] for block in page.of("div", class_="block")] == [
+    assert [block["id"] for block in page.find("div", class_="block")] == [
         "block-1-1",
         "block-1-2",
     ]
@@ -75,27 +77,27 @@ def test_report_shows_pages_with_blocks_beside_text(
 def test_report_links_pages_and_marks_unread_ones():
     text = report_of("page.png", DOCUMENT, {})
 
-    page = Elements(text)
-    links = [a for tag, a in page.found if tag == "a" and a["href"][:6] == "#page-"]
+    page = ParsedPage(text)
+    links = [a for tag, a in page.elements if tag == "a" and a["href"][:6] == "#page-"]
     assert [(a["href"], a.get("class")) for a in links] == [
         ("#page-1", None),
         ("#page-2", "wrong"),
     ]
-    assert {"page-1", "page-2"} == {s["id"] for s in page.of("section")}
+    assert {"page-1", "page-2"} == {s["id"] for s in page.find("section")}
     assert "1 of 2 pages read" in text
 
 
 def test_report_has_no_scripts_and_no_external_addresses():
     text = report_of("page.png", DOCUMENT, {1: b"jpeg"})
 
-    page = Elements(text)
+    page = ParsedPage(text)
     addresses = [
         a.get("src") or a.get("href") or ""
-        for tag, a in page.found
+        for tag, a in page.elements
         if tag in ("a", "img", "link", "script", "iframe")
     ]
     assert all(address.startswith(("data:", "#")) for address in addresses)
-    assert page.of("script") == []
+    assert page.find("script") == []
     assert "data:image/webp;base64,QUJD" in text
 
 
@@ -108,13 +110,13 @@ def test_report_escapes_scripts_of_the_document():
 
     text = report_of("<script>.pdf", {**DOCUMENT, "pages": [hostile]}, {})
 
-    assert Elements(text).of("script") == []
+    assert ParsedPage(text).find("script") == []
     assert "default-src 'none'" in text
 
 
 def test_a_report_of_some_pages_says_how_many_there_are():
-    warned = [{"code": "portfolio", "detail": "it holds <3> other files"}]
-    document = {**DOCUMENT, "pages": [PAGE], "num_pages": 1200, "warnings": warned}
+    warnings = [{"code": "portfolio", "detail": "it holds <3> other files"}]
+    document = {**DOCUMENT, "pages": [PAGE], "num_pages": 1200, "warnings": warnings}
 
     report = report_of("a.pdf", document, {})
 
@@ -122,9 +124,9 @@ def test_a_report_of_some_pages_says_how_many_there_are():
     assert "portfolio: it holds &lt;3&gt; other files" in report
 
 
-def test_document_warnings_are_printed_with_the_answer(chandra, answering, picture):
-    warned = [{"code": "xfa_form", "detail": "the form is drawn by a script"}]
-    answering(json.dumps({**DOCUMENT, "warnings": warned}).encode())
+def test_document_warnings_are_printed_with_the_answer(chandra, set_answer, picture):
+    warnings = [{"code": "xfa_form", "detail": "the form is drawn by a script"}]
+    set_answer(json.dumps({**DOCUMENT, "warnings": warnings}).encode())
 
     result = chandra("invoke", picture, "--format", "json")
 

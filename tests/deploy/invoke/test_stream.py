@@ -1,4 +1,4 @@
-"""A document read page by page: shown, put in order, broken off."""
+"""Tests of `invoke --stream`: order of pages, output and broken streams."""
 
 from __future__ import annotations
 
@@ -15,18 +15,19 @@ from deploy.commands.invoke.streaming import InOrder
 from deploy.console import Console
 from tests.deploy.conftest import session_of_ours
 from tests.deploy.frames import broken_stream, stream_of
-from tests.deploy.invoke.answers import END, FAILED, PAGE, lines
+from tests.deploy.invoke.answers import END, FAILED, PAGE, to_ndjson
 
 
-def stream(answering, *chunks):
+def set_stream(set_answer, *chunks):
+    """Set the response to an event stream of these chunks; return the requests."""
     headers = [("Content-Type", "application/vnd.amazon.eventstream")]
-    return answering(stream_of(chunks), headers=headers)
+    return set_answer(stream_of(chunks), headers=headers)
 
 
-def test_a_stream_is_shown_page_by_page(chandra, answering, picture):
-    whole = lines({"event": "page", **PAGE}, {"event": "page", **FAILED}, END)
+def test_a_stream_is_shown_page_by_page(chandra, set_answer, picture):
+    whole = to_ndjson({"event": "page", **PAGE}, {"event": "page", **FAILED}, END)
     # Cut where no line ends.
-    stream(answering, whole[:50], whole[50:700], whole[700:])
+    set_stream(set_answer, whole[:50], whole[50:700], whole[700:])
 
     result = chandra("invoke", picture, "--stream")
 
@@ -36,31 +37,33 @@ def test_a_stream_is_shown_page_by_page(chandra, answering, picture):
     assert "page 2 was not read" in result.err
 
 
-def test_stream_may_take_eight_minutes(chandra, answering, picture, wire):
+def test_stream_may_take_eight_minutes(chandra, set_answer, picture, wire):
     """SageMaker allows eight minutes, and the default deadline is a minute."""
-    asked = stream(answering, lines({"event": "page", **PAGE}, END))
+    requests = set_stream(set_answer, to_ndjson({"event": "page", **PAGE}, END))
 
     result = chandra("invoke", picture, "--stream", "--pages", "1-40")
 
     assert result.status == 0, result.err
-    assert asked[0][0]["HTTP_X_AMZN_SAGEMAKER_CUSTOM_ATTRIBUTES"] == (
+    assert requests[0][0]["HTTP_X_AMZN_SAGEMAKER_CUSTOM_ATTRIBUTES"] == (
         "pages=1-40;deadline_seconds=470"
     )
-    whole = wire.client("sagemaker-runtime").meta.config
-    streamed = wire.client("sagemaker-runtime", is_streaming=True).meta.config
-    assert (whole.read_timeout, streamed.read_timeout) == (70, 490)
-    assert [c.retries["total_max_attempts"] for c in (whole, streamed)] == [1, 1]
+    plain_config = wire.client("sagemaker-runtime").meta.config
+    streaming_config = wire.client("sagemaker-runtime", is_streaming=True).meta.config
+    assert (plain_config.read_timeout, streaming_config.read_timeout) == (70, 490)
+    assert [
+        c.retries["total_max_attempts"] for c in (plain_config, streaming_config)
+    ] == [1, 1]
 
 
-class Cut(BaseHTTPRequestHandler):
-    """Sends a page, announces more, and is gone."""
+class TruncatingHandler(BaseHTTPRequestHandler):
+    """Handler that sends a page, announces more, and closes the connection."""
 
     def do_POST(self):
         self.send_response(200)
         self.send_header("Content-Type", "application/vnd.amazon.eventstream")
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
-        content = stream_of([lines({"event": "page", **PAGE})])
+        content = stream_of([to_ndjson({"event": "page", **PAGE})])
         self.wfile.write(b"%x\r\n%s\r\n" % (len(content), content))
         self.wfile.write(b"ffff\r\nno more")
 
@@ -69,7 +72,7 @@ class Cut(BaseHTTPRequestHandler):
 
 
 def test_lost_connection_during_a_stream_is_reported(project, picture, tmp_path):
-    with HTTPServer(("127.0.0.1", 0), Cut) as server:
+    with HTTPServer(("127.0.0.1", 0), TruncatingHandler) as server:
         threading.Thread(target=server.handle_request, daemon=True).start()
         address = f"http://127.0.0.1:{server.server_port}"
         out, err = io.StringIO(), io.StringIO()
@@ -86,10 +89,11 @@ def test_lost_connection_during_a_stream_is_reported(project, picture, tmp_path)
     assert "# Title" in out.getvalue()
 
 
-def test_stream_as_json_has_sorted_pages(chandra, answering, picture):
+def test_stream_as_json_has_sorted_pages(chandra, set_answer, picture):
     second = {**PAGE, "page": 2}
-    stream(
-        answering, lines({"event": "page", **second}, {"event": "page", **PAGE}, END)
+    set_stream(
+        set_answer,
+        to_ndjson({"event": "page", **second}, {"event": "page", **PAGE}, END),
     )
 
     document = json.loads(
@@ -101,19 +105,19 @@ def test_stream_as_json_has_sorted_pages(chandra, answering, picture):
     assert "event" not in document
 
 
-def numbered(*numbers):
+def build_page_events(*numbers):
     return [{"event": "page", **PAGE, "page": n, "markdown": f"P{n}"} for n in numbers]
 
 
 @pytest.mark.parametrize(
-    ("pages", "came"),
+    ("pages", "sent_pages"),
     [(None, (2, 3, 1, 4)), ("2-3,9,5-6", (9, 5, 3, 6, 2)), ("7-,3", (8, 3, 9, 7))],
 )
 @pytest.mark.parametrize("where", ["terminal", "file", "json"])
 def test_markdown_of_a_stream_has_pages_in_document_order(
-    chandra, answering, picture, tmp_path, pages, came, where
+    chandra, set_answer, picture, tmp_path, pages, sent_pages, where
 ):
-    stream(answering, lines(*numbered(*came), END))
+    set_stream(set_answer, to_ndjson(*build_page_events(*sent_pages), END))
     path = tmp_path / "out.md"
     flags = {"terminal": [], "file": ["-o", str(path)], "json": ["--json"]}[where]
 
@@ -124,7 +128,7 @@ def test_markdown_of_a_stream_has_pages_in_document_order(
     assert result.status == 0, result.err
     out = result.json["content"] if where == "json" else result.out
     text = path.read_text() if where == "file" else out
-    assert text.split() == [f"P{n}" for n in sorted(came)]
+    assert text.split() == [f"P{n}" for n in sorted(sent_pages)]
 
 
 def test_page_is_shown_after_all_pages_before_it():
@@ -136,8 +140,8 @@ def test_page_is_shown_after_all_pages_before_it():
     assert in_order.rest() == []
 
 
-def test_pages_behind_a_missing_one_are_shown_at_the_end(chandra, answering, picture):
-    stream(answering, lines(*numbered(3, 2)))
+def test_pages_behind_a_missing_one_are_shown_at_the_end(chandra, set_answer, picture):
+    set_stream(set_answer, to_ndjson(*build_page_events(3, 2)))
 
     result = chandra("invoke", picture, "--stream")
 
@@ -146,8 +150,8 @@ def test_pages_behind_a_missing_one_are_shown_at_the_end(chandra, answering, pic
     assert "pages that came, shown above: 2" in result.err
 
 
-def test_stream_without_its_last_line_is_an_error(chandra, answering, picture):
-    stream(answering, lines({"event": "page", **PAGE}))
+def test_stream_without_its_last_line_is_an_error(chandra, set_answer, picture):
+    set_stream(set_answer, to_ndjson({"event": "page", **PAGE}))
 
     result = chandra("invoke", picture, "--stream")
 
@@ -155,8 +159,8 @@ def test_stream_without_its_last_line_is_an_error(chandra, answering, picture):
     assert "ended after 1 pages" in result.err
 
 
-def test_empty_stream_gives_no_hint_on_other_pages(chandra, answering, picture):
-    stream(answering)
+def test_empty_stream_gives_no_hint_on_other_pages(chandra, set_answer, picture):
+    set_stream(set_answer)
 
     result = chandra("invoke", picture, "--stream")
 
@@ -165,9 +169,9 @@ def test_empty_stream_gives_no_hint_on_other_pages(chandra, answering, picture):
     assert "try:   chandra-sagemaker logs --errors" in result.err
 
 
-def test_a_stream_that_breaks_off_says_why(chandra, answering, picture):
-    answering(
-        broken_stream([lines({"event": "page", **PAGE})], "took too long"),
+def test_a_stream_that_breaks_off_says_why(chandra, set_answer, picture):
+    set_answer(
+        broken_stream([to_ndjson({"event": "page", **PAGE})], "took too long"),
         headers=[("Content-Type", "application/vnd.amazon.eventstream")],
     )
 
@@ -177,10 +181,10 @@ def test_a_stream_that_breaks_off_says_why(chandra, answering, picture):
     assert "ended early: took too long" in result.err
 
 
-def test_a_stream_can_end_in_the_services_own_error(chandra, answering, picture):
-    stream(
-        answering,
-        lines(
+def test_a_stream_can_end_in_the_services_own_error(chandra, set_answer, picture):
+    set_stream(
+        set_answer,
+        to_ndjson(
             {"event": "error", "code": "overloaded", "detail": "too many pages wait"}
         ),
     )
@@ -202,8 +206,8 @@ def test_a_stream_can_end_in_the_services_own_error(chandra, answering, picture)
         b"\xff\xfe\n",
     ],
 )
-def test_invalid_stream_is_reported(chandra, answering, picture, content):
-    stream(answering, content)
+def test_invalid_stream_is_reported(chandra, set_answer, picture, content):
+    set_stream(set_answer, content)
 
     result = chandra("invoke", picture, "--stream")
 
@@ -214,9 +218,9 @@ def test_invalid_stream_is_reported(chandra, answering, picture, content):
 
 @pytest.mark.parametrize("form", ["md", "ndjson"])
 def test_broken_stream_keeps_its_pages_in_the_file(
-    chandra, answering, picture, tmp_path, form
+    chandra, set_answer, picture, tmp_path, form
 ):
-    stream(answering, lines({"event": "page", **PAGE}))
+    set_stream(set_answer, to_ndjson({"event": "page", **PAGE}))
     path = tmp_path / "out"
     path.write_text("what was there before")
 
@@ -228,9 +232,9 @@ def test_broken_stream_keeps_its_pages_in_the_file(
     assert f"pages that came, in {path}: 1" in result.err
 
 
-def test_file_of_a_stream_equals_the_sent_bytes(chandra, answering, picture, tmp_path):
-    whole = lines({"event": "page", **PAGE}, {"event": "page", **FAILED}, END)
-    stream(answering, whole)
+def test_file_of_a_stream_equals_the_sent_bytes(chandra, set_answer, picture, tmp_path):
+    whole = to_ndjson({"event": "page", **PAGE}, {"event": "page", **FAILED}, END)
+    set_stream(set_answer, whole)
     path = tmp_path / "out.ndjson"
 
     result = chandra(

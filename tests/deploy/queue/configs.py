@@ -16,24 +16,24 @@ from tests.deploy.accounts import (
 )
 
 TOPIC = "arn:aws:sns:us-east-1:123456789012:ocr"
-EXTRA = '[asynchronous]\nbucket = "exchange"\n'
+QUEUE_CONFIG = '[asynchronous]\nbucket = "exchange"\n'
 
 
-def with_queue(**settings):
+def configure_queue(**settings):
     return configured(asynchronous={"bucket": "exchange", **settings})
 
 
-def scaling(**settings):
-    config = async_config(with_queue(**settings), IDENTITY)
+def build_scaling(**settings):
+    config = async_config(configure_queue(**settings), IDENTITY)
     return Scaling.from_table(config.name, config.asynchronous, tags_of(config))
 
 
-def planner(observed=None):
+def build_planner(observed=None):
     return Planner(FakeAccount(observed=observed or ObservedScaling()), IDENTITY, NOW)
 
 
-def made(expected):
-    """Return the scaling as AWS reports it after all calls were made."""
+def report_as_aws(expected):
+    """Return the scaling as AWS reports it after all its calls were made."""
     arns = {name: f"arn:of:{name}" for name in expected.policies}
     return ObservedScaling(
         target={**expected.target.params, "CreationTime": NOW},

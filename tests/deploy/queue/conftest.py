@@ -9,7 +9,7 @@ from tests.deploy.contents import PDF, PNG
 from tests.deploy.queue import configs
 from tests.deploy.queue.queued import (
     BROKEN,
-    EXTRA,
+    CONFIG_TEMPLATE,
     FakeQueue,
 )
 
@@ -19,7 +19,7 @@ def queue(cloud, wire, project):
     """Create the buckets and the configuration; return the fake endpoint."""
     for bucket in ("exchange", "scans", "others"):
         wire.call("s3", "create_bucket", Bucket=bucket)
-    project(EXTRA.format(isolation="true"))
+    project(CONFIG_TEMPLATE.format(isolation="true"))
     cloud.invoked = FakeQueue(wire)
     return cloud.invoked
 
@@ -39,22 +39,22 @@ def folder(tmp_path):
 @pytest.fixture
 def ledger(tmp_path):
     """Return a function that opens the ledger; all are closed at the end."""
-    opened = []
+    ledgers = []
 
-    def now():
-        opened.append(SqliteLedger(tmp_path / "chandra.ledger.db"))
-        return opened[-1]
+    def open_ledger():
+        ledgers.append(SqliteLedger(tmp_path / "chandra.ledger.db"))
+        return ledgers[-1]
 
-    yield now
-    for each in opened:
+    yield open_ledger
+    for each in ledgers:
         each.close()
 
 
 @pytest.fixture
 def deployed(chandra, project, wire, staged):
-    """Deploy the asynchronous endpoint and return the run of the command."""
+    """Deploy the asynchronous endpoint; return the result of the command."""
     wire.call("s3", "create_bucket", Bucket="exchange")
-    project(configs.EXTRA)
+    project(configs.QUEUE_CONFIG)
     result = chandra("async", "deploy")
     assert result.status == 0, result.err
     return result

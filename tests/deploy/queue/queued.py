@@ -37,14 +37,17 @@ class QueuedRequest:
 
 @dataclass
 class FakeQueue:
-    """Endpoint with its settings and accepted requests."""
+    """Fake data plane of an endpoint: its settings and the requests that it accepted.
+
+    `waiting` has the accepted requests whose documents were not read yet.
+    """
 
     wire: Any
     output: str = "s3://exchange/async/ocr/out"
     failure: str = "s3://exchange/async/ocr/failed"
     refusals: list[str] = field(default_factory=list)
     """Error codes of the next requests."""
-    unanswered: int = 0
+    num_unanswered: int = 0
     """Number of requests that are accepted without an answer to the caller."""
     accepted: list[QueuedRequest] = field(default_factory=list)
     waiting: list[QueuedRequest] = field(default_factory=list)
@@ -79,8 +82,8 @@ class FakeQueue:
         )
         self.accepted.append(queued)
         self.waiting.append(queued)
-        if self.unanswered:
-            self.unanswered -= 1
+        if self.num_unanswered:
+            self.num_unanswered -= 1
             return "503 SERVICE UNAVAILABLE", [], b"{}"
         places = [
             ("X-Amzn-SageMaker-OutputLocation", queued.output),
@@ -89,39 +92,40 @@ class FakeQueue:
         answer = json.dumps({"InferenceId": headers["inference_id"]}).encode()
         return "202 ACCEPTED", [("Content-Type", "application/json"), *places], answer
 
-    def read(self, number: int | None = None) -> None:
-        """Answer the first waiting documents, or all."""
+    def process_waiting(self, number: int | None = None) -> None:
+        """Read the first waiting documents, or all: write results or failures to S3."""
         for _ in range(len(self.waiting) if number is None else number):
-            self._read(self.waiting.pop(0))
+            self._process(self.waiting.pop(0))
 
-    def _read(self, queued: QueuedRequest) -> None:
+    def _process(self, queued: QueuedRequest) -> None:
         if queued.body:
             source = json.loads(queued.body)["s3_uri"]
         else:
             source = unquote(queued.headers["inputlocation"])
-        content = text_of(self._get(source))
+        content = text_of(self._read_object(source))
         if content.startswith(BROKEN):
             problem = {"code": "unreadable_document", "detail": "not a PDF"}
-            self._put(queued.failure, json.dumps(problem).encode())
+            self.write(queued.failure, json.dumps(problem).encode())
         elif content.startswith(DYING):
             problem = {"code": "engine_failed", "detail": "the engine died"}
-            self._put(queued.failure, json.dumps(problem).encode())
+            self.write(queued.failure, json.dumps(problem).encode())
         else:
-            self._put(queued.output, build_result(content))
+            self.write(queued.output, build_result(content))
 
-    def _get(self, uri: str) -> bytes:
+    def _read_object(self, uri: str) -> bytes:
         bucket, key = split_uri(uri)
         response = self.wire.call("s3", "get_object", Bucket=bucket, Key=key)
         content: bytes = response["Body"].read()
         return content
 
-    def _put(self, uri: str, content: bytes) -> None:
+    def write(self, uri: str, content: bytes) -> None:
+        """Write an object, given its s3:// address."""
         bucket, key = split_uri(uri)
         self.wire.call("s3", "put_object", Bucket=bucket, Key=key, Body=content)
 
 
 def build_result(content: bytes, *, failed: tuple[int, ...] = ()) -> bytes:
-    """Return a result of two pages, of which those in `failed` could not be read."""
+    """Return the JSON result of two pages, of which those in `failed` were not read."""
     text = content.decode()
     pages = [
         {
@@ -137,7 +141,7 @@ def build_result(content: bytes, *, failed: tuple[int, ...] = ()) -> bytes:
     return json.dumps({"pages": pages}).encode()
 
 
-EXTRA = """
+CONFIG_TEMPLATE = """
 [network]
 isolation = {isolation}
 [asynchronous]
@@ -147,6 +151,7 @@ sources = ["scans"]
 
 
 def put_object(wire, bucket, key, content):
+    """Write a document whose bytes begin as its suffix requires."""
     content = beginning(key) + content
     wire.call("s3", "put_object", Bucket=bucket, Key=key, Body=content)
 
@@ -156,6 +161,7 @@ def get_object(wire, bucket, key):
 
 
 def read_states(ledger):
+    """Return the states of all jobs in the ledger, sorted."""
     return sorted(build_job.state.value for build_job in ledger().read_jobs())
 
 
@@ -167,6 +173,7 @@ def store_as_sending(ledger, document_key, **changes):
 
 
 def build_job(**changes):
+    """Return a new job for a PDF in S3, with changed fields."""
     document = Document(
         name="a.pdf",
         source="s3://scans/a.pdf",

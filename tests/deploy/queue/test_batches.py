@@ -13,7 +13,7 @@ from deploy.errors import ConfigError
 from tests.deploy.contents import PDF, PNG
 from tests.deploy.queue.queued import BROKEN, DYING, FakeQueue
 
-EXTRA = """
+CONFIG = """
 [network]
 isolation = false
 [asynchronous]
@@ -26,7 +26,7 @@ sources = ["scans"]
 def queue(cloud, wire, project):
     for bucket in ("exchange", "scans"):
         wire.call("s3", "create_bucket", Bucket=bucket)
-    project(EXTRA)
+    project(CONFIG)
     cloud.invoked = FakeQueue(wire)
     return cloud.invoked
 
@@ -40,42 +40,42 @@ def folders(tmp_path):
     return tmp_path / "first", tmp_path / "second"
 
 
-def put(wire, key, content):
+def put_object(wire, key, content):
     wire.call("s3", "put_object", Bucket="scans", Key=key, Body=PDF + content)
 
 
 @pytest.fixture
-def failed(chandra, queue, tmp_path):
+def failed_folder(chandra, queue, tmp_path):
     """Submit two documents that fail: one for good, one with a transient error."""
     folder = tmp_path / "scans"
     folder.mkdir()
     (folder / "broken.pdf").write_bytes(PDF + BROKEN)
     (folder / "fine.pdf").write_bytes(PDF + DYING)
     chandra("async", "submit", str(folder))
-    queue.read()
+    queue.process_waiting()
     chandra("async", "wait")
     queue.accepted.clear()
     return folder
 
 
-def test_permanent_failures_are_not_retried(chandra, queue, failed):
+def test_permanent_failures_are_not_retried(chandra, queue, failed_folder):
     result = chandra("async", "submit", "--retry-failed", "--json")
 
-    broken = str(failed / "broken.pdf")
+    broken = str(failed_folder / "broken.pdf")
     assert result.status == 1
     assert result.json["submitted"] == len(queue.accepted) == 1
     assert result.json["given_up"] == {broken: "unreadable_document"}
 
 
-def test_permanent_failures_are_listed_with_advice(chandra, queue, failed):
-    tried = chandra("async", "submit", str(failed), "--retry-failed")
+def test_permanent_failures_are_listed_with_advice(chandra, queue, failed_folder):
+    tried = chandra("async", "submit", str(failed_folder), "--retry-failed")
     waited = chandra("async", "wait", "--timeout", "1")
-    queue.read()
+    queue.process_waiting()
     waited = chandra("async", "wait")
     fetched = chandra("async", "fetch")
 
     for result in (tried, waited, fetched):
-        assert f"with unreadable_document: {failed / 'broken.pdf'}" in result.out
+        assert f"with unreadable_document: {failed_folder / 'broken.pdf'}" in result.out
         assert "try: repair or replace the file: it is damaged or empty" in result.out
     assert "--retry-all reads these again all the same, and pays again" in tried.out
 
@@ -83,7 +83,7 @@ def test_permanent_failures_are_listed_with_advice(chandra, queue, failed):
 def test_only_broken_documents_recommend_no_retry(chandra, queue, tmp_path):
     (tmp_path / "broken.pdf").write_bytes(PDF + BROKEN)
     chandra("async", "submit", str(tmp_path / "broken.pdf"))
-    queue.read()
+    queue.process_waiting()
 
     for command in ("wait", "fetch"):
         result = chandra("async", command)
@@ -91,7 +91,7 @@ def test_only_broken_documents_recommend_no_retry(chandra, queue, tmp_path):
         assert "--retry-failed" not in result.out
 
 
-def test_retry_all_sends_every_failed_document(chandra, queue, failed):
+def test_retry_all_sends_every_failed_document(chandra, queue, failed_folder):
     planned = chandra("async", "submit", "--retry-all", "--dry-run", "--json")
     result = chandra("async", "submit", "--retry-all", "--json")
 
@@ -106,7 +106,7 @@ def test_retry_all_sends_every_failed_document(chandra, queue, failed):
 def test_waiting_for_one_folder_does_not_wait_for_another(chandra, queue, folders):
     first, second = folders
     chandra("async", "submit", str(first))
-    queue.read()
+    queue.process_waiting()
     chandra("async", "submit", str(second))
 
     result = chandra("async", "wait", str(first), "--json")
@@ -119,7 +119,7 @@ def test_waiting_for_one_folder_does_not_wait_for_another(chandra, queue, folder
 def test_single_folder_can_be_fetched(chandra, queue, folders):
     first, second = folders
     chandra("async", "submit", str(first), str(second))
-    queue.read()
+    queue.process_waiting()
 
     result = chandra("async", "fetch", str(second / "a.pdf"), "--json")
 
@@ -146,7 +146,7 @@ def test_invalid_into_is_refused(chandra, queue, folders, into, words):
 def test_partial_fetch_uses_same_names_as_full_fetch(chandra, queue, folders, tmp_path):
     for folder in folders:
         chandra("async", "submit", str(folder))
-    queue.read()
+    queue.process_waiting()
     alone, together = tmp_path / "alone", tmp_path / "together"
 
     for folder in folders:
@@ -160,11 +160,11 @@ def test_partial_fetch_uses_same_names_as_full_fetch(chandra, queue, folders, tm
 
 def test_prefix_and_manifest_select_submitted_documents(chandra, queue, wire, tmp_path):
     for key in ("2025/a.pdf", "2026/b.pdf", "2026-old/c.pdf"):
-        put(wire, key, key.encode())
+        put_object(wire, key, key.encode())
     chandra("async", "submit", "s3://scans/")
     manifest = tmp_path / "wanted.jsonl"
     manifest.write_text('{"document": "s3://scans/2025/a.pdf"}\n')
-    queue.read()
+    queue.process_waiting()
 
     for named, expected in (
         ("s3://scans/2026", ["s3://scans/2026/b.pdf"]),
@@ -176,7 +176,7 @@ def test_prefix_and_manifest_select_submitted_documents(chandra, queue, wire, tm
 
 
 def test_line_selects_the_pages_it_names(chandra, queue, wire, tmp_path):
-    put(wire, "a.pdf", b"first")
+    put_object(wire, "a.pdf", b"first")
     manifests = []
     for pages in ("1-5", "6-9"):
         manifests.append(tmp_path / f"{pages}.jsonl")
@@ -216,9 +216,9 @@ def test_input_that_was_not_submitted_is_not_found(chandra, queue, folders, comm
 )
 def test_equal_names_get_distinct_files(chandra, queue, wire, tmp_path, keys):
     for number, key in enumerate(keys):
-        put(wire, f"in/{key}", f"number {number}".encode())
+        put_object(wire, f"in/{key}", f"number {number}".encode())
     chandra("async", "submit", "s3://scans/in/")
-    queue.read()
+    queue.process_waiting()
 
     fetched = chandra("async", "fetch", "--into", str(tmp_path / "md"))
     again = chandra("async", "fetch", "--into", str(tmp_path / "md"))
@@ -232,15 +232,17 @@ def test_equal_names_get_distinct_files(chandra, queue, wire, tmp_path, keys):
 
 # Manifests
 
-VALUES = st.none() | st.booleans() | st.integers() | st.text(max_size=6)
-LINES = st.one_of(
+MEMBER_VALUES = st.none() | st.booleans() | st.integers() | st.text(max_size=6)
+MANIFEST_LINES = st.one_of(
     st.builds(lambda name: {"document": f"s3://b/{name}"}, st.text("abc", min_size=1)),
-    st.dictionaries(st.sampled_from(["document", "pages", "name", "page"]), VALUES),
-    VALUES,
+    st.dictionaries(
+        st.sampled_from(["document", "pages", "name", "page"]), MEMBER_VALUES
+    ),
+    MEMBER_VALUES,
 ).map(json.dumps) | st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=8)
 
 
-@given(st.lists(LINES, max_size=12))
+@given(st.lists(MANIFEST_LINES, max_size=12))
 @settings(max_examples=50)
 def test_manifest_is_read_or_all_invalid_lines_reported(lines):
     content = "\n".join(lines).encode()
@@ -290,15 +292,15 @@ def test_each_invalid_line_has_its_own_reason(chandra, queue, tmp_path):
 
 
 def test_missing_document_is_sent_once_it_exists(chandra, queue, wire, tmp_path):
-    put(wire, "a.pdf", b"first")
+    put_object(wire, "a.pdf", b"first")
     manifest = tmp_path / "wanted.jsonl"
     uris = ["s3://scans/a.pdf", "s3://scans/gone.pdf"]
     manifest.write_text("\n".join(json.dumps({"document": uri}) for uri in uris))
     chandra("async", "submit", str(manifest))
-    queue.read()
+    queue.process_waiting()
 
     waited = chandra("async", "wait", str(manifest), "--json")
-    put(wire, "gone.pdf", PNG)
+    put_object(wire, "gone.pdf", PNG)
     again = chandra("async", "submit", "--retry-failed", "--json")
 
     assert waited.status == 1

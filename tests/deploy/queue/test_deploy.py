@@ -8,7 +8,7 @@ from deploy.queue.scaling import scalable_target
 from tests.deploy.accounts import (
     OTHER_IMAGE,
 )
-from tests.deploy.queue.configs import EXTRA
+from tests.deploy.queue.configs import QUEUE_CONFIG
 
 
 def test_deploy_creates_endpoint_with_scaling(deployed, cloud, wire):
@@ -44,7 +44,7 @@ def test_second_deploy_changes_nothing(deployed, chandra, cloud):
 
 
 def test_changed_limits_change_only_the_target(deployed, chandra, cloud, project):
-    project(EXTRA + "max_instances = 5\n")
+    project(QUEUE_CONFIG + "max_instances = 5\n")
     cloud.calls.clear()
 
     result = chandra("async", "deploy")
@@ -55,7 +55,7 @@ def test_changed_limits_change_only_the_target(deployed, chandra, cloud, project
 
 @pytest.mark.usefixtures("staged")
 def test_dry_run_shows_all_changes(chandra, project, cloud):
-    project(EXTRA)
+    project(QUEUE_CONFIG)
 
     result = chandra("async", "deploy", "--dry-run")
 
@@ -77,19 +77,19 @@ def test_destroy_removes_both_endpoints(deployed, chandra, cloud, wire):
     assert result.status == 0, result.err
     assert cloud.machines == {}
     assert cloud.variants == {}
-    left = wire.call("cloudwatch", "describe_alarms")["MetricAlarms"]
+    remaining_alarms = wire.call("cloudwatch", "describe_alarms")["MetricAlarms"]
     targets = wire.call(
         "application-autoscaling",
         "describe_scalable_targets",
         ServiceNamespace="sagemaker",
     )["ScalableTargets"]
     objects = wire.call("s3", "list_objects_v2", Bucket="exchange")["Contents"]
-    assert left == targets == []
+    assert remaining_alarms == targets == []
     assert [item["Key"] for item in objects] == ["other"]
 
 
 def test_scaling_alarms_do_not_roll_back_update(deployed, chandra, cloud, project):
-    project(EXTRA + "timeout_seconds = 900\n")
+    project(QUEUE_CONFIG + "timeout_seconds = 900\n")
 
     result = chandra("async", "deploy", "--dry-run", "--json")
 
@@ -102,7 +102,7 @@ def test_scaling_alarms_do_not_roll_back_update(deployed, chandra, cloud, projec
 
 @pytest.mark.usefixtures("staged")
 def test_deploy_without_wait_reports_missing_scaling(chandra, project, cloud):
-    project(EXTRA)
+    project(QUEUE_CONFIG)
 
     result = chandra("async", "deploy", "--no-wait")
     again = chandra("async", "deploy")
@@ -113,7 +113,7 @@ def test_deploy_without_wait_reports_missing_scaling(chandra, project, cloud):
 
 
 def test_instance_count_is_refused(chandra, project):
-    project(EXTRA)
+    project(QUEUE_CONFIG)
 
     result = chandra("async", "deploy", "--instance-count", "2")
 
@@ -123,7 +123,7 @@ def test_instance_count_is_refused(chandra, project):
 
 @pytest.mark.usefixtures("staged")
 def test_quota_below_max_instances_is_reported(chandra, project, cloud):
-    project(EXTRA)
+    project(QUEUE_CONFIG)
     cloud.limits = {"ml.g6e.2xlarge": 1}
 
     result = chandra("async", "deploy")
@@ -138,16 +138,16 @@ def test_stop_and_start_include_scaling(deployed, chandra, cloud):
 
     stopped = chandra("stop", "--async")
     status = chandra("status")
-    gone = dict(cloud.machines)
-    alarms_between = chandra("status", "--json").json["asynchronous"]
+    machines_when_stopped = dict(cloud.machines)
+    status_when_stopped = chandra("status", "--json").json["asynchronous"]
     started = chandra("start", "--async")
-    after = chandra("status", "--json").json["asynchronous"]
+    status_after_start = chandra("status", "--json").json["asynchronous"]
 
     assert stopped.status == started.status == 0, stopped.err + started.err
     assert "its machines cost $2.80 an hour by now" in stopped.out
-    assert gone == {}
+    assert machines_when_stopped == {}
     assert "start --async brings it back" in status.out
-    assert alarms_between == {
+    assert status_when_stopped == {
         "endpoint": "ocr-async",
         "status": None,
         "health": "stopped",
@@ -155,8 +155,11 @@ def test_stop_and_start_include_scaling(deployed, chandra, cloud):
         "config": config,
     }
     assert cloud.machines["ocr-async"].config == config
-    assert (after["min_instances"], after["max_instances"]) == (0, 2)
-    assert set(after["alarms"]) == {"wake", "idle"}
+    assert (
+        status_after_start["min_instances"],
+        status_after_start["max_instances"],
+    ) == (0, 2)
+    assert set(status_after_start["alarms"]) == {"wake", "idle"}
 
 
 def test_stop_affects_only_one_endpoint(deployed, chandra, cloud):
@@ -169,7 +172,7 @@ def test_stop_affects_only_one_endpoint(deployed, chandra, cloud):
 
 
 def test_foreign_queue_is_not_stopped(chandra, project, wire, staged, cloud):
-    project(EXTRA)
+    project(QUEUE_CONFIG)
     chandra("deploy")
     wire.call(
         "sagemaker",
@@ -213,13 +216,13 @@ def test_rollback_restores_previous_config(deployed, chandra, cloud, at):
 
     would = chandra("rollback", "--async", "--dry-run")
     back = chandra("rollback", "--async")
-    there = cloud.machines["ocr-async"].config
+    config_after_rollback = cloud.machines["ocr-async"].config
     forth = chandra("rollback", "--async", "--to", second)
 
     assert second != first
     assert f"to {first}" in would.out
     assert back.status == forth.status == 0, back.err + forth.err
-    assert there == first
+    assert config_after_rollback == first
     assert "the next async deploy changes nothing" in back.out
     assert cloud.machines["ocr-async"].config == second
     assert chandra("rollback").status == 4
@@ -227,7 +230,7 @@ def test_rollback_restores_previous_config(deployed, chandra, cloud, at):
 
 def test_recreated_endpoint_keeps_scaling(deployed, chandra, cloud, at, project, wire):
     first = cloud.machines["ocr-async"].config
-    project(EXTRA + '[update]\nstrategy = "recreate"\n')
+    project(QUEUE_CONFIG + '[update]\nstrategy = "recreate"\n')
     at.now += 60
     chandra("async", "deploy", "--image", OTHER_IMAGE)
     at.now += 60

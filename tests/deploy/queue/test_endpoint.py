@@ -18,11 +18,11 @@ from tests.deploy.accounts import (
     IDENTITY,
     configured,
 )
-from tests.deploy.queue.configs import TOPIC, with_queue
+from tests.deploy.queue.configs import TOPIC, configure_queue
 
 
 def test_endpoint_has_own_name_and_model():
-    endpoint = build_async_endpoint(with_queue(), IDENTITY)
+    endpoint = build_async_endpoint(configure_queue(), IDENTITY)
 
     assert endpoint.name == "ocr-async"
     assert endpoint.model.name.startswith("ocr-async-")
@@ -38,7 +38,7 @@ def test_endpoint_has_own_name_and_model():
 
 def test_topics_are_set_if_configured():
     endpoint = build_async_endpoint(
-        with_queue(success_topic=TOPIC, error_topic=TOPIC), IDENTITY
+        configure_queue(success_topic=TOPIC, error_topic=TOPIC), IDENTITY
     )
 
     output = endpoint.config.request["AsyncInferenceConfig"]["OutputConfig"]
@@ -58,7 +58,7 @@ def test_results_are_encrypted_with_kms_key():
 
 def test_container_environment_describes_use():
     config = replace(
-        with_queue(timeout_seconds=900, sources=["scans/2026"]),
+        configure_queue(timeout_seconds=900, sources=["scans/2026"]),
         network=configured(network={"isolation": False}).network,
     )
 
@@ -70,7 +70,7 @@ def test_container_environment_describes_use():
 
 
 def test_isolated_container_gets_no_bucket():
-    environment = build_async_endpoint(with_queue(), IDENTITY).model.environment
+    environment = build_async_endpoint(configure_queue(), IDENTITY).model.environment
 
     assert "DOCUMENT_BUCKETS" not in environment
 
@@ -117,14 +117,14 @@ def test_too_long_name_is_refused():
 )
 def test_invalid_settings_are_refused(settings, words):
     with pytest.raises(ConfigError) as caught:
-        with_queue(**settings)
+        configure_queue(**settings)
 
     assert words in caught.value.message
 
 
 def test_role_reads_documents_and_writes_results():
     document = execution_policy(
-        with_queue(sources=["scans/2026"], error_topic=TOPIC), IDENTITY
+        configure_queue(sources=["scans/2026"], error_topic=TOPIC), IDENTITY
     )
     statements = {s["Sid"]: s for s in document["Statement"]}
 
@@ -151,7 +151,7 @@ def test_policies_without_queue_have_no_queue_rights():
 
 def test_caller_policy_allows_the_queue():
     statements = {
-        s["Sid"]: s for s in caller_policy(with_queue(), IDENTITY)["Statement"]
+        s["Sid"]: s for s in caller_policy(configure_queue(), IDENTITY)["Statement"]
     }
 
     assert "sagemaker:InvokeEndpointAsync" in statements["Endpoint"]["Action"]

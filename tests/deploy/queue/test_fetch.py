@@ -9,15 +9,15 @@ import pytest
 from tests.deploy.contents import PDF
 from tests.deploy.queue.queued import (
     DYING,
-    answer_to,
-    get,
-    put,
+    build_result,
+    get_object,
+    put_object,
 )
 
 
 def test_results_are_written_beside_documents(chandra, queue, folder):
     chandra("async", "submit", str(folder))
-    queue.read()
+    queue.process_waiting()
 
     result = chandra("async", "fetch")
 
@@ -33,7 +33,7 @@ def test_results_are_written_beside_documents(chandra, queue, folder):
 @pytest.mark.parametrize("format_name", ["md", "html", "json"])
 def test_json_is_converted_to_every_format(chandra, queue, folder, format_name):
     chandra("async", "submit", str(folder / "a.pdf"))
-    queue.read()
+    queue.process_waiting()
 
     result = chandra("async", "fetch", "--format", format_name)
 
@@ -46,7 +46,7 @@ def test_json_is_converted_to_every_format(chandra, queue, folder, format_name):
 
 def test_markdown_is_not_converted_to_json(chandra, queue, folder):
     chandra("async", "submit", str(folder / "a.pdf"), "--format", "md")
-    queue._put(queue.accepted[0].output, b"# first")
+    queue.write(queue.accepted[0].output, b"# first")
 
     json_ = chandra("async", "fetch", "--format", "json")
     md = chandra("async", "fetch")
@@ -58,25 +58,25 @@ def test_markdown_is_not_converted_to_json(chandra, queue, folder):
 
 
 def test_results_of_bucket_are_written_to_s3(chandra, queue, wire):
-    put(wire, "scans", "2026/a.pdf", b"first")
-    put(wire, "scans", "2026/deep/b.png", b"second")
+    put_object(wire, "scans", "2026/a.pdf", b"first")
+    put_object(wire, "scans", "2026/deep/b.png", b"second")
     chandra("async", "submit", "s3://scans/2026/")
-    queue.read()
+    queue.process_waiting()
 
     beside = chandra("async", "fetch")
     into = chandra("async", "fetch", "--into", "s3://others/read")
     again = chandra("async", "submit", "s3://scans/2026/", "--json")
 
     assert beside.status == into.status == 0, beside.err + into.err
-    assert get(wire, "scans", "2026/a.pdf.md") == b"# first\n"
-    assert get(wire, "others", "read/deep/b.png.md") == b"# second\n"
+    assert get_object(wire, "scans", "2026/a.pdf.md") == b"# first\n"
+    assert get_object(wire, "others", "read/deep/b.png.md") == b"# second\n"
     assert again.json["known"] == 2
     assert again.json["refused"] == {}
 
 
 def test_into_folder_keeps_names(chandra, queue, folder, tmp_path):
     chandra("async", "submit", str(folder))
-    queue.read()
+    queue.process_waiting()
 
     chandra("async", "fetch", "--into", str(tmp_path / "out"))
 
@@ -91,37 +91,37 @@ def test_into_folder_keeps_names(chandra, queue, folder, tmp_path):
 def test_foreign_file_is_overwritten_only_by_force(chandra, queue, folder):
     (folder / "a.pdf.md").write_text("my notes")
     chandra("async", "submit", str(folder / "a.pdf"))
-    queue.read()
+    queue.process_waiting()
 
-    kept = chandra("async", "fetch")
-    there = (folder / "a.pdf.md").read_text()
+    unforced = chandra("async", "fetch")
+    unforced_text = (folder / "a.pdf.md").read_text()
     forced = chandra("async", "fetch", "--force")
 
-    assert kept.status == 1
-    assert "not ours: " in kept.out
-    assert there == "my notes"
+    assert unforced.status == 1
+    assert "not ours: " in unforced.out
+    assert unforced_text == "my notes"
     assert forced.status == 0
     assert (folder / "a.pdf.md").read_text() == "# first\n"
 
 
 def test_foreign_object_is_overwritten_only_by_force(chandra, queue, wire):
-    put(wire, "scans", "a.pdf", b"first")
-    put(wire, "scans", "a.pdf.md", b"my notes")
+    put_object(wire, "scans", "a.pdf", b"first")
+    put_object(wire, "scans", "a.pdf.md", b"my notes")
     chandra("async", "submit", "s3://scans/a.pdf")
-    queue.read()
+    queue.process_waiting()
 
-    kept = chandra("async", "fetch")
-    there = get(wire, "scans", "a.pdf.md")
+    unforced = chandra("async", "fetch")
+    unforced_content = get_object(wire, "scans", "a.pdf.md")
     chandra("async", "fetch", "--force")
 
-    assert kept.status == 1
-    assert there == b"my notes"
-    assert get(wire, "scans", "a.pdf.md") == b"# first\n"
+    assert unforced.status == 1
+    assert unforced_content == b"my notes"
+    assert get_object(wire, "scans", "a.pdf.md") == b"# first\n"
 
 
 def test_second_fetch_writes_nothing(chandra, queue, folder):
     chandra("async", "submit", str(folder / "a.pdf"))
-    queue.read()
+    queue.process_waiting()
     chandra("async", "fetch")
     before = (folder / "a.pdf.md").stat().st_mtime_ns
 
@@ -133,7 +133,7 @@ def test_second_fetch_writes_nothing(chandra, queue, folder):
 
 def test_modified_result_is_kept(chandra, queue, folder):
     chandra("async", "submit", str(folder / "a.pdf"))
-    queue.read()
+    queue.process_waiting()
     chandra("async", "fetch")
     (folder / "a.pdf.md").write_text("# corrected")
 
@@ -146,11 +146,11 @@ def test_modified_result_is_kept(chandra, queue, folder):
 def test_error_file_is_removed_after_success(chandra, queue, folder):
     (folder / "c.pdf").write_bytes(PDF + DYING)
     chandra("async", "submit", str(folder / "c.pdf"))
-    queue.read()
+    queue.process_waiting()
     chandra("async", "fetch")
     assert (folder / "c.pdf.error.json").exists()
     chandra("async", "submit", "--retry-failed")
-    queue._put(queue.waiting.pop().output, answer_to(b"at last"))
+    queue.write(queue.waiting.pop().output, build_result(b"at last"))
 
     chandra("async", "fetch")
 
@@ -160,7 +160,7 @@ def test_error_file_is_removed_after_success(chandra, queue, folder):
 
 def test_failed_pages_are_written_to_error_file(chandra, queue, folder):
     chandra("async", "submit", str(folder / "a.pdf"))
-    queue._put(queue.accepted[0].output, answer_to(b"first", failed=(2,)))
+    queue.write(queue.accepted[0].output, build_result(b"first", failed=(2,)))
 
     result = chandra("async", "fetch")
 
@@ -171,30 +171,30 @@ def test_failed_pages_are_written_to_error_file(chandra, queue, folder):
 
 
 def test_parts_of_document_have_different_results(chandra, queue, wire):
-    put(wire, "scans", "a.pdf", b"first")
+    put_object(wire, "scans", "a.pdf", b"first")
     for pages in ("1-5", "6-9"):
         chandra("async", "submit", "s3://scans/a.pdf", "--pages", pages)
-    queue.read()
+    queue.process_waiting()
 
     result = chandra("async", "fetch")
 
     assert result.status == 0, result.out
-    assert get(wire, "scans", "a.pages-1-5.pdf.md") == b"# first\n"
-    assert get(wire, "scans", "a.pages-6-9.pdf.md") == b"# first\n"
+    assert get_object(wire, "scans", "a.pages-1-5.pdf.md") == b"# first\n"
+    assert get_object(wire, "scans", "a.pages-6-9.pdf.md") == b"# first\n"
 
 
 def test_deleted_result_is_gone_and_can_be_retried(
     chandra, queue, folder, wire, ledger
 ):
     chandra("async", "submit", str(folder / "a.pdf"))
-    queue.read()
+    queue.process_waiting()
     chandra("async", "wait")
     bucket, key = queue.accepted[0].output[5:].split("/", 1)
     wire.call("s3", "delete_object", Bucket=bucket, Key=key)
 
     gone = chandra("async", "fetch")
     chandra("async", "submit", "--retry-failed")
-    queue.read()
+    queue.process_waiting()
     fetched = chandra("async", "fetch")
 
     assert gone.status == 1
@@ -205,7 +205,7 @@ def test_deleted_result_is_gone_and_can_be_retried(
 
 def test_dry_run_writes_nothing(chandra, queue, folder):
     chandra("async", "submit", str(folder))
-    queue.read()
+    queue.process_waiting()
     chandra("async", "wait")
 
     result = chandra("async", "fetch", "--dry-run")
@@ -226,7 +226,7 @@ def test_missing_ledger_is_an_error(chandra, queue, command):
 def test_many_page_ranges_give_short_name(chandra, queue, folder):
     pages = ",".join(map(str, range(1, 300, 2)))
     chandra("async", "submit", str(folder / "a.pdf"), "--pages", pages)
-    queue.read()
+    queue.process_waiting()
 
     command = chandra("async", "fetch")
 

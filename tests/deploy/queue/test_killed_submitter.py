@@ -97,7 +97,7 @@ def test_repeated_kills_read_each_document_once(
 
     last = submitter(where)
     output, _ = last.communicate(timeout=240)
-    queue.read()
+    queue.process_waiting()
     fetched = chandra("async", "fetch", "--ledger", where)
 
     assert last.returncode == 0, output.decode()

@@ -22,7 +22,7 @@ from deploy.resources import tags_of
 from tests.deploy.accounts import (
     configured,
 )
-from tests.deploy.queue.configs import EXTRA, TOPIC, with_queue
+from tests.deploy.queue.configs import QUEUE_CONFIG, TOPIC, configure_queue
 
 
 def test_queue_has_own_log(deployed, chandra, wire, at):
@@ -86,7 +86,7 @@ def test_status_shows_queue_and_backlog(chandra, wire, at):
     assert queue["price_an_hour"] == 2.80
 
 
-class Closed:
+class DeniedAccount:
     """Account whose caller may not read everything."""
 
     def endpoint(self, name):
@@ -94,7 +94,7 @@ class Closed:
 
 
 def test_denied_queue_does_not_fail_status():
-    context: Any = SimpleNamespace(config=configured(), account=Closed())
+    context: Any = SimpleNamespace(config=configured(), account=DeniedAccount())
 
     assert own_async_endpoint(context) is None
 
@@ -154,10 +154,10 @@ def test_metrics_are_those_of_async_endpoints(
 
 
 def test_queue_alarms_are_removed_with_queue(deployed, chandra, wire, project):
-    project(EXTRA + "wait_seconds = 7200\n")
+    project(QUEUE_CONFIG + "wait_seconds = 7200\n")
 
     before = chandra("alarms", "--async")
-    made = chandra("alarms", "--async", "--create", "--notify", TOPIC)
+    created = chandra("alarms", "--async", "--create", "--notify", TOPIC)
     alarms = {
         each["AlarmName"]: each
         for each in wire.pages("cloudwatch", "describe_alarms", "MetricAlarms")
@@ -166,7 +166,7 @@ def test_queue_alarms_are_removed_with_queue(deployed, chandra, wire, project):
 
     # Those that move its machines are there already, and not made by this command.
     assert "ocr-async-wake" in before.out
-    assert made.status == 0, made.err
+    assert created.status == 0, created.err
     suffixes = ("capacity", "disk", "errors", "failures", "idle", "oldest", "wake")
     assert sorted(alarms) == [f"ocr-async-{suffix}" for suffix in suffixes]
     oldest, errors = alarms["ocr-async-oldest"], alarms["ocr-async-errors"]
@@ -174,13 +174,13 @@ def test_queue_alarms_are_removed_with_queue(deployed, chandra, wire, project):
     assert [d["Name"] for d in oldest["Dimensions"]] == ["EndpointName"]
     assert [d["Name"] for d in errors["Dimensions"]] == ["EndpointName", "VariantName"]
     assert (oldest["Threshold"], oldest["AlarmActions"]) == (3600, [TOPIC])
-    assert "waited for 60 minutes, half of the time" in made.out
+    assert "waited for 60 minutes, half of the time" in created.out
     assert all(name in destroyed.out for name in alarms)
     assert chandra("alarms").out.startswith("there are no alarms")
 
 
 def test_alarms_and_dashboard_are_valid_for_aws(refusals):
-    tags = tags_of(with_queue())
+    tags = tags_of(configure_queue())
 
     for alarm in queue_alarms(21_600):
         assert refusals(alarm.call("ocr-async", tags=tags, notify=[TOPIC])) == []
@@ -206,8 +206,8 @@ def test_dashboard_uses_dimensions_of_each_metric():
 def test_queue_has_own_dashboard(deployed, chandra):
     assert "dashboard --async --create" in chandra("dashboard", "--async").err
 
-    made = chandra("dashboard", "--async", "--create")
+    created = chandra("dashboard", "--async", "--create")
 
-    assert "dashboards/dashboard/ocr-async" in made.out
+    assert "dashboards/dashboard/ocr-async" in created.out
     assert chandra("dashboard").status == 4
     assert "delete dashboard ocr-async" in chandra("destroy").out

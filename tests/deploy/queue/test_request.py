@@ -7,7 +7,7 @@ import json
 import pytest
 
 from deploy.queue.submit import build_request
-from tests.deploy.queue.queued import TABLE, job
+from tests.deploy.queue.queued import TABLE, build_job
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,7 @@ from tests.deploy.queue.queued import TABLE, job
 )
 def test_request_has_body_or_input_location(changes, reads_itself, expected):
     request = build_request(
-        job(**changes), "s3://b/a.pdf", TABLE, reads_itself=reads_itself
+        build_job(**changes), "s3://b/a.pdf", TABLE, reads_itself=reads_itself
     )
 
     assert {"Body", "InputLocation"} & {*request} == {expected}
@@ -41,7 +41,7 @@ def test_request_is_valid_for_aws(service_model):
     for options in ({}, {"pages": "1-3,7", "include_images": True}):
         for reads_itself in (True, False):
             request = build_request(
-                job(options=options, attempt=12),
+                build_job(options=options, attempt=12),
                 "s3://scans/a b.pdf",
                 TABLE,
                 reads_itself=reads_itself,
@@ -53,11 +53,11 @@ def test_request_is_valid_for_aws(service_model):
 def test_non_ascii_key_is_sent_in_body_or_refused():
     uri = "s3://scans/r\u00e9sum\u00e9.pdf"
 
-    request = build_request(job(), uri, TABLE, reads_itself=True)
+    request = build_request(build_job(), uri, TABLE, reads_itself=True)
 
     assert json.loads(request["Body"]) == {"s3_uri": uri}
     with pytest.raises(ValueError, match="does not accept this key"):
-        build_request(job(), uri, TABLE, reads_itself=False)
+        build_request(build_job(), uri, TABLE, reads_itself=False)
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_non_ascii_key_is_sent_in_body_or_refused():
     ],
 )
 def test_value_invalid_in_a_header_is_sent_in_body_or_refused(uri, options, words):
-    request_job = job(options=options, source="/a.pdf")
+    request_job = build_job(options=options, source="/a.pdf")
 
     request = build_request(request_job, uri, TABLE, reads_itself=True)
 

@@ -11,20 +11,23 @@ from tests.deploy.contents import PDF
 from tests.deploy.queue.queued import (
     BROKEN,
     DYING,
-    answer_to,
+    build_result,
 )
 
 
 def test_retry_writes_to_its_own_address(chandra, queue, folder):
     (folder / "c.pdf").write_bytes(PDF + DYING)
     chandra("async", "submit", str(folder))
-    queue.read()
+    queue.process_waiting()
     chandra("async", "wait")
-    left = chandra("async", "submit", str(folder))
+    without_retry = chandra("async", "submit", str(folder))
 
     again = chandra("async", "submit", "--retry-failed")
 
-    assert "1 failed earlier with a transient error: add --retry-failed" in left.out
+    assert (
+        "1 failed earlier with a transient error: add --retry-failed"
+        in without_retry.out
+    )
     assert again.status == 0, again.err
     assert len(queue.accepted) == 4
     first, second = (
@@ -37,9 +40,9 @@ def test_retry_writes_to_its_own_address(chandra, queue, folder):
 
 def read_in_part(queue, code="engine_failed"):
     """Write the result of the waiting document without its second page."""
-    body = json.loads(answer_to(b"first", failed=(2,)))
+    body = json.loads(build_result(b"first", failed=(2,)))
     body["pages"][1]["error"]["code"] = code
-    queue._put(queue.waiting.pop().output, json.dumps(body).encode())
+    queue.write(queue.waiting.pop().output, json.dumps(body).encode())
 
 
 def test_transiently_missing_pages_are_retried(chandra, queue, folder):
@@ -48,7 +51,7 @@ def test_transiently_missing_pages_are_retried(chandra, queue, folder):
     in_part = chandra("async", "wait")
 
     again = chandra("async", "submit", "--retry-failed", "--json")
-    queue.read()
+    queue.process_waiting()
     whole = chandra("async", "wait", "--json")
     chandra("async", "fetch")
 
@@ -61,15 +64,15 @@ def test_transiently_missing_pages_are_retried(chandra, queue, folder):
 
 def test_unwritable_result_does_not_stop_others(chandra, queue, folder):
     # With .md behind it, longer than a file system takes.
-    long = folder / f"{'x' * 250}.pdf"
-    long.write_bytes(PDF + b"another")
-    chandra("async", "submit", str(long), str(folder / "a.pdf"))
-    queue.read()
+    long_path = folder / f"{'x' * 250}.pdf"
+    long_path.write_bytes(PDF + b"another")
+    chandra("async", "submit", str(long_path), str(folder / "a.pdf"))
+    queue.process_waiting()
 
     result = chandra("async", "fetch")
 
     assert result.status == 1
-    assert f"not written: {long}.md: File name too long" in result.out
+    assert f"not written: {long_path}.md: File name too long" in result.out
     assert (folder / "a.pdf.md").read_text() == "# first\n"
 
 
@@ -78,10 +81,10 @@ def test_equal_names_of_two_submissions_are_both_written(
 ):
     (folder / "2026" / "a.pdf").write_bytes(PDF + b"another")
     chandra("async", "submit", str(folder / "a.pdf"))
-    queue.read()
+    queue.process_waiting()
     chandra("async", "fetch", "--into", str(tmp_path / "out"))
     chandra("async", "submit", str(folder / "2026" / "a.pdf"))
-    queue.read()
+    queue.process_waiting()
 
     result = chandra("async", "fetch", "--into", str(tmp_path / "out"))
     again = chandra("async", "fetch", "--into", str(tmp_path / "out"), "--json").json
@@ -96,10 +99,10 @@ def test_equal_names_of_two_submissions_are_both_written(
 def test_file_with_two_option_sets_has_two_results(chandra, queue, folder):
     one = str(folder / "a.pdf")
     chandra("async", "submit", one)
-    queue.read()
+    queue.process_waiting()
     chandra("async", "fetch")
     chandra("async", "submit", one, "--max-output-tokens", "9")
-    queue._put(queue.waiting.pop().output, answer_to(b"short"))
+    queue.write(queue.waiting.pop().output, build_result(b"short"))
 
     result = chandra("async", "fetch")
 
@@ -122,7 +125,7 @@ def test_non_utf8_file_name_is_fetched_into_s3(chandra, queue, wire, folder):
     odd = folder / os.fsdecode(b"no\xfftext.pdf")
     odd.write_bytes(PDF + BROKEN)
     chandra("async", "submit", str(odd))
-    queue.read()
+    queue.process_waiting()
 
     beside = chandra("async", "fetch")
     far = chandra("async", "fetch", "--into", "s3://exchange/results")
@@ -155,20 +158,20 @@ def test_missing_pages_are_found_in_markdown(chandra, queue, folder):
     body = b"# first\n\n<!-- page 2: engine_failed: it died twice -->\n"
     whole = b"# first\n\n# second\n"
     chandra("async", "submit", str(folder / "a.pdf"), "--format", "md")
-    queue._put(queue.waiting.pop().output, body)
+    queue.write(queue.waiting.pop().output, body)
 
     waited = chandra("async", "wait", "--json").json
     result = chandra("async", "fetch")
-    there = (folder / "a.pdf.md").read_bytes()
-    shown = json.loads((folder / "a.pdf.error.json").read_text())
+    fetched_text = (folder / "a.pdf.md").read_bytes()
+    error_report = json.loads((folder / "a.pdf.error.json").read_text())
     again = chandra("async", "submit", "--retry-failed", "--json").json
-    queue._put(queue.waiting.pop().output, whole)
+    queue.write(queue.waiting.pop().output, whole)
     after = chandra("async", "fetch")
 
     assert (waited["pages_failed"], waited["in_part"]) == (1, 1)
     assert "lacks page 2 (engine_failed)" in result.out
-    assert there == body
-    assert shown["pages"] == [
+    assert fetched_text == body
+    assert error_report["pages"] == [
         {"page": 2, "code": "engine_failed", "detail": "it died twice"}
     ]
     assert again["submitted"] == 1
@@ -181,10 +184,10 @@ def test_markdown_with_fewer_missing_pages_is_kept(chandra, queue, folder):
     body = b"# first\n\n<!-- page 2: engine_failed: it died twice -->\n"
     worse = body + b"\n<!-- page 3: engine_failed: it died twice -->\n"
     chandra("async", "submit", str(folder / "a.pdf"), "--format", "md")
-    queue._put(queue.waiting.pop().output, body)
+    queue.write(queue.waiting.pop().output, body)
     chandra("async", "wait")
     chandra("async", "submit", "--retry-failed")
-    queue._put(queue.waiting.pop().output, worse)
+    queue.write(queue.waiting.pop().output, worse)
 
     chandra("async", "fetch")
 
@@ -225,9 +228,9 @@ def test_better_earlier_attempt_is_kept(chandra, queue, folder, is_refused):
     chandra("async", "submit", "--retry-failed")
     queued = queue.waiting.pop()
     if is_refused:
-        queue._put(queued.failure, b'{"code": "engine_failed", "detail": "died"}')
+        queue.write(queued.failure, b'{"code": "engine_failed", "detail": "died"}')
     else:
-        queue._put(queued.output, answer_to(b"worse", failed=(1, 2)))
+        queue.write(queued.output, build_result(b"worse", failed=(1, 2)))
 
     result = chandra("async", "wait", "--json")
     chandra("async", "fetch")
@@ -240,7 +243,7 @@ def test_better_earlier_attempt_is_kept(chandra, queue, folder, is_refused):
 def test_interrupted_retry_continues(chandra, queue, folder):
     (folder / "c.pdf").write_bytes(PDF + DYING)
     chandra("async", "submit", str(folder))
-    queue.read()
+    queue.process_waiting()
     chandra("async", "wait")
     queue.refusals = ["ValidationError"]
     broken_off = chandra("async", "submit", "--retry-failed")

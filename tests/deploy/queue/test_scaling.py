@@ -12,19 +12,25 @@ from tests.deploy.accounts import (
     IDENTITY,
     configured,
 )
-from tests.deploy.queue.configs import TOPIC, made, planner, scaling, with_queue
+from tests.deploy.queue.configs import (
+    TOPIC,
+    build_planner,
+    build_scaling,
+    configure_queue,
+    report_as_aws,
+)
 
 
 def test_all_calls_are_valid_for_aws(refusals):
-    expected = scaling(max_instances=7)
+    expected = build_scaling(max_instances=7)
     endpoint = build_async_endpoint(
-        with_queue(success_topic=TOPIC, error_topic=TOPIC), IDENTITY
+        configure_queue(success_topic=TOPIC, error_topic=TOPIC), IDENTITY
     )
     calls = [
         expected.target,
         *expected.policies.values(),
         *expected.alarms(dict.fromkeys(expected.policies, "arn:of:it")).values(),
-        *planner().deploy(endpoint, configured().update)[:2],
+        *build_planner().deploy(endpoint, configured().update)[:2],
     ]
 
     assert len(calls) == 8
@@ -32,7 +38,7 @@ def test_all_calls_are_valid_for_aws(refusals):
 
 
 def test_alarms_use_dimensions_of_sagemaker():
-    alarms = scaling().alarms(dict.fromkeys(scaling().policies, "arn"))
+    alarms = build_scaling().alarms(dict.fromkeys(build_scaling().policies, "arn"))
     wake, idle = alarms["ocr-async-wake"].params, alarms["ocr-async-idle"].params
 
     endpoint = {"Name": "EndpointName", "Value": "ocr-async"}
@@ -47,7 +53,7 @@ def test_alarms_use_dimensions_of_sagemaker():
 
 @pytest.mark.parametrize("timeout", [60, 900, 3600])
 def test_idle_time_exceeds_longest_document(timeout):
-    expected = scaling(timeout_seconds=timeout)
+    expected = build_scaling(timeout_seconds=timeout)
     alarms = expected.alarms(dict.fromkeys(expected.policies, "arn"))
     idle = alarms["ocr-async-idle"].params
     (_, period) = {m["MetricStat"]["Period"] for m in idle["Metrics"][:2]} | {0}
@@ -63,16 +69,19 @@ def test_idle_time_exceeds_longest_document(timeout):
 
 
 def test_existing_scaling_is_not_changed():
-    expected = scaling()
-    subject = planner(made(expected))
+    expected = build_scaling()
+    subject = build_planner(report_as_aws(expected))
 
     assert subject.scale(expected) == []
     assert subject.watch(expected) == []
 
 
 def test_only_differences_are_changed():
-    before, expected = scaling(), scaling(max_instances=5, timeout_seconds=900)
-    subject = planner(made(before))
+    before, expected = (
+        build_scaling(),
+        build_scaling(max_instances=5, timeout_seconds=900),
+    )
+    subject = build_planner(report_as_aws(before))
 
     sentences = [
         a.sentence for a in [*subject.scale(expected), *subject.watch(expected)]

@@ -11,11 +11,11 @@ from deploy.queue.submit import LEASE_SECONDS
 from handler.http.json_body import parse_members
 from tests.deploy.contents import PDF, PNG
 from tests.deploy.queue.queued import (
-    EXTRA,
-    get,
-    put,
-    sending,
-    states,
+    CONFIG_TEMPLATE,
+    get_object,
+    put_object,
+    read_states,
+    store_as_sending,
 )
 from tests.documents import pdf
 
@@ -29,7 +29,9 @@ def test_folder_is_uploaded_and_queued(chandra, queue, folder, wire):
     assert {q.endpoint for q in queue.accepted} == {"ocr-async"}
     types = sorted(q.headers["content_type"] for q in queue.accepted)
     assert types == ["application/pdf", "application/pdf", "image/png"]
-    assert get(wire, *queue.accepted[0].headers["inputlocation"][5:].split("/", 1))
+    assert get_object(
+        wire, *queue.accepted[0].headers["inputlocation"][5:].split("/", 1)
+    )
 
 
 def test_second_submit_sends_nothing(chandra, queue, folder):
@@ -47,7 +49,7 @@ def test_equal_files_are_read_once(chandra, queue, folder):
     (folder / "copy.pdf").write_bytes(PDF + b"first")
 
     chandra("async", "submit", str(folder))
-    queue.read()
+    queue.process_waiting()
     chandra("async", "fetch")
 
     assert len(queue.accepted) == 3
@@ -57,12 +59,12 @@ def test_equal_files_are_read_once(chandra, queue, folder):
 
 def test_only_changed_documents_are_read_again(chandra, queue, folder):
     chandra("async", "submit", str(folder))
-    queue.read()
+    queue.process_waiting()
     chandra("async", "fetch")
     (folder / "a.pdf").write_bytes(PDF + b"another")
 
     chandra("async", "submit", str(folder))
-    queue.read()
+    queue.process_waiting()
     chandra("async", "fetch")
 
     assert len(queue.accepted) == 4
@@ -92,7 +94,7 @@ def test_other_options_submit_document_again(chandra, queue, folder):
 
 
 def test_long_prompt_is_sent_without_escapes(chandra, queue, project, folder, tmp_path):
-    project(EXTRA.format(isolation="false"))
+    project(CONFIG_TEMPLATE.format(isolation="false"))
     prompt = tmp_path / "prompt.txt"
     prompt.write_text("сумма " * 700, "utf-8-sig")
 
@@ -116,33 +118,33 @@ def test_retry_accepts_no_other_options(chandra, queue, folder, flags):
 
 @pytest.mark.parametrize("isolation", ["true", "false"])
 def test_manifest_in_s3_is_submitted(chandra, queue, wire, project, isolation):
-    project(EXTRA.format(isolation=isolation))
-    put(wire, "scans", "2026/a.pdf", b"first")
+    project(CONFIG_TEMPLATE.format(isolation=isolation))
+    put_object(wire, "scans", "2026/a.pdf", b"first")
     lines = [
         {"document": "s3://scans/2026/a.pdf", "pages": "1-5"},
         {"document": "s3://scans/2026/a.pdf"},
     ]
     content = "\n".join(map(json.dumps, lines)).encode()
-    put(wire, "scans", "wanted.jsonl", content)
+    put_object(wire, "scans", "wanted.jsonl", content)
 
     result = chandra("async", "submit", "s3://scans/wanted.jsonl")
 
     assert result.status == 0, result.err
-    told = {q.headers.get("inputlocation"): q for q in queue.accepted}
+    requests_by_location = {q.headers.get("inputlocation"): q for q in queue.accepted}
     if isolation == "true":
-        assert {*told} == {"s3://scans/2026/a.pdf"}
+        assert {*requests_by_location} == {"s3://scans/2026/a.pdf"}
         assert "pages=1-5" in [
             q.headers.get("custom_attributes") for q in queue.accepted
         ]
     else:
         body = {"s3_uri": "s3://scans/2026/a.pdf", "pages": "1-5"}
-        assert json.loads(told[None].body) == body
-        assert told[None].headers["content_type"] == "application/json"
-        assert told["s3://scans/2026/a.pdf"].body == b""
+        assert json.loads(requests_by_location[None].body) == body
+        assert requests_by_location[None].headers["content_type"] == "application/json"
+        assert requests_by_location["s3://scans/2026/a.pdf"].body == b""
 
 
 def test_unreachable_object_is_left_out_and_reported(chandra, queue, wire):
-    put(wire, "others", "a.pdf", b"first")
+    put_object(wire, "others", "a.pdf", b"first")
 
     result = chandra("async", "submit", "s3://others/a.pdf")
 
@@ -158,7 +160,7 @@ def test_refused_documents_are_in_ledger(chandra, queue, folder, tmp_path):
     manifest.write_text("\n".join(json.dumps({"document": uri}) for uri in uris))
 
     submitted = chandra("async", "submit", str(folder / "empty.png"), str(manifest))
-    queue.read()
+    queue.process_waiting()
     waited = chandra("async", "wait", "--json")
     fetched = chandra("async", "fetch", "--json")
 
@@ -177,7 +179,7 @@ def test_refused_documents_are_in_ledger(chandra, queue, folder, tmp_path):
 
 
 def get_error(queue, bucket, key):
-    return json.loads(get(queue.wire, bucket, f"{key}.error.json"))
+    return json.loads(get_object(queue.wire, bucket, f"{key}.error.json"))
 
 
 def test_retry_checks_refused_documents_again(chandra, queue, folder):
@@ -189,7 +191,7 @@ def test_retry_checks_refused_documents_again(chandra, queue, folder):
     empty.write_bytes(PNG + b"filled")
 
     again = chandra("async", "submit", "--retry-failed", "--json")
-    queue.read()
+    queue.process_waiting()
     waited = chandra("async", "wait", "--json")
     chandra("async", "fetch")
 
@@ -201,10 +203,10 @@ def test_retry_checks_refused_documents_again(chandra, queue, folder):
 
 
 def test_deleted_document_stays_read(chandra, queue, wire):
-    put(wire, "scans", "a.pdf", b"first")
-    put(wire, "scans", "wanted.jsonl", b'{"document": "s3://scans/a.pdf"}')
+    put_object(wire, "scans", "a.pdf", b"first")
+    put_object(wire, "scans", "wanted.jsonl", b'{"document": "s3://scans/a.pdf"}')
     chandra("async", "submit", "s3://scans/wanted.jsonl")
-    queue.read()
+    queue.process_waiting()
     wire.call("s3", "delete_object", Bucket="scans", Key="a.pdf")
 
     again = chandra("async", "submit", "s3://scans/wanted.jsonl")
@@ -217,12 +219,12 @@ def test_deleted_document_stays_read(chandra, queue, wire):
 
 def test_replaced_document_counts_once(chandra, queue, folder):
     chandra("async", "submit", str(folder / "c.pdf"))
-    queue.read()
+    queue.process_waiting()
     chandra("async", "wait")
     (folder / "c.pdf").write_bytes(PDF + b"mended")
 
     chandra("async", "submit", str(folder / "c.pdf"))
-    queue.read()
+    queue.process_waiting()
     waited = chandra("async", "wait", "--json")
 
     assert (waited.status, waited.json["documents"]) == (0, 1)
@@ -270,22 +272,24 @@ def test_missing_endpoint_stops_and_can_continue(chandra, queue, folder):
 
 
 def test_lost_response_gives_one_result(chandra, queue, folder, ledger):
-    queue.unanswered = 1
+    queue.num_unanswered = 1
 
     chandra("async", "submit", str(folder / "a.pdf"))
-    queue.read()
+    queue.process_waiting()
     chandra("async", "fetch")
 
     assert {q.output for q in queue.accepted} == {queue.accepted[0].output}
-    assert states(ledger) == ["done"]
+    assert read_states(ledger) == ["done"]
     assert (folder / "a.pdf.md").read_text() == "# first\n"
 
 
 def test_killed_request_that_arrived_is_not_sent_again(chandra, queue, folder, ledger):
     chandra("async", "submit", str(folder / "a.pdf"))
     (job,) = ledger().read_jobs()
-    sending(ledger, job.key, owner="elsewhere/1", since=0.0, output=None, failure=None)
-    queue.read()
+    store_as_sending(
+        ledger, job.key, owner="elsewhere/1", since=0.0, output=None, failure=None
+    )
+    queue.process_waiting()
 
     result = chandra("async", "submit", str(folder / "a.pdf"))
     waited = chandra("async", "wait")
@@ -297,8 +301,10 @@ def test_killed_request_that_arrived_is_not_sent_again(chandra, queue, folder, l
 def test_killed_request_that_failed_is_not_sent_again(chandra, queue, folder, ledger):
     chandra("async", "submit", str(folder / "c.pdf"))
     (job,) = ledger().read_jobs()
-    sending(ledger, job.key, owner="elsewhere/1", since=0.0, output=None, failure=None)
-    queue.read()
+    store_as_sending(
+        ledger, job.key, owner="elsewhere/1", since=0.0, output=None, failure=None
+    )
+    queue.process_waiting()
 
     result = chandra("async", "submit", str(folder / "c.pdf"))
     waited = chandra("async", "wait", "--json")
@@ -310,13 +316,13 @@ def test_killed_request_that_failed_is_not_sent_again(chandra, queue, folder, le
 
 def test_results_of_earlier_ledger_are_not_reused(chandra, queue, folder, tmp_path):
     chandra("async", "submit", str(folder))
-    queue.read()
+    queue.process_waiting()
     chandra("async", "wait")
     (tmp_path / "chandra.ledger.db").unlink()
 
     chandra("async", "submit", str(folder))
     before = chandra("async", "wait", "--timeout", "1")
-    queue.read()
+    queue.process_waiting()
     after = chandra("async", "wait", "--json")
 
     assert before.status == 7
@@ -329,7 +335,9 @@ def test_killed_request_that_did_not_arrive_is_sent_again(
 ):
     chandra("async", "submit", str(folder / "a.pdf"))
     (job,) = ledger().read_jobs()
-    sending(ledger, job.key, owner="elsewhere/1", since=0.0, output=None, failure=None)
+    store_as_sending(
+        ledger, job.key, owner="elsewhere/1", since=0.0, output=None, failure=None
+    )
 
     chandra("async", "submit", str(folder / "a.pdf"))
 
@@ -340,7 +348,7 @@ def test_killed_request_that_did_not_arrive_is_sent_again(
 def test_job_of_another_process_is_not_sent(chandra, queue, folder, ledger, at):
     chandra("async", "submit", str(folder / "a.pdf"))
     (job,) = ledger().read_jobs()
-    sending(ledger, job.key, owner="elsewhere/1", since=at.now)
+    store_as_sending(ledger, job.key, owner="elsewhere/1", since=at.now)
 
     first = chandra("async", "submit", str(folder / "a.pdf"), "--json")
     at.now += LEASE_SECONDS + 1
@@ -364,7 +372,7 @@ def test_file_changed_during_submit_is_not_sent(
     assert result.status == 1
     assert "it changed while it was submitted" in result.out
     assert queue.accepted == []
-    assert states(ledger) == ["new"]
+    assert read_states(ledger) == ["new"]
 
 
 def test_dry_run_counts_and_sends_nothing(chandra, queue, folder):
@@ -379,7 +387,7 @@ def test_dry_run_counts_and_sends_nothing(chandra, queue, folder):
 
 
 def test_document_too_long_for_timeout_is_reported(chandra, queue, folder, project):
-    project(EXTRA.format(isolation="true") + "timeout_seconds = 60\n")
+    project(CONFIG_TEMPLATE.format(isolation="true") + "timeout_seconds = 60\n")
     (folder / "long.pdf").write_bytes(pdf([["one"]] * 5))
 
     result = chandra("async", "submit", str(folder / "long.pdf"))
@@ -393,7 +401,7 @@ def test_ledger_in_s3_is_supported(chandra, queue, folder, tmp_path):
     where = ["--ledger", "s3://exchange/ledger"]
     chandra("async", "submit", str(folder), *where)
     again = chandra("async", "submit", str(folder), *where, "--json")
-    queue.read()
+    queue.process_waiting()
     fetched = chandra("async", "fetch", *where)
 
     assert again.json["known"] == 3

@@ -11,21 +11,21 @@ from deploy.queue.ledger import SqliteLedger
 from deploy.queue.wait import QueueWaiter
 from tests.deploy.queue.queued import (
     TABLE,
-    answer_to,
-    job,
-    states,
+    build_job,
+    build_result,
+    read_states,
 )
-from tests.deploy.weights.fake_s3 import Bucket
+from tests.deploy.weights.fake_s3 import FakeS3
 
 
 def test_waiting_shows_documents_pages_and_failures_by_code(chandra, queue, folder, at):
     chandra("async", "submit", str(folder))
-    naps = []
+    sleeps = []
 
     def sleep(seconds):
         at.now += seconds
-        naps.append(seconds)
-        queue.read(1 if queue.waiting else 0)
+        sleeps.append(seconds)
+        queue.process_waiting(1 if queue.waiting else 0)
 
     result = chandra("async", "wait", sleep=sleep)
 
@@ -41,7 +41,7 @@ def test_waiting_shows_documents_pages_and_failures_by_code(chandra, queue, fold
 
 def test_wait_succeeds_if_all_documents_are_read(chandra, queue, folder):
     chandra("async", "submit", str(folder / "a.pdf"), str(folder / "2026"))
-    queue.read()
+    queue.process_waiting()
 
     result = chandra("async", "wait", "--json")
 
@@ -69,10 +69,10 @@ def test_document_without_answer_is_lost(chandra, queue, folder, ledger, at):
 
     assert result.status == 1
     assert "1 failed (lost 1)" in result.out
-    assert states(ledger) == ["failed"]
+    assert read_states(ledger) == ["failed"]
 
 
-class DeadLine(Bucket):
+class FlakyBucket(FakeS3):
     """Objects of S3 that cannot be reached at the first request."""
 
     num_failures = 1
@@ -86,14 +86,14 @@ class DeadLine(Bucket):
 
 def test_connection_failure_does_not_end_wait(tmp_path, at):
     ledger = SqliteLedger(tmp_path / "ledger.db")
-    submitted = job(state=State.SUBMITTED, output="s3://b/out/a", since=at.now)
+    submitted = build_job(state=State.SUBMITTED, output="s3://b/out/a", since=at.now)
     ledger.save(submitted)
     ledger.save_place(Place("place", "a.pdf", submitted.source, submitted.key))
     reported = io.StringIO()
 
     progress = QueueWaiter(
         ledger,
-        DeadLine({"s3://b/out/a": answer_to(b"first")}),
+        FlakyBucket({"s3://b/out/a": build_result(b"first")}),
         TABLE,
         Console(out=reported),
         clock=at,
@@ -108,9 +108,9 @@ def test_connection_failure_does_not_end_wait(tmp_path, at):
 def test_result_beside_failure_counts(chandra, queue, folder, at):
     chandra("async", "submit", str(folder / "a.pdf"))
     # A call whose answer never came was made twice: one of the two was cut off.
-    queue._put(queue.accepted[0].failure, b"no answer in time")
+    queue.write(queue.accepted[0].failure, b"no answer in time")
     first = chandra("async", "wait", "--json")
-    queue.read()
+    queue.process_waiting()
 
     second = chandra("async", "wait", "--json")
     chandra("async", "fetch")
@@ -123,7 +123,7 @@ def test_result_beside_failure_counts(chandra, queue, folder, at):
 def test_late_result_of_lost_document_counts(chandra, queue, folder, at):
     chandra("async", "submit", str(folder / "a.pdf"))
     lost = chandra("async", "wait", sleep=lambda seconds: at.sleep(3600))
-    queue.read()
+    queue.process_waiting()
 
     status = chandra("async", "wait", "--json")
 
@@ -133,7 +133,7 @@ def test_late_result_of_lost_document_counts(chandra, queue, folder, at):
 
 def test_failed_pages_are_counted_by_code(chandra, queue, folder, wire):
     chandra("async", "submit", str(folder / "a.pdf"))
-    queue._put(queue.accepted[0].output, answer_to(b"first", failed=(2,)))
+    queue.write(queue.accepted[0].output, build_result(b"first", failed=(2,)))
 
     result = chandra("async", "wait", "--json")
 

@@ -14,8 +14,8 @@ from deploy.weights.store import Store
 
 
 @dataclass
-class Bucket:
-    """Objects by URI."""
+class FakeS3:
+    """Fake S3, with the contents of its objects by URI."""
 
     contents: dict[str, bytes] = field(default_factory=dict)
     closed: set[str] = field(default_factory=set)
@@ -40,7 +40,7 @@ class Bucket:
             for item in items
         ]
 
-    def read(self, bucket: str, key: str) -> bytes:
+    def read_object(self, bucket: str, key: str) -> bytes:
         try:
             return self.contents[f"s3://{bucket}/{key}"]
         except KeyError as error:
@@ -60,23 +60,27 @@ CONFIG = '{"model_type": "qwen3_vl"}'
 OTHER_CONFIG = '{"model_type": "qwen3_vl", "dtype": "bfloat16"}'
 
 
-def keys(wire):
+def list_keys(wire):
     return [
-        o["Key"] for o in wire.pages("s3", "list_objects_v2", "Contents", Bucket=BUCKET)
+        o["Key"] for o in wire.pages("s3", "list_objects_v2", "Contents", FakeS3=BUCKET)
     ]
 
 
-def read(wire, key):
-    return wire.call("s3", "get_object", Bucket=BUCKET, Key=key)["Body"].read()
+def read_object(wire, key):
+    return wire.call("s3", "get_object", FakeS3=BUCKET, Key=key)["Body"].read()
 
 
-def store(wire):
+def create_store(wire):
     return Store(wire, BUCKET, part_bytes=5 * MIB)
 
 
-def stage(wire, folder, seen=None):
+def stage_folder(wire, folder, seen=None):
+    """Stage a folder as `p/`; return the number of uploaded files.
+
+    `seen` collects the numbers of bytes in progress reports.
+    """
     weights = read_weights(folder, "m", "r")
-    return store(wire).stage(
+    return create_store(wire).stage(
         weights,
         "p/",
         "ocr",

@@ -25,7 +25,7 @@ LLAMA = {"model_type": "llama"}
 
 
 @pytest.fixture
-def folder(tmp_path):
+def write_folder(tmp_path):
     """Return a function that writes a folder of weights: `folder(config)`."""
     root = tmp_path / "weights"
     root.mkdir()
@@ -41,13 +41,13 @@ def folder(tmp_path):
 
 @pytest.fixture
 def bucket(cloud, wire):
-    wire.call("s3", "create_bucket", Bucket="weights")
+    wire.call("s3", "create_bucket", FakeS3="weights")
     cloud.calls.clear()
 
 
-def manifest_at(wire, model, revision="v1"):
+def read_manifest(wire, model, revision="v1"):
     key = f"models/{model}/{revision}/{MANIFEST}"
-    answer = wire.call("s3", "get_object", Bucket="weights", Key=key)
+    answer = wire.call("s3", "get_object", FakeS3="weights", Key=key)
     return json.loads(answer["Body"].read())
 
 
@@ -66,8 +66,8 @@ def manifest_at(wire, model, revision="v1"):
     ],
     ids=["chandra", "chandra-2", "mini", "smaller", "sizeless", "flat"],
 )
-def test_line_is_recognised_by_type_and_size(folder, config, line, profile):
-    recognised = recognise_checkpoint(folder(config))
+def test_line_is_recognised_by_type_and_size(write_folder, config, line, profile):
+    recognised = recognise_checkpoint(write_folder(config))
 
     assert (recognised.line, recognised.profile) == (line, profile)
 
@@ -77,9 +77,9 @@ def test_line_is_recognised_by_type_and_size(folder, config, line, profile):
     [("acme/ocr-ft", "acme/ocr-ft"), ("/data/runs/500", None), ("./out", None),
      ("ocr", None), (7, None)],
 )  # fmt: skip
-def test_only_hub_names_are_accepted(folder, name, expected):
+def test_only_hub_names_are_accepted(write_folder, name, expected):
     assert (
-        recognise_checkpoint(folder(CHANDRA_1 | {"_name_or_path": name})).name
+        recognise_checkpoint(write_folder(CHANDRA_1 | {"_name_or_path": name})).name
         == expected
     )
 
@@ -89,16 +89,16 @@ def test_only_hub_names_are_accepted(folder, name, expected):
     [{}, "", "[]", "{", "\x00", {"model_type": None}, '{"model_type": []}'],
     ids=["object", "empty", "list", "half", "binary", "null", "typed"],
 )
-def test_config_without_model_type_is_refused(folder, config):
+def test_config_without_model_type_is_refused(write_folder, config):
     with pytest.raises(ConfigError) as caught:
-        recognise_checkpoint(folder(config))
+        recognise_checkpoint(write_folder(config))
 
     assert caught.value.hint
 
 
-def test_other_architecture_is_refused(bucket, chandra, cloud, folder):
+def test_other_architecture_is_refused(bucket, chandra, cloud, write_folder):
     result = chandra(
-        "model", "stage", "--from", str(folder(LLAMA)), "--model", "acme/l"
+        "model", "stage", "--from", str(write_folder(LLAMA)), "--model", "acme/l"
     )
 
     assert result.status == 2
@@ -132,9 +132,9 @@ JSON = st.recursive(
         },
     )
 )
-def test_any_config_is_recognised_or_refused(folder, config):
+def test_any_config_is_recognised_or_refused(write_folder, config):
     try:
-        is_told = recognise_checkpoint(folder(config)).sentence != ""
+        is_told = recognise_checkpoint(write_folder(config)).sentence != ""
     except DeployError as error:
         is_told = error.hint is not None
 
@@ -144,15 +144,15 @@ def test_any_config_is_recognised_or_refused(folder, config):
 # Which name they are staged under
 
 
-def test_manifest_tells_source_of_name(bucket, chandra, wire, folder):
-    path = str(folder(CHANDRA_1))
+def test_manifest_tells_source_of_name(bucket, chandra, wire, write_folder):
+    path = str(write_folder(CHANDRA_1))
 
     result = chandra("model", "stage", "--from", path, "--revision", "v1")
 
     assert result.status == 0, result.err
     assert "the architecture of Chandra 1" in result.out + result.err
     assert "config.json does not name it" in result.out + result.err
-    source = manifest_at(wire, "datalab-to/chandra")["source"]
+    source = read_manifest(wire, "datalab-to/chandra")["source"]
     assert (source["from"], source["named_by"]) == ("folder", "model.id")
     assert (source["line"], source["model_type"]) == ("Chandra 1", "qwen3_vl")
 
@@ -160,7 +160,7 @@ def test_manifest_tells_source_of_name(bucket, chandra, wire, folder):
 def test_hub_weights_have_name_of_hub(bucket, chandra, wire):
     chandra("model", "stage")
 
-    manifest = manifest_at(wire, "datalab-to/chandra", "c0ffee")
+    manifest = read_manifest(wire, "datalab-to/chandra", "c0ffee")
 
     assert manifest["source"]["from"] == manifest["source"]["named_by"] == "hub"
 
@@ -176,9 +176,9 @@ def test_hub_weights_have_name_of_hub(bucket, chandra, wire):
     ids=["chandra-2", "mini", "smaller", "named"],
 )
 def test_other_weights_are_not_staged_as_chandra_1(
-    bucket, chandra, cloud, folder, config, words, name
+    bucket, chandra, cloud, write_folder, config, words, name
 ):
-    result = chandra("model", "stage", "--from", str(folder(config)))
+    result = chandra("model", "stage", "--from", str(write_folder(config)))
 
     assert result.status == 2
     assert words in result.err
@@ -187,36 +187,47 @@ def test_other_weights_are_not_staged_as_chandra_1(
 
 
 def test_staged_weights_are_found_by_deployment(
-    bucket, chandra, wire, folder, tmp_path
+    bucket, chandra, wire, write_folder, tmp_path
 ):
     path = tmp_path / "chandra.toml"
     path.write_text(path.read_text().replace("revision =", "# revision ="))
     name = "datalab-to/chandra-ocr-2"
 
-    arguments = ("--from", str(folder(CHANDRA_2)), "--model", name, "--revision", "v1")
+    arguments = (
+        "--from",
+        str(write_folder(CHANDRA_2)),
+        "--model",
+        name,
+        "--revision",
+        "v1",
+    )
     result = chandra("model", "stage", *arguments)
 
     assert result.status == 0, result.err
-    assert manifest_at(wire, name)["source"]["named_by"] == "--model"
+    assert read_manifest(wire, name)["source"]["named_by"] == "--model"
     model = read_config(path).model
     assert (model.id, model.revision) == (name, "v1")
     assert chandra("doctor").out.count("ok    weights") == 1
 
 
-def test_given_name_overrules_only_name_in_config(bucket, chandra, folder):
-    tuned = str(folder(CHANDRA_1 | {"_name_or_path": "Qwen/Qwen3-VL-8B-Instruct"}))
+def test_given_name_overrules_only_name_in_config(bucket, chandra, write_folder):
+    folder = str(
+        write_folder(CHANDRA_1 | {"_name_or_path": "Qwen/Qwen3-VL-8B-Instruct"})
+    )
 
-    fine = chandra("model", "stage", "--from", tuned, "--model", "datalab-to/chandra")
-    wrong = chandra("model", "stage", "--from", tuned, "--model", "mini")
+    with_known_name = chandra(
+        "model", "stage", "--from", folder, "--model", "datalab-to/chandra"
+    )
+    with_other_line = chandra("model", "stage", "--from", folder, "--model", "mini")
 
-    assert fine.status == 0, fine.err
-    assert wrong.status == 2
+    assert with_known_name.status == 0, with_known_name.err
+    assert with_other_line.status == 2
 
 
 @pytest.mark.parametrize("name", ["../x", "a/b/c", "s3://x", "", "a b", "/a"])
-def test_invalid_model_name_is_refused(chandra, cloud, folder, name):
+def test_invalid_model_name_is_refused(chandra, cloud, write_folder, name):
     result = chandra(
-        "model", "stage", "--from", str(folder(CHANDRA_1)), f"--model={name}"
+        "model", "stage", "--from", str(write_folder(CHANDRA_1)), f"--model={name}"
     )
 
     assert result.status == 2
@@ -228,15 +239,15 @@ def test_invalid_model_name_is_refused(chandra, cloud, folder, name):
 
 
 @pytest.fixture
-def bucket_elsewhere(cloud, wire):
+def bucket_in_other_region(cloud, wire):
     where = {"LocationConstraint": "eu-west-1"}
-    wire.call("s3", "create_bucket", Bucket="weights", CreateBucketConfiguration=where)
+    wire.call("s3", "create_bucket", FakeS3="weights", CreateBucketConfiguration=where)
     cloud.calls.clear()
 
 
 @pytest.mark.parametrize("flags", [(), ("--dry-run",), ("--tar",)])
 def test_bucket_of_another_region_is_refused(
-    bucket_elsewhere, chandra, cloud, hub, flags
+    bucket_in_other_region, chandra, cloud, hub, flags
 ):
     result = chandra("model", "stage", *flags)
 
@@ -247,9 +258,9 @@ def test_bucket_of_another_region_is_refused(
 
 
 def test_bucket_region_is_checked_before_hashing(
-    bucket_elsewhere, chandra, cloud, folder
+    bucket_in_other_region, chandra, cloud, write_folder
 ):
-    result = chandra("model", "stage", "--from", str(folder(CHANDRA_1)))
+    result = chandra("model", "stage", "--from", str(write_folder(CHANDRA_1)))
 
     assert result.status == 2
     assert "hashed" not in result.out + result.err
@@ -292,8 +303,8 @@ def test_denied_region_is_a_note(script, aws):
     )
 
 
-def test_known_name_is_case_insensitive(chandra, folder, bucket):
-    where = str(folder(MINI))
+def test_known_name_is_case_insensitive(chandra, write_folder, bucket):
+    where = str(write_folder(MINI))
 
     result = chandra("model", "stage", "--from", where, "--model", "Datalab-to/Chandra")
 

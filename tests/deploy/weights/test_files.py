@@ -16,14 +16,18 @@ from tests.deploy.weights.fake_s3 import (
 )
 
 
-def names(weights):
+def get_names(weights):
     return [file.name for file in weights.files]
 
 
 def test_hidden_files_are_left_out(folder):
     weights = read_weights(folder, "m", "r")
 
-    assert names(weights) == ["config.json", "model.safetensors", "sub/tokenizer.json"]
+    assert get_names(weights) == [
+        "config.json",
+        "model.safetensors",
+        "sub/tokenizer.json",
+    ]
     assert weights.files[0].sha256 == hashlib.sha256(CONFIG.encode()).hexdigest()
 
 
@@ -51,7 +55,7 @@ def test_links_are_staged_as_files(folder):
 
     with tarfile.open(fileobj=io.BytesIO(target.getvalue())) as tar:
         assert all(member.isfile() for member in tar)
-        assert sorted(tar.getnames()) == sorted(names(weights))
+        assert sorted(tar.getnames()) == sorted(get_names(weights))
 
 
 def test_tar_is_reproducible(folder):

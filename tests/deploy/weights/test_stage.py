@@ -24,8 +24,8 @@ from tests.deploy.weights.fake_s3 import (
     CONFIG,
     OTHER_CONFIG,
     PREFIX,
-    keys,
-    read,
+    list_keys,
+    read_object,
 )
 from tests.hub import COMMIT, FILES, Hub, serving
 
@@ -44,13 +44,13 @@ def test_complete_weights_are_not_replaced(bucket, chandra, wire, folder):
     assert [result.status for result in refused] == [5, 5]
     assert "holds other weights already" in refused[0].err
     assert "another --revision" in refused[0].err
-    assert read(wire, PREFIX + "v1/config.json") == CONFIG.encode()
+    assert read_object(wire, PREFIX + "v1/config.json") == CONFIG.encode()
     assert other.status == 0, other.err
 
 
 def test_leftover_file_is_a_conflict(bucket, chandra, wire, folder):
     chandra("model", "stage", "--from", str(folder), "--revision", "v1")
-    wire.call("s3", "delete_object", Bucket=BUCKET, Key=PREFIX + "v1/" + MANIFEST)
+    wire.call("s3", "delete_object", FakeS3=BUCKET, Key=PREFIX + "v1/" + MANIFEST)
     (folder / "sub" / "tokenizer.json").unlink()
 
     result = chandra("model", "stage", "--from", str(folder), "--revision", "v1")
@@ -68,8 +68,10 @@ def test_folder_is_staged_and_revision_recorded(
 
     assert result.status == 0, result.err
     assert "holds 3 files, 0.0 MB, verified (3 uploaded now)" in result.out
-    assert PREFIX + "v1/model.safetensors" in keys(wire)
-    with tarfile.open(fileobj=io.BytesIO(read(wire, PREFIX + "v1.tar.gz"))) as tar:
+    assert PREFIX + "v1/model.safetensors" in list_keys(wire)
+    with tarfile.open(
+        fileobj=io.BytesIO(read_object(wire, PREFIX + "v1.tar.gz"))
+    ) as tar:
         assert "config.json" in tar.getnames()
     path = tmp_path / "chandra.toml"
     path.write_text(path.read_text().replace("revision =", "# revision ="))
@@ -80,7 +82,7 @@ def test_hub_model_is_staged_at_commit(bucket, chandra, wire):
     result = chandra("model", "stage")
 
     assert result.status == 0, result.err
-    assert PREFIX + "c0ffee/model.safetensors" in keys(wire)
+    assert PREFIX + "c0ffee/model.safetensors" in list_keys(wire)
 
 
 def test_ctrl_c_keeps_uploaded_parts(bucket, chandra, cloud, intercept):
@@ -97,14 +99,14 @@ def test_dry_run_stages_nothing(bucket, chandra, wire, folder):
 
     assert "would put 3 files" in result.out
     assert f"would write s3://weights/{PREFIX}sha256-" in result.out
-    assert keys(wire) == []
+    assert list_keys(wire) == []
 
 
 def test_dry_run_fetches_nothing(bucket, chandra, wire, hub):
     result = chandra("model", "stage", "--tar", "--dry-run")
 
     assert result.status == 0, result.err
-    assert hub.fetched == keys(wire) == []
+    assert hub.fetched == list_keys(wire) == []
     assert result.out.splitlines() == [
         "would fetch 2 files, 0.0 MB, of datalab-to/chandra at c0ffee, from the hub "
         "into ~/.cache/huggingface/hub",
@@ -120,7 +122,7 @@ def test_dry_run_downloads_no_file_from_real_client(front, cloud, bucket, tmp_pa
     )
     Hub.requests.clear()
     with serving() as address:
-        done = subprocess.run(
+        result = subprocess.run(
             [sys.executable, "-m", "deploy", "model", "stage", "--dry-run", "--json"],
             env={
                 "PYTHONPATH": str(ROOT),
@@ -137,8 +139,8 @@ def test_dry_run_downloads_no_file_from_real_client(front, cloud, bucket, tmp_pa
             timeout=120,
         )
 
-    assert done.returncode == 0, done.stderr
-    output = json.loads(done.stdout)
+    assert result.returncode == 0, result.stderr
+    output = json.loads(result.stdout)
     names = {name for name in FILES if not name.startswith(".")}
     assert output["revision"] == COMMIT
     assert set(output["fetch"]) == set(FILES)
@@ -171,9 +173,9 @@ def test_ctrl_c_during_fetch_keeps_cache(bucket, chandra, hub):
 
 def test_invalid_manifest_is_replaced(bucket, chandra, wire):
     key = f"{PREFIX}c0ffee/{MANIFEST}"
-    wire.call("s3", "put_object", Bucket=BUCKET, Key=key, Body=b"no object")
+    wire.call("s3", "put_object", FakeS3=BUCKET, Key=key, Body=b"no object")
     wire.call(
-        "s3", "put_object", Bucket=BUCKET, Key=f"models/x/{MANIFEST}", Body=b"nor this"
+        "s3", "put_object", FakeS3=BUCKET, Key=f"models/x/{MANIFEST}", Body=b"nor this"
     )
 
     staged = chandra("model", "stage")
@@ -181,7 +183,7 @@ def test_invalid_manifest_is_replaced(bucket, chandra, wire):
 
     assert staged.status == 0, staged.err
     assert destroyed.status == 0, destroyed.err
-    assert keys(wire) == [f"models/x/{MANIFEST}"]
+    assert list_keys(wire) == [f"models/x/{MANIFEST}"]
 
 
 def test_missing_bucket_is_not_found(chandra, cloud):
@@ -192,28 +194,28 @@ def test_missing_bucket_is_not_found(chandra, cloud):
 
 def test_destroy_all_keeps_foreign_weights(bucket, chandra, wire):
     chandra("model", "stage")
-    wire.call("s3", "put_object", Bucket=BUCKET, Key=PREFIX + "theirs/x", Body=b"x")
+    wire.call("s3", "put_object", FakeS3=BUCKET, Key=PREFIX + "theirs/x", Body=b"x")
 
     kept = chandra("destroy")
     gone = chandra("destroy", "--all")
 
     assert "nothing carries the tag" in kept.out
     assert "delete 3 objects of staged weights" in gone.out
-    assert keys(wire) == [PREFIX + "theirs/x"]
+    assert list_keys(wire) == [PREFIX + "theirs/x"]
 
 
 def test_destroy_all_deletes_tar_and_build_sources(bucket, chandra, wire):
     chandra("model", "stage", "--tar")
     for deployment in ("ocr", "other"):
         key = f"builds/{deployment}/v1.zip"
-        wire.call("s3", "put_object", Bucket=BUCKET, Key=key, Body=b"x")
+        wire.call("s3", "put_object", FakeS3=BUCKET, Key=key, Body=b"x")
 
     gone = chandra("destroy", "--all")
 
     assert "delete 4 objects of staged weights" in gone.out
     assert "delete 1 object of build sources" in gone.out
     assert "chandra.lock.json no longer names the weights" in gone.out
-    assert keys(wire) == ["builds/other/v1.zip"]
+    assert list_keys(wire) == ["builds/other/v1.zip"]
 
 
 def test_destroy_all_finds_weights_without_prefix(bucket, chandra, wire, tmp_path):
@@ -223,7 +225,7 @@ def test_destroy_all_finds_weights_without_prefix(bucket, chandra, wire, tmp_pat
 
     chandra("destroy", "--all")
 
-    assert keys(wire) == []
+    assert list_keys(wire) == []
 
 
 def test_weights_in_use_elsewhere_are_kept(bucket, chandra, project, wire):
@@ -241,7 +243,7 @@ def test_weights_in_use_elsewhere_are_kept(bucket, chandra, project, wire):
     assert refused.status == 5
     assert "and weights at s3://weights/" in refused.err
     assert theirs.status == 0, theirs.err
-    assert len(keys(wire)) == 3
+    assert len(list_keys(wire)) == 3
 
 
 def test_ctrl_c_during_tar_keeps_weights(bucket, chandra, intercept, tmp_path):
@@ -254,8 +256,8 @@ def test_ctrl_c_during_tar_keeps_weights(bucket, chandra, intercept, tmp_path):
     assert "c0ffee" in (tmp_path / "chandra.lock.json").read_text()
 
 
-@pytest.mark.parametrize("ask", [HuggingFace().inspect, HuggingFace().fetch])
-def test_unreachable_hub_is_reported(monkeypatch, ask):
+@pytest.mark.parametrize("call_hub", [HuggingFace().inspect, HuggingFace().fetch])
+def test_unreachable_hub_is_reported(monkeypatch, call_hub):
     def offline(*_, **__):
         raise RuntimeError("name or service not known")
 
@@ -263,7 +265,7 @@ def test_unreachable_hub_is_reported(monkeypatch, ask):
     monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
 
     with pytest.raises(NotFoundError, match="cannot be fetched from the hub") as caught:
-        ask("datalab-to/chandra", None)
+        call_hub("datalab-to/chandra", None)
 
     assert "--from FOLDER" in (caught.value.hint or "")
 

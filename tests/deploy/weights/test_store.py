@@ -16,71 +16,71 @@ from tests.deploy.weights.fake_s3 import (
     BUCKET,
     MIB,
     OTHER_CONFIG,
-    read,
-    stage,
-    store,
+    create_store,
+    read_object,
+    stage_folder,
 )
 
 
 def test_large_file_is_uploaded_in_parts(bucket, wire, folder, large):
     seen: list[int] = []
 
-    stage(wire, folder, seen)
+    stage_folder(wire, folder, seen)
 
-    assert read(wire, "p/model.safetensors") == large.read_bytes()
+    assert read_object(wire, "p/model.safetensors") == large.read_bytes()
     assert [n for n in seen if n > MIB] == [5 * MIB, 10 * MIB, 11 * MIB]
 
 
 def test_existing_files_are_not_uploaded_again(bucket, wire, folder, cloud):
-    stage(wire, folder)
+    stage_folder(wire, folder)
     cloud.calls.clear()
 
-    assert stage(wire, folder) == 0
+    assert stage_folder(wire, folder) == 0
     assert "s3:PUT" not in cloud.calls
 
 
 def test_weights_are_encrypted_with_kms_key(bucket, wire, folder):
     weights = read_weights(folder, "m", "r")
-    subject = Store(wire, BUCKET, kms_key="alias/ocr")
+    store = Store(wire, BUCKET, kms_key="alias/ocr")
 
-    subject.stage(weights, "p/", "ocr", lambda *_: None)
+    store.stage(weights, "p/", "ocr", lambda *_: None)
 
-    head = wire.call("s3", "head_object", Bucket=BUCKET, Key="p/config.json")
+    head = wire.call("s3", "head_object", FakeS3=BUCKET, Key="p/config.json")
     assert head["ServerSideEncryption"] == "aws:kms"
     assert head["SSEKMSKeyId"].endswith("alias/ocr")
 
 
 def test_changed_file_is_uploaded_again(bucket, wire, folder):
-    stage(wire, folder)
-    wire.call("s3", "delete_object", Bucket=BUCKET, Key="p/" + MANIFEST)
+    stage_folder(wire, folder)
+    wire.call("s3", "delete_object", FakeS3=BUCKET, Key="p/" + MANIFEST)
     (folder / "config.json").write_text(OTHER_CONFIG)
 
-    assert stage(wire, folder) == 1
-    assert read(wire, "p/config.json") == OTHER_CONFIG.encode()
+    assert stage_folder(wire, folder) == 1
+    assert read_object(wire, "p/config.json") == OTHER_CONFIG.encode()
 
 
 def test_interrupted_upload_continues_with_its_parts(bucket, wire, large, cloud):
-    subject = store(wire)
+    store = create_store(wire)
 
     def give_up(key, done, total):
         if done > 5 * MIB:
             raise ResourceFailedError("connection lost")
 
     with pytest.raises(DeployError):
-        subject.upload("p/big", large, "a digest", give_up)
+        store.upload("p/big", large, "a digest", give_up)
     cloud.calls.clear()
-    subject.upload("p/big", large, "a digest", lambda *_: None)
+    store.upload("p/big", large, "a digest", lambda *_: None)
 
     # One part was missing; a new upload would have put three.
     assert cloud.calls.count("s3:PUT") == 1
-    assert read(wire, "p/big") == large.read_bytes()
-    assert subject.holds("p/big", 11 * MIB, "a digest")
+    assert read_object(wire, "p/big") == large.read_bytes()
+    assert store.holds("p/big", 11 * MIB, "a digest")
 
 
 def test_manifest_lists_all_files(bucket, wire, folder):
-    stage(wire, folder)
+    stage_folder(wire, folder)
 
-    manifest = json.loads(read(wire, "p/" + MANIFEST))
+    manifest = json.loads(read_object(wire, "p/" + MANIFEST))
 
     assert manifest["deployment"] == "ocr"
     assert manifest["revision"] == "r"
@@ -92,11 +92,11 @@ def test_manifest_lists_all_files(bucket, wire, folder):
 
 
 def test_verify_finds_replaced_file(bucket, wire, folder):
-    stage(wire, folder)
-    wire.call("s3", "put_object", Bucket=BUCKET, Key="p/config.json", Body=b"[]")
+    stage_folder(wire, folder)
+    wire.call("s3", "put_object", FakeS3=BUCKET, Key="p/config.json", Body=b"[]")
 
     with pytest.raises(ResourceFailedError, match=r"config\.json"):
-        store(wire).verify(read_weights(folder, "m", "r"), "p/")
+        create_store(wire).verify(read_weights(folder, "m", "r"), "p/")
 
 
 def test_interrupted_tar_continues_with_its_parts(
@@ -115,18 +115,18 @@ def test_interrupted_tar_continues_with_its_parts(
     intercept("s3", "UploadPart", give_up)
 
     with pytest.raises(KeyboardInterrupt):
-        store(wire).tar(weights, "p.tar.gz", lambda *_: None)
+        create_store(wire).tar(weights, "p.tar.gz", lambda *_: None)
     sent.append(0)
     seen: list[int] = []
-    is_written = store(wire).tar(
+    is_written = create_store(wire).tar(
         weights, "p.tar.gz", lambda done, total: seen.append(done)
     )
-    is_written_again = store(wire).tar(weights, "p.tar.gz", lambda *_: None)
+    is_written_again = create_store(wire).tar(weights, "p.tar.gz", lambda *_: None)
 
     assert sent == [1, 0, 2, 3]
     assert seen[-1] == weights.size
     assert (is_written, is_written_again) == (True, False)
-    with tarfile.open(fileobj=io.BytesIO(read(wire, "p.tar.gz"))) as tar:
+    with tarfile.open(fileobj=io.BytesIO(read_object(wire, "p.tar.gz"))) as tar:
         content = tar.extractfile("model.safetensors")
         assert content is not None
         assert content.read() == large.read_bytes()
@@ -134,17 +134,17 @@ def test_interrupted_tar_continues_with_its_parts(
 
 def test_parts_of_other_bytes_are_not_reused(bucket, wire, large):
     """The metadata of an upload are fixed when it is created."""
-    subject = store(wire)
+    store = create_store(wire)
 
     def give_up(key, done, total):
         raise ResourceFailedError("connection lost")
 
     with pytest.raises(DeployError):
-        subject.upload("p/big", large, "old", give_up)
+        store.upload("p/big", large, "old", give_up)
     large.write_bytes(b"x" * (11 * MIB))
-    subject.upload("p/big", large, "new", lambda *_: None)
+    store.upload("p/big", large, "new", lambda *_: None)
 
-    assert read(wire, "p/big") == large.read_bytes()
-    assert subject.holds("p/big", 11 * MIB, "new")
-    left = wire.call("s3", "list_multipart_uploads", Bucket=BUCKET)
-    assert left.get("Uploads", []) == []
+    assert read_object(wire, "p/big") == large.read_bytes()
+    assert store.holds("p/big", 11 * MIB, "new")
+    unfinished = wire.call("s3", "list_multipart_uploads", FakeS3=BUCKET)
+    assert unfinished.get("Uploads", []) == []
