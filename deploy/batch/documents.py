@@ -211,8 +211,10 @@ def _require_bucket(bucket: str | None) -> str:
 
 
 def _build_work(key: str, document: Document) -> Work:
-    digest = None if document.is_stored else document.content[:16]
-    return Work(key, document.content, document.name, document.size, document=digest)
+    digest = None if document.is_stored else document.content_key[:16]
+    return Work(
+        key, document.content_key, document.name, document.size, document=digest
+    )
 
 
 def _build_key(document: Document) -> str:
@@ -220,7 +222,7 @@ def _build_key(document: Document) -> str:
 
     A file with changed contents is another object with another result.
     """
-    return f"{document.content[:12]}/{document.name}"
+    return f"{document.content_key[:12]}/{document.name}"
 
 
 def _digest(uri: str) -> str:

@@ -217,11 +217,11 @@ def _from_hub(
     found = context.hub.inspect(model, options.revision)
     uri, prefix, key = _places(config, found.commit)
     there = store.list_sizes(prefix)
-    missing = [f for f in found.weights if there.get(f.name) != f.size]
+    missing = [f for f in found.weight_files if there.get(f.name) != f.size]
     lines = [
-        f"would fetch {_sum(found.absent)} of {model} at {found.commit}, from the hub "
-        f"into {found.folder}"
-        if found.absent
+        f"would fetch {_sum(found.missing_files)} of {model} at {found.commit}, from "
+        f"the hub into {found.folder}"
+        if found.missing_files
         else f"{found.folder} holds all of {model} at {found.commit}: nothing would be "
         "fetched",
         f"would put {_sum(missing)} into {uri}"
@@ -235,12 +235,12 @@ def _from_hub(
             "uri": uri,
             "model": model,
             "revision": found.commit,
-            "files": len(found.weights),
-            "bytes": sum(file.size for file in found.weights),
+            "files": len(found.weight_files),
+            "bytes": sum(file.size for file in found.weight_files),
             "manifest": uri + MANIFEST,
             "staged": False,
             "missing": [file.name for file in missing],
-            "fetch": [file.name for file in found.absent],
+            "fetch": [file.name for file in found.missing_files],
             "into": str(found.folder),
         },
         lines,

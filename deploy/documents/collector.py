@@ -42,8 +42,8 @@ class Candidate:
     """None if its bytes are not a supported document."""
     size: int
     """Bytes."""
-    content: str
-    """Key of its contents, as `Document.content`."""
+    content_key: str
+    """Key of its contents, as `Document.content_key`."""
     options: Mapping[str, Option]
     num_pages: int | None
     """Pages of the whole document; None if they are unknown."""
@@ -71,8 +71,8 @@ class Collector:
 
     def build_result(self) -> FoundDocuments:
         """Return the documents and refusals, each place once, with distinct names."""
-        documents = {document.place: document for document in self.documents}
-        refused = {r.place: r for r in self.refused if r.place not in documents}
+        documents = {document.place_id: document for document in self.documents}
+        refused = {r.place_id: r for r in self.refused if r.place_id not in documents}
         named = make_names_distinct(list(documents.values()), list(refused.values()))
         return FoundDocuments(*named, tuple(self.empty), self.num_hidden)
 
@@ -93,7 +93,7 @@ class Collector:
                 source=source,
                 media_type=candidate.media_type,
                 size=candidate.size,
-                content=candidate.content,
+                content_key=candidate.content_key,
                 options=options,
                 accept=self.accept,
                 num_pages=count_selected_pages(chosen, candidate.num_pages),

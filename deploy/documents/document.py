@@ -84,7 +84,7 @@ class StoredObject:
         return f"{S3}{self.bucket}/{self.key}"
 
     @property
-    def content(self) -> str:
+    def content_key(self) -> str:
         """Key of the object's contents: URI, ETag and size.
 
         The URI is part of it because ETags can be forged to be equal.
@@ -134,8 +134,8 @@ class Document:
     media_type: str
     size: int
     """Bytes."""
-    content: str
-    """sha256 of a file's bytes; URI, ETag and size of an object."""
+    content_key: str
+    """Key of the contents: sha256 of a file; URI, ETag and size of an object."""
     options: Mapping[str, Option] = field(default_factory=dict)
     accept: str = "application/json"
     num_pages: int | None = None
@@ -151,10 +151,10 @@ class Document:
     @property
     def key(self) -> str:
         """Digest of contents, options and format, as 32 hexadecimal digits."""
-        return _hash_contents([self.content, dict(self.options), self.accept])
+        return _hash_contents([self.content_key, dict(self.options), self.accept])
 
     @property
-    def place(self) -> str:
+    def place_id(self) -> str:
         """Digest of source, options and format, as 32 hexadecimal digits.
 
         It does not depend on the contents.
@@ -190,14 +190,14 @@ class Refused:
         )
 
     @property
-    def place(self) -> str:
-        """`Document.place` of the document that would have been read."""
+    def place_id(self) -> str:
+        """`Document.place_id` of the document that would have been read."""
         return _hash_place(self.source, self.options, self.accept)
 
     @property
     def key(self) -> str:
         """Key of the failed job in the ledger that records this document."""
-        return _hash_contents(["refused", self.place])
+        return _hash_contents(["refused", self.place_id])
 
     @property
     def is_absent(self) -> bool:

@@ -90,12 +90,12 @@ def find_refused_again(
             ],
             Path(),
         )
-        names = {each.place: each.name for each in with_accept}
+        names = {each.place_id: each.name for each in with_accept}
         documents += [
-            replace(d, name=names.get(d.place, d.name)) for d in collector.documents
+            replace(d, name=names.get(d.place_id, d.name)) for d in collector.documents
         ]
         still_refused += [
-            replace(r, name=names.get(r.place, r.name)) for r in collector.refused
+            replace(r, name=names.get(r.place_id, r.name)) for r in collector.refused
         ]
     return FoundDocuments(tuple(documents), tuple(still_refused))
 

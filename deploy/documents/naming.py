@@ -86,7 +86,7 @@ def make_names_distinct(
         return (
             each.name
             if counts[each.name] <= 1
-            else add_identifier(each.name, each.place)
+            else add_identifier(each.name, each.place_id)
         )
 
     return (

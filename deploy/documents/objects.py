@@ -90,7 +90,7 @@ class S3Objects:
         content: bytes = answer["Body"].read()
         return content
 
-    def digest(self, target: str) -> str | None:
+    def get_digest(self, target: str) -> str | None:
         """Return the sha256 in the metadata of an object, or its ETag if it has none.
 
         Returns None if the object does not exist.

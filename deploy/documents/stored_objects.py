@@ -136,7 +136,7 @@ class ObjectFinder:
                 name,
                 kind,
                 item.size,
-                item.content,
+                item.content_key,
                 options,
                 1 if kind in ONE_PAGE else None,
                 item.modified,

@@ -35,7 +35,7 @@ MISSING_ERRNOS = (errno.ENOENT, errno.ENAMETOOLONG, errno.ENOTDIR)
 class ResultStore(Protocol):
     """Storage that results are written to: the file system, or S3."""
 
-    def digest(self, target: str) -> str | None:
+    def get_digest(self, target: str) -> str | None:
         """Return the sha256 of a target, or None if it does not exist.
 
         Any other text means that the digest is unknown.
@@ -240,7 +240,7 @@ class FetchRun:
         for target, content in contents.items():
             store = self._select_store(target)
             digest = hashlib.sha256(content).hexdigest()
-            existing_digest = store.digest(target)
+            existing_digest = store.get_digest(target)
             is_ours = existing_digest is not None and existing_digest == digests.get(
                 target
             )
@@ -280,7 +280,7 @@ class FetchRun:
             if stale in contents or stale not in digests or self._is_dry_run:
                 continue
             store = self._select_store(stale)
-            if store.digest(stale) == digests.pop(stale):
+            if store.get_digest(stale) == digests.pop(stale):
                 store.remove(stale)
 
 
@@ -293,7 +293,7 @@ class FileStore:
         os.umask(mask)
         self._mode = 0o666 & ~mask
 
-    def digest(self, target: str) -> str | None:
+    def get_digest(self, target: str) -> str | None:
         try:
             with Path(target).open("rb") as file:
                 return hashlib.file_digest(file, "sha256").hexdigest()

@@ -89,7 +89,7 @@ class Job:
             source=document.source,
             media_type=document.media_type,
             size=document.size,
-            content=document.content,
+            content=document.content_key,
             options=document.options,
             accept=document.accept,
             num_pages=document.num_pages,

@@ -182,8 +182,8 @@ class Submission:
 
     def _record_place(self, document: Document | Refused) -> None:
         """Record in the ledger which job reads the document of a place."""
-        existing = self._ledger.find_place(document.place)
-        place = Place(document.place, document.name, document.source, document.key)
+        existing = self._ledger.find_place(document.place_id)
+        place = Place(document.place_id, document.name, document.source, document.key)
         if existing is not None:
             place = replace(place, written=existing.written)
         if place != existing:
@@ -191,7 +191,7 @@ class Submission:
 
     def _record_refused(self, refused: Refused) -> None:
         """Record a refused document as failed, so that its place has an outcome."""
-        place = self._ledger.find_place(refused.place)
+        place = self._ledger.find_place(refused.place_id)
         earlier_job = None if place is None else self._ledger.find_job(place.key)
         if (
             refused.is_absent

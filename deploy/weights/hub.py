@@ -35,12 +35,12 @@ class HubModel:
     """Folder of the local cache."""
 
     @property
-    def absent(self) -> Sequence[HubFile]:
+    def missing_files(self) -> Sequence[HubFile]:
         """Files that a fetch would download."""
         return [file for file in self.files if not file.is_here]
 
     @property
-    def weights(self) -> Sequence[HubFile]:
+    def weight_files(self) -> Sequence[HubFile]:
         """Files that would be staged."""
         return [f for f in self.files if is_weight(PurePosixPath(f.name))]
 

@@ -175,7 +175,7 @@ def _put(
 
     There is no record of fetched files, so such a file may belong to the user.
     """
-    there = shelf.digest(target)
+    there = shelf.get_digest(target)
     if there == hashlib.sha256(body).hexdigest():
         return FetchOutcome.UNCHANGED
     if there is not None and not force:

@@ -127,7 +127,7 @@ def upload(context: Context, batch: Batch | None, work: Sequence[Work]) -> None:
 
 def _files(batch: Batch, sources: set[str]) -> Mapping[str, tuple[Path, int, str]]:
     return {
-        key: (Path(document.source), document.size, document.content)
+        key: (Path(document.source), document.size, document.content_key)
         for key, document in batch.files.items()
         if document.source in sources
     }

@@ -19,7 +19,7 @@ DOCUMENT = Document(
     source="s3://in/scans/a.pdf",
     media_type="application/pdf",
     size=4,
-    content="etag-a",
+    content_key="etag-a",
     modified=NOON,
 )
 

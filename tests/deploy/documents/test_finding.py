@@ -168,7 +168,7 @@ def test_place_does_not_depend_on_contents(folder):
     (folder / "a.pdf").write_bytes(b"%PDF-other")
     (after,) = find(folder / "a.pdf").documents
 
-    assert before.place == after.place
+    assert before.place_id == after.place_id
     assert before.key != after.key
 
 
@@ -331,9 +331,9 @@ def test_refused_document_is_found_again_under_its_name(tmp_path):
     ]  # fmt: skip
     assert get_names(result) == ["first.pages-1-2.pdf", "b.pdf"]
     assert [refusal.source for refusal in result.refused] == ["s3://in/c.pdf"]
-    places = {document.place for document in result.documents}
-    places |= {refusal.place for refusal in result.refused}
-    assert places == {refusal.place for refusal in refused}
+    places = {document.place_id for document in result.documents}
+    places |= {refusal.place_id for refusal in result.refused}
+    assert places == {refusal.place_id for refusal in refused}
 
 
 @pytest.mark.parametrize("named", ["gone.pdf", "s3://in/gone"])

@@ -179,7 +179,7 @@ def build_job(**changes):
         source="s3://scans/a.pdf",
         media_type="application/pdf",
         size=7,
-        content="c0ffee",
+        content_key="c0ffee",
     )
     return replace(Job.from_document(document, "run", 0.0), **changes)
 

@@ -24,7 +24,7 @@ DOCUMENT = Document(
     source="/scans/a.pdf",
     media_type="application/pdf",
     size=7,
-    content="c0ffee",
+    content_key="c0ffee",
     options={"pages": "1-5"},
     num_pages=5,
 )
