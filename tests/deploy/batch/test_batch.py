@@ -255,8 +255,8 @@ def test_object_above_100_mb_is_left_out_and_reported(
     upload_document("md/b.pdf.out", bucket="results")
     upload_document("scans/c.pdf")
     upload_document("md/c.pdf.out", bucket="results")
-    again = chandra(*START_COMMAND)
+    second_result = chandra(*START_COMMAND)
 
-    assert again.status == 1
-    assert "1 failed with document_too_large" in again.out
-    assert "no document is left to read" in again.out
+    assert second_result.status == 1
+    assert "1 failed with document_too_large" in second_result.out
+    assert "no document is left to read" in second_result.out

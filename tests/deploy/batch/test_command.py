@@ -72,13 +72,13 @@ def test_ctrl_c_says_that_job_goes_on_and_how_to_follow(
 
     result = chandra(*START_COMMAND, sleep=interrupting)
     (name,) = cloud.jobs
-    waited = chandra("transform", "wait", name)
+    wait_result = chandra("transform", "wait", name)
 
     assert result.status == 130
     assert f"transform job {name} continues, and is paid for" in result.err
     assert f"`transform stop {name}`" in result.err
-    assert waited.status == 0
-    assert "1 of 1 documents read" in waited.out
+    assert wait_result.status == 0
+    assert "1 of 1 documents read" in wait_result.out
 
 
 def test_ctrl_c_while_a_job_is_started_says_where_to_look(
@@ -106,17 +106,17 @@ def test_job_without_results_gives_reason_and_hint(chandra, upload_document, clo
 
 
 def test_status_lists_the_jobs_of_the_deployment(chandra, upload_document, cloud):
-    empty = chandra("transform", "status")
+    status_without_jobs = chandra("transform", "status")
     upload_document("scans/a.pdf")
     chandra(*START_COMMAND)
     (name,) = cloud.jobs
 
-    listed = chandra("transform", "status")
-    one = chandra("transform", "status", name, "--json")
+    status = chandra("transform", "status")
+    status_of_job = chandra("transform", "status", name, "--json")
 
-    assert "has had no transform job" in empty.out
-    assert name in listed.out
-    assert one.json["read"] == 1
+    assert "has had no transform job" in status_without_jobs.out
+    assert name in status.out
+    assert status_of_job.json["read"] == 1
 
 
 def test_the_status_of_the_deployment_shows_its_last_jobs(

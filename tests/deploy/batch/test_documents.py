@@ -64,12 +64,12 @@ def test_single_object_is_a_batch():
 
 def test_file_is_uploaded_under_its_digest():
     prepared = prepare_batch("here", local_document("sub/a.pdf"))
-    again = prepare_batch("here", local_document("sub/a.pdf", b"changed"))
+    changed = prepare_batch("here", local_document("sub/a.pdf", b"changed"))
 
     (key,) = prepared.files
     assert key == f"transforms/ocr/documents/{prepared.work[0].key}"
     assert key.endswith("/sub/a.pdf")
-    assert [*again.files] != [key]
+    assert [*changed.files] != [key]
     assert prepared.work[0].document == hashlib.sha256(b"fine").hexdigest()[:16]
 
 

@@ -72,13 +72,17 @@ def test_other_file_is_overwritten_only_by_force(chandra, job_name, tmp_path):
     (tmp_path / "md" / "a.pdf.md").write_text("mine")
     fetch = ("transform", "fetch", job_name, "--into", str(tmp_path / "md"))
 
-    kept = chandra(*fetch)
-    mine = (tmp_path / "md" / "a.pdf.md").read_text()
-    forced = chandra(*fetch, "--force", "--json")
+    unforced_result = chandra(*fetch)
+    unforced_text = (tmp_path / "md" / "a.pdf.md").read_text()
+    forced_result = chandra(*fetch, "--force", "--json")
 
-    assert (kept.status, mine, forced.status) == (1, "mine", 0)
-    assert "--force writes over them" in kept.out
-    assert forced.json["outcomes"] == {"written": 1, "unchanged": 1}
+    assert (unforced_result.status, unforced_text, forced_result.status) == (
+        1,
+        "mine",
+        0,
+    )
+    assert "--force writes over them" in unforced_result.out
+    assert forced_result.json["outcomes"] == {"written": 1, "unchanged": 1}
     assert (tmp_path / "md" / "a.pdf.md").read_text() == "# first"
 
 
@@ -179,31 +183,33 @@ def test_retry_still_reports_missing_documents(
 ):
     cloud.transformed.failure_reason = "InternalServerError"
     chandra("transform", "start", str(manifest), "s3://results/md")
-    (first,) = cloud.jobs
+    (first_job,) = cloud.jobs
     cloud.transformed.failure_reason = None
 
-    again = chandra("transform", "retry", first, "--json")
+    second_result = chandra("transform", "retry", first_job, "--json")
 
-    assert again.status == 1
-    assert again.json["read"] == 1
-    assert [each["code"] for each in again.json["left_out"]] == ["document_not_found"]
+    assert second_result.status == 1
+    assert second_result.json["read"] == 1
+    assert [each["code"] for each in second_result.json["left_out"]] == [
+        "document_not_found"
+    ]
 
 
 def test_permanent_failures_need_retry_all(chandra, upload_document, cloud):
     upload_document("scans/a.pdf", b"broken")
     upload_document("scans/b.pdf")
     chandra("transform", "start", "s3://inbox/scans/", "s3://results/md")
-    (first,) = cloud.jobs
+    (first_job,) = cloud.jobs
     cloud.transformed.sent.clear()
 
-    failed = chandra("transform", "retry", first)
+    retry_result = chandra("transform", "retry", first_job)
     num_sent = len(cloud.transformed.sent)
-    everything = chandra("transform", "retry", "--all", first)
+    retry_all_result = chandra("transform", "retry", "--all", first_job)
 
-    assert (failed.status, num_sent) == (1, 0)
-    assert "try: repair or replace the file: it is damaged or empty" in failed.out
-    assert f"chandra-sagemaker transform retry --all {first}" in failed.out
-    assert everything.status == 1
+    assert (retry_result.status, num_sent) == (1, 0)
+    assert "try: repair or replace the file: it is damaged or empty" in retry_result.out
+    assert f"chandra-sagemaker transform retry --all {first_job}" in retry_result.out
+    assert retry_all_result.status == 1
     assert [key for key, _ in cloud.transformed.sent] == ["a.pdf"]
 
 

@@ -111,14 +111,14 @@ def test_documents_of_later_job_need_no_line_in_earlier_log(
     upload_document("scans/a.pdf")
     upload_document("scans/b.pdf", b"broken")
     chandra(*START_COMMAND)
-    (first,) = cloud.jobs
+    (first_job,) = cloud.jobs
     upload_document("scans/b.pdf", b"mended")
-    cloud.jobs[first].ended -= 3600
-    chandra("transform", "retry", first)
+    cloud.jobs[first_job].ended -= 3600
+    chandra("transform", "retry", first_job)
 
-    shown = chandra("transform", "status", first, "--json").json
+    status = chandra("transform", "status", first_job, "--json").json
 
-    assert (shown["read"], shown["untold"]) == (2, None)
+    assert (status["read"], status["untold"]) == (2, None)
 
 
 def test_log_of_old_job_is_not_awaited(run_job_and_wait, chandra, cloud, at):
@@ -128,7 +128,7 @@ def test_log_of_old_job_is_not_awaited(run_job_and_wait, chandra, cloud, at):
     at.sleep(3600)
     before = at.now
 
-    shown = chandra("transform", "status", name, "--json").json
+    status = chandra("transform", "status", name, "--json").json
 
     assert at.now == before
-    assert "has no line" in shown["untold"]
+    assert "has no line" in status["untold"]

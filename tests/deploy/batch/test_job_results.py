@@ -24,7 +24,7 @@ DOCUMENT = Document(
 )
 
 
-class FakeAccount:
+class AccountWithBucket:
     """Account with one bucket, whose objects were written at given times."""
 
     def __init__(self, write_times):
@@ -66,7 +66,7 @@ def test_older_result_is_not_of_the_job():
         "sub/b.pdf.out": NOON + HOUR,
         "sub/notes.txt": NOON + HOUR,
     }
-    bucket: Any = FakeAccount(write_times)
+    bucket: Any = AccountWithBucket(write_times)
     transforms = TransformJobs(bucket, "ocr")
 
     assert names_without_result(

@@ -54,23 +54,23 @@ class FakeJobs:
         return self.states.get(name)
 
 
-def build_state(planned, status, *, is_ours=True):
+def build_state(job, status, *, is_ours=True):
     return TransformState(
-        name=planned.name,
+        name=job.name,
         status=status,
-        model=planned.model.name,
+        model=job.model.name,
         manifest=None,
-        output=planned.output,
-        accept=planned.accept,
-        content_type=planned.content_type,
-        instance_type=planned.instance_type,
+        output=job.output,
+        accept=job.accept,
+        content_type=job.content_type,
+        instance_type=job.instance_type,
         instance_count=1,
         is_ours=is_ours,
     )
 
 
-def account_with_job(planned, status, **more):
-    return FakeJobs({planned.name: build_state(planned, status, **more)})
+def account_with_job(job, status, **more):
+    return FakeJobs({job.name: build_state(job, status, **more)})
 
 
 @pytest.mark.parametrize(
@@ -99,9 +99,9 @@ def test_new_job_is_valid_for_aws(changes, refusals):
 
 
 def test_existing_model_is_not_created_again():
-    planned = build_job()
+    job = build_job()
 
-    actions = plan_start(planned, has_model=True)
+    actions = plan_start(job, has_model=True)
 
     assert next(a.operation for a in actions if isinstance(a, Call)) == "put_object"
 
@@ -144,59 +144,55 @@ def test_name_depends_on_objects_and_options():
 
 @pytest.mark.parametrize("status", ["InProgress", "Completed", "Failed"])
 def test_equal_earlier_job_is_found(status):
-    planned = build_job()
+    job = build_job()
 
-    earlier = find_or_next_job(planned, account_with_job(planned, status))
+    earlier = find_or_next_job(job, account_with_job(job, status))
 
     assert isinstance(earlier, TransformState)
     assert earlier.status == status
 
 
 def test_stopped_job_is_continued():
-    planned = build_job()
+    job = build_job()
 
-    earlier = find_or_next_job(planned, account_with_job(planned, "Stopped"))
+    earlier = find_or_next_job(job, account_with_job(job, "Stopped"))
 
     assert isinstance(earlier, TransformJob)
-    assert (earlier.attempt, earlier.name == planned.name) == (2, False)
+    assert (earlier.attempt, earlier.name == job.name) == (2, False)
 
 
 def test_force_repeats_only_finished_jobs():
-    planned = build_job()
+    job = build_job()
 
-    ended = find_or_next_job(
-        planned, account_with_job(planned, "Completed"), is_forced=True
-    )
-    running = find_or_next_job(
-        planned, account_with_job(planned, "InProgress"), is_forced=True
-    )
+    ended = find_or_next_job(job, account_with_job(job, "Completed"), is_forced=True)
+    running = find_or_next_job(job, account_with_job(job, "InProgress"), is_forced=True)
 
     assert isinstance(ended, TransformJob)
     assert isinstance(running, TransformState)
 
 
 def test_stopping_job_is_a_conflict():
-    planned = build_job()
+    job = build_job()
 
     with pytest.raises(ConflictError, match="being stopped"):
-        find_or_next_job(planned, account_with_job(planned, "Stopping"))
+        find_or_next_job(job, account_with_job(job, "Stopping"))
 
 
 def test_foreign_job_is_a_conflict():
-    planned = build_job()
+    job = build_job()
 
     with pytest.raises(ConflictError, match="not this deployment's"):
-        find_or_next_job(planned, account_with_job(planned, "Completed", is_ours=False))
+        find_or_next_job(job, account_with_job(job, "Completed", is_ours=False))
     with pytest.raises(ConflictError, match="not this deployment's"):
-        plan_stop(build_state(planned, "InProgress", is_ours=False))
+        plan_stop(build_state(job, "InProgress", is_ours=False))
 
 
 def test_only_running_jobs_are_stopped(refusals):
-    planned = build_job()
+    job = build_job()
 
-    (call,) = plan_stop(build_state(planned, "InProgress"))
+    (call,) = plan_stop(build_state(job, "InProgress"))
 
     assert isinstance(call, Call)
     assert refusals(call) == []
-    assert plan_stop(build_state(planned, "Completed")) == []
-    assert plan_stop(build_state(planned, "Stopping")) == []
+    assert plan_stop(build_state(job, "Completed")) == []
+    assert plan_stop(build_state(job, "Stopping")) == []

@@ -16,19 +16,19 @@ def test_only_failed_documents_are_retried(chandra, upload_document, wire, cloud
     upload_document("scans/a.pdf")
     upload_document("scans/b.pdf", b"broken")
     chandra(*START_COMMAND)
-    (first,) = cloud.jobs
+    (first_job,) = cloud.jobs
     upload_document("scans/b.pdf", b"mended")
     cloud.transformed.sent.clear()
 
-    command = chandra("transform", "retry", first)
+    command = chandra("transform", "retry", first_job)
 
     assert command.status == 0, command.err
     assert cloud.transformed.sent == [("b.pdf", PDF + b"mended")]
     assert list_keys(wire) == ["md/a.pdf.out", "md/b.pdf.out"]
-    assert chandra("transform", "retry", first).out == (
-        f"every document of transform job {first} has its result\n"
+    assert chandra("transform", "retry", first_job).out == (
+        f"every document of transform job {first_job} has its result\n"
     )
-    assert chandra("transform", "status", first).status == 0
+    assert chandra("transform", "status", first_job).status == 0
 
 
 @pytest.mark.parametrize("kind", ["objects", "files"])
@@ -40,17 +40,17 @@ def test_documents_lacking_pages_transiently_are_retried(
         upload_document(f"scans/{name}", body)
         (tmp_path / "scans").mkdir(exist_ok=True)
         (tmp_path / "scans" / name).write_bytes(beginning(name) + body)
-    where = "s3://inbox/scans/" if kind == "objects" else str(tmp_path / "scans")
-    result = chandra("transform", "start", where, "s3://results/md")
-    (first,) = cloud.jobs
+    source = "s3://inbox/scans/" if kind == "objects" else str(tmp_path / "scans")
+    result = chandra("transform", "start", source, "s3://results/md")
+    (first_job,) = cloud.jobs
     cloud.transformed.sent.clear()
 
-    again = chandra("transform", "retry", first)
+    second_result = chandra("transform", "retry", first_job)
 
-    assert result.status == again.status == 0, result.err + again.err
+    assert result.status == second_result.status == 0, result.err + second_result.err
     assert "in part: b.pdf lacks page 2 (engine_failed)" in result.out
     assert "1 lack pages after a transient error: b.pdf" in result.out
-    assert f"next: chandra-sagemaker transform retry {first}" in result.out
+    assert f"next: chandra-sagemaker transform retry {first_job}" in result.out
     assert [body for _, body in cloud.transformed.sent] == [PDF + b"partly"]
 
 
@@ -58,28 +58,28 @@ def test_permanently_missing_pages_are_not_retried(chandra, upload_document, clo
     upload_document("scans/a.pdf")
     upload_document("scans/b.pdf", b"cut off")
     result = chandra(*START_COMMAND)
-    (first,) = cloud.jobs
+    (first_job,) = cloud.jobs
 
-    shown = chandra("transform", "status", first, "--json").json
-    again = chandra("transform", "retry", first)
+    status = chandra("transform", "status", first_job, "--json").json
+    second_result = chandra("transform", "retry", first_job)
 
     assert "in part: b.pdf lacks page 2 (deadline_exceeded)" in result.out
-    assert shown["missing_pages"] == {"b.pdf": {"2": "deadline_exceeded"}}
-    assert shown["in_part"] == []
-    assert "every document" in again.out
+    assert status["missing_pages"] == {"b.pdf": {"2": "deadline_exceeded"}}
+    assert status["in_part"] == []
+    assert "every document" in second_result.out
 
 
 def test_results_in_another_format_are_refused(chandra, upload_document, cloud):
     upload_document("scans/a.pdf")
     chandra(*START_COMMAND)
 
-    refused = chandra(*START_COMMAND, "--format", "json")
-    forced = chandra(*START_COMMAND, "--format", "json", "--force")
+    refused_result = chandra(*START_COMMAND, "--format", "json")
+    forced_result = chandra(*START_COMMAND, "--format", "json", "--force")
 
-    assert refused.status == 2
-    assert "the results in s3://results/md/ are text/markdown" in refused.err
-    assert "another OUTPUT, or --force" in refused.err
-    assert forced.status == 0, forced.err
+    assert refused_result.status == 2
+    assert "the results in s3://results/md/ are text/markdown" in refused_result.err
+    assert "another OUTPUT, or --force" in refused_result.err
+    assert forced_result.status == 0, forced_result.err
     assert (
         get_last_job_request(cloud)["TransformOutput"]["Accept"] == "application/json"
     )
@@ -91,11 +91,11 @@ def test_repeated_command_shows_result_without_new_job(chandra, upload_document,
     first = chandra(*START_COMMAND)
     cloud.calls.clear()
 
-    again = chandra(*START_COMMAND)
+    second_result = chandra(*START_COMMAND)
 
-    assert (first.status, again.status) == (1, 1)
-    assert "did this already: --force does it again" in again.out
-    assert "1 failed with unreadable_document" in again.out
+    assert (first.status, second_result.status) == (1, 1)
+    assert "did this already: --force does it again" in second_result.out
+    assert "1 failed with unreadable_document" in second_result.out
     assert cloud.changes == []
 
 
@@ -154,21 +154,23 @@ def test_job_is_continued_with_the_rest_once_it_has_stopped(
     upload_document("scans/a.pdf")
     upload_document("scans/b.pdf")
     chandra(*START_COMMAND, "--no-wait")
-    (first,) = cloud.jobs
+    (first_job,) = cloud.jobs
     upload_document("md/a.pdf.out", bucket="results")
 
-    stopped = chandra("transform", "stop", first)
-    early = chandra(*START_COMMAND)
-    waited = chandra("transform", "wait", first)
-    again = chandra(*START_COMMAND)
+    stop_result = chandra("transform", "stop", first_job)
+    early_result = chandra(*START_COMMAND)
+    wait_result = chandra("transform", "wait", first_job)
+    second_result = chandra(*START_COMMAND)
 
-    assert stopped.status == 0, stopped.err
-    assert "results written before stay in s3://results/md/" in stopped.out
-    assert early.status == 5
-    assert waited.status == 1
-    assert "was stopped: 1 of 2 documents read" in waited.out
-    assert "1 failed with not_read: the job was stopped before\n  b.pdf" in waited.out
-    assert again.status == 0, again.err
+    assert stop_result.status == 0, stop_result.err
+    assert "results written before stay in s3://results/md/" in stop_result.out
+    assert early_result.status == 5
+    assert wait_result.status == 1
+    assert "was stopped: 1 of 2 documents read" in wait_result.out
+    assert (
+        "1 failed with not_read: the job was stopped before\n  b.pdf" in wait_result.out
+    )
+    assert second_result.status == 0, second_result.err
     assert [key for key, _ in cloud.transformed.sent] == ["b.pdf"]
 
 
@@ -183,12 +185,12 @@ def test_interrupted_start_reads_each_document_once(
     cloud.calls.clear()
     setattr(cloud, when, number)
 
-    broken = chandra(*START_COMMAND)
+    interrupted_result = chandra(*START_COMMAND)
     setattr(cloud, when, None)
-    again = chandra(*START_COMMAND)
+    second_result = chandra(*START_COMMAND)
 
-    assert broken.status != 0
-    assert again.status == 0, again.err
+    assert interrupted_result.status != 0
+    assert second_result.status == 0, second_result.err
     assert len(cloud.jobs) == 1
     assert sorted(key for key, _ in cloud.transformed.sent) == ["a.pdf", "b.pdf"]
     assert list_keys(wire) == ["md/a.pdf.out", "md/b.pdf.out"]

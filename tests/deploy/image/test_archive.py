@@ -60,7 +60,7 @@ def test_an_arm64_image_is_refused(tmp_path):
         Archive(path).select_image()
 
 
-def test_an_arm64_image_without_a_platform_in_its_index_is_refused(open_archive):
+def test_arm64_image_without_platform_in_index_is_refused(open_archive):
     with pytest.raises(ConfigError, match="is for linux/arm64"):
         open_archive(oci_files(ARM64_CONFIG, is_nested=False)).image()
 

@@ -122,8 +122,10 @@ def test_index_without_amd64_is_not_repairable(chandra, wire):
 
 @pytest.mark.usefixtures("staged")
 def test_arm64_image_is_not_deployed(chandra, push_image, project, cloud):
-    name = push_image("v1", ARM64_CONFIG)
-    project(image=f"123456789012.dkr.ecr.us-east-1.amazonaws.com/{REPOSITORY}@{name}")
+    image_digest = push_image("v1", ARM64_CONFIG)
+    project(
+        image=f"123456789012.dkr.ecr.us-east-1.amazonaws.com/{REPOSITORY}@{image_digest}"
+    )
     cloud.calls.clear()
 
     plan = chandra("plan")
@@ -253,8 +255,10 @@ def test_own_image_runs_on_default_driver(chandra, push_image):
 def test_plan_compares_cuda_of_image(
     chandra, push_image, project, config, status, words
 ):
-    name = push_image("v1", config)
-    project(image=f"123456789012.dkr.ecr.us-east-1.amazonaws.com/{REPOSITORY}@{name}")
+    image_digest = push_image("v1", config)
+    project(
+        image=f"123456789012.dkr.ecr.us-east-1.amazonaws.com/{REPOSITORY}@{image_digest}"
+    )
 
     result = chandra("plan")
 
@@ -272,8 +276,8 @@ def test_plan_compares_cuda_of_image(
     ],
 )
 def test_cuda_is_compared_with_driver_of_ami(wire, push_image, ami, is_fatal):
-    name = push_image("v1", CUDA_13_CONFIG)
-    uri = f"123456789012.dkr.ecr.us-east-1.amazonaws.com/{REPOSITORY}@{name}"
+    image_digest = push_image("v1", CUDA_13_CONFIG)
+    uri = f"123456789012.dkr.ecr.us-east-1.amazonaws.com/{REPOSITORY}@{image_digest}"
 
     findings = image_findings(wire, configured(image={"uri": uri}), ami=ami)
 
@@ -314,8 +318,10 @@ def test_check_of_unreadable_image_makes_no_claim(chandra, push_image, cloud):
 def test_recorded_cuda_of_earlier_version_is_ignored(
     chandra, push_image, tmp_path, unset_image
 ):
-    name = push_image("v1", CONFIG_WITHOUT_CUDA)
-    lock = {"image": {"uri": f"r/{REPOSITORY}@{name}", "tag": "v1", "cuda": "12.8"}}
+    image_digest = push_image("v1", CONFIG_WITHOUT_CUDA)
+    lock = {
+        "image": {"uri": f"r/{REPOSITORY}@{image_digest}", "tag": "v1", "cuda": "12.8"}
+    }
     (tmp_path / "chandra.lock.json").write_text(json.dumps(lock))
 
     data = chandra("image", "check", "--json").json
@@ -352,12 +358,14 @@ def test_untagged_image_is_named_by_digest(chandra, wire, project):
         imageManifest=manifest,
         imageManifestMediaType=DOCKER,
     )
-    name = answer["image"]["imageId"]["imageDigest"]
-    project(image=f"123456789012.dkr.ecr.us-east-1.amazonaws.com/{REPOSITORY}@{name}")
+    image_digest = answer["image"]["imageId"]["imageDigest"]
+    project(
+        image=f"123456789012.dkr.ecr.us-east-1.amazonaws.com/{REPOSITORY}@{image_digest}"
+    )
 
     result = chandra("image", "check")
 
-    assert result.out.startswith(f"{REPOSITORY}@{name} is {DOCKER}")
+    assert result.out.startswith(f"{REPOSITORY}@{image_digest} is {DOCKER}")
     assert chandra("image", "check", "--json").json["tag"] is None
 
 
@@ -480,23 +488,23 @@ def test_dry_run_shows_digest_of_push(chandra, tmp_path):
     path = str(write_archive(tmp_path / "image.tar", CONFIG_WITHOUT_CUDA))
     push = ("image", "push", "--archive", path, "--tag", "v1", "--json")
 
-    dry = chandra(*push, "--dry-run").json
-    real = chandra(*push).json
-    again = chandra(*push, "--dry-run").json
+    dry_run = chandra(*push, "--dry-run").json
+    pushed = chandra(*push).json
+    second_dry_run = chandra(*push, "--dry-run").json
 
-    assert dry["digest"] == real["digest"] == again["digest"]
-    assert (dry["pushed"], again["pushed"]) == (False, False)
+    assert dry_run["digest"] == pushed["digest"] == second_dry_run["digest"]
+    assert (dry_run["pushed"], second_dry_run["pushed"]) == (False, False)
 
 
 def test_tag_of_another_image_is_a_conflict(chandra, push_image, cloud, tmp_path):
-    name = push_image("v1", image_config(labels={"a": "b"}))
+    image_digest = push_image("v1", image_config(labels={"a": "b"}))
     path = str(write_archive(tmp_path / "image.tar"))
     cloud.calls.clear()
 
     result = chandra("image", "push", "--archive", path, "--tag", "v1")
 
     assert result.status == 5
-    assert f"{REPOSITORY}:v1 is {name} already" in result.err
+    assert f"{REPOSITORY}:v1 is {image_digest} already" in result.err
     assert cloud.changes == []
     assert not (tmp_path / "chandra.lock.json").exists()
 

@@ -141,12 +141,12 @@ def test_pushed_image_is_recorded_and_not_built(chandra, wire, runner):
     first = chandra("image", "push", "--json")
     runner.ran.clear()
 
-    again = chandra("image", "push", "--json")
+    second_result = chandra("image", "push", "--json")
 
-    assert again.status == 0, again.err
-    assert again.json == first.json
+    assert second_result.status == 0, second_result.err
+    assert second_result.json == first.json
     assert runner.ran == []
-    assert "is there already: not built" in again.err
+    assert "is there already: not built" in second_result.err
 
 
 @pytest.mark.parametrize(
@@ -182,9 +182,9 @@ def test_archive_push_needs_no_engine(chandra, cloud, wire, runner, tmp_path):
     archive = write_archive(tmp_path / "image.tar")
 
     result = chandra("image", "push", "--archive", str(archive), "--tag", "v1")
-    again = chandra("image", "push", "--archive", str(archive), "--tag", "v1")
+    second_result = chandra("image", "push", "--archive", str(archive), "--tag", "v1")
 
-    assert result.status == again.status == 0, result.err + again.err
+    assert result.status == second_result.status == 0, result.err + second_result.err
     assert "SageMaker takes it" in result.out
     assert runner.ran == []
     assert cloud.calls.count("ecr:CompleteLayerUpload") == 2
@@ -303,19 +303,19 @@ def test_oci_image_is_detected_and_repaired(
 
 def test_untagged_image_is_repaired_under_its_digest(wire, repository):
     put_image(wire, oci_manifest(), "v1", OCI)
-    name = digest(encoded(oci_manifest()))
-    untagged = ImageState(tag=name, digest=name, media_type=OCI, size=1)
+    image_digest = digest(encoded(oci_manifest()))
+    untagged = ImageState(tag=image_digest, digest=image_digest, media_type=OCI, size=1)
 
     call = Registry(wire, configured()).plan_repair(untagged)
 
-    assert call.params["imageTag"] == f"{name[7:19]}-v2s2"
+    assert call.params["imageTag"] == f"{image_digest[7:19]}-v2s2"
 
 
 def test_an_index_is_repaired_to_its_image(chandra, wire, repository):
     child = oci_manifest()
     put_image(wire, child, "child", OCI)
-    name = digest(encoded(child))
-    put_image(wire, oci_index(("linux", "amd64", name)), "v1", OCI_INDEX)
+    image_digest = digest(encoded(child))
+    put_image(wire, oci_index(("linux", "amd64", image_digest)), "v1", OCI_INDEX)
 
     fixed = chandra("image", "check", "--tag", "v1", "--fix", "--json")
 

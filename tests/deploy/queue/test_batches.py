@@ -68,16 +68,19 @@ def test_permanent_failures_are_not_retried(chandra, queue, failed_folder):
 
 
 def test_permanent_failures_are_listed_with_advice(chandra, queue, failed_folder):
-    tried = chandra("async", "submit", str(failed_folder), "--retry-failed")
-    waited = chandra("async", "wait", "--timeout", "1")
+    submit_result = chandra("async", "submit", str(failed_folder), "--retry-failed")
+    wait_result = chandra("async", "wait", "--timeout", "1")
     queue.process_waiting()
-    waited = chandra("async", "wait")
-    fetched = chandra("async", "fetch")
+    wait_result = chandra("async", "wait")
+    fetch_result = chandra("async", "fetch")
 
-    for result in (tried, waited, fetched):
+    for result in (submit_result, wait_result, fetch_result):
         assert f"with unreadable_document: {failed_folder / 'broken.pdf'}" in result.out
         assert "try: repair or replace the file: it is damaged or empty" in result.out
-    assert "--retry-all reads these again all the same, and pays again" in tried.out
+    assert (
+        "--retry-all reads these again all the same, and pays again"
+        in submit_result.out
+    )
 
 
 def test_only_broken_documents_recommend_no_retry(chandra, queue, tmp_path):
@@ -92,10 +95,10 @@ def test_only_broken_documents_recommend_no_retry(chandra, queue, tmp_path):
 
 
 def test_retry_all_sends_every_failed_document(chandra, queue, failed_folder):
-    planned = chandra("async", "submit", "--retry-all", "--dry-run", "--json")
+    dry_result = chandra("async", "submit", "--retry-all", "--dry-run", "--json")
     result = chandra("async", "submit", "--retry-all", "--json")
 
-    assert planned.json["would_submit"] == 2
+    assert dry_result.json["would_submit"] == 2
     assert (result.status, result.json["submitted"]) == (0, 2)
     assert result.json["given_up"] == {}
 
@@ -220,11 +223,11 @@ def test_equal_names_get_distinct_files(chandra, queue, wire, tmp_path, keys):
     chandra("async", "submit", "s3://scans/in/")
     queue.process_waiting()
 
-    fetched = chandra("async", "fetch", "--into", str(tmp_path / "md"))
-    again = chandra("async", "fetch", "--into", str(tmp_path / "md"))
+    fetch_result = chandra("async", "fetch", "--into", str(tmp_path / "md"))
+    second_result = chandra("async", "fetch", "--into", str(tmp_path / "md"))
 
     files = [path for path in (tmp_path / "md").rglob("*.md") if path.is_file()]
-    assert fetched.status == again.status == 0, fetched.out
+    assert fetch_result.status == second_result.status == 0, fetch_result.out
     assert {path.read_text() for path in files} == {"# number 0\n", "# number 1\n"}
     compared = {unicodedata.normalize("NFC", str(path)).casefold() for path in files}
     assert len({path.replace("./", "/") for path in compared}) == 2
@@ -299,10 +302,10 @@ def test_missing_document_is_sent_once_it_exists(chandra, queue, wire, tmp_path)
     chandra("async", "submit", str(manifest))
     queue.process_waiting()
 
-    waited = chandra("async", "wait", str(manifest), "--json")
+    wait_result = chandra("async", "wait", str(manifest), "--json")
     put_object(wire, "gone.pdf", PNG)
-    again = chandra("async", "submit", "--retry-failed", "--json")
+    second_result = chandra("async", "submit", "--retry-failed", "--json")
 
-    assert waited.status == 1
-    assert waited.json["failures"] == {"document_not_found": 1}
-    assert again.json["submitted"] == 1
+    assert wait_result.status == 1
+    assert wait_result.json["failures"] == {"document_not_found": 1}
+    assert second_result.json["submitted"] == 1

@@ -105,10 +105,10 @@ def test_deploy_without_wait_reports_missing_scaling(chandra, project, cloud):
     project(QUEUE_CONFIG)
 
     result = chandra("async", "deploy", "--no-wait")
-    again = chandra("async", "deploy")
+    second_result = chandra("async", "deploy")
 
     assert "without scaling" in result.out
-    assert again.status == 0, again.err
+    assert second_result.status == 0, second_result.err
     assert "application-autoscaling:PutScalingPolicy" in cloud.changes
 
 
@@ -136,15 +136,17 @@ def test_quota_below_max_instances_is_reported(chandra, project, cloud):
 def test_stop_and_start_include_scaling(deployed, chandra, cloud):
     config = cloud.machines["ocr-async"].config
 
-    stopped = chandra("stop", "--async")
+    stop_result = chandra("stop", "--async")
     status = chandra("status")
     machines_when_stopped = dict(cloud.machines)
     status_when_stopped = chandra("status", "--json").json["asynchronous"]
-    started = chandra("start", "--async")
+    start_result = chandra("start", "--async")
     status_after_start = chandra("status", "--json").json["asynchronous"]
 
-    assert stopped.status == started.status == 0, stopped.err + started.err
-    assert "its machines cost $2.80 an hour by now" in stopped.out
+    assert stop_result.status == start_result.status == 0, (
+        stop_result.err + start_result.err
+    )
+    assert "its machines cost $2.80 an hour by now" in stop_result.out
     assert machines_when_stopped == {}
     assert "start --async brings it back" in status.out
     assert status_when_stopped == {
@@ -208,28 +210,30 @@ def test_long_queue_does_not_roll_back_update(deployed, chandra, project, cloud)
 
 
 def test_rollback_restores_previous_config(deployed, chandra, cloud, at):
-    first = cloud.machines["ocr-async"].config
+    first_config = cloud.machines["ocr-async"].config
     at.now += 60
     chandra("async", "deploy", "--image", OTHER_IMAGE)
-    second = cloud.machines["ocr-async"].config
+    second_config = cloud.machines["ocr-async"].config
     at.now += 60
 
-    would = chandra("rollback", "--async", "--dry-run")
-    back = chandra("rollback", "--async")
+    dry_result = chandra("rollback", "--async", "--dry-run")
+    back_result = chandra("rollback", "--async")
     config_after_rollback = cloud.machines["ocr-async"].config
-    forth = chandra("rollback", "--async", "--to", second)
+    forth_result = chandra("rollback", "--async", "--to", second_config)
 
-    assert second != first
-    assert f"to {first}" in would.out
-    assert back.status == forth.status == 0, back.err + forth.err
-    assert config_after_rollback == first
-    assert "the next async deploy changes nothing" in back.out
-    assert cloud.machines["ocr-async"].config == second
+    assert second_config != first_config
+    assert f"to {first_config}" in dry_result.out
+    assert back_result.status == forth_result.status == 0, (
+        back_result.err + forth_result.err
+    )
+    assert config_after_rollback == first_config
+    assert "the next async deploy changes nothing" in back_result.out
+    assert cloud.machines["ocr-async"].config == second_config
     assert chandra("rollback").status == 4
 
 
 def test_recreated_endpoint_keeps_scaling(deployed, chandra, cloud, at, project, wire):
-    first = cloud.machines["ocr-async"].config
+    first_config = cloud.machines["ocr-async"].config
     project(QUEUE_CONFIG + '[update]\nstrategy = "recreate"\n')
     at.now += 60
     chandra("async", "deploy", "--image", OTHER_IMAGE)
@@ -241,11 +245,11 @@ def test_recreated_endpoint_keeps_scaling(deployed, chandra, cloud, at, project,
         **scalable_target("ocr-async"),
     )
 
-    back = chandra("rollback", "--async")
+    rollback = chandra("rollback", "--async")
 
-    assert back.status == 0, back.err
+    assert rollback.status == 0, rollback.err
     queue = chandra("status", "--json").json["asynchronous"]
-    assert (queue["config"], queue["max_instances"]) == (first, 2)
+    assert (queue["config"], queue["max_instances"]) == (first_config, 2)
     assert set(queue["alarms"]) == {"wake", "idle"}
 
 

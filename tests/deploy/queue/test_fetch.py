@@ -63,15 +63,17 @@ def test_results_of_bucket_are_written_to_s3(chandra, queue, wire):
     chandra("async", "submit", "s3://scans/2026/")
     queue.process_waiting()
 
-    beside = chandra("async", "fetch")
-    into = chandra("async", "fetch", "--into", "s3://others/read")
-    again = chandra("async", "submit", "s3://scans/2026/", "--json")
+    beside_result = chandra("async", "fetch")
+    into_result = chandra("async", "fetch", "--into", "s3://others/read")
+    second_result = chandra("async", "submit", "s3://scans/2026/", "--json")
 
-    assert beside.status == into.status == 0, beside.err + into.err
+    assert beside_result.status == into_result.status == 0, (
+        beside_result.err + into_result.err
+    )
     assert get_object(wire, "scans", "2026/a.pdf.md") == b"# first\n"
     assert get_object(wire, "others", "read/deep/b.png.md") == b"# second\n"
-    assert again.json["known"] == 2
-    assert again.json["refused"] == {}
+    assert second_result.json["known"] == 2
+    assert second_result.json["refused"] == {}
 
 
 def test_into_folder_keeps_names(chandra, queue, folder, tmp_path):
@@ -95,12 +97,12 @@ def test_foreign_file_is_overwritten_only_by_force(chandra, queue, folder):
 
     unforced = chandra("async", "fetch")
     unforced_text = (folder / "a.pdf.md").read_text()
-    forced = chandra("async", "fetch", "--force")
+    forced_result = chandra("async", "fetch", "--force")
 
     assert unforced.status == 1
     assert "not ours: " in unforced.out
     assert unforced_text == "my notes"
-    assert forced.status == 0
+    assert forced_result.status == 0
     assert (folder / "a.pdf.md").read_text() == "# first\n"
 
 
@@ -125,9 +127,9 @@ def test_second_fetch_writes_nothing(chandra, queue, folder):
     chandra("async", "fetch")
     before = (folder / "a.pdf.md").stat().st_mtime_ns
 
-    again = chandra("async", "fetch")
+    second_result = chandra("async", "fetch")
 
-    assert "wrote 0 results; 1 were there already" in again.out
+    assert "wrote 0 results; 1 were there already" in second_result.out
     assert (folder / "a.pdf.md").stat().st_mtime_ns == before
 
 
@@ -137,9 +139,9 @@ def test_modified_result_is_kept(chandra, queue, folder):
     chandra("async", "fetch")
     (folder / "a.pdf.md").write_text("# corrected")
 
-    again = chandra("async", "fetch")
+    second_result = chandra("async", "fetch")
 
-    assert again.status == 1
+    assert second_result.status == 1
     assert (folder / "a.pdf.md").read_text() == "# corrected"
 
 
@@ -192,14 +194,14 @@ def test_deleted_result_is_gone_and_can_be_retried(
     bucket, key = queue.accepted[0].output[5:].split("/", 1)
     wire.call("s3", "delete_object", Bucket=bucket, Key=key)
 
-    gone = chandra("async", "fetch")
+    gone_result = chandra("async", "fetch")
     chandra("async", "submit", "--retry-failed")
     queue.process_waiting()
-    fetched = chandra("async", "fetch")
+    fetch_result = chandra("async", "fetch")
 
-    assert gone.status == 1
-    assert "gone: " in gone.out
-    assert fetched.status == 0, fetched.out
+    assert gone_result.status == 1
+    assert "gone: " in gone_result.out
+    assert fetch_result.status == 0, fetch_result.out
     assert (folder / "a.pdf.md").read_text() == "# first\n"
 
 

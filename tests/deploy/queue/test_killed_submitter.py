@@ -77,35 +77,37 @@ def submitter(front, folder, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kept", ["file", "s3"])
+@pytest.mark.parametrize("ledger_kind", ["file", "s3"])
 def test_repeated_kills_read_each_document_once(
-    chandra, queue, folder, submitter, tmp_path, kept
+    chandra, queue, folder, submitter, tmp_path, ledger_kind
 ):
 
     def has_sent(number, process):
         return len(queue.accepted) >= number or process.poll() is not None
 
-    where = str(tmp_path / "ledger.db") if kept == "file" else "s3://exchange/ledger"
+    ledger = (
+        str(tmp_path / "ledger.db") if ledger_kind == "file" else "s3://exchange/ledger"
+    )
     chance = random.Random(7)
     for _ in range(NUM_KILLS):
-        process = submitter(where)
-        num_wanted = len(queue.accepted) + chance.randrange(1, 6)
-        until(lambda: has_sent(num_wanted, process), timeout_seconds=120)  # noqa: B023
+        process = submitter(ledger)
+        num_requests = len(queue.accepted) + chance.randrange(1, 6)
+        until(lambda: has_sent(num_requests, process), timeout_seconds=120)  # noqa: B023
         process.send_signal(signal.SIGKILL)
         process.wait()
         assert process.returncode == -signal.SIGKILL
 
-    last = submitter(where)
+    last = submitter(ledger)
     output, _ = last.communicate(timeout=240)
     queue.process_waiting()
-    fetched = chandra("async", "fetch", "--ledger", where)
+    fetch_result = chandra("async", "fetch", "--ledger", ledger)
 
     assert last.returncode == 0, output.decode()
     sent = Counter(queued.output for queued in queue.accepted)
     assert len(sent) == NUM_DOCUMENTS
     # What was under way when it was killed may be sent again, to the same place.
     assert sent.total() - len(sent) <= NUM_KILLS * NUM_SUBMISSIONS
-    assert fetched.status == 1
+    assert fetch_result.status == 1
     results = {p.name: p.read_text() for p in folder.glob("*.md")}
     assert results == {
         f"{number:03}.pdf.md": f"# document {number}\n"

@@ -77,13 +77,13 @@ def test_job_is_inserted_once(opened):
 def test_second_change_of_same_version_is_refused(opened):
     ledger, other = opened(), opened()
     ledger.save(JOB)
-    seen, also_seen = ledger.find_job(JOB.key), other.find_job(JOB.key)
+    job, same_job = ledger.find_job(JOB.key), other.find_job(JOB.key)
 
-    first = ledger.save(replace(seen, state=State.SENDING, owner="one/1"))
-    second = other.save(replace(also_seen, state=State.SENDING, owner="two/2"))
+    first_saved = ledger.save(replace(job, state=State.SENDING, owner="one/1"))
+    second_saved = other.save(replace(same_job, state=State.SENDING, owner="two/2"))
 
-    assert first is not None
-    assert second is None
+    assert first_saved is not None
+    assert second_saved is None
     assert other.find_job(JOB.key).owner == "one/1"
 
 
@@ -98,17 +98,17 @@ def test_returned_stamp_allows_next_save(opened):
 
 def test_one_of_many_threads_claims_the_job(opened):
     ledger = opened()
-    seen = ledger.save(JOB)
+    job = ledger.save(JOB)
 
     with ThreadPoolExecutor(8) as threads:
-        won = list(
+        saved_jobs = list(
             threads.map(
-                lambda number: ledger.save(replace(seen, owner=f"host/{number}")),
+                lambda number: ledger.save(replace(job, owner=f"host/{number}")),
                 range(8),
             )
         )
 
-    assert sum(job is not None for job in won) == 1
+    assert sum(saved is not None for saved in saved_jobs) == 1
 
 
 def test_places_are_saved_and_replaced(opened):
@@ -212,7 +212,7 @@ def test_retried_put_is_no_conflict(cloud, wire):
     sending = replace(JOB, state=State.SENDING, owner="host/1")
     ledger.save(sending)
 
-    again = ledger.save(sending)
+    saved_again = ledger.save(sending)
 
-    assert again is not None
-    assert ledger.save(replace(again, state=State.SUBMITTED)) is not None
+    assert saved_again is not None
+    assert ledger.save(replace(saved_again, state=State.SUBMITTED)) is not None

@@ -22,13 +22,13 @@ def test_retry_writes_to_its_own_address(chandra, queue, folder):
     chandra("async", "wait")
     without_retry = chandra("async", "submit", str(folder))
 
-    again = chandra("async", "submit", "--retry-failed")
+    second_result = chandra("async", "submit", "--retry-failed")
 
     assert (
         "1 failed earlier with a transient error: add --retry-failed"
         in without_retry.out
     )
-    assert again.status == 0, again.err
+    assert second_result.status == 0, second_result.err
     assert len(queue.accepted) == 4
     first, second = (
         q for q in queue.accepted if q.headers["filename"]
@@ -50,14 +50,14 @@ def test_transiently_missing_pages_are_retried(chandra, queue, folder):
     read_in_part(queue)
     in_part = chandra("async", "wait")
 
-    again = chandra("async", "submit", "--retry-failed", "--json")
+    second_result = chandra("async", "submit", "--retry-failed", "--json")
     queue.process_waiting()
     whole = chandra("async", "wait", "--json")
     chandra("async", "fetch")
 
     assert "1 were read in part, after a transient error" in in_part.out
     assert "async submit --retry-failed" in in_part.out
-    assert again.json["submitted"] == 1
+    assert second_result.json["submitted"] == 1
     assert (whole.json["pages"], whole.json["in_part"]) == (2, 0)
     assert not (folder / "a.pdf.error.json").exists()
 
@@ -87,21 +87,23 @@ def test_equal_names_of_two_submissions_are_both_written(
     queue.process_waiting()
 
     result = chandra("async", "fetch", "--into", str(tmp_path / "out"))
-    again = chandra("async", "fetch", "--into", str(tmp_path / "out"), "--json").json
+    second_result = chandra(
+        "async", "fetch", "--into", str(tmp_path / "out"), "--json"
+    ).json
 
     assert result.status == 0, result.out
     first, second = sorted((tmp_path / "out").iterdir())
     assert (first.name, first.read_text()) == ("a.pdf.md", "# first\n")
     assert (second.name[:2], second.read_text()) == ("a~", "# another\n")
-    assert again["outcomes"] == {"unchanged": 2}
+    assert second_result["outcomes"] == {"unchanged": 2}
 
 
 def test_file_with_two_option_sets_has_two_results(chandra, queue, folder):
-    one = str(folder / "a.pdf")
-    chandra("async", "submit", one)
+    path = str(folder / "a.pdf")
+    chandra("async", "submit", path)
     queue.process_waiting()
     chandra("async", "fetch")
-    chandra("async", "submit", one, "--max-output-tokens", "9")
+    chandra("async", "submit", path, "--max-output-tokens", "9")
     queue.write(queue.waiting.pop().output, build_result(b"short"))
 
     result = chandra("async", "fetch")
@@ -122,16 +124,18 @@ def test_folder_without_documents_is_reported(chandra, queue, tmp_path):
 
 
 def test_non_utf8_file_name_is_fetched_into_s3(chandra, queue, wire, folder):
-    odd = folder / os.fsdecode(b"no\xfftext.pdf")
-    odd.write_bytes(PDF + BROKEN)
-    chandra("async", "submit", str(odd))
+    path = folder / os.fsdecode(b"no\xfftext.pdf")
+    path.write_bytes(PDF + BROKEN)
+    chandra("async", "submit", str(path))
     queue.process_waiting()
 
-    beside = chandra("async", "fetch")
-    far = chandra("async", "fetch", "--into", "s3://exchange/results")
+    beside_result = chandra("async", "fetch")
+    into_result = chandra("async", "fetch", "--into", "s3://exchange/results")
 
-    assert (beside.status, far.status) == (1, 1), beside.err + far.err
-    assert "no\\udcfftext.pdf" in beside.out
+    assert (beside_result.status, into_result.status) == (1, 1), (
+        beside_result.err + into_result.err
+    )
+    assert "no\\udcfftext.pdf" in beside_result.out
     wire.call(
         "s3",
         "head_object",
@@ -145,12 +149,12 @@ def test_fetch_reports_missing_pages(chandra, queue, folder):
     read_in_part(queue, "deadline_exceeded")
 
     result = chandra("async", "fetch")
-    again = chandra("async", "fetch", "--json").json
+    second_result = chandra("async", "fetch", "--json").json
 
     assert result.status == 0, result.err
     target = str(folder / "a.pdf.md")
     assert f"in part: {target} lacks page 2 (deadline_exceeded)" in result.out
-    assert again["results"][0]["missing_pages"] == {"2": "deadline_exceeded"}
+    assert second_result["results"][0]["missing_pages"] == {"2": "deadline_exceeded"}
 
 
 def test_missing_pages_are_found_in_markdown(chandra, queue, folder):
@@ -160,21 +164,21 @@ def test_missing_pages_are_found_in_markdown(chandra, queue, folder):
     chandra("async", "submit", str(folder / "a.pdf"), "--format", "md")
     queue.write(queue.waiting.pop().output, body)
 
-    waited = chandra("async", "wait", "--json").json
+    wait_result = chandra("async", "wait", "--json").json
     result = chandra("async", "fetch")
     fetched_text = (folder / "a.pdf.md").read_bytes()
     error_report = json.loads((folder / "a.pdf.error.json").read_text())
-    again = chandra("async", "submit", "--retry-failed", "--json").json
+    second_result = chandra("async", "submit", "--retry-failed", "--json").json
     queue.write(queue.waiting.pop().output, whole)
     after = chandra("async", "fetch")
 
-    assert (waited["pages_failed"], waited["in_part"]) == (1, 1)
+    assert (wait_result["pages_failed"], wait_result["in_part"]) == (1, 1)
     assert "lacks page 2 (engine_failed)" in result.out
     assert fetched_text == body
     assert error_report["pages"] == [
         {"page": 2, "code": "engine_failed", "detail": "it died twice"}
     ]
-    assert again["submitted"] == 1
+    assert second_result["submitted"] == 1
     assert "in part" not in after.out
     assert (folder / "a.pdf.md").read_bytes() == whole
     assert not (folder / "a.pdf.error.json").exists()
@@ -200,11 +204,11 @@ def test_permanently_missing_pages_are_not_retried(chandra, queue, folder, code)
     read_in_part(queue, code)
     chandra("async", "wait")
 
-    again = chandra(
+    second_result = chandra(
         "async", "submit", str(folder / "a.pdf"), "--retry-failed", "--json"
     )
 
-    assert (again.json["submitted"], again.json["known"]) == (0, 1)
+    assert (second_result.json["submitted"], second_result.json["known"]) == (0, 1)
 
 
 def test_failing_page_is_retried_at_most_three_times(chandra, queue, folder):
@@ -248,10 +252,10 @@ def test_interrupted_retry_continues(chandra, queue, folder):
     queue.refusals = ["ValidationError"]
     broken_off = chandra("async", "submit", "--retry-failed")
 
-    again = chandra("async", "submit", "--retry-failed", "--json")
+    second_result = chandra("async", "submit", "--retry-failed", "--json")
 
     assert broken_off.status == 4
-    assert again.json["submitted"] == 1
+    assert second_result.json["submitted"] == 1
 
 
 def test_submit_without_input_is_refused(chandra, queue):

@@ -70,10 +70,10 @@ def test_idle_time_exceeds_longest_document(timeout):
 
 def test_existing_scaling_is_not_changed():
     expected = build_scaling()
-    subject = build_planner(report_as_aws(expected))
+    planner = build_planner(report_as_aws(expected))
 
-    assert subject.scale(expected) == []
-    assert subject.watch(expected) == []
+    assert planner.scale(expected) == []
+    assert planner.watch(expected) == []
 
 
 def test_only_differences_are_changed():
@@ -81,10 +81,10 @@ def test_only_differences_are_changed():
         build_scaling(),
         build_scaling(max_instances=5, timeout_seconds=900),
     )
-    subject = build_planner(report_as_aws(before))
+    planner = build_planner(report_as_aws(before))
 
     sentences = [
-        a.sentence for a in [*subject.scale(expected), *subject.watch(expected)]
+        a.sentence for a in [*planner.scale(expected), *planner.watch(expected)]
     ]
 
     assert sentences == [

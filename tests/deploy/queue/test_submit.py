@@ -37,11 +37,11 @@ def test_folder_is_uploaded_and_queued(chandra, queue, folder, wire):
 def test_second_submit_sends_nothing(chandra, queue, folder):
     chandra("async", "submit", str(folder))
 
-    again = chandra("async", "submit", str(folder), "--json")
+    second_result = chandra("async", "submit", str(folder), "--json")
 
-    assert again.status == 0, again.err
-    assert again.json["submitted"] == 0
-    assert again.json["known"] == 3
+    assert second_result.status == 0, second_result.err
+    assert second_result.json["submitted"] == 0
+    assert second_result.json["known"] == 3
     assert len(queue.accepted) == 3
 
 
@@ -83,14 +83,14 @@ def test_options_are_sent_as_custom_attributes(chandra, queue, folder):
 
 
 def test_other_options_submit_document_again(chandra, queue, folder):
-    one = str(folder / "a.pdf")
+    path = str(folder / "a.pdf")
 
     for options in ([], ["--prompt", "x; y"], ["--paginate"], ["--temperature", "1"]):
         for _ in range(2):
-            chandra("async", "submit", one, *options)
+            chandra("async", "submit", path, *options)
 
-    sent = [queued.headers.get("custom_attributes") for queued in queue.accepted]
-    assert sent == [None, "prompt=x%3B y", "paginate=true", "temperature=1.0"]
+    attributes = [queued.headers.get("custom_attributes") for queued in queue.accepted]
+    assert attributes == [None, "prompt=x%3B y", "paginate=true", "temperature=1.0"]
 
 
 def test_long_prompt_is_sent_without_escapes(chandra, queue, project, folder, tmp_path):
@@ -161,19 +161,19 @@ def test_refused_documents_are_in_ledger(chandra, queue, folder, tmp_path):
 
     submitted = chandra("async", "submit", str(folder / "empty.png"), str(manifest))
     queue.process_waiting()
-    waited = chandra("async", "wait", "--json")
-    fetched = chandra("async", "fetch", "--json")
+    wait_result = chandra("async", "wait", "--json")
+    fetch_result = chandra("async", "fetch", "--json")
 
-    assert submitted.status == waited.status == fetched.status == 1
-    assert (waited.json["read"], waited.json["waiting"]) == (1, 0)
-    assert waited.json["failures"] == {
+    assert submitted.status == wait_result.status == fetch_result.status == 1
+    assert (wait_result.json["read"], wait_result.json["waiting"]) == (1, 0)
+    assert wait_result.json["failures"] == {
         "document_not_found": 2, "unreadable_document": 1
     }  # fmt: skip
     error = json.loads((folder / "empty.png.error.json").read_text())
     assert (error["code"], error["detail"]) == ("unreadable_document", "it is empty")
     assert get_error(queue, "scans", "gone.pdf")["code"] == "document_not_found"
     assert not (tmp_path / "nowhere").exists()
-    assert {each["outcome"] for each in fetched.json["results"]} == {
+    assert {each["outcome"] for each in fetch_result.json["results"]} == {
         "written", "failed"
     }  # fmt: skip
 
@@ -187,17 +187,17 @@ def test_retry_checks_refused_documents_again(chandra, queue, folder):
     empty.touch()
     chandra("async", "submit", str(folder))
     chandra("async", "fetch")
-    still = chandra("async", "submit", "--retry-failed", "--json")
+    first_retry = chandra("async", "submit", "--retry-failed", "--json")
     empty.write_bytes(PNG + b"filled")
 
-    again = chandra("async", "submit", "--retry-failed", "--json")
+    second_result = chandra("async", "submit", "--retry-failed", "--json")
     queue.process_waiting()
-    waited = chandra("async", "wait", "--json")
+    wait_result = chandra("async", "wait", "--json")
     chandra("async", "fetch")
 
-    assert (still.status, still.json["submitted"]) == (1, 0)
-    assert (again.status, again.json["submitted"]) == (0, 1)
-    assert waited.json["failures"] == {"unreadable_document": 1}
+    assert (first_retry.status, first_retry.json["submitted"]) == (1, 0)
+    assert (second_result.status, second_result.json["submitted"]) == (0, 1)
+    assert wait_result.json["failures"] == {"unreadable_document": 1}
     assert (folder / "empty.png.md").read_text() == "# filled\n"
     assert not (folder / "empty.png.error.json").exists()
 
@@ -209,12 +209,12 @@ def test_deleted_document_stays_read(chandra, queue, wire):
     queue.process_waiting()
     wire.call("s3", "delete_object", Bucket="scans", Key="a.pdf")
 
-    again = chandra("async", "submit", "s3://scans/wanted.jsonl")
-    waited = chandra("async", "wait", "--json")
+    second_result = chandra("async", "submit", "s3://scans/wanted.jsonl")
+    wait_result = chandra("async", "wait", "--json")
 
-    assert again.status == 1
-    assert "there is no such object (document_not_found)" in again.out
-    assert (waited.json["read"], waited.json["failed"]) == (1, 0)
+    assert second_result.status == 1
+    assert "there is no such object (document_not_found)" in second_result.out
+    assert (wait_result.json["read"], wait_result.json["failed"]) == (1, 0)
 
 
 def test_replaced_document_counts_once(chandra, queue, folder):
@@ -225,9 +225,9 @@ def test_replaced_document_counts_once(chandra, queue, folder):
 
     chandra("async", "submit", str(folder / "c.pdf"))
     queue.process_waiting()
-    waited = chandra("async", "wait", "--json")
+    wait_result = chandra("async", "wait", "--json")
 
-    assert (waited.status, waited.json["documents"]) == (0, 1)
+    assert (wait_result.status, wait_result.json["documents"]) == (0, 1)
 
 
 def test_document_above_one_gib_is_refused(chandra, queue, folder):
@@ -236,14 +236,14 @@ def test_document_above_one_gib_is_refused(chandra, queue, folder):
         file.truncate(MAX_BYTES + 1)
 
     result = chandra("async", "submit", str(folder / "2026"), str(folder / "a.pdf"))
-    waited = chandra("async", "wait", "--timeout", "1", "--json")
+    wait_result = chandra("async", "wait", "--timeout", "1", "--json")
 
     assert (
         "it has 1,073,741,825 bytes, and SageMaker takes 1,073,741,824 "
         "(document_too_large)" in result.out
     )
     assert len(queue.accepted) == 1
-    assert waited.status == 7
+    assert wait_result.status == 7
 
 
 def test_throttled_request_is_retried(chandra, queue, folder, at):
@@ -263,11 +263,11 @@ def test_missing_endpoint_stops_and_can_continue(chandra, queue, folder):
 
     result = chandra("async", "submit", str(folder))
     queue.refusals.clear()
-    again = chandra("async", "submit", str(folder))
+    second_result = chandra("async", "submit", str(folder))
 
     assert result.status == 4
     assert "no endpoint ocr-async in service" in result.err
-    assert again.status == 0, again.err
+    assert second_result.status == 0, second_result.err
     assert len(queue.accepted) == 3
 
 
@@ -292,9 +292,9 @@ def test_killed_request_that_arrived_is_not_sent_again(chandra, queue, folder, l
     queue.process_waiting()
 
     result = chandra("async", "submit", str(folder / "a.pdf"))
-    waited = chandra("async", "wait")
+    wait_result = chandra("async", "wait")
 
-    assert result.status == waited.status == 0, result.err
+    assert result.status == wait_result.status == 0, result.err
     assert len(queue.accepted) == 1
 
 
@@ -307,10 +307,10 @@ def test_killed_request_that_failed_is_not_sent_again(chandra, queue, folder, le
     queue.process_waiting()
 
     result = chandra("async", "submit", str(folder / "c.pdf"))
-    waited = chandra("async", "wait", "--json")
+    wait_result = chandra("async", "wait", "--json")
 
     assert result.status == 0, result.err
-    assert waited.json["failures"] == {"unreadable_document": 1}
+    assert wait_result.json["failures"] == {"unreadable_document": 1}
     assert len(queue.accepted) == 1
 
 
@@ -400,10 +400,10 @@ def test_document_too_long_for_timeout_is_reported(chandra, queue, folder, proje
 def test_ledger_in_s3_is_supported(chandra, queue, folder, tmp_path):
     where = ["--ledger", "s3://exchange/ledger"]
     chandra("async", "submit", str(folder), *where)
-    again = chandra("async", "submit", str(folder), *where, "--json")
+    second_result = chandra("async", "submit", str(folder), *where, "--json")
     queue.process_waiting()
-    fetched = chandra("async", "fetch", *where)
+    fetch_result = chandra("async", "fetch", *where)
 
-    assert again.json["known"] == 3
-    assert "wrote 2 results" in fetched.out
+    assert second_result.json["known"] == 3
+    assert "wrote 2 results" in fetch_result.out
     assert not (tmp_path / "chandra.ledger.db").exists()

@@ -33,10 +33,10 @@ def test_hidden_files_are_left_out(folder):
 
 def test_default_revision_is_digest_of_files(folder):
     first = read_weights(folder, "m", None).revision
-    again = read_weights(folder, "m", None).revision
+    second = read_weights(folder, "m", None).revision
     (folder / "config.json").write_text(OTHER_CONFIG)
 
-    assert first == again
+    assert first == second
     assert first.startswith("sha256-")
     assert read_weights(folder, "m", None).revision != first
 

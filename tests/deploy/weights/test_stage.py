@@ -196,11 +196,11 @@ def test_destroy_all_keeps_foreign_weights(bucket, chandra, wire):
     chandra("model", "stage")
     wire.call("s3", "put_object", FakeS3=BUCKET, Key=PREFIX + "theirs/x", Body=b"x")
 
-    kept = chandra("destroy")
-    gone = chandra("destroy", "--all")
+    destroy_result = chandra("destroy")
+    destroy_all_result = chandra("destroy", "--all")
 
-    assert "nothing carries the tag" in kept.out
-    assert "delete 3 objects of staged weights" in gone.out
+    assert "nothing carries the tag" in destroy_result.out
+    assert "delete 3 objects of staged weights" in destroy_all_result.out
     assert list_keys(wire) == [PREFIX + "theirs/x"]
 
 
@@ -210,11 +210,11 @@ def test_destroy_all_deletes_tar_and_build_sources(bucket, chandra, wire):
         key = f"builds/{deployment}/v1.zip"
         wire.call("s3", "put_object", FakeS3=BUCKET, Key=key, Body=b"x")
 
-    gone = chandra("destroy", "--all")
+    gone_result = chandra("destroy", "--all")
 
-    assert "delete 4 objects of staged weights" in gone.out
-    assert "delete 1 object of build sources" in gone.out
-    assert "chandra.lock.json no longer names the weights" in gone.out
+    assert "delete 4 objects of staged weights" in gone_result.out
+    assert "delete 1 object of build sources" in gone_result.out
+    assert "chandra.lock.json no longer names the weights" in gone_result.out
     assert list_keys(wire) == ["builds/other/v1.zip"]
 
 
@@ -236,13 +236,13 @@ def test_weights_in_use_elsewhere_are_kept(bucket, chandra, project, wire):
     chandra("deploy")
     project(name="ocr")
 
-    refused = chandra("destroy", "--all")
+    refused_result = chandra("destroy", "--all")
     project(name="other")
-    theirs = chandra("destroy", "--all")
+    owner_result = chandra("destroy", "--all")
 
-    assert refused.status == 5
-    assert "and weights at s3://weights/" in refused.err
-    assert theirs.status == 0, theirs.err
+    assert refused_result.status == 5
+    assert "and weights at s3://weights/" in refused_result.err
+    assert owner_result.status == 0, owner_result.err
     assert len(list_keys(wire)) == 3
 
 

@@ -23,12 +23,12 @@ from tests.deploy.weights.fake_s3 import (
 
 
 def test_large_file_is_uploaded_in_parts(bucket, wire, folder, large):
-    seen: list[int] = []
+    progress: list[int] = []
 
-    stage_folder(wire, folder, seen)
+    stage_folder(wire, folder, progress)
 
     assert read_object(wire, "p/model.safetensors") == large.read_bytes()
-    assert [n for n in seen if n > MIB] == [5 * MIB, 10 * MIB, 11 * MIB]
+    assert [n for n in progress if n > MIB] == [5 * MIB, 10 * MIB, 11 * MIB]
 
 
 def test_existing_files_are_not_uploaded_again(bucket, wire, folder, cloud):
@@ -117,14 +117,14 @@ def test_interrupted_tar_continues_with_its_parts(
     with pytest.raises(KeyboardInterrupt):
         create_store(wire).tar(weights, "p.tar.gz", lambda *_: None)
     sent.append(0)
-    seen: list[int] = []
+    progress: list[int] = []
     is_written = create_store(wire).tar(
-        weights, "p.tar.gz", lambda done, total: seen.append(done)
+        weights, "p.tar.gz", lambda done, total: progress.append(done)
     )
     is_written_again = create_store(wire).tar(weights, "p.tar.gz", lambda *_: None)
 
     assert sent == [1, 0, 2, 3]
-    assert seen[-1] == weights.size
+    assert progress[-1] == weights.size
     assert (is_written, is_written_again) == (True, False)
     with tarfile.open(fileobj=io.BytesIO(read_object(wire, "p.tar.gz"))) as tar:
         content = tar.extractfile("model.safetensors")
