@@ -22,7 +22,7 @@ def request_line(status, code, **more):
     return json.dumps({"event": "request", "status": status, "code": code, **more})
 
 
-def code(job_log, subject="in/a.pdf", document=None):
+def find_code(job_log, subject="in/a.pdf", document=None):
     return job_log.explain_failure(subject, "a.pdf", document).code
 
 
@@ -47,7 +47,7 @@ def test_code_is_found_by_digest_of_document():
         f"{HEAD}in/a.pdf: ClientError: 422",
     )
 
-    assert code(job_log, document="d2") == "invalid_option"
+    assert find_code(job_log, document="d2") == "invalid_option"
 
 
 def test_last_answer_decides_on_transient_missing_pages():
@@ -80,13 +80,13 @@ def test_status_with_several_codes_is_reported():
 def test_status_without_code_is_reported():
     job_log = read_log(f"{HEAD}in/a.pdf: Bad HTTP status received from algorithm: 507")
 
-    assert code(job_log) == "http_507"
+    assert find_code(job_log) == "http_507"
 
 
 def test_missing_answer_has_its_own_code():
     job_log = read_log(f"{HEAD}in/a.pdf: Unable to get response from algorithm")
 
-    assert code(job_log) == "no_answer"
+    assert find_code(job_log) == "no_answer"
 
 
 def test_refusal_by_sagemaker_keeps_its_words():
@@ -108,7 +108,7 @@ def test_last_attempt_counts():
         f'{HEAD}in/a.pdf: {{"code": "unreadable_document"}}',
     )
 
-    assert code(job_log) == "unreadable_document"
+    assert find_code(job_log) == "unreadable_document"
 
 
 @pytest.mark.parametrize("key", ["in/a: b.pdf", "in/12:30.pdf", "in/ClientError.pdf"])
@@ -118,11 +118,11 @@ def test_key_may_contain_colons(key):
         f'{HEAD}{key}: {{"code": "unsupported_media_type"}}',
     )
 
-    assert code(job_log, key) == "unsupported_media_type"
+    assert find_code(job_log, key) == "unsupported_media_type"
 
 
 def test_object_without_line_is_unknown():
-    assert code(read_log("anything", '{"event": "request"', '["a"]')) == "unknown"
+    assert find_code(read_log("anything", '{"event": "request"', '["a"]')) == "unknown"
 
 
 def test_failed_pages_are_counted_separately():

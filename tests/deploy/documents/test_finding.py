@@ -354,11 +354,11 @@ def test_pages_of_local_files_are_counted(tmp_path):
 
 
 def test_objects_are_listed_and_read_from_s3(cloud, wire):
-    wire.call("s3", "create_bucket", FakeS3="documents")
+    wire.call("s3", "create_bucket", Bucket="documents")
     for key in ("scans/a.pdf", "scans/2024/b.png", "other.pdf"):
-        wire.call("s3", "put_object", FakeS3="documents", Key=key, Body=beginning(key))
+        wire.call("s3", "put_object", Bucket="documents", Key=key, Body=beginning(key))
     line = json.dumps({"document": "s3://documents/other.pdf", "pages": 2}).encode()
-    wire.call("s3", "put_object", FakeS3="documents", Key="wanted.jsonl", Body=line)
+    wire.call("s3", "put_object", Bucket="documents", Key="wanted.jsonl", Body=line)
     objects = S3Objects(wire)
 
     in_prefix = find("s3://documents/scans", objects=objects)

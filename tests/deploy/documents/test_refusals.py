@@ -33,18 +33,18 @@ def upload_object(cloud, wire, project, at):
     """Set up queue, machines and endpoint; return a function to upload an object."""
     project(CONFIG)
     create_batch_resources(cloud, wire, at.now)
-    wire.call("s3", "create_bucket", FakeS3="exchange")
+    wire.call("s3", "create_bucket", Bucket="exchange")
     cloud.invoked = FakeQueue(wire)
 
     def upload_object(key, body, **more):
-        wire.call("s3", "put_object", FakeS3="inbox", Key=key, Body=body, **more)
+        wire.call("s3", "put_object", Bucket="inbox", Key=key, Body=body, **more)
 
     return upload_object
 
 
 def restore(wire, key):
     wire.call(
-        "s3", "restore_object", FakeS3="inbox", Key=key, RestoreRequest={"Days": 1}
+        "s3", "restore_object", Bucket="inbox", Key=key, RestoreRequest={"Days": 1}
     )
 
 

@@ -62,14 +62,14 @@ def test_an_arm64_image_is_refused(tmp_path):
 
 def test_arm64_image_without_platform_in_index_is_refused(open_archive):
     with pytest.raises(ConfigError, match="is for linux/arm64"):
-        open_archive(oci_files(ARM64_CONFIG, is_nested=False)).image()
+        open_archive(oci_files(ARM64_CONFIG, is_nested=False)).select_image()
 
 
 def test_windows_image_is_refused(open_archive):
     files = oci_files(image_config("windows/amd64"), is_nested=False)
 
     with pytest.raises(ConfigError, match="is for windows/amd64"):
-        open_archive(files).image()
+        open_archive(files).select_image()
 
 
 def test_index_without_amd64_names_its_platforms(open_archive):
@@ -77,7 +77,7 @@ def test_index_without_amd64_names_its_platforms(open_archive):
                       ("windows", "amd64", "sha256:" + "b" * 64))  # fmt: skip
 
     with pytest.raises(ConfigError, match=r"linux/arm64 and windows/amd64"):
-        open_archive({"index.json": encoded(index)}).image()
+        open_archive({"index.json": encoded(index)}).select_image()
 
 
 def test_amd64_is_chosen_among_platforms(open_archive):
@@ -89,13 +89,15 @@ def test_amd64_is_chosen_among_platforms(open_archive):
         blobs=(arm, ARM64_CONFIG, amd, CONFIG, LAYER),
     )
 
-    assert open_archive(files).image().digest == digest(amd)
+    assert open_archive(files).select_image().digest == digest(amd)
 
 
 def test_cuda_and_tag_are_read(open_archive):
     config = image_config(env=["CUDA_VERSION=13.0.1"])
 
-    image = open_archive(oci_files(config, tag="docker.io/library/ocr:v1.2")).image()
+    image = open_archive(
+        oci_files(config, tag="docker.io/library/ocr:v1.2")
+    ).select_image()
 
     assert image.configuration.cuda == "13.0"
     assert image.tag == "v1.2"
@@ -113,7 +115,7 @@ def test_cuda_and_tag_are_read(open_archive):
     ],
 )
 def test_tag_is_read_from_annotation(open_archive, name, tag):
-    assert open_archive(oci_files(tag=name)).image().tag == tag
+    assert open_archive(oci_files(tag=name)).select_image().tag == tag
 
 
 def build_two_images():
@@ -131,7 +133,7 @@ def build_two_images():
 def test_tag_selects_one_of_two_images(open_archive):
     files, second = build_two_images()
 
-    assert open_archive(files).image("v2").digest == second
+    assert open_archive(files).select_image("v2").digest == second
 
 
 def test_tag_selects_among_images_with_several_tags(open_archive):
@@ -142,14 +144,16 @@ def test_tag_selects_among_images_with_several_tags(open_archive):
     index["manifests"].append(latest)
     archive = open_archive(files | {"index.json": encoded(index)})
 
-    assert [archive.image(tag).digest for tag in ("v2", "latest")] == [second] * 2
+    assert [archive.select_image(tag).digest for tag in ("v2", "latest")] == [
+        second
+    ] * 2
     with pytest.raises(ConfigError, match=r"2 images for .*: v1, v2 or latest"):
-        archive.image()
+        archive.select_image()
 
 
 def test_ambiguous_images_are_refused(open_archive):
     with pytest.raises(ConfigError, match=r"2 images for linux/amd64: v1, v2"):
-        open_archive(build_two_images()[0]).image("v3")
+        open_archive(build_two_images()[0]).select_image("v3")
 
 
 @pytest.mark.parametrize("format", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT])
@@ -158,8 +162,8 @@ def test_blobs_are_read_in_pieces(open_archive, format):
 
     archive = open_archive(files, format=format)
 
-    assert archive.image().digest == digest(encoded(oci_manifest()))
-    assert b"".join(archive.parts(digest(LAYER), 7)) == LAYER
+    assert archive.select_image().digest == digest(encoded(oci_manifest()))
+    assert b"".join(archive.read_parts(digest(LAYER), 7)) == LAYER
 
 
 def test_missing_blob_is_reported_before_upload(open_archive):
@@ -167,24 +171,26 @@ def test_missing_blob_is_reported_before_upload(open_archive):
     del files[get_member_name(LAYER)]
 
     with pytest.raises(ConfigError, match=rf"{digest(LAYER)} with .* no such blob"):
-        open_archive(files).image()
+        open_archive(files).select_image()
 
 
 def test_truncated_blob_is_reported(open_archive):
     with pytest.raises(ConfigError, match=r"cut off or damaged: .* 3 bytes of it"):
-        open_archive(oci_files() | {get_member_name(LAYER): LAYER[:3]}).image()
+        open_archive(oci_files() | {get_member_name(LAYER): LAYER[:3]}).select_image()
 
 
 def test_manifest_with_wrong_digest_is_damaged(open_archive):
     manifest = encoded(oci_manifest())
 
     with pytest.raises(ConfigError, match="is damaged"):
-        open_archive(oci_files() | {get_member_name(manifest): manifest + b" "}).image()
+        open_archive(
+            oci_files() | {get_member_name(manifest): manifest + b" "}
+        ).select_image()
 
 
 def test_old_docker_archive_is_refused(open_archive):
     with pytest.raises(ConfigError, match="Docker archive from before Docker 25"):
-        open_archive({"manifest.json": b"[]"}).image()
+        open_archive({"manifest.json": b"[]"}).select_image()
 
 
 @pytest.mark.parametrize(
@@ -206,7 +212,7 @@ def test_old_docker_archive_is_refused(open_archive):
 )  # fmt: skip
 def test_invalid_index_is_refused(open_archive, index):
     with pytest.raises(ConfigError) as caught:
-        open_archive({"index.json": index}).image()
+        open_archive({"index.json": index}).select_image()
 
     assert caught.value.hint
 
@@ -227,7 +233,7 @@ def test_invalid_manifest_is_refused(open_archive, manifest):
     with pytest.raises(ConfigError):
         open_archive(
             build_files(build_index_entry(content), blobs=(content, CONFIG))
-        ).image()
+        ).select_image()
 
 
 JSON = st.recursive(
@@ -265,7 +271,7 @@ def test_any_documents_are_read_or_refused(open_archive, index, manifest):
         files["index.json"] = json.dumps(index).encode()
 
     try:
-        image = open_archive(files).image()
+        image = open_archive(files).select_image()
         is_fitting = image.configuration.runs_on_sagemaker
     except ConfigError as error:
         is_fitting = error.hint is not None

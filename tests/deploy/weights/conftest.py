@@ -13,7 +13,7 @@ from tests.deploy.weights.fake_s3 import (
 
 @pytest.fixture
 def bucket(cloud, wire):
-    wire.call("s3", "create_bucket", FakeS3=BUCKET)
+    wire.call("s3", "create_bucket", Bucket=BUCKET)
 
 
 @pytest.fixture

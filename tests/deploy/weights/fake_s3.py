@@ -40,7 +40,7 @@ class FakeS3:
             for item in items
         ]
 
-    def read_object(self, bucket: str, key: str) -> bytes:
+    def read(self, bucket: str, key: str) -> bytes:
         try:
             return self.contents[f"s3://{bucket}/{key}"]
         except KeyError as error:
@@ -62,12 +62,12 @@ OTHER_CONFIG = '{"model_type": "qwen3_vl", "dtype": "bfloat16"}'
 
 def list_keys(wire):
     return [
-        o["Key"] for o in wire.pages("s3", "list_objects_v2", "Contents", FakeS3=BUCKET)
+        o["Key"] for o in wire.pages("s3", "list_objects_v2", "Contents", Bucket=BUCKET)
     ]
 
 
 def read_object(wire, key):
-    return wire.call("s3", "get_object", FakeS3=BUCKET, Key=key)["Body"].read()
+    return wire.call("s3", "get_object", Bucket=BUCKET, Key=key)["Body"].read()
 
 
 def create_store(wire):

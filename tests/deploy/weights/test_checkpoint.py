@@ -41,13 +41,13 @@ def write_folder(tmp_path):
 
 @pytest.fixture
 def bucket(cloud, wire):
-    wire.call("s3", "create_bucket", FakeS3="weights")
+    wire.call("s3", "create_bucket", Bucket="weights")
     cloud.calls.clear()
 
 
 def read_manifest(wire, model, revision="v1"):
     key = f"models/{model}/{revision}/{MANIFEST}"
-    answer = wire.call("s3", "get_object", FakeS3="weights", Key=key)
+    answer = wire.call("s3", "get_object", Bucket="weights", Key=key)
     return json.loads(answer["Body"].read())
 
 
@@ -241,7 +241,7 @@ def test_invalid_model_name_is_refused(chandra, cloud, write_folder, name):
 @pytest.fixture
 def bucket_in_other_region(cloud, wire):
     where = {"LocationConstraint": "eu-west-1"}
-    wire.call("s3", "create_bucket", FakeS3="weights", CreateBucketConfiguration=where)
+    wire.call("s3", "create_bucket", Bucket="weights", CreateBucketConfiguration=where)
     cloud.calls.clear()
 
 

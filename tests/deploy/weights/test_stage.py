@@ -50,7 +50,7 @@ def test_complete_weights_are_not_replaced(bucket, chandra, wire, folder):
 
 def test_leftover_file_is_a_conflict(bucket, chandra, wire, folder):
     chandra("model", "stage", "--from", str(folder), "--revision", "v1")
-    wire.call("s3", "delete_object", FakeS3=BUCKET, Key=PREFIX + "v1/" + MANIFEST)
+    wire.call("s3", "delete_object", Bucket=BUCKET, Key=PREFIX + "v1/" + MANIFEST)
     (folder / "sub" / "tokenizer.json").unlink()
 
     result = chandra("model", "stage", "--from", str(folder), "--revision", "v1")
@@ -173,9 +173,9 @@ def test_ctrl_c_during_fetch_keeps_cache(bucket, chandra, hub):
 
 def test_invalid_manifest_is_replaced(bucket, chandra, wire):
     key = f"{PREFIX}c0ffee/{MANIFEST}"
-    wire.call("s3", "put_object", FakeS3=BUCKET, Key=key, Body=b"no object")
+    wire.call("s3", "put_object", Bucket=BUCKET, Key=key, Body=b"no object")
     wire.call(
-        "s3", "put_object", FakeS3=BUCKET, Key=f"models/x/{MANIFEST}", Body=b"nor this"
+        "s3", "put_object", Bucket=BUCKET, Key=f"models/x/{MANIFEST}", Body=b"nor this"
     )
 
     staged = chandra("model", "stage")
@@ -194,7 +194,7 @@ def test_missing_bucket_is_not_found(chandra, cloud):
 
 def test_destroy_all_keeps_foreign_weights(bucket, chandra, wire):
     chandra("model", "stage")
-    wire.call("s3", "put_object", FakeS3=BUCKET, Key=PREFIX + "theirs/x", Body=b"x")
+    wire.call("s3", "put_object", Bucket=BUCKET, Key=PREFIX + "theirs/x", Body=b"x")
 
     destroy_result = chandra("destroy")
     destroy_all_result = chandra("destroy", "--all")
@@ -208,7 +208,7 @@ def test_destroy_all_deletes_tar_and_build_sources(bucket, chandra, wire):
     chandra("model", "stage", "--tar")
     for deployment in ("ocr", "other"):
         key = f"builds/{deployment}/v1.zip"
-        wire.call("s3", "put_object", FakeS3=BUCKET, Key=key, Body=b"x")
+        wire.call("s3", "put_object", Bucket=BUCKET, Key=key, Body=b"x")
 
     gone_result = chandra("destroy", "--all")
 

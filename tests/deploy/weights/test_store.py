@@ -45,14 +45,14 @@ def test_weights_are_encrypted_with_kms_key(bucket, wire, folder):
 
     store.stage(weights, "p/", "ocr", lambda *_: None)
 
-    head = wire.call("s3", "head_object", FakeS3=BUCKET, Key="p/config.json")
+    head = wire.call("s3", "head_object", Bucket=BUCKET, Key="p/config.json")
     assert head["ServerSideEncryption"] == "aws:kms"
     assert head["SSEKMSKeyId"].endswith("alias/ocr")
 
 
 def test_changed_file_is_uploaded_again(bucket, wire, folder):
     stage_folder(wire, folder)
-    wire.call("s3", "delete_object", FakeS3=BUCKET, Key="p/" + MANIFEST)
+    wire.call("s3", "delete_object", Bucket=BUCKET, Key="p/" + MANIFEST)
     (folder / "config.json").write_text(OTHER_CONFIG)
 
     assert stage_folder(wire, folder) == 1
@@ -93,7 +93,7 @@ def test_manifest_lists_all_files(bucket, wire, folder):
 
 def test_verify_finds_replaced_file(bucket, wire, folder):
     stage_folder(wire, folder)
-    wire.call("s3", "put_object", FakeS3=BUCKET, Key="p/config.json", Body=b"[]")
+    wire.call("s3", "put_object", Bucket=BUCKET, Key="p/config.json", Body=b"[]")
 
     with pytest.raises(ResourceFailedError, match=r"config\.json"):
         create_store(wire).verify(read_weights(folder, "m", "r"), "p/")
@@ -115,13 +115,15 @@ def test_interrupted_tar_continues_with_its_parts(
     intercept("s3", "UploadPart", give_up)
 
     with pytest.raises(KeyboardInterrupt):
-        create_store(wire).tar(weights, "p.tar.gz", lambda *_: None)
+        create_store(wire).upload_tar(weights, "p.tar.gz", lambda *_: None)
     sent.append(0)
     progress: list[int] = []
-    is_written = create_store(wire).tar(
+    is_written = create_store(wire).upload_tar(
         weights, "p.tar.gz", lambda done, total: progress.append(done)
     )
-    is_written_again = create_store(wire).tar(weights, "p.tar.gz", lambda *_: None)
+    is_written_again = create_store(wire).upload_tar(
+        weights, "p.tar.gz", lambda *_: None
+    )
 
     assert sent == [1, 0, 2, 3]
     assert progress[-1] == weights.size
@@ -146,5 +148,5 @@ def test_parts_of_other_bytes_are_not_reused(bucket, wire, large):
 
     assert read_object(wire, "p/big") == large.read_bytes()
     assert store.holds("p/big", 11 * MIB, "new")
-    unfinished = wire.call("s3", "list_multipart_uploads", FakeS3=BUCKET)
+    unfinished = wire.call("s3", "list_multipart_uploads", Bucket=BUCKET)
     assert unfinished.get("Uploads", []) == []
