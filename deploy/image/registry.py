@@ -116,7 +116,7 @@ class Registry:
         token = answer["authorizationData"][0]["authorizationToken"]
         return base64.b64decode(token).decode().partition(":")[2]
 
-    def find_image(self, reference: str, *, prefer: str | None = None) -> ImageState:
+    def get_image(self, reference: str, *, prefer: str | None = None) -> ImageState:
         """Return the state of an image, given by its tag or digest.
 
         Raises NotFoundError if there is no such image. The state names the requested

@@ -215,7 +215,7 @@ def _interrupted(context: Context) -> Interrupted:
 
 def _find(registry: Registry, tag: str) -> ImageState | None:
     try:
-        return registry.find_image(tag)
+        return registry.get_image(tag)
     except NotFoundError:
         return None
 
@@ -223,7 +223,7 @@ def _find(registry: Registry, tag: str) -> ImageState | None:
 def _pushed(context: Context, registry: Registry, tag: str) -> int:
     """Report the pushed image, and record it unless it is for another platform."""
     config = context.config
-    state = registry.find_image(tag)
+    state = registry.get_image(tag)
     contents = registry.read_contents(state)
     data = registry_data(config, state, contents)
     if context.is_dry_run:
@@ -248,7 +248,7 @@ def _check(context: Context, options: argparse.Namespace) -> int:
         return _check_archive(context, options)
     config = context.config
     registry = Registry(context.aws, config)
-    state = registry.find_image(_reference(context, options), prefer=config.image.tag)
+    state = registry.get_image(_reference(context, options), prefer=config.image.tag)
     contents = registry.read_contents(state)
     data = registry_data(config, state, contents)
     if options.fix and not contents.runs_on_sagemaker:
@@ -267,7 +267,7 @@ def _check(context: Context, options: argparse.Namespace) -> int:
             fixed = {"tag": repaired_tag, "digest": digest}
             context.console.result(data | {"fixed": fixed})
             return 0
-        state = registry.find_image(repaired_tag)
+        state = registry.get_image(repaired_tag)
         contents = registry.read_contents(state)
         data = registry_data(config, state, contents)
         _record(context, state)
