@@ -186,7 +186,7 @@ def _replaced(context: Context, prefix: str, works: Iterable[Work]) -> set[Work]
     return {
         ours[head.uri]
         for head in heads
-        if isinstance(head, StoredObject) and head.content != ours[head.uri].etag
+        if isinstance(head, StoredObject) and head.content_key != ours[head.uri].etag
     }
 
 
