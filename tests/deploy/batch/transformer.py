@@ -99,8 +99,8 @@ class Transformer:
     def _objects(self, request: dict[str, Any]) -> list[tuple[str, str]]:
         source = request["TransformInput"]["DataSource"]["S3DataSource"]
         assert source["S3DataType"] == "ManifestFile"
-        head, *list_keys = json.loads(self._get(source["S3Uri"].removeprefix("s3://")))
-        return [(head["prefix"].removeprefix("s3://"), key) for key in list_keys]
+        head, *keys = json.loads(self._get(source["S3Uri"].removeprefix("s3://")))
+        return [(head["prefix"].removeprefix("s3://"), key) for key in keys]
 
     def _get(self, place: str) -> bytes:
         bucket, _, key = place.partition("/")

@@ -162,14 +162,14 @@ def get_object(wire, bucket, key):
 
 def read_states(ledger):
     """Return the states of all jobs in the ledger, sorted."""
-    return sorted(build_job.state.value for build_job in ledger().read_jobs())
+    return sorted(job.state.value for job in ledger().read_jobs())
 
 
 def store_as_sending(ledger, document_key, **changes):
     """Store a job as if its process had died during the request."""
     store = ledger()
-    build_job = store.find_job(document_key)
-    store.save(replace(build_job, state=State.SENDING, **changes))
+    job = store.find_job(document_key)
+    store.save(replace(job, state=State.SENDING, **changes))
 
 
 def build_job(**changes):
