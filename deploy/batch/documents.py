@@ -173,7 +173,7 @@ def estimate_work(batch: Batch, counts: Mapping[str, int]) -> tuple[Work, ...]:
     assumed to have the mean of the sample, or without a sample one page for each
     `PAGE_BYTES`.
     """
-    mean = sum(counts.values()) / len(counts) if counts else None
+    mean_pages = sum(counts.values()) / len(counts) if counts else None
     work = []
     for item in batch.work:
         document = batch.documents[item.key]
@@ -181,7 +181,7 @@ def estimate_work(batch: Batch, counts: Mapping[str, int]) -> tuple[Work, ...]:
         if pages is None:
             pages = counts.get(document.source)
         if pages is None:
-            pages = round(mean or document.size / PAGE_BYTES)
+            pages = round(mean_pages or document.size / PAGE_BYTES)
         work.append(replace(item, num_pages=max(1, pages)))
     return tuple(work)
 

@@ -67,8 +67,10 @@ def plan_start(job: TransformJob, *, has_model: bool) -> list[Action]:
         _build_upload(job, job.work_key, job.work_list, "the work list"),
     ]
     if job.left_out:
-        what = "the list of documents that cannot be read"
-        actions.append(_build_upload(job, job.left_out_key, job.left_out_list, what))
+        description = "the list of documents that cannot be read"
+        actions.append(
+            _build_upload(job, job.left_out_key, job.left_out_list, description)
+        )
     actions.append(
         Call(
             "sagemaker",
@@ -108,7 +110,7 @@ def plan_stop(state: TransformState) -> list[Action]:
     ]
 
 
-def _build_upload(job: TransformJob, key: str, body: bytes, what: str) -> Call:
+def _build_upload(job: TransformJob, key: str, body: bytes, description: str) -> Call:
     params: Mapping[str, object] = {"Bucket": job.bucket, "Key": key, "Body": body}
     if job.kms_key is not None:
         params = {
@@ -116,4 +118,6 @@ def _build_upload(job: TransformJob, key: str, body: bytes, what: str) -> Call:
             "ServerSideEncryption": "aws:kms",
             "SSEKMSKeyId": job.kms_key,
         }
-    return Call("s3", "put_object", params, f"upload {what} to s3://{job.bucket}/{key}")
+    return Call(
+        "s3", "put_object", params, f"upload {description} to s3://{job.bucket}/{key}"
+    )

@@ -36,12 +36,12 @@ class ManifestEntry:
 
 
 def parse_manifest(
-    content: bytes, where: str, *, is_stored: bool
+    content: bytes, location: str, *, is_stored: bool
 ) -> Sequence[ManifestEntry]:
     """Return the lines of a manifest, without blank lines.
 
-    `where` is the name of the manifest in errors. `is_stored` says that it lies in S3,
-    so that it cannot name files. Raises ConfigError with the reasons of up to
+    `location` is the name of the manifest in errors. `is_stored` says that it lies in
+    S3, so that it cannot name files. Raises ConfigError with the reasons of up to
     `NUM_NAMED` invalid lines.
     """
     entries: list[ManifestEntry] = []
@@ -49,7 +49,9 @@ def parse_manifest(
     for number, line in enumerate(content.splitlines(), start=1):
         if line.strip():
             try:
-                entries.append(_parse_line(line, f"{where} line {number}", is_stored))
+                entries.append(
+                    _parse_line(line, f"{location} line {number}", is_stored)
+                )
             except ConfigError as error:
                 errors[number] = error
     if not errors:
@@ -68,14 +70,14 @@ def is_relative(name: object) -> bool:
     return not path.is_absolute() and ".." not in path.parts and bool(path.name)
 
 
-def _parse_line(line: bytes, where: str, is_stored: bool) -> ManifestEntry:
+def _parse_line(line: bytes, location: str, is_stored: bool) -> ManifestEntry:
     """Return the content of one line; raises ConfigError if it is invalid."""
 
     def reject_repeated_names(pairs: list[tuple[str, object]]) -> dict[str, object]:
         counts = Counter(name for name, _ in pairs)
         if repeated := [repr(name[:60]) for name, n in counts.items() if n > 1]:
             raise ConfigError(
-                f"{where} has {' and '.join(repeated[:NUM_NAMED])} more than once",
+                f"{location} has {' and '.join(repeated[:NUM_NAMED])} more than once",
                 hint=LINE_HINT,
             )
         return dict(pairs)
@@ -83,29 +85,31 @@ def _parse_line(line: bytes, where: str, is_stored: bool) -> ManifestEntry:
     try:
         entry = json.loads(line, object_pairs_hook=reject_repeated_names)
     except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{where} is not JSON: {error}", hint=LINE_HINT) from error
+        raise ConfigError(f"{location} is not JSON: {error}", hint=LINE_HINT) from error
     if not isinstance(entry, dict) or not isinstance(entry.get("document"), str):
         raise ConfigError(
-            f"{where} must be an object that names a document", hint=LINE_HINT
+            f"{location} must be an object that names a document", hint=LINE_HINT
         )
     source, name = entry.pop("document"), entry.pop("name", None)
     if source.startswith(S3):
         try:
             _, key = split_uri(source)
         except ConfigError as error:
-            raise ConfigError(f"{where}: {error.message}", hint=error.hint) from error
+            raise ConfigError(
+                f"{location}: {error.message}", hint=error.hint
+            ) from error
         if not key:
             raise ConfigError(
-                f"{where}: {source} is a bucket, not an object in it", hint=LINE_HINT
+                f"{location}: {source} is a bucket, not an object in it", hint=LINE_HINT
             )
     elif is_stored:
         raise ConfigError(
-            f"{where}: a manifest in S3 names documents in S3, not {source}",
+            f"{location}: a manifest in S3 names documents in S3, not {source}",
             hint=LINE_HINT,
         )
     if name is not None and not is_relative(name):
         raise ConfigError(
-            f"{where}: name must be a relative path, not {name!r}",
+            f"{location}: name must be a relative path, not {name!r}",
             hint="the result is put there, below the folder of results",
         )
-    return ManifestEntry(source, name, check_options(entry, where))
+    return ManifestEntry(source, name, check_options(entry, location))

@@ -194,12 +194,12 @@ class _Finder:
     def _add_manifest(
         self,
         content: bytes,
-        where: str,
+        location: str,
         folder: Path | None,
         options: Mapping[str, Option],
     ) -> None:
         """Add the documents of a manifest; `folder` is None if it lies in S3."""
-        entries = parse_manifest(content, where, is_stored=folder is None)
+        entries = parse_manifest(content, location, is_stored=folder is None)
         self.add_entries(
             [replace(each, options={**options, **each.options}) for each in entries],
             folder or Path(),

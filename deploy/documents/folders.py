@@ -78,9 +78,9 @@ class FileFinder:
     def _paths_below(self, folder: Path) -> list[Path]:
         """Return the files in a folder and below, and links to folders, sorted."""
         paths = []
-        for above, folders, names in os.walk(folder, onerror=self._refuse_folder):
-            links = [name for name in folders if Path(above, name).is_symlink()]
-            paths += [Path(above, name) for name in (*links, *names)]
+        for parent, folders, names in os.walk(folder, onerror=self._refuse_folder):
+            links = [name for name in folders if Path(parent, name).is_symlink()]
+            paths += [Path(parent, name) for name in (*links, *names)]
         return sorted(paths)
 
     def _refuse_folder(self, error: OSError) -> None:

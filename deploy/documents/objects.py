@@ -174,9 +174,9 @@ def parse_archive_state(answer: Mapping[str, Any]) -> ArchiveState | None:
 
     Intelligent-Tiering sets `ArchiveStatus` for objects in its archive tiers.
     """
-    listed = LISTED_ARCHIVES.get(answer.get("StorageClass", ""))
+    class_state = LISTED_ARCHIVES.get(answer.get("StorageClass", ""))
     restore = str(answer.get("Restore", ""))
-    if listed is not ArchiveState.ARCHIVED and not answer.get("ArchiveStatus"):
+    if class_state is not ArchiveState.ARCHIVED and not answer.get("ArchiveStatus"):
         return None
     if RESTORING in restore:
         return ArchiveState.RESTORING

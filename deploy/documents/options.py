@@ -49,11 +49,11 @@ MAX_HEADER = 1024
 
 
 def check_options(
-    values: Mapping[str, Any], where: str | None = None
+    values: Mapping[str, Any], location: str | None = None
 ) -> dict[str, Option]:
     """Check options; return them in canonical spelling, without values of None.
 
-    `where` names a line of a manifest in errors; None stands for command-line flags.
+    `location` names a line of a manifest in errors; None stands for command-line flags.
     Raises ConfigError for an unknown option, a password, and a value that the service
     would reject.
     """
@@ -61,8 +61,8 @@ def check_options(
     for name, value in values.items():
         if name in SECRET:
             raise ConfigError(
-                f"{where or name}: a password would be kept in a manifest, a ledger or "
-                "a queue, where others can read it",
+                f"{location or name}: a password would be kept in a manifest, a ledger "
+                "or a queue, where others can read it",
                 hint="qpdf --decrypt, or chandra-sagemaker invoke --password-env NAME",
             )
         if name not in OPTIONS:
@@ -72,7 +72,7 @@ def check_options(
                 if similar_names
                 else f"known: {', '.join(OPTIONS)}"
             )
-            raise ConfigError(f"{where}: unknown option {name}", hint=hint)
+            raise ConfigError(f"{location}: unknown option {name}", hint=hint)
         if value is None:
             continue
         if name == "pages" and isinstance(value, int) and not isinstance(value, bool):
@@ -80,7 +80,8 @@ def check_options(
             value = str(value)
         if mistake := _find_mistake(name, value):
             raise ConfigError(
-                _build_message(name, where, mistake), hint=_build_hint(name, where)
+                _build_message(name, location, mistake),
+                hint=_build_hint(name, location),
             )
         options[name] = value
     return canonical_options(options)
@@ -303,15 +304,15 @@ CANONICAL: Mapping[str, Callable[[Option], Option]] = {
 """Conversion of a value to its canonical spelling, by option."""
 
 
-def _build_message(name: str, where: str | None, mistake: str) -> str:
-    if where is not None:
-        return f"{where}: {name} {mistake}"
+def _build_message(name: str, location: str | None, mistake: str) -> str:
+    if location is not None:
+        return f"{location}: {name} {mistake}"
     flag = f"--{name.replace('_', '-')}"
     return f"{flag}: {name.replace('_', ' ')} {mistake}"
 
 
-def _build_hint(name: str, where: str | None) -> str:
-    if where is not None:
+def _build_hint(name: str, location: str | None) -> str:
+    if location is not None:
         return OPTION_HINT
     return f"--{name.replace('_', '-')} {EXAMPLES.get(name, '4000')}"
 

@@ -204,10 +204,13 @@ class Archive:
         for blob in self.list_blobs(manifest):
             size = self._tar.get_size(_member_name(blob.digest))
             if size != blob.size:
-                has = "no such blob" if size is None else f"{size:,} bytes of it"
+                description = (
+                    "no such blob" if size is None else f"{size:,} bytes of it"
+                )
                 raise ConfigError(
                     f"{self._path} is cut off or damaged: its manifest names "
-                    f"{blob.digest} with {blob.size:,} bytes, and it holds {has}",
+                    f"{blob.digest} with {blob.size:,} bytes, and it holds "
+                    f"{description}",
                     hint=SAVE_HINT,
                 )
 

@@ -129,16 +129,19 @@ class Registry:
 
         By tag, ECR may return a converted manifest instead of the stored one.
         """
-        where = {"repositoryName": self.name}
+        repository = {"repositoryName": self.name}
         answer = self._aws.call(
-            "ecr", "batch_get_image", imageIds=[_image_identifier(reference)], **where
+            "ecr",
+            "batch_get_image",
+            imageIds=[_image_identifier(reference)],
+            **repository,
         )
-        return _first_manifest(answer, reference, where)
+        return _first_manifest(answer, reference, repository)
 
     def read_contents(self, state: ImageState) -> ImageContents:
         """Return the configuration of an image, or the reason why it cannot be read."""
-        where = {"repositoryName": self.name}
-        return read_contents(self._aws, state.digest, where, self._download)
+        repository = {"repositoryName": self.name}
+        return read_contents(self._aws, state.digest, repository, self._download)
 
     def plan_repair(self, state: ImageState) -> Call:
         """Return the call that stores the same image with a Docker manifest.
@@ -204,35 +207,38 @@ def _to_json(manifest: Mapping[str, Any]) -> str:
 def read_contents(
     aws: AWSClient,
     digest: str,
-    where: Mapping[str, str],
+    repository: Mapping[str, str],
     download_blob: Callable[[str], bytes] = download_blob,
 ) -> ImageContents:
     """Return the configuration of an image, or the reason why it cannot be read.
 
-    `where` are the parameters that name the repository in a call of ECR.
+    `repository` has the parameters that name the repository in a call of ECR.
     """
     child = None
     try:
         answer = aws.call(
-            "ecr", "batch_get_image", imageIds=[_image_identifier(digest)], **where
+            "ecr", "batch_get_image", imageIds=[_image_identifier(digest)], **repository
         )
-        manifest = _first_manifest(answer, digest, where)
+        manifest = _first_manifest(answer, digest, repository)
         if is_index(manifest):
             try:
                 child = find_platform_digest(manifest)
             except NotFoundError:
                 return ImageContents(Configuration(describe_platforms(manifest)))
             answer = aws.call(
-                "ecr", "batch_get_image", imageIds=[_image_identifier(child)], **where
+                "ecr",
+                "batch_get_image",
+                imageIds=[_image_identifier(child)],
+                **repository,
             )
-            manifest = _first_manifest(answer, child, where)
+            manifest = _first_manifest(answer, child, repository)
         if "config" not in manifest:
             return ImageContents(None, "its manifest names none", PUSH_HINT, child)
         answer = aws.call(
             "ecr",
             "get_download_url_for_layer",
             layerDigest=manifest["config"]["digest"],
-            **where,
+            **repository,
         )
         content = json.loads(download_blob(answer["downloadUrl"]))
     except DeployError as error:
@@ -248,12 +254,12 @@ def read_contents(
 
 
 def _first_manifest(
-    answer: Mapping[str, Any], reference: str, where: Mapping[str, str]
+    answer: Mapping[str, Any], reference: str, repository: Mapping[str, str]
 ) -> dict[str, Any]:
     """Return the manifest in ECR's answer; raises NotFoundError if there is none."""
     if not answer["images"]:
         raise NotFoundError(
-            f"there is no image {reference} in {where['repositoryName']}",
+            f"there is no image {reference} in {repository['repositoryName']}",
             hint=PUSH_HINT,
         )
     content: dict[str, Any] = json.loads(answer["images"][0]["imageManifest"])
@@ -261,22 +267,25 @@ def _first_manifest(
 
 
 def describe_image(
-    aws: AWSClient, reference: str, prefer: str | None = None, **where: str
+    aws: AWSClient, reference: str, prefer: str | None = None, **repository: str
 ) -> ImageState:
     """Return the state of an image; raises NotFoundError if there is no such image.
 
     `reference` is its tag or digest.
 
-    `where` are the parameters that name the repository. Of several tags, the state
-    names `reference` or `prefer`.
+    `repository` has the parameters that name the repository. Of several tags, the
+    state names `reference` or `prefer`.
     """
     try:
         answer = aws.call(
-            "ecr", "describe_images", imageIds=[_image_identifier(reference)], **where
+            "ecr",
+            "describe_images",
+            imageIds=[_image_identifier(reference)],
+            **repository,
         )
     except NotFoundError as error:
         raise NotFoundError(
-            f"there is no image {reference} in {where['repositoryName']}",
+            f"there is no image {reference} in {repository['repositoryName']}",
             hint=PUSH_HINT,
         ) from error
     detail = answer["imageDetails"][0]

@@ -159,8 +159,8 @@ def to_json(job: Job) -> dict[str, Any]:
 
 def from_json(record: Mapping[str, Any], stamp: str) -> Job:
     """Return the job of a stored record; fields of later versions are ignored."""
-    known = {f.name for f in fields(Job)}
-    values = {name: value for name, value in record.items() if name in known}
+    field_names = {f.name for f in fields(Job)}
+    values = {name: value for name, value in record.items() if name in field_names}
     return Job(**{**values, "state": State(record["state"]), "stamp": stamp})
 
 

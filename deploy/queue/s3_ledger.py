@@ -110,11 +110,11 @@ class S3Ledger:
             yield from (item for item in threads.map(read, keys) if item is not None)
 
 
-def open_ledger(where: str, aws: AWSClient) -> Ledger:
+def open_ledger(location: str, aws: AWSClient) -> Ledger:
     """Open the ledger at s3://bucket/prefix or in a file, which is created if missing.
 
     Raises ConfigError if a file is not a ledger.
     """
-    if where.startswith(S3):
-        return S3Ledger(aws, where)
-    return SqliteLedger(Path(where))
+    if location.startswith(S3):
+        return S3Ledger(aws, location)
+    return SqliteLedger(Path(location))

@@ -225,7 +225,7 @@ class Scaling:
         ]
 
     def _build_policy(
-        self, name: str, kind: str, configuration: Mapping[str, Any], what: str
+        self, name: str, kind: str, configuration: Mapping[str, Any], effect: str
     ) -> Call:
         request = {
             "PolicyName": name,
@@ -236,7 +236,7 @@ class Scaling:
             SERVICE,
             "put_scaling_policy",
             {**request, **configuration},
-            f"set scaling policy {name} of endpoint {self.endpoint}: {what}",
+            f"set scaling policy {name} of endpoint {self.endpoint}: {effect}",
             retry_if_missing=True,
         )
 

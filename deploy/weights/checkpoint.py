@@ -81,10 +81,10 @@ def recognise_checkpoint(folder: Path) -> Checkpoint:
     model_type = config.get("model_type")
     line = next((line for line in LINES if line.model_type == model_type), None)
     if line is None:
-        known = " or ".join(f"{line.model_type} ({line.name})" for line in LINES)
+        known_types = " or ".join(f"{line.model_type} ({line.name})" for line in LINES)
         raise ConfigError(
             f"{folder} is not a Chandra model: its model_type is {model_type!r}, and "
-            f"the container serves {known}",
+            f"the container serves {known_types}",
             hint="chandra-sagemaker model stage --from FOLDER, with Chandra's weights",
         )
     profile = config.get("chandra_profile")

@@ -91,11 +91,11 @@ class Store:
         everything below it, and a running endpoint would start its next machine with
         other weights under the same name.
         """
-        where = f"s3://{self.bucket}/{prefix}"
+        uri = f"s3://{self.bucket}/{prefix}"
         manifest = self.read_manifest(prefix)
         if manifest is not None and not has_same_files(manifest, weights):
             raise ConflictError(
-                f"{where} holds other weights already, and what runs on them would get "
+                f"{uri} holds other weights already, and what runs on them would get "
                 "these in their place",
                 hint=OTHER_REVISION_HINT,
             )
@@ -103,7 +103,7 @@ class Store:
         others = sorted(self.list_sizes(prefix).keys() - expected)
         if others:
             raise ConflictError(
-                f"{where} holds {abbreviate(others)}, which are not part of "
+                f"{uri} holds {abbreviate(others)}, which are not part of "
                 "these weights, and the container would download them too",
                 hint=OTHER_REVISION_HINT,
             )
@@ -122,15 +122,15 @@ class Store:
 
     def verify(self, weights: Weights, prefix: str) -> None:
         """Raise ResourceFailedError if a file is missing or different."""
-        wrong = [
+        wrong_names = [
             file.name
             for file in weights.files
             if not self.holds(prefix + file.name, file.size, file.sha256)
         ]
-        if wrong:
+        if wrong_names:
             raise ResourceFailedError(
                 f"missing or different in s3://{self.bucket}/{prefix}: "
-                f"{abbreviate(wrong)}",
+                f"{abbreviate(wrong_names)}",
                 hint="chandra-sagemaker model stage again",
             )
 
