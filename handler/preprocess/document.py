@@ -12,9 +12,9 @@ from PIL import Image
 from handler.errors import UnreadableDocumentError
 from handler.preprocess.decode_options import DecodeOptions
 from handler.preprocess.faults import translate_errors
-from handler.preprocess.image import tiff
 from handler.preprocess.image.decode import open_image
 from handler.preprocess.image.frames import frames_warning
+from handler.preprocess.image.tiff.frames import count_frames
 from handler.preprocess.limits import Limits
 from handler.preprocess.media import (
     HEAD_BYTES,
@@ -199,7 +199,7 @@ def _map_document(document: Descriptor) -> mmap.mmap:
 
 def _count_pages(data: mmap.mmap, media_type: str) -> int:
     if media_type == TIFF:
-        return tiff.count_frames(data)
+        return count_frames(data)
     # Other formats have one page; `frames_warning` reports further frames.
     return 1
 

@@ -11,8 +11,8 @@ from mmap import mmap
 from PIL import Image
 
 from handler.preprocess.decode_options import DecodeOptions
-from handler.preprocess.image import tiff
 from handler.preprocess.image.decode import DecodedImage, decode, open_image
+from handler.preprocess.image.tiff.frames import show_frame
 from handler.preprocess.limits import Limits
 from handler.preprocess.media import PDF, TIFF
 from handler.preprocess.page.examine import turned
@@ -133,7 +133,7 @@ def decode_picture(
             drawn.text,
         )
     if media_type == TIFF:
-        tiff.show_frame(data, number)
+        show_frame(data, number)
     subject = page_label(media_type, number)
     header = open_image(subject, data, media_type, limits)
     # Check the shape first: decoding 1 x 100,000,000 pixels takes 20 s and 2 GB.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from handler.preprocess.image import cmyk_jpeg, png_samples, pnm_samples, tiff_samples
+from handler.preprocess.image import cmyk_jpeg, png_samples, pnm_samples
+from handler.preprocess.image.tiff import samples as tiff_samples
 
 __all__ = ["plugins_of"]
 

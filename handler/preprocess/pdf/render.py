@@ -16,11 +16,17 @@ import pypdfium2.raw as pdfium
 from PIL import Image
 
 from handler.errors import UnreadableDocumentError
-from handler.preprocess.pdf.annotations import load_page_with_annotations
-from handler.preprocess.pdf.fonts import FontChoice, choose_fonts, get_installed_mapper
+from handler.preprocess.pdf.annotations.page_annotations import (
+    load_page_with_annotations,
+)
+from handler.preprocess.pdf.damage.undrawn import undrawn_warnings
+from handler.preprocess.pdf.fonts.mapper import (
+    FontChoice,
+    choose_fonts,
+    get_installed_mapper,
+)
 from handler.preprocess.pdf.kind import kind_warnings
-from handler.preprocess.pdf.opened import open_pdf
-from handler.preprocess.pdf.undrawn import undrawn_warnings
+from handler.preprocess.pdf.opening import open_pdf
 from handler.preprocess.pdf.visible_text import not_drawn_warnings
 from handler.preprocess.sizing import (
     Size,

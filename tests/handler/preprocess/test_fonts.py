@@ -14,10 +14,14 @@ from fontTools.ttLib import TTFont
 from fontTools.ttLib.ttCollection import TTCollection
 from PIL import Image, ImageChops
 
-from handler.preprocess.pdf import wingdings
-from handler.preprocess.pdf.font_collection import Fonts
-from handler.preprocess.pdf.font_files import find_faces, normalize_family
-from handler.preprocess.pdf.fonts import FontMapper, choose_fonts, get_installed_mapper
+from handler.preprocess.pdf.fonts import wingdings
+from handler.preprocess.pdf.fonts.collection import Fonts
+from handler.preprocess.pdf.fonts.files import find_faces, normalize_family
+from handler.preprocess.pdf.fonts.mapper import (
+    FontMapper,
+    choose_fonts,
+    get_installed_mapper,
+)
 from handler.preprocess.pdf.visible_text import count_not_drawn
 from tests.documents import pdf, pdf_of_objects
 from tests.handler.preprocess.reading import page_of

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from handler.preprocess import DecodeOptions
-from handler.preprocess.pdf.appearances import plain_text
+from handler.preprocess.pdf.annotations.appearances import plain_text
 from tests.documents import pdf_of_objects
 from tests.handler.preprocess.reading import darkest, page_of, seen
 

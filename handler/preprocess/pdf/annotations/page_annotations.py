@@ -17,7 +17,7 @@ from mmap import mmap
 import pypdfium2
 import pypdfium2.raw as pdfium
 
-from handler.preprocess.pdf.appearances import (
+from handler.preprocess.pdf.annotations.appearances import (
     get_string,
     num_missing_characters,
     plain_text,
@@ -25,7 +25,7 @@ from handler.preprocess.pdf.appearances import (
     wide_string,
     write_appearance,
 )
-from handler.preprocess.pdf.field_tree import has_bounded_fields
+from handler.preprocess.pdf.annotations.field_tree import has_bounded_fields
 
 __all__ = ["count_missing_characters", "load_page_with_annotations"]
 

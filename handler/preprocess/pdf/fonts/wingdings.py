@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable
 
-from handler.preprocess.pdf.font_files import FontFace
+from handler.preprocess.pdf.fonts.files import FontFace
 
 __all__ = ["FAMILY", "SAMPLE", "count_drawable_codes", "with_wingdings_codes"]
 

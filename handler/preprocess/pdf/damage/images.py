@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import pypdfium2
 import pypdfium2.raw as pdfium
 
-from handler.preprocess.pdf.jbig2 import has_jbig2_page
+from handler.preprocess.pdf.damage.jbig2 import has_jbig2_page
 from handler.rotation import Box
 
 __all__ = ["MAX_IMAGES", "PageImage", "find_image_fault", "page_images"]

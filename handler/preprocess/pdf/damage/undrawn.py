@@ -11,10 +11,10 @@ import pypdfium2.raw as pdfium
 from PIL import Image
 
 from handler.errors import UnreadableDocumentError
-from handler.preprocess.pdf.annotations import count_missing_characters
-from handler.preprocess.pdf.contents import find_contents_fault
-from handler.preprocess.pdf.images import find_image_fault, page_images
-from handler.preprocess.pdf.masks import find_mask_fault
+from handler.preprocess.pdf.annotations.page_annotations import count_missing_characters
+from handler.preprocess.pdf.damage.contents import find_contents_fault
+from handler.preprocess.pdf.damage.images import find_image_fault, page_images
+from handler.preprocess.pdf.damage.masks import find_mask_fault
 from handler.preprocess.pdf.page_copy import copy_page
 from handler.rotation import Box
 from handler.schema import PageWarning

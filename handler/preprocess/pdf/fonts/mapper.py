@@ -20,10 +20,10 @@ from typing import Any
 import pypdfium2
 import pypdfium2.raw as pdfium
 
-from handler.preprocess.pdf import wingdings
-from handler.preprocess.pdf.font_collection import Fonts
-from handler.preprocess.pdf.font_files import FontFace, normalize_family
-from handler.preprocess.pdf.scripts import BUILT_IN, SCRIPTS
+from handler.preprocess.pdf.fonts import wingdings
+from handler.preprocess.pdf.fonts.collection import Fonts
+from handler.preprocess.pdf.fonts.files import FontFace, normalize_family
+from handler.preprocess.pdf.fonts.scripts import BUILT_IN, SCRIPTS
 
 __all__ = [
     "FontChoice",

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, TiffImagePlugin
 
-from handler.preprocess.image.tiff_layout import Layout, is_big_tiff
+from handler.preprocess.image.tiff.layout import Layout, is_big_tiff
 
 __all__ = ["row_bytes", "segments_per_plane", "unpack_plane"]
 

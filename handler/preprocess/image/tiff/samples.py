@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile, TiffImagePlugin
 
 from handler.preprocess.image.samples import choose_scale, find_extrema, scale_image
-from handler.preprocess.image.tiff import ends_early
-from handler.preprocess.image.tiff_layout import (
+from handler.preprocess.image.tiff.frames import ends_early
+from handler.preprocess.image.tiff.layout import (
     MIN_IS_WHITE,
     PALETTE,
     RGB,
@@ -25,7 +25,7 @@ from handler.preprocess.image.tiff_layout import (
     Layout,
     read_layout,
 )
-from handler.preprocess.image.tiff_segments import (
+from handler.preprocess.image.tiff.segments import (
     row_bytes,
     segments_per_plane,
     unpack_plane,

@@ -6,7 +6,11 @@ import re
 
 import pypdfium2
 
-from handler.preprocess.pdf.images import MAX_IMAGES, find_image_fault, page_images
+from handler.preprocess.pdf.damage.images import (
+    MAX_IMAGES,
+    find_image_fault,
+    page_images,
+)
 from handler.preprocess.pdf.page_copy import PageCopy
 
 __all__ = ["find_mask_fault"]

@@ -1,6 +1,6 @@
 """Layout of the samples of a TIFF frame, from its tags.
 
-Pillow parses the tags. The layout decides whether Pillow or `tiff_samples` interprets
+Pillow parses the tags. The layout decides whether Pillow or `tiff.samples` interprets
 the samples. If neither can, an error names the unsupported feature.
 """
 
@@ -143,7 +143,7 @@ class Layout:
         return self.extra_samples[0] if self.extra_samples[0] in (1, 2) else 0
 
     def check_supported(self) -> None:
-        """Check that Pillow or `tiff_samples` can interpret the samples.
+        """Check that Pillow or `tiff.samples` can interpret the samples.
 
         Raises NotImplementedError with the unsupported feature.
         """

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 
-from handler.preprocess.pdf import wingdings
-from handler.preprocess.pdf.font_files import FONT_FOLDERS, FontFace, find_faces
-from handler.preprocess.pdf.scripts import BUILT_IN, SCRIPTS
+from handler.preprocess.pdf.fonts import wingdings
+from handler.preprocess.pdf.fonts.files import FONT_FOLDERS, FontFace, find_faces
+from handler.preprocess.pdf.fonts.scripts import BUILT_IN, SCRIPTS
 
 __all__ = ["Fonts"]
 
