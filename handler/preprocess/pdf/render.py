@@ -20,11 +20,8 @@ from handler.preprocess.pdf.annotations.page_annotations import (
     load_page_with_annotations,
 )
 from handler.preprocess.pdf.damage.undrawn import undrawn_warnings
-from handler.preprocess.pdf.fonts.mapper import (
-    FontChoice,
-    choose_fonts,
-    get_installed_mapper,
-)
+from handler.preprocess.pdf.fonts.mapper import FontChoice, get_installed_mapper
+from handler.preprocess.pdf.fonts.page_fonts import choose_fonts
 from handler.preprocess.pdf.kind import kind_warnings
 from handler.preprocess.pdf.opening import open_pdf
 from handler.preprocess.pdf.visible_text import not_drawn_warnings

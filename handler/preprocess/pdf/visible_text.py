@@ -10,7 +10,7 @@ import pypdfium2
 import pypdfium2.raw as pdfium
 from PIL import Image
 
-from handler.preprocess.pdf.fonts.mapper import family_of
+from handler.preprocess.pdf.fonts.page_fonts import family_of
 from handler.schema import PageWarning
 
 __all__ = ["count_not_drawn", "not_drawn_warnings"]

@@ -17,11 +17,8 @@ from PIL import Image, ImageChops
 from handler.preprocess.pdf.fonts import wingdings
 from handler.preprocess.pdf.fonts.collection import Fonts
 from handler.preprocess.pdf.fonts.files import find_faces, normalize_family
-from handler.preprocess.pdf.fonts.mapper import (
-    FontMapper,
-    choose_fonts,
-    get_installed_mapper,
-)
+from handler.preprocess.pdf.fonts.mapper import FontMapper, get_installed_mapper
+from handler.preprocess.pdf.fonts.page_fonts import choose_fonts
 from handler.preprocess.pdf.visible_text import count_not_drawn
 from tests.documents import pdf, pdf_of_objects
 from tests.handler.preprocess.reading import page_of
