@@ -34,8 +34,6 @@ _EQUIVALENTS = {
     "couriernew": "courier",
 }
 _STYLE_ENDINGS = ("mt", "regular", "roman", "italic", "oblique", "bold", "mt", "ps")
-_SERIF_WORDS = ("serif", "roman", "times", "mincho", "ming", "song", "batang")
-_FIXED_WORDS = ("mono", "courier")
 
 
 @dataclass(frozen=True)
@@ -51,18 +49,6 @@ class FontFace:
     is_italic: bool
     tables: dict[bytes, tuple[int, int]] = field(repr=False, hash=False)
     """Offset and length in bytes of each table by its tag."""
-
-    @property
-    def is_serif(self) -> bool:
-        """True if the name of the family is that of a serif font."""
-        return "sans" not in self.family and any(
-            word in self.family for word in _SERIF_WORDS
-        )
-
-    @property
-    def is_fixed(self) -> bool:
-        """True if the name of the family is that of a monospaced font."""
-        return any(word in self.family for word in _FIXED_WORDS)
 
     @cached_property
     def is_collection(self) -> bool:
