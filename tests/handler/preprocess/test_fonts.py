@@ -15,11 +15,11 @@ from fontTools.ttLib.ttCollection import TTCollection
 from PIL import Image, ImageChops
 
 from handler.preprocess.pdf.fonts import wingdings
-from handler.preprocess.pdf.fonts.collection import Fonts
+from handler.preprocess.pdf.fonts.collection import FontCollection
 from handler.preprocess.pdf.fonts.files import find_faces, normalize_family
 from handler.preprocess.pdf.fonts.mapper import FontMapper, get_installed_mapper
 from handler.preprocess.pdf.fonts.page_fonts import choose_fonts
-from handler.preprocess.pdf.visible_text import count_not_drawn
+from handler.preprocess.pdf.visible_text import count_undrawn_characters
 from tests.documents import pdf, pdf_of_objects
 from tests.handler.preprocess.reading import page_of
 
@@ -32,7 +32,7 @@ def mapper():
     """Function that installs a mapper for folders; the default is restored later."""
 
     def install(*folders: Path) -> FontMapper:
-        mapper = FontMapper(Fonts(folders))
+        mapper = FontMapper(FontCollection(folders))
         mapper.install()
         kept.append(mapper)
         return mapper
@@ -123,14 +123,14 @@ def draw(content: bytes, mapper: FontMapper) -> tuple[Image.Image, int]:
     """Render the page; return its image and the number of missing characters."""
     choice = None
     for _ in range(2):
-        mapper.use(choice)
+        mapper.set_choice(choice)
         document = pypdfium2.PdfDocument(content)
         page = document[0]
         choice = choose_fonts(page, mapper) if choice is None else choice
-        mapper.load_fallbacks(page)
+        mapper.request_fallback_fonts(page)
         image = page.render(scale=2).to_pil().convert("L")
-        letters = mapper.families_drawn_as_letters()
-        num = count_not_drawn(page, page.get_textpage(), image, letters)
+        letters = mapper.list_families_drawn_as_letters()
+        num = count_undrawn_characters(page, page.get_textpage(), image, letters)
         document.close()
     return image, num
 
@@ -319,7 +319,7 @@ def test_substitute_font_maps_wingdings_codes_to_symbols():
         if (face.family, face.is_bold, face.is_italic) == ("dejavusans", False, False)
     ]
 
-    font = TTFont(io.BytesIO(wingdings.with_wingdings_codes(face, face.read())))
+    font = TTFont(io.BytesIO(wingdings.build_wingdings_font(face, face.read_file())))
 
     symbols = font["cmap"].getcmap(3, 0).cmap
     plain = TTFont(face.path).getBestCmap()
@@ -334,9 +334,9 @@ def test_character_maps_are_read_like_fonttools():
         expected = {
             key: font.getGlyphID(name) for key, name in font.getBestCmap().items()
         }
-        found = {key: face.characters.glyph(key) for key in expected}
+        found = {key: face.characters.find_glyph(key) for key in expected}
         assert found == expected
-        assert face.characters.glyph(0x10FFFF) == expected.get(0x10FFFF, 0)
+        assert face.characters.find_glyph(0x10FFFF) == expected.get(0x10FFFF, 0)
 
 
 @pytest.mark.parametrize(
@@ -363,9 +363,11 @@ def test_files_that_are_not_fonts_are_ignored(tmp_path):
 
 
 def test_missing_scripts_are_named(tmp_path):
-    assert "Wingdings" in Fonts([tmp_path]).find_missing_scripts()
-    assert "Thai" in Fonts([DEJAVU]).find_missing_scripts()
-    assert not {"Cyrillic", "Wingdings"} & set(Fonts([DEJAVU]).find_missing_scripts())
+    assert "Wingdings" in FontCollection([tmp_path]).find_missing_scripts()
+    assert "Thai" in FontCollection([DEJAVU]).find_missing_scripts()
+    assert not {"Cyrillic", "Wingdings"} & set(
+        FontCollection([DEJAVU]).find_missing_scripts()
+    )
 
 
 def test_preloaded_fonts_work_without_their_files(mapper, tmp_path):

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from handler.preprocess import DecodeOptions
-from handler.preprocess.pdf.annotations.appearances import plain_text
+from handler.preprocess.pdf.annotations.appearances import extract_plain_text
 from tests.documents import pdf_of_objects
 from tests.handler.preprocess.reading import darkest, page_of, seen
 
@@ -251,7 +251,7 @@ def test_field_with_rich_value_only_shows_its_text():
     ],
 )
 def test_rich_text_becomes_plain(rich, plain):
-    assert plain_text(rich) == plain
+    assert extract_plain_text(rich) == plain
 
 
 def test_page_content_is_kept_below_form_fields():

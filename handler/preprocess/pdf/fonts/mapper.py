@@ -18,7 +18,7 @@ import pypdfium2
 import pypdfium2.raw as pdfium
 
 from handler.preprocess.pdf.fonts import wingdings
-from handler.preprocess.pdf.fonts.collection import Fonts
+from handler.preprocess.pdf.fonts.collection import FontCollection
 from handler.preprocess.pdf.fonts.files import FontFace, normalize_family
 from handler.preprocess.pdf.fonts.scripts import SCRIPTS
 
@@ -33,12 +33,12 @@ __all__ = [
 
 FALLBACK_FAMILY = "helvetica"
 """Family that pdfium requests, as Arial, where a font has no glyph for a character."""
-_SIGN_FAMILIES = ("wingdings2", "wingdings3", "webdings")
+_UNSUPPORTED_SYMBOL_FAMILIES = ("wingdings2", "wingdings3", "webdings")
 """Symbol families like Wingdings for whose codes there is no substitute font."""
 _FALLBACK_PIXELS = 64
 PDFIUM_FAMILIES = ("symbol", "zapfdingbats")
 """Symbol families for which pdfium uses its own fonts."""
-_SAMPLES = {
+_SAMPLES_BY_CHARSET = {
     script.charset: tuple(map(ord, script.sample))
     for script in SCRIPTS
     if script.charset is not None
@@ -47,12 +47,13 @@ _COLLECTION_TABLE = int.from_bytes(b"ttcf", "big")
 
 
 @dataclass
-class _Source:
+class _FontSource:
     """A font that is passed to pdfium."""
 
     name: str
     face: FontFace
-    data: Callable[[], bytes | mmap.mmap]
+    read: Callable[[], bytes | mmap.mmap]
+    """Returns the content of the font file. May raise OSError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,14 +74,15 @@ class FontChoice:
 class FontMapper:
     """Font mapper that pdfium calls. Only one can be installed at a time."""
 
-    def __init__(self, fonts: Fonts) -> None:
+    def __init__(self, fonts: FontCollection) -> None:
         self.fonts = fonts
         self.requested_families: list[str] = []
-        """Families that pdfium requested since the last call of `use`, in order."""
+        """Families that pdfium requested since the last call of `set_choice`, in order.
+        """
         self._choice = FontChoice()
         self._is_loading_fallbacks = False
         self._lacks_wingdings = False
-        self._sources: list[_Source] = []
+        self._sources: list[_FontSource] = []
         self._numbers: dict[str, int] = {}
         kinds = dict(pdfium.FPDF_SYSFONTINFO._fields_)
         self._info = pdfium.FPDF_SYSFONTINFO(
@@ -92,21 +94,28 @@ class FontMapper:
         )
 
     def install(self) -> None:
-        """Register this mapper with pdfium. It must outlive the library."""
+        """Make pdfium use this mapper instead of the previous one.
+
+        Keep a reference to the mapper as long as pdfium is in use.
+        """
         pdfium.FPDF_SetSystemFontInfo(self._info)
 
-    def use(self, choice: FontChoice | None) -> None:
-        """Choose fonts by `choice` for the page that is loaded next."""
+    def set_choice(self, choice: FontChoice | None) -> None:
+        """Set the characters that the fonts of the page that is loaded next must have.
+
+        Clears `requested_families`. With None, any characters will do.
+        """
         self.requested_families.clear()
         self._choice = choice or FontChoice()
         self._lacks_wingdings = False
 
-    def load_fallbacks(self, page: pypdfium2.PdfPage) -> None:
+    def request_fallback_fonts(self, page: pypdfium2.PdfPage) -> None:
         """Let pdfium request the fonts of a page's missing glyphs before rendering.
 
         If the flags of a Wingdings font say that it has letters, pdfium has no names
         for most of its codes and requests Arial for them. It requests Arial for
-        annotations too, so this first pass renders the page without annotations.
+        annotations too, so this first pass renders the page without annotations. Does
+        nothing unless the choice has `has_wingdings_fallback`.
         """
         if not self._choice.has_wingdings_fallback:
             return
@@ -117,13 +126,14 @@ class FontMapper:
         finally:
             self._is_loading_fallbacks = False
 
-    def families_drawn_as_letters(self) -> frozenset[str]:
-        """Return the symbol families of the page for which there is no substitute.
+    def list_families_drawn_as_letters(self) -> frozenset[str]:
+        """Return the requested symbol families for which there is no substitute.
 
-        pdfium renders letters instead of their symbols.
+        pdfium renders letters instead of their symbols. Call it after the page has been
+        rendered.
         """
         families = set(self.requested_families).intersection(
-            (*_SIGN_FAMILIES, wingdings.FAMILY)
+            (*_UNSUPPORTED_SYMBOL_FAMILIES, wingdings.FAMILY)
         )
         # Check for a substitute only if needed, because that reads all character maps.
         if wingdings.FAMILY in families and not (
@@ -132,13 +142,14 @@ class FontMapper:
             families.remove(wingdings.FAMILY)
         return frozenset(families)
 
-    def choose(
+    def choose_face(
         self, name: str, is_bold: bool, is_italic: bool, charset: int
     ) -> tuple[FontFace, bool] | None:
         """Return the face for a font name, and whether it must have Wingdings' codes.
 
         Returns None if pdfium should use a font of its own. `charset` is one of
-        pdfium's FXFONT_..._CHARSET constants.
+        pdfium's FXFONT_..._CHARSET constants. Adds the family to `requested_families`,
+        because the position of a request decides which characters the font must have.
         """
         family, place = normalize_family(name), len(self.requested_families)
         is_wingdings = family == wingdings.FAMILY
@@ -149,8 +160,8 @@ class FontMapper:
         self.requested_families.append(family)
         choice = self._choice
         needed: Sequence[int] = choice.by_family.get(family, ())
-        if charset in _SAMPLES:
-            needed = _SAMPLES[charset]
+        if charset in _SAMPLES_BY_CHARSET:
+            needed = _SAMPLES_BY_CHARSET[charset]
         elif place < len(choice.by_order):
             needed = choice.by_order[place]
         elif family == FALLBACK_FAMILY:
@@ -160,7 +171,7 @@ class FontMapper:
             self._lacks_wingdings = not is_wingdings
         if is_wingdings:
             face = self.fonts.find_for_wingdings()
-        elif charset in _SAMPLES:
+        elif charset in _SAMPLES_BY_CHARSET:
             face = self.fonts.find_for_characters(needed, is_bold, is_italic)
         else:
             face = self.fonts.find_for_family(family, needed, is_bold, is_italic)
@@ -176,7 +187,7 @@ class FontMapper:
             return False
         other = self.fonts.find_for_characters(needed) if needed else None
         return other is None or all(
-            signs.characters.glyph(each) or not other.characters.glyph(each)
+            signs.characters.find_glyph(each) or not other.characters.find_glyph(each)
             for each in needed
         )
 
@@ -190,44 +201,54 @@ class FontMapper:
         name: Any,
         _exact: Any,
     ) -> int | None:
+        """Return the number of the font for a request of pdfium, or None."""
         # An exception in a callback would be printed and ignored. With None, pdfium
         # uses a font of its own.
         try:
             text = ctypes.string_at(name).decode("utf-8", "replace")
-            chosen = self.choose(text, weight >= 600, bool(is_italic), charset)
+            chosen = self.choose_face(text, weight >= 600, bool(is_italic), charset)
             if chosen is None:
                 return None
             face, is_wingdings = chosen
-            return self._wingdings_number(face) if is_wingdings else self._number(face)
+            return (
+                self._register_wingdings_font(face)
+                if is_wingdings
+                else self._register_face(face)
+            )
         except Exception:
             return None
 
-    def _number(self, face: FontFace) -> int:
+    def _register_face(self, face: FontFace) -> int:
         style = " bold" * face.is_bold + " italic" * face.is_italic
-        return self._add(
-            _Source(face.family + style, face, lambda: self.fonts.read(face))
+        return self._register_source(
+            _FontSource(face.family + style, face, lambda: self.fonts.read(face))
         )
 
-    def _wingdings_number(self, face: FontFace) -> int:
+    def _register_wingdings_font(self, face: FontFace) -> int:
         name = f"substitute for {wingdings.FAMILY}"
         others = self._choice.fallback if self._is_loading_fallbacks else ()
         if others:
             # Built again for each request, because there are too many combinations to
             # cache.
             name += "".join(f" {each:x}" for each in others)
-            return self._add(
-                _Source(name, face, lambda: self._wingdings_font(face, others))
+            return self._register_source(
+                _FontSource(
+                    name, face, lambda: self._build_wingdings_font(face, others)
+                )
             )
         if name not in self._numbers:
-            data = self._wingdings_font(face)
-            self._add(_Source(name, face, lambda: data))
+            data = self._build_wingdings_font(face)
+            self._register_source(_FontSource(name, face, lambda: data))
         return self._numbers[name]
 
-    def _wingdings_font(self, face: FontFace, others: Iterable[int] = ()) -> bytes:
+    def _build_wingdings_font(
+        self, face: FontFace, others: Iterable[int] = ()
+    ) -> bytes:
         data = bytes(self.fonts.read(face))
-        return wingdings.with_wingdings_codes(face, data, others)
+        return wingdings.build_wingdings_font(face, data, others)
 
-    def _add(self, source: _Source) -> int:
+    def _register_source(self, source: _FontSource) -> int:
+        """Return the number of the font with the source's name, adding it if needed."""
         if source.name not in self._numbers:
             self._sources.append(source)
             self._numbers[source.name] = len(self._sources)
@@ -236,6 +257,11 @@ class FontMapper:
     def _get_font_data(
         self, _this: Any, number: int, table: int, buffer: Any, size: int
     ) -> int:
+        """Copy font data to `buffer`, and return their whole size in bytes.
+
+        Returns 0 if the font has no such data or cannot be read. `table` is 0 for the
+        whole font, or a tag; of the tags, only that of collections is supported.
+        """
         try:
             source = self._sources[number - 1]
             is_collection = source.face.is_collection
@@ -243,7 +269,7 @@ class FontMapper:
                 return 0
             if table == _COLLECTION_TABLE and not is_collection:
                 return 0
-            data = source.data()
+            data = source.read()
             # For a face in a collection, pdfium derives the face's offset from the
             # size that is returned here.
             length = len(data) - (source.face.offset if table == 0 else 0)
@@ -256,6 +282,7 @@ class FontMapper:
             return 0
 
     def _get_face_name(self, _this: Any, number: int, buffer: Any, size: int) -> int:
+        """Copy the font's name to `buffer` if it fits, and return its size in bytes."""
         name = self._sources[number - 1].name.encode() + b"\0"
         if buffer and len(name) <= size:
             ctypes.memmove(buffer, name, len(name))
@@ -268,16 +295,22 @@ class FontMapper:
 @lru_cache(maxsize=1)
 def get_installed_mapper() -> FontMapper:
     """Return the font mapper of this process, and install it at the first call."""
-    mapper = FontMapper(Fonts())
+    mapper = FontMapper(FontCollection())
     mapper.install()
     return mapper
 
 
 def preload_fonts() -> None:
-    """Map fonts for all scripts into memory, before the right to open files is lost."""
+    """Map fonts for all scripts into memory, before the right to open files is lost.
+
+    Later choices are limited to these fonts.
+    """
     get_installed_mapper().fonts.preload()
 
 
 def find_missing_scripts() -> list[str]:
-    """Return the names of scripts that cannot be rendered without embedded fonts."""
+    """Return the names of scripts that cannot be rendered without embedded fonts.
+
+    Scans the folders of fonts and installs the font mapper if that is not yet done.
+    """
     return get_installed_mapper().fonts.find_missing_scripts()

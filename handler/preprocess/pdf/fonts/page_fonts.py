@@ -24,7 +24,7 @@ from handler.preprocess.pdf.fonts.mapper import (
 )
 from handler.preprocess.pdf.fonts.scripts import BUILT_IN
 
-__all__ = ["choose_fonts", "family_of"]
+__all__ = ["choose_fonts", "get_family"]
 
 MAX_CHARACTERS = 20_000
 """Number of characters of a page whose fonts are examined."""
@@ -37,8 +37,9 @@ _SYMBOLIC = 1 << 2
 def choose_fonts(page: pypdfium2.PdfPage, mapper: FontMapper) -> FontChoice | None:
     """Return the fonts that a page needs; None if pdfium's own fonts are sufficient.
 
-    Call it with a page that was loaded after `mapper.use(None)`. A document keeps the
-    fonts it has loaded, so reopen it after `mapper.use` to render with the choice.
+    Call it with a page that was loaded after `mapper.set_choice(None)`. The choice is
+    not yet set in `mapper`. A document keeps the fonts it has loaded, so reopen it
+    after `mapper.set_choice` to render with the choice.
     """
     if not mapper.requested_families:
         return None
@@ -46,25 +47,25 @@ def choose_fonts(page: pypdfium2.PdfPage, mapper: FontMapper) -> FontChoice | No
     try:
         num = min(textpage.count_chars(), MAX_CHARACTERS)
         text = textpage.get_text_range(0, num, errors="ignore") if num > 0 else ""
-        if wingdings.FAMILY not in mapper.requested_families and not _foreign(
+        if wingdings.FAMILY not in mapper.requested_families and not _select_foreign(
             map(ord, set(text))
         ):
             return None
-        used = _used_fonts(textpage, num)
+        used = _list_used_fonts(textpage, num)
     finally:
         textpage.close()
-    needed = [_needed(font) for font in used]
+    needed = [_choose_needed_characters(font) for font in used]
     leftover: set[int] = set()
     by_family: dict[str, tuple[int, ...]] = {}
     for font, characters in zip(used, needed, strict=True):
         face = mapper.fonts.find_for_family(font.family, characters, False, False)
         leftover.update(
             character
-            for character in _foreign(characters)
-            if face is None or not face.characters.glyph(character)
+            for character in _select_foreign(characters)
+            if face is None or not face.characters.find_glyph(character)
         )
-        both = dict.fromkeys((*by_family.get(font.family, ()), *characters))
-        by_family[font.family] = tuple(both)[:MAX_NEEDED]
+        merged = dict.fromkeys((*by_family.get(font.family, ()), *characters))
+        by_family[font.family] = tuple(merged)[:MAX_NEEDED]
     has_wingdings_fallback = any(
         font.is_wingdings and not font.is_symbolic for font in used
     )
@@ -94,27 +95,31 @@ class _UsedFont:
         return self.family == wingdings.FAMILY
 
 
-def _foreign(characters: Iterable[int]) -> set[int]:
+def _select_foreign(characters: Iterable[int]) -> set[int]:
     """Return the characters that pdfium's own fonts lack."""
     return {each for each in characters if each > 0x20 and each not in BUILT_IN}
 
 
-def _needed(font: _UsedFont) -> tuple[int, ...]:
-    """Return the characters a font must have; () if pdfium's own fonts have them."""
-    foreign = sorted(_foreign(font.characters))
+def _choose_needed_characters(font: _UsedFont) -> tuple[int, ...]:
+    """Return up to `MAX_NEEDED` characters that a font must have.
+
+    Returns () for Wingdings, and if pdfium's own fonts have all of the characters.
+    """
+    foreign = sorted(_select_foreign(font.characters))
     if not foreign or font.is_wingdings:
         return ()
     latin = sorted(font.characters & BUILT_IN)[: MAX_NEEDED // 4]
     return (*foreign[: MAX_NEEDED - len(latin)], *latin)
 
 
-def _used_fonts(textpage: pypdfium2.PdfTextPage, num: int) -> list[_UsedFont]:
+def _list_used_fonts(textpage: pypdfium2.PdfTextPage, num: int) -> list[_UsedFont]:
     """Return the fonts of the first `num` characters in the order of their first use.
 
     Embedded fonts, and fonts that pdfium never requests, are omitted.
     """
-    found: dict[int, _UsedFont] = {}
-    of_object: dict[int, set[int]] = {}
+    fonts: dict[int, _UsedFont] = {}
+    # The characters of the font of each text object, by the address of the object.
+    characters_by_object: dict[int, set[int]] = {}
     for index in range(num):
         character = pdfium.FPDFText_GetUnicode(textpage, index)
         handle = pdfium.FPDFText_GetTextObject(textpage, index)
@@ -122,26 +127,29 @@ def _used_fonts(textpage: pypdfium2.PdfTextPage, num: int) -> list[_UsedFont]:
             continue
         # Without a map to Unicode this is a character code, which does not tell the
         # glyph that is needed.
-        is_code = pdfium.FPDFText_HasUnicodeMapError(textpage, index) == 1
+        has_no_unicode = pdfium.FPDFText_HasUnicodeMapError(textpage, index) == 1
         address = ctypes.addressof(handle.contents)
-        if address not in of_object:
+        if address not in characters_by_object:
             font = pdfium.FPDFTextObj_GetFont(handle)
             if not font or pdfium.FPDFFont_GetIsEmbedded(font) == 1:
-                of_object[address] = set()
+                characters_by_object[address] = set()
                 continue
             key = ctypes.addressof(font.contents)
-            if key not in found:
+            if key not in fonts:
                 is_symbolic = bool(pdfium.FPDFFont_GetFlags(font) & _SYMBOLIC)
-                family = family_of(font)
-                found[key] = _UsedFont(family, is_symbolic, set())
-            of_object[address] = found[key].characters
-        if not is_code:
-            of_object[address].add(character)
-    return [font for font in found.values() if font.family not in PDFIUM_FAMILIES]
+                family = get_family(font)
+                fonts[key] = _UsedFont(family, is_symbolic, set())
+            characters_by_object[address] = fonts[key].characters
+        if not has_no_unicode:
+            characters_by_object[address].add(character)
+    return [font for font in fonts.values() if font.family not in PDFIUM_FAMILIES]
 
 
-def family_of(font: Any) -> str:
-    """Return the normalized family of a pdfium font; "" if it has no name."""
+def get_family(font: Any) -> str:
+    """Return the normalized family of a pdfium font.
+
+    Returns "" if it has no name, or a name of 256 bytes or more.
+    """
     buffer = ctypes.create_string_buffer(256)
     length = pdfium.FPDFFont_GetBaseFontName(font, buffer, len(buffer))
     is_whole = 0 < length <= len(buffer)
