@@ -12,7 +12,7 @@ import tifffile
 from PIL import Image, ImageChops
 
 from handler.errors import UnreadableDocumentError
-from handler.preprocess.image.plugins import plugins_of
+from handler.preprocess.image.plugins import list_plugins
 from tests.documents import as_jpeg, as_png, as_tiff, png_of, text_page
 from tests.handler.preprocess.reading import colour_at, page_of, seen
 
@@ -272,7 +272,7 @@ def test_truncated_samples_are_rejected():
 def test_plugin_reads_a_file_like_a_mapping():
     content = tiff(pack_samples(COLOUR, 16), photometric="rgb", planarconfig="separate")
 
-    with Image.open(io.BytesIO(content), formats=plugins_of("TIFF")) as image:
+    with Image.open(io.BytesIO(content), formats=list_plugins("TIFF")) as image:
         shown = np.asarray(image, np.float64)
 
     assert np.abs(shown - COLOUR * 255).max() <= 2

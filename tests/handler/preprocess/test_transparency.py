@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from PIL import Image, ImageDraw
 
-from handler.preprocess.image.shapes import number_shapes
-from handler.preprocess.image.transparency import compose
+from handler.preprocess.image.shapes import label_shapes
+from handler.preprocess.image.transparency import compose_on_background
 from tests.documents import as_png
 from tests.handler.preprocess.reading import page_of, seen
 
@@ -66,14 +66,14 @@ def test_ink_of_two_colours_is_visible(first, second, num_second):
     )
 )
 def test_ink_of_several_colours_is_visible(colours):
-    page = compose(lines_of(colours))
+    page = compose_on_background(lines_of(colours))
 
     assert min(contrasts(page, LINES)) > 40
 
 
 @given(st.integers(0, 160))
 def test_ink_visible_on_white_gets_a_white_background(level):
-    page = compose(lines_of([(level,) * 3] * LINES))
+    page = compose_on_background(lines_of([(level,) * 3] * LINES))
 
     assert page.getpixel((0, 0)) == WHITE
 
@@ -84,14 +84,14 @@ def test_paper_with_ragged_edges_keeps_white_background(paper, ink):
     image.paste((*paper, 255), (5, 5, SIZE[0] - 9, SIZE[1] - 9))
     image.alpha_composite(lines_of([ink] * (LINES - 2)), (0, PITCH))
 
-    assert compose(image).getpixel((0, 0)) == WHITE
+    assert compose_on_background(image).getpixel((0, 0)) == WHITE
 
 
 def test_transparent_letters_get_a_black_background():
     image = Image.new("RGBA", SIZE, (*WHITE, 255))
     image.paste((0, 0, 0, 0), (20, 20, 60, 40))
 
-    page = compose(image)
+    page = compose_on_background(image)
 
     assert page.getpixel((0, 0)) == WHITE
     assert page.getpixel((30, 30)) == BLACK
@@ -101,7 +101,7 @@ def test_few_light_specks_keep_the_white_background():
     image = lines_of([BLACK] * LINES)
     ImageDraw.Draw(image).rectangle((8, 2, 14, 3), fill=(*WHITE, 255))
 
-    assert compose(image).getpixel((0, 0)) == WHITE
+    assert compose_on_background(image).getpixel((0, 0)) == WHITE
 
 
 @pytest.mark.parametrize(("ink", "ground"), [(WHITE, BLACK), (BLACK, WHITE)])
@@ -109,7 +109,7 @@ def test_single_visible_pixel_is_visible(ink, ground):
     image = Image.new("RGBA", (1601, 1601))
     image.putpixel((801, 799), (*ink, 255))
 
-    page = compose(image)
+    page = compose_on_background(image)
 
     assert (page.getpixel((801, 799)), page.getpixel((0, 0))) == (ink, ground)
 
@@ -140,7 +140,7 @@ def label_by_flood_fill(mask: np.ndarray) -> np.ndarray:
 def test_connected_pixels_have_the_same_number(seed, share, rows, columns):
     mask = np.random.default_rng(seed).random((rows, columns)) < share
 
-    numbers, expected = number_shapes(mask), label_by_flood_fill(mask)
+    numbers, expected = label_shapes(mask), label_by_flood_fill(mask)
 
     pairs = set(zip(numbers.tolist(), expected.tolist(), strict=True))
     assert len(pairs) == len(set(numbers.tolist())) == len(set(expected.tolist()))
