@@ -23,7 +23,7 @@ from handler.preprocess.media import (
     TIFF,
     resolve_media_type,
 )
-from handler.preprocess.page.examine import examine, turned
+from handler.preprocess.page.examine import examine, rotate_image
 from handler.preprocess.pdf.render import draw_strip, inspect_pdf
 from handler.preprocess.picture import decode_picture, divide_picture, name_page
 from handler.preprocess.sizing import Size, target_size
@@ -155,7 +155,7 @@ def decode_strip(
             pixels=b"",
             text_layer=text,
         )
-        upright = turned(examined.image, rotation)
+        upright = rotate_image(examined.image, rotation)
         # A strip with a text layer is not blank, even if its text is too faint to be
         # detected as ink.
         is_blank = examined.is_blank and not text.strip()
@@ -186,7 +186,7 @@ def crop_images(
     crops = {}
     for name, box in boxes.items():
         if (part := picture.crop(box)) is not None:
-            crops[name] = _encode_webp(turned(part, rotation))
+            crops[name] = _encode_webp(rotate_image(part, rotation))
     return crops
 
 

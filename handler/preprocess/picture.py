@@ -15,21 +15,21 @@ from handler.preprocess.image.decode import DecodedImage, decode, open_image
 from handler.preprocess.image.tiff.frames import set_first_page
 from handler.preprocess.limits import Limits
 from handler.preprocess.media import PDF, TIFF
-from handler.preprocess.page.examine import turned
+from handler.preprocess.page.examine import rotate_image
 from handler.preprocess.page.line_height import (
-    line_height_in,
-    line_height_of,
-    measure_ink,
+    measure_ink_profile,
+    measure_line_height,
+    measure_line_height_in_windows,
 )
 from handler.preprocess.page.strips import (
     Division,
     PartSize,
-    chunk_boxes,
-    divide,
+    divide_page,
     is_long,
+    iter_chunk_boxes,
+    iter_window_boxes,
     needs_examination,
-    reduced_warning,
-    window_boxes,
+    reduction_warning,
 )
 from handler.preprocess.pdf.render import draw_page, draw_parts
 from handler.preprocess.sizing import (
@@ -167,24 +167,24 @@ def divide_picture(
         lines = (
             _measure_lines_at_full_size(upright, page_pixels) if not is_drawn else None
         )
-        if lines is None and (coarse := line_height_of(upright)) is not None:
+        if lines is None and (coarse := measure_line_height(upright)) is not None:
             lines = coarse * page_pixels
         if lines is None and picture.draw_parts is not None:
             # The lines may be too small at this size: render parts of the PDF page
             # again at a larger one.
-            boxes = window_boxes(width, height, math.ceil(_WINDOW_SIDE / natural))
+            boxes = iter_window_boxes(width, height, math.ceil(_WINDOW_SIDE / natural))
             parts = _draw_upright_parts(
                 picture.draw_parts, boxes, (width, height), rotation, natural
             )
-            lines = line_height_in(parts, 1 / natural)
-        warnings = reduced_warning(
+            lines = measure_line_height_in_windows(parts, 1 / natural)
+        warnings = reduction_warning(
             width, height, size, sizing, natural, lines, is_drawn
         )
         return Division(warnings=warnings)
     if picture.draw_parts is not None:
         zoom = min(natural, _EXAMINED_SIDE / min(width, height))
         step = 1 / zoom
-        boxes = chunk_boxes(width, height)
+        boxes = iter_chunk_boxes(width, height)
         chunks = _draw_upright_parts(
             picture.draw_parts, boxes, (width, height), rotation, zoom
         )
@@ -193,15 +193,15 @@ def divide_picture(
         step = factor * page_pixels
         chunks = (
             upright.reduce(factor, box=box).convert("L")
-            for box in chunk_boxes(*upright.size, factor)
+            for box in iter_chunk_boxes(*upright.size, factor)
         )
-    ink = measure_ink(chunks, step, is_wide=width > height)
+    ink = measure_ink_profile(chunks, step, is_wide=width > height)
     if (
         not is_drawn
         and (lines := _measure_lines_at_full_size(upright, page_pixels)) is not None
     ):
         ink = replace(ink, line_height=lines)
-    return divide(
+    return divide_page(
         width,
         height,
         size,
@@ -224,8 +224,8 @@ def _measure_lines_at_full_size(
     """
     if min(upright.size) < 2 * _EXAMINED_SIDE:
         return None
-    boxes = window_boxes(*upright.size, _WINDOW_SIDE)
-    return line_height_in(
+    boxes = iter_window_boxes(*upright.size, _WINDOW_SIDE)
+    return measure_line_height_in_windows(
         (upright.crop(box).convert("L") for box in boxes), page_pixels
     )
 
@@ -238,7 +238,7 @@ def _draw_upright_parts(
     `boxes` and `size`, the size of the page, refer to the page after its rotation.
     """
     drawn = draw((turned_box(box, -rotation, *size) for box in boxes), zoom)
-    return (turned(part, rotation) for part in drawn)
+    return (rotate_image(part, rotation) for part in drawn)
 
 
 def name_page(media_type: str, number: int) -> str:

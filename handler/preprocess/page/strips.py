@@ -23,12 +23,12 @@ from handler.schema import MAX_STRIPS, PageWarning, Strip
 __all__ = [
     "Division",
     "PartSize",
-    "chunk_boxes",
-    "divide",
+    "divide_page",
     "is_long",
+    "iter_chunk_boxes",
+    "iter_window_boxes",
     "needs_examination",
-    "reduced_warning",
-    "window_boxes",
+    "reduction_warning",
 ]
 
 MIN_REDUCTION = 0.7
@@ -86,8 +86,8 @@ def needs_examination(width: int, height: int, natural: float, size: Size) -> bo
     `size` is the model's input size for the page of `width` x `height` pixels, and
     `natural` is the scale of the model's input without the bound on its area.
     """
-    seen = _model_scale(width, height, size)
-    return seen < MIN_REDUCTION * natural or max(
+    model_scale = _compute_model_scale(width, height, size)
+    return model_scale < MIN_REDUCTION * natural or max(
         width, height
     ) > MAX_WHOLE_ASPECT * min(width, height)
 
@@ -97,7 +97,7 @@ def is_long(width: int, height: int) -> bool:
     return max(width, height) >= MIN_STRIP_ASPECT * min(width, height)
 
 
-def chunk_boxes(
+def iter_chunk_boxes(
     width: int, height: int, step: int = 1
 ) -> Iterator[tuple[int, int, int, int]]:
     """Yield the boxes of consecutive parts of a page along its long side.
@@ -113,7 +113,7 @@ def chunk_boxes(
             yield 0, top, width, min(top + length, height)
 
 
-def window_boxes(
+def iter_window_boxes(
     width: int, height: int, side: int
 ) -> Iterator[tuple[int, int, int, int]]:
     """Yield the boxes of nine evenly spread squares with a side of `side` pixels."""
@@ -124,7 +124,7 @@ def window_boxes(
             yield left, top, min(left + side, width), min(top + side, height)
 
 
-def reduced_warning(
+def reduction_warning(
     width: int,
     height: int,
     size: Size,
@@ -135,22 +135,25 @@ def reduced_warning(
 ) -> tuple[PageWarning, ...]:
     """Return a `reduced` warning if the text is illegible at the model's input size.
 
+    Returns () if it is legible. `size` is that input size. For `natural` see
+    `needs_examination`.
+
     `is_drawn` is true for a PDF page, which could be rendered larger than
     `width` x `height` pixels. `line_height` is in page pixels, None if unknown.
     """
-    seen = _model_scale(width, height, size)
-    factor = seen / (natural if is_drawn else min(natural, 1.0))
+    model_scale = _compute_model_scale(width, height, size)
+    factor = model_scale / (natural if is_drawn else min(natural, 1.0))
     if factor >= MIN_REDUCTION:
         return ()
     if line_height is None:
         if factor >= UNKNOWN_REDUCTION:
             return ()
         detail = "the height of its text lines is unknown"
-    elif not _is_reduced_below(line_height, seen, natural, sizing):
+    elif not _is_illegible(line_height, model_scale, natural, sizing):
         return ()
     else:
         detail = (
-            f"its lines of text are about {line_height * seen:.0f} pixels high, "
+            f"its lines of text are about {line_height * model_scale:.0f} pixels high, "
             f"and {sizing.min_line_pixels} or more are legible"
         )
     return (
@@ -160,7 +163,7 @@ def reduced_warning(
     )
 
 
-def divide(
+def divide_page(
     width: int,
     height: int,
     size: Size,
@@ -172,12 +175,15 @@ def divide(
 ) -> Division:
     """Divide a page of `width` x `height` pixels if that makes its text legible.
 
+    Otherwise the result has no strips, and a warning if the text is not legible. `ink`
+    is the distribution of text along the long side. Strips without ink are left out.
+
     For `size` and `natural` see `needs_examination`, for `is_drawn` see
-    `reduced_warning`. `part_size` returns the model's input size for a strip.
+    `reduction_warning`. `part_size` returns the model's input size for a strip.
     """
-    seen = _model_scale(width, height, size)
+    model_scale = _compute_model_scale(width, height, size)
     warn = partial(
-        reduced_warning,
+        reduction_warning,
         sizing=sizing,
         natural=natural,
         line_height=ink.line_height,
@@ -192,10 +198,10 @@ def divide(
         line_height = float(min(short, _UNKNOWN_LINE))
     else:
         line_height = ink.line_height
-        is_illegible = _is_reduced_below(line_height, seen, natural, sizing)
+        is_illegible = _is_illegible(line_height, model_scale, natural, sizing)
         if not is_too_long and (not is_illegible or not is_long(width, height)):
             return whole
-    length = _strip_length(short, long, line_height, natural, sizing)
+    length = _choose_strip_length(short, long, line_height, natural, sizing)
     if length >= long or length < _MIN_LINES * line_height:
         return whole
     is_wide = width > height
@@ -214,12 +220,12 @@ def divide(
     if not strips:
         return whole
     largest = max(strips, key=lambda strip: strip.width * strip.height)
-    seen_size = part_size(largest.width, largest.height)
-    warnings = warn(largest.width, largest.height, seen_size)
-    return Division(strips, (*warnings, _strips_warning(strips)))
+    input_size = part_size(largest.width, largest.height)
+    warnings = warn(largest.width, largest.height, input_size)
+    return Division(strips, (*warnings, _make_strips_warning(strips)))
 
 
-def _strips_warning(strips: tuple[Strip, ...]) -> PageWarning:
+def _make_strips_warning(strips: tuple[Strip, ...]) -> PageWarning:
     num_overlaps = sum(strip.overlap > 0 for strip in strips)
     seams = f"; {num_overlaps} of them overlap the one before" if num_overlaps else ""
     num_strips = "one strip" if len(strips) == 1 else f"{len(strips)} strips"
@@ -230,19 +236,19 @@ def _strips_warning(strips: tuple[Strip, ...]) -> PageWarning:
     )
 
 
-def _model_scale(width: int, height: int, size: Size) -> float:
+def _compute_model_scale(width: int, height: int, size: Size) -> float:
     return math.sqrt(size[0] * size[1] / (width * height))
 
 
-def _is_reduced_below(
-    line_height: float, seen: float, natural: float, sizing: Sizing
+def _is_illegible(
+    line_height: float, model_scale: float, natural: float, sizing: Sizing
 ) -> bool:
     """True if the lines are illegible because the page is reduced."""
-    is_reduced = seen < MIN_REDUCTION * natural
-    return is_reduced and line_height * seen < sizing.min_line_pixels
+    is_reduced = model_scale < MIN_REDUCTION * natural
+    return is_reduced and line_height * model_scale < sizing.min_line_pixels
 
 
-def _strip_length(
+def _choose_strip_length(
     short: int, long: int, line_height: float, natural: float, sizing: Sizing
 ) -> int:
     """Return the largest length, in page pixels, of a strip with legible text."""
@@ -288,11 +294,11 @@ class _Gaps:
     def __init__(self, ink: InkProfile, line_height: float) -> None:
         self._step = ink.step
         self._line_height = line_height
-        self._found = [
+        self._gaps = [
             (run.start() * ink.step, run.end() * ink.step)
             for run in re.finditer(rb"\x00{2,}", ink.levels)
         ]
-        widths = sorted(end - start for start, end in self._found)
+        widths = sorted(end - start for start, end in self._gaps)
         self.usual = 1.2 * widths[len(widths) // 2] if widths else 0.0
         """Largest width of a gap between two lines of one paragraph."""
 
@@ -306,15 +312,15 @@ class _Gaps:
         """
         inner = [
             (max(start, low), min(end, high))
-            for start, end in self._found
+            for start, end in self._gaps
             if min(end, high) - max(start, low) >= 2 * self._step
         ]
 
-        def merit(gap: tuple[float, float]) -> tuple[float, float]:
+        def rate(gap: tuple[float, float]) -> tuple[float, float]:
             width = min(gap[1] - gap[0], 3 * self._line_height)
             return round(width / self._step), -abs((gap[0] + gap[1]) / 2 - target)
 
-        return max(inner, key=merit, default=None)
+        return max(inner, key=rate, default=None)
 
 
 def _make_strips(cuts: list[_Cut], width: int, height: int) -> list[Strip]:

@@ -90,10 +90,10 @@ def test_size_of_a_rotated_page_is_rotated():
 def test_page_rotation_is_applied(rotation):
     expected = seen(page_of(pdf())).rotate(-rotation, expand=True)
 
-    turned = seen(page_of(rotated_pdf(rotation), options=AS_IS))
+    rotate_image = seen(page_of(rotated_pdf(rotation), options=AS_IS))
 
-    assert turned.size == expected.size
-    for side, expected_side in zip(ink(turned), ink(expected), strict=True):
+    assert rotate_image.size == expected.size
+    for side, expected_side in zip(ink(rotate_image), ink(expected), strict=True):
         assert abs(side - expected_side) <= 3
 
 

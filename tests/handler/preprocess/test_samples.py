@@ -250,9 +250,9 @@ def test_premultiplied_alpha_is_undone():
 
 
 def test_orientation_of_16_bit_tiff_is_applied_once():
-    turned = np.rot90(GRAY, 1)
+    rotate_image = np.rot90(GRAY, 1)
     content = tiff(
-        pack_samples(turned[..., None], 16),
+        pack_samples(rotate_image[..., None], 16),
         photometric="minisblack",
         extratags=[(274, 3, 1, 6, True)],
     )

@@ -13,9 +13,9 @@ from reportlab.pdfgen.canvas import Canvas
 
 from handler.preprocess import Limits, decode_strip, media_type_of, target_size
 from handler.preprocess.decode_options import DecodeOptions
-from handler.preprocess.page.examine import turned
-from handler.preprocess.page.line_height import InkProfile, line_height_of
-from handler.preprocess.page.strips import divide
+from handler.preprocess.page.examine import rotate_image
+from handler.preprocess.page.line_height import InkProfile, measure_line_height
+from handler.preprocess.page.strips import divide_page
 from handler.schema import MAX_STRIPS
 from tests.documents import as_png, pdf, spooled, text_page
 from tests.handler.preprocess.reading import (
@@ -98,7 +98,7 @@ def test_every_line_is_complete_in_at_least_one_strip(gaps_and_heights, is_wide)
     size = (30, long) if not is_wide else (long, 30)
 
     # The wide page is two lines high. The tall page has the same shape.
-    strips = divide(
+    strips = divide_page(
         *size, (32, 32), MINI, 1.0, ink, lambda w, h: target_size(w, h, MINI)
     ).strips
 
@@ -147,7 +147,7 @@ def test_pdf_strip_is_rendered_at_legible_resolution():
         image = Image.frombytes(
             "RGB", (part.pixel_width, part.pixel_height), part.pixels
         )
-        height = line_height_of(image)
+        height = measure_line_height(image)
         assert height is not None
         assert height >= CHANDRA.min_line_pixels
 
@@ -155,7 +155,7 @@ def test_pdf_strip_is_rendered_at_legible_resolution():
 @pytest.mark.parametrize("degrees", [90, 180, 270])
 def test_strips_of_rotated_and_upright_image_are_equal(degrees):
     upright = long_image(200)
-    content = as_png(turned(upright, degrees))
+    content = as_png(rotate_image(upright, degrees))
     expected = page_of(as_png(upright), sizing=MINI)
 
     page = page_of(content, sizing=MINI)
@@ -220,7 +220,7 @@ def test_strips_of_half_size_image_are_in_original_pixels():
     assert (page.width, page.height) == image.size
     assert page.strips[-1].box[2:] == image.size
     assert sum(strip.height for strip in page.strips) == 30_400
-    height = line_height_of(seen(part))
+    height = measure_line_height(seen(part))
     assert height is not None
     assert height >= MINI.min_line_pixels
 
@@ -415,7 +415,7 @@ def test_max_side_applies_to_strips():
 def test_line_height_is_measured():
     page = text_page(lines_of(12), size=(640, 800))
 
-    height = line_height_of(page)
+    height = measure_line_height(page)
 
     # The letters are 25 pixels high from ascender to descender.
     assert height is not None
@@ -428,7 +428,7 @@ def test_line_height_does_not_depend_on_the_background(is_light_on_dark):
     if is_light_on_dark:
         page = page.point([255 - value for value in range(256)])
 
-    assert line_height_of(page.convert("RGB")) == line_height_of(
+    assert measure_line_height(page.convert("RGB")) == measure_line_height(
         text_page(lines_of(12), size=(640, 800))
     )
 
@@ -439,13 +439,13 @@ def test_one_line_of_large_letters_is_not_many_lines(text):
     font = ImageFont.load_default(150)
     ImageDraw.Draw(page).text((60, 60), text, fill="black", font=font)
 
-    height = line_height_of(page)
+    height = measure_line_height(page)
 
     assert height is None or height > 30
     assert page_of(as_png(page), sizing=MINI).strips == ()
 
 
 def test_photograph_has_no_line_height():
-    assert line_height_of(Image.linear_gradient("L").convert("RGB")) is None
+    assert measure_line_height(Image.linear_gradient("L").convert("RGB")) is None
     photograph = Image.radial_gradient("L").resize((900, 900)).convert("RGB")
     assert page_of(as_png(photograph), sizing=MINI).warnings == ()

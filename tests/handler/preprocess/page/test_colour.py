@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont
 
 from handler.preprocess import DecodeOptions
-from handler.preprocess.page.examine import examine, turned
+from handler.preprocess.page.examine import examine, rotate_image
 from tests.documents import as_png
 from tests.handler.preprocess.reading import CHANDRA, page_of
 
@@ -48,7 +48,7 @@ def test_text_of_equal_luminance_is_not_blank(colours, is_exchanged, num_lines):
 def test_rotated_page_of_coloured_text_is_rotated_back():
     page = text_of("#ff0000", "#008000", num_lines=25)
 
-    assert examine(turned(page, 90), DecodeOptions()).rotation == 270
+    assert examine(rotate_image(page, 90), DecodeOptions()).rotation == 270
 
 
 def test_long_page_of_coloured_text_is_read_in_strips():
