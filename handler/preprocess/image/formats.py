@@ -94,7 +94,7 @@ def tolerate_damage() -> Iterator[None]:
 
 
 def _register_heif() -> None:
-    """Import the HEIF decoder and register it with Pillow; takes 20 ms the first time."""
+    """Import and register the HEIF decoder; takes 20 ms the first time."""
     heif = importlib.import_module("pillow_heif")
     heif.register_heif_opener(
         decode_threads=1, thumbnails=False, depth_images=False, aux_images=False

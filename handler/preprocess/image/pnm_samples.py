@@ -96,7 +96,7 @@ class PnmSamplesFile(PpmImagePlugin.PpmImageFile):
         return scale_image(rows, self.mode, size, scale)
 
     def _paste(self, image: Image.Image) -> None:
-        """Set the pixels of the first rows; keep those of the others if there are any."""
+        """Set the pixels of the first rows, and keep existing pixels of the others."""
         if image.size == self.size:
             self.im = image.im
             return

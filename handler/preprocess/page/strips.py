@@ -316,11 +316,11 @@ class _Gaps:
             if min(end, high) - max(start, low) >= 2 * self._step
         ]
 
-        def rate(gap: tuple[float, float]) -> tuple[float, float]:
+        def score(gap: tuple[float, float]) -> tuple[float, float]:
             width = min(gap[1] - gap[0], 3 * self._line_height)
             return round(width / self._step), -abs((gap[0] + gap[1]) / 2 - target)
 
-        return max(inner, key=rate, default=None)
+        return max(inner, key=score, default=None)
 
 
 def _make_strips(cuts: list[_Cut], width: int, height: int) -> list[Strip]:

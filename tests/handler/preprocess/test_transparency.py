@@ -10,11 +10,11 @@ from PIL import Image, ImageDraw
 from handler.preprocess.image.shapes import label_shapes
 from handler.preprocess.image.transparency import compose_on_background
 from tests.documents import as_png
-from tests.handler.preprocess.reading import page_of, seen
+from tests.handler.preprocess.reading import decode_content, to_image
 
-LINES = 12
-PITCH = 24
-SIZE = (200, LINES * PITCH)
+NUM_LINES = 12
+LINE_PITCH = 24
+SIZE = (200, NUM_LINES * LINE_PITCH)
 
 Colour = tuple[int, int, int]
 
@@ -26,23 +26,23 @@ BLUE: Colour = (0, 0, 255)
 YELLOW: Colour = (255, 255, 0)
 
 
-def lines_of(colours: list[Colour]) -> Image.Image:
+def image_of_lines(colours: list[Colour]) -> Image.Image:
     """Return a transparent image with a line of small shapes in each colour."""
     image = Image.new("RGBA", SIZE)
     draw = ImageDraw.Draw(image)
     for number, colour in enumerate(colours):
         for left in range(8, SIZE[0] - 16, 12):
-            top = number * PITCH + 6
+            top = number * LINE_PITCH + 6
             draw.rectangle((left, top, left + 5, top + 11), outline=(*colour, 255))
             draw.rectangle((left, top, left + 2, top + 5), fill=(*colour, 255))
     return image
 
 
-def contrasts(page: Image.Image, num_lines: int) -> list[int]:
+def measure_contrasts(page: Image.Image, num_lines: int) -> list[int]:
     """Return the largest contrast with the background in each line."""
     gray = np.asarray(page.convert("L")).astype(int)
     ground = gray[0, 0]
-    rows = [gray[n * PITCH : (n + 1) * PITCH] for n in range(num_lines)]
+    rows = [gray[n * LINE_PITCH : (n + 1) * LINE_PITCH] for n in range(num_lines)]
     return [int(np.abs(row - ground).max()) for row in rows]
 
 
@@ -52,28 +52,30 @@ def contrasts(page: Image.Image, num_lines: int) -> list[int]:
     [(WHITE, BLACK), (WHITE, RED), (WHITE, BLUE), (WHITE, GRAY), (YELLOW, BLACK)],
 )
 def test_ink_of_two_colours_is_visible(first, second, num_second):
-    colours = [first] * (LINES - num_second) + [second] * num_second
+    colours = [first] * (NUM_LINES - num_second) + [second] * num_second
 
-    page = seen(page_of(as_png(lines_of(colours))))
+    page = to_image(decode_content(as_png(image_of_lines(colours))))
 
-    assert min(contrasts(page, LINES)) > 50
+    assert min(measure_contrasts(page, NUM_LINES)) > 50
 
 
 @settings(max_examples=40, deadline=None)
 @given(
     st.lists(
-        st.sampled_from([WHITE, BLACK, GRAY, RED, BLUE]), min_size=LINES, max_size=LINES
+        st.sampled_from([WHITE, BLACK, GRAY, RED, BLUE]),
+        min_size=NUM_LINES,
+        max_size=NUM_LINES,
     )
 )
 def test_ink_of_several_colours_is_visible(colours):
-    page = compose_on_background(lines_of(colours))
+    page = compose_on_background(image_of_lines(colours))
 
-    assert min(contrasts(page, LINES)) > 40
+    assert min(measure_contrasts(page, NUM_LINES)) > 40
 
 
 @given(st.integers(0, 160))
 def test_ink_visible_on_white_gets_a_white_background(level):
-    page = compose_on_background(lines_of([(level,) * 3] * LINES))
+    page = compose_on_background(image_of_lines([(level,) * 3] * NUM_LINES))
 
     assert page.getpixel((0, 0)) == WHITE
 
@@ -82,7 +84,7 @@ def test_ink_visible_on_white_gets_a_white_background(level):
 def test_paper_with_ragged_edges_keeps_white_background(paper, ink):
     image = Image.new("RGBA", SIZE)
     image.paste((*paper, 255), (5, 5, SIZE[0] - 9, SIZE[1] - 9))
-    image.alpha_composite(lines_of([ink] * (LINES - 2)), (0, PITCH))
+    image.alpha_composite(image_of_lines([ink] * (NUM_LINES - 2)), (0, LINE_PITCH))
 
     assert compose_on_background(image).getpixel((0, 0)) == WHITE
 
@@ -98,7 +100,7 @@ def test_transparent_letters_get_a_black_background():
 
 
 def test_few_light_specks_keep_the_white_background():
-    image = lines_of([BLACK] * LINES)
+    image = image_of_lines([BLACK] * NUM_LINES)
     ImageDraw.Draw(image).rectangle((8, 2, 14, 3), fill=(*WHITE, 255))
 
     assert compose_on_background(image).getpixel((0, 0)) == WHITE
@@ -131,8 +133,8 @@ def label_by_flood_fill(mask: np.ndarray) -> np.ndarray:
                 if 0 <= a < mask.shape[0] and 0 <= b < mask.shape[1]
                 if mask[a, b] and shapes[a, b] < 0
             ]
-    found: np.ndarray = shapes[mask]
-    return found
+    labels: np.ndarray = shapes[mask]
+    return labels
 
 
 @settings(deadline=None)

@@ -22,12 +22,12 @@ from handler.preprocess.limits import Limits
 from handler.preprocess.page.examine import examine, rotate_image
 from handler.profiles import PROFILES
 from tests.documents import as_png, spooled
-from tests.handler.preprocess.reading import page_of, seen
+from tests.handler.preprocess.reading import decode_content, to_image
 
 SIZING = PROFILES["mini"].sizing
 
 
-def pages(seed, scripts=("latin", "cyrillic", "greek", "digits")):
+def scanned_pages(seed, scripts=("latin", "cyrillic", "greek", "digits")):
     """Yield a page of each layout as a scanner delivers it, in alternating scripts."""
     rng = random.Random(seed)
     for number, layout in enumerate(LAYOUTS):
@@ -35,7 +35,7 @@ def pages(seed, scripts=("latin", "cyrillic", "greek", "digits")):
         yield degrade(rng, page).convert("RGB")
 
 
-PAGES = list(pages(7))
+PAGES = list(scanned_pages(7))
 
 
 def rotation_of(page):
@@ -102,17 +102,20 @@ def test_rotated_page_has_the_input_of_the_upright_page():
     page = render_text(random.Random(1), "two_columns", "latin")
     sent = rotate_image(page, 90).convert("RGB")
 
-    upright, read = page_of(as_png(page.convert("RGB"))), page_of(as_png(sent))
+    upright, read = (
+        decode_content(as_png(page.convert("RGB"))),
+        decode_content(as_png(sent)),
+    )
 
     assert read.rotation == 270
     assert (read.width, read.height) == sent.size
-    assert seen(read).tobytes() == seen(upright).tobytes()
+    assert to_image(read).tobytes() == to_image(upright).tobytes()
 
 
 def test_detection_can_be_disabled():
     sent = rotate_image(PAGES[0], 180)
 
-    page = page_of(as_png(sent), options=DecodeOptions(detect_rotation=False))
+    page = decode_content(as_png(sent), options=DecodeOptions(detect_rotation=False))
 
     assert page.rotation == 0
 
