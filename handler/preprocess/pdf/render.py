@@ -20,8 +20,8 @@ from handler.preprocess.pdf.annotations.page_annotations import (
     load_page_with_annotations,
 )
 from handler.preprocess.pdf.damage.page_damage import damage_warnings
-from handler.preprocess.pdf.fonts.mapper import FontChoice, get_installed_mapper
-from handler.preprocess.pdf.fonts.page_fonts import choose_fonts
+from handler.preprocess.pdf.fonts.mapper import FontRequirements, get_installed_mapper
+from handler.preprocess.pdf.fonts.page_fonts import find_font_requirements
 from handler.preprocess.pdf.kind import placeholder_warnings
 from handler.preprocess.pdf.opening import open_pdf
 from handler.preprocess.pdf.visible_text import missing_text_warnings
@@ -195,9 +195,9 @@ def _open_page(
     Raises UnreadableDocumentError for a page that does not exist, has no area or is too
     long, before a bitmap is allocated.
     """
-    fonts: FontChoice | None = None
+    requirements: FontRequirements | None = None
     for is_last in (False, True):
-        get_installed_mapper().set_choice(fonts)
+        get_installed_mapper().set_requirements(requirements)
         with open_pdf(data, password) as document:
             if number > len(document):
                 raise UnreadableDocumentError(f"the PDF has no page {number}")
@@ -207,8 +207,8 @@ def _open_page(
                 raise UnreadableDocumentError(f"page {number} has no area")
             check_aspect(width, height)
             if not is_last:
-                fonts = choose_fonts(page, get_installed_mapper())
-            if is_last or fonts is None:
+                requirements = find_font_requirements(page, get_installed_mapper())
+            if is_last or requirements is None:
                 get_installed_mapper().request_fallback_fonts(page)
                 yield document, page
                 return

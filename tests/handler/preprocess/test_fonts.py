@@ -18,7 +18,7 @@ from handler.preprocess.pdf.fonts import wingdings
 from handler.preprocess.pdf.fonts.collection import FontCollection
 from handler.preprocess.pdf.fonts.files import find_faces, normalize_family
 from handler.preprocess.pdf.fonts.mapper import FontMapper, get_installed_mapper
-from handler.preprocess.pdf.fonts.page_fonts import choose_fonts
+from handler.preprocess.pdf.fonts.page_fonts import find_font_requirements
 from handler.preprocess.pdf.visible_text import count_undrawn_characters
 from tests.documents import pdf, pdf_of_objects
 from tests.handler.preprocess.reading import decode_content
@@ -131,12 +131,16 @@ def add_annotations(content: bytes, *annotations: bytes) -> bytes:
 
 def render_page(content: bytes, mapper: FontMapper) -> tuple[Image.Image, int]:
     """Render the page; return its image and the number of missing characters."""
-    choice = None
+    requirements = None
     for _ in range(2):
-        mapper.set_choice(choice)
+        mapper.set_requirements(requirements)
         document = pypdfium2.PdfDocument(content)
         page = document[0]
-        choice = choose_fonts(page, mapper) if choice is None else choice
+        requirements = (
+            find_font_requirements(page, mapper)
+            if requirements is None
+            else requirements
+        )
         mapper.request_fallback_fonts(page)
         image = page.render(scale=2).to_pil().convert("L")
         letters = mapper.list_families_drawn_as_letters()

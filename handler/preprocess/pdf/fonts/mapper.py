@@ -24,8 +24,8 @@ from handler.preprocess.pdf.fonts.scripts import SCRIPTS
 
 __all__ = [
     "PDFIUM_FAMILIES",
-    "FontChoice",
     "FontMapper",
+    "FontRequirements",
     "find_missing_scripts",
     "get_installed_mapper",
     "preload_fonts",
@@ -57,7 +57,7 @@ class _FontSource:
 
 
 @dataclass(frozen=True, slots=True)
-class FontChoice:
+class FontRequirements:
     """The characters that the fonts of a page must have if they are not embedded."""
 
     by_order: tuple[tuple[int, ...], ...] = ()
@@ -77,9 +77,8 @@ class FontMapper:
     def __init__(self, fonts: FontCollection) -> None:
         self.fonts = fonts
         self.requested_families: list[str] = []
-        """Families that pdfium requested since the last call of `set_choice`, in order.
-        """
-        self._choice = FontChoice()
+        """Families that pdfium requested for the present page, in order."""
+        self._requirements = FontRequirements()
         self._is_loading_fallbacks = False
         self._lacks_wingdings = False
         self._sources: list[_FontSource] = []
@@ -100,13 +99,13 @@ class FontMapper:
         """
         pdfium.FPDF_SetSystemFontInfo(self._info)
 
-    def set_choice(self, choice: FontChoice | None) -> None:
+    def set_requirements(self, requirements: FontRequirements | None) -> None:
         """Set the characters that the fonts of the page that is loaded next must have.
 
         Clears `requested_families`. With None, any characters will do.
         """
         self.requested_families.clear()
-        self._choice = choice or FontChoice()
+        self._requirements = requirements or FontRequirements()
         self._lacks_wingdings = False
 
     def request_fallback_fonts(self, page: pypdfium2.PdfPage) -> None:
@@ -115,9 +114,9 @@ class FontMapper:
         If the flags of a Wingdings font say that it has letters, pdfium has no names
         for most of its codes and requests Arial for them. It requests Arial for
         annotations too, so this first pass renders the page without annotations. Does
-        nothing unless the choice has `has_wingdings_fallback`.
+        nothing unless the requirements have `has_wingdings_fallback`.
         """
-        if not self._choice.has_wingdings_fallback:
+        if not self._requirements.has_wingdings_fallback:
             return
         self._is_loading_fallbacks = True
         try:
@@ -151,23 +150,23 @@ class FontMapper:
         pdfium's FXFONT_..._CHARSET constants. Adds the family to `requested_families`,
         because the position of a request decides which characters the font must have.
         """
-        family, place = normalize_family(name), len(self.requested_families)
+        family, position = normalize_family(name), len(self.requested_families)
         is_wingdings = family == wingdings.FAMILY
         # pdfium requests an unknown symbol font a second time as an ordinary font.
-        is_again = charset == pdfium.FXFONT_SYMBOL_CHARSET and not is_wingdings
-        if is_again or family in PDFIUM_FAMILIES:
+        is_repeated = charset == pdfium.FXFONT_SYMBOL_CHARSET and not is_wingdings
+        if is_repeated or family in PDFIUM_FAMILIES:
             return None
         self.requested_families.append(family)
-        choice = self._choice
-        needed: Sequence[int] = choice.by_family.get(family, ())
+        requirements = self._requirements
+        needed: Sequence[int] = requirements.by_family.get(family, ())
         if charset in _SAMPLES_BY_CHARSET:
             needed = _SAMPLES_BY_CHARSET[charset]
-        elif place < len(choice.by_order):
-            needed = choice.by_order[place]
+        elif position < len(requirements.by_order):
+            needed = requirements.by_order[position]
         elif family == FALLBACK_FAMILY:
-            needed = needed or choice.fallback
+            needed = needed or requirements.fallback
         if self._is_loading_fallbacks and family == FALLBACK_FAMILY:
-            is_wingdings = self._can_share_fallback(choice.fallback)
+            is_wingdings = self._can_share_fallback(requirements.fallback)
             self._lacks_wingdings = not is_wingdings
         if is_wingdings:
             face = self.fonts.find_for_wingdings()
@@ -226,7 +225,7 @@ class FontMapper:
 
     def _register_wingdings_font(self, face: FontFace) -> int:
         name = f"substitute for {wingdings.FAMILY}"
-        others = self._choice.fallback if self._is_loading_fallbacks else ()
+        others = self._requirements.fallback if self._is_loading_fallbacks else ()
         if others:
             # Built again for each request, because there are too many combinations to
             # cache.

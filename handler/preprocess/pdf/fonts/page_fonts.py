@@ -19,12 +19,12 @@ from handler.preprocess.pdf.fonts import wingdings
 from handler.preprocess.pdf.fonts.files import normalize_family
 from handler.preprocess.pdf.fonts.mapper import (
     PDFIUM_FAMILIES,
-    FontChoice,
     FontMapper,
+    FontRequirements,
 )
 from handler.preprocess.pdf.fonts.scripts import BUILT_IN
 
-__all__ = ["choose_fonts", "get_family"]
+__all__ = ["find_font_requirements", "get_family"]
 
 MAX_CHARACTERS = 20_000
 """Number of characters of a page whose fonts are examined."""
@@ -34,12 +34,14 @@ _SYMBOLIC = 1 << 2
 """Flag of a font descriptor: the font has characters outside the standard Latin set."""
 
 
-def choose_fonts(page: pypdfium2.PdfPage, mapper: FontMapper) -> FontChoice | None:
-    """Return the fonts that a page needs; None if pdfium's own fonts are sufficient.
+def find_font_requirements(
+    page: pypdfium2.PdfPage, mapper: FontMapper
+) -> FontRequirements | None:
+    """Return the characters that fonts need; None if pdfium has suitable fonts.
 
-    Call it with a page that was loaded after `mapper.set_choice(None)`. The choice is
-    not yet set in `mapper`. A document keeps the fonts it has loaded, so reopen it
-    after `mapper.set_choice` to render with the choice.
+    Call it with a page that was loaded after `mapper.set_requirements(None)`. The
+    requirements are not yet set in `mapper`. A document keeps the fonts it has loaded,
+    so reopen it after `mapper.set_requirements` to render with the requirements.
     """
     if not mapper.requested_families:
         return None
@@ -74,7 +76,7 @@ def choose_fonts(page: pypdfium2.PdfPage, mapper: FontMapper) -> FontChoice | No
     # pdfium requests fonts in the order of the content. If it requested others too,
     # which render nothing, the order cannot be matched.
     has_order = [font.family for font in used] == mapper.requested_families
-    return FontChoice(
+    return FontRequirements(
         by_order=tuple(needed) if has_order else (),
         by_family={} if has_order else by_family,
         fallback=tuple(sorted(leftover)[:MAX_NEEDED]),
