@@ -157,9 +157,9 @@ def divide_picture(
     """
     width, height = turned_size(picture.decoded.width, picture.decoded.height, rotation)
     size = picture.turned_size(rotation, sizing)
-    natural = picture.natural_scale(sizing)
+    natural_scale = picture.natural_scale(sizing)
     is_drawn = picture.draw_parts is not None
-    if not needs_examination(width, height, natural, size):
+    if not needs_examination(width, height, natural_scale, size):
         return Division()
     # The number of page pixels per image pixel.
     page_pixels = width / upright.width
@@ -172,17 +172,19 @@ def divide_picture(
         if lines is None and picture.draw_parts is not None:
             # The lines may be too small at this size: render parts of the PDF page
             # again at a larger one.
-            boxes = iter_window_boxes(width, height, math.ceil(_WINDOW_SIDE / natural))
-            parts = _draw_upright_parts(
-                picture.draw_parts, boxes, (width, height), rotation, natural
+            boxes = iter_window_boxes(
+                width, height, math.ceil(_WINDOW_SIDE / natural_scale)
             )
-            lines = measure_line_height_in_windows(parts, 1 / natural)
+            parts = _draw_upright_parts(
+                picture.draw_parts, boxes, (width, height), rotation, natural_scale
+            )
+            lines = measure_line_height_in_windows(parts, 1 / natural_scale)
         warnings = reduction_warning(
-            width, height, size, sizing, natural, lines, is_drawn
+            width, height, size, sizing, natural_scale, lines, is_drawn
         )
         return Division(warnings=warnings)
     if picture.draw_parts is not None:
-        zoom = min(natural, _EXAMINED_SIDE / min(width, height))
+        zoom = min(natural_scale, _EXAMINED_SIDE / min(width, height))
         step = 1 / zoom
         boxes = iter_chunk_boxes(width, height)
         chunks = _draw_upright_parts(
@@ -206,7 +208,7 @@ def divide_picture(
         height,
         size,
         sizing,
-        natural,
+        natural_scale,
         ink,
         picture.make_part_size_function(sizing),
         is_drawn,

@@ -115,9 +115,9 @@ def measure_line_height_in_windows(
 ) -> float | None:
     """Return the median height of the text lines in gray parts of a page.
 
-    `step` is the number of page pixels per pixel of a part; the result is in page
-    pixels. Returns None if there are too few lines, or if their heights differ too much
-    to be lines of text.
+    `windows` are these parts, and `step` is the number of page pixels per pixel of a
+    part; the result is in page pixels. Returns None if there are too few lines, or if
+    their heights differ too much to be lines of text.
     """
     heights: list[int] = []
     num_gaps = 0
@@ -180,9 +180,10 @@ _TEXT_ROWS_AND_GAP = re.compile(
 
 
 def _find_line_heights(columns: list[bytes], width: int) -> list[int]:
-    """Return the heights of heights of rows with text, in each column.
+    """Return the height of each run of rows with text, over all columns.
 
-    `width` is the total width of the columns in pixels.
+    `columns` has the number of changes in each row of each column, and `width` is the
+    total width of the columns in pixels.
     """
     min_changes = _MIN_DENSITY * width / max(1, len(columns))
     return [
