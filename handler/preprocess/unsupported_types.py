@@ -126,6 +126,7 @@ def _describe_text(head: bytes) -> str | None:
 
 
 def _describe_markup(start: bytes) -> str:
+    """Describe content that begins with `<`."""
     if _HTML.match(start):
         return "an HTML page"
     declarations = _DECLARATIONS.match(start)

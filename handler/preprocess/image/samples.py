@@ -194,6 +194,7 @@ def scale_image(
 def _choose_alpha_scale(
     rows: Rows, size: tuple[int, int], band: int, scale: Scale
 ) -> Scale:
+    """Return the scale of the alpha band, which is the sample at index `band`."""
     width, height = size
     most = 0.0
     dtype: Any = None

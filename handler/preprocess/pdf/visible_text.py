@@ -129,6 +129,7 @@ class _CharacterChecker:
         )
 
     def _is_symbol_drawn_as_letter(self, index: int) -> bool:
+        """True for a visible character of a font that lacks a substitute."""
         if pdfium.FPDFText_GetUnicode(self._textpage, index) <= 0x20:
             return False
         handle = pdfium.FPDFText_GetTextObject(self._textpage, index)

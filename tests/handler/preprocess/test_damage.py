@@ -43,6 +43,7 @@ def as_pnm(image: Image.Image) -> bytes:
 
 
 def insert_chunk(png: bytes, kind: bytes, content: bytes, checksum: int) -> bytes:
+    """Insert a chunk with the given checksum after the header of a PNG."""
     chunk = struct.pack(">I", len(content)) + kind + content
     return png[:33] + chunk + struct.pack(">I", checksum) + png[33:]
 

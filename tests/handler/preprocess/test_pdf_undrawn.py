@@ -31,6 +31,7 @@ def not_drawn_details(page: Page) -> list[str]:
 def pdf_of_contents(
     contents: bytes, image: bytes | None = None, filters: bytes = b""
 ) -> bytes:
+    """Return a PDF page with a content stream and an image or form named /I."""
     objects = [
         b"<</Type/Catalog/Pages 2 0 R>>",
         b"<</Type/Pages/Kids[3 0 R]/Count 1>>",
@@ -99,6 +100,7 @@ def test_page_with_only_damaged_jbig2_is_unreadable(data):
 
 
 def pdf_with_mask(mask: bytes, entry: bytes = b"SMask") -> bytes:
+    """Return a PDF page with an intact image and the object of its mask."""
     extra = b"/%s 6 0 R" % entry
     content = pdf_of_contents(
         DRAW_IMAGE, image_object(as_jpeg(GRAY), "DCTDecode", extra)
@@ -222,11 +224,12 @@ def test_page_with_damaged_contents_is_unreadable(contents, filters):
         decode_content(pdf_of_contents(contents, filters=filters))
 
 
-def pdf_of_page_entries(contents: bytes, *objects: bytes) -> bytes:
+def pdf_of_page_entries(entries: bytes, *objects: bytes) -> bytes:
+    """Return a PDF page with further entries, and further objects from number 4 on."""
     return pdf_of_objects(
         b"<</Type/Catalog/Pages 2 0 R>>",
         b"<</Type/Pages/Kids[3 0 R]/Count 1>>",
-        b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 200 200]%s>>" % contents,
+        b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 200 200]%s>>" % entries,
         *objects,
     )
 

@@ -309,6 +309,7 @@ def encode_16_bit_png(samples, colour, transparency=None):
 
 
 def add_transparent_colour(content, samples):
+    """Insert a chunk into a PNG that makes the colour `samples` transparent."""
     chunk = b"tRNS" + struct.pack(f">{len(samples)}H", *samples)
     checksum = struct.pack(">I", zlib.crc32(chunk))
     whole = struct.pack(">I", len(chunk) - 4) + chunk + checksum

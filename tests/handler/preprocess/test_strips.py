@@ -63,6 +63,7 @@ def rotated_long_pdf(num: int, degrees: int) -> bytes:
 
 
 def decode_strips(content: bytes, page, sizing, options=DecodeOptions()):
+    """Decode all strips of a page, which `decode_content` returned."""
     media_type = media_type_of(content)
     assert media_type is not None
     with spooled(content) as document:

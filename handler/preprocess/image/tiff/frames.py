@@ -45,6 +45,7 @@ class _ChainLayout:
 
 
 def _detect_chain_layout(data: mmap | bytes) -> _ChainLayout:
+    """Return the layout for the byte order and the version of the file."""
     order = "<" if data[:1] == b"I" else ">"
     is_big = b"+" in data[2:4]
     return _ChainLayout(

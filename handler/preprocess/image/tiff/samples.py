@@ -169,6 +169,7 @@ class _FrameSamples:
         return planes[0] if len(planes) == 1 else np.concatenate(planes, axis=2)
 
     def _unpack_rows(self, packed: NDArray[Any]) -> NDArray[Any]:
+        """Return samples of shape (rows, columns, samples) from rows of bytes."""
         layout = self._layout
         columns = [
             self._undo_prediction(block)

@@ -174,6 +174,7 @@ def _apply_filter(name: str, data: bytes) -> bytes | None:
 
 
 def _decode_run_length(data: bytes) -> bytes:
+    """Decode run-length data up to their end marker or `_MAX_DECODED_BYTES`."""
     decoded = bytearray()
     index = 0
     while index < len(data) and len(decoded) < _MAX_DECODED_BYTES:

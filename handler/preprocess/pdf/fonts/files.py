@@ -108,9 +108,9 @@ class CharacterMap:
         """Return the glyph index of a code point; 0 if there is none."""
         try:
             if self._format == 4:
-                return self._glyph_of_segment(character)
+                return self._find_glyph_in_segments(character)
             if self._format == 12:
-                return self._glyph_of_group(character)
+                return self._find_glyph_in_groups(character)
         except struct.error:
             pass
         return 0
@@ -119,7 +119,8 @@ class CharacterMap:
         """Return the number of the code points `characters` that have a glyph."""
         return sum(self.find_glyph(character) != 0 for character in characters)
 
-    def _glyph_of_segment(self, character: int) -> int:
+    def _find_glyph_in_segments(self, character: int) -> int:
+        """Return the glyph index in a map of format 4, which consists of segments."""
         if character > 0xFFFF:
             return 0
         table, start = self._table, self._start
@@ -146,7 +147,8 @@ class CharacterMap:
         )
         return (glyph + delta) & 0xFFFF if glyph else 0
 
-    def _glyph_of_group(self, character: int) -> int:
+    def _find_glyph_in_groups(self, character: int) -> int:
+        """Return the glyph index in a map of format 12, which consists of groups."""
         table, start = self._table, self._start
         (num_groups,) = struct.unpack_from(">L", table, start + 12)
         low, high = 0, num_groups

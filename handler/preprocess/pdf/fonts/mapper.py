@@ -224,6 +224,7 @@ class FontMapper:
         )
 
     def _register_wingdings_font(self, face: FontFace) -> int:
+        """Return the number of the substitute for Wingdings, adding it if needed."""
         name = f"substitute for {wingdings.FAMILY}"
         others = self._requirements.fallback if self._is_loading_fallbacks else ()
         if others:

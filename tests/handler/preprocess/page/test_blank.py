@@ -20,6 +20,7 @@ def blank_paper(gray=255):
 
 
 def draw_lines(page, gray, num_lines=20, size=26, text=SENTENCE):
+    """Draw lines of text on `page`, and return it."""
     draw, font = ImageDraw.Draw(page), ImageFont.load_default(size)
     for row in range(num_lines):
         draw.text((100, 100 + 2 * size * row), text, fill=gray, font=font)
@@ -27,6 +28,7 @@ def draw_lines(page, gray, num_lines=20, size=26, text=SENTENCE):
 
 
 def is_blank(page):
+    """True if no ink is detected on a page."""
     gray = small_gray(page.convert("RGB"))
     return not has_ink(gray, find_ink(gray))
 
