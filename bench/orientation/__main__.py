@@ -33,7 +33,7 @@ from bench.orientation.pages import (
 from bench.orientation.scripts import SCRIPTS, fonts_of
 from bench.report import finish, say
 from handler.preprocess.decode_options import DecodeOptions
-from handler.preprocess.page.examine import examine, turned
+from handler.preprocess.page.examine import examine, rotate_image
 
 _DOCUMENTS = Path(__file__).parents[1] / "pages"
 _SEED = 20_261_130
@@ -64,7 +64,7 @@ class Rates:
 
     def add(self, page: Image.Image, degrees: int) -> bool:
         """Process a page turned by `degrees`; return True if the result is upright."""
-        examined = examine(turned(page.convert("RGB"), degrees), DecodeOptions())
+        examined = examine(rotate_image(page.convert("RGB"), degrees), DecodeOptions())
         is_right = (degrees + examined.rotation) % 360 == 0
         self.shown[degrees] += 1
         self.right[degrees] += is_right
@@ -99,7 +99,7 @@ def main(arguments: Sequence[str]) -> int:
             if not rates.add(page, degrees) and options.save_wrong:
                 number = sum(rates.shown.values())
                 file = f"{name.replace('/', '-')}-{number}-{degrees}.png"
-                turned(page, degrees).save(options.save_wrong / file)
+                rotate_image(page, degrees).save(options.save_wrong / file)
     totals: dict[str, Rates] = {}
     for name, rates in by_class.items():
         _print(name, rates)

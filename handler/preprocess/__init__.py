@@ -19,8 +19,8 @@ from handler.preprocess.document import (
 from handler.preprocess.image import decode
 from handler.preprocess.limits import Limits
 from handler.preprocess.media import MEDIA_TYPES, media_type_of
-from handler.preprocess.pdf.fonts import find_missing_scripts, preload_fonts
-from handler.preprocess.pdf.scripts import INSTALL_ADVICE
+from handler.preprocess.pdf.fonts.mapper import find_missing_scripts, preload_fonts
+from handler.preprocess.pdf.fonts.scripts import INSTALL_ADVICE
 from handler.preprocess.ranges import parse_page_ranges
 from handler.preprocess.sizing import pdf_render_size, target_size
 

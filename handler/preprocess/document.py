@@ -12,9 +12,9 @@ from PIL import Image
 from handler.errors import UnreadableDocumentError
 from handler.preprocess.decode_options import DecodeOptions
 from handler.preprocess.faults import translate_errors
-from handler.preprocess.image import tiff
 from handler.preprocess.image.decode import open_image
 from handler.preprocess.image.frames import frames_warning
+from handler.preprocess.image.tiff.frames import count_pages
 from handler.preprocess.limits import Limits
 from handler.preprocess.media import (
     HEAD_BYTES,
@@ -23,9 +23,9 @@ from handler.preprocess.media import (
     TIFF,
     resolve_media_type,
 )
-from handler.preprocess.page.examine import examine, turned
+from handler.preprocess.page.examine import examine, rotate_image
 from handler.preprocess.pdf.render import draw_strip, inspect_pdf
-from handler.preprocess.picture import decode_picture, divide_picture, page_label
+from handler.preprocess.picture import decode_picture, divide_picture, name_page
 from handler.preprocess.sizing import Size, target_size
 from handler.profiles import Sizing
 from handler.rotation import Box, turned_box, turned_size
@@ -43,11 +43,13 @@ def inspect_document(
     limits: Limits,
     options: DecodeOptions = DecodeOptions(),
 ) -> DocumentInfo:
-    """Return the media type and the number of pages without decoding any pixels.
+    """Return the media type, the number of pages and warnings about the document.
 
-    `declared` is the content type of the request. Raises DocumentTooLargeError for an
-    image above the pixel limit. The frames of a multi-page TIFF are checked one by one
-    in `decode_page`, so that a frame that is too large fails alone.
+    No pixels are decoded. `declared` is the content type of the request. Raises
+    UnsupportedMediaTypeError, UnreadableDocumentError, the password errors of a PDF,
+    and DocumentTooLargeError for an image above the pixel limit. The frames of a
+    multi-page TIFF are checked one by one in `decode_page`, so that a frame that is too
+    large fails alone.
     """
     data = _map_document(document)
     media_type = resolve_media_type(
@@ -77,20 +79,20 @@ def decode_page(
     """Decode page `number`, counted from 1, at the model's input size.
 
     A page that is too long to be legible at that size has strips instead of pixels.
-    Decode them with `decode_strip`.
+    Decode them with `decode_strip`. Raises HandlerError if the page cannot be read.
     """
     data = _map_document(document)
-    with translate_errors(page_label(media_type, number)):
+    with translate_errors(name_page(media_type, number)):
         picture = decode_picture(data, media_type, number, sizing, limits, options)
         decoded = picture.decoded
-        seen, rotation, is_blank, doubts, view = examine(decoded.image, options)
+        upright, rotation, is_blank, warnings, view = examine(decoded.image, options)
         division = divide_picture(picture, view, rotation, sizing)
         if division.strips:
             # Ink that is too small to be detected on the whole page may be detected
             # in a strip, so each strip decides by itself whether it is blank.
-            is_blank, doubts = False, () if is_blank else doubts
+            is_blank, warnings = False, () if is_blank else warnings
         if not is_blank:
-            doubts = (*doubts, *division.warnings)
+            warnings = (*warnings, *division.warnings)
         size = picture.turned_size(rotation, sizing)
         page = Page(
             number=number,
@@ -101,10 +103,10 @@ def decode_page(
             pixels=b"",
             text_layer=picture.text,
             rotation=rotation,
-            warnings=(*decoded.warnings, *doubts),
+            warnings=(*decoded.warnings, *warnings),
             strips=division.strips,
         )
-        return page if page.strips else _with_pixels(page, seen, is_blank, sizing)
+        return page if page.strips else _with_pixels(page, upright, is_blank, sizing)
 
 
 def decode_strip(
@@ -121,14 +123,15 @@ def decode_strip(
     `page` is the return value of `decode_page`, and `index` counts its strips from 0.
     The `width` and `height` of the result are those of the strip, in pixels of the
     page. A PDF page is rendered in the area of the strip only. An image is decoded
-    again for each strip, so that only strips in flight occupy memory.
+    again for each strip, so that only strips in flight occupy memory. Raises
+    HandlerError if the strip cannot be read.
     """
     data = _map_document(document)
     strip = page.strips[index]
     text, rotation = "", page.rotation
     sides = turned_size(page.width, page.height, rotation)
     box = turned_box(strip.box, -rotation, *sides)
-    with translate_errors(page_label(media_type, page.number)):
+    with translate_errors(name_page(media_type, page.number)):
         if media_type == PDF:
             image, size, text = draw_strip(
                 data, page.number, sizing, box, options.password
@@ -152,7 +155,7 @@ def decode_strip(
             pixels=b"",
             text_layer=text,
         )
-        upright = turned(examined.image, rotation)
+        upright = rotate_image(examined.image, rotation)
         # A strip with a text layer is not blank, even if its text is too faint to be
         # detected as ink.
         is_blank = examined.is_blank and not text.strip()
@@ -174,15 +177,16 @@ def crop_images(
     Boxes are (left, top, right, bottom) in pixels of the page, whose size is
     `Page.width` x `Page.height`. They are clipped to the page, and empty ones are left
     out. Each crop is rotated by `rotation` degrees clockwise, as the page was for the
-    model.
+    model. Crops of a very large image have half its resolution. Raises HandlerError if
+    the page cannot be read.
     """
     data = _map_document(document)
-    with translate_errors(page_label(media_type, number)):
+    with translate_errors(name_page(media_type, number)):
         picture = decode_picture(data, media_type, number, sizing, limits, options)
     crops = {}
     for name, box in boxes.items():
         if (part := picture.crop(box)) is not None:
-            crops[name] = _encode_webp(turned(part, rotation))
+            crops[name] = _encode_webp(rotate_image(part, rotation))
     return crops
 
 
@@ -199,7 +203,7 @@ def _map_document(document: Descriptor) -> mmap.mmap:
 
 def _count_pages(data: mmap.mmap, media_type: str) -> int:
     if media_type == TIFF:
-        return tiff.count_frames(data)
+        return count_pages(data)
     # Other formats have one page; `frames_warning` reports further frames.
     return 1
 
@@ -207,7 +211,10 @@ def _count_pages(data: mmap.mmap, media_type: str) -> int:
 def _with_pixels(
     page: Page, image: Image.Image, is_blank: bool, sizing: Sizing
 ) -> Page:
-    """Return `page` with the pixels of `image`, its upright image."""
+    """Return `page` with the pixels of its upright `image`, resized if necessary.
+
+    A blank page gets a single patch and the size of that patch.
+    """
     size: Size = page.pixel_width, page.pixel_height
     if is_blank:
         # A blank page is not sent to the model, so one patch is enough.
@@ -224,6 +231,7 @@ def _with_pixels(
 
 
 def _encode_webp(image: Image.Image) -> bytes:
+    """Encode an image as WebP. Reduces `image` itself if it is too large for WebP."""
     image.thumbnail((_MAX_WEBP_SIDE, _MAX_WEBP_SIDE))
     stream = io.BytesIO()
     image.save(stream, "WEBP")

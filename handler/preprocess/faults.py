@@ -23,7 +23,7 @@ from handler.errors import (
 __all__ = ["translate_errors"]
 
 _MAX_REASON_CHARACTERS = 200
-_OURS = __name__.partition(".")[0]
+_PACKAGE = __name__.partition(".")[0]
 _FEATURE = re.compile(r"(?i)unsupported|not supported|cannot handle|unknown \w+ mode")
 """Messages of decoders about intact files that use an unsupported feature."""
 
@@ -34,7 +34,7 @@ def translate_errors(subject: str) -> Iterator[None]:
 
     `subject` names what is read, such as "page 3". Raises DocumentTooLargeError if
     memory runs out and UnreadableDocumentError for other exceptions. A HandlerError
-    passes unchanged.
+    passes unchanged. Python warnings are ignored within the block.
     """
     try:
         with warnings.catch_warnings():
@@ -50,30 +50,31 @@ def translate_errors(subject: str) -> Iterator[None]:
     # Catch every exception: decoders do not document what they raise for bad input.
     except Exception as error:
         raise UnreadableDocumentError(
-            f"{subject} cannot be read: {_reason(error)}"
+            f"{subject} cannot be read: {_describe_error(error)}"
         ) from error
 
 
-def _reason(error: Exception) -> str:
+def _describe_error(error: Exception) -> str:
+    """Return the reason of an exception in words that are fit for a client."""
     if isinstance(error, UnidentifiedImageError):
         return "its header is damaged"
     # The messages of other types are of no use to a client: KeyError(18), or
     # "unpack requires 4 bytes".
     if isinstance(error, (OSError, SyntaxError, NotImplementedError, EOFError)):
         words = " ".join(str(error).split())
-        is_told = _is_ours(error) or _FEATURE.search(words)
-        if is_told and words and words.isprintable():
+        is_fit_for_client = _is_raised_by_handler(error) or _FEATURE.search(words)
+        if is_fit_for_client and words and words.isprintable():
             return words[:_MAX_REASON_CHARACTERS]
         return "its image data are damaged or end early"
     return "its data are damaged"
 
 
-def _is_ours(error: Exception) -> bool:
-    """True if the error was raised by this package and not by a decoder."""
+def _is_raised_by_handler(error: Exception) -> bool:
+    """True if a module of `handler` raised the error, and not a decoder."""
     place = error.__traceback__
     while place is not None and place.tb_next is not None:
         place = place.tb_next
     if place is None:
         return False
     module = str(place.tb_frame.f_globals.get("__name__"))
-    return module.partition(".")[0] == _OURS
+    return module.partition(".")[0] == _PACKAGE

@@ -11,9 +11,10 @@ __all__ = ["Limits", "check_pixels"]
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The limits of one request."""
+    """Limits on the document of one request."""
 
     max_pages: int = 1000
+    """Number of pages that one request may select."""
     max_pixels: int = 150_000_000
     """Decoded pixels of one page. The limit applies to images only, because the
     service chooses the size at which PDF pages are rendered."""
@@ -23,7 +24,7 @@ class Limits:
 
 
 def check_pixels(subject: str, width: int, height: int, limits: Limits) -> None:
-    """Check the size of an image from its header, before any pixels are decoded.
+    """Check the size of an image, before any pixels are decoded.
 
     Raises UnreadableDocumentError for an empty image and DocumentTooLargeError for one
     above the limit. `subject` names the image in the message.

@@ -104,17 +104,17 @@ def media_type_of(head: bytes) -> str | None:
         if head.startswith(magic):
             return media_type
     if head[4:8] == b"ftyp":
-        return _heif_type(head)
+        return _detect_heif_type(head)
     head = head[:HEAD_BYTES]
     if _PNM_HEADER.match(head) and (head[1:2] > b"3" or _PLAIN_PNM.match(head)):
         return PNM
     return PDF if b"%PDF-" in head or _PDF_OBJECT.match(head) else None
 
 
-def _heif_type(head: bytes) -> str | None:
-    """Return the type of an ISO base media file from the brands in its first box."""
+def _detect_heif_type(head: bytes) -> str | None:
+    """Return AVIF or HEIC by the brands of an ISO base media file; None for others."""
     length = min(int.from_bytes(head[:4]), len(head))
-    brands = {head[8:12], *(head[at : at + 4] for at in range(16, length, 4))}
+    brands = {head[8:12], *(head[start : start + 4] for start in range(16, length, 4))}
     if brands & _AVIF_BRANDS:
         return AVIF
     return HEIC if brands & _HEIC_BRANDS else None
@@ -123,45 +123,48 @@ def _heif_type(head: bytes) -> str | None:
 def resolve_media_type(declared: str | None, head: bytes, tail: bytes = b"") -> str:
     """Return the media type after comparing the declared type with the content.
 
+    `declared` is a Content-Type header, `head` are the first `HEAD_BYTES` bytes of the
+    document, and `tail` are its last `TAIL_BYTES` bytes.
+
     A generic or missing declaration leaves the decision to the content. TGA has no
     magic number, and only newer files have a footer, so a declared TGA is accepted if
     its first bytes match no other type. Raises UnsupportedMediaTypeError if the types
     differ or the type is not supported.
     """
-    found = media_type_of(head)
-    wanted = _declared_type(declared)
-    if found is None and (wanted == TGA or tail.endswith(_TGA_FOOTER)):
-        found = TGA
-    if wanted is None:
-        if found is None and _type_name(declared) == _FORM:
+    detected = media_type_of(head)
+    declared_type = _parse_declared_type(declared)
+    if detected is None and (declared_type == TGA or tail.endswith(_TGA_FOOTER)):
+        detected = TGA
+    if declared_type is None:
+        if detected is None and _normalize_type(declared) == _FORM:
             # curl -d removes line ends, which damages the magic number of a PNG.
             raise UnsupportedMediaTypeError(
                 "the body was sent as a form, and its content is of no supported type: "
                 "send the document itself, with curl --data-binary @page.png"
             )
-        if found is None:
+        if detected is None:
             raise UnsupportedMediaTypeError(
                 f"the document is {describe_bytes(head) or 'of no supported type'}; "
                 f"send one of {', '.join(MEDIA_TYPES)}"
             )
-        return found
-    if found is None and wanted == PDF and _PDF_BODY.search(head):
+        return detected
+    if detected is None and declared_type == PDF and _PDF_BODY.search(head):
         # The header of the PDF is damaged, or other bytes precede it.
-        return wanted
-    if found != wanted:
-        kind = found or describe_bytes(head) or "of no supported type"
+        return declared_type
+    if detected != declared_type:
+        kind = detected or describe_bytes(head) or "of no supported type"
         raise UnsupportedMediaTypeError(
-            f"the document is declared as {wanted}, but its content is {kind}"
+            f"the document is declared as {declared_type}, but its content is {kind}"
         )
-    return wanted
+    return declared_type
 
 
-def _declared_type(declared: str | None) -> str | None:
+def _parse_declared_type(declared: str | None) -> str | None:
     """Return the canonical declared type; None if it is missing or generic.
 
     Raises UnsupportedMediaTypeError for a type that is not supported.
     """
-    name = _type_name(declared)
+    name = _normalize_type(declared)
     media_type = canonical_type(name)
     if not name or media_type in _UNDECLARED:
         return None
@@ -172,5 +175,6 @@ def _declared_type(declared: str | None) -> str | None:
     return media_type
 
 
-def _type_name(declared: str | None) -> str:
+def _normalize_type(declared: str | None) -> str:
+    """Return a declared type in lower case, without parameters; "" if it is missing."""
     return (declared or "").partition(";")[0].strip(" \t\"'").lower()

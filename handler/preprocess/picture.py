@@ -11,25 +11,25 @@ from mmap import mmap
 from PIL import Image
 
 from handler.preprocess.decode_options import DecodeOptions
-from handler.preprocess.image import tiff
 from handler.preprocess.image.decode import DecodedImage, decode, open_image
+from handler.preprocess.image.tiff.frames import set_first_page
 from handler.preprocess.limits import Limits
 from handler.preprocess.media import PDF, TIFF
-from handler.preprocess.page.examine import turned
+from handler.preprocess.page.examine import rotate_image
 from handler.preprocess.page.line_height import (
-    line_height_in,
-    line_height_of,
-    measure_ink,
+    measure_ink_profile,
+    measure_line_height,
+    measure_line_height_in_windows,
 )
 from handler.preprocess.page.strips import (
     Division,
     PartSize,
-    chunk_boxes,
-    divide,
+    divide_page,
     is_long,
+    iter_chunk_boxes,
+    iter_window_boxes,
     needs_examination,
-    reduced_warning,
-    window_boxes,
+    reduction_warning,
 )
 from handler.preprocess.pdf.render import draw_page, draw_parts
 from handler.preprocess.sizing import (
@@ -43,14 +43,14 @@ from handler.preprocess.sizing import (
 from handler.profiles import Sizing
 from handler.rotation import Box, turned_box, turned_size
 
-__all__ = ["Picture", "decode_picture", "divide_picture", "page_label"]
+__all__ = ["Picture", "decode_picture", "divide_picture", "name_page"]
 
 _EXAMINED_SIDE = 1024
 """Pixels to which the short side is reduced before the text lines are measured."""
 _WINDOW_SIDE = 640
 """Side in pixels of the windows in which text lines are measured at full size."""
 
-_Draw = Callable[[Iterable[Box], float], Iterator[Image.Image]]
+_DrawParts = Callable[[Iterable[Box], float], Iterator[Image.Image]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +62,9 @@ class Picture:
     """The model's input size for the page without rotation."""
     points_scale: float | None = None
     """Pixels per point of a PDF page; None for an image."""
-    draw: _Draw | None = None
-    """Renders parts of a PDF page in gray, enlarged by a factor; None for an image."""
+    draw_parts: _DrawParts | None = None
+    """Function that renders parts of a PDF page in gray, enlarged by a factor; None for
+    an image."""
     text: str = ""
     """The text layer of a PDF page."""
 
@@ -74,16 +75,17 @@ class Picture:
         return target_size(self.decoded.height, self.decoded.width, sizing)
 
     def natural_scale(self, sizing: Sizing) -> float:
-        """Return the factor from the decoded page to the model's input without bounds.
+        """Return the scale that the page would have if the model's input had no limits.
 
-        The minimum of the short side applies, but no bound on the long side or area.
+        It is the factor from page pixels to pixels of the model's input. The minimum of
+        the short side applies, but no bound on the long side or area.
         """
         width, height = self.decoded.width, self.decoded.height
         if (scale := self.points_scale) is None:
             return image_scale(width, height, sizing)
         return pdf_full_scale(width / scale, height / scale, sizing) / scale
 
-    def part_size(self, sizing: Sizing) -> PartSize:
+    def make_part_size_function(self, sizing: Sizing) -> PartSize:
         """Return a function that maps the size of a part to the model's input size."""
         if (scale := self.points_scale) is None:
             return lambda width, height: target_size(width, height, sizing)
@@ -120,7 +122,9 @@ def decode_picture(
 ) -> Picture:
     """Decode page `number`, counted from 1, at its original resolution.
 
-    Very large images are decoded at half their size; PDF pages are not.
+    Very large images are decoded at half their size; PDF pages are not. For a TIFF,
+    overwrites the header of `data`, a private mapping, so that the page comes first.
+    Raises HandlerError, or the decoder's error for a damaged document.
     """
     if media_type == PDF:
         drawn = draw_page(data, number, sizing, options.password)
@@ -133,8 +137,8 @@ def decode_picture(
             drawn.text,
         )
     if media_type == TIFF:
-        tiff.show_frame(data, number)
-    subject = page_label(media_type, number)
+        set_first_page(data, number)
+    subject = name_page(media_type, number)
     header = open_image(subject, data, media_type, limits)
     # Check the shape first: decoding 1 x 100,000,000 pixels takes 20 s and 2 GB.
     check_aspect(header.width, header.height)
@@ -149,55 +153,71 @@ def divide_picture(
 
     `upright` is the image of the page after a rotation by `rotation` degrees clockwise.
     Strips are in pixels of the rotated page. The result may have warnings and no
-    strips.
+    strips. Renders further parts of a PDF page if its text must be measured.
     """
     width, height = turned_size(picture.decoded.width, picture.decoded.height, rotation)
     size = picture.turned_size(rotation, sizing)
-    natural = picture.natural_scale(sizing)
-    is_drawn = picture.draw is not None
-    if not needs_examination(width, height, natural, size):
+    natural_scale = picture.natural_scale(sizing)
+    is_drawn = picture.draw_parts is not None
+    if not needs_examination(width, height, natural_scale, size):
         return Division()
     # The number of page pixels per image pixel.
     page_pixels = width / upright.width
     if not is_long(width, height):
-        lines = _measure_windows(upright, page_pixels) if not is_drawn else None
-        if lines is None and (coarse := line_height_of(upright)) is not None:
+        lines = (
+            _measure_lines_at_full_size(upright, page_pixels) if not is_drawn else None
+        )
+        if lines is None and (coarse := measure_line_height(upright)) is not None:
             lines = coarse * page_pixels
-        if lines is None and picture.draw is not None:
+        if lines is None and picture.draw_parts is not None:
             # The lines may be too small at this size: render parts of the PDF page
             # again at a larger one.
-            boxes = window_boxes(width, height, math.ceil(_WINDOW_SIDE / natural))
-            parts = _draw_upright_parts(
-                picture.draw, boxes, (width, height), rotation, natural
+            boxes = iter_window_boxes(
+                width, height, math.ceil(_WINDOW_SIDE / natural_scale)
             )
-            lines = line_height_in(parts, 1 / natural)
-        warnings = reduced_warning(
-            width, height, size, sizing, natural, lines, is_drawn
+            parts = _draw_upright_parts(
+                picture.draw_parts, boxes, (width, height), rotation, natural_scale
+            )
+            lines = measure_line_height_in_windows(parts, 1 / natural_scale)
+        warnings = reduction_warning(
+            width, height, size, sizing, natural_scale, lines, is_drawn
         )
         return Division(warnings=warnings)
-    if picture.draw is not None:
-        zoom = min(natural, _EXAMINED_SIDE / min(width, height))
+    if picture.draw_parts is not None:
+        zoom = min(natural_scale, _EXAMINED_SIDE / min(width, height))
         step = 1 / zoom
-        boxes = chunk_boxes(width, height)
+        boxes = iter_chunk_boxes(width, height)
         chunks = _draw_upright_parts(
-            picture.draw, boxes, (width, height), rotation, zoom
+            picture.draw_parts, boxes, (width, height), rotation, zoom
         )
     else:
         factor = max(1, math.floor(min(upright.size) / _EXAMINED_SIDE))
         step = factor * page_pixels
         chunks = (
             upright.reduce(factor, box=box).convert("L")
-            for box in chunk_boxes(*upright.size, factor)
+            for box in iter_chunk_boxes(*upright.size, factor)
         )
-    ink = measure_ink(chunks, step, is_wide=width > height)
-    if not is_drawn and (lines := _measure_windows(upright, page_pixels)) is not None:
+    ink = measure_ink_profile(chunks, step, is_wide=width > height)
+    if (
+        not is_drawn
+        and (lines := _measure_lines_at_full_size(upright, page_pixels)) is not None
+    ):
         ink = replace(ink, line_height=lines)
-    return divide(
-        width, height, size, sizing, natural, ink, picture.part_size(sizing), is_drawn
+    return divide_page(
+        width,
+        height,
+        size,
+        sizing,
+        natural_scale,
+        ink,
+        picture.make_part_size_function(sizing),
+        is_drawn,
     )
 
 
-def _measure_windows(upright: Image.Image, page_pixels: float) -> float | None:
+def _measure_lines_at_full_size(
+    upright: Image.Image, page_pixels: float
+) -> float | None:
     """Return the height of text lines in windows of a large image, at full size.
 
     Lines of few pixels merge when the image is reduced. `page_pixels` is the number of
@@ -206,23 +226,23 @@ def _measure_windows(upright: Image.Image, page_pixels: float) -> float | None:
     """
     if min(upright.size) < 2 * _EXAMINED_SIDE:
         return None
-    boxes = window_boxes(*upright.size, _WINDOW_SIDE)
-    return line_height_in(
+    boxes = iter_window_boxes(*upright.size, _WINDOW_SIDE)
+    return measure_line_height_in_windows(
         (upright.crop(box).convert("L") for box in boxes), page_pixels
     )
 
 
 def _draw_upright_parts(
-    draw: _Draw, boxes: Iterable[Box], size: Size, rotation: int, zoom: float
+    draw: _DrawParts, boxes: Iterable[Box], size: Size, rotation: int, zoom: float
 ) -> Iterator[Image.Image]:
     """Render parts of a PDF page upright.
 
     `boxes` and `size`, the size of the page, refer to the page after its rotation.
     """
     drawn = draw((turned_box(box, -rotation, *size) for box in boxes), zoom)
-    return (turned(part, rotation) for part in drawn)
+    return (rotate_image(part, rotation) for part in drawn)
 
 
-def page_label(media_type: str, number: int) -> str:
-    """Return the name of a page in error messages."""
+def name_page(media_type: str, number: int) -> str:
+    """Return the name of a page in error messages: "page 3", or "the image"."""
     return f"page {number}" if media_type in (PDF, TIFF) else "the image"

@@ -45,7 +45,10 @@ def parse_page_ranges(ranges: str | None, num_pages: int, max_pages: int) -> lis
 
 
 def _parse_range(part: str, num_pages: int) -> tuple[int, int]:
-    """Return the first and the last page of a range such as `7`, `7-9` or `7-`."""
+    """Return the first and the last page of a range such as `7`, `7-9` or `7-`.
+
+    Raises InvalidOptionError for a range that is malformed or outside the document.
+    """
     match = _RANGE.fullmatch(part)
     if match is None:
         raise InvalidOptionError(f"pages has {part.strip()[:40]!r}; {_EXAMPLE}")

@@ -33,7 +33,7 @@ MAX_ASPECT = 200
 
 Qwen's smart_resize rejects them too, but after roundings that depend on the profile.
 Here the unrounded sides of the page decide, so that all profiles agree."""
-_MAX_READABLE_ASPECT = 1_000_000
+_MAX_FORMATTED_ASPECT = 1_000_000
 
 Size = tuple[int, int]
 """Width and height in pixels."""
@@ -48,7 +48,7 @@ def target_size(width: int, height: int, sizing: Sizing) -> Size:
     if min(width, height) < sizing.min_image_side:
         scale = image_scale(width, height, sizing)
         width, height = int(width * scale), int(height * scale)
-    return _model_size(width, height, sizing)
+    return _fit_model_input(width, height, sizing)
 
 
 def image_scale(width: int, height: int, sizing: Sizing) -> float:
@@ -68,18 +68,18 @@ def check_aspect(width: float, height: float) -> None:
     aspect = max(width, height) / min(width, height)
     if aspect > MAX_ASPECT:
         raise UnreadableDocumentError(
-            f"the page is {_readable_aspect(aspect)} times as long as it is wide; "
+            f"the page is {_format_aspect(aspect)} times as long as it is wide; "
             f"the limit is {MAX_ASPECT} times"
         )
 
 
-def _readable_aspect(aspect: float) -> str:
+def _format_aspect(aspect: float) -> str:
     """Format a ratio, rounded up to one decimal.
 
     Rounding to the nearest value could print a ratio above the limit as the limit.
     """
-    if aspect > _MAX_READABLE_ASPECT:
-        return f"more than {_MAX_READABLE_ASPECT:,}"
+    if aspect > _MAX_FORMATTED_ASPECT:
+        return f"more than {_MAX_FORMATTED_ASPECT:,}"
     return f"{math.ceil(aspect * 10) / 10:,.1f}".removesuffix(".0")
 
 
@@ -111,7 +111,7 @@ def pdf_target_size(width: float, height: float, sizing: Sizing) -> Size:
     """
     check_aspect(width, height)
     scale = pdf_full_scale(width, height, sizing)
-    return _model_size(math.ceil(width * scale), math.ceil(height * scale), sizing)
+    return _fit_model_input(math.ceil(width * scale), math.ceil(height * scale), sizing)
 
 
 def pdf_full_scale(width: float, height: float, sizing: Sizing) -> float:
@@ -120,7 +120,8 @@ def pdf_full_scale(width: float, height: float, sizing: Sizing) -> float:
     return max(sizing.pdf_dpi, legible_dpi) / POINTS_PER_INCH
 
 
-def _model_size(width: int, height: int, sizing: Sizing) -> Size:
+def _fit_model_input(width: int, height: int, sizing: Sizing) -> Size:
+    """Return the model's input size for an image that is large enough to be legible."""
     if sizing.max_side is not None and max(width, height) > sizing.max_side:
         scale = sizing.max_side / max(width, height)
         width, height = max(1, round(width * scale)), max(1, round(height * scale))

@@ -82,11 +82,11 @@ def describe_bytes(head: bytes) -> str | None:
     """
     if not head.strip(b"\0"):
         return "only zeros"
-    for at, magic, kind in _MAGIC:
-        if head.startswith(magic, at):
+    for offset, magic, kind in _MAGIC:
+        if head.startswith(magic, offset):
             return kind
     if head.startswith(b"PK\3\4"):
-        return _zip_kind(head)
+        return _describe_zip(head)
     if head.startswith(b"RIFF"):
         return _RIFF_FORMS.get(head[8:12])
     if head[4:8] == b"ftyp":
@@ -94,17 +94,18 @@ def describe_bytes(head: bytes) -> str | None:
         return next(
             (kind for b, kind in _BRANDS if brand.startswith(b)), "an MP4 video"
         )
-    return _text_kind(head)
+    return _describe_text(head)
 
 
-def _zip_kind(head: bytes) -> str:
+def _describe_zip(head: bytes) -> str:
     for name, kind in (*_ZIP_TYPES, *_OFFICE_PARTS):
         if name in head:
             return kind
     return "a ZIP archive"
 
 
-def _text_kind(head: bytes) -> str | None:
+def _describe_text(head: bytes) -> str | None:
+    """Describe content that is text; return None for other content."""
     text = _decode_text(head)
     if text is None or _CONTROL.search(text):
         return None
@@ -118,13 +119,14 @@ def _text_kind(head: bytes) -> str | None:
     if start.startswith(b"--") and b"form-data" in start:
         return "a form: declare it as multipart/form-data with its boundary"
     if start.startswith(b"<"):
-        return _markup_kind(start)
+        return _describe_markup(start)
     if start.startswith((b"{", b"[")):
         return "JSON: declare it as application/json"
     return "plain text"
 
 
-def _markup_kind(start: bytes) -> str:
+def _describe_markup(start: bytes) -> str:
+    """Describe content that begins with `<`."""
     if _HTML.match(start):
         return "an HTML page"
     declarations = _DECLARATIONS.match(start)

@@ -7,7 +7,7 @@ from hypothesis import given, strategies as st
 from PIL import Image
 
 from handler.postprocess import convert_page
-from handler.preprocess.page.examine import turned
+from handler.preprocess.page.examine import rotate_image
 from handler.profiles import BboxFormat
 from handler.rotation import turned_box, turned_size
 
@@ -40,7 +40,7 @@ def test_a_box_turns_as_the_pixels_do(page_and_box, degrees):
     page = Image.new("RGB", (width, height))
     page.paste("white", box)
 
-    image = turned(page, degrees)
+    image = rotate_image(page, degrees)
 
     assert image.size == turned_size(width, height, degrees)
     assert image.getbbox() == turned_box(box, degrees, width, height)

@@ -21,7 +21,7 @@ _MAX_MEAN_INK = 127.5
 
 
 class CmykJpegFile(JpegImagePlugin.JpegImageFile):
-    """A CMYK JPEG without Adobe's marker."""
+    """A CMYK JPEG without Adobe's marker. Opening another JPEG raises SyntaxError."""
 
     def _open(self) -> None:
         super()._open()
@@ -29,6 +29,7 @@ class CmykJpegFile(JpegImagePlugin.JpegImageFile):
             raise SyntaxError("Pillow reads this JPEG")
 
     def load(self) -> Any:
+        """Decode the image, and undo Pillow's inversion at the first call."""
         is_first = bool(self.tile)
         result = super().load()
         if not is_first:

@@ -21,7 +21,12 @@ from handler.errors import HandlerError
 from handler.preprocess.image.formats import tolerate_damage
 from handler.schema import PageWarning
 
-__all__ = ["LoadedImage", "load", "open_tolerantly", "truncation_warning"]
+__all__ = [
+    "LoadedImage",
+    "load_intact_part",
+    "open_ignoring_checksums",
+    "truncation_warning",
+]
 
 Opener = Callable[[IO[bytes]], Image.Image]
 
@@ -48,8 +53,11 @@ class LoadedImage:
         self.is_truncated = is_truncated
 
 
-def open_tolerantly(open_file: Opener, file: IO[bytes]) -> Image.Image:
-    """Open an image, and tolerate wrong checksums that do not affect its pixels."""
+def open_ignoring_checksums(open_file: Opener, file: IO[bytes]) -> Image.Image:
+    """Open an image, ignoring wrong checksums of data other than pixels.
+
+    Raises HandlerError, or the decoder's error if it still cannot open the file.
+    """
     try:
         return open_file(file)
     except (HandlerError, MemoryError):
@@ -60,13 +68,14 @@ def open_tolerantly(open_file: Opener, file: IO[bytes]) -> Image.Image:
             return open_file(file)
 
 
-def load(
+def load_intact_part(
     image: Image.Image, content: Callable[[], bytes], open_file: Opener
 ) -> LoadedImage:
     """Decode `image`, as far as its file is intact.
 
-    `content` returns the bytes of the file, and `open_file` opens them again. Raises
-    the decoder's error if no pixel can be decoded.
+    `content` returns the bytes of the file, and `open_file` opens them again. They are
+    called only if the file is damaged; the result then has a new image. Raises the
+    decoder's error if no pixel can be decoded.
     """
     try:
         image.load()
@@ -75,15 +84,15 @@ def load(
         raise
     except Exception:
         is_jpeg = isinstance(image, JpegImagePlugin.JpegImageFile)
-        find = _load_jpeg if is_jpeg else _load_rows
-        loaded = find(content(), open_file)
+        load = _load_damaged_jpeg if is_jpeg else _load_damaged_rows
+        loaded = load(content(), open_file)
         if loaded is None:
             raise
         return loaded
 
 
 def truncation_warning(loaded: LoadedImage) -> tuple[PageWarning, ...]:
-    """Return a `truncated_image` warning unless all pixels were decoded."""
+    """Return a `truncated_image` warning, or () if all pixels were decoded."""
     if not loaded.is_truncated:
         return ()
     detail = "the file ends early or is damaged: a part of the image is missing"
@@ -101,9 +110,10 @@ def _format_percent(share: float) -> str:
     return f"{100 * share:.0f} %" if share >= 0.01 else "less than 1 %"
 
 
-def _load_jpeg(content: bytes, open_file: Opener) -> LoadedImage | None:
-    image = _load_over(0, content + _END_OF_JPEG, open_file)
-    other = _load_over(-1, content + _ARBITRARY_BITS + _END_OF_JPEG, open_file)
+def _load_damaged_jpeg(content: bytes, open_file: Opener) -> LoadedImage | None:
+    """Decode a damaged JPEG; return None if no row of its blocks is intact."""
+    image = _load_over_value(0, content + _END_OF_JPEG, open_file)
+    other = _load_over_value(-1, content + _ARBITRARY_BITS + _END_OF_JPEG, open_file)
     if image is None or other is None:
         return None
     differing = ImageChops.difference(image, other).getbbox()
@@ -112,7 +122,7 @@ def _load_jpeg(content: bytes, open_file: Opener) -> LoadedImage | None:
         return LoadedImage(image)  # only the end marker was missing
     # The data end within a row of blocks. Colours are interpolated, so they differ up
     # to two rows of pixels above it.
-    rows = _rows_of_blocks(image)
+    rows = _block_height(image)
     top = (differing[1] + 2) // rows * rows
     if image.info.get("progressive"):
         # A truncated progressive JPEG has the whole image with less detail.
@@ -124,7 +134,7 @@ def _load_jpeg(content: bytes, open_file: Opener) -> LoadedImage | None:
     return LoadedImage(image, missing, is_truncated=True)
 
 
-def _rows_of_blocks(image: Image.Image) -> int:
+def _block_height(image: Image.Image) -> int:
     """Return the height in pixels of a JPEG's blocks, including subsampled chroma."""
     layers: list[tuple[int, int, int, int]] = getattr(image, "layer", [])
     full: int = 8 * max((vertical for _, _, vertical, _ in layers), default=1)
@@ -132,12 +142,13 @@ def _rows_of_blocks(image: Image.Image) -> int:
     return max(1, full // scale[0])
 
 
-def _load_rows(content: bytes, open_file: Opener) -> LoadedImage | None:
-    image = _load_over(0, content, open_file)
-    other = _load_over(-1, content, open_file)
+def _load_damaged_rows(content: bytes, open_file: Opener) -> LoadedImage | None:
+    """Decode a damaged image that is not a JPEG; return None if no pixel is intact."""
+    image = _load_over_value(0, content, open_file)
+    other = _load_over_value(-1, content, open_file)
     if image is None or other is None or image.size != other.size:
         return None
-    missing = _find_differences(image, other)
+    missing = _mask_differences(image, other)
     del other
     num_missing = missing.histogram()[255]
     if num_missing == image.width * image.height:
@@ -150,7 +161,9 @@ def _load_rows(content: bytes, open_file: Opener) -> LoadedImage | None:
     return LoadedImage(image, missing, is_truncated=True)
 
 
-def _load_over(value: int, content: bytes, open_file: Opener) -> Image.Image | None:
+def _load_over_value(
+    value: int, content: bytes, open_file: Opener
+) -> Image.Image | None:
     """Decode an image over pixels that are initialised with the bits of `value`.
 
     Returns None if the decoder produces no image.
@@ -158,20 +171,21 @@ def _load_over(value: int, content: bytes, open_file: Opener) -> Image.Image | N
     with tolerate_damage():
         image = open_file(BytesIO(content))
         # Pillow decodes into the existing memory of an image.
-        image.im = _fill(image.mode, image.size, value).im
+        image.im = _new_image(image.mode, image.size, value).im
         with suppress(OSError, SyntaxError, ValueError, EOFError, IndexError):
             image.load()
         if getattr(image, "_im", None) is None:
             return None
-        # Keep what was decoded before an error. Without tiles, load() does not decode
-        # again.
+        # Keep what was decoded before an error. Without tiles, load_intact_part() does
+        # not decode again.
         if hasattr(image, "tile"):
             image.tile = []
         image.load()
     return image
 
 
-def _fill(mode: str, size: tuple[int, int], value: int) -> Image.Image:
+def _new_image(mode: str, size: tuple[int, int], value: int) -> Image.Image:
+    """Return an image whose pixels have the bits of `value`, 0 or -1."""
     if mode == "F":
         return Image.new(mode, size, float(value))
     if mode == "I":
@@ -183,7 +197,7 @@ def _fill(mode: str, size: tuple[int, int], value: int) -> Image.Image:
     return Image.new(mode, size, byte if num_bands == 1 else (byte,) * num_bands)
 
 
-def _find_differences(image: Image.Image, other: Image.Image) -> Image.Image:
+def _mask_differences(image: Image.Image, other: Image.Image) -> Image.Image:
     """Return a mask of mode L, 255 where two images of equal mode and size differ."""
     bands = ImageChops.difference(_to_comparable(image), _to_comparable(other)).split()
     most = bands[0]
@@ -193,6 +207,7 @@ def _find_differences(image: Image.Image, other: Image.Image) -> Image.Image:
 
 
 def _to_comparable(image: Image.Image) -> Image.Image:
+    """Convert an image to a mode that ImageChops can compare, keeping differences."""
     if image.mode == "1":
         return image.convert("L")
     mode = "LA" if image.mode.startswith("I;16") else _COMPARABLE.get(image.mode)

@@ -12,13 +12,13 @@ from PIL import ExifTags, Image
 
 from handler.preprocess.image.damage import (
     LoadedImage,
-    load,
-    open_tolerantly,
+    load_intact_part,
+    open_ignoring_checksums,
     truncation_warning,
 )
 from handler.preprocess.image.formats import import_all, open_header
 from handler.preprocess.image.samples import choose_scale, find_extrema, scale_image
-from handler.preprocess.image.transparency import compose
+from handler.preprocess.image.transparency import compose_on_background
 from handler.preprocess.limits import Limits
 from handler.schema import PageWarning
 
@@ -29,7 +29,7 @@ _BAND_ROWS = 512
 
 # Transposition of an image for each EXIF orientation. ImageOps.exif_transpose is not
 # used, because it rewrites the EXIF data and fails if they are malformed.
-_TURNS: dict[object, Image.Transpose] = {
+_TRANSPOSITIONS: dict[object, Image.Transpose] = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -38,7 +38,7 @@ _TURNS: dict[object, Image.Transpose] = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_TURNS_ON_SIDE = frozenset({5, 6, 7, 8})
+_SIDEWAYS_ORIENTATIONS = frozenset({5, 6, 7, 8})
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +58,11 @@ def open_image(
 ) -> Image.Image:
     """Open an image and parse its header. No pixels are decoded.
 
-    `subject` names the image in errors. Raises DocumentTooLargeError above the limit.
+    `subject` names the image in errors. Raises DocumentTooLargeError above the pixel
+    limit, UnreadableDocumentError for an empty image, and the decoder's errors.
     """
     file = cast("IO[bytes]", data)  # mmap has the methods that Pillow calls
-    return open_tolerantly(
+    return open_ignoring_checksums(
         lambda file: open_header(subject, file, media_type, limits), file
     )
 
@@ -71,10 +72,12 @@ def decode(
 ) -> DecodedImage:
     """Decode `image`, which `open_image` returned, to upright RGB pixels.
 
-    If a part of the image is missing it is white, and the result has a warning.
+    The decoder may change `image`. A very large image is decoded at half its width and
+    height. If a part of the image is missing it is white, and the result has a warning.
+    Raises the decoder's error if no pixel can be decoded.
     """
     width, height = image.size
-    outside = _find_uncovered_boxes(image)
+    uncovered_boxes = _find_uncovered_boxes(image)
 
     def reopen(file: IO[bytes]) -> Image.Image:
         opened = open_header(subject, file, media_type, limits)
@@ -82,17 +85,17 @@ def decode(
         return opened
 
     _request_half_size(image, limits)
-    loaded = load(image, lambda: data[:], reopen)
+    loaded = load_intact_part(image, lambda: data[:], reopen)
     # The size of some images is known only after decoding.
     if loaded.image.width > width or loaded.image.height > height:
         width, height = loaded.image.size
     warnings = truncation_warning(loaded)
-    picture = _compose_page(loaded, outside, limits)
+    picture = _compose_page(loaded, uncovered_boxes, limits)
     orientation = _read_orientation(loaded.image)
-    turn = _TURNS.get(orientation)
-    if turn is not None:
-        picture = picture.transpose(turn)
-    if orientation in _TURNS_ON_SIDE:
+    transposition = _TRANSPOSITIONS.get(orientation)
+    if transposition is not None:
+        picture = picture.transpose(transposition)
+    if orientation in _SIDEWAYS_ORIENTATIONS:
         width, height = height, width
     return DecodedImage(picture, width, height, warnings)
 
@@ -102,7 +105,10 @@ def _is_very_large(image: Image.Image, limits: Limits) -> bool:
 
 
 def _request_half_size(image: Image.Image, limits: Limits) -> None:
-    """Configure the decoder of a very large JPEG or JPEG 2000 to halve its size."""
+    """Configure the decoder of a very large JPEG or JPEG 2000 to halve its size.
+
+    Other images are left as they are.
+    """
     if not _is_very_large(image, limits):
         return
     if image.format in ("JPEG", "MPO"):
@@ -128,21 +134,25 @@ def _find_uncovered_boxes(image: Image.Image) -> list[tuple[int, int, int, int]]
 
 
 def _compose_page(
-    loaded: LoadedImage, outside: list[tuple[int, int, int, int]], limits: Limits
+    loaded: LoadedImage,
+    uncovered_boxes: list[tuple[int, int, int, int]],
+    limits: Limits,
 ) -> Image.Image:
     """Return the decoded pixels in RGB on an opaque background."""
     image, missing = loaded.image, loaded.missing
     if _is_very_large(image, limits):
         if missing is not None:
             missing = missing.reduce(2)
-        outside = [(a // 2, b // 2, -(-c // 2), -(-d // 2)) for a, b, c, d in outside]
+        uncovered_boxes = [
+            (a // 2, b // 2, -(-c // 2), -(-d // 2)) for a, b, c, d in uncovered_boxes
+        ]
         image = _halve(image)
     page = _to_rgb(image)
     if page.mode == "RGBA":
-        page = compose(page)
-    elif page is image and (outside or missing):
+        page = compose_on_background(page)
+    elif page is image and (uncovered_boxes or missing):
         page = page.copy()
-    for box in outside:
+    for box in uncovered_boxes:
         page.paste(_WHITE, box)
     if missing is not None:
         page.paste(_WHITE, mask=missing)
@@ -169,6 +179,7 @@ def _halve(image: Image.Image) -> Image.Image:
 
 
 def _read_orientation(image: Image.Image) -> object:
+    """Return the EXIF orientation, normally 1 to 8; None if it is missing."""
     try:
         return image.getexif().get(ExifTags.Base.Orientation)
     # Catch every exception: damaged EXIF data must not make an intact image fail.
@@ -181,7 +192,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
     if image.mode.startswith("I"):
-        return _from_16_bits(image)
+        return _scale_16_bits(image)
     if image.mode == "La":
         image = image.convert("LA")
     if image.has_transparency_data:
@@ -189,8 +200,11 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _from_16_bits(image: Image.Image) -> Image.Image:
-    """Convert 16-bit samples, as Pillow keeps them for gray JPEG 2000 and plain PNM."""
+def _scale_16_bits(image: Image.Image) -> Image.Image:
+    """Convert an image of 16-bit samples to RGB, scaled by the number of bits in use.
+
+    Pillow keeps 16 bits for gray JPEG 2000 and plain PNM.
+    """
     samples = np.asarray(image)[..., None]
 
     def rows(start: int, stop: int) -> NDArray[Any]:

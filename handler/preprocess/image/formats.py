@@ -13,7 +13,7 @@ from typing import IO
 from PIL import AvifImagePlugin, IcoImagePlugin, Image, ImageFile
 
 from handler.errors import UnreadableDocumentError
-from handler.preprocess.image.plugins import plugins_of
+from handler.preprocess.image.plugins import list_plugins
 from handler.preprocess.limits import Limits, check_pixels
 from handler.preprocess.media import HEIC, ICO
 
@@ -64,23 +64,28 @@ def open_header(
 ) -> Image.Image:
     """Open an image without decoding it; of an icon, open its largest image.
 
-    Raises DocumentTooLargeError above the limit.
+    Raises DocumentTooLargeError above the pixel limit, UnreadableDocumentError for an
+    empty image or a truncated icon, and the decoder's errors. The largest image of an
+    icon may be decoded if it is not a PNG.
     """
     if media_type == HEIC:
         _register_heif()
     # Only the decoder of the detected type may open the file, which limits the code
     # that untrusted input can reach.
-    image = Image.open(file, formats=plugins_of(_FORMATS[media_type]))
+    image = Image.open(file, formats=list_plugins(_FORMATS[media_type]))
     check_pixels(subject, image.width, image.height, limits)
     if media_type == ICO:
         assert isinstance(image, IcoImagePlugin.IcoImageFile)
-        return _largest_picture(subject, image, file, limits)
+        return _open_largest_image(subject, image, file, limits)
     return image
 
 
 @contextmanager
 def tolerate_damage() -> Iterator[None]:
-    """Let Pillow read damaged files within the context. The flag is global."""
+    """Let Pillow read damaged files within the context.
+
+    Sets a flag of Pillow for the whole process, and clears it afterwards.
+    """
     ImageFile.LOAD_TRUNCATED_IMAGES = True
     try:
         yield
@@ -89,14 +94,14 @@ def tolerate_damage() -> Iterator[None]:
 
 
 def _register_heif() -> None:
-    """Register the HEIF decoder, whose libraries take 20 ms to load."""
+    """Import and register the HEIF decoder; takes 20 ms the first time."""
     heif = importlib.import_module("pillow_heif")
     heif.register_heif_opener(
         decode_threads=1, thumbnails=False, depth_images=False, aux_images=False
     )
 
 
-def _largest_picture(
+def _open_largest_image(
     subject: str, icon: IcoImagePlugin.IcoImageFile, file: IO[bytes], limits: Limits
 ) -> Image.Image:
     """Open the largest image of an icon.

@@ -10,8 +10,11 @@ __all__ = ["frames_warning"]
 
 
 def frames_warning(image: Image.Image) -> tuple[PageWarning, ...]:
-    """Return a `frames_ignored` warning if the file has more than one image."""
-    num_ignored = _count_pictures(image) - 1
+    """Return a `frames_ignored` warning if the file has more than one image, else ().
+
+    Of a camera's JPEG, `image` may then show another frame than the first.
+    """
+    num_ignored = _count_images(image) - 1
     if num_ignored < 1:
         return ()
     detail = (
@@ -21,10 +24,12 @@ def frames_warning(image: Image.Image) -> tuple[PageWarning, ...]:
     return (PageWarning("frames_ignored", detail),)
 
 
-def _count_pictures(image: Image.Image) -> int:
+def _count_images(image: Image.Image) -> int:
     """Return the number of images in the file.
 
-    Further images in a camera's JPEG count only if they have the size of the first.
+    Further images in a camera's JPEG count only if they have the size of the first; to
+    compare them, this function seeks in `image`. Returns 1 if the end of the file is
+    damaged.
     """
     try:
         num_frames = int(getattr(image, "n_frames", 1))

@@ -1,10 +1,11 @@
-"""Pillow plugins for each format; this package's plugins precede Pillow's own."""
+"""Names of the Pillow plugins for each format, including this package's own."""
 
 from __future__ import annotations
 
-from handler.preprocess.image import cmyk_jpeg, png_samples, pnm_samples, tiff_samples
+from handler.preprocess.image import cmyk_jpeg, png_samples, pnm_samples
+from handler.preprocess.image.tiff import samples as tiff_samples
 
-__all__ = ["plugins_of"]
+__all__ = ["list_plugins"]
 
 _PLUGINS: dict[str, tuple[str, ...]] = {
     "JPEG": cmyk_jpeg.FORMATS,
@@ -14,6 +15,9 @@ _PLUGINS: dict[str, tuple[str, ...]] = {
 }
 
 
-def plugins_of(format_name: str) -> tuple[str, ...]:
-    """Return the plugins for one of Pillow's formats, in the order of precedence."""
+def list_plugins(format_name: str) -> tuple[str, ...]:
+    """Return the names of the plugins for one of Pillow's formats, the preferred first.
+
+    The plugins of this package precede Pillow's own.
+    """
     return _PLUGINS.get(format_name, (format_name,))

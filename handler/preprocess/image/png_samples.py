@@ -24,6 +24,7 @@ __all__ = ["FORMATS"]
 _FORMAT = "PNG_SAMPLES"
 
 FORMATS = (_FORMAT,)
+"""Names of Pillow's formats for a PNG, in the order in which they are tried."""
 
 # Factor by which Pillow scales a sample of 2 or 4 bits to 8 bits.
 _FACTORS = {"L;2": 85, "L;4": 17}
@@ -39,7 +40,10 @@ _MAX_SHALLOW_BYTE = 63
 
 
 class PngSamplesFile(PngImagePlugin.PngImageFile):
-    """A PNG whose samples are scaled by the number of bits in use."""
+    """A PNG whose 16-bit samples are scaled to 8 bits by the number of bits in use.
+
+    A transparent gray level of 2 or 4 bits is scaled to 8 bits, as its samples are.
+    """
 
     def _open(self) -> None:
         super()._open()
@@ -51,19 +55,23 @@ class PngSamplesFile(PngImagePlugin.PngImageFile):
             self.info["transparency"] = transparency * factor
 
     def load(self) -> Any:
+        """Decode the image, and replace Pillow's pixels where they lose bits.
+
+        The mode may then change, and a transparent color becomes an alpha band.
+        """
         is_first = bool(self.tile)
         result = super().load()
         # Pillow composes animations from 8-bit frames, so they are left alone.
         if not is_first or self._raw_mode not in _DEEP or self.is_animated:
             return result
-        image = self._scale()
+        image = self._scale_samples()
         if image is not None:
             self._mode = image.mode
             self.im = image.im
             self.info.pop("transparency", None)
         return Image.Image.load(self)
 
-    def _scale(self) -> Image.Image | None:
+    def _scale_samples(self) -> Image.Image | None:
         """Return an image of 8 bits per sample; None if Pillow's image is correct."""
         transparency = self.info.get("transparency")
         raw_modes = _DEEP[self._raw_mode or ""]

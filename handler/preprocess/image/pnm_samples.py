@@ -31,7 +31,10 @@ _MAX_SAMPLE = 65_535
 
 
 class PnmSamplesFile(PpmImagePlugin.PpmImageFile):
-    """A PGM or PPM with two bytes per sample, the high byte first."""
+    """A PGM or PPM with two bytes per sample, the high byte first.
+
+    Opening another PNM raises SyntaxError.
+    """
 
     format = _FORMAT
     format_description = "PNM with samples of 16 bits"
@@ -53,7 +56,7 @@ class PnmSamplesFile(PpmImagePlugin.PpmImageFile):
         self._is_loaded = False
 
     def load(self) -> Any:
-        """Decode the image.
+        """Decode the image at the first call.
 
         Raises OSError if rows are missing, unless Pillow is to load truncated images.
         Then the pixels that the file lacks keep their initial values.
@@ -93,6 +96,7 @@ class PnmSamplesFile(PpmImagePlugin.PpmImageFile):
         return scale_image(rows, self.mode, size, scale)
 
     def _paste(self, image: Image.Image) -> None:
+        """Set the pixels of the first rows, and keep existing pixels of the others."""
         if image.size == self.size:
             self.im = image.im
             return

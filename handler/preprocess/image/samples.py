@@ -32,7 +32,7 @@ _MIN_INK_BITS = 9
 MAX_HOT_SHARE = 0.001
 """Largest share of hot pixels, the outliers of broken sensor elements. They are ignored
 when the depth is determined."""
-_MIN_DECLARED = 255
+_MIN_DECLARED_MAXIMUM = 255
 _FLOAT_WHITES = (1.0, 255.0, 65_535.0)
 
 
@@ -43,11 +43,15 @@ class Scale:
     low: float
     high: float
 
-    def apply(self, samples: NDArray[Any]) -> NDArray[Any]:
-        """Return `samples` scaled to 0 to 255 and rounded."""
+    def scale_samples(self, samples: NDArray[Any]) -> NDArray[Any]:
+        """Return `samples` as 8-bit values, with `low` mapped to 0 and `high` to 255.
+
+        Values outside the range are clipped. If the range is empty, all samples become
+        255 if `low` is above 0, else 0.
+        """
         if samples.dtype.kind == "u" and samples.dtype.itemsize <= 2:
             values = np.arange(1 << 8 * samples.dtype.itemsize, dtype=np.float64)
-            table: NDArray[Any] = self.apply(values)
+            table: NDArray[Any] = self.scale_samples(values)
             return np.take(table, samples)
         span = self.high - self.low
         if span <= 0:
@@ -71,13 +75,14 @@ def choose_scale(
     dtype: Any,
     bits: int,
     *,
-    declared: float | None = None,
+    declared_maximum: float | None = None,
     zero_is_white: bool = False,
 ) -> Scale:
-    """Return the sample values of black and white.
+    """Return the sample values that are mapped to 0 and 255.
 
     `extrema` are the lowest and the highest value in the image, `bits` is the depth
-    that the file states, and `declared` the highest possible value if it states one.
+    that the file states, and `declared_maximum` the highest possible value if it states
+    one.
 
     Files often state 16 bits for samples of 10, 12 or 14 bits. The depth is therefore
     the smallest that holds the highest value. Pages that do use 16 bits are not
@@ -91,7 +96,7 @@ def choose_scale(
     if not (math.isfinite(low) and math.isfinite(high)):
         raise OSError("the image has values that are not numbers")
     if dtype.kind == "f":
-        whites = (*((declared,) if declared else ()), *_FLOAT_WHITES)
+        whites = (*((declared_maximum,) if declared_maximum else ()), *_FLOAT_WHITES)
         fitting = (white for white in whites if low >= 0 and high <= white)
         return next((Scale(0, white) for white in fitting), Scale(low, high))
     if low < 0:
@@ -99,8 +104,8 @@ def choose_scale(
     most = (1 << (bits - (dtype.kind == "i"))) - 1
     if bits < 16:
         return Scale(0, most)
-    if declared and max(high, _MIN_DECLARED) <= declared < most:
-        return Scale(0, declared)
+    if declared_maximum and max(high, _MIN_DECLARED_MAXIMUM) <= declared_maximum < most:
+        return Scale(0, declared_maximum)
     is_blank = zero_is_white and high < 1 << _MIN_INK_BITS
     for depth in () if is_blank else _WORD_BITS:
         if high < 1 << depth:
@@ -137,13 +142,13 @@ def find_extrema(
             num_isolated, below = 0, low
             for start, stop in blocks:
                 colours = rows(start, stop)[..., :num_colours]
-                num_isolated += _count_isolated(colours >= limit)
+                num_isolated += _count_isolated_values(colours >= limit)
                 below = max(below, float(colours[colours < limit].max(initial=0)))
             return low, below if 2 * num_isolated > number else high
     return low, high
 
 
-def _count_isolated(mask: NDArray[np.bool_]) -> int:
+def _count_isolated_values(mask: NDArray[np.bool_]) -> int:
     """Count true values without a true left or right neighbor.
 
     `mask` has the shape (rows, columns, samples).
@@ -170,21 +175,26 @@ def scale_image(
     num_bands = Image.getmodebands(mode)
     has_alpha = mode in ("LA", "La", "RGBA", "RGBa")
     num_colours = num_bands - has_alpha
-    alpha_scale = _alpha_scale(rows, size, num_colours, scale) if has_alpha else scale
+    alpha_scale = (
+        _choose_alpha_scale(rows, size, num_colours, scale) if has_alpha else scale
+    )
     pixels = np.empty((height, width, num_bands), np.uint8)
     for start, stop in split_rows(height, width * num_bands):
         block = rows(start, stop)
-        colours = scale.apply(block[..., :num_colours])
+        colours = scale.scale_samples(block[..., :num_colours])
         if invert:
             np.subtract(255, colours, out=colours)
         pixels[start:stop, :, :num_colours] = colours
         if has_alpha:
             alpha = block[..., num_colours : num_colours + 1]
-            pixels[start:stop, :, num_colours:] = alpha_scale.apply(alpha)
+            pixels[start:stop, :, num_colours:] = alpha_scale.scale_samples(alpha)
     return Image.frombuffer(mode, size, pixels, "raw", mode, 0, 1)
 
 
-def _alpha_scale(rows: Rows, size: tuple[int, int], band: int, scale: Scale) -> Scale:
+def _choose_alpha_scale(
+    rows: Rows, size: tuple[int, int], band: int, scale: Scale
+) -> Scale:
+    """Return the scale of the alpha band, which is the sample at index `band`."""
     width, height = size
     most = 0.0
     dtype: Any = None

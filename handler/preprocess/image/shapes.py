@@ -7,19 +7,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["number_shapes"]
+__all__ = ["label_shapes"]
 
 _MAX_ROUNDS = 30
 
 
-def number_shapes(mask: NDArray[np.bool_]) -> NDArray[np.intp]:
+def label_shapes(mask: NDArray[np.bool_]) -> NDArray[np.intp]:
     """Return the number of the shape of each true pixel of a mask, row by row.
 
     A shape is a 4-connected component. In each round, runs of pixels in rows and then
     in columns adopt the lowest number in the run. The number of rounds is limited, so a
     shape with many turns, such as a maze, may keep several numbers.
     """
-    rows, columns = _number_runs(mask), _number_runs(mask.T)
+    rows, columns = _label_runs(mask), _label_runs(mask.T)
     # Pixels are in row-major order; `by_column` reorders them to column-major order.
     order = np.empty(mask.shape, np.intp)
     order[mask] = np.arange(len(rows))
@@ -39,7 +39,7 @@ def number_shapes(mask: NDArray[np.bool_]) -> NDArray[np.intp]:
     return numbers
 
 
-def _number_runs(mask: NDArray[np.bool_]) -> NDArray[np.intp]:
+def _label_runs(mask: NDArray[np.bool_]) -> NDArray[np.intp]:
     """Return the number of the run of each true pixel; a run lies within a row."""
     starts = mask.copy()
     starts[:, 1:] &= ~mask[:, :-1]

@@ -22,7 +22,7 @@ Mask = npt.NDArray[np.bool_]
 
 # Sizes are in pixels of a page from `small_gray`, at about 100 dots per inch.
 _CELL = 4
-_PLENTY = 0.01
+_MIN_INK_SHARE = 0.01
 """Share of cells with ink above which a page has ink without looking at its marks."""
 _MIN_EXTENT, _MIN_PIXELS = 5, 8
 """Smallest mark. 5 pixels are 1.3 mm: dust is smaller, and a digit of 8 points is
@@ -43,29 +43,29 @@ _MIN_FAINT_TEXT = 0.6
 
 
 def has_ink(gray: Image.Image, ink: Ink) -> bool:
-    """Return False for a page without anything to read.
+    """Return True for a page with something to read.
 
     `gray` is a page from `small_gray` and `ink` its ink. Ink of low contrast counts
     only where it is classified as text; bleed-through from the other side is mirrored.
     """
     clear = ink.is_clear
-    cells = _count_ink(clear) > 0
-    if _without_edges(cells).sum() >= _PLENTY * cells.size:
+    cells = _measure_ink_shares(clear) > 0
+    if _crop_edges(cells).sum() >= _MIN_INK_SHARE * cells.size:
         return True
     border = _find_border(gray)
     inner = cells & ~border
-    if inner.mean() >= _PLENTY or _has_mark(inner, clear) or _has_picture(gray):
+    if inner.mean() >= _MIN_INK_SHARE or _has_mark(inner, clear) or _has_picture(gray):
         return True
-    return _has_faint_text(gray, _grow(cells | border))
+    return _has_faint_text(gray, _dilate_cells(cells | border))
 
 
-def _without_edges(cells: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return the inner part of the page, without borders and punch holes."""
+def _crop_edges(cells: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return the cells that are far enough from the edges for borders and holes."""
     down, across = (round(side * _BORDER_ZONE) for side in cells.shape)
     return cells[down : len(cells) - down, across : cells.shape[1] - across]
 
 
-def _count_ink(mask: Mask) -> npt.NDArray[np.uint8]:
+def _measure_ink_shares(mask: Mask) -> npt.NDArray[np.uint8]:
     """Return the share of ink in each cell of 4 x 4 pixels, from 0 to 255."""
     return np.asarray(
         Image.fromarray(mask.view(np.uint8) * np.uint8(255)).reduce(_CELL)
@@ -85,10 +85,10 @@ def _find_border(gray: Image.Image) -> Mask:
         zone = max(1, round(len(dark) * _BORDER_ZONE))
         result[:zone] |= np.logical_and.accumulate(dark[:zone], axis=0)
     # The edge of a border is gray, so it is not detected as dark.
-    return _grow(border)
+    return _dilate_cells(border)
 
 
-def _grow(cells: Mask) -> Mask:
+def _dilate_cells(cells: Mask) -> Mask:
     """Dilate a mask by two cells."""
     grown = np.asarray(Image.fromarray(cells).convert("L").filter(_GROWTH))
     return grown > 0
@@ -115,6 +115,10 @@ def _has_mark(cells: Mask, clear: Mask) -> bool:
 
 
 def _is_mark(pixels: Mask, place: tuple[slice, slice], shape: tuple[int, ...]) -> bool:
+    """True unless a group of pixels has the size of dust or looks like a punch hole.
+
+    `place` is the position of `pixels` on a page of the given shape.
+    """
     count = int(pixels.sum())
     extents = [int(np.ptp(np.flatnonzero(pixels.any(axis)))) + 1 for axis in (1, 0)]
     if count < _MIN_PIXELS or max(extents) < _MIN_EXTENT:
@@ -131,11 +135,12 @@ def _is_mark(pixels: Mask, place: tuple[slice, slice], shape: tuple[int, ...]) -
 def _has_picture(gray: Image.Image) -> bool:
     """True if there are soft shapes, as of a photograph, away from the page's edges."""
     coarse = find_ink(gray.reduce(_PICTURE_REDUCTION)).levels
-    inner = _without_edges(coarse)
+    inner = _crop_edges(coarse)
     return bool((inner >= CLEAR_CONTRAST).mean() >= _MIN_PICTURE)
 
 
 def _has_faint_text(gray: Image.Image, ignored: Mask) -> bool:
+    """True if ink of low contrast is classified as text, outside the ignored cells."""
     ink = find_ink(gray, _FAINT_CONTRAST)
     height, width = ink.levels.shape
     places = np.repeat(np.repeat(ignored, _CELL, 0), _CELL, 1)[:height, :width]

@@ -27,7 +27,8 @@ def find_colour_view(image: Image.Image, dark: Ink) -> Image.Image | None:
     """Return a gray view of an RGB page in which coloured ink is dark on light.
 
     The view has the size of the page. Returns None if neither colour difference shows
-    ink. `dark` is the ink of the page from `small_gray`, in which there is no text.
+    ink. `dark` is the ink of the page from `small_gray`, in which there is no text;
+    parts of the page near it are ignored.
     """
     small = image.reduce(reduction_factor(image)).convert("YCbCr")
     near_dark = Image.fromarray(dark.is_clear).convert("L").filter(_FRINGE)

@@ -18,7 +18,7 @@ from handler.preprocess.page.inversion import invert_dark_page, with_inverted_lu
 from handler.preprocess.page.orientation import detect_rotation
 from handler.schema import PageWarning
 
-__all__ = ["Examined", "examine", "turned"]
+__all__ = ["ExaminedPage", "examine", "rotate_image"]
 
 _TURNS = {
     90: Image.Transpose.ROTATE_270,
@@ -27,7 +27,7 @@ _TURNS = {
 }
 
 
-class Examined(NamedTuple):
+class ExaminedPage(NamedTuple):
     """A page after inversion and rotation, at its original resolution."""
 
     image: Image.Image
@@ -39,8 +39,12 @@ class Examined(NamedTuple):
     """The page with the orientation of `image`, with ink that is visible in gray."""
 
 
-def examine(image: Image.Image, options: DecodeOptions) -> Examined:
-    """Invert and rotate an RGB page so that its text is dark on light and upright."""
+def examine(image: Image.Image, options: DecodeOptions) -> ExaminedPage:
+    """Invert and rotate an RGB page so that its text is dark on light and upright.
+
+    `image` itself is not changed. A blank page is not rotated. The warnings may be
+    `light_on_dark` or `blank_page`.
+    """
     gray = small_gray(image)
     warnings: tuple[PageWarning, ...] = ()
     if (inverted := invert_dark_page(gray)) is not None:
@@ -56,15 +60,15 @@ def examine(image: Image.Image, options: DecodeOptions) -> Examined:
                 "it was not sent to the model"
             )
             warnings = (PageWarning("blank_page", detail),)
-            return Examined(image, 0, True, warnings, image)
+            return ExaminedPage(image, 0, True, warnings, image)
         view, gray = colours, small_gray(colours)
         ink = find_ink(gray)
     rotation = detect_rotation(gray, ink, view) if options.detect_rotation else 0
-    upright = turned(image, rotation)
-    view = upright if view is image else turned(view, rotation)
-    return Examined(upright, rotation, False, warnings, view)
+    upright = rotate_image(image, rotation)
+    view = upright if view is image else rotate_image(view, rotation)
+    return ExaminedPage(upright, rotation, False, warnings, view)
 
 
-def turned(image: Image.Image, degrees: int) -> Image.Image:
+def rotate_image(image: Image.Image, degrees: int) -> Image.Image:
     """Return the image rotated clockwise by 0, 90, 180 or 270 degrees."""
     return image.transpose(_TURNS[degrees]) if degrees else image

@@ -42,7 +42,7 @@ class Ink:
 
     @property
     def is_clear(self) -> npt.NDArray[np.bool_]:
-        """Mask of the ink whose contrast is too high for bleed-through."""
+        """Mask of the pixels whose contrast is too high for bleed-through."""
         return self.levels >= max(self.threshold, CLEAR_CONTRAST)
 
 
@@ -81,7 +81,7 @@ def find_ink(gray: Image.Image, min_contrast: int = MIN_CONTRAST) -> Ink:
     lightest = _dilate(lightest.reshape(rows, columns, side).max(2))
     paper = np.repeat(np.repeat(lightest, _CELL, 0), _CELL, 1)
     darkness = (np.maximum(paper, levels) - levels)[:height, :width]
-    noise = min(_paper_limit(darkness[::4, ::4]), _MAX_NOISE)
+    noise = min(_estimate_noise_level(darkness[::4, ::4]), _MAX_NOISE)
     return Ink(darkness, max(min_contrast, noise))
 
 
@@ -92,7 +92,7 @@ def _dilate(cells: Levels) -> Levels:
     return np.maximum(np.maximum(rows[:, :-2], rows[:, 1:-1]), rows[:, 2:])
 
 
-def _paper_limit(darkness: Levels) -> int:
+def _estimate_noise_level(darkness: Levels) -> int:
     """Return the level above which a pixel is unlikely to be noise or paper texture.
 
     It is estimated from the lighter half of the pixels, which has no ink. The tenth

@@ -26,7 +26,7 @@ _MIN_TEXT_SHARE = 0.6
 
 
 def invert_dark_page(gray: Image.Image) -> Image.Image | None:
-    """Return the inverted page if it has light text on a dark background, else None.
+    """Return the negative of a page of light text on a dark background, else None.
 
     `gray` is a page from `small_gray`.
     """

@@ -14,7 +14,12 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageChops
 
-__all__ = ["InkProfile", "line_height_in", "line_height_of", "measure_ink"]
+__all__ = [
+    "InkProfile",
+    "measure_ink_profile",
+    "measure_line_height",
+    "measure_line_height_in_windows",
+]
 
 _CHUNK_ROWS = 4096
 """Number of rows that are examined at once, which bounds the memory."""
@@ -39,10 +44,10 @@ _MIN_DENSITY = 0.6
 """Changes per pixel along a row, multiplied by the height of the line. Letters are
 about as wide as high, so text has about 6 and a number in a wide column 0.8. A slice of
 a large letter has less."""
-_IS_EDGE = bytes(255 if value >= _EDGE else 0 for value in range(256))
+_EDGE_TABLE = bytes(255 if value >= _EDGE else 0 for value in range(256))
 _FAINT_EDGE = 8
 """Difference between neighbouring pixels of the faintest text, or of noise."""
-_IS_MARK = bytes(255 if value >= _FAINT_EDGE else 0 for value in range(256))
+_MARK_TABLE = bytes(255 if value >= _FAINT_EDGE else 0 for value in range(256))
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +67,12 @@ class InkProfile:
     `levels` is used instead."""
 
     def may_have_ink(self, start: float, end: float) -> bool:
-        """Return False if an interval of the long side, in pixels, has no ink."""
+        """Return False if an interval of the long side, in page pixels, has no ink."""
         first, last = math.floor(start / self.step), math.ceil(end / self.step)
         return any((self.marks or self.levels)[first:last])
 
 
-def measure_ink(
+def measure_ink_profile(
     chunks: Iterable[Image.Image], step: float, is_wide: bool
 ) -> InkProfile:
     """Measure the text of a page along its long side.
@@ -76,63 +81,65 @@ def measure_ink(
     `step` is the number of page pixels per pixel of a chunk. `is_wide` is true if the
     long side is horizontal.
     """
-    runs: list[int] = []
+    heights: list[int] = []
     levels: list[bytes] = []
     marks: list[bytes] = []
     for chunk in chunks:
         columns = _count_changes(chunk)
-        runs += _find_runs(columns, chunk.width)
+        heights += _find_line_heights(columns, chunk.width)
         along = chunk.transpose(Image.Transpose.TRANSPOSE) if is_wide else chunk
-        levels.append(_sum_columns(_count_changes(along) if is_wide else columns))
-        marks.append(_sum_columns(_count_changes(along, _IS_MARK)))
+        levels.append(_sum_over_columns(_count_changes(along) if is_wide else columns))
+        marks.append(_sum_over_columns(_count_changes(along, _MARK_TABLE)))
     return InkProfile(
-        _median_height(runs, step), b"".join(levels), step, b"".join(marks)
+        _median_height(heights, step), b"".join(levels), step, b"".join(marks)
     )
 
 
-def line_height_of(image: Image.Image) -> float | None:
+def measure_line_height(image: Image.Image) -> float | None:
     """Return the median height of the text lines of an image, in its pixels.
 
-    Returns None if there are too few lines.
+    A large image is reduced first. Returns None if there are too few lines.
     """
     step = max(1, min(image.size) // 1024)
     gray = image.reduce(step).convert("L")
-    runs: list[int] = []
+    heights: list[int] = []
     for top in range(0, gray.height, _CHUNK_ROWS):
         bottom = min(top + _CHUNK_ROWS, gray.height)
         columns = _count_changes(gray.crop((0, top, gray.width, bottom)))
-        runs += _find_runs(columns, gray.width)
-    return _median_height(runs, step)
+        heights += _find_line_heights(columns, gray.width)
+    return _median_height(heights, step)
 
 
-def line_height_in(windows: Iterable[Image.Image], step: float) -> float | None:
+def measure_line_height_in_windows(
+    windows: Iterable[Image.Image], step: float
+) -> float | None:
     """Return the median height of the text lines in gray parts of a page.
 
-    `step` is the number of page pixels per pixel of a part; the result is in page
-    pixels. Returns None if there are too few lines, or if their heights differ too much
-    to be lines of text.
+    `windows` are these parts, and `step` is the number of page pixels per pixel of a
+    part; the result is in page pixels. Returns None if there are too few lines, or if
+    their heights differ too much to be lines of text.
     """
-    runs: list[int] = []
+    heights: list[int] = []
     num_gaps = 0
     for window in windows:
         columns = _count_changes(window)
-        runs += _find_runs(columns, window.width)
+        heights += _find_line_heights(columns, window.width)
         num_gaps += sum(len(_TEXT_ROWS_AND_GAP.findall(column)) for column in columns)
-    if len(runs) < _MIN_WINDOW_RUNS or num_gaps < _MIN_GAPS * len(runs):
+    if len(heights) < _MIN_WINDOW_RUNS or num_gaps < _MIN_GAPS * len(heights):
         return None
-    lower, median, upper = statistics.quantiles(runs, n=4)
+    lower, median, upper = statistics.quantiles(heights, n=4)
     return median * step if upper <= _MAX_SPREAD * lower else None
 
 
-def _sum_columns(columns: list[bytes]) -> bytes:
+def _sum_over_columns(columns: list[bytes]) -> bytes:
     """Return the changes in each row, summed over the columns, at most 255."""
     return bytes(min(255, sum(row)) for row in zip(*columns, strict=True))
 
 
-def _count_changes(gray: Image.Image, is_edge: bytes = _IS_EDGE) -> list[bytes]:
+def _count_changes(gray: Image.Image, edge_table: bytes = _EDGE_TABLE) -> list[bytes]:
     """Return the number of changes in each row, for each column of the page.
 
-    `is_edge` is a lookup table with 255 for each difference that counts as a change.
+    `edge_table` has 255 for each difference of pixels that counts as a change, else 0.
     """
     width, height = gray.size
     if width < 2:
@@ -140,20 +147,22 @@ def _count_changes(gray: Image.Image, is_edge: bytes = _IS_EDGE) -> list[bytes]:
     changes = ImageChops.difference(
         gray.crop((1, 0, width, height)), gray.crop((0, 0, width - 1, height))
     )
-    edges = changes.point(is_edge)
+    edges = changes.point(edge_table)
     num = max(1, min(_NUM_COLUMNS, width // _MIN_COLUMN_PIXELS))
-    found = []
+    changes_by_column = []
     for index in range(num):
         left, right = index * edges.width // num, (index + 1) * edges.width // num
         # The mean of each row, in 255ths.
         means = edges.crop((left, 0, right, height)).resize(
             (1, height), Image.Resampling.BOX
         )
-        found.append(means.tobytes().translate(_changes_by_mean(right - left)))
-    return found
+        changes_by_column.append(
+            means.tobytes().translate(_make_change_table(right - left))
+        )
+    return changes_by_column
 
 
-def _changes_by_mean(num_pixels: int) -> bytes:
+def _make_change_table(num_pixels: int) -> bytes:
     """Return a table from the mean of `num_pixels` edge pixels to the number of edges.
 
     An edge pixel is 255, others are 0.
@@ -170,10 +179,11 @@ _TEXT_ROWS_AND_GAP = re.compile(
 )
 
 
-def _find_runs(columns: list[bytes], width: int) -> list[int]:
-    """Return the heights of runs of rows with text, in each column.
+def _find_line_heights(columns: list[bytes], width: int) -> list[int]:
+    """Return the height of each run of rows with text, over all columns.
 
-    `width` is the total width of the columns in pixels.
+    `columns` has the number of changes in each row of each column, and `width` is the
+    total width of the columns in pixels.
     """
     min_changes = _MIN_DENSITY * width / max(1, len(columns))
     return [
@@ -186,5 +196,6 @@ def _find_runs(columns: list[bytes], width: int) -> list[int]:
     ]
 
 
-def _median_height(runs: list[int], step: float) -> float | None:
-    return statistics.median(runs) * step if len(runs) >= _MIN_RUNS else None
+def _median_height(heights: list[int], step: float) -> float | None:
+    """Return the median of `heights` times `step`; None if there are too few."""
+    return statistics.median(heights) * step if len(heights) >= _MIN_RUNS else None

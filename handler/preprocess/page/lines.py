@@ -9,10 +9,10 @@ from PIL import Image
 from handler.preprocess.page.ink import Ink
 from handler.preprocess.page.network import (
     Floats,
+    classify_features,
     convolve,
     load_weights,
-    pool,
-    softmax,
+    max_pool,
 )
 
 __all__ = ["DOWN", "LINE_SIZE", "NEITHER", "UP", "classify_lines", "cut_lines"]
@@ -20,11 +20,12 @@ __all__ = ["DOWN", "LINE_SIZE", "NEITHER", "UP", "classify_lines", "cut_lines"]
 LINE_SIZE = (48, 28)
 """Width and height in pixels of the part of a line that is classified."""
 UP, DOWN, NEITHER = range(3)
+"""Classes of a part of a line: upright text, text upside down, and other marks."""
 
 _WINDOW = 48
 """Width in pixels of the columns in which lines are searched for. Lines with a skew of
 3 degrees rise by less than 3 pixels within it."""
-_CORE_SHARE = 0.35
+_MIN_CORE_SHARE = 0.35
 _MIN_SHARE = 10
 """Smallest share of ink in a row, from 0 to 255: two pixels of a window."""
 _CORE_HEIGHT = 10
@@ -41,12 +42,12 @@ _WEIGHTS = load_weights("lines")
 def cut_lines(ink: Ink, max_lines: int) -> Floats:
     """Return parts of up to `max_lines` lines of text, spread evenly over the page.
 
-    The shape is (lines, height, width), with the size of LINE_SIZE. Each part is scaled
+    The shape is (lines, height, width), whose size is LINE_SIZE. Each part is scaled
     so that its darkest pixel is 1 and the core of the line, the rows with most ink, is
     always at the same place.
     """
     width, height = LINE_SIZE
-    places = _find_cores(ink)
+    places = _find_line_cores(ink)
     if len(places) > max_lines:
         places = places[np.arange(max_lines) * len(places) // max_lines]
     lines = np.zeros((len(places), height, width), np.float32)
@@ -65,7 +66,7 @@ def cut_lines(ink: Ink, max_lines: int) -> Floats:
     return result
 
 
-def _find_cores(ink: Ink) -> npt.NDArray[np.int64]:
+def _find_line_cores(ink: Ink) -> npt.NDArray[np.int64]:
     """Find the core of each part of a line: the run of rows with most ink in a window.
 
     Returns an array of shape (parts, 3) with the index of the window, the top of the
@@ -86,7 +87,7 @@ def _find_cores(ink: Ink) -> npt.NDArray[np.int64]:
     much = np.take_along_axis(
         ordered, (height - 1 - with_ink // 10)[:, None].clip(0, height - 1), 1
     )
-    is_core = shares >= np.maximum(_CORE_SHARE * much, _MIN_SHARE)
+    is_core = shares >= np.maximum(_MIN_CORE_SHARE * much, _MIN_SHARE)
     edges = np.diff(np.pad(is_core.view(np.int8), ((0, 0), (1, 1))), axis=1)
     windows, rows = np.nonzero(edges)
     places = np.stack([windows[::2], rows[::2], rows[1::2] - rows[::2]], 1)
@@ -97,10 +98,13 @@ def _find_cores(ink: Ink) -> npt.NDArray[np.int64]:
 
 
 def classify_lines(lines: Floats) -> Floats:
-    """Return the probability of each class for each part, of shape (lines, 3)."""
+    """Return the probabilities of UP, DOWN and NEITHER, of shape (lines, 3).
+
+    `lines` are parts of lines from `cut_lines`.
+    """
     values = convolve(lines[..., None], _WEIGHTS, 1)
-    values = pool(convolve(values, _WEIGHTS, 2, stride=2))
+    values = max_pool(convolve(values, _WEIGHTS, 2, stride=2))
     values = convolve(values, _WEIGHTS, 3)
     # Average over columns only: ascenders and descenders differ in their row.
     features = values.mean(2).reshape(len(lines), len(_WEIGHTS["w4"]))
-    return softmax(features, _WEIGHTS, 4)
+    return classify_features(features, _WEIGHTS, 4)

@@ -11,14 +11,24 @@ from importlib import resources
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Floats", "Weights", "convolve", "load_weights", "pool", "softmax"]
+__all__ = [
+    "Floats",
+    "Weights",
+    "classify_features",
+    "convolve",
+    "load_weights",
+    "max_pool",
+]
 
 Floats = npt.NDArray[np.float32]
 Weights = Mapping[str, Floats]
 
 
 def load_weights(name: str) -> Weights:
-    """Read the weights of a network from the package."""
+    """Read the weights of the network `name` from its file in the package.
+
+    Returns arrays w1, b1, w2, b2 and so on: weight and bias of each layer.
+    """
     path = resources.files("handler.preprocess.page") / f"{name}.npz"
     with path.open("rb") as file, np.load(file) as arrays:
         return {key: arrays[key].astype(np.float32) for key in arrays.files}
@@ -41,7 +51,7 @@ def convolve(values: Floats, weights: Weights, number: int, stride: int = 1) -> 
     return np.maximum(result, 0, out=result).reshape(*windows.shape[:3], len(bias))
 
 
-def pool(values: Floats) -> Floats:
+def max_pool(values: Floats) -> Floats:
     """Apply max pooling of 2 x 2 values; the last row or column is dropped if odd."""
     rows, columns = values.shape[1] // 2 * 2, values.shape[2] // 2 * 2
     values = np.maximum(values[:, :rows:2], values[:, 1:rows:2])
@@ -49,8 +59,12 @@ def pool(values: Floats) -> Floats:
     return result
 
 
-def softmax(features: Floats, weights: Weights, number: int) -> Floats:
-    """Apply the last layer and return probabilities of shape (images, classes)."""
+def classify_features(features: Floats, weights: Weights, number: int) -> Floats:
+    """Apply layer `number`, the last one, and softmax.
+
+    Returns probabilities of shape (images, classes) for features of shape (images,
+    features).
+    """
     logits = features @ weights[f"w{number}"] + weights[f"b{number}"]
     exponentials = np.exp(logits - logits.max(1, keepdims=True))
     result: Floats = exponentials / exponentials.sum(1, keepdims=True)

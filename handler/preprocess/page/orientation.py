@@ -26,14 +26,14 @@ from handler.preprocess.page.tiles import (
 
 __all__ = ["detect_rotation", "has_lines", "text_share"]
 
-_FIRST = 12
+_NUM_FIRST_PARTS = 12
 """Number of tiles and lines that are classified first. For an upright page they are
 usually enough."""
-_ALL = 96
-_FLOOR = 0.02
+_MAX_PARTS = 96
+_RATIO_FLOOR = 0.02
 """Added to both probabilities of a ratio, which limits the influence of one tile."""
 _MIN_TILES, _MIN_LINES = 6, 16
-_MAX_OTHER = 0.4
+_MAX_NEITHER_SHARE = 0.4
 """Largest share of parts that are not lines. It is up to 0.35 on pages of text and at
 least 0.41 in drawings."""
 
@@ -44,10 +44,10 @@ least 0.41 in drawings."""
 _STANDING, _CLEARLY_STANDING = 0.2, 1.0
 _CLEARLY_UP = 0.7
 _DOWN = -0.35
-_LYING = ((-1.8, 0.0), (-1.2, 0.35), (-0.5, 0.7))
+_LYING_THRESHOLDS = ((-1.8, 0.0), (-1.2, 0.35), (-0.5, 0.7))
 """Pairs of a threshold for lying letters and the clarity of up or down it requires."""
-_MIN_TEXT, _CLEARLY_TEXT = 0.5, 0.7
-_CLOSER_TILES = 24
+_MIN_TEXT_SHARE, _CLEAR_TEXT_SHARE = 0.5, 0.7
+_NUM_ENLARGED_TILES = 24
 """Number of tiles that are classified again, enlarged, before a page is rotated."""
 _CONTRADICTION = 0.4
 """Score for standing letters above which a rotation is discarded. Letters of 6 pixels
@@ -58,10 +58,12 @@ score at most 0.2 in a wrong one."""
 def detect_rotation(gray: Image.Image, ink: Ink, image: Image.Image) -> int:
     """Return the degrees clockwise that turn a page upright: 0, 90, 180 or 270.
 
+    Returns 0 also if the direction of the text is not clear.
+
     `gray` is the result of `small_gray` for the page `image`, dark on light, and `ink`
     its ink.
     """
-    rotation = _apparent_rotation(gray, ink)
+    rotation = _estimate_rotation(gray, ink)
     if rotation and _is_contradicted(rotation, gray, ink, image):
         return 0
     return rotation
@@ -74,14 +76,14 @@ def _is_contradicted(
 
     Letters in lines less than 6 pixels high are often classified as lying.
     """
-    places = find_tiles(ink, _CLOSER_TILES)
+    places = find_tiles(ink, _NUM_ENLARGED_TILES)
     # Enlarge at least twice, and up to the original resolution of the page.
     zoom, reduction = 2, image.width / gray.width
     while True:
-        standing, share, num_tiles = _vote(
-            _enlarge_tiles(image, gray, places, zoom), _ALL
+        standing, share, num_tiles = _score_standing(
+            _enlarge_tiles(image, gray, places, zoom), _MAX_PARTS
         )
-        has_text = share >= _MIN_TEXT and share * num_tiles >= _MIN_TILES
+        has_text = share >= _MIN_TEXT_SHARE and share * num_tiles >= _MIN_TILES
         against = -standing if rotation == 180 else standing
         if has_text and against > _CONTRADICTION:
             return True
@@ -111,66 +113,78 @@ def _enlarge_tiles(
     return find_ink(page)
 
 
-def _apparent_rotation(gray: Image.Image, ink: Ink) -> int:
-    standing, share, num_tiles = _measure_standing(ink)
-    if share < _MIN_TEXT or share * num_tiles < _MIN_TILES:
+def _estimate_rotation(gray: Image.Image, ink: Ink) -> int:
+    """Return the degrees clockwise that turn a page upright, at its reduced size."""
+    standing, share, num_tiles = _score_standing_in_steps(ink)
+    if share < _MIN_TEXT_SHARE or share * num_tiles < _MIN_TILES:
         return 0
     if standing > _STANDING:
-        return 180 if _measure_up(ink) < _DOWN else 0
-    clarities = [up for lying, up in _LYING if standing < lying]
+        return 180 if _score_upright(ink) < _DOWN else 0
+    clarities = [up for lying, up in _LYING_THRESHOLDS if standing < lying]
     if not clarities:
         return 0
-    needed = clarities[0] if share > _CLEARLY_TEXT else clarities[-1]
+    needed = clarities[0] if share > _CLEAR_TEXT_SHARE else clarities[-1]
     # Rotate by 90 degrees, then decide between 90 and 270 from the lines.
-    up = _measure_up(find_ink(gray.transpose(Image.Transpose.ROTATE_270)))
+    up = _score_upright(find_ink(gray.transpose(Image.Transpose.ROTATE_270)))
     if abs(up) <= needed:
         return 0
     return 90 if up > 0 else 270
 
 
 def text_share(probabilities: Floats) -> float:
-    """Return the share of tiles with text, whether standing or lying."""
+    """Return the share of tiles with text, standing or lying; 0.0 without tiles.
+
+    `probabilities` are from `classify_tiles`.
+    """
     return float(1 - probabilities[:, NO_TEXT].mean()) if len(probabilities) else 0.0
 
 
 def has_lines(gray: Image.Image) -> bool:
     """Return True for a page with many lines of text, in any direction."""
     for page in (gray, gray.transpose(Image.Transpose.ROTATE_90)):
-        lines = cut_lines(find_ink(page), _ALL)
-        if len(lines) and classify_lines(lines)[:, NEITHER].mean() < _MAX_OTHER:
+        lines = cut_lines(find_ink(page), _MAX_PARTS)
+        if len(lines) and classify_lines(lines)[:, NEITHER].mean() < _MAX_NEITHER_SHARE:
             return True
     return False
 
 
-def _measure_standing(ink: Ink) -> tuple[float, float, int]:
-    """Return the score for standing letters, the text share and the number of tiles.
+def _score_standing_in_steps(ink: Ink) -> tuple[float, float, int]:
+    """Return the result of `_score_standing` for few tiles, or for more if unclear."""
+    first = _score_standing(ink, _NUM_FIRST_PARTS)
+    return first if first[0] > _CLEARLY_STANDING else _score_standing(ink, _MAX_PARTS)
 
-    The score is negative if letters lie on a side.
+
+def _score_standing(ink: Ink, max_tiles: int) -> tuple[float, float, int]:
+    """Return the score for standing letters in up to `max_tiles` tiles.
+
+    Returns also the share of tiles with text and the number of tiles. The score is
+    negative if letters lie on a side, and 0.0 if there are no tiles.
     """
-    votes = _vote(ink, _FIRST)
-    return votes if votes[0] > _CLEARLY_STANDING else _vote(ink, _ALL)
-
-
-def _vote(ink: Ink, max_tiles: int) -> tuple[float, float, int]:
     probabilities = classify_tiles(cut_tiles(ink, max_tiles))
-    standing = _mean_ratio(probabilities, HORIZONTAL, VERTICAL)
+    standing = _mean_log_ratio(probabilities, HORIZONTAL, VERTICAL)
     return standing, text_share(probabilities), len(probabilities)
 
 
-def _measure_up(ink: Ink) -> float:
-    """Return the score for upright lines; it is negative if they are upside down."""
-    up = _mean_ratio(classify_lines(cut_lines(ink, _FIRST)), UP, DOWN)
+def _score_upright(ink: Ink) -> float:
+    """Return the score for upright lines; it is negative if they are upside down.
+
+    Returns 0.0 if there are too few lines, or too many parts that are not text.
+    """
+    up = _mean_log_ratio(classify_lines(cut_lines(ink, _NUM_FIRST_PARTS)), UP, DOWN)
     if up > _CLEARLY_UP:
         return up
-    probabilities = classify_lines(cut_lines(ink, _ALL))
+    probabilities = classify_lines(cut_lines(ink, _MAX_PARTS))
     few = len(probabilities) < _MIN_LINES
-    if few or probabilities[:, NEITHER].mean() > _MAX_OTHER:
+    if few or probabilities[:, NEITHER].mean() > _MAX_NEITHER_SHARE:
         return 0.0
-    return _mean_ratio(probabilities, UP, DOWN)
+    return _mean_log_ratio(probabilities, UP, DOWN)
 
 
-def _mean_ratio(probabilities: Floats, one: int, other: int) -> float:
+def _mean_log_ratio(probabilities: Floats, one: int, other: int) -> float:
+    """Return the mean logarithm of the ratio of two classes; 0.0 without any rows."""
     if not len(probabilities):
         return 0.0
-    ratios = (probabilities[:, one] + _FLOOR) / (probabilities[:, other] + _FLOOR)
+    ratios = (probabilities[:, one] + _RATIO_FLOOR) / (
+        probabilities[:, other] + _RATIO_FLOOR
+    )
     return float(np.log(ratios).mean())

@@ -23,12 +23,12 @@ from handler.schema import MAX_STRIPS, PageWarning, Strip
 __all__ = [
     "Division",
     "PartSize",
-    "chunk_boxes",
-    "divide",
+    "divide_page",
     "is_long",
+    "iter_chunk_boxes",
+    "iter_window_boxes",
     "needs_examination",
-    "reduced_warning",
-    "window_boxes",
+    "reduction_warning",
 ]
 
 MIN_REDUCTION = 0.7
@@ -78,16 +78,19 @@ class _Cut:
     end: int
     start: int
     is_continuation: bool
+    """True if the text of the next strip may continue a paragraph of this one."""
 
 
-def needs_examination(width: int, height: int, natural: float, size: Size) -> bool:
+def needs_examination(
+    width: int, height: int, natural_scale: float, size: Size
+) -> bool:
     """True for a page that is reduced so much that its text may be illegible.
 
     `size` is the model's input size for the page of `width` x `height` pixels, and
-    `natural` is the scale of the model's input without the bound on its area.
+    `natural_scale` is the scale of the model's input without the bound on its area.
     """
-    seen = _model_scale(width, height, size)
-    return seen < MIN_REDUCTION * natural or max(
+    model_scale = _compute_model_scale(width, height, size)
+    return model_scale < MIN_REDUCTION * natural_scale or max(
         width, height
     ) > MAX_WHOLE_ASPECT * min(width, height)
 
@@ -97,7 +100,7 @@ def is_long(width: int, height: int) -> bool:
     return max(width, height) >= MIN_STRIP_ASPECT * min(width, height)
 
 
-def chunk_boxes(
+def iter_chunk_boxes(
     width: int, height: int, step: int = 1
 ) -> Iterator[tuple[int, int, int, int]]:
     """Yield the boxes of consecutive parts of a page along its long side.
@@ -113,7 +116,7 @@ def chunk_boxes(
             yield 0, top, width, min(top + length, height)
 
 
-def window_boxes(
+def iter_window_boxes(
     width: int, height: int, side: int
 ) -> Iterator[tuple[int, int, int, int]]:
     """Yield the boxes of nine evenly spread squares with a side of `side` pixels."""
@@ -124,33 +127,37 @@ def window_boxes(
             yield left, top, min(left + side, width), min(top + side, height)
 
 
-def reduced_warning(
+def reduction_warning(
     width: int,
     height: int,
     size: Size,
     sizing: Sizing,
-    natural: float,
+    natural_scale: float,
     line_height: float | None,
     is_drawn: bool = False,
 ) -> tuple[PageWarning, ...]:
     """Return a `reduced` warning if the text is illegible at the model's input size.
 
+    Returns () if it is legible or hardly reduced, and also if the height of the lines
+    is unknown, unless the page is reduced to less than a quarter. `size` is the input
+    size. For `natural_scale` see `needs_examination`.
+
     `is_drawn` is true for a PDF page, which could be rendered larger than
     `width` x `height` pixels. `line_height` is in page pixels, None if unknown.
     """
-    seen = _model_scale(width, height, size)
-    factor = seen / (natural if is_drawn else min(natural, 1.0))
+    model_scale = _compute_model_scale(width, height, size)
+    factor = model_scale / (natural_scale if is_drawn else min(natural_scale, 1.0))
     if factor >= MIN_REDUCTION:
         return ()
     if line_height is None:
         if factor >= UNKNOWN_REDUCTION:
             return ()
         detail = "the height of its text lines is unknown"
-    elif not _is_reduced_below(line_height, seen, natural, sizing):
+    elif not _is_illegible(line_height, model_scale, natural_scale, sizing):
         return ()
     else:
         detail = (
-            f"its lines of text are about {line_height * seen:.0f} pixels high, "
+            f"its lines of text are about {line_height * model_scale:.0f} pixels high, "
             f"and {sizing.min_line_pixels} or more are legible"
         )
     return (
@@ -160,26 +167,29 @@ def reduced_warning(
     )
 
 
-def divide(
+def divide_page(
     width: int,
     height: int,
     size: Size,
     sizing: Sizing,
-    natural: float,
+    natural_scale: float,
     ink: InkProfile,
     part_size: PartSize,
     is_drawn: bool = False,
 ) -> Division:
     """Divide a page of `width` x `height` pixels if that makes its text legible.
 
-    For `size` and `natural` see `needs_examination`, for `is_drawn` see
-    `reduced_warning`. `part_size` returns the model's input size for a strip.
+    Otherwise the result has no strips, and a warning if the text is not legible. `ink`
+    is the distribution of text along the long side. Strips without ink are left out.
+
+    For `size` and `natural_scale` see `needs_examination`, for `is_drawn` see
+    `reduction_warning`. `part_size` returns the model's input size for a strip.
     """
-    seen = _model_scale(width, height, size)
+    model_scale = _compute_model_scale(width, height, size)
     warn = partial(
-        reduced_warning,
+        reduction_warning,
         sizing=sizing,
-        natural=natural,
+        natural_scale=natural_scale,
         line_height=ink.line_height,
         is_drawn=is_drawn,
     )
@@ -192,10 +202,10 @@ def divide(
         line_height = float(min(short, _UNKNOWN_LINE))
     else:
         line_height = ink.line_height
-        is_illegible = _is_reduced_below(line_height, seen, natural, sizing)
+        is_illegible = _is_illegible(line_height, model_scale, natural_scale, sizing)
         if not is_too_long and (not is_illegible or not is_long(width, height)):
             return whole
-    length = _strip_length(short, long, line_height, natural, sizing)
+    length = _choose_strip_length(short, long, line_height, natural_scale, sizing)
     if length >= long or length < _MIN_LINES * line_height:
         return whole
     is_wide = width > height
@@ -214,12 +224,12 @@ def divide(
     if not strips:
         return whole
     largest = max(strips, key=lambda strip: strip.width * strip.height)
-    seen_size = part_size(largest.width, largest.height)
-    warnings = warn(largest.width, largest.height, seen_size)
-    return Division(strips, (*warnings, _strips_warning(strips)))
+    input_size = part_size(largest.width, largest.height)
+    warnings = warn(largest.width, largest.height, input_size)
+    return Division(strips, (*warnings, _make_strips_warning(strips)))
 
 
-def _strips_warning(strips: tuple[Strip, ...]) -> PageWarning:
+def _make_strips_warning(strips: tuple[Strip, ...]) -> PageWarning:
     num_overlaps = sum(strip.overlap > 0 for strip in strips)
     seams = f"; {num_overlaps} of them overlap the one before" if num_overlaps else ""
     num_strips = "one strip" if len(strips) == 1 else f"{len(strips)} strips"
@@ -230,23 +240,24 @@ def _strips_warning(strips: tuple[Strip, ...]) -> PageWarning:
     )
 
 
-def _model_scale(width: int, height: int, size: Size) -> float:
+def _compute_model_scale(width: int, height: int, size: Size) -> float:
+    """Return the factor from page pixels to pixels of the model's input."""
     return math.sqrt(size[0] * size[1] / (width * height))
 
 
-def _is_reduced_below(
-    line_height: float, seen: float, natural: float, sizing: Sizing
+def _is_illegible(
+    line_height: float, model_scale: float, natural_scale: float, sizing: Sizing
 ) -> bool:
     """True if the lines are illegible because the page is reduced."""
-    is_reduced = seen < MIN_REDUCTION * natural
-    return is_reduced and line_height * seen < sizing.min_line_pixels
+    is_reduced = model_scale < MIN_REDUCTION * natural_scale
+    return is_reduced and line_height * model_scale < sizing.min_line_pixels
 
 
-def _strip_length(
-    short: int, long: int, line_height: float, natural: float, sizing: Sizing
+def _choose_strip_length(
+    short: int, long: int, line_height: float, natural_scale: float, sizing: Sizing
 ) -> int:
     """Return the largest length, in page pixels, of a strip with legible text."""
-    scale = min(natural, sizing.line_pixels / line_height)
+    scale = min(natural_scale, sizing.line_pixels / line_height)
     if sizing.max_side is not None:
         scale = min(scale, sizing.max_side / short)
     length = sizing.max_pixels / (short * scale**2)
@@ -259,7 +270,11 @@ def _strip_length(
 def _find_cuts(
     long: int, length: int, line_height: float, ink: InkProfile, needs_gutters: bool
 ) -> list[_Cut] | None:
-    """Return the cuts between strips; None if a wide page lacks gutters to cut at."""
+    """Return the cuts between strips, with one at each end of the page.
+
+    `length` is the largest length of a strip. Returns None if `needs_gutters` is true
+    and there is no wide gap for one of the cuts.
+    """
     gaps = _Gaps(ink, line_height)
     overlap = math.ceil(min(_OVERLAP_LINES * line_height, length / 3))
     cuts: list[_Cut] = [_Cut(0, 0, False)]
@@ -268,14 +283,14 @@ def _find_cuts(
         target = left / math.ceil(left / length)
         low = start + (1 - _SLACK) * target
         high = start + min(length, (1 + _SLACK) * target)
-        gap = gaps.widest(low, high, start + target)
+        gap = gaps.find_widest(low, high, start + target)
         if needs_gutters and (
             gap is None or gap[1] - gap[0] < _GUTTER_LINES * line_height
         ):
             return None
         if gap is not None:
             middle = round((gap[0] + gap[1]) / 2)
-            cuts.append(_Cut(middle, middle, gap[1] - gap[0] <= gaps.usual))
+            cuts.append(_Cut(middle, middle, gap[1] - gap[0] <= gaps.usual_width))
         else:
             end = math.floor(high)
             cuts.append(_Cut(end, end - overlap, True))
@@ -288,15 +303,15 @@ class _Gaps:
     def __init__(self, ink: InkProfile, line_height: float) -> None:
         self._step = ink.step
         self._line_height = line_height
-        self._found = [
+        self._gaps = [
             (run.start() * ink.step, run.end() * ink.step)
             for run in re.finditer(rb"\x00{2,}", ink.levels)
         ]
-        widths = sorted(end - start for start, end in self._found)
-        self.usual = 1.2 * widths[len(widths) // 2] if widths else 0.0
+        widths = sorted(end - start for start, end in self._gaps)
+        self.usual_width = 1.2 * widths[len(widths) // 2] if widths else 0.0
         """Largest width of a gap between two lines of one paragraph."""
 
-    def widest(
+    def find_widest(
         self, low: float, high: float, target: float
     ) -> tuple[float, float] | None:
         """Return the widest gap between `low` and `high`, clipped to them.
@@ -306,15 +321,15 @@ class _Gaps:
         """
         inner = [
             (max(start, low), min(end, high))
-            for start, end in self._found
+            for start, end in self._gaps
             if min(end, high) - max(start, low) >= 2 * self._step
         ]
 
-        def merit(gap: tuple[float, float]) -> tuple[float, float]:
+        def score(gap: tuple[float, float]) -> tuple[float, float]:
             width = min(gap[1] - gap[0], 3 * self._line_height)
             return round(width / self._step), -abs((gap[0] + gap[1]) / 2 - target)
 
-        return max(inner, key=merit, default=None)
+        return max(inner, key=score, default=None)
 
 
 def _make_strips(cuts: list[_Cut], width: int, height: int) -> list[Strip]:
@@ -327,5 +342,6 @@ def _make_strips(cuts: list[_Cut], width: int, height: int) -> list[Strip]:
 
 
 def _has_ink(ink: InkProfile, strip: Strip, is_wide: bool) -> bool:
+    """True if a strip may have ink, however faint."""
     axis = 0 if is_wide else 1
     return ink.may_have_ink(strip.box[axis], strip.box[axis + 2])

@@ -8,10 +8,10 @@ import numpy.typing as npt
 from handler.preprocess.page.ink import Ink
 from handler.preprocess.page.network import (
     Floats,
+    classify_features,
     convolve,
     load_weights,
-    pool,
-    softmax,
+    max_pool,
 )
 
 __all__ = [
@@ -70,9 +70,12 @@ def find_tiles(ink: Ink, max_tiles: int) -> npt.NDArray[np.int64]:
 
 
 def classify_tiles(tiles: Floats) -> Floats:
-    """Return the probability of each class for each tile, of shape (tiles, 3)."""
+    """Return the probabilities of HORIZONTAL, VERTICAL and NO_TEXT: shape (tiles, 3).
+
+    `tiles` are from `cut_tiles`.
+    """
     values = convolve(tiles[..., None], _WEIGHTS, 1, stride=2)
     values = convolve(values, _WEIGHTS, 2, stride=2)
-    values = pool(convolve(values, _WEIGHTS, 3))
+    values = max_pool(convolve(values, _WEIGHTS, 3))
     values = convolve(values, _WEIGHTS, 4)
-    return softmax(values.mean((1, 2)), _WEIGHTS, 5)
+    return classify_features(values.mean((1, 2)), _WEIGHTS, 5)

@@ -8,21 +8,21 @@ import pypdfium2
 import pypdfium2.raw as pdfium
 
 from handler.preprocess.pdf.plain_copy import (
-    find_catalog,
-    find_object,
+    build_plain_copy,
+    get_catalog_text,
+    get_object_text,
     parse_objects,
-    save_plain_copy,
 )
 from handler.schema import PageWarning
 
-__all__ = ["kind_warnings"]
+__all__ = ["placeholder_warnings"]
 
 _FORM = re.compile(rb"/AcroForm\s*(\d+) 0 R")
 _FIELDS = re.compile(rb"/Fields\s*(?:(\d+) 0 R|\[\s*([^\]\s]?))")
 
 
-def kind_warnings(document: pypdfium2.PdfDocument) -> tuple[PageWarning, ...]:
-    """Return `xfa_form` and `portfolio` warnings.
+def placeholder_warnings(document: pypdfium2.PdfDocument) -> tuple[PageWarning, ...]:
+    """Return an `xfa_form` and a `portfolio` warning, each if it applies.
 
     A static XFA form has its fields on real pages and gets no warning. Neither does a
     document with attachments that is not a portfolio, such as an invoice with XML.
@@ -37,7 +37,7 @@ def kind_warnings(document: pypdfium2.PdfDocument) -> tuple[PageWarning, ...]:
             )
         )
     num_files = pdfium.FPDFDoc_GetAttachmentCount(document)
-    if num_files > 0 and _is_collection(document):
+    if num_files > 0 and _has_collection(document):
         warnings.append(
             PageWarning(
                 "portfolio",
@@ -59,27 +59,31 @@ def _is_dynamic_form(document: pypdfium2.PdfDocument) -> bool:
         return bool(kind == pdfium.FORMTYPE_XFA_FULL)
     objects, catalog = _find_document_catalog(document)
     reference = _FORM.search(catalog)
-    form = find_object(objects, reference[1]) if reference else catalog
+    form = get_object_text(objects, reference[1]) if reference else catalog
     fields = _FIELDS.search(form)
     if fields is None:
         # An empty value means that the form or the catalog was not found.
         return bool(form)
     if fields[1] is None:
         return not fields[2]
-    array = find_object(objects, fields[1]).partition(b"[")[2]
+    array = get_object_text(objects, fields[1]).partition(b"[")[2]
     return not array.partition(b"]")[0].strip()
 
 
-def _is_collection(document: pypdfium2.PdfDocument) -> bool:
+def _has_collection(document: pypdfium2.PdfDocument) -> bool:
+    """True if the catalog has /Collection, which makes the PDF a portfolio."""
     return b"/Collection" in _find_document_catalog(document)[1]
 
 
 def _find_document_catalog(
     document: pypdfium2.PdfDocument,
 ) -> tuple[dict[bytes, re.Match[bytes]], bytes]:
-    """Return the objects of a PDF and its catalog, or b"" if there is none."""
-    copy = save_plain_copy(document)
+    """Return the objects of a PDF by number, and the text of its catalog.
+
+    The text is b"" if the catalog is missing, or if the PDF cannot be copied.
+    """
+    copy = build_plain_copy(document)
     if copy is None:
         return {}, b""
     objects = parse_objects(copy)
-    return objects, find_catalog(copy, objects)
+    return objects, get_catalog_text(copy, objects)

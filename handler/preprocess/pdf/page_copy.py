@@ -8,10 +8,10 @@ import pypdfium2
 
 from handler.preprocess.pdf.plain_copy import (
     REFERENCE,
-    find_catalog,
-    find_object,
+    build_plain_copy,
+    get_catalog_text,
+    get_object_text,
     parse_objects,
-    save_plain_copy,
 )
 
 __all__ = ["PageCopy", "copy_page", "refers_to_missing_contents"]
@@ -33,120 +33,143 @@ _LENGTH = re.compile(rb"/Length (\d+)( 0 R)?")
 
 
 class PageCopy:
-    """The objects of a copy that consists of one page and the objects it refers to.
+    """Objects of a PDF of one page, as `build_plain_copy` returns it.
 
-    The copy omits references to missing objects.
+    Objects are named by their numbers, as bytes. References to objects that are missing
+    in the original PDF are not in the copy.
     """
 
     def __init__(self, copy: bytes) -> None:
         self._copy = copy
         self._objects = parse_objects(copy)
 
-    def contents(self) -> list[bytes] | None:
-        """Return the object numbers of the content streams.
+    def find_content_streams(self) -> list[bytes] | None:
+        """Return the object numbers of the page's content streams.
 
-        Returns None if /Contents is neither a stream nor an array of streams.
+        Returns [] for a page without /Contents, and None if /Contents is not a
+        reference or an array. The numbers may be those of objects that are not streams.
         """
-        heads = (found[2] for found in self._objects.values())
-        page = _own_entries(next((h for h in heads if _PAGE.search(h)), b""))
-        found = _CONTENTS.search(page)
-        if found is None:
+        texts = (match[2] for match in self._objects.values())
+        page = _flatten(next((text for text in texts if _PAGE.search(text)), b""))
+        contents = _CONTENTS.search(page)
+        if contents is None:
             is_other = re.search(rb"/Contents(?!\w)(?!\s*null)", page)
             return None if is_other else []
-        if found[1] is None:
-            return REFERENCE.findall(found[2])
-        head = self.head(found[1])
-        is_array = head.lstrip().startswith(b"[")
-        return REFERENCE.findall(head) if is_array else [found[1]]
+        if contents[1] is None:
+            return REFERENCE.findall(contents[2])
+        text = self.get_text(contents[1])
+        is_array = text.lstrip().startswith(b"[")
+        return REFERENCE.findall(text) if is_array else [contents[1]]
 
-    def with_subtype(self, subtype: bytes) -> list[bytes]:
+    def find_by_subtype(self, subtype: bytes) -> list[bytes]:
         """Return the numbers of the objects with the given /Subtype."""
         pattern = re.compile(rb"/Subtype\s*/%s\b" % subtype)
-        found = self._objects.items()
-        return [number for number, each in found if pattern.search(each[2])]
+        return [
+            number
+            for number, match in self._objects.items()
+            if pattern.search(match[2])
+        ]
 
-    def head(self, number: bytes) -> bytes:
+    def get_text(self, number: bytes) -> bytes:
         """Return the text of an object without its stream; b"" if it is missing."""
-        return find_object(self._objects, number)
+        return get_object_text(self._objects, number)
 
     def is_null(self, number: bytes) -> bool:
-        return self.head(number).strip() == b"null"
+        """True if the object exists and is the null object."""
+        return self.get_text(number).strip() == b"null"
 
     def has_resource(self, name: bytes) -> bool:
-        """True if a dictionary refers to an object under this name."""
+        """True if any dictionary of the copy refers to an object by this name."""
         pattern = re.compile(rb"/%s\s+\d+ 0 R" % re.escape(name))
-        return any(pattern.search(found[2]) for found in self._objects.values())
+        return any(pattern.search(match[2]) for match in self._objects.values())
 
-    def stream(self, number: bytes) -> bytes | None:
-        """Return the encoded bytes of a stream; None if the object is not a stream."""
-        found = self._objects.get(number)
-        if found is None:
+    def get_stream(self, number: bytes) -> bytes | None:
+        """Return the encoded bytes of a stream.
+
+        Returns None if the object is missing or not a stream, and b"" if the length of
+        the stream is missing or malformed.
+        """
+        match = self._objects.get(number)
+        if match is None:
             return None
-        first = found.end()
+        first = match.end()
         if self._copy[first : first + 6] != b"stream":
             return None
         first += 8 if self._copy[first + 6 : first + 8] == b"\r\n" else 7
-        length = _LENGTH.search(found[2])
+        length = _LENGTH.search(match[2])
         if length is None:
             return b""
         # The length may be an indirect object, which pdfium keeps if it is correct.
-        digits = self.head(length[1]).strip() if length[2] else length[1]
+        digits = self.get_text(length[1]).strip() if length[2] else length[1]
         return self._copy[first : first + int(digits)] if digits.isdigit() else b""
 
-    def filters(self, number: bytes) -> list[str] | None:
-        """Return the names of a stream's filters; None if they cannot be parsed."""
-        head = self.head(number)
-        found = _FILTER.search(head)
-        if found is None:
-            return None if b"/Filter" in head else []
-        names = [found[1]] if found[1] else _NAME.findall(found[2])
+    def get_filters(self, number: bytes) -> list[str] | None:
+        """Return the names of a stream's filters in the order of decoding.
+
+        Returns [] if it has none, and None if they cannot be parsed.
+        """
+        text = self.get_text(number)
+        filters = _FILTER.search(text)
+        if filters is None:
+            return None if b"/Filter" in text else []
+        names = [filters[1]] if filters[1] else _NAME.findall(filters[2])
         return [name.decode("ascii", "replace") for name in names]
 
     def has_predictor(self, number: bytes) -> bool:
-        """True if a stream has a predictor: its decoded data are differences."""
-        head = self.head(number)
-        return b"/Predictor" in head or bool(re.search(rb"/DecodeParms\s*\d", head))
+        """True if a stream may have a predictor, so that its data are differences.
+
+        It may also have one if its decoding parameters are an indirect object.
+        """
+        text = self.get_text(number)
+        return b"/Predictor" in text or bool(re.search(rb"/DecodeParms\s*\d", text))
 
 
 def copy_page(document: pypdfium2.PdfDocument, number: int) -> PageCopy | None:
-    """Copy page `number`, counted from 1; return None if the copy is too large."""
+    """Copy page `number`, counted from 1, to a PDF of its own and parse its objects.
+
+    Returns None if the copy is too large or cannot be written.
+    """
     with pypdfium2.PdfDocument.new() as single:
         single.import_pages(document, [number - 1])
-        copy = save_plain_copy(single)
+        copy = build_plain_copy(single)
     return None if copy is None else PageCopy(copy)
 
 
 def refers_to_missing_contents(document: pypdfium2.PdfDocument, number: int) -> bool:
-    """True if page `number`, whose copy has no contents, refers to contents.
+    """True if page `number`, counted from 1, refers to content streams.
 
-    Returns False also for a PDF larger than `MAX_SEARCHED_BYTES`.
+    Call it for a page whose copy has no content streams: those that it refers to are
+    then missing. Returns False also for a PDF larger than `MAX_SEARCHED_BYTES`.
     """
-    copy = save_plain_copy(document, MAX_SEARCHED_BYTES)
+    copy = build_plain_copy(document, MAX_SEARCHED_BYTES)
     if copy is None:
         return False
     objects = parse_objects(copy)
-    root = _PAGES.search(find_catalog(copy, objects))
+    root = _PAGES.search(get_catalog_text(copy, objects))
     pending = [root[1]] if root else []
-    left = number
+    num_left = number
     for _ in range(_MAX_PAGE_TREE):
         if not pending:
             break
-        head = find_object(objects, pending.pop())
-        kids = _KIDS.search(head)
+        node = get_object_text(objects, pending.pop())
+        kids = _KIDS.search(node)
         if kids is not None:
-            parts = find_object(objects, kids[2]) if kids[2] else kids[1]
-            pending += reversed(REFERENCE.findall(parts))
+            array = get_object_text(objects, kids[2]) if kids[2] else kids[1]
+            pending += reversed(REFERENCE.findall(array))
             continue
-        left -= 1
-        if left == 0:
-            found = _CONTENTS.search(_own_entries(head))
-            return found is not None and bool(found[1] or found[2].strip())
+        num_left -= 1
+        if num_left == 0:
+            contents = _CONTENTS.search(_flatten(node))
+            return contents is not None and bool(contents[1] or contents[2].strip())
     return False
 
 
-def _own_entries(head: bytes) -> bytes:
-    """Return a dictionary with `{}` for nested dictionaries and without strings."""
-    entries = _STRING.sub(b"()", head.strip().removeprefix(b"<<"))
+def _flatten(dictionary: bytes) -> bytes:
+    """Return the text of a dictionary with its nested dictionaries and strings emptied.
+
+    A search in the result then finds entries of the dictionary itself only.
+    """
+    entries = _STRING.sub(b"()", dictionary.strip().removeprefix(b"<<"))
     for _ in range(_MAX_NESTED):
         entries, num_replaced = _DICTIONARY.subn(b"{}", entries)
         if not num_replaced:

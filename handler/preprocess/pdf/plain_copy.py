@@ -14,10 +14,10 @@ import pypdfium2.raw as pdfium
 
 __all__ = [
     "REFERENCE",
-    "find_catalog",
-    "find_object",
+    "build_plain_copy",
+    "get_catalog_text",
+    "get_object_text",
     "parse_objects",
-    "save_plain_copy",
 ]
 
 MAX_COPY_BYTES = 64 << 20
@@ -29,13 +29,14 @@ _END_BYTES = 4096
 _OBJECT = re.compile(rb"(?:^|[\r\n])(\d+) 0 obj(.*?)(?=endobj|stream)", re.DOTALL)
 
 
-def save_plain_copy(
+def build_plain_copy(
     document: pypdfium2.PdfDocument, max_bytes: int = MAX_COPY_BYTES
 ) -> bytes | None:
     """Return a copy of the PDF as pdfium writes it, with unchanged streams.
 
     pdfium's API gives no access to dictionaries; they can be parsed in the copy, which
-    has a uniform syntax. Returns None for a copy of more than `max_bytes`.
+    has a uniform syntax. Returns None if the copy would exceed `max_bytes`, and if
+    pdfium fails to write it.
     """
     copy = bytearray()
 
@@ -53,20 +54,20 @@ def save_plain_copy(
 
 
 def parse_objects(copy: bytes) -> dict[bytes, re.Match[bytes]]:
-    """Return the objects of a copy by number.
+    """Return a match for each object of a copy, by the object's number.
 
     Group 2 of a match is the text of the object without its stream.
     """
     return {match[1]: match for match in _OBJECT.finditer(copy)}
 
 
-def find_object(objects: dict[bytes, re.Match[bytes]], number: bytes) -> bytes:
+def get_object_text(objects: dict[bytes, re.Match[bytes]], number: bytes) -> bytes:
     """Return the text of an object without its stream; b"" if it is missing."""
-    found = objects.get(number)
-    return b"" if found is None else found[2]
+    match = objects.get(number)
+    return b"" if match is None else match[2]
 
 
-def find_catalog(copy: bytes, objects: dict[bytes, re.Match[bytes]]) -> bytes:
-    """Return the document catalog of a copy; b"" if it is missing."""
+def get_catalog_text(copy: bytes, objects: dict[bytes, re.Match[bytes]]) -> bytes:
+    """Return the text of the document catalog of a copy; b"" if it is missing."""
     roots = _ROOT.findall(copy[-_END_BYTES:])
-    return find_object(objects, roots[-1]) if roots else b""
+    return get_object_text(objects, roots[-1]) if roots else b""

@@ -10,10 +10,10 @@ import pypdfium2
 import pypdfium2.raw as pdfium
 from PIL import Image
 
-from handler.preprocess.pdf.fonts import family_of
+from handler.preprocess.pdf.fonts.page_fonts import get_family
 from handler.schema import PageWarning
 
-__all__ = ["count_not_drawn", "not_drawn_warnings"]
+__all__ = ["count_undrawn_characters", "missing_text_warnings"]
 
 MAX_SAMPLED = 400
 """Number of characters that are checked first, as a sample."""
@@ -37,18 +37,18 @@ _NO_INK = frozenset({"Cc", "Cf", "Cn", "Cs", "Mc", "Me", "Mn", "Zl", "Zp", "Zs"}
 """Unicode categories of characters that need not have ink of their own."""
 
 
-def not_drawn_warnings(
+def missing_text_warnings(
     page: pypdfium2.PdfPage,
     textpage: pypdfium2.PdfTextPage,
     image: Image.Image,
-    letters: frozenset[str] = frozenset(),
+    letter_families: frozenset[str] = frozenset(),
 ) -> tuple[PageWarning, ...]:
     """Return a `not_drawn` warning if visible characters of `page` have no ink.
 
-    `image` is the whole rendered page. `letters` are symbol families that were rendered
-    as letters; their characters count too.
+    `image` is the whole rendered page. `letter_families` are symbol families that were
+    rendered as letters; their characters count too.
     """
-    count = count_not_drawn(page, textpage, image, letters)
+    count = count_undrawn_characters(page, textpage, image, letter_families)
     if count == 0:
         return ()
     detail = (
@@ -58,57 +58,61 @@ def not_drawn_warnings(
     return (PageWarning("not_drawn", detail),)
 
 
-def count_not_drawn(
+def count_undrawn_characters(
     page: pypdfium2.PdfPage,
     textpage: pypdfium2.PdfTextPage,
     image: Image.Image,
-    letters: frozenset[str] = frozenset(),
+    letter_families: frozenset[str] = frozenset(),
 ) -> int:
     """Return the number of visible characters that were not rendered.
 
-    Characters of the families `letters` always count, because they were rendered as
-    letters instead of symbols. Text that is hidden on purpose does not count: invisible
-    text of scans, white text, and text that is covered, clipped or outside the page.
+    Characters of the families `letter_families` always count, because they were
+    rendered as letters instead of symbols. Text that is hidden on purpose does
+    not count: invisible text of scans, white text, and text that is covered, clipped or
+    outside the page.
 
-    A sample of the characters is checked first. If one of them was not rendered, all
-    characters are checked, up to MAX_COUNTED.
+    Only the first MAX_COUNTED characters are checked. Of many characters, a sample is
+    checked first, and 0 is returned if all of the sample were rendered.
     """
     num = min(textpage.count_chars(), MAX_COUNTED)
     if num <= 0:
         return 0
-    check = _Check(page, textpage, image, letters)
+    checker = _CharacterChecker(page, textpage, image, letter_families)
     step = max(1, num // MAX_SAMPLED)
-    if step > 1 and not letters:
+    if step > 1 and not letter_families:
         text = textpage.get_text_range(0, num, errors="ignore")
         # If a font lacks a character, it lacks each occurrence, so the first one is
         # enough. Characters outside ASCII are the likely ones.
-        firsts = {text.find(each) for each in set(text) if each > "\x7f"}
-        sample = {*range(0, num, step), *list(firsts)[:MAX_SAMPLED]}
-        if not any(check.is_not_drawn(index) for index in sample if index < num):
+        non_ascii = {text.find(each) for each in set(text) if each > "\x7f"}
+        sample = {*range(0, num, step), *list(non_ascii)[:MAX_SAMPLED]}
+        if not any(checker.is_undrawn(index) for index in sample if index < num):
             return 0
-    return sum(check.is_not_drawn(index) for index in range(num))
+    return sum(checker.is_undrawn(index) for index in range(num))
 
 
-class _Check:
-    """Check for the ink of single characters of a page."""
+class _CharacterChecker:
+    """Checker of single characters of a page and of its image."""
 
     def __init__(
         self,
         page: pypdfium2.PdfPage,
         textpage: pypdfium2.PdfTextPage,
         image: Image.Image,
-        letters: frozenset[str],
+        letter_families: frozenset[str],
     ) -> None:
         self._textpage = textpage
-        self._letters = letters
+        self._letter_families = letter_families
         self._image = image
-        self._to_pixels = _Projection(page, image.size)
+        self._projection = _Projection(page, image.size)
         self._box = tuple(ctypes.c_double() for _ in range(4))
         self._loose = pdfium.FS_RECTF()
 
-    def is_not_drawn(self, index: int) -> bool:
-        """True if a character should have ink and has none, or a letter's instead."""
-        if self._letters and self._is_sign_as_letter(index):
+    def is_undrawn(self, index: int) -> bool:
+        """True if a visible character was not rendered, or as a letter by mistake.
+
+        `index` is the position of the character in the text page.
+        """
+        if self._letter_families and self._is_symbol_drawn_as_letter(index):
             return True
         textpage, box = self._textpage, self._box
         left, right, bottom, top = box
@@ -124,16 +128,18 @@ class _Check:
             and not self._has_ink(index)
         )
 
-    def _is_sign_as_letter(self, index: int) -> bool:
+    def _is_symbol_drawn_as_letter(self, index: int) -> bool:
+        """True for a visible character of a font that lacks a substitute."""
         if pdfium.FPDFText_GetUnicode(self._textpage, index) <= 0x20:
             return False
         handle = pdfium.FPDFText_GetTextObject(self._textpage, index)
         font = pdfium.FPDFTextObj_GetFont(handle) if handle else None
         if not font or pdfium.FPDFFont_GetIsEmbedded(font) == 1:
             return False
-        return family_of(font) in self._letters and self._is_visible(index)
+        return get_family(font) in self._letter_families and self._is_visible(index)
 
     def _should_have_ink(self, index: int) -> bool:
+        """True if a rendered glyph of the character is known to have ink."""
         character = pdfium.FPDFText_GetUnicode(self._textpage, index)
         if character <= 0x20 or pdfium.FPDFText_IsGenerated(self._textpage, index) == 1:
             return False
@@ -146,19 +152,21 @@ class _Check:
         )
 
     def _is_visible(self, index: int) -> bool:
+        """True unless the render mode or the color hides the character."""
         handle = pdfium.FPDFText_GetTextObject(self._textpage, index)
         if not handle:
             return False
         if pdfium.FPDFTextObj_GetTextRenderMode(handle) in _INVISIBLE_MODES:
             return False
         red, green, blue, alpha = (ctypes.c_uint() for _ in range(4))
-        found = pdfium.FPDFText_GetFillColor(
+        has_color = pdfium.FPDFText_GetFillColor(
             self._textpage, index, red, green, blue, alpha
         )
         darkest = min(red.value, green.value, blue.value)
-        return not found or (alpha.value >= 16 and darkest <= 255 - _MIN_CONTRAST)
+        return not has_color or (alpha.value >= 16 and darkest <= 255 - _MIN_CONTRAST)
 
     def _has_ink(self, index: int) -> bool:
+        """True if the image has ink at the character, or if that cannot be checked."""
         loose = self._loose
         if not pdfium.FPDFText_GetLooseCharBox(self._textpage, index, loose):
             return True
@@ -167,7 +175,7 @@ class _Check:
         width, height = loose.right - loose.left, loose.top - loose.bottom
         if min(width, height) < _MIN_SIZE:
             return True
-        box = self._to_pixels.box(
+        box = self._projection.to_pixel_box(
             loose.left + 0.15 * width,
             loose.bottom + 0.25 * height,
             loose.right - 0.15 * width,
@@ -203,10 +211,13 @@ class _Projection:
             (up[1] - self._y) / scale,
         )
 
-    def box(
+    def to_pixel_box(
         self, left: float, bottom: float, right: float, top: float
     ) -> tuple[int, int, int, int] | None:
-        """Convert a rectangle to pixels; None if it is empty or exceeds the image."""
+        """Convert a rectangle in points to pixels: left, top, right, bottom.
+
+        Returns None if it is empty or exceeds the image.
+        """
         corners = [
             (
                 self._x + x * self._x_by_x + y * self._x_by_y,

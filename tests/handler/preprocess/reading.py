@@ -20,20 +20,22 @@ CHANDRA = PROFILES["chandra"].sizing
 CHANDRA_2 = PROFILES["chandra-2"].sizing
 
 
-def info_of(
+def inspect_content(
     content: bytes, declared: str | None = None, limits: Limits | None = None
 ) -> DocumentInfo:
+    """Inspect a document with the given Content-Type."""
     with spooled(content) as document:
         return inspect_document(document, declared, limits or Limits())
 
 
-def page_of(
+def decode_content(
     content: bytes,
     number: int = 1,
     sizing: Sizing = MINI,
     limits: Limits | None = None,
     options: DecodeOptions | None = None,
 ) -> Page:
+    """Decode one page of a document, whose type is detected."""
     media_type = media_type_of(content)
     assert media_type is not None
     limits, options = limits or Limits(), options or DecodeOptions()
@@ -41,7 +43,7 @@ def page_of(
         return decode_page(document, media_type, number, sizing, limits, options)
 
 
-def seen(page: Page) -> Image.Image:
+def to_image(page: Page) -> Image.Image:
     """Return the model's input as an image."""
     return Image.frombytes("RGB", (page.pixel_width, page.pixel_height), page.pixels)
 
@@ -54,7 +56,7 @@ def colour_at(page: Page, x: float, y: float) -> tuple[int, int, int]:
     return red, green, blue
 
 
-def darkest(page: Page, top: float, bottom: float) -> int:
+def darkest_level(page: Page, top: float, bottom: float) -> int:
     """Return the darkest value between two rows given as shares of the height."""
     row = 3 * page.pixel_width
     first, last = int(top * page.pixel_height), int(bottom * page.pixel_height)

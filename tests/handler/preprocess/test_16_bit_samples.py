@@ -10,22 +10,23 @@ from PIL import Image
 
 from handler.errors import UnreadableDocumentError
 from tests.documents import as_png
-from tests.handler.preprocess.reading import page_of, seen
+from tests.handler.preprocess.reading import decode_content, to_image
 from tests.handler.preprocess.test_samples import (
     COLOUR,
     GRAY,
-    deep_png,
-    inks,
-    raw_tiff,
-    shows,
-    tiff,
-    with_transparency,
+    add_transparent_colour,
+    encode_16_bit_png,
+    encode_tiff,
+    has_values,
+    to_cmyk,
+    wrap_in_tiff,
 )
 
 BITS = [10, 12, 14, 16]
 
 
-def words(values, bits):
+def to_16_bit_samples(values, bits):
+    """Convert values from 0 to 1 to samples of `bits` bits in 16-bit words."""
     return np.round(values * (2.0**bits - 1)).astype(np.uint16)
 
 
@@ -52,12 +53,14 @@ ENCODERS = {
     "binary PNM": binary_pnm,
     "plain PGM": plain_pgm,
     "JPEG 2000": gray_jpeg_2000,
-    "PNG": lambda samples: deep_png(samples, 0 if samples.shape[2] == 1 else 2),
-    "TIFF": lambda samples: tiff(
+    "PNG": lambda samples: encode_16_bit_png(
+        samples, 0 if samples.shape[2] == 1 else 2
+    ),
+    "TIFF": lambda samples: encode_tiff(
         samples, photometric="minisblack" if samples.shape[2] == 1 else "rgb"
     ),
 }
-COLOURED = ("binary PNM", "PNG", "TIFF")
+COLOUR_ENCODERS = ("binary PNM", "PNG", "TIFF")
 
 
 @pytest.mark.parametrize("bits", BITS)
@@ -65,13 +68,17 @@ COLOURED = ("binary PNM", "PNG", "TIFF")
 def test_16_bit_gray_is_scaled_by_the_bits_in_use(encoder, bits):
     values = GRAY[..., None]
 
-    assert shows(page_of(ENCODERS[encoder](words(values, bits))), values)
+    assert has_values(
+        decode_content(ENCODERS[encoder](to_16_bit_samples(values, bits))), values
+    )
 
 
 @pytest.mark.parametrize("bits", BITS)
-@pytest.mark.parametrize("encoder", COLOURED)
+@pytest.mark.parametrize("encoder", COLOUR_ENCODERS)
 def test_16_bit_colours_are_scaled_by_the_bits_in_use(encoder, bits):
-    assert shows(page_of(ENCODERS[encoder](words(COLOUR, bits))), COLOUR)
+    assert has_values(
+        decode_content(ENCODERS[encoder](to_16_bit_samples(COLOUR, bits))), COLOUR
+    )
 
 
 @pytest.mark.parametrize("highest", [300, 1000, 40_000])
@@ -79,21 +86,21 @@ def test_16_bit_colours_are_scaled_by_the_bits_in_use(encoder, bits):
 def test_pnm_is_scaled_by_its_stated_maximum(values, highest):
     samples = np.round(values * highest).astype(np.uint16)
 
-    page = page_of(binary_pnm(samples, highest))
+    page = decode_content(binary_pnm(samples, highest))
 
-    assert shows(page, values)
+    assert has_values(page, values)
     assert page.warnings == ()
 
 
 @pytest.mark.parametrize("bits", [12, 16])
 @pytest.mark.parametrize("values", [GRAY[..., None], COLOUR], ids=["gray", "colour"])
 def test_truncated_16_bit_pnm_is_read_with_warning(values, bits):
-    content = binary_pnm(words(values, bits))
+    content = binary_pnm(to_16_bit_samples(values, bits))
 
-    page = page_of(content[: len(content) * 2 // 3])
+    page = decode_content(content[: len(content) * 2 // 3])
 
     assert [warning.code for warning in page.warnings] == ["truncated_image"]
-    shown = np.asarray(seen(page)).astype(int)
+    shown = np.asarray(to_image(page)).astype(int)
     half = len(shown) // 2
     expected = np.broadcast_to(values, shown.shape)[:half] * 255
     assert np.abs(shown[:half] - expected).max() <= 2
@@ -101,21 +108,21 @@ def test_truncated_16_bit_pnm_is_read_with_warning(values, bits):
 
 
 def test_16_bit_pnm_without_a_row_is_unreadable():
-    content = binary_pnm(words(COLOUR, 16))
+    content = binary_pnm(to_16_bit_samples(COLOUR, 16))
 
     with pytest.raises(UnreadableDocumentError, match="the image data end early"):
-        page_of(content[:100])
+        decode_content(content[:100])
 
 
 @pytest.mark.parametrize("num_hot", [1, 20])
 @pytest.mark.parametrize("bits", [10, 12, 14])
 @pytest.mark.parametrize("encoder", ENCODERS)
 def test_hot_pixels_do_not_darken_a_page(encoder, bits, num_hot):
-    samples = words(GRAY[..., None], bits)
+    samples = to_16_bit_samples(GRAY[..., None], bits)
     places = np.random.default_rng(0).choice(samples.size, num_hot, replace=False)
     samples.flat[places] = 65_535
 
-    page = np.asarray(seen(page_of(ENCODERS[encoder](samples)))).astype(int)
+    page = np.asarray(to_image(decode_content(ENCODERS[encoder](samples)))).astype(int)
 
     expected = np.broadcast_to(GRAY[..., None] * 255, page.shape)
     assert (np.abs(page - expected) > 2).any(axis=2).sum() <= num_hot
@@ -129,7 +136,9 @@ def test_hot_pixels_do_not_darken_a_coloured_png(colour):
     samples = np.round(values * 4095).astype(np.uint16)
     samples[5, 5, 0] = 60_000
 
-    page = np.asarray(seen(page_of(deep_png(samples, colour)))).astype(int)
+    page = np.asarray(
+        to_image(decode_content(encode_16_bit_png(samples, colour)))
+    ).astype(int)
 
     assert (np.abs(page - COLOUR * 255) > 2).any(axis=2).sum() <= 1
 
@@ -139,18 +148,20 @@ def test_connected_bright_pixels_are_not_hot_pixels(photometric):
     values = np.full(GRAY.shape, 200, "<u2")
     values[100:106, 50:60] = 65_535
 
-    content = raw_tiff(values.tobytes(), bits=16, photometric=photometric)
-    page = np.asarray(seen(page_of(content)))
+    content = wrap_in_tiff(values.tobytes(), bits=16, photometric=photometric)
+    page = np.asarray(to_image(decode_content(content)))
 
     assert abs(int(page[102, 55, 0]) - int(page[0, 0, 0])) > 240
     assert int(page[0, 0, 0]) in (1, 254)
 
 
 def test_hot_pixels_do_not_lighten_cmyk():
-    samples = np.round(inks(COLOUR) * 4095).astype(np.uint16)
+    samples = np.round(to_cmyk(COLOUR) * 4095).astype(np.uint16)
     samples[5, 5, 0] = 65_535
 
-    page = np.asarray(seen(page_of(tiff(samples, photometric="separated")))).astype(int)
+    page = np.asarray(
+        to_image(decode_content(encode_tiff(samples, photometric="separated")))
+    ).astype(int)
 
     assert (np.abs(page - COLOUR * 255) > 3).any(axis=2).sum() <= 1
 
@@ -165,15 +176,17 @@ def test_signed_samples_of_any_size_are_decoded_equally(kind, lowest, coloured):
     values = (values - values.min()) / (values.max() - values.min())
     samples = np.round(least + values * (most - least)).astype(kind)
 
-    page = page_of(tiff(samples, photometric="rgb" if coloured else "minisblack"))
+    page = decode_content(
+        encode_tiff(samples, photometric="rgb" if coloured else "minisblack")
+    )
 
-    assert shows(page, values)
+    assert has_values(page, values)
 
 
 def test_transparent_black_letters_get_a_black_background():
     image = Image.fromarray(GRAY >= 0.5)
-    content = with_transparency(as_png(image), (0,))
+    content = add_transparent_colour(as_png(image), (0,))
 
-    page = page_of(content)
+    page = decode_content(content)
 
-    assert shows(page, (GRAY >= 0.5)[..., None])
+    assert has_values(page, (GRAY >= 0.5)[..., None])

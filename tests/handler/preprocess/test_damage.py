@@ -23,7 +23,12 @@ from tests.documents import (
     quadrants,
     text_page,
 )
-from tests.handler.preprocess.reading import colour_at, darkest, page_of, seen
+from tests.handler.preprocess.reading import (
+    colour_at,
+    darkest_level,
+    decode_content,
+    to_image,
+)
 
 SIZE = (512, 512)
 DARK = Image.effect_noise(SIZE, 30).point(lambda value: value // 4).convert("RGB")
@@ -37,7 +42,8 @@ def as_pnm(image: Image.Image) -> bytes:
     return encoded(image, "PPM")
 
 
-def with_chunk(png: bytes, kind: bytes, content: bytes, checksum: int) -> bytes:
+def insert_chunk(png: bytes, kind: bytes, content: bytes, checksum: int) -> bytes:
+    """Insert a chunk with the given checksum after the header of a PNG."""
     chunk = struct.pack(">I", len(content)) + kind + content
     return png[:33] + chunk + struct.pack(">I", checksum) + png[33:]
 
@@ -45,17 +51,17 @@ def with_chunk(png: bytes, kind: bytes, content: bytes, checksum: int) -> bytes:
 def test_jpeg_without_its_end_marker_is_complete():
     content = as_jpeg(text_page(size=SIZE))
 
-    page = page_of(content[:-2])
+    page = decode_content(content[:-2])
 
     assert page.warnings == ()
-    assert page.pixels == page_of(content).pixels
+    assert page.pixels == decode_content(content).pixels
 
 
 @pytest.mark.parametrize("encode", [as_jpeg, as_png, as_plain_gif, as_tiff, as_pnm])
 def test_missing_part_of_an_image_is_white(encode):
     content = encode(DARK)
 
-    page = page_of(content[: len(content) * 6 // 10])
+    page = decode_content(content[: len(content) * 6 // 10])
 
     assert [warning.code for warning in page.warnings] == ["truncated_image"]
     assert " % of the image" in page.warnings[0].detail
@@ -66,7 +72,7 @@ def test_missing_part_of_an_image_is_white(encode):
 def test_missing_part_of_a_bmp_is_its_top():
     content = as_bmp(DARK)
 
-    page = page_of(content[: len(content) * 6 // 10])
+    page = decode_content(content[: len(content) * 6 // 10])
 
     assert "40 %" in page.warnings[0].detail
     assert colour_at(page, 0.5, 0.05) == (255, 255, 255)
@@ -79,11 +85,11 @@ def test_missing_part_of_a_bilevel_png_is_white():
         bars.paste(0, (0, top, bars.width, top + 4))
     content = as_png(bars)
 
-    page = page_of(content[: len(content) * 6 // 10])
+    page = decode_content(content[: len(content) * 6 // 10])
 
     assert page.warnings[0].code == "truncated_image"
-    assert darkest(page, 0.0, 0.2) < 128
-    assert darkest(page, 0.9, 1.0) == 255
+    assert darkest_level(page, 0.0, 0.2) < 128
+    assert darkest_level(page, 0.9, 1.0) == 255
 
 
 @pytest.mark.parametrize("mode", ["L", "P", "LA", "RGBA", "I;16"])
@@ -91,7 +97,7 @@ def test_truncated_png_of_every_mode_has_a_warning(mode):
     image = DARK.convert("L").convert("I;16") if mode == "I;16" else DARK.convert(mode)
     content = as_png(image)
 
-    page = page_of(content[: len(content) * 6 // 10])
+    page = decode_content(content[: len(content) * 6 // 10])
 
     assert page.warnings[0].code == "truncated_image"
     assert colour_at(page, 0.5, 0.95) == (255, 255, 255)
@@ -100,16 +106,16 @@ def test_truncated_png_of_every_mode_has_a_warning(mode):
 def test_truncated_progressive_jpeg_is_read_with_warning():
     content = as_jpeg(text_page(size=SIZE), progressive=True)
 
-    page = page_of(content[: len(content) * 7 // 10])
+    page = decode_content(content[: len(content) * 7 // 10])
 
     assert [warning.code for warning in page.warnings] == ["truncated_image"]
-    assert min(seen(page).convert("L").tobytes()) < 128
+    assert min(to_image(page).convert("L").tobytes()) < 128
 
 
 def test_progressive_jpeg_without_its_end_marker_is_complete():
     content = as_jpeg(text_page(size=SIZE), progressive=True)
 
-    assert page_of(content[:-2]).warnings == ()
+    assert decode_content(content[:-2]).warnings == ()
 
 
 @pytest.mark.parametrize(
@@ -123,18 +129,18 @@ def test_progressive_jpeg_without_its_end_marker_is_complete():
 )
 def test_image_without_any_pixel_is_an_error(content):
     with pytest.raises(UnreadableDocumentError):
-        page_of(content)
+        decode_content(content)
 
 
 @pytest.mark.parametrize("kind", [b"tEXt", b"gAMA", b"pHYs"])
 def test_wrong_checksum_of_ancillary_chunk_is_tolerated(kind):
     content = as_png(quadrants(SIZE))
-    damaged = with_chunk(content, kind, b"a\0bcdefgh"[:9], zlib.crc32(b"other"))
+    damaged = insert_chunk(content, kind, b"a\0bcdefgh"[:9], zlib.crc32(b"other"))
 
-    page = page_of(damaged)
+    page = decode_content(damaged)
 
     assert page.warnings == ()
-    assert page.pixels == page_of(content).pixels
+    assert page.pixels == decode_content(content).pixels
 
 
 def test_damage_in_the_middle_of_a_png_has_a_warning():
@@ -142,15 +148,15 @@ def test_damage_in_the_middle_of_a_png_has_a_warning():
     middle = len(content) // 2
     content[middle : middle + 64] = bytes(64)
 
-    page = page_of(bytes(content))
+    page = decode_content(bytes(content))
 
     assert [warning.code for warning in page.warnings] == ["truncated_image"]
 
 
-def reason_for(content: bytes) -> str:
+def get_unreadable_reason(content: bytes) -> str:
     """Return the reason why a file cannot be read; "" if it can."""
     try:
-        page_of(content)
+        decode_content(content)
     except UnreadableDocumentError as error:
         return error.detail.partition("cannot be read: ")[2]
     return ""
@@ -165,12 +171,12 @@ def test_error_of_truncated_tiff_says_it_ends_early(compression, big_tiff):
     content = as_tiff(image, compression=compression, big_tiff=big_tiff)
 
     reasons = {
-        reason_for(content[:-num_missing])
+        get_unreadable_reason(content[:-num_missing])
         for num_missing in (*range(4, 100, 12), len(content) // 2)
     }
 
-    told = re.compile(r"ends? (early|before)|is missing$|^$")
-    assert {reason for reason in reasons if not told.search(reason)} == set()
+    expected_reason = re.compile(r"ends? (early|before)|is missing$|^$")
+    assert {reason for reason in reasons if not expected_reason.search(reason)} == set()
 
 
 ENCODINGS = {
@@ -180,7 +186,7 @@ ENCODINGS = {
     "WebP": as_webp,
     "TIFF": lambda image: as_tiff(image, compression="jpeg"),
 }
-DECODERS_WORDS = re.compile(
+DECODER_WORDS = re.compile(
     r"(?i)decod|stream|frame|object|plugin|invalid|read |bytes|error"
 )
 
@@ -196,10 +202,10 @@ def test_errors_do_not_quote_messages_of_decoders(encoding):
         for _ in range(damage.randrange(3)):
             damaged[damage.randrange(40, len(damaged))] = damage.randrange(256)
         end = damage.randrange(60, len(damaged))
-        reasons.add(reason_for(bytes(damaged[:end])))
+        reasons.add(get_unreadable_reason(bytes(damaged[:end])))
 
     assert len(reasons) > 1 or "" not in reasons
-    assert {r for r in reasons if DECODERS_WORDS.search(r)} == set()
+    assert {r for r in reasons if DECODER_WORDS.search(r)} == set()
 
 
 def test_unsupported_feature_of_an_image_is_named():
@@ -207,4 +213,4 @@ def test_unsupported_feature_of_an_image_is_named():
     content[28:30] = (7).to_bytes(2, "little")
 
     with pytest.raises(UnreadableDocumentError, match="pixel depth"):
-        page_of(bytes(content))
+        decode_content(bytes(content))

@@ -28,7 +28,12 @@ from tests.documents import (
     spooled,
     text_page,
 )
-from tests.handler.preprocess.reading import CHANDRA, MINI, info_of, page_of
+from tests.handler.preprocess.reading import (
+    CHANDRA,
+    MINI,
+    decode_content,
+    inspect_content,
+)
 
 PAGE = text_page(size=(64, 80))
 
@@ -45,19 +50,19 @@ PAGE = text_page(size=(64, 80))
     ],
 )
 def test_inspection_finds_type_and_number_of_pages(content, expected):
-    assert info_of(content) == expected
+    assert inspect_content(content) == expected
 
 
 def test_declared_type_must_match_the_content():
-    assert info_of(as_jpeg(PAGE), "image/jpg").media_type == "image/jpeg"
+    assert inspect_content(as_jpeg(PAGE), "image/jpg").media_type == "image/jpeg"
     with pytest.raises(UnsupportedMediaTypeError, match="declared as image/png"):
-        info_of(as_jpeg(PAGE), "image/png")
+        inspect_content(as_jpeg(PAGE), "image/png")
 
 
 @pytest.mark.parametrize("declared", [None, "image/png", "application/pdf"])
 def test_empty_document_is_unreadable(declared):
     with pytest.raises(UnreadableDocumentError, match="empty"):
-        info_of(b"", declared)
+        inspect_content(b"", declared)
 
 
 def test_error_of_too_large_image_states_the_ratio():
@@ -66,18 +71,20 @@ def test_error_of_too_large_image_states_the_ratio():
     with pytest.raises(
         DocumentTooLargeError, match=r"64 x 80 pixels, 5.12 times .*1,000"
     ):
-        info_of(as_png(PAGE), limits=limits)
+        inspect_content(as_png(PAGE), limits=limits)
 
-    assert info_of(as_png(PAGE), limits=Limits(max_pixels=64 * 80)).num_pages == 1
+    assert (
+        inspect_content(as_png(PAGE), limits=Limits(max_pixels=64 * 80)).num_pages == 1
+    )
 
 
 def test_inspection_accepts_more_pages_than_the_limit():
-    assert info_of(pdf([[], [], []]), limits=Limits(max_pages=2)).num_pages == 3
+    assert inspect_content(pdf([[], [], []]), limits=Limits(max_pages=2)).num_pages == 3
 
 
 def test_only_the_decoder_of_the_detected_type_is_used():
     with pytest.raises(UnreadableDocumentError, match="the document cannot be read"):
-        info_of(b"BM" + as_png(PAGE))
+        inspect_content(b"BM" + as_png(PAGE))
 
 
 @pytest.mark.parametrize(
@@ -91,7 +98,7 @@ def test_only_the_decoder_of_the_detected_type_is_used():
 )
 def test_error_names_the_cause_without_internal_names(content, words):
     with pytest.raises(UnreadableDocumentError) as caught:
-        page_of(content)
+        decode_content(content)
 
     assert caught.value.detail.startswith(words)
     assert caught.value.__cause__ is not None
@@ -115,12 +122,12 @@ def test_no_file_stays_open():
     gc.collect()  # close files that other tests left open before counting
     before = num_open()
     for content in (as_png(PAGE), as_tiff(PAGE, PAGE), pdf()):
-        page_of(content)
+        decode_content(content)
 
     assert num_open() == before
 
 
-def crops_of(content, boxes, media_type="image/jpeg", sizing=MINI, number=1):
+def decode_crops(content, boxes, media_type="image/jpeg", sizing=MINI, number=1):
     with spooled(content) as document:
         crops = crop_images(document, media_type, number, sizing, Limits(), boxes)
     return {name: Image.open(io.BytesIO(crop)) for name, crop in crops.items()}
@@ -129,7 +136,7 @@ def crops_of(content, boxes, media_type="image/jpeg", sizing=MINI, number=1):
 def test_images_are_cropped_at_original_resolution():
     content = oriented_jpeg(quadrants((480, 800)), 6)
 
-    crops = crops_of(content, {"a": (240, 0, 480, 400), "b": (0, 400, 240, 800)})
+    crops = decode_crops(content, {"a": (240, 0, 480, 400), "b": (0, 400, 240, 800)})
 
     assert crops["a"].format == "WEBP"
     assert crops["a"].size == crops["b"].size == (240, 400)
@@ -140,7 +147,7 @@ def test_images_are_cropped_at_original_resolution():
 def test_image_is_cropped_from_a_rendered_pdf_page():
     boxes = {"whole": (0, 0, 1588, 2246)}
 
-    crops = crops_of(pdf(), boxes, "application/pdf", CHANDRA)
+    crops = decode_crops(pdf(), boxes, "application/pdf", CHANDRA)
 
     assert crops["whole"].size == (1588, 2246)
 
@@ -148,7 +155,7 @@ def test_image_is_cropped_from_a_rendered_pdf_page():
 def test_boxes_are_clipped_to_the_page():
     boxes = {"half": (-50, -50, 24, 900), "none": (48, 0, 90, 80), "bad": (9, 9, 3, 3)}
 
-    crops = crops_of(as_png(quadrants()), boxes, "image/png")
+    crops = decode_crops(as_png(quadrants()), boxes, "image/png")
 
     assert {name: crop.size for name, crop in crops.items()} == {"half": (24, 80)}
 
@@ -156,6 +163,6 @@ def test_boxes_are_clipped_to_the_page():
 def test_crop_too_large_for_webp_is_reduced():
     content = as_png(Image.new("1", (20_000, 200)))
 
-    crops = crops_of(content, {"long": (0, 0, 20_000, 200)}, "image/png")
+    crops = decode_crops(content, {"long": (0, 0, 20_000, 200)}, "image/png")
 
     assert crops["long"].size == (16_383, 164)

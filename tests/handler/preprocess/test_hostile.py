@@ -35,7 +35,7 @@ from tests.documents import (
     png_of,
     text_page,
 )
-from tests.handler.preprocess.reading import info_of, page_of
+from tests.handler.preprocess.reading import decode_content, inspect_content
 
 PAGE = text_page(size=(200, 260))
 SAMPLES = {
@@ -66,18 +66,21 @@ MAGIC = (
 )
 
 
-def read(content: bytes) -> list[Page]:
+def decode_all_pages(content: bytes) -> list[Page]:
     """Decode all pages of a document. Raises RequestError for the first bad page."""
-    return [page_of(content, n + 1) for n in range(info_of(content).num_pages)]
+    return [
+        decode_content(content, n + 1)
+        for n in range(inspect_content(content).num_pages)
+    ]
 
 
-def can_read(content: bytes) -> bool:
+def decode_or_reject(content: bytes) -> bool:
     """Return True if the document is read, False if it raises RequestError.
 
     Other exceptions fail the test.
     """
     try:
-        read(content)
+        decode_all_pages(content)
     except RequestError:
         return False
     return True
@@ -87,7 +90,7 @@ def limit_memory(num_bytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (num_bytes, num_bytes))
 
 
-def read_in_little_memory(content: bytes, num_bytes: int) -> int:
+def decode_in_little_memory(content: bytes, num_bytes: int) -> int:
     """Decode a page in a process limited to `num_bytes` of memory; return its width."""
     with ProcessPoolExecutor(
         1,
@@ -95,33 +98,33 @@ def read_in_little_memory(content: bytes, num_bytes: int) -> int:
         initializer=limit_memory,
         initargs=(num_bytes,),
     ) as processes:
-        return processes.submit(page_of, content).result(timeout=60).width
+        return processes.submit(decode_content, content).result(timeout=60).width
 
 
 @pytest.mark.parametrize("kind", SAMPLES)
 def test_samples_are_readable(kind):
-    assert can_read(SAMPLES[kind])
+    assert decode_or_reject(SAMPLES[kind])
 
 
 @pytest.mark.parametrize("kind", SAMPLES)
 def test_truncated_document_is_read_or_rejected(kind):
     content = SAMPLES[kind]
     for sixteenth in range(16):
-        can_read(content[: len(content) * sixteenth // 16])
+        decode_or_reject(content[: len(content) * sixteenth // 16])
 
 
 @pytest.mark.parametrize("kind", ["webp", "tiff, lzw"])
 def test_image_without_its_second_half_is_rejected(kind):
     content = SAMPLES[kind]
 
-    assert not can_read(content[: len(content) // 2])
+    assert not decode_or_reject(content[: len(content) // 2])
 
 
 @pytest.mark.parametrize("magic", MAGIC)
 @settings(max_examples=40, deadline=None)
 @given(rest=st.binary(max_size=200))
 def test_random_bytes_after_magic_are_read_or_rejected(magic, rest):
-    can_read(magic + rest)
+    decode_or_reject(magic + rest)
 
 
 @pytest.mark.parametrize("kind", SAMPLES)
@@ -134,7 +137,7 @@ def test_corrupt_document_is_read_or_rejected(kind, data):
     for place in data.draw(st.lists(places, min_size=1, max_size=4)):
         content[place] = data.draw(st.integers(0, 255))
 
-    can_read(bytes(content))
+    decode_or_reject(bytes(content))
 
 
 @pytest.mark.parametrize(
@@ -145,9 +148,9 @@ def test_corrupt_document_is_read_or_rejected(kind, data):
 def test_too_large_image_is_rejected_before_decoding(content):
     began = time.process_time()
 
-    for attempt in (info_of, page_of):
+    for function in (inspect_content, decode_content):
         with pytest.raises(DocumentTooLargeError, match="150,000,000 pixels"):
-            attempt(content)
+            function(content)
 
     assert time.process_time() - began < 1
 
@@ -159,20 +162,20 @@ def test_extremely_thin_image_is_rejected_before_decoding(encode, size):
 
     # If the image were decoded, the error would be about its missing end.
     with pytest.raises(UnreadableDocumentError, match="times as long as it is wide"):
-        page_of(content)
+        decode_content(content)
 
 
 def test_extremely_thin_webp_is_rejected():
     with pytest.raises(UnreadableDocumentError, match="times as long as it is wide"):
-        page_of(as_webp(Image.new("L", (16_000, 1))))
+        decode_content(as_webp(Image.new("L", (16_000, 1))))
 
 
 def test_extremely_thin_tiff_frame_is_rejected_early():
     content = as_tiff(PAGE, Image.new("L", (1, 20_000)))[:-20]
 
-    assert page_of(content, 1).width == PAGE.width
+    assert decode_content(content, 1).width == PAGE.width
     with pytest.raises(UnreadableDocumentError, match="times as long as it is wide"):
-        page_of(content, 2)
+        decode_content(content, 2)
 
 
 def test_thin_png_is_rejected_in_little_memory():
@@ -181,13 +184,13 @@ def test_thin_png_is_rejected_in_little_memory():
     )
 
     with pytest.raises(UnreadableDocumentError, match="times as long as it is wide"):
-        read_in_little_memory(content, 512 << 20)
+        decode_in_little_memory(content, 512 << 20)
 
 
 def test_png_bomb_below_the_limit_needs_bounded_memory():
     side = int(Limits().max_pixels ** 0.5)
 
-    assert read_in_little_memory(png_bomb(side), 768 << 20) == side
+    assert decode_in_little_memory(png_bomb(side), 768 << 20) == side
 
 
 @pytest.mark.slow
@@ -197,16 +200,16 @@ def test_a4_at_1200_dpi_is_read_in_one_gibibyte():
 
     content = png_of(width, height, bits=8, colour=2, data=data)
 
-    assert read_in_little_memory(content, 1 << 30) == width
+    assert decode_in_little_memory(content, 1 << 30) == width
 
 
 def test_surplus_image_data_are_not_decompressed():
-    assert read_in_little_memory(png_idat_bomb(), 512 << 20) == 64
+    assert decode_in_little_memory(png_idat_bomb(), 512 << 20) == 64
 
 
 def test_running_out_of_memory_raises_request_error():
     with pytest.raises(RequestError, match="needs too much memory"):
-        read_in_little_memory(
+        decode_in_little_memory(
             png_of(
                 11_000,
                 11_000,

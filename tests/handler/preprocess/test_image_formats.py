@@ -21,7 +21,13 @@ from tests.documents import (
     spooled,
     text_page,
 )
-from tests.handler.preprocess.reading import MINI, colour_at, info_of, page_of, seen
+from tests.handler.preprocess.reading import (
+    MINI,
+    colour_at,
+    decode_content,
+    inspect_content,
+    to_image,
+)
 
 SIZE = (512, 704)
 
@@ -40,13 +46,13 @@ def test_less_common_format_is_decoded(kind, declared):
     picture = quadrants(SIZE)
     content = as_heic(picture) if kind == "HEIF" else encoded(picture, kind)
 
-    info = info_of(content, declared)
+    info = inspect_content(content, declared)
     with spooled(content) as document:
         page = decode_page(document, info.media_type, 1, MINI, Limits())
 
     assert (page.width, page.height) == SIZE
     assert colour_at(page, 0.25, 0.25)[0] > 240
-    difference = ImageChops.difference(seen(page), picture).convert("L")
+    difference = ImageChops.difference(to_image(page), picture).convert("L")
     assert sum(difference.histogram()[24:]) < 0.02 * SIZE[0] * SIZE[1]
 
 
@@ -54,22 +60,22 @@ def test_less_common_format_is_decoded(kind, declared):
 def test_bilevel_and_gray_pnm_are_decoded(mode):
     picture = text_page(size=SIZE).convert(mode)
 
-    assert seen(page_of(encoded(picture, "PPM"))).convert(mode) == picture
+    assert to_image(decode_content(encoded(picture, "PPM"))).convert(mode) == picture
 
 
 def test_largest_image_of_an_icon_is_read():
     content = encoded(quadrants((256, 256)), "ICO", sizes=[(16, 16), (256, 256)])
 
-    assert page_of(content).width == 256
+    assert decode_content(content).width == 256
 
 
 @pytest.mark.parametrize("encode", [as_heic, lambda i, **o: encoded(i, "AVIF", **o)])
 def test_oriented_heic_or_avif_is_rotated_once(encode):
     exif = Image.Exif()
     exif[0x0112] = 6
-    stored = quadrants(SIZE).transpose(Image.Transpose.ROTATE_90)
+    sideways = quadrants(SIZE).transpose(Image.Transpose.ROTATE_90)
 
-    page = page_of(encode(stored, exif=exif))
+    page = decode_content(encode(sideways, exif=exif))
 
     assert (page.width, page.height) == SIZE
     assert colour_at(page, 0.25, 0.25)[0] > 240
@@ -91,31 +97,33 @@ def test_oriented_heic_or_avif_is_rotated_once(encode):
     ids=["gif", "apng", "webp", "avif", "mpo", "heic"],
 )
 def test_warning_states_number_of_images_in_a_file(content):
-    (warning,) = info_of(content).warnings
+    (warning,) = inspect_content(content).warnings
 
     assert warning.code == "frames_ignored"
     assert "2 images" in warning.detail
 
 
 def test_smaller_image_in_a_jpeg_has_no_warning():
-    assert info_of(as_mpo(text_page(), quadrants())).warnings == ()
+    assert inspect_content(as_mpo(text_page(), quadrants())).warnings == ()
 
 
 def test_gif_canvas_around_its_first_frame_is_white():
     frame = as_gif(Image.new("RGB", (64, 64), "red"))
     content = frame[:6] + b"\x80\0\x80\0" + frame[10:]
 
-    page = page_of(content)
+    page = decode_content(content)
 
     assert (page.width, page.height) == (128, 128)
     assert colour_at(page, 0.25, 0.25) == (255, 0, 0)
     assert colour_at(page, 0.75, 0.75) == (255, 255, 255)
 
 
-INK = [(255, 255, 255), (250, 245, 200)]
+LIGHT_INKS = [(255, 255, 255), (250, 245, 200)]
 
 
-def on_transparent(colour: tuple[int, int, int], mode: str = "RGBA") -> Image.Image:
+def transparent_page_with_ink(
+    colour: tuple[int, int, int], mode: str = "RGBA"
+) -> Image.Image:
     page = Image.new("RGBA", SIZE, (*colour, 0))
     draw = ImageDraw.Draw(page)
     draw.rectangle((100, 100, 400, 200), fill=(*colour, 255))
@@ -124,30 +132,32 @@ def on_transparent(colour: tuple[int, int, int], mode: str = "RGBA") -> Image.Im
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "PA"])
-@pytest.mark.parametrize("colour", INK)
+@pytest.mark.parametrize("colour", LIGHT_INKS)
 def test_light_ink_gets_a_black_background(mode, colour):
-    image = on_transparent(colour, "RGBA" if mode == "PA" else mode)
+    image = transparent_page_with_ink(colour, "RGBA" if mode == "PA" else mode)
     if mode == "PA":
         image = image.quantize(8)
 
-    page = page_of(as_png(image))
+    page = decode_content(as_png(image))
 
     assert min(colour_at(page, 0.5, 0.2)) > 180
     assert colour_at(page, 0.5, 0.9) == (0, 0, 0)
 
 
 def test_dark_ink_gets_a_white_background():
-    page = page_of(as_webp(on_transparent((20, 20, 60)), lossless=True))
+    page = decode_content(
+        as_webp(transparent_page_with_ink((20, 20, 60)), lossless=True)
+    )
 
     assert max(colour_at(page, 0.5, 0.2)) < 80
     assert colour_at(page, 0.5, 0.9) == (255, 255, 255)
 
 
 def test_light_and_dark_ink_get_a_gray_background():
-    image = on_transparent((255, 255, 255))
+    image = transparent_page_with_ink((255, 255, 255))
     ImageDraw.Draw(image).rectangle((100, 400, 400, 500), fill=(0, 0, 0, 255))
 
-    gray, *others = colour_at(page_of(as_png(image)), 0.5, 0.95)
+    gray, *others = colour_at(decode_content(as_png(image)), 0.5, 0.95)
 
     assert 80 <= gray <= 176
     assert others == [gray, gray]
@@ -157,11 +167,11 @@ def test_paper_with_transparent_corners_stays_white():
     image = text_page(size=SIZE).convert("RGBA")
     image.paste((0, 0, 0, 0), (0, 0, 20, 20))
 
-    assert colour_at(page_of(as_png(image)), 0.01, 0.01) == (255, 255, 255)
+    assert colour_at(decode_content(as_png(image)), 0.01, 0.01) == (255, 255, 255)
 
 
 def test_fully_transparent_image_is_white():
-    page = page_of(as_png(Image.new("RGBA", SIZE)))
+    page = decode_content(as_png(Image.new("RGBA", SIZE)))
 
     assert page.pixels == b"\xff" * len(page.pixels)
 
@@ -169,7 +179,7 @@ def test_fully_transparent_image_is_white():
 def test_very_large_image_keeps_its_reported_size():
     content = png_bomb(7200)
 
-    page = page_of(content)
+    page = decode_content(content)
 
     assert (page.width, page.height) == (7200, 7200)
 
@@ -185,12 +195,12 @@ def test_a_halved_image_looks_like_the_whole(mode, encode):
     original = text_page(size=(1000, 1401)).convert("L")
     image = original.convert(mode)
     content = encode(image)
-    whole = page_of(content)
+    whole = decode_content(content)
 
-    halved = page_of(content, limits=Limits(max_full_pixels=1_000_000))
+    halved = decode_content(content, limits=Limits(max_full_pixels=1_000_000))
 
     assert (halved.width, halved.height) == (whole.width, whole.height)
-    difference = ImageChops.difference(seen(whole), seen(halved)).convert("L")
+    difference = ImageChops.difference(to_image(whole), to_image(halved)).convert("L")
     mean = sum(i * n for i, n in enumerate(difference.histogram())) / (
         difference.width * difference.height
     )

@@ -32,25 +32,25 @@ from tests.documents import (
 from tests.handler.preprocess.reading import (
     CHANDRA,
     colour_at,
-    darkest,
-    info_of,
-    page_of,
-    seen,
+    darkest_level,
+    decode_content,
+    inspect_content,
+    to_image,
 )
 
 # The text of the rotated documents below is rotated with the page, so detection of the
 # orientation would undo the rotation.
-AS_IS = DecodeOptions(detect_rotation=False)
+WITHOUT_ROTATION = DecodeOptions(detect_rotation=False)
 
 
-def chandra_pages(path):
+def render_with_chandra(path):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # chandra's settings use an older pydantic API
         from chandra.input import load_pdf_images
     return load_pdf_images(str(path), [])
 
 
-def ink(image):
+def ink_bounds(image):
     """Return the bounding box of all pixels that are not white."""
     box = ImageOps.invert(image.convert("L")).getbbox()
     assert box is not None
@@ -60,27 +60,29 @@ def ink(image):
 def test_a4_page_is_rendered_as_by_chandra(tmp_path):
     path = tmp_path / "a4.pdf"
     path.write_bytes(pdf())
-    drawn = chandra_pages(path)[0]
+    expected = render_with_chandra(path)[0]
 
-    page = page_of(pdf(), sizing=CHANDRA)
+    page = decode_content(pdf(), sizing=CHANDRA)
 
-    assert (page.width, page.height) == drawn.size == (1588, 2246)
+    assert (page.width, page.height) == expected.size == (1588, 2246)
     assert (page.pixel_width, page.pixel_height) == (1600, 2240)
-    assert page.pixels == drawn.resize((1600, 2240), Image.Resampling.LANCZOS).tobytes()
+    assert (
+        page.pixels == expected.resize((1600, 2240), Image.Resampling.LANCZOS).tobytes()
+    )
 
 
 def test_each_page_is_rendered_separately():
     content = pdf([LINES, [], LINES[:1]])
 
-    assert info_of(content).num_pages == 3
-    assert darkest(page_of(content, 1), 0, 1) < 80
-    assert darkest(page_of(content, 2), 0, 1) == 255
-    assert darkest(page_of(content, 3), 0, 0.2) < 80
-    assert darkest(page_of(content, 3), 0.2, 1) == 255
+    assert inspect_content(content).num_pages == 3
+    assert darkest_level(decode_content(content, 1), 0, 1) < 80
+    assert darkest_level(decode_content(content, 2), 0, 1) == 255
+    assert darkest_level(decode_content(content, 3), 0, 0.2) < 80
+    assert darkest_level(decode_content(content, 3), 0.2, 1) == 255
 
 
 def test_size_of_a_rotated_page_is_rotated():
-    page = page_of(rotated_pdf(90), sizing=CHANDRA, options=AS_IS)
+    page = decode_content(rotated_pdf(90), sizing=CHANDRA, options=WITHOUT_ROTATION)
 
     assert (page.width, page.height) == (2246, 1588)
     assert (page.pixel_width, page.pixel_height) == (2240, 1600)
@@ -88,88 +90,92 @@ def test_size_of_a_rotated_page_is_rotated():
 
 @pytest.mark.parametrize("rotation", [90, 180, 270])
 def test_page_rotation_is_applied(rotation):
-    expected = seen(page_of(pdf())).rotate(-rotation, expand=True)
+    expected = to_image(decode_content(pdf())).rotate(-rotation, expand=True)
 
-    turned = seen(page_of(rotated_pdf(rotation), options=AS_IS))
+    rotated = to_image(decode_content(rotated_pdf(rotation), options=WITHOUT_ROTATION))
 
-    assert turned.size == expected.size
-    for side, expected_side in zip(ink(turned), ink(expected), strict=True):
+    assert rotated.size == expected.size
+    for side, expected_side in zip(
+        ink_bounds(rotated), ink_bounds(expected), strict=True
+    ):
         assert abs(side - expected_side) <= 3
 
 
 def test_form_fields_and_annotations_are_rendered():
-    page = page_of(pdf_with_form_and_annotation())
+    page = decode_content(pdf_with_form_and_annotation())
 
-    assert darkest(page, 0.1, 0.4) < 80
-    assert darkest(page, 0.45, 0.55) == 255
-    assert darkest(page, 0.6, 0.9) < 80
+    assert darkest_level(page, 0.1, 0.4) < 80
+    assert darkest_level(page, 0.45, 0.55) == 255
+    assert darkest_level(page, 0.6, 0.9) < 80
 
 
 def test_background_of_a_pdf_page_is_white():
-    assert colour_at(page_of(pdf()), 0.99, 0.99) == (255, 255, 255)
+    assert colour_at(decode_content(pdf()), 0.99, 0.99) == (255, 255, 255)
 
 
 def test_damaged_page_fails_alone():
     content = pdf_with_one_bad_page()
 
-    assert info_of(content).num_pages == 3
+    assert inspect_content(content).num_pages == 3
     with pytest.raises(UnreadableDocumentError, match="page 2 cannot be read"):
-        page_of(content, 2)
-    assert darkest(page_of(content, 1), 0, 1) < 80
-    assert darkest(page_of(content, 3), 0, 1) < 80
+        decode_content(content, 2)
+    assert darkest_level(decode_content(content, 1), 0, 1) < 80
+    assert darkest_level(decode_content(content, 3), 0, 1) < 80
 
 
 def test_missing_page_is_unreadable():
     with pytest.raises(UnreadableDocumentError, match="no page 2"):
-        page_of(pdf(), 2)
+        decode_content(pdf(), 2)
 
 
 def test_pdf_with_password_raises_password_required():
     with pytest.raises(PasswordRequiredError, match="needs a password"):
-        info_of(pdf(password="secret"))
+        inspect_content(pdf(password="secret"))
 
 
 def test_pdf_with_owner_password_only_is_read():
     content = pdf(owner_password="secret")
 
     assert b"/Encrypt" in content
-    assert info_of(content).num_pages == 1
-    assert darkest(page_of(content), 0, 1) < 80
+    assert inspect_content(content).num_pages == 1
+    assert darkest_level(decode_content(content), 0, 1) < 80
 
 
-@pytest.mark.parametrize("before", [pdf(password="secret"), truncated_pdf(), pdf()])
-def test_pdf_without_pages_is_named_after_other_errors(before):
+@pytest.mark.parametrize(
+    "earlier_content", [pdf(password="secret"), truncated_pdf(), pdf()]
+)
+def test_pdf_without_pages_is_named_after_other_errors(earlier_content):
     """pdfium keeps its last error, which must not be reported for this document."""
     with contextlib.suppress(UnreadableDocumentError):
-        info_of(before)
+        inspect_content(earlier_content)
 
     with pytest.raises(UnreadableDocumentError, match="has no pages"):
-        info_of(empty_pdf())
+        inspect_content(empty_pdf())
 
 
 @pytest.mark.parametrize("content", [truncated_pdf(), b"%PDF-1.7\n" + bytes(500)])
 def test_damaged_pdf_is_unreadable(content):
     with pytest.raises(UnreadableDocumentError, match="it is damaged, or ends early"):
-        info_of(content)
+        inspect_content(content)
 
 
 def test_pdf_after_other_bytes_is_read():
-    assert info_of(b"\n" * 500 + pdf()).num_pages == 1
+    assert inspect_content(b"\n" * 500 + pdf()).num_pages == 1
 
 
 def test_bitmap_of_a_huge_page_is_bounded():
-    page = page_of(blank_pdf_page(14_400, 14_400), sizing=CHANDRA)
+    page = decode_content(blank_pdf_page(14_400, 14_400), sizing=CHANDRA)
 
     assert page.width * page.height < 1.01 * CHANDRA.max_pixels
 
 
 def test_extremely_thin_page_is_rejected_before_rendering():
     with pytest.raises(UnreadableDocumentError, match="times as long as it is wide"):
-        page_of(blank_pdf_page(0.001, 14_400), sizing=CHANDRA)
+        decode_content(blank_pdf_page(0.001, 14_400), sizing=CHANDRA)
 
 
 def test_pixel_limit_does_not_apply_to_pdf_pages():
-    page = page_of(pdf(size=A4), limits=Limits(max_pixels=1))
+    page = decode_content(pdf(size=A4), limits=Limits(max_pixels=1))
 
     assert page.width > 1
 
@@ -177,8 +183,8 @@ def test_pixel_limit_does_not_apply_to_pdf_pages():
 def test_text_layer_has_the_lines_of_the_page():
     content = pdf([LINES, ["Two & <three>"]])
 
-    assert page_of(content, 1).text_layer.splitlines() == list(LINES)
-    assert page_of(content, 2).text_layer == "Two & <three>"
+    assert decode_content(content, 1).text_layer.splitlines() == list(LINES)
+    assert decode_content(content, 2).text_layer == "Two & <three>"
 
 
 @pytest.mark.parametrize(
@@ -187,12 +193,12 @@ def test_text_layer_has_the_lines_of_the_page():
     ids=["a blank page", "an image"],
 )
 def test_page_without_text_has_an_empty_text_layer(content):
-    assert page_of(content).text_layer == ""
+    assert decode_content(content).text_layer == ""
 
 
 def test_hyphen_at_a_line_end_is_a_control_character():
     """The drafter's `text_layer` module depends on this character."""
-    layer = page_of(pdf([["a long exam-", "ple of it"]])).text_layer
+    layer = decode_content(pdf([["a long exam-", "ple of it"]])).text_layer
 
     assert layer == "a long exam\x02ple of it"
 
@@ -212,7 +218,7 @@ def test_text_layer_is_truncated_at_the_limit():
     line = "word " * 30
     content = pdf([[line] * (MAX_TEXT_CHARACTERS // len(line) + 100)], size=(2e4, 3e4))
 
-    assert len(page_of(content).text_layer) == MAX_TEXT_CHARACTERS
+    assert len(decode_content(content).text_layer) == MAX_TEXT_CHARACTERS
 
 
 def test_crop_box_outside_the_page_is_ignored():
@@ -220,10 +226,13 @@ def test_crop_box_outside_the_page_is_ignored():
         b"/MediaBox [", b"/CropBox [5000 5000 5100 5100] /MediaBox ["
     )
 
-    page = page_of(content)
+    page = decode_content(content)
 
-    assert (page.width, page.height) == (page_of(pdf()).width, page_of(pdf()).height)
-    assert darkest(page, 0, 1) < 80
+    assert (page.width, page.height) == (
+        decode_content(pdf()).width,
+        decode_content(pdf()).height,
+    )
+    assert darkest_level(page, 0, 1) < 80
     assert page.text_layer.splitlines() == list(LINES)
 
 
@@ -239,17 +248,17 @@ def test_crop_box_outside_the_page_is_ignored():
     ids=["no header", "no first line", "bad header", "junk", "bad xref"],
 )
 def test_damaged_pdf_that_viewers_open_is_read(content):
-    assert info_of(content).num_pages == 1
-    assert darkest(page_of(content), 0, 1) < 80
+    assert inspect_content(content).num_pages == 1
+    assert darkest_level(decode_content(content), 0, 1) < 80
 
 
 def test_pdf_with_bad_header_is_read_if_declared():
     content = b"garbage\n" + pdf()[9:]
 
-    assert info_of(content, "application/pdf").num_pages == 1
+    assert inspect_content(content, "application/pdf").num_pages == 1
 
 
 @pytest.mark.parametrize("content", [b"<html>1 0 obj</html>", b"PK\3\4" + bytes(60)])
 def test_other_bytes_declared_a_pdf_are_rejected(content):
     with pytest.raises(UnsupportedMediaTypeError):
-        info_of(content, "application/pdf")
+        inspect_content(content, "application/pdf")

@@ -9,15 +9,15 @@ import pytest
 from PIL import Image
 
 from handler.preprocess import DecodeOptions
-from handler.preprocess.pdf.appearances import plain_text
+from handler.preprocess.pdf.annotations.appearances import extract_plain_text
 from tests.documents import pdf_of_objects
-from tests.handler.preprocess.reading import darkest, page_of, seen
+from tests.handler.preprocess.reading import darkest_level, decode_content, to_image
 
-FONT = b"<</H<</Type/Font/Subtype/Type1/BaseFont/Helvetica-Bold>>>>"
-TEXT = b"/Tx BMC BT /H 40 Tf 2 10 Td (XXXX) Tj ET EMC"
-EMPTY = b"/Tx BMC EMC"
-BLACK = b"0 g 0 0 160 60 re f"
-WHITE = b"1 g 0 0 160 60 re f"
+FONT_RESOURCES = b"<</H<</Type/Font/Subtype/Type1/BaseFont/Helvetica-Bold>>>>"
+TEXT_APPEARANCE = b"/Tx BMC BT /H 40 Tf 2 10 Td (XXXX) Tj ET EMC"
+EMPTY_APPEARANCE = b"/Tx BMC EMC"
+BLACK_APPEARANCE = b"0 g 0 0 160 60 re f"
+WHITE_APPEARANCE = b"1 g 0 0 160 60 re f"
 
 
 def form_pdf(
@@ -31,7 +31,7 @@ def form_pdf(
     references = b" ".join(b"%d 0 R" % n for n in numbers)
     form = b"/AcroForm<</Fields[%s]/DA(/H 40 Tf 0 g)/DR<</Font%s>>>>" % (
         references,
-        FONT,
+        FONT_RESOURCES,
     )
     objects = [
         b"<</Type/Catalog/Pages 2 0 R%s>>" % (form if has_form else b""),
@@ -45,12 +45,13 @@ def form_pdf(
     for appearance in appearances:
         objects.append(
             b"<</Type/XObject/Subtype/Form/BBox[0 0 160 60]/Resources<</Font%s>>"
-            b"/Length %d>>\nstream\n%s\nendstream" % (FONT, len(appearance), appearance)
+            b"/Length %d>>\nstream\n%s\nendstream"
+            % (FONT_RESOURCES, len(appearance), appearance)
         )
     return pdf_of_objects(*objects)
 
 
-def field(extra: bytes, *, kind: bytes = b"Tx", flags: int = 4) -> bytes:
+def form_field(extra: bytes, *, kind: bytes = b"Tx", flags: int = 4) -> bytes:
     """Return a form field in the upper half of the page."""
     return (
         b"<</Type/Annot/Subtype/Widget/FT/%s/T(name)/F %d/P 3 0 R"
@@ -58,8 +59,9 @@ def field(extra: bytes, *, kind: bytes = b"Tx", flags: int = 4) -> bytes:
     )
 
 
-def upper(content: bytes) -> int:
-    return darkest(page_of(content), 0.1, 0.4)
+def darkest_in_upper_half(content: bytes) -> int:
+    """Return the darkest level of a rendered page at the place of its field."""
+    return darkest_level(decode_content(content), 0.1, 0.4)
 
 
 def darkest_in(image: Image.Image, part: tuple[float, float, float, float]) -> int:
@@ -71,49 +73,61 @@ def darkest_in(image: Image.Image, part: tuple[float, float, float, float]) -> i
 
 
 def test_field_outside_of_a_form_is_rendered():
-    content = form_pdf(field(b"/AP<</N 10 0 R>>"), appearances=(TEXT,), has_form=False)
+    content = form_pdf(
+        form_field(b"/AP<</N 10 0 R>>"), appearances=(TEXT_APPEARANCE,), has_form=False
+    )
 
-    assert upper(content) < 80
+    assert darkest_in_upper_half(content) < 80
 
 
 def test_field_without_appearance_shows_its_value():
-    assert upper(form_pdf(field(b"/V(XXXX)"))) < 80
+    assert darkest_in_upper_half(form_pdf(form_field(b"/V(XXXX)"))) < 80
 
 
 def test_field_with_empty_appearance_shows_its_value():
-    content = form_pdf(field(b"/V(XXXX)/AP<</N 10 0 R>>"), appearances=(EMPTY,))
+    content = form_pdf(
+        form_field(b"/V(XXXX)/AP<</N 10 0 R>>"), appearances=(EMPTY_APPEARANCE,)
+    )
 
-    assert upper(content) < 80
+    assert darkest_in_upper_half(content) < 80
 
 
 def test_empty_field_stays_empty():
-    content = form_pdf(field(b"/V()/AP<</N 10 0 R>>"), appearances=(EMPTY,))
+    content = form_pdf(
+        form_field(b"/V()/AP<</N 10 0 R>>"), appearances=(EMPTY_APPEARANCE,)
+    )
 
-    assert upper(content) == 255
+    assert darkest_in_upper_half(content) == 255
 
 
 def test_print_only_field_is_rendered():
-    content = form_pdf(field(b"/AP<</N 10 0 R>>", flags=36), appearances=(TEXT,))
+    content = form_pdf(
+        form_field(b"/AP<</N 10 0 R>>", flags=36), appearances=(TEXT_APPEARANCE,)
+    )
 
-    assert upper(content) < 80
+    assert darkest_in_upper_half(content) < 80
 
 
 def test_hidden_field_is_not_drawn():
-    content = form_pdf(field(b"/AP<</N 10 0 R>>", flags=6), appearances=(TEXT,))
+    content = form_pdf(
+        form_field(b"/AP<</N 10 0 R>>", flags=6), appearances=(TEXT_APPEARANCE,)
+    )
 
-    assert upper(content) == 255
+    assert darkest_in_upper_half(content) == 255
 
 
 def test_unchecked_button_is_not_rendered():
-    button = field(b"/AS/Off/AP<</N<</On 10 0 R>>>>", kind=b"Btn")
+    button = form_field(b"/AS/Off/AP<</N<</On 10 0 R>>>>", kind=b"Btn")
 
-    assert upper(form_pdf(button, appearances=(BLACK,))) == 255
+    assert (
+        darkest_in_upper_half(form_pdf(button, appearances=(BLACK_APPEARANCE,))) == 255
+    )
 
 
 def test_checked_button_shows_its_mark():
-    button = field(b"/V/On/AS/On/AP<</N<</On 10 0 R>>>>", kind=b"Btn")
+    button = form_field(b"/V/On/AS/On/AP<</N<</On 10 0 R>>>>", kind=b"Btn")
 
-    assert upper(form_pdf(button, appearances=(BLACK,))) < 80
+    assert darkest_in_upper_half(form_pdf(button, appearances=(BLACK_APPEARANCE,))) < 80
 
 
 def test_annotation_above_a_field_covers_it():
@@ -121,9 +135,13 @@ def test_annotation_above_a_field_covers_it():
         b"<</Type/Annot/Subtype/Stamp/F 4/P 3 0 R/Rect[20 120 180 180]"
         b"/AP<</N 11 0 R>>>>"
     )
-    content = form_pdf(field(b"/AP<</N 10 0 R>>"), stamp, appearances=(BLACK, WHITE))
+    content = form_pdf(
+        form_field(b"/AP<</N 10 0 R>>"),
+        stamp,
+        appearances=(BLACK_APPEARANCE, WHITE_APPEARANCE),
+    )
 
-    assert upper(content) > 200
+    assert darkest_in_upper_half(content) > 200
 
 
 @pytest.mark.parametrize("subtype", [b"Square", b"Circle"])
@@ -133,7 +151,7 @@ def test_shape_without_appearance_is_drawn(subtype):
         b"/IC[0 0 0]>>" % subtype
     )
 
-    assert upper(form_pdf(shape)) < 80
+    assert darkest_in_upper_half(form_pdf(shape)) < 80
 
 
 def annotation(
@@ -159,18 +177,21 @@ def annotation(
     ],
 )
 def test_annotation_without_appearance_is_drawn(subtype, entries):
-    assert upper(form_pdf(annotation(subtype, entries), has_form=False)) < 160
+    assert (
+        darkest_in_upper_half(form_pdf(annotation(subtype, entries), has_form=False))
+        < 160
+    )
 
 
 def test_flat_line_without_height_is_drawn():
     line = annotation(b"Line", b"/L[20 150 180 150]", b"20 150 180 150")
 
-    assert upper(form_pdf(line)) < 160
+    assert darkest_in_upper_half(form_pdf(line)) < 160
 
 
 def test_stamp_shows_its_name_within_its_frame():
-    page = seen(page_of(form_pdf(annotation(b"Stamp", b"/Name/Approved"))))
-    frame = seen(page_of(form_pdf(annotation(b"Square", b""))))
+    page = to_image(decode_content(form_pdf(annotation(b"Stamp", b"/Name/Approved"))))
+    frame = to_image(decode_content(form_pdf(annotation(b"Square", b""))))
 
     inside = (0.15, 0.15, 0.85, 0.35)
     assert darkest_in(page, inside) < 80
@@ -180,24 +201,27 @@ def test_stamp_shows_its_name_within_its_frame():
 def test_hidden_line_is_not_drawn():
     line = annotation(b"Line", b"/L[20 120 180 180]").replace(b"/F 4", b"/F 2")
 
-    assert upper(form_pdf(line)) == 255
+    assert darkest_in_upper_half(form_pdf(line)) == 255
 
 
 def test_appearance_of_a_stamp_is_not_replaced():
     stamp = annotation(b"Stamp", b"/Name/Approved/AP<</N 10 0 R>>")
 
-    assert upper(form_pdf(stamp, appearances=(WHITE,))) > 200
+    assert darkest_in_upper_half(form_pdf(stamp, appearances=(WHITE_APPEARANCE,))) > 200
 
 
-def free_text(text: bytes, entries: bytes = b"/DA(/Helv 24 Tf 0 g)") -> Image.Image:
+def render_free_text(
+    text: bytes, entries: bytes = b"/DA(/Helv 24 Tf 0 g)"
+) -> Image.Image:
+    """Render a free text annotation without an appearance."""
     contents = b"/Contents(%s)/Border[0 0 0]" % text
     note = annotation(b"FreeText", contents + entries).replace(b"/C[0 0 0]", b"")
     # A line of X looks the same upside down, so orientation is not detected.
     options = DecodeOptions(detect_rotation=False)
-    return seen(page_of(form_pdf(note, has_form=False), options=options))
+    return to_image(decode_content(form_pdf(note, has_form=False), options=options))
 
 
-def num_lines(image: Image.Image) -> int:
+def count_lines(image: Image.Image) -> int:
     """Return the number of bands of rows with ink."""
     rows = image.convert("L").resize((1, image.height), Image.Resampling.BOX)
     has_ink = [level < 250 for level in rows.tobytes()]
@@ -206,29 +230,29 @@ def num_lines(image: Image.Image) -> int:
 
 @pytest.mark.parametrize("entries", [b"", b"/Q 1", b"/Q 2"])
 def test_free_text_is_wrapped(entries):
-    page = free_text(b"XXXXXX XXXXXX XXXXXX", b"/DA(/Helv 22 Tf 0 g)" + entries)
+    page = render_free_text(b"XXXXXX XXXXXX XXXXXX", b"/DA(/Helv 22 Tf 0 g)" + entries)
 
-    assert num_lines(page) == 2
+    assert count_lines(page) == 2
 
 
 def test_long_free_text_is_reduced_to_fit():
-    page = free_text(b"XXXX " * 60 + b"XXXXXXXX")
+    page = render_free_text(b"XXXX " * 60 + b"XXXXXXXX")
 
-    assert num_lines(page) > 5
+    assert count_lines(page) > 5
     assert darkest_in(page, (0, 0.4, 1, 1)) == 255
 
 
 def test_rich_text_of_a_free_text_is_drawn():
-    page = free_text(b"", b"/RC(<body><p>XXXX</p><p>XXXX &amp; X</p></body>)")
+    page = render_free_text(b"", b"/RC(<body><p>XXXX</p><p>XXXX &amp; X</p></body>)")
 
-    assert num_lines(page) == 2
+    assert count_lines(page) == 2
 
 
 def test_missing_characters_of_free_text_are_counted():
     text = b"FEFF" + "Łódź XX".encode("utf-16-be").hex().encode()
     note = annotation(b"FreeText", b"/Contents<%s>/DA(/Helv 24 Tf)/C[]" % text)
 
-    page = page_of(form_pdf(note))
+    page = decode_content(form_pdf(note))
 
     [warning] = page.warnings
     assert warning.code == "not_drawn"
@@ -236,9 +260,9 @@ def test_missing_characters_of_free_text_are_counted():
 
 
 def test_field_with_rich_value_only_shows_its_text():
-    rich = field(b"/RV(<body><p>XX<b>XX</b></p></body>)")
+    rich = form_field(b"/RV(<body><p>XX<b>XX</b></p></body>)")
 
-    assert upper(form_pdf(rich)) < 80
+    assert darkest_in_upper_half(form_pdf(rich)) < 80
 
 
 @pytest.mark.parametrize(
@@ -251,17 +275,19 @@ def test_field_with_rich_value_only_shows_its_text():
     ],
 )
 def test_rich_text_becomes_plain(rich, plain):
-    assert plain_text(rich) == plain
+    assert extract_plain_text(rich) == plain
 
 
 def test_page_content_is_kept_below_form_fields():
     """The content of the page is rendered under the fields and is not changed."""
     contents = b"0 g 0 0 200 60 re f"
     content = form_pdf(
-        field(b"/AP<</N 10 0 R>>"), appearances=(TEXT,), contents=contents
+        form_field(b"/AP<</N 10 0 R>>"),
+        appearances=(TEXT_APPEARANCE,),
+        contents=contents,
     )
 
-    assert darkest(page_of(content), 0.75, 0.95) < 80
+    assert darkest_level(decode_content(content), 0.75, 0.95) < 80
 
 
 def test_exponential_field_tree_takes_bounded_time():
@@ -279,6 +305,6 @@ def test_exponential_field_tree_takes_bounded_time():
     )
     began = time.process_time()
 
-    page_of(content)
+    decode_content(content)
 
     assert time.process_time() - began < 10

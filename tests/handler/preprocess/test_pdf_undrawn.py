@@ -14,22 +14,24 @@ from PIL import Image, ImageChops
 from handler.errors import UnreadableDocumentError
 from handler.schema import Page
 from tests.documents import as_jpeg, blank_pdf_page, pdf_of_objects
-from tests.handler.preprocess.reading import darkest, page_of
+from tests.handler.preprocess.reading import darkest_level, decode_content
 
-SHOW_IMAGE = b"q 160 0 0 160 20 20 cm /I Do Q"
-TEXT = b"BT /F 20 Tf 20 180 Td (Hello) Tj ET "
+DRAW_IMAGE = b"q 160 0 0 160 20 20 cm /I Do Q"
+DRAW_TEXT = b"BT /F 20 Tf 20 180 Td (Hello) Tj ET "
 JUNK = b"not a thing at all " * 20
-BYTES = bytes(range(7, 200)) * 20
+ARBITRARY_BYTES = bytes(range(7, 200)) * 20
 GRAY = Image.linear_gradient("L")
 
 
-def not_drawn(page: Page) -> list[str]:
-    return [found.detail for found in page.warnings if found.code == "not_drawn"]
+def not_drawn_details(page: Page) -> list[str]:
+    """Return the details of the page's `not_drawn` warnings."""
+    return [warning.detail for warning in page.warnings if warning.code == "not_drawn"]
 
 
-def page_pdf(
+def pdf_of_contents(
     contents: bytes, image: bytes | None = None, filters: bytes = b""
 ) -> bytes:
+    """Return a PDF page with a content stream and an image or form named /I."""
     objects = [
         b"<</Type/Catalog/Pages 2 0 R>>",
         b"<</Type/Pages/Kids[3 0 R]/Count 1>>",
@@ -54,10 +56,10 @@ def image_object(data: bytes, name: str, extra: bytes = b"", bits: int = 8) -> b
     [("DCTDecode", 8), ("JPXDecode", 8), ("JBIG2Decode", 1), ("FlateDecode", 8)],
 )
 def test_page_with_only_a_damaged_image_is_unreadable(name, bits):
-    content = page_pdf(SHOW_IMAGE, image_object(JUNK, name, bits=bits))
+    content = pdf_of_contents(DRAW_IMAGE, image_object(JUNK, name, bits=bits))
 
     with pytest.raises(UnreadableDocumentError, match=rf"256 pixels \({name}\)"):
-        page_of(content)
+        decode_content(content)
 
 
 def jbig2_of(image: Image.Image) -> bytes:
@@ -77,37 +79,42 @@ def jbig2_of(image: Image.Image) -> bytes:
     )
 
 
-@pytest.mark.parametrize("white", [True, False])
-def test_intact_jbig2_image_has_no_warning(white):
-    data = jbig2_of(Image.new("1", (256, 256), 255) if white else GRAY)
+@pytest.mark.parametrize("is_white", [True, False])
+def test_intact_jbig2_image_has_no_warning(is_white):
+    data = jbig2_of(Image.new("1", (256, 256), 255) if is_white else GRAY)
 
-    page = page_of(page_pdf(SHOW_IMAGE, image_object(data, "JBIG2Decode", bits=1)))
+    page = decode_content(
+        pdf_of_contents(DRAW_IMAGE, image_object(data, "JBIG2Decode", bits=1))
+    )
 
-    assert not_drawn(page) == []
-    assert page.is_blank == white
+    assert not_drawn_details(page) == []
+    assert page.is_blank == is_white
 
 
-@pytest.mark.parametrize("data", [BYTES, jbig2_of(GRAY)[:60], b"\0" * 99])
+@pytest.mark.parametrize("data", [ARBITRARY_BYTES, jbig2_of(GRAY)[:60], b"\0" * 99])
 def test_page_with_only_damaged_jbig2_is_unreadable(data):
-    content = page_pdf(SHOW_IMAGE, image_object(data, "JBIG2Decode", bits=1))
+    content = pdf_of_contents(DRAW_IMAGE, image_object(data, "JBIG2Decode", bits=1))
 
     with pytest.raises(UnreadableDocumentError, match="JBIG2Decode"):
-        page_of(content)
+        decode_content(content)
 
 
-def masked(mask: bytes, entry: bytes = b"SMask") -> bytes:
+def pdf_with_mask(mask: bytes, entry: bytes = b"SMask") -> bytes:
+    """Return a PDF page with an intact image and the object of its mask."""
     extra = b"/%s 6 0 R" % entry
-    content = page_pdf(SHOW_IMAGE, image_object(as_jpeg(GRAY), "DCTDecode", extra))
-    return pdf_of_objects(*_objects_of(content), mask)
+    content = pdf_of_contents(
+        DRAW_IMAGE, image_object(as_jpeg(GRAY), "DCTDecode", extra)
+    )
+    return pdf_of_objects(*split_objects(content), mask)
 
 
 def test_page_with_only_a_damaged_mask_is_unreadable():
     with pytest.raises(UnreadableDocumentError, match="in a mask, an image of 256"):
-        page_of(masked(image_object(BYTES, "FlateDecode")))
+        decode_content(pdf_with_mask(image_object(ARBITRARY_BYTES, "FlateDecode")))
 
 
 def test_image_is_rendered_if_pdfium_ignores_its_mask():
-    page = page_of(masked(image_object(BYTES, "DCTDecode")))
+    page = decode_content(pdf_with_mask(image_object(ARBITRARY_BYTES, "DCTDecode")))
 
     assert not page.is_blank
 
@@ -116,41 +123,46 @@ def test_image_is_rendered_if_pdfium_ignores_its_mask():
 def test_intact_mask_has_no_warning(level):
     data = zlib.compress(bytes([level]) * 65_536)
 
-    page = page_of(masked(image_object(data, "FlateDecode")))
+    page = decode_content(pdf_with_mask(image_object(data, "FlateDecode")))
 
-    assert not_drawn(page) == []
+    assert not_drawn_details(page) == []
     assert page.is_blank == (level == 0)
 
 
 def test_damaged_image_in_a_form_is_detected():
     form = b"<</Type/XObject/Subtype/Form/BBox[0 0 200 200]/Resources<</XObject<<"
-    content = page_pdf(
+    content = pdf_of_contents(
         b"/I Do",
         form
         + b"/J 6 0 R>>>>/Length 30>>\nstream\n%s\nendstream"
-        % SHOW_IMAGE.replace(b"/I", b"/J"),
+        % DRAW_IMAGE.replace(b"/I", b"/J"),
     )
-    content = pdf_of_objects(*_objects_of(content), image_object(JUNK, "DCTDecode"))
+    content = pdf_of_objects(*split_objects(content), image_object(JUNK, "DCTDecode"))
 
     with pytest.raises(UnreadableDocumentError, match="DCTDecode"):
-        page_of(content)
+        decode_content(content)
 
 
-def _objects_of(content: bytes) -> list[bytes]:
+def split_objects(content: bytes) -> list[bytes]:
+    """Return the objects of a PDF from `pdf_of_objects`."""
     parts = content.partition(b"xref")[0].split(b" 0 obj\n")[1:]
     return [part.rpartition(b"\nendobj")[0] for part in parts]
 
 
 def test_text_beside_a_damaged_image_is_read_with_warning():
-    page = page_of(page_pdf(TEXT + SHOW_IMAGE, image_object(JUNK, "DCTDecode")))
+    page = decode_content(
+        pdf_of_contents(DRAW_TEXT + DRAW_IMAGE, image_object(JUNK, "DCTDecode"))
+    )
 
     assert [warning.code for warning in page.warnings] == ["not_drawn"]
-    assert darkest(page, 0, 0.2) < 100
+    assert darkest_level(page, 0, 0.2) < 100
 
 
 def test_mostly_missing_flate_image_has_a_warning():
     data = zlib.compress(GRAY.tobytes()[::-1])
-    page = page_of(page_pdf(SHOW_IMAGE, image_object(data[:150], "FlateDecode")))
+    page = decode_content(
+        pdf_of_contents(DRAW_IMAGE, image_object(data[:150], "FlateDecode"))
+    )
 
     assert [warning.code for warning in page.warnings] == ["not_drawn"]
 
@@ -167,24 +179,24 @@ def test_mostly_missing_flate_image_has_a_warning():
     ids=["gradient", "white", "black", "jpeg", "white jpeg"],
 )
 def test_intact_image_has_no_warning(image):
-    assert not_drawn(page_of(page_pdf(SHOW_IMAGE, image))) == []
+    assert not_drawn_details(decode_content(pdf_of_contents(DRAW_IMAGE, image))) == []
 
 
 @pytest.mark.parametrize(
     ("contents", "filters"),
     [
         (JUNK, b"/Filter/FlateDecode"),
-        (zlib.compress(TEXT * 9)[:20], b"/Filter/FlateDecode"),
+        (zlib.compress(DRAW_TEXT * 9)[:20], b"/Filter/FlateDecode"),
         (JUNK, b"/Filter/LZWDecode"),
         (b"\xff\xfe{{", b"/Filter/ASCII85Decode"),
         (base64.a85encode(JUNK) + b"~>", b"/Filter[/ASCII85Decode/FlateDecode]"),
         (b"xyz", b"/Filter/ASCIIHexDecode"),
-        (SHOW_IMAGE, b""),
-        (BYTES, b""),
-        (BYTES, b"/Filter/RunLengthDecode"),
-        (BYTES, b"/Filter/DCTDecode"),
-        (BYTES, b"/Filter/Unknown-1"),
-        (BYTES, b"/Filter/Crypt"),
+        (DRAW_IMAGE, b""),
+        (ARBITRARY_BYTES, b""),
+        (ARBITRARY_BYTES, b"/Filter/RunLengthDecode"),
+        (ARBITRARY_BYTES, b"/Filter/DCTDecode"),
+        (ARBITRARY_BYTES, b"/Filter/Unknown-1"),
+        (ARBITRARY_BYTES, b"/Filter/Crypt"),
         (zlib.compress(JUNK), b"/Filter/FlateDecode"),
         (b"1 2 3", b""),
     ],
@@ -209,14 +221,15 @@ def test_page_with_damaged_contents_is_unreadable(contents, filters):
     with pytest.raises(
         UnreadableDocumentError, match="page 1 cannot be rendered: its con"
     ):
-        page_of(page_pdf(contents, filters=filters))
+        decode_content(pdf_of_contents(contents, filters=filters))
 
 
-def page_with(contents: bytes, *objects: bytes) -> bytes:
+def pdf_of_page_entries(entries: bytes, *objects: bytes) -> bytes:
+    """Return a PDF page with further entries, and further objects from number 4 on."""
     return pdf_of_objects(
         b"<</Type/Catalog/Pages 2 0 R>>",
         b"<</Type/Pages/Kids[3 0 R]/Count 1>>",
-        b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 200 200]%s>>" % contents,
+        b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 200 200]%s>>" % entries,
         *objects,
     )
 
@@ -234,7 +247,7 @@ def page_with(contents: bytes, *objects: bytes) -> bytes:
 )
 def test_page_without_a_content_stream_is_unreadable(contents, objects):
     with pytest.raises(UnreadableDocumentError, match="its content stream is"):
-        page_of(page_with(contents, *objects))
+        decode_content(pdf_of_page_entries(contents, *objects))
 
 
 def form_object(data: bytes, entries: bytes = b"") -> bytes:
@@ -248,32 +261,32 @@ def form_object(data: bytes, entries: bytes = b"") -> bytes:
     ("data", "entries"),
     [
         (JUNK, b"/Filter/FlateDecode"),
-        (BYTES, b""),
-        (BYTES, b"/Filter/DCTDecode"),
+        (ARBITRARY_BYTES, b""),
+        (ARBITRARY_BYTES, b"/Filter/DCTDecode"),
         (b"q /Gone Do Q", b"/Resources<</XObject<</Gone 9 0 R>>>>"),
     ],
     ids=["flate", "junk", "jpeg", "missing image"],
 )
 def test_page_with_only_a_damaged_form_is_unreadable(data, entries):
-    content = page_pdf(b"/I Do", form_object(data, entries))
+    content = pdf_of_contents(b"/I Do", form_object(data, entries))
 
     with pytest.raises(UnreadableDocumentError, match="of a form XObject"):
-        page_of(content)
+        decode_content(content)
 
 
 def test_white_page_with_damaged_stream_is_unreadable():
     white = b"1 g 0 0 200 200 re f"
-    content = page_with(
+    content = pdf_of_page_entries(
         b"/Contents[4 0 R 5 0 R]",
         b"<</Length %d>>\nstream\n%s\nendstream" % (len(white), white),
         b"<</Filter/FlateDecode/Length %d>>\nstream\n%s\nendstream" % (len(JUNK), JUNK),
     )
 
     with pytest.raises(UnreadableDocumentError, match="FlateDecode"):
-        page_of(content)
+        decode_content(content)
 
 
-QUIET = zlib.compress(b"q 1 0 0 1 5 5 cm 0 0 9 9 re W n Q % no ink")
+CONTENTS_WITHOUT_INK = zlib.compress(b"q 1 0 0 1 5 5 cm 0 0 9 9 re W n Q % no ink")
 ANNOTATION = b"/Annots[<</Subtype/Text/Contents<FEFF0041>/F 2/BS<</W 1>>>>]"
 
 
@@ -281,22 +294,25 @@ ANNOTATION = b"/Annots[<</Subtype/Text/Contents<FEFF0041>/F 2/BS<</W 1>>>>]"
     "content",
     [
         blank_pdf_page(200, 200),
-        page_pdf(b""),
-        page_pdf(b"q Q"),
-        page_pdf(QUIET, filters=b"/Filter/FlateDecode"),
-        page_pdf(b" \n % nothing (here\n"),
-        page_pdf(b"/Span<</ActualText(a (b) \\( c)>>BDC BT /F 9 Tf ET EMC BX foo EX"),
-        page_pdf(b"", filters=b"/Filter/Unknown"),
-        page_pdf(b"/I Do", form_object(b"")),
-        page_pdf(b"/I Do", form_object(b"q Q")),
-        page_with(b"/Contents[]"),
-        page_with(b"/Contents null"),
-        page_with(b"/Contents 4 0 R", b"null"),
-        page_with(ANNOTATION),
-        page_with(
+        pdf_of_contents(b""),
+        pdf_of_contents(b"q Q"),
+        pdf_of_contents(CONTENTS_WITHOUT_INK, filters=b"/Filter/FlateDecode"),
+        pdf_of_contents(b" \n % nothing (here\n"),
+        pdf_of_contents(
+            b"/Span<</ActualText(a (b) \\( c)>>BDC BT /F 9 Tf ET EMC BX foo EX"
+        ),
+        pdf_of_contents(b"", filters=b"/Filter/Unknown"),
+        pdf_of_contents(b"/I Do", form_object(b"")),
+        pdf_of_contents(b"/I Do", form_object(b"q Q")),
+        pdf_of_page_entries(b"/Contents[]"),
+        pdf_of_page_entries(b"/Contents null"),
+        pdf_of_page_entries(b"/Contents 4 0 R", b"null"),
+        pdf_of_page_entries(ANNOTATION),
+        pdf_of_page_entries(
             b"/Contents 4 0 R",
-            b"<</Filter/FlateDecode/Length 5 0 R>>\nstream\n%s\nendstream" % QUIET,
-            b"%d" % len(QUIET),
+            b"<</Filter/FlateDecode/Length 5 0 R>>\nstream\n%s\nendstream"
+            % CONTENTS_WITHOUT_INK,
+            b"%d" % len(CONTENTS_WITHOUT_INK),
         ),
     ],
     ids=[
@@ -317,4 +333,4 @@ ANNOTATION = b"/Annots[<</Subtype/Text/Contents<FEFF0041>/F 2/BS<</W 1>>>>]"
     ],
 )
 def test_empty_page_has_no_warning(content):
-    assert not_drawn(page_of(content)) == []
+    assert not_drawn_details(decode_content(content)) == []

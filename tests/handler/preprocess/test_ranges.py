@@ -88,10 +88,10 @@ def test_duplicate_pages_count_once():
 )
 def test_ranges_select_the_same_pages_as_a_set(pairs):
     intervals = [tuple(sorted(pair)) for pair in pairs]
-    written = ",".join(f"{first}-{last}" for first, last in intervals)
+    ranges = ",".join(f"{first}-{last}" for first, last in intervals)
     expected = {page for first, last in intervals for page in range(first, last + 1)}
 
-    assert parse_page_ranges(written, 30, 30) == sorted(expected)
+    assert parse_page_ranges(ranges, 30, 30) == sorted(expected)
 
 
 def test_many_blanks_are_parsed_in_linear_time():

@@ -24,12 +24,12 @@ from tests.handler.preprocess.reading import CHANDRA, CHANDRA_2, MINI
 A4 = (595.2755737304688, 841.8897705078125)
 A3 = (841.8897705078125, 1190.551181102362)
 
-sides = st.integers(1, 30_000)
-points = st.floats(20, 5000)
+image_sides = st.integers(1, 30_000)
+page_sides = st.floats(20, 5000)
 
 
 @dataclass
-class Measured:
+class FakeImage:
     """Fake image that has only a size, for functions that resize."""
 
     width: int
@@ -40,7 +40,7 @@ class Measured:
         return self.width, self.height
 
     def resize(self, size, resample):
-        return Measured(*size)
+        return FakeImage(*size)
 
 
 def chandra_scale_to_fit():
@@ -63,13 +63,13 @@ def chandra_scale_to_fit():
 SCALE_TO_FIT = chandra_scale_to_fit()
 
 
-def upstream(width, height):
+def compute_chandra_size(width, height):
     """Return the size after the last step of chandra-ocr 0.1.8 and of the processor.
 
     Returns None if they fail.
     """
     try:
-        fitted = SCALE_TO_FIT(Measured(width, height))
+        fitted = SCALE_TO_FIT(FakeImage(width, height))
         rows, columns = smart_resize(
             fitted.height, fitted.width, 32, MIN_MODEL_PIXELS, MAX_MODEL_PIXELS
         )
@@ -78,7 +78,8 @@ def upstream(width, height):
     return columns, rows
 
 
-def ours(function, *args):
+def call_or_none(function, *args):
+    """Return the result of a function, or None for a page that is too long."""
     try:
         return function(*args)
     except UnreadableDocumentError:
@@ -90,25 +91,25 @@ def is_readable(width, height):
 
 
 @settings(max_examples=500, deadline=None)
-@given(sides, sides)
+@given(image_sides, image_sides)
 def test_input_size_of_image_matches_chandra(width, height):
     enlarged = width, height
     if width < 1536 or height < 1536:
         scale = 1536 / min(width, height)
         enlarged = int(width * scale), int(height * scale)
 
-    expected = upstream(*enlarged)
+    expected = compute_chandra_size(*enlarged)
     if expected is not None and is_readable(width, height):
         assert target_size(width, height, CHANDRA) == expected
 
 
 @settings(max_examples=500, deadline=None)
-@given(points, points)
+@given(page_sides, page_sides)
 def test_input_size_of_pdf_page_matches_chandra(width, height):
     scale = max(1024 / min(width, height) * 72, 192) / 72
     drawn = math.ceil(width * scale), math.ceil(height * scale)
 
-    expected = upstream(*drawn)
+    expected = compute_chandra_size(*drawn)
     if expected is not None and is_readable(width, height):
         assert pdf_target_size(width, height, CHANDRA) == expected
 
@@ -137,15 +138,15 @@ CHANDRA_2_SIZES = [
 
 @pytest.mark.parametrize(("size", "expected"), CHANDRA_2_SIZES)
 def test_input_size_of_image_matches_chandra_2(size, expected):
-    assert ours(target_size, *size, CHANDRA_2) == expected
+    assert call_or_none(target_size, *size, CHANDRA_2) == expected
 
 
-@given(sides, sides)
+@given(image_sides, image_sides)
 def test_all_profiles_agree_on_the_longest_page(width, height):
     verdicts = {
-        ours(target_size, *sides, sizing) is not None
+        call_or_none(target_size, *image_sides, sizing) is not None
         for sizing in (CHANDRA, CHANDRA_2, MINI)
-        for sides in ((width, height), (height, width))
+        for image_sides in ((width, height), (height, width))
     }
 
     assert verdicts == {is_readable(width, height)}
@@ -182,7 +183,7 @@ def test_bitmap_of_large_page_is_no_larger_than_the_input():
 
 @given(st.floats(0.01, 1e9), st.floats(0.01, 1e9))
 def test_bitmap_of_any_accepted_pdf_page_is_bounded(width, height):
-    if ours(pdf_target_size, width, height, CHANDRA) is None:
+    if call_or_none(pdf_target_size, width, height, CHANDRA) is None:
         return
 
     columns, rows = pdf_render_size(width, height, CHANDRA)
@@ -190,9 +191,9 @@ def test_bitmap_of_any_accepted_pdf_page_is_bounded(width, height):
     assert columns * rows < 1.02 * CHANDRA.max_pixels
 
 
-@given(sides, sides, st.sampled_from([CHANDRA, CHANDRA_2, MINI]))
+@given(image_sides, image_sides, st.sampled_from([CHANDRA, CHANDRA_2, MINI]))
 def test_input_size_is_a_multiple_of_the_patch_size(width, height, sizing):
-    size = ours(target_size, width, height, sizing)
+    size = call_or_none(target_size, width, height, sizing)
 
     if size is not None:
         assert size[0] % 32 == size[1] % 32 == 0

@@ -13,9 +13,9 @@ from reportlab.pdfgen.canvas import Canvas
 
 from handler.preprocess import Limits, decode_strip, media_type_of, target_size
 from handler.preprocess.decode_options import DecodeOptions
-from handler.preprocess.page.examine import turned
-from handler.preprocess.page.line_height import InkProfile, line_height_of
-from handler.preprocess.page.strips import divide
+from handler.preprocess.page.examine import rotate_image
+from handler.preprocess.page.line_height import InkProfile, measure_line_height
+from handler.preprocess.page.strips import divide_page
 from handler.schema import MAX_STRIPS
 from tests.documents import as_png, pdf, spooled, text_page
 from tests.handler.preprocess.reading import (
@@ -23,12 +23,12 @@ from tests.handler.preprocess.reading import (
     CHANDRA_2,
     MINI,
     colour_at,
-    page_of,
-    seen,
+    decode_content,
+    to_image,
 )
 
 
-def lines_of(num: int) -> list[str]:
+def make_lines(num: int) -> list[str]:
     return [f"Line {number}: the ferry left at 9.40" for number in range(num)]
 
 
@@ -37,17 +37,17 @@ def long_image(num: int, size: int = 14, pitch: int = 20) -> Image.Image:
     image = Image.new("RGB", (400, num * pitch + 2 * pitch), "white")
     draw = ImageDraw.Draw(image)
     font = ImageFont.load_default(size)
-    for row, line in enumerate(lines_of(num)):
+    for row, line in enumerate(make_lines(num)):
         draw.text((10, pitch * (row + 1)), line, fill="black", font=font)
     return image
 
 
 def long_pdf(num: int) -> bytes:
     """Return a PDF page with lines of 26 points at a distance of 44 points."""
-    return pdf([lines_of(num)], size=(640, 100 + 44 * num))
+    return pdf([make_lines(num)], size=(640, 100 + 44 * num))
 
 
-def turned_pdf(num: int, degrees: int) -> bytes:
+def rotated_long_pdf(num: int, degrees: int) -> bytes:
     """Return `long_pdf` with its text rotated clockwise."""
     width, height = 640, 100 + 44 * num
     stream = io.BytesIO()
@@ -56,13 +56,14 @@ def turned_pdf(num: int, degrees: int) -> bytes:
     canvas.translate(*{90: (0, width), 180: (width, height), 270: (height, 0)}[degrees])
     canvas.rotate(-degrees)
     canvas.setFont("Helvetica", 26)
-    for row, line in enumerate(lines_of(num)):
+    for row, line in enumerate(make_lines(num)):
         canvas.drawString(72, height - 72 - 44 * row, line)
     canvas.save()
     return stream.getvalue()
 
 
-def strips_of(content: bytes, page, sizing, options=DecodeOptions()):
+def decode_strips(content: bytes, page, sizing, options=DecodeOptions()):
+    """Decode all strips of a page, which `decode_content` returned."""
     media_type = media_type_of(content)
     assert media_type is not None
     with spooled(content) as document:
@@ -72,17 +73,17 @@ def strips_of(content: bytes, page, sizing, options=DecodeOptions()):
         ]
 
 
-def codes_of(page):
+def warning_codes(page):
     return [warning.code for warning in page.warnings]
 
 
-lines_on_a_page = st.lists(
+gaps_and_line_heights = st.lists(
     st.tuples(st.integers(-6, 40), st.integers(8, 16)), min_size=60, max_size=300
 )
 
 
 @settings(max_examples=60, deadline=None)
-@given(lines_on_a_page, st.booleans())
+@given(gaps_and_line_heights, st.booleans())
 def test_every_line_is_complete_in_at_least_one_strip(gaps_and_heights, is_wide):
     # Negative gaps make lines overlap, as in a scan with a slight skew.
     lines, end = [], 0
@@ -98,7 +99,7 @@ def test_every_line_is_complete_in_at_least_one_strip(gaps_and_heights, is_wide)
     size = (30, long) if not is_wide else (long, 30)
 
     # The wide page is two lines high. The tall page has the same shape.
-    strips = divide(
+    strips = divide_page(
         *size, (32, 32), MINI, 1.0, ink, lambda w, h: target_size(w, h, MINI)
     ).strips
 
@@ -113,9 +114,9 @@ def test_every_line_is_complete_in_at_least_one_strip(gaps_and_heights, is_wide)
 def test_strips_of_a_long_image_end_between_lines():
     content = as_png(long_image(200))
 
-    page = page_of(content, sizing=MINI)
+    page = decode_content(content, sizing=MINI)
 
-    assert codes_of(page)[-1] == "strips"
+    assert warning_codes(page)[-1] == "strips"
     assert page.pixels == b""
     assert page.is_consistent
     assert [strip.overlap for strip in page.strips] == [0] * len(page.strips)
@@ -129,25 +130,25 @@ def test_strips_of_a_long_image_end_between_lines():
 def test_lines_of_a_long_pdf_page_are_each_in_one_strip(sizing):
     content = long_pdf(300)
 
-    page = page_of(content, sizing=sizing)
-    parts = strips_of(content, page, sizing)
+    page = decode_content(content, sizing=sizing)
+    parts = decode_strips(content, page, sizing)
 
     assert len(parts) > 2
     texts = [line for part in parts for line in part.text_layer.splitlines()]
-    assert texts == lines_of(300)
+    assert texts == make_lines(300)
 
 
 def test_pdf_strip_is_rendered_at_legible_resolution():
     content = long_pdf(300)
-    page = page_of(content, sizing=CHANDRA)
+    page = decode_content(content, sizing=CHANDRA)
 
-    parts = strips_of(content, page, CHANDRA)
+    parts = decode_strips(content, page, CHANDRA)
 
     for part in parts:
         image = Image.frombytes(
             "RGB", (part.pixel_width, part.pixel_height), part.pixels
         )
-        height = line_height_of(image)
+        height = measure_line_height(image)
         assert height is not None
         assert height >= CHANDRA.min_line_pixels
 
@@ -155,32 +156,36 @@ def test_pdf_strip_is_rendered_at_legible_resolution():
 @pytest.mark.parametrize("degrees", [90, 180, 270])
 def test_strips_of_rotated_and_upright_image_are_equal(degrees):
     upright = long_image(200)
-    content = as_png(turned(upright, degrees))
-    expected = page_of(as_png(upright), sizing=MINI)
+    content = as_png(rotate_image(upright, degrees))
+    expected = decode_content(as_png(upright), sizing=MINI)
 
-    page = page_of(content, sizing=MINI)
+    page = decode_content(content, sizing=MINI)
 
     assert page.rotation == (360 - degrees) % 360
     assert page.strips == expected.strips
     assert page.is_consistent
-    parts = strips_of(content, page, MINI)
-    upright_parts = strips_of(as_png(upright), expected, MINI)
+    parts = decode_strips(content, page, MINI)
+    upright_parts = decode_strips(as_png(upright), expected, MINI)
     assert [p.pixels for p in parts] == [p.pixels for p in upright_parts]
 
 
 @pytest.mark.parametrize("degrees", [90, 180, 270])
 def test_strips_of_rotated_pdf_page_are_upright_with_text(degrees):
-    content = turned_pdf(300, degrees)
+    content = rotated_long_pdf(300, degrees)
 
-    page = page_of(content, sizing=MINI)
-    parts = strips_of(content, page, MINI)
+    page = decode_content(content, sizing=MINI)
+    parts = decode_strips(content, page, MINI)
 
     assert page.rotation == (360 - degrees) % 360
     # pdfium extracts rotated lines in another order, and may join several of them.
-    found = [map(int, re.findall(r"Line (\d+):", part.text_layer)) for part in parts]
-    assert [number for numbers in found for number in sorted(numbers)] == [*range(300)]
+    line_numbers = [
+        map(int, re.findall(r"Line (\d+):", part.text_layer)) for part in parts
+    ]
+    assert [number for numbers in line_numbers for number in sorted(numbers)] == [
+        *range(300)
+    ]
     for part in parts:
-        gray = seen(part).convert("L")
+        gray = to_image(part).convert("L")
         ink = ImageChops.invert(gray).getbbox()
         # Lines begin at the left, and the right margin is wide.
         assert part.height > part.width
@@ -191,20 +196,20 @@ def test_strips_of_rotated_pdf_page_are_upright_with_text(degrees):
 def test_strips_of_light_text_on_dark_are_inverted():
     content = as_png(ImageChops.invert(long_image(200)))
 
-    page = page_of(content, sizing=MINI)
+    page = decode_content(content, sizing=MINI)
 
-    assert codes_of(page) == ["light_on_dark", "strips"]
-    for part in strips_of(content, page, MINI):
+    assert warning_codes(page) == ["light_on_dark", "strips"]
+    for part in decode_strips(content, page, MINI):
         assert colour_at(part, 0.99, 0.5) == (255, 255, 255)
 
 
 def test_strips_of_encrypted_pdf_use_the_password():
-    lines = lines_of(300)
+    lines = make_lines(300)
     content = pdf([lines], password="secret", size=(640, 100 + 44 * len(lines)))
     options = DecodeOptions(password="secret")
 
-    page = page_of(content, sizing=MINI, options=options)
-    parts = strips_of(content, page, MINI, options)
+    page = decode_content(content, sizing=MINI, options=options)
+    parts = decode_strips(content, page, MINI, options)
 
     assert parts[0].text_layer.startswith(lines[0])
 
@@ -213,14 +218,14 @@ def test_strips_of_half_size_image_are_in_original_pixels():
     image = long_image(150).convert("1").resize((2_000, 30_400))
     content = as_png(image)
 
-    page = page_of(content, sizing=MINI)
+    page = decode_content(content, sizing=MINI)
     last = dataclasses.replace(page, strips=page.strips[-1:])
-    [part] = strips_of(content, last, MINI)
+    [part] = decode_strips(content, last, MINI)
 
     assert (page.width, page.height) == image.size
     assert page.strips[-1].box[2:] == image.size
     assert sum(strip.height for strip in page.strips) == 30_400
-    height = line_height_of(seen(part))
+    height = measure_line_height(to_image(part))
     assert height is not None
     assert height >= MINI.min_line_pixels
 
@@ -232,8 +237,8 @@ def test_strip_with_only_dust_is_blank():
         image.paste("black", (row % 350, row, row % 350 + 2, row + 2))
     content = as_png(image)
 
-    page = page_of(content, sizing=MINI)
-    parts = strips_of(content, page, MINI)
+    page = decode_content(content, sizing=MINI)
+    parts = decode_strips(content, page, MINI)
 
     is_empty = [strip.box[1] > 1240 for strip in page.strips]
     assert [part.is_blank for part in parts] == is_empty
@@ -247,7 +252,7 @@ def test_strips_of_faint_text_are_read():
     # Only the lines of the first strip have enough contrast to be measured.
     faint.paste(image.crop((0, 0, 400, 300)))
 
-    page = page_of(as_png(faint), sizing=MINI)
+    page = decode_content(as_png(faint), sizing=MINI)
 
     assert [strip.box[3] for strip in page.strips][-1] == image.height
 
@@ -256,20 +261,20 @@ def test_mark_too_small_on_the_page_is_found_in_its_strip():
     lines = [""] * 299 + ["The ferry left"]
     content = pdf([lines], size=(640, 100 + 44 * len(lines)))
 
-    page = page_of(content, sizing=MINI)
-    parts = strips_of(content, page, MINI)
+    page = decode_content(content, sizing=MINI)
+    parts = decode_strips(content, page, MINI)
 
     assert [part.text_layer for part in parts if not part.is_blank] == [
         "The ferry left"
     ]
-    assert "blank_page" not in codes_of(page)
+    assert "blank_page" not in warning_codes(page)
 
 
 def test_strips_without_text_are_omitted():
     image = Image.new("RGB", (400, 8000), "white")
     image.paste(long_image(30), (0, 0))
 
-    page = page_of(as_png(image), sizing=MINI)
+    page = decode_content(as_png(image), sizing=MINI)
 
     assert page.strips
     assert max(strip.box[3] for strip in page.strips) < 4000
@@ -284,7 +289,7 @@ def test_lines_without_gaps_make_strips_overlap():
         draw.text((10, 20 + 20 * row), "The ferry left", fill="black", font=font)
         draw.text((210, 30 + 20 * row), "with 40 people", fill="black", font=font)
 
-    page = page_of(as_png(image), sizing=MINI)
+    page = decode_content(as_png(image), sizing=MINI)
 
     assert all(strip.overlap > 20 for strip in page.strips[1:])
 
@@ -296,7 +301,7 @@ def test_single_line_of_a_wide_image_is_divided():
         (5, 5), text, fill="black", font=ImageFont.load_default(16)
     )
 
-    page = page_of(as_png(image), sizing=MINI)
+    page = decode_content(as_png(image), sizing=MINI)
 
     assert len(page.strips) > 4
     assert [strip.box[1::2] for strip in page.strips] == [(0, 30)] * len(page.strips)
@@ -313,14 +318,14 @@ def test_reduced_warning_states_the_scale_factor():
             font=ImageFont.load_default(10),
         )
 
-    read = page_of(as_png(page), sizing=MINI)
+    decoded = decode_content(as_png(page), sizing=MINI)
 
-    assert read.strips == ()
-    assert codes_of(read) == ["reduced"]
-    assert "0.32 of its size" in read.warnings[0].detail
+    assert decoded.strips == ()
+    assert warning_codes(decoded) == ["reduced"]
+    assert "0.32 of its size" in decoded.warnings[0].detail
 
 
-def small_print(size, height, num_columns):
+def page_of_small_print(size, height, num_columns):
     """Return a large page with columns of small print."""
     page = Image.new("RGB", size, "white")
     draw, font = ImageDraw.Draw(page), ImageFont.load_default(height)
@@ -335,10 +340,12 @@ def small_print(size, height, num_columns):
 
 def test_lines_of_a_large_image_are_measured_at_full_size():
     # A line is 2 pixels high when the short side is reduced to 1024 pixels.
-    read = page_of(as_png(small_print((4600, 4200), 12, 8)), sizing=CHANDRA)
+    decoded = decode_content(
+        as_png(page_of_small_print((4600, 4200), 12, 8)), sizing=CHANDRA
+    )
 
-    assert codes_of(read) == ["reduced"]
-    assert "lines of text are about" in read.warnings[0].detail
+    assert warning_codes(decoded) == ["reduced"]
+    assert "lines of text are about" in decoded.warnings[0].detail
 
 
 def test_small_lines_of_a_pdf_page_are_measured():
@@ -351,35 +358,37 @@ def test_small_lines_of_a_pdf_page_are_measured():
             canvas.drawString(left, 2980 - 7 * row, text)
     canvas.save()
 
-    read = page_of(stream.getvalue(), sizing=CHANDRA)
+    decoded = decode_content(stream.getvalue(), sizing=CHANDRA)
 
-    assert codes_of(read) == ["reduced"]
-    assert "lines of text are about" in read.warnings[0].detail
+    assert warning_codes(decoded) == ["reduced"]
+    assert "lines of text are about" in decoded.warnings[0].detail
 
 
 def test_small_lines_of_a_long_page_make_strips():
-    read = page_of(as_png(small_print((3100, 7000), 9, 6)), sizing=CHANDRA)
+    decoded = decode_content(
+        as_png(page_of_small_print((3100, 7000), 9, 6)), sizing=CHANDRA
+    )
 
-    assert codes_of(read) == ["strips"]
+    assert warning_codes(decoded) == ["strips"]
 
 
 def test_large_photograph_has_no_reduced_warning():
     stream = io.BytesIO()
     Image.effect_noise((350, 250), 120).resize((4550, 3250)).save(stream, "JPEG")
 
-    read = page_of(stream.getvalue(), sizing=CHANDRA)
+    decoded = decode_content(stream.getvalue(), sizing=CHANDRA)
 
-    assert read.warnings == ()
+    assert decoded.warnings == ()
 
 
 def test_enlarged_image_has_no_reduced_warning():
     line = Image.new("RGB", (200, 1), "white")
     ImageDraw.Draw(line).line((60, 0, 140, 0), fill="black")
 
-    read = page_of(as_png(line), sizing=CHANDRA)
+    decoded = decode_content(as_png(line), sizing=CHANDRA)
 
-    assert read.pixel_width > read.width
-    assert "reduced" not in codes_of(read)
+    assert decoded.pixel_width > decoded.width
+    assert "reduced" not in warning_codes(decoded)
 
 
 def test_warning_uses_the_singular_for_one_strip():
@@ -387,15 +396,15 @@ def test_warning_uses_the_singular_for_one_strip():
     draw, font = ImageDraw.Draw(page), ImageFont.load_default(24)
     draw.text((40, 4), "The ferry left at 9.40", fill="black", font=font)
 
-    read = page_of(as_png(page), sizing=MINI)
+    decoded = decode_content(as_png(page), sizing=MINI)
 
-    assert len(read.strips) == 1
-    assert "was read in one strip" in read.warnings[0].detail
+    assert len(decoded.strips) == 1
+    assert "was read in one strip" in decoded.warnings[0].detail
 
 
 @pytest.mark.parametrize("sizing", [CHANDRA, CHANDRA_2])
 def test_a4_page_is_not_divided(sizing):
-    page = page_of(pdf([lines_of(25)]), sizing=sizing)
+    page = decode_content(pdf([make_lines(25)]), sizing=sizing)
 
     assert page.strips == ()
     assert page.warnings == ()
@@ -405,17 +414,17 @@ def test_max_side_applies_to_strips():
     capped = dataclasses.replace(MINI, max_side=400)
     content = as_png(long_image(150))
 
-    page = page_of(content, sizing=capped)
-    parts = strips_of(content, page, capped)
+    page = decode_content(content, sizing=capped)
+    parts = decode_strips(content, page, capped)
 
     assert parts
     assert max(max(part.pixel_width, part.pixel_height) for part in parts) <= 416
 
 
 def test_line_height_is_measured():
-    page = text_page(lines_of(12), size=(640, 800))
+    page = text_page(make_lines(12), size=(640, 800))
 
-    height = line_height_of(page)
+    height = measure_line_height(page)
 
     # The letters are 25 pixels high from ascender to descender.
     assert height is not None
@@ -424,12 +433,12 @@ def test_line_height_is_measured():
 
 @pytest.mark.parametrize("is_light_on_dark", [False, True])
 def test_line_height_does_not_depend_on_the_background(is_light_on_dark):
-    page = text_page(lines_of(12), size=(640, 800)).convert("L")
+    page = text_page(make_lines(12), size=(640, 800)).convert("L")
     if is_light_on_dark:
         page = page.point([255 - value for value in range(256)])
 
-    assert line_height_of(page.convert("RGB")) == line_height_of(
-        text_page(lines_of(12), size=(640, 800))
+    assert measure_line_height(page.convert("RGB")) == measure_line_height(
+        text_page(make_lines(12), size=(640, 800))
     )
 
 
@@ -439,13 +448,13 @@ def test_one_line_of_large_letters_is_not_many_lines(text):
     font = ImageFont.load_default(150)
     ImageDraw.Draw(page).text((60, 60), text, fill="black", font=font)
 
-    height = line_height_of(page)
+    height = measure_line_height(page)
 
     assert height is None or height > 30
-    assert page_of(as_png(page), sizing=MINI).strips == ()
+    assert decode_content(as_png(page), sizing=MINI).strips == ()
 
 
 def test_photograph_has_no_line_height():
-    assert line_height_of(Image.linear_gradient("L").convert("RGB")) is None
+    assert measure_line_height(Image.linear_gradient("L").convert("RGB")) is None
     photograph = Image.radial_gradient("L").resize((900, 900)).convert("RGB")
-    assert page_of(as_png(photograph), sizing=MINI).warnings == ()
+    assert decode_content(as_png(photograph), sizing=MINI).warnings == ()

@@ -11,7 +11,7 @@ from PIL import Image
 from handler.errors import DocumentTooLargeError, RequestError, UnreadableDocumentError
 from handler.preprocess import Limits
 from tests.documents import as_tiff, tiff_of_many_pages, tiff_whose_pages_loop
-from tests.handler.preprocess.reading import colour_at, info_of, page_of
+from tests.handler.preprocess.reading import colour_at, decode_content, inspect_content
 
 GRAYS = (0, 60, 120, 180, 240)
 FRAMES = [Image.new("L", (64, 64), gray) for gray in GRAYS]
@@ -29,8 +29,8 @@ FRAMES = [Image.new("L", (64, 64), gray) for gray in GRAYS]
 def test_every_tiff_frame_is_a_page(options):
     content = as_tiff(*FRAMES, **options)
 
-    assert info_of(content).num_pages == 5
-    grays = [colour_at(page_of(content, n), 0.5, 0.5)[0] for n in range(1, 6)]
+    assert inspect_content(content).num_pages == 5
+    grays = [colour_at(decode_content(content, n), 0.5, 0.5)[0] for n in range(1, 6)]
     assert grays == list(GRAYS)
 
 
@@ -39,15 +39,15 @@ def test_fax_compressions_are_read(compression):
     frames = [Image.new("1", (64, 64), gray) for gray in (0, 1)]
     content = as_tiff(*frames, compression=compression)
 
-    assert colour_at(page_of(content, 1), 0.5, 0.5) == (0, 0, 0)
-    assert colour_at(page_of(content, 2), 0.5, 0.5) == (255, 255, 255)
+    assert colour_at(decode_content(content, 1), 0.5, 0.5) == (0, 0, 0)
+    assert colour_at(decode_content(content, 2), 0.5, 0.5) == (255, 255, 255)
 
 
 def test_big_endian_tiff_is_read():
     content = as_tiff(Image.new("I;16B", (64, 64), 65_535))
 
     assert content.startswith(b"MM")
-    assert info_of(content).num_pages == 1
+    assert inspect_content(content).num_pages == 1
 
 
 def test_damaged_first_frame_fails_alone():
@@ -56,20 +56,20 @@ def test_damaged_first_frame_fails_alone():
     content[first + 2 : first + 14] = bytes(12)  # its first tag, the width
 
     with pytest.raises(UnreadableDocumentError, match="page 1 cannot be read"):
-        page_of(bytes(content), 1)
+        decode_content(bytes(content), 1)
 
-    assert info_of(bytes(content)).num_pages == 2
-    assert colour_at(page_of(bytes(content), 2), 0.5, 0.5)[0] == 60
+    assert inspect_content(bytes(content)).num_pages == 2
+    assert colour_at(decode_content(bytes(content), 2), 0.5, 0.5)[0] == 60
 
 
 def test_frame_above_the_pixel_limit_fails_alone():
     content = as_tiff(Image.new("L", (64, 64)), Image.new("L", (640, 640)))
     limits = Limits(max_pixels=10_000)
 
-    assert info_of(content, limits=limits).num_pages == 2
-    assert page_of(content, 1, limits=limits).width == 64
+    assert inspect_content(content, limits=limits).num_pages == 2
+    assert decode_content(content, 1, limits=limits).width == 64
     with pytest.raises(DocumentTooLargeError, match="page 2 is 640 x 640 pixels, 41"):
-        page_of(content, 2, limits=limits)
+        decode_content(content, 2, limits=limits)
 
 
 REDUCED, PAGE_OF_MANY, MASK = {254: 1}, {254: 2}, {254: 4}
@@ -101,8 +101,11 @@ def tiff_of_types(*types, **options):
 def test_thumbnails_overviews_and_masks_are_not_pages(types, pages, big_tiff):
     content = tiff_of_types(*types, big_tiff=big_tiff)
 
-    assert info_of(content).num_pages == len(pages)
-    grays = [colour_at(page_of(content, n + 1), 0.5, 0.5)[0] for n in range(len(pages))]
+    assert inspect_content(content).num_pages == len(pages)
+    grays = [
+        colour_at(decode_content(content, n + 1), 0.5, 0.5)[0]
+        for n in range(len(pages))
+    ]
     assert grays == [GRAYS[page] for page in pages]
 
 
@@ -112,22 +115,22 @@ def test_damaged_frame_before_a_thumbnail_fails_alone():
     place = content.index(struct.pack("<HH", 256, 4), first)
     content[place : place + 12] = struct.pack("<HHII", 256, 4, 1, 0)
 
-    assert info_of(bytes(content)).num_pages == 2
+    assert inspect_content(bytes(content)).num_pages == 2
     with pytest.raises(UnreadableDocumentError, match="page 1"):
-        page_of(bytes(content), 1)
-    assert colour_at(page_of(bytes(content), 2), 0.5, 0.5)[0] == GRAYS[2]
+        decode_content(bytes(content), 1)
+    assert colour_at(decode_content(bytes(content), 2), 0.5, 0.5)[0] == GRAYS[2]
 
 
 def test_missing_page_is_unreadable():
     with pytest.raises(UnreadableDocumentError, match="no page 6"):
-        page_of(as_tiff(*FRAMES), 6)
+        decode_content(as_tiff(*FRAMES), 6)
 
 
 def test_cycle_of_frames_is_counted_once():
     content = tiff_whose_pages_loop()
 
-    assert info_of(content).num_pages == 2
-    assert colour_at(page_of(content, 2), 0.5, 0.5) == (128, 128, 128)
+    assert inspect_content(content).num_pages == 2
+    assert colour_at(decode_content(content, 2), 0.5, 0.5) == (128, 128, 128)
 
 
 def test_tiff_with_a_million_frames_is_rejected_early():
@@ -135,7 +138,7 @@ def test_tiff_with_a_million_frames_is_rejected_early():
     began = time.process_time()
 
     with pytest.raises(DocumentTooLargeError, match="more than 10000 pages"):
-        info_of(content)
+        inspect_content(content)
 
     assert time.process_time() - began < 2
 
@@ -144,23 +147,23 @@ def test_truncated_last_frame_counts_as_a_page():
     content = as_tiff(*FRAMES[:2])
     cut = content[: len(content) // 2]
 
-    assert info_of(cut).num_pages == 2
-    assert colour_at(page_of(cut, 1), 0.5, 0.5)[0] == GRAYS[0]
+    assert inspect_content(cut).num_pages == 2
+    assert colour_at(decode_content(cut, 1), 0.5, 0.5)[0] == GRAYS[0]
     with pytest.raises(UnreadableDocumentError, match="page 2 cannot be read"):
-        page_of(cut, 2)
+        decode_content(cut, 2)
 
 
 @pytest.mark.parametrize("content", [b"II*\0", b"II*\0\0\0\0\0", b"MM\0+\0\x08"])
 def test_tiff_without_frames_is_rejected(content):
     with pytest.raises(UnreadableDocumentError, match="ends before its first page"):
-        info_of(content)
+        inspect_content(content)
 
 
 def test_truncated_tiff_is_read_or_rejected():
     content = as_tiff(*FRAMES, compression="tiff_lzw")
     for length in range(4, len(content), len(content) // 40):
         try:
-            for number in range(1, info_of(content[:length]).num_pages + 1):
-                page_of(content[:length], number)
+            for number in range(1, inspect_content(content[:length]).num_pages + 1):
+                decode_content(content[:length], number)
         except RequestError:
             pass

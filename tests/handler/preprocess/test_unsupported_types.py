@@ -20,7 +20,7 @@ from handler.preprocess.unsupported_types import describe_bytes
 from tests.documents import as_jpeg, as_png, pdf, text_page
 
 
-def zipped(**entries: bytes) -> bytes:
+def zip_archive(**entries: bytes) -> bytes:
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as archive:
         for name, content in entries.items():
@@ -28,7 +28,7 @@ def zipped(**entries: bytes) -> bytes:
     return stream.getvalue()
 
 
-def office(part: str) -> bytes:
+def office_file(part: str) -> bytes:
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as archive:
         for name in ("[Content_Types].xml", "_rels/.rels", part):
@@ -36,7 +36,7 @@ def office(part: str) -> bytes:
     return stream.getvalue()
 
 
-def tar() -> bytes:
+def tar_archive() -> bytes:
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w") as archive:
         archive.addfile(tarfile.TarInfo("a"), io.BytesIO())
@@ -71,12 +71,12 @@ SAMPLES = {
     ],
     "a data: URL": [b"data:image/png;base64,iVBORw0KGgo="],
     "a form": [b'--x\r\nContent-Disposition: form-data; name="file"\r\n\r\n'],
-    "a Word document (DOCX)": [office("word/document.xml")],
-    "an Excel workbook (XLSX)": [office("xl/workbook.xml")],
-    "a PowerPoint presentation (PPTX)": [office("ppt/presentation.xml")],
-    "an OpenDocument text (ODT)": [zipped(mimetype=ODT)],
-    "an e-book (EPUB)": [zipped(mimetype=b"application/epub+zip")],
-    "a ZIP archive": [zipped(scan=PNG), zipped(in__page=b"")],
+    "a Word document (DOCX)": [office_file("word/document.xml")],
+    "an Excel workbook (XLSX)": [office_file("xl/workbook.xml")],
+    "a PowerPoint presentation (PPTX)": [office_file("ppt/presentation.xml")],
+    "an OpenDocument text (ODT)": [zip_archive(mimetype=ODT)],
+    "an e-book (EPUB)": [zip_archive(mimetype=b"application/epub+zip")],
+    "a ZIP archive": [zip_archive(scan=PNG), zip_archive(in__page=b"")],
     "an old Office or Outlook file": [b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(99)],
     "an RTF document": [rb"{\rtf1\ansi Hello}"],
     "PostScript": [b"%!PS-Adobe-3.0 EPSF-3.0\n"],
@@ -85,7 +85,7 @@ SAMPLES = {
     "XZ data": [lzma.compress(b"a")],
     "a 7z archive": [b"7z\xbc\xaf\x27\x1c\0\4"],
     "a RAR archive": [b"Rar!\x1a\x07\x01\0"],
-    "a TAR archive": [tar()],
+    "a TAR archive": [tar_archive()],
     "an MP4 video": [b"\0\0\0\x18ftypisom\0\0\2\0", b"\0\0\0\x14ftypqt  "],
     "an AVI video": [b"RIFF\0\0\0\0AVI LIST"],
     "a Photoshop file": [b"8BPS\0\1"],
@@ -127,7 +127,7 @@ def test_error_describes_content_of_wrong_declared_type():
 
 def test_error_describes_content_and_lists_supported_types():
     with pytest.raises(UnsupportedMediaTypeError) as caught:
-        resolve_media_type(None, office("word/document.xml"))
+        resolve_media_type(None, office_file("word/document.xml"))
 
     assert "the document is a Word document (DOCX)" in caught.value.detail
     assert all(media_type in caught.value.detail for media_type in MEDIA_TYPES)

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from bench.orientation.pages import render_text
-from handler.preprocess.page.examine import turned
+from handler.preprocess.page.examine import rotate_image
 from handler.schema import Status
 from tests.documents import as_png
 from tests.handler.reading.engines import FIGURE, TEXT, FakeEngines, warnings_of
@@ -42,7 +42,7 @@ def test_a_negative_is_read_with_a_warning(read, upright):
 
 @pytest.mark.parametrize("degrees", [90, 180, 270])
 def test_the_answer_says_how_a_page_was_turned(read, upright, degrees):
-    sent = turned(upright, degrees)
+    sent = rotate_image(upright, degrees)
 
     page = read(as_png(sent), FakeEngines({1: FIGURE}), {"include_images": True})[1]
 
@@ -57,7 +57,7 @@ def test_the_answer_says_how_a_page_was_turned(read, upright, degrees):
 
 
 def test_rotate_none_disables_rotation(read, upright):
-    content = as_png(turned(upright, 90))
+    content = as_png(rotate_image(upright, 90))
 
     page = read(content, FakeEngines({1: TEXT}), {"rotate": "none"})[1]
 

@@ -19,7 +19,7 @@ from tests.handler.engine.drafts.drafting import (
     count_forwards,
     draft_after,
 )
-from tests.handler.preprocess.reading import page_of
+from tests.handler.preprocess.reading import decode_content
 
 BOX = '<div data-bbox="[61, 72, 983, 94]" data-label="Text">'
 LAYER = """\
@@ -95,7 +95,7 @@ def table() -> tuple[str, str]:
 def layer_of(*flowables: object) -> str:
     stream = io.BytesIO()
     SimpleDocTemplate(stream).build(list(flowables))
-    return page_of(stream.getvalue()).text_layer
+    return decode_content(stream.getvalue()).text_layer
 
 
 # From the text layer

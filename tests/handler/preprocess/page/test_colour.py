@@ -10,9 +10,9 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont
 
 from handler.preprocess import DecodeOptions
-from handler.preprocess.page.examine import examine, turned
+from handler.preprocess.page.examine import examine, rotate_image
 from tests.documents import as_png
-from tests.handler.preprocess.reading import CHANDRA, page_of
+from tests.handler.preprocess.reading import CHANDRA, decode_content
 
 SIZE = (900, 1200)
 COLOURS = [
@@ -23,7 +23,7 @@ COLOURS = [
 ]
 
 
-def text_of(ground, ink, size=SIZE, height=26, num_lines=12):
+def coloured_page(ground, ink, size=SIZE, height=26, num_lines=12):
     page = Image.new("RGB", size, ground)
     draw, font = ImageDraw.Draw(page), ImageFont.load_default(height)
     for row in range(num_lines):
@@ -37,7 +37,7 @@ def text_of(ground, ink, size=SIZE, height=26, num_lines=12):
 @pytest.mark.parametrize("num_lines", [1, 12])
 def test_text_of_equal_luminance_is_not_blank(colours, is_exchanged, num_lines):
     ground, ink = reversed(colours) if is_exchanged else colours
-    page = text_of(ground, ink, num_lines=num_lines)
+    page = coloured_page(ground, ink, num_lines=num_lines)
 
     examined = examine(page, DecodeOptions())
 
@@ -46,21 +46,21 @@ def test_text_of_equal_luminance_is_not_blank(colours, is_exchanged, num_lines):
 
 
 def test_rotated_page_of_coloured_text_is_rotated_back():
-    page = text_of("#ff0000", "#008000", num_lines=25)
+    page = coloured_page("#ff0000", "#008000", num_lines=25)
 
-    assert examine(turned(page, 90), DecodeOptions()).rotation == 270
+    assert examine(rotate_image(page, 90), DecodeOptions()).rotation == 270
 
 
 def test_long_page_of_coloured_text_is_read_in_strips():
-    page = text_of("#ff0000", "#008000", (700, 11_000), height=16, num_lines=400)
+    page = coloured_page("#ff0000", "#008000", (700, 11_000), height=16, num_lines=400)
 
-    read = page_of(as_png(page), sizing=CHANDRA)
+    decoded = decode_content(as_png(page), sizing=CHANDRA)
 
-    assert not read.is_blank
-    assert len(read.strips) > 1
+    assert not decoded.is_blank
+    assert len(decoded.strips) > 1
 
 
-def noisy(colour, deviation, grain, quality=None):
+def noisy_page(colour, deviation, grain, quality=None):
     noise = np.random.default_rng(1).normal(0, deviation, (SIZE[1], SIZE[0], 3))
     width, height = (side // grain for side in SIZE)
     noise = np.repeat(np.repeat(noise[:height, :width], grain, 0), grain, 1)
@@ -77,7 +77,7 @@ def noisy(colour, deviation, grain, quality=None):
 @pytest.mark.parametrize("colour", [(250, 248, 245), (232, 205, 150), (255, 0, 0)])
 def test_coloured_noise_is_not_ink(colour, quality):
     for deviation, grain in ((12, 1), (5, 4)):
-        page = noisy(colour, deviation, grain, quality)
+        page = noisy_page(colour, deviation, grain, quality)
 
         assert examine(page, DecodeOptions()).is_blank
 

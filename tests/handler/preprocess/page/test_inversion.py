@@ -13,7 +13,7 @@ from tests.documents import text_page
 LINES = ("Harbour notes", "The ferry left at 9.40", "Fares rose to 4.50 in May") * 4
 
 
-def codes(page):
+def warning_codes(page):
     return [warning.code for warning in examine(page, DecodeOptions()).warnings]
 
 
@@ -42,7 +42,7 @@ def test_light_text_on_dark_is_inverted(ground, ink):
 def test_negative_of_large_print_is_inverted():
     page = dark_page("black", "white", size=(1600, 1600), height=96)
 
-    assert codes(page) == ["light_on_dark"]
+    assert warning_codes(page) == ["light_on_dark"]
 
 
 def test_dark_text_on_light_is_not_inverted():
@@ -79,4 +79,4 @@ def dark_photo():
 
 @pytest.mark.parametrize("page", [night_sky(), dark_chart(), dark_photo()])
 def test_dark_picture_is_not_inverted(page):
-    assert "light_on_dark" not in codes(page)
+    assert "light_on_dark" not in warning_codes(page)

@@ -19,15 +19,15 @@ from bench.orientation.pages import (
 )
 from handler.preprocess import DecodeOptions, crop_images
 from handler.preprocess.limits import Limits
-from handler.preprocess.page.examine import examine, turned
+from handler.preprocess.page.examine import examine, rotate_image
 from handler.profiles import PROFILES
 from tests.documents import as_png, spooled
-from tests.handler.preprocess.reading import page_of, seen
+from tests.handler.preprocess.reading import decode_content, to_image
 
 SIZING = PROFILES["mini"].sizing
 
 
-def pages(seed, scripts=("latin", "cyrillic", "greek", "digits")):
+def scanned_pages(seed, scripts=("latin", "cyrillic", "greek", "digits")):
     """Yield a page of each layout as a scanner delivers it, in alternating scripts."""
     rng = random.Random(seed)
     for number, layout in enumerate(LAYOUTS):
@@ -35,7 +35,7 @@ def pages(seed, scripts=("latin", "cyrillic", "greek", "digits")):
         yield degrade(rng, page).convert("RGB")
 
 
-PAGES = list(pages(7))
+PAGES = list(scanned_pages(7))
 
 
 def rotation_of(page):
@@ -64,7 +64,7 @@ def test_upright_small_print_is_not_rotated(size, num_columns, points, is_prose)
 
 @pytest.mark.parametrize("degrees", [90, 180, 270])
 def test_rotated_pages_are_rotated_back(degrees):
-    rotations = [rotation_of(turned(page, degrees)) for page in PAGES]
+    rotations = [rotation_of(rotate_image(page, degrees)) for page in PAGES]
 
     # One of the nine pages may keep its orientation, but no rotation may be wrong.
     assert set(rotations) <= {0, 360 - degrees}
@@ -93,26 +93,29 @@ def test_rotated_table_below_upright_text_is_not_rotated():
         for layout in ("prose", "table")
     )
     page = text.copy()
-    page.paste(turned(table, 90).crop((0, 0, 1240, 877)), (0, 877))
+    page.paste(rotate_image(table, 90).crop((0, 0, 1240, 877)), (0, 877))
 
     assert rotation_of(page.convert("RGB")) == 0
 
 
 def test_rotated_page_has_the_input_of_the_upright_page():
     page = render_text(random.Random(1), "two_columns", "latin")
-    sent = turned(page, 90).convert("RGB")
+    sent = rotate_image(page, 90).convert("RGB")
 
-    upright, read = page_of(as_png(page.convert("RGB"))), page_of(as_png(sent))
+    upright, read = (
+        decode_content(as_png(page.convert("RGB"))),
+        decode_content(as_png(sent)),
+    )
 
     assert read.rotation == 270
     assert (read.width, read.height) == sent.size
-    assert seen(read).tobytes() == seen(upright).tobytes()
+    assert to_image(read).tobytes() == to_image(upright).tobytes()
 
 
 def test_detection_can_be_disabled():
-    sent = turned(PAGES[0], 180)
+    sent = rotate_image(PAGES[0], 180)
 
-    page = page_of(as_png(sent), options=DecodeOptions(detect_rotation=False))
+    page = decode_content(as_png(sent), options=DecodeOptions(detect_rotation=False))
 
     assert page.rotation == 0
 
@@ -135,7 +138,7 @@ def test_cropped_image_is_rotated_with_its_page(degrees):
         )
 
     figure = Image.open(io.BytesIO(crops["figure"])).convert("RGB")
-    expected = turned(page.crop((10, 20, 30, 60)), degrees)
+    expected = rotate_image(page.crop((10, 20, 30, 60)), degrees)
     assert figure.size == expected.size
     corners = np.s_[3 :: figure.height - 7, 3 :: figure.width - 7]
     difference = np.asarray(figure, np.int16) - np.asarray(expected, np.int16)

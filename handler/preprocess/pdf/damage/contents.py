@@ -32,14 +32,14 @@ _TOKEN = re.compile(
     re.DOTALL,
 )
 # Operators that always render an object, unless the object they name is missing.
-_SHOWS = re.compile(rb"(?<![\w/])(?:Do|sh|EI)\b")
-_SHOWN_NAME = re.compile(rb"/([^\s\0()<>\[\]{}/%]+)\s+Do\b")
+_RENDERING_OPERATOR = re.compile(rb"(?<![\w/])(?:Do|sh|EI)\b")
+_XOBJECT_NAME = re.compile(rb"/([^\s\0()<>\[\]{}/%]+)\s+Do\b")
 _MAX_DECODED_BYTES = 1 << 20
 _MAX_TOKENS_BYTES = 64 << 10
 _MAX_STREAMS = 100
 """Number of streams of the page and of its forms that are checked, and of the names
 that are checked in each."""
-_LONG_NAMES = {
+_FULL_FILTER_NAMES = {
     "Fl": "FlateDecode",
     "A85": "ASCII85Decode",
     "AHx": "ASCIIHexDecode",
@@ -51,14 +51,16 @@ _LONG_NAMES = {
 def find_contents_fault(
     document: pypdfium2.PdfDocument, number: int, copy: PageCopy, *, has_objects: bool
 ) -> str | None:
-    """Return a description of the damage to the contents of page `number`, or None.
+    """Return a description of the first damage to the contents of page `number`.
 
     Call it for a page that rendered without ink, to distinguish an empty page from a
     damaged one. pdfium decodes as much of a stream as it can and reports no errors, so
-    this function decodes the streams of `copy` itself. `has_objects` is true if pdfium
-    found objects on the page.
+    this function decodes the streams of the page and of its form XObjects in `copy`
+    itself. `has_objects` is true if pdfium found objects on the page. The description
+    is the part of a sentence that follows "page 1 cannot be rendered: ". Returns None
+    if no damage is found.
     """
-    references = copy.contents()
+    references = copy.find_content_streams()
     if references is None:
         return "its content stream is not a stream"
     if not references and refers_to_missing_contents(document, number):
@@ -66,13 +68,13 @@ def find_contents_fault(
     for reference in list(dict.fromkeys(references))[:_MAX_STREAMS]:
         data, fault = _decode_stream(copy, reference)
         if fault is None and data is not None:
-            if not has_objects and _SHOWS.search(data):
+            if not has_objects and _RENDERING_OPERATOR.search(data):
                 fault = "refers to missing objects"
             else:
                 fault = _find_operators_fault(copy, data)
         if fault is not None:
             return f"its content stream {fault}"
-    for reference in copy.with_subtype(b"Form")[:_MAX_STREAMS]:
+    for reference in copy.find_by_subtype(b"Form")[:_MAX_STREAMS]:
         data, fault = _decode_stream(copy, reference)
         if fault is None and data is not None:
             fault = _find_operators_fault(copy, data)
@@ -84,23 +86,24 @@ def find_contents_fault(
 def _decode_stream(copy: PageCopy, reference: bytes) -> tuple[bytes | None, str | None]:
     """Return the first decoded bytes of a stream, and a description of its damage.
 
-    Either is None: the damage if there is none, the bytes if the stream is damaged or
-    has a filter that is not supported here.
+    The description is None for an intact stream. The bytes are None for a damaged
+    stream, for the null object, and for a stream whose filters or predictor are not
+    supported here.
     """
     if copy.is_null(reference):
         return None, None
-    data = copy.stream(reference)
+    data = copy.get_stream(reference)
     if data is None:
         return None, "is not a stream"
-    filters = copy.filters(reference)
+    filters = copy.get_filters(reference)
     if filters is None:
         return None, None
     if not data.strip():
         return b"", None
-    for each in filters:
-        name = _LONG_NAMES.get(each, each)
+    for filter_name in filters:
+        name = _FULL_FILTER_NAMES.get(filter_name, filter_name)
         try:
-            decoded = _decode(name, data)
+            decoded = _apply_filter(name, data)
         except (ValueError, zlib.error, binascii.Error):
             return None, f"({name[:40]}) cannot be decoded"
         if decoded is None:
@@ -110,32 +113,41 @@ def _decode_stream(copy: PageCopy, reference: bytes) -> tuple[bytes | None, str 
 
 
 def _find_operators_fault(copy: PageCopy, data: bytes) -> str | None:
-    """Return a description of the damage to decoded contents, or None."""
+    """Return a description of the damage to decoded contents; None if there is none.
+
+    Contents are damaged if most of their words are no operators, or if they render an
+    object that no dictionary of `copy` names.
+    """
     num_valid = num_unknown = 0
     has_operands = False
-    for operand, word in _tokens(data[:_MAX_TOKENS_BYTES]):
+    for operand, word in _iter_tokens(data[:_MAX_TOKENS_BYTES]):
         has_operands = has_operands or bool(operand)
         if word:
             num_valid += word in _OPERATORS
             num_unknown += word not in _OPERATORS
     if num_unknown > num_valid or (has_operands and not num_valid):
         return "has no valid operators"
-    names = set(_SHOWN_NAME.findall(data[:_MAX_TOKENS_BYTES]))
+    names = set(_XOBJECT_NAME.findall(data[:_MAX_TOKENS_BYTES]))
     if any(not copy.has_resource(name) for name in list(names)[:_MAX_STREAMS]):
         return "refers to missing objects"
     return None
 
 
-def _tokens(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    for found in _TOKEN.finditer(data):
-        yield found["operand"] or b"", found["word"] or b""
+def _iter_tokens(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Yield each token as an operand and a word, one of which is empty.
+
+    Both are empty for a comment.
+    """
+    for token in _TOKEN.finditer(data):
+        yield token["operand"] or b"", token["word"] or b""
 
 
-def _decode(name: str, data: bytes) -> bytes | None:
+def _apply_filter(name: str, data: bytes) -> bytes | None:
     """Decode data with the filter `name`; return None if it is not supported here.
 
-    Raises ValueError, binascii.Error or zlib.error for damaged data, and ValueError for
-    filters that content streams cannot have.
+    The result may be cut off after `_MAX_DECODED_BYTES`. Raises ValueError,
+    binascii.Error or zlib.error for damaged data, and ValueError for filters that
+    content streams cannot have.
     """
     if name == "FlateDecode":
         stream = zlib.decompressobj()
@@ -162,6 +174,7 @@ def _decode(name: str, data: bytes) -> bytes | None:
 
 
 def _decode_run_length(data: bytes) -> bytes:
+    """Decode run-length data up to their end marker or `_MAX_DECODED_BYTES`."""
     decoded = bytearray()
     index = 0
     while index < len(data) and len(decoded) < _MAX_DECODED_BYTES:

@@ -33,19 +33,20 @@ _REASONS = {
 def open_pdf(
     data: mmap, password: str | None = None
 ) -> Iterator[pypdfium2.PdfDocument]:
-    """Open the PDF in `data` for the duration of the context.
+    """Open the PDF in `data` and close it at the end of the context.
 
     The password is ignored if the PDF opens without one. Raises PasswordRequiredError,
-    PasswordWrongError and UnreadableDocumentError.
+    PasswordWrongError, and UnreadableDocumentError for a PDF that is damaged, has an
+    unsupported encryption or has no pages.
     """
     # Open from memory, not by path: pypdfium2 resolves /proc/<pid>/fd to a file name
     # that no longer exists.
     memory = (ctypes.c_char * len(data)).from_buffer(data)
     if _HEADER[:5] not in data[:_HEADER_BYTES]:
-        memory = _with_header(data)
+        memory = _prepend_header(data)
     # PdfDocument(memory) is not used: for a PDF without pages it reports the error of
     # the previous document, such as a missing password.
-    document = pypdfium2.PdfDocument(_load(memory, password))
+    document = pypdfium2.PdfDocument(_load_document(memory, password))
     try:
         if len(document) == 0:
             raise UnreadableDocumentError("the PDF has no pages")
@@ -54,7 +55,11 @@ def open_pdf(
         document.close()
 
 
-def _load(memory: ctypes.Array[ctypes.c_char], password: str | None) -> object:
+def _load_document(memory: ctypes.Array[ctypes.c_char], password: str | None) -> object:
+    """Return pdfium's handle of a document, using the password if it needs one.
+
+    Raises the errors of `open_pdf`.
+    """
     raw, error = _try_password(memory, None)
     if not raw and error == pdfium.FPDF_ERR_PASSWORD:
         if password is None:
@@ -62,7 +67,7 @@ def _load(memory: ctypes.Array[ctypes.c_char], password: str | None) -> object:
                 "the PDF is encrypted and needs a password: send it in the option "
                 "password"
             )
-        for encoded in _encodings(password):
+        for encoded in _encode_password(password):
             raw, error = _try_password(memory, encoded)
             if raw or error != pdfium.FPDF_ERR_PASSWORD:
                 break
@@ -77,11 +82,12 @@ def _load(memory: ctypes.Array[ctypes.c_char], password: str | None) -> object:
 def _try_password(
     memory: ctypes.Array[ctypes.c_char], password: bytes | None
 ) -> tuple[object, int]:
+    """Return pdfium's handle of the document, null if it fails, and its error code."""
     raw = pdfium.FPDF_LoadMemDocument64(memory, len(memory), password)
     return raw, 0 if raw else pdfium.FPDF_GetLastError()
 
 
-def _encodings(password: str) -> list[bytes]:
+def _encode_password(password: str) -> list[bytes]:
     """Return the possible encodings of a password.
 
     Revisions 5 and 6 of the encryption use normalized UTF-8. Older revisions use a code
@@ -99,7 +105,7 @@ def _encodings(password: str) -> list[bytes]:
     return list(dict.fromkeys(candidates))
 
 
-def _with_header(data: mmap) -> ctypes.Array[ctypes.c_char]:
+def _prepend_header(data: mmap) -> ctypes.Array[ctypes.c_char]:
     """Return a copy of a PDF with a prepended header, which pdfium requires.
 
     The offsets of objects are then wrong, so pdfium rebuilds the cross-reference table.

@@ -15,7 +15,7 @@ from mmap import mmap
 
 from handler.errors import DocumentTooLargeError, UnreadableDocumentError
 
-__all__ = ["count_frames", "ends_early", "show_frame"]
+__all__ = ["count_pages", "has_values_beyond_end", "set_first_page"]
 
 MAX_FRAMES = 10_000
 
@@ -44,7 +44,8 @@ class _ChainLayout:
     long: struct.Struct
 
 
-def _detect_layout(data: mmap | bytes) -> _ChainLayout:
+def _detect_chain_layout(data: mmap | bytes) -> _ChainLayout:
+    """Return the layout for the byte order and the version of the file."""
     order = "<" if data[:1] == b"I" else ">"
     is_big = b"+" in data[2:4]
     return _ChainLayout(
@@ -73,7 +74,7 @@ def _iter_frames(data: mmap) -> Iterator[_Frame]:
 
     The chain may be truncated, and it may have a cycle.
     """
-    layout = _detect_layout(data)
+    layout = _detect_chain_layout(data)
     seen: set[int] = set()
     link = layout.first_link
     while link + layout.link.size <= len(data):
@@ -132,8 +133,8 @@ def _select_pages(frames: list[_Frame]) -> list[_Frame]:
     return pages or [frame for frame in frames if not frame.is_mask] or frames
 
 
-def count_frames(data: mmap) -> int:
-    """Return the number of pages.
+def count_pages(data: mmap) -> int:
+    """Return the number of pages: frames that are not thumbnails or masks.
 
     Raises UnreadableDocumentError if there is no frame, and DocumentTooLargeError for
     too many frames.
@@ -148,22 +149,22 @@ def count_frames(data: mmap) -> int:
     return len(_select_pages(frames))
 
 
-def show_frame(data: mmap, number: int) -> None:
-    """Make page `number`, counted from 1, the first frame of the file.
+def set_first_page(data: mmap, number: int) -> None:
+    """Make page `number`, counted from 1, the first frame that decoders find in `data`.
 
-    `data` is a private mapping, whose header is changed. Raises UnreadableDocumentError
-    if there is no such page.
+    Overwrites the offset in the header of `data`, a private mapping, so the file on
+    disk does not change. Raises UnreadableDocumentError if there is no such page.
     """
     pages = _select_pages(_read_first_frames(data))
     if number > len(pages):
         raise UnreadableDocumentError(f"the TIFF has no page {number}")
-    layout = _detect_layout(data)
+    layout = _detect_chain_layout(data)
     layout.link.pack_into(data, layout.first_link, pages[number - 1].offset)
 
 
-def ends_early(data: mmap | bytes) -> bool:
-    """True if tags of the first frame refer to values beyond the end of the file."""
-    layout = _detect_layout(data)
+def has_values_beyond_end(data: mmap | bytes) -> bool:
+    """True if the tags of the first frame, or their values, extend beyond the file."""
+    layout = _detect_chain_layout(data)
     (offset,) = layout.link.unpack_from(data, layout.first_link)
     entries = offset + layout.num_entries.size
     if entries > len(data):

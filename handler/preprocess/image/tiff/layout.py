@@ -1,6 +1,6 @@
 """Layout of the samples of a TIFF frame, from its tags.
 
-Pillow parses the tags. The layout decides whether Pillow or `tiff_samples` interprets
+Pillow parses the tags. The layout decides whether Pillow or `tiff.samples` interprets
 the samples. If neither can, an error names the unsupported feature.
 """
 
@@ -24,7 +24,7 @@ UNSIGNED, SIGNED, FLOAT = 1, 2, 3
 _CCITT = {2: "CCITT RLE", 3: "CCITT Group 3", 4: "CCITT Group 4"}
 _JPEG = {6: "old-style JPEG", 7: "JPEG"}
 # These compressions restore the bytes of the rows, so samples may be of any type.
-_BYTES = {
+_LOSSLESS_BYTE_COMPRESSIONS = {
     1: "none",
     5: "LZW",
     8: "Deflate",
@@ -33,7 +33,7 @@ _BYTES = {
     34925: "LZMA",
     50000: "Zstandard",
 }
-_SUPPORTED = {**_BYTES, **_CCITT, **_JPEG}
+_SUPPORTED = {**_LOSSLESS_BYTE_COMPRESSIONS, **_CCITT, **_JPEG}
 _UNSUPPORTED = {
     32766: "NeXT",
     32771: "CCITT RLE with words",
@@ -143,71 +143,73 @@ class Layout:
         return self.extra_samples[0] if self.extra_samples[0] in (1, 2) else 0
 
     def check_supported(self) -> None:
-        """Check that Pillow or `tiff_samples` can interpret the samples.
+        """Check that Pillow or `tiff.samples` can interpret the samples.
 
         Raises NotImplementedError with the unsupported feature.
         """
         if self.compression not in _SUPPORTED:
             name = _UNSUPPORTED.get(self.compression, "unknown")
-            _reject(f"compression {self.compression} ({name})")
+            _raise_unsupported(f"compression {self.compression} ({name})")
         if self.photometric not in _NUM_COLOURS:
             name = _PHOTOMETRICS.get(self.photometric, "unknown")
-            _reject(f"photometric interpretation {self.photometric} ({name})")
+            _raise_unsupported(
+                f"photometric interpretation {self.photometric} ({name})"
+            )
         if self.num_samples < self.num_colours:
-            _reject(
+            _raise_unsupported(
                 f"{_PHOTOMETRICS[self.photometric]} with {self.num_samples} samples "
                 "a pixel"
             )
         if self.num_samples > _MAX_SAMPLES:
-            _reject(f"{self.num_samples} samples a pixel")
+            _raise_unsupported(f"{self.num_samples} samples a pixel")
         if self.photometric == SEPARATED and self.ink_set != 1:
-            _reject("inks other than CMYK")
-        if self.is_plain:
+            _raise_unsupported("inks other than CMYK")
+        if self.is_read_by_pillow:
             return
-        if self.compression not in _BYTES:
+        if self.compression not in _LOSSLESS_BYTE_COMPRESSIONS:
             if self.is_big_endian_big_tiff:
                 name = _SUPPORTED[self.compression]
-                _reject(f"{name} compression in big-endian BigTIFF")
+                _raise_unsupported(f"{name} compression in big-endian BigTIFF")
             if self.bits > 8 or not self.bits:
                 name = _SUPPORTED[self.compression]
-                _reject(f"{name} compression of {self._describe_bits()}")
+                _raise_unsupported(f"{name} compression of {self._describe_bits()}")
             return
         if not self.bits:
-            _reject(self._describe_bits())
+            _raise_unsupported(self._describe_bits())
         if self.sample_format not in (UNSIGNED, SIGNED, FLOAT):
-            _reject(f"sample format {self.sample_format}")
+            _raise_unsupported(f"sample format {self.sample_format}")
         if self.sample_format == FLOAT and self.bits not in (16, 32, 64):
-            _reject(f"floating-point samples of {self.bits} bits")
+            _raise_unsupported(f"floating-point samples of {self.bits} bits")
         if self.sample_format == SIGNED and self.bits not in (8, 16, 32):
-            _reject(f"signed samples of {self.bits} bits")
+            _raise_unsupported(f"signed samples of {self.bits} bits")
         if self.bits > 32 and self.sample_format != FLOAT:
-            _reject(self._describe_bits())
+            _raise_unsupported(self._describe_bits())
         if self.photometric in (YCBCR, CIE_LAB):
-            _reject(
+            _raise_unsupported(
                 f"{_PHOTOMETRICS[self.photometric]} in {self._describe_bits()}"
                 f"{' and separate planes' if self.is_planar else ''}"
             )
         if self.photometric == PALETTE and (
             self.bits > 16 or self.sample_format != UNSIGNED
         ):
-            _reject(f"a palette for {self._describe_bits()}")
+            _raise_unsupported(f"a palette for {self._describe_bits()}")
         if self.predictor not in (1, 2, 3):
-            _reject(f"predictor {self.predictor}")
+            _raise_unsupported(f"predictor {self.predictor}")
         if (self.predictor == 3) != (self.sample_format == FLOAT) and (
             self.predictor != 1
         ):
-            _reject(
+            _raise_unsupported(
                 f"predictor {self.predictor} for sample format {self.sample_format}"
             )
         if self.predictor == 2 and self.bits not in (8, 16, 32):
-            _reject(f"predictor 2 for {self._describe_bits()}")
+            _raise_unsupported(f"predictor 2 for {self._describe_bits()}")
 
     @property
-    def is_plain(self) -> bool:
-        """True if Pillow interprets the samples as other TIFF readers do."""
+    def is_read_by_pillow(self) -> bool:
+        """True if Pillow reads the samples correctly, as other TIFF readers do."""
         if self.is_big_endian_big_tiff:
             return False
-        if self.compression not in _BYTES:
+        if self.compression not in _LOSSLESS_BYTE_COMPRESSIONS:
             return self.bits in (1, 2, 4, 8)
         return (
             self.bits in (1, 2, 4, 8)
@@ -224,7 +226,7 @@ class Layout:
     @property
     def has_byte_rows(self) -> bool:
         """True if decompression restores the bytes of rows without interpretation."""
-        return self.compression in _BYTES
+        return self.compression in _LOSSLESS_BYTE_COMPRESSIONS
 
     @property
     def description(self) -> str:
@@ -260,7 +262,7 @@ def read_layout(data: mmap | bytes) -> Layout:
         num_samples = 3 if compression == 6 else len(bits)
     formats = set(tags.numbers(339)[:num_samples] or (UNSIGNED,))
     if len(formats) > 1:
-        _reject("samples of different types")
+        _raise_unsupported("samples of different types")
     sample_format = formats.pop()
     bits = bits[: max(num_samples, 1)]
     if sample_format == 4:  # "undefined", which other readers treat as unsigned
@@ -351,5 +353,5 @@ class _Tags:
         return default if value is None else int(value)
 
 
-def _reject(feature: str) -> None:
+def _raise_unsupported(feature: str) -> None:
     raise NotImplementedError(f"not supported in TIFF: {feature}")

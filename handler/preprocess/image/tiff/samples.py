@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile, TiffImagePlugin
 
 from handler.preprocess.image.samples import choose_scale, find_extrema, scale_image
-from handler.preprocess.image.tiff import ends_early
-from handler.preprocess.image.tiff_layout import (
+from handler.preprocess.image.tiff.frames import has_values_beyond_end
+from handler.preprocess.image.tiff.layout import (
     MIN_IS_WHITE,
     PALETTE,
     RGB,
@@ -25,9 +25,9 @@ from handler.preprocess.image.tiff_layout import (
     Layout,
     read_layout,
 )
-from handler.preprocess.image.tiff_segments import (
-    row_bytes,
-    segments_per_plane,
+from handler.preprocess.image.tiff.segments import (
+    count_row_bytes,
+    count_segments_per_plane,
     unpack_plane,
 )
 
@@ -39,11 +39,15 @@ _UNSUPPORTED_FORMAT = "TIFF_UNSUPPORTED"
 FORMATS = (_FORMAT, TiffImagePlugin.TiffImageFile.format, _UNSUPPORTED_FORMAT)
 """Names of Pillow's formats for a TIFF, in the order in which they are tried."""
 
-_KINDS = {1: "u", 2: "i", 3: "f"}
+_DTYPE_KINDS = {1: "u", 2: "i", 3: "f"}
 
 
 class TiffSamplesFile(ImageFile.ImageFile):
-    """The first frame of a TIFF, if Pillow's own plugin would misread it."""
+    """First frame of a TIFF that Pillow's own plugin would misread.
+
+    Opening raises SyntaxError if Pillow reads the frame correctly, and
+    NotImplementedError if neither plugin can read it.
+    """
 
     format = _FORMAT
     format_description = "TIFF with samples of any depth"
@@ -51,7 +55,7 @@ class TiffSamplesFile(ImageFile.ImageFile):
     def _open(self) -> None:
         layout = read_layout(_read_content(self.fp))
         layout.check_supported()
-        if layout.is_plain or not layout.has_byte_rows:
+        if layout.is_read_by_pillow or not layout.has_byte_rows:
             raise SyntaxError("Pillow reads this frame")
         self._layout = layout
         self._mode = _choose_mode(layout)
@@ -64,12 +68,15 @@ class TiffSamplesFile(ImageFile.ImageFile):
     def load(self) -> Any:
         if self._im is None:
             frame = _FrameSamples(_read_content(self.fp), self._layout)
-            self.im = frame.image(self.mode).im
+            self.im = frame.to_image(self.mode).im
         return Image.Image.load(self)
 
 
 class UnsupportedTiffFile(ImageFile.ImageFile):
-    """The first frame of a TIFF that no plugin reads. Opening raises the cause."""
+    """First frame of a TIFF that no other plugin reads. Opening it raises the reason.
+
+    The reason is an OSError for a truncated file, else a NotImplementedError.
+    """
 
     format = _UNSUPPORTED_FORMAT
     format_description = "Unsupported TIFF"
@@ -77,7 +84,7 @@ class UnsupportedTiffFile(ImageFile.ImageFile):
     def _open(self) -> None:
         content = _read_content(self.fp)
         layout = read_layout(content)
-        if ends_early(content):
+        if has_values_beyond_end(content):
             raise OSError(VALUES_MISSING)
         raise NotImplementedError(
             "its tags are damaged, or state a layout that is not supported in TIFF: "
@@ -110,7 +117,10 @@ def _choose_mode(layout: Layout) -> str:
 
 
 class _FrameSamples:
-    """The decompressed bytes of a frame, and their interpretation as samples."""
+    """Decompressed bytes of a frame, and their interpretation as samples.
+
+    Creating it decompresses the frame. Raises OSError if data are missing.
+    """
 
     def __init__(self, data: mmap | bytes, layout: Layout) -> None:
         self._layout = layout
@@ -119,7 +129,7 @@ class _FrameSamples:
         # Planes of extra samples without a stated meaning are not needed.
         num_planes = min(num_planes, layout.num_colours + bool(layout.alpha))
         self._order = "<" if data[:1] == b"I" else ">"
-        segments = segments_per_plane(layout)
+        segments = count_segments_per_plane(layout)
         self._planes = [
             unpack_plane(
                 data, layout, self._samples_per_plane, plane * segments, segments
@@ -127,8 +137,11 @@ class _FrameSamples:
             for plane in range(num_planes)
         ]
 
-    def image(self, mode: str) -> Image.Image:
-        """Return the frame as an image of 8 bits per sample."""
+    def to_image(self, mode: str) -> Image.Image:
+        """Return the frame as an image of 8 bits per sample.
+
+        Raises OSError if the palette ends early or a sample is not finite.
+        """
         layout = self._layout
         if layout.photometric == PALETTE:
             return self._apply_palette(mode)
@@ -136,7 +149,7 @@ class _FrameSamples:
             find_extrema(self.rows, (layout.width, layout.height), layout.num_colours),
             self.rows(0, 1).dtype,
             layout.bits,
-            declared=layout.max_sample_value,
+            declared_maximum=layout.max_sample_value,
             zero_is_white=layout.photometric in (MIN_IS_WHITE, SEPARATED),
         )
         return scale_image(
@@ -148,15 +161,21 @@ class _FrameSamples:
         )
 
     def rows(self, start: int, stop: int) -> NDArray[Any]:
-        """Return samples of shape (rows, columns, samples) in native byte order."""
-        planes = [self._plane_rows(plane[start:stop]) for plane in self._planes]
+        """Return the samples of rows `start` to `stop`, exclusive, in native order.
+
+        The shape is (rows, columns, samples).
+        """
+        planes = [self._unpack_rows(plane[start:stop]) for plane in self._planes]
         return planes[0] if len(planes) == 1 else np.concatenate(planes, axis=2)
 
-    def _plane_rows(self, packed: NDArray[Any]) -> NDArray[Any]:
+    def _unpack_rows(self, packed: NDArray[Any]) -> NDArray[Any]:
+        """Return samples of shape (rows, columns, samples) from rows of bytes."""
         layout = self._layout
         columns = [
             self._undo_prediction(block)
-            for block in np.array_split(packed, self._cuts(packed.shape[1]), axis=1)
+            for block in np.array_split(
+                packed, self._predictor_restarts(packed.shape[1]), axis=1
+            )
         ]
         samples = np.concatenate(columns, axis=1) if len(columns) > 1 else columns[0]
         num_per_row = layout.width * self._samples_per_plane
@@ -164,7 +183,7 @@ class _FrameSamples:
             len(packed), layout.width, self._samples_per_plane
         )
 
-    def _cuts(self, num_bytes: int) -> list[int]:
+    def _predictor_restarts(self, num_bytes: int) -> list[int]:
         """Return the byte offsets in a row at which a predictor restarts.
 
         The first sample of a tile is stored as it is, not as a difference.
@@ -172,15 +191,17 @@ class _FrameSamples:
         segments = self._layout.segments
         if self._layout.predictor == 1 or not segments.is_tiled:
             return []
-        tile_bytes = row_bytes(segments.width, self._samples_per_plane, self._layout)
+        tile_bytes = count_row_bytes(
+            segments.width, self._samples_per_plane, self._layout
+        )
         return list(range(tile_bytes, num_bytes, tile_bytes))
 
     def _undo_prediction(self, packed: NDArray[Any]) -> NDArray[Any]:
         """Convert rows of bytes to rows of samples, and undo the predictor."""
         bits, stride = self._layout.bits, self._samples_per_plane
-        kind = _KINDS[self._layout.sample_format]
+        kind = _DTYPE_KINDS[self._layout.sample_format]
         if bits not in (8, 16, 32, 64):
-            return _unpack_numbers(packed, bits)
+            return _unpack_bits(packed, bits)
         if self._layout.predictor == 3:
             return _undo_float_prediction(packed, bits, stride)
         words = np.ascontiguousarray(packed).view(f"{self._order}{kind}{bits // 8}")
@@ -213,17 +234,17 @@ class _FrameSamples:
         return scale_image(rows, mode, (layout.width, layout.height), scale)
 
 
-def _unpack_numbers(packed: NDArray[Any], bits: int) -> NDArray[Any]:
+def _unpack_bits(packed: NDArray[Any], bits: int) -> NDArray[Any]:
     """Unpack numbers of `bits` bits from rows of bytes, the highest bit first."""
     num_rows = len(packed)
-    each = np.unpackbits(packed, axis=1)
-    num_numbers = each.shape[1] // bits
-    each = each[:, : num_numbers * bits].reshape(num_rows, num_numbers, bits)
+    all_bits = np.unpackbits(packed, axis=1)
+    num_numbers = all_bits.shape[1] // bits
+    all_bits = all_bits[:, : num_numbers * bits].reshape(num_rows, num_numbers, bits)
     dtype = np.uint8 if bits < 8 else np.uint16 if bits <= 16 else np.uint32
     numbers = np.zeros((num_rows, num_numbers), dtype)
     for bit in range(bits):
         numbers <<= 1
-        numbers |= each[:, :, bit]
+        numbers |= all_bits[:, :, bit]
     return numbers
 
 

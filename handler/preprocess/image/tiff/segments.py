@@ -16,18 +16,23 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, TiffImagePlugin
 
-from handler.preprocess.image.tiff_layout import Layout, is_big_tiff
+from handler.preprocess.image.tiff.layout import Layout, is_big_tiff
 
-__all__ = ["row_bytes", "segments_per_plane", "unpack_plane"]
+__all__ = ["count_row_bytes", "count_segments_per_plane", "unpack_plane"]
 
 _MAX_EXTRA_COLUMNS = 4096
 
 
-def row_bytes(width: int, num_samples: int, layout: Layout) -> int:
+def count_row_bytes(width: int, num_samples: int, layout: Layout) -> int:
+    """Return the bytes of a row of `width` pixels with `num_samples` samples each."""
     return (width * num_samples * layout.bits + 7) // 8
 
 
-def segments_per_plane(layout: Layout) -> int:
+def count_segments_per_plane(layout: Layout) -> int:
+    """Return the number of strips or tiles of a plane.
+
+    Raises OSError if their size is missing.
+    """
     segments = layout.segments
     if segments.width < 1 or segments.height < 1:
         raise OSError("the size of its tiles or strips is missing")
@@ -51,7 +56,7 @@ def unpack_plane(
     if len(offsets) < number:
         raise OSError("the image data end early")
     if layout.compression == 1 and len(num_bytes) < number:
-        row = row_bytes(segments.width, num_samples, layout)
+        row = count_row_bytes(segments.width, num_samples, layout)
         num_bytes = (row * segments.height,) * number
     if len(num_bytes) < number:
         raise OSError("the lengths of its tiles or strips are missing")
@@ -64,7 +69,7 @@ def unpack_plane(
         if width > 2 * layout.width + _MAX_EXTRA_COLUMNS:
             raise OSError("its tiles are far wider than the image")
     tags: dict[int, tuple[int, ...]] = {
-        256: (row_bytes(width, num_samples, layout),),
+        256: (count_row_bytes(width, num_samples, layout),),
         257: (layout.height,),
         258: (8,),
         259: (layout.compression,),
@@ -73,7 +78,7 @@ def unpack_plane(
         277: (1,),
     }
     if segments.is_tiled:
-        tags[322] = (row_bytes(segments.width, num_samples, layout),)
+        tags[322] = (count_row_bytes(segments.width, num_samples, layout),)
         tags[323] = (segments.height,)
         tags[324], tags[325] = offsets, num_bytes
     else:
@@ -94,7 +99,7 @@ def _check_segments(
 ) -> None:
     """Raise OSError if a segment lies outside the file or is too short."""
     segments = layout.segments
-    row = row_bytes(segments.width, num_samples, layout)
+    row = count_row_bytes(segments.width, num_samples, layout)
     across = -(-layout.width // segments.width)
     for index, (offset, length) in enumerate(zip(offsets, num_bytes, strict=True)):
         if offset + length > file_bytes or length == 0:

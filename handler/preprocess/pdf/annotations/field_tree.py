@@ -9,7 +9,7 @@ from mmap import mmap
 
 import pypdfium2
 
-from handler.preprocess.pdf.plain_copy import REFERENCE, parse_objects, save_plain_copy
+from handler.preprocess.pdf.plain_copy import REFERENCE, build_plain_copy, parse_objects
 
 __all__ = ["has_bounded_fields"]
 
@@ -24,7 +24,9 @@ _PLAIN_KIDS = re.compile(rb"/Kids\s*+\[((?:\s*+\d++\s++\d++\s++R)*+)\s*+\]")
 _PLAIN_STREAM = re.compile(rb"/ObjStm(?!\w)[^#>]{0,500}+>>\s*+stream\r?\n")
 _PLAIN_REFERENCE = re.compile(rb"(\d+)\s+\d+\s+R")
 _ESCAPED = re.compile(rb"/(?=\w{0,6}#)(?:K|#4[Bb]|O|#4[Ff])")
-MAX_LOOKED_AT_BYTES = 16 << 20
+MAX_SCANNED_BYTES = 16 << 20
+"""Size of a file, and of its decompressed object streams, above which the quick scan is
+not attempted."""
 
 
 def has_bounded_fields(data: mmap, document: pypdfium2.PdfDocument) -> bool:
@@ -32,58 +34,59 @@ def has_bounded_fields(data: mmap, document: pypdfium2.PdfDocument) -> bool:
 
     Several fields may have the same child. pdfium follows every path, so that 24 fields
     that each name the next one twice take minutes. `data` is the content from which
-    `document` was opened; for most files a quick scan of it is sufficient.
+    `document` was opened; for most files a quick scan of it is sufficient. Returns
+    False also for a document that is too large to be checked.
     """
-    if _names_each_part_once(data):
+    if _has_unique_children(data):
         return True
-    copy = save_plain_copy(document)
-    return copy is not None and _count_most_paths(copy) <= MAX_FIELDS
+    copy = build_plain_copy(document)
+    return copy is not None and _count_max_paths(copy) <= MAX_FIELDS
 
 
-def _names_each_part_once(data: mmap) -> bool:
+def _has_unique_children(data: mmap) -> bool:
     """True if no object occurs twice as a child in /Kids.
 
     Returns False also if a quick scan cannot decide.
     """
-    parts: list[bytes] = []
+    children: list[bytes] = []
     try:
-        for text in _plain_texts(data):
+        for text in _iter_scanned_texts(data):
             arrays = _PLAIN_KIDS.findall(text)
             if len(arrays) != text.count(b"/Kids") or _ESCAPED.search(text):
                 return False
             for array in arrays:
-                parts += _PLAIN_REFERENCE.findall(array)
+                children += _PLAIN_REFERENCE.findall(array)
     except (ValueError, zlib.error):
         return False
-    return len(parts) == len(set(parts))
+    return len(children) == len(set(children))
 
 
-def _plain_texts(data: mmap) -> Iterator[bytes]:
+def _iter_scanned_texts(data: mmap) -> Iterator[bytes]:
     """Yield the bytes of a PDF and of its decompressed object streams.
 
     Raises ValueError or zlib.error for a file that is encrypted, large, or has
     spellings that the scan does not support.
     """
-    if len(data) > MAX_LOOKED_AT_BYTES or data.find(b"/Encrypt") >= 0:
+    if len(data) > MAX_SCANNED_BYTES or data.find(b"/Encrypt") >= 0:
         raise ValueError
     text = data[:]
     yield text
     streams = list(_PLAIN_STREAM.finditer(text))
     if len(streams) != text.count(b"/ObjStm"):
         raise ValueError
-    left = MAX_LOOKED_AT_BYTES
+    remaining = MAX_SCANNED_BYTES
     for stream in streams:
         head = text[max(text.rfind(b"obj", 0, stream.start()), 0) : stream.end()]
         if b"FlateDecode" not in head or b"Parms" in head or b"[" in head:
             raise ValueError
-        unpacked = zlib.decompressobj().decompress(text[stream.end() :], left)
-        left -= len(unpacked)
-        if left <= 0:
+        unpacked = zlib.decompressobj().decompress(text[stream.end() :], remaining)
+        remaining -= len(unpacked)
+        if remaining <= 0:
             raise ValueError
         yield unpacked
 
 
-def _count_most_paths(copy: bytes) -> int:
+def _count_max_paths(copy: bytes) -> int:
     """Return the largest number of paths through /Kids from one object.
 
     Counting stops at one more than `MAX_FIELDS`.
@@ -92,8 +95,8 @@ def _count_most_paths(copy: bytes) -> int:
         return 0
     kids: dict[bytes, list[bytes]] = {}
     arrays: dict[bytes, list[bytes]] = {}
-    for number, found in parse_objects(copy).items():
-        body = found[2]
+    for number, match in parse_objects(copy).items():
+        body = match[2]
         if b"/Kids" in body:
             kids[number] = []
             for inline, reference in _KIDS.findall(body):
@@ -106,9 +109,14 @@ def _count_most_paths(copy: bytes) -> int:
 
 
 def _count_paths(
-    root: bytes, parts: dict[bytes, list[bytes]], counts: dict[bytes, int]
+    root: bytes, children: dict[bytes, list[bytes]], counts: dict[bytes, int]
 ) -> int:
-    """Count the paths from `root`. The tree may be deep, so there is no recursion."""
+    """Return the number of paths from the object `root`, at most `MAX_FIELDS` + 1.
+
+    `children` has the object numbers of each object's children. The numbers of paths
+    from all visited objects are added to `counts`.
+    """
+    # The tree may be deep, so there is no recursion.
     pending = [root]
     visiting: set[bytes] = set()
     while pending:
@@ -117,15 +125,15 @@ def _count_paths(
             pending.pop()
             continue
         if number in visiting:
-            total = 1 + sum(counts.get(part, 1) for part in parts.get(number, ()))
+            total = 1 + sum(counts.get(child, 1) for child in children.get(number, ()))
             counts[number] = min(total, MAX_FIELDS + 1)
             pending.pop()
             continue
         visiting.add(number)
-        for part in parts.get(number, ()):
-            if part in visiting and part not in counts:
+        for child in children.get(number, ()):
+            if child in visiting and child not in counts:
                 # In a cycle, pdfium follows every path up to its recursion limit.
-                counts[part] = MAX_FIELDS + 1
-            elif part not in counts:
-                pending.append(part)
+                counts[child] = MAX_FIELDS + 1
+            elif child not in counts:
+                pending.append(child)
     return counts[root]

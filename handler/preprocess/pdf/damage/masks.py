@@ -6,7 +6,11 @@ import re
 
 import pypdfium2
 
-from handler.preprocess.pdf.images import MAX_IMAGES, find_image_fault, page_images
+from handler.preprocess.pdf.damage.images import (
+    MAX_IMAGES,
+    find_image_fault,
+    iter_images,
+)
 from handler.preprocess.pdf.page_copy import PageCopy
 
 __all__ = ["find_mask_fault"]
@@ -19,32 +23,40 @@ _SIDE = 100
 
 
 def find_mask_fault(copy: PageCopy) -> str | None:
-    """Return a description of the damage to the mask of an image, or None.
+    """Return a description of the first damaged mask of an image, or None.
 
     pdfium renders an image with a damaged mask as transparent, and its API gives no
     access to masks. This function puts each mask on a page of its own as an image.
+    Masks that refer to further objects, such as a color space, are not checked.
     """
     masks: dict[bytes, None] = {}
-    for number in copy.with_subtype(b"Image"):
-        masks |= dict.fromkeys(_MASK.findall(copy.head(number)))
+    for number in copy.find_by_subtype(b"Image"):
+        masks |= dict.fromkeys(_MASK.findall(copy.get_text(number)))
     for mask in list(masks)[:MAX_IMAGES]:
-        data = copy.stream(mask)
+        data = copy.get_stream(mask)
         if data is None:
             return "the mask of an image is missing"
-        head = _LENGTH.sub(b"/Length %d" % len(data), copy.head(mask))
-        if _REFERENCE.search(head):
+        dictionary = _LENGTH.sub(b"/Length %d" % len(data), copy.get_text(mask))
+        if _REFERENCE.search(dictionary):
             continue
-        with pypdfium2.PdfDocument(_pdf_of_image(head.strip(), data)) as document:
+        with pypdfium2.PdfDocument(
+            _build_pdf_of_image(dictionary.strip(), data)
+        ) as document:
             page = document[0]
-            for image in page_images(page, _SIDE, _SIDE):
-                fault = find_image_fault(page, image, is_plain=True, ends_black=False)
+            for image in iter_images(page, _SIDE, _SIDE):
+                fault = find_image_fault(
+                    page, image, has_single_color=True, has_black_lower_half=False
+                )
                 if fault is not None:
                     return f"in a mask, {fault}"
     return None
 
 
-def _pdf_of_image(head: bytes, data: bytes) -> bytes:
-    """Return a PDF of one page with one image, without a cross-reference table."""
+def _build_pdf_of_image(dictionary: bytes, data: bytes) -> bytes:
+    """Return a PDF of one page with one image, without a cross-reference table.
+
+    `dictionary` is that of the image, and `data` is its encoded stream.
+    """
     contents = b"q %d 0 0 %d 0 0 cm /I Do Q" % (_SIDE, _SIDE)
     return (
         b"%%PDF-1.7\n1 0 obj\n<</Type/Catalog/Pages 2 0 R>>\nendobj\n"
@@ -53,5 +65,5 @@ def _pdf_of_image(head: bytes, data: bytes) -> bytes:
         b"/Resources<</XObject<</I 5 0 R>>>>>>\nendobj\n"
         b"4 0 obj\n<</Length %d>>stream\n%s\nendstream\nendobj\n"
         b"5 0 obj\n%sstream\n%s\nendstream\nendobj\ntrailer<</Root 1 0 R>>\n%%%%EOF"
-        % (_SIDE, _SIDE, len(contents), contents, head, data)
+        % (_SIDE, _SIDE, len(contents), contents, dictionary, data)
     )

@@ -34,13 +34,11 @@ _EQUIVALENTS = {
     "couriernew": "courier",
 }
 _STYLE_ENDINGS = ("mt", "regular", "roman", "italic", "oblique", "bold", "mt", "ps")
-_SERIF_WORDS = ("serif", "roman", "times", "mincho", "ming", "song", "batang")
-_FIXED_WORDS = ("mono", "courier")
 
 
 @dataclass(frozen=True)
 class FontFace:
-    """A face in a font file."""
+    """A face in a font file. Some properties read the file at the first access."""
 
     path: Path
     offset: int
@@ -52,47 +50,42 @@ class FontFace:
     tables: dict[bytes, tuple[int, int]] = field(repr=False, hash=False)
     """Offset and length in bytes of each table by its tag."""
 
-    @property
-    def is_serif(self) -> bool:
-        """True if the name of the family is that of a serif font."""
-        return "sans" not in self.family and any(
-            word in self.family for word in _SERIF_WORDS
-        )
-
-    @property
-    def is_fixed(self) -> bool:
-        """True if the name of the family is that of a monospaced font."""
-        return any(word in self.family for word in _FIXED_WORDS)
-
     @cached_property
     def is_collection(self) -> bool:
-        """True if the file holds several faces."""
+        """True if the file is a TrueType collection, which may have several faces.
+
+        Raises OSError at the first access if the file is unreadable.
+        """
         with self.path.open("rb") as file:
             return file.read(4) == _COLLECTION
 
-    def read(self) -> bytes:
+    def read_file(self) -> bytes:
         """Return the content of the file. Raises OSError if it is unreadable."""
         return self.path.read_bytes()
 
-    def table(self, tag: bytes) -> bytes:
-        """Return the bytes of a table; empty if there is none.
+    def read_table(self, tag: bytes) -> bytes:
+        """Read a table from the file; empty if there is none.
 
         Raises OSError if the file is unreadable.
         """
         with self.path.open("rb") as file:
-            return _table(file.fileno(), self.tables, tag)
+            return _read_table(file.fileno(), self.tables, tag)
 
     @cached_property
     def characters(self) -> CharacterMap:
         """The face's character map; empty if it cannot be read."""
         try:
-            return CharacterMap(self.table(b"cmap"))
+            return CharacterMap(self.read_table(b"cmap"))
         except (OSError, struct.error):
             return CharacterMap(b"")
 
 
 class CharacterMap:
-    """A `cmap` table of format 4 or 12, which is searched without being expanded."""
+    """Characters of a face: a `cmap` table that is searched without being expanded.
+
+    The map of format 4 or 12 with the largest repertoire is used. A table without one
+    has no characters. Raises struct.error for a table with a truncated directory.
+    """
 
     def __init__(self, table: bytes) -> None:
         self._table = table
@@ -100,33 +93,34 @@ class CharacterMap:
         if len(table) < 4:
             return
         (num_maps,) = struct.unpack_from(">H", table, 2)
-        found = {}
+        maps = {}
         for index in range(num_maps):
             platform, encoding, start = struct.unpack_from(">HHL", table, 4 + 8 * index)
             (kind,) = struct.unpack_from(">H", table, start)
             if kind in (4, 12):
-                found[platform, encoding] = start, kind
+                maps[platform, encoding] = start, kind
         for key in _UNICODE_CMAPS:
-            if key in found:
-                self._start, self._format = found[key]
+            if key in maps:
+                self._start, self._format = maps[key]
                 return
 
-    def glyph(self, character: int) -> int:
-        """Return the glyph index of a character; 0 if there is none."""
+    def find_glyph(self, character: int) -> int:
+        """Return the glyph index of a code point; 0 if there is none."""
         try:
             if self._format == 4:
-                return self._glyph_of_segment(character)
+                return self._find_glyph_in_segments(character)
             if self._format == 12:
-                return self._glyph_of_group(character)
+                return self._find_glyph_in_groups(character)
         except struct.error:
             pass
         return 0
 
-    def count(self, characters: Iterable[int]) -> int:
-        """Return the number of `characters` that have a glyph."""
-        return sum(self.glyph(character) != 0 for character in characters)
+    def count_supported(self, characters: Iterable[int]) -> int:
+        """Return the number of the code points `characters` that have a glyph."""
+        return sum(self.find_glyph(character) != 0 for character in characters)
 
-    def _glyph_of_segment(self, character: int) -> int:
+    def _find_glyph_in_segments(self, character: int) -> int:
+        """Return the glyph index in a map of format 4, which consists of segments."""
         if character > 0xFFFF:
             return 0
         table, start = self._table, self._start
@@ -153,7 +147,8 @@ class CharacterMap:
         )
         return (glyph + delta) & 0xFFFF if glyph else 0
 
-    def _glyph_of_group(self, character: int) -> int:
+    def _find_glyph_in_groups(self, character: int) -> int:
+        """Return the glyph index in a map of format 12, which consists of groups."""
         table, start = self._table, self._start
         (num_groups,) = struct.unpack_from(">L", table, start + 12)
         low, high = 0, num_groups
@@ -172,7 +167,7 @@ class CharacterMap:
 
 
 def normalize_family(name: str) -> str:
-    """Return the family of a font name in lower case letters and digits.
+    """Return the family of a font name as letters and digits in lower case.
 
     `ABCDEF+Calibri Light,Bold` and `CalibriLight-Bold` both give `calibrilight`. As in
     pdfium, Arial, Times New Roman and Courier New are mapped to Helvetica, Times and
@@ -189,13 +184,14 @@ def normalize_family(name: str) -> str:
 def find_faces(folders: Iterable[Path]) -> list[FontFace]:
     """Return the faces of all font files below `folders`, sorted by path.
 
-    Unreadable files, and files that are not fonts, are skipped.
+    Unreadable files, files above `MAX_FILE_BYTES` and files that are not fonts are
+    skipped. Returns at most `MAX_FACES` faces.
     """
     faces: list[FontFace] = []
     for folder in folders:
-        for path in sorted(_font_files(folder)):
+        for path in sorted(_iter_font_paths(folder)):
             try:
-                faces.extend(_faces_of(path))
+                faces.extend(_parse_faces(path))
             except (OSError, struct.error, UnicodeDecodeError):
                 continue
             if len(faces) >= MAX_FACES:
@@ -203,14 +199,18 @@ def find_faces(folders: Iterable[Path]) -> list[FontFace]:
     return faces
 
 
-def _font_files(folder: Path) -> Iterator[Path]:
+def _iter_font_paths(folder: Path) -> Iterator[Path]:
     for root, _, names in os.walk(folder):
         for name in names:
             if name.lower().endswith(_SUFFIXES):
                 yield Path(root, name)
 
 
-def _faces_of(path: Path) -> Iterator[FontFace]:
+def _parse_faces(path: Path) -> Iterator[FontFace]:
+    """Yield the faces of a font file, of a collection up to 64.
+
+    Raises OSError, struct.error or UnicodeDecodeError for an unreadable or damaged one.
+    """
     with path.open("rb") as file:
         descriptor = file.fileno()
         if os.fstat(descriptor).st_size > MAX_FILE_BYTES:
@@ -223,21 +223,25 @@ def _faces_of(path: Path) -> Iterator[FontFace]:
                 f">{num_faces}L", os.pread(descriptor, 4 * num_faces, 12)
             )
         for offset in offsets:
-            if (face := _face(path, descriptor, offset)) is not None:
+            if (face := _parse_face(path, descriptor, offset)) is not None:
                 yield face
 
 
-def _face(path: Path, descriptor: int, offset: int) -> FontFace | None:
+def _parse_face(path: Path, descriptor: int, offset: int) -> FontFace | None:
+    """Return the face whose table directory is at `offset`.
+
+    Returns None if it has no family name or no character map.
+    """
     _, num_tables = struct.unpack(">LH", os.pread(descriptor, 6, offset))
     directory = os.pread(descriptor, 16 * num_tables, offset + 12)
     tables = {
         tag: (start, length)
         for tag, _, start, length in struct.iter_unpack(">4sLLL", directory)
     }
-    family = _family(_table(descriptor, tables, b"name"))
+    family = _parse_family_name(_read_table(descriptor, tables, b"name"))
     if not family or b"cmap" not in tables:
         return None
-    os2 = _table(descriptor, tables, b"OS/2")
+    os2 = _read_table(descriptor, tables, b"OS/2")
     selection = struct.unpack_from(">H", os2, 62)[0] if len(os2) >= 64 else 0
     return FontFace(
         path=path,
@@ -249,12 +253,14 @@ def _face(path: Path, descriptor: int, offset: int) -> FontFace | None:
     )
 
 
-def _table(descriptor: int, tables: dict[bytes, tuple[int, int]], tag: bytes) -> bytes:
+def _read_table(
+    descriptor: int, tables: dict[bytes, tuple[int, int]], tag: bytes
+) -> bytes:
     start, length = tables.get(tag, (0, 0))
     return os.pread(descriptor, min(length, MAX_FILE_BYTES), start)
 
 
-def _family(table: bytes) -> str:
+def _parse_family_name(table: bytes) -> str:
     """Return the family name in a `name` table, preferably the English one, or ""."""
     if len(table) < 6:
         return ""

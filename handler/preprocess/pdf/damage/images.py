@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import pypdfium2
 import pypdfium2.raw as pdfium
 
-from handler.preprocess.pdf.jbig2 import has_jbig2_page
+from handler.preprocess.pdf.damage.jbig2 import has_jbig2_page
 from handler.rotation import Box
 
-__all__ = ["MAX_IMAGES", "PageImage", "find_image_fault", "page_images"]
+__all__ = ["MAX_IMAGES", "PageImage", "find_image_fault", "iter_images"]
 
 _Matrix = tuple[float, float, float, float, float, float]
 _Corner = tuple[float, float]
@@ -28,11 +28,11 @@ _MAX_DEPTH = 4
 # most 1,032 bytes.
 _MAX_DECODED_RAW_BYTES = 64 << 10
 _PIECE_BYTES = 4096
-# pdfium reports decoding errors of DCT and JPX data. Errors in CCITT data cannot be
-# detected.
-_REPORTED = frozenset({"DCTDecode", "JPXDecode", "CCITTFaxDecode"})
-# pdfium reads even the header of these only by decoding all data.
-_SLOW = frozenset({"JPXDecode", "JBIG2Decode"})
+# Filters whose data are not checked here: pdfium itself reports decoding errors of DCT
+# and JPX data, and errors in CCITT data cannot be detected.
+_UNCHECKED_FILTERS = frozenset({"DCTDecode", "JPXDecode", "CCITTFaxDecode"})
+# Filters for which pdfium decodes all data even if only the header is requested.
+_SLOW_FILTERS = frozenset({"JPXDecode", "JBIG2Decode"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +44,13 @@ class PageImage:
     """Bounding box in pixels of the rendered page."""
 
 
-def page_images(
+def iter_images(
     page: pypdfium2.PdfPage, width: int, height: int
 ) -> Iterator[PageImage]:
-    """Yield the images among the first objects of a page.
+    """Yield the images among the first objects of a page, including form XObjects.
 
-    `width` and `height` are those of the rendered page in pixels.
+    Ends after `MAX_OBJECTS` objects or `MAX_IMAGES` images. `width` and `height` are
+    those of the rendered page in pixels.
     """
     top = _iter_objects(
         pdfium.FPDFPage_CountObjects(page),
@@ -59,35 +60,39 @@ def page_images(
     num_images = 0
     for num_objects, (raw, corners) in enumerate(top, start=1):
         if corners:
-            yield PageImage(raw, _device_box(page, width, height, corners))
+            yield PageImage(raw, _pixel_box(page, width, height, corners))
             num_images += 1
         if num_objects >= MAX_OBJECTS or num_images >= MAX_IMAGES:
             return
 
 
 def find_image_fault(
-    page: pypdfium2.PdfPage, image: PageImage, *, is_plain: bool, ends_black: bool
+    page: pypdfium2.PdfPage,
+    image: PageImage,
+    *,
+    has_single_color: bool,
+    has_black_lower_half: bool,
 ) -> str | None:
-    """Return a description of the damage to an image; None if it was rendered.
+    """Return a description of the damage to an image; None if no damage is found.
 
-    `is_plain` is true if the image's area on the page has a single color, and
-    `ends_black` if the lower half of the area is black, because pdfium renders missing
-    data black. Other areas show the image or objects on top of it; for these only the
-    header of the image is checked.
+    `has_single_color` is true if the image's area on the page has a single color, and
+    `has_black_lower_half` if the lower half of the area is black, because pdfium
+    renders missing data black. Other areas show the image or objects on top of it; for
+    these only the header of the image is checked.
     """
-    filters = _filters(image.object)
-    if not is_plain and _SLOW.intersection(filters):
+    filters = _list_filters(image.object)
+    if not has_single_color and _SLOW_FILTERS.intersection(filters):
         return None
     header = pdfium.FPDF_IMAGEOBJ_METADATA()
     pdfium.FPDFImageObj_GetImageMetadata(image.object, page, header)
     is_broken = header.bits_per_pixel == 0
-    if is_plain and not is_broken:
+    if has_single_color and not is_broken:
         bitmap = pdfium.FPDFImageObj_GetBitmap(image.object)
         if bitmap:
             pdfium.FPDFBitmap_Destroy(bitmap)
         is_broken = not bitmap
-    if (is_plain or ends_black) and not is_broken:
-        is_broken = not _has_data(image.object, filters, header)
+    if (has_single_color or has_black_lower_half) and not is_broken:
+        is_broken = not _has_half_of_data(image.object, filters, header)
     if not is_broken:
         return None
     return (
@@ -99,26 +104,32 @@ def find_image_fault(
 def _iter_objects(
     num_objects: int, get: object, matrices: tuple[_Matrix, ...]
 ) -> Iterator[tuple[pdfium.FPDF_PAGEOBJECT, list[_Corner]]]:
-    """Yield objects, with the corners of images in page coordinates.
+    """Yield objects, each with the corners of its image in page coordinates.
 
-    Other objects have no corners. Form XObjects are searched recursively.
+    An object that is not an image has no corners. Form XObjects are searched
+    recursively. `get` returns the object at an index from 0, and `matrices` are those
+    of the form XObjects that contain it, the innermost first.
     """
     assert callable(get)
     for index in range(num_objects):
         raw = get(index)
         kind = pdfium.FPDFPageObj_GetType(raw)
-        yield raw, _corners(raw, matrices) if kind == pdfium.FPDF_PAGEOBJ_IMAGE else []
+        yield (
+            raw,
+            _image_corners(raw, matrices) if kind == pdfium.FPDF_PAGEOBJ_IMAGE else [],
+        )
         if kind == pdfium.FPDF_PAGEOBJ_FORM and len(matrices) < _MAX_DEPTH:
             yield from _iter_objects(
                 pdfium.FPDFFormObj_CountObjects(raw),
                 lambda part, form=raw: pdfium.FPDFFormObj_GetObject(form, part),
-                (_matrix(raw), *matrices),
+                (_get_matrix(raw), *matrices),
             )
 
 
-def _corners(
+def _image_corners(
     raw: pdfium.FPDF_PAGEOBJECT, matrices: tuple[_Matrix, ...]
 ) -> list[_Corner]:
+    """Return the four corners of an image in page coordinates."""
     sides = [ctypes.c_float() for _ in range(4)]
     pdfium.FPDFPageObj_GetBounds(raw, *sides)
     left, bottom, right, top = (side.value for side in sides)
@@ -128,15 +139,16 @@ def _corners(
     return corners
 
 
-def _matrix(raw: pdfium.FPDF_PAGEOBJECT) -> _Matrix:
+def _get_matrix(raw: pdfium.FPDF_PAGEOBJECT) -> _Matrix:
     matrix = pdfium.FS_MATRIX()
     pdfium.FPDFPageObj_GetMatrix(raw, matrix)
     return matrix.a, matrix.b, matrix.c, matrix.d, matrix.e, matrix.f
 
 
-def _device_box(
+def _pixel_box(
     page: pypdfium2.PdfPage, width: int, height: int, corners: list[_Corner]
 ) -> Box:
+    """Return the pixels within a box given by its corners in page coordinates."""
     xs, ys = [], []
     for corner in corners:
         x, y = ctypes.c_int(), ctypes.c_int()
@@ -147,7 +159,8 @@ def _device_box(
     return min(xs) + 1, min(ys) + 1, max(xs) - 1, max(ys) - 1
 
 
-def _filters(raw: pdfium.FPDF_PAGEOBJECT) -> list[str]:
+def _list_filters(raw: pdfium.FPDF_PAGEOBJECT) -> list[str]:
+    """Return the names of an image's filters in the order of decoding."""
     names = []
     for index in range(pdfium.FPDFImageObj_GetImageFilterCount(raw)):
         num_bytes = pdfium.FPDFImageObj_GetImageFilter(raw, index, None, 0)
@@ -157,32 +170,33 @@ def _filters(raw: pdfium.FPDF_PAGEOBJECT) -> list[str]:
     return names
 
 
-def _has_data(
+def _has_half_of_data(
     raw: pdfium.FPDF_PAGEOBJECT,
     filters: list[str],
     header: pdfium.FPDF_IMAGEOBJ_METADATA,
 ) -> bool:
-    """True unless more than half of an image's data are missing.
+    """True unless at least half of an image's data are missing.
 
-    pdfium renders missing data black.
+    pdfium renders missing data black. JBIG2 data must be complete instead. Returns True
+    also for data that cannot be checked.
     """
     if filters[-1:] == ["JBIG2Decode"]:
-        return has_jbig2_page(bytes(_image_data(raw, is_decoded=len(filters) > 1)))
-    if _REPORTED.intersection(filters):
+        return has_jbig2_page(bytes(_read_image_data(raw, is_decoded=len(filters) > 1)))
+    if _UNCHECKED_FILTERS.intersection(filters):
         return True
-    wanted: int = (
+    min_bytes: int = (
         header.height * math.ceil(header.width * header.bits_per_pixel / 8) // 2
     )
     if filters == ["FlateDecode"]:
-        return _inflates_to(memoryview(_image_data(raw)), wanted)
+        return _inflates_to_at_least(memoryview(_read_image_data(raw)), min_bytes)
     num_bytes = pdfium.FPDFImageObj_GetImageDataRaw(raw, None, 0)
     if num_bytes > _MAX_DECODED_RAW_BYTES:
         return True
     num_decoded: int = pdfium.FPDFImageObj_GetImageDataDecoded(raw, None, 0)
-    return bool(num_decoded >= wanted)
+    return bool(num_decoded >= min_bytes)
 
 
-def _image_data(
+def _read_image_data(
     raw: pdfium.FPDF_PAGEOBJECT, *, is_decoded: bool = False
 ) -> ctypes.Array[ctypes.c_char]:
     """Return the data of an image.
@@ -200,18 +214,18 @@ def _image_data(
     return data
 
 
-def _inflates_to(data: memoryview, wanted: int) -> bool:
-    """True if Flate data decompress to at least `wanted` bytes; stops there."""
+def _inflates_to_at_least(data: memoryview, min_bytes: int) -> bool:
+    """True if Flate data decompress to at least `min_bytes`, even if damaged later."""
     stream = zlib.decompressobj()
     num_bytes = 0
     try:
         for start in range(0, len(data), _PIECE_BYTES):
             piece = bytes(data[start : start + _PIECE_BYTES])
-            while piece and num_bytes < wanted:
+            while piece and num_bytes < min_bytes:
                 num_bytes += len(stream.decompress(piece, 1 << 20))
                 piece = stream.unconsumed_tail
-            if num_bytes >= wanted:
+            if num_bytes >= min_bytes:
                 return True
     except zlib.error:
         pass
-    return num_bytes >= wanted
+    return num_bytes >= min_bytes

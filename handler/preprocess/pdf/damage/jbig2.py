@@ -12,7 +12,7 @@ __all__ = ["has_jbig2_page"]
 
 _PAGE_INFORMATION, _END_OF_PAGE, _END_OF_FILE = 48, 49, 51
 _GENERIC_REGION = 38
-_KINDS = frozenset(
+_SEGMENT_TYPES = frozenset(
     (0, 4, 6, 7, 16, 20, 22, 23, 36, 38, 39, 40, 42, 43, 48, 49, 50, 51, 52, 53, 62)
 )
 _UNKNOWN_LENGTH = 0xFFFFFFFF
@@ -20,16 +20,20 @@ _MAX_SEGMENTS = 100_000
 
 
 def has_jbig2_page(data: bytes) -> bool:
-    """True if embedded JBIG2 data have a page and all their segments are complete."""
+    """True if embedded JBIG2 data have a page and no truncated or unknown segment.
+
+    Segments are checked up to the end of the page, a segment of unknown length, or the
+    end of the data. Padding after the last segment is allowed.
+    """
     has_page = False
     start = 0
     for _ in range(_MAX_SEGMENTS):
         try:
-            kind, first, length = _segment(data, start)
+            kind, first, length = _parse_segment_header(data, start)
         except struct.error:
             # The rest is shorter than a segment header, so the last segment has ended.
             break
-        if kind not in _KINDS:
+        if kind not in _SEGMENT_TYPES:
             # Zeros and line ends may follow the last segment as padding.
             return has_page and not data[start:].strip(b"\0\r\n")
         has_page = has_page or kind == _PAGE_INFORMATION
@@ -43,20 +47,20 @@ def has_jbig2_page(data: bytes) -> bool:
     return has_page
 
 
-def _segment(data: bytes, start: int) -> tuple[int, int, int]:
+def _parse_segment_header(data: bytes, start: int) -> tuple[int, int, int]:
     """Return the type of a segment, the offset of its data and their length.
 
     Raises struct.error for a header that ends early.
     """
     number, flags, count = struct.unpack_from(">LBB", data, start)
-    at = start + 5
+    offset = start + 5
     num_referred = count >> 5
     if num_referred == 7:
-        num_referred = struct.unpack_from(">L", data, at)[0] & 0x1FFFFFFF
-        at += 4 + (num_referred + 8) // 8
+        num_referred = struct.unpack_from(">L", data, offset)[0] & 0x1FFFFFFF
+        offset += 4 + (num_referred + 8) // 8
     else:
-        at += 1
-    at += num_referred * (1 if number <= 256 else 2 if number <= 65_536 else 4)
-    at += 4 if flags & 0x40 else 1
-    [length] = struct.unpack_from(">L", data, at)
-    return flags & 0x3F, at + 4, length
+        offset += 1
+    offset += num_referred * (1 if number <= 256 else 2 if number <= 65_536 else 4)
+    offset += 4 if flags & 0x40 else 1
+    [length] = struct.unpack_from(">L", data, offset)
+    return flags & 0x3F, offset + 4, length

@@ -10,9 +10,9 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable
 
-from handler.preprocess.pdf.font_files import FontFace
+from handler.preprocess.pdf.fonts.files import FontFace
 
-__all__ = ["FAMILY", "SAMPLE", "count_drawable_codes", "with_wingdings_codes"]
+__all__ = ["FAMILY", "SAMPLE", "build_wingdings_font", "count_drawable_codes"]
 
 FAMILY = "wingdings"
 """The family's name as `normalize_family` returns it."""
@@ -50,14 +50,14 @@ def count_drawable_codes(face: FontFace) -> int:
     return len(_map_codes(face))
 
 
-def with_wingdings_codes(
+def build_wingdings_font(
     face: FontFace, data: bytes, others: Iterable[int] = ()
 ) -> bytes:
-    """Return a font file whose character map has Wingdings' codes.
+    """Return the file of `face` with a character map for the codes of Wingdings.
 
-    The map also keeps the Unicode characters `others`, unless their code points
-    coincide with such codes. `data` is the content of the file of `face`, which must
-    not be a collection.
+    The map also has the code points `others`, except those that coincide with such
+    codes or exceed 16 bits. `data` is the content of the file, which must not be a
+    collection.
     """
     glyphs = _map_codes(face)
     pairs = [
@@ -66,15 +66,14 @@ def with_wingdings_codes(
         for code, glyph in sorted(glyphs.items())
     ]
     pairs += [
-        (other, face.characters.glyph(other))
+        (other, face.characters.find_glyph(other))
         for other in set(others)
         if 0xFF < other < 0xFFFF and other >> 8 != _PRIVATE_USE >> 8
     ]
     pairs.sort()
     table = _build_cmap(pairs)
-    kept = {tag: place for tag, place in face.tables.items() if tag != b"cmap"}
     padding = b"\0" * (-len(data) % 4)
-    tables = kept | {b"cmap": (len(data) + len(padding), len(table))}
+    tables = face.tables | {b"cmap": (len(data) + len(padding), len(table))}
     # The directory keeps its number of entries, so the offsets of other tables are
     # still valid.
     directory = b"".join(
@@ -85,17 +84,20 @@ def with_wingdings_codes(
 
 
 def _map_codes(face: FontFace) -> dict[int, int]:
-    """Return the glyph in `face` for each code of Wingdings that it supports."""
+    """Return the glyph indices in `face` by the codes of Wingdings that it supports."""
     glyphs = {}
     for code, characters in _CHARACTERS.items():
-        found = (face.characters.glyph(ord(character)) for character in characters)
-        if glyph := next((glyph for glyph in found if glyph), 0):
+        candidates = (face.characters.find_glyph(ord(each)) for each in characters)
+        if glyph := next(filter(None, candidates), 0):
             glyphs[code] = glyph
     return glyphs
 
 
 def _build_cmap(pairs: list[tuple[int, int]]) -> bytes:
-    """Return a `cmap` table with one map, registered as symbol and as Unicode map."""
+    """Return a `cmap` table with one map, registered as symbol and as Unicode map.
+
+    `pairs` are code points and glyph indices, sorted by code point.
+    """
     # Format 4 has a segment for each code, and requires a final segment for 0xFFFF.
     segments = [*pairs, (0xFFFF, 0)]
     num = len(segments)

@@ -17,29 +17,30 @@ from mmap import mmap
 import pypdfium2
 import pypdfium2.raw as pdfium
 
-from handler.preprocess.pdf.appearances import (
+from handler.preprocess.pdf.annotations.appearances import (
+    encode_wide_string,
+    extract_plain_text,
     get_string,
-    num_missing_characters,
-    plain_text,
+    read_num_omitted_characters,
     read_wide_string,
-    wide_string,
     write_appearance,
 )
-from handler.preprocess.pdf.field_tree import has_bounded_fields
+from handler.preprocess.pdf.annotations.field_tree import has_bounded_fields
 
-__all__ = ["count_missing_characters", "load_page_with_annotations"]
+__all__ = ["count_omitted_characters", "load_page_with_annotations"]
 
-MAX_WRITTEN = 300
-"""Number of annotations of a page for which a missing appearance is written."""
+MAX_ANNOTATIONS = 300
+"""Number of annotations of a page that are considered for a missing appearance."""
 
-_NO_VIEW = 32
+# Flag of an annotation that is printed but not shown on a screen.
+_NO_VIEW_FLAG = 32
 _WIDGET: int = pdfium.FPDF_ANNOT_WIDGET
 _SUBTYPE = b"Subtype"
 # pdfium renders a stamp from its appearance only.
 _STAMP = "Stamp"
 # Types of form fields whose value must be visible in their appearance.
-_SHOWS_VALUE = (pdfium.FPDF_FORMFIELD_TEXTFIELD, pdfium.FPDF_FORMFIELD_COMBOBOX)
-_SHOWING = (
+_VALUE_FIELD_TYPES = (pdfium.FPDF_FORMFIELD_TEXTFIELD, pdfium.FPDF_FORMFIELD_COMBOBOX)
+_VISIBLE_OBJECT_TYPES = (
     pdfium.FPDF_PAGEOBJ_TEXT,
     pdfium.FPDF_PAGEOBJ_FORM,
     pdfium.FPDF_PAGEOBJ_IMAGE,
@@ -51,8 +52,10 @@ def load_page_with_annotations(
 ) -> pypdfium2.PdfPage:
     """Load page `number`, counted from 1, prepared to render all its annotations.
 
-    `data` is the content from which `document` was opened; the document is changed in
-    memory. Raises PdfiumError for a page that cannot be loaded.
+    Changes `document` in memory: form fields become stamps, annotations for print only
+    become visible, and missing appearances are written. `data`, the content from which
+    `document` was opened, is only read. Raises PdfiumError for a page that cannot be
+    loaded.
     """
     page = document[number - 1]
     if any(_iter_widgets(page)):
@@ -60,19 +63,25 @@ def load_page_with_annotations(
     for index, annotation in enumerate(_iter_annotations(page)):
         flags = pdfium.FPDFAnnot_GetFlags(annotation)
         # Flattened pages show annotations that are meant for print only.
-        if flags & _NO_VIEW:
-            pdfium.FPDFAnnot_SetFlags(annotation, flags & ~_NO_VIEW)
+        if flags & _NO_VIEW_FLAG:
+            pdfium.FPDFAnnot_SetFlags(annotation, flags & ~_NO_VIEW_FLAG)
         if _is_widget(annotation):
-            pdfium.FPDFAnnot_SetStringValue(annotation, _SUBTYPE, wide_string(_STAMP))
-        elif index < MAX_WRITTEN:
+            pdfium.FPDFAnnot_SetStringValue(
+                annotation, _SUBTYPE, encode_wide_string(_STAMP)
+            )
+        elif index < MAX_ANNOTATIONS:
             write_appearance(annotation)
     return page
 
 
-def count_missing_characters(page: pypdfium2.PdfPage) -> int:
-    """Return the number of characters of annotations that no font can render."""
-    annotations = islice(_iter_annotations(page), MAX_WRITTEN)
-    return sum(num_missing_characters(annotation) for annotation in annotations)
+def count_omitted_characters(page: pypdfium2.PdfPage) -> int:
+    """Return the number of characters that the written appearances omit.
+
+    `page` is a page from `load_page_with_annotations`. Helvetica, the font of these
+    appearances, lacks the characters.
+    """
+    annotations = islice(_iter_annotations(page), MAX_ANNOTATIONS)
+    return sum(read_num_omitted_characters(annotation) for annotation in annotations)
 
 
 def _complete_appearances(
@@ -81,7 +90,10 @@ def _complete_appearances(
     """Let pdfium write the missing and outdated appearances of form fields.
 
     pdfium writes missing appearances, and all of them if the form requests it. This
-    function removes appearances that do not show the value of their field first.
+    function first removes appearances that do not show the value of their field.
+
+    Closes `page` and returns the page loaded again. Returns `page` itself, unchanged,
+    if the document has no form or pdfium would take too long to expand its fields.
     """
     if document.get_formtype() == pdfium.FORMTYPE_NONE:
         return page
@@ -90,27 +102,30 @@ def _complete_appearances(
     page.close()
     document.init_forms()
     page = document[number - 1]
-    stale = False
+    has_removed = False
     for annotation in _iter_widgets(page):
         has_rich_value = _copy_rich_value(document, annotation)
-        if has_rich_value or _hides_value(document, annotation):
+        if has_rich_value or _lacks_value(document, annotation):
             normal = pdfium.FPDF_ANNOT_APPEARANCEMODE_NORMAL
             pdfium.FPDFAnnot_SetAP(annotation, normal, None)
-            stale = True
-    if stale:
+            has_removed = True
+    if has_removed:
         page.close()
         page = document[number - 1]
     return page
 
 
-def _hides_value(
+def _lacks_value(
     document: pypdfium2.PdfDocument, annotation: pdfium.FPDF_ANNOTATION
 ) -> bool:
-    """True for a field that has a value and an appearance without any content."""
+    """True for a text or combo box field whose appearance does not show its value.
+
+    Such an appearance has no content. A field without a value needs none.
+    """
     env = document.formenv
-    if env is None or _shows_something(annotation):
+    if env is None or _has_visible_content(annotation):
         return False
-    if pdfium.FPDFAnnot_GetFormFieldType(env, annotation) not in _SHOWS_VALUE:
+    if pdfium.FPDFAnnot_GetFormFieldType(env, annotation) not in _VALUE_FIELD_TYPES:
         return False
     value = read_wide_string(
         partial(pdfium.FPDFAnnot_GetFormFieldValue, env, annotation)
@@ -121,12 +136,13 @@ def _hides_value(
 def _copy_rich_value(
     document: pypdfium2.PdfDocument, annotation: pdfium.FPDF_ANNOTATION
 ) -> bool:
-    """Copy the rich text value of a text field without a plain value to its value.
+    """Write the text of a field's rich text value to its plain value.
 
-    Returns True if the field has such a rich text value.
+    Does so only for a text field that has no plain value and whose appearance has no
+    content. Returns True if a value was written.
     """
     env = document.formenv
-    if env is None or _shows_something(annotation):
+    if env is None or _has_visible_content(annotation):
         return False
     kind = pdfium.FPDFAnnot_GetFormFieldType(env, annotation)
     if kind != pdfium.FPDF_FORMFIELD_TEXTFIELD:
@@ -135,17 +151,17 @@ def _copy_rich_value(
         partial(pdfium.FPDFAnnot_GetFormFieldValue, env, annotation)
     ).strip():
         return False
-    text = plain_text(get_string(annotation, b"RV"))
+    text = extract_plain_text(get_string(annotation, b"RV"))
     if text:
-        pdfium.FPDFAnnot_SetStringValue(annotation, b"V", wide_string(text))
+        pdfium.FPDFAnnot_SetStringValue(annotation, b"V", encode_wide_string(text))
     return bool(text)
 
 
-def _shows_something(annotation: pdfium.FPDF_ANNOTATION) -> bool:
-    """True if the appearance has text, an image or a form XObject."""
+def _has_visible_content(annotation: pdfium.FPDF_ANNOTATION) -> bool:
+    """True if the appearance has text, an image or a form XObject, not only paths."""
     return any(
         pdfium.FPDFPageObj_GetType(pdfium.FPDFAnnot_GetObject(annotation, index))
-        in _SHOWING
+        in _VISIBLE_OBJECT_TYPES
         for index in range(pdfium.FPDFAnnot_GetObjectCount(annotation))
     )
 
@@ -155,7 +171,7 @@ def _iter_widgets(page: pypdfium2.PdfPage) -> Iterator[pdfium.FPDF_ANNOTATION]:
 
 
 def _iter_annotations(page: pypdfium2.PdfPage) -> Iterator[pdfium.FPDF_ANNOTATION]:
-    """Yield the annotations of a page. Each is closed when the next is requested."""
+    """Yield the annotations of a page; each is closed when the next is requested."""
     for index in range(pdfium.FPDFPage_GetAnnotCount(page)):
         annotation = pdfium.FPDFPage_GetAnnot(page, index)
         if annotation:

@@ -1,0 +1,1 @@
+"""Preparation of annotations and form fields for rendering."""

@@ -1,0 +1,1 @@
+"""Fonts for text whose font is not embedded in the PDF."""
