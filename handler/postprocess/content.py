@@ -11,14 +11,14 @@ from dataclasses import replace
 from html import escape
 
 from handler.postprocess.answer import extract_answer
-from handler.postprocess.blocks import BlockCollector, PageGeometry
-from handler.postprocess.join import StripAnswer, join_blocks
-from handler.postprocess.layout import BLANK_PAGE, UNLABELLED
-from handler.postprocess.markdown import markdown_from
-from handler.postprocess.markup import MAX_DEPTH, Element, Node, parse
+from handler.postprocess.blocks.collector import BlockCollector, PageGeometry
+from handler.postprocess.blocks.join import StripAnswer, join_blocks
+from handler.postprocess.blocks.layout import BLANK_PAGE, UNLABELLED
+from handler.postprocess.html.markup import MAX_DEPTH, Element, Node, parse
+from handler.postprocess.html.vocabulary import KEPT_TAGS, RENAMED_TAGS
 from handler.postprocess.pictures import rename_pictures
-from handler.postprocess.plain import text_from
-from handler.postprocess.vocabulary import KEPT_TAGS, RENAMED_TAGS
+from handler.postprocess.writers.markdown import markdown_from
+from handler.postprocess.writers.plain import text_from
 from handler.profiles import BboxFormat
 from handler.rotation import turned_box, turned_size
 from handler.schema import Block, PageContent, PageWarning, Strip

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from html import escape
 
-from handler.postprocess.markup import Element, Node
+from handler.postprocess.html.markup import Element, Node
 from handler.schema import PageContent
 
 __all__ = ["IllustratedContent", "illustrate", "insert_pictures", "rename_pictures"]

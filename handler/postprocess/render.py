@@ -13,8 +13,8 @@ from html import escape
 from typing import Any
 
 from handler.pagination import paginate
+from handler.postprocess.html.sanitise import clean_page
 from handler.postprocess.pictures import insert_pictures
-from handler.postprocess.sanitise import clean_page
 from handler.schema import PAGE_SEPARATOR, DocumentResult, PageError, PageResult
 
 __all__ = ["end_line", "page_line", "render"]

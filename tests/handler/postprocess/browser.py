@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 
 from markdown_it import MarkdownIt
 
-from handler.postprocess.vocabulary import KEPT_TAGS
+from handler.postprocess.html.vocabulary import KEPT_TAGS
 
 SAFE_TAGS = KEPT_TAGS | {"em", "strong", "s", "p"}
 SAFE_ATTRIBUTES = {

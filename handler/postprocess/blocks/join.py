@@ -16,9 +16,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from handler.postprocess.layout import Bbox
-from handler.postprocess.markup import Element, Node, parse, serialise
-from handler.postprocess.sanitise import clean
+from handler.postprocess.blocks.layout import Bbox
+from handler.postprocess.html.markup import Element, Node, parse, serialise
+from handler.postprocess.html.sanitise import clean
 from handler.schema import Block, Strip
 
 __all__ = ["StripAnswer", "join_blocks"]

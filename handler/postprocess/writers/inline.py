@@ -9,7 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from handler.postprocess.escape import (
+from handler.postprocess.html.flow import code_of, collapsed, input_mark, latex_of
+from handler.postprocess.html.markup import Element, Node, text_of
+from handler.postprocess.writers.escape import (
     emphasise,
     escaped,
     finish_line,
@@ -17,8 +19,6 @@ from handler.postprocess.escape import (
     safe_latex,
     to_one_line,
 )
-from handler.postprocess.flow import code_of, collapsed, input_mark, latex_of
-from handler.postprocess.markup import Element, Node, text_of
 
 __all__ = ["code_span", "longest_run", "write_inline", "write_line", "write_math"]
 

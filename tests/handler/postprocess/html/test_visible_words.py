@@ -12,7 +12,7 @@ from bs4 import BeautifulSoup
 from bs4.element import NavigableString, PageElement, PreformattedString, Tag
 from hypothesis import given, settings, strategies as st
 
-from handler.postprocess.layout import LABELS
+from handler.postprocess.blocks.layout import LABELS
 from tests.handler.postprocess.browser import render_markdown
 from tests.handler.postprocess.pages import block, convert
 

@@ -10,7 +10,7 @@ import html
 import re
 from typing import Protocol
 
-from handler.postprocess.vocabulary import (
+from handler.postprocess.html.vocabulary import (
     DROPPED_TAGS,
     JOINING_TAGS,
     KEPT_TAGS,

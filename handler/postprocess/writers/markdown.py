@@ -10,13 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from handler.postprocess.escape import (
-    escape_pairs,
-    finish_line,
-    split_lines,
-    to_one_line,
-)
-from handler.postprocess.flow import (
+from handler.postprocess.html.flow import (
     ListItem,
     code_of,
     collapsed,
@@ -26,15 +20,21 @@ from handler.postprocess.flow import (
     rows_of,
     split_into_blocks,
 )
-from handler.postprocess.inline import (
+from handler.postprocess.html.markup import Element, Node, serialise, text_of
+from handler.postprocess.html.vocabulary import BLOCK_TAGS, LITERAL_TAGS
+from handler.postprocess.writers.escape import (
+    escape_pairs,
+    finish_line,
+    split_lines,
+    to_one_line,
+)
+from handler.postprocess.writers.inline import (
     code_span,
     longest_run,
     write_inline,
     write_line,
     write_math,
 )
-from handler.postprocess.markup import Element, Node, serialise, text_of
-from handler.postprocess.vocabulary import BLOCK_TAGS, LITERAL_TAGS
 
 __all__ = ["markdown_from"]
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from handler.postprocess.sanitise import clean
+from handler.postprocess.html.sanitise import clean
 from tests.handler.postprocess.browser import (
     find_dangers,
     find_tags,
     render_markdown,
     visible_text,
 )
+from tests.handler.postprocess.html.vectors import VECTORS
 from tests.handler.postprocess.pages import block, convert
-from tests.handler.postprocess.vectors import VECTORS
 
 
 def test_find_dangers_detects_dangerous_html():

@@ -11,11 +11,11 @@ import re
 from collections.abc import Iterable
 from typing import TypeGuard
 
-from handler.postprocess.flow import is_block
-from handler.postprocess.layout import parse_label
-from handler.postprocess.markup import Element, Node, text_of
-from handler.postprocess.mathml import is_mathml, latex_from_mathml
-from handler.postprocess.vocabulary import ATTRIBUTES, GLOBAL_ATTRIBUTES
+from handler.postprocess.blocks.layout import parse_label
+from handler.postprocess.html.flow import is_block
+from handler.postprocess.html.markup import Element, Node, text_of
+from handler.postprocess.html.mathml import is_mathml, latex_from_mathml
+from handler.postprocess.html.vocabulary import ATTRIBUTES, GLOBAL_ATTRIBUTES
 
 __all__ = [
     "add_quotation_marks",

@@ -12,7 +12,7 @@ import re
 import string
 import unicodedata
 
-from handler.postprocess.sanitise import is_safe_link
+from handler.postprocess.html.sanitise import is_safe_link
 
 __all__ = [
     "emphasise",

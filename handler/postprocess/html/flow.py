@@ -7,8 +7,8 @@ import string
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from handler.postprocess.markup import Element, Node, text_of
-from handler.postprocess.vocabulary import BLOCK_TAGS, LITERAL_TAGS
+from handler.postprocess.html.markup import Element, Node, text_of
+from handler.postprocess.html.vocabulary import BLOCK_TAGS, LITERAL_TAGS
 
 __all__ = [
     "ListItem",

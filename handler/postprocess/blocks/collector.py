@@ -10,23 +10,23 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
-from handler.postprocess.flow import collapsed, is_block
-from handler.postprocess.layout import (
+from handler.postprocess.blocks.layout import (
     BLANK_PAGE,
     UNLABELLED,
     Bbox,
     parse_bbox,
     parse_label,
 )
-from handler.postprocess.markup import Element, Node, serialise
-from handler.postprocess.sanitise import clean, picture_name
-from handler.postprocess.tidy import (
+from handler.postprocess.blocks.tidy import (
     add_quotation_marks,
     drop_ruby_parentheses,
     kept_attributes,
     mark_options,
     rewrite_math,
 )
+from handler.postprocess.html.flow import collapsed, is_block
+from handler.postprocess.html.markup import Element, Node, serialise
+from handler.postprocess.html.sanitise import clean, picture_name
 from handler.profiles import BboxFormat
 from handler.rotation import turned_box, turned_size
 from handler.schema import Block

@@ -7,7 +7,7 @@ import re
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from handler.postprocess.mathml import is_mathml, latex_from_mathml
+from handler.postprocess.html.mathml import is_mathml, latex_from_mathml
 from tests.handler.postprocess.pages import block, convert
 
 

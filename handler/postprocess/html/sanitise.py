@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 
 import nh3
 
-from handler.postprocess.vocabulary import (
+from handler.postprocess.html.vocabulary import (
     ATTRIBUTES,
     DROPPED_TAGS,
     GLOBAL_ATTRIBUTES,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from handler.postprocess.layout import LABELS, parse_bbox, parse_label
+from handler.postprocess.blocks.layout import LABELS, parse_bbox, parse_label
 from handler.profiles import BboxFormat
 
 JSON = BboxFormat.JSON_1024

@@ -18,8 +18,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from handler.postprocess.tokens import Tokeniser, decode_references
-from handler.postprocess.vocabulary import (
+from handler.postprocess.html.tokens import Tokeniser, decode_references
+from handler.postprocess.html.vocabulary import (
     BLOCK_TAGS,
     KEPT_TAGS,
     REWRITTEN_TAGS,

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import pytest
 
-from handler.postprocess.markdown import markdown_from
-from handler.postprocess.markup import Element
+from handler.postprocess.html.markup import Element
+from handler.postprocess.writers.markdown import markdown_from
 from tests.handler.postprocess.browser import (
     find_dangers,
     find_tags,
     render_markdown,
     visible_text,
 )
-from tests.handler.postprocess.hostile import (
+from tests.handler.postprocess.pages import convert, markdown
+from tests.handler.postprocess.writers.hostile import (
     HREFS,
     blocks_of,
     render_with_links,
     render_with_math,
     visible_characters,
 )
-from tests.handler.postprocess.pages import convert, markdown
 
 TEXTS_A_PAGE = 200
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from handler.postprocess.layout import LABELS
+from handler.postprocess.blocks.layout import LABELS
 from handler.profiles import BboxFormat
 from tests.handler.postprocess.pages import block, convert, markdown
 

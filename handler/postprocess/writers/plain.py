@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from handler.postprocess.flow import (
+from handler.postprocess.html.flow import (
     code_of,
     collapsed,
     grid_of,
@@ -14,7 +14,7 @@ from handler.postprocess.flow import (
     latex_of,
     split_into_blocks,
 )
-from handler.postprocess.markup import Element, Node
+from handler.postprocess.html.markup import Element, Node
 
 __all__ = ["text_from"]
 
