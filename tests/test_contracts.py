@@ -46,7 +46,7 @@ PLANTED = [
     ("planner", "deploy.machines.memory", "boto3"),
     (
         "postprocess-layers",
-        "handler.postprocess.html.flow",
+        "handler.postprocess.html.structure",
         "handler.postprocess.writers.plain",
     ),
     ("ships", "deploy.errors", "handler"),

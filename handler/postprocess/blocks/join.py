@@ -27,10 +27,10 @@ _MIN_SHARED_LETTERS = 4
 """Minimum number of letters that an anchor must have."""
 _MAX_WORDS = 200
 """Maximum number of words of each strip to compare; four lines have fewer."""
-_MIN_TRUST = 0.1
-"""Weight of repeated words whose positions differ by a whole overlap."""
+_MIN_REPEAT_WEIGHT = 0.1
+"""Minimum weight of repeated words: their positions differ by a whole overlap."""
 _MIN_SHARED_AREA = 0.5
-"""Share of the larger box that the boxes of equal blocks have in common."""
+"""Minimum share of the larger box that the boxes of equal blocks have in common."""
 _TOLERANCE = 0.25
 """Error of boxes that is tolerated, as a share of the overlap."""
 _CUT_LABELS = frozenset(
@@ -50,103 +50,126 @@ class StripAnswer:
 
 @dataclass(frozen=True, slots=True)
 class _Seam:
-    """Overlap or cut between two adjacent strips, along the page's long side."""
+    """Overlap or cut between two adjacent strips, along the page's long side.
+
+    `start` and `end` are pixels of the page, and equal if the strips do not overlap.
+    """
 
     axis: int
+    """Index of the long side's coordinate in a box: 0 for x, 1 for y."""
     start: int
     end: int
-    """Page pixels; equal to `start` if the strips do not overlap."""
     cut_distance: float
+    """Maximum distance of a parted block from the cut, in pixels."""
 
-    def is_within(self, box: Bbox) -> bool:
+    def contains(self, box: Bbox) -> bool:
+        """Return True if a box lies in the overlap, up to the tolerated error."""
         tolerance = _TOLERANCE * (self.end - self.start)
         low, high = box[self.axis], box[self.axis + 2]
         return low >= self.start - tolerance and high <= self.end + tolerance
 
-    def touches(self, block: Block) -> bool:
+    def intersects(self, block: Block) -> bool:
+        """Return True if a block has a box that reaches into the overlap."""
         if block.bbox is None:
             return False
         low, high = block.bbox[self.axis], block.bbox[self.axis + 2]
         return high > self.start and low < self.end
 
-    def trust(self, shift: float) -> float:
-        """Return the weight of equal words whose positions differ by `shift` pixels.
+    def repeat_weight(self, shift: float) -> float:
+        """Return the weight, at most 1, of equal words that occur more than once.
 
-        The weight is at most 1. Rows that repeat have long runs of equal words one row
-        apart, and only their positions tell that they are different rows.
+        It falls with `shift`, the difference of their positions in pixels. Rows that
+        repeat have long runs of equal words one row apart, and only their positions
+        tell that they are different rows.
         """
         distance = min(1.0, abs(shift) / max(1, self.end - self.start))
-        return max(_MIN_TRUST, (1 - distance) ** 3)
+        return max(_MIN_REPEAT_WEIGHT, (1 - distance) ** 3)
 
-    def visible_share(self, box: Bbox) -> float:
+    def share_in_overlap(self, box: Bbox) -> float:
         """Return an upper bound for the share of a box's words in the overlap."""
         low, high = box[self.axis], box[self.axis + 2]
-        shown = min(high, self.end) - max(low, self.start)
-        return min(1.0, (shown + (self.end - self.start) / 2) / max(1, high - low))
+        overlap = min(high, self.end) - max(low, self.start)
+        return min(1.0, (overlap + (self.end - self.start) / 2) / max(1, high - low))
 
 
 @dataclass(frozen=True, slots=True)
-class _Word:
+class _PlacedWord:
+    """Word of a block, with its estimated position on the page."""
+
     text: str
-    index: int
-    """Index of the word's block."""
+    block_index: int
+    """Index of the word's block in the list of its strip."""
     end: int
     """Index of the word's end in the block's HTML."""
-    place: float
-    """Estimated position along the long side, in page pixels."""
+    position: float
+    """Estimated position along the long side, in pixels of the page."""
 
 
 def join_blocks(
     strips: Sequence[tuple[Strip, list[Block]]], is_wide: bool
 ) -> list[Block]:
-    """Return the blocks of all strips, in order; boxes are in pixels of the page."""
+    """Return the blocks of all strips in order, without what two strips both show.
+
+    Each strip comes with its blocks, whose boxes are in pixels of the page. `is_wide`
+    is True for a page that was cut along its width. The arguments are not changed.
+    """
     joined: list[Block] = []
-    before: Strip | None = None
+    previous: Strip | None = None
     for strip, blocks in strips:
         axis = 0 if is_wide else 1
         start = strip.box[axis]
         length = strip.box[axis + 2] - start
         seam = _Seam(axis, start, start + strip.overlap, _MAX_CUT_DISTANCE * length)
-        # Strips with a failed or blank strip between them do not meet.
-        meets = before is not None and before.box[axis + 2] >= start
-        before = strip
+        # Strips with a failed or blank strip between them are not adjacent.
+        is_adjacent = previous is not None and previous.box[axis + 2] >= start
+        previous = strip
         blocks = list(blocks)
-        if meets and strip.overlap:
-            _join_overlap(joined, blocks, seam)
-        elif meets and strip.is_continuation and joined and blocks:
-            _join_cut(joined, blocks, seam)
+        if is_adjacent and strip.overlap:
+            _join_at_overlap(joined, blocks, seam)
+        elif is_adjacent and strip.is_continuation and joined and blocks:
+            _join_at_cut(joined, blocks, seam)
         joined += blocks
     return joined
 
 
-def _join_overlap(joined: list[Block], blocks: list[Block], seam: _Seam) -> None:
-    """Remove the blocks and words that both lists have, and join parted blocks."""
-    heads = [index for index, block in enumerate(blocks) if seam.touches(block)]
-    tails = [index for index, block in enumerate(joined) if seam.touches(block)]
+def _join_at_overlap(joined: list[Block], blocks: list[Block], seam: _Seam) -> None:
+    """Remove the blocks and words that the overlap shows twice, and join parted blocks.
+
+    Changes both lists in place: `joined` has the blocks of the strips so far, and
+    `blocks` those of the next strip.
+    """
+    heads = [index for index, block in enumerate(blocks) if seam.intersects(block)]
+    tails = [index for index, block in enumerate(joined) if seam.intersects(block)]
     dropped_tails: set[int] = set()
     dropped_heads: set[int] = set()
-    for tail, head in _group_by_column(joined, tails, blocks, heads, 1 - seam.axis):
-        anchor = _find_anchor(joined, tail, blocks, head, seam)
+    for column_tails, column_heads in _group_by_column(
+        joined, tails, blocks, heads, 1 - seam.axis
+    ):
+        anchor = _find_anchor(joined, column_tails, blocks, column_heads, seam)
         if anchor is not None:
             first, second = anchor
-            _continue_block(joined, blocks, first, second, dropped_heads)
+            _join_blocks_at_anchor(joined, blocks, first, second, dropped_heads)
             dropped_tails |= {
                 index
-                for index in tail
-                if index > first.index
-                and _is_shown_twice(joined[index], blocks, head, seam)
+                for index in column_tails
+                if index > first.block_index
+                and _is_in_overlap_or_duplicate(
+                    joined[index], blocks, column_heads, seam
+                )
             }
             dropped_heads |= {
                 index
-                for index in head
-                if index < second.index
-                and _is_shown_twice(blocks[index], joined, tail, seam)
+                for index in column_heads
+                if index < second.block_index
+                and _is_in_overlap_or_duplicate(
+                    blocks[index], joined, column_tails, seam
+                )
             }
-        for index in head:
+        for index in column_heads:
             if index not in dropped_heads and any(
-                _is_same(blocks[index], joined[other])
-                for other in tail
-                if other not in dropped_tails
+                _have_same_label_and_place(blocks[index], joined[tail])
+                for tail in column_tails
+                if tail not in dropped_tails
             ):
                 dropped_heads.add(index)
     joined[:] = [b for index, b in enumerate(joined) if index not in dropped_tails]
@@ -158,74 +181,86 @@ def _group_by_column(
     tails: list[int],
     blocks: list[Block],
     heads: list[int],
-    across: int,
+    cross_axis: int,
 ) -> list[tuple[list[int], list[int]]]:
-    """Return the block indices of each column: those of the first strip, and second."""
+    """Return a pair of lists per column of the page: indices of tails, and of heads.
+
+    Blocks are in one column if their boxes overlap across the strips. `tails` are
+    indices of `joined`, `heads` are indices of `blocks`.
+    """
     entries = [(joined[index].bbox, 0, index) for index in tails]
     entries += [(blocks[index].bbox, 1, index) for index in heads]
     columns: list[tuple[list[int], list[int]]] = []
     end = -1
-    for box, side, index in sorted(entries, key=lambda entry: (entry[0] or ())[across]):
+    for box, side, index in sorted(
+        entries, key=lambda entry: (entry[0] or ())[cross_axis]
+    ):
         assert box is not None
-        if box[across] >= end:
+        if box[cross_axis] >= end:
             columns.append(([], []))
         columns[-1][side].append(index)
-        end = max(end, box[across + 2])
-    return [(sorted(tail), sorted(head)) for tail, head in columns]
+        end = max(end, box[cross_axis + 2])
+    return [
+        (sorted(column_tails), sorted(column_heads))
+        for column_tails, column_heads in columns
+    ]
 
 
 def _find_anchor(
     joined: list[Block],
-    tail: list[int],
+    column_tails: list[int],
     blocks: list[Block],
-    head: list[int],
+    column_heads: list[int],
     seam: _Seam,
-) -> tuple[_Word, _Word] | None:
+) -> tuple[_PlacedWord, _PlacedWord] | None:
     """Return the last word of the anchor in each strip; None if there is no anchor."""
-    words: list[_Word] = []
-    for index in tail:
-        found = _split_words(joined[index], index, seam.axis)
-        words += found[len(found) - _num_shown(joined[index], found, seam) :]
-    others: list[_Word] = []
-    for index in head:
-        found = _split_words(blocks[index], index, seam.axis)
-        others += found[: _num_shown(blocks[index], found, seam)]
-    return _find_best_run(words[-_MAX_WORDS:], others[:_MAX_WORDS], seam)
+    words: list[_PlacedWord] = []
+    for index in column_tails:
+        block_words = _place_words(joined[index], index, seam.axis)
+        num_words = _num_words_in_overlap(joined[index], block_words, seam)
+        words += block_words[len(block_words) - num_words :]
+    other_words: list[_PlacedWord] = []
+    for index in column_heads:
+        block_words = _place_words(blocks[index], index, seam.axis)
+        num_words = _num_words_in_overlap(blocks[index], block_words, seam)
+        other_words += block_words[:num_words]
+    return _find_best_common_run(words[-_MAX_WORDS:], other_words[:_MAX_WORDS], seam)
 
 
-def _find_best_run(
-    words: list[_Word], others: list[_Word], seam: _Seam
-) -> tuple[_Word, _Word] | None:
-    """Return the last words, one of each strip, of the best run of equal words.
+def _find_best_common_run(
+    words: list[_PlacedWord], other_words: list[_PlacedWord], seam: _Seam
+) -> tuple[_PlacedWord, _PlacedWord] | None:
+    """Return the last word of the best run of equal words, once for each strip.
 
-    Long runs, words that occur only once, and words at the same position count more.
+    Return None if no run has enough letters. Long runs, words that occur only once, and
+    words at the same position count more.
     """
     counts = Counter(word.text for word in words)
     indices: dict[str, list[int]] = {}
-    for index, other in enumerate(others):
-        indices.setdefault(other.text, []).append(index)
-    best: tuple[_Word, _Word] | None = None
-    best_merit = 0.0
+    for index, other_word in enumerate(other_words):
+        indices.setdefault(other_word.text, []).append(index)
+    best: tuple[_PlacedWord, _PlacedWord] | None = None
+    best_score = 0.0
     runs: dict[int, _Run] = {}
     for word in words:
-        longer: dict[int, _Run] = {}
+        longer_runs: dict[int, _Run] = {}
         for index in indices.get(word.text, ()):
-            other = others[index]
+            other_word = other_words[index]
             is_unique = counts[word.text] == len(indices[word.text]) == 1
-            run = runs.get(index - 1, _NO_RUN).extended(word, other, is_unique)
-            longer[index] = run
+            run = runs.get(index - 1, _NO_RUN).extend(word, other_word, is_unique)
+            longer_runs[index] = run
             num_repeated = run.num_letters - run.num_unique_letters
-            merit = run.num_letters * (
-                run.num_unique_letters + seam.trust(run.shift) * num_repeated
+            score = run.num_letters * (
+                run.num_unique_letters + seam.repeat_weight(run.shift) * num_repeated
             )
-            if run.num_letters >= _MIN_SHARED_LETTERS and merit > best_merit:
-                best, best_merit = (word, other), merit
-        runs = longer
+            if run.num_letters >= _MIN_SHARED_LETTERS and score > best_score:
+                best, best_score = (word, other_word), score
+        runs = longer_runs
     return best
 
 
 class _Run(NamedTuple):
-    """Run of words that follow each other in both strips."""
+    """Run of equal words that follow each other in both strips."""
 
     num_letters: int = 0
     num_unique_letters: int = 0
@@ -238,66 +273,74 @@ class _Run(NamedTuple):
         """Mean difference of the words' positions, in page pixels."""
         return self.total_shift / self.num_words
 
-    def extended(self, word: _Word, other: _Word, is_unique: bool) -> _Run:
+    def extend(
+        self, word: _PlacedWord, other_word: _PlacedWord, is_unique: bool
+    ) -> _Run:
+        """Return a run that is longer by one word; this run is not changed."""
         num_letters = len(word.text)
         return _Run(
             self.num_letters + num_letters,
             self.num_unique_letters + is_unique * num_letters,
             self.num_words + 1,
-            self.total_shift + other.place - word.place,
+            self.total_shift + other_word.position - word.position,
         )
 
 
 _NO_RUN = _Run()
 
 
-def _num_shown(block: Block, words: list[_Word], seam: _Seam) -> int:
+def _num_words_in_overlap(block: Block, words: list[_PlacedWord], seam: _Seam) -> int:
     assert block.bbox is not None
-    return math.ceil(seam.visible_share(block.bbox) * len(words))
+    return math.ceil(seam.share_in_overlap(block.bbox) * len(words))
 
 
-def _continue_block(
+def _join_blocks_at_anchor(
     joined: list[Block],
     blocks: list[Block],
-    first: _Word,
-    second: _Word,
+    first: _PlacedWord,
+    second: _PlacedWord,
     dropped_heads: set[int],
 ) -> None:
-    """End the first strip's block at the anchor and append the second strip's rest.
+    """End the first strip's block at the anchor and append what follows in the second.
 
-    Blocks with different labels stay separate.
+    `first` and `second` are the anchor's last words in `joined` and `blocks`. The block
+    in `joined` is replaced, and the index of the block in `blocks` is added to
+    `dropped_heads`. If text follows and the labels differ, both blocks stay, and
+    the one in `blocks` is replaced by the text after the anchor.
     """
-    before, after = joined[first.index], blocks[second.index]
-    rest = after.html[second.end :]
-    begun = before.html[: first.end]
-    if not _has_words(rest):
+    before, after = joined[first.block_index], blocks[second.block_index]
+    html_after = after.html[second.end :]
+    html_before = before.html[: first.end]
+    if not _has_words(html_after):
         if _has_words(before.html[first.end :]):
-            joined[first.index] = replace(before, html=_clean_fragment(begun))
-        dropped_heads.add(second.index)
+            joined[first.block_index] = replace(
+                before, html=_clean_fragment(html_before)
+            )
+        dropped_heads.add(second.block_index)
     elif before.label == after.label and before.bbox and after.bbox:
-        joined[first.index] = replace(
+        joined[first.block_index] = replace(
             before,
-            bbox=_union(before.bbox, after.bbox),
-            html=_clean_fragment(begun + rest),
+            bbox=_bounding_box(before.bbox, after.bbox),
+            html=_clean_fragment(html_before + html_after),
         )
-        dropped_heads.add(second.index)
+        dropped_heads.add(second.block_index)
     else:
-        joined[first.index] = replace(before, html=_clean_fragment(begun))
-        blocks[second.index] = replace(after, html=_clean_fragment(rest))
+        joined[first.block_index] = replace(before, html=_clean_fragment(html_before))
+        blocks[second.block_index] = replace(after, html=_clean_fragment(html_after))
 
 
-def _is_shown_twice(
-    block: Block, others: list[Block], indices: list[int], seam: _Seam
+def _is_in_overlap_or_duplicate(
+    block: Block, other_blocks: list[Block], indices: list[int], seam: _Seam
 ) -> bool:
-    """Return True if the other strip also shows the block."""
+    """Return True if the block lies in the overlap, or an equal one is at `indices`."""
     assert block.bbox is not None
-    return seam.is_within(block.bbox) or any(
-        _is_same(block, others[index]) for index in indices
+    return seam.contains(block.bbox) or any(
+        _have_same_label_and_place(block, other_blocks[index]) for index in indices
     )
 
 
-def _is_same(first: Block, second: Block) -> bool:
-    """Return True for blocks with the same label at the same position."""
+def _have_same_label_and_place(first: Block, second: Block) -> bool:
+    """Return True for blocks with the same label and boxes that largely overlap."""
     if first.bbox is None or second.bbox is None or first.label != second.label:
         return False
     areas = [_area(box) for box in (first.bbox, second.bbox)]
@@ -314,23 +357,24 @@ def _area(box: Bbox) -> int:
     return max(0, box[2] - box[0]) * max(0, box[3] - box[1])
 
 
-_TOKEN = re.compile(r"<[^>]*>|[^<\s]+")
+_TAG_OR_WORD = re.compile(r"<[^>]*>|[^<\s]+")
 
 
-def _split_words(block: Block, index: int, axis: int) -> list[_Word]:
+def _place_words(block: Block, index: int, axis: int) -> list[_PlacedWord]:
+    """Return the words of a block, with positions spread evenly over its box."""
     assert block.bbox is not None
-    found = [each for each in _TOKEN.finditer(block.html) if each[0][0] != "<"]
+    matches = [m for m in _TAG_OR_WORD.finditer(block.html) if m[0][0] != "<"]
     low, high = block.bbox[axis], block.bbox[axis + 2]
-    step = (high - low) / max(1, len(found))
+    step = (high - low) / max(1, len(matches))
     return [
-        _Word(each[0], index, each.end(), low + (number + 0.5) * step)
-        for number, each in enumerate(found)
+        _PlacedWord(match[0], index, match.end(), low + (number + 0.5) * step)
+        for number, match in enumerate(matches)
     ]
 
 
 def _has_words(html: str) -> bool:
     """Return True if the HTML contains words outside tags."""
-    return any(found[0][0] != "<" for found in _TOKEN.finditer(html))
+    return any(match[0][0] != "<" for match in _TAG_OR_WORD.finditer(html))
 
 
 def _clean_fragment(html: str) -> str:
@@ -341,26 +385,30 @@ def _parse_block(html: str) -> list[Node]:
     return parse(html, is_one_block=True).nodes
 
 
-def _join_cut(joined: list[Block], blocks: list[Block], seam: _Seam) -> None:
-    """Join the last block and the next strip's first block if the cut parted them."""
+def _join_at_cut(joined: list[Block], blocks: list[Block], seam: _Seam) -> None:
+    """Join the last block and the next strip's first block if the cut parted them.
+
+    The joined block then replaces the last of `joined`, and the first of `blocks` is
+    deleted.
+    """
     first, second = joined[-1], blocks[0]
     if first.bbox is None or second.bbox is None:
         return
     if first.label != second.label or first.label not in _CUT_LABELS:
         return
-    is_near = (
+    are_near_cut = (
         seam.start - first.bbox[seam.axis + 2] <= seam.cut_distance
         and second.bbox[seam.axis] - seam.start <= seam.cut_distance
     )
-    across = 1 - seam.axis
-    is_beside = min(first.bbox[across + 2], second.bbox[across + 2]) > max(
-        first.bbox[across], second.bbox[across]
+    cross_axis = 1 - seam.axis
+    share_columns = min(first.bbox[cross_axis + 2], second.bbox[cross_axis + 2]) > max(
+        first.bbox[cross_axis], second.bbox[cross_axis]
     )
-    if is_near and is_beside:
+    if are_near_cut and share_columns:
         nodes = _join_halves(_parse_block(first.html), _parse_block(second.html))
         if nodes is not None:
             html = clean(serialise(nodes)).strip()
-            bbox = _union(first.bbox, second.bbox)
+            bbox = _bounding_box(first.bbox, second.bbox)
             joined[-1] = replace(first, bbox=bbox, html=html)
             del blocks[0]
 
@@ -389,7 +437,7 @@ def _join_halves(first: list[Node], second: list[Node]) -> list[Node] | None:
     return [*first[:-1], Element(last.tag, last.attrs, children), *second[1:]]
 
 
-def _union(first: Bbox, second: Bbox) -> Bbox:
+def _bounding_box(first: Bbox, second: Bbox) -> Bbox:
     return (
         min(first[0], second[0]),
         min(first[1], second[1]),

@@ -29,7 +29,8 @@ from handler.postprocess.html.vocabulary import (
 __all__ = ["MAX_DEPTH", "Element", "Node", "Tree", "parse", "serialise", "text_of"]
 
 MAX_DEPTH = 40
-"""Elements nested deeper lose their tags; functions on the tree recurse this deep."""
+"""Maximum depth of a tree. Elements nested deeper are replaced by their content,
+because functions on the tree are recursive."""
 
 
 @dataclass(slots=True)
@@ -46,21 +47,22 @@ Node: TypeAlias = Element | str
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """Result of `parse`."""
+    """Parsed HTML: the nodes at its top level."""
 
     nodes: list[Node]
     num_flattened: int = 0
-    """Elements that lost their tags because they were nested too deep."""
+    """Number of elements replaced by their content, because they were too deep."""
 
 
 def parse(
     source: str, max_depth: int = MAX_DEPTH, *, is_one_block: bool = False
 ) -> Tree:
-    """Parse HTML, which may be malformed.
+    """Parse HTML, which may be malformed; no input raises an error.
 
-    `is_one_block` is True for the content of one block, in which labelled divs nest.
+    `is_one_block` is True for the content of one block: a labelled div inside it is
+    nested and does not begin a new block.
     """
-    builder = _Builder(max_depth, is_one_block)
+    builder = _TreeBuilder(max_depth, is_one_block)
     Tokeniser(source, builder).run()
     return Tree(builder.root.children, builder.num_flattened)
 
@@ -81,18 +83,18 @@ def serialise(nodes: Iterable[Node]) -> str:
 
 
 def text_of(nodes: Iterable[Node]) -> str:
-    """Return the text of a tree, including line breaks."""
-    return "".join(_texts(nodes))
+    """Return the text of all nodes, with "\\n" for `<br>`."""
+    return "".join(_iterate_texts(nodes))
 
 
-def _texts(nodes: Iterable[Node]) -> Iterator[str]:
+def _iterate_texts(nodes: Iterable[Node]) -> Iterator[str]:
     for node in nodes:
         if isinstance(node, str):
             yield node
         elif node.tag == "br":
             yield "\n"
         else:
-            yield from _texts(node.children)
+            yield from _iterate_texts(node.children)
 
 
 # Tags whose start closes an open element of the listed tags, because HTML allows their
@@ -136,10 +138,10 @@ _END_SCOPES = {
     "ol": frozenset({"td", "th", "table"}),
     "p": BLOCK_TAGS - {"p"},
 }
-_NOTHING: frozenset[str] = frozenset()
+_NO_TAGS: frozenset[str] = frozenset()
 
 
-class _Builder:
+class _TreeBuilder:
     """Builder of the tree from the tokens that a `Tokeniser` sends."""
 
     def __init__(self, max_depth: int, is_one_block: bool) -> None:
@@ -153,12 +155,12 @@ class _Builder:
         self._text: list[str] = []
 
     def add_text(self, text: str) -> None:
-        """Collect text; character references are decoded by `flush`."""
+        """Collect text until `flush`, which also decodes character references."""
         if text:
             self._text.append(text)
 
     def flush(self) -> None:
-        """Add the collected text to the tree."""
+        """Add the collected text to the innermost open element, and forget it."""
         if not self._text:
             return
         text = decode_references("".join(self._text))
@@ -174,9 +176,11 @@ class _Builder:
         if tag == "div" and _is_labelled(attrs) and not self._nests_blocks():
             del self._open[1:]
             self._flattened.clear()
-        ended = self._find(_ENDS_BEFORE.get(tag, _NOTHING), _SCOPES.get(tag, _NOTHING))
-        if ended is not None and not self._flattened:
-            del self._open[ended:]
+        first_ended = self._find_open_element(
+            _ENDS_BEFORE.get(tag, _NO_TAGS), _SCOPES.get(tag, _NO_TAGS)
+        )
+        if first_ended is not None and not self._flattened:
+            del self._open[first_ended:]
         element = Element(tag, attrs)
         if tag in VOID_TAGS:
             self._open[-1].children.append(element)
@@ -196,7 +200,9 @@ class _Builder:
                 return
             if tag not in BLOCK_TAGS:
                 return
-        closed = self._find(frozenset({tag}), _END_SCOPES.get(tag, _NOTHING))
+        closed = self._find_open_element(
+            frozenset({tag}), _END_SCOPES.get(tag, _NO_TAGS)
+        )
         if closed is not None:
             del self._open[closed:]
             self._flattened.clear()
@@ -213,7 +219,9 @@ class _Builder:
         label = self._open[1].attrs.get("data-label", "")
         return re.sub(r"[\s_-]", "", label).lower() == "complexblock"
 
-    def _find(self, tags: frozenset[str], scope: frozenset[str]) -> int | None:
+    def _find_open_element(
+        self, tags: frozenset[str], scope: frozenset[str]
+    ) -> int | None:
         """Return the index of the innermost open element with one of the tags.
 
         Return None if an open element of `scope` is reached first.

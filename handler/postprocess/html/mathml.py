@@ -40,89 +40,89 @@ def is_mathml(formula: str) -> bool:
 
 
 def latex_from_mathml(formula: str) -> str:
-    """Return the content of a `<math>` element as LaTeX.
+    """Return the MathML in a `<math>` element as LaTeX.
 
-    TeX in an annotation is returned unchanged.
+    The TeX of an annotation is used if there is one. White space is collapsed.
     """
-    return " ".join(_row(_parse(formula)).split())
+    return " ".join(_write_children(_parse(formula)).split())
 
 
 @dataclass(slots=True)
-class _Node:
+class _MathElement:
     tag: str
     attrs: dict[str, str] = field(default_factory=dict)
-    children: list[_Node | str] = field(default_factory=list)
+    children: list[_MathElement | str] = field(default_factory=list)
 
 
-def _parse(formula: str) -> _Node:
-    root = _Node("mrow")
-    opened = [root]
+def _parse(formula: str) -> _MathElement:
+    root = _MathElement("mrow")
+    open_elements = [root]
     position = 0
     for match in _TAG.finditer(formula):
         text = formula[position : match.start()]
         if text.strip():
-            opened[-1].children.append(text)
+            open_elements[-1].children.append(text)
         position = match.end()
         tag = match["name"].lower()
         if match["close"]:
-            _close(opened, tag)
+            _close_element(open_elements, tag)
             continue
         attrs = {
             name.lower(): double or single
             for name, double, single in _ATTRIBUTE.findall(match["attrs"])
         }
-        node = _Node(tag, attrs)
-        if len(opened) <= _MAX_DEPTH:
-            opened[-1].children.append(node)
+        node = _MathElement(tag, attrs)
+        if len(open_elements) <= _MAX_DEPTH:
+            open_elements[-1].children.append(node)
             if not match["attrs"].endswith("/"):
-                opened.append(node)
+                open_elements.append(node)
     if formula[position:].strip():
-        opened[-1].children.append(formula[position:])
+        open_elements[-1].children.append(formula[position:])
     return root
 
 
-def _close(opened: list[_Node], tag: str) -> None:
-    for index in range(len(opened) - 1, 0, -1):
-        if opened[index].tag == tag:
-            del opened[index:]
+def _close_element(open_elements: list[_MathElement], tag: str) -> None:
+    for index in range(len(open_elements) - 1, 0, -1):
+        if open_elements[index].tag == tag:
+            del open_elements[index:]
             return
 
 
-def _write_node(node: _Node | str) -> str:
+def _write_node(node: _MathElement | str) -> str:
     if isinstance(node, str):
-        return _escaped(node)
+        return _escape(node)
     write = _WRITERS.get(node.tag)
     if write is not None:
         parts = [_write_node(c) for c in node.children if not _is_blank(c)]
         return write(parts)
     match node.tag:
         case "mi":
-            return _identifier(_text(node))
+            return _write_identifier(_text_of(node))
         case "mtext" | "ms":
-            text = _text(node)
-            return rf"\text{{{_escaped(text)}}}" if text.strip() else r"\ "
+            text = _text_of(node)
+            return rf"\text{{{_escape(text)}}}" if text.strip() else r"\ "
         case "mspace":
             return r"\ "
         case "mo":
-            return _operator(_text(node))
+            return _write_operator(_text_of(node))
         case "mfenced":
-            return _fenced(node)
+            return _write_fenced(node)
         case "semantics":
-            return _semantics(node)
+            return _write_semantics(node)
         case "annotation" | "annotation-xml":
             return ""
-    return _row(node)
+    return _write_children(node)
 
 
-def _row(node: _Node) -> str:
+def _write_children(node: _MathElement) -> str:
     return " ".join(filter(None, map(_write_node, node.children)))
 
 
-def _text(node: _Node) -> str:
-    return "".join(c if isinstance(c, str) else _text(c) for c in node.children)
+def _text_of(node: _MathElement) -> str:
+    return "".join(c if isinstance(c, str) else _text_of(c) for c in node.children)
 
 
-def _is_blank(node: _Node | str) -> bool:
+def _is_blank(node: _MathElement | str) -> bool:
     return isinstance(node, str) and not node.strip()
 
 
@@ -139,7 +139,7 @@ _INVISIBLE = dict.fromkeys(range(0x2061, 0x2065), "")
 _ESCAPES = str.maketrans(_SPECIAL) | _INVISIBLE
 
 
-def _escaped(text: str) -> str:
+def _escape(text: str) -> str:
     return text.translate(_ESCAPES)
 
 
@@ -152,34 +152,35 @@ _FUNCTIONS = frozenset(
 )
 
 
-def _identifier(text: str) -> str:
+def _write_identifier(text: str) -> str:
     text = text.strip()
     if text in _FUNCTIONS:
         return "\\" + text
-    escaped = _escaped(text)
+    escaped = _escape(text)
     return rf"\mathrm{{{escaped}}}" if len(text) > 1 and text.isalpha() else escaped
 
 
-def _operator(text: str) -> str:
+def _write_operator(text: str) -> str:
     text = text.strip()
-    return "\\" + text if text in _FUNCTIONS else _escaped(text)
+    return "\\" + text if text in _FUNCTIONS else _escape(text)
 
 
-def _fenced(node: _Node) -> str:
+def _write_fenced(node: _MathElement) -> str:
     separators = node.attrs.get("separators", ",").replace(" ", "")
-    written = ""
+    latex = ""
     parts = [_write_node(c) for c in node.children if not _is_blank(c)]
     for index, part in enumerate(parts):
         if index and separators:
-            written += _escaped(separators[min(index, len(separators)) - 1]) + " "
-        written += part
-    opening = _delimiter(node.attrs.get("open", "("))
-    closing = _delimiter(node.attrs.get("close", ")"))
-    return rf"\left{opening} {written} \right{closing}"
+            latex += _escape(separators[min(index, len(separators)) - 1]) + " "
+        latex += part
+    opening = _delimiter_latex(node.attrs.get("open", "("))
+    closing = _delimiter_latex(node.attrs.get("close", ")"))
+    return rf"\left{opening} {latex} \right{closing}"
 
 
-def _delimiter(written: str) -> str:
-    sign = written.strip()
+def _delimiter_latex(value: str) -> str:
+    """Return the sign after `\\left` or `\\right`; a dot for an unknown sign."""
+    sign = value.strip()
     if sign in ("{", "}"):
         return "\\" + sign
     return sign if len(sign) == 1 and sign in "()[]|/<>" else "."
@@ -188,16 +189,16 @@ def _delimiter(written: str) -> str:
 _TEX = re.compile(r"\b(?:la)?tex\b", re.IGNORECASE)
 
 
-def _semantics(node: _Node) -> str:
+def _write_semantics(node: _MathElement) -> str:
     for child in node.children:
         if (
-            isinstance(child, _Node)
+            isinstance(child, _MathElement)
             and child.tag == "annotation"
             and _TEX.search(child.attrs.get("encoding", ""))
-            and _text(child).strip()
+            and _text_of(child).strip()
         ):
-            return _text(child).strip()
-    return _row(node)
+            return _text_of(child).strip()
+    return _write_children(node)
 
 
 _ACCENTS = {
@@ -213,7 +214,7 @@ _ACCENTS = {
     "¨": r"\ddot",
     "⏞": r"\overbrace",
 }
-_ACCENTS |= {_escaped(sign): name for sign, name in _ACCENTS.items()}
+_ACCENTS |= {_escape(sign): name for sign, name in _ACCENTS.items()}
 _LIMITS = frozenset("∑∏∐\u22c3⋂∫∬∮\u22c1⋀⨁⨂") | {
     r"\lim",
     r"\max",
@@ -224,45 +225,49 @@ _LIMITS = frozenset("∑∏∐\u22c3⋂∫∬∮\u22c1⋀⨁⨂") | {
 
 
 def _split_parts(parts: list[str], num_parts: int) -> tuple[list[str], str]:
-    """Return the first `num_parts` parts, padded, and the others joined by spaces."""
+    """Return the first `num_parts` parts and the rest.
+
+    Missing parts are empty strings. The rest is one string with a space before each
+    part that is not empty.
+    """
     padded = [*parts, *[""] * num_parts]
     return padded[:num_parts], "".join(f" {p}" for p in parts[num_parts:] if p)
 
 
-def _fraction(parts: list[str]) -> str:
+def _write_fraction(parts: list[str]) -> str:
     (above, below), rest = _split_parts(parts, 2)
     return rf"\frac{{{above}}}{{{below}}}{rest}"
 
 
-def _root(parts: list[str]) -> str:
+def _write_root(parts: list[str]) -> str:
     (base, index), rest = _split_parts(parts, 2)
     return rf"\sqrt[{index}]{{{base}}}{rest}"
 
 
-def _square_root(parts: list[str]) -> str:
+def _write_square_root(parts: list[str]) -> str:
     return rf"\sqrt{{{' '.join(parts)}}}"
 
 
-def _sub(parts: list[str]) -> str:
+def _write_sub(parts: list[str]) -> str:
     (base, below), rest = _split_parts(parts, 2)
-    return f"{_base(base)}_{{{below}}}{rest}"
+    return f"{_group_base(base)}_{{{below}}}{rest}"
 
 
-def _sup(parts: list[str]) -> str:
+def _write_sup(parts: list[str]) -> str:
     (base, above), rest = _split_parts(parts, 2)
-    return f"{_base(base)}^{{{above}}}{rest}"
+    return f"{_group_base(base)}^{{{above}}}{rest}"
 
 
-def _sub_sup(parts: list[str]) -> str:
+def _write_sub_sup(parts: list[str]) -> str:
     (base, below, above), rest = _split_parts(parts, 3)
-    return f"{_base(base)}_{{{below}}}^{{{above}}}{rest}"
+    return f"{_group_base(base)}_{{{below}}}^{{{above}}}{rest}"
 
 
-def _base(base: str) -> str:
+def _group_base(base: str) -> str:
     return base if re.fullmatch(r"\\?\w+|\W", base) else f"{{{base}}}"
 
 
-def _over(parts: list[str]) -> str:
+def _write_over(parts: list[str]) -> str:
     (base, above), rest = _split_parts(parts, 2)
     if above in _ACCENTS:
         return rf"{_ACCENTS[above]}{{{base}}}{rest}"
@@ -271,35 +276,35 @@ def _over(parts: list[str]) -> str:
     return rf"\overset{{{above}}}{{{base}}}{rest}"
 
 
-def _under(parts: list[str]) -> str:
+def _write_under(parts: list[str]) -> str:
     (base, below), rest = _split_parts(parts, 2)
     if base in _LIMITS:
         return f"{base}_{{{below}}}{rest}"
     return rf"\underset{{{below}}}{{{base}}}{rest}"
 
 
-def _under_over(parts: list[str]) -> str:
+def _write_under_over(parts: list[str]) -> str:
     (base, below, above), rest = _split_parts(parts, 3)
     if base in _LIMITS:
         return f"{base}_{{{below}}}^{{{above}}}{rest}"
-    return _over([_under([base, below]), above]) + rest
+    return _write_over([_write_under([base, below]), above]) + rest
 
 
-def _table(rows: list[str]) -> str:
+def _write_table(rows: list[str]) -> str:
     lines = r" \\ ".join(rows)
     return rf"\begin{{matrix}} {lines} \end{{matrix}}"
 
 
 _WRITERS: dict[str, Callable[[list[str]], str]] = {
-    "mfrac": _fraction,
-    "mroot": _root,
-    "msqrt": _square_root,
-    "msub": _sub,
-    "msup": _sup,
-    "msubsup": _sub_sup,
-    "mover": _over,
-    "munder": _under,
-    "munderover": _under_over,
-    "mtable": _table,
+    "mfrac": _write_fraction,
+    "mroot": _write_root,
+    "msqrt": _write_square_root,
+    "msub": _write_sub,
+    "msup": _write_sup,
+    "msubsup": _write_sub_sup,
+    "mover": _write_over,
+    "munder": _write_under,
+    "munderover": _write_under_over,
+    "mtable": _write_table,
     "mtr": " & ".join,
 }

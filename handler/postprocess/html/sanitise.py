@@ -1,9 +1,9 @@
 """HTML sanitiser.
 
 The model's output is untrusted, because a document can make the model write anything.
-All HTML of a reply passes through `clean`. It keeps the tags and attributes of the
-prompts, pictures cut out of the page, and links to http, https and mailto. It removes
-styles, scripts and everything that loads by itself.
+All HTML of a reply passes through `clean` or `clean_page`. They keep the tags and
+attributes of the prompts, pictures cut out of the page, and links to http, https and
+mailto. They remove styles, scripts and everything that loads by itself.
 """
 
 from __future__ import annotations
@@ -23,17 +23,20 @@ from handler.postprocess.html.vocabulary import (
 __all__ = ["clean", "clean_page", "is_safe_link", "picture_name"]
 
 _SCHEMES = frozenset({"http", "https", "mailto"})
-_PICTURE = re.compile(r"page-\d+-figure-\d+\.webp", re.ASCII)
-_DATA_URL = re.compile(r"data:image/webp;base64,[A-Za-z0-9+/]+={0,2}", re.ASCII)
+_PICTURE_NAME = re.compile(r"page-\d+-figure-\d+\.webp", re.ASCII)
+_PICTURE_DATA_URL = re.compile(r"data:image/webp;base64,[A-Za-z0-9+/]+={0,2}", re.ASCII)
 
 
 def clean(html: str) -> str:
-    """Return well-formed HTML without active content and foreign pictures."""
+    """Return well-formed HTML without scripts, styles and pictures from elsewhere.
+
+    Raises UnicodeEncodeError for text with lone surrogates.
+    """
     return _CLEANER.clean(html)
 
 
 def clean_page(html: str) -> str:
-    """Sanitise a page; its blocks keep their labels, boxes and data URLs.
+    """Sanitise a page's HTML as `clean` does, but keep boxes and pictures in data URLs.
 
     Lone surrogates, which nh3 rejects, become question marks.
     """
@@ -61,28 +64,28 @@ def is_safe_link(url: str) -> bool:
 def _filter_attribute(tag: str, name: str, value: str) -> str | None:
     if name == "href" and not is_safe_link(value):
         return None
-    if name == "src" and not _PICTURE.fullmatch(value):
+    if name == "src" and not _PICTURE_NAME.fullmatch(value):
         return None
     return value
 
 
 def _filter_page_attribute(tag: str, name: str, value: str) -> str | None:
-    if name == "src" and _DATA_URL.fullmatch(value):
+    if name == "src" and _PICTURE_DATA_URL.fullmatch(value):
         return value
     return _filter_attribute(tag, name, value)
 
 
 def _make_cleaner(
-    more: Mapping[str, set[str]],
-    attribute: Callable[[str, str, str], str | None],
+    extra_attributes: Mapping[str, set[str]],
+    attribute_filter: Callable[[str, str, str], str | None],
     schemes: frozenset[str],
 ) -> nh3.Cleaner:
     kept = {tag: set(names) for tag, names in ATTRIBUTES.items()}
     return nh3.Cleaner(
         tags=KEPT_TAGS,
         clean_content_tags=DROPPED_TAGS,
-        attributes=kept | {"*": set(GLOBAL_ATTRIBUTES)} | dict(more),
-        attribute_filter=attribute,
+        attributes=kept | {"*": set(GLOBAL_ATTRIBUTES)} | dict(extra_attributes),
+        attribute_filter=attribute_filter,
         url_schemes=schemes,
         # Form fields show what is on the page and are not for input.
         set_tag_attribute_values={"input": {"disabled": ""}},

@@ -24,20 +24,23 @@ __all__ = ["TokenReceiver", "Tokeniser", "decode_references"]
 
 
 class TokenReceiver(Protocol):
-    """Receiver of a page's tags and text; it gets kept and rewritten tags only."""
+    """Receiver of a page's tags and text, in order.
+
+    Tags outside `KEPT_TAGS` and `REWRITTEN_TAGS` are not sent.
+    """
 
     def add_text(self, text: str) -> None:
-        """Take text whose character references are not decoded yet."""
+        """Handle text whose character references are not decoded yet."""
 
     def start_element(self, tag: str, attrs: dict[str, str]) -> None: ...
 
     def end_element(self, tag: str) -> None: ...
 
     def add_literal(self, tag: str, attrs: dict[str, str], content: str) -> None:
-        """Take an element whose content is text without character references."""
+        """Handle an element whose content is text without character references."""
 
     def flush(self) -> None:
-        """Take the end of the input."""
+        """Handle the end of the input."""
 
 
 # A quoted value may contain a few `<`, as in `alt="CO<sub>2</sub>"`, but no block.
@@ -68,7 +71,7 @@ _LITERAL_EDGE = re.compile(
 
 
 class Tokeniser:
-    """Tokeniser of HTML, which sends the tags and text to a receiver."""
+    """Tokeniser of HTML. `run` sends the tags and text to the receiver, in order."""
 
     def __init__(self, source: str, receiver: TokenReceiver) -> None:
         self._source = source
@@ -85,7 +88,7 @@ class Tokeniser:
         self._receiver.flush()
 
     def _read_markup(self, start: int) -> int:
-        """Handle the `<` at `start`; return the index at which to continue."""
+        """Handle the tag, comment or text at the `<`; return the index after it."""
         source = self._source
         if source.startswith("<!--", start):
             return self._skip_comment(start)
@@ -124,7 +127,10 @@ class Tokeniser:
         return match.end()
 
     def _skip_dropped(self, tag: str, position: int) -> int:
-        """Skip the content of a dropped tag; an unclosed one ends with its block."""
+        """Return the index after the content of a dropped tag.
+
+        The content of an unclosed tag ends with its block.
+        """
         if tag not in self._unclosed:
             if end := _DROPPED_END[tag].search(self._source, position):
                 return end.end()
@@ -145,24 +151,27 @@ class Tokeniser:
             stop = resume = edge.start() if edge else limit
         content = self._source[position:stop]
         if stop == len(self._source):
-            content = _CUT_LITERAL.sub("", content)
+            content = _CUT_END_TAG.sub("", content)
         self._receiver.add_literal(
             tag, _parse_attributes(match["attrs"]), _decode_literal(content)
         )
         return resume
 
     def _read_cut_tag(self, cut: re.Match[str]) -> int:
-        """Handle a tag in which the answer ends; keep it only if it is an image."""
+        """Handle a tag in which the input ends, and return the index after it.
+
+        An image is sent, text that cannot be a tag stays text, and others are dropped.
+        """
         name, attrs = (cut["name"] or "").lower(), cut["attrs"] or ""
         if name == "img" and attrs:
             self._receiver.start_element("img", _parse_attributes(attrs))
-        elif name and not _may_begin_tag(name, attrs):
+        elif name and not _may_be_cut_tag(name, attrs):
             self._receiver.add_text("<")
             return cut.start() + 1
         return len(self._source)
 
 
-def _may_begin_tag(name: str, attrs: str) -> bool:
+def _may_be_cut_tag(name: str, attrs: str) -> bool:
     if not attrs:
         return any(known.startswith(name) for known in KNOWN_TAGS)
     return name in KNOWN_TAGS and _CUT_ATTRIBUTES.fullmatch(attrs) is not None
@@ -172,8 +181,8 @@ _CUT_ATTRIBUTES = re.compile(
     r"(?:\s++[\w-]++=(?:\"[^\"]*+\"|'[^']*+'|[^\s\"']++(?=\s)))*+"
     r"(?:\s++(?:[\w-]++(?:=(?:\"[^\"]*+|'[^']*+|[^\s\"']*+))?)?)?/?"
 )
-_CUT_LITERAL = re.compile(r"<(?:/[a-z]*+)?\Z")
-_LONG_REFERENCE = re.compile(r"&#[0-9]{8,}+;?")
+_CUT_END_TAG = re.compile(r"<(?:/[a-z]*+)?\Z")
+_LONG_NUMERIC_REFERENCE = re.compile(r"&#[0-9]{8,}+;?")
 _REFERENCE = re.compile(
     r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[a-zA-Z][a-zA-Z0-9]*+);"
 )
@@ -189,11 +198,18 @@ def _parse_attributes(source: str) -> dict[str, str]:
 
 
 def decode_references(text: str) -> str:
-    """Return text with its character references decoded."""
+    """Return text with its character references decoded.
+
+    References to numbers of eight and more digits become U+FFFD.
+    """
     # html.unescape raises on numbers of more than 4,300 digits.
-    return html.unescape(_LONG_REFERENCE.sub("\ufffd", text)) if "&" in text else text
+    return (
+        html.unescape(_LONG_NUMERIC_REFERENCE.sub("\ufffd", text))
+        if "&" in text
+        else text
+    )
 
 
 def _decode_literal(source: str) -> str:
-    """Decode complete character references in LaTeX; `a &amp b` and `&=` stay."""
+    """Decode character references that end with `;`, as LaTeX has other `&`."""
     return _REFERENCE.sub(lambda match: html.unescape(match[0]), source)

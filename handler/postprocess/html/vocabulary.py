@@ -24,12 +24,12 @@ __all__ = [
 ]
 
 
-def _names(words: str) -> frozenset[str]:
+def _split_names(words: str) -> frozenset[str]:
     return frozenset(words.split())
 
 
 # The tags of both prompts, and other tags that carry meaning.
-KEPT_TAGS = _names(
+KEPT_TAGS = _split_names(
     """
     a b bdi bdo big blockquote br caption chem code del div h1 h2 h3 h4 h5 h6 hr i img
     input li math ol p pre rp rt ruby small span strong sub sup table tbody td th thead
@@ -37,17 +37,17 @@ KEPT_TAGS = _names(
     """
 )
 
-REWRITTEN_TAGS = _names("option q select")
+REWRITTEN_TAGS = _split_names("option q select")
 """Tags in the tree of `parse` that `tidy` replaces by kept ones."""
 
-BLOCK_TAGS = _names(
+BLOCK_TAGS = _split_names(
     """
     blockquote caption div h1 h2 h3 h4 h5 h6 hr li ol p pre table tbody td th thead tr
     ul
     """
 )
 
-VOID_TAGS = _names("br hr img input")
+VOID_TAGS = _split_names("br hr img input")
 
 LITERAL_TAGS = frozenset({"math", "chem"})
 """Tags for LaTeX and SMILES, whose whole content is text, including `<` and `&`."""
@@ -86,7 +86,7 @@ RENAMED_TAGS: Mapping[str, str] = {
     "tfoot": "tbody",
 }
 
-DROPPED_TAGS = _names("script style svg template")
+DROPPED_TAGS = _split_names("script style svg template")
 """Tags that are dropped with their content, which is not text of the page."""
 
 KNOWN_TAGS = (
@@ -94,7 +94,7 @@ KNOWN_TAGS = (
     | REWRITTEN_TAGS
     | RENAMED_TAGS.keys()
     | DROPPED_TAGS
-    | _names(
+    | _split_names(
         """
     abbr acronym address animate animatetransform annotation annotation-xml applet
     area audio base basefont bgsound blink body button canvas circle col
@@ -111,7 +111,7 @@ KNOWN_TAGS = (
     )
 )
 
-JOINING_TAGS = _names(
+JOINING_TAGS = _split_names(
     """
     abbr acronym blink data font label mark nobr rb rtc think time wbr
     """

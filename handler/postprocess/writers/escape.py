@@ -1,9 +1,10 @@
 """Escaping of a page's text in Markdown.
 
 The meaning of a character depends on its neighbours, which may come from another
-element. `escaped` therefore replaces special characters by noncharacters, called marks,
-and `finish_line` decides about each mark once its line is complete. Most characters
-need no backslash: `5 * 3`, `snake_case`, `[1]`.
+element. `mark_special_characters` therefore replaces special characters by Unicode
+noncharacters, called marks. Once a line is complete, `resolve_marks` replaces each mark
+by its character, with a backslash where Markdown needs one. Most characters need none:
+`5 * 3`, `snake_case`, `[1]`.
 """
 
 from __future__ import annotations
@@ -16,32 +17,34 @@ from handler.postprocess.html.sanitise import is_safe_link
 
 __all__ = [
     "emphasise",
-    "escape_pairs",
-    "escaped",
-    "finish_line",
-    "link_target",
-    "safe_latex",
+    "escape_dollars_and_backticks",
+    "escape_link_target",
+    "make_latex_safe",
+    "mark_special_characters",
+    "resolve_marks",
     "split_lines",
     "to_one_line",
 ]
 
-_MARKED = "\\*_~[]<&!"
-_MARK_OF = {char: chr(0xFDD0 + index) for index, char in enumerate(_MARKED)}
+_SPECIAL = "\\*_~[]<&!"
+_MARK_OF = {char: chr(0xFDD0 + index) for index, char in enumerate(_SPECIAL)}
 _CHAR_OF = {mark: char for char, mark in _MARK_OF.items()}
 # Mark for a backslash, before a bracket that must neither end nor begin a link.
 _BACKSLASH = "\ufddf"
 _BRACKETS = re.compile(r"[\[\]]")
 _DOLLAR = "\ufdde"
 _BACKTICK = "\ufddd"
-_PAIRED = {"`": _BACKTICK, "$": _DOLLAR}
+_PAIRED_MARKS = {"`": _BACKTICK, "$": _DOLLAR}
 # A page may contain these noncharacters; they must not be mistaken for marks.
-_RESERVED = dict.fromkeys(map(chr, range(0xFDD0, 0xFDE0)), "\ufffd")
+_REPLACED_NONCHARACTERS = dict.fromkeys(map(chr, range(0xFDD0, 0xFDE0)), "\ufffd")
 # CommonMark ends lines only at "\r" and "\n"; some readers also end them at these.
 _SEPARATORS = "\n\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"
-_ONE_LINE = str.maketrans({**_RESERVED, **dict.fromkeys("\r" + _SEPARATORS, " ")})
+_TO_SPACES = str.maketrans(
+    {**_REPLACED_NONCHARACTERS, **dict.fromkeys("\r" + _SEPARATORS, " ")}
+)
 _LINE_END = re.compile(f"\r\n?|[{_SEPARATORS}]")
-_ESCAPES = str.maketrans({**_MARK_OF, **_PAIRED})
-_RUNS = re.compile("([\ufdd0-\ufddf])\\1*")
+_ESCAPES = str.maketrans({**_MARK_OF, **_PAIRED_MARKS})
+_MARK_RUNS = re.compile("([\ufdd0-\ufddf])\\1*")
 _PUNCTUATION = (
     frozenset(string.punctuation)
     | _CHAR_OF.keys()
@@ -60,20 +63,26 @@ _LINE_STARTS = re.compile(
 
 
 def to_one_line(text: str) -> str:
-    """Return text without line separators and without the marks of this module."""
-    return text.translate(_ONE_LINE)
+    """Return text with spaces for line separators.
+
+    Noncharacters that this module uses as marks become U+FFFD.
+    """
+    return text.translate(_TO_SPACES)
 
 
 def split_lines(text: str) -> list[str]:
-    """Return the lines of a listing, split at every line separator of Unicode."""
-    return [line.translate(_ONE_LINE) for line in _LINE_END.split(text)]
+    """Return the lines of a listing, split at every line separator of Unicode.
+
+    Noncharacters that this module uses as marks become U+FFFD.
+    """
+    return [line.translate(_TO_SPACES) for line in _LINE_END.split(text)]
 
 
-def escaped(text: str, *, in_brackets: bool = False) -> str:
-    """Return text with special characters as marks, which `finish_line` resolves.
+def mark_special_characters(text: str, *, in_brackets: bool = False) -> str:
+    """Replace special characters of text by marks, which `resolve_marks` replaces back.
 
-    Line separators become spaces. `in_brackets` escapes brackets in any case, for the
-    words of a link.
+    Line separators become spaces. `in_brackets` is for the words of a link: brackets
+    then get a backslash in any case.
     """
     text = to_one_line(text)
     if in_brackets:
@@ -81,18 +90,19 @@ def escaped(text: str, *, in_brackets: bool = False) -> str:
     return text.translate(_ESCAPES)
 
 
-def finish_line(line: str, *, starts_block: bool = True) -> str:
-    """Resolve the marks of a line: add backslashes where Markdown needs them.
+def resolve_marks(line: str, *, starts_block: bool = True) -> str:
+    """Replace the marks of a line by characters, with backslashes where needed.
 
-    `starts_block` is False where `1.` or `#` cannot begin a list or a heading.
+    A line that would begin a list, heading or other block is escaped too, unless
+    `starts_block` is False, which means that the line is not at the start of a block.
     """
-    line = escape_pairs(line)
+    line = escape_dollars_and_backticks(line)
     # CommonMark makes a link of an e-mail address in angle brackets: `<1@a.example>`.
     has_address = "@" in line
     has_strike = "~~" in line
     if _LINK.search(line):
         line = _end_bare_links(line)
-    line = _RUNS.sub(
+    line = _MARK_RUNS.sub(
         lambda match: _resolve_run(match, line, has_address, has_strike), line
     )
     start = _LINE_STARTS.match(line) if starts_block else None
@@ -112,10 +122,11 @@ _CODE_OR_LINK = re.compile(
 
 
 def _end_bare_links(line: str) -> str:
-    """Return a line in which bare links end before text that must not become markup.
+    """Write `<` as `&lt;`, and end bare links before adjacent code by a comment.
 
     GitHub's Markdown turns a bare address into a link up to the next space or `<`. A
-    backslash or backtick before that is part of the address and escapes nothing.
+    backslash or backtick before that is part of the address and escapes nothing, so
+    text after the address could otherwise become markup.
     """
     line = line.replace(_MARK_OF["<"], "&lt;")
     return _CODE_OR_LINK.sub(
@@ -124,12 +135,13 @@ def _end_bare_links(line: str) -> str:
     )
 
 
-def escape_pairs(text: str, *, in_row: bool = False) -> str:
-    """Return a paragraph with dollars and backticks escaped if two could form a pair.
+def escape_dollars_and_backticks(text: str, *, in_row: bool = False) -> str:
+    """Replace the marks of dollars and backticks, escaped where they could form a pair.
 
-    `text` must be the whole paragraph, or a cell of a row if `in_row` is set. A single
-    dollar in a paragraph needs no backslash, but some readers pair dollars of different
-    cells. Beside a code span a backtick becomes a character reference, because some
+    `text` must be the whole paragraph, or one cell of a table row if `in_row` is True.
+    The only dollar of a paragraph stays as it is. In a cell every dollar gets a
+    backslash, because some readers pair dollars of different cells. A backtick gets a
+    backslash. Beside a code span it becomes a character reference instead, because some
     readers pair even an escaped backtick with one of the span's.
     """
     if _BACKTICK in text:
@@ -143,7 +155,7 @@ def escape_pairs(text: str, *, in_row: bool = False) -> str:
 def _resolve_run(
     match: re.Match[str], line: str, has_address: bool, has_strike: bool
 ) -> str:
-    """Return a run of equal characters, escaped as its neighbours require."""
+    """Return the characters of a run of equal marks, escaped as neighbours require."""
     mark = match[1]
     if mark == _BACKSLASH:
         return "\\"
@@ -151,22 +163,25 @@ def _resolve_run(
     before = line[match.start() - 1 : match.start()]
     after = line[match.end() : match.end() + 1]
     run = char * len(match[0])
-    every = ("\\" + char) * len(match[0])
+    escaped_run = ("\\" + char) * len(match[0])
     if before == _BACKSLASH:
-        return run[:1] + every[2:]
-    is_apart = not before.strip() and not after.strip()
+        return run[:1] + escaped_run[2:]
+    is_between_spaces = not before.strip() and not after.strip()
     match char:
         case "\\":
             # In a run, each backslash escapes the next, so the whole run is escaped.
-            return every if len(run) > 1 or not after or after in _PUNCTUATION else run
+            is_escaped = len(run) > 1 or not after or after in _PUNCTUATION
+            return escaped_run if is_escaped else run
         case "*":
-            return run if is_apart else every
+            return run if is_between_spaces else escaped_run
         case "_":
-            is_inside = _is_word(before) and _is_word(after)
-            return run if is_apart or is_inside else every
+            is_inside_word = _is_letter_or_digit(before) and _is_letter_or_digit(after)
+            return run if is_between_spaces or is_inside_word else escaped_run
         case "~":
+            # A tilde that means "about", as in `~5`.
             is_about = not before.strip() and after.isalnum() and run == "~"
-            return run if is_apart or (is_about and not has_strike) else every
+            is_kept = is_between_spaces or (is_about and not has_strike)
+            return run if is_kept else escaped_run
         case "[":
             return run
         case "]":
@@ -174,7 +189,7 @@ def _resolve_run(
                 f"\\{char}" if after and after in "([:" + _MARK_OF["["] else char
             )
         case "<":
-            is_tag = after.isalpha() or after in ("/", "?", *_OPENERS)
+            is_tag = after.isalpha() or after in ("/", "?", *_DECLARATION_STARTS)
             is_tag = is_tag or (has_address and not after.isspace())
             return run[:-1] + (f"\\{char}" if is_tag else char)
         case "&":
@@ -184,22 +199,24 @@ def _resolve_run(
             return run[:-1] + (f"\\{char}" if after in ("[", _MARK_OF["["]) else char)
 
 
-_OPENERS = ("!", _MARK_OF["!"])
+_DECLARATION_STARTS = ("!", _MARK_OF["!"])
 _REFERENCE = re.compile(r"&(?:#[0-9xX]|[A-Za-z][A-Za-z0-9]*;)")
 
 
-def _is_word(char: str) -> bool:
+def _is_letter_or_digit(char: str) -> bool:
     return char.isalnum()
 
 
 def emphasise(
     inner: str, mark: str, before: str, after: str, *, is_nested: bool = False
 ) -> str:
-    """Return each line between emphasis marks, or tags where marks would not work.
+    """Put each line of `inner` between emphasis marks, or tags where marks do not work.
 
-    `before` and `after` are the adjacent characters. CommonMark ignores `**` between a
-    letter and punctuation, which is common in Japanese and Chinese text. Inside other
-    emphasis (`is_nested`), an opening mark that could also close would end the other.
+    `mark` is `**`, `*` or `~~`; the tags are `<b>`, `<i>` and `<del>`. Blank lines stay
+    as they are. `before` and `after` are the adjacent characters, or empty. CommonMark
+    ignores `**` between a letter and punctuation, which is common in Japanese and
+    Chinese text. Inside other emphasis (`is_nested`), an opening mark that could also
+    close would end the outer emphasis.
     """
     return "\n".join(
         _emphasise_line(line, mark, before, after, is_nested)
@@ -218,8 +235,8 @@ def _emphasise_line(
         return line
     lead = line[: len(line) - len(line.lstrip(" "))]
     trail = line[len(line.rstrip(" ")) :]
-    opens = not _is_mark_ignored(words[0], "" if lead else before, is_nested)
-    closes = not _is_mark_ignored(words[-1], "" if trail else after)
+    opens = not _is_emphasis_ignored(words[0], "" if lead else before, is_nested)
+    closes = not _is_emphasis_ignored(words[-1], "" if trail else after)
     # Some readers take a star inside a formula for an emphasis mark.
     opens = opens and not any(mark[0] in formula for formula in _FORMULA.findall(words))
     if opens and closes:
@@ -231,8 +248,11 @@ def _emphasise_line(
 _FORMULA = re.compile(r"(?<!\\)\$((?:\\.|[^$\\])*+)\$")
 
 
-def _is_mark_ignored(inner: str, outer: str, is_nested: bool = False) -> bool:
-    """Return True if readers ignore or misread a mark between these characters."""
+def _is_emphasis_ignored(inner: str, outer: str, is_nested: bool = False) -> bool:
+    """Return True if readers ignore or misread an emphasis mark between two characters.
+
+    `inner` is the emphasised character; `outer` may be empty.
+    """
     if inner.isspace():
         return True
     if not outer or outer.isspace():
@@ -249,8 +269,8 @@ def _is_punctuation(char: str, categories: str) -> bool:
     return char in _PUNCTUATION or unicodedata.category(char)[0] in categories
 
 
-def link_target(url: str) -> str:
-    """Return a link's target for Markdown; an empty string if the link is unsafe."""
+def escape_link_target(url: str) -> str:
+    """Percent-encode a link's target for Markdown; return "" if the link is unsafe."""
     url = url.strip()
     if not is_safe_link(url):
         return ""
@@ -261,20 +281,24 @@ def link_target(url: str) -> str:
 _URL_ESCAPES = {char: f"%{ord(char):02X}" for char in " ()<>\\[]\"'`*~$|"}
 
 
-def safe_latex(latex: str, *, in_brackets: bool = False) -> str:
-    """Return equivalent LaTeX that contains no Markdown or HTML markup.
+def make_latex_safe(latex: str, *, in_brackets: bool = False) -> str:
+    """Rewrite LaTeX to equivalent LaTeX that contains no Markdown or HTML markup.
 
-    Some readers do not know dollars and would read `<b>` as a tag and `[x](y)` as a
-    link. A space inside, which LaTeX ignores, prevents that. A backtick could begin a
-    code span that ends after the formula, so it is replaced by the quotation mark or
-    accent that LaTeX prints for it. `in_brackets` is for the words of a link.
+    Some readers do not know formulas between dollars and would read `<b>` as a tag and
+    `[x](y)` as a link. A space inside, which LaTeX ignores, prevents that. A backtick
+    could begin a code span that ends after the formula, so it is replaced by the
+    quotation mark or accent that LaTeX prints for it. Dollars get a backslash, and a
+    backslash at the end is removed. `in_brackets` is for the words of a link: unpaired
+    brackets become `\\lbrack` and `\\rbrack`.
     """
     latex = "\n".join(map(to_one_line, latex.split("\n")))
     if "`" in latex:
-        latex = _GRAVE.sub(lambda match: match[1] + _add_grave_accent(match), latex)
+        latex = _GRAVE_ACCENT.sub(
+            lambda match: match[1] + _add_grave_accent(match), latex
+        )
         latex = latex.replace("``", "\u201c").replace("`", "\u2018")
-    is_tag = r"<(?=\S)" if "@" in latex else r"<(?=[A-Za-z/!?])"
-    latex = re.sub(is_tag, "< ", latex)
+    tag_start = r"<(?=\S)" if "@" in latex else r"<(?=[A-Za-z/!?])"
+    latex = re.sub(tag_start, "< ", latex)
     latex = re.sub(r"\](?=[(\[:])", "] ", latex)
     latex = re.sub(r"(?<!\\)((?:\\\\)*+)\$", r"\1\\$", latex)
     if re.search(r"(?<!\\)(?:\\\\)*+\\\Z", latex):
@@ -282,7 +306,9 @@ def safe_latex(latex: str, *, in_brackets: bool = False) -> str:
     return _escape_unpaired_brackets(latex).strip() if in_brackets else latex.strip()
 
 
-_GRAVE = re.compile(r"((?<!\\)(?:\\\\)*+)\\`\s*+(?:\{\s*+([A-Za-z])\s*+\}|([A-Za-z]))")
+_GRAVE_ACCENT = re.compile(
+    r"((?<!\\)(?:\\\\)*+)\\`\s*+(?:\{\s*+([A-Za-z])\s*+\}|([A-Za-z]))"
+)
 
 
 def _add_grave_accent(match: re.Match[str]) -> str:
@@ -295,17 +321,17 @@ _BRACKET_NAMES = {"[": "\\lbrack ", "]": "\\rbrack "}
 
 def _escape_unpaired_brackets(latex: str) -> str:
     """Return LaTeX with commands in place of unpaired brackets, as in `[0, 1)`."""
-    opened: list[int] = []
-    single: list[int] = []
+    unpaired_opening: list[int] = []
+    unpaired_closing: list[int] = []
     for match in _BRACKET.finditer(latex):
         if match[0] == "[":
-            opened.append(match.start())
+            unpaired_opening.append(match.start())
         elif match[0] == "]":
-            if opened:
-                opened.pop()
+            if unpaired_opening:
+                unpaired_opening.pop()
             else:
-                single.append(match.start())
+                unpaired_closing.append(match.start())
     chars = list(latex)
-    for index in (*opened, *single):
+    for index in (*unpaired_opening, *unpaired_closing):
         chars[index] = _BRACKET_NAMES[chars[index]]
     return "".join(chars)

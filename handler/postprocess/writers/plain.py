@@ -5,38 +5,38 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from handler.postprocess.html.flow import (
-    code_of,
-    collapsed,
+from handler.postprocess.html.markup import Element, Node
+from handler.postprocess.html.structure import (
+    code_text_of,
+    collapse_white_space,
+    form_field_text,
     grid_of,
-    input_mark,
-    items_of,
     latex_of,
+    list_items_of,
     split_into_blocks,
 )
-from handler.postprocess.html.markup import Element, Node
 
 __all__ = ["text_from"]
 
 
 def text_from(nodes: Iterable[Node]) -> str:
-    """Return sanitised HTML as plain text, with LaTeX unchanged.
+    """Return sanitised HTML as plain text, without a line break at the end.
 
-    Blocks are separated by blank lines, and cells by tabs. The columns and rows that a
-    cell spans are empty after it. Quotations are indented, and descriptions of pictures
-    are left out.
+    Blocks are separated by blank lines, and cells by tabs. The further columns and rows
+    that a cell spans are empty. Formulas are LaTeX without delimiters. Block quotes are
+    indented, and pictures and their descriptions are left out.
     """
     return "\n\n".join(_write_blocks(nodes))
 
 
 def _write_blocks(nodes: Iterable[Node]) -> list[str]:
-    found: list[str] = []
+    blocks: list[str] = []
     for portion in split_into_blocks(nodes):
         if isinstance(portion, list):
-            found.append(_strip_lines(_write_inline(portion)))
+            blocks.append(_strip_lines(_write_inline(portion)))
         else:
-            found.extend(_write_block(portion))
-    return [block for block in found if block]
+            blocks.extend(_write_block(portion))
+    return [block for block in blocks if block]
 
 
 def _write_block(element: Element) -> list[str]:
@@ -44,7 +44,7 @@ def _write_block(element: Element) -> list[str]:
         case "math" | "chem":
             return [latex_of(element)]
         case "pre":
-            return [code_of(element.children).strip("\n")]
+            return [code_text_of(element.children).strip("\n")]
         case "ul" | "ol":
             return [_write_list(element)]
         case "table":
@@ -59,7 +59,7 @@ def _write_block(element: Element) -> list[str]:
 
 def _write_list(element: Element) -> str:
     lines = []
-    for item in items_of(element):
+    for item in list_items_of(element):
         marker = "- " if item.number is None else f"{item.label}. "
         text = "\n".join(_write_blocks(item.children))
         lines.append(marker + text.replace("\n", "\n" + " " * len(marker)))
@@ -84,7 +84,7 @@ def _is_row(node: Node) -> bool:
 def _write_cell(cell: Element | None) -> str:
     if cell is None:
         return ""
-    return collapsed(" ".join(_write_blocks(cell.children))).strip()
+    return collapse_white_space(" ".join(_write_blocks(cell.children))).strip()
 
 
 def _write_inline(nodes: Iterable[Node]) -> str:
@@ -93,14 +93,14 @@ def _write_inline(nodes: Iterable[Node]) -> str:
 
 def _write_node(node: Node) -> str:
     if isinstance(node, str):
-        return collapsed(node)
+        return collapse_white_space(node)
     match node.tag:
         case "math" | "chem":
             return latex_of(node)
         case "br":
             return "\n"
         case "input":
-            return input_mark(node)
+            return form_field_text(node)
         case "img":
             return " "
         case "rt":
@@ -111,5 +111,5 @@ def _write_node(node: Node) -> str:
 
 
 def _strip_lines(text: str) -> str:
-    lines = [collapsed(line).strip() for line in text.split("\n")]
+    lines = [collapse_white_space(line).strip() for line in text.split("\n")]
     return "\n".join(lines).strip("\n")

@@ -1,4 +1,7 @@
-"""HTML structure that the Markdown and text writers share: blocks, lists, tables."""
+"""Functions that read the structure of an HTML tree: blocks, lists, tables, formulas.
+
+The writers of Markdown and plain text share them.
+"""
 
 from __future__ import annotations
 
@@ -12,41 +15,41 @@ from handler.postprocess.html.vocabulary import BLOCK_TAGS, LITERAL_TAGS
 
 __all__ = [
     "ListItem",
-    "code_of",
-    "collapsed",
+    "code_text_of",
+    "collapse_white_space",
+    "form_field_text",
     "grid_of",
-    "input_mark",
-    "is_block",
-    "items_of",
+    "is_block_level",
     "latex_of",
+    "list_items_of",
     "rows_of",
     "split_into_blocks",
 ]
 
-_SPACES = re.compile(r"[ \t\r\n\f]+")
+_WHITE_SPACE = re.compile(r"[ \t\r\n\f]+")
 _MAX_ITEM_NUMBER = 999_999
-_DELIMITERS = (("$$", "$$"), ("\\[", "\\]"), ("\\(", "\\)"), ("$", "$"))
+_LATEX_DELIMITERS = (("$$", "$$"), ("\\[", "\\]"), ("\\(", "\\)"), ("$", "$"))
 
 
-def collapsed(text: str) -> str:
+def collapse_white_space(text: str) -> str:
     """Return text with white space collapsed as in HTML; no-break spaces are kept."""
-    return _SPACES.sub(" ", text)
+    return _WHITE_SPACE.sub(" ", text)
 
 
-def is_block(node: Node) -> bool:
+def is_block_level(node: Node) -> bool:
     """Return True if a node is shown on lines of its own or contains such a node."""
     if isinstance(node, str):
         return False
     if node.tag in LITERAL_TAGS:
         return node.attrs.get("display") == "block"
-    return node.tag in BLOCK_TAGS or any(map(is_block, node.children))
+    return node.tag in BLOCK_TAGS or any(map(is_block_level, node.children))
 
 
 def split_into_blocks(nodes: Iterable[Node]) -> Iterator[Element | list[Node]]:
     """Yield block elements alone, and the inline nodes between them as lists."""
     run: list[Node] = []
     for node in nodes:
-        if isinstance(node, Element) and is_block(node):
+        if isinstance(node, Element) and is_block_level(node):
             if run:
                 yield run
             yield node
@@ -59,7 +62,10 @@ def split_into_blocks(nodes: Iterable[Node]) -> Iterator[Element | list[Node]]:
 
 @dataclass(frozen=True, slots=True)
 class ListItem:
-    """Entry of a list; `number` and `type` are None if the list has none."""
+    """Entry of a list.
+
+    `number` is None in a `ul`. `type` is the list's attribute, such as `a`, or None.
+    """
 
     number: int | None
     children: list[Node]
@@ -67,23 +73,23 @@ class ListItem:
 
     @property
     def label(self) -> str:
-        """The number as shown on the page: `4`, `d`, `IV`; empty in a `ul`."""
+        """The number as a browser shows it: `4`, `d`, `IV`; empty in a `ul`."""
         if self.number is None:
             return ""
         match self.type:
             case "a" | "A":
-                return _cased(_letters(self.number), self.type)
+                return _match_case(_to_letters(self.number), self.type)
             case "i" | "I":
-                return _cased(_roman(self.number), self.type)
+                return _match_case(_to_roman_numerals(self.number), self.type)
         return str(self.number)
 
 
-def _cased(label: str, list_type: str) -> str:
+def _match_case(label: str, list_type: str) -> str:
     return label.upper() if list_type.isupper() else label
 
 
-def _letters(number: int) -> str:
-    """Return `a` to `z`, then `aa`; digits for numbers below 1."""
+def _to_letters(number: int) -> str:
+    """Return `a` for 1, `z` for 26, `aa` for 27; digits for numbers below 1."""
     if number < 1:
         return str(number)
     letters = ""
@@ -93,30 +99,30 @@ def _letters(number: int) -> str:
     return letters
 
 
-_ROMAN = (
+_ROMAN_NUMERALS = (
     *((1000, "m"), (900, "cm"), (500, "d"), (400, "cd"), (100, "c"), (90, "xc")),
     *((50, "l"), (40, "xl"), (10, "x"), (9, "ix"), (5, "v"), (4, "iv"), (1, "i")),
 )
 
 
-def _roman(number: int) -> str:
+def _to_roman_numerals(number: int) -> str:
     """Return Roman numerals from 1 to 3,999; digits for other numbers."""
     if not 1 <= number <= 3_999:
         return str(number)
     numerals = ""
-    for value, numeral in _ROMAN:
+    for value, numeral in _ROMAN_NUMERALS:
         count, number = divmod(number, value)
         numerals += count * numeral
     return numerals
 
 
-def items_of(element: Element) -> list[ListItem]:
+def list_items_of(element: Element) -> list[ListItem]:
     """Return the entries of a `ul` or `ol`.
 
-    Content outside `li` becomes an entry. A list directly inside a list, as models
-    often write nested lists, becomes part of the entry before it.
+    Content outside `li` becomes an entry. A list that is directly inside a list, as
+    models often write nested lists, becomes part of the entry before it.
     """
-    number, step = _numbering(element)
+    number, step = _numbering_of(element)
     list_type = element.attrs.get("type") if element.tag == "ol" else None
     items: list[ListItem] = []
     for node in element.children:
@@ -137,8 +143,8 @@ def items_of(element: Element) -> list[ListItem]:
     return items
 
 
-def _numbering(element: Element) -> tuple[int | None, int]:
-    """Return the first number of a list, None for a `ul`, and the step to the next."""
+def _numbering_of(element: Element) -> tuple[int | None, int]:
+    """Return a list's first number and the step to the next; None and 0 for a `ul`."""
     if element.tag != "ol":
         return None, 0
     is_reversed = "reversed" in element.attrs
@@ -152,12 +158,13 @@ def _numbering(element: Element) -> tuple[int | None, int]:
 def grid_of(table: Element) -> list[list[Element | None]]:
     """Return the cells of a table in their columns, row by row.
 
-    None fills columns that a cell to the left or above spans. Spans are ignored if they
-    would make the grid several times as large as the number of cells.
+    None fills columns that a cell to the left or above spans; None at the end of a row
+    is left out. All spans are ignored if they would make the grid several times as
+    large as the number of cells.
     """
     rows = rows_of(table)
     num_columns = max(map(len, rows), default=0)
-    num_spare = 3 * sum(map(len, rows)) + 100
+    num_spare_places = 3 * sum(map(len, rows)) + 100
     grid: list[list[Element | None]] = []
     # Number of rows for which each column is still spanned.
     spanned: dict[int, int] = {}
@@ -174,11 +181,11 @@ def grid_of(table: Element) -> list[list[Element | None]]:
                 # A rowspan of 0 reaches to the end of the table.
                 below[column] = height - 1 if height else len(rows)
             line += [cell, *[None] * (width - 1)]
-        num_spare -= len(line) - len(row)
-        if num_spare < 0:
+        num_spare_places -= len(line) - len(row)
+        if num_spare_places < 0:
             return [list(row) for row in rows]
-        left = {column: num_rows - 1 for column, num_rows in spanned.items()}
-        spanned = {c: n for c, n in (left | below).items() if n > 0}
+        remaining = {column: num_rows - 1 for column, num_rows in spanned.items()}
+        spanned = {c: n for c, n in (remaining | below).items() if n > 0}
         while line and line[-1] is None:
             line.pop()
         grid.append(line)
@@ -186,13 +193,16 @@ def grid_of(table: Element) -> list[list[Element | None]]:
 
 
 def _skip_spanned(line: list[Element | None], spanned: dict[int, int]) -> None:
-    """Append None for the columns that cells of the rows above span."""
+    """Append None to `line` until its next column is not spanned from above."""
     while len(line) in spanned:
         line.append(None)
 
 
 def rows_of(table: Element) -> list[list[Element]]:
-    """Return the cells of a table, row by row."""
+    """Return the cells of a table, row by row, without regard to spans.
+
+    Content of a row outside cells becomes a cell.
+    """
     rows = []
     for node in table.children:
         if isinstance(node, str):
@@ -214,7 +224,7 @@ def _as_cell(node: Node) -> Element:
     return Element("td", {}, [node])
 
 
-_COMMENT = re.compile(r"(?<!\\)((?:\\\\)*+)%(?=[^\n]*+\n)")
+_LATEX_COMMENT = re.compile(r"(?<!\\)((?:\\\\)*+)%(?=[^\n]*+\n)")
 _NEWLINES = re.compile(r"[ \t\r\f]*+\n\s*+")
 
 
@@ -222,30 +232,30 @@ def latex_of(element: Element, *, is_one_line: bool = False) -> str:
     """Return the text of a `math` or `chem` element without its LaTeX delimiters.
 
     Line breaks become spaces, except after a LaTeX comment, which would otherwise hide
-    the rest of the formula. `is_one_line` escapes the `%` instead, so that the comment
-    is shown.
+    the rest of the formula. `is_one_line` escapes the comment's `%` instead, so that
+    the formula has no line break and the comment is shown.
     """
     text = text_of(element.children).strip()
     if element.tag == "math" and "%" in text and "\n" in text:
         text = _NEWLINES.sub("\n", text)
         if is_one_line:
-            text = _COMMENT.sub(r"\1\\%", text)
+            text = _LATEX_COMMENT.sub(r"\1\\%", text)
         else:
             return _strip_delimiters(_break_after_comments(text))
-    return _strip_delimiters(collapsed(text))
+    return _strip_delimiters(collapse_white_space(text))
 
 
 def _break_after_comments(text: str) -> str:
-    """Return LaTeX with a line break after each comment."""
+    """Return LaTeX with line breaks after comments only; others become spaces."""
     lines = []
     for line in text.split("\n"):
-        is_open = _COMMENT.search(line + "\n") is not None
-        lines.append(collapsed(line) + ("\n" if is_open else " "))
+        has_comment = _LATEX_COMMENT.search(line + "\n") is not None
+        lines.append(collapse_white_space(line) + ("\n" if has_comment else " "))
     return "".join(lines).strip()
 
 
 def _strip_delimiters(text: str) -> str:
-    for opening, closing in _DELIMITERS:
+    for opening, closing in _LATEX_DELIMITERS:
         inner = text[len(opening) : len(text) - len(closing)]
         if (
             len(text) > len(opening) + len(closing)
@@ -258,8 +268,11 @@ def _strip_delimiters(text: str) -> str:
     return text
 
 
-def code_of(nodes: Iterable[Node]) -> str:
-    """Return the text of a listing with its line breaks."""
+def code_text_of(nodes: Iterable[Node]) -> str:
+    """Return the text of a listing or of code, with its line breaks.
+
+    Form fields are text such as `[x]`, formulas LaTeX, and images a space.
+    """
     return "".join(map(_code_piece, nodes))
 
 
@@ -270,30 +283,30 @@ def _code_piece(node: Node) -> str:
         case "br":
             return "\n"
         case "input":
-            return input_mark(node)
+            return form_field_text(node)
         case "img":
             return " "
         case "math" | "chem":
             return latex_of(node)
-    inner = code_of(node.children)
+    inner = code_text_of(node.children)
     if node.tag == "rt":
         return f"({inner})" if inner.strip() else inner
     return f"\n{inner}\n" if node.tag in BLOCK_TAGS else inner
 
 
-def input_mark(element: Element) -> str:
-    """Return a form field as text: `[x]`, `( )`, its value or `____`."""
+def form_field_text(element: Element) -> str:
+    """Return an `<input>` as text: `[x]`, `( )`, its value, or `____` without one."""
     is_checked = "checked" in element.attrs
     match element.attrs.get("type"):
         case "checkbox":
             return "[x]" if is_checked else "[ ]"
         case "radio":
             return "(x)" if is_checked else "( )"
-    return collapsed(element.attrs.get("value", "")).strip() or "____"
+    return collapse_white_space(element.attrs.get("value", "")).strip() or "____"
 
 
-def _parse_integer(written: str | None, default: int) -> int:
+def _parse_integer(value: str | None, default: int) -> int:
     # The pattern bounds the digits: int() raises above 4,300 of them.
-    if written is None or not re.fullmatch(r"-?\d{1,6}", written, re.ASCII):
+    if value is None or not re.fullmatch(r"-?\d{1,6}", value, re.ASCII):
         return default
-    return min(int(written), _MAX_ITEM_NUMBER)
+    return min(int(value), _MAX_ITEM_NUMBER)
