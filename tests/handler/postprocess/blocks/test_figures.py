@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 
-from tests.handler.postprocess.pages import REPORT, block, convert
+from tests.handler.postprocess.pages import REPORT, convert, make_block
 
 
 def test_no_picture_names_without_include_images():
     content = convert(
-        block('<img alt="A ship" src="a.png"><p>Seen from the quay.</p>', "Figure")
-        + block('<img src="b.png">', "Image")
+        make_block('<img alt="A ship" src="a.png"><p>Seen from the quay.</p>', "Figure")
+        + make_block('<img src="b.png">', "Image")
     )
 
     assert content.figures == {}
@@ -21,7 +21,7 @@ def test_no_picture_names_without_include_images():
 
 
 def test_picture_without_a_box_has_no_name():
-    content = convert(block('<img alt="A"/>', "Image", "?"), include_images=True)
+    content = convert(make_block('<img alt="A"/>', "Image", "?"), include_images=True)
 
     assert content.figures == {}
     assert content.markdown == "*A*"
@@ -29,10 +29,10 @@ def test_picture_without_a_box_has_no_name():
 
 def test_pictures_are_numbered_within_their_page():
     content = convert(
-        block("text")
-        + block('<img alt="A"/>', "Image", "?")
-        + block('<img alt="B"/>', "Image")
-        + block("C", "Figure", "[10, 20, 30, 40]"),
+        make_block("text")
+        + make_block('<img alt="A"/>', "Image", "?")
+        + make_block('<img alt="B"/>', "Image")
+        + make_block("C", "Figure", "[10, 20, 30, 40]"),
         include_images=True,
         page_number=7,
     )
@@ -45,7 +45,7 @@ def test_pictures_are_numbered_within_their_page():
 
 def test_picture_in_a_complex_block_uses_its_own_box():
     content = convert(
-        block(
+        make_block(
             '<div data-bbox="[10, 20, 60, 70]" data-label="Figure"><img alt="A"></div>'
             '<div data-label="Figure"><img alt="B"></div><img alt="C">',
             "Complex-Block",
@@ -64,7 +64,9 @@ def test_picture_in_a_complex_block_uses_its_own_box():
 
 
 def test_a_page_has_at_most_64_pictures():
-    boxes = [block('<img alt="A">', "Image", f"[0, 0, {n + 9}, 9]") for n in range(500)]
+    boxes = [
+        make_block('<img alt="A">', "Image", f"[0, 0, {n + 9}, 9]") for n in range(500)
+    ]
 
     assert len(convert("".join(boxes), include_images=True).figures) == 64
 

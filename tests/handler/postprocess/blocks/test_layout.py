@@ -7,19 +7,21 @@ import pytest
 from handler.postprocess.blocks.layout import LABELS, parse_bbox, parse_label
 from handler.profiles import BboxFormat
 
-JSON = BboxFormat.JSON_1024
-SPACED = BboxFormat.SPACED_1000
+JSON_1024 = BboxFormat.JSON_1024
+SPACED_1000 = BboxFormat.SPACED_1000
 
 
 @pytest.mark.parametrize("label", LABELS)
-@pytest.mark.parametrize("spell", [str.lower, str.upper, lambda s: s.replace("-", "_")])
-def test_known_labels_are_recognised_in_any_spelling(label, spell):
-    assert parse_label(spell(label)) == label
-    assert parse_label(f" {spell(label).replace('-', ' ')} ") == label
+@pytest.mark.parametrize(
+    "change_spelling", [str.lower, str.upper, lambda s: s.replace("-", "_")]
+)
+def test_known_labels_are_recognised_in_any_spelling(label, change_spelling):
+    assert parse_label(change_spelling(label)) == label
+    assert parse_label(f" {change_spelling(label).replace('-', ' ')} ") == label
 
 
 @pytest.mark.parametrize(
-    ("written", "label"),
+    ("value", "label"),
     [
         (None, "Block"),
         ("", "Block"),
@@ -32,30 +34,30 @@ def test_known_labels_are_recognised_in_any_spelling(label, spell):
         ("x" * 99, "x" * 41),
     ],
 )
-def test_unknown_labels_are_sanitised_and_kept(written, label):
-    assert parse_label(written) == label
+def test_unknown_labels_are_sanitised_and_kept(value, label):
+    assert parse_label(value) == label
 
 
 @pytest.mark.parametrize(
-    ("written", "form", "bbox"),
+    ("value", "bbox_format", "bbox"),
     [
-        ("[0, 0, 1024, 1024]", JSON, (0, 0, 2048, 1000)),
-        ("[512, 256, 768, 512]", JSON, (1024, 250, 1536, 500)),
-        ("0 0 1000 1000", SPACED, (0, 0, 2048, 1000)),
-        ("500 250 750 500", SPACED, (1024, 250, 1536, 500)),
-        ("512 256 768 512", JSON, (1024, 250, 1536, 500)),
-        ("  [ 500,250,\t750 , 500.0 ] ", SPACED, (1024, 250, 1536, 500)),
-        ("[768, 512, 512, 256]", JSON, (1024, 250, 1536, 500)),
-        ("[-50, -1, 512, 2000]", JSON, (0, 0, 1024, 1000)),
-        ("[1e3, 0, 512, 512]", JSON, (1024, 0, 2000, 500)),
+        ("[0, 0, 1024, 1024]", JSON_1024, (0, 0, 2048, 1000)),
+        ("[512, 256, 768, 512]", JSON_1024, (1024, 250, 1536, 500)),
+        ("0 0 1000 1000", SPACED_1000, (0, 0, 2048, 1000)),
+        ("500 250 750 500", SPACED_1000, (1024, 250, 1536, 500)),
+        ("512 256 768 512", JSON_1024, (1024, 250, 1536, 500)),
+        ("  [ 500,250,\t750 , 500.0 ] ", SPACED_1000, (1024, 250, 1536, 500)),
+        ("[768, 512, 512, 256]", JSON_1024, (1024, 250, 1536, 500)),
+        ("[-50, -1, 512, 2000]", JSON_1024, (0, 0, 1024, 1000)),
+        ("[1e3, 0, 512, 512]", JSON_1024, (1024, 0, 2000, 500)),
     ],
 )
-def test_boxes_are_scaled_to_pixels_and_clipped_to_the_page(written, form, bbox):
-    assert parse_bbox(written, form, width=2048, height=1000) == bbox
+def test_boxes_are_scaled_to_pixels_and_clipped_to_the_page(value, bbox_format, bbox):
+    assert parse_bbox(value, bbox_format, width=2048, height=1000) == bbox
 
 
 @pytest.mark.parametrize(
-    "written",
+    "value",
     [
         None,
         "",
@@ -76,13 +78,13 @@ def test_boxes_are_scaled_to_pixels_and_clipped_to_the_page(written, form, bbox)
         "{'x': 1}",
     ],
 )
-def test_unusable_boxes_are_none(written):
-    assert parse_bbox(written, JSON, width=1000, height=1000) is None
+def test_unusable_boxes_are_none(value):
+    assert parse_bbox(value, JSON_1024, width=1000, height=1000) is None
 
 
 def test_adjacent_boxes_keep_their_common_edge_in_pixels():
-    upper = parse_bbox("0 0 500 333", SPACED, width=777, height=777)
-    lower = parse_bbox("0 333 500 700", SPACED, width=777, height=777)
+    upper = parse_bbox("0 0 500 333", SPACED_1000, width=777, height=777)
+    lower = parse_bbox("0 333 500 700", SPACED_1000, width=777, height=777)
 
     assert upper is not None
     assert lower is not None
@@ -90,4 +92,4 @@ def test_adjacent_boxes_keep_their_common_edge_in_pixels():
 
 
 def test_page_of_size_zero_has_no_boxes():
-    assert parse_bbox("0 0 500 333", SPACED, width=0, height=0) is None
+    assert parse_bbox("0 0 500 333", SPACED_1000, width=0, height=0) is None

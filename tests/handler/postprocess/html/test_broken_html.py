@@ -10,25 +10,27 @@ import pytest
 from hypothesis import assume, given, settings, strategies as st
 
 from tests.handler.postprocess.browser import find_dangers, render_markdown
-from tests.handler.postprocess.pages import TWO_BLOCKS, block, convert, labels_of
+from tests.handler.postprocess.pages import TWO_BLOCKS, convert, labels_of, make_block
 
 
-@pytest.mark.parametrize("tail", ["", "<", "<d", "</", "</di", "<div", "<div data-bb"])
-@pytest.mark.parametrize("more", ["", '="', '="[1, 2'])
-def test_page_cut_off_inside_a_tag_keeps_earlier_blocks(tail, more):
-    tail += more if tail.endswith("bb") else ""
+@pytest.mark.parametrize(
+    "cut_tag", ["", "<", "<d", "</", "</di", "<div", "<div data-bb"]
+)
+@pytest.mark.parametrize("cut_attribute", ["", '="', '="[1, 2'])
+def test_page_cut_off_inside_a_tag_keeps_earlier_blocks(cut_tag, cut_attribute):
+    cut_tag += cut_attribute if cut_tag.endswith("bb") else ""
 
-    assert convert(TWO_BLOCKS + tail).blocks == convert(TWO_BLOCKS).blocks
+    assert convert(TWO_BLOCKS + cut_tag).blocks == convert(TWO_BLOCKS).blocks
 
 
 def test_page_cut_off_anywhere_keeps_complete_words():
-    source = block("<p>alpha <b>beta</b> &amp; gamma</p>") + block(
+    source = make_block("<p>alpha <b>beta</b> &amp; gamma</p>") + make_block(
         "<table><tr><td>delta</td><td><math>x &lt; y</math></td></tr></table>", "Table"
     )
 
     for end in range(len(source)):
         cut = source[:end]
-        words = [w for w in ("alpha", "beta", "gamma", "delta") if f"{w}" in cut]
+        words = [w for w in ("alpha", "beta", "gamma", "delta") if w in cut]
 
         text = convert(cut).text
 
@@ -45,7 +47,7 @@ def test_description_that_is_cut_off_is_kept():
 def test_unclosed_block_ends_where_the_next_begins():
     content = convert(
         '<div data-bbox="[1, 2, 300, 400]" data-label="Text"><p>one <b>bold<ul><li>item'
-        + block("two")
+        + make_block("two")
     )
 
     assert labels_of(content) == ["Text", "Text"]
@@ -62,15 +64,17 @@ def test_unclosed_quote_loses_one_tag_at_most():
 
 
 def test_end_tags_without_start_tags_are_ignored():
-    content = convert(block("<p>one</b></i></p></ul>") + "</div></div>" + block("two"))
+    content = convert(
+        make_block("<p>one</b></i></p></ul>") + "</div></div>" + make_block("two")
+    )
 
     assert content.text == "one\n\ntwo"
 
 
 def test_cells_and_list_entries_need_no_end_tags():
     content = convert(
-        block("<ul><li>a<li>b</ul>")
-        + block("<table><tr><th>c<th>d<tr><td>e<td>f</table>")
+        make_block("<ul><li>a<li>b</ul>")
+        + make_block("<table><tr><th>c<th>d<tr><td>e<td>f</table>")
     )
 
     assert content.text == "- a\n- b\n\nc\td\ne\tf"
@@ -79,9 +83,9 @@ def test_cells_and_list_entries_need_no_end_tags():
 @pytest.mark.parametrize(
     "tag", ["div", "ul", "ol", "li", "b", "table", "td", "sub", "a"]
 )
-@pytest.mark.parametrize("closed", [False, True])
-def test_5000_nested_elements_are_flattened(tag, closed):
-    end = f"</{tag}>" * 5000 if closed else ""
+@pytest.mark.parametrize("is_closed", [False, True])
+def test_5000_nested_elements_are_flattened(tag, is_closed):
+    end = f"</{tag}>" * 5000 if is_closed else ""
 
     content = convert(f"<{tag}>" * 5000 + "deep" + end, prompt_type="ocr")
 
@@ -196,8 +200,8 @@ def test_arbitrary_text_becomes_a_safe_page(raw, include_images, prompt_type):
 
     assert find_dangers(content.html) == []
     assert find_dangers(render_markdown(content.markdown)) == []
-    written = json.dumps([content.html, content.markdown, content.text])
-    assert json.loads(written) == [content.html, content.markdown, content.text]
+    serialised = json.dumps([content.html, content.markdown, content.text])
+    assert json.loads(serialised) == [content.html, content.markdown, content.text]
     for text in (content.html, content.markdown, content.text):
         text.encode("utf-8")
         assert "\x00" not in text
@@ -210,9 +214,9 @@ def test_arbitrary_text_does_not_change_the_next_block(raw):
     # Such texts may be blocks of their own or hide the end of their block.
     assume(not any(word in raw for word in ("data-", "<!--", "<div")))
 
-    content = convert(block(raw) + block("the last"))
+    content = convert(make_block(raw) + make_block("the last"))
 
-    assert content.blocks[-1] == convert(block("the last")).blocks[0]
+    assert content.blocks[-1] == convert(make_block("the last")).blocks[0]
 
 
 HUGE_INPUTS = {
@@ -245,5 +249,5 @@ def test_200_kb_of_malformed_html_take_seconds_at_most(name):
 
     content = convert(HUGE_INPUTS[name], prompt_type="ocr")
 
-    assert time.process_time() - start < 10  # took at most 0.9 s when written
+    assert time.process_time() - start < 10  # took at most 0.9 s when added
     assert len(content.markdown) + len(content.html) < 2_000_000

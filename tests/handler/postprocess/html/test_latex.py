@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from tests.handler.postprocess.browser import visible_text
-from tests.handler.postprocess.pages import block, convert
+from tests.handler.postprocess.pages import convert, make_block
 
 
 @pytest.mark.parametrize(
-    ("written", "latex"),
+    ("source", "latex"),
     [
         ("a < b & c \\\\ x", "a < b & c \\\\ x"),
         ("a &lt; b &amp; c", "a < b & c"),
@@ -24,17 +24,22 @@ from tests.handler.postprocess.pages import block, convert
     ],
 )
 @pytest.mark.parametrize(
-    "place", ["<p>{}</p>", "<td>{}</td>", "{}", "<li><b>{}</b></li>"]
+    "surrounding_html", ["<p>{}</p>", "<td>{}</td>", "{}", "<li><b>{}</b></li>"]
 )
-def test_latex_is_preserved(written, latex, place):
-    content = convert(block(place.format(f"<math>{written}</math>")))
+def test_latex_is_preserved(source, latex, surrounding_html):
+    content = convert(make_block(surrounding_html.format(f"<math>{source}</math>")))
 
     assert latex in content.text
-    if latex == written:
+    if latex == source:
         assert visible_text(content.html) == latex
 
 
 def test_unclosed_latex_ends_with_its_paragraph():
-    assert convert(block("<p><math>a < b</p><p>words</p>")).text == "a < b\n\nwords"
-    assert convert(block("<p><math>a < b") + block("words")).text == "a < b\n\nwords"
-    assert convert(block("<p><math>a < b</ma")).text.startswith("a < b")
+    assert (
+        convert(make_block("<p><math>a < b</p><p>words</p>")).text == "a < b\n\nwords"
+    )
+    assert (
+        convert(make_block("<p><math>a < b") + make_block("words")).text
+        == "a < b\n\nwords"
+    )
+    assert convert(make_block("<p><math>a < b</ma")).text.startswith("a < b")

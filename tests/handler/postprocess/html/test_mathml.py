@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from handler.postprocess.html.mathml import is_mathml, latex_from_mathml
-from tests.handler.postprocess.pages import block, convert
+from tests.handler.postprocess.pages import convert, make_block
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ from tests.handler.postprocess.pages import block, convert
         ("<mrow><mi>x</mi><mfrac><mi>y", r"x \frac{y}{}"),
     ],
 )  # fmt: skip
-def test_mathml_as_latex(mathml, latex):
+def test_mathml_is_translated_to_latex(mathml, latex):
     assert is_mathml(mathml)
     assert latex_from_mathml(mathml) == latex
 
@@ -72,16 +72,16 @@ TAGS = (
     *("mi", "mn", "mo", "mrow", "mfrac", "msup", "msubsup", "munderover"),
     *("mtable", "mtr", "mtd", "mfenced"),
 )
-PIECES = st.one_of(
+FORMULA_PIECES = st.one_of(
     st.sampled_from([f"<{tag}>" for tag in TAGS] + [f"</{tag}>" for tag in TAGS]),
     st.sampled_from(["qua", "rt", "<", "&lt;", "{", "%", "\\"]),
 )
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.lists(PIECES, max_size=40).map("".join))
+@given(st.lists(FORMULA_PIECES, max_size=40).map("".join))
 def test_malformed_mathml_loses_no_word(formula):
-    text = convert(block(f"<math><mi>qua</mi>{formula}</math>")).text
+    text = convert(make_block(f"<math><mi>qua</mi>{formula}</math>")).text
 
     words = re.findall("[a-z]+", re.sub(r"<[^<>]*>", " ", formula))
     assert len(re.findall("qua|rt", text)) >= len(re.findall("qua|rt", " ".join(words)))

@@ -12,7 +12,7 @@ from tests.handler.postprocess.browser import (
     visible_text,
 )
 from tests.handler.postprocess.html.vectors import VECTORS
-from tests.handler.postprocess.pages import block, convert
+from tests.handler.postprocess.pages import convert, make_block
 
 
 def test_find_dangers_detects_dangerous_html():
@@ -25,7 +25,7 @@ def test_find_dangers_detects_dangerous_html():
 @pytest.mark.parametrize("vector", VECTORS)
 @pytest.mark.parametrize("label", ["Text", "Table", "Figure", "Code-Block"])
 def test_hostile_block_is_safe_in_every_format(vector, label):
-    content = convert(block(vector, label), include_images=True)
+    content = convert(make_block(vector, label), include_images=True)
 
     assert find_dangers(content.html) == []
     assert find_dangers("".join(block.html for block in content.blocks)) == []
@@ -58,26 +58,28 @@ def test_clean_alone_makes_hostile_html_safe(vector):
 
 @pytest.mark.parametrize("vector", VECTORS)
 def test_cleaning_html_twice_changes_nothing(vector):
-    html = convert(block(vector)).blocks[0].html
+    html = convert(make_block(vector)).blocks[0].html
 
     assert clean(html) == html
 
 
 def test_content_of_scripts_and_styles_is_dropped():
-    content = convert(block("before<script>alert(1)</script><style>p{}</style>after"))
+    content = convert(
+        make_block("before<script>alert(1)</script><style>p{}</style>after")
+    )
 
     assert content.text == "beforeafter"
 
 
 def test_unclosed_script_ends_with_its_block():
-    content = convert(block("<script>alert(1)</div>") + block("safe"))
+    content = convert(make_block("<script>alert(1)</div>") + make_block("safe"))
 
     assert content.text == "safe"
 
 
 def test_links_have_only_allowed_schemes():
     content = convert(
-        block(
+        make_block(
             '<a href="https://a.example/?b=1&amp;c=2">w</a> <a href="#3">r</a> '
             '<a href="mailto:a@b.example">m</a> <a href="ftp://a.example">f</a>'
         )
@@ -98,7 +100,7 @@ def test_links_have_only_allowed_schemes():
 
 def test_form_fields_are_disabled():
     content = convert(
-        block('<input type="radio" name="a" checked> <input type="file">')
+        make_block('<input type="radio" name="a" checked> <input type="file">')
     )
 
     assert [attrs for tag, attrs in find_tags(content.html) if tag == "input"] == [
@@ -110,7 +112,7 @@ def test_form_fields_are_disabled():
 def test_attributes_with_invalid_values_are_dropped():
     table = '<table border="1"><tr><td colspan="x" align="?" class="a">b</table>'
 
-    content = convert(block(table, "Table"))
+    content = convert(make_block(table, "Table"))
 
     assert '<td class="a">' in content.html
 
@@ -119,7 +121,7 @@ def test_attributes_with_invalid_values_are_dropped():
     "word", ["<none>", "<a@b.example>", "x <y and z> w", "a < b > c"]
 )
 def test_words_in_angle_brackets_are_text(word):
-    content = convert(block(word))
+    content = convert(make_block(word))
 
     assert visible_text(content.html) == word
     assert visible_text(render_markdown(content.markdown)) == word

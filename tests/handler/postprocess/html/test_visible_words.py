@@ -14,15 +14,16 @@ from hypothesis import given, settings, strategies as st
 
 from handler.postprocess.blocks.layout import LABELS
 from tests.handler.postprocess.browser import render_markdown
-from tests.handler.postprocess.pages import block, convert
+from tests.handler.postprocess.pages import convert, make_block
 
 # Letters and Roman numerals of lists never have three of these in a row.
-SHOWN = st.text("bghjkqwz", min_size=3, max_size=6)
-HIDDEN = st.text("nrst", min_size=4, max_size=6)
-SHOWN_WORD = re.compile("[bghjkqwz]{3,}")
-HIDDEN_WORD = re.compile("[nrst]{4,}")
+VISIBLE_WORDS = st.text("bghjkqwz", min_size=3, max_size=6)
+INVISIBLE_WORDS = st.text("nrst", min_size=4, max_size=6)
+VISIBLE_WORD_PATTERN = re.compile("[bghjkqwz]{3,}")
+INVISIBLE_WORD_PATTERN = re.compile("[nrst]{4,}")
 
-GLUING_TAGS = (
+# Tags that do not separate the words on both sides.
+JOINING_TAGS = (
     *("abbr", "b", "bdi", "big", "del", "em", "font", "i", "ins", "label", "mark"),
     *("s", "small", "span", "strong", "sub", "sup", "u"),
 )
@@ -32,34 +33,38 @@ def _element(tag: str, content: str, attrs: str = "") -> str:
     return f"<{tag}{attrs}>{content}</{tag}>"
 
 
-ATTRIBUTES = st.one_of(
+ATTRIBUTE_TEXTS = st.one_of(
     st.just(""),
-    HIDDEN.map(lambda word: f' class="{word}"'),
-    HIDDEN.map(lambda word: f' title="{word}" data-x="{word}"'),
+    INVISIBLE_WORDS.map(lambda word: f' class="{word}"'),
+    INVISIBLE_WORDS.map(lambda word: f' title="{word}" data-x="{word}"'),
     st.sampled_from([' dir="rtl"', ' align="center"', " style='color: red'"]),
 )
 
-ATOMS = st.one_of(
-    SHOWN,
-    st.tuples(SHOWN, SHOWN).map(" ".join),
+INLINE_PIECES = st.one_of(
+    VISIBLE_WORDS,
+    st.tuples(VISIBLE_WORDS, VISIBLE_WORDS).map(" ".join),
     st.sampled_from([" ", "<br>", "\n", " $5 ", " * ", " _ ", " [", "] "]),
-    HIDDEN.map(lambda word: f"<!-- {word} -->"),
-    HIDDEN.map(lambda word: f"<script>{word}</script>"),
-    HIDDEN.map(lambda word: f'<img alt="{word}"/>'),
-    HIDDEN.map(lambda word: f' <input type="checkbox" name="{word}"> '),
-    SHOWN.map(lambda word: f' <input type="text" value="{word}"> '),
-    SHOWN.map(lambda word: f" <math>\\frac{{{word}}}{{2}}</math> "),
-    SHOWN.map(lambda word: f" <math><mfrac><mi>{word}</mi><mn>2</mn></mfrac></math> "),
-    SHOWN.map(lambda word: f'<a href="https://a.example/x">{word}</a>'),
-    SHOWN.map(lambda word: f" <chem>{word}</chem> "),
-    SHOWN.map(lambda word: f" <code>{word}</code> "),
-    st.tuples(SHOWN, SHOWN).map(
+    INVISIBLE_WORDS.map(lambda word: f"<!-- {word} -->"),
+    INVISIBLE_WORDS.map(lambda word: f"<script>{word}</script>"),
+    INVISIBLE_WORDS.map(lambda word: f'<img alt="{word}"/>'),
+    INVISIBLE_WORDS.map(lambda word: f' <input type="checkbox" name="{word}"> '),
+    VISIBLE_WORDS.map(lambda word: f' <input type="text" value="{word}"> '),
+    VISIBLE_WORDS.map(lambda word: f" <math>\\frac{{{word}}}{{2}}</math> "),
+    VISIBLE_WORDS.map(
+        lambda word: f" <math><mfrac><mi>{word}</mi><mn>2</mn></mfrac></math> "
+    ),
+    VISIBLE_WORDS.map(lambda word: f'<a href="https://a.example/x">{word}</a>'),
+    VISIBLE_WORDS.map(lambda word: f" <chem>{word}</chem> "),
+    VISIBLE_WORDS.map(lambda word: f" <code>{word}</code> "),
+    st.tuples(VISIBLE_WORDS, VISIBLE_WORDS).map(
         lambda words: (
             f"<ruby>{words[0]}<rp>(</rp><rt>{words[1]}</rt><rp>)</rp></ruby>"
         )
     ),
     st.lists(
-        st.tuples(SHOWN, st.sampled_from(["", " selected"])), min_size=1, max_size=3
+        st.tuples(VISIBLE_WORDS, st.sampled_from(["", " selected"])),
+        min_size=1,
+        max_size=3,
     ).map(
         lambda options: _element(
             "select",
@@ -72,21 +77,21 @@ ATOMS = st.one_of(
 def _inline_elements(children: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
     return st.builds(
         lambda tag, parts, attrs: _element(tag, "".join(parts), attrs),
-        st.sampled_from([*GLUING_TAGS, "q"]),
+        st.sampled_from([*JOINING_TAGS, "q"]),
         st.lists(children, max_size=3),
-        ATTRIBUTES,
+        ATTRIBUTE_TEXTS,
     )
 
 
 INLINE = st.lists(
-    st.recursive(ATOMS, _inline_elements, max_leaves=4), min_size=1, max_size=4
+    st.recursive(INLINE_PIECES, _inline_elements, max_leaves=4), min_size=1, max_size=4
 ).map("".join)
 
 
 def _block_elements(children: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
-    several = st.lists(children, min_size=1, max_size=3)
+    contents = st.lists(children, min_size=1, max_size=3)
     item = st.one_of(
-        several.map(lambda parts: _element("li", "".join(parts))),
+        contents.map(lambda parts: _element("li", "".join(parts))),
         children.map(lambda part: _element("li", part, ' value="7"')),
     )
     cell = st.builds(
@@ -102,8 +107,8 @@ def _block_elements(children: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
         st.builds(
             lambda tag, parts, attrs: _element(tag, "".join(parts), attrs),
             st.sampled_from(["div", "blockquote", "section", "center"]),
-            several,
-            ATTRIBUTES,
+            contents,
+            ATTRIBUTE_TEXTS,
         ),
         st.builds(
             lambda tag, items, attrs: _element(tag, "".join(items), attrs),
@@ -128,9 +133,9 @@ PARAGRAPHS = st.one_of(
         lambda tag, content, attrs: _element(tag, content, attrs),
         st.sampled_from(["p", "h1", "h5", "dt", "dd"]),
         INLINE,
-        ATTRIBUTES,
+        ATTRIBUTE_TEXTS,
     ),
-    st.lists(SHOWN, min_size=1, max_size=3).map(
+    st.lists(VISIBLE_WORDS, min_size=1, max_size=3).map(
         lambda lines: _element("pre", "\n\n".join(lines))
     ),
 )
@@ -144,9 +149,9 @@ INNER_BLOCKS = st.builds(
 WITHOUT_IMAGES = sorted({*LABELS} - {"Blank-Page", "Diagram", "Figure", "Image"})
 PAGES = st.lists(
     st.one_of(
-        st.builds(block, CONTENT, st.sampled_from(WITHOUT_IMAGES)),
+        st.builds(make_block, CONTENT, st.sampled_from(WITHOUT_IMAGES)),
         st.builds(
-            lambda parts: block("".join(parts), "Complex-Block"),
+            lambda parts: make_block("".join(parts), "Complex-Block"),
             st.lists(st.one_of(CONTENT, INNER_BLOCKS), min_size=1, max_size=3),
         ),
         CONTENT,
@@ -157,13 +162,13 @@ PAGES = st.lists(
 
 
 def visible_words(html: str) -> list[str]:
-    """Return the visible words of HTML; pieces without a space between are one word."""
-    return SHOWN_WORD.findall(
+    """Return the words that a browser shows of HTML, as Beautiful Soup parses it."""
+    return VISIBLE_WORD_PATTERN.findall(
         " ".join(_visible_texts(BeautifulSoup(html, "html.parser")))
     )
 
 
-_GLUING = frozenset(GLUING_TAGS) | {"a", "ruby"}
+_ALL_JOINING_TAGS = frozenset(JOINING_TAGS) | {"a", "ruby"}
 
 
 def _visible_texts(node: PageElement) -> list[str]:
@@ -179,26 +184,26 @@ def _visible_texts(node: PageElement) -> list[str]:
         first, *others = _visible_texts(child)
         pieces[-1] += first
         pieces += others
-    is_gluing = node.name in _GLUING or not any(map(str.strip, pieces))
-    is_apart = node.name in ("br", "hr", "img", "input") or not is_gluing
-    return ["", *pieces, ""] if is_apart else pieces
+    joins_words = node.name in _ALL_JOINING_TAGS or not any(map(str.strip, pieces))
+    separates_words = node.name in ("br", "hr", "img", "input") or not joins_words
+    return ["", *pieces, ""] if separates_words else pieces
 
 
-def _without_classes(written: str) -> str:
-    return re.sub('class="[a-z]*"', "", written)
+def _remove_classes(html: str) -> str:
+    return re.sub('class="[a-z]*"', "", html)
 
 
 @settings(max_examples=70, deadline=None)
 @given(PAGES)
-def test_answers_have_exactly_the_visible_words(raw):
+def test_every_format_has_exactly_the_visible_words(raw):
     content = convert(raw, include_headers_footers=True)
 
     expected = visible_words(raw)
-    assert SHOWN_WORD.findall(content.text) == expected
+    assert VISIBLE_WORD_PATTERN.findall(content.text) == expected
     assert visible_words(render_markdown(content.markdown)) == expected
     assert visible_words(content.html) == expected
-    for answer in (content.text, content.markdown, content.html):
-        assert HIDDEN_WORD.findall(_without_classes(answer)) == []
+    for output in (content.text, content.markdown, content.html):
+        assert INVISIBLE_WORD_PATTERN.findall(_remove_classes(output)) == []
 
 
 @settings(max_examples=40, deadline=None)
@@ -206,9 +211,9 @@ def test_answers_have_exactly_the_visible_words(raw):
 def test_plain_text_of_picture_blocks_has_no_descriptions(
     content, label, include_images
 ):
-    raw = block(content, label)
+    raw = make_block(content, label)
 
     text = convert(raw, include_images=include_images).text
 
-    assert SHOWN_WORD.findall(text) == visible_words(raw)
-    assert HIDDEN_WORD.findall(text) == []
+    assert VISIBLE_WORD_PATTERN.findall(text) == visible_words(raw)
+    assert INVISIBLE_WORD_PATTERN.findall(text) == []

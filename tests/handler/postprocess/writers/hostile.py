@@ -18,18 +18,18 @@ from html.parser import HTMLParser
 from markdown_it import MarkdownIt
 from markdown_it.rules_inline import StateInline
 
-from tests.handler.postprocess.pages import block
+from tests.handler.postprocess.pages import make_block
 
 __all__ = [
     "HREFS",
-    "blocks_of",
+    "generate_blocks",
     "render_with_links",
     "render_with_math",
     "visible_characters",
 ]
 
-ALPHABET = "\\`*_{}[]()<>#+-.!|~$&;:=\"'/@^% ab1xü「€"
-SNIPPETS = (
+_ALPHABET = "\\`*_{}[]()<>#+-.!|~$&;:=\"'/@^% ab1xü「€"
+_SNIPPETS = (
     *("<img src=x onerror=alert(1)>", "<script>alert(1)</script>", "<svg onload=x>"),
     *("![b](http://evil.example/b.png)", "[x](javascript:alert(1))", "](", "][", "!["),
     *("[x]: http://evil.example", "[x]", "[^1]: x", "[^1]", "<http://evil.example>"),
@@ -57,8 +57,20 @@ SNIPPETS = (
 )
 HREFS = ("https://a.example/x", "mailto:a@b.example", "#3")
 
-_MARKS = ("b", "i", "em", "strong", "del", "s", "u", "sub", "sup", "small", "span")
-_FRAMES = (
+_INLINE_TAGS = (
+    "b",
+    "i",
+    "em",
+    "strong",
+    "del",
+    "s",
+    "u",
+    "sub",
+    "sup",
+    "small",
+    "span",
+)
+_BLOCK_FRAMES = (
     *("<p>{}</p>", "{}", "<p>x{}x</p>", "<p>{}<br>{}</p>", "<p>{}</p><p>{}</p>"),
     *("<h1>{}</h1>", "<h3>{}<br>{}</h3>", "<div>{}<div>{}</div></div>"),
     *("<ul><li>{}</li><li>{}</li></ul>", "<ol start='7'><li>{}</li><li>{}</li></ol>"),
@@ -78,66 +90,80 @@ _FRAMES = (
     *("<b>{}<p>{}</p>{}</b>", "<pre>{pre}</pre>"),
     "<pre><code class='language-x'>{pre}</code></pre>",
 )
-_MATH_FRAME = "<p><i>{}<math display='block'>x</math>{}</i></p>"
-_LABELS = ("Text", "Table", "Section-Header", "Code-Block", "List-Group", "Caption")
+_FORMULA_FRAME = "<p><i>{}<math display='block'>x</math>{}</i></p>"
+_BLOCK_LABELS = (
+    "Text",
+    "Table",
+    "Section-Header",
+    "Code-Block",
+    "List-Group",
+    "Caption",
+)
 
 
-def blocks_of(seed: int, num_texts: int, *, with_math: bool) -> Iterator[str]:
-    """Yield blocks as models write them, with at least `num_texts` texts in total."""
-    page = _Page(random.Random(seed), with_math)
+def generate_blocks(seed: int, num_texts: int, *, with_math: bool) -> Iterator[str]:
+    """Yield random blocks of hostile text, with at least `num_texts` texts in total.
+
+    Equal seeds give equal blocks. `with_math` adds formulas.
+    """
+    page = _RandomPage(random.Random(seed), with_math)
     while page.num_texts < num_texts:
-        yield page.block()
+        yield page.write_block()
 
 
-class _Page:
-    def __init__(self, chance: random.Random, with_math: bool) -> None:
+class _RandomPage:
+    """Generator of blocks, which counts the texts that it has written."""
+
+    def __init__(self, generator: random.Random, with_math: bool) -> None:
         self.num_texts = 0
-        self._chance = chance
+        self._random = generator
         self._with_math = with_math
 
-    def block(self) -> str:
-        frame = self._chance.choice(_FRAMES)
-        if self._with_math and self._chance.random() < 0.1:
-            frame = _MATH_FRAME
+    def write_block(self) -> str:
+        frame = self._random.choice(_BLOCK_FRAMES)
+        if self._with_math and self._random.random() < 0.1:
+            frame = _FORMULA_FRAME
         parts = re.split(r"(\{\}|\{pre\})", frame)
-        frame = "".join(self._filled(part) for part in parts)
-        return block(frame, self._chance.choice(_LABELS))
+        frame = "".join(self._fill_placeholder(part) for part in parts)
+        return make_block(frame, self._random.choice(_BLOCK_LABELS))
 
-    def _filled(self, part: str) -> str:
+    def _fill_placeholder(self, part: str) -> str:
         if part == "{pre}":
-            lines = [self._text() for _ in range(self._chance.randint(1, 3))]
+            lines = [self._write_text() for _ in range(self._random.randint(1, 3))]
             return "\n".join(lines)
-        return self._run(2) if part == "{}" else part
+        return self._write_inline(2) if part == "{}" else part
 
-    def _run(self, depth: int) -> str:
-        return "".join(self._piece(depth) for _ in range(self._chance.randint(1, 3)))
+    def _write_inline(self, depth: int) -> str:
+        return "".join(
+            self._write_piece(depth) for _ in range(self._random.randint(1, 3))
+        )
 
-    def _piece(self, depth: int) -> str:
-        kind = self._chance.random()
+    def _write_piece(self, depth: int) -> str:
+        kind = self._random.random()
         if depth == 0 or kind < 0.4:
-            return self._text()
+            return self._write_text()
         if kind < 0.55:
-            if self._chance.random() < 0.3:
+            if self._random.random() < 0.3:
                 # Dollars around a formula are removed, which the HTML does not show.
-                return f"<chem>{self._text().replace('$', '')}</chem>"
-            return f"<code>{self._text()}</code>"
+                return f"<chem>{self._write_text().replace('$', '')}</chem>"
+            return f"<code>{self._write_text()}</code>"
         if kind < 0.62:
-            href = self._chance.choice((*HREFS, "javascript:alert(1)"))
-            return f"<a href='{href}'>{self._run(depth - 1)}</a>"
+            href = self._random.choice((*HREFS, "javascript:alert(1)"))
+            return f"<a href='{href}'>{self._write_inline(depth - 1)}</a>"
         if kind < 0.7 and self._with_math:
-            display = self._chance.choice(("", "", " display='block'"))
-            return f"<math{display}>{self._text()}</math>"
+            display = self._random.choice(("", "", " display='block'"))
+            return f"<math{display}>{self._write_text()}</math>"
         if kind < 0.74:
             return "<br>"
-        tag = self._chance.choice(_MARKS)
-        return f"<{tag}>{self._run(depth - 1)}</{tag}>"
+        tag = self._random.choice(_INLINE_TAGS)
+        return f"<{tag}>{self._write_inline(depth - 1)}</{tag}>"
 
-    def _text(self) -> str:
+    def _write_text(self) -> str:
         self.num_texts += 1
-        if self._chance.random() < 0.4:
-            chars = self._chance.choices(ALPHABET, k=self._chance.randint(1, 8))
+        if self._random.random() < 0.4:
+            chars = self._random.choices(_ALPHABET, k=self._random.randint(1, 8))
             return html.escape("".join(chars))
-        snippets = self._chance.choices(SNIPPETS, k=self._chance.randint(1, 4))
+        snippets = self._random.choices(_SNIPPETS, k=self._random.randint(1, 4))
         return html.escape("".join(snippets))
 
 
@@ -191,7 +217,7 @@ def _bare_link_rule(state: StateInline, silent: bool) -> bool:
     return True
 
 
-_SAME_TAG = {"strong": "b", "em": "i", "s": "del", "chem": "code", "th": "td"}
+_EQUIVALENT_TAGS = {"strong": "b", "em": "i", "s": "del", "chem": "code", "th": "td"}
 _FORMATS = frozenset(
     {
         "b",
@@ -212,23 +238,25 @@ _FORMATS = frozenset(
 )
 
 
-class _Shown(HTMLParser):
+class _CharacterReader(HTMLParser):
+    """Parser that collects the visible characters of HTML with their formatting."""
+
     def __init__(self, source: str) -> None:
         super().__init__()
-        self.found: list[tuple[str, str]] = []
+        self.characters: list[tuple[str, str]] = []
         self._open: list[str] = []
         self._math = ""
         self.feed(source)
         self.close()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        tag = _SAME_TAG.get(tag, tag)
+        tag = _EQUIVALENT_TAGS.get(tag, tag)
         if tag not in _FORMATS or (tag == "code" and "pre" in self._open):
             return
         self._open.append(f"a {dict(attrs).get('href')}" if tag == "a" else tag)
 
     def handle_endtag(self, tag: str) -> None:
-        tag = _SAME_TAG.get(tag, tag)
+        tag = _EQUIVALENT_TAGS.get(tag, tag)
         if self._open and self._open[-1].split()[0] == tag:
             self._open.pop()
 
@@ -243,7 +271,7 @@ class _Shown(HTMLParser):
             data = unicodedata.normalize("NFD", data)
             data = "".join(c for c in data if c.isascii() and c.isalnum())
         formats = " ".join(sorted(kept))
-        self.found += [(char, formats) for char in data if not char.isspace()]
+        self.characters += [(char, formats) for char in data if not char.isspace()]
 
 
 def visible_characters(source: str) -> list[tuple[str, str]]:
@@ -253,4 +281,4 @@ def visible_characters(source: str) -> list[tuple[str, str]]:
     Markdown has none. Formulas are compared by letters and digits only, because the
     rest may be written in another, equivalent way.
     """
-    return _Shown(source).found
+    return _CharacterReader(source).characters

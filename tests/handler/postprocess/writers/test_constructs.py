@@ -7,9 +7,14 @@ import re
 import pytest
 
 from tests.handler.postprocess.browser import find_tags, render_markdown
-from tests.handler.postprocess.pages import block, convert, markdown
+from tests.handler.postprocess.pages import (
+    convert,
+    convert_block_to_markdown,
+    make_block,
+)
 
-CASES = {
+# Per construct: the model's HTML, then the expected HTML, Markdown and plain text.
+CONSTRUCTS = {
     "quotation": (
         "<blockquote><p>a</p><ul><li>b</li></ul></blockquote>c",
         "<blockquote><p>a</p><ul><li>b</li></ul></blockquote>c",
@@ -196,25 +201,25 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_construct_in_html(name):
-    source, html, _, _ = CASES[name]
+@pytest.mark.parametrize("name", CONSTRUCTS)
+def test_construct_is_kept_in_html(name):
+    source, html, _, _ = CONSTRUCTS[name]
 
-    assert convert(block(source)).blocks[0].html == html
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_construct_in_markdown(name):
-    source, _, expected, _ = CASES[name]
-
-    assert markdown(source) == expected
+    assert convert(make_block(source)).blocks[0].html == html
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_construct_in_plain_text(name):
-    source, _, _, text = CASES[name]
+@pytest.mark.parametrize("name", CONSTRUCTS)
+def test_construct_is_written_as_markdown(name):
+    source, _, expected, _ = CONSTRUCTS[name]
 
-    assert convert(block(source)).text == text
+    assert convert_block_to_markdown(source) == expected
+
+
+@pytest.mark.parametrize("name", CONSTRUCTS)
+def test_construct_is_written_as_plain_text(name):
+    source, _, _, text = CONSTRUCTS[name]
+
+    assert convert(make_block(source)).text == text
 
 
 # Labels inside a Complex-Block.
@@ -226,7 +231,7 @@ def test_inner_labels_are_kept_and_format_their_content():
         '<div data-label="Code-Block">b</div><div data-label="Text">c</div>'
     )
 
-    content = convert(block(inner, "Complex-Block") + block("d"))
+    content = convert(make_block(inner, "Complex-Block") + make_block("d"))
 
     assert [block.label for block in content.blocks] == ["Complex-Block", "Text"]
     assert content.blocks[0].html == (
@@ -241,7 +246,7 @@ def test_inner_labels_are_kept_and_format_their_content():
 def test_inner_label_does_not_close_outer_elements():
     inner = "<div><b>a</b><div data-label='Text'>b</div>c</div>"
 
-    content = convert(block(inner, "Complex-Block"))
+    content = convert(make_block(inner, "Complex-Block"))
 
     assert content.blocks[0].html == (
         '<div><b>a</b><div data-label="Text"><p>b</p></div>c</div>'
@@ -265,7 +270,7 @@ def test_inner_label_does_not_close_outer_elements():
     ],
 )
 def test_cells_in_plain_text_stay_in_their_columns(rows, text):
-    assert convert(block(f"<table>{rows}</table>", "Table")).text == text
+    assert convert(make_block(f"<table>{rows}</table>", "Table")).text == text
 
 
 @pytest.mark.parametrize(
@@ -284,7 +289,7 @@ def test_huge_spans_do_not_inflate_plain_text(rows):
 
 # LaTeX comments, which end with their line.
 
-COMMENTED = "a\n\n= b % note\n# c"
+LATEX_WITH_COMMENT = "a\n\n= b % note\n# c"
 
 
 @pytest.mark.parametrize(
@@ -297,16 +302,16 @@ COMMENTED = "a\n\n= b % note\n# c"
 )
 @pytest.mark.parametrize("display", ["", " display='block'"])
 def test_latex_comment_hides_nothing_after_its_line(place, display):
-    source = place.format(f"<math{display}>{COMMENTED}</math>")
+    source = place.format(f"<math{display}>{LATEX_WITH_COMMENT}</math>")
 
-    written = markdown(source)
+    markdown = convert_block_to_markdown(source)
 
-    assert "# c" in re.sub(r"(?<!\\)%.*", "", written)
-    assert "h1" not in {tag for tag, _ in find_tags(render_markdown(written))}
+    assert "# c" in re.sub(r"(?<!\\)%.*", "", markdown)
+    assert "h1" not in {tag for tag, _ in find_tags(render_markdown(markdown))}
 
 
 def test_line_break_after_latex_comment_is_kept():
-    content = convert(block(f"<math display='block'>{COMMENTED}</math>"))
+    content = convert(make_block(f"<math display='block'>{LATEX_WITH_COMMENT}</math>"))
 
     assert content.text == "a = b % note\n# c"
     assert content.blocks[0].html.endswith(">a\n\n= b % note\n# c</math>")
@@ -314,4 +319,6 @@ def test_line_break_after_latex_comment_is_kept():
 
 @pytest.mark.parametrize("latex", ["50\\%\nx", "50%", "a\nb"])
 def test_other_line_breaks_in_a_formula_are_spaces(latex):
-    assert markdown(f"<math>{latex}</math>") == f"${latex}$".replace("\n", " ")
+    assert convert_block_to_markdown(f"<math>{latex}</math>") == f"${latex}$".replace(
+        "\n", " "
+    )

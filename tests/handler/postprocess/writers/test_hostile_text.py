@@ -12,20 +12,23 @@ from tests.handler.postprocess.browser import (
     render_markdown,
     visible_text,
 )
-from tests.handler.postprocess.pages import convert, markdown
+from tests.handler.postprocess.pages import convert, convert_block_to_markdown
 from tests.handler.postprocess.writers.hostile import (
     HREFS,
-    blocks_of,
+    generate_blocks,
     render_with_links,
     render_with_math,
     visible_characters,
 )
 
-TEXTS_A_PAGE = 200
+TEXTS_PER_PAGE = 200
 
 
 def find_faults(raw: str, *, with_math: bool) -> list[str]:
-    """Return the dangers in a page's Markdown, and how it differs from the HTML."""
+    """List the dangers in a page's Markdown, and the first difference from its HTML.
+
+    The list is empty for a page that every reader shows unchanged.
+    """
     content = convert(raw)
     html = render_markdown(content.markdown)
     faults = find_dangers(html)
@@ -35,51 +38,54 @@ def find_faults(raw: str, *, with_math: bool) -> list[str]:
         if tag == "a" and attrs.get("href") not in (*HREFS, None):
             faults.append(f"href={attrs.get('href')}")
     faults += find_dangers(render_with_links(content.markdown))
-    aware = render_with_math(content.markdown) if with_math else html
-    actual, expected = visible_characters(aware), visible_characters(content.html)
+    shown = render_with_math(content.markdown) if with_math else html
+    actual, expected = visible_characters(shown), visible_characters(content.html)
     if actual != expected:
         pairs = enumerate(zip(actual, expected, strict=False))
         shorter = min(len(actual), len(expected))
-        at = next((i for i, (a, b) in pairs if a != b), shorter)
-        faults.append(f"{expected[at : at + 5]} is shown as {actual[at : at + 5]}")
+        index = next((i for i, (a, b) in pairs if a != b), shorter)
+        faults.append(
+            f"{expected[index : index + 5]} is shown as {actual[index : index + 5]}"
+        )
     return faults
 
 
-def check_pages(seeds: range) -> None:
+def assert_pages_are_shown_unchanged(seeds: range) -> None:
+    """Generate a page of hostile texts per seed, and fail if one has faults."""
     for seed in seeds:
         with_math = seed % 4 == 0
-        blocks = list(blocks_of(seed, TEXTS_A_PAGE, with_math=with_math))
+        blocks = list(generate_blocks(seed, TEXTS_PER_PAGE, with_math=with_math))
         if not find_faults("".join(blocks), with_math=with_math):
             continue
-        # Report the blocks that fail alone, or the whole page if none does.
-        alone = {raw: find_faults(raw, with_math=with_math) for raw in blocks}
-        assert {raw: faults for raw, faults in alone.items() if faults} == {}
+        # Report the blocks that fail on their own, or the whole page if none does.
+        faults_of_block = {raw: find_faults(raw, with_math=with_math) for raw in blocks}
+        assert {raw: faults for raw, faults in faults_of_block.items() if faults} == {}
         assert find_faults("".join(blocks), with_math=with_math) == []
 
 
 def test_2000_hostile_texts_are_shown_unchanged():
-    check_pages(range(2_000 // TEXTS_A_PAGE))
+    assert_pages_are_shown_unchanged(range(2_000 // TEXTS_PER_PAGE))
 
 
 @pytest.mark.slow
 def test_20000_hostile_texts_are_shown_unchanged():
-    check_pages(range(1_000, 1_000 + 20_000 // TEXTS_A_PAGE))
+    assert_pages_are_shown_unchanged(range(1_000, 1_000 + 20_000 // TEXTS_PER_PAGE))
 
 
-IMG = "&lt;img src=x onerror=alert(1)&gt;"
+ESCAPED_IMG_TAG = "&lt;img src=x onerror=alert(1)&gt;"
 
 
 @pytest.mark.parametrize(
     "source",
     [
-        f"<chem>A</chem><chem>`{IMG}`</chem>",
-        f"<code>A</code><code>`{IMG}</code>",
-        f"<code>{IMG}</code><code>b``c</code>",
-        f"<b><code>a</code></b><a><code>b`{IMG}</code></a>",
-        f"<math>`</math><code>{IMG}</code>",
-        f"<math>a``b</math><sub><code>c``{IMG}</code></sub>",
-        f"<sub><br>{IMG}</sub>",
-        f"<u>a<br></u><sup><br>{IMG}</sup>",
+        f"<chem>A</chem><chem>`{ESCAPED_IMG_TAG}`</chem>",
+        f"<code>A</code><code>`{ESCAPED_IMG_TAG}</code>",
+        f"<code>{ESCAPED_IMG_TAG}</code><code>b``c</code>",
+        f"<b><code>a</code></b><a><code>b`{ESCAPED_IMG_TAG}</code></a>",
+        f"<math>`</math><code>{ESCAPED_IMG_TAG}</code>",
+        f"<math>a``b</math><sub><code>c``{ESCAPED_IMG_TAG}</code></sub>",
+        f"<sub><br>{ESCAPED_IMG_TAG}</sub>",
+        f"<u>a<br></u><sup><br>{ESCAPED_IMG_TAG}</sup>",
         "&lt;1@evil.example&gt; &lt;.a@evil.example&gt;",
         "<math>&lt;1@evil.example&gt;</math>",
     ],
@@ -90,7 +96,7 @@ IMG = "&lt;img src=x onerror=alert(1)&gt;"
     ],
 )
 def test_text_between_elements_does_not_become_markup(source):
-    html = render_markdown(markdown(f"<p>{source}</p>"))
+    html = render_markdown(convert_block_to_markdown(f"<p>{source}</p>"))
 
     tags = {tag for tag, _ in find_tags(html)}
     assert tags <= {"p", "code", "strong", "sub", "sup", "u", "br"}
@@ -114,10 +120,10 @@ def test_text_between_elements_does_not_become_markup(source):
     ],
 )
 def test_bare_link_ends_before_text_that_looks_like_a_tag(source, expected):
-    written = markdown(f"<p>{source}</p>")
+    markdown = convert_block_to_markdown(f"<p>{source}</p>")
 
-    assert written == expected.format("http://a.example/")
-    assert "img" not in {tag for tag, _ in find_tags(render_with_links(written))}
+    assert markdown == expected.format("http://a.example/")
+    assert "img" not in {tag for tag, _ in find_tags(render_with_links(markdown))}
 
 
 @pytest.mark.parametrize(
@@ -150,7 +156,7 @@ def test_bare_link_ends_before_text_that_looks_like_a_tag(source, expected):
     ],
 )
 def test_only_ambiguous_text_is_escaped(source, expected):
-    assert markdown(source) == expected
+    assert convert_block_to_markdown(source) == expected
 
 
 @pytest.mark.parametrize("end", ["\r", "\r\n", "\x0b", "\x85", "\u2028"])
@@ -160,19 +166,19 @@ def test_line_separator_does_not_end_a_listing(end):
     table = Element("table", {}, [Element("tr", {}, [cell])])
 
     for element in (pre, Element("ul", {}, [Element("li", {}, [pre])]), table):
-        written = markdown_from([element])
-        assert {tag for tag, _ in find_tags(render_markdown(written))}.isdisjoint(
+        markdown = markdown_from([element])
+        assert {tag for tag, _ in find_tags(render_markdown(markdown))}.isdisjoint(
             {"b", "img"}
         )
-        assert len(written.splitlines()) == written.count("\n") + 1
+        assert len(markdown.splitlines()) == markdown.count("\n") + 1
 
 
 @pytest.mark.parametrize("code", range(0xFDD0, 0xFDE0))
 @pytest.mark.parametrize("tag", ["p", "code", "math"])
 def test_noncharacters_are_replaced_in_markdown(code, tag):
-    written = markdown_from([Element(tag, {}, [f"a{chr(code)}`{chr(code)}b"])])
+    markdown = markdown_from([Element(tag, {}, [f"a{chr(code)}`{chr(code)}b"])])
 
-    assert "\ufffd" in written
-    assert visible_text(render_markdown(written)).replace("\u2018", "`").strip("$") == (
-        "a\ufffd`\ufffdb"
-    )
+    assert "\ufffd" in markdown
+    assert visible_text(render_markdown(markdown)).replace("\u2018", "`").strip(
+        "$"
+    ) == ("a\ufffd`\ufffdb")

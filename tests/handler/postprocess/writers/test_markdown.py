@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import example, given, settings, strategies as st
 
 from tests.handler.postprocess.browser import find_tags, render_markdown, visible_text
-from tests.handler.postprocess.pages import block, convert, markdown
+from tests.handler.postprocess.pages import (
+    convert,
+    convert_block_to_markdown,
+    make_block,
+)
 
-escape = str.maketrans({"<": "&lt;", ">": "&gt;", "&": "&amp;"})
+HTML_ESCAPES = str.maketrans({"<": "&lt;", ">": "&gt;", "&": "&amp;"})
 
-MARKS = st.text("\\`*_{}[]()<>#+-.!|~$&;:=\"'/ ab1ü「", max_size=12)
+SPECIAL_TEXTS = st.text("\\`*_{}[]()<>#+-.!|~$&;:=\"'/ ab1ü「", max_size=12)
 
 
 @settings(max_examples=1500, deadline=None)
-@given(MARKS)
+@given(SPECIAL_TEXTS)
 @example("# not a heading")
 @example("1. x")
 @example("2) x")
@@ -41,13 +47,13 @@ MARKS = st.text("\\`*_{}[]()<>#+-.!|~$&;:=\"'/ ab1ü「", max_size=12)
 @example("$5 and $6")
 @example("a | b")
 def test_text_that_looks_like_markdown_is_shown_unchanged(text):
-    written = markdown(f"<p>{text.translate(escape)}</p>")
+    markdown = convert_block_to_markdown(f"<p>{text.translate(HTML_ESCAPES)}</p>")
 
-    assert visible_text(render_markdown(written)) == " ".join(text.split())
-    assert {tag for tag, _ in find_tags(render_markdown(written))} <= {"p"}
+    assert visible_text(render_markdown(markdown)) == " ".join(text.split())
+    assert {tag for tag, _ in find_tags(render_markdown(markdown))} <= {"p"}
 
 
-PLACES = {
+ELEMENTS = {
     "an entry": "<ul><li>{}</li></ul>",
     "a heading": "<h2>{}</h2>",
     "a cell": "<table><tr><th>{}</th></tr><tr><td>x</td></tr></table>",
@@ -66,14 +72,16 @@ PLACES = {
 
 
 @settings(max_examples=1500, deadline=None)
-@given(MARKS, st.sampled_from(sorted(PLACES)))
-def test_special_characters_are_text_in_every_element(text, place):
-    content = convert(block(PLACES[place].replace("{}", text.translate(escape))))
+@given(SPECIAL_TEXTS, st.sampled_from(sorted(ELEMENTS)))
+def test_special_characters_are_text_in_every_element(text, element):
+    content = convert(
+        make_block(ELEMENTS[element].replace("{}", text.translate(HTML_ESCAPES)))
+    )
 
-    words = visible_text(render_markdown(content.markdown)).replace(" ", "")
-    assert words == content.text.replace("- ", "", place == "an entry").replace(
-        " ", ""
-    ).replace("\n", "").replace("\t", "")
+    # Plain text has a bullet before the entry, which the rendered Markdown has not.
+    text = content.text.removeprefix("- ") if element == "an entry" else content.text
+    shown_text = visible_text(render_markdown(content.markdown))
+    assert shown_text.replace(" ", "") == re.sub("[ \n\t]", "", text)
 
 
 @pytest.mark.parametrize(
@@ -110,8 +118,8 @@ def test_special_characters_are_text_in_every_element(text, place):
         ("AT&amp;T &amp; &amp;lt;", "AT&T & \\&lt;"),
     ],
 )
-def test_html_as_markdown(html, expected):
-    assert markdown(html) == expected
+def test_html_is_written_as_markdown(html, expected):
+    assert convert_block_to_markdown(html) == expected
 
 
 @pytest.mark.parametrize(
@@ -131,8 +139,8 @@ def test_html_as_markdown(html, expected):
         ("<h2>On <math>x</math></h2>", "## On $x$"),
     ],
 )
-def test_latex_as_markdown(html, expected):
-    assert markdown(html) == expected
+def test_latex_is_written_as_markdown(html, expected):
+    assert convert_block_to_markdown(html) == expected
 
 
 @pytest.mark.parametrize(
@@ -160,12 +168,14 @@ def test_latex_as_markdown(html, expected):
         ("<ul><li><input type='checkbox' checked> a</li></ul>", "- [x] a"),
     ],
 )
-def test_lists_as_markdown(html, expected):
-    assert markdown(html, "List-Group") == expected
+def test_lists_are_written_as_markdown(html, expected):
+    assert convert_block_to_markdown(html, "List-Group") == expected
 
 
 def test_adjacent_lists_keep_their_own_numbers():
-    content = convert(block("<ol><li>a</li></ol>") + block("<ol><li>b</li></ol>"))
+    content = convert(
+        make_block("<ol><li>a</li></ol>") + make_block("<ol><li>b</li></ol>")
+    )
 
     assert render_markdown(content.markdown).count("<ol>") == 2
 
@@ -217,14 +227,14 @@ def test_adjacent_lists_keep_their_own_numbers():
         ("<table></table>", ""),
     ],
 )
-def test_tables_as_markdown(html, expected):
-    assert markdown(html, "Table") == expected
+def test_tables_are_written_as_markdown(html, expected):
+    assert convert_block_to_markdown(html, "Table") == expected
 
 
 def test_table_of_pipes_has_all_cells():
     rows = "".join(f"<tr><td>{n}|</td><td>`{n}`</td></tr>" for n in range(5))
 
-    html = render_markdown(markdown(f"<table>{rows}</table>", "Table"))
+    html = render_markdown(convert_block_to_markdown(f"<table>{rows}</table>", "Table"))
 
     assert sum(tag == "td" for tag, _ in find_tags(html)) == 10
 
@@ -232,7 +242,9 @@ def test_table_of_pipes_has_all_cells():
 def test_table_with_one_long_row_is_html():
     table = "<tr>" + "<td>a</td>" * 500 + "</tr>" + "<tr><td>b</td></tr>" * 500
 
-    assert markdown(f"<table>{table}</table>", "Table").startswith("<table>")
+    assert convert_block_to_markdown(f"<table>{table}</table>", "Table").startswith(
+        "<table>"
+    )
 
 
 @pytest.mark.parametrize(
@@ -248,8 +260,8 @@ def test_table_with_one_long_row_is_html():
         ("<pre> </pre>", ""),
     ],
 )
-def test_listings_as_markdown(html, expected):
-    assert markdown(html, "Code-Block") == expected
+def test_listings_are_written_as_markdown(html, expected):
+    assert convert_block_to_markdown(html, "Code-Block") == expected
 
 
 @pytest.mark.parametrize(
@@ -264,8 +276,8 @@ def test_listings_as_markdown(html, expected):
         ("a <input> b", "a ____ b"),
     ],
 )
-def test_fields_as_markdown(html, expected):
-    assert markdown(html, "Form") == expected
+def test_form_fields_are_written_as_markdown(html, expected):
+    assert convert_block_to_markdown(html, "Form") == expected
 
 
 @pytest.mark.parametrize(
@@ -284,12 +296,14 @@ def test_fields_as_markdown(html, expected):
         ("a<a href='#b'> x </a>b", "a [x](#b) b"),
     ],
 )
-def test_links_as_markdown(html, expected):
-    assert markdown(html) == expected
+def test_links_are_written_as_markdown(html, expected):
+    assert convert_block_to_markdown(html) == expected
 
 
 def test_description_is_escaped_in_its_picture():
-    content = convert(block('<img alt="a](b) *c*\n\nd">', "Image"), include_images=True)
+    content = convert(
+        make_block('<img alt="a](b) *c*\n\nd">', "Image"), include_images=True
+    )
 
     assert content.markdown == "![a\\](b) \\*c\\* d](page-1-figure-1.webp)"
     assert [tag for tag, _ in find_tags(render_markdown(content.markdown))] == [
@@ -308,8 +322,8 @@ def test_description_is_escaped_in_its_picture():
     ],
 )
 def test_html_tables_option_writes_every_table_as_html(source):
-    written = markdown(source, html_tables=True)
+    markdown = convert_block_to_markdown(source, html_tables=True)
 
-    assert written.count("<table>") == source.count("<table>")
-    words = visible_text(render_markdown(written)).split()
+    assert markdown.count("<table>") == source.count("<table>")
+    words = visible_text(render_markdown(markdown)).split()
     assert "".join(words) == visible_text(source)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.handler.postprocess.pages import block, convert
+from tests.handler.postprocess.pages import convert, make_block
 
 
 @pytest.mark.parametrize(
@@ -28,5 +28,5 @@ from tests.handler.postprocess.pages import block, convert
         ("<hr>", ""),
     ],
 )
-def test_html_as_plain_text(html, text):
-    assert convert(block(html)).text == text
+def test_html_is_written_as_plain_text(html, text):
+    assert convert(make_block(html)).text == text
