@@ -6,7 +6,7 @@ from importlib.metadata import version
 
 from chandra.prompts import PROMPT_MAPPING
 
-from handler.postprocess.layout import CHANDRA_1_LABELS
+from handler.postprocess.blocks.layout import CHANDRA_1_LABELS
 from handler.profiles import PROFILES
 
 __all__ = ["markup_tokens", "prompt_lines"]

@@ -12,7 +12,7 @@ from PIL import Image
 from tokenizers import Tokenizer
 
 from handler.engine.device.model import pixels_to_patches
-from handler.postprocess.layout import CHANDRA_1_LABELS
+from handler.postprocess.blocks.layout import CHANDRA_1_LABELS
 from handler.preprocess.sizing import target_size
 from handler.profiles import PROFILES
 from handler.prompts import chat

@@ -44,6 +44,11 @@ PLANTED = [
     ("light", "handler.preprocess.ranges", "torch"),
     ("light", "handler.sandbox.wire", "ts"),
     ("planner", "deploy.machines.memory", "boto3"),
+    (
+        "postprocess-layers",
+        "handler.postprocess.html.structure",
+        "handler.postprocess.writers.plain",
+    ),
     ("ships", "deploy.errors", "handler"),
     ("ships", "deploy.image.tar", "torch"),
     ("triton", "handler.engine.device.model", "triton"),
@@ -57,7 +62,7 @@ CYCLES = [
     ("server", "server.host", "server.container"),
 ]
 # Packages that get a module without a layer.
-UNLISTED = ("deploy", "handler", "handler.engine")
+UNLISTED = ("deploy", "handler", "handler.engine", "handler.postprocess")
 
 
 def words(contract: configparser.SectionProxy, key: str) -> list[str]:

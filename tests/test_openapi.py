@@ -25,7 +25,7 @@ from handler.errors import (
 from handler.http.options import PROMPT_TYPES, SECRET_OPTIONS, parse_options
 from handler.http.reply import problem_reply
 from handler.http.request import CUSTOM_ATTRIBUTES, FORM_KEYS
-from handler.postprocess.layout import LABELS, UNLABELLED
+from handler.postprocess.blocks.layout import LABELS, UNLABELLED
 from handler.schema import (
     Block,
     DocumentResult,

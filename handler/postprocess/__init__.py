@@ -1,7 +1,7 @@
 """Conversion of the model's output to the formats that callers ask for."""
 
+from handler.postprocess.blocks.join import StripAnswer
 from handler.postprocess.content import CUSTOM, convert_page, convert_strips
-from handler.postprocess.join import StripAnswer
 from handler.postprocess.negotiate import ACCEPTED, choose_media_type
 from handler.postprocess.pictures import illustrate
 from handler.postprocess.render import end_line, page_line, render

@@ -11,14 +11,14 @@ from dataclasses import replace
 from html import escape
 
 from handler.postprocess.answer import extract_answer
-from handler.postprocess.blocks import BlockCollector, PageGeometry
-from handler.postprocess.join import StripAnswer, join_blocks
-from handler.postprocess.layout import BLANK_PAGE, UNLABELLED
-from handler.postprocess.markdown import markdown_from
-from handler.postprocess.markup import MAX_DEPTH, Element, Node, parse
+from handler.postprocess.blocks.collector import BlockCollector, PageGeometry
+from handler.postprocess.blocks.join import StripAnswer, join_blocks
+from handler.postprocess.blocks.layout import BLANK_PAGE, UNLABELLED
+from handler.postprocess.html.markup import MAX_DEPTH, Element, Node, parse
+from handler.postprocess.html.vocabulary import KEPT_TAGS, RENAMED_TAGS
 from handler.postprocess.pictures import rename_pictures
-from handler.postprocess.plain import text_from
-from handler.postprocess.vocabulary import KEPT_TAGS, RENAMED_TAGS
+from handler.postprocess.writers.markdown import markdown_from
+from handler.postprocess.writers.plain import text_from
 from handler.profiles import BboxFormat
 from handler.rotation import turned_box, turned_size
 from handler.schema import Block, PageContent, PageWarning, Strip
@@ -26,13 +26,13 @@ from handler.schema import Block, PageContent, PageWarning, Strip
 __all__ = ["CUSTOM", "convert_page", "convert_strips"]
 
 CUSTOM = "custom"
-"""Prompt type of a request with a prompt of its own."""
+"""Prompt type of a request in which the client wrote the prompt."""
 
 _BLANK_LABELS = frozenset({BLANK_PAGE})
 _MARGIN_LABELS = frozenset({"Page-Header", "Page-Footer"})
-_FORMATTING = KEPT_TAGS | RENAMED_TAGS.keys() | {"html", "body"}
-_TAG = re.compile(
-    rf"</?(?:{'|'.join(sorted(_FORMATTING))})(?:[\s/][^<>]*)?>", re.IGNORECASE
+_RECOGNISED_TAGS = KEPT_TAGS | RENAMED_TAGS.keys() | {"html", "body"}
+_HTML_TAG = re.compile(
+    rf"</?(?:{'|'.join(sorted(_RECOGNISED_TAGS))})(?:[\s/][^<>]*)?>", re.IGNORECASE
 )
 """Tags by which HTML is recognised. Other words in angle brackets, such as e-mail
 addresses, occur in plain text."""
@@ -54,18 +54,20 @@ def convert_page(
 ) -> PageContent:
     """Convert the model's output to blocks, HTML, Markdown and plain text.
 
-    No input makes this raise, and no text is lost. `width` and `height` are pixels of
-    the caller's page, to which boxes refer, and `rotation` is the number of degrees
-    clockwise by which it was turned for the model. The result has all blocks; its HTML,
-    Markdown and text have headers and footers only with `include_headers_footers`.
-    `html_tables` writes every table in Markdown as HTML. `markdown_number` replaces the
-    page number in the names of pictures in Markdown; `illustrate` needs it.
+    No model output makes this raise, and no text of the page is lost. `width` and
+    `height` are pixels of the caller's page, to which boxes refer, and `rotation` is
+    the number of degrees clockwise by which it was turned for the model. The result has
+    all blocks; its HTML, Markdown and text have headers and footers only with
+    `include_headers_footers`. With `include_images`, `figures` has the boxes of the
+    pictures to cut out, by name. `html_tables` writes every table in Markdown as HTML.
+    `markdown_number` replaces the page number in the names of pictures in Markdown;
+    `illustrate` needs it.
 
-    `prompt_type` is that of the request. With `custom` the caller wrote the prompt, and
-    output without a tag is plain text.
+    `prompt_type` is that of the request. With `custom` the client wrote the prompt, and
+    output without an HTML tag is plain text.
     """
-    paper = PageGeometry(page_number, width, height, bbox_format, rotation)
-    collector = BlockCollector(paper, include_images)
+    geometry = PageGeometry(page_number, width, height, bbox_format, rotation)
+    collector = BlockCollector(geometry, include_images)
     warnings = _add_answer(collector, raw, prompt_type)
     warnings += _box_warnings(collector.num_unusable_boxes, len(collector.blocks))
     return _write_content(
@@ -92,25 +94,26 @@ def convert_strips(
     html_tables: bool = False,
     markdown_number: int | None = None,
 ) -> PageContent:
-    """Convert the model's outputs for the strips of a page, as `convert_page` does.
+    """Convert the model's outputs for the strips of a page to the content of that page.
 
-    Strips are given in pixels of the upright page, and boxes are returned in pixels of
-    the caller's page. Figures are numbered consecutively across strips.
+    The options are those of `convert_page`. Strips are given in pixels of the upright
+    page, and boxes are returned in pixels of the caller's page. Figures are numbered
+    consecutively across strips.
     """
     size = turned_size(width, height, rotation)
     figures: dict[str, tuple[int, int, int, int]] = {}
     strips: list[tuple[Strip, list[Block]]] = []
     warnings: tuple[PageWarning, ...] = ()
-    num_unusable = num_blocks = 0
+    num_unusable_boxes = num_blocks = 0
     for answer in answers:
         strip = answer.strip
         left, top, _, _ = strip.box
-        paper = PageGeometry(
+        geometry = PageGeometry(
             page_number, strip.width, strip.height, bbox_format, left=left, top=top
         )
-        collector = BlockCollector(paper, include_images, figures=figures)
+        collector = BlockCollector(geometry, include_images, figures=figures)
         warnings += _add_answer(collector, answer.text, prompt_type)
-        num_unusable += collector.num_unusable_boxes
+        num_unusable_boxes += collector.num_unusable_boxes
         num_blocks += len(collector.blocks)
         strips.append((strip, collector.blocks))
     joined = [
@@ -118,22 +121,28 @@ def convert_strips(
         for block in join_blocks(strips, is_wide=size[0] > size[1])
     ]
     # Joining drops one of two blocks that show the same figure; drop its figure too.
-    kept = {
+    kept_figures = {
         name: turned_box(box, -rotation, *size)
         for name, box in figures.items()
         if any(f'"{name}"' in block.html for block in joined)
     }
-    warnings += _box_warnings(num_unusable, num_blocks)
+    warnings += _box_warnings(num_unusable_boxes, num_blocks)
     return _write_content(
-        joined, kept, warnings, include_headers_footers, html_tables, markdown_number
+        joined,
+        kept_figures,
+        warnings,
+        include_headers_footers,
+        html_tables,
+        markdown_number,
     )
 
 
 def _add_answer(
     collector: BlockCollector, raw: str, prompt_type: str
 ) -> tuple[PageWarning, ...]:
+    """Add the blocks of the model's output to the collector; return warnings."""
     answer, warnings = extract_answer(raw)
-    if prompt_type == CUSTOM and not _TAG.search(answer):
+    if prompt_type == CUSTOM and not _HTML_TAG.search(answer):
         answer = _text_to_html(answer)
     tree = parse(answer)
     collector.add_page(
@@ -152,20 +161,20 @@ def _text_to_html(text: str) -> str:
 
 
 def _write_content(
-    found: list[Block],
+    blocks: list[Block],
     figures: dict[str, tuple[int, int, int, int]],
     warnings: tuple[PageWarning, ...],
     include_headers_footers: bool,
     html_tables: bool,
     markdown_number: int | None,
 ) -> PageContent:
-    hidden = (
+    hidden_labels = (
         _BLANK_LABELS if include_headers_footers else _BLANK_LABELS | _MARGIN_LABELS
     )
-    shown = [b for b in found if b.html and b.label not in hidden]
+    shown = [b for b in blocks if b.html and b.label not in hidden_labels]
     nodes: list[Node] = [Element("div", {}, _parse_clean(b.html)) for b in shown]
     return PageContent(
-        blocks=tuple(found),
+        blocks=tuple(blocks),
         html="\n".join(map(_block_to_html, shown)),
         markdown=markdown_from(
             nodes
@@ -190,10 +199,12 @@ def _block_to_html(block: Block) -> str:
     return f'<div class="block" data-label="{label}"{bbox}>{block.html}</div>'
 
 
-def _box_warnings(num_unusable: int, num_blocks: int) -> tuple[PageWarning, ...]:
-    if not num_unusable:
+def _box_warnings(num_unusable_boxes: int, num_blocks: int) -> tuple[PageWarning, ...]:
+    if not num_unusable_boxes:
         return ()
-    detail = f"{num_unusable} of {num_blocks} blocks have no readable box on the page"
+    detail = (
+        f"{num_unusable_boxes} of {num_blocks} blocks have no readable box on the page"
+    )
     return (PageWarning("bbox_unreadable", detail),)
 
 

@@ -19,7 +19,7 @@ ACCEPTED = (
 )
 
 # Other media types in use for the accepted ones.
-_ALIASES = {
+_TYPE_OF_ALIAS = {
     "application/json-lines": "application/x-ndjson",
     "application/jsonl": "application/x-ndjson",
     "application/jsonlines": "application/x-ndjson",
@@ -29,12 +29,12 @@ _ALIASES = {
     "text/x-markdown": "text/markdown",
 }
 _TOKEN = r"[A-Za-z0-9!#$&^_.+*-]+"
-_RANGE = re.compile(rf"{_TOKEN}/{_TOKEN}")
+_MEDIA_RANGE = re.compile(rf"{_TOKEN}/{_TOKEN}")
 _QUALITY = re.compile(r"[0-9](\.[0-9]{0,9})?|\.[0-9]{1,9}")
 
 
 @dataclass(frozen=True, slots=True)
-class _Range:
+class _MediaRange:
     """Entry of an Accept header, such as `text/*;q=0.5`."""
 
     pattern: str
@@ -53,11 +53,11 @@ class _Range:
 
 
 def choose_media_type(accept: str | None) -> str:
-    """Return the media type that the client prefers.
+    """Return the media type of `ACCEPTED` that an Accept header prefers.
 
-    Between types of equal quality, the one named first is chosen. JSON is returned if
-    the header is missing or has no valid entry. Raises NotAcceptableError if the header
-    allows none of `ACCEPTED`.
+    Between types of equal quality, the one that the header names first is chosen. JSON
+    is returned if the header is missing or has no valid entry. Raises
+    NotAcceptableError if the header allows none of `ACCEPTED`.
     """
     ranges = list(_parse_ranges(accept or ""))
     if not ranges:
@@ -77,13 +77,15 @@ def choose_media_type(accept: str | None) -> str:
     return best[2]
 
 
-def _parse_ranges(accept: str) -> Iterator[_Range]:
+def _parse_ranges(accept: str) -> Iterator[_MediaRange]:
     for position, entry in enumerate(accept.split(",")):
-        written, *parameters = (part.strip() for part in entry.split(";"))
-        pattern = "*/*" if written == "*" else written.lower()
-        if _RANGE.fullmatch(pattern):
-            yield _Range(
-                _ALIASES.get(pattern, pattern), _parse_quality(parameters), position
+        media_range, *parameters = (part.strip() for part in entry.split(";"))
+        pattern = "*/*" if media_range == "*" else media_range.lower()
+        if _MEDIA_RANGE.fullmatch(pattern):
+            yield _MediaRange(
+                _TYPE_OF_ALIAS.get(pattern, pattern),
+                _parse_quality(parameters),
+                position,
             )
 
 

@@ -13,15 +13,15 @@ from html import escape
 from typing import Any
 
 from handler.pagination import paginate
+from handler.postprocess.html.sanitise import clean_page
 from handler.postprocess.pictures import insert_pictures
-from handler.postprocess.sanitise import clean_page
 from handler.schema import PAGE_SEPARATOR, DocumentResult, PageError, PageResult
 
 __all__ = ["end_line", "page_line", "render"]
 
 
 def render(document: DocumentResult, media_type: str) -> bytes:
-    """Return the document as one of the media types in `ACCEPTED`.
+    """Return the body of a reply in one of the media types of `negotiate.ACCEPTED`.
 
     Raises ValueError for any other media type.
     """
@@ -44,12 +44,12 @@ def render(document: DocumentResult, media_type: str) -> bytes:
 
 
 def page_line(page: PageResult, request_id: str) -> bytes:
-    """Return a page as a line of NDJSON."""
+    """Return a page as a line of NDJSON, with the event `page`."""
     return _to_json_line({"event": "page", "request_id": request_id, **page.to_json()})
 
 
 def end_line(document: DocumentResult) -> bytes:
-    """Return the last line of NDJSON: status and usage of the document."""
+    """Return the last line of NDJSON: the event `end` with the status and usage."""
     summary = document.to_json()
     names = (
         "request_id",
@@ -78,11 +78,11 @@ def _to_json(value: Mapping[str, Any]) -> str:
 
 
 # JSON allows these unescaped, but many readers end a line at them.
-_LINE_ENDS = {0x85: "\\u0085", 0x2028: "\\u2028", 0x2029: "\\u2029"}
+_LINE_SEPARATOR_ESCAPES = {0x85: "\\u0085", 0x2028: "\\u2028", 0x2029: "\\u2029"}
 
 
 def _to_json_line(value: Mapping[str, Any]) -> bytes:
-    return _encode(_to_json(value).translate(_LINE_ENDS) + "\n")
+    return _encode(_to_json(value).translate(_LINE_SEPARATOR_ESCAPES) + "\n")
 
 
 def _page_to_markdown(page: PageResult) -> str:
@@ -107,7 +107,7 @@ def _error_sentence(error: PageError) -> str:
     return " ".join(error.detail.split())
 
 
-_PAGE = """\
+_DOCUMENT_TEMPLATE = """\
 <!DOCTYPE html>
 <html>
 <head>
@@ -123,7 +123,7 @@ _PAGE = """\
 </html>
 """
 # The content is sanitised; the policy is a second defence if the file is opened.
-_POLICY = (
+_CONTENT_SECURITY_POLICY = (
     "default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
     "base-uri 'none'; form-action 'none'"
 )
@@ -141,7 +141,9 @@ math[display=block] { display: block; margin: 1rem 0; text-align: center }
 
 def _to_html(document: DocumentResult) -> str:
     body = "\n".join(_page_to_html(page) for page in document.pages)
-    return _PAGE.format(policy=_POLICY, style=_STYLE, body=body)
+    return _DOCUMENT_TEMPLATE.format(
+        policy=_CONTENT_SECURITY_POLICY, style=_STYLE, body=body
+    )
 
 
 def _page_to_html(page: PageResult) -> str:

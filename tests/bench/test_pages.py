@@ -10,7 +10,7 @@ from rapidfuzz.distance import Levenshtein
 
 from bench.drafts import PAGES, load_samples
 from handler.postprocess import convert_page
-from handler.postprocess.layout import CHANDRA_1_LABELS
+from handler.postprocess.blocks.layout import CHANDRA_1_LABELS
 from handler.profiles import PROFILES
 
 PROFILE = PROFILES["chandra"]

@@ -15,7 +15,7 @@ from transformers import (
     Qwen3VLForConditionalGeneration,
 )
 
-from handler.postprocess.layout import CHANDRA_1_LABELS
+from handler.postprocess.blocks.layout import CHANDRA_1_LABELS
 from handler.profiles import PROFILES
 from handler.weights.manifest import MANIFEST
 from mini.build import DEFAULT_OUTPUT, build, write_manifest, write_settings

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from handler.engine.device.model import pixels_to_patches
-from handler.postprocess.layout import CHANDRA_1_LABELS
+from handler.postprocess.blocks.layout import CHANDRA_1_LABELS
 from mini.pages import Domain, Page, render_page
 from mini.samples import CELL, EDGE_STEPS, NOWHERE, SLOTS, Sampler
 from mini.tokenizer import build_tokenizer

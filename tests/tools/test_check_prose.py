@@ -1,4 +1,4 @@
-"""Tests of the lint of docstrings, comments, messages and names."""
+"""Tests of the command that compares symptoms of unclear prose with the baseline."""
 
 import json
 import subprocess
@@ -6,9 +6,8 @@ import subprocess
 import pytest
 
 from tools import check_prose
-from tools.check_prose import Kind, check, count_symptoms, inspect, lower_baseline
-
-LONG_NAME = "test_" + "a" * 66
+from tools.check_prose import check, count_symptoms, lower_baseline
+from tools.prose_rules import inspect
 
 
 @pytest.fixture
@@ -18,86 +17,6 @@ def repository(tmp_path, monkeypatch):
     subprocess.run(["git", "init", "--quiet"], check=True)
     (tmp_path / "tools").mkdir()
     return tmp_path
-
-
-def kinds_in(text, path="deploy/module.py"):
-    return [symptom.kind for symptom in inspect(path, text).symptoms]
-
-
-@pytest.mark.parametrize(
-    ("text", "kind"),
-    [
-        ('"""Of what is there."""', Kind.OPENING),
-        ('class Page:\n    """One page."""', Kind.OPENING),
-        ('def read():\n    """Whether a page is blank."""', Kind.OPENING),
-        ('async def read():\n    """\n    Nothing is read.\n    """', Kind.OPENING),
-        ('"""Page of whoever asks."""', Kind.RIDDLE),
-        ("# Nobody waits.", Kind.RIDDLE),
-        ('raise ValueError("whatever was sent is broken")', Kind.RIDDLE),
-        ('raise ValueError(f"{name} is somebody else\'s")', Kind.RIDDLE),
-        ("def found(): pass", Kind.FUNCTION),
-        ("async def _stored(): pass", Kind.FUNCTION),
-        ("wanted = 1", Kind.VARIABLE),
-        ("def read(said): pass", Kind.VARIABLE),
-        ("for written in pages: pass", Kind.VARIABLE),
-        ("self._asked = 1", Kind.VARIABLE),
-        ("import pages as either", Kind.VARIABLE),
-        (f"def {LONG_NAME}(): pass", Kind.LONG_TEST),
-    ],
-)
-def test_each_symptom_is_reported(text, kind):
-    assert kinds_in(text) == [kind]
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        '"""Return the page that a client asked for, whichever_it is."""',
-        '"""In-memory store."""',
-        '"""`None` if there is no page."""',
-        '"""US English."""',
-        '"""Return what was found in the page, and when."""',
-        '"""Run as the user `nobody`."""',
-        '# The model reads "whoever" as one token.',
-        'USERS = ("nobody", "root")',
-        'print(f"the user {name} is called `nobody` here")',
-        "page = found",
-        "def test_page_is_read(): pass",
-    ],
-)
-def test_plain_prose_is_not_reported(text):
-    assert kinds_in(text) == []
-
-
-def test_data_of_tests_is_not_reported():
-    text = 'def test_page():\n    assert read() == "a page of nobody at all"\n'
-
-    assert kinds_in(text, "tests/test_page.py") == []
-
-
-@pytest.mark.parametrize(
-    "statement",
-    [
-        'assert page, "a page that nobody reads"',
-        'raise ValueError("a page that nobody reads")',
-        'pytest.skip("a page that nobody reads")',
-        'pytest.mark.skipif(True, reason="a page that nobody reads")',
-    ],
-)
-def test_messages_of_tests_are_reported(statement):
-    assert kinds_in(statement, "tests/test_page.py") == [Kind.RIDDLE]
-
-
-def test_module_name_is_reported():
-    assert kinds_in("", "deploy/commands/wanted.py") == [Kind.FUNCTION]
-
-
-def test_riddle_in_markdown_is_reported_outside_code():
-    text = "Pages.\n\n```\nwhoever\n```\n\nWhoever reads `nobody`.\n"
-
-    (symptom,) = inspect("README.md", text).symptoms
-
-    assert (symptom.kind, symptom.line) == (Kind.RIDDLE, 7)
 
 
 def test_new_symptom_fails_with_place_and_advice():
@@ -157,11 +76,12 @@ def test_command_fails_until_the_symptom_is_gone(repository, capsys):
 
     assert check_prose.main([]) == 1
     assert 'module.py:1: docstring opens with "Of"' in capsys.readouterr().out
+
     module.write_text('"""Reader of pages."""\n')
     assert check_prose.main([]) == 0
 
 
-def test_update_writes_what_is_left(repository):
+def test_update_lowers_the_baseline_file(repository):
     check_prose.BASELINE.write_text('{"module.py": {"opening": 2}}')
     (repository / "module.py").write_text('"""Of pages."""\n')
 
@@ -173,9 +93,9 @@ def test_update_writes_what_is_left(repository):
 def test_summary_compares_with_a_revision(repository, capsys):
     module = repository / "deploy.py"
     module.write_text('"""Of pages."""\n')
-    name = ["-c", "user.name=A", "-c", "user.email=a@example.com"]
+    author = ["-c", "user.name=A", "-c", "user.email=a@example.com"]
     subprocess.run(["git", "add", "."], check=True)
-    subprocess.run(["git", *name, "commit", "-qm", "Add pages"], check=True)
+    subprocess.run(["git", *author, "commit", "-qm", "Add pages"], check=True)
     module.write_text('"""Reader of pages."""\n')
 
     assert check_prose.main(["--summary", "--against", "HEAD"]) == 0

@@ -15,7 +15,7 @@ from deploy.results.formats import ACCEPT
 from deploy.results.parse import convert_result
 from deploy.results.report import report_of
 from deploy.results.sanitise import ATTRIBUTES, TAGS, cleaner_of
-from handler.postprocess import vocabulary
+from handler.postprocess.html import vocabulary
 from tests.deploy.invoke.answers import DOCUMENT, FAILED, PAGE
 
 HOSTILE = (

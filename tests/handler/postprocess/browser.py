@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 
 from markdown_it import MarkdownIt
 
-from handler.postprocess.vocabulary import KEPT_TAGS
+from handler.postprocess.html.vocabulary import KEPT_TAGS
 
 SAFE_TAGS = KEPT_TAGS | {"em", "strong", "s", "p"}
 SAFE_ATTRIBUTES = {
@@ -21,13 +21,14 @@ SAFE_ATTRIBUTES = {
 
 
 def render_markdown(markdown: str) -> str:
+    """Return Markdown as HTML, with raw HTML and links of any scheme."""
     reader = MarkdownIt("commonmark", {"html": True})
     reader.enable(["table", "strikethrough"])
     reader.validateLink = lambda url: True  # type: ignore[method-assign]
     return str(reader.render(markdown))
 
 
-class _Viewer(HTMLParser):
+class _TagAndTextReader(HTMLParser):
     def __init__(self) -> None:
         super().__init__()
         self.text: list[str] = []
@@ -42,37 +43,41 @@ class _Viewer(HTMLParser):
 
 
 def visible_text(html: str) -> str:
-    """Return the text that a browser would show, with white space collapsed."""
-    viewer = _Viewer()
-    viewer.feed(html)
-    viewer.close()
-    return " ".join("".join(viewer.text).split())
+    """Return the text that a browser would show, with single spaces between words."""
+    reader = _TagAndTextReader()
+    reader.feed(html)
+    reader.close()
+    return " ".join("".join(reader.text).split())
 
 
 def find_tags(html: str) -> list[tuple[str, dict[str, str | None]]]:
-    viewer = _Viewer()
-    viewer.feed(html)
-    viewer.close()
-    return viewer.tags
+    """Return the start tags of HTML in order, with their attributes."""
+    reader = _TagAndTextReader()
+    reader.feed(html)
+    reader.close()
+    return reader.tags
 
 
 def find_dangers(html: str) -> list[str]:
-    """List everything in HTML that could run, or load from the network, by itself."""
-    found = []
+    """List the tags, attributes and URLs of HTML that may run or load something.
+
+    The list is empty for safe HTML.
+    """
+    dangers = []
     for tag, attrs in find_tags(html):
         if tag not in SAFE_TAGS:
-            found.append(f"<{tag}>")
+            dangers.append(f"<{tag}>")
         for name, value in attrs.items():
             target = (value or "").strip().lower()
             if name not in SAFE_ATTRIBUTES:
-                found.append(f"{tag} {name}")
+                dangers.append(f"{tag} {name}")
             # markdown-it writes the alignment of table cells as a style.
             if name == "style" and not target.startswith("text-align:"):
-                found.append(f"style={target}")
+                dangers.append(f"style={target}")
             if name == "src" and not target.startswith("page-"):
-                found.append(f"src={target}")
+                dangers.append(f"src={target}")
             scheme, colon, _ = target.partition(":")
             is_safe = scheme in ("http", "https", "mailto") or "/" in scheme
             if name == "href" and colon and not is_safe:
-                found.append(f"href={target}")
-    return found
+                dangers.append(f"href={target}")
+    return dangers

@@ -11,14 +11,17 @@ from handler.schema import PageContent
 
 DATA = Path(__file__).parent / "data"
 REPORT = (DATA / "report.txt").read_text("utf-8")
-"""Answer of Chandra 1 for a page of a report, with one block of each common kind."""
+"""Output of Chandra 1 for a page of a report, with one block of each common kind."""
 CHEMISTRY = (DATA / "chemistry.txt").read_text("utf-8")
-"""Answer of Chandra 2 with reasoning, a fence, nested blocks, label variants, and a
+"""Output of Chandra 2 with reasoning, a fence, nested blocks, label variants, and a
 blank page."""
 
 
 def convert(raw: str, **options: Any) -> PageContent:
-    """Convert an answer for a page of 1024 x 2048 pixels, with defaults for options."""
+    """Convert model output for a page of 1024 x 2048 pixels.
+
+    `options` replace the defaults of `convert_page`'s arguments.
+    """
     settings: dict[str, Any] = {
         "bbox_format": BboxFormat.JSON_1024,
         "width": 1024,
@@ -31,18 +34,20 @@ def convert(raw: str, **options: Any) -> PageContent:
     return convert_page(raw, **(settings | options))
 
 
-def block(content: str, label: str = "Text", bbox: str = "[10, 20, 110, 120]") -> str:
-    """Return a block as Chandra 1 writes it."""
+def make_block(
+    content: str, label: str = "Text", bbox: str = "[10, 20, 110, 120]"
+) -> str:
+    """Return the HTML of a block as Chandra 1 writes it."""
     return f'<div data-bbox="{bbox}" data-label="{label}">{content}</div>'
 
 
-def markdown(content: str, label: str = "Text", **options: Any) -> str:
-    """Return the Markdown of a page with one block."""
-    return convert(block(content, label), **options).markdown
+def convert_block_to_markdown(content: str, label: str = "Text", **options: Any) -> str:
+    """Return the Markdown of a page that has one block with this content."""
+    return convert(make_block(content, label), **options).markdown
 
 
 def labels_of(content: PageContent) -> list[str]:
     return [block.label for block in content.blocks]
 
 
-TWO_BLOCKS = block("<p>one</p>") + block("<p>two</p>", "Caption")
+TWO_BLOCKS = make_block("<p>one</p>") + make_block("<p>two</p>", "Caption")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.handler.postprocess.pages import TWO_BLOCKS, block, convert
+from tests.handler.postprocess.pages import TWO_BLOCKS, convert, make_block
 
 
 def test_reasoning_is_removed_with_a_warning():
@@ -27,7 +27,7 @@ def test_answer_with_only_reasoning_is_an_empty_page():
 
 
 def test_think_tag_inside_a_block_removes_no_text():
-    content = convert(block("one </think> two"))
+    content = convert(make_block("one </think> two"))
 
     assert content.text == "one two"
     assert content.warnings == ()

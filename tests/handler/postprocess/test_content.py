@@ -15,9 +15,9 @@ from tests.handler.postprocess.pages import (
     DATA,
     REPORT,
     TWO_BLOCKS,
-    block,
     convert,
     labels_of,
+    make_block,
 )
 
 
@@ -44,7 +44,9 @@ def test_empty_answer_is_an_empty_page():
 
 
 def test_text_between_blocks_becomes_blocks():
-    content = convert("zero" + block("one") + "<p>two</p>three" + block("four"))
+    content = convert(
+        "zero" + make_block("one") + "<p>two</p>three" + make_block("four")
+    )
 
     assert labels_of(content) == ["Block", "Text", "Block", "Text"]
     assert [block.bbox is None for block in content.blocks] == [
@@ -80,11 +82,11 @@ def test_wrapper_around_the_page_is_not_a_block():
 
 def test_blocks_inside_a_complex_block_are_its_content():
     content = convert(
-        block(
+        make_block(
             '<div data-bbox="[1, 2, 3, 4]" data-label="Text" class="a">in</div>',
             "Complex-Block",
         )
-        + block("next")
+        + make_block("next")
     )
 
     assert labels_of(content) == ["Complex-Block", "Text"]
@@ -98,7 +100,7 @@ def test_blocks_inside_a_complex_block_are_its_content():
 
 @pytest.mark.parametrize("label", ["Page-Header", "Page-Footer", "page footer"])
 def test_headers_and_footers_are_in_the_text_only_on_request(label):
-    source = block("12", label) + block("body")
+    source = make_block("12", label) + make_block("body")
 
     without, with_them = convert(source), convert(source, include_headers_footers=True)
 
@@ -120,12 +122,12 @@ def test_headers_and_footers_are_in_the_text_only_on_request(label):
     ],
 )
 def test_bare_text_is_wrapped_by_the_label(label, html):
-    assert convert(block("a <b>b</b>", label)).blocks[0].html == html
+    assert convert(make_block("a <b>b</b>", label)).blocks[0].html == html
 
 
 @pytest.mark.parametrize("html", ["<h3>a</h3>", "<p>a</p>", "<ul><li>a</li></ul>"])
 def test_text_in_a_block_element_is_not_wrapped(html):
-    assert convert(block(html)).blocks[0].html == html
+    assert convert(make_block(html)).blocks[0].html == html
 
 
 # Whole pages.
@@ -164,7 +166,9 @@ def test_page_content_can_be_pickled():
 
 
 def test_unusable_boxes_give_one_warning_with_a_count():
-    content = convert(block("a", bbox="?") + block("b", bbox="!") + block("c"))
+    content = convert(
+        make_block("a", bbox="?") + make_block("b", bbox="!") + make_block("c")
+    )
 
     assert [warning.to_json() for warning in content.warnings] == [
         {

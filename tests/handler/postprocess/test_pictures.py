@@ -7,68 +7,77 @@ import base64
 import pytest
 
 from handler.postprocess import illustrate
-from tests.handler.postprocess.pages import block, convert
+from tests.handler.postprocess.pages import convert, make_block
 
-NUMBER = 123_456_789
-NAME = "page-1-figure-1.webp"
-PICTURE = base64.b64encode(b"RIFF webp").decode()
-URL = f"data:image/webp;base64,{PICTURE}"
-FIGURE = block('<img alt="A [map] of | Lerwick">', "Figure")
+MARKDOWN_NUMBER = 123_456_789
+PICTURE_NAME = "page-1-figure-1.webp"
+PICTURE_BASE64 = base64.b64encode(b"RIFF webp").decode()
+PICTURE_URL = f"data:image/webp;base64,{PICTURE_BASE64}"
+FIGURE_BLOCK = make_block('<img alt="A [map] of | Lerwick">', "Figure")
 
 
-def illustrate_page(source, images, max_bytes=1000, **options):
-    content = convert(source, include_images=True, markdown_number=NUMBER, **options)
-    return illustrate(content, images, markdown_number=NUMBER, max_bytes=max_bytes)
+def illustrate_page(raw, images, max_bytes=1000, **options):
+    """Convert model output, and insert the pictures into its Markdown and HTML."""
+    content = convert(
+        raw, include_images=True, markdown_number=MARKDOWN_NUMBER, **options
+    )
+    return illustrate(
+        content, images, markdown_number=MARKDOWN_NUMBER, max_bytes=max_bytes
+    )
 
 
 def test_picture_is_a_data_url_in_markdown_and_html():
-    found = illustrate_page(FIGURE, {NAME: PICTURE})
+    illustrated = illustrate_page(FIGURE_BLOCK, {PICTURE_NAME: PICTURE_BASE64})
 
-    assert found.content.markdown.endswith(f"]({URL})")
-    assert f'<img src="{URL}"' in found.content.html
-    assert found.content.blocks[0].html.count(NAME) == 1
-    assert (found.num_bytes, found.num_left_out) == (len(URL), 0)
+    assert illustrated.content.markdown.endswith(f"]({PICTURE_URL})")
+    assert f'<img src="{PICTURE_URL}"' in illustrated.content.html
+    assert illustrated.content.blocks[0].html.count(PICTURE_NAME) == 1
+    assert (illustrated.num_bytes, illustrated.num_left_out) == (len(PICTURE_URL), 0)
 
 
 @pytest.mark.parametrize(
-    "words",
+    "look_alike",
     [
-        f"![a]({NAME})",
-        f'<a href="{NAME}">{NAME}</a>',
-        f"<code>![a]({NAME})</code>",
-        f"<pre>![a]({NAME})</pre>",
-        f'&lt;img src="{NAME}"&gt;',
+        f"![a]({PICTURE_NAME})",
+        f'<a href="{PICTURE_NAME}">{PICTURE_NAME}</a>',
+        f"<code>![a]({PICTURE_NAME})</code>",
+        f"<pre>![a]({PICTURE_NAME})</pre>",
+        f'&lt;img src="{PICTURE_NAME}"&gt;',
     ],
 )
-def test_text_that_looks_like_a_picture_is_not_replaced(words):
-    found = illustrate_page(FIGURE + block(words), {NAME: PICTURE})
+def test_text_that_looks_like_a_picture_is_not_replaced(look_alike):
+    illustrated = illustrate_page(
+        FIGURE_BLOCK + make_block(look_alike), {PICTURE_NAME: PICTURE_BASE64}
+    )
 
-    assert found.content.markdown.count(URL) == 1
-    assert found.content.html.count(URL) == 1
+    assert illustrated.content.markdown.count(PICTURE_URL) == 1
+    assert illustrated.content.html.count(PICTURE_URL) == 1
 
 
 def test_picture_in_an_html_table_is_a_data_url():
     table = '<table><tr><td colspan="2"><img alt="seal"></td></tr></table>'
 
-    found = illustrate_page(block(table, "Diagram"), {NAME: PICTURE})
+    illustrated = illustrate_page(
+        make_block(table, "Diagram"), {PICTURE_NAME: PICTURE_BASE64}
+    )
 
-    assert f'<img src="{URL}"' in found.content.markdown
+    assert f'<img src="{PICTURE_URL}"' in illustrated.content.markdown
 
 
 def test_pictures_beyond_the_limit_keep_their_names():
-    two = FIGURE + block("", "Image", "[200, 200, 300, 300]")
-    images = {NAME: PICTURE, "page-1-figure-2.webp": PICTURE}
+    two_pictures = FIGURE_BLOCK + make_block("", "Image", "[200, 200, 300, 300]")
+    images = {PICTURE_NAME: PICTURE_BASE64, "page-1-figure-2.webp": PICTURE_BASE64}
 
-    found = illustrate_page(two, images, max_bytes=len(URL))
+    illustrated = illustrate_page(two_pictures, images, max_bytes=len(PICTURE_URL))
 
-    assert found.num_left_out == 1
-    assert f"({URL})" in found.content.markdown
-    assert "(page-1-figure-2.webp)" in found.content.markdown
-    assert str(NUMBER) not in found.content.markdown
+    assert illustrated.num_left_out == 1
+    assert f"({PICTURE_URL})" in illustrated.content.markdown
+    assert "(page-1-figure-2.webp)" in illustrated.content.markdown
+    assert str(MARKDOWN_NUMBER) not in illustrated.content.markdown
 
 
 def test_missing_picture_keeps_its_name():
-    found = illustrate_page(FIGURE, {})
+    illustrated = illustrate_page(FIGURE_BLOCK, {})
 
-    assert f"({NAME})" in found.content.markdown
-    assert found.num_left_out == 0
+    assert f"({PICTURE_NAME})" in illustrated.content.markdown
+    assert illustrated.num_left_out == 0

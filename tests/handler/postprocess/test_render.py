@@ -18,41 +18,42 @@ from handler.schema import (
     Status,
 )
 from tests.handler.postprocess.browser import find_dangers, find_tags, visible_text
-from tests.handler.postprocess.pages import REPORT, block, convert
+from tests.handler.postprocess.pages import REPORT, convert, make_block
 
-PICTURE = base64.b64encode(b"RIFF webp").decode()
-
-
-def page(number: int, source: str = "", **fields: object) -> PageResult:
-    content = convert(source, page_number=number, include_images=True)
-    return PageResult(number, Status.SUCCESS, content=content, raw=source, **fields)  # type: ignore[arg-type]
+PICTURE_BASE64 = base64.b64encode(b"RIFF webp").decode()
 
 
-def failed_page(number: int, detail: str) -> PageResult:
+def make_page(number: int, raw: str = "", **fields: object) -> PageResult:
+    content = convert(raw, page_number=number, include_images=True)
+    return PageResult(number, Status.SUCCESS, content=content, raw=raw, **fields)  # type: ignore[arg-type]
+
+
+def make_failed_page(number: int, detail: str) -> PageResult:
     error = PageError("unreadable_document", detail)
     return PageResult(number, Status.FAILURE, error=error)
 
 
-def document(*pages: PageResult) -> DocumentResult:
+def make_document(*pages: PageResult) -> DocumentResult:
     model = ModelInfo("datalab-to/chandra", None, "native")
     return DocumentResult("r-1", model, pages, 1.23456, num_pages=len(pages))
 
 
-ONE = page(1, block("<p>Grüße &lt;1&gt;</p>"))
-THREE = page(3, block("<p>end</p>"))
+PAGE_1 = make_page(1, make_block("<p>Grüße &lt;1&gt;</p>"))
+PAGE_3 = make_page(3, make_block("<p>end</p>"))
 
 
 def test_json_is_compact_utf8():
-    body = render(document(ONE), "application/json")
+    body = render(make_document(PAGE_1), "application/json")
 
-    assert json.loads(body) == document(ONE).to_json()
+    assert json.loads(body) == make_document(PAGE_1).to_json()
     assert "Grüße".encode() in body
     assert b'": ' not in body
 
 
 def test_markdown_has_all_pages_and_names_failed_ones():
     body = render(
-        document(ONE, failed_page(2, "page 2 ends early"), THREE), "text/markdown"
+        make_document(PAGE_1, make_failed_page(2, "page 2 ends early"), PAGE_3),
+        "text/markdown",
     )
 
     assert body.decode() == (
@@ -61,8 +62,8 @@ def test_markdown_has_all_pages_and_names_failed_ones():
 
 
 def test_paginated_markdown_has_separators():
-    pages = (ONE, page(2), failed_page(4, "ends early"))
-    paginated = replace(document(*pages), is_paginated=True)
+    pages = (PAGE_1, make_page(2), make_failed_page(4, "ends early"))
+    paginated = replace(make_document(*pages), is_paginated=True)
 
     body = render(paginated, "text/markdown").decode()
 
@@ -75,7 +76,10 @@ def test_paginated_markdown_has_separators():
 
 
 def test_plain_text_has_all_pages_and_names_failed_ones():
-    body = render(document(ONE, failed_page(2, "it ends\nearly"), THREE), "text/plain")
+    body = render(
+        make_document(PAGE_1, make_failed_page(2, "it ends\nearly"), PAGE_3),
+        "text/plain",
+    )
 
     assert body.decode() == (
         "Grüße <1>\n\n[page 2 could not be read: it ends early]\n\nend\n"
@@ -84,7 +88,8 @@ def test_plain_text_has_all_pages_and_names_failed_ones():
 
 def test_html_is_a_full_document_with_a_section_per_page():
     html = render(
-        document(ONE, failed_page(2, "it <b>ends</b>"), THREE), "text/html"
+        make_document(PAGE_1, make_failed_page(2, "it <b>ends</b>"), PAGE_3),
+        "text/html",
     ).decode()
 
     assert html.startswith("<!DOCTYPE html>\n")
@@ -98,7 +103,7 @@ def test_html_is_a_full_document_with_a_section_per_page():
     "detail", ["--> <script>x</script>", "a -- b", "x--->", "-", ">"]
 )
 def test_error_detail_cannot_end_its_html_comment(detail):
-    body = render(document(failed_page(1, detail)), "text/markdown").decode()
+    body = render(make_document(make_failed_page(1, detail)), "text/markdown").decode()
 
     assert body.count("-->") == 1
     assert body.endswith(" -->\n")
@@ -106,15 +111,15 @@ def test_error_detail_cannot_end_its_html_comment(detail):
 
 
 def test_html_contains_pictures_as_data_urls():
-    source = block('<img alt="A"/>', "Image") + block(
+    raw = make_block('<img alt="A"/>', "Image") + make_block(
         '<p>&lt;img src="page-1-figure-1.webp"&gt;</p>'
     )
-    pictured = page(1, source, images={"page-1-figure-1.webp": PICTURE})
+    pictured = make_page(1, raw, images={"page-1-figure-1.webp": PICTURE_BASE64})
 
-    html = render(document(pictured), "text/html").decode()
+    html = render(make_document(pictured), "text/html").decode()
 
     sources = [attrs["src"] for tag, attrs in find_tags(html) if tag == "img"]
-    assert sources == [f"data:image/webp;base64,{PICTURE}"]
+    assert sources == [f"data:image/webp;base64,{PICTURE_BASE64}"]
     assert '<img src="page-1-figure-1.webp">' in visible_text(html)
 
 
@@ -126,7 +131,7 @@ def test_html_is_sanitised_and_escaped_when_rendered():
         figures={"page-1-figure-1.webp": (0, 0, 1, 1)},
     )
     error = PageError("engine_failed", hostile)
-    subject = PageResult(
+    result = PageResult(
         1,
         Status.FAILURE,
         content=content,
@@ -134,7 +139,7 @@ def test_html_is_sanitised_and_escaped_when_rendered():
         error=error,
     )
 
-    html = render(document(subject), "text/html").decode()
+    html = render(make_document(result), "text/html").decode()
 
     body = html[html.index("<body>") :]
     assert {tag for tag, _ in find_tags(body)} == {"body", "section", "div", "img", "p"}
@@ -144,7 +149,9 @@ def test_html_is_sanitised_and_escaped_when_rendered():
 def test_sanitising_a_page_twice_changes_nothing():
     content = convert(REPORT, include_images=True)
 
-    html = render(document(PageResult(1, Status.SUCCESS, content=content)), "text/html")
+    html = render(
+        make_document(PageResult(1, Status.SUCCESS, content=content)), "text/html"
+    )
 
     assert content.html in html.decode()
 
@@ -153,7 +160,9 @@ def test_existing_data_urls_of_pictures_are_kept():
     html = '<img src="data:image/webp;base64,QUJD"><a href="data:text/html,x">x</a>'
     content = PageContent(html=html + '<img src="data:image/svg+xml;base64,QUJD">')
 
-    body = render(document(PageResult(1, Status.SUCCESS, content=content)), "text/html")
+    body = render(
+        make_document(PageResult(1, Status.SUCCESS, content=content)), "text/html"
+    )
 
     tags = [
         (tag, attrs) for tag, attrs in find_tags(body.decode()) if tag in ("img", "a")
@@ -166,7 +175,7 @@ def test_existing_data_urls_of_pictures_are_kept():
 
 
 def test_html_policy_forbids_base_urls_and_forms():
-    html = render(document(ONE), "text/html").decode()
+    html = render(make_document(PAGE_1), "text/html").decode()
 
     (policy,) = [
         str(attrs["content"])
@@ -180,25 +189,26 @@ def test_html_policy_forbids_base_urls_and_forms():
 
 
 def test_picture_links_stay_relative_in_markdown():
-    pictured = page(
-        1, block('<img alt="A"/>', "Image"), images={"page-1-figure-1.webp": "x"}
+    pictured = make_page(
+        1, make_block('<img alt="A"/>', "Image"), images={"page-1-figure-1.webp": "x"}
     )
 
     assert (
-        render(document(pictured), "text/markdown") == b"![A](page-1-figure-1.webp)\n"
+        render(make_document(pictured), "text/markdown")
+        == b"![A](page-1-figure-1.webp)\n"
     )
 
 
 def test_ndjson_has_a_line_per_page_and_an_end_line():
-    subject = document(ONE, failed_page(2, "early"))
+    result = make_document(PAGE_1, make_failed_page(2, "early"))
 
-    lines = render(subject, "application/x-ndjson").decode().splitlines()
+    lines = render(result, "application/x-ndjson").decode().splitlines()
 
     assert [json.loads(line)["event"] for line in lines] == ["page", "page", "end"]
     assert json.loads(lines[0]) == {
         "event": "page",
         "request_id": "r-1",
-        **ONE.to_json(),
+        **PAGE_1.to_json(),
     }
     assert json.loads(lines[2]) == {
         "event": "end",
@@ -208,7 +218,7 @@ def test_ndjson_has_a_line_per_page_and_an_end_line():
         "num_pages": 2,
         "warnings": [],
         "processing_time": 1.235,
-        "usage": subject.usage_json(),
+        "usage": result.usage_json(),
     }
 
 
@@ -216,27 +226,29 @@ def test_ndjson_has_a_line_per_page_and_an_end_line():
     "end", ["\n", "\r", "\x85", "\u2028", "\u2029", "\x0b", "\x1c"]
 )
 def test_ndjson_line_contains_no_line_separator(end):
-    subject = PageResult(1, Status.SUCCESS, raw=f"a{end}b")
+    result = PageResult(1, Status.SUCCESS, raw=f"a{end}b")
 
-    line = page_line(subject, "r-1").decode()
+    line = page_line(result, "r-1").decode()
 
     assert line.splitlines() == [line[:-1]]
     assert json.loads(line)["raw"] == f"a{end}b"
 
 
 def test_document_without_pages_is_rendered():
-    assert render(document(), "text/markdown") == b""
-    assert json.loads(end_line(document()))["usage"]["pages"] == 0
+    assert render(make_document(), "text/markdown") == b""
+    assert json.loads(end_line(make_document()))["usage"]["pages"] == 0
 
 
 @pytest.mark.parametrize("media_type", ACCEPTED)
 def test_lone_surrogate_becomes_a_question_mark(media_type):
     content = PageContent(html="a\ud800b", markdown="a\ud800b", text="a\ud800b")
-    subject = document(PageResult(1, Status.SUCCESS, content=content, raw="a\ud800b"))
+    result = make_document(
+        PageResult(1, Status.SUCCESS, content=content, raw="a\ud800b")
+    )
 
-    assert "a?b" in render(subject, media_type).decode("utf-8")
+    assert "a?b" in render(result, media_type).decode("utf-8")
 
 
 def test_unknown_media_type_raises_value_error():
     with pytest.raises(ValueError, match="image/png"):
-        render(document(), "image/png")
+        render(make_document(), "image/png")

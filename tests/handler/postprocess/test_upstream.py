@@ -9,7 +9,11 @@ import pytest
 
 from handler.profiles import BboxFormat
 from tests.handler.postprocess.browser import find_dangers, render_markdown
-from tests.handler.postprocess.pages import block, convert, markdown
+from tests.handler.postprocess.pages import (
+    convert,
+    convert_block_to_markdown,
+    make_block,
+)
 
 
 def test_1_page_without_blocks_is_not_empty():
@@ -23,7 +27,8 @@ def test_1_page_without_blocks_is_not_empty():
 
 def test_2_blank_page_block_does_not_shift_figure_names():
     content = convert(
-        block("", "Blank-Page") + block('<img alt="A"/>', "Image"), include_images=True
+        make_block("", "Blank-Page") + make_block('<img alt="A"/>', "Image"),
+        include_images=True,
     )
 
     assert list(content.figures) == ["page-1-figure-1.webp"]
@@ -32,7 +37,7 @@ def test_2_blank_page_block_does_not_shift_figure_names():
 
 
 def test_3_figure_block_without_an_image_gets_a_picture():
-    content = convert(block("<p>A chart.</p>", "Figure"), include_images=True)
+    content = convert(make_block("<p>A chart.</p>", "Figure"), include_images=True)
 
     assert content.figures == {"page-1-figure-1.webp": (10, 40, 110, 240)}
     assert content.markdown == "![Figure](page-1-figure-1.webp)\n\nA chart."
@@ -40,14 +45,14 @@ def test_3_figure_block_without_an_image_gets_a_picture():
 
 def test_3_box_with_swapped_corners_is_corrected():
     content = convert(
-        block('<img alt="A"/>', "Image", "[110, 120, 10, 20]"), include_images=True
+        make_block('<img alt="A"/>', "Image", "[110, 120, 10, 20]"), include_images=True
     )
 
     assert content.figures == {"page-1-figure-1.webp": (10, 40, 110, 240)}
 
 
 def test_3_pictures_of_diagrams_are_kept():
-    content = convert(block('<img alt="A"/>', "Diagram"), include_images=True)
+    content = convert(make_block('<img alt="A"/>', "Diagram"), include_images=True)
 
     assert content.markdown == "![A](page-1-figure-1.webp)"
     assert content.figures == {"page-1-figure-1.webp": (10, 40, 110, 240)}
@@ -55,7 +60,7 @@ def test_3_pictures_of_diagrams_are_kept():
 
 def test_4_box_outside_the_page_is_none_with_a_warning():
     content = convert(
-        block("x", bbox="[2000, 2000, 3000, 3000]"), width=1000, height=800
+        make_block("x", bbox="[2000, 2000, 3000, 3000]"), width=1000, height=800
     )
 
     assert content.blocks[0].bbox is None
@@ -67,7 +72,7 @@ def test_4_box_outside_the_page_is_none_with_a_warning():
 )
 def test_4_boxes_with_floats_commas_and_brackets_are_parsed(bbox):
     content = convert(
-        block("x", bbox=bbox),
+        make_block("x", bbox=bbox),
         bbox_format=BboxFormat.SPACED_1000,
         width=1000,
         height=2000,
@@ -80,12 +85,15 @@ def test_4_boxes_with_floats_commas_and_brackets_are_parsed(bbox):
 def test_5_checked_and_unchecked_boxes_differ():
     fields = '<input type="checkbox" checked> Yes <input type="checkbox"> No'
 
-    assert markdown(fields, "Form") == "[x] Yes [ ] No"
-    assert convert(block(fields, "Form")).text == "[x] Yes [ ] No"
+    assert convert_block_to_markdown(fields, "Form") == "[x] Yes [ ] No"
+    assert convert(make_block(fields, "Form")).text == "[x] Yes [ ] No"
 
 
 def test_5_chemistry_is_a_code_span():
-    assert markdown("<p>Ethanol <chem>CC[OH]</chem></p>") == "Ethanol `CC[OH]`"
+    assert (
+        convert_block_to_markdown("<p>Ethanol <chem>CC[OH]</chem></p>")
+        == "Ethanol `CC[OH]`"
+    )
 
 
 def test_6_active_content_is_removed():
@@ -95,25 +103,27 @@ def test_6_active_content_is_removed():
     )
     table = f"<table><tr><td>{hostile}</td><td rowspan=2>y</td></tr></table>"
 
-    content = convert(block(hostile) + block(table, "Table"), include_images=True)
+    content = convert(
+        make_block(hostile) + make_block(table, "Table"), include_images=True
+    )
 
     assert find_dangers(content.html) == []
     assert find_dangers(render_markdown(content.markdown)) == []
 
 
 def test_box_with_three_numbers_does_not_fail_the_page():
-    content = convert(block("x", bbox="[1, 2, 3]"))
+    content = convert(make_block("x", bbox="[1, 2, 3]"))
 
     assert content.text == "x"
     assert content.blocks[0].bbox is None
 
 
 def test_unreadable_box_is_none():
-    assert convert(block("x", bbox="somewhere")).blocks[0].bbox is None
+    assert convert(make_block("x", bbox="somewhere")).blocks[0].bbox is None
 
 
 def test_floats_in_a_box_are_rounded():
-    assert convert(block("x", bbox="[10.4, 20.0, 110.6, 120]")).blocks[0].bbox == (
+    assert convert(make_block("x", bbox="[10.4, 20.0, 110.6, 120]")).blocks[0].bbox == (
         10,
         40,
         111,
@@ -122,7 +132,7 @@ def test_floats_in_a_box_are_rounded():
 
 
 def test_blank_page_is_a_block_without_content():
-    content = convert(block("This page is blank", "Blank-Page", "[0, 0, 0, 0]"))
+    content = convert(make_block("This page is blank", "Blank-Page", "[0, 0, 0, 0]"))
 
     assert [block.label for block in content.blocks] == ["Blank-Page"]
     assert (content.html, content.markdown, content.text) == ("", "", "")
@@ -132,4 +142,6 @@ def test_blank_page_is_a_block_without_content():
 def test_tables_are_markdown_and_not_raw_html():
     table = "<table><tr><th>a</th></tr><tr><td>$5 | x_1</td></tr></table>"
 
-    assert markdown(table, "Table") == "| a |\n| --- |\n| \\$5 \\| x_1 |"
+    assert (
+        convert_block_to_markdown(table, "Table") == "| a |\n| --- |\n| \\$5 \\| x_1 |"
+    )

@@ -1,0 +1,1 @@
+"""Blocks of a page: their labels, boxes and HTML, and joining across strips."""

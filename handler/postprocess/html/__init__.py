@@ -1,0 +1,1 @@
+"""HTML of a page: its parser, sanitiser, and functions on the tree."""

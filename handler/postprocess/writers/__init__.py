@@ -1,0 +1,1 @@
+"""Writers of Markdown and plain text."""
