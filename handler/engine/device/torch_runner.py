@@ -58,6 +58,7 @@ class TorchRunner:
       gives up at least the second.
     - `check_graphs`: called after `shrink_cache` has recorded the steps again; raises
       SelfTestError if they are wrong. If either fails, steps are eager from then on.
+    - `encoder`, `text_forward`: replace the passes made from `model`, in tests.
     """
 
     def __init__(
@@ -74,13 +75,15 @@ class TorchRunner:
         max_prefill_tokens: int = 1024,
         min_cache_tokens: int = 1,
         image_tokens: int = 0,
+        encoder: Encoder | None = None,
+        text_forward: TextForward | None = None,
     ) -> None:
         self._model = model
         self._config = model.module.model.language_model.config
         self._dtype = model.module.dtype
         self._device = model.device
-        self._encoder = Encoder(model, max_prefill_tokens)
-        self._forward = TextForward(model.module)
+        self._encoder = encoder or Encoder(model, max_prefill_tokens)
+        self._forward = text_forward or TextForward(model.module)
         self._max_tokens = min(max_page_tokens or model.max_tokens, model.max_tokens)
         self._graph_shapes = tuple(graph_shapes)
         self._record = record or make_cuda_recorder(model.device)

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from bench.geometry import TINY, empty_module
 from bench.recorder import recomputed
@@ -35,6 +36,15 @@ def load_mini() -> Model:
 @pytest.fixture(scope="module")
 def model() -> Model:
     return load_mini()
+
+
+@pytest.fixture(scope="module")
+def model_with_negated_logits() -> Model:
+    """Model with other weights, so that comparing `model` with it is a mismatch."""
+    other = load_mini()
+    with torch.no_grad():
+        other.module.model.language_model.norm.weight.neg_()
+    return other
 
 
 @pytest.fixture
@@ -101,7 +111,10 @@ SETTINGS = EngineSettings(max_sequences=2, kv_cache_tokens=900, draft_tokens=2)
 
 
 class HostSelfTest:
-    """Self-test of a GPU that runs on a CPU, with injected faults."""
+    """Self-test of a GPU that runs on a CPU, with injected faults.
+
+    The forward pass is compared with that of `reference`, by default the model's own.
+    """
 
     has_operator = True
 
@@ -112,13 +125,13 @@ class HostSelfTest:
         attention: Exception | None = None,
         fits: Callable[[TorchRunner], bool] = lambda runner: True,
         is_usable: bool = True,
-        break_forward: Callable[[TorchRunner], None] | None = None,
+        reference: Model | None = None,
     ) -> None:
         self._model = model
         self._attention = attention
         self._fits = fits
         self._is_usable = is_usable
-        self._break_forward = break_forward
+        self._reference = reference or model
         self.num_cache_positions: list[int] = []
 
     def check_attention(self) -> None:
@@ -136,9 +149,7 @@ class HostSelfTest:
     def check_forward(self, runner: TorchRunner) -> None:
         if runner.num_cache_positions < 100:
             return  # Too small for the test page, which the cache of a GPU never is.
-        if self._break_forward is not None:
-            self._break_forward(runner)
-        check_forward(self._model, runner)
+        check_forward(self._reference, runner)
 
     def fits_largest_image(self, runner: TorchRunner) -> bool:
         self.num_cache_positions.append(runner.num_cache_positions)
@@ -167,6 +178,17 @@ def chosen_with(
 
 def stale(compute: Callable[[], Outputs]) -> tuple[Outputs, Callable[[], None]]:
     return compute(), lambda: None
+
+
+class RecorderThatTurnsStale:
+    """Recorder of correct steps, or of stale ones once `is_stale` is set."""
+
+    is_stale = False
+
+    def __call__(
+        self, compute: Callable[[], Outputs]
+    ) -> tuple[Outputs, Callable[[], None]]:
+        return stale(compute) if self.is_stale else recomputed(compute)
 
 
 def failing_after(num_recorded: int) -> Record:
@@ -255,10 +277,6 @@ def test_torchs_attention_replaces_a_wrong_operator(model):
     assert chosen.fallbacks == (Fallback.ATTENTION_MISMATCH,)
 
 
-def turn_the_other_way(runner: TorchRunner) -> None:
-    runner._forward._frequencies = -runner._forward._frequencies
-
-
 @pytest.mark.parametrize(
     ("record", "settings", "fallbacks"),
     [
@@ -268,8 +286,10 @@ def turn_the_other_way(runner: TorchRunner) -> None:
         (stale, {}, [Fallback.CUDA_GRAPHS_MISMATCH, Fallback.FORWARD_MISMATCH]),
     ],
 )
-def test_generate_replaces_a_wrong_forward_pass(model, record, settings, fallbacks):
-    self_test = HostSelfTest(model, break_forward=turn_the_other_way)
+def test_generate_replaces_a_wrong_forward_pass(
+    model, model_with_negated_logits, record, settings, fallbacks
+):
+    self_test = HostSelfTest(model, reference=model_with_negated_logits)
 
     chosen = chosen_with(model, self_test, record, **settings)
 
@@ -346,9 +366,10 @@ def test_gpu_too_small_for_the_largest_image_is_rejected(model):
 
 
 def test_runner_checks_graphs_that_it_records_again(model):
-    chosen = chosen_with(model, HostSelfTest(model))
-    runner = chosen.engine._runner
-    runner._record = stale
+    recorder = RecorderThatTurnsStale()
+    runner = chosen_with(model, HostSelfTest(model), recorder).engine._runner
+    assert runner.graphs.shapes
+    recorder.is_stale = True
 
     runner.shrink_cache()
 
