@@ -5,14 +5,14 @@ from __future__ import annotations
 import gc
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 
 from handler.engine.batching.kv_cache import Move
 from handler.engine.batching.memory_plan import shrunk_cache_tokens
 from handler.engine.batching.model_runner import Chunk, Row
-from handler.engine.device.attention import KVCache, PageSpan, Step, has_operator
+from handler.engine.device.attention import KVCache, has_operator
 from handler.engine.device.encoder import Encoder, TorchPrompt
 from handler.engine.device.graphs import (
     NUM_FACTS,
@@ -23,6 +23,7 @@ from handler.engine.device.graphs import (
     make_cuda_recorder,
 )
 from handler.engine.device.model import Model
+from handler.engine.device.step_builder import StepBuilder
 from handler.engine.device.text_forward import TextForward
 from handler.engine.device.transfer import copy_to
 from handler.engine.fallbacks import Check, Fallback, SelfTestError
@@ -104,6 +105,13 @@ class TorchRunner:
         self._cache = KVCache(
             self._config, num_cache_positions + num_idle, self._dtype, self._device
         )
+        self._step_builder = StepBuilder(
+            self._cache,
+            self._device,
+            max_page_tokens=self._max_tokens,
+            use_operator=self._use_operator,
+            draft_rows=self._draft_rows,
+        )
         with torch.inference_mode():
             self._graphs = DecodeGraphs(
                 self._decode_fixed,
@@ -171,7 +179,7 @@ class TorchRunner:
 
     def _release_cache(self) -> None:
         """Release the cache and the graphs, which have memory of their own."""
-        for name in ("_graphs", "_cache"):
+        for name in ("_graphs", "_step_builder", "_cache"):
             if hasattr(self, name):
                 delattr(self, name)
         gc.collect()
@@ -244,21 +252,19 @@ class TorchRunner:
             deepstack = encoded.deepstack_of(start, end)
         if end > num_prompt:
             part = slice(max(0, start - num_prompt), end - num_prompt)
-            tokens = self._to_device(list(chunk.output_tokens[part]), torch.int64)
+            tokens = copy_to(
+                self._device, torch.tensor(chunk.output_tokens[part], dtype=torch.int64)
+            )
             embeddings.append(self._forward.embed(tokens))
             first = max(start, num_prompt) + prompt.rope_delta
             numbers = torch.arange(first, first + len(tokens), device=self._device)
             positions.append(numbers.expand(3, -1))
         if end >= num_prompt:
             self.release_image(prompt)  # Encoded images add up to gigabytes.
-        segment = chunk.segment_start
-        cache_positions = torch.arange(
-            segment + start, segment + end, device=self._device
-        )
         states = self._forward.compute_states(
             torch.cat(embeddings),  # A copy, because `states` overwrites it.
             torch.cat(positions, dim=1),
-            self._build_step(cache_positions, [PageSpan(0, chunk.count, segment, end)]),
+            self._step_builder.build_chunk_step(chunk),
             deepstack,
             num_last=1 if chunk.is_last else 0,
         )
@@ -298,35 +304,9 @@ class TorchRunner:
         vocabulary].
         """
         num_rows, width = numbers.shape[0], numbers.shape[1] - NUM_FACTS
-        tokens = numbers.narrow(1, 0, width).flatten()
-        start, segment, delta = numbers.narrow(1, width, NUM_FACTS).unbind(dim=1)
-        offsets = torch.arange(width, device=self._device)
-        if self._draft_rows:
-            num_queries = 1
-            num_used = (start.unsqueeze(1) + (offsets + 1)).flatten()
-            segments = segment.unsqueeze(1).expand(-1, width).flatten()
-        else:
-            num_queries, num_used, segments = width, start + width, segment
-        step = Step(
-            self._cache,
-            cache_positions=((segment + start).unsqueeze(1) + offsets).flatten(),
-            query_starts=torch.arange(
-                0,
-                num_rows * width + 1,
-                num_queries,
-                dtype=torch.int32,
-                device=self._device,
-            ),
-            segment_starts=torch.cat([segments, segments.narrow(0, -1, 1)]).int(),
-            num_used=num_used.int(),
-            max_queries=num_queries,
-            max_used=min(self.max_tokens + width, self._cache.num_positions),
-            use_operator=self._use_operator,
-        )
+        inputs = self._step_builder.build_fixed_step(numbers)
         states = self._forward.compute_states(
-            self._forward.embed(tokens),
-            ((start + delta).unsqueeze(1) + offsets).flatten(),
-            step,
+            self._forward.embed(inputs.tokens), inputs.positions, inputs.step
         )
         return self._forward.compute_logits(states).view(num_rows, width, -1)
 
@@ -340,61 +320,11 @@ class TorchRunner:
 
         Does not wait for the device.
         """
-        flat = [
-            (token, row.segment_start + number, number + row.prompt.rope_delta)
-            for row in rows
-            for number, token in enumerate(row.tokens, row.start)
-        ]
-        tokens, cache_positions, positions = self._to_device(flat, torch.int64).T
+        inputs = self._step_builder.build_step(rows)
         states = self._forward.compute_states(
-            self._forward.embed(tokens),
-            positions,
-            self._build_step(cache_positions, self._build_spans(rows)),
+            self._forward.embed(inputs.tokens), inputs.positions, inputs.step
         )
         return self._forward.compute_logits(states)
-
-    def _build_spans(self, rows: Sequence[Row[TorchPrompt]]) -> list[PageSpan]:
-        spans: list[PageSpan] = []
-        begin = 0
-        for row in rows:
-            count = len(row.tokens)
-            num_queries = 1 if self._draft_rows else count
-            for offset in range(num_queries, count + 1, num_queries):
-                end = begin + num_queries
-                used = row.start + offset
-                spans.append(PageSpan(begin, end, row.segment_start, used))
-                begin = end
-        return spans
-
-    def _build_step(self, cache_positions: torch.Tensor, spans: list[PageSpan]) -> Step:
-        """Build a step from numbers on the host."""
-        count = len(spans)
-        numbers = self._to_device(
-            [
-                *(span.begin for span in spans),
-                spans[-1].end,
-                *(span.start for span in spans),
-                self._num_cache_positions,
-                *(span.used for span in spans),
-            ],
-            torch.int32,
-        )
-        step = Step(
-            self._cache,
-            cache_positions,
-            query_starts=numbers[: count + 1],
-            segment_starts=numbers[count + 1 : 2 * count + 2],
-            num_used=numbers[2 * count + 2 :],
-            max_queries=max(span.end - span.begin for span in spans),
-            max_used=max(span.used for span in spans),
-            use_operator=self._use_operator,
-        )
-        step.spans = spans
-        return step
-
-    def _to_device(self, numbers: Sequence[Any], dtype: torch.dtype) -> torch.Tensor:
-        """Copy numbers to the device without waiting for what it computes."""
-        return copy_to(self._device, torch.tensor(numbers, dtype=dtype))
 
 
 def _choose_tokens(logits: torch.Tensor, samplings: Sequence[Sampling]) -> torch.Tensor:
