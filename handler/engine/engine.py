@@ -45,7 +45,7 @@ class Engine(Protocol):
         """Timer to which the engine reports the start of each step."""
 
     def submit(self, request: EngineRequest) -> None:
-        """Queue a request."""
+        """Queue a request. If it is invalid, its output has an error."""
 
     def cancel(self, engine_request_id: str) -> None:
         """Abort a request as soon as possible; ignore unknown ids."""

@@ -125,13 +125,13 @@ class ModelSizes:
         """
         num_patches = num_pixels // self.patch_size**2
         width = self.vision_hidden_size
-        given = 3 * self.num_frames * self.patch_size**2
+        patch_values = 3 * self.num_frames * self.patch_size**2
         results = (self.num_deepstack + 1) * self.hidden_size // self.merge_size**2
         rotary = ROTARY_COPIES * width * 4
         attention = 3 * width * self.value_bytes + rotary
         mlp = 2 * self.vision_intermediate_size * self.value_bytes
-        always = (given + results + 2 * width) * self.value_bytes
-        return num_patches * (always + max(attention, mlp))
+        fixed_bytes = (patch_values + results + 2 * width) * self.value_bytes
+        return num_patches * (fixed_bytes + max(attention, mlp))
 
     def encoded_bytes(self, num_tokens: int) -> int:
         """Return the size of an encoded prompt, which is held until its prefill ends.
@@ -262,6 +262,8 @@ def plan_memory(
 ) -> MemoryPlan:
     """Divide `available_bytes` of a GPU of the given compute capability.
 
+    Unless the workload sets the number of pages, this is the largest number, up to
+    MAX_SEQUENCES, for each of which the cache has the tokens of an average page.
     With `is_loaded`, `available_bytes` is the memory left by the weights and CUDA's
     context; otherwise it is the GPU's whole memory. A plan without enough memory raises
     no error: see `require_room`.
@@ -315,8 +317,8 @@ def _plan_for(
         longest = prompt_tokens + workload.max_output_tokens + workload.draft_tokens
         cache_tokens = min(room_tokens, max_sequences * longest)
         if workload.max_cache_bytes is not None:
-            most = workload.max_cache_bytes // sizes.bytes_per_token
-            cache_tokens = min(cache_tokens, max(most, page_tokens))
+            max_cache_tokens = workload.max_cache_bytes // sizes.bytes_per_token
+            cache_tokens = min(cache_tokens, max(max_cache_tokens, page_tokens))
     return MemoryPlan(
         available_bytes=available_bytes,
         weights_bytes=weights_bytes,

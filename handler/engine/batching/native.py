@@ -21,7 +21,7 @@ from handler.engine.request import (
     EngineRequest,
     FinishReason,
     Sampling,
-    sampling_at,
+    choose_sampling,
 )
 from handler.engine.steps import StepKind, StepTimer
 from handler.errors import InvalidOptionError, OutOfMemoryError
@@ -95,12 +95,17 @@ class NativeEngine(Generic[P]):
         self._may_shrink = True
 
     def submit(self, request: EngineRequest) -> None:
+        """Tokenise a page and queue it.
+
+        If its prompt is too long or does not fit into memory, the next step returns an
+        error for it.
+        """
         prompt = self._tokenise(request)
         if prompt is None:
             return
         room = self._max_tokens - prompt.num_tokens
         if room < 1:
-            self._outputs.append(self._too_long_output(request, prompt))
+            self._outputs.append(self._make_too_long_output(request, prompt))
             return
         page = PageState(
             request,
@@ -110,7 +115,7 @@ class NativeEngine(Generic[P]):
             attempts=PageAttempts(
                 self._options.retries,
                 max_attempts=request.max_attempts or self._options.max_attempts,
-                first=sampling_at(request.temperature),
+                first=choose_sampling(request.temperature),
             ),
         )
         self._pages[request.id] = page
@@ -119,8 +124,8 @@ class NativeEngine(Generic[P]):
     def _tokenise(self, request: EngineRequest) -> P | None:
         """Tokenise a page. If there is no memory, shrink the cache and try again.
 
-        Returns None if the page failed: there is still no memory, or the prompt is too
-        long.
+        If there is still no memory, or if the prompt is too long, adds an output with
+        the error and returns None.
         """
         while True:
             try:
@@ -141,7 +146,7 @@ class NativeEngine(Generic[P]):
         """Maximum tokens of a page's prompt and output together."""
         return max(0, min(self._runner.max_tokens, self._scheduler.max_tokens))
 
-    def _too_long_output(self, request: EngineRequest, prompt: P) -> EngineOutput:
+    def _make_too_long_output(self, request: EngineRequest, prompt: P) -> EngineOutput:
         return EngineOutput.from_error(
             request,
             OutOfMemoryError(
@@ -151,6 +156,7 @@ class NativeEngine(Generic[P]):
         )
 
     def cancel(self, engine_request_id: str) -> None:
+        """End a page as ABORTED; ignore unknown ids."""
         page = self._pages.get(engine_request_id)
         if page is not None:
             self._end_page(page, EngineOutput(engine_request_id, FinishReason.ABORTED))
@@ -160,6 +166,7 @@ class NativeEngine(Generic[P]):
         return bool(self._pages or self._outputs)
 
     def num_output_tokens(self) -> dict[str, int]:
+        """Return the number of output tokens of each page with a segment, by id."""
         return {
             page.request.id: len(page.output_tokens) for page in self._scheduler.running
         }
@@ -175,7 +182,8 @@ class NativeEngine(Generic[P]):
 
         If a forward pass runs out of memory, the cache is replaced by a smaller one
         once, and all pages are computed again. Later shortages fail one page. Steps are
-        short, so `poll` is not called.
+        short, so `poll` is not called. Raises OutOfMemoryError if segments cannot be
+        moved after the cache has shrunk.
         """
         self.steps.start(StepKind.SCHEDULE)
         plan = self._scheduler.schedule()
@@ -196,8 +204,9 @@ class NativeEngine(Generic[P]):
     def _run_moves(self, plan: StepSchedule[PageState[P]]) -> None:
         """Make the scheduled moves. If there is no memory, shrink the cache.
 
-        Raises OutOfMemoryError if the cache was shrunk before, because the content of
-        the cache is unknown then.
+        After a shrink no page has a segment, so `plan.decode` is cleared. Raises
+        OutOfMemoryError if the cache was shrunk before, because the content of the
+        cache is unknown then.
         """
         shortage = None
         try:
@@ -212,7 +221,11 @@ class NativeEngine(Generic[P]):
     def _run_prefill(
         self, page: PageState[P], plan: StepSchedule[PageState[P]]
     ) -> None:
-        """Encode a slice of the page's image, or compute a chunk of its tokens."""
+        """Encode a slice of the page's image, or compute a chunk of its tokens.
+
+        The last chunk also gives the next token of the output. If there is no memory,
+        shrinks the cache or fails the page.
+        """
         assert page.segment is not None
         if page.num_computed < page.num_prompt_tokens and not page.prompt.is_encoded:
             self._run_encoder(page)
@@ -241,7 +254,7 @@ class NativeEngine(Generic[P]):
             self._append_output(page, [token])
 
     def _run_encoder(self, page: PageState[P]) -> None:
-        """Encode one slice of the page's image."""
+        """Encode one slice of the image; without memory, shrink the cache or fail."""
         self.steps.start(StepKind.ENCODE, page.prompt.num_tokens)
         shortage = None
         try:
@@ -261,8 +274,9 @@ class NativeEngine(Generic[P]):
     def _shrink(self) -> bool:
         """Replace the cache by a smaller one; return whether this was possible.
 
-        This is done at most once. All pages are computed again; their outputs do not
-        change.
+        This is tried at most once. All pages lose their images and segments, and are
+        computed again; their outputs do not change. Pages that are too long for the new
+        cache end.
         """
         if not self._may_shrink:
             return False
@@ -295,7 +309,7 @@ class NativeEngine(Generic[P]):
         """
         room = self._max_tokens - page.prompt.num_tokens
         if room < 1:
-            self._end_page(page, self._too_long_output(page.request, page.prompt))
+            self._end_page(page, self._make_too_long_output(page.request, page.prompt))
             return
         page.limit = min(page.limit, room)
         if len(page.output_tokens) >= page.limit:
@@ -304,7 +318,11 @@ class NativeEngine(Generic[P]):
             page.num_computed = 0  # A new attempt begins with an empty cache.
 
     def _run_decode(self, pages: list[PageState[P]]) -> None:
-        """Compute the next token of all pages, and verify their draft tokens."""
+        """Compute the next token of all pages, and verify their draft tokens.
+
+        Appends the accepted draft tokens and the next token to each output. If there is
+        no memory, shrinks the cache or fails the youngest page.
+        """
         options = self._options
         drafts = [
             page.draft_tokens(
@@ -382,7 +400,10 @@ class NativeEngine(Generic[P]):
         self._end_page(page, output)
 
     def _end_page(self, page: PageState[P], output: EngineOutput) -> None:
-        """Remove a page from the engine, and complete its output."""
+        """Remove a page from the engine, release its image and add its output.
+
+        The counts and the time of the page are added to `output`.
+        """
         del self._pages[page.request.id]
         self._scheduler.remove(page)
         self._runner.release_image(page.prompt)

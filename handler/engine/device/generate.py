@@ -24,7 +24,7 @@ from handler.engine.request import (
     EngineRequest,
     FinishReason,
     Sampling,
-    sampling_at,
+    choose_sampling,
 )
 from handler.engine.steps import StepKind, StepTimer
 from handler.errors import InvalidOptionError, OutOfMemoryError
@@ -78,7 +78,7 @@ class GenerateEngine:
         attempts = PageAttempts(
             self._retries,
             max_attempts=request.max_attempts or 1,
-            first=sampling_at(request.temperature),
+            first=choose_sampling(request.temperature),
         )
         self._waiting.append(_Page(request, attempts))
 

@@ -33,9 +33,9 @@ __all__ = [
     "Model",
     "check_free_memory",
     "device_bytes",
-    "list_accelerators",
     "load_model",
     "pixels_to_patches",
+    "select_and_list_accelerators",
 ]
 
 logger = logging.getLogger(__name__)
@@ -164,7 +164,9 @@ def pixels_to_patches(
     return patches.view(-1, 3 * num_frames * patch_size**2)
 
 
-def list_accelerators(index: int = 0, cuda: Any = torch.cuda) -> list[Accelerator]:
+def select_and_list_accelerators(
+    index: int = 0, cuda: Any = torch.cuda
+) -> list[Accelerator]:
     """Make CUDA device `index` the current one, and describe all CUDA devices.
 
     This must be the first call of an engine process that uses CUDA. torch's calls

@@ -36,7 +36,7 @@ class HeartbeatThread:
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
     def start(self) -> None:
-        """Send the first heartbeat after `beat_seconds`."""
+        """Start the thread, which sends its first heartbeat after `beat_seconds`."""
         self._thread.start()
 
     def stop(self) -> None:
@@ -52,6 +52,6 @@ class HeartbeatThread:
             self._steps.tick(min(now - last, 2 * self._beat_seconds))
             last = now
             try:
-                self._send(Heartbeat(self._steps.running()))
+                self._send(Heartbeat(self._steps.measure_running_step()))
             except OSError:
                 return  # The worker has ended, so this process ends soon.

@@ -43,8 +43,9 @@ def main(
     load: Load = load_engine,
     exit_process: Callable[[int], None] = os._exit,
 ) -> None:
-    """Run the engine process of accelerator `index`; its entry point.
+    """Load an engine and run its loop; the entry point of an engine process.
 
+    `index` is the number of its accelerator. Sends Ready once the engine is loaded.
     Sends LoadFailed with the reason and returns if `load` fails. If the device was lost
     during a check, the process exits at once: the worker knows which check it was, and
     starts the next process without the optimisation that was checked.
@@ -100,7 +101,10 @@ class Loop:
         self._heartbeat = HeartbeatThread(self._send, engine.steps, beat_seconds)
 
     def run(self) -> None:
-        """Run until the process exits or the engine raises an exception."""
+        """Run until the engine raises an exception, which is passed on.
+
+        The process exits with status 0 as soon as the worker closes the pipe.
+        """
         threading.Thread(target=self._receive, daemon=True).start()
         self._heartbeat.start()
         try:
@@ -129,6 +133,7 @@ class Loop:
             self._exit_process(0)
 
     def _poll(self) -> None:
+        """Pass queued messages to the engine, and report progress if it is due."""
         while not self._inbox.empty():
             self._apply(self._inbox.get())
         now = self._clock()

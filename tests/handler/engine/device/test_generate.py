@@ -209,7 +209,7 @@ def test_steps_are_one_prompt_and_then_single_tokens(model):
     seen: list[RunningStep] = []
 
     def look() -> None:
-        step = engine.steps.running()
+        step = engine.steps.measure_running_step()
         assert step is not None
         seen.append(step)
 

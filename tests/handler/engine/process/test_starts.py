@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from handler.engine import EngineProcesses
-from handler.engine.device.model import check_free_memory, list_accelerators
+from handler.engine.device.model import check_free_memory, select_and_list_accelerators
 from handler.engine.fallbacks import DeviceLostError, Fallback
 from handler.engine.process.loop import main
 from handler.engine.process.messages import LoadFailed, Pipe
@@ -234,7 +234,7 @@ def test_timeout_in_a_check_is_not_blamed_on_the_check(start):
 def test_device_is_set_before_other_cuda_calls():
     cuda = FakeCuda(num_devices=2)
 
-    found = list_accelerators(1, cuda)
+    found = select_and_list_accelerators(1, cuda)
 
     assert len(found) == 2
     assert cuda.calls[0] == ("set_device", 1)
@@ -244,7 +244,7 @@ def test_device_is_set_before_other_cuda_calls():
 def test_no_device_is_set_without_devices():
     cuda = FakeCuda(num_devices=0)
 
-    assert list_accelerators(0, cuda) == []
+    assert select_and_list_accelerators(0, cuda) == []
     assert cuda.calls == []
 
 
