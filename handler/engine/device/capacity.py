@@ -26,12 +26,12 @@ from handler.settings import EngineSettings
 
 __all__ = [
     "Room",
+    "choose_verified_tokens",
+    "estimate_verified_tokens",
     "find_room",
     "largest_image_pixels",
     "measure_cache_tokens",
-    "plan_loaded",
-    "verified_tokens",
-    "verified_tokens_at",
+    "plan_loaded_model",
 ]
 
 logger = logging.getLogger(__name__)
@@ -76,7 +76,7 @@ def find_room(
     # After loading, torch's allocator holds unused memory that CUDA counts as used.
     torch.cuda.empty_cache()
     available_bytes, _ = torch.cuda.mem_get_info(model.device)
-    plan = plan_loaded(
+    plan = plan_loaded_model(
         model.module.config,
         settings,
         profile,
@@ -95,7 +95,7 @@ def find_room(
     )
 
 
-def plan_loaded(
+def plan_loaded_model(
     config: Any,
     settings: EngineSettings,
     profile: Profile,
@@ -166,14 +166,14 @@ def measure_cache_tokens(model: Model) -> int:
     return max(1, plan.room_tokens)
 
 
-def verified_tokens(model: Model) -> int:
+def choose_verified_tokens(model: Model) -> int:
     """Return how many tokens a decode step should verify at most on this device."""
     if model.device.type != "cuda":
         return _VERIFIED_TOKENS
-    return verified_tokens_at(torch.cuda.get_device_capability(model.device))
+    return estimate_verified_tokens(torch.cuda.get_device_capability(model.device))
 
 
-def verified_tokens_at(capability: tuple[int, int]) -> int:
+def estimate_verified_tokens(capability: tuple[int, int]) -> int:
     """Estimate how many tokens a GPU computes in about the time of one.
 
     Up to this number, a step takes as long as reading the weights. Hopper and newer

@@ -22,9 +22,9 @@ __all__ = [
     "LARGEST_ERROR",
     "AttentionCase",
     "HeadGeometry",
-    "attention_cases",
     "check_attention",
     "compute_reference",
+    "generate_cases",
     "lay_out_segments",
     "make_case",
     "page_errors",
@@ -96,7 +96,7 @@ def lay_out_segments(used: Sequence[int], gap: int = _GAP) -> tuple[list[int], i
     return starts, free
 
 
-def attention_cases(
+def generate_cases(
     heads: HeadGeometry,
     device: torch.device,
     dtype: torch.dtype,

@@ -21,7 +21,7 @@ from handler.engine.selection.fallback_search import FallbackSearch
 from handler.engine.selection.native_builder import (
     ChosenEngine,
     NativeBuilder,
-    drafter_factory,
+    make_drafter_factory,
 )
 from handler.engine.selection.self_test import CudaSelfTest, SelfTest
 from handler.engine.steps import FIRST_STEP_SECONDS, StepTimer
@@ -29,7 +29,7 @@ from handler.errors import ModelLoadError
 from handler.profiles import PROFILES
 from handler.settings import EngineSettings
 
-__all__ = ["ChosenEngine", "choose_engine", "drafter_factory"]
+__all__ = ["ChosenEngine", "choose_engine", "make_drafter_factory"]
 
 _GENERATE_SEQUENCES = 1
 

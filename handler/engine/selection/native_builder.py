@@ -11,9 +11,9 @@ from handler.engine.batching.attempts import RETRIES
 from handler.engine.batching.memory_plan import PROMPT_TOKENS, shrunk_cache_tokens
 from handler.engine.batching.native import BatchingOptions, NativeEngine
 from handler.engine.device.capacity import (
+    choose_verified_tokens,
     find_room,
     largest_image_pixels,
-    verified_tokens,
 )
 from handler.engine.device.graphs import Record, Shape, list_shapes, make_cuda_recorder
 from handler.engine.device.model import Model
@@ -31,7 +31,7 @@ from handler.errors import ModelLoadError, OutOfMemoryError
 from handler.profiles import PROFILES
 from handler.settings import EngineSettings
 
-__all__ = ["ChosenEngine", "NativeBuilder", "drafter_factory"]
+__all__ = ["ChosenEngine", "NativeBuilder", "make_drafter_factory"]
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +73,7 @@ class NativeBuilder:
         # allocator.
         pack_text_model(model.module.model.language_model)
         self._max_drafts = settings.draft_tokens or 0
-        self._max_verified = verified_tokens(model)
+        self._max_verified = choose_verified_tokens(model)
         room = find_room(model, settings, PROFILES[profile], self._shapes_for)
         self._room = room
         self._cache_tokens = room.cache_tokens
@@ -180,7 +180,7 @@ class NativeBuilder:
         engine = NativeEngine(
             runner,
             self._options,
-            create_drafter=drafter_factory(self._model),
+            create_drafter=make_drafter_factory(self._model),
             steps=self._steps,
         )
         return ChosenEngine(
@@ -250,7 +250,7 @@ class _PlainTokenizer:
         return str(self._tokenizer.decode(list(ids)))
 
 
-def drafter_factory(model: Model) -> Callable[[EngineRequest], Drafter]:
+def make_drafter_factory(model: Model) -> Callable[[EngineRequest], Drafter]:
     """Return a function that makes a page's drafter, with the model's tokenizer."""
     tokenizer = _PlainTokenizer(model.tokenizer)
 

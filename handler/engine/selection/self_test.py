@@ -28,8 +28,8 @@ from handler.engine.fallbacks import Check, SelfTestError
 from handler.engine.request import EngineRequest
 from handler.engine.selection.attention_check import (
     HeadGeometry,
-    attention_cases,
     check_attention,
+    generate_cases,
     relative_error,
 )
 from handler.engine.selection.forward_check import check_forward
@@ -199,7 +199,7 @@ class CudaSelfTest:
     def check_attention(self) -> None:
         heads = HeadGeometry.of(self._model.module.config.get_text_config())
         started = time.monotonic()
-        cases = attention_cases(heads, self._model.device, self._dtype)
+        cases = generate_cases(heads, self._model.device, self._dtype)
         error = check_attention(attend_by_operator, cases)
         # Free cached memory for the KV cache, which is allocated next.
         torch.cuda.empty_cache()

@@ -20,7 +20,7 @@ from handler.engine.batching.memory_plan import (
     shrunk_cache_tokens,
 )
 from handler.engine.batching.native import BatchingOptions
-from handler.engine.device.capacity import plan_loaded
+from handler.engine.device.capacity import plan_loaded_model
 from handler.engine.device.graphs import Shape, list_shapes
 from handler.errors import ModelLoadError
 from handler.profiles import PROFILES
@@ -158,7 +158,7 @@ def test_cache_below_one_largest_page_is_rejected(sizes, gib):
 
 
 def test_largest_page_has_room_for_its_expected_output():
-    result = plan_loaded(
+    result = plan_loaded_model(
         CHANDRA.config(),
         EngineSettings(),
         PROFILES["chandra"],
@@ -173,7 +173,7 @@ def test_largest_page_has_room_for_its_expected_output():
 
 def test_small_max_side_makes_room_on_a_small_gpu():
     refused, accepted = (
-        plan_loaded(
+        plan_loaded_model(
             CHANDRA.config(),
             EngineSettings(max_side=max_side),
             PROFILES["chandra"],
@@ -218,7 +218,7 @@ def test_cache_is_no_larger_than_its_pages_can_use(sizes):
 
 
 def test_mini_leaves_most_of_a_gpu_free():
-    result = plan_loaded(
+    result = plan_loaded_model(
         TINY.config(),
         EngineSettings(),
         PROFILES["mini"],

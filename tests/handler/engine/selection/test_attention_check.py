@@ -12,9 +12,9 @@ from handler.engine.fallbacks import Check, SelfTestError
 from handler.engine.selection.attention_check import (
     AttentionCase,
     HeadGeometry,
-    attention_cases,
     check_attention,
     compute_reference,
+    generate_cases,
     lay_out_segments,
 )
 
@@ -24,7 +24,7 @@ CPU = torch.device("cpu")
 
 def cases() -> list[AttentionCase]:
     return list(
-        attention_cases(
+        generate_cases(
             HEADS,
             CPU,
             torch.bfloat16,

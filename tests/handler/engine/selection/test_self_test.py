@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from bench.geometry import CHANDRA
 from bench.recorder import recomputed
 from handler.engine.batching.memory_plan import PROMPT_TOKENS
-from handler.engine.device.capacity import plan_loaded
+from handler.engine.device.capacity import plan_loaded_model
 from handler.engine.device.encoder import TorchPrompt
 from handler.engine.device.graphs import Outputs, Record, Shape
 from handler.engine.device.model import Model, load_model
@@ -196,7 +196,7 @@ def test_largest_image_of_chandra_has_its_full_size():
 @pytest.mark.parametrize("max_side", [None, 1600, 1000, 32])
 def test_tested_image_is_the_one_of_the_memory_plan(model, max_side):
     settings = EngineSettings(max_side=max_side, draft_tokens=None)
-    plan = plan_loaded(
+    plan = plan_loaded_model(
         CHANDRA.config(),
         settings,
         PROFILES["chandra"],
