@@ -145,10 +145,10 @@ class TorchRunner:
 
     def tokenise(self, request: EngineRequest) -> TorchPrompt:
         subject = _describe_page(request.page)
-        return _catch_out_of_memory(subject, lambda: self._encoder.tokenise(request))
+        return _convert_out_of_memory(subject, lambda: self._encoder.tokenise(request))
 
     def encode(self, prompt: TorchPrompt) -> bool:
-        return _catch_out_of_memory(
+        return _convert_out_of_memory(
             _describe_page(prompt.request.page), lambda: self._encoder.encode(prompt)
         )
 
@@ -156,7 +156,7 @@ class TorchRunner:
         prompt.drop_image()
 
     def move(self, moves: Sequence[Move]) -> None:
-        _catch_out_of_memory("moving the cache of a page", lambda: self._move(moves))
+        _convert_out_of_memory("moving the cache of a page", lambda: self._move(moves))
 
     def shrink_cache(self) -> int | None:
         num_cache_positions = shrunk_cache_tokens(
@@ -216,12 +216,12 @@ class TorchRunner:
         return self._model.detokenise(list(token_ids))
 
     def prefill(self, chunk: Chunk[TorchPrompt]) -> int | None:
-        return _catch_out_of_memory(
+        return _convert_out_of_memory(
             _describe_page(chunk.prompt.request.page), lambda: self._prefill(chunk)
         )
 
     def decode(self, rows: Sequence[Row[TorchPrompt]]) -> list[list[int]]:
-        return _catch_out_of_memory(
+        return _convert_out_of_memory(
             _describe_page(rows[-1].prompt.request.page), lambda: self._decode(rows)
         )
 
@@ -249,7 +249,7 @@ class TorchRunner:
             encoded = self._encoder.finish_encoding(prompt)
             embeddings.append(encoded.embeddings[start:end])
             positions.append(prompt.positions[:, start:end])
-            deepstack = encoded.deepstack_of(start, end)
+            deepstack = encoded.select_deepstack(start, end)
         if end > num_prompt:
             part = slice(max(0, start - num_prompt), end - num_prompt)
             tokens = copy_to(
@@ -328,7 +328,10 @@ class TorchRunner:
 
 
 def _choose_tokens(logits: torch.Tensor, samplings: Sequence[Sampling]) -> torch.Tensor:
-    """Choose a token from each of [n, vocabulary] logits; does not wait for [n]."""
+    """Return the chosen token, [n], for each of [n, vocabulary] logits.
+
+    Does not wait for the device.
+    """
     chosen = logits.argmax(dim=-1)
     for index, sampling in enumerate(samplings):
         if sampling.temperature > 0:
@@ -336,10 +339,11 @@ def _choose_tokens(logits: torch.Tensor, samplings: Sequence[Sampling]) -> torch
     return chosen
 
 
-def _catch_out_of_memory(subject: str, compute: Callable[[], T]) -> T:
-    """Call `compute`; turn torch's errors into OutOfMemoryError and free its memory.
+def _convert_out_of_memory(subject: str, compute: Callable[[], T]) -> T:
+    """Return the result of `compute`; raise OutOfMemoryError if memory is short.
 
-    The exception keeps the tensors in the frames of the failed call alive. It is freed
+    Releases torch's unused memory first. Other errors pass through. The exception of
+    `compute` keeps the tensors in the frames of the failed call alive. It is freed
     after the `except` block; raised in a context manager, the new error would keep it.
     """
     try:

@@ -155,10 +155,10 @@ class HTMLState:
             if self.tag is not None:
                 self._continue_tag(self.tag, part)
             elif part == "<":
-                self._end_entity()
+                self._finish_entity()
                 self.tag = part
             elif part == "&":
-                self._end_entity()
+                self._finish_entity()
                 self._entity = part
             elif self._entity is not None:
                 self._continue_entity(self._entity + part, part)
@@ -168,7 +168,7 @@ class HTMLState:
     def _continue_tag(self, tag: str, part: str) -> None:
         if part == ">":
             self.tag = None
-            self._end_tag(tag)
+            self._finish_tag(tag)
         else:
             self.tag = (tag + part)[:_MAX_TAG]
 
@@ -178,9 +178,9 @@ class HTMLState:
             self._entity = None
             self._write(html.unescape(entity))
         elif len(entity) > _MAX_ENTITY or not part.strip("#").isalnum():
-            self._end_entity()
+            self._finish_entity()
 
-    def _end_entity(self) -> None:
+    def _finish_entity(self) -> None:
         """Treat an unfinished character reference as text that starts with `&`."""
         if self._entity is not None:
             text, self._entity = self._entity, None
@@ -202,7 +202,7 @@ class HTMLState:
             self._takes_text = True
             self.begins_text = False
 
-    def _end_tag(self, tag: str) -> None:
+    def _finish_tag(self, tag: str) -> None:
         match = _NAME.match(tag)
         if match is None:
             return

@@ -90,7 +90,7 @@ def check_graphs(
                 ]
                 for first in (0, num_rows)
             )
-            tokens, logits = (found.clone() for found in graphs.run(recorded, shape))
+            tokens, logits = (output.clone() for output in graphs.run(recorded, shape))
             expected = compute_logits(graphs.prepare_numbers(eager, shape))[:num_rows]
             error = _step_error(tokens, logits, expected.float())
             if error > LARGEST_LOGIT_ERROR:
@@ -124,7 +124,8 @@ def fits_largest_image(
 ) -> bool:
     """Encode a blank page of `max_pixels`, and prefill its first tokens.
 
-    Returns False if the device does not have enough memory.
+    Writes to the first positions of the cache, and releases the image. Returns False if
+    the device does not have enough memory.
     """
     width, height = _largest_size(max_pixels)
     pixels = b"\xff" * (width * height * 3)
@@ -197,6 +198,10 @@ class CudaSelfTest:
         self.has_operator = has_operator(model.device, self._dtype)
 
     def check_attention(self) -> None:
+        """Check the attention operator, and log its largest error.
+
+        Raises SelfTestError if it is too large. Releases torch's unused memory.
+        """
         heads = HeadGeometry.of(self._model.module.config.get_text_config())
         started = time.monotonic()
         cases = generate_cases(heads, self._model.device, self._dtype)
@@ -207,6 +212,10 @@ class CudaSelfTest:
         _log_passed(Check.ATTENTION, started, error=round(error, 5))
 
     def check_graphs(self, runner: TorchRunner) -> None:
+        """Check the recorded steps, and log their largest error.
+
+        Raises SelfTestError if it is too large.
+        """
         started = time.monotonic()
         config = self._model.module.config.get_text_config()
         error = check_graphs(
@@ -218,11 +227,16 @@ class CudaSelfTest:
         _log_passed(Check.CUDA_GRAPHS, started, error=round(error, 5))
 
     def check_forward(self, runner: TorchRunner) -> None:
+        """Check the forward pass, and log its largest error.
+
+        Raises SelfTestError if it is too large.
+        """
         started = time.monotonic()
         error = check_forward(self._model, runner)
         _log_passed(Check.FORWARD, started, error=round(error, 5))
 
     def fits_largest_image(self, runner: TorchRunner) -> bool:
+        """Return whether the largest image fits, and log the peak memory if it does."""
         device, started = self._model.device, time.monotonic()
         torch.cuda.reset_peak_memory_stats(device)
         fits = fits_largest_image(
