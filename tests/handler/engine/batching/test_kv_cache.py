@@ -21,9 +21,9 @@ class CacheModel:
         self.num_named = 0
 
     def allocate(self, length: int) -> Any:
-        if (found := self.pool.allocate(length, self.used)) is None:
+        if (allocated := self.pool.allocate(length, self.used)) is None:
             return None
-        segment, moves = found
+        segment, moves = allocated
         self.apply_moves(moves)
         self.names[segment] = self.num_named
         self.num_named += 1

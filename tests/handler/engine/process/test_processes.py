@@ -38,7 +38,7 @@ def engines_with():
         engines.close()
 
 
-def code_of(future: Future[EngineOutput]) -> str | None:
+def get_error_code(future: Future[EngineOutput]) -> str | None:
     error = future.result(30).error
     return None if error is None else error.code
 
@@ -110,7 +110,7 @@ def test_page_that_kills_two_processes_fails_alone(engines_with):
     deadly = engines.submit(engine_request("b/1", "die"))
     after = [engines.submit(engine_request(f"c/{n}", "say fine")) for n in range(6)]
 
-    assert code_of(deadly) == "engine_failed"
+    assert get_error_code(deadly) == "engine_failed"
     assert deadly.result().num_attempts == 2
     assert [page.result(30).error for page in [before, *after]] == [None] * 7
 
@@ -120,7 +120,7 @@ def test_engine_that_raises_is_replaced(engines_with):
 
     failed = engines.submit(engine_request("a/1", "raise CUDA error"))
 
-    assert code_of(failed) == "engine_failed"
+    assert get_error_code(failed) == "engine_failed"
     assert engines.submit(engine_request("b/1", "say hello")).result(10).text == "hello"
 
 
@@ -187,12 +187,12 @@ def test_second_accelerator_continues_after_a_death(engines_with):
 def test_first_failed_load_is_reported_and_not_repeated():
     starts = []
 
-    def counted(settings, index):
+    def count_start(settings, index):
         starts.append(index)
         return start_scripted_child(settings, index)
 
     engines = EngineProcesses(
-        EngineSettings(model_id="unloadable"), start_child=counted
+        EngineSettings(model_id="unloadable"), start_child=count_start
     )
 
     with pytest.raises(ModelLoadError, match="no such model"):
@@ -221,7 +221,7 @@ def test_os_error_at_start_counts_as_failed_start():
 
     failed = engines.submit(engine_request("a/1", "die"))
 
-    assert code_of(failed) == "engine_unavailable"
+    assert get_error_code(failed) == "engine_unavailable"
     engines.wait_until_failed()
     engines.close()
 
@@ -250,7 +250,7 @@ def test_last_of_three_processes_reads_all_pages():
     os.kill(pids[0], signal.SIGKILL)
     os.kill(pids[1], signal.SIGKILL)
 
-    assert [code_of(future) for future in futures] == [None] * 3
+    assert [get_error_code(future) for future in futures] == [None] * 3
     assert engines.num_slots == 1
     engines.close()
 
@@ -283,10 +283,10 @@ def test_pages_fail_if_no_engine_can_be_restarted():
     held = engines.submit(engine_request("a/1", "die"))
     waiting = engines.submit(engine_request("b/1", "say hello"))
 
-    assert code_of(held) == "engine_unavailable"
-    assert code_of(waiting) == "engine_unavailable"
+    assert get_error_code(held) == "engine_unavailable"
+    assert get_error_code(waiting) == "engine_unavailable"
     assert engines.health is Health.FAILED
-    assert code_of(engines.submit(engine_request("c/1"))) == "engine_unavailable"
+    assert get_error_code(engines.submit(engine_request("c/1"))) == "engine_unavailable"
     assert len(starts) == 3
     engines.close()
 

@@ -42,7 +42,7 @@ def model() -> Model:
     return load_model(weights, "cpu")
 
 
-def check(
+def check_recorded_steps(
     model: Model,
     record: Record,
     num_cache_positions: int = 200,
@@ -57,19 +57,23 @@ def check(
     )
 
 
-def stale(compute: Callable[[], Outputs]) -> tuple[Outputs, Callable[[], None]]:
+def record_stale(compute: Callable[[], Outputs]) -> tuple[Outputs, Callable[[], None]]:
     """Record a step whose replay always repeats the recorded outputs."""
     return compute(), lambda: None
 
 
-def late(compute: Callable[[], Outputs]) -> tuple[Outputs, Callable[[], None]]:
+def record_correct_once(
+    compute: Callable[[], Outputs],
+) -> tuple[Outputs, Callable[[], None]]:
     """Record a step that replays correctly once and then repeats that result."""
     outputs, replay = recomputed(compute)
     replays = iter([replay])
     return outputs, lambda: next(replays, lambda: None)()
 
 
-def off_by_one(compute: Callable[[], Outputs]) -> tuple[Outputs, Callable[[], None]]:
+def record_wrong_tokens(
+    compute: Callable[[], Outputs],
+) -> tuple[Outputs, Callable[[], None]]:
     """Record a step with correct logits and wrong tokens after the first of a row."""
 
     def shifted() -> Outputs:
@@ -80,18 +84,23 @@ def off_by_one(compute: Callable[[], Outputs]) -> tuple[Outputs, Callable[[], No
     return recomputed(shifted)
 
 
-def not_finite(compute: Callable[[], Outputs]) -> tuple[Outputs, Callable[[], None]]:
+def record_nan_logits(
+    compute: Callable[[], Outputs],
+) -> tuple[Outputs, Callable[[], None]]:
     return recomputed(lambda: (compute()[0], compute()[1] * torch.nan))
 
 
 def test_correctly_recorded_steps_pass(model):
-    assert check(model, recomputed) < 0.01
+    assert check_recorded_steps(model, recomputed) < 0.01
 
 
-@pytest.mark.parametrize("record", [stale, late, off_by_one, not_finite])
+@pytest.mark.parametrize(
+    "record",
+    [record_stale, record_correct_once, record_wrong_tokens, record_nan_logits],
+)
 def test_recorded_steps_that_differ_are_reported(model, record):
     with pytest.raises(SelfTestError) as raised:
-        check(model, record)
+        check_recorded_steps(model, record)
 
     assert raised.value.check is Check.CUDA_GRAPHS
 
@@ -99,19 +108,23 @@ def test_recorded_steps_that_differ_are_reported(model, record):
 @pytest.mark.parametrize("number", range(6))
 def test_every_recorded_shape_is_checked(model, number):
     shapes = [Shape(rows, width) for rows in (1, 2, 4) for width in (1, 3)]
-    records = iter([stale if index == number else recomputed for index in range(6)])
+    records = iter(
+        [record_stale if index == number else recomputed for index in range(6)]
+    )
 
     with pytest.raises(SelfTestError) as raised:
-        check(model, lambda compute: next(records)(compute), shapes=shapes)
+        check_recorded_steps(
+            model, lambda compute: next(records)(compute), shapes=shapes
+        )
 
     wrong = sorted(shapes, reverse=True)[number]
     assert raised.value.case.startswith(f"{wrong.num_rows} rows of {wrong.width},")
 
 
 def test_small_cache_is_checked_with_fewer_rows(model):
-    assert check(model, recomputed, num_cache_positions=20) < 0.01
+    assert check_recorded_steps(model, recomputed, num_cache_positions=20) < 0.01
     with pytest.raises(SelfTestError):
-        check(model, stale, num_cache_positions=20)
+        check_recorded_steps(model, record_stale, num_cache_positions=20)
 
 
 def test_check_without_recorded_steps_passes(model):
