@@ -59,7 +59,8 @@ class TorchRunner:
       gives up at least the second.
     - `check_graphs`: called after `shrink_cache` has recorded the steps again; raises
       SelfTestError if they are wrong. If either fails, steps are eager from then on.
-    - `encoder`, `text_forward`: replace the passes made from `model`, in tests.
+    - `encoder`, `text_forward`: used instead of those of `model`, in tests. An encoder
+      has its own size of slices, instead of `max_prefill_tokens`.
     """
 
     def __init__(
@@ -144,10 +145,18 @@ class TorchRunner:
         return self._model.stop_token_ids
 
     def tokenise(self, request: EngineRequest) -> TorchPrompt:
+        """Tokenise a page's prompt.
+
+        Raises InvalidOptionError if it is too long, and OutOfMemoryError.
+        """
         subject = _describe_page(request.page)
         return _convert_out_of_memory(subject, lambda: self._encoder.tokenise(request))
 
     def encode(self, prompt: TorchPrompt) -> bool:
+        """Encode the next slice of the image; return whether the image is complete.
+
+        Raises OutOfMemoryError, after which the prompt has no slices.
+        """
         return _convert_out_of_memory(
             _describe_page(prompt.request.page), lambda: self._encoder.encode(prompt)
         )
@@ -156,9 +165,16 @@ class TorchRunner:
         prompt.drop_image()
 
     def move(self, moves: Sequence[Move]) -> None:
+        """Copy cache positions in the order of the moves; raise OutOfMemoryError."""
         _convert_out_of_memory("moving the cache of a page", lambda: self._move(moves))
 
     def shrink_cache(self) -> int | None:
+        """Replace the cache by a smaller, empty one, and record the steps again.
+
+        Returns the number of its positions, or None without a change if it would be too
+        small. If recording or the check of the graphs fails, logs it, and steps are
+        eager from then on.
+        """
         num_cache_positions = shrunk_cache_tokens(
             self._num_cache_positions,
             page_tokens=self._min_cache_tokens,
@@ -178,7 +194,7 @@ class TorchRunner:
         return num_cache_positions
 
     def _release_cache(self) -> None:
-        """Release the cache and the graphs, which have memory of their own."""
+        """Delete the cache and the graphs, and release their memory on the device."""
         for name in ("_graphs", "_step_builder", "_cache"):
             if hasattr(self, name):
                 delattr(self, name)
@@ -188,7 +204,8 @@ class TorchRunner:
     def _record_again(self, num_cache_positions: int) -> bool:
         """Allocate a cache, record the graphs and check them; return whether it worked.
 
-        The graphs that passed the self-test had other addresses.
+        They are checked again because their addresses differ from those of the graphs
+        that passed the self-test. Logs a failure.
         """
         try:
             self._allocate_cache(num_cache_positions)
@@ -216,11 +233,20 @@ class TorchRunner:
         return self._model.detokenise(list(token_ids))
 
     def prefill(self, chunk: Chunk[TorchPrompt]) -> int | None:
+        """Compute a chunk, and the rest of the image before its first token.
+
+        Returns the next token after the last chunk, otherwise None. Releases the image
+        at the end of the prompt. Raises OutOfMemoryError.
+        """
         return _convert_out_of_memory(
             _describe_page(chunk.prompt.request.page), lambda: self._prefill(chunk)
         )
 
     def decode(self, rows: Sequence[Row[TorchPrompt]]) -> list[list[int]]:
+        """Return the next token after each token of each row.
+
+        Replays a recorded step if one has room for the rows. Raises OutOfMemoryError.
+        """
         return _convert_out_of_memory(
             _describe_page(rows[-1].prompt.request.page), lambda: self._decode(rows)
         )

@@ -176,7 +176,7 @@ class SelfTest(Protocol):
 
 
 class CudaSelfTest:
-    """Self-test of a model on a CUDA device.
+    """Self-test of a model on a CUDA device; see `SelfTest` for the methods.
 
     `max_pixels` is the size of the largest image that the memory plan allows for.
     """
