@@ -23,12 +23,13 @@ from handler.engine.device.graphs import (
     make_cuda_recorder,
 )
 from handler.engine.device.model import Model
+from handler.engine.device.sampling import choose_tokens, sample_token
 from handler.engine.device.step_builder import StepBuilder
 from handler.engine.device.text_forward import TextForward
 from handler.engine.device.transfer import copy_to
 from handler.engine.fallbacks import Check, Fallback, SelfTestError
 from handler.engine.out_of_memory import is_out_of_memory
-from handler.engine.request import EngineRequest, Sampling
+from handler.engine.request import EngineRequest
 from handler.errors import OutOfMemoryError
 from handler.schema import Page
 
@@ -260,7 +261,7 @@ class TorchRunner:
         logits = self._compute_chunk(chunk)
         if logits is None:
             return None
-        return int(_choose_tokens(logits, [chunk.sampling]))
+        return int(choose_tokens(logits, [chunk.sampling]))
 
     def _compute_chunk(self, chunk: Chunk[TorchPrompt]) -> torch.Tensor | None:
         """Compute a chunk; return [1, vocabulary] logits if it is the last, else None.
@@ -307,7 +308,7 @@ class TorchRunner:
         tokens, logits = self._graphs.run(fixed, shape)
         for index, row in enumerate(rows):
             if row.sampling.temperature > 0:
-                tokens[index, 0] = _sample(logits[index], row.sampling)
+                tokens[index, 0] = sample_token(logits[index], row.sampling)
         chosen: list[list[int]] = tokens.tolist()
         for index, row in enumerate(rows):
             # Draft tokens are verified against the most likely token, so sampled rows
@@ -338,7 +339,7 @@ class TorchRunner:
 
     def _decode_eagerly(self, rows: Sequence[Row[TorchPrompt]]) -> list[list[int]]:
         samplings = [row.sampling for row in rows for _ in row.tokens]
-        chosen = iter(_choose_tokens(self._compute_rows(rows), samplings).tolist())
+        chosen = iter(choose_tokens(self._compute_rows(rows), samplings).tolist())
         return [[next(chosen) for _ in row.tokens] for row in rows]
 
     def _compute_rows(self, rows: Sequence[Row[TorchPrompt]]) -> torch.Tensor:
@@ -351,18 +352,6 @@ class TorchRunner:
             self._forward.embed(inputs.tokens), inputs.positions, inputs.step
         )
         return self._forward.compute_logits(states)
-
-
-def _choose_tokens(logits: torch.Tensor, samplings: Sequence[Sampling]) -> torch.Tensor:
-    """Return the chosen token, [n], for each of [n, vocabulary] logits.
-
-    Does not wait for the device.
-    """
-    chosen = logits.argmax(dim=-1)
-    for index, sampling in enumerate(samplings):
-        if sampling.temperature > 0:
-            chosen[index] = _sample(logits[index], sampling)
-    return chosen
 
 
 def _convert_out_of_memory(subject: str, compute: Callable[[], T]) -> T:
@@ -386,17 +375,3 @@ def _convert_out_of_memory(subject: str, compute: Callable[[], T]) -> T:
 
 def _describe_page(page: Page) -> str:
     return f"a page of {page.pixel_width} x {page.pixel_height} pixels"
-
-
-def _sample(logits: torch.Tensor, sampling: Sampling) -> torch.Tensor:
-    """Draw a token from the smallest set whose probability reaches `top_p`.
-
-    The result is distributed like that of `torch.multinomial`, whose checks wait for
-    the device.
-    """
-    probabilities = (logits.float() / sampling.temperature).softmax(dim=-1)
-    ordered, ids = probabilities.sort(descending=True)
-    before = ordered.cumsum(dim=-1) - ordered
-    ordered = ordered.masked_fill(before >= sampling.top_p, 0.0)
-    drawn = (ordered / torch.empty_like(ordered).exponential_()).argmax(keepdim=True)
-    return ids.gather(0, drawn)[0]
