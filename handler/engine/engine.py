@@ -54,7 +54,7 @@ class Engine(Protocol):
     def has_work(self) -> bool:
         """True if there are requests without an output."""
 
-    def num_output_tokens(self) -> dict[str, int]:
+    def count_output_tokens(self) -> dict[str, int]:
         """Return the number of output tokens so far of each running request, by id."""
 
     def step(self, poll: Callable[[], None]) -> list[EngineOutput]:

@@ -165,7 +165,7 @@ class NativeEngine(Generic[P]):
     def has_work(self) -> bool:
         return bool(self._pages or self._outputs)
 
-    def num_output_tokens(self) -> dict[str, int]:
+    def count_output_tokens(self) -> dict[str, int]:
         """Return the number of output tokens of each page with a segment, by id."""
         return {
             page.request.id: len(page.output_tokens) for page in self._scheduler.running

@@ -99,7 +99,7 @@ class GenerateEngine:
     def has_work(self) -> bool:
         return bool(self._waiting or self._ended)
 
-    def num_output_tokens(self) -> dict[str, int]:
+    def count_output_tokens(self) -> dict[str, int]:
         return dict(self._progress)
 
     def step(self, poll: Callable[[], None]) -> list[EngineOutput]:

@@ -140,7 +140,7 @@ class Loop:
         if now - self._last_progress >= PROGRESS_SECONDS:
             self._last_progress = now
             self._send(
-                PageProgress(self._engine.num_output_tokens(), self._device_bytes())
+                PageProgress(self._engine.count_output_tokens(), self._device_bytes())
             )
 
     def _apply(self, message: ToEngine) -> None:

@@ -160,7 +160,7 @@ class EngineProcesses:
         """Process ids of the running processes."""
         return [process.pid for process in self._states if process.pid is not None]
 
-    def num_output_tokens(self, engine_request_id: str) -> int:
+    def count_output_tokens(self, engine_request_id: str) -> int:
         """Return the number of output tokens of a page that is being read, else 0."""
         return self._num_output_tokens.get(engine_request_id, 0)
 

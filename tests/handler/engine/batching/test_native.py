@@ -94,18 +94,18 @@ def test_pages_decode_between_slices_of_an_image(num_slices):
     engine = create_engine(runner)
     for name in "ab":
         engine.submit(engine_request(name, name * 50))
-    while len(engine.num_output_tokens()) < 2 or not all(
-        engine.num_output_tokens().values()
+    while len(engine.count_output_tokens()) < 2 or not all(
+        engine.count_output_tokens().values()
     ):
         run_step(engine)
-    before = engine.num_output_tokens()
+    before = engine.count_output_tokens()
     engine.submit(engine_request("c", "yes"))
     runner.sliced.clear()
 
     while not runner.encoded[2:]:
         run_step(engine)
 
-    after = engine.num_output_tokens()
+    after = engine.count_output_tokens()
     assert runner.sliced == ["c"] * num_slices
     assert {name: after[name] - before[name] for name in "ab"} == {
         "a": num_slices,
@@ -256,7 +256,7 @@ def test_progress_is_the_output_tokens_of_running_pages():
     for _ in range(3):
         run_step(engine)
 
-    assert engine.num_output_tokens() == {"a": 3}
+    assert engine.count_output_tokens() == {"a": 3}
 
 
 def test_page_with_a_too_long_prompt_fails_alone():

@@ -112,7 +112,7 @@ def test_cancelled_page_ends_at_the_next_token(model):
     seen = []
 
     def poll():
-        seen.append(engine.num_output_tokens())
+        seen.append(engine.count_output_tokens())
         if len(seen) == 3:
             engine.cancel("a/0")
 

@@ -63,17 +63,17 @@ def test_progress_is_visible_while_a_page_is_read(engines_with):
     engines = engines_with()
     future = engines.submit(engine_request("a/1", "wait 30"))
 
-    assert until(lambda: engines.num_output_tokens("a/1")) > 0
+    assert until(lambda: engines.count_output_tokens("a/1")) > 0
     engines.cancel("a/1")
     assert future.result(10).finish_reason is FinishReason.ABORTED
-    assert engines.num_output_tokens("a/1") == 0
+    assert engines.count_output_tokens("a/1") == 0
 
 
 def test_cancelled_page_frees_its_slot(engines_with):
     engines = engines_with()
     engines.submit(engine_request("a/1", "wait 600"))
     next_page = engines.submit(engine_request("b/1", "say next"))
-    until(lambda: engines.num_output_tokens("a/1"))
+    until(lambda: engines.count_output_tokens("a/1"))
 
     engines.cancel("a/1")
 
@@ -95,7 +95,7 @@ def test_page_cancelled_before_its_turn_is_never_read(engines_with):
 def test_page_is_read_again_after_its_process_died(engines_with):
     engines = engines_with()
     future = engines.submit(engine_request("a/1", "wait 1"))
-    until(lambda: engines.num_output_tokens("a/1"))
+    until(lambda: engines.count_output_tokens("a/1"))
 
     os.kill(engines.pids[0], signal.SIGKILL)
 
@@ -172,7 +172,7 @@ def test_each_accelerator_has_a_process_with_pages(engines_with):
 
     assert len(engines.pids) == 3
     assert engines.num_slots == 3
-    until(lambda: all(engines.num_output_tokens(name) for name in names))
+    until(lambda: all(engines.count_output_tokens(name) for name in names))
 
 
 def test_second_accelerator_continues_after_a_death(engines_with):
@@ -246,7 +246,7 @@ def test_last_of_three_processes_reads_all_pages():
     engines.start()
     pids = engines.pids
     futures = [engines.submit(engine_request(f"a/{n}", "wait 2")) for n in range(3)]
-    until(lambda: all(engines.num_output_tokens(f"a/{n}") for n in range(3)))
+    until(lambda: all(engines.count_output_tokens(f"a/{n}") for n in range(3)))
     os.kill(pids[0], signal.SIGKILL)
     os.kill(pids[1], signal.SIGKILL)
 
