@@ -32,8 +32,8 @@ __all__ = [
     "Inputs",
     "Model",
     "check_free_memory",
-    "device_bytes",
     "load_model",
+    "measure_device_bytes",
     "pixels_to_patches",
     "select_and_list_accelerators",
 ]
@@ -210,7 +210,7 @@ def check_free_memory(device: str, num_bytes: int, cuda: Any = torch.cuda) -> No
         )
 
 
-def device_bytes(device: str) -> int | None:
+def measure_device_bytes(device: str) -> int | None:
     """Return how much memory of a CUDA device is in use; None on a processor.
 
     The memory of other processes counts.

@@ -61,16 +61,16 @@ def main(
         exit_process(1)
         return
     connection.send(Ready(info))
-    Loop(engine, connection, device_bytes=_device_bytes_of(info.device)).run()
+    Loop(engine, connection, device_bytes=_make_device_bytes_reader(info.device)).run()
 
 
-def _device_bytes_of(device: str) -> Callable[[], int | None]:
+def _make_device_bytes_reader(device: str) -> Callable[[], int | None]:
     """Return a function that returns a device's memory in use, or None for a CPU."""
     if not device.startswith("cuda"):
         return lambda: None
-    from handler.engine.device.model import device_bytes
+    from handler.engine.device.model import measure_device_bytes
 
-    return lambda: device_bytes(device)
+    return lambda: measure_device_bytes(device)
 
 
 class Loop:
