@@ -254,7 +254,10 @@ class NativeEngine(Generic[P]):
             self._append_output(page, [token])
 
     def _run_encoder(self, page: PageState[P]) -> None:
-        """Encode one slice of the image; without memory, shrink the cache or fail."""
+        """Encode one slice of the page's image.
+
+        If there is no memory, shrinks the cache or fails the page.
+        """
         self.steps.start(StepKind.ENCODE, page.prompt.num_tokens)
         shortage = None
         try:

@@ -204,7 +204,7 @@ class EngineProcesses:
     # Methods of ProcessListener; each process calls them from its own thread.
 
     def on_ready(self, process: EngineProcess) -> None:
-        """Send waiting pages to the process."""
+        """Send waiting pages to all processes that are ready."""
         with self._lock:
             self._dispatch()
 
@@ -248,8 +248,8 @@ class EngineProcesses:
                 if job.num_deaths < MAX_DEATHS:
                     state.suspects.append(job)
                 else:
-                    sentence = f"the engine process {cause} while reading this page"
-                    self._fail(job, EngineFailedError(f"{sentence}, twice"))
+                    how = f"the engine process {cause} while reading this page, twice"
+                    self._fail(job, EngineFailedError(how))
             if self.health is Health.FAILED:
                 for job in list(self._jobs.values()):
                     self._fail(job, EngineError(f"the engine process {cause}"))
@@ -260,7 +260,10 @@ class EngineProcesses:
             return not is_page_suspect
 
     def _move_suspects(self, state: _ProcessState, healths: Iterable[Health]) -> None:
-        """Move the suspects to another process; earlier `healths` are preferred."""
+        """Move the suspects to another process; earlier `healths` are preferred.
+
+        They stay if no other process has one of these healths.
+        """
         others = [
             other
             for health in healths
@@ -272,6 +275,7 @@ class EngineProcesses:
             state.suspects.clear()
 
     def _add_process(self, index: int) -> EngineProcess:
+        """Start the engine process of accelerator `index`, without waiting for it."""
         process = EngineProcess(
             self._settings,
             index,
@@ -297,12 +301,12 @@ class EngineProcesses:
                     if not state.running:
                         self._assign(state, state.suspects.popleft())
                 elif not state.has_suspect:
-                    num_slots = self._num_slots(state)
+                    num_slots = self._count_slots(state)
                     while len(self._waiting) and len(state.running) < num_slots:
                         self._assign(state, self._waiting.take())
             state.process.set_busy(bool(state.running))
 
-    def _num_slots(self, state: _ProcessState) -> int:
+    def _count_slots(self, state: _ProcessState) -> int:
         info = state.process.info
         return 0 if info is None else info.num_slots
 
@@ -311,6 +315,7 @@ class EngineProcesses:
         state.process.send(Submit(job.request))
 
     def _fail(self, job: _Job, error: EngineError) -> None:
+        """Set an output with an error as the result of a page."""
         self._resolve(
             job,
             EngineOutput(
@@ -322,6 +327,10 @@ class EngineProcesses:
         )
 
     def _resolve(self, job: _Job, output: EngineOutput) -> None:
+        """Forget a page, and set its result unless it was cancelled before.
+
+        Adds the attempts that ended with the death of a process, and the waiting time.
+        """
         self._jobs.pop(job.request.id, None)
         self._num_output_tokens.pop(job.request.id, None)
         if job.future.done():
