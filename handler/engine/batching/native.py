@@ -5,16 +5,16 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from handler.engine.batching.attempts import PageAttempt, PageAttempts
+from handler.engine.batching.attempts import PageAttempts
 from handler.engine.batching.drafting import DraftSource, choose_draft_length
 from handler.engine.batching.kv_cache import KVSegmentPool
 from handler.engine.batching.memory_plan import EXPECTED_OUTPUT_TOKENS
 from handler.engine.batching.model_runner import Chunk, ModelRunner, Prompt, Row
 from handler.engine.batching.page_state import PageState
-from handler.engine.batching.repetition import ends_in_loop, find_repetition
+from handler.engine.batching.repetition import ends_in_loop
 from handler.engine.batching.scheduler import Scheduler, StepSchedule
 from handler.engine.request import (
     EngineOutput,
@@ -384,23 +384,9 @@ class NativeEngine(Generic[P]):
 
     def _end_attempt(self, page: PageState[P], reason: FinishReason) -> None:
         """End the attempt: retry the page if it repeats itself, otherwise end it."""
-        text = self._runner.detokenise(page.output_tokens)
-        page.attempts.add(
-            PageAttempt(text, reason, len(page.output_tokens), find_repetition(text))
-        )
-        if not page.attempts.is_over:
-            page.begin_attempt()
-            return
-        best = page.attempts.best
-        output = EngineOutput(
-            page.request.id,
-            best.finish_reason,
-            text=best.text,
-            num_output_tokens=best.num_tokens,
-            num_attempts=page.attempts.num_attempts,
-            has_repetition=not best.is_clean,
-        )
-        self._end_page(page, output)
+        output = page.end_attempt(self._runner.detokenise(page.output_tokens), reason)
+        if output is not None:
+            self._end_page(page, output)
 
     def _end_page(self, page: PageState[P], output: EngineOutput) -> None:
         """Remove a page from the engine, release its image and add its output.
@@ -410,13 +396,4 @@ class NativeEngine(Generic[P]):
         del self._pages[page.request.id]
         self._scheduler.remove(page)
         self._runner.release_image(page.prompt)
-        seconds = self._clock() - page.started_at if page.started_at else 0.0
-        self._outputs.append(
-            replace(
-                output,
-                num_forwards=page.num_forwards,
-                num_drafted_tokens=page.num_drafted_tokens,
-                num_accepted_tokens=page.num_accepted,
-                page_seconds=seconds,
-            )
-        )
+        self._outputs.append(page.add_counts(output, self._clock()))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
-from handler.engine.batching.attempts import PageAttempts
+from handler.engine.batching.attempts import PageAttempt, PageAttempts
 from handler.engine.batching.drafting import (
     AcceptanceRate,
     DraftSource,
@@ -14,7 +14,8 @@ from handler.engine.batching.drafting import (
 )
 from handler.engine.batching.kv_cache import KVSegment
 from handler.engine.batching.model_runner import Prompt
-from handler.engine.request import EngineRequest, FinishReason
+from handler.engine.batching.repetition import find_repetition
+from handler.engine.request import EngineOutput, EngineRequest, FinishReason
 
 __all__ = ["PageState"]
 
@@ -118,13 +119,32 @@ class PageState(Generic[P]):
             self.drafter.extend(new)
         return reason
 
-    def begin_attempt(self) -> None:
-        """Discard the output, because another attempt at the page begins.
+    def end_attempt(self, text: str, reason: FinishReason) -> EngineOutput | None:
+        """End the attempt whose output has this text; return the output of the page.
 
-        The prompt stays in the cache. Its last token is computed again to get the first
+        Returns None if another attempt is due. The output is discarded then, and the
+        prompt stays in the cache. Its last token is computed again to get the first
         token of the output.
         """
+        num_tokens = len(self.output_tokens)
+        self.attempts.add(PageAttempt(text, reason, num_tokens, find_repetition(text)))
+        if self.attempts.is_over:
+            return self.attempts.build_output(self.request.id)
         self.output_tokens.clear()
         self.num_computed = self.num_prompt_tokens - 1
         if self.drafter is not None:
             self.drafter.reset()
+        return None
+
+    def add_counts(self, output: EngineOutput, now: float) -> EngineOutput:
+        """Return a copy of `output` with the counts of the page and its time so far.
+
+        `now` is the clock's time in seconds.
+        """
+        return replace(
+            output,
+            num_forwards=self.num_forwards,
+            num_drafted_tokens=self.num_drafted_tokens,
+            num_accepted_tokens=self.num_accepted,
+            page_seconds=now - self.started_at if self.started_at else 0.0,
+        )

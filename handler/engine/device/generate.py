@@ -264,15 +264,7 @@ def _final_output(page: _GeneratePage, output: EngineOutput) -> EngineOutput | N
         )
         if not page.attempts.is_over:
             return None
-        best = page.attempts.best
-        output = EngineOutput(
-            output.engine_request_id,
-            best.finish_reason,
-            text=best.text,
-            num_output_tokens=best.num_tokens,
-            num_attempts=page.attempts.num_attempts,
-            has_repetition=not best.is_clean,
-        )
+        output = page.attempts.build_output(output.engine_request_id)
     return replace(output, num_forwards=page.num_forwards, page_seconds=page.seconds)
 
 
