@@ -80,7 +80,7 @@ class TorchPrompt:
     def num_patches(self) -> int:
         return math.prod(self.grid)
 
-    def drop_image(self) -> None:
+    def release_image(self) -> None:
         """Release the encoded image, complete or not."""
         self.encoded = self.encoding = None
 

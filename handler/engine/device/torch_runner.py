@@ -163,7 +163,7 @@ class TorchRunner:
         )
 
     def release_image(self, prompt: TorchPrompt) -> None:
-        prompt.drop_image()
+        prompt.release_image()
 
     def move(self, moves: Sequence[Move]) -> None:
         """Copy cache positions in the order of the moves; raise OutOfMemoryError."""

@@ -43,7 +43,7 @@ __all__ = [
     "SelfTest",
     "check_graphs",
     "fits_largest_image",
-    "is_device_usable",
+    "free_and_probe_device",
 ]
 
 logger = logging.getLogger(__name__)
@@ -253,8 +253,11 @@ class CudaSelfTest:
         return fits
 
     def recover(self) -> bool:
-        """Release memory as SelfTest requires, and log how much remains reserved."""
-        if not is_device_usable(self._model.device):
+        """Release unused memory, and log how much torch still reserves.
+
+        Returns False, without the log line, if the device does not compute any more.
+        """
+        if not free_and_probe_device(self._model.device):
             return False
         # The difference is the memory of workspaces and of a failed capture.
         reserved = self._count_reserved(self._model.device)
@@ -268,11 +271,11 @@ class CudaSelfTest:
         return True
 
 
-def is_device_usable(
+def free_and_probe_device(
     device: torch.device,
     copy: Callable[[torch.device, torch.Tensor], torch.Tensor] = copy_to,
 ) -> bool:
-    """Free unused memory of a device, and return whether it still computes.
+    """Free unused memory of a device, and return whether the device still computes.
 
     The probe copies from pinned memory, draws a random number and adds. It fails after
     an error that destroyed the CUDA context, and if a failed capture left one of

@@ -69,7 +69,7 @@ def test_one_death_keeps_all_optimisations(record_deaths):
 
 
 def test_two_deaths_keep_all_optimisations(record_deaths):
-    """A page that kills its engine does so twice, and then fails."""
+    """A page that kills its engine causes two deaths before it fails."""
     assert list_settings(record_deaths(0, 100)) == (True, "auto")
 
 

@@ -20,7 +20,7 @@ from handler.engine.device.torch_runner import TorchRunner
 from handler.engine.fallbacks import Check, DeviceLostError, Fallback, SelfTestError
 from handler.engine.selection.choice import choose_engine
 from handler.engine.selection.forward_check import check_forward
-from handler.engine.selection.self_test import check_graphs, is_device_usable
+from handler.engine.selection.self_test import check_graphs, free_and_probe_device
 from handler.errors import ModelLoadError
 from handler.settings import EngineSettings
 from handler.weights.source import MINI, Source, fetch
@@ -156,7 +156,7 @@ class HostSelfTest:
         return self._fits(runner)
 
     def recover(self) -> bool:
-        return self._is_usable and is_device_usable(self._model.device)
+        return self._is_usable and free_and_probe_device(self._model.device)
 
 
 def choose_with(

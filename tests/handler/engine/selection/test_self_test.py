@@ -25,7 +25,7 @@ from handler.engine.selection.self_test import (
     CudaSelfTest,
     check_graphs,
     fits_largest_image,
-    is_device_usable,
+    free_and_probe_device,
 )
 from handler.profiles import PROFILES
 from handler.settings import EngineSettings
@@ -249,15 +249,17 @@ class RunnerWithoutMemory(ScriptedRunner):
 
 
 def test_device_that_computes_is_usable():
-    assert is_device_usable(torch.device("cpu"))
+    assert free_and_probe_device(torch.device("cpu"))
 
 
 def test_device_without_pinned_memory_is_not_usable():
     def fail(device: torch.device, host: torch.Tensor) -> torch.Tensor:
         raise RuntimeError("operation not permitted when stream is capturing")
 
-    assert not is_device_usable(torch.device("cpu"), fail)
-    assert not is_device_usable(torch.device("cpu"), lambda device, host: host * 0.5)
+    assert not free_and_probe_device(torch.device("cpu"), fail)
+    assert not free_and_probe_device(
+        torch.device("cpu"), lambda device, host: host * 0.5
+    )
 
 
 def test_memory_kept_by_a_failed_check_is_logged(model, caplog):
@@ -278,4 +280,4 @@ def test_memory_kept_by_a_failed_check_is_logged(model, caplog):
 
 
 def test_device_that_raises_is_not_usable():
-    assert not is_device_usable(torch.device("cuda:0"))
+    assert not free_and_probe_device(torch.device("cuda:0"))
