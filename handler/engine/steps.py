@@ -159,6 +159,7 @@ class StepTimer:
         return self._ticked_seconds - step.ticked_seconds + SLACK_SECONDS
 
     def _choose_limit(self, kind: StepKind, size: int) -> float | None:
+        """Return the limit of a step in seconds; None for no limit."""
         history = self._histories.get(kind)
         if history is None:
             return self._first_limit_seconds

@@ -88,7 +88,7 @@ class PageAttempts:
         Its text includes the repetition. Among equal attempts the first counts, because
         it has the lowest temperature. At least one attempt must have ended.
         """
-        return max(self._attempts, key=_worth)
+        return max(self._attempts, key=_rank_attempt)
 
     def build_output(self, engine_request_id: str) -> EngineOutput:
         """Return the output of a page with the text of the best attempt."""
@@ -103,7 +103,8 @@ class PageAttempts:
         )
 
 
-def _worth(attempt: PageAttempt) -> tuple[bool, int]:
+def _rank_attempt(attempt: PageAttempt) -> tuple[bool, int]:
+    """Return a key for comparing attempts; that of the better one is larger."""
     if attempt.repeats_at is None:
         return True, len(attempt.text)
     return False, attempt.repeats_at

@@ -292,6 +292,7 @@ def _plan_for(
     capability: tuple[int, int],
     is_loaded: bool,
 ) -> MemoryPlan:
+    """Divide the memory for an engine that runs `max_sequences` pages together."""
     shapes = workload.shapes_for(max_sequences)
     prompt_tokens = sizes.image_tokens(workload.max_pixels) + PROMPT_TOKENS
     page_tokens = prompt_tokens + workload.expected_output_tokens

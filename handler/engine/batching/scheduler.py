@@ -176,6 +176,7 @@ class Scheduler(Generic[P]):
             self._running.append(self._waiting.popleft())
 
     def _preempt(self, page: P, step: StepSchedule[P]) -> None:
+        """Free a running page's segment, and put the page first among the waiting."""
         self._running.remove(page)
         self._free_segment(page)
         # The page keeps its tokens. Their keys and values are computed again.

@@ -217,6 +217,10 @@ class DecodeGraphs:
         return tokens[: len(rows)], logits[: len(rows)]
 
     def _pack_numbers(self, shape: Shape, rows: Sequence[FixedRow]) -> torch.Tensor:
+        """Return the [rows, width + NUM_FACTS] numbers of a step, padded to its shape.
+
+        They are on the host, in pinned memory if the device is a GPU.
+        """
         filled = [*rows, *[self._idle] * (shape.num_rows - len(rows))]
         numbers = [
             [

@@ -106,10 +106,15 @@ def detach_bias(bias: torch.Tensor | None) -> torch.Tensor | None:
 
 
 def _copy_weight(linear: nn.Linear) -> None:
+    """Move a layer's weight to other memory of its device."""
     _replace_parameter(linear, "weight", linear.weight.detach().clone())
 
 
 def _pack_parameters(linears: Sequence[nn.Linear], name: str) -> torch.Tensor:
+    """Join a parameter of all layers in one tensor, and return the tensor.
+
+    The layers' parameters become views of it.
+    """
     parts: list[torch.Tensor]
     parts = [getattr(linear, name).detach() for linear in linears]
     if _are_adjacent(parts):
@@ -130,6 +135,7 @@ def _replace_parameter(linear: nn.Linear, name: str, tensor: torch.Tensor) -> No
 
 
 def _are_adjacent(parts: Sequence[torch.Tensor]) -> bool:
+    """Return True if the tensors follow each other in one storage."""
     offset = parts[0].storage_offset()
     for part in parts:
         if part.storage_offset() != offset or not part.is_contiguous():

@@ -187,6 +187,7 @@ class HTMLState:
             self._write(text)
 
     def _write(self, text: str) -> None:
+        """Add visible text, which is not empty, to the state."""
         continues_word = not (self.follows_space or text[0].isspace())
         self._num_words += len(text.split()) - continues_word
         self._has_number = self._has_number or any(map(str.isdigit, text))
@@ -203,6 +204,7 @@ class HTMLState:
             self.begins_text = False
 
     def _finish_tag(self, tag: str) -> None:
+        """Apply a complete tag, without its `>`; ignore comments and declarations."""
         match = _NAME.match(tag)
         if match is None:
             return
@@ -224,6 +226,7 @@ class HTMLState:
                 self.begins_text = self._takes_text
 
     def _open(self, name: str, tag: str) -> None:
+        """Apply the start tag of an element that has content."""
         if len(self.open) < _MAX_DEPTH:
             self.open.append(name)
         if self._tags is not None:
@@ -250,6 +253,7 @@ class HTMLState:
                 self.cell_tags = f"{tag}>"
 
     def _close(self, name: str) -> None:
+        """Apply the end tag of an element; it also closes the elements within."""
         self._tags = None
         if name in self.open:
             while self.open.pop() != name:

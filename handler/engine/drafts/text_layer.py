@@ -321,6 +321,7 @@ def _split_lines(layer: str) -> list[_Line]:
 
 
 def _mark_paragraph_ends(lines: list[_Line]) -> None:
+    """Mark lines before an empty line, and short lines before a new sentence."""
     for i, line in enumerate(lines[:-1]):
         before, following = lines[max(0, i - 1)].text, lines[i + 1].text
         longest = max(len(before), len(following))

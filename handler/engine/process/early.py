@@ -72,9 +72,11 @@ class BufferedPipe:
         return self._is_taken.is_set()
 
     def wait_until_taken(self) -> None:
+        """Wait until a worker has connected and received the messages."""
         self._is_taken.wait()
 
     def send(self, message: object) -> None:
+        """Send a message. Until a worker connects, keep it, or drop a heartbeat."""
         with self._lock:
             if self._connection is not None:
                 self._connection.send(message)
@@ -82,6 +84,7 @@ class BufferedPipe:
                 self._unsent.append(message)
 
     def recv(self) -> Any:
+        """Wait until a worker has connected, and return its next message."""
         self._is_taken.wait()
         assert self._connection is not None
         return self._connection.recv()
@@ -109,6 +112,7 @@ class BufferedPipe:
 
 
 def _exit_if_starter_ends(starter: Connection, pipe: BufferedPipe) -> None:
+    """Exit when the starter closes its pipe, unless a worker has connected."""
     with contextlib.suppress(EOFError, OSError):
         starter.recv()
     if not pipe.is_taken:
@@ -148,6 +152,7 @@ class EarlyChild:
         return "closed its pipe" if code is None else describe_exit(code)
 
     def _wait_for_exit_status(self, seconds: float) -> int | None:
+        """Return the exit status; None if it is not known after `seconds`."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             # The file does not exist yet, or its content is not written yet.

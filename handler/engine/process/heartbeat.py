@@ -44,6 +44,7 @@ class HeartbeatThread:
         self._is_stopped.set()
 
     def _run(self) -> None:
+        """Send heartbeats, and add the time in which the process ran to the timer."""
         self._steps.tick(0.0)
         last = self._clock()
         while not self._is_stopped.wait(self._beat_seconds):

@@ -125,6 +125,7 @@ class Loop:
             self._connection.send(message)
 
     def _receive(self) -> None:
+        """Queue messages until the worker closes the pipe; then exit the process."""
         try:
             while True:
                 self._inbox.put(self._connection.recv())
@@ -144,6 +145,7 @@ class Loop:
             )
 
     def _apply(self, message: ToEngine) -> None:
+        """Submit or cancel a page, and start the timer for it."""
         match message:
             case Submit(request):
                 page = request.page

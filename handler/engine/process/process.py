@@ -67,9 +67,14 @@ class EngineChild(Protocol):
 
     @property
     def pid(self) -> int: ...
-    def kill(self) -> None: ...
-    def close(self) -> None: ...
-    def describe_end(self) -> str: ...
+    def kill(self) -> None:
+        """Kill the process; the connection stays open."""
+
+    def close(self) -> None:
+        """Close the connection, which ends the process."""
+
+    def describe_end(self) -> str:
+        """Describe how the process ended, such as "was ended by SIGKILL"."""
 
 
 StartChild = Callable[[EngineSettings, int], EngineChild]

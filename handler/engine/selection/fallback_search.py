@@ -117,6 +117,7 @@ def _choose_fallback(
 def _select_remaining_modes(
     modes: Sequence[ExecutionMode], fallback: Fallback
 ) -> list[ExecutionMode]:
+    """Return the modes that do not use what was given up."""
     if fallback is Fallback.ENGINE_GENERATE:
         return [mode for mode in modes if mode.engine != "native"]
     if fallback in (
@@ -136,6 +137,7 @@ def _log_failure(
     mode: ExecutionMode,
     to: ExecutionMode,
 ) -> None:
+    """Log a failed check or build, with the mode that is tried next (`to`)."""
     facts: dict[str, object] = {
         "check": check,
         "fallback": fallback,

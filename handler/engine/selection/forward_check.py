@@ -191,6 +191,10 @@ def _centred(logits: torch.Tensor) -> torch.Tensor:
 
 
 def _deviation(actual: torch.Tensor, expected: torch.Tensor) -> float:
+    """Return the root mean square of the error, as a share of that of `expected`.
+
+    It is infinite if a value is not finite, or if the shapes differ.
+    """
     expected = expected.float()
     if actual.shape != expected.shape:
         return math.inf

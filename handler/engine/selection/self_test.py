@@ -296,5 +296,6 @@ def free_and_probe_device(
 
 
 def _log_passed(check: Check, started: float, **numbers: float) -> None:
+    """Log that a check has passed, with its time since `started` and its results."""
     seconds = round(time.monotonic() - started, 3)
     logger.info("self-test", extra={"check": check, "seconds": seconds, **numbers})

@@ -46,6 +46,8 @@ def create_runner(geometry: Geometry = TINY, **options: Any) -> TorchRunner:
 
 
 def create_prompt(visual_at: list[int], hidden: int = 32) -> TorchPrompt:
+    """Return an encoded prompt of NUM_PROMPT tokens, visual at `visual_at`."""
+
     def empty(*shape: int) -> torch.Tensor:
         return torch.empty(*shape, dtype=torch.bfloat16, device=META)
 

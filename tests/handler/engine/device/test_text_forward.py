@@ -53,6 +53,7 @@ WITH_AND_WITHOUT_FUSION = pytest.mark.parametrize(
 
 
 def create_module(dtype: torch.dtype = torch.float32, **text: Any) -> Any:
+    """Return a small Qwen3-VL with random weights; `text` changes its configuration."""
     config = Qwen3VLConfig(
         text_config={
             "vocab_size": VOCABULARY,
@@ -108,6 +109,7 @@ class ReferencePage:
 def create_page(
     module: Any, length: int, start: int, num_deepstack: int = 2
 ) -> ReferencePage:
+    """Return a page of random tokens, with the logits of transformers' text model."""
     text = module.model.language_model
     hidden = text.config.hidden_size
     generator = torch.Generator().manual_seed(length)

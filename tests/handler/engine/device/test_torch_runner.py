@@ -115,7 +115,7 @@ def test_slice_has_at_least_one_block(model):
 
 
 def test_slice_without_memory_releases_the_image(model):
-    class Kernel:
+    class KernelWithoutMemoryInSecondCall:
         num_calls = 0
 
         def __call__(
@@ -126,7 +126,7 @@ def test_slice_without_memory_releases_the_image(model):
                 raise torch.OutOfMemoryError("too much")
             return query
 
-    encoder = Encoder(model, slice_tokens=1, attend=Kernel())
+    encoder = Encoder(model, slice_tokens=1, attend=KernelWithoutMemoryInSecondCall())
     prompt = encoder.tokenise(PAGES[0])
     encoder.encode(prompt)
     assert prompt.encoding is not None

@@ -46,6 +46,8 @@ class RecordingPipe:
 
 
 def load_that_raises(error: Exception) -> Load:
+    """Return a load function that raises `error` while it builds the engine."""
+
     def load(
         connection: Pipe,
         settings: EngineSettings,

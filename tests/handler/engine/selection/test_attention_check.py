@@ -98,6 +98,7 @@ def attend_wrongly_with_nine_queries(
     step: Step,
     scaling: float,
 ) -> torch.Tensor:
+    """Compute the reference, with an error in steps of nine queries a page."""
     attended = attend_correctly(query, keys, values, step, scaling)
     if count_queries(step) == [9] * 4:
         # Change the last query of the last page by a value of another page.

@@ -165,6 +165,7 @@ def choose_with(
     record: Record = recomputed,
     **settings: object,
 ):
+    """Choose an engine for a GPU with a small cache, by this self-test."""
     return choose_engine(
         model,
         EngineSettings(

@@ -48,6 +48,7 @@ def check_recorded_steps(
     num_cache_positions: int = 200,
     shapes: Sequence[Shape] = SHAPES,
 ) -> float:
+    """Record steps with `record`, check them and return the largest error."""
     runner = TorchRunner(model, num_cache_positions, graph_shapes=shapes, record=record)
     return check_graphs(
         runner.graphs,

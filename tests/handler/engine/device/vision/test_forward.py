@@ -81,6 +81,7 @@ def create_patches(visual: Any, rows: int, columns: int) -> torch.Tensor:
 def encode_patches(
     forward: VisionForward, patches: Any, grid: Any, count: int
 ) -> Features:
+    """Encode an image, with at most `count` blocks in each call."""
     encoding = forward.begin(patches, (1, *grid))
     while not forward.advance(encoding, count):
         pass
