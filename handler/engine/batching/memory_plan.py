@@ -262,8 +262,10 @@ def plan_memory(
 ) -> MemoryPlan:
     """Divide `available_bytes` of a GPU of the given compute capability.
 
-    Unless the workload sets the number of pages, this is the largest number, up to
-    MAX_SEQUENCES, for each of which the cache has the tokens of an average page.
+    If the workload does not set the number of pages, chooses the largest number from 1
+    to MAX_SEQUENCES for which the cache has COUNTED_PAGE_TOKENS for each page, or the
+    tokens of the largest page if these are fewer.
+
     With `is_loaded`, `available_bytes` is the memory left by the weights and CUDA's
     context; otherwise it is the GPU's whole memory. A plan without enough memory raises
     no error: see `require_room`.

@@ -147,11 +147,17 @@ def test_a_second_shortage_fails_one_page(call):
 
     ended = run_engine(engine)
 
-    failed = [g for g in ended.values() if g.finish_reason is FinishReason.ERROR]
-    assert [g.error.code for g in failed if g.error] == ["out_of_memory"]
+    failed = [
+        output
+        for output in ended.values()
+        if output.finish_reason is FinishReason.ERROR
+    ]
+    assert [output.error.code for output in failed if output.error] == ["out_of_memory"]
     assert runner.num_cache_positions == 200
-    output_tokens = {n: g.text for n, g in ended.items() if g not in failed}
-    assert output_tokens == {name: ANSWERS[name] for name in output_tokens}
+    other_texts = {
+        n: output.text for n, output in ended.items() if output not in failed
+    }
+    assert other_texts == {name: ANSWERS[name] for name in other_texts}
 
 
 def test_a_page_fails_if_the_cache_cannot_shrink():

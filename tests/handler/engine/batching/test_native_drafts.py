@@ -26,7 +26,7 @@ def test_drafts_do_not_change_the_output(acceptance, num_drafts):
     ended = run_engine(engine, [engine_request(n, answers[n]) for n in answers])
 
     assert texts(ended) == answers
-    assert {g.finish_reason for g in ended.values()} == {FinishReason.STOP}
+    assert {output.finish_reason for output in ended.values()} == {FinishReason.STOP}
 
 
 def test_accepted_drafts_save_forwards():

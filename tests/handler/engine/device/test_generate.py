@@ -142,7 +142,7 @@ def test_page_submitted_during_a_step_is_read_in_the_next(model):
     first = engine.step(lambda: engine.submit(late.pop()) if late else None)
 
     assert [output.engine_request_id for output in first] == ["a/0"]
-    assert [g.engine_request_id for g in engine.step(lambda: None)] == ["a/1"]
+    assert [output.engine_request_id for output in engine.step(lambda: None)] == ["a/1"]
     assert not engine.has_work
 
 

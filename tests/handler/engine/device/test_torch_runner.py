@@ -60,8 +60,12 @@ def run_engine(
         engine.submit(page)
     ended = {}
     while engine.has_work:
-        for g in engine.step(lambda: None):
-            ended[g.engine_request_id] = (g.text, g.finish_reason, g.num_output_tokens)
+        for output in engine.step(lambda: None):
+            ended[output.engine_request_id] = (
+                output.text,
+                output.finish_reason,
+                output.num_output_tokens,
+            )
     return ended
 
 

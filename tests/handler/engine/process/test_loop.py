@@ -137,7 +137,8 @@ def test_page_cancelled_before_its_turn_is_never_read(worker, clock):
     worker.send(Submit(engine_request("a/3", "say third")))
 
     ended = {
-        g.engine_request_id: g for g in (worker.receive_output() for _ in range(3))
+        output.engine_request_id: output
+        for output in (worker.receive_output() for _ in range(3))
     }
     assert ended.keys() == {"a/1", "a/2", "a/3"}
     assert ended["a/2"].finish_reason is FinishReason.ABORTED
