@@ -64,7 +64,7 @@ class Worker:
             if engine_request_id in message.num_output_tokens:
                 return
 
-    def ended(self) -> EngineOutput:
+    def receive_output(self) -> EngineOutput:
         """Return the next result of a page, and skip other messages."""
         while True:
             message = self.receive()
