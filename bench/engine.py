@@ -26,7 +26,7 @@ from handler.engine.device.model import Model, load_model
 from handler.engine.device.torch_runner import TorchRunner
 from handler.engine.engine import Engine
 from handler.engine.request import EngineRequest
-from handler.engine.selection.choice import drafter_factory
+from handler.engine.selection.choice import make_drafter_factory
 from handler.settings import EngineSettings
 from handler.weights.source import MINI, Source, fetch
 
@@ -57,7 +57,9 @@ class Systems:
             max_sequences=num_sequences, max_draft_tokens=num_drafts, max_attempts=1
         )
         runner = TorchRunner(self.model, measure_cache_tokens(self.model))
-        return NativeEngine(runner, options, create_drafter=drafter_factory(self.model))
+        return NativeEngine(
+            runner, options, create_drafter=make_drafter_factory(self.model)
+        )
 
 
 def load_mini(dtype: torch.dtype) -> Model:

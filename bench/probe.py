@@ -22,8 +22,8 @@ from handler.engine.selection.attention_check import (
     Attend,
     AttentionCase,
     HeadGeometry,
-    attention_cases,
     compute_reference,
+    generate_cases,
     make_case,
     page_errors,
 )
@@ -52,7 +52,7 @@ def probe_operator(device: torch.device) -> dict[str, Any]:
             "is_right": None,
             "skipped": f"{NEEDS_CUDA}: nothing was compared",
         }
-    cases = attention_cases(HEADS, device, torch.bfloat16)
+    cases = generate_cases(HEADS, device, torch.bfloat16)
     return probe_attention(attend_by_operator, cases, make_cuda_recorder(device))
 
 

@@ -191,7 +191,7 @@ class _Flight:
             self._submit()
         ended = self._engine.step(lambda: None)
         # A preempted page is not among these, and keeps its tokens.
-        for name, num_said in self._engine.num_output_tokens().items():
+        for name, num_said in self._engine.count_output_tokens().items():
             self._note(name, num_said)
         for output in ended:
             page = self._submitted[output.engine_request_id]

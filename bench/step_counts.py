@@ -17,7 +17,7 @@ from bench.tokenizer import QwenTokenizer
 from handler.engine.batching.memory_plan import CONTEXT_BYTES, MemoryPlan
 from handler.engine.batching.model_runner import Chunk, Row
 from handler.engine.batching.native import BatchingOptions
-from handler.engine.device.capacity import plan_loaded, verified_tokens_at
+from handler.engine.device.capacity import estimate_verified_tokens, plan_loaded_model
 from handler.engine.device.encoder import TorchPrompt
 from handler.engine.device.graphs import Shape, list_shapes
 from handler.engine.device.model import Model
@@ -122,14 +122,14 @@ class Counted:
     def plan(self, gpu: Gpu) -> MemoryPlan:
         """Divide the GPU's memory as the engine does with its usual settings."""
         settings = EngineSettings()
-        most = verified_tokens_at(gpu.capability)
+        most = estimate_verified_tokens(gpu.capability)
 
         def shapes_for(max_rows: int) -> list[Shape]:
             return list_shapes(
                 max_rows, max_drafts=settings.draft_tokens or 0, max_verified=most
             )
 
-        return plan_loaded(
+        return plan_loaded_model(
             self.geometry.config(),
             settings,
             self.geometry.profile,

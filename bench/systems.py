@@ -24,7 +24,7 @@ from handler.engine.device.generate import GenerateEngine
 from handler.engine.device.graphs import list_shapes
 from handler.engine.device.model import Model
 from handler.engine.device.torch_runner import TorchRunner
-from handler.engine.selection.choice import drafter_factory
+from handler.engine.selection.choice import make_drafter_factory
 from handler.settings import EngineSettings
 
 __all__ = ["Native", "Stage"]
@@ -169,7 +169,7 @@ class Stage:
             self._marks,
         )
         engine = NativeEngine(
-            runner, options, create_drafter=drafter_factory(self.model)
+            runner, options, create_drafter=make_drafter_factory(self.model)
         )
         steady = run_steadily(
             engine, runner, self.pages, in_flight=max_sequences, seconds=seconds

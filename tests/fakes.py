@@ -94,7 +94,7 @@ class ScriptedEngine:
     def has_work(self) -> bool:
         return bool(self._waiting or self._ended)
 
-    def num_output_tokens(self) -> dict[str, int]:
+    def count_output_tokens(self) -> dict[str, int]:
         return {} if self._running is None else {self._running.id: self._num_tokens}
 
     def step(self, poll: Callable[[], None]) -> list[EngineOutput]:

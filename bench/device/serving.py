@@ -17,7 +17,7 @@ from handler.engine.batching.memory_plan import (
     LATE_KERNEL_BYTES,
     MemoryPlan,
 )
-from handler.engine.device.capacity import plan_loaded, verified_tokens
+from handler.engine.device.capacity import choose_verified_tokens, plan_loaded_model
 from handler.engine.device.graphs import Outputs, Shape, list_shapes
 from handler.engine.fallbacks import Check
 from handler.engine.request import EngineRequest
@@ -175,12 +175,12 @@ def _plan(
     stage: Stage, hardware: Hardware, settings: EngineSettings, free_bytes: int
 ) -> MemoryPlan:
     """Compute the memory plan from the free memory, as the engine did."""
-    most, num_drafts = verified_tokens(stage.model), settings.draft_tokens or 0
+    most, num_drafts = choose_verified_tokens(stage.model), settings.draft_tokens or 0
 
     def shapes_for(max_rows: int) -> list[Shape]:
         return list_shapes(max_rows, max_drafts=num_drafts, max_verified=most)
 
-    return plan_loaded(
+    return plan_loaded_model(
         stage.model.module.config,
         settings,
         stage.geometry.profile,

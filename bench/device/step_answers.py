@@ -194,7 +194,7 @@ def count_free_tokens(records: Records) -> Answer | None:
     return Answer(
         f"{most} tokens",
         f"tokens and time of a step: {numbers}",
-        f"let `verified_tokens` return {most} for this device",
+        f"let `choose_verified_tokens` return {most} for this device",
     )
 
 
@@ -218,7 +218,9 @@ def do_drafts_pay(records: Records) -> Answer | None:
     return Answer(
         "they slow down " + ", ".join(lost) + " pages" if lost else "yes",
         numbers,
-        "lower `verified_tokens`, or `draft_tokens=0`" if lost else "nothing to do",
+        "lower `choose_verified_tokens`, or `draft_tokens=0`"
+        if lost
+        else "nothing to do",
     )
 
 

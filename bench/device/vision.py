@@ -131,16 +131,16 @@ def _time_encoder(
         )
 
         def encode(prompt: TorchPrompt = prompt) -> None:
-            prompt.drop_image()
+            prompt.release_image()
             encoder.finish_encoding(prompt)
 
         hardware.release()
         before = hardware.memory()
         times = _time_calls(encode, hardware, seconds / len(sizes))
         after = hardware.memory()
-        prompt.drop_image()
+        prompt.release_image()
         slices = _time_slices(encoder, prompt, hardware)
-        prompt.drop_image()
+        prompt.release_image()
         result[name] = {
             "pixels": list(size),
             "patches": prompt.num_patches,

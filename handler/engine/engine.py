@@ -45,7 +45,7 @@ class Engine(Protocol):
         """Timer to which the engine reports the start of each step."""
 
     def submit(self, request: EngineRequest) -> None:
-        """Queue a request."""
+        """Queue a request. If it is invalid, its output has an error."""
 
     def cancel(self, engine_request_id: str) -> None:
         """Abort a request as soon as possible; ignore unknown ids."""
@@ -54,7 +54,7 @@ class Engine(Protocol):
     def has_work(self) -> bool:
         """True if there are requests without an output."""
 
-    def num_output_tokens(self) -> dict[str, int]:
+    def count_output_tokens(self) -> dict[str, int]:
         """Return the number of output tokens so far of each running request, by id."""
 
     def step(self, poll: Callable[[], None]) -> list[EngineOutput]:

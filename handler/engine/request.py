@@ -14,7 +14,7 @@ __all__ = [
     "EngineRequest",
     "FinishReason",
     "Sampling",
-    "sampling_at",
+    "choose_sampling",
 ]
 
 TOP_P = 0.95
@@ -94,8 +94,11 @@ class Sampling:
 GREEDY = Sampling()
 
 
-def sampling_at(temperature: float) -> Sampling:
-    """Return the sampling parameters for a temperature set by a request."""
+def choose_sampling(temperature: float) -> Sampling:
+    """Return the sampling parameters for a temperature set by a request.
+
+    This is greedy decoding below MIN_TEMPERATURE, otherwise sampling with TOP_P.
+    """
     if temperature < MIN_TEMPERATURE:
         return GREEDY
     return Sampling(temperature, TOP_P)

@@ -64,7 +64,7 @@ class RunningStep:
 
 
 @dataclass(frozen=True, slots=True)
-class _Started:
+class _StartedStep:
     kind: StepKind
     size: int
     started_at: float
@@ -81,8 +81,8 @@ class _History:
 class StepTimer:
     """Timer of one engine's steps.
 
-    `start` and `stop` are called by the engine's thread, `tick` and `running` by the
-    thread that sends heartbeats.
+    `start` and `stop` are called by the engine's thread, `tick` and
+    `measure_running_step` by the thread that sends heartbeats.
 
     A step has hung after `min_limit_seconds` or 10 times the longest step of its kind,
     the larger of the two. A step larger than every step before it may take longer in
@@ -101,19 +101,27 @@ class StepTimer:
         self._first_limit_seconds = first_limit_seconds
         self._histories: dict[StepKind, _History] = {}
         # Replaced as a whole, because two threads read it.
-        self._started: _Started | None = None
+        self._started: _StartedStep | None = None
         self._ticked_seconds = 0.0
         self._has_ticked = False
 
     def start(self, kind: StepKind, size: int = 1) -> None:
-        """Begin a step, and end the one before."""
+        """Begin a step, and end the one before. For `size`, see `RunningStep`."""
         self.stop()
-        self._started = _Started(
-            kind, size, self._clock(), self._ticked_seconds, self._limit(kind, size)
+        self._started = _StartedStep(
+            kind,
+            size,
+            self._clock(),
+            self._ticked_seconds,
+            self._choose_limit(kind, size),
         )
 
     def stop(self) -> None:
-        """End the running step, if there is one, and remember how long it took."""
+        """End the running step, if there is one, and remember how long it took.
+
+        A time beyond the step's limit is remembered as the limit. The time is not
+        remembered if the process was stopped during the step.
+        """
         step, self._started = self._started, None
         if step is None:
             return
@@ -136,21 +144,22 @@ class StepTimer:
         self._ticked_seconds += seconds
         self._has_ticked = True
 
-    def running(self) -> RunningStep | None:
-        """Return the step that runs now; None while the engine is idle."""
+    def measure_running_step(self) -> RunningStep | None:
+        """Return the step that runs now, with its time so far; None while idle."""
         step = self._started
         if step is None:
             return None
         seconds = min(self._clock() - step.started_at, self._max_run_seconds(step))
         return RunningStep(step.kind, step.size, seconds, step.limit_seconds)
 
-    def _max_run_seconds(self, step: _Started) -> float:
+    def _max_run_seconds(self, step: _StartedStep) -> float:
         """Return the longest time that the process can have run in this step."""
         if not self._has_ticked:
             return float("inf")
         return self._ticked_seconds - step.ticked_seconds + SLACK_SECONDS
 
-    def _limit(self, kind: StepKind, size: int) -> float | None:
+    def _choose_limit(self, kind: StepKind, size: int) -> float | None:
+        """Return the limit of a step in seconds; None for no limit."""
         history = self._histories.get(kind)
         if history is None:
             return self._first_limit_seconds

@@ -16,7 +16,7 @@ from bench.drafts import (
     measure,
 )
 from handler.weights.source import MINI
-from tests.handler.engine.drafts.drafting import Letters
+from tests.handler.engine.drafts.drafting import LetterTokenizer
 
 BOX = '<div data-bbox="[61, 72, 983, 94]" data-label="Text">'
 LETTER = Sample(
@@ -38,7 +38,7 @@ class MiniTokenizer:
 
 
 def test_without_drafts_each_token_takes_a_forward_pass():
-    tokenizer = Letters()
+    tokenizer = LetterTokenizer()
 
     count = measure(LETTER, tokenizer, PLAIN, 8)
 
@@ -50,7 +50,7 @@ def test_without_drafts_each_token_takes_a_forward_pass():
 
 @pytest.mark.parametrize("mode", [WITHOUT_LAYER, WITH_LAYER])
 def test_tokens_are_outputs_or_accepted_drafts(mode):
-    count = measure(LETTER, Letters(), mode, 8)
+    count = measure(LETTER, LetterTokenizer(), mode, 8)
 
     assert count.num_forwards + count.num_accepted == count.num_tokens
     assert count.num_drafted >= count.num_accepted > 0

@@ -20,7 +20,7 @@ from handler.engine.device.graphs import list_shapes
 from handler.engine.device.model import Model
 from handler.engine.device.torch_runner import TorchRunner
 from handler.engine.request import EngineOutput
-from handler.engine.selection.choice import drafter_factory
+from handler.engine.selection.choice import make_drafter_factory
 
 CPU = torch.device("cpu")
 TINY = GEOMETRIES["tiny"]
@@ -48,7 +48,9 @@ def native(model, *, num_drafts=0, graph_shapes=()):
     options = BatchingOptions(
         max_sequences=3, max_draft_tokens=num_drafts, max_attempts=1
     )
-    return NativeEngine(runner, options, create_drafter=drafter_factory(model)), runner
+    return NativeEngine(
+        runner, options, create_drafter=make_drafter_factory(model)
+    ), runner
 
 
 def read(engine, pages) -> dict[str, EngineOutput]:

@@ -127,7 +127,7 @@ def test_a_chunk_behind_a_long_cache_is_bounded(sizes, new_runner):
         num_tokens=10,
         rope_delta=0,
         encoded=None,
-        drop_image=lambda: None,
+        release_image=lambda: None,
     )
     chunk: Any = Chunk(prompt, [1] * 9999, 8000, 1024, 0)
 

@@ -31,7 +31,7 @@ class Queue:
     def has_work(self) -> bool:
         return bool(self.held)
 
-    def num_output_tokens(self) -> dict[str, int]:
+    def count_output_tokens(self) -> dict[str, int]:
         return {}
 
     def step(self, poll: Callable[[], None]) -> list[EngineOutput]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from handler.engine.request import GREEDY, FinishReason, Sampling
+from handler.engine.request import GREEDY, EngineOutput, FinishReason, Sampling
 
 __all__ = ["RETRIES", "PageAttempt", "PageAttempts"]
 
@@ -88,10 +88,23 @@ class PageAttempts:
         Its text includes the repetition. Among equal attempts the first counts, because
         it has the lowest temperature. At least one attempt must have ended.
         """
-        return max(self._attempts, key=_worth)
+        return max(self._attempts, key=_rank_attempt)
+
+    def build_output(self, engine_request_id: str) -> EngineOutput:
+        """Return the output of a page with the text of the best attempt."""
+        best = self.best
+        return EngineOutput(
+            engine_request_id,
+            best.finish_reason,
+            text=best.text,
+            num_output_tokens=best.num_tokens,
+            num_attempts=self.num_attempts,
+            has_repetition=not best.is_clean,
+        )
 
 
-def _worth(attempt: PageAttempt) -> tuple[bool, int]:
+def _rank_attempt(attempt: PageAttempt) -> tuple[bool, int]:
+    """Return a key for comparing attempts; that of the better one is larger."""
     if attempt.repeats_at is None:
         return True, len(attempt.text)
     return False, attempt.repeats_at

@@ -51,7 +51,8 @@ def choose_draft_length(
     A forward pass costs about as much as verifying `max_verified_tokens` more tokens.
     The k-th draft token saves its page a pass with a probability of `acceptance_rate`
     to the power of k, and the page's share of that pass is one part of `num_pages`.
-    Draft tokens are worth verifying as long as they save more than they cost.
+    Draft tokens are worth verifying as long as they save more than they cost. Returns
+    0 if even the first one is not.
     """
     cost = num_pages / max_verified_tokens
     if acceptance_rate <= cost:
@@ -60,7 +61,7 @@ def choose_draft_length(
 
 
 def count_accepted(draft: list[int], tokens: list[int]) -> int:
-    """Return how many draft tokens equal the model's, up to the first that differs."""
+    """Return the number of leading draft tokens that equal the model's `tokens`."""
     count = 0
     while count < len(draft) and draft[count] == tokens[count]:
         count += 1

@@ -62,6 +62,8 @@ class KVSegmentPool:
         """Allocate a segment in the first gap that is large enough.
 
         If there is none, compact the cache and allocate the segment behind the others.
+        Returns the segment and the moves to make before it is used, or None if fewer
+        than `length` positions are free.
         """
         if length > self.num_free:
             return None
@@ -71,7 +73,7 @@ class KVSegmentPool:
             moves = self._compact(used)
             start = self._segments[-1].end if self._segments else 0
         segment = KVSegment(start, length)
-        insort(self._segments, segment, key=_start)
+        insort(self._segments, segment, key=_get_start)
         return segment, moves
 
     def grow(
@@ -80,7 +82,8 @@ class KVSegmentPool:
         """Extend a segment to `length` positions.
 
         The segment stays where it is if the positions behind it are free. Otherwise it
-        moves to the first gap that is large enough, or the cache is compacted.
+        moves to the first gap that is large enough, or the cache is compacted. Returns
+        the moves to make, or None if too few positions are free.
         """
         if length - segment.length > self.num_free:
             return None
@@ -94,7 +97,7 @@ class KVSegmentPool:
         move = Move(segment.start, start, used.get(segment, 0))
         self._segments.remove(segment)
         segment.start, segment.length = start, length
-        insort(self._segments, segment, key=_start)
+        insort(self._segments, segment, key=_get_start)
         return [move] if move.length else []
 
     def free(self, segment: KVSegment) -> None:
@@ -118,7 +121,10 @@ class KVSegmentPool:
         return self._segments[index].start
 
     def _compact(self, used: Mapping[KVSegment, int]) -> list[Move]:
-        """Close all gaps: put the segments side by side from position 0 on."""
+        """Put all segments side by side from position 0 on; return the moves to make.
+
+        Each segment gets its new start at once.
+        """
         leftward: list[Move] = []
         rightward: list[Move] = []
         start = 0
@@ -134,5 +140,5 @@ class KVSegmentPool:
         return leftward + rightward[::-1]
 
 
-def _start(segment: KVSegment) -> int:
+def _get_start(segment: KVSegment) -> int:
     return segment.start

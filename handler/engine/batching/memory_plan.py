@@ -125,13 +125,13 @@ class ModelSizes:
         """
         num_patches = num_pixels // self.patch_size**2
         width = self.vision_hidden_size
-        given = 3 * self.num_frames * self.patch_size**2
+        patch_values = 3 * self.num_frames * self.patch_size**2
         results = (self.num_deepstack + 1) * self.hidden_size // self.merge_size**2
         rotary = ROTARY_COPIES * width * 4
         attention = 3 * width * self.value_bytes + rotary
         mlp = 2 * self.vision_intermediate_size * self.value_bytes
-        always = (given + results + 2 * width) * self.value_bytes
-        return num_patches * (always + max(attention, mlp))
+        fixed_bytes = (patch_values + results + 2 * width) * self.value_bytes
+        return num_patches * (fixed_bytes + max(attention, mlp))
 
     def encoded_bytes(self, num_tokens: int) -> int:
         """Return the size of an encoded prompt, which is held until its prefill ends.
@@ -262,6 +262,10 @@ def plan_memory(
 ) -> MemoryPlan:
     """Divide `available_bytes` of a GPU of the given compute capability.
 
+    If the workload does not set the number of pages, chooses the largest number from 1
+    to MAX_SEQUENCES for which the cache has COUNTED_PAGE_TOKENS for each page, or the
+    tokens of the largest page if these are fewer.
+
     With `is_loaded`, `available_bytes` is the memory left by the weights and CUDA's
     context; otherwise it is the GPU's whole memory. A plan without enough memory raises
     no error: see `require_room`.
@@ -290,6 +294,7 @@ def _plan_for(
     capability: tuple[int, int],
     is_loaded: bool,
 ) -> MemoryPlan:
+    """Divide the memory for an engine that runs `max_sequences` pages together."""
     shapes = workload.shapes_for(max_sequences)
     prompt_tokens = sizes.image_tokens(workload.max_pixels) + PROMPT_TOKENS
     page_tokens = prompt_tokens + workload.expected_output_tokens
@@ -315,8 +320,8 @@ def _plan_for(
         longest = prompt_tokens + workload.max_output_tokens + workload.draft_tokens
         cache_tokens = min(room_tokens, max_sequences * longest)
         if workload.max_cache_bytes is not None:
-            most = workload.max_cache_bytes // sizes.bytes_per_token
-            cache_tokens = min(cache_tokens, max(most, page_tokens))
+            max_cache_tokens = workload.max_cache_bytes // sizes.bytes_per_token
+            cache_tokens = min(cache_tokens, max(max_cache_tokens, page_tokens))
     return MemoryPlan(
         available_bytes=available_bytes,
         weights_bytes=weights_bytes,

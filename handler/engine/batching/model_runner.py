@@ -54,6 +54,7 @@ class Chunk(Generic[P]):
     start: int
     """Number of the page's tokens in the cache."""
     count: int
+    """Number of tokens to compute."""
     segment_start: int
     """First cache position of the page's KV segment."""
     sampling: Sampling = GREEDY
@@ -127,4 +128,4 @@ class ModelRunner(Protocol[P]):
         """
 
     def detokenise(self, token_ids: Sequence[int]) -> str:
-        """Detokenise, without special tokens."""
+        """Return the text of tokens, without special tokens."""

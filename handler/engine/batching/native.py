@@ -5,27 +5,23 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from handler.engine.batching.attempts import PageAttempt, PageAttempts
-from handler.engine.batching.drafting import (
-    AcceptanceRate,
-    DraftSource,
-    choose_draft_length,
-    count_accepted,
-)
-from handler.engine.batching.kv_cache import KVSegment, KVSegmentPool
+from handler.engine.batching.attempts import PageAttempts
+from handler.engine.batching.drafting import DraftSource, choose_draft_length
+from handler.engine.batching.kv_cache import KVSegmentPool
 from handler.engine.batching.memory_plan import EXPECTED_OUTPUT_TOKENS
 from handler.engine.batching.model_runner import Chunk, ModelRunner, Prompt, Row
-from handler.engine.batching.repetition import ends_in_loop, find_repetition
+from handler.engine.batching.page_state import PageState
+from handler.engine.batching.repetition import ends_in_loop
 from handler.engine.batching.scheduler import Scheduler, StepSchedule
 from handler.engine.request import (
     EngineOutput,
     EngineRequest,
     FinishReason,
     Sampling,
-    sampling_at,
+    choose_sampling,
 )
 from handler.engine.steps import StepKind, StepTimer
 from handler.errors import InvalidOptionError, OutOfMemoryError
@@ -36,8 +32,6 @@ logger = logging.getLogger(__name__)
 
 P = TypeVar("P", bound=Prompt)
 
-_RETRY_DRAFTS_EVERY = 16
-"""Forwards after which a page whose drafts are rarely accepted tries one again."""
 _CHECK_EVERY = 64
 """Output tokens of a page between two checks for a repetition."""
 _TAIL_TOKENS = 6000
@@ -66,38 +60,6 @@ class BatchingOptions:
     """Sampling of the attempts after the first; the last entry is used for the rest."""
 
 
-@dataclass(eq=False)
-class _Page(Generic[P]):
-    """State of a page in the engine. The scheduler reads only its numbers."""
-
-    request: EngineRequest
-    prompt: P
-    limit: int
-    """Maximum output tokens."""
-    drafter: DraftSource | None
-    attempts: PageAttempts
-    output_tokens: list[int] = field(default_factory=list)
-    num_computed: int = 0
-    segment: KVSegment | None = None
-    started_at: float | None = None
-    num_forwards: int = 0
-    num_drafted_tokens: int = 0
-    num_accepted: int = 0
-    acceptance_rate: AcceptanceRate = field(default_factory=AcceptanceRate)
-
-    @property
-    def num_prompt_tokens(self) -> int:
-        return self.prompt.num_tokens
-
-    @property
-    def num_tokens(self) -> int:
-        return self.prompt.num_tokens + len(self.output_tokens)
-
-    @property
-    def last_token(self) -> int:
-        return self.output_tokens[-1] if self.output_tokens else self.prompt.last_token
-
-
 class NativeEngine(Generic[P]):
     """Engine that schedules pages, and computes them with a ModelRunner.
 
@@ -121,26 +83,31 @@ class NativeEngine(Generic[P]):
         self._options = options
         self._create_drafter = create_drafter
         self._clock = clock
-        self._scheduler: Scheduler[_Page[P]] = Scheduler(
+        self._scheduler: Scheduler[PageState[P]] = Scheduler(
             KVSegmentPool(runner.num_cache_positions),
             max_sequences=options.max_sequences,
             max_prefill_tokens=options.max_prefill_tokens,
             expected_output_tokens=options.expected_output_tokens,
             max_draft_tokens=options.max_draft_tokens,
         )
-        self._pages: dict[str, _Page[P]] = {}
+        self._pages: dict[str, PageState[P]] = {}
         self._outputs: list[EngineOutput] = []
         self._may_shrink = True
 
     def submit(self, request: EngineRequest) -> None:
+        """Tokenise a page and queue it.
+
+        If its prompt is too long or does not fit into memory, the next step returns an
+        error for it.
+        """
         prompt = self._tokenise(request)
         if prompt is None:
             return
         room = self._max_tokens - prompt.num_tokens
         if room < 1:
-            self._outputs.append(self._too_long_output(request, prompt))
+            self._outputs.append(self._make_too_long_output(request, prompt))
             return
-        page = _Page(
+        page = PageState(
             request,
             prompt,
             limit=max(1, min(request.max_output_tokens, room)),
@@ -148,7 +115,7 @@ class NativeEngine(Generic[P]):
             attempts=PageAttempts(
                 self._options.retries,
                 max_attempts=request.max_attempts or self._options.max_attempts,
-                first=sampling_at(request.temperature),
+                first=choose_sampling(request.temperature),
             ),
         )
         self._pages[request.id] = page
@@ -157,8 +124,8 @@ class NativeEngine(Generic[P]):
     def _tokenise(self, request: EngineRequest) -> P | None:
         """Tokenise a page. If there is no memory, shrink the cache and try again.
 
-        Returns None if the page failed: there is still no memory, or the prompt is too
-        long.
+        If there is still no memory, or if the prompt is too long, adds an output with
+        the error and returns None.
         """
         while True:
             try:
@@ -179,7 +146,7 @@ class NativeEngine(Generic[P]):
         """Maximum tokens of a page's prompt and output together."""
         return max(0, min(self._runner.max_tokens, self._scheduler.max_tokens))
 
-    def _too_long_output(self, request: EngineRequest, prompt: P) -> EngineOutput:
+    def _make_too_long_output(self, request: EngineRequest, prompt: P) -> EngineOutput:
         return EngineOutput.from_error(
             request,
             OutOfMemoryError(
@@ -189,6 +156,7 @@ class NativeEngine(Generic[P]):
         )
 
     def cancel(self, engine_request_id: str) -> None:
+        """End a page as ABORTED; ignore unknown ids."""
         page = self._pages.get(engine_request_id)
         if page is not None:
             self._end_page(page, EngineOutput(engine_request_id, FinishReason.ABORTED))
@@ -197,7 +165,8 @@ class NativeEngine(Generic[P]):
     def has_work(self) -> bool:
         return bool(self._pages or self._outputs)
 
-    def num_output_tokens(self) -> dict[str, int]:
+    def count_output_tokens(self) -> dict[str, int]:
+        """Return the number of output tokens of each page with a segment, by id."""
         return {
             page.request.id: len(page.output_tokens) for page in self._scheduler.running
         }
@@ -213,7 +182,8 @@ class NativeEngine(Generic[P]):
 
         If a forward pass runs out of memory, the cache is replaced by a smaller one
         once, and all pages are computed again. Later shortages fail one page. Steps are
-        short, so `poll` is not called.
+        short, so `poll` is not called. Raises OutOfMemoryError if segments cannot be
+        moved after the cache has shrunk.
         """
         self.steps.start(StepKind.SCHEDULE)
         plan = self._scheduler.schedule()
@@ -231,11 +201,12 @@ class NativeEngine(Generic[P]):
         outputs, self._outputs = self._outputs, []
         return outputs
 
-    def _run_moves(self, plan: StepSchedule[_Page[P]]) -> None:
+    def _run_moves(self, plan: StepSchedule[PageState[P]]) -> None:
         """Make the scheduled moves. If there is no memory, shrink the cache.
 
-        Raises OutOfMemoryError if the cache was shrunk before, because the content of
-        the cache is unknown then.
+        After a shrink no page has a segment, so `plan.decode` is cleared. Raises
+        OutOfMemoryError if the cache was shrunk before, because the content of the
+        cache is unknown then.
         """
         shortage = None
         try:
@@ -247,8 +218,14 @@ class NativeEngine(Generic[P]):
                 raise OutOfMemoryError(shortage)
             plan.decode.clear()
 
-    def _run_prefill(self, page: _Page[P], plan: StepSchedule[_Page[P]]) -> None:
-        """Encode a slice of the page's image, or compute a chunk of its tokens."""
+    def _run_prefill(
+        self, page: PageState[P], plan: StepSchedule[PageState[P]]
+    ) -> None:
+        """Encode a slice of the page's image, or compute a chunk of its tokens.
+
+        The last chunk also gives the next token of the output. If there is no memory,
+        shrinks the cache or fails the page.
+        """
         assert page.segment is not None
         if page.num_computed < page.num_prompt_tokens and not page.prompt.is_encoded:
             self._run_encoder(page)
@@ -276,8 +253,11 @@ class NativeEngine(Generic[P]):
             page.num_forwards += 1
             self._append_output(page, [token])
 
-    def _run_encoder(self, page: _Page[P]) -> None:
-        """Encode one slice of the page's image."""
+    def _run_encoder(self, page: PageState[P]) -> None:
+        """Encode one slice of the page's image.
+
+        If there is no memory, shrinks the cache or fails the page.
+        """
         self.steps.start(StepKind.ENCODE, page.prompt.num_tokens)
         shortage = None
         try:
@@ -287,7 +267,7 @@ class NativeEngine(Generic[P]):
         if shortage is not None:
             self._handle_shortage(page, shortage)
 
-    def _handle_shortage(self, page: _Page[P], detail: str) -> None:
+    def _handle_shortage(self, page: PageState[P], detail: str) -> None:
         """Shrink the cache after a step ran out of memory, or else fail `page`."""
         if not self._shrink():
             self._end_page(
@@ -297,8 +277,9 @@ class NativeEngine(Generic[P]):
     def _shrink(self) -> bool:
         """Replace the cache by a smaller one; return whether this was possible.
 
-        This is done at most once. All pages are computed again; their outputs do not
-        change.
+        This is tried at most once. All pages lose their images and segments, and are
+        computed again; their outputs do not change. Pages that are too long for the new
+        cache end.
         """
         if not self._may_shrink:
             return False
@@ -324,14 +305,14 @@ class NativeEngine(Generic[P]):
             self._apply_cache_limit(page)
         return True
 
-    def _apply_cache_limit(self, page: _Page[P]) -> None:
+    def _apply_cache_limit(self, page: PageState[P]) -> None:
         """Lower a page's limit to the smaller cache, and end the page if it is longer.
 
         The output is cut off where that of a page submitted now would be.
         """
         room = self._max_tokens - page.prompt.num_tokens
         if room < 1:
-            self._end_page(page, self._too_long_output(page.request, page.prompt))
+            self._end_page(page, self._make_too_long_output(page.request, page.prompt))
             return
         page.limit = min(page.limit, room)
         if len(page.output_tokens) >= page.limit:
@@ -339,9 +320,25 @@ class NativeEngine(Generic[P]):
             self._end_attempt(page, FinishReason.LENGTH)
             page.num_computed = 0  # A new attempt begins with an empty cache.
 
-    def _run_decode(self, pages: list[_Page[P]]) -> None:
-        """Compute the next token of all pages, and verify their draft tokens."""
-        drafts = [self._draft_tokens(page, len(pages)) for page in pages]
+    def _run_decode(self, pages: list[PageState[P]]) -> None:
+        """Compute the next token of all pages, and verify their draft tokens.
+
+        Appends the accepted draft tokens and the next token to each output. If there is
+        no memory, shrinks the cache or fails the youngest page.
+        """
+        options = self._options
+        drafts = [
+            page.draft_tokens(
+                max_tokens=min(
+                    options.max_draft_tokens,
+                    options.max_verified_tokens // len(pages) - 1,
+                ),
+                num_worthwhile=choose_draft_length(
+                    page.acceptance_rate.value, len(pages), options.max_verified_tokens
+                ),
+            )
+            for page in pages
+        ]
         rows = []
         for page, draft in zip(pages, drafts, strict=True):
             assert page.segment is not None
@@ -366,56 +363,17 @@ class NativeEngine(Generic[P]):
             self._handle_shortage(pages[-1], shortage)
             return
         for page, draft, tokens in zip(pages, drafts, chosen, strict=True):
-            num_accepted = count_accepted(draft, tokens)
-            page.num_forwards += 1
-            page.num_drafted_tokens += len(draft)
-            page.num_accepted += num_accepted
-            page.acceptance_rate.update(
-                num_accepted, has_rejection=num_accepted < len(draft)
-            )
             # Keys and values of rejected drafts are overwritten later.
-            page.num_computed += num_accepted + 1
-            self._append_output(page, tokens[: num_accepted + 1])
+            self._append_output(page, page.accept_drafts(draft, tokens))
 
-    def _draft_tokens(self, page: _Page[P], num_pages: int) -> list[int]:
-        """Return draft tokens of a page, as many as are worth verifying."""
-        # Draft tokens are verified against the most likely token, so a page that is
-        # sampled has none.
-        if page.drafter is None or page.attempts.sampling.temperature > 0:
-            return []
-        options = self._options
-        length = choose_draft_length(
-            page.acceptance_rate.value, num_pages, options.max_verified_tokens
-        )
-        if length == 0 and page.num_forwards % _RETRY_DRAFTS_EVERY == 0:
-            length = 1  # Detects that drafts are accepted again.
-        length = min(
-            length,
-            options.max_draft_tokens,
-            options.max_verified_tokens // num_pages - 1,
-            page.limit - len(page.output_tokens) - 1,
-        )
-        return page.drafter.draft(length)[:length] if length > 0 else []
+    def _append_output(self, page: PageState[P], tokens: list[int]) -> None:
+        """Append tokens to a page's output, and end its attempt if it is complete.
 
-    def _append_output(self, page: _Page[P], tokens: list[int]) -> None:
-        """Append tokens to the output, up to a stop token or the page's limit.
-
-        The attempt ends there, or if the output has fallen into a loop.
+        The attempt ends at a stop token, at the page's limit, or if the output has
+        fallen into a loop, which is checked every `_CHECK_EVERY` tokens.
         """
-        new: list[int] = []
-        reason = None
-        for token in tokens:
-            if token in self._runner.stop_token_ids:
-                reason = FinishReason.STOP
-                break
-            new.append(token)
-            if len(page.output_tokens) + len(new) == page.limit:
-                reason = FinishReason.LENGTH
-                break
         num_before = len(page.output_tokens)
-        page.output_tokens += new
-        if page.drafter is not None:
-            page.drafter.extend(new)
+        reason = page.append_tokens(tokens, self._runner.stop_token_ids)
         is_due = num_before // _CHECK_EVERY != len(page.output_tokens) // _CHECK_EVERY
         if reason is None and is_due:
             tail = self._runner.detokenise(page.output_tokens[-_TAIL_TOKENS:])
@@ -424,43 +382,18 @@ class NativeEngine(Generic[P]):
         if reason is not None:
             self._end_attempt(page, reason)
 
-    def _end_attempt(self, page: _Page[P], reason: FinishReason) -> None:
+    def _end_attempt(self, page: PageState[P], reason: FinishReason) -> None:
         """End the attempt: retry the page if it repeats itself, otherwise end it."""
-        text = self._runner.detokenise(page.output_tokens)
-        page.attempts.add(
-            PageAttempt(text, reason, len(page.output_tokens), find_repetition(text))
-        )
-        if not page.attempts.is_over:
-            # The prompt stays in the cache. Its last token is computed again to get the
-            # first token of the output.
-            page.output_tokens.clear()
-            page.num_computed = page.num_prompt_tokens - 1
-            if page.drafter is not None:
-                page.drafter.reset()
-            return
-        best = page.attempts.best
-        output = EngineOutput(
-            page.request.id,
-            best.finish_reason,
-            text=best.text,
-            num_output_tokens=best.num_tokens,
-            num_attempts=page.attempts.num_attempts,
-            has_repetition=not best.is_clean,
-        )
-        self._end_page(page, output)
+        output = page.end_attempt(self._runner.detokenise(page.output_tokens), reason)
+        if output is not None:
+            self._end_page(page, output)
 
-    def _end_page(self, page: _Page[P], output: EngineOutput) -> None:
-        """Remove a page from the engine, and complete its output."""
+    def _end_page(self, page: PageState[P], output: EngineOutput) -> None:
+        """Remove a page from the engine, release its image and add its output.
+
+        The counts and the time of the page are added to `output`.
+        """
         del self._pages[page.request.id]
         self._scheduler.remove(page)
         self._runner.release_image(page.prompt)
-        seconds = self._clock() - page.started_at if page.started_at else 0.0
-        self._outputs.append(
-            replace(
-                output,
-                num_forwards=page.num_forwards,
-                num_drafted_tokens=page.num_drafted_tokens,
-                num_accepted_tokens=page.num_accepted,
-                page_seconds=seconds,
-            )
-        )
+        self._outputs.append(page.add_counts(output, self._clock()))

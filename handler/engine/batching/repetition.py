@@ -108,6 +108,7 @@ _CELL = re.compile(r"<t[dh]\b")
 
 
 def _find_loop(text: str, bounds: _Bounds) -> int | None:
+    """Return the number of characters before the first loop; None if there is none."""
     for end in chain(range(bounds.least, len(text), _STEP), [len(text)]):
         length = _measure_loop(text[max(0, end - TAIL) : end], bounds)
         if length is not None:

@@ -87,7 +87,7 @@ class Scheduler(Generic[P]):
         return self._pool.num_positions - self._max_draft_tokens
 
     def add(self, page: P) -> None:
-        """Queue a page of fewer than `max_tokens` tokens."""
+        """Append a page of fewer than `max_tokens` tokens to the waiting pages."""
         self._waiting.append(page)
 
     def remove(self, page: P) -> None:
@@ -101,8 +101,8 @@ class Scheduler(Generic[P]):
     def reset(self, num_positions: int) -> list[P]:
         """Continue with an empty cache of `num_positions`; return the preempted pages.
 
-        All running pages are preempted. They are the next to be admitted, in the same
-        order, and are computed again.
+        All running pages are preempted, and returned with the youngest first. They are
+        the next to be admitted, the oldest first, and are computed again.
         """
         step: StepSchedule[P] = StepSchedule()
         for page in reversed(self.running):
@@ -151,14 +151,14 @@ class Scheduler(Generic[P]):
         if needed <= page.segment.length:
             return True
         for length in (needed + GROWTH, needed):
-            moves = self._pool.grow(page.segment, length, self._used())
+            moves = self._pool.grow(page.segment, length, self._count_used())
             if moves is not None:
                 step.moves += moves
                 return True
         return False
 
     def _admit(self, step: StepSchedule[P]) -> None:
-        """Give segments to waiting pages as long as there is room."""
+        """Give segments to waiting pages, in their order, as long as there is room."""
         while self._waiting and len(self._running) < self._max_sequences:
             page = self._waiting[0]
             expected = page.num_prompt_tokens + self._expected_output_tokens
@@ -166,7 +166,7 @@ class Scheduler(Generic[P]):
             allocated = self._pool.allocate(
                 # A page that runs alone may start with less than its expected length.
                 length if self._running else min(length, self._pool.num_positions),
-                self._used(),
+                self._count_used(),
             )
             if allocated is None:
                 return
@@ -176,6 +176,7 @@ class Scheduler(Generic[P]):
             self._running.append(self._waiting.popleft())
 
     def _preempt(self, page: P, step: StepSchedule[P]) -> None:
+        """Free a running page's segment, and put the page first among the waiting."""
         self._running.remove(page)
         self._free_segment(page)
         # The page keeps its tokens. Their keys and values are computed again.
@@ -188,7 +189,7 @@ class Scheduler(Generic[P]):
         self._pool.free(page.segment)
         page.segment = None
 
-    def _used(self) -> dict[KVSegment, int]:
+    def _count_used(self) -> dict[KVSegment, int]:
         """Return how many positions of each segment hold keys and values."""
         return {
             page.segment: page.num_computed

@@ -46,10 +46,10 @@ class KVCache:
         self.num_positions = num_positions
 
     def copy(self, source: int, target: int, length: int) -> None:
-        """Copy `length` positions; source and target may overlap."""
+        """Copy `length` positions in all layers; source and target may overlap."""
         for layer in self.layers:
-            held = layer[source : source + length].clone()
-            layer[target : target + length] = held
+            copied = layer[source : source + length].clone()
+            layer[target : target + length] = copied
 
 
 def _map_zeros(
@@ -128,8 +128,8 @@ def attend(
     values of one layer, and returns [T, heads, head_dim]. Only the last dimension must
     be contiguous.
     """
-    by = attend_by_operator if step.use_operator else attend_page_by_page
-    return by(query, keys, values, step, scaling)
+    attend_with = attend_by_operator if step.use_operator else attend_page_by_page
+    return attend_with(query, keys, values, step, scaling)
 
 
 def attend_by_operator(
@@ -170,14 +170,15 @@ def attend_page_by_page(
 ) -> torch.Tensor:
     """Attend with one call of torch's attention for each page, as on a processor.
 
-    Shapes are those of `attend`. Padding all pages to one call would copy their caches:
+    Shapes are those of `attend`. Stores the spans of the pages in `step` if it has
+    none. Padding all pages to one call would copy their caches:
     it takes as long in bfloat16 and six times as long in float32.
     """
     if step.spans is None:
         step.spans = _read_spans(step)
     output = torch.empty_like(query, memory_format=torch.contiguous_format)
     for span in step.spans:
-        output[span.begin : span.end] = _attend(
+        output[span.begin : span.end] = _attend_span(
             query[span.begin : span.end].transpose(0, 1),
             keys[span.start : span.start + span.used].transpose(0, 1),
             values[span.start : span.start + span.used].transpose(0, 1),
@@ -199,14 +200,17 @@ def _read_spans(step: Step) -> list[PageSpan]:
     ]
 
 
-def _attend(
+def _attend_span(
     query: torch.Tensor,
     keys: torch.Tensor,
     values: torch.Tensor,
     span: PageSpan,
     scaling: float,
 ) -> torch.Tensor:
-    """Attend to [kv_heads, m, d] with [heads, n, d] queries, the last n of m tokens."""
+    """Attend to [kv_heads, m, d] with [heads, n, d] queries, the last n of m tokens.
+
+    Stores the mask in `span` for the next layers.
+    """
     num_heads, count, size = query.shape
     num_kv_heads, used, _ = keys.shape
     group = num_heads // num_kv_heads

@@ -26,12 +26,12 @@ from handler.settings import EngineSettings
 
 __all__ = [
     "Room",
+    "choose_verified_tokens",
+    "estimate_verified_tokens",
     "find_room",
     "largest_image_pixels",
     "measure_cache_tokens",
-    "plan_loaded",
-    "verified_tokens",
-    "verified_tokens_at",
+    "plan_loaded_model",
 ]
 
 logger = logging.getLogger(__name__)
@@ -63,10 +63,12 @@ class Room:
 def find_room(
     model: Model, settings: EngineSettings, profile: Profile, shapes_for: ShapesFor
 ) -> Room:
-    """Measure the free memory of the model's device and divide it.
+    """Choose the size of the KV cache and the number of pages for the model's device.
 
-    Raises ModelLoadError if a GPU has no room for the largest page or for the cache in
-    the settings.
+    On a GPU, divides the free memory, after it has released what torch does not use,
+    and logs the plan. On a processor, uses the settings or constants. Raises
+    ModelLoadError if a GPU has no room for the largest page or for the cache in the
+    settings.
     """
     if model.device.type != "cuda":
         return Room(
@@ -76,7 +78,7 @@ def find_room(
     # After loading, torch's allocator holds unused memory that CUDA counts as used.
     torch.cuda.empty_cache()
     available_bytes, _ = torch.cuda.mem_get_info(model.device)
-    plan = plan_loaded(
+    plan = plan_loaded_model(
         model.module.config,
         settings,
         profile,
@@ -95,7 +97,7 @@ def find_room(
     )
 
 
-def plan_loaded(
+def plan_loaded_model(
     config: Any,
     settings: EngineSettings,
     profile: Profile,
@@ -140,9 +142,10 @@ def largest_image_pixels(profile: Profile, max_side: int | None) -> int:
 
 
 def measure_cache_tokens(model: Model) -> int:
-    """Measure how many tokens a KV cache beside the weights can hold.
+    """Return how many tokens a KV cache beside the weights can hold, at least one.
 
-    On a GPU, memory for the largest image of any profile is reserved.
+    On a GPU this is measured, and memory for the largest image of any profile is
+    reserved. On a processor the cache is limited to 32,768 tokens and 2 GiB.
     """
     sizes = read_model_sizes(model.module.config, 0, model.module.dtype.itemsize)
     if model.device.type != "cuda":
@@ -166,14 +169,14 @@ def measure_cache_tokens(model: Model) -> int:
     return max(1, plan.room_tokens)
 
 
-def verified_tokens(model: Model) -> int:
-    """Return how many tokens a decode step should verify at most on this device."""
+def choose_verified_tokens(model: Model) -> int:
+    """Return the maximum number of tokens of a decode step on the model's device."""
     if model.device.type != "cuda":
         return _VERIFIED_TOKENS
-    return verified_tokens_at(torch.cuda.get_device_capability(model.device))
+    return estimate_verified_tokens(torch.cuda.get_device_capability(model.device))
 
 
-def verified_tokens_at(capability: tuple[int, int]) -> int:
+def estimate_verified_tokens(capability: tuple[int, int]) -> int:
     """Estimate how many tokens a GPU computes in about the time of one.
 
     Up to this number, a step takes as long as reading the weights. Hopper and newer

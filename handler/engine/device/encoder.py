@@ -30,7 +30,7 @@ class Encoded:
     visual_at: list[int]
     """[v] index of each visual token among the n, ascending; on the host."""
 
-    def deepstack_of(self, start: int, end: int) -> Deepstack | None:
+    def select_deepstack(self, start: int, end: int) -> Deepstack | None:
         """Return the deepstack features of tokens `start` to `end`.
 
         None if none of them is visual. Does not wait for the device.
@@ -80,7 +80,7 @@ class TorchPrompt:
     def num_patches(self) -> int:
         return math.prod(self.grid)
 
-    def drop_image(self) -> None:
+    def release_image(self) -> None:
         """Release the encoded image, complete or not."""
         self.encoded = self.encoding = None
 
@@ -103,7 +103,10 @@ class Encoder:
 
     @torch.inference_mode()
     def tokenise(self, request: EngineRequest) -> TorchPrompt:
-        """Tokenise a page's prompt; `encode` encodes its image."""
+        """Tokenise a page's prompt; `encode` encodes its image.
+
+        Raises InvalidOptionError if the prompt is too long.
+        """
         input_ids, grid = self._model.tokenise(request.page, request.prompt)
         is_image = input_ids == self._model.image_token_id
         positions, rope_delta = self._module.get_rope_index(
@@ -127,7 +130,8 @@ class Encoder:
         """Compute the next slice of the prompt's image; return whether it is complete.
 
         The first slice cuts the page into patches and embeds them; the last merges them
-        into tokens. A slice that fails releases the slices before it.
+        into tokens. Returns True at once if the image is already complete. A slice that
+        fails releases the slices before it.
         """
         if prompt.encoded is not None:
             return True
@@ -137,7 +141,7 @@ class Encoder:
                 self._model.cut_into_patches(prompt.request.page), prompt.grid
             )
         if self._vision.advance(encoding, self.blocks_in_slice(prompt.num_patches)):
-            prompt.encoded = self._insert(prompt, encoding)
+            prompt.encoded = self._insert_image(prompt, encoding)
             return True
         prompt.encoding = encoding
         return False
@@ -152,8 +156,8 @@ class Encoder:
         """Return the number of encoder blocks in a slice, at least one."""
         return max(1, self._slice_flops // self._vision.block_flops(num_patches))
 
-    def _insert(self, prompt: TorchPrompt, encoding: PartialEncoding) -> Encoded:
-        """Replace the embeddings of image tokens by the encoded image."""
+    def _insert_image(self, prompt: TorchPrompt, encoding: PartialEncoding) -> Encoded:
+        """Embed the prompt, with the encoded image in place of the image tokens."""
         device = self._model.device
         features = self._vision.finish(encoding)
         embeddings = self._module.language_model.embed_tokens(prompt.input_ids)

@@ -24,7 +24,7 @@ from handler.engine.request import (
     EngineRequest,
     FinishReason,
     Sampling,
-    sampling_at,
+    choose_sampling,
 )
 from handler.engine.steps import StepKind, StepTimer
 from handler.errors import InvalidOptionError, OutOfMemoryError
@@ -33,7 +33,7 @@ __all__ = ["GenerateEngine"]
 
 
 @dataclass(eq=False)
-class _Page:
+class _GeneratePage:
     """State of a page in the engine, kept over all its attempts."""
 
     request: EngineRequest
@@ -64,12 +64,13 @@ class GenerateEngine:
         self._clock = clock
         self._max_sequences = max_sequences
         self._retries = retries
-        self._waiting: deque[_Page] = deque()
+        self._waiting: deque[_GeneratePage] = deque()
         self._cancelled: set[str] = set()
         self._progress: dict[str, int] = {}
         self._ended: list[EngineOutput] = []
 
     def submit(self, request: EngineRequest) -> None:
+        """Queue a page; if its prompt is too long, the next step returns an error."""
         try:
             self._model.tokenise(request.page, request.prompt)
         except InvalidOptionError as error:
@@ -78,11 +79,12 @@ class GenerateEngine:
         attempts = PageAttempts(
             self._retries,
             max_attempts=request.max_attempts or 1,
-            first=sampling_at(request.temperature),
+            first=choose_sampling(request.temperature),
         )
-        self._waiting.append(_Page(request, attempts))
+        self._waiting.append(_GeneratePage(request, attempts))
 
     def cancel(self, engine_request_id: str) -> None:
+        """End a waiting page now, a running one at its next token; ignore others."""
         for page in self._waiting:
             if page.request.id == engine_request_id:
                 self._waiting.remove(page)
@@ -97,32 +99,43 @@ class GenerateEngine:
     def has_work(self) -> bool:
         return bool(self._waiting or self._ended)
 
-    def num_output_tokens(self) -> dict[str, int]:
+    def count_output_tokens(self) -> dict[str, int]:
         return dict(self._progress)
 
     def step(self, poll: Callable[[], None]) -> list[EngineOutput]:
-        batch: list[_Page] = []
+        """Read the next waiting pages that have the same sampling, in one batch.
+
+        Calls `poll` after each token. Pages that repeat themselves and have attempts
+        left are queued again, before the others. Returns the outputs of pages that
+        ended, also of those that ended since the last step.
+        """
+        batch: list[_GeneratePage] = []
         while len(batch) < self._max_sequences and self._next_has_same_sampling(batch):
             batch.append(self._waiting.popleft())
-        again = []
+        to_retry = []
         for page, output in zip(batch, self._read(batch, poll), strict=True):
             if (ended := _final_output(page, output)) is not None:
                 self._ended.append(ended)
             else:
-                again.append(page)
+                to_retry.append(page)
         # Retries go before pages that came later and have not started.
-        self._waiting.extendleft(reversed(again))
+        self._waiting.extendleft(reversed(to_retry))
         outputs, self._ended = self._ended, []
         return outputs
 
-    def _next_has_same_sampling(self, batch: list[_Page]) -> bool:
+    def _next_has_same_sampling(self, batch: list[_GeneratePage]) -> bool:
         """Return True if the next waiting page has the same sampling as the batch."""
         if not self._waiting or not batch:
             return bool(self._waiting)
         return self._waiting[0].attempts.sampling == batch[0].attempts.sampling
 
-    def _read(self, batch: list[_Page], poll: Callable[[], None]) -> list[EngineOutput]:
-        """Generate the outputs of a batch, or of its pages alone if memory is short."""
+    def _read(
+        self, batch: list[_GeneratePage], poll: Callable[[], None]
+    ) -> list[EngineOutput]:
+        """Return the outputs of a batch; read its pages alone if memory is short.
+
+        A page that does not fit alone gets an output with an error.
+        """
         if not batch:
             return []
         self._progress = {page.request.id: 0 for page in batch}
@@ -130,20 +143,20 @@ class GenerateEngine:
             if (outputs := self._generate_batch(batch, poll)) is not None:
                 return outputs
             if len(batch) == 1:
-                return [_too_large(batch[0].request)]
+                return [_make_too_large_output(batch[0].request)]
             # The memory may suffice for each page alone.
             return [
                 output
                 for page in batch
                 for output in self._generate_batch([page], poll)
-                or [_too_large(page.request)]
+                or [_make_too_large_output(page.request)]
             ]
         finally:
             self._progress = {}
             self._cancelled = set()
 
     def _generate_batch(
-        self, batch: list[_Page], poll: Callable[[], None]
+        self, batch: list[_GeneratePage], poll: Callable[[], None]
     ) -> list[EngineOutput] | None:
         """Return the batch's outputs; None if the GPU has no memory for them.
 
@@ -163,20 +176,23 @@ class GenerateEngine:
             torch.cuda.empty_cache()
             return None
         seconds = self._clock() - started
-        return [replace(g, page_seconds=seconds) for g in outputs]
+        return [replace(output, page_seconds=seconds) for output in outputs]
 
     @torch.inference_mode()
     def _generate(
         self, batch: list[EngineRequest], sampling: Sampling, poll: Callable[[], None]
     ) -> list[EngineOutput]:
-        pages = [self._model.prepare_inputs(s.page, s.prompt) for s in batch]
+        pages = [
+            self._model.prepare_inputs(request.page, request.prompt)
+            for request in batch
+        ]
         prompt_length = max(len(page.input_ids) for page in pages)
         room = self._model.max_tokens - prompt_length
-        limits = [max(1, min(s.max_output_tokens, room)) for s in batch]
+        limits = [max(1, min(request.max_output_tokens, room)) for request in batch]
         pad_id = self._model.stop_token_ids[-1]
         input_ids = torch.stack([_left_pad(p, prompt_length, pad_id) for p in pages])
         mask = torch.stack([_left_pad(p, prompt_length, 0, ones=True) for p in pages])
-        growth = _StopAtLimit(self, batch, limits, prompt_length, poll)
+        criterion = _StopAtLimit(self, batch, limits, prompt_length, poll)
         self.steps.start(StepKind.ENCODE, input_ids.numel())
         generated = self._model.module.generate(
             input_ids=input_ids,
@@ -191,7 +207,7 @@ class GenerateEngine:
                 eos_token_id=list(self._model.stop_token_ids),
                 pad_token_id=pad_id,
             ),
-            stopping_criteria=StoppingCriteriaList([growth]),
+            stopping_criteria=StoppingCriteriaList([criterion]),
         )
         rows = generated[:, prompt_length:].tolist()
         return [
@@ -229,8 +245,11 @@ def _generation_options(sampling: Sampling) -> dict[str, Any]:
     }
 
 
-def _final_output(page: _Page, output: EngineOutput) -> EngineOutput | None:
-    """Return the final output of a page; None if another attempt is due."""
+def _final_output(page: _GeneratePage, output: EngineOutput) -> EngineOutput | None:
+    """Add the output of an attempt to a page; return the page's final output.
+
+    Returns None if another attempt is due.
+    """
     page.num_forwards += output.num_forwards
     page.seconds += output.page_seconds
     if output.finish_reason in (FinishReason.STOP, FinishReason.LENGTH):
@@ -245,19 +264,11 @@ def _final_output(page: _Page, output: EngineOutput) -> EngineOutput | None:
         )
         if not page.attempts.is_over:
             return None
-        best = page.attempts.best
-        output = EngineOutput(
-            output.engine_request_id,
-            best.finish_reason,
-            text=best.text,
-            num_output_tokens=best.num_tokens,
-            num_attempts=page.attempts.num_attempts,
-            has_repetition=not best.is_clean,
-        )
+        output = page.attempts.build_output(output.engine_request_id)
     return replace(output, num_forwards=page.num_forwards, page_seconds=page.seconds)
 
 
-def _too_large(request: EngineRequest) -> EngineOutput:
+def _make_too_large_output(request: EngineRequest) -> EngineOutput:
     return EngineOutput.from_error(
         request,
         OutOfMemoryError(
@@ -268,7 +279,10 @@ def _too_large(request: EngineRequest) -> EngineOutput:
 
 
 class _StopAtLimit(StoppingCriteria):
-    """Criterion that ends cancelled pages and those at their limit after each token."""
+    """Criterion that ends cancelled pages and those at their limit after each token.
+
+    It also reports the number of tokens to the engine, and calls `poll`.
+    """
 
     def __init__(
         self,

@@ -74,15 +74,16 @@ def list_shapes(max_rows: int, *, max_drafts: int, max_verified: int) -> list[Sh
     A shape has no more drafts than a step of its rows can have: the tokens of all rows
     together are at most `max_verified`.
     """
-    found = []
-    fewest, most = 1, 1
+    shapes = []
+    min_rows, num_rows = 1, 1
     while True:
-        drafts = min(max_drafts, max(0, max_verified // fewest - 1))
+        drafts = min(max_drafts, max(0, max_verified // min_rows - 1))
         widths = {1, 1 + (drafts + 1) // 2, 1 + drafts}
-        found += [Shape(most, width) for width in sorted(widths)]
-        if most >= max_rows:
-            return found
-        fewest, most = most + 1, min(2 * most, max_rows)
+        shapes += [Shape(num_rows, width) for width in sorted(widths)]
+        if num_rows >= max_rows:
+            return shapes
+        # A step of the next shape has more rows than this one.
+        min_rows, num_rows = num_rows + 1, min(2 * num_rows, max_rows)
 
 
 def make_cuda_recorder(
@@ -216,6 +217,10 @@ class DecodeGraphs:
         return tokens[: len(rows)], logits[: len(rows)]
 
     def _pack_numbers(self, shape: Shape, rows: Sequence[FixedRow]) -> torch.Tensor:
+        """Return the [rows, width + NUM_FACTS] numbers of a step, padded to its shape.
+
+        They are on the host, in pinned memory if the device is a GPU.
+        """
         filled = [*rows, *[self._idle] * (shape.num_rows - len(rows))]
         numbers = [
             [

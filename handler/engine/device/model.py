@@ -32,10 +32,10 @@ __all__ = [
     "Inputs",
     "Model",
     "check_free_memory",
-    "device_bytes",
-    "list_accelerators",
     "load_model",
+    "measure_device_bytes",
     "pixels_to_patches",
+    "select_and_list_accelerators",
 ]
 
 logger = logging.getLogger(__name__)
@@ -69,10 +69,11 @@ class Model:
         self.merge_size: int = vision.spatial_merge_size
         self.num_frames: int = vision.temporal_patch_size
         self.max_tokens: int = module.config.get_text_config().max_position_embeddings
-        self.image_token_id: int = self._token_id(IMAGE_TOKEN)
-        self.stop_token_ids = tuple(self._token_id(token) for token in stop_tokens)
+        self.image_token_id: int = self._find_token_id(IMAGE_TOKEN)
+        self.stop_token_ids = tuple(self._find_token_id(token) for token in stop_tokens)
 
-    def _token_id(self, token: str) -> int:
+    def _find_token_id(self, token: str) -> int:
+        """Return the id of a token; raise ModelLoadError if it is not one token."""
         ids = self.tokenizer.encode(token, add_special_tokens=False)
         if len(ids) != 1:
             raise ModelLoadError(f"the tokenizer does not know {token}")
@@ -129,7 +130,7 @@ class Model:
         )
 
     def detokenise(self, token_ids: list[int]) -> str:
-        """Detokenise, leaving the stop and other special tokens out."""
+        """Return the text of tokens, without stop and other special tokens."""
         return str(self.tokenizer.decode(token_ids, skip_special_tokens=True))
 
 
@@ -164,7 +165,9 @@ def pixels_to_patches(
     return patches.view(-1, 3 * num_frames * patch_size**2)
 
 
-def list_accelerators(index: int = 0, cuda: Any = torch.cuda) -> list[Accelerator]:
+def select_and_list_accelerators(
+    index: int = 0, cuda: Any = torch.cuda
+) -> list[Accelerator]:
     """Make CUDA device `index` the current one, and describe all CUDA devices.
 
     This must be the first call of an engine process that uses CUDA. torch's calls
@@ -172,20 +175,20 @@ def list_accelerators(index: int = 0, cuda: Any = torch.cuda) -> list[Accelerato
     a context on another process's device would take some of its memory. `cuda` has the
     functions of torch.cuda.
     """
-    found = []
+    accelerators = []
     count = cuda.device_count()
     if index < count:
         cuda.set_device(index)
     for number in range(count):
         properties = cuda.get_device_properties(number)
-        found.append(
+        accelerators.append(
             Accelerator(
                 name=properties.name,
                 capability=(properties.major, properties.minor),
                 memory_bytes=properties.total_memory,
             )
         )
-    return found
+    return accelerators
 
 
 def check_free_memory(device: str, num_bytes: int, cuda: Any = torch.cuda) -> None:
@@ -207,7 +210,7 @@ def check_free_memory(device: str, num_bytes: int, cuda: Any = torch.cuda) -> No
         )
 
 
-def device_bytes(device: str) -> int | None:
+def measure_device_bytes(device: str) -> int | None:
     """Return how much memory of a CUDA device is in use; None on a processor.
 
     The memory of other processes counts.
@@ -226,7 +229,9 @@ def load_model(
 ) -> Model:
     """Load a checkpoint in bfloat16 onto the device, one tensor at a time.
 
-    `ahead` is the read-ahead of its files, if one runs. Raises ModelLoadError if the
+    `ahead` is the read-ahead of its files, if one runs. Sets torch's number of threads
+    to `cpu_threads` unless it is None, and silences transformers' log and progress bars
+    in this process. Logs how fast the weights were loaded. Raises ModelLoadError if the
     checkpoint cannot be read, does not fit into memory, or has a missing tensor or one
     of another shape.
     """
@@ -273,7 +278,10 @@ def load_model(
 def _log_speed(
     weights: LocalWeights, device: str, seconds: float, ahead: ReadAhead | None
 ) -> None:
-    """Log the speed of loading, and the share of the time that storage took."""
+    """Log the speed of loading, and the share of the time that storage took.
+
+    Waits for the read-ahead, if there is one.
+    """
     numbers: dict[str, object] = {}
     if ahead is not None:
         num_bytes, read_seconds = ahead.wait()

@@ -54,7 +54,7 @@ def pack_text_model(text: Any, max_host_bytes: int = MAX_HOST_BYTES) -> None:
 
     At most one layer's weights are held twice meanwhile. Packing is idempotent. Weights
     on a processor stay where they are if they take more than `max_host_bytes`. On
-    a GPU, the other projections move too, and PyTorch's unused memory is freed.
+    a GPU, the other projections are copied too, and torch's unused memory is freed.
     """
     if _host_bytes(text) > max_host_bytes:
         return
@@ -68,8 +68,8 @@ def pack_text_model(text: Any, max_host_bytes: int = MAX_HOST_BYTES) -> None:
         if weight.is_cuda:
             # CUDA's allocator reuses freed memory in whole blocks. If all large weights
             # of a layer move, they free one block that the next layer fits into.
-            _move(attention.o_proj)
-            _move(mlp.down_proj)
+            _copy_weight(attention.o_proj)
+            _copy_weight(mlp.down_proj)
             torch.cuda.empty_cache()
 
 
@@ -79,12 +79,13 @@ def pack_linears(
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Concatenate the rows of several linear layers, in this order.
 
-    Return the packed weight, [sum of outputs, inputs], and the packed bias, [sum of
-    outputs], or None if the layers have no bias. Packing again copies nothing.
+    The layers' parameters become views of the packed ones. Returns the packed weight,
+    [sum of outputs, inputs], and the packed bias, [sum of outputs], or None if the
+    layers have no bias. Packing again copies nothing.
     """
-    weight = _join(linears, "weight")
+    weight = _pack_parameters(linears, "weight")
     has_bias = any(linear.bias is not None for linear in linears)
-    return weight, _join(linears, "bias") if has_bias else None
+    return weight, _pack_parameters(linears, "bias") if has_bias else None
 
 
 def _host_bytes(text: Any) -> int:
@@ -100,15 +101,20 @@ def _host_bytes(text: Any) -> int:
 
 
 def detach_bias(bias: torch.Tensor | None) -> torch.Tensor | None:
-    """Detach a bias that a layer may lack."""
+    """Return the bias without its gradient; None if the layer has no bias."""
     return None if bias is None else bias.detach()
 
 
-def _move(linear: nn.Linear) -> None:
-    _set(linear, "weight", linear.weight.detach().clone())
+def _copy_weight(linear: nn.Linear) -> None:
+    """Move a layer's weight to other memory of its device."""
+    _replace_parameter(linear, "weight", linear.weight.detach().clone())
 
 
-def _join(linears: Sequence[nn.Linear], name: str) -> torch.Tensor:
+def _pack_parameters(linears: Sequence[nn.Linear], name: str) -> torch.Tensor:
+    """Join a parameter of all layers in one tensor, and return the tensor.
+
+    The layers' parameters become views of it.
+    """
     parts: list[torch.Tensor]
     parts = [getattr(linear, name).detach() for linear in linears]
     if _are_adjacent(parts):
@@ -118,17 +124,18 @@ def _join(linears: Sequence[nn.Linear], name: str) -> torch.Tensor:
     joined = torch.cat(parts)
     begin = 0
     for linear, part in zip(linears, parts, strict=True):
-        _set(linear, name, joined.narrow(0, begin, len(part)))
+        _replace_parameter(linear, name, joined.narrow(0, begin, len(part)))
         begin += len(part)
     return joined
 
 
-def _set(linear: nn.Linear, name: str, tensor: torch.Tensor) -> None:
+def _replace_parameter(linear: nn.Linear, name: str, tensor: torch.Tensor) -> None:
     is_trained = getattr(linear, name).requires_grad
     setattr(linear, name, nn.Parameter(tensor, requires_grad=is_trained))
 
 
 def _are_adjacent(parts: Sequence[torch.Tensor]) -> bool:
+    """Return True if the tensors follow each other in one storage."""
     offset = parts[0].storage_offset()
     for part in parts:
         if part.storage_offset() != offset or not part.is_contiguous():

@@ -96,8 +96,8 @@ def find_unsupported_feature(module: Any) -> str | None:
             return f"layers of type {kind}"
     for layer in text.layers:
         for name in _PROJECTIONS:
-            if type(found := layer.get_submodule(name)) is not nn.Linear:
-                return f"projections of type {type(found).__name__}"
+            if type(projection := layer.get_submodule(name)) is not nn.Linear:
+                return f"projections of type {type(projection).__name__}"
     return None
 
 
@@ -139,7 +139,9 @@ class TextForward:
         pack_text_model(text, max_host_bytes)
         self._layers = [self._read_layer(layer) for layer in text.layers]
         self._rotary_scaling: float = text.rotary_emb.attention_scaling
-        self._axes, self._frequencies = _rotary_constants(text.rotary_emb, device)
+        self._axes, self._frequencies = _compute_rotary_constants(
+            text.rotary_emb, device
+        )
 
     def embed(self, tokens: torch.Tensor) -> torch.Tensor:
         """Embed [T] tokens as [T, hidden]."""
@@ -168,10 +170,10 @@ class TextForward:
         last = len(self._layers) - 1
         for index, layer in enumerate(self._layers):
             # The last layer needs only keys and values of the other rows.
-            kept = num_last if index == last and num_deepstack <= last else None
-            attended = self._attend(layer, index, states, rotation, step, kept)
-            if kept is not None:
-                states = _last_rows(states, kept)
+            num_kept = num_last if index == last and num_deepstack <= last else None
+            attended = self._attend(layer, index, states, rotation, step, num_kept)
+            if num_kept is not None:
+                states = _last_rows(states, num_kept)
             if len(states):
                 self._add_product(states, attended, layer.output, layer.output_bias)
                 gate, up = layer.gate_up(self._norm(states, layer.mlp_norm)).chunk(
@@ -184,8 +186,8 @@ class TextForward:
 
     def compute_logits(self, states: torch.Tensor) -> torch.Tensor:
         """Compute [n, vocabulary] logits from [n, hidden] rows of `states`."""
-        found: torch.Tensor = self._head(self._norm(states, self._norm_weight))
-        return found
+        logits: torch.Tensor = self._head(self._norm(states, self._norm_weight))
+        return logits
 
     def _attend(
         self,
@@ -196,7 +198,10 @@ class TextForward:
         step: Step,
         num_last: int | None,
     ) -> torch.Tensor:
-        """Write keys and values to the cache and attend; return [T or num_last, qd]."""
+        """Write keys and values to the cache and attend.
+
+        Returns [T, query heads * d], or the last `num_last` rows of it.
+        """
         queries, keys = self._num_query_heads, self._num_key_heads
         heads = layer.qkv(self._norm(states, layer.input_norm)).view(
             len(states), queries + 2 * keys, self._head_dim
@@ -206,8 +211,8 @@ class TextForward:
         unrotated = normed.narrow(1, 0, queries + keys) * layer.qk_norm
         self._rotate(unrotated, *rotation, into=heads.narrow(1, 0, queries + keys))
         query = heads.narrow(1, 0, queries)
-        written = heads.narrow(1, queries, 2 * keys)
-        step.cache.layers[index].index_copy_(0, step.cache_positions, written)
+        keys_and_values = heads.narrow(1, queries, 2 * keys)
+        step.cache.layers[index].index_copy_(0, step.cache_positions, keys_and_values)
         if num_last == 0:
             return query.narrow(0, 0, 0).flatten(1)
         attended = attend(
@@ -293,7 +298,7 @@ def _last_rows(rows: torch.Tensor, count: int) -> torch.Tensor:
     return rows.narrow(0, len(rows) - count, count)
 
 
-def _rotary_constants(
+def _compute_rotary_constants(
     rotary: Any, device: torch.device
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the axis and the signed frequency of each dimension, [d] each.

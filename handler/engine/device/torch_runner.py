@@ -5,14 +5,14 @@ from __future__ import annotations
 import gc
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 
 from handler.engine.batching.kv_cache import Move
 from handler.engine.batching.memory_plan import shrunk_cache_tokens
 from handler.engine.batching.model_runner import Chunk, Row
-from handler.engine.device.attention import KVCache, PageSpan, Step, has_operator
+from handler.engine.device.attention import KVCache, has_operator
 from handler.engine.device.encoder import Encoder, TorchPrompt
 from handler.engine.device.graphs import (
     NUM_FACTS,
@@ -23,11 +23,13 @@ from handler.engine.device.graphs import (
     make_cuda_recorder,
 )
 from handler.engine.device.model import Model
+from handler.engine.device.sampling import choose_tokens, sample_token
+from handler.engine.device.step_builder import StepBuilder
 from handler.engine.device.text_forward import TextForward
 from handler.engine.device.transfer import copy_to
 from handler.engine.fallbacks import Check, Fallback, SelfTestError
 from handler.engine.out_of_memory import is_out_of_memory
-from handler.engine.request import EngineRequest, Sampling
+from handler.engine.request import EngineRequest
 from handler.errors import OutOfMemoryError
 from handler.schema import Page
 
@@ -58,6 +60,8 @@ class TorchRunner:
       gives up at least the second.
     - `check_graphs`: called after `shrink_cache` has recorded the steps again; raises
       SelfTestError if they are wrong. If either fails, steps are eager from then on.
+    - `encoder`, `text_forward`: used instead of those of `model`, in tests. An encoder
+      has its own size of slices, instead of `max_prefill_tokens`.
     """
 
     def __init__(
@@ -74,13 +78,15 @@ class TorchRunner:
         max_prefill_tokens: int = 1024,
         min_cache_tokens: int = 1,
         image_tokens: int = 0,
+        encoder: Encoder | None = None,
+        text_forward: TextForward | None = None,
     ) -> None:
         self._model = model
         self._config = model.module.model.language_model.config
         self._dtype = model.module.dtype
         self._device = model.device
-        self._encoder = Encoder(model, max_prefill_tokens)
-        self._forward = TextForward(model.module)
+        self._encoder = encoder or Encoder(model, max_prefill_tokens)
+        self._forward = text_forward or TextForward(model.module)
         self._max_tokens = min(max_page_tokens or model.max_tokens, model.max_tokens)
         self._graph_shapes = tuple(graph_shapes)
         self._record = record or make_cuda_recorder(model.device)
@@ -100,6 +106,13 @@ class TorchRunner:
         num_idle = max((shape.width for shape in self._graph_shapes), default=0)
         self._cache = KVCache(
             self._config, num_cache_positions + num_idle, self._dtype, self._device
+        )
+        self._step_builder = StepBuilder(
+            self._cache,
+            self._device,
+            max_page_tokens=self._max_tokens,
+            use_operator=self._use_operator,
+            draft_rows=self._draft_rows,
         )
         with torch.inference_mode():
             self._graphs = DecodeGraphs(
@@ -133,21 +146,36 @@ class TorchRunner:
         return self._model.stop_token_ids
 
     def tokenise(self, request: EngineRequest) -> TorchPrompt:
+        """Tokenise a page's prompt.
+
+        Raises InvalidOptionError if it is too long, and OutOfMemoryError.
+        """
         subject = _describe_page(request.page)
-        return _catch_out_of_memory(subject, lambda: self._encoder.tokenise(request))
+        return _convert_out_of_memory(subject, lambda: self._encoder.tokenise(request))
 
     def encode(self, prompt: TorchPrompt) -> bool:
-        return _catch_out_of_memory(
+        """Encode the next slice of the image; return whether the image is complete.
+
+        Raises OutOfMemoryError, after which the prompt has no slices.
+        """
+        return _convert_out_of_memory(
             _describe_page(prompt.request.page), lambda: self._encoder.encode(prompt)
         )
 
     def release_image(self, prompt: TorchPrompt) -> None:
-        prompt.drop_image()
+        prompt.release_image()
 
     def move(self, moves: Sequence[Move]) -> None:
-        _catch_out_of_memory("moving the cache of a page", lambda: self._move(moves))
+        """Copy cache positions in the order of the moves; raise OutOfMemoryError."""
+        _convert_out_of_memory("moving the cache of a page", lambda: self._move(moves))
 
     def shrink_cache(self) -> int | None:
+        """Replace the cache by a smaller, empty one, and record the steps again.
+
+        Returns the number of its positions, or None without a change if it would be too
+        small. If recording or the check of the graphs fails, logs it, and steps are
+        eager from then on.
+        """
         num_cache_positions = shrunk_cache_tokens(
             self._num_cache_positions,
             page_tokens=self._min_cache_tokens,
@@ -167,8 +195,8 @@ class TorchRunner:
         return num_cache_positions
 
     def _release_cache(self) -> None:
-        """Release the cache and the graphs, which have memory of their own."""
-        for name in ("_graphs", "_cache"):
+        """Delete the cache and the graphs, and release their memory on the device."""
+        for name in ("_graphs", "_step_builder", "_cache"):
             if hasattr(self, name):
                 delattr(self, name)
         gc.collect()
@@ -177,7 +205,8 @@ class TorchRunner:
     def _record_again(self, num_cache_positions: int) -> bool:
         """Allocate a cache, record the graphs and check them; return whether it worked.
 
-        The graphs that passed the self-test had other addresses.
+        They are checked again because their addresses differ from those of the graphs
+        that passed the self-test. Logs a failure.
         """
         try:
             self._allocate_cache(num_cache_positions)
@@ -205,12 +234,21 @@ class TorchRunner:
         return self._model.detokenise(list(token_ids))
 
     def prefill(self, chunk: Chunk[TorchPrompt]) -> int | None:
-        return _catch_out_of_memory(
+        """Compute a chunk, and the rest of the image before its first token.
+
+        Returns the next token after the last chunk, otherwise None. Releases the image
+        at the end of the prompt. Raises OutOfMemoryError.
+        """
+        return _convert_out_of_memory(
             _describe_page(chunk.prompt.request.page), lambda: self._prefill(chunk)
         )
 
     def decode(self, rows: Sequence[Row[TorchPrompt]]) -> list[list[int]]:
-        return _catch_out_of_memory(
+        """Return the next token after each token of each row.
+
+        Replays a recorded step if one has room for the rows. Raises OutOfMemoryError.
+        """
+        return _convert_out_of_memory(
             _describe_page(rows[-1].prompt.request.page), lambda: self._decode(rows)
         )
 
@@ -223,7 +261,7 @@ class TorchRunner:
         logits = self._compute_chunk(chunk)
         if logits is None:
             return None
-        return int(_choose_tokens(logits, [chunk.sampling]))
+        return int(choose_tokens(logits, [chunk.sampling]))
 
     def _compute_chunk(self, chunk: Chunk[TorchPrompt]) -> torch.Tensor | None:
         """Compute a chunk; return [1, vocabulary] logits if it is the last, else None.
@@ -238,24 +276,22 @@ class TorchRunner:
             encoded = self._encoder.finish_encoding(prompt)
             embeddings.append(encoded.embeddings[start:end])
             positions.append(prompt.positions[:, start:end])
-            deepstack = encoded.deepstack_of(start, end)
+            deepstack = encoded.select_deepstack(start, end)
         if end > num_prompt:
             part = slice(max(0, start - num_prompt), end - num_prompt)
-            tokens = self._to_device(list(chunk.output_tokens[part]), torch.int64)
+            tokens = copy_to(
+                self._device, torch.tensor(chunk.output_tokens[part], dtype=torch.int64)
+            )
             embeddings.append(self._forward.embed(tokens))
             first = max(start, num_prompt) + prompt.rope_delta
             numbers = torch.arange(first, first + len(tokens), device=self._device)
             positions.append(numbers.expand(3, -1))
         if end >= num_prompt:
             self.release_image(prompt)  # Encoded images add up to gigabytes.
-        segment = chunk.segment_start
-        cache_positions = torch.arange(
-            segment + start, segment + end, device=self._device
-        )
         states = self._forward.compute_states(
             torch.cat(embeddings),  # A copy, because `states` overwrites it.
             torch.cat(positions, dim=1),
-            self._build_step(cache_positions, [PageSpan(0, chunk.count, segment, end)]),
+            self._step_builder.build_chunk_step(chunk),
             deepstack,
             num_last=1 if chunk.is_last else 0,
         )
@@ -272,7 +308,7 @@ class TorchRunner:
         tokens, logits = self._graphs.run(fixed, shape)
         for index, row in enumerate(rows):
             if row.sampling.temperature > 0:
-                tokens[index, 0] = _sample(logits[index], row.sampling)
+                tokens[index, 0] = sample_token(logits[index], row.sampling)
         chosen: list[list[int]] = tokens.tolist()
         for index, row in enumerate(rows):
             # Draft tokens are verified against the most likely token, so sampled rows
@@ -295,41 +331,15 @@ class TorchRunner:
         vocabulary].
         """
         num_rows, width = numbers.shape[0], numbers.shape[1] - NUM_FACTS
-        tokens = numbers.narrow(1, 0, width).flatten()
-        start, segment, delta = numbers.narrow(1, width, NUM_FACTS).unbind(dim=1)
-        offsets = torch.arange(width, device=self._device)
-        if self._draft_rows:
-            num_queries = 1
-            num_used = (start.unsqueeze(1) + (offsets + 1)).flatten()
-            segments = segment.unsqueeze(1).expand(-1, width).flatten()
-        else:
-            num_queries, num_used, segments = width, start + width, segment
-        step = Step(
-            self._cache,
-            cache_positions=((segment + start).unsqueeze(1) + offsets).flatten(),
-            query_starts=torch.arange(
-                0,
-                num_rows * width + 1,
-                num_queries,
-                dtype=torch.int32,
-                device=self._device,
-            ),
-            segment_starts=torch.cat([segments, segments.narrow(0, -1, 1)]).int(),
-            num_used=num_used.int(),
-            max_queries=num_queries,
-            max_used=min(self.max_tokens + width, self._cache.num_positions),
-            use_operator=self._use_operator,
-        )
+        inputs = self._step_builder.build_fixed_step(numbers)
         states = self._forward.compute_states(
-            self._forward.embed(tokens),
-            ((start + delta).unsqueeze(1) + offsets).flatten(),
-            step,
+            self._forward.embed(inputs.tokens), inputs.positions, inputs.step
         )
         return self._forward.compute_logits(states).view(num_rows, width, -1)
 
     def _decode_eagerly(self, rows: Sequence[Row[TorchPrompt]]) -> list[list[int]]:
         samplings = [row.sampling for row in rows for _ in row.tokens]
-        chosen = iter(_choose_tokens(self._compute_rows(rows), samplings).tolist())
+        chosen = iter(choose_tokens(self._compute_rows(rows), samplings).tolist())
         return [[next(chosen) for _ in row.tokens] for row in rows]
 
     def _compute_rows(self, rows: Sequence[Row[TorchPrompt]]) -> torch.Tensor:
@@ -337,76 +347,18 @@ class TorchRunner:
 
         Does not wait for the device.
         """
-        flat = [
-            (token, row.segment_start + number, number + row.prompt.rope_delta)
-            for row in rows
-            for number, token in enumerate(row.tokens, row.start)
-        ]
-        tokens, cache_positions, positions = self._to_device(flat, torch.int64).T
+        inputs = self._step_builder.build_step(rows)
         states = self._forward.compute_states(
-            self._forward.embed(tokens),
-            positions,
-            self._build_step(cache_positions, self._build_spans(rows)),
+            self._forward.embed(inputs.tokens), inputs.positions, inputs.step
         )
         return self._forward.compute_logits(states)
 
-    def _build_spans(self, rows: Sequence[Row[TorchPrompt]]) -> list[PageSpan]:
-        spans: list[PageSpan] = []
-        begin = 0
-        for row in rows:
-            count = len(row.tokens)
-            num_queries = 1 if self._draft_rows else count
-            for offset in range(num_queries, count + 1, num_queries):
-                end = begin + num_queries
-                used = row.start + offset
-                spans.append(PageSpan(begin, end, row.segment_start, used))
-                begin = end
-        return spans
 
-    def _build_step(self, cache_positions: torch.Tensor, spans: list[PageSpan]) -> Step:
-        """Build a step from numbers on the host."""
-        count = len(spans)
-        numbers = self._to_device(
-            [
-                *(span.begin for span in spans),
-                spans[-1].end,
-                *(span.start for span in spans),
-                self._num_cache_positions,
-                *(span.used for span in spans),
-            ],
-            torch.int32,
-        )
-        step = Step(
-            self._cache,
-            cache_positions,
-            query_starts=numbers[: count + 1],
-            segment_starts=numbers[count + 1 : 2 * count + 2],
-            num_used=numbers[2 * count + 2 :],
-            max_queries=max(span.end - span.begin for span in spans),
-            max_used=max(span.used for span in spans),
-            use_operator=self._use_operator,
-        )
-        step.spans = spans
-        return step
+def _convert_out_of_memory(subject: str, compute: Callable[[], T]) -> T:
+    """Return the result of `compute`; raise OutOfMemoryError if memory is short.
 
-    def _to_device(self, numbers: Sequence[Any], dtype: torch.dtype) -> torch.Tensor:
-        """Copy numbers to the device without waiting for what it computes."""
-        return copy_to(self._device, torch.tensor(numbers, dtype=dtype))
-
-
-def _choose_tokens(logits: torch.Tensor, samplings: Sequence[Sampling]) -> torch.Tensor:
-    """Choose a token from each of [n, vocabulary] logits; does not wait for [n]."""
-    chosen = logits.argmax(dim=-1)
-    for index, sampling in enumerate(samplings):
-        if sampling.temperature > 0:
-            chosen[index] = _sample(logits[index], sampling)
-    return chosen
-
-
-def _catch_out_of_memory(subject: str, compute: Callable[[], T]) -> T:
-    """Call `compute`; turn torch's errors into OutOfMemoryError and free its memory.
-
-    The exception keeps the tensors in the frames of the failed call alive. It is freed
+    Releases torch's unused memory first. Other errors pass through. The exception of
+    `compute` keeps the tensors in the frames of the failed call alive. It is freed
     after the `except` block; raised in a context manager, the new error would keep it.
     """
     try:
@@ -423,17 +375,3 @@ def _catch_out_of_memory(subject: str, compute: Callable[[], T]) -> T:
 
 def _describe_page(page: Page) -> str:
     return f"a page of {page.pixel_width} x {page.pixel_height} pixels"
-
-
-def _sample(logits: torch.Tensor, sampling: Sampling) -> torch.Tensor:
-    """Draw a token from the smallest set whose probability reaches `top_p`.
-
-    The result is distributed like that of `torch.multinomial`, whose checks wait for
-    the device.
-    """
-    probabilities = (logits.float() / sampling.temperature).softmax(dim=-1)
-    ordered, ids = probabilities.sort(descending=True)
-    before = ordered.cumsum(dim=-1) - ordered
-    ordered = ordered.masked_fill(before >= sampling.top_p, 0.0)
-    drawn = (ordered / torch.empty_like(ordered).exponential_()).argmax(keepdim=True)
-    return ids.gather(0, drawn)[0]

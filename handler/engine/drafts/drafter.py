@@ -65,7 +65,7 @@ class Drafter:
     ) -> None:
         self._tokenizer = tokenizer
         self._layer = TextLayer(text_layer)
-        self._block_start = _block_start(prompt)
+        self._block_start = _choose_block_start(prompt)
         self._texts: dict[int, str] = {}
         self.reset()
 
@@ -111,6 +111,7 @@ class Drafter:
     def _propose(self, max_tokens: int) -> list[int]:
         """Choose between a draft from the layer and one from the output.
 
+        Stores the markup that a draft from the layer tests, for `extend`.
         The layer and the usual markup come first. Where the model rejected the usual
         markup the last time, the page's own n-grams come first.
         """
@@ -186,7 +187,10 @@ class Drafter:
         return tokens if ends_word else tokens[:-1]
 
     def _align_layer(self) -> int | None:
-        """Return the output's position in the text layer; None if it is not found."""
+        """Align the text layer with the new output; return the output's position in it.
+
+        Returns None if the output is not found in the layer.
+        """
         visible, num_visible = self._state.visible, self._state.num_visible
         self._layer.align(visible, num_visible - self._num_aligned)
         self._num_aligned = num_visible
@@ -229,7 +233,7 @@ class Drafter:
 def _to_html(layer_text: LayerText, state: HTMLState) -> tuple[str, int]:
     """Convert text of the layer to HTML; return it and how many positions it takes.
 
-    Each character but spaces is a position of the layer.
+    Each character except spaces takes one position of the layer.
 
     End tags are added if the paragraph or cell probably ends after the text. In a table
     cell, the text is cut where the cell above suggests an end.
@@ -242,7 +246,7 @@ def _to_html(layer_text: LayerText, state: HTMLState) -> tuple[str, int]:
     elif num_words is not None:
         # Text that does not start with a space completes a word of the output.
         continues_word = bool(text) and not (state.follows_space or text[0].isspace())
-        end = _end_of_words(text, num_words + continues_word)
+        end = _find_end_of_words(text, num_words + continues_word)
         is_closed = is_closed or end < len(text)
         text = text[:end]
     num_letters = len(text) - text.count(" ")
@@ -254,7 +258,7 @@ def _to_html(layer_text: LayerText, state: HTMLState) -> tuple[str, int]:
     return html.escape(text, quote=False) + tags, num_letters
 
 
-def _end_of_words(text: str, num_words: int) -> int:
+def _find_end_of_words(text: str, num_words: int) -> int:
     """Return the length of the first `num_words` words of a text."""
     end = 0
     for match in itertools.islice(_WORD.finditer(text), num_words):
@@ -262,7 +266,7 @@ def _end_of_words(text: str, num_words: int) -> int:
     return end
 
 
-def _block_start(prompt: str) -> str:
+def _choose_block_start(prompt: str) -> str:
     """Return the start of each block in the format that the prompt asks for."""
     if prompt and "data-bbox" not in prompt:
         return NO_BOXES

@@ -155,10 +155,10 @@ class HTMLState:
             if self.tag is not None:
                 self._continue_tag(self.tag, part)
             elif part == "<":
-                self._end_entity()
+                self._finish_entity()
                 self.tag = part
             elif part == "&":
-                self._end_entity()
+                self._finish_entity()
                 self._entity = part
             elif self._entity is not None:
                 self._continue_entity(self._entity + part, part)
@@ -168,7 +168,7 @@ class HTMLState:
     def _continue_tag(self, tag: str, part: str) -> None:
         if part == ">":
             self.tag = None
-            self._end_tag(tag)
+            self._finish_tag(tag)
         else:
             self.tag = (tag + part)[:_MAX_TAG]
 
@@ -178,15 +178,16 @@ class HTMLState:
             self._entity = None
             self._write(html.unescape(entity))
         elif len(entity) > _MAX_ENTITY or not part.strip("#").isalnum():
-            self._end_entity()
+            self._finish_entity()
 
-    def _end_entity(self) -> None:
+    def _finish_entity(self) -> None:
         """Treat an unfinished character reference as text that starts with `&`."""
         if self._entity is not None:
             text, self._entity = self._entity, None
             self._write(text)
 
     def _write(self, text: str) -> None:
+        """Add visible text, which is not empty, to the state."""
         continues_word = not (self.follows_space or text[0].isspace())
         self._num_words += len(text.split()) - continues_word
         self._has_number = self._has_number or any(map(str.isdigit, text))
@@ -202,7 +203,8 @@ class HTMLState:
             self._takes_text = True
             self.begins_text = False
 
-    def _end_tag(self, tag: str) -> None:
+    def _finish_tag(self, tag: str) -> None:
+        """Apply a complete tag, without its `>`; ignore comments and declarations."""
         match = _NAME.match(tag)
         if match is None:
             return
@@ -224,6 +226,7 @@ class HTMLState:
                 self.begins_text = self._takes_text
 
     def _open(self, name: str, tag: str) -> None:
+        """Apply the start tag of an element that has content."""
         if len(self.open) < _MAX_DEPTH:
             self.open.append(name)
         if self._tags is not None:
@@ -250,6 +253,7 @@ class HTMLState:
                 self.cell_tags = f"{tag}>"
 
     def _close(self, name: str) -> None:
+        """Apply the end tag of an element; it also closes the elements within."""
         self._tags = None
         if name in self.open:
             while self.open.pop() != name:

@@ -52,6 +52,7 @@ class NgramProposer:
         return []
 
     def _copy(self, position: int, num_tokens: int, draft: Sequence[int]) -> list[int]:
+        """Copy `num_tokens` tokens of the output from a position on."""
         copied = self._tokens[position : position + num_tokens]
         if len(copied) < num_tokens:
             # The output repeats itself, so the draft continues the repetition.

@@ -142,7 +142,10 @@ class TextLayer:
         self.is_aligned = self._realign(visible)
 
     def _realign(self, visible: str) -> bool:
-        """Search the end of the output in the layer; return whether it was found."""
+        """Search the end of the output in the layer, and move there.
+
+        Returns False and does not move if it is not found.
+        """
         unmatched = visible[-self._num_unmatched :] if self._num_unmatched else ""
         for length in MATCH_LENGTHS:
             if length == _RELIABLE_LENGTH and 0 < len(unmatched) < _RELIABLE_LENGTH:
@@ -150,7 +153,9 @@ class TextLayer:
                 if position is not None:
                     self._jump(position, position + len(unmatched))
                     return True
-            position = self._find(visible[-length:]) if len(visible) >= length else None
+            position = (
+                self._find_tail(visible[-length:]) if len(visible) >= length else None
+            )
             if position is not None:
                 self._advance(position, position + length)
                 return True
@@ -199,7 +204,7 @@ class TextLayer:
 
         They have at most `num_characters`; a single longer word is cut. A position
         between two paragraphs belongs to the end of the first one, or to the second one
-        if `begins_text`.
+        if `begins_text`. At the end of a paragraph or of the layer the text is empty.
         """
         bisect = bisect_right if begins_text else bisect_left
         index = bisect(self._paragraph_ends, position)
@@ -218,7 +223,7 @@ class TextLayer:
         text = text[: border if ends_word else num_characters]
         return LayerText(text, ends_paragraph=False, ends_word=ends_word)
 
-    def _find(self, tail: str) -> int | None:
+    def _find_tail(self, tail: str) -> int | None:
         """Return where `tail` occurs in the layer, preferably near the last match."""
         length = len(tail)
         keys, last = self._keys, self.position
@@ -316,6 +321,7 @@ def _split_lines(layer: str) -> list[_Line]:
 
 
 def _mark_paragraph_ends(lines: list[_Line]) -> None:
+    """Mark lines before an empty line, and short lines before a new sentence."""
     for i, line in enumerate(lines[:-1]):
         before, following = lines[max(0, i - 1)].text, lines[i + 1].text
         longest = max(len(before), len(following))

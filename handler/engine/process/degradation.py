@@ -94,6 +94,7 @@ class Degradation:
         message: str,
         **facts: object,
     ) -> None:
+        """Change the settings of the next start, and log the fallback as an error."""
         self.settings = settings
         self.fallbacks = (*self.fallbacks, fallback)
         logger.error(

@@ -29,9 +29,10 @@ POLL_SECONDS = 0.02
 
 
 def exit_status_path(address: str) -> Path:
-    """Return the file into which the starter writes the exit status of the process.
+    """Return the path of the file for the exit status of the process.
 
-    The worker cannot wait for the process, because it is not its parent.
+    The program that started the process writes it. The worker cannot wait for the
+    process, because it is not its parent.
     """
     return Path(f"{address}.ended")
 
@@ -43,7 +44,9 @@ def main(starter: Connection, address: str, settings: EngineSettings) -> None:
     the worker closes its end.
     """
     pipe = BufferedPipe(address, settings)
-    threading.Thread(target=_exit_with, args=(starter, pipe), daemon=True).start()
+    threading.Thread(
+        target=_exit_if_starter_ends, args=(starter, pipe), daemon=True
+    ).start()
     loop.main(pipe, settings, 0)
     # The load failed. The worker must still receive the reason.
     pipe.wait_until_taken()
@@ -69,9 +72,11 @@ class BufferedPipe:
         return self._is_taken.is_set()
 
     def wait_until_taken(self) -> None:
+        """Wait until a worker has connected and received the messages."""
         self._is_taken.wait()
 
     def send(self, message: object) -> None:
+        """Send a message. Until a worker connects, keep it, or drop a heartbeat."""
         with self._lock:
             if self._connection is not None:
                 self._connection.send(message)
@@ -79,11 +84,16 @@ class BufferedPipe:
                 self._unsent.append(message)
 
     def recv(self) -> Any:
+        """Wait until a worker has connected, and return its next message."""
         self._is_taken.wait()
         assert self._connection is not None
         return self._connection.recv()
 
     def _accept(self) -> None:
+        """Give the pipe to the first worker, and send it the messages kept so far.
+
+        If that worker has other settings or disconnects, the process exits.
+        """
         connection = self._listener.accept()
         # Close the socket, so that another worker starts an engine of its own.
         self._listener.close()
@@ -101,7 +111,8 @@ class BufferedPipe:
         self._is_taken.set()
 
 
-def _exit_with(starter: Connection, pipe: BufferedPipe) -> None:
+def _exit_if_starter_ends(starter: Connection, pipe: BufferedPipe) -> None:
+    """Exit when the starter closes its pipe, unless a worker has connected."""
     with contextlib.suppress(EOFError, OSError):
         starter.recv()
     if not pipe.is_taken:
@@ -121,23 +132,27 @@ class EarlyChild:
         return self._pid
 
     def kill(self) -> None:
-        """Kill the process; this end of the pipe stays open."""
+        """Kill the process and wait up to 10 s for its end; the pipe stays open."""
         if not self._exit_status_path.exists():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self._pid, signal.SIGKILL)
-        self._wait(10)
+        self._wait_for_exit_status(10)
 
     def close(self) -> None:
-        """Close the pipe, which ends the process."""
+        """Close the pipe, which ends the process, and wait up to 10 s for its end."""
         self.connection.close()
-        self._wait(10)
+        self._wait_for_exit_status(10)
 
     def describe_end(self) -> str:
-        """Describe how the process ended, for a log line or an error message."""
-        code = self._wait(5)
+        """Describe how the process ended, for a log line or an error message.
+
+        Waits up to 5 s for its exit status.
+        """
+        code = self._wait_for_exit_status(5)
         return "closed its pipe" if code is None else describe_exit(code)
 
-    def _wait(self, seconds: float) -> int | None:
+    def _wait_for_exit_status(self, seconds: float) -> int | None:
+        """Return the exit status; None if it is not known after `seconds`."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             # The file does not exist yet, or its content is not written yet.
@@ -150,8 +165,8 @@ class EarlyChild:
 def take_over(address: str, settings: EngineSettings) -> EarlyChild | None:
     """Take over the process that waits at the socket `address`.
 
-    Returns None if no process waits there, or if it has other settings. Such a process
-    then ends by itself.
+    Returns None if no process waits there, or if it does not answer in time. A process
+    with other settings ends by itself, and None is returned.
     """
     try:
         connection = Client(address, "AF_UNIX")

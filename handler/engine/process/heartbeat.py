@@ -36,7 +36,7 @@ class HeartbeatThread:
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
     def start(self) -> None:
-        """Send the first heartbeat after `beat_seconds`."""
+        """Start the thread, which sends its first heartbeat after `beat_seconds`."""
         self._thread.start()
 
     def stop(self) -> None:
@@ -44,6 +44,7 @@ class HeartbeatThread:
         self._is_stopped.set()
 
     def _run(self) -> None:
+        """Send heartbeats, and add the time in which the process ran to the timer."""
         self._steps.tick(0.0)
         last = self._clock()
         while not self._is_stopped.wait(self._beat_seconds):
@@ -52,6 +53,6 @@ class HeartbeatThread:
             self._steps.tick(min(now - last, 2 * self._beat_seconds))
             last = now
             try:
-                self._send(Heartbeat(self._steps.running()))
+                self._send(Heartbeat(self._steps.measure_running_step()))
             except OSError:
                 return  # The worker has ended, so this process ends soon.

@@ -43,8 +43,9 @@ def main(
     load: Load = load_engine,
     exit_process: Callable[[int], None] = os._exit,
 ) -> None:
-    """Run the engine process of accelerator `index`; its entry point.
+    """Load an engine and run its loop; the entry point of an engine process.
 
+    `index` is the number of its accelerator. Sends Ready once the engine is loaded.
     Sends LoadFailed with the reason and returns if `load` fails. If the device was lost
     during a check, the process exits at once: the worker knows which check it was, and
     starts the next process without the optimisation that was checked.
@@ -60,16 +61,16 @@ def main(
         exit_process(1)
         return
     connection.send(Ready(info))
-    Loop(engine, connection, device_bytes=_device_bytes_of(info.device)).run()
+    Loop(engine, connection, device_bytes=_make_device_bytes_reader(info.device)).run()
 
 
-def _device_bytes_of(device: str) -> Callable[[], int | None]:
+def _make_device_bytes_reader(device: str) -> Callable[[], int | None]:
     """Return a function that returns a device's memory in use, or None for a CPU."""
     if not device.startswith("cuda"):
         return lambda: None
-    from handler.engine.device.model import device_bytes
+    from handler.engine.device.model import measure_device_bytes
 
-    return lambda: device_bytes(device)
+    return lambda: measure_device_bytes(device)
 
 
 class Loop:
@@ -100,7 +101,10 @@ class Loop:
         self._heartbeat = HeartbeatThread(self._send, engine.steps, beat_seconds)
 
     def run(self) -> None:
-        """Run until the process exits or the engine raises an exception."""
+        """Run until the engine raises an exception, which is passed on.
+
+        The process exits with status 0 as soon as the worker closes the pipe.
+        """
         threading.Thread(target=self._receive, daemon=True).start()
         self._heartbeat.start()
         try:
@@ -121,6 +125,7 @@ class Loop:
             self._connection.send(message)
 
     def _receive(self) -> None:
+        """Queue messages until the worker closes the pipe; then exit the process."""
         try:
             while True:
                 self._inbox.put(self._connection.recv())
@@ -129,16 +134,18 @@ class Loop:
             self._exit_process(0)
 
     def _poll(self) -> None:
+        """Pass queued messages to the engine, and report progress if it is due."""
         while not self._inbox.empty():
             self._apply(self._inbox.get())
         now = self._clock()
         if now - self._last_progress >= PROGRESS_SECONDS:
             self._last_progress = now
             self._send(
-                PageProgress(self._engine.num_output_tokens(), self._device_bytes())
+                PageProgress(self._engine.count_output_tokens(), self._device_bytes())
             )
 
     def _apply(self, message: ToEngine) -> None:
+        """Submit or cancel a page, and start the timer for it."""
         match message:
             case Submit(request):
                 page = request.page

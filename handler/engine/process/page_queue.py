@@ -39,7 +39,10 @@ class PageQueue(Generic[T]):
         self._pages.setdefault(page.request_id, deque()).append(page)
 
     def take(self) -> T:
-        """Remove and return the next page; its request then comes last in turn."""
+        """Remove and return the next page; its request then comes last in turn.
+
+        The queue must not be empty.
+        """
         request_id, pages = next(iter(self._pages.items()))
         del self._pages[request_id]
         page = pages.popleft()
@@ -48,7 +51,7 @@ class PageQueue(Generic[T]):
         return page
 
     def remove(self, page: T) -> bool:
-        """Remove a page; return False if it does not wait."""
+        """Remove a page from the queue; return False if it is not in the queue."""
         pages = self._pages.get(page.request_id, deque())
         if page not in pages:
             return False

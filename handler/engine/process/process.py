@@ -67,9 +67,14 @@ class EngineChild(Protocol):
 
     @property
     def pid(self) -> int: ...
-    def kill(self) -> None: ...
-    def close(self) -> None: ...
-    def describe_end(self) -> str: ...
+    def kill(self) -> None:
+        """Kill the process; the connection stays open."""
+
+    def close(self) -> None:
+        """Close the connection, which ends the process."""
+
+    def describe_end(self) -> str:
+        """Describe how the process ended, such as "was ended by SIGKILL"."""
 
 
 StartChild = Callable[[EngineSettings, int], EngineChild]
@@ -94,10 +99,18 @@ class ProcessListener(Protocol):
     Each process calls these methods from a thread of its own.
     """
 
-    def on_ready(self, process: EngineProcess) -> None: ...
-    def on_stalled(self, process: EngineProcess) -> None: ...
-    def on_progress(self, num_output_tokens: dict[str, int]) -> None: ...
-    def on_ended(self, process: EngineProcess, output: EngineOutput) -> None: ...
+    def on_ready(self, process: EngineProcess) -> None:
+        """Send pages to a process that is ready, after its start or after a stall."""
+
+    def on_stalled(self, process: EngineProcess) -> None:
+        """Send no more pages to a process that has stalled."""
+
+    def on_progress(self, num_output_tokens: dict[str, int]) -> None:
+        """Store the number of output tokens so far of pages, by engine request id."""
+
+    def on_ended(self, process: EngineProcess, output: EngineOutput) -> None:
+        """Handle the result of a page."""
+
     def on_death(self, process: EngineProcess, cause: str) -> bool:
         """Take back the pages of a process that has ended; `cause` describes how.
 
@@ -179,7 +192,7 @@ class EngineProcess:
         self._is_busy = is_busy
 
     def close(self) -> None:
-        """End the process for good."""
+        """Kill the process for good, and wait until its supervision has ended."""
         self._is_closed = True
         while self._watcher.is_alive():
             # Repeatedly, because the watcher may have just started a new process.
@@ -188,6 +201,10 @@ class EngineProcess:
             self._watcher.join(0.1)
 
     def _watch(self) -> None:
+        """Run one process after another until `close`, or until no start is left.
+
+        Reports each end to the listener and logs it, and waits before the next start.
+        """
         num_failed = 0
         while not self._is_closed:
             is_first = not self.ready.done()
@@ -337,6 +354,7 @@ class EngineProcess:
         return None
 
     def _fail_start(self, reason: str) -> None:
+        """Fail `prepared` and `ready` with a ModelLoadError unless they are done."""
         for future in (self.prepared, self.ready):
             if not future.done():
                 future.set_exception(ModelLoadError(reason))

@@ -45,6 +45,7 @@ class _Job:
     submitted_at: float
     future: Future[EngineOutput] = field(default_factory=Future)
     num_deaths: int = 0
+    """Number of processes that died while they ran this page."""
 
     @property
     def request_id(self) -> str:
@@ -99,7 +100,8 @@ class EngineProcesses:
     def start(self) -> EngineInfo:
         """Start a process for each accelerator and wait until all are ready.
 
-        Raises ModelLoadError with the reason if one of them cannot be started.
+        Returns the description of the engine. Raises ModelLoadError with the reason if
+        a process cannot be started.
         """
         first = self._add_process(0)
         # The first process downloads the weights; the others load them from the disk.
@@ -125,7 +127,10 @@ class EngineProcesses:
 
     @property
     def num_slots(self) -> int:
-        """Number of pages that all processes together can hold."""
+        """Number of pages that all processes together can hold.
+
+        Raises EngineError before the engine is loaded.
+        """
         with self._lock:
             alive = [p for p in self._states if p.health is not Health.FAILED]
         return self.info.num_slots * len(alive)
@@ -143,8 +148,8 @@ class EngineProcesses:
     @property
     def device_bytes(self) -> int | None:
         """Memory in use on all accelerators together; None on a CPU."""
-        found = [p.device_bytes for p in self._states if p.device_bytes is not None]
-        return sum(found) if found else None
+        reported = [p.device_bytes for p in self._states if p.device_bytes is not None]
+        return sum(reported) if reported else None
 
     def wait_until_failed(self) -> None:
         """Wait until no process is left and none can be started again."""
@@ -155,7 +160,7 @@ class EngineProcesses:
         """Process ids of the running processes."""
         return [process.pid for process in self._states if process.pid is not None]
 
-    def num_output_tokens(self, engine_request_id: str) -> int:
+    def count_output_tokens(self, engine_request_id: str) -> int:
         """Return the number of output tokens of a page that is being read, else 0."""
         return self._num_output_tokens.get(engine_request_id, 0)
 
@@ -172,7 +177,10 @@ class EngineProcesses:
         return job.future
 
     def cancel(self, engine_request_id: str) -> None:
-        """Cancel a page; its future gets the result ABORTED at once."""
+        """Cancel a page; its future gets the result ABORTED at once.
+
+        Pages that are unknown or have a result are ignored.
+        """
         with self._lock:
             job = self._jobs.get(engine_request_id)
             if job is None:
@@ -196,6 +204,7 @@ class EngineProcesses:
     # Methods of ProcessListener; each process calls them from its own thread.
 
     def on_ready(self, process: EngineProcess) -> None:
+        """Send waiting pages to all processes that are ready."""
         with self._lock:
             self._dispatch()
 
@@ -206,12 +215,14 @@ class EngineProcesses:
             self._dispatch()
 
     def on_progress(self, num_output_tokens: dict[str, int]) -> None:
+        """Store the number of output tokens of pages that have no result yet."""
         with self._lock:
             self._num_output_tokens.update(
                 (name, n) for name, n in num_output_tokens.items() if name in self._jobs
             )
 
     def on_ended(self, process: EngineProcess, output: EngineOutput) -> None:
+        """Set the result of a page, and send waiting pages to free slots."""
         with self._lock:
             job = self._states[process].running.pop(output.engine_request_id, None)
             if job is not None:
@@ -219,20 +230,26 @@ class EngineProcesses:
             self._dispatch()
 
     def on_death(self, process: EngineProcess, cause: str) -> bool:
+        """Take back the pages of a process that died, and read them again alone.
+
+        A page with which MAX_DEATHS processes have died fails. If no process can be
+        started any more, all pages fail. Returns False if the process ran only one
+        page, with which a process had died before.
+        """
         with self._lock:
             state = self._states[process]
-            held = list(state.running.values())
-            is_page_suspect = len(held) == 1 and held[0].num_deaths > 0
+            interrupted = list(state.running.values())
+            is_page_suspect = len(interrupted) == 1 and interrupted[0].num_deaths > 0
             state.running.clear()
-            for job in held:
+            for job in interrupted:
                 job.num_deaths += 1
                 if job.future.done():
                     continue
                 if job.num_deaths < MAX_DEATHS:
                     state.suspects.append(job)
                 else:
-                    sentence = f"the engine process {cause} while reading this page"
-                    self._fail(job, EngineFailedError(f"{sentence}, twice"))
+                    how = f"the engine process {cause} while reading this page, twice"
+                    self._fail(job, EngineFailedError(how))
             if self.health is Health.FAILED:
                 for job in list(self._jobs.values()):
                     self._fail(job, EngineError(f"the engine process {cause}"))
@@ -243,7 +260,10 @@ class EngineProcesses:
             return not is_page_suspect
 
     def _move_suspects(self, state: _ProcessState, healths: Iterable[Health]) -> None:
-        """Move the suspects to another process; earlier `healths` are preferred."""
+        """Move the suspects to another process; earlier `healths` are preferred.
+
+        They stay if no other process has one of these healths.
+        """
         others = [
             other
             for health in healths
@@ -255,6 +275,7 @@ class EngineProcesses:
             state.suspects.clear()
 
     def _add_process(self, index: int) -> EngineProcess:
+        """Start the engine process of accelerator `index`, without waiting for it."""
         process = EngineProcess(
             self._settings,
             index,
@@ -270,19 +291,22 @@ class EngineProcesses:
         return process
 
     def _dispatch(self) -> None:
-        """Send pages to all processes with free slots; suspects first, and alone."""
+        """Send pages to all processes with free slots; suspects first, and alone.
+
+        Also tells each process whether it has pages, and must make progress.
+        """
         for state in self._states.values():
             if state.process.health is Health.READY:
                 if state.suspects:
                     if not state.running:
                         self._assign(state, state.suspects.popleft())
                 elif not state.has_suspect:
-                    num_slots = self._num_slots(state)
+                    num_slots = self._count_slots(state)
                     while len(self._waiting) and len(state.running) < num_slots:
                         self._assign(state, self._waiting.take())
             state.process.set_busy(bool(state.running))
 
-    def _num_slots(self, state: _ProcessState) -> int:
+    def _count_slots(self, state: _ProcessState) -> int:
         info = state.process.info
         return 0 if info is None else info.num_slots
 
@@ -291,6 +315,7 @@ class EngineProcesses:
         state.process.send(Submit(job.request))
 
     def _fail(self, job: _Job, error: EngineError) -> None:
+        """Set an output with an error as the result of a page."""
         self._resolve(
             job,
             EngineOutput(
@@ -302,6 +327,10 @@ class EngineProcesses:
         )
 
     def _resolve(self, job: _Job, output: EngineOutput) -> None:
+        """Forget a page, and set its result unless it was cancelled before.
+
+        Adds the attempts that ended with the death of a process, and the waiting time.
+        """
         self._jobs.pop(job.request.id, None)
         self._num_output_tokens.pop(job.request.id, None)
         if job.future.done():

@@ -34,8 +34,8 @@ def load_or_explain(
 ) -> tuple[Engine, EngineInfo]:
     """Load the engine of accelerator `index` with `load`.
 
-    Raises ModelLoadError with a cause and a remedy for every failure, except that
-    DeviceLostError is passed on.
+    Logs every failure, and raises ModelLoadError with its cause and a remedy. Only
+    DeviceLostError is passed on unchanged.
     """
     stages = ["starting the engine process"]
     try:
@@ -69,7 +69,10 @@ def load_engine(
 ) -> tuple[Engine, EngineInfo]:
     """Load the model onto accelerator `index` and choose the engine that runs it.
 
-    Calls `begin` with the name of each stage, and sends Prepared and Checking messages.
+    Calls `begin` with the name of each stage, and sends Prepared and Checking messages
+    through `connection`. Downloads the weights if they are not on the disk yet. Raises
+    ModelLoadError if the device or the weights are unsuitable, DeviceLostError if a
+    check made the device unusable, and any error of torch or of the network.
     """
     from handler.engine.device.accelerator import choose_device
     from handler.weights.read_ahead import ReadAhead
@@ -85,8 +88,8 @@ def load_engine(
     try:
         from handler.engine.device.model import (
             check_free_memory,
-            list_accelerators,
             load_model,
+            select_and_list_accelerators,
         )
         from handler.engine.selection.choice import choose_engine
     finally:
@@ -94,10 +97,10 @@ def load_engine(
         gc.enable()
 
     begin("initialising CUDA")
-    found = list_accelerators(index)
+    accelerators = select_and_list_accelerators(index)
     # Check the device before 18 GB are downloaded, and again when their size is known.
     choose_device(
-        found,
+        accelerators,
         index,
         is_mini=source.may_be_mini,
         allow_cpu=settings.allow_cpu,
@@ -107,13 +110,13 @@ def load_engine(
     weights = fetch(source, settings, Path(settings.cache_dir).expanduser())
     load_prompts(weights.profile)
     device = choose_device(
-        found,
+        accelerators,
         index,
         is_mini=weights.profile.name == "mini",
         allow_cpu=settings.allow_cpu,
         weights_bytes=weights.num_bytes,
     )
-    connection.send(Prepared(len(found) if device != "cpu" else 1))
+    connection.send(Prepared(len(accelerators) if device != "cpu" else 1))
     begin(f"loading the weights onto {device}")
     check_free_memory(device, weights.num_bytes)
     model = load_model(weights, device, settings.cpu_threads, ahead)

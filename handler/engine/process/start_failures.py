@@ -166,11 +166,11 @@ KINDS = (
 )
 """Known kinds, the more specific ones first."""
 
-_UNKNOWN = (
+_UNKNOWN_REMEDY = (
     "there is no specific remedy for this failure: see the traceback in the log line "
     "`start failed`"
 )
-_WITHOUT_NATIVE = (
+_GENERATE_ADVICE = (
     ". CHANDRA_ENGINE=generate starts the server without the native engine"
 )
 BUILDING = "building the engine"
@@ -178,7 +178,7 @@ BUILDING = "building the engine"
 CHANDRA_ENGINE=generate."""
 
 
-_DEATHS = (
+_DEATH_REMEDIES = (
     ("could not load the model", None),
     (
         "was ended by SIGKILL",
@@ -194,7 +194,7 @@ _DEATHS = (
 """Beginning of the description of a process's end, and its remedy. None: the text has
 a remedy already."""
 
-_CRASHED = (
+_CRASH_REMEDY = (
     "a library or a kernel crashed, or the GPU was lost: see the log's last lines and "
     "dmesg for Xid errors, and replace the instance if there are any; otherwise set "
     "CHANDRA_CUDA_GRAPHS=false, then CHANDRA_ATTENTION=torch, then "
@@ -205,10 +205,10 @@ _CRASHED = (
 def explain_death(cause: str) -> str:
     """Describe how an engine process ended before it was ready, with a remedy."""
     reason = f"the engine process {cause}"
-    for beginning, remedy in _DEATHS:
+    for beginning, remedy in _DEATH_REMEDIES:
         if cause.startswith(beginning):
             return reason if remedy is None else f"{reason}. Remedy: {remedy}"
-    return f"{reason}. Remedy: {_CRASHED}"
+    return f"{reason}. Remedy: {_CRASH_REMEDY}"
 
 
 def explain_failure(error: BaseException, stage: str) -> StartFailure:
@@ -227,18 +227,18 @@ def explain_failure(error: BaseException, stage: str) -> StartFailure:
         None,
     )
     if isinstance(error, ModelLoadError):
-        remedy = None if kind is None or error.__cause__ is None else kind.remedy
-        reason = error.detail if remedy is None else f"{error.detail}. Remedy: {remedy}"
-        is_transient = error.is_transient or (
-            remedy is not None and kind is not None and kind.is_transient
-        )
-        code = error.code if kind is None or remedy is None else kind.code
-        return StartFailure(code, reason, is_transient)
+        if kind is None or error.__cause__ is None:
+            return StartFailure(error.code, error.detail, error.is_transient)
+        reason = f"{error.detail}. Remedy: {kind.remedy}"
+        return StartFailure(kind.code, reason, error.is_transient or kind.is_transient)
     problem = error.detail if isinstance(error, HandlerError) else _shorten(error)
-    unknown = _UNKNOWN + (_WITHOUT_NATIVE if stage.startswith(BUILDING) else "")
+    default_remedy = _UNKNOWN_REMEDY + (
+        _GENERATE_ADVICE if stage.startswith(BUILDING) else ""
+    )
+    remedy = kind.remedy if kind else default_remedy
     return StartFailure(
         code="unknown" if kind is None else kind.code,
-        reason=f"{stage} failed: {problem}. Remedy: {kind.remedy if kind else unknown}",
+        reason=f"{stage} failed: {problem}. Remedy: {remedy}",
         is_transient=kind is not None and kind.is_transient,
     )
 

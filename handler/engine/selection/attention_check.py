@@ -22,9 +22,9 @@ __all__ = [
     "LARGEST_ERROR",
     "AttentionCase",
     "HeadGeometry",
-    "attention_cases",
     "check_attention",
     "compute_reference",
+    "generate_cases",
     "lay_out_segments",
     "make_case",
     "page_errors",
@@ -37,7 +37,7 @@ error of 0.003."""
 _SHARPNESS = 4.0
 """Factor by which queries are multiplied. Without it, attention to random keys would be
 close to the mean of all values, and an error in one key would change little."""
-_USED = (4603, 17, 1021, 2999, 130, 2050, 9, 700)
+_NUM_USED = (4603, 17, 1021, 2999, 130, 2050, 9, 700)
 """Tokens in the cache of each page: realistic and short pages. Few of the numbers are
 multiples of the operator's block size."""
 _NUM_QUERIES = (1, 5, 9)
@@ -96,12 +96,12 @@ def lay_out_segments(used: Sequence[int], gap: int = _GAP) -> tuple[list[int], i
     return starts, free
 
 
-def attention_cases(
+def generate_cases(
     heads: HeadGeometry,
     device: torch.device,
     dtype: torch.dtype,
     *,
-    used: Sequence[int] = _USED,
+    used: Sequence[int] = _NUM_USED,
     chunk: int = _CHUNK,
     spare_positions: int = _SPARE_POSITIONS,
 ) -> Iterable[AttentionCase]:
@@ -139,9 +139,11 @@ def make_case(
     device: torch.device,
     dtype: torch.dtype,
 ) -> AttentionCase:
-    """Make pages with so many queries and so many positions in use, in any order.
+    """Make a step with a page for each pair of a number in `queries` and in `used`.
 
-    A page with more queries than positions gets as many positions. With
+    `queries` are numbers of tokens in the step, and `used` are numbers of cache
+    positions in use. A page with more queries than positions gets as many positions.
+    The order of the segments differs from that of the pages. With
     `spare_positions` behind the segments, the bound of positions is their end; else it
     is the longest page.
     """

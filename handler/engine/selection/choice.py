@@ -21,7 +21,7 @@ from handler.engine.selection.fallback_search import FallbackSearch
 from handler.engine.selection.native_builder import (
     ChosenEngine,
     NativeBuilder,
-    drafter_factory,
+    make_drafter_factory,
 )
 from handler.engine.selection.self_test import CudaSelfTest, SelfTest
 from handler.engine.steps import FIRST_STEP_SECONDS, StepTimer
@@ -29,7 +29,7 @@ from handler.errors import ModelLoadError
 from handler.profiles import PROFILES
 from handler.settings import EngineSettings
 
-__all__ = ["ChosenEngine", "choose_engine", "drafter_factory"]
+__all__ = ["ChosenEngine", "choose_engine", "make_drafter_factory"]
 
 _GENERATE_SEQUENCES = 1
 
@@ -54,19 +54,19 @@ def choose_engine(
     if the device has no memory for the cache, and DeviceLostError if a check made the
     device unusable.
     """
-    unknown = _unsupported_part(model)
-    is_known = unknown is None
-    if settings.engine == "native" and not is_known:
+    unsupported = _find_unsupported_part(model)
+    is_supported = unsupported is None
+    if settings.engine == "native" and not is_supported:
         raise ModelLoadError(
-            f"the native engine does not support {unknown}: set engine to auto or "
+            f"the native engine does not support {unsupported}: set engine to auto or "
             "generate"
         )
     # On a CPU the first step has no limit, because its time depends on the CPU.
-    is_processor = model.device.type == "cpu"
-    steps = StepTimer(first_limit_seconds=None if is_processor else FIRST_STEP_SECONDS)
-    if settings.engine == "generate" or not is_known:
-        return _choose_generate(model, settings, profile, steps)
-    if self_test is None and not is_processor:
+    is_cpu = model.device.type == "cpu"
+    steps = StepTimer(first_limit_seconds=None if is_cpu else FIRST_STEP_SECONDS)
+    if settings.engine == "generate" or not is_supported:
+        return _build_generate_engine(model, settings, profile, steps)
+    if self_test is None and not is_cpu:
         self_test = CudaSelfTest(model, settings, PROFILES[profile])
     if self_test is None:
         builder = NativeBuilder(model, settings, profile, steps, record)
@@ -89,7 +89,7 @@ def choose_engine(
 
     def build(mode: ExecutionMode) -> ChosenEngine:
         if mode.engine == "generate":
-            return _choose_generate(model, settings, profile, steps)
+            return _build_generate_engine(model, settings, profile, steps)
         return prepare_builder().build_tested(mode, self_test, search)
 
     modes = list_modes(settings, has_operator=self_test.has_operator)
@@ -97,7 +97,7 @@ def choose_engine(
     return replace(chosen, fallbacks=(*search.fallbacks, *chosen.fallbacks))
 
 
-def _unsupported_part(model: Model) -> str | None:
+def _find_unsupported_part(model: Model) -> str | None:
     """Name a part of the model that the native engine does not support, or None."""
     model_type = model.module.config.model_type
     if model_type not in KNOWN_MODEL_TYPES:
@@ -105,7 +105,7 @@ def _unsupported_part(model: Model) -> str | None:
     return find_unsupported_feature(model.module)
 
 
-def _choose_generate(
+def _build_generate_engine(
     model: Model, settings: EngineSettings, profile: str, steps: StepTimer
 ) -> ChosenEngine:
     count = settings.max_sequences or _GENERATE_SEQUENCES

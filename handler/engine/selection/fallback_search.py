@@ -47,9 +47,10 @@ class FallbackSearch(Generic[T]):
     ) -> T:
         """Return the result of `build` for the first mode that does not raise.
 
-        `build` also runs the checks, each within `checking`. ModelLoadError and the
-        error of the last mode pass through; DeviceLostError is raised if the device is
-        not usable after a failure.
+        `build` also runs the checks, each within `checking`. After a failure, logs it,
+        adds what is given up to `fallbacks`, and skips the modes that use it.
+        ModelLoadError and the error of the last mode pass through; DeviceLostError is
+        raised if the device is not usable after a failure.
         """
         rest = list(modes)
         while True:
@@ -63,8 +64,8 @@ class FallbackSearch(Generic[T]):
                 if not rest:
                     raise
                 check, self._check = self._check, None
-                fallback = _fallback_after(error, check, mode)
-                rest = _remaining(rest, fallback)
+                fallback = _choose_fallback(error, check, mode)
+                rest = _select_remaining_modes(rest, fallback)
                 _log_failure(error, check, fallback, mode, rest[0])
             # Outside the except block, so that the exception no longer holds memory.
             if not self.recover():
@@ -76,7 +77,10 @@ class FallbackSearch(Generic[T]):
 
     @contextmanager
     def checking(self, check: Check) -> Iterator[None]:
-        """Announce a check before it begins, and announce its end unless it raises."""
+        """Announce a check before it begins.
+
+        Unless the body raises, announces the end of the check and adds it to `passed`.
+        """
         self._check = check
         self.announce(check)
         yield
@@ -85,7 +89,7 @@ class FallbackSearch(Generic[T]):
         self.announce(None)
 
 
-def _fallback_after(
+def _choose_fallback(
     error: Exception, check: Check | None, mode: ExecutionMode
 ) -> Fallback:
     """Return what to give up after a failure in a mode.
@@ -110,9 +114,10 @@ def _fallback_after(
     return Fallback.ENGINE_GENERATE
 
 
-def _remaining(
+def _select_remaining_modes(
     modes: Sequence[ExecutionMode], fallback: Fallback
 ) -> list[ExecutionMode]:
+    """Return the modes that do not use what was given up."""
     if fallback is Fallback.ENGINE_GENERATE:
         return [mode for mode in modes if mode.engine != "native"]
     if fallback in (
@@ -132,6 +137,7 @@ def _log_failure(
     mode: ExecutionMode,
     to: ExecutionMode,
 ) -> None:
+    """Log a failed check or build, with the mode that is tried next (`to`)."""
     facts: dict[str, object] = {
         "check": check,
         "fallback": fallback,

@@ -47,12 +47,12 @@ def check_forward(model: Model, runner: TorchRunner) -> float:
     cache, which belong to no page yet. Raises SelfTestError if an error is above
     LARGEST_DEVIATION, or above LARGEST_DEEP_DEVIATION after the first layer.
     """
-    page = _noise_page()
+    page = _make_noise_page()
     inputs = model.prepare_inputs(page, _PROMPT)
     prompt = runner.tokenise(EngineRequest("self-test", "self-test", page, _PROMPT, 1))
     errors = [_check_image(model.module, runner, prompt, inputs)]
 
-    row = _row_tokens(inputs.input_ids, model.image_token_id)
+    row = _draw_row_tokens(inputs.input_ids, model.image_token_id)
     expected = _compute_reference(model, inputs, row)
     chosen = _prefill(runner, prompt)
     logits = expected.logits[0].float()
@@ -62,10 +62,10 @@ def check_forward(model: Model, runner: TorchRunner) -> float:
     )
     actual = runner.compute_logits(numbers)[0]
     errors.append(_check_cache(runner, expected.past_key_values, prompt))
-    lacking = logits[0].max() - logits[0, chosen]
+    shortfall = logits[0].max() - logits[0, chosen]
     _compare(
         f"token behind {prompt.num_tokens} tokens",
-        float(lacking / logits[0].abs().max()),
+        float(shortfall / logits[0].abs().max()),
         _LARGEST_SHORTFALL,
     )
     errors.append(
@@ -78,7 +78,7 @@ def check_forward(model: Model, runner: TorchRunner) -> float:
     return max(errors)
 
 
-def _noise_page() -> Page:
+def _make_noise_page() -> Page:
     """Make a page of random pixels, because blank patches would hide a wrong order."""
     generator = torch.Generator().manual_seed(1)
     size = (_HEIGHT, _WIDTH, 3)
@@ -86,7 +86,7 @@ def _noise_page() -> Page:
     return Page(1, _WIDTH, _HEIGHT, _WIDTH, _HEIGHT, pixels.numpy().tobytes())
 
 
-def _row_tokens(input_ids: torch.Tensor, image_token_id: int) -> torch.Tensor:
+def _draw_row_tokens(input_ids: torch.Tensor, image_token_id: int) -> torch.Tensor:
     """Draw [_ROW_WIDTH] tokens from those of the prompt's text."""
     text_ids = input_ids[input_ids != image_token_id]
     generator = torch.Generator().manual_seed(2)
@@ -97,7 +97,10 @@ def _row_tokens(input_ids: torch.Tensor, image_token_id: int) -> torch.Tensor:
 def _check_image(
     module: Any, runner: TorchRunner, prompt: TorchPrompt, inputs: Inputs
 ) -> float:
-    """Compare the encoded images; the prompt keeps the runner's."""
+    """Encode the image with the runner and with transformers; return the largest error.
+
+    The prompt keeps the image that the runner has encoded. Raises SelfTestError.
+    """
     while not runner.encode(prompt):
         pass
     assert prompt.encoded is not None
@@ -138,14 +141,17 @@ def _compute_reference(model: Model, inputs: Inputs, row: torch.Tensor) -> Any:
 
 
 def _check_cache(runner: TorchRunner, expected: Any, prompt: TorchPrompt) -> float:
-    """Compare each layer's keys and values of the image, the text and the row."""
+    """Compare each layer's keys and values of the image, the text and the row.
+
+    Returns the largest error, or raises SelfTestError.
+    """
     num_tokens = prompt.num_tokens + _ROW_WIDTH
     numbers = torch.arange(num_tokens)
     is_image = torch.nn.functional.pad(prompt.is_image, (0, _ROW_WIDTH))
     is_row = numbers >= prompt.num_tokens
     groups = {
-        name: numbers[of_group].to(runner.cache.keys[0].device)
-        for name, of_group in (
+        name: numbers[is_in_group].to(runner.cache.keys[0].device)
+        for name, is_in_group in (
             ("image", is_image),
             ("text", ~is_image & ~is_row),
             ("row", is_row),
@@ -153,15 +159,18 @@ def _check_cache(runner: TorchRunner, expected: Any, prompt: TorchPrompt) -> flo
     }
     return max(
         _compare(
-            f"{what} of the {name}, layer {index}",
+            f"{kind} of the {name}, layer {index}",
             _deviation(
-                held[index].index_select(0, group),
-                getattr(layer, what)[0].transpose(0, 1).index_select(0, group),
+                cached[index].index_select(0, group),
+                getattr(layer, kind)[0].transpose(0, 1).index_select(0, group),
             ),
             LARGEST_DEVIATION if index == 0 else LARGEST_DEEP_DEVIATION,
         )
         for index, layer in enumerate(expected.layers)
-        for what, held in (("keys", runner.cache.keys), ("values", runner.cache.values))
+        for kind, cached in (
+            ("keys", runner.cache.keys),
+            ("values", runner.cache.values),
+        )
         for name, group in groups.items()
     )
 
@@ -182,6 +191,10 @@ def _centred(logits: torch.Tensor) -> torch.Tensor:
 
 
 def _deviation(actual: torch.Tensor, expected: torch.Tensor) -> float:
+    """Return the root mean square of the error, as a share of that of `expected`.
+
+    It is infinite if a value is not finite, or if the shapes differ.
+    """
     expected = expected.float()
     if actual.shape != expected.shape:
         return math.inf

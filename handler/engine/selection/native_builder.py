@@ -11,9 +11,9 @@ from handler.engine.batching.attempts import RETRIES
 from handler.engine.batching.memory_plan import PROMPT_TOKENS, shrunk_cache_tokens
 from handler.engine.batching.native import BatchingOptions, NativeEngine
 from handler.engine.device.capacity import (
+    choose_verified_tokens,
     find_room,
     largest_image_pixels,
-    verified_tokens,
 )
 from handler.engine.device.graphs import Record, Shape, list_shapes, make_cuda_recorder
 from handler.engine.device.model import Model
@@ -31,7 +31,7 @@ from handler.errors import ModelLoadError, OutOfMemoryError
 from handler.profiles import PROFILES
 from handler.settings import EngineSettings
 
-__all__ = ["ChosenEngine", "NativeBuilder", "drafter_factory"]
+__all__ = ["ChosenEngine", "NativeBuilder", "make_drafter_factory"]
 
 logger = logging.getLogger(__name__)
 
@@ -73,8 +73,8 @@ class NativeBuilder:
         # allocator.
         pack_text_model(model.module.model.language_model)
         self._max_drafts = settings.draft_tokens or 0
-        self._max_verified = verified_tokens(model)
-        room = find_room(model, settings, PROFILES[profile], self._shapes_for)
+        self._max_verified = choose_verified_tokens(model)
+        room = find_room(model, settings, PROFILES[profile], self._list_shapes)
         self._room = room
         self._cache_tokens = room.cache_tokens
         self._fallbacks: tuple[Fallback, ...] = ()
@@ -106,7 +106,8 @@ class NativeBuilder:
         """Build the engine of a mode, and run the checks that have not passed yet.
 
         Reduces the cache until the largest image fits beside it. Raises SelfTestError
-        if a check fails, and the errors of `_reduce_cache`.
+        if a check finds a wrong result, OutOfMemoryError or ModelLoadError if the cache
+        would become too small, and any error of the device.
         """
         if mode.attention == "flash" and Check.ATTENTION not in search.passed:
             with search.checking(Check.ATTENTION):
@@ -117,7 +118,7 @@ class NativeBuilder:
                 with search.checking(Check.CUDA_GRAPHS):
                     runner = self._build_runner(
                         mode,
-                        self._shapes_for(self._options.max_sequences),
+                        self._list_shapes(self._options.max_sequences),
                         self_test.check_graphs,
                     )
                     self_test.check_graphs(runner)
@@ -139,14 +140,14 @@ class NativeBuilder:
     def _build_runner(
         self,
         mode: ExecutionMode,
-        of_shapes: Sequence[Shape],
+        graph_shapes: Sequence[Shape],
         check_graphs: Callable[[TorchRunner], None] | None = None,
     ) -> TorchRunner:
         return TorchRunner(
             self._model,
             self._cache_tokens,
             max_page_tokens=self._max_page_tokens,
-            graph_shapes=of_shapes,
+            graph_shapes=graph_shapes,
             record=self._record,
             check_graphs=check_graphs,
             # None uses the operator if the device has it; False forces torch's own.
@@ -171,7 +172,7 @@ class NativeBuilder:
                 f"{self._model.device}"
             ) from error
 
-    def _shapes_for(self, max_rows: int) -> list[Shape]:
+    def _list_shapes(self, max_rows: int) -> list[Shape]:
         return list_shapes(
             max_rows, max_drafts=self._max_drafts, max_verified=self._max_verified
         )
@@ -180,7 +181,7 @@ class NativeBuilder:
         engine = NativeEngine(
             runner,
             self._options,
-            create_drafter=drafter_factory(self._model),
+            create_drafter=make_drafter_factory(self._model),
             steps=self._steps,
         )
         return ChosenEngine(
@@ -194,7 +195,7 @@ class NativeBuilder:
         )
 
     def _reduce_cache(self, mode: ExecutionMode) -> None:
-        """Make the next cache smaller.
+        """Make the next cache smaller, log it and add the fallback CACHE_REDUCED.
 
         If it would become too small, raises OutOfMemoryError if the mode has graphs,
         because a mode without them has more memory, and otherwise ModelLoadError.
@@ -250,13 +251,13 @@ class _PlainTokenizer:
         return str(self._tokenizer.decode(list(ids)))
 
 
-def drafter_factory(model: Model) -> Callable[[EngineRequest], Drafter]:
-    """Return a function that makes a page's drafter, with the model's tokenizer."""
+def make_drafter_factory(model: Model) -> Callable[[EngineRequest], Drafter]:
+    """Return a function that makes the drafter of a page."""
     tokenizer = _PlainTokenizer(model.tokenizer)
 
-    def drafter(request: EngineRequest) -> Drafter:
+    def create_drafter(request: EngineRequest) -> Drafter:
         return Drafter(
             tokenizer, text_layer=request.page.text_layer, prompt=request.prompt
         )
 
-    return drafter
+    return create_drafter

@@ -28,8 +28,8 @@ from handler.engine.fallbacks import Check, SelfTestError
 from handler.engine.request import EngineRequest
 from handler.engine.selection.attention_check import (
     HeadGeometry,
-    attention_cases,
     check_attention,
+    generate_cases,
     relative_error,
 )
 from handler.engine.selection.forward_check import check_forward
@@ -43,7 +43,7 @@ __all__ = [
     "SelfTest",
     "check_graphs",
     "fits_largest_image",
-    "is_device_usable",
+    "free_and_probe_device",
 ]
 
 logger = logging.getLogger(__name__)
@@ -90,7 +90,7 @@ def check_graphs(
                 ]
                 for first in (0, num_rows)
             )
-            tokens, logits = (found.clone() for found in graphs.run(recorded, shape))
+            tokens, logits = (output.clone() for output in graphs.run(recorded, shape))
             expected = compute_logits(graphs.prepare_numbers(eager, shape))[:num_rows]
             error = _step_error(tokens, logits, expected.float())
             if error > LARGEST_LOGIT_ERROR:
@@ -124,7 +124,8 @@ def fits_largest_image(
 ) -> bool:
     """Encode a blank page of `max_pixels`, and prefill its first tokens.
 
-    Returns False if the device does not have enough memory.
+    Writes to the first positions of the cache, and releases the image. Returns False if
+    the device does not have enough memory.
     """
     width, height = _largest_size(max_pixels)
     pixels = b"\xff" * (width * height * 3)
@@ -175,7 +176,7 @@ class SelfTest(Protocol):
 
 
 class CudaSelfTest:
-    """Self-test of a model on a CUDA device.
+    """Self-test of a model on a CUDA device; see `SelfTest` for the methods.
 
     `max_pixels` is the size of the largest image that the memory plan allows for.
     """
@@ -197,9 +198,13 @@ class CudaSelfTest:
         self.has_operator = has_operator(model.device, self._dtype)
 
     def check_attention(self) -> None:
+        """Check the attention operator, and log its largest error.
+
+        Raises SelfTestError if it is too large. Releases torch's unused memory.
+        """
         heads = HeadGeometry.of(self._model.module.config.get_text_config())
         started = time.monotonic()
-        cases = attention_cases(heads, self._model.device, self._dtype)
+        cases = generate_cases(heads, self._model.device, self._dtype)
         error = check_attention(attend_by_operator, cases)
         # Free cached memory for the KV cache, which is allocated next.
         torch.cuda.empty_cache()
@@ -207,6 +212,10 @@ class CudaSelfTest:
         _log_passed(Check.ATTENTION, started, error=round(error, 5))
 
     def check_graphs(self, runner: TorchRunner) -> None:
+        """Check the recorded steps, and log their largest error.
+
+        Raises SelfTestError if it is too large.
+        """
         started = time.monotonic()
         config = self._model.module.config.get_text_config()
         error = check_graphs(
@@ -218,11 +227,16 @@ class CudaSelfTest:
         _log_passed(Check.CUDA_GRAPHS, started, error=round(error, 5))
 
     def check_forward(self, runner: TorchRunner) -> None:
+        """Check the forward pass, and log its largest error.
+
+        Raises SelfTestError if it is too large.
+        """
         started = time.monotonic()
         error = check_forward(self._model, runner)
         _log_passed(Check.FORWARD, started, error=round(error, 5))
 
     def fits_largest_image(self, runner: TorchRunner) -> bool:
+        """Return whether the largest image fits, and log the peak memory if it does."""
         device, started = self._model.device, time.monotonic()
         torch.cuda.reset_peak_memory_stats(device)
         fits = fits_largest_image(
@@ -239,8 +253,11 @@ class CudaSelfTest:
         return fits
 
     def recover(self) -> bool:
-        """Release memory as SelfTest requires, and log how much remains reserved."""
-        if not is_device_usable(self._model.device):
+        """Release unused memory, and log how much torch still reserves.
+
+        Returns False, without the log line, if the device does not compute any more.
+        """
+        if not free_and_probe_device(self._model.device):
             return False
         # The difference is the memory of workspaces and of a failed capture.
         reserved = self._count_reserved(self._model.device)
@@ -254,11 +271,11 @@ class CudaSelfTest:
         return True
 
 
-def is_device_usable(
+def free_and_probe_device(
     device: torch.device,
     copy: Callable[[torch.device, torch.Tensor], torch.Tensor] = copy_to,
 ) -> bool:
-    """Free unused memory of a device, and return whether it still computes.
+    """Free unused memory of a device, and return whether the device still computes.
 
     The probe copies from pinned memory, draws a random number and adds. It fails after
     an error that destroyed the CUDA context, and if a failed capture left one of
@@ -279,5 +296,6 @@ def is_device_usable(
 
 
 def _log_passed(check: Check, started: float, **numbers: float) -> None:
+    """Log that a check has passed, with its time since `started` and its results."""
     seconds = round(time.monotonic() - started, 3)
     logger.info("self-test", extra={"check": check, "seconds": seconds, **numbers})

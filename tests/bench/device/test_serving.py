@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bench.device.serving import CheckTimes, compare_memory
 from bench.geometry import CHANDRA
-from handler.engine.device.capacity import plan_loaded
+from handler.engine.device.capacity import plan_loaded_model
 from handler.engine.fallbacks import Check
 from handler.settings import EngineSettings
 
@@ -35,7 +35,7 @@ def test_each_check_has_the_time_of_all_its_tries():
 
 
 def test_memory_is_compared_term_by_term():
-    plan = plan_loaded(
+    plan = plan_loaded_model(
         CHANDRA.config(),
         EngineSettings(),
         CHANDRA.profile,

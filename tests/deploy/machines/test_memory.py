@@ -15,7 +15,7 @@ from deploy.machines.memory import (
     memory_plan_of,
 )
 from handler.engine.batching.memory_plan import CONTEXT_BYTES
-from handler.engine.device.capacity import plan_loaded
+from handler.engine.device.capacity import plan_loaded_model
 from handler.engine.device.graphs import Shape, list_shapes
 from handler.profiles import PROFILES
 from handler.settings import read_settings
@@ -76,7 +76,7 @@ def test_plan_equals_the_engines_plan(gpu, environment):
     plan = gpu_memory_plan(gpu, 17.5, environment)
     # The engine starts from the memory that weights and CUDA context leave free.
     beside = 17_500_000_000 + CONTEXT_BYTES
-    engine = plan_loaded(
+    engine = plan_loaded_model(
         CHANDRA.config(),
         settings,
         PROFILES["chandra"],

@@ -18,6 +18,8 @@ WRONG = ord("?")
 
 @dataclass(eq=False)
 class ScriptedPrompt:
+    """Prompt of `length` tokens, with the scripts of greedy and of sampled output."""
+
     name: str
     length: int
     scripts: list[list[int]]

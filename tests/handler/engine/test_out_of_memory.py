@@ -55,17 +55,17 @@ def create_engine(
     )
 
 
-def submit(running: Any, answers: dict[str, str]) -> None:
+def submit_pages(engine: Any, answers: dict[str, str]) -> None:
     for name, answer in answers.items():
-        running.submit(engine_request(name, answer))
+        engine.submit(engine_request(name, answer))
 
 
-def run_engine(running: Any) -> dict[str, EngineOutput]:
+def run_engine(engine: Any) -> dict[str, EngineOutput]:
     ended: dict[str, EngineOutput] = {}
     for _ in range(10_000):
-        if not running.has_work:
+        if not engine.has_work:
             return ended
-        for output in running.step(lambda: None):
+        for output in engine.step(lambda: None):
             assert output.engine_request_id not in ended
             ended[output.engine_request_id] = output
     raise AssertionError("the pages do not end")
@@ -81,36 +81,36 @@ def texts(ended: dict[str, EngineOutput]) -> dict[str, str]:
 )
 def test_outputs_do_not_change_after_a_shortage(call, max_drafts):
     runner = create_failing_runner(call)
-    running = create_engine(runner, max_drafts=max_drafts, max_prefill_tokens=7)
-    submit(running, ANSWERS)
+    engine = create_engine(runner, max_drafts=max_drafts, max_prefill_tokens=7)
+    submit_pages(engine, ANSWERS)
 
-    ended = run_engine(running)
+    ended = run_engine(engine)
 
     assert runner.calls[call[0]] > call[1], "no call failed, so the test shows nothing"
     assert texts(ended) == ANSWERS
     assert runner.num_cache_positions == 200
-    assert running._scheduler._pool.num_free == 200
+    assert engine._scheduler._pool.num_free == 200
 
 
 @pytest.mark.parametrize("number", [0, 2])
 def test_submit_without_memory_shrinks_the_cache(number):
     runner = create_failing_runner(("tokenise", number))
-    running = create_engine(runner)
+    engine = create_engine(runner)
     answers = dict(ANSWERS)
-    submit(running, {"a": answers["a"], "b": answers["b"]})
-    running.step(lambda: None)
-    submit(running, {"c": answers["c"], "d": answers["d"]})
+    submit_pages(engine, {"a": answers["a"], "b": answers["b"]})
+    engine.step(lambda: None)
+    submit_pages(engine, {"c": answers["c"], "d": answers["d"]})
 
-    assert texts(run_engine(running)) == ANSWERS
+    assert texts(run_engine(engine)) == ANSWERS
     assert runner.num_cache_positions == 200
 
 
 def test_page_that_cannot_be_submitted_fails_alone():
     runner = create_failing_runner(("tokenise", 1), ("tokenise", 2))
-    running = create_engine(runner)
-    submit(running, ANSWERS)
+    engine = create_engine(runner)
+    submit_pages(engine, ANSWERS)
 
-    ended = run_engine(running)
+    ended = run_engine(engine)
 
     assert ended["b"].error is not None
     assert ended["b"].error.code == "out_of_memory"
@@ -119,11 +119,11 @@ def test_page_that_cannot_be_submitted_fails_alone():
 
 def test_a_move_without_memory_restarts_all_pages():
     runner = create_failing_runner(("move", 0))
-    running = create_engine(runner)
+    engine = create_engine(runner)
     answers = {name: name * 90 for name in "abc"}
-    submit(running, answers)
+    submit_pages(engine, answers)
 
-    ended = run_engine(running)
+    ended = run_engine(engine)
 
     assert runner.calls["move"] > 0, "nothing moved, so the test shows nothing"
     assert texts(ended) == answers
@@ -132,34 +132,40 @@ def test_a_move_without_memory_restarts_all_pages():
 
 def test_a_second_move_without_memory_raises():
     runner = create_failing_runner(("move", 0), ("move", 1), smaller=350)
-    running = create_engine(runner)
-    submit(running, {name: name * 20 * n for n, name in enumerate("abcdefg", 1)})
+    engine = create_engine(runner)
+    submit_pages(engine, {name: name * 20 * n for n, name in enumerate("abcdefg", 1)})
 
     with pytest.raises(OutOfMemoryError):
-        run_engine(running)
+        run_engine(engine)
 
 
 @pytest.mark.parametrize("call", ["encode", "prefill", "decode"])
 def test_a_second_shortage_fails_one_page(call):
     runner = create_failing_runner((call, 1), (call, 3))
-    running = create_engine(runner)
-    submit(running, ANSWERS)
+    engine = create_engine(runner)
+    submit_pages(engine, ANSWERS)
 
-    ended = run_engine(running)
+    ended = run_engine(engine)
 
-    failed = [g for g in ended.values() if g.finish_reason is FinishReason.ERROR]
-    assert [g.error.code for g in failed if g.error] == ["out_of_memory"]
+    failed = [
+        output
+        for output in ended.values()
+        if output.finish_reason is FinishReason.ERROR
+    ]
+    assert [output.error.code for output in failed if output.error] == ["out_of_memory"]
     assert runner.num_cache_positions == 200
-    output_tokens = {n: g.text for n, g in ended.items() if g not in failed}
-    assert output_tokens == {name: ANSWERS[name] for name in output_tokens}
+    other_texts = {
+        n: output.text for n, output in ended.items() if output not in failed
+    }
+    assert other_texts == {name: ANSWERS[name] for name in other_texts}
 
 
 def test_a_page_fails_if_the_cache_cannot_shrink():
     runner = create_failing_runner(("decode", 2), smaller=None)
-    running = create_engine(runner)
-    submit(running, ANSWERS)
+    engine = create_engine(runner)
+    submit_pages(engine, ANSWERS)
 
-    ended = run_engine(running)
+    ended = run_engine(engine)
 
     reasons = [output.finish_reason for output in ended.values()]
     assert reasons.count(FinishReason.ERROR) == 1
@@ -168,11 +174,11 @@ def test_a_page_fails_if_the_cache_cannot_shrink():
 
 def test_a_prompt_too_long_for_the_smaller_cache_fails():
     runner = create_failing_runner(("decode", 1))
-    running = create_engine(runner)
-    running.submit(engine_request("long", "yes", prompt=250))
-    running.submit(engine_request("short", "no" * 9))
+    engine = create_engine(runner)
+    engine.submit(engine_request("long", "yes", prompt=250))
+    engine.submit(engine_request("short", "no" * 9))
 
-    ended = run_engine(running)
+    ended = run_engine(engine)
 
     assert ended["short"].text == "no" * 9
     assert ended["long"].error is not None
@@ -183,20 +189,20 @@ def test_a_prompt_too_long_for_the_smaller_cache_fails():
 @pytest.mark.parametrize("num_tokens", [5, 150, 230])
 def test_output_is_cut_off_at_the_smaller_cache(num_tokens):
     runner = create_failing_runner(("decode", num_tokens))
-    running = create_engine(runner)
-    running.submit(engine_request("a", "x" * 300, prompt=40))
+    engine = create_engine(runner)
+    engine.submit(engine_request("a", "x" * 300, prompt=40))
 
-    [ended] = run_engine(running).values()
+    [ended] = run_engine(engine).values()
 
     assert ended.text == "x" * 160
     assert ended.finish_reason is FinishReason.LENGTH
 
 
 def test_a_shrunk_cache_is_logged_with_its_sizes(caplog):
-    running = create_engine(create_failing_runner(("decode", 3)))
-    submit(running, ANSWERS)
+    engine = create_engine(create_failing_runner(("decode", 3)))
+    submit_pages(engine, ANSWERS)
 
-    run_engine(running)
+    run_engine(engine)
 
     [record] = [r for r in caplog.records if "cache shrunk" in r.message]
     assert (record.tokens_before, record.tokens_after) == (400, 200)
@@ -211,15 +217,15 @@ def test_random_pages_survive_a_random_shortage(seed):
         smaller=rng.randint(120, 300),
     )
     answers = {str(n): "abc"[n % 3] * rng.randint(1, 90) for n in range(12)}
-    running = create_engine(
+    engine = create_engine(
         runner,
         max_drafts=rng.choice([0, 3]),
         max_sequences=rng.randint(1, 6),
         max_prefill_tokens=rng.randint(1, 40),
     )
-    submit(running, answers)
+    submit_pages(engine, answers)
 
-    ended = run_engine(running)
+    ended = run_engine(engine)
 
     assert texts(ended) == answers
-    assert running._scheduler._pool.num_free == runner.num_cache_positions
+    assert engine._scheduler._pool.num_free == runner.num_cache_positions

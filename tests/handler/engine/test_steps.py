@@ -32,17 +32,17 @@ def run_step(
 def is_hung(timer: StepTimer, clock: Clock, seconds: float) -> bool:
     """Return whether the running step has hung after `seconds` more."""
     clock.now += seconds
-    step = timer.running()
+    step = timer.measure_running_step()
     assert step is not None
     return step.is_hung
 
 
 def test_idle_engine_runs_no_step(timer, clock):
-    assert timer.running() is None
+    assert timer.measure_running_step() is None
 
     run_step(timer, clock, DECODE, 0.1)
 
-    assert timer.running() is None
+    assert timer.measure_running_step() is None
 
 
 def test_step_hangs_after_ten_seconds_if_others_were_short(timer, clock):
@@ -116,7 +116,7 @@ def test_next_step_ends_the_one_before(timer, clock):
 
     timer.start(DECODE)
 
-    step = timer.running()
+    step = timer.measure_running_step()
     assert (step.kind, step.limit_seconds) == (DECODE, 20.0)
 
 
@@ -126,7 +126,7 @@ def test_step_beyond_its_limit_raises_the_limit_tenfold_at_most(timer, clock):
 
     timer.start(DECODE)
 
-    assert timer.running().limit_seconds == 100.0
+    assert timer.measure_running_step().limit_seconds == 100.0
 
 
 def test_time_while_the_process_was_stopped_is_ignored(timer, clock):
@@ -144,7 +144,7 @@ def test_step_while_the_process_was_stopped_sets_no_limit(timer, clock):
     run_step(timer, clock, DECODE, 60.0)
 
     timer.start(DECODE)
-    assert timer.running().limit_seconds == 10.0
+    assert timer.measure_running_step().limit_seconds == 10.0
 
 
 def test_ticking_process_can_hang(timer, clock):
@@ -154,4 +154,4 @@ def test_ticking_process_can_hang(timer, clock):
         clock.now += 1.0
         timer.tick(1.0)
 
-    assert timer.running().is_hung
+    assert timer.measure_running_step().is_hung

@@ -28,7 +28,7 @@ Attend = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 """Query, key and value [1, heads, n, head_dim] to [1, heads, n, head_dim]."""
 
 _FUSED = (SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION)
-_CHOICES: tuple[tuple[SDPBackend, ...], ...] = (
+_KERNEL_SETS: tuple[tuple[SDPBackend, ...], ...] = (
     _FUSED,
     (SDPBackend.EFFICIENT_ATTENTION,),
     (),
@@ -49,8 +49,8 @@ class VisionAttention:
         self, device: torch.device, attend: Attend = scaled_dot_product_attention
     ) -> None:
         self._attend = attend
-        self._choices: Sequence[tuple[SDPBackend, ...]] = (
-            _CHOICES if device.type == "cuda" else _CHOICES[-1:]
+        self._kernel_sets: Sequence[tuple[SDPBackend, ...]] = (
+            _KERNEL_SETS if device.type == "cuda" else _KERNEL_SETS[-1:]
         )
 
     def __call__(
@@ -58,28 +58,28 @@ class VisionAttention:
     ) -> torch.Tensor:
         """Attend without a mask; all tensors are [1, heads, n, head_dim].
 
-        Raises torch's error when no kernel is left. An error that says that there is no
-        memory passes through at once.
+        Logs a warning when a set of kernels fails and the next one is tried. Raises
+        torch's error when no kernel is left, and an out-of-memory error at once.
         """
         while True:
             try:
-                with _allowed(self._choices[0]):
+                with _allow_kernels(self._kernel_sets[0]):
                     return self._attend(query, key, value)
             except RuntimeError as error:
-                if len(self._choices) == 1 or is_out_of_memory(error):
+                if len(self._kernel_sets) == 1 or is_out_of_memory(error):
                     raise
-                self._choices = self._choices[1:]
+                self._kernel_sets = self._kernel_sets[1:]
                 logger.warning(
                     "vision attention falls back",
                     extra={
                         "reason": str(error),
-                        "allowed": [kernel.name for kernel in self._choices[0]]
+                        "allowed": [kernel.name for kernel in self._kernel_sets[0]]
                         or "any",
                     },
                 )
 
 
-def _allowed(kernels: Sequence[SDPBackend]) -> AbstractContextManager[None]:
+def _allow_kernels(kernels: Sequence[SDPBackend]) -> AbstractContextManager[None]:
     return sdpa_kernel(list(kernels)) if kernels else nullcontext()
 
 

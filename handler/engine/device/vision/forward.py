@@ -96,15 +96,20 @@ class VisionForward:
         if num_frames != 1:
             raise ValueError(f"an image has one frame, not {num_frames}")
         rows, columns = patch_coordinates(num_rows, num_columns, self._merge_size)
-        cos, sin = self._rotations(rows, columns, max(num_rows, num_columns))
+        cos, sin = self._compute_rotations(rows, columns, max(num_rows, num_columns))
         bias = self._visual.patch_embed.proj.bias
         hidden = linear(patches.to(self._weight.dtype), self._weight.flatten(1), bias)
-        hidden += self._positions(rows, columns, num_rows, num_columns).to(hidden.dtype)
+        hidden += self._embed_positions(rows, columns, num_rows, num_columns).to(
+            hidden.dtype
+        )
         return PartialEncoding(hidden, cos, sin)
 
     @torch.inference_mode()
     def advance(self, encoding: PartialEncoding, count: int) -> bool:
-        """Compute at most `count` more blocks; return whether all are computed."""
+        """Compute at most `count` more blocks; return whether all are computed.
+
+        Updates `encoding` in place.
+        """
         end = min(encoding.num_blocks + count, self.num_blocks)
         for number in range(encoding.num_blocks, end):
             self._run_block(self._visual.blocks[number], encoding)
@@ -123,11 +128,11 @@ class VisionForward:
         hidden = encoding.hidden
         # Nested calls, so that each result is released once the next one exists.
         hidden += block.attn.proj(
-            self._attention(block.attn.qkv(block.norm1(hidden)), encoding)
+            self._compute_attention(block.attn.qkv(block.norm1(hidden)), encoding)
         )
         hidden += block.mlp(block.norm2(hidden))
 
-    def _attention(
+    def _compute_attention(
         self, packed: torch.Tensor, encoding: PartialEncoding
     ) -> torch.Tensor:
         """Attend with queries, keys and values [n, 3 * width]; return [n, width].
@@ -147,7 +152,7 @@ class VisionForward:
         attended = self._attend(query, key, value)
         return attended.squeeze(0).transpose(0, 1).reshape(num_patches, -1)
 
-    def _rotations(
+    def _compute_rotations(
         self, rows: torch.Tensor, columns: torch.Tensor, num_positions: int
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return cosines and signed sines of each patch's rotation, on the device."""
@@ -160,7 +165,7 @@ class VisionForward:
         cos, sin = cos.reshape(len(at), 1, 1, -1), sin.reshape(len(at), 1, 1, -1)
         return torch.cat([cos, cos], dim=-1), torch.cat([-sin, sin], dim=-1)
 
-    def _positions(
+    def _embed_positions(
         self,
         rows: torch.Tensor,
         columns: torch.Tensor,
@@ -168,11 +173,11 @@ class VisionForward:
         num_columns: int,
     ) -> torch.Tensor:
         """Return position embeddings [n, width] in float32, on the device."""
-        found = interpolate_positions(
+        interpolation = interpolate_positions(
             rows, columns, num_rows, num_columns, self._table_side
         )
-        indices = copy_to(self._device, found.indices).unbind(0)
-        weights = copy_to(self._device, found.weights).unsqueeze(-1).unbind(0)
+        indices = copy_to(self._device, interpolation.indices).unbind(0)
+        weights = copy_to(self._device, interpolation.weights).unsqueeze(-1).unbind(0)
         table = self._visual.pos_embed.weight
         # One neighbour at a time: all four at once would take four times the memory.
         total = embedding(indices[0], table) * weights[0]

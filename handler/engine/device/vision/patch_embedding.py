@@ -36,7 +36,7 @@ class PatchProjection(nn.Module):
 
 
 def replace_convolutions(module: nn.Module) -> int:
-    """Replace each patch projection in the module; return how many there were.
+    """Replace each patch projection in the module in place; return their number.
 
     A patch projection is a Conv3d named `proj` whose kernel equals its stride.
     """

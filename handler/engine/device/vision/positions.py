@@ -54,10 +54,10 @@ def interpolate_positions(
     The interpolation is bilinear with aligned corners: the first and last rows and
     columns of patches lie on those of the table.
     """
-    row_taps, row_weights = _taps(num_rows, table_side)
-    column_taps, column_weights = _taps(num_columns, table_side)
+    row_neighbours, row_weights = _find_neighbours(num_rows, table_side)
+    column_neighbours, column_weights = _find_neighbours(num_columns, table_side)
     indices = [
-        row_taps[i][rows] * table_side + column_taps[j][columns]
+        row_neighbours[i][rows] * table_side + column_neighbours[j][columns]
         for i in (0, 1)
         for j in (0, 1)
     ]
@@ -69,7 +69,7 @@ def interpolate_positions(
     return Interpolation(torch.stack(indices), torch.stack(weights))
 
 
-def _taps(size: int, side: int) -> tuple[torch.Tensor, torch.Tensor]:
+def _find_neighbours(size: int, side: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the two table neighbours of each of `size` positions, and their weights.
 
     Both are [2, size].
@@ -77,6 +77,6 @@ def _taps(size: int, side: int) -> tuple[torch.Tensor, torch.Tensor]:
     positions = torch.arange(size, dtype=torch.float32) * (side - 1) / max(size - 1, 1)
     floor = positions.floor()
     offsets = torch.arange(2)[:, None]
-    taps = (floor.long() + offsets).clamp(0, side - 1)
+    neighbours = (floor.long() + offsets).clamp(0, side - 1)
     weights = (1 - (positions - floor - offsets).abs()).clamp(min=0)
-    return taps, weights
+    return neighbours, weights

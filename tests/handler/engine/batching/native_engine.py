@@ -12,7 +12,7 @@ from tests.handler.engine.scripted import ScriptedRunner
 
 
 class FixedDrafts:
-    """Drafts of a script, each token with a probability of `acceptance`."""
+    """Drafts of a script; each token is correct with a probability of `acceptance`."""
 
     def __init__(self, script: str, acceptance: float = 1.0, seed: int = 0) -> None:
         self.script = [*script.encode(), 0]
@@ -50,6 +50,7 @@ def run_step(engine) -> Any:
 
 
 def run_engine(engine, pages: Iterable[EngineRequest] = ()) -> dict[str, Any]:
+    """Submit the pages, run steps until no work is left, and return outputs by id."""
     for page in pages:
         engine.submit(page)
     ended = {}
@@ -65,5 +66,6 @@ def texts(ended: dict[str, EngineOutput]) -> dict[str, str]:
 
 
 def is_memory_free(runner, engine) -> Any:
+    """Return whether no cache position is allocated and no image is held."""
     is_cache_free = engine._scheduler._pool.num_free == runner.num_cache_positions
     return is_cache_free and not runner.held

@@ -6,7 +6,7 @@ from hypothesis import given, strategies as st
 
 from handler.engine.batching.attempts import RETRIES, PageAttempt, PageAttempts
 from handler.engine.batching.repetition import find_repetition
-from handler.engine.request import GREEDY, FinishReason, Sampling, sampling_at
+from handler.engine.request import GREEDY, FinishReason, Sampling, choose_sampling
 from handler.profiles import PROFILES
 
 CLEAN = PageAttempt("<p>All of it.</p>", FinishReason.STOP, 8, None)
@@ -136,7 +136,7 @@ def test_attempts_end_with_a_clean_one_or_at_the_limit(starts, max_attempts):
 
 def test_retries_are_never_cooler_than_the_first_attempt():
     attempts = PageAttempts(
-        RETRIES["chandra-2"], max_attempts=9, first=sampling_at(0.5)
+        RETRIES["chandra-2"], max_attempts=9, first=choose_sampling(0.5)
     )
     temperatures = []
     while not attempts.is_over:
@@ -147,5 +147,5 @@ def test_retries_are_never_cooler_than_the_first_attempt():
 
 
 def test_very_low_temperature_is_greedy():
-    assert sampling_at(0.0) == sampling_at(1e-300) == GREEDY
-    assert sampling_at(0.01).temperature == 0.01
+    assert choose_sampling(0.0) == choose_sampling(1e-300) == GREEDY
+    assert choose_sampling(0.01).temperature == 0.01

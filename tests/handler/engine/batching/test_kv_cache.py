@@ -21,9 +21,9 @@ class CacheModel:
         self.num_named = 0
 
     def allocate(self, length: int) -> Any:
-        if (found := self.pool.allocate(length, self.used)) is None:
+        if (allocated := self.pool.allocate(length, self.used)) is None:
             return None
-        segment, moves = found
+        segment, moves = allocated
         self.apply_moves(moves)
         self.names[segment] = self.num_named
         self.num_named += 1
@@ -52,7 +52,8 @@ class CacheModel:
             content = self.positions[move.source : move.source + move.length]
             self.positions[move.target : move.target + move.length] = content
 
-    def check_content(self) -> None:
+    def assert_content_is_intact(self) -> None:
+        """Assert that segments do not overlap, and hold what was written to them."""
         segments = sorted(self.names, key=lambda segment: segment.start)
         end = 0
         for segment in segments:
@@ -120,7 +121,7 @@ def test_small_gaps_are_joined_by_compaction():
     cache.free(segments[2])
 
     assert cache.allocate(6) is not None
-    cache.check_content()
+    cache.assert_content_is_intact()
 
 
 def test_growing_segment_compacts_the_cache():
@@ -132,7 +133,7 @@ def test_growing_segment_compacts_the_cache():
     cache.free(segments[3])
 
     assert cache.grow(segments[1], 8)
-    cache.check_content()
+    cache.assert_content_is_intact()
 
 
 ACTIONS = st.lists(
@@ -163,7 +164,7 @@ def test_random_operations_neither_lose_nor_share_content(actions, num_positions
                 assert cache.grow(segment, segment.length + amount) == expected
             else:
                 cache.free(segment)
-        cache.check_content()
+        cache.assert_content_is_intact()
     for segment in list(cache.names):
         cache.free(segment)
     assert cache.pool.num_free == num_positions

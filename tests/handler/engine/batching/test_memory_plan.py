@@ -20,7 +20,7 @@ from handler.engine.batching.memory_plan import (
     shrunk_cache_tokens,
 )
 from handler.engine.batching.native import BatchingOptions
-from handler.engine.device.capacity import plan_loaded
+from handler.engine.device.capacity import plan_loaded_model
 from handler.engine.device.graphs import Shape, list_shapes
 from handler.errors import ModelLoadError
 from handler.profiles import PROFILES
@@ -32,11 +32,11 @@ WEIGHTS_BYTES = 17_534_247_392
 HOPPER = (9, 0)
 
 
-def shapes_for(max_verified: int = 64):
-    def result(max_rows: int) -> list[Shape]:
+def make_list_shapes(max_verified: int = 64):
+    def list_shapes_of_step(max_rows: int) -> list[Shape]:
         return list_shapes(max_rows, max_drafts=8, max_verified=max_verified)
 
-    return result
+    return list_shapes_of_step
 
 
 @pytest.fixture(scope="module")
@@ -50,11 +50,11 @@ WORKLOAD = Workload(
     expected_output_tokens=500,
     prefill_tokens=1024,
     draft_tokens=8,
-    shapes_for=shapes_for(),
+    shapes_for=make_list_shapes(),
 )
 
 
-def plan(sizes: ModelSizes, gib: float, **changes: object) -> MemoryPlan:
+def plan_gpu(sizes: ModelSizes, gib: float, **changes: object) -> MemoryPlan:
     return plan_memory(
         sizes,
         replace(WORKLOAD, **changes),  # type: ignore[arg-type]
@@ -70,7 +70,7 @@ def plan(sizes: ModelSizes, gib: float, **changes: object) -> MemoryPlan:
     ids=["A10G", "L40S", "80 GB"],
 )
 def test_supported_gpus_have_room_for_many_pages(sizes, gib, tokens, pages):
-    result = plan(sizes, gib)
+    result = plan_gpu(sizes, gib)
 
     assert result.cache_tokens == pytest.approx(tokens, rel=0.04)
     assert result.num_sequences == pages
@@ -94,7 +94,9 @@ def test_supported_gpus_have_room_for_many_pages(sizes, gib, tokens, pages):
 def test_readme_has_the_plan_of_each_gpu(sizes, label, gpu, capability):
     result = plan_memory(
         sizes,
-        replace(WORKLOAD, shapes_for=shapes_for(160 if capability >= HOPPER else 64)),
+        replace(
+            WORKLOAD, shapes_for=make_list_shapes(160 if capability >= HOPPER else 64)
+        ),
         available_bytes=int(GPU_MEMORY[gpu].usable_gib * GIB),
         capability=capability,
         is_loaded=False,
@@ -120,14 +122,14 @@ def test_readme_has_the_plan_of_each_gpu(sizes, label, gpu, capability):
 
 
 def test_plan_adds_up_to_the_available_memory(sizes):
-    result = plan(sizes, 44.39)
+    result = plan_gpu(sizes, 44.39)
 
     rest = result.available_bytes - result.beside_cache_bytes - result.cache_bytes
     assert 0 <= rest < result.bytes_per_token
 
 
 def test_loaded_weights_are_not_counted_again(sizes):
-    total = plan(sizes, 44.39)
+    total = plan_gpu(sizes, 44.39)
     free = total.available_bytes - total.weights_bytes - total.context_bytes
 
     loaded = plan_memory(
@@ -151,18 +153,18 @@ def test_hopper_has_larger_workspaces(sizes):
 
 @pytest.mark.parametrize("gib", [10, 18, 19, 19.3])
 def test_cache_below_one_largest_page_is_rejected(sizes, gib):
-    result = plan(sizes, gib)
+    result = plan_gpu(sizes, gib)
 
     with pytest.raises(ModelLoadError, match=r"7,676.*more memory.*max_side.*smaller"):
         require_room(result, "T4")
 
 
 def test_largest_page_has_room_for_its_expected_output():
-    result = plan_loaded(
+    result = plan_loaded_model(
         CHANDRA.config(),
         EngineSettings(),
         PROFILES["chandra"],
-        shapes_for(),
+        make_list_shapes(),
         available_bytes=60 * GIB,
         capability=HOPPER,
     )
@@ -172,24 +174,24 @@ def test_largest_page_has_room_for_its_expected_output():
 
 
 def test_small_max_side_makes_room_on_a_small_gpu():
-    refused, accepted = (
-        plan_loaded(
+    too_small, sufficient = (
+        plan_loaded_model(
             CHANDRA.config(),
             EngineSettings(max_side=max_side),
             PROFILES["chandra"],
-            shapes_for(),
+            make_list_shapes(),
             available_bytes=int(2.5 * GIB),
             capability=(8, 6),
         )
         for max_side in (None, 1600)
     )
 
-    assert not refused.has_room
-    require_room(accepted, "A10G")
+    assert not too_small.has_room
+    require_room(sufficient, "A10G")
 
 
 def test_cache_size_from_the_settings_is_used(sizes):
-    result = plan(sizes, 44.39, kv_cache_tokens=50_000)
+    result = plan_gpu(sizes, 44.39, kv_cache_tokens=50_000)
 
     require_room(result, "L40S")
     assert result.cache_tokens == 50_000
@@ -197,7 +199,7 @@ def test_cache_size_from_the_settings_is_used(sizes):
 
 
 def test_error_of_a_too_large_cache_names_the_largest_size(sizes):
-    result = plan(sizes, 21.98, kv_cache_tokens=50_000)
+    result = plan_gpu(sizes, 21.98, kv_cache_tokens=50_000)
 
     with pytest.raises(ModelLoadError, match=f"room for {result.room_tokens:,}"):
         require_room(result, "A10G")
@@ -205,24 +207,24 @@ def test_error_of_a_too_large_cache_names_the_largest_size(sizes):
 
 
 def test_cache_size_from_the_settings_must_hold_a_page(sizes):
-    result = plan(sizes, 44.39, kv_cache_tokens=5000)
+    result = plan_gpu(sizes, 44.39, kv_cache_tokens=5000)
 
     with pytest.raises(ModelLoadError, match=r"5,000.*at least"):
         require_room(result, "L40S")
 
 
 def test_cache_is_no_larger_than_its_pages_can_use(sizes):
-    assert plan(sizes, 79.1, max_sequences=2).cache_tokens == 2 * (
+    assert plan_gpu(sizes, 79.1, max_sequences=2).cache_tokens == 2 * (
         6144 + 1024 + 8192 + 8
     )
 
 
 def test_mini_leaves_most_of_a_gpu_free():
-    result = plan_loaded(
+    result = plan_loaded_model(
         TINY.config(),
         EngineSettings(),
         PROFILES["mini"],
-        shapes_for(),
+        make_list_shapes(),
         available_bytes=79 * GIB,
         capability=HOPPER,
     )
@@ -234,7 +236,7 @@ def test_mini_leaves_most_of_a_gpu_free():
 
 
 def test_larger_cache_runs_more_pages(sizes):
-    pages = [plan(sizes, gib).num_sequences for gib in (21, 24, 30, 40, 60)]
+    pages = [plan_gpu(sizes, gib).num_sequences for gib in (21, 24, 30, 40, 60)]
 
     assert pages == sorted(pages)
     assert pages[0] < 5

@@ -61,27 +61,27 @@ def test_pages_of_different_lengths_run_together():
 
 def test_page_joins_a_running_batch():
     runner = ScriptedRunner()
-    running = create_engine(runner)
-    running.submit(engine_request("long", "x" * 50))
+    engine = create_engine(runner)
+    engine.submit(engine_request("long", "x" * 50))
     for _ in range(10):
-        run_step(running)
-    running.submit(engine_request("short", "hi"))
+        run_step(engine)
+    engine.submit(engine_request("short", "hi"))
 
     ended: list[str] = []
-    while running.has_work:
-        ended += [output.engine_request_id for output in run_step(running)]
+    while engine.has_work:
+        ended += [output.engine_request_id for output in run_step(engine)]
 
     assert ended == ["short", "long"]
 
 
 def test_prompt_is_prefilled_between_tokens_of_other_pages():
     runner = ScriptedRunner()
-    running = create_engine(runner, max_prefill_tokens=7)
-    running.submit(engine_request("a", "x" * 30, prompt=3))
-    run_step(running)
+    engine = create_engine(runner, max_prefill_tokens=7)
+    engine.submit(engine_request("a", "x" * 30, prompt=3))
+    run_step(engine)
     runner.forwards.clear()
 
-    ended = run_engine(running, [engine_request("b", "yes", prompt=40)])
+    ended = run_engine(engine, [engine_request("b", "yes", prompt=40)])
 
     assert texts(ended) == {"a": "x" * 30, "b": "yes"}
     assert [7] in runner.forwards
@@ -91,21 +91,21 @@ def test_prompt_is_prefilled_between_tokens_of_other_pages():
 @pytest.mark.parametrize("num_slices", [1, 5])
 def test_pages_decode_between_slices_of_an_image(num_slices):
     runner = ScriptedRunner(num_slices=num_slices)
-    running = create_engine(runner)
+    engine = create_engine(runner)
     for name in "ab":
-        running.submit(engine_request(name, name * 50))
-    while len(running.num_output_tokens()) < 2 or not all(
-        running.num_output_tokens().values()
+        engine.submit(engine_request(name, name * 50))
+    while len(engine.count_output_tokens()) < 2 or not all(
+        engine.count_output_tokens().values()
     ):
-        run_step(running)
-    before = running.num_output_tokens()
-    running.submit(engine_request("c", "yes"))
+        run_step(engine)
+    before = engine.count_output_tokens()
+    engine.submit(engine_request("c", "yes"))
     runner.sliced.clear()
 
     while not runner.encoded[2:]:
-        run_step(running)
+        run_step(engine)
 
-    after = running.num_output_tokens()
+    after = engine.count_output_tokens()
     assert runner.sliced == ["c"] * num_slices
     assert {name: after[name] - before[name] for name in "ab"} == {
         "a": num_slices,
@@ -115,12 +115,12 @@ def test_pages_decode_between_slices_of_an_image(num_slices):
 
 def test_image_and_prompt_are_computed_in_separate_steps():
     runner = ScriptedRunner(num_slices=2)
-    running = create_engine(runner)
-    running.submit(engine_request("a", "yes"))
+    engine = create_engine(runner)
+    engine.submit(engine_request("a", "yes"))
 
     steps = []
     for _ in range(3):
-        run_step(running)
+        run_step(engine)
         steps.append((len(runner.sliced), len(runner.forwards)))
 
     assert steps == [(1, 0), (2, 0), (2, 1)]
@@ -128,59 +128,59 @@ def test_image_and_prompt_are_computed_in_separate_steps():
 
 def test_image_of_a_cancelled_page_is_released():
     runner = ScriptedRunner(num_slices=3)
-    running = create_engine(runner)
+    engine = create_engine(runner)
     for name in "ab":
-        running.submit(engine_request(name, name * 5))
-    run_step(running)
+        engine.submit(engine_request(name, name * 5))
+    run_step(engine)
     assert runner.held == {"a"}
 
-    running.cancel("a")
+    engine.cancel("a")
 
     assert runner.held == set()
-    assert run_engine(running)["b"].text == "bbbbb"
-    assert is_memory_free(runner, running)
+    assert run_engine(engine)["b"].text == "bbbbb"
+    assert is_memory_free(runner, engine)
 
 
 def test_page_without_memory_for_a_slice_fails_alone():
     runner = ScriptedRunner(num_slices=3)
-    running = create_engine(runner)
+    engine = create_engine(runner)
     for name in "ab":
-        running.submit(engine_request(name, name * 5))
-    run_step(running)
+        engine.submit(engine_request(name, name * 5))
+    run_step(engine)
     runner.out_of_memory = {"a"}
 
-    ended = run_engine(running)
+    ended = run_engine(engine)
 
     assert ended["a"].error.code == "out_of_memory"
     assert ended["b"].text == "bbbbb"
-    assert is_memory_free(runner, running)
+    assert is_memory_free(runner, engine)
 
 
 def test_page_preempted_during_encoding_is_encoded_again():
     runner = ScriptedRunner(num_cache_positions=40, num_slices=20)
-    running = create_engine(runner)
+    engine = create_engine(runner)
 
     ended = run_engine(
-        running, [engine_request("a", "a" * 25), engine_request("b", "b")]
+        engine, [engine_request("a", "a" * 25), engine_request("b", "b")]
     )
 
     assert texts(ended) == {"a": "a" * 25, "b": "b"}
     assert runner.sliced.count("b") > 20, (
         "no page was preempted, so the test shows nothing"
     )
-    assert is_memory_free(runner, running)
+    assert is_memory_free(runner, engine)
 
 
 def test_preemption_does_not_change_outputs():
     answers = {name: name * 40 for name in "abcd"}
     runner = ScriptedRunner(num_cache_positions=100)
-    running = create_engine(runner)
+    engine = create_engine(runner)
 
-    ended = run_engine(running, [engine_request(n, answers[n]) for n in answers])
+    ended = run_engine(engine, [engine_request(n, answers[n]) for n in answers])
 
     assert texts(ended) == answers
     assert len(runner.encoded) > 4, "no page was preempted, so the test shows nothing"
-    assert is_memory_free(runner, running)
+    assert is_memory_free(runner, engine)
 
 
 def test_page_longer_than_the_cache_fails_alone():
@@ -211,28 +211,28 @@ def test_output_longer_than_the_cache_is_cut_off():
 @pytest.mark.parametrize("num_steps", [0, 1, 5])
 def test_cancelled_page_leaves_and_others_continue(num_steps):
     runner = ScriptedRunner()
-    running = create_engine(runner)
+    engine = create_engine(runner)
     for name in "ab":
-        running.submit(engine_request(name, name * 20))
+        engine.submit(engine_request(name, name * 20))
     for _ in range(num_steps):
-        run_step(running)
+        run_step(engine)
 
-    running.cancel("a")
-    ended = run_engine(running)
+    engine.cancel("a")
+    ended = run_engine(engine)
 
     assert ended["a"].finish_reason is FinishReason.ABORTED
     assert ended["b"].text == "b" * 20
-    assert is_memory_free(runner, running)
+    assert is_memory_free(runner, engine)
 
 
 def test_cancelling_an_unknown_or_ended_page_does_nothing():
-    running = create_engine(ScriptedRunner())
-    run_engine(running, [engine_request("a", "yes")])
+    engine = create_engine(ScriptedRunner())
+    run_engine(engine, [engine_request("a", "yes")])
 
-    running.cancel("a")
-    running.cancel("b")
+    engine.cancel("a")
+    engine.cancel("b")
 
-    assert not running.has_work
+    assert not engine.has_work
 
 
 def test_page_that_runs_out_of_memory_fails_alone():
@@ -249,14 +249,14 @@ def test_page_that_runs_out_of_memory_fails_alone():
 
 
 def test_progress_is_the_output_tokens_of_running_pages():
-    running = create_engine(ScriptedRunner(), max_sequences=1)
-    running.submit(engine_request("a", "x" * 9))
-    running.submit(engine_request("b", "x"))
-    run_step(running)  # Encodes the image.
+    engine = create_engine(ScriptedRunner(), max_sequences=1)
+    engine.submit(engine_request("a", "x" * 9))
+    engine.submit(engine_request("b", "x"))
+    run_step(engine)  # Encodes the image.
     for _ in range(3):
-        run_step(running)
+        run_step(engine)
 
-    assert running.num_output_tokens() == {"a": 3}
+    assert engine.count_output_tokens() == {"a": 3}
 
 
 def test_page_with_a_too_long_prompt_fails_alone():
@@ -276,7 +276,7 @@ def test_page_with_a_too_long_prompt_fails_alone():
 def test_random_events_lose_no_page_and_no_memory(seed):
     rng = random.Random(seed)
     runner = ScriptedRunner(rng.randint(60, 300), num_slices=rng.randint(1, 4))
-    running = create_engine(
+    engine = create_engine(
         runner,
         acceptance=rng.choice([None, 0.0, 0.6, 1.0]),
         max_sequences=rng.randint(1, 8),
@@ -294,19 +294,19 @@ def test_random_events_lose_no_page_and_no_memory(seed):
             prompt = rng.randint(2, 25)
             if rng.random() < 0.1:
                 runner.out_of_memory.add(name)
-            running.submit(engine_request(name, answers[name], prompt=prompt))
+            engine.submit(engine_request(name, answers[name], prompt=prompt))
         if answers and rng.random() < 0.05:
             gone = rng.choice(list(answers))
             if gone not in ended:
                 cancelled.add(gone)
-            running.cancel(gone)
-        for output in run_step(running) if running.has_work else []:
+            engine.cancel(gone)
+        for output in run_step(engine) if engine.has_work else []:
             assert output.engine_request_id not in ended
             ended[output.engine_request_id] = output
-    ended |= run_engine(running)
+    ended |= run_engine(engine)
 
     assert set(ended) == set(answers)
-    assert is_memory_free(runner, running)
+    assert is_memory_free(runner, engine)
     for name, output in ended.items():
         if output.finish_reason is FinishReason.STOP:
             assert output.text == answers[name]

@@ -19,14 +19,14 @@ from tests.handler.engine.scripted import ScriptedRunner, engine_request
 @pytest.mark.parametrize("num_drafts", [1, 4, 9])
 def test_drafts_do_not_change_the_output(acceptance, num_drafts):
     answers = {name: f"the answer of {name} " * 3 for name in "abc"}
-    running = create_engine(
+    engine = create_engine(
         ScriptedRunner(), acceptance=acceptance, max_draft_tokens=num_drafts
     )
 
-    ended = run_engine(running, [engine_request(n, answers[n]) for n in answers])
+    ended = run_engine(engine, [engine_request(n, answers[n]) for n in answers])
 
     assert texts(ended) == answers
-    assert {g.finish_reason for g in ended.values()} == {FinishReason.STOP}
+    assert {output.finish_reason for output in ended.values()} == {FinishReason.STOP}
 
 
 def test_accepted_drafts_save_forwards():

@@ -14,14 +14,14 @@ from tests.handler.engine.scripted import ScriptedRunner, engine_request
 LOOP = "and so on " * 300
 
 
-HOT = (Sampling(0.3, 0.95),)
+HOT_RETRIES = (Sampling(0.3, 0.95),)
 
 
 def test_clean_retry_of_a_repeated_page_counts():
     runner = ScriptedRunner(num_cache_positions=5000)
     page = engine_request("a", f"{LOOP}|The end.", max_output_tokens=3000)
 
-    ended = run_engine(create_engine(runner, retries=HOT), [page])
+    ended = run_engine(create_engine(runner, retries=HOT_RETRIES), [page])
 
     assert ended["a"].text == "The end."
     assert ended["a"].finish_reason is FinishReason.STOP
@@ -36,7 +36,9 @@ def test_page_that_always_repeats_itself_is_marked():
     runner = ScriptedRunner(num_cache_positions=5000)
     page = engine_request("a", LOOP, max_output_tokens=3000)
 
-    ended = run_engine(create_engine(runner, retries=HOT, max_attempts=3), [page])
+    ended = run_engine(
+        create_engine(runner, retries=HOT_RETRIES, max_attempts=3), [page]
+    )
 
     assert ended["a"].text.startswith("and so on and so on")
     assert ended["a"].finish_reason is FinishReason.REPETITION
@@ -56,15 +58,15 @@ def test_each_request_has_its_own_temperature_and_attempts():
         engine_request("twice", script, max_output_tokens=3000), max_attempts=2
     )
 
-    running = create_engine(
-        runner, retries=HOT, max_attempts=1, acceptance=1.0, max_draft_tokens=4
+    engine = create_engine(
+        runner, retries=HOT_RETRIES, max_attempts=1, acceptance=1.0, max_draft_tokens=4
     )
-    ended = run_engine(running, [cool, hot, once, twice])
+    ended = run_engine(engine, [cool, hot, once, twice])
 
     assert ended["cool"].text == "Once."
     assert ended["hot"].text == ended["twice"].text == "The end. " * 3
     assert ended["once"].has_repetition
-    attempts = {name: found.num_attempts for name, found in ended.items()}
+    attempts = {name: output.num_attempts for name, output in ended.items()}
     assert attempts == {"cool": 1, "hot": 1, "once": 1, "twice": 2}
     # Draft tokens are verified against the most likely token.
     assert ended["hot"].num_drafted_tokens == 0 < ended["once"].num_drafted_tokens
@@ -75,7 +77,8 @@ def test_sampled_tokens_have_no_drafts():
     page = engine_request("a", f"{LOOP}|{'The end. ' * 3}", max_output_tokens=3000)
 
     ended = run_engine(
-        create_engine(runner, retries=HOT, acceptance=1.0, max_draft_tokens=4), [page]
+        create_engine(runner, retries=HOT_RETRIES, acceptance=1.0, max_draft_tokens=4),
+        [page],
     )
 
     assert ended["a"].text == "The end. " * 3

@@ -124,21 +124,21 @@ LOOPS = {
 }  # fmt: skip
 
 
-def names(cases: dict[str, str]) -> pytest.MarkDecorator:
+def parametrize_texts(cases: dict[str, str]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("text", cases.values(), ids=list(cases))
 
 
 # Pages
 
 
-@names(REPETITIVE_PAGES)
+@parametrize_texts(REPETITIVE_PAGES)
 def test_no_part_of_a_repetitive_page_ends_in_a_loop(text):
     page = HEADING + text
 
     assert not any(ends_in_loop(page[:end]) for end in range(0, len(page) + 1, 97))
 
 
-@names(REPETITIVE_PAGES)
+@parametrize_texts(REPETITIVE_PAGES)
 def test_repetitive_page_has_no_repetition(text):
     assert find_repetition(HEADING + text) is None
     assert find_repetition(text + "</table></div>" + prose(400)) is None
@@ -147,18 +147,18 @@ def test_repetitive_page_has_no_repetition(text):
 # Loops
 
 
-@names(LOOPS)
+@parametrize_texts(LOOPS)
 def test_loop_is_found_while_the_page_is_read(text):
     assert ends_in_loop(text)
     assert ends_in_loop(HEADING + prose(500) + text)
 
 
-@names(LOOPS)
+@parametrize_texts(LOOPS)
 def test_loop_at_the_end_of_a_page_is_found(text):
     assert find_repetition(HEADING + prose(500) + text) is not None
 
 
-@names(LOOPS)
+@parametrize_texts(LOOPS)
 def test_loop_before_a_normal_ending_is_found_at_the_end(text):
     page = HEADING + text + prose(300) + block("<p>12</p>", 480, 990, 540, 1010)
 
@@ -252,7 +252,9 @@ def test_tail_suffices_to_find_a_loop():
         assert ends_in_loop(page[-TAIL:]) == ends_in_loop(page)
 
 
-@names(REPETITIVE_PAGES | {f"{name}, endless": text for name, text in LOOPS.items()})
+@parametrize_texts(
+    REPETITIVE_PAGES | {f"{name}, endless": text for name, text in LOOPS.items()}
+)
 def test_search_for_a_loop_is_fast(text):
     page = (prose(2000) + text)[-TAIL:]
     seconds = []

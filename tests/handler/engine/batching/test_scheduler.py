@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -14,13 +14,14 @@ from handler.engine.batching.scheduler import GROWTH, Scheduler
 
 
 @dataclass(eq=False)
-class Page:
+class ScheduledPage:
+    """Page that has only the numbers with which the scheduler works."""
+
     name: str
     num_prompt_tokens: int
     num_output_tokens: int = 0
     num_computed: int = 0
     segment: Any = None
-    history: list[str] = field(default_factory=list)
 
     @property
     def num_tokens(self) -> int:
@@ -32,7 +33,7 @@ class Page:
 
 def create_scheduler(
     num_positions=1000, *, max_sequences=8, chunk=1000, expected=0, drafts=0
-) -> Scheduler[Page]:
+) -> Scheduler[ScheduledPage]:
     return Scheduler(
         KVSegmentPool(num_positions),
         max_sequences=max_sequences,
@@ -42,8 +43,8 @@ def create_scheduler(
     )
 
 
-def add_pages(scheduler, *lengths: int) -> list[Page]:
-    pages = [Page("abcdefgh"[i], length) for i, length in enumerate(lengths)]
+def add_pages(scheduler, *lengths: int) -> list[ScheduledPage]:
+    pages = [ScheduledPage("abcdefgh"[i], length) for i, length in enumerate(lengths)]
     for page in pages:
         scheduler.add(page)
     return pages
@@ -212,24 +213,24 @@ def test_random_arrivals_and_removals_starve_no_page(seed, num_positions, drafts
     """Check that pages progress, and that all segments are freed in the end."""
     rng = random.Random(seed)
     pool = KVSegmentPool(num_positions)
-    scheduler: Scheduler[Page] = Scheduler(
+    scheduler: Scheduler[ScheduledPage] = Scheduler(
         pool,
         max_sequences=rng.randint(1, 6),
         max_prefill_tokens=rng.randint(1, 30),
         expected_output_tokens=rng.randint(0, 30),
         max_draft_tokens=drafts,
     )
-    limits: dict[Page, int] = {}
+    limits: dict[ScheduledPage, int] = {}
     num_ended = 0
     for number in range(2000):
         if number < 300 and rng.random() < 0.1:
             prompt = rng.randint(1, scheduler.max_tokens // 2)
-            page = Page(str(number), prompt)
+            page = ScheduledPage(str(number), prompt)
             limits[page] = rng.randint(1, scheduler.max_tokens - prompt)
             scheduler.add(page)
         if limits and rng.random() < 0.01:
-            scheduler.remove(gone := rng.choice(list(limits)))
-            del limits[gone]
+            scheduler.remove(removed := rng.choice(list(limits)))
+            del limits[removed]
         run_step(scheduler)
         for page in list(limits):
             if page.num_output_tokens >= limits[page]:

@@ -34,7 +34,7 @@ class FakeDevice:
     @contextmanager
     def running(self, *observers: TorchDispatchMode) -> Iterator[None]:
         """Fake all tensors; each observer sees every operation."""
-        with _Unguarded(), self._mode:
+        with _WithoutDeviceGuard(), self._mode:
             for observer in observers:
                 observer.__enter__()
             try:
@@ -47,15 +47,17 @@ class FakeDevice:
         with self._mode:
             return torch.empty(shape, dtype=dtype, device="cuda")
 
-    def place(self, module: nn.Module) -> None:
-        """Move a module's parameters to the device, but not its buffers."""
+    def move_parameters(self, module: nn.Module) -> None:
+        """Replace a module's parameters, but not its buffers, by fake ones."""
         for owner in module.modules():
             for name, like in list(owner.named_parameters(recurse=False)):
                 fake = self.empty(*like.shape, dtype=like.dtype)
                 setattr(owner, name, nn.Parameter(fake, requires_grad=False))
 
 
-class _Unguarded(TorchFunctionMode):
+class _WithoutDeviceGuard(TorchFunctionMode):
+    """Mode that calls the operators of `Tensor.to` and `Tensor.copy_` directly."""
+
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
@@ -87,7 +89,7 @@ class HostWaits(TorchDispatchMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self.found: list[str] = []
+        self.blocking_copies: list[str] = []
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Any = (), kwargs: Any = None
@@ -101,7 +103,7 @@ class HostWaits(TorchDispatchMode):
         }
         is_copy = func.name() in ("aten::_to_copy", "aten::copy_")
         if is_copy and len(devices) > 1 and not kwargs.get("non_blocking"):
-            self.found.append(func.name())
+            self.blocking_copies.append(func.name())
         return result
 
 

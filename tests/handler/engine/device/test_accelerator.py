@@ -17,7 +17,9 @@ A4000 = Accelerator("NVIDIA RTX A4000", (8, 6), 16 * GIB)
 H100 = Accelerator("NVIDIA H100", (9, 0), 80 * GIB)
 
 
-def choose(*accelerators, index=0, is_mini=False, allow_cpu=False, num_bytes=None):
+def choose_among(
+    *accelerators, index=0, is_mini=False, allow_cpu=False, num_bytes=None
+):
     if num_bytes is None:
         num_bytes = MINI_BYTES if is_mini else CHANDRA_BYTES
     return choose_device(
@@ -30,38 +32,38 @@ def choose(*accelerators, index=0, is_mini=False, allow_cpu=False, num_bytes=Non
 
 
 def test_mini_runs_on_a_processor():
-    assert choose(is_mini=True) == "cpu"
+    assert choose_among(is_mini=True) == "cpu"
 
 
 def test_chandra_needs_permission_to_run_on_a_processor():
     with pytest.raises(ModelLoadError, match=r"no CUDA device was found.*ALLOW_CPU=1"):
-        choose()
+        choose_among()
 
-    assert choose(allow_cpu=True) == "cpu"
+    assert choose_among(allow_cpu=True) == "cpu"
 
 
 def test_error_without_a_gpu_suggests_the_mini_model():
     with pytest.raises(ModelLoadError, match="MODEL_ID out for the embedded mini"):
-        choose()
+        choose_among()
 
 
 @pytest.mark.parametrize("accelerator", [A10G, H100], ids=lambda a: a.name)
 @pytest.mark.parametrize("is_mini", [True, False])
 def test_accelerator_with_bfloat16_and_memory_is_used(accelerator, is_mini):
-    assert choose(accelerator, is_mini=is_mini) == "cuda:0"
+    assert choose_among(accelerator, is_mini=is_mini) == "cuda:0"
 
 
 def test_accelerator_is_preferred_to_an_allowed_processor():
-    assert choose(A10G, allow_cpu=True) == "cuda:0"
+    assert choose_among(A10G, allow_cpu=True) == "cuda:0"
 
 
 def test_each_engine_process_has_its_own_accelerator():
-    assert choose(T4, H100, H100, index=2) == "cuda:2"
+    assert choose_among(T4, H100, H100, index=2) == "cuda:2"
 
 
 def test_error_without_bfloat16_names_suitable_machines():
     with pytest.raises(ModelLoadError) as caught:
-        choose(T4)
+        choose_among(T4)
 
     assert "Tesla T4 (compute capability 7.5, 15 GB) has no bfloat16" in (
         caught.value.detail
@@ -70,7 +72,7 @@ def test_error_without_bfloat16_names_suitable_machines():
 
 
 def test_mini_runs_on_the_processor_without_bfloat16():
-    assert choose(T4, is_mini=True) == "cpu"
+    assert choose_among(T4, is_mini=True) == "cpu"
 
 
 def test_error_of_a_small_accelerator_has_both_sizes():
@@ -78,16 +80,16 @@ def test_error_of_a_small_accelerator_has_both_sizes():
         ModelLoadError,
         match=r"A4000 has 16\.0 GiB, but weights and one page take 17\.9 GiB: use",
     ):
-        choose(A4000)
+        choose_among(A4000)
 
 
 def test_memory_beyond_the_weights_is_required():
     with pytest.raises(ModelLoadError, match="at least 24 GB"):
-        choose(A10G, num_bytes=A10G.memory_bytes)
+        choose_among(A10G, num_bytes=A10G.memory_bytes)
 
 
 def test_unknown_weights_size_skips_the_memory_check():
-    assert choose(A4000, num_bytes=0) == "cuda:0"
+    assert choose_among(A4000, num_bytes=0) == "cuda:0"
 
     with pytest.raises(ModelLoadError, match="bfloat16"):
-        choose(T4, num_bytes=0)
+        choose_among(T4, num_bytes=0)

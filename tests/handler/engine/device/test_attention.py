@@ -33,9 +33,9 @@ def test_operator_has_the_expected_arguments():
         "is_causal",
         "return_debug_mask",
     ]
-    by_keyword = {a.name: a for a in arguments if a.kwarg_only}
-    assert {"scale", "seqused_k"} <= by_keyword.keys()
-    assert all(argument.has_default_value() for argument in by_keyword.values())
+    keyword_arguments = {a.name: a for a in arguments if a.kwarg_only}
+    assert {"scale", "seqused_k"} <= keyword_arguments.keys()
+    assert all(argument.has_default_value() for argument in keyword_arguments.values())
 
 
 def test_operator_returns_its_output_first():
@@ -152,10 +152,10 @@ def test_segments_in_any_order_with_gaps_are_attended(spans, data):
     queries = query.split([span.num_queries for span in spans])
     expected = [
         attend_naively(
-            own,
+            page_queries,
             cache.keys[0][start : start + span.used],
             cache.values[0][start : start + span.used],
         )
-        for own, start, span in zip(queries, starts, spans, strict=True)
+        for page_queries, start, span in zip(queries, starts, spans, strict=True)
     ]
     torch.testing.assert_close(attended, torch.cat(expected), atol=1e-5, rtol=1e-4)

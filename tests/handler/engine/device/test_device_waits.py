@@ -19,7 +19,8 @@ from handler.engine.batching.model_runner import Chunk, Row
 from handler.engine.device.encoder import Encoded, TorchPrompt
 from handler.engine.device.graphs import NUM_FACTS
 from handler.engine.device.model import Model
-from handler.engine.device.torch_runner import TorchRunner, _choose_tokens
+from handler.engine.device.sampling import choose_tokens
+from handler.engine.device.torch_runner import TorchRunner
 from handler.engine.request import GREEDY, Sampling
 
 META = torch.device("meta")
@@ -45,6 +46,8 @@ def create_runner(geometry: Geometry = TINY, **options: Any) -> TorchRunner:
 
 
 def create_prompt(visual_at: list[int], hidden: int = 32) -> TorchPrompt:
+    """Return an encoded prompt of NUM_PROMPT tokens, visual at `visual_at`."""
+
     def empty(*shape: int) -> torch.Tensor:
         return torch.empty(*shape, dtype=torch.bfloat16, device=META)
 
@@ -117,7 +120,7 @@ def test_rows_of_several_pages_do_not_wait(use_operator, draft_rows):
 def test_sampling_does_not_wait():
     logits = torch.empty(2, 50, device=META)
 
-    assert _choose_tokens(logits, [GREEDY, Sampling(0.7, 0.9)]).shape == (2,)
+    assert choose_tokens(logits, [GREEDY, Sampling(0.7, 0.9)]).shape == (2,)
 
 
 @pytest.mark.parametrize("draft_rows", [True, False])

@@ -38,13 +38,13 @@ def model() -> Model:
     return Model(loaded.module.float(), loaded.tokenizer, weights.profile.stop_tokens)
 
 
-def image(number: int):
+def draw_image(number: int):
     width, height = SIZES[number % len(SIZES)]
     return documents.text_page([f"Page {number}", "of several"], (width, height))
 
 
-def engine_request(number: int, max_output_tokens: int = MAX_TOKENS) -> EngineRequest:
-    picture = image(number)
+def create_request(number: int, max_output_tokens: int = MAX_TOKENS) -> EngineRequest:
+    picture = draw_image(number)
     width, height = picture.size
     page = Page(number, width, height, width, height, picture.tobytes())
     return EngineRequest(f"a/{number}", "a", page, PROMPT, max_output_tokens)
@@ -53,7 +53,7 @@ def engine_request(number: int, max_output_tokens: int = MAX_TOKENS) -> EngineRe
 def generate_reference(model: Model, number: int) -> str:
     """Read a page with transformers; only the chat template is our code."""
     processor = AutoImageProcessor.from_pretrained(MINI)
-    inputs = processor(images=[image(number)], return_tensors="pt")
+    inputs = processor(images=[draw_image(number)], return_tensors="pt")
     num_image_tokens = int(inputs["image_grid_thw"].prod()) // 4
     ids = torch.tensor([model.tokenizer.encode(chat(PROMPT, num_image_tokens))])
     output = model.module.generate(
@@ -68,8 +68,8 @@ def generate_reference(model: Model, number: int) -> str:
 
 
 def run_engine(engine: GenerateEngine, requests):
-    for each in requests:
-        engine.submit(each)
+    for request in requests:
+        engine.submit(request)
     ended = []
     while engine.has_work:
         ended += engine.step(lambda: None)
@@ -78,41 +78,41 @@ def run_engine(engine: GenerateEngine, requests):
 
 @pytest.mark.parametrize("max_sequences", [1, 3])
 def test_outputs_equal_those_of_generate(model, max_sequences):
-    requests = [engine_request(number) for number in range(5)]
+    requests = [create_request(number) for number in range(5)]
 
     ended = run_engine(GenerateEngine(model, max_sequences), requests)
 
-    texts = [ended[each.id].text for each in requests]
+    texts = [ended[request.id].text for request in requests]
     assert texts == [generate_reference(model, number) for number in range(5)]
     assert len(set(texts)) == 5
 
 
 def test_page_ends_at_its_own_limit(model):
     ended = run_engine(
-        GenerateEngine(model, 2), [engine_request(0, 3), engine_request(1, 10)]
+        GenerateEngine(model, 2), [create_request(0, 3), create_request(1, 10)]
     )
 
     assert ended["a/0"].num_output_tokens <= 3
     assert (
         ended["a/0"].text
-        == run_engine(GenerateEngine(model), [engine_request(0, 3)])["a/0"].text
+        == run_engine(GenerateEngine(model), [create_request(0, 3)])["a/0"].text
     )
     assert ended["a/1"].num_output_tokens > 3
 
 
 def test_page_at_its_limit_ends_by_length(model):
-    assert run_engine(GenerateEngine(model), [engine_request(0, 2)])[
+    assert run_engine(GenerateEngine(model), [create_request(0, 2)])[
         "a/0"
     ].finish_reason is (FinishReason.LENGTH)
 
 
 def test_cancelled_page_ends_at_the_next_token(model):
     engine = GenerateEngine(model)
-    engine.submit(engine_request(0, 1000))
+    engine.submit(create_request(0, 1000))
     seen = []
 
     def poll():
-        seen.append(engine.num_output_tokens())
+        seen.append(engine.count_output_tokens())
         if len(seen) == 3:
             engine.cancel("a/0")
 
@@ -124,8 +124,8 @@ def test_cancelled_page_ends_at_the_next_token(model):
 
 def test_cancelled_page_does_not_change_its_batch(model):
     engine = GenerateEngine(model, 2)
-    engine.submit(engine_request(0))
-    engine.submit(engine_request(1))
+    engine.submit(create_request(0))
+    engine.submit(create_request(1))
 
     ended = engine.step(lambda: engine.cancel("a/0"))
 
@@ -136,20 +136,20 @@ def test_cancelled_page_does_not_change_its_batch(model):
 
 def test_page_submitted_during_a_step_is_read_in_the_next(model):
     engine = GenerateEngine(model)
-    engine.submit(engine_request(0, 3))
-    late = [engine_request(1, 3)]
+    engine.submit(create_request(0, 3))
+    late = [create_request(1, 3)]
 
     first = engine.step(lambda: engine.submit(late.pop()) if late else None)
 
     assert [output.engine_request_id for output in first] == ["a/0"]
-    assert [g.engine_request_id for g in engine.step(lambda: None)] == ["a/1"]
+    assert [output.engine_request_id for output in engine.step(lambda: None)] == ["a/1"]
     assert not engine.has_work
 
 
 def test_page_cancelled_while_it_waits_is_reported_once(model):
     engine = GenerateEngine(model)
-    engine.submit(engine_request(0, 3))
-    engine.submit(engine_request(1, 3))
+    engine.submit(create_request(0, 3))
+    engine.submit(create_request(1, 3))
     engine.cancel("a/0")
     engine.cancel("a/0")
     engine.cancel("unknown")
@@ -187,7 +187,7 @@ def place_on_small_device(
 def test_batch_without_memory_is_read_one_by_one(model):
     ended = run_engine(
         GenerateEngine(place_on_small_device(model, 1), 3),
-        map(engine_request, range(3)),
+        map(create_request, range(3)),
     )
 
     assert [ended[f"a/{n}"].error for n in range(3)] == [None] * 3
@@ -198,7 +198,7 @@ def test_batch_without_memory_is_read_one_by_one(model):
 def test_page_without_memory_fails_alone(model, shortage):
     engine = GenerateEngine(place_on_small_device(model, 0, shortage))
 
-    ended = run_engine(engine, [engine_request(0)])
+    ended = run_engine(engine, [create_request(0)])
 
     assert ended["a/0"].error is not None
     assert ended["a/0"].error.code == "out_of_memory"
@@ -208,13 +208,13 @@ def test_steps_are_one_prompt_and_then_single_tokens(model):
     engine = GenerateEngine(model)
     seen: list[RunningStep] = []
 
-    def look() -> None:
-        step = engine.steps.running()
+    def record_step() -> None:
+        step = engine.steps.measure_running_step()
         assert step is not None
         seen.append(step)
 
-    engine.submit(engine_request(0, max_output_tokens=4))
-    engine.step(look)
+    engine.submit(create_request(0, max_output_tokens=4))
+    engine.step(record_step)
 
     assert [step.kind for step in seen] == [StepKind.ENCODE, *[StepKind.DECODE] * 3]
     assert seen[0].size > 50
@@ -222,14 +222,14 @@ def test_steps_are_one_prompt_and_then_single_tokens(model):
 
 def test_only_pages_with_a_temperature_are_sampled(model):
     cool = run_engine(
-        GenerateEngine(model, 2), [engine_request(0, 8), engine_request(1, 8)]
+        GenerateEngine(model, 2), [create_request(0, 8), create_request(1, 8)]
     )
     torch.manual_seed(0)
-    drawn = replace(engine_request(0, 8), temperature=2.0)
+    drawn = replace(create_request(0, 8), temperature=2.0)
 
     ended = run_engine(
         GenerateEngine(model, 3),
-        [drawn, engine_request(1, 8), replace(drawn, id="a/2")],
+        [drawn, create_request(1, 8), replace(drawn, id="a/2")],
     )
 
     assert ended["a/1"].text == cool["a/1"].text
@@ -248,14 +248,14 @@ class LoopingModel(Model):
 
 def test_page_that_repeats_itself_has_its_own_max_attempts(model):
     looping = LoopingModel(model.module, model.tokenizer, ("<|im_end|>",))
-    looping.likeliest = run_engine(GenerateEngine(model), [engine_request(0, 5)])[
+    looping.likeliest = run_engine(GenerateEngine(model), [create_request(0, 5)])[
         "a/0"
     ].text
     torch.manual_seed(0)
     engine = GenerateEngine(looping, retries=(Sampling(2.0, 1.0),))
 
-    once = run_engine(engine, [engine_request(0, 5)])["a/0"]
-    again = run_engine(engine, [replace(engine_request(0, 5), max_attempts=4)])["a/0"]
+    once = run_engine(engine, [create_request(0, 5)])["a/0"]
+    again = run_engine(engine, [replace(create_request(0, 5), max_attempts=4)])["a/0"]
 
     assert (once.num_attempts, once.has_repetition) == (1, True)
     assert (again.num_attempts, again.has_repetition) == (2, False)
@@ -263,9 +263,9 @@ def test_page_that_repeats_itself_has_its_own_max_attempts(model):
 
 
 def test_page_with_a_too_long_prompt_fails_alone(model):
-    long = replace(engine_request(0, 3), prompt="a 1 " * 1000)
+    long = replace(create_request(0, 3), prompt="a 1 " * 1000)
 
-    ended = run_engine(GenerateEngine(model, 2), [long, engine_request(1, 3)])
+    ended = run_engine(GenerateEngine(model, 2), [long, create_request(1, 3)])
 
     assert ended["a/0"].error is not None
     assert ended["a/0"].error.code == "invalid_option"

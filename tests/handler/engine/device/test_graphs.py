@@ -19,24 +19,24 @@ from handler.engine.device.graphs import (
 from tests.handler.engine.device.cuda import FakeCuda
 
 CPU = torch.device("cpu")
-IDLE = 900
+IDLE_SEGMENT = 900
 
 
 class Recorder:
     """Recorder that recomputes on replay, and stores the input of each call."""
 
     def __init__(self) -> None:
-        self.recorded: list[tuple[int, ...]] = []
-        self.given: list[list[list[int]]] = []
+        self.recorded_shapes: list[tuple[int, ...]] = []
+        self.inputs: list[list[list[int]]] = []
 
     def compute(self, numbers: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        self.given.append(numbers.tolist())
+        self.inputs.append(numbers.tolist())
         tokens = numbers[:, :-NUM_FACTS] + 1
         return tokens, torch.nn.functional.one_hot(tokens[:, 0], 50)
 
     def record(self, compute: Callable[[], Any]) -> Any:
         outputs = compute()
-        self.recorded.append(tuple(outputs[0].shape))
+        self.recorded_shapes.append(tuple(outputs[0].shape))
 
         def replay() -> None:
             for output, new in zip(outputs, compute(), strict=True):
@@ -50,12 +50,12 @@ def recorder() -> Recorder:
     return Recorder()
 
 
-def create_graphs(recorder: Recorder, *of_shapes: Shape) -> DecodeGraphs:
+def create_graphs(recorder: Recorder, *shapes: Shape) -> DecodeGraphs:
     return DecodeGraphs(
         recorder.compute,
-        of_shapes,
+        shapes,
         device=CPU,
-        idle_segment=IDLE,
+        idle_segment=IDLE_SEGMENT,
         record=recorder.record,
     )
 
@@ -64,82 +64,80 @@ def make_row(*tokens: int) -> FixedRow:
     return FixedRow(tokens, start=10, segment_start=100, rope_delta=-3)
 
 
-def all_shapes(max_rows: int, max_drafts: int) -> list[Shape]:
+def list_all_shapes(max_rows: int, max_drafts: int) -> list[Shape]:
     return list_shapes(max_rows, max_drafts=max_drafts, max_verified=1000)
 
 
 def test_shapes_have_powers_of_two_rows_and_three_widths():
-    assert all_shapes(6, 8) == [
+    assert list_all_shapes(6, 8) == [
         Shape(count, width) for count in (1, 2, 4, 6) for width in (1, 5, 9)
     ]
 
 
 def test_shapes_without_drafts_have_one_token_a_row():
-    assert {shape.width for shape in all_shapes(4, 0)} == {1}
+    assert {shape.width for shape in list_all_shapes(4, 0)} == {1}
 
 
 def test_only_shapes_that_steps_can_have_are_recorded():
-    found = list_shapes(64, max_drafts=8, max_verified=64)
+    shapes = list_shapes(64, max_drafts=8, max_verified=64)
 
     # 33 pages have room for one token each, 17 for two draft tokens.
-    assert max(shape.width for shape in found if shape.num_rows == 64) == 1
-    assert max(shape.width for shape in found if shape.num_rows == 32) == 3
-    assert max(shape.width for shape in found if shape.num_rows == 4) == 9
+    assert max(shape.width for shape in shapes if shape.num_rows == 64) == 1
+    assert max(shape.width for shape in shapes if shape.num_rows == 32) == 3
+    assert max(shape.width for shape in shapes if shape.num_rows == 4) == 9
 
 
 @pytest.mark.parametrize("num_pages", range(1, 65))
 def test_every_possible_step_fits_a_shape(num_pages):
-    found = list_shapes(64, max_drafts=8, max_verified=64)
-    most = min(8, max(0, 64 // num_pages - 1))
+    shapes = list_shapes(64, max_drafts=8, max_verified=64)
+    max_drafts = min(8, max(0, 64 // num_pages - 1))
 
-    assert any(s.num_rows >= num_pages and s.width >= 1 + most for s in found)
+    assert any(s.num_rows >= num_pages and s.width >= 1 + max_drafts for s in shapes)
 
 
-def test_shapes_are_recorded_from_the_largest_on(
-    recorder,
-):
+def test_shapes_are_recorded_from_the_largest_on(recorder):
     create_graphs(recorder, Shape(1, 1), Shape(4, 3), Shape(2, 3))
 
-    assert recorder.recorded == [(4, 3), (2, 3), (1, 1)]
+    assert recorder.recorded_shapes == [(4, 3), (2, 3), (1, 1)]
 
 
 def test_smallest_fitting_shape_is_found(recorder):
-    several = create_graphs(recorder, *all_shapes(4, 4))
+    graphs = create_graphs(recorder, *list_all_shapes(4, 4))
 
-    assert several.find_shape([make_row(1), make_row(1)]) == Shape(2, 1)
-    assert several.find_shape([make_row(1), make_row(1, 2)]) == Shape(2, 3)
-    assert several.find_shape([make_row(1)] * 3) == Shape(4, 1)
+    assert graphs.find_shape([make_row(1), make_row(1)]) == Shape(2, 1)
+    assert graphs.find_shape([make_row(1), make_row(1, 2)]) == Shape(2, 3)
+    assert graphs.find_shape([make_row(1)] * 3) == Shape(4, 1)
 
 
 def test_no_shape_is_found_for_too_many_or_too_wide_rows(recorder):
-    few = create_graphs(recorder, Shape(2, 2))
+    graphs = create_graphs(recorder, Shape(2, 2))
 
-    assert few.find_shape([make_row(1)] * 3) is None
-    assert few.find_shape([make_row(1, 2, 3)]) is None
+    assert graphs.find_shape([make_row(1)] * 3) is None
+    assert graphs.find_shape([make_row(1, 2, 3)]) is None
     assert create_graphs(recorder).find_shape([make_row(1)]) is None
 
 
 def test_row_is_padded_and_followed_by_its_numbers(recorder):
-    one = create_graphs(recorder, Shape(1, 3))
+    graphs = create_graphs(recorder, Shape(1, 3))
 
-    one.run([make_row(7, 8)], Shape(1, 3))
+    graphs.run([make_row(7, 8)], Shape(1, 3))
 
-    assert recorder.given[-1] == [[7, 8, 8, 10, 100, -3]]
+    assert recorder.inputs[-1] == [[7, 8, 8, 10, 100, -3]]
 
 
 def test_padding_rows_write_to_the_idle_segment(recorder):
-    one = create_graphs(recorder, Shape(2, 1))
+    graphs = create_graphs(recorder, Shape(2, 1))
 
-    one.run([make_row(7)], Shape(2, 1))
+    graphs.run([make_row(7)], Shape(2, 1))
 
-    _, idle = recorder.given[-1]
-    assert idle == [0, 0, IDLE, 0]
+    _, idle = recorder.inputs[-1]
+    assert idle == [0, 0, IDLE_SEGMENT, 0]
 
 
 def test_tokens_are_returned_by_row(recorder):
-    one = create_graphs(recorder, Shape(4, 2))
+    graphs = create_graphs(recorder, Shape(4, 2))
 
-    tokens, logits = one.run([make_row(7, 8), make_row(1, 2)], Shape(4, 2))
+    tokens, logits = graphs.run([make_row(7, 8), make_row(1, 2)], Shape(4, 2))
 
     assert tokens.tolist() == [[8, 9], [2, 3]]
     assert logits.argmax(dim=-1).tolist() == [8, 2]
@@ -188,15 +186,15 @@ def test_graphs_recorded_again_share_the_stream_but_no_pool():
 
 def test_warm_up_and_capture_run_on_the_same_stream():
     cuda = FakeCuda()
-    seen = []
+    streams = []
 
     def compute() -> tuple[torch.Tensor, torch.Tensor]:
-        seen.append(cuda.current_stream(SECOND))
+        streams.append(cuda.current_stream(SECOND))
         return torch.zeros(1), torch.zeros(1)
 
     make_cuda_recorder(SECOND, cuda)(compute)
 
-    assert seen == cuda.streams * 3
+    assert streams == cuda.streams * 3
 
 
 @pytest.mark.parametrize("fail_at_end", [False, True])

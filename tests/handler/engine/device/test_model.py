@@ -22,7 +22,7 @@ from handler.settings import EngineSettings
 from handler.weights.source import MINI, LocalWeights, Source, fetch
 from server.archive import ROOT
 
-LOAD = """
+LOAD_PROGRAM = """
 import re, sys
 from pathlib import Path
 from handler.engine.device.model import load_model
@@ -30,15 +30,15 @@ from handler.weights.read_ahead import ReadAhead
 from handler.weights.source import Source, fetch
 from handler.settings import EngineSettings
 
-def most():
+def measure_peak_bytes():
     status = Path("/proc/self/status").read_text()
     return int(re.search(r"VmHWM:\\s+(\\d+)", status)[1]) * 1024
 
 source = Source("folder", sys.argv[1])
 weights = fetch(source, EngineSettings(), Path("unused"))
-before = most()
+before = measure_peak_bytes()
 model = load_model(weights, "cpu", 1, ReadAhead(source.files))
-print(before, most())
+print(before, measure_peak_bytes())
 """
 """Program that prints the peak memory of its process before and after loading."""
 
@@ -148,7 +148,7 @@ def test_weights_are_held_in_memory_once(tmp_path):
     num_bytes = write_checkpoint(tmp_path / "large", GIB // 4)
 
     result = subprocess.run(
-        [sys.executable, "-c", LOAD, tmp_path / "large"],
+        [sys.executable, "-c", LOAD_PROGRAM, tmp_path / "large"],
         check=True,
         capture_output=True,
         text=True,

@@ -47,10 +47,13 @@ GEOMETRIES: dict[str, dict[str, Any]] = {
     },
     "tied": {"tie_word_embeddings": True},
 }
-FUSED = pytest.mark.parametrize("is_fused", [False, True], ids=["plain", "fused"])
+WITH_AND_WITHOUT_FUSION = pytest.mark.parametrize(
+    "is_fused", [False, True], ids=["plain", "fused"]
+)
 
 
 def create_module(dtype: torch.dtype = torch.float32, **text: Any) -> Any:
+    """Return a small Qwen3-VL with random weights; `text` changes its configuration."""
     config = Qwen3VLConfig(
         text_config={
             "vocab_size": VOCABULARY,
@@ -84,7 +87,7 @@ def create_module(dtype: torch.dtype = torch.float32, **text: Any) -> Any:
 
 
 @dataclass
-class Page:
+class ReferencePage:
     """Tokens of a page, and transformers' logits after each of them."""
 
     start: int
@@ -95,7 +98,7 @@ class Page:
     features: list[torch.Tensor]
     logits: torch.Tensor
 
-    def deepstack_of(self, begin: int, end: int) -> Deepstack | None:
+    def select_deepstack(self, begin: int, end: int) -> Deepstack | None:
         before, here = self.is_image[:begin].sum(), self.is_image[begin:end]
         if not here.any():
             return None
@@ -103,7 +106,10 @@ class Page:
         return Deepstack(here.nonzero()[:, 0], features)
 
 
-def create_page(module: Any, length: int, start: int, num_deepstack: int = 2) -> Page:
+def create_page(
+    module: Any, length: int, start: int, num_deepstack: int = 2
+) -> ReferencePage:
+    """Return a page of random tokens, with the logits of transformers' text model."""
     text = module.model.language_model
     hidden = text.config.hidden_size
     generator = torch.Generator().manual_seed(length)
@@ -124,7 +130,7 @@ def create_page(module: Any, length: int, start: int, num_deepstack: int = 2) ->
             use_cache=False,
         ).last_hidden_state[0]
         logits = module.lm_head(states)
-    return Page(start, embeddings, positions, is_image, features, logits)
+    return ReferencePage(start, embeddings, positions, is_image, features, logits)
 
 
 class Session:
@@ -149,7 +155,7 @@ class Session:
     @torch.inference_mode()
     def run(
         self,
-        shares: list[tuple[Page, int, int]],
+        shares: list[tuple[ReferencePage, int, int]],
         deepstack: Deepstack | None = None,
         **options: Any,
     ) -> torch.Tensor:
@@ -175,9 +181,9 @@ class Session:
         )
         return self.forward.compute_logits(states)
 
-    def prefill(self, page: Page, bounds: list[int]) -> None:
+    def prefill(self, page: ReferencePage, bounds: list[int]) -> None:
         for begin, end in pairwise(bounds):
-            stack = page.deepstack_of(begin, end)
+            stack = page.select_deepstack(begin, end)
             assert self.run([(page, begin, end)], stack, num_last=0).numel() == 0
 
 
@@ -186,7 +192,7 @@ def assert_close(ours: torch.Tensor, theirs: torch.Tensor) -> None:
     assert ours.argmax(-1).equal(theirs.argmax(-1))
 
 
-@FUSED
+@WITH_AND_WITHOUT_FUSION
 @pytest.mark.parametrize("name", GEOMETRIES)
 def test_chunks_and_mixed_rows_equal_transformers(name, is_fused):
     module = create_module(**GEOMETRIES[name])
@@ -196,7 +202,7 @@ def test_chunks_and_mixed_rows_equal_transformers(name, is_fused):
         session.prefill(page, bounds)
     shares = [(pages[0], 20, 23), (pages[1], 8, 9), (pages[2], 13, 17)]
     images = torch.cat([page.is_image[begin:end] for page, begin, end in shares])
-    stacks = [page.deepstack_of(begin, end) for page, begin, end in shares]
+    stacks = [page.select_deepstack(begin, end) for page, begin, end in shares]
     features = [torch.cat([s.layers[i] for s in stacks if s]) for i in range(2)]
 
     logits = session.run(shares, Deepstack(images.nonzero()[:, 0], features))
@@ -205,13 +211,13 @@ def test_chunks_and_mixed_rows_equal_transformers(name, is_fused):
     assert_close(logits, expected)
 
 
-@FUSED
+@WITH_AND_WITHOUT_FUSION
 def test_all_rows_of_a_prompt_equal_transformers(is_fused):
     module = create_module()
     page = create_page(module, 31, 8)
 
     logits = Session(module, is_fused=is_fused).run(
-        [(page, 0, 31)], page.deepstack_of(0, 31)
+        [(page, 0, 31)], page.select_deepstack(0, 31)
     )
 
     assert_close(logits, page.logits)
@@ -224,7 +230,9 @@ def test_last_rows_equal_those_of_all_rows(num_deepstack, num_last):
     page = create_page(module, 12, 5, num_deepstack)
     session = Session(module, is_fused=True)
 
-    logits = session.run([(page, 0, 12)], page.deepstack_of(0, 12), num_last=num_last)
+    logits = session.run(
+        [(page, 0, 12)], page.select_deepstack(0, 12), num_last=num_last
+    )
 
     torch.testing.assert_close(
         logits, page.logits[12 - num_last :], rtol=1e-5, atol=2e-5
@@ -256,7 +264,7 @@ def test_unfused_bfloat16_equals_transformers_bit_for_bit(name):
     page = create_page(module, 29, 11)
 
     logits = Session(module, is_fused=False).run(
-        [(page, 0, 29)], page.deepstack_of(0, 29)
+        [(page, 0, 29)], page.select_deepstack(0, 29)
     )
 
     assert logits.equal(page.logits)
@@ -266,16 +274,16 @@ def test_unfused_bfloat16_equals_transformers_bit_for_bit(name):
 def test_generate_gives_the_same_text_with_packed_weights(name):
     module = create_module(torch.bfloat16, **GEOMETRIES[name])
     before = {key: value.clone() for key, value in module.state_dict().items()}
-    asked = {"input_ids": torch.arange(1, 20)[None], "do_sample": False}
-    asked |= {"max_new_tokens": 12, "return_dict_in_generate": True}
-    asked |= {"output_scores": True, "pad_token_id": 0}
-    expected = module.generate(**asked)
+    options = {"input_ids": torch.arange(1, 20)[None], "do_sample": False}
+    options |= {"max_new_tokens": 12, "return_dict_in_generate": True}
+    options |= {"output_scores": True, "pad_token_id": 0}
+    expected = module.generate(**options)
 
     TextForward(module)
 
-    found = module.generate(**asked)
-    assert found.sequences.equal(expected.sequences)
-    assert all(map(torch.equal, found.scores, expected.scores))
+    output = module.generate(**options)
+    assert output.sequences.equal(expected.sequences)
+    assert all(map(torch.equal, output.scores, expected.scores))
     after = module.state_dict()
     assert all(after[key].equal(value) for key, value in before.items())
 
@@ -283,15 +291,15 @@ def test_generate_gives_the_same_text_with_packed_weights(name):
 def test_packed_weights_take_no_more_memory():
     module = create_module(attention_bias=True)
 
-    def num_bytes() -> int:
+    def count_parameter_bytes() -> int:
         storages = {p.untyped_storage().data_ptr(): p for p in module.parameters()}
         return sum(p.untyped_storage().nbytes() for p in storages.values())
 
-    before = num_bytes()
+    before = count_parameter_bytes()
     layer = TextForward(module)._layers[0]
     attention = module.model.language_model.layers[0].self_attn
 
-    assert num_bytes() == before
+    assert count_parameter_bytes() == before
     [(weight, _)] = layer.qkv.parts
     assert weight.data_ptr() == attention.q_proj.weight.data_ptr()
     assert weight[-1].data_ptr() == attention.v_proj.weight[-1].data_ptr()
@@ -317,7 +325,7 @@ def test_large_weights_on_a_processor_are_not_packed(name):
     addresses = [weight.data_ptr() for weight in module.parameters()]
 
     session = Session(module, is_fused=False, max_host_bytes=1)
-    logits = session.run([(page, 0, 29)], page.deepstack_of(0, 29))
+    logits = session.run([(page, 0, 29)], page.select_deepstack(0, 29))
 
     assert logits.equal(page.logits)
     assert [weight.data_ptr() for weight in module.parameters()] == addresses
@@ -330,7 +338,7 @@ def test_weights_of_another_dtype_are_packed_again():
     page = create_page(module, 9, 0)
 
     logits = Session(module, is_fused=False).run(
-        [(page, 0, 9)], page.deepstack_of(0, 9)
+        [(page, 0, 9)], page.select_deepstack(0, 9)
     )
 
     assert_close(logits, page.logits)

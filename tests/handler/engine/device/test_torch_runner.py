@@ -7,6 +7,7 @@ preemption or on drafts. GenerateEngine stands for `generate` (see test_generate
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,9 @@ from bench.recorder import recomputed
 from handler.engine.batching.kv_cache import Move
 from handler.engine.batching.model_runner import Row
 from handler.engine.batching.native import BatchingOptions, NativeEngine
-from handler.engine.device.encoder import Encoder
+from handler.engine.device.encoder import Encoder, TorchPrompt
 from handler.engine.device.generate import GenerateEngine
-from handler.engine.device.graphs import Shape, list_shapes
+from handler.engine.device.graphs import FixedRow, Shape, list_shapes
 from handler.engine.device.model import Model, load_model
 from handler.engine.device.torch_runner import TorchRunner
 from handler.engine.request import EngineRequest, Sampling
@@ -59,8 +60,12 @@ def run_engine(
         engine.submit(page)
     ended = {}
     while engine.has_work:
-        for g in engine.step(lambda: None):
-            ended[g.engine_request_id] = (g.text, g.finish_reason, g.num_output_tokens)
+        for output in engine.step(lambda: None):
+            ended[output.engine_request_id] = (
+                output.text,
+                output.finish_reason,
+                output.num_output_tokens,
+            )
     return ended
 
 
@@ -114,7 +119,7 @@ def test_slice_has_at_least_one_block(model):
 
 
 def test_slice_without_memory_releases_the_image(model):
-    class Kernel:
+    class KernelWithoutMemoryInSecondCall:
         num_calls = 0
 
         def __call__(
@@ -125,7 +130,7 @@ def test_slice_without_memory_releases_the_image(model):
                 raise torch.OutOfMemoryError("too much")
             return query
 
-    encoder = Encoder(model, slice_tokens=1, attend=Kernel())
+    encoder = Encoder(model, slice_tokens=1, attend=KernelWithoutMemoryInSecondCall())
     prompt = encoder.tokenise(PAGES[0])
     encoder.encode(prompt)
     assert prompt.encoding is not None
@@ -140,20 +145,25 @@ def test_slice_without_memory_releases_the_image(model):
 def test_preemption_does_not_change_outputs(model, expected):
     pair = [PAGES[2], PAGES[7]]  # The largest pages, which have the same size.
     num_prompt_tokens = TorchRunner(model, 1).tokenise(pair[0]).num_tokens
-    engine = create_native_engine(
-        model, num_cache_positions=2 * num_prompt_tokens + 15, expected_output_tokens=0
-    )
-    released: list[Any] = []
-    release_image = engine._runner.release_image
+    runner = ReleaseCountingRunner(model, 2 * num_prompt_tokens + 15)
+    options = BatchingOptions(expected_output_tokens=0, max_draft_tokens=0)
 
-    def record_release(prompt: Any) -> None:
-        released.append(prompt)
-        release_image(prompt)
+    outputs = run_engine(NativeEngine(runner, options), pair)
 
-    engine._runner.release_image = record_release
+    assert outputs == {page.id: expected[page.id] for page in pair}
+    # A page that is not preempted releases its image twice: after its prefill, and at
+    # its end.
+    assert runner.num_releases > 2 * len(pair), "no page was preempted"
 
-    assert run_engine(engine, pair) == {page.id: expected[page.id] for page in pair}
-    assert len(released) > len(pair), "no page was preempted, so the test shows nothing"
+
+class ReleaseCountingRunner(TorchRunner):
+    """Runner that counts the calls of `release_image`."""
+
+    num_releases = 0
+
+    def release_image(self, prompt: TorchPrompt) -> None:
+        self.num_releases += 1
+        super().release_image(prompt)
 
 
 class FixedDrafts:
@@ -200,6 +210,18 @@ def test_drafts_do_not_change_outputs(model, expected, acceptance, draft_rows):
 ALL_SHAPES = list_shapes(8, max_drafts=4, max_verified=64)
 
 
+class RecordedStepsRunner(TorchRunner):
+    """Runner that fails the test if a step fits into no recorded shape."""
+
+    def decode(self, rows: Sequence[Row[TorchPrompt]]) -> list[list[int]]:
+        fixed = [
+            FixedRow(row.tokens, row.start, row.segment_start, row.prompt.rope_delta)
+            for row in rows
+        ]
+        assert self.graphs.find_shape(fixed) is not None
+        return super().decode(rows)
+
+
 @pytest.mark.parametrize(
     ("acceptance", "draft_rows"), [(None, False), (0.6, False), (0.6, True)]
 )
@@ -212,14 +234,13 @@ def test_recorded_steps_do_not_change_outputs(model, expected, acceptance, draft
             model.tokenizer.encode(text, add_special_tokens=False), acceptance
         )
 
-    runner = TorchRunner(
+    runner = RecordedStepsRunner(
         model,
         4000,
         graph_shapes=ALL_SHAPES,
         record=recomputed,
         draft_rows=draft_rows,
     )
-    runner._decode_eagerly = None  # type: ignore[assignment]
     options = BatchingOptions(expected_output_tokens=20, max_draft_tokens=4)
 
     engine = NativeEngine(runner, options, create_drafter=create_drafter)

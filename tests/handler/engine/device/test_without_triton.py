@@ -53,10 +53,10 @@ assert "triton" not in sys.modules
 
 @pytest.mark.slow
 def test_page_is_read_without_triton():
-    found = subprocess.run(
+    finished = subprocess.run(
         [sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=120
     )
 
-    assert found.returncode == 0, found.stderr
-    [line] = found.stdout.splitlines()
+    assert finished.returncode == 0, finished.stderr
+    [line] = finished.stdout.splitlines()
     assert line.endswith("true]]")

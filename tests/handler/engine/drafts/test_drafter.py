@@ -14,8 +14,8 @@ from tokenizers import Tokenizer
 from handler.engine.drafts.drafter import Drafter
 from handler.weights.source import MINI
 from tests.handler.engine.drafts.drafting import (
-    Bytes,
-    Letters,
+    ByteTokenizer,
+    LetterTokenizer,
     count_forwards,
     draft_after,
 )
@@ -66,33 +66,37 @@ class MiniTokenizer:
 
 
 @pytest.fixture(scope="module")
-def mini():
+def mini_tokenizer():
     return MiniTokenizer()
 
 
-def block(number: int, label: str, inner: str) -> str:
+def format_block(number: int, label: str, inner: str) -> str:
     box = [61 + number, 40 + 97 * number, 921 - 13 * number, 119 + 97 * number]
     return f'<div data-bbox="{box}" data-label="{label}">{inner}</div>'
 
 
-def prose() -> tuple[str, str]:
+def create_prose_page() -> tuple[str, str]:
     """Return Chandra's output for a page of plain prose, and its text layer."""
     texts = [escape(text, quote=False) for text in PARAGRAPHS]
-    answer = block(0, "Section-Header", f"<h1>{TITLE}</h1>") + "".join(
-        block(i, "Text", f"<p>{text}</p>") for i, text in enumerate(texts, start=1)
+    answer = format_block(0, "Section-Header", f"<h1>{TITLE}</h1>") + "".join(
+        format_block(i, "Text", f"<p>{text}</p>")
+        for i, text in enumerate(texts, start=1)
     )
     styles = getSampleStyleSheet()
     paragraphs = [Paragraph(text, styles["Normal"]) for text in texts]
-    return answer, layer_of(Paragraph(TITLE, styles["Heading1"]), *paragraphs)
+    return answer, render_text_layer(Paragraph(TITLE, styles["Heading1"]), *paragraphs)
 
 
-def table() -> tuple[str, str]:
+def create_table_page() -> tuple[str, str]:
+    """Return Chandra's output for a page with a table, and its text layer."""
     cells = ["".join(f"<td>{cell}</td>" for cell in row) for row in ROWS]
     inner = "".join(f"<tr>{row}</tr>" for row in cells)
-    return block(1, "Table", f"<table>{inner}</table>"), layer_of(Table(ROWS))
+    return format_block(1, "Table", f"<table>{inner}</table>"), render_text_layer(
+        Table(ROWS)
+    )
 
 
-def layer_of(*flowables: object) -> str:
+def render_text_layer(*flowables: object) -> str:
     stream = io.BytesIO()
     SimpleDocTemplate(stream).build(list(flowables))
     return decode_content(stream.getvalue()).text_layer
@@ -102,7 +106,7 @@ def layer_of(*flowables: object) -> str:
 
 
 @pytest.mark.parametrize(
-    ("written", "expected"),
+    ("output", "expected"),
     [
         (f"{BOX}<p>The first line", " of a letter"),
         (f"{BOX}<p>The first li", "ne of a letter"),
@@ -116,40 +120,44 @@ def layer_of(*flowables: object) -> str:
         ),
     ],
 )
-def test_text_of_the_layer_is_drafted(written, expected):
-    assert draft_after(Letters(), written, layer=LAYER, max_tokens=60).startswith(
-        expected
-    )
+def test_text_of_the_layer_is_drafted(output, expected):
+    assert draft_after(
+        LetterTokenizer(), output, layer=LAYER, max_tokens=60
+    ).startswith(expected)
 
 
 def test_next_block_is_drafted_after_a_paragraph():
-    written = f"{BOX}<p>The first line of a <b>letter"
+    output = f"{BOX}<p>The first line of a <b>letter"
 
-    draft = draft_after(Letters(), written, layer=LAYER)
+    draft = draft_after(LetterTokenizer(), output, layer=LAYER)
 
     assert draft == '</b></p></div><div data-bbox="['
 
 
 def test_drafted_cell_has_as_many_words_as_the_cell_above():
-    written = f"{BOX}<table><tr><td>May 3</td><td>12</td></tr><tr><td>"
+    output = f"{BOX}<table><tr><td>May 3</td><td>12</td></tr><tr><td>"
 
-    draft = draft_after(Letters(), written, layer="May 3 12\nJune 14 7\nJuly 8 1")
+    draft = draft_after(
+        LetterTokenizer(), output, layer="May 3 12\nJune 14 7\nJuly 8 1"
+    )
 
     assert draft.startswith("June 14</td><td>7</td></tr><tr><td>July 8</td>")
 
 
 def test_drafted_cell_of_words_ends_before_numbers():
-    written = f"{BOX}<table><tr><td>May</td><td>12</td></tr><tr><td>"
+    output = f"{BOX}<table><tr><td>May</td><td>12</td></tr><tr><td>"
 
-    draft = draft_after(Letters(), written, layer="May 12\nLate in June 7\nJuly 8")
+    draft = draft_after(
+        LetterTokenizer(), output, layer="May 12\nLate in June 7\nJuly 8"
+    )
 
     assert draft.startswith("Late in June</td><td>7</td></tr>")
 
 
 def test_cell_longer_than_the_one_above_is_continued():
-    written = f"{BOX}<table><tr><td>May</td><td>one</td></tr><tr><td>Late in"
+    output = f"{BOX}<table><tr><td>May</td><td>one</td></tr><tr><td>Late in"
 
-    draft = draft_after(Letters(), written, layer="May one\nLate in June seven")
+    draft = draft_after(LetterTokenizer(), output, layer="May one\nLate in June seven")
 
     assert draft.startswith(" June seven")
 
@@ -157,13 +165,13 @@ def test_cell_longer_than_the_one_above_is_continued():
 def test_bullet_of_a_list_item_is_not_drafted():
     layer = "! The first\n\n! The second"
 
-    assert draft_after(Letters(), f"{BOX}<ul><li>", layer=layer).startswith(
+    assert draft_after(LetterTokenizer(), f"{BOX}<ul><li>", layer=layer).startswith(
         "The first</li><li>The second"
     )
 
 
 def test_bold_text_is_drafted_from_the_layer():
-    assert draft_after(Letters(), f"{BOX}<p><b>", layer=LAYER).startswith(
+    assert draft_after(LetterTokenizer(), f"{BOX}<p><b>", layer=LAYER).startswith(
         "The first line"
     )
 
@@ -171,25 +179,25 @@ def test_bold_text_is_drafted_from_the_layer():
 def test_block_in_another_order_is_found_by_its_first_word():
     layer = "Page 3 of 7\n\nThe harbour lies north."
 
-    draft = draft_after(Letters(), f"{BOX}<p>The", layer=layer)
+    draft = draft_after(LetterTokenizer(), f"{BOX}<p>The", layer=layer)
 
     assert draft.startswith(" harbour lies north.</p>")
 
 
 def test_layer_text_is_not_drafted_within_a_tag():
-    draft = draft_after(Letters(), f'{BOX}<img alt="', layer="alt of a picture")
+    draft = draft_after(LetterTokenizer(), f'{BOX}<img alt="', layer="alt of a picture")
 
     assert "picture" not in draft
 
 
 def test_layer_text_is_not_drafted_within_a_formula():
-    draft = draft_after(Letters(), f"{BOX}<p>see <math>", layer="see x = 1")
+    draft = draft_after(LetterTokenizer(), f"{BOX}<p>see <math>", layer="see x = 1")
 
     assert "x = 1" not in draft
 
 
 def test_draft_ends_before_a_word_that_does_not_fit():
-    tokenizer = Letters()
+    tokenizer = LetterTokenizer()
     drafter = Drafter(tokenizer, text_layer=f"{'a' * 300} b")
     drafter.extend(tokenizer.encode(f"{BOX}<p>"))
 
@@ -198,7 +206,7 @@ def test_draft_ends_before_a_word_that_does_not_fit():
 
 
 def test_draft_is_encoded_together_with_the_started_word():
-    class Words(Letters):
+    class Words(LetterTokenizer):
         """Tokenizer with a token for two letters of a word, counted from its start."""
 
         def encode(self, text: str) -> list[int]:
@@ -207,14 +215,14 @@ def test_draft_is_encoded_together_with_the_started_word():
                 for word in text.replace(" ", "\0 ").split("\0")
                 for part in (word[i : i + 2] for i in range(0, len(word), 2))
             ]
-            return [self._id(piece) for piece in pieces]
+            return [self._assign_id(piece) for piece in pieces]
 
     tokenizer = Words()
     drafter = Drafter(tokenizer, text_layer="an odd harbour lies there")
-    written = tokenizer.encode(" odd harbour lies")
-    drafter.extend(written[:5])
+    tokens = tokenizer.encode(" odd harbour lies")
+    drafter.extend(tokens[:5])
 
-    assert drafter.draft(len(written) - 5) == written[5:]
+    assert drafter.draft(len(tokens) - 5) == tokens[5:]
 
 
 # From the output
@@ -223,7 +231,9 @@ def test_draft_is_encoded_together_with_the_started_word():
 def test_without_a_text_layer_the_output_is_repeated():
     item = "<li>Item of the list</li>"
 
-    draft = draft_after(Letters(), f"{BOX}<ul>{item}{item}<li>Item", max_tokens=12)
+    draft = draft_after(
+        LetterTokenizer(), f"{BOX}<ul>{item}{item}<li>Item", max_tokens=12
+    )
 
     assert draft == " of the list"[: len(draft)]
     assert draft
@@ -232,7 +242,7 @@ def test_without_a_text_layer_the_output_is_repeated():
 def test_markup_of_the_page_overrides_the_usual_markup():
     row = "<table><tr><td>1</td></tr></table></div>"
     page = f"{BOX}<table><tbody>{row}\n{BOX}<table><tbody>{row}\n{BOX}<table>"
-    tokenizer = Letters()
+    tokenizer = LetterTokenizer()
     drafter = Drafter(tokenizer)
     count_forwards(drafter, tokenizer.encode(page), 8)
 
@@ -249,20 +259,20 @@ def test_markup_of_the_page_overrides_the_usual_markup():
     ],
 )
 def test_block_start_depends_on_the_prompt(prompt, expected):
-    assert draft_after(Letters(), "", prompt=prompt) == expected
+    assert draft_after(LetterTokenizer(), "", prompt=prompt) == expected
 
 
 def test_the_numbers_of_a_box_are_not_drafted():
     page = f"{BOX}<p>one</p></div>{BOX}<p>two</p></div>"
 
-    assert draft_after(Letters(), page, max_tokens=60) == '<div data-bbox="['
-    assert draft_after(Letters(), f'{page}<div data-bbox="[') == ""
-    assert draft_after(Letters(), f'{page}<div data-bbox="[612') == ", "
+    assert draft_after(LetterTokenizer(), page, max_tokens=60) == '<div data-bbox="['
+    assert draft_after(LetterTokenizer(), f'{page}<div data-bbox="[') == ""
+    assert draft_after(LetterTokenizer(), f'{page}<div data-bbox="[612') == ", "
 
 
 def test_reset_drafter_drafts_like_a_new_one():
-    tokenizer = Letters()
-    answer, layer = prose()
+    tokenizer = LetterTokenizer()
+    answer, layer = create_prose_page()
     tokens = tokenizer.encode(answer)
     drafter = Drafter(tokenizer, text_layer=layer)
     first = count_forwards(drafter, tokens, 8)
@@ -276,59 +286,62 @@ def test_reset_drafter_drafts_like_a_new_one():
 
 
 @pytest.mark.parametrize("max_tokens", [4, 8, 16])
-def test_prose_with_a_layer_takes_half_the_forwards_at_most(mini, max_tokens):
-    answer, layer = prose()
-    tokens = mini.encode(answer)
+def test_prose_with_a_layer_takes_half_the_forwards_at_most(mini_tokenizer, max_tokens):
+    answer, layer = create_prose_page()
+    tokens = mini_tokenizer.encode(answer)
 
-    drafter = Drafter(mini, text_layer=layer)
+    drafter = Drafter(mini_tokenizer, text_layer=layer)
 
     assert count_forwards(drafter, tokens, max_tokens) < len(tokens) / 2
 
 
-def test_table_with_a_layer_takes_half_the_forwards_at_most(mini):
-    answer, layer = table()
-    tokens = mini.encode(answer)
+def test_table_with_a_layer_takes_half_the_forwards_at_most(mini_tokenizer):
+    answer, layer = create_table_page()
+    tokens = mini_tokenizer.encode(answer)
 
-    assert count_forwards(Drafter(mini, text_layer=layer), tokens, 8) < len(tokens) / 2
-
-
-def test_prose_of_letter_tokens_takes_a_fifth_of_the_forwards():
-    tokenizer = Letters()
-    answer, layer = prose()
-    tokens = tokenizer.encode(answer)
-
-    forwards = count_forwards(Drafter(tokenizer, text_layer=layer), tokens, 8)
-
-    assert forwards < len(tokens) / 5
-
-
-@pytest.mark.parametrize("page", [prose, table])
-def test_page_without_a_layer_saves_forwards(mini, page):
-    answer, _ = page()
-    tokens = mini.encode(answer)
-
-    assert count_forwards(Drafter(mini), tokens, 8) < len(tokens)
-
-
-def test_unrelated_layer_adds_no_forwards(mini):
-    answer, _ = prose()
-    tokens = mini.encode(answer)
-
-    assert count_forwards(Drafter(mini, text_layer="lorem " * 999), tokens, 8) <= len(
-        tokens
+    assert (
+        count_forwards(Drafter(mini_tokenizer, text_layer=layer), tokens, 8)
+        < len(tokens) / 2
     )
 
 
+def test_prose_of_letter_tokens_takes_a_fifth_of_the_forwards():
+    tokenizer = LetterTokenizer()
+    answer, layer = create_prose_page()
+    tokens = tokenizer.encode(answer)
+
+    num_forwards = count_forwards(Drafter(tokenizer, text_layer=layer), tokens, 8)
+
+    assert num_forwards < len(tokens) / 5
+
+
+@pytest.mark.parametrize("create_page", [create_prose_page, create_table_page])
+def test_page_without_a_layer_saves_forwards(mini_tokenizer, create_page):
+    answer, _ = create_page()
+    tokens = mini_tokenizer.encode(answer)
+
+    assert count_forwards(Drafter(mini_tokenizer), tokens, 8) < len(tokens)
+
+
+def test_unrelated_layer_adds_no_forwards(mini_tokenizer):
+    answer, _ = create_prose_page()
+    tokens = mini_tokenizer.encode(answer)
+
+    assert count_forwards(
+        Drafter(mini_tokenizer, text_layer="lorem " * 999), tokens, 8
+    ) <= len(tokens)
+
+
 def test_layer_in_another_order_saves_forwards():
-    tokenizer = Letters()
-    answer, layer = prose()
+    tokenizer = LetterTokenizer()
+    answer, layer = create_prose_page()
     lines = layer.splitlines()
     shuffled = "\n".join(lines[7:] + lines[:7])
     tokens = tokenizer.encode(answer)
 
-    forwards = count_forwards(Drafter(tokenizer, text_layer=shuffled), tokens, 8)
+    num_forwards = count_forwards(Drafter(tokenizer, text_layer=shuffled), tokens, 8)
 
-    assert forwards < len(tokens) / 4
+    assert num_forwards < len(tokens) / 4
 
 
 # Arbitrary input
@@ -358,7 +371,7 @@ OUTPUT = st.lists(MARKUP | st.text(max_size=3), max_size=30).map(
 @given(ODD_TEXT, OUTPUT, st.integers(-1, 20), st.integers(1, 5))
 @settings(deadline=None)
 def test_any_input_gives_a_draft_within_the_limit(layer, output, length, stride):
-    drafter = Drafter(Bytes(), text_layer=layer)
+    drafter = Drafter(ByteTokenizer(), text_layer=layer)
 
     for start in range(0, len(output), stride):
         assert len(drafter.draft(length)) <= max(0, length)
@@ -369,8 +382,8 @@ def test_any_input_gives_a_draft_within_the_limit(layer, output, length, stride)
 @given(ODD_TEXT, OUTPUT, st.integers(1, 7))
 @settings(deadline=None)
 def test_output_extended_in_pieces_gives_the_same_draft(layer, output, stride):
-    whole = Drafter(Bytes(), text_layer=layer)
-    pieces = Drafter(Bytes(), text_layer=layer)
+    whole = Drafter(ByteTokenizer(), text_layer=layer)
+    pieces = Drafter(ByteTokenizer(), text_layer=layer)
 
     whole.extend(list(output))
     for start in range(0, len(output), stride):
@@ -380,7 +393,7 @@ def test_output_extended_in_pieces_gives_the_same_draft(layer, output, stride):
 
 
 def test_invalid_bytes_do_not_block_drafts():
-    drafter = Drafter(Bytes(), text_layer="some words that come next")
+    drafter = Drafter(ByteTokenizer(), text_layer="some words that come next")
 
     drafter.extend([0xFF] * 20)
     drafter.extend(list(b"<p>some words"))
@@ -389,7 +402,7 @@ def test_invalid_bytes_do_not_block_drafts():
 
 
 def test_long_layer_is_accepted():
-    drafter = Drafter(Bytes(), text_layer="word \x00<p>&" * 500_000)
+    drafter = Drafter(ByteTokenizer(), text_layer="word \x00<p>&" * 500_000)
 
     drafter.extend(list(b"<p>word"))
 
@@ -397,7 +410,7 @@ def test_long_layer_is_accepted():
 
 
 def test_repeated_tags_are_drafted():
-    tokenizer = Letters()
+    tokenizer = LetterTokenizer()
     drafter = Drafter(tokenizer)
     tokens = tokenizer.encode("<div><p>" * 4000)
 

@@ -9,7 +9,7 @@ from handler.engine.drafts.html_state import BOXES_OF_NUMBERS, NO_BOXES, HTMLSta
 from handler.engine.drafts.likely_markup import closing_tags, predict_markup
 
 BOX = '<div data-bbox="[1, 2, 3, 4]" data-label="Text">'
-HTML = st.lists(
+HTML_TEXTS = st.lists(
     st.sampled_from(
         (
             *("<", ">", "&", ";", "/", '"', "p", "div", "td", "tr", "#", "x", " "),
@@ -22,14 +22,14 @@ HTML = st.lists(
 ).map("".join)
 
 
-def state_after(written: str, block_start: str = '<div data-bbox="[') -> HTMLState:
+def parse(html: str, block_start: str = '<div data-bbox="[') -> HTMLState:
     state = HTMLState(block_start)
-    state.feed(written)
+    state.feed(html)
     return state
 
 
 def test_visible_text_has_no_tags_and_no_entities():
-    state = state_after(f"{BOX}<p>Salt &amp; <b>pepper</b>: 1 &lt; 2 &#8364;</p>")
+    state = parse(f"{BOX}<p>Salt &amp; <b>pepper</b>: 1 &lt; 2 &#8364;</p>")
 
     assert state.visible == "Salt&pepper:1<2\u20ac"
     assert state.num_visible == len(state.visible)
@@ -37,11 +37,11 @@ def test_visible_text_has_no_tags_and_no_entities():
 
 @pytest.mark.parametrize("text", ["AT&T ", "1 < 2 ", "a & b ", "&nothingofthatkind "])
 def test_text_that_only_resembles_markup_is_visible(text):
-    assert state_after(text).visible == text.replace(" ", "")
+    assert parse(text).visible == text.replace(" ", "")
 
 
 @pytest.mark.parametrize(
-    ("written", "expected"),
+    ("html", "expected"),
     [
         ("", False),
         (BOX, False),
@@ -56,12 +56,12 @@ def test_text_that_only_resembles_markup_is_visible(text):
         (f"{BOX}<p>word</p></div>\n", False),
     ],
 )
-def test_text_is_expected_where_html_has_text(written, expected):
-    assert state_after(written).expects_text is expected
+def test_text_is_expected_where_html_has_text(html, expected):
+    assert parse(html).expects_text is expected
 
 
 @pytest.mark.parametrize(
-    ("written", "expected"),
+    ("html", "expected"),
     [
         ("", '<div data-bbox="['),
         ("<di", 'v data-bbox="['),
@@ -95,12 +95,12 @@ def test_text_is_expected_where_html_has_text(written, expected):
         ("<img al", ""),
     ],
 )
-def test_next_markup_is_predicted(written, expected):
-    assert predict_markup(state_after(written)) == expected
+def test_next_markup_is_predicted(html, expected):
+    assert predict_markup(parse(html)) == expected
 
 
 @pytest.mark.parametrize(
-    ("written", "expected"),
+    ("html", "expected"),
     [
         ("", '<div data-bbox="'),
         ('<div data-bbox="12', ""),
@@ -109,20 +109,20 @@ def test_next_markup_is_predicted(written, expected):
         ('<div data-bbox="1 2 3 4" data-la', 'bel="'),
     ],
 )
-def test_boxes_without_brackets_are_predicted(written, expected):
-    assert predict_markup(state_after(written, BOXES_OF_NUMBERS)) == expected
+def test_boxes_without_brackets_are_predicted(html, expected):
+    assert predict_markup(parse(html, BOXES_OF_NUMBERS)) == expected
 
 
 def test_without_boxes_no_block_start_is_predicted():
-    assert predict_markup(state_after("", NO_BOXES)) == ""
-    assert predict_markup(state_after("<p>word</p>", NO_BOXES)) == ""
+    assert predict_markup(parse("", NO_BOXES)) == ""
+    assert predict_markup(parse("<p>word</p>", NO_BOXES)) == ""
 
 
 def test_first_tags_of_a_label_are_those_of_the_last_block():
     title = BOX.replace("Text", "Section-Header")
     page = f"{title}<h3><b>One</b></h3></div>{BOX}<p>word</p></div>{title}"
 
-    assert predict_markup(state_after(page)) == "<h3><b>"
+    assert predict_markup(parse(page)) == "<h3><b>"
 
 
 @pytest.mark.parametrize(
@@ -137,13 +137,13 @@ def test_first_tags_of_a_label_are_those_of_the_last_block():
 )
 def test_next_label_is_the_one_that_followed_before(labels, begun, expected):
     blocks = (BOX.replace("Text", label) + "</div>" for label in labels.split())
-    state = state_after("".join(blocks) + BOX.partition("Text")[0] + begun)
+    state = parse("".join(blocks) + BOX.partition("Text")[0] + begun)
 
     assert (begun + predict_markup(state)).startswith(f'{expected}">')
 
 
 @pytest.mark.parametrize(
-    ("written", "expected"),
+    ("html", "expected"),
     [
         (f"{BOX}<p>word", "</p>"),
         (f"{BOX}<p>a <b><i>word", "</i></b></p>"),
@@ -152,32 +152,32 @@ def test_next_label_is_the_one_that_followed_before(labels, begun, expected):
         ("word", ""),
     ],
 )
-def test_closing_tags_close_a_paragraph_and_its_inline_tags(written, expected):
-    assert closing_tags(state_after(written)) == expected
+def test_closing_tags_close_a_paragraph_and_its_inline_tags(html, expected):
+    assert closing_tags(parse(html)) == expected
 
 
 def test_words_left_in_a_cell_follow_the_cell_above():
     above = f"{BOX}<table><tr><td>two words</td><td>1</td></tr><tr><td>"
 
-    assert state_after(above).num_words_left == 2
-    assert state_after(f"{above}on").num_words_left == 1
-    assert state_after(f"{above}one of three").num_words_left is None
-    assert state_after(f"{above}two more</td><td>").num_words_left == 1
-    assert state_after(f"{BOX}<table><tr><td>").num_words_left is None
+    assert parse(above).num_words_left == 2
+    assert parse(f"{above}on").num_words_left == 1
+    assert parse(f"{above}one of three").num_words_left is None
+    assert parse(f"{above}two more</td><td>").num_words_left == 1
+    assert parse(f"{BOX}<table><tr><td>").num_words_left is None
 
 
 def test_cell_ends_before_a_number_like_the_row_above():
     above = f"{BOX}<table><tr><td>two words</td><td>1</td><td>2</td></tr><tr><td>"
 
-    assert state_after(above).ends_before_number
-    assert state_after(f"{above}a much longer").ends_before_number
-    assert not state_after(f"{above}article 7").ends_before_number
-    assert not state_after(f"{above}one</td><td>").ends_before_number
-    assert not state_after(f"{BOX}<table><tr><td>").ends_before_number
+    assert parse(above).ends_before_number
+    assert parse(f"{above}a much longer").ends_before_number
+    assert not parse(f"{above}article 7").ends_before_number
+    assert not parse(f"{above}one</td><td>").ends_before_number
+    assert not parse(f"{BOX}<table><tr><td>").ends_before_number
 
 
 @pytest.mark.parametrize(
-    ("written", "expected"),
+    ("html", "expected"),
     [
         (f"{BOX}<ul><li>", True),
         (f"{BOX}<ul><li><b>", True),
@@ -185,17 +185,17 @@ def test_cell_ends_before_a_number_like_the_row_above():
         (f"{BOX}<p>", False),
     ],
 )
-def test_text_of_a_list_item_is_recognised(written, expected):
-    assert state_after(written).is_item is expected
+def test_text_of_a_list_item_is_recognised(html, expected):
+    assert parse(html).is_item is expected
 
 
 def test_bold_text_can_begin_a_paragraph():
-    assert state_after(f"{BOX}<p><b>").begins_text
-    assert not state_after(f"{BOX}<p>a <b>").begins_text
+    assert parse(f"{BOX}<p><b>").begins_text
+    assert not parse(f"{BOX}<p>a <b>").begins_text
 
 
 def test_feeding_a_copy_does_not_change_the_original():
-    state = state_after(f"{BOX}<table><tr><td>1</td>")
+    state = parse(f"{BOX}<table><tr><td>1</td>")
 
     state.copy().feed('<td>2</td></tr></table></div><div data-label="Form"><b>x')
 
@@ -204,13 +204,13 @@ def test_feeding_a_copy_does_not_change_the_original():
     assert predict_markup(state) == "<td>"
 
 
-@given(HTML, st.data())
+@given(HTML_TEXTS, st.data())
 def test_html_fed_in_pieces_gives_the_same_state(html, data):
     cut = data.draw(st.integers(0, len(html)))
     pieces = HTMLState()
     for piece in (html[:cut], html[cut:]):
         pieces.feed(piece)
-    whole = state_after(html)
+    whole = parse(html)
 
     assert (pieces.tag, pieces.open, pieces.visible) == (
         whole.tag,
@@ -223,6 +223,6 @@ def test_html_fed_in_pieces_gives_the_same_state(html, data):
 
 
 def test_repeated_tags_do_not_grow_the_prediction():
-    state = state_after("<div>" * 5000 + "<p>" * 5000)
+    state = parse("<div>" * 5000 + "<p>" * 5000)
 
     assert len(closing_tags(state) + predict_markup(state)) < 1000

@@ -16,15 +16,17 @@ STORY = (
 )
 
 
-def align_with(text: str, written: str) -> TextLayer:
+def align_layer(text: str, output: str) -> TextLayer:
+    """Return the layer with this text, aligned with an output."""
     layer = TextLayer(text)
-    visible = normalise_text(written)
+    visible = normalise_text(output)
     layer.align(visible, len(visible))
     return layer
 
 
-def text_after(text: str, written: str, num_characters: int = 1000) -> str:
-    layer = align_with(text, written)
+def read_text_after(text: str, output: str, num_characters: int = 1000) -> str:
+    """Return the layer's text after `output`, or "?" if the layer is not aligned."""
+    layer = align_layer(text, output)
     return (
         layer.read_text(layer.position, num_characters).text
         if layer.is_aligned
@@ -33,28 +35,28 @@ def text_after(text: str, written: str, num_characters: int = 1000) -> str:
 
 
 def test_text_is_read_up_to_the_end_of_the_paragraph():
-    assert text_after(STORY, "Of the sea The harbour") == (
+    assert read_text_after(STORY, "Of the sea The harbour") == (
         " lies to the north of the old town, where the river ends."
         " Boats leave it in the morning."
     )
 
 
 def test_a_long_paragraph_is_cut_between_words():
-    assert text_after(STORY, "Of the sea The harbour", 14) == " lies to the"
+    assert read_text_after(STORY, "Of the sea The harbour", 14) == " lies to the"
 
 
 def test_a_blank_line_ends_a_paragraph():
-    assert text_after("one two\n\nthree", "one") == " two"
+    assert read_text_after("one two\n\nthree", "one") == " two"
 
 
 def test_short_line_before_lower_case_ends_no_paragraph():
-    assert text_after("a line of text\nof two\nlines, or three", "a line") == (
+    assert read_text_after("a line of text\nof two\nlines, or three", "a line") == (
         " of text of two lines, or three"
     )
 
 
 def test_position_at_the_end_of_a_paragraph_is_reported():
-    layer = align_with(STORY, "Of the sea")
+    layer = align_layer(STORY, "Of the sea")
 
     assert layer.read_text(layer.position, 100).ends_paragraph
     assert layer.read_text(layer.position, 100).text == ""
@@ -76,29 +78,29 @@ def test_position_at_the_end_of_a_paragraph_is_reported():
     ],
 )
 def test_text_is_returned_as_a_reader_sees_it(layer, expected):
-    assert text_after(layer, "an") == expected
+    assert read_text_after(layer, "an") == expected
 
 
 @pytest.mark.parametrize(
-    ("layer", "written"),
+    ("layer", "output"),
     [
         ("It\u2019s \u201cnew\u201d \u2013 so go on", 'It\'s "new" - so'),
         ("a total of12 .50 Euro, so go on", "a total of 12.50 Euro, so"),
         ("the bene\ufb01t is so go on", "the benefit is so"),
     ],
 )
-def test_quotes_spaces_and_ligatures_match_their_equivalents(layer, written):
-    assert text_after(layer, written) == " go on"
+def test_quotes_spaces_and_ligatures_match_their_equivalents(layer, output):
+    assert read_text_after(layer, output) == " go on"
 
 
 def test_output_is_aligned_again_after_a_misread_word():
-    assert text_after(STORY, "The harb0ur lies to the n") == text_after(
+    assert read_text_after(STORY, "The harb0ur lies to the n") == read_text_after(
         STORY, "Of the sea The harbour lies to the n"
     )
 
 
 def test_matches_after_the_last_one_are_preferred():
-    layer = align_with(
+    layer = align_layer(
         "So it was. One so it is here. Two so it is there.", "So it was. One"
     )
 
@@ -110,16 +112,16 @@ def test_matches_after_the_last_one_are_preferred():
 def test_short_ambiguous_text_does_not_match_far_away():
     far = "x" * 2000 + " in the house, in the garden"
 
-    assert text_after(far, "in the") == "?"
-    assert text_after(far, "the gard") == "en"
+    assert read_text_after(far, "in the") == "?"
+    assert read_text_after(far, "the gard") == "en"
 
 
 def test_text_outside_the_layer_is_not_aligned():
-    assert text_after(STORY, "Something else") == "?"
+    assert read_text_after(STORY, "Something else") == "?"
 
 
 def test_new_block_starts_with_the_next_unread_line():
-    layer = align_with("Header of it\nTitle of it\nFooter of it", "Header of it")
+    layer = align_layer("Header of it\nTitle of it\nFooter of it", "Header of it")
     assert (
         layer.read_text(layer.find_next_block(layer.position), 12).text
         == " Title of it"
@@ -133,7 +135,7 @@ def test_new_block_starts_with_the_next_unread_line():
 
 
 def test_new_cell_starts_within_a_line():
-    layer = align_with("Apples 3 12.50", "Apples")
+    layer = align_layer("Apples 3 12.50", "Apples")
 
     assert (
         layer.read_text(layer.find_next_block(layer.position), 100).text == " 3 12.50"
@@ -154,8 +156,8 @@ def test_text_of_any_layer_is_clean_and_encodable(text):
 @given(
     st.text("ab -\n\x02\ufb01\u00ad", max_size=60), st.text("ab \ufb01", max_size=30)
 )
-def test_any_output_and_any_position_are_accepted(text, written):
-    layer = align_with(text, written)
+def test_any_output_and_any_position_are_accepted(text, output):
+    layer = align_layer(text, output)
 
     for position in range(len(normalise_text(text)) // 2):
         layer.read_text(layer.find_next_block(position), 5)
@@ -174,17 +176,17 @@ def test_long_layer_is_cut():
     "leaders", [". . . . . . .", ".......", "\u2026\u2026\u2026\u2026", "_______"]
 )
 @pytest.mark.parametrize(
-    "written", ["", " ", "..........", ". . . . . . . . ", "______"]
+    "output", ["", " ", "..........", ". . . . . . . . ", "______"]
 )
-def test_leaders_of_any_length_are_skipped(leaders, written):
+def test_leaders_of_any_length_are_skipped(leaders, output):
     text = f"Introduction {leaders} 12\n\nThe harbour {leaders} 31"
 
-    assert text_after(text, f"Introduction{written}1") == "2"
-    assert text_after(text, "Introduction") == " 12"
+    assert read_text_after(text, f"Introduction{output}1") == "2"
+    assert read_text_after(text, "Introduction") == " 12"
 
 
 def test_position_is_kept_while_leaders_are_written():
-    layer = align_with("Introduction . . . . . 12", "Introduction")
+    layer = align_layer("Introduction . . . . . 12", "Introduction")
 
     layer.align("Introduction....", 4)
 

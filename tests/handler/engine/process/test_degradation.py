@@ -43,13 +43,13 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def die(clock) -> Callable[..., Degradation]:
+def record_deaths(clock) -> Callable[..., Degradation]:
     """Return a function that records deaths of ready processes.
 
     Each argument is the time in seconds since the death before.
     """
 
-    def die_after(*gaps: float, device: str = "cuda:0") -> Degradation:
+    def record_deaths_after(*gaps: float, device: str = "cuda:0") -> Degradation:
         degradation = Degradation(EngineSettings(), 0, clock)
         for gap in gaps:
             clock.now += gap
@@ -57,46 +57,49 @@ def die(clock) -> Callable[..., Degradation]:
             degradation.record_death(info, "was ended by SIGSEGV")
         return degradation
 
-    return die_after
+    return record_deaths_after
 
 
 def list_settings(degradation: Degradation) -> tuple[bool, str]:
     return degradation.settings.cuda_graphs, degradation.settings.attention
 
 
-def test_one_death_keeps_all_optimisations(die):
-    assert list_settings(die(0)) == (True, "auto")
+def test_one_death_keeps_all_optimisations(record_deaths):
+    assert list_settings(record_deaths(0)) == (True, "auto")
 
 
-def test_two_deaths_keep_all_optimisations(die):
-    """A page that kills its engine does so twice, and then fails."""
-    assert list_settings(die(0, 100)) == (True, "auto")
+def test_two_deaths_keep_all_optimisations(record_deaths):
+    """A page that kills its engine causes two deaths before it fails."""
+    assert list_settings(record_deaths(0, 100)) == (True, "auto")
 
 
-def test_three_deaths_disable_cuda_graphs(die):
-    degradation = die(0, 100, WINDOW_SECONDS - 100)
+def test_three_deaths_disable_cuda_graphs(record_deaths):
+    degradation = record_deaths(0, 100, WINDOW_SECONDS - 100)
 
     assert list_settings(degradation) == (False, "auto")
     assert degradation.fallbacks == (CRASHED,)
 
 
-def test_fourth_death_disables_the_operator(die):
-    degradation = die(0, 100, 100, 100)
+def test_fourth_death_disables_the_operator(record_deaths):
+    degradation = record_deaths(0, 100, 100, 100)
 
     assert list_settings(degradation) == (False, "torch")
     assert degradation.fallbacks == (CRASHED, Fallback.ATTENTION_CRASHED)
 
 
-def test_deaths_far_apart_keep_all_optimisations(die):
-    assert list_settings(die(*[WINDOW_SECONDS + 1] * 5)) == (True, "auto")
+def test_deaths_far_apart_keep_all_optimisations(record_deaths):
+    assert list_settings(record_deaths(*[WINDOW_SECONDS + 1] * 5)) == (True, "auto")
 
 
-def test_late_fourth_death_keeps_the_operator(die):
-    assert list_settings(die(0, 100, 100, WINDOW_SECONDS + 1)) == (False, "auto")
+def test_late_fourth_death_keeps_the_operator(record_deaths):
+    assert list_settings(record_deaths(0, 100, 100, WINDOW_SECONDS + 1)) == (
+        False,
+        "auto",
+    )
 
 
-def test_deaths_on_a_cpu_keep_all_optimisations(die):
-    assert list_settings(die(*[1] * 5, device="cpu")) == (True, "auto")
+def test_deaths_on_a_cpu_keep_all_optimisations(record_deaths):
+    assert list_settings(record_deaths(*[1] * 5, device="cpu")) == (True, "auto")
 
 
 def wait_for_fallback(engines: EngineProcesses, fallback: Fallback) -> None:

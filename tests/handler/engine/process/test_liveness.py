@@ -9,7 +9,7 @@ from handler.engine.process.messages import Heartbeat, PageProgress
 from handler.engine.steps import RunningStep, StepKind
 from tests.handler.engine.clock import Clock
 
-HUNG = RunningStep(StepKind.DECODE, 8, 10.5, 10.0)
+HUNG_STEP = RunningStep(StepKind.DECODE, 8, 10.5, 10.0)
 
 
 @pytest.fixture
@@ -58,15 +58,15 @@ def test_any_message_ends_the_silence(liveness, clock, message):
 
 
 def test_hung_step_is_a_stall_with_its_name(liveness):
-    liveness.observe(Heartbeat(HUNG))
+    liveness.observe(Heartbeat(HUNG_STEP))
 
     assert liveness.stall is not None
-    assert liveness.stall.step == HUNG
+    assert liveness.stall.step == HUNG_STEP
     assert "one decode step for 10.5 s" in liveness.stall.reason
 
 
 def test_next_step_ends_the_stall(liveness):
-    liveness.observe(Heartbeat(HUNG))
+    liveness.observe(Heartbeat(HUNG_STEP))
 
     liveness.observe(Heartbeat(RunningStep(StepKind.DECODE, 8, 0.1, 100.0)))
 

@@ -31,11 +31,13 @@ class Worker:
     """Worker's end of the pipe, which sends pages and receives messages."""
 
     def __init__(self, engine: Engine, clock) -> None:
-        self.connection, theirs = Pipe()
+        self.connection, engine_end = Pipe()
         self.statuses: list[int] = []
-        self.has_left = threading.Event()
+        self.has_exited = threading.Event()
         self.error: BaseException | None = None
-        self._loop = Loop(engine, theirs, clock, self._leave, beat_seconds=0.02)
+        self._loop = Loop(
+            engine, engine_end, clock, self._record_exit, beat_seconds=0.02
+        )
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
 
@@ -62,7 +64,7 @@ class Worker:
             if engine_request_id in message.num_output_tokens:
                 return
 
-    def ended(self) -> EngineOutput:
+    def receive_output(self) -> EngineOutput:
         """Return the next result of a page, and skip other messages."""
         while True:
             message = self.receive()
@@ -79,9 +81,9 @@ class Worker:
         except RuntimeError as error:
             self.error = error
 
-    def _leave(self, status: int) -> None:
+    def _record_exit(self, status: int) -> None:
         self.statuses.append(status)
-        self.has_left.set()
+        self.has_exited.set()
 
 
 @pytest.fixture
@@ -98,13 +100,13 @@ def worker(clock):
         worker.send(Submit(engine_request("z/1", "raise the end")))
         worker.join()
     worker.connection.close()
-    assert worker.has_left.wait(SECONDS)
+    assert worker.has_exited.wait(SECONDS)
 
 
 def test_submitted_page_has_a_result(worker):
     worker.send(Submit(engine_request("a/1", "say hello")))
 
-    output = worker.ended()
+    output = worker.receive_output()
 
     assert output.engine_request_id == "a/1"
     assert output.text == "hello"
@@ -114,7 +116,7 @@ def test_pages_end_in_the_order_of_submission(worker):
     for number in range(5):
         worker.send(Submit(engine_request(f"a/{number}", f"say {number}")))
 
-    assert [worker.ended().text for _ in range(5)] == list("01234")
+    assert [worker.receive_output().text for _ in range(5)] == list("01234")
 
 
 def test_running_page_can_be_cancelled(worker, clock):
@@ -123,7 +125,7 @@ def test_running_page_can_be_cancelled(worker, clock):
 
     worker.send(Cancel("a/1"))
 
-    assert worker.ended().finish_reason is FinishReason.ABORTED
+    assert worker.receive_output().finish_reason is FinishReason.ABORTED
 
 
 def test_page_cancelled_before_its_turn_is_never_read(worker, clock):
@@ -134,7 +136,10 @@ def test_page_cancelled_before_its_turn_is_never_read(worker, clock):
     worker.send(Cancel("a/1"))
     worker.send(Submit(engine_request("a/3", "say third")))
 
-    ended = {g.engine_request_id: g for g in (worker.ended() for _ in range(3))}
+    ended = {
+        output.engine_request_id: output
+        for output in (worker.receive_output() for _ in range(3))
+    }
     assert ended.keys() == {"a/1", "a/2", "a/3"}
     assert ended["a/2"].finish_reason is FinishReason.ABORTED
     assert ended["a/3"].text == "third"
@@ -144,7 +149,7 @@ def test_cancel_of_an_unknown_page_is_ignored(worker):
     worker.send(Cancel("a/1"))
     worker.send(Submit(engine_request("b/1", "say hello")))
 
-    assert worker.ended().text == "hello"
+    assert worker.receive_output().text == "hello"
 
 
 def test_progress_is_sent_after_its_interval(worker, clock):
@@ -168,7 +173,7 @@ def test_no_progress_is_sent_before_its_interval(worker, clock):
 
 def test_idle_engine_sends_only_heartbeats(worker, clock):
     worker.send(Submit(engine_request("a/1", "say hello")))
-    worker.ended()
+    worker.receive_output()
 
     clock.now += 600
 
@@ -190,7 +195,7 @@ def test_heartbeats_name_the_running_step(clock):
     engine.may_end.set()
     worker.join()
     worker.connection.close()
-    assert worker.has_left.wait(SECONDS)
+    assert worker.has_exited.wait(SECONDS)
 
 
 def _step_of(message: FromEngine, kind: StepKind) -> RunningStep | None:
@@ -201,13 +206,13 @@ def _step_of(message: FromEngine, kind: StepKind) -> RunningStep | None:
 
 def test_process_ends_when_its_pipe_closes(worker):
     worker.send(Submit(engine_request("a/1", "say hello")))
-    worker.ended()
+    worker.receive_output()
     worker.send(Submit(engine_request("a/2", "raise the end")))
     worker.join()
 
     worker.connection.close()
 
-    assert worker.has_left.wait(SECONDS)
+    assert worker.has_exited.wait(SECONDS)
     assert worker.statuses == [0]
 
 
@@ -234,7 +239,7 @@ def test_closed_pipe_ends_the_process_during_a_step(clock):
 
     worker.connection.close()
 
-    assert worker.has_left.wait(SECONDS)
+    assert worker.has_exited.wait(SECONDS)
     engine.may_end.set()
     worker.join()
 
@@ -263,11 +268,11 @@ def test_engine_without_work_runs_no_step(clock):
     engine = CountingEngine()
     worker = Worker(engine, clock)
     worker.send(Submit(engine_request("a/1", "say hello")))
-    worker.ended()
+    worker.receive_output()
 
     worker.send(Submit(engine_request("a/2", "raise the end")))
     worker.join()
 
     assert engine.num_steps == 2
     worker.connection.close()
-    assert worker.has_left.wait(SECONDS)
+    assert worker.has_exited.wait(SECONDS)

@@ -86,27 +86,27 @@ def test_iteration_yields_all_waiting_pages():
 EVENTS = st.lists(st.sampled_from("abcd") | st.none(), max_size=60)
 
 
-def run(events) -> tuple[list[Waiting], list[Waiting]]:
+def replay(events) -> tuple[list[Waiting], list[Waiting]]:
     """Return the pages in order of arrival, and in the order of `take`."""
     pages: PageQueue[Waiting] = PageQueue()
     arrived: list[Waiting] = []
-    out: list[Waiting] = []
+    taken: list[Waiting] = []
     for number, event in enumerate(events):
         if event is not None:
             arrived.append(Waiting(event, number))
             pages.add(arrived[-1])
         elif len(pages):
-            out.append(pages.take())
+            taken.append(pages.take())
     while len(pages):
-        out.append(pages.take())
-    return arrived, out
+        taken.append(pages.take())
+    return arrived, taken
 
 
 @given(EVENTS)
 def test_every_page_is_taken_once(events):
-    arrived, out = run(events)
+    arrived, taken = replay(events)
 
-    assert Counter(out) == Counter(arrived)
+    assert Counter(taken) == Counter(arrived)
 
 
 @given(EVENTS, st.data())
@@ -121,8 +121,8 @@ def test_removed_pages_are_never_taken(events, data):
 
     assert results == [True] * len(removed)
     assert not any(pages.remove(page) for page in removed)
-    out = [pages.take() for _ in range(len(pages))]
-    assert Counter(out) == Counter(set(arrived) - removed)
+    taken = [pages.take() for _ in range(len(pages))]
+    assert Counter(taken) == Counter(set(arrived) - removed)
 
 
 def test_length_counts_waiting_pages_of_all_requests():
@@ -144,10 +144,10 @@ def test_request_that_returns_comes_last_in_turn():
 
 @given(EVENTS)
 def test_pages_of_one_request_keep_their_order(events):
-    arrived, out = run(events)
+    arrived, taken = replay(events)
 
     for name in "abcd":
-        assert [p for p in out if p.request_id == name] == [
+        assert [p for p in taken if p.request_id == name] == [
             p for p in arrived if p.request_id == name
         ]
 

@@ -38,7 +38,7 @@ def engines_with():
         engines.close()
 
 
-def code_of(future: Future[EngineOutput]) -> str | None:
+def get_error_code(future: Future[EngineOutput]) -> str | None:
     error = future.result(30).error
     return None if error is None else error.code
 
@@ -63,17 +63,17 @@ def test_progress_is_visible_while_a_page_is_read(engines_with):
     engines = engines_with()
     future = engines.submit(engine_request("a/1", "wait 30"))
 
-    assert until(lambda: engines.num_output_tokens("a/1")) > 0
+    assert until(lambda: engines.count_output_tokens("a/1")) > 0
     engines.cancel("a/1")
     assert future.result(10).finish_reason is FinishReason.ABORTED
-    assert engines.num_output_tokens("a/1") == 0
+    assert engines.count_output_tokens("a/1") == 0
 
 
 def test_cancelled_page_frees_its_slot(engines_with):
     engines = engines_with()
     engines.submit(engine_request("a/1", "wait 600"))
     next_page = engines.submit(engine_request("b/1", "say next"))
-    until(lambda: engines.num_output_tokens("a/1"))
+    until(lambda: engines.count_output_tokens("a/1"))
 
     engines.cancel("a/1")
 
@@ -95,7 +95,7 @@ def test_page_cancelled_before_its_turn_is_never_read(engines_with):
 def test_page_is_read_again_after_its_process_died(engines_with):
     engines = engines_with()
     future = engines.submit(engine_request("a/1", "wait 1"))
-    until(lambda: engines.num_output_tokens("a/1"))
+    until(lambda: engines.count_output_tokens("a/1"))
 
     os.kill(engines.pids[0], signal.SIGKILL)
 
@@ -110,7 +110,7 @@ def test_page_that_kills_two_processes_fails_alone(engines_with):
     deadly = engines.submit(engine_request("b/1", "die"))
     after = [engines.submit(engine_request(f"c/{n}", "say fine")) for n in range(6)]
 
-    assert code_of(deadly) == "engine_failed"
+    assert get_error_code(deadly) == "engine_failed"
     assert deadly.result().num_attempts == 2
     assert [page.result(30).error for page in [before, *after]] == [None] * 7
 
@@ -120,7 +120,7 @@ def test_engine_that_raises_is_replaced(engines_with):
 
     failed = engines.submit(engine_request("a/1", "raise CUDA error"))
 
-    assert code_of(failed) == "engine_failed"
+    assert get_error_code(failed) == "engine_failed"
     assert engines.submit(engine_request("b/1", "say hello")).result(10).text == "hello"
 
 
@@ -172,7 +172,7 @@ def test_each_accelerator_has_a_process_with_pages(engines_with):
 
     assert len(engines.pids) == 3
     assert engines.num_slots == 3
-    until(lambda: all(engines.num_output_tokens(name) for name in names))
+    until(lambda: all(engines.count_output_tokens(name) for name in names))
 
 
 def test_second_accelerator_continues_after_a_death(engines_with):
@@ -187,12 +187,12 @@ def test_second_accelerator_continues_after_a_death(engines_with):
 def test_first_failed_load_is_reported_and_not_repeated():
     starts = []
 
-    def counted(settings, index):
+    def count_start(settings, index):
         starts.append(index)
         return start_scripted_child(settings, index)
 
     engines = EngineProcesses(
-        EngineSettings(model_id="unloadable"), start_child=counted
+        EngineSettings(model_id="unloadable"), start_child=count_start
     )
 
     with pytest.raises(ModelLoadError, match="no such model"):
@@ -221,7 +221,7 @@ def test_os_error_at_start_counts_as_failed_start():
 
     failed = engines.submit(engine_request("a/1", "die"))
 
-    assert code_of(failed) == "engine_unavailable"
+    assert get_error_code(failed) == "engine_unavailable"
     engines.wait_until_failed()
     engines.close()
 
@@ -246,11 +246,11 @@ def test_last_of_three_processes_reads_all_pages():
     engines.start()
     pids = engines.pids
     futures = [engines.submit(engine_request(f"a/{n}", "wait 2")) for n in range(3)]
-    until(lambda: all(engines.num_output_tokens(f"a/{n}") for n in range(3)))
+    until(lambda: all(engines.count_output_tokens(f"a/{n}") for n in range(3)))
     os.kill(pids[0], signal.SIGKILL)
     os.kill(pids[1], signal.SIGKILL)
 
-    assert [code_of(future) for future in futures] == [None] * 3
+    assert [get_error_code(future) for future in futures] == [None] * 3
     assert engines.num_slots == 1
     engines.close()
 
@@ -283,10 +283,10 @@ def test_pages_fail_if_no_engine_can_be_restarted():
     held = engines.submit(engine_request("a/1", "die"))
     waiting = engines.submit(engine_request("b/1", "say hello"))
 
-    assert code_of(held) == "engine_unavailable"
-    assert code_of(waiting) == "engine_unavailable"
+    assert get_error_code(held) == "engine_unavailable"
+    assert get_error_code(waiting) == "engine_unavailable"
     assert engines.health is Health.FAILED
-    assert code_of(engines.submit(engine_request("c/1"))) == "engine_unavailable"
+    assert get_error_code(engines.submit(engine_request("c/1"))) == "engine_unavailable"
     assert len(starts) == 3
     engines.close()
 

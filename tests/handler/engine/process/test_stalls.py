@@ -117,7 +117,7 @@ def test_stopped_process_stalls_and_recovers_with_its_pages(engines_with, stop):
     engines = engines_with(silence_seconds=0.5)
     [pid] = engines.pids
     page = engines.submit(engine_request("a/1", "wait 3"))
-    until(lambda: engines.num_output_tokens("a/1"))
+    until(lambda: engines.count_output_tokens("a/1"))
 
     stop(pid)
     until(lambda: engines.health is Health.STALLED)
@@ -170,13 +170,13 @@ def test_suspect_page_moves_away_from_a_stalled_engine(engines_with, stop):
     engines = engines_with(silence_seconds=0.5, model_revision="2", max_sequences=2)
     first = engines.submit(engine_request("a/1", "wait 600"))
     second = engines.submit(engine_request("a/2", "say hello"))
-    until(lambda: engines.num_output_tokens("a/1"))
+    until(lambda: engines.count_output_tokens("a/1"))
     [pid, _] = engines.pids
     os.kill(pid, signal.SIGKILL)
     # Both pages are read again alone; the first one's progress starts again.
     until(lambda: engines.pids[0] != pid and len(engines.pids) == 2)
-    num_tokens = engines.num_output_tokens("a/1")
-    until(lambda: engines.num_output_tokens("a/1") != num_tokens)
+    num_tokens = engines.count_output_tokens("a/1")
+    until(lambda: engines.count_output_tokens("a/1") != num_tokens)
     assert not second.done()
 
     stop(engines.pids[0])

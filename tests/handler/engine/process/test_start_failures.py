@@ -21,7 +21,7 @@ class OutOfMemoryError(RuntimeError):
     """Error with the name of torch's out-of-memory error."""
 
 
-KNOWN = {
+EXAMPLES = {
     "driver_too_old": RuntimeError(
         "The NVIDIA driver on your system is too old (found version 12020)."
     ),
@@ -66,12 +66,12 @@ KNOWN = {
 
 
 def test_every_known_kind_has_an_example():
-    assert KNOWN.keys() == {kind.code for kind in KINDS}
+    assert EXAMPLES.keys() == {kind.code for kind in KINDS}
 
 
-@pytest.mark.parametrize("code", KNOWN)
+@pytest.mark.parametrize("code", EXAMPLES)
 def test_known_failure_has_a_cause_and_a_remedy(code):
-    failure = explain_failure(KNOWN[code], "loading the weights")
+    failure = explain_failure(EXAMPLES[code], "loading the weights")
 
     remedy = next(kind.remedy for kind in KINDS if kind.code == code)
     assert failure.code == code
@@ -90,7 +90,9 @@ def test_unknown_failure_refers_to_the_log():
 
 def test_transient_failures_are_marked():
     transient = {
-        code for code, error in KNOWN.items() if explain_failure(error, "").is_transient
+        code
+        for code, error in EXAMPLES.items()
+        if explain_failure(error, "").is_transient
     }
 
     assert transient == {"fabric_manager", "gpu_busy", "gpu_memory_in_use", "gpu_crash"}
@@ -104,7 +106,7 @@ def test_message_of_a_model_load_error_is_kept():
 
 def test_full_disk_as_the_cause_adds_its_remedy():
     error = ModelLoadError("s3://b/p could not be fetched")
-    error.__cause__ = KNOWN["disk_full"]
+    error.__cause__ = EXAMPLES["disk_full"]
 
     failure = explain_failure(error, "fetching the weights")
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from handler.engine import EngineProcesses
-from handler.engine.device.model import check_free_memory, list_accelerators
+from handler.engine.device.model import check_free_memory, select_and_list_accelerators
 from handler.engine.fallbacks import DeviceLostError, Fallback
 from handler.engine.process.loop import main
 from handler.engine.process.messages import LoadFailed, Pipe
@@ -28,12 +28,12 @@ from tests.handler.engine.process.starting import (
     start_slow_child,
 )
 
-TOO_OLD = "The NVIDIA driver on your system is too old (found version 12020)."
+TOO_OLD = "The NVIDIA driver on your system is too old (accelerators version 12020)."
 IN_USE = "CUDA error: CUDA-capable device(s) is/are busy or unavailable"
 
 
-class Sent:
-    """Engine process's end of a pipe, which collects the messages sent."""
+class RecordingPipe:
+    """Engine process's end of a pipe, which collects the sent messages."""
 
     def __init__(self) -> None:
         self.messages: list[Any] = []
@@ -46,6 +46,8 @@ class Sent:
 
 
 def load_that_raises(error: Exception) -> Load:
+    """Return a load function that raises `error` while it builds the engine."""
+
     def load(
         connection: Pipe,
         settings: EngineSettings,
@@ -77,11 +79,11 @@ class OutOfMemoryError(RuntimeError):
     ],
 )
 def test_failure_before_ready_is_sent_with_a_remedy(error, words, caplog):
-    sent = Sent()
+    pipe = RecordingPipe()
 
-    main(sent, EngineSettings(), 0, load=load_that_raises(error))
+    main(pipe, EngineSettings(), 0, load=load_that_raises(error))
 
-    [message] = sent.messages
+    [message] = pipe.messages
     assert isinstance(message, LoadFailed)
     assert message.reason.startswith("building the engine on cuda:0 failed: ")
     assert words in message.reason.partition("Remedy: ")[2]
@@ -91,21 +93,21 @@ def test_failure_before_ready_is_sent_with_a_remedy(error, words, caplog):
 
 
 def test_model_load_error_is_logged_without_traceback(caplog):
-    sent = Sent()
+    pipe = RecordingPipe()
     error = ModelLoadError("MODEL_DIR is /x, which holds no config.json")
 
-    main(sent, EngineSettings(), 0, load=load_that_raises(error))
+    main(pipe, EngineSettings(), 0, load=load_that_raises(error))
 
-    assert sent.messages == [LoadFailed(error.detail)]
+    assert pipe.messages == [LoadFailed(error.detail)]
     assert not any(line.exc_info for line in caplog.records)
 
 
 def test_process_that_lost_its_device_exits():
-    sent = Sent()
+    pipe = RecordingPipe()
     statuses: list[int] = []
 
     main(
-        sent,
+        pipe,
         EngineSettings(),
         0,
         load=load_that_raises(DeviceLostError("after cuda_graphs")),
@@ -113,7 +115,7 @@ def test_process_that_lost_its_device_exits():
     )
 
     assert statuses == [1]
-    assert sent.messages == []
+    assert pipe.messages == []
 
 
 @pytest.fixture
@@ -145,12 +147,12 @@ def test_failed_start_reaches_the_worker_with_a_remedy(start):
 def test_first_start_is_repeated_after_transient_failure(start, reason, num_starts):
     starts: list[int] = []
 
-    def counted(settings: EngineSettings, index: int):
+    def count_start(settings: EngineSettings, index: int):
         starts.append(index)
         return start_child_that_fails(settings, index)
 
     with pytest.raises(ModelLoadError, match="Remedy"):
-        start(counted, model_id=reason)
+        start(count_start, model_id=reason)
 
     assert len(starts) == num_starts
 
@@ -221,12 +223,12 @@ def test_device_lost_outside_of_a_check_has_a_remedy(start):
 def test_timeout_in_a_check_is_not_blamed_on_the_check(start):
     starts: list[EngineSettings] = []
 
-    def counted(settings: EngineSettings, index: int):
+    def count_start(settings: EngineSettings, index: int):
         starts.append(settings)
         return start_slow_child(settings, index)
 
     with pytest.raises(ModelLoadError, match=r"not ready after 0.2 s\. Remedy"):
-        start(counted, load_seconds=0.2)
+        start(count_start, load_seconds=0.2)
 
     assert [settings.cuda_graphs for settings in starts] == [True]
 
@@ -234,9 +236,9 @@ def test_timeout_in_a_check_is_not_blamed_on_the_check(start):
 def test_device_is_set_before_other_cuda_calls():
     cuda = FakeCuda(num_devices=2)
 
-    found = list_accelerators(1, cuda)
+    accelerators = select_and_list_accelerators(1, cuda)
 
-    assert len(found) == 2
+    assert len(accelerators) == 2
     assert cuda.calls[0] == ("set_device", 1)
     assert {device for _, device in cuda.calls} == {1}
 
@@ -244,7 +246,7 @@ def test_device_is_set_before_other_cuda_calls():
 def test_no_device_is_set_without_devices():
     cuda = FakeCuda(num_devices=0)
 
-    assert list_accelerators(0, cuda) == []
+    assert select_and_list_accelerators(0, cuda) == []
     assert cuda.calls == []
 
 

@@ -12,9 +12,9 @@ from handler.engine.fallbacks import Check, SelfTestError
 from handler.engine.selection.attention_check import (
     AttentionCase,
     HeadGeometry,
-    attention_cases,
     check_attention,
     compute_reference,
+    generate_cases,
     lay_out_segments,
 )
 
@@ -22,9 +22,9 @@ HEADS = HeadGeometry(4, 2, 16)
 CPU = torch.device("cpu")
 
 
-def cases() -> list[AttentionCase]:
+def list_cases() -> list[AttentionCase]:
     return list(
-        attention_cases(
+        generate_cases(
             HEADS,
             CPU,
             torch.bfloat16,
@@ -35,7 +35,7 @@ def cases() -> list[AttentionCase]:
     )
 
 
-def correct(
+def attend_correctly(
     query: torch.Tensor,
     keys: torch.Tensor,
     values: torch.Tensor,
@@ -46,27 +46,27 @@ def correct(
     return compute_reference(query, keys, values, step, scaling).to(query.dtype)
 
 
-def counts_of(step: Step) -> list[int]:
+def count_queries(step: Step) -> list[int]:
     return [end - begin for begin, end in pairwise(step.query_starts.tolist())]
 
 
 def test_correct_operator_passes_within_rounding():
-    assert 0 < check_attention(correct, cases()) < 0.01
+    assert 0 < check_attention(attend_correctly, list_cases()) < 0.01
 
 
 def test_cases_cover_decode_and_prefill_steps():
-    found = cases()
+    cases = list_cases()
 
-    counts = [counts_of(case.step) for case in found]
+    counts = [count_queries(case.step) for case in cases]
     for number in (1, 5, 9):
         assert [number] * 4 in counts
     assert any(len(set(some)) > 2 for some in counts)
     assert [64] in counts
-    starts = found[0].step.segment_starts.tolist()[:-1]
+    starts = cases[0].step.segment_starts.tolist()[:-1]
     assert starts != sorted(starts)
-    for case in found:
+    for case in cases:
         assert case.step.max_used >= int(case.step.num_used.max())
-    bounds = {case.step.max_used for case in found}
+    bounds = {case.step.max_used for case in cases}
     assert min(bounds) == 200
     assert max(bounds) > 500
 
@@ -82,7 +82,7 @@ def test_segments_do_not_overlap_and_have_gaps():
 
 
 def test_reference_agrees_with_torchs_attention():
-    for case in cases():
+    for case in list_cases():
         inputs = (case.query.float(), case.keys.float(), case.values.float())
         expected = compute_reference(*inputs, case.step, 0.25)
 
@@ -91,21 +91,22 @@ def test_reference_agrees_with_torchs_attention():
         )
 
 
-def wrong_for_nine_queries(
+def attend_wrongly_with_nine_queries(
     query: torch.Tensor,
     keys: torch.Tensor,
     values: torch.Tensor,
     step: Step,
     scaling: float,
 ) -> torch.Tensor:
-    attended = correct(query, keys, values, step, scaling)
-    if counts_of(step) == [9] * 4:
+    """Compute the reference, with an error in steps of nine queries a page."""
+    attended = attend_correctly(query, keys, values, step, scaling)
+    if count_queries(step) == [9] * 4:
         # Change the last query of the last page by a value of another page.
         attended[-1] += values[0].float().mean()
     return attended
 
 
-def aligned_to_the_left(
+def attend_aligned_to_the_left(
     query: torch.Tensor,
     keys: torch.Tensor,
     values: torch.Tensor,
@@ -114,34 +115,34 @@ def aligned_to_the_left(
 ) -> torch.Tensor:
     """Compute attention as if queries were the first tokens of a page, not the last."""
     used = step.num_used.clone()
-    step.num_used = torch.tensor(counts_of(step), dtype=torch.int32)
+    step.num_used = torch.tensor(count_queries(step), dtype=torch.int32)
     try:
-        return correct(query, keys, values, step, scaling)
+        return attend_correctly(query, keys, values, step, scaling)
     finally:
         step.num_used = used
 
 
-def not_finite(
+def attend_with_nan(
     query: torch.Tensor,
     keys: torch.Tensor,
     values: torch.Tensor,
     step: Step,
     scaling: float,
 ) -> torch.Tensor:
-    return correct(query, keys, values, step, scaling) * torch.nan
+    return attend_correctly(query, keys, values, step, scaling) * torch.nan
 
 
 @pytest.mark.parametrize(
     ("attend", "case"),
     [
-        (wrong_for_nine_queries, "9 queries, close bound"),
-        (aligned_to_the_left, "1 queries, close bound"),
-        (not_finite, "1 queries, close bound"),
+        (attend_wrongly_with_nine_queries, "9 queries, close bound"),
+        (attend_aligned_to_the_left, "1 queries, close bound"),
+        (attend_with_nan, "1 queries, close bound"),
     ],
 )
 def test_wrong_operator_is_reported_with_its_case(attend, case):
     with pytest.raises(SelfTestError) as raised:
-        check_attention(attend, cases())
+        check_attention(attend, list_cases())
 
     assert raised.value.check is Check.ATTENTION
     assert raised.value.case == case
@@ -153,12 +154,12 @@ def test_exception_of_the_operator_is_not_a_mismatch():
         raise NotImplementedError("no kernel image")
 
     with pytest.raises(NotImplementedError):
-        check_attention(missing, cases())
+        check_attention(missing, list_cases())
 
 
 def test_cases_do_not_change_the_random_state():
     before = torch.get_rng_state()
 
-    cases()
+    list_cases()
 
     assert torch.equal(torch.get_rng_state(), before)

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from bench.geometry import TINY, empty_module
 from bench.recorder import recomputed
@@ -19,7 +20,7 @@ from handler.engine.device.torch_runner import TorchRunner
 from handler.engine.fallbacks import Check, DeviceLostError, Fallback, SelfTestError
 from handler.engine.selection.choice import choose_engine
 from handler.engine.selection.forward_check import check_forward
-from handler.engine.selection.self_test import check_graphs, is_device_usable
+from handler.engine.selection.self_test import check_graphs, free_and_probe_device
 from handler.errors import ModelLoadError
 from handler.settings import EngineSettings
 from handler.weights.source import MINI, Source, fetch
@@ -37,8 +38,17 @@ def model() -> Model:
     return load_mini()
 
 
+@pytest.fixture(scope="module")
+def model_with_negated_logits() -> Model:
+    """Model with other weights, so that comparing `model` with it is a mismatch."""
+    other = load_mini()
+    with torch.no_grad():
+        other.module.model.language_model.norm.weight.neg_()
+    return other
+
+
 @pytest.fixture
-def unknown() -> SimpleNamespace:
+def unknown_model() -> SimpleNamespace:
     config = SimpleNamespace(model_type="qwen9_vl")
     device = SimpleNamespace(type="cpu")
     return SimpleNamespace(module=SimpleNamespace(config=config), device=device)
@@ -61,34 +71,34 @@ def test_generate_is_used_if_configured(model):
     assert isinstance(chosen.engine, GenerateEngine)
 
 
-def test_generate_runs_an_unknown_architecture(unknown):
+def test_generate_runs_an_unknown_architecture(unknown_model):
     assert (
-        choose_engine(unknown, EngineSettings(engine="auto"), "chandra-2").name
+        choose_engine(unknown_model, EngineSettings(engine="auto"), "chandra-2").name
         == "generate"
     )
 
 
-def test_native_setting_rejects_unknown_architecture(unknown):
+def test_native_setting_rejects_unknown_architecture(unknown_model):
     with pytest.raises(ModelLoadError, match="qwen9_vl"):
-        choose_engine(unknown, EngineSettings(engine="native"), "chandra-2")
+        choose_engine(unknown_model, EngineSettings(engine="native"), "chandra-2")
 
 
 @pytest.fixture
-def unsupported() -> SimpleNamespace:
+def unsupported_model() -> SimpleNamespace:
     module = empty_module(TINY)
     module.model.language_model.config.hidden_act = "gelu"
     return SimpleNamespace(module=module, device=SimpleNamespace(type="cpu"))
 
 
-def test_generate_runs_an_unsupported_configuration(unsupported):
+def test_generate_runs_an_unsupported_configuration(unsupported_model):
     settings = EngineSettings(engine="auto")
 
-    assert choose_engine(unsupported, settings, "chandra").name == "generate"
+    assert choose_engine(unsupported_model, settings, "chandra").name == "generate"
 
 
-def test_native_setting_names_the_unsupported_feature(unsupported):
+def test_native_setting_names_the_unsupported_feature(unsupported_model):
     with pytest.raises(ModelLoadError, match="activation gelu: set engine to auto"):
-        choose_engine(unsupported, EngineSettings(engine="native"), "chandra")
+        choose_engine(unsupported_model, EngineSettings(engine="native"), "chandra")
 
 
 def test_engine_holds_more_pages_than_it_runs(model):
@@ -101,7 +111,10 @@ SETTINGS = EngineSettings(max_sequences=2, kv_cache_tokens=900, draft_tokens=2)
 
 
 class HostSelfTest:
-    """Self-test of a GPU that runs on a CPU, with injected faults."""
+    """Self-test of a GPU that runs on a CPU, with injected faults.
+
+    The forward pass is compared with that of `reference`, by default the model's own.
+    """
 
     has_operator = True
 
@@ -112,13 +125,13 @@ class HostSelfTest:
         attention: Exception | None = None,
         fits: Callable[[TorchRunner], bool] = lambda runner: True,
         is_usable: bool = True,
-        break_forward: Callable[[TorchRunner], None] | None = None,
+        reference: Model | None = None,
     ) -> None:
         self._model = model
         self._attention = attention
         self._fits = fits
         self._is_usable = is_usable
-        self._break_forward = break_forward
+        self._reference = reference or model
         self.num_cache_positions: list[int] = []
 
     def check_attention(self) -> None:
@@ -136,24 +149,23 @@ class HostSelfTest:
     def check_forward(self, runner: TorchRunner) -> None:
         if runner.num_cache_positions < 100:
             return  # Too small for the test page, which the cache of a GPU never is.
-        if self._break_forward is not None:
-            self._break_forward(runner)
-        check_forward(self._model, runner)
+        check_forward(self._reference, runner)
 
     def fits_largest_image(self, runner: TorchRunner) -> bool:
         self.num_cache_positions.append(runner.num_cache_positions)
         return self._fits(runner)
 
     def recover(self) -> bool:
-        return self._is_usable and is_device_usable(self._model.device)
+        return self._is_usable and free_and_probe_device(self._model.device)
 
 
-def chosen_with(
+def choose_with(
     model: Model,
     self_test: HostSelfTest,
     record: Record = recomputed,
     **settings: object,
 ):
+    """Choose an engine for a GPU with a small cache, by this self-test."""
     return choose_engine(
         model,
         EngineSettings(
@@ -165,11 +177,22 @@ def chosen_with(
     )
 
 
-def stale(compute: Callable[[], Outputs]) -> tuple[Outputs, Callable[[], None]]:
+def record_stale(compute: Callable[[], Outputs]) -> tuple[Outputs, Callable[[], None]]:
     return compute(), lambda: None
 
 
-def failing_after(num_recorded: int) -> Record:
+class RecorderThatTurnsStale:
+    """Recorder of correct steps, or of stale ones once `is_stale` is set."""
+
+    is_stale = False
+
+    def __call__(
+        self, compute: Callable[[], Outputs]
+    ) -> tuple[Outputs, Callable[[], None]]:
+        return record_stale(compute) if self.is_stale else recomputed(compute)
+
+
+def make_failing_recorder(num_recorded: int) -> Record:
     """Return a recorder that fails after `num_recorded` shapes."""
     rest = [True] * num_recorded
 
@@ -183,7 +206,7 @@ def failing_after(num_recorded: int) -> Record:
     return record
 
 
-def read(chosen) -> str:
+def read_page(chosen) -> str:
     """Return the engine's output text for a page."""
     chosen.engine.submit(engine_request("a/1", "Read."))
     while chosen.engine.has_work:
@@ -216,7 +239,7 @@ def test_no_self_test_runs_on_a_cpu(model):
 
 
 def test_optimisations_that_pass_the_self_test_are_used(model):
-    chosen = chosen_with(model, HostSelfTest(model))
+    chosen = choose_with(model, HostSelfTest(model))
 
     assert (chosen.attention, chosen.cuda_graphs) == ("flash", True)
     assert chosen.fallbacks == ()
@@ -225,22 +248,22 @@ def test_optimisations_that_pass_the_self_test_are_used(model):
 @pytest.mark.parametrize(
     ("record", "fallback"),
     [
-        (stale, Fallback.CUDA_GRAPHS_MISMATCH),
-        (failing_after(0), Fallback.CUDA_GRAPHS_FAILED),
-        (failing_after(2), Fallback.CUDA_GRAPHS_FAILED),
+        (record_stale, Fallback.CUDA_GRAPHS_MISMATCH),
+        (make_failing_recorder(0), Fallback.CUDA_GRAPHS_FAILED),
+        (make_failing_recorder(2), Fallback.CUDA_GRAPHS_FAILED),
     ],
 )
 def test_steps_run_eagerly_if_graphs_fail(model, record, fallback):
-    chosen = chosen_with(model, HostSelfTest(model), record)
+    chosen = choose_with(model, HostSelfTest(model), record)
 
     assert (chosen.name, chosen.attention) == ("native", "flash")
     assert not chosen.cuda_graphs
     assert chosen.fallbacks == (fallback,)
-    assert read(chosen) == read(choose_engine(model, SETTINGS, "mini"))
+    assert read_page(chosen) == read_page(choose_engine(model, SETTINGS, "mini"))
 
 
 def test_disabled_graphs_are_not_a_fallback(model):
-    chosen = chosen_with(model, HostSelfTest(model), stale, cuda_graphs=False)
+    chosen = choose_with(model, HostSelfTest(model), record_stale, cuda_graphs=False)
 
     assert not chosen.cuda_graphs
     assert chosen.fallbacks == ()
@@ -249,14 +272,10 @@ def test_disabled_graphs_are_not_a_fallback(model):
 def test_torchs_attention_replaces_a_wrong_operator(model):
     wrong = SelfTestError(Check.ATTENTION, "9 queries", actual=1.0, allowed=0.02)
 
-    chosen = chosen_with(model, HostSelfTest(model, attention=wrong))
+    chosen = choose_with(model, HostSelfTest(model, attention=wrong))
 
     assert (chosen.attention, chosen.cuda_graphs) == ("torch", False)
     assert chosen.fallbacks == (Fallback.ATTENTION_MISMATCH,)
-
-
-def turn_the_other_way(runner: TorchRunner) -> None:
-    runner._forward._frequencies = -runner._forward._frequencies
 
 
 @pytest.mark.parametrize(
@@ -265,13 +284,15 @@ def turn_the_other_way(runner: TorchRunner) -> None:
         (recomputed, {}, [Fallback.FORWARD_MISMATCH]),
         (recomputed, {"cuda_graphs": False}, [Fallback.FORWARD_MISMATCH]),
         (recomputed, {"attention": "torch"}, [Fallback.FORWARD_MISMATCH]),
-        (stale, {}, [Fallback.CUDA_GRAPHS_MISMATCH, Fallback.FORWARD_MISMATCH]),
+        (record_stale, {}, [Fallback.CUDA_GRAPHS_MISMATCH, Fallback.FORWARD_MISMATCH]),
     ],
 )
-def test_generate_replaces_a_wrong_forward_pass(model, record, settings, fallbacks):
-    self_test = HostSelfTest(model, break_forward=turn_the_other_way)
+def test_generate_replaces_a_wrong_forward_pass(
+    model, model_with_negated_logits, record, settings, fallbacks
+):
+    self_test = HostSelfTest(model, reference=model_with_negated_logits)
 
-    chosen = chosen_with(model, self_test, record, **settings)
+    chosen = choose_with(model, self_test, record, **settings)
 
     assert (chosen.name, chosen.attention) == ("generate", "transformers")
     assert chosen.fallbacks == tuple(fallbacks)
@@ -281,12 +302,12 @@ def test_generate_replaces_a_native_engine_that_fails(model):
     def break_down(runner: TorchRunner) -> bool:
         raise RuntimeError("no backend for this image")
 
-    chosen = chosen_with(model, HostSelfTest(model, fits=break_down))
+    chosen = choose_with(model, HostSelfTest(model, fits=break_down))
 
     assert (chosen.name, chosen.attention) == ("generate", "transformers")
     assert chosen.fallbacks[-1] is Fallback.ENGINE_GENERATE
     expected = choose_engine(load_mini(), EngineSettings(engine="generate"), "mini")
-    assert read(chosen) == read(expected)
+    assert read_page(chosen) == read_page(expected)
 
 
 def test_generate_is_used_if_planning_fails(model):
@@ -304,7 +325,7 @@ def test_cache_shrinks_until_the_largest_image_fits(model):
         model, fits=lambda runner: runner.num_cache_positions < 700
     )
 
-    chosen = chosen_with(model, self_test, max_sequences=1, draft_tokens=None)
+    chosen = choose_with(model, self_test, max_sequences=1, draft_tokens=None)
 
     assert self_test.num_cache_positions == [900, 765, 651]
     assert (chosen.name, chosen.cuda_graphs) == ("native", True)
@@ -318,7 +339,7 @@ def test_graphs_are_disabled_before_the_start_fails(model):
         has_graphs.append(bool(runner.graphs.shapes))
         return not has_graphs[-1]
 
-    chosen = chosen_with(model, HostSelfTest(model, fits=fits), kv_cache_tokens=2)
+    chosen = choose_with(model, HostSelfTest(model, fits=fits), kv_cache_tokens=2)
 
     assert (chosen.attention, chosen.cuda_graphs) == ("flash", False)
     assert has_graphs.count(False) == 1
@@ -332,7 +353,7 @@ def test_each_kind_of_memory_error_shrinks_the_cache(model, shortage):
             raise SHORTAGES[shortage]
         return True
 
-    chosen = chosen_with(model, HostSelfTest(model, fits=fits))
+    chosen = choose_with(model, HostSelfTest(model, fits=fits))
 
     assert chosen.cuda_graphs
     assert chosen.fallbacks == (Fallback.CACHE_REDUCED,)
@@ -342,13 +363,14 @@ def test_gpu_too_small_for_the_largest_image_is_rejected(model):
     self_test = HostSelfTest(model, fits=lambda runner: False)
 
     with pytest.raises(ModelLoadError, match="GPU with more memory"):
-        chosen_with(model, self_test, kv_cache_tokens=4, cuda_graphs=False)
+        choose_with(model, self_test, kv_cache_tokens=4, cuda_graphs=False)
 
 
 def test_runner_checks_graphs_that_it_records_again(model):
-    chosen = chosen_with(model, HostSelfTest(model))
-    runner = chosen.engine._runner
-    runner._record = stale
+    recorder = RecorderThatTurnsStale()
+    runner = choose_with(model, HostSelfTest(model), recorder).engine._runner
+    assert runner.graphs.shapes
+    recorder.is_stale = True
 
     runner.shrink_cache()
 
@@ -359,4 +381,4 @@ def test_lost_device_ends_the_search(model):
     self_test = HostSelfTest(model, is_usable=False)
 
     with pytest.raises(DeviceLostError):
-        chosen_with(model, self_test, failing_after(1))
+        choose_with(model, self_test, make_failing_recorder(1))

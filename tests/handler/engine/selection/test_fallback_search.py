@@ -24,7 +24,7 @@ MODES = list_modes(EngineSettings(), has_operator=True)
 GRAPHS, EAGER, TORCH, GENERATE = MODES
 
 
-class Builder:
+class FailingBuilder:
     """Builder of modes that fails in the given checks."""
 
     def __init__(self, **failures: Exception) -> None:
@@ -56,12 +56,12 @@ class Builder:
                 raise self.failures[check]
 
 
-def mismatch(check: Check) -> SelfTestError:
+def make_mismatch(check: Check) -> SelfTestError:
     return SelfTestError(check, "9 queries", actual=0.8, allowed=0.02)
 
 
 def test_fastest_mode_is_used_if_all_checks_pass():
-    builder = Builder()
+    builder = FailingBuilder()
 
     assert builder.run() == str(GRAPHS)
     assert builder.search.fallbacks == []
@@ -77,11 +77,11 @@ def test_fastest_mode_is_used_if_all_checks_pass():
     ("error", "fallback"),
     [
         (RuntimeError("stream is capturing"), Fallback.CUDA_GRAPHS_FAILED),
-        (mismatch(Check.CUDA_GRAPHS), Fallback.CUDA_GRAPHS_MISMATCH),
+        (make_mismatch(Check.CUDA_GRAPHS), Fallback.CUDA_GRAPHS_MISMATCH),
     ],
 )
 def test_failing_graphs_are_disabled_first(error, fallback):
-    builder = Builder(cuda_graphs=error)
+    builder = FailingBuilder(cuda_graphs=error)
 
     assert builder.run() == str(EAGER)
     assert builder.search.fallbacks == [fallback]
@@ -93,11 +93,11 @@ def test_failing_graphs_are_disabled_first(error, fallback):
     ("error", "fallback"),
     [
         (RuntimeError("no kernel image"), Fallback.ATTENTION_FAILED),
-        (mismatch(Check.ATTENTION), Fallback.ATTENTION_MISMATCH),
+        (make_mismatch(Check.ATTENTION), Fallback.ATTENTION_MISMATCH),
     ],
 )
 def test_wrong_operator_leads_to_torchs_attention(error, fallback):
-    builder = Builder(attention=error)
+    builder = FailingBuilder(attention=error)
 
     assert builder.run() == str(TORCH)
     assert builder.tried == [GRAPHS, TORCH]
@@ -105,7 +105,7 @@ def test_wrong_operator_leads_to_torchs_attention(error, fallback):
 
 
 def test_wrong_forward_pass_tries_torchs_attention_first():
-    builder = Builder(forward=mismatch(Check.FORWARD))
+    builder = FailingBuilder(forward=make_mismatch(Check.FORWARD))
 
     assert builder.run() == str(GENERATE)
     assert builder.tried == [GRAPHS, TORCH, GENERATE]
@@ -113,7 +113,7 @@ def test_wrong_forward_pass_tries_torchs_attention_first():
 
 
 def test_generate_is_used_if_the_native_engine_fails():
-    builder = Builder(largest_image=RuntimeError("no backend"))
+    builder = FailingBuilder(largest_image=RuntimeError("no backend"))
 
     assert builder.run() == str(GENERATE)
     assert builder.search.fallbacks == [
@@ -124,7 +124,7 @@ def test_generate_is_used_if_the_native_engine_fails():
 
 @pytest.mark.parametrize("shortage", SHORTAGES)
 def test_out_of_memory_disables_graphs_first(shortage):
-    class NoRoomForGraphs(Builder):
+    class NoRoomForGraphs(FailingBuilder):
         def _build(self, mode: ExecutionMode) -> str:
             built = super()._build(mode)
             if mode.cuda_graphs:
@@ -138,7 +138,7 @@ def test_out_of_memory_disables_graphs_first(shortage):
 
 
 def test_model_load_error_ends_the_search():
-    builder = Builder(largest_image=ModelLoadError("use a larger GPU"))
+    builder = FailingBuilder(largest_image=ModelLoadError("use a larger GPU"))
 
     with pytest.raises(ModelLoadError, match="larger GPU"):
         builder.run()
@@ -147,7 +147,7 @@ def test_model_load_error_ends_the_search():
 
 
 def test_lost_device_announces_its_check_again():
-    builder = Builder(cuda_graphs=RuntimeError("an illegal memory access"))
+    builder = FailingBuilder(cuda_graphs=RuntimeError("an illegal memory access"))
     builder.is_usable = False
 
     with pytest.raises(DeviceLostError):
@@ -158,7 +158,7 @@ def test_lost_device_announces_its_check_again():
 
 def test_failed_check_is_logged_once(caplog):
     caplog.set_level(logging.INFO, "handler.engine.selection.fallback_search")
-    builder = Builder(attention=mismatch(Check.ATTENTION))
+    builder = FailingBuilder(attention=make_mismatch(Check.ATTENTION))
 
     builder.run()
 

@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from bench.geometry import CHANDRA
 from bench.recorder import recomputed
 from handler.engine.batching.memory_plan import PROMPT_TOKENS
-from handler.engine.device.capacity import plan_loaded
+from handler.engine.device.capacity import plan_loaded_model
 from handler.engine.device.encoder import TorchPrompt
 from handler.engine.device.graphs import Outputs, Record, Shape
 from handler.engine.device.model import Model, load_model
@@ -25,7 +25,7 @@ from handler.engine.selection.self_test import (
     CudaSelfTest,
     check_graphs,
     fits_largest_image,
-    is_device_usable,
+    free_and_probe_device,
 )
 from handler.profiles import PROFILES
 from handler.settings import EngineSettings
@@ -42,12 +42,13 @@ def model() -> Model:
     return load_model(weights, "cpu")
 
 
-def check(
+def check_recorded_steps(
     model: Model,
     record: Record,
     num_cache_positions: int = 200,
     shapes: Sequence[Shape] = SHAPES,
 ) -> float:
+    """Record steps with `record`, check them and return the largest error."""
     runner = TorchRunner(model, num_cache_positions, graph_shapes=shapes, record=record)
     return check_graphs(
         runner.graphs,
@@ -57,19 +58,23 @@ def check(
     )
 
 
-def stale(compute: Callable[[], Outputs]) -> tuple[Outputs, Callable[[], None]]:
+def record_stale(compute: Callable[[], Outputs]) -> tuple[Outputs, Callable[[], None]]:
     """Record a step whose replay always repeats the recorded outputs."""
     return compute(), lambda: None
 
 
-def late(compute: Callable[[], Outputs]) -> tuple[Outputs, Callable[[], None]]:
+def record_correct_once(
+    compute: Callable[[], Outputs],
+) -> tuple[Outputs, Callable[[], None]]:
     """Record a step that replays correctly once and then repeats that result."""
     outputs, replay = recomputed(compute)
     replays = iter([replay])
     return outputs, lambda: next(replays, lambda: None)()
 
 
-def off_by_one(compute: Callable[[], Outputs]) -> tuple[Outputs, Callable[[], None]]:
+def record_wrong_tokens(
+    compute: Callable[[], Outputs],
+) -> tuple[Outputs, Callable[[], None]]:
     """Record a step with correct logits and wrong tokens after the first of a row."""
 
     def shifted() -> Outputs:
@@ -80,18 +85,23 @@ def off_by_one(compute: Callable[[], Outputs]) -> tuple[Outputs, Callable[[], No
     return recomputed(shifted)
 
 
-def not_finite(compute: Callable[[], Outputs]) -> tuple[Outputs, Callable[[], None]]:
+def record_nan_logits(
+    compute: Callable[[], Outputs],
+) -> tuple[Outputs, Callable[[], None]]:
     return recomputed(lambda: (compute()[0], compute()[1] * torch.nan))
 
 
 def test_correctly_recorded_steps_pass(model):
-    assert check(model, recomputed) < 0.01
+    assert check_recorded_steps(model, recomputed) < 0.01
 
 
-@pytest.mark.parametrize("record", [stale, late, off_by_one, not_finite])
+@pytest.mark.parametrize(
+    "record",
+    [record_stale, record_correct_once, record_wrong_tokens, record_nan_logits],
+)
 def test_recorded_steps_that_differ_are_reported(model, record):
     with pytest.raises(SelfTestError) as raised:
-        check(model, record)
+        check_recorded_steps(model, record)
 
     assert raised.value.check is Check.CUDA_GRAPHS
 
@@ -99,19 +109,23 @@ def test_recorded_steps_that_differ_are_reported(model, record):
 @pytest.mark.parametrize("number", range(6))
 def test_every_recorded_shape_is_checked(model, number):
     shapes = [Shape(rows, width) for rows in (1, 2, 4) for width in (1, 3)]
-    records = iter([stale if index == number else recomputed for index in range(6)])
+    records = iter(
+        [record_stale if index == number else recomputed for index in range(6)]
+    )
 
     with pytest.raises(SelfTestError) as raised:
-        check(model, lambda compute: next(records)(compute), shapes=shapes)
+        check_recorded_steps(
+            model, lambda compute: next(records)(compute), shapes=shapes
+        )
 
     wrong = sorted(shapes, reverse=True)[number]
     assert raised.value.case.startswith(f"{wrong.num_rows} rows of {wrong.width},")
 
 
 def test_small_cache_is_checked_with_fewer_rows(model):
-    assert check(model, recomputed, num_cache_positions=20) < 0.01
+    assert check_recorded_steps(model, recomputed, num_cache_positions=20) < 0.01
     with pytest.raises(SelfTestError):
-        check(model, stale, num_cache_positions=20)
+        check_recorded_steps(model, record_stale, num_cache_positions=20)
 
 
 def test_check_without_recorded_steps_passes(model):
@@ -196,7 +210,7 @@ def test_largest_image_of_chandra_has_its_full_size():
 @pytest.mark.parametrize("max_side", [None, 1600, 1000, 32])
 def test_tested_image_is_the_one_of_the_memory_plan(model, max_side):
     settings = EngineSettings(max_side=max_side, draft_tokens=None)
-    plan = plan_loaded(
+    plan = plan_loaded_model(
         CHANDRA.config(),
         settings,
         PROFILES["chandra"],
@@ -236,15 +250,17 @@ class RunnerWithoutMemory(ScriptedRunner):
 
 
 def test_device_that_computes_is_usable():
-    assert is_device_usable(torch.device("cpu"))
+    assert free_and_probe_device(torch.device("cpu"))
 
 
 def test_device_without_pinned_memory_is_not_usable():
     def fail(device: torch.device, host: torch.Tensor) -> torch.Tensor:
         raise RuntimeError("operation not permitted when stream is capturing")
 
-    assert not is_device_usable(torch.device("cpu"), fail)
-    assert not is_device_usable(torch.device("cpu"), lambda device, host: host * 0.5)
+    assert not free_and_probe_device(torch.device("cpu"), fail)
+    assert not free_and_probe_device(
+        torch.device("cpu"), lambda device, host: host * 0.5
+    )
 
 
 def test_memory_kept_by_a_failed_check_is_logged(model, caplog):
@@ -265,4 +281,4 @@ def test_memory_kept_by_a_failed_check_is_logged(model, caplog):
 
 
 def test_device_that_raises_is_not_usable():
-    assert not is_device_usable(torch.device("cuda:0"))
+    assert not free_and_probe_device(torch.device("cuda:0"))

@@ -78,7 +78,10 @@ def create_patches(visual: Any, rows: int, columns: int) -> torch.Tensor:
     return torch.randn(rows * columns, num_values)
 
 
-def encode(forward: VisionForward, patches: Any, grid: Any, count: int) -> Features:
+def encode_patches(
+    forward: VisionForward, patches: Any, grid: Any, count: int
+) -> Features:
+    """Encode an image, with at most `count` blocks in each call."""
     encoding = forward.begin(patches, (1, *grid))
     while not forward.advance(encoding, count):
         pass
@@ -96,7 +99,7 @@ def test_features_equal_those_of_transformers(visual, grid):
     with torch.inference_mode():
         theirs = visual(patches, torch.tensor([[1, *grid]]), return_dict=True)
 
-    ours = encode(VisionForward(visual), patches, grid, count=99)
+    ours = encode_patches(VisionForward(visual), patches, grid, count=99)
 
     assert largest_difference(ours.embeddings, theirs.pooler_output) < 1e-5
     assert len(ours.deepstack) == len(theirs.deepstack_features)
@@ -108,9 +111,9 @@ def test_blocks_computed_one_by_one_give_the_same_features(visual):
     forward = VisionForward(visual)
     patches = create_patches(visual, 6, 10)
 
-    slices = encode(forward, patches, (6, 10), count=1)
+    slices = encode_patches(forward, patches, (6, 10), count=1)
 
-    whole = encode(forward, patches, (6, 10), count=99)
+    whole = encode_patches(forward, patches, (6, 10), count=99)
     assert torch.equal(slices.embeddings, whole.embeddings)
     assert all(map(torch.equal, slices.deepstack, whole.deepstack))
 
@@ -147,12 +150,12 @@ def chandra(device) -> Model:
     """Model of Chandra 1's sizes on a fake CUDA device."""
     module = empty_module(CHANDRA)
     replace_convolutions(module)
-    device.place(module)
+    device.move_parameters(module)
     return Model(module, QwenTokenizer(), CHANDRA.profile.stop_tokens)
 
 
 @dataclass(frozen=True)
-class Run:
+class EncodingRun:
     """Encoding of the largest page on the fake device."""
 
     prompt: TorchPrompt
@@ -163,7 +166,7 @@ class Run:
 
 
 @pytest.fixture(scope="module")
-def largest(chandra, device) -> Run:
+def largest_page(chandra, device) -> EncodingRun:
     rows, columns = LARGEST
     width, height = 16 * columns, 16 * rows
     page = Page(1, width, height, width, height, bytes(3 * width * height))
@@ -176,25 +179,28 @@ def largest(chandra, device) -> Run:
     waits, operators, peak = HostWaits(), Operators(), PeakBytes()
     with device.running(peak, operators, waits):
         encoded = encoder.finish_encoding(prompt)
-    return Run(prompt, encoded, waits, operators, peak)
+    return EncodingRun(prompt, encoded, waits, operators, peak)
 
 
-def test_encoding_a_page_reads_nothing_from_the_device(largest):
-    assert largest.waits.found == []
-    assert largest.encoded.embeddings.shape == (largest.prompt.num_tokens, 4096)
-    deepstack = [layer.shape for layer in largest.encoded.deepstack]
+def test_encoding_a_page_reads_nothing_from_the_device(largest_page):
+    assert largest_page.waits.blocking_copies == []
+    assert largest_page.encoded.embeddings.shape == (
+        largest_page.prompt.num_tokens,
+        4096,
+    )
+    deepstack = [layer.shape for layer in largest_page.encoded.deepstack]
     assert deepstack == [(6144, 4096)] * 3
 
 
-def test_encoding_a_page_dispatches_no_convolution(largest):
-    counts = largest.operators.counts
+def test_encoding_a_page_dispatches_no_convolution(largest_page):
+    counts = largest_page.operators.counts
 
     assert not [name for name in counts if "conv" in name]
     assert counts["aten::scaled_dot_product_attention"] == 27
 
 
-def test_largest_page_is_encoded_in_bounded_memory(largest):
-    assert largest.peak.peak_bytes < MAX_BYTES
+def test_largest_page_is_encoded_in_bounded_memory(largest_page):
+    assert largest_page.peak.peak_bytes < MAX_BYTES
 
 
 def test_read_of_a_device_value_is_detected(device):
@@ -212,27 +218,27 @@ def test_blocking_copy_is_detected(device):
     with device.running(waits):
         torch.zeros(3).to(torch.device("cuda"))
 
-    assert waits.found == ["aten::_to_copy"]
+    assert waits.blocking_copies == ["aten::_to_copy"]
 
 
-def flash(query: Any, key: Any, value: Any) -> Any:
+def attend_by_flash(query: Any, key: Any, value: Any) -> Any:
     attend = torch.ops.aten._scaled_dot_product_flash_attention
     return attend(query, key, value)[0]
 
 
-def memory_efficient(query: Any, key: Any, value: Any) -> Any:
+def attend_memory_efficiently(query: Any, key: Any, value: Any) -> Any:
     attend = torch.ops.aten._scaled_dot_product_efficient_attention
     return attend(query, key, value, None, False)[0]
 
 
-@pytest.mark.parametrize("attend", [flash, memory_efficient])
+@pytest.mark.parametrize("attend", [attend_by_flash, attend_memory_efficiently])
 def test_attention_to_all_patches_fits_into_bounded_memory(chandra, device, attend):
     forward = VisionForward(chandra.module.model.visual, attend)
     patches = device.empty(LARGEST[0] * LARGEST[1], 1536, dtype=torch.bfloat16)
     peak = PeakBytes()
 
     with device.running(peak):
-        features = encode(forward, patches, LARGEST, count=4)
+        features = encode_patches(forward, patches, LARGEST, count=4)
 
     assert features.embeddings.shape == (6144, 4096)
     assert peak.peak_bytes < MAX_BYTES

@@ -31,16 +31,16 @@ SIZES: dict[str, Any] = {
 GRID = torch.tensor([[1, 4, 6]])
 
 
-def chandra_1() -> Any:
+def create_visual_of_chandra_1() -> Any:
     config = Qwen3VLVisionConfig(**SIZES, deepstack_visual_indexes=[])
     return Qwen3VLVisionModel(config).eval()
 
 
-def chandra_2() -> Any:
+def create_visual_of_chandra_2() -> Any:
     return Qwen3_5VisionModel(Qwen3_5VisionConfig(**SIZES)).eval()
 
 
-@pytest.fixture(params=[chandra_1, chandra_2])
+@pytest.fixture(params=[create_visual_of_chandra_1, create_visual_of_chandra_2])
 def visual(request) -> Any:
     torch.manual_seed(0)
     return request.param()
@@ -78,8 +78,8 @@ def test_linear_layer_gives_the_same_sums(visual, dtype, tolerance):
 
         replace_convolutions(visual)
 
-        found = visual.patch_embed(create_patches(dtype)).float()
-    assert (found - expected).abs().max() <= tolerance * expected.abs().max()
+        actual = visual.patch_embed(create_patches(dtype)).float()
+    assert (actual - expected).abs().max() <= tolerance * expected.abs().max()
 
 
 def test_weights_keep_their_names_and_memory(visual):
