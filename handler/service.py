@@ -146,7 +146,7 @@ class ChandraHandler(BaseHandler):
         TorchServe calls this method again with every request that has no answer yet.
         The returned list has one entry for each request, answered or not.
         """
-        return self.pump.turn(data, context)
+        return self.pump.serve_call(data, context)
 
     def read(self, request: OpenRequest) -> Reply:
         """Run the three stages for one request and return its reply.
@@ -177,7 +177,7 @@ class ChandraHandler(BaseHandler):
             document_digest=ocr_request.digest,
             stream_headers={CUSTOM_ATTRIBUTES: attributes},
         )
-        request.describe(summary)
+        request.set_summary(summary)
         is_in_s3 = isinstance(ocr_request.document, Address)
         document = self.reader.open(
             request.id,
@@ -188,7 +188,7 @@ class ChandraHandler(BaseHandler):
             None if is_in_s3 else ocr_request.digest,
         )
         if is_in_s3:
-            request.describe(replace(summary, fetched_bytes=document.spool.size))
+            request.set_summary(replace(summary, fetched_bytes=document.spool.size))
         return document
 
     def inference(self, document: OpenDocument) -> Iterator[PageResult]:

@@ -1,4 +1,4 @@
-"""Open request, which the pump and the thread that reads it share."""
+"""Request that has no complete answer yet."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ __all__ = ["OpenRequest", "RequestSummary", "free_row"]
 
 logger = logging.getLogger(__name__)
 
-ARRIVAL = "x-chandra-arrival"
+ARRIVAL_HEADER = "x-chandra-arrival"
 """Nanoseconds of Java's `System.nanoTime`, which on Linux is Python's monotonic clock.
 frontend/ overwrites what a client sends under this name."""
-MAX_WAIT_SECONDS = 86_400.0
+MAX_QUEUE_SECONDS = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +38,18 @@ class RequestSummary:
 
 
 class OpenRequest:
-    """Request without a complete answer; shared by two threads."""
+    """Request without a complete answer, shared by the pump and a reading thread.
+
+    `row` is TorchServe's row with the body and the parameters. `answer_ready` is set
+    when there are lines to send.
+    """
 
     def __init__(
         self,
         request_id: str,
         row: Mapping[str, Any],
         headers: Mapping[str, str],
-        news: threading.Event,
+        answer_ready: threading.Event,
     ) -> None:
         self.id = request_id
         self.row = row
@@ -53,7 +57,7 @@ class OpenRequest:
         self.headers = headers
         self.seen_at = time.monotonic()
         """Time at which the worker first saw it, on the monotonic clock."""
-        arrival = _arrival(headers, self.seen_at)
+        arrival = _parse_arrival(headers, self.seen_at)
         self.is_from_frontend = arrival is not None
         """True if frontend/ admitted it and stamped its arrival."""
         self.received_at = self.seen_at if arrival is None else arrival
@@ -65,20 +69,20 @@ class OpenRequest:
         self.is_cancelled = False
         self.is_disconnected = False
         """True once the client is known to have disconnected."""
-        self.has_begun = False
+        self.has_stream_begun = False
         """True once the head of a stream has been sent."""
         self._summary = RequestSummary()
-        self._news = news
+        self._answer_ready = answer_ready
         self._lines: list[bytes] = []
         self._lock = threading.Lock()
 
     @property
     def summary(self) -> RequestSummary:
-        """Summary of the parsed request; empty until `describe` is called."""
+        """Summary of the parsed request; empty until `set_summary` is called."""
         return self._summary
 
-    def describe(self, summary: RequestSummary) -> None:
-        """Replace the summary, once more is known about the request."""
+    def set_summary(self, summary: RequestSummary) -> None:
+        """Replace the summary, when more is known about the request."""
         self._summary = summary
 
     @property
@@ -87,31 +91,37 @@ class OpenRequest:
         return self.seen_at - self.received_at
 
     def release_row(self, document: object) -> None:
-        """Free the body and the parameters, unless one of them is the document."""
+        """Forget the row, and free its bytes unless one of its values is the document.
+
+        `document` may also be a view of the body, which is then kept as well.
+        """
         row, self.row = self.row, {}
         if not any(value is document for value in row.values()):
             free_row(row)
 
-    def begin(self) -> None:
-        """Record that the head of a stream is sent."""
-        self.has_begun = True
+    def mark_stream_begun(self) -> None:
+        """Record that the head of the streamed answer has been sent."""
+        self.has_stream_begun = True
 
     def disconnect(self) -> None:
-        """Cancel the request, because its client has disconnected."""
+        """Cancel the request, and record that its client has disconnected."""
         self.is_disconnected = True
         self.cancel()
 
     def cancel(self) -> None:
-        """Mark the request as cancelled; the thread that reads it checks the mark."""
+        """Ask the reading thread to stop by setting `is_cancelled`, and log that.
+
+        Nothing is logged if the request was cancelled before or has its reply.
+        """
         if not self.is_cancelled and not self.future.done():
             logger.info("request cancelled", extra={"request_id": self.id})
         self.is_cancelled = True
 
     def stream(self, line: bytes) -> None:
-        """Queue a line of the answer to be sent before the reply is complete."""
+        """Queue a line of the answer, which is sent before the reply is complete."""
         with self._lock:
             self._lines.append(line)
-        self._news.set()
+        self._answer_ready.set()
 
     @property
     def num_unsent_bytes(self) -> int:
@@ -126,21 +136,25 @@ class OpenRequest:
             return sum(map(len, self._lines))
 
     def take_lines(self, max_bytes: float = math.inf) -> bytes:
-        """Remove and return streamed lines, until `max_bytes` are reached."""
+        """Remove whole lines from the queue and return them, joined.
+
+        Takes lines until they have at least `max_bytes`. Returns no bytes if the queue
+        is empty. Sets `answer_ready` if lines are left.
+        """
         with self._lock:
-            ends = enumerate(itertools.accumulate(map(len, self._lines)), 1)
-            enough = (number for number, end in ends if end >= max_bytes)
-            number = next(enough, len(self._lines))
-            lines, self._lines = self._lines[:number], self._lines[number:]
+            sizes = enumerate(itertools.accumulate(map(len, self._lines)), 1)
+            num_enough = (num for num, num_bytes in sizes if num_bytes >= max_bytes)
+            num_lines = next(num_enough, len(self._lines))
+            lines, self._lines = self._lines[:num_lines], self._lines[num_lines:]
         if self._lines:
-            self._news.set()
+            self._answer_ready.set()
         return b"".join(lines)
 
 
 def free_row(row: Mapping[str, Any]) -> None:
-    """Free the bytes in a row, which TorchServe would keep until the next call.
+    """Empty the bytearrays in a row, which TorchServe would keep until the next call.
 
-    Bytes to which a memoryview refers are not freed.
+    A bytearray to which a memoryview refers keeps its content.
     """
     for value in row.values():
         if isinstance(value, bytearray):
@@ -148,13 +162,13 @@ def free_row(row: Mapping[str, Any]) -> None:
                 value.clear()
 
 
-def _arrival(headers: Mapping[str, str], now: float) -> float | None:
+def _parse_arrival(headers: Mapping[str, str], now: float) -> float | None:
     """Return the arrival time set by frontend/, in seconds of the monotonic clock.
 
     Returns None without a stamp, or if it is in the future or more than a day old.
     """
     try:
-        arrival = int(headers[ARRIVAL]) / 1e9
+        arrival = int(headers[ARRIVAL_HEADER]) / 1e9
     except (KeyError, ValueError, OverflowError):
         return None
-    return arrival if 0 <= now - arrival <= MAX_WAIT_SECONDS else None
+    return arrival if 0 <= now - arrival <= MAX_QUEUE_SECONDS else None
