@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any
 
 from handler.http.reply import Reply
@@ -35,6 +36,16 @@ class RequestSummary:
     """Size of a document that was fetched from S3."""
     stream_headers: Mapping[str, str] = field(default_factory=dict)
     """Headers of a streamed answer, sent before the reply is complete."""
+
+
+class ReadState(Enum):
+    """Whether a request is still to be read, and if not, why not."""
+
+    ACTIVE = "active"
+    CANCELLED = "cancelled"
+    """TorchServe seems to have abandoned the request."""
+    DISCONNECTED = "disconnected"
+    """The client is known to have disconnected; also counts as cancelled."""
 
 
 class OpenRequest:
@@ -66,11 +77,9 @@ class OpenRequest:
             len(value) for value in row.values() if isinstance(value, bytes | bytearray)
         )
         self.future: Future[Reply] = Future()
-        self.is_cancelled = False
-        self.is_disconnected = False
-        """True once the client is known to have disconnected."""
         self.has_stream_begun = False
         """True once the head of a stream has been sent."""
+        self._state = ReadState.ACTIVE
         self._summary = RequestSummary()
         self._answer_ready = answer_ready
         self._lines: list[bytes] = []
@@ -84,6 +93,16 @@ class OpenRequest:
     def set_summary(self, summary: RequestSummary) -> None:
         """Replace the summary, when more is known about the request."""
         self._summary = summary
+
+    @property
+    def is_cancelled(self) -> bool:
+        """True if the reading thread is to stop: also after a disconnect."""
+        return self._state is not ReadState.ACTIVE
+
+    @property
+    def is_disconnected(self) -> bool:
+        """True once the client is known to have disconnected."""
+        return self._state is ReadState.DISCONNECTED
 
     @property
     def queue_seconds(self) -> float:
@@ -105,17 +124,23 @@ class OpenRequest:
 
     def disconnect(self) -> None:
         """Cancel the request, and record that its client has disconnected."""
-        self.is_disconnected = True
-        self.cancel()
+        self._stop_reading(ReadState.DISCONNECTED)
 
     def cancel(self) -> None:
         """Ask the reading thread to stop by setting `is_cancelled`, and log that.
 
         Nothing is logged if the request was cancelled before or has its reply.
         """
-        if not self.is_cancelled and not self.future.done():
+        self._stop_reading(ReadState.CANCELLED)
+
+    def _stop_reading(self, state: ReadState) -> None:
+        with self._lock:
+            was_active = self._state is ReadState.ACTIVE
+            # A later cancellation must not hide that the client has disconnected.
+            if was_active or state is ReadState.DISCONNECTED:
+                self._state = state
+        if was_active and not self.future.done():
             logger.info("request cancelled", extra={"request_id": self.id})
-        self.is_cancelled = True
 
     def stream(self, line: bytes) -> None:
         """Queue a line of the answer, which is sent before the reply is complete."""
