@@ -58,6 +58,7 @@ STUCK = "stuck"
 DRAIN_SECONDS = 10.0
 """Time for answering the open requests once no engine is left."""
 CONFINEMENT_SECONDS = 60.0
+"""Time limit for asking a process about its confinement or its fonts at start."""
 
 
 class ChandraHandler(BaseHandler):
@@ -71,9 +72,11 @@ class ChandraHandler(BaseHandler):
     """
 
     def initialize(self, context: Any) -> None:
-        """Load the model, and start the engine's processes and the pools.
+        """Start the engine's processes, the pools and the pump, and wait for the model.
 
-        Raises ModelLoadError, whose detail says what to change.
+        Also sends the log to standard output, and starts threads that publish the
+        worker's state and end the worker when TorchServe has ended or no engine is
+        left. Logs and raises ModelLoadError, whose detail says what to change.
         """
         log_to_stdout()
         exit_with_parent()
@@ -144,15 +147,16 @@ class ChandraHandler(BaseHandler):
         """Submit new requests, wait briefly, and answer the finished ones.
 
         TorchServe calls this method again with every request that has no answer yet.
-        The returned list has one entry for each request, answered or not.
+        The returned list has one entry for each request, which is empty if the request
+        has no answer yet.
         """
         return self.pump.serve_call(data, context)
 
     def read(self, request: OpenRequest) -> Reply:
         """Run the three stages for one request and return its reply.
 
-        Runs in a thread of the pump. Raises HandlerError for a request that fails; the
-        pump turns the error into a problem reply.
+        Runs in a thread of the pump, and closes the document at the end. Raises
+        HandlerError for a request that fails; the pump makes a problem reply of it.
         """
         document = self.preprocess(request)
         try:
@@ -161,10 +165,11 @@ class ChandraHandler(BaseHandler):
             document.close()
 
     def preprocess(self, request: OpenRequest) -> OpenDocument:
-        """Parse the request and open its document; decode no page yet.
+        """Parse the request and open its document, which the caller closes.
 
-        Raises RequestError for a request or a document that cannot be read, and
-        DeadlineExceededError if the request waited longer than its deadline.
+        Decodes no page yet. Releases the request's body and sets its summary. Raises a
+        HandlerError as `Reader.open` does, such as RequestError for a request or a
+        document that cannot be read.
         """
         ocr_request = parse_request(
             request.row,
@@ -192,12 +197,12 @@ class ChandraHandler(BaseHandler):
         return document
 
     def inference(self, document: OpenDocument) -> Iterator[PageResult]:
-        """Yield the document's pages in the order in which they are finished.
+        """Yield the results of the document's pages in the order in which they finish.
 
         Each page is decoded, read by the model and converted to HTML and Markdown,
         while other pages are in other stages.
         """
-        return self.reader.pages(document)
+        return self.reader.read_pages(document)
 
     def postprocess(
         self,
@@ -205,9 +210,11 @@ class ChandraHandler(BaseHandler):
         document: OpenDocument,
         pages: Iterator[PageResult],
     ) -> Reply:
-        """Make the reply from the pages, in the media type that the request accepts.
+        """Read all pages, and return the reply in the media type the request accepts.
 
-        NDJSON is sent page by page, unless `stream_replies` is off. Raises
+        With NDJSON, pages are sent through `request.stream` as they finish, unless
+        `stream_replies` is off, and the reply has only the last line. If every page
+        fails, the reply is the problem that a client can most likely retry. Raises
         DocumentTooLargeError if the pictures alone exceed `max_reply_bytes`.
         """
         reply_type = document.reply_type
@@ -299,9 +306,9 @@ class ChandraHandler(BaseHandler):
     def _start_beacon(self) -> None:
         if self.settings.state_dir is not None:
             folder = Path(self.settings.state_dir)
-            Beacon(folder, self.describe, self.drain, self.disconnect).start()
+            Beacon(folder, self.describe_worker, self.drain, self.disconnect).start()
 
-    def describe(self) -> dict[str, object]:
+    def describe_worker(self) -> dict[str, object]:
         """Return the state of the worker, for /ping and for the supervisor."""
         health = self.engines.health
         # An engine is ready a moment before the handler is initialised.
@@ -321,22 +328,29 @@ class ChandraHandler(BaseHandler):
             "open": self.pump.num_open if self.initialized else 0,
         }
 
-    def drain(self, ends_at: float) -> None:
-        """Refuse new requests; answer open ones by `ends_at` with finished pages."""
+    def drain(self, stop_at: float) -> None:
+        """Refuse new requests; answer open ones by `stop_at` with finished pages.
+
+        `stop_at` is a time on the monotonic clock. Does nothing before `initialize` has
+        finished.
+        """
         if self.initialized:
             self.pump.refuse(
                 "the server is about to stop: try again on another server",
                 accepts_queued=True,
             )
-            self.reader.end_by(ends_at)
+            self.reader.stop_reading_at(stop_at)
 
     def disconnect(self, request_ids: Collection[str]) -> None:
-        """Stop reading for clients that have disconnected."""
+        """Cancel the open requests with these ids, whose clients have disconnected.
+
+        Does nothing before `initialize` has finished.
+        """
         if self.initialized:
             self.pump.disconnect(request_ids)
 
     def _exit_when_failed(self) -> None:
-        """End the worker once no engine is left and the open requests are answered.
+        """Wait until no engine is left, answer the open requests, and end the worker.
 
         TorchServe restarts a worker that has ended, but not one that answers errors.
         """
@@ -348,7 +362,7 @@ class ChandraHandler(BaseHandler):
         os._exit(1)
 
     def _report(self, request: OpenRequest, reply: Reply) -> None:
-        """Count and log an answered request."""
+        """Record the metrics of an answered request, and log it and its retries."""
         seconds = time.monotonic() - request.received_at
         self.metrics.record(reply.pages, reply.code, seconds)
         if self.embedded_metrics is not None:
@@ -394,7 +408,10 @@ class ChandraHandler(BaseHandler):
 
 
 def log_confinement(kind: str, pool: Pool) -> None:
-    """Log once which measures confine a pool's processes; never raise."""
+    """Log which measures confine the processes of a pool; never raise.
+
+    `kind` names the processes in the event. An incomplete confinement is a warning.
+    """
     try:
         confinement = pool.call(CONFINEMENT_SECONDS, current_confinement)
     except Exception as error:
@@ -415,11 +432,15 @@ def log_confinement(kind: str, pool: Pool) -> None:
 
 
 def log_missing_fonts(
-    pool: Pool, find: Callable[[], list[str]] = preprocess.find_missing_scripts
+    pool: Pool,
+    find_missing_scripts: Callable[[], list[str]] = preprocess.find_missing_scripts,
 ) -> None:
-    """Log a warning if decoders have no font for some scripts; never raise."""
+    """Log a warning if the processes of a pool lack fonts for scripts; never raise.
+
+    `find_missing_scripts` is called in a process of the pool.
+    """
     try:
-        scripts = pool.call(CONFINEMENT_SECONDS, find)
+        scripts = pool.call(CONFINEMENT_SECONDS, find_missing_scripts)
     except Exception as error:
         logger.warning("fonts unknown", extra={"how": repr(error)})
         return
@@ -444,9 +465,9 @@ def _picture_bytes(result: PageResult) -> int:
 
 
 def _most_retryable_error(document: DocumentResult) -> HandlerError:
-    """Return the error of the page whose error has the highest status.
+    """Return the error with the highest status among those of the pages.
 
-    Callers retry 5xx errors. Without failed pages, it is an internal error.
+    Callers retry 5xx errors. Without a failed page, return an internal error.
     """
     errors = [
         error_with_code(page.error.code, page.error.detail)

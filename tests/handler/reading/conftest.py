@@ -102,7 +102,7 @@ def read(make_reader, open_document):
         content: bytes, engines: FakeEngines, options: Any = None, **settings: Any
     ) -> dict[int, PageResult]:
         reader = make_reader(engines, **settings)
-        pages = reader.pages(open_document(content, reader, **(options or {})))
+        pages = reader.read_pages(open_document(content, reader, **(options or {})))
         return {page.page: page for page in pages}
 
     return read_it

@@ -42,7 +42,7 @@ def test_resent_request_has_new_engine_ids(make_reader, open_document):
     reader = make_reader(engines)
 
     for _ in range(2):
-        list(reader.pages(open_document(pdf_of(2), reader)))
+        list(reader.read_pages(open_document(pdf_of(2), reader)))
 
     assert engines.numbers == [1, 2, 1, 2]
     assert len({request.id for request in engines.requests}) == 4
@@ -152,7 +152,7 @@ def test_page_is_returned_if_its_figures_cannot_be_cut_out(make_reader, open_doc
         include_images=True,
     )
 
-    [page] = reader.pages(reading)
+    [page] = reader.read_pages(reading)
 
     assert page.status is Status.SUCCESS
     assert "Hello" in page.content.markdown

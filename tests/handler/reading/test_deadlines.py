@@ -38,7 +38,7 @@ def test_finished_pages_are_kept_at_the_deadline(make_reader, open_document):
     clock = Clock()
     engines = FakeEngines({3: TEXT}, num_slots=2)
     reader = make_reader(engines, clock)
-    pages = reader.pages(
+    pages = reader.read_pages(
         open_document(pdf_of(5), reader, received_at=0.0, deadline_seconds=5.0)
     )
 
@@ -55,7 +55,7 @@ def test_page_finished_before_the_deadline_is_kept(make_reader, open_document):
     clock = Clock()
     engines = FakeEngines({3: TEXT}, num_slots=2)
     reader = make_reader(engines, clock)
-    pages = reader.pages(
+    pages = reader.read_pages(
         open_document(pdf_of(3), reader, received_at=0.0, deadline_seconds=5.0)
     )
 
@@ -75,7 +75,7 @@ def test_running_pages_are_cancelled_at_the_deadline(make_reader, open_document)
     clock = Clock()
     engines = FakeEngines({3: TEXT}, num_slots=2)
     reader = make_reader(engines, clock)
-    pages = reader.pages(
+    pages = reader.read_pages(
         open_document(pdf_of(5), reader, received_at=0.0, deadline_seconds=5.0)
     )
 
@@ -92,7 +92,7 @@ def test_deadline_is_noticed_while_no_page_finishes(make_reader, open_document):
     reader = make_reader(engines, PassingClock())
     reading = open_document(pdf_of(1), reader, received_at=0.0, deadline_seconds=120.0)
 
-    [page] = reader.pages(reading)
+    [page] = reader.read_pages(reading)
 
     assert code_of(page) == "deadline_exceeded"
     assert engines.cancelled == [1]
@@ -102,7 +102,7 @@ def test_cancelled_reading_stops_and_cancels_its_pages(make_reader, open_documen
     engines = FakeEngines({3: TEXT}, num_slots=2)
     is_gone: list[bool] = []
     reading = open_document(pdf_of(30), is_cancelled=lambda: bool(is_gone))
-    pages = make_reader(engines).pages(reading)
+    pages = make_reader(engines).read_pages(reading)
 
     next(pages)
     is_gone.append(True)
@@ -115,7 +115,7 @@ def test_cancelled_reading_stops_and_cancels_its_pages(make_reader, open_documen
 
 def test_closed_iterator_cancels_its_pages(make_reader, open_document):
     engines = FakeEngines({3: TEXT}, num_slots=2)
-    pages = make_reader(engines).pages(open_document(pdf_of(30)))
+    pages = make_reader(engines).read_pages(open_document(pdf_of(30)))
     next(pages)
 
     pages.close()

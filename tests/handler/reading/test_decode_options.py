@@ -40,7 +40,7 @@ def test_password_reaches_every_decoder_call(make_reader, open_document, decoder
     reader = make_reader(FakeEngines({1: TEXT}), decoders=noted)
 
     reading = open_document(pdf_of(1), reader, password=PASSWORD, rotate="none")
-    list(reader.pages(reading))
+    list(reader.read_pages(reading))
 
     expected = build_decode_options(OPTIONS)
     assert noted.calls["inspect_document"][-1] == expected

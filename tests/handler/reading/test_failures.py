@@ -52,7 +52,7 @@ def test_decoder_crash_is_an_unreadable_document(
 ):
     reader = make_reader(FakeEngines(), decoders=without_memory)
 
-    pages = list(reader.pages(open_document(pdf_of(2))))
+    pages = list(reader.read_pages(open_document(pdf_of(2))))
 
     assert [page.error for page in pages] == [
         PageError("unreadable_document", "the decoder crashed on this document")
@@ -75,7 +75,7 @@ def test_forged_page_does_not_reach_the_engine(make_reader, open_document):
     dishonest = Pool(1, modules=["tests.handler.sandbox.dishonest"])
     reader = make_reader(engines, decoders=dishonest)
 
-    [page] = reader.pages(open_document(pdf_of(1), reader))
+    [page] = reader.read_pages(open_document(pdf_of(1), reader))
 
     dishonest.close()
     assert page.error == PageError(
@@ -86,7 +86,7 @@ def test_forged_page_does_not_reach_the_engine(make_reader, open_document):
 def test_decoder_timeout_is_an_unreadable_document(make_reader, open_document):
     reader = make_reader(FakeEngines(), decode_seconds=MOMENT)
 
-    [page] = reader.pages(open_document(SLOW))
+    [page] = reader.read_pages(open_document(SLOW))
 
     assert page.error == PageError(
         "unreadable_document", "decoding took longer than 0.01 s and was cancelled"
@@ -96,7 +96,7 @@ def test_decoder_timeout_is_an_unreadable_document(make_reader, open_document):
 def test_a_document_is_given_up_after_two_slow_pages(make_reader, open_document):
     reader = make_reader(FakeEngines(), decode_seconds=0.5)
 
-    pages = list(reader.pages(open_document(nested_forms(5))))
+    pages = list(reader.read_pages(open_document(nested_forms(5))))
 
     took_too_long = PageError(
         "unreadable_document", "decoding took longer than 0.5 s and was cancelled"
@@ -113,7 +113,7 @@ def test_a_given_up_document_is_rejected_when_it_is_sent_again(
     make_reader, open_document
 ):
     reader = make_reader(FakeEngines(), decode_seconds=0.5)
-    list(reader.pages(open_document(nested_forms(2), document_key="digest")))
+    list(reader.read_pages(open_document(nested_forms(2), document_key="digest")))
 
     with pytest.raises(
         UnreadableDocumentError, match="the rest of the document was not"
@@ -124,7 +124,7 @@ def test_a_given_up_document_is_rejected_when_it_is_sent_again(
 def test_figures_of_a_given_up_document_are_not_cut_out(make_reader, open_document):
     engines = FakeEngines()
     reader = make_reader(engines)
-    pages = reader.pages(
+    pages = reader.read_pages(
         open_document(
             page_with_a_red_square(), reader, document_key="same", include_images=True
         )
@@ -133,7 +133,7 @@ def test_figures_of_a_given_up_document_are_not_cut_out(make_reader, open_docume
     def give_up() -> None:
         impatient = make_reader(FakeEngines(), decode_seconds=0.5)
         bomb = open_document(nested_forms(2), document_key="same")
-        list(impatient.pages(bomb))
+        list(impatient.read_pages(bomb))
         engines.finish(1, FIGURE)
 
     engines.submitted = give_up
@@ -148,7 +148,7 @@ def test_processes_stopped_while_idle_only_delay_a_page(
 ):
     reader = make_reader(FakeEngines({1: TEXT}), decoders=stopped(), writers=stopped())
 
-    [page] = reader.pages(open_document(pdf_of(1), reader))
+    [page] = reader.read_pages(open_document(pdf_of(1), reader))
 
     assert page.status is Status.SUCCESS
 
@@ -156,7 +156,7 @@ def test_processes_stopped_while_idle_only_delay_a_page(
 def test_page_that_lost_two_writers_is_overloaded(make_reader, open_document):
     reader = make_reader(FakeEngines({1: TEXT}), writers=KilledWriters(0))
 
-    [page] = reader.pages(open_document(pdf_of(1)))
+    [page] = reader.read_pages(open_document(pdf_of(1)))
 
     assert code_of(page) == "overloaded"
 
@@ -167,7 +167,7 @@ def test_deadline_during_decoding_is_deadline_exceeded(make_reader, open_documen
     reading = open_document(SLOW, reader, received_at=0.0, deadline_seconds=10.0)
     clock.now = 10.0 - MOMENT
 
-    [page] = reader.pages(reading)
+    [page] = reader.read_pages(reading)
 
     assert code_of(page) == "deadline_exceeded"
 
@@ -175,7 +175,7 @@ def test_deadline_during_decoding_is_deadline_exceeded(make_reader, open_documen
 def test_page_without_a_free_decoder_is_overloaded(make_reader, open_document, busy):
     reader = make_reader(FakeEngines(), decoders=busy, decode_seconds=MOMENT)
 
-    pages = list(reader.pages(open_document(pdf_of(2))))
+    pages = list(reader.read_pages(open_document(pdf_of(2))))
 
     assert [code_of(page) for page in pages] == ["overloaded"] * 2
 
@@ -186,7 +186,7 @@ def test_deadline_while_waiting_for_a_decoder(make_reader, open_document, busy):
     reading = open_document(pdf_of(1), opener, received_at=0.0, deadline_seconds=10.0)
     clock.now = 10.0 - MOMENT
 
-    [page] = make_reader(FakeEngines(), clock, busy).pages(reading)
+    [page] = make_reader(FakeEngines(), clock, busy).read_pages(reading)
 
     assert code_of(page) == "deadline_exceeded"
 
@@ -196,7 +196,7 @@ def test_writer_crash_is_an_internal_error_of_its_page(
 ):
     reader = make_reader(FakeEngines({1: TEXT}), writers=without_memory)
 
-    [page] = reader.pages(open_document(pdf_of(1)))
+    [page] = reader.read_pages(open_document(pdf_of(1)))
 
     assert page.error == PageError(
         "internal", "the model's answer could not be converted"
@@ -206,6 +206,6 @@ def test_writer_crash_is_an_internal_error_of_its_page(
 def test_page_without_a_free_writer_is_overloaded(make_reader, open_document, busy):
     reader = make_reader(FakeEngines({1: TEXT}), writers=busy, decode_seconds=1)
 
-    [page] = reader.pages(open_document(pdf_of(1)))
+    [page] = reader.read_pages(open_document(pdf_of(1)))
 
     assert code_of(page) == "overloaded"

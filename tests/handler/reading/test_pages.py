@@ -12,7 +12,7 @@ from tests.handler.reading.engines import TEXT, FakeEngines, code_of, pdf_of
 
 def test_pages_are_yielded_in_the_order_they_finish(make_reader, open_document):
     engines = FakeEngines({3: TEXT}, num_slots=2)
-    pages = make_reader(engines).pages(open_document(pdf_of(3)))
+    pages = make_reader(engines).read_pages(open_document(pdf_of(3)))
 
     order = [next(pages).page]
     for number in (1, 2):
@@ -42,14 +42,14 @@ def test_at_most_one_page_more_than_slots_is_in_flight(
         pdf_of(30), is_cancelled=lambda: next(looks) > num_slots + 4
     )
 
-    list(make_reader(engines).pages(reading))
+    list(make_reader(engines).read_pages(reading))
 
     assert engines.numbers == list(range(1, num_slots + 2))
 
 
 def test_finished_page_is_replaced_by_the_next(make_reader, open_document):
     engines = FakeEngines({2: TEXT, 3: TEXT}, num_slots=1)
-    pages = make_reader(engines).pages(open_document(pdf_of(30)))
+    pages = make_reader(engines).read_pages(open_document(pdf_of(30)))
 
     done = [next(pages).page, next(pages).page]
 

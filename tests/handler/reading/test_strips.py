@@ -154,7 +154,7 @@ def test_strips_read_before_the_client_left_are_kept(make_reader, open_document)
         long_page(), is_cancelled=lambda: len(engines.requests) >= 4
     )
 
-    [page] = make_reader(engines).pages(reading)
+    [page] = make_reader(engines).read_pages(reading)
 
     assert page.status is Status.PARTIAL_SUCCESS
     assert page.content.text.startswith(LINES[0])
@@ -171,7 +171,7 @@ def test_at_most_one_strip_more_than_slots_is_in_flight(
         long_page(), is_cancelled=lambda: next(looks) > num_slots + 4
     )
 
-    list(make_reader(engines).pages(reading))
+    list(make_reader(engines).read_pages(reading))
 
     assert len(engines.requests) == num_slots + 1
 
