@@ -103,7 +103,7 @@ class ChandraHandler(BaseHandler):
             context.model_name,
             lambda: len(self.engines.fallbacks),
         )
-        self.metrics.record_engine()
+        self.metrics.record_fallbacks()
         self.embedded_metrics: EmbeddedMetrics | None = None
         if self.settings.metrics_emf:
             self.embedded_metrics = EmbeddedMetrics(

@@ -33,9 +33,9 @@ from handler.processes.fair_queue import (
     CallOutcome,
     DocumentUsage,
     FairQueue,
-    History,
     Priority,
     Turn,
+    UsageHistory,
 )
 from handler.processes.stalls import StallWatch
 from handler.sandbox.calls import (
@@ -67,7 +67,7 @@ cores without a GPU, such a page would otherwise take half of the engine's time.
 SLOW_TIME_FACTOR = 3
 """Wall time of a slow document's call, in time limits. The call also ends once it has
 used one time limit of processor time."""
-LOOK_SECONDS = 0.05
+CHECK_SECONDS = 0.05
 """Interval between checks whether a running call must yield or has stalled."""
 STALL_SECONDS = 5.0
 """Time after which a process that is not runnable and uses no processor time is
@@ -118,7 +118,7 @@ _OUTCOMES = {
 
 
 class Pool:
-    """`size` confined processes, each running one call at a time.
+    """Pool of `size` confined processes, each of which runs one call at a time.
 
     `memory_bytes` limits the address space of each process; None: no limit. Each
     process imports `modules` before it is confined and can no longer open files, so
@@ -142,7 +142,7 @@ class Pool:
         self._stall_seconds = stall_seconds
         self._message_seconds = message_seconds
         self._turns = FairQueue(size)
-        self._history = History()
+        self._history = UsageHistory()
         # Take the most recently used process first, because its caches are warm.
         self._idle: queue.LifoQueue[Child] = queue.LifoQueue()
         self._lock = threading.Lock()
@@ -183,7 +183,10 @@ class Pool:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> R:
-        """Run `call`, but raise OutOfTimeError after `total_seconds`."""
+        """Run a call as `call` does, but raise OutOfTimeError after `total_seconds`.
+
+        They include the time of waiting for a free process.
+        """
         end = time.monotonic() + total_seconds
         return self._attempt(
             None, DocumentUsage(), end, timeout_seconds, function, *args, **kwargs
@@ -208,12 +211,12 @@ class Pool:
         all of `timeout_seconds` twice.
         """
         end = time.monotonic() + total_seconds
-        account = self._history.account(context.document)
+        usage = self._history.find_usage(context.document)
         num_losses = 0
         while True:
             try:
                 return self._attempt(
-                    context, account, end, timeout_seconds, function, *args, **kwargs
+                    context, usage, end, timeout_seconds, function, *args, **kwargs
                 )
             except _PreemptedError:
                 continue
@@ -225,7 +228,7 @@ class Pool:
     def _attempt(
         self,
         context: CallContext | None,
-        account: DocumentUsage,
+        usage: DocumentUsage,
         end: float,
         timeout_seconds: float,
         function: Callable[P, R],
@@ -233,8 +236,13 @@ class Pool:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> R:
-        """Run the call once; without a context, it is never preempted."""
-        turn, child = self._take(context, account, timeout_seconds, end)
+        """Run the call once, as `call_restartable` describes.
+
+        Without a context, it is never preempted. Raises _PreemptedError for a call that
+        was preempted. A process that is lost or was used for a slow document is
+        replaced.
+        """
+        turn, child = self._take_process(context, usage, timeout_seconds, end)
         outcome = CallOutcome.FINISHED
         try:
             try:
@@ -258,16 +266,16 @@ class Pool:
                 # A process may lower its priority but not raise it again.
                 child = self._replace(child)
         except (EOFError, OSError) as broken:
-            words = child.describe_end()
-            is_killed = words in _EXTERNAL_ENDS
+            description = child.describe_end()
+            is_killed = description in _EXTERNAL_ENDS
             if is_killed:
                 outcome = CallOutcome.LOST
             if not self._is_closed:
-                why_it_ended = "killed" if is_killed else "crash"
-                self._log_end(context, child, turn, why_it_ended, words)
+                end_reason = "killed" if is_killed else "crash"
+                self._log_end(context, child, turn, end_reason, description)
             child = self._replace(child)
             kind = CallKilledError if is_killed else CallCrashedError
-            raise kind(f"the process {words}") from broken
+            raise kind(f"the process {description}") from broken
         except InvalidReplyError as invalid:
             self._log_end(context, child, turn, "invalid reply")
             child = self._replace(child)
@@ -290,7 +298,7 @@ class Pool:
             limit += (SLOW_TIME_FACTOR - 1) * timeout_seconds
         while True:
             left = min(limit, end) - time.monotonic()
-            if child.connection.poll(max(0.0, min(LOOK_SECONDS, left))):
+            if child.connection.poll(max(0.0, min(CHECK_SECONDS, left))):
                 return None
             if left <= 0:
                 return _EndReason.DEADLINE if end < limit else _EndReason.TIMEOUT
@@ -309,6 +317,7 @@ class Pool:
         why: str,
         how: str = "",
     ) -> None:
+        """Log that a process ended before its call had a result."""
         context = context or CallContext()
         logger.warning(
             f"{self._name} ended",
@@ -324,7 +333,7 @@ class Pool:
         )
 
     def close(self) -> None:
-        """End every process; calls still running end with CallCrashedError."""
+        """End every process; running calls and later ones raise CallCrashedError."""
         with self._lock:
             self._is_closed = True
             children = list(self._children)
@@ -341,14 +350,19 @@ class Pool:
         seconds = self._message_seconds
         send_call(child.connection, function, args, kwargs, message_seconds=seconds)
 
-    def _take(
+    def _take_process(
         self,
         context: CallContext | None,
-        account: DocumentUsage,
+        usage: DocumentUsage,
         timeout_seconds: float,
         end: float,
     ) -> tuple[Turn, Child]:
-        if account.is_given_up:
+        """Wait for a turn and take an idle process.
+
+        Raises DocumentGivenUpError, OutOfTimeError, PoolBusyError, or CallCrashedError
+        if the pool is closed.
+        """
+        if usage.is_given_up:
             raise DocumentGivenUpError
         left = end - time.monotonic()
         if left <= 0:
@@ -356,10 +370,10 @@ class Pool:
             # must not depend on chance.
             raise OutOfTimeError
         patience = timeout_seconds
-        if account.level is not Priority.NORMAL:
+        if usage.level is not Priority.NORMAL:
             patience *= SLOW_WAIT_FACTOR
         turn = self._turns.take(
-            account,
+            usage,
             timeout_seconds,
             min(patience, left),
             can_restart=context is not None,
@@ -370,7 +384,7 @@ class Pool:
                 raise OutOfTimeError
             raise PoolBusyError(f"no process was free for {patience:g} s")
         # Other pages may have timed out while this one waited.
-        if self._is_closed or account.is_given_up:
+        if self._is_closed or usage.is_given_up:
             self._turns.give_back(turn, CallOutcome.LOST)
             if self._is_closed:
                 raise CallCrashedError("the pool is closed")
@@ -389,6 +403,7 @@ class Pool:
         return child
 
     def _replace(self, child: Child) -> Child:
+        """End a process and return a new one; if the pool is closed, return the old."""
         with self._lock:
             if self._is_closed:
                 return child

@@ -63,7 +63,7 @@ class Fetcher:
         spool = Spool()
         try:
             spool.reserve(head.size)
-            self._objects.read(address, head, spool.descriptor, should_stop)
+            self._objects.download(address, head, spool.descriptor, should_stop)
             if not is_gzip(os.pread(spool.descriptor, len(GZIP_MAGIC), 0)):
                 return spool
             decompressed = self._decompress(spool, str(address), should_stop)
@@ -84,7 +84,7 @@ class Fetcher:
         because S3 events contain URL-encoded keys.
         """
         try:
-            return self._objects.head(address, should_stop)
+            return self._objects.read_head(address, should_stop)
         except (DocumentNotFoundError, DocumentForbiddenError) as error:
             decoded = Address(address.bucket, unquote_plus(address.key))
             if decoded == address:
@@ -107,7 +107,7 @@ class Fetcher:
         if address not in self._buckets or not is_key(address.key):
             return False
         try:
-            self._objects.head(address, should_stop)
+            self._objects.read_head(address, should_stop)
         except (RequestError, StorageError):
             return False
         return True

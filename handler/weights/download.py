@@ -186,7 +186,9 @@ class _Download:
             # The record of finished parts belongs to another file.
             _parts_path(partial).unlink(missing_ok=True)
         part_bytes = self._objects.part_bytes
-        parts = _PartsRecord(_parts_path(partial), len(self._objects.parts(head)))
+        parts = _PartsRecord(
+            _parts_path(partial), len(self._objects.part_numbers(head))
+        )
         self._progress.add(
             min(parts.num_known * part_bytes, file.size), is_resumed=True
         )
@@ -198,7 +200,7 @@ class _Download:
         digest = None
         descriptor = os.open(partial, os.O_WRONLY)
 
-        def has_part(number: int) -> None:
+        def on_part(number: int) -> None:
             parts.add(number)
             hashing.add(number)
             self._progress.add(min(part_bytes, file.size - number * part_bytes))
@@ -206,13 +208,13 @@ class _Download:
         try:
             if file.sha256 is not None:
                 digest = self._hashers.submit(hashing.run)
-            self._objects.read(
+            self._objects.download(
                 _address(self._staged, file),
                 head,
                 descriptor,
                 never_stop,
                 parts=parts.missing,
-                has_part=has_part,
+                on_part=on_part,
             )
         except BaseException:
             hashing.abandon()

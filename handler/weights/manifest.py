@@ -77,7 +77,7 @@ def find_staged_weights(
     """
     heads = {
         name: head
-        for name, head in objects.names(prefix, never_stop).items()
+        for name, head in objects.list_heads(prefix, never_stop).items()
         if is_included(name) and "/" not in name and not name.startswith(".")
     }
     manifest = _manifest(objects, prefix)
@@ -146,7 +146,7 @@ def _manifest(objects: ObjectReader, prefix: Address) -> Mapping[str, Any] | Non
     """Return the manifest at a prefix, or None if it has no manifest."""
     address = Address(prefix.bucket, prefix.key + MANIFEST)
     try:
-        content = objects.content(address, MAX_MANIFEST_BYTES, never_stop)
+        content = objects.read_content(address, MAX_MANIFEST_BYTES, never_stop)
     except DocumentNotFoundError:
         return None
     return parse_manifest(content, str(address))

@@ -10,9 +10,9 @@ from handler.processes.fair_queue import (
     CallOutcome,
     DocumentUsage,
     FairQueue,
-    History,
     Priority,
     Turn,
+    UsageHistory,
 )
 from tests.waiting import until
 
@@ -44,9 +44,9 @@ def waiting():
     """Function that starts threads which wait for a turn; turns are put into a list."""
     threads: list[Thread] = []
 
-    def wait(queue: FairQueue, account: DocumentUsage, turns: list[Turn]) -> None:
+    def wait(queue: FairQueue, usage: DocumentUsage, turns: list[Turn]) -> None:
         def take() -> None:
-            if turn := queue.take(account, LIMIT, 30):
+            if turn := queue.take(usage, LIMIT, 30):
                 turns.append(turn)
 
         num_waiting = queue.num_waiting
@@ -59,9 +59,9 @@ def waiting():
         thread.join()
 
 
-def take(queue: FairQueue, account: DocumentUsage | None = None) -> Turn:
+def take(queue: FairQueue, usage: DocumentUsage | None = None) -> Turn:
     """Take a turn that is free now."""
-    turn = queue.take(account or DocumentUsage(), LIMIT, 0)
+    turn = queue.take(usage or DocumentUsage(), LIMIT, 0)
     assert turn is not None
     return turn
 
@@ -79,7 +79,7 @@ def served(queue: FairQueue, turns: list[Turn], running: Turn) -> list[DocumentU
     for _ in range(num_waiting):
         until(lambda: turns)
         turn = turns.pop()
-        order.append(turn.account)
+        order.append(turn.usage)
         queue.give_back(turn, CallOutcome.FINISHED)
     return order
 
@@ -139,8 +139,8 @@ def test_slow_documents_wait_for_normal_ones(queue_of, waiting):
     )
     turns: list[Turn] = []
     running = take(queue)
-    for account in (suspect, slow, normal):
-        waiting(queue, account, turns)
+    for usage in (suspect, slow, normal):
+        waiting(queue, usage, turns)
 
     assert served(queue, turns, running) == [normal, slow, suspect]
 
@@ -303,52 +303,52 @@ def test_calls_that_cannot_restart_never_yield(queue_of, clock, waiting):
 def test_level_of_a_document_follows_outcome_and_time(
     queue_of, clock, before, outcome, seconds, after
 ):
-    queue, account = queue_of(2), DocumentUsage(before)
-    turn = take(queue, account)
+    queue, usage = queue_of(2), DocumentUsage(before)
+    turn = take(queue, usage)
     clock.now += seconds
 
     queue.give_back(turn, outcome)
 
-    assert account.level is after
+    assert usage.level is after
 
 
 def test_a_document_is_given_up_after_two_timeouts(queue_of, clock):
-    queue, account = queue_of(1), DocumentUsage()
+    queue, usage = queue_of(1), DocumentUsage()
 
     given_up = []
     for _ in range(2):
-        queue.give_back(take(queue, account), CallOutcome.TIMED_OUT)
-        given_up.append(account.is_given_up)
+        queue.give_back(take(queue, usage), CallOutcome.TIMED_OUT)
+        given_up.append(usage.is_given_up)
 
     assert given_up == [False, True]
 
 
-def test_account_of_a_document_is_kept_for_a_while(clock):
-    history = History(keep_seconds=60, clock=clock)
-    account = history.account("a")
+def test_usage_of_a_document_is_kept_for_a_while(clock):
+    history = UsageHistory(keep_seconds=60, clock=clock)
+    usage = history.find_usage("a")
 
     clock.now += 59
-    again = history.account("a")
+    again = history.find_usage("a")
     clock.now += 60
-    later = history.account("a")
+    later = history.find_usage("a")
 
-    assert again is account
-    assert later is not account
+    assert again is usage
+    assert later is not usage
 
 
-def test_documents_without_a_key_share_no_account():
-    history = History()
+def test_documents_without_a_key_share_no_usage_record():
+    history = UsageHistory()
 
-    assert history.account(None) is not history.account(None)
+    assert history.find_usage(None) is not history.find_usage(None)
     assert len(history) == 0
 
 
 def test_number_of_remembered_documents_is_limited(clock):
-    history = History(max_accounts=10, clock=clock)
-    first = history.account("0")
+    history = UsageHistory(max_documents=10, clock=clock)
+    first = history.find_usage("0")
 
     for number in range(1, 100):
-        history.account(str(number))
+        history.find_usage(str(number))
 
     assert len(history) == 10
-    assert history.account("0") is not first
+    assert history.find_usage("0") is not first

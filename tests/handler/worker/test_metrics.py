@@ -163,7 +163,7 @@ def test_refused_request_counts_no_pages(metrics, recorded):
 def test_fallbacks_are_recorded_at_start_and_with_each_request(recorded):
     metrics = WorkerMetrics(recorded.find, "chandra", lambda: 2)
 
-    metrics.record_engine()
+    metrics.record_fallbacks()
     metrics.record([], None, 0.0)
 
     assert recorded.values["EngineFallbacks"] == [2, 2]
