@@ -40,7 +40,7 @@ def test_call_numbers_match_the_kernel_headers(column):
 
 @pytest.mark.parametrize(("column", "architecture"), seccomp._MACHINES.values())
 def test_every_path_of_the_filter_returns(column, architecture):
-    program = seccomp._program(column, architecture, 1, may_open_files=True)
+    program = seccomp._build_program(column, architecture, 1, may_open_files=True)
     steps = [program[at : at + 8] for at in range(0, len(program), 8)]
 
     for at, (code, _, if_true, if_false, *_) in enumerate(steps):
