@@ -11,7 +11,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from typing import Any
 from ts.metrics.metric_type_enum import MetricTypes
 from ts.torch_handler.base_handler import BaseHandler
 
-from handler import postprocess, preprocess
+from handler import postprocess
 from handler.engine import EngineProcesses, Health
 from handler.errors import (
     DocumentTooLargeError,
@@ -30,23 +30,17 @@ from handler.errors import (
 from handler.http.reply import Reply, problem_reply
 from handler.http.request import CUSTOM_ATTRIBUTES, format_attributes, parse_request
 from handler.logs import log_to_stdout
-from handler.processes.pool import Pool
 from handler.reading.open_document import OpenDocument
 from handler.reading.reader import Reader
-from handler.sandbox.confinement import current_confinement
 from handler.schema import DocumentResult, ModelInfo, PageContent, PageResult, Status
 from handler.settings import read_settings
 from handler.storage.addresses import Address
 from handler.worker.beacon import Beacon
 from handler.worker.emf import EmbeddedMetrics
-from handler.worker.memory import (
-    decoder_limit_bytes,
-    memory_limit_bytes,
-    writer_limit_bytes,
-)
 from handler.worker.metrics import WorkerMetrics
 from handler.worker.open_request import OpenRequest, RequestSummary
 from handler.worker.parent import exit_with_parent
+from handler.worker.pools import start_pools
 from handler.worker.pump import Pump
 
 # Not __name__: in the archive this file is a module called service.
@@ -57,8 +51,6 @@ STUCK = "stuck"
 """State of the worker while TorchServe takes no replies from it."""
 DRAIN_SECONDS = 10.0
 """Time for answering the open requests once no engine is left."""
-CONFINEMENT_SECONDS = 60.0
-"""Time limit for asking a process about its confinement or its fonts at start."""
 
 
 class ChandraHandler(BaseHandler):
@@ -96,7 +88,7 @@ class ChandraHandler(BaseHandler):
             logger.error("model not loaded", extra={"reason": error.detail})
             raise
         self.model = ModelInfo(info.model_id, info.revision, info.engine)
-        self._start_pools()
+        self.decoders, self.writers = start_pools(self.settings)
         self.reader = Reader(self.settings, self.engines, self.decoders, self.writers)
         self.metrics = WorkerMetrics(
             lambda kind, name: context.metrics.get_metric(name, MetricTypes(kind)),
@@ -275,34 +267,6 @@ class ChandraHandler(BaseHandler):
         }
         return Reply(200, reply_type, body, headers, answer.pages)
 
-    def _start_pools(self) -> None:
-        settings, memory_bytes = self.settings, memory_limit_bytes()
-        self.decoders = Pool(
-            settings.decoder_processes,
-            memory_bytes=settings.decoder_memory_bytes
-            or decoder_limit_bytes(
-                memory_bytes,
-                settings.decoder_processes,
-                settings.largest_document_bytes,
-            ),
-            modules=[preprocess.__name__],
-            name="decoder",
-        )
-        self.writers = Pool(
-            settings.writer_processes,
-            memory_bytes=settings.writer_memory_bytes
-            or writer_limit_bytes(memory_bytes, settings.writer_processes),
-            modules=[postprocess.__name__],
-            name="writer",
-        )
-        for kind, pool in (("decoders", self.decoders), ("writers", self.writers)):
-            threading.Thread(
-                target=log_confinement, args=(kind, pool), daemon=True
-            ).start()
-        threading.Thread(
-            target=log_missing_fonts, args=(self.decoders,), daemon=True
-        ).start()
-
     def _start_beacon(self) -> None:
         if self.settings.state_dir is not None:
             folder = Path(self.settings.state_dir)
@@ -403,54 +367,6 @@ class ChandraHandler(BaseHandler):
                     3,
                 ),
                 "seconds": round(seconds, 3),
-            },
-        )
-
-
-def log_confinement(kind: str, pool: Pool) -> None:
-    """Log which measures confine the processes of a pool; never raise.
-
-    `kind` names the processes in the event. An incomplete confinement is a warning.
-    """
-    try:
-        confinement = pool.call(CONFINEMENT_SECONDS, current_confinement)
-    except Exception as error:
-        logger.warning("confinement unknown", extra={"of": kind, "how": repr(error)})
-        return
-    is_complete = confinement.has_system_call_filter and confinement.landlock > 0
-    logger.log(
-        logging.INFO if is_complete else logging.WARNING,
-        "confined",
-        extra={
-            "of": kind,
-            "no_new_privileges": confinement.has_no_new_privileges,
-            "landlock": confinement.landlock,
-            "seccomp": confinement.has_system_call_filter,
-            "memory_bytes": confinement.memory_bytes,
-        },
-    )
-
-
-def log_missing_fonts(
-    pool: Pool,
-    find_missing_scripts: Callable[[], list[str]] = preprocess.find_missing_scripts,
-) -> None:
-    """Log a warning if the processes of a pool lack fonts for scripts; never raise.
-
-    `find_missing_scripts` is called in a process of the pool.
-    """
-    try:
-        scripts = pool.call(CONFINEMENT_SECONDS, find_missing_scripts)
-    except Exception as error:
-        logger.warning("fonts unknown", extra={"how": repr(error)})
-        return
-    if scripts:
-        logger.warning(
-            "fonts missing",
-            extra={
-                "scripts": scripts,
-                "reason": "PDF text in these scripts is blank if its font is not "
-                f"embedded: {preprocess.INSTALL_ADVICE}",
             },
         )
 
