@@ -6,7 +6,6 @@ A process whose call crashes or exceeds its time limit is replaced.
 
 from __future__ import annotations
 
-import enum
 import logging
 import math
 import os
@@ -18,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, ParamSpec, TypeVar
 
+from handler.processes.call_watch import PreemptedError, watch_call
 from handler.processes.calls import (
     CallContext,
     CallCrashedError,
@@ -37,7 +37,6 @@ from handler.processes.fair_queue import (
     Turn,
     UsageHistory,
 )
-from handler.processes.stalls import StallWatch
 from handler.sandbox.calls import (
     MESSAGE_SECONDS,
     InvalidReplyError,
@@ -64,11 +63,6 @@ logger = logging.getLogger(__name__)
 NICENESS = 10
 """Nice value of processes that run slow documents: a tenth of the usual weight. On two
 cores without a GPU, such a page would otherwise take half of the engine's time."""
-SLOW_TIME_FACTOR = 3
-"""Wall time of a slow document's call, in time limits. The call also ends once it has
-used one time limit of processor time."""
-CHECK_SECONDS = 0.05
-"""Interval between checks whether a running call must yield or has stalled."""
 STALL_SECONDS = 5.0
 """Time after which a process that is not runnable and uses no processor time is
 regarded as stalled."""
@@ -94,27 +88,6 @@ _EXTERNAL_ENDS = frozenset(
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-
-class _PreemptedError(Exception):
-    """The call was preempted, and must be run again."""
-
-
-class _EndReason(enum.Enum):
-    """Reason to end a process whose call has no result yet."""
-
-    TIMEOUT = "timeout"
-    STALL = "stalled"
-    DEADLINE = "deadline"
-    PREEMPTED = "preempted"
-
-
-_OUTCOMES = {
-    _EndReason.TIMEOUT: CallOutcome.TIMED_OUT,
-    _EndReason.STALL: CallOutcome.LOST,
-    _EndReason.DEADLINE: CallOutcome.OUT_OF_TIME,
-    _EndReason.PREEMPTED: CallOutcome.PREEMPTED,
-}
 
 
 class Pool:
@@ -218,7 +191,7 @@ class Pool:
                 return self._attempt(
                     context, usage, end, timeout_seconds, function, *args, **kwargs
                 )
-            except _PreemptedError:
+            except PreemptedError:
                 continue
             except (CallCrashedError, CallStalledError):
                 num_losses += 1
@@ -238,7 +211,7 @@ class Pool:
     ) -> R:
         """Run the call once, as `call_restartable` describes.
 
-        Without a context, it is never preempted. Raises _PreemptedError for a call that
+        Without a context, it is never preempted. Raises PreemptedError for a call that
         was preempted. A process that is lost or was used for a slow document is
         replaced.
         """
@@ -253,12 +226,14 @@ class Pool:
                 self._send_call(child, function, args, kwargs)
             if turn.level is not Priority.NORMAL:
                 _lower_priority(child.pid)
-            why = self._watch(child, turn, timeout_seconds, end)
-            if why is not None:
-                outcome = _OUTCOMES[why]
-                self._log_end(context, child, turn, why.value)
+            end_reason = watch_call(
+                child, turn, self._turns, timeout_seconds, end, self._stall_seconds
+            )
+            if end_reason is not None:
+                outcome = end_reason.outcome
+                self._log_end(context, child, turn, end_reason.value)
                 child = self._replace(child)
-                raise _error_for(why, timeout_seconds)
+                raise end_reason.to_error(timeout_seconds)
             error, result = receive_reply(
                 child.connection, function, message_seconds=self._message_seconds
             )
@@ -271,8 +246,8 @@ class Pool:
             if is_killed:
                 outcome = CallOutcome.LOST
             if not self._is_closed:
-                end_reason = "killed" if is_killed else "crash"
-                self._log_end(context, child, turn, end_reason, description)
+                why = "killed" if is_killed else "crash"
+                self._log_end(context, child, turn, why, description)
             child = self._replace(child)
             kind = CallKilledError if is_killed else CallCrashedError
             raise kind(f"the process {description}") from broken
@@ -286,28 +261,6 @@ class Pool:
         if error is not None:
             raise error
         return result  # type: ignore[no-any-return]
-
-    def _watch(
-        self, child: Child, turn: Turn, timeout_seconds: float, end: float
-    ) -> _EndReason | None:
-        """Wait for the result; return None, or the reason to end the call first."""
-        stalls = StallWatch(child.pid, self._stall_seconds)
-        limit = turn.started_at + timeout_seconds
-        is_nice = turn.level is not Priority.NORMAL
-        if is_nice:
-            limit += (SLOW_TIME_FACTOR - 1) * timeout_seconds
-        while True:
-            left = min(limit, end) - time.monotonic()
-            if child.connection.poll(max(0.0, min(CHECK_SECONDS, left))):
-                return None
-            if left <= 0:
-                return _EndReason.DEADLINE if end < limit else _EndReason.TIMEOUT
-            if self._turns.must_yield(turn):
-                return _EndReason.PREEMPTED
-            if turn.can_restart and stalls.is_stalled():
-                return _EndReason.STALL
-            if is_nice and stalls.processor_seconds >= timeout_seconds:
-                return _EndReason.TIMEOUT
 
     def _log_end(
         self,
@@ -417,13 +370,3 @@ def _lower_priority(pid: int) -> None:
     # If the process has ended, the caller notices that at the pipe.
     with suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, pid, NICENESS)
-
-
-def _error_for(why: _EndReason, timeout_seconds: float) -> Exception:
-    if why is _EndReason.PREEMPTED:
-        return _PreemptedError()
-    if why is _EndReason.DEADLINE:
-        return OutOfTimeError()
-    if why is _EndReason.STALL:
-        return CallStalledError("the process stalled")
-    return CallTimeoutError(f"no result within {timeout_seconds:g} s")
