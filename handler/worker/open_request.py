@@ -95,6 +95,11 @@ class OpenRequest:
         self._summary = summary
 
     @property
+    def is_grpc(self) -> bool:
+        """True if the request came by gRPC; only such requests have no headers."""
+        return not self.headers
+
+    @property
     def is_cancelled(self) -> bool:
         """True if the reading thread is to stop: also after a disconnect."""
         return self._state is not ReadState.ACTIVE

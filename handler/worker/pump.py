@@ -10,44 +10,26 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from enum import Enum
 from typing import Any
 
 from handler.errors import (
-    ClientGoneError,
     DocumentTooLargeError,
     EngineError,
     HandlerError,
     OverloadedError,
 )
-from handler.http.reply import Reply, problem_reply, strip_header_value
+from handler.http.reply import Reply, problem_reply
 from handler.http.request import parse_headers
-from handler.logs import OUT_OF_DESCRIPTORS, is_out_of_descriptors
+from handler.worker.call_answers import CallAnswers, Part, error_line
+from handler.worker.metadata import MetadataRequests, asks_for_metadata
 from handler.worker.open_request import OpenRequest, free_row
+from handler.worker.safe_read import read_safely
 
 __all__ = ["Pump"]
 
 logger = logging.getLogger(__name__)
-
-UNANSWERED = b""
-"""Entry of a request without an answer in the list that `handle` returns."""
-
-
-class Part(Enum):
-    """Part of an answer that one call of `handle` returns for a request.
-
-    The values are the answers of TorchServe's stopping criteria. TorchServe sends
-    no head for a stream whose first frame is the last, and the client would wait for
-    ever; therefore a whole reply has a value of its own.
-    """
-
-    WHOLE = None
-    FRAME = False
-    LAST_FRAME = True
-
 
 # TorchServe sends every open body again in every call, which takes about 1.7 ms per MB.
 # Waiting ten times as long keeps that below a tenth of the time.
@@ -56,16 +38,12 @@ MAX_WAIT_SECONDS = 5.0
 MAX_FRAME_BYTES = 4 * 1024**2
 """Once a call's answers have this size, the others wait for the next call. Java copies
 all answers of a call into direct memory, and a single one may have 100 MB."""
-MAX_METADATA_IDS = 64
-"""Number of answered requests for metadata whose ids are remembered."""
 ABANDONED_SECONDS = 10.0
 """Time without a call after which the pump assumes that TorchServe has abandoned its
 requests. TorchServe calls within milliseconds while it has an open request."""
 ABANDONED_SECONDS_PER_BYTE = 100e-9
 """Time that is added for the bodies TorchServe sends again: at worst, 10 MB a second.
 """
-STREAM_NEXT = "ts_stream_next"
-"""TorchServe's header that says whether more of a stream follows."""
 
 
 class Pump:
@@ -98,7 +76,6 @@ class Pump:
         self._max_reply_bytes = max_reply_bytes
         self._wait_seconds = wait_seconds
         self._report_answer = report
-        self._description = description
         self._abandoned_seconds = abandoned_seconds
         self._max_call_seconds = max_call_seconds
         self._open_requests: dict[str, OpenRequest] = {}
@@ -110,13 +87,10 @@ class Pump:
         self._call_lock = threading.Lock()
         self._last_call_at = time.monotonic()
         self._call_began_at: float | None = None
-        # The ids of the latest requests for metadata; bounded, as a client may send
-        # many.
-        self._metadata_ids: deque[str] = deque(maxlen=MAX_METADATA_IDS)
+        self._metadata = MetadataRequests(description)
         # Requests whose answers had no room in the last call; they go first in the
         # next.
         self._deferred: set[str] = set()
-        self._is_blocked_by_metadata = False
         self._refusal: str | None = None
         self._accepts_queued = False
         self._is_closed = threading.Event()
@@ -144,7 +118,7 @@ class Pump:
     def _serve_call_locked(
         self, rows: Sequence[Mapping[str, Any]], context: Any
     ) -> list[bytes]:
-        self._drop_answered_metadata(context)
+        self._metadata.drop_answered(context, self._open_requests)
         request_ids: dict[int, str] = dict(context.request_ids)
         # The context outlives the call, and so would the criteria of earlier streams.
         context.stopping_criteria = None
@@ -158,11 +132,16 @@ class Pump:
                     # TorchServe sent the body again, and the first copy is in use.
                     free_row(rows[index])
             self._wait_for_answers(request_ids)
-            return self._collect_answers(request_ids, len(rows), context)
+            answers = CallAnswers(len(rows), context)
+            self._collect_answers(request_ids, answers)
+            return answers.finish()
         except Exception:
             # An exception here would answer every open request with one error.
             logger.exception("the pump failed")
-            return self._answer_all_with_error(request_ids, len(rows), context)
+            context.request_ids.update(request_ids)
+            answers = CallAnswers(len(rows), context)
+            self._answer_all_with_error(request_ids, answers)
+            return answers.finish()
 
     @property
     def num_open(self) -> int:
@@ -183,14 +162,14 @@ class Pump:
         """
         now = time.monotonic()
         if (began := self._call_began_at) is not None:
-            return self._is_blocked_by_metadata or now - began > self._max_call_seconds
+            return self._metadata.is_blocking or now - began > self._max_call_seconds
         # TorchServe drops a stream whose client has disconnected, and may not call
         # again.
         has_waiting_client = any(
             not r.is_disconnected for r in tuple(self._open_requests.values())
         )
         idle_seconds = now - self._last_call_at - self._resend_seconds()
-        return self._is_blocked_by_metadata or (
+        return self._metadata.is_blocking or (
             has_waiting_client and idle_seconds > self._abandoned_seconds
         )
 
@@ -310,10 +289,8 @@ class Pump:
         """
         request = OpenRequest(request_id, row, headers, self._answer_ready)
         is_queued = request.is_from_frontend and self._accepts_queued
-        if _asks_for_metadata(row, headers):
-            self._metadata_ids.append(request_id)
-            request.future.set_result(Reply(200, "application/json", self._description))
-            logger.info("describe", extra={"request_id": request_id})
+        if asks_for_metadata(row, headers):
+            request.future.set_result(self._metadata.answer(request_id))
         elif self._refusal is not None and not is_queued:
             error = EngineError(self._refusal)
             request.future.set_result(problem_reply(error, request_id))
@@ -326,53 +303,9 @@ class Pump:
             self._threads.submit(self._run, request)
         self._open_requests[request_id] = request
 
-    def _drop_answered_metadata(self, context: Any) -> None:
-        """Drop a request for metadata that has been answered already.
-
-        TorchServe requeues such a request before sending it, so it repeats for ever and
-        blocks the documents behind it. A second answer would reach the client as the
-        answer to its next request.
-        """
-        repeated = [
-            index
-            for index, request_id in context.request_ids.items()
-            if request_id in self._metadata_ids
-            and request_id not in self._open_requests
-        ]
-        for index in repeated:
-            del context.request_ids[index]
-        if repeated and not self._is_blocked_by_metadata:
-            logger.error(
-                "documents blocked", extra={"request_id": self._metadata_ids[-1]}
-            )
-        self._is_blocked_by_metadata = bool(repeated)
-
     def _run(self, request: OpenRequest) -> None:
         """Read the document of a request and set its reply; never raise."""
-        try:
-            if request.is_cancelled:
-                raise EngineError("the client has disconnected")
-            reply = self._read(request)
-        except HandlerError as error:
-            reply = problem_reply(error, request.id)
-            _clear_tracebacks(error)
-        except Exception as failure:
-            if is_out_of_descriptors(failure):
-                # For example, a decoder could not be started. The document is not at
-                # fault, and sending it again may succeed.
-                logger.exception(OUT_OF_DESCRIPTORS, extra={"request_id": request.id})
-                shortage = OverloadedError("the server has too many files open now")
-                reply = problem_reply(shortage, request.id)
-            else:
-                logger.exception("request failed", extra={"request_id": request.id})
-                reply = problem_reply(HandlerError(), request.id)
-            _clear_tracebacks(failure)
-        if request.is_disconnected:
-            # The answer cannot be sent, but the pages that were read are counted.
-            pages = tuple(page for page in reply.pages if page.error is None)
-            error = ClientGoneError("the client closed its connection")
-            reply = problem_reply(error, request.id, pages)
-        request.future.set_result(reply)
+        request.future.set_result(read_safely(self._read, request))
         self._answer_ready.set()
 
     def _wait_for_answers(self, request_ids: Mapping[int, str]) -> None:
@@ -391,16 +324,13 @@ class Pump:
         self._answer_ready.clear()
 
     def _collect_answers(
-        self, request_ids: Mapping[int, str], num_rows: int, context: Any
-    ) -> list[bytes]:
-        """Return the bodies of `serve_call`: complete replies and lines of streams.
+        self, request_ids: Mapping[int, str], answers: CallAnswers
+    ) -> None:
+        """Add complete replies and lines of streams to the answers of a call.
 
-        Closes and reports the requests whose reply is complete. Answers above
-        `MAX_FRAME_BYTES` in total are left for the next call.
+        Closes and reports the requests whose reply is complete. Once the answers have
+        `MAX_FRAME_BYTES`, further ones are left for the next call.
         """
-        bodies = [UNANSWERED] * num_rows
-        parts: dict[int, Part] = {}
-        num_bytes = 0
         deferred: set[str] = set()
         # Short answers go first, because those after a long one wait for the next call.
         for index, request_id in sorted(
@@ -411,38 +341,26 @@ class Pump:
             ),
         ):
             request = self._open_requests[request_id]
-            if num_bytes >= MAX_FRAME_BYTES:
+            if answers.num_bytes >= MAX_FRAME_BYTES:
                 if request.num_unsent_bytes:
                     deferred.add(request_id)
                 self._answer_ready.set()
-                del context.request_ids[index]
-                continue
-            if request.future.done() and request.num_line_bytes < MAX_FRAME_BYTES:
+                answers.leave_open(index)
+            elif request.future.done() and request.num_line_bytes < MAX_FRAME_BYTES:
                 reply = self._build_final_reply(request, request.future.result())
-                parts[index] = (
-                    Part.LAST_FRAME if request.has_stream_begun else Part.WHOLE
-                )
+                part = Part.LAST_FRAME if request.has_stream_begun else Part.WHOLE
                 del self._open_requests[request_id]
-                if request_id not in self._metadata_ids:
+                if request_id not in self._metadata:
                     self._report(request, reply)
-                if _is_grpc(request) and parts[index] is Part.WHOLE:
-                    # Without this header, TorchServe ends the worker if the client
-                    # asked for a stream.
-                    reply = reply.with_header(STREAM_NEXT, "false")
+                answers.add(index, reply, part, is_grpc=request.is_grpc)
             elif lines := request.take_lines(MAX_FRAME_BYTES):
                 headers = request.summary.stream_headers
                 reply = Reply(200, "application/x-ndjson", lines, headers)
-                parts[index] = Part.FRAME
                 request.mark_stream_begun()
+                answers.add(index, reply, Part.FRAME)
             else:
-                del context.request_ids[index]
-                continue
-            bodies[index] = reply.body
-            num_bytes += len(reply.body)
-            _set_status_and_headers(context, index, reply)
+                answers.leave_open(index)
         self._deferred = deferred
-        _set_stopping_criteria(context, parts)
-        return bodies
 
     def _report(self, request: OpenRequest, reply: Reply) -> None:
         """Call the `report` of the constructor, and log an exception that it raises."""
@@ -468,77 +386,18 @@ class Pump:
             reply = problem_reply(error, request.id, reply.pages)
         if reply.status >= 400 and request.has_stream_begun:
             # The status has been sent, so the error is one more line of the stream.
-            reply = _error_line(reply)
+            reply = error_line(reply)
         return reply
 
     def _answer_all_with_error(
-        self, request_ids: Mapping[int, str], num_rows: int, context: Any
-    ) -> list[bytes]:
-        """Cancel and close the requests, and return an internal error for each."""
-        context.request_ids.update(request_ids)
-        bodies = [UNANSWERED] * num_rows
-        parts: dict[int, Part] = {}
+        self, request_ids: Mapping[int, str], answers: CallAnswers
+    ) -> None:
+        """Cancel and close the requests, and add an internal error for each."""
         for index, request_id in request_ids.items():
             request = self._open_requests.pop(request_id, None)
-            reply = problem_reply(HandlerError(), request_id)
-            parts[index] = Part.WHOLE
+            reply, part = problem_reply(HandlerError(), request_id), Part.WHOLE
             if request is not None:
                 request.cancel()
                 if request.has_stream_begun:
-                    reply, parts[index] = _error_line(reply), Part.LAST_FRAME
-            bodies[index] = reply.body
-            _set_status_and_headers(context, index, reply)
-        _set_stopping_criteria(context, parts)
-        return bodies
-
-
-def _clear_tracebacks(error: BaseException | None) -> None:
-    """Remove the tracebacks of an error and of the errors that caused it.
-
-    They refer to local variables, such as the document. A function that also refers to
-    the error forms a cycle, which would be freed only after many requests.
-    """
-    while error is not None:
-        error.__traceback__ = None
-        error = error.__cause__ or error.__context__
-
-
-def _asks_for_metadata(row: Mapping[str, Any], headers: Mapping[str, str]) -> bool:
-    """Return whether TorchServe asks for the model's own metadata.
-
-    Such a request has the header and no body; a document has a body, even if empty.
-    """
-    return not row and headers.get("describe") == "True"
-
-
-def _is_grpc(request: OpenRequest) -> bool:
-    """Return whether a request came by gRPC; only those have no headers."""
-    return not request.headers
-
-
-def _error_line(reply: Reply) -> Reply:
-    """Return a problem reply whose body is a line of NDJSON with `"event": "error"`.
-
-    It is the last line of a stream whose status has been sent.
-    """
-    return reply.with_body(b'{"event": "error", ' + reply.body[1:] + b"\n")
-
-
-def _set_stopping_criteria(context: Any, parts: Mapping[int, Part]) -> None:
-    """Set `context.stopping_criteria` if one of the answers is a part of a stream.
-
-    TorchServe calls them for every row to learn whether its answer is complete.
-    """
-    if any(part is not Part.WHOLE for part in parts.values()):
-        context.stopping_criteria = {
-            index: (lambda _body, part=part: part.value)
-            for index, part in parts.items()
-        }
-
-
-def _set_status_and_headers(context: Any, index: int, reply: Reply) -> None:
-    """Write status, content type and headers of a reply to TorchServe's context."""
-    context.set_response_status(reply.status, reply.phrase, index)
-    context.set_response_content_type(index, strip_header_value(reply.media_type))
-    for name, value in reply.headers.items():
-        context.set_response_header(index, name, strip_header_value(value))
+                    reply, part = error_line(reply), Part.LAST_FRAME
+            answers.add(index, reply, part)
