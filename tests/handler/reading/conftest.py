@@ -34,7 +34,7 @@ def writers():
 
 
 @pytest.fixture
-def without_memory():
+def crashing_pool():
     """Pool whose processes crash."""
     pool = Pool(1, memory_bytes=TOO_LITTLE_MEMORY)
     yield pool
@@ -42,10 +42,10 @@ def without_memory():
 
 
 @pytest.fixture
-def busy():
-    """Pool whose only process is busy until the test ends."""
+def busy_pool():
+    """Pool whose only process is busy_pool until the test ends."""
     pool = Pool(1, modules=[called.__name__])
-    with called.occupied(pool):
+    with called.keep_process_busy(pool):
         yield pool
     pool.close()
 
@@ -69,7 +69,7 @@ def make_reader(decoders, writers):
 @pytest.fixture
 def open_document(make_reader):
     """Function that opens documents, which are closed after the test."""
-    readings: list[OpenDocument] = []
+    documents: list[OpenDocument] = []
 
     def open_it(
         content: bytes,
@@ -82,16 +82,16 @@ def open_document(make_reader):
         reader = reader or make_reader(FakeEngines())
         received_at = time.monotonic() if received_at is None else received_at
         request = OCRRequest(content, None, Options(**options), None)
-        readings.append(
+        documents.append(
             reader.open(
                 "id", request, received_at, is_cancelled, document_key or str(uuid4())
             )
         )
-        return readings[-1]
+        return documents[-1]
 
     yield open_it
-    for reading in readings:
-        reading.close()
+    for document in documents:
+        document.close()
 
 
 @pytest.fixture

@@ -144,7 +144,7 @@ def test_page_is_returned_if_its_figures_cannot_be_cut_out(make_reader, open_doc
     clock = Clock()
     engines = FakeEngines({1: FIGURE + TEXT}, submitted=lambda: clock.advance(9))
     reader = make_reader(engines, clock)
-    reading = open_document(
+    document = open_document(
         page_with_a_red_square(),
         reader,
         received_at=0,
@@ -152,7 +152,7 @@ def test_page_is_returned_if_its_figures_cannot_be_cut_out(make_reader, open_doc
         include_images=True,
     )
 
-    [page] = reader.read_pages(reading)
+    [page] = reader.read_pages(document)
 
     assert page.status is Status.SUCCESS
     assert "Hello" in page.content.markdown

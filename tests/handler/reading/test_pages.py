@@ -36,13 +36,13 @@ def test_at_most_one_page_more_than_slots_is_in_flight(
     make_reader, open_document, num_slots
 ):
     engines = FakeEngines(num_slots=num_slots)
-    looks = itertools.count(1)
-    # The reader reads the clock before each page, and a few times while it waits.
-    reading = open_document(
-        pdf_of(30), is_cancelled=lambda: next(looks) > num_slots + 4
+    checks = itertools.count(1)
+    # The reader checks this before each page, and a few times while it waits.
+    document = open_document(
+        pdf_of(30), is_cancelled=lambda: next(checks) > num_slots + 4
     )
 
-    list(make_reader(engines).read_pages(reading))
+    list(make_reader(engines).read_pages(document))
 
     assert engines.numbers == list(range(1, num_slots + 2))
 
