@@ -43,7 +43,7 @@ def crashing_pool():
 
 @pytest.fixture
 def busy_pool():
-    """Pool whose only process is busy_pool until the test ends."""
+    """Pool whose only process is busy until the test ends."""
     pool = Pool(1, modules=[called.__name__])
     with called.keep_process_busy(pool):
         yield pool

@@ -32,10 +32,12 @@ def test_call_numbers_match_the_kernel_headers(column):
     pattern = r"#define __NR(?:3264)?_(\w+)\s+(\d+)"
     defined = dict(reversed(re.findall(pattern, HEADERS[column].read_text())))
 
-    known = {name: numbers[column] for name, numbers in TABLE.items()}
-    expected = {name: int(defined[name]) for name in known if name in defined}
+    numbers_in_table = {name: numbers[column] for name, numbers in TABLE.items()}
+    expected = {
+        name: int(defined[name]) for name in numbers_in_table if name in defined
+    }
     assert len(expected) > 100
-    assert {name: known[name] for name in expected} == expected
+    assert {name: numbers_in_table[name] for name in expected} == expected
 
 
 @pytest.mark.parametrize(("column", "architecture"), seccomp._MACHINES.values())
