@@ -18,7 +18,8 @@ from handler.storage.addresses import Buckets
 __all__ = ["SHARED", "VARIABLES", "EngineSettings", "HandlerSettings", "read_settings"]
 
 PREFIX = "CHANDRA_"
-KUBERNETES = (f"{PREFIX}PORT", f"{PREFIX}SERVICE_")
+KUBERNETES_PREFIXES = (f"{PREFIX}PORT", f"{PREFIX}SERVICE_")
+"""Beginnings of the variables that Kubernetes sets for a service named chandra."""
 
 VARIABLES = {
     "MODEL_DIR": "model_dir",
@@ -232,7 +233,9 @@ def read_settings(
     names = VARIABLES | {PREFIX + name.upper(): name for name in kinds}
     for variable in environ:
         # Kubernetes sets such variables in every pod if a service is named chandra.
-        is_setting = variable.startswith(PREFIX) and not variable.startswith(KUBERNETES)
+        is_setting = variable.startswith(PREFIX) and not variable.startswith(
+            KUBERNETES_PREFIXES
+        )
         if is_setting and variable not in names:
             hint = _suggest(variable, names)
             raise ModelLoadError(f"unknown variable {variable}{hint}")

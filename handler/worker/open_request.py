@@ -39,7 +39,7 @@ class RequestSummary:
 
 
 class ReadState(Enum):
-    """Whether a request is still to be read, and if not, why not."""
+    """State of the reading of a request: active, or the reason why it is to stop."""
 
     ACTIVE = "active"
     CANCELLED = "cancelled"

@@ -159,7 +159,7 @@ def test_pages_without_text_add_no_separator():
 
 
 def test_html_of_all_pages_is_joined():
-    assert document(read(1, "one"), read(2, "two")).join("html") == (
+    assert document(read(1, "one"), read(2, "two")).join_pages("html") == (
         "<p>one</p>\n\n<p>two</p>"
     )
 
