@@ -97,7 +97,7 @@ def test_foreign_characters_are_refused(text):
         decode_base64([text])
 
 
-def test_blanks_in_place_of_plus_are_named():
+def test_error_of_text_with_blanks_mentions_plus():
     text = base64.b64encode(b"abc" + b"\xfb\xef\xbe" * 7 + b"a").decode().rstrip("=")
 
     with pytest.raises(InvalidBase64Error, match=r"blanks, perhaps in place of \+"):

@@ -337,7 +337,7 @@ def test_s3_address_is_accepted_in_json_only():
         with_attributes("s3_uri=s3://docs/a")
 
 
-def test_too_large_document_is_told_to_use_s3():
+def test_error_of_a_too_large_document_suggests_s3():
     with pytest.raises(DocumentTooLargeError, match=r'send \{"s3_uri": "s3://'):
         request({"body": bytes(1001)}, {"content-type": "image/png"})
 

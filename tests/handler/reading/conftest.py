@@ -71,7 +71,7 @@ def open_document(make_reader):
     """Function that opens documents, which are closed after the test."""
     documents: list[OpenDocument] = []
 
-    def open_it(
+    def open_and_register(
         content: bytes,
         reader: Reader | None = None,
         received_at: float | None = None,
@@ -89,20 +89,20 @@ def open_document(make_reader):
         )
         return documents[-1]
 
-    yield open_it
+    yield open_and_register
     for document in documents:
         document.close()
 
 
 @pytest.fixture
 def read(make_reader, open_document):
-    """Function that returns all pages of a document by number."""
+    """Function that reads a document and returns the results of its pages by number."""
 
-    def read_it(
+    def read_document(
         content: bytes, engines: FakeEngines, options: Any = None, **settings: Any
     ) -> dict[int, PageResult]:
         reader = make_reader(engines, **settings)
         pages = reader.read_pages(open_document(content, reader, **(options or {})))
         return {page.page: page for page in pages}
 
-    return read_it
+    return read_document

@@ -88,9 +88,7 @@ def test_max_side_shrinks_only_the_image_for_the_model(read):
     [(as_png(text_page(size=(640, 800))), 640, 800), (pdf_of(1), 511, 723)],
     ids=["image", "PDF at the most pixels"],
 )
-def test_boxes_are_in_pixels_of_the_page_as_it_is_reported(
-    read, content, width, height
-):
+def test_boxes_are_in_pixels_of_the_reported_page_size(read, content, width, height):
     page = read(content, FakeEngines({1: TEXT}))[1]
 
     assert (page.width, page.height) == (width, height)

@@ -67,7 +67,7 @@ def test_only_requested_pages_are_read(read):
     assert pages.keys() == {2, 4}
 
 
-def test_a_page_that_cannot_be_decoded_fails_alone(read):
+def test_other_pages_are_read_if_one_cannot_be_decoded(read):
     pages = read(pdf_with_one_bad_page(), FakeEngines({1: TEXT, 3: TEXT}))
 
     assert {n: code_of(page) for n, page in pages.items()} == {

@@ -138,7 +138,7 @@ def test_a_page_whose_strips_all_fail_is_a_failure(read):
     assert code_of(page) == "out_of_memory"
 
 
-def test_a_strip_cut_short_is_named_in_a_warning(read):
+def test_warning_names_the_strip_with_truncated_output(read):
     cut = EngineOutput("", FinishReason.LENGTH, "<p>a</p>", num_output_tokens=7)
 
     [page] = read(long_page(), LineEngines({0: cut})).values()

@@ -405,7 +405,7 @@ def test_an_impossible_arrival_header_is_ignored(pump, reader, headers):
     assert reader.requests["id-a"].queue_seconds == 0
 
 
-def test_a_request_that_cannot_be_accepted_fails_alone(pump, reader):
+def test_other_requests_are_read_if_one_cannot_be_accepted(pump, reader):
     class BrokenRow(dict[str, object]):
         def values(self):
             raise RuntimeError("no values")
