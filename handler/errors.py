@@ -220,10 +220,14 @@ class ModelLoadError(HandlerError):
 
 def error_with_code(code: str, detail: str) -> HandlerError:
     """Return the error with this code, or a plain HandlerError for an unknown code."""
-    return next((c for c in _tree(HandlerError) if c.code == code), HandlerError)(
-        detail
-    )
+    return next(
+        (c for c in _list_classes(HandlerError) if c.code == code), HandlerError
+    )(detail)
 
 
-def _tree(root: type[HandlerError]) -> list[type[HandlerError]]:
-    return [root, *(leaf for child in root.__subclasses__() for leaf in _tree(child))]
+def _list_classes(root: type[HandlerError]) -> list[type[HandlerError]]:
+    """Return a class and all of its direct and indirect subclasses."""
+    return [
+        root,
+        *(leaf for child in root.__subclasses__() for leaf in _list_classes(child)),
+    ]

@@ -86,7 +86,10 @@ class DescriptorShortageFilter(logging.Filter):
 
 
 def log_to_stdout(name: str = "handler") -> None:
-    """Send the events of the logger `name` to standard output only, each once."""
+    """Send the events of the logger `name` from level INFO to standard output only.
+
+    Replaces its handlers, so that a second call does not duplicate lines.
+    """
     logger = logging.getLogger(name)
     stream = logging.StreamHandler(sys.stdout)
     stream.setFormatter(JSONFormatter())

@@ -264,6 +264,7 @@ class ModelInfo:
 
 
 def _ratio(numerator: int, denominator: int) -> float | None:
+    """Return the quotient, rounded to three digits, or None for a denominator of 0."""
     return round(numerator / denominator, 3) if denominator else None
 
 
@@ -298,14 +299,19 @@ class DocumentResult:
     def output_tokens(self) -> int:
         return sum(page.output_tokens for page in self.pages)
 
-    def join(self, name: str) -> str:
-        """Return `markdown`, `html` or `text` of all pages, joined in page order."""
-        parts = (getattr(page.content, name) for page in self.pages)
+    def join_pages(self, field_name: str) -> str:
+        """Return a field of all pages' contents, joined in page order.
+
+        The field is `markdown`, `html` or `text`. Pages without content in it are left
+        out.
+        """
+        parts = (getattr(page.content, field_name) for page in self.pages)
         return PAGE_SEPARATOR.join(part for part in parts if part)
 
-    def _markdown(self) -> str:
+    def _join_markdown(self) -> str:
+        """Return the Markdown of all pages, with page separators if it is paginated."""
         if not self.is_paginated:
-            return self.join("markdown")
+            return self.join_pages("markdown")
         return paginate((page.page, page.content.markdown) for page in self.pages)
 
     def usage_json(self) -> dict[str, Any]:
@@ -329,8 +335,8 @@ class DocumentResult:
             "num_pages": self.num_pages,
             "warnings": [warning.to_json() for warning in self.warnings],
             "pages": [page.to_json() for page in self.pages],
-            "markdown": self._markdown(),
-            "text": self.join("text"),
+            "markdown": self._join_markdown(),
+            "text": self.join_pages("text"),
             "raw": PAGE_SEPARATOR.join(page.raw for page in self.pages if page.raw),
             "processing_time": round(self.processing_time, 3),
             "usage": self.usage_json(),

@@ -11,7 +11,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from typing import Any
 from ts.metrics.metric_type_enum import MetricTypes
 from ts.torch_handler.base_handler import BaseHandler
 
-from handler import postprocess, preprocess
+from handler import postprocess
 from handler.engine import EngineProcesses, Health
 from handler.errors import (
     DocumentTooLargeError,
@@ -30,23 +30,17 @@ from handler.errors import (
 from handler.http.reply import Reply, problem_reply
 from handler.http.request import CUSTOM_ATTRIBUTES, format_attributes, parse_request
 from handler.logs import log_to_stdout
-from handler.processes.pool import Pool
 from handler.reading.open_document import OpenDocument
 from handler.reading.reader import Reader
-from handler.sandbox.confinement import current_confinement
 from handler.schema import DocumentResult, ModelInfo, PageContent, PageResult, Status
 from handler.settings import read_settings
 from handler.storage.addresses import Address
 from handler.worker.beacon import Beacon
 from handler.worker.emf import EmbeddedMetrics
-from handler.worker.memory import (
-    decoder_limit_bytes,
-    memory_limit_bytes,
-    writer_limit_bytes,
-)
 from handler.worker.metrics import WorkerMetrics
 from handler.worker.open_request import OpenRequest, RequestSummary
 from handler.worker.parent import exit_with_parent
+from handler.worker.pools import start_pools
 from handler.worker.pump import Pump
 
 # Not __name__: in the archive this file is a module called service.
@@ -57,7 +51,6 @@ STUCK = "stuck"
 """State of the worker while TorchServe takes no replies from it."""
 DRAIN_SECONDS = 10.0
 """Time for answering the open requests once no engine is left."""
-CONFINEMENT_SECONDS = 60.0
 
 
 class ChandraHandler(BaseHandler):
@@ -71,9 +64,11 @@ class ChandraHandler(BaseHandler):
     """
 
     def initialize(self, context: Any) -> None:
-        """Load the model, and start the engine's processes and the pools.
+        """Start the engine's processes, the pools and the pump, and wait for the model.
 
-        Raises ModelLoadError, whose detail says what to change.
+        Also sends the log to standard output, and starts threads that publish the
+        worker's state and end the worker when TorchServe has ended or no engine is
+        left. Logs and raises ModelLoadError, whose detail says what to change.
         """
         log_to_stdout()
         exit_with_parent()
@@ -93,14 +88,14 @@ class ChandraHandler(BaseHandler):
             logger.error("model not loaded", extra={"reason": error.detail})
             raise
         self.model = ModelInfo(info.model_id, info.revision, info.engine)
-        self._start_pools()
+        self.decoders, self.writers = start_pools(self.settings)
         self.reader = Reader(self.settings, self.engines, self.decoders, self.writers)
         self.metrics = WorkerMetrics(
             lambda kind, name: context.metrics.get_metric(name, MetricTypes(kind)),
             context.model_name,
             lambda: len(self.engines.fallbacks),
         )
-        self.metrics.record_engine()
+        self.metrics.record_fallbacks()
         self.embedded_metrics: EmbeddedMetrics | None = None
         if self.settings.metrics_emf:
             self.embedded_metrics = EmbeddedMetrics(
@@ -144,15 +139,16 @@ class ChandraHandler(BaseHandler):
         """Submit new requests, wait briefly, and answer the finished ones.
 
         TorchServe calls this method again with every request that has no answer yet.
-        The returned list has one entry for each request, answered or not.
+        The returned list has one entry for each request, which is empty if the request
+        has no answer yet.
         """
-        return self.pump.turn(data, context)
+        return self.pump.serve_call(data, context)
 
     def read(self, request: OpenRequest) -> Reply:
         """Run the three stages for one request and return its reply.
 
-        Runs in a thread of the pump. Raises HandlerError for a request that fails; the
-        pump turns the error into a problem reply.
+        Runs in a thread of the pump, and closes the document at the end. Raises
+        HandlerError for a request that fails; the pump makes a problem reply of it.
         """
         document = self.preprocess(request)
         try:
@@ -161,10 +157,11 @@ class ChandraHandler(BaseHandler):
             document.close()
 
     def preprocess(self, request: OpenRequest) -> OpenDocument:
-        """Parse the request and open its document; decode no page yet.
+        """Parse the request and open its document, which the caller closes.
 
-        Raises RequestError for a request or a document that cannot be read, and
-        DeadlineExceededError if the request waited longer than its deadline.
+        Decodes no page yet. Releases the request's body and sets its summary. Raises a
+        HandlerError as `Reader.open` does, such as RequestError for a request or a
+        document that cannot be read.
         """
         ocr_request = parse_request(
             request.row,
@@ -177,7 +174,7 @@ class ChandraHandler(BaseHandler):
             document_digest=ocr_request.digest,
             stream_headers={CUSTOM_ATTRIBUTES: attributes},
         )
-        request.describe(summary)
+        request.set_summary(summary)
         is_in_s3 = isinstance(ocr_request.document, Address)
         document = self.reader.open(
             request.id,
@@ -188,16 +185,16 @@ class ChandraHandler(BaseHandler):
             None if is_in_s3 else ocr_request.digest,
         )
         if is_in_s3:
-            request.describe(replace(summary, fetched_bytes=document.spool.size))
+            request.set_summary(replace(summary, fetched_bytes=document.spool.size))
         return document
 
     def inference(self, document: OpenDocument) -> Iterator[PageResult]:
-        """Yield the document's pages in the order in which they are finished.
+        """Yield the results of the document's pages in the order in which they finish.
 
         Each page is decoded, read by the model and converted to HTML and Markdown,
         while other pages are in other stages.
         """
-        return self.reader.pages(document)
+        return self.reader.read_pages(document)
 
     def postprocess(
         self,
@@ -205,9 +202,11 @@ class ChandraHandler(BaseHandler):
         document: OpenDocument,
         pages: Iterator[PageResult],
     ) -> Reply:
-        """Make the reply from the pages, in the media type that the request accepts.
+        """Read all pages, and return the reply in the media type the request accepts.
 
-        NDJSON is sent page by page, unless `stream_replies` is off. Raises
+        With NDJSON, pages are sent through `request.stream` as they finish, unless
+        `stream_replies` is off, and the reply has only the last line. If every page
+        fails, the reply is the problem that a client can most likely retry. Raises
         DocumentTooLargeError if the pictures alone exceed `max_reply_bytes`.
         """
         reply_type = document.reply_type
@@ -268,40 +267,12 @@ class ChandraHandler(BaseHandler):
         }
         return Reply(200, reply_type, body, headers, answer.pages)
 
-    def _start_pools(self) -> None:
-        settings, memory_bytes = self.settings, memory_limit_bytes()
-        self.decoders = Pool(
-            settings.decoder_processes,
-            memory_bytes=settings.decoder_memory_bytes
-            or decoder_limit_bytes(
-                memory_bytes,
-                settings.decoder_processes,
-                settings.largest_document_bytes,
-            ),
-            modules=[preprocess.__name__],
-            name="decoder",
-        )
-        self.writers = Pool(
-            settings.writer_processes,
-            memory_bytes=settings.writer_memory_bytes
-            or writer_limit_bytes(memory_bytes, settings.writer_processes),
-            modules=[postprocess.__name__],
-            name="writer",
-        )
-        for kind, pool in (("decoders", self.decoders), ("writers", self.writers)):
-            threading.Thread(
-                target=log_confinement, args=(kind, pool), daemon=True
-            ).start()
-        threading.Thread(
-            target=log_missing_fonts, args=(self.decoders,), daemon=True
-        ).start()
-
     def _start_beacon(self) -> None:
         if self.settings.state_dir is not None:
             folder = Path(self.settings.state_dir)
-            Beacon(folder, self.describe, self.drain, self.disconnect).start()
+            Beacon(folder, self.describe_worker, self.drain, self.disconnect).start()
 
-    def describe(self) -> dict[str, object]:
+    def describe_worker(self) -> dict[str, object]:
         """Return the state of the worker, for /ping and for the supervisor."""
         health = self.engines.health
         # An engine is ready a moment before the handler is initialised.
@@ -321,22 +292,29 @@ class ChandraHandler(BaseHandler):
             "open": self.pump.num_open if self.initialized else 0,
         }
 
-    def drain(self, ends_at: float) -> None:
-        """Refuse new requests; answer open ones by `ends_at` with finished pages."""
+    def drain(self, stop_at: float) -> None:
+        """Refuse new requests; answer open ones by `stop_at` with finished pages.
+
+        `stop_at` is a time on the monotonic clock. Does nothing before `initialize` has
+        finished.
+        """
         if self.initialized:
             self.pump.refuse(
                 "the server is about to stop: try again on another server",
                 accepts_queued=True,
             )
-            self.reader.end_by(ends_at)
+            self.reader.stop_reading_at(stop_at)
 
     def disconnect(self, request_ids: Collection[str]) -> None:
-        """Stop reading for clients that have disconnected."""
+        """Cancel the open requests with these ids, whose clients have disconnected.
+
+        Does nothing before `initialize` has finished.
+        """
         if self.initialized:
             self.pump.disconnect(request_ids)
 
     def _exit_when_failed(self) -> None:
-        """End the worker once no engine is left and the open requests are answered.
+        """Wait until no engine is left, answer the open requests, and end the worker.
 
         TorchServe restarts a worker that has ended, but not one that answers errors.
         """
@@ -348,7 +326,7 @@ class ChandraHandler(BaseHandler):
         os._exit(1)
 
     def _report(self, request: OpenRequest, reply: Reply) -> None:
-        """Count and log an answered request."""
+        """Record the metrics of an answered request, and log it and its retries."""
         seconds = time.monotonic() - request.received_at
         self.metrics.record(reply.pages, reply.code, seconds)
         if self.embedded_metrics is not None:
@@ -393,47 +371,6 @@ class ChandraHandler(BaseHandler):
         )
 
 
-def log_confinement(kind: str, pool: Pool) -> None:
-    """Log once which measures confine a pool's processes; never raise."""
-    try:
-        confinement = pool.call(CONFINEMENT_SECONDS, current_confinement)
-    except Exception as error:
-        logger.warning("confinement unknown", extra={"of": kind, "how": repr(error)})
-        return
-    is_complete = confinement.has_system_call_filter and confinement.landlock > 0
-    logger.log(
-        logging.INFO if is_complete else logging.WARNING,
-        "confined",
-        extra={
-            "of": kind,
-            "no_new_privileges": confinement.has_no_new_privileges,
-            "landlock": confinement.landlock,
-            "seccomp": confinement.has_system_call_filter,
-            "memory_bytes": confinement.memory_bytes,
-        },
-    )
-
-
-def log_missing_fonts(
-    pool: Pool, find: Callable[[], list[str]] = preprocess.find_missing_scripts
-) -> None:
-    """Log a warning if decoders have no font for some scripts; never raise."""
-    try:
-        scripts = pool.call(CONFINEMENT_SECONDS, find)
-    except Exception as error:
-        logger.warning("fonts unknown", extra={"how": repr(error)})
-        return
-    if scripts:
-        logger.warning(
-            "fonts missing",
-            extra={
-                "scripts": scripts,
-                "reason": "PDF text in these scripts is blank if its font is not "
-                f"embedded: {preprocess.INSTALL_ADVICE}",
-            },
-        )
-
-
 def _without_content(result: PageResult) -> PageResult:
     return replace(result, content=PageContent(), images={}, raw="")
 
@@ -444,9 +381,9 @@ def _picture_bytes(result: PageResult) -> int:
 
 
 def _most_retryable_error(document: DocumentResult) -> HandlerError:
-    """Return the error of the page whose error has the highest status.
+    """Return the error with the highest status among those of the pages.
 
-    Callers retry 5xx errors. Without failed pages, it is an internal error.
+    Callers retry 5xx errors. Without a failed page, return an internal error.
     """
     errors = [
         error_with_code(page.error.code, page.error.detail)

@@ -18,7 +18,8 @@ from handler.storage.addresses import Buckets
 __all__ = ["SHARED", "VARIABLES", "EngineSettings", "HandlerSettings", "read_settings"]
 
 PREFIX = "CHANDRA_"
-KUBERNETES = (f"{PREFIX}PORT", f"{PREFIX}SERVICE_")
+KUBERNETES_PREFIXES = (f"{PREFIX}PORT", f"{PREFIX}SERVICE_")
+"""Beginnings of the variables that Kubernetes sets for a service named chandra."""
 
 VARIABLES = {
     "MODEL_DIR": "model_dir",
@@ -42,6 +43,7 @@ ATTENTIONS = ("auto", "torch")
 
 
 def _require(condition: bool, sentence: str) -> None:
+    """Raise ModelLoadError with this sentence unless the condition holds."""
     if not condition:
         raise ModelLoadError(sentence)
 
@@ -102,11 +104,11 @@ class HandlerSettings:
         ):
             value = getattr(self, name)
             _require(value >= 1, f"{name} must be at least 1, not {value}")
-        for name, most in (("decode_seconds", 60), ("wait_seconds", 5)):
+        for name, maximum in (("decode_seconds", 60), ("wait_seconds", 5)):
             value = getattr(self, name)
             _require(
-                0 < value <= most,
-                f"{name} must be above 0 and at most {most} s, not {value}",
+                0 < value <= maximum,
+                f"{name} must be above 0 and at most {maximum} s, not {value}",
             )
         for name in (
             "max_side",
@@ -231,8 +233,10 @@ def read_settings(
     names = VARIABLES | {PREFIX + name.upper(): name for name in kinds}
     for variable in environ:
         # Kubernetes sets such variables in every pod if a service is named chandra.
-        is_ours = variable.startswith(PREFIX) and not variable.startswith(KUBERNETES)
-        if is_ours and variable not in names:
+        is_setting = variable.startswith(PREFIX) and not variable.startswith(
+            KUBERNETES_PREFIXES
+        )
+        if is_setting and variable not in names:
             hint = _suggest(variable, names)
             raise ModelLoadError(f"unknown variable {variable}{hint}")
     for variable, name in names.items():
@@ -259,13 +263,17 @@ def _setting_types() -> dict[str, Any]:
     }
 
 
-def _suggest(name: object, known: Mapping[str, Any]) -> str:
-    close = difflib.get_close_matches(str(name), known, n=1)
+def _suggest(name: object, names: Mapping[str, Any]) -> str:
+    """Return the question "; did you mean ...?", or no text without a similar name."""
+    close = difflib.get_close_matches(str(name), names, n=1)
     return f"; did you mean {close[0]}?" if close else ""
 
 
 def _parse(name: str, value: Any, kind: Any) -> Any:
-    """Convert a value from YAML or the environment to the type of its setting."""
+    """Convert a value from YAML or the environment to the type of its setting.
+
+    Raises ModelLoadError with the name of the setting if that is not possible.
+    """
     allowed = set(typing.get_args(kind)) or {kind}
     if value is None or (isinstance(value, str) and value.lower() in ("none", "null")):
         if type(None) in allowed:

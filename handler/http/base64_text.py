@@ -49,11 +49,11 @@ def decode_base64(pieces: Iterable[str]) -> bytearray:
     InvalidBase64Error for any other text, and for text with blanks whose padding is
     missing, because form decoders replace `+` by a blank.
     """
-    plain = _PlainText()
+    text_filter = _Base64Filter()
     decoded = bytearray()
     rest = b""
     for piece in pieces:
-        rest += plain.add(piece)
+        rest += text_filter.filter_piece(piece)
         if not decoded:
             rest = rest.removeprefix(_ESCAPED_MARK)
         num_whole = (len(rest) - _HELD_CHARACTERS) // 4 * 4
@@ -63,13 +63,13 @@ def decode_base64(pieces: Iterable[str]) -> bytearray:
         if b"=" in whole:
             raise InvalidBase64Error("it continues after its padding")
         decoded += _decode(whole)
-    rest += plain.end()
+    rest += text_filter.flush()
     if not decoded:
         rest = rest.removeprefix(_ESCAPED_MARK)
     data = rest.rstrip(b"=")
     num_padding = len(rest) - len(data)
     num_missing = -len(data) % 4
-    if plain.has_blanks and num_padding != num_missing:
+    if text_filter.has_blanks and num_padding != num_missing:
         raise InvalidBase64Error("it has blanks, perhaps in place of +")
     if num_missing == 3 or num_padding not in (0, num_missing):
         raise InvalidBase64Error("it ends early, or has the wrong padding")
@@ -79,9 +79,9 @@ def decode_base64(pieces: Iterable[str]) -> bytearray:
 
 
 def explain_non_base64(head: str) -> str | None:
-    """Explain why a text is not base64 of a document, and what to send instead.
+    """Return a clause on why a text is not base64 and what to send instead.
 
-    `head` is the beginning of the text. Returns None if it may be base64.
+    `head` is the beginning of the text. Returns None if the text may be base64.
     """
     if "%" in head:
         head = unquote(head)
@@ -103,7 +103,7 @@ def explain_non_base64(head: str) -> str | None:
     return None
 
 
-class _PlainText:
+class _Base64Filter:
     """Filter that removes whitespace and escapes, and maps to the standard alphabet."""
 
     def __init__(self) -> None:
@@ -112,8 +112,12 @@ class _PlainText:
         self._held = b""
         self._has_begun = False
 
-    def add(self, piece: str) -> bytes:
-        """Return the filtered bytes of a piece, after those held back before it."""
+    def filter_piece(self, piece: str) -> bytes:
+        """Return the filtered bytes of a piece, after those held back before it.
+
+        An escape that may continue in the next piece is held back. Raises
+        InvalidBase64Error for characters other than ASCII and whitespace.
+        """
         if not self._has_begun and piece:
             piece, self._has_begun = piece.removeprefix(_BYTE_ORDER_MARK), True
         self.has_blanks = self.has_blanks or " " in piece.strip()
@@ -125,7 +129,7 @@ class _PlainText:
         self._held = text[start:]
         return _unescape(text[:start])
 
-    def end(self) -> bytes:
+    def flush(self) -> bytes:
         """Return the bytes that were held back."""
         return _unescape(self._held)
 

@@ -19,48 +19,51 @@ def parse_form(body: bytes | bytearray, content_type: str) -> dict[str, memoryvi
     """Return the parts of a form by name, as views of `body`.
 
     `content_type` is the header that contains the boundary. Raises RequestError if the
-    body is not a form, or has more than `MAX_PARTS` parts.
+    body is not a form, has more than `MAX_PARTS` parts, or has two of the same name.
     """
     view = memoryview(body)
-    delimiter = b"--" + _boundary(content_type)
+    delimiter = b"--" + _parse_boundary(content_type)
     parts: dict[str, memoryview] = {}
-    at = 0 if body.startswith(delimiter) else _find(body, b"\r\n" + delimiter, 0) + 2
+    position = (
+        0 if body.startswith(delimiter) else _find(body, b"\r\n" + delimiter, 0) + 2
+    )
     while True:
-        at += len(delimiter)
-        if body[at : at + 2] == b"--":
+        position += len(delimiter)
+        if body[position : position + 2] == b"--":
             return parts
         if len(parts) == MAX_PARTS:
             raise RequestError(f"the form has more than {MAX_PARTS} parts")
         # In a part without a head, the two line breaks follow each other.
-        head_at = _find(body, b"\r\n", at)
+        head_at = _find(body, b"\r\n", position)
         head_end = body.find(b"\r\n\r\n", head_at, head_at + MAX_HEAD_BYTES)
         if head_end < 0:
             raise RequestError(
                 f"a part of the form has no headers, or more than {MAX_HEAD_BYTES:,} "
                 "bytes of them"
             )
-        name = _name(bytes(body[head_at + 2 : head_end]))
+        name = _parse_name(bytes(body[head_at + 2 : head_end]))
         if name in parts:
             raise RequestError("two parts of the form have the same name")
         start = head_end + 4
         # In an empty part, the line break after the head is the only one.
         end = _find(body, b"\r\n" + delimiter, start - 2)
         parts[name] = view[start : max(start, end)]
-        at = end + 2
+        position = end + 2
 
 
-def _find(body: bytes | bytearray, what: bytes, start: int) -> int:
+def _find(body: bytes | bytearray, sought: bytes, start: int) -> int:
+    """Return the position of `sought` from `start`, or raise RequestError."""
     # Search in steps, because one step holds the interpreter lock.
     for step in range(start, len(body), _STEP_BYTES):
-        at = body.find(what, step, step + _STEP_BYTES + len(what) - 1)
-        if at >= 0:
-            return at
+        position = body.find(sought, step, step + _STEP_BYTES + len(sought) - 1)
+        if position >= 0:
+            return position
     raise RequestError(
         "the form ends early, or its boundary differs from that in Content-Type"
     )
 
 
-def _boundary(content_type: str) -> bytes:
+def _parse_boundary(content_type: str) -> bytes:
     message = Message()
     message["content-type"] = content_type
     boundary = message.get_boundary()
@@ -69,7 +72,8 @@ def _boundary(content_type: str) -> bytes:
     return boundary.encode()
 
 
-def _name(head: bytes) -> str:
+def _parse_name(head: bytes) -> str:
+    """Return the name in the headers of a part; raise RequestError without a name."""
     message = BytesHeaderParser().parsebytes(head)
     name = message.get_param("name", header="content-disposition")
     if message.get_content_disposition() != "form-data" or not name:

@@ -31,7 +31,7 @@ _LONGEST_TOKEN = 16
 """Upper bound in bytes for a token such as `-Infinity` or an escape."""
 _SPACE = re.compile(rb"[ \t\n\r]*+")
 _CONTROL = bytes(range(0x20))
-_parse = json.JSONDecoder().raw_decode
+_parse_value = json.JSONDecoder().raw_decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +109,7 @@ def _raise_not_object(body: Body, at: int) -> NoReturn:
 def _read_member(
     body: Body, at: int, name: str, long_names: Collection[str]
 ) -> tuple[Any, int]:
-    """Return the value at `at`, which must not be long, and its end.
+    """Return the value at `at` and its end.
 
     Raises InvalidOptionError if it exceeds `MAX_OPTION_BYTES`, or RequestError if
     `name` is one of `long_names`, under which only a string may be long.
@@ -148,7 +148,7 @@ def _pieces(body: Body, at: int) -> Iterator[tuple[str, int]]:
 
 
 def _read_piece(body: Body, at: int) -> tuple[str, int]:
-    """Return the next piece of a string's text, from `at`, and the end of the piece.
+    """Return the piece of a string's text that begins at `at`, and its end.
 
     A piece has at most one step, and ends before the closing quote. Raises
     ValueError if the string is invalid or not terminated.
@@ -175,12 +175,16 @@ def _read_piece(body: Body, at: int) -> tuple[str, int]:
 
 
 def _read_value(body: Body, at: int, name: str | None) -> tuple[Any, int]:
-    """Return the value at `at` and its end; `name` is None if the value is a name."""
+    """Return the value at `at` and its end; `name` is None if the value is a name.
+
+    Raises ValueError for invalid JSON, and InvalidOptionError for a value above
+    `MAX_OPTION_BYTES`.
+    """
     most = min(at + MAX_OPTION_BYTES + _LONGEST_TOKEN, len(body))
     end = _character_start(body, most)
     text = body[at:end].decode("utf-8", "surrogatepass")
     try:
-        value, num_characters = _parse(text)
+        value, num_characters = _parse_value(text)
     except json.JSONDecodeError as error:
         is_cut = end < len(body) and error.msg.startswith("Unterminated string")
         if is_cut or _num_bytes(text[: error.pos]) >= MAX_OPTION_BYTES:
@@ -197,6 +201,7 @@ def _num_bytes(text: str) -> int:
 
 
 def _too_long_error(name: str | None) -> RequestError:
+    """Return the error for a too long value, or for a name if `name` is None."""
     if name is not None:
         return option_too_long_error(name)
     return InvalidOptionError(

@@ -18,29 +18,29 @@ from handler.storage.addresses import Address, parse_address
 
 __all__ = ["parse_document"]
 
-_S3_NAME = re.compile(r"(?i)s3[an]?:/|arn:aws[a-z-]*:s3:")
+_S3_BEGINNING = re.compile(r"(?i)s3[an]?:/|arn:aws[a-z-]*:s3:")
 """Beginnings of texts that are meant as objects in S3, even if they are invalid."""
 _DATA_SCHEME = "data:"
-_BLANK = "\ufeff \t\r\n"
+_BLANK_CHARACTERS = "\ufeff \t\r\n"
 _MAX_HINT_CHARACTERS = 256
 
 
-def parse_document(name: str, encoded: Any, *, is_uri: bool) -> bytearray | Address:
+def parse_document(name: str, value: Any, *, is_uri: bool) -> bytearray | Address:
     """Return the document in a member of a JSON body, or the address given there.
 
     `is_uri` is true for a member that may only hold an address. Raises RequestError
     with an explanation if the value is neither a document nor an address.
     """
-    if isinstance(encoded, LongText):
-        pieces = encoded.pieces()
-    elif isinstance(encoded, str):
-        pieces = iter([encoded])
+    if isinstance(value, LongText):
+        pieces = value.pieces()
+    elif isinstance(value, str):
+        pieces = iter([value])
     else:
         kind = "a string" if is_uri else "a base64 string"
         raise RequestError(f"{name} must be {kind}")
-    text = next(pieces).lstrip(_BLANK)
+    text = next(pieces).lstrip(_BLANK_CHARACTERS)
     # Base64 never contains a colon, so this cannot be a document.
-    if is_uri or _S3_NAME.match(text):
+    if is_uri or _S3_BEGINNING.match(text):
         return parse_address(text)
     if text[: len(_DATA_SCHEME)].lower() == _DATA_SCHEME:
         text = _skip_url_head(name, text)

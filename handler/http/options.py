@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 PROMPT_TYPES = ("ocr_layout", "ocr")
-ROTATE = ("auto", "none")
+ROTATIONS = ("auto", "none")
 TABLES = ("markdown", "html")
 SECRET_OPTIONS = ("password",)
 """Options that are refused in a query string, because servers and proxies log URLs."""
@@ -42,7 +42,7 @@ _SPECIAL_TOKEN = re.compile(r"<\|[^<>|\s]{1,40}\|>")
 end it or stand for an image."""
 MAX_OPTION_BYTES = 8192
 """Limit for a name or value as written; enough for `pages` with a thousand pages."""
-_FOREIGN = {
+_NAMES_OF_OTHER_APIS = {
     "Document": "Amazon Textract",
     "base64Source": "Azure Document Intelligence",
     "urlSource": "Azure Document Intelligence",
@@ -89,16 +89,16 @@ def refuse_secrets(names: Iterable[str]) -> None:
             )
 
 
-def refuse_foreign(names: Iterable[str]) -> None:
+def refuse_names_of_other_apis(names: Iterable[str]) -> None:
     """Raise InvalidOptionError if a name belongs to the body of another API."""
     for name in names:
-        if name in _FOREIGN:
+        if name in _NAMES_OF_OTHER_APIS:
             raise _unknown_option_error(name)
 
 
 def option_too_long_error(name: str) -> InvalidOptionError:
     """Return the error for an option whose value exceeds `MAX_OPTION_BYTES`."""
-    if name in _FOREIGN:
+    if name in _NAMES_OF_OTHER_APIS:
         return _unknown_option_error(name)
     return InvalidOptionError(
         f"option {quoted(name)} has more than {MAX_OPTION_BYTES:,} bytes"
@@ -106,22 +106,23 @@ def option_too_long_error(name: str) -> InvalidOptionError:
 
 
 def quoted(text: str) -> str:
-    """Return a client's text as a JSON string, shortened and safe to repeat."""
+    """Return the first 60 characters of a client's text, quoted and escaped as JSON."""
     return json.dumps(text if len(text) <= 60 else text[:60] + "…")
 
 
 def _unknown_option_error(name: str) -> InvalidOptionError:
-    if api := _FOREIGN.get(name):
+    if api := _NAMES_OF_OTHER_APIS.get(name):
         return InvalidOptionError(
             f'unknown option "{name}"; it belongs to {api}: send '
             '{"document": "<base64 of the file>"} here'
         )
-    close = _closest(name, PARSERS)
+    close = _find_similar(name, PARSERS)
     hint = f"did you mean {close}?" if close else f"known: {_list_options()}"
     return InvalidOptionError(f"unknown option {quoted(name)}; {hint}")
 
 
-def _closest(text: str, names: Iterable[str]) -> str | None:
+def _find_similar(text: str, names: Iterable[str]) -> str | None:
+    """Return the name that is most similar to `text`, or None if none is similar."""
     if len(text) > _MAX_COMPARED_CHARACTERS:
         return None
     return next(iter(difflib.get_close_matches(text, names, n=1)), None)
@@ -133,14 +134,14 @@ def _list_options() -> str:
 
 def _parse_prompt_type(name: str, value: Any) -> str:
     if value not in PROMPT_TYPES:
-        close = _closest(value, PROMPT_TYPES) if isinstance(value, str) else None
+        close = _find_similar(value, PROMPT_TYPES) if isinstance(value, str) else None
         hint = f"; did you mean {close}?" if close else ""
         raise InvalidOptionError(f"{name} must be ocr_layout or ocr{hint}")
     return str(value)
 
 
 def _parse_rotate(name: str, value: Any) -> str:
-    if value not in ROTATE:
+    if value not in ROTATIONS:
         raise InvalidOptionError(f"{name} must be auto or none")
     return str(value)
 

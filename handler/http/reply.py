@@ -47,7 +47,10 @@ class Reply:
 def problem_reply(
     error: HandlerError, request_id: str, pages: tuple[PageResult, ...] = ()
 ) -> Reply:
-    """Return the error as problem details (RFC 9457), with its code."""
+    """Return the reply for an error: problem details (RFC 9457) with its code.
+
+    Status 503 has a Retry-After header.
+    """
     body = {
         "type": "about:blank",
         "title": error.title,
@@ -63,5 +66,8 @@ def problem_reply(
 
 
 def strip_header_value(value: str) -> str:
-    """Remove all but printable ASCII: other characters in a header end the worker."""
+    """Return the printable ASCII characters of a header's value, at most 1,024.
+
+    Other characters in a header would end the worker.
+    """
     return "".join(c for c in value if " " <= c <= "~")[:1024]

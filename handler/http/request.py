@@ -28,7 +28,7 @@ from handler.http.options import (
     option_too_long_error,
     parse_options,
     quoted,
-    refuse_foreign,
+    refuse_names_of_other_apis,
     refuse_secrets,
 )
 from handler.schema import Options
@@ -55,10 +55,11 @@ LABEL = "label"
 PERCENT_CODED = ("prompt",)
 """Options that are percent-encoded in Custom-Attributes: a header is ASCII only, and a
 semicolon ends a value."""
-_UNLOGGED = re.compile(
+_SECRET_ASSIGNMENT = re.compile(
     rf"\b(?:{'|'.join((*SECRET_OPTIONS, *PERCENT_CODED))})\s*+=", re.IGNORECASE
 )
-_NO_NAME = re.compile(r"[^A-Za-z_-]")
+_FOREIGN_IN_NAME = re.compile(r"[^A-Za-z_-]")
+"""Character that no name of an option contains."""
 MAX_LABEL_CHARACTERS = 256
 JSON = "application/json"
 JSON_LINES = frozenset(
@@ -108,14 +109,15 @@ class OCRRequest:
         They identify the document in the log without revealing its content.
         """
         document = self.document
-        known = str(document).encode() if isinstance(document, Address) else document
-        return hashlib.sha256(known).hexdigest()[:16]
+        content = str(document).encode() if isinstance(document, Address) else document
+        return hashlib.sha256(content).hexdigest()[:16]
 
 
 def parse_headers(mixed: Mapping[str, Any]) -> dict[str, str]:
     """Return the headers by lower-case name.
 
-    Values that are no strings are TorchServe's other entries, and are left out.
+    TorchServe mixes other entries with the headers. Their values are not strings, and
+    they are left out.
     """
     return {
         str(name).lower(): value
@@ -130,7 +132,8 @@ def parse_request(
     """Parse the request in a row of TorchServe's batch.
 
     Options in the body override those in Custom-Attributes, which override those in the
-    query string. Raises RequestError for an invalid request.
+    query string. A compressed document is decompressed. Raises RequestError for an
+    invalid request, such as DocumentTooLargeError above `max_document_bytes`.
     """
     content_type = headers.get(FORM_TYPE, headers.get("content-type"))
     media_type = _parse_media_type(content_type)
@@ -166,7 +169,8 @@ def _decompress_row(
     """Return the row with a decompressed body.
 
     JSON and forms that begin like gzip are decompressed even without Content-Encoding,
-    because SageMaker does not pass that header on.
+    because SageMaker does not pass that header on. Raises RequestError for invalid
+    gzip data or above the limit, which is higher for JSON and forms.
     """
     body = row.get("body")
     is_declared = is_gzip_encoding(headers.get("content-encoding"))
@@ -179,14 +183,15 @@ def _decompress_row(
         )
     if _is_wrapper(media_type) and is_gzip(body):
         # Base64 takes 4/3 of the document, and line breaks and escapes add to that.
-        most = max_bytes * 3 // 2 + MAX_WRAPPER_BYTES
-        return {**row, "body": _gunzip_all(body, "the body", most)}
+        max_body_bytes = max_bytes * 3 // 2 + MAX_WRAPPER_BYTES
+        return {**row, "body": _gunzip_all(body, "the body", max_body_bytes)}
     if is_declared:
         return {**row, "body": _gunzip_all(body, "the document", max_bytes)}
     return row
 
 
 def _is_wrapper(media_type: str | None) -> bool:
+    """Return whether a body of this type contains the document beside other values."""
     return media_type in (JSON, FORM) or media_type in JSON_LINES
 
 
@@ -203,6 +208,7 @@ def format_attributes(**values: str | None) -> str:
 
 
 def _check_size(document: Content, max_bytes: int) -> None:
+    """Raise RequestError if the document is empty or above the limit."""
     if not document:
         raise RequestError("the document is empty")
     if len(document) > max_bytes:
@@ -213,13 +219,18 @@ def _check_size(document: Content, max_bytes: int) -> None:
 
 
 def _parse_media_type(content_type: str | None) -> str | None:
+    """Return the media type without parameters, in lower case; None if it is empty."""
     if content_type is None:
         return None
     return content_type.split(";")[0].strip().lower() or None
 
 
 def _split_form(row: Row, content_type: str | None) -> Row:
-    """Return the row of a form with an entry for each part, as TorchServe parses it."""
+    """Return the row of a form with an entry for each part.
+
+    A row without a body is returned as it is: TorchServe has parsed that form. Raises
+    RequestError for an invalid form, and for a password in the query string.
+    """
     if "body" not in row:
         return row
     refuse_secrets(row)
@@ -247,6 +258,10 @@ def _read_form(row: Row) -> tuple[Content, str | None, dict[str, Any]]:
 
 
 def _read_query(row: Row) -> dict[str, Any]:
+    """Return the options in the query string, which are the other entries of a row.
+
+    Raises InvalidOptionError for a password, and for a value that is not short text.
+    """
     refuse_secrets(row)
     return {
         name: _to_text(name, value)
@@ -256,13 +271,16 @@ def _read_query(row: Row) -> dict[str, Any]:
 
 
 def _read_attributes(attributes: str) -> dict[str, Any]:
-    """Parse options such as `pages=1-3;prompt_type=ocr` in Custom-Attributes."""
+    """Parse options such as `pages=1-3;prompt_type=ocr` in Custom-Attributes.
+
+    Raises InvalidOptionError for an item without `=`.
+    """
     values = {}
-    has_secret = _UNLOGGED.search(attributes) is not None
+    has_secret = _SECRET_ASSIGNMENT.search(attributes) is not None
     for item in attributes.split(";"):
         name, equals, value = item.partition("=")
         name, value = name.strip(), value.strip()
-        if equals and not (has_secret and _NO_NAME.search(name)):
+        if equals and not (has_secret and _FOREIGN_IN_NAME.search(name)):
             values[name] = unquote(value) if name in PERCENT_CODED else value
         elif item.strip():
             # This may be the rest of a password or prompt that contains a semicolon,
@@ -276,7 +294,7 @@ def _read_attributes(attributes: str) -> dict[str, Any]:
 
 
 def _check_label(value: str | None) -> str | None:
-    """Return the label, which must be safe to echo in a header."""
+    """Return the label; raise InvalidOptionError if it is not safe in a header."""
     if value is None:
         return None
     if not (value.isascii() and value.isprintable()):
@@ -291,6 +309,11 @@ def _check_label(value: str | None) -> str | None:
 def _read_body(
     body: Any, media_type: str | None
 ) -> tuple[Content | Address, str | None, dict[str, Any]]:
+    """Return the document in a body, its declared media type, and the options in it.
+
+    A document in JSON has no declared media type (None); other bodies have no options.
+    Raises RequestError for an invalid body.
+    """
     if body is None:
         raise UnsupportedMediaTypeError(
             "the body was sent as a form: send the document itself, for example with "
@@ -310,12 +333,16 @@ def _read_body(
 
 
 def _read_json(body: Any) -> tuple[Content | Address, str | None, dict[str, Any]]:
+    """Return the document in a JSON object, None for its media type, and the options.
+
+    Raises RequestError unless the object has exactly one document or address.
+    """
     if not isinstance(body, Mapping):
         raise RequestError("the JSON body must be an object with a document in it")
     keys = (*DOCUMENT_KEYS, URI_KEY)
     names = [name for name in keys if body.get(name) is not None]
     if not names:
-        refuse_foreign(body)
+        refuse_names_of_other_apis(body)
     if len(names) != 1:
         raise RequestError(
             'the JSON body must hold one "document" (or "image"), as base64 or as '
@@ -334,6 +361,10 @@ def _to_bytes(value: T | str) -> T | bytes:
 
 
 def _to_text(name: str, value: Content | str) -> str:
+    """Return the value of option `name` as text.
+
+    Raises InvalidOptionError if it is too long or not UTF-8.
+    """
     if len(value) > MAX_OPTION_BYTES:
         raise option_too_long_error(name)
     try:

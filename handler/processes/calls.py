@@ -21,7 +21,8 @@ class CallContext:
     """The document, request and page of a call, for scheduling and for the log."""
 
     document: str | None = None
-    """Key of the document; calls with the same key share an account. None: no key."""
+    """Key of the document; calls with the same key belong to one document. None: no
+    key."""
     request_id: str | None = None
     page: int | None = None
 

@@ -38,7 +38,8 @@ class Child:
     `target` is a module-level function and `args` can be pickled. `connection` is the
     parent's end of the pipe. `environ` is the environment of the process. `user` is its
     user id; None: that of the parent. With `has_output`, its output can be read from
-    `output`; otherwise it goes to the parent's standard output.
+    `output`; otherwise it goes to the parent's standard output. The process starts at
+    once.
     """
 
     def __init__(
@@ -49,8 +50,8 @@ class Child:
         user: int | None = None,
         has_output: bool = False,
     ) -> None:
-        self.connection, theirs = Pipe()
-        search = [str(_PACKAGE_PARENT), environ.get("PYTHONPATH", "")]
+        self.connection, child_end = Pipe()
+        python_path = [str(_PACKAGE_PARENT), environ.get("PYTHONPATH", "")]
         spinning = {} if _SPIN_VARIABLES & environ.keys() else _SPINNING
         try:
             self._process = subprocess.Popen(
@@ -59,9 +60,9 @@ class Child:
                     "-P",
                     "-m",
                     "handler.processes.child",
-                    str(theirs.fileno()),
+                    str(child_end.fileno()),
                 ],
-                pass_fds=[theirs.fileno()],
+                pass_fds=[child_end.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE if has_output else None,
                 stderr=subprocess.STDOUT if has_output else None,
@@ -70,14 +71,14 @@ class Child:
                 env={
                     **spinning,
                     **environ,
-                    "PYTHONPATH": os.pathsep.join(filter(None, search)),
+                    "PYTHONPATH": os.pathsep.join(filter(None, python_path)),
                 },
                 user=user,
                 group=user,
                 extra_groups=None if user is None else [],
             )
         finally:
-            theirs.close()
+            child_end.close()
         try:
             self.connection.send((target.__module__, target.__qualname__, args))
         except OSError:
@@ -99,12 +100,15 @@ class Child:
         return self._process.wait()
 
     def kill(self) -> None:
-        """Kill the process; the parent's end of the pipe stays open."""
+        """Kill the process and wait for its end; `connection` stays open."""
         self._process.kill()
         self._process.wait()
 
     def close(self, timeout_seconds: float = 10.0) -> None:
-        """Close the pipe, which ends the process; kill it after `timeout_seconds`."""
+        """Close `connection`, which ends the process, and wait for its end.
+
+        Kills the process if it has not ended after `timeout_seconds`.
+        """
         self.connection.close()
         try:
             self._process.wait(timeout_seconds)
@@ -113,7 +117,10 @@ class Child:
             self._process.wait()
 
     def describe_end(self) -> str:
-        """Return a clause that says how the process ended."""
+        """Return a clause on the end of the process, as `describe_exit` does.
+
+        Waits up to 5 s for the end; a process that still runs "closed its pipe".
+        """
         try:
             code = self._process.wait(5)
         except subprocess.TimeoutExpired:
@@ -122,14 +129,21 @@ class Child:
 
 
 def describe_exit(code: int) -> str:
-    """Return a clause for an exit status, or for a negative signal number."""
+    """Return a clause such as "ended with status 1" or "was ended by SIGKILL".
+
+    `code` is the exit status, or the negative number of the signal.
+    """
     if code < 0:
-        names = {number.value: number.name for number in signal.Signals}
+        names = {signum.value: signum.name for signum in signal.Signals}
         return f"was ended by {names.get(-code, f'signal {-code}')}"
     return f"ended with status {code}"
 
 
 def _main() -> None:
+    """Receive a function and its arguments through the pipe, and call it.
+
+    The command line has the descriptor of the pipe.
+    """
     # Ctrl-C in a terminal signals the whole process group; the parent handles it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     log_to_stdout()

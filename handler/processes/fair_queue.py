@@ -18,7 +18,14 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
-__all__ = ["CallOutcome", "DocumentUsage", "FairQueue", "History", "Priority", "Turn"]
+__all__ = [
+    "CallOutcome",
+    "DocumentUsage",
+    "FairQueue",
+    "Priority",
+    "Turn",
+    "UsageHistory",
+]
 
 FIRST_LIMIT_FRACTION = 1 / 20
 """A normal call yields to a waiting one after this fraction of its time limit: 1 s of
@@ -70,52 +77,55 @@ class DocumentUsage:
         return self.num_timeouts >= MAX_TIMEOUTS
 
 
-class History:
-    """Accounts of recent documents, because a document may be sent again.
+class UsageHistory:
+    """Usage records of recent documents, because a document may be sent again.
 
-    Drops accounts after `keep_seconds`, and the least recently used above
-    `max_accounts`.
+    Forgets a document that was not used for `keep_seconds`, and the least recently used
+    ones above `max_documents`. Thread-safe.
     """
 
     def __init__(
         self,
-        max_accounts: int = 4096,
+        max_documents: int = 4096,
         keep_seconds: float = 600.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._max_accounts = max_accounts
+        self._max_documents = max_documents
         self._keep_seconds = keep_seconds
         self._clock = clock
         self._lock = threading.Lock()
-        self._accounts: OrderedDict[str, DocumentUsage] = OrderedDict()
+        self._usages: OrderedDict[str, DocumentUsage] = OrderedDict()
 
     def __len__(self) -> int:
-        return len(self._accounts)
+        return len(self._usages)
 
-    def account(self, document: str | None) -> DocumentUsage:
-        """Return the document's account, or a new one if `document` is None."""
+    def find_usage(self, document: str | None) -> DocumentUsage:
+        """Return the usage record of a document, which is created if there is none.
+
+        `document` is its key. For None, returns a new record that is not kept.
+        """
         if document is None:
             return DocumentUsage()
         now = self._clock()
         with self._lock:
-            while self._accounts:
-                oldest = next(iter(self._accounts.values()))
+            while self._usages:
+                oldest = next(iter(self._usages.values()))
                 if now - oldest.touched_at < self._keep_seconds:
                     break
-                self._accounts.popitem(last=False)
-            account = self._accounts.setdefault(document, DocumentUsage())
-            account.touched_at = now
-            self._accounts.move_to_end(document)
-            if len(self._accounts) > self._max_accounts:
-                self._accounts.popitem(last=False)
-            return account
+                self._usages.popitem(last=False)
+            usage = self._usages.setdefault(document, DocumentUsage())
+            usage.touched_at = now
+            self._usages.move_to_end(document)
+            if len(self._usages) > self._max_documents:
+                self._usages.popitem(last=False)
+            return usage
 
 
 @dataclass(slots=True, eq=False)
 class Turn:
     """Call that waits for a process or has one."""
 
-    account: DocumentUsage
+    usage: DocumentUsage
     level: Priority
     start_tag: float
     number: int
@@ -157,7 +167,7 @@ class FairQueue:
 
     def take(
         self,
-        account: DocumentUsage,
+        usage: DocumentUsage,
         limit_seconds: float,
         wait_seconds: float,
         *,
@@ -166,14 +176,15 @@ class FairQueue:
     ) -> Turn | None:
         """Wait for a turn, which the caller returns with `give_back`.
 
-        Returns None after `wait_seconds`. `limit_seconds` is the call's time limit.
+        Returns None if no turn was granted within `wait_seconds`. `limit_seconds` is
+        the call's time limit, on which the times before it yields depend.
         """
         with self._changed:
-            level = account.level if can_restart else Priority.NORMAL
+            level = usage.level if can_restart else Priority.NORMAL
             turn = Turn(
-                account,
+                usage,
                 level,
-                max(self._virtual[level], account.finish_tag),
+                max(self._virtual[level], usage.finish_tag),
                 next(self._numbers),
                 limit_seconds,
                 can_restart,
@@ -188,7 +199,7 @@ class FairQueue:
             return turn
 
     def give_back(self, turn: Turn, outcome: CallOutcome) -> None:
-        """Return a turn and charge its time to the document."""
+        """Return a turn, charge its time to the document, and grant waiting turns."""
         with self._changed:
             self._charge(turn, outcome)
             self._running.remove(turn)
@@ -201,19 +212,20 @@ class FairQueue:
         call and returns the turn as PREEMPTED.
         """
         with self._changed:
-            wanting = [w for w in self._waiting if self._yields_to(turn, w)]
-            if len(wanting) <= sum(other.is_yielding for other in self._running):
+            waiters = [other for other in self._waiting if self._yields_to(turn, other)]
+            if len(waiters) <= sum(other.is_yielding for other in self._running):
                 return False
             candidates = [
                 other
                 for other in self._running
-                if not other.is_yielding and self._yields_to(other, wanting[0])
+                if not other.is_yielding and self._yields_to(other, waiters[0])
             ]
             last = max(candidates, key=lambda other: (other.level, -other.started_at))
             turn.is_yielding = turn is last
             return turn.is_yielding
 
     def _grant(self) -> None:
+        """Start the waiting turns that may run, in order, and wake their threads."""
         for turn in sorted(self._waiting, key=lambda waiting: waiting.order):
             if self._may_run(turn):
                 self._waiting.remove(turn)
@@ -224,6 +236,10 @@ class FairQueue:
         self._changed.notify_all()
 
     def _may_run(self, turn: Turn, without: Turn | None = None) -> bool:
+        """Return whether a turn could start now, or once the turn `without` had ended.
+
+        Slow documents never hold all processes, and suspect ones at most half of them.
+        """
         running = [other for other in self._running if other is not without]
         if len(running) >= self._size:
             return False
@@ -244,14 +260,15 @@ class FairQueue:
         return turn.level is not Priority.NORMAL
 
     def _yields_to(self, turn: Turn, waiting: Turn) -> bool:
-        part = self._yield_fraction(turn.level, waiting.level)
-        if part is not None:
+        """Return whether a running turn has to end so that a waiting one can run."""
+        fraction = self._yield_fraction(turn.level, waiting.level)
+        if fraction is not None:
             # Each attempt starts over, so the limit grows until an attempt can finish.
-            part *= 2 ** max(0, turn.account.num_preemptions - MAX_SHORT_PREEMPTIONS)
+            fraction *= 2 ** max(0, turn.usage.num_preemptions - MAX_SHORT_PREEMPTIONS)
         return (
             turn.can_restart
-            and part is not None
-            and self._elapsed_seconds(turn) >= part * turn.limit_seconds
+            and fraction is not None
+            and self._elapsed_seconds(turn) >= fraction * turn.limit_seconds
             and self._may_run(waiting, without=turn)
         )
 
@@ -270,33 +287,37 @@ class FairQueue:
         return SECOND_LIMIT_FRACTION
 
     def _charge(self, turn: Turn, outcome: CallOutcome) -> None:
+        """Add a turn's time to its document, and change the document's level.
+
+        A turn that was lost is not charged, because the document did not cause that.
+        """
         if outcome is CallOutcome.LOST:
             return
-        account, seconds = turn.account, self._elapsed_seconds(turn)
-        account.finish_tag = max(account.finish_tag, turn.start_tag + seconds)
-        wanting = {
-            id(other.account)
+        usage, seconds = turn.usage, self._elapsed_seconds(turn)
+        usage.finish_tag = max(usage.finish_tag, turn.start_tag + seconds)
+        competing_documents = {
+            id(other.usage)
             for other in (*self._running, *self._waiting)
             if other.level is turn.level
         }
-        self._virtual[turn.level] += seconds / len(wanting)
+        self._virtual[turn.level] += seconds / len(competing_documents)
         is_slow = seconds >= FIRST_LIMIT_FRACTION * turn.limit_seconds
         if outcome is CallOutcome.FINISHED:
-            account.num_preemptions = 0
+            usage.num_preemptions = 0
         if outcome is CallOutcome.TIMED_OUT:
-            account.num_timeouts += 1
-            account.level = Priority.SUSPECT
+            usage.num_timeouts += 1
+            usage.level = Priority.SUSPECT
         elif outcome is CallOutcome.PREEMPTED:
-            account.num_preemptions += 1
-            account.level = max(account.level, Priority(min(turn.level + 1, 2)))
+            usage.num_preemptions += 1
+            usage.level = max(usage.level, Priority(min(turn.level + 1, 2)))
         elif is_slow:
-            account.level = max(account.level, Priority.SLOW)
+            usage.level = max(usage.level, Priority.SLOW)
         elif (
             outcome is CallOutcome.FINISHED
             and turn.can_recover
-            and account.level is Priority.SLOW
+            and usage.level is Priority.SLOW
         ):
-            account.level = Priority.NORMAL
+            usage.level = Priority.NORMAL
 
     def _elapsed_seconds(self, turn: Turn) -> float:
         return self._clock() - turn.started_at

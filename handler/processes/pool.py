@@ -6,7 +6,6 @@ A process whose call crashes or exceeds its time limit is replaced.
 
 from __future__ import annotations
 
-import enum
 import logging
 import math
 import os
@@ -18,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, ParamSpec, TypeVar
 
+from handler.processes.call_watch import PreemptedError, watch_call
 from handler.processes.calls import (
     CallContext,
     CallCrashedError,
@@ -33,11 +33,10 @@ from handler.processes.fair_queue import (
     CallOutcome,
     DocumentUsage,
     FairQueue,
-    History,
     Priority,
     Turn,
+    UsageHistory,
 )
-from handler.processes.stalls import StallWatch
 from handler.sandbox.calls import (
     MESSAGE_SECONDS,
     InvalidReplyError,
@@ -64,11 +63,6 @@ logger = logging.getLogger(__name__)
 NICENESS = 10
 """Nice value of processes that run slow documents: a tenth of the usual weight. On two
 cores without a GPU, such a page would otherwise take half of the engine's time."""
-SLOW_TIME_FACTOR = 3
-"""Wall time of a slow document's call, in time limits. The call also ends once it has
-used one time limit of processor time."""
-LOOK_SECONDS = 0.05
-"""Interval between checks whether a running call must yield or has stalled."""
 STALL_SECONDS = 5.0
 """Time after which a process that is not runnable and uses no processor time is
 regarded as stalled."""
@@ -96,29 +90,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class _PreemptedError(Exception):
-    """The call was preempted, and must be run again."""
-
-
-class _EndReason(enum.Enum):
-    """Reason to end a process whose call has no result yet."""
-
-    TIMEOUT = "timeout"
-    STALL = "stalled"
-    DEADLINE = "deadline"
-    PREEMPTED = "preempted"
-
-
-_OUTCOMES = {
-    _EndReason.TIMEOUT: CallOutcome.TIMED_OUT,
-    _EndReason.STALL: CallOutcome.LOST,
-    _EndReason.DEADLINE: CallOutcome.OUT_OF_TIME,
-    _EndReason.PREEMPTED: CallOutcome.PREEMPTED,
-}
-
-
 class Pool:
-    """`size` confined processes, each running one call at a time.
+    """Pool of `size` confined processes, each of which runs one call at a time.
 
     `memory_bytes` limits the address space of each process; None: no limit. Each
     process imports `modules` before it is confined and can no longer open files, so
@@ -142,7 +115,7 @@ class Pool:
         self._stall_seconds = stall_seconds
         self._message_seconds = message_seconds
         self._turns = FairQueue(size)
-        self._history = History()
+        self._history = UsageHistory()
         # Take the most recently used process first, because its caches are warm.
         self._idle: queue.LifoQueue[Child] = queue.LifoQueue()
         self._lock = threading.Lock()
@@ -183,7 +156,10 @@ class Pool:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> R:
-        """Run `call`, but raise OutOfTimeError after `total_seconds`."""
+        """Run a call as `call` does, but raise OutOfTimeError after `total_seconds`.
+
+        They include the time of waiting for a free process.
+        """
         end = time.monotonic() + total_seconds
         return self._attempt(
             None, DocumentUsage(), end, timeout_seconds, function, *args, **kwargs
@@ -208,14 +184,14 @@ class Pool:
         all of `timeout_seconds` twice.
         """
         end = time.monotonic() + total_seconds
-        account = self._history.account(context.document)
+        usage = self._history.find_usage(context.document)
         num_losses = 0
         while True:
             try:
                 return self._attempt(
-                    context, account, end, timeout_seconds, function, *args, **kwargs
+                    context, usage, end, timeout_seconds, function, *args, **kwargs
                 )
-            except _PreemptedError:
+            except PreemptedError:
                 continue
             except (CallCrashedError, CallStalledError):
                 num_losses += 1
@@ -225,7 +201,7 @@ class Pool:
     def _attempt(
         self,
         context: CallContext | None,
-        account: DocumentUsage,
+        usage: DocumentUsage,
         end: float,
         timeout_seconds: float,
         function: Callable[P, R],
@@ -233,8 +209,13 @@ class Pool:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> R:
-        """Run the call once; without a context, it is never preempted."""
-        turn, child = self._take(context, account, timeout_seconds, end)
+        """Run the call once, as `call_restartable` describes.
+
+        Without a context, it is never preempted. Raises PreemptedError for a call that
+        was preempted. A process that is lost or was used for a slow document is
+        replaced.
+        """
+        turn, child = self._take_process(context, usage, timeout_seconds, end)
         outcome = CallOutcome.FINISHED
         try:
             try:
@@ -245,12 +226,14 @@ class Pool:
                 self._send_call(child, function, args, kwargs)
             if turn.level is not Priority.NORMAL:
                 _lower_priority(child.pid)
-            why = self._watch(child, turn, timeout_seconds, end)
-            if why is not None:
-                outcome = _OUTCOMES[why]
-                self._log_end(context, child, turn, why.value)
+            end_reason = watch_call(
+                child, turn, self._turns, timeout_seconds, end, self._stall_seconds
+            )
+            if end_reason is not None:
+                outcome = end_reason.outcome
+                self._log_end(context, child, turn, end_reason.value)
                 child = self._replace(child)
-                raise _error_for(why, timeout_seconds)
+                raise end_reason.to_error(timeout_seconds)
             error, result = receive_reply(
                 child.connection, function, message_seconds=self._message_seconds
             )
@@ -258,16 +241,16 @@ class Pool:
                 # A process may lower its priority but not raise it again.
                 child = self._replace(child)
         except (EOFError, OSError) as broken:
-            words = child.describe_end()
-            is_killed = words in _EXTERNAL_ENDS
+            description = child.describe_end()
+            is_killed = description in _EXTERNAL_ENDS
             if is_killed:
                 outcome = CallOutcome.LOST
             if not self._is_closed:
-                why_it_ended = "killed" if is_killed else "crash"
-                self._log_end(context, child, turn, why_it_ended, words)
+                why = "killed" if is_killed else "crash"
+                self._log_end(context, child, turn, why, description)
             child = self._replace(child)
             kind = CallKilledError if is_killed else CallCrashedError
-            raise kind(f"the process {words}") from broken
+            raise kind(f"the process {description}") from broken
         except InvalidReplyError as invalid:
             self._log_end(context, child, turn, "invalid reply")
             child = self._replace(child)
@@ -279,28 +262,6 @@ class Pool:
             raise error
         return result  # type: ignore[no-any-return]
 
-    def _watch(
-        self, child: Child, turn: Turn, timeout_seconds: float, end: float
-    ) -> _EndReason | None:
-        """Wait for the result; return None, or the reason to end the call first."""
-        stalls = StallWatch(child.pid, self._stall_seconds)
-        limit = turn.started_at + timeout_seconds
-        is_nice = turn.level is not Priority.NORMAL
-        if is_nice:
-            limit += (SLOW_TIME_FACTOR - 1) * timeout_seconds
-        while True:
-            left = min(limit, end) - time.monotonic()
-            if child.connection.poll(max(0.0, min(LOOK_SECONDS, left))):
-                return None
-            if left <= 0:
-                return _EndReason.DEADLINE if end < limit else _EndReason.TIMEOUT
-            if self._turns.must_yield(turn):
-                return _EndReason.PREEMPTED
-            if turn.can_restart and stalls.is_stalled():
-                return _EndReason.STALL
-            if is_nice and stalls.processor_seconds >= timeout_seconds:
-                return _EndReason.TIMEOUT
-
     def _log_end(
         self,
         context: CallContext | None,
@@ -309,6 +270,7 @@ class Pool:
         why: str,
         how: str = "",
     ) -> None:
+        """Log that a process ended before its call had a result."""
         context = context or CallContext()
         logger.warning(
             f"{self._name} ended",
@@ -324,7 +286,7 @@ class Pool:
         )
 
     def close(self) -> None:
-        """End every process; calls still running end with CallCrashedError."""
+        """End every process; running calls and later ones raise CallCrashedError."""
         with self._lock:
             self._is_closed = True
             children = list(self._children)
@@ -341,14 +303,19 @@ class Pool:
         seconds = self._message_seconds
         send_call(child.connection, function, args, kwargs, message_seconds=seconds)
 
-    def _take(
+    def _take_process(
         self,
         context: CallContext | None,
-        account: DocumentUsage,
+        usage: DocumentUsage,
         timeout_seconds: float,
         end: float,
     ) -> tuple[Turn, Child]:
-        if account.is_given_up:
+        """Wait for a turn and take an idle process.
+
+        Raises DocumentGivenUpError, OutOfTimeError, PoolBusyError, or CallCrashedError
+        if the pool is closed.
+        """
+        if usage.is_given_up:
             raise DocumentGivenUpError
         left = end - time.monotonic()
         if left <= 0:
@@ -356,10 +323,10 @@ class Pool:
             # must not depend on chance.
             raise OutOfTimeError
         patience = timeout_seconds
-        if account.level is not Priority.NORMAL:
+        if usage.level is not Priority.NORMAL:
             patience *= SLOW_WAIT_FACTOR
         turn = self._turns.take(
-            account,
+            usage,
             timeout_seconds,
             min(patience, left),
             can_restart=context is not None,
@@ -370,7 +337,7 @@ class Pool:
                 raise OutOfTimeError
             raise PoolBusyError(f"no process was free for {patience:g} s")
         # Other pages may have timed out while this one waited.
-        if self._is_closed or account.is_given_up:
+        if self._is_closed or usage.is_given_up:
             self._turns.give_back(turn, CallOutcome.LOST)
             if self._is_closed:
                 raise CallCrashedError("the pool is closed")
@@ -389,6 +356,7 @@ class Pool:
         return child
 
     def _replace(self, child: Child) -> Child:
+        """End a process and return a new one; if the pool is closed, return the old."""
         with self._lock:
             if self._is_closed:
                 return child
@@ -402,13 +370,3 @@ def _lower_priority(pid: int) -> None:
     # If the process has ended, the caller notices that at the pipe.
     with suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, pid, NICENESS)
-
-
-def _error_for(why: _EndReason, timeout_seconds: float) -> Exception:
-    if why is _EndReason.PREEMPTED:
-        return _PreemptedError()
-    if why is _EndReason.DEADLINE:
-        return OutOfTimeError()
-    if why is _EndReason.STALL:
-        return CallStalledError("the process stalled")
-    return CallTimeoutError(f"no result within {timeout_seconds:g} s")

@@ -16,9 +16,10 @@ _TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
 class StallWatch:
     """Detector that samples the state of a process to find out whether it is stalled.
 
-    A process is stalled if it has used no processor time for `seconds` and was not
-    runnable, because a signal stopped it or it waits for something. A process that
-    waits for a core is runnable and therefore not stalled.
+    `sample` returns processor time and state as `read_ticks_and_state` does; it is
+    called at once. A process is stalled if it has used no processor time for `seconds`
+    and was not runnable, because a signal stopped it or it waits for something. A
+    process that waits for a core is runnable and therefore not stalled.
     """
 
     def __init__(
@@ -26,13 +27,13 @@ class StallWatch:
         pid: int,
         seconds: float,
         clock: Callable[[], float] = time.monotonic,
-        look: Callable[[int], tuple[int, str] | None] | None = None,
+        sample: Callable[[int], tuple[int, str] | None] | None = None,
     ) -> None:
         self._pid = pid
         self._max_seconds = seconds
         self._clock = clock
-        self._look = look or read_ticks_and_state
-        self._first = self._last = self._look(pid)
+        self._sample = sample or read_ticks_and_state
+        self._first = self._last = self._sample(pid)
         self._last_active_at = clock()
 
     @property
@@ -43,11 +44,18 @@ class StallWatch:
         return (self._last[0] - self._first[0]) / _TICKS_A_SECOND
 
     def is_stalled(self) -> bool:
-        """Take another sample, and return whether the process is stalled."""
-        now, seen = self._clock(), self._look(self._pid)
-        if seen is None or seen[1] == _RUNNABLE or seen[0] != (self._last or seen)[0]:
+        """Take another sample, and return whether the process is stalled.
+
+        A process of which no sample can be taken is not.
+        """
+        now, sample = self._clock(), self._sample(self._pid)
+        if (
+            sample is None
+            or sample[1] == _RUNNABLE
+            or sample[0] != (self._last or sample)[0]
+        ):
             self._last_active_at = now
-        self._last = seen
+        self._last = sample
         return now - self._last_active_at >= self._max_seconds
 
 

@@ -43,14 +43,14 @@ class StripCollector:
         self.outputs[index] = _failed_output(error)
 
     def fail_missing(self, error: HandlerError) -> None:
-        """Record that the strips without a output were not read."""
+        """Record that the strips without an output were not read."""
         for index in range(self.num_strips):
             if index not in self.outputs:
                 self.fail(index, error)
 
     @property
     def ordered_outputs(self) -> list[EngineOutput]:
-        """Generations in the order of the strips; aborted ones count as failed."""
+        """Outputs in the order of the strips; aborted ones get an error."""
         aborted = EngineError("the engine was stopped while it read this page")
         return [
             replace(output, error=PageError(aborted.code, aborted.detail))
@@ -65,20 +65,20 @@ class StripCollector:
 
         If strips failed for different reasons, a retryable error takes precedence.
         """
-        missing = [
-            (index, generation.error)
-            for index, generation in enumerate(self.ordered_outputs, 1)
-            if generation.error is not None
+        failed = [
+            (number, output.error)
+            for number, output in enumerate(self.ordered_outputs, 1)
+            if output.error is not None
         ]
-        if not missing:
+        if not failed:
             return None
         # Sending the page again can help if it can help one of its strips.
         _, error = next(
-            (item for item in missing if item[1].code == EngineError.code), missing[0]
+            (item for item in failed if item[1].code == EngineError.code), failed[0]
         )
-        if len(missing) == self.num_strips:
+        if len(failed) == self.num_strips:
             return error
-        numbers = ", ".join(str(index) for index, _ in missing)
+        numbers = ", ".join(str(number) for number, _ in failed)
         return PageError(
             error.code,
             f"strips {numbers} of {self.num_strips} could not be read: {error.detail}",
@@ -137,6 +137,7 @@ class StripCollector:
         return tuple(warnings)
 
     def _strip_numbers(self, is_affected: Callable[[EngineOutput], bool]) -> str:
+        """Return the numbers of the affected strips that did not fail, as "1, 3"."""
         return ", ".join(
             str(index)
             for index, part in enumerate(self.ordered_outputs, 1)
@@ -170,8 +171,9 @@ def _failed_output(error: HandlerError) -> EngineOutput:
 def merge_outputs(parts: Sequence[EngineOutput]) -> EngineOutput:
     """Return one output for a page: summed counts and the worst finish reason.
 
-    Failed strips contribute to the number of attempts only. `page_seconds` is a sum as
-    well, so that it stays proportional to the tokens.
+    Failed strips contribute to the number of attempts only, unless all strips failed.
+    `page_seconds` is a sum as well, so that it stays proportional to the tokens. Raises
+    IndexError without any output.
     """
     read = [part for part in parts if part.error is None] or list(parts)
     reasons = {part.finish_reason for part in read}

@@ -55,13 +55,13 @@ class Decoder:
 
         Raises UnreadableDocumentError if the call exceeds its time limit or crashes the
         process, because the document causes that. Raises OverloadedError if no process
-        is free, or if something else killed or stopped it. Raises DeadlineExceededError
-        if the deadline passes first.
+        is free, or if two processes were killed or stopped from outside. Raises
+        DeadlineExceededError if the deadline passes first.
         """
-        left = math.inf if deadline is None else deadline - self._clock()
+        seconds_left = math.inf if deadline is None else deadline - self._clock()
         try:
             return self._pool.call_restartable(
-                context, left, self._max_seconds, function, *args, **kwargs
+                context, seconds_left, self._max_seconds, function, *args, **kwargs
             )
         except OutOfTimeError as error:
             raise DeadlineExceededError(

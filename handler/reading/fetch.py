@@ -39,9 +39,9 @@ class Fetcher:
     def fetch(self, address: Address, should_stop: Stop) -> Spool:
         """Download the document to a file in pieces, so that memory use stays small.
 
-        A gzip file is decompressed. Raises a HandlerError if the document is not
-        allowed, missing, too large, empty or cannot be read, and the error that
-        `should_stop` returns.
+        A gzip file is decompressed. The caller closes the returned file. Raises a
+        HandlerError if the document is not allowed, missing, too large, empty or cannot
+        be read, and the error that `should_stop` returns.
         """
         if not self._buckets:
             raise DocumentForbiddenError(
@@ -63,7 +63,7 @@ class Fetcher:
         spool = Spool()
         try:
             spool.reserve(head.size)
-            self._objects.read(address, head, spool.descriptor, should_stop)
+            self._objects.download(address, head, spool.descriptor, should_stop)
             if not is_gzip(os.pread(spool.descriptor, len(GZIP_MAGIC), 0)):
                 return spool
             decompressed = self._decompress(spool, str(address), should_stop)
@@ -74,16 +74,17 @@ class Fetcher:
         return decompressed
 
     def close(self) -> None:
+        """Wait for running requests to S3, and close the connections."""
         self._objects.close()
 
     def _head(self, address: Address, should_stop: Stop) -> Head:
-        """Return an object's head.
+        """Return an object's head; raise HandlerError if it cannot be read.
 
         If the object is missing, the error says whether the URL-decoded key exists,
         because S3 events contain URL-encoded keys.
         """
         try:
-            return self._objects.head(address, should_stop)
+            return self._objects.read_head(address, should_stop)
         except (DocumentNotFoundError, DocumentForbiddenError) as error:
             decoded = Address(address.bucket, unquote_plus(address.key))
             if decoded == address:
@@ -102,19 +103,20 @@ class Fetcher:
             ) from error
 
     def _exists(self, address: Address, should_stop: Stop) -> bool:
+        """Return whether an object is allowed and can be read."""
         if address not in self._buckets or not is_key(address.key):
             return False
         try:
-            self._objects.head(address, should_stop)
+            self._objects.read_head(address, should_stop)
         except (RequestError, StorageError):
             return False
         return True
 
     def _decompress(self, spool: Spool, subject: str, should_stop: Stop) -> Spool:
-        """Decompress gzip data into another file."""
+        """Decompress gzip data into another file, which is returned open."""
         content = Spool()
         try:
-            for piece in gunzip(_pieces(spool), subject, self._max_bytes):
+            for piece in gunzip(_read_pieces(spool), subject, self._max_bytes):
                 content.write(piece)
                 if reason := should_stop():
                     raise reason
@@ -124,6 +126,6 @@ class Fetcher:
         return content
 
 
-def _pieces(spool: Spool) -> Iterator[bytes]:
-    for at in range(0, spool.size, _PIECE_BYTES):
-        yield os.pread(spool.descriptor, _PIECE_BYTES, at)
+def _read_pieces(spool: Spool) -> Iterator[bytes]:
+    for start in range(0, spool.size, _PIECE_BYTES):
+        yield os.pread(spool.descriptor, _PIECE_BYTES, start)

@@ -44,9 +44,9 @@ __all__ = ["Engines", "Reader"]
 class _Task:
     """Page or strip of a page that is to be decoded and sent to the engine."""
 
-    number: int
+    page_number: int
     collector: StripCollector | None = None
-    """Collector of the page to which the strip belongs; None for a page that is not
+    """Collector of the page to which the strip belongs; None for a page, which is not
     decoded yet."""
     index: int = 0
     """Index of the strip within its page."""
@@ -88,7 +88,7 @@ class Reader:
         self._decoder = Decoder(decoders, settings.decode_seconds, clock)
         self._clock = clock
         self._counter = itertools.count()
-        self._ends_at: float | None = None
+        self._stops_at: float | None = None
         self._profile = PROFILES[engines.info.profile]
         self._prompts = load_prompts(self._profile)
         self._sizing = replace(self._profile.sizing, max_side=settings.max_side)
@@ -118,12 +118,14 @@ class Reader:
     ) -> OpenDocument:
         """Open the document of a request and count its pages, without decoding a page.
 
-        A document in S3 is downloaded first. `received_at` is a time on the reader's
+        The content is copied to a temporary file; a document in S3 is downloaded to it.
+        The caller closes the returned document. `received_at` is a time on the reader's
         clock at which the deadline starts to run. `document_key` identifies the
         content; with it, the decoders recognise a document that took too long before.
-        The default is the id of the request. Raises RequestError for a request or a
-        document that cannot be read, and DeadlineExceededError if the deadline has
-        passed already.
+        The default is the id of the request. Raises a HandlerError: RequestError for a
+        request or a document that cannot be read, DeadlineExceededError if the deadline
+        passes first, EngineError if the client has disconnected or the server stops,
+        OverloadedError without a free decoder, and StorageError if S3 fails.
         """
         reply_type = postprocess.choose_media_type(request.accept)
         document_key = document_key or request_id
@@ -163,11 +165,14 @@ class Reader:
             is_cancelled=is_cancelled,
         )
 
-    def end_by(self, ends_at: float) -> None:
-        """Stop reading every document at `ends_at`; pages not read by then fail."""
-        self._ends_at = ends_at
+    def stop_reading_at(self, stop_at: float) -> None:
+        """Stop reading all documents at `stop_at`, a time on the reader's clock.
 
-    def pages(self, document: OpenDocument) -> Iterator[PageResult]:
+        Pages that are not read by then fail, and no document can be opened after it.
+        """
+        self._stops_at = stop_at
+
+    def read_pages(self, document: OpenDocument) -> Iterator[PageResult]:
         """Yield the result of every requested page, in the order in which they finish.
 
         A task is a page or a strip of a page. `tasks` holds the tasks that are waiting,
@@ -200,14 +205,14 @@ class Reader:
                     if result is not None:
                         yield result
                     continue
-                for result in self._collect_finished(
+                for result in self._collect_outputs(
                     document, running, self._wait_seconds(document)
                 ):
                     if result.error and result.error.code == EngineError.code:
                         reason = EngineError(result.error.detail)
                     yield result
             if reason:
-                yield from self._collect_finished(document, running, 0.0)
+                yield from self._collect_outputs(document, running, 0.0)
                 yield from self._fail_remaining(document, tasks, running, reason)
         finally:
             for engine_request_id, _, _ in running.values():
@@ -227,14 +232,14 @@ class Reader:
             page = self._decode(document, task)
         except HandlerError as error:
             if task.collector is None:
-                return _failed_page(task.number, error)
+                return _failed_page(task.page_number, error)
             task.collector.fail(task.index, error)
-            return self._write_if_complete(document, task.collector)
+            return self._build_result_if_complete(document, task.collector)
         if page.is_blank and task.collector is None:
-            return self._writer.write_blank(page)
+            return self._writer.build_blank_result(page)
         if page.is_blank and task.collector is not None:
             task.collector.outputs[task.index] = blank_output()
-            return self._write_if_complete(document, task.collector)
+            return self._build_result_if_complete(document, task.collector)
         if page.strips:
             collector = StripCollector(page)
             tasks.extendleft(
@@ -251,23 +256,28 @@ class Reader:
         )
         return None
 
-    def _collect_finished(
+    def _collect_outputs(
         self, document: OpenDocument, running: _Running, seconds: float
     ) -> Iterator[PageResult]:
-        """Wait up to `seconds` for outputs; yield the pages that they complete."""
+        """Wait up to `seconds` for outputs; yield the pages that they complete.
+
+        Removes the finished tasks from `running`.
+        """
         done, _ = wait(running, seconds, FIRST_COMPLETED)
         for future in done:
             _, collector, index = running.pop(future)
             collector.outputs[index] = future.result()
-            if result := self._write_if_complete(document, collector):
+            if result := self._build_result_if_complete(document, collector):
                 yield result
 
-    def _write_if_complete(
+    def _build_result_if_complete(
         self, document: OpenDocument, collector: StripCollector
     ) -> PageResult | None:
         """Return the result of the page if all of its strips are finished."""
         return (
-            self._writer.write(document, collector) if collector.is_complete else None
+            self._writer.build_result(document, collector)
+            if collector.is_complete
+            else None
         )
 
     def _fail_remaining(
@@ -277,17 +287,20 @@ class Reader:
         running: _Running,
         reason: HandlerError,
     ) -> Iterator[PageResult]:
-        """Yield the unfinished pages as failures, with the strips that were read."""
-        begun = [collector for _, collector, _ in running.values()]
-        begun += [task.collector for task in tasks if task.collector is not None]
-        pages = {collector.page.number: collector for collector in begun}
-        numbers = {task.number for task in tasks} | pages.keys()
+        """Yield the unfinished pages in their order, with `reason` as their error.
+
+        A page of which some strips were read is a partial success with their text.
+        """
+        collectors = [collector for _, collector, _ in running.values()]
+        collectors += [task.collector for task in tasks if task.collector is not None]
+        pages = {collector.page.number: collector for collector in collectors}
+        numbers = {task.page_number for task in tasks} | pages.keys()
         for number in sorted(numbers):
             if (collector := pages.get(number)) is None or not collector.outputs:
                 yield _failed_page(number, reason)
             else:
                 collector.fail_missing(reason)
-                yield self._writer.write(document, collector)
+                yield self._writer.build_result(document, collector)
 
     def _fetch_or_spool(self, document: Content | Address, should_stop: Stop) -> Spool:
         if isinstance(document, Address):
@@ -297,22 +310,27 @@ class Reader:
     def _find_stop_reason(
         self, deadline: float | None, is_cancelled: Callable[[], bool]
     ) -> HandlerError | None:
+        """Return the error with which to stop reading now, or None to continue."""
         if is_cancelled():
             return EngineError("the client has disconnected")
         if deadline is not None and self._clock() >= deadline:
             return DeadlineExceededError(
                 "the deadline passed before this page was read"
             )
-        if self._ends_at is not None and self._clock() >= self._ends_at:
+        if self._stops_at is not None and self._clock() >= self._stops_at:
             return EngineError("the server stopped before this page was read")
         return None
 
     def _earliest_deadline(self, deadline: float | None) -> float | None:
-        """Return the earlier of the document's deadline and the server's stop time."""
-        ends = [at for at in (deadline, self._ends_at) if at is not None]
-        return min(ends, default=None)
+        """Return the earlier of the document's deadline and the server's stop time.
+
+        Returns None if there is neither.
+        """
+        times = [at for at in (deadline, self._stops_at) if at is not None]
+        return min(times, default=None)
 
     def _wait_seconds(self, document: OpenDocument) -> float:
+        """Return the time until the next check for a reason to stop, at least 0."""
         if (deadline := self._earliest_deadline(document.deadline)) is None:
             return CANCEL_CHECK_SECONDS
         return max(0.0, min(CANCEL_CHECK_SECONDS, deadline - self._clock()))
@@ -320,20 +338,21 @@ class Reader:
     def _decode(self, document: OpenDocument, task: _Task) -> Page:
         """Decode a page, or a strip of a page, in a decoder process.
 
-        Raises HandlerError if it cannot be decoded.
+        Raises HandlerError if it cannot be decoded, or if the result is inconsistent.
         """
-        number = task.number
+        number = task.page_number
         decode: Callable[..., Page] = preprocess.decode_page
-        which: tuple[int] | tuple[Page, int] = (number,)
+        location: tuple[int] | tuple[Page, int] = (number,)
         if task.collector is not None:
-            decode, which = preprocess.decode_strip, (task.collector.page, task.index)
+            decode = preprocess.decode_strip
+            location = (task.collector.page, task.index)
         page = self._decoder.run(
             document.call_context(number),
             self._earliest_deadline(document.deadline),
             decode,
             document.spool.read_only,
             document.info.media_type,
-            *which,
+            *location,
             self._sizing,
             self._limits,
             document.decode_options,
@@ -349,7 +368,7 @@ class Reader:
     def _build_engine_request(
         self, document: OpenDocument, page: Page
     ) -> EngineRequest:
-        bounds = (
+        limits = (
             document.options.max_output_tokens,
             self._settings.max_output_tokens,
             self._profile.max_output_tokens,
@@ -362,7 +381,7 @@ class Reader:
             request_id=document.request_id,
             page=page,
             prompt=options.prompt or self._prompts[options.prompt_type],
-            max_output_tokens=min(bound for bound in bounds if bound is not None),
+            max_output_tokens=min(limit for limit in limits if limit is not None),
             temperature=options.temperature,
             max_attempts=options.max_attempts,
         )

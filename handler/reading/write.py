@@ -77,16 +77,15 @@ class PageWriter:
         self._limits = limits
         self._max_inline_bytes = max_inline_bytes
 
-    def write(self, document: OpenDocument, collector: StripCollector) -> PageResult:
-        """Return the result of a page that was read; never raise for a single page.
+    def build_result(
+        self, document: OpenDocument, collector: StripCollector
+    ) -> PageResult:
+        """Convert the outputs for a page and return its result; never raise.
 
         If some strips failed, the result has the text of the others and an error. If
-        the conversion fails, the result has only an error.
+        all failed or the conversion fails, the result is a failure with an error.
         """
-        page, output = (
-            collector.page,
-            merge_outputs(collector.ordered_outputs),
-        )
+        page, output = collector.page, merge_outputs(collector.ordered_outputs)
         error = collector.error
         result = PageResult(
             page=page.number,
@@ -123,7 +122,7 @@ class PageWriter:
             accepted_tokens=output.num_accepted_tokens,
         )
 
-    def write_blank(self, page: Page) -> PageResult:
+    def build_blank_result(self, page: Page) -> PageResult:
         """Return the result of a page without ink, which is not sent to the model."""
         return PageResult(
             page=page.number,
@@ -136,6 +135,10 @@ class PageWriter:
     def _convert_with_images(
         self, document: OpenDocument, collector: StripCollector, output: EngineOutput
     ) -> tuple[PageContent, dict[str, str]]:
+        """Return the content of a page, and its pictures as base64 by their name.
+
+        If the pictures cannot be cut out, the content has a warning instead.
+        """
         page = collector.page
         warnings = [*page.warnings, *collector.warnings]
         options = document.options
@@ -165,7 +168,11 @@ class PageWriter:
         images: dict[str, str],
         number: int,
     ) -> PageContent:
-        """Insert pictures as data URLs, up to the limit for the document."""
+        """Return the content with pictures as data URLs, up to the document's limit.
+
+        Adds their size to `document.inlined_bytes`. If pictures had to be left out, the
+        content has a warning.
+        """
         illustrated = postprocess.illustrate(
             content,
             images,
@@ -192,6 +199,11 @@ class PageWriter:
         include_images: bool,
         markdown_number: int | None = None,
     ) -> PageContent:
+        """Convert the model's output to HTML and Markdown in a writer process.
+
+        Raises HandlerError if that fails; OverloadedError if a later attempt may
+        succeed.
+        """
         page, options = collector.page, document.options
         convert: Callable[..., PageContent] = postprocess.convert_page
         answer: str | tuple[postprocess.StripAnswer, ...] = output.text
@@ -238,7 +250,11 @@ class PageWriter:
     def _cut_out_figures(
         self, document: OpenDocument, page: Page, content: PageContent
     ) -> dict[str, str]:
-        """Cut out the figures; return base64 of WebP by their name in the content."""
+        """Cut out the figures in a decoder process.
+
+        Returns base64 of WebP by the figures' names in the content. Raises HandlerError
+        if they cannot be cut out.
+        """
         if not content.figures:
             return {}
         crops = self._decoder.run(

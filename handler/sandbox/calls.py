@@ -82,7 +82,9 @@ def receive_reply(
 def serve(
     connection: Connection, modules: Sequence[str], memory_bytes: int | None
 ) -> None:
-    """Import `modules`, confine this process, then run calls until the socket closes.
+    """Import `modules`, confine this process for ever, and run the calls it receives.
+
+    Raises EOFError or OSError once the other side has closed the socket.
 
     `modules` are the names of the modules of all functions that will be called. A
     confined process can open only files in the interpreter's folders and in this
@@ -111,6 +113,7 @@ def serve(
 def _call_message(
     function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> Message:
+    """Return the message for a call; raise WireError for arguments of a wrong type."""
     writer = MessageWriter()
     names, hints = _parameters(function)
     structure = [
@@ -148,8 +151,8 @@ def _run(message: Message) -> Message:
     try:
         result = function(*values, **named)
         writer = MessageWriter()
-        written = writer.write(result, hints.get("return", Any))
-        return writer.finish([_RESULT, written])
+        structure = writer.write(result, hints.get("return", Any))
+        return writer.finish([_RESULT, structure])
     except MemoryError:
         raise
     except Exception as error:  # every error of the function is sent to the caller
@@ -157,6 +160,7 @@ def _run(message: Message) -> Message:
 
 
 def _error_message(error: Exception) -> Message:
+    """Return the reply for an error: code and detail, or the repr of any other."""
     writer = MessageWriter()
     if isinstance(error, HandlerError):
         words = [writer.write(error.code, str), writer.write(error.detail, str)]
@@ -169,21 +173,25 @@ def _error_message(error: Exception) -> Message:
 def _read_reply(
     message: Message, function: Callable[..., Any]
 ) -> tuple[Exception | None, Any]:
+    """Return the error in a reply, or None, and the result of the function.
+
+    Raises WireError for an invalid reply.
+    """
     structure = message.structure
     if not isinstance(structure, list) or len(structure) != 2:
         raise WireError("the reply has no kind")
-    kind, written = structure
+    kind, content = structure
     reader = MessageReader(message)
     error: Exception | None = None
     result = None
     if kind == _RESULT:
         _, hints = _parameters(function)
-        result = reader.read(written, hints.get("return", Any))
+        result = reader.read(content, hints.get("return", Any))
     elif kind == _REFUSAL:
-        code, detail = reader.read(written, tuple[str, str])
+        code, detail = reader.read(content, tuple[str, str])
         error = error_with_code(code, detail)
     elif kind == _ERROR:
-        error = RuntimeError(reader.read(written, str))
+        error = RuntimeError(reader.read(content, str))
     else:
         raise WireError("the reply is of an unknown kind")
     reader.finish()
@@ -191,9 +199,10 @@ def _read_reply(
 
 
 def _find_function(module: str, qualname: str) -> Callable[..., Any]:
+    """Import a module and return its function, or method such as `Class.method`."""
     root: Any = importlib.import_module(module)
-    found: Callable[..., Any] = functools.reduce(getattr, qualname.split("."), root)
-    return found
+    function: Callable[..., Any] = functools.reduce(getattr, qualname.split("."), root)
+    return function
 
 
 @functools.lru_cache

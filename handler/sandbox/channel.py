@@ -47,7 +47,7 @@ def _socket_at(descriptor: int) -> Iterator[socket.socket]:
 
 
 def has_unread_bytes(descriptor: int) -> bool:
-    """True if unread bytes have arrived or the other side has closed the socket."""
+    """Return whether bytes have arrived or the other side has closed the socket."""
     poller = select.poll()
     poller.register(descriptor, select.POLLIN)
     return bool(poller.poll(0))
@@ -75,13 +75,17 @@ def send(descriptor: int, message: Message, seconds: float = math.inf) -> None:
             while view:
                 _wait(channel, select.POLLOUT, end)
                 try:
-                    sent = _send_some(channel, view, descriptors)
+                    num_sent = _send_some(channel, view, descriptors)
                 except BlockingIOError:
                     continue
-                view, descriptors = view[sent:], []
+                view, descriptors = view[num_sent:], []
 
 
 def _send_some(channel: socket.socket, view: memoryview, descriptors: list[int]) -> int:
+    """Send the beginning of `view`, with the descriptors, and return its length.
+
+    Raises BlockingIOError if nothing can be sent now.
+    """
     if descriptors:
         return socket.send_fds(channel, [view], descriptors, socket.MSG_DONTWAIT)
     return channel.send(view, socket.MSG_DONTWAIT)
@@ -130,14 +134,18 @@ def _receive_head(
     if descriptors is None:
         # A plain read discards files that the other side attaches.
         return _receive(channel, _HEAD.size, end)
-    start, found, _, _ = socket.recv_fds(channel, _HEAD.size, MAX_DESCRIPTORS)
-    descriptors.extend(found)
+    start, received, _, _ = socket.recv_fds(channel, _HEAD.size, MAX_DESCRIPTORS)
+    descriptors.extend(received)
     if not start:
         raise EOFError
     return start + _receive(channel, _HEAD.size - len(start), end)
 
 
 def _receive(channel: socket.socket, length: int, end: float) -> bytes:
+    """Receive exactly `length` bytes until the time `end`.
+
+    Raises EOFError if the other side has closed the socket, and TimeoutError.
+    """
     buffer = io.BytesIO()
     while length:
         _wait(channel, select.POLLIN, end)
@@ -156,13 +164,16 @@ def _parse(structure: bytes) -> Any:
 
 
 def _check_limits(structure_bytes: int, text_bytes: int, num_blobs: int) -> None:
-    for name, found, most in (
+    """Raise WireError if a message exceeds one of the limits."""
+    for name, number, limit in (
         ("bytes of structure", structure_bytes, MAX_STRUCTURE_BYTES),
         ("bytes of text", text_bytes, MAX_TEXT_BYTES),
         ("blobs", num_blobs, MAX_BLOBS),
     ):
-        if found > most:
-            raise WireError(f"the message has {found:,} {name}; the limit is {most:,}")
+        if number > limit:
+            raise WireError(
+                f"the message has {number:,} {name}; the limit is {limit:,}"
+            )
 
 
 def _check_blobs(lengths: Any) -> None:
@@ -171,6 +182,7 @@ def _check_blobs(lengths: Any) -> None:
 
 
 def _wait(channel: socket.socket, event: int, end: float) -> None:
+    """Wait until the socket is ready; raise TimeoutError at the time `end`."""
     left = end - time.monotonic()
     timeout = None if left == math.inf else max(0.0, 1000 * left)
     poller = select.poll()

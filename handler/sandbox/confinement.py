@@ -74,9 +74,10 @@ _active = Confinement()
 
 
 def filter_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment variables that a confined process may have.
+    """Return the environment for a confined process.
 
-    The allow-list excludes secrets such as credentials.
+    It has the variables on an allow-list, which excludes secrets such as credentials,
+    and limits OpenBLAS to one thread.
     """
     kept = {
         name: value
@@ -88,11 +89,12 @@ def filter_environment(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def confine(memory_bytes: int | None) -> Confinement:
-    """Drop all rights that are not needed to read a document.
+    """Drop all rights of this process that are not needed to read a document.
 
-    Returns the measures that are in effect. `memory_bytes` limits the address space;
-    None leaves it unchanged. Without Landlock no file can be opened afterwards, so all
-    modules must be imported before.
+    This cannot be undone. It also redirects standard output and error to /dev/null.
+    Returns the measures that are in effect; missing ones raise no error. `memory_bytes`
+    limits the address space; None leaves it unchanged. Without Landlock no file can be
+    opened afterwards, so all modules must be imported before.
     """
     global _active
     _discard_output()
@@ -113,7 +115,7 @@ def confine(memory_bytes: int | None) -> Confinement:
 
 
 def current_confinement() -> Confinement:
-    """Return the measures that are in effect for the calling process."""
+    """Return the measures in effect for the calling process; none before `confine`."""
     return _active
 
 

@@ -54,26 +54,28 @@ def restrict_files(readable: Iterable[Path]) -> bool:
         return False
     try:
         for path in readable:
-            _allow(ruleset, path)
+            _allow_reading(ruleset, path)
         return _call(_RESTRICT_SELF, ruleset, 0) == 0
     finally:
         os.close(ruleset)
 
 
-def _allow(ruleset: int, path: Path) -> None:
+def _allow_reading(ruleset: int, path: Path) -> None:
+    """Add a rule for a file, or a folder and all below it; ignore a missing path."""
     try:
-        found = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
     except OSError:
         return
     try:
         access = _READ_FILE | (_READ_DIRECTORY if path.is_dir() else 0)
-        rule = ctypes.create_string_buffer(struct.pack("=Qi", access, found), 12)
+        rule = ctypes.create_string_buffer(struct.pack("=Qi", access, descriptor), 12)
         _call(_ADD_RULE, ruleset, _PATH_BENEATH, ctypes.addressof(rule), 0)
     finally:
-        os.close(found)
+        os.close(descriptor)
 
 
 def _call(number: int, *arguments: int) -> int:
+    """Make a system call and return its result, which is -1 if it failed."""
     libc = ctypes.CDLL(None, use_errno=True)
     result: int = libc.syscall(
         ctypes.c_long(number), *(ctypes.c_long(value) for value in arguments)

@@ -212,7 +212,7 @@ _DENIED_FCNTLS = (8, 10, 15)
 
 
 def is_supported() -> bool:
-    """True if the kernel and the architecture support the filter."""
+    """Return whether the kernel and the architecture support the filter."""
     if platform.machine() not in _MACHINES:
         return False
     libc = ctypes.CDLL(None, use_errno=True)
@@ -231,7 +231,7 @@ def deny_system_calls(*, may_open_files: bool) -> bool:
     machine = _MACHINES.get(platform.machine())
     if machine is None:
         return False
-    program = _program(*machine, os.getpid(), may_open_files=may_open_files)
+    program = _build_program(*machine, os.getpid(), may_open_files=may_open_files)
     code = ctypes.create_string_buffer(program, len(program))
     address = ctypes.addressof(code)
     # struct sock_fprog: the number of instructions, padding, and their address.
@@ -247,7 +247,7 @@ def deny_system_calls(*, may_open_files: bool) -> bool:
     return status == 0
 
 
-def _program(
+def _build_program(
     column: int, architecture: int, pid: int, *, may_open_files: bool
 ) -> bytes:
     """Return the filter as a BPF program.
@@ -310,6 +310,7 @@ def _rule(number: int | None, instructions: list[bytes]) -> list[bytes]:
 
 
 def _argument(index: int, *, upper: bool = False) -> bytes:
+    """Return the instruction that loads the lower or upper half of an argument."""
     return _instruction(_LOAD, _ARGUMENTS + 8 * index + 4 * upper)
 
 

@@ -60,7 +60,10 @@ class MessageWriter:
         return Message(structure, text, self._blobs, self._descriptors)
 
     def write(self, value: Any, hint: Any, depth: int = 0) -> Any:
-        """Return `value` as JSON. Raises WireError if it is not of type `hint`."""
+        """Return the structure of `value`, and collect its strings and blobs.
+
+        Raises WireError if the value is not of type `hint`.
+        """
         _check_depth(depth)
         hint, is_optional = _without_none(hint)
         if value is None and (is_optional or hint is Any):
@@ -141,43 +144,43 @@ class MessageReader:
         self._descriptors = message.descriptors
 
     def finish(self) -> None:
-        """Raise WireError if text or blobs are left over."""
+        """Raise WireError if there are strings or blobs that were not read."""
         if self._at != len(self._text) or next(self._blobs, None) is not None:
             raise WireError("the message has data that its structure does not refer to")
 
-    def read(self, found: Any, hint: Any, depth: int = 0) -> Any:
-        """Return the value of type `hint` whose JSON is `found`.
+    def read(self, structure: Any, hint: Any, depth: int = 0) -> Any:
+        """Return the value of type `hint` whose part of the structure is `structure`.
 
         Raises WireError if it is not of that type.
         """
         _check_depth(depth)
         hint, is_optional = _without_none(hint)
-        if found is None and (is_optional or hint in (Any, types.NoneType)):
+        if structure is None and (is_optional or hint in (Any, types.NoneType)):
             return None
         if hint is Any:
-            return found
+            return structure
         if hint is Descriptor:
-            return self._read_descriptor(_check_int(found))
+            return self._read_descriptor(_check_int(structure))
         if hint is str:
-            return self._read_text(_check_int(found))
+            return self._read_text(_check_int(structure))
         if hint is bytes:
-            return self._read_blob(_check_int(found))
+            return self._read_blob(_check_int(structure))
         if hint is bool:
-            return _check_type(found, bool)
+            return _check_type(structure, bool)
         if hint is int:
-            return _check_int(found)
+            return _check_int(structure)
         if hint is float:
-            return _check_float(found)
+            return _check_float(structure)
         if _is_subclass(hint, enum.Enum):
-            member = hint.__members__.get(_check_type(found, str))
+            member = hint.__members__.get(_check_type(structure, str))
             return _check_type(member, hint)
         if dataclasses.is_dataclass(hint):
-            return self._read_dataclass(found, typing.cast("type", hint), depth)
+            return self._read_dataclass(structure, typing.cast("type", hint), depth)
         origin, kinds = typing.get_origin(hint), typing.get_args(hint)
         if origin is dict and kinds[0] is str:
-            return self._read_dict(found, kinds[1], depth)
+            return self._read_dict(structure, kinds[1], depth)
         if origin in (tuple, list):
-            pairs = _pair(_check_type(found, list), origin, kinds)
+            pairs = _pair(_check_type(structure, list), origin, kinds)
             return origin([self.read(item, kind, depth + 1) for item, kind in pairs])
         raise WireError(f"{hint} cannot be received")
 
@@ -203,9 +206,9 @@ class MessageReader:
             raise WireError("a file descriptor is missing")
         return self._descriptors[index]
 
-    def _read_dict(self, found: Any, kind: Any, depth: int) -> dict[str, Any]:
+    def _read_dict(self, structure: Any, kind: Any, depth: int) -> dict[str, Any]:
         table: dict[str, Any] = {}
-        for pair in _check_type(found, list):
+        for pair in _check_type(structure, list):
             if len(_check_type(pair, list)) != 2:
                 raise WireError("an item of a dictionary is not a pair")
             key = self._read_text(_check_int(pair[0]))
@@ -214,13 +217,13 @@ class MessageReader:
             table[key] = self.read(pair[1], kind, depth + 1)
         return table
 
-    def _read_dataclass(self, found: Any, hint: type, depth: int) -> Any:
+    def _read_dataclass(self, structure: Any, hint: type, depth: int) -> Any:
         fields = _fields(hint)
-        if len(_check_type(found, list)) != len(fields):
+        if len(_check_type(structure, list)) != len(fields):
             raise WireError(f"{hint.__name__} must have {len(fields)} fields")
         values = {
             name: self.read(item, kind, depth + 1)
-            for item, (name, kind) in zip(found, fields, strict=True)
+            for item, (name, kind) in zip(structure, fields, strict=True)
         }
         try:
             return hint(**values)

@@ -73,6 +73,7 @@ class Buckets:
 
 
 def _parse_place(entry: str) -> tuple[str, str]:
+    """Return bucket and prefix of an entry; raise ModelLoadError if it is invalid."""
     bucket, _, prefix = entry.removeprefix(SCHEME).partition("/")
     prefix = prefix.strip("/")
     is_plain = {".", "..", ""}.isdisjoint(prefix.split("/")) or not prefix
@@ -89,7 +90,7 @@ def _is_bucket(name: str) -> bool:
 
 
 def is_key(key: str) -> bool:
-    """Return whether S3 allows a key, and whether it is safe to log."""
+    """Return whether S3 allows the key and it is safe to log."""
     try:
         num_bytes = len(key.encode())
     except UnicodeEncodeError:  # half of a surrogate pair

@@ -34,15 +34,15 @@ def is_gzip(head: bytes | bytearray | memoryview) -> bool:
 def is_gzip_encoding(content_encoding: str | None, ignored: Iterable[str] = ()) -> bool:
     """Return whether a Content-Encoding header names gzip.
 
-    `ignored` are names to skip. Raises UnsupportedMediaTypeError for any other coding,
-    and for more than one.
+    `identity` and the names in `ignored` are skipped. Raises UnsupportedMediaTypeError
+    for any other coding, and for more than one.
     """
     names = [name.strip().lower() for name in (content_encoding or "").split(",")]
-    left = [name for name in names if name not in ("", "identity", *ignored)]
-    if not left:
+    codings = [name for name in names if name not in ("", "identity", *ignored)]
+    if not codings:
         return False
-    if len(left) > 1 or left[0] not in _GZIP_NAMES:
-        shown = "".join(c for c in ", ".join(left)[:60] if " " <= c <= "~")
+    if len(codings) > 1 or codings[0] not in _GZIP_NAMES:
+        shown = "".join(c for c in ", ".join(codings)[:60] if " " <= c <= "~")
         raise UnsupportedMediaTypeError(
             f"the content encoding {shown} is not supported: compress the document "
             "once with gzip, or not at all"
@@ -62,19 +62,19 @@ def gunzip(
     num_left = max_bytes
     num_members = 1
     member = zlib.decompressobj(_WITH_HEADER)
-    is_over = False
-    for piece in _split(pieces):
+    has_member_ended = False
+    for piece in _split_input(pieces):
         rest: bytes = bytes(piece)
         while rest:
-            if is_over and not (rest := rest.lstrip(b"\0")):
+            if has_member_ended and not (rest := rest.lstrip(b"\0")):
                 break  # some tools pad the last block with zeros
-            if is_over:
+            if has_member_ended:
                 num_members += 1
                 if num_members > MAX_MEMBERS:
                     raise RequestError(
                         f"{subject} consists of more than {MAX_MEMBERS:,} gzip members"
                     )
-                member, is_over = zlib.decompressobj(_WITH_HEADER), False
+                member, has_member_ended = zlib.decompressobj(_WITH_HEADER), False
             try:
                 content = member.decompress(rest, min(_OUTPUT_BYTES, num_left + 1))
             except zlib.error as error:
@@ -87,16 +87,16 @@ def gunzip(
                 )
             if content:
                 yield content
-            is_over = member.eof
-            rest = member.unused_data if is_over else member.unconsumed_tail
-    if not is_over:
+            has_member_ended = member.eof
+            rest = member.unused_data if has_member_ended else member.unconsumed_tail
+    if not has_member_ended:
         raise RequestError(f"{subject} is truncated gzip data")
 
 
-def _split(
+def _split_input(
     pieces: Iterable[bytes | bytearray | memoryview],
 ) -> Iterator[memoryview]:
     for piece in pieces:
         view = memoryview(piece)
-        for at in range(0, len(view), _INPUT_BYTES):
-            yield view[at : at + _INPUT_BYTES]
+        for start in range(0, len(view), _INPUT_BYTES):
+            yield view[start : start + _INPUT_BYTES]

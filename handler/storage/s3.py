@@ -86,24 +86,32 @@ class ObjectReader:
         self._lock = threading.Lock()
         self._cached_client: Any = None
 
-    def head(self, address: Address, should_stop: Stop) -> Head:
+    def read_head(self, address: Address, should_stop: Stop) -> Head:
         """Return the head of an object; raise HandlerError if it cannot be read."""
         answer = self._run(address, should_stop, lambda: self._request_head(address))
         return Head(
             answer["ContentLength"], answer["ETag"], answer.get("ContentEncoding", "")
         )
 
-    def content(self, address: Address, max_bytes: int, should_stop: Stop) -> bytes:
-        """Return the content of an object of at most `max_bytes`, in memory."""
+    def read_content(
+        self, address: Address, max_bytes: int, should_stop: Stop
+    ) -> bytes:
+        """Return the content of an object.
+
+        Raises StorageError above `max_bytes`, and the HandlerError of a failed request.
+        """
         answer = self._call_operation(address, should_stop, "get_object")
         with contextlib.closing(answer["Body"]) as body:
             if answer["ContentLength"] > max_bytes:
                 raise StorageError(f"{address} has more than {max_bytes:,} bytes")
             return bytes(self._run(address, should_stop, body.read))
 
-    def names(self, address: Address, should_stop: Stop) -> Mapping[str, Head]:
-        """Return the heads of the objects directly below a prefix, by the rest of the
-        key."""
+    def list_heads(self, address: Address, should_stop: Stop) -> Mapping[str, Head]:
+        """Return the heads of all objects directly below a prefix.
+
+        The keys of the dictionary are the objects' keys without the prefix. Raises
+        HandlerError if they cannot be listed.
+        """
 
         def list_objects() -> dict[str, Head]:
             pages = self._client().get_paginator("list_objects_v2")
@@ -118,11 +126,11 @@ class ObjectReader:
         heads: dict[str, Head] = self._run(address, should_stop, list_objects)
         return heads
 
-    def parts(self, head: Head) -> range:
-        """Return the numbers of an object's parts."""
+    def part_numbers(self, head: Head) -> range:
+        """Return the numbers of an object's parts, from 0."""
         return range(-(-head.size // self.part_bytes))
 
-    def read(
+    def download(
         self,
         address: Address,
         head: Head,
@@ -130,16 +138,17 @@ class ObjectReader:
         should_stop: Stop,
         *,
         parts: Iterable[int] | None = None,
-        has_part: Callable[[int], None] = lambda number: None,
+        on_part: Callable[[int], None] = lambda number: None,
     ) -> None:
         """Write an object, or some of its parts, at their positions in a file.
 
-        `has_part` is called with the number of each part that is written. Raises the
+        `parts` are the numbers of the parts to download; None: all. `on_part` is called
+        with the number of each part that is written. Raises the
         error that `should_stop` returns, DocumentChangedError if the object was
         replaced, or the HandlerError for an error response of S3.
         """
-        numbers = iter(self.parts(head) if parts is None else parts)
-        is_over = threading.Event()
+        numbers = iter(self.part_numbers(head) if parts is None else parts)
+        is_stopped = threading.Event()
         # Each part has its own descriptor. Otherwise, while a thread waits for S3, the
         # caller may close the file, and its number be reused for another file.
         running: dict[Future[None], tuple[int, int]] = {}
@@ -150,7 +159,7 @@ class ObjectReader:
                         break
                     copy = os.dup(descriptor)
                     future = self._threads.submit(
-                        self._read_part, address, head, number, copy, is_over
+                        self._read_part, address, head, number, copy, is_stopped
                     )
                     running[future] = (number, copy)
                 if not running:
@@ -158,9 +167,9 @@ class ObjectReader:
                 for future in _wait_for_any(running, should_stop):
                     number, _ = running.pop(future)
                     future.result()
-                    has_part(number)
+                    on_part(number)
         finally:
-            is_over.set()
+            is_stopped.set()
             for future, (_, copy) in running.items():
                 if future.cancel():
                     os.close(copy)
@@ -177,30 +186,37 @@ class ObjectReader:
         head: Head,
         number: int,
         descriptor: int,
-        is_over: threading.Event,
+        is_stopped: threading.Event,
     ) -> None:
+        """Write a part into the file, unless `is_stopped` is set; close `descriptor`.
+
+        A response that breaks off is resumed where it ended.
+        """
         at = number * self.part_bytes
         end = min(at + self.part_bytes, head.size)
         num_failures = 0
         try:
             while at < end:
                 try:
-                    for chunk in self._chunks(address, head, at, end):
-                        if is_over.is_set():
+                    for chunk in self._stream_range(address, head, at, end):
+                        if is_stopped.is_set():
                             return
                         at += _write_at(descriptor, chunk, at)
                 except _BrokenOffError as broken:
                     num_failures += 1
-                    if num_failures == MAX_ATTEMPTS or is_over.wait(num_failures):
+                    if num_failures == MAX_ATTEMPTS or is_stopped.wait(num_failures):
                         raise translate_error(broken.reason, address) from broken
         finally:
             os.close(descriptor)
 
-    def _chunks(
+    def _stream_range(
         self, address: Address, head: Head, start: int, end: int
     ) -> Iterator[bytes]:
-        """Yield the bytes from `start` to `end`; raise _BrokenOffError if they end
-        early."""
+        """Yield the bytes from `start` to `end`.
+
+        Raises _BrokenOffError if the response ends early, and the HandlerError of a
+        failed request.
+        """
         try:
             answer = self._client().get_object(
                 Bucket=address.bucket,
@@ -295,7 +311,10 @@ class ObjectReader:
 def _wait_for_any(
     futures: Iterable[Future[Any]], should_stop: Stop
 ) -> set[Future[Any]]:
-    """Wait for a future to finish; raise the error that `should_stop` returns."""
+    """Wait until a future has finished and return the finished ones.
+
+    Raises the error that `should_stop` returns.
+    """
     while True:
         if (reason := should_stop()) is not None:
             raise reason
@@ -305,16 +324,21 @@ def _wait_for_any(
 
 
 def _status_of(error: Exception) -> int:
+    """Return the HTTP status of an error of boto3, or 0 if it has none."""
     response = getattr(error, "response", None) or {}
     return int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
 
 
-def _write_at(descriptor: int, chunk: bytes, at: int) -> int:
+def _write_at(descriptor: int, chunk: bytes, position: int) -> int:
+    """Write a chunk at a position of a file and return its size.
+
+    Raises OverloadedError if the disk is full.
+    """
     num_written = 0
     try:
         while num_written < len(chunk):
             num_written += os.pwrite(
-                descriptor, memoryview(chunk)[num_written:], at + num_written
+                descriptor, memoryview(chunk)[num_written:], position + num_written
             )
     except OSError as error:
         raise OverloadedError(

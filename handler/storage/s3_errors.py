@@ -18,7 +18,7 @@ from handler.storage.addresses import Address
 
 __all__ = ["translate_error"]
 
-_NO_WAY = (
+_NO_NETWORK_ADVICE = (
     "a container with network isolation, or in a VPC without an endpoint for S3, "
     "cannot reach it: send the document itself, or change the network"
 )
@@ -44,8 +44,8 @@ def translate_error(error: Exception, address: Address) -> HandlerError:
     """Return the error of the service for an error of boto3.
 
     The detail never contains S3's message, which may name the owner of the credentials,
-    nor the address of a proxy, which may contain a password. Any other exception is
-    raised again.
+    nor the address of a proxy, which may contain a password. Raises an exception that
+    is not one of boto3 again.
     """
     from botocore import exceptions
 
@@ -61,7 +61,7 @@ def translate_error(error: Exception, address: Address) -> HandlerError:
         ):
             return StorageError(
                 "there are no AWS credentials to read S3: the endpoint needs an "
-                f"execution role; {_NO_WAY}"
+                f"execution role; {_NO_NETWORK_ADVICE}"
             )
         case exceptions.ProxyConnectionError():
             return StorageError(
@@ -81,7 +81,7 @@ def translate_error(error: Exception, address: Address) -> HandlerError:
                 "drop the traffic"
             )
         case exceptions.EndpointConnectionError():
-            return StorageError(f"S3 cannot be reached: {_NO_WAY}")
+            return StorageError(f"S3 cannot be reached: {_NO_NETWORK_ADVICE}")
         case exceptions.HTTPClientError() | exceptions.IncompleteReadError():
             return StorageError(
                 f"the connection to S3 was lost or timed out while {address} was read: "
@@ -152,10 +152,10 @@ def _archived_error(response: Mapping[str, Any], address: Address) -> HandlerErr
         str(response.get(name) or error.get(name) or "").upper()
         for name in ("StorageClass", "AccessTier")
     ]
-    known = [kind for kind in kinds if re.fullmatch("[A-Z_]{1,40}", kind)]
-    where = f" ({', '.join(known)})" if known else ""
+    classes = [kind for kind in kinds if re.fullmatch("[A-Z_]{1,40}", kind)]
+    shown = f" ({', '.join(classes)})" if classes else ""
     return DocumentForbiddenError(
-        f"{address} is archived{where}: restore it first, with aws s3api restore-object"
+        f"{address} is archived{shown}: restore it first, with aws s3api restore-object"
     )
 
 

@@ -15,7 +15,7 @@ __all__ = ["Spool"]
 
 logger = logging.getLogger(__name__)
 
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Spool:
@@ -66,7 +66,7 @@ class Spool:
         return os.fstat(self.descriptor).st_size
 
     def write(self, content: bytes | bytearray | memoryview) -> None:
-        """Append `content`."""
+        """Append `content`; raise OverloadedError if the disk is full."""
         try:
             view = memoryview(content)
             while view:
@@ -85,6 +85,7 @@ class Spool:
             raise _translate_error(error, num_bytes) from error
 
     def close(self) -> None:
+        """Close both descriptors, which deletes the file; a second call is harmless."""
         if self._read_only is not None:
             os.close(self._read_only)
             self._read_only = None
@@ -92,7 +93,11 @@ class Spool:
 
 
 def _translate_error(error: OSError, num_bytes: int) -> Exception:
-    if error.errno in _FULL:
+    """Return an OverloadedError for a shortage, or the error itself for another one.
+
+    A lack of file descriptors is also logged.
+    """
+    if error.errno in _DISK_FULL:
         return OverloadedError(
             f"the disk has too little space for a document of {num_bytes:,} bytes now"
         )

@@ -1,4 +1,4 @@
-"""Check the files of a checkpoint before its weights are read.
+"""Check of the files of a checkpoint before its weights are read.
 
 A safetensors file begins with eight bytes that hold the length of a JSON header. The
 header gives the type, shape and position of every tensor; the tensors follow it without
@@ -44,26 +44,29 @@ def check_checkpoint(folder: Path) -> None:
     there. Raises ModelLoadError with the file's name and what to do.
     """
     _check_sizes(folder)
-    owners: dict[str, str] = {}
+    file_names: dict[str, str] = {}
     for name, index in _list_files(folder).items():
         header = read_header(folder / name)
         for tensor in header:
-            if tensor in owners:
+            if tensor in file_names:
                 raise ModelLoadError(
-                    f"{folder} has the tensor {tensor} in {owners[tensor]} and in "
+                    f"{folder} has the tensor {tensor} in {file_names[tensor]} and in "
                     f"{name}: remove the file that belongs to another checkpoint, or "
                     f"{REMEDY}"
                 )
-            owners[tensor] = name
-        if absent := sorted(index - header.keys()):
+            file_names[tensor] = name
+        if missing := sorted(index - header.keys()):
             raise ModelLoadError(
-                f"{folder / name} does not hold {absent[0]}, which {INDEX} assigns "
+                f"{folder / name} does not hold {missing[0]}, which {INDEX} assigns "
                 f"to it: {REMEDY}"
             )
 
 
 def read_tensor_names(folder: Path) -> list[str]:
-    """Return the names of all tensors that the files in `folder` hold."""
+    """Return the names of all tensors that the files in `folder` hold.
+
+    Raises ModelLoadError if a file cannot be read or is invalid.
+    """
     return [n for file in _list_files(folder) for n in read_header(folder / file)]
 
 
@@ -107,19 +110,24 @@ def read_header(path: Path) -> Mapping[str, Any]:
         raise ModelLoadError(
             f"{path} has a corrupt header ({error}): {REMEDY}"
         ) from error
-    whole = LENGTH_BYTES + length + num_bytes
-    if size < whole:
+    num_expected = LENGTH_BYTES + length + num_bytes
+    if size < num_expected:
         raise ModelLoadError(
-            f"{path} is truncated: it has {size:,} of {whole:,} bytes; {REMEDY}"
+            f"{path} is truncated: it has {size:,} of {num_expected:,} bytes; {REMEDY}"
         )
-    if size > whole:
+    if size > num_expected:
         raise ModelLoadError(
-            f"{path} has {size:,} bytes, but its header describes {whole:,}: {REMEDY}"
+            f"{path} has {size:,} bytes, but its header describes {num_expected:,}: "
+            f"{REMEDY}"
         )
     return header  # type: ignore[no-any-return]
 
 
 def _check_sizes(folder: Path) -> None:
+    """Raise ModelLoadError if a model file differs from the manifest in the folder.
+
+    Does nothing without a manifest.
+    """
     path = folder / MANIFEST
     if not path.is_file():
         return
@@ -137,15 +145,19 @@ def _check_sizes(folder: Path) -> None:
             raise ModelLoadError(
                 f"{file} is missing, but {MANIFEST} names it: {REMEDY}"
             )
-        if (found := file.stat().st_size) != size:
+        if (num_bytes := file.stat().st_size) != size:
             raise ModelLoadError(
-                f"{file} has {found:,} bytes, but {MANIFEST} lists {size:,}: "
+                f"{file} has {num_bytes:,} bytes, but {MANIFEST} lists {size:,}: "
                 f"{REMEDY}, or remove the manifest if the change is yours"
             )
 
 
 def _list_files(folder: Path) -> Mapping[str, frozenset[str]]:
-    """Return the files that transformers loads, with their tensors in the index."""
+    """Return the files that transformers loads, with their tensors in the index.
+
+    A single file has no index, and therefore an empty set. Raises ModelLoadError if
+    files are missing or the index is invalid.
+    """
     if (folder / SINGLE_FILE).is_file():
         return {SINGLE_FILE: frozenset()}
     path = folder / INDEX

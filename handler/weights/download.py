@@ -142,16 +142,17 @@ class _PartsRecord:
     def __init__(self, path: Path, num_parts: int) -> None:
         self._path = path
         try:
-            known = path.read_bytes()
+            flags = path.read_bytes()
         except FileNotFoundError:
-            known = b""
-        if len(known) != num_parts:
-            known = bytes(num_parts)
-            path.write_bytes(known)
-        self.missing = [number for number, flag in enumerate(known) if not flag]
-        self.num_known = num_parts - len(self.missing)
+            flags = b""
+        if len(flags) != num_parts:
+            flags = bytes(num_parts)
+            path.write_bytes(flags)
+        self.missing = [number for number, flag in enumerate(flags) if not flag]
+        self.num_finished = num_parts - len(self.missing)
 
     def add(self, number: int) -> None:
+        """Record in the file that a part has been written."""
         with self._path.open("r+b", buffering=0) as file:
             file.seek(number)
             file.write(b"\1")
@@ -178,7 +179,8 @@ class _Download:
         """Download the parts of a file that are missing into its partial file.
 
         Returns the partial file's path and a future of its SHA-256. The future is None
-        if the expected hash is unknown.
+        if the expected hash is unknown. Raises HandlerError if a part cannot be
+        downloaded.
         """
         partial = self._folder / f".{file.name}.partial"
         head = Head(file.size, file.etag)
@@ -186,9 +188,11 @@ class _Download:
             # The record of finished parts belongs to another file.
             _parts_path(partial).unlink(missing_ok=True)
         part_bytes = self._objects.part_bytes
-        parts = _PartsRecord(_parts_path(partial), len(self._objects.parts(head)))
+        parts = _PartsRecord(
+            _parts_path(partial), len(self._objects.part_numbers(head))
+        )
         self._progress.add(
-            min(parts.num_known * part_bytes, file.size), is_resumed=True
+            min(parts.num_finished * part_bytes, file.size), is_resumed=True
         )
         with partial.open("ab") as target:
             target.truncate(file.size)
@@ -198,7 +202,7 @@ class _Download:
         digest = None
         descriptor = os.open(partial, os.O_WRONLY)
 
-        def has_part(number: int) -> None:
+        def on_part(number: int) -> None:
             parts.add(number)
             hashing.add(number)
             self._progress.add(min(part_bytes, file.size - number * part_bytes))
@@ -206,13 +210,13 @@ class _Download:
         try:
             if file.sha256 is not None:
                 digest = self._hashers.submit(hashing.run)
-            self._objects.read(
+            self._objects.download(
                 _address(self._staged, file),
                 head,
                 descriptor,
                 never_stop,
                 parts=parts.missing,
-                has_part=has_part,
+                on_part=on_part,
             )
         except BaseException:
             hashing.abandon()
@@ -224,10 +228,11 @@ class _Download:
     def finish(
         self, file: StagedFile, partial: Path, digest: Future[str | None] | None
     ) -> None:
-        """Compare the hash with the manifest and rename the partial file.
+        """Wait for the hash, compare it with the manifest and rename the partial file.
 
         A wrong file is fetched once more from the start, because the machine may have
-        crashed before all recorded parts were on disk.
+        crashed before all recorded parts were on disk. Raises ModelLoadError if it is
+        wrong again.
         """
         if digest is not None and digest.result() != file.sha256:
             logger.warning("weights wrong, fetched again", extra={"file": file.name})
@@ -260,8 +265,8 @@ def _is_complete(folder: Path, file: StagedFile) -> bool:
         # Compare hashes: a file that was staged with an invalid header would otherwise
         # be downloaded at every start.
         with path.open("rb") as content:
-            found = hashlib.file_digest(content, "sha256").hexdigest()
-        if file.sha256 not in (None, found):
+            sha256 = hashlib.file_digest(content, "sha256").hexdigest()
+        if file.sha256 not in (None, sha256):
             logger.warning("weights damaged", extra={"reason": error.detail})
             return False
     return True
@@ -280,18 +285,19 @@ def _write_manifest(staged: StagedWeights, folder: Path) -> None:
 def _check_disk_space(
     staged: StagedWeights, missing: list[StagedFile], folder: Path
 ) -> None:
-    needed = sum(file.size for file in missing)
-    here = sum(
+    """Raise ModelLoadError if the disk has too little space for the missing files."""
+    needed_bytes = sum(file.size for file in missing)
+    partial_bytes = sum(
         path.stat().st_blocks * 512
         for file in missing
         if (path := folder / f".{file.name}.partial").is_file()
     )
-    free = shutil.disk_usage(folder).free
-    if needed and needed - here + SPARE_BYTES > free:
+    free_bytes = shutil.disk_usage(folder).free
+    if needed_bytes and needed_bytes - partial_bytes + SPARE_BYTES > free_bytes:
         raise ModelLoadError(
-            f"{staged.prefix} needs {needed - here:,} bytes in {folder.parent}, where "
-            f"{free:,} are free: use a larger disk, or set CHANDRA_CACHE_DIR to a "
-            "folder on another one"
+            f"{staged.prefix} needs {needed_bytes - partial_bytes:,} bytes in "
+            f"{folder.parent}, where {free_bytes:,} are free: use a larger disk, or "
+            "set CHANDRA_CACHE_DIR to a folder on another one"
         )
 
 

@@ -1,4 +1,4 @@
-"""Check transformers' report about a checkpoint that it has loaded.
+"""Check of transformers' report about a checkpoint that it has loaded.
 
 transformers fills tensors that are missing or have another shape with random values,
 and continues. A model with one random layer answers every page with noise.
@@ -61,12 +61,12 @@ def check_report(
         },
     )
     if mismatched:
-        name, found, expected = mismatched[0]
+        name, shape, expected_shape = mismatched[0]
         others = f" ({len(mismatched)} tensors differ)" if mismatched[1:] else ""
         raise ModelLoadError(
-            f"{path} has {name} with the shape {list(found)}, but its config.json "
-            f"describes {list(expected)}{others}: the config.json belongs to other "
-            "weights; copy or stage both again"
+            f"{path} has {name} with the shape {list(shape)}, but its config.json "
+            f"describes {list(expected_shape)}{others}: the config.json belongs to "
+            "other weights; copy or stage both again"
         )
     if missing:
         hint = (
@@ -86,7 +86,8 @@ def check_report(
 def log_library_warnings() -> Iterator[list[str]]:
     """Send transformers' warnings, including its loading report, to our log.
 
-    Yields a list that receives the warnings' text.
+    While the context is active, they do not reach the handlers of transformers' logger.
+    Yields a list that receives the text of each different warning.
     """
     library = logging.getLogger(LIBRARY)
     collector = _WarningCollector()

@@ -71,16 +71,17 @@ def find_staged_weights(
 ) -> StagedWeights:
     """Return the weights to download from a prefix.
 
-    `is_included` selects files by their names. Files in folders below the prefix belong
+    `is_included` selects files by their names. Without a manifest, all of them are
+    returned, and a warning is logged. Files in folders below the prefix belong
     to other models and are ignored. Raises ModelLoadError if the manifest is invalid,
     or if a file is missing or has another size than the manifest says.
     """
     heads = {
         name: head
-        for name, head in objects.names(prefix, never_stop).items()
+        for name, head in objects.list_heads(prefix, never_stop).items()
         if is_included(name) and "/" not in name and not name.startswith(".")
     }
-    manifest = _manifest(objects, prefix)
+    manifest = _read_manifest(objects, prefix)
     if manifest is None:
         logger.warning(
             "weights without a manifest: nothing says what they should be",
@@ -95,9 +96,9 @@ def find_staged_weights(
             continue
         head = heads.get(name)
         if head is None or head.size != size:
-            there = "is missing" if head is None else f"has {head.size:,} bytes"
+            problem = "is missing" if head is None else f"has {head.size:,} bytes"
             raise ModelLoadError(
-                f"{prefix}{name} {there}, but {MANIFEST} says {size:,} bytes: "
+                f"{prefix}{name} {problem}, but {MANIFEST} says {size:,} bytes: "
                 "stage the weights again"
             )
         files.append(StagedFile(name, size, head.etag, sha256))
@@ -120,8 +121,11 @@ def format_manifest(
     return json.dumps(manifest, indent=2) + "\n"
 
 
-def parse_manifest(content: bytes, where: str) -> Mapping[str, Any]:
-    """Return the manifest in `content`; raise ModelLoadError if it is invalid."""
+def parse_manifest(content: bytes, location: str) -> Mapping[str, Any]:
+    """Return the manifest in `content`; raise ModelLoadError if it is invalid.
+
+    `location` names the manifest in the error.
+    """
     try:
         manifest = json.loads(content)
         for name in ("model", "revision"):
@@ -137,16 +141,19 @@ def parse_manifest(content: bytes, where: str) -> Mapping[str, Any]:
                 raise ValueError
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ModelLoadError(
-            f"{where} is not a valid weights manifest: stage the weights again"
+            f"{location} is not a valid weights manifest: stage the weights again"
         ) from error
     return manifest  # type: ignore[no-any-return]
 
 
-def _manifest(objects: ObjectReader, prefix: Address) -> Mapping[str, Any] | None:
-    """Return the manifest at a prefix, or None if it has no manifest."""
+def _read_manifest(objects: ObjectReader, prefix: Address) -> Mapping[str, Any] | None:
+    """Return the manifest at a prefix, or None if it has no manifest.
+
+    Raises ModelLoadError if the manifest is invalid.
+    """
     address = Address(prefix.bucket, prefix.key + MANIFEST)
     try:
-        content = objects.content(address, MAX_MANIFEST_BYTES, never_stop)
+        content = objects.read_content(address, MAX_MANIFEST_BYTES, never_stop)
     except DocumentNotFoundError:
         return None
     return parse_manifest(content, str(address))

@@ -22,7 +22,10 @@ NOWHERE = Path(os.devnull)
 
 
 class ReadAhead:
-    """Background threads that read files in the order in which they are loaded."""
+    """Background threads that read files in the order in which they are loaded.
+
+    They start at once. A file that cannot be read is skipped without an error.
+    """
 
     def __init__(self, files: Sequence[Path], num_threads: int = NUM_THREADS) -> None:
         self._parts = iter(
@@ -36,7 +39,7 @@ class ReadAhead:
         self._is_cancelled = False
         self._num_bytes = 0
         self.started = time.monotonic()
-        self._ended = self.started
+        self._ended_at = self.started
         self._threads = [
             threading.Thread(target=self._run, daemon=True) for _ in range(num_threads)
         ]
@@ -47,7 +50,7 @@ class ReadAhead:
         """Wait for the end; return the bytes read and the seconds that this took."""
         for thread in self._threads:
             thread.join()
-        return self._num_bytes, self._ended - self.started
+        return self._num_bytes, self._ended_at - self.started
 
     def cancel(self) -> None:
         """Start no further part. Parts that are being read are finished."""
@@ -59,13 +62,13 @@ class ReadAhead:
                 part = next(self._parts, None)
             if part is None:
                 return
-            num_bytes = _read(*part)
+            num_bytes = _read_part(*part)
             with self._lock:
                 self._num_bytes += num_bytes
-                self._ended = time.monotonic()
+                self._ended_at = time.monotonic()
 
 
-def _read(file: Path, start: int) -> int:
+def _read_part(file: Path, start: int) -> int:
     """Read one part and return its size in bytes.
 
     Stops at the first failure without an error, because the loader reports it.
@@ -76,15 +79,15 @@ def _read(file: Path, start: int) -> int:
             # sendfile copies nothing into this process and runs without Python between
             # two pieces.
             while num_bytes < PART_BYTES:
-                sent = os.sendfile(
+                num_sent = os.sendfile(
                     nowhere.fileno(),
                     source.fileno(),
                     start + num_bytes,
                     PART_BYTES - num_bytes,
                 )
-                if not sent:
+                if not num_sent:
                     break
-                num_bytes += sent
+                num_bytes += num_sent
     except OSError:
         pass
     return num_bytes

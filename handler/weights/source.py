@@ -118,9 +118,10 @@ def find_source(
 def fetch(source: Source, settings: EngineSettings, cache: Path) -> LocalWeights:
     """Download the weights if necessary, and check their sizes and headers.
 
-    Weights from S3 are stored in `cache`; the hub's client has a cache of its own.
-    Raises ModelLoadError if the download fails, or if files are incomplete or do not
-    belong to a known profile.
+    Weights from S3 are stored in `cache`; the hub's client has a cache of its own. The
+    result is logged, and so is a warning if the revision is a branch of the hub. Raises
+    ModelLoadError if the download fails, or if files are incomplete or do not belong to
+    a known profile.
     """
     started = time.monotonic()
     revision = source.revision
@@ -161,6 +162,7 @@ def fetch(source: Source, settings: EngineSettings, cache: Path) -> LocalWeights
 
 
 def _read_config(path: Path) -> Mapping[str, Any]:
+    """Return config.json of a folder; raise ModelLoadError if it is no JSON object."""
     try:
         config = json.loads((path / "config.json").read_text())
     except (OSError, ValueError) as error:
@@ -173,7 +175,10 @@ def _read_config(path: Path) -> Mapping[str, Any]:
 def _choose_profile(
     config: Mapping[str, Any], settings: EngineSettings, model_id: str
 ) -> Profile:
-    """Return the configured profile, else the weights' own, else one of their type."""
+    """Return the configured profile, else the weights' own, else one of their type.
+
+    Raises ModelLoadError if there is none, or if it is for another type of model.
+    """
     model_type = config.get("model_type")
     name = settings.model_profile or config.get("chandra_profile")
     if name is not None and not isinstance(name, str):
@@ -204,7 +209,8 @@ def _choose_profile(
 def _fetch_from_hub(source: Source) -> tuple[Path, str]:
     """Download a snapshot of one commit; return its folder and the commit.
 
-    A branch, or no revision, is resolved to its current commit first.
+    A branch, or no revision, is resolved to its current commit first, which is logged
+    as a warning. Raises ModelLoadError.
     """
     from huggingface_hub import HfApi, snapshot_download
 
@@ -234,7 +240,8 @@ def _fetch_from_s3(uri: str, cache: Path) -> _FetchedFolder:
     """Download the weights; return their folder, and the manifest's model and revision.
 
     Files that are already in the folder are not downloaded again. If S3 cannot be read,
-    returns the weights that were last downloaded from `uri`.
+    returns the weights that were last downloaded from `uri`. Raises ModelLoadError if
+    there are none, and for any other failure.
     """
     parts = urlsplit(uri)
     prefix = f"{key}/" if (key := parts.path.strip("/")) else ""
@@ -278,6 +285,7 @@ def _read_last_fetch(uri: str, cache: Path) -> _FetchedFolder | None:
 
 
 def _record_fetch(uri: str, cache: Path, fetched: _FetchedFolder) -> None:
+    """Write the result of a complete download for `_read_last_fetch`."""
     folder, *names = fetched
     partial = _record_path(uri, cache).with_suffix(f".{os.getpid()}")
     partial.write_text(json.dumps([folder.name, *names]))

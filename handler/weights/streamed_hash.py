@@ -43,13 +43,17 @@ class StreamedHash:
             self._changed.notify()
 
     def abandon(self) -> None:
-        """Make `run` return None although parts are missing."""
+        """Make `run` return None when it waits for its next part."""
         with self._changed:
             self._is_abandoned = True
             self._changed.notify()
 
     def run(self) -> str | None:
-        """Return the SHA-256 once every part has arrived; None if abandoned."""
+        """Wait for all parts and return the SHA-256 in hexadecimal digits.
+
+        Returns None if `abandon` is called. The digest of a file that was truncated
+        meanwhile is that of the bytes that were left.
+        """
         digest = hashlib.sha256()
         buffer = memoryview(bytearray(CHUNK_BYTES))
         with self._path.open("rb", buffering=0) as file:
@@ -68,6 +72,7 @@ class StreamedHash:
         return digest.hexdigest()
 
     def _wait_for(self, number: int) -> bool:
+        """Wait until a part has been written; return False if abandoned."""
         with self._changed:
             self._changed.wait_for(
                 lambda: self._is_abandoned or number not in self._missing

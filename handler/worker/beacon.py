@@ -66,30 +66,39 @@ class Beacon:
         self._thread = threading.Thread(target=self._run, name="beacon", daemon=True)
 
     def start(self) -> None:
-        """Write the state once, then continue in a background thread."""
+        """Call `update` once, then repeatedly in a background thread.
+
+        Raises the error of the first update; later errors are logged.
+        """
         self.update()
         self._thread.start()
 
     def close(self) -> None:
+        """Stop the background thread; the last state stays in its file."""
         self._is_closed.set()
         if self._thread.is_alive():
             self._thread.join()
         self._state.close()
 
     def update(self) -> None:
-        """Read `draining` and `gone`, and write the state if it is due."""
+        """Check for draining and disconnects, and write the state if it is due.
+
+        Calls `drain` and `disconnect` accordingly. The state is written if it has
+        changed or is a second old. Raises OSError if a file cannot be read or written,
+        and the errors of the functions that are called.
+        """
         try:
-            ends_at, gone = self._read_draining(), self._read_gone()
+            stop_at, gone_ids = self._read_draining(), self._read_gone()
         except OSError as error:
             if not is_out_of_descriptors(error):
                 raise
             # Skip reading this time, but write the state, because the worker is alive.
             logger.exception(OUT_OF_DESCRIPTORS)
-            ends_at, gone = None, frozenset()
-        if ends_at is not None:
-            self._drain(ends_at)
-        if gone:
-            self._disconnect(gone)
+            stop_at, gone_ids = None, frozenset()
+        if stop_at is not None:
+            self._drain(stop_at)
+        if gone_ids:
+            self._disconnect(gone_ids)
         lines = [f"{name}={value}\n" for name, value in self._describe().items()]
         text = "".join(lines)
         now = self._clock()
@@ -111,12 +120,14 @@ class Beacon:
                 self._is_closed.wait(BEAT_SECONDS)
 
     def _read_draining(self) -> float | None:
+        """Return the time in `draining`, or None if the server is not draining."""
         try:
             return float((self._folder / DRAINING).read_text())
         except (FileNotFoundError, ValueError):  # missing, or still being written
             return None
 
     def _read_gone(self) -> frozenset[str]:
+        """Return the ids of open requests whose clients have disconnected."""
         try:
             return frozenset(path.name for path in (self._folder / GONE).iterdir())
         except FileNotFoundError:  # no client has disconnected so far

@@ -23,7 +23,7 @@ MAX_VALUES = 100
 
 
 class EmbeddedMetrics:
-    """Logs a line for each answered request, and one for each code it failed with.
+    """Logs lines with the metrics of each answered request.
 
     `gpu_memory_bytes` returns the memory in use on all accelerators, or None without
     one. `num_fallbacks` returns the number of optimisations that the
@@ -45,15 +45,16 @@ class EmbeddedMetrics:
     def record(
         self, pages: Sequence[PageResult], code: str | None, seconds: float
     ) -> None:
-        """Record an answered request.
+        """Log the metrics of an answered request.
 
-        `code` is the code of its error, or None. `seconds` is the time from its arrival
-        to its reply.
+        There is one line for the request, further ones if it has more than `MAX_VALUES`
+        pages, and one for each error code. `code` is the code of the request's error,
+        or None. `seconds` is the time from its arrival to its reply.
         """
-        read = [page for page in pages if page.error is None]
-        first, *others = [
-            read[start : start + MAX_VALUES]
-            for start in range(0, max(1, len(read)), MAX_VALUES)
+        read_pages = [page for page in pages if page.error is None]
+        first_pages, *further_pages = [
+            read_pages[start : start + MAX_VALUES]
+            for start in range(0, max(1, len(read_pages)), MAX_VALUES)
         ]
         memory = self._gpu_memory_bytes()
         self._log(
@@ -61,22 +62,26 @@ class EmbeddedMetrics:
                 "Requests": ("Count", 1),
                 "RequestSeconds": ("Seconds", round(seconds, 3)),
                 "Pages": ("Count", len(pages)),
-                "OutputTokens": ("Count", sum(page.output_tokens for page in read)),
-                "Forwards": ("Count", sum(page.forwards for page in read)),
+                "OutputTokens": (
+                    "Count",
+                    sum(page.output_tokens for page in read_pages),
+                ),
+                "Forwards": ("Count", sum(page.forwards for page in read_pages)),
                 "Retries": ("Count", sum(max(0, p.attempts - 1) for p in pages)),
                 "EngineFallbacks": ("Count", self._num_fallbacks()),
-                **_times(first),
+                **_page_times(first_pages),
                 **({} if memory is None else {"GPUMemory": ("Bytes", memory)}),
             }
         )
-        for some in others:
-            self._log(_times(some))
+        for some_pages in further_pages:
+            self._log(_page_times(some_pages))
         # Count a failed request once, instead of each of its pages.
         codes = Counter([code] if code else [p.error.code for p in pages if p.error])
-        for name, number in codes.items():
-            self._log({"Failures": ("Count", number)}, Code=name)
+        for error_code, num_failures in codes.items():
+            self._log({"Failures": ("Count", num_failures)}, Code=error_code)
 
     def _log(self, metrics: dict[str, tuple[str, object]], **dimensions: str) -> None:
+        """Log a line with the metrics, which are pairs of unit and value by name."""
         dimensions = {"ModelId": self._model_id, **dimensions}
         directive = {
             "Namespace": NAMESPACE,
@@ -98,7 +103,7 @@ class EmbeddedMetrics:
         )
 
 
-def _times(pages: Sequence[PageResult]) -> dict[str, tuple[str, object]]:
+def _page_times(pages: Sequence[PageResult]) -> dict[str, tuple[str, object]]:
     if not pages:
         return {}
     return {

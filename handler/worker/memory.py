@@ -7,7 +7,7 @@ from pathlib import Path
 
 __all__ = ["decoder_limit_bytes", "memory_limit_bytes", "writer_limit_bytes"]
 
-_LIMITS = (
+_CGROUP_FILES = (
     "sys/fs/cgroup/memory.max",  # version 2
     "sys/fs/cgroup/memory/memory.limit_in_bytes",  # version 1
 )
@@ -16,13 +16,16 @@ _MIB = 1024**2
 
 
 def memory_limit_bytes(root: Path = Path("/")) -> int:
-    """Return the smaller of the machine's memory and the container's limit."""
+    """Return the smaller of the machine's memory and the container's limit, in bytes.
+
+    `root` is the folder that contains /proc and /sys.
+    """
     total = re.search(
         r"^MemTotal:\s+(\d+) kB", (root / "proc/meminfo").read_text(), re.MULTILINE
     )
     assert total is not None
     limits = [int(total.group(1)) * 1024]
-    for name in _LIMITS:
+    for name in _CGROUP_FILES:
         try:
             limits.append(int((root / name).read_text()))
         except (OSError, ValueError):  # not mounted, or "max"
@@ -33,7 +36,7 @@ def memory_limit_bytes(root: Path = Path("/")) -> int:
 def decoder_limit_bytes(
     memory_bytes: int, num_decoders: int, max_document_bytes: int
 ) -> int:
-    """Return the address space of each decoder, in bytes.
+    """Return the limit for the address space of each decoder, in bytes.
 
     Decoders share half of the memory; each gets at least 512 MiB and at most 4 GiB.
     The size of the largest document is added, because a decoder maps it.
@@ -43,7 +46,7 @@ def decoder_limit_bytes(
 
 
 def writer_limit_bytes(memory_bytes: int, num_writers: int) -> int:
-    """Return the address space of each writer, in bytes.
+    """Return the limit for the address space of each writer, in bytes.
 
     Writers share an eighth of the memory; each gets at least 512 MiB and at most
     2 GiB.

@@ -30,36 +30,36 @@ class TorchServeMetric(Protocol):
 class WorkerMetrics:
     """Records metrics of answered requests. Only the pump's thread may use it.
 
-    `find` returns TorchServe's metric by its kind, which is `counter`, `gauge` or
-    `histogram`, and by its name. `num_fallbacks` returns the number of optimisations
+    `find_metric` returns TorchServe's metric by its kind, which is `counter`, `gauge`
+    or `histogram`, and by its name. `num_fallbacks` returns the number of optimisations
     that the engines have given up.
     """
 
     def __init__(
         self,
-        find: Callable[[str, str], TorchServeMetric],
+        find_metric: Callable[[str, str], TorchServeMetric],
         model_name: str,
         num_fallbacks: Callable[[], int] = lambda: 0,
     ) -> None:
         self._num_fallbacks = num_fallbacks
-        self._metrics = {name: find("counter", name) for name in COUNTERS}
-        self._metrics |= {name: find("gauge", name) for name in GAUGES}
-        self._metrics |= {name: find("histogram", name) for name in HISTOGRAMS}
+        self._metrics = {name: find_metric("counter", name) for name in COUNTERS}
+        self._metrics |= {name: find_metric("gauge", name) for name in GAUGES}
+        self._metrics |= {name: find_metric("histogram", name) for name in HISTOGRAMS}
         self._dimensions = [model_name, "Model"]
 
-    def record_engine(self) -> None:
-        """Record the state of the engines; called at start and with each request."""
+    def record_fallbacks(self) -> None:
+        """Set the gauge of the optimisations that the engines have given up."""
         self._add("EngineFallbacks", self._num_fallbacks())
 
     def record(
         self, pages: Sequence[PageResult], code: str | None, seconds: float
     ) -> None:
-        """Record an answered request.
+        """Record the metrics of an answered request and its pages.
 
         `code` is the code of its error, or None. `seconds` is the time from its arrival
         to its reply.
         """
-        self.record_engine()
+        self.record_fallbacks()
         self._add("Requests", 1)
         self._add("RequestSeconds", seconds)
         if code is not None:

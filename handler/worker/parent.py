@@ -17,15 +17,17 @@ def exit_with_parent(
     parent: Callable[[], int] = os.getppid,
     sleep: Callable[[float], None] = time.sleep,
 ) -> threading.Thread:
-    """Start a thread that calls `exit_process(1)` once the parent process has ended.
+    """Start and return a thread that ends this process once its parent has ended.
+
+    It checks every half second, and then calls `exit_process(1)`.
 
     When Java is killed, the worker's socket closes, but Python would wait for the
     threads of open requests. The engine and the decoders end with the worker.
     """
-    started_by = parent()
+    parent_id = parent()
 
     def watch() -> None:
-        while parent() == started_by:
+        while parent() == parent_id:
             sleep(POLL_SECONDS)
         exit_process(1)
 

@@ -21,7 +21,7 @@ class StateFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._next = path.with_name(f".{path.name}-next")
+        self._new_link = path.with_name(f".{path.name}-next")
         self._files = [path.with_name(f".{path.name}-{n}") for n in (0, 1)]
         self._descriptors: list[int] = []
         self._index = 0
@@ -32,7 +32,10 @@ class StateFile:
         return self._files
 
     def prepare(self) -> None:
-        """Allocate the space for all later writes; raise OSError if there is none."""
+        """Create the two files and allocate their space, unless that was done before.
+
+        Raises OSError if the disk is full or the files cannot be opened.
+        """
         if self._descriptors:
             return
         opened: list[int] = []
@@ -45,7 +48,7 @@ class StateFile:
                 # Write instead of reserving: some file systems allocate blocks only for
                 # the first write into a reserved range.
                 if os.fstat(descriptor).st_size < SIZE_BYTES:
-                    _write(descriptor, "")
+                    _overwrite(descriptor, "")
         except OSError:
             for descriptor in opened:
                 os.close(descriptor)
@@ -55,12 +58,15 @@ class StateFile:
         self._index = int(self._is_published(opened[0]))
 
     def write(self, text: str) -> None:
-        """Replace the published text; raise ValueError if it is too long."""
+        """Replace the published text, after `prepare`.
+
+        Raises ValueError for a text above `SIZE_BYTES`, and OSError.
+        """
         self.prepare()
-        _write(self._descriptors[self._index], text)
-        self._next.unlink(missing_ok=True)
-        os.link(self._files[self._index], self._next)
-        self._next.replace(self._path)
+        _overwrite(self._descriptors[self._index], text)
+        self._new_link.unlink(missing_ok=True)
+        os.link(self._files[self._index], self._new_link)
+        self._new_link.replace(self._path)
         self._index = 1 - self._index
 
     def close(self) -> None:
@@ -70,6 +76,7 @@ class StateFile:
         self._descriptors = []
 
     def _is_published(self, descriptor: int) -> bool:
+        """Return whether an open file is the one that is linked to the path."""
         try:
             published = self._path.stat()
         except FileNotFoundError:
@@ -77,7 +84,7 @@ class StateFile:
         return os.path.samestat(published, os.fstat(descriptor))
 
 
-def _write(descriptor: int, text: str) -> None:
+def _overwrite(descriptor: int, text: str) -> None:
     content = text.encode()
     if len(content) > SIZE_BYTES:
         raise ValueError(f"a state of {len(content):,} bytes is above {SIZE_BYTES:,}")

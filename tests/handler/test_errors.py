@@ -31,7 +31,7 @@ def drawn_tree() -> dict[str, tuple[str | None, int, str]]:
 
 
 def test_the_tree_in_the_docstring_is_the_tree_in_the_code():
-    written = {
+    actual_tree = {
         cls.__name__: (
             None if cls is HandlerError else cls.__mro__[1].__name__,
             cls.status,
@@ -40,7 +40,7 @@ def test_the_tree_in_the_docstring_is_the_tree_in_the_code():
         for cls in CLASSES
     }
 
-    assert drawn_tree() == written
+    assert drawn_tree() == actual_tree
 
 
 def test_every_error_is_exported():

@@ -144,14 +144,14 @@ def test_second_set_up_does_not_duplicate_lines(logger, lines, output, monkeypat
 
 
 def test_events_do_not_reach_the_root_logger(logger):
-    heard: queue.SimpleQueue[logging.LogRecord] = queue.SimpleQueue()
-    theirs = logging.handlers.QueueHandler(heard)
-    logging.getLogger().addHandler(theirs)
+    records: queue.SimpleQueue[logging.LogRecord] = queue.SimpleQueue()
+    root_handler = logging.handlers.QueueHandler(records)
+    logging.getLogger().addHandler(root_handler)
 
     logger.error("x")
 
-    logging.getLogger().removeHandler(theirs)
-    assert heard.empty()
+    logging.getLogger().removeHandler(root_handler)
+    assert records.empty()
 
 
 def record_of(error: BaseException) -> logging.LogRecord:
@@ -160,20 +160,22 @@ def record_of(error: BaseException) -> logging.LogRecord:
 
 def test_a_lack_of_descriptors_is_logged_once_a_minute():
     now = [1000.0]
-    rare = DescriptorShortageFilter(lambda: now[0])
+    rate_limit = DescriptorShortageFilter(lambda: now[0])
     error = RuntimeError("no decoder")
     error.__cause__ = OSError(errno.EMFILE, "Too many open files")
 
     passed = []
     for seconds in (0, 1, 58, 2):
         now[0] += seconds
-        passed.append(rare.filter(record_of(error)))
+        passed.append(rate_limit.filter(record_of(error)))
 
     assert passed == [True, False, False, True]
 
 
 def test_other_errors_are_logged_every_time():
-    rare = DescriptorShortageFilter(lambda: 1000.0)
+    rate_limit = DescriptorShortageFilter(lambda: 1000.0)
 
-    assert all(rare.filter(record_of(OSError(errno.ENOSPC, "full"))) for _ in "ab")
-    assert all(rare.filter(logging.makeLogRecord({})) for _ in "ab")
+    assert all(
+        rate_limit.filter(record_of(OSError(errno.ENOSPC, "full"))) for _ in "ab"
+    )
+    assert all(rate_limit.filter(logging.makeLogRecord({})) for _ in "ab")

@@ -28,8 +28,8 @@ def pages_and_boxes(draw):
 def test_a_box_turned_forth_and_back_is_the_same(page_and_box, degrees):
     width, height, box = page_and_box
 
-    there = turned_box(box, degrees, width, height)
-    back = turned_box(there, -degrees, *turned_size(width, height, degrees))
+    turned_forth = turned_box(box, degrees, width, height)
+    back = turned_box(turned_forth, -degrees, *turned_size(width, height, degrees))
 
     assert back == box
 

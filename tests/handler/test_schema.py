@@ -48,7 +48,7 @@ def test_status_of_a_document_follows_its_pages(pages, status):
     assert document(*pages).to_json()["status"] == status
 
 
-def test_a_document_is_written_as_the_api_promises():
+def test_json_of_a_document_has_the_documented_fields():
     counts = {"forwards": 3, "drafted_tokens": 7, "accepted_tokens": 5}
     answer = document(read(1, "one", output_tokens=8, **counts), failed(2)).to_json()
 
@@ -81,7 +81,7 @@ def test_ratios_are_null_without_forwards_and_drafts():
     assert usage["draft_acceptance"] is None
 
 
-def test_a_page_is_written_as_the_api_promises():
+def test_json_of_a_page_has_the_documented_fields():
     content = PageContent(
         blocks=(Block("Text", (1, 2, 3, 4), "<p>one</p>"), Block("Form", None, "")),
         html="<p>one</p>",
@@ -124,7 +124,7 @@ def test_a_page_is_written_as_the_api_promises():
     }
 
 
-def test_a_failed_page_has_the_same_keys_and_says_why():
+def test_json_of_a_failed_page_has_its_error():
     answer = failed(2).to_json()
 
     assert answer.keys() == read(1).to_json().keys()
@@ -132,7 +132,7 @@ def test_a_failed_page_has_the_same_keys_and_says_why():
     assert answer["error"] == {"code": "internal", "detail": "no"}
 
 
-def test_a_document_carries_its_own_warnings_and_page_count():
+def test_json_of_a_document_has_its_warnings_and_page_count():
     warnings = (PageWarning("xfa_form", "the form is drawn by a script"),)
     subject = DocumentResult(
         "id-1", MODEL, (read(2),), 1.0, num_pages=7, warnings=warnings
@@ -150,7 +150,7 @@ def test_the_answer_is_plain_json():
     assert json.loads(json.dumps(answer)) == answer
 
 
-def test_pages_without_text_leave_no_gap_between_the_others():
+def test_pages_without_text_add_no_separator():
     joined = document(read(1, "one"), failed(2), read(3, ""), read(4, "four"))
 
     assert joined.to_json()["markdown"] == "one\n\nfour"
@@ -158,8 +158,8 @@ def test_pages_without_text_leave_no_gap_between_the_others():
     assert joined.to_json()["raw"] == "one\n\nfour"
 
 
-def test_the_html_of_all_pages_can_be_had_as_well():
-    assert document(read(1, "one"), read(2, "two")).join("html") == (
+def test_html_of_all_pages_is_joined():
+    assert document(read(1, "one"), read(2, "two")).join_pages("html") == (
         "<p>one</p>\n\n<p>two</p>"
     )
 

@@ -25,7 +25,7 @@ KINDS = {
 }
 
 
-def of_kind(*kinds: type) -> list[str]:
+def names_of_type(*kinds: type) -> list[str]:
     """Return the settings of one of the types `kinds`, optional or not."""
     return [
         name
@@ -34,14 +34,15 @@ def of_kind(*kinds: type) -> list[str]:
     ]
 
 
-NUMBERS = of_kind(int, float)
-FLOATS = of_kind(float)
+NUMBERS = names_of_type(int, float)
+FLOATS = names_of_type(float)
 REQUIRED = [name for name, kind in KINDS.items() if not typing.get_args(kind)]
 
 
 def value_of(name: str, table: dict[str, object], environ: dict[str, str]) -> object:
-    both = read_settings(table, environ)
-    return next(getattr(s, name) for s in both if hasattr(s, name))
+    """Return the value of a setting of the handler or of the engine."""
+    classes = read_settings(table, environ)
+    return next(getattr(s, name) for s in classes if hasattr(s, name))
 
 
 def test_defaults_apply_without_settings():
@@ -150,7 +151,7 @@ def test_spellings_of_false_forbid_a_cpu(text):
 
 
 @pytest.mark.parametrize("value", [True, False])
-def test_yaml_writes_a_bool_as_it_is(value):
+def test_bool_in_yaml_is_kept(value):
     assert value_of("allow_cpu", {"allow_cpu": value}, {}) is value
 
 
@@ -185,7 +186,8 @@ def test_value_is_converted_to_the_type_of_its_setting(name, value, expected):
     assert type(parsed) is type(expected)
 
 
-def refused(name: str, value: object) -> str:
+def refusal(name: str, value: object) -> str:
+    """Return the detail of the error for an invalid value."""
     with pytest.raises(ModelLoadError) as caught:
         read_settings({name: value}, {})
     return caught.value.detail
@@ -194,7 +196,7 @@ def refused(name: str, value: object) -> str:
 @pytest.mark.parametrize("name", [*NUMBERS, "allow_cpu"])
 @pytest.mark.parametrize("value", ["many", "1.5.2", [], {}, "0x10"])
 def test_value_of_wrong_type_is_refused_with_the_setting(name, value):
-    assert re.match(f"{name} must be .*{re.escape(repr(value))}", refused(name, value))
+    assert re.match(f"{name} must be .*{re.escape(repr(value))}", refusal(name, value))
 
 
 @pytest.mark.parametrize("name", NUMBERS)
@@ -203,38 +205,38 @@ def test_nonpositive_or_nan_number_is_refused_by_name(name, value):
     if value == float("-inf") and name not in FLOATS:
         value = -(10**30)
 
-    assert refused(name, value).startswith(f"{name} must be ")
+    assert refusal(name, value).startswith(f"{name} must be ")
 
 
 @pytest.mark.parametrize("name", sorted(set(NUMBERS) - set(FLOATS)))
 def test_fraction_for_a_whole_number_is_refused(name):
-    assert refused(name, 1.5) == f"{name} must be a whole number, not 1.5"
+    assert refusal(name, 1.5) == f"{name} must be a whole number, not 1.5"
 
 
 @pytest.mark.parametrize(
     ("name", "value"), [("max_pages", float("inf")), ("deadline_seconds", 10**400)]
 )
 def test_infinite_or_huge_number_is_refused_by_name(name, value):
-    assert refused(name, value).startswith(f"{name} must be ")
+    assert refusal(name, value).startswith(f"{name} must be ")
 
 
 @pytest.mark.parametrize("name", REQUIRED)
 @pytest.mark.parametrize("value", [None, "none"])
 def test_required_setting_cannot_be_empty(name, value):
-    assert refused(name, value) == f"{name} cannot be left empty"
+    assert refusal(name, value) == f"{name} cannot be left empty"
 
 
 @pytest.mark.parametrize(
     ("name", "most"), [("decode_seconds", 60), ("wait_seconds", 5)]
 )
-def test_wait_seconds_has_a_maximum(name, most):
-    assert refused(name, most + 1) == (
+def test_time_setting_above_its_maximum_is_refused(name, most):
+    assert refusal(name, most + 1) == (
         f"{name} must be above 0 and at most {most} s, not {most + 1}.0"
     )
 
 
 def test_a_page_smaller_than_a_patch_is_refused():
-    assert refused("max_side", 31) == "max_side must be at least 32 pixels, not 31"
+    assert refusal("max_side", 31) == "max_side must be at least 32 pixels, not 31"
 
 
 @pytest.mark.parametrize("settings", read_settings({}, {}))

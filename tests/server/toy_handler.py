@@ -68,4 +68,4 @@ def handle(data: list[dict[str, Any]] | None, context: Any) -> list[bytes] | Non
         folder = Path(os.environ["CHANDRA_STATE_DIR"])
         Beacon(folder, describe, lambda ends_at: None, pump.disconnect).start()
         return None
-    return pumps[0].turn(data, context)
+    return pumps[0].serve_call(data, context)

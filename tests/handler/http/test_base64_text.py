@@ -27,7 +27,7 @@ def decode_reference(text: str) -> bytes | None:
     text = text.removeprefix("\ufeff")
     has_blanks = " " in text.strip()
     text = "".join(text.split())
-    text = re.sub("%([0-9a-fA-F]{2})", lambda found: chr(int(found[1], 16)), text)
+    text = re.sub("%([0-9a-fA-F]{2})", lambda match: chr(int(match[1], 16)), text)
     text = "".join(text.split()).replace("-", "+").replace("_", "/")
     if "=" not in text and not has_blanks:
         text += "=" * (-len(text) % 4)
@@ -37,22 +37,21 @@ def decode_reference(text: str) -> bytes | None:
         return None
 
 
-def in_pieces(text: str, step: int) -> list[str]:
+def split_text(text: str, step: int) -> list[str]:
     return [text[at : at + step] for at in range(0, len(text), step)]
 
 
 @given(PIECES)
 def test_pieces_are_decoded_as_the_whole_is(pieces):
     try:
-        found = bytes(decode_base64(pieces))
+        decoded = bytes(decode_base64(pieces))
     except InvalidBase64Error:
-        found = None
+        decoded = None
 
-    # A blank between two pieces is not noticed.
-    is_refused = decode_reference("".join(pieces)) is None
-    assert found == decode_reference("".join(pieces)) or (
-        is_refused and " " in "".join(pieces)
-    )
+    expected = decode_reference("".join(pieces))
+    # A blank between two pieces is not noticed, so such text may be accepted.
+    has_blank = " " in "".join(pieces)
+    assert decoded == expected or (expected is None and has_blank)
 
 
 SPELLINGS = {
@@ -74,10 +73,10 @@ SPELLINGS = {
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
 @given(content=CONTENT, step=st.integers(1, 30))
-def test_every_spelling_is_decoded_however_it_is_divided(spelling, content, step):
+def test_every_spelling_is_decoded_in_pieces_of_any_size(spelling, content, step):
     text = SPELLINGS[spelling](content)
 
-    assert decode_base64(in_pieces(text, step)) == content
+    assert decode_base64(split_text(text, step)) == content
 
 
 @pytest.mark.parametrize("pieces", [["AA==", "AAAA" * 5], ["AAA", "A" * 30, "="]])
@@ -98,7 +97,7 @@ def test_foreign_characters_are_refused(text):
         decode_base64([text])
 
 
-def test_blanks_in_place_of_plus_are_named():
+def test_error_of_text_with_blanks_mentions_plus():
     text = base64.b64encode(b"abc" + b"\xfb\xef\xbe" * 7 + b"a").decode().rstrip("=")
 
     with pytest.raises(InvalidBase64Error, match=r"blanks, perhaps in place of \+"):

@@ -49,39 +49,39 @@ def request(
 def test_a_compressed_body_is_read_with_its_options(body, content_type, encoding):
     headers = {} if encoding is None else {"content_encoding": encoding}
 
-    understood = request(gzip.compress(body), content_type, **headers)
+    parsed = request(gzip.compress(body), content_type, **headers)
 
-    assert understood.document == PNG
-    assert understood.options == Options(pages="2")
+    assert parsed.document == PNG
+    assert parsed.options == Options(pages="2")
 
 
 @pytest.mark.parametrize("encoding", ["gzip", None])
 def test_a_compressed_document_keeps_its_declared_type(encoding):
     headers = {} if encoding is None else {"content_encoding": encoding}
 
-    understood = request(gzip.compress(PNG), "image/png", **headers)
+    parsed = request(gzip.compress(PNG), "image/png", **headers)
 
-    assert understood.document == PNG
-    assert understood.media_type == "image/png"
-    assert understood.digest == request(PNG, "image/png").digest
+    assert parsed.document == PNG
+    assert parsed.media_type == "image/png"
+    assert parsed.digest == request(PNG, "image/png").digest
 
 
 @pytest.mark.parametrize(
     "content_type", ["application/gzip", "application/x-gzip", None]
 )
 def test_type_of_a_gzip_document_is_detected_from_its_bytes(content_type):
-    understood = request(gzip.compress(PNG), content_type)
+    parsed = request(gzip.compress(PNG), content_type)
 
-    assert understood.document == PNG
-    assert understood.media_type is None
+    assert parsed.document == PNG
+    assert parsed.media_type is None
 
 
 def test_a_compressed_document_in_base64_is_decompressed():
     encoded = base64.b64encode(gzip.compress(PNG)).decode()
 
-    understood = request(json.dumps({"document": encoded}).encode(), JSON)
+    parsed = request(json.dumps({"document": encoded}).encode(), JSON)
 
-    assert understood.document == PNG
+    assert parsed.document == PNG
 
 
 @pytest.mark.parametrize("encoding", ["gzip", None])

@@ -17,10 +17,10 @@ INVALID = "invalid"
 NO_OBJECT = "no object"
 
 
-def members(body: bytes | bytearray):
-    """Return the members as values, or a marker of the error."""
+def parse_or_marker(body: bytes | bytearray):
+    """Return the members with long texts as strings, or INVALID or NO_OBJECT."""
     try:
-        found = parse_members(body, ["document"])
+        parsed = parse_members(body, ["document"])
     except (ValueError, RecursionError):
         return INVALID
     except RequestError as error:
@@ -28,19 +28,19 @@ def members(body: bytes | bytearray):
             return NO_OBJECT
         raise
     return {
-        name: whole(value) if isinstance(value, LongText) else value
-        for name, value in found.items()
+        name: join_pieces(value) if isinstance(value, LongText) else value
+        for name, value in parsed.items()
     }
 
 
-def whole(text: LongText) -> str:
-    """Join surrogate pairs that were split between two pieces."""
+def join_pieces(text: LongText) -> str:
+    """Return a long text as a string, with surrogate pairs joined that were split."""
     joined = "".join(text.pieces())
     return joined.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
 
 
-def loaded(body: bytes | bytearray):
-    """Parse with the standard library; return the same kind of outcome."""
+def load_or_marker(body: bytes | bytearray):
+    """Parse with `json.loads`; return the object, or INVALID or NO_OBJECT."""
     try:
         parsed = json.loads(body)
     except (ValueError, RecursionError):
@@ -48,9 +48,12 @@ def loaded(body: bytes | bytearray):
     return parsed if isinstance(parsed, dict) else NO_OBJECT
 
 
-def same(body: bytes | bytearray) -> bool:
-    """Return whether both agree; compare by repr, because NaN differs from itself."""
-    return repr(members(body)) == repr(loaded(body))
+def is_parsed_like_json_loads(body: bytes | bytearray) -> bool:
+    """Compare the outcome with that of `json.loads`, which includes the markers.
+
+    The comparison uses repr, because NaN differs from itself.
+    """
+    return repr(parse_or_marker(body)) == repr(load_or_marker(body))
 
 
 SPACE = st.text(" \t\r\n", max_size=2)
@@ -81,14 +84,14 @@ def join_members(items: list[str], ends: str, space: str) -> str:
     return ends[0] + space + f"{space},{space}".join(items) + space + ends[1]
 
 
-def written_object(pairs: list[tuple[str, str]], space: str) -> str:
+def format_object(pairs: list[tuple[str, str]], space: str) -> str:
     items = [f"{json.dumps(name)}{space}:{space}{value}" for name, value in pairs]
     return join_members(items, "{}", space)
 
 
 def objects(value: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
     pairs = st.lists(st.tuples(NAME, value), max_size=4)
-    return st.builds(written_object, pairs, SPACE)
+    return st.builds(format_object, pairs, SPACE)
 
 
 VALUE = st.recursive(
@@ -116,8 +119,8 @@ BODY = st.builds(
 @example(b'{"a": 1} {"a": 2}')
 @example(b"")
 def test_json_is_parsed_like_json_loads(body):
-    assert same(body)
-    assert same(bytearray(body))
+    assert is_parsed_like_json_loads(body)
+    assert is_parsed_like_json_loads(bytearray(body))
 
 
 @given(BODY, st.data())
@@ -129,7 +132,7 @@ def test_damaged_json_is_handled_like_json_loads(body, data):
         | st.binary(max_size=2)
     )
 
-    assert same(body[:at] + insert + body[end:])
+    assert is_parsed_like_json_loads(body[:at] + insert + body[end:])
 
 
 @pytest.mark.parametrize(
@@ -147,7 +150,7 @@ def test_damaged_json_is_handled_like_json_loads(body, data):
 def test_a_body_may_be_in_each_encoding_of_json(encoding):
     body = '{"document": "é\U0001f600", "pages": "1"}'.encode(encoding)
 
-    assert members(body) == {"document": "é\U0001f600", "pages": "1"}
+    assert parse_or_marker(body) == {"document": "é\U0001f600", "pages": "1"}
 
 
 def test_a_large_body_must_be_utf_8():
@@ -183,7 +186,7 @@ def test_long_text_does_not_depend_on_its_pieces(num_before, unit):
     body = ('{"document": "' + text + '", "pages": "1"}').encode()
 
     assert isinstance(parse_members(body, ["document"])["document"], LongText)
-    assert members(body) == json.loads(body)
+    assert parse_or_marker(body) == json.loads(body)
 
 
 @pytest.mark.parametrize(
@@ -194,10 +197,13 @@ def test_long_text_does_not_depend_on_its_pieces(num_before, unit):
 def test_damage_in_long_text_is_found(num_before, damage):
     text = b"A" * num_before + damage
 
-    assert members(b'{"document": "' + text + b'AAAA"}') == INVALID
-    assert members(b'{"document": "' + text) == INVALID
+    assert parse_or_marker(b'{"document": "' + text + b'AAAA"}') == INVALID
+    assert parse_or_marker(b'{"document": "' + text) == INVALID
     # This holds too for a member that a later one of the same name replaces.
-    assert members(b'{"document": "' + text + b'AAAA", "document": "A"}') == INVALID
+    assert (
+        parse_or_marker(b'{"document": "' + text + b'AAAA", "document": "A"}')
+        == INVALID
+    )
 
 
 # Limits
@@ -216,30 +222,30 @@ def test_damage_in_long_text_is_found(num_before, damage):
     ],
     ids=["text", "not ascii", "number", "blanks", "object", "list"],
 )
-def test_a_value_has_a_few_kilobytes_at_most(value, num_bytes):
+def test_a_value_above_the_limit_is_refused(value, num_bytes):
     for tail in (b"}", b', "b": 1}', b" " * 20_000 + b"}"):
         body = b'{"a": ' + value(num_bytes) + tail
         if num_bytes <= MAX_OPTION_BYTES:
-            assert same(body)
+            assert is_parsed_like_json_loads(body)
         else:
             with pytest.raises(InvalidOptionError, match='"a" has more than 8,192'):
-                members(body)
+                parse_or_marker(body)
 
 
-def test_a_name_has_a_few_kilobytes_at_most():
+def test_a_name_above_the_limit_is_refused():
     with pytest.raises(InvalidOptionError, match="name of an option has more than"):
-        members(b'{"' + b"x" * MAX_OPTION_BYTES + b'": 1}')
+        parse_or_marker(b'{"' + b"x" * MAX_OPTION_BYTES + b'": 1}')
 
 
 def test_an_error_before_the_limit_is_invalid_json():
-    assert members(b'{"a": [1, x' + b"1," * 10_000 + b"1]}") == INVALID
-    assert members(b'{"a": "\n' + b"x" * 10_000 + b'"}') == INVALID
+    assert parse_or_marker(b'{"a": [1, x' + b"1," * 10_000 + b"1]}") == INVALID
+    assert parse_or_marker(b'{"a": "\n' + b"x" * 10_000 + b'"}') == INVALID
 
 
-def test_an_object_has_a_few_dozen_members_at_most():
+def test_an_object_has_at_most_64_members():
     pairs = [b'"%d": 1' % number for number in range(MAX_MEMBERS)]
 
-    assert len(members(b"{" + b",".join(pairs) + b"}")) == MAX_MEMBERS
+    assert len(parse_or_marker(b"{" + b",".join(pairs) + b"}")) == MAX_MEMBERS
     with pytest.raises(RequestError, match="more than 64 members"):
         parse_members(b"{" + b",".join([*pairs, b'"x": 1']) + b"}", [])
 
@@ -275,7 +281,7 @@ def test_json_bomb_is_refused_in_little_memory(bomb):
 @pytest.mark.parametrize(
     "unit", [b"AAAA", b"AA ", rb"\/", rb"\u0041", "\u3000".encode()]
 )
-def test_long_text_is_walked_in_little_memory(unit):
+def test_long_text_is_read_in_little_memory(unit):
     body = bytearray(b'{"document":"' + unit * (20 * MEGABYTE // len(unit)) + b'"}')
     tracemalloc.start()
 

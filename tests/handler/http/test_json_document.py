@@ -13,7 +13,7 @@ from handler.storage.addresses import Address
 
 PNG = b"\x89PNG\r\n\x1a\n\xff\xfb\xef\xbe"
 BASE64 = base64.b64encode(PNG).decode()
-LONG = "A" * 300_000
+LONG_TEXT = "A" * 300_000
 
 
 def request(body: object) -> OCRRequest:
@@ -24,9 +24,9 @@ def request(body: object) -> OCRRequest:
     )
 
 
-def content(understood: OCRRequest) -> bytes:
-    assert not isinstance(understood.document, Address)
-    return bytes(understood.document)
+def content(parsed: OCRRequest) -> bytes:
+    assert not isinstance(parsed.document, Address)
+    return bytes(parsed.document)
 
 
 def test_sample_uses_characters_of_both_base64_alphabets():
@@ -60,7 +60,7 @@ def test_usual_spellings_of_base64_are_read(text):
         ("in/scan.pdf", "document is the name or path of a file"),
         (json.dumps(BASE64), "document contains quotes"),
         (repr(PNG), "document contains quotes"),
-        (json.dumps(LONG), "document contains quotes"),
+        (json.dumps(LONG_TEXT), "document contains quotes"),
         (PNG.hex() * 10, "document is hexadecimal"),
         ("data:image/png,%89PNG", "without ;base64 before its comma"),
         ("data:image/png", "without ;base64 before its comma"),
@@ -68,7 +68,7 @@ def test_usual_spellings_of_base64_are_read(text):
         ("arn:aws:s3:::docs/a.pdf", "is named s3://bucket/key"),
         ("AAAAA", "not valid base64: it ends early"),
         ("AAAA!AAA", "not valid base64: it has characters"),
-        (LONG + "$" + LONG, "not valid base64: it has characters"),
+        (LONG_TEXT + "$" + LONG_TEXT, "not valid base64: it has characters"),
     ],
 )
 def test_text_that_is_not_base64_is_explained(text, words):

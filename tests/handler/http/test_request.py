@@ -39,10 +39,10 @@ from tests.handler.http.requests import (
 
 
 def test_label_is_echoed_and_not_an_option():
-    understood = with_attributes("label=scan 7=b;pages=1")
+    parsed = with_attributes("label=scan 7=b;pages=1")
 
-    assert understood.label == "scan 7=b"
-    assert understood.options.pages == "1"
+    assert parsed.label == "scan 7=b"
+    assert parsed.options.pages == "1"
 
 
 @pytest.mark.parametrize("label", ["caf\u00e9", "a\r\nSet-Cookie: b", "x" * 257])
@@ -62,9 +62,9 @@ def test_reply_attributes_have_the_syntax_of_a_request():
 
 @pytest.mark.parametrize("body", [PNG, bytearray(PNG)])
 def test_a_raw_body_is_the_document(body):
-    understood = request({"body": body}, {"content-type": "image/png"})
+    parsed = request({"body": body}, {"content-type": "image/png"})
 
-    assert understood == OCRRequest(PNG, "image/png", Options(), None)
+    assert parsed == OCRRequest(PNG, "image/png", Options(), None)
 
 
 def test_raw_body_is_not_copied():
@@ -84,34 +84,34 @@ def test_raw_body_is_not_copied():
     ],
 )
 def test_media_type_is_read_without_parameters(content_type, media_type):
-    understood = request({"body": PNG}, {"content-type": content_type})
+    parsed = request({"body": PNG}, {"content-type": content_type})
 
-    assert understood.media_type == media_type
+    assert parsed.media_type == media_type
 
 
-def test_missing_content_type_leaves_media_type_open():
+def test_media_type_is_none_without_content_type():
     assert request({"body": bytearray(PNG)}).media_type is None
 
 
 def test_body_decoded_by_torchserve_is_encoded_again():
-    understood = request({"body": "Größe"}, {"content-type": "text/plain"})
+    parsed = request({"body": "Größe"}, {"content-type": "text/plain"})
 
-    assert understood.document == "Größe".encode()
+    assert parsed.document == "Größe".encode()
 
 
 @pytest.mark.parametrize("key", ["document", "image"])
 def test_a_json_body_holds_its_document_as_base64(key):
-    understood = json_request({key: ENCODED})
+    parsed = json_request({key: ENCODED})
 
-    assert understood.document == PNG
-    assert understood.media_type is None
+    assert parsed.document == PNG
+    assert parsed.media_type is None
 
 
 def test_json_body_parsed_by_torchserve_is_accepted():
-    understood = request({"body": {"image": ENCODED, "prompt_type": "ocr"}}, JSON)
+    parsed = request({"body": {"image": ENCODED, "prompt_type": "ocr"}}, JSON)
 
-    assert understood.document == PNG
-    assert understood.options.prompt_type == "ocr"
+    assert parsed.document == PNG
+    assert parsed.options.prompt_type == "ocr"
 
 
 def test_a_json_content_type_may_carry_a_charset():
@@ -122,7 +122,7 @@ def test_a_json_content_type_may_carry_a_charset():
     )
 
 
-def test_a_data_url_is_a_document():
+def test_a_data_url_is_read_as_a_document():
     assert json_request({"image": f"data:image/png;base64,{ENCODED}"}).document == PNG
 
 
@@ -133,21 +133,21 @@ def test_base64_may_be_broken_into_lines():
 
 
 def test_json_member_that_is_null_is_ignored():
-    understood = json_request({"document": None, "image": ENCODED, "pages": None})
+    parsed = json_request({"document": None, "image": ENCODED, "pages": None})
 
-    assert understood.document == PNG
-    assert understood.options.pages is None
+    assert parsed.document == PNG
+    assert parsed.options.pages is None
 
 
 @pytest.mark.parametrize("key", FORM_KEYS)
 def test_a_multipart_form_has_its_document_in_one_part(key):
     row = {key: bytearray(PNG), "prompt_type": bytearray(b"ocr")}
 
-    understood = request(row, FORM)
+    parsed = request(row, FORM)
 
-    assert understood.document == PNG
-    assert understood.media_type is None
-    assert understood.options.prompt_type == "ocr"
+    assert parsed.document == PNG
+    assert parsed.media_type is None
+    assert parsed.options.prompt_type == "ocr"
 
 
 @pytest.mark.parametrize(
@@ -163,12 +163,12 @@ def test_form_with_no_or_two_documents_is_a_bad_request(row):
 def test_document_sent_as_urlencoded_form_is_detected():
     headers = {"x-chandra-content-type": "application/x-www-form-urlencoded"}
 
-    understood = request({"body": bytearray(PNG)}, headers)
+    parsed = request({"body": bytearray(PNG)}, headers)
 
-    assert understood.document == PNG
-    assert resolve_media_type(understood.media_type, PNG) == "image/png"
+    assert parsed.document == PNG
+    assert resolve_media_type(parsed.media_type, PNG) == "image/png"
     with pytest.raises(UnsupportedMediaTypeError, match="--data-binary"):
-        resolve_media_type(understood.media_type, b"a=b")
+        resolve_media_type(parsed.media_type, b"a=b")
 
 
 def test_form_passed_on_by_the_frontend_is_parsed():
@@ -179,10 +179,10 @@ def test_form_passed_on_by_the_frontend_is_parsed():
         "x-chandra-content-type": FORM["content-type"],
     }
 
-    understood = request({"body": form, "prompt_type": b"ocr"}, headers)
+    parsed = request({"body": form, "prompt_type": b"ocr"}, headers)
 
-    assert (understood.document, understood.options.pages) == (PNG, "2")
-    assert understood.options.prompt_type == "ocr"
+    assert (parsed.document, parsed.options.pages) == (PNG, "2")
+    assert parsed.options.prompt_type == "ocr"
 
 
 @pytest.mark.parametrize("row", [{}, {"\x89PNG": b"\xff\x00"}])
@@ -277,11 +277,11 @@ def test_size_limit_applies_to_the_decoded_document():
 
 @pytest.mark.parametrize("key", ["s3_uri", "document", "image"])
 def test_json_body_may_hold_an_s3_address(key):
-    understood = json_request({key: "s3://docs/in/a.pdf", "pages": "1-5"})
+    parsed = json_request({key: "s3://docs/in/a.pdf", "pages": "1-5"})
 
-    assert understood.document == Address("docs", "in/a.pdf")
-    assert understood.media_type is None
-    assert understood.options == Options(pages="1-5")
+    assert parsed.document == Address("docs", "in/a.pdf")
+    assert parsed.media_type is None
+    assert parsed.options == Options(pages="1-5")
 
 
 @pytest.mark.parametrize(
@@ -291,9 +291,9 @@ def test_json_body_may_hold_an_s3_address(key):
 def test_line_of_a_json_lines_file_is_a_request(content_type):
     line = b'{"document": "s3://docs/a.pdf", "pages": "2"}\n'
 
-    understood = request({"body": line}, {"content-type": content_type})
+    parsed = request({"body": line}, {"content-type": content_type})
 
-    assert understood.document == Address("docs", "a.pdf")
+    assert parsed.document == Address("docs", "a.pdf")
 
 
 def test_two_json_lines_in_one_request_are_refused():
@@ -337,7 +337,7 @@ def test_s3_address_is_accepted_in_json_only():
         with_attributes("s3_uri=s3://docs/a")
 
 
-def test_too_large_document_is_told_to_use_s3():
+def test_error_of_a_too_large_document_suggests_s3():
     with pytest.raises(DocumentTooLargeError, match=r'send \{"s3_uri": "s3://'):
         request({"body": bytes(1001)}, {"content-type": "image/png"})
 
@@ -381,7 +381,7 @@ def test_entries_added_by_torchserve_are_not_headers():
     assert parse_headers(mixed) == {"accept": "text/html"}
 
 
-def test_the_accept_header_is_passed_on_as_it_is():
+def test_the_accept_header_is_passed_on_unchanged():
     accept = "text/markdown, */*;q=0.1"
 
     assert request({"body": PNG}, {"accept": accept}).accept == accept
@@ -415,17 +415,17 @@ def test_s3_key_of_the_maximum_length_is_accepted():
     )
 
 
-def test_a_data_url_of_a_large_document_is_a_document():
+def test_a_large_data_url_is_read_as_a_document():
     content = bytes(range(256)) * 40
     encoded = base64.b64encode(content).decode()
 
-    understood = request(
+    parsed = request(
         {"body": json.dumps({"image": f"data:image/png;base64,{encoded}"}).encode()},
         JSON,
         max_document_bytes=20_000,
     )
 
-    assert understood.document == content
+    assert parsed.document == content
 
 
 def test_a_data_url_with_a_long_head_is_refused():
@@ -440,12 +440,12 @@ def test_blanks_in_the_base64_of_a_large_document_do_not_count(blank):
     spaced = blank.join(encoded[at : at + 76] for at in range(0, len(encoded), 76))
 
     for body in (json.dumps({"image": spaced}), json.dumps({"image": encoded})):
-        understood = request(
+        parsed = request(
             {"body": body.replace("/", r"\/").encode()},
             JSON,
             max_document_bytes=len(content),
         )
-        assert understood.document == content
+        assert parsed.document == content
 
 
 # Arbitrary input

@@ -19,8 +19,8 @@ SECONDS = 60.0
 """Time limit that no call reaches."""
 
 
-class HoldsAFunctionError(Exception):
-    """Error that is not a HandlerError."""
+class FunctionHoldingError(Exception):
+    """Error that is not a HandlerError and cannot be pickled."""
 
     def __init__(self) -> None:
         super().__init__(lambda: None)
@@ -34,8 +34,8 @@ def raise_unreadable() -> None:
     raise UnreadableDocumentError("page 3 ends early")
 
 
-def raise_what_is_no_refusal() -> None:
-    raise HoldsAFunctionError
+def raise_other_error() -> None:
+    raise FunctionHoldingError
 
 
 def kill_myself() -> None:
@@ -48,30 +48,30 @@ def signal_myself(number: int) -> None:
 
 def signal_myself_once(number: int, token: Descriptor) -> str:
     """Send a signal to this process, unless an earlier call took the token."""
-    if take(token):
+    if take_token(token):
         os.kill(os.getpid(), number)
     return "done"
 
 
-def burn(seconds: float = 600) -> None:
-    """Keep a core busy."""
+def keep_core_busy(seconds: float = 600) -> None:
+    """Use processor time for `seconds`."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         pass
 
 
-def burn_once(token: Descriptor) -> str:
-    """Keep a core busy, unless an earlier call took the token."""
-    if take(token):
-        burn()
+def keep_core_busy_once(token: Descriptor) -> str:
+    """Keep a core busy for minutes, unless an earlier call took the token."""
+    if take_token(token):
+        keep_core_busy()
     return "done"
 
 
-def niceness() -> int:
+def get_niceness() -> int:
     return os.getpriority(os.PRIO_PROCESS, 0)
 
 
-def take(token: Descriptor) -> bool:
+def take_token(token: Descriptor) -> bool:
     """Take the token out of its pipe; False if it was taken before."""
     try:
         return os.read(token, 1) != b""
@@ -97,7 +97,7 @@ class Token:
         os.close(self._writing)
 
 
-def leave(status: int) -> None:
+def exit_with_status(status: int) -> None:
     sys.exit(status)
 
 
@@ -106,18 +106,19 @@ def allocate(num_bytes: int) -> int:
 
 
 def wait_at(arrived: Descriptor, gate: Descriptor) -> bool:
-    """Report that the call runs, then wait until the gate is opened."""
+    """Write a byte to `arrived`, then wait until the other end of `gate` is closed."""
     os.write(arrived, b".")
     return os.read(gate, 1) == b""
 
 
 @contextmanager
-def occupied(
-    pool: Pool, failed: Callable[[Exception], None] | None = None
+def keep_process_busy(
+    pool: Pool, on_error: Callable[[Exception], None] | None = None
 ) -> Iterator[None]:
     """Keep a process of the pool busy while the context is active.
 
-    `failed` gets the error of a call that did not end well.
+    If the process ends meanwhile, `on_error` is called with the CallCrashedError; it is
+    raised in a thread by default.
     """
     arrived, arrival = os.pipe()
     gate, opener = os.pipe()
@@ -126,9 +127,9 @@ def occupied(
         try:
             pool.call(SECONDS, wait_at, Descriptor(arrival), Descriptor(gate))
         except CallCrashedError as error:
-            if failed is None:
+            if on_error is None:
                 raise
-            failed(error)
+            on_error(error)
 
     holder = Thread(target=hold)
     holder.start()

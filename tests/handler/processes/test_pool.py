@@ -26,11 +26,11 @@ from tests.handler.processes.called import (
     SECONDS,
     add,
     allocate,
+    exit_with_status,
+    keep_process_busy,
     kill_myself,
-    leave,
-    occupied,
+    raise_other_error,
     raise_unreadable,
-    raise_what_is_no_refusal,
 )
 from tests.waiting import until
 
@@ -43,19 +43,19 @@ def echo_until_closed(connection: Connection, greeting: str) -> None:
         connection.send(connection.recv())
 
 
-def sleep_through(connection: Connection) -> None:
+def sleep_without_receiving(connection: Connection) -> None:
     connection.send("asleep")
     time.sleep(600)
 
 
-def own_a_pool(connection: Connection) -> None:
-    """Process with its own pool, which the test kills."""
+def run_a_pool(connection: Connection) -> None:
+    """Start a pool, send the id of its process, and wait."""
     pool = Pool(1)
     connection.send(pool.call(SECONDS, os.getpid))
     connection.recv()
 
 
-def is_gone(pid: int) -> bool:
+def has_ended(pid: int) -> bool:
     """Return whether a process has ended, even if its status was not collected."""
     try:
         status = Path(f"/proc/{pid}/stat").read_text()
@@ -73,14 +73,14 @@ def pool():
 
 
 @pytest.fixture
-def single():
+def single_process_pool():
     pool = Pool(1, modules=MODULES)
     yield pool
     pool.close()
 
 
 @pytest.fixture
-def child_of():
+def start_child():
     """Function that starts children, which are ended after the test."""
     children: list[Child] = []
 
@@ -127,84 +127,91 @@ def test_handler_error_is_raised_unchanged(pool):
     assert type(caught.value) is UnreadableDocumentError
 
 
-def test_process_survives_an_exception(single):
-    pid = single.call(SECONDS, os.getpid)
+def test_process_survives_an_exception(single_process_pool):
+    pid = single_process_pool.call(SECONDS, os.getpid)
 
     with pytest.raises(RuntimeError, match=r"^ZeroDivisionError"):
-        single.call(SECONDS, divmod, 1, 0)
+        single_process_pool.call(SECONDS, divmod, 1, 0)
 
-    assert single.call(SECONDS, os.getpid) == pid
+    assert single_process_pool.call(SECONDS, os.getpid) == pid
 
 
-def test_process_survives_unsendable_arguments(single):
-    pid = single.call(SECONDS, os.getpid)
+def test_process_survives_unsendable_arguments(single_process_pool):
+    pid = single_process_pool.call(SECONDS, os.getpid)
 
     with pytest.raises(WireError, match="expected a 64-bit int, not function"):
-        single.call(SECONDS, add, lambda: 1, 2)
+        single_process_pool.call(SECONDS, add, lambda: 1, 2)
 
-    assert single.call(SECONDS, os.getpid) == pid
+    assert single_process_pool.call(SECONDS, os.getpid) == pid
 
 
-def test_a_call_that_crashes_fails_alone(pool):
+def test_calls_after_a_crash_succeed(pool):
     with pytest.raises(CallCrashedError, match="SIGKILL"):
         pool.call(SECONDS, kill_myself)
 
     assert [pool.call(SECONDS, add, n, n) for n in range(4)] == [0, 2, 4, 6]
 
 
-def test_error_of_an_exited_process_states_its_status(pool):
+def test_error_of_an_exited_process_has_its_status(pool):
     with pytest.raises(CallCrashedError, match="ended with status 7"):
-        pool.call(SECONDS, leave, 7)
+        pool.call(SECONDS, exit_with_status, 7)
 
 
-def test_other_exception_becomes_a_runtime_error(single):
-    pid = single.call(SECONDS, os.getpid)
+def test_other_exception_becomes_a_runtime_error(single_process_pool):
+    pid = single_process_pool.call(SECONDS, os.getpid)
 
-    with pytest.raises(RuntimeError, match=r"^HoldsAFunctionError\(<function .*>\)$"):
-        single.call(SECONDS, raise_what_is_no_refusal)
+    with pytest.raises(RuntimeError, match=r"^FunctionHoldingError\(<function .*>\)$"):
+        single_process_pool.call(SECONDS, raise_other_error)
 
-    assert single.call(SECONDS, os.getpid) == pid
+    assert single_process_pool.call(SECONDS, os.getpid) == pid
 
 
-def test_process_that_died_while_idle_is_replaced(single):
-    pid = single.call(SECONDS, os.getpid)
+def test_process_that_died_while_idle_is_replaced(single_process_pool):
+    pid = single_process_pool.call(SECONDS, os.getpid)
     os.kill(pid, signal.SIGKILL)
-    until(lambda: is_gone(pid))
+    until(lambda: has_ended(pid))
 
-    assert single.call(SECONDS, os.getpid) != pid
+    assert single_process_pool.call(SECONDS, os.getpid) != pid
 
 
-def test_a_call_that_takes_too_long_is_ended_with_its_process(single):
-    pid = single.call(SECONDS, os.getpid)
+def test_a_call_that_takes_too_long_is_ended_with_its_process(single_process_pool):
+    pid = single_process_pool.call(SECONDS, os.getpid)
 
     with pytest.raises(CallTimeoutError, match=r"within 0\.1 s"):
-        single.call(0.1, time.sleep, 600)
+        single_process_pool.call(0.1, time.sleep, 600)
 
-    assert is_gone(pid)
-    assert single.call(SECONDS, add, 1, 2) == 3
+    assert has_ended(pid)
+    assert single_process_pool.call(SECONDS, add, 1, 2) == 3
 
 
-def test_a_call_gets_the_first_process_that_becomes_free(single):
+def test_a_call_gets_the_first_process_that_becomes_free(single_process_pool):
     answers: list[int] = []
-    with occupied(single):
-        second = Thread(target=lambda: answers.append(single.call(SECONDS, abs, -3)))
+    with keep_process_busy(single_process_pool):
+        second = Thread(
+            target=lambda: answers.append(single_process_pool.call(SECONDS, abs, -3))
+        )
         second.start()
 
     second.join()
     assert answers == [3]
 
 
-def test_a_call_waits_for_a_process_for_its_timeout_at_most(single):
-    with occupied(single), pytest.raises(PoolBusyError, match=r"was free for 0\.1 s"):
-        single.call(0.1, abs, -3)
+def test_a_call_waits_for_a_process_for_its_timeout_at_most(single_process_pool):
+    with (
+        keep_process_busy(single_process_pool),
+        pytest.raises(PoolBusyError, match=r"was free for 0\.1 s"),
+    ):
+        single_process_pool.call(0.1, abs, -3)
 
-    assert single.call(SECONDS, abs, -3) == 3
+    assert single_process_pool.call(SECONDS, abs, -3) == 3
 
 
-def test_a_calls_timeout_starts_when_it_gets_a_process(single):
+def test_a_calls_timeout_starts_when_it_gets_a_process(single_process_pool):
     answers: list[None] = []
-    with occupied(single):
-        second = Thread(target=lambda: answers.append(single.call(2, time.sleep, 1.2)))
+    with keep_process_busy(single_process_pool):
+        second = Thread(
+            target=lambda: answers.append(single_process_pool.call(2, time.sleep, 1.2))
+        )
         second.start()
         # Waiting and the call together take longer than the timeout.
         second.join(1.2)
@@ -213,43 +220,43 @@ def test_a_calls_timeout_starts_when_it_gets_a_process(single):
     assert answers == [None]
 
 
-def test_a_caller_out_of_time_stops_waiting_for_a_process(single):
-    with occupied(single), pytest.raises(OutOfTimeError):
-        single.call_within(0.1, SECONDS, abs, -3)
+def test_out_of_time_ends_the_wait_for_a_process(single_process_pool):
+    with keep_process_busy(single_process_pool), pytest.raises(OutOfTimeError):
+        single_process_pool.call_within(0.1, SECONDS, abs, -3)
 
-    assert single.call(SECONDS, abs, -3) == 3
+    assert single_process_pool.call(SECONDS, abs, -3) == 3
 
 
-def test_caller_out_of_time_stops_waiting_for_the_result(single):
-    pid = single.call(SECONDS, os.getpid)
+def test_out_of_time_ends_the_process_of_the_call(single_process_pool):
+    pid = single_process_pool.call(SECONDS, os.getpid)
 
     with pytest.raises(OutOfTimeError):
-        single.call_within(0.1, SECONDS, time.sleep, 600)
+        single_process_pool.call_within(0.1, SECONDS, time.sleep, 600)
 
-    assert is_gone(pid)
-    assert single.call_within(SECONDS, SECONDS, add, 1, 2) == 3
+    assert has_ended(pid)
+    assert single_process_pool.call_within(SECONDS, SECONDS, add, 1, 2) == 3
 
 
 @pytest.mark.parametrize("total_seconds", [0.0, -1.0])
-def test_call_without_time_raises_out_of_time(single, total_seconds):
-    with occupied(single), pytest.raises(OutOfTimeError):
-        single.call_within(total_seconds, SECONDS, abs, -3)
+def test_call_without_time_raises_out_of_time(single_process_pool, total_seconds):
+    with keep_process_busy(single_process_pool), pytest.raises(OutOfTimeError):
+        single_process_pool.call_within(total_seconds, SECONDS, abs, -3)
 
 
-def test_a_calls_own_limits_apply_before_a_later_deadline(single):
-    with occupied(single), pytest.raises(PoolBusyError):
-        single.call_within(SECONDS, 0.1, abs, -3)
+def test_a_calls_own_limits_apply_before_a_later_deadline(single_process_pool):
+    with keep_process_busy(single_process_pool), pytest.raises(PoolBusyError):
+        single_process_pool.call_within(SECONDS, 0.1, abs, -3)
 
     with pytest.raises(CallTimeoutError):
-        single.call_within(SECONDS, 0.1, time.sleep, 600)
+        single_process_pool.call_within(SECONDS, 0.1, time.sleep, 600)
 
 
 def test_two_calls_run_at_the_same_time(pool):
-    with occupied(pool):
+    with keep_process_busy(pool):
         assert pool.call(SECONDS, add, 1, 2) == 3
 
 
-def test_call_that_exceeds_its_memory_fails_alone():
+def test_only_the_call_that_exceeds_its_memory_fails():
     pool = Pool(1, memory_bytes=1024**3, modules=MODULES)
 
     with pytest.raises(CallCrashedError):
@@ -286,21 +293,21 @@ def test_a_closed_pool_leaves_no_process():
 
     pool.close()
 
-    assert is_gone(pid)
+    assert has_ended(pid)
 
 
 def test_closing_a_pool_kills_running_calls():
     pool = Pool(1, modules=MODULES)
     errors: list[Exception] = []
 
-    with occupied(pool, errors.append):
+    with keep_process_busy(pool, errors.append):
         pool.close()
         until(lambda: errors)
 
     assert [str(error) for error in errors] == ["the process was ended by SIGKILL"]
 
 
-def test_a_closed_pool_takes_no_call():
+def test_a_closed_pool_refuses_calls():
     pool = Pool(1)
     pool.close()
 
@@ -308,45 +315,45 @@ def test_a_closed_pool_takes_no_call():
         pool.call(SECONDS, add, 1, 2)
 
 
-def test_processes_end_with_a_parent_that_was_killed(child_of):
-    worker = child_of(own_a_pool)
+def test_processes_end_with_a_parent_that_was_killed(start_child):
+    worker = start_child(run_a_pool)
     pid = worker.connection.recv()
 
     worker.kill()
 
-    until(lambda: is_gone(pid))
+    until(lambda: has_ended(pid))
 
 
-def test_a_child_gets_its_arguments_and_both_ends_of_a_pipe(child_of):
-    child = child_of(echo_until_closed, "hello")
+def test_a_child_gets_arguments_and_a_pipe_in_both_directions(start_child):
+    child = start_child(echo_until_closed, "hello")
 
     assert child.connection.recv() == ("hello", child.pid)
     child.connection.send([1, 2])
     assert child.connection.recv() == [1, 2]
 
 
-def test_a_child_ends_when_its_pipe_closes(child_of):
-    child = child_of(echo_until_closed, "hello")
+def test_a_child_ends_when_its_pipe_closes(start_child):
+    child = start_child(echo_until_closed, "hello")
     child.connection.recv()
 
     child.close()
 
-    assert is_gone(child.pid)
+    assert has_ended(child.pid)
     assert child.describe_end() == "ended with status 0"
 
 
-def test_child_that_ignores_its_closed_pipe_is_killed(child_of):
-    child = child_of(sleep_through)
+def test_child_that_ignores_its_closed_pipe_is_killed(start_child):
+    child = start_child(sleep_without_receiving)
     child.connection.recv()
 
     child.close(timeout_seconds=0.1)
 
-    assert is_gone(child.pid)
+    assert has_ended(child.pid)
     assert child.describe_end() == "was ended by SIGKILL"
 
 
-def test_child_ignores_sigint(child_of):
-    child = child_of(echo_until_closed, "hello")
+def test_child_ignores_sigint(start_child):
+    child = start_child(echo_until_closed, "hello")
     child.connection.recv()
 
     os.kill(child.pid, signal.SIGINT)

@@ -27,12 +27,12 @@ from handler.reading.decode import Decoder
 from tests.handler.processes import called
 from tests.handler.processes.called import (
     Token,
-    burn,
-    burn_once,
-    niceness,
+    get_niceness,
+    keep_core_busy,
+    keep_core_busy_once,
     signal_myself,
     signal_myself_once,
-    take,
+    take_token,
 )
 from tests.waiting import until
 
@@ -43,7 +43,8 @@ BURN_SECONDS = 1.0
 
 
 @pytest.fixture
-def pool_of():
+def make_pool():
+    """Function that starts a pool, which is closed after the test."""
     pools: list[Pool] = []
 
     def make(size: int = 1) -> Pool:
@@ -72,8 +73,8 @@ def token():
     token.close()
 
 
-class Records(logging.Handler):
-    """Log records, in order."""
+class RecordCollector(logging.Handler):
+    """Log handler that collects the records, in order."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -84,9 +85,9 @@ class Records(logging.Handler):
 
 
 @pytest.fixture
-def ends():
-    """Return the log's records of ended processes."""
-    handler = Records()
+def end_records():
+    """Log records of processes that the pool ended or lost, in order."""
+    handler = RecordCollector()
     logger = logging.getLogger("handler.processes.pool")
     logger.addHandler(handler)
     yield handler.records
@@ -94,14 +95,15 @@ def ends():
 
 
 def call(pool: Pool, function, *args, context=None, seconds=SECONDS):
+    """Run a restartable call with a time limit of `seconds` and without a deadline."""
     return pool.call_restartable(
         context or CallContext(), math.inf, seconds, function, *args
     )
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP, signal.SIGSEGV])
-def test_a_call_that_lost_its_process_is_tried_again(pool_of, token, number):
-    answer = call(pool_of(), signal_myself_once, int(number), token.descriptor)
+def test_a_call_that_lost_its_process_is_tried_again(make_pool, token, number):
+    answer = call(make_pool(), signal_myself_once, int(number), token.descriptor)
 
     assert answer == "done"
 
@@ -116,8 +118,8 @@ def test_a_call_that_lost_its_process_is_tried_again(pool_of, token, number):
         (signal.SIGABRT, CallCrashedError),
     ],
 )
-def test_a_call_that_loses_two_processes_fails(pool_of, number, error):
-    pool = pool_of()
+def test_a_call_that_loses_two_processes_fails(make_pool, number, error):
+    pool = make_pool()
 
     with pytest.raises(error) as caught:
         call(pool, signal_myself, int(number))
@@ -127,15 +129,15 @@ def test_a_call_that_loses_two_processes_fails(pool_of, number, error):
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
-def test_a_document_is_not_blamed_for_external_signals(pool_of, number):
-    decoder = Decoder(pool_of(), SECONDS, time.monotonic)
+def test_external_signals_are_not_an_error_of_the_document(make_pool, number):
+    decoder = Decoder(make_pool(), SECONDS, time.monotonic)
 
     with pytest.raises(OverloadedError, match="killed or stopped twice"):
         decoder.run(CallContext("document"), None, signal_myself, int(number))
 
 
-def test_a_document_is_blamed_for_crashes_in_two_processes(pool_of):
-    decoder = Decoder(pool_of(), SECONDS, time.monotonic)
+def test_crashes_of_two_processes_make_a_document_unreadable(make_pool):
+    decoder = Decoder(make_pool(), SECONDS, time.monotonic)
 
     with pytest.raises(
         UnreadableDocumentError, match=r"^the decoder crashed on this document$"
@@ -143,44 +145,44 @@ def test_a_document_is_blamed_for_crashes_in_two_processes(pool_of):
         decoder.run(CallContext("document"), None, signal_myself, int(signal.SIGSEGV))
 
 
-def test_a_process_stopped_while_idle_only_delays_a_call(pool_of):
-    pool = pool_of()
+def test_a_process_stopped_while_idle_only_delays_a_call(make_pool):
+    pool = make_pool()
     pid = pool.call(SECONDS, os.getpid)
     os.kill(pid, signal.SIGSTOP)
 
     assert call(pool, os.getpid) != pid
 
 
-def test_a_process_that_works_for_long_is_not_stalled(pool_of):
-    pool = pool_of()
+def test_a_process_that_works_for_long_is_not_stalled(make_pool):
+    pool = make_pool()
 
-    call(pool, burn, 3 * STALL_SECONDS)
+    call(pool, keep_core_busy, 3 * STALL_SECONDS)
     with pytest.raises(CallTimeoutError) as caught:
-        call(pool, burn, seconds=3 * STALL_SECONDS)
+        call(pool, keep_core_busy, seconds=3 * STALL_SECONDS)
 
     assert type(caught.value) is CallTimeoutError
 
 
-def test_a_document_is_given_up_after_two_timeouts(pool_of, token):
-    pool, context = pool_of(), CallContext("document")
+def test_a_document_is_given_up_after_two_timeouts(make_pool, token):
+    pool, context = make_pool(), CallContext("document")
     for _ in range(2):
         with pytest.raises(CallTimeoutError):
-            call(pool, burn, context=context, seconds=0.2)
+            call(pool, keep_core_busy, context=context, seconds=0.2)
 
     with pytest.raises(DocumentGivenUpError):
-        call(pool, take, token.descriptor, context=context)
+        call(pool, take_token, token.descriptor, context=context)
 
     assert not token.is_taken
     assert call(pool, abs, -3, context=CallContext("another")) == 3
 
 
-def test_given_up_document_has_an_error_of_its_own(pool_of):
-    decoder = Decoder(pool_of(), 0.2, time.monotonic)
+def test_error_of_a_given_up_document_differs_from_a_timeout(make_pool):
+    decoder = Decoder(make_pool(), 0.2, time.monotonic)
     for _ in range(2):
         with pytest.raises(
             UnreadableDocumentError, match=r"longer than 0\.2 s and was"
         ):
-            decoder.run(CallContext("document"), None, burn)
+            decoder.run(CallContext("document"), None, keep_core_busy)
 
     with pytest.raises(
         UnreadableDocumentError, match="the rest of the document was not"
@@ -188,11 +190,11 @@ def test_given_up_document_has_an_error_of_its_own(pool_of):
         decoder.run(CallContext("document"), None, abs, -3)
 
 
-def test_preempted_call_restarts_after_the_waiting_one(pool_of, token, ends):
-    pool = pool_of()
+def test_preempted_call_restarts_after_the_waiting_one(make_pool, token, end_records):
+    pool = make_pool()
     answers: list[str] = []
     slow = Thread(
-        target=lambda: answers.append(call(pool, burn_once, token.descriptor))
+        target=lambda: answers.append(call(pool, keep_core_busy_once, token.descriptor))
     )
     slow.start()
     until(lambda: token.is_taken)
@@ -201,41 +203,41 @@ def test_preempted_call_restarts_after_the_waiting_one(pool_of, token, ends):
 
     slow.join()
     assert answers == ["waited", "done"]
-    assert [record.why for record in ends] == ["preempted"]
+    assert [record.why for record in end_records] == ["preempted"]
 
 
-def test_new_documents_are_served_beside_endless_calls(pool_of):
-    pool = pool_of(2)
+def test_new_documents_are_served_during_endless_calls(make_pool):
+    pool = make_pool(2)
 
-    def bomb() -> None:
+    def call_without_end() -> None:
         with suppress(CallTimeoutError, CallCrashedError):
-            call(pool, burn, seconds=4)
+            call(pool, keep_core_busy, seconds=4)
 
-    bombs = [Thread(target=bomb) for _ in range(6)]
-    for thread in bombs:
+    threads = [Thread(target=call_without_end) for _ in range(6)]
+    for thread in threads:
         thread.start()
     until(lambda: pool.num_waiting >= 4)
 
     assert [call(pool, abs, -n, seconds=4) for n in range(8)] == list(range(8))
 
     pool.close()
-    for thread in bombs:
+    for thread in threads:
         thread.join()
 
 
-def test_slow_documents_have_less_of_the_processors(pool_of):
-    pool, slow = pool_of(), CallContext("slow")
+def test_slow_documents_run_with_a_lower_priority(make_pool):
+    pool, slow = make_pool(), CallContext("slow")
     with pytest.raises(CallTimeoutError):
-        call(pool, burn, context=slow, seconds=0.2)
+        call(pool, keep_core_busy, context=slow, seconds=0.2)
 
-    assert call(pool, niceness, context=slow) > niceness()
-    assert call(pool, niceness) == niceness()
+    assert call(pool, get_niceness, context=slow) > get_niceness()
+    assert call(pool, get_niceness) == get_niceness()
 
 
 def test_time_limit_of_a_slow_document_is_processor_time():
     pool, slow = Pool(1, modules=[called.__name__]), CallContext("slow")
     with pytest.raises(CallTimeoutError):
-        call(pool, burn, context=slow, seconds=0.2)
+        call(pool, keep_core_busy, context=slow, seconds=0.2)
 
     # The call sleeps without processor time, for less than three time limits.
     assert call(pool, time.sleep, 2, context=slow, seconds=1.5) is None
@@ -245,21 +247,25 @@ def test_time_limit_of_a_slow_document_is_processor_time():
 @pytest.mark.parametrize(
     ("function", "args", "why"),
     [
-        (burn, (), ["timeout"]),
+        (keep_core_busy, (), ["timeout"]),
         (signal_myself, (int(signal.SIGKILL),), ["killed"] * 2),
         (signal_myself, (int(signal.SIGSEGV),), ["crash"] * 2),
         (signal_myself, (int(signal.SIGSTOP),), ["stalled"] * 2),
     ],
 )
-def test_the_log_has_one_line_for_each_process(pool_of, ends, function, args, why):
+def test_the_log_has_one_line_for_each_process(
+    make_pool, end_records, function, args, why
+):
     context = CallContext("digest", "request", 7)
 
     with pytest.raises((CallCrashedError, CallTimeoutError)):
-        call(pool_of(), function, *args, context=context, seconds=BURN_SECONDS)
+        call(make_pool(), function, *args, context=context, seconds=BURN_SECONDS)
 
-    assert [record.getMessage() for record in ends] == ["decoder ended"] * len(why)
-    assert [record.why for record in ends] == why
-    for record in ends:
+    assert [record.getMessage() for record in end_records] == ["decoder ended"] * len(
+        why
+    )
+    assert [record.why for record in end_records] == why
+    for record in end_records:
         assert (record.document, record.request_id, record.page) == (
             "digest",
             "request",

@@ -34,7 +34,7 @@ def writers():
 
 
 @pytest.fixture
-def without_memory():
+def crashing_pool():
     """Pool whose processes crash."""
     pool = Pool(1, memory_bytes=TOO_LITTLE_MEMORY)
     yield pool
@@ -42,10 +42,10 @@ def without_memory():
 
 
 @pytest.fixture
-def busy():
+def busy_pool():
     """Pool whose only process is busy until the test ends."""
     pool = Pool(1, modules=[called.__name__])
-    with called.occupied(pool):
+    with called.keep_process_busy(pool):
         yield pool
     pool.close()
 
@@ -69,9 +69,9 @@ def make_reader(decoders, writers):
 @pytest.fixture
 def open_document(make_reader):
     """Function that opens documents, which are closed after the test."""
-    readings: list[OpenDocument] = []
+    documents: list[OpenDocument] = []
 
-    def open_it(
+    def open_and_register(
         content: bytes,
         reader: Reader | None = None,
         received_at: float | None = None,
@@ -82,27 +82,27 @@ def open_document(make_reader):
         reader = reader or make_reader(FakeEngines())
         received_at = time.monotonic() if received_at is None else received_at
         request = OCRRequest(content, None, Options(**options), None)
-        readings.append(
+        documents.append(
             reader.open(
                 "id", request, received_at, is_cancelled, document_key or str(uuid4())
             )
         )
-        return readings[-1]
+        return documents[-1]
 
-    yield open_it
-    for reading in readings:
-        reading.close()
+    yield open_and_register
+    for document in documents:
+        document.close()
 
 
 @pytest.fixture
 def read(make_reader, open_document):
-    """Function that returns all pages of a document by number."""
+    """Function that reads a document and returns the results of its pages by number."""
 
-    def read_it(
+    def read_document(
         content: bytes, engines: FakeEngines, options: Any = None, **settings: Any
     ) -> dict[int, PageResult]:
         reader = make_reader(engines, **settings)
-        pages = reader.pages(open_document(content, reader, **(options or {})))
+        pages = reader.read_pages(open_document(content, reader, **(options or {})))
         return {page.page: page for page in pages}
 
-    return read_it
+    return read_document

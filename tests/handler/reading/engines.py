@@ -18,11 +18,13 @@ FIGURE = (
     '<img alt="a red square"></div>'
 )
 RED = (200, 30, 30)
-SLOW = png_bomb(9900)
-"""Image just below the limit of pixels; its decoding takes far longer than `MOMENT`."""
-MOMENT = 0.01
-TOO_LITTLE_MEMORY = 20 * 1024**2
+SLOW_IMAGE = png_bomb(9900)
+"""Image just below the limit of pixels; its decoding takes far longer than
+`SHORT_SECONDS`."""
+SHORT_SECONDS = 0.01
 """Time limit in which no decoder can finish."""
+TOO_LITTLE_MEMORY = 20 * 1024**2
+"""Limit in bytes for the memory of a process with which every call crashes."""
 
 
 class Clock:

@@ -42,7 +42,7 @@ def test_resent_request_has_new_engine_ids(make_reader, open_document):
     reader = make_reader(engines)
 
     for _ in range(2):
-        list(reader.pages(open_document(pdf_of(2), reader)))
+        list(reader.read_pages(open_document(pdf_of(2), reader)))
 
     assert engines.numbers == [1, 2, 1, 2]
     assert len({request.id for request in engines.requests}) == 4
@@ -88,9 +88,7 @@ def test_max_side_shrinks_only_the_image_for_the_model(read):
     [(as_png(text_page(size=(640, 800))), 640, 800), (pdf_of(1), 511, 723)],
     ids=["image", "PDF at the most pixels"],
 )
-def test_boxes_are_in_pixels_of_the_page_as_it_is_reported(
-    read, content, width, height
-):
+def test_boxes_are_in_pixels_of_the_reported_page_size(read, content, width, height):
     page = read(content, FakeEngines({1: TEXT}))[1]
 
     assert (page.width, page.height) == (width, height)
@@ -144,7 +142,7 @@ def test_page_is_returned_if_its_figures_cannot_be_cut_out(make_reader, open_doc
     clock = Clock()
     engines = FakeEngines({1: FIGURE + TEXT}, submitted=lambda: clock.advance(9))
     reader = make_reader(engines, clock)
-    reading = open_document(
+    document = open_document(
         page_with_a_red_square(),
         reader,
         received_at=0,
@@ -152,7 +150,7 @@ def test_page_is_returned_if_its_figures_cannot_be_cut_out(make_reader, open_doc
         include_images=True,
     )
 
-    [page] = reader.pages(reading)
+    [page] = reader.read_pages(document)
 
     assert page.status is Status.SUCCESS
     assert "Hello" in page.content.markdown

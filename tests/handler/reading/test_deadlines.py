@@ -27,18 +27,18 @@ def test_deadline_of_the_request_overrides_the_setting(
     clock.now = 100.0
     reader = make_reader(FakeEngines(), clock, deadline_seconds=setting)
 
-    reading = open_document(
+    document = open_document(
         pdf_of(1), reader, received_at=100.0, deadline_seconds=requested
     )
 
-    assert reading.deadline == deadline
+    assert document.deadline == deadline
 
 
 def test_finished_pages_are_kept_at_the_deadline(make_reader, open_document):
     clock = Clock()
     engines = FakeEngines({3: TEXT}, num_slots=2)
     reader = make_reader(engines, clock)
-    pages = reader.pages(
+    pages = reader.read_pages(
         open_document(pdf_of(5), reader, received_at=0.0, deadline_seconds=5.0)
     )
 
@@ -55,7 +55,7 @@ def test_page_finished_before_the_deadline_is_kept(make_reader, open_document):
     clock = Clock()
     engines = FakeEngines({3: TEXT}, num_slots=2)
     reader = make_reader(engines, clock)
-    pages = reader.pages(
+    pages = reader.read_pages(
         open_document(pdf_of(3), reader, received_at=0.0, deadline_seconds=5.0)
     )
 
@@ -75,7 +75,7 @@ def test_running_pages_are_cancelled_at_the_deadline(make_reader, open_document)
     clock = Clock()
     engines = FakeEngines({3: TEXT}, num_slots=2)
     reader = make_reader(engines, clock)
-    pages = reader.pages(
+    pages = reader.read_pages(
         open_document(pdf_of(5), reader, received_at=0.0, deadline_seconds=5.0)
     )
 
@@ -90,9 +90,9 @@ def test_running_pages_are_cancelled_at_the_deadline(make_reader, open_document)
 def test_deadline_is_noticed_while_no_page_finishes(make_reader, open_document):
     engines = FakeEngines()
     reader = make_reader(engines, PassingClock())
-    reading = open_document(pdf_of(1), reader, received_at=0.0, deadline_seconds=120.0)
+    document = open_document(pdf_of(1), reader, received_at=0.0, deadline_seconds=120.0)
 
-    [page] = reader.pages(reading)
+    [page] = reader.read_pages(document)
 
     assert code_of(page) == "deadline_exceeded"
     assert engines.cancelled == [1]
@@ -101,8 +101,8 @@ def test_deadline_is_noticed_while_no_page_finishes(make_reader, open_document):
 def test_cancelled_reading_stops_and_cancels_its_pages(make_reader, open_document):
     engines = FakeEngines({3: TEXT}, num_slots=2)
     is_gone: list[bool] = []
-    reading = open_document(pdf_of(30), is_cancelled=lambda: bool(is_gone))
-    pages = make_reader(engines).pages(reading)
+    document = open_document(pdf_of(30), is_cancelled=lambda: bool(is_gone))
+    pages = make_reader(engines).read_pages(document)
 
     next(pages)
     is_gone.append(True)
@@ -115,7 +115,7 @@ def test_cancelled_reading_stops_and_cancels_its_pages(make_reader, open_documen
 
 def test_closed_iterator_cancels_its_pages(make_reader, open_document):
     engines = FakeEngines({3: TEXT}, num_slots=2)
-    pages = make_reader(engines).pages(open_document(pdf_of(30)))
+    pages = make_reader(engines).read_pages(open_document(pdf_of(30)))
     next(pages)
 
     pages.close()

@@ -10,12 +10,12 @@ from handler.reading.open_document import build_decode_options
 from handler.schema import Options
 from tests.handler.reading.engines import TEXT, FakeEngines, pdf_of
 
-PASSWORD = "hunter2-nobody-may-see"
+PASSWORD = "hunter2-secret"
 OPTIONS = Options(password=PASSWORD, rotate="none")
 
 
-class NotedPool:
-    """Pool that records the arguments of each call."""
+class RecordingPool:
+    """Pool that records the arguments of the last call of each function."""
 
     def __init__(self, pool: Any) -> None:
         self._pool = pool
@@ -36,20 +36,20 @@ def test_options_become_those_of_the_decoders():
 
 
 def test_password_reaches_every_decoder_call(make_reader, open_document, decoders):
-    noted = NotedPool(decoders)
-    reader = make_reader(FakeEngines({1: TEXT}), decoders=noted)
+    recording_pool = RecordingPool(decoders)
+    reader = make_reader(FakeEngines({1: TEXT}), decoders=recording_pool)
 
-    reading = open_document(pdf_of(1), reader, password=PASSWORD, rotate="none")
-    list(reader.pages(reading))
+    document = open_document(pdf_of(1), reader, password=PASSWORD, rotate="none")
+    list(reader.read_pages(document))
 
     expected = build_decode_options(OPTIONS)
-    assert noted.calls["inspect_document"][-1] == expected
-    assert noted.calls["decode_page"][-1] == expected
+    assert recording_pool.calls["inspect_document"][-1] == expected
+    assert recording_pool.calls["decode_page"][-1] == expected
 
 
 def test_a_password_is_not_printed(open_document):
-    reading = open_document(pdf_of(1), password=PASSWORD)
+    document = open_document(pdf_of(1), password=PASSWORD)
     request = OCRRequest(b"x", None, OPTIONS, None)
 
-    for value in (OPTIONS, request, build_decode_options(OPTIONS), reading):
+    for value in (OPTIONS, request, build_decode_options(OPTIONS), document):
         assert PASSWORD not in repr(value)

@@ -1,4 +1,4 @@
-"""Bytes of a document, sent or in S3, until it is closed."""
+"""Opening and closing of documents, sent with the request or stored in S3."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from tests.s3 import Asked
 
 
 def test_document_stays_readable_until_it_is_closed(open_document):
-    reading = open_document(pdf_of(1))
-    path = Path(reading.spool.path)
+    document = open_document(pdf_of(1))
+    path = Path(document.spool.path)
     assert path.read_bytes() == pdf_of(1)
 
-    reading.close()
+    document.close()
 
     with pytest.raises(FileNotFoundError):
         path.open("rb")
@@ -55,25 +55,25 @@ def test_refused_document_leaves_no_open_file(open_document, content, options, e
 @pytest.fixture
 def open_in_s3(s3, make_reader):
     """Function that opens the document of a request with a deadline."""
-    readings: list[OpenDocument] = []
+    documents: list[OpenDocument] = []
 
     def open_it(uri: str, is_cancelled: Callable[[], bool] = lambda: False, **options):
         reader = make_reader(FakeEngines(), document_buckets="docs")
         request = OCRRequest(parse_address(uri), None, Options(**options), None)
-        readings.append(reader.open("id", request, time.monotonic(), is_cancelled))
-        return readings[-1]
+        documents.append(reader.open("id", request, time.monotonic(), is_cancelled))
+        return documents[-1]
 
     yield open_it
-    for reading in readings:
-        reading.close()
+    for document in documents:
+        document.close()
 
 
-def test_a_document_in_s3_is_read_as_if_it_had_been_sent(s3, open_in_s3):
-    reading = open_in_s3(s3.put("a.pdf", pdf_of(3)), pages="2-")
+def test_a_document_in_s3_is_opened_like_a_sent_one(s3, open_in_s3):
+    document = open_in_s3(s3.put("a.pdf", pdf_of(3)), pages="2-")
 
-    assert Path(reading.spool.path).read_bytes() == pdf_of(3)
-    assert reading.info.media_type == "application/pdf"
-    assert reading.page_numbers == [2, 3]
+    assert Path(document.spool.path).read_bytes() == pdf_of(3)
+    assert document.info.media_type == "application/pdf"
+    assert document.page_numbers == [2, 3]
 
 
 def test_invalid_object_in_s3_leaves_no_file(s3, open_in_s3):
@@ -88,7 +88,7 @@ def test_invalid_object_in_s3_leaves_no_file(s3, open_in_s3):
 
 
 @pytest.mark.parametrize("why", ["deadline", "client"])
-def test_deadline_applies_to_s3_downloads(s3, open_in_s3, why):
+def test_download_stops_at_the_deadline_or_a_disconnect(s3, open_in_s3, why):
     uri = s3.put("a.pdf", pdf_of(1))
     gate, is_waiting = Event(), Event()
 

@@ -41,7 +41,7 @@ def test_a_negative_is_read_with_a_warning(read, upright):
 
 
 @pytest.mark.parametrize("degrees", [90, 180, 270])
-def test_the_answer_says_how_a_page_was_turned(read, upright, degrees):
+def test_result_has_the_rotation_of_a_turned_page(read, upright, degrees):
     sent = rotate_image(upright, degrees)
 
     page = read(as_png(sent), FakeEngines({1: FIGURE}), {"include_images": True})[1]

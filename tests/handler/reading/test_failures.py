@@ -13,8 +13,8 @@ from handler.processes.pool import CallKilledError, Pool
 from handler.schema import PageError, Status
 from tests.handler.reading.engines import (
     FIGURE,
-    MOMENT,
-    SLOW,
+    SHORT_SECONDS,
+    SLOW_IMAGE,
     TEXT,
     Clock,
     FakeEngines,
@@ -33,7 +33,7 @@ class KilledWriters(Pool):
 
 
 @pytest.fixture
-def stopped():
+def make_stopped_pool():
     """Function that makes pools whose idle process was stopped by a signal."""
     pools: list[Pool] = []
 
@@ -48,11 +48,11 @@ def stopped():
 
 
 def test_decoder_crash_is_an_unreadable_document(
-    make_reader, open_document, without_memory
+    make_reader, open_document, crashing_pool
 ):
-    reader = make_reader(FakeEngines(), decoders=without_memory)
+    reader = make_reader(FakeEngines(), decoders=crashing_pool)
 
-    pages = list(reader.pages(open_document(pdf_of(2))))
+    pages = list(reader.read_pages(open_document(pdf_of(2))))
 
     assert [page.error for page in pages] == [
         PageError("unreadable_document", "the decoder crashed on this document")
@@ -60,9 +60,9 @@ def test_decoder_crash_is_an_unreadable_document(
 
 
 def test_decoder_crash_on_opening_refuses_the_document(
-    make_reader, open_document, without_memory
+    make_reader, open_document, crashing_pool
 ):
-    reader = make_reader(FakeEngines(), decoders=without_memory)
+    reader = make_reader(FakeEngines(), decoders=crashing_pool)
 
     with pytest.raises(
         UnreadableDocumentError, match=r"^the decoder crashed on this document$"
@@ -75,7 +75,7 @@ def test_forged_page_does_not_reach_the_engine(make_reader, open_document):
     dishonest = Pool(1, modules=["tests.handler.sandbox.dishonest"])
     reader = make_reader(engines, decoders=dishonest)
 
-    [page] = reader.pages(open_document(pdf_of(1), reader))
+    [page] = reader.read_pages(open_document(pdf_of(1), reader))
 
     dishonest.close()
     assert page.error == PageError(
@@ -84,9 +84,9 @@ def test_forged_page_does_not_reach_the_engine(make_reader, open_document):
 
 
 def test_decoder_timeout_is_an_unreadable_document(make_reader, open_document):
-    reader = make_reader(FakeEngines(), decode_seconds=MOMENT)
+    reader = make_reader(FakeEngines(), decode_seconds=SHORT_SECONDS)
 
-    [page] = reader.pages(open_document(SLOW))
+    [page] = reader.read_pages(open_document(SLOW_IMAGE))
 
     assert page.error == PageError(
         "unreadable_document", "decoding took longer than 0.01 s and was cancelled"
@@ -96,7 +96,7 @@ def test_decoder_timeout_is_an_unreadable_document(make_reader, open_document):
 def test_a_document_is_given_up_after_two_slow_pages(make_reader, open_document):
     reader = make_reader(FakeEngines(), decode_seconds=0.5)
 
-    pages = list(reader.pages(open_document(nested_forms(5))))
+    pages = list(reader.read_pages(open_document(nested_forms(5))))
 
     took_too_long = PageError(
         "unreadable_document", "decoding took longer than 0.5 s and was cancelled"
@@ -113,7 +113,7 @@ def test_a_given_up_document_is_rejected_when_it_is_sent_again(
     make_reader, open_document
 ):
     reader = make_reader(FakeEngines(), decode_seconds=0.5)
-    list(reader.pages(open_document(nested_forms(2), document_key="digest")))
+    list(reader.read_pages(open_document(nested_forms(2), document_key="digest")))
 
     with pytest.raises(
         UnreadableDocumentError, match="the rest of the document was not"
@@ -124,7 +124,7 @@ def test_a_given_up_document_is_rejected_when_it_is_sent_again(
 def test_figures_of_a_given_up_document_are_not_cut_out(make_reader, open_document):
     engines = FakeEngines()
     reader = make_reader(engines)
-    pages = reader.pages(
+    pages = reader.read_pages(
         open_document(
             page_with_a_red_square(), reader, document_key="same", include_images=True
         )
@@ -133,7 +133,7 @@ def test_figures_of_a_given_up_document_are_not_cut_out(make_reader, open_docume
     def give_up() -> None:
         impatient = make_reader(FakeEngines(), decode_seconds=0.5)
         bomb = open_document(nested_forms(2), document_key="same")
-        list(impatient.pages(bomb))
+        list(impatient.read_pages(bomb))
         engines.finish(1, FIGURE)
 
     engines.submitted = give_up
@@ -143,12 +143,16 @@ def test_figures_of_a_given_up_document_are_not_cut_out(make_reader, open_docume
     assert warnings_of(page) == ["images_missing"]
 
 
-def test_processes_stopped_while_idle_only_delay_a_page(
-    make_reader, open_document, stopped
+def test_idle_processes_that_were_stopped_only_delay_a_page(
+    make_reader, open_document, make_stopped_pool
 ):
-    reader = make_reader(FakeEngines({1: TEXT}), decoders=stopped(), writers=stopped())
+    reader = make_reader(
+        FakeEngines({1: TEXT}),
+        decoders=make_stopped_pool(),
+        writers=make_stopped_pool(),
+    )
 
-    [page] = reader.pages(open_document(pdf_of(1), reader))
+    [page] = reader.read_pages(open_document(pdf_of(1), reader))
 
     assert page.status is Status.SUCCESS
 
@@ -156,7 +160,7 @@ def test_processes_stopped_while_idle_only_delay_a_page(
 def test_page_that_lost_two_writers_is_overloaded(make_reader, open_document):
     reader = make_reader(FakeEngines({1: TEXT}), writers=KilledWriters(0))
 
-    [page] = reader.pages(open_document(pdf_of(1)))
+    [page] = reader.read_pages(open_document(pdf_of(1)))
 
     assert code_of(page) == "overloaded"
 
@@ -164,48 +168,54 @@ def test_page_that_lost_two_writers_is_overloaded(make_reader, open_document):
 def test_deadline_during_decoding_is_deadline_exceeded(make_reader, open_document):
     clock = Clock()
     reader = make_reader(FakeEngines(), clock)
-    reading = open_document(SLOW, reader, received_at=0.0, deadline_seconds=10.0)
-    clock.now = 10.0 - MOMENT
+    document = open_document(SLOW_IMAGE, reader, received_at=0.0, deadline_seconds=10.0)
+    clock.now = 10.0 - SHORT_SECONDS
 
-    [page] = reader.pages(reading)
+    [page] = reader.read_pages(document)
 
     assert code_of(page) == "deadline_exceeded"
 
 
-def test_page_without_a_free_decoder_is_overloaded(make_reader, open_document, busy):
-    reader = make_reader(FakeEngines(), decoders=busy, decode_seconds=MOMENT)
+def test_page_without_a_free_decoder_is_overloaded(
+    make_reader, open_document, busy_pool
+):
+    reader = make_reader(
+        FakeEngines(), decoders=busy_pool, decode_seconds=SHORT_SECONDS
+    )
 
-    pages = list(reader.pages(open_document(pdf_of(2))))
+    pages = list(reader.read_pages(open_document(pdf_of(2))))
 
     assert [code_of(page) for page in pages] == ["overloaded"] * 2
 
 
-def test_deadline_while_waiting_for_a_decoder(make_reader, open_document, busy):
+def test_deadline_while_waiting_for_a_decoder(make_reader, open_document, busy_pool):
     clock = Clock()
     opener = make_reader(FakeEngines(), clock)
-    reading = open_document(pdf_of(1), opener, received_at=0.0, deadline_seconds=10.0)
-    clock.now = 10.0 - MOMENT
+    document = open_document(pdf_of(1), opener, received_at=0.0, deadline_seconds=10.0)
+    clock.now = 10.0 - SHORT_SECONDS
 
-    [page] = make_reader(FakeEngines(), clock, busy).pages(reading)
+    [page] = make_reader(FakeEngines(), clock, busy_pool).read_pages(document)
 
     assert code_of(page) == "deadline_exceeded"
 
 
 def test_writer_crash_is_an_internal_error_of_its_page(
-    make_reader, open_document, without_memory
+    make_reader, open_document, crashing_pool
 ):
-    reader = make_reader(FakeEngines({1: TEXT}), writers=without_memory)
+    reader = make_reader(FakeEngines({1: TEXT}), writers=crashing_pool)
 
-    [page] = reader.pages(open_document(pdf_of(1)))
+    [page] = reader.read_pages(open_document(pdf_of(1)))
 
     assert page.error == PageError(
         "internal", "the model's answer could not be converted"
     )
 
 
-def test_page_without_a_free_writer_is_overloaded(make_reader, open_document, busy):
-    reader = make_reader(FakeEngines({1: TEXT}), writers=busy, decode_seconds=1)
+def test_page_without_a_free_writer_is_overloaded(
+    make_reader, open_document, busy_pool
+):
+    reader = make_reader(FakeEngines({1: TEXT}), writers=busy_pool, decode_seconds=1)
 
-    [page] = reader.pages(open_document(pdf_of(1)))
+    [page] = reader.read_pages(open_document(pdf_of(1)))
 
     assert code_of(page) == "overloaded"

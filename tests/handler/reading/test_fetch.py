@@ -1,7 +1,7 @@
 """Downloads of documents from S3, and their errors.
 
-boto3 talks over HTTP to moto's S3; where something is to go wrong a test stands in
-the door (tests/s3.py).
+boto3 calls moto's S3 over HTTP. A test sets `s3.door` (tests/s3.py) to a function that
+answers or delays a request in its place.
 """
 
 from __future__ import annotations
@@ -62,8 +62,8 @@ def failing(method: str, status: str, code: str, times: int = 1_000):
     left = iter(range(times))
     body = f"<Error><Code>{code}</Code><Message>{KEY_ID}</Message></Error>".encode()
 
-    def door(asked: Asked) -> Answer | None:
-        if asked.method != method or next(left, None) is None:
+    def door(request: Asked) -> Answer | None:
+        if request.method != method or next(left, None) is None:
             return None
         return status, [("Content-Type", "application/xml")], body
 
@@ -93,7 +93,7 @@ def test_unusual_keys_are_read(s3, download, key):
 def test_object_is_read_in_parts_that_do_not_overlap(s3, download):
     download(s3.put("a.pdf", CONTENT[:2500]))
 
-    ranges = sorted(str(asked.range) for asked in s3.reads())
+    ranges = sorted(str(request.range) for request in s3.reads())
     assert ranges == ["bytes=0-999", "bytes=1000-1999", "bytes=2000-2499"]
 
 
@@ -103,9 +103,9 @@ def test_parts_are_read_several_at_once(s3, download):
     together = threading.Barrier(len(first), timeout=20)
     passed = []
 
-    def door(asked: Asked) -> None:
+    def door(request: Asked) -> None:
         # Only four concurrent requests pass the barrier.
-        if asked.range in first:
+        if request.range in first:
             passed.append(together.wait())
 
     s3.door = door
@@ -157,9 +157,9 @@ def test_too_large_object_is_refused_before_it_is_read(s3, download):
 
 
 def test_huge_object_size_is_refused(s3, download):
-    def door(asked: Asked) -> Answer | None:
+    def door(request: Asked) -> Answer | None:
         head = [("Content-Length", str(2**62)), ("ETag", '"x"')]
-        return ("200 OK", head, b"") if asked.method == "HEAD" else None
+        return ("200 OK", head, b"") if request.method == "HEAD" else None
 
     s3.door = door
 
@@ -221,21 +221,23 @@ def test_other_client_error_names_its_status(s3, download, status):
 # Changes during the download
 
 
-def on_first_read(s3, do) -> None:
-    """Return a door that does something between the HEAD and the GET requests."""
+def call_before_first_get(s3, action) -> None:
+    """Let the fake S3 call `action` once, before it answers the first GET request."""
     once = threading.Lock()
 
-    def door(asked: Asked) -> None:
-        if asked.method == "GET" and once.acquire(blocking=False):
-            s3.door = lambda asked: None
-            do()
+    def door(request: Asked) -> None:
+        if request.method == "GET" and once.acquire(blocking=False):
+            s3.door = lambda request: None
+            action()
 
     s3.door = door
 
 
 def test_object_deleted_before_its_read_is_not_found(s3, download):
     uri = s3.put("a.pdf", CONTENT[:500])
-    on_first_read(s3, lambda: s3.client.delete_object(Bucket="docs", Key="a.pdf"))
+    call_before_first_get(
+        s3, lambda: s3.client.delete_object(Bucket="docs", Key="a.pdf")
+    )
 
     with pytest.raises(DocumentNotFoundError, match=r"there is no s3://docs/a\.pdf"):
         download(uri)
@@ -244,7 +246,7 @@ def test_object_deleted_before_its_read_is_not_found(s3, download):
 @pytest.mark.parametrize("other", [CONTENT[::-1], CONTENT[:300], b""])
 def test_object_replaced_during_its_read_is_changed(s3, download, other):
     uri = s3.put("a.pdf", CONTENT)
-    on_first_read(s3, lambda: s3.put("a.pdf", other))
+    call_before_first_get(s3, lambda: s3.put("a.pdf", other))
 
     with pytest.raises(DocumentChangedError, match="was changed while it was read"):
         download(uri)
@@ -271,14 +273,14 @@ def test_retries_of_a_busy_s3_are_limited(s3, download):
     assert len(s3.reads()) == MAX_ATTEMPTS
 
 
-def cut_short(s3, uri: str, times: int):
-    """Return a door that breaks off a part after a hundred bytes, a few times."""
+def break_off_responses(s3, uri: str, times: int):
+    """Let the fake S3 break off the first `times` GET responses after 100 bytes."""
     left = iter(range(times))
 
-    def door(asked: Asked) -> Answer | None:
-        if asked.method != "GET" or next(left, None) is None:
+    def door(request: Asked) -> Answer | None:
+        if request.method != "GET" or next(left, None) is None:
             return None
-        first, last = map(int, str(asked.range).removeprefix("bytes=").split("-"))
+        first, last = map(int, str(request.range).removeprefix("bytes=").split("-"))
         head = [("Content-Length", str(last - first + 1)), ("Connection", "close")]
         return "206 Partial Content", head, CONTENT[first : min(first + 100, last + 1)]
 
@@ -288,16 +290,16 @@ def cut_short(s3, uri: str, times: int):
 def test_broken_response_is_resumed_where_it_ended(s3, download):
     uri = s3.put("a.pdf", CONTENT[:500])
     s3.asked.clear()
-    cut_short(s3, uri, times=1)
+    break_off_responses(s3, uri, times=1)
 
     assert download(uri) == CONTENT[:500]
-    assert [a.range for a in s3.reads()] == ["bytes=0-499", "bytes=100-499"]
+    assert [request.range for request in s3.reads()] == ["bytes=0-499", "bytes=100-499"]
 
 
 def test_response_that_always_breaks_off_is_an_error(s3, download):
     uri = s3.put("a.pdf", CONTENT[:1000])
     s3.asked.clear()
-    cut_short(s3, uri, times=100)
+    break_off_responses(s3, uri, times=100)
 
     with pytest.raises(StorageError, match="connection to S3 was lost"):
         download(uri)
@@ -308,9 +310,9 @@ def test_response_that_always_breaks_off_is_an_error(s3, download):
 def test_response_longer_than_its_range_is_refused(s3, download):
     uri = s3.put("a.pdf", CONTENT[:500])
 
-    def door(asked: Asked) -> Answer | None:
+    def door(request: Asked) -> Answer | None:
         head = [("Content-Length", str(len(CONTENT)))]
-        return ("200 OK", head, CONTENT) if asked.method == "GET" else None
+        return ("200 OK", head, CONTENT) if request.method == "GET" else None
 
     s3.door = door
 
@@ -319,9 +321,9 @@ def test_response_longer_than_its_range_is_refused(s3, download):
 
 
 def test_unreachable_s3_is_explained(s3, monkeypatch):
-    with socket.socket() as unheard:
-        unheard.bind(("127.0.0.1", 0))
-        port = unheard.getsockname()[1]
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
         fetcher = Fetcher(Buckets("docs"), 1000)
 
@@ -385,8 +387,8 @@ def stalled(s3):
     waiting = threading.Event()
 
     def stall(method: str) -> threading.Event:
-        def door(asked: Asked) -> None:
-            if asked.method == method:
+        def door(request: Asked) -> None:
+            if request.method == method:
                 waiting.set()
                 gate.wait(30)
 
@@ -444,14 +446,14 @@ def test_slow_download_does_not_block_a_small_one(s3, download, fetcher):
     small = s3.put("small.pdf", CONTENT[:10])
     gate, is_waiting = threading.Event(), threading.Semaphore(0)
 
-    def door(asked: Asked) -> None:
-        if asked.method == "GET" and asked.path.endswith("large.pdf"):
+    def door(request: Asked) -> None:
+        if request.method == "GET" and request.path.endswith("large.pdf"):
             is_waiting.release()
             gate.wait(30)
 
     s3.door = door
-    got: list[bytes] = []
-    reading = threading.Thread(target=lambda: got.append(download(large)))
+    contents: list[bytes] = []
+    reading = threading.Thread(target=lambda: contents.append(download(large)))
     reading.start()
     assert all(is_waiting.acquire(timeout=20) for _ in range(4))
 
@@ -459,5 +461,5 @@ def test_slow_download_does_not_block_a_small_one(s3, download, fetcher):
 
     gate.set()
     reading.join(20)
-    assert got == [CONTENT]
+    assert contents == [CONTENT]
     until(lambda: not reading.is_alive())

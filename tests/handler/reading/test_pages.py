@@ -12,7 +12,7 @@ from tests.handler.reading.engines import TEXT, FakeEngines, code_of, pdf_of
 
 def test_pages_are_yielded_in_the_order_they_finish(make_reader, open_document):
     engines = FakeEngines({3: TEXT}, num_slots=2)
-    pages = make_reader(engines).pages(open_document(pdf_of(3)))
+    pages = make_reader(engines).read_pages(open_document(pdf_of(3)))
 
     order = [next(pages).page]
     for number in (1, 2):
@@ -36,20 +36,20 @@ def test_at_most_one_page_more_than_slots_is_in_flight(
     make_reader, open_document, num_slots
 ):
     engines = FakeEngines(num_slots=num_slots)
-    looks = itertools.count(1)
-    # The reader reads the clock before each page, and a few times while it waits.
-    reading = open_document(
-        pdf_of(30), is_cancelled=lambda: next(looks) > num_slots + 4
+    checks = itertools.count(1)
+    # The reader checks this before each page, and a few times while it waits.
+    document = open_document(
+        pdf_of(30), is_cancelled=lambda: next(checks) > num_slots + 4
     )
 
-    list(make_reader(engines).pages(reading))
+    list(make_reader(engines).read_pages(document))
 
     assert engines.numbers == list(range(1, num_slots + 2))
 
 
 def test_finished_page_is_replaced_by_the_next(make_reader, open_document):
     engines = FakeEngines({2: TEXT, 3: TEXT}, num_slots=1)
-    pages = make_reader(engines).pages(open_document(pdf_of(30)))
+    pages = make_reader(engines).read_pages(open_document(pdf_of(30)))
 
     done = [next(pages).page, next(pages).page]
 
@@ -67,7 +67,7 @@ def test_only_requested_pages_are_read(read):
     assert pages.keys() == {2, 4}
 
 
-def test_a_page_that_cannot_be_decoded_fails_alone(read):
+def test_other_pages_are_read_if_one_cannot_be_decoded(read):
     pages = read(pdf_with_one_bad_page(), FakeEngines({1: TEXT, 3: TEXT}))
 
     assert {n: code_of(page) for n, page in pages.items()} == {

@@ -1,4 +1,4 @@
-"""The options of a request reach the engine and the writers, for that request only."""
+"""Effects of a request's options on engine requests and on the results of pages."""
 
 from __future__ import annotations
 
@@ -91,10 +91,10 @@ def test_pictures_are_links_or_data_urls(read, name):
 
 def test_pictures_above_the_limit_have_a_warning(make_reader, open_document):
     reader = make_reader(FakeEngines({1: FIGURE}))
-    reading = open_document(page_with_a_red_square(), reader, inline_images=True)
-    reading.inlined_bytes = MAX_INLINE_BYTES - 10
+    document = open_document(page_with_a_red_square(), reader, inline_images=True)
+    document.inlined_bytes = MAX_INLINE_BYTES - 10
 
-    [page] = reader.pages(reading)
+    [page] = reader.read_pages(document)
 
     assert warnings_of(page) == ["images_not_inlined"]
     assert "(page-1-figure-1.webp)" in page.content.markdown
@@ -104,7 +104,7 @@ def test_pictures_above_the_limit_have_a_warning(make_reader, open_document):
 def test_data_urls_leave_room_in_a_small_answer(make_reader, open_document):
     reader = make_reader(FakeEngines({1: FIGURE}), max_reply_bytes=500)
 
-    [page] = reader.pages(
+    [page] = reader.read_pages(
         open_document(page_with_a_red_square(), reader, inline_images=True)
     )
 

@@ -91,7 +91,7 @@ def test_boxes_of_strips_follow_each_other_down_the_page(read):
     assert all(first[3] <= second[1] for first, second in itertools.pairwise(boxes))
 
 
-def test_other_pages_are_read_beside_a_page_in_strips(read):
+def test_other_pages_of_a_document_with_strips_are_read(read):
     pages = read(long_page(["short"]), LineEngines())
 
     assert {number: page.status for number, page in pages.items()} == {
@@ -138,7 +138,7 @@ def test_a_page_whose_strips_all_fail_is_a_failure(read):
     assert code_of(page) == "out_of_memory"
 
 
-def test_a_strip_cut_short_is_named_in_a_warning(read):
+def test_warning_names_the_strip_with_truncated_output(read):
     cut = EngineOutput("", FinishReason.LENGTH, "<p>a</p>", num_output_tokens=7)
 
     [page] = read(long_page(), LineEngines({0: cut})).values()
@@ -150,11 +150,11 @@ def test_a_strip_cut_short_is_named_in_a_warning(read):
 
 def test_strips_read_before_the_client_left_are_kept(make_reader, open_document):
     engines = LineEngines({2: None, 3: None, 4: None}, num_slots=1)
-    reading = open_document(
+    document = open_document(
         long_page(), is_cancelled=lambda: len(engines.requests) >= 4
     )
 
-    [page] = make_reader(engines).pages(reading)
+    [page] = make_reader(engines).read_pages(document)
 
     assert page.status is Status.PARTIAL_SUCCESS
     assert page.content.text.startswith(LINES[0])
@@ -166,12 +166,12 @@ def test_at_most_one_strip_more_than_slots_is_in_flight(
     make_reader, open_document, num_slots
 ):
     engines = LineEngines(dict.fromkeys(range(20)), num_slots)
-    looks = iter(range(100))
-    reading = open_document(
-        long_page(), is_cancelled=lambda: next(looks) > num_slots + 4
+    checks = iter(range(100))
+    document = open_document(
+        long_page(), is_cancelled=lambda: next(checks) > num_slots + 4
     )
 
-    list(make_reader(engines).pages(reading))
+    list(make_reader(engines).read_pages(document))
 
     assert len(engines.requests) == num_slots + 1
 

@@ -60,6 +60,7 @@ def _is_open(number: int) -> bool:
 
 
 def open_many_files() -> None:
+    """Open a hundred descriptors without closing one."""
     for _ in range(100):
         os.dup(0)
 
@@ -131,11 +132,12 @@ def print_line() -> None:
 
 
 def run_thread() -> int:
-    found: list[int] = []
-    thread = threading.Thread(target=lambda: found.append(1))
+    """Start a thread, and return 1 after it has run."""
+    results: list[int] = []
+    thread = threading.Thread(target=lambda: results.append(1))
     thread.start()
     thread.join()
-    return len(found)
+    return len(results)
 
 
 def limits() -> dict[str, int]:

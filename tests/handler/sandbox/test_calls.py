@@ -47,6 +47,7 @@ def new_pool():
 
 
 def head(*lengths: int) -> bytes:
+    """Return the header of a message with these four lengths."""
     return channel._HEAD.pack(*lengths)
 
 
@@ -217,10 +218,10 @@ def test_error_in_confinement_has_the_same_message(decoders, content):
         with pytest.raises(UnreadableDocumentError) as expected:
             inspect_document(document, None, Limits())
 
-        with pytest.raises(UnreadableDocumentError) as found:
+        with pytest.raises(UnreadableDocumentError) as caught:
             decoders.call(SECONDS, inspect_document, document, None, Limits())
 
-    assert str(found.value) == str(expected.value)
+    assert str(caught.value) == str(expected.value)
 
 
 @pytest.mark.parametrize("before", [[], [WITHOUT_LANDLOCK]], ids=["", "5.12"])

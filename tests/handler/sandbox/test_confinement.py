@@ -49,41 +49,41 @@ def test_environment_has_no_secrets(monkeypatch):
     monkeypatch.setenv("LC_ALL", "C.UTF-8")
     pool = Pool(1, modules=[attempts.__name__])
 
-    found = pool.call(SECONDS, attempts.environment)
+    environment = pool.call(SECONDS, attempts.environment)
 
     pool.close()
-    assert "secret" not in found.values()
-    assert found["LC_ALL"] == "C.UTF-8"
-    assert found["PATH"] == os.environ["PATH"]
+    assert "secret" not in environment.values()
+    assert environment["LC_ALL"] == "C.UTF-8"
+    assert environment["PATH"] == os.environ["PATH"]
 
 
 def test_numpy_reserves_memory_for_one_thread(monkeypatch):
     monkeypatch.setenv("OPENBLAS_NUM_THREADS", "64")
     pool = Pool(1, modules=[attempts.__name__])
 
-    found = pool.call(SECONDS, attempts.environment)
+    environment = pool.call(SECONDS, attempts.environment)
 
     pool.close()
-    assert found["OPENBLAS_NUM_THREADS"] == "1"
+    assert environment["OPENBLAS_NUM_THREADS"] == "1"
 
 
 @needs_landlock
 @needs_seccomp
 def test_all_measures_are_in_effect_on_this_kernel(confined):
-    held = confined(current_confinement)
+    confinement = confined(current_confinement)
 
-    assert held.has_no_new_privileges
-    assert held.has_system_call_filter
-    assert held.landlock > 0
-    assert held.memory_bytes == LIMIT
+    assert confinement.has_no_new_privileges
+    assert confinement.has_system_call_filter
+    assert confinement.landlock > 0
+    assert confinement.memory_bytes == LIMIT
 
 
 def test_hard_resource_limits_are_set(confined):
-    found = confined(attempts.limits)
+    limits = confined(attempts.limits)
 
-    assert found["RLIMIT_CORE"] == found["RLIMIT_FSIZE"] == 0
-    assert found["RLIMIT_NOFILE"] == 64
-    assert found["RLIMIT_AS"] == LIMIT
+    assert limits["RLIMIT_CORE"] == limits["RLIMIT_FSIZE"] == 0
+    assert limits["RLIMIT_NOFILE"] == 64
+    assert limits["RLIMIT_AS"] == LIMIT
 
 
 @needs_seccomp
@@ -236,8 +236,8 @@ def test_process_runs_on_a_kernel_without_any_measure(monkeypatch):
     """Confinement on a kernel without Landlock and seccomp is simulated."""
     pool = Pool(1, modules=["tests.handler.sandbox.without_measures"])
 
-    held = pool.call(SECONDS, current_confinement)
+    confinement = pool.call(SECONDS, current_confinement)
 
     pool.close()
-    assert not held.has_system_call_filter
-    assert held.landlock == 0
+    assert not confinement.has_system_call_filter
+    assert confinement.landlock == 0

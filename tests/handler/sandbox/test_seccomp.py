@@ -32,15 +32,17 @@ def test_call_numbers_match_the_kernel_headers(column):
     pattern = r"#define __NR(?:3264)?_(\w+)\s+(\d+)"
     defined = dict(reversed(re.findall(pattern, HEADERS[column].read_text())))
 
-    known = {name: numbers[column] for name, numbers in TABLE.items()}
-    expected = {name: int(defined[name]) for name in known if name in defined}
+    numbers_in_table = {name: numbers[column] for name, numbers in TABLE.items()}
+    expected = {
+        name: int(defined[name]) for name in numbers_in_table if name in defined
+    }
     assert len(expected) > 100
-    assert {name: known[name] for name in expected} == expected
+    assert {name: numbers_in_table[name] for name in expected} == expected
 
 
 @pytest.mark.parametrize(("column", "architecture"), seccomp._MACHINES.values())
 def test_every_path_of_the_filter_returns(column, architecture):
-    program = seccomp._program(column, architecture, 1, may_open_files=True)
+    program = seccomp._build_program(column, architecture, 1, may_open_files=True)
     steps = [program[at : at + 8] for at in range(0, len(program), 8)]
 
     for at, (code, _, if_true, if_false, *_) in enumerate(steps):

@@ -73,19 +73,19 @@ def values_of_type(hint: Any) -> st.SearchStrategy[Any]:
     return st.tuples(*map(values_of_type, kinds))
 
 
-def packed(value: Any, hint: Any) -> Message:
+def serialise(value: Any, hint: Any) -> Message:
     writer = MessageWriter()
     return writer.finish(writer.write(value, hint))
 
 
-def unpacked(message: Message, hint: Any) -> Any:
+def deserialise(message: Message, hint: Any) -> Any:
     reader = MessageReader(message)
     value = reader.read(message.structure, hint)
     reader.finish()
     return value
 
 
-def sent(message: Message) -> bytes:
+def to_sent_bytes(message: Message) -> bytes:
     """Return the bytes that are sent for a message."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
@@ -96,7 +96,8 @@ def sent(message: Message) -> bytes:
             return file.read()
 
 
-def received(message: bytes) -> Message:
+def from_sent_bytes(message: bytes) -> Message:
+    """Return the message that is received when these bytes are sent."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
@@ -114,7 +115,10 @@ typed_values = st.sampled_from(TYPES).flatmap(
 def test_value_is_received_as_it_was_sent(case):
     hint, value = case
 
-    assert unpacked(received(sent(packed(value, hint))), hint) == value
+    assert (
+        deserialise(from_sent_bytes(to_sent_bytes(serialise(value, hint))), hint)
+        == value
+    )
 
 
 json_values = st.recursive(
@@ -126,35 +130,35 @@ json_values = st.recursive(
 @given(st.sampled_from(TYPES), json_values, st.binary(), st.lists(st.binary()))
 def test_arbitrary_message_is_a_value_or_an_error(hint, structure, text, blobs):
     try:
-        value = unpacked(Message(structure, text, blobs), hint)
+        value = deserialise(Message(structure, text, blobs), hint)
     except WireError:
         return
 
     # Serialising the value again validates that it has the type `hint`.
-    packed(value, hint)
+    serialise(value, hint)
 
 
 @given(typed_values, st.data())
 def test_corrupt_message_is_a_value_or_an_error(case, data):
     hint, value = case
-    message = bytearray(sent(packed(value, hint)))
+    message = bytearray(to_sent_bytes(serialise(value, hint)))
     for _ in range(data.draw(st.integers(1, 3))):
         at = data.draw(st.integers(0, len(message) - 1))
         message[at] = data.draw(st.integers(0, 255))
 
     try:
-        found = unpacked(received(bytes(message)), hint)
+        value_read = deserialise(from_sent_bytes(bytes(message)), hint)
     except (WireError, EOFError):
         return
 
-    packed(found, hint)
+    serialise(value_read, hint)
 
 
 @given(st.binary(max_size=1000))
 @settings(max_examples=200)
 def test_arbitrary_bytes_are_a_message_or_an_error(message):
     with contextlib.suppress(WireError, EOFError):
-        received(message)
+        from_sent_bytes(message)
 
 
 @pytest.mark.parametrize(
@@ -168,7 +172,7 @@ def test_arbitrary_bytes_are_a_message_or_an_error(message):
 )
 def test_message_above_a_limit_is_rejected_by_its_header(head):
     with pytest.raises(WireError):
-        received(channel._HEAD.pack(*head))
+        from_sent_bytes(channel._HEAD.pack(*head))
 
 
 def test_announced_length_allocates_no_memory():
@@ -176,7 +180,7 @@ def test_announced_length_allocates_no_memory():
     tracemalloc.start()
 
     with pytest.raises(EOFError):
-        received(head)
+        from_sent_bytes(head)
 
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
@@ -187,13 +191,13 @@ def test_blobs_above_the_limit_are_rejected_by_length():
     length = (channel.MAX_BLOB_BYTES + 1).to_bytes(8, "big")
 
     with pytest.raises(WireError, match="in blobs"):
-        received(channel._HEAD.pack(2, 0, 1, 0) + length)
+        from_sent_bytes(channel._HEAD.pack(2, 0, 1, 0) + length)
 
 
 @pytest.mark.parametrize("structure", [b"[" * 100_000, b"9" * 10_000, b"{", b"\xff"])
 def test_structure_that_is_not_json_is_rejected(structure):
     with pytest.raises(WireError, match="not JSON"):
-        received(channel._HEAD.pack(len(structure), 0, 0, 0) + structure)
+        from_sent_bytes(channel._HEAD.pack(len(structure), 0, 0, 0) + structure)
 
 
 def test_unrequested_files_are_discarded(tmp_path):
@@ -201,7 +205,7 @@ def test_unrequested_files_are_discarded(tmp_path):
     path = tmp_path / "file"
     path.write_bytes(b"x")
     with ours, theirs, path.open("rb") as file:
-        message = packed(Descriptor(file.fileno()), Descriptor)
+        message = serialise(Descriptor(file.fileno()), Descriptor)
         channel.send(ours.fileno(), message, 10)
 
         with pytest.raises(WireError, match="received 0 of 1 files"):
@@ -212,7 +216,7 @@ def test_send_times_out_if_the_receiver_does_not_read():
     ours, theirs = socket.socketpair()
 
     with ours, theirs, pytest.raises(TimeoutError):
-        channel.send(ours.fileno(), packed(bytes(8 << 20), bytes), 0.1)
+        channel.send(ours.fileno(), serialise(bytes(8 << 20), bytes), 0.1)
 
 
 @dataclass(frozen=True)
@@ -228,7 +232,7 @@ class _Checked:
 
 def test_invalid_dataclass_raises_wire_error():
     with pytest.raises(WireError, match="below 0"):
-        unpacked(Message([-1]), _Checked)
+        deserialise(Message([-1]), _Checked)
 
 
 @pytest.mark.parametrize(
@@ -253,17 +257,19 @@ def test_invalid_dataclass_raises_wire_error():
 )
 def test_value_of_wrong_type_is_not_sent(value, hint):
     with pytest.raises(WireError):
-        packed(value, hint)
+        serialise(value, hint)
 
 
 def test_json_values_need_no_annotation():
     value = {"a": [1, 2.5, True, None, "text"]}
 
-    assert unpacked(received(sent(packed(value, Any))), Any) == value
+    assert (
+        deserialise(from_sent_bytes(to_sent_bytes(serialise(value, Any))), Any) == value
+    )
 
 
 def test_message_contains_no_class_names():
-    message = packed(PageContent(html="<p>x</p>"), PageContent)
+    message = serialise(PageContent(html="<p>x</p>"), PageContent)
 
     assert json.dumps(message.structure) == "[[], 8, 0, 0, [], []]"
     assert message.text == b"<p>x</p>"

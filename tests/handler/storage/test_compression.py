@@ -19,7 +19,7 @@ from handler.storage.compression import MAX_MEMBERS, gunzip, is_gzip, is_gzip_en
 MEGABYTE = 1024 * 1024
 
 
-def whole(data: bytes, max_bytes: int = MEGABYTE) -> bytes:
+def decompress(data: bytes, max_bytes: int = MEGABYTE) -> bytes:
     return b"".join(gunzip([data], "the body", max_bytes))
 
 
@@ -31,18 +31,18 @@ def test_gzip_members_do_not_depend_on_the_pieces(contents, step):
     assert b"".join(gunzip(pieces, "the body", MEGABYTE)) == b"".join(contents)
 
 
-def test_as_many_bytes_as_the_limit_are_taken():
-    assert whole(gzip.compress(b"x" * 5000), 5000) == b"x" * 5000
+def test_as_many_bytes_as_the_limit_are_accepted():
+    assert decompress(gzip.compress(b"x" * 5000), 5000) == b"x" * 5000
 
 
 def test_one_byte_above_the_limit_is_too_large():
     with pytest.raises(
         DocumentTooLargeError, match="the body exceeds the limit of 4,999 bytes"
     ):
-        whole(gzip.compress(b"x" * 5000), 4999)
+        decompress(gzip.compress(b"x" * 5000), 4999)
 
 
-def test_a_bomb_is_rejected_in_little_memory():
+def test_a_gzip_bomb_is_rejected_in_little_memory():
     layer = zlib.compressobj(9, wbits=31)
     bomb = b"".join(layer.compress(bytes(MEGABYTE)) for _ in range(60))
     bomb += layer.flush()
@@ -64,7 +64,7 @@ def test_truncated_gzip_is_a_bad_request(data):
     end = data.draw(st.integers(0, len(compressed) - 1))
 
     with pytest.raises(RequestError, match="truncated gzip data") as caught:
-        whole(compressed[:end])
+        decompress(compressed[:end])
 
     assert caught.value.code == "bad_request"
 
@@ -78,14 +78,14 @@ def test_damaged_data_are_a_bad_request(change):
         compressed[-8 if change == "check sum" else 12] ^= 255
 
     with pytest.raises(RequestError, match=r"(damaged|truncated) gzip data") as caught:
-        whole(bytes(compressed))
+        decompress(bytes(compressed))
 
     assert caught.value.code == "bad_request"
 
 
 def test_too_many_members_are_a_bad_request():
     with pytest.raises(RequestError, match="more than 10,000 gzip members"):
-        whole(gzip.compress(b"") * (MAX_MEMBERS + 1))
+        decompress(gzip.compress(b"") * (MAX_MEMBERS + 1))
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_too_many_members_are_a_bad_request():
         ("identity, gzip", True),
     ],
 )
-def test_the_header_names_gzip_or_nothing(header, expected):
+def test_content_encoding_is_gzip_or_none(header, expected):
     assert is_gzip_encoding(header) is expected
 
 

@@ -48,26 +48,28 @@ def download(uri: str) -> bytes:
         return content
 
 
-def refused(uri: str = URI) -> HandlerError:
+def download_error(uri: str = URI) -> HandlerError:
+    """Download an object, and return the error that this raises."""
     with pytest.raises(HandlerError) as caught:
         download(uri)
     return caught.value
 
 
-def refusing(
+def failing_door(
     status: str, code: str, message: str = "", *, head: str | None = None, **fields: str
 ):
-    """Return a door that fails as S3 does: HEAD without a body, GET with the reason.
+    """Return a door of the fake S3 that answers every request with an error.
 
-    `head` is the status of a HEAD; "" lets it pass.
+    As with S3, only the error of a GET has a body, which gives the reason. `head` is
+    the status of a HEAD, by default `status`; "" lets HEAD succeed.
     """
     inner = "".join(f"<{name}>{value}</{name}>" for name, value in fields.items())
-    told = f"<Code>{code}</Code><Message>{message} {KEY_ID}</Message>"
-    body = f"<Error>{told}{inner}</Error>".encode()
+    reason = f"<Code>{code}</Code><Message>{message} {KEY_ID}</Message>"
+    body = f"<Error>{reason}{inner}</Error>".encode()
     xml = [("Content-Type", "application/xml")]
 
-    def door(asked: Asked) -> Answer | None:
-        if asked.method == "HEAD":
+    def door(request: Asked) -> Answer | None:
+        if request.method == "HEAD":
             return None if head == "" else (head or status, [], b"")
         return status, xml, body
 
@@ -76,7 +78,7 @@ def refusing(
 
 KMS = "User is not authorized to perform: kms:Decrypt on resource: arn:aws:kms:x"
 FORBIDDEN = "403 Forbidden"
-REFUSALS = {
+FAILURES = {
     "kms": (FORBIDDEN, "AccessDenied", KMS, "kms:Decrypt on the key"),
     "kms disabled": ("400 Bad", "KMS.DisabledException", "", "the key is enabled"),
     "sse-c": (
@@ -108,13 +110,13 @@ REFUSALS = {
 }
 
 
-@pytest.mark.parametrize("name", REFUSALS)
+@pytest.mark.parametrize("name", FAILURES)
 def test_error_does_not_repeat_the_message_of_s3(s3, name):
-    status, code, message, words = REFUSALS[name]
+    status, code, message, words = FAILURES[name]
     s3.put("a.pdf", CONTENT)
-    s3.door = refusing(status, code, message)
+    s3.door = failing_door(status, code, message)
 
-    error = refused()
+    error = download_error()
 
     assert words in error.detail
     assert KEY_ID not in error.detail
@@ -133,11 +135,11 @@ def test_error_does_not_repeat_the_message_of_s3(s3, name):
         ({}, "is archived: restore"),
     ],
 )
-def test_an_archived_object_is_named_with_its_class(s3, fields, words):
+def test_error_of_an_archived_object_has_its_storage_class(s3, fields, words):
     s3.put("a.pdf", CONTENT)
-    s3.door = refusing(FORBIDDEN, "InvalidObjectState", head="", **fields)
+    s3.door = failing_door(FORBIDDEN, "InvalidObjectState", head="", **fields)
 
-    error = refused()
+    error = download_error()
 
     assert isinstance(error, DocumentForbiddenError)
     assert words in error.detail
@@ -151,7 +153,7 @@ def test_an_archived_object_is_named_with_its_class(s3, fields, words):
         ("IllegalLocationConstraintException", "", "another region than"),
     ],
 )
-def test_a_bucket_of_another_region_is_named(code, region, words):
+def test_error_of_another_region_names_the_region(code, region, words):
     response = {
         "Error": {"Code": code, "Region": region},
         "ResponseMetadata": {"HTTPStatusCode": 400},
@@ -180,9 +182,9 @@ def test_redirect_error_names_the_other_region():
 
 def test_refused_head_keeps_its_own_status(s3):
     s3.put("a.pdf", CONTENT)
-    s3.door = refusing("404 Not Found", "NoSuchKey", head=FORBIDDEN)
+    s3.door = failing_door("404 Not Found", "NoSuchKey", head=FORBIDDEN)
 
-    assert isinstance(refused(), DocumentForbiddenError)
+    assert isinstance(download_error(), DocumentForbiddenError)
 
 
 # Network and proxies
@@ -215,13 +217,13 @@ def test_refused_head_keeps_its_own_status(s3):
     ],
 )
 def test_network_failure_is_a_storage_error(error, words):
-    found = translate_error(error, ADDRESS)
+    translated = translate_error(error, ADDRESS)
 
-    assert isinstance(found, StorageError)
-    assert words in found.detail
-    assert ("isolation" in found.detail) == (words == "network isolation")
-    assert "me:pw" not in found.detail
-    assert "https://" not in found.detail
+    assert isinstance(translated, StorageError)
+    assert words in translated.detail
+    assert ("isolation" in translated.detail) == (words == "network isolation")
+    assert "me:pw" not in translated.detail
+    assert "https://" not in translated.detail
 
 
 @pytest.fixture
@@ -237,18 +239,18 @@ def proxy(s3, monkeypatch):
 
 
 def test_error_of_an_unreachable_proxy_names_its_variables(proxy):
-    with socket.socket() as unheard:
-        unheard.bind(("127.0.0.1", 0))
-        proxy(unheard.getsockname()[1])
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        proxy(unused.getsockname()[1])
 
-        error = refused()
+        error = download_error()
 
     assert isinstance(error, StorageError)
     assert "through the proxy that HTTPS_PROXY or HTTP_PROXY names" in error.detail
     assert "hunter2" not in error.detail
 
 
-def test_a_proxy_that_asks_for_a_password_is_named(proxy):
+def test_error_of_a_proxy_without_password_says_so(proxy):
     with socket.create_server(("127.0.0.1", 0)) as server:
         proxy(server.getsockname()[1])
 
@@ -263,7 +265,7 @@ def test_a_proxy_that_asks_for_a_password_is_named(proxy):
 
         thread = threading.Thread(target=answer)
         thread.start()
-        error = refused()
+        error = download_error()
         thread.join(10)
 
     assert isinstance(error, StorageError)
@@ -280,7 +282,7 @@ REAL_KEY = "in/my file(1).pdf"
 def test_url_encoded_key_names_the_existing_object(s3):
     s3.put(REAL_KEY, CONTENT)
 
-    error = refused(f"s3://docs/{EVENT_KEY}")
+    error = download_error(f"s3://docs/{EVENT_KEY}")
 
     assert isinstance(error, DocumentNotFoundError)
     assert f"there is s3://docs/{REAL_KEY}" in error.detail
@@ -288,7 +290,7 @@ def test_url_encoded_key_names_the_existing_object(s3):
 
 
 def test_a_key_that_only_looks_encoded_gets_a_hint(s3):
-    error = refused("s3://docs/gone%20away.pdf")
+    error = download_error("s3://docs/gone%20away.pdf")
 
     assert isinstance(error, DocumentNotFoundError)
     assert "looks URL-encoded" in error.detail
@@ -308,7 +310,7 @@ def test_decoded_key_outside_the_buckets_is_not_requested(s3):
     ):
         fetcher.fetch(parse_address("s3://docs/in/..%2Fa.pdf"), lambda: None)
 
-    assert {asked.path for asked in s3.asked} == {"/docs/in/..%2Fa.pdf"}
+    assert {request.path for request in s3.asked} == {"/docs/in/..%2Fa.pdf"}
 
 
 # Compressed objects
@@ -327,10 +329,10 @@ def test_a_compressed_object_is_decompressed(s3):
     assert download(URI) == CONTENT
 
 
-def test_the_limit_is_on_what_an_object_decompresses_to(s3):
+def test_size_limit_applies_to_the_decompressed_object(s3):
     s3.put("a.pdf", gzip.compress(bytes(LIMIT + 1)))
 
-    error = refused()
+    error = download_error()
 
     assert isinstance(error, DocumentTooLargeError)
     assert "exceeds the limit of 100,000 bytes" in error.detail
@@ -339,7 +341,7 @@ def test_the_limit_is_on_what_an_object_decompresses_to(s3):
 def test_a_compressed_object_that_ends_early_is_a_bad_request(s3):
     s3.put("a.pdf", gzip.compress(CONTENT)[:-9])
 
-    error = refused()
+    error = download_error()
 
     assert type(error) is RequestError
     assert "s3://docs/a.pdf is truncated gzip data" in error.detail
@@ -349,7 +351,7 @@ def test_object_of_another_coding_is_refused_unread(s3):
     s3.client.put_object(Bucket="docs", Key="a.pdf", Body=CONTENT, ContentEncoding="br")
     s3.asked.clear()
 
-    error = refused()
+    error = download_error()
 
     assert isinstance(error, UnsupportedMediaTypeError)
     assert s3.reads() == []

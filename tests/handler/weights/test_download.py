@@ -99,7 +99,7 @@ def download(objects, tmp_path):
     return run
 
 
-def ranges(s3) -> list[str]:
+def requested_parts(s3) -> list[str]:
     """Return the parts of weights that were requested, in order."""
     return [
         f"{Path(request.path).stem} {request.range.removeprefix('bytes=')}"
@@ -201,7 +201,7 @@ def test_complete_files_are_not_downloaded_again(s3, download):
     s3.asked.clear()
 
     assert download() == CONTENTS
-    assert ranges(s3) == []
+    assert requested_parts(s3) == []
 
 
 def test_file_with_damaged_header_is_downloaded_again(s3, download, tmp_path, caplog):
@@ -212,7 +212,7 @@ def test_file_with_damaged_header_is_downloaded_again(s3, download, tmp_path, ca
         file.write(b"?")
 
     assert download() == CONTENTS
-    assert {line.split()[0] for line in ranges(s3)} == {"model-2"}
+    assert {line.split()[0] for line in requested_parts(s3)} == {"model-2"}
     assert "weights damaged" in caplog.text
 
 
@@ -224,7 +224,7 @@ def test_file_staged_with_bad_header_is_downloaded_once(s3, download):
     s3.asked.clear()
 
     assert download() == contents
-    assert ranges(s3) == []
+    assert requested_parts(s3) == []
 
 
 # Faults
@@ -247,7 +247,7 @@ def test_wrong_size_is_rejected_before_the_download(s3, download):
     with pytest.raises(ModelLoadError, match=r"model-2.* 2,499 bytes, but .* 2,500"):
         download()
 
-    assert ranges(s3) == []
+    assert requested_parts(s3) == []
 
 
 def test_missing_file_is_rejected_before_the_download(s3, download):
@@ -256,7 +256,7 @@ def test_missing_file_is_rejected_before_the_download(s3, download):
     with pytest.raises(ModelLoadError, match=r"model-1\.safetensors is missing"):
         download()
 
-    assert ranges(s3) == []
+    assert requested_parts(s3) == []
 
 
 @pytest.mark.parametrize(
@@ -295,7 +295,7 @@ def test_full_disk_is_detected_before_the_download(s3, download, monkeypatch):
     ):
         download()
 
-    assert ranges(s3) == []
+    assert requested_parts(s3) == []
 
 
 def test_weights_replaced_during_download_are_rejected(s3, tmp_path):
@@ -374,8 +374,8 @@ def test_failed_download_resumes_with_missing_parts(s3, download):
     s3.reset()
 
     assert download() == CONTENTS
-    assert ranges(s3)[:2] == ["model-1 3000-3999", "model-1 4000-4499"]
-    assert not any(line.startswith("config") for line in ranges(s3))
+    assert requested_parts(s3)[:2] == ["model-1 3000-3999", "model-1 4000-4499"]
+    assert not any(line.startswith("config") for line in requested_parts(s3))
 
 
 def download_in_process(connection, folder: str) -> None:
@@ -389,23 +389,23 @@ def download_in_process(connection, folder: str) -> None:
 
 @pytest.mark.parametrize("part", ["0-999", "1000-1999", "4000-4499"])
 def test_download_resumes_after_its_process_was_killed(s3, download, tmp_path, part):
-    is_there, gate = threading.Event(), threading.Event()
+    is_requested, gate = threading.Event(), threading.Event()
 
     def door(request: Asked) -> None:
         if request.range == f"bytes={part}" and "model-1" in request.path:
-            is_there.set()
+            is_requested.set()
             gate.wait(30)
 
     s3.door = door
     child = Child(download_in_process, str(tmp_path / "weights"))
-    assert is_there.wait(60)
+    assert is_requested.wait(60)
     os.kill(child.pid, signal.SIGKILL)
     child.close()
     gate.set()
     s3.reset()
 
     assert download() == CONTENTS
-    assert ranges(s3)[0] == f"model-1 {part}"
+    assert requested_parts(s3)[0] == f"model-1 {part}"
 
 
 def test_parts_lost_by_the_disk_are_downloaded_again(s3, download, tmp_path, caplog):
@@ -424,27 +424,31 @@ def test_parts_lost_by_the_disk_are_downloaded_again(s3, download, tmp_path, cap
 
 def test_concurrent_downloads_wait_for_each_other(s3, download, tmp_path):
     """A worker that TorchServe has replaced may still be downloading."""
-    is_there, gate = threading.Event(), threading.Event()
+    is_requested, gate = threading.Event(), threading.Event()
 
     def door(request: Asked) -> None:
-        if request.range is not None and not is_there.is_set():
-            is_there.set()
+        if request.range is not None and not is_requested.is_set():
+            is_requested.set()
             gate.wait(30)
 
     s3.door = door
     child = Child(download_in_process, str(tmp_path / "weights"))
-    assert is_there.wait(60)
-    got: list[dict[str, bytes]] = []
-    second = threading.Thread(target=lambda: got.append(download()))
+    assert is_requested.wait(60)
+    contents: list[dict[str, bytes]] = []
+    second = threading.Thread(target=lambda: contents.append(download()))
     second.start()
     # The kernel marks a process that waits for a lock with an arrow.
     waiting = re.compile(rf"-> FLOCK +ADVISORY +WRITE {os.getpid()} ")
-    until(lambda: waiting.search(Path("/proc/locks").read_text()) or ranges(s3)[1:])
-    assert len(ranges(s3)) == 1
+    until(
+        lambda: (
+            waiting.search(Path("/proc/locks").read_text()) or requested_parts(s3)[1:]
+        )
+    )
+    assert len(requested_parts(s3)) == 1
 
     gate.set()
     second.join(60)
     child.close()
 
-    assert got == [CONTENTS]
-    assert len(ranges(s3)) == len(set(ranges(s3)))
+    assert contents == [CONTENTS]
+    assert len(requested_parts(s3)) == len(set(requested_parts(s3)))

@@ -36,8 +36,8 @@ def events(caplog):
     caplog.set_level(logging.INFO, "handler")
 
     def event(name: str) -> dict[str, Any]:
-        [found] = [r for r in caplog.records if r.getMessage() == name]
-        fields: dict[str, Any] = vars(found)
+        [record] = [r for r in caplog.records if r.getMessage() == name]
+        fields: dict[str, Any] = vars(record)
         return fields
 
     return event

@@ -58,7 +58,7 @@ def test_bytes_read_are_in_the_page_cache(tmp_path):
     ReadAhead([file]).wait()
 
     with file.open("rb") as cached:
-        found = bytearray(len(content))
+        buffer = bytearray(len(content))
         # RWF_NOWAIT fails if the bytes would have to be read from the disk.
-        assert os.preadv(cached.fileno(), [found], 0, os.RWF_NOWAIT) == len(content)
-    assert found == content
+        assert os.preadv(cached.fileno(), [buffer], 0, os.RWF_NOWAIT) == len(content)
+    assert buffer == content

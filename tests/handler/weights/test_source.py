@@ -35,7 +35,7 @@ def make_checkpoint(folder: Path, **config: Any) -> Path:
 
 @pytest.fixture
 def places(tmp_path):
-    """Replace /opt/ml/model and the embedded model by folders with checkpoints."""
+    """Arguments of `find_source`: folders in place of /opt/ml/model and of `mini`."""
     return {
         "sagemaker_model_dir": make_checkpoint(tmp_path / "opt", model_type="qwen3_vl"),
         "mini": make_checkpoint(tmp_path / "mini", model_type="qwen3_vl"),

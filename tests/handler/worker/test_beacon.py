@@ -29,23 +29,27 @@ def state():
 
 
 @pytest.fixture
-def drained():
+def drain_times():
+    """Times with which the beacon has called `drain`."""
     return []
 
 
 @pytest.fixture
-def left():
+def disconnects():
+    """Sets of request ids with which the beacon has called `disconnect`."""
     return []
 
 
 def published(folder):
-    """Return the published text."""
+    """Return the text of the state file, without its padding."""
     return (folder / STATE).read_text().rstrip("\n")
 
 
 @pytest.fixture
-def beacon(tmp_path, state, drained, left, clock):
-    beacon = Beacon(tmp_path, lambda: state, drained.append, left.append, clock)
+def beacon(tmp_path, state, drain_times, disconnects, clock):
+    beacon = Beacon(
+        tmp_path, lambda: state, drain_times.append, disconnects.append, clock
+    )
     yield beacon
     beacon.close()
 
@@ -56,7 +60,7 @@ def test_state_is_published_when_the_beacon_starts(beacon, tmp_path):
     assert published(tmp_path) == "state=starting"
 
 
-def test_a_change_is_written_without_waiting_for_the_next_beat(beacon, tmp_path, state):
+def test_a_changed_state_is_written_at_once(beacon, tmp_path, state):
     beacon.start()
 
     state["state"] = "ready"
@@ -76,11 +80,11 @@ def test_unchanged_state_is_written_every_beat(beacon, tmp_path, clock):
     assert (tmp_path / STATE).exists()
 
 
-def test_failing_describe_publishes_no_state(tmp_path, drained, left):
+def test_failing_describe_publishes_no_state(tmp_path, drain_times, disconnects):
     def fail():
         raise RuntimeError("no idea")
 
-    beacon = Beacon(tmp_path, fail, drained.append, left.append)
+    beacon = Beacon(tmp_path, fail, drain_times.append, disconnects.append)
 
     with pytest.raises(RuntimeError):
         beacon.update()
@@ -88,9 +92,11 @@ def test_failing_describe_publishes_no_state(tmp_path, drained, left):
     assert not (tmp_path / STATE).exists()
 
 
-def test_the_state_is_written_on_a_full_disk(state, drained, left, clock):
+def test_the_state_is_written_on_a_full_disk(state, drain_times, disconnects, clock):
     with small_disk(1) as disk:
-        beacon = Beacon(disk, lambda: state, drained.append, left.append, clock)
+        beacon = Beacon(
+            disk, lambda: state, drain_times.append, disconnects.append, clock
+        )
         beacon.update()
         before = (disk / STATE).stat().st_mtime_ns
         fill(disk)
@@ -105,55 +111,57 @@ def test_the_state_is_written_on_a_full_disk(state, drained, left, clock):
         beacon.close()
 
 
-def test_failing_describe_is_logged_once(tmp_path, state, left, caplog):
-    asked = []
+def test_failing_drain_is_logged_once(tmp_path, state, disconnects, caplog):
+    calls = []
 
-    def fail(ends_at):
-        asked.append(ends_at)
+    def fail(stop_at):
+        calls.append(stop_at)
         raise RuntimeError("no idea")
 
-    beacon = Beacon(tmp_path, lambda: state, fail, left.append)
+    beacon = Beacon(tmp_path, lambda: state, fail, disconnects.append)
     beacon.start()
     (tmp_path / DRAINING).write_text("123.5")
 
-    until(lambda: len(asked) > 1)
+    until(lambda: len(calls) > 1)
     beacon.close()
 
     assert caplog.messages == ["state not written"]
 
 
-def test_drain_request_is_noticed(beacon, tmp_path, drained):
+def test_drain_is_called_once_the_file_exists(beacon, tmp_path, drain_times):
     beacon.update()
-    assert drained == []
+    assert drain_times == []
 
     (tmp_path / DRAINING).write_text("123.5")
     beacon.update()
 
-    assert drained == [123.5]
+    assert drain_times == [123.5]
 
 
-def test_earlier_drain_deadline_is_noticed(beacon, tmp_path, drained):
+def test_drain_is_called_with_a_changed_time(beacon, tmp_path, drain_times):
     for ends_at in ("123.5", "101"):
         (tmp_path / DRAINING).write_text(ends_at)
         beacon.update()
 
-    assert drained == [123.5, 101]
+    assert drain_times == [123.5, 101]
 
 
-def test_partly_written_drain_request_is_read_later(beacon, tmp_path, drained):
+def test_empty_drain_file_is_ignored(beacon, tmp_path, drain_times):
     (tmp_path / DRAINING).write_text("")
 
     beacon.update()
 
-    assert drained == []
+    assert drain_times == []
 
 
-def test_disconnected_requests_are_passed_on_repeatedly(beacon, tmp_path, left):
+def test_disconnect_is_called_with_the_ids_at_each_update(
+    beacon, tmp_path, disconnects
+):
     beacon.update()
     gone = tmp_path / GONE
     gone.mkdir()
     beacon.update()
-    assert left == []
+    assert disconnects == []
 
     (gone / "id-a").touch()
     (gone / "id-b").touch()
@@ -161,4 +169,4 @@ def test_disconnected_requests_are_passed_on_repeatedly(beacon, tmp_path, left):
     (gone / "id-a").unlink()
     beacon.update()
 
-    assert left == [{"id-a", "id-b"}, {"id-b"}]
+    assert disconnects == [{"id-a", "id-b"}, {"id-b"}]

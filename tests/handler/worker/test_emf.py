@@ -30,7 +30,7 @@ def failed(code: str) -> PageResult:
 def record(caplog):
     """Function that records one request and returns the logged lines."""
 
-    def record_it(pages, code=None, seconds=2.0, memory=None, fallbacks=0):
+    def record_request(pages, code=None, seconds=2.0, memory=None, fallbacks=0):
         metrics = EmbeddedMetrics(
             "mini", lambda: memory, lambda: fallbacks, clock=lambda: 12.5
         )
@@ -41,10 +41,10 @@ def record(caplog):
                 metrics.record(pages, code, seconds)
         finally:
             logger.removeHandler(caplog.handler)
-        own = [r for r in dict.fromkeys(caplog.records) if r.name == logger.name]
-        return [json.loads(JSONFormatter().format(each)) for each in own]
+        records = [r for r in dict.fromkeys(caplog.records) if r.name == logger.name]
+        return [json.loads(JSONFormatter().format(each)) for each in records]
 
-    return record_it
+    return record_request
 
 
 def test_each_declared_metric_has_a_value_in_the_line(record):

@@ -73,13 +73,13 @@ class FastEngines:
 
 
 class Clock:
-    """Clock that jumps past every deadline once `late` is set."""
+    """Clock that jumps past every deadline once `is_late` is set."""
 
     def __init__(self) -> None:
-        self.late = False
+        self.is_late = False
 
     def __call__(self) -> float:
-        return time.monotonic() + (1_000_000.0 if self.late else 0.0)
+        return time.monotonic() + (1_000_000.0 if self.is_late else 0.0)
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +92,7 @@ def pools():
 
 @pytest.fixture
 def ask_handler(pools):
-    """Function that returns the handler's answer to BOOK."""
+    """Function that returns the context and the frames of the handler's answer."""
 
     def ask(
         engines: FastEngines,
@@ -155,12 +155,12 @@ def test_streaming_a_thousand_pages_takes_constant_memory(ask_handler):
     # Other tests in this process may have kept some pages.
     before = num_decoded_pages()
 
-    def look(number: int) -> None:
+    def measure(number: int) -> None:
         if number % 100 == 0:
             alive.append(num_decoded_pages() - before)
             memory.append(resident_bytes())
 
-    _, frames = ask_handler(FastEngines(look), "application/x-ndjson")
+    _, frames = ask_handler(FastEngines(measure), "application/x-ndjson")
 
     lines = [json.loads(line) for line in b"".join(frames).splitlines()]
     *pages, end = lines
@@ -179,11 +179,11 @@ def test_streaming_a_thousand_pages_takes_constant_memory(ask_handler):
 def test_pages_read_before_the_deadline_are_returned(ask_handler):
     clock = Clock()
 
-    def look(number: int) -> None:
-        clock.late = clock.late or number == 120
+    def end_time_after_pages(number: int) -> None:
+        clock.is_late = clock.is_late or number == 120
 
     context, [body] = ask_handler(
-        FastEngines(look),
+        FastEngines(end_time_after_pages),
         "application/json",
         clock,
         **{"X-Amzn-SageMaker-Custom-Attributes": "deadline_seconds=600"},
@@ -202,11 +202,11 @@ def test_pages_read_before_the_deadline_are_returned(ask_handler):
 def test_deadline_fails_each_page_left_in_a_stream(ask_handler):
     clock = Clock()
 
-    def look(number: int) -> None:
-        clock.late = clock.late or number == 30
+    def end_time_after_pages(number: int) -> None:
+        clock.is_late = clock.is_late or number == 30
 
     _, frames = ask_handler(
-        FastEngines(look),
+        FastEngines(end_time_after_pages),
         "application/x-ndjson",
         clock,
         **{"X-Amzn-SageMaker-Custom-Attributes": "deadline_seconds=600"},

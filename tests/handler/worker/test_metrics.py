@@ -15,7 +15,7 @@ DECLARED = yaml.safe_load(
 )["model_metrics"]
 
 
-OF_TORCHSERVE = {"PredictionTime"}
+METRICS_OF_TORCHSERVE = {"PredictionTime"}
 """Metrics that TorchServe records by itself."""
 KINDS = ("counter", "gauge", "histogram")
 
@@ -70,7 +70,9 @@ def failed(number: int, code: str, attempts: int = 0) -> PageResult:
     [("counter", COUNTERS), ("histogram", HISTOGRAMS), ("gauge", GAUGES)],
 )
 def test_metrics_are_declared_with_their_kind(kind, names):
-    assert {metric["name"] for metric in DECLARED[kind]} - OF_TORCHSERVE == set(names)
+    assert {metric["name"] for metric in DECLARED[kind]} - METRICS_OF_TORCHSERVE == set(
+        names
+    )
 
 
 def test_metrics_are_recorded_as_their_declared_kinds(metrics, recorded):
@@ -78,7 +80,7 @@ def test_metrics_are_recorded_as_their_declared_kinds(metrics, recorded):
         metric["name"]: kind
         for kind in KINDS
         for metric in DECLARED[kind]
-        if metric["name"] not in OF_TORCHSERVE
+        if metric["name"] not in METRICS_OF_TORCHSERVE
     }
 
     assert recorded.kinds == declared
@@ -91,19 +93,21 @@ def test_every_value_comes_with_the_dimensions_that_are_declared(metrics, record
         metric["name"]: len(metric["dimensions"])
         for kind in KINDS
         for metric in DECLARED[kind]
-        if metric["name"] not in OF_TORCHSERVE
+        if metric["name"] not in METRICS_OF_TORCHSERVE
     }
-    given = {name: len(values[0]) for name, values in recorded.dimensions.items()}
-    assert given == declared
+    recorded_dimensions = {
+        name: len(values[0]) for name, values in recorded.dimensions.items()
+    }
+    assert recorded_dimensions == declared
 
 
-def test_a_failures_last_dimension_is_its_code():
+def test_failures_have_the_code_as_their_last_dimension():
     [failures] = [m for m in DECLARED["counter"] if m["name"] == "Failures"]
 
     assert failures["dimensions"] == ["ModelName", "Level", "Code"]
 
 
-def test_a_good_request_counts_its_pages_tokens_and_seconds(metrics, recorded):
+def test_successful_request_counts_pages_tokens_and_seconds(metrics, recorded):
     pages = [
         read(
             1,
@@ -163,7 +167,7 @@ def test_refused_request_counts_no_pages(metrics, recorded):
 def test_fallbacks_are_recorded_at_start_and_with_each_request(recorded):
     metrics = WorkerMetrics(recorded.find, "chandra", lambda: 2)
 
-    metrics.record_engine()
+    metrics.record_fallbacks()
     metrics.record([], None, 0.0)
 
     assert recorded.values["EngineFallbacks"] == [2, 2]

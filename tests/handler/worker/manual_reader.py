@@ -1,4 +1,4 @@
-"""Requests and a fake reader for tests of the pump."""
+"""Rows of two requests, and a fake reader, for tests of the pump."""
 
 from __future__ import annotations
 
@@ -9,12 +9,16 @@ from handler.http.reply import Reply
 from handler.worker.open_request import OpenRequest
 from tests.waiting import until
 
-A, B = {"body": b"a"}, {"body": b"b"}
+ROW_A, ROW_B = {"body": b"a"}, {"body": b"b"}
 UNANSWERED = b""
+"""Body that the pump returns for a request without an answer."""
 
 
-class Reads:
-    """Fake reader whose reads end on request of the test."""
+class ManualReader:
+    """Fake `read` of a pump, which returns once `finish` is called for the request.
+
+    For a cancelled request, it raises RequestError by itself.
+    """
 
     def __init__(self) -> None:
         self.requests: dict[str, OpenRequest] = {}
@@ -32,8 +36,17 @@ class Reads:
             raise reply
         return reply
 
-    def finish(self, request_id: str, reply: Reply | Exception | None = None) -> None:
+    def wait_for(self, request_id: str) -> OpenRequest:
+        """Wait until the pump reads the request with this id, and return it."""
         until(lambda: request_id in self.requests)
+        return self.requests[request_id]
+
+    def finish(self, request_id: str, reply: Reply | Exception | None = None) -> None:
+        """Return the reply from the read of a request, or raise it if it is an error.
+
+        The default reply has status 200 and the body `read`.
+        """
+        request = self.wait_for(request_id)
         self._replies[request_id] = reply or Reply(200, "text/plain", b"read")
         self._ends[request_id].set()
-        until(lambda: self.requests[request_id].future.done())
+        until(request.future.done)
