@@ -60,6 +60,7 @@ class TorchServe:
     own /ping says Healthy before the model is loaded. `user` is the server's user id;
     None keeps the current user. The processes' state lies in `shared_memory` if that is
     usable, so that /ping and the drain work when the temporary directory is full.
+    `main_class` replaces Java's main class; see build_command.
 
     All processes end within seconds when this process is killed.
     """
@@ -74,8 +75,10 @@ class TorchServe:
         plugin: Path | None = None,
         user: int | None = None,
         shared_memory: Path = SHARED_MEMORY,
+        main_class: str | None = None,
     ) -> None:
         self.plugin = plugin
+        self._main_class = main_class
         self._write_line = write_line
         self._log_reader = ServerLogReader()
         with contextlib.ExitStack() as undo:
@@ -135,7 +138,12 @@ class TorchServe:
         java_home = find_java_home(environ)
         self._process = subprocess.Popen(
             build_command(
-                java_home, rendered, self.properties, self.scratch, self.plugin
+                java_home,
+                rendered,
+                self.properties,
+                self.scratch,
+                self.plugin,
+                self._main_class,
             ),
             cwd=self.scratch,
             env={**environ, "JAVA_HOME": str(java_home)},

@@ -103,8 +103,12 @@ def serving(
     *,
     wait: bool = True,
     overrides: Mapping[str, str] | None = None,
+    main_class: str | None = None,
 ) -> Iterator[Client]:
-    """Run a server with the repository's configuration on free ports."""
+    """Run a server with the repository's configuration on free ports.
+
+    `wait` waits until the server is ready. `main_class` replaces Java's main class.
+    """
     lines = Lines()
     inherited = {
         name: value
@@ -120,6 +124,7 @@ def serving(
         environ={**inherited, "HF_HUB_OFFLINE": "1", **environ},
         write_line=lines,
         plugin=find_plugin(),
+        main_class=main_class,
     ) as server:
         if wait:
             server.wait_until_ready(120)
@@ -141,8 +146,15 @@ def own_server(model_store: Path):
         *,
         wait: bool = True,
         overrides: Mapping[str, str] | None = None,
+        main_class: str | None = None,
         **environ: str,
     ):
-        return serving(model_store, environ, wait=wait, overrides=overrides)
+        return serving(
+            model_store,
+            environ,
+            wait=wait,
+            overrides=overrides,
+            main_class=main_class,
+        )
 
     return start

@@ -7,6 +7,7 @@ import socket
 import httpx
 import pytest
 
+from server.java import TORCHSERVE_MAIN_CLASS
 from tests import documents
 from tests.waiting import until
 
@@ -109,10 +110,11 @@ def test_nothing_listens_for_grpc(client, key):
 
 
 @pytest.mark.slow
-def test_ping_is_503_if_the_worker_gets_no_requests(own_server, monkeypatch):
+def test_ping_is_503_if_the_worker_gets_no_requests(own_server):
     """TorchServe's own main class accepts a request that blocks its queue."""
-    monkeypatch.setattr("server.java.PLUGIN_MAIN", "org.pytorch.serve.ModelServer")
-    with own_server(CHANDRA_CPU_THREADS="1") as client:
+    with own_server(
+        main_class=TORCHSERVE_MAIN_CLASS, CHANDRA_CPU_THREADS="1"
+    ) as client:
         answer = management(client, "/models/chandra?customized=true")
 
         until(lambda: _ping(client) == (503, "stuck"), 10)
