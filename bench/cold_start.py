@@ -85,7 +85,7 @@ def measure(weights: Path) -> tuple[float, float, int]:
     ) as server:
         server.wait_until_ready()
         ready_seconds = time.monotonic() - started
-        memory_bytes = sum(_own_bytes(pid) for pid in server.engine_pids())
+        memory_bytes = sum(_own_bytes(pid) for pid in server.read_engine_pids())
     say(f"  reading {read_seconds:.1f} s, ready after {ready_seconds:.1f} s")
     return read_seconds, ready_seconds, memory_bytes
 

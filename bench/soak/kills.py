@@ -88,8 +88,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def pids_of(server: TorchServe, target: str) -> list[int]:
     """Return the process ids of one kind; decoders include the writers."""
-    worker = server.worker_pid()
-    engines = server.engine_pids()
+    worker = server.query_worker_pid()
+    engines = server.read_engine_pids()
     if target == "engine":
         return engines
     if target == "worker":

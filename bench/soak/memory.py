@@ -115,7 +115,7 @@ def _soak(
     outcomes = {"answered": 0, "refused": 0, "given up": 0}
     documents = _documents()
     started = time.monotonic()
-    worker = server.worker_pid()
+    worker = server.query_worker_pid()
 
     def client() -> None:
         nonlocal answered
@@ -146,7 +146,7 @@ def _send(server: TorchServe, number: int, body: bytes, media_type: str) -> str:
     gives_up = number % GIVEN_UP_EVERY == 0
     try:
         answer = httpx.post(
-            server.predictions,
+            server.predictions_url,
             content=body,
             headers={"Content-Type": media_type},
             timeout=PATIENCE_SECONDS if gives_up else 120,
@@ -183,7 +183,7 @@ def _megabytes(server: TorchServe, worker_pid: int) -> dict[str, float]:
     java = server.pid
     assert java is not None
     worker = psutil.Process(worker_pid)
-    engines = set(server.engine_pids())
+    engines = set(server.read_engine_pids())
     helpers = [child for child in worker.children() if child.pid not in engines]
     return {
         "java": _resident(psutil.Process(java)) / MiB,

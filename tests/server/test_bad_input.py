@@ -19,10 +19,10 @@ PNG, PDF = "image/png", "application/pdf"
 
 @pytest.fixture(autouse=True)
 def _the_worker_is_unharmed(client):
-    worker = client.server.worker_pid()
+    worker = client.server.query_worker_pid()
     yield
     assert client.post(PAGE, PNG).status_code == 200
-    assert client.server.worker_pid() == worker
+    assert client.server.query_worker_pid() == worker
 
 
 def assert_refused(answer, status, code):

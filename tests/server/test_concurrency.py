@@ -57,7 +57,7 @@ def test_a_short_document_is_answered_while_a_long_one_is_read(client):
     with ThreadPoolExecutor(1) as threads:
         long_answer = threads.submit(client.post, long_document, PDF)
         # After half a second of work, few of the 40 pages are done.
-        engine = psutil.Process(engine_pid(client.server.worker_pid()))
+        engine = psutil.Process(engine_pid(client.server.query_worker_pid()))
         before = engine.cpu_times().user
         until(lambda: engine.cpu_times().user > before + 0.5)
         answer = client.post(short, PNG)
@@ -107,7 +107,7 @@ def test_a_stream_arrives_page_by_page(client):
 
     with httpx.stream(
         "POST",
-        client.server.predictions,
+        client.server.predictions_url,
         content=document,
         headers={"Content-Type": PDF, "Accept": "application/x-ndjson"},
         timeout=60,

@@ -70,7 +70,7 @@ def assert_idle(client) -> None:
             not has_open_request(client) and client.server.count_open_requests() == 0
         )
     )
-    engine = psutil.Process(engine_pid(client.server.worker_pid()))
+    engine = psutil.Process(engine_pid(client.server.query_worker_pid()))
     until(lambda: engine.cpu_percent(0.5) < 50, 5)
 
 

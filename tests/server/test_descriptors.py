@@ -61,7 +61,7 @@ def test_a_frontend_without_descriptors_logs_one_line(own_server):
 @pytest.mark.slow
 def test_a_worker_without_descriptors_logs_once_and_refuses(own_server):
     with own_server() as client:
-        worker = client.server.worker_pid()
+        worker = client.server.query_worker_pid()
         assert client.post(PAGE, PNG, max_output_tokens=5).status_code == 200
 
         with limit_files(worker, 0):
@@ -75,16 +75,16 @@ def test_a_worker_without_descriptors_logs_once_and_refuses(own_server):
         assert state["worker"] == str(worker)
         assert len(client.lines.events("out of file descriptors")) == 1
         assert client.post(PAGE, PNG, max_output_tokens=5).status_code == 200
-        assert client.server.worker_pid() == worker
+        assert client.server.query_worker_pid() == worker
 
 
 @pytest.mark.slow
 def test_a_document_is_not_blamed_for_missing_decoders(own_server):
     with own_server(CHANDRA_DECODER_PROCESSES="1") as client:
-        worker = psutil.Process(client.server.worker_pid())
+        worker = psutil.Process(client.server.query_worker_pid())
         assert client.post(PAGE, PNG, max_output_tokens=5).status_code == 200
         for child in worker.children():
-            if child.pid not in client.server.engine_pids():
+            if child.pid not in client.server.read_engine_pids():
                 child.kill()
 
         # Enough for a document's file, but not for the pipes of a new decoder.

@@ -29,7 +29,7 @@ MANY_PAGES = documents.pdf([[f"Page {n}"] for n in range(NUM_MANY_PAGES)])
 def test_killed_engine_only_delays_the_answer(client):
     document = documents.pdf([[f"Page {n}"] for n in range(5)])
     expected = client.post(document, PDF).json()["raw"]
-    worker = client.server.worker_pid()
+    worker = client.server.query_worker_pid()
     engine = engine_pid(worker)
     before = psutil.Process(engine).cpu_times().user
 
@@ -42,13 +42,13 @@ def test_killed_engine_only_delays_the_answer(client):
     assert answer["status"] == "success"
     assert answer["raw"] == expected
     assert max(page["attempts"] for page in answer["pages"]) == 2
-    assert client.server.worker_pid() == worker
+    assert client.server.query_worker_pid() == worker
     assert engine_pid(worker) != engine
 
 
 @pytest.mark.slow
 def test_stopped_decoders_and_writers_only_delay_pages(client):
-    worker = client.server.worker_pid()
+    worker = client.server.query_worker_pid()
     engine = engine_pid(worker)
     helpers = [
         child.pid
@@ -73,10 +73,10 @@ def test_killed_worker_answers_an_error_and_is_restarted(
     own_server,
 ):
     with own_server() as client, ThreadPoolExecutor(1) as threads:
-        worker = client.server.worker_pid()
+        worker = client.server.query_worker_pid()
         children = [child.pid for child in family(worker)]
         future = threads.submit(
-            httpx.post, client.server.predictions, content=LONG, timeout=60
+            httpx.post, client.server.predictions_url, content=LONG, timeout=60
         )
         # The engine may still be busy with its start: wait for the request, too.
         until(lambda: client.server.read_state().get("open") == "1")
@@ -95,7 +95,9 @@ def test_killed_worker_answers_an_error_and_is_restarted(
             assert answer.headers["x-request-id"] == answer.json()["request_id"]
         until(lambda: not any(map(is_alive, children)))
         until(
-            lambda: client.server.is_ready() and client.server.worker_pid() != worker,
+            lambda: (
+                client.server.is_ready() and client.server.query_worker_pid() != worker
+            ),
             60,
         )
         assert client.post(PAGE, PNG, max_output_tokens=5).status_code == 200
@@ -138,13 +140,13 @@ def test_stop_with_an_open_request_ends_all_processes(own_server):
     with own_server() as client, ThreadPoolExecutor(1) as threads:
         java = client.server.pid
         assert java is not None
-        engines = client.server.engine_pids()
+        engines = client.server.read_engine_pids()
         # The engine started before the worker, as a child of this process.
         assert set(engines) <= client.server.own_pids
         pids = [*engines, *(process.pid for process in family(java))]
         scratch = client.server.scratch
         future = threads.submit(
-            httpx.post, client.server.predictions, content=LONG, timeout=60
+            httpx.post, client.server.predictions_url, content=LONG, timeout=60
         )
         until(lambda: client.server.read_state().get("open") == "1")
 
@@ -178,7 +180,7 @@ def test_worker_is_replaced_if_its_engine_cannot_restart(own_server, tmp_path):
     weights = tmp_path / "weights"
     shutil.copytree(MINI, weights)
     with own_server(MODEL_DIR=str(weights), CHANDRA_MAX_FAILED_STARTS="1") as client:
-        worker = client.server.worker_pid()
+        worker = client.server.query_worker_pid()
         hidden = weights.rename(tmp_path / "hidden")
 
         with ThreadPoolExecutor(1) as threads:
@@ -193,7 +195,11 @@ def test_worker_is_replaced_if_its_engine_cannot_restart(own_server, tmp_path):
             codes = {answer.json()["code"]}
         assert codes == {"engine_unavailable"}
         hidden.rename(weights)
-        until(lambda: client.server.is_ready() and client.server.worker_pid() != worker)
+        until(
+            lambda: (
+                client.server.is_ready() and client.server.query_worker_pid() != worker
+            )
+        )
         assert client.post(PAGE, PNG, max_output_tokens=5).status_code == 200
 
 
@@ -211,6 +217,11 @@ def test_unknown_setting_stops_the_start_with_a_suggestion(own_server):
 
     with start as client, pytest.raises(ServerFailedError, match="CHANDRA_MAX_PAGES"):
         client.server.wait_until_ready(60)
+
+
+def _has_new_worker(client, old_pid: int) -> bool:
+    """Return True if the server is ready with another worker process."""
+    return client.server.is_ready() and client.server.query_worker_pid() != old_pid
 
 
 def _is_working(pid: int) -> bool:

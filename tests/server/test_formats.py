@@ -201,7 +201,7 @@ def test_requests_of_the_legacy_system_are_accepted(client):
 
 def test_a_form_with_a_file_is_read(client):
     answer = httpx.post(
-        client.server.predictions,
+        client.server.predictions_url,
         files={"document": ("page.png", BODIES["image/png"], "image/png")},
         data={"max_output_tokens": "5"},
         timeout=60,

@@ -33,7 +33,7 @@ def in_header(client, password: str) -> httpx.Response:
 
 def in_form(client, password: str) -> httpx.Response:
     return httpx.post(
-        client.server.predictions,
+        client.server.predictions_url,
         files={"document": ("page.png", PAGE, "image/png")},
         data={"password": password},
         timeout=60,

@@ -105,7 +105,7 @@ def test_ping_is_503_while_loading_and_then_200(own_server):
 
 
 def test_ping_is_503_while_the_engine_restarts(client):
-    os.kill(engine_pid(client.server.worker_pid()), signal.SIGKILL)
+    os.kill(engine_pid(client.server.query_worker_pid()), signal.SIGKILL)
 
     until(lambda: ping(client) == (503, "restarting"))
     until(lambda: ping(client) == (200, "ready"), 60)
@@ -125,7 +125,7 @@ def test_head_is_answered_like_get_without_a_body(client):
 @pytest.mark.slow
 def test_ping_is_503_until_a_killed_worker_is_replaced(own_server):
     with own_server(CHANDRA_CPU_THREADS="1") as client:
-        os.kill(client.server.worker_pid(), signal.SIGKILL)
+        os.kill(client.server.query_worker_pid(), signal.SIGKILL)
 
         until(lambda: ping(client)[0] == 503)
         until(lambda: ping(client) == (200, "ready"), 90)
@@ -135,7 +135,7 @@ def test_ping_is_503_until_a_killed_worker_is_replaced(own_server):
 @pytest.mark.slow
 def test_ping_is_503_while_the_worker_hangs(own_server):
     with own_server(CHANDRA_CPU_THREADS="1") as client:
-        worker = psutil.Process(client.server.worker_pid())
+        worker = psutil.Process(client.server.query_worker_pid())
 
         worker.suspend()
         try:
@@ -153,7 +153,7 @@ def test_ping_is_503_while_the_engine_is_stopped(own_server):
         own_server(CHANDRA_CPU_THREADS="1") as client,
         ThreadPoolExecutor(1) as threads,
     ):
-        [pid] = client.server.engine_pids()
+        [pid] = client.server.read_engine_pids()
         engine = psutil.Process(pid)
         future = threads.submit(client.post, document, PDF, deadline_seconds=120)
         until(lambda: client.server.read_state().get("open") == "1")
@@ -168,7 +168,7 @@ def test_ping_is_503_while_the_engine_is_stopped(own_server):
         answer = future.result(120).json()
         assert answer["status"] == "success"
         assert {page["attempts"] for page in answer["pages"]} == {1}
-        assert client.server.engine_pids() == [pid]
+        assert client.server.read_engine_pids() == [pid]
         assert len(client.lines.events("stall")) == 1
         assert len(client.lines.events("recovery")) == 1
 
@@ -189,7 +189,7 @@ def test_ping_stays_503_after_the_last_failed_restart(model_store, tmp_path):
     with serving(store, environ) as client:
         hidden = weights.rename(tmp_path / "hidden")
         with Pings(client.server.address) as pings:
-            os.kill(engine_pid(client.server.worker_pid()), signal.SIGKILL)
+            os.kill(engine_pid(client.server.query_worker_pid()), signal.SIGKILL)
             until(lambda: pings.has(503, "no worker"), 60)
             until(lambda: _has_given_up(client), 120)
             num_loads = len(client.lines.events("model not loaded"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from server.host import can_switch_user, find_unreadable
+from server.host import can_switch_user, find_unreadable_path
 
 USER = 10001
 
@@ -42,22 +42,22 @@ def weights(tmp_path):
 
 
 def test_world_readable_weights_are_accepted(weights):
-    assert find_unreadable(weights, USER) is None
+    assert find_unreadable_path(weights, USER) is None
 
 
 def test_file_readable_only_by_its_owner_is_returned(weights):
     file = weights / "below" / "config.json"
     file.chmod(0o600)
 
-    assert find_unreadable(weights, USER) == file
-    assert find_unreadable(weights, file.stat().st_uid) is None
+    assert find_unreadable_path(weights, USER) == file
+    assert find_unreadable_path(weights, file.stat().st_uid) is None
 
 
 def test_folder_that_others_cannot_enter_is_returned(weights):
     (weights / "below").chmod(0o744)
 
-    assert find_unreadable(weights, USER) == weights / "below"
+    assert find_unreadable_path(weights, USER) == weights / "below"
 
 
 def test_missing_folder_has_no_unreadable_path(tmp_path):
-    assert find_unreadable(tmp_path / "nothing", USER) is None
+    assert find_unreadable_path(tmp_path / "nothing", USER) is None

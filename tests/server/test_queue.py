@@ -109,7 +109,7 @@ def test_a_full_queue_without_a_worker_is_unavailable(toy_server):
         toy_server(batchSize=1, jobQueueSize=1) as client,
         ThreadPoolExecutor(4) as threads,
     ):
-        os.kill(client.server.worker_pid(), signal.SIGKILL)
+        os.kill(client.server.query_worker_pid(), signal.SIGKILL)
         until(lambda: client.server.ping() != 200)
 
         waiting = [

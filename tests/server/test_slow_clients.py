@@ -183,7 +183,7 @@ def test_a_client_that_does_not_read_is_disconnected_alone(toy_server):
         ExitStack() as stack,
     ):
         java = psutil.Process(client.server.pid)
-        worker = client.server.worker_pid()
+        worker = client.server.query_worker_pid()
         length = b"Content-Length: %d" % len(request)
         for accept in [NDJSON] * 18 + [b"Accept: text/plain"] * 6:
             reader = stack.enter_context(raw.connect(client))
@@ -198,7 +198,7 @@ def test_a_client_that_does_not_read_is_disconnected_alone(toy_server):
         assert {answer.status_code for answer in answers} == {200}
         assert max(answer.elapsed.total_seconds() for answer in answers) < 3
         assert java.is_running()
-        assert client.server.worker_pid() == worker
+        assert client.server.query_worker_pid() == worker
 
 
 @pytest.mark.slow
