@@ -13,7 +13,7 @@ from handler.preprocess.limits import Limits
 from handler.profiles import PROFILES
 from handler.prompts import load_prompts
 from handler.sandbox.wire import Descriptor
-from mini.pages import Domain, Page, render_page
+from mini.pages import Domain, RenderedPage, render_page
 from mini.pdf import as_pdf
 
 __all__ = ["as_pdf_pages", "as_pictures", "pages_of_lognormal_length"]
@@ -26,10 +26,10 @@ SIGMA = 0.65
 FEWEST, MOST = 20, 500
 
 
-def pages_of_lognormal_length(count: int, seed: str) -> list[Page]:
+def pages_of_lognormal_length(count: int, seed: str) -> list[RenderedPage]:
     """Return clean pages with one line to a full page of text."""
     rng = random.Random(f"bench/{seed}")
-    pages: list[Page] = []
+    pages: list[RenderedPage] = []
     while len(pages) < count:
         num_characters = round(MEDIAN_CHARACTERS * rng.lognormvariate(0, SIGMA))
         # The limit of characters, not that of blocks, ends the page.
@@ -47,7 +47,7 @@ def pages_of_lognormal_length(count: int, seed: str) -> list[Page]:
     return pages
 
 
-def as_pictures(pages: Sequence[Page]) -> list[EngineRequest]:
+def as_pictures(pages: Sequence[RenderedPage]) -> list[EngineRequest]:
     """Return the pages as PNG files, which have no text layer."""
     requests = []
     for number, page in enumerate(pages, start=1):
@@ -57,7 +57,7 @@ def as_pictures(pages: Sequence[Page]) -> list[EngineRequest]:
     return requests
 
 
-def as_pdf_pages(pages: Sequence[Page]) -> list[EngineRequest]:
+def as_pdf_pages(pages: Sequence[RenderedPage]) -> list[EngineRequest]:
     """Return the pages of one born-digital PDF with a text layer."""
     with tempfile.NamedTemporaryFile(suffix=".pdf") as file:
         file.write(as_pdf(*pages))

@@ -27,7 +27,7 @@ from mini.samples import (
     NUM_CLASSES,
     NUM_LABELS,
     SLOTS,
-    Batch,
+    TrainingBatch,
 )
 
 __all__ = ["Lesson", "Losses"]
@@ -81,12 +81,12 @@ class Lesson(nn.Module):
         for part in (model.model.language_model, model.model.visual):
             part.config._attn_implementation = _ATTENTION
 
-    def vision_losses(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+    def vision_losses(self, batch: TrainingBatch) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the losses of cells and layout, which need only the vision encoder."""
         self.model.model.visual(batch.pixels, grid_thw=batch.grids)
         return self._vision_losses(batch)
 
-    def forward(self, batch: Batch) -> Losses:
+    def forward(self, batch: TrainingBatch) -> Losses:
         model = self.model
         is_image = batch.tokens == model.config.image_token_id
         hidden = model.model(
@@ -124,12 +124,14 @@ class Lesson(nn.Module):
         losses[is_number] = _NUMBER_WEIGHT * near_losses
         return losses.mean()
 
-    def _vision_losses(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+    def _vision_losses(self, batch: TrainingBatch) -> tuple[torch.Tensor, torch.Tensor]:
         assert self._features is not None
         features, self._features = self._features, None
         return self._cell_loss(features, batch), self._layout_loss(features, batch)
 
-    def _layout_loss(self, features: torch.Tensor, batch: Batch) -> torch.Tensor:
+    def _layout_loss(
+        self, features: torch.Tensor, batch: TrainingBatch
+    ) -> torch.Tensor:
         predictions = self.layout_head(features).float()
         predictions = predictions.reshape(-1, NUM_LABELS + 4 * _NUM_EDGES)
         targets = batch.layout.reshape(-1, 5)
@@ -149,7 +151,7 @@ class Lesson(nn.Module):
         edge_loss: torch.Tensor = edge_losses.mean()
         return label_loss + edge_loss
 
-    def _cell_loss(self, features: torch.Tensor, batch: Batch) -> torch.Tensor:
+    def _cell_loss(self, features: torch.Tensor, batch: TrainingBatch) -> torch.Tensor:
         predictions = self.cell_head(features).reshape(-1, NUM_CLASSES)
         targets = batch.cells.reshape(-1)
         weight = torch.where(targets > 0, 1.0, _EMPTY_WEIGHT)

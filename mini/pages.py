@@ -24,12 +24,12 @@ from mini.blocks import (
 from mini.canvas import Canvas
 from mini.pen import Domain, Pen, random_ink
 from mini.scans import degrade, rotate_page
-from mini.truth import Page
+from mini.truth import RenderedPage
 
-__all__ = ["Domain", "Page", "render_page"]
+__all__ = ["Domain", "RenderedPage", "render_page"]
 
 
-def render_page(rng: random.Random, domain: Domain) -> Page:
+def render_page(rng: random.Random, domain: Domain) -> RenderedPage:
     """Render a page of the domain; the same state of `rng` gives the same page."""
     width, height = rng.randint(*domain.widths), rng.randint(*domain.heights)
     paper = _paper(rng)
@@ -51,7 +51,7 @@ def render_page(rng: random.Random, domain: Domain) -> Page:
         bottom=height - rng.randint(height // 40, height // 12),
     )
     _fill(pen)
-    page = Page(image, pen.blocks, paper, pen.draw.marks)
+    page = RenderedPage(image, pen.blocks, paper, pen.draw.marks)
     if rng.random() >= domain.clean:
         page = rotate_page(rng, page, domain.max_degrees, paper)
         page.image = degrade(rng, page.image)

@@ -15,7 +15,7 @@ from reportlab.pdfbase.ttfonts import TTFont
 from reportlab.pdfgen.canvas import Canvas as PdfCanvas
 
 from mini.canvas import Ink, Mark
-from mini.truth import Page
+from mini.truth import RenderedPage
 
 __all__ = ["PIXELS_PER_POINT", "as_pdf"]
 
@@ -23,7 +23,7 @@ PIXELS_PER_POINT = 96 / 72
 """`mini` renders PDFs at 96 dots per inch, so that pages keep their size in pixels."""
 
 
-def as_pdf(*pages: Page) -> bytes:
+def as_pdf(*pages: RenderedPage) -> bytes:
     """Return a PDF of the pages with a text layer.
 
     Raise ValueError for a rotated or degraded page, which has no recorded operations.

@@ -10,7 +10,7 @@ from PIL import ImageFont
 
 from mini.canvas import Canvas
 from mini.fonts import FAMILIES, Family, advance_width
-from mini.truth import Block, Piece
+from mini.truth import Piece, RenderedBlock
 
 __all__ = ["Domain", "Pen", "random_ink"]
 
@@ -49,7 +49,7 @@ class Pen:
     right: int
     y: int
     bottom: int
-    blocks: list[Block] = field(default_factory=list)
+    blocks: list[RenderedBlock] = field(default_factory=list)
     num_characters: int = 0
 
     def line(
@@ -82,7 +82,7 @@ class Pen:
 
     def add(self, label: str, pieces: list[Piece], bbox: tuple[float, ...]) -> None:
         x0, y0, x1, y1 = bbox
-        self.blocks.append(Block(label, (x0, y0, x1, y1), pieces))
+        self.blocks.append(RenderedBlock(label, (x0, y0, x1, y1), pieces))
 
     def wrap(self, text: str, font: ImageFont.FreeTypeFont, left: int) -> list[str]:
         """Wrap the text into lines, and drop words that are wider than a line."""

@@ -17,7 +17,7 @@ from handler.preprocess.sizing import target_size
 from handler.profiles import PROFILES
 from handler.prompts import chat
 from mini.tokenizer import token_id
-from mini.truth import Page, Piece, Point
+from mini.truth import Piece, Point, RenderedPage
 from mini.words import CHARACTERS
 
 __all__ = [
@@ -28,9 +28,9 @@ __all__ = [
     "NUM_CLASSES",
     "NUM_LABELS",
     "SLOTS",
-    "Batch",
-    "Sample",
     "Sampler",
+    "TrainingBatch",
+    "TrainingSample",
 ]
 
 CELL = 32
@@ -59,7 +59,7 @@ _ENTITIES = {"&amp;": "&", "&lt;": "<", "&gt;": ">"}
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class TrainingSample:
     """Page as arrays. It has P patches, P / 4 cells and T tokens."""
 
     pixels: np.ndarray
@@ -79,7 +79,7 @@ class Sample:
 
 
 @dataclass(slots=True)
-class Batch:
+class TrainingBatch:
     """Batch of B pages, padded on the right to T tokens."""
 
     pixels: torch.Tensor
@@ -101,9 +101,9 @@ class Batch:
     def num_pages(self) -> int:
         return len(self.tokens)
 
-    def to(self, device: torch.device) -> Batch:
+    def to(self, device: torch.device) -> TrainingBatch:
         names = type(self).__dataclass_fields__
-        return Batch(**{name: getattr(self, name).to(device) for name in names})
+        return TrainingBatch(**{name: getattr(self, name).to(device) for name in names})
 
 
 class Sampler:
@@ -118,7 +118,7 @@ class Sampler:
         self._pad_token = token_id(tokenizer, "<|endoftext|>")
         self._end_token = token_id(tokenizer, "<|im_end|>")
 
-    def sample(self, page: Page) -> Sample:
+    def sample(self, page: RenderedPage) -> TrainingSample:
         width, height = target_size(*page.image.size, PROFILES["mini"].sizing)
         image = page.image.convert("RGB")
         if image.size != (width, height):
@@ -140,7 +140,7 @@ class Sampler:
         for piece in pieces:
             places_of_characters += [cell_at(piece.place)] * len(piece.text)
         places = [places_of_characters[start] for start, _ in answer.offsets]
-        return Sample(
+        return TrainingSample(
             pixels=np.array(image),
             grid=(rows * 2, columns * 2),
             cells=_cells(page, cell_at, rows * columns),
@@ -150,7 +150,7 @@ class Sampler:
             places=[*places, NOWHERE],
         )
 
-    def batch(self, samples: Sequence[Sample]) -> Batch:
+    def batch(self, samples: Sequence[TrainingSample]) -> TrainingBatch:
         # Round the length up, because CPU kernels are prepared anew for each length.
         longest = max(len(sample.tokens) for sample in samples)
         length = -(-longest // _LENGTHS) * _LENGTHS
@@ -162,7 +162,7 @@ class Sampler:
             tokens[row, :count] = torch.tensor(sample.tokens)
             targets[row, start - 1 : count - 1] = tokens[row, start:count]
             places[row, start:count] = torch.tensor(sample.places)
-        return Batch(
+        return TrainingBatch(
             pixels=torch.cat([_patches(sample) for sample in samples]),
             grids=torch.tensor([[1, *sample.grid] for sample in samples]),
             cells=torch.from_numpy(np.concatenate([s.cells for s in samples])),
@@ -173,7 +173,7 @@ class Sampler:
         )
 
 
-def _patches(sample: Sample) -> torch.Tensor:
+def _patches(sample: TrainingSample) -> torch.Tensor:
     return pixels_to_patches(
         torch.from_numpy(sample.pixels),
         patch_size=_PATCH,
@@ -197,7 +197,7 @@ def _with_markup_places(pieces: Sequence[Piece]) -> list[Piece]:
     return [Piece(p.text, place) for p, place in zip(pieces, places, strict=True)]
 
 
-def _layout(page: Page, rows: int, columns: int) -> np.ndarray:
+def _layout(page: RenderedPage, rows: int, columns: int) -> np.ndarray:
     width, height = page.image.size
     cell_width, cell_height = width / columns, height / rows
     layout = np.zeros((rows * columns, BLOCKS, 5), dtype=np.float32)
@@ -219,7 +219,9 @@ def _layout(page: Page, rows: int, columns: int) -> np.ndarray:
     return layout
 
 
-def _cells(page: Page, cell_at: Callable[[Point], int], num_cells: int) -> np.ndarray:
+def _cells(
+    page: RenderedPage, cell_at: Callable[[Point], int], num_cells: int
+) -> np.ndarray:
     letters: list[list[tuple[float, float, int]]] = [[] for _ in range(num_cells)]
     for block in page.blocks:
         if block.label == "Figure":

@@ -9,14 +9,17 @@ import random
 import numpy as np
 from PIL import Image, ImageFilter
 
-from mini.truth import Block, Page, Piece, Point
+from mini.truth import Piece, Point, RenderedBlock, RenderedPage
 
 __all__ = ["degrade", "rotate_page"]
 
 
 def rotate_page(
-    rng: random.Random, page: Page, max_degrees: float, paper: tuple[int, int, int]
-) -> Page:
+    rng: random.Random,
+    page: RenderedPage,
+    max_degrees: float,
+    paper: tuple[int, int, int],
+) -> RenderedPage:
     """Rotate half of the pages by a small angle, with their letters and boxes."""
     degrees = rng.uniform(-max_degrees, max_degrees) if rng.random() < 0.5 else 0.0
     if not degrees:
@@ -46,9 +49,9 @@ def rotate_page(
             Piece(piece.text, piece.place and rotate_point(piece.place))
             for piece in block.pieces
         ]
-        blocks.append(Block(block.label, bbox, pieces))
+        blocks.append(RenderedBlock(block.label, bbox, pieces))
     image = page.image.rotate(degrees, Image.Resampling.BICUBIC, fillcolor=paper)
-    return Page(image, blocks)
+    return RenderedPage(image, blocks)
 
 
 def degrade(rng: random.Random, image: Image.Image) -> Image.Image:

@@ -26,10 +26,10 @@ from transformers import Qwen3VLForConditionalGeneration
 from mini.lessons import Lesson
 from mini.model import model_config
 from mini.pages import Domain, render_page
-from mini.samples import Batch, Sample, Sampler
+from mini.samples import Sampler, TrainingBatch, TrainingSample
 from mini.tokenizer import build_tokenizer, number_tokens
 
-__all__ = ["CURRICULUM", "Stage", "main"]
+__all__ = ["CURRICULUM", "CurriculumStage", "main"]
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ _CLIP = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
+class CurriculumStage:
     """Stage of the curriculum, which lasts until `until` pages were seen in total."""
 
     name: str
@@ -53,33 +53,33 @@ class Stage:
 
 
 CURRICULUM = (
-    Stage(
+    CurriculumStage(
         "cells",
         20_000,
         Domain(widths=(256, 384), heights=(256, 384), max_characters=400),
         pages_a_step=16,
         cells_only=True,
     ),
-    Stage("layout", 26_000, Domain(), pages_a_step=8, cells_only=True),
-    Stage(
+    CurriculumStage("layout", 26_000, Domain(), pages_a_step=8, cells_only=True),
+    CurriculumStage(
         "few lines",
         39_600,
         Domain(widths=(256, 320), heights=(160, 288), max_blocks=3, max_characters=70),
         pages_a_step=16,
     ),
-    Stage("pages", 10_000_000, Domain(), pages_a_step=8),
+    CurriculumStage("pages", 10_000_000, Domain(), pages_a_step=8),
 )
 
 
-class _Pages(IterableDataset[list[Sample]]):
+class _Pages(IterableDataset[list[TrainingSample]]):
     """Endless data set with a list of samples for each step, after `start` pages."""
 
-    def __init__(self, stage: Stage, start: int, seed: int) -> None:
+    def __init__(self, stage: CurriculumStage, start: int, seed: int) -> None:
         self._stage = stage
         self._start = start
         self._seed = seed
 
-    def __iter__(self) -> Iterator[list[Sample]]:
+    def __iter__(self) -> Iterator[list[TrainingSample]]:
         torch.set_num_threads(1)
         sampler = Sampler(build_tokenizer())
         worker = torch.utils.data.get_worker_info()
@@ -88,7 +88,7 @@ class _Pages(IterableDataset[list[Sample]]):
         # Pages of similar length share a step, which keeps the padding small.
         while True:
             rng = random.Random(f"{self._seed}/{self._start}/{index}")
-            pool: list[Sample] = []
+            pool: list[TrainingSample] = []
             while len(pool) < 4 * count:
                 page = render_page(rng, self._stage.domain)
                 if page.blocks:
@@ -172,7 +172,7 @@ class _State:
             part.requires_grad_(False)
 
     def step(
-        self, batches: Sequence[Batch], *, cells_only: bool, scale: float
+        self, batches: Sequence[TrainingBatch], *, cells_only: bool, scale: float
     ) -> dict[str, float]:
         """Run an optimizer step over batches of like size; return the mean losses."""
         rate = self.rate * scale * min(1.0, (self.num_steps + 1) / _WARMUP_STEPS)
@@ -198,7 +198,9 @@ class _State:
         self.num_steps += 1
         return means
 
-    def _losses(self, batch: Batch, *, cells_only: bool) -> dict[str, torch.Tensor]:
+    def _losses(
+        self, batch: TrainingBatch, *, cells_only: bool
+    ) -> dict[str, torch.Tensor]:
         if cells_only:
             return dict(
                 zip(("cells", "layout"), self.lesson.vision_losses(batch), strict=True)
@@ -207,7 +209,7 @@ class _State:
         return {name: getattr(losses, name) for name in _WEIGHTS}
 
 
-def _find_stage(num_pages: int, only: str | None) -> Stage:
+def _find_stage(num_pages: int, only: str | None) -> CurriculumStage:
     return next(
         stage
         for stage in CURRICULUM
@@ -230,8 +232,8 @@ def _train(
     seconds_before = state.seconds
     saved = started
     means: dict[str, float] = {}
-    stage: Stage | None = None
-    steps: Iterator[list[Sample]] = iter(())
+    stage: CurriculumStage | None = None
+    steps: Iterator[list[TrainingSample]] = iter(())
     stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopped.set())
@@ -275,7 +277,7 @@ def _train(
     state.save(path)
 
 
-def _identity(sample: list[Sample]) -> list[Sample]:
+def _identity(sample: list[TrainingSample]) -> list[TrainingSample]:
     return sample
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import httpx
 
-from mini.pages import Domain, Page, render_page
+from mini.pages import Domain, RenderedPage, render_page
 
 __all__ = [
     "SMALL",
@@ -80,10 +80,10 @@ class Tally:
         return self.verdicts[verdict] / max(1, self.verdicts.total())
 
 
-def render_pages(seed: str, num_pages: int) -> list[Page]:
+def render_pages(seed: str, num_pages: int) -> list[RenderedPage]:
     """Draw small pages with text; the same seed gives the same pages."""
     rng = random.Random(seed)
-    pages: list[Page] = []
+    pages: list[RenderedPage] = []
     while len(pages) < num_pages:
         page = render_page(rng, SMALL)
         if page.blocks:
@@ -91,13 +91,13 @@ def render_pages(seed: str, num_pages: int) -> list[Page]:
     return pages
 
 
-def png_of(page: Page) -> bytes:
+def png_of(page: RenderedPage) -> bytes:
     stream = io.BytesIO()
     page.image.save(stream, "PNG")
     return stream.getvalue()
 
 
-def samples_of(address: str, pages: Sequence[Page]) -> list[Sample]:
+def samples_of(address: str, pages: Sequence[RenderedPage]) -> list[Sample]:
     """Read each page once on the idle server; pages with equal texts are left out."""
     samples: dict[str, Sample] = {}
     for page in pages:

@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
-from mini.pages import Domain, Page, render_page
+from mini.pages import Domain, RenderedPage, render_page
 from mini.pdf import as_pdf
 from tests import documents
 
@@ -52,7 +52,7 @@ def _half_an_image(rng: random.Random) -> bytes:
     return _png(rng)[: rng.randrange(20, 40)]
 
 
-def _page(rng: random.Random) -> Page:
+def _page(rng: random.Random) -> RenderedPage:
     """Draw a page of a word or two, which the embedded model reads in about 0.2 s."""
     while True:
         page = render_page(rng, PAGES)

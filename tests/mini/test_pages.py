@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mini.evaluate import parse_content
-from mini.pages import Domain, Page, render_page
+from mini.pages import Domain, RenderedPage, render_page
 from mini.truth import BBOX_SCALE, BBOX_STEP
 from mini.words import CHARACTERS
 
@@ -18,11 +18,11 @@ CLEAN = Domain(clean=1.0)
 ROUGH = Domain(clean=0.0)
 
 
-def pages(domain: Domain, count: int = 40) -> list[Page]:
+def pages(domain: Domain, count: int = 40) -> list[RenderedPage]:
     return [render_page(random.Random(f"test/{n}"), domain) for n in range(count)]
 
 
-def content(page: Page):
+def content(page: RenderedPage):
     return parse_content(page.html, page)
 
 

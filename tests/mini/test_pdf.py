@@ -8,13 +8,13 @@ import numpy as np
 import pypdfium2
 import pytest
 
-from mini.pages import Domain, Page, render_page
+from mini.pages import Domain, RenderedPage, render_page
 from mini.pdf import PIXELS_PER_POINT, as_pdf
 
 CLEAN = Domain(clean=1.0)
 
 
-def pages(count: int) -> list[Page]:
+def pages(count: int) -> list[RenderedPage]:
     drawn = (render_page(random.Random(f"pdf/{n}"), CLEAN) for n in range(count))
     return [page for page in drawn if page.blocks]
 

@@ -10,10 +10,10 @@ import torch
 
 from handler.engine.device.model import pixels_to_patches
 from handler.postprocess.layout import CHANDRA_1_LABELS
-from mini.pages import Domain, Page, render_page
+from mini.pages import Domain, RenderedPage, render_page
 from mini.samples import CELL, EDGE_STEPS, NOWHERE, SLOTS, Sampler
 from mini.tokenizer import build_tokenizer
-from mini.truth import Block, Piece
+from mini.truth import Piece, RenderedBlock
 from mini.words import CHARACTERS
 
 SMALL = Domain(widths=(256, 300), heights=(256, 300), max_blocks=2, max_characters=50)
@@ -29,14 +29,16 @@ def sampler(tokenizer):
     return Sampler(tokenizer)
 
 
-def blank(width: int, height: int, *blocks: Block) -> Page:
+def blank(width: int, height: int, *blocks: RenderedBlock) -> RenderedPage:
     from PIL import Image
 
-    return Page(Image.new("RGB", (width, height), "white"), list(blocks))
+    return RenderedPage(Image.new("RGB", (width, height), "white"), list(blocks))
 
 
-def text_block(*letters: tuple[str, float, float]) -> Block:
-    return Block("Text", (0, 0, 256, 256), [Piece(c, (x, y)) for c, x, y in letters])
+def text_block(*letters: tuple[str, float, float]) -> RenderedBlock:
+    return RenderedBlock(
+        "Text", (0, 0, 256, 256), [Piece(c, (x, y)) for c, x, y in letters]
+    )
 
 
 def test_patches_equal_those_of_the_service(sampler):
@@ -110,8 +112,8 @@ def test_letters_of_a_cell_are_in_reading_order(sampler):
 
 
 def test_layout_has_the_blocks_and_edges_of_each_cell(sampler):
-    upper = Block("Text", (0, 0, 128, 20), [Piece("a", (5, 5))])
-    lower = Block("Table", (0, 26, 256, 128), [Piece("b", (5, 30))])
+    upper = RenderedBlock("Text", (0, 0, 128, 20), [Piece("a", (5, 5))])
+    lower = RenderedBlock("Table", (0, 26, 256, 128), [Piece("b", (5, 30))])
 
     layout = sampler.sample(blank(256, 256, upper, lower)).layout
 

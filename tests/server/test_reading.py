@@ -16,7 +16,7 @@ from PIL import Image
 from rapidfuzz.distance import Levenshtein
 
 from mini.evaluate import parse_content
-from mini.pages import Domain, Page, render_page
+from mini.pages import Domain, RenderedPage, render_page
 from mini.scores import iou
 from tests import documents
 from tests.server.conftest import Client, serving
@@ -28,15 +28,15 @@ MAX_ERRORS = 0.1
 CLEAN = Domain(sizes=(22, 25), max_blocks=3, max_characters=90, clean=1.0)
 
 
-def page(name: str) -> Page:
+def page(name: str) -> RenderedPage:
     return render_page(random.Random(name), CLEAN)
 
 
-def truth(page: Page):
+def truth(page: RenderedPage):
     return parse_content(page.html, page)
 
 
-def assert_reads(answer, *pages: Page) -> None:
+def assert_reads(answer, *pages: RenderedPage) -> None:
     assert answer.status_code == 200
     assert_says(answer, *(truth(page).markdown for page in pages))
 
@@ -133,7 +133,7 @@ def test_the_frames_of_a_tiff_are_read_in_order(client):
     assert_reads(ask(client, tiff, "image/tiff"), *pages)
 
 
-def scanned(pages: Iterable[Page]) -> bytes:
+def scanned(pages: Iterable[RenderedPage]) -> bytes:
     first, *rest = [each.image for each in pages]
     # At 96 dots per inch a point is 4/3 pixels, so the page keeps its size in pixels.
     return documents.as_pdf(first, *rest, resolution=96)
