@@ -38,7 +38,7 @@ class EarlyEngine:
         self._child = child
         self._address = address
         self._write_line = write_line
-        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener = threading.Thread(target=self._forward_output, daemon=True)
         self._listener.start()
 
     @property
