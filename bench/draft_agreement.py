@@ -19,7 +19,7 @@ import torch
 from bench.documents import as_pdf_pages, pages_of_lognormal_length
 from bench.engine import DRAFT_TOKENS, Systems, load_mini
 from bench.report import finish, say
-from bench.running import Run, read
+from bench.running import EngineRun, read_pages
 
 __all__ = ["Agreement", "compare", "main"]
 
@@ -72,8 +72,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.set_num_threads(options.threads)
     systems = Systems(load_mini(getattr(torch, options.dtype)))
     pages = as_pdf_pages(pages_of_lognormal_length(options.pages, options.seed))
-    without = _texts(read(systems.continuous(1, 0), pages, in_flight=1))
-    run = read(systems.continuous(1, DRAFT_TOKENS), pages, in_flight=1)
+    without = _texts(read_pages(systems.continuous(1, 0), pages, in_flight=1))
+    run = read_pages(systems.continuous(1, DRAFT_TOKENS), pages, in_flight=1)
     agreement = compare(without, _texts(run))
     say(
         f"{agreement.num_pages} pages, {options.dtype}, drafts of {DRAFT_TOKENS} tokens"
@@ -95,7 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
 
 
-def _texts(run: Run) -> dict[str, str]:
+def _texts(run: EngineRun) -> dict[str, str]:
     return {name: output.text for name, output in run.outputs.items()}
 
 

@@ -18,7 +18,7 @@ import torch
 
 from bench.documents import as_pdf_pages, as_pictures, pages_of_lognormal_length
 from bench.report import finish, say
-from bench.running import Run, read
+from bench.running import EngineRun, read_pages
 from handler.engine.batching.native import BatchingOptions, NativeEngine
 from handler.engine.device.capacity import measure_cache_tokens
 from handler.engine.device.generate import GenerateEngine
@@ -104,7 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     _warm_up(systems, pictures[:2])
 
-    sequential = read(systems.generate(1), pictures, in_flight=1)
+    sequential = read_pages(systems.generate(1), pictures, in_flight=1)
     systems.disable_stop_tokens()
     pictures, pdf_pages = (
         [_as_long(page, sequential) for page in pages]
@@ -127,7 +127,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             1,
         ),
     ):
-        runs[name] = read(engine, pages, in_flight=in_flight)
+        runs[name] = read_pages(engine, pages, in_flight=in_flight)
         _say_run(name, runs[name], sequential)
 
     say()
@@ -156,7 +156,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
 
 
-def _as_long(page: EngineRequest, run: Run) -> EngineRequest:
+def _as_long(page: EngineRequest, run: EngineRun) -> EngineRequest:
     """Limit a page to its number of tokens in the run, including the end token."""
     num_tokens = run.outputs[page.id].num_output_tokens
     return replace(page, max_output_tokens=num_tokens + 1)
@@ -164,7 +164,7 @@ def _as_long(page: EngineRequest, run: Run) -> EngineRequest:
 
 def _warm_up(systems: Systems, pages: Sequence[EngineRequest]) -> None:
     for engine in (systems.generate(1), systems.continuous(2, DRAFT_TOKENS)):
-        read(engine, pages, in_flight=2)
+        read_pages(engine, pages, in_flight=2)
 
 
 def _measure_single_pages(systems: Systems, pages: Sequence[EngineRequest]) -> float:
@@ -175,7 +175,7 @@ def _measure_single_pages(systems: Systems, pages: Sequence[EngineRequest]) -> f
             ("generate", systems.generate(1)),
             ("native", systems.continuous(1, DRAFT_TOKENS)),
         ):
-            seconds[name] += read(engine, [page], in_flight=1).seconds
+            seconds[name] += read_pages(engine, [page], in_flight=1).seconds
     ratio = seconds["generate"] / seconds["native"]
     say(
         f"a page alone, mean of {len(pages)}: "
@@ -185,7 +185,7 @@ def _measure_single_pages(systems: Systems, pages: Sequence[EngineRequest]) -> f
     return ratio
 
 
-def _speedup(run: Run, baseline: Run) -> float:
+def _speedup(run: EngineRun, baseline: EngineRun) -> float:
     return run.pages_per_second / baseline.pages_per_second
 
 
@@ -197,7 +197,7 @@ def _say_header() -> None:
     say(f"{'':48}{'forward':>10}{'accepted':>9}")
 
 
-def _say_run(name: str, run: Run, baseline: Run) -> None:
+def _say_run(name: str, run: EngineRun, baseline: EngineRun) -> None:
     rate = run.acceptance_rate
     accepted = "" if rate is None else f"{rate:.0%}"
     same = f"{run.num_same_texts(baseline)}/{len(run.outputs)}"

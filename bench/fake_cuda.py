@@ -24,7 +24,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from bench.kernels import (
     UNDIVIDED,
-    Tally,
+    OperatorTally,
     inputs_written,
     is_random,
     operator_of,
@@ -67,8 +67,8 @@ class FakeCuda(TorchDispatchMode):
         super().__init__()
         self.used_positions = 0
         """Number of cache positions that the attention of each page reads."""
-        self.recorded: dict[Shape, Tally] = {}
-        self._tally = Tally()
+        self.recorded: dict[Shape, OperatorTally] = {}
+        self._tally = OperatorTally()
         self._is_recording = False
         self._depth = 0
         self._values = WeakIdKeyDictionary()
@@ -76,9 +76,9 @@ class FakeCuda(TorchDispatchMode):
         self._stale: dict[int, torch.UntypedStorage] = {}
 
     @contextmanager
-    def count_separately(self) -> Iterator[Tally]:
+    def count_separately(self) -> Iterator[OperatorTally]:
         """Collect the operations of the context in a separate tally."""
-        before, self._tally = self._tally, Tally()
+        before, self._tally = self._tally, OperatorTally()
         try:
             yield self._tally
         finally:

@@ -17,10 +17,10 @@ from typing import Any
 
 __all__ = [
     "Day",
-    "Document",
     "Fleet",
     "Machine",
     "Policy",
+    "SimulatedDocument",
     "documents_of_a_day",
     "simulate_day",
 ]
@@ -35,7 +35,7 @@ LOW_SHARE = 0.9
 
 
 @dataclass(slots=True)
-class Document:
+class SimulatedDocument:
     """Document with its pages."""
 
     arrival: int
@@ -79,12 +79,12 @@ class Policy:
 
 
 @dataclass(slots=True)
-class Running:
+class RequestedMachine:
     """Machine that was requested."""
 
     ordered: int
     ready: int
-    reading: list[Document] = field(default_factory=list)
+    reading: list[SimulatedDocument] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ class Day:
     ordered: list[int]
     """Number of machines that are ready or starting, and billed."""
     cost: list[float]
-    documents: list[Document]
+    documents: list[SimulatedDocument]
     cuts: list[int]
     """Seconds of the day at which documents were cut off."""
 
@@ -119,15 +119,17 @@ class Day:
 class Fleet:
     """Machines with their queue."""
 
-    def __init__(self, machine: Machine, documents: Sequence[Document]) -> None:
+    def __init__(
+        self, machine: Machine, documents: Sequence[SimulatedDocument]
+    ) -> None:
         self.machine = machine
         self.coming = deque(sorted(documents, key=lambda d: d.arrival))
-        self.waiting: deque[Document] = deque()
-        self.running: list[Running] = []
+        self.waiting: deque[SimulatedDocument] = deque()
+        self.running: list[RequestedMachine] = []
         self.cuts: list[int] = []
         self._left = {id(d): d.pages for d in documents}
 
-    def ready(self, now: int) -> list[Running]:
+    def ready(self, now: int) -> list[RequestedMachine]:
         return [each for each in self.running if each.ready <= now]
 
     def is_working(self, now: int) -> bool:
@@ -135,7 +137,7 @@ class Fleet:
 
     def resize(self, num_machines: int, now: int) -> None:
         while len(self.running) < num_machines:
-            self.running.append(Running(now, now + self.machine.start_seconds))
+            self.running.append(RequestedMachine(now, now + self.machine.start_seconds))
         while len(self.running) > num_machines:
             # Assume the worst: AWS does not promise to remove an idle machine.
             gone = max(self.running, key=lambda each: len(each.reading))
@@ -159,7 +161,7 @@ class Fleet:
         for each in ready:
             self._read(each, now)
 
-    def _read(self, each: Running, now: int) -> None:
+    def _read(self, each: RequestedMachine, now: int) -> None:
         """Advance the documents of a machine, which share its slots evenly."""
         places = self.machine.together / self.machine.single
         hungry = sorted(each.reading, key=lambda d: self._left[id(d)])
@@ -237,24 +239,29 @@ class Alarms:
         return series[end - num : end] if end >= num else [None]
 
 
-def documents_of_a_day(seed: int) -> list[Document]:
+def documents_of_a_day(seed: int) -> list[SimulatedDocument]:
     """Return bursts of documents in working hours, and a few long ones at any time."""
     return list(_documents(random.Random(seed)))
 
 
-def _documents(chance: random.Random) -> Iterator[Document]:
+def _documents(chance: random.Random) -> Iterator[SimulatedDocument]:
     for hour in (7, 9, 11, 14, 16, 19):
         start = hour * 3600 + chance.randrange(3600)
         for _ in range(chance.randrange(20, 90)):
             pages = min(150, max(1, round(chance.lognormvariate(math.log(6), 1.2))))
-            yield Document(start + chance.randrange(600), pages)
+            yield SimulatedDocument(start + chance.randrange(600), pages)
     # One of these takes up to the timeout even if it has a machine of its own.
     for _ in range(12):
-        yield Document(chance.randrange(DAY - 3 * 3600), chance.randrange(200, 900))
+        yield SimulatedDocument(
+            chance.randrange(DAY - 3 * 3600), chance.randrange(200, 900)
+        )
 
 
 def simulate_day(
-    documents: Sequence[Document], machine: Machine, policy: Policy, seconds: int = DAY
+    documents: Sequence[SimulatedDocument],
+    machine: Machine,
+    policy: Policy,
+    seconds: int = DAY,
 ) -> Day:
     """Simulate a day, starting at midnight with the policy's minimum of machines."""
     fleet, alarms = Fleet(machine, documents), Alarms(policy)

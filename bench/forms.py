@@ -31,7 +31,7 @@ from handler.errors import HandlerError
 from handler.preprocess.pdf.render import draw_page
 from handler.profiles import PROFILES
 
-__all__ = ["Difference", "compare_page", "main", "missing_ink"]
+__all__ = ["InkDifference", "compare_page", "main", "missing_ink"]
 
 SIZING = PROFILES["chandra"].sizing
 MAX_PAGES = 3
@@ -46,7 +46,7 @@ TIMEOUT_SECONDS = 60
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class InkDifference:
     """Numbers of pixels with ink in one rendering but not in the other."""
 
     path: str
@@ -88,14 +88,14 @@ def main() -> None:
     finish("forms", shares, counts=dict(counts))
 
 
-def compare_page(path: Path, number: int) -> Difference:
+def compare_page(path: Path, number: int) -> InkDifference:
     """Compare page `number`, counted from 1. Raises HandlerError if ours fails."""
     with path.open("rb") as file:
         data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
     ours, *_ = draw_page(data, number, SIZING)
     flattened = _draw_flattened(path, number, ours.size)
     poppler = _draw_with_poppler(path, number, ours.size)
-    return Difference(
+    return InkDifference(
         path.name,
         number,
         missing_ink(flattened, ours),
@@ -111,7 +111,7 @@ def missing_ink(reference: Image.Image, other: Image.Image) -> int:
     return sum(lighter.histogram()[MIN_LEVELS:])
 
 
-def _outcomes(paths: list[Path]) -> Iterator[Difference | str]:
+def _outcomes(paths: list[Path]) -> Iterator[InkDifference | str]:
     """Yield the difference or error of each page; a dead process counts as a crash."""
     for path in paths:
         # pdfium may crash on a PDF from the web, or take minutes for a form.
@@ -128,8 +128,8 @@ def _outcomes(paths: list[Path]) -> Iterator[Difference | str]:
                 yield f"too slow: {path.name}"
 
 
-def _compare(path: Path) -> list[Difference | str]:
-    outcomes: list[Difference | str] = []
+def _compare(path: Path) -> list[InkDifference | str]:
+    outcomes: list[InkDifference | str] = []
     try:
         with pypdfium2.PdfDocument(path) as document:
             numbers = [

@@ -28,7 +28,7 @@ import torch
 import transformers
 
 from bench.device.hardware import Hardware, device_of
-from bench.device.items import PARTS, Measurements, Options
+from bench.device.items import PARTS, MeasurementOptions, Measurements
 from bench.device.report import render, report_path
 from bench.device.schedule import OUT_OF_TIME, run_items
 from bench.device.supervisor import supervise
@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def measure(
-    options: Options,
+    options: MeasurementOptions,
     hardware: Hardware,
     records: Records,
     remaining: Callable[[], float],
@@ -175,7 +175,7 @@ def _work(options: argparse.Namespace) -> None:
         is_orphan = os.getppid() != parent
         return 0.0 if is_orphan else options.deadline - time.time()
 
-    chosen = Options(
+    chosen = MeasurementOptions(
         geometry=GEOMETRIES[options.geometry],
         num_pages=options.pages,
         in_flight=tuple(options.in_flight),
@@ -197,7 +197,7 @@ def _interrupt(number: int, frame: Any) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    usual = Options(GEOMETRIES["chandra"])
+    usual = MeasurementOptions(GEOMETRIES["chandra"])
     parser = argparse.ArgumentParser(
         prog="python -m bench.gpu",
         description=__doc__.splitlines()[0],

@@ -19,7 +19,7 @@ from torch.utils.flop_counter import flop_registry
 __all__ = [
     "UNDIVIDED",
     "Operator",
-    "Tally",
+    "OperatorTally",
     "inputs_written",
     "is_random",
     "operator_of",
@@ -69,7 +69,7 @@ class Operator:
 
 
 @dataclass(slots=True)
-class Tally:
+class OperatorTally:
     """Counts of operators and host synchronisations."""
 
     operators: list[Operator] = field(default_factory=list)
@@ -78,17 +78,17 @@ class Tally:
     forbidden: list[str] = field(default_factory=list)
     """Operations of a recorded step that a CUDA graph cannot hold, or would freeze."""
 
-    def __add__(self, other: Tally) -> Tally:
-        return Tally(
+    def __add__(self, other: OperatorTally) -> OperatorTally:
+        return OperatorTally(
             self.operators + other.operators,
             self.synchronisations + other.synchronisations,
             self.forbidden + other.forbidden,
         )
 
-    def __sub__(self, part: Tally) -> Tally:
+    def __sub__(self, part: OperatorTally) -> OperatorTally:
         """Return the difference to a tally that is part of this one."""
         operators = Counter(self.operators) - Counter(part.operators)
-        return Tally(
+        return OperatorTally(
             list(operators.elements()), self.synchronisations - part.synchronisations
         )
 

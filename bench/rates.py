@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from bench.forcing import make_marks
-from bench.roofline import Rates
+from bench.forcing import make_timer
+from bench.roofline import DeviceRates
 
 __all__ = ["bandwidth", "gemm_rate", "measure_rates", "seconds_of"]
 
@@ -30,23 +30,23 @@ def gemm_rate(device: torch.device) -> float:
     return 2 * size**3 / seconds_of(lambda: left @ right, device)
 
 
-def measure_rates(device: torch.device) -> Rates:
+def measure_rates(device: torch.device) -> DeviceRates:
     """Measure the rates of a roofline."""
-    return Rates(bandwidth(device), gemm_rate(device))
+    return DeviceRates(bandwidth(device), gemm_rate(device))
 
 
 def seconds_of(compute: Callable[[], Any], device: torch.device) -> float:
     """Return the best mean of a few dozen calls, in seconds."""
-    marks = make_marks(device, time.perf_counter)
+    timer = make_timer(device, time.perf_counter)
     num_calls, num_tries = (20, 3) if device.type == "cuda" else (3, 2)
     for _ in range(3):
         compute()
     tries = []
     for _ in range(num_tries):
-        begin = marks.take()
+        begin = timer.take()
         for _ in range(num_calls):
             compute()
-        tries.append((begin, marks.take()))
+        tries.append((begin, timer.take()))
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-    return min(marks.seconds_between(*pair) for pair in tries) / num_calls
+    return min(timer.seconds_between(*pair) for pair in tries) / num_calls

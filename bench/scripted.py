@@ -12,14 +12,14 @@ from handler.engine.batching.kv_cache import Move
 from handler.engine.batching.model_runner import Chunk, Row
 from handler.engine.request import EngineRequest
 
-__all__ = ["Script", "ScriptedRunner"]
+__all__ = ["ScriptedPrompt", "ScriptedRunner"]
 
 _STOP = -1
 _NUM_POSITIONS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Script:
+class ScriptedPrompt:
     """Length of a page's prompt, and its answer."""
 
     num_tokens: int
@@ -62,23 +62,23 @@ class ScriptedRunner:
         self.num_accepted = 0
         """Number of accepted draft tokens."""
 
-    def tokenise(self, request: EngineRequest) -> Script:
-        return Script(self._num_prompt_tokens, self._answers[request.id])
+    def tokenise(self, request: EngineRequest) -> ScriptedPrompt:
+        return ScriptedPrompt(self._num_prompt_tokens, self._answers[request.id])
 
-    def encode(self, prompt: Script) -> bool:
+    def encode(self, prompt: ScriptedPrompt) -> bool:
         return True
 
-    def prefill(self, chunk: Chunk[Script]) -> int | None:
+    def prefill(self, chunk: Chunk[ScriptedPrompt]) -> int | None:
         if not chunk.is_last:
             return None
         self.num_forwards += 1
         return chunk.prompt.after(chunk.end - 1)
 
-    def decode(self, rows: Sequence[Row[Script]]) -> list[list[int]]:
+    def decode(self, rows: Sequence[Row[ScriptedPrompt]]) -> list[list[int]]:
         self.num_forwards += 1
         return [self._next_tokens(row) for row in rows]
 
-    def _next_tokens(self, row: Row[Script]) -> list[int]:
+    def _next_tokens(self, row: Row[ScriptedPrompt]) -> list[int]:
         tokens = [row.prompt.after(row.start + i) for i in range(len(row.tokens))]
         draft = row.tokens[1:]
         self.num_drafted += len(draft)
@@ -90,7 +90,7 @@ class ScriptedRunner:
 
     def move(self, moves: Sequence[Move]) -> None: ...
 
-    def release_image(self, prompt: Script) -> None: ...
+    def release_image(self, prompt: ScriptedPrompt) -> None: ...
 
     def shrink_cache(self) -> int | None:
         return None

@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import cycle, pairwise
 
-from bench.forcing import Forced, ForcedRunner, Forward, Marks
-from bench.roofline import Costs, Decode, Prefill, Rates
+from bench.forcing import DeviceTimer, ForcedPage, ForcedRunner, Forward
+from bench.roofline import Costs, Decode, DeviceRates, Prefill
 from handler.engine.batching.native import NativeEngine
 from handler.engine.device.encoder import TorchPrompt
 from handler.engine.request import EngineOutput, FinishReason
 
-__all__ = ["Steady", "check_length", "percentiles", "run_steadily"]
+__all__ = ["SteadyState", "check_length", "percentiles", "run_steadily"]
 
 _DROPPED = 0.1
 """Share of the time that is excluded at either end."""
@@ -26,7 +26,7 @@ _FEWEST_STEPS = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Steady:
+class SteadyState:
     """Measurements between two steps of a run."""
 
     seconds: float
@@ -42,12 +42,14 @@ class Steady:
     num_ended: int
     """Number of pages that ended, truncated or not."""
 
-    def report(self, costs: Costs, rates: Rates, marks: Marks) -> dict[str, object]:
+    def report(
+        self, costs: Costs, rates: DeviceRates, timer: DeviceTimer
+    ) -> dict[str, object]:
         """Return the results; times are in seconds unless the name says otherwise."""
         decode_seconds, prefill_seconds = [], []
         decodes, prefills = [], []
         for forward in self.forwards:
-            took = marks.seconds_between(forward.begin, forward.end)
+            took = timer.seconds_between(forward.begin, forward.end)
             if isinstance(forward.work, Decode):
                 decodes.append(forward.work)
                 decode_seconds.append(took)
@@ -79,11 +81,11 @@ class Steady:
             "prefill_fraction_of_roofline": _ratio(ideal_prefill, in_prefill),
         }
 
-    def ideal_seconds(self, costs: Costs, rates: Rates) -> float:
+    def ideal_seconds(self, costs: Costs, rates: DeviceRates) -> float:
         """Return the minimum seconds of the same forward passes at the given rates."""
         return sum(costs.seconds(forward.work, rates) for forward in self.forwards)
 
-    def fraction_of(self, costs: Costs, rates: Rates) -> float:
+    def fraction_of(self, costs: Costs, rates: DeviceRates) -> float:
         """Return the minimum seconds of all forward passes over the measured ones."""
         return self.ideal_seconds(costs, rates) / self.seconds
 
@@ -91,12 +93,12 @@ class Steady:
 def run_steadily(
     engine: NativeEngine[TorchPrompt],
     runner: ForcedRunner,
-    pages: Sequence[Forced],
+    pages: Sequence[ForcedPage],
     *,
     in_flight: int,
     seconds: float,
     clock: Callable[[], float] = time.perf_counter,
-) -> Steady:
+) -> SteadyState:
     """Keep `in_flight` pages in the engine for `seconds`, and return measurements.
 
     The time starts when all of the first pages have a token. Pages that still run at
@@ -116,7 +118,7 @@ def run_steadily(
     begin, end = between[0], between[-1]
     duration, num_tokens = end.at - begin.at, end.num_tokens - begin.num_tokens
     projected = flight.cancel(token_seconds=in_flight * duration / max(1, num_tokens))
-    return Steady(
+    return SteadyState(
         seconds=duration,
         num_tokens=num_tokens,
         mean_length=statistics.fmean(len(page.tokens) for page in pages),
@@ -154,7 +156,7 @@ class _Flight:
         self,
         engine: NativeEngine[TorchPrompt],
         runner: ForcedRunner,
-        pages: Sequence[Forced],
+        pages: Sequence[ForcedPage],
         in_flight: int,
         clock: Callable[[], float],
     ) -> None:
@@ -253,7 +255,9 @@ def percentiles(
     return {"p50": cuts[49] * factor, "p95": cuts[94] * factor}
 
 
-def _endless(pages: Sequence[Forced], in_flight: int) -> Iterator[tuple[Forced, bool]]:
+def _endless(
+    pages: Sequence[ForcedPage], in_flight: int
+) -> Iterator[tuple[ForcedPage, bool]]:
     """Yield the pages repeatedly, and False for the first ones, which are truncated."""
     for number, page in enumerate(cycle(pages)):
         is_whole = number >= in_flight

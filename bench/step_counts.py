@@ -11,8 +11,8 @@ from torch.utils._python_dispatch import _disable_current_modes
 
 from bench.fake_cuda import DEVICE, FakeCuda, fake_cuda
 from bench.geometry import Geometry, empty_module
-from bench.kernels import Tally
-from bench.roofline import Gpu
+from bench.kernels import OperatorTally
+from bench.roofline import GpuDataSheet
 from bench.tokenizer import QwenTokenizer
 from handler.engine.batching.memory_plan import CONTEXT_BYTES, MemoryPlan
 from handler.engine.batching.model_runner import Chunk, Row
@@ -29,8 +29,8 @@ from handler.schema import Page
 from handler.settings import EngineSettings
 
 __all__ = [
-    "Counted",
-    "Step",
+    "CountedStep",
+    "StepCounts",
     "a4_size",
     "count_steps",
     "fake_model",
@@ -45,17 +45,17 @@ _A4_POINTS = (595.28, 841.89)
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class CountedStep:
     """Step of the engine, or a separately computed part of it."""
 
     name: str
-    recorded: Tally
+    recorded: OperatorTally
     """Operations that a CUDA graph replays; empty without recording."""
-    eager: Tally
+    eager: OperatorTally
     """Operations that are launched one by one, and host synchronisations."""
 
     @property
-    def tallies(self) -> tuple[Tally, Tally]:
+    def tallies(self) -> tuple[OperatorTally, OperatorTally]:
         return self.recorded, self.eager
 
     @property
@@ -80,7 +80,7 @@ class Step:
 
 
 @dataclass(slots=True)
-class Counted:
+class StepCounts:
     """Steps at one geometry with the sizes that estimates need."""
 
     geometry: Geometry
@@ -89,18 +89,18 @@ class Counted:
     """Bytes of the keys and values of one token in all layers."""
     page_positions: int
     """Cache positions of a page in the decode steps."""
-    decode: dict[int, Step] = field(default_factory=dict)
+    decode: dict[int, CountedStep] = field(default_factory=dict)
     """Recorded steps of one token per page, by the number of pages."""
-    drafted: Step | None = None
+    drafted: CountedStep | None = None
     """Recorded step that verifies drafts."""
-    mixed: Step | None = None
+    mixed: CountedStep | None = None
     """Decode step followed by the last chunk of a prompt."""
-    others: list[Step] = field(default_factory=list)
-    page_prefill: list[Step] = field(default_factory=list)
+    others: list[CountedStep] = field(default_factory=list)
+    page_prefill: list[CountedStep] = field(default_factory=list)
     """Encoding of an A4 page, and all chunks of its prompt."""
 
     @property
-    def steps(self) -> list[Step]:
+    def steps(self) -> list[CountedStep]:
         named = [step for step in (self.drafted, self.mixed) if step is not None]
         return [*self.decode.values(), *named, *self.others]
 
@@ -115,11 +115,11 @@ class Counted:
         ]
         return list(dict.fromkeys(operations))
 
-    def room(self, gpu: Gpu) -> int:
+    def room(self, gpu: GpuDataSheet) -> int:
         """Return the number of such pages for which the memory plan has room."""
         return self.plan(gpu).room_tokens // self.page_positions
 
-    def plan(self, gpu: Gpu) -> MemoryPlan:
+    def plan(self, gpu: GpuDataSheet) -> MemoryPlan:
         """Divide the GPU's memory as the engine does with its usual settings."""
         settings = EngineSettings()
         most = verified_tokens_at(gpu.capability)
@@ -156,7 +156,7 @@ def fake_model(geometry: Geometry) -> Model:
 def count_steps(
     geometry: Geometry,
     num_pages: Iterable[int] = NUM_PAGES,
-) -> Counted:
+) -> StepCounts:
     """Run every kind of step once at the geometry and count."""
     with fake_cuda() as fake, torch.inference_mode():
         model = fake_model(geometry)
@@ -164,7 +164,7 @@ def count_steps(
         heads = 2 * text.num_hidden_layers * text.num_key_value_heads
         page, text_prompt = _page(geometry, a4_size(geometry))
         input_ids, _ = model.tokenise(page, text_prompt)
-        counted = Counted(
+        counted = StepCounts(
             geometry,
             weight_bytes=sum(
                 weight.numel() * weight.dtype.itemsize
@@ -196,7 +196,7 @@ def _count_others(
     geometry: Geometry,
     usual: TorchPrompt,
     drafted: Shape,
-    counted: Counted,
+    counted: StepCounts,
 ) -> None:
     name = f"decode, {drafted.num_rows} pages with {NUM_DRAFTS} drafts"
     counted.drafted = _decode(fake, runner, usual, drafted, name)
@@ -206,7 +206,7 @@ def _count_others(
     chunks = _prefill(fake, runner, usual)
     counted.others += [chunks[0], chunks[-1]]
     beside = list(counted.decode.values())[min(1, len(counted.decode) - 1)]
-    counted.mixed = Step(
+    counted.mixed = CountedStep(
         f"mixed: {beside.name} and a last chunk",
         beside.recorded,
         beside.eager + chunks[-1].eager,
@@ -219,15 +219,17 @@ def _count_others(
 
 def _decode(
     fake: FakeCuda, runner: TorchRunner, prompt: TorchPrompt, shape: Shape, name: str
-) -> Step:
+) -> CountedStep:
     tokens = [1] * shape.width
     row = Row(prompt, tokens, prompt.num_tokens + _ANSWER_TOKENS - shape.width, 0)
     with fake.count_separately() as eager:
         runner.decode([row] * shape.num_rows)
-    return Step(name, fake.recorded.get(shape, Tally()), eager)
+    return CountedStep(name, fake.recorded.get(shape, OperatorTally()), eager)
 
 
-def _prefill(fake: FakeCuda, runner: TorchRunner, prompt: TorchPrompt) -> list[Step]:
+def _prefill(
+    fake: FakeCuda, runner: TorchRunner, prompt: TorchPrompt
+) -> list[CountedStep]:
     """Count the chunks of a prompt whose image is encoded already."""
     size = min(BatchingOptions().max_prefill_tokens, prompt.num_tokens // 2)
     runner.prefill(Chunk(prompt, [], 0, size, 0))  # It is encoded here.
@@ -239,14 +241,16 @@ def _prefill(fake: FakeCuda, runner: TorchRunner, prompt: TorchPrompt) -> list[S
         with fake.count_separately() as eager:
             runner.prefill(Chunk(prompt, [], start, count, 0))
         which = "last" if start + count == prompt.num_tokens else "earlier"
-        steps.append(Step(f"prefill, {which} chunk of {count}", Tally(), eager))
+        steps.append(
+            CountedStep(f"prefill, {which} chunk of {count}", OperatorTally(), eager)
+        )
     fake.used_positions = usual
     return steps
 
 
 def _encode(
     fake: FakeCuda, runner: TorchRunner, geometry: Geometry, size: tuple[int, int]
-) -> Step:
+) -> CountedStep:
     """Count the operations by which the first chunk exceeds its repetition."""
     prompt = _prompt(runner, geometry, size)
     tallies = []
@@ -255,7 +259,9 @@ def _encode(
             runner.prefill(Chunk(prompt, [], 0, 16, 0))
         tallies.append(eager)
     width, height = size
-    return Step(f"encoding, {width} x {height}", Tally(), tallies[0] - tallies[1])
+    return CountedStep(
+        f"encoding, {width} x {height}", OperatorTally(), tallies[0] - tallies[1]
+    )
 
 
 def _prompt(

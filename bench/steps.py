@@ -15,8 +15,8 @@ import torch
 
 from bench.geometry import GEOMETRIES
 from bench.report import finish, say
-from bench.roofline import GPUS, Gpu
-from bench.step_counts import Counted, Step, count_steps
+from bench.roofline import GPUS, GpuDataSheet
+from bench.step_counts import CountedStep, StepCounts, count_steps
 
 __all__ = ["main", "report", "seconds_of"]
 
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     report(count_steps(GEOMETRIES[options.geometry]))
 
 
-def report(counted: Counted) -> None:
+def report(counted: StepCounts) -> None:
     """Print the tables; exit with status 1 if a step cannot be recorded."""
     _print_counts(counted)
     _print_waits(counted)
@@ -74,7 +74,7 @@ def report(counted: Counted) -> None:
         raise SystemExit("a step cannot be recorded: " + "; ".join(counted.forbidden))
 
 
-def seconds_of(step: Step, gpu: Gpu) -> float:
+def seconds_of(step: CountedStep, gpu: GpuDataSheet) -> float:
     """Estimate the seconds of a step.
 
     Memory, multiplication or the launch rate limits each operator.
@@ -91,7 +91,7 @@ def seconds_of(step: Step, gpu: Gpu) -> float:
     return total
 
 
-def _print_counts(counted: Counted) -> None:
+def _print_counts(counted: StepCounts) -> None:
     say(
         f"{'step':46}{'kernels':>9}{'with attn.':>11}{'GB':>8}{'TFLOP':>8}"
         f"{'host waits':>12}"
@@ -109,7 +109,7 @@ def _print_counts(counted: Counted) -> None:
     say(f"{largest.name}: " + ", ".join(f"{name} {n}" for name, n in names))
 
 
-def _print_waits(counted: Counted) -> None:
+def _print_waits(counted: StepCounts) -> None:
     say()
     say("Where the host waits for the device:")
     names: dict[tuple[tuple[str, int], ...], list[str]] = {}
@@ -134,7 +134,7 @@ def _print_waits(counted: Counted) -> None:
         )
 
 
-def _print_estimates(counted: Counted) -> None:
+def _print_estimates(counted: StepCounts) -> None:
     say()
     say(
         "Estimates from data sheets, nothing is measured. Each operator takes the "

@@ -26,11 +26,11 @@ from bench.geometry import Geometry
 from bench.probe import operator_speed, probe_operator
 from bench.rates import measure_rates
 from bench.records import Records
-from bench.roofline import Rates
-from bench.systems import Native, Stage
+from bench.roofline import DeviceRates
+from bench.systems import MeasuredModel, NativeVariant
 from handler.engine.device.packed_weights import pack_text_model
 
-__all__ = ["PARTS", "Measurements", "Options"]
+__all__ = ["PARTS", "MeasurementOptions", "Measurements"]
 
 PARTS = (
     "start",
@@ -56,7 +56,7 @@ _MODEL_SECONDS = 20.0
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class MeasurementOptions:
     """Options of all measurements."""
 
     geometry: Geometry
@@ -64,7 +64,7 @@ class Options:
     in_flight: Sequence[int] = (1, 8, 32, 64)
     graphs: Sequence[bool] = (True, False)
     drafts: Sequence[bool] = (True, False)
-    verified: int = Native(1).max_verified_tokens
+    verified: int = NativeVariant(1).max_verified_tokens
     seconds: float | None = None
     """Duration of each measurement; None uses the item's own."""
     parts: Sequence[str] = PARTS
@@ -79,15 +79,15 @@ class Measurements:
 
     def __init__(
         self,
-        options: Options,
+        options: MeasurementOptions,
         hardware: Hardware,
         records: Records,
-        make_stage: Callable[..., Stage] = Stage,
+        make_model: Callable[..., MeasuredModel] = MeasuredModel,
     ) -> None:
         self._options = options
         self._hardware = hardware
         self._records = records
-        self._make_stage = make_stage
+        self._make_model = make_model
 
     def items(self) -> list[Item]:
         """Return the items of the chosen parts, most important first."""
@@ -165,7 +165,7 @@ class Measurements:
         needs_operator = part not in ("vision",)
 
         def run(seconds: float) -> Any:
-            return measure(self._stage, self._hardware, *details, seconds)
+            return measure(self._measured_model, self._hardware, *details, seconds)
 
         return Item(
             part,
@@ -182,20 +182,22 @@ class Measurements:
         options = self._options
         if graphs in options.graphs and drafts in options.drafts:
             for count in options.in_flight:
-                yield self._engine(Native(count, graphs, drafts, options.verified))
+                yield self._engine(
+                    NativeVariant(count, graphs, drafts, options.verified)
+                )
 
     def _draft_rows(self) -> Iterator[Item]:
         options = self._options
         if True in options.graphs and True in options.drafts:
             for count in self._verified_pages():
-                native = Native(
+                native = NativeVariant(
                     count, max_verified_tokens=options.verified, draft_rows=True
                 )
                 yield self._engine(native, "draft rows")
 
-    def _engine(self, native: Native, part: str = "native") -> Item:
+    def _engine(self, native: NativeVariant, part: str = "native") -> Item:
         def run(seconds: float) -> Any:
-            return self._stage.native(native, seconds)
+            return self._measured_model.native(native, seconds)
 
         return Item(
             part,
@@ -210,16 +212,16 @@ class Measurements:
 
     def _baseline(self, size: int) -> Item:
         def run(seconds: float) -> Any:
-            return self._stage.generate(size, seconds)
+            return self._measured_model.generate(size, seconds)
 
         name, least = _BATCHES[size]
         return Item("baseline", name, run, 2, least, 1.2 * least, needs_rates=True)
 
     def _small(self, *, drafts: bool) -> Iterator[Item]:
-        native = Native(0, True, drafts, self._options.verified)
+        native = NativeVariant(0, True, drafts, self._options.verified)
 
         def run(seconds: float) -> Any:
-            return self._stage.small(native, seconds)
+            return self._measured_model.small(native, seconds)
 
         if drafts in self._options.drafts:
             yield Item(
@@ -244,9 +246,9 @@ class Measurements:
         return memory["reserved"] - memory["allocated"] if memory else None
 
     @cached_property
-    def _stage(self) -> Stage:
-        rates = Rates(**self._records.part("start")["rates"])
-        stage = self._make_stage(
+    def _measured_model(self) -> MeasuredModel:
+        rates = DeviceRates(**self._records.part("start")["rates"])
+        measured_model = self._make_model(
             self._options.geometry,
             self._hardware.device,
             rates,
@@ -254,9 +256,9 @@ class Measurements:
         )
         # Pack the weights now, so that all parts measure memory after it.
         gaps = {"loaded": self._gap_bytes()}
-        pack_text_model(stage.model.module.model.language_model)
+        pack_text_model(measured_model.model.module.model.language_model)
         gaps["packed"] = self._gap_bytes()
         self._records.data["allocator_gap_bytes"] = gaps
-        self._records.data["parameters"] = stage.costs.total
-        self._records.data["mean_output_tokens"] = stage.mean_length
-        return stage
+        self._records.data["parameters"] = measured_model.costs.total
+        self._records.data["mean_output_tokens"] = measured_model.mean_length
+        return measured_model

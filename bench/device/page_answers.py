@@ -6,13 +6,13 @@ from bench.device.answer import GIB, Answer
 from bench.records import Records
 
 __all__ = [
+    "check_memory_plan",
     "choose_encoder_backend",
+    "compare_patch_embeddings",
     "compare_with_generate",
-    "compute_cost",
-    "does_memory_plan_hold",
-    "is_convolution_slow",
-    "time_start",
-    "use_small_cache",
+    "report_pages_per_second",
+    "report_small_cache",
+    "report_start_time",
 ]
 
 _RECOMPILE_RATIO = 3.0
@@ -28,7 +28,7 @@ _CONTEXT = (
 )
 
 
-def is_convolution_slow(records: Records) -> Answer | None:
+def compare_patch_embeddings(records: Records) -> Answer | None:
     """Compare the patch embedding as convolution and as linear layer."""
     measured = records.part("vision").get("patch embedding")
     if not measured:
@@ -95,7 +95,7 @@ def choose_encoder_backend(records: Records) -> Answer | None:
     return Answer(text, "; ".join(parts), f"allow {best} in the encoder, before others")
 
 
-def does_memory_plan_hold(records: Records) -> Answer | None:
+def check_memory_plan(records: Records) -> Answer | None:
     """Compare each term of the memory plan with its measurement."""
     as_served = records.part("memory").get("as served")
     if (
@@ -140,7 +140,7 @@ def does_memory_plan_hold(records: Records) -> Answer | None:
     return Answer(text, "; ".join(numbers), advice)
 
 
-def time_start(records: Records) -> Answer | None:
+def report_start_time(records: Records) -> Answer | None:
     """Report the start time of the engine and its parts."""
     served = records.part("memory").get("as served")
     if not served:
@@ -160,7 +160,7 @@ def time_start(records: Records) -> Answer | None:
     )
 
 
-def compute_cost(records: Records) -> Answer | None:
+def report_pages_per_second(records: Records) -> Answer | None:
     """Report the pages per second on which prices are based."""
     speeds = records.speeds()
     if "pages_per_second" not in speeds:
@@ -194,7 +194,7 @@ def compare_with_generate(records: Records) -> Answer | None:
     )
 
 
-def use_small_cache(records: Records) -> Answer | None:
+def report_small_cache(records: Records) -> Answer | None:
     """Report the speed with the cache of a 24 GB card."""
     runs = records.part("small")
     if not runs:

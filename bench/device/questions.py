@@ -58,19 +58,19 @@ QUESTIONS = (
     Question(
         "Is the attention operator right?",
         "selftest",
-        step_answers.is_operator_right,
+        step_answers.check_operator,
         "operator",
     ),
     Question(
         "Are recorded steps right?",
         "selftest",
-        step_answers.are_recorded_steps_right,
+        step_answers.check_recorded_steps,
         "recorded",
     ),
     Question(
         "Does the forward agree with transformers' over all layers?",
         "selftest",
-        step_answers.does_forward_agree,
+        step_answers.check_forward,
         "forward",
     ),
     Question(
@@ -78,13 +78,11 @@ QUESTIONS = (
         "launches",
         step_answers.compare_with_roofline,
     ),
-    Question(
-        "Are launches the limit?", "launches", step_answers.are_launches_the_limit
-    ),
+    Question("Are launches the limit?", "launches", step_answers.check_launch_limit),
     Question(
         "Is the patch embedding's convolution slow?",
         "vision",
-        page_answers.is_convolution_slow,
+        page_answers.compare_patch_embeddings,
         "patch",
     ),
     Question(
@@ -96,24 +94,24 @@ QUESTIONS = (
     Question(
         "Is split-KV lost when drafts are verified?",
         "verification",
-        step_answers.is_split_lost,
+        step_answers.compare_draft_rows,
     ),
     Question(
         "How many tokens can a step verify for free?",
         "verification",
         step_answers.count_free_tokens,
     ),
-    Question("Do drafts pay?", "native", step_answers.do_drafts_pay),
+    Question("Do drafts pay?", "native", step_answers.compare_drafts),
     Question(
         "Does the memory plan hold?",
         "memory",
-        page_answers.does_memory_plan_hold,
+        page_answers.check_memory_plan,
         "as served",
     ),
     Question(
         "How many pages a second, and what do 1,000 pages cost?",
         "native",
-        page_answers.compute_cost,
+        page_answers.report_pages_per_second,
     ),
     Question(
         "How much faster than `generate` is it?",
@@ -121,14 +119,19 @@ QUESTIONS = (
         page_answers.compare_with_generate,
     ),
     Question(
-        "What does a 24 GB card's cache allow?", "small", page_answers.use_small_cache
+        "What does a 24 GB card's cache allow?",
+        "small",
+        page_answers.report_small_cache,
     ),
     Question(
-        "How long does a start take?", "memory", page_answers.time_start, "as served"
+        "How long does a start take?",
+        "memory",
+        page_answers.report_start_time,
+        "as served",
     ),
     Question(
         "Does a large bound slow the attention operator?",
         "operator speed",
-        step_answers.does_bound_matter,
+        step_answers.check_position_bound,
     ),
 )

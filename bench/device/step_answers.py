@@ -8,22 +8,22 @@ from bench.device.answer import FREE_RATIO, Answer
 from bench.records import Records
 
 __all__ = [
-    "are_launches_the_limit",
-    "are_recorded_steps_right",
+    "check_forward",
+    "check_launch_limit",
+    "check_operator",
+    "check_position_bound",
+    "check_recorded_steps",
+    "compare_draft_rows",
+    "compare_drafts",
     "compare_with_roofline",
     "count_free_tokens",
-    "do_drafts_pay",
-    "does_bound_matter",
-    "does_forward_agree",
-    "is_operator_right",
-    "is_split_lost",
 ]
 
 _LAUNCH_RATIO = 1.5
 """Ratio from which kernel launches, not memory traffic, limit a step."""
 
 
-def is_operator_right(records: Records) -> Answer | None:
+def check_operator(records: Records) -> Answer | None:
     """Check if the attention operator agrees with the reference."""
     measured = records.part("selftest").get("operator", {})
     if measured.get("is_right") is None:
@@ -46,7 +46,7 @@ def is_operator_right(records: Records) -> Answer | None:
     )
 
 
-def are_recorded_steps_right(records: Records) -> Answer | None:
+def check_recorded_steps(records: Records) -> Answer | None:
     """Check if recorded steps agree with eager ones."""
     measured = records.part("selftest").get("recorded step", {})
     if measured.get("is_right") is None:
@@ -68,7 +68,7 @@ def are_recorded_steps_right(records: Records) -> Answer | None:
     )
 
 
-def does_forward_agree(records: Records) -> Answer | None:
+def check_forward(records: Records) -> Answer | None:
     """Compare the engine's forward pass with that of transformers."""
     measured = records.part("selftest").get("forward")
     if not measured:
@@ -113,7 +113,7 @@ def compare_with_roofline(records: Records) -> Answer | None:
     return Answer(f"{worst:.0%} or more of it", numbers + whole, advice)
 
 
-def are_launches_the_limit(records: Records) -> Answer | None:
+def check_launch_limit(records: Records) -> Answer | None:
     """Check if kernel launches limit a decode step."""
     runs = [run for run in _launches(records) if run["has_graphs"]]
     if not runs:
@@ -142,7 +142,7 @@ def are_launches_the_limit(records: Records) -> Answer | None:
     )
 
 
-def is_split_lost(records: Records) -> Answer | None:
+def compare_draft_rows(records: Records) -> Answer | None:
     """Compare drafts as queries of a segment with drafts as rows of one query."""
     pairs = [
         (run["pages"], width, run["segments"][width], run["rows"][width])
@@ -198,7 +198,7 @@ def count_free_tokens(records: Records) -> Answer | None:
     )
 
 
-def do_drafts_pay(records: Records) -> Answer | None:
+def compare_drafts(records: Records) -> Answer | None:
     """Compare the pages per second with and without drafts."""
     native = records.part("native")
     gains = []
@@ -222,7 +222,7 @@ def do_drafts_pay(records: Records) -> Answer | None:
     )
 
 
-def does_bound_matter(records: Records) -> Answer | None:
+def check_position_bound(records: Records) -> Answer | None:
     """Check if a large bound of cache positions slows the attention operator."""
     calls = records.part("operator speed").get("calls", {}).get("calls")
     if not calls:

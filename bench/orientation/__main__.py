@@ -54,7 +54,7 @@ the small copy that is examined."""
 
 
 @dataclass(slots=True)
-class Rates:
+class OrientationCounts:
     """Counts of the pages of one class, and of those with the right result."""
 
     shown: Counter[int] = field(default_factory=Counter)
@@ -71,7 +71,7 @@ class Rates:
         self.num_blank += examined.is_blank
         return is_right
 
-    def include(self, other: Rates) -> None:
+    def include(self, other: OrientationCounts) -> None:
         self.shown += other.shown
         self.right += other.right
         self.num_blank += other.num_blank
@@ -92,18 +92,18 @@ def main(arguments: Sequence[str]) -> int:
         "--save-wrong", type=Path, help="folder for pages with a wrong result"
     )
     options = parser.parse_args(arguments)
-    by_class: dict[str, Rates] = {}
+    by_class: dict[str, OrientationCounts] = {}
     for name, page, turns in _test_pages(options):
-        rates = by_class.setdefault(name, Rates())
+        rates = by_class.setdefault(name, OrientationCounts())
         for degrees in turns:
             if not rates.add(page, degrees) and options.save_wrong:
                 number = sum(rates.shown.values())
                 file = f"{name.replace('/', '-')}-{number}-{degrees}.png"
                 turned(page, degrees).save(options.save_wrong / file)
-    totals: dict[str, Rates] = {}
+    totals: dict[str, OrientationCounts] = {}
     for name, rates in by_class.items():
         _print(name, rates)
-        totals.setdefault(name.split("/")[0], Rates()).include(rates)
+        totals.setdefault(name.split("/")[0], OrientationCounts()).include(rates)
     for name, rates in totals.items():
         _print(name, rates)
     ratios = {
@@ -117,7 +117,7 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _print(name: str, rates: Rates) -> None:
+def _print(name: str, rates: OrientationCounts) -> None:
     row = [f"{100 * rates.right[d] / rates.shown[d]:6.1f} %" for d in rates.shown]
     count = max(rates.shown.values())
     say(f"{name:32} {count:4} pages {' '.join(row)}, {rates.num_blank} blank")

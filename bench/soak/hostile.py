@@ -33,7 +33,7 @@ from server.host import find_free_addresses
 from server.plugin import find_plugin
 from server.torchserve import TorchServe
 
-__all__ = ["Answers", "Period", "main"]
+__all__ = ["Period", "TimedAnswers", "main"]
 
 MAX_OUTPUT_TOKENS = 16
 MAX_RATIO = 2.0
@@ -42,14 +42,14 @@ PAGES_OF_A_BOMB = (1, 1, 2, 20)
 
 
 @dataclass
-class Answers:
+class TimedAnswers:
     """Answers with their send times, latencies in seconds, and statuses."""
 
     entries: list[tuple[float, float, int]] = field(default_factory=list)
 
-    def since(self, start: float) -> Answers:
+    def since(self, start: float) -> TimedAnswers:
         """Return the answers to requests that were sent at `start` or later."""
-        return Answers([entry for entry in self.entries if entry[0] >= start])
+        return TimedAnswers([entry for entry in self.entries if entry[0] >= start])
 
     @property
     def median_seconds(self) -> float:
@@ -112,8 +112,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             options.normal, options.hostile, options.warm_up, options.seconds
         ),
     }
-    normal: dict[str, Answers] = {}
-    hostile = Answers()
+    normal: dict[str, TimedAnswers] = {}
+    hostile = TimedAnswers()
     ended: Counter[str] = Counter()
     with tempfile.TemporaryDirectory(prefix="chandra-hostile-") as folder:
         build_archive(Path(folder))
@@ -158,14 +158,14 @@ def _server(model_store: Path, ended: Counter[str]) -> TorchServe:
     )
 
 
-def _send_all(server: TorchServe, period: Period) -> tuple[Answers, Answers]:
+def _send_all(server: TorchServe, period: Period) -> tuple[TimedAnswers, TimedAnswers]:
     """Run a period; return answers to normal and hostile clients after the warm-up."""
     start = time.monotonic() + period.warm_up_seconds
     end = start + period.seconds
-    normal, hostile = Answers(), Answers()
+    normal, hostile = TimedAnswers(), TimedAnswers()
     pages, bombs = _LockedIterator(_pages()), _LockedIterator(_bombs())
 
-    def send(answers: Answers, documents: Iterator[tuple[bytes, str]]) -> None:
+    def send(answers: TimedAnswers, documents: Iterator[tuple[bytes, str]]) -> None:
         while (sent := time.monotonic()) < end:
             status = _post(server, *next(documents), end - sent)
             if status is not None:

@@ -17,7 +17,7 @@ import psutil
 
 from bench.report import finish, say
 from bench.soak.serving import PingWatch, clients, serving
-from bench.soak.traffic import render_pages, samples_of
+from bench.soak.traffic import read_baseline, render_pages
 from server.torchserve import TorchServe
 
 __all__ = ["main", "pids_of"]
@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     say(__doc__)
     recoveries: list[float | None] = []
     with serving() as server, PingWatch(server) as pings:
-        samples = samples_of(server.address, render_pages("kills", 16))
+        samples = read_baseline(server.address, render_pages("kills", 16))
         with clients(server, samples, options.clients) as tally:
             time.sleep(WARM_UP_SECONDS)
             for number in range(options.faults):

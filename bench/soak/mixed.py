@@ -22,10 +22,10 @@ from bench.report import finish, say
 from bench.soak.serving import PingWatch, serving
 from bench.soak.traffic import (
     CLIENT_SECONDS,
-    Sample,
-    Tally,
+    AnswerTally,
+    PageWithText,
+    read_baseline,
     render_pages,
-    samples_of,
     send,
 )
 
@@ -55,9 +55,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
 
     say(__doc__)
-    tally, broken = Tally(), Counter[str]()
+    tally, broken = AnswerTally(), Counter[str]()
     with serving() as server, PingWatch(server) as pings:
-        samples = samples_of(server.address, render_pages("mixed", 16))
+        samples = read_baseline(server.address, render_pages("mixed", 16))
         end = time.monotonic() + options.seconds
         threads = [
             threading.Thread(
@@ -89,9 +89,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run_client(
     client: int,
     address: str,
-    samples: Sequence[Sample],
+    samples: Sequence[PageWithText],
     end: float,
-    tally: Tally,
+    tally: AnswerTally,
     broken: Counter[str],
 ) -> None:
     rng = random.Random(client)

@@ -14,7 +14,7 @@ import psutil
 
 from bench.report import finish, say
 from bench.soak.serving import clients, serving
-from bench.soak.traffic import render_pages, samples_of
+from bench.soak.traffic import read_baseline, render_pages
 from mini.pdf import as_pdf
 
 __all__ = ["main"]
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     megabytes: list[float] = []
     with serving() as server:
         pages = render_pages("readers", 8)
-        samples = samples_of(server.address, pages)
+        samples = read_baseline(server.address, pages)
         document = as_pdf(*(pages[n % len(pages)] for n in range(options.pages)))
         connections = [
             _open_stream(server.address, document) for _ in range(options.readers)

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
-from bench.soak.traffic import Sample, Tally, send
+from bench.soak.traffic import AnswerTally, PageWithText, send
 from server.archive import build_archive
 from server.host import find_free_addresses
 from server.plugin import find_plugin
@@ -43,10 +43,10 @@ def serving(overrides: Mapping[str, str] | None = None) -> Iterator[TorchServe]:
 
 @contextmanager
 def clients(
-    server: TorchServe, samples: Sequence[Sample], num_clients: int
-) -> Iterator[Tally]:
+    server: TorchServe, samples: Sequence[PageWithText], num_clients: int
+) -> Iterator[AnswerTally]:
     """Run clients that send pages until the block ends."""
-    tally = Tally()
+    tally = AnswerTally()
     is_over = threading.Event()
 
     def run(client: int) -> None:

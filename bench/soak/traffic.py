@@ -16,13 +16,13 @@ from mini.pages import Domain, RenderedPage, render_page
 
 __all__ = [
     "SMALL",
-    "Outcome",
-    "Sample",
-    "Tally",
+    "AnswerTally",
+    "JudgedAnswer",
+    "PageWithText",
     "judge",
     "png_of",
+    "read_baseline",
     "render_pages",
-    "samples_of",
     "send",
 ]
 
@@ -34,7 +34,7 @@ CLIENT_SECONDS = 120.0
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class PageWithText:
     """Page image with the text that the idle server reads from it."""
 
     body: bytes
@@ -42,7 +42,7 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class JudgedAnswer:
     """Answer with the verdict of its client.
 
     `verdict` is `read`, `refused` (503 with Retry-After), or the fault: `crossed`
@@ -57,7 +57,7 @@ class Outcome:
 
 
 @dataclass
-class Tally:
+class AnswerTally:
     """Thread-safe counter of outcomes."""
 
     verdicts: Counter[str] = field(default_factory=Counter)
@@ -65,7 +65,7 @@ class Tally:
     seconds: list[float] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def add(self, outcome: Outcome) -> None:
+    def add(self, outcome: JudgedAnswer) -> None:
         with self._lock:
             self.verdicts[outcome.verdict] += 1
             self.codes[f"{outcome.status} {outcome.code or ''}".strip()] += 1
@@ -97,21 +97,21 @@ def png_of(page: RenderedPage) -> bytes:
     return stream.getvalue()
 
 
-def samples_of(address: str, pages: Sequence[RenderedPage]) -> list[Sample]:
+def read_baseline(address: str, pages: Sequence[RenderedPage]) -> list[PageWithText]:
     """Read each page once on the idle server; pages with equal texts are left out."""
-    samples: dict[str, Sample] = {}
+    samples: dict[str, PageWithText] = {}
     for page in pages:
         body = png_of(page)
         answer = _post(address, body, "baseline")
         answer.raise_for_status()
         if answer.text.strip():
-            samples.setdefault(answer.text, Sample(body, answer.text))
+            samples.setdefault(answer.text, PageWithText(body, answer.text))
     return list(samples.values())
 
 
 def send(
-    address: str, sample: Sample, label: str, samples: Sequence[Sample]
-) -> Outcome:
+    address: str, sample: PageWithText, label: str, samples: Sequence[PageWithText]
+) -> JudgedAnswer:
     """Send one document under a label and judge the answer.
 
     A text is crossed if it equals another sample's text. In another batch, a bfloat16
@@ -122,14 +122,17 @@ def send(
         answer = _post(address, sample.body, label)
     except httpx.HTTPError as error:
         seconds = time.monotonic() - started
-        return Outcome("dropped", None, type(error).__name__, seconds)
+        return JudgedAnswer("dropped", None, type(error).__name__, seconds)
     seconds = time.monotonic() - started
     verdict, code = judge(answer, sample, label, samples)
-    return Outcome(verdict, answer.status_code, code, seconds)
+    return JudgedAnswer(verdict, answer.status_code, code, seconds)
 
 
 def judge(
-    answer: httpx.Response, sample: Sample, label: str, samples: Sequence[Sample]
+    answer: httpx.Response,
+    sample: PageWithText,
+    label: str,
+    samples: Sequence[PageWithText],
 ) -> tuple[str, str | None]:
     """Return the verdict on an answer, and the code of an error."""
     if answer.status_code == 200:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from bench.report import finish, say
 from bench.soak.serving import clients, serving
-from bench.soak.traffic import render_pages, samples_of
+from bench.soak.traffic import read_baseline, render_pages
 
 __all__ = ["main"]
 
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     say(__doc__)
     with serving() as server:
-        samples = samples_of(server.address, render_pages("uploads", 8))
+        samples = read_baseline(server.address, render_pages("uploads", 8))
         uploads = _open_uploads(
             server.address, options.announced_bytes, options.uploads
         )

@@ -19,8 +19,8 @@ from bench.soak.serving import serving
 from bench.sweep import report
 from bench.sweep.files import find_files, spread
 from bench.sweep.memory import MemoryWatch, find_server
-from bench.sweep.pages import Compared, Comparer
-from bench.sweep.post import Client, Outcome
+from bench.sweep.pages import ComparedPage, PageComparer
+from bench.sweep.post import DocumentPoster, PostOutcome
 from bench.sweep.reference import Renderer, find_renderers
 from handler.profiles import PROFILES
 from server.status import ping
@@ -38,14 +38,14 @@ def main(
     options = _parser().parse_args(arguments)
     files = spread(find_files(options.folder), options.limit)
     say(__doc__)
-    outcomes: list[Outcome] = []
+    outcomes: list[PostOutcome] = []
     watch = MemoryWatch(None)
     if options.post:
         with _address(options) as address:
             if ping(address) is None:
                 say(f"no server answers at {address}: run make serve, or pass --serve")
                 return 2
-            client = Client(
+            client = DocumentPoster(
                 address,
                 {
                     "max_output_tokens": str(options.max_output_tokens),
@@ -59,7 +59,7 @@ def main(
                 outcomes = _post_all(client, files, options.clients)
         report.print_outcomes(outcomes, options.folder)
         report.print_memory(watch.parts)
-    compared: list[Compared] = []
+    compared: list[ComparedPage] = []
     if options.compare:
         chosen = find_renderers() if renderers is None else renderers
         if chosen:
@@ -157,7 +157,9 @@ def _address(options: argparse.Namespace) -> Iterator[str]:
         yield server.address
 
 
-def _post_all(client: Client, files: Sequence[Path], num_clients: int) -> list[Outcome]:
+def _post_all(
+    client: DocumentPoster, files: Sequence[Path], num_clients: int
+) -> list[PostOutcome]:
     outcomes = []
     with ThreadPoolExecutor(num_clients) as threads:
         for number, outcome in enumerate(threads.map(client.post, files), start=1):
@@ -170,8 +172,8 @@ def _post_all(client: Client, files: Sequence[Path], num_clients: int) -> list[O
 
 def _compare_all(
     renderers: Sequence[Renderer], files: Sequence[Path], options: argparse.Namespace
-) -> list[Compared]:
-    comparer = Comparer(
+) -> list[ComparedPage]:
+    comparer = PageComparer(
         renderers,
         PROFILES[options.profile].sizing,
         num_processes=options.clients,

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from bench.report import commit, say
-from bench.sweep.compare import Kind
-from bench.sweep.pages import Compared
-from bench.sweep.post import Outcome
+from bench.sweep.compare import DifferenceKind
+from bench.sweep.pages import ComparedPage
+from bench.sweep.post import PostOutcome
 
 __all__ = ["print_differences", "print_memory", "print_outcomes", "summary", "write"]
 
@@ -19,7 +19,7 @@ NUM_SHOWN = 10
 MAX_LETTERS = 110
 
 
-def print_outcomes(outcomes: Sequence[Outcome], folder: Path) -> None:
+def print_outcomes(outcomes: Sequence[PostOutcome], folder: Path) -> None:
     """Print counts by status, the server's faults and the slowest files."""
     say(f"{len(outcomes)} files posted")
     for title, counts in _counts(outcomes).items():
@@ -53,7 +53,7 @@ def print_memory(parts: Mapping[str, Mapping[str, Any]]) -> None:
 
 
 def print_differences(
-    compared: Sequence[Compared], folder: Path, num_shown: int
+    compared: Sequence[ComparedPage], folder: Path, num_shown: int
 ) -> None:
     """Print the counts by kind, and the pages that differ, worst first."""
     counts = _kinds(compared)
@@ -77,8 +77,8 @@ def print_differences(
 
 
 def summary(
-    outcomes: Sequence[Outcome],
-    compared: Sequence[Compared],
+    outcomes: Sequence[PostOutcome],
+    compared: Sequence[ComparedPage],
     parts: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Any]:
     """Return the details of the last line."""
@@ -98,8 +98,8 @@ def summary(
 
 def write(
     path: Path,
-    outcomes: Sequence[Outcome],
-    compared: Sequence[Compared],
+    outcomes: Sequence[PostOutcome],
+    compared: Sequence[ComparedPage],
     parts: Mapping[str, Mapping[str, Any]],
 ) -> None:
     """Write every outcome and every comparison as one JSON object."""
@@ -112,7 +112,7 @@ def write(
     path.write_text(json.dumps(report, indent=1) + "\n")
 
 
-def _counts(outcomes: Sequence[Outcome]) -> dict[str, Counter[str]]:
+def _counts(outcomes: Sequence[PostOutcome]) -> dict[str, Counter[str]]:
     statuses = Counter(
         " ".join(filter(None, (str(outcome.status or "lost"), outcome.code)))
         for outcome in outcomes
@@ -125,8 +125,8 @@ def _counts(outcomes: Sequence[Outcome]) -> dict[str, Counter[str]]:
     }
 
 
-def _kinds(compared: Sequence[Compared]) -> Counter[str]:
-    def name(page: Compared) -> str:
+def _kinds(compared: Sequence[ComparedPage]) -> Counter[str]:
+    def name(page: ComparedPage) -> str:
         if page.difference is not None:
             return str(page.difference.kind)
         return f"not decoded: {page.code}" if page.code else "no reference"
@@ -134,22 +134,23 @@ def _kinds(compared: Sequence[Compared]) -> Counter[str]:
     return Counter(map(name, compared))
 
 
-def _different(compared: Sequence[Compared]) -> list[Compared]:
+def _different(compared: Sequence[ComparedPage]) -> list[ComparedPage]:
     different = [
         page
         for page in compared
-        if page.difference is not None and page.difference.kind is not Kind.SAME
+        if page.difference is not None
+        and page.difference.kind is not DifferenceKind.SAME
     ]
-    order = list(Kind)
+    order = list(DifferenceKind)
 
-    def by_kind(page: Compared) -> tuple[int, float]:
+    def by_kind(page: ComparedPage) -> tuple[int, float]:
         assert page.difference is not None
         return order.index(page.difference.kind), -page.difference.mean
 
     return sorted(different, key=by_kind)
 
 
-def _slowest(outcomes: Sequence[Outcome]) -> list[Outcome]:
+def _slowest(outcomes: Sequence[PostOutcome]) -> list[PostOutcome]:
     return sorted(outcomes, key=lambda outcome: -outcome.seconds)
 
 

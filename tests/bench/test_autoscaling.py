@@ -22,8 +22,8 @@ from bench.autoscaling import (
 from bench.fleet import (
     DELAY_MINUTES,
     MINUTE,
-    Document,
     Machine,
+    SimulatedDocument,
     documents_of_a_day,
     simulate_day,
 )
@@ -105,7 +105,7 @@ def test_day_without_documents_costs_nothing():
 
 
 def test_one_document_starts_one_machine_which_then_stops():
-    day = simulate_day([Document(3600, 40)], MACHINE, policies()[CHOSEN])
+    day = simulate_day([SimulatedDocument(3600, 40)], MACHINE, policies()[CHOSEN])
 
     (document,) = day.documents
     assert document.started is not None
@@ -119,7 +119,7 @@ def test_one_document_starts_one_machine_which_then_stops():
 
 
 def test_burst_gets_at_most_the_allowed_machines():
-    burst = [Document(3600, 20) for _ in range(200)]
+    burst = [SimulatedDocument(3600, 20) for _ in range(200)]
     policy = policies()[CHOSEN]
 
     day = simulate_day(burst, MACHINE, policy)
@@ -129,9 +129,9 @@ def test_burst_gets_at_most_the_allowed_machines():
 
 
 def test_pages_that_are_read_together_share_the_machine():
-    alone = simulate_day([Document(0, 1)], MACHINE, warm())
-    many = simulate_day([Document(0, 1) for _ in range(8)], MACHINE, warm())
-    long = simulate_day([Document(0, 100)], MACHINE, warm())
+    alone = simulate_day([SimulatedDocument(0, 1)], MACHINE, warm())
+    many = simulate_day([SimulatedDocument(0, 1) for _ in range(8)], MACHINE, warm())
+    long = simulate_day([SimulatedDocument(0, 100)], MACHINE, warm())
 
     assert alone.longest_reading() == pytest.approx(1 / 0.04, abs=20)
     assert many.longest_reading() == pytest.approx(1 / 0.04, abs=20)

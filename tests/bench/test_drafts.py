@@ -9,9 +9,9 @@ from bench.drafts import (
     PLAIN,
     WITH_LAYER,
     WITHOUT_LAYER,
-    Count,
-    Sample,
-    load_samples,
+    BundledPage,
+    DraftCounts,
+    load_bundled_pages,
     main,
     measure,
 )
@@ -19,7 +19,7 @@ from handler.weights.source import MINI
 from tests.handler.engine.drafts.drafting import Letters
 
 BOX = '<div data-bbox="[61, 72, 983, 94]" data-label="Text">'
-LETTER = Sample(
+LETTER = BundledPage(
     "letter", "Dear people, we have seen it.", f"{BOX}<p>Dear people.</p></div>"
 )
 
@@ -43,7 +43,7 @@ def test_without_drafts_each_token_takes_a_forward_pass():
     count = measure(LETTER, tokenizer, PLAIN, 8)
 
     num_tokens = len(tokenizer.encode(LETTER.answer)) + 1
-    assert count == Count(num_tokens, num_tokens, 0, 0)
+    assert count == DraftCounts(num_tokens, num_tokens, 0, 0)
     assert count.tokens_per_forward == 1
     assert count.acceptance_rate == 0
 
@@ -57,18 +57,22 @@ def test_tokens_are_outputs_or_accepted_drafts(mode):
 
 
 def test_sums_are_weighted_by_tokens():
-    total = sum((Count(90, 30, 80, 60), Count(10, 10, 20, 0)), Count())
+    total = sum(
+        (DraftCounts(90, 30, 80, 60), DraftCounts(10, 10, 20, 0)), DraftCounts()
+    )
 
-    assert total == Count(100, 40, 100, 60)
+    assert total == DraftCounts(100, 40, 100, 60)
     assert total.tokens_per_forward == 2.5
     assert total.acceptance_rate == 0.6
 
 
 def test_real_pages_give_two_tokens_per_forward_pass():
-    pages = list(load_samples())
+    pages = list(load_bundled_pages())
     tokenizer = MiniTokenizer()
 
-    total = sum((measure(page, tokenizer, WITH_LAYER, 8) for page in pages), Count())
+    total = sum(
+        (measure(page, tokenizer, WITH_LAYER, 8) for page in pages), DraftCounts()
+    )
 
     assert total.tokens_per_forward >= 2
 

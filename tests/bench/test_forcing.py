@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from bench.forcing import Forced, ForcedRunner, forced_pages, make_marks
+from bench.forcing import ForcedPage, ForcedRunner, make_forced_pages, make_timer
 from bench.geometry import GEOMETRIES, random_model
 from bench.lengths import Lengths
 from bench.recorder import recomputed
@@ -32,8 +32,8 @@ def tokenizer() -> QwenTokenizer:
 
 
 @pytest.fixture(scope="module")
-def pages(tokenizer) -> list[Forced]:
-    return forced_pages(TINY, tokenizer, 6)
+def pages(tokenizer) -> list[ForcedPage]:
+    return make_forced_pages(TINY, tokenizer, 6)
 
 
 def tiny_model() -> Model:
@@ -43,7 +43,7 @@ def tiny_model() -> Model:
 def native(model, *, num_drafts=0, graph_shapes=()):
     runner = ForcedRunner(
         TorchRunner(model, 4000, graph_shapes=graph_shapes, record=recomputed),
-        make_marks(CPU, lambda: 0.0),
+        make_timer(CPU, lambda: 0.0),
     )
     options = BatchingOptions(
         max_sequences=3, max_draft_tokens=num_drafts, max_attempts=1
@@ -106,7 +106,7 @@ def test_generate_outputs_the_forced_number_of_tokens(pages, batch_size):
 def test_page_that_ends_early_is_an_error(pages):
     model = tiny_model()
     engine, runner = native(model)
-    stopping = Forced(pages[0].request, (5, *model.stop_token_ids, 5, 5, 5, 5))
+    stopping = ForcedPage(pages[0].request, (5, *model.stop_token_ids, 5, 5, 5, 5))
 
     with pytest.raises(RuntimeError, match="forced tokens"):
         run_steadily(engine, runner, [stopping], in_flight=1, seconds=0.0)
@@ -115,7 +115,7 @@ def test_page_that_ends_early_is_an_error(pages):
 def test_transcription_is_truncated_to_its_length(tokenizer):
     lengths = Lengths(median=950, sigma=0.65, fewest=200, most=3000)
 
-    longer = forced_pages(replace(TINY, lengths=lengths), tokenizer, 9)
+    longer = make_forced_pages(replace(TINY, lengths=lengths), tokenizer, 9)
 
     assert [len(page.tokens) for page in longer] == lengths.forced(9)
     texts = {tokenizer.decode(list(page.tokens[:40])) for page in longer}

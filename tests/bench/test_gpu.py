@@ -11,21 +11,21 @@ import torch
 
 from bench.device.decode_steps import WIDTHS, check_recorded, time_verification
 from bench.device.hardware import Hardware
-from bench.device.items import PARTS, Measurements, Options
+from bench.device.items import PARTS, MeasurementOptions, Measurements
 from bench.device.questions import QUESTIONS
 from bench.geometry import TINY
 from bench.gpu import main, measure, report
 from bench.recorder import recomputed
 from bench.records import Records
-from bench.roofline import Rates
-from bench.systems import Native, Stage
+from bench.roofline import DeviceRates
+from bench.systems import MeasuredModel, NativeVariant
 
 CPU = Hardware(torch.device("cpu"))
 ABOUT = {"device": "cpu", "geometry": "tiny", "commit": "c"}
 README = Path(__file__).parents[2] / "bench" / "README.md"
 
 
-OPTIONS = Options(TINY, num_pages=3, in_flight=(1,), seconds=0.01)
+OPTIONS = MeasurementOptions(TINY, num_pages=3, in_flight=(1,), seconds=0.01)
 
 
 @pytest.mark.slow
@@ -117,19 +117,21 @@ def test_without_rates_there_is_no_roofline(tmp_path):
 
 
 def test_headline_items_directly_follow_the_checks(tmp_path):
-    chosen = Options(TINY)
+    chosen = MeasurementOptions(TINY)
 
     items = Measurements(chosen, CPU, Records(tmp_path, ABOUT)).items()
 
     parts = list(dict.fromkeys(item.part for item in items))
     assert parts == list(PARTS)
     assert [item.name for item in items if item.part == "native"][:4] == [
-        Native(count).name for count in (1, 8, 32, 64)
+        NativeVariant(count).name for count in (1, 8, 32, 64)
     ]
 
 
 def test_the_most_important_items_fit_into_ten_minutes(tmp_path):
-    items = Measurements(Options(TINY), CPU, Records(tmp_path, ABOUT)).items()
+    items = Measurements(
+        MeasurementOptions(TINY), CPU, Records(tmp_path, ABOUT)
+    ).items()
     most = [item for item in items if item.part in PARTS[: PARTS.index("memory") + 1]]
     most = [item for item in most if "no " not in item.name]
 
@@ -139,26 +141,26 @@ def test_the_most_important_items_fit_into_ten_minutes(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def stage() -> Stage:
-    return Stage(TINY, CPU.device, Rates(1e9, 1e9), num_pages=2)
+def measured_model() -> MeasuredModel:
+    return MeasuredModel(TINY, CPU.device, DeviceRates(1e9, 1e9), num_pages=2)
 
 
 @pytest.mark.slow
-def test_generate_runs_after_the_native_engine_on_one_model(stage):
-    native = stage.native(Native(1), 0.01)
-    generated = stage.generate(1, 0.01)
+def test_generate_runs_after_the_native_engine_on_one_model(measured_model):
+    native = measured_model.native(NativeVariant(1), 0.01)
+    generated = measured_model.generate(1, 0.01)
 
     assert native["tokens_per_second"] > 0
     assert generated["pages_ended"] == 1
 
 
 @pytest.mark.slow
-def test_a_step_that_is_never_replayed_is_detected(stage):
+def test_a_step_that_is_never_replayed_is_detected(measured_model):
     def frozen(compute):
         return compute(), lambda: None
 
-    right = check_recorded(stage, CPU, 0.0, recomputed)
-    wrong = check_recorded(stage, CPU, 0.0, frozen)
+    right = check_recorded(measured_model, CPU, 0.0, recomputed)
+    wrong = check_recorded(measured_model, CPU, 0.0, frozen)
 
     assert right["is_right"]
     assert not wrong["is_right"]
@@ -166,8 +168,8 @@ def test_a_step_that_is_never_replayed_is_detected(stage):
 
 
 @pytest.mark.slow
-def test_tokens_as_rows_are_timed_beside_segments(stage):
-    times = time_verification(stage, CPU, 1, 0.0)
+def test_tokens_as_rows_are_timed_beside_segments(measured_model):
+    times = time_verification(measured_model, CPU, 1, 0.0)
 
     kinds = ("segments", "rows", "segments_step", "rows_step")
     assert {tuple(times[kind]) for kind in kinds} == {tuple(map(str, WIDTHS))}

@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional
 
 from bench.fake_cuda import DEVICE, FakeCuda, fake_cuda
-from bench.kernels import Tally
+from bench.kernels import OperatorTally
 from bench.roofline import GPUS
 
 ROWS, WIDTH, OUT = 6, 64, 16
@@ -26,7 +26,7 @@ def bf16(*shape: int) -> torch.Tensor:
     return torch.empty(shape, dtype=torch.bfloat16, device=DEVICE)
 
 
-def counted(fake: FakeCuda, compute: Compute) -> Tally:
+def counted(fake: FakeCuda, compute: Compute) -> OperatorTally:
     states, weight = bf16(ROWS, WIDTH), bf16(OUT, WIDTH)
     with fake.count_separately() as tally:
         compute(states, weight)

@@ -8,13 +8,13 @@ from html.parser import HTMLParser
 import pytest
 from rapidfuzz.distance import Levenshtein
 
-from bench.drafts import PAGES, load_samples
+from bench.drafts import PAGES, load_bundled_pages
 from handler.postprocess import convert_page
 from handler.postprocess.layout import CHANDRA_1_LABELS
 from handler.profiles import PROFILES
 
 PROFILE = PROFILES["chandra"]
-SAMPLES = list(load_samples())
+SAMPLES = list(load_bundled_pages())
 BLOCK = re.compile(
     r'<div data-bbox="\[(\d+), (\d+), (\d+), (\d+)\]" data-label="(.*?)">'
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bench.geometry import GEOMETRIES, empty_module
-from bench.roofline import A10G, H200, Costs, Decode, Prefill, Rates
+from bench.roofline import A10G, H200, Costs, Decode, DeviceRates, Prefill
 
 CHANDRA = GEOMETRIES["chandra"]
 A4 = Prefill(0, 4000, num_patches=14_000)
@@ -71,7 +71,7 @@ def test_chunks_of_a_prompt_cost_as_much_as_the_whole(costs):
 
 
 def test_batch_takes_as_many_steps_as_its_longest_page(costs):
-    rates = Rates(bandwidth=1.0, flops=1e30)
+    rates = DeviceRates(bandwidth=1.0, flops=1e30)
     weights, place = 2 * (costs.layers + costs.lm_head), costs.cache_bytes
 
     seconds = costs.together([(Prefill(0, 10), 2), (Prefill(0, 20), 3)], rates)

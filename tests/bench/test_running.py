@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from bench.running import Run, read
+from bench.running import EngineRun, read_pages
 from handler.engine.request import EngineOutput, EngineRequest, FinishReason
 from handler.engine.steps import StepTimer
 from handler.schema import Page
@@ -63,21 +63,21 @@ def ticking() -> Callable[[], float]:
 def test_number_of_concurrent_pages_is_limited(in_flight):
     engine = Queue()
 
-    run = read(engine, pages(7), in_flight=in_flight)
+    run = read_pages(engine, pages(7), in_flight=in_flight)
 
     assert engine.most == in_flight
     assert set(run.outputs) == {str(n) for n in range(7)}
 
 
 def test_a_pages_latency_counts_from_its_submission():
-    run = read(Queue(), pages(2), in_flight=1, clock=ticking())
+    run = read_pages(Queue(), pages(2), in_flight=1, clock=ticking())
 
     assert run.latencies == (1.0, 1.0)
     assert run.seconds == 5.0
 
 
 def test_run_has_throughput_and_draft_rates():
-    run = read(Queue(), pages(4), in_flight=2)
+    run = read_pages(Queue(), pages(4), in_flight=2)
 
     assert run.num_tokens == 40
     assert run.tokens_per_forward == 2.5
@@ -86,14 +86,14 @@ def test_run_has_throughput_and_draft_rates():
 
 
 def test_acceptance_rate_is_none_without_drafts():
-    run = Run(1.0, (1.0,), {"a": EngineOutput("a", FinishReason.STOP)})
+    run = EngineRun(1.0, (1.0,), {"a": EngineOutput("a", FinishReason.STOP)})
 
     assert run.acceptance_rate is None
 
 
 def test_percentiles_are_of_the_pages():
-    run = Run(1.0, tuple(map(float, range(1, 102))), {})
+    run = EngineRun(1.0, tuple(map(float, range(1, 102))), {})
 
     assert run.latency(50) == 51.0
     assert run.latency(95) == 96.0
-    assert Run(1.0, (7.0,), {}).latency(95) == 7.0
+    assert EngineRun(1.0, (7.0,), {}).latency(95) == 7.0

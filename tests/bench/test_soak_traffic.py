@@ -6,10 +6,17 @@ import httpx
 import pytest
 
 from bench.soak.serving import PingWatch
-from bench.soak.traffic import ATTRIBUTES, Outcome, Sample, Tally, judge, render_pages
+from bench.soak.traffic import (
+    ATTRIBUTES,
+    AnswerTally,
+    JudgedAnswer,
+    PageWithText,
+    judge,
+    render_pages,
+)
 
-MINE = Sample(b"mine", "my text")
-OTHER = Sample(b"other", "another text")
+MINE = PageWithText(b"mine", "my text")
+OTHER = PageWithText(b"other", "another text")
 LABELLED = {ATTRIBUTES: "label=a;request_id=1"}
 
 
@@ -64,9 +71,9 @@ def test_verdict_of_an_error_depends_on_its_status(status, headers, verdict):
 
 
 def test_tally_counts_all_but_read_and_refused_as_faults():
-    tally = Tally()
+    tally = AnswerTally()
     for verdict in ("read", "refused", "crossed", "dropped", "no_retry_after"):
-        tally.add(Outcome(verdict, 200, None, 0.1))
+        tally.add(JudgedAnswer(verdict, 200, None, 0.1))
 
     assert tally.num_faults == 3
 

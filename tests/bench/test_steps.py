@@ -14,11 +14,11 @@ import torch
 from bench import steps
 from bench.fake_cuda import DEVICE, FakeCuda, UnknownValuesError, fake_cuda
 from bench.geometry import GEOMETRIES
-from bench.kernels import Operator, Tally
-from bench.roofline import GPUS, Gpu
+from bench.kernels import Operator, OperatorTally
+from bench.roofline import GPUS, GpuDataSheet
 from bench.step_counts import (
-    Counted,
-    Step,
+    CountedStep,
+    StepCounts,
     a4_size,
     count_steps,
     fake_model,
@@ -42,11 +42,11 @@ def fake() -> Iterator[FakeCuda]:
 
 
 @pytest.fixture(scope="module")
-def counted() -> Counted:
+def counted() -> StepCounts:
     return count_steps(TINY, [1, 2])
 
 
-def recorded(fake: FakeCuda, fault: Callable[[torch.Tensor], Any]) -> Tally:
+def recorded(fake: FakeCuda, fault: Callable[[torch.Tensor], Any]) -> OperatorTally:
     """Return the tally of a recorded step that computes the fault beside a sum."""
 
     def compute(numbers: torch.Tensor) -> Outputs:
@@ -227,9 +227,9 @@ def test_pages_have_the_sizes_that_the_model_sees():
 
 
 def test_estimates_are_bound_by_the_slowest_limit():
-    gpu = Gpu("round", 1e9, 1e9, 1e12, 1.0)
-    tally = Tally()
-    step = functools.partial(Step, "step", eager=Tally())
+    gpu = GpuDataSheet("round", 1e9, 1e9, 1e12, 1.0)
+    tally = OperatorTally()
+    step = functools.partial(CountedStep, "step", eager=OperatorTally())
     tally.operators += [
         Operator("reads", 1, int(gpu.rates.bandwidth), 0),
         Operator("multiplies", 1, 0, int(2 * gpu.rates.flops)),
@@ -273,7 +273,9 @@ def test_the_report_says_that_seconds_are_estimates(counted, capsys):
 
 
 def test_the_report_fails_where_a_step_cannot_be_recorded(counted, capsys):
-    faulty = Step("drafts", Tally(forbidden=["random numbers"]), Tally())
+    faulty = CountedStep(
+        "drafts", OperatorTally(forbidden=["random numbers"]), OperatorTally()
+    )
 
     with pytest.raises(SystemExit, match="drafts: random numbers"):
         steps.report(replace(counted, drafted=faulty))

@@ -15,7 +15,7 @@ from bench.sweep import report
 from bench.sweep.__main__ import main
 from bench.sweep.files import content_type_of, find_files, spread
 from bench.sweep.memory import MemoryWatch, find_server
-from bench.sweep.post import Client, Outcome
+from bench.sweep.post import DocumentPoster, PostOutcome
 from tests import documents
 from tests.bench.test_sweep_compare import PAGE, Drawing
 
@@ -85,14 +85,16 @@ def server() -> Iterator[Answers]:
 
 
 @pytest.fixture
-def post(server, tmp_path) -> Callable[..., Outcome]:
+def post(server, tmp_path) -> Callable[..., PostOutcome]:
     """Function that posts a small PNG to the server with prepared answers."""
 
-    def run(*answers: tuple[int, dict[str, str], object], **options: object) -> Outcome:
+    def run(
+        *answers: tuple[int, dict[str, str], object], **options: object
+    ) -> PostOutcome:
         server.answers = list(answers)
         path = tmp_path / "a.png"
         path.write_bytes(documents.as_png(documents.quadrants()))
-        return Client(server.address, **options).post(path)  # type: ignore[arg-type]
+        return DocumentPoster(server.address, **options).post(path)  # type: ignore[arg-type]
 
     return run
 
@@ -196,8 +198,10 @@ def test_the_process_behind_a_port_is_found(server):
 
 def test_outcomes_are_printed_with_faults_and_slowest(capsys):
     folder = Path("/documents")
-    read = Outcome(folder / "a.pdf", 10, 2.5, 200, document="success", pages=("ok",))
-    lost = Outcome(folder / "b.pdf", 10, 0.5, None, code="ReadError")
+    read = PostOutcome(
+        folder / "a.pdf", 10, 2.5, 200, document="success", pages=("ok",)
+    )
+    lost = PostOutcome(folder / "b.pdf", 10, 0.5, None, code="ReadError")
 
     report.print_outcomes([read, lost], folder)
 

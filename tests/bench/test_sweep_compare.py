@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from PIL import Image, ImageChops, ImageFilter
 
-from bench.sweep.compare import Kind, compare
-from bench.sweep.pages import Comparer, difference_of
+from bench.sweep.compare import DifferenceKind, compare
+from bench.sweep.pages import PageComparer, compare_with_reference
 from bench.sweep.reference import NoReferenceError
 from handler.profiles import PROFILES
 from handler.schema import Page, PageWarning
@@ -45,23 +45,27 @@ def with_patch(image: Image.Image) -> Image.Image:
     ids=["equal", "smaller", "shifted", "blurred"],
 )
 def test_other_antialiasing_is_the_same_page(other):
-    assert compare(PAGE, other).kind is Kind.SAME
+    assert compare(PAGE, other).kind is DifferenceKind.SAME
 
 
 @pytest.mark.parametrize(
     ("ours", "reference", "kind"),
     [
-        (WHITE, PAGE, Kind.BLANK),
-        (Image.new("L", PAGE.size, "black"), PAGE, Kind.BLANK),
-        (PAGE, WHITE, Kind.EXTRA),
-        (WHITE, WHITE, Kind.SAME),
-        (Image.new("L", PAGE.size, "black"), WHITE, Kind.SHADE),
-        (PAGE.point(lambda value: 255 - value), PAGE, Kind.INVERTED),
-        (PAGE.point(lambda value: value // 2), PAGE, Kind.SHADE),
-        (PAGE.rotate(90, expand=True), PAGE, Kind.TURNED),
-        (PAGE.rotate(180), PAGE, Kind.TURNED),
-        (PAGE.crop((0, 0, 640, 500)), PAGE, Kind.SHAPE),
-        (with_patch(with_patch(PAGE).rotate(180)), with_patch(PAGE), Kind.DIFFERENT),
+        (WHITE, PAGE, DifferenceKind.BLANK),
+        (Image.new("L", PAGE.size, "black"), PAGE, DifferenceKind.BLANK),
+        (PAGE, WHITE, DifferenceKind.EXTRA),
+        (WHITE, WHITE, DifferenceKind.SAME),
+        (Image.new("L", PAGE.size, "black"), WHITE, DifferenceKind.SHADE),
+        (PAGE.point(lambda value: 255 - value), PAGE, DifferenceKind.INVERTED),
+        (PAGE.point(lambda value: value // 2), PAGE, DifferenceKind.SHADE),
+        (PAGE.rotate(90, expand=True), PAGE, DifferenceKind.TURNED),
+        (PAGE.rotate(180), PAGE, DifferenceKind.TURNED),
+        (PAGE.crop((0, 0, 640, 500)), PAGE, DifferenceKind.SHAPE),
+        (
+            with_patch(with_patch(PAGE).rotate(180)),
+            with_patch(PAGE),
+            DifferenceKind.DIFFERENT,
+        ),
     ],
 )
 def test_faults_of_a_page_are_named(ours, reference, kind):
@@ -75,7 +79,7 @@ def test_a_missing_part_of_a_full_page_is_found():
 
     difference = compare(cut, full)
 
-    assert difference.kind is Kind.PART
+    assert difference.kind is DifferenceKind.PART
 
 
 @pytest.mark.parametrize("degrees", [90, 180, 270])
@@ -91,30 +95,33 @@ def test_reported_rotation_is_no_difference(degrees):
         rotation=degrees,
     )
 
-    assert difference_of(page, PAGE).kind is Kind.SAME
+    assert compare_with_reference(page, PAGE).kind is DifferenceKind.SAME
 
 
 def test_reported_inversion_is_no_difference():
     dark = PAGE.point(lambda value: 255 - value)
     warning = PageWarning("light_on_dark", "the page was inverted")
 
-    assert difference_of(page_of(PAGE, warnings=(warning,)), dark).kind is Kind.SAME
-    assert difference_of(page_of(PAGE), dark).kind is Kind.INVERTED
+    assert (
+        compare_with_reference(page_of(PAGE, warnings=(warning,)), dark).kind
+        is DifferenceKind.SAME
+    )
+    assert compare_with_reference(page_of(PAGE), dark).kind is DifferenceKind.INVERTED
 
 
 @pytest.mark.parametrize(
     ("reference", "kind"),
     [
-        (PAGE, Kind.BLANK),
-        (WHITE, Kind.SAME),
-        (Image.new("L", PAGE.size, "black"), Kind.SAME),
+        (PAGE, DifferenceKind.BLANK),
+        (WHITE, DifferenceKind.SAME),
+        (Image.new("L", PAGE.size, "black"), DifferenceKind.SAME),
     ],
     ids=["text", "white", "black"],
 )
 def test_a_blank_page_differs_from_one_with_content(reference, kind):
     page = page_of(Image.new("L", (32, 32)), is_blank=True)
 
-    assert difference_of(page, reference).kind is kind
+    assert compare_with_reference(page, reference).kind is kind
 
 
 class Drawing:
@@ -141,7 +148,7 @@ def compared(tmp_path):
     def compare_file(content: bytes, renderer: Drawing, name: str = "a.tiff"):
         path = tmp_path / name
         path.write_bytes(content)
-        comparer = Comparer([renderer], PROFILES["mini"].sizing, max_pages=2)
+        comparer = PageComparer([renderer], PROFILES["mini"].sizing, max_pages=2)
         try:
             return comparer.compare(path)
         finally:
@@ -156,7 +163,10 @@ def test_the_first_pages_of_a_file_are_compared(compared):
 
     first, second = compared(document, renderer)
 
-    assert (first.difference.kind, second.difference.kind) == (Kind.SAME, Kind.BLANK)
+    assert (first.difference.kind, second.difference.kind) == (
+        DifferenceKind.SAME,
+        DifferenceKind.BLANK,
+    )
     assert renderer.pages == [1, 2]
 
 
