@@ -29,14 +29,14 @@ __all__ = [
     "BundledPage",
     "DraftCounts",
     "DraftMode",
+    "count_forwards",
     "load_bundled_pages",
-    "measure",
 ]
 
 PAGES = Path(__file__).parent / "pages"
-LENGTHS = (4, 8, 16)
+DRAFT_LENGTHS = (4, 8, 16)
 """Maximum numbers of draft tokens per forward pass."""
-_USUAL = 8
+_REPORTED_LENGTH = 8
 _PROMPT = "a div with the data-bbox attribute in [x0, y0, x1, y1] format"
 """Part of Chandra 1's prompt that the drafter looks for."""
 
@@ -46,21 +46,21 @@ class BundledPage:
     """Real page with the text layer of its PDF and the answer of a perfect model."""
 
     name: str
-    layer: str
+    text_layer: str
     answer: str
 
 
 @dataclass(frozen=True, slots=True)
 class DraftMode:
-    """Sources of drafts."""
+    """Sources of draft tokens that a run uses."""
 
     name: str
     has_drafts: bool = True
-    has_layer: bool = True
+    has_text_layer: bool = True
 
 
-PLAIN = DraftMode("no drafts", has_drafts=False)
-WITHOUT_LAYER = DraftMode("n-grams and markup", has_layer=False)
+WITHOUT_DRAFTS = DraftMode("no drafts", has_drafts=False)
+WITHOUT_LAYER = DraftMode("n-grams and markup", has_text_layer=False)
 WITH_LAYER = DraftMode("with the text layer")
 
 
@@ -103,13 +103,16 @@ def load_bundled_pages(folder: Path = PAGES) -> Iterator[BundledPage]:
             )
 
 
-def measure(
+def count_forwards(
     sample: BundledPage,
     tokenizer: DraftTokenizer,
     mode: DraftMode,
     max_draft_tokens: int,
 ) -> DraftCounts:
-    """Generate the sample's answer with the engine, and count the forward passes."""
+    """Generate a page's answer with the engine, and count tokens and forward passes.
+
+    Raise RuntimeError if the engine's output differs from the answer.
+    """
     tokens = tokenizer.encode(sample.answer)
     num_tokens = len(tokens) + 1  # with the end token
     runner = ScriptedRunner({sample.name: tokens}, tokenizer.decode)
@@ -117,7 +120,7 @@ def measure(
     def create_drafter(request: EngineRequest) -> DraftSource | None:
         if not mode.has_drafts:
             return None
-        layer = sample.layer if mode.has_layer else ""
+        layer = sample.text_layer if mode.has_text_layer else ""
         return Drafter(tokenizer, text_layer=layer, prompt=_PROMPT)
 
     engine: NativeEngine[ScriptedPrompt] = NativeEngine(
@@ -157,23 +160,30 @@ def main(arguments: Sequence[str] | None = None) -> None:
     say(__doc__.partition("\n\n")[2])
     say(f"{len(pages)} pages, {tokenizer.name}'s vocabulary, one page at a time")
     totals = {}
-    runs = [(PLAIN, 0), *itertools.product((WITHOUT_LAYER, WITH_LAYER), LENGTHS)]
+    runs = [
+        (WITHOUT_DRAFTS, 0),
+        *itertools.product((WITHOUT_LAYER, WITH_LAYER), DRAFT_LENGTHS),
+    ]
     for mode, length in runs:
         say()
         say(f"{mode.name}, {length} draft tokens" if length else mode.name)
-        counts = {page.name: measure(page, tokenizer, mode, length) for page in pages}
+        counts = {
+            page.name: count_forwards(page, tokenizer, mode, length) for page in pages
+        }
         totals[mode, length] = sum(counts.values(), DraftCounts())
         _say_table({**counts, "all": totals[mode, length]})
     say()
     finish(
         "drafts",
         {
-            "tokens_per_forward_text_layer": _ratio(totals[WITH_LAYER, _USUAL]),
-            "tokens_per_forward_without_text_layer": _ratio(
-                totals[WITHOUT_LAYER, _USUAL]
+            "tokens_per_forward_text_layer": _round_tokens_per_forward(
+                totals[WITH_LAYER, _REPORTED_LENGTH]
+            ),
+            "tokens_per_forward_without_text_layer": _round_tokens_per_forward(
+                totals[WITHOUT_LAYER, _REPORTED_LENGTH]
             ),
         },
-        draft_tokens=_USUAL,
+        draft_tokens=_REPORTED_LENGTH,
         pages=len(pages),
         tokenizer=tokenizer.name,
         teacher_forcing=True,
@@ -192,7 +202,7 @@ def _say_table(counts: dict[str, DraftCounts]) -> None:
         )
 
 
-def _ratio(count: DraftCounts) -> float:
+def _round_tokens_per_forward(count: DraftCounts) -> float:
     return round(count.tokens_per_forward, 3)
 
 

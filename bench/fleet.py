@@ -21,11 +21,11 @@ __all__ = [
     "Machine",
     "Policy",
     "SimulatedDocument",
-    "documents_of_a_day",
+    "make_documents_of_a_day",
     "simulate_day",
 ]
 
-STEP = 10
+STEP_SECONDS = 10
 MINUTE = 60
 DAY = 86_400
 # A datapoint is visible after its minute and CloudWatch's delay.
@@ -80,10 +80,12 @@ class Policy:
 
 @dataclass(slots=True)
 class RequestedMachine:
-    """Machine that was requested."""
+    """Machine that was requested, with the documents that it reads."""
 
     ordered: int
+    """Second of the day of the request."""
     ready: int
+    """Second of the day from which it reads documents."""
     reading: list[SimulatedDocument] = field(default_factory=list)
 
 
@@ -103,11 +105,11 @@ class Day:
 
     @property
     def num_late(self) -> int:
-        """Return the number of documents that are unfinished at the end of the day."""
+        """Number of documents that are unfinished at the end, without those cut off."""
         return sum(d.finished is None and d.cut is None for d in self.documents)
 
     def longest_reading(self) -> int:
-        """Return the longest seconds from start to end of a document."""
+        """Return the seconds of the document that took longest; 0 if none finished."""
         times = [d.finished - d.started for d in self.documents
                  if d.finished is not None and d.started is not None]  # fmt: skip
         return max(times, default=0)
@@ -117,25 +119,26 @@ class Day:
 
 
 class Fleet:
-    """Machines with their queue."""
+    """Queue of documents and the machines that read them."""
 
     def __init__(
         self, machine: Machine, documents: Sequence[SimulatedDocument]
     ) -> None:
         self.machine = machine
-        self.coming = deque(sorted(documents, key=lambda d: d.arrival))
+        self.arriving = deque(sorted(documents, key=lambda d: d.arrival))
         self.waiting: deque[SimulatedDocument] = deque()
         self.running: list[RequestedMachine] = []
         self.cuts: list[int] = []
         self._left = {id(d): d.pages for d in documents}
 
-    def ready(self, now: int) -> list[RequestedMachine]:
+    def find_ready_machines(self, now: int) -> list[RequestedMachine]:
         return [each for each in self.running if each.ready <= now]
 
     def is_working(self, now: int) -> bool:
-        return any(each.reading for each in self.ready(now))
+        return any(each.reading for each in self.find_ready_machines(now))
 
     def resize(self, num_machines: int, now: int) -> None:
+        """Request machines, or remove the busiest ones and cut off their documents."""
         while len(self.running) < num_machines:
             self.running.append(RequestedMachine(now, now + self.machine.start_seconds))
         while len(self.running) > num_machines:
@@ -147,10 +150,10 @@ class Fleet:
                 self.cuts.append(now)
 
     def step(self, now: int) -> None:
-        """Advance the simulation by STEP seconds."""
-        while self.coming and self.coming[0].arrival <= now:
-            self.waiting.append(self.coming.popleft())
-        ready = self.ready(now)
+        """Advance the simulation by STEP_SECONDS."""
+        while self.arriving and self.arriving[0].arrival <= now:
+            self.waiting.append(self.arriving.popleft())
+        ready = self.find_ready_machines(now)
         while self.waiting and ready:
             freest = min(ready, key=lambda each: len(each.reading))
             if len(freest.reading) >= self.machine.concurrency:
@@ -170,9 +173,9 @@ class Fleet:
                 places / (len(hungry) - number), max(1.0, self._left[id(document)])
             )
             places -= share
-            self._left[id(document)] -= share * self.machine.single * STEP
+            self._left[id(document)] -= share * self.machine.single * STEP_SECONDS
             if self._left[id(document)] <= 0:
-                document.finished = now + STEP
+                document.finished = now + STEP_SECONDS
                 each.reading.remove(document)
 
 
@@ -187,26 +190,30 @@ class Alarms:
         self._last_in = -DAY
         self._last_out = -DAY
 
-    def note(self, fleet: Fleet, now: int) -> None:
-        backlog, ready = len(fleet.waiting), len(fleet.ready(now))
+    def record_minute(self, fleet: Fleet, now: int) -> None:
+        backlog, ready = len(fleet.waiting), len(fleet.find_ready_machines(now))
         self._per_machine.append(backlog / ready if ready else None)
         self._stranded.append(backlog > 0 and not ready)
         is_working = self._policy.sees_gpus and fleet.is_working(now)
         # Without machines there is no GPU metric.
         self._work.append((backlog > 0 or is_working) if ready else None)
 
-    def desired_count(self, ready: int, ordered: int, now: int) -> int:
-        """Return the desired number of machines."""
+    def choose_num_machines(self, ready: int, ordered: int, now: int) -> int:
+        """Return the number of machines that the policy wants now.
+
+        `ready` and `ordered` are the current numbers of machines. Times of scaling are
+        remembered for the cool-downs.
+        """
         policy = self._policy
         after = now - self._last_out
         if ordered == 0 and all(self._last_datapoints(self._stranded, WAKE_DATAPOINTS)):
-            return self._out(max(1, policy.min_machines), now)
+            return self._scale_out(max(1, policy.min_machines), now)
         recent = self._last_datapoints(self._per_machine, HIGH_DATAPOINTS)
         if ready and all(v is not None and v > policy.target for v in recent):
             needed = math.ceil(ready * (recent[-1] or 0) / policy.target)
             needed = min(needed, policy.max_machines)
             if needed > ordered and after >= policy.scale_out_seconds:
-                return self._out(needed, now)
+                return self._scale_out(needed, now)
         if policy.tracks_down:
             return self._track_target(ready, ordered, now)
         if policy.idle_minutes is not None and ordered > policy.min_machines:
@@ -228,7 +235,7 @@ class Alarms:
             self._last_in = now
         return needed
 
-    def _out(self, num_machines: int, now: int) -> int:
+    def _scale_out(self, num_machines: int, now: int) -> int:
         self._last_out = now
         return num_machines
 
@@ -239,12 +246,12 @@ class Alarms:
         return series[end - num : end] if end >= num else [None]
 
 
-def documents_of_a_day(seed: int) -> list[SimulatedDocument]:
+def make_documents_of_a_day(seed: int) -> list[SimulatedDocument]:
     """Return bursts of documents in working hours, and a few long ones at any time."""
-    return list(_documents(random.Random(seed)))
+    return list(_draw_documents(random.Random(seed)))
 
 
-def _documents(chance: random.Random) -> Iterator[SimulatedDocument]:
+def _draw_documents(chance: random.Random) -> Iterator[SimulatedDocument]:
     for hour in (7, 9, 11, 14, 16, 19):
         start = hour * 3600 + chance.randrange(3600)
         for _ in range(chance.randrange(20, 90)):
@@ -268,17 +275,17 @@ def simulate_day(
     fleet.resize(policy.min_machines, 0)
     backlog, ready, ordered, cost = [], [], [], []
     spent = 0.0
-    for now in range(0, seconds, STEP):
+    for now in range(0, seconds, STEP_SECONDS):
         fleet.step(now)
-        spent += len(fleet.running) * machine.price * STEP / 3600
+        spent += len(fleet.running) * machine.price * STEP_SECONDS / 3600
         if now % MINUTE == 0:
-            alarms.note(fleet, now)
-            num_machines = alarms.desired_count(
-                len(fleet.ready(now)), len(fleet.running), now
+            alarms.record_minute(fleet, now)
+            num_machines = alarms.choose_num_machines(
+                len(fleet.find_ready_machines(now)), len(fleet.running), now
             )
             fleet.resize(num_machines, now)
             backlog.append(len(fleet.waiting))
-            ready.append(len(fleet.ready(now)))
+            ready.append(len(fleet.find_ready_machines(now)))
             ordered.append(len(fleet.running))
             cost.append(spent)
     return Day(backlog, ready, ordered, cost, list(documents), fleet.cuts)

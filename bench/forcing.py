@@ -48,7 +48,10 @@ class ForcedPage:
     tokens: tuple[int, ...]
 
     def with_name(self, name: str, share: float = 1.0) -> ForcedPage:
-        """Return a copy under another name, optionally with only the first part."""
+        """Return a copy under another name with the first `share` of the answer.
+
+        The copy has at least one token.
+        """
         tokens = self.tokens[: max(1, round(share * len(self.tokens)))]
         again = replace(self.request, id=name, max_output_tokens=len(tokens))
         return ForcedPage(again, tokens)
@@ -72,7 +75,7 @@ def make_forced_pages(
     ]
     turns = itertools.cycle(range(len(pages)))
     forced = []
-    for number, length in enumerate(geometry.lengths.forced(count), start=1):
+    for number, length in enumerate(geometry.lengths.quantiles(count), start=1):
         longest = max(range(len(pages)), key=lambda index: len(pages[index][1]))
         candidates = itertools.islice(turns, len(pages))
         index = next((i for i in candidates if len(pages[i][1]) >= length), longest)
@@ -132,16 +135,19 @@ class ForcedRunner:
         self._scripts: dict[str, Sequence[int]] = {}
         self.forwards: list[Forward] = []
 
-    def script(self, page: ForcedPage) -> None:
+    def add_answer(self, page: ForcedPage) -> None:
         """Register the answer of a page."""
         self._scripts[page.request.id] = page.tokens
 
     def encode(self, prompt: TorchPrompt) -> bool:
-        """Encode a slice; the last slice counts as the work of the whole image."""
+        """Encode a slice of a page's image; return True if it was the last.
+
+        The last slice counts as the work of the whole image.
+        """
         begin = self._timer.take()
         is_complete = self._runner.encode(prompt)
         num_patches = prompt.num_patches if is_complete else 0
-        self._note(Prefill(0, 0, num_patches, is_last=False), begin)
+        self._record_forward(Prefill(0, 0, num_patches, is_last=False), begin)
         return is_complete
 
     def prefill(self, chunk: Chunk[TorchPrompt]) -> int | None:
@@ -150,7 +156,7 @@ class ForcedRunner:
         )
         begin = self._timer.take()
         token = self._runner.prefill(chunk)
-        self._note(work, begin)
+        self._record_forward(work, begin)
         if token is None:
             return None
         return self._forced_token(chunk.prompt, chunk.end - 1, token)
@@ -163,7 +169,7 @@ class ForcedRunner:
         )
         begin = self._timer.take()
         chosen = self._runner.decode(rows)
-        self._note(work, begin)
+        self._record_forward(work, begin)
         return [
             [
                 self._forced_token(row.prompt, position, token)
@@ -172,7 +178,7 @@ class ForcedRunner:
             for row, tokens in zip(rows, chosen, strict=True)
         ]
 
-    def _note(self, work: Work, begin: Any) -> None:
+    def _record_forward(self, work: Work, begin: Any) -> None:
         self.forwards.append(Forward(work, begin, self._timer.take()))
 
     def _forced_token(self, prompt: TorchPrompt, position: int, token: int) -> int:

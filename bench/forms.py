@@ -31,7 +31,7 @@ from handler.errors import HandlerError
 from handler.preprocess.pdf.render import draw_page
 from handler.profiles import PROFILES
 
-__all__ = ["InkDifference", "compare_page", "main", "missing_ink"]
+__all__ = ["InkDifference", "compare_page", "count_missing_ink", "main"]
 
 SIZING = PROFILES["chandra"].sizing
 MAX_PAGES = 3
@@ -63,7 +63,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="folder of PDFs")
     folder = parser.parse_args().folder
     counts: Counter[str] = Counter()
-    for outcome in _outcomes(sorted(folder.rglob("*.pdf"))):
+    for outcome in _compare_files(sorted(folder.rglob("*.pdf"))):
         if isinstance(outcome, str):
             counts[outcome.partition(":")[0]] += 1
             continue
@@ -89,7 +89,10 @@ def main() -> None:
 
 
 def compare_page(path: Path, number: int) -> InkDifference:
-    """Compare page `number`, counted from 1. Raises HandlerError if ours fails."""
+    """Draw page `number`, counted from 1, with all renderers and compare the ink.
+
+    Raise HandlerError if the service's renderer fails.
+    """
     with path.open("rb") as file:
         data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
     ours, *_ = draw_page(data, number, SIZING)
@@ -98,20 +101,20 @@ def compare_page(path: Path, number: int) -> InkDifference:
     return InkDifference(
         path.name,
         number,
-        missing_ink(flattened, ours),
-        missing_ink(ours, flattened),
-        None if poppler is None else missing_ink(poppler, ours),
+        count_missing_ink(flattened, ours),
+        count_missing_ink(ours, flattened),
+        None if poppler is None else count_missing_ink(poppler, ours),
     )
 
 
-def missing_ink(reference: Image.Image, other: Image.Image) -> int:
-    """Return the pixels of `reference` with ink where `other` has none nearby."""
+def count_missing_ink(reference: Image.Image, other: Image.Image) -> int:
+    """Return the number of pixels with ink in `reference` but none near in `other`."""
     nearby = other.convert("L").filter(ImageFilter.MinFilter(REACH))
     lighter = ImageChops.subtract(nearby, reference.convert("L"))
     return sum(lighter.histogram()[MIN_LEVELS:])
 
 
-def _outcomes(paths: list[Path]) -> Iterator[InkDifference | str]:
+def _compare_files(paths: list[Path]) -> Iterator[InkDifference | str]:
     """Yield the difference or error of each page; a dead process counts as a crash."""
     for path in paths:
         # pdfium may crash on a PDF from the web, or take minutes for a form.
@@ -119,7 +122,7 @@ def _outcomes(paths: list[Path]) -> Iterator[InkDifference | str]:
             1, mp_context=multiprocessing.get_context("fork")
         ) as processes:
             try:
-                yield from processes.submit(_compare, path).result(TIMEOUT_SECONDS)
+                yield from processes.submit(_compare_file, path).result(TIMEOUT_SECONDS)
             except BrokenProcessPool:
                 yield f"crashed: {path.name}"
             except TimeoutError:
@@ -128,7 +131,7 @@ def _outcomes(paths: list[Path]) -> Iterator[InkDifference | str]:
                 yield f"too slow: {path.name}"
 
 
-def _compare(path: Path) -> list[InkDifference | str]:
+def _compare_file(path: Path) -> list[InkDifference | str]:
     outcomes: list[InkDifference | str] = []
     try:
         with pypdfium2.PdfDocument(path) as document:

@@ -27,7 +27,7 @@ from typing import Any
 import torch
 import transformers
 
-from bench.device.hardware import Hardware, device_of
+from bench.device.hardware import Hardware, parse_device
 from bench.device.items import PARTS, MeasurementOptions, Measurements
 from bench.device.report import render, report_path
 from bench.device.schedule import OUT_OF_TIME, run_items
@@ -43,20 +43,20 @@ BUDGET_SECONDS = 600.0
 _REPORT_SECONDS = 25.0
 """Time reserved for importing torch, and for the plot and the report."""
 _INTERRUPTED = 130
-_LOST = 3
+_DEVICE_LOST = 3
 """Exit status of a process whose device is lost."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Supervise a run, or measure in a child process of one."""
-    options = _parser().parse_args(arguments)
-    if device_of(options.device).type == "cuda" and not torch.cuda.is_available():
+    options = _make_parser().parse_args(arguments)
+    if parse_device(options.device).type == "cuda" and not torch.cuda.is_available():
         raise SystemExit(
             "no CUDA device: run this on a GPU, "
             "or try it out with --device cpu --geometry tiny"
         )
     if options.announce is not None:
-        _work(options)
+        _measure_in_child(options)
     else:
         _supervise(options, list(sys.argv[1:] if arguments is None else arguments))
 
@@ -81,8 +81,11 @@ def measure(
     )
 
 
-def report(records: Records) -> None:
-    """Write the report and the plot beside the results, and print the report."""
+def write_report(records: Records) -> None:
+    """Write the report and the plot beside the results, and print the report.
+
+    A plot that fails is reported in a line. The last line is the JSON object.
+    """
     page = render(records)
     report_path(records).write_text(page, encoding="utf-8")
     say(page)
@@ -113,12 +116,12 @@ def _supervise(options: argparse.Namespace, arguments: list[str]) -> None:
         def current() -> Records | None:
             if not announced.exists():
                 return None
-            return Records.at(Path(announced.read_text(encoding="utf-8")))
+            return Records.open(Path(announced.read_text(encoding="utf-8")))
 
         def command(seconds: float) -> list[str]:
             # The second process must not drop what the first one measured.
-            once = ["--again"] if announced.exists() else []
-            kept = [word for word in arguments if word not in once]
+            again = ["--again"] if announced.exists() else []
+            kept = [word for word in arguments if word not in again]
             return [
                 *(sys.executable, "-m", "bench.gpu", *kept),
                 *("--deadline", f"{time.time() + seconds:.1f}"),
@@ -151,18 +154,22 @@ def _supervise(options: argparse.Namespace, arguments: list[str]) -> None:
     say(f"results in {records.path}, {time.monotonic() - begin:.0f} s")
     if records.path.parent.resolve() == RESULTS.resolve():
         say(f"updated {write_measurements()}")
-    report(records)
+    write_report(records)
     if was_interrupted:
         raise SystemExit(_INTERRUPTED)
 
 
-def _work(options: argparse.Namespace) -> None:
-    """Measure in this process until its parent dies."""
+def _measure_in_child(options: argparse.Namespace) -> None:
+    """Measure in this process, which ends early if its parent dies.
+
+    The path of the results is written to the file `--announce`. If the device is lost,
+    exit at once with a status of its own.
+    """
     parent = os.getppid()
     faulthandler.enable()
-    hardware = Hardware(device_of(options.device))
+    hardware = Hardware(parse_device(options.device))
     hardware.select()
-    records = Records(options.results, _about(options, hardware))
+    records = Records(options.results, _describe_run(options, hardware))
     if options.again:
         records.forget()
     records.save()
@@ -189,15 +196,15 @@ def _work(options: argparse.Namespace) -> None:
         say("the device is lost: another process continues")
         sys.stdout.flush()
         # Destructors of a lost CUDA context may abort or hang.
-        os._exit(_LOST)
+        os._exit(_DEVICE_LOST)
 
 
 def _interrupt(number: int, frame: Any) -> None:
     raise KeyboardInterrupt
 
 
-def _parser() -> argparse.ArgumentParser:
-    usual = MeasurementOptions(GEOMETRIES["chandra"])
+def _make_parser() -> argparse.ArgumentParser:
+    defaults = MeasurementOptions(GEOMETRIES["chandra"])
     parser = argparse.ArgumentParser(
         prog="python -m bench.gpu",
         description=__doc__.splitlines()[0],
@@ -226,7 +233,10 @@ def _parser() -> argparse.ArgumentParser:
         help="sizes of the model (default chandra)",
     )
     parser.add_argument(
-        "--pages", type=int, default=usual.num_pages, help="number of different pages"
+        "--pages",
+        type=int,
+        default=defaults.num_pages,
+        help="number of different pages",
     )
     parser.add_argument(
         "--seconds", type=float, help="seconds per measurement (default: by the budget)"
@@ -235,7 +245,7 @@ def _parser() -> argparse.ArgumentParser:
         "--in-flight",
         type=int,
         nargs="+",
-        default=usual.in_flight,
+        default=defaults.in_flight,
         help="numbers of concurrent pages",
     )
     onoff = {"choices": ("on", "off"), "nargs": "+", "default": ("on", "off")}
@@ -244,7 +254,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--verified",
         type=int,
-        default=usual.verified,
+        default=defaults.verified,
         help="number of tokens that a step verifies, over all pages",
     )
     parser.add_argument(
@@ -260,7 +270,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _about(options: argparse.Namespace, hardware: Hardware) -> dict[str, Any]:
+def _describe_run(options: argparse.Namespace, hardware: Hardware) -> dict[str, Any]:
     return {
         "bench": "gpu",
         "device": hardware.name,

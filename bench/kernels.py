@@ -20,10 +20,10 @@ __all__ = [
     "UNDIVIDED",
     "Operator",
     "OperatorTally",
-    "inputs_written",
+    "estimate_operator",
+    "find_tensors",
+    "find_written_inputs",
     "is_random",
-    "operator_of",
-    "tensors_in",
 ]
 
 aten = torch.ops.aten
@@ -117,7 +117,7 @@ class OperatorTally:
         return Counter(operator.name for operator in self.operators)
 
 
-def operator_of(
+def estimate_operator(
     func: Any, args: Any, kwargs: dict[str, Any], out: Any, used: int
 ) -> Operator | None:
     """Return the operator's work on the device; None for views and allocations.
@@ -132,9 +132,9 @@ def operator_of(
     name = str(packet).removeprefix("aten.")
     if packet is aten._flash_attention_forward:
         return _cached_attention(name, args, out[0], used)
-    read = [t for t in tensors_in((args, kwargs)) if t.device.type == "cuda"]
+    read = [t for t in find_tensors((args, kwargs)) if t.device.type == "cuda"]
     if packet is aten.scaled_dot_product_attention:
-        # Scores stay on the chip: only the output is outputs to memory.
+        # Scores stay on the chip: only the output is written to memory.
         flops = 4 * math.prod(args[0].shape) * args[1].shape[-2]
         return Operator(name, 1, _bytes_of(*read, out), flops)
     # An operator in place has the FLOPs of the one that returns a new tensor.
@@ -154,7 +154,7 @@ def is_random(func: Any, args: Any, kwargs: dict[str, Any]) -> bool:
     return True
 
 
-def tensors_in(tree: Any) -> Iterator[torch.Tensor]:
+def find_tensors(tree: Any) -> Iterator[torch.Tensor]:
     """Return all tensors in nested arguments."""
     return (leaf for leaf in tree_iter(tree) if isinstance(leaf, torch.Tensor))
 
@@ -163,22 +163,22 @@ def _output_tensors(
     func: Any, args: Any, kwargs: dict[str, Any], out: Any
 ) -> Iterator[torch.Tensor]:
     """Yield outputs with memory of their own, and inputs that are written."""
-    given = {t.untyped_storage()._cdata for t in tensors_in((args, kwargs))}
-    for tensor in tensors_in(out):
+    given = {t.untyped_storage()._cdata for t in find_tensors((args, kwargs))}
+    for tensor in find_tensors(out):
         if tensor.untyped_storage()._cdata not in given:
             yield tensor
     if torch.Tag.inplace_view not in func.tags:
-        yield from inputs_written(func, args, kwargs)
+        yield from find_written_inputs(func, args, kwargs)
 
 
-def inputs_written(
+def find_written_inputs(
     func: Any, args: Any, kwargs: dict[str, Any]
 ) -> Iterator[torch.Tensor]:
     """Yield the arguments that are written, according to the schema."""
     for index, argument in enumerate(func._schema.arguments):
         if argument.alias_info is not None and argument.alias_info.is_write:
             value = args[index] if index < len(args) else kwargs.get(argument.name)
-            yield from tensors_in(value)
+            yield from find_tensors(value)
 
 
 def _bytes_moved(

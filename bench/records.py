@@ -45,7 +45,7 @@ class Records:
         self.reload()
 
     @classmethod
-    def at(cls, path: Path) -> Records:
+    def open(cls, path: Path) -> Records:
         """Open the existing file of another process."""
         about = json.loads(path.read_text(encoding="utf-8"))
         return cls(path.parent, {key: about[key] for key in _ABOUT})
@@ -58,7 +58,7 @@ class Records:
         self.data |= self._about
 
     def part(self, name: str) -> dict[str, Any]:
-        """Return the measurements of a part by name."""
+        """Return the measurements of a part by name; empty if there are none."""
         results: dict[str, Any] = self.data["parts"].get(name, {})
         return results
 
@@ -110,7 +110,7 @@ class Records:
         self.save()
 
     def items(self) -> dict[str, dict[str, Any]]:
-        """Return the state of every item, by "part: name"."""
+        """Return the mutable state of every item, by "part: name"."""
         states: dict[str, dict[str, Any]] = self.data.setdefault("items", {})
         return states
 
@@ -134,6 +134,7 @@ class Records:
         return 0.0
 
     def _item(self, part: str, name: str) -> dict[str, Any]:
+        """Return the state of an item, which is created, without its last `why`."""
         item: dict[str, Any] = self.items().setdefault(f"{part}: {name}", {})
         item.pop("why", None)
         return item
@@ -150,7 +151,10 @@ class Records:
         partial.replace(self.path)
 
     def speeds(self) -> dict[str, float]:
-        """Return the native engine's pages per second: the best, and of one page."""
+        """Return the native engine's pages per second: the best, and of one page.
+
+        Values that were not measured are left out.
+        """
         native = self.part("native")
         values = {}
         if native:
@@ -190,7 +194,7 @@ class Records:
         return values
 
     def draw(self) -> Path:
-        """Plot the speed and its fraction of the roofline; return the path."""
+        """Plot the speed and its fraction of the roofline; return the PNG's path."""
         figure = Figure(figsize=(10, 4.5), dpi=110, layout="constrained")
         speed, nearness = figure.subplots(1, 2)
         for label, runs in self._curves().items():

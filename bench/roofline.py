@@ -180,7 +180,7 @@ class Costs:
             + 4 * num_patches**2 * self.vision_width * self.vision_layers
         )
 
-    def together(
+    def seconds_together(
         self, pages: Iterable[tuple[Prefill, int]], rates: DeviceRates
     ) -> float:
         """Return the minimum seconds for pages that start together.
@@ -190,10 +190,12 @@ class Costs:
         """
         seconds = 0.0
         alive = []
-        for prompt, num_said in pages:
+        for prompt, num_answer_tokens in pages:
             seconds += self.seconds(prompt, rates)
-            alive.append((prompt.count, num_said))
-        for step in range(1, max((num_said for _, num_said in alive), default=0)):
+            alive.append((prompt.count, num_answer_tokens))
+        for step in range(
+            1, max((num_answer_tokens for _, num_answer_tokens in alive), default=0)
+        ):
             alive = [page for page in alive if page[1] > step]
             cached = sum(length + step for length, _ in alive)
             work = Decode(len(alive), len(alive), cached)

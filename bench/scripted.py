@@ -30,8 +30,11 @@ class ScriptedPrompt:
     def last_token(self) -> int:
         return 0
 
-    def after(self, position: int) -> int:
-        """Return the token after a position of prompt and answer."""
+    def token_after(self, position: int) -> int:
+        """Return the answer's token after a position of prompt and answer.
+
+        Return the stop token inside the prompt and after the answer.
+        """
         number = position + 1 - self.num_tokens
         return self.tokens[number] if 0 <= number < len(self.tokens) else _STOP
 
@@ -72,14 +75,14 @@ class ScriptedRunner:
         if not chunk.is_last:
             return None
         self.num_forwards += 1
-        return chunk.prompt.after(chunk.end - 1)
+        return chunk.prompt.token_after(chunk.end - 1)
 
     def decode(self, rows: Sequence[Row[ScriptedPrompt]]) -> list[list[int]]:
         self.num_forwards += 1
         return [self._next_tokens(row) for row in rows]
 
     def _next_tokens(self, row: Row[ScriptedPrompt]) -> list[int]:
-        tokens = [row.prompt.after(row.start + i) for i in range(len(row.tokens))]
+        tokens = [row.prompt.token_after(row.start + i) for i in range(len(row.tokens))]
         draft = row.tokens[1:]
         self.num_drafted += len(draft)
         for draft_token, token in zip(draft, tokens, strict=False):

@@ -20,9 +20,9 @@ from handler.engine.request import EngineOutput, FinishReason
 
 __all__ = ["SteadyState", "check_length", "percentiles", "run_steadily"]
 
-_DROPPED = 0.1
+_DROPPED_SHARE = 0.1
 """Share of the time that is excluded at either end."""
-_FEWEST_STEPS = 20
+_MIN_STEPS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +59,15 @@ class SteadyState:
         in_decode, in_prefill = sum(decode_seconds), sum(prefill_seconds)
         ideal_decode = sum(costs.seconds(work, rates) for work in decodes)
         ideal_prefill = sum(costs.seconds(work, rates) for work in prefills)
-        num_asked, num_drafted = _count_drafts(self.forwards)
-        num_accepted = max(0, self.num_tokens - num_asked)
+        num_sampled_rows, num_drafted = _count_drafts(self.forwards)
+        num_accepted = max(0, self.num_tokens - num_sampled_rows)
         return {
             "seconds": self.seconds,
             "pages_per_second": self.num_tokens / self.mean_length / self.seconds,
             "tokens_per_second": self.num_tokens / self.seconds,
-            "tokens_per_forward": self.num_tokens / num_asked if num_asked else None,
+            "tokens_per_forward": self.num_tokens / num_sampled_rows
+            if num_sampled_rows
+            else None,
             "acceptance": num_accepted / num_drafted if num_drafted else None,
             "step_ms": percentiles(self.step_seconds, 1000),
             "decode_ms": percentiles(decode_seconds, 1000),
@@ -104,34 +106,36 @@ def run_steadily(
     The time starts when all of the first pages have a token. Pages that still run at
     the end are cancelled. Raise RuntimeError if a page ends before its forced length.
     """
-    flight = _Flight(engine, runner, pages, in_flight, clock)
-    while flight.num_silent:
-        flight.step()
+    running_pages = _RunningPages(engine, runner, pages, in_flight, clock)
+    while running_pages.num_without_token:
+        running_pages.step()
     full_at = clock()
-    steps = [flight.now()]
-    while clock() < full_at + seconds or len(steps) < _FEWEST_STEPS:
-        flight.step()
-        steps.append(flight.now())
+    steps = [running_pages.progress()]
+    while clock() < full_at + seconds or len(steps) < _MIN_STEPS:
+        running_pages.step()
+        steps.append(running_pages.progress())
 
     first, last = _middle(steps)
     between = steps[first : last + 1]
     begin, end = between[0], between[-1]
     duration, num_tokens = end.at - begin.at, end.num_tokens - begin.num_tokens
-    projected = flight.cancel(token_seconds=in_flight * duration / max(1, num_tokens))
+    projected = running_pages.cancel(
+        token_seconds=in_flight * duration / max(1, num_tokens)
+    )
     return SteadyState(
         seconds=duration,
         num_tokens=num_tokens,
         mean_length=statistics.fmean(len(page.tokens) for page in pages),
         step_seconds=tuple(after.at - before.at for before, after in pairwise(between)),
         forwards=tuple(runner.forwards[begin.num_forwards : end.num_forwards]),
-        latencies=(*flight.latencies, *projected),
+        latencies=(*running_pages.latencies, *projected),
         num_projected=len(projected),
         num_ended=end.num_ended - begin.num_ended,
     )
 
 
 @dataclass(frozen=True, slots=True)
-class _Now:
+class _Progress:
     """Progress of a run after a step."""
 
     at: float
@@ -146,10 +150,10 @@ class _Submitted:
     at: float
     length: int
     is_whole: bool
-    num_said: int = 0
+    num_page_tokens: int = 0
 
 
-class _Flight:
+class _RunningPages:
     """Concurrent pages in an engine: when one ends, the next is submitted."""
 
     def __init__(
@@ -162,11 +166,11 @@ class _Flight:
     ) -> None:
         self._engine = engine
         self._runner = runner
-        self._source = _endless(pages, in_flight)
+        self._source = _repeat_pages(pages, in_flight)
         self._in_flight = in_flight
         self._clock = clock
         self._submitted: dict[str, _Submitted] = {}
-        self._num_spoken = 0
+        self._num_with_token = 0
         """Number of the first pages that have an output token."""
         self._num_ended = 0
         self._num_tokens = 0
@@ -175,13 +179,13 @@ class _Flight:
         """Latencies of untruncated pages that have ended."""
 
     @property
-    def num_silent(self) -> int:
+    def num_without_token(self) -> int:
         """Number of the first pages that have no output token so far."""
-        return self._in_flight - self._num_spoken
+        return self._in_flight - self._num_with_token
 
-    def now(self) -> _Now:
-        num_running = sum(page.num_said for page in self._submitted.values())
-        return _Now(
+    def progress(self) -> _Progress:
+        num_running = sum(page.num_page_tokens for page in self._submitted.values())
+        return _Progress(
             self._clock(),
             self._num_tokens + num_running,
             len(self._runner.forwards),
@@ -189,16 +193,20 @@ class _Flight:
         )
 
     def step(self) -> None:
+        """Submit pages until enough are running, and run one step of the engine.
+
+        Raise RuntimeError if a page ends before its forced length.
+        """
         while len(self._submitted) < self._in_flight:
             self._submit()
         ended = self._engine.step(lambda: None)
         # A preempted page is not among these, and keeps its tokens.
-        for name, num_said in self._engine.num_output_tokens().items():
-            self._note(name, num_said)
+        for name, num_page_tokens in self._engine.num_output_tokens().items():
+            self._update_tokens(name, num_page_tokens)
         for output in ended:
             page = self._submitted[output.engine_request_id]
             check_length(output, page.length)
-            self._note(output.engine_request_id, page.length)
+            self._update_tokens(output.engine_request_id, page.length)
             del self._submitted[output.engine_request_id]
             self._num_ended += 1
             self._num_tokens += page.length
@@ -212,7 +220,7 @@ class _Flight:
         """
         now = self._clock()
         projected = [
-            now - page.at + (page.length - page.num_said) * token_seconds
+            now - page.at + (page.length - page.num_page_tokens) * token_seconds
             for page in self._submitted.values()
             if page.is_whole
         ]
@@ -223,16 +231,18 @@ class _Flight:
 
     def _submit(self) -> None:
         page, is_whole = next(self._source)
-        self._runner.script(page)
+        self._runner.add_answer(page)
         self._submitted[page.request.id] = _Submitted(
             self._clock(), len(page.tokens), is_whole
         )
         self._engine.submit(page.request)
 
-    def _note(self, name: str, num_said: int) -> None:
+    def _update_tokens(self, name: str, num_page_tokens: int) -> None:
         page = self._submitted[name]
-        self._num_spoken += not page.is_whole and not page.num_said and num_said > 0
-        page.num_said = num_said
+        self._num_with_token += (
+            not page.is_whole and not page.num_page_tokens and num_page_tokens > 0
+        )
+        page.num_page_tokens = num_page_tokens
 
 
 def check_length(output: EngineOutput, length: int) -> None:
@@ -255,7 +265,7 @@ def percentiles(
     return {"p50": cuts[49] * factor, "p95": cuts[94] * factor}
 
 
-def _endless(
+def _repeat_pages(
     pages: Sequence[ForcedPage], in_flight: int
 ) -> Iterator[tuple[ForcedPage, bool]]:
     """Yield the pages repeatedly, and False for the first ones, which are truncated."""
@@ -265,10 +275,10 @@ def _endless(
         yield page.with_name(f"{number}", share), is_whole
 
 
-def _middle(steps: Sequence[_Now]) -> tuple[int, int]:
+def _middle(steps: Sequence[_Progress]) -> tuple[int, int]:
     """Return the first and the last step that count."""
     begin, end = steps[0].at, steps[-1].at
-    dropped = _DROPPED * (end - begin)
+    dropped = _DROPPED_SHARE * (end - begin)
     times = [step.at for step in steps]
     first = next(i for i, at in enumerate(times) if at >= begin + dropped)
     last = max(i for i, at in enumerate(times) if at <= end - dropped)
@@ -277,15 +287,15 @@ def _middle(steps: Sequence[_Now]) -> tuple[int, int]:
 
 def _count_drafts(forwards: Sequence[Forward]) -> tuple[int, int]:
     """Return the number of sampled rows and of draft tokens in forward passes."""
-    num_asked = num_drafted = 0
+    num_sampled_rows = num_drafted = 0
     for forward in forwards:
         work = forward.work
         if isinstance(work, Prefill):
-            num_asked += work.is_last
+            num_sampled_rows += work.is_last
         else:
-            num_asked += work.num_rows
+            num_sampled_rows += work.num_rows
             num_drafted += work.num_tokens - work.num_rows
-    return num_asked, num_drafted
+    return num_sampled_rows, num_drafted
 
 
 def _mean(values: Sequence[float]) -> float | None:

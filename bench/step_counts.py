@@ -95,14 +95,14 @@ class StepCounts:
     """Recorded step that verifies drafts."""
     mixed: CountedStep | None = None
     """Decode step followed by the last chunk of a prompt."""
-    others: list[CountedStep] = field(default_factory=list)
+    other_steps: list[CountedStep] = field(default_factory=list)
     page_prefill: list[CountedStep] = field(default_factory=list)
     """Encoding of an A4 page, and all chunks of its prompt."""
 
     @property
     def steps(self) -> list[CountedStep]:
         named = [step for step in (self.drafted, self.mixed) if step is not None]
-        return [*self.decode.values(), *named, *self.others]
+        return [*self.decode.values(), *named, *self.other_steps]
 
     @property
     def forbidden(self) -> list[str]:
@@ -115,11 +115,11 @@ class StepCounts:
         ]
         return list(dict.fromkeys(operations))
 
-    def room(self, gpu: GpuDataSheet) -> int:
-        """Return the number of such pages for which the memory plan has room."""
-        return self.plan(gpu).room_tokens // self.page_positions
+    def num_pages_that_fit(self, gpu: GpuDataSheet) -> int:
+        """Return how many pages of `page_positions` the cache of a GPU holds."""
+        return self.plan_memory(gpu).room_tokens // self.page_positions
 
-    def plan(self, gpu: GpuDataSheet) -> MemoryPlan:
+    def plan_memory(self, gpu: GpuDataSheet) -> MemoryPlan:
         """Divide the GPU's memory as the engine does with its usual settings."""
         settings = EngineSettings()
         most = verified_tokens_at(gpu.capability)
@@ -140,7 +140,10 @@ class StepCounts:
 
 
 def fake_model(geometry: Geometry) -> Model:
-    """Make a model whose weights have shapes only; call it within `fake_cuda`."""
+    """Return a model whose weights have shapes but no values.
+
+    Call it within `fake_cuda`.
+    """
     # Create the model outside the mode: its operations do not count, and are slow.
     with _disable_current_modes():
         module = empty_module(geometry)
@@ -164,7 +167,7 @@ def count_steps(
         heads = 2 * text.num_hidden_layers * text.num_key_value_heads
         page, text_prompt = _page(geometry, a4_size(geometry))
         input_ids, _ = model.tokenise(page, text_prompt)
-        counted = StepCounts(
+        counts = StepCounts(
             geometry,
             weight_bytes=sum(
                 weight.numel() * weight.dtype.itemsize
@@ -173,21 +176,21 @@ def count_steps(
             position_bytes=heads * text.head_dim * model.module.dtype.itemsize,
             page_positions=len(input_ids) + _ANSWER_TOKENS,
         )
-        fake.used_positions = counted.page_positions
+        fake.used_positions = counts.page_positions
         num_pages = sorted(num_pages)
         drafted = Shape(min(8, num_pages[-1]), 1 + NUM_DRAFTS)
         runner = TorchRunner(
             model,
-            counted.page_positions * num_pages[-1],
+            counts.page_positions * num_pages[-1],
             graph_shapes=[drafted, *(Shape(count, 1) for count in num_pages)],
             record=fake.record,
         )
         usual = _prompt(runner, geometry, a4_size(geometry))
         for count in num_pages:
             name = f"decode, {count} page" + "s" * (count > 1)
-            counted.decode[count] = _decode(fake, runner, usual, Shape(count, 1), name)
-        _count_others(fake, runner, geometry, usual, drafted, counted)
-    return counted
+            counts.decode[count] = _decode(fake, runner, usual, Shape(count, 1), name)
+        _count_others(fake, runner, geometry, usual, drafted, counts)
+    return counts
 
 
 def _count_others(
@@ -196,25 +199,25 @@ def _count_others(
     geometry: Geometry,
     usual: TorchPrompt,
     drafted: Shape,
-    counted: StepCounts,
+    counts: StepCounts,
 ) -> None:
     name = f"decode, {drafted.num_rows} pages with {NUM_DRAFTS} drafts"
-    counted.drafted = _decode(fake, runner, usual, drafted, name)
+    counts.drafted = _decode(fake, runner, usual, drafted, name)
     too_wide = Shape(drafted.num_rows, drafted.width + 1)
     name = f"decode, {drafted.num_rows} pages, not recorded"
-    counted.others.append(_decode(fake, runner, usual, too_wide, name))
+    counts.other_steps.append(_decode(fake, runner, usual, too_wide, name))
     chunks = _prefill(fake, runner, usual)
-    counted.others += [chunks[0], chunks[-1]]
-    beside = list(counted.decode.values())[min(1, len(counted.decode) - 1)]
-    counted.mixed = CountedStep(
+    counts.other_steps += [chunks[0], chunks[-1]]
+    beside = list(counts.decode.values())[min(1, len(counts.decode) - 1)]
+    counts.mixed = CountedStep(
         f"mixed: {beside.name} and a last chunk",
         beside.recorded,
         beside.eager + chunks[-1].eager,
     )
     encoding = _encode(fake, runner, geometry, a4_size(geometry))
     largest = _encode(fake, runner, geometry, largest_size(geometry))
-    counted.others += [encoding, largest]
-    counted.page_prefill = [encoding, *chunks]
+    counts.other_steps += [encoding, largest]
+    counts.page_prefill = [encoding, *chunks]
 
 
 def _decode(

@@ -90,24 +90,24 @@ class MeasuredModel:
 
     def num_prompt_tokens(self, page: ForcedPage) -> int:
         """Return the number of tokens of a page's prompt, including its image."""
-        return self._prefill(page).count
+        return self._whole_prefill(page).count
 
-    def generate(self, batch_size: int, seconds: float) -> dict[str, Any]:
+    def measure_generate(self, batch_size: int, seconds: float) -> dict[str, Any]:
         """Measure `generate` of transformers over as many batches as time allows."""
         engine = GenerateEngine(self.model, batch_size)
-        _step(engine, [self.pages[0].with_name("warm-up", 0.01)])
+        _generate_batch(engine, [self.pages[0].with_name("warm-up", 0.01)])
         self._settle(reset=True)
         run = _Batches()
         pages = itertools.cycle(self.pages)
         while not run.steps or run.seconds + max(run.steps) <= seconds:
             batch = list(itertools.islice(pages, batch_size))
             begin = time.perf_counter()
-            _step(engine, batch)
+            _generate_batch(engine, batch)
             run.steps.append(time.perf_counter() - begin)
             run.num_tokens += sum(len(page.tokens) for page in batch)
             run.num_pages += len(batch)
-            run.ideal_seconds += self.costs.together(
-                [(self._prefill(page), len(page.tokens)) for page in batch],
+            run.ideal_seconds += self.costs.seconds_together(
+                [(self._whole_prefill(page), len(page.tokens)) for page in batch],
                 self.rates,
             )
         return {
@@ -123,17 +123,19 @@ class MeasuredModel:
             "peak_bytes": self._peak_bytes(),
         }
 
-    def native(self, native: NativeVariant, seconds: float) -> dict[str, Any]:
+    def measure_native(self, native: NativeVariant, seconds: float) -> dict[str, Any]:
         """Measure the steady state of the engine with a cache for all pages."""
         # Release the memory of earlier runs, so that it does not count as used.
         self._settle(reset=True)
-        most = max(self._prefill(p).count + len(p.tokens) for p in self.pages)
+        most = max(self._whole_prefill(p).count + len(p.tokens) for p in self.pages)
         cache_tokens = native.in_flight * (most + _SPARE_POSITIONS)
         cache_tokens = min(cache_tokens, measure_cache_tokens(self.model))
         report, _ = self._run(native, native.in_flight, cache_tokens, seconds)
         return report
 
-    def small(self, native: NativeVariant, seconds: float) -> dict[str, Any]:
+    def measure_small_cache(
+        self, native: NativeVariant, seconds: float
+    ) -> dict[str, Any]:
         """Measure the engine with the cache of a 24 GB card; `in_flight` is ignored."""
         cache_tokens = self.geometry.small_cache_bytes // self.costs.cache_bytes
         count = max(1, cache_tokens // COUNTED_PAGE_TOKENS)
@@ -193,7 +195,7 @@ class MeasuredModel:
         }
         return report, steady
 
-    def _prefill(self, page: ForcedPage) -> Prefill:
+    def _whole_prefill(self, page: ForcedPage) -> Prefill:
         """Return the prefill of a page's whole prompt."""
         request = page.request
         ids, (frames, rows, columns) = self.model.tokenise(request.page, request.prompt)
@@ -228,7 +230,7 @@ class _Batches:
         return sum(self.steps)
 
 
-def _step(engine: GenerateEngine, batch: list[ForcedPage]) -> None:
+def _generate_batch(engine: GenerateEngine, batch: list[ForcedPage]) -> None:
     for page in batch:
         engine.submit(page.request)
     lengths = {page.request.id: len(page.tokens) for page in batch}

@@ -26,7 +26,12 @@ from handler.engine.device.torch_runner import TorchRunner
 from handler.engine.fallbacks import SelfTestError
 from handler.engine.selection.self_test import LARGEST_LOGIT_ERROR, check_graphs
 
-__all__ = ["check_recorded", "count_kernels", "time_launches", "time_verification"]
+__all__ = [
+    "check_recorded_steps",
+    "count_kernels",
+    "time_launches",
+    "time_verification",
+]
 
 PAGE_TOKENS = 4600
 """Tokens of each page: the prompt of an A4 page, and half of its answer."""
@@ -65,14 +70,14 @@ def time_launches(
     `replay_ms` is the recorded step on the device alone. `step_ms` and `eager_ms` are
     whole steps: numbers to the device, the forward, chosen tokens back on the host.
     """
-    used = _page_tokens(measured_model, num_pages, 1)
+    num_page_tokens = _choose_page_tokens(measured_model, num_pages, 1)
     step_ms, replay_ms = _time_recorded(
-        measured_model, hardware, num_pages, used, 2 * seconds / 3
+        measured_model, hardware, num_pages, num_page_tokens, 2 * seconds / 3
     )
     hardware.release()
-    runner, rows = _runner(measured_model, num_pages, used, [], None)
-    eager_ms = _milliseconds(lambda: runner.decode(rows(1)), seconds / 3)
-    work = Decode(num_pages, num_pages, num_pages * used)
+    runner, rows = _make_runner(measured_model, num_pages, num_page_tokens, [], None)
+    eager_ms = _time_calls(lambda: runner.decode(rows(1)), seconds / 3)
+    work = Decode(num_pages, num_pages, num_pages * num_page_tokens)
     ideal = measured_model.costs.seconds(work, measured_model.rates)
     read = (
         measured_model.costs.layers + measured_model.costs.lm_head
@@ -80,7 +85,7 @@ def time_launches(
     read += work.num_cached * measured_model.costs.cache_bytes
     return {
         "pages": num_pages,
-        "page_tokens": used,
+        "page_tokens": num_page_tokens,
         "step_ms": step_ms,
         "replay_ms": replay_ms,
         "eager_ms": eager_ms,
@@ -103,9 +108,9 @@ def time_verification(
     segment. Values are milliseconds on the device by tokens per page; `segments_step`
     and `rows_step` have the milliseconds of whole steps.
     """
-    used = _page_tokens(measured_model, num_pages, max(WIDTHS))
+    num_page_tokens = _choose_page_tokens(measured_model, num_pages, max(WIDTHS))
     each = seconds / (2 * len(WIDTHS))
-    result: dict[str, Any] = {"pages": num_pages, "page_tokens": used}
+    result: dict[str, Any] = {"pages": num_pages, "page_tokens": num_page_tokens}
     for kind in ("segments", "rows"):
         result[kind], result[f"{kind}_step"] = {}, {}
         for width in WIDTHS:
@@ -113,7 +118,7 @@ def time_verification(
                 measured_model,
                 hardware,
                 num_pages,
-                used,
+                num_page_tokens,
                 each,
                 width,
                 draft_rows=kind == "rows",
@@ -129,7 +134,7 @@ def _time_recorded(
     measured_model: MeasuredModel,
     hardware: Hardware,
     num_pages: int,
-    used: int,
+    num_page_tokens: int,
     seconds: float,
     width: int = 1,
     *,
@@ -137,19 +142,19 @@ def _time_recorded(
 ) -> tuple[float, float]:
     """Return the milliseconds of a recorded step: in total, and on the device."""
     recorder = _ReplayRecorder(hardware)
-    runner, rows = _runner(
+    runner, rows = _make_runner(
         measured_model,
         num_pages,
-        used,
+        num_page_tokens,
         [Shape(num_pages, width)],
         recorder,
         draft_rows=draft_rows,
     )
-    step_ms = _milliseconds(lambda: runner.decode(rows(width)), seconds / 2)
-    return step_ms, _on_device(recorder.replays[0], hardware, seconds / 2)
+    step_ms = _time_calls(lambda: runner.decode(rows(width)), seconds / 2)
+    return step_ms, _time_on_device(recorder.replays[0], hardware, seconds / 2)
 
 
-def check_recorded(
+def check_recorded_steps(
     measured_model: MeasuredModel,
     hardware: Hardware,
     seconds: float,
@@ -199,8 +204,10 @@ def count_kernels(
     if not hardware.is_cuda:
         return {"skipped": NEEDS_CUDA}
     recorder = _ReplayRecorder(hardware)
-    used = _page_tokens(measured_model, 8, 1)
-    runner, rows = _runner(measured_model, 8, used, [Shape(8, 1)], recorder)
+    num_page_tokens = _choose_page_tokens(measured_model, 8, 1)
+    runner, rows = _make_runner(
+        measured_model, 8, num_page_tokens, [Shape(8, 1)], recorder
+    )
     runner.decode(rows(1))
     activities = [ProfilerActivity.CPU, ProfilerActivity.CUDA]
     with torch.inference_mode(), profile(activities=activities) as profiler:
@@ -215,7 +222,9 @@ def count_kernels(
     return {"pages": 8, "kernels": len(names) - sum(is_copy), "copies": sum(is_copy)}
 
 
-def _page_tokens(measured_model: MeasuredModel, num_pages: int, width: int) -> int:
+def _choose_page_tokens(
+    measured_model: MeasuredModel, num_pages: int, width: int
+) -> int:
     """Return the number of tokens per page for which the device has room."""
     longest = (
         min(measured_model.model.max_tokens, measured_model.max_page_tokens) - width - 1
@@ -225,16 +234,16 @@ def _page_tokens(measured_model: MeasuredModel, num_pages: int, width: int) -> i
         - width
         - _SPARE_POSITIONS
     )
-    used = min(PAGE_TOKENS, longest, room)
-    if used < 1:
+    num_page_tokens = min(PAGE_TOKENS, longest, room)
+    if num_page_tokens < 1:
         raise RuntimeError(f"the device has no room for {num_pages} pages")
-    return used
+    return num_page_tokens
 
 
-def _runner(
+def _make_runner(
     measured_model: MeasuredModel,
     num_pages: int,
-    used: int,
+    num_page_tokens: int,
     of_shapes: list[Shape],
     record: _ReplayRecorder | None,
     *,
@@ -244,7 +253,7 @@ def _runner(
     width = max(WIDTHS) + _SPARE_POSITIONS
     runner = TorchRunner(
         measured_model.model,
-        num_pages * (used + width),
+        num_pages * (num_page_tokens + width),
         max_page_tokens=measured_model.max_page_tokens,
         graph_shapes=of_shapes,
         record=record,
@@ -254,14 +263,19 @@ def _runner(
 
     def rows(num_tokens: int) -> list[Row[TorchPrompt]]:
         return [
-            Row(prompt, [_TOKEN] * num_tokens, used, index * (used + width))
+            Row(
+                prompt,
+                [_TOKEN] * num_tokens,
+                num_page_tokens,
+                index * (num_page_tokens + width),
+            )
             for index in range(num_pages)
         ]
 
     return runner, rows
 
 
-def _milliseconds(compute: Callable[[], Any], seconds: float) -> float:
+def _time_calls(compute: Callable[[], Any], seconds: float) -> float:
     """Return the median milliseconds of calls that synchronise themselves."""
     compute()
     times: list[float] = []
@@ -275,7 +289,7 @@ def _milliseconds(compute: Callable[[], Any], seconds: float) -> float:
     return 1000 * statistics.median(times)
 
 
-def _on_device(
+def _time_on_device(
     compute: Callable[[], None], hardware: Hardware, seconds: float
 ) -> float:
     """Return the mean milliseconds of calls without synchronisation in between."""

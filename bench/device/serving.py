@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from bench.device.hardware import NEEDS_CUDA, Hardware
-from bench.device.vision import SIZES, page_of
+from bench.device.vision import SIZES, make_grey_page
 from bench.recorder import TimedRecorder
 from bench.systems import MeasuredModel
 from handler.engine.batching.memory_plan import (
@@ -30,7 +30,7 @@ _NUM_STEPS = 400
 """Limit of steps. An image is encoded in slices, one per step."""
 
 Memory = Mapping[str, int]
-"""Result of `Hardware.memory`."""
+"""Result of `Hardware.read_memory`."""
 
 
 class CheckTimes:
@@ -63,9 +63,9 @@ class _MemoryRecorder(TimedRecorder):
         self, compute: Callable[[], Outputs]
     ) -> tuple[Outputs, Callable[[], None]]:
         if self.before is None:
-            self.before = self._hardware.memory()
+            self.before = self._hardware.read_memory()
         recorded = super().__call__(compute)
-        self.after = self._hardware.memory()
+        self.after = self._hardware.read_memory()
         return recorded
 
 
@@ -81,7 +81,7 @@ def measure_serving(
     settings, profile = EngineSettings(), measured_model.geometry.profile
     recorder, checks = _MemoryRecorder(hardware), CheckTimes()
     hardware.release()
-    before = hardware.memory()
+    before = hardware.read_memory()
     begin = time.perf_counter()
     chosen = choose_engine(
         measured_model.model, settings, profile.name, announce=checks, record=recorder
@@ -89,8 +89,8 @@ def measure_serving(
     hardware.synchronize()
     start_seconds = time.perf_counter() - begin
     hardware.release()
-    started = hardware.memory()
-    page = page_of(SIZES[measured_model.geometry.name]["largest"])
+    started = hardware.read_memory()
+    page = make_grey_page(SIZES[measured_model.geometry.name]["largest"])
     prompt = measured_model.pages[0].request.prompt
     chosen.engine.submit(EngineRequest("largest", "largest", page, prompt, 8))
     ended = []
@@ -111,7 +111,7 @@ def measure_serving(
         "recording_seconds": dict(recorder.times),
         "largest_page": "read" if ended and failure is None else str(failure),
     }
-    after = hardware.memory()
+    after = hardware.read_memory()
     if before is None or started is None or after is None:
         return result | {"skipped": NEEDS_CUDA}
     plan = _plan(measured_model, hardware, settings, before["free"])
@@ -207,9 +207,9 @@ def measure_workspace(
     output = torch.empty_like(left)
     torch.mm(left, left, out=output)
     hardware.synchronize()
-    first = hardware.memory() or {}
+    first = hardware.read_memory() or {}
     with hardware.new_stream():
         torch.mm(left, left, out=output)
     hardware.synchronize()
-    second = hardware.memory() or {}
+    second = hardware.read_memory() or {}
     return {"bytes_per_stream": second["allocated"] - first["allocated"]}

@@ -27,7 +27,7 @@ BACKENDS = {
     "memory-efficient": SDPBackend.EFFICIENT_ATTENTION,
     "cudnn": SDPBackend.CUDNN_ATTENTION,
 }
-_CUDA_BACKENDS = (SDPBackend.EFFICIENT_ATTENTION, SDPBackend.CUDNN_ATTENTION)
+_CUDA_ONLY_BACKENDS = (SDPBackend.EFFICIENT_ATTENTION, SDPBackend.CUDNN_ATTENTION)
 SIZES = {
     "chandra": {
         "A4": (1600, 2240),
@@ -94,7 +94,7 @@ def time_backend(
     compiles for each size is slow there.
     """
     chosen = BACKENDS[backend]
-    if not hardware.is_cuda and chosen in _CUDA_BACKENDS:
+    if not hardware.is_cuda and chosen in _CUDA_ONLY_BACKENDS:
         return {"skipped": NEEDS_CUDA}
 
     def attend(
@@ -105,7 +105,7 @@ def time_backend(
 
     result = _time_encoder(measured_model, hardware, attend, seconds)
     if chosen is None:
-        result["choice"] = _choice(
+        result["choice"] = _find_backend(
             measured_model, SIZES[measured_model.geometry.name]["A4"]
         )
     return result
@@ -135,7 +135,11 @@ def _time_encoder(
     for name, size in sizes.items():
         prompt = encoder.tokenise(
             EngineRequest(
-                name, name, page_of(size), measured_model.pages[0].request.prompt, 1
+                name,
+                name,
+                make_grey_page(size),
+                measured_model.pages[0].request.prompt,
+                1,
             )
         )
 
@@ -144,9 +148,9 @@ def _time_encoder(
             encoder.finish_encoding(prompt)
 
         hardware.release()
-        before = hardware.memory()
+        before = hardware.read_memory()
         times = _time_calls(encode, hardware, seconds / len(sizes))
-        after = hardware.memory()
+        after = hardware.read_memory()
         prompt.drop_image()
         slices = _time_slices(encoder, prompt, hardware)
         prompt.drop_image()
@@ -177,13 +181,13 @@ def _time_slices(
     return times
 
 
-def page_of(size: tuple[int, int]) -> Page:
+def make_grey_page(size: tuple[int, int]) -> Page:
     """Return a page of grey pixels, [height, width, 3] uint8."""
     width, height = size
     return Page(1, width, height, width, height, bytes([127]) * (width * height * 3))
 
 
-def _choice(measured_model: MeasuredModel, size: tuple[int, int]) -> str:
+def _find_backend(measured_model: MeasuredModel, size: tuple[int, int]) -> str:
     """Return the backend that torch chooses for the encoder's attention.
 
     The operator is private to torch, so a missing one is not an error.

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from bench.orientation.scripts import fonts_of, line_of, load
+from bench.orientation.scripts import find_fonts, load_font, random_line
 
 __all__ = [
     "FIGURES",
@@ -40,7 +40,7 @@ class _Pen:
         self, rng: random.Random, script: str, folders: Sequence[Path], points: float
     ) -> None:
         self.rng, self.script = rng, script
-        self.font_path = rng.choice(fonts_of(script, folders))
+        self.font_path = rng.choice(find_fonts(script, folders))
         self.size = max(8, round(points * DPI / 72))
         paper = rng.choice([255, 255, rng.randint(225, 254)])
         self.ink = rng.choice([0, 0, rng.randint(0, 90)])
@@ -68,9 +68,9 @@ class _Pen:
     def text(self, x: float, y: float, width: float, scale: float = 1.0) -> float:
         """Draw a line of at most `width` pixels at (x, y); return its height."""
         size = max(8, round(self.size * scale))
-        font = load(self.font_path, size)
+        font = load_font(self.font_path, size)
         advance = size * (1.0 if self.script in _DENSE else 0.5)
-        text = line_of(self.rng, self.script, max(1, int(width / advance)))
+        text = random_line(self.rng, self.script, max(1, int(width / advance)))
         while len(text) > 1 and font.getlength(text) > width:
             text = text[: max(1, int(len(text) * 0.94))]
         self.draw.text((x, y), text.strip(), fill=self.ink, font=font)
@@ -239,14 +239,14 @@ def render_small_print(
     """
     image = Image.new("L", size, 255)
     draw = ImageDraw.Draw(image)
-    font = load(rng.choice(fonts_of("latin", ())), points)
+    font = load_font(rng.choice(find_fonts("latin", ())), points)
     step = size[0] // num_columns
     tops = range(4 * points, size[1] - 4 * points, round(1.6 * points))
     for row, y in enumerate(tops):
         for column in range(num_columns):
             text = f"Line {row} total {37 * row} harbour"
             if is_prose:
-                text = line_of(rng, "latin", 2 * step // points)
+                text = random_line(rng, "latin", 2 * step // points)
             while font.getlength(text) > step - 3 * points:
                 text = text[:-2]
             draw.text((2 * points + column * step, y), text, fill=0, font=font)
@@ -258,13 +258,13 @@ def render_vertical(
 ) -> Image.Image:
     """Return a page with vertical columns from right to left, as in Japanese novels."""
     pen = _Pen(rng, script, folders, points=rng.uniform(8, 14))
-    font = load(pen.font_path, pen.size)
+    font = load_font(pen.font_path, pen.size)
     x = pen.width - pen.margin - pen.size
     while x > pen.margin:
         y, end = pen.margin, pen.height - pen.margin
         if rng.random() < 0.15:
             end = round(pen.height * rng.uniform(0.2, 0.8))
-        for letter in line_of(rng, script, max(1, int((end - y) / pen.size))):
+        for letter in random_line(rng, script, max(1, int((end - y) / pen.size))):
             pen.draw.text((x, y), letter, fill=pen.ink, font=font)
             y += pen.size
         x -= round(pen.size * pen.leading)

@@ -32,7 +32,7 @@ from bench.orientation.pages import (
     render_text,
     render_vertical,
 )
-from bench.orientation.scripts import SCRIPTS, fonts_of
+from bench.orientation.scripts import SCRIPTS, find_fonts
 from bench.report import say
 from handler.preprocess.page.ink import find_ink
 from handler.preprocess.page.lines import LINE_SIZE, cut_lines
@@ -150,7 +150,7 @@ def render_samples(
 ) -> tuple[Samples, npt.NDArray[np.bool_]]:
     """Return tiles or lines, and for each of them True if it has text."""
     rng = random.Random(seed)
-    scripts = [script for script in SCRIPTS if fonts_of(script, folders)]
+    scripts = [script for script in SCRIPTS if find_fonts(script, folders)]
     batches: list[Samples] = []
     has_text: list[bool] = []
     for number in range(num_pages):

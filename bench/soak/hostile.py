@@ -26,7 +26,7 @@ import httpx
 
 from bench.report import finish, say
 from bench.soak.bombs import BOMBS
-from bench.soak.traffic import SMALL, png_of
+from bench.soak.traffic import SMALL, encode_png
 from mini.pages import render_page
 from server.archive import build_archive
 from server.host import find_free_addresses
@@ -120,7 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with _server(Path(folder), ended) as server:
             server.wait_until_ready(120)
             for name, period in periods.items():
-                normal[name], hostile = _send_all(server, period)
+                normal[name], hostile = _run_period(server, period)
                 say(
                     f"{name:8}{period.num_normal} normal, "
                     f"{period.num_hostile} hostile: "
@@ -158,7 +158,9 @@ def _server(model_store: Path, ended: Counter[str]) -> TorchServe:
     )
 
 
-def _send_all(server: TorchServe, period: Period) -> tuple[TimedAnswers, TimedAnswers]:
+def _run_period(
+    server: TorchServe, period: Period
+) -> tuple[TimedAnswers, TimedAnswers]:
     """Run a period; return answers to normal and hostile clients after the warm-up."""
     start = time.monotonic() + period.warm_up_seconds
     end = start + period.seconds
@@ -167,7 +169,7 @@ def _send_all(server: TorchServe, period: Period) -> tuple[TimedAnswers, TimedAn
 
     def send(answers: TimedAnswers, documents: Iterator[tuple[bytes, str]]) -> None:
         while (sent := time.monotonic()) < end:
-            status = _post(server, *next(documents), end - sent)
+            status = _post_document(server, *next(documents), end - sent)
             if status is not None:
                 answers.entries.append((sent, time.monotonic() - sent, status))
 
@@ -181,7 +183,7 @@ def _send_all(server: TorchServe, period: Period) -> tuple[TimedAnswers, TimedAn
     return normal.since(start), hostile
 
 
-def _post(
+def _post_document(
     server: TorchServe, body: bytes, media_type: str, left_seconds: float
 ) -> int | None:
     """Return the status; None if the period ended before the answer."""
@@ -218,7 +220,7 @@ def _pages() -> Iterator[tuple[bytes, str]]:
     while True:
         page = render_page(rng, SMALL)
         if page.blocks:
-            yield png_of(page), "image/png"
+            yield encode_png(page), "image/png"
 
 
 def _bombs() -> Iterator[tuple[bytes, str]]:

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 import httpx
 
 from bench.report import finish, say
-from bench.soak.serving import PingWatch, serving
+from bench.soak.serving import PingWatch, run_server
 from bench.soak.traffic import (
     CLIENT_SECONDS,
     AnswerTally,
@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     say(__doc__)
     tally, broken = AnswerTally(), Counter[str]()
-    with serving() as server, PingWatch(server) as pings:
+    with run_server() as server, PingWatch(server) as pings:
         samples = read_baseline(server.address, render_pages("mixed", 16))
         end = time.monotonic() + options.seconds
         threads = [

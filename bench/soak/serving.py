@@ -18,7 +18,7 @@ from server.host import find_free_addresses
 from server.plugin import find_plugin
 from server.torchserve import TorchServe
 
-__all__ = ["PingWatch", "clients", "serving"]
+__all__ = ["PingWatch", "run_clients", "run_server"]
 
 PING_SECONDS = 0.2
 REFUSED_SECONDS = 0.3
@@ -26,7 +26,7 @@ REFUSED_SECONDS = 0.3
 
 
 @contextmanager
-def serving(overrides: Mapping[str, str] | None = None) -> Iterator[TorchServe]:
+def run_server(overrides: Mapping[str, str] | None = None) -> Iterator[TorchServe]:
     """Yield a ready server on free ports; `overrides` change its properties."""
     with tempfile.TemporaryDirectory(prefix="chandra-soak-") as folder:
         build_archive(Path(folder))
@@ -42,10 +42,10 @@ def serving(overrides: Mapping[str, str] | None = None) -> Iterator[TorchServe]:
 
 
 @contextmanager
-def clients(
+def run_clients(
     server: TorchServe, samples: Sequence[PageWithText], num_clients: int
 ) -> Iterator[AnswerTally]:
-    """Run clients that send pages until the block ends."""
+    """Run client threads that send pages until the block ends; yield their tally."""
     tally = AnswerTally()
     is_over = threading.Event()
 

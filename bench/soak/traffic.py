@@ -19,8 +19,8 @@ __all__ = [
     "AnswerTally",
     "JudgedAnswer",
     "PageWithText",
+    "encode_png",
     "judge",
-    "png_of",
     "read_baseline",
     "render_pages",
     "send",
@@ -73,10 +73,11 @@ class AnswerTally:
 
     @property
     def num_faults(self) -> int:
-        """Return the number of answers that are not a right text or a proper 503."""
+        """Number of answers that are neither the right text nor a proper 503."""
         return self.verdicts.total() - self.verdicts["read"] - self.verdicts["refused"]
 
     def share(self, verdict: str) -> float:
+        """Return the share of a verdict among all answers; 0 without answers."""
         return self.verdicts[verdict] / max(1, self.verdicts.total())
 
 
@@ -91,17 +92,21 @@ def render_pages(seed: str, num_pages: int) -> list[RenderedPage]:
     return pages
 
 
-def png_of(page: RenderedPage) -> bytes:
+def encode_png(page: RenderedPage) -> bytes:
     stream = io.BytesIO()
     page.image.save(stream, "PNG")
     return stream.getvalue()
 
 
 def read_baseline(address: str, pages: Sequence[RenderedPage]) -> list[PageWithText]:
-    """Read each page once on the idle server; pages with equal texts are left out."""
+    """Read each page once on the idle server, and return the texts that it reads.
+
+    Pages without text are left out, and all but the first of those with equal texts.
+    Raise httpx.HTTPError if the server does not answer with 200.
+    """
     samples: dict[str, PageWithText] = {}
     for page in pages:
-        body = png_of(page)
+        body = encode_png(page)
         answer = _post(address, body, "baseline")
         answer.raise_for_status()
         if answer.text.strip():
@@ -134,7 +139,7 @@ def judge(
     label: str,
     samples: Sequence[PageWithText],
 ) -> tuple[str, str | None]:
-    """Return the verdict on an answer, and the code of an error."""
+    """Return the verdict on an answer, and the error code; None for a status of 200."""
     if answer.status_code == 200:
         fields = answer.headers.get(ATTRIBUTES, "").split(";")
         others = {other.text for other in samples} - {sample.text}

@@ -15,9 +15,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from bench.report import finish, say
-from bench.soak.serving import serving
+from bench.soak.serving import run_server
 from bench.sweep import report
-from bench.sweep.files import find_files, spread
+from bench.sweep.files import choose_evenly, find_files
 from bench.sweep.memory import MemoryWatch, find_server
 from bench.sweep.pages import ComparedPage, PageComparer
 from bench.sweep.post import DocumentPoster, PostOutcome
@@ -36,7 +36,7 @@ def main(
 ) -> int:
     """Test a folder and return the status; `renderers` replace the installed ones."""
     options = _parser().parse_args(arguments)
-    files = spread(find_files(options.folder), options.limit)
+    files = choose_evenly(find_files(options.folder), options.limit)
     say(__doc__)
     outcomes: list[PostOutcome] = []
     watch = MemoryWatch(None)
@@ -68,7 +68,7 @@ def main(
         else:
             say("\nneither pdftoppm nor ImageMagick is installed: nothing is compared")
     if options.report:
-        report.write(options.report, outcomes, compared, watch.parts)
+        report.write_report(options.report, outcomes, compared, watch.parts)
     num_faults = sum(outcome.is_server_fault for outcome in outcomes)
     num_same = sum(
         page.difference is not None and page.difference.kind == "same"
@@ -82,7 +82,7 @@ def main(
             "faults": num_faults / max(1, len(outcomes)),
             "same": num_same / max(1, num_compared),
         },
-        **report.summary(outcomes, compared, watch.parts),
+        **report.summarize(outcomes, compared, watch.parts),
     )
     return int(num_faults > 0)
 
@@ -153,7 +153,7 @@ def _address(options: argparse.Namespace) -> Iterator[str]:
     if not options.serve:
         yield options.address.rstrip("/")
         return
-    with serving() as server:
+    with run_server() as server:
         yield server.address
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import psutil
 
-__all__ = ["MemoryWatch", "find_server", "kind_of"]
+__all__ = ["MemoryWatch", "find_process_kind", "find_server"]
 
 SECONDS = 0.5
 STATE_DIR = "CHANDRA_STATE_DIR"
@@ -31,8 +31,11 @@ def find_server(port: int) -> int | None:
     return None
 
 
-def kind_of(process: psutil.Process) -> str:
-    """Return the kind of a server's process."""
+def find_process_kind(process: psutil.Process) -> str:
+    """Return whether a server's process is `java`, `worker`, `engine` and so on.
+
+    Raise psutil.Error or OSError if the process has ended.
+    """
     command = process.cmdline()
     if process.name() == "java":
         return "java"
@@ -95,7 +98,7 @@ class MemoryWatch:
             family = {java, *java.children(recursive=True), *_early_engines(java)}
             for process in family:
                 with contextlib.suppress(psutil.Error, OSError):
-                    kind = kind_of(process)
+                    kind = find_process_kind(process)
                     sizes.append((kind, process.memory_info().rss))
         return sizes
 

@@ -74,7 +74,10 @@ class DocumentPoster:
     sleep: Callable[[float], object] = time.sleep
 
     def post(self, path: Path) -> PostOutcome:
-        """Post a file, with retries, and return the outcome."""
+        """Post a file, and return the outcome of the last attempt.
+
+        Sleep before each retry.
+        """
         body = path.read_bytes()
         number = 0
         while True:

@@ -8,23 +8,23 @@ from dataclasses import replace
 import pytest
 
 from bench.autoscaling import (
-    BLIND,
-    CHOSEN,
-    SHORT,
-    SOON,
+    AS_DEPLOYED,
+    EMPTY_15_MINUTES,
+    IDLE_10_MINUTES,
+    IGNORES_GPUS,
     TABLE,
     TRACKING,
-    machine_of,
+    load_machine,
     main,
-    policies,
-    run,
+    make_policies,
+    simulate_policies,
 )
 from bench.fleet import (
     DELAY_MINUTES,
     MINUTE,
     Machine,
     SimulatedDocument,
-    documents_of_a_day,
+    make_documents_of_a_day,
     simulate_day,
 )
 from deploy.config import AsynchronousTable
@@ -38,21 +38,23 @@ SEEDS = range(5)
 
 @pytest.fixture(scope="module")
 def days(tmp_path_factory):
-    machine, _ = machine_of("ml.g6e.2xlarge", tmp_path_factory.mktemp("none"))
-    return run(machine, policies(), SEEDS)
+    machine, _ = load_machine("ml.g6e.2xlarge", tmp_path_factory.mktemp("none"))
+    return simulate_policies(machine, make_policies(), SEEDS)
 
 
-def cut(played):
-    return [d for day in played for d in day.documents if d.cut is not None]
+def cut(days_of_policy):
+    return [d for day in days_of_policy for d in day.documents if d.cut is not None]
 
 
 def test_deployed_scale_in_policy_interrupts_no_document(days):
-    assert cut(days[CHOSEN]) == []
-    assert all(day.num_late == 0 for day in days[CHOSEN])
-    assert max(day.longest_reading() for day in days[CHOSEN]) < TABLE.timeout_seconds
+    assert cut(days[AS_DEPLOYED]) == []
+    assert all(day.num_late == 0 for day in days[AS_DEPLOYED])
+    assert (
+        max(day.longest_reading() for day in days[AS_DEPLOYED]) < TABLE.timeout_seconds
+    )
 
 
-@pytest.mark.parametrize("name", [TRACKING, SHORT, BLIND])
+@pytest.mark.parametrize("name", [TRACKING, EMPTY_15_MINUTES, IGNORES_GPUS])
 def test_policies_without_a_part_interrupt_documents(days, name):
     """Check that the test above can fail: without a part, documents are cut off."""
     assert len(cut(days[name])) > 5
@@ -60,12 +62,12 @@ def test_policies_without_a_part_interrupt_documents(days, name):
 
 def test_only_documents_within_cloudwatchs_delay_are_cut_off(tmp_path):
     """Only CloudWatch's delay of a minute remains, even with a short idle time."""
-    machine, _ = machine_of("ml.g6e.2xlarge", tmp_path)
-    chosen = {name: policies()[name] for name in (CHOSEN, SOON)}
+    machine, _ = load_machine("ml.g6e.2xlarge", tmp_path)
+    chosen = {name: make_policies()[name] for name in (AS_DEPLOYED, IDLE_10_MINUTES)}
 
-    played = run(machine, chosen, range(100, 115))
+    days_of_policy = simulate_policies(machine, chosen, range(100, 115))
 
-    for num_cut in map(cut, played.values()):
+    for num_cut in map(cut, days_of_policy.values()):
         ages = [(d.cut or 0) - (d.started or 0) for d in num_cut]
         assert all(age <= (DELAY_MINUTES + 1) * MINUTE for age in ages)
 
@@ -74,7 +76,7 @@ def test_less_idle_time_costs_less(days):
     def cost(name):
         return sum(day.cost[-1] for day in days[name])
 
-    assert cost(SOON) < 0.6 * cost(CHOSEN)
+    assert cost(IDLE_10_MINUTES) < 0.6 * cost(AS_DEPLOYED)
 
 
 def test_simulated_policy_is_the_deployed_one():
@@ -85,7 +87,7 @@ def test_simulated_policy_is_the_deployed_one():
     ]
     idle = scaling.alarms(dict.fromkeys(scaling.policies, "arn"))["ocr-async-idle"]
 
-    policy = policies(table)[CHOSEN]
+    policy = make_policies(table)[AS_DEPLOYED]
 
     assert policy.target == tracking["TargetValue"]
     assert policy.scale_out_seconds == tracking["ScaleOutCooldown"]
@@ -99,13 +101,15 @@ def test_simulated_policy_is_the_deployed_one():
 
 
 def test_day_without_documents_costs_nothing():
-    day = simulate_day([], MACHINE, policies()[CHOSEN])
+    day = simulate_day([], MACHINE, make_policies()[AS_DEPLOYED])
 
     assert day.cost[-1] == 0
 
 
 def test_one_document_starts_one_machine_which_then_stops():
-    day = simulate_day([SimulatedDocument(3600, 40)], MACHINE, policies()[CHOSEN])
+    day = simulate_day(
+        [SimulatedDocument(3600, 40)], MACHINE, make_policies()[AS_DEPLOYED]
+    )
 
     (document,) = day.documents
     assert document.started is not None
@@ -120,7 +124,7 @@ def test_one_document_starts_one_machine_which_then_stops():
 
 def test_burst_gets_at_most_the_allowed_machines():
     burst = [SimulatedDocument(3600, 20) for _ in range(200)]
-    policy = policies()[CHOSEN]
+    policy = make_policies()[AS_DEPLOYED]
 
     day = simulate_day(burst, MACHINE, policy)
 
@@ -139,12 +143,12 @@ def test_pages_that_are_read_together_share_the_machine():
 
 
 def warm():
-    return replace(policies()[CHOSEN], min_machines=1)
+    return replace(make_policies()[AS_DEPLOYED], min_machines=1)
 
 
 def test_the_same_seed_gives_the_same_documents():
-    assert documents_of_a_day(7) == documents_of_a_day(7)
-    assert documents_of_a_day(7) != documents_of_a_day(8)
+    assert make_documents_of_a_day(7) == make_documents_of_a_day(7)
+    assert make_documents_of_a_day(7) != make_documents_of_a_day(8)
 
 
 def test_last_line_is_marked_as_a_simulation(tmp_path, capsys):

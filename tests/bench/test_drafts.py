@@ -6,14 +6,14 @@ import pytest
 from tokenizers import Tokenizer
 
 from bench.drafts import (
-    PLAIN,
     WITH_LAYER,
+    WITHOUT_DRAFTS,
     WITHOUT_LAYER,
     BundledPage,
     DraftCounts,
+    count_forwards,
     load_bundled_pages,
     main,
-    measure,
 )
 from handler.weights.source import MINI
 from tests.handler.engine.drafts.drafting import Letters
@@ -40,7 +40,7 @@ class MiniTokenizer:
 def test_without_drafts_each_token_takes_a_forward_pass():
     tokenizer = Letters()
 
-    count = measure(LETTER, tokenizer, PLAIN, 8)
+    count = count_forwards(LETTER, tokenizer, WITHOUT_DRAFTS, 8)
 
     num_tokens = len(tokenizer.encode(LETTER.answer)) + 1
     assert count == DraftCounts(num_tokens, num_tokens, 0, 0)
@@ -50,7 +50,7 @@ def test_without_drafts_each_token_takes_a_forward_pass():
 
 @pytest.mark.parametrize("mode", [WITHOUT_LAYER, WITH_LAYER])
 def test_tokens_are_outputs_or_accepted_drafts(mode):
-    count = measure(LETTER, Letters(), mode, 8)
+    count = count_forwards(LETTER, Letters(), mode, 8)
 
     assert count.num_forwards + count.num_accepted == count.num_tokens
     assert count.num_drafted >= count.num_accepted > 0
@@ -71,7 +71,8 @@ def test_real_pages_give_two_tokens_per_forward_pass():
     tokenizer = MiniTokenizer()
 
     total = sum(
-        (measure(page, tokenizer, WITH_LAYER, 8) for page in pages), DraftCounts()
+        (count_forwards(page, tokenizer, WITH_LAYER, 8) for page in pages),
+        DraftCounts(),
     )
 
     assert total.tokens_per_forward >= 2

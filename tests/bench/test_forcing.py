@@ -73,7 +73,7 @@ def test_forced_page_outputs_its_transcription(
         tiny_model(), num_drafts=num_drafts, graph_shapes=graph_shapes
     )
     for page in pages:
-        runner.script(page)
+        runner.add_answer(page)
 
     outputs = read(engine, pages)
 
@@ -85,7 +85,7 @@ def test_forced_page_outputs_its_transcription(
 def test_the_image_of_a_page_counts_once(pages):
     engine, runner = native(tiny_model())
     page = pages[0].request.page
-    runner.script(pages[0])
+    runner.add_answer(pages[0])
 
     read(engine, pages[:1])
 
@@ -117,6 +117,6 @@ def test_transcription_is_truncated_to_its_length(tokenizer):
 
     longer = make_forced_pages(replace(TINY, lengths=lengths), tokenizer, 9)
 
-    assert [len(page.tokens) for page in longer] == lengths.forced(9)
+    assert [len(page.tokens) for page in longer] == lengths.quantiles(9)
     texts = {tokenizer.decode(list(page.tokens[:40])) for page in longer}
     assert len(texts) > 3

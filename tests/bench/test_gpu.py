@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench.device.decode_steps import WIDTHS, check_recorded, time_verification
+from bench.device.decode_steps import WIDTHS, check_recorded_steps, time_verification
 from bench.device.hardware import Hardware
 from bench.device.items import PARTS, MeasurementOptions, Measurements
 from bench.device.questions import QUESTIONS
 from bench.geometry import TINY
-from bench.gpu import main, measure, report
+from bench.gpu import main, measure, write_report
 from bench.recorder import recomputed
 from bench.records import Records
 from bench.roofline import DeviceRates
@@ -33,7 +33,7 @@ def test_every_part_runs_on_a_cpu(tmp_path, capsys):
     records = Records(tmp_path, ABOUT)
 
     assert measure(OPTIONS, CPU, records, lambda: 3600.0)
-    report(records)
+    write_report(records)
 
     parts = records.data["parts"]
     assert set(parts) == set(PARTS)
@@ -147,8 +147,8 @@ def measured_model() -> MeasuredModel:
 
 @pytest.mark.slow
 def test_generate_runs_after_the_native_engine_on_one_model(measured_model):
-    native = measured_model.native(NativeVariant(1), 0.01)
-    generated = measured_model.generate(1, 0.01)
+    native = measured_model.measure_native(NativeVariant(1), 0.01)
+    generated = measured_model.measure_generate(1, 0.01)
 
     assert native["tokens_per_second"] > 0
     assert generated["pages_ended"] == 1
@@ -159,8 +159,8 @@ def test_a_step_that_is_never_replayed_is_detected(measured_model):
     def frozen(compute):
         return compute(), lambda: None
 
-    right = check_recorded(measured_model, CPU, 0.0, recomputed)
-    wrong = check_recorded(measured_model, CPU, 0.0, frozen)
+    right = check_recorded_steps(measured_model, CPU, 0.0, recomputed)
+    wrong = check_recorded_steps(measured_model, CPU, 0.0, frozen)
 
     assert right["is_right"]
     assert not wrong["is_right"]

@@ -94,4 +94,4 @@ def test_the_service_reads_every_block_without_a_warning(page):
 def test_the_words_are_those_of_the_text_layer(page):
     seen = words("".join(Text(page.answer).parts))
 
-    assert Levenshtein.normalized_distance(seen, words(page.layer)) < 0.1
+    assert Levenshtein.normalized_distance(seen, words(page.text_layer)) < 0.1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from bench.probe import one_query_each, probe_attention, probe_operator
+from bench.probe import probe_attention, probe_operator, split_into_single_queries
 from bench.recorder import recomputed
 from handler.engine.device.attention import Step, attend_page_by_page
 from handler.engine.selection.attention_check import (
@@ -74,7 +74,7 @@ def test_operator_that_raises_fails_with_its_message():
 
 def test_drafts_can_be_pages_of_one_query_each():
     case = case_of(5, 5, 5, dtype=torch.float32)
-    rows = one_query_each(case)
+    rows = split_into_single_queries(case)
 
     attended = [
         attend_page_by_page(each.query, each.keys, each.values, each.step, 0.25)

@@ -74,6 +74,6 @@ def test_batch_takes_as_many_steps_as_its_longest_page(costs):
     rates = DeviceRates(bandwidth=1.0, flops=1e30)
     weights, place = 2 * (costs.layers + costs.lm_head), costs.cache_bytes
 
-    seconds = costs.together([(Prefill(0, 10), 2), (Prefill(0, 20), 3)], rates)
+    seconds = costs.seconds_together([(Prefill(0, 10), 2), (Prefill(0, 20), 3)], rates)
 
     assert seconds == pytest.approx(2 * weights + (11 + 21 + 22) * place)

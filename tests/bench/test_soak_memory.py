@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from bench.soak.memory import Memory
+from bench.soak.memory import MemorySamples
 
 
-def memory(megabytes) -> Memory:
-    return Memory([(pages, {"engine": megabytes(pages)}) for pages in range(101)])
+def memory(megabytes) -> MemorySamples:
+    return MemorySamples(
+        [(pages, {"engine": megabytes(pages)}) for pages in range(101)]
+    )
 
 
 def test_constant_memory_has_not_grown():

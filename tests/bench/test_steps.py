@@ -193,7 +193,7 @@ def test_a_step_reads_every_weight_of_its_layers(counted):
 
 
 def test_a_mixed_step_is_a_decode_step_and_a_chunk(counted):
-    [last] = [step for step in counted.others if "last chunk" in step.name]
+    [last] = [step for step in counted.other_steps if "last chunk" in step.name]
 
     decode = counted.decode[2]
     assert counted.mixed.num_operators == decode.num_operators + last.num_operators
@@ -201,19 +201,19 @@ def test_a_mixed_step_is_a_decode_step_and_a_chunk(counted):
 
 
 def test_steps_wait_only_to_read_their_tokens(counted):
-    others = {step.name: step.num_synchronisations for step in counted.others}
+    other_steps = {step.name: step.num_synchronisations for step in counted.other_steps}
 
     assert {
-        name: count for name, count in others.items() if "encoding" not in name
+        name: count for name, count in other_steps.items() if "encoding" not in name
     } == {
         "decode, 2 pages, not recorded": 1,
-        **{name: 0 for name in others if "earlier chunk" in name},
-        **{name: 1 for name in others if "last chunk" in name},
+        **{name: 0 for name in other_steps if "earlier chunk" in name},
+        **{name: 1 for name in other_steps if "last chunk" in name},
     }
 
 
 def test_encoding_an_image_multiplies(counted):
-    encodings = [step for step in counted.others if "encoding" in step.name]
+    encodings = [step for step in counted.other_steps if "encoding" in step.name]
 
     assert len(encodings) == 2
     assert all(step.flops > 1e6 for step in encodings)
@@ -236,29 +236,32 @@ def test_estimates_are_bound_by_the_slowest_limit():
         Operator("launches", 1_000_000, 0, 0),
     ]
 
-    seconds = steps.seconds_of(step(recorded=tally), gpu)
+    seconds = steps.estimate_seconds(step(recorded=tally), gpu)
 
     assert seconds == pytest.approx(1 + 2 + 1e6 * steps.REPLAY_SECONDS)
 
 
 def test_small_gpus_have_room_for_fewer_pages(counted):
-    rooms = [counted.room(GPUS[name]) for name in ("A10G", "L40S", "H100", "H200")]
+    rooms = [
+        counted.num_pages_that_fit(GPUS[name])
+        for name in ("A10G", "L40S", "H100", "H200")
+    ]
 
     assert rooms == sorted(rooms)
 
 
 def test_room_is_that_of_the_engines_memory_plan(counted):
     gpu = GPUS["A10G"]
-    plan = counted.plan(gpu)
+    plan = counted.plan_memory(gpu)
 
     held = plan.beside_cache_bytes + counted.weight_bytes + CONTEXT_BYTES
     left = gpu.memory_bytes - held
     assert plan.room_tokens == pytest.approx(left / counted.position_bytes, abs=1)
-    assert counted.room(gpu) == plan.room_tokens // counted.page_positions
+    assert counted.num_pages_that_fit(gpu) == plan.room_tokens // counted.page_positions
 
 
 def test_the_report_says_that_seconds_are_estimates(counted, capsys):
-    steps.report(counted)
+    steps.print_report(counted)
 
     printed = capsys.readouterr().out
     result = json.loads(printed.splitlines()[-1])
@@ -278,7 +281,7 @@ def test_the_report_fails_where_a_step_cannot_be_recorded(counted, capsys):
     )
 
     with pytest.raises(SystemExit, match="drafts: random numbers"):
-        steps.report(replace(counted, drafted=faulty))
+        steps.print_report(replace(counted, drafted=faulty))
 
     assert "random numbers" in capsys.readouterr().out
 

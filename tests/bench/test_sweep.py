@@ -13,7 +13,7 @@ import pytest
 
 from bench.sweep import report
 from bench.sweep.__main__ import main
-from bench.sweep.files import content_type_of, find_files, spread
+from bench.sweep.files import choose_evenly, content_type_of, find_files
 from bench.sweep.memory import MemoryWatch, find_server
 from bench.sweep.post import DocumentPoster, PostOutcome
 from tests import documents
@@ -120,8 +120,8 @@ def test_file_in_place_of_a_folder_is_an_error(tmp_path):
 def test_limited_files_are_spread_over_the_list():
     files = [Path(str(number)) for number in range(10)]
 
-    assert [int(path.name) for path in spread(files, 3)] == [0, 3, 6]
-    assert spread(files, None) == spread(files, 11) == files
+    assert [int(path.name) for path in choose_evenly(files, 3)] == [0, 3, 6]
+    assert choose_evenly(files, None) == choose_evenly(files, 11) == files
 
 
 def test_content_type_follows_the_extension():

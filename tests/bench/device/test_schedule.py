@@ -190,7 +190,7 @@ def test_an_item_past_its_limit_is_overdue(tmp_path):
     clock.now = 4
     before = records.overdue_seconds()
     clock.now = 7
-    after = Records.at(records.path)
+    after = Records.open(records.path)
 
     assert before == 0
     assert after.num_begun() == 1
