@@ -37,7 +37,7 @@ from handler.settings import EngineSettings
 from handler.weights.source import Source, fetch
 from mini.build import DEFAULT_OUTPUT
 from mini.pages import Domain, RenderedPage, render_page
-from mini.scores import PageScore, score
+from mini.scores import PageScore, score_page
 
 __all__ = [
     "CheckpointReader",
@@ -45,7 +45,7 @@ __all__ = [
     "evaluate",
     "main",
     "parse_content",
-    "unseen_pages",
+    "render_unseen_pages",
 ]
 
 logger = logging.getLogger(__name__)
@@ -75,7 +75,7 @@ class CheckpointReader:
         self._prompt = load_prompts(PROFILE)["ocr_layout"]
 
     def read(self, page: RenderedPage) -> PageReading:
-        """Read a page, from a PNG file to blocks."""
+        """Read a page from a temporary PNG file, and return its blocks and the time."""
         with tempfile.NamedTemporaryFile(suffix=".png") as file:
             page.image.save(file.name)
             started = time.monotonic()
@@ -108,8 +108,10 @@ def parse_content(raw: str, page: RenderedPage) -> PageContent:
     )
 
 
-def unseen_pages(seed: str, domain: Domain | None = None) -> Iterator[RenderedPage]:
-    """Yield random pages of the domain that are not part of the training."""
+def render_unseen_pages(
+    seed: str, domain: Domain | None = None
+) -> Iterator[RenderedPage]:
+    """Yield random pages of the domain without end, which the training does not use."""
     rng = random.Random(f"unseen/{seed}")
     while True:
         page = render_page(rng, domain or Domain())
@@ -118,15 +120,20 @@ def unseen_pages(seed: str, domain: Domain | None = None) -> Iterator[RenderedPa
 
 
 def evaluate(checkpoint: Path, *, num_pages: int, seed: str) -> dict[str, Any]:
-    """Read `num_pages` unseen pages, and return the report that is committed."""
+    """Read `num_pages` unseen pages with a checkpoint, and return the scores.
+
+    The same seed gives the same pages.
+    """
     reader = CheckpointReader(checkpoint)
     scores: list[PageScore] = []
     seconds: list[float] = []
-    for _, page in zip(range(num_pages), unseen_pages(seed), strict=False):
+    for _, page in zip(range(num_pages), render_unseen_pages(seed), strict=False):
         truth = parse_content(page.html, page)
         reading = reader.read(page)
         content = reading.content
-        scores.append(score(truth.text, content.text, truth.blocks, content.blocks))
+        scores.append(
+            score_page(truth.text, content.text, truth.blocks, content.blocks)
+        )
         seconds.append(reading.seconds)
     ious = [value for s in scores for value in s.ious]
     labels = [value for s in scores for value in s.right_labels]

@@ -60,6 +60,7 @@ def render_page(rng: random.Random, domain: Domain) -> RenderedPage:
 
 
 def _fill(pen: Pen) -> None:
+    """Draw random blocks until the page is full or a limit of the domain is reached."""
     rng = pen.rng
     footer = make_margin_line(pen, "Page-Footer") if rng.random() < 0.35 else None
     if rng.random() < 0.35:

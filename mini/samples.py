@@ -45,14 +45,14 @@ NOWHERE = -1
 
 _PATCH = 16
 _FRAMES = 2
-_LENGTHS = 64
+_LENGTH_STEP = 64
 _CLASSES = {character: index + 1 for index, character in enumerate(CHARACTERS)}
 NUM_CLASSES = len(CHARACTERS) + 1
 """Class 0 is an empty slot."""
 _LABELS = {label: index + 1 for index, label in enumerate(CHANDRA_1_LABELS)}
 NUM_LABELS = len(_LABELS) + 1
 """Label 0 means no block."""
-_LEAST_OVERLAP = 4
+_MIN_OVERLAP = 4
 
 _CLOSING = ("</", '"/', "<div ")
 _ENTITIES = {"&amp;": "&", "&lt;": "<", "&gt;": ">"}
@@ -102,6 +102,7 @@ class TrainingBatch:
         return len(self.tokens)
 
     def to(self, device: torch.device) -> TrainingBatch:
+        """Return a copy on a device."""
         names = type(self).__dataclass_fields__
         return TrainingBatch(**{name: getattr(self, name).to(device) for name in names})
 
@@ -118,7 +119,8 @@ class Sampler:
         self._pad_token = token_id(tokenizer, "<|endoftext|>")
         self._end_token = token_id(tokenizer, "<|im_end|>")
 
-    def sample(self, page: RenderedPage) -> TrainingSample:
+    def make_sample(self, page: RenderedPage) -> TrainingSample:
+        """Convert a page, scaled as the service does, into a sample."""
         width, height = target_size(*page.image.size, PROFILES["mini"].sizing)
         image = page.image.convert("RGB")
         if image.size != (width, height):
@@ -133,7 +135,7 @@ class Sampler:
             row = min(rows - 1, max(0, int(place[1] * y_scale / CELL)))
             return row * columns + column
 
-        pieces = _with_markup_places(page.answer())
+        pieces = _with_markup_places(page.answer_pieces())
         prompt = self._tokenizer.encode(chat(self._prompt, rows * columns)).ids
         answer = self._tokenizer.encode("".join(piece.text for piece in pieces))
         places_of_characters: list[int] = []
@@ -143,17 +145,18 @@ class Sampler:
         return TrainingSample(
             pixels=np.array(image),
             grid=(rows * 2, columns * 2),
-            cells=_cells(page, cell_at, rows * columns),
-            layout=_layout(page, rows, columns),
+            cells=_make_cells(page, cell_at, rows * columns),
+            layout=_make_layout(page, rows, columns),
             tokens=[*prompt, *answer.ids, self._end_token],
             num_prompt_tokens=len(prompt),
             places=[*places, NOWHERE],
         )
 
-    def batch(self, samples: Sequence[TrainingSample]) -> TrainingBatch:
+    def make_batch(self, samples: Sequence[TrainingSample]) -> TrainingBatch:
+        """Join samples into a batch, padded to a multiple of 64 tokens."""
         # Round the length up, because CPU kernels are prepared anew for each length.
         longest = max(len(sample.tokens) for sample in samples)
-        length = -(-longest // _LENGTHS) * _LENGTHS
+        length = -(-longest // _LENGTH_STEP) * _LENGTH_STEP
         tokens = torch.full((len(samples), length), self._pad_token)
         targets = torch.full((len(samples), length), -100)
         places = torch.full((len(samples), length), NOWHERE)
@@ -163,7 +166,7 @@ class Sampler:
             targets[row, start - 1 : count - 1] = tokens[row, start:count]
             places[row, start:count] = torch.tensor(sample.places)
         return TrainingBatch(
-            pixels=torch.cat([_patches(sample) for sample in samples]),
+            pixels=torch.cat([_make_patches(sample) for sample in samples]),
             grids=torch.tensor([[1, *sample.grid] for sample in samples]),
             cells=torch.from_numpy(np.concatenate([s.cells for s in samples])),
             layout=torch.from_numpy(np.concatenate([s.layout for s in samples])),
@@ -173,7 +176,7 @@ class Sampler:
         )
 
 
-def _patches(sample: TrainingSample) -> torch.Tensor:
+def _make_patches(sample: TrainingSample) -> torch.Tensor:
     return pixels_to_patches(
         torch.from_numpy(sample.pixels),
         patch_size=_PATCH,
@@ -197,7 +200,7 @@ def _with_markup_places(pieces: Sequence[Piece]) -> list[Piece]:
     return [Piece(p.text, place) for p, place in zip(pieces, places, strict=True)]
 
 
-def _layout(page: RenderedPage, rows: int, columns: int) -> np.ndarray:
+def _make_layout(page: RenderedPage, rows: int, columns: int) -> np.ndarray:
     width, height = page.image.size
     cell_width, cell_height = width / columns, height / rows
     layout = np.zeros((rows * columns, BLOCKS, 5), dtype=np.float32)
@@ -207,11 +210,11 @@ def _layout(page: RenderedPage, rows: int, columns: int) -> np.ndarray:
         steps = (edges * EDGE_STEPS).clip(0, EDGE_STEPS)
         for row in range(rows):
             top = max(y0, row * cell_height)
-            if min(y1, (row + 1) * cell_height) - top < _LEAST_OVERLAP:
+            if min(y1, (row + 1) * cell_height) - top < _MIN_OVERLAP:
                 continue
             for column in range(columns):
                 left = max(x0, column * cell_width)
-                if min(x1, (column + 1) * cell_width) - left < _LEAST_OVERLAP:
+                if min(x1, (column + 1) * cell_width) - left < _MIN_OVERLAP:
                     continue
                 cell = layout[row * columns + column]
                 if len(free := np.flatnonzero(cell[:, 0] == 0)):
@@ -219,7 +222,7 @@ def _layout(page: RenderedPage, rows: int, columns: int) -> np.ndarray:
     return layout
 
 
-def _cells(
+def _make_cells(
     page: RenderedPage, cell_at: Callable[[Point], int], num_cells: int
 ) -> np.ndarray:
     letters: list[list[tuple[float, float, int]]] = [[] for _ in range(num_cells)]
@@ -234,12 +237,12 @@ def _cells(
             letters[cell_at(piece.place)].append((y, x, _CLASSES[character]))
     cells = np.zeros((num_cells, SLOTS), dtype=np.int64)
     for index, characters in enumerate(letters):
-        kept = _reading_order(characters)[:SLOTS]
+        kept = _sort_in_reading_order(characters)[:SLOTS]
         cells[index, : len(kept)] = kept
     return cells
 
 
-def _reading_order(characters: list[tuple[float, float, int]]) -> list[int]:
+def _sort_in_reading_order(characters: list[tuple[float, float, int]]) -> list[int]:
     # On a rotated page, letters of one line differ in height by a pixel or two.
     lines: list[list[tuple[float, float, int]]] = []
     for character in sorted(characters):
@@ -247,4 +250,6 @@ def _reading_order(characters: list[tuple[float, float, int]]) -> list[int]:
             lines[-1].append(character)
         else:
             lines.append([character])
-    return [c for line in lines for _, _, c in sorted(line, key=lambda it: it[1])]
+    return [
+        c for line in lines for _, _, c in sorted(line, key=lambda letter: letter[1])
+    ]

@@ -20,7 +20,10 @@ def rotate_page(
     max_degrees: float,
     paper: tuple[int, int, int],
 ) -> RenderedPage:
-    """Rotate half of the pages by a small angle, with their letters and boxes."""
+    """Return a page rotated by a small angle, with its letters and boxes.
+
+    Half of the pages are returned unchanged.
+    """
     degrees = rng.uniform(-max_degrees, max_degrees) if rng.random() < 0.5 else 0.0
     if not degrees:
         return page
@@ -55,7 +58,7 @@ def rotate_page(
 
 
 def degrade(rng: random.Random, image: Image.Image) -> Image.Image:
-    """Apply blur, noise and JPEG compression, each with a certain probability."""
+    """Return the image with blur, noise and JPEG artifacts, each applied at random."""
     if rng.random() < 0.25:
         image = image.filter(ImageFilter.GaussianBlur(rng.uniform(0.2, 0.7)))
     if rng.random() < 0.5:

@@ -92,7 +92,7 @@ class _Pages(IterableDataset[list[TrainingSample]]):
             while len(pool) < 4 * count:
                 page = render_page(rng, self._stage.domain)
                 if page.blocks:
-                    pool.append(sampler.sample(page))
+                    pool.append(sampler.make_sample(page))
             pool.sort(key=lambda sample: len(sample.tokens))
             steps = [pool[i : i + count] for i in range(0, len(pool), count)]
             rng.shuffle(steps)
@@ -135,6 +135,7 @@ class _State:
         self.history: list[dict[str, Any]] = []
 
     def save(self, path: Path) -> None:
+        """Write the state to a file, which is replaced as a whole."""
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".partial")
         torch.save(
@@ -151,6 +152,7 @@ class _State:
         partial.replace(path)
 
     def load(self, path: Path) -> None:
+        """Replace this state by that of a file."""
         saved = torch.load(path, map_location=self.device)
         self.lesson.load_state_dict(saved["lesson"])
         for optimizer, state in zip(self.optimizers, saved["optimizers"], strict=True):
@@ -227,18 +229,23 @@ def _train(
     only: str | None,
     pages_a_batch: int,
 ) -> None:
+    """Train until the time has passed or a signal arrives, and save the state.
+
+    The state is also saved every four minutes. `only` is the name of the one stage to
+    train; None follows the curriculum.
+    """
     sampler = Sampler(build_tokenizer())
     started = time.monotonic()
     seconds_before = state.seconds
-    saved = started
+    saved_at = started
     means: dict[str, float] = {}
     stage: CurriculumStage | None = None
     steps: Iterator[list[TrainingSample]] = iter(())
-    stopped = threading.Event()
+    is_stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stopped.set())
+        signal.signal(number, lambda *_: is_stopped.set())
     while (elapsed := time.monotonic() - started) < 60 * minutes:
-        if stopped.is_set():
+        if is_stopped.is_set():
             break
         if stage is not (current := _find_stage(state.num_pages, only)):
             stage = current
@@ -254,7 +261,7 @@ def _train(
             )
         samples = next(steps)
         batches = [
-            sampler.batch(samples[i : i + pages_a_batch]).to(state.device)
+            sampler.make_batch(samples[i : i + pages_a_batch]).to(state.device)
             for i in range(0, len(samples), pages_a_batch)
         ]
         scale = 1 - elapsed / (60 * minutes) if cool else 1.0
@@ -271,9 +278,9 @@ def _train(
             }
             state.history.append(entry)
             logger.info("%s", json.dumps(entry))
-        if time.monotonic() - saved > 240:
+        if time.monotonic() - saved_at > 240:
             state.save(path)
-            saved = time.monotonic()
+            saved_at = time.monotonic()
     state.save(path)
 
 

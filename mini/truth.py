@@ -56,20 +56,20 @@ class RenderedPage:
     marks: list[Mark] = field(default_factory=list)
     """Recorded drawing operations; empty if the page was rotated or degraded."""
 
-    def answer(self) -> list[Piece]:
+    def answer_pieces(self) -> list[Piece]:
         """Return the whole answer in pieces."""
         pieces: list[Piece] = []
         for block in self.blocks:
-            pieces += self._opening(block)
+            pieces += self._make_opening_tag(block)
             pieces += block.pieces
             pieces.append(Piece("</div>"))
         return pieces
 
     @property
     def html(self) -> str:
-        return "".join(piece.text for piece in self.answer())
+        return "".join(piece.text for piece in self.answer_pieces())
 
-    def _opening(self, block: RenderedBlock) -> list[Piece]:
+    def _make_opening_tag(self, block: RenderedBlock) -> list[Piece]:
         pieces = [Piece('<div data-bbox="[')]
         # The box gets the position of the first letter: the layout loss teaches every
         # cell of a block its edges.

@@ -43,9 +43,9 @@ def text_block(*letters: tuple[str, float, float]) -> RenderedBlock:
 
 def test_patches_equal_those_of_the_service(sampler):
     page = render_page(random.Random(1), Domain(widths=(512, 512), heights=(640, 640)))
-    sample = sampler.sample(page)
+    sample = sampler.make_sample(page)
 
-    batch = sampler.batch([sample])
+    batch = sampler.make_batch([sample])
 
     pixels = torch.from_numpy(np.array(page.image))
     assert torch.allclose(batch.pixels, pixels_to_patches(pixels, 16, 2, 2), atol=1e-6)
@@ -54,7 +54,7 @@ def test_patches_equal_those_of_the_service(sampler):
 
 def test_targets_are_the_answer_and_the_end_token(sampler, tokenizer):
     page = render_page(random.Random(2), SMALL)
-    batch = sampler.batch([sampler.sample(page)])
+    batch = sampler.make_batch([sampler.make_sample(page)])
 
     targets = batch.targets[0][batch.targets[0] != -100].tolist()
 
@@ -63,7 +63,9 @@ def test_targets_are_the_answer_and_the_end_token(sampler, tokenizer):
 
 
 def test_targets_are_shifted_by_one_token(sampler):
-    batch = sampler.batch([sampler.sample(render_page(random.Random(2), SMALL))])
+    batch = sampler.make_batch(
+        [sampler.make_sample(render_page(random.Random(2), SMALL))]
+    )
 
     known = batch.targets[0, :-1] != -100
 
@@ -71,8 +73,10 @@ def test_targets_are_shifted_by_one_token(sampler):
 
 
 def test_padding_has_no_target_and_no_place(sampler):
-    samples = [sampler.sample(render_page(random.Random(n), SMALL)) for n in range(4)]
-    batch = sampler.batch(samples)
+    samples = [
+        sampler.make_sample(render_page(random.Random(n), SMALL)) for n in range(4)
+    ]
+    batch = sampler.make_batch(samples)
 
     for row, sample in enumerate(samples):
         assert (batch.targets[row, len(sample.tokens) - 1 :] == -100).all()
@@ -81,7 +85,7 @@ def test_padding_has_no_target_and_no_place(sampler):
 
 def test_place_of_a_letter_is_the_cell_of_its_centre(sampler, tokenizer):
     page = blank(256, 256, text_block(("a", 5, 5), ("b", 40, 5), ("c", 250, 250)))
-    sample = sampler.sample(page)
+    sample = sampler.make_sample(page)
 
     answer = sample.tokens[sample.num_prompt_tokens :]
     places = {
@@ -104,7 +108,7 @@ def test_letters_of_a_cell_are_in_reading_order(sampler):
         256, 256, text_block(("d", 28, 24), ("b", 20, 6), ("a", 4, 7), ("c", 4, 25))
     )
 
-    cell = sampler.sample(page).cells[0]
+    cell = sampler.make_sample(page).cells[0]
 
     letters = [CHARACTERS[index - 1] for index in cell if index]
     assert "".join(letters) == "abcd"
@@ -115,7 +119,7 @@ def test_layout_has_the_blocks_and_edges_of_each_cell(sampler):
     upper = RenderedBlock("Text", (0, 0, 128, 20), [Piece("a", (5, 5))])
     lower = RenderedBlock("Table", (0, 26, 256, 128), [Piece("b", (5, 30))])
 
-    layout = sampler.sample(blank(256, 256, upper, lower)).layout
+    layout = sampler.make_sample(blank(256, 256, upper, lower)).layout
 
     text, table = (CHANDRA_1_LABELS.index(name) + 1 for name in ("Text", "Table"))
     assert layout[0].tolist() == [
@@ -130,7 +134,7 @@ def test_layout_has_the_blocks_and_edges_of_each_cell(sampler):
 def test_resized_page_has_resized_places(sampler):
     page = blank(250, 262, text_block(("z", 249, 261)))
 
-    sample = sampler.sample(page)
+    sample = sampler.make_sample(page)
 
     rows, columns = sample.grid
     assert set(sample.places) == {rows * columns // 4 - 1, NOWHERE}

@@ -17,7 +17,7 @@ from rapidfuzz.distance import Levenshtein
 
 from mini.evaluate import parse_content
 from mini.pages import Domain, RenderedPage, render_page
-from mini.scores import iou
+from mini.scores import compute_iou
 from tests import documents
 from tests.server.conftest import Client, serving
 
@@ -167,6 +167,7 @@ def test_blocks_have_the_right_label_and_position(client):
     [page_found] = answer["pages"]
     for true in truth(ONE).blocks:
         assert any(
-            block["label"] == true.label and iou(tuple(block["bbox"]), true.bbox) > 0.5
+            block["label"] == true.label
+            and compute_iou(tuple(block["bbox"]), true.bbox) > 0.5
             for block in page_found["blocks"]
         ), true
