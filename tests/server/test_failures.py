@@ -221,7 +221,9 @@ def test_unknown_setting_stops_the_start_with_a_suggestion(own_server):
 
 def _has_new_worker(client, old_pid: int) -> bool:
     """Return True if the server is ready with another worker process."""
-    return client.server.is_ready() and client.server.query_worker_pid() != old_pid
+    return bool(
+        client.server.is_ready() and client.server.query_worker_pid() != old_pid
+    )
 
 
 def _is_working(pid: int) -> bool:
