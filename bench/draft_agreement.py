@@ -16,10 +16,10 @@ from dataclasses import dataclass
 
 import torch
 
-from bench.documents import make_pdf_requests, render_pages_of_lognormal_length
 from bench.engine import DRAFT_TOKENS, EngineFactory, load_mini
 from bench.report import finish, say
-from bench.running import EngineRun, read_pages
+from bench.runs.documents import make_pdf_requests, render_pages_of_lognormal_length
+from bench.runs.running import EngineRun, read_pages
 
 __all__ = ["Agreement", "compare_answers", "main"]
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.report import finish, say
-from bench.scripted import ScriptedPrompt, ScriptedRunner
+from bench.teacher_forcing.scripted import ScriptedPrompt, ScriptedRunner
 from handler.engine.batching.drafting import DraftSource
 from handler.engine.batching.native import BatchingOptions, NativeEngine
 from handler.engine.drafts.drafter import Drafter, DraftTokenizer
@@ -153,7 +153,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.parse_args(arguments)
     # Import late, because tests run without this optional dependency.
-    from bench.vocabulary import QwenVocabulary
+    from bench.teacher_forcing.vocabulary import QwenVocabulary
 
     tokenizer = QwenVocabulary()
     pages = list(load_bundled_pages())

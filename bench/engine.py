@@ -16,13 +16,13 @@ from pathlib import Path
 
 import torch
 
-from bench.documents import (
+from bench.report import finish, say
+from bench.runs.documents import (
     make_pdf_requests,
     make_png_requests,
     render_pages_of_lognormal_length,
 )
-from bench.report import finish, say
-from bench.running import EngineRun, read_pages
+from bench.runs.running import EngineRun, read_pages
 from handler.engine.batching.native import BatchingOptions, NativeEngine
 from handler.engine.device.capacity import measure_cache_tokens
 from handler.engine.device.generate import GenerateEngine

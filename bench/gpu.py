@@ -32,10 +32,10 @@ from bench.device.items import PARTS, MeasurementOptions, Measurements
 from bench.device.report import render, report_path
 from bench.device.schedule import OUT_OF_TIME, run_items
 from bench.device.supervisor import supervise
-from bench.geometry import GEOMETRIES
-from bench.records import Records
 from bench.report import commit, finish, say
+from bench.runs.records import Records
 from bench.shipped import RESULTS, write_measurements
+from bench.teacher_forcing.geometry import GEOMETRIES
 
 __all__ = ["main", "measure"]
 

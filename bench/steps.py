@@ -1,9 +1,9 @@
 """Counts of the work of every kind of step on a CUDA device, without a device.
 
 The engine's own runner computes decode, mixed and prefill steps and encodes pages, at
-the model's real sizes, over fake tensors (`fake_cuda.py`). Kernels, bytes, FLOPs and
-host synchronisations are counted; nothing is measured. Seconds are estimates from data
-sheets (`roofline.py`).
+the model's real sizes, over fake tensors (`costs/fake_cuda.py`). Kernels, bytes, FLOPs
+and host synchronisations are counted; nothing is measured. Seconds are estimates from
+data sheets (`costs/roofline.py`).
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from collections.abc import Sequence
 
 import torch
 
-from bench.geometry import GEOMETRIES
+from bench.costs.roofline import GPUS, GpuDataSheet
+from bench.costs.step_counts import CountedStep, StepCounts, count_steps
 from bench.report import finish, say
-from bench.roofline import GPUS, GpuDataSheet
-from bench.step_counts import CountedStep, StepCounts, count_steps
+from bench.teacher_forcing.geometry import GEOMETRIES
 
 __all__ = ["estimate_seconds", "main", "print_report"]
 

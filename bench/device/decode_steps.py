@@ -14,10 +14,10 @@ import torch
 from torch.autograd import DeviceType  # type: ignore[attr-defined]
 from torch.profiler import ProfilerActivity, profile
 
+from bench.costs.roofline import Decode
 from bench.device.hardware import NEEDS_CUDA, Hardware
-from bench.recorder import TimedRecorder
-from bench.roofline import Decode
-from bench.systems import MeasuredModel
+from bench.runs.recorder import TimedRecorder
+from bench.runs.systems import MeasuredModel
 from handler.engine.batching.model_runner import Row
 from handler.engine.device.capacity import measure_cache_tokens
 from handler.engine.device.encoder import TorchPrompt

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from bench.device.hardware import Hardware
-from bench.systems import MeasuredModel
+from bench.runs.systems import MeasuredModel
 from handler.engine.device.torch_runner import TorchRunner
 from handler.engine.fallbacks import SelfTestError
 from handler.engine.selection.forward_check import LARGEST_DEEP_DEVIATION, check_forward

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from bench.costs.roofline import DeviceRates
 from bench.device.decode_steps import (
     check_recorded_steps,
     count_kernels,
@@ -22,12 +23,11 @@ from bench.device.hardware import Hardware
 from bench.device.schedule import Item
 from bench.device.serving import measure_serving, measure_workspace
 from bench.device.vision import BACKENDS, encode_as_served, time_backend, time_patches
-from bench.geometry import Geometry
-from bench.probe import probe_operator, time_operator
-from bench.rates import measure_rates
-from bench.records import Records
-from bench.roofline import DeviceRates
-from bench.systems import MeasuredModel, NativeVariant
+from bench.runs.probe import probe_operator, time_operator
+from bench.runs.rates import measure_rates
+from bench.runs.records import Records
+from bench.runs.systems import MeasuredModel, NativeVariant
+from bench.teacher_forcing.geometry import Geometry
 from handler.engine.device.packed_weights import pack_text_model
 
 __all__ = ["PARTS", "MeasurementOptions", "Measurements"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bench.device.answer import GIB, Answer
-from bench.records import Records
+from bench.runs.records import Records
 
 __all__ = [
     "check_memory_plan",

@@ -8,7 +8,7 @@ from typing import Any
 
 from bench.device import page_answers, step_answers
 from bench.device.answer import Answer
-from bench.records import Records
+from bench.runs.records import Records
 
 __all__ = ["QUESTIONS", "Question", "reason_of", "why_unanswered"]
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from bench.device.questions import QUESTIONS, reason_of, why_unanswered
-from bench.records import Records
+from bench.runs.records import Records
 from deploy.machines.catalogue import INSTANCES, PRICE_NOTE
 
 __all__ = ["render", "report_path"]

@@ -10,8 +10,8 @@ import torch
 
 from bench.device.hardware import NEEDS_CUDA, Hardware
 from bench.device.vision import SIZES, make_grey_page
-from bench.recorder import TimedRecorder
-from bench.systems import MeasuredModel
+from bench.runs.recorder import TimedRecorder
+from bench.runs.systems import MeasuredModel
 from handler.engine.batching.memory_plan import (
     CONTEXT_BYTES,
     LATE_KERNEL_BYTES,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from bench.device.answer import FREE_RATIO, Answer
-from bench.records import Records
+from bench.runs.records import Records
 
 __all__ = [
     "check_forward",

@@ -13,7 +13,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
 
 from bench.device.hardware import NEEDS_CUDA, Hardware
-from bench.systems import MeasuredModel
+from bench.runs.systems import MeasuredModel
 from handler.engine.device.encoder import Encoder, TorchPrompt
 from handler.engine.device.vision.attention import Attend
 from handler.engine.request import EngineRequest

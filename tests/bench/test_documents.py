@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 
-from bench.documents import (
+from bench.runs.documents import (
     make_pdf_requests,
     make_png_requests,
     render_pages_of_lognormal_length,

@@ -7,13 +7,18 @@ from dataclasses import replace
 import pytest
 import torch
 
-from bench.forcing import ForcedPage, ForcedRunner, make_forced_pages, make_timer
-from bench.geometry import GEOMETRIES, random_model
-from bench.lengths import Lengths
-from bench.recorder import recomputed
-from bench.roofline import Prefill
-from bench.steady import run_steadily
-from bench.tokenizer import QwenTokenizer
+from bench.costs.roofline import Prefill
+from bench.runs.recorder import recomputed
+from bench.teacher_forcing.forcing import (
+    ForcedPage,
+    ForcedRunner,
+    make_forced_pages,
+    make_timer,
+)
+from bench.teacher_forcing.geometry import GEOMETRIES, random_model
+from bench.teacher_forcing.lengths import Lengths
+from bench.teacher_forcing.steady import run_steadily
+from bench.teacher_forcing.tokenizer import QwenTokenizer
 from handler.engine.batching.native import BatchingOptions, NativeEngine
 from handler.engine.device.generate import GenerateEngine
 from handler.engine.device.graphs import list_shapes

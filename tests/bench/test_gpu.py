@@ -9,16 +9,16 @@ from pathlib import Path
 import pytest
 import torch
 
+from bench.costs.roofline import DeviceRates
 from bench.device.decode_steps import WIDTHS, check_recorded_steps, time_verification
 from bench.device.hardware import Hardware
 from bench.device.items import PARTS, MeasurementOptions, Measurements
 from bench.device.questions import QUESTIONS
-from bench.geometry import TINY
 from bench.gpu import main, measure, write_report
-from bench.recorder import recomputed
-from bench.records import Records
-from bench.roofline import DeviceRates
-from bench.systems import MeasuredModel, NativeVariant
+from bench.runs.recorder import recomputed
+from bench.runs.records import Records
+from bench.runs.systems import MeasuredModel, NativeVariant
+from bench.teacher_forcing.geometry import TINY
 
 CPU = Hardware(torch.device("cpu"))
 ABOUT = {"device": "cpu", "geometry": "tiny", "commit": "c"}

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch.nn import functional
 
-from bench.fake_cuda import DEVICE, FakeCuda, fake_cuda
-from bench.kernels import OperatorTally
-from bench.roofline import GPUS
+from bench.costs.fake_cuda import DEVICE, FakeCuda, fake_cuda
+from bench.costs.kernels import OperatorTally
+from bench.costs.roofline import GPUS
 
 ROWS, WIDTH, OUT = 6, 64, 16
 Compute = Callable[[torch.Tensor, torch.Tensor], object]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 
-from bench.lengths import Lengths
+from bench.teacher_forcing.lengths import Lengths
 
 
 def test_every_prefix_of_lengths_is_lognormal():

@@ -15,9 +15,9 @@ import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
 
-from bench.geometry import CHANDRA, empty_module
-from bench.live_bytes import LiveBytes
-from bench.tokenizer import QwenTokenizer
+from bench.costs.live_bytes import LiveBytes
+from bench.teacher_forcing.geometry import CHANDRA, empty_module
+from bench.teacher_forcing.tokenizer import QwenTokenizer
 from handler.engine.batching.memory_plan import (
     GRAPH_NODES_BYTES,
     ModelSizes,

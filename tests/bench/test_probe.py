@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from bench.probe import probe_attention, probe_operator, split_into_single_queries
-from bench.recorder import recomputed
+from bench.runs.probe import probe_attention, probe_operator, split_into_single_queries
+from bench.runs.recorder import recomputed
 from handler.engine.device.attention import Step, attend_page_by_page
 from handler.engine.selection.attention_check import (
     AttentionCase,

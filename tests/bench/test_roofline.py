@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from bench.geometry import GEOMETRIES, empty_module
-from bench.roofline import A10G, H200, Costs, Decode, DeviceRates, Prefill
+from bench.costs.roofline import A10G, H200, Costs, Decode, DeviceRates, Prefill
+from bench.teacher_forcing.geometry import GEOMETRIES, empty_module
 
 CHANDRA = GEOMETRIES["chandra"]
 A4 = Prefill(0, 4000, num_patches=14_000)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from bench.running import EngineRun, read_pages
+from bench.runs.running import EngineRun, read_pages
 from handler.engine.request import EngineOutput, EngineRequest, FinishReason
 from handler.engine.steps import StepTimer
 from handler.schema import Page

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.scripted import ScriptedRunner
+from bench.teacher_forcing.scripted import ScriptedRunner
 from handler.engine.batching.model_runner import Chunk, Row
 from handler.engine.request import EngineRequest
 from handler.schema import Page

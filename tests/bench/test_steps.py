@@ -12,11 +12,10 @@ import pytest
 import torch
 
 from bench import steps
-from bench.fake_cuda import DEVICE, FakeCuda, UnknownValuesError, fake_cuda
-from bench.geometry import GEOMETRIES
-from bench.kernels import Operator, OperatorTally
-from bench.roofline import GPUS, GpuDataSheet
-from bench.step_counts import (
+from bench.costs.fake_cuda import DEVICE, FakeCuda, UnknownValuesError, fake_cuda
+from bench.costs.kernels import Operator, OperatorTally
+from bench.costs.roofline import GPUS, GpuDataSheet
+from bench.costs.step_counts import (
     CountedStep,
     StepCounts,
     a4_size,
@@ -24,6 +23,7 @@ from bench.step_counts import (
     fake_model,
     largest_size,
 )
+from bench.teacher_forcing.geometry import GEOMETRIES
 from handler.engine.batching.memory_plan import CONTEXT_BYTES
 from handler.engine.device.graphs import NUM_FACTS, DecodeGraphs, Outputs, Shape
 from handler.engine.device.torch_runner import TorchRunner

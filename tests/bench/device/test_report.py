@@ -8,7 +8,7 @@ import pytest
 
 from bench.device.questions import QUESTIONS
 from bench.device.report import render, report_path
-from bench.records import Records
+from bench.runs.records import Records
 
 ABOUT = {"device": "NVIDIA H100 80GB HBM3", "geometry": "chandra", "commit": "c"}
 SIZES = ("A4", "letter", "largest")

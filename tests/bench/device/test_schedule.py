@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bench.device.schedule import OUT_OF_TIME, Item, plan_seconds, run_items
-from bench.records import Records
+from bench.runs.records import Records
 
 ABOUT = {"device": "d", "geometry": "g", "commit": "c"}
 

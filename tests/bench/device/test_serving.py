@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bench.device.serving import CheckTimes, compare_memory
-from bench.geometry import CHANDRA
+from bench.teacher_forcing.geometry import CHANDRA
 from handler.engine.device.capacity import plan_loaded
 from handler.engine.fallbacks import Check
 from handler.settings import EngineSettings

@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from bench.forcing import make_timer
-from bench.roofline import DeviceRates
+from bench.costs.roofline import DeviceRates
+from bench.teacher_forcing.forcing import make_timer
 
 __all__ = ["measure_bandwidth", "measure_gemm_rate", "measure_rates", "time_call"]
 

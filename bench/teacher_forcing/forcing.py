@@ -15,10 +15,10 @@ from typing import Any
 
 import torch
 
+from bench.costs.roofline import Decode, Prefill, Work
 from bench.drafts import PAGES, load_bundled_pages
-from bench.geometry import Geometry
-from bench.roofline import Decode, Prefill, Work
-from bench.tokenizer import QwenTokenizer
+from bench.teacher_forcing.geometry import Geometry
+from bench.teacher_forcing.tokenizer import QwenTokenizer
 from handler.engine.batching.kv_cache import Move
 from handler.engine.batching.model_runner import Chunk, Row
 from handler.engine.device.encoder import TorchPrompt

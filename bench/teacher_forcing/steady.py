@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import cycle, pairwise
 
-from bench.forcing import DeviceTimer, ForcedPage, ForcedRunner, Forward
-from bench.roofline import Costs, Decode, DeviceRates, Prefill
+from bench.costs.roofline import Costs, Decode, DeviceRates, Prefill
+from bench.teacher_forcing.forcing import DeviceTimer, ForcedPage, ForcedRunner, Forward
 from handler.engine.batching.native import NativeEngine
 from handler.engine.device.encoder import TorchPrompt
 from handler.engine.request import EngineOutput, FinishReason

@@ -11,12 +11,22 @@ from typing import Any
 
 import torch
 
-from bench.forcing import ForcedPage, ForcedRunner, make_forced_pages, make_timer
-from bench.geometry import Geometry, random_model
-from bench.recorder import TimedRecorder
-from bench.roofline import A10G, Costs, DeviceRates, Prefill
-from bench.steady import SteadyState, check_length, percentiles, run_steadily
-from bench.tokenizer import QwenTokenizer
+from bench.costs.roofline import A10G, Costs, DeviceRates, Prefill
+from bench.runs.recorder import TimedRecorder
+from bench.teacher_forcing.forcing import (
+    ForcedPage,
+    ForcedRunner,
+    make_forced_pages,
+    make_timer,
+)
+from bench.teacher_forcing.geometry import Geometry, random_model
+from bench.teacher_forcing.steady import (
+    SteadyState,
+    check_length,
+    percentiles,
+    run_steadily,
+)
+from bench.teacher_forcing.tokenizer import QwenTokenizer
 from handler.engine.batching.memory_plan import COUNTED_PAGE_TOKENS, PROMPT_TOKENS
 from handler.engine.batching.native import BatchingOptions, NativeEngine
 from handler.engine.device.capacity import measure_cache_tokens

@@ -22,7 +22,7 @@ from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_mod
 from torch.utils._pytree import tree_map_only
 from torch.utils.weak import WeakIdKeyDictionary
 
-from bench.kernels import (
+from bench.costs.kernels import (
     UNDIVIDED,
     OperatorTally,
     estimate_operator,
@@ -37,7 +37,7 @@ __all__ = ["DEVICE", "FakeCuda", "UnknownValuesError", "fake_cuda"]
 
 DEVICE = torch.device("cuda:0")
 aten = torch.ops.aten
-_REPOSITORY = Path(__file__).resolve().parents[1]
+_REPOSITORY = Path(__file__).resolve().parents[2]
 _OWN_FILES = frozenset({__file__, str(Path(__file__).with_name("kernels.py"))})
 _MAX_NUM_VALUES = 2**18
 """Largest number of elements of a tensor whose values are kept."""

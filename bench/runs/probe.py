@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from bench.device.hardware import NEEDS_CUDA
-from bench.rates import time_call
+from bench.runs.rates import time_call
 from handler.engine.device.attention import attend_by_operator, has_operator
 from handler.engine.device.graphs import Record, make_cuda_recorder
 from handler.engine.selection.attention_check import (

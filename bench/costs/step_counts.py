@@ -9,11 +9,11 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import _disable_current_modes
 
-from bench.fake_cuda import DEVICE, FakeCuda, fake_cuda
-from bench.geometry import Geometry, empty_module
-from bench.kernels import OperatorTally
-from bench.roofline import GpuDataSheet
-from bench.tokenizer import QwenTokenizer
+from bench.costs.fake_cuda import DEVICE, FakeCuda, fake_cuda
+from bench.costs.kernels import OperatorTally
+from bench.costs.roofline import GpuDataSheet
+from bench.teacher_forcing.geometry import Geometry, empty_module
+from bench.teacher_forcing.tokenizer import QwenTokenizer
 from handler.engine.batching.memory_plan import CONTEXT_BYTES, MemoryPlan
 from handler.engine.batching.model_runner import Chunk, Row
 from handler.engine.batching.native import BatchingOptions
