@@ -18,7 +18,7 @@ import httpx
 import psutil
 
 from tests.container.engine import Engine
-from tests.server.processes import engine_pid
+from tests.server.processes import find_engine_pid
 from tests.waiting import until
 
 __all__ = ["ALONE", "STRICT", "Container"]
@@ -140,19 +140,19 @@ class Container:
         )
 
     def engine_process(self) -> psutil.Process:
-        return psutil.Process(engine_pid(self.worker().pid))
+        return psutil.Process(find_engine_pid(self.worker().pid))
 
     def listening(self) -> set[tuple[str, int]]:
         """Return the addresses and ports on which the container listens."""
         addresses = set()
-        for name, family in (("tcp", socket.AF_INET), ("tcp6", socket.AF_INET6)):
+        for name, list_family in (("tcp", socket.AF_INET), ("tcp6", socket.AF_INET6)):
             lines = Path(f"/proc/{self.pid}/net/{name}").read_text().splitlines()[1:]
             for fields in map(str.split, lines):
                 if fields[3] == LISTEN:
                     address, port = fields[1].split(":")
                     words = [address[n : n + 8] for n in range(0, len(address), 8)]
                     packed = b"".join(bytes.fromhex(word)[::-1] for word in words)
-                    text = socket.inet_ntop(family, packed).removeprefix("::ffff:")
+                    text = socket.inet_ntop(list_family, packed).removeprefix("::ffff:")
                     addresses.add((text, int(port, 16)))
         return addresses
 

@@ -17,7 +17,7 @@ import psutil
 from tests.jobs.cloud import Cloud
 from tests.jobs.progress import ProgressLog
 from tests.jobs.submitter import Submitter
-from tests.server.processes import family
+from tests.server.processes import list_family
 
 __all__ = ["Kill", "Killer", "Victim", "plan_kills"]
 
@@ -120,7 +120,7 @@ class Killer:
         """Return the process id of a victim, or 0 if it is not running."""
         first = self._cloud.find_server()
         with contextlib.suppress(psutil.Error):
-            for process in family(first) if first else ():
+            for process in list_family(first) if first else ():
                 if process.status() == psutil.STATUS_ZOMBIE:
                     continue
                 if victim is Victim.SERVER and process.name() == "java":

@@ -36,8 +36,8 @@ class Lines:
         with self._lock:
             return iter(list(self._lines))
 
-    def events(self, name: str) -> list[dict[str, Any]]:
-        """Return the JSON lines with this event name."""
+    def find_events(self, name: str) -> list[dict[str, Any]]:
+        """Return the parsed JSON lines with this event name."""
         parsed = (json.loads(line) for line in self if line.startswith("{"))
         return [event for event in parsed if event.get("event") == name]
 
@@ -60,12 +60,23 @@ class Client:
         timeout_seconds: float = 60,
         **options: str | float | bool,
     ) -> httpx.Response:
-        """POST on a new connection; `options` go into the query string."""
-        sent = {"Content-Type": content_type, "Accept": accept, **(headers or {})}
+        """POST on a new connection, and check the answer against openapi.yaml.
+
+        `options` go into the query string.
+        """
+        request_headers = {
+            "Content-Type": content_type,
+            "Accept": accept,
+            **(headers or {}),
+        }
         answer = httpx.post(
             self.server.address + path,
             content=content,
-            headers={name: value for name, value in sent.items() if value is not None},
+            headers={
+                name: value
+                for name, value in request_headers.items()
+                if value is not None
+            },
             params={name: str(value).lower() for name, value in options.items()},
             timeout=timeout_seconds,
         )
@@ -74,7 +85,7 @@ class Client:
         )
         return answer
 
-    def json(self, body: Mapping[str, Any], **kwargs: Any) -> httpx.Response:
+    def post_json(self, body: Mapping[str, Any], **kwargs: Any) -> httpx.Response:
         content = json.dumps(body).encode()
         return self.post(content, "application/json", **kwargs)
 
@@ -97,7 +108,7 @@ def short_folder() -> Iterator[Path]:
 
 
 @contextmanager
-def serving(
+def run_server(
     model_store: Path,
     environ: Mapping[str, str],
     *,
@@ -134,13 +145,16 @@ def serving(
 @pytest.fixture(scope="session")
 def client(model_store: Path) -> Iterator[Client]:
     """Client of a server that is shared by all tests that leave it unchanged."""
-    with serving(model_store, {"CHANDRA_MAX_OUTPUT_TOKENS": "48"}) as shared:
+    with run_server(model_store, {"CHANDRA_MAX_OUTPUT_TOKENS": "48"}) as shared:
         yield shared
 
 
 @pytest.fixture
-def own_server(model_store: Path):
-    """Function that starts a server for one test, which may break it."""
+def start_server(model_store: Path):
+    """Function that starts a server for one test, as a context with its client.
+
+    Keyword arguments in capitals are environment variables.
+    """
 
     def start(
         *,
@@ -149,7 +163,7 @@ def own_server(model_store: Path):
         main_class: str | None = None,
         **environ: str,
     ):
-        return serving(
+        return run_server(
             model_store,
             environ,
             wait=wait,

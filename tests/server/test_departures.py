@@ -14,7 +14,7 @@ import pytest
 
 from tests import documents
 from tests.server import raw
-from tests.server.processes import engine_pid
+from tests.server.processes import find_engine_pid
 from tests.waiting import until
 
 PNG, PDF = "image/png", "application/pdf"
@@ -32,7 +32,10 @@ def request_bytes(
     """Return a request that posts a document."""
     length = b"Content-Length: %d" % len(document)
     anything = b"application/octet-stream"
-    return raw.head(length, *headers, version=version, content_type=anything) + document
+    return (
+        raw.request_head(length, *headers, version=version, content_type=anything)
+        + document
+    )
 
 
 def has_open_request(client) -> bool:
@@ -42,7 +45,7 @@ def has_open_request(client) -> bool:
 
 def departures(client) -> list[dict[str, Any]]:
     """Return the log lines of requests whose clients have disconnected."""
-    lines = client.lines.events("request")
+    lines = client.lines.find_events("request")
     return [line for line in lines if line["code"] == "client_gone"]
 
 
@@ -70,7 +73,7 @@ def assert_idle(client) -> None:
             not has_open_request(client) and client.server.count_open_requests() == 0
         )
     )
-    engine = psutil.Process(engine_pid(client.server.query_worker_pid()))
+    engine = psutil.Process(find_engine_pid(client.server.query_worker_pid()))
     until(lambda: engine.cpu_percent(0.5) < 50, 5)
 
 
@@ -187,7 +190,7 @@ def test_close_after_half_close_cancels_the_document(client, departure):
 
 def test_disconnect_cancels_the_running_pipelined_request(client, departure):
     assert_idle(client)
-    num_before = len(client.lines.events("request"))
+    num_before = len(client.lines.find_events("request"))
     with raw.connect(client) as connection:
         connection.sendall(request_bytes(PAGE))
         assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
@@ -195,13 +198,13 @@ def test_disconnect_cancels_the_running_pipelined_request(client, departure):
         connection.sendall(request_bytes(MANY_PAGES) + request_bytes(PAGE))
         until(lambda: has_open_request(client))
         # The first is logged soon after its answer.
-        until(lambda: len(client.lines.events("request")) > num_before)
+        until(lambda: len(client.lines.find_events("request")) > num_before)
 
     line = departure()
 
     assert line["received_bytes"] == len(MANY_PAGES)
     assert_idle(client)
-    assert len(client.lines.events("request")) == num_before + 2
+    assert len(client.lines.find_events("request")) == num_before + 2
 
 
 def test_disconnect_after_the_answer_cancels_nothing(client):
@@ -215,8 +218,8 @@ def test_disconnect_after_the_answer_cancels_nothing(client):
 
 
 @pytest.mark.slow
-def test_memory_of_a_cancelled_document_is_released(own_server):
-    with own_server(
+def test_memory_of_a_cancelled_document_is_released(start_server):
+    with start_server(
         CHANDRA_CPU_THREADS="1", overrides={"chandra_body_budget_mb": "1"}
     ) as client:
         large = PAGE + bytes(300_000)

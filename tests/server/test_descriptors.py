@@ -35,11 +35,11 @@ def limit_files(pid: int, num_more: int) -> Iterator[None]:
 
 
 @pytest.mark.slow
-def test_a_frontend_without_descriptors_logs_one_line(own_server):
-    with own_server() as client:
+def test_a_frontend_without_descriptors_logs_one_line(start_server):
+    with start_server() as client:
 
         def failures() -> list[object]:
-            events = client.lines.events("torchserve")
+            events = client.lines.find_events("torchserve")
             return [e for e in events if "Too many open files" in e["message"]]
 
         with limit_files(client.server.pid, 10), contextlib.ExitStack() as stack:
@@ -59,8 +59,8 @@ def test_a_frontend_without_descriptors_logs_one_line(own_server):
 
 
 @pytest.mark.slow
-def test_a_worker_without_descriptors_logs_once_and_refuses(own_server):
-    with own_server() as client:
+def test_a_worker_without_descriptors_logs_once_and_refuses(start_server):
+    with start_server() as client:
         worker = client.server.query_worker_pid()
         assert client.post(PAGE, PNG, max_output_tokens=5).status_code == 200
 
@@ -73,14 +73,14 @@ def test_a_worker_without_descriptors_logs_once_and_refuses(own_server):
         assert {answer.status_code for answer in answers} == {503}
         assert {answer.json()["code"] for answer in answers} == {"overloaded"}
         assert state["worker"] == str(worker)
-        assert len(client.lines.events("out of file descriptors")) == 1
+        assert len(client.lines.find_events("out of file descriptors")) == 1
         assert client.post(PAGE, PNG, max_output_tokens=5).status_code == 200
         assert client.server.query_worker_pid() == worker
 
 
 @pytest.mark.slow
-def test_a_document_is_not_blamed_for_missing_decoders(own_server):
-    with own_server(CHANDRA_DECODER_PROCESSES="1") as client:
+def test_a_document_is_not_blamed_for_missing_decoders(start_server):
+    with start_server(CHANDRA_DECODER_PROCESSES="1") as client:
         worker = psutil.Process(client.server.query_worker_pid())
         assert client.post(PAGE, PNG, max_output_tokens=5).status_code == 200
         for child in worker.children():
@@ -92,5 +92,5 @@ def test_a_document_is_not_blamed_for_missing_decoders(own_server):
             answers = [client.post(PAGE, PNG, max_output_tokens=5) for _ in range(3)]
 
         assert {answer.json()["code"] for answer in answers} == {"overloaded"}
-        assert len(client.lines.events("out of file descriptors")) == 1
+        assert len(client.lines.find_events("out of file descriptors")) == 1
         assert client.post(PAGE, PNG, max_output_tokens=5).status_code == 200

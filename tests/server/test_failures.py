@@ -16,7 +16,7 @@ import pytest
 from handler.weights.source import MINI
 from server.torchserve import ServerFailedError
 from tests import documents
-from tests.server.processes import engine_pid, family, is_alive, is_idle
+from tests.server.processes import find_engine_pid, is_alive, is_idle, list_family
 from tests.waiting import until
 
 PNG, PDF = "image/png", "application/pdf"
@@ -30,7 +30,7 @@ def test_killed_engine_only_delays_the_answer(client):
     document = documents.pdf([[f"Page {n}"] for n in range(5)])
     expected = client.post(document, PDF).json()["raw"]
     worker = client.server.query_worker_pid()
-    engine = engine_pid(worker)
+    engine = find_engine_pid(worker)
     before = psutil.Process(engine).cpu_times().user
 
     with ThreadPoolExecutor(1) as threads:
@@ -43,13 +43,13 @@ def test_killed_engine_only_delays_the_answer(client):
     assert answer["raw"] == expected
     assert max(page["attempts"] for page in answer["pages"]) == 2
     assert client.server.query_worker_pid() == worker
-    assert engine_pid(worker) != engine
+    assert find_engine_pid(worker) != engine
 
 
 @pytest.mark.slow
 def test_stopped_decoders_and_writers_only_delay_pages(client):
     worker = client.server.query_worker_pid()
-    engine = engine_pid(worker)
+    engine = find_engine_pid(worker)
     helpers = [
         child.pid
         for child in psutil.Process(worker).children()
@@ -65,22 +65,26 @@ def test_stopped_decoders_and_writers_only_delay_pages(client):
     answers = [client.post(PAGE, PNG, deadline_seconds=50) for _ in range(2)]
 
     assert [answer.status_code for answer in answers] == [200, 200]
-    assert {end["why"] for end in client.lines.events("decoder ended")} >= {"stalled"}
-    assert {end["why"] for end in client.lines.events("writer ended")} == {"stalled"}
+    assert {end["why"] for end in client.lines.find_events("decoder ended")} >= {
+        "stalled"
+    }
+    assert {end["why"] for end in client.lines.find_events("writer ended")} == {
+        "stalled"
+    }
 
 
 def test_killed_worker_answers_an_error_and_is_restarted(
-    own_server,
+    start_server,
 ):
-    with own_server() as client, ThreadPoolExecutor(1) as threads:
+    with start_server() as client, ThreadPoolExecutor(1) as threads:
         worker = client.server.query_worker_pid()
-        children = [child.pid for child in family(worker)]
+        children = [child.pid for child in list_family(worker)]
         future = threads.submit(
             httpx.post, client.server.predictions_url, content=LONG, timeout=60
         )
         # The engine may still be busy with its start: wait for the request, too.
         until(lambda: client.server.read_state().get("open") == "1")
-        until(lambda: client.server.is_ready() and _is_working(engine_pid(worker)))
+        until(lambda: client.server.is_ready() and _is_working(find_engine_pid(worker)))
 
         os.kill(worker, signal.SIGKILL)
 
@@ -136,14 +140,14 @@ def test_stream_past_its_deadline_lists_unfinished_pages(client):
 
 
 @pytest.mark.slow
-def test_stop_with_an_open_request_ends_all_processes(own_server):
-    with own_server() as client, ThreadPoolExecutor(1) as threads:
+def test_stop_with_an_open_request_ends_all_processes(start_server):
+    with start_server() as client, ThreadPoolExecutor(1) as threads:
         java = client.server.pid
         assert java is not None
         engines = client.server.read_engine_pids()
         # The engine started before the worker, as a child of this process.
         assert set(engines) <= client.server.own_pids
-        pids = [*engines, *(process.pid for process in family(java))]
+        pids = [*engines, *(process.pid for process in list_family(java))]
         scratch = client.server.scratch
         future = threads.submit(
             httpx.post, client.server.predictions_url, content=LONG, timeout=60
@@ -159,8 +163,8 @@ def test_stop_with_an_open_request_ends_all_processes(own_server):
 
 
 @pytest.mark.slow
-def test_requests_over_the_limit_are_refused_at_once(own_server):
-    with own_server(CHANDRA_MAX_OPEN_REQUESTS="2") as client:
+def test_requests_over_the_limit_are_refused_at_once(start_server):
+    with start_server(CHANDRA_MAX_OPEN_REQUESTS="2") as client:
         with ThreadPoolExecutor(8) as threads:
             answers = list(
                 threads.map(
@@ -176,17 +180,17 @@ def test_requests_over_the_limit_are_refused_at_once(own_server):
 
 
 @pytest.mark.slow
-def test_worker_is_replaced_if_its_engine_cannot_restart(own_server, tmp_path):
+def test_worker_is_replaced_if_its_engine_cannot_restart(start_server, tmp_path):
     weights = tmp_path / "weights"
     shutil.copytree(MINI, weights)
-    with own_server(MODEL_DIR=str(weights), CHANDRA_MAX_FAILED_STARTS="1") as client:
+    with start_server(MODEL_DIR=str(weights), CHANDRA_MAX_FAILED_STARTS="1") as client:
         worker = client.server.query_worker_pid()
         hidden = weights.rename(tmp_path / "hidden")
 
         with ThreadPoolExecutor(1) as threads:
             future = threads.submit(client.post, LONG, PDF)
-            until(lambda: _is_working(engine_pid(worker)))
-            os.kill(engine_pid(worker), signal.SIGKILL)
+            until(lambda: _is_working(find_engine_pid(worker)))
+            os.kill(find_engine_pid(worker), signal.SIGKILL)
             answer = future.result()
 
         if answer.status_code == 200:  # some pages were finished before the kill
@@ -204,16 +208,16 @@ def test_worker_is_replaced_if_its_engine_cannot_restart(own_server, tmp_path):
 
 
 @pytest.mark.slow
-def test_weights_that_need_a_gpu_are_refused_without_one(own_server):
-    start = own_server(wait=False, MODEL_ID="datalab-to/chandra")
+def test_weights_that_need_a_gpu_are_refused_without_one(start_server):
+    start = start_server(wait=False, MODEL_ID="datalab-to/chandra")
 
     with start as client, pytest.raises(ServerFailedError, match="ALLOW_CPU=1"):
         client.server.wait_until_ready(60)
 
 
 @pytest.mark.slow
-def test_unknown_setting_stops_the_start_with_a_suggestion(own_server):
-    start = own_server(wait=False, CHANDRA_MAX_PAGE="5")
+def test_unknown_setting_stops_the_start_with_a_suggestion(start_server):
+    start = start_server(wait=False, CHANDRA_MAX_PAGE="5")
 
     with start as client, pytest.raises(ServerFailedError, match="CHANDRA_MAX_PAGES"):
         client.server.wait_until_ready(60)

@@ -138,10 +138,10 @@ def test_ndjson_has_one_line_per_page_and_an_end_line(client):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("use", [{"SERVE_USE": "async"}, {"SAGEMAKER_BATCH": "true"}])
-def test_answers_to_be_stored_have_a_content_length(own_server, use):
+def test_answers_to_be_stored_have_a_content_length(start_server, use):
     variables = read_environment(use, 4 * 1024**3).handler
 
-    with own_server(**variables, CHANDRA_MAX_OUTPUT_TOKENS="48") as client:
+    with start_server(**variables, CHANDRA_MAX_OUTPUT_TOKENS="48") as client:
         answers = {
             accept: client.post(documents.pdf(MANY), "application/pdf", accept=accept)
             for accept in ACCEPTED
@@ -160,7 +160,7 @@ def test_answers_to_be_stored_have_a_content_length(own_server, use):
 
 def test_options_are_read_from_json_attributes_and_query(client):
     document = documents.pdf(MANY)
-    in_json = client.json(
+    in_json = client.post_json(
         {"document": base64.b64encode(document).decode(), "pages": "2"}
     )
     in_attributes = client.post(
@@ -192,7 +192,7 @@ def test_custom_attributes_reach_the_handler_on_both_routes(client, path):
 def test_requests_of_the_legacy_system_are_accepted(client):
     image = base64.b64encode(BODIES["image/png"]).decode()
 
-    answer = client.json({"image": image, "prompt_type": "ocr_layout"}).json()
+    answer = client.post_json({"image": image, "prompt_type": "ocr_layout"}).json()
 
     assert isinstance(answer["text"], str)
     assert answer["raw"]
@@ -273,7 +273,7 @@ def test_custom_prompt_affects_only_its_own_request(client):
     options = {"prompt": prompt, "max_output_tokens": 8}
 
     plain = client.post(page, "image/png", max_output_tokens=8).json()
-    in_json = client.json({"document": encoded, **options}).json()
+    in_json = client.post_json({"document": encoded, **options}).json()
     in_query = client.post(page, "image/png", **options).json()
     coded = f"prompt={quote(prompt)};max_output_tokens=8"
     in_header = client.post(page, "image/png", headers={attributes: coded}).json()
@@ -315,7 +315,7 @@ def test_paginate_separates_pages_in_markdown(client):
 def test_a_prompt_of_too_many_tokens_is_refused(client):
     encoded = base64.b64encode(BODIES["image/png"]).decode()
 
-    answer = client.json({"document": encoded, "prompt": "1 a " * 1500})
+    answer = client.post_json({"document": encoded, "prompt": "1 a " * 1500})
 
     assert answer.status_code == 422
     assert answer.json()["code"] == "invalid_option"

@@ -140,9 +140,9 @@ def test_an_absolute_target_without_a_host_is_refused(client, target):
 
 
 @pytest.mark.slow
-def test_a_configured_name_is_answered_and_no_other(own_server):
+def test_a_configured_name_is_answered_and_no_other(start_server):
     names = {"chandra_allowed_hosts": "ocr.example, Box"}
-    with own_server(wait=False, overrides=names) as client:
+    with start_server(wait=False, overrides=names) as client:
         until(client.server.ping)
         answers = {
             host: status(ask(client, b"Host: " + host))
@@ -155,18 +155,18 @@ def test_a_configured_name_is_answered_and_no_other(own_server):
 
 
 @pytest.mark.slow
-def test_the_check_can_be_switched_off(own_server):
-    with own_server(wait=False, overrides={"chandra_allowed_hosts": "*"}) as client:
+def test_the_check_can_be_switched_off(start_server):
+    with start_server(wait=False, overrides={"chandra_allowed_hosts": "*"}) as client:
         until(client.server.ping)
         answer = ask(client, b"Host: evil.example", b"Origin: null")
 
     assert status(answer) in (200, 503)
 
 
-def test_a_server_for_all_interfaces_answers_to_every_name(own_server):
+def test_a_server_for_all_interfaces_answers_to_every_name(start_server):
     port = find_free_ports(1)[0]
     everywhere = {"inference_address": f"http://0.0.0.0:{port}"}
-    with own_server(wait=False, overrides=everywhere) as client:
+    with start_server(wait=False, overrides=everywhere) as client:
         until(client.server.ping)
         answer = ask(client, b"Host: ocr.example", b"Origin: https://ocr.example")
 

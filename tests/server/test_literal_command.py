@@ -20,7 +20,7 @@ from server.archive import ROOT, build_archive
 from server.host import find_free_addresses
 from server.java import find_java_home
 from server.torchserve import read_properties
-from tests.server.processes import family, is_alive
+from tests.server.processes import is_alive, list_family
 from tests.waiting import until
 
 SHOWN = re.compile(r"^\$ (torchserve .*)$", re.MULTILINE)
@@ -99,7 +99,7 @@ def read_page(address: str) -> str | None:
 def test_the_command_of_the_readme_reads_a_page_and_stops(torchserve, address):
     text = until(lambda: read_page(address), 60)
     assert text is not None
-    everyone = family(torchserve.pid)
+    everyone = list_family(torchserve.pid)
 
     for words in (
         "## Harrow Point Station",
@@ -123,7 +123,7 @@ def test_the_command_of_the_readme_reads_a_page_and_stops(torchserve, address):
 @pytest.mark.slow
 def test_killed_java_ends_worker_and_engine(torchserve, address):
     until(lambda: read_page(address), 60)
-    everyone = family(torchserve.pid)
+    everyone = list_family(torchserve.pid)
     [java] = [member for member in everyone if member.name() == "java"]
     assert len(psutil.Process(java.pid).children(recursive=True)) > 2
 

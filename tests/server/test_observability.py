@@ -10,7 +10,7 @@ import psutil
 
 from tests import documents
 from tests.marks import needs_seccomp
-from tests.server.processes import family
+from tests.server.processes import list_family
 from tests.waiting import until
 
 PNG = "image/png"
@@ -61,7 +61,7 @@ def test_every_request_leaves_one_line_in_the_log(client):
     refused = client.post(b"junk", PNG)
 
     def line_of(request_id):
-        lines = client.lines.events("request")
+        lines = client.lines.find_events("request")
         return [line for line in lines if line["request_id"] == request_id]
 
     until(lambda: line_of(refused.json()["request_id"]))
@@ -82,9 +82,9 @@ def test_the_log_is_one_json_object_a_line_once_the_server_runs(client):
 
 
 def test_log_reports_the_confinement_of_processes_once(client):
-    until(lambda: len(client.lines.events("confined")) >= 2)
+    until(lambda: len(client.lines.find_events("confined")) >= 2)
 
-    lines = client.lines.events("confined")
+    lines = client.lines.find_events("confined")
     assert sorted(line["of"] for line in lines) == ["decoders", "writers"]
     assert all(line["no_new_privileges"] for line in lines)
 
@@ -95,7 +95,7 @@ def test_decoders_and_writers_of_a_server_are_confined(client):
 
     statuses = [
         Path(f"/proc/{process.pid}/status").read_text()
-        for process in family(client.server.pid)
+        for process in list_family(client.server.pid)
     ]
     filtered = [text for text in statuses if re.search(r"^Seccomp:\s+2", text, re.M)]
     assert len(filtered) >= 3  # two decoders and a writer
@@ -104,7 +104,7 @@ def test_decoders_and_writers_of_a_server_are_confined(client):
 def test_nothing_listens_outside_loopback(client):
     listening = {
         connection.laddr.ip
-        for process in family(client.server.pid)
+        for process in list_family(client.server.pid)
         for connection in process.net_connections("inet")
         if connection.status == psutil.CONN_LISTEN
     }

@@ -17,7 +17,7 @@ ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
 
 
 def in_json(client, password: str, **members: object) -> httpx.Response:
-    answer: httpx.Response = client.json(
+    answer: httpx.Response = client.post_json(
         {"document": BASE64, "password": password, **members}
     )
     return answer
@@ -73,8 +73,8 @@ def test_a_password_in_the_query_is_refused_and_not_logged(client):
         lambda client: in_json(client, PASSWORD, pages="x"),
         lambda client: in_json(client, PASSWORD, unknown=1),
         lambda client: in_json(client, PASSWORD * 1000),
-        lambda client: client.json({"document": BASE64, "password": [PASSWORD]}),
-        lambda client: client.json({"document": BASE64, "pasword": PASSWORD}),
+        lambda client: client.post_json({"document": BASE64, "password": [PASSWORD]}),
+        lambda client: client.post_json({"document": BASE64, "pasword": PASSWORD}),
         lambda client: in_header(client, f"a;{PASSWORD}"),
         lambda client: client.post(
             json.dumps({"password": PASSWORD}).encode()[:-1], "application/json"

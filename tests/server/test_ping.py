@@ -17,8 +17,8 @@ from handler.weights.source import MINI
 from server.archive import configure_archive
 from tests import documents
 from tests.marks import needs_the_plugin
-from tests.server.conftest import serving
-from tests.server.processes import engine_pid
+from tests.server.conftest import run_server
+from tests.server.processes import find_engine_pid
 from tests.server.raw import PING, announce_body, exchange
 from tests.server.toy import toy_server, toy_store
 from tests.waiting import until
@@ -91,9 +91,9 @@ def test_fallbacks_of_the_engine_are_listed(toy_server):
     assert answer["fallbacks"] == ["cache_reduced", "cuda_graphs_failed"]
 
 
-def test_ping_is_503_while_loading_and_then_200(own_server):
+def test_ping_is_503_while_loading_and_then_200(start_server):
     with (
-        own_server(CHANDRA_CPU_THREADS="1", wait=False) as client,
+        start_server(CHANDRA_CPU_THREADS="1", wait=False) as client,
         Pings(client.server.address) as pings,
     ):
         client.server.wait_until_ready(120)
@@ -105,7 +105,7 @@ def test_ping_is_503_while_loading_and_then_200(own_server):
 
 
 def test_ping_is_503_while_the_engine_restarts(client):
-    os.kill(engine_pid(client.server.query_worker_pid()), signal.SIGKILL)
+    os.kill(find_engine_pid(client.server.query_worker_pid()), signal.SIGKILL)
 
     until(lambda: ping(client) == (503, "restarting"))
     until(lambda: ping(client) == (200, "ready"), 60)
@@ -123,8 +123,8 @@ def test_head_is_answered_like_get_without_a_body(client):
 
 
 @pytest.mark.slow
-def test_ping_is_503_until_a_killed_worker_is_replaced(own_server):
-    with own_server(CHANDRA_CPU_THREADS="1") as client:
+def test_ping_is_503_until_a_killed_worker_is_replaced(start_server):
+    with start_server(CHANDRA_CPU_THREADS="1") as client:
         os.kill(client.server.query_worker_pid(), signal.SIGKILL)
 
         until(lambda: ping(client)[0] == 503)
@@ -133,8 +133,8 @@ def test_ping_is_503_until_a_killed_worker_is_replaced(own_server):
 
 
 @pytest.mark.slow
-def test_ping_is_503_while_the_worker_hangs(own_server):
-    with own_server(CHANDRA_CPU_THREADS="1") as client:
+def test_ping_is_503_while_the_worker_hangs(start_server):
+    with start_server(CHANDRA_CPU_THREADS="1") as client:
         worker = psutil.Process(client.server.query_worker_pid())
 
         worker.suspend()
@@ -147,10 +147,10 @@ def test_ping_is_503_while_the_worker_hangs(own_server):
 
 
 @pytest.mark.slow
-def test_ping_is_503_while_the_engine_is_stopped(own_server):
+def test_ping_is_503_while_the_engine_is_stopped(start_server):
     document = documents.pdf([[f"Page {n}"] for n in range(10)])
     with (
-        own_server(CHANDRA_CPU_THREADS="1") as client,
+        start_server(CHANDRA_CPU_THREADS="1") as client,
         ThreadPoolExecutor(1) as threads,
     ):
         [pid] = client.server.read_engine_pids()
@@ -169,8 +169,8 @@ def test_ping_is_503_while_the_engine_is_stopped(own_server):
         assert answer["status"] == "success"
         assert {page["attempts"] for page in answer["pages"]} == {1}
         assert client.server.read_engine_pids() == [pid]
-        assert len(client.lines.events("stall")) == 1
-        assert len(client.lines.events("recovery")) == 1
+        assert len(client.lines.find_events("stall")) == 1
+        assert len(client.lines.find_events("recovery")) == 1
 
 
 @pytest.mark.slow
@@ -186,13 +186,13 @@ def test_ping_stays_503_after_the_last_failed_restart(model_store, tmp_path):
         "CHANDRA_MAX_FAILED_STARTS": "1",
         "MODEL_DIR": str(weights),
     }
-    with serving(store, environ) as client:
+    with run_server(store, environ) as client:
         hidden = weights.rename(tmp_path / "hidden")
         with Pings(client.server.address) as pings:
-            os.kill(engine_pid(client.server.query_worker_pid()), signal.SIGKILL)
+            os.kill(find_engine_pid(client.server.query_worker_pid()), signal.SIGKILL)
             until(lambda: pings.has(503, "no worker"), 60)
             until(lambda: _has_given_up(client), 120)
-            num_loads = len(client.lines.events("model not loaded"))
+            num_loads = len(client.lines.find_events("model not loaded"))
             # A worker could start again now, but TorchServe no longer tries.
             hidden.rename(weights)
             refused = client.post(PAGE, PNG)
@@ -201,7 +201,7 @@ def test_ping_stays_503_after_the_last_failed_restart(model_store, tmp_path):
 
         codes = [code for code, _ in pings.answers]
         assert set(codes[codes.index(503) :]) == {503}
-        assert len(client.lines.events("model not loaded")) == num_loads
+        assert len(client.lines.find_events("model not loaded")) == num_loads
         assert refused.status_code == 503
         assert refused.json()["code"] == "engine_unavailable"
 
@@ -212,10 +212,10 @@ def _has_given_up(client) -> bool:
 
 
 @pytest.mark.slow
-def test_draining_server_refuses_requests_and_pings_503(own_server):
+def test_draining_server_refuses_requests_and_pings_503(start_server):
     with (
         # Read one page after the other, so that the drain finds unfinished pages.
-        own_server(
+        start_server(
             CHANDRA_CPU_THREADS="1",
             CHANDRA_MAX_SEQUENCES="1",
             CHANDRA_MAX_OUTPUT_TOKENS="10",
@@ -242,9 +242,9 @@ def test_draining_server_refuses_requests_and_pings_503(own_server):
 
 
 @pytest.mark.slow
-def test_drain_waits_for_open_requests(own_server):
+def test_drain_waits_for_open_requests(start_server):
     with (
-        own_server(CHANDRA_CPU_THREADS="1") as client,
+        start_server(CHANDRA_CPU_THREADS="1") as client,
         ThreadPoolExecutor(1) as threads,
     ):
         future = threads.submit(client.post, PAGE, PNG, max_output_tokens=20)
@@ -256,9 +256,9 @@ def test_drain_waits_for_open_requests(own_server):
 
 
 @pytest.mark.slow
-def test_drain_can_be_shortened(own_server):
+def test_drain_can_be_shortened(start_server):
     with (
-        own_server(CHANDRA_CPU_THREADS="1") as client,
+        start_server(CHANDRA_CPU_THREADS="1") as client,
         ThreadPoolExecutor(1) as threads,
     ):
         future = threads.submit(client.post, LONG, PDF)
@@ -274,11 +274,11 @@ def test_drain_can_be_shortened(own_server):
 
 @pytest.mark.slow
 @pytest.mark.alone
-def test_ping_takes_under_two_seconds_under_full_load(own_server):
+def test_ping_takes_under_two_seconds_under_full_load(start_server):
     # The largest concurrency and size of a real-time endpoint exceed Java's memory.
     large = PAGE + bytes(25_000_000)
     with (
-        own_server(CHANDRA_CPU_THREADS="1") as client,
+        start_server(CHANDRA_CPU_THREADS="1") as client,
         Pings(client.server.address) as pings,
         ThreadPoolExecutor(32) as threads,
     ):
@@ -306,9 +306,9 @@ def test_ping_takes_under_two_seconds_under_full_load(own_server):
 
 
 @pytest.mark.slow
-def test_body_over_the_budget_is_refused_before_it_is_sent(own_server):
+def test_body_over_the_budget_is_refused_before_it_is_sent(start_server):
     with (
-        own_server(
+        start_server(
             CHANDRA_CPU_THREADS="1", overrides={"chandra_body_budget_mb": "1"}
         ) as client,
         # The server reserves four times the first 64 KiB of each body.
@@ -329,9 +329,9 @@ def test_body_over_the_budget_is_refused_before_it_is_sent(own_server):
 
 
 @pytest.mark.slow
-def test_upload_during_a_drain_gets_503(own_server):
+def test_upload_during_a_drain_gets_503(start_server):
     with (
-        own_server(CHANDRA_CPU_THREADS="1") as client,
+        start_server(CHANDRA_CPU_THREADS="1") as client,
         announce_body(client, 1_000_000) as sender,
     ):
         sender.sendall(PAGE)

@@ -14,9 +14,9 @@ from server.archive import configure_archive
 from tests import documents
 from tests.marks import needs_the_plugin
 from tests.server import raw
-from tests.server.conftest import serving
+from tests.server.conftest import run_server
 from tests.server.test_http import problem
-from tests.server.toy import post, toy_request, toy_server, toy_store
+from tests.server.toy import post_unchecked, toy_request_body, toy_server, toy_store
 from tests.waiting import until
 
 __all__ = ["toy_server", "toy_store"]
@@ -32,7 +32,7 @@ pytestmark = needs_the_plugin
 def narrow_server(model_store, tmp_path):
     """Client of a server whose worker gets one request at a time."""
     configure_archive(model_store / "chandra.mar", tmp_path, {"batchSize": 1})
-    with serving(tmp_path, {"CHANDRA_CPU_THREADS": "1"}) as client:
+    with run_server(tmp_path, {"CHANDRA_CPU_THREADS": "1"}) as client:
         yield client
 
 
@@ -71,8 +71,8 @@ def test_time_in_the_queue_counts_towards_the_deadline(narrow_server):
         assert patient.result().status_code == 200
     assert {answer.status_code for answer in answers} == {504}
     assert {answer.json()["code"] for answer in answers} == {"deadline_exceeded"}
-    until(lambda: len(client.lines.events("request")) == 4)
-    lines = client.lines.events("request")
+    until(lambda: len(client.lines.find_events("request")) == 4)
+    lines = client.lines.find_events("request")
     for line in lines[1:]:
         # Late requests have no pages, and every line has the time in the queue.
         assert line["pages"] == (1 if line["status"] == 200 else 0)
@@ -93,8 +93,8 @@ def test_a_full_queue_is_overloaded(toy_server):
         toy_server(batchSize=1, jobQueueSize=1) as client,
         ThreadPoolExecutor(6) as threads,
     ):
-        slow = toy_request(seconds=3)
-        waiting = [threads.submit(post, client, slow) for _ in range(6)]
+        slow = toy_request_body(seconds=3)
+        waiting = [threads.submit(post_unchecked, client, slow) for _ in range(6)]
         answers = [each.result() for each in waiting]
 
         refused = [answer for answer in answers if answer.status_code != 200]
@@ -113,7 +113,8 @@ def test_a_full_queue_without_a_worker_is_unavailable(toy_server):
         until(lambda: client.server.ping() != 200)
 
         waiting = [
-            threads.submit(post, client, toy_request(seconds=0)) for _ in range(4)
+            threads.submit(post_unchecked, client, toy_request_body(seconds=0))
+            for _ in range(4)
         ]
         answers = [each.result() for each in waiting]
 
@@ -128,7 +129,7 @@ def test_a_full_queue_without_a_worker_is_unavailable(toy_server):
 def test_a_second_attributes_header_is_a_bad_request(client):
     attributes = b"X-Amzn-SageMaker-Custom-Attributes: "
     length = b"Content-Length: %d" % len(PAGE)
-    sent = raw.head(length, attributes + b"pages=1", attributes + b"label=a")
+    sent = raw.request_head(length, attributes + b"pages=1", attributes + b"label=a")
 
     details = problem(raw.exchange(client, sent + PAGE))
 

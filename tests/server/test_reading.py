@@ -19,7 +19,7 @@ from mini.evaluate import parse_content
 from mini.pages import Domain, RenderedPage, render_page
 from mini.scores import compute_iou
 from tests import documents
-from tests.server.conftest import Client, serving
+from tests.server.conftest import Client, run_server
 
 # The embedded model misreads two of a hundred letters (mini/README.md), and different
 # ones on a processor that rounds differently. A page on its side is almost all wrong.
@@ -69,7 +69,7 @@ class _Like:
 @pytest.fixture(scope="module")
 def client(model_store: Path) -> Iterator[Client]:
     """Client of a server whose token limit cuts off no page."""
-    with serving(model_store, {"CHANDRA_MAX_OUTPUT_TOKENS": "400"}) as server:
+    with run_server(model_store, {"CHANDRA_MAX_OUTPUT_TOKENS": "400"}) as server:
         yield server
 
 

@@ -243,12 +243,12 @@ def test_updated_endpoint_switches_to_its_healthy_container(local):
 def test_close_ends_all_processes(local):
     local.create_endpoint()
     process = describe_process(local)
-    family = [process["pid"], process["child"]]
-    assert all(map(psutil.pid_exists, family))
+    list_family = [process["pid"], process["child"]]
+    assert all(map(psutil.pid_exists, list_family))
 
     local.emulator.close()
 
-    assert not any(map(is_alive, family))
+    assert not any(map(is_alive, list_family))
 
 
 def test_container_that_cannot_start_fails_its_endpoint(start):
