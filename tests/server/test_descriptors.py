@@ -26,8 +26,8 @@ pytestmark = needs_the_plugin
 def limit_files(pid: int, num_more: int) -> Iterator[None]:
     """Let a process open only `num_more` files beyond those that are open."""
     limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
-    most = psutil.Process(pid).num_fds() + num_more
-    resource.prlimit(pid, resource.RLIMIT_NOFILE, (most, limits[1]))
+    max_files = psutil.Process(pid).num_fds() + num_more
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (max_files, limits[1]))
     try:
         yield
     finally:
@@ -38,24 +38,24 @@ def limit_files(pid: int, num_more: int) -> Iterator[None]:
 def test_a_frontend_without_descriptors_logs_one_line(start_server):
     with start_server() as client:
 
-        def failures() -> list[object]:
+        def find_failures() -> list[object]:
             events = client.lines.find_events("torchserve")
             return [e for e in events if "Too many open files" in e["message"]]
 
         with limit_files(client.server.pid, 10), contextlib.ExitStack() as stack:
             for _ in range(20):
                 stack.enter_context(connect(client))
-            until(failures)
-            busy = psutil.Process(client.server.pid).cpu_times()
+            until(find_failures)
+            before = psutil.Process(client.server.pid).cpu_times()
             # Netty retries once a second.
             with contextlib.suppress(httpx.TransportError):
                 httpx.get(f"{client.server.address}/ping", timeout=3)
             after = psutil.Process(client.server.pid).cpu_times()
 
-        assert len(failures()) == 1
-        assert after.user + after.system - busy.user - busy.system < 2
+        assert len(find_failures()) == 1
+        assert after.user + after.system - before.user - before.system < 2
         assert client.post(PAGE, PNG, max_output_tokens=5).status_code == 200
-        assert len(failures()) == 1
+        assert len(find_failures()) == 1
 
 
 @pytest.mark.slow

@@ -21,9 +21,9 @@ from tests.waiting import until
 
 PNG, PDF = "image/png", "application/pdf"
 PAGE = documents.as_png(documents.text_page(["A page"]))
-LONG = documents.pdf([[f"Page {n}"] for n in range(60)])
-NUM_MANY_PAGES = 400
-MANY_PAGES = documents.pdf([[f"Page {n}"] for n in range(NUM_MANY_PAGES)])
+LONG_PDF = documents.pdf([[f"Page {n}"] for n in range(60)])
+NUM_LARGEST_PAGES = 400
+LARGEST_PDF = documents.pdf([[f"Page {n}"] for n in range(NUM_LARGEST_PAGES)])
 
 
 def test_killed_engine_only_delays_the_answer(client):
@@ -80,7 +80,7 @@ def test_killed_worker_answers_an_error_and_is_restarted(
         worker = client.server.query_worker_pid()
         children = [child.pid for child in list_family(worker)]
         future = threads.submit(
-            httpx.post, client.server.predictions_url, content=LONG, timeout=60
+            httpx.post, client.server.predictions_url, content=LONG_PDF, timeout=60
         )
         # The engine may still be busy with its start: wait for the request, too.
         until(lambda: client.server.read_state().get("open") == "1")
@@ -110,20 +110,20 @@ def test_killed_worker_answers_an_error_and_is_restarted(
 def test_deadline_returns_the_finished_pages(client):
     started = time.monotonic()
 
-    answer = client.post(MANY_PAGES, PDF, deadline_seconds=10).json()
+    answer = client.post(LARGEST_PDF, PDF, deadline_seconds=10).json()
 
     assert time.monotonic() - started < 20
     assert answer["status"] == "partial_success"
-    late = [page for page in answer["pages"] if page["status"] == "failure"]
-    assert 0 < len(late) < NUM_MANY_PAGES
-    assert {page["error"]["code"] for page in late} == {"deadline_exceeded"}
+    unfinished = [page for page in answer["pages"] if page["status"] == "failure"]
+    assert 0 < len(unfinished) < NUM_LARGEST_PAGES
+    assert {page["error"]["code"] for page in unfinished} == {"deadline_exceeded"}
     assert [page["page"] for page in answer["pages"]] == list(
-        range(1, NUM_MANY_PAGES + 1)
+        range(1, NUM_LARGEST_PAGES + 1)
     )
 
 
 def test_deadline_without_a_finished_page_is_a_timeout(client):
-    answer = client.post(LONG, PDF, deadline_seconds=0.01)
+    answer = client.post(LONG_PDF, PDF, deadline_seconds=0.01)
 
     assert (answer.status_code, answer.json()["code"]) == (504, "deadline_exceeded")
 
@@ -131,12 +131,12 @@ def test_deadline_without_a_finished_page_is_a_timeout(client):
 @pytest.mark.slow
 def test_stream_past_its_deadline_lists_unfinished_pages(client):
     answer = client.post(
-        MANY_PAGES, PDF, accept="application/x-ndjson", deadline_seconds=10
+        LARGEST_PDF, PDF, accept="application/x-ndjson", deadline_seconds=10
     )
 
     *pages, end = map(json.loads, answer.text.splitlines())
     assert end["status"] == "partial_success"
-    assert {page["page"] for page in pages} == set(range(1, NUM_MANY_PAGES + 1))
+    assert {page["page"] for page in pages} == set(range(1, NUM_LARGEST_PAGES + 1))
 
 
 @pytest.mark.slow
@@ -150,7 +150,7 @@ def test_stop_with_an_open_request_ends_all_processes(start_server):
         pids = [*engines, *(process.pid for process in list_family(java))]
         scratch = client.server.scratch
         future = threads.submit(
-            httpx.post, client.server.predictions_url, content=LONG, timeout=60
+            httpx.post, client.server.predictions_url, content=LONG_PDF, timeout=60
         )
         until(lambda: client.server.read_state().get("open") == "1")
 
@@ -168,14 +168,14 @@ def test_requests_over_the_limit_are_refused_at_once(start_server):
         with ThreadPoolExecutor(8) as threads:
             answers = list(
                 threads.map(
-                    lambda _: client.post(LONG, PDF, deadline_seconds=5), range(8)
+                    lambda _: client.post(LONG_PDF, PDF, deadline_seconds=5), range(8)
                 )
             )
 
-        turned_away = [answer for answer in answers if answer.status_code == 503]
-        assert 1 <= len(turned_away) <= 6
-        assert {answer.json()["code"] for answer in turned_away} == {"overloaded"}
-        assert {answer.headers["retry-after"] for answer in turned_away} == {"10"}
+        refusals = [answer for answer in answers if answer.status_code == 503]
+        assert 1 <= len(refusals) <= 6
+        assert {answer.json()["code"] for answer in refusals} == {"overloaded"}
+        assert {answer.headers["retry-after"] for answer in refusals} == {"10"}
         assert client.post(PAGE, PNG, max_output_tokens=5).status_code == 200
 
 
@@ -188,7 +188,7 @@ def test_worker_is_replaced_if_its_engine_cannot_restart(start_server, tmp_path)
         hidden = weights.rename(tmp_path / "hidden")
 
         with ThreadPoolExecutor(1) as threads:
-            future = threads.submit(client.post, LONG, PDF)
+            future = threads.submit(client.post, LONG_PDF, PDF)
             until(lambda: _is_working(find_engine_pid(worker)))
             os.kill(find_engine_pid(worker), signal.SIGKILL)
             answer = future.result()

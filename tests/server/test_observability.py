@@ -17,7 +17,7 @@ PNG = "image/png"
 PAGE = documents.as_png(documents.text_page(["Counted"]))
 
 
-def metric(client, name: str, **labels: str) -> float:
+def read_metric(client, name: str, **labels: str) -> float:
     """Return the sum of a metric's samples with these labels."""
     text = httpx.get(f"{client.server.metrics_address}/metrics").text
     total = 0.0
@@ -32,27 +32,31 @@ def metric(client, name: str, **labels: str) -> float:
 
 def test_pages_tokens_and_times_are_counted(client):
     names = ("Pages", "OutputTokens", "PageSeconds_count", "QueueSeconds_count")
-    before = {name: metric(client, name) for name in names}
+    before = {name: read_metric(client, name) for name in names}
 
     usage = client.post(PAGE, PNG).json()["usage"]
 
-    until(lambda: metric(client, "Pages") == before["Pages"] + 1)
+    until(lambda: read_metric(client, "Pages") == before["Pages"] + 1)
     until(
         lambda: (
-            metric(client, "OutputTokens")
+            read_metric(client, "OutputTokens")
             == before["OutputTokens"] + usage["output_tokens"]
         )
     )
-    until(lambda: all(metric(client, name) == before[name] + 1 for name in names[2:]))
+    until(
+        lambda: all(read_metric(client, name) == before[name] + 1 for name in names[2:])
+    )
 
 
 def test_failures_are_counted_by_code(client):
-    before = metric(client, "Failures", Code="unsupported_media_type")
+    before = read_metric(client, "Failures", Code="unsupported_media_type")
 
     client.post(b"junk", PNG)
 
     until(
-        lambda: metric(client, "Failures", Code="unsupported_media_type") == before + 1
+        lambda: (
+            read_metric(client, "Failures", Code="unsupported_media_type") == before + 1
+        )
     )
 
 
@@ -60,13 +64,13 @@ def test_every_request_leaves_one_line_in_the_log(client):
     answer = client.post(PAGE, PNG)
     refused = client.post(b"junk", PNG)
 
-    def line_of(request_id):
+    def find_log_lines(request_id):
         lines = client.lines.find_events("request")
         return [line for line in lines if line["request_id"] == request_id]
 
-    until(lambda: line_of(refused.json()["request_id"]))
-    [good] = line_of(answer.json()["request_id"])
-    [bad] = line_of(refused.json()["request_id"])
+    until(lambda: find_log_lines(refused.json()["request_id"]))
+    [good] = find_log_lines(answer.json()["request_id"])
+    [bad] = find_log_lines(refused.json()["request_id"])
     assert (good["status"], good["code"], good["pages"]) == (200, None, 1)
     assert good["output_tokens"] == answer.json()["usage"]["output_tokens"]
     assert good["received_bytes"] == len(PAGE)
@@ -97,8 +101,8 @@ def test_decoders_and_writers_of_a_server_are_confined(client):
         Path(f"/proc/{process.pid}/status").read_text()
         for process in list_family(client.server.pid)
     ]
-    filtered = [text for text in statuses if re.search(r"^Seccomp:\s+2", text, re.M)]
-    assert len(filtered) >= 3  # two decoders and a writer
+    confined = [text for text in statuses if re.search(r"^Seccomp:\s+2", text, re.M)]
+    assert len(confined) >= 3  # two decoders and a writer
 
 
 def test_nothing_listens_outside_loopback(client):

@@ -29,13 +29,16 @@ __all__ = ["toy_server", "toy_store"]
 PNG, PDF = "image/png", "application/pdf"
 PAGE = documents.as_png(documents.text_page(["A page"]))
 CLOSE = b"\r\nConnection: close\r\n\r\n"
-LONG = documents.pdf([[f"Page {n}"] for n in range(60)])
+LONG_PDF = documents.pdf([[f"Page {n}"] for n in range(60)])
 
 pytestmark = needs_the_plugin
 
 
-class Pings:
-    """Background thread that sends /ping repeatedly, and the answers."""
+class BackgroundPings:
+    """Background thread that sends /ping repeatedly and keeps the answers.
+
+    `answers` has the status code and the word for the server's status of each answer.
+    """
 
     def __init__(self, address: str) -> None:
         self._address = address
@@ -43,16 +46,16 @@ class Pings:
         self.slowest_seconds = 0.0
         self._is_over = False
 
-    def __enter__(self) -> Pings:
+    def __enter__(self) -> BackgroundPings:
         self._threads = ThreadPoolExecutor(1)
-        self._threads.submit(self._ask)
+        self._threads.submit(self._send_pings)
         return self
 
     def __exit__(self, *args: object) -> None:
         self._is_over = True
         self._threads.shutdown()
 
-    def _ask(self) -> None:
+    def _send_pings(self) -> None:
         # Reuse the client, because creating one takes time that is not the server's.
         with httpx.Client(headers={"Connection": "close"}, timeout=10) as client:
             while not self._is_over:
@@ -65,10 +68,10 @@ class Pings:
                 self.slowest_seconds = max(self.slowest_seconds, seconds)
                 self.answers.append((answer.status_code, answer.json()["status"]))
 
-    def has(self, status: int, word: str | None = None) -> bool:
+    def has_answer(self, status: int, word: str | None = None) -> bool:
         return any(
-            code == status and word in (None, answered)
-            for code, answered in self.answers
+            code == status and word in (None, answer_word)
+            for code, answer_word in self.answers
         )
 
 
@@ -94,10 +97,10 @@ def test_fallbacks_of_the_engine_are_listed(toy_server):
 def test_ping_is_503_while_loading_and_then_200(start_server):
     with (
         start_server(CHANDRA_CPU_THREADS="1", wait=False) as client,
-        Pings(client.server.address) as pings,
+        BackgroundPings(client.server.address) as pings,
     ):
         client.server.wait_until_ready(120)
-        until(lambda: pings.has(200))
+        until(lambda: pings.has_answer(200))
 
     codes = [code for code, _ in pings.answers]
     assert codes[0] == 503
@@ -179,8 +182,8 @@ def test_ping_stays_503_after_the_last_failed_restart(model_store, tmp_path):
     store = tmp_path / "store"
     store.mkdir()
     # TorchServe retries for this time; the default is five minutes.
-    window = {"maxRetryTimeoutInSec": 1}
-    configure_archive(model_store / "chandra.mar", store, window)
+    retry_window = {"maxRetryTimeoutInSec": 1}
+    configure_archive(model_store / "chandra.mar", store, retry_window)
     environ = {
         "CHANDRA_CPU_THREADS": "1",
         "CHANDRA_MAX_FAILED_STARTS": "1",
@@ -188,9 +191,9 @@ def test_ping_stays_503_after_the_last_failed_restart(model_store, tmp_path):
     }
     with run_server(store, environ) as client:
         hidden = weights.rename(tmp_path / "hidden")
-        with Pings(client.server.address) as pings:
+        with BackgroundPings(client.server.address) as pings:
             os.kill(find_engine_pid(client.server.query_worker_pid()), signal.SIGKILL)
-            until(lambda: pings.has(503, "no worker"), 60)
+            until(lambda: pings.has_answer(503, "no worker"), 60)
             until(lambda: _has_given_up(client), 120)
             num_loads = len(client.lines.find_events("model not loaded"))
             # A worker could start again now, but TorchServe no longer tries.
@@ -222,7 +225,7 @@ def test_draining_server_refuses_requests_and_pings_503(start_server):
         ) as client,
         ThreadPoolExecutor(1) as threads,
     ):
-        future = threads.submit(client.post, LONG, PDF)
+        future = threads.submit(client.post, LONG_PDF, PDF)
         until(lambda: client.server.read_state().get("open") == "1")
 
         client.server.drain(5)
@@ -261,7 +264,7 @@ def test_drain_can_be_shortened(start_server):
         start_server(CHANDRA_CPU_THREADS="1") as client,
         ThreadPoolExecutor(1) as threads,
     ):
-        future = threads.submit(client.post, LONG, PDF)
+        future = threads.submit(client.post, LONG_PDF, PDF)
         until(lambda: client.server.read_state().get("open") == "1")
         client.server.drain(60)
         started = time.monotonic()
@@ -279,7 +282,7 @@ def test_ping_takes_under_two_seconds_under_full_load(start_server):
     large = PAGE + bytes(25_000_000)
     with (
         start_server(CHANDRA_CPU_THREADS="1") as client,
-        Pings(client.server.address) as pings,
+        BackgroundPings(client.server.address) as pings,
         ThreadPoolExecutor(32) as threads,
     ):
         answers = list(

@@ -29,7 +29,7 @@ def sources(tmp_path):
     return shutil.copytree(SOURCES, tmp_path / "frontend")
 
 
-def content(jar) -> dict[str, bytes]:
+def read_entries(jar) -> dict[str, bytes]:
     with zipfile.ZipFile(jar) as archive:
         return {name: archive.read(name) for name in archive.namelist()}
 
@@ -41,7 +41,7 @@ def test_the_jar_was_built_from_the_sources_beside_it():
 
 
 def test_the_jar_names_the_endpoints_that_are_in_it():
-    entries = content(JAR)
+    entries = read_entries(JAR)
 
     [services] = [name for name in entries if name.startswith("META-INF/services/")]
     endpoints = entries[services].decode().split()
@@ -58,7 +58,7 @@ def test_building_again_gives_the_jar_that_is_shipped(tmp_path):
     if str(read_javac_version(find_compiler())) == read_build_info()["javac"]:
         assert again.read_bytes() == JAR.read_bytes()
     else:
-        assert set(content(again)) == set(content(JAR))
+        assert set(read_entries(again)) == set(read_entries(JAR))
 
 
 @pytest.mark.slow

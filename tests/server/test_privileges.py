@@ -9,25 +9,25 @@ from server.host import can_switch_user, find_unreadable_path
 USER = 10001
 
 
-def status(uid: int, capabilities: int) -> str:
+def proc_status(uid: int, capabilities: int) -> str:
     return f"Name:\tx\nUid:\t{uid}\t{uid}\t{uid}\t{uid}\nCapEff:\t{capabilities:016x}\n"
 
 
 def test_root_with_dockers_default_capabilities_can_switch():
-    assert can_switch_user(status(0, 0xA80425FB))
+    assert can_switch_user(proc_status(0, 0xA80425FB))
 
 
 def test_root_without_capabilities_cannot_switch():
-    assert not can_switch_user(status(0, 0))
+    assert not can_switch_user(proc_status(0, 0))
 
 
 def test_other_user_cannot_switch():
-    assert not can_switch_user(status(10001, 0xA80425FB))
+    assert not can_switch_user(proc_status(10001, 0xA80425FB))
 
 
 @pytest.mark.parametrize("number", [0, 1, 5, 6, 7])
 def test_every_capability_is_needed(number):
-    assert not can_switch_user(status(0, 0xA80425FB & ~(1 << number)))
+    assert not can_switch_user(proc_status(0, 0xA80425FB & ~(1 << number)))
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ pytestmark = needs_the_plugin
 
 
 @contextmanager
-def drip(senders: list[socket.socket], pause: float) -> Iterator[None]:
+def send_slowly(senders: list[socket.socket], pause: float) -> Iterator[None]:
     """Send some bytes on each connection repeatedly, until the server closes it."""
     is_over = threading.Event()
 
@@ -56,7 +56,7 @@ def test_slow_uploads_are_refused_and_block_no_others(toy_server):
         senders = [
             stack.enter_context(raw.announce_body(client, 140 * MIB)) for _ in range(6)
         ]
-        with drip(senders, pause=0.2):
+        with send_slowly(senders, pause=0.2):
             until(lambda: client.server.count_open_requests() == 6)
             answers = [post_unchecked(client, SMALL).status_code for _ in range(5)]
             large = post_unchecked(client, SMALL + b" " * 40 * MIB)
@@ -102,8 +102,8 @@ def test_an_upload_that_is_slow_but_steady_is_read(toy_server, framing):
         else:
             sender.sendall(raw.request_head(b"Transfer-Encoding: chunked"))
         # In total, this takes four times as long as an upload may stall.
-        for at in range(0, len(body), 15_000):
-            part = body[at : at + 15_000]
+        for start in range(0, len(body), 15_000):
+            part = body[start : start + 15_000]
             is_chunk = framing == "chunked"
             sender.sendall(b"%x\r\n%s\r\n" % (len(part), part) if is_chunk else part)
             time.sleep(0.2)
@@ -123,13 +123,13 @@ def test_an_upload_must_send_1_300_of_its_length_a_second(toy_server):
     ):
         rates = {steady: len(body) / 200, slow: len(body) / 500}
         num_sent = dict.fromkeys(rates, 0)
-        begun_at = time.monotonic()
+        started_at = time.monotonic()
         # More than two stall timeouts.
-        while (seconds := time.monotonic() - begun_at) < 5:
+        while (seconds := time.monotonic() - started_at) < 5:
             for sender, rate in rates.items():
-                due = int(seconds * rate)
-                sender.sendall(body[num_sent[sender] : due])
-                num_sent[sender] = due
+                num_due = int(seconds * rate)
+                sender.sendall(body[num_sent[sender] : num_due])
+                num_sent[sender] = num_due
             time.sleep(0.05)
         steady.sendall(body[num_sent[steady] :])
 
@@ -155,8 +155,8 @@ def test_the_newest_upload_makes_room_for_older_ones(toy_server):
         oldest.sendall(body[:half])
         newest.sendall(body[: 2 * MIB])
         # Once a small body no longer fits, both uploads have reserved their memory.
-        probe = SMALL + b" " * 2 * MIB
-        until(lambda: post_unchecked(client, probe).status_code == 503)
+        small_body = SMALL + b" " * 2 * MIB
+        until(lambda: post_unchecked(client, small_body).status_code == 503)
         oldest.sendall(body[half:])
 
         assert oldest.recv(4096).startswith(b"HTTP/1.1 200 ")
@@ -224,7 +224,7 @@ def test_a_client_that_reads_slowly_gets_the_whole_answer(toy_server, accept):
 
 
 @pytest.mark.slow
-def test_an_answer_counts_in_full_until_its_last_byte(toy_server):
+def test_a_partly_read_answer_keeps_all_of_its_memory(toy_server):
     """Reading a part of an answer does not free the array that holds all of it."""
     num_bytes = 24 * MIB
     request = toy_request_body(bytes=num_bytes)
@@ -260,12 +260,14 @@ def test_a_client_that_reads_too_slowly_is_closed(toy_server):
         reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
         reader.sendall(raw.request_head(length, b"Accept: text/plain") + request)
         num_read = len(reader.recv(4096))
-        begun_at = time.monotonic()
+        started_at = time.monotonic()
 
         # Read 1/400 of the answer per second: too slow, but more than 8 KiB per
         # stall timeout.
-        while client.server.count_open_requests() and time.monotonic() < begun_at + 40:
-            if num_read < (time.monotonic() - begun_at) * num_bytes / 400:
+        while (
+            client.server.count_open_requests() and time.monotonic() < started_at + 40
+        ):
+            if num_read < (time.monotonic() - started_at) * num_bytes / 400:
                 num_read += len(reader.recv(65536))
             time.sleep(0.02)
 
