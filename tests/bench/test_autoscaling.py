@@ -42,12 +42,12 @@ def days(tmp_path_factory):
     return simulate_policies(machine, make_policies(), SEEDS)
 
 
-def cut(days_of_policy):
+def find_cut_documents(days_of_policy):
     return [d for day in days_of_policy for d in day.documents if d.cut is not None]
 
 
 def test_deployed_scale_in_policy_interrupts_no_document(days):
-    assert cut(days[AS_DEPLOYED]) == []
+    assert find_cut_documents(days[AS_DEPLOYED]) == []
     assert all(day.num_late == 0 for day in days[AS_DEPLOYED])
     assert (
         max(day.longest_reading() for day in days[AS_DEPLOYED]) < TABLE.timeout_seconds
@@ -55,20 +55,22 @@ def test_deployed_scale_in_policy_interrupts_no_document(days):
 
 
 @pytest.mark.parametrize("name", [TRACKING, EMPTY_15_MINUTES, IGNORES_GPUS])
-def test_policies_without_a_part_interrupt_documents(days, name):
-    """Check that the test above can fail: without a part, documents are cut off."""
-    assert len(cut(days[name])) > 5
+def test_alternative_policies_interrupt_documents(days, name):
+    """This shows that the test above can fail."""
+    assert len(find_cut_documents(days[name])) > 5
 
 
 def test_only_documents_within_cloudwatchs_delay_are_cut_off(tmp_path):
     """Only CloudWatch's delay of a minute remains, even with a short idle time."""
     machine, _ = load_machine("ml.g6e.2xlarge", tmp_path)
-    chosen = {name: make_policies()[name] for name in (AS_DEPLOYED, IDLE_10_MINUTES)}
+    two_policies = {
+        name: make_policies()[name] for name in (AS_DEPLOYED, IDLE_10_MINUTES)
+    }
 
-    days_of_policy = simulate_policies(machine, chosen, range(100, 115))
+    days_of_policy = simulate_policies(machine, two_policies, range(100, 115))
 
-    for num_cut in map(cut, days_of_policy.values()):
-        ages = [(d.cut or 0) - (d.started or 0) for d in num_cut]
+    for cut_documents in map(find_cut_documents, days_of_policy.values()):
+        ages = [(d.cut or 0) - (d.started or 0) for d in cut_documents]
         assert all(age <= (DELAY_MINUTES + 1) * MINUTE for age in ages)
 
 
@@ -133,16 +135,24 @@ def test_burst_gets_at_most_the_allowed_machines():
 
 
 def test_pages_that_are_read_together_share_the_machine():
-    alone = simulate_day([SimulatedDocument(0, 1)], MACHINE, warm())
-    many = simulate_day([SimulatedDocument(0, 1) for _ in range(8)], MACHINE, warm())
-    long = simulate_day([SimulatedDocument(0, 100)], MACHINE, warm())
+    one_page = simulate_day(
+        [SimulatedDocument(0, 1)], MACHINE, policy_with_a_warm_machine()
+    )
+    eight_pages = simulate_day(
+        [SimulatedDocument(0, 1) for _ in range(8)],
+        MACHINE,
+        policy_with_a_warm_machine(),
+    )
+    long_document = simulate_day(
+        [SimulatedDocument(0, 100)], MACHINE, policy_with_a_warm_machine()
+    )
 
-    assert alone.longest_reading() == pytest.approx(1 / 0.04, abs=20)
-    assert many.longest_reading() == pytest.approx(1 / 0.04, abs=20)
-    assert long.longest_reading() == pytest.approx(100 / 0.4, abs=60)
+    assert one_page.longest_reading() == pytest.approx(1 / 0.04, abs=20)
+    assert eight_pages.longest_reading() == pytest.approx(1 / 0.04, abs=20)
+    assert long_document.longest_reading() == pytest.approx(100 / 0.4, abs=60)
 
 
-def warm():
+def policy_with_a_warm_machine():
     return replace(make_policies()[AS_DEPLOYED], min_machines=1)
 
 

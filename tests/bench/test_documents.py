@@ -11,12 +11,12 @@ from bench.runs.documents import (
 )
 
 
-def lengths(pages) -> list[int]:
+def text_lengths(pages) -> list[int]:
     return [sum(len(block.html) for block in page.blocks) for page in pages]
 
 
 def test_pages_have_realistic_lengths():
-    sizes = sorted(lengths(render_pages_of_lognormal_length(60, "test")))
+    sizes = sorted(text_lengths(render_pages_of_lognormal_length(60, "test")))
 
     assert sizes[-1] > 8 * sizes[0]
     # A few pages are long, which makes batches wait for the longest page.
@@ -24,9 +24,9 @@ def test_pages_have_realistic_lengths():
 
 
 def test_the_same_seed_gives_the_same_pages():
-    one, other = (render_pages_of_lognormal_length(3, "same") for _ in range(2))
+    first, second = (render_pages_of_lognormal_length(3, "same") for _ in range(2))
 
-    assert [page.html for page in one] == [page.html for page in other]
+    assert [page.html for page in first] == [page.html for page in second]
 
 
 def test_picture_has_no_text_layer():

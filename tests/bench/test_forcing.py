@@ -45,7 +45,7 @@ def tiny_model() -> Model:
     return random_model(TINY, CPU)
 
 
-def native(model, *, num_drafts=0, graph_shapes=()):
+def make_native_engine(model, *, num_drafts=0, graph_shapes=()):
     runner = ForcedRunner(
         TorchRunner(model, 4000, graph_shapes=graph_shapes, record=recomputed),
         make_timer(CPU, lambda: 0.0),
@@ -56,7 +56,7 @@ def native(model, *, num_drafts=0, graph_shapes=()):
     return NativeEngine(runner, options, create_drafter=drafter_factory(model)), runner
 
 
-def read(engine, pages) -> dict[str, EngineOutput]:
+def run_engine(engine, pages) -> dict[str, EngineOutput]:
     for page in pages:
         engine.submit(page.request)
     ended: dict[str, EngineOutput] = {}
@@ -74,13 +74,13 @@ def read(engine, pages) -> dict[str, EngineOutput]:
 def test_forced_page_outputs_its_transcription(
     tokenizer, pages, num_drafts, graph_shapes
 ):
-    engine, runner = native(
+    engine, runner = make_native_engine(
         tiny_model(), num_drafts=num_drafts, graph_shapes=graph_shapes
     )
     for page in pages:
         runner.add_answer(page)
 
-    outputs = read(engine, pages)
+    outputs = run_engine(engine, pages)
 
     for page in pages:
         assert outputs[page.request.id].text == tokenizer.decode(list(page.tokens))
@@ -88,11 +88,11 @@ def test_forced_page_outputs_its_transcription(
 
 
 def test_the_image_of_a_page_counts_once(pages):
-    engine, runner = native(tiny_model())
+    engine, runner = make_native_engine(tiny_model())
     page = pages[0].request.page
     runner.add_answer(pages[0])
 
-    read(engine, pages[:1])
+    run_engine(engine, pages[:1])
 
     works = [forward.work for forward in runner.forwards]
     patches = [work.num_patches for work in works if isinstance(work, Prefill)]
@@ -101,7 +101,7 @@ def test_the_image_of_a_page_counts_once(pages):
 
 @pytest.mark.parametrize("batch_size", [1, 4])
 def test_generate_outputs_the_forced_number_of_tokens(pages, batch_size):
-    outputs = read(GenerateEngine(tiny_model(), batch_size), pages)
+    outputs = run_engine(GenerateEngine(tiny_model(), batch_size), pages)
 
     assert {name: g.num_output_tokens for name, g in outputs.items()} == {
         page.request.id: len(page.tokens) for page in pages
@@ -110,7 +110,7 @@ def test_generate_outputs_the_forced_number_of_tokens(pages, batch_size):
 
 def test_page_that_ends_early_is_an_error(pages):
     model = tiny_model()
-    engine, runner = native(model)
+    engine, runner = make_native_engine(model)
     stopping = ForcedPage(pages[0].request, (5, *model.stop_token_ids, 5, 5, 5, 5))
 
     with pytest.raises(RuntimeError, match="forced tokens"):

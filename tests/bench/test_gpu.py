@@ -92,15 +92,15 @@ def test_a_wrong_operator_stops_only_its_users(tmp_path):
     records.add("selftest", "operator", {"is_right": False, "failure": "no kernel"})
     measurements = Measurements(OPTIONS, CPU, records)
 
-    refused = {
+    refusal_reasons = {
         item.part: reason
         for item in measurements.items()
         if (reason := measurements.refusal(item))
     }
 
-    assert "no kernel" in refused["native"]
-    assert {"native", "small", "launches", "verification"} <= set(refused)
-    assert not {"start", "vision", "baseline"} & set(refused)
+    assert "no kernel" in refusal_reasons["native"]
+    assert {"native", "small", "launches", "verification"} <= set(refusal_reasons)
+    assert not {"start", "vision", "baseline"} & set(refusal_reasons)
 
 
 def test_without_rates_there_is_no_roofline(tmp_path):
@@ -132,12 +132,16 @@ def test_the_most_important_items_fit_into_ten_minutes(tmp_path):
     items = Measurements(
         MeasurementOptions(TINY), CPU, Records(tmp_path, ABOUT)
     ).items()
-    most = [item for item in items if item.part in PARTS[: PARTS.index("memory") + 1]]
-    most = [item for item in most if "no " not in item.name]
+    important_items = [
+        item for item in items if item.part in PARTS[: PARTS.index("memory") + 1]
+    ]
+    important_items = [item for item in important_items if "no " not in item.name]
 
-    needed = sum(item.setup_seconds + item.least_seconds for item in most)
+    seconds_needed = sum(
+        item.setup_seconds + item.least_seconds for item in important_items
+    )
 
-    assert needed < 450
+    assert seconds_needed < 450
 
 
 @pytest.fixture(scope="module")
@@ -156,15 +160,20 @@ def test_generate_runs_after_the_native_engine_on_one_model(measured_model):
 
 @pytest.mark.slow
 def test_a_step_that_is_never_replayed_is_detected(measured_model):
-    def frozen(compute):
+    def record_without_replay(compute):
         return compute(), lambda: None
 
-    right = check_recorded_steps(measured_model, CPU, 0.0, recomputed)
-    wrong = check_recorded_steps(measured_model, CPU, 0.0, frozen)
+    with_replay = check_recorded_steps(measured_model, CPU, 0.0, recomputed)
+    without_replay = check_recorded_steps(
+        measured_model, CPU, 0.0, record_without_replay
+    )
 
-    assert right["is_right"]
-    assert not wrong["is_right"]
-    assert wrong["cases"]["rows"]["error"] > wrong["largest_error_allowed"]
+    assert with_replay["is_right"]
+    assert not without_replay["is_right"]
+    assert (
+        without_replay["cases"]["rows"]["error"]
+        > without_replay["largest_error_allowed"]
+    )
 
 
 @pytest.mark.slow

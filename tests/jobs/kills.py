@@ -74,6 +74,10 @@ class Killer:
         self.killed: list[Victim] = []
 
     def run(self, kills: Sequence[Kill]) -> None:
+        """Wait for the moment of each kill, and kill its victim.
+
+        The submitter is killed in place of a victim that no longer runs.
+        """
         for kill in kills:
             self._wait(self._has_read(kill.num_read))
             time.sleep(kill.seconds)

@@ -29,7 +29,7 @@ def sampler(tokenizer):
     return Sampler(tokenizer)
 
 
-def blank(width: int, height: int, *blocks: RenderedBlock) -> RenderedPage:
+def blank_page(width: int, height: int, *blocks: RenderedBlock) -> RenderedPage:
     from PIL import Image
 
     return RenderedPage(Image.new("RGB", (width, height), "white"), list(blocks))
@@ -67,9 +67,11 @@ def test_targets_are_shifted_by_one_token(sampler):
         [sampler.make_sample(render_page(random.Random(2), SMALL))]
     )
 
-    known = batch.targets[0, :-1] != -100
+    has_target = batch.targets[0, :-1] != -100
 
-    assert torch.equal(batch.targets[0, :-1][known], batch.tokens[0, 1:][known])
+    assert torch.equal(
+        batch.targets[0, :-1][has_target], batch.tokens[0, 1:][has_target]
+    )
 
 
 def test_padding_has_no_target_and_no_place(sampler):
@@ -84,7 +86,7 @@ def test_padding_has_no_target_and_no_place(sampler):
 
 
 def test_place_of_a_letter_is_the_cell_of_its_centre(sampler, tokenizer):
-    page = blank(256, 256, text_block(("a", 5, 5), ("b", 40, 5), ("c", 250, 250)))
+    page = blank_page(256, 256, text_block(("a", 5, 5), ("b", 40, 5), ("c", 250, 250)))
     sample = sampler.make_sample(page)
 
     answer = sample.tokens[sample.num_prompt_tokens :]
@@ -104,7 +106,7 @@ def test_place_of_a_letter_is_the_cell_of_its_centre(sampler, tokenizer):
 
 
 def test_letters_of_a_cell_are_in_reading_order(sampler):
-    page = blank(
+    page = blank_page(
         256, 256, text_block(("d", 28, 24), ("b", 20, 6), ("a", 4, 7), ("c", 4, 25))
     )
 
@@ -119,7 +121,7 @@ def test_layout_has_the_blocks_and_edges_of_each_cell(sampler):
     upper = RenderedBlock("Text", (0, 0, 128, 20), [Piece("a", (5, 5))])
     lower = RenderedBlock("Table", (0, 26, 256, 128), [Piece("b", (5, 30))])
 
-    layout = sampler.make_sample(blank(256, 256, upper, lower)).layout
+    layout = sampler.make_sample(blank_page(256, 256, upper, lower)).layout
 
     text, table = (CHANDRA_1_LABELS.index(name) + 1 for name in ("Text", "Table"))
     assert layout[0].tolist() == [
@@ -132,7 +134,7 @@ def test_layout_has_the_blocks_and_edges_of_each_cell(sampler):
 
 
 def test_resized_page_has_resized_places(sampler):
-    page = blank(250, 262, text_block(("z", 249, 261)))
+    page = blank_page(250, 262, text_block(("z", 249, 261)))
 
     sample = sampler.make_sample(page)
 

@@ -8,13 +8,13 @@ from handler.schema import Block
 from mini.scores import compute_iou, score_page
 
 
-def block(label: str, *bbox: int) -> Block:
+def make_block(label: str, *bbox: int) -> Block:
     left, top, right, bottom = bbox
     return Block(label, (left, top, right, bottom), "<p>…</p>")
 
 
-TITLE = block("Section-Header", 0, 0, 100, 20)
-BODY = block("Text", 0, 30, 100, 90)
+TITLE = make_block("Section-Header", 0, 0, 100, 20)
+BODY = make_block("Text", 0, 30, 100, 90)
 
 
 def test_a_perfect_reading_has_no_errors():
@@ -44,16 +44,16 @@ def test_missing_block_counts_as_wrong():
 
 
 def test_block_matches_only_the_best_overlap():
-    whole = block("Text", 0, 0, 100, 90)
+    joined = make_block("Text", 0, 0, 100, 90)
 
-    result = score_page("", "", [TITLE, BODY], [whole])
+    result = score_page("", "", [TITLE, BODY], [joined])
 
     assert result.ious == pytest.approx((0.0, 60 / 90))
     assert result.right_labels == (False, True)
 
 
 def test_block_with_another_label_has_a_wrong_label():
-    result = score_page("", "", [TITLE], [block("Text", 0, 0, 100, 20)])
+    result = score_page("", "", [TITLE], [make_block("Text", 0, 0, 100, 20)])
 
     assert result.ious == (1.0,)
     assert result.right_labels == (False,)

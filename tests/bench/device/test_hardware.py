@@ -108,21 +108,21 @@ def test_cpu_is_usable_and_has_no_memory_values():
 
 
 def test_workspace_is_measured_with_a_second_stream(hardware, cuda):
-    stage: Any = None
+    measured_model: Any = None
 
     with FakeTensorMode():
-        workspace = measure_workspace(stage, hardware, 1.0)
+        workspace = measure_workspace(measured_model, hardware, 1.0)
 
     assert workspace == {"bytes_per_stream": 0}
     assert cuda.calls.index("Stream") < cuda.calls.index("stream")
 
 
 def test_output_of_nvidia_smi_is_read_by_column():
-    def run(command, **options):
+    def run_command(command, **options):
         assert "--id=1" in command
         return SimpleNamespace(stdout="580.95, 1980 MHz, 3201 MHz, 700.00 W, [N/A]\n")
 
-    columns = run_nvidia_smi(1, run)
+    columns = run_nvidia_smi(1, run_command)
 
     assert isinstance(columns, dict)
     assert columns["driver_version"] == "580.95"
@@ -130,7 +130,7 @@ def test_output_of_nvidia_smi_is_read_by_column():
 
 
 def test_timeout_of_nvidia_smi_is_reported_as_text():
-    def run(command, **options):
+    def run_command(command, **options):
         raise subprocess.TimeoutExpired(command, 15)
 
-    assert "timed out" in run_nvidia_smi(0, run)
+    assert "timed out" in run_nvidia_smi(0, run_command)
