@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests import documents
-from tests.s3 import KEY_ID, S3, SECRET, Answer, Asked, s3_on_loopback
+from tests.s3 import KEY_ID, S3, SECRET, Answer, S3Request, s3_on_loopback
 from tests.server.conftest import Client, run_server
 from tests.waiting import until
 
@@ -100,11 +100,11 @@ def test_a_document_in_s3_is_streamed_like_any_other(s3, client):
 def test_uri_outside_the_allowed_prefixes_is_forbidden(s3, client, uri):
     s3.put("a.pdf", PDF)
     s3.put("in/a.pdf", PDF, bucket="private")
-    s3.asked.clear()
+    s3.requests.clear()
 
     check_refusal(client.post_json({"s3_uri": uri}), 403, "document_forbidden")
 
-    assert s3.asked == []
+    assert s3.requests == []
 
 
 def test_missing_object_is_not_found(client):
@@ -119,7 +119,7 @@ def test_object_over_the_limit_is_refused_without_a_read(s3, client):
     detail = check_refusal(client.post_json({"s3_uri": uri}), 413, "document_too_large")
 
     assert "1,000,000 bytes" in detail
-    assert s3.reads() == []
+    assert s3.read_requests() == []
 
 
 def test_broken_object_is_refused_like_a_broken_upload(s3, client):
@@ -131,21 +131,21 @@ def test_broken_object_is_refused_like_a_broken_upload(s3, client):
 def test_object_that_changes_during_the_read_is_refused(s3, client):
     uri = s3.put("in/a.pdf", PDF)
 
-    def door(request: Asked) -> None:
+    def intercept(request: S3Request) -> None:
         if request.method == "GET":
-            s3.door = lambda request: None
+            s3.intercept = lambda request: None
             s3.put("in/a.pdf", PDF[::-1])
 
-    s3.door = door
+    s3.intercept = intercept
 
     check_refusal(client.post_json({"s3_uri": uri}), 409, "document_changed")
 
 
 def test_s3_failure_is_answered_with_retry_after(s3, client):
-    def door(request: Asked) -> Answer | None:
+    def intercept(request: S3Request) -> Answer | None:
         return "503 Slow Down", [], b"<Error><Code>SlowDown</Code></Error>"
 
-    s3.door = door
+    s3.intercept = intercept
 
     answer = client.post_json({"s3_uri": "s3://docs/in/a.pdf"})
 
@@ -157,11 +157,11 @@ def test_slow_s3_read_does_not_block_other_requests(s3, client):
     uri = s3.put("in/a.pdf", PDF)
     gate, is_waiting = threading.Event(), threading.Event()
 
-    def door(request: Asked) -> None:
+    def intercept(request: S3Request) -> None:
         is_waiting.set()
         gate.wait(60)
 
-    s3.door = door
+    s3.intercept = intercept
     answers = []
     waiting = threading.Thread(
         target=lambda: answers.append(
@@ -185,10 +185,10 @@ def test_slow_s3_read_does_not_block_other_requests(s3, client):
 def test_deadline_holds_while_s3_does_not_answer(s3, client):
     gate = threading.Event()
 
-    def door(request: Asked) -> None:
+    def intercept(request: S3Request) -> None:
         gate.wait(60)
 
-    s3.door = door
+    s3.intercept = intercept
     started = time.monotonic()
 
     answer = client.post_json({"s3_uri": "s3://docs/in/a.pdf", "deadline_seconds": 1})

@@ -25,7 +25,7 @@ from handler.reading.fetch import Fetcher
 from handler.storage.addresses import Address, Buckets, parse_address
 from handler.storage.s3 import ObjectReader
 from handler.storage.s3_errors import translate_error
-from tests.s3 import KEY_ID, Answer, Asked
+from tests.s3 import KEY_ID, Answer, S3Request
 
 CONTENT = b"%PDF-1.7\n" + bytes(range(256)) * 40
 URI = "s3://docs/a.pdf"
@@ -66,12 +66,12 @@ def refusing(
     body = f"<Error>{told}{inner}</Error>".encode()
     xml = [("Content-Type", "application/xml")]
 
-    def door(asked: Asked) -> Answer | None:
-        if asked.method == "HEAD":
+    def intercept(request: S3Request) -> Answer | None:
+        if request.method == "HEAD":
             return None if head == "" else (head or status, [], b"")
         return status, xml, body
 
-    return door
+    return intercept
 
 
 KMS = "User is not authorized to perform: kms:Decrypt on resource: arn:aws:kms:x"
@@ -112,7 +112,7 @@ REFUSALS = {
 def test_error_does_not_repeat_the_message_of_s3(s3, name):
     status, code, message, words = REFUSALS[name]
     s3.put("a.pdf", CONTENT)
-    s3.door = refusing(status, code, message)
+    s3.intercept = refusing(status, code, message)
 
     error = refused()
 
@@ -135,7 +135,7 @@ def test_error_does_not_repeat_the_message_of_s3(s3, name):
 )
 def test_an_archived_object_is_named_with_its_class(s3, fields, words):
     s3.put("a.pdf", CONTENT)
-    s3.door = refusing(FORBIDDEN, "InvalidObjectState", head="", **fields)
+    s3.intercept = refusing(FORBIDDEN, "InvalidObjectState", head="", **fields)
 
     error = refused()
 
@@ -180,7 +180,7 @@ def test_redirect_error_names_the_other_region():
 
 def test_refused_head_keeps_its_own_status(s3):
     s3.put("a.pdf", CONTENT)
-    s3.door = refusing("404 Not Found", "NoSuchKey", head=FORBIDDEN)
+    s3.intercept = refusing("404 Not Found", "NoSuchKey", head=FORBIDDEN)
 
     assert isinstance(refused(), DocumentForbiddenError)
 
@@ -308,7 +308,7 @@ def test_decoded_key_outside_the_buckets_is_not_requested(s3):
     ):
         fetcher.fetch(parse_address("s3://docs/in/..%2Fa.pdf"), lambda: None)
 
-    assert {asked.path for asked in s3.asked} == {"/docs/in/..%2Fa.pdf"}
+    assert {request.path for request in s3.requests} == {"/docs/in/..%2Fa.pdf"}
 
 
 # Compressed objects
@@ -347,9 +347,9 @@ def test_a_compressed_object_that_ends_early_is_a_bad_request(s3):
 
 def test_object_of_another_coding_is_refused_unread(s3):
     s3.client.put_object(Bucket="docs", Key="a.pdf", Body=CONTENT, ContentEncoding="br")
-    s3.asked.clear()
+    s3.requests.clear()
 
     error = refused()
 
     assert isinstance(error, UnsupportedMediaTypeError)
-    assert s3.reads() == []
+    assert s3.read_requests() == []
