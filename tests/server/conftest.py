@@ -80,7 +80,7 @@ class Client:
             params={name: str(value).lower() for name, value in options.items()},
             timeout=timeout_seconds,
         )
-        openapi.check(
+        openapi.check_reply(
             answer.status_code, answer.headers["content-type"], answer.content
         )
         return answer

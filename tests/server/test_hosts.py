@@ -95,7 +95,9 @@ def test_post_from_a_foreign_web_page_is_refused(client):
     )
 
     assert (parse_status(answer), parse_code(answer)) == (403, b"forbidden")
-    openapi.check(403, "application/problem+json", answer.partition(b"\r\n\r\n")[2])
+    openapi.check_reply(
+        403, "application/problem+json", answer.partition(b"\r\n\r\n")[2]
+    )
 
 
 @pytest.mark.parametrize("api", APIS)

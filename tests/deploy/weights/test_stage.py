@@ -27,7 +27,7 @@ from tests.deploy.weights.fake_s3 import (
     keys,
     read,
 )
-from tests.hub import COMMIT, FILES, Hub, serving
+from tests.hub import COMMIT, FILES, Hub, run_hub
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -117,7 +117,7 @@ def test_dry_run_downloads_no_file_from_real_client(front, cloud, bucket, tmp_pa
         f'region = "us-east-1"\n[model]\nid = "acme/ocr"\nbucket = "{BUCKET}"\n'
     )
     Hub.requests.clear()
-    with serving() as address:
+    with run_hub() as address:
         done = subprocess.run(
             [sys.executable, "-m", "deploy", "model", "stage", "--dry-run", "--json"],
             env={

@@ -19,7 +19,7 @@ from handler.settings import EngineSettings
 from handler.weights.source import MINI, LocalWeights, Source, fetch, find_source
 from tests.checkpoints import tensor_file
 from tests.handler.weights.hub_process import HubProcess
-from tests.hub import CHECKPOINT, COMMIT, FILES, OLDER_COMMIT, Hub, serving
+from tests.hub import CHECKPOINT, COMMIT, FILES, OLDER_COMMIT, Hub, run_hub
 
 
 def make_checkpoint(folder: Path, **config: Any) -> Path:
@@ -237,7 +237,7 @@ def test_folder_without_a_config_is_rejected(tmp_path):
 
 @pytest.fixture(scope="module")
 def hub():
-    with serving() as address:
+    with run_hub() as address:
         yield address
 
 
