@@ -56,7 +56,7 @@ def test_deployed_scale_in_policy_interrupts_no_document(days):
 
 @pytest.mark.parametrize("name", [TRACKING, EMPTY_15_MINUTES, IGNORES_GPUS])
 def test_alternative_policies_interrupt_documents(days, name):
-    """This shows that the test above can fail."""
+    """Show that the test of the deployed policy can fail."""
     assert len(find_cut_documents(days[name])) > 5
 
 
