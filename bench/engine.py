@@ -147,8 +147,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     finish(
         "engine",
         {
-            "pages_per_second_vs_sequential": _speedup(runs["native"], sequential),
-            "pages_per_second_vs_micro_batches": _speedup(
+            "pages_per_second_vs_sequential": _compute_speedup(
+                runs["native"], sequential
+            ),
+            "pages_per_second_vs_micro_batches": _compute_speedup(
                 runs["native"], runs[MICRO_BATCHES]
             ),
             "single_page_latency_vs_generate": single_page_speedup,
@@ -202,7 +204,7 @@ def _measure_single_pages(
     return ratio
 
 
-def _speedup(run: EngineRun, baseline: EngineRun) -> float:
+def _compute_speedup(run: EngineRun, baseline: EngineRun) -> float:
     return run.pages_per_second / baseline.pages_per_second
 
 
@@ -220,8 +222,8 @@ def _say_run(name: str, run: EngineRun, baseline: EngineRun) -> None:
     same = f"{run.num_same_texts(baseline)}/{len(run.outputs)}"
     say(
         f"{name:24}{run.pages_per_second:9.2f}{run.tokens_per_second:9.0f}"
-        f"{_speedup(run, baseline):6.2f}{run.tokens_per_forward:10.2f}{accepted:>9}"
-        f"{run.latency(50):8.2f}{run.latency(95):8.2f}{same:>11}"
+        f"{_compute_speedup(run, baseline):6.2f}{run.tokens_per_forward:10.2f}"
+        f"{accepted:>9}{run.latency(50):8.2f}{run.latency(95):8.2f}{same:>11}"
     )
 
 

@@ -162,9 +162,9 @@ class Fleet:
             document.started = now
             freest.reading.append(document)
         for each in ready:
-            self._read(each, now)
+            self._read_pages(each, now)
 
-    def _read(self, each: RequestedMachine, now: int) -> None:
+    def _read_pages(self, each: RequestedMachine, now: int) -> None:
         """Advance the documents of a machine, which share its slots evenly."""
         places = self.machine.together / self.machine.single
         hungry = sorted(each.reading, key=lambda d: self._left[id(d)])
@@ -191,6 +191,7 @@ class Alarms:
         self._last_out = -DAY
 
     def record_minute(self, fleet: Fleet, now: int) -> None:
+        """Append a datapoint of each metric from the fleet's state."""
         backlog, ready = len(fleet.waiting), len(fleet.find_ready_machines(now))
         self._per_machine.append(backlog / ready if ready else None)
         self._stranded.append(backlog > 0 and not ready)
@@ -223,6 +224,7 @@ class Alarms:
         return ordered
 
     def _track_target(self, ready: int, ordered: int, now: int) -> int:
+        """Return the number of machines after a scale-in by target tracking."""
         policy = self._policy
         recent = self._last_datapoints(self._per_machine, LOW_DATAPOINTS)
         is_low = all(v is not None and v < LOW_SHARE * policy.target for v in recent)
@@ -236,6 +238,7 @@ class Alarms:
         return needed
 
     def _scale_out(self, num_machines: int, now: int) -> int:
+        """Remember the time of a scale-out, and return the number of machines."""
         self._last_out = now
         return num_machines
 

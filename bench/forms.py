@@ -163,6 +163,7 @@ def _draw_flattened(path: Path, number: int, size: tuple[int, int]) -> Image.Ima
 def _draw_with_poppler(
     path: Path, number: int, size: tuple[int, int]
 ) -> Image.Image | None:
+    """Draw a page; None without pdftoppm, or if its page has another size."""
     if shutil.which("pdftoppm") is None:
         return None
     pages = ["-f", str(number), "-l", str(number)]

@@ -32,7 +32,7 @@ from bench.device.items import PARTS, MeasurementOptions, Measurements
 from bench.device.report import render, report_path
 from bench.device.schedule import OUT_OF_TIME, run_items
 from bench.device.supervisor import supervise
-from bench.report import commit, finish, say
+from bench.report import describe_commit, finish, say
 from bench.runs.records import Records
 from bench.shipped import RESULTS, write_measurements
 from bench.teacher_forcing.geometry import GEOMETRIES
@@ -113,12 +113,12 @@ def _supervise(options: argparse.Namespace, arguments: list[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         announced = Path(folder) / "results"
 
-        def current() -> Records | None:
+        def open_records() -> Records | None:
             if not announced.exists():
                 return None
             return Records.open(Path(announced.read_text(encoding="utf-8")))
 
-        def command(seconds: float) -> list[str]:
+        def make_command(seconds: float) -> list[str]:
             # The second process must not drop what the first one measured.
             again = ["--again"] if announced.exists() else []
             kept = [word for word in arguments if word not in again]
@@ -131,20 +131,22 @@ def _supervise(options: argparse.Namespace, arguments: list[str]) -> None:
         was_interrupted = False
         try:
             supervise(
-                command,
+                make_command,
                 budget=options.budget - _REPORT_SECONDS,
                 num_begun=lambda: (
-                    records_now.num_begun() if (records_now := current()) else 0
+                    records_now.num_begun() if (records_now := open_records()) else 0
                 ),
                 overdue_seconds=lambda: (
-                    records_now.overdue_seconds() if (records_now := current()) else 0.0
+                    records_now.overdue_seconds()
+                    if (records_now := open_records())
+                    else 0.0
                 ),
                 tell=say,
                 min_seconds=min(20.0, options.budget / 4),
             )
         except KeyboardInterrupt:
             was_interrupted = True
-        records = current()
+        records = open_records()
     if records is None:
         raise SystemExit("nothing was measured; the lines above give the reason")
     if was_interrupted:
@@ -275,7 +277,7 @@ def _describe_run(options: argparse.Namespace, hardware: Hardware) -> dict[str, 
         "bench": "gpu",
         "device": hardware.name,
         "geometry": options.geometry,
-        "commit": commit(),
+        "commit": describe_commit(),
         "torch": torch.__version__,
         "transformers": transformers.__version__,
         "lengths": dataclasses.asdict(GEOMETRIES[options.geometry].lengths),

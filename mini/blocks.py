@@ -128,7 +128,7 @@ def draw_table(pen: Pen) -> bool:
         return False
     pad = round(pen.size * 0.5)
     grid = [
-        [_cell_text(rng, header=row == 0) for _ in range(num_columns)]
+        [_random_cell_text(rng, header=row == 0) for _ in range(num_columns)]
         for row in range(num_rows)
     ]
     widths = [
@@ -276,7 +276,7 @@ def place_line(pen: Pen, line: MarginLine, y: int) -> int:
     return y + round(font.size * pen.rng.uniform(1.8, 3))
 
 
-def _cell_text(rng: random.Random, *, header: bool) -> str:
+def _random_cell_text(rng: random.Random, *, header: bool) -> str:
     if header or rng.random() < 0.35:
         return " ".join(random_words(rng, rng.randint(1, 2)))[:14].strip()
     return random_number(rng)

@@ -131,12 +131,12 @@ def estimate_operator(
         return None
     name = str(packet).removeprefix("aten.")
     if packet is aten._flash_attention_forward:
-        return _cached_attention(name, args, out[0], used)
+        return _estimate_cached_attention(name, args, out[0], used)
     read = [t for t in find_tensors((args, kwargs)) if t.device.type == "cuda"]
     if packet is aten.scaled_dot_product_attention:
         # Scores stay on the chip: only the output is written to memory.
         flops = 4 * math.prod(args[0].shape) * args[1].shape[-2]
-        return Operator(name, 1, _bytes_of(*read, out), flops)
+        return Operator(name, 1, _stored_bytes(*read, out), flops)
     # An operator in place has the FLOPs of the one that returns a new tensor.
     formula = flop_registry.get(getattr(aten, name.rstrip("_"), packet))
     flops = int(formula(*args, **kwargs, out_val=out)) if formula else 0
@@ -185,15 +185,15 @@ def _bytes_moved(
     packet: Any, read: list[torch.Tensor], outputs: list[torch.Tensor]
 ) -> int:
     if packet in _GATHERING:
-        return _bytes_of(*read[1:]) + 2 * _bytes_of(*outputs)
+        return _stored_bytes(*read[1:]) + 2 * _stored_bytes(*outputs)
     if packet in _SCATTERING:
-        return _bytes_of(*read[1:]) + _bytes_of(read[-1])
+        return _stored_bytes(*read[1:]) + _stored_bytes(read[-1])
     if packet in _OVERWRITING:
         read = read[1:]
-    return _bytes_of(*read) + _bytes_of(*outputs)
+    return _stored_bytes(*read) + _stored_bytes(*outputs)
 
 
-def _bytes_of(*tensors: torch.Tensor) -> int:
+def _stored_bytes(*tensors: torch.Tensor) -> int:
     """Return the bytes of stored values; values repeated by `expand` count once."""
     total = 0
     for tensor in tensors:
@@ -203,7 +203,9 @@ def _bytes_of(*tensors: torch.Tensor) -> int:
     return total
 
 
-def _cached_attention(name: str, args: Any, out: torch.Tensor, used: int) -> Operator:
+def _estimate_cached_attention(
+    name: str, args: Any, out: torch.Tensor, used: int
+) -> Operator:
     """Return the work of FlashAttention over cache segments, after flash_api.cpp.
 
     Pages of one query each, whose heads share keys, take the split-key path: query,
@@ -223,6 +225,6 @@ def _cached_attention(name: str, args: Any, out: torch.Tensor, used: int) -> Ope
     return Operator(
         name,
         5 if is_split else 1,
-        cached + (2 + num_copies) * _bytes_of(out),
+        cached + (2 + num_copies) * _stored_bytes(out),
         4 * num_rows * seen * num_heads * head_size,
     )

@@ -136,7 +136,7 @@ class Costs:
     value_bytes: int = 2
 
     @classmethod
-    def of(cls, module: Any) -> Costs:
+    def of_module(cls, module: Any) -> Costs:
         """Return the costs of a Qwen3-VL module of transformers."""
         text, vision = module.config.text_config, module.config.vision_config
         visual = module.model.visual

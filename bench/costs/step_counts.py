@@ -165,7 +165,7 @@ def count_steps(
         model = fake_model(geometry)
         text = model.module.config.text_config
         heads = 2 * text.num_hidden_layers * text.num_key_value_heads
-        page, text_prompt = _page(geometry, a4_size(geometry))
+        page, text_prompt = _make_page(geometry, a4_size(geometry))
         input_ids, _ = model.tokenise(page, text_prompt)
         counts = StepCounts(
             geometry,
@@ -185,10 +185,12 @@ def count_steps(
             graph_shapes=[drafted, *(Shape(count, 1) for count in num_pages)],
             record=fake.record,
         )
-        usual = _prompt(runner, geometry, a4_size(geometry))
+        usual = _make_prompt(runner, geometry, a4_size(geometry))
         for count in num_pages:
             name = f"decode, {count} page" + "s" * (count > 1)
-            counts.decode[count] = _decode(fake, runner, usual, Shape(count, 1), name)
+            counts.decode[count] = _count_decode(
+                fake, runner, usual, Shape(count, 1), name
+            )
         _count_others(fake, runner, geometry, usual, drafted, counts)
     return counts
 
@@ -202,11 +204,11 @@ def _count_others(
     counts: StepCounts,
 ) -> None:
     name = f"decode, {drafted.num_rows} pages with {NUM_DRAFTS} drafts"
-    counts.drafted = _decode(fake, runner, usual, drafted, name)
+    counts.drafted = _count_decode(fake, runner, usual, drafted, name)
     too_wide = Shape(drafted.num_rows, drafted.width + 1)
     name = f"decode, {drafted.num_rows} pages, not recorded"
-    counts.other_steps.append(_decode(fake, runner, usual, too_wide, name))
-    chunks = _prefill(fake, runner, usual)
+    counts.other_steps.append(_count_decode(fake, runner, usual, too_wide, name))
+    chunks = _count_prefill(fake, runner, usual)
     counts.other_steps += [chunks[0], chunks[-1]]
     beside = list(counts.decode.values())[min(1, len(counts.decode) - 1)]
     counts.mixed = CountedStep(
@@ -214,13 +216,13 @@ def _count_others(
         beside.recorded,
         beside.eager + chunks[-1].eager,
     )
-    encoding = _encode(fake, runner, geometry, a4_size(geometry))
-    largest = _encode(fake, runner, geometry, largest_size(geometry))
+    encoding = _count_encoding(fake, runner, geometry, a4_size(geometry))
+    largest = _count_encoding(fake, runner, geometry, largest_size(geometry))
     counts.other_steps += [encoding, largest]
     counts.page_prefill = [encoding, *chunks]
 
 
-def _decode(
+def _count_decode(
     fake: FakeCuda, runner: TorchRunner, prompt: TorchPrompt, shape: Shape, name: str
 ) -> CountedStep:
     tokens = [1] * shape.width
@@ -230,7 +232,7 @@ def _decode(
     return CountedStep(name, fake.recorded.get(shape, OperatorTally()), eager)
 
 
-def _prefill(
+def _count_prefill(
     fake: FakeCuda, runner: TorchRunner, prompt: TorchPrompt
 ) -> list[CountedStep]:
     """Count the chunks of a prompt whose image is encoded already."""
@@ -251,11 +253,11 @@ def _prefill(
     return steps
 
 
-def _encode(
+def _count_encoding(
     fake: FakeCuda, runner: TorchRunner, geometry: Geometry, size: tuple[int, int]
 ) -> CountedStep:
     """Count the operations by which the first chunk exceeds its repetition."""
-    prompt = _prompt(runner, geometry, size)
+    prompt = _make_prompt(runner, geometry, size)
     tallies = []
     for _ in range(2):
         with fake.count_separately() as eager:
@@ -267,14 +269,14 @@ def _encode(
     )
 
 
-def _prompt(
+def _make_prompt(
     runner: TorchRunner, geometry: Geometry, size: tuple[int, int]
 ) -> TorchPrompt:
-    page, text = _page(geometry, size)
+    page, text = _make_page(geometry, size)
     return runner.tokenise(EngineRequest("request/1", "request", page, text, 1))
 
 
-def _page(geometry: Geometry, size: tuple[int, int]) -> tuple[Page, str]:
+def _make_page(geometry: Geometry, size: tuple[int, int]) -> tuple[Page, str]:
     width, height = size
     page = Page(1, width, height, width, height, bytes(3 * width * height))
     return page, load_prompts(geometry.profile)["ocr_layout"]

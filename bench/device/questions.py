@@ -10,7 +10,7 @@ from bench.device import page_answers, step_answers
 from bench.device.answer import Answer
 from bench.runs.records import Records
 
-__all__ = ["QUESTIONS", "Question", "reason_of", "why_unanswered"]
+__all__ = ["QUESTIONS", "Question", "explain_missing_answer", "explain_missing_result"]
 
 _REASON_LETTERS = 120
 
@@ -27,10 +27,10 @@ class Question:
     """Prefix of the names of the items that answer the question."""
 
 
-def why_unanswered(question: Question, records: Records) -> str:
-    """Return why the items of the question's part have no results."""
+def explain_missing_answer(question: Question, records: Records) -> str:
+    """Return up to three reasons why the items of a question have no results."""
     reasons = [
-        f"{key.partition(': ')[2]}: {reason_of(item)}"
+        f"{key.partition(': ')[2]}: {explain_missing_result(item)}"
         for key, item in records.items().items()
         if key.startswith(f"{question.part}: {question.items}")
         and item.get("state") != "measured"
@@ -45,7 +45,7 @@ def why_unanswered(question: Question, records: Records) -> str:
     return "; ".join([*reasons, *skipped][:3])
 
 
-def reason_of(item: dict[str, Any]) -> str:
+def explain_missing_result(item: dict[str, Any]) -> str:
     """Return in one line why an item has no result."""
     if item.get("state") == "running":
         return "the process ended while this was measured"

@@ -90,7 +90,7 @@ def check_forward(records: Records) -> Answer | None:
 
 def compare_with_roofline(records: Records) -> Answer | None:
     """Compare decode steps with the roofline."""
-    runs = _launches(records)
+    runs = _sort_launches(records)
     if not runs:
         return None
     numbers = "; ".join(
@@ -115,7 +115,7 @@ def compare_with_roofline(records: Records) -> Answer | None:
 
 def check_launch_limit(records: Records) -> Answer | None:
     """Check if kernel launches limit a decode step."""
-    runs = [run for run in _launches(records) if run["has_graphs"]]
+    runs = [run for run in _sort_launches(records) if run["has_graphs"]]
     if not runs:
         return None
     numbers = "; ".join(
@@ -146,7 +146,7 @@ def compare_draft_rows(records: Records) -> Answer | None:
     """Compare drafts as queries of a segment with drafts as rows of one query."""
     pairs = [
         (run["pages"], width, run["segments"][width], run["rows"][width])
-        for run in _verification(records)
+        for run in _sort_verifications(records)
         for width in ("5", "9")
     ]
     if not pairs:
@@ -178,7 +178,7 @@ def compare_draft_rows(records: Records) -> Answer | None:
 def count_free_tokens(records: Records) -> Answer | None:
     """Count the tokens that a step verifies without taking longer."""
     free = []
-    for run in _verification(records):
+    for run in _sort_verifications(records):
         times = {int(width): took for width, took in run["segments"].items()}
         widths = [w for w, took in times.items() if took <= FREE_RATIO * times[1]]
         free.append((run["pages"], max(widths) * run["pages"], times))
@@ -245,12 +245,12 @@ def check_position_bound(records: Records) -> Answer | None:
     return Answer("no", numbers, "the bound does not matter")
 
 
-def _launches(records: Records) -> list[dict[str, Any]]:
+def _sort_launches(records: Records) -> list[dict[str, Any]]:
     runs = records.part("launches").values()
     return sorted((run for run in runs if "replay_ms" in run), key=_by_pages)
 
 
-def _verification(records: Records) -> list[dict[str, Any]]:
+def _sort_verifications(records: Records) -> list[dict[str, Any]]:
     return sorted(records.part("verification").values(), key=_by_pages)
 
 

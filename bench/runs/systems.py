@@ -84,7 +84,7 @@ class MeasuredModel:
         self._timer = make_timer(device, time.perf_counter)
         self.pages = make_forced_pages(geometry, QwenTokenizer(), num_pages)
         self.model: Model = random_model(geometry, device)
-        self.costs = Costs.of(self.model.module)
+        self.costs = Costs.of_module(self.model.module)
 
     @property
     def mean_length(self) -> float:
@@ -140,7 +140,7 @@ class MeasuredModel:
         most = max(self._whole_prefill(p).count + len(p.tokens) for p in self.pages)
         cache_tokens = native.in_flight * (most + _SPARE_POSITIONS)
         cache_tokens = min(cache_tokens, measure_cache_tokens(self.model))
-        report, _ = self._run(native, native.in_flight, cache_tokens, seconds)
+        report, _ = self._run_native(native, native.in_flight, cache_tokens, seconds)
         return report
 
     def measure_small_cache(
@@ -149,7 +149,7 @@ class MeasuredModel:
         """Measure the engine with the cache of a 24 GB card; `in_flight` is ignored."""
         cache_tokens = self.geometry.small_cache_bytes // self.costs.cache_bytes
         count = max(1, cache_tokens // COUNTED_PAGE_TOKENS)
-        report, steady = self._run(native, count, cache_tokens, seconds)
+        report, steady = self._run_native(native, count, cache_tokens, seconds)
         ideal = steady.num_tokens / steady.ideal_seconds(self.costs, A10G)
         report["a10g_projection"] = {
             "note": "a projection: this fraction of an A10G's estimated roofline",
@@ -157,7 +157,7 @@ class MeasuredModel:
         }
         return report
 
-    def _run(
+    def _run_native(
         self,
         native: NativeVariant,
         max_sequences: int,
@@ -241,6 +241,7 @@ class _Batches:
 
 
 def _generate_batch(engine: GenerateEngine, batch: list[ForcedPage]) -> None:
+    """Read a batch; raise RuntimeError if a page ends before its forced length."""
     for page in batch:
         engine.submit(page.request)
     lengths = {page.request.id: len(page.tokens) for page in batch}

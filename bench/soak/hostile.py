@@ -117,7 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ended: Counter[str] = Counter()
     with tempfile.TemporaryDirectory(prefix="chandra-hostile-") as folder:
         build_archive(Path(folder))
-        with _server(Path(folder), ended) as server:
+        with _make_server(Path(folder), ended) as server:
             server.wait_until_ready(120)
             for name, period in periods.items():
                 normal[name], hostile = _run_period(server, period)
@@ -145,7 +145,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return int(ratio > MAX_RATIO or not normal["beside"].are_all(200))
 
 
-def _server(model_store: Path, ended: Counter[str]) -> TorchServe:
+def _make_server(model_store: Path, ended: Counter[str]) -> TorchServe:
+    """Start a server that counts in `ended` why decoders have ended."""
+
     def count(line: str) -> None:
         if line.startswith("{") and '"decoder ended"' in line:
             ended[json.loads(line)["why"]] += 1

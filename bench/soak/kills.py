@@ -99,6 +99,7 @@ def find_pids(server: TorchServe, target: str) -> list[int]:
 
 
 def _resume(pid: int) -> None:
+    """Send SIGCONT to a stopped process, which may have been replaced."""
     try:
         os.kill(pid, signal.SIGCONT)
     except ProcessLookupError:

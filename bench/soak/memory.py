@@ -83,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     say(__doc__)
     with tempfile.TemporaryDirectory(prefix="chandra-soak-") as folder:
         build_archive(Path(folder))
-        with _server(Path(folder)) as server:
+        with _make_server(Path(folder)) as server:
             server.wait_until_ready(120)
             memory, seconds, outcomes = _send_pages(
                 server, options.pages, options.clients
@@ -104,7 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return int(any(growth > MAX_GROWTH for growth in growths.values()))
 
 
-def _server(model_store: Path) -> TorchServe:
+def _make_server(model_store: Path) -> TorchServe:
     return TorchServe(
         overrides=find_free_addresses() | {"model_store": str(model_store)},
         environ=os.environ | {"CHANDRA_MAX_OUTPUT_TOKENS": str(MAX_OUTPUT_TOKENS)},
@@ -130,13 +130,13 @@ def _send_pages(
                 if answered >= num_pages:
                     return
                 number, (body, media_type, pages) = next(documents)
-            outcome = _send(server, number, body, media_type)
+            outcome = _send_request(server, number, body, media_type)
             with lock:
                 outcomes[outcome] += 1
                 if outcome == "answered":
                     answered += pages
                 if len(memory.samples) * num_pages <= answered * 100:
-                    by_kind = _megabytes(server, worker)
+                    by_kind = _measure_megabytes(server, worker)
                     memory.samples.append((answered, by_kind))
                     if len(memory.samples) % 10 == 1:
                         sizes = ", ".join(f"{k} {v:.0f}" for k, v in by_kind.items())
@@ -148,7 +148,11 @@ def _send_pages(
     return memory, time.monotonic() - started, outcomes
 
 
-def _send(server: TorchServe, number: int, body: bytes, media_type: str) -> str:
+def _send_request(server: TorchServe, number: int, body: bytes, media_type: str) -> str:
+    """Send a request, and return `answered`, `refused` or `given up`.
+
+    Raise RuntimeError if the status is not the expected one.
+    """
     gives_up = number % GIVEN_UP_EVERY == 0
     try:
         answer = httpx.post(
@@ -184,7 +188,7 @@ def _generate_requests() -> Iterator[tuple[int, tuple[bytes, str, int]]]:
             yield number, (as_pdf(*pages), "application/pdf", len(pages))
 
 
-def _megabytes(server: TorchServe, worker_pid: int) -> dict[str, float]:
+def _measure_megabytes(server: TorchServe, worker_pid: int) -> dict[str, float]:
     """Return the resident megabytes of Java, worker, engine, and all helpers."""
     java = server.pid
     assert java is not None

@@ -94,6 +94,7 @@ def _run_client(
     tally: AnswerTally,
     broken: Counter[str],
 ) -> None:
+    """Send random requests until `end`, and count the answers in both counters."""
     rng = random.Random(client)
     number = 0
     while time.monotonic() < end:
@@ -113,10 +114,10 @@ def _run_client(
             is_right = 400 <= answer.status_code < 500 or answer.status_code == 503
             broken["refused" if is_right else "wrong"] += 1
         else:
-            _abort(address, sample.body, rng)
+            _send_and_abort(address, sample.body, rng)
 
 
-def _abort(address: str, body: bytes, rng: random.Random) -> None:
+def _send_and_abort(address: str, body: bytes, rng: random.Random) -> None:
     """Send a part of a request or all of it, and close or reset the connection."""
     host, _, port = address.removeprefix("http://").partition(":")
     head = (

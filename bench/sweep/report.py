@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.report import commit, say
+from bench.report import describe_commit, say
 from bench.sweep.compare import DifferenceKind
 from bench.sweep.pages import ComparedPage
 from bench.sweep.post import PostOutcome
@@ -110,7 +110,7 @@ def write_report(
 ) -> None:
     """Write every outcome and every comparison as one JSON object."""
     report = {
-        "commit": commit(),
+        "commit": describe_commit(),
         "megabytes": parts,
         "files": [outcome.to_json() for outcome in _sort_by_duration(outcomes)],
         "pages": [page.to_json() for page in compared],

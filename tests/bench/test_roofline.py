@@ -14,7 +14,7 @@ A4 = Prefill(0, 4000, num_patches=14_000)
 
 @pytest.fixture(scope="module")
 def costs() -> Costs:
-    return Costs.of(empty_module(CHANDRA))
+    return Costs.of_module(empty_module(CHANDRA))
 
 
 def test_the_geometry_is_chandra_1s(costs):

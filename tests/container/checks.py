@@ -53,7 +53,7 @@ def check_files(container: Container) -> None:
     """Check that no file outside /tmp is new or changed."""
     changed = [
         name
-        for name in container.changed_files()
+        for name in container.list_changed_files()
         if name != "/tmp" and not name.startswith("/tmp/")
     ]
     assert not changed, f"written: {changed}"

@@ -39,7 +39,7 @@ def image(engine) -> str:
 
 
 @pytest.fixture(scope="module")
-def run(engine, image):
+def start_container(engine, image):
     """Function that starts containers, which are removed at the end."""
     containers: list[Container] = []
 
@@ -53,7 +53,7 @@ def run(engine, image):
 
 
 @pytest.fixture(scope="module")
-def changed(engine, image, tmp_path_factory):
+def build_changed_image(engine, image, tmp_path_factory):
     """Function that builds an image with one more line in its Dockerfile."""
 
     def build(name: str, line: str) -> str:

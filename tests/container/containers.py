@@ -39,7 +39,7 @@ LISTEN = "0A"
 
 
 class Container:
-    """Container from start to removal."""
+    """Container that runs `serve`, from its start to its removal."""
 
     def __init__(self, engine: Engine, image: str, *options: str) -> None:
         self._engine = engine
@@ -57,7 +57,7 @@ class Container:
         finally:
             os.close(namespace)
 
-    def within(self, function: Callable[[], T]) -> Future[T]:
+    def run_within(self, function: Callable[[], T]) -> Future[T]:
         """Run a function in a thread in the container's network namespace."""
         return self._threads.submit(function)
 
@@ -76,15 +76,17 @@ class Container:
             finally:
                 connection.close()
 
-        return self.within(ask).result()
+        return self.run_within(ask).result()
 
     def get(self, path: str) -> httpx.Response:
-        return self.within(lambda: httpx.get(f"http://127.0.0.1:8080{path}")).result()
+        return self.run_within(
+            lambda: httpx.get(f"http://127.0.0.1:8080{path}")
+        ).result()
 
     def post(
         self, content: bytes, media_type: str, max_output_tokens: int = 20
     ) -> Future[httpx.Response]:
-        return self.within(
+        return self.run_within(
             lambda: httpx.post(
                 "http://127.0.0.1:8080/invocations",
                 content=content,
@@ -126,23 +128,25 @@ class Container:
         )
         return dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
 
-    def processes(self) -> list[psutil.Process]:
+    def list_processes(self) -> list[psutil.Process]:
         """Return the processes of the container, process 1 first."""
         first = psutil.Process(self.pid)
         return [first, *first.children(recursive=True)]
 
-    def java(self) -> psutil.Process:
-        return next(p for p in self.processes() if p.name() == "java")
+    def find_java(self) -> psutil.Process:
+        return next(p for p in self.list_processes() if p.name() == "java")
 
-    def worker(self) -> psutil.Process:
+    def find_worker(self) -> psutil.Process:
         return next(
-            p for p in self.processes() if "model_service_worker.py" in str(p.cmdline())
+            p
+            for p in self.list_processes()
+            if "model_service_worker.py" in str(p.cmdline())
         )
 
-    def engine_process(self) -> psutil.Process:
-        return psutil.Process(find_engine_pid(self.worker().pid))
+    def find_engine(self) -> psutil.Process:
+        return psutil.Process(find_engine_pid(self.find_worker().pid))
 
-    def listening(self) -> set[tuple[str, int]]:
+    def list_listening_ports(self) -> set[tuple[str, int]]:
         """Return the addresses and ports on which the container listens."""
         addresses = set()
         for name, list_family in (("tcp", socket.AF_INET), ("tcp6", socket.AF_INET6)):
@@ -156,7 +160,7 @@ class Container:
                     addresses.add((text, int(port, 16)))
         return addresses
 
-    def changed_files(self) -> list[str]:
+    def list_changed_files(self) -> list[str]:
         """Return changed and new files."""
         lines = self._engine("diff", self.id).splitlines()
         return [line.partition(" ")[2] for line in lines]

@@ -67,7 +67,7 @@ class Cloud:
     def client(self, service: str) -> Any:
         return self._session.client(service, endpoint_url=self.address)
 
-    def keys(self, prefix: str) -> list[str]:
+    def list_keys(self, prefix: str) -> list[str]:
         pages = self.client("s3").get_paginator("list_objects_v2")
         return [
             item["Key"]
@@ -75,14 +75,14 @@ class Cloud:
             for item in page.get("Contents", ())
         ]
 
-    def read(self, key: str) -> bytes:
+    def read_object(self, key: str) -> bytes:
         answer = self.client("s3").get_object(Bucket=BUCKET, Key=key)
         content: bytes = answer["Body"].read()
         return content
 
     def delete_objects(self, prefix: str) -> None:
         s3 = self.client("s3")
-        for key in self.keys(prefix):
+        for key in self.list_keys(prefix):
             s3.delete_object(Bucket=BUCKET, Key=key)
 
     def find_server(self) -> int | None:

@@ -83,7 +83,7 @@ class QueueReading:
         return set(read) == self._documents.good and failed == self._documents.broken
 
     def num_read(self) -> int:
-        keys = self._cloud.keys("async/reading/out/")
+        keys = self._cloud.list_keys("async/reading/out/")
         return len({key.rpartition("/")[2] for key in keys})
 
     def read_results(self) -> tuple[Results, Codes]:
@@ -142,17 +142,17 @@ class JobReading:
         return self._failed == self._documents.broken
 
     def num_read(self) -> int:
-        return len(self._cloud.keys(self._prefix))
+        return len(self._cloud.list_keys(self._prefix))
 
     def check_final_state(self) -> None:
         """Check nothing: `_is_done` compares the counts of every job."""
 
     def read_results(self) -> tuple[Results, Codes]:
-        keys = self._cloud.keys(self._prefix)
+        keys = self._cloud.list_keys(self._prefix)
         names = {key: key.rpartition("/")[2].removesuffix(".out") for key in keys}
         assert len(set(names.values())) == len(keys), "a document has two results"
         return {
-            name: self._cloud.read(key) for key, name in names.items()
+            name: self._cloud.read_object(key) for key, name in names.items()
         }, self._failed
 
 
