@@ -75,7 +75,7 @@ def measure(
         records,
         remaining=remaining,
         is_usable=hardware.is_usable,
-        refusal=measurements.refusal,
+        refusal=measurements.explain_refusal,
         tell=say,
         clock=clock,
     )

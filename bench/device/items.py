@@ -102,7 +102,7 @@ class Measurements:
             for item in chosen
         ]
 
-    def refusal(self, item: Item) -> str | None:
+    def explain_refusal(self, item: Item) -> str | None:
         """Return why earlier results rule an item out; None if they do not."""
         if item.needs_operator:
             operator = self._records.part("selftest").get("operator", {})

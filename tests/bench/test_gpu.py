@@ -95,7 +95,7 @@ def test_a_wrong_operator_stops_only_its_users(tmp_path):
     refusal_reasons = {
         item.part: reason
         for item in measurements.items()
-        if (reason := measurements.refusal(item))
+        if (reason := measurements.explain_refusal(item))
     }
 
     assert "no kernel" in refusal_reasons["native"]
@@ -108,7 +108,7 @@ def test_without_rates_there_is_no_roofline(tmp_path):
 
     items = measurements.items()
 
-    assert [item.part for item in items if not measurements.refusal(item)] == [
+    assert [item.part for item in items if not measurements.explain_refusal(item)] == [
         "start",
         "start",
         "selftest",

@@ -97,6 +97,7 @@ class Container:
         )
 
     def wait_until_ready(self, seconds: float = 240) -> None:
+        """Wait until /ping is 200; fail if the container ends or the time passes."""
         until(lambda: self.ping() == 200 or not self.is_running, seconds)
         assert self.is_running, self.log[-3:]
 
@@ -161,7 +162,7 @@ class Container:
         return addresses
 
     def list_changed_files(self) -> list[str]:
-        """Return changed and new files."""
+        """Return the paths of changed and new files and folders."""
         lines = self._engine("diff", self.id).splitlines()
         return [line.partition(" ")[2] for line in lines]
 
@@ -172,11 +173,13 @@ class Container:
         return time.monotonic() - started
 
     def stop_in_background(self, seconds: int = 30) -> threading.Thread:
+        """Start a thread that stops the container, and return the thread."""
         thread = threading.Thread(target=self.stop, args=(seconds,))
         thread.start()
         return thread
 
     def wait(self, seconds: float = 60) -> int:
+        """Wait until the container has ended, and return its exit status."""
         until(lambda: not self.is_running, seconds)
         return self.exit_status
 

@@ -65,9 +65,11 @@ class Cloud:
         self._session = boto3.Session(region_name=REGION, **KEYS)
 
     def client(self, service: str) -> Any:
+        """Return a boto3 client of the emulator."""
         return self._session.client(service, endpoint_url=self.address)
 
     def list_keys(self, prefix: str) -> list[str]:
+        """Return the keys of the bucket's objects with this prefix."""
         pages = self.client("s3").get_paginator("list_objects_v2")
         return [
             item["Key"]

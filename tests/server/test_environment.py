@@ -19,10 +19,12 @@ GIB = 1024**3
 
 
 def container_settings(memory_bytes: int = 64 * GIB, **environ: str):
+    """Return the settings of a container with this memory and these variables."""
     return read_environment(environ, memory_bytes)
 
 
 def handler_settings(subject):
+    """Return the handler's and the engine's settings in a container."""
     table = yaml.safe_load(MODEL_CONFIG.read_text())["handler"]
     return read_settings(table, subject.handler)
 

@@ -75,7 +75,8 @@ class BackgroundPings:
         )
 
 
-def ping(client) -> tuple[int, str]:
+def read_ping(client) -> tuple[int, str]:
+    """Return the status code of /ping, and its word for the server's status."""
     answer = httpx.get(f"{client.server.address}/ping")
     return answer.status_code, answer.json()["status"]
 
@@ -110,8 +111,8 @@ def test_ping_is_503_while_loading_and_then_200(start_server):
 def test_ping_is_503_while_the_engine_restarts(client):
     os.kill(find_engine_pid(client.server.query_worker_pid()), signal.SIGKILL)
 
-    until(lambda: ping(client) == (503, "restarting"))
-    until(lambda: ping(client) == (200, "ready"), 60)
+    until(lambda: read_ping(client) == (503, "restarting"))
+    until(lambda: read_ping(client) == (200, "ready"), 60)
 
 
 def test_head_is_answered_like_get_without_a_body(client):
@@ -130,8 +131,8 @@ def test_ping_is_503_until_a_killed_worker_is_replaced(start_server):
     with start_server(CHANDRA_CPU_THREADS="1") as client:
         os.kill(client.server.query_worker_pid(), signal.SIGKILL)
 
-        until(lambda: ping(client)[0] == 503)
-        until(lambda: ping(client) == (200, "ready"), 90)
+        until(lambda: read_ping(client)[0] == 503)
+        until(lambda: read_ping(client) == (200, "ready"), 90)
         assert client.post(PAGE, PNG, max_output_tokens=5).status_code == 200
 
 
@@ -142,11 +143,11 @@ def test_ping_is_503_while_the_worker_hangs(start_server):
 
         worker.suspend()
         try:
-            until(lambda: ping(client) == (503, "silent"))
+            until(lambda: read_ping(client) == (503, "silent"))
         finally:
             worker.resume()
 
-        until(lambda: ping(client) == (200, "ready"))
+        until(lambda: read_ping(client) == (200, "ready"))
 
 
 @pytest.mark.slow
@@ -163,11 +164,11 @@ def test_ping_is_503_while_the_engine_is_stopped(start_server):
 
         engine.suspend()
         try:
-            until(lambda: ping(client) == (503, "stalled"), 15)
+            until(lambda: read_ping(client) == (503, "stalled"), 15)
         finally:
             engine.resume()
 
-        until(lambda: ping(client) == (200, "ready"), 5)
+        until(lambda: read_ping(client) == (200, "ready"), 5)
         answer = future.result(120).json()
         assert answer["status"] == "success"
         assert {page["attempts"] for page in answer["pages"]} == {1}
@@ -230,7 +231,7 @@ def test_draining_server_refuses_requests_and_pings_503(start_server):
 
         client.server.drain(5)
 
-        until(lambda: ping(client) == (503, "draining"))
+        until(lambda: read_ping(client) == (503, "draining"))
         assert httpx.head(f"{client.server.address}/ping").status_code == 503
         refused = client.post(PAGE, PNG)
         assert refused.status_code == 503

@@ -33,10 +33,12 @@ def render_named_page(name: str) -> RenderedPage:
 
 
 def true_content(page: RenderedPage):
+    """Return the content of the page's perfect answer, as the service parses it."""
     return parse_content(page.html, page)
 
 
 def check_pages(answer, *pages: RenderedPage) -> None:
+    """Assert that an answer has the text of these pages, with few errors."""
     assert answer.status_code == 200
     check_texts(answer, *(true_content(page).markdown for page in pages))
 
