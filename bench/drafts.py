@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.report import finish, say
-from bench.teacher_forcing.scripted import ScriptedPrompt, ScriptedRunner
+from bench.teacher_forcing.scripted import AnswerPrompt, AnswerRunner
 from handler.engine.batching.drafting import DraftSource
 from handler.engine.batching.native import BatchingOptions, NativeEngine
 from handler.engine.drafts.drafter import Drafter, DraftTokenizer
@@ -115,7 +115,7 @@ def count_forwards(
     """
     tokens = tokenizer.encode(sample.answer)
     num_tokens = len(tokens) + 1  # with the end token
-    runner = ScriptedRunner({sample.name: tokens}, tokenizer.decode)
+    runner = AnswerRunner({sample.name: tokens}, tokenizer.decode)
 
     def create_drafter(request: EngineRequest) -> DraftSource | None:
         if not mode.has_drafts:
@@ -123,7 +123,7 @@ def count_forwards(
         layer = sample.text_layer if mode.has_text_layer else ""
         return Drafter(tokenizer, text_layer=layer, prompt=_PROMPT)
 
-    engine: NativeEngine[ScriptedPrompt] = NativeEngine(
+    engine: NativeEngine[AnswerPrompt] = NativeEngine(
         runner,
         BatchingOptions(max_draft_tokens=max_draft_tokens),
         create_drafter=create_drafter,
@@ -142,7 +142,7 @@ def count_forwards(
     )
 
 
-def _generate(engine: NativeEngine[ScriptedPrompt]) -> EngineOutput:
+def _generate(engine: NativeEngine[AnswerPrompt]) -> EngineOutput:
     while True:
         for output in engine.step(lambda: None):
             return output

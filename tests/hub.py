@@ -27,7 +27,7 @@ FILES = CHECKPOINT | {
 """Files of the model."""
 
 
-class Hub(BaseHTTPRequestHandler):
+class HubHandler(BaseHTTPRequestHandler):
     """Request handler with the part of the hub's API that its client needs.
 
     `requests` has the method and path of every request to any hub of this process.
@@ -85,7 +85,7 @@ class Hub(BaseHTTPRequestHandler):
 @contextmanager
 def run_hub() -> Iterator[str]:
     """Run the hub and yield its address, for HF_ENDPOINT."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), HubHandler)
     thread = threading.Thread(target=server.serve_forever, args=(0.05,))
     thread.start()
     yield f"http://127.0.0.1:{server.server_port}"

@@ -33,7 +33,7 @@ from bench.costs.kernels import (
 from handler.engine.device import attention
 from handler.engine.device.graphs import Outputs, Shape
 
-__all__ = ["DEVICE", "FakeCuda", "UnknownValuesError", "fake_cuda"]
+__all__ = ["DEVICE", "FakeDevice", "UnknownValuesError", "fake_cuda"]
 
 DEVICE = torch.device("cuda:0")
 aten = torch.ops.aten
@@ -60,7 +60,7 @@ class UnknownValuesError(RuntimeError):
     """A shape depends on values that exist only on a real device."""
 
 
-class FakeCuda(TorchDispatchMode):
+class FakeDevice(TorchDispatchMode):
     """Counter of operators on the fake device; see `fake_cuda`."""
 
     def __init__(self) -> None:
@@ -316,7 +316,7 @@ class FakeCuda(TorchDispatchMode):
 class _Calls(TorchFunctionMode):
     """Replacement of calls that dispatch modes miss, such as `torch.tensor`."""
 
-    def __init__(self, fake: FakeCuda) -> None:
+    def __init__(self, fake: FakeDevice) -> None:
         super().__init__()
         self._fake = fake
 
@@ -338,12 +338,12 @@ class _Calls(TorchFunctionMode):
 
 
 @contextmanager
-def fake_cuda(capability: tuple[int, int] = (9, 0)) -> Iterator[FakeCuda]:
+def fake_cuda(capability: tuple[int, int] = (9, 0)) -> Iterator[FakeDevice]:
     """Give torch one fake CUDA device of the given compute capability.
 
     Tensors made in this context are fake on every device; real ones are accepted.
     """
-    fake = FakeCuda()
+    fake = FakeDevice()
 
     def to_list(tensor: FakeTensor) -> Any:
         return fake.read(tensor)

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import _disable_current_modes
 
-from bench.costs.fake_cuda import DEVICE, FakeCuda, fake_cuda
+from bench.costs.fake_cuda import DEVICE, FakeDevice, fake_cuda
 from bench.costs.kernels import OperatorTally
 from bench.costs.roofline import GpuDataSheet
 from bench.teacher_forcing.geometry import Geometry, empty_module
@@ -196,7 +196,7 @@ def count_steps(
 
 
 def _count_others(
-    fake: FakeCuda,
+    fake: FakeDevice,
     runner: TorchRunner,
     geometry: Geometry,
     usual: TorchPrompt,
@@ -223,7 +223,7 @@ def _count_others(
 
 
 def _count_decode(
-    fake: FakeCuda, runner: TorchRunner, prompt: TorchPrompt, shape: Shape, name: str
+    fake: FakeDevice, runner: TorchRunner, prompt: TorchPrompt, shape: Shape, name: str
 ) -> CountedStep:
     tokens = [1] * shape.width
     row = Row(prompt, tokens, prompt.num_tokens + _ANSWER_TOKENS - shape.width, 0)
@@ -233,7 +233,7 @@ def _count_decode(
 
 
 def _count_prefill(
-    fake: FakeCuda, runner: TorchRunner, prompt: TorchPrompt
+    fake: FakeDevice, runner: TorchRunner, prompt: TorchPrompt
 ) -> list[CountedStep]:
     """Count the chunks of a prompt whose image is encoded already."""
     size = min(BatchingOptions().max_prefill_tokens, prompt.num_tokens // 2)
@@ -254,7 +254,7 @@ def _count_prefill(
 
 
 def _count_encoding(
-    fake: FakeCuda, runner: TorchRunner, geometry: Geometry, size: tuple[int, int]
+    fake: FakeDevice, runner: TorchRunner, geometry: Geometry, size: tuple[int, int]
 ) -> CountedStep:
     """Count the operations by which the first chunk exceeds its repetition."""
     prompt = _make_prompt(runner, geometry, size)

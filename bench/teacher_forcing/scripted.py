@@ -12,14 +12,14 @@ from handler.engine.batching.kv_cache import Move
 from handler.engine.batching.model_runner import Chunk, Row
 from handler.engine.request import EngineRequest
 
-__all__ = ["ScriptedPrompt", "ScriptedRunner"]
+__all__ = ["AnswerPrompt", "AnswerRunner"]
 
 _STOP = -1
 _NUM_POSITIONS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class ScriptedPrompt:
+class AnswerPrompt:
     """Length of a page's prompt, and its answer."""
 
     num_tokens: int
@@ -39,7 +39,7 @@ class ScriptedPrompt:
         return self.tokens[number] if 0 <= number < len(self.tokens) else _STOP
 
 
-class ScriptedRunner:
+class AnswerRunner:
     """ModelRunner with predetermined tokens: `answers` has them by sequence id.
 
     A token after a wrong draft is that of the answer too, but the engine discards it.
@@ -65,23 +65,23 @@ class ScriptedRunner:
         self.num_accepted = 0
         """Number of accepted draft tokens."""
 
-    def tokenise(self, request: EngineRequest) -> ScriptedPrompt:
-        return ScriptedPrompt(self._num_prompt_tokens, self._answers[request.id])
+    def tokenise(self, request: EngineRequest) -> AnswerPrompt:
+        return AnswerPrompt(self._num_prompt_tokens, self._answers[request.id])
 
-    def encode(self, prompt: ScriptedPrompt) -> bool:
+    def encode(self, prompt: AnswerPrompt) -> bool:
         return True
 
-    def prefill(self, chunk: Chunk[ScriptedPrompt]) -> int | None:
+    def prefill(self, chunk: Chunk[AnswerPrompt]) -> int | None:
         if not chunk.is_last:
             return None
         self.num_forwards += 1
         return chunk.prompt.token_after(chunk.end - 1)
 
-    def decode(self, rows: Sequence[Row[ScriptedPrompt]]) -> list[list[int]]:
+    def decode(self, rows: Sequence[Row[AnswerPrompt]]) -> list[list[int]]:
         self.num_forwards += 1
         return [self._next_tokens(row) for row in rows]
 
-    def _next_tokens(self, row: Row[ScriptedPrompt]) -> list[int]:
+    def _next_tokens(self, row: Row[AnswerPrompt]) -> list[int]:
         tokens = [row.prompt.token_after(row.start + i) for i in range(len(row.tokens))]
         draft = row.tokens[1:]
         self.num_drafted += len(draft)
@@ -93,7 +93,7 @@ class ScriptedRunner:
 
     def move(self, moves: Sequence[Move]) -> None: ...
 
-    def release_image(self, prompt: ScriptedPrompt) -> None: ...
+    def release_image(self, prompt: AnswerPrompt) -> None: ...
 
     def shrink_cache(self) -> int | None:
         return None

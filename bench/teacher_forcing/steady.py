@@ -135,7 +135,7 @@ def run_steadily(
 
 
 @dataclass(frozen=True, slots=True)
-class _Progress:
+class _RunProgress:
     """Progress of a run after a step."""
 
     at: float
@@ -183,9 +183,9 @@ class _RunningPages:
         """Number of the first pages that have no output token so far."""
         return self._in_flight - self._num_with_token
 
-    def progress(self) -> _Progress:
+    def progress(self) -> _RunProgress:
         num_running = sum(page.num_page_tokens for page in self._submitted.values())
-        return _Progress(
+        return _RunProgress(
             self._clock(),
             self._num_tokens + num_running,
             len(self._runner.forwards),
@@ -275,7 +275,7 @@ def _repeat_pages(
         yield page.with_name(f"{number}", share), is_whole
 
 
-def _middle(steps: Sequence[_Progress]) -> tuple[int, int]:
+def _middle(steps: Sequence[_RunProgress]) -> tuple[int, int]:
     """Return the first and the last step that count."""
     begin, end = steps[0].at, steps[-1].at
     dropped = _DROPPED_SHARE * (end - begin)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from bench.costs.fake_cuda import DEVICE, FakeCuda, fake_cuda
+from bench.costs.fake_cuda import DEVICE, FakeDevice, fake_cuda
 from bench.costs.kernels import OperatorTally
 from bench.costs.roofline import GPUS
 
@@ -17,7 +17,7 @@ Compute = Callable[[torch.Tensor, torch.Tensor], object]
 
 
 @pytest.fixture
-def fake() -> Iterator[FakeCuda]:
+def fake() -> Iterator[FakeDevice]:
     with fake_cuda() as fake, torch.inference_mode():
         yield fake
 
@@ -26,7 +26,7 @@ def bfloat16_tensor(*shape: int) -> torch.Tensor:
     return torch.empty(shape, dtype=torch.bfloat16, device=DEVICE)
 
 
-def count_operators(fake: FakeCuda, compute: Compute) -> OperatorTally:
+def count_operators(fake: FakeDevice, compute: Compute) -> OperatorTally:
     states, weight = bfloat16_tensor(ROWS, WIDTH), bfloat16_tensor(OUT, WIDTH)
     with fake.count_separately() as tally:
         compute(states, weight)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from bench.teacher_forcing.scripted import ScriptedRunner
+from bench.teacher_forcing.scripted import AnswerRunner
 from handler.engine.batching.model_runner import Chunk, Row
 from handler.engine.request import EngineRequest
 from handler.schema import Page
 
 
-def make_runner() -> ScriptedRunner:
-    return ScriptedRunner({"a": [7, 8, 9]}, str, num_prompt_tokens=4)
+def make_runner() -> AnswerRunner:
+    return AnswerRunner({"a": [7, 8, 9]}, str, num_prompt_tokens=4)
 
 
 def make_prompt(subject):

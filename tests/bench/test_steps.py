@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from bench import steps
-from bench.costs.fake_cuda import DEVICE, FakeCuda, UnknownValuesError, fake_cuda
+from bench.costs.fake_cuda import DEVICE, FakeDevice, UnknownValuesError, fake_cuda
 from bench.costs.kernels import Operator, OperatorTally
 from bench.costs.roofline import GPUS, GpuDataSheet
 from bench.costs.step_counts import (
@@ -36,7 +36,7 @@ SHAPE = Shape(2, 3)
 
 
 @pytest.fixture
-def fake() -> Iterator[FakeCuda]:
+def fake() -> Iterator[FakeDevice]:
     with fake_cuda() as fake, torch.inference_mode():
         yield fake
 
@@ -46,7 +46,9 @@ def counts() -> StepCounts:
     return count_steps(TINY, [1, 2])
 
 
-def record_step(fake: FakeCuda, fault: Callable[[torch.Tensor], Any]) -> OperatorTally:
+def record_step(
+    fake: FakeDevice, fault: Callable[[torch.Tensor], Any]
+) -> OperatorTally:
     """Return the tally of a recorded step that computes the fault beside a sum."""
 
     def compute(numbers: torch.Tensor) -> Outputs:

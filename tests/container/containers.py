@@ -17,11 +17,11 @@ from typing import Any, TypeVar
 import httpx
 import psutil
 
-from tests.container.engine import Engine
+from tests.container.engine import DockerEngine
 from tests.server.processes import find_engine_pid
 from tests.waiting import until
 
-__all__ = ["ALONE", "STRICT", "Container"]
+__all__ = ["ALONE", "STRICT", "DockerContainer"]
 
 # On a busy machine, two torch threads wait for each other.
 ALONE = ("--network", "none", "--env", "CHANDRA_CPU_THREADS=1")
@@ -38,10 +38,10 @@ CLONE_NEWNET = 0x40000000
 LISTEN = "0A"
 
 
-class Container:
+class DockerContainer:
     """Container that runs `serve`, from its start to its removal."""
 
-    def __init__(self, engine: Engine, image: str, *options: str) -> None:
+    def __init__(self, engine: DockerEngine, image: str, *options: str) -> None:
         self._engine = engine
         self.id = engine("run", "--detach", *options, image, "serve").strip()
         self.pid = int(self._inspect("{{.State.Pid}}"))

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import psutil
 
-__all__ = ["Engine", "explain_missing_engine"]
+__all__ = ["DockerEngine", "explain_missing_engine"]
 
 RAW, BASE = "localhost/raw:test", "localhost/base:test"
 TOOLS = "containerd runc tini iptables mmdebstrap docker-registry"
@@ -30,7 +30,7 @@ BRIDGE = Path("/sys/class/net/docker0")
 LIBRARY_PORT, REGISTRY_PORT = 28990, 28991
 
 
-class Engine:
+class DockerEngine:
     """Docker client with its engine; `folder` holds the files of a started engine."""
 
     def __init__(self, folder: Path) -> None:

@@ -27,7 +27,7 @@ from tests.deploy.weights.fake_s3 import (
     keys,
     read,
 )
-from tests.hub import COMMIT, FILES, Hub, run_hub
+from tests.hub import COMMIT, FILES, HubHandler, run_hub
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -116,7 +116,7 @@ def test_dry_run_downloads_no_file_from_real_client(front, cloud, bucket, tmp_pa
     (tmp_path / "chandra.toml").write_text(
         f'region = "us-east-1"\n[model]\nid = "acme/ocr"\nbucket = "{BUCKET}"\n'
     )
-    Hub.requests.clear()
+    HubHandler.requests.clear()
     with run_hub() as address:
         done = subprocess.run(
             [sys.executable, "-m", "deploy", "model", "stage", "--dry-run", "--json"],
@@ -143,7 +143,8 @@ def test_dry_run_downloads_no_file_from_real_client(front, cloud, bucket, tmp_pa
     assert set(output["missing"]) == names
     assert output["into"] == str(tmp_path / "hf" / "hub")
     assert not any(
-        request.startswith("GET") and "/resolve/" in request for request in Hub.requests
+        request.startswith("GET") and "/resolve/" in request
+        for request in HubHandler.requests
     )
     assert list((tmp_path / "hf").rglob("*.safetensors")) == []
 
