@@ -1,6 +1,7 @@
 """Blocks of a synthetic page.
 
-Each `draw_*` function draws one block, and returns False if the page has no room.
+Each `draw_*` function draws one block, records its text and box in the pen, and moves
+the pen below it. It returns False if the page has no room.
 """
 
 from __future__ import annotations

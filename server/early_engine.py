@@ -46,7 +46,7 @@ class EarlyEngine:
         return self._child.pid
 
     def close(self) -> None:
-        """End the process if it still runs, and forward the rest of its output."""
+        """Kill the process, and wait up to 5 s until its output is forwarded."""
         self._child.kill()
         self._child.close()
         self._listener.join(5)

@@ -128,7 +128,7 @@ def _main() -> None:
 
     for leader in filter(is_same, sessions):
         os.kill(leader, signal.SIGTERM)
-    _wait(lambda: not any(map(_has_members, sessions)), ORDERLY_SECONDS)
+    _wait_until(lambda: not any(map(_has_members, sessions)), ORDERLY_SECONDS)
     for leader in sessions:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(leader, signal.SIGKILL)
@@ -150,7 +150,7 @@ def _has_members(group: int) -> bool:
     return True
 
 
-def _wait(condition: Callable[[], bool], seconds: float) -> None:
+def _wait_until(condition: Callable[[], bool], seconds: float) -> None:
     deadline = time.monotonic() + seconds
     while not condition() and time.monotonic() < deadline:
         time.sleep(POLL_SECONDS)

@@ -153,7 +153,8 @@ class MeasuredModel:
         ideal = steady.num_tokens / steady.ideal_seconds(self.costs, A10G)
         report["a10g_projection"] = {
             "note": "a projection: this fraction of an A10G's estimated roofline",
-            "tokens_per_second": ideal * steady.fraction_of(self.costs, self.rates),
+            "tokens_per_second": ideal
+            * steady.fraction_of_roofline(self.costs, self.rates),
         }
         return report
 

@@ -121,11 +121,13 @@ class PageComparer:
             return []
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            return list(self._compare(path, Descriptor(descriptor)))
+            return list(self._compare_pages(path, Descriptor(descriptor)))
         finally:
             os.close(descriptor)
 
-    def _compare(self, path: Path, document: Descriptor) -> Iterator[ComparedPage]:
+    def _compare_pages(
+        self, path: Path, document: Descriptor
+    ) -> Iterator[ComparedPage]:
         declared = content_type_of(path) if self._declares_type else None
         context = CallContext()
         try:

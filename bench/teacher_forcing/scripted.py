@@ -82,6 +82,7 @@ class AnswerRunner:
         return [self._next_tokens(row) for row in rows]
 
     def _next_tokens(self, row: Row[AnswerPrompt]) -> list[int]:
+        """Return the answer's token after each token of a row, and count its drafts."""
         tokens = [row.prompt.token_after(row.start + i) for i in range(len(row.tokens))]
         draft = row.tokens[1:]
         self.num_drafted += len(draft)

@@ -78,7 +78,7 @@ class SteadyState:
             "mean_rows": _mean([work.num_rows for work in decodes]),
             "prefill_share": in_prefill / self.seconds,
             "decode_share": in_decode / self.seconds,
-            "fraction_of_roofline": self.fraction_of(costs, rates),
+            "fraction_of_roofline": self.fraction_of_roofline(costs, rates),
             "decode_fraction_of_roofline": _ratio(ideal_decode, in_decode),
             "prefill_fraction_of_roofline": _ratio(ideal_prefill, in_prefill),
         }
@@ -87,7 +87,7 @@ class SteadyState:
         """Return the minimum seconds of the same forward passes at the given rates."""
         return sum(costs.seconds(forward.work, rates) for forward in self.forwards)
 
-    def fraction_of(self, costs: Costs, rates: DeviceRates) -> float:
+    def fraction_of_roofline(self, costs: Costs, rates: DeviceRates) -> float:
         """Return the minimum seconds of all forward passes over the measured ones."""
         return self.ideal_seconds(costs, rates) / self.seconds
 

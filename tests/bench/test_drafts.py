@@ -79,7 +79,7 @@ def test_real_pages_give_two_tokens_per_forward_pass():
 
 
 @pytest.mark.slow
-def test_real_pages_with_qwens_vocabulary(capsys):
+def test_the_command_ends_with_a_json_line(capsys):
     main([])
 
     assert '"bench": "drafts"' in capsys.readouterr().out.splitlines()[-1]
