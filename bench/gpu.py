@@ -173,7 +173,7 @@ def _measure_in_child(options: argparse.Namespace) -> None:
     hardware.select()
     records = Records(options.results, _describe_run(options, hardware))
     if options.again:
-        records.forget()
+        records.drop_measurements()
     records.save()
     partial = options.announce.with_suffix(".part")
     partial.write_text(str(records.path), encoding="utf-8")

@@ -29,7 +29,10 @@ _CONTEXT = (
 
 
 def compare_patch_embeddings(records: Records) -> Answer | None:
-    """Compare the patch embedding as convolution and as linear layer."""
+    """Compare the patch embedding as convolution and as linear layer.
+
+    Return None if it was not measured.
+    """
     measured = records.part("vision").get("patch embedding")
     if not measured:
         return None
@@ -47,7 +50,10 @@ def compare_patch_embeddings(records: Records) -> Answer | None:
 
 
 def choose_encoder_backend(records: Records) -> Answer | None:
-    """Compare the attention backends of the vision encoder."""
+    """Compare the attention backends of the vision encoder.
+
+    Return None if it was not measured.
+    """
     vision = records.part("vision")
     times: dict[str, float] = {}
     parts, compiling = [], []
@@ -96,7 +102,10 @@ def choose_encoder_backend(records: Records) -> Answer | None:
 
 
 def check_memory_plan(records: Records) -> Answer | None:
-    """Compare each term of the memory plan with its measurement."""
+    """Compare each term of the memory plan with its measurement.
+
+    Return None if it was not measured.
+    """
     as_served = records.part("memory").get("as served")
     if (
         not as_served
@@ -141,7 +150,10 @@ def check_memory_plan(records: Records) -> Answer | None:
 
 
 def report_start_time(records: Records) -> Answer | None:
-    """Report the start time of the engine and its parts."""
+    """Report the start time of the engine and its parts.
+
+    Return None if it was not measured.
+    """
     served = records.part("memory").get("as served")
     if not served:
         return None
@@ -161,7 +173,10 @@ def report_start_time(records: Records) -> Answer | None:
 
 
 def report_pages_per_second(records: Records) -> Answer | None:
-    """Report the pages per second on which prices are based."""
+    """Report the pages per second on which prices are based.
+
+    Return None if it was not measured.
+    """
     speeds = records.speeds()
     if "pages_per_second" not in speeds:
         return None
@@ -177,7 +192,10 @@ def report_pages_per_second(records: Records) -> Answer | None:
 
 
 def compare_with_generate(records: Records) -> Answer | None:
-    """Compare the pages per second with those of `generate`."""
+    """Compare the pages per second with those of `generate`.
+
+    Return None if it was not measured.
+    """
     baseline, native = records.part("baseline"), records.part("native")
     if not baseline or not native:
         return None
@@ -195,7 +213,10 @@ def compare_with_generate(records: Records) -> Answer | None:
 
 
 def report_small_cache(records: Records) -> Answer | None:
-    """Report the speed with the cache of a 24 GB card."""
+    """Report the speed with the cache of a 24 GB card.
+
+    Return None if it was not measured.
+    """
     runs = records.part("small")
     if not runs:
         return None

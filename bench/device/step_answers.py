@@ -24,7 +24,10 @@ _LAUNCH_RATIO = 1.5
 
 
 def check_operator(records: Records) -> Answer | None:
-    """Check if the attention operator agrees with the reference."""
+    """Check if the attention operator agrees with the reference.
+
+    Return None if it was not measured.
+    """
     measured = records.part("selftest").get("operator", {})
     if measured.get("is_right") is None:
         return None
@@ -47,7 +50,10 @@ def check_operator(records: Records) -> Answer | None:
 
 
 def check_recorded_steps(records: Records) -> Answer | None:
-    """Check if recorded steps agree with eager ones."""
+    """Check if recorded steps agree with eager ones.
+
+    Return None if it was not measured.
+    """
     measured = records.part("selftest").get("recorded step", {})
     if measured.get("is_right") is None:
         return None
@@ -69,7 +75,10 @@ def check_recorded_steps(records: Records) -> Answer | None:
 
 
 def check_forward(records: Records) -> Answer | None:
-    """Compare the engine's forward pass with that of transformers."""
+    """Compare the engine's forward pass with that of transformers.
+
+    Return None if it was not measured.
+    """
     measured = records.part("selftest").get("forward")
     if not measured:
         return None
@@ -89,7 +98,10 @@ def check_forward(records: Records) -> Answer | None:
 
 
 def compare_with_roofline(records: Records) -> Answer | None:
-    """Compare decode steps with the roofline."""
+    """Compare decode steps with the roofline.
+
+    Return None if it was not measured.
+    """
     runs = _sort_launches(records)
     if not runs:
         return None
@@ -114,7 +126,10 @@ def compare_with_roofline(records: Records) -> Answer | None:
 
 
 def check_launch_limit(records: Records) -> Answer | None:
-    """Check if kernel launches limit a decode step."""
+    """Check if kernel launches limit a decode step.
+
+    Return None if it was not measured.
+    """
     runs = [run for run in _sort_launches(records) if run["has_graphs"]]
     if not runs:
         return None
@@ -143,7 +158,10 @@ def check_launch_limit(records: Records) -> Answer | None:
 
 
 def compare_draft_rows(records: Records) -> Answer | None:
-    """Compare drafts as queries of a segment with drafts as rows of one query."""
+    """Compare drafts as queries of a segment with drafts as rows of one query.
+
+    Return None if it was not measured.
+    """
     pairs = [
         (run["pages"], width, run["segments"][width], run["rows"][width])
         for run in _sort_verifications(records)
@@ -176,7 +194,10 @@ def compare_draft_rows(records: Records) -> Answer | None:
 
 
 def count_free_tokens(records: Records) -> Answer | None:
-    """Count the tokens that a step verifies without taking longer."""
+    """Count the tokens that a step verifies without taking longer.
+
+    Return None if it was not measured.
+    """
     free = []
     for run in _sort_verifications(records):
         times = {int(width): took for width, took in run["segments"].items()}
@@ -199,7 +220,10 @@ def count_free_tokens(records: Records) -> Answer | None:
 
 
 def compare_drafts(records: Records) -> Answer | None:
-    """Compare the pages per second with and without drafts."""
+    """Compare the pages per second with and without drafts.
+
+    Return None if it was not measured.
+    """
     native = records.part("native")
     gains = []
     for name, run in native.items():
@@ -223,7 +247,10 @@ def compare_drafts(records: Records) -> Answer | None:
 
 
 def check_position_bound(records: Records) -> Answer | None:
-    """Check if a large bound of cache positions slows the attention operator."""
+    """Check if a large bound of cache positions slows the attention operator.
+
+    Return None if it was not measured.
+    """
     calls = records.part("operator speed").get("calls", {}).get("calls")
     if not calls:
         return None

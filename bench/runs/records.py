@@ -104,8 +104,8 @@ class Records:
             item |= {"state": "out of time", "why": why}
         self.save()
 
-    def forget(self) -> None:
-        """Drop all measurements, so that everything is measured again."""
+    def drop_measurements(self) -> None:
+        """Drop all measurements, also from the file, to measure everything again."""
         self.data = {"parts": {}} | dict(self._about)
         self.save()
 

@@ -26,7 +26,7 @@ from bench.soak.traffic import (
     PageWithText,
     read_baseline,
     render_pages,
-    send,
+    send_and_judge,
 )
 
 __all__ = ["main"]
@@ -102,7 +102,7 @@ def _run_client(
         sample = rng.choice(samples)
         draw = rng.random()
         if draw < RIGHT_SHARE:
-            tally.add(send(address, sample, f"c{client}-{number}", samples))
+            tally.add(send_and_judge(address, sample, f"c{client}-{number}", samples))
         elif draw < RIGHT_SHARE + BROKEN_SHARE:
             body, media_type = rng.choice(_BROKEN)
             answer = httpx.post(

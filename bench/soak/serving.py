@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
-from bench.soak.traffic import AnswerTally, PageWithText, send
+from bench.soak.traffic import AnswerTally, PageWithText, send_and_judge
 from server.archive import build_archive
 from server.host import find_free_addresses
 from server.plugin import find_plugin
@@ -54,7 +54,9 @@ def run_clients(
             if is_over.is_set():
                 return
             sample = samples[(client + 3 * number) % len(samples)]
-            outcome = send(server.address, sample, f"c{client}-{number}", samples)
+            outcome = send_and_judge(
+                server.address, sample, f"c{client}-{number}", samples
+            )
             tally.add(outcome)
             if outcome.verdict != "read":
                 is_over.wait(REFUSED_SECONDS)

@@ -23,7 +23,7 @@ __all__ = [
     "judge",
     "read_baseline",
     "render_pages",
-    "send",
+    "send_and_judge",
 ]
 
 ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
@@ -114,7 +114,7 @@ def read_baseline(address: str, pages: Sequence[RenderedPage]) -> list[PageWithT
     return list(samples.values())
 
 
-def send(
+def send_and_judge(
     address: str, sample: PageWithText, label: str, samples: Sequence[PageWithText]
 ) -> JudgedAnswer:
     """Send one document under a label and judge the answer.

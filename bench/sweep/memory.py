@@ -18,7 +18,10 @@ MIB = 1 << 20
 
 
 def find_server(port: int) -> int | None:
-    """Return the id of the process that listens on a local port; None if unknown."""
+    """Return the id of the process that listens on a local port.
+
+    Return None if there is none, or if this user may not see it.
+    """
     try:
         connections = psutil.net_connections("tcp")
     except psutil.Error:

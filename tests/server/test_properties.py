@@ -109,7 +109,7 @@ def test_configured_files_exist():
     assert (ROOT / PROPERTIES["model_store"]).is_dir()
 
 
-def test_properties_are_read_as_java_reads_them(tmp_path):
+def test_properties_have_comments_and_trimmed_values(tmp_path):
     file = tmp_path / "config.properties"
     file.write_text("# a comment\n\n a = b=c \nempty=\n")
 
