@@ -46,7 +46,10 @@ _FEWER_USED = 3
 
 
 def probe_operator(device: torch.device) -> dict[str, Any]:
-    """Compare the operator with a float32 reference; skip if it does not exist."""
+    """Compare the operator with a float32 reference.
+
+    If the device has no such operator, the result says that nothing was compared.
+    """
     if not has_operator(device, torch.bfloat16):
         return {
             "is_right": None,
