@@ -132,10 +132,16 @@ class Fleet:
         self._left = {id(d): d.pages for d in documents}
 
     def find_ready_machines(self, now: int) -> list[RequestedMachine]:
-        return [each for each in self.running if each.ready <= now]
+        return [
+            running_machine
+            for running_machine in self.running
+            if running_machine.ready <= now
+        ]
 
     def is_working(self, now: int) -> bool:
-        return any(each.reading for each in self.find_ready_machines(now))
+        return any(
+            running_machine.reading for running_machine in self.find_ready_machines(now)
+        )
 
     def resize(self, num_machines: int, now: int) -> None:
         """Request machines, or remove the busiest ones and cut off their documents."""
@@ -143,9 +149,11 @@ class Fleet:
             self.running.append(RequestedMachine(now, now + self.machine.start_seconds))
         while len(self.running) > num_machines:
             # Assume the worst: AWS does not promise to remove an idle machine.
-            gone = max(self.running, key=lambda each: len(each.reading))
-            self.running.remove(gone)
-            for document in gone.reading:
+            removed = max(
+                self.running, key=lambda running_machine: len(running_machine.reading)
+            )
+            self.running.remove(removed)
+            for document in removed.reading:
                 document.cut = now
                 self.cuts.append(now)
 
@@ -155,28 +163,31 @@ class Fleet:
             self.waiting.append(self.arriving.popleft())
         ready = self.find_ready_machines(now)
         while self.waiting and ready:
-            freest = min(ready, key=lambda each: len(each.reading))
-            if len(freest.reading) >= self.machine.concurrency:
+            least_busy = min(
+                ready, key=lambda running_machine: len(running_machine.reading)
+            )
+            if len(least_busy.reading) >= self.machine.concurrency:
                 break
             document = self.waiting.popleft()
             document.started = now
-            freest.reading.append(document)
-        for each in ready:
-            self._read_pages(each, now)
+            least_busy.reading.append(document)
+        for running_machine in ready:
+            self._read_pages(running_machine, now)
 
-    def _read_pages(self, each: RequestedMachine, now: int) -> None:
+    def _read_pages(self, running_machine: RequestedMachine, now: int) -> None:
         """Advance the documents of a machine, which share its slots evenly."""
-        places = self.machine.together / self.machine.single
-        hungry = sorted(each.reading, key=lambda d: self._left[id(d)])
-        for number, document in enumerate(hungry):
+        num_slots = self.machine.together / self.machine.single
+        documents = sorted(running_machine.reading, key=lambda d: self._left[id(d)])
+        for number, document in enumerate(documents):
             share = min(
-                places / (len(hungry) - number), max(1.0, self._left[id(document)])
+                num_slots / (len(documents) - number),
+                max(1.0, self._left[id(document)]),
             )
-            places -= share
+            num_slots -= share
             self._left[id(document)] -= share * self.machine.single * STEP_SECONDS
             if self._left[id(document)] <= 0:
                 document.finished = now + STEP_SECONDS
-                each.reading.remove(document)
+                running_machine.reading.remove(document)
 
 
 class Alarms:
@@ -219,7 +230,7 @@ class Alarms:
             return self._track_target(ready, ordered, now)
         if policy.idle_minutes is not None and ordered > policy.min_machines:
             work = self._last_datapoints(self._work, policy.idle_minutes)
-            if all(each is False for each in work):
+            if all(is_busy is False for is_busy in work):
                 return policy.min_machines
         return ordered
 

@@ -40,7 +40,7 @@ MIN_LEVELS = 96
 """Difference in gray from which a pixel counts as ink."""
 MIN_PIXELS = 40
 """Pixels of ink that count as a difference: a comma at 192 dpi."""
-REACH = 5
+MAX_SHIFT_PIXELS = 5
 """Distance in pixels within which ink is the same: libraries round differently."""
 TIMEOUT_SECONDS = 60
 
@@ -109,7 +109,7 @@ def compare_page(path: Path, number: int) -> InkDifference:
 
 def count_missing_ink(reference: Image.Image, other: Image.Image) -> int:
     """Return the number of pixels with ink in `reference` but none near in `other`."""
-    nearby = other.convert("L").filter(ImageFilter.MinFilter(REACH))
+    nearby = other.convert("L").filter(ImageFilter.MinFilter(MAX_SHIFT_PIXELS))
     lighter = ImageChops.subtract(nearby, reference.convert("L"))
     return sum(lighter.histogram()[MIN_LEVELS:])
 

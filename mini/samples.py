@@ -21,27 +21,27 @@ from mini.truth import Piece, Point, RenderedPage
 from mini.words import CHARACTERS
 
 __all__ = [
-    "BLOCKS",
-    "CELL",
+    "BLOCKS_PER_CELL",
+    "CELL_SIDE",
+    "CHARACTERS_PER_CELL",
     "EDGE_STEPS",
-    "NOWHERE",
+    "NO_CELL",
     "NUM_CLASSES",
     "NUM_LABELS",
-    "SLOTS",
     "Sampler",
     "TrainingBatch",
     "TrainingSample",
 ]
 
-CELL = 32
+CELL_SIDE = 32
 """Side of a merged visual token in pixels."""
-SLOTS = 8
+CHARACTERS_PER_CELL = 8
 """Number of characters to predict in a cell."""
-BLOCKS = 2
+BLOCKS_PER_CELL = 2
 """Number of blocks to predict in a cell."""
 EDGE_STEPS = 64
 """Number of steps per page side in which a block's edges are measured."""
-NOWHERE = -1
+NO_CELL = -1
 
 _PATCH = 16
 _FRAMES = 2
@@ -67,15 +67,17 @@ class TrainingSample:
     grid: tuple[int, int]
     """Rows and columns of patches."""
     cells: np.ndarray
-    """[P / 4, SLOTS], the classes of the characters in each cell, in reading order."""
+    """[P / 4, CHARACTERS_PER_CELL], the classes of the characters in each cell, in
+    reading order."""
     layout: np.ndarray
-    """[P / 4, BLOCKS, 5] float32, the blocks in each cell: the label, then the left,
-    top, right and bottom edges of the whole block in steps from 0 to EDGE_STEPS."""
+    """[P / 4, BLOCKS_PER_CELL, 5] float32, the blocks in each cell: the label, then the
+    left, top, right and bottom edges of the whole block in steps from 0 to
+    EDGE_STEPS."""
     tokens: list[int]
     """Token ids of the prompt and the answer, T in total."""
     num_prompt_tokens: int
     places: list[int]
-    """Cell that each token of the answer is read from, or NOWHERE."""
+    """Cell that each token of the answer is read from, or NO_CELL."""
 
 
 @dataclass(slots=True)
@@ -87,15 +89,15 @@ class TrainingBatch:
     grids: torch.Tensor
     """[B, 3], the frames, rows and columns of patches."""
     cells: torch.Tensor
-    """[total cells, SLOTS]."""
+    """[total cells, CHARACTERS_PER_CELL]."""
     layout: torch.Tensor
-    """[total cells, BLOCKS, 5]."""
+    """[total cells, BLOCKS_PER_CELL, 5]."""
     tokens: torch.Tensor
     """[B, T]."""
     targets: torch.Tensor
     """[B, T], the next token, or -100 where there is no loss."""
     places: torch.Tensor
-    """[B, T], the cell of each token, or NOWHERE."""
+    """[B, T], the cell of each token, or NO_CELL."""
 
     @property
     def num_pages(self) -> int:
@@ -125,14 +127,14 @@ class Sampler:
         image = page.image.convert("RGB")
         if image.size != (width, height):
             image = image.resize((width, height), Image.Resampling.LANCZOS)
-        columns, rows = width // CELL, height // CELL
+        columns, rows = width // CELL_SIDE, height // CELL_SIDE
         x_scale, y_scale = width / page.image.width, height / page.image.height
 
         def cell_at(place: tuple[float, float] | None) -> int:
             if place is None:
-                return NOWHERE
-            column = min(columns - 1, max(0, int(place[0] * x_scale / CELL)))
-            row = min(rows - 1, max(0, int(place[1] * y_scale / CELL)))
+                return NO_CELL
+            column = min(columns - 1, max(0, int(place[0] * x_scale / CELL_SIDE)))
+            row = min(rows - 1, max(0, int(place[1] * y_scale / CELL_SIDE)))
             return row * columns + column
 
         pieces = _with_markup_places(page.answer_pieces())
@@ -149,7 +151,7 @@ class Sampler:
             layout=_make_layout(page, rows, columns),
             tokens=[*prompt, *answer.ids, self._end_token],
             num_prompt_tokens=len(prompt),
-            places=[*places, NOWHERE],
+            places=[*places, NO_CELL],
         )
 
     def make_batch(self, samples: Sequence[TrainingSample]) -> TrainingBatch:
@@ -159,7 +161,7 @@ class Sampler:
         length = -(-longest // _LENGTH_STEP) * _LENGTH_STEP
         tokens = torch.full((len(samples), length), self._pad_token)
         targets = torch.full((len(samples), length), -100)
-        places = torch.full((len(samples), length), NOWHERE)
+        places = torch.full((len(samples), length), NO_CELL)
         for row, sample in enumerate(samples):
             count, start = len(sample.tokens), sample.num_prompt_tokens
             tokens[row, :count] = torch.tensor(sample.tokens)
@@ -180,7 +182,7 @@ def _make_patches(sample: TrainingSample) -> torch.Tensor:
     return pixels_to_patches(
         torch.from_numpy(sample.pixels),
         patch_size=_PATCH,
-        merge_size=CELL // _PATCH,
+        merge_size=CELL_SIDE // _PATCH,
         num_frames=_FRAMES,
     )
 
@@ -203,7 +205,7 @@ def _with_markup_places(pieces: Sequence[Piece]) -> list[Piece]:
 def _make_layout(page: RenderedPage, rows: int, columns: int) -> np.ndarray:
     width, height = page.image.size
     cell_width, cell_height = width / columns, height / rows
-    layout = np.zeros((rows * columns, BLOCKS, 5), dtype=np.float32)
+    layout = np.zeros((rows * columns, BLOCKS_PER_CELL, 5), dtype=np.float32)
     for block in sorted(page.blocks, key=lambda block: block.bbox[1]):
         x0, y0, x1, y1 = block.bbox
         edges = np.array([x0 / width, y0 / height, x1 / width, y1 / height])
@@ -235,9 +237,9 @@ def _make_cells(
             x, y = piece.place
             character = _ENTITIES.get(piece.text, piece.text)
             letters[cell_at(piece.place)].append((y, x, _CLASSES[character]))
-    cells = np.zeros((num_cells, SLOTS), dtype=np.int64)
+    cells = np.zeros((num_cells, CHARACTERS_PER_CELL), dtype=np.int64)
     for index, characters in enumerate(letters):
-        kept = _sort_in_reading_order(characters)[:SLOTS]
+        kept = _sort_in_reading_order(characters)[:CHARACTERS_PER_CELL]
         cells[index, : len(kept)] = kept
     return cells
 

@@ -24,7 +24,7 @@ __all__ = ["Guard"]
 ORDERLY_SECONDS = 3.0
 """Time from SIGTERM for Java to SIGKILL for the processes that are left."""
 POLL_SECONDS = 0.05
-_IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_IGNORED_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Guard:
@@ -36,7 +36,7 @@ class Guard:
     def __init__(self, user: int | None = None) -> None:
         # The child inherits the blocked signals, so that none ends it before it ignores
         # them.
-        unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, _IGNORED)
+        unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, _IGNORED_SIGNALS)
         try:
             self._process = self._start(user)
         finally:
@@ -106,7 +106,7 @@ def _read_start_time(pid: int) -> str | None:
 
 def _main() -> None:
     """Read what to watch from stdin; at its end, end and remove what was watched."""
-    for number in _IGNORED:
+    for number in _IGNORED_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     start_times: dict[int, str | None] = {}
     sessions: list[int] = []

@@ -24,9 +24,9 @@ __all__ = [
 PORT_RANGE = range(20_000, 32_768)
 """Ports below Linux's ephemeral range, so that no outgoing connection takes one before
 the server listens."""
-_STRIDE = 1009
+_CANDIDATE_STRIDE = 1009
 """Distance between the first candidates of processes with successive ids."""
-_candidates = itertools.count(os.getpid() * _STRIDE)
+_candidates = itertools.count(os.getpid() * _CANDIDATE_STRIDE)
 
 
 def find_free_ports(number: int) -> list[int]:

@@ -16,7 +16,7 @@ from handler.logs import JSONFormatter
 __all__ = ["EventWriter"]
 
 # Lines that every start prints and that carry no information, and stack frames of Java.
-_CHATTER = re.compile(
+_NOISE = re.compile(
     r"\s*$|\s+at |\s+\.\.\. \d+ more"
     r"|WARNING: sun\.reflect\.Reflection\.getCallerClass"
     r"|nvidia-smi not available or failed"
@@ -40,7 +40,7 @@ class EventWriter:
 
     def write_line(self, text: str) -> None:
         """Write a line of TorchServe, its worker or Java, unless it is noise."""
-        if _CHATTER.match(text):
+        if _NOISE.match(text):
             return
         if _is_object(text):
             with self._lock:

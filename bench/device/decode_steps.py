@@ -109,7 +109,7 @@ def time_verification(
     and `rows_step` have the milliseconds of whole steps.
     """
     num_page_tokens = _choose_page_tokens(measured_model, num_pages, max(WIDTHS))
-    each = seconds / (2 * len(WIDTHS))
+    seconds_per_case = seconds / (2 * len(WIDTHS))
     result: dict[str, Any] = {"pages": num_pages, "page_tokens": num_page_tokens}
     for kind in ("segments", "rows"):
         result[kind], result[f"{kind}_step"] = {}, {}
@@ -119,7 +119,7 @@ def time_verification(
                 hardware,
                 num_pages,
                 num_page_tokens,
-                each,
+                seconds_per_case,
                 width,
                 draft_rows=kind == "rows",
             )

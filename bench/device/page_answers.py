@@ -163,8 +163,12 @@ def report_start_time(records: Records) -> Answer | None:
     numbers += [f"check of {name} {seconds:.1f} s" for name, seconds in checks.items()]
     recorded = served.get("recording_seconds", {})
     if recorded:
-        each = ", ".join(f"{shape}: {s:.2f}" for shape, s in recorded.items())
-        numbers.append(f"{len(recorded)} recorded shapes (rows x tokens: s): {each}")
+        seconds_by_shape = ", ".join(
+            f"{shape}: {s:.2f}" for shape, s in recorded.items()
+        )
+        numbers.append(
+            f"{len(recorded)} recorded shapes (rows x tokens: s): {seconds_by_shape}"
+        )
     return Answer(
         f"{took:.0f} s beside reading the weights",
         "; ".join(numbers),

@@ -15,12 +15,12 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-__all__ = ["AIM", "Records"]
+__all__ = ["TARGET_FRACTION", "Records"]
 
-AIM = 0.65
+TARGET_FRACTION = 0.65
 """Target fraction of the roofline with 8 and 32 concurrent pages."""
-_FULL = "{} in flight, graphs, drafts"
-_ABOUT = ("device", "geometry", "commit")
+_FULL_VARIANT = "{} in flight, graphs, drafts"
+_ABOUT_KEYS = ("device", "geometry", "commit")
 
 
 class Records:
@@ -48,7 +48,7 @@ class Records:
     def open(cls, path: Path) -> Records:
         """Open the existing file of another process."""
         about = json.loads(path.read_text(encoding="utf-8"))
-        return cls(path.parent, {key: about[key] for key in _ABOUT})
+        return cls(path.parent, {key: about[key] for key in _ABOUT_KEYS})
 
     def reload(self) -> None:
         """Read the file again, which another process may have written."""
@@ -161,7 +161,7 @@ class Records:
             values["pages_per_second"] = max(
                 run["pages_per_second"] for run in native.values()
             )
-        if single := native.get(_FULL.format(1)):
+        if single := native.get(_FULL_VARIANT.format(1)):
             values["pages_per_second_single"] = single["pages_per_second"]
         return values
 
@@ -170,10 +170,10 @@ class Records:
         baseline, native = self.part("baseline"), self.part("native")
         values = {}
         for count in (8, 32):
-            run = native.get(_FULL.format(count))
+            run = native.get(_FULL_VARIANT.format(count))
             if run:
                 values[f"fraction_of_roofline_{count}"] = run["fraction_of_roofline"]
-        best = native.get(_FULL.format(64))
+        best = native.get(_FULL_VARIANT.format(64))
         if best:
             values |= {
                 f"pages_per_second_vs_{name.replace(' ', '_')}": best[
@@ -182,7 +182,7 @@ class Records:
                 / run["pages_per_second"]
                 for name, run in baseline.items()
             }
-        single = native.get(_FULL.format(1))
+        single = native.get(_FULL_VARIANT.format(1))
         if single and "sequential" in baseline:
             values["one_page_tokens_per_second_vs_sequential"] = (
                 single["tokens_per_second"]
@@ -212,7 +212,7 @@ class Records:
             nearness.plot(
                 [count], [run["fraction_of_roofline"]], "x", label=f"generate, {name}"
             )
-        nearness.axhline(AIM, color="grey", linewidth=0.6, linestyle=":")
+        nearness.axhline(TARGET_FRACTION, color="grey", linewidth=0.6, linestyle=":")
         speed.set_ylabel("pages a second")
         nearness.set_ylabel("fraction of the measured roofline")
         for axes in (speed, nearness):

@@ -136,9 +136,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "median_to_one_client": normal["beside"].median_seconds
             / normal["one"].median_seconds,
         },
-        median_seconds={name: each.median_seconds for name, each in normal.items()},
-        worst_seconds={name: each.worst_seconds for name, each in normal.items()},
-        statuses={name: each.statuses for name, each in normal.items()},
+        median_seconds={
+            name: answers.median_seconds for name, answers in normal.items()
+        },
+        worst_seconds={name: answers.worst_seconds for name, answers in normal.items()},
+        statuses={name: answers.statuses for name, answers in normal.items()},
         hostile_statuses=hostile.statuses,
         decoders_ended=dict(ended),
     )

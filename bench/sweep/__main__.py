@@ -27,7 +27,7 @@ from server.status import ping
 
 __all__ = ["main"]
 
-PROGRESS = 50
+PROGRESS_INTERVAL = 50
 """Number of files after which a progress line is printed."""
 
 
@@ -164,7 +164,7 @@ def _post_all(
     with ThreadPoolExecutor(num_clients) as threads:
         for number, outcome in enumerate(threads.map(client.post, files), start=1):
             outcomes.append(outcome)
-            if number % PROGRESS == 0:
+            if number % PROGRESS_INTERVAL == 0:
                 say(f"{number:6} of {len(files)} posted")
     say()
     return outcomes

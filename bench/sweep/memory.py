@@ -12,7 +12,7 @@ import psutil
 
 __all__ = ["MemoryWatch", "find_process_kind", "find_server"]
 
-SECONDS = 0.5
+SAMPLE_SECONDS = 0.5
 STATE_DIR = "CHANDRA_STATE_DIR"
 MIB = 1 << 20
 
@@ -91,7 +91,7 @@ class MemoryWatch:
             return
         while True:
             self.add(self._sample(self._pid))
-            if self._is_over.wait(SECONDS):
+            if self._is_over.wait(SAMPLE_SECONDS):
                 return
 
     def _sample(self, pid: int) -> list[tuple[str, int]]:

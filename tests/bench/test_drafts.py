@@ -19,7 +19,7 @@ from handler.weights.source import MINI
 from tests.handler.engine.drafts.drafting import Letters
 
 BOX = '<div data-bbox="[61, 72, 983, 94]" data-label="Text">'
-LETTER = BundledPage(
+LETTER_PAGE = BundledPage(
     "letter", "Dear people, we have seen it.", f"{BOX}<p>Dear people.</p></div>"
 )
 
@@ -40,9 +40,9 @@ class MiniTokenizer:
 def test_without_drafts_each_token_takes_a_forward_pass():
     tokenizer = Letters()
 
-    count = count_forwards(LETTER, tokenizer, WITHOUT_DRAFTS, 8)
+    count = count_forwards(LETTER_PAGE, tokenizer, WITHOUT_DRAFTS, 8)
 
-    num_tokens = len(tokenizer.encode(LETTER.answer)) + 1
+    num_tokens = len(tokenizer.encode(LETTER_PAGE.answer)) + 1
     assert count == DraftCounts(num_tokens, num_tokens, 0, 0)
     assert count.tokens_per_forward == 1
     assert count.acceptance_rate == 0
@@ -50,7 +50,7 @@ def test_without_drafts_each_token_takes_a_forward_pass():
 
 @pytest.mark.parametrize("mode", [WITHOUT_LAYER, WITH_LAYER])
 def test_tokens_are_outputs_or_accepted_drafts(mode):
-    count = count_forwards(LETTER, Letters(), mode, 8)
+    count = count_forwards(LETTER_PAGE, Letters(), mode, 8)
 
     assert count.num_forwards + count.num_accepted == count.num_tokens
     assert count.num_drafted >= count.num_accepted > 0

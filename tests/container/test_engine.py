@@ -6,7 +6,7 @@ import pytest
 
 from tests.container.engine import explain_missing_engine
 
-NOWHERE = {"PATH": ""}
+NO_PROGRAMS = {"PATH": ""}
 
 
 @pytest.fixture
@@ -17,14 +17,14 @@ def debian(tmp_path):
 
 
 def test_starting_an_engine_needs_root(debian):
-    reason = explain_missing_engine(NOWHERE, user=1000, sources=debian)
+    reason = explain_missing_engine(NO_PROGRAMS, user=1000, sources=debian)
 
     assert reason is not None
     assert "only root" in reason
 
 
 def test_other_systems_have_no_engine_packages(tmp_path):
-    reason = explain_missing_engine(NOWHERE, user=0, sources=tmp_path / "none")
+    reason = explain_missing_engine(NO_PROGRAMS, user=0, sources=tmp_path / "none")
 
     assert reason is not None
     assert "Debian 12" in reason

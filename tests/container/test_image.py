@@ -30,7 +30,7 @@ from tests.container.containers import STRICT
 from tests.waiting import until
 
 PDF = "application/pdf"
-LONG = documents.pdf([[f"Page {n}"] for n in range(300)])
+LONG_PDF = documents.pdf([[f"Page {n}"] for n in range(300)])
 
 TORCH_NAMES = """
 import inspect, torch
@@ -81,7 +81,9 @@ def test_image_has_the_labels_for_sagemaker_and_registries(image_config):
 
 
 def test_image_does_not_require_a_driver_version(image_config):
-    assert not any("NVIDIA_REQUIRE_CUDA" in each for each in image_config["Env"])
+    assert not any(
+        "NVIDIA_REQUIRE_CUDA" in variable for variable in image_config["Env"]
+    )
 
 
 def test_image_holds_only_minis_weights_and_no_driver(engine, image):
@@ -211,7 +213,7 @@ def test_sigterm_answers_the_open_request_and_exits_with_0(strict_container):
 def test_drain_shows_in_ping_and_answers_open_requests(start_container):
     container = start_container(*STRICT, "--env", "DRAIN_SECONDS=8")
     container.wait_until_ready()
-    answer = container.post(LONG, PDF)
+    answer = container.post(LONG_PDF, PDF)
     until(lambda: container.read_state().get("open") == "1")
 
     stopping = container.stop_in_background()

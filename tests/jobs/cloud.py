@@ -89,9 +89,9 @@ class Cloud:
 
     def find_server(self) -> int | None:
         """Return the process id of the running server, or None."""
-        for each in self._emulator.fleet.list_containers():
-            if isinstance(each, ManagedContainer) and each.pid is not None:
-                return each.pid
+        for container in self._emulator.fleet.list_containers():
+            if isinstance(container, ManagedContainer) and container.pid is not None:
+                return container.pid
         return None
 
     def create_queue(self) -> None:

@@ -125,7 +125,7 @@ class JobReading:
         summary = command("transform", "start", str(self._documents.folder), target)
         # Only the first command reports documents that are in no job.
         self._refused = {
-            Path(each["document"]).name: each["code"] for each in summary["left_out"]
+            Path(entry["document"]).name: entry["code"] for entry in summary["left_out"]
         }
         while not self._is_done(summary):
             summary = command("transform", "retry", summary["job"])
@@ -137,7 +137,8 @@ class JobReading:
         assert isinstance(left_out, list), summary
         # A retry reports documents that would fail again, and leaves them out.
         self._failed = self._refused | {
-            Path(each["document"]).name: each["code"] for each in [*left_out, *failures]
+            Path(entry["document"]).name: entry["code"]
+            for entry in [*left_out, *failures]
         }
         return self._failed == self._documents.broken
 

@@ -255,7 +255,8 @@ def test_committed_config_equals_that_of_the_builder(config):
 
     for part in ("text_config", "vision_config"):
         actual, expected = (
-            getattr(each, part).to_dict() for each in (config, expected_config)
+            getattr(one_config, part).to_dict()
+            for one_config in (config, expected_config)
         )
         assert actual | {"transformers_version": None} == expected | {
             "transformers_version": None

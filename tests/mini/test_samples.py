@@ -11,7 +11,7 @@ import torch
 from handler.engine.device.model import pixels_to_patches
 from handler.postprocess.layout import CHANDRA_1_LABELS
 from mini.pages import Domain, RenderedPage, render_page
-from mini.samples import CELL, EDGE_STEPS, NOWHERE, SLOTS, Sampler
+from mini.samples import CELL_SIDE, CHARACTERS_PER_CELL, EDGE_STEPS, NO_CELL, Sampler
 from mini.tokenizer import build_tokenizer
 from mini.truth import Piece, RenderedBlock
 from mini.words import CHARACTERS
@@ -82,7 +82,7 @@ def test_padding_has_no_target_and_no_place(sampler):
 
     for row, sample in enumerate(samples):
         assert (batch.targets[row, len(sample.tokens) - 1 :] == -100).all()
-        assert (batch.places[row, len(sample.tokens) :] == NOWHERE).all()
+        assert (batch.places[row, len(sample.tokens) :] == NO_CELL).all()
 
 
 def test_place_of_a_letter_is_the_cell_of_its_centre(sampler, tokenizer):
@@ -93,10 +93,10 @@ def test_place_of_a_letter_is_the_cell_of_its_centre(sampler, tokenizer):
     places = {
         tokenizer.id_to_token(token): place
         for token, place in zip(answer, sample.places, strict=True)
-        if place != NOWHERE
+        if place != NO_CELL
     }
 
-    columns = 256 // CELL
+    columns = 256 // CELL_SIDE
     assert places["a"] == 0
     assert places["b"] == 1
     assert places["c"] == columns * columns - 1
@@ -114,7 +114,7 @@ def test_letters_of_a_cell_are_in_reading_order(sampler):
 
     letters = [CHARACTERS[index - 1] for index in cell if index]
     assert "".join(letters) == "abcd"
-    assert cell[4:].tolist() == [0] * (SLOTS - 4)
+    assert cell[4:].tolist() == [0] * (CHARACTERS_PER_CELL - 4)
 
 
 def test_layout_has_the_blocks_and_edges_of_each_cell(sampler):
@@ -139,4 +139,4 @@ def test_resized_page_has_resized_places(sampler):
     sample = sampler.make_sample(page)
 
     rows, columns = sample.grid
-    assert set(sample.places) == {rows * columns // 4 - 1, NOWHERE}
+    assert set(sample.places) == {rows * columns // 4 - 1, NO_CELL}
