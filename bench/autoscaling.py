@@ -18,7 +18,7 @@ from bench.fleet import (
     Day,
     Machine,
     Policy,
-    documents_of_a_day,
+    make_documents_of_a_day,
     simulate_day,
 )
 from bench.report import finish, say
@@ -27,21 +27,21 @@ from deploy.machines.catalogue import INSTANCES, PRICE_NOTE
 from deploy.machines.throughput import rate_of
 from deploy.queue.endpoint import compute_concurrency
 
-__all__ = ["CHOSEN", "machine_of", "policies", "run"]
+__all__ = ["AS_DEPLOYED", "load_machine", "make_policies", "simulate_policies"]
 
 BENCH = Path(__file__).parent
 INSTANCE = "ml.g6e.2xlarge"
 START_SECONDS = 8 * 60
 NUM_DAYS = 5
 TABLE = AsynchronousTable(bucket="simulated", max_instances=4)
-CHOSEN = "as deployed"
-SOON = "as deployed, idle for 10 minutes"
+AS_DEPLOYED = "as deployed"
+IDLE_10_MINUTES = "as deployed, idle for 10 minutes"
 TRACKING = "target tracking both ways"
-SHORT = "empty queue for 15 minutes"
-BLIND = "empty queue for longer than a document takes"
+EMPTY_15_MINUTES = "empty queue for 15 minutes"
+IGNORES_GPUS = "empty queue for longer than a document takes"
 
 
-def policies(table: AsynchronousTable = TABLE) -> dict[str, Policy]:
+def make_policies(table: AsynchronousTable = TABLE) -> dict[str, Policy]:
     """Return the policy of `async deploy` and alternatives, by name."""
     minutes = table.idle // MINUTE
 
@@ -58,40 +58,44 @@ def policies(table: AsynchronousTable = TABLE) -> dict[str, Policy]:
         )
 
     return {
-        CHOSEN: policy(minutes, sees_gpus=True),
-        SOON: policy(10, sees_gpus=True),
+        AS_DEPLOYED: policy(minutes, sees_gpus=True),
+        IDLE_10_MINUTES: policy(10, sees_gpus=True),
         TRACKING: policy(None, sees_gpus=False),
-        SHORT: policy(15, sees_gpus=False),
-        BLIND: policy(minutes, sees_gpus=False),
+        EMPTY_15_MINUTES: policy(15, sees_gpus=False),
+        IGNORES_GPUS: policy(minutes, sees_gpus=False),
     }
 
 
-def machine_of(name: str, results: Path) -> tuple[Machine, str | None]:
-    """Return a machine of this type, and the file with its measured rate, if any."""
-    known = INSTANCES[name]
-    rate = rate_of(known.gpu.name, results)
+def load_machine(name: str, results: Path) -> tuple[Machine, str | None]:
+    """Return a machine of this type, and the name of the file with its measured rate.
+
+    The name is None if the rate is an estimate. Raise SystemExit if there is neither.
+    """
+    instance = INSTANCES[name]
+    rate = rate_of(instance.gpu.name, results)
     if rate is None:
         raise SystemExit(
             f"there is no measurement or estimate of pages per second for {name}"
         )
     config = DeployConfig(endpoint=EndpointTable(instance_types=(name,)))
     machine = Machine(
-        single=rate.single * known.num_gpus,
-        together=rate.together * known.num_gpus,
+        single=rate.single * instance.num_gpus,
+        together=rate.together * instance.num_gpus,
         concurrency=compute_concurrency(config),
         start_seconds=START_SECONDS,
-        price=known.price,
+        price=instance.price,
     )
     return machine, rate.measured_in
 
 
-def run(
+def simulate_policies(
     machine: Machine, policies_by_name: Mapping[str, Policy], seeds: Sequence[int]
 ) -> dict[str, list[Day]]:
-    """Simulate the same days under each policy."""
+    """Simulate the same days, one per seed, under each policy; return them by name."""
     return {
         name: [
-            simulate_day(documents_of_a_day(seed), machine, policy) for seed in seeds
+            simulate_day(make_documents_of_a_day(seed), machine, policy)
+            for seed in seeds
         ]
         for name, policy in policies_by_name.items()
     }
@@ -125,27 +129,28 @@ def main(arguments: Sequence[str] | None = None) -> None:
         help="folder of measurements (default bench/results)",
     )
     options = parser.parse_args(arguments)
-    machine, measured_in = machine_of(options.instance_type, options.results)
-    days = run(machine, policies(), range(options.days))
+    machine, measured_in = load_machine(options.instance_type, options.results)
+    days = simulate_policies(machine, make_policies(), range(options.days))
     basis = measured_in or "an estimate by the roofline"
     say(f"{options.days} days on {options.instance_type}; {PRICE_NOTE}")
     say(f"{machine.together:.3f} pages/s: {basis}")
     say(f"{'':46}{'cut off':>8}{'of':>6}{'pages':>8}{'cost':>10}{'per 1,000':>11}")
-    totals = {name: _total(played) for name, played in days.items()}
+    totals = {name: _sum_days(days_of_policy) for name, days_of_policy in days.items()}
     for name, total in totals.items():
         say(
             f"{name:46}{total['cut']:8,.0f}{total['documents']:6,.0f}"
             f"{total['pages']:8,.0f}{total['cost']:10,.2f}{total['per_thousand']:11,.2f}"
         )
     _plot(days, options.plot, options.instance_type, basis)
-    chosen = totals[CHOSEN]
+    chosen = totals[AS_DEPLOYED]
     finish(
         "autoscaling",
         {
             "cut_off_as_deployed": chosen["cut"] / chosen["documents"],
             "cut_off_by_target_tracking": totals[TRACKING]["cut"]
             / totals[TRACKING]["documents"],
-            "cost_vs_idle_for_10_minutes": chosen["cost"] / totals[SOON]["cost"],
+            "cost_vs_idle_for_10_minutes": chosen["cost"]
+            / totals[IDLE_10_MINUTES]["cost"],
         },
         is_simulation=True,
         pages_per_second=machine.together,
@@ -154,16 +159,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
 
 
-def _total(played: Sequence[Day]) -> dict[str, float]:
-    pages = sum(day.pages_read() for day in played)
-    cost = sum(day.cost[-1] for day in played)
+def _sum_days(days_of_policy: Sequence[Day]) -> dict[str, float]:
+    pages = sum(day.pages_read() for day in days_of_policy)
+    cost = sum(day.cost[-1] for day in days_of_policy)
     return {
-        "cut": sum(len(day.cuts) for day in played),
-        "documents": sum(len(day.documents) for day in played),
+        "cut": sum(len(day.cuts) for day in days_of_policy),
+        "documents": sum(len(day.documents) for day in days_of_policy),
         "pages": pages,
         "cost": round(cost, 2),
         "per_thousand": round(cost / pages * 1000, 2),
-        "longest_reading_seconds": max(day.longest_reading() for day in played),
+        "longest_reading_seconds": max(day.longest_reading() for day in days_of_policy),
     }
 
 
@@ -176,10 +181,10 @@ def _plot(
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
-    shown = (CHOSEN, SOON, TRACKING)
+    shown = (AS_DEPLOYED, IDLE_10_MINUTES, TRACKING)
     figure, axes = plt.subplots(3, 3, figsize=(13, 7.5), sharex=True, sharey="row")
     for column, name in enumerate(shown):
-        _column(axes[:, column], days[name][0], name)
+        _plot_day(axes[:, column], days[name][0], name)
     for axis, label in zip(
         axes[:, 0], ("documents waiting", "machines", "US dollars"), strict=True
     ):
@@ -195,7 +200,7 @@ def _plot(
     say(f"wrote {path.name}")
 
 
-def _column(axes: Any, day: Day, name: str) -> None:
+def _plot_day(axes: Any, day: Day, name: str) -> None:
     hours = [minute / MINUTE for minute in range(len(day.backlog))]
     backlog, machines, cost = axes
     backlog.set_title(f"{name}: {len(day.cuts)} cut off", fontsize=10)

@@ -51,7 +51,7 @@ def main() -> None:
         num_bytes = write_checkpoint(weights, int(options.gib * GIB))
         say(f"{num_bytes / GIB:.1f} GiB of random weights in {weights}")
         build_archive(ROOT / "model-store")
-        rounds = [measure(weights) for _ in range(options.rounds)]
+        rounds = [measure_start(weights) for _ in range(options.rounds)]
     # Take the best of several rounds, because other load only adds time.
     read_seconds = min(read for read, _, _ in rounds)
     ready_seconds = min(ready for _, ready, _ in rounds)
@@ -68,15 +68,16 @@ def main() -> None:
     finish("cold_start", ratios)
 
 
-def measure(weights: Path) -> tuple[float, float, int]:
-    """Return the seconds to read the files, those until ready, and the engine's memory.
+def measure_start(weights: Path) -> tuple[float, float, int]:
+    """Read the weights once, then start a server with them and stop it.
 
-    The memory is in bytes.
+    Return the seconds of the read, the seconds until the server was ready, and the
+    engine's memory in bytes. The page cache is emptied before each of the two.
     """
     files = sorted(weights.glob("*.safetensors"))
-    forget(files)
-    read_seconds = read_once(files)
-    forget(files)
+    drop_from_page_cache(files)
+    read_seconds = time_read(files)
+    drop_from_page_cache(files)
     started = time.monotonic()
     with TorchServe(
         overrides=find_free_addresses(),
@@ -85,13 +86,13 @@ def measure(weights: Path) -> tuple[float, float, int]:
     ) as server:
         server.wait_until_ready()
         ready_seconds = time.monotonic() - started
-        memory_bytes = sum(_own_bytes(pid) for pid in server.engine_pids())
+        memory_bytes = sum(_unique_bytes(pid) for pid in server.read_engine_pids())
     say(f"  reading {read_seconds:.1f} s, ready after {ready_seconds:.1f} s")
     return read_seconds, ready_seconds, memory_bytes
 
 
-def read_once(files: list[Path]) -> float:
-    """Return the seconds to read the files from storage, in parallel parts."""
+def time_read(files: list[Path]) -> float:
+    """Read the files in parallel parts, and return the seconds that it took."""
     parts = [
         (file, start)
         for file in files
@@ -111,8 +112,8 @@ def _read(part: tuple[Path, int]) -> None:
         opened.read(PART_BYTES)
 
 
-def forget(files: list[Path]) -> None:
-    """Drop the files from the page cache."""
+def drop_from_page_cache(files: list[Path]) -> None:
+    """Write the files to storage, and drop them from the page cache."""
     for file in files:
         descriptor = os.open(file, os.O_RDONLY)
         try:
@@ -123,7 +124,10 @@ def forget(files: list[Path]) -> None:
 
 
 def write_checkpoint(folder: Path, num_bytes: int) -> int:
-    """Write a model like mini with enough layers; return the number of bytes."""
+    """Write a model like mini with random weights, and return their number of bytes.
+
+    `folder` must not exist. The model has about `num_bytes`, but at least four layers.
+    """
     # Leave out the manifest, which has the sizes of mini's files.
     left_out = shutil.ignore_patterns("*.safetensors", MANIFEST)
     shutil.copytree(MINI, folder, ignore=left_out)
@@ -163,15 +167,15 @@ def _shards(module: torch.nn.Module) -> Iterator[dict[str, torch.Tensor]]:
             part = flat[start : start + noise.numel()]
             part.copy_(noise[: part.numel()])
         shard[name] = tensor
-        if sum(each.nbytes for each in shard.values()) >= SHARD_BYTES:
+        if sum(part.nbytes for part in shard.values()) >= SHARD_BYTES:
             yield shard
             shard = {}
     if shard:
         yield shard
 
 
-def _own_bytes(pid: int) -> int:
-    """Return the anonymous memory of a process, without the page cache."""
+def _unique_bytes(pid: int) -> int:
+    """Return the memory that only this process uses (USS), without the page cache."""
     return int(psutil.Process(pid).memory_full_info().uss)
 
 

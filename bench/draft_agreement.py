@@ -16,12 +16,12 @@ from dataclasses import dataclass
 
 import torch
 
-from bench.documents import as_pdf_pages, pages_of_lognormal_length
-from bench.engine import DRAFT_TOKENS, Systems, load_mini
+from bench.engine import DRAFT_TOKENS, EngineFactory, load_mini
 from bench.report import finish, say
-from bench.running import Run, read
+from bench.runs.documents import make_pdf_requests, render_pages_of_lognormal_length
+from bench.runs.running import EngineRun, read_pages
 
-__all__ = ["Agreement", "compare", "main"]
+__all__ = ["Agreement", "compare_answers", "main"]
 
 _BOX = re.compile(r'data-bbox="[^"]*"')
 
@@ -37,7 +37,7 @@ class Agreement:
     """Answers that differ in more than the numbers of boxes."""
 
 
-def compare(before: dict[str, str], after: dict[str, str]) -> Agreement:
+def compare_answers(before: dict[str, str], after: dict[str, str]) -> Agreement:
     """Count the pages whose answers differ; the keys name the pages."""
     changed = [name for name, text in before.items() if after[name] != text]
     outside = [
@@ -70,11 +70,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
 
     torch.set_num_threads(options.threads)
-    systems = Systems(load_mini(getattr(torch, options.dtype)))
-    pages = as_pdf_pages(pages_of_lognormal_length(options.pages, options.seed))
-    without = _texts(read(systems.continuous(1, 0), pages, in_flight=1))
-    run = read(systems.continuous(1, DRAFT_TOKENS), pages, in_flight=1)
-    agreement = compare(without, _texts(run))
+    engines = EngineFactory(load_mini(getattr(torch, options.dtype)))
+    pages = make_pdf_requests(
+        render_pages_of_lognormal_length(options.pages, options.seed)
+    )
+    texts_without_drafts = _texts_by_page(
+        read_pages(engines.make_native_engine(1, 0), pages, in_flight=1)
+    )
+    run = read_pages(engines.make_native_engine(1, DRAFT_TOKENS), pages, in_flight=1)
+    agreement = compare_answers(texts_without_drafts, _texts_by_page(run))
     say(
         f"{agreement.num_pages} pages, {options.dtype}, drafts of {DRAFT_TOKENS} tokens"
     )
@@ -95,7 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
 
 
-def _texts(run: Run) -> dict[str, str]:
+def _texts_by_page(run: EngineRun) -> dict[str, str]:
     return {name: output.text for name, output in run.outputs.items()}
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.report import finish, say
-from bench.scripted import Script, ScriptedRunner
+from bench.teacher_forcing.scripted import AnswerPrompt, AnswerRunner
 from handler.engine.batching.drafting import DraftSource
 from handler.engine.batching.native import BatchingOptions, NativeEngine
 from handler.engine.drafts.drafter import Drafter, DraftTokenizer
@@ -24,41 +24,48 @@ from handler.engine.request import EngineOutput, EngineRequest, FinishReason
 from handler.preprocess.pdf.render import read_text_layer
 from handler.schema import Page
 
-__all__ = ["PAGES", "Count", "Mode", "Sample", "load_samples", "measure"]
+__all__ = [
+    "PAGES",
+    "BundledPage",
+    "DraftCounts",
+    "DraftMode",
+    "count_forwards",
+    "load_bundled_pages",
+]
 
 PAGES = Path(__file__).parent / "pages"
-LENGTHS = (4, 8, 16)
+DRAFT_LENGTHS = (4, 8, 16)
 """Maximum numbers of draft tokens per forward pass."""
-_USUAL = 8
+_REPORTED_LENGTH = 8
 _PROMPT = "a div with the data-bbox attribute in [x0, y0, x1, y1] format"
 """Part of Chandra 1's prompt that the drafter looks for."""
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class BundledPage:
     """Real page with the text layer of its PDF and the answer of a perfect model."""
 
     name: str
-    layer: str
+    text_layer: str
     answer: str
 
 
 @dataclass(frozen=True, slots=True)
-class Mode:
-    """Sources of drafts."""
+class DraftMode:
+    """Sources of draft tokens that a run uses."""
 
     name: str
     has_drafts: bool = True
-    has_layer: bool = True
+    has_text_layer: bool = True
 
 
-PLAIN = Mode("no drafts", has_drafts=False)
-WITHOUT_LAYER = Mode("n-grams and markup", has_layer=False)
-WITH_LAYER = Mode("with the text layer")
+WITHOUT_DRAFTS = DraftMode("no drafts", has_drafts=False)
+WITHOUT_LAYER = DraftMode("n-grams and markup", has_text_layer=False)
+WITH_LAYER = DraftMode("with the text layer")
 
 
 @dataclass(frozen=True, slots=True)
-class Count:
+class DraftCounts:
     """Counts of tokens, forward passes and drafts."""
 
     num_tokens: int = 0
@@ -66,8 +73,8 @@ class Count:
     num_drafted: int = 0
     num_accepted: int = 0
 
-    def __add__(self, other: Count) -> Count:
-        return Count(
+    def __add__(self, other: DraftCounts) -> DraftCounts:
+        return DraftCounts(
             self.num_tokens + other.num_tokens,
             self.num_forwards + other.num_forwards,
             self.num_drafted + other.num_drafted,
@@ -83,7 +90,7 @@ class Count:
         return self.num_accepted / self.num_drafted if self.num_drafted else 0.0
 
 
-def load_samples(folder: Path = PAGES) -> Iterator[Sample]:
+def load_bundled_pages(folder: Path = PAGES) -> Iterator[BundledPage]:
     """Yield the bundled pages by name. A final line break is not part of an answer."""
     for path in sorted(folder.glob("*.pdf")):
         answer = path.with_suffix(".html").read_text(encoding="utf-8")
@@ -91,24 +98,32 @@ def load_samples(folder: Path = PAGES) -> Iterator[Sample]:
             path.open("rb") as file,
             mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY) as data,
         ):
-            yield Sample(path.stem, read_text_layer(data, 1), answer.removesuffix("\n"))
+            yield BundledPage(
+                path.stem, read_text_layer(data, 1), answer.removesuffix("\n")
+            )
 
 
-def measure(
-    sample: Sample, tokenizer: DraftTokenizer, mode: Mode, max_draft_tokens: int
-) -> Count:
-    """Generate the sample's answer with the engine, and count the forward passes."""
+def count_forwards(
+    sample: BundledPage,
+    tokenizer: DraftTokenizer,
+    mode: DraftMode,
+    max_draft_tokens: int,
+) -> DraftCounts:
+    """Generate a page's answer with the engine, and count tokens and forward passes.
+
+    Raise RuntimeError if the engine's output differs from the answer.
+    """
     tokens = tokenizer.encode(sample.answer)
     num_tokens = len(tokens) + 1  # with the end token
-    runner = ScriptedRunner({sample.name: tokens}, tokenizer.decode)
+    runner = AnswerRunner({sample.name: tokens}, tokenizer.decode)
 
     def create_drafter(request: EngineRequest) -> DraftSource | None:
         if not mode.has_drafts:
             return None
-        layer = sample.layer if mode.has_layer else ""
+        layer = sample.text_layer if mode.has_text_layer else ""
         return Drafter(tokenizer, text_layer=layer, prompt=_PROMPT)
 
-    engine: NativeEngine[Script] = NativeEngine(
+    engine: NativeEngine[AnswerPrompt] = NativeEngine(
         runner,
         BatchingOptions(max_draft_tokens=max_draft_tokens),
         create_drafter=create_drafter,
@@ -122,12 +137,12 @@ def measure(
     output = _generate(engine)
     if output.finish_reason is not FinishReason.STOP or output.text != sample.answer:
         raise RuntimeError(f"the output for {sample.name} differs from its file")
-    return Count(
+    return DraftCounts(
         num_tokens, runner.num_forwards, runner.num_drafted, runner.num_accepted
     )
 
 
-def _generate(engine: NativeEngine[Script]) -> EngineOutput:
+def _generate(engine: NativeEngine[AnswerPrompt]) -> EngineOutput:
     while True:
         for output in engine.step(lambda: None):
             return output
@@ -138,37 +153,44 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.parse_args(arguments)
     # Import late, because tests run without this optional dependency.
-    from bench.vocabulary import QwenVocabulary
+    from bench.teacher_forcing.vocabulary import QwenVocabulary
 
     tokenizer = QwenVocabulary()
-    pages = list(load_samples())
+    pages = list(load_bundled_pages())
     say(__doc__.partition("\n\n")[2])
     say(f"{len(pages)} pages, {tokenizer.name}'s vocabulary, one page at a time")
     totals = {}
-    runs = [(PLAIN, 0), *itertools.product((WITHOUT_LAYER, WITH_LAYER), LENGTHS)]
+    runs = [
+        (WITHOUT_DRAFTS, 0),
+        *itertools.product((WITHOUT_LAYER, WITH_LAYER), DRAFT_LENGTHS),
+    ]
     for mode, length in runs:
         say()
         say(f"{mode.name}, {length} draft tokens" if length else mode.name)
-        counts = {page.name: measure(page, tokenizer, mode, length) for page in pages}
-        totals[mode, length] = sum(counts.values(), Count())
+        counts = {
+            page.name: count_forwards(page, tokenizer, mode, length) for page in pages
+        }
+        totals[mode, length] = sum(counts.values(), DraftCounts())
         _say_table({**counts, "all": totals[mode, length]})
     say()
     finish(
         "drafts",
         {
-            "tokens_per_forward_text_layer": _ratio(totals[WITH_LAYER, _USUAL]),
-            "tokens_per_forward_without_text_layer": _ratio(
-                totals[WITHOUT_LAYER, _USUAL]
+            "tokens_per_forward_text_layer": _round_tokens_per_forward(
+                totals[WITH_LAYER, _REPORTED_LENGTH]
+            ),
+            "tokens_per_forward_without_text_layer": _round_tokens_per_forward(
+                totals[WITHOUT_LAYER, _REPORTED_LENGTH]
             ),
         },
-        draft_tokens=_USUAL,
+        draft_tokens=_REPORTED_LENGTH,
         pages=len(pages),
         tokenizer=tokenizer.name,
         teacher_forcing=True,
     )
 
 
-def _say_table(counts: dict[str, Count]) -> None:
+def _say_table(counts: dict[str, DraftCounts]) -> None:
     say(
         f"  {'page':<18}{'tokens':>8}{'forwards':>10}{'tokens/forward':>16}"
         f"{'accepted':>10}"
@@ -180,7 +202,7 @@ def _say_table(counts: dict[str, Count]) -> None:
         )
 
 
-def _ratio(count: Count) -> float:
+def _round_tokens_per_forward(count: DraftCounts) -> float:
     return round(count.tokens_per_forward, 3)
 
 

@@ -16,9 +16,13 @@ from pathlib import Path
 
 import torch
 
-from bench.documents import as_pdf_pages, as_pictures, pages_of_lognormal_length
 from bench.report import finish, say
-from bench.running import Run, read
+from bench.runs.documents import (
+    make_pdf_requests,
+    make_png_requests,
+    render_pages_of_lognormal_length,
+)
+from bench.runs.running import EngineRun, read_pages
 from handler.engine.batching.native import BatchingOptions, NativeEngine
 from handler.engine.device.capacity import measure_cache_tokens
 from handler.engine.device.generate import GenerateEngine
@@ -30,7 +34,7 @@ from handler.engine.selection.choice import make_drafter_factory
 from handler.settings import EngineSettings
 from handler.weights.source import MINI, Source, fetch
 
-__all__ = ["DRAFT_TOKENS", "Systems", "load_mini", "main"]
+__all__ = ["DRAFT_TOKENS", "EngineFactory", "load_mini", "main"]
 
 IN_FLIGHT = 16
 MICRO_BATCH = 8
@@ -39,20 +43,20 @@ DRAFT_TOKENS = EngineSettings().draft_tokens or 0
 
 
 @dataclass(frozen=True, slots=True)
-class Systems:
-    """Engines to compare, over one model."""
+class EngineFactory:
+    """Factory of the engines to compare, which share one model."""
 
     model: Model
 
     def disable_stop_tokens(self) -> None:
-        """Disable the stop tokens, so that answers end only at their token limit."""
+        """Change the model, so that answers of all engines end only at their limit."""
         unused_token = self.model.tokenizer.convert_tokens_to_ids("<|video_pad|>")
         self.model.stop_token_ids = (unused_token,)
 
-    def generate(self, num_sequences: int) -> Engine:
+    def make_generate_engine(self, num_sequences: int) -> Engine:
         return GenerateEngine(self.model, num_sequences)
 
-    def continuous(self, num_sequences: int, num_drafts: int) -> Engine:
+    def make_native_engine(self, num_sequences: int, num_drafts: int) -> Engine:
         options = BatchingOptions(
             max_sequences=num_sequences, max_draft_tokens=num_drafts, max_attempts=1
         )
@@ -96,20 +100,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     torch.set_num_threads(options.threads)
     dtype = getattr(torch, options.dtype)
-    systems = Systems(load_mini(dtype))
-    drawn = pages_of_lognormal_length(options.pages, options.seed)
-    pictures, pdf_pages = as_pictures(drawn), as_pdf_pages(drawn)
+    engines = EngineFactory(load_mini(dtype))
+    rendered_pages = render_pages_of_lognormal_length(options.pages, options.seed)
+    pictures, pdf_pages = (
+        make_png_requests(rendered_pages),
+        make_pdf_requests(rendered_pages),
+    )
     say(__doc__)
     say(
-        f"{len(drawn)} pages, {IN_FLIGHT} in flight, {options.dtype}, "
+        f"{len(rendered_pages)} pages, {IN_FLIGHT} in flight, {options.dtype}, "
         f"{options.threads} threads"
     )
-    _warm_up(systems, pictures[:2])
+    _warm_up(engines, pictures[:2])
 
-    sequential = read(systems.generate(1), pictures, in_flight=1)
-    systems.disable_stop_tokens()
+    sequential = read_pages(engines.make_generate_engine(1), pictures, in_flight=1)
+    engines.disable_stop_tokens()
     pictures, pdf_pages = (
-        [_as_long(page, sequential) for page in pages]
+        [_limit_to_run(page, sequential) for page in pages]
         for pages in (pictures, pdf_pages)
     )
     _say_header()
@@ -117,31 +124,38 @@ def main(arguments: Sequence[str] | None = None) -> None:
     runs = {}
     many, one = IN_FLIGHT, 1
     for name, engine, pages, in_flight in (
-        (MICRO_BATCHES, systems.generate(MICRO_BATCH), pictures, many),
-        ("native, no drafts", systems.continuous(many, 0), pictures, many),
-        ("native", systems.continuous(many, DRAFT_TOKENS), pictures, many),
-        ("native, PDF", systems.continuous(many, DRAFT_TOKENS), pdf_pages, many),
+        (MICRO_BATCHES, engines.make_generate_engine(MICRO_BATCH), pictures, many),
+        ("native, no drafts", engines.make_native_engine(many, 0), pictures, many),
+        ("native", engines.make_native_engine(many, DRAFT_TOKENS), pictures, many),
+        (
+            "native, PDF",
+            engines.make_native_engine(many, DRAFT_TOKENS),
+            pdf_pages,
+            many,
+        ),
         # A page that runs alone gets longer drafts.
         (
             "native, PDF, one by one",
-            systems.continuous(one, DRAFT_TOKENS),
+            engines.make_native_engine(one, DRAFT_TOKENS),
             pdf_pages,
             1,
         ),
     ):
-        runs[name] = read(engine, pages, in_flight=in_flight)
+        runs[name] = read_pages(engine, pages, in_flight=in_flight)
         _say_run(name, runs[name], sequential)
 
     say()
-    alone = _measure_single_pages(systems, pictures[: options.alone])
+    single_page_speedup = _measure_single_pages(engines, pictures[: options.alone])
     finish(
         "engine",
         {
-            "pages_per_second_vs_sequential": _speedup(runs["native"], sequential),
-            "pages_per_second_vs_micro_batches": _speedup(
+            "pages_per_second_vs_sequential": _compute_speedup(
+                runs["native"], sequential
+            ),
+            "pages_per_second_vs_micro_batches": _compute_speedup(
                 runs["native"], runs[MICRO_BATCHES]
             ),
-            "single_page_latency_vs_generate": alone,
+            "single_page_latency_vs_generate": single_page_speedup,
             "tokens_per_forward_text_layer": runs[
                 "native, PDF, one by one"
             ].tokens_per_forward,
@@ -150,7 +164,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             ].tokens_per_forward,
             "tokens_per_forward_without_text_layer": runs["native"].tokens_per_forward,
         },
-        pages=len(drawn),
+        pages=len(rendered_pages),
         in_flight=IN_FLIGHT,
         dtype=options.dtype,
         threads=options.threads,
@@ -158,26 +172,31 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
 
 
-def _as_long(page: EngineRequest, run: Run) -> EngineRequest:
-    """Limit a page to its number of tokens in the run, including the end token."""
+def _limit_to_run(page: EngineRequest, run: EngineRun) -> EngineRequest:
+    """Return a page whose limit is its number of tokens in the run, with the end."""
     num_tokens = run.outputs[page.id].num_output_tokens
     return replace(page, max_output_tokens=num_tokens + 1)
 
 
-def _warm_up(systems: Systems, pages: Sequence[EngineRequest]) -> None:
-    for engine in (systems.generate(1), systems.continuous(2, DRAFT_TOKENS)):
-        read(engine, pages, in_flight=2)
+def _warm_up(engines: EngineFactory, pages: Sequence[EngineRequest]) -> None:
+    for engine in (
+        engines.make_generate_engine(1),
+        engines.make_native_engine(2, DRAFT_TOKENS),
+    ):
+        read_pages(engine, pages, in_flight=2)
 
 
-def _measure_single_pages(systems: Systems, pages: Sequence[EngineRequest]) -> float:
-    """Return the speed-up for single pages, with both systems in turn."""
+def _measure_single_pages(
+    engines: EngineFactory, pages: Sequence[EngineRequest]
+) -> float:
+    """Read each page alone with both engines; print and return the speed-up."""
     seconds = {"generate": 0.0, "native": 0.0}
     for page in pages:
         for name, engine in (
-            ("generate", systems.generate(1)),
-            ("native", systems.continuous(1, DRAFT_TOKENS)),
+            ("generate", engines.make_generate_engine(1)),
+            ("native", engines.make_native_engine(1, DRAFT_TOKENS)),
         ):
-            seconds[name] += read(engine, [page], in_flight=1).seconds
+            seconds[name] += read_pages(engine, [page], in_flight=1).seconds
     ratio = seconds["generate"] / seconds["native"]
     say(
         f"a page alone, mean of {len(pages)}: "
@@ -187,7 +206,7 @@ def _measure_single_pages(systems: Systems, pages: Sequence[EngineRequest]) -> f
     return ratio
 
 
-def _speedup(run: Run, baseline: Run) -> float:
+def _compute_speedup(run: EngineRun, baseline: EngineRun) -> float:
     return run.pages_per_second / baseline.pages_per_second
 
 
@@ -199,14 +218,14 @@ def _say_header() -> None:
     say(f"{'':48}{'forward':>10}{'accepted':>9}")
 
 
-def _say_run(name: str, run: Run, baseline: Run) -> None:
+def _say_run(name: str, run: EngineRun, baseline: EngineRun) -> None:
     rate = run.acceptance_rate
     accepted = "" if rate is None else f"{rate:.0%}"
     same = f"{run.num_same_texts(baseline)}/{len(run.outputs)}"
     say(
         f"{name:24}{run.pages_per_second:9.2f}{run.tokens_per_second:9.0f}"
-        f"{_speedup(run, baseline):6.2f}{run.tokens_per_forward:10.2f}{accepted:>9}"
-        f"{run.latency(50):8.2f}{run.latency(95):8.2f}{same:>11}"
+        f"{_compute_speedup(run, baseline):6.2f}{run.tokens_per_forward:10.2f}"
+        f"{accepted:>9}{run.latency(50):8.2f}{run.latency(95):8.2f}{same:>11}"
     )
 
 

@@ -31,7 +31,7 @@ from handler.errors import HandlerError
 from handler.preprocess.pdf.render import draw_page
 from handler.profiles import PROFILES
 
-__all__ = ["Difference", "compare_page", "main", "missing_ink"]
+__all__ = ["InkDifference", "compare_page", "count_missing_ink", "main"]
 
 SIZING = PROFILES["chandra"].sizing
 MAX_PAGES = 3
@@ -40,13 +40,13 @@ MIN_LEVELS = 96
 """Difference in gray from which a pixel counts as ink."""
 MIN_PIXELS = 40
 """Pixels of ink that count as a difference: a comma at 192 dpi."""
-REACH = 5
+MAX_SHIFT_PIXELS = 5
 """Distance in pixels within which ink is the same: libraries round differently."""
 TIMEOUT_SECONDS = 60
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class InkDifference:
     """Numbers of pixels with ink in one rendering but not in the other."""
 
     path: str
@@ -63,7 +63,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="folder of PDFs")
     folder = parser.parse_args().folder
     counts: Counter[str] = Counter()
-    for outcome in _outcomes(sorted(folder.rglob("*.pdf"))):
+    for outcome in _compare_files(sorted(folder.rglob("*.pdf"))):
         if isinstance(outcome, str):
             counts[outcome.partition(":")[0]] += 1
             continue
@@ -88,30 +88,33 @@ def main() -> None:
     finish("forms", shares, counts=dict(counts))
 
 
-def compare_page(path: Path, number: int) -> Difference:
-    """Compare page `number`, counted from 1. Raises HandlerError if ours fails."""
+def compare_page(path: Path, number: int) -> InkDifference:
+    """Draw page `number`, counted from 1, with all renderers and compare the ink.
+
+    Raise HandlerError if the service's renderer fails.
+    """
     with path.open("rb") as file:
         data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
     ours, *_ = draw_page(data, number, SIZING)
     flattened = _draw_flattened(path, number, ours.size)
     poppler = _draw_with_poppler(path, number, ours.size)
-    return Difference(
+    return InkDifference(
         path.name,
         number,
-        missing_ink(flattened, ours),
-        missing_ink(ours, flattened),
-        None if poppler is None else missing_ink(poppler, ours),
+        count_missing_ink(flattened, ours),
+        count_missing_ink(ours, flattened),
+        None if poppler is None else count_missing_ink(poppler, ours),
     )
 
 
-def missing_ink(reference: Image.Image, other: Image.Image) -> int:
-    """Return the pixels of `reference` with ink where `other` has none nearby."""
-    nearby = other.convert("L").filter(ImageFilter.MinFilter(REACH))
+def count_missing_ink(reference: Image.Image, other: Image.Image) -> int:
+    """Return the number of pixels with ink in `reference` but none near in `other`."""
+    nearby = other.convert("L").filter(ImageFilter.MinFilter(MAX_SHIFT_PIXELS))
     lighter = ImageChops.subtract(nearby, reference.convert("L"))
     return sum(lighter.histogram()[MIN_LEVELS:])
 
 
-def _outcomes(paths: list[Path]) -> Iterator[Difference | str]:
+def _compare_files(paths: list[Path]) -> Iterator[InkDifference | str]:
     """Yield the difference or error of each page; a dead process counts as a crash."""
     for path in paths:
         # pdfium may crash on a PDF from the web, or take minutes for a form.
@@ -119,7 +122,7 @@ def _outcomes(paths: list[Path]) -> Iterator[Difference | str]:
             1, mp_context=multiprocessing.get_context("fork")
         ) as processes:
             try:
-                yield from processes.submit(_compare, path).result(TIMEOUT_SECONDS)
+                yield from processes.submit(_compare_file, path).result(TIMEOUT_SECONDS)
             except BrokenProcessPool:
                 yield f"crashed: {path.name}"
             except TimeoutError:
@@ -128,8 +131,8 @@ def _outcomes(paths: list[Path]) -> Iterator[Difference | str]:
                 yield f"too slow: {path.name}"
 
 
-def _compare(path: Path) -> list[Difference | str]:
-    outcomes: list[Difference | str] = []
+def _compare_file(path: Path) -> list[InkDifference | str]:
+    outcomes: list[InkDifference | str] = []
     try:
         with pypdfium2.PdfDocument(path) as document:
             numbers = [
@@ -160,6 +163,7 @@ def _draw_flattened(path: Path, number: int, size: tuple[int, int]) -> Image.Ima
 def _draw_with_poppler(
     path: Path, number: int, size: tuple[int, int]
 ) -> Image.Image | None:
+    """Draw a page; None without pdftoppm, or if its page has another size."""
     if shutil.which("pdftoppm") is None:
         return None
     pages = ["-f", str(number), "-l", str(number)]

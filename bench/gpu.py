@@ -27,15 +27,15 @@ from typing import Any
 import torch
 import transformers
 
-from bench.device.hardware import Hardware, device_of
-from bench.device.items import PARTS, Measurements, Options
+from bench.device.hardware import Hardware, parse_device
+from bench.device.items import PARTS, MeasurementOptions, Measurements
 from bench.device.report import render, report_path
 from bench.device.schedule import OUT_OF_TIME, run_items
 from bench.device.supervisor import supervise
-from bench.geometry import GEOMETRIES
-from bench.records import Records
-from bench.report import commit, finish, say
+from bench.report import describe_commit, finish, say
+from bench.runs.records import Records
 from bench.shipped import RESULTS, write_measurements
+from bench.teacher_forcing.geometry import GEOMETRIES
 
 __all__ = ["main", "measure"]
 
@@ -43,26 +43,26 @@ BUDGET_SECONDS = 600.0
 _REPORT_SECONDS = 25.0
 """Time reserved for importing torch, and for the plot and the report."""
 _INTERRUPTED = 130
-_LOST = 3
+_DEVICE_LOST = 3
 """Exit status of a process whose device is lost."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Supervise a run, or measure in a child process of one."""
-    options = _parser().parse_args(arguments)
-    if device_of(options.device).type == "cuda" and not torch.cuda.is_available():
+    options = _make_parser().parse_args(arguments)
+    if parse_device(options.device).type == "cuda" and not torch.cuda.is_available():
         raise SystemExit(
             "no CUDA device: run this on a GPU, "
             "or try it out with --device cpu --geometry tiny"
         )
     if options.announce is not None:
-        _work(options)
+        _measure_in_child(options)
     else:
         _supervise(options, list(sys.argv[1:] if arguments is None else arguments))
 
 
 def measure(
-    options: Options,
+    options: MeasurementOptions,
     hardware: Hardware,
     records: Records,
     remaining: Callable[[], float],
@@ -75,14 +75,17 @@ def measure(
         records,
         remaining=remaining,
         is_usable=hardware.is_usable,
-        refusal=measurements.refusal,
+        refusal=measurements.explain_refusal,
         tell=say,
         clock=clock,
     )
 
 
-def report(records: Records) -> None:
-    """Write the report and the plot beside the results, and print the report."""
+def write_report(records: Records) -> None:
+    """Write the report and the plot beside the results, and print the report.
+
+    A plot that fails is reported in a line. The last line is the JSON object.
+    """
     page = render(records)
     report_path(records).write_text(page, encoding="utf-8")
     say(page)
@@ -110,15 +113,15 @@ def _supervise(options: argparse.Namespace, arguments: list[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         announced = Path(folder) / "results"
 
-        def current() -> Records | None:
+        def open_records() -> Records | None:
             if not announced.exists():
                 return None
-            return Records.at(Path(announced.read_text(encoding="utf-8")))
+            return Records.open(Path(announced.read_text(encoding="utf-8")))
 
-        def command(seconds: float) -> list[str]:
+        def make_command(seconds: float) -> list[str]:
             # The second process must not drop what the first one measured.
-            once = ["--again"] if announced.exists() else []
-            kept = [word for word in arguments if word not in once]
+            again = ["--again"] if announced.exists() else []
+            kept = [word for word in arguments if word not in again]
             return [
                 *(sys.executable, "-m", "bench.gpu", *kept),
                 *("--deadline", f"{time.time() + seconds:.1f}"),
@@ -128,20 +131,22 @@ def _supervise(options: argparse.Namespace, arguments: list[str]) -> None:
         was_interrupted = False
         try:
             supervise(
-                command,
+                make_command,
                 budget=options.budget - _REPORT_SECONDS,
                 num_begun=lambda: (
-                    records_now.num_begun() if (records_now := current()) else 0
+                    records_now.num_begun() if (records_now := open_records()) else 0
                 ),
                 overdue_seconds=lambda: (
-                    records_now.overdue_seconds() if (records_now := current()) else 0.0
+                    records_now.overdue_seconds()
+                    if (records_now := open_records())
+                    else 0.0
                 ),
                 tell=say,
                 min_seconds=min(20.0, options.budget / 4),
             )
         except KeyboardInterrupt:
             was_interrupted = True
-        records = current()
+        records = open_records()
     if records is None:
         raise SystemExit("nothing was measured; the lines above give the reason")
     if was_interrupted:
@@ -151,20 +156,24 @@ def _supervise(options: argparse.Namespace, arguments: list[str]) -> None:
     say(f"results in {records.path}, {time.monotonic() - begin:.0f} s")
     if records.path.parent.resolve() == RESULTS.resolve():
         say(f"updated {write_measurements()}")
-    report(records)
+    write_report(records)
     if was_interrupted:
         raise SystemExit(_INTERRUPTED)
 
 
-def _work(options: argparse.Namespace) -> None:
-    """Measure in this process until its parent dies."""
+def _measure_in_child(options: argparse.Namespace) -> None:
+    """Measure in this process, which ends early if its parent dies.
+
+    The path of the results is written to the file `--announce`. If the device is lost,
+    exit at once with a status of its own.
+    """
     parent = os.getppid()
     faulthandler.enable()
-    hardware = Hardware(device_of(options.device))
+    hardware = Hardware(parse_device(options.device))
     hardware.select()
-    records = Records(options.results, _about(options, hardware))
+    records = Records(options.results, _describe_run(options, hardware))
     if options.again:
-        records.forget()
+        records.drop_measurements()
     records.save()
     partial = options.announce.with_suffix(".part")
     partial.write_text(str(records.path), encoding="utf-8")
@@ -175,7 +184,7 @@ def _work(options: argparse.Namespace) -> None:
         is_orphan = os.getppid() != parent
         return 0.0 if is_orphan else options.deadline - time.time()
 
-    chosen = Options(
+    chosen = MeasurementOptions(
         geometry=GEOMETRIES[options.geometry],
         num_pages=options.pages,
         in_flight=tuple(options.in_flight),
@@ -189,15 +198,15 @@ def _work(options: argparse.Namespace) -> None:
         say("the device is lost: another process continues")
         sys.stdout.flush()
         # Destructors of a lost CUDA context may abort or hang.
-        os._exit(_LOST)
+        os._exit(_DEVICE_LOST)
 
 
 def _interrupt(number: int, frame: Any) -> None:
     raise KeyboardInterrupt
 
 
-def _parser() -> argparse.ArgumentParser:
-    usual = Options(GEOMETRIES["chandra"])
+def _make_parser() -> argparse.ArgumentParser:
+    defaults = MeasurementOptions(GEOMETRIES["chandra"])
     parser = argparse.ArgumentParser(
         prog="python -m bench.gpu",
         description=__doc__.splitlines()[0],
@@ -226,7 +235,10 @@ def _parser() -> argparse.ArgumentParser:
         help="sizes of the model (default chandra)",
     )
     parser.add_argument(
-        "--pages", type=int, default=usual.num_pages, help="number of different pages"
+        "--pages",
+        type=int,
+        default=defaults.num_pages,
+        help="number of different pages",
     )
     parser.add_argument(
         "--seconds", type=float, help="seconds per measurement (default: by the budget)"
@@ -235,7 +247,7 @@ def _parser() -> argparse.ArgumentParser:
         "--in-flight",
         type=int,
         nargs="+",
-        default=usual.in_flight,
+        default=defaults.in_flight,
         help="numbers of concurrent pages",
     )
     onoff = {"choices": ("on", "off"), "nargs": "+", "default": ("on", "off")}
@@ -244,7 +256,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--verified",
         type=int,
-        default=usual.verified,
+        default=defaults.verified,
         help="number of tokens that a step verifies, over all pages",
     )
     parser.add_argument(
@@ -260,12 +272,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _about(options: argparse.Namespace, hardware: Hardware) -> dict[str, Any]:
+def _describe_run(options: argparse.Namespace, hardware: Hardware) -> dict[str, Any]:
     return {
         "bench": "gpu",
         "device": hardware.name,
         "geometry": options.geometry,
-        "commit": commit(),
+        "commit": describe_commit(),
         "torch": torch.__version__,
         "transformers": transformers.__version__,
         "lengths": dataclasses.asdict(GEOMETRIES[options.geometry].lengths),

@@ -36,14 +36,17 @@ from handler.sandbox.wire import Descriptor
 from handler.schema import Page
 from handler.weights.source import MINI
 
-__all__ = ["examination_times", "measure"]
+__all__ = ["time_examination", "time_page_input"]
 
 PAGE = Path(__file__).parent / "pages" / "tax-columns.pdf"
 DPI = 192
 
 
-def measure(png: bytes, repetitions: int) -> dict[str, list[float]]:
-    """Return milliseconds of each step: `decode`, `patches`, `ours` and `reference`."""
+def time_page_input(png: bytes, repetitions: int) -> dict[str, list[float]]:
+    """Return the milliseconds of each step and repetition.
+
+    The steps are `decode`, `patches`, `ours`, which is both, and `reference`.
+    """
     processor = AutoImageProcessor.from_pretrained(MINI)
     sizing = PROFILES["chandra"].sizing
     times: dict[str, list[float]] = {}
@@ -53,24 +56,27 @@ def measure(png: bytes, repetitions: int) -> dict[str, list[float]]:
         started = time.perf_counter()
         page = decode_page(Descriptor(file), "image/png", 1, sizing, Limits())
         decoded = time.perf_counter()
-        ours = _patches(page)
-        cut = time.perf_counter()
-        reference = _reference(processor, png, page)
+        ours = _make_patches(page)
+        patched = time.perf_counter()
+        reference = _make_reference_patches(processor, png, page)
         ended = time.perf_counter()
         assert ours.shape == reference.shape
         for name, seconds in (
             ("decode", decoded - started),
-            ("patches", cut - decoded),
-            ("ours", cut - started),
-            ("reference", ended - cut),
+            ("patches", patched - decoded),
+            ("ours", patched - started),
+            ("reference", ended - patched),
         ):
             times.setdefault(name, []).append(1000 * seconds)
     os.close(file)
     return times
 
 
-def examination_times(png: bytes, repetitions: int) -> list[float]:
-    """Return the milliseconds of CPU time to examine the image of a page."""
+def time_examination(png: bytes, repetitions: int) -> list[float]:
+    """Return the milliseconds of CPU time to examine a page, once per repetition.
+
+    The page must be upright and clean.
+    """
     sizing = PROFILES["chandra"].sizing
     image = Image.open(io.BytesIO(png)).convert("RGB")
     decoded = DecodedImage(image, image.width, image.height)
@@ -86,13 +92,13 @@ def examination_times(png: bytes, repetitions: int) -> list[float]:
     return times
 
 
-def _patches(page: Page) -> torch.Tensor:
+def _make_patches(page: Page) -> torch.Tensor:
     host = torch.frombuffer(bytearray(page.pixels), dtype=torch.uint8)
     pixels = host.view(page.pixel_height, page.pixel_width, 3)
     return pixels_to_patches(pixels, 16, 2, 2, torch.bfloat16)
 
 
-def _reference(
+def _make_reference_patches(
     processor: Callable[..., dict[str, torch.Tensor]], png: bytes, page: Page
 ) -> torch.Tensor:
     image = Image.open(io.BytesIO(png)).convert("RGB")
@@ -123,11 +129,11 @@ def main() -> None:
         drawn = document[0].render(scale=DPI / 72).to_pil()
     stream = io.BytesIO()
     drawn.convert("RGB").save(stream, "PNG")
-    times = measure(stream.getvalue(), arguments.repetitions)
+    times = time_page_input(stream.getvalue(), arguments.repetitions)
     medians = {name: statistics.median(values) for name, values in times.items()}
     for name, median in medians.items():
         say(f"{name}: {median:.1f} ms (best {min(times[name]):.1f})")
-    examination = min(examination_times(stream.getvalue(), 2 * arguments.repetitions))
+    examination = min(time_examination(stream.getvalue(), 2 * arguments.repetitions))
     say(f"examination: {examination:.1f} ms of CPU time (best)")
     ratio = medians["ours"] / medians["reference"]
     say(f"ratio to Qwen's processor: {ratio:.2f}")

@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-__all__ = ["commit", "finish", "say"]
+__all__ = ["describe_commit", "finish", "say"]
 
 _REPOSITORY = Path(__file__).parents[1]
 
@@ -26,7 +26,7 @@ def finish(bench: str, ratios: Mapping[str, float], **details: object) -> None:
         "ratios": dict(ratios),
         **details,
         "machine": _machine(),
-        "commit": commit(),
+        "commit": describe_commit(),
     }
     say(json.dumps(result))
 
@@ -45,7 +45,7 @@ def _processor() -> str:
     return next(names, "").strip()
 
 
-def commit() -> str | None:
+def describe_commit() -> str | None:
     """Return the commit that is checked out; None without git."""
     try:
         completed = subprocess.run(

@@ -1,6 +1,7 @@
 """Blocks of a synthetic page.
 
-Each `draw_*` function draws one block, and returns False if the page has no room.
+Each `draw_*` function draws one block, records its text and box in the pen, and moves
+the pen below it. It returns False if the page has no room.
 """
 
 from __future__ import annotations
@@ -29,21 +30,30 @@ __all__ = [
 
 
 def draw_text(pen: Pen) -> bool:
+    """Draw a paragraph; return False and draw nothing if the page has no room."""
     rng = pen.rng
     font = load_font(pen.family, pen.size)
     indent = rng.choice((0, 0, 0, pen.size))
-    lines = pen.wrap(random_sentence(rng, rng.randint(2, 24)), font, pen.left + indent)
-    leading = pen.leading(rng.uniform(1.15, 1.6))
-    lines = lines[: pen.room(leading)]
+    lines = pen.wrap_text(
+        random_sentence(rng, rng.randint(2, 24)), font, pen.left + indent
+    )
+    leading = pen.compute_leading(rng.uniform(1.15, 1.6))
+    lines = lines[: pen.count_free_lines(leading)]
     if not lines:
         return False
-    pieces = [Piece("<p>"), *pen.paragraph(lines, pen.left + indent, leading, font)]
+    pieces = [
+        Piece("<p>"),
+        *pen.draw_paragraph(lines, pen.left + indent, leading, font),
+    ]
     pieces.append(Piece("</p>"))
-    pen.add_lines("Text", pieces, len(lines), leading, pen.left + indent, lines, font)
+    pen.add_text_block(
+        "Text", pieces, len(lines), leading, pen.left + indent, lines, font
+    )
     return True
 
 
 def draw_heading(pen: Pen) -> bool:
+    """Draw a heading of one line; return False and draw nothing if there is no room."""
     rng = pen.rng
     size = min(pen.domain.sizes[1], round(pen.size * rng.uniform(1.2, 1.8)))
     if pen.family.bold is None:
@@ -51,8 +61,8 @@ def draw_heading(pen: Pen) -> bool:
         size = max(size, round(pen.size * 1.25))
     font = load_font(pen.family, size, bold=True)
     leading = round(size * 1.3)
-    lines = pen.wrap(random_sentence(rng, rng.randint(1, 5)), font, pen.left)[:1]
-    if not pen.room(leading) or not lines:
+    lines = pen.wrap_text(random_sentence(rng, rng.randint(1, 5)), font, pen.left)[:1]
+    if not pen.count_free_lines(leading) or not lines:
         return False
     ink = random_ink(rng) if rng.random() < 0.4 else pen.ink
     x = pen.left
@@ -60,29 +70,30 @@ def draw_heading(pen: Pen) -> bool:
         x = round((pen.left + pen.right - font.getlength(lines[0])) / 2)
     pieces = [
         Piece("<h2>"),
-        *pen.line(lines[0], x, pen.y + round(0.8 * size), font, ink),
+        *pen.draw_line(lines[0], x, pen.y + round(0.8 * size), font, ink),
     ]
     pieces.append(Piece("</h2>"))
-    pen.add_lines("Section-Header", pieces, 1, leading, x, lines, font)
+    pen.add_text_block("Section-Header", pieces, 1, leading, x, lines, font)
     return True
 
 
 def draw_list(pen: Pen) -> bool:
+    """Draw a list of up to five items, as many as fit; return False if none does."""
     rng = pen.rng
     font = load_font(pen.family, pen.size)
     is_numbered = rng.random() < 0.35
     indent = round(pen.size * rng.uniform(1.4, 2.2))
-    leading = pen.leading(rng.uniform(1.2, 1.6))
+    leading = pen.compute_leading(rng.uniform(1.2, 1.6))
     tag = "ol" if is_numbered else "ul"
     bullet = rng.choice("•-*")
     pieces = [Piece(f"<{tag}>")]
     top, drawn = pen.y, []
     for position in range(1, rng.randint(2, 5) + 1):
-        lines = pen.wrap(
+        lines = pen.wrap_text(
             random_sentence(rng, rng.randint(1, 9)), font, pen.left + indent
         )
         lines = lines[:2]
-        if not lines or pen.room(leading) < len(lines):
+        if not lines or pen.count_free_lines(leading) < len(lines):
             break
         mark = f"{position}." if is_numbered else bullet
         pen.draw.text(
@@ -92,7 +103,7 @@ def draw_list(pen: Pen) -> bool:
             fill=pen.ink,
         )
         pieces.append(Piece("<li>"))
-        pieces += pen.paragraph(lines, pen.left + indent, leading, font)
+        pieces += pen.draw_paragraph(lines, pen.left + indent, leading, font)
         pieces.append(Piece("</li>"))
         drawn += lines
         pen.y += leading * len(lines)
@@ -101,23 +112,24 @@ def draw_list(pen: Pen) -> bool:
     pieces.append(Piece(f"</{tag}>"))
     right = pen.left + indent + max(map(font.getlength, drawn))
     pen.y -= leading - round(1.05 * pen.size)
-    pen.add("List-Group", pieces, (pen.left, top, right, pen.y))
+    pen.add_block("List-Group", pieces, (pen.left, top, right, pen.y))
     return True
 
 
 def draw_table(pen: Pen) -> bool:
+    """Draw a table with a header; return False and draw nothing if it is too large."""
     rng = pen.rng
     font, bold = (
         load_font(pen.family, pen.size),
         load_font(pen.family, pen.size, bold=True),
     )
     num_columns, num_rows = rng.randint(2, 4), rng.randint(2, 5)
-    height = pen.leading(rng.uniform(1.4, 2.0))
+    height = pen.compute_leading(rng.uniform(1.4, 2.0))
     if (pen.bottom - pen.y) < height * num_rows:
         return False
     pad = round(pen.size * 0.5)
     grid = [
-        [_cell_text(rng, header=row == 0) for _ in range(num_columns)]
+        [_random_cell_text(rng, header=row == 0) for _ in range(num_columns)]
         for row in range(num_rows)
     ]
     widths = [
@@ -151,7 +163,9 @@ def draw_table(pen: Pen) -> bool:
             if column >= first_right:
                 start = x + width - pad - face.getlength(text)
             pieces.append(Piece(f"<{tag}>"))
-            pieces += pen.line(text, start, pen.y + height / 2 + 0.33 * pen.size, face)
+            pieces += pen.draw_line(
+                text, start, pen.y + height / 2 + 0.33 * pen.size, face
+            )
             pieces.append(Piece(f"</{tag}>"))
             x += width
         pieces.append(Piece("</tr>"))
@@ -165,11 +179,12 @@ def draw_table(pen: Pen) -> bool:
             pen.draw.line((x, top, x, pen.y), fill=rule)
         pen.draw.line((pen.left, top, x_end, top), fill=rule)
     pieces.append(Piece("</table>"))
-    pen.add("Table", pieces, (pen.left, top, x_end, pen.y))
+    pen.add_block("Table", pieces, (pen.left, top, x_end, pen.y))
     return True
 
 
 def draw_figure(pen: Pen) -> bool:
+    """Draw a chart or picture; return False and draw nothing if it is too high."""
     rng = pen.rng
     height = rng.randint(56, 150)
     if pen.bottom - pen.y < height:
@@ -210,11 +225,12 @@ def draw_figure(pen: Pen) -> bool:
     centre = ((x0 + x1) / 2, (y0 + y1) / 2)
     pieces = [Piece('<img alt="'), *(Piece(c, centre) for c in kind), Piece('"/>')]
     pen.y = y1
-    pen.add("Figure", pieces, (x0, y0, x1, y1))
+    pen.add_block("Figure", pieces, (x0, y0, x1, y1))
     return True
 
 
 def draw_rule(pen: Pen) -> None:
+    """Draw a horizontal line across the column, and move the pen below it."""
     pen.draw.line(
         (pen.left, pen.y, pen.right, pen.y), fill=pen.ink, width=pen.rng.randint(1, 2)
     )
@@ -225,6 +241,10 @@ MarginLine = tuple[str, ImageFont.FreeTypeFont, str]
 
 
 def make_margin_line(pen: Pen, label: str) -> MarginLine:
+    """Return a random text for a page header or footer, with its font and label.
+
+    `label` is "Page-Header" or "Page-Footer". Nothing is drawn.
+    """
     rng = pen.rng
     size = max(pen.domain.sizes[0], round(pen.size * rng.uniform(0.7, 0.95)))
     font = load_font(pen.family, size)
@@ -240,24 +260,24 @@ def make_margin_line(pen: Pen, label: str) -> MarginLine:
         if label == "Page-Footer"
         else " ".join(random_words(rng, rng.randint(1, 5)))
     )
-    lines = pen.wrap(text, font, pen.left)
+    lines = pen.wrap_text(text, font, pen.left)
     return lines[0] if lines else "1", font, label
 
 
 def place_line(pen: Pen, line: MarginLine, y: int) -> int:
-    """Draw a page header or footer; return the y at which text below it may begin."""
+    """Draw a page header or footer at `y`; return the y where text below may begin."""
     text, font, label = line
     slack = pen.right - pen.left - font.getlength(text)
     x = round(pen.left + slack * pen.rng.choice((0, 0.5, 1)))
     ink = tuple(min(130, channel + 50) for channel in pen.ink)
-    pieces = pen.line(text, x, y + round(0.8 * font.size), font, ink)  # type: ignore[arg-type]
-    pen.add(
+    pieces = pen.draw_line(text, x, y + round(0.8 * font.size), font, ink)  # type: ignore[arg-type]
+    pen.add_block(
         label, pieces, (x, y, x + font.getlength(text), y + round(1.05 * font.size))
     )
     return y + round(font.size * pen.rng.uniform(1.8, 3))
 
 
-def _cell_text(rng: random.Random, *, header: bool) -> str:
+def _random_cell_text(rng: random.Random, *, header: bool) -> str:
     if header or rng.random() < 0.35:
         return " ".join(random_words(rng, rng.randint(1, 2)))[:14].strip()
     return random_number(rng)

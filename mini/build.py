@@ -36,20 +36,21 @@ logger = logging.getLogger(__name__)
 def build(state: Path, directory: Path) -> None:
     """Write a checkpoint that `from_pretrained(directory)` loads.
 
-    `state` is a file of `mini.train`; only its model weights are used.
+    `state` is a file of `mini.train`; only its model weights are used. `directory` is
+    created, and its files are replaced.
     """
     directory.mkdir(parents=True, exist_ok=True)
     tokenizer = build_tokenizer()
     write_settings(directory, tokenizer)
     model = Qwen3VLForConditionalGeneration(model_config(tokenizer)).float()
-    model.load_state_dict(_weights(state))
+    model.load_state_dict(_load_weights(state))
     model.generation_config = generation_config(tokenizer)
     model.bfloat16().save_pretrained(directory)
     # safetensors makes the file readable only by its owner, but a container reads it
     # as another user.
     (directory / "model.safetensors").chmod(0o644)
     for name in ("config.json", "generation_config.json"):
-        _forget_version(directory / name)
+        _remove_version(directory / name)
     write_manifest(directory)
 
 
@@ -71,10 +72,10 @@ def write_manifest(directory: Path) -> None:
 def write_settings(directory: Path, tokenizer: Tokenizer) -> None:
     """Write the tokenizer and the image processor's settings."""
     save_tokenizer(tokenizer, directory, max_length=MAX_LENGTH)
-    _write_json(directory / "preprocessor_config.json", _image_settings())
+    _write_json(directory / "preprocessor_config.json", _make_image_settings())
 
 
-def _weights(state: Path) -> dict[str, torch.Tensor]:
+def _load_weights(state: Path) -> dict[str, torch.Tensor]:
     prefix = "model."
     lesson = torch.load(state, map_location="cpu")["lesson"]
     return {
@@ -84,7 +85,7 @@ def _weights(state: Path) -> dict[str, torch.Tensor]:
     }
 
 
-def _forget_version(path: Path) -> None:
+def _remove_version(path: Path) -> None:
     # transformers writes its version into the file, so the bytes would change with it.
     settings = json.loads(path.read_text("utf-8"))
     settings.pop("transformers_version", None)
@@ -95,7 +96,7 @@ def _write_json(path: Path, settings: dict[str, Any]) -> None:
     path.write_text(json.dumps(settings, indent=2) + "\n", "utf-8")
 
 
-def _image_settings() -> dict[str, Any]:
+def _make_image_settings() -> dict[str, Any]:
     sizing = PROFILES["mini"].sizing
     return {
         "image_processor_type": "Qwen2VLImageProcessor",

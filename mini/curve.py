@@ -41,11 +41,11 @@ def main(arguments: list[str] | None = None) -> int:
     history = torch.load(options.state, map_location="cpu")["history"]
     text = "[\n" + ",\n".join(f"  {json.dumps(entry)}" for entry in history) + "\n]\n"
     (FOLDER / "history.json").write_text(text, "utf-8")
-    _draw(history, FOLDER / "curve.png")
+    _draw_curve(history, FOLDER / "curve.png")
     return 0
 
 
-def _draw(history: list[dict[str, Any]], path: Path) -> None:
+def _draw_curve(history: list[dict[str, Any]], path: Path) -> None:
     figure, axes = plt.subplots(figsize=(8, 4.5), dpi=110)
     for name, label in LOSSES.items():
         entries = [entry for entry in history if name in entry]

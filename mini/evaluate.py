@@ -36,10 +36,17 @@ from handler.schema import PageContent
 from handler.settings import EngineSettings
 from handler.weights.source import Source, fetch
 from mini.build import DEFAULT_OUTPUT
-from mini.pages import Domain, Page, render_page
-from mini.scores import PageScore, score
+from mini.pages import Domain, RenderedPage, render_page
+from mini.scores import PageScore, score_page
 
-__all__ = ["Reader", "Reading", "evaluate", "main", "parse_content", "unseen_pages"]
+__all__ = [
+    "CheckpointReader",
+    "PageReading",
+    "evaluate",
+    "main",
+    "parse_content",
+    "render_unseen_pages",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +55,7 @@ DEFAULT_REPORT = Path(__file__).with_name("evaluation.json")
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class PageReading:
     """Result for a page."""
 
     content: PageContent
@@ -56,7 +63,7 @@ class Reading:
     seconds: float
 
 
-class Reader:
+class CheckpointReader:
     """Checkpoint with the decoder, engine and parser of the service."""
 
     def __init__(self, checkpoint: Path) -> None:
@@ -67,8 +74,8 @@ class Reader:
         self._engine = choose_engine(model, EngineSettings(), PROFILE.name).engine
         self._prompt = load_prompts(PROFILE)["ocr_layout"]
 
-    def read(self, page: Page) -> Reading:
-        """Read a page, from a PNG file to blocks."""
+    def read(self, page: RenderedPage) -> PageReading:
+        """Read a page from a temporary PNG file, and return its blocks and the time."""
         with tempfile.NamedTemporaryFile(suffix=".png") as file:
             page.image.save(file.name)
             started = time.monotonic()
@@ -79,7 +86,7 @@ class Reader:
             )
             output = self._generate()
             content = parse_content(output.text, page)
-            return Reading(content, output.text, time.monotonic() - started)
+            return PageReading(content, output.text, time.monotonic() - started)
 
     def _generate(self) -> EngineOutput:
         while True:
@@ -87,7 +94,7 @@ class Reader:
                 return output
 
 
-def parse_content(raw: str, page: Page) -> PageContent:
+def parse_content(raw: str, page: RenderedPage) -> PageContent:
     """Parse the model's output for a page as the service does."""
     return convert_page(
         raw,
@@ -101,8 +108,10 @@ def parse_content(raw: str, page: Page) -> PageContent:
     )
 
 
-def unseen_pages(seed: str, domain: Domain | None = None) -> Iterator[Page]:
-    """Yield random pages of the domain that are not part of the training."""
+def render_unseen_pages(
+    seed: str, domain: Domain | None = None
+) -> Iterator[RenderedPage]:
+    """Yield random pages of the domain without end, which the training does not use."""
     rng = random.Random(f"unseen/{seed}")
     while True:
         page = render_page(rng, domain or Domain())
@@ -111,15 +120,20 @@ def unseen_pages(seed: str, domain: Domain | None = None) -> Iterator[Page]:
 
 
 def evaluate(checkpoint: Path, *, num_pages: int, seed: str) -> dict[str, Any]:
-    """Read `num_pages` unseen pages, and return the report that is committed."""
-    reader = Reader(checkpoint)
+    """Read `num_pages` unseen pages with a checkpoint, and return the scores.
+
+    The same seed gives the same pages.
+    """
+    reader = CheckpointReader(checkpoint)
     scores: list[PageScore] = []
     seconds: list[float] = []
-    for _, page in zip(range(num_pages), unseen_pages(seed), strict=False):
+    for _, page in zip(range(num_pages), render_unseen_pages(seed), strict=False):
         truth = parse_content(page.html, page)
         reading = reader.read(page)
         content = reading.content
-        scores.append(score(truth.text, content.text, truth.blocks, content.blocks))
+        scores.append(
+            score_page(truth.text, content.text, truth.blocks, content.blocks)
+        )
         seconds.append(reading.seconds)
     ious = [value for s in scores for value in s.ious]
     labels = [value for s in scores for value in s.right_labels]

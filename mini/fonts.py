@@ -52,5 +52,5 @@ def load_font(
 
 @functools.lru_cache(maxsize=65_536)
 def advance_width(font: ImageFont.FreeTypeFont, character: str) -> float:
-    """Return the advance_width width of a character in pixels."""
+    """Return the advance width of a character in pixels."""
     return font.getlength(character)

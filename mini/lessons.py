@@ -21,26 +21,26 @@ from torch.nn.functional import cross_entropy
 from transformers import AttentionInterface, Qwen3VLForConditionalGeneration
 
 from mini.samples import (
-    BLOCKS,
+    BLOCKS_PER_CELL,
+    CHARACTERS_PER_CELL,
     EDGE_STEPS,
-    NOWHERE,
+    NO_CELL,
     NUM_CLASSES,
     NUM_LABELS,
-    SLOTS,
-    Batch,
+    TrainingBatch,
 )
 
 __all__ = ["Lesson", "Losses"]
 
 _ATTENTION = "mini_lesson"
-_HERE = {2: (0,)}
-_NEXT = {3: (0, 2), 4: (0, 2)}
+_CURRENT_TOKEN_HEADS = {2: (0,)}
+_NEXT_TOKEN_HEADS = {3: (0, 2), 4: (0, 2)}
 """Attention heads with a place loss, by layer. Two of them share a key and a value, so
 that a cell of many letters is read through several heads."""
 _EMPTY_WEIGHT = 0.2
 """Weight of empty slots, which are the majority."""
 _NUM_EDGES = EDGE_STEPS + 1
-_NEAR = 0.8
+_NUMBER_TOLERANCE = 0.8
 """Scale of the tolerance for box numbers in tokens: a box need not be exact."""
 _NUMBER_WEIGHT = 2.0
 """Weight of box numbers. A line of text is ten numbers high, so an error of two costs a
@@ -67,11 +67,13 @@ class Lesson(nn.Module):
         super().__init__()
         self.model = model
         width = model.model.visual.config.out_hidden_size
-        self.cell_head = nn.Linear(width, SLOTS * NUM_CLASSES)
-        self.layout_head = nn.Linear(width, BLOCKS * (NUM_LABELS + 4 * _NUM_EDGES))
+        self.cell_head = nn.Linear(width, CHARACTERS_PER_CELL * NUM_CLASSES)
+        self.layout_head = nn.Linear(
+            width, BLOCKS_PER_CELL * (NUM_LABELS + 4 * _NUM_EDGES)
+        )
         self._number_tokens = number_tokens
         numbers = torch.arange(len(number_tokens))
-        near = torch.exp(-(numbers[:, None] - numbers).abs() / _NEAR)
+        near = torch.exp(-(numbers[:, None] - numbers).abs() / _NUMBER_TOLERANCE)
         self._near = nn.Buffer(near / near.sum(dim=1, keepdim=True), persistent=False)
         self._features: torch.Tensor | None = None
         self._attention_scores: dict[tuple[int, int], torch.Tensor] = {}
@@ -81,12 +83,12 @@ class Lesson(nn.Module):
         for part in (model.model.language_model, model.model.visual):
             part.config._attn_implementation = _ATTENTION
 
-    def vision_losses(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+    def vision_losses(self, batch: TrainingBatch) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the losses of cells and layout, which need only the vision encoder."""
         self.model.model.visual(batch.pixels, grid_thw=batch.grids)
         return self._vision_losses(batch)
 
-    def forward(self, batch: Batch) -> Losses:
+    def forward(self, batch: TrainingBatch) -> Losses:
         model = self.model
         is_image = batch.tokens == model.config.image_token_id
         hidden = model.model(
@@ -100,9 +102,9 @@ class Lesson(nn.Module):
         logits = model.lm_head(hidden[is_answer])
         reading = self._reading_loss(logits.float(), batch.targets[is_answer])
         following = batch.places.roll(-1, dims=1)
-        following[:, -1] = NOWHERE
-        places = self._place_loss(_HERE, batch.places, is_image)
-        places = places + self._place_loss(_NEXT, following, is_image)
+        following[:, -1] = NO_CELL
+        places = self._place_loss(_CURRENT_TOKEN_HEADS, batch.places, is_image)
+        places = places + self._place_loss(_NEXT_TOKEN_HEADS, following, is_image)
         self._attention_scores.clear()
         return Losses(reading, *self._vision_losses(batch), places)
 
@@ -124,12 +126,14 @@ class Lesson(nn.Module):
         losses[is_number] = _NUMBER_WEIGHT * near_losses
         return losses.mean()
 
-    def _vision_losses(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+    def _vision_losses(self, batch: TrainingBatch) -> tuple[torch.Tensor, torch.Tensor]:
         assert self._features is not None
         features, self._features = self._features, None
         return self._cell_loss(features, batch), self._layout_loss(features, batch)
 
-    def _layout_loss(self, features: torch.Tensor, batch: Batch) -> torch.Tensor:
+    def _layout_loss(
+        self, features: torch.Tensor, batch: TrainingBatch
+    ) -> torch.Tensor:
         predictions = self.layout_head(features).float()
         predictions = predictions.reshape(-1, NUM_LABELS + 4 * _NUM_EDGES)
         targets = batch.layout.reshape(-1, 5)
@@ -149,7 +153,7 @@ class Lesson(nn.Module):
         edge_loss: torch.Tensor = edge_losses.mean()
         return label_loss + edge_loss
 
-    def _cell_loss(self, features: torch.Tensor, batch: Batch) -> torch.Tensor:
+    def _cell_loss(self, features: torch.Tensor, batch: TrainingBatch) -> torch.Tensor:
         predictions = self.cell_head(features).reshape(-1, NUM_CLASSES)
         targets = batch.cells.reshape(-1)
         weight = torch.where(targets > 0, 1.0, _EMPTY_WEIGHT)
@@ -173,7 +177,9 @@ class Lesson(nn.Module):
         value = value.repeat_interleave(module.num_key_value_groups, dim=1)
         scores = (query * scaling) @ key.transpose(2, 3)
         if module.is_causal:
-            for head in (_HERE | _NEXT).get(module.layer_idx, ()):
+            for head in (_CURRENT_TOKEN_HEADS | _NEXT_TOKEN_HEADS).get(
+                module.layer_idx, ()
+            ):
                 # [B, T, T]
                 self._attention_scores[module.layer_idx, head] = scores[:, head]
             scores = scores + self._causal(scores)
@@ -195,7 +201,7 @@ class Lesson(nn.Module):
         """Return the cross entropy of heads that should attend to the right cells."""
         # Image tokens are consecutive, after the tokens that open the turn.
         first = is_image.int().argmax(dim=1, keepdim=True)
-        known = places != NOWHERE
+        known = places != NO_CELL
         targets = (places + first)[known]
         losses = []
         for layer, numbers in heads.items():

@@ -24,15 +24,15 @@ from mini.blocks import (
 from mini.canvas import Canvas
 from mini.pen import Domain, Pen, random_ink
 from mini.scans import degrade, rotate_page
-from mini.truth import Page
+from mini.truth import RenderedPage
 
-__all__ = ["Domain", "Page", "render_page"]
+__all__ = ["Domain", "RenderedPage", "render_page"]
 
 
-def render_page(rng: random.Random, domain: Domain) -> Page:
+def render_page(rng: random.Random, domain: Domain) -> RenderedPage:
     """Render a page of the domain; the same state of `rng` gives the same page."""
     width, height = rng.randint(*domain.widths), rng.randint(*domain.heights)
-    paper = _paper(rng)
+    paper = _random_paper(rng)
     margin = rng.randint(width // 32, width // 8)
     image = Image.new("RGB", (width, height), paper)
     pen = Pen(
@@ -50,8 +50,8 @@ def render_page(rng: random.Random, domain: Domain) -> Page:
         y=rng.randint(height // 40, height // 10),
         bottom=height - rng.randint(height // 40, height // 12),
     )
-    _fill(pen)
-    page = Page(image, pen.blocks, paper, pen.draw.marks)
+    _fill_page(pen)
+    page = RenderedPage(image, pen.blocks, paper, pen.draw.marks)
     if rng.random() >= domain.clean:
         page = rotate_page(rng, page, domain.max_degrees, paper)
         page.image = degrade(rng, page.image)
@@ -59,7 +59,8 @@ def render_page(rng: random.Random, domain: Domain) -> Page:
     return page
 
 
-def _fill(pen: Pen) -> None:
+def _fill_page(pen: Pen) -> None:
+    """Draw random blocks until the page is full or a limit of the domain is reached."""
     rng = pen.rng
     footer = make_margin_line(pen, "Page-Footer") if rng.random() < 0.35 else None
     if rng.random() < 0.35:
@@ -85,7 +86,7 @@ def _fill(pen: Pen) -> None:
         place_line(pen, footer, pen.bottom + round(1.1 * footer[1].size))
 
 
-def _paper(rng: random.Random) -> tuple[int, int, int]:
+def _random_paper(rng: random.Random) -> tuple[int, int, int]:
     if rng.random() < 0.5:
         return (255, 255, 255)
     low = rng.randint(225, 250)

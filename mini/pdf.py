@@ -15,7 +15,7 @@ from reportlab.pdfbase.ttfonts import TTFont
 from reportlab.pdfgen.canvas import Canvas as PdfCanvas
 
 from mini.canvas import Ink, Mark
-from mini.truth import Page
+from mini.truth import RenderedPage
 
 __all__ = ["PIXELS_PER_POINT", "as_pdf"]
 
@@ -23,7 +23,7 @@ PIXELS_PER_POINT = 96 / 72
 """`mini` renders PDFs at 96 dots per inch, so that pages keep their size in pixels."""
 
 
-def as_pdf(*pages: Page) -> bytes:
+def as_pdf(*pages: RenderedPage) -> bytes:
     """Return a PDF of the pages with a text layer.
 
     Raise ValueError for a rotated or degraded page, which has no recorded operations.
@@ -42,13 +42,13 @@ def as_pdf(*pages: Page) -> bytes:
         canvas.setFillColor(_colour(page.paper))
         canvas.rect(0, 0, width, height, stroke=0, fill=1)
         for mark in page.marks:
-            _draw(canvas, mark, height)
+            _draw_mark(canvas, mark, height)
         canvas.showPage()
     canvas.save()
     return stream.getvalue()
 
 
-def _draw(canvas: PdfCanvas, mark: Mark, height: int) -> None:
+def _draw_mark(canvas: PdfCanvas, mark: Mark, height: int) -> None:
     xs, ys = mark.points[::2], [height - y for y in mark.points[1::2]]
     if mark.fill is not None:
         canvas.setFillColor(_colour(mark.fill))
@@ -89,11 +89,13 @@ def _register_font(font: ImageFont.FreeTypeFont) -> str:
     name = " ".join(part for part in font.getname() if part)
     if name not in pdfmetrics.getRegisteredFontNames():
         path = font.path
-        file = path if isinstance(path, io.BytesIO) else io.BytesIO(_read(path))
+        file = (
+            path if isinstance(path, io.BytesIO) else io.BytesIO(_read_font_file(path))
+        )
         file.seek(0)
         pdfmetrics.registerFont(TTFont(name, file))
     return name
 
 
-def _read(path: Any) -> bytes:
+def _read_font_file(path: Any) -> bytes:
     return Path(os.fsdecode(path)).read_bytes()

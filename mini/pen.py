@@ -10,7 +10,7 @@ from PIL import ImageFont
 
 from mini.canvas import Canvas
 from mini.fonts import FAMILIES, Family, advance_width
-from mini.truth import Block, Piece
+from mini.truth import Piece, RenderedBlock
 
 __all__ = ["Domain", "Pen", "random_ink"]
 
@@ -49,10 +49,10 @@ class Pen:
     right: int
     y: int
     bottom: int
-    blocks: list[Block] = field(default_factory=list)
+    blocks: list[RenderedBlock] = field(default_factory=list)
     num_characters: int = 0
 
-    def line(
+    def draw_line(
         self,
         text: str,
         x: float,
@@ -76,15 +76,20 @@ class Pen:
         self.num_characters += len(text)
         return pieces
 
-    def leading(self, ems: float) -> int:
+    def compute_leading(self, ems: float) -> int:
         """Return the distance of baselines in pixels, at least the domain's minimum."""
         return max(self.domain.min_leading, round(self.size * ems))
 
-    def add(self, label: str, pieces: list[Piece], bbox: tuple[float, ...]) -> None:
+    def add_block(
+        self, label: str, pieces: list[Piece], bbox: tuple[float, ...]
+    ) -> None:
+        """Record a block that has been drawn; `bbox` is (left, top, right, bottom)."""
         x0, y0, x1, y1 = bbox
-        self.blocks.append(Block(label, (x0, y0, x1, y1), pieces))
+        self.blocks.append(RenderedBlock(label, (x0, y0, x1, y1), pieces))
 
-    def wrap(self, text: str, font: ImageFont.FreeTypeFont, left: int) -> list[str]:
+    def wrap_text(
+        self, text: str, font: ImageFont.FreeTypeFont, left: int
+    ) -> list[str]:
         """Wrap the text into lines, and drop words that are wider than a line."""
         width = self.right - left
         lines: list[str] = []
@@ -101,12 +106,16 @@ class Pen:
                 used = length
         return lines
 
-    def paragraph(
+    def draw_paragraph(
         self, lines: list[str], x: int, leading: int, font: ImageFont.FreeTypeFont
     ) -> list[Piece]:
+        """Draw the lines from the pen's height downwards, and return their characters.
+
+        The pen does not move.
+        """
         pieces: list[Piece] = []
         for index, line in enumerate(lines):
-            drawn = self.line(
+            drawn = self.draw_line(
                 line, x, self.y + index * leading + round(0.8 * font.size), font
             )
             if index:
@@ -115,12 +124,12 @@ class Pen:
             pieces += drawn
         return pieces
 
-    def room(self, leading: int) -> int:
+    def count_free_lines(self, leading: int) -> int:
         """Return the number of lines that fit; 0 at the limit of characters."""
         lines = (self.bottom - self.y) // leading
         return max(0, lines) if self.num_characters < self.domain.max_characters else 0
 
-    def add_lines(
+    def add_text_block(
         self,
         label: str,
         pieces: list[Piece],
@@ -130,10 +139,12 @@ class Pen:
         lines: list[str],
         font: ImageFont.FreeTypeFont,
     ) -> None:
-        """Add a block whose lines have been drawn, and move below it."""
+        """Record a block whose lines have been drawn, and move the pen below it."""
         top = self.y
         self.y += leading * (num_lines - 1) + round(1.05 * font.size)
-        self.add(label, pieces, (x, top, x + max(map(font.getlength, lines)), self.y))
+        self.add_block(
+            label, pieces, (x, top, x + max(map(font.getlength, lines)), self.y)
+        )
 
 
 def random_ink(rng: random.Random) -> tuple[int, int, int]:

@@ -9,15 +9,21 @@ import random
 import numpy as np
 from PIL import Image, ImageFilter
 
-from mini.truth import Block, Page, Piece, Point
+from mini.truth import Piece, Point, RenderedBlock, RenderedPage
 
 __all__ = ["degrade", "rotate_page"]
 
 
 def rotate_page(
-    rng: random.Random, page: Page, max_degrees: float, paper: tuple[int, int, int]
-) -> Page:
-    """Rotate half of the pages by a small angle, with their letters and boxes."""
+    rng: random.Random,
+    page: RenderedPage,
+    max_degrees: float,
+    paper: tuple[int, int, int],
+) -> RenderedPage:
+    """Return a page rotated by a small angle, with its letters and boxes.
+
+    Half of the pages are returned unchanged.
+    """
     degrees = rng.uniform(-max_degrees, max_degrees) if rng.random() < 0.5 else 0.0
     if not degrees:
         return page
@@ -46,13 +52,13 @@ def rotate_page(
             Piece(piece.text, piece.place and rotate_point(piece.place))
             for piece in block.pieces
         ]
-        blocks.append(Block(block.label, bbox, pieces))
+        blocks.append(RenderedBlock(block.label, bbox, pieces))
     image = page.image.rotate(degrees, Image.Resampling.BICUBIC, fillcolor=paper)
-    return Page(image, blocks)
+    return RenderedPage(image, blocks)
 
 
 def degrade(rng: random.Random, image: Image.Image) -> Image.Image:
-    """Apply blur, noise and JPEG compression, each with a certain probability."""
+    """Return the image with blur, noise and JPEG artifacts, each applied at random."""
     if rng.random() < 0.25:
         image = image.filter(ImageFilter.GaussianBlur(rng.uniform(0.2, 0.7)))
     if rng.random() < 0.5:

@@ -9,7 +9,7 @@ from rapidfuzz.distance import Levenshtein
 
 from handler.schema import Block
 
-__all__ = ["PageScore", "iou", "score"]
+__all__ = ["PageScore", "compute_iou", "score_page"]
 
 Bbox = tuple[int, int, int, int]
 
@@ -27,14 +27,14 @@ class PageScore:
     """True for each true block whose match has the same label."""
 
 
-def score(
+def score_page(
     true_text: str, text: str, true_blocks: Sequence[Block], blocks: Sequence[Block]
 ) -> PageScore:
     """Compare a page with the truth; runs of white space count as one character."""
     expected, actual = " ".join(true_text.split()), " ".join(text.split())
     ious = [0.0] * len(true_blocks)
     labels = [False] * len(true_blocks)
-    for overlap, index, other in _pairs(true_blocks, blocks):
+    for overlap, index, other in _match_blocks(true_blocks, blocks):
         ious[index] = overlap
         labels[index] = true_blocks[index].label == blocks[other].label
     return PageScore(
@@ -45,13 +45,16 @@ def score(
     )
 
 
-def _pairs(
+def _match_blocks(
     true_blocks: Sequence[Block], blocks: Sequence[Block]
 ) -> list[tuple[float, int, int]]:
-    """Match overlapping blocks greedily; return overlap, true index and found index."""
+    """Match overlapping blocks, the largest overlap first.
+
+    Return the overlap, the index of the true block and that of the other for each pair.
+    """
     candidates = sorted(
         (
-            (iou(true.bbox, block.bbox), index, other)
+            (compute_iou(true.bbox, block.bbox), index, other)
             for index, true in enumerate(true_blocks)
             for other, block in enumerate(blocks)
             if true.bbox is not None and block.bbox is not None
@@ -67,7 +70,7 @@ def _pairs(
     return pairs
 
 
-def iou(one: Bbox, other: Bbox) -> float:
+def compute_iou(one: Bbox, other: Bbox) -> float:
     """Return the intersection over union of two boxes (left, top, right, bottom)."""
     width = min(one[2], other[2]) - max(one[0], other[0])
     height = min(one[3], other[3]) - max(one[1], other[1])

@@ -26,10 +26,10 @@ from transformers import Qwen3VLForConditionalGeneration
 from mini.lessons import Lesson
 from mini.model import model_config
 from mini.pages import Domain, render_page
-from mini.samples import Batch, Sample, Sampler
+from mini.samples import Sampler, TrainingBatch, TrainingSample
 from mini.tokenizer import build_tokenizer, number_tokens
 
-__all__ = ["CURRICULUM", "Stage", "main"]
+__all__ = ["CURRICULUM", "CurriculumStage", "main"]
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ _CLIP = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
+class CurriculumStage:
     """Stage of the curriculum, which lasts until `until` pages were seen in total."""
 
     name: str
@@ -53,33 +53,33 @@ class Stage:
 
 
 CURRICULUM = (
-    Stage(
+    CurriculumStage(
         "cells",
         20_000,
         Domain(widths=(256, 384), heights=(256, 384), max_characters=400),
         pages_a_step=16,
         cells_only=True,
     ),
-    Stage("layout", 26_000, Domain(), pages_a_step=8, cells_only=True),
-    Stage(
+    CurriculumStage("layout", 26_000, Domain(), pages_a_step=8, cells_only=True),
+    CurriculumStage(
         "few lines",
         39_600,
         Domain(widths=(256, 320), heights=(160, 288), max_blocks=3, max_characters=70),
         pages_a_step=16,
     ),
-    Stage("pages", 10_000_000, Domain(), pages_a_step=8),
+    CurriculumStage("pages", 10_000_000, Domain(), pages_a_step=8),
 )
 
 
-class _Pages(IterableDataset[list[Sample]]):
+class _Pages(IterableDataset[list[TrainingSample]]):
     """Endless data set with a list of samples for each step, after `start` pages."""
 
-    def __init__(self, stage: Stage, start: int, seed: int) -> None:
+    def __init__(self, stage: CurriculumStage, start: int, seed: int) -> None:
         self._stage = stage
         self._start = start
         self._seed = seed
 
-    def __iter__(self) -> Iterator[list[Sample]]:
+    def __iter__(self) -> Iterator[list[TrainingSample]]:
         torch.set_num_threads(1)
         sampler = Sampler(build_tokenizer())
         worker = torch.utils.data.get_worker_info()
@@ -88,11 +88,11 @@ class _Pages(IterableDataset[list[Sample]]):
         # Pages of similar length share a step, which keeps the padding small.
         while True:
             rng = random.Random(f"{self._seed}/{self._start}/{index}")
-            pool: list[Sample] = []
+            pool: list[TrainingSample] = []
             while len(pool) < 4 * count:
                 page = render_page(rng, self._stage.domain)
                 if page.blocks:
-                    pool.append(sampler.sample(page))
+                    pool.append(sampler.make_sample(page))
             pool.sort(key=lambda sample: len(sample.tokens))
             steps = [pool[i : i + count] for i in range(0, len(pool), count)]
             rng.shuffle(steps)
@@ -135,6 +135,7 @@ class _State:
         self.history: list[dict[str, Any]] = []
 
     def save(self, path: Path) -> None:
+        """Write the state to a file, which is replaced as a whole."""
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".partial")
         torch.save(
@@ -151,6 +152,7 @@ class _State:
         partial.replace(path)
 
     def load(self, path: Path) -> None:
+        """Replace this state by that of a file."""
         saved = torch.load(path, map_location=self.device)
         self.lesson.load_state_dict(saved["lesson"])
         for optimizer, state in zip(self.optimizers, saved["optimizers"], strict=True):
@@ -172,7 +174,7 @@ class _State:
             part.requires_grad_(False)
 
     def step(
-        self, batches: Sequence[Batch], *, cells_only: bool, scale: float
+        self, batches: Sequence[TrainingBatch], *, cells_only: bool, scale: float
     ) -> dict[str, float]:
         """Run an optimizer step over batches of like size; return the mean losses."""
         rate = self.rate * scale * min(1.0, (self.num_steps + 1) / _WARMUP_STEPS)
@@ -198,7 +200,9 @@ class _State:
         self.num_steps += 1
         return means
 
-    def _losses(self, batch: Batch, *, cells_only: bool) -> dict[str, torch.Tensor]:
+    def _losses(
+        self, batch: TrainingBatch, *, cells_only: bool
+    ) -> dict[str, torch.Tensor]:
         if cells_only:
             return dict(
                 zip(("cells", "layout"), self.lesson.vision_losses(batch), strict=True)
@@ -207,7 +211,7 @@ class _State:
         return {name: getattr(losses, name) for name in _WEIGHTS}
 
 
-def _find_stage(num_pages: int, only: str | None) -> Stage:
+def _find_stage(num_pages: int, only: str | None) -> CurriculumStage:
     return next(
         stage
         for stage in CURRICULUM
@@ -225,18 +229,23 @@ def _train(
     only: str | None,
     pages_a_batch: int,
 ) -> None:
+    """Train until the time has passed or a signal arrives, and save the state.
+
+    The state is also saved every four minutes. `only` is the name of the one stage to
+    train; None follows the curriculum.
+    """
     sampler = Sampler(build_tokenizer())
     started = time.monotonic()
     seconds_before = state.seconds
-    saved = started
+    saved_at = started
     means: dict[str, float] = {}
-    stage: Stage | None = None
-    steps: Iterator[list[Sample]] = iter(())
-    stopped = threading.Event()
+    stage: CurriculumStage | None = None
+    steps: Iterator[list[TrainingSample]] = iter(())
+    is_stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stopped.set())
+        signal.signal(number, lambda *_: is_stopped.set())
     while (elapsed := time.monotonic() - started) < 60 * minutes:
-        if stopped.is_set():
+        if is_stopped.is_set():
             break
         if stage is not (current := _find_stage(state.num_pages, only)):
             stage = current
@@ -252,7 +261,7 @@ def _train(
             )
         samples = next(steps)
         batches = [
-            sampler.batch(samples[i : i + pages_a_batch]).to(state.device)
+            sampler.make_batch(samples[i : i + pages_a_batch]).to(state.device)
             for i in range(0, len(samples), pages_a_batch)
         ]
         scale = 1 - elapsed / (60 * minutes) if cool else 1.0
@@ -269,13 +278,13 @@ def _train(
             }
             state.history.append(entry)
             logger.info("%s", json.dumps(entry))
-        if time.monotonic() - saved > 240:
+        if time.monotonic() - saved_at > 240:
             state.save(path)
-            saved = time.monotonic()
+            saved_at = time.monotonic()
     state.save(path)
 
 
-def _identity(sample: list[Sample]) -> list[Sample]:
+def _identity(sample: list[TrainingSample]) -> list[TrainingSample]:
     return sample
 
 

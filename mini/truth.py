@@ -11,7 +11,7 @@ from PIL import Image
 
 from mini.canvas import Mark
 
-__all__ = ["BBOX_SCALE", "BBOX_STEP", "Block", "Page", "Piece", "Point"]
+__all__ = ["BBOX_SCALE", "BBOX_STEP", "Piece", "Point", "RenderedBlock", "RenderedPage"]
 
 BBOX_SCALE = 1024
 BBOX_STEP = 4
@@ -33,7 +33,7 @@ class Piece:
 
 
 @dataclass(slots=True)
-class Block:
+class RenderedBlock:
     """Block of the page, which is a div of the answer."""
 
     label: str
@@ -47,29 +47,29 @@ class Block:
 
 
 @dataclass(slots=True)
-class Page:
+class RenderedPage:
     """Image of a page with the perfect answer."""
 
     image: Image.Image
-    blocks: list[Block]
+    blocks: list[RenderedBlock]
     paper: tuple[int, int, int] = (255, 255, 255)
     marks: list[Mark] = field(default_factory=list)
     """Recorded drawing operations; empty if the page was rotated or degraded."""
 
-    def answer(self) -> list[Piece]:
+    def answer_pieces(self) -> list[Piece]:
         """Return the whole answer in pieces."""
         pieces: list[Piece] = []
         for block in self.blocks:
-            pieces += self._opening(block)
+            pieces += self._make_opening_tag(block)
             pieces += block.pieces
             pieces.append(Piece("</div>"))
         return pieces
 
     @property
     def html(self) -> str:
-        return "".join(piece.text for piece in self.answer())
+        return "".join(piece.text for piece in self.answer_pieces())
 
-    def _opening(self, block: Block) -> list[Piece]:
+    def _make_opening_tag(self, block: RenderedBlock) -> list[Piece]:
         pieces = [Piece('<div data-bbox="[')]
         # The box gets the position of the first letter: the layout loss teaches every
         # cell of a block its edges.

@@ -18,7 +18,7 @@ _UNITS = ("%", "kg", "mm", "km", "GB", "EUR", "$")
 
 
 @functools.cache
-def _prose() -> tuple[str, ...]:
+def _read_prose() -> tuple[str, ...]:
     path = Path(__file__).with_name("prose.txt")
     kept = set(CHARACTERS + " ")
     return tuple(
@@ -27,8 +27,8 @@ def _prose() -> tuple[str, ...]:
 
 
 @functools.cache
-def _vocabulary() -> tuple[str, ...]:
-    vocabulary = {w for line in _prose() for w in re.findall(r"[A-Za-z]+", line)}
+def _read_vocabulary() -> tuple[str, ...]:
+    vocabulary = {w for line in _read_prose() for w in re.findall(r"[A-Za-z]+", line)}
     return tuple(sorted(vocabulary))
 
 
@@ -38,7 +38,7 @@ def random_sentence(rng: random.Random, num_words: int) -> str:
     if kind < 0.25:
         text: list[str] = []
         while len(text) < num_words:
-            text += rng.choice(_prose()).split()
+            text += rng.choice(_read_prose()).split()
         start = rng.randint(0, len(text) - num_words)
         return " ".join(text[start : start + num_words])
     english = 0.8 if kind < 0.5 else 0.15
@@ -49,7 +49,7 @@ def random_words(
     rng: random.Random, num_words: int, *, english: float = 0.4
 ) -> list[str]:
     """Return `num_words` words, of which a share of `english` are English."""
-    return [_punctuate(rng, _word(rng, english)) for _ in range(num_words)]
+    return [_punctuate(rng, _random_word(rng, english)) for _ in range(num_words)]
 
 
 def random_number(rng: random.Random) -> str:
@@ -65,9 +65,9 @@ def random_number(rng: random.Random) -> str:
     return f"{digits} {rng.choice(_UNITS)}"
 
 
-def _word(rng: random.Random, english: float) -> str:
+def _random_word(rng: random.Random, english: float) -> str:
     if rng.random() < english:
-        word = rng.choice(_vocabulary())
+        word = rng.choice(_read_vocabulary())
     else:
         kind = rng.random()
         if kind < 0.15:
@@ -90,5 +90,5 @@ def _punctuate(rng: random.Random, word: str) -> str:
     if kind < 0.16:
         return f'"{word}"'
     if kind < 0.18:
-        return f"{word}-{rng.choice(_vocabulary())}"
+        return f"{word}-{rng.choice(_read_vocabulary())}"
     return word

@@ -22,7 +22,10 @@ from server.torchserve import ServerFailedError, TorchServe
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit status."""
+    """Build the model archive, run one command, and return its exit status.
+
+    Install handlers for SIGINT and SIGTERM that stop the command.
+    """
     parser = argparse.ArgumentParser(prog="python -m server", description=__doc__)
     parser.add_argument("command", choices=("archive", "serve", "demo"))
     parser.add_argument(
@@ -70,7 +73,7 @@ def _interrupt(number: int, frame: object) -> None:
 def _serve(config: Path) -> None:
     with TorchServe(config=config, write_line=say, plugin=find_plugin()) as server:
         server.wait_until_ready()
-        say(f"ready: POST documents to {server.predictions}, Ctrl-C stops")
+        say(f"ready: POST documents to {server.predictions_url}, Ctrl-C stops")
         server.wait()
     raise ServerFailedError(
         "TorchServe has ended unexpectedly; its log lines above give the reason"

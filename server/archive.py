@@ -39,7 +39,10 @@ class ArchiveError(Exception):
 
 
 def build_archive(store: Path, config: Path = MODEL_CONFIG) -> Path:
-    """Write `chandra.mar` into `store` and return its path; raise ArchiveError."""
+    """Write `chandra.mar` into `store`, replacing an old one, and return its path.
+
+    Create `store` if it is missing. Raise ArchiveError if torch-model-archiver fails.
+    """
     store.mkdir(parents=True, exist_ok=True)
     # The archiver deletes the temporary directory's subfolder with the model's name, so
     # two builds at once would disturb each other there.
@@ -84,7 +87,10 @@ def configure_archive(archive: Path, store: Path, keys: Mapping[str, object]) ->
 
 
 def read_handler_table(archive: Path) -> Mapping[str, object]:
-    """Return the handler's settings in an archive; none if it has no such table."""
+    """Return the handler's settings in an archive.
+
+    The result is empty if the archive is unreadable or has no such settings.
+    """
     try:
         with zipfile.ZipFile(archive) as source:
             table = yaml.safe_load(source.read(MODEL_CONFIG.name))
@@ -97,7 +103,8 @@ def read_handler_table(archive: Path) -> Mapping[str, object]:
 def find_ts_home() -> Path:
     """Return the folder in which TorchServe is installed.
 
-    Its spec is looked up without importing it, because that would import torch.
+    Its spec is looked up without importing it, because that would import torch. Raise
+    ArchiveError if TorchServe is not installed.
     """
     spec = find_spec("ts")
     if spec is None or spec.origin is None:

@@ -26,7 +26,7 @@ from server.folders import LockedFolder, remove_leftovers
 from server.host import (
     can_switch_user,
     find_private_addresses,
-    find_unreadable,
+    find_unreadable_path,
     reap_orphans,
 )
 from server.java import JavaNotFoundError
@@ -47,7 +47,9 @@ def main(
 ) -> int:
     """Run the server until it ends or a signal stops it; return the exit status.
 
-    Any other command than `serve` replaces this process, and does not return.
+    The status is 0 after a signal, 1 if the server fails or cannot start, which is
+    logged, and 2 without arguments. Any other command than `serve` replaces this
+    process, and does not return.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     environ = os.environ if environ is None else environ
@@ -128,11 +130,14 @@ def _serve(
 def _choose_user(
     uid: int | None, environ: Mapping[str, str], output: EventWriter
 ) -> int | None:
-    """Return the user id for TorchServe; None keeps the current user."""
+    """Return the user id for TorchServe; None keeps the current user.
+
+    Log if the current user is kept because `uid` cannot read the weights.
+    """
     if uid is None or not can_switch_user():
         return None
     folder = Path(environ.get("MODEL_DIR") or SAGEMAKER_MODEL_DIR)
-    if (path := find_unreadable(folder, uid)) is not None:
+    if (path := find_unreadable_path(folder, uid)) is not None:
         output.write_event(
             "running as root", why=f"{path} is readable by its owner only"
         )

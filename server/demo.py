@@ -28,7 +28,7 @@ def run_demo(server: TorchServe) -> None:
     """
     for sample, media_type in SAMPLES.items():
         started = time.monotonic()
-        answer = _read(server.predictions, sample, media_type)
+        answer = _post_document(server.predictions_url, sample, media_type)
         seconds = time.monotonic() - started
         say(f"--- {sample.relative_to(ROOT)}")
         say(answer["markdown"] or "(no text)")
@@ -40,7 +40,7 @@ def run_demo(server: TorchServe) -> None:
         say()
 
 
-def _read(url: str, document: Path, media_type: str) -> Any:
+def _post_document(url: str, document: Path, media_type: str) -> Any:
     request = urllib.request.Request(
         url, document.read_bytes(), {"Content-Type": media_type}
     )

@@ -18,15 +18,19 @@ from handler.errors import ModelLoadError
 from handler.processes.child import Child
 from handler.settings import read_settings
 
-__all__ = ["VARIABLE", "EarlyEngine", "start_early_engine"]
+__all__ = ["SOCKET_VARIABLE", "EarlyEngine", "start_early_engine"]
 
-VARIABLE = "CHANDRA_EARLY_ENGINE"
+SOCKET_VARIABLE = "CHANDRA_EARLY_ENGINE"
 # The same filter as log4j2.xml has for the output of the worker and its children.
 _RELEVANT_LINE = re.compile(r"\{|\s*(Traceback|File |[A-Za-z.]+Error)")
 
 
 class EarlyEngine:
-    """Running early engine, whose output is forwarded until the process ends."""
+    """Running early engine.
+
+    A thread passes its relevant output lines to `write_line` until the process ends,
+    and then writes the exit status to a file beside the socket at `address`.
+    """
 
     def __init__(
         self, child: Child, address: str, write_line: Callable[[str], None]
@@ -34,7 +38,7 @@ class EarlyEngine:
         self._child = child
         self._address = address
         self._write_line = write_line
-        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener = threading.Thread(target=self._forward_output, daemon=True)
         self._listener.start()
 
     @property
@@ -42,12 +46,12 @@ class EarlyEngine:
         return self._child.pid
 
     def close(self) -> None:
-        """End the process if it still runs, and forward the rest of its output."""
+        """Kill the process, and wait up to 5 s until its output is forwarded."""
         self._child.kill()
         self._child.close()
         self._listener.join(5)
 
-    def _listen(self) -> None:
+    def _forward_output(self) -> None:
         with self._child.output as output:
             for text in output:
                 if _RELEVANT_LINE.match(text):
@@ -65,15 +69,17 @@ def start_early_engine(
     write_line: Callable[[str], None],
     user: int | None = None,
 ) -> EarlyEngine | None:
-    """Start an engine at the socket that `environ` names, with the worker's settings.
+    """Start an engine that listens at the socket path in `environ`.
 
-    Return None if the settings are invalid: the worker reports the reason.
+    `table` and `environ` give the same settings to the worker later. `user` is the user
+    id of the process; None keeps the current user. Return None and start nothing if the
+    settings are invalid, because the worker reports the reason.
     """
     try:
         _, settings = read_settings(table, environ)
     except ModelLoadError:
         return None
-    address = Path(environ[VARIABLE])
+    address = Path(environ[SOCKET_VARIABLE])
     child = Child(
         early.main,
         str(address),

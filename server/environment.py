@@ -133,15 +133,15 @@ def read_environment(
     # A batch job gets the variables of its model, which may be meant for an endpoint:
     # SAGEMAKER_BATCH takes precedence over SERVE_USE.
     is_batch = environ.get("SAGEMAKER_BATCH", "").lower() == "true"
-    use = Use.BATCH if is_batch else _use(environ)
+    use = Use.BATCH if is_batch else _read_use(environ)
     # SageMaker sets this variable only if the job does; 0 means no limit.
     request_mb = payload_mb = 0
     if environ.get("SAGEMAKER_MAX_PAYLOAD_IN_MB"):
-        payload_mb = _number(environ, "SAGEMAKER_MAX_PAYLOAD_IN_MB", 0, 0, 100)
+        payload_mb = _read_number(environ, "SAGEMAKER_MAX_PAYLOAD_IN_MB", 0, 0, 100)
         request_mb = payload_mb or 1024
     request_mb = request_mb or _REQUEST_MB[use]
-    request_mb = _number(environ, "MAX_PAYLOAD_MB", request_mb, 1, 1024)
-    num_requests = _number(
+    request_mb = _read_number(environ, "MAX_PAYLOAD_MB", request_mb, 1, 1024)
+    num_requests = _read_number(
         environ, "SAGEMAKER_MAX_CONCURRENT_TRANSFORMS", _MAX_CONCURRENT[use], 1, 1000
     )
     body_mb = min(_USUAL_MB[use], request_mb)
@@ -149,15 +149,15 @@ def read_environment(
     # may use as much again outside its heap, so take at most a third of the memory.
     ideal_mb = _JAVA_MB + num_requests * body_mb * (1 + _COPIES)
     heap_mb = max(256, min(ideal_mb, memory_bytes // MIB // 3))
-    heap_mb = _number(environ, "JAVA_HEAP_MB", heap_mb, 64, 65_536)
+    heap_mb = _read_number(environ, "JAVA_HEAP_MB", heap_mb, 64, 65_536)
     left_mb = heap_mb - _JAVA_MB - num_requests * body_mb
     batch_size = max(4, min(MAX_BATCH_SIZE, left_mb // (_COPIES * body_mb)))
-    startup_seconds = _number(environ, "STARTUP_TIMEOUT_SECONDS", 1800, 30, 86_400)
+    startup_seconds = _read_number(environ, "STARTUP_TIMEOUT_SECONDS", 1800, 30, 86_400)
     return ContainerSettings(
         use=use,
         address=environ.get("BIND_ADDRESS") or "0.0.0.0",
-        port=_number(environ, "SAGEMAKER_BIND_TO_PORT", 8080, 1, 65_535),
-        has_fixed_ports=_has_fixed_ports(environ),
+        port=_read_number(environ, "SAGEMAKER_BIND_TO_PORT", 8080, 1, 65_535),
+        has_fixed_ports=_read_has_fixed_ports(environ),
         request_mb=request_mb,
         reply_mb=_REPLY_MB[use],
         payload_mb=payload_mb or min(request_mb, 25),
@@ -165,18 +165,20 @@ def read_environment(
         batch_size=batch_size,
         usual_mb=body_mb,
         startup_seconds=startup_seconds,
-        response_seconds=_number(environ, "RESPONSE_TIMEOUT_SECONDS", 120, 30, 86_400),
-        drain_seconds=_number(environ, "DRAIN_SECONDS", 20, 0, MAX_DRAIN_SECONDS),
-        uid=_number(environ, "SERVE_UID", 0, 0, 2**31) or None,
+        response_seconds=_read_number(
+            environ, "RESPONSE_TIMEOUT_SECONDS", 120, 30, 86_400
+        ),
+        drain_seconds=_read_number(environ, "DRAIN_SECONDS", 20, 0, MAX_DRAIN_SECONDS),
+        uid=_read_number(environ, "SERVE_UID", 0, 0, 2**31) or None,
         handler=_handler_variables(
-            use, request_mb, startup_seconds, _deadline(environ, use)
+            use, request_mb, startup_seconds, _read_deadline(environ, use)
         ),
     )
 
 
-def _deadline(environ: Mapping[str, str], use: Use) -> str | None:
+def _read_deadline(environ: Mapping[str, str], use: Use) -> str | None:
     """Return a value for the handler's `deadline_seconds`; None keeps its default."""
-    seconds = _number(environ, "ASYNC_INVOCATION_TIMEOUT_SECONDS", 900, 1, 3600)
+    seconds = _read_number(environ, "ASYNC_INVOCATION_TIMEOUT_SECONDS", 900, 1, 3600)
     if use is Use.ASYNC:
         # End before SageMaker's timeout, which would discard the finished pages.
         return f"{max(seconds - ASYNC_MARGIN_SECONDS, seconds / 2):g}"
@@ -202,7 +204,7 @@ def _handler_variables(
     return variables
 
 
-def _use(environ: Mapping[str, str]) -> Use:
+def _read_use(environ: Mapping[str, str]) -> Use:
     text = environ.get("SERVE_USE") or Use.LOCAL
     try:
         return Use(text)
@@ -212,25 +214,25 @@ def _use(environ: Mapping[str, str]) -> Use:
         ) from error
 
 
-def _has_fixed_ports(environ: Mapping[str, str]) -> bool:
+def _read_has_fixed_ports(environ: Mapping[str, str]) -> bool:
     text = environ.get("PRIVATE_PORTS") or "fixed"
     if text not in ("fixed", "any"):
         raise VariableError(f"PRIVATE_PORTS must be fixed or any, not {text}")
     return text == "fixed"
 
 
-def _number(
-    environ: Mapping[str, str], name: str, otherwise: int, least: int, most: int
+def _read_number(
+    environ: Mapping[str, str], name: str, default: int, minimum: int, maximum: int
 ) -> int:
     text = environ.get(name)
     if not text:
-        return otherwise
+        return default
     try:
         number = int(text)
-        if not least <= number <= most:
+        if not minimum <= number <= maximum:
             raise ValueError
     except ValueError as error:
         raise VariableError(
-            f"{name} must be a whole number from {least} to {most}, not {text}"
+            f"{name} must be a whole number from {minimum} to {maximum}, not {text}"
         ) from error
     return number

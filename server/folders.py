@@ -16,7 +16,7 @@ __all__ = ["LockedFolder", "remove_leftovers"]
 
 
 class LockedFolder:
-    """A new folder in `parent` that is locked while this process lives.
+    """New folder in `parent` that is locked until it is closed or this process ends.
 
     The lock distinguishes the folder of a running server from that of a killed one. A
     process id would not: containers that share a folder have separate process ids.
@@ -34,11 +34,11 @@ class LockedFolder:
             os.close(self._lock)
 
     def give_to(self, user: int) -> None:
-        """Make `user` the owner of the folder."""
+        """Make `user` the owner of the folder, but not of its content."""
         os.chown(self.path, user, user)
 
     def close(self) -> None:
-        """Remove the folder with its content."""
+        """Remove the folder with its content. Further calls do nothing."""
         shutil.rmtree(self.path, ignore_errors=True)
         if self._lock >= 0:
             os.close(self._lock)

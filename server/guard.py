@@ -24,11 +24,11 @@ __all__ = ["Guard"]
 ORDERLY_SECONDS = 3.0
 """Time from SIGTERM for Java to SIGKILL for the processes that are left."""
 POLL_SECONDS = 0.05
-_IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_IGNORED_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Guard:
-    """Handle of the guard process, which is told what to clean up.
+    """Running guard process. The methods tell it what to clean up.
 
     `user` is the user id of the guarded processes; None keeps the current user.
     """
@@ -36,7 +36,7 @@ class Guard:
     def __init__(self, user: int | None = None) -> None:
         # The child inherits the blocked signals, so that none ends it before it ignores
         # them.
-        unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, _IGNORED)
+        unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, _IGNORED_SIGNALS)
         try:
             self._process = self._start(user)
         finally:
@@ -65,15 +65,15 @@ class Guard:
         return self._process.pid
 
     def watch_session(self, leader: int) -> None:
-        """End this process and its process group if the supervisor is killed."""
+        """Have the guard end a process and its group if the supervisor is killed."""
         self._send("session", leader)
 
     def watch_process(self, pid: int) -> None:
-        """End this process too if the supervisor is killed."""
+        """Have the guard end a process if the supervisor is killed."""
         self._send("process", pid)
 
     def watch_folder(self, folder: Path) -> None:
-        """Remove this folder too if the supervisor is killed."""
+        """Have the guard remove a folder if the supervisor is killed."""
         self._send("folder", folder)
 
     def close(self) -> None:
@@ -84,15 +84,15 @@ class Guard:
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.close()
 
-    def _send(self, kind: str, what: object) -> None:
+    def _send(self, kind: str, target: object) -> None:
         assert self._process.stdin is not None
         # A killed guard is no error: it is needed only if the supervisor is killed too.
         with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.write(f"{kind} {what}\n")
+            self._process.stdin.write(f"{kind} {target}\n")
             self._process.stdin.flush()
 
 
-def _started_at(pid: int) -> str | None:
+def _read_start_time(pid: int) -> str | None:
     """Return a process's start time in ticks; None if there is no such process.
 
     It distinguishes the process from a later one with the same id.
@@ -105,27 +105,30 @@ def _started_at(pid: int) -> str | None:
 
 
 def _main() -> None:
-    for number in _IGNORED:
+    """Read what to watch from stdin; at its end, end and remove what was watched."""
+    for number in _IGNORED_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
-    started: dict[int, str | None] = {}
+    start_times: dict[int, str | None] = {}
     sessions: list[int] = []
     processes: list[int] = []
     folders: list[str] = []
     # The loop ends when the supervisor has ended.
     for line in sys.stdin:
-        kind, _, what = line.rstrip("\n").partition(" ")
+        kind, _, target = line.rstrip("\n").partition(" ")
         if kind == "folder":
-            folders.append(what)
+            folders.append(target)
         else:
-            (sessions if kind == "session" else processes).append(int(what))
-            started[int(what)] = _started_at(int(what))
+            (sessions if kind == "session" else processes).append(int(target))
+            start_times[int(target)] = _read_start_time(int(target))
 
     def is_same(pid: int) -> bool:
-        return started[pid] is not None and _started_at(pid) == started[pid]
+        return (
+            start_times[pid] is not None and _read_start_time(pid) == start_times[pid]
+        )
 
     for leader in filter(is_same, sessions):
         os.kill(leader, signal.SIGTERM)
-    _wait(lambda: not any(map(_has_members, sessions)), ORDERLY_SECONDS)
+    _wait_until(lambda: not any(map(_has_members, sessions)), ORDERLY_SECONDS)
     for leader in sessions:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(leader, signal.SIGKILL)
@@ -147,7 +150,7 @@ def _has_members(group: int) -> bool:
     return True
 
 
-def _wait(condition: Callable[[], bool], seconds: float) -> None:
+def _wait_until(condition: Callable[[], bool], seconds: float) -> None:
     deadline = time.monotonic() + seconds
     while not condition() and time.monotonic() < deadline:
         time.sleep(POLL_SECONDS)

@@ -12,21 +12,21 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 __all__ = [
-    "RANGE",
+    "PORT_RANGE",
     "can_switch_user",
     "find_free_addresses",
     "find_free_ports",
     "find_private_addresses",
-    "find_unreadable",
+    "find_unreadable_path",
     "reap_orphans",
 ]
 
-RANGE = range(20_000, 32_768)
+PORT_RANGE = range(20_000, 32_768)
 """Ports below Linux's ephemeral range, so that no outgoing connection takes one before
 the server listens."""
-_STRIDE = 1009
+_CANDIDATE_STRIDE = 1009
 """Distance between the first candidates of processes with successive ids."""
-_numbers = itertools.count(os.getpid() * _STRIDE)
+_candidates = itertools.count(os.getpid() * _CANDIDATE_STRIDE)
 
 
 def find_free_ports(number: int) -> list[int]:
@@ -38,8 +38,8 @@ def find_free_ports(number: int) -> list[int]:
     """
     free: list[int] = []
     with contextlib.ExitStack() as stack:
-        for candidate in itertools.islice(_numbers, len(RANGE)):
-            port = RANGE[candidate % len(RANGE)]
+        for candidate in itertools.islice(_candidates, len(PORT_RANGE)):
+            port = PORT_RANGE[candidate % len(PORT_RANGE)]
             probe = socket.socket()
             stack.callback(probe.close)
             try:
@@ -50,11 +50,16 @@ def find_free_ports(number: int) -> list[int]:
             free.append(port)
             if len(free) == number:
                 return free
-    raise OSError(f"fewer than {number} ports are free from {RANGE[0]} to {RANGE[-1]}")
+    raise OSError(
+        f"fewer than {number} ports are free from {PORT_RANGE[0]} to {PORT_RANGE[-1]}"
+    )
 
 
 def find_free_addresses() -> dict[str, str]:
-    """Return keys of config.properties that move every listener to a free port."""
+    """Return keys of config.properties that move every listener to a free port.
+
+    Raise OSError if too few ports are free.
+    """
     inference, management, metrics, grpc_1, grpc_2, worker = find_free_ports(6)
     return {
         "inference_address": f"http://127.0.0.1:{inference}",
@@ -68,50 +73,57 @@ def find_free_addresses() -> dict[str, str]:
 
 
 def find_private_addresses() -> dict[str, str]:
-    """Return the keys of find_free_addresses without the inference address."""
+    """Return the result of find_free_addresses without the inference address."""
     addresses = find_free_addresses()
     del addresses["inference_address"]
     return addresses
 
 
-def reap_orphans(own: Collection[int]) -> None:
+def reap_orphans(own_pids: Collection[int]) -> None:
     """Reap ended child processes, which is the duty of process 1.
 
-    Orphaned processes become children of process 1. `own` are the ids of children that
-    other code waits for, so their exit statuses are kept.
+    Orphaned processes become children of process 1. `own_pids` are the children that
+    other code waits for: their exit statuses are kept. Stop at the first of them that
+    has ended; the next call continues after its status was collected.
     """
     while True:
         try:
-            # WNOWAIT keeps the exit status, in case the child is one of `own`.
+            # WNOWAIT keeps the exit status, in case it is one of `own_pids`.
             child = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         except ChildProcessError:
             return
-        if child is None or child.si_pid in own:
+        if child is None or child.si_pid in own_pids:
             return
         os.waitpid(child.si_pid, os.WNOHANG)
 
 
 # Numbers of CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_KILL, CAP_SETGID and CAP_SETUID. They are
 # needed to change the owner of files, write to them, and signal other users' processes.
-_NEEDED = (0, 1, 5, 6, 7)
+_NEEDED_CAPABILITIES = (0, 1, 5, 6, 7)
 
 
 def can_switch_user(status: str | None = None) -> bool:
     """Return True if this process may start and end processes of another user.
 
     Root may not in a container without capabilities. `status` is the content of
-    /proc/self/status.
+    /proc/self/status, which is read if it is None.
     """
     text = Path("/proc/self/status").read_text() if status is None else status
     uid = re.search(r"^Uid:\s+\d+\s+(\d+)", text, re.MULTILINE)
     effective = re.search(r"^CapEff:\s+([0-9a-f]+)", text, re.MULTILINE)
     if uid is None or effective is None or int(uid.group(1)) != 0:
         return False
-    return all(int(effective.group(1), 16) >> number & 1 for number in _NEEDED)
+    return all(
+        int(effective.group(1), 16) >> number & 1 for number in _NEEDED_CAPABILITIES
+    )
 
 
-def find_unreadable(folder: Path, user: int) -> Path | None:
-    """Return the first path in `folder` that `user` cannot read, if any."""
+def find_unreadable_path(folder: Path, user: int) -> Path | None:
+    """Return the first path in `folder` that `user` cannot read; None if there is none.
+
+    A path is readable if `user` owns it or if its mode lets all users read it. Groups
+    are ignored. A missing folder has no unreadable path.
+    """
     if not folder.exists():
         return None
     for path in (folder, *_walk(folder)):

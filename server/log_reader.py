@@ -23,7 +23,7 @@ class ServerLogReader:
         self._num_failed_loads = 0
 
     def read_line(self, line: str) -> None:
-        """Update the attributes from a line."""
+        """Set `failure` and `last_error` if a line reports them."""
         if '"model not loaded"' in line:
             self.failure = _parse_reason(line)
         if (error := _find_java_error(line)) is not None:

@@ -16,7 +16,7 @@ from handler.logs import JSONFormatter
 __all__ = ["EventWriter"]
 
 # Lines that every start prints and that carry no information, and stack frames of Java.
-_CHATTER = re.compile(
+_NOISE = re.compile(
     r"\s*$|\s+at |\s+\.\.\. \d+ more"
     r"|WARNING: sun\.reflect\.Reflection\.getCallerClass"
     r"|nvidia-smi not available or failed"
@@ -40,7 +40,7 @@ class EventWriter:
 
     def write_line(self, text: str) -> None:
         """Write a line of TorchServe, its worker or Java, unless it is noise."""
-        if _CHATTER.match(text):
+        if _NOISE.match(text):
             return
         if _is_object(text):
             with self._lock:
@@ -52,13 +52,13 @@ class EventWriter:
             )
 
     def write_event(
-        self, name: str, level: int = logging.INFO, **numbers: object
+        self, name: str, level: int = logging.INFO, **fields: object
     ) -> None:
         """Write an event with its fields."""
         record = logging.makeLogRecord(
             {"msg": name, "levelno": level, "levelname": logging.getLevelName(level)}
         )
-        vars(record).update(numbers)
+        vars(record).update(fields)
         with self._lock:
             self._say(self._formatter.format(record))
 

@@ -28,11 +28,11 @@ __all__ = [
     "SOURCES",
     "PluginError",
     "build_plugin",
+    "compute_sources_digest",
     "find_compiler",
     "find_plugin",
-    "javac_version",
     "read_build_info",
-    "sources_digest",
+    "read_javac_version",
 ]
 
 SOURCES = ROOT / "frontend"
@@ -68,8 +68,11 @@ def find_compiler() -> Path:
     return Path(on_path)
 
 
-def javac_version(compiler: Path) -> int:
-    """Return a compiler's major version, such as 17. Raises PluginError."""
+def read_javac_version(compiler: Path) -> int:
+    """Run a compiler to get its major version, such as 17.
+
+    Raise PluginError if it prints none.
+    """
     result = subprocess.run(
         [compiler, "-version"], check=False, capture_output=True, text=True
     )
@@ -79,10 +82,10 @@ def javac_version(compiler: Path) -> int:
     return int(match.group(1))
 
 
-def sources_digest(sources: Path = SOURCES) -> str:
+def compute_sources_digest(sources: Path = SOURCES) -> str:
     """Return a SHA-256 over names and bytes of all files that go into the jar."""
     digest = hashlib.sha256()
-    for file in _inputs(sources):
+    for file in _list_jar_inputs(sources):
         content = file.read_bytes()
         name = file.relative_to(sources).as_posix()
         digest.update(f"{name}\0{len(content)}\0".encode())
@@ -101,12 +104,12 @@ def build_plugin(jar: Path = JAR, *, sources: Path = SOURCES) -> None:
     """Compile the sources into a jar, and replace the old jar atomically.
 
     The result depends only on the sources, TorchServe's jar and javac's major version.
-    Raises PluginError with the compiler's messages.
+    Raise PluginError with the compiler's messages if it rejects a source.
     """
     compiler = find_compiler()
     info = {
-        "sources_sha256": sources_digest(sources),
-        "javac": str(javac_version(compiler)),
+        "sources_sha256": compute_sources_digest(sources),
+        "javac": str(read_javac_version(compiler)),
     }
     with tempfile.TemporaryDirectory(prefix="chandra-plugin-") as scratch:
         classes = Path(scratch, "classes")
@@ -119,7 +122,7 @@ def build_plugin(jar: Path = JAR, *, sources: Path = SOURCES) -> None:
                 "-g:source,lines",
                 *("-cp", find_ts_home() / "ts" / "frontend" / "model-server.jar"),
                 *("-d", classes),
-                *(file for file in _inputs(sources) if file.suffix == ".java"),
+                *(file for file in _list_jar_inputs(sources) if file.suffix == ".java"),
             ],
             check=False,
             capture_output=True,
@@ -148,7 +151,7 @@ def build_plugin(jar: Path = JAR, *, sources: Path = SOURCES) -> None:
         partial.replace(jar)
 
 
-def _inputs(sources: Path) -> Iterator[Path]:
+def _list_jar_inputs(sources: Path) -> Iterator[Path]:
     """Yield the files that go into the jar, sorted by name."""
     files = [file for file in sources.rglob("*") if file.is_file()]
     for file in sorted(files, key=lambda file: file.relative_to(sources).as_posix()):

@@ -25,9 +25,10 @@ MIN_FREE_BYTES = 64 * SIZE_BYTES
 class StateFolder:
     """Folder with a server's `state`, `draining`, `gone` and its engine's socket.
 
-    It lies in shared memory if that is usable, otherwise in `fallback`. Allocates the
-    space for all later writes, and raises OSError if there is none. `user` is the
-    server's user id; None keeps the current user.
+    It is created in `shared_memory` if that is usable, otherwise in `fallback`, with
+    the disk space for all later writes. Raise OSError if there is too little. `user` is
+    the server's user id; None keeps the current user. Folders of killed servers are
+    removed from `shared_memory`.
     """
 
     def __init__(

@@ -35,9 +35,9 @@ class Server(Protocol):
 
 
 class StopRequests:
-    """Counter of stop signals. The second signal shortens the drain.
+    """Counter of stop signals, which the supervisor polls.
 
-    A signal handler does nothing but count.
+    Signal handlers call `add`. The second signal shortens the drain.
     """
 
     def __init__(self) -> None:
@@ -48,7 +48,7 @@ class StopRequests:
 
 
 class Supervisor:
-    """Watches a server until it ends or a signal arrives, and then drains it.
+    """Loop that watches a server until it fails, or drains and stops it on a signal.
 
     `is_alive` takes a process id and returns True if the process exists.
     """
@@ -75,9 +75,10 @@ class Supervisor:
         self._was_ready = False
 
     def run(self) -> int:
-        """Run until the server has ended, and return the exit status.
+        """Watch the server, stop it, and return the exit status.
 
-        The status is 0 if a signal stopped the server, and 1 if the server failed.
+        Crashes, the drain and the end are written to `output` as events. The status is
+        0 if a signal stopped the server, and 1 if the server failed.
         """
         while not self._stops.num_signals:
             if not self._server.is_running:

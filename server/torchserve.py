@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import IO
 
 from server.archive import MODEL_NAME, ROOT, read_handler_table
-from server.early_engine import VARIABLE, start_early_engine
+from server.early_engine import SOCKET_VARIABLE, start_early_engine
 from server.folders import LockedFolder, remove_leftovers
 from server.guard import Guard
 from server.java import build_command, find_java_home
@@ -25,7 +25,7 @@ from server.status import count_open_requests, list_workers, ping
 
 __all__ = ["ServerFailedError", "TorchServe", "read_properties"]
 
-Line = Callable[[str], None]
+WriteLine = Callable[[str], None]
 
 SCRATCH_PREFIX = "chandra-serve-"
 LONGEST_SOCKET = ".ts.sock.65535"
@@ -60,6 +60,7 @@ class TorchServe:
     own /ping says Healthy before the model is loaded. `user` is the server's user id;
     None keeps the current user. The processes' state lies in `shared_memory` if that is
     usable, so that /ping and the drain work when the temporary directory is full.
+    `main_class` replaces Java's main class; see build_command.
 
     All processes end within seconds when this process is killed.
     """
@@ -70,12 +71,14 @@ class TorchServe:
         config: Path = ROOT / "config.properties",
         overrides: Mapping[str, str] | None = None,
         environ: Mapping[str, str] | None = None,
-        write_line: Line = lambda text: None,
+        write_line: WriteLine = lambda text: None,
         plugin: Path | None = None,
         user: int | None = None,
         shared_memory: Path = SHARED_MEMORY,
+        main_class: str | None = None,
     ) -> None:
         self.plugin = plugin
+        self._main_class = main_class
         self._write_line = write_line
         self._log_reader = ServerLogReader()
         with contextlib.ExitStack() as undo:
@@ -118,7 +121,7 @@ class TorchServe:
         rendered.write_text("".join(f"{k}={v}\n" for k, v in self.properties.items()))
         if user is not None:
             scratch.give_to(user)
-        environ = self._environment(environ)
+        environ = self._build_environment(environ)
         archive = Path(self.properties["model_store"], self.properties["load_models"])
         # Start the engine first: it loads the model while Java starts.
         self._engine = start_early_engine(
@@ -135,7 +138,12 @@ class TorchServe:
         java_home = find_java_home(environ)
         self._process = subprocess.Popen(
             build_command(
-                java_home, rendered, self.properties, self.scratch, self.plugin
+                java_home,
+                rendered,
+                self.properties,
+                self.scratch,
+                self.plugin,
+                self._main_class,
             ),
             cwd=self.scratch,
             env={**environ, "JAVA_HOME": str(java_home)},
@@ -153,12 +161,12 @@ class TorchServe:
         self._guard.watch_session(self._process.pid)
         assert self._process.stdout is not None
         self._listener = threading.Thread(
-            target=self._listen, args=(self._process.stdout,), daemon=True
+            target=self._forward_output, args=(self._process.stdout,), daemon=True
         )
         self._listener.start()
         undo.callback(self._end_java)
 
-    def _environment(self, environ: Mapping[str, str]) -> dict[str, str]:
+    def _build_environment(self, environ: Mapping[str, str]) -> dict[str, str]:
         scratch = str(self.scratch)
         own = {
             # TorchServe puts its sockets and the unpacked archive there.
@@ -168,7 +176,7 @@ class TorchServe:
             "METRICS_LOCATION": scratch,
             "CHANDRA_STATE_DIR": str(self._state.path),
             # A file beside the socket records that the engine has ended.
-            VARIABLE: str(self._state.path / "engine"),
+            SOCKET_VARIABLE: str(self._state.path / "engine"),
         }
         # Without this, Python writes its output only when a buffer is full.
         return {**environ, **own, "PYTHONUNBUFFERED": "1"}
@@ -200,7 +208,7 @@ class TorchServe:
         return self.properties["metrics_address"]
 
     @property
-    def predictions(self) -> str:
+    def predictions_url(self) -> str:
         """URL to which documents are posted."""
         return f"{self.address}/predictions/{MODEL_NAME}"
 
@@ -229,7 +237,8 @@ class TorchServe:
     def wait_until_ready(self, timeout_seconds: float = 1800) -> None:
         """Wait until the server can read pages.
 
-        Raise ServerFailedError if the model cannot be loaded.
+        Raise ServerFailedError if the model cannot be loaded, if the server ends, or if
+        the timeout passes first.
         """
         deadline = time.monotonic() + timeout_seconds
         while time.monotonic() < deadline:
@@ -250,7 +259,10 @@ class TorchServe:
         return self._log_reader.failure
 
     def describe_exit(self) -> str:
-        """Describe for a user how the server has ended."""
+        """Return a sentence for the user on how the server has ended, and why.
+
+        Raise subprocess.TimeoutExpired if it still runs after 5 s.
+        """
         code = self._process.wait(5)
         if code == OUT_OF_MEMORY:
             how = "ran out of heap memory; raise -Xmx in vmargs"
@@ -269,7 +281,7 @@ class TorchServe:
         TorchServe's own /ping says Healthy too early. The management API shows whether
         the worker is ready, and the plugin's /ping whether the engine is.
         """
-        return self._has_worker() and (self.plugin is None or self.ping() == 200)
+        return self._is_worker_ready() and (self.plugin is None or self.ping() == 200)
 
     def ping(self) -> int | None:
         """Return the HTTP status of /ping; None if the server does not answer."""
@@ -290,20 +302,23 @@ class TorchServe:
             return {}
 
     def drain(self, seconds: float) -> None:
-        """Refuse new requests, and answer the open ones within `seconds`."""
+        """Tell the server to refuse new requests and answer the open ones in `seconds`.
+
+        Return at once. Raise OSError if the message cannot be written.
+        """
         self._state.drain(seconds)
 
-    def _has_worker(self) -> bool:
+    def _is_worker_ready(self) -> bool:
         try:
             workers = list_workers(self.management_address)
         except (OSError, ValueError):
             return False
         return bool(workers) and all(
-            worker["status"] == "READY" and self._is_ours(worker["pid"])
+            worker["status"] == "READY" and self._belongs_to_server(worker["pid"])
             for worker in workers
         )
 
-    def _is_ours(self, pid: int) -> bool:
+    def _belongs_to_server(self, pid: int) -> bool:
         """Return True if a process belongs to this server.
 
         Another server may have taken the same ports.
@@ -313,16 +328,22 @@ class TorchServe:
         except ProcessLookupError:
             return False
 
-    def engine_pids(self) -> list[int]:
+    def read_engine_pids(self) -> list[int]:
         """Return the ids of the engine processes in the worker's last state."""
         return [int(pid) for pid in self.read_state().get("engines", "").split()]
 
-    def worker_pid(self) -> int:
-        """Return the id of the worker process, from the management API."""
+    def query_worker_pid(self) -> int:
+        """Return the id of the worker process, from the management API.
+
+        Raise OSError, ValueError or IndexError if the API names no worker.
+        """
         return int(list_workers(self.management_address)[0]["pid"])
 
     def stop(self, timeout_seconds: float = 20) -> None:
-        """End the server with all its processes, and remove its temporary files."""
+        """End the server with all its processes, and remove its temporary files.
+
+        Java gets SIGTERM, and SIGKILL once the timeout has passed.
+        """
         self._process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout_seconds)
@@ -335,7 +356,7 @@ class TorchServe:
         self._process.wait()
         self._listener.join(20)
 
-    def _listen(self, output: IO[str]) -> None:
+    def _forward_output(self, output: IO[str]) -> None:
         with output:
             for text in output:
                 text = text.rstrip("\n")

@@ -51,7 +51,7 @@ def text_page(
 
 
 def quadrants(size: tuple[int, int] = (48, 80)) -> Image.Image:
-    """Return four colours, which every rotation and reflection changes."""
+    """Return an image of four coloured quadrants, which shows how it is turned."""
     page = Image.new("RGB", size)
     width, height = size
     for left, top, colour in (
@@ -155,7 +155,7 @@ def _tiff_directory(next_offset: int, *tags: tuple[int, int, int]) -> bytes:
 
 
 def tiff_whose_pages_loop() -> bytes:
-    """Return two pages of one gray pixel; the second links to the first."""
+    """Return a TIFF of two pages of one gray pixel; the second links to the first."""
     length = len(_tiff_directory(0, *_one_pixel(0)))
     second = 8 + length
     pixels = second + length
@@ -168,7 +168,7 @@ def tiff_whose_pages_loop() -> bytes:
 
 
 def tiff_of_many_pages(num_pages: int) -> bytes:
-    """Return empty directories of six bytes each, the smallest possible pages."""
+    """Return a TIFF whose pages are empty directories of six bytes, the minimum."""
     offsets = range(8, 8 + 6 * num_pages, 6)
     links = [*offsets[1:], 0]
     return struct.pack("<2sHI", b"II", 42, 8) + b"".join(
@@ -201,12 +201,12 @@ def compressed_zeros(num_bytes: int) -> bytes:
 
 
 def huge_png_header() -> bytes:
-    """Return under a hundred bytes with a header of 10,000 million pixels."""
+    """Return a PNG of under a hundred bytes that declares 10,000 million pixels."""
     return png_of(100_000, 100_000, bits=8, colour=2, data=b"")
 
 
 def png_bomb(side: int = 30_000) -> bytes:
-    """Return a black square with 1 bit per pixel, compressed a thousand times."""
+    """Return a PNG of a black square, a thousandth of the size of its pixels."""
     row = 1 + (side + 7) // 8
     data = compressed_zeros(row * side)
     return png_of(side, side, bits=1, colour=0, data=data)
@@ -238,7 +238,10 @@ def pdf(
     owner_password: str | None = None,
     size: tuple[float, float] = A4,
 ) -> bytes:
-    """Return pages of real text; with only `owner_password` it needs no password."""
+    """Return a PDF with a page of text for each sequence of lines.
+
+    `password` is needed to open it. With only `owner_password`, none is needed.
+    """
     encryption = None
     if password is not None or owner_password is not None:
         encryption = StandardEncryption(
@@ -257,7 +260,7 @@ def pdf(
 
 
 def as_pdf(*pictures: Image.Image, resolution: int) -> bytes:
-    """Return scanned pages without a text layer, with `resolution` pixels per inch."""
+    """Return a PDF of pictures without text, with `resolution` pixels per inch."""
     first, *rest = pictures
     return _encoded(
         first, "PDF", save_all=True, append_images=rest, resolution=resolution
@@ -265,7 +268,7 @@ def as_pdf(*pictures: Image.Image, resolution: int) -> bytes:
 
 
 def rotated_pdf(rotation: int) -> bytes:
-    """Return a page of text that /Rotate turns clockwise by `rotation` degrees."""
+    """Return a PDF of a page that /Rotate turns clockwise by `rotation` degrees."""
     return rotated(pdf(), rotation)
 
 
@@ -279,7 +282,7 @@ def rotated(document: bytes, rotation: int) -> bytes:
 
 
 def truncated_pdf() -> bytes:
-    """Return the beginning of a valid PDF, which cannot be repaired."""
+    """Return the first 300 bytes of a valid PDF, which cannot be repaired."""
     return pdf()[:300]
 
 
@@ -291,7 +294,7 @@ def empty_pdf() -> bytes:
 
 
 def pdf_with_one_bad_page() -> bytes:
-    """Return three pages, of which the second is a string object."""
+    """Return a PDF of three pages, of which the second is a string object."""
     good = (
         b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 200 300]/Contents 6 0 R"
         b"/Resources<</Font<</F<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>>>>>>>"
@@ -308,7 +311,7 @@ def pdf_with_one_bad_page() -> bytes:
 
 
 def pdf_with_form_and_annotation() -> bytes:
-    """Return a white page of 200 x 200 points with a form field and an annotation.
+    """Return a PDF of 200 x 200 points with a form field and an annotation.
 
     The upper half has a text field filled with X, and the lower half a black square.
     """
@@ -329,7 +332,7 @@ def pdf_with_form_and_annotation() -> bytes:
 
 
 def blank_pdf_page(width: float, height: float) -> bytes:
-    """Return a white page of a size in points."""
+    """Return a PDF with a white page of a size in points."""
     return pdf_of_objects(
         b"<</Type/Catalog/Pages 2 0 R>>",
         b"<</Type/Pages/Kids[3 0 R]/Count 1>>",

@@ -27,8 +27,11 @@ FILES = CHECKPOINT | {
 """Files of the model."""
 
 
-class Hub(BaseHTTPRequestHandler):
-    """Handler with the part of the hub's API that its client needs."""
+class HubHandler(BaseHTTPRequestHandler):
+    """Request handler with the part of the hub's API that its client needs.
+
+    `requests` has the method and path of every request to any hub of this process.
+    """
 
     protocol_version = "HTTP/1.1"
     requests: ClassVar[list[str]] = []
@@ -45,9 +48,9 @@ class Hub(BaseHTTPRequestHandler):
         model = "/api/models/acme/ocr"
         match path.removeprefix(model).split("/"):
             case [""] | ["", "revision", "main"]:
-                self._json({"id": "acme/ocr", "sha": COMMIT, "siblings": []})
+                self._send_json({"id": "acme/ocr", "sha": COMMIT, "siblings": []})
             case ["", "tree", commit] if len(commit) == len(COMMIT):
-                self._json(
+                self._send_json(
                     [
                         {"type": "file", "path": n, "size": len(c), "oid": f"{n}-oid"}
                         for n, c in FILES.items()
@@ -57,11 +60,11 @@ class Hub(BaseHTTPRequestHandler):
                 head = {"ETag": f'"{name}-oid"', "X-Repo-Commit": commit}
                 self._send(200, FILES[name], head)
             case ["", "revision", _]:
-                self._json({}, 404, {"X-Error-Code": "RevisionNotFound"})
+                self._send_json({}, 404, {"X-Error-Code": "RevisionNotFound"})
             case _:
-                self._json({}, 404, {"X-Error-Code": "RepoNotFound"})
+                self._send_json({}, 404, {"X-Error-Code": "RepoNotFound"})
 
-    def _json(
+    def _send_json(
         self, value: object, status: int = 200, headers: Mapping[str, str] | None = None
     ) -> None:
         head = {"Content-Type": "application/json", **(headers or {})}
@@ -80,9 +83,9 @@ class Hub(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def serving() -> Iterator[str]:
+def run_hub() -> Iterator[str]:
     """Run the hub and yield its address, for HF_ENDPOINT."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), HubHandler)
     thread = threading.Thread(target=server.serve_forever, args=(0.05,))
     thread.start()
     yield f"http://127.0.0.1:{server.server_port}"

@@ -19,8 +19,8 @@ URI = "urn:openapi"
 
 
 @cache
-def specification() -> Mapping[str, Any]:
-    """Return the file as JSON values."""
+def read_specification() -> Mapping[str, Any]:
+    """Return the content of openapi.yaml."""
     parsed = yaml.safe_load(PATH.read_text())
     assert isinstance(parsed, dict)
     return parsed
@@ -29,43 +29,52 @@ def specification() -> Mapping[str, Any]:
 def resolve(value: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the target of a `$ref`; return any other value unchanged."""
     while "$ref" in value:
-        target: Any = specification()
+        target: Any = read_specification()
         for name in value["$ref"].removeprefix("#/").split("/"):
             target = target[name.replace("~1", "/").replace("~0", "~")]
         value = target
     return value
 
 
-def operation() -> Mapping[str, Any]:
+def find_operation() -> Mapping[str, Any]:
     """Return the operation that reads a document, which has two paths."""
-    read: Mapping[str, Any] = specification()["paths"]["/predictions/chandra"]["post"]
-    return read
+    operation: Mapping[str, Any] = read_specification()["paths"][
+        "/predictions/chandra"
+    ]["post"]
+    return operation
 
 
-def response(status: int) -> Mapping[str, Any]:
-    """Return the description of responses with this status."""
-    described = operation()["responses"].get(str(status))
-    assert described is not None, f"openapi.yaml has no answer of status {status}"
-    return resolve(described)
+def find_response(status: int) -> Mapping[str, Any]:
+    """Return the description of responses with this status.
+
+    Raise AssertionError if there is none.
+    """
+    description = find_operation()["responses"].get(str(status))
+    assert description is not None, f"openapi.yaml has no answer of status {status}"
+    return resolve(description)
 
 
 def validate(value: object, schema: Mapping[str, Any]) -> None:
     """Raise AssertionError with the position at which `value` violates `schema`."""
     # The schema's references are to the file, so that is where it must be read from.
     validator = jsonschema.Draft202012Validator(
-        {"$id": URI, "components": specification()["components"], "allOf": [schema]}
+        {
+            "$id": URI,
+            "components": read_specification()["components"],
+            "allOf": [schema],
+        }
     )
     errors = sorted(validator.iter_errors(value), key=lambda e: e.json_path)
-    assert not errors, "\n".join(_sentences(errors))
+    assert not errors, "\n".join(_describe_errors(errors))
 
 
-def check(status: int, content_type: str, body: bytes) -> None:
+def check_reply(status: int, content_type: str, body: bytes) -> None:
     """Raise AssertionError for a reply that openapi.yaml does not describe.
 
     NDJSON must be complete: lines of pages and a final line.
     """
     media_type = content_type.partition(";")[0].strip().lower()
-    content = response(status)["content"]
+    content = find_response(status)["content"]
     assert media_type in content, (
         f"openapi.yaml has no {media_type} for status {status}, "
         f"only {', '.join(content)}"
@@ -75,14 +84,14 @@ def check(status: int, content_type: str, body: bytes) -> None:
     if media_type == NDJSON:
         _check_lines(text, schema)
     elif media_type.endswith("json"):
-        validate(_parsed(text), schema)
+        validate(_parse_json(text), schema)
     else:
         validate(text, schema)
 
 
 def _check_lines(text: str, schema: Mapping[str, Any]) -> None:
     assert text.endswith("\n"), "the last line of NDJSON has no end"
-    lines = [_parsed(line) for line in text.removesuffix("\n").split("\n")]
+    lines = [_parse_json(line) for line in text.removesuffix("\n").split("\n")]
     for line in lines:
         validate(line, schema)
     events = [line["event"] for line in lines]
@@ -90,16 +99,16 @@ def _check_lines(text: str, schema: Mapping[str, Any]) -> None:
     assert events[-1] in ("end", "error"), "the stream was cut off: no end line"
 
 
-def _parsed(text: str) -> Any:
+def _parse_json(text: str) -> Any:
     try:
         return json.loads(text)
     except ValueError as error:
         raise AssertionError(f"not JSON: {text[:200]!r}") from error
 
 
-def _sentences(errors: list[jsonschema.ValidationError]) -> Iterator[str]:
+def _describe_errors(errors: list[jsonschema.ValidationError]) -> Iterator[str]:
     """Return a line for each leaf error, because a oneOf error has no details."""
-    leaves = [leaf for error in errors for leaf in _leaves(error)]
+    leaves = [leaf for error in errors for leaf in _find_leaf_errors(error)]
     # After another error in the same object, jsonschema reports all properties as
     # unevaluated.
     named = [leaf for leaf in leaves if leaf.validator != "unevaluatedProperties"]
@@ -107,7 +116,9 @@ def _sentences(errors: list[jsonschema.ValidationError]) -> Iterator[str]:
         yield f"{leaf.json_path}: {leaf.message[:300]}"
 
 
-def _leaves(error: jsonschema.ValidationError) -> Iterator[jsonschema.ValidationError]:
+def _find_leaf_errors(
+    error: jsonschema.ValidationError,
+) -> Iterator[jsonschema.ValidationError]:
     if not error.context:
         yield error
         return
@@ -117,7 +128,7 @@ def _leaves(error: jsonschema.ValidationError) -> Iterator[jsonschema.Validation
         by_branch.setdefault(inner.schema_path[0], []).append(inner)
     nearest = min(by_branch.values(), key=_distance)
     for inner in nearest:
-        yield from _leaves(inner)
+        yield from _find_leaf_errors(inner)
 
 
 def _distance(errors: list[jsonschema.ValidationError]) -> tuple[bool, int]:

@@ -22,7 +22,7 @@ KEY_ID, SECRET = "AKIATESTINGTESTING", "a-secret-that-must-not-leak"
 
 
 @dataclass(frozen=True)
-class Asked:
+class S3Request:
     """Request to S3."""
 
     method: str
@@ -39,18 +39,18 @@ class S3:
     )
     address: str = ""
     client: Any = None
-    asked: list[Asked] = field(default_factory=list)
-    door: Callable[[Asked], Answer | None] = lambda request: None
+    requests: list[S3Request] = field(default_factory=list)
+    intercept: Callable[[S3Request], Answer | None] = lambda request: None
     """Called before moto; returns an answer in its place, or None."""
 
     def __call__(self, environ: Any, start: Any) -> Any:
-        request = Asked(
+        request = S3Request(
             environ["REQUEST_METHOD"],
             environ["PATH_INFO"],
             environ.get("HTTP_RANGE"),
         )
-        self.asked.append(request)
-        if (answer := self.door(request)) is None:
+        self.requests.append(request)
+        if (answer := self.intercept(request)) is None:
             return self.moto(environ, start)
         status, headers, body = answer
         start(status, headers)
@@ -58,17 +58,17 @@ class S3:
 
     def reset(self) -> None:
         """Remove the recorded requests and the injected fault."""
-        self.door = lambda request: None
-        self.asked.clear()
+        self.intercept = lambda request: None
+        self.requests.clear()
 
     def put(self, key: str, content: bytes, bucket: str = "docs") -> str:
         """Store an object and return its URI."""
         self.client.put_object(Bucket=bucket, Key=key, Body=content)
         return f"s3://{bucket}/{key}"
 
-    def reads(self) -> list[Asked]:
+    def read_requests(self) -> list[S3Request]:
         """Return the requests that read objects."""
-        return [request for request in self.asked if request.method == "GET"]
+        return [request for request in self.requests if request.method == "GET"]
 
     @property
     def environ(self) -> dict[str, str]:

@@ -65,26 +65,27 @@ CYCLES = [
 UNLISTED = ("deploy", "handler", "handler.engine", "handler.postprocess")
 
 
-def words(contract: configparser.SectionProxy, key: str) -> list[str]:
+def read_words(contract: configparser.SectionProxy, key: str) -> list[str]:
     return contract.get(key, "").split()
 
 
-def modules_of(package: str) -> Iterator[str]:
+def list_modules(package: str) -> Iterator[str]:
     """Yield the dotted names of the modules below a package, without packages."""
     for path in sorted((ROOT / package).rglob("*.py")):
         if path.name != "__init__.py":
             yield ".".join(path.relative_to(ROOT).with_suffix("").parts)
 
 
-def layers_of(contract: configparser.SectionProxy) -> list[str]:
+def list_layers(contract: configparser.SectionProxy) -> list[str]:
+    """Return the dotted names of all layers of a contract."""
     return [
         f"{container}.{layer}"
-        for container in words(contract, "containers")
+        for container in read_words(contract, "containers")
         for layer in re.findall(r"[\w.]+", contract["layers"])
     ]
 
 
-def forbidden_direct_imports() -> Iterator[tuple[str, str, str]]:
+def list_forbidden_imports() -> Iterator[tuple[str, str, str]]:
     """Yield contract, module and forbidden import, without the exceptions."""
     for key in DIRECT:
         contract = CONTRACTS[key]
@@ -92,14 +93,14 @@ def forbidden_direct_imports() -> Iterator[tuple[str, str, str]]:
             line.partition(" -> ")[0]
             for line in contract.get("ignore_imports", "").strip().splitlines()
         }
-        for package in words(contract, "source_modules"):
-            for module in modules_of(package):
+        for package in read_words(contract, "source_modules"):
+            for module in list_modules(package):
                 if not any(fnmatch.fnmatchcase(module, name) for name in exceptions):
-                    for forbidden in words(contract, "forbidden_modules"):
+                    for forbidden in read_words(contract, "forbidden_modules"):
                         yield key, module, forbidden
 
 
-def path_of(root: Path, module: str) -> Path:
+def module_path(root: Path, module: str) -> Path:
     return root.joinpath(*module.split(".")).with_suffix(".py")
 
 
@@ -111,11 +112,11 @@ def broken_contracts(tmp_path_factory) -> dict[str, str]:
     for package in PACKAGES:
         ignored = shutil.ignore_patterns("__pycache__", "data")
         shutil.copytree(ROOT / package, root / package, ignore=ignored)
-    for _, module, forbidden in [*PLANTED, *CYCLES, *forbidden_direct_imports()]:
-        with path_of(root, module).open("a") as file:
+    for _, module, forbidden in [*PLANTED, *CYCLES, *list_forbidden_imports()]:
+        with module_path(root, module).open("a") as file:
             file.write(f"\nimport {forbidden}\n")
     for package in UNLISTED:
-        path_of(root, f"{package}.unlisted").touch()
+        module_path(root, f"{package}.unlisted").touch()
 
     command = "from importlinter.cli import lint_imports_command as run; run()"
     output = subprocess.run(
@@ -138,9 +139,9 @@ def broken_contracts(tmp_path_factory) -> dict[str, str]:
 
 
 def test_every_module_has_a_layer():
-    layers = {layer for key in LAYERS for layer in layers_of(CONTRACTS[key])}
+    layers = {layer for key in LAYERS for layer in list_layers(CONTRACTS[key])}
 
-    modules = {name for package in LAYERED_PACKAGES for name in modules_of(package)}
+    modules = {name for package in LAYERED_PACKAGES for name in list_modules(package)}
 
     assert {
         module
@@ -151,7 +152,7 @@ def test_every_module_has_a_layer():
 
 @pytest.mark.parametrize("key", LAYERS)
 def test_no_module_has_two_layers_of_a_contract(key):
-    layers = layers_of(CONTRACTS[key])
+    layers = list_layers(CONTRACTS[key])
 
     assert len(layers) == len(set(layers))
     for layer in layers:
@@ -175,7 +176,11 @@ def test_planted_cycle_is_reported(broken_contracts, folder):
 
 @pytest.mark.parametrize("key", DIRECT)
 def test_import_planted_in_any_module_is_reported(broken_contracts, key):
-    planted = [plant for plant in forbidden_direct_imports() if plant[0] == key]
+    planted = [
+        planted_import
+        for planted_import in list_forbidden_imports()
+        if planted_import[0] == key
+    ]
 
     assert planted
     for _, module, forbidden in planted:

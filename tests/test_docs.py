@@ -37,13 +37,18 @@ FOLDERS = (
     "tests",
     "tools",
 )
-OURS = {folder.partition("/")[0] for folder in FOLDERS}
+TOP_FOLDERS = {folder.partition("/")[0] for folder in FOLDERS}
 DOCUMENTS = sorted(
-    [*ROOT.glob("*.md"), *(md for name in OURS for md in (ROOT / name).rglob("*.md"))]
+    [
+        *ROOT.glob("*.md"),
+        *(md for name in TOP_FOLDERS for md in (ROOT / name).rglob("*.md")),
+    ]
 )
 # Test data is not documentation.
 DOCUMENTS = [path for path in DOCUMENTS if path.parent.name != "data"]
-DECIDED = [path for path in DOCUMENTS if "\n## Decisions\n" in path.read_text()]
+DOCUMENTS_WITH_DECISIONS = [
+    path for path in DOCUMENTS if "\n## Decisions\n" in path.read_text()
+]
 # Targets are words after `make` in code: between backquotes or after a prompt.
 MAKE = re.compile(r"(?:`|^\$ |^ {4})make((?: [a-z][a-z-]*)+)", re.MULTILINE)
 LINK = re.compile(r"(?<!!)\[[^\]]+\]\(([^)\s]+)\)")
@@ -55,11 +60,11 @@ FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 DECISION = re.compile(r"^- \*\*(\d{4}-\d{2}-\d{2})\. ", re.MULTILINE)
 
 
-def relative(path: Path) -> str:
+def relative_path(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
-def rows(document: Path, heading: str) -> Iterator[list[str]]:
+def read_table(document: Path, heading: str) -> Iterator[list[str]]:
     """Yield the cells of the table below a heading, without its header."""
     section = document.read_text().partition(f"\n## {heading}\n")[2]
     table = section.partition("\n## ")[0]
@@ -68,18 +73,18 @@ def rows(document: Path, heading: str) -> Iterator[list[str]]:
         yield [cell.strip() for cell in line.strip("|").split("|")]
 
 
-def targets() -> dict[str, bool]:
+def read_make_targets() -> dict[str, bool]:
     """Return the Makefile's public targets, with True if it describes them."""
     text = (ROOT / "Makefile").read_text()
-    public = re.search(r"^\.PHONY: (.*)$", text, re.MULTILINE)
-    assert public is not None
+    phony_line = re.search(r"^\.PHONY: (.*)$", text, re.MULTILINE)
+    assert phony_line is not None
     return {
         name: re.search(rf"^{name}:.*## \S", text, re.MULTILINE) is not None
-        for name in public[1].split()
+        for name in phony_line[1].split()
     }
 
 
-def targets_in(document: Path) -> set[str]:
+def find_mentioned_targets(document: Path) -> set[str]:
     return {
         target
         for match in MAKE.findall(document.read_text())
@@ -92,7 +97,7 @@ def test_every_code_folder_has_a_readme(folder):
     assert (ROOT / folder / "README.md").is_file()
 
 
-@pytest.mark.parametrize("document", DECIDED, ids=relative)
+@pytest.mark.parametrize("document", DOCUMENTS_WITH_DECISIONS, ids=relative_path)
 def test_decisions_come_last_and_newest_first(document):
     before, _, decisions = document.read_text().partition("\n## Decisions\n")
 
@@ -103,7 +108,7 @@ def test_decisions_come_last_and_newest_first(document):
     assert dates == sorted(dates, reverse=True)
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=relative)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=relative_path)
 def test_relative_links_have_targets(document):
     text = document.read_text()
 
@@ -112,62 +117,64 @@ def test_relative_links_have_targets(document):
             assert (document.parent / link.partition("#")[0]).exists(), link
 
 
-def anchors(document: Path) -> set[str]:
+def find_anchors(document: Path) -> set[str]:
     """Return the anchors that GitHub gives the headings of a document, and its own."""
     text = FENCED.sub("", document.read_text())
-    words = (re.sub(r"[^\w\- ]", "", found.lower()) for found in HEADING.findall(text))
+    words = (
+        re.sub(r"[^\w\- ]", "", heading.lower()) for heading in HEADING.findall(text)
+    )
     return {*(word.replace(" ", "-") for word in words), *ANCHOR.findall(text)}
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=relative)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=relative_path)
 def test_links_to_headings_have_targets(document):
     for link in LINK.findall(FENCED.sub("", document.read_text())):
         path, _, anchor = link.partition("#")
         target = document.parent / path if path else document
         if anchor and ":" not in path and target.suffix == ".md":
-            assert anchor in anchors(target), link
+            assert anchor in find_anchors(target), link
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=relative)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=relative_path)
 def test_mentioned_make_targets_exist(document):
-    assert targets_in(document) <= targets().keys()
+    assert find_mentioned_targets(document) <= read_make_targets().keys()
 
 
 def test_every_target_is_described_in_the_makefile():
-    assert all(targets().values())
+    assert all(read_make_targets().values())
 
 
 def test_every_target_is_mentioned_in_a_document():
-    mentioned = set().union(*map(targets_in, DOCUMENTS))
+    mentioned = set().union(*map(find_mentioned_targets, DOCUMENTS))
 
-    assert targets().keys() <= mentioned
+    assert read_make_targets().keys() <= mentioned
 
 
-def written_default(value: object) -> str:
+def format_default(value: object) -> str:
     return str(value).lower() if isinstance(value, bool | None) else str(value)
 
 
 def test_table_of_settings_matches_the_code():
-    short = {name: variable for variable, name in VARIABLES.items()}
+    short_names = {name: variable for variable, name in VARIABLES.items()}
     expected = [
         [
             f"`{field.name}`",
-            written_default(field.default),
-            f"`{short.get(field.name, PREFIX + field.name.upper())}`",
+            format_default(field.default),
+            f"`{short_names.get(field.name, PREFIX + field.name.upper())}`",
         ]
         for cls in (HandlerSettings, EngineSettings)
         for field in dataclasses.fields(cls)
         if cls is HandlerSettings or field.name not in SHARED
     ]
 
-    table = list(rows(ROOT / "handler" / "README.md", "Settings"))
+    table = list(read_table(ROOT / "handler" / "README.md", "Settings"))
 
     assert [row[:3] for row in table] == expected
     assert all(len(row) == 4 and row[3] for row in table)
 
 
 def test_table_of_container_variables_matches_the_code():
-    table = rows(ROOT / "container" / "README.md", "Environment variables")
+    table = read_table(ROOT / "container" / "README.md", "Environment variables")
 
     assert {name.strip("`"): default for name, default, _ in table} == (
         environment.VARIABLES
@@ -175,24 +182,26 @@ def test_table_of_container_variables_matches_the_code():
 
 
 def test_table_of_errors_matches_the_code():
-    def below(cls: type[HandlerError]) -> Iterator[type[HandlerError]]:
+    def iterate_subclasses(cls: type[HandlerError]) -> Iterator[type[HandlerError]]:
         yield cls
         for child in cls.__subclasses__():
-            yield from below(child)
+            yield from iterate_subclasses(child)
 
     table = [
         (code.strip("`"), int(status))
-        for code, status, _ in rows(ROOT / "handler" / "README.md", "Errors")
+        for code, status, _ in read_table(ROOT / "handler" / "README.md", "Errors")
     ]
 
-    assert sorted(table) == sorted((c.code, c.status) for c in below(HandlerError))
+    assert sorted(table) == sorted(
+        (c.code, c.status) for c in iterate_subclasses(HandlerError)
+    )
 
 
 def test_table_of_warnings_matches_the_code():
     sources = [path.read_text() for path in (ROOT / "handler").rglob("*.py")]
     codes = {code for source in sources for code in WARNING.findall(source)}
 
-    table = list(rows(ROOT / "handler" / "README.md", "Warnings"))
+    table = list(read_table(ROOT / "handler" / "README.md", "Warnings"))
 
     assert [row[0].strip("`") for row in table] == sorted(codes)
     assert all(len(row) == 3 and all(row) for row in table)
@@ -200,11 +209,10 @@ def test_table_of_warnings_matches_the_code():
 
 def test_openapi_lists_all_warning_codes():
     contract = (ROOT / "handler" / "openapi.yaml").read_text()
-    listed = re.search(
-        r"\n    PageWarning:\n.*?enum:\n((?: +- \w+\n)+)", contract, re.S
-    )
+    enum = re.search(r"\n    PageWarning:\n.*?enum:\n((?: +- \w+\n)+)", contract, re.S)
 
-    assert listed is not None
-    assert re.findall(r"- (\w+)", listed[1]) == [
-        row[0].strip("`") for row in rows(ROOT / "handler" / "README.md", "Warnings")
+    assert enum is not None
+    assert re.findall(r"- (\w+)", enum[1]) == [
+        row[0].strip("`")
+        for row in read_table(ROOT / "handler" / "README.md", "Warnings")
     ]

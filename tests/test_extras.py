@@ -18,13 +18,13 @@ HINT = re.compile(r"pip install ([^\n\"`]+)")
 IN_THE_REPOSITORY = re.compile(r"'\.\[([\w,-]+)\]'")
 
 
-def extras() -> dict[str, str]:
+def read_extras() -> dict[str, str]:
     settings = configparser.RawConfigParser()
     settings.read(ROOT / "setup.cfg")
     return dict(settings["options.extras_require"])
 
 
-def hints() -> list[tuple[str, str]]:
+def find_hints() -> list[tuple[str, str]]:
     return [
         (str(path.relative_to(ROOT)), hint)
         for path in SOURCES
@@ -33,16 +33,16 @@ def hints() -> list[tuple[str, str]]:
 
 
 def test_hints_do_not_name_this_package_on_pypi():
-    assert len(hints()) > 5
-    assert [hint for hint in hints() if "chandra-torchserve" in hint[1]] == []
+    assert len(find_hints()) > 5
+    assert [hint for hint in find_hints() if "chandra-torchserve" in hint[1]] == []
 
 
-@pytest.mark.parametrize(("path", "hint"), hints(), ids=lambda text: text[:40])
+@pytest.mark.parametrize(("path", "hint"), find_hints(), ids=lambda text: text[:40])
 def test_extras_in_hints_exist(path, hint):
-    named = ",".join(IN_THE_REPOSITORY.findall(hint))
+    extras_in_hint = ",".join(IN_THE_REPOSITORY.findall(hint))
 
-    assert {name for name in named.split(",") if name} <= {*extras()}
+    assert {name for name in extras_in_hint.split(",") if name} <= {*read_extras()}
 
 
 def test_extra_plot_has_the_plotting_library():
-    assert "matplotlib" in extras()["plot"].split()
+    assert "matplotlib" in read_extras()["plot"].split()

@@ -37,15 +37,22 @@ from handler.schema import (
     PageWarning,
     Status,
 )
-from tests.openapi import check, operation, resolve, response, specification, validate
+from tests.openapi import (
+    check_reply,
+    find_operation,
+    find_response,
+    read_specification,
+    resolve,
+    validate,
+)
 
-SCHEMAS = specification()["components"]["schemas"]
+SCHEMAS = read_specification()["components"]["schemas"]
 JSON, NDJSON = "application/json", "application/x-ndjson"
 PROBLEM = "application/problem+json"
 FRONTEND_CODE = "forbidden"
 """Error code of frontend/, which it returns on the path of documents too."""
 
-READ = PageResult(
+READ_PAGE = PageResult(
     page=1,
     status=Status.SUCCESS,
     width=768,
@@ -67,12 +74,12 @@ READ = PageResult(
     attempts=2,
     output_tokens=12,
 )
-UNDECODED = PageResult(
+UNDECODED_PAGE = PageResult(
     page=2,
     status=Status.FAILURE,
     error=PageError("unreadable_document", "page 2 cannot be read"),
 )
-UNREAD = PageResult(
+UNREAD_PAGE = PageResult(
     page=3,
     status=Status.FAILURE,
     width=768,
@@ -83,38 +90,43 @@ UNREAD = PageResult(
 DOCUMENT = DocumentResult(
     request_id="5d495c4d",
     model=ModelInfo("datalab-to/chandra", None, "generate"),
-    pages=(READ, UNDECODED, UNREAD),
+    pages=(READ_PAGE, UNDECODED_PAGE, UNREAD_PAGE),
     processing_time=1.25,
     num_pages=3,
 )
 
 
-def errors() -> list[type[HandlerError]]:
+def list_error_classes() -> list[type[HandlerError]]:
     """Return every error class whose code a caller can get."""
 
-    def below(cls: type[HandlerError]) -> Iterator[type[HandlerError]]:
+    def iterate_subclasses(cls: type[HandlerError]) -> Iterator[type[HandlerError]]:
         yield cls
         for child in cls.__subclasses__():
-            yield from below(child)
+            yield from iterate_subclasses(child)
 
     # These errors occur before the first caller or after the last one.
-    unmet = (ModelLoadError, ClientGoneError)
-    return [cls for cls in below(HandlerError) if cls not in unmet]
+    never_sent = (ModelLoadError, ClientGoneError)
+    return [cls for cls in iterate_subclasses(HandlerError) if cls not in never_sent]
 
 
-def objects(value: Any, name: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def find_object_schemas(
+    value: Any, name: str
+) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Yield every schema of an object below `value`, with its position."""
     if isinstance(value, dict):
         if value.get("type") == "object":
             yield name, value
         for key, inner in value.items():
-            yield from objects(inner, f"{name}/{key}")
+            yield from find_object_schemas(inner, f"{name}/{key}")
 
 
-def examples() -> Iterator[Any]:
+def find_examples() -> Iterator[Any]:
     """Yield every example of a body, with its schema."""
-    body = resolve(operation()["requestBody"])["content"]
-    contents = [body, *(response(int(s))["content"] for s in operation()["responses"])]
+    body = resolve(find_operation()["requestBody"])["content"]
+    contents = [
+        body,
+        *(find_response(int(s))["content"] for s in find_operation()["responses"]),
+    ]
     for content in contents:
         for media_type, described in content.items():
             values = [e["value"] for e in described.get("examples", {}).values()]
@@ -127,21 +139,21 @@ def examples() -> Iterator[Any]:
 
 
 def test_the_file_is_a_valid_openapi_document():
-    openapi_spec_validator.validate(specification())
+    openapi_spec_validator.validate(read_specification())
 
 
 def test_the_file_has_the_version_of_the_code():
-    assert specification()["info"]["version"] == handler.__version__
+    assert read_specification()["info"]["version"] == handler.__version__
 
 
 def test_both_paths_share_one_operation():
-    paths = specification()["paths"]
+    paths = read_specification()["paths"]
 
     assert list(paths) == ["/predictions/chandra", "/invocations"]
     assert paths["/predictions/chandra"]["post"] == paths["/invocations"]["post"]
 
 
-@pytest.mark.parametrize(("value", "schema"), list(examples()))
+@pytest.mark.parametrize(("value", "schema"), list(find_examples()))
 def test_every_example_matches_its_schema(value, schema):
     validate(value, schema)
 
@@ -149,7 +161,7 @@ def test_every_example_matches_its_schema(value, schema):
 def test_objects_refuse_additional_fields():
     open_objects = {
         name.removeprefix("/")
-        for name, schema in objects(SCHEMAS, "")
+        for name, schema in find_object_schemas(SCHEMAS, "")
         if not (
             schema.get("additionalProperties") is False
             or schema.get("unevaluatedProperties") is False
@@ -167,12 +179,14 @@ def test_options_match_the_code():
     # The error of the parser lists all options.
     with pytest.raises(InvalidOptionError) as refusal:
         parse_options({"0": 0})
-    known = refusal.value.detail.partition("known: ")[2].split(", ")
-    assert list(described) == known
+    options_in_error = refusal.value.detail.partition("known: ")[2].split(", ")
+    assert list(described) == options_in_error
 
 
 def test_options_without_secrets_are_query_parameters():
-    parameters = map(resolve, specification()["paths"]["/invocations"]["parameters"])
+    parameters = map(
+        resolve, read_specification()["paths"]["/invocations"]["parameters"]
+    )
 
     described = {parameter["name"]: parameter["schema"] for parameter in parameters}
     # Secrets are excluded, because servers and proxies log URLs.
@@ -195,7 +209,7 @@ def test_the_prompt_types_are_those_of_the_code():
 
 
 def test_the_header_with_options_has_the_name_the_code_reads():
-    (header,) = map(resolve, operation()["parameters"])
+    (header,) = map(resolve, find_operation()["parameters"])
 
     assert header["name"] == CUSTOM_ATTRIBUTES
     assert parse_options(
@@ -208,40 +222,40 @@ def test_names_of_form_parts_match_the_code():
 
 
 def test_request_media_types_match_the_code():
-    described = set(resolve(operation()["requestBody"])["content"])
+    described = set(resolve(find_operation()["requestBody"])["content"])
 
     wrappers = {"application/octet-stream", JSON, "multipart/form-data"}
     assert described == set(preprocess.MEDIA_TYPES) | wrappers
 
 
 def test_reply_media_types_match_the_code():
-    assert tuple(response(200)["content"]) == postprocess.ACCEPTED
+    assert tuple(find_response(200)["content"]) == postprocess.ACCEPTED
 
 
 def test_error_codes_and_statuses_match_the_code():
     described = set()
-    for status in operation()["responses"]:
-        content = response(int(status))["content"]
+    for status in find_operation()["responses"]:
+        content = find_response(int(status))["content"]
         if PROBLEM in content:
             narrowed = content[PROBLEM]["schema"]["properties"]
             assert narrowed["status"]["const"] == int(status)
             described |= {(int(status), code) for code in narrowed["code"]["enum"]}
 
-    ours = {(cls.status, cls.code) for cls in errors()}
-    assert described == ours | {(403, FRONTEND_CODE)}
+    codes_of_handler = {(cls.status, cls.code) for cls in list_error_classes()}
+    assert described == codes_of_handler | {(403, FRONTEND_CODE)}
 
 
 def test_page_error_codes_match_the_code():
-    ours = {cls.code for cls in errors()}
-    assert set(SCHEMAS["ErrorCode"]["enum"]) == ours | {FRONTEND_CODE}
+    codes_of_handler = {cls.code for cls in list_error_classes()}
+    assert set(SCHEMAS["ErrorCode"]["enum"]) == codes_of_handler | {FRONTEND_CODE}
 
 
 def test_statuses_of_problems_match_the_code():
     described = set(SCHEMAS["ProblemFields"]["properties"]["status"]["enum"])
 
-    assert described == {cls.status for cls in errors()}
+    assert described == {cls.status for cls in list_error_classes()}
     assert {str(status) for status in described} | {"200"} == set(
-        operation()["responses"]
+        find_operation()["responses"]
     )
 
 
@@ -263,8 +277,11 @@ def test_finish_reasons_match_the_code():
     described = set(SCHEMAS["PageFields"]["properties"]["finish_reason"]["enum"])
 
     # A failed page has an error instead, and an aborted one has no reader.
-    told = {str(r) for r in FinishReason} - {FinishReason.ERROR, FinishReason.ABORTED}
-    assert described == told | {None}
+    reasons_of_pages = {str(r) for r in FinishReason} - {
+        FinishReason.ERROR,
+        FinishReason.ABORTED,
+    }
+    assert described == reasons_of_pages | {None}
 
 
 # Answers against the file
@@ -272,38 +289,40 @@ def test_finish_reasons_match_the_code():
 
 @pytest.mark.parametrize("media_type", postprocess.ACCEPTED)
 def test_a_document_is_accepted_in_every_type(media_type):
-    check(200, media_type, postprocess.render(DOCUMENT, media_type))
+    check_reply(200, media_type, postprocess.render(DOCUMENT, media_type))
 
 
 def test_the_type_may_have_parameters():
-    check(200, "application/json; charset=utf-8", postprocess.render(DOCUMENT, JSON))
+    check_reply(
+        200, "application/json; charset=utf-8", postprocess.render(DOCUMENT, JSON)
+    )
 
 
-@pytest.mark.parametrize("cls", errors(), ids=lambda cls: cls.code)
+@pytest.mark.parametrize("cls", list_error_classes(), ids=lambda cls: cls.code)
 def test_a_problem_is_accepted(cls):
     reply = problem_reply(cls("what happened"), "5d495c4d")
 
-    check(reply.status, reply.media_type, reply.body)
+    check_reply(reply.status, reply.media_type, reply.body)
 
 
 def test_a_stream_may_end_with_an_error():
-    line = postprocess.page_line(READ, "5d495c4d")
+    line = postprocess.page_line(READ_PAGE, "5d495c4d")
     body = problem_reply(HandlerError(), "5d495c4d").body
     end = b'{"event": "error", ' + body[1:] + b"\n"
 
-    check(200, NDJSON, line + end)
+    check_reply(200, NDJSON, line + end)
 
 
 def test_a_stream_that_was_cut_off_is_refused():
     with pytest.raises(AssertionError, match="no end line"):
-        check(200, NDJSON, postprocess.page_line(READ, "5d495c4d"))
+        check_reply(200, NDJSON, postprocess.page_line(READ_PAGE, "5d495c4d"))
 
 
 def test_end_line_before_the_last_line_is_refused():
     end = postprocess.end_line(DOCUMENT)
 
     with pytest.raises(AssertionError, match="before the last"):
-        check(200, NDJSON, end + end)
+        check_reply(200, NDJSON, end + end)
 
 
 @pytest.mark.parametrize(
@@ -331,7 +350,7 @@ def test_a_missing_or_additional_field_is_refused(place):
             target.popitem()
 
         with pytest.raises(AssertionError, match=r"extra|required"):
-            check(200, JSON, json.dumps(document).encode())
+            check_reply(200, JSON, json.dumps(document).encode())
 
 
 @pytest.mark.parametrize("line", [0, 3])
@@ -346,31 +365,31 @@ def test_a_missing_or_additional_field_of_a_line_is_refused(line):
         lines[line] = json.dumps(parsed).encode() + b"\n"
 
         with pytest.raises(AssertionError, match=r"extra|required"):
-            check(200, NDJSON, b"".join(lines))
+            check_reply(200, NDJSON, b"".join(lines))
 
 
 def test_a_missing_or_additional_field_of_a_problem_is_refused():
     body = json.loads(problem_reply(OverloadedError(), "5d495c4d").body)
 
     with pytest.raises(AssertionError, match="extra"):
-        check(503, PROBLEM, json.dumps({**body, "extra": 1}).encode())
+        check_reply(503, PROBLEM, json.dumps({**body, "extra": 1}).encode())
     del body["code"]
     with pytest.raises(AssertionError, match="'code' is a required property"):
-        check(503, PROBLEM, json.dumps(body).encode())
+        check_reply(503, PROBLEM, json.dumps(body).encode())
 
 
 def test_a_code_of_another_status_is_refused():
     reply = problem_reply(OverloadedError(), "5d495c4d")
 
     with pytest.raises(AssertionError, match="overloaded"):
-        check(500, reply.media_type, reply.body)
+        check_reply(500, reply.media_type, reply.body)
 
 
 def test_a_status_or_a_type_that_is_not_described_is_refused():
     with pytest.raises(AssertionError, match="418"):
-        check(418, JSON, b"{}")
+        check_reply(418, JSON, b"{}")
     with pytest.raises(AssertionError, match="text/csv"):
-        check(200, "text/csv", b"")
+        check_reply(200, "text/csv", b"")
 
 
 def test_a_box_of_three_numbers_is_refused():
@@ -378,4 +397,4 @@ def test_a_box_of_three_numbers_is_refused():
     document["pages"][0]["blocks"][0]["bbox"].pop()
 
     with pytest.raises(AssertionError, match=r"pages\[0\]\.blocks\[0\]\.bbox"):
-        check(200, JSON, json.dumps(document).encode())
+        check_reply(200, JSON, json.dumps(document).encode())

@@ -14,10 +14,10 @@ import torch
 from torch.autograd import DeviceType  # type: ignore[attr-defined]
 from torch.profiler import ProfilerActivity, profile
 
+from bench.costs.roofline import Decode
 from bench.device.hardware import NEEDS_CUDA, Hardware
-from bench.recorder import Recorder
-from bench.roofline import Decode
-from bench.systems import Stage
+from bench.runs.recorder import TimedRecorder
+from bench.runs.systems import MeasuredModel
 from handler.engine.batching.model_runner import Row
 from handler.engine.device.capacity import measure_cache_tokens
 from handler.engine.device.encoder import TorchPrompt
@@ -26,7 +26,12 @@ from handler.engine.device.torch_runner import TorchRunner
 from handler.engine.fallbacks import SelfTestError
 from handler.engine.selection.self_test import LARGEST_LOGIT_ERROR, check_graphs
 
-__all__ = ["check_recorded", "count_kernels", "time_launches", "time_verification"]
+__all__ = [
+    "check_recorded_steps",
+    "count_kernels",
+    "time_launches",
+    "time_verification",
+]
 
 PAGE_TOKENS = 4600
 """Tokens of each page: the prompt of an A4 page, and half of its answer."""
@@ -41,7 +46,7 @@ _CHECKED_POSITIONS = 4096
 Replay = Callable[[], None]
 
 
-class _Recorder(Recorder):
+class _ReplayRecorder(TimedRecorder):
     """Recorder that keeps functions to recompute and to replay each step."""
 
     def __init__(self, hardware: Hardware) -> None:
@@ -58,27 +63,29 @@ class _Recorder(Recorder):
 
 @torch.inference_mode()
 def time_launches(
-    stage: Stage, hardware: Hardware, num_pages: int, seconds: float
+    measured_model: MeasuredModel, hardware: Hardware, num_pages: int, seconds: float
 ) -> dict[str, Any]:
     """Time a step of one token per page, and compare it with the roofline.
 
     `replay_ms` is the recorded step on the device alone. `step_ms` and `eager_ms` are
     whole steps: numbers to the device, the forward, chosen tokens back on the host.
     """
-    used = _page_tokens(stage, num_pages, 1)
+    num_page_tokens = _choose_page_tokens(measured_model, num_pages, 1)
     step_ms, replay_ms = _time_recorded(
-        stage, hardware, num_pages, used, 2 * seconds / 3
+        measured_model, hardware, num_pages, num_page_tokens, 2 * seconds / 3
     )
     hardware.release()
-    runner, rows = _runner(stage, num_pages, used, [], None)
-    eager_ms = _milliseconds(lambda: runner.decode(rows(1)), seconds / 3)
-    work = Decode(num_pages, num_pages, num_pages * used)
-    ideal = stage.costs.seconds(work, stage.rates)
-    read = (stage.costs.layers + stage.costs.lm_head) * stage.costs.value_bytes
-    read += work.num_cached * stage.costs.cache_bytes
+    runner, rows = _make_runner(measured_model, num_pages, num_page_tokens, [], None)
+    eager_ms = _time_calls(lambda: runner.decode(rows(1)), seconds / 3)
+    work = Decode(num_pages, num_pages, num_pages * num_page_tokens)
+    ideal = measured_model.costs.seconds(work, measured_model.rates)
+    read = (
+        measured_model.costs.layers + measured_model.costs.lm_head
+    ) * measured_model.costs.value_bytes
+    read += work.num_cached * measured_model.costs.cache_bytes
     return {
         "pages": num_pages,
-        "page_tokens": used,
+        "page_tokens": num_page_tokens,
         "step_ms": step_ms,
         "replay_ms": replay_ms,
         "eager_ms": eager_ms,
@@ -92,7 +99,7 @@ def time_launches(
 
 @torch.inference_mode()
 def time_verification(
-    stage: Stage, hardware: Hardware, num_pages: int, seconds: float
+    measured_model: MeasuredModel, hardware: Hardware, num_pages: int, seconds: float
 ) -> dict[str, Any]:
     """Time recorded steps of the engine's runner that verify tokens of each page.
 
@@ -101,14 +108,20 @@ def time_verification(
     segment. Values are milliseconds on the device by tokens per page; `segments_step`
     and `rows_step` have the milliseconds of whole steps.
     """
-    used = _page_tokens(stage, num_pages, max(WIDTHS))
-    each = seconds / (2 * len(WIDTHS))
-    result: dict[str, Any] = {"pages": num_pages, "page_tokens": used}
+    num_page_tokens = _choose_page_tokens(measured_model, num_pages, max(WIDTHS))
+    seconds_per_case = seconds / (2 * len(WIDTHS))
+    result: dict[str, Any] = {"pages": num_pages, "page_tokens": num_page_tokens}
     for kind in ("segments", "rows"):
         result[kind], result[f"{kind}_step"] = {}, {}
         for width in WIDTHS:
             step_ms, replay_ms = _time_recorded(
-                stage, hardware, num_pages, used, each, width, draft_rows=kind == "rows"
+                measured_model,
+                hardware,
+                num_pages,
+                num_page_tokens,
+                seconds_per_case,
+                width,
+                draft_rows=kind == "rows",
             )
             result[kind][str(width)] = replay_ms
             result[f"{kind}_step"][str(width)] = step_ms
@@ -118,31 +131,34 @@ def time_verification(
 
 
 def _time_recorded(
-    stage: Stage,
+    measured_model: MeasuredModel,
     hardware: Hardware,
     num_pages: int,
-    used: int,
+    num_page_tokens: int,
     seconds: float,
     width: int = 1,
     *,
     draft_rows: bool = False,
 ) -> tuple[float, float]:
     """Return the milliseconds of a recorded step: in total, and on the device."""
-    recorder = _Recorder(hardware)
-    runner, rows = _runner(
-        stage,
+    recorder = _ReplayRecorder(hardware)
+    runner, rows = _make_runner(
+        measured_model,
         num_pages,
-        used,
+        num_page_tokens,
         [Shape(num_pages, width)],
         recorder,
         draft_rows=draft_rows,
     )
-    step_ms = _milliseconds(lambda: runner.decode(rows(width)), seconds / 2)
-    return step_ms, _on_device(recorder.replays[0], hardware, seconds / 2)
+    step_ms = _time_calls(lambda: runner.decode(rows(width)), seconds / 2)
+    return step_ms, _time_on_device(recorder.replays[0], hardware, seconds / 2)
 
 
-def check_recorded(
-    stage: Stage, hardware: Hardware, seconds: float, record: Record | None = None
+def check_recorded_steps(
+    measured_model: MeasuredModel,
+    hardware: Hardware,
+    seconds: float,
+    record: Record | None = None,
 ) -> dict[str, Any]:
     """Compare recorded steps with the same steps computed eagerly.
 
@@ -152,11 +168,11 @@ def check_recorded(
     cases: dict[str, Any] = {}
     for kind in ("segments", "rows"):
         runner = TorchRunner(
-            stage.model,
+            measured_model.model,
             _CHECKED_POSITIONS,
-            max_page_tokens=stage.max_page_tokens,
+            max_page_tokens=measured_model.max_page_tokens,
             graph_shapes=list_shapes(8, max_drafts=8, max_verified=64),
-            record=Recorder(hardware.device, record),
+            record=TimedRecorder(hardware.device, record),
             draft_rows=kind == "rows",
         )
         try:
@@ -164,7 +180,7 @@ def check_recorded(
                 runner.graphs,
                 runner.compute_logits,
                 num_cache_positions=runner.num_cache_positions,
-                vocabulary_size=stage.model.module.config.text_config.vocab_size,
+                vocabulary_size=measured_model.model.module.config.text_config.vocab_size,
             )
         except SelfTestError as failure:
             cases[kind] = {"error": failure.actual, "failure": str(failure)}
@@ -181,13 +197,17 @@ def check_recorded(
     }
 
 
-def count_kernels(stage: Stage, hardware: Hardware, seconds: float) -> dict[str, Any]:
+def count_kernels(
+    measured_model: MeasuredModel, hardware: Hardware, seconds: float
+) -> dict[str, Any]:
     """Count the kernels of an eager step of eight pages with the profiler."""
     if not hardware.is_cuda:
         return {"skipped": NEEDS_CUDA}
-    recorder = _Recorder(hardware)
-    used = _page_tokens(stage, 8, 1)
-    runner, rows = _runner(stage, 8, used, [Shape(8, 1)], recorder)
+    recorder = _ReplayRecorder(hardware)
+    num_page_tokens = _choose_page_tokens(measured_model, 8, 1)
+    runner, rows = _make_runner(
+        measured_model, 8, num_page_tokens, [Shape(8, 1)], recorder
+    )
     runner.decode(rows(1))
     activities = [ProfilerActivity.CPU, ProfilerActivity.CUDA]
     with torch.inference_mode(), profile(activities=activities) as profiler:
@@ -202,47 +222,60 @@ def count_kernels(stage: Stage, hardware: Hardware, seconds: float) -> dict[str,
     return {"pages": 8, "kernels": len(names) - sum(is_copy), "copies": sum(is_copy)}
 
 
-def _page_tokens(stage: Stage, num_pages: int, width: int) -> int:
+def _choose_page_tokens(
+    measured_model: MeasuredModel, num_pages: int, width: int
+) -> int:
     """Return the number of tokens per page for which the device has room."""
-    longest = min(stage.model.max_tokens, stage.max_page_tokens) - width - 1
-    room = measure_cache_tokens(stage.model) // num_pages - width - _SPARE_POSITIONS
-    used = min(PAGE_TOKENS, longest, room)
-    if used < 1:
+    longest = (
+        min(measured_model.model.max_tokens, measured_model.max_page_tokens) - width - 1
+    )
+    room = (
+        measure_cache_tokens(measured_model.model) // num_pages
+        - width
+        - _SPARE_POSITIONS
+    )
+    num_page_tokens = min(PAGE_TOKENS, longest, room)
+    if num_page_tokens < 1:
         raise RuntimeError(f"the device has no room for {num_pages} pages")
-    return used
+    return num_page_tokens
 
 
-def _runner(
-    stage: Stage,
+def _make_runner(
+    measured_model: MeasuredModel,
     num_pages: int,
-    used: int,
+    num_page_tokens: int,
     of_shapes: list[Shape],
-    record: _Recorder | None,
+    record: _ReplayRecorder | None,
     *,
     draft_rows: bool = False,
 ) -> tuple[TorchRunner, Callable[[int], list[Row[TorchPrompt]]]]:
     """Return a runner, and a function that makes rows of its pages."""
     width = max(WIDTHS) + _SPARE_POSITIONS
     runner = TorchRunner(
-        stage.model,
-        num_pages * (used + width),
-        max_page_tokens=stage.max_page_tokens,
+        measured_model.model,
+        num_pages * (num_page_tokens + width),
+        max_page_tokens=measured_model.max_page_tokens,
         graph_shapes=of_shapes,
         record=record,
         draft_rows=draft_rows,
     )
-    prompt = runner.tokenise(stage.pages[0].request)
+    prompt = runner.tokenise(measured_model.pages[0].request)
 
     def rows(num_tokens: int) -> list[Row[TorchPrompt]]:
         return [
-            Row(prompt, [_TOKEN] * num_tokens, used, index * (used + width))
+            Row(
+                prompt,
+                [_TOKEN] * num_tokens,
+                num_page_tokens,
+                index * (num_page_tokens + width),
+            )
             for index in range(num_pages)
         ]
 
     return runner, rows
 
 
-def _milliseconds(compute: Callable[[], Any], seconds: float) -> float:
+def _time_calls(compute: Callable[[], Any], seconds: float) -> float:
     """Return the median milliseconds of calls that synchronise themselves."""
     compute()
     times: list[float] = []
@@ -256,7 +289,7 @@ def _milliseconds(compute: Callable[[], Any], seconds: float) -> float:
     return 1000 * statistics.median(times)
 
 
-def _on_device(
+def _time_on_device(
     compute: Callable[[], None], hardware: Hardware, seconds: float
 ) -> float:
     """Return the mean milliseconds of calls without synchronisation in between."""

@@ -10,14 +10,14 @@ from typing import Any
 import torch
 import transformers
 
-__all__ = ["NEEDS_CUDA", "Hardware", "device_of"]
+__all__ = ["NEEDS_CUDA", "Hardware", "parse_device"]
 
 NEEDS_CUDA = "needs a CUDA device"
 _PROPERTIES = ("total_memory", "multi_processor_count", "L2_cache_size")
 _QUERY = "driver_version,clocks.max.sm,clocks.max.memory,power.limit,mig.mode.current"
 
 
-def device_of(name: str) -> torch.device:
+def parse_device(name: str) -> torch.device:
     """Return the device with its index, which `set_device` needs."""
     device = torch.device(name)
     if device.type == "cuda" and device.index is None:
@@ -65,8 +65,8 @@ class Hardware:
         return description | {
             "capability": list(self.capability()),
             "cudnn": torch.backends.cudnn.version(),
-            "driver": nvidia_smi(self.device.index or 0),
-            "memory_at_start": self.memory(),
+            "driver": run_nvidia_smi(self.device.index or 0),
+            "memory_at_start": self.read_memory(),
         }
 
     def capability(self) -> tuple[int, int]:
@@ -87,8 +87,10 @@ class Hardware:
             self._cuda.empty_cache()
             self._cuda.reset_peak_memory_stats(self.device)
 
-    def memory(self) -> dict[str, int] | None:
+    def read_memory(self) -> dict[str, int] | None:
         """Return the bytes of tensors, of torch's cache, and of the whole device.
+
+        Return None for a CPU.
 
         `outside` is in use, but not by torch's allocator: CUDA's context, the
         libraries, and other processes.
@@ -112,7 +114,7 @@ class Hardware:
         return self._cuda.stream(self._cuda.Stream(self.device))
 
     def is_usable(self) -> bool:
-        """Release memory and return True if the device still computes.
+        """Release unused memory, compute a sum, and return True if it is right.
 
         After an illegal memory access every later call of the process fails.
         """
@@ -125,10 +127,10 @@ class Hardware:
         return value == 2.0
 
 
-def nvidia_smi(
+def run_nvidia_smi(
     index: int, run: Callable[..., Any] = subprocess.run
 ) -> dict[str, str] | str:
-    """Return the output of nvidia-smi for a GPU, or the reason why there is none."""
+    """Return nvidia-smi's values for a GPU by column, or why there are none."""
     command = ["nvidia-smi", f"--id={index}", f"--query-gpu={_QUERY}"]
     try:
         completed = run(

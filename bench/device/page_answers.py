@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from bench.device.answer import GIB, Answer
-from bench.records import Records
+from bench.runs.records import Records
 
 __all__ = [
+    "check_memory_plan",
     "choose_encoder_backend",
+    "compare_patch_embeddings",
     "compare_with_generate",
-    "compute_cost",
-    "does_memory_plan_hold",
-    "is_convolution_slow",
-    "time_start",
-    "use_small_cache",
+    "report_pages_per_second",
+    "report_small_cache",
+    "report_start_time",
 ]
 
 _RECOMPILE_RATIO = 3.0
@@ -28,8 +28,11 @@ _CONTEXT = (
 )
 
 
-def is_convolution_slow(records: Records) -> Answer | None:
-    """Compare the patch embedding as convolution and as linear layer."""
+def compare_patch_embeddings(records: Records) -> Answer | None:
+    """Compare the patch embedding as convolution and as linear layer.
+
+    Return None if it was not measured.
+    """
     measured = records.part("vision").get("patch embedding")
     if not measured:
         return None
@@ -47,7 +50,10 @@ def is_convolution_slow(records: Records) -> Answer | None:
 
 
 def choose_encoder_backend(records: Records) -> Answer | None:
-    """Compare the attention backends of the vision encoder."""
+    """Compare the attention backends of the vision encoder.
+
+    Return None if it was not measured.
+    """
     vision = records.part("vision")
     times: dict[str, float] = {}
     parts, compiling = [], []
@@ -95,8 +101,11 @@ def choose_encoder_backend(records: Records) -> Answer | None:
     return Answer(text, "; ".join(parts), f"allow {best} in the encoder, before others")
 
 
-def does_memory_plan_hold(records: Records) -> Answer | None:
-    """Compare each term of the memory plan with its measurement."""
+def check_memory_plan(records: Records) -> Answer | None:
+    """Compare each term of the memory plan with its measurement.
+
+    Return None if it was not measured.
+    """
     as_served = records.part("memory").get("as served")
     if (
         not as_served
@@ -140,8 +149,11 @@ def does_memory_plan_hold(records: Records) -> Answer | None:
     return Answer(text, "; ".join(numbers), advice)
 
 
-def time_start(records: Records) -> Answer | None:
-    """Report the start time of the engine and its parts."""
+def report_start_time(records: Records) -> Answer | None:
+    """Report the start time of the engine and its parts.
+
+    Return None if it was not measured.
+    """
     served = records.part("memory").get("as served")
     if not served:
         return None
@@ -151,8 +163,12 @@ def time_start(records: Records) -> Answer | None:
     numbers += [f"check of {name} {seconds:.1f} s" for name, seconds in checks.items()]
     recorded = served.get("recording_seconds", {})
     if recorded:
-        each = ", ".join(f"{shape}: {s:.2f}" for shape, s in recorded.items())
-        numbers.append(f"{len(recorded)} recorded shapes (rows x tokens: s): {each}")
+        seconds_by_shape = ", ".join(
+            f"{shape}: {s:.2f}" for shape, s in recorded.items()
+        )
+        numbers.append(
+            f"{len(recorded)} recorded shapes (rows x tokens: s): {seconds_by_shape}"
+        )
     return Answer(
         f"{took:.0f} s beside reading the weights",
         "; ".join(numbers),
@@ -160,8 +176,11 @@ def time_start(records: Records) -> Answer | None:
     )
 
 
-def compute_cost(records: Records) -> Answer | None:
-    """Report the pages per second on which prices are based."""
+def report_pages_per_second(records: Records) -> Answer | None:
+    """Report the pages per second on which prices are based.
+
+    Return None if it was not measured.
+    """
     speeds = records.speeds()
     if "pages_per_second" not in speeds:
         return None
@@ -177,7 +196,10 @@ def compute_cost(records: Records) -> Answer | None:
 
 
 def compare_with_generate(records: Records) -> Answer | None:
-    """Compare the pages per second with those of `generate`."""
+    """Compare the pages per second with those of `generate`.
+
+    Return None if it was not measured.
+    """
     baseline, native = records.part("baseline"), records.part("native")
     if not baseline or not native:
         return None
@@ -194,8 +216,11 @@ def compare_with_generate(records: Records) -> Answer | None:
     )
 
 
-def use_small_cache(records: Records) -> Answer | None:
-    """Report the speed with the cache of a 24 GB card."""
+def report_small_cache(records: Records) -> Answer | None:
+    """Report the speed with the cache of a 24 GB card.
+
+    Return None if it was not measured.
+    """
     runs = records.part("small")
     if not runs:
         return None

@@ -8,9 +8,9 @@ from typing import Any
 
 from bench.device import page_answers, step_answers
 from bench.device.answer import Answer
-from bench.records import Records
+from bench.runs.records import Records
 
-__all__ = ["QUESTIONS", "Question", "reason_of", "why_unanswered"]
+__all__ = ["QUESTIONS", "Question", "explain_missing_answer", "explain_missing_result"]
 
 _REASON_LETTERS = 120
 
@@ -27,10 +27,10 @@ class Question:
     """Prefix of the names of the items that answer the question."""
 
 
-def why_unanswered(question: Question, records: Records) -> str:
-    """Return why the items of the question's part have no results."""
+def explain_missing_answer(question: Question, records: Records) -> str:
+    """Return up to three reasons why the items of a question have no results."""
     reasons = [
-        f"{key.partition(': ')[2]}: {reason_of(item)}"
+        f"{key.partition(': ')[2]}: {explain_missing_result(item)}"
         for key, item in records.items().items()
         if key.startswith(f"{question.part}: {question.items}")
         and item.get("state") != "measured"
@@ -45,7 +45,7 @@ def why_unanswered(question: Question, records: Records) -> str:
     return "; ".join([*reasons, *skipped][:3])
 
 
-def reason_of(item: dict[str, Any]) -> str:
+def explain_missing_result(item: dict[str, Any]) -> str:
     """Return in one line why an item has no result."""
     if item.get("state") == "running":
         return "the process ended while this was measured"
@@ -58,19 +58,19 @@ QUESTIONS = (
     Question(
         "Is the attention operator right?",
         "selftest",
-        step_answers.is_operator_right,
+        step_answers.check_operator,
         "operator",
     ),
     Question(
         "Are recorded steps right?",
         "selftest",
-        step_answers.are_recorded_steps_right,
+        step_answers.check_recorded_steps,
         "recorded",
     ),
     Question(
         "Does the forward agree with transformers' over all layers?",
         "selftest",
-        step_answers.does_forward_agree,
+        step_answers.check_forward,
         "forward",
     ),
     Question(
@@ -78,13 +78,11 @@ QUESTIONS = (
         "launches",
         step_answers.compare_with_roofline,
     ),
-    Question(
-        "Are launches the limit?", "launches", step_answers.are_launches_the_limit
-    ),
+    Question("Are launches the limit?", "launches", step_answers.check_launch_limit),
     Question(
         "Is the patch embedding's convolution slow?",
         "vision",
-        page_answers.is_convolution_slow,
+        page_answers.compare_patch_embeddings,
         "patch",
     ),
     Question(
@@ -96,24 +94,24 @@ QUESTIONS = (
     Question(
         "Is split-KV lost when drafts are verified?",
         "verification",
-        step_answers.is_split_lost,
+        step_answers.compare_draft_rows,
     ),
     Question(
         "How many tokens can a step verify for free?",
         "verification",
         step_answers.count_free_tokens,
     ),
-    Question("Do drafts pay?", "native", step_answers.do_drafts_pay),
+    Question("Do drafts pay?", "native", step_answers.compare_drafts),
     Question(
         "Does the memory plan hold?",
         "memory",
-        page_answers.does_memory_plan_hold,
+        page_answers.check_memory_plan,
         "as served",
     ),
     Question(
         "How many pages a second, and what do 1,000 pages cost?",
         "native",
-        page_answers.compute_cost,
+        page_answers.report_pages_per_second,
     ),
     Question(
         "How much faster than `generate` is it?",
@@ -121,14 +119,19 @@ QUESTIONS = (
         page_answers.compare_with_generate,
     ),
     Question(
-        "What does a 24 GB card's cache allow?", "small", page_answers.use_small_cache
+        "What does a 24 GB card's cache allow?",
+        "small",
+        page_answers.report_small_cache,
     ),
     Question(
-        "How long does a start take?", "memory", page_answers.time_start, "as served"
+        "How long does a start take?",
+        "memory",
+        page_answers.report_start_time,
+        "as served",
     ),
     Question(
         "Does a large bound slow the attention operator?",
         "operator speed",
-        step_answers.does_bound_matter,
+        step_answers.check_position_bound,
     ),
 )

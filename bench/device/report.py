@@ -6,8 +6,12 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from bench.device.questions import QUESTIONS, reason_of, why_unanswered
-from bench.records import Records
+from bench.device.questions import (
+    QUESTIONS,
+    explain_missing_answer,
+    explain_missing_result,
+)
+from bench.runs.records import Records
 from deploy.machines.catalogue import INSTANCES, PRICE_NOTE
 
 __all__ = ["render", "report_path"]
@@ -24,9 +28,9 @@ def render(records: Records) -> str:
     lines = [
         f"# {data['device']}, {data['geometry']}, commit {data['commit']}",
         "",
-        *_environment(records),
+        *_render_environment(records),
         "",
-        *_caution(records),
+        *_render_caution(records),
         "| question | answer | numbers | what to do |",
         "|---|---|---|---|",
     ]
@@ -34,17 +38,17 @@ def render(records: Records) -> str:
     for question in QUESTIONS:
         answer = question.answer(records)
         if answer is None:
-            because = why_unanswered(question, records)
+            because = explain_missing_answer(question, records)
             unanswered.append(f"- {question.title} Not answered, because {because}")
             continue
         advice = answer.advice if _is_gpu(records) else "-"
         cells = (question.title, answer.text, answer.numbers, advice)
-        lines.append(f"| {' | '.join(map(_cell, cells))} |")
+        lines.append(f"| {' | '.join(map(_escape_cell, cells))} |")
     if _is_gpu(records):
-        lines += ["", *_prices(records)]
+        lines += ["", *_render_prices(records)]
     if unanswered:
         lines += ["", "Not answered:", "", *unanswered]
-    missing = list(_missing(records))
+    missing = list(_render_missing_items(records))
     if missing:
         lines += ["", "Not measured:", "", *missing]
     return "\n".join(lines) + "\n"
@@ -56,7 +60,7 @@ def _is_gpu(records: Records) -> bool:
     return bool(data["device"] != "cpu" and data["geometry"] != "tiny")
 
 
-def _caution(records: Records) -> Iterable[str]:
+def _render_caution(records: Records) -> Iterable[str]:
     if not _is_gpu(records):
         yield (
             "**Nothing here was measured on a GPU at Chandra's size.** This run shows "
@@ -66,7 +70,7 @@ def _caution(records: Records) -> Iterable[str]:
         yield ""
 
 
-def _environment(records: Records) -> Iterable[str]:
+def _render_environment(records: Records) -> Iterable[str]:
     description = records.part("start").get("environment", {})
     rates = records.part("start").get("rates")
     driver = description.get("driver")
@@ -84,7 +88,7 @@ def _environment(records: Records) -> Iterable[str]:
     yield ", ".join(parts) + ". Weights are random, tokens forced."
 
 
-def _prices(records: Records) -> Iterable[str]:
+def _render_prices(records: Records) -> Iterable[str]:
     """Yield the cost of 1,000 pages on every instance type with this GPU."""
     rate = records.speeds().get("pages_per_second")
     if not rate:
@@ -104,12 +108,12 @@ def _prices(records: Records) -> Iterable[str]:
         )
 
 
-def _missing(records: Records) -> Iterable[str]:
+def _render_missing_items(records: Records) -> Iterable[str]:
     for key, item in records.items().items():
         if item.get("state") == "measured":
             continue
-        yield f"- {key}: {reason_of(item)}"
+        yield f"- {key}: {explain_missing_result(item)}"
 
 
-def _cell(text: str) -> str:
+def _escape_cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|")

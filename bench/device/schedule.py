@@ -12,7 +12,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-__all__ = ["MAX_ATTEMPTS", "OUT_OF_TIME", "Item", "Ledger", "plan_seconds", "run_items"]
+__all__ = [
+    "MAX_ATTEMPTS",
+    "OUT_OF_TIME",
+    "Item",
+    "ResultStore",
+    "plan_seconds",
+    "run_items",
+]
 
 MAX_ATTEMPTS = 2
 OUT_OF_TIME = "not measured: out of time"
@@ -46,7 +53,7 @@ class Item:
         return f"{self.part}: {self.name}"
 
 
-class Ledger(Protocol):
+class ResultStore(Protocol):
     """Store of results. Each method that changes it writes the file."""
 
     def expect(self, items: Iterable[tuple[str, str]]) -> None:
@@ -94,7 +101,7 @@ def plan_seconds(
 
 def run_items(
     items: Sequence[Item],
-    ledger: Ledger,
+    store: ResultStore,
     *,
     remaining: Callable[[], float],
     is_usable: Callable[[], bool] = lambda: True,
@@ -109,43 +116,43 @@ def run_items(
     reason not to measure an item, or None.
     """
     pace: dict[str, float] = {}
-    left = [item for item in items if not ledger.is_measured(item.part, item.name)]
+    left = [item for item in items if not store.is_measured(item.part, item.name)]
     for item in left:
-        if ledger.attempts(item.part, item.name) >= MAX_ATTEMPTS:
+        if store.attempts(item.part, item.name) >= MAX_ATTEMPTS:
             tell(f"{item.key}: not tried again")
     left = [
-        item for item in left if ledger.attempts(item.part, item.name) < MAX_ATTEMPTS
+        item for item in left if store.attempts(item.part, item.name) < MAX_ATTEMPTS
     ]
-    left.sort(key=lambda item: ledger.attempts(item.part, item.name))
-    ledger.expect((item.part, item.name) for item in left)
+    left.sort(key=lambda item: store.attempts(item.part, item.name))
+    store.expect((item.part, item.name) for item in left)
     while left:
         plan = plan_seconds(left, remaining(), pace)
         fitting = [item for item in left if item.key in plan]
         if not fitting:
             for item in left:
-                ledger.fail(item.part, item.name, "out of time", OUT_OF_TIME)
+                store.fail(item.part, item.name, "out of time", OUT_OF_TIME)
                 tell(f"{item.key}: {OUT_OF_TIME}")
             return True
         item = fitting[0]
         left.remove(item)
         if (why := refusal(item)) is not None:
-            ledger.fail(item.part, item.name, "refused", why)
+            store.fail(item.part, item.name, "refused", why)
             tell(f"{item.key}: {why}")
             continue
         seconds = plan[item.key]
         expected = seconds + item.setup_seconds * pace.get(item.part, 1.0)
-        ledger.begin(
+        store.begin(
             item.part,
             item.name,
             limit_seconds=_HANG_FACTOR * expected + _HANG_SECONDS,
         )
         begin = clock()
-        failure = _measure(item, seconds, ledger)
+        failure = _measure(item, seconds, store)
         took = clock() - begin - seconds
         if item.setup_seconds:
             pace[item.part] = max(_MIN_PACE, took / item.setup_seconds)
         if failure is not None:
-            ledger.fail(item.part, item.name, "failed", failure)
+            store.fail(item.part, item.name, "failed", failure)
             tell(f"{item.key}: failed: {failure.splitlines()[0]}")
         # The exception is deleted here, and with it the tensors in its frames.
         if not is_usable():
@@ -153,9 +160,9 @@ def run_items(
     return True
 
 
-def _measure(item: Item, seconds: float, ledger: Ledger) -> str | None:
+def _measure(item: Item, seconds: float, store: ResultStore) -> str | None:
     try:
-        ledger.add(item.part, item.name, item.measure(seconds))
+        store.add(item.part, item.name, item.measure(seconds))
     except Exception as error:  # a failed item must not stop the others
         place = traceback.extract_tb(error.__traceback__)[-1]
         message = f"{type(error).__name__}: {error}"[:_ERROR_LETTERS]

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 
 from bench.device.hardware import NEEDS_CUDA, Hardware
-from bench.device.vision import SIZES, page_of
-from bench.recorder import Recorder
-from bench.systems import Stage
+from bench.device.vision import SIZES, make_grey_page
+from bench.runs.recorder import TimedRecorder
+from bench.runs.systems import MeasuredModel
 from handler.engine.batching.memory_plan import (
     CONTEXT_BYTES,
     LATE_KERNEL_BYTES,
@@ -30,7 +30,7 @@ _NUM_STEPS = 400
 """Limit of steps. An image is encoded in slices, one per step."""
 
 Memory = Mapping[str, int]
-"""Result of `Hardware.memory`."""
+"""Result of `Hardware.read_memory`."""
 
 
 class CheckTimes:
@@ -50,7 +50,7 @@ class CheckTimes:
         self._check, self._begin = check, now
 
 
-class _Recorder(Recorder):
+class _MemoryRecorder(TimedRecorder):
     """Recorder that reads the memory before the first and after the last recording."""
 
     def __init__(self, hardware: Hardware) -> None:
@@ -63,33 +63,35 @@ class _Recorder(Recorder):
         self, compute: Callable[[], Outputs]
     ) -> tuple[Outputs, Callable[[], None]]:
         if self.before is None:
-            self.before = self._hardware.memory()
+            self.before = self._hardware.read_memory()
         recorded = super().__call__(compute)
-        self.after = self._hardware.memory()
+        self.after = self._hardware.read_memory()
         return recorded
 
 
-def measure_serving(stage: Stage, hardware: Hardware, seconds: float) -> dict[str, Any]:
+def measure_serving(
+    measured_model: MeasuredModel, hardware: Hardware, seconds: float
+) -> dict[str, Any]:
     """Start the engine with its usual settings, and read a page of the largest size.
 
     Memory is in bytes. If the page is read, the plan holds, and `free` is the minimum
     of free memory. `terms` compares each term of the plan with its measurement; see
     `compare_memory`.
     """
-    settings, profile = EngineSettings(), stage.geometry.profile
-    recorder, checks = _Recorder(hardware), CheckTimes()
+    settings, profile = EngineSettings(), measured_model.geometry.profile
+    recorder, checks = _MemoryRecorder(hardware), CheckTimes()
     hardware.release()
-    before = hardware.memory()
+    before = hardware.read_memory()
     begin = time.perf_counter()
     chosen = choose_engine(
-        stage.model, settings, profile.name, announce=checks, record=recorder
+        measured_model.model, settings, profile.name, announce=checks, record=recorder
     )
     hardware.synchronize()
     start_seconds = time.perf_counter() - begin
     hardware.release()
-    started = hardware.memory()
-    page = page_of(SIZES[stage.geometry.name]["largest"])
-    prompt = stage.pages[0].request.prompt
+    started = hardware.read_memory()
+    page = make_grey_page(SIZES[measured_model.geometry.name]["largest"])
+    prompt = measured_model.pages[0].request.prompt
     chosen.engine.submit(EngineRequest("largest", "largest", page, prompt, 8))
     ended = []
     for _ in range(_NUM_STEPS):
@@ -109,10 +111,10 @@ def measure_serving(stage: Stage, hardware: Hardware, seconds: float) -> dict[st
         "recording_seconds": dict(recorder.times),
         "largest_page": "read" if ended and failure is None else str(failure),
     }
-    after = hardware.memory()
+    after = hardware.read_memory()
     if before is None or started is None or after is None:
         return result | {"skipped": NEEDS_CUDA}
-    plan = _plan(stage, hardware, settings, before["free"])
+    plan = _plan(measured_model, hardware, settings, before["free"])
     return result | {
         "before": before,
         "started": started,
@@ -120,7 +122,7 @@ def measure_serving(stage: Stage, hardware: Hardware, seconds: float) -> dict[st
         "cache_tokens_planned": plan.cache_tokens,
         "terms": compare_memory(
             plan,
-            weights_bytes=stage.costs.total * stage.costs.value_bytes,
+            weights_bytes=measured_model.costs.total * measured_model.costs.value_bytes,
             before=before,
             cached=recorder.before or started,
             recorded=recorder.after or started,
@@ -172,26 +174,34 @@ def compare_memory(
 
 
 def _plan(
-    stage: Stage, hardware: Hardware, settings: EngineSettings, free_bytes: int
+    measured_model: MeasuredModel,
+    hardware: Hardware,
+    settings: EngineSettings,
+    free_bytes: int,
 ) -> MemoryPlan:
     """Compute the memory plan from the free memory, as the engine did."""
-    most, num_drafts = choose_verified_tokens(stage.model), settings.draft_tokens or 0
+    most, num_drafts = (
+        choose_verified_tokens(measured_model.model),
+        settings.draft_tokens or 0,
+    )
 
     def shapes_for(max_rows: int) -> list[Shape]:
         return list_shapes(max_rows, max_drafts=num_drafts, max_verified=most)
 
     return plan_loaded_model(
-        stage.model.module.config,
+        measured_model.model.module.config,
         settings,
-        stage.geometry.profile,
+        measured_model.geometry.profile,
         shapes_for,
         available_bytes=free_bytes,
         capability=hardware.capability(),
-        value_bytes=stage.costs.value_bytes,
+        value_bytes=measured_model.costs.value_bytes,
     )
 
 
-def measure_workspace(stage: Stage, hardware: Hardware, seconds: float) -> Any:
+def measure_workspace(
+    measured_model: MeasuredModel, hardware: Hardware, seconds: float
+) -> Any:
     """Return the bytes that cuBLAS keeps per stream."""
     if not hardware.is_cuda:
         return {"skipped": NEEDS_CUDA}
@@ -200,9 +210,9 @@ def measure_workspace(stage: Stage, hardware: Hardware, seconds: float) -> Any:
     output = torch.empty_like(left)
     torch.mm(left, left, out=output)
     hardware.synchronize()
-    first = hardware.memory() or {}
+    first = hardware.read_memory() or {}
     with hardware.new_stream():
         torch.mm(left, left, out=output)
     hardware.synchronize()
-    second = hardware.memory() or {}
+    second = hardware.read_memory() or {}
     return {"bytes_per_stream": second["allocated"] - first["allocated"]}

@@ -5,26 +5,29 @@ from __future__ import annotations
 from typing import Any
 
 from bench.device.answer import FREE_RATIO, Answer
-from bench.records import Records
+from bench.runs.records import Records
 
 __all__ = [
-    "are_launches_the_limit",
-    "are_recorded_steps_right",
+    "check_forward",
+    "check_launch_limit",
+    "check_operator",
+    "check_position_bound",
+    "check_recorded_steps",
+    "compare_draft_rows",
+    "compare_drafts",
     "compare_with_roofline",
     "count_free_tokens",
-    "do_drafts_pay",
-    "does_bound_matter",
-    "does_forward_agree",
-    "is_operator_right",
-    "is_split_lost",
 ]
 
 _LAUNCH_RATIO = 1.5
 """Ratio from which kernel launches, not memory traffic, limit a step."""
 
 
-def is_operator_right(records: Records) -> Answer | None:
-    """Check if the attention operator agrees with the reference."""
+def check_operator(records: Records) -> Answer | None:
+    """Check if the attention operator agrees with the reference.
+
+    Return None if it was not measured.
+    """
     measured = records.part("selftest").get("operator", {})
     if measured.get("is_right") is None:
         return None
@@ -46,8 +49,11 @@ def is_operator_right(records: Records) -> Answer | None:
     )
 
 
-def are_recorded_steps_right(records: Records) -> Answer | None:
-    """Check if recorded steps agree with eager ones."""
+def check_recorded_steps(records: Records) -> Answer | None:
+    """Check if recorded steps agree with eager ones.
+
+    Return None if it was not measured.
+    """
     measured = records.part("selftest").get("recorded step", {})
     if measured.get("is_right") is None:
         return None
@@ -68,8 +74,11 @@ def are_recorded_steps_right(records: Records) -> Answer | None:
     )
 
 
-def does_forward_agree(records: Records) -> Answer | None:
-    """Compare the engine's forward pass with that of transformers."""
+def check_forward(records: Records) -> Answer | None:
+    """Compare the engine's forward pass with that of transformers.
+
+    Return None if it was not measured.
+    """
     measured = records.part("selftest").get("forward")
     if not measured:
         return None
@@ -89,8 +98,11 @@ def does_forward_agree(records: Records) -> Answer | None:
 
 
 def compare_with_roofline(records: Records) -> Answer | None:
-    """Compare decode steps with the roofline."""
-    runs = _launches(records)
+    """Compare decode steps with the roofline.
+
+    Return None if it was not measured.
+    """
+    runs = _sort_launches(records)
     if not runs:
         return None
     numbers = "; ".join(
@@ -113,9 +125,12 @@ def compare_with_roofline(records: Records) -> Answer | None:
     return Answer(f"{worst:.0%} or more of it", numbers + whole, advice)
 
 
-def are_launches_the_limit(records: Records) -> Answer | None:
-    """Check if kernel launches limit a decode step."""
-    runs = [run for run in _launches(records) if run["has_graphs"]]
+def check_launch_limit(records: Records) -> Answer | None:
+    """Check if kernel launches limit a decode step.
+
+    Return None if it was not measured.
+    """
+    runs = [run for run in _sort_launches(records) if run["has_graphs"]]
     if not runs:
         return None
     numbers = "; ".join(
@@ -142,11 +157,14 @@ def are_launches_the_limit(records: Records) -> Answer | None:
     )
 
 
-def is_split_lost(records: Records) -> Answer | None:
-    """Compare drafts as queries of a segment with drafts as rows of one query."""
+def compare_draft_rows(records: Records) -> Answer | None:
+    """Compare drafts as queries of a segment with drafts as rows of one query.
+
+    Return None if it was not measured.
+    """
     pairs = [
         (run["pages"], width, run["segments"][width], run["rows"][width])
-        for run in _verification(records)
+        for run in _sort_verifications(records)
         for width in ("5", "9")
     ]
     if not pairs:
@@ -176,9 +194,12 @@ def is_split_lost(records: Records) -> Answer | None:
 
 
 def count_free_tokens(records: Records) -> Answer | None:
-    """Count the tokens that a step verifies without taking longer."""
+    """Count the tokens that a step verifies without taking longer.
+
+    Return None if it was not measured.
+    """
     free = []
-    for run in _verification(records):
+    for run in _sort_verifications(records):
         times = {int(width): took for width, took in run["segments"].items()}
         widths = [w for w, took in times.items() if took <= FREE_RATIO * times[1]]
         free.append((run["pages"], max(widths) * run["pages"], times))
@@ -198,8 +219,11 @@ def count_free_tokens(records: Records) -> Answer | None:
     )
 
 
-def do_drafts_pay(records: Records) -> Answer | None:
-    """Compare the pages per second with and without drafts."""
+def compare_drafts(records: Records) -> Answer | None:
+    """Compare the pages per second with and without drafts.
+
+    Return None if it was not measured.
+    """
     native = records.part("native")
     gains = []
     for name, run in native.items():
@@ -224,8 +248,11 @@ def do_drafts_pay(records: Records) -> Answer | None:
     )
 
 
-def does_bound_matter(records: Records) -> Answer | None:
-    """Check if a large bound of cache positions slows the attention operator."""
+def check_position_bound(records: Records) -> Answer | None:
+    """Check if a large bound of cache positions slows the attention operator.
+
+    Return None if it was not measured.
+    """
     calls = records.part("operator speed").get("calls", {}).get("calls")
     if not calls:
         return None
@@ -247,12 +274,12 @@ def does_bound_matter(records: Records) -> Answer | None:
     return Answer("no", numbers, "the bound does not matter")
 
 
-def _launches(records: Records) -> list[dict[str, Any]]:
+def _sort_launches(records: Records) -> list[dict[str, Any]]:
     runs = records.part("launches").values()
     return sorted((run for run in runs if "replay_ms" in run), key=_by_pages)
 
 
-def _verification(records: Records) -> list[dict[str, Any]]:
+def _sort_verifications(records: Records) -> list[dict[str, Any]]:
     return sorted(records.part("verification").values(), key=_by_pages)
 
 

@@ -13,7 +13,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
 
 from bench.device.hardware import NEEDS_CUDA, Hardware
-from bench.systems import Stage
+from bench.runs.systems import MeasuredModel
 from handler.engine.device.encoder import Encoder, TorchPrompt
 from handler.engine.device.vision.attention import Attend
 from handler.engine.request import EngineRequest
@@ -27,7 +27,7 @@ BACKENDS = {
     "memory-efficient": SDPBackend.EFFICIENT_ATTENTION,
     "cudnn": SDPBackend.CUDNN_ATTENTION,
 }
-_CUDA_BACKENDS = (SDPBackend.EFFICIENT_ATTENTION, SDPBackend.CUDNN_ATTENTION)
+_CUDA_ONLY_BACKENDS = (SDPBackend.EFFICIENT_ATTENTION, SDPBackend.CUDNN_ATTENTION)
 SIZES = {
     "chandra": {
         "A4": (1600, 2240),
@@ -43,20 +43,22 @@ _SLOW_SECONDS = 4.0
 
 
 @torch.inference_mode()
-def time_patches(stage: Stage, hardware: Hardware, seconds: float) -> dict[str, Any]:
+def time_patches(
+    measured_model: MeasuredModel, hardware: Hardware, seconds: float
+) -> dict[str, Any]:
     """Time Conv3d and the model's linear layer over 1,024 patches, and compare them.
 
     The engine does not use the convolution; it is built from the layer's weights. If
     sixteen patches show that 1,024 would take over four seconds, their time is
     projected.
     """
-    vision = stage.model.module.config.vision_config
+    vision = measured_model.model.module.config.vision_config
     kernel = (vision.temporal_patch_size, vision.patch_size, vision.patch_size)
-    projection = stage.model.module.model.visual.patch_embed.proj
+    projection = measured_model.model.module.model.visual.patch_embed.proj
     weight = projection.weight
     convolution = nn.Conv3d(3, len(weight), kernel, kernel, device="meta")
     convolution.weight, convolution.bias = weight, projection.bias
-    patches = torch.randn(_NUM_PATCHES, weight[0].numel(), device=stage.device)
+    patches = torch.randn(_NUM_PATCHES, weight[0].numel(), device=measured_model.device)
     patches = patches.to(weight.dtype)
 
     def convolve(count: int = _NUM_PATCHES) -> torch.Tensor:
@@ -84,7 +86,7 @@ def time_patches(stage: Stage, hardware: Hardware, seconds: float) -> dict[str, 
 
 
 def time_backend(
-    stage: Stage, hardware: Hardware, backend: str, seconds: float
+    measured_model: MeasuredModel, hardware: Hardware, backend: str, seconds: float
 ) -> dict[str, Any]:
     """Time the engine's encoder with one attention backend.
 
@@ -92,7 +94,7 @@ def time_backend(
     compiles for each size is slow there.
     """
     chosen = BACKENDS[backend]
-    if not hardware.is_cuda and chosen in _CUDA_BACKENDS:
+    if not hardware.is_cuda and chosen in _CUDA_ONLY_BACKENDS:
         return {"skipped": NEEDS_CUDA}
 
     def attend(
@@ -101,33 +103,44 @@ def time_backend(
         with nullcontext() if chosen is None else sdpa_kernel(chosen):
             return scaled_dot_product_attention(query, key, value)
 
-    result = _time_encoder(stage, hardware, attend, seconds)
+    result = _time_encoder(measured_model, hardware, attend, seconds)
     if chosen is None:
-        result["choice"] = _choice(stage, SIZES[stage.geometry.name]["A4"])
+        result["choice"] = _find_backend(
+            measured_model, SIZES[measured_model.geometry.name]["A4"]
+        )
     return result
 
 
 def encode_as_served(
-    stage: Stage, hardware: Hardware, seconds: float
+    measured_model: MeasuredModel, hardware: Hardware, seconds: float
 ) -> dict[str, Any]:
     """Time the engine's own encoder with the attention kernel that it chooses."""
-    return _time_encoder(stage, hardware, None, seconds)
+    return _time_encoder(measured_model, hardware, None, seconds)
 
 
 def _time_encoder(
-    stage: Stage, hardware: Hardware, attend: Attend | None, seconds: float
+    measured_model: MeasuredModel,
+    hardware: Hardware,
+    attend: Attend | None,
+    seconds: float,
 ) -> dict[str, Any]:
     """Time the encoding of each size, including patching, and measure its peak memory.
 
     `slices` and `longest_slice_ms` are of an encoding that synchronises after each
     slice.
     """
-    encoder = Encoder(stage.model, attend=attend)
+    encoder = Encoder(measured_model.model, attend=attend)
     result: dict[str, Any] = {}
-    sizes = SIZES[stage.geometry.name]
+    sizes = SIZES[measured_model.geometry.name]
     for name, size in sizes.items():
         prompt = encoder.tokenise(
-            EngineRequest(name, name, page_of(size), stage.pages[0].request.prompt, 1)
+            EngineRequest(
+                name,
+                name,
+                make_grey_page(size),
+                measured_model.pages[0].request.prompt,
+                1,
+            )
         )
 
         def encode(prompt: TorchPrompt = prompt) -> None:
@@ -135,9 +148,9 @@ def _time_encoder(
             encoder.finish_encoding(prompt)
 
         hardware.release()
-        before = hardware.memory()
+        before = hardware.read_memory()
         times = _time_calls(encode, hardware, seconds / len(sizes))
-        after = hardware.memory()
+        after = hardware.read_memory()
         prompt.release_image()
         slices = _time_slices(encoder, prompt, hardware)
         prompt.release_image()
@@ -168,22 +181,22 @@ def _time_slices(
     return times
 
 
-def page_of(size: tuple[int, int]) -> Page:
+def make_grey_page(size: tuple[int, int]) -> Page:
     """Return a page of grey pixels, [height, width, 3] uint8."""
     width, height = size
     return Page(1, width, height, width, height, bytes([127]) * (width * height * 3))
 
 
-def _choice(stage: Stage, size: tuple[int, int]) -> str:
+def _find_backend(measured_model: MeasuredModel, size: tuple[int, int]) -> str:
     """Return the backend that torch chooses for the encoder's attention.
 
     The operator is private to torch, so a missing one is not an error.
     """
-    vision = stage.model.module.config.vision_config
+    vision = measured_model.model.module.config.vision_config
     heads = vision.num_heads
     patch = vision.patch_size
     shape = (1, heads, size[0] * size[1] // patch**2, vision.hidden_size // heads)
-    query = torch.empty(shape, dtype=torch.bfloat16, device=stage.device)
+    query = torch.empty(shape, dtype=torch.bfloat16, device=measured_model.device)
     try:
         number = torch._fused_sdp_choice(query, query, query)
     except (AttributeError, RuntimeError) as error:

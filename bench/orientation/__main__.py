@@ -30,7 +30,7 @@ from bench.orientation.pages import (
     render_text,
     render_vertical,
 )
-from bench.orientation.scripts import SCRIPTS, fonts_of
+from bench.orientation.scripts import SCRIPTS, find_fonts
 from bench.report import finish, say
 from handler.preprocess.decode_options import DecodeOptions
 from handler.preprocess.page.examine import examine, rotate_image
@@ -54,26 +54,26 @@ the small copy that is examined."""
 
 
 @dataclass(slots=True)
-class Rates:
+class OrientationCounts:
     """Counts of the pages of one class, and of those with the right result."""
 
-    shown: Counter[int] = field(default_factory=Counter)
+    num_shown: Counter[int] = field(default_factory=Counter)
     """Number of pages by the degrees clockwise by which they were turned."""
-    right: Counter[int] = field(default_factory=Counter)
+    num_right: Counter[int] = field(default_factory=Counter)
     num_blank: int = 0
 
     def add(self, page: Image.Image, degrees: int) -> bool:
         """Process a page turned by `degrees`; return True if the result is upright."""
         examined = examine(rotate_image(page.convert("RGB"), degrees), DecodeOptions())
         is_right = (degrees + examined.rotation) % 360 == 0
-        self.shown[degrees] += 1
-        self.right[degrees] += is_right
+        self.num_shown[degrees] += 1
+        self.num_right[degrees] += is_right
         self.num_blank += examined.is_blank
         return is_right
 
-    def include(self, other: Rates) -> None:
-        self.shown += other.shown
-        self.right += other.right
+    def add_counts(self, other: OrientationCounts) -> None:
+        self.num_shown += other.num_shown
+        self.num_right += other.num_right
         self.num_blank += other.num_blank
 
 
@@ -92,35 +92,40 @@ def main(arguments: Sequence[str]) -> int:
         "--save-wrong", type=Path, help="folder for pages with a wrong result"
     )
     options = parser.parse_args(arguments)
-    by_class: dict[str, Rates] = {}
+    by_class: dict[str, OrientationCounts] = {}
     for name, page, turns in _test_pages(options):
-        rates = by_class.setdefault(name, Rates())
+        counts = by_class.setdefault(name, OrientationCounts())
         for degrees in turns:
-            if not rates.add(page, degrees) and options.save_wrong:
-                number = sum(rates.shown.values())
+            if not counts.add(page, degrees) and options.save_wrong:
+                number = sum(counts.num_shown.values())
                 file = f"{name.replace('/', '-')}-{number}-{degrees}.png"
                 rotate_image(page, degrees).save(options.save_wrong / file)
-    totals: dict[str, Rates] = {}
-    for name, rates in by_class.items():
-        _print(name, rates)
-        totals.setdefault(name.split("/")[0], Rates()).include(rates)
-    for name, rates in totals.items():
-        _print(name, rates)
+    totals: dict[str, OrientationCounts] = {}
+    for name, counts in by_class.items():
+        _print_row(name, counts)
+        totals.setdefault(name.split("/")[0], OrientationCounts()).add_counts(counts)
+    for name, counts in totals.items():
+        _print_row(name, counts)
     ratios = {
-        f"{name}, turned by {degrees}": round(rates.right[degrees] / count, 4)
-        for name, rates in totals.items()
-        for degrees, count in sorted(rates.shown.items())
+        f"{name}, turned by {degrees}": round(counts.num_right[degrees] / count, 4)
+        for name, counts in totals.items()
+        for degrees, count in sorted(counts.num_shown.items())
     }
-    num_pages = {name: max(rates.shown.values()) for name, rates in totals.items()}
-    num_blank = {name: rates.num_blank for name, rates in totals.items()}
+    num_pages = {
+        name: max(counts.num_shown.values()) for name, counts in totals.items()
+    }
+    num_blank = {name: counts.num_blank for name, counts in totals.items()}
     finish("orientation", ratios, num_pages=num_pages, num_blank=num_blank)
     return 0
 
 
-def _print(name: str, rates: Rates) -> None:
-    row = [f"{100 * rates.right[d] / rates.shown[d]:6.1f} %" for d in rates.shown]
-    count = max(rates.shown.values())
-    say(f"{name:32} {count:4} pages {' '.join(row)}, {rates.num_blank} blank")
+def _print_row(name: str, counts: OrientationCounts) -> None:
+    row = [
+        f"{100 * counts.num_right[d] / counts.num_shown[d]:6.1f} %"
+        for d in counts.num_shown
+    ]
+    count = max(counts.num_shown.values())
+    say(f"{name:32} {count:4} pages {' '.join(row)}, {counts.num_blank} blank")
 
 
 def _test_pages(
@@ -128,7 +133,7 @@ def _test_pages(
 ) -> Iterator[tuple[str, Image.Image, Sequence[int]]]:
     """Yield the class, page and rotations of each test."""
     rng = random.Random(options.seed)
-    scripts = [script for script in SCRIPTS if fonts_of(script, options.fonts)]
+    scripts = [script for script in SCRIPTS if find_fonts(script, options.fonts)]
     layouts = list(LAYOUTS)
     for number in range(options.pages):
         layout = layouts[number % len(layouts)]

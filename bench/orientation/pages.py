@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from bench.orientation.scripts import fonts_of, line_of, load
+from bench.orientation.scripts import find_fonts, load_font, random_line
 
 __all__ = [
     "FIGURES",
@@ -40,7 +40,7 @@ class _Pen:
         self, rng: random.Random, script: str, folders: Sequence[Path], points: float
     ) -> None:
         self.rng, self.script = rng, script
-        self.font_path = rng.choice(fonts_of(script, folders))
+        self.font_path = rng.choice(find_fonts(script, folders))
         self.size = max(8, round(points * DPI / 72))
         paper = rng.choice([255, 255, rng.randint(225, 254)])
         self.ink = rng.choice([0, 0, rng.randint(0, 90)])
@@ -65,22 +65,25 @@ class _Pen:
     def height(self) -> int:
         return self.image.height
 
-    def text(self, x: float, y: float, width: float, scale: float = 1.0) -> float:
+    def draw_line(self, x: float, y: float, width: float, scale: float = 1.0) -> float:
         """Draw a line of at most `width` pixels at (x, y); return its height."""
         size = max(8, round(self.size * scale))
-        font = load(self.font_path, size)
+        font = load_font(self.font_path, size)
         advance = size * (1.0 if self.script in _DENSE else 0.5)
-        text = line_of(self.rng, self.script, max(1, int(width / advance)))
+        text = random_line(self.rng, self.script, max(1, int(width / advance)))
         while len(text) > 1 and font.getlength(text) > width:
             text = text[: max(1, int(len(text) * 0.94))]
         self.draw.text((x, y), text.strip(), fill=self.ink, font=font)
         return size * self.leading
 
-    def rule(self, box: Sequence[float], width: int = 1) -> None:
+    def draw_rule(self, box: Sequence[float], width: int = 1) -> None:
         self.draw.line(list(box), fill=self.ink, width=width)
 
 
-def _column(pen: _Pen, left: float, right: float, top: float, bottom: float) -> None:
+def _draw_column(
+    pen: _Pen, left: float, right: float, top: float, bottom: float
+) -> None:
+    """Draw paragraphs, some with a heading, between these edges."""
     y, rng = top, pen.rng
     left_in_paragraph = 0
     while y + pen.size * pen.leading < bottom:
@@ -88,33 +91,36 @@ def _column(pen: _Pen, left: float, right: float, top: float, bottom: float) -> 
             left_in_paragraph = rng.randint(1, 9)
             y += pen.size * rng.choice([0, 0.5, 1.0])
             if rng.random() < 0.15:
-                y += pen.text(left, y, (right - left) * 0.6, rng.uniform(1.1, 1.8))
+                y += pen.draw_line(left, y, (right - left) * 0.6, rng.uniform(1.1, 1.8))
         width = right - left
         if left_in_paragraph == 1:
             width *= rng.uniform(0.2, 1)
-        y += pen.text(left, y, width)
+        y += pen.draw_line(left, y, width)
         left_in_paragraph -= 1
 
 
-def _prose(pen: _Pen) -> None:
+def _draw_prose(pen: _Pen) -> None:
     bottom = pen.height * pen.rng.choice([0.35, 0.6, 0.95, 0.95])
-    _column(pen, pen.margin, pen.width - pen.margin, pen.margin, bottom)
+    _draw_column(pen, pen.margin, pen.width - pen.margin, pen.margin, bottom)
 
 
-def _two_columns(pen: _Pen) -> None:
+def _draw_two_columns(pen: _Pen) -> None:
     middle, gap = pen.width / 2, pen.size
     for left, right in (
         (pen.margin, middle - gap),
         (middle + gap, pen.width - pen.margin),
     ):
-        _column(pen, left, right, pen.margin, pen.height - pen.margin)
+        _draw_column(pen, left, right, pen.margin, pen.height - pen.margin)
 
 
-def _table(pen: _Pen) -> None:
+def _draw_table(pen: _Pen) -> None:
     rng = pen.rng
     num_columns = rng.randint(2, 6)
     step = (pen.width - 2 * pen.margin) / num_columns
-    y = pen.margin + pen.text(pen.margin, pen.margin, step * num_columns, 1.4) * 1.5
+    y = (
+        pen.margin
+        + pen.draw_line(pen.margin, pen.margin, step * num_columns, 1.4) * 1.5
+    )
     has_rules, row_height = rng.random() < 0.7, pen.size * pen.leading * 1.2
     bottom = pen.height * rng.choice([0.4, 0.9])
     first = y
@@ -125,61 +131,61 @@ def _table(pen: _Pen) -> None:
                 pen.script = "digits"
             if rng.random() < 0.9:
                 x = pen.margin + column * step + pen.size * 0.3
-                pen.text(x, y, step * rng.uniform(0.3, 0.85))
+                pen.draw_line(x, y, step * rng.uniform(0.3, 0.85))
             pen.script = script
         if has_rules:
-            pen.rule((pen.margin, y - 2, pen.width - pen.margin, y - 2))
+            pen.draw_rule((pen.margin, y - 2, pen.width - pen.margin, y - 2))
         y += row_height
     if has_rules:
         for column in range(num_columns + 1):
             x = pen.margin + column * step
-            pen.rule((x, first, x, y))
+            pen.draw_rule((x, first, x, y))
 
 
-def _form(pen: _Pen) -> None:
+def _draw_form(pen: _Pen) -> None:
     y = float(pen.margin)
     while y < pen.height - 2 * pen.margin:
         label_width = pen.width * pen.rng.uniform(0.15, 0.3)
-        pen.text(pen.margin, y, label_width, 0.9)
+        pen.draw_line(pen.margin, y, label_width, 0.9)
         left = pen.margin + label_width + 10
         box = (left, y - 3, max(left + 10, pen.width - pen.margin))
         pen.draw.rectangle((*box, y + pen.size * 1.4), outline=pen.ink)
         if pen.rng.random() < 0.6:
-            pen.text(box[0] + 6, y, pen.width * pen.rng.uniform(0.1, 0.3))
+            pen.draw_line(box[0] + 6, y, pen.width * pen.rng.uniform(0.1, 0.3))
         y += pen.size * pen.rng.uniform(1.8, 3)
 
 
-def _receipt(pen: _Pen) -> None:
+def _draw_receipt(pen: _Pen) -> None:
     y = float(pen.margin)
     while y < pen.height - pen.margin:
-        y += pen.text(pen.margin, y, pen.width * 0.45)
+        y += pen.draw_line(pen.margin, y, pen.width * 0.45)
         script, pen.script = pen.script, "digits"
-        pen.text(pen.width * 0.75, y - pen.size * pen.leading, pen.width * 0.15)
+        pen.draw_line(pen.width * 0.75, y - pen.size * pen.leading, pen.width * 0.15)
         pen.script = script
         if pen.rng.random() < 0.06:
-            pen.rule((pen.margin, y, pen.width - pen.margin, y))
+            pen.draw_rule((pen.margin, y, pen.width - pen.margin, y))
             y += pen.size
 
 
-def _code(pen: _Pen) -> None:
+def _draw_code(pen: _Pen) -> None:
     y, indent = float(pen.margin), 0
     while y < pen.height - pen.margin:
         indent = max(0, min(6, indent + pen.rng.choice([-1, 0, 0, 1])))
         x = pen.margin + indent * 2 * pen.size
         room = pen.width - pen.margin - x
         if pen.rng.random() < 0.88:
-            pen.text(x, y, room * pen.rng.uniform(0.15, 0.8))
+            pen.draw_line(x, y, room * pen.rng.uniform(0.15, 0.8))
         y += pen.size * pen.leading
 
 
-def _title(pen: _Pen) -> None:
+def _draw_title(pen: _Pen) -> None:
     y = pen.height * pen.rng.uniform(0.15, 0.4)
     for scale in (pen.rng.uniform(2, 3.5), 1.6, 1.2, 1.0)[: pen.rng.randint(2, 4)]:
         width = pen.width * pen.rng.uniform(0.4, 0.7)
-        y += pen.text((pen.width - width) / 2, y, width, scale) * 1.3
+        y += pen.draw_line((pen.width - width) / 2, y, width, scale) * 1.3
 
 
-def _list(pen: _Pen) -> None:
+def _draw_list(pen: _Pen) -> None:
     y = float(pen.margin)
     while y < pen.height - pen.margin:
         radius = pen.size / 6
@@ -190,30 +196,32 @@ def _list(pen: _Pen) -> None:
         )
         for _ in range(pen.rng.randint(1, 3)):
             width = (pen.width - 2 * pen.margin) * pen.rng.uniform(0.3, 0.95)
-            y += pen.text(x + pen.size * 1.2, y, width)
+            y += pen.draw_line(x + pen.size * 1.2, y, width)
         y += pen.size * 0.4
 
 
-def _with_figure(pen: _Pen) -> None:
+def _draw_text_with_figure(pen: _Pen) -> None:
     top = pen.height * pen.rng.uniform(0.3, 0.5)
     figure = render_figure(pen.rng, pen.rng.choice(["photo", "chart", "drawing"]))
     size = (pen.width - 2 * pen.margin, round(pen.height * 0.3))
-    _column(pen, pen.margin, pen.width - pen.margin, pen.margin, top)
+    _draw_column(pen, pen.margin, pen.width - pen.margin, pen.margin, top)
     pen.image.paste(figure.resize(size), (pen.margin, round(top + pen.size)))
     below = top + size[1] + 2 * pen.size
-    _column(pen, pen.margin, pen.width - pen.margin, below, pen.height - pen.margin)
+    _draw_column(
+        pen, pen.margin, pen.width - pen.margin, below, pen.height - pen.margin
+    )
 
 
 LAYOUTS: dict[str, Callable[[_Pen], None]] = {
-    "prose": _prose,
-    "two_columns": _two_columns,
-    "table": _table,
-    "form": _form,
-    "receipt": _receipt,
-    "code": _code,
-    "title": _title,
-    "list": _list,
-    "with_figure": _with_figure,
+    "prose": _draw_prose,
+    "two_columns": _draw_two_columns,
+    "table": _draw_table,
+    "form": _draw_form,
+    "receipt": _draw_receipt,
+    "code": _draw_code,
+    "title": _draw_title,
+    "list": _draw_list,
+    "with_figure": _draw_text_with_figure,
 }
 
 
@@ -239,14 +247,14 @@ def render_small_print(
     """
     image = Image.new("L", size, 255)
     draw = ImageDraw.Draw(image)
-    font = load(rng.choice(fonts_of("latin", ())), points)
+    font = load_font(rng.choice(find_fonts("latin", ())), points)
     step = size[0] // num_columns
     tops = range(4 * points, size[1] - 4 * points, round(1.6 * points))
     for row, y in enumerate(tops):
         for column in range(num_columns):
             text = f"Line {row} total {37 * row} harbour"
             if is_prose:
-                text = line_of(rng, "latin", 2 * step // points)
+                text = random_line(rng, "latin", 2 * step // points)
             while font.getlength(text) > step - 3 * points:
                 text = text[:-2]
             draw.text((2 * points + column * step, y), text, fill=0, font=font)
@@ -258,13 +266,13 @@ def render_vertical(
 ) -> Image.Image:
     """Return a page with vertical columns from right to left, as in Japanese novels."""
     pen = _Pen(rng, script, folders, points=rng.uniform(8, 14))
-    font = load(pen.font_path, pen.size)
+    font = load_font(pen.font_path, pen.size)
     x = pen.width - pen.margin - pen.size
     while x > pen.margin:
         y, end = pen.margin, pen.height - pen.margin
         if rng.random() < 0.15:
             end = round(pen.height * rng.uniform(0.2, 0.8))
-        for letter in line_of(rng, script, max(1, int((end - y) / pen.size))):
+        for letter in random_line(rng, script, max(1, int((end - y) / pen.size))):
             pen.draw.text((x, y), letter, fill=pen.ink, font=font)
             y += pen.size
         x -= round(pen.size * pen.leading)
@@ -285,8 +293,8 @@ def square_signs(rng: random.Random, size: int, cell: int) -> Image.Image:
     return image
 
 
-def _photo(rng: random.Random, size: tuple[int, int]) -> Image.Image:
-    """Return clouds of noise in octaves, with the edges of shapes."""
+def _draw_photo(rng: random.Random, size: tuple[int, int]) -> Image.Image:
+    """Return an image like a photograph: noise of several scales, with shapes."""
     seed = np.random.default_rng(rng.getrandbits(32))
     image = Image.new("L", size, 128)
     field = np.zeros((size[1], size[0]), np.float32)
@@ -299,11 +307,11 @@ def _photo(rng: random.Random, size: tuple[int, int]) -> Image.Image:
     image = Image.fromarray((128 + 60 * field).clip(0, 255).astype(np.uint8))
     draw = ImageDraw.Draw(image)
     for _ in range(rng.randint(0, 25)):
-        _shape(rng, draw, size, fill=rng.randint(0, 255))
+        _draw_random_shape(rng, draw, size, fill=rng.randint(0, 255))
     return image.filter(ImageFilter.GaussianBlur(rng.uniform(0, 2)))
 
 
-def _shape(
+def _draw_random_shape(
     rng: random.Random, draw: ImageDraw.ImageDraw, size: tuple[int, int], fill: int
 ) -> None:
     x, y = rng.randint(0, size[0]), rng.randint(0, size[1])
@@ -326,7 +334,7 @@ def _shape(
         draw.polygon(corners, outline=fill)
 
 
-def _chart(rng: random.Random, size: tuple[int, int]) -> Image.Image:
+def _draw_chart(rng: random.Random, size: tuple[int, int]) -> Image.Image:
     image = Image.new("L", size, 255)
     draw = ImageDraw.Draw(image)
     width, height = size
@@ -354,15 +362,16 @@ def _chart(rng: random.Random, size: tuple[int, int]) -> Image.Image:
     return image
 
 
-def _drawing(rng: random.Random, size: tuple[int, int]) -> Image.Image:
+def _draw_shapes(rng: random.Random, size: tuple[int, int]) -> Image.Image:
     image = Image.new("L", size, 255)
     draw = ImageDraw.Draw(image)
     for _ in range(rng.randint(10, 300)):
-        _shape(rng, draw, size, fill=rng.randint(0, 120))
+        _draw_random_shape(rng, draw, size, fill=rng.randint(0, 120))
     return image
 
 
-def _bars(rng: random.Random, size: tuple[int, int]) -> Image.Image:
+def _draw_bar_code(rng: random.Random, size: tuple[int, int]) -> Image.Image:
+    """Return a random one- or two-dimensional bar code, upright or on its side."""
     seed = np.random.default_rng(rng.getrandbits(32))
     module = rng.randint(2, 12)
     shape = (-(-size[1] // module), -(-size[0] // module))
@@ -375,7 +384,7 @@ def _bars(rng: random.Random, size: tuple[int, int]) -> Image.Image:
     return image.rotate(rng.choice([0, 90]), expand=True)
 
 
-def _waves(rng: random.Random, size: tuple[int, int]) -> Image.Image:
+def _draw_waves(rng: random.Random, size: tuple[int, int]) -> Image.Image:
     y, x = np.mgrid[: size[1], : size[0]].astype(np.float32)
     angle, period = rng.uniform(0, math.pi), rng.uniform(3, 30)
     phase = (x * math.cos(angle) + y * math.sin(angle)) / period
@@ -383,17 +392,17 @@ def _waves(rng: random.Random, size: tuple[int, int]) -> Image.Image:
     return Image.fromarray((128 + rng.randint(20, 127) * bent).astype(np.uint8))
 
 
-def _signs(rng: random.Random, size: tuple[int, int]) -> Image.Image:
+def _draw_signs(rng: random.Random, size: tuple[int, int]) -> Image.Image:
     return square_signs(rng, size[0], rng.randint(10, 40))
 
 
 FIGURES: dict[str, Callable[[random.Random, tuple[int, int]], Image.Image]] = {
-    "photo": _photo,
-    "chart": _chart,
-    "drawing": _drawing,
-    "bars": _bars,
-    "waves": _waves,
-    "signs": _signs,
+    "photo": _draw_photo,
+    "chart": _draw_chart,
+    "drawing": _draw_shapes,
+    "bars": _draw_bar_code,
+    "waves": _draw_waves,
+    "signs": _draw_signs,
 }
 
 

@@ -13,7 +13,7 @@ from PIL import ImageFont
 
 from mini.words import random_sentence
 
-__all__ = ["SCRIPTS", "fonts_of", "line_of", "load"]
+__all__ = ["SCRIPTS", "find_fonts", "load_font", "random_line"]
 
 _BUNDLED = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
 _ALPHABETS = {
@@ -42,7 +42,7 @@ _PROBES = {
 } | {name: letters[:8] for name, letters in _ALPHABETS.items()}
 
 
-def line_of(rng: random.Random, script: str, num_characters: int) -> str:
+def random_line(rng: random.Random, script: str, num_characters: int) -> str:
     """Return about `num_characters` of a script, with its spaces and punctuation."""
     if script in ("chinese", "japanese"):
         letters = _HAN if script == "chinese" else _KANA
@@ -80,13 +80,13 @@ def _number(rng: random.Random) -> str:
     return digits + rng.choice(["", "", ".50", "%", f",{rng.randint(100, 999)}", "-"])
 
 
-def fonts_of(script: str, folders: Sequence[Path]) -> tuple[Path, ...]:
+def find_fonts(script: str, folders: Sequence[Path]) -> tuple[Path, ...]:
     """Return the fonts with a script, from `folders` and matplotlib's DejaVu."""
-    return _by_script(tuple(folders))[script]
+    return _find_fonts_by_script(tuple(folders))[script]
 
 
 @functools.lru_cache(maxsize=4)
-def _by_script(folders: tuple[Path, ...]) -> dict[str, tuple[Path, ...]]:
+def _find_fonts_by_script(folders: tuple[Path, ...]) -> dict[str, tuple[Path, ...]]:
     paths = sorted(_BUNDLED.glob("DejaVu*.ttf"))
     paths = [path for path in paths if "Display" not in path.name]
     for folder in folders:
@@ -98,19 +98,19 @@ def _by_script(folders: tuple[Path, ...]) -> dict[str, tuple[Path, ...]]:
             font = ImageFont.truetype(path, 20)
         except OSError:
             continue
-        missing = {_drawn(font, chr(code)) for code in (0xFFFF, 0x10FFFD)}
+        missing = {_render_letter(font, chr(code)) for code in (0xFFFF, 0x10FFFD)}
         for script in SCRIPTS:
-            drawn = [_drawn(font, letter) for letter in _PROBES[script]]
+            drawn = [_render_letter(font, letter) for letter in _PROBES[script]]
             if len(set(drawn)) == len(drawn) and not missing & {*drawn, b""}:
                 fonts[script].append(path)
     return {script: tuple(paths) for script, paths in fonts.items()}
 
 
-def _drawn(font: ImageFont.FreeTypeFont, letter: str) -> bytes:
+def _render_letter(font: ImageFont.FreeTypeFont, letter: str) -> bytes:
     return bytes(font.getmask(letter, "L"))
 
 
 @functools.lru_cache(maxsize=256)
-def load(path: Path, size: int) -> ImageFont.FreeTypeFont:
+def load_font(path: Path, size: int) -> ImageFont.FreeTypeFont:
     """Return the font with `size` pixels per em."""
     return ImageFont.truetype(path, size)

@@ -32,7 +32,7 @@ from bench.orientation.pages import (
     render_text,
     render_vertical,
 )
-from bench.orientation.scripts import SCRIPTS, fonts_of
+from bench.orientation.scripts import SCRIPTS, find_fonts
 from bench.report import say
 from handler.preprocess.page.ink import find_ink
 from handler.preprocess.page.lines import LINE_SIZE, cut_lines
@@ -150,16 +150,16 @@ def render_samples(
 ) -> tuple[Samples, npt.NDArray[np.bool_]]:
     """Return tiles or lines, and for each of them True if it has text."""
     rng = random.Random(seed)
-    scripts = [script for script in SCRIPTS if fonts_of(script, folders)]
+    scripts = [script for script in SCRIPTS if find_fonts(script, folders)]
     batches: list[Samples] = []
     has_text: list[bool] = []
     for number in range(num_pages):
-        image, is_text = _page(rng, scripts, folders)
+        image, is_text = _render_random_page(rng, scripts, folders)
         image = degrade(rng, image)
         scale = rng.uniform(0.45, 1.1)
         width, height = (max(TILE, int(side * scale)) for side in image.size)
         image = image.resize((width, height), Image.Resampling.BOX)
-        for samples, is_upright in _samples(kind, image, is_text):
+        for samples, is_upright in _cut_samples(kind, image, is_text):
             batches.append((samples * 255).astype(np.uint8))
             has_text += [is_upright] * len(samples)
         if number % 200 == 199:
@@ -167,9 +167,10 @@ def render_samples(
     return np.concatenate(batches), np.array(has_text)
 
 
-def _samples(
+def _cut_samples(
     kind: str, image: Image.Image, is_text: bool
 ) -> Iterator[tuple[npt.NDArray[np.float32], bool]]:
+    """Yield arrays of tiles or lines, each with True if they show upright text."""
     if kind == "tiles":
         yield cut_tiles(find_ink(image), _SAMPLES_OF_A_PAGE), is_text
         return
@@ -179,9 +180,10 @@ def _samples(
     yield cut_lines(find_ink(lying), _SAMPLES_OF_A_PAGE // 8), False
 
 
-def _page(
+def _render_random_page(
     rng: random.Random, scripts: Sequence[str], folders: Sequence[Path]
 ) -> tuple[Image.Image, bool]:
+    """Return a page, and True if it shows text that is not mirrored."""
     script = "latin" if rng.random() < _LATIN_SHARE else rng.choice(scripts)
     kind = rng.random()
     if kind < 0.14:
@@ -201,7 +203,9 @@ def train(
     has_text: npt.NDArray[np.bool_],
     num_epochs: int,
 ) -> None:
-    """Train the network; about one page in twenty is held out for the accuracy.
+    """Train the network, and print the loss and accuracy of each epoch.
+
+    About one page in twenty is held out for the accuracy.
 
     Tiles are rotated by quarter turns and lines by half turns. The classes are those of
     tiles.py and lines.py.

@@ -26,14 +26,14 @@ import httpx
 
 from bench.report import finish, say
 from bench.soak.bombs import BOMBS
-from bench.soak.traffic import SMALL, png_of
+from bench.soak.traffic import SMALL, encode_png
 from mini.pages import render_page
 from server.archive import build_archive
 from server.host import find_free_addresses
 from server.plugin import find_plugin
 from server.torchserve import TorchServe
 
-__all__ = ["Answers", "Period", "main"]
+__all__ = ["Period", "TimedAnswers", "main"]
 
 MAX_OUTPUT_TOKENS = 16
 MAX_RATIO = 2.0
@@ -42,14 +42,14 @@ PAGES_OF_A_BOMB = (1, 1, 2, 20)
 
 
 @dataclass
-class Answers:
+class TimedAnswers:
     """Answers with their send times, latencies in seconds, and statuses."""
 
     entries: list[tuple[float, float, int]] = field(default_factory=list)
 
-    def since(self, start: float) -> Answers:
+    def since(self, start: float) -> TimedAnswers:
         """Return the answers to requests that were sent at `start` or later."""
-        return Answers([entry for entry in self.entries if entry[0] >= start])
+        return TimedAnswers([entry for entry in self.entries if entry[0] >= start])
 
     @property
     def median_seconds(self) -> float:
@@ -112,15 +112,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
             options.normal, options.hostile, options.warm_up, options.seconds
         ),
     }
-    normal: dict[str, Answers] = {}
-    hostile = Answers()
+    normal: dict[str, TimedAnswers] = {}
+    hostile = TimedAnswers()
     ended: Counter[str] = Counter()
     with tempfile.TemporaryDirectory(prefix="chandra-hostile-") as folder:
         build_archive(Path(folder))
-        with _server(Path(folder), ended) as server:
+        with _make_server(Path(folder), ended) as server:
             server.wait_until_ready(120)
             for name, period in periods.items():
-                normal[name], hostile = _send_all(server, period)
+                normal[name], hostile = _run_period(server, period)
                 say(
                     f"{name:8}{period.num_normal} normal, "
                     f"{period.num_hostile} hostile: "
@@ -136,16 +136,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "median_to_one_client": normal["beside"].median_seconds
             / normal["one"].median_seconds,
         },
-        median_seconds={name: each.median_seconds for name, each in normal.items()},
-        worst_seconds={name: each.worst_seconds for name, each in normal.items()},
-        statuses={name: each.statuses for name, each in normal.items()},
+        median_seconds={
+            name: answers.median_seconds for name, answers in normal.items()
+        },
+        worst_seconds={name: answers.worst_seconds for name, answers in normal.items()},
+        statuses={name: answers.statuses for name, answers in normal.items()},
         hostile_statuses=hostile.statuses,
         decoders_ended=dict(ended),
     )
     return int(ratio > MAX_RATIO or not normal["beside"].are_all(200))
 
 
-def _server(model_store: Path, ended: Counter[str]) -> TorchServe:
+def _make_server(model_store: Path, ended: Counter[str]) -> TorchServe:
+    """Start a server that counts in `ended` why decoders have ended."""
+
     def count(line: str) -> None:
         if line.startswith("{") and '"decoder ended"' in line:
             ended[json.loads(line)["why"]] += 1
@@ -158,16 +162,18 @@ def _server(model_store: Path, ended: Counter[str]) -> TorchServe:
     )
 
 
-def _send_all(server: TorchServe, period: Period) -> tuple[Answers, Answers]:
+def _run_period(
+    server: TorchServe, period: Period
+) -> tuple[TimedAnswers, TimedAnswers]:
     """Run a period; return answers to normal and hostile clients after the warm-up."""
     start = time.monotonic() + period.warm_up_seconds
     end = start + period.seconds
-    normal, hostile = Answers(), Answers()
+    normal, hostile = TimedAnswers(), TimedAnswers()
     pages, bombs = _LockedIterator(_pages()), _LockedIterator(_bombs())
 
-    def send(answers: Answers, documents: Iterator[tuple[bytes, str]]) -> None:
+    def send(answers: TimedAnswers, documents: Iterator[tuple[bytes, str]]) -> None:
         while (sent := time.monotonic()) < end:
-            status = _post(server, *next(documents), end - sent)
+            status = _post_document(server, *next(documents), end - sent)
             if status is not None:
                 answers.entries.append((sent, time.monotonic() - sent, status))
 
@@ -181,13 +187,13 @@ def _send_all(server: TorchServe, period: Period) -> tuple[Answers, Answers]:
     return normal.since(start), hostile
 
 
-def _post(
+def _post_document(
     server: TorchServe, body: bytes, media_type: str, left_seconds: float
 ) -> int | None:
     """Return the status; None if the period ended before the answer."""
     try:
         answer = httpx.post(
-            server.predictions,
+            server.predictions_url,
             content=body,
             headers={"Content-Type": media_type},
             timeout=max(1.0, left_seconds),
@@ -218,7 +224,7 @@ def _pages() -> Iterator[tuple[bytes, str]]:
     while True:
         page = render_page(rng, SMALL)
         if page.blocks:
-            yield png_of(page), "image/png"
+            yield encode_png(page), "image/png"
 
 
 def _bombs() -> Iterator[tuple[bytes, str]]:

@@ -16,11 +16,11 @@ from collections.abc import Sequence
 import psutil
 
 from bench.report import finish, say
-from bench.soak.serving import PingWatch, clients, serving
-from bench.soak.traffic import render_pages, samples_of
+from bench.soak.serving import PingWatch, run_clients, run_server
+from bench.soak.traffic import read_baseline, render_pages
 from server.torchserve import TorchServe
 
-__all__ = ["main", "pids_of"]
+__all__ = ["find_pids", "main"]
 
 TARGETS = ("engine", "worker", "decoder")
 SIGNALS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}
@@ -59,12 +59,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     say(__doc__)
     recoveries: list[float | None] = []
-    with serving() as server, PingWatch(server) as pings:
-        samples = samples_of(server.address, render_pages("kills", 16))
-        with clients(server, samples, options.clients) as tally:
+    with run_server() as server, PingWatch(server) as pings:
+        samples = read_baseline(server.address, render_pages("kills", 16))
+        with run_clients(server, samples, options.clients) as tally:
             time.sleep(WARM_UP_SECONDS)
             for number in range(options.faults):
-                pid = random.choice(pids_of(server, options.target))
+                pid = random.choice(find_pids(server, options.target))
                 at = time.monotonic()
                 os.kill(pid, SIGNALS[options.signal])
                 if options.signal == "stop":
@@ -86,10 +86,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return int(tally.num_faults > 0 or num_lost > 0)
 
 
-def pids_of(server: TorchServe, target: str) -> list[int]:
+def find_pids(server: TorchServe, target: str) -> list[int]:
     """Return the process ids of one kind; decoders include the writers."""
-    worker = server.worker_pid()
-    engines = server.engine_pids()
+    worker = server.query_worker_pid()
+    engines = server.read_engine_pids()
     if target == "engine":
         return engines
     if target == "worker":
@@ -99,6 +99,7 @@ def pids_of(server: TorchServe, target: str) -> list[int]:
 
 
 def _resume(pid: int) -> None:
+    """Send SIGCONT to a stopped process, which may have been replaced."""
     try:
         os.kill(pid, signal.SIGCONT)
     except ProcessLookupError:
@@ -106,7 +107,10 @@ def _resume(pid: int) -> None:
 
 
 def _wait_until_ready(pings: PingWatch, since: float) -> float | None:
-    """Return the seconds until /ping stayed 200; None if it did not recover."""
+    """Wait until /ping is 200, and return the seconds from `since` to the last failure.
+
+    Return None if it does not recover in time.
+    """
     deadline = time.monotonic() + RECOVERY_SECONDS
     time.sleep(WARM_UP_SECONDS)
     while time.monotonic() < deadline and not pings.is_ready:

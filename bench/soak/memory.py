@@ -24,14 +24,14 @@ import httpx
 import psutil
 
 from bench.report import finish, say
-from bench.soak.traffic import png_of, render_pages
+from bench.soak.traffic import encode_png, render_pages
 from mini.pdf import as_pdf
 from server.archive import build_archive
 from server.host import find_free_addresses
 from server.plugin import find_plugin
 from server.torchserve import TorchServe
 
-__all__ = ["Memory", "main"]
+__all__ = ["MemorySamples", "main"]
 
 MAX_OUTPUT_TOKENS = 48
 PAGES_OF_A_PDF = (1, 2, 3, 5, 8)
@@ -43,17 +43,21 @@ MAX_GROWTH = 1.05
 """Limit of the growth from the third to the fourth quarter. Their middles are 500 of
 2,000 pages apart, so it detects a leak of 22 kB per page in Java's 220 MB, and of 70 kB
 in the engine's 690 MB."""
-MiB = 1024 * 1024
+MIB = 1024 * 1024
 
 
 @dataclass
-class Memory:
+class MemorySamples:
     """Megabytes of each kind of process, by the number of answered pages."""
 
     samples: list[tuple[int, dict[str, float]]] = field(default_factory=list)
 
     def growth(self, kind: str, num_pages: int) -> float:
-        """Return the ratio of the fourth quarter's median to the third's."""
+        """Return the ratio of the fourth quarter's median to the third's.
+
+        `num_pages` is the number of pages of the whole run. Raise StatisticsError if a
+        quarter has no sample.
+        """
 
         def median(first: float, last: float) -> float:
             return statistics.median(
@@ -79,9 +83,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     say(__doc__)
     with tempfile.TemporaryDirectory(prefix="chandra-soak-") as folder:
         build_archive(Path(folder))
-        with _server(Path(folder)) as server:
+        with _make_server(Path(folder)) as server:
             server.wait_until_ready(120)
-            memory, seconds, outcomes = _soak(server, options.pages, options.clients)
+            memory, seconds, outcomes = _send_pages(
+                server, options.pages, options.clients
+            )
     kinds = memory.samples[0][1]
     growths = {kind: memory.growth(kind, options.pages) for kind in kinds}
     say()
@@ -98,7 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return int(any(growth > MAX_GROWTH for growth in growths.values()))
 
 
-def _server(model_store: Path) -> TorchServe:
+def _make_server(model_store: Path) -> TorchServe:
     return TorchServe(
         overrides=find_free_addresses() | {"model_store": str(model_store)},
         environ=os.environ | {"CHANDRA_MAX_OUTPUT_TOKENS": str(MAX_OUTPUT_TOKENS)},
@@ -106,16 +112,16 @@ def _server(model_store: Path) -> TorchServe:
     )
 
 
-def _soak(
+def _send_pages(
     server: TorchServe, num_pages: int, num_clients: int
-) -> tuple[Memory, float, dict[str, int]]:
-    memory = Memory()
+) -> tuple[MemorySamples, float, dict[str, int]]:
+    memory = MemorySamples()
     lock = threading.Lock()
     answered = 0
     outcomes = {"answered": 0, "refused": 0, "given up": 0}
-    documents = _documents()
+    documents = _generate_requests()
     started = time.monotonic()
-    worker = server.worker_pid()
+    worker = server.query_worker_pid()
 
     def client() -> None:
         nonlocal answered
@@ -124,13 +130,13 @@ def _soak(
                 if answered >= num_pages:
                     return
                 number, (body, media_type, pages) = next(documents)
-            outcome = _send(server, number, body, media_type)
+            outcome = _send_request(server, number, body, media_type)
             with lock:
                 outcomes[outcome] += 1
                 if outcome == "answered":
                     answered += pages
                 if len(memory.samples) * num_pages <= answered * 100:
-                    by_kind = _megabytes(server, worker)
+                    by_kind = _measure_megabytes(server, worker)
                     memory.samples.append((answered, by_kind))
                     if len(memory.samples) % 10 == 1:
                         sizes = ", ".join(f"{k} {v:.0f}" for k, v in by_kind.items())
@@ -142,11 +148,15 @@ def _soak(
     return memory, time.monotonic() - started, outcomes
 
 
-def _send(server: TorchServe, number: int, body: bytes, media_type: str) -> str:
+def _send_request(server: TorchServe, number: int, body: bytes, media_type: str) -> str:
+    """Send a request, and return `answered`, `refused` or `given up`.
+
+    Raise RuntimeError if the status is not the expected one.
+    """
     gives_up = number % GIVEN_UP_EVERY == 0
     try:
         answer = httpx.post(
-            server.predictions,
+            server.predictions_url,
             content=body,
             headers={"Content-Type": media_type},
             timeout=PATIENCE_SECONDS if gives_up else 120,
@@ -164,7 +174,7 @@ def _send(server: TorchServe, number: int, body: bytes, media_type: str) -> str:
     return "answered" if answer.status_code == 200 else "refused"
 
 
-def _documents() -> Iterator[tuple[int, tuple[bytes, str, int]]]:
+def _generate_requests() -> Iterator[tuple[int, tuple[bytes, str, int]]]:
     """Yield numbered requests without end: body, media type and number of pages."""
     rng = random.Random("soak")
     drawn = render_pages("soak", 40)
@@ -172,27 +182,27 @@ def _documents() -> Iterator[tuple[int, tuple[bytes, str, int]]]:
         if number % BROKEN_EVERY == 0:
             yield number, (b"%PDF-1.7 and nothing else", "application/pdf", 0)
         elif number % 2:
-            yield number, (png_of(rng.choice(drawn)), "image/png", 1)
+            yield number, (encode_png(rng.choice(drawn)), "image/png", 1)
         else:
             pages = rng.sample(drawn, rng.choice(PAGES_OF_A_PDF))
             yield number, (as_pdf(*pages), "application/pdf", len(pages))
 
 
-def _megabytes(server: TorchServe, worker_pid: int) -> dict[str, float]:
+def _measure_megabytes(server: TorchServe, worker_pid: int) -> dict[str, float]:
     """Return the resident megabytes of Java, worker, engine, and all helpers."""
     java = server.pid
     assert java is not None
     worker = psutil.Process(worker_pid)
-    engines = set(server.engine_pids())
+    engines = set(server.read_engine_pids())
     helpers = [child for child in worker.children() if child.pid not in engines]
     return {
-        "java": _resident(psutil.Process(java)) / MiB,
-        "worker": _resident(worker) / MiB,
-        "engine": sum(_resident(psutil.Process(pid)) for pid in engines) / MiB,
-        "helpers": sum(map(_resident, helpers)) / MiB,
+        "java": _resident_bytes(psutil.Process(java)) / MIB,
+        "worker": _resident_bytes(worker) / MIB,
+        "engine": sum(_resident_bytes(psutil.Process(pid)) for pid in engines) / MIB,
+        "helpers": sum(map(_resident_bytes, helpers)) / MIB,
     }
 
 
-def _resident(process: psutil.Process) -> int:
+def _resident_bytes(process: psutil.Process) -> int:
     resident: int = process.memory_info().rss
     return resident

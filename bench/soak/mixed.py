@@ -19,14 +19,14 @@ from collections.abc import Sequence
 import httpx
 
 from bench.report import finish, say
-from bench.soak.serving import PingWatch, serving
+from bench.soak.serving import PingWatch, run_server
 from bench.soak.traffic import (
     CLIENT_SECONDS,
-    Sample,
-    Tally,
+    AnswerTally,
+    PageWithText,
+    read_baseline,
     render_pages,
-    samples_of,
-    send,
+    send_and_judge,
 )
 
 __all__ = ["main"]
@@ -55,9 +55,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
 
     say(__doc__)
-    tally, broken = Tally(), Counter[str]()
-    with serving() as server, PingWatch(server) as pings:
-        samples = samples_of(server.address, render_pages("mixed", 16))
+    tally, broken = AnswerTally(), Counter[str]()
+    with run_server() as server, PingWatch(server) as pings:
+        samples = read_baseline(server.address, render_pages("mixed", 16))
         end = time.monotonic() + options.seconds
         threads = [
             threading.Thread(
@@ -89,11 +89,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run_client(
     client: int,
     address: str,
-    samples: Sequence[Sample],
+    samples: Sequence[PageWithText],
     end: float,
-    tally: Tally,
+    tally: AnswerTally,
     broken: Counter[str],
 ) -> None:
+    """Send random requests until `end`, and count the answers in both counters."""
     rng = random.Random(client)
     number = 0
     while time.monotonic() < end:
@@ -101,7 +102,7 @@ def _run_client(
         sample = rng.choice(samples)
         draw = rng.random()
         if draw < RIGHT_SHARE:
-            tally.add(send(address, sample, f"c{client}-{number}", samples))
+            tally.add(send_and_judge(address, sample, f"c{client}-{number}", samples))
         elif draw < RIGHT_SHARE + BROKEN_SHARE:
             body, media_type = rng.choice(_BROKEN)
             answer = httpx.post(
@@ -113,10 +114,10 @@ def _run_client(
             is_right = 400 <= answer.status_code < 500 or answer.status_code == 503
             broken["refused" if is_right else "wrong"] += 1
         else:
-            _abort(address, sample.body, rng)
+            _send_and_abort(address, sample.body, rng)
 
 
-def _abort(address: str, body: bytes, rng: random.Random) -> None:
+def _send_and_abort(address: str, body: bytes, rng: random.Random) -> None:
     """Send a part of a request or all of it, and close or reset the connection."""
     host, _, port = address.removeprefix("http://").partition(":")
     head = (

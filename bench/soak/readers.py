@@ -13,8 +13,8 @@ from collections.abc import Sequence
 import psutil
 
 from bench.report import finish, say
-from bench.soak.serving import clients, serving
-from bench.soak.traffic import render_pages, samples_of
+from bench.soak.serving import run_clients, run_server
+from bench.soak.traffic import read_baseline, render_pages
 from mini.pdf import as_pdf
 
 __all__ = ["main"]
@@ -42,15 +42,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     say(__doc__)
     megabytes: list[float] = []
-    with serving() as server:
+    with run_server() as server:
         pages = render_pages("readers", 8)
-        samples = samples_of(server.address, pages)
+        samples = read_baseline(server.address, pages)
         document = as_pdf(*(pages[n % len(pages)] for n in range(options.pages)))
         connections = [
             _open_stream(server.address, document) for _ in range(options.readers)
         ]
         java = psutil.Process(server.pid)
-        with clients(server, samples, 1) as tally:
+        with run_clients(server, samples, 1) as tally:
             end = time.monotonic() + options.seconds
             while time.monotonic() < end and server.is_running:
                 megabytes.append(java.memory_info().rss / MIB)

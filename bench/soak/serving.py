@@ -12,13 +12,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
-from bench.soak.traffic import Sample, Tally, send
+from bench.soak.traffic import AnswerTally, PageWithText, send_and_judge
 from server.archive import build_archive
 from server.host import find_free_addresses
 from server.plugin import find_plugin
 from server.torchserve import TorchServe
 
-__all__ = ["PingWatch", "clients", "serving"]
+__all__ = ["PingWatch", "run_clients", "run_server"]
 
 PING_SECONDS = 0.2
 REFUSED_SECONDS = 0.3
@@ -26,7 +26,7 @@ REFUSED_SECONDS = 0.3
 
 
 @contextmanager
-def serving(overrides: Mapping[str, str] | None = None) -> Iterator[TorchServe]:
+def run_server(overrides: Mapping[str, str] | None = None) -> Iterator[TorchServe]:
     """Yield a ready server on free ports; `overrides` change its properties."""
     with tempfile.TemporaryDirectory(prefix="chandra-soak-") as folder:
         build_archive(Path(folder))
@@ -42,11 +42,11 @@ def serving(overrides: Mapping[str, str] | None = None) -> Iterator[TorchServe]:
 
 
 @contextmanager
-def clients(
-    server: TorchServe, samples: Sequence[Sample], num_clients: int
-) -> Iterator[Tally]:
-    """Run clients that send pages until the block ends."""
-    tally = Tally()
+def run_clients(
+    server: TorchServe, samples: Sequence[PageWithText], num_clients: int
+) -> Iterator[AnswerTally]:
+    """Run client threads that send pages until the block ends; yield their tally."""
+    tally = AnswerTally()
     is_over = threading.Event()
 
     def run(client: int) -> None:
@@ -54,7 +54,9 @@ def clients(
             if is_over.is_set():
                 return
             sample = samples[(client + 3 * number) % len(samples)]
-            outcome = send(server.address, sample, f"c{client}-{number}", samples)
+            outcome = send_and_judge(
+                server.address, sample, f"c{client}-{number}", samples
+            )
             tally.add(outcome)
             if outcome.verdict != "read":
                 is_over.wait(REFUSED_SECONDS)

@@ -12,18 +12,18 @@ from dataclasses import dataclass, field
 
 import httpx
 
-from mini.pages import Domain, Page, render_page
+from mini.pages import Domain, RenderedPage, render_page
 
 __all__ = [
     "SMALL",
-    "Outcome",
-    "Sample",
-    "Tally",
+    "AnswerTally",
+    "JudgedAnswer",
+    "PageWithText",
+    "encode_png",
     "judge",
-    "png_of",
+    "read_baseline",
     "render_pages",
-    "samples_of",
-    "send",
+    "send_and_judge",
 ]
 
 ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
@@ -34,7 +34,7 @@ CLIENT_SECONDS = 120.0
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class PageWithText:
     """Page image with the text that the idle server reads from it."""
 
     body: bytes
@@ -42,7 +42,7 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class JudgedAnswer:
     """Answer with the verdict of its client.
 
     `verdict` is `read`, `refused` (503 with Retry-After), or the fault: `crossed`
@@ -57,7 +57,7 @@ class Outcome:
 
 
 @dataclass
-class Tally:
+class AnswerTally:
     """Thread-safe counter of outcomes."""
 
     verdicts: Counter[str] = field(default_factory=Counter)
@@ -65,7 +65,7 @@ class Tally:
     seconds: list[float] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def add(self, outcome: Outcome) -> None:
+    def add(self, outcome: JudgedAnswer) -> None:
         with self._lock:
             self.verdicts[outcome.verdict] += 1
             self.codes[f"{outcome.status} {outcome.code or ''}".strip()] += 1
@@ -73,17 +73,18 @@ class Tally:
 
     @property
     def num_faults(self) -> int:
-        """Return the number of answers that are not a right text or a proper 503."""
+        """Number of answers that are neither the right text nor a proper 503."""
         return self.verdicts.total() - self.verdicts["read"] - self.verdicts["refused"]
 
     def share(self, verdict: str) -> float:
+        """Return the share of a verdict among all answers; 0 without answers."""
         return self.verdicts[verdict] / max(1, self.verdicts.total())
 
 
-def render_pages(seed: str, num_pages: int) -> list[Page]:
+def render_pages(seed: str, num_pages: int) -> list[RenderedPage]:
     """Draw small pages with text; the same seed gives the same pages."""
     rng = random.Random(seed)
-    pages: list[Page] = []
+    pages: list[RenderedPage] = []
     while len(pages) < num_pages:
         page = render_page(rng, SMALL)
         if page.blocks:
@@ -91,27 +92,31 @@ def render_pages(seed: str, num_pages: int) -> list[Page]:
     return pages
 
 
-def png_of(page: Page) -> bytes:
+def encode_png(page: RenderedPage) -> bytes:
     stream = io.BytesIO()
     page.image.save(stream, "PNG")
     return stream.getvalue()
 
 
-def samples_of(address: str, pages: Sequence[Page]) -> list[Sample]:
-    """Read each page once on the idle server; pages with equal texts are left out."""
-    samples: dict[str, Sample] = {}
+def read_baseline(address: str, pages: Sequence[RenderedPage]) -> list[PageWithText]:
+    """Read each page once on the idle server, and return the texts that it reads.
+
+    Pages without text are left out, and all but the first of those with equal texts.
+    Raise httpx.HTTPError if the server does not answer with 200.
+    """
+    samples: dict[str, PageWithText] = {}
     for page in pages:
-        body = png_of(page)
+        body = encode_png(page)
         answer = _post(address, body, "baseline")
         answer.raise_for_status()
         if answer.text.strip():
-            samples.setdefault(answer.text, Sample(body, answer.text))
+            samples.setdefault(answer.text, PageWithText(body, answer.text))
     return list(samples.values())
 
 
-def send(
-    address: str, sample: Sample, label: str, samples: Sequence[Sample]
-) -> Outcome:
+def send_and_judge(
+    address: str, sample: PageWithText, label: str, samples: Sequence[PageWithText]
+) -> JudgedAnswer:
     """Send one document under a label and judge the answer.
 
     A text is crossed if it equals another sample's text. In another batch, a bfloat16
@@ -122,16 +127,19 @@ def send(
         answer = _post(address, sample.body, label)
     except httpx.HTTPError as error:
         seconds = time.monotonic() - started
-        return Outcome("dropped", None, type(error).__name__, seconds)
+        return JudgedAnswer("dropped", None, type(error).__name__, seconds)
     seconds = time.monotonic() - started
     verdict, code = judge(answer, sample, label, samples)
-    return Outcome(verdict, answer.status_code, code, seconds)
+    return JudgedAnswer(verdict, answer.status_code, code, seconds)
 
 
 def judge(
-    answer: httpx.Response, sample: Sample, label: str, samples: Sequence[Sample]
+    answer: httpx.Response,
+    sample: PageWithText,
+    label: str,
+    samples: Sequence[PageWithText],
 ) -> tuple[str, str | None]:
-    """Return the verdict on an answer, and the code of an error."""
+    """Return the verdict on an answer, and the error code; None for a status of 200."""
     if answer.status_code == 200:
         fields = answer.headers.get(ATTRIBUTES, "").split(";")
         others = {other.text for other in samples} - {sample.text}

@@ -11,8 +11,8 @@ import time
 from collections.abc import Sequence
 
 from bench.report import finish, say
-from bench.soak.serving import clients, serving
-from bench.soak.traffic import render_pages, samples_of
+from bench.soak.serving import run_clients, run_server
+from bench.soak.traffic import read_baseline, render_pages
 
 __all__ = ["main"]
 
@@ -52,12 +52,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
 
     say(__doc__)
-    with serving() as server:
-        samples = samples_of(server.address, render_pages("uploads", 8))
+    with run_server() as server:
+        samples = read_baseline(server.address, render_pages("uploads", 8))
         uploads = _open_uploads(
             server.address, options.announced_bytes, options.uploads
         )
-        with clients(server, samples, 1) as tally:
+        with run_clients(server, samples, 1) as tally:
             end = time.monotonic() + options.seconds
             num_alive = len(uploads)
             while time.monotonic() < end:
@@ -86,7 +86,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _open_uploads(
     address: str, num_bytes: int, num_uploads: int
 ) -> list[socket.socket]:
-    """Open uploads, and announce smaller ones after each refusal."""
+    """Open up to `num_uploads` uploads of `num_bytes`, of which one byte is sent.
+
+    After each refusal, smaller uploads are announced, down to MIN_BYTES.
+    """
     uploads: list[socket.socket] = []
     while len(uploads) < num_uploads and num_bytes > MIN_BYTES:
         upload = _announce(address, num_bytes)

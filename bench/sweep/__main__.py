@@ -15,19 +15,19 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from bench.report import finish, say
-from bench.soak.serving import serving
+from bench.soak.serving import run_server
 from bench.sweep import report
-from bench.sweep.files import find_files, spread
+from bench.sweep.files import choose_evenly, find_files
 from bench.sweep.memory import MemoryWatch, find_server
-from bench.sweep.pages import Compared, Comparer
-from bench.sweep.post import Client, Outcome
+from bench.sweep.pages import ComparedPage, PageComparer
+from bench.sweep.post import DocumentPoster, PostOutcome
 from bench.sweep.reference import Renderer, find_renderers
 from handler.profiles import PROFILES
 from server.status import ping
 
 __all__ = ["main"]
 
-PROGRESS = 50
+PROGRESS_INTERVAL = 50
 """Number of files after which a progress line is printed."""
 
 
@@ -36,16 +36,16 @@ def main(
 ) -> int:
     """Test a folder and return the status; `renderers` replace the installed ones."""
     options = _parser().parse_args(arguments)
-    files = spread(find_files(options.folder), options.limit)
+    files = choose_evenly(find_files(options.folder), options.limit)
     say(__doc__)
-    outcomes: list[Outcome] = []
+    outcomes: list[PostOutcome] = []
     watch = MemoryWatch(None)
     if options.post:
         with _address(options) as address:
             if ping(address) is None:
                 say(f"no server answers at {address}: run make serve, or pass --serve")
                 return 2
-            client = Client(
+            client = DocumentPoster(
                 address,
                 {
                     "max_output_tokens": str(options.max_output_tokens),
@@ -59,7 +59,7 @@ def main(
                 outcomes = _post_all(client, files, options.clients)
         report.print_outcomes(outcomes, options.folder)
         report.print_memory(watch.parts)
-    compared: list[Compared] = []
+    compared: list[ComparedPage] = []
     if options.compare:
         chosen = find_renderers() if renderers is None else renderers
         if chosen:
@@ -68,7 +68,7 @@ def main(
         else:
             say("\nneither pdftoppm nor ImageMagick is installed: nothing is compared")
     if options.report:
-        report.write(options.report, outcomes, compared, watch.parts)
+        report.write_report(options.report, outcomes, compared, watch.parts)
     num_faults = sum(outcome.is_server_fault for outcome in outcomes)
     num_same = sum(
         page.difference is not None and page.difference.kind == "same"
@@ -82,7 +82,7 @@ def main(
             "faults": num_faults / max(1, len(outcomes)),
             "same": num_same / max(1, num_compared),
         },
-        **report.summary(outcomes, compared, watch.parts),
+        **report.summarize(outcomes, compared, watch.parts),
     )
     return int(num_faults > 0)
 
@@ -153,16 +153,18 @@ def _address(options: argparse.Namespace) -> Iterator[str]:
     if not options.serve:
         yield options.address.rstrip("/")
         return
-    with serving() as server:
+    with run_server() as server:
         yield server.address
 
 
-def _post_all(client: Client, files: Sequence[Path], num_clients: int) -> list[Outcome]:
+def _post_all(
+    client: DocumentPoster, files: Sequence[Path], num_clients: int
+) -> list[PostOutcome]:
     outcomes = []
     with ThreadPoolExecutor(num_clients) as threads:
         for number, outcome in enumerate(threads.map(client.post, files), start=1):
             outcomes.append(outcome)
-            if number % PROGRESS == 0:
+            if number % PROGRESS_INTERVAL == 0:
                 say(f"{number:6} of {len(files)} posted")
     say()
     return outcomes
@@ -170,8 +172,8 @@ def _post_all(client: Client, files: Sequence[Path], num_clients: int) -> list[O
 
 def _compare_all(
     renderers: Sequence[Renderer], files: Sequence[Path], options: argparse.Namespace
-) -> list[Compared]:
-    comparer = Comparer(
+) -> list[ComparedPage]:
+    comparer = PageComparer(
         renderers,
         PROFILES[options.profile].sizing,
         num_processes=options.clients,

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-__all__ = ["Difference", "Kind", "compare"]
+__all__ = ["DifferenceKind", "RenderingDifference", "compare"]
 
 SIDE = 256
 """Longest side at which pages are compared. Differences of antialiasing and hinting
@@ -28,7 +28,7 @@ gives about 30, and a solid edge that is a pixel off gives 16."""
 MAX_ASPECT = 1.02
 
 
-class Kind(enum.StrEnum):
+class DifferenceKind(enum.StrEnum):
     """Kind of difference between our page and the reference."""
 
     SAME = "same"
@@ -48,7 +48,7 @@ class Kind(enum.StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class RenderingDifference:
     """Difference between two renderings of a page.
 
     `mean` is the mean absolute difference of gray values, 0 to 255, and `worst_tile`
@@ -56,13 +56,13 @@ class Difference:
     has no contrast.
     """
 
-    kind: Kind
+    kind: DifferenceKind
     mean: float
     worst_tile: float
     correlation: float | None
 
 
-def compare(ours: Image.Image, reference: Image.Image) -> Difference:
+def compare(ours: Image.Image, reference: Image.Image) -> RenderingDifference:
     """Compare two gray images at a common size."""
     size = _thumbnail_size(reference)
     first, second = _pixels(ours, size), _pixels(reference, size)
@@ -70,30 +70,34 @@ def compare(ours: Image.Image, reference: Image.Image) -> Difference:
     mean, worst = float(np.abs(gaps).mean()), _worst_tile(gaps)
     correlation = _correlation(first, second)
 
-    def difference(kind: Kind) -> Difference:
-        return Difference(kind, mean, worst, correlation)
+    def difference(kind: DifferenceKind) -> RenderingDifference:
+        return RenderingDifference(kind, mean, worst, correlation)
 
     has_content = [values.std() >= MIN_CONTRAST for values in (first, second)]
     if not all(has_content):
         if has_content[1]:
-            return difference(Kind.BLANK)
+            return difference(DifferenceKind.BLANK)
         if has_content[0]:
-            return difference(Kind.EXTRA)
-        return difference(Kind.SAME if mean <= MAX_MEAN else Kind.SHADE)
+            return difference(DifferenceKind.EXTRA)
+        return difference(
+            DifferenceKind.SAME if mean <= MAX_MEAN else DifferenceKind.SHADE
+        )
     assert correlation is not None
     if _has_same_shape(ours, reference) and correlation >= MIN_CORRELATION:
         if mean > MAX_MEAN:
-            return difference(Kind.SHADE)
-        return difference(Kind.SAME if worst <= MAX_TILE else Kind.PART)
+            return difference(DifferenceKind.SHADE)
+        return difference(
+            DifferenceKind.SAME if worst <= MAX_TILE else DifferenceKind.PART
+        )
     if correlation <= -MIN_CORRELATION:
-        return difference(Kind.INVERTED)
+        return difference(DifferenceKind.INVERTED)
     for degrees in (90, 180, 270):
         turned = ours.rotate(degrees, expand=True)
         again = _correlation(_pixels(turned, size), second)
         if _has_same_shape(turned, reference) and (again or 0) >= MIN_CORRELATION:
-            return difference(Kind.TURNED)
+            return difference(DifferenceKind.TURNED)
     is_shape = not _has_same_shape(ours, reference)
-    return difference(Kind.SHAPE if is_shape else Kind.DIFFERENT)
+    return difference(DifferenceKind.SHAPE if is_shape else DifferenceKind.DIFFERENT)
 
 
 def _thumbnail_size(image: Image.Image) -> tuple[int, int]:

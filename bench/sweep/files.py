@@ -6,7 +6,7 @@ import mimetypes
 from collections.abc import Sequence
 from pathlib import Path
 
-__all__ = ["content_type_of", "find_files", "spread"]
+__all__ = ["choose_evenly", "content_type_of", "find_files"]
 
 
 def find_files(folder: Path) -> list[Path]:
@@ -24,7 +24,7 @@ def find_files(folder: Path) -> list[Path]:
     )
 
 
-def spread(files: Sequence[Path], limit: int | None) -> list[Path]:
+def choose_evenly(files: Sequence[Path], limit: int | None) -> list[Path]:
     """Return at most `limit` files at equal distances in the list; None means all."""
     if limit is None or limit >= len(files):
         return list(files)

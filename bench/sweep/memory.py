@@ -10,15 +10,18 @@ from typing import Any
 
 import psutil
 
-__all__ = ["MemoryWatch", "find_server", "kind_of"]
+__all__ = ["MemoryWatch", "find_process_kind", "find_server"]
 
-SECONDS = 0.5
+SAMPLE_SECONDS = 0.5
 STATE_DIR = "CHANDRA_STATE_DIR"
 MIB = 1 << 20
 
 
 def find_server(port: int) -> int | None:
-    """Return the id of the process that listens on a local port; None if unknown."""
+    """Return the id of the process that listens on a local port.
+
+    Return None if there is none, or if this user may not see it.
+    """
     try:
         connections = psutil.net_connections("tcp")
     except psutil.Error:
@@ -31,8 +34,11 @@ def find_server(port: int) -> int | None:
     return None
 
 
-def kind_of(process: psutil.Process) -> str:
-    """Return the kind of a server's process."""
+def find_process_kind(process: psutil.Process) -> str:
+    """Return whether a server's process is `java`, `worker`, `engine` and so on.
+
+    Raise psutil.Error or OSError if the process has ended.
+    """
     command = process.cmdline()
     if process.name() == "java":
         return "java"
@@ -85,7 +91,7 @@ class MemoryWatch:
             return
         while True:
             self.add(self._sample(self._pid))
-            if self._is_over.wait(SECONDS):
+            if self._is_over.wait(SAMPLE_SECONDS):
                 return
 
     def _sample(self, pid: int) -> list[tuple[str, int]]:
@@ -95,7 +101,7 @@ class MemoryWatch:
             family = {java, *java.children(recursive=True), *_early_engines(java)}
             for process in family:
                 with contextlib.suppress(psutil.Error, OSError):
-                    kind = kind_of(process)
+                    kind = find_process_kind(process)
                     sizes.append((kind, process.memory_info().rss))
         return sizes
 

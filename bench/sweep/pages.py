@@ -11,7 +11,7 @@ from typing import Any
 
 from PIL import Image, ImageStat
 
-from bench.sweep.compare import Difference, Kind, compare
+from bench.sweep.compare import DifferenceKind, RenderingDifference, compare
 from bench.sweep.files import content_type_of
 from bench.sweep.reference import NoReferenceError, Renderer
 from handler import preprocess
@@ -22,7 +22,7 @@ from handler.reading.decode import Decoder
 from handler.sandbox.wire import Descriptor
 from handler.schema import Page
 
-__all__ = ["Compared", "Comparer", "difference_of"]
+__all__ = ["ComparedPage", "PageComparer", "compare_with_reference"]
 
 MEMORY_BYTES = 4 << 30
 TIMEOUT_SECONDS = 60.0
@@ -31,7 +31,7 @@ LIGHT_ON_DARK = "light_on_dark"
 
 
 @dataclass(frozen=True, slots=True)
-class Compared:
+class ComparedPage:
     """Page of a file with its difference from the reference.
 
     `failure` is the reason if there is none; `code` is the error code of our decoder.
@@ -39,7 +39,7 @@ class Compared:
 
     path: Path
     page: int
-    difference: Difference | None = None
+    difference: RenderingDifference | None = None
     failure: str | None = None
     code: str | None = None
 
@@ -61,7 +61,7 @@ class Compared:
         )
 
 
-def difference_of(page: Page, reference: Image.Image) -> Difference:
+def compare_with_reference(page: Page, reference: Image.Image) -> RenderingDifference:
     """Compare our page with a gray reference.
 
     The reference is rotated and inverted in the same way as our page was.
@@ -82,12 +82,12 @@ def difference_of(page: Page, reference: Image.Image) -> Difference:
     ours = ours.resize((size[0], size[1]), Image.Resampling.BICUBIC)
     difference = compare(ours, reference)
     is_inverted = any(warning.code == LIGHT_ON_DARK for warning in page.warnings)
-    if is_inverted and difference.kind is not Kind.SAME:
+    if is_inverted and difference.kind is not DifferenceKind.SAME:
         return compare(ours.point(lambda value: 255 - value), reference)
     return difference
 
 
-class Comparer:
+class PageComparer:
     """Comparer of the first pages of files, with its own decoder processes."""
 
     def __init__(
@@ -115,17 +115,19 @@ class Comparer:
     def close(self) -> None:
         self._pool.close()
 
-    def compare(self, path: Path) -> list[Compared]:
+    def compare(self, path: Path) -> list[ComparedPage]:
         """Compare a file's first pages; none if no renderer supports the type."""
         if path.stat().st_size == 0:
             return []
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            return list(self._compare(path, Descriptor(descriptor)))
+            return list(self._compare_pages(path, Descriptor(descriptor)))
         finally:
             os.close(descriptor)
 
-    def _compare(self, path: Path, document: Descriptor) -> Iterator[Compared]:
+    def _compare_pages(
+        self, path: Path, document: Descriptor
+    ) -> Iterator[ComparedPage]:
         declared = content_type_of(path) if self._declares_type else None
         context = CallContext()
         try:
@@ -138,7 +140,7 @@ class Comparer:
                 self._limits,
             )
         except (HandlerError, RuntimeError) as error:
-            yield Compared(path, 1, failure=str(error), code=_code(error))
+            yield ComparedPage(path, 1, failure=str(error), code=_code(error))
             return
         renderer = next((r for r in self._renderers if r.draws(info.media_type)), None)
         if renderer is None:
@@ -156,17 +158,17 @@ class Comparer:
                     self._limits,
                 )
             except (HandlerError, RuntimeError) as error:
-                yield Compared(path, number, failure=str(error), code=_code(error))
+                yield ComparedPage(path, number, failure=str(error), code=_code(error))
                 continue
             if not page.pixels:
-                yield Compared(path, number, failure="the page is read in strips")
+                yield ComparedPage(path, number, failure="the page is read in strips")
                 continue
             try:
                 reference = renderer.render(path, info.media_type, number)
             except NoReferenceError as error:
-                yield Compared(path, number, failure=str(error))
+                yield ComparedPage(path, number, failure=str(error))
                 continue
-            yield Compared(path, number, difference_of(page, reference))
+            yield ComparedPage(path, number, compare_with_reference(page, reference))
 
 
 def _code(error: Exception) -> str:

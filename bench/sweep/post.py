@@ -12,13 +12,13 @@ import httpx
 
 from bench.sweep.files import content_type_of
 
-__all__ = ["Client", "Outcome"]
+__all__ = ["DocumentPoster", "PostOutcome"]
 
 MAX_RETRY_AFTER_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class PostOutcome:
     """Outcome of posting a file.
 
     `status` is None if the connection was lost; `code` then names the error.
@@ -58,7 +58,7 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Client:
+class DocumentPoster:
     """Client of the server at `address`.
 
     `options` are query parameters. With `declares_type`, the extension determines the
@@ -73,8 +73,11 @@ class Client:
     max_retries: int = 5
     sleep: Callable[[float], object] = time.sleep
 
-    def post(self, path: Path) -> Outcome:
-        """Post a file, with retries, and return the outcome."""
+    def post(self, path: Path) -> PostOutcome:
+        """Post a file, and return the outcome of the last attempt.
+
+        Sleep before each retry.
+        """
         body = path.read_bytes()
         number = 0
         while True:
@@ -86,7 +89,7 @@ class Client:
 
     def _attempt(
         self, path: Path, body: bytes, num_retries: int
-    ) -> tuple[Outcome, float | None]:
+    ) -> tuple[PostOutcome, float | None]:
         """Return the outcome, and the seconds to wait if it should be retried."""
         kind = content_type_of(path) if self.declares_type else None
         started = time.monotonic()
@@ -102,7 +105,7 @@ class Client:
                 timeout=self.timeout_seconds,
             )
         except httpx.HTTPError as error:
-            outcome = Outcome(
+            outcome = PostOutcome(
                 path,
                 len(body),
                 time.monotonic() - started,
@@ -112,7 +115,7 @@ class Client:
             )
             return outcome, 1.0 if isinstance(error, httpx.ConnectError) else None
         seconds = time.monotonic() - started
-        outcome = Outcome(
+        outcome = PostOutcome(
             path,
             len(body),
             seconds,

@@ -8,23 +8,23 @@ from dataclasses import replace
 import pytest
 
 from bench.autoscaling import (
-    BLIND,
-    CHOSEN,
-    SHORT,
-    SOON,
+    AS_DEPLOYED,
+    EMPTY_15_MINUTES,
+    IDLE_10_MINUTES,
+    IGNORES_GPUS,
     TABLE,
     TRACKING,
-    machine_of,
+    load_machine,
     main,
-    policies,
-    run,
+    make_policies,
+    simulate_policies,
 )
 from bench.fleet import (
     DELAY_MINUTES,
     MINUTE,
-    Document,
     Machine,
-    documents_of_a_day,
+    SimulatedDocument,
+    make_documents_of_a_day,
     simulate_day,
 )
 from deploy.config import AsynchronousTable
@@ -38,35 +38,39 @@ SEEDS = range(5)
 
 @pytest.fixture(scope="module")
 def days(tmp_path_factory):
-    machine, _ = machine_of("ml.g6e.2xlarge", tmp_path_factory.mktemp("none"))
-    return run(machine, policies(), SEEDS)
+    machine, _ = load_machine("ml.g6e.2xlarge", tmp_path_factory.mktemp("none"))
+    return simulate_policies(machine, make_policies(), SEEDS)
 
 
-def cut(played):
-    return [d for day in played for d in day.documents if d.cut is not None]
+def find_cut_documents(days_of_policy):
+    return [d for day in days_of_policy for d in day.documents if d.cut is not None]
 
 
 def test_deployed_scale_in_policy_interrupts_no_document(days):
-    assert cut(days[CHOSEN]) == []
-    assert all(day.num_late == 0 for day in days[CHOSEN])
-    assert max(day.longest_reading() for day in days[CHOSEN]) < TABLE.timeout_seconds
+    assert find_cut_documents(days[AS_DEPLOYED]) == []
+    assert all(day.num_late == 0 for day in days[AS_DEPLOYED])
+    assert (
+        max(day.longest_reading() for day in days[AS_DEPLOYED]) < TABLE.timeout_seconds
+    )
 
 
-@pytest.mark.parametrize("name", [TRACKING, SHORT, BLIND])
-def test_policies_without_a_part_interrupt_documents(days, name):
-    """Check that the test above can fail: without a part, documents are cut off."""
-    assert len(cut(days[name])) > 5
+@pytest.mark.parametrize("name", [TRACKING, EMPTY_15_MINUTES, IGNORES_GPUS])
+def test_alternative_policies_interrupt_documents(days, name):
+    """Show that the test of the deployed policy can fail."""
+    assert len(find_cut_documents(days[name])) > 5
 
 
 def test_only_documents_within_cloudwatchs_delay_are_cut_off(tmp_path):
     """Only CloudWatch's delay of a minute remains, even with a short idle time."""
-    machine, _ = machine_of("ml.g6e.2xlarge", tmp_path)
-    chosen = {name: policies()[name] for name in (CHOSEN, SOON)}
+    machine, _ = load_machine("ml.g6e.2xlarge", tmp_path)
+    two_policies = {
+        name: make_policies()[name] for name in (AS_DEPLOYED, IDLE_10_MINUTES)
+    }
 
-    played = run(machine, chosen, range(100, 115))
+    days_of_policy = simulate_policies(machine, two_policies, range(100, 115))
 
-    for num_cut in map(cut, played.values()):
-        ages = [(d.cut or 0) - (d.started or 0) for d in num_cut]
+    for cut_documents in map(find_cut_documents, days_of_policy.values()):
+        ages = [(d.cut or 0) - (d.started or 0) for d in cut_documents]
         assert all(age <= (DELAY_MINUTES + 1) * MINUTE for age in ages)
 
 
@@ -74,7 +78,7 @@ def test_less_idle_time_costs_less(days):
     def cost(name):
         return sum(day.cost[-1] for day in days[name])
 
-    assert cost(SOON) < 0.6 * cost(CHOSEN)
+    assert cost(IDLE_10_MINUTES) < 0.6 * cost(AS_DEPLOYED)
 
 
 def test_simulated_policy_is_the_deployed_one():
@@ -85,7 +89,7 @@ def test_simulated_policy_is_the_deployed_one():
     ]
     idle = scaling.alarms(dict.fromkeys(scaling.policies, "arn"))["ocr-async-idle"]
 
-    policy = policies(table)[CHOSEN]
+    policy = make_policies(table)[AS_DEPLOYED]
 
     assert policy.target == tracking["TargetValue"]
     assert policy.scale_out_seconds == tracking["ScaleOutCooldown"]
@@ -99,13 +103,15 @@ def test_simulated_policy_is_the_deployed_one():
 
 
 def test_day_without_documents_costs_nothing():
-    day = simulate_day([], MACHINE, policies()[CHOSEN])
+    day = simulate_day([], MACHINE, make_policies()[AS_DEPLOYED])
 
     assert day.cost[-1] == 0
 
 
 def test_one_document_starts_one_machine_which_then_stops():
-    day = simulate_day([Document(3600, 40)], MACHINE, policies()[CHOSEN])
+    day = simulate_day(
+        [SimulatedDocument(3600, 40)], MACHINE, make_policies()[AS_DEPLOYED]
+    )
 
     (document,) = day.documents
     assert document.started is not None
@@ -119,8 +125,8 @@ def test_one_document_starts_one_machine_which_then_stops():
 
 
 def test_burst_gets_at_most_the_allowed_machines():
-    burst = [Document(3600, 20) for _ in range(200)]
-    policy = policies()[CHOSEN]
+    burst = [SimulatedDocument(3600, 20) for _ in range(200)]
+    policy = make_policies()[AS_DEPLOYED]
 
     day = simulate_day(burst, MACHINE, policy)
 
@@ -129,22 +135,30 @@ def test_burst_gets_at_most_the_allowed_machines():
 
 
 def test_pages_that_are_read_together_share_the_machine():
-    alone = simulate_day([Document(0, 1)], MACHINE, warm())
-    many = simulate_day([Document(0, 1) for _ in range(8)], MACHINE, warm())
-    long = simulate_day([Document(0, 100)], MACHINE, warm())
+    one_page = simulate_day(
+        [SimulatedDocument(0, 1)], MACHINE, policy_with_a_warm_machine()
+    )
+    eight_pages = simulate_day(
+        [SimulatedDocument(0, 1) for _ in range(8)],
+        MACHINE,
+        policy_with_a_warm_machine(),
+    )
+    long_document = simulate_day(
+        [SimulatedDocument(0, 100)], MACHINE, policy_with_a_warm_machine()
+    )
 
-    assert alone.longest_reading() == pytest.approx(1 / 0.04, abs=20)
-    assert many.longest_reading() == pytest.approx(1 / 0.04, abs=20)
-    assert long.longest_reading() == pytest.approx(100 / 0.4, abs=60)
+    assert one_page.longest_reading() == pytest.approx(1 / 0.04, abs=20)
+    assert eight_pages.longest_reading() == pytest.approx(1 / 0.04, abs=20)
+    assert long_document.longest_reading() == pytest.approx(100 / 0.4, abs=60)
 
 
-def warm():
-    return replace(policies()[CHOSEN], min_machines=1)
+def policy_with_a_warm_machine():
+    return replace(make_policies()[AS_DEPLOYED], min_machines=1)
 
 
 def test_the_same_seed_gives_the_same_documents():
-    assert documents_of_a_day(7) == documents_of_a_day(7)
-    assert documents_of_a_day(7) != documents_of_a_day(8)
+    assert make_documents_of_a_day(7) == make_documents_of_a_day(7)
+    assert make_documents_of_a_day(7) != make_documents_of_a_day(8)
 
 
 def test_last_line_is_marked_as_a_simulation(tmp_path, capsys):

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import statistics
 
-from bench.documents import as_pdf_pages, as_pictures, pages_of_lognormal_length
+from bench.runs.documents import (
+    make_pdf_requests,
+    make_png_requests,
+    render_pages_of_lognormal_length,
+)
 
 
-def lengths(pages) -> list[int]:
+def text_lengths(pages) -> list[int]:
     return [sum(len(block.html) for block in page.blocks) for page in pages]
 
 
 def test_pages_have_realistic_lengths():
-    sizes = sorted(lengths(pages_of_lognormal_length(60, "test")))
+    sizes = sorted(text_lengths(render_pages_of_lognormal_length(60, "test")))
 
     assert sizes[-1] > 8 * sizes[0]
     # A few pages are long, which makes batches wait for the longest page.
@@ -20,21 +24,21 @@ def test_pages_have_realistic_lengths():
 
 
 def test_the_same_seed_gives_the_same_pages():
-    one, other = (pages_of_lognormal_length(3, "same") for _ in range(2))
+    first, second = (render_pages_of_lognormal_length(3, "same") for _ in range(2))
 
-    assert [page.html for page in one] == [page.html for page in other]
+    assert [page.html for page in first] == [page.html for page in second]
 
 
 def test_picture_has_no_text_layer():
-    [request] = as_pictures(pages_of_lognormal_length(1, "test"))
+    [request] = make_png_requests(render_pages_of_lognormal_length(1, "test"))
 
     assert request.page.text_layer == ""
 
 
 def test_born_digital_page_has_a_text_layer():
-    pages = pages_of_lognormal_length(3, "test")
+    pages = render_pages_of_lognormal_length(3, "test")
 
-    for page, request in zip(pages, as_pdf_pages(pages), strict=True):
+    for page, request in zip(pages, make_pdf_requests(pages), strict=True):
         letters = [
             piece.text
             for block in page.blocks

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.draft_agreement import Agreement, compare
+from bench.draft_agreement import Agreement, compare_answers
 
 
 def test_changes_of_boxes_and_of_text_are_distinguished():
@@ -17,6 +17,6 @@ def test_changes_of_boxes_and_of_text_are_distinguished():
         "digit": '<p data-bbox="1 2 3 4">1</p>',
     }
 
-    assert compare(before, after) == Agreement(
+    assert compare_answers(before, after) == Agreement(
         num_pages=3, num_changed=2, num_changed_outside_boxes=1
     )

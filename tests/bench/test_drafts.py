@@ -6,20 +6,20 @@ import pytest
 from tokenizers import Tokenizer
 
 from bench.drafts import (
-    PLAIN,
     WITH_LAYER,
+    WITHOUT_DRAFTS,
     WITHOUT_LAYER,
-    Count,
-    Sample,
-    load_samples,
+    BundledPage,
+    DraftCounts,
+    count_forwards,
+    load_bundled_pages,
     main,
-    measure,
 )
 from handler.weights.source import MINI
 from tests.handler.engine.drafts.drafting import LetterTokenizer
 
 BOX = '<div data-bbox="[61, 72, 983, 94]" data-label="Text">'
-LETTER = Sample(
+LETTER_PAGE = BundledPage(
     "letter", "Dear people, we have seen it.", f"{BOX}<p>Dear people.</p></div>"
 )
 
@@ -40,41 +40,46 @@ class MiniTokenizer:
 def test_without_drafts_each_token_takes_a_forward_pass():
     tokenizer = LetterTokenizer()
 
-    count = measure(LETTER, tokenizer, PLAIN, 8)
+    count = count_forwards(LETTER_PAGE, tokenizer, WITHOUT_DRAFTS, 8)
 
-    num_tokens = len(tokenizer.encode(LETTER.answer)) + 1
-    assert count == Count(num_tokens, num_tokens, 0, 0)
+    num_tokens = len(tokenizer.encode(LETTER_PAGE.answer)) + 1
+    assert count == DraftCounts(num_tokens, num_tokens, 0, 0)
     assert count.tokens_per_forward == 1
     assert count.acceptance_rate == 0
 
 
 @pytest.mark.parametrize("mode", [WITHOUT_LAYER, WITH_LAYER])
 def test_tokens_are_outputs_or_accepted_drafts(mode):
-    count = measure(LETTER, LetterTokenizer(), mode, 8)
+    count = count_forwards(LETTER_PAGE, LetterTokenizer(), mode, 8)
 
     assert count.num_forwards + count.num_accepted == count.num_tokens
     assert count.num_drafted >= count.num_accepted > 0
 
 
 def test_sums_are_weighted_by_tokens():
-    total = sum((Count(90, 30, 80, 60), Count(10, 10, 20, 0)), Count())
+    total = sum(
+        (DraftCounts(90, 30, 80, 60), DraftCounts(10, 10, 20, 0)), DraftCounts()
+    )
 
-    assert total == Count(100, 40, 100, 60)
+    assert total == DraftCounts(100, 40, 100, 60)
     assert total.tokens_per_forward == 2.5
     assert total.acceptance_rate == 0.6
 
 
 def test_real_pages_give_two_tokens_per_forward_pass():
-    pages = list(load_samples())
+    pages = list(load_bundled_pages())
     tokenizer = MiniTokenizer()
 
-    total = sum((measure(page, tokenizer, WITH_LAYER, 8) for page in pages), Count())
+    total = sum(
+        (count_forwards(page, tokenizer, WITH_LAYER, 8) for page in pages),
+        DraftCounts(),
+    )
 
     assert total.tokens_per_forward >= 2
 
 
 @pytest.mark.slow
-def test_real_pages_with_qwens_vocabulary(capsys):
+def test_the_command_ends_with_a_json_line(capsys):
     main([])
 
     assert '"bench": "drafts"' in capsys.readouterr().out.splitlines()[-1]

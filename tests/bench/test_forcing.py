@@ -7,13 +7,18 @@ from dataclasses import replace
 import pytest
 import torch
 
-from bench.forcing import Forced, ForcedRunner, forced_pages, make_marks
-from bench.geometry import GEOMETRIES, random_model
-from bench.lengths import Lengths
-from bench.recorder import recomputed
-from bench.roofline import Prefill
-from bench.steady import run_steadily
-from bench.tokenizer import QwenTokenizer
+from bench.costs.roofline import Prefill
+from bench.runs.recorder import recomputed
+from bench.teacher_forcing.forcing import (
+    ForcedPage,
+    ForcedRunner,
+    make_forced_pages,
+    make_timer,
+)
+from bench.teacher_forcing.geometry import GEOMETRIES, random_model
+from bench.teacher_forcing.lengths import Lengths
+from bench.teacher_forcing.steady import run_steadily
+from bench.teacher_forcing.tokenizer import QwenTokenizer
 from handler.engine.batching.native import BatchingOptions, NativeEngine
 from handler.engine.device.generate import GenerateEngine
 from handler.engine.device.graphs import list_shapes
@@ -32,18 +37,18 @@ def tokenizer() -> QwenTokenizer:
 
 
 @pytest.fixture(scope="module")
-def pages(tokenizer) -> list[Forced]:
-    return forced_pages(TINY, tokenizer, 6)
+def pages(tokenizer) -> list[ForcedPage]:
+    return make_forced_pages(TINY, tokenizer, 6)
 
 
 def tiny_model() -> Model:
     return random_model(TINY, CPU)
 
 
-def native(model, *, num_drafts=0, graph_shapes=()):
+def make_native_engine(model, *, num_drafts=0, graph_shapes=()):
     runner = ForcedRunner(
         TorchRunner(model, 4000, graph_shapes=graph_shapes, record=recomputed),
-        make_marks(CPU, lambda: 0.0),
+        make_timer(CPU, lambda: 0.0),
     )
     options = BatchingOptions(
         max_sequences=3, max_draft_tokens=num_drafts, max_attempts=1
@@ -53,7 +58,7 @@ def native(model, *, num_drafts=0, graph_shapes=()):
     ), runner
 
 
-def read(engine, pages) -> dict[str, EngineOutput]:
+def run_engine(engine, pages) -> dict[str, EngineOutput]:
     for page in pages:
         engine.submit(page.request)
     ended: dict[str, EngineOutput] = {}
@@ -71,13 +76,13 @@ def read(engine, pages) -> dict[str, EngineOutput]:
 def test_forced_page_outputs_its_transcription(
     tokenizer, pages, num_drafts, graph_shapes
 ):
-    engine, runner = native(
+    engine, runner = make_native_engine(
         tiny_model(), num_drafts=num_drafts, graph_shapes=graph_shapes
     )
     for page in pages:
-        runner.script(page)
+        runner.add_answer(page)
 
-    outputs = read(engine, pages)
+    outputs = run_engine(engine, pages)
 
     for page in pages:
         assert outputs[page.request.id].text == tokenizer.decode(list(page.tokens))
@@ -85,11 +90,11 @@ def test_forced_page_outputs_its_transcription(
 
 
 def test_the_image_of_a_page_counts_once(pages):
-    engine, runner = native(tiny_model())
+    engine, runner = make_native_engine(tiny_model())
     page = pages[0].request.page
-    runner.script(pages[0])
+    runner.add_answer(pages[0])
 
-    read(engine, pages[:1])
+    run_engine(engine, pages[:1])
 
     works = [forward.work for forward in runner.forwards]
     patches = [work.num_patches for work in works if isinstance(work, Prefill)]
@@ -98,7 +103,7 @@ def test_the_image_of_a_page_counts_once(pages):
 
 @pytest.mark.parametrize("batch_size", [1, 4])
 def test_generate_outputs_the_forced_number_of_tokens(pages, batch_size):
-    outputs = read(GenerateEngine(tiny_model(), batch_size), pages)
+    outputs = run_engine(GenerateEngine(tiny_model(), batch_size), pages)
 
     assert {name: g.num_output_tokens for name, g in outputs.items()} == {
         page.request.id: len(page.tokens) for page in pages
@@ -107,8 +112,8 @@ def test_generate_outputs_the_forced_number_of_tokens(pages, batch_size):
 
 def test_page_that_ends_early_is_an_error(pages):
     model = tiny_model()
-    engine, runner = native(model)
-    stopping = Forced(pages[0].request, (5, *model.stop_token_ids, 5, 5, 5, 5))
+    engine, runner = make_native_engine(model)
+    stopping = ForcedPage(pages[0].request, (5, *model.stop_token_ids, 5, 5, 5, 5))
 
     with pytest.raises(RuntimeError, match="forced tokens"):
         run_steadily(engine, runner, [stopping], in_flight=1, seconds=0.0)
@@ -117,8 +122,8 @@ def test_page_that_ends_early_is_an_error(pages):
 def test_transcription_is_truncated_to_its_length(tokenizer):
     lengths = Lengths(median=950, sigma=0.65, fewest=200, most=3000)
 
-    longer = forced_pages(replace(TINY, lengths=lengths), tokenizer, 9)
+    longer = make_forced_pages(replace(TINY, lengths=lengths), tokenizer, 9)
 
-    assert [len(page.tokens) for page in longer] == lengths.forced(9)
+    assert [len(page.tokens) for page in longer] == lengths.quantiles(9)
     texts = {tokenizer.decode(list(page.tokens[:40])) for page in longer}
     assert len(texts) > 3

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from PIL import Image, ImageDraw
 
-from bench.forms import compare_page, missing_ink
+from bench.forms import compare_page, count_missing_ink
 from tests.documents import pdf_with_form_and_annotation
 
 
-def drawn(*boxes):
+def draw_boxes(*boxes):
     image = Image.new("RGB", (200, 200), "white")
     draw = ImageDraw.Draw(image)
     for box in boxes:
@@ -17,11 +17,14 @@ def drawn(*boxes):
 
 
 def test_missing_word_is_counted():
-    assert missing_ink(drawn((20, 20, 29, 29)), drawn()) == 100
+    assert count_missing_ink(draw_boxes((20, 20, 29, 29)), draw_boxes()) == 100
 
 
 def test_ink_moved_by_a_pixel_is_not_missing():
-    assert missing_ink(drawn((20, 20, 29, 29)), drawn((21, 21, 30, 30))) == 0
+    assert (
+        count_missing_ink(draw_boxes((20, 20, 29, 29)), draw_boxes((21, 21, 30, 30)))
+        == 0
+    )
 
 
 def test_page_with_form_shows_what_flattening_shows(tmp_path):

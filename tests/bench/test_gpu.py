@@ -9,23 +9,23 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench.device.decode_steps import WIDTHS, check_recorded, time_verification
+from bench.costs.roofline import DeviceRates
+from bench.device.decode_steps import WIDTHS, check_recorded_steps, time_verification
 from bench.device.hardware import Hardware
-from bench.device.items import PARTS, Measurements, Options
+from bench.device.items import PARTS, MeasurementOptions, Measurements
 from bench.device.questions import QUESTIONS
-from bench.geometry import TINY
-from bench.gpu import main, measure, report
-from bench.recorder import recomputed
-from bench.records import Records
-from bench.roofline import Rates
-from bench.systems import Native, Stage
+from bench.gpu import main, measure, write_report
+from bench.runs.recorder import recomputed
+from bench.runs.records import Records
+from bench.runs.systems import MeasuredModel, NativeVariant
+from bench.teacher_forcing.geometry import TINY
 
 CPU = Hardware(torch.device("cpu"))
 ABOUT = {"device": "cpu", "geometry": "tiny", "commit": "c"}
 README = Path(__file__).parents[2] / "bench" / "README.md"
 
 
-OPTIONS = Options(TINY, num_pages=3, in_flight=(1,), seconds=0.01)
+OPTIONS = MeasurementOptions(TINY, num_pages=3, in_flight=(1,), seconds=0.01)
 
 
 @pytest.mark.slow
@@ -33,7 +33,7 @@ def test_every_part_runs_on_a_cpu(tmp_path, capsys):
     records = Records(tmp_path, ABOUT)
 
     assert measure(OPTIONS, CPU, records, lambda: 3600.0)
-    report(records)
+    write_report(records)
 
     parts = records.data["parts"]
     assert set(parts) == set(PARTS)
@@ -92,15 +92,15 @@ def test_a_wrong_operator_stops_only_its_users(tmp_path):
     records.add("selftest", "operator", {"is_right": False, "failure": "no kernel"})
     measurements = Measurements(OPTIONS, CPU, records)
 
-    refused = {
+    refusal_reasons = {
         item.part: reason
         for item in measurements.items()
-        if (reason := measurements.refusal(item))
+        if (reason := measurements.explain_refusal(item))
     }
 
-    assert "no kernel" in refused["native"]
-    assert {"native", "small", "launches", "verification"} <= set(refused)
-    assert not {"start", "vision", "baseline"} & set(refused)
+    assert "no kernel" in refusal_reasons["native"]
+    assert {"native", "small", "launches", "verification"} <= set(refusal_reasons)
+    assert not {"start", "vision", "baseline"} & set(refusal_reasons)
 
 
 def test_without_rates_there_is_no_roofline(tmp_path):
@@ -108,7 +108,7 @@ def test_without_rates_there_is_no_roofline(tmp_path):
 
     items = measurements.items()
 
-    assert [item.part for item in items if not measurements.refusal(item)] == [
+    assert [item.part for item in items if not measurements.explain_refusal(item)] == [
         "start",
         "start",
         "selftest",
@@ -117,57 +117,68 @@ def test_without_rates_there_is_no_roofline(tmp_path):
 
 
 def test_headline_items_directly_follow_the_checks(tmp_path):
-    chosen = Options(TINY)
+    chosen = MeasurementOptions(TINY)
 
     items = Measurements(chosen, CPU, Records(tmp_path, ABOUT)).items()
 
     parts = list(dict.fromkeys(item.part for item in items))
     assert parts == list(PARTS)
     assert [item.name for item in items if item.part == "native"][:4] == [
-        Native(count).name for count in (1, 8, 32, 64)
+        NativeVariant(count).name for count in (1, 8, 32, 64)
     ]
 
 
 def test_the_most_important_items_fit_into_ten_minutes(tmp_path):
-    items = Measurements(Options(TINY), CPU, Records(tmp_path, ABOUT)).items()
-    most = [item for item in items if item.part in PARTS[: PARTS.index("memory") + 1]]
-    most = [item for item in most if "no " not in item.name]
+    items = Measurements(
+        MeasurementOptions(TINY), CPU, Records(tmp_path, ABOUT)
+    ).items()
+    important_items = [
+        item for item in items if item.part in PARTS[: PARTS.index("memory") + 1]
+    ]
+    important_items = [item for item in important_items if "no " not in item.name]
 
-    needed = sum(item.setup_seconds + item.least_seconds for item in most)
+    seconds_needed = sum(
+        item.setup_seconds + item.least_seconds for item in important_items
+    )
 
-    assert needed < 450
+    assert seconds_needed < 450
 
 
 @pytest.fixture(scope="module")
-def stage() -> Stage:
-    return Stage(TINY, CPU.device, Rates(1e9, 1e9), num_pages=2)
+def measured_model() -> MeasuredModel:
+    return MeasuredModel(TINY, CPU.device, DeviceRates(1e9, 1e9), num_pages=2)
 
 
 @pytest.mark.slow
-def test_generate_runs_after_the_native_engine_on_one_model(stage):
-    native = stage.native(Native(1), 0.01)
-    generated = stage.generate(1, 0.01)
+def test_generate_runs_after_the_native_engine_on_one_model(measured_model):
+    native = measured_model.measure_native(NativeVariant(1), 0.01)
+    generated = measured_model.measure_generate(1, 0.01)
 
     assert native["tokens_per_second"] > 0
     assert generated["pages_ended"] == 1
 
 
 @pytest.mark.slow
-def test_a_step_that_is_never_replayed_is_detected(stage):
-    def frozen(compute):
+def test_a_step_that_is_never_replayed_is_detected(measured_model):
+    def record_without_replay(compute):
         return compute(), lambda: None
 
-    right = check_recorded(stage, CPU, 0.0, recomputed)
-    wrong = check_recorded(stage, CPU, 0.0, frozen)
+    with_replay = check_recorded_steps(measured_model, CPU, 0.0, recomputed)
+    without_replay = check_recorded_steps(
+        measured_model, CPU, 0.0, record_without_replay
+    )
 
-    assert right["is_right"]
-    assert not wrong["is_right"]
-    assert wrong["cases"]["rows"]["error"] > wrong["largest_error_allowed"]
+    assert with_replay["is_right"]
+    assert not without_replay["is_right"]
+    assert (
+        without_replay["cases"]["rows"]["error"]
+        > without_replay["largest_error_allowed"]
+    )
 
 
 @pytest.mark.slow
-def test_tokens_as_rows_are_timed_beside_segments(stage):
-    times = time_verification(stage, CPU, 1, 0.0)
+def test_tokens_as_rows_are_timed_beside_segments(measured_model):
+    times = time_verification(measured_model, CPU, 1, 0.0)
 
     kinds = ("segments", "rows", "segments_step", "rows_step")
     assert {tuple(times[kind]) for kind in kinds} == {tuple(map(str, WIDTHS))}

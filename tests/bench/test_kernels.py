@@ -8,26 +8,26 @@ import pytest
 import torch
 from torch.nn import functional
 
-from bench.fake_cuda import DEVICE, FakeCuda, fake_cuda
-from bench.kernels import Tally
-from bench.roofline import GPUS
+from bench.costs.fake_cuda import DEVICE, FakeDevice, fake_cuda
+from bench.costs.kernels import OperatorTally
+from bench.costs.roofline import GPUS
 
 ROWS, WIDTH, OUT = 6, 64, 16
 Compute = Callable[[torch.Tensor, torch.Tensor], object]
 
 
 @pytest.fixture
-def fake() -> Iterator[FakeCuda]:
+def fake() -> Iterator[FakeDevice]:
     with fake_cuda() as fake, torch.inference_mode():
         yield fake
 
 
-def bf16(*shape: int) -> torch.Tensor:
+def bfloat16_tensor(*shape: int) -> torch.Tensor:
     return torch.empty(shape, dtype=torch.bfloat16, device=DEVICE)
 
 
-def counted(fake: FakeCuda, compute: Compute) -> Tally:
-    states, weight = bf16(ROWS, WIDTH), bf16(OUT, WIDTH)
+def count_operators(fake: FakeDevice, compute: Compute) -> OperatorTally:
+    states, weight = bfloat16_tensor(ROWS, WIDTH), bfloat16_tensor(OUT, WIDTH)
     with fake.count_separately() as tally:
         compute(states, weight)
     return tally
@@ -60,29 +60,29 @@ LAUNCHES: dict[str, tuple[int, Compute]] = {
 def test_kernels_of_known_functions(fake, name):
     expected, compute = LAUNCHES[name]
 
-    tally = counted(fake, compute)
+    tally = count_operators(fake, compute)
 
     assert tally.num_kernels == expected, tally.by_name()
 
 
 def test_linear_reads_its_weights_once(fake):
-    tally = counted(fake, lambda x, w: functional.linear(x, w))
+    tally = count_operators(fake, lambda x, w: functional.linear(x, w))
 
     assert tally.num_bytes == 2 * (ROWS * WIDTH + OUT * WIDTH + ROWS * OUT)
     assert tally.flops == 2 * ROWS * WIDTH * OUT
 
 
 def test_an_in_place_product_reads_its_target(fake):
-    target = bf16(ROWS, OUT)
+    target = bfloat16_tensor(ROWS, OUT)
 
-    tally = counted(fake, lambda x, w: target.addmm_(x, w.t()))
+    tally = count_operators(fake, lambda x, w: target.addmm_(x, w.t()))
 
     assert tally.num_bytes == 2 * (ROWS * WIDTH + OUT * WIDTH + 2 * ROWS * OUT)
     assert tally.flops == 2 * ROWS * WIDTH * OUT
 
 
 def test_repeated_values_are_read_once(fake):
-    tally = counted(fake, lambda x, w: x + w[0].expand(ROWS, WIDTH))
+    tally = count_operators(fake, lambda x, w: x + w[0].expand(ROWS, WIDTH))
 
     assert tally.num_bytes == 2 * (ROWS * WIDTH + WIDTH + ROWS * WIDTH)
 
@@ -90,33 +90,33 @@ def test_repeated_values_are_read_once(fake):
 def test_a_lookup_reads_the_rows_found(fake):
     rows = torch.tensor([3, 1], device=DEVICE)
 
-    tally = counted(fake, lambda x, w: functional.embedding(rows, w))
+    tally = count_operators(fake, lambda x, w: functional.embedding(rows, w))
 
     assert tally.num_bytes == 2 * 8 + 2 * (2 * 2 * WIDTH)
 
 
 def test_a_cache_write_moves_the_new_rows(fake):
-    pool, rows = bf16(1000, WIDTH), torch.arange(ROWS, device=DEVICE)
+    pool, rows = bfloat16_tensor(1000, WIDTH), torch.arange(ROWS, device=DEVICE)
 
-    tally = counted(fake, lambda x, w: pool.index_copy_(0, rows, x))
+    tally = count_operators(fake, lambda x, w: pool.index_copy_(0, rows, x))
 
     assert tally.num_bytes == ROWS * 8 + 2 * (2 * ROWS * WIDTH)
 
 
 def test_attention_without_a_cache_counts_all_pairs(fake):
     def compute(x: torch.Tensor, w: torch.Tensor) -> None:
-        query, key, value = bf16(3, 1, 4, 10, 8).unbind(0)
+        query, key, value = bfloat16_tensor(3, 1, 4, 10, 8).unbind(0)
         functional.scaled_dot_product_attention(query, key, value)
 
-    assert counted(fake, compute).flops == 2 * 2 * 4 * 10 * 10 * 8
+    assert count_operators(fake, compute).flops == 2 * 2 * 4 * 10 * 10 * 8
 
 
 @pytest.mark.parametrize(("num_queries", "num_kernels"), [(1, 5), (3, 1)])
 def test_cached_attention_reads_the_places_in_use(fake, num_queries, num_kernels):
-    num_pages, heads, kv_heads, size, used = 2, 4, 2, 8, 100
-    fake.used_positions = used
-    query = bf16(num_pages * num_queries, heads, size)
-    pool = bf16(5000, kv_heads, size)
+    num_pages, heads, kv_heads, size, num_used_positions = 2, 4, 2, 8, 100
+    fake.used_positions = num_used_positions
+    query = bfloat16_tensor(num_pages * num_queries, heads, size)
+    pool = bfloat16_tensor(5000, kv_heads, size)
     numbers = torch.zeros(num_pages + 1, dtype=torch.int32, device=DEVICE)
 
     with fake.count_separately() as tally:
@@ -137,8 +137,11 @@ def test_cached_attention_reads_the_places_in_use(fake, num_queries, num_kernels
     [operator] = tally.operators
     queries = 2 * query.numel() * (2 if num_kernels == 1 else 8)
     assert operator.num_kernels == num_kernels
-    assert operator.num_bytes == 2 * num_pages * used * kv_heads * size * 2 + queries
-    pairs = sum(used - behind for behind in range(num_queries))
+    assert (
+        operator.num_bytes
+        == 2 * num_pages * num_used_positions * kv_heads * size * 2 + queries
+    )
+    pairs = sum(num_used_positions - behind for behind in range(num_queries))
     assert operator.flops == 4 * num_pages * pairs * heads * size
 
 

@@ -15,9 +15,9 @@ import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
 
-from bench.geometry import CHANDRA, empty_module
-from bench.live_bytes import LiveBytes
-from bench.tokenizer import QwenTokenizer
+from bench.costs.live_bytes import LiveBytes
+from bench.teacher_forcing.geometry import CHANDRA, empty_module
+from bench.teacher_forcing.tokenizer import QwenTokenizer
 from handler.engine.batching.memory_plan import (
     GRAPH_NODES_BYTES,
     ModelSizes,
@@ -35,7 +35,7 @@ from handler.schema import Page
 
 NUM_POSITIONS = 20_000
 CPU = torch.device("cpu")
-MOST = 1.5
+MAX_RATIO = 1.5
 """Upper bound of a term of the plan, as a multiple of the live bytes."""
 
 
@@ -70,8 +70,10 @@ def new_runner(model) -> Callable[..., TorchRunner]:
     return lambda **given: TorchRunner(model, NUM_POSITIONS, use_operator=True, **given)
 
 
-def assert_bounds(planned: int, live: int) -> None:
-    assert live <= planned <= MOST * live, f"{planned:,} planned, {live:,} live"
+def check_bounds(planned: int, peak_bytes: int) -> None:
+    assert peak_bytes <= planned <= MAX_RATIO * peak_bytes, (
+        f"{planned:,} planned, {peak_bytes:,} live"
+    )
 
 
 def test_weights_have_the_size_of_chandra(sizes):
@@ -88,35 +90,35 @@ def test_the_cache_takes_the_bytes_of_its_tokens(sizes, fake, model):
 
 @pytest.mark.parametrize("shape", [Shape(16, 10), Shape(64, 1)], ids=str)
 def test_a_recorded_step_is_bounded(sizes, new_runner, shape):
-    live = 0
+    peak_bytes = 0
 
     def record(compute: Callable[[], Any]) -> Any:
-        nonlocal live
-        with LiveBytes() as counted:
+        nonlocal peak_bytes
+        with LiveBytes() as tally:
             outputs = compute()
-        live = counted.peak_bytes
+        peak_bytes = tally.peak_bytes
         return outputs, lambda: None
 
     new_runner(graph_shapes=[shape], record=record)
 
-    assert_bounds(sizes.graph_bytes([shape]) - GRAPH_NODES_BYTES, live)
+    check_bounds(sizes.graph_bytes([shape]) - GRAPH_NODES_BYTES, peak_bytes)
 
 
 def test_each_recorded_step_keeps_its_outputs(sizes, new_runner):
-    kept: list[int] = []
+    kept_bytes: list[int] = []
     outputs: list[Any] = []
 
     def record(compute: Callable[[], Any]) -> Any:
-        with LiveBytes() as counted:
+        with LiveBytes() as tally:
             outputs.append(compute())
-            kept.append(counted.live_bytes)
+            kept_bytes.append(tally.live_bytes)
         return outputs[-1], lambda: None
 
     shape = Shape(16, 4)
     new_runner(graph_shapes=[shape], record=record)
 
     once, twice = sizes.graph_bytes([shape]), sizes.graph_bytes([shape, shape])
-    assert_bounds(twice - once - GRAPH_NODES_BYTES, kept[0])
+    check_bounds(twice - once - GRAPH_NODES_BYTES, kept_bytes[0])
 
 
 def test_a_chunk_behind_a_long_cache_is_bounded(sizes, new_runner):
@@ -131,16 +133,16 @@ def test_a_chunk_behind_a_long_cache_is_bounded(sizes, new_runner):
     )
     chunk: Any = Chunk(prompt, [1] * 9999, 8000, 1024, 0)
 
-    with LiveBytes() as counted:
+    with LiveBytes() as tally:
         runner.prefill(chunk)
 
-    assert_bounds(sizes.text_bytes(1024), counted.peak_bytes)
+    check_bounds(sizes.text_bytes(1024), tally.peak_bytes)
 
 
 def test_encoding_the_largest_image_is_bounded(sizes, model, fake):
-    live = _encoder_peak(model, 3072, 2048)
+    peak_bytes = _encoder_peak(model, 3072, 2048)
 
-    assert_bounds(sizes.encoder_bytes(3072 * 2048), live)
+    check_bounds(sizes.encoder_bytes(3072 * 2048), peak_bytes)
 
 
 def _encoder_peak(model: Model, width: int, height: int) -> int:
@@ -150,7 +152,7 @@ def _encoder_peak(model: Model, width: int, height: int) -> int:
     request = EngineRequest("a", "a", page, "read it", 10)
     with unset_fake_temporarily():
         prompt = encoder.tokenise(request)
-    with LiveBytes() as counted:
+    with LiveBytes() as tally:
         while not encoder.encode(prompt):
             pass
-    return int(counted.peak_bytes)
+    return int(tally.peak_bytes)

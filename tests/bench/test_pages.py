@@ -8,28 +8,29 @@ from html.parser import HTMLParser
 import pytest
 from rapidfuzz.distance import Levenshtein
 
-from bench.drafts import PAGES, load_samples
+from bench.drafts import PAGES, load_bundled_pages
 from handler.postprocess import convert_page
 from handler.postprocess.blocks.layout import CHANDRA_1_LABELS
 from handler.profiles import PROFILES
 
 PROFILE = PROFILES["chandra"]
-SAMPLES = list(load_samples())
+BUNDLED_PAGES = list(load_bundled_pages())
 BLOCK = re.compile(
     r'<div data-bbox="\[(\d+), (\d+), (\d+), (\d+)\]" data-label="(.*?)">'
 )
 
 
-def each_page():
-    return pytest.mark.parametrize("page", SAMPLES, ids=lambda page: page.name)
+def with_each_page():
+    """Return a mark that runs a test for each bundled page."""
+    return pytest.mark.parametrize("page", BUNDLED_PAGES, ids=lambda page: page.name)
 
 
-def words(text: str) -> list[str]:
+def sorted_words(text: str) -> list[str]:
     """Return the words sorted, because a text layer has its own order of columns."""
     return sorted(re.findall(r"[^\W_]+", text.replace("\x02", "").lower()))
 
 
-class Text(HTMLParser):
+class VisibleText(HTMLParser):
     """Parser for the visible text of HTML, without descriptions of pictures."""
 
     def __init__(self, html: str) -> None:
@@ -48,11 +49,11 @@ class Text(HTMLParser):
 def test_a_handful_of_pages_is_bundled_and_small():
     size = sum(path.stat().st_size for path in PAGES.iterdir())
 
-    assert 6 <= len(SAMPLES) <= 10
+    assert 6 <= len(BUNDLED_PAGES) <= 10
     assert size < 2_000_000
 
 
-@each_page()
+@with_each_page()
 def test_page_has_a_source_and_a_licence(page):
     readme = (PAGES / "README.md").read_text("utf-8")
     table, _, licences = readme.partition("## Licences")
@@ -61,7 +62,7 @@ def test_page_has_a_source_and_a_licence(page):
     assert f"`{page.name}`" in licences
 
 
-@each_page()
+@with_each_page()
 def test_every_block_has_a_valid_label_and_box(page):
     blocks = BLOCK.findall(page.answer)
 
@@ -73,7 +74,7 @@ def test_every_block_has_a_valid_label_and_box(page):
         assert label in CHANDRA_1_LABELS
 
 
-@each_page()
+@with_each_page()
 def test_the_service_reads_every_block_without_a_warning(page):
     content = convert_page(
         page.answer,
@@ -90,8 +91,11 @@ def test_the_service_reads_every_block_without_a_warning(page):
     assert not content.warnings
 
 
-@each_page()
+@with_each_page()
 def test_the_words_are_those_of_the_text_layer(page):
-    seen = words("".join(Text(page.answer).parts))
+    words_of_answer = sorted_words("".join(VisibleText(page.answer).parts))
 
-    assert Levenshtein.normalized_distance(seen, words(page.layer)) < 0.1
+    assert (
+        Levenshtein.normalized_distance(words_of_answer, sorted_words(page.text_layer))
+        < 0.1
+    )

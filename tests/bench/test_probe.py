@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from bench.probe import one_query_each, probe_attention, probe_operator
-from bench.recorder import recomputed
+from bench.runs.probe import probe_attention, probe_operator, split_into_single_queries
+from bench.runs.recorder import recomputed
 from handler.engine.device.attention import Step, attend_page_by_page
 from handler.engine.selection.attention_check import (
     AttentionCase,
@@ -19,11 +19,13 @@ CPU = torch.device("cpu")
 SMALL = HeadGeometry(4, 2, 16)
 
 
-def case_of(*queries: int, dtype: torch.dtype = torch.bfloat16) -> AttentionCase:
+def make_bfloat16_case(
+    *queries: int, dtype: torch.dtype = torch.bfloat16
+) -> AttentionCase:
     return make_case("case", SMALL, queries, (70, 9, 200), 0, CPU, dtype)
 
 
-def right(
+def attend_correctly(
     query: torch.Tensor,
     keys: torch.Tensor,
     values: torch.Tensor,
@@ -35,17 +37,21 @@ def right(
 
 @pytest.mark.parametrize("queries", [(1, 1, 1), (9, 9, 9), (32, 1, 5)])
 def test_right_attention_passes(queries):
-    result = probe_attention(right, [case_of(*queries)], recomputed)
+    result = probe_attention(
+        attend_correctly, [make_bfloat16_case(*queries)], recomputed
+    )
 
     assert result["is_right"]
     assert 0 < result["cases"]["case"]["error"] < 0.01
 
 
 def test_input_frozen_by_the_recording_is_detected():
-    def frozen(compute):
+    def record_without_replay(compute):
         return compute(), lambda: None
 
-    result = probe_attention(right, [case_of(5, 5, 5)], frozen)
+    result = probe_attention(
+        attend_correctly, [make_bfloat16_case(5, 5, 5)], record_without_replay
+    )
 
     assert result["cases"]["case"]["error"] < 0.01
     assert result["cases"]["case"]["error_replayed"] > 0.1
@@ -53,32 +59,38 @@ def test_input_frozen_by_the_recording_is_detected():
 
 
 def test_dependence_on_other_pages_is_detected():
-    def swayed(query, keys, values, step, scaling):
-        attended = right(query, keys, values, step, scaling)
+    def attend_depending_on_others(query, keys, values, step, scaling):
+        attended = attend_correctly(query, keys, values, step, scaling)
         return attended * (1 + 1e-2 * int(step.num_used[-1] > 9))
 
-    result = probe_attention(swayed, [case_of(5, 5, 5)], recomputed)
+    result = probe_attention(
+        attend_depending_on_others, [make_bfloat16_case(5, 5, 5)], recomputed
+    )
 
     assert not result["cases"]["case"]["is_same_in_company"]
     assert not result["is_right"]
 
 
 def test_operator_that_raises_fails_with_its_message():
-    def missing(*args):
+    def attend_without_kernel(*args):
         raise RuntimeError("no kernel image")
 
-    result = probe_attention(missing, [case_of(1, 1, 1)], recomputed)
+    result = probe_attention(
+        attend_without_kernel, [make_bfloat16_case(1, 1, 1)], recomputed
+    )
 
     assert result == {"is_right": False, "failure": "no kernel image", "cases": {}}
 
 
 def test_drafts_can_be_pages_of_one_query_each():
-    case = case_of(5, 5, 5, dtype=torch.float32)
-    rows = one_query_each(case)
+    case = make_bfloat16_case(5, 5, 5, dtype=torch.float32)
+    rows = split_into_single_queries(case)
 
     attended = [
-        attend_page_by_page(each.query, each.keys, each.values, each.step, 0.25)
-        for each in (case, rows)
+        attend_page_by_page(
+            one_case.query, one_case.keys, one_case.values, one_case.step, 0.25
+        )
+        for one_case in (case, rows)
     ]
 
     torch.testing.assert_close(*attended)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from bench.geometry import GEOMETRIES, empty_module
-from bench.roofline import A10G, H200, Costs, Decode, Prefill, Rates
+from bench.costs.roofline import A10G, H200, Costs, Decode, DeviceRates, Prefill
+from bench.teacher_forcing.geometry import GEOMETRIES, empty_module
 
 CHANDRA = GEOMETRIES["chandra"]
 A4 = Prefill(0, 4000, num_patches=14_000)
@@ -14,7 +14,7 @@ A4 = Prefill(0, 4000, num_patches=14_000)
 
 @pytest.fixture(scope="module")
 def costs() -> Costs:
-    return Costs.of(empty_module(CHANDRA))
+    return Costs.of_module(empty_module(CHANDRA))
 
 
 def test_the_geometry_is_chandra_1s(costs):
@@ -71,9 +71,9 @@ def test_chunks_of_a_prompt_cost_as_much_as_the_whole(costs):
 
 
 def test_batch_takes_as_many_steps_as_its_longest_page(costs):
-    rates = Rates(bandwidth=1.0, flops=1e30)
+    rates = DeviceRates(bandwidth=1.0, flops=1e30)
     weights, place = 2 * (costs.layers + costs.lm_head), costs.cache_bytes
 
-    seconds = costs.together([(Prefill(0, 10), 2), (Prefill(0, 20), 3)], rates)
+    seconds = costs.seconds_together([(Prefill(0, 10), 2), (Prefill(0, 20), 3)], rates)
 
     assert seconds == pytest.approx(2 * weights + (11 + 21 + 22) * place)

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from bench.soak.bombs import BOMBS, nested_forms
-from bench.soak.hostile import Answers
+from bench.soak.hostile import TimedAnswers
 from handler import preprocess
 from handler.processes.pool import CallContext, CallTimeoutError, Pool
 from handler.profiles import PROFILES
@@ -24,7 +24,7 @@ def pool():
 
 
 def test_answers_are_selected_by_their_send_time():
-    answers = Answers([(0.0, 9.0, 503), (5.0, 1.0, 200), (6.0, 3.0, 200)])
+    answers = TimedAnswers([(0.0, 9.0, 503), (5.0, 1.0, 200), (6.0, 3.0, 200)])
 
     later = answers.since(5.0)
 
@@ -34,7 +34,7 @@ def test_answers_are_selected_by_their_send_time():
 
 
 def test_an_empty_period_has_no_good_answers():
-    assert not Answers().are_all(200)
+    assert not TimedAnswers().are_all(200)
 
 
 def test_another_name_gives_another_document():

@@ -6,11 +6,18 @@ import httpx
 import pytest
 
 from bench.soak.serving import PingWatch
-from bench.soak.traffic import ATTRIBUTES, Outcome, Sample, Tally, judge, render_pages
+from bench.soak.traffic import (
+    ATTRIBUTES,
+    AnswerTally,
+    JudgedAnswer,
+    PageWithText,
+    judge,
+    render_pages,
+)
 
-MINE = Sample(b"mine", "my text")
-OTHER = Sample(b"other", "another text")
-LABELLED = {ATTRIBUTES: "label=a;request_id=1"}
+OWN_PAGE = PageWithText(b"mine", "my text")
+OTHER_PAGE = PageWithText(b"other", "another text")
+OWN_LABEL = {ATTRIBUTES: "label=a;request_id=1"}
 
 
 class Unreachable:
@@ -20,32 +27,34 @@ class Unreachable:
         return None
 
 
-def verdict_of(answer: httpx.Response) -> tuple[str, str | None]:
-    return judge(answer, MINE, "a", [MINE, OTHER])
+def judge_answer(answer: httpx.Response) -> tuple[str, str | None]:
+    return judge(answer, OWN_PAGE, "a", [OWN_PAGE, OTHER_PAGE])
 
 
 def test_answer_with_own_text_and_label_counts_as_read():
     assert (
-        verdict_of(httpx.Response(200, text="my text", headers=LABELLED))[0] == "read"
+        judge_answer(httpx.Response(200, text="my text", headers=OWN_LABEL))[0]
+        == "read"
     )
 
 
 def test_misread_letter_is_not_crossed():
     assert (
-        verdict_of(httpx.Response(200, text="my tezt", headers=LABELLED))[0] == "read"
+        judge_answer(httpx.Response(200, text="my tezt", headers=OWN_LABEL))[0]
+        == "read"
     )
 
 
 def test_text_of_another_sample_is_crossed():
-    answer = httpx.Response(200, text="another text", headers=LABELLED)
+    answer = httpx.Response(200, text="another text", headers=OWN_LABEL)
 
-    assert verdict_of(answer)[0] == "crossed"
+    assert judge_answer(answer)[0] == "crossed"
 
 
 def test_label_of_another_request_is_crossed():
     answer = httpx.Response(200, text="my text", headers={ATTRIBUTES: "label=b"})
 
-    assert verdict_of(answer)[0] == "crossed"
+    assert judge_answer(answer)[0] == "crossed"
 
 
 @pytest.mark.parametrize(
@@ -60,13 +69,13 @@ def test_label_of_another_request_is_crossed():
 def test_verdict_of_an_error_depends_on_its_status(status, headers, verdict):
     answer = httpx.Response(status, json={"code": "overloaded"}, headers=headers)
 
-    assert verdict_of(answer) == (verdict, "overloaded")
+    assert judge_answer(answer) == (verdict, "overloaded")
 
 
 def test_tally_counts_all_but_read_and_refused_as_faults():
-    tally = Tally()
+    tally = AnswerTally()
     for verdict in ("read", "refused", "crossed", "dropped", "no_retry_after"):
-        tally.add(Outcome(verdict, 200, None, 0.1))
+        tally.add(JudgedAnswer(verdict, 200, None, 0.1))
 
     assert tally.num_faults == 3
 

@@ -12,41 +12,43 @@ import pytest
 import torch
 
 from bench import steps
-from bench.fake_cuda import DEVICE, FakeCuda, UnknownValuesError, fake_cuda
-from bench.geometry import GEOMETRIES
-from bench.kernels import Operator, Tally
-from bench.roofline import GPUS, Gpu
-from bench.step_counts import (
-    Counted,
-    Step,
+from bench.costs.fake_cuda import DEVICE, FakeDevice, UnknownValuesError, fake_cuda
+from bench.costs.kernels import Operator, OperatorTally
+from bench.costs.roofline import GPUS, GpuDataSheet
+from bench.costs.step_counts import (
+    CountedStep,
+    StepCounts,
     a4_size,
     count_steps,
     fake_model,
     largest_size,
 )
+from bench.teacher_forcing.geometry import GEOMETRIES
 from handler.engine.batching.memory_plan import CONTEXT_BYTES
 from handler.engine.device.graphs import NUM_FACTS, DecodeGraphs, Outputs, Shape
 from handler.engine.device.torch_runner import TorchRunner
 
 TINY = GEOMETRIES["tiny"]
-MOST_KERNELS = 700
-MOST_MIXED_WAITS = 2
-"""Most waits of a mixed step: for the decode step and for the prompt's last chunk."""
+MAX_KERNELS = 700
+MAX_MIXED_WAITS = 2
+"""Waits of a mixed step: for its decode step and for the prompt's last chunk."""
 SHAPE = Shape(2, 3)
 
 
 @pytest.fixture
-def fake() -> Iterator[FakeCuda]:
+def fake() -> Iterator[FakeDevice]:
     with fake_cuda() as fake, torch.inference_mode():
         yield fake
 
 
 @pytest.fixture(scope="module")
-def counted() -> Counted:
+def counts() -> StepCounts:
     return count_steps(TINY, [1, 2])
 
 
-def recorded(fake: FakeCuda, fault: Callable[[torch.Tensor], Any]) -> Tally:
+def record_step(
+    fake: FakeDevice, fault: Callable[[torch.Tensor], Any]
+) -> OperatorTally:
     """Return the tally of a recorded step that computes the fault beside a sum."""
 
     def compute(numbers: torch.Tensor) -> Outputs:
@@ -79,22 +81,22 @@ FAULTS: dict[str, Callable[[torch.Tensor], Any]] = {
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_fault_in_a_recorded_part_is_found(fake, name):
-    tally = recorded(fake, FAULTS[name])
+    tally = record_step(fake, FAULTS[name])
 
     assert tally.forbidden
     assert "tests/bench/test_steps.py:" in tally.forbidden[0]
 
 
 def test_a_sound_recorded_part_has_no_fault(fake):
-    tally = recorded(fake, lambda tokens: torch.dropout(tokens.float(), 0.1, False))
+    tally = record_step(fake, lambda tokens: torch.dropout(tokens.float(), 0.1, False))
 
     assert tally.forbidden == []
     assert tally.num_synchronisations == 0
 
 
 def test_more_kernels_are_counted(fake):
-    few = recorded(fake, lambda tokens: None).num_operators
-    more = recorded(fake, lambda tokens: tokens.float().neg().exp()).num_operators
+    few = record_step(fake, lambda tokens: None).num_operators
+    more = record_step(fake, lambda tokens: tokens.float().neg().exp()).num_operators
 
     assert more == few + 3
 
@@ -135,10 +137,10 @@ WAITS: dict[str, tuple[int, Callable[[torch.Tensor], Any]]] = {
 @pytest.mark.parametrize("name", WAITS)
 def test_waits_of_the_host_are_counted(fake, name):
     expected, work = WAITS[name]
-    known = torch.tensor([[1, 2, 3], [4, 5, 6]], device="cuda")
+    device_tensor = torch.tensor([[1, 2, 3], [4, 5, 6]], device="cuda")
 
     with fake.count_separately() as tally:
-        work(known)
+        work(device_tensor)
 
     assert tally.num_synchronisations == expected
     assert all("test_steps.py" in where for where in tally.synchronisations)
@@ -147,73 +149,73 @@ def test_waits_of_the_host_are_counted(fake, name):
 def test_known_values_are_carried_to_the_device_and_back(fake):
     pinned = torch.empty(3, dtype=torch.int64, pin_memory=True)
     pinned.copy_(torch.tensor([2, 0, 3]))
-    known = pinned.to("cuda", non_blocking=True) * 2
+    device_tensor = pinned.to("cuda", non_blocking=True) * 2
 
-    repeated = torch.arange(3, device="cuda").repeat_interleave(known)
+    repeated = torch.arange(3, device="cuda").repeat_interleave(device_tensor)
 
     assert repeated.tolist() == [0] * 4 + [2] * 6
-    assert known[known > 3].shape == (2,)
+    assert device_tensor[device_tensor > 3].shape == (2,)
 
 
 def test_values_overwritten_by_unknown_ones_are_unknown(fake):
-    known = torch.tensor([2, 1], device="cuda")
-    view = known[:1]
-    known.copy_(torch.rand(2, device="cuda"))
+    device_tensor = torch.tensor([2, 1], device="cuda")
+    view = device_tensor[:1]
+    device_tensor.copy_(torch.rand(2, device="cuda"))
 
     assert view.tolist() == [0]
     with pytest.raises(UnknownValuesError, match=r"test_steps\.py"):
-        known.nonzero()
+        device_tensor.nonzero()
 
 
-def test_a_recorded_step_waits_once_for_its_tokens(counted):
-    for step in (*counted.decode.values(), counted.drafted):
+def test_a_recorded_step_waits_once_for_its_tokens(counts):
+    for step in (*counts.decode.values(), counts.drafted):
         assert step.recorded.num_synchronisations == 0
         assert step.recorded.num_operators > 20
         assert step.num_synchronisations == 1
 
 
-def test_recorded_steps_have_nothing_forbidden(counted):
-    assert counted.forbidden == []
+def test_recorded_steps_have_nothing_forbidden(counts):
+    assert counts.forbidden == []
 
 
-def test_more_pages_move_more_and_launch_no_more(counted):
-    one, two = counted.decode[1], counted.decode[2]
+def test_more_pages_move_more_and_launch_no_more(counts):
+    one, two = counts.decode[1], counts.decode[2]
 
     more = two.num_bytes - one.num_bytes
-    assert more >= counted.position_bytes * counted.page_positions
+    assert more >= counts.position_bytes * counts.page_positions
     assert two.num_operators == one.num_operators
 
 
-def test_a_step_reads_every_weight_of_its_layers(counted):
-    model = counted.weight_bytes
+def test_a_step_reads_every_weight_of_its_layers(counts):
+    model = counts.weight_bytes
     table = 2 * TINY.config().image_token_id * TINY.text["hidden_size"]
 
-    assert counted.decode[1].num_bytes > table
-    assert counted.decode[1].num_bytes < model + table
+    assert counts.decode[1].num_bytes > table
+    assert counts.decode[1].num_bytes < model + table
 
 
-def test_a_mixed_step_is_a_decode_step_and_a_chunk(counted):
-    [last] = [step for step in counted.others if "last chunk" in step.name]
+def test_a_mixed_step_is_a_decode_step_and_a_chunk(counts):
+    [last] = [step for step in counts.other_steps if "last chunk" in step.name]
 
-    decode = counted.decode[2]
-    assert counted.mixed.num_operators == decode.num_operators + last.num_operators
-    assert counted.mixed.num_synchronisations <= MOST_MIXED_WAITS
+    decode = counts.decode[2]
+    assert counts.mixed.num_operators == decode.num_operators + last.num_operators
+    assert counts.mixed.num_synchronisations <= MAX_MIXED_WAITS
 
 
-def test_steps_wait_only_to_read_their_tokens(counted):
-    others = {step.name: step.num_synchronisations for step in counted.others}
+def test_steps_wait_only_to_read_their_tokens(counts):
+    other_steps = {step.name: step.num_synchronisations for step in counts.other_steps}
 
     assert {
-        name: count for name, count in others.items() if "encoding" not in name
+        name: count for name, count in other_steps.items() if "encoding" not in name
     } == {
         "decode, 2 pages, not recorded": 1,
-        **{name: 0 for name in others if "earlier chunk" in name},
-        **{name: 1 for name in others if "last chunk" in name},
+        **{name: 0 for name in other_steps if "earlier chunk" in name},
+        **{name: 1 for name in other_steps if "last chunk" in name},
     }
 
 
-def test_encoding_an_image_multiplies(counted):
-    encodings = [step for step in counted.others if "encoding" in step.name]
+def test_encoding_an_image_multiplies(counts):
+    encodings = [step for step in counts.other_steps if "encoding" in step.name]
 
     assert len(encodings) == 2
     assert all(step.flops > 1e6 for step in encodings)
@@ -227,56 +229,61 @@ def test_pages_have_the_sizes_that_the_model_sees():
 
 
 def test_estimates_are_bound_by_the_slowest_limit():
-    gpu = Gpu("round", 1e9, 1e9, 1e12, 1.0)
-    tally = Tally()
-    step = functools.partial(Step, "step", eager=Tally())
+    gpu = GpuDataSheet("round", 1e9, 1e9, 1e12, 1.0)
+    tally = OperatorTally()
+    step = functools.partial(CountedStep, "step", eager=OperatorTally())
     tally.operators += [
         Operator("reads", 1, int(gpu.rates.bandwidth), 0),
         Operator("multiplies", 1, 0, int(2 * gpu.rates.flops)),
         Operator("launches", 1_000_000, 0, 0),
     ]
 
-    seconds = steps.seconds_of(step(recorded=tally), gpu)
+    seconds = steps.estimate_seconds(step(recorded=tally), gpu)
 
     assert seconds == pytest.approx(1 + 2 + 1e6 * steps.REPLAY_SECONDS)
 
 
-def test_small_gpus_have_room_for_fewer_pages(counted):
-    rooms = [counted.room(GPUS[name]) for name in ("A10G", "L40S", "H100", "H200")]
+def test_small_gpus_have_room_for_fewer_pages(counts):
+    rooms = [
+        counts.num_pages_that_fit(GPUS[name])
+        for name in ("A10G", "L40S", "H100", "H200")
+    ]
 
     assert rooms == sorted(rooms)
 
 
-def test_room_is_that_of_the_engines_memory_plan(counted):
+def test_room_is_that_of_the_engines_memory_plan(counts):
     gpu = GPUS["A10G"]
-    plan = counted.plan(gpu)
+    plan = counts.plan_memory(gpu)
 
-    held = plan.beside_cache_bytes + counted.weight_bytes + CONTEXT_BYTES
-    left = gpu.memory_bytes - held
-    assert plan.room_tokens == pytest.approx(left / counted.position_bytes, abs=1)
-    assert counted.room(gpu) == plan.room_tokens // counted.page_positions
+    held_bytes = plan.beside_cache_bytes + counts.weight_bytes + CONTEXT_BYTES
+    cache_bytes = gpu.memory_bytes - held_bytes
+    assert plan.room_tokens == pytest.approx(cache_bytes / counts.position_bytes, abs=1)
+    assert counts.num_pages_that_fit(gpu) == plan.room_tokens // counts.page_positions
 
 
-def test_the_report_says_that_seconds_are_estimates(counted, capsys):
-    steps.report(counted)
+def test_the_report_says_that_seconds_are_estimates(counts, capsys):
+    steps.print_report(counts)
 
     printed = capsys.readouterr().out
     result = json.loads(printed.splitlines()[-1])
     assert result["ratios"] == {
-        "kernels_per_decode_step_tiny": counted.drafted.num_operators,
+        "kernels_per_decode_step_tiny": counts.drafted.num_operators,
         "host_synchronisations_per_step": 1,
-        "host_synchronisations_per_mixed_step": counted.mixed.num_synchronisations,
+        "host_synchronisations_per_mixed_step": counts.mixed.num_synchronisations,
     }
     assert result["measured"] is False
     assert all(name in printed for name in GPUS)
     assert "Estimates from data sheets, nothing is measured" in printed
 
 
-def test_the_report_fails_where_a_step_cannot_be_recorded(counted, capsys):
-    faulty = Step("drafts", Tally(forbidden=["random numbers"]), Tally())
+def test_the_report_fails_where_a_step_cannot_be_recorded(counts, capsys):
+    faulty = CountedStep(
+        "drafts", OperatorTally(forbidden=["random numbers"]), OperatorTally()
+    )
 
     with pytest.raises(SystemExit, match="drafts: random numbers"):
-        steps.report(replace(counted, drafted=faulty))
+        steps.print_report(replace(counts, drafted=faulty))
 
     assert "random numbers" in capsys.readouterr().out
 
@@ -291,5 +298,5 @@ def test_a_decode_step_of_chandra_launches_few_kernels():
         )
 
     [tally] = fake.recorded.values()
-    assert tally.num_operators <= MOST_KERNELS, tally.by_name()
+    assert tally.num_operators <= MAX_KERNELS, tally.by_name()
     assert tally.forbidden == []

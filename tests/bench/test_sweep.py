@@ -13,13 +13,13 @@ import pytest
 
 from bench.sweep import report
 from bench.sweep.__main__ import main
-from bench.sweep.files import content_type_of, find_files, spread
+from bench.sweep.files import choose_evenly, content_type_of, find_files
 from bench.sweep.memory import MemoryWatch, find_server
-from bench.sweep.post import Client, Outcome
+from bench.sweep.post import DocumentPoster, PostOutcome
 from tests import documents
-from tests.bench.test_sweep_compare import PAGE, Drawing
+from tests.bench.test_sweep_compare import PAGE, FixedRenderer
 
-READ = {
+PARTIAL_DOCUMENT = {
     "status": "partial",
     "warnings": [{"code": "portfolio", "detail": ""}],
     "pages": [
@@ -37,24 +37,24 @@ READ = {
 }
 
 
-class Answers(ThreadingHTTPServer):
+class PreparedServer(ThreadingHTTPServer):
     """Server that gives the prepared `answers` in order."""
 
     def __init__(self) -> None:
         self.answers: list[tuple[int, dict[str, str], object]] = []
         self.paths: list[str] = []
         self.types: list[str | None] = []
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__(("127.0.0.1", 0), _PreparedHandler)
 
     @property
     def address(self) -> str:
         return f"http://127.0.0.1:{self.server_port}"
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _PreparedHandler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         server = self.server
-        assert isinstance(server, Answers)
+        assert isinstance(server, PreparedServer)
         self.rfile.read(int(self.headers["Content-Length"]))
         server.paths.append(self.path)
         server.types.append(self.headers["Content-Type"])
@@ -75,8 +75,8 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def server() -> Iterator[Answers]:
-    with Answers() as answers:
+def server() -> Iterator[PreparedServer]:
+    with PreparedServer() as answers:
         thread = threading.Thread(target=answers.serve_forever, args=(0.01,))
         thread.start()
         yield answers
@@ -85,16 +85,18 @@ def server() -> Iterator[Answers]:
 
 
 @pytest.fixture
-def post(server, tmp_path) -> Callable[..., Outcome]:
+def post(server, tmp_path) -> Callable[..., PostOutcome]:
     """Function that posts a small PNG to the server with prepared answers."""
 
-    def run(*answers: tuple[int, dict[str, str], object], **options: object) -> Outcome:
+    def post_png(
+        *answers: tuple[int, dict[str, str], object], **options: object
+    ) -> PostOutcome:
         server.answers = list(answers)
         path = tmp_path / "a.png"
         path.write_bytes(documents.as_png(documents.quadrants()))
-        return Client(server.address, **options).post(path)  # type: ignore[arg-type]
+        return DocumentPoster(server.address, **options).post(path)  # type: ignore[arg-type]
 
-    return run
+    return post_png
 
 
 def test_files_of_all_folders_are_found_but_hidden_ones(tmp_path):
@@ -118,8 +120,8 @@ def test_file_in_place_of_a_folder_is_an_error(tmp_path):
 def test_limited_files_are_spread_over_the_list():
     files = [Path(str(number)) for number in range(10)]
 
-    assert [int(path.name) for path in spread(files, 3)] == [0, 3, 6]
-    assert spread(files, None) == spread(files, 11) == files
+    assert [int(path.name) for path in choose_evenly(files, 3)] == [0, 3, 6]
+    assert choose_evenly(files, None) == choose_evenly(files, 11) == files
 
 
 def test_content_type_follows_the_extension():
@@ -128,7 +130,7 @@ def test_content_type_follows_the_extension():
 
 
 def test_an_answer_is_counted_by_pages_and_warnings(post, server):
-    outcome = post((200, {}, READ), options={"max_output_tokens": "1"})
+    outcome = post((200, {}, PARTIAL_DOCUMENT), options={"max_output_tokens": "1"})
 
     assert (outcome.status, outcome.document) == (200, "partial")
     assert outcome.pages == ("success", "error")
@@ -139,24 +141,26 @@ def test_an_answer_is_counted_by_pages_and_warnings(post, server):
 
 
 def test_without_declared_types_all_are_bytes(post, server):
-    post((200, {}, READ), declares_type=False)
+    post((200, {}, PARTIAL_DOCUMENT), declares_type=False)
 
     assert server.types == ["application/octet-stream"]
 
 
 def test_overloaded_server_is_retried(post):
-    slept: list[float] = []
-    busy = (503, {"Retry-After": "7"}, {"code": "overloaded"})
+    pauses: list[float] = []
+    overloaded = (503, {"Retry-After": "7"}, {"code": "overloaded"})
 
-    outcome = post(busy, busy, (200, {}, READ), sleep=slept.append)
+    outcome = post(
+        overloaded, overloaded, (200, {}, PARTIAL_DOCUMENT), sleep=pauses.append
+    )
 
-    assert (outcome.status, outcome.num_retries, slept) == (200, 2, [7.0, 7.0])
+    assert (outcome.status, outcome.num_retries, pauses) == (200, 2, [7.0, 7.0])
 
 
 def test_retries_of_an_overloaded_server_are_limited(post):
-    busy = (503, {"Retry-After": "1"}, {"code": "overloaded"})
+    overloaded = (503, {"Retry-After": "1"}, {"code": "overloaded"})
 
-    outcome = post(busy, busy, max_retries=1, sleep=lambda _: None)
+    outcome = post(overloaded, overloaded, max_retries=1, sleep=lambda _: None)
 
     assert (outcome.status, outcome.code) == (503, "overloaded")
     assert outcome.is_server_fault
@@ -196,10 +200,12 @@ def test_the_process_behind_a_port_is_found(server):
 
 def test_outcomes_are_printed_with_faults_and_slowest(capsys):
     folder = Path("/documents")
-    read = Outcome(folder / "a.pdf", 10, 2.5, 200, document="success", pages=("ok",))
-    lost = Outcome(folder / "b.pdf", 10, 0.5, None, code="ReadError")
+    successful = PostOutcome(
+        folder / "a.pdf", 10, 2.5, 200, document="success", pages=("ok",)
+    )
+    unanswered = PostOutcome(folder / "b.pdf", 10, 0.5, None, code="ReadError")
 
-    report.print_outcomes([read, lost], folder)
+    report.print_outcomes([successful, unanswered], folder)
 
     printed = capsys.readouterr().out
     assert "1  lost ReadError" in printed
@@ -223,7 +229,7 @@ def test_pages_alone_are_compared_without_a_server(tmp_path, capsys):
 
     status = main(
         [str(tmp_path), "--no-post", "--report", str(report_path)],
-        renderers=[Drawing(PAGE)],
+        renderers=[FixedRenderer(PAGE)],
     )
 
     last = json.loads(capsys.readouterr().out.splitlines()[-1])
@@ -239,7 +245,7 @@ def test_a_real_server_is_swept(tmp_path, capsys):
     (tmp_path / "b.pdf").write_bytes(documents.truncated_pdf())
     (tmp_path / "c.txt").write_text("text")
 
-    status = main([str(tmp_path), "--serve"], renderers=[Drawing(PAGE)])
+    status = main([str(tmp_path), "--serve"], renderers=[FixedRenderer(PAGE)])
 
     last = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert status == 0

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from PIL import Image, ImageChops, ImageFilter
 
-from bench.sweep.compare import Kind, compare
-from bench.sweep.pages import Comparer, difference_of
+from bench.sweep.compare import DifferenceKind, compare
+from bench.sweep.pages import PageComparer, compare_with_reference
 from bench.sweep.reference import NoReferenceError
 from handler.profiles import PROFILES
 from handler.schema import Page, PageWarning
@@ -16,7 +16,7 @@ PAGE = documents.text_page().convert("L")
 WHITE = Image.new("L", PAGE.size, "white")
 
 
-def page_of(image: Image.Image, **fields: object) -> Page:
+def make_page(image: Image.Image, **fields: object) -> Page:
     return Page(
         number=1,
         width=image.width,
@@ -28,7 +28,7 @@ def page_of(image: Image.Image, **fields: object) -> Page:
     )
 
 
-def with_patch(image: Image.Image) -> Image.Image:
+def add_patch(image: Image.Image) -> Image.Image:
     changed = image.copy()
     changed.paste(0, (400, 500, 560, 660))
     return changed
@@ -45,23 +45,27 @@ def with_patch(image: Image.Image) -> Image.Image:
     ids=["equal", "smaller", "shifted", "blurred"],
 )
 def test_other_antialiasing_is_the_same_page(other):
-    assert compare(PAGE, other).kind is Kind.SAME
+    assert compare(PAGE, other).kind is DifferenceKind.SAME
 
 
 @pytest.mark.parametrize(
     ("ours", "reference", "kind"),
     [
-        (WHITE, PAGE, Kind.BLANK),
-        (Image.new("L", PAGE.size, "black"), PAGE, Kind.BLANK),
-        (PAGE, WHITE, Kind.EXTRA),
-        (WHITE, WHITE, Kind.SAME),
-        (Image.new("L", PAGE.size, "black"), WHITE, Kind.SHADE),
-        (PAGE.point(lambda value: 255 - value), PAGE, Kind.INVERTED),
-        (PAGE.point(lambda value: value // 2), PAGE, Kind.SHADE),
-        (PAGE.rotate(90, expand=True), PAGE, Kind.TURNED),
-        (PAGE.rotate(180), PAGE, Kind.TURNED),
-        (PAGE.crop((0, 0, 640, 500)), PAGE, Kind.SHAPE),
-        (with_patch(with_patch(PAGE).rotate(180)), with_patch(PAGE), Kind.DIFFERENT),
+        (WHITE, PAGE, DifferenceKind.BLANK),
+        (Image.new("L", PAGE.size, "black"), PAGE, DifferenceKind.BLANK),
+        (PAGE, WHITE, DifferenceKind.EXTRA),
+        (WHITE, WHITE, DifferenceKind.SAME),
+        (Image.new("L", PAGE.size, "black"), WHITE, DifferenceKind.SHADE),
+        (PAGE.point(lambda value: 255 - value), PAGE, DifferenceKind.INVERTED),
+        (PAGE.point(lambda value: value // 2), PAGE, DifferenceKind.SHADE),
+        (PAGE.rotate(90, expand=True), PAGE, DifferenceKind.TURNED),
+        (PAGE.rotate(180), PAGE, DifferenceKind.TURNED),
+        (PAGE.crop((0, 0, 640, 500)), PAGE, DifferenceKind.SHAPE),
+        (
+            add_patch(add_patch(PAGE).rotate(180)),
+            add_patch(PAGE),
+            DifferenceKind.DIFFERENT,
+        ),
     ],
 )
 def test_faults_of_a_page_are_named(ours, reference, kind):
@@ -70,54 +74,57 @@ def test_faults_of_a_page_are_named(ours, reference, kind):
 
 def test_a_missing_part_of_a_full_page_is_found():
     full = documents.text_page(["Many words in a line of a page"] * 12).convert("L")
-    cut = full.copy()
-    cut.paste(255, (0, 300, 640, 420))
+    with_gap = full.copy()
+    with_gap.paste(255, (0, 300, 640, 420))
 
-    difference = compare(cut, full)
+    difference = compare(with_gap, full)
 
-    assert difference.kind is Kind.PART
+    assert difference.kind is DifferenceKind.PART
 
 
 @pytest.mark.parametrize("degrees", [90, 180, 270])
 def test_reported_rotation_is_no_difference(degrees):
-    turned = page_of(PAGE.rotate(-degrees, expand=True), rotation=degrees)
+    rotated = make_page(PAGE.rotate(-degrees, expand=True), rotation=degrees)
     page = Page(
         number=1,
         width=PAGE.width,
         height=PAGE.height,
-        pixel_width=turned.pixel_width,
-        pixel_height=turned.pixel_height,
-        pixels=turned.pixels,
+        pixel_width=rotated.pixel_width,
+        pixel_height=rotated.pixel_height,
+        pixels=rotated.pixels,
         rotation=degrees,
     )
 
-    assert difference_of(page, PAGE).kind is Kind.SAME
+    assert compare_with_reference(page, PAGE).kind is DifferenceKind.SAME
 
 
 def test_reported_inversion_is_no_difference():
     dark = PAGE.point(lambda value: 255 - value)
     warning = PageWarning("light_on_dark", "the page was inverted")
 
-    assert difference_of(page_of(PAGE, warnings=(warning,)), dark).kind is Kind.SAME
-    assert difference_of(page_of(PAGE), dark).kind is Kind.INVERTED
+    assert (
+        compare_with_reference(make_page(PAGE, warnings=(warning,)), dark).kind
+        is DifferenceKind.SAME
+    )
+    assert compare_with_reference(make_page(PAGE), dark).kind is DifferenceKind.INVERTED
 
 
 @pytest.mark.parametrize(
     ("reference", "kind"),
     [
-        (PAGE, Kind.BLANK),
-        (WHITE, Kind.SAME),
-        (Image.new("L", PAGE.size, "black"), Kind.SAME),
+        (PAGE, DifferenceKind.BLANK),
+        (WHITE, DifferenceKind.SAME),
+        (Image.new("L", PAGE.size, "black"), DifferenceKind.SAME),
     ],
     ids=["text", "white", "black"],
 )
 def test_a_blank_page_differs_from_one_with_content(reference, kind):
-    page = page_of(Image.new("L", (32, 32)), is_blank=True)
+    page = make_page(Image.new("L", (32, 32)), is_blank=True)
 
-    assert difference_of(page, reference).kind is kind
+    assert compare_with_reference(page, reference).kind is kind
 
 
-class Drawing:
+class FixedRenderer:
     """Fake renderer that draws the same for every page."""
 
     def __init__(self, image: Image.Image | None) -> None:
@@ -135,43 +142,46 @@ class Drawing:
 
 
 @pytest.fixture
-def compared(tmp_path):
+def compare_file(tmp_path):
     """Function that compares a document's pages with those of a renderer."""
 
-    def compare_file(content: bytes, renderer: Drawing, name: str = "a.tiff"):
+    def compare_content(content: bytes, renderer: FixedRenderer, name: str = "a.tiff"):
         path = tmp_path / name
         path.write_bytes(content)
-        comparer = Comparer([renderer], PROFILES["mini"].sizing, max_pages=2)
+        comparer = PageComparer([renderer], PROFILES["mini"].sizing, max_pages=2)
         try:
             return comparer.compare(path)
         finally:
             comparer.close()
 
-    return compare_file
+    return compare_content
 
 
-def test_the_first_pages_of_a_file_are_compared(compared):
-    renderer = Drawing(PAGE)
+def test_the_first_pages_of_a_file_are_compared(compare_file):
+    renderer = FixedRenderer(PAGE)
     document = documents.as_tiff(PAGE, WHITE, PAGE)
 
-    first, second = compared(document, renderer)
+    first, second = compare_file(document, renderer)
 
-    assert (first.difference.kind, second.difference.kind) == (Kind.SAME, Kind.BLANK)
+    assert (first.difference.kind, second.difference.kind) == (
+        DifferenceKind.SAME,
+        DifferenceKind.BLANK,
+    )
     assert renderer.pages == [1, 2]
 
 
-def test_a_page_without_reference_says_why(compared):
-    [page] = compared(documents.as_tiff(PAGE), Drawing(None))
+def test_a_page_without_reference_says_why(compare_file):
+    [page] = compare_file(documents.as_tiff(PAGE), FixedRenderer(None))
 
     assert (page.difference, page.failure) == (None, "it draws nothing")
 
 
-def test_a_file_that_we_cannot_decode_has_our_code(compared):
-    [page] = compared(b"no image", Drawing(PAGE))
+def test_a_file_that_we_cannot_decode_has_our_code(compare_file):
+    [page] = compare_file(b"no image", FixedRenderer(PAGE))
 
     assert page.difference is None
     assert page.code in ("unsupported_media_type", "unreadable_document")
 
 
-def test_a_file_that_no_renderer_draws_is_left_out(compared):
-    assert compared(documents.pdf(), Drawing(PAGE), "a.pdf") == []
+def test_a_file_that_no_renderer_draws_is_left_out(compare_file):
+    assert compare_file(documents.pdf(), FixedRenderer(PAGE), "a.pdf") == []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.tokenizer import QwenTokenizer
+from bench.teacher_forcing.tokenizer import QwenTokenizer
 from handler.prompts import chat
 
 

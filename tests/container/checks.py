@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests import documents
-from tests.container.containers import Container
+from tests.container.containers import DockerContainer
 from tests.waiting import until
 
 __all__ = ["PAGE", "check_files", "check_log", "check_readiness", "check_stop"]
@@ -12,7 +12,7 @@ PAGE = documents.as_png(documents.text_page(["A page", "of a few words"]))
 PNG = "image/png"
 
 
-def check_readiness(container: Container) -> None:
+def check_readiness(container: DockerContainer) -> None:
     """Check that /ping is 200 once the model is loaded, and not before."""
     seen = set()
 
@@ -29,7 +29,7 @@ def check_readiness(container: Container) -> None:
     assert 503 in seen, "/ping was never 503 while the model was loaded"
 
 
-def check_stop(container: Container, seconds: int = 30) -> None:
+def check_stop(container: DockerContainer, seconds: int = 30) -> None:
     """Check that SIGTERM answers the open request, and the exit status is 0."""
     answer = container.post(PAGE, PNG)
     until(lambda: container.read_state().get("open") == "1", 60)
@@ -41,7 +41,7 @@ def check_stop(container: Container, seconds: int = 30) -> None:
     assert took < 30
 
 
-def check_log(container: Container) -> None:
+def check_log(container: DockerContainer) -> None:
     """Check that every log line is a JSON event, and none has a word of a document."""
     events = container.events()
 
@@ -49,11 +49,11 @@ def check_log(container: Container) -> None:
     assert "of a few words" not in "\n".join(container.log)
 
 
-def check_files(container: Container) -> None:
+def check_files(container: DockerContainer) -> None:
     """Check that no file outside /tmp is new or changed."""
     changed = [
         name
-        for name in container.changed_files()
+        for name in container.list_changed_files()
         if name != "/tmp" and not name.startswith("/tmp/")
     ]
     assert not changed, f"written: {changed}"

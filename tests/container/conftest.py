@@ -10,21 +10,21 @@ from pathlib import Path
 import pytest
 
 from server.archive import ROOT
-from tests.container.containers import Container
-from tests.container.engine import Engine
+from tests.container.containers import DockerContainer
+from tests.container.engine import DockerEngine
 
 IMAGE = "localhost/chandra:test"
 
 
 @pytest.fixture(scope="session")
-def engine() -> Iterator[Engine]:
+def engine() -> Iterator[DockerEngine]:
     # The folder holds sockets, so its path must be short. A folder that is named by the
     # user is kept.
     named = os.environ.get("CONTAINER_TEST_DIR")
     with tempfile.TemporaryDirectory(prefix="ct-") as scratch:
         folder = Path(named or scratch)
         folder.mkdir(parents=True, exist_ok=True)
-        engine = Engine(folder)
+        engine = DockerEngine(folder)
         try:
             yield engine
         finally:
@@ -39,12 +39,12 @@ def image(engine) -> str:
 
 
 @pytest.fixture(scope="module")
-def run(engine, image):
+def start_container(engine, image):
     """Function that starts containers, which are removed at the end."""
-    containers: list[Container] = []
+    containers: list[DockerContainer] = []
 
-    def start(*options: str, image: str = image) -> Container:
-        containers.append(Container(engine, image, *options))
+    def start(*options: str, image: str = image) -> DockerContainer:
+        containers.append(DockerContainer(engine, image, *options))
         return containers[-1]
 
     yield start
@@ -53,7 +53,7 @@ def run(engine, image):
 
 
 @pytest.fixture(scope="module")
-def changed(engine, image, tmp_path_factory):
+def build_changed_image(engine, image, tmp_path_factory):
     """Function that builds an image with one more line in its Dockerfile."""
 
     def build(name: str, line: str) -> str:

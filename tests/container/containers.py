@@ -17,11 +17,11 @@ from typing import Any, TypeVar
 import httpx
 import psutil
 
-from tests.container.engine import Engine
-from tests.server.processes import engine_pid
+from tests.container.engine import DockerEngine
+from tests.server.processes import find_engine_pid
 from tests.waiting import until
 
-__all__ = ["ALONE", "STRICT", "Container"]
+__all__ = ["ALONE", "STRICT", "DockerContainer"]
 
 # On a busy machine, two torch threads wait for each other.
 ALONE = ("--network", "none", "--env", "CHANDRA_CPU_THREADS=1")
@@ -38,10 +38,10 @@ CLONE_NEWNET = 0x40000000
 LISTEN = "0A"
 
 
-class Container:
-    """Container from start to removal."""
+class DockerContainer:
+    """Container that runs `serve`, from its start to its removal."""
 
-    def __init__(self, engine: Engine, image: str, *options: str) -> None:
+    def __init__(self, engine: DockerEngine, image: str, *options: str) -> None:
         self._engine = engine
         self.id = engine("run", "--detach", *options, image, "serve").strip()
         self.pid = int(self._inspect("{{.State.Pid}}"))
@@ -57,7 +57,7 @@ class Container:
         finally:
             os.close(namespace)
 
-    def within(self, function: Callable[[], T]) -> Future[T]:
+    def run_within(self, function: Callable[[], T]) -> Future[T]:
         """Run a function in a thread in the container's network namespace."""
         return self._threads.submit(function)
 
@@ -76,15 +76,17 @@ class Container:
             finally:
                 connection.close()
 
-        return self.within(ask).result()
+        return self.run_within(ask).result()
 
     def get(self, path: str) -> httpx.Response:
-        return self.within(lambda: httpx.get(f"http://127.0.0.1:8080{path}")).result()
+        return self.run_within(
+            lambda: httpx.get(f"http://127.0.0.1:8080{path}")
+        ).result()
 
     def post(
         self, content: bytes, media_type: str, max_output_tokens: int = 20
     ) -> Future[httpx.Response]:
-        return self.within(
+        return self.run_within(
             lambda: httpx.post(
                 "http://127.0.0.1:8080/invocations",
                 content=content,
@@ -95,6 +97,7 @@ class Container:
         )
 
     def wait_until_ready(self, seconds: float = 240) -> None:
+        """Wait until /ping is 200; fail if the container ends or the time passes."""
         until(lambda: self.ping() == 200 or not self.is_running, seconds)
         assert self.is_running, self.log[-3:]
 
@@ -126,38 +129,40 @@ class Container:
         )
         return dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
 
-    def processes(self) -> list[psutil.Process]:
+    def list_processes(self) -> list[psutil.Process]:
         """Return the processes of the container, process 1 first."""
         first = psutil.Process(self.pid)
         return [first, *first.children(recursive=True)]
 
-    def java(self) -> psutil.Process:
-        return next(p for p in self.processes() if p.name() == "java")
+    def find_java(self) -> psutil.Process:
+        return next(p for p in self.list_processes() if p.name() == "java")
 
-    def worker(self) -> psutil.Process:
+    def find_worker(self) -> psutil.Process:
         return next(
-            p for p in self.processes() if "model_service_worker.py" in str(p.cmdline())
+            p
+            for p in self.list_processes()
+            if "model_service_worker.py" in str(p.cmdline())
         )
 
-    def engine_process(self) -> psutil.Process:
-        return psutil.Process(engine_pid(self.worker().pid))
+    def find_engine(self) -> psutil.Process:
+        return psutil.Process(find_engine_pid(self.find_worker().pid))
 
-    def listening(self) -> set[tuple[str, int]]:
+    def list_listening_ports(self) -> set[tuple[str, int]]:
         """Return the addresses and ports on which the container listens."""
         addresses = set()
-        for name, family in (("tcp", socket.AF_INET), ("tcp6", socket.AF_INET6)):
+        for name, list_family in (("tcp", socket.AF_INET), ("tcp6", socket.AF_INET6)):
             lines = Path(f"/proc/{self.pid}/net/{name}").read_text().splitlines()[1:]
             for fields in map(str.split, lines):
                 if fields[3] == LISTEN:
                     address, port = fields[1].split(":")
                     words = [address[n : n + 8] for n in range(0, len(address), 8)]
                     packed = b"".join(bytes.fromhex(word)[::-1] for word in words)
-                    text = socket.inet_ntop(family, packed).removeprefix("::ffff:")
+                    text = socket.inet_ntop(list_family, packed).removeprefix("::ffff:")
                     addresses.add((text, int(port, 16)))
         return addresses
 
-    def changed_files(self) -> list[str]:
-        """Return changed and new files."""
+    def list_changed_files(self) -> list[str]:
+        """Return the paths of changed and new files and folders."""
         lines = self._engine("diff", self.id).splitlines()
         return [line.partition(" ")[2] for line in lines]
 
@@ -168,11 +173,13 @@ class Container:
         return time.monotonic() - started
 
     def stop_in_background(self, seconds: int = 30) -> threading.Thread:
+        """Start a thread that stops the container, and return the thread."""
         thread = threading.Thread(target=self.stop, args=(seconds,))
         thread.start()
         return thread
 
     def wait(self, seconds: float = 60) -> int:
+        """Wait until the container has ended, and return its exit status."""
         until(lambda: not self.is_running, seconds)
         return self.exit_status
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import psutil
 
-__all__ = ["Engine", "why_not"]
+__all__ = ["DockerEngine", "explain_missing_engine"]
 
 RAW, BASE = "localhost/raw:test", "localhost/base:test"
 TOOLS = "containerd runc tini iptables mmdebstrap docker-registry"
@@ -30,7 +30,7 @@ BRIDGE = Path("/sys/class/net/docker0")
 LIBRARY_PORT, REGISTRY_PORT = 28990, 28991
 
 
-class Engine:
+class DockerEngine:
     """Docker client with its engine; `folder` holds the files of a started engine."""
 
     def __init__(self, folder: Path) -> None:
@@ -38,7 +38,7 @@ class Engine:
         self.environ = dict(os.environ)
         self._started: list[subprocess.Popen[bytes]] = []
         self._undo: list[Callable[[], object]] = []
-        self.is_ours = not self._is_there()
+        self.is_ours = not self._answers_at_all()
         if self.is_ours:
             self._install()
             self._start()
@@ -61,7 +61,7 @@ class Engine:
             raise RuntimeError(f"docker {words} failed: {result.stdout[-4000:]}")
         return result.stdout
 
-    def base(self) -> str:
+    def build_base_image(self) -> str:
         """Build a replacement of the published image with Python 3.11."""
         if self("image", "inspect", BASE, check=False).startswith("[\n"):
             return BASE
@@ -99,7 +99,7 @@ class Engine:
 
     def build(self, context: Path, tag: str, *arguments: str) -> None:
         """Build an image like `make image`, with this machine's packages."""
-        base = f"--network host --build-arg BASE_IMAGE={self.base()}"
+        base = f"--network host --build-arg BASE_IMAGE={self.build_base_image()}"
         with _Library(self.folder / "library"):
             _run(
                 *("make", "-C", str(context), "image", f"IMAGE={tag}"),
@@ -107,7 +107,7 @@ class Engine:
                 environ=self.environ,
             )
 
-    def registry(self) -> str:
+    def start_registry(self) -> str:
         """Start an empty registry on loopback, and return its address."""
         settings = self.folder / "registry.yml"
         settings.write_text(
@@ -131,7 +131,7 @@ class Engine:
         for undo in reversed(self._undo):
             undo()
 
-    def _is_there(self) -> bool:
+    def _answers_at_all(self) -> bool:
         return _answers_docker(self.environ)
 
     def _install(self) -> None:
@@ -218,7 +218,7 @@ class Engine:
             *("--default-ulimit", f"nofile={files}:{files}"),
             *("--log-level", "warn"),
         )
-        _until(self._is_there)
+        _until(self._answers_at_all)
 
     def _spawn(self, *command: str) -> None:
         log = (self.folder / f"{Path(command[0]).name}.log").open("ab")
@@ -235,7 +235,7 @@ class Engine:
         log.close()
 
 
-def why_not(
+def explain_missing_engine(
     environ: Mapping[str, str] = os.environ,
     user: int | None = None,
     sources: Path = SOURCES,
@@ -336,7 +336,7 @@ def _until(condition: Callable[[], bool], seconds: float = 60) -> None:
 
 if __name__ == "__main__":
     # For scripts: exit with 0 if the tests can run, else with 1 and the reason.
-    reason = why_not()
+    reason = explain_missing_engine()
     if reason is not None:
         sys.stdout.write(f"{reason}\n")
     sys.exit(reason is not None)

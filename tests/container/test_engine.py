@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.container.engine import why_not
+from tests.container.engine import explain_missing_engine
 
-NOWHERE = {"PATH": ""}
+NO_PROGRAMS = {"PATH": ""}
 
 
 @pytest.fixture
@@ -17,14 +17,14 @@ def debian(tmp_path):
 
 
 def test_starting_an_engine_needs_root(debian):
-    reason = why_not(NOWHERE, user=1000, sources=debian)
+    reason = explain_missing_engine(NO_PROGRAMS, user=1000, sources=debian)
 
     assert reason is not None
     assert "only root" in reason
 
 
 def test_other_systems_have_no_engine_packages(tmp_path):
-    reason = why_not(NOWHERE, user=0, sources=tmp_path / "none")
+    reason = explain_missing_engine(NO_PROGRAMS, user=0, sources=tmp_path / "none")
 
     assert reason is not None
     assert "Debian 12" in reason
@@ -35,4 +35,4 @@ def test_running_engine_is_sufficient(tmp_path):
     docker.write_text("#!/bin/sh\necho Server: one\n")
     docker.chmod(0o755)
 
-    assert why_not({"PATH": str(tmp_path)}, user=1000) is None
+    assert explain_missing_engine({"PATH": str(tmp_path)}, user=1000) is None

@@ -30,7 +30,7 @@ from tests.container.containers import STRICT
 from tests.waiting import until
 
 PDF = "application/pdf"
-LONG = documents.pdf([[f"Page {n}"] for n in range(300)])
+LONG_PDF = documents.pdf([[f"Page {n}"] for n in range(300)])
 
 TORCH_NAMES = """
 import inspect, torch
@@ -58,21 +58,21 @@ pytestmark = [pytest.mark.container, pytest.mark.timeout(1800)]
 
 
 @pytest.fixture(scope="module")
-def strict(run):
+def strict_container(start_container):
     """Container without network, capabilities and writable files."""
-    container = run(*STRICT)
+    container = start_container(*STRICT)
     check_readiness(container)
     return container
 
 
 @pytest.fixture(scope="module")
-def described(engine, image):
+def image_config(engine, image):
     [inspected] = json.loads(engine("image", "inspect", image))
     return inspected["Config"]
 
 
-def test_image_has_the_labels_for_sagemaker_and_registries(described):
-    labels = described["Labels"]
+def test_image_has_the_labels_for_sagemaker_and_registries(image_config):
+    labels = image_config["Labels"]
 
     assert labels["com.amazonaws.sagemaker.capabilities.accept-bind-to-port"] == "true"
     for name in ("source", "revision", "title", "licenses"):
@@ -80,8 +80,10 @@ def test_image_has_the_labels_for_sagemaker_and_registries(described):
     assert labels["chandra.cuda-version"]
 
 
-def test_image_does_not_require_a_driver_version(described):
-    assert not any("NVIDIA_REQUIRE_CUDA" in each for each in described["Env"])
+def test_image_does_not_require_a_driver_version(image_config):
+    assert not any(
+        "NVIDIA_REQUIRE_CUDA" in variable for variable in image_config["Env"]
+    )
 
 
 def test_image_holds_only_minis_weights_and_no_driver(engine, image):
@@ -113,51 +115,51 @@ def test_torch_of_the_image_has_the_gpu_functions(engine, image):
     assert output.splitlines()[-1] == "[]"
 
 
-def test_a_png_a_pdf_and_a_broken_pdf_are_answered(strict):
-    png = strict.post(PAGE, PNG).result()
-    pdf = strict.post(documents.pdf([["One"], ["Two"]]), PDF).result()
-    broken = strict.post(b"%PDF-1.7 and no more", PDF).result()
+def test_a_png_a_pdf_and_a_broken_pdf_are_answered(strict_container):
+    png = strict_container.post(PAGE, PNG).result()
+    pdf = strict_container.post(documents.pdf([["One"], ["Two"]]), PDF).result()
+    broken = strict_container.post(b"%PDF-1.7 and no more", PDF).result()
 
     assert png.json()["status"] == "success"
     assert [page["page"] for page in pdf.json()["pages"]] == [1, 2]
     assert (broken.status_code, broken.json()["code"]) == (422, "unreadable_document")
 
 
-def test_execution_parameters_have_the_defaults(strict):
-    parameters = strict.get("/execution-parameters").json()
+def test_execution_parameters_have_the_defaults(strict_container):
+    parameters = strict_container.get("/execution-parameters").json()
 
     assert parameters["BatchStrategy"] == "SINGLE_RECORD"
 
 
-def test_only_one_port_listens_outside_loopback(strict):
+def test_only_one_port_listens_outside_loopback(strict_container):
     outside = {
         (address, port)
-        for address, port in strict.listening()
+        for address, port in strict_container.list_listening_ports()
         if address not in ("127.0.0.1", "::1")
     }
 
     assert {port for _, port in outside} == {8080}
 
 
-def test_newer_netty_precedes_torchserves_own(strict):
-    command = strict.java().cmdline()
+def test_newer_netty_precedes_torchserves_own(strict_container):
+    command = strict_container.find_java().cmdline()
 
     jars = command[command.index("-cp") + 1].split(":")
     assert jars[0] == "/opt/chandra/build/netty/*"
-    files = Path(f"/proc/{strict.java().pid}/fd").iterdir()
+    files = Path(f"/proc/{strict_container.find_java().pid}/fd").iterdir()
     opened = [str(file.readlink()) for file in files]
     assert "/opt/chandra/build/netty/netty-codec-http.jar" in opened
 
 
-def test_32_concurrent_bodies_of_25_mb_are_answered(strict):
+def test_32_concurrent_bodies_of_25_mb_are_answered(strict_container):
     large = PAGE + bytes(25_000_000)
 
-    answers = [strict.post(large, PNG) for _ in range(32)]
+    answers = [strict_container.post(large, PNG) for _ in range(32)]
     pings = set()
     slowest_seconds = 0.0
     while not all(answer.done() for answer in answers):
         started = time.monotonic()
-        pings.add(strict.ping())
+        pings.add(strict_container.ping())
         slowest_seconds = max(slowest_seconds, time.monotonic() - started)
 
     codes = [answer.result().status_code for answer in answers]
@@ -166,48 +168,52 @@ def test_32_concurrent_bodies_of_25_mb_are_answered(strict):
     assert codes.count(200) >= 4
     assert pings == {200}
     assert slowest_seconds < 2
-    assert not strict.was_out_of_memory
+    assert not strict_container.was_out_of_memory
 
 
-def test_killed_engine_shows_in_ping_and_delays_answers(strict):
-    answer = strict.post(documents.pdf([["One"], ["Two"], ["Three"]]), PDF)
-    until(lambda: strict.read_state().get("open") == "1")
+def test_killed_engine_shows_in_ping_and_delays_answers(strict_container):
+    answer = strict_container.post(documents.pdf([["One"], ["Two"], ["Three"]]), PDF)
+    until(lambda: strict_container.read_state().get("open") == "1")
 
-    strict.engine_process().send_signal(signal.SIGKILL)
+    strict_container.find_engine().send_signal(signal.SIGKILL)
 
-    until(lambda: strict.ping() == 503)
+    until(lambda: strict_container.ping() == 503)
     assert answer.result().json()["status"] == "success"
-    until(lambda: strict.ping() == 200, 120)
-    assert strict.events("crash")[-1]["what"] == "engine"
+    until(lambda: strict_container.ping() == 200, 120)
+    assert strict_container.events("crash")[-1]["what"] == "engine"
 
 
-def test_killed_worker_shows_in_ping_and_is_replaced(strict):
-    strict.worker().send_signal(signal.SIGKILL)
+def test_killed_worker_shows_in_ping_and_is_replaced(strict_container):
+    strict_container.find_worker().send_signal(signal.SIGKILL)
 
-    until(lambda: strict.ping() == 503)
-    until(lambda: strict.ping() == 200, 180)
-    assert strict.post(PAGE, PNG).result().status_code == 200
-    until(lambda: strict.events("crash")[-1]["what"] == "worker")
-
-
-def test_no_zombie_process_remains(strict):
-    assert [p for p in strict.processes() if p.status() == psutil.STATUS_ZOMBIE] == []
+    until(lambda: strict_container.ping() == 503)
+    until(lambda: strict_container.ping() == 200, 180)
+    assert strict_container.post(PAGE, PNG).result().status_code == 200
+    until(lambda: strict_container.events("crash")[-1]["what"] == "worker")
 
 
-def test_sigterm_answers_the_open_request_and_exits_with_0(strict):
-    check_stop(strict)
+def test_no_zombie_process_remains(strict_container):
+    assert [
+        p
+        for p in strict_container.list_processes()
+        if p.status() == psutil.STATUS_ZOMBIE
+    ] == []
 
-    check_log(strict)
-    names = [event["event"] for event in strict.events()]
+
+def test_sigterm_answers_the_open_request_and_exits_with_0(strict_container):
+    check_stop(strict_container)
+
+    check_log(strict_container)
+    names = [event["event"] for event in strict_container.events()]
     assert names[0] == "start"
     assert names[-1] == "stop"
     assert {"weights", "ready", "request", "retry", "crash", "drain"} <= set(names)
 
 
-def test_drain_shows_in_ping_and_answers_open_requests(run):
-    container = run(*STRICT, "--env", "DRAIN_SECONDS=8")
+def test_drain_shows_in_ping_and_answers_open_requests(start_container):
+    container = start_container(*STRICT, "--env", "DRAIN_SECONDS=8")
     container.wait_until_ready()
-    answer = container.post(LONG, PDF)
+    answer = container.post(LONG_PDF, PDF)
     until(lambda: container.read_state().get("open") == "1")
 
     stopping = container.stop_in_background()
@@ -220,9 +226,9 @@ def test_drain_shows_in_ping_and_answers_open_requests(run):
     assert container.exit_status == 0
 
 
-def test_readmes_command_reads_the_sample_as_any_user(run):
+def test_readmes_command_reads_the_sample_as_any_user(start_container):
     [port] = find_free_ports(1)
-    container = run(
+    container = start_container(
         *("--publish", f"127.0.0.1:{port}:8080"),
         *("--env", "CHANDRA_CPU_THREADS=1", "--env", "METRICS_EMF=1"),
     )
@@ -236,19 +242,19 @@ def test_readmes_command_reads_the_sample_as_any_user(run):
     )
 
     assert answer.json()["status"] == "success"
-    assert container.java().uids().effective == 10001
-    assert container.engine_process().uids().effective == 10001
+    assert container.find_java().uids().effective == 10001
+    assert container.find_engine().uids().effective == 10001
     assert container.events("metrics")[0]["Pages"] == 1
     check_files(container)
     check_stop(container)
 
 
 @pytest.fixture(scope="module")
-def as_other_user(run, tmp_path_factory):
+def container_of_other_user(start_container, tmp_path_factory):
     """Container with its own user, another port and mounted weights."""
     weights = tmp_path_factory.mktemp("weights") / "model"
     shutil.copytree(MINI, weights)
-    container = run(
+    container = start_container(
         *(*STRICT, "--user", "10001", "--env", "SAGEMAKER_BIND_TO_PORT=9123"),
         *("--volume", f"{weights}:/opt/ml/model:ro"),
     )
@@ -256,31 +262,31 @@ def as_other_user(run, tmp_path_factory):
     return container
 
 
-def test_container_runs_as_another_user_on_another_port(as_other_user):
-    assert 9123 in {port for _, port in as_other_user.listening()}
-    assert as_other_user.java().uids().effective == 10001
+def test_container_runs_as_another_user_on_another_port(container_of_other_user):
+    assert 9123 in {port for _, port in container_of_other_user.list_listening_ports()}
+    assert container_of_other_user.find_java().uids().effective == 10001
 
 
-def test_weights_are_read_from_sagemakers_model_folder(as_other_user):
-    [event] = as_other_user.events("weights found")
+def test_weights_are_read_from_sagemakers_model_folder(container_of_other_user):
+    [event] = container_of_other_user.events("weights found")
     assert event["source"] == "folder"
 
 
-def test_killed_java_ends_the_container_with_the_reason(as_other_user):
-    as_other_user.java().send_signal(signal.SIGKILL)
+def test_killed_java_ends_the_container_with_the_reason(container_of_other_user):
+    container_of_other_user.find_java().send_signal(signal.SIGKILL)
 
-    assert as_other_user.wait() == 1
-    assert as_other_user.events()[-1]["event"] == "stop"
-    assert "SIGKILL" in as_other_user.events()[-1]["reason"]
+    assert container_of_other_user.wait() == 1
+    assert container_of_other_user.events()[-1]["event"] == "stop"
+    assert "SIGKILL" in container_of_other_user.events()[-1]["reason"]
 
 
-def test_weights_larger_than_the_memory_are_loaded(run, tmp_path):
+def test_weights_larger_than_the_memory_are_loaded(start_container, tmp_path):
     """Weights are only in the page cache, from which the system can drop them."""
     weights = tmp_path / "model"
     # Java, the worker and the engine's code take about 1.3 GiB (estimate).
     num_bytes = write_checkpoint(weights, 4 * GIB)
     assert num_bytes > 3 * GIB
-    container = run(
+    container = start_container(
         *(*STRICT, "--memory", str(3 * GIB)),
         *("--volume", f"{weights}:/opt/ml/model:ro"),
     )
@@ -293,7 +299,7 @@ def test_weights_larger_than_the_memory_are_loaded(run, tmp_path):
 
 
 def test_pushed_image_has_a_docker_manifest(engine, image):
-    tag = f"{engine.registry()}/chandra:test"
+    tag = f"{engine.start_registry()}/chandra:test"
     engine("tag", image, tag)
     engine("push", "--quiet", tag, timeout_seconds=1200)
 
@@ -315,33 +321,39 @@ def test_pushed_image_has_a_docker_manifest(engine, image):
 # The following tests show that the checks can fail.
 
 
-def test_check_detects_a_premature_ping(run, changed):
+def test_check_detects_a_premature_ping(start_container, build_changed_image):
     """TorchServe's own /ping is 200 as soon as it listens."""
     edit = "sed -i 's/plugin=plugin,/plugin=None,/' /opt/chandra/server/container.py"
 
     with pytest.raises(AssertionError, match="no model is loaded"):
-        check_readiness(run(*STRICT, image=changed("lying", f"RUN {edit}")))
+        check_readiness(
+            start_container(*STRICT, image=build_changed_image("lying", f"RUN {edit}"))
+        )
 
 
-def test_check_detects_an_entrypoint_that_drops_signals(run, changed):
+def test_check_detects_an_entrypoint_that_drops_signals(
+    start_container, build_changed_image
+):
     line = "ENTRYPOINT python -P -m server.container serve; true"
-    container = run(*STRICT, image=changed("deaf", line))
+    container = start_container(*STRICT, image=build_changed_image("deaf", line))
     container.wait_until_ready()
 
     with pytest.raises(AssertionError, match="status 137"):
         check_stop(container, seconds=5)
 
 
-def test_check_detects_a_log_that_is_not_json(run, changed):
+def test_check_detects_a_log_that_is_not_json(start_container, build_changed_image):
     line = 'ENTRYPOINT ["echo", "ready"]'
 
     with pytest.raises(ValueError, match="Expecting value"):
-        check_log(run(*STRICT, image=changed("chatty", line)))
+        check_log(start_container(*STRICT, image=build_changed_image("chatty", line)))
 
 
-def test_check_detects_a_file_outside_tmp(run, changed):
+def test_check_detects_a_file_outside_tmp(start_container, build_changed_image):
     line = 'ENTRYPOINT ["touch", "/opt/chandra/note"]'
-    container = run("--network", "none", image=changed("untidy", line))
+    container = start_container(
+        "--network", "none", image=build_changed_image("untidy", line)
+    )
     container.wait()
 
     with pytest.raises(AssertionError, match="note"):

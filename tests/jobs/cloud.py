@@ -65,9 +65,11 @@ class Cloud:
         self._session = boto3.Session(region_name=REGION, **CLIENT_CREDENTIALS)
 
     def client(self, service: str) -> Any:
+        """Return a boto3 client of the emulator."""
         return self._session.client(service, endpoint_url=self.address)
 
-    def keys(self, prefix: str) -> list[str]:
+    def list_keys(self, prefix: str) -> list[str]:
+        """Return the keys of the bucket's objects with this prefix."""
         pages = self.client("s3").get_paginator("list_objects_v2")
         return [
             item["Key"]
@@ -75,21 +77,21 @@ class Cloud:
             for item in page.get("Contents", ())
         ]
 
-    def read(self, key: str) -> bytes:
+    def read_object(self, key: str) -> bytes:
         answer = self.client("s3").get_object(Bucket=BUCKET, Key=key)
         content: bytes = answer["Body"].read()
         return content
 
     def delete_objects(self, prefix: str) -> None:
         s3 = self.client("s3")
-        for key in self.keys(prefix):
+        for key in self.list_keys(prefix):
             s3.delete_object(Bucket=BUCKET, Key=key)
 
     def find_server(self) -> int | None:
         """Return the process id of the running server, or None."""
-        for each in self._emulator.fleet.list_containers():
-            if isinstance(each, ManagedContainer) and each.pid is not None:
-                return each.pid
+        for container in self._emulator.fleet.list_containers():
+            if isinstance(container, ManagedContainer) and container.pid is not None:
+                return container.pid
         return None
 
     def create_queue(self) -> None:

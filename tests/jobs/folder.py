@@ -6,11 +6,11 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
-from mini.pages import Domain, Page, render_page
+from mini.pages import Domain, RenderedPage, render_page
 from mini.pdf import as_pdf
 from tests import documents
 
-__all__ = ["fill"]
+__all__ = ["fill_folder"]
 
 PAGES = Domain(
     widths=(256, 320),
@@ -27,32 +27,32 @@ DOCUMENTS_PER_BROKEN = 20
 """One in this number of documents is broken, and at least two of each folder."""
 
 
-def _truncated(rng: random.Random) -> bytes:
-    return _pdf(rng)[: rng.randrange(20, 300)]
+def _make_truncated_pdf(rng: random.Random) -> bytes:
+    return _make_pdf(rng)[: rng.randrange(20, 300)]
 
 
-def _encrypted(rng: random.Random) -> bytes:
+def _make_encrypted_pdf(rng: random.Random) -> bytes:
     return documents.pdf([[f"Secret {rng.random()}"]], password="secret")
 
 
-def _no_image(rng: random.Random) -> bytes:
+def _make_text_file(rng: random.Random) -> bytes:
     return f"This is text and no picture, number {rng.random()}.".encode()
 
 
-def _without_pages(rng: random.Random) -> bytes:
+def _make_pdf_without_pages(rng: random.Random) -> bytes:
     return documents.empty_pdf() + f"% {rng.random()}\n".encode()
 
 
-def _empty(rng: random.Random) -> bytes:
+def _make_empty_file(rng: random.Random) -> bytes:
     del rng
     return b""
 
 
-def _half_an_image(rng: random.Random) -> bytes:
-    return _png(rng)[: rng.randrange(20, 40)]
+def _make_truncated_png(rng: random.Random) -> bytes:
+    return _make_png(rng)[: rng.randrange(20, 40)]
 
 
-def _page(rng: random.Random) -> Page:
+def _render_short_page(rng: random.Random) -> RenderedPage:
     """Draw a page of a word or two, which the embedded model reads in about 0.2 s."""
     while True:
         page = render_page(rng, PAGES)
@@ -60,43 +60,43 @@ def _page(rng: random.Random) -> Page:
             return page
 
 
-def _png(rng: random.Random) -> bytes:
-    return documents.as_png(_page(rng).image)
+def _make_png(rng: random.Random) -> bytes:
+    return documents.as_png(_render_short_page(rng).image)
 
 
-def _jpeg(rng: random.Random) -> bytes:
-    return documents.as_jpeg(_page(rng).image)
+def _make_jpeg(rng: random.Random) -> bytes:
+    return documents.as_jpeg(_render_short_page(rng).image)
 
 
-def _pdf(rng: random.Random) -> bytes:
-    return as_pdf(_page(rng))
+def _make_pdf(rng: random.Random) -> bytes:
+    return as_pdf(_render_short_page(rng))
 
 
-def _two_pages(rng: random.Random) -> bytes:
-    return as_pdf(_page(rng), _page(rng))
+def _make_pdf_of_two_pages(rng: random.Random) -> bytes:
+    return as_pdf(_render_short_page(rng), _render_short_page(rng))
 
 
-Make = Callable[[random.Random], bytes]
-GOOD: tuple[tuple[str, Make], ...] = (
-    (".png", _png),
-    (".pdf", _pdf),
-    (".jpg", _jpeg),
-    (".pdf", _pdf),
-    (".png", _png),
-    (".pdf", _two_pages),
+MakeDocument = Callable[[random.Random], bytes]
+GOOD: tuple[tuple[str, MakeDocument], ...] = (
+    (".png", _make_png),
+    (".pdf", _make_pdf),
+    (".jpg", _make_jpeg),
+    (".pdf", _make_pdf),
+    (".png", _make_png),
+    (".pdf", _make_pdf_of_two_pages),
 )
-BROKEN: tuple[tuple[str, Make, str], ...] = (
-    (".pdf", _truncated, "unreadable_document"),
+BROKEN: tuple[tuple[str, MakeDocument, str], ...] = (
+    (".pdf", _make_truncated_pdf, "unreadable_document"),
     # The command rejects this one before it submits it.
-    (".png", _empty, "unreadable_document"),
-    (".png", _no_image, "unsupported_media_type"),
-    (".pdf", _encrypted, "password_required"),
-    (".png", _half_an_image, "unreadable_document"),
-    (".pdf", _without_pages, "unreadable_document"),
+    (".png", _make_empty_file, "unreadable_document"),
+    (".png", _make_text_file, "unsupported_media_type"),
+    (".pdf", _make_encrypted_pdf, "password_required"),
+    (".png", _make_truncated_png, "unreadable_document"),
+    (".pdf", _make_pdf_without_pages, "unreadable_document"),
 )
 
 
-def fill(root: Path, num_documents: int, seed: int) -> dict[str, str | None]:
+def fill_folder(root: Path, num_documents: int, seed: int) -> dict[str, str | None]:
     """Write the documents; return the expected error code, or None, by file name."""
     rng = random.Random(seed)
     num_broken = max(2, num_documents // DOCUMENTS_PER_BROKEN)

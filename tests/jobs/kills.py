@@ -17,7 +17,7 @@ import psutil
 from tests.jobs.cloud import Cloud
 from tests.jobs.progress import ProgressLog
 from tests.jobs.submitter import Submitter
-from tests.server.processes import family
+from tests.server.processes import list_family
 
 __all__ = ["Kill", "Killer", "Victim", "plan_kills"]
 
@@ -74,6 +74,10 @@ class Killer:
         self.killed: list[Victim] = []
 
     def run(self, kills: Sequence[Kill]) -> None:
+        """Wait for the moment of each kill, and kill its victim.
+
+        The submitter is killed in place of a victim that no longer runs.
+        """
         for kill in kills:
             self._wait(self._has_read(kill.num_read))
             time.sleep(kill.seconds)
@@ -120,7 +124,7 @@ class Killer:
         """Return the process id of a victim, or 0 if it is not running."""
         first = self._cloud.find_server()
         with contextlib.suppress(psutil.Error):
-            for process in family(first) if first else ():
+            for process in list_family(first) if first else ():
                 if process.status() == psutil.STATUS_ZOMBIE:
                     continue
                 if victim is Victim.SERVER and process.name() == "java":

@@ -58,7 +58,10 @@ class Submitter:
         process.wait()
 
     def finish(self, timeout_seconds: float) -> None:
-        """Wait until all documents are done; raises the error of the thread."""
+        """Wait until all documents are done; raise the error of the thread, if any.
+
+        Raise AssertionError if they are not done after the timeout.
+        """
         self._may_end.set()
         self._thread.join(timeout_seconds)
         self.check()
@@ -70,6 +73,7 @@ class Submitter:
             raise self._error
 
     def close(self) -> None:
+        """Kill the running command, and end the thread."""
         self._is_closed.set()
         if (process := self._find_running()) is not None:
             process.kill()

@@ -25,7 +25,7 @@ from tests.jobs.progress import ProgressLog
 from tests.jobs.submitter import Command, Submitter
 from tests.marks import needs_the_plugin
 
-SEED = "JOBS_SEED"
+SEED_VARIABLE = "JOBS_SEED"
 HOUR_SECONDS = 3600.0
 
 pytestmark = needs_the_plugin
@@ -43,19 +43,19 @@ class Documents:
     def __init__(self, root: Path, num_documents: int, seed: int) -> None:
         self.root = root
         self.folder = root / "scans"
-        self.codes = folder.fill(self.folder, num_documents, seed)
+        self.codes = folder.fill_folder(self.folder, num_documents, seed)
         self.good = {name for name, code in self.codes.items() if code is None}
         self.broken: Codes = {name: code for name, code in self.codes.items() if code}
 
 
-class Reading(Protocol):
+class ReadingMethod(Protocol):
     """Method to read a folder of documents."""
 
     def __init__(self, cloud: Cloud, documents: Documents, name: str) -> None: ...
     def run_round(self, command: Command) -> bool: ...
     def num_read(self) -> int: ...
-    def check(self) -> None: ...
-    def results(self) -> tuple[Results, Codes]: ...
+    def check_final_state(self) -> None: ...
+    def read_results(self) -> tuple[Results, Codes]: ...
 
 
 class QueueReading:
@@ -79,14 +79,14 @@ class QueueReading:
         )
         command("async", "wait", *ledger)
         command("async", "fetch", "--into", str(self._results), *ledger)
-        read, failed = self.results()
+        read, failed = self.read_results()
         return set(read) == self._documents.good and failed == self._documents.broken
 
     def num_read(self) -> int:
-        keys = self._cloud.keys("async/reading/out/")
+        keys = self._cloud.list_keys("async/reading/out/")
         return len({key.rpartition("/")[2] for key in keys})
 
-    def results(self) -> tuple[Results, Codes]:
+    def read_results(self) -> tuple[Results, Codes]:
         """Return results and error codes by document; fails for unexpected files."""
         read, failed = {}, {}
         for path in self._results.iterdir():
@@ -98,7 +98,7 @@ class QueueReading:
                 read[path.name.removesuffix(".md")] = path.read_bytes()
         return read, failed
 
-    def check(self) -> None:
+    def check_final_state(self) -> None:
         """Assert that the ledger has every document once, with its final state."""
         with closing(SqliteLedger(Path(self._ledger))) as ledger:
             jobs = list(ledger.read_jobs())
@@ -125,7 +125,7 @@ class JobReading:
         summary = command("transform", "start", str(self._documents.folder), target)
         # Only the first command reports documents that are in no job.
         self._refused = {
-            Path(each["document"]).name: each["code"] for each in summary["left_out"]
+            Path(entry["document"]).name: entry["code"] for entry in summary["left_out"]
         }
         while not self._is_done(summary):
             summary = command("transform", "retry", summary["job"])
@@ -137,34 +137,35 @@ class JobReading:
         assert isinstance(left_out, list), summary
         # A retry reports documents that would fail again, and leaves them out.
         self._failed = self._refused | {
-            Path(each["document"]).name: each["code"] for each in [*left_out, *failures]
+            Path(entry["document"]).name: entry["code"]
+            for entry in [*left_out, *failures]
         }
         return self._failed == self._documents.broken
 
     def num_read(self) -> int:
-        return len(self._cloud.keys(self._prefix))
+        return len(self._cloud.list_keys(self._prefix))
 
-    def check(self) -> None:
+    def check_final_state(self) -> None:
         """Check nothing: `_is_done` compares the counts of every job."""
 
-    def results(self) -> tuple[Results, Codes]:
-        keys = self._cloud.keys(self._prefix)
+    def read_results(self) -> tuple[Results, Codes]:
+        keys = self._cloud.list_keys(self._prefix)
         names = {key: key.rpartition("/")[2].removesuffix(".out") for key in keys}
         assert len(set(names.values())) == len(keys), "a document has two results"
         return {
-            name: self._cloud.read(key) for key, name in names.items()
+            name: self._cloud.read_object(key) for key, name in names.items()
         }, self._failed
 
 
 @pytest.fixture
 def cloud(tmp_path):
-    with run_cloud(tmp_path) as running:
-        yield running
+    with run_cloud(tmp_path) as started_cloud:
+        yield started_cloud
 
 
 def check_results_despite_kills(
     cloud: Cloud,
-    reading_type: type[Reading],
+    reading_type: type[ReadingMethod],
     root: Path,
     *,
     num_documents: int,
@@ -173,7 +174,9 @@ def check_results_despite_kills(
 ) -> None:
     """Assert that a reading with kills has the same results as one without."""
     progress = ProgressLog()
-    progress.print_line(f"{SEED}={seed}: {num_documents} documents, {num_kills} kills")
+    progress.print_line(
+        f"{SEED_VARIABLE}={seed}: {num_documents} documents, {num_kills} kills"
+    )
     documents = Documents(root, num_documents, seed)
 
     def read(name: str, kills: Sequence[Kill]) -> tuple[Results, Codes]:
@@ -188,8 +191,8 @@ def check_results_despite_kills(
         progress.print_line(
             f"{name}: all documents are read, in {submitter.num_rounds} rounds"
         )
-        reading.check()
-        return reading.results()
+        reading.check_final_state()
+        return reading.read_results()
 
     expected = read("undisturbed", ())
     assert (set(expected[0]), expected[1]) == (documents.good, documents.broken)
@@ -206,7 +209,7 @@ with_each_reading = pytest.mark.parametrize(
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_folder_has_the_same_results_despite_kills(cloud, reading_type, tmp_path):
-    seed = int(os.environ.get(SEED) or 7)
+    seed = int(os.environ.get(SEED_VARIABLE) or 7)
     check_results_despite_kills(
         cloud, reading_type, tmp_path, num_documents=12, num_kills=4, seed=seed
     )
@@ -216,7 +219,7 @@ def test_folder_has_the_same_results_despite_kills(cloud, reading_type, tmp_path
 @pytest.mark.jobs
 @pytest.mark.timeout(4 * HOUR_SECONDS)
 def test_large_folder_has_the_same_results_despite_kills(cloud, reading_type, tmp_path):
-    seed = int(os.environ.get(SEED) or random.SystemRandom().randrange(10_000))
+    seed = int(os.environ.get(SEED_VARIABLE) or random.SystemRandom().randrange(10_000))
     check_results_despite_kills(
         cloud, reading_type, tmp_path, num_documents=200, num_kills=25, seed=seed
     )

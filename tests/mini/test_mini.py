@@ -49,13 +49,13 @@ def model():
 
 
 @pytest.fixture(scope="module")
-def read(model, tokenizer, image_processor):
+def generate(model, tokenizer, image_processor):
     """Function that returns the token ids of `generate` for an image."""
 
-    def read(image, max_new_tokens=16):
+    def generate(image, max_new_tokens=16):
         features = image_processor(images=[image], return_tensors="pt")
         num_image_tokens = int(features["image_grid_thw"].prod()) // 4
-        prompt = chat(tokenizer).replace(
+        prompt = format_chat(tokenizer).replace(
             "<|image_pad|>", "<|image_pad|>" * num_image_tokens
         )
         inputs = tokenizer(prompt, return_tensors="pt")
@@ -70,10 +70,10 @@ def read(model, tokenizer, image_processor):
         )
         return tokens[0, inputs["input_ids"].shape[1] :].tolist()
 
-    return read
+    return generate
 
 
-def chat(tokenizer):
+def format_chat(tokenizer):
     content = [{"type": "image"}, {"type": "text", "text": PROMPT}]
     return tokenizer.apply_chat_template(
         [{"role": "user", "content": content}],
@@ -82,7 +82,7 @@ def chat(tokenizer):
     )
 
 
-def page(number):
+def make_page(number):
     image = Image.new("RGB", (384, 384), "white")
     draw = ImageDraw.Draw(image)
     font = ImageFont.load_default(20)
@@ -151,7 +151,7 @@ def test_config_and_tokenizer_have_the_same_vision_tokens(tokenizer, config):
 
 
 def test_the_image_comes_before_the_prompt(tokenizer):
-    assert chat(tokenizer) == (
+    assert format_chat(tokenizer) == (
         "<|im_start|>user\n<|vision_start|><|image_pad|><|vision_end|>"
         f"{PROMPT}<|im_end|>\n<|im_start|>assistant\n"
     )
@@ -217,14 +217,14 @@ def test_a_letter_is_a_token(tokenizer):
     ]
 
 
-def test_different_pages_give_different_texts(read):
-    texts = {tuple(read(page(number), 64)) for number in range(1, 9)}
+def test_different_pages_give_different_texts(generate):
+    texts = {tuple(generate(make_page(number), 64)) for number in range(1, 9)}
 
     assert len(texts) == 8
 
 
-def test_the_same_page_gives_the_same_text(read):
-    assert read(page(1)) == read(page(1))
+def test_the_same_page_gives_the_same_text(generate):
+    assert generate(make_page(1)) == generate(make_page(1))
 
 
 def test_committed_settings_equal_those_of_the_builder(tmp_path):
@@ -251,18 +251,21 @@ def test_the_committed_manifest_has_the_hash_of_every_file(tmp_path):
 
 
 def test_committed_config_equals_that_of_the_builder(config):
-    built = model_config(build_tokenizer())
+    expected_config = model_config(build_tokenizer())
 
     for part in ("text_config", "vision_config"):
-        actual, expected = (getattr(each, part).to_dict() for each in (config, built))
+        actual, expected = (
+            getattr(one_config, part).to_dict()
+            for one_config in (config, expected_config)
+        )
         assert actual | {"transformers_version": None} == expected | {
             "transformers_version": None
         }
 
 
 def test_a_training_state_becomes_a_checkpoint_that_loads(tmp_path):
-    built = Qwen3VLForConditionalGeneration(model_config(build_tokenizer())).float()
-    state = {f"model.{name}": value for name, value in built.state_dict().items()}
+    untrained = Qwen3VLForConditionalGeneration(model_config(build_tokenizer())).float()
+    state = {f"model.{name}": value for name, value in untrained.state_dict().items()}
     torch.save({"lesson": state | {"cell_head.bias": torch.zeros(1)}}, tmp_path / "s")
 
     build(tmp_path / "s", tmp_path / "checkpoint")
@@ -274,4 +277,4 @@ def test_a_training_state_becomes_a_checkpoint_that_loads(tmp_path):
     assert not any(report.values())
     assert (tmp_path / "checkpoint" / MANIFEST).is_file()
     for name, value in model.state_dict().items():
-        assert torch.equal(value, built.state_dict()[name].bfloat16()), name
+        assert torch.equal(value, untrained.state_dict()[name].bfloat16()), name

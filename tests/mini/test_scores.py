@@ -5,20 +5,20 @@ from __future__ import annotations
 import pytest
 
 from handler.schema import Block
-from mini.scores import iou, score
+from mini.scores import compute_iou, score_page
 
 
-def block(label: str, *bbox: int) -> Block:
+def make_block(label: str, *bbox: int) -> Block:
     left, top, right, bottom = bbox
     return Block(label, (left, top, right, bottom), "<p>…</p>")
 
 
-TITLE = block("Section-Header", 0, 0, 100, 20)
-BODY = block("Text", 0, 30, 100, 90)
+TITLE = make_block("Section-Header", 0, 0, 100, 20)
+BODY = make_block("Text", 0, 30, 100, 90)
 
 
 def test_a_perfect_reading_has_no_errors():
-    result = score(
+    result = score_page(
         "A title\n\nand text", "A title and\ttext", [TITLE, BODY], [TITLE, BODY]
     )
 
@@ -33,27 +33,27 @@ def test_a_perfect_reading_has_no_errors():
     [("abcd", 0), ("abxd", 1), ("abd", 1), ("abccd", 1), ("", 4), ("abcdabcd", 4)],
 )
 def test_errors_count_inserted_deleted_and_wrong_characters(text, errors):
-    assert score("abcd", text, [], []).num_errors == errors
+    assert score_page("abcd", text, [], []).num_errors == errors
 
 
 def test_missing_block_counts_as_wrong():
-    result = score("", "", [TITLE, BODY], [BODY])
+    result = score_page("", "", [TITLE, BODY], [BODY])
 
     assert result.ious == (0.0, 1.0)
     assert result.right_labels == (False, True)
 
 
 def test_block_matches_only_the_best_overlap():
-    whole = block("Text", 0, 0, 100, 90)
+    joined = make_block("Text", 0, 0, 100, 90)
 
-    result = score("", "", [TITLE, BODY], [whole])
+    result = score_page("", "", [TITLE, BODY], [joined])
 
     assert result.ious == pytest.approx((0.0, 60 / 90))
     assert result.right_labels == (False, True)
 
 
 def test_block_with_another_label_has_a_wrong_label():
-    result = score("", "", [TITLE], [block("Text", 0, 0, 100, 20)])
+    result = score_page("", "", [TITLE], [make_block("Text", 0, 0, 100, 20)])
 
     assert result.ious == (1.0,)
     assert result.right_labels == (False,)
@@ -69,4 +69,4 @@ def test_block_with_another_label_has_a_wrong_label():
     ],
 )
 def test_overlap_is_intersection_over_union(one, other, overlap):
-    assert iou(one, other) == pytest.approx(overlap)
+    assert compute_iou(one, other) == pytest.approx(overlap)

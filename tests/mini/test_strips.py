@@ -52,7 +52,7 @@ def generate():
     return generate_text
 
 
-def num_errors(truth, text):
+def count_errors(truth, text):
     return Levenshtein.distance(truth, " ".join(text.split()))
 
 
@@ -66,31 +66,33 @@ def test_long_page_is_read_as_well_as_its_parts(generate):
     ]
     num_characters = sum(map(len, truths))
     long_page = Image.new("RGB", (520, 640 * len(pages)), "white")
-    num_alone = 0
+    num_errors_of_parts = 0
     for index, (page, truth) in enumerate(zip(pages, truths, strict=True)):
         long_page.paste(page.image, (0, 640 * index))
         with spooled(as_png(page.image)) as document:
-            seen = decode_page(document, "image/png", 1, PROFILE.sizing, Limits())
-        text = generate(seen)
-        content = convert_page(text, width=seen.width, height=seen.height, **OPTIONS)
-        num_alone += num_errors(truth, content.text)
+            decoded = decode_page(document, "image/png", 1, PROFILE.sizing, Limits())
+        text = generate(decoded)
+        content = convert_page(
+            text, width=decoded.width, height=decoded.height, **OPTIONS
+        )
+        num_errors_of_parts += count_errors(truth, content.text)
 
     with spooled(as_png(long_page)) as document:
-        whole = decode_page(document, "image/png", 1, PROFILE.sizing, Limits())
+        long_page_info = decode_page(document, "image/png", 1, PROFILE.sizing, Limits())
         answers = []
-        for index, strip in enumerate(whole.strips):
-            part = decode_strip(
-                document, "image/png", whole, index, PROFILE.sizing, Limits()
+        for index, strip in enumerate(long_page_info.strips):
+            decoded_strip = decode_strip(
+                document, "image/png", long_page_info, index, PROFILE.sizing, Limits()
             )
-            answers.append(StripAnswer(strip, generate(part)))
+            answers.append(StripAnswer(strip, generate(decoded_strip)))
     content = convert_strips(
         tuple(answers),
-        width=whole.width,
-        height=whole.height,
+        width=long_page_info.width,
+        height=long_page_info.height,
         rotation=0,
         **OPTIONS,
     )
 
     assert len(answers) > 3
-    errors = num_errors(" ".join(truths), content.text)
-    assert errors <= num_alone + 0.02 * num_characters
+    errors = count_errors(" ".join(truths), content.text)
+    assert errors <= num_errors_of_parts + 0.02 * num_characters

@@ -36,8 +36,8 @@ class Lines:
         with self._lock:
             return iter(list(self._lines))
 
-    def events(self, name: str) -> list[dict[str, Any]]:
-        """Return the JSON lines with this event name."""
+    def find_events(self, name: str) -> list[dict[str, Any]]:
+        """Return the parsed JSON lines with this event name."""
         parsed = (json.loads(line) for line in self if line.startswith("{"))
         return [event for event in parsed if event.get("event") == name]
 
@@ -60,21 +60,32 @@ class Client:
         timeout_seconds: float = 60,
         **options: str | float | bool,
     ) -> httpx.Response:
-        """POST on a new connection; `options` go into the query string."""
-        sent = {"Content-Type": content_type, "Accept": accept, **(headers or {})}
+        """POST on a new connection, and check the answer against openapi.yaml.
+
+        `options` go into the query string.
+        """
+        request_headers = {
+            "Content-Type": content_type,
+            "Accept": accept,
+            **(headers or {}),
+        }
         answer = httpx.post(
             self.server.address + path,
             content=content,
-            headers={name: value for name, value in sent.items() if value is not None},
+            headers={
+                name: value
+                for name, value in request_headers.items()
+                if value is not None
+            },
             params={name: str(value).lower() for name, value in options.items()},
             timeout=timeout_seconds,
         )
-        openapi.check(
+        openapi.check_reply(
             answer.status_code, answer.headers["content-type"], answer.content
         )
         return answer
 
-    def json(self, body: Mapping[str, Any], **kwargs: Any) -> httpx.Response:
+    def post_json(self, body: Mapping[str, Any], **kwargs: Any) -> httpx.Response:
         content = json.dumps(body).encode()
         return self.post(content, "application/json", **kwargs)
 
@@ -97,14 +108,18 @@ def short_folder() -> Iterator[Path]:
 
 
 @contextmanager
-def serving(
+def run_server(
     model_store: Path,
     environ: Mapping[str, str],
     *,
     wait: bool = True,
     overrides: Mapping[str, str] | None = None,
+    main_class: str | None = None,
 ) -> Iterator[Client]:
-    """Run a server with the repository's configuration on free ports."""
+    """Run a server with the repository's configuration on free ports.
+
+    `wait` waits until the server is ready. `main_class` replaces Java's main class.
+    """
     lines = Lines()
     inherited = {
         name: value
@@ -120,6 +135,7 @@ def serving(
         environ={**inherited, "HF_HUB_OFFLINE": "1", **environ},
         write_line=lines,
         plugin=find_plugin(),
+        main_class=main_class,
     ) as server:
         if wait:
             server.wait_until_ready(120)
@@ -129,20 +145,30 @@ def serving(
 @pytest.fixture(scope="session")
 def client(model_store: Path) -> Iterator[Client]:
     """Client of a server that is shared by all tests that leave it unchanged."""
-    with serving(model_store, {"CHANDRA_MAX_OUTPUT_TOKENS": "48"}) as shared:
+    with run_server(model_store, {"CHANDRA_MAX_OUTPUT_TOKENS": "48"}) as shared:
         yield shared
 
 
 @pytest.fixture
-def own_server(model_store: Path):
-    """Function that starts a server for one test, which may break it."""
+def start_server(model_store: Path):
+    """Function that starts a server for one test, as a context with its client.
+
+    Keyword arguments in capitals are environment variables.
+    """
 
     def start(
         *,
         wait: bool = True,
         overrides: Mapping[str, str] | None = None,
+        main_class: str | None = None,
         **environ: str,
     ):
-        return serving(model_store, environ, wait=wait, overrides=overrides)
+        return run_server(
+            model_store,
+            environ,
+            wait=wait,
+            overrides=overrides,
+            main_class=main_class,
+        )
 
     return start

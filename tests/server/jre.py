@@ -8,10 +8,10 @@ from pathlib import Path
 
 from server.java import find_java_home
 
-__all__ = ["jre_environ"]
+__all__ = ["create_jre"]
 
 
-def jre_environ(folder: Path) -> dict[str, str]:
+def create_jre(folder: Path) -> dict[str, str]:
     """Create a JRE in `folder`, and return JAVA_HOME and a PATH with only this JRE."""
     programs = folder / "bin"
     programs.mkdir(parents=True)

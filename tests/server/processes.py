@@ -6,16 +6,16 @@ import contextlib
 
 import psutil
 
-__all__ = ["engine_pid", "family", "is_alive", "is_idle"]
+__all__ = ["find_engine_pid", "is_alive", "is_idle", "list_family"]
 
 
-def family(pid: int) -> list[psutil.Process]:
-    """Return a process and its descendants."""
+def list_family(pid: int) -> list[psutil.Process]:
+    """Return a process and its descendants, the process first."""
     process = psutil.Process(pid)
     return [process, *process.children(recursive=True)]
 
 
-def engine_pid(worker_pid: int) -> int:
+def find_engine_pid(worker_pid: int) -> int:
     """Return the id of the engine process, the largest helper process of the server.
 
     An engine that was started before the worker is not a child of the worker.
@@ -38,7 +38,7 @@ def is_alive(pid: int) -> bool:
 
 
 def is_idle(pid: int, seconds: float = 1.0) -> bool:
-    """True if a process sleeps, and used no processor time for some seconds."""
+    """Return True if a process sleeps, and uses no processor time for some seconds."""
     process = psutil.Process(pid)
-    used = process.cpu_percent(interval=seconds)
-    return used == 0 and process.status() == psutil.STATUS_SLEEPING
+    cpu_percent = process.cpu_percent(interval=seconds)
+    return cpu_percent == 0 and process.status() == psutil.STATUS_SLEEPING

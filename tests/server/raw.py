@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import socket
 
-__all__ = ["PING", "announce_body", "connect", "exchange", "exchange_with", "head"]
+__all__ = [
+    "PING",
+    "announce_body",
+    "connect",
+    "exchange",
+    "exchange_with",
+    "request_head",
+]
 
 PING = b"GET /ping HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
@@ -19,7 +26,7 @@ def _connect(address: str, timeout_seconds: float) -> socket.socket:
     return socket.create_connection((host, int(port)), timeout=timeout_seconds)
 
 
-def head(
+def request_head(
     *headers: bytes,
     method: bytes = b"POST",
     path: bytes = b"/invocations",
@@ -27,18 +34,23 @@ def head(
     content_type: bytes = b"image/png",
 ) -> bytes:
     """Return the head of a request: its request line and headers."""
-    first = b" ".join((method, path, version))
-    lines = (first, b"Host: localhost", b"Content-Type: " + content_type, *headers)
+    request_line = b" ".join((method, path, version))
+    lines = (
+        request_line,
+        b"Host: localhost",
+        b"Content-Type: " + content_type,
+        *headers,
+    )
     return b"\r\n".join(lines) + b"\r\n\r\n"
 
 
 def announce_body(
     client, length: int, method: bytes = b"POST", path: bytes = b"/invocations"
 ):
-    """Open a connection and send a head with Content-Length, but no body."""
+    """Open a connection, and send a head with this Content-Length but no body."""
     connection = connect(client)
-    sent = head(b"Content-Length: %d" % length, method=method, path=path)
-    connection.sendall(sent)
+    head_bytes = request_head(b"Content-Length: %d" % length, method=method, path=path)
+    connection.sendall(head_bytes)
     return connection
 
 

@@ -18,14 +18,14 @@ PNG, PDF = "image/png", "application/pdf"
 
 
 @pytest.fixture(autouse=True)
-def _the_worker_is_unharmed(client):
-    worker = client.server.worker_pid()
+def _check_that_the_worker_survived(client):
+    worker = client.server.query_worker_pid()
     yield
     assert client.post(PAGE, PNG).status_code == 200
-    assert client.server.worker_pid() == worker
+    assert client.server.query_worker_pid() == worker
 
 
-def assert_refused(answer, status, code):
+def check_refusal(answer, status, code):
     """Check that an answer is the expected problem, and return its detail."""
     assert (answer.status_code, answer.json()["code"]) == (status, code)
     assert answer.headers["content-type"] == "application/problem+json"
@@ -62,7 +62,7 @@ def test_bad_page_becomes_a_comment_in_markdown(client):
 def test_request_for_only_a_bad_page_is_refused(client):
     answer = client.post(documents.pdf_with_one_bad_page(), PDF, pages="2")
 
-    assert_refused(answer, 422, "unreadable_document")
+    check_refusal(answer, 422, "unreadable_document")
 
 
 def test_ndjson_without_readable_pages_is_an_http_error(client):
@@ -73,13 +73,13 @@ def test_ndjson_without_readable_pages_is_an_http_error(client):
         pages="2",
     )
 
-    assert_refused(answer, 422, "unreadable_document")
+    check_refusal(answer, 422, "unreadable_document")
 
 
 def test_encrypted_pdf_is_refused_with_password_required(client):
     locked = documents.pdf([["Secret"]], password="sesame")
 
-    assert "password" in assert_refused(
+    assert "password" in check_refusal(
         client.post(locked, PDF), 422, "password_required"
     )
 
@@ -90,18 +90,18 @@ def test_encrypted_pdf_is_refused_with_password_required(client):
     ids=["empty", "truncated", "header only"],
 )
 def test_a_pdf_without_readable_pages_is_refused(client, document):
-    assert_refused(client.post(document, PDF), 422, "unreadable_document")
+    check_refusal(client.post(document, PDF), 422, "unreadable_document")
 
 
 def test_png_of_huge_dimensions_is_refused_by_its_header(client):
     answer = client.post(documents.huge_png_header(), PNG)
 
-    detail = assert_refused(answer, 413, "document_too_large")
+    detail = check_refusal(answer, 413, "document_too_large")
     assert "pixels" in detail
 
 
 def test_png_decompression_bomb_is_refused(client):
-    assert_refused(client.post(documents.png_bomb(), PNG), 413, "document_too_large")
+    check_refusal(client.post(documents.png_bomb(), PNG), 413, "document_too_large")
 
 
 def test_png_that_inflates_beyond_its_header_does_no_harm(client):
@@ -134,13 +134,13 @@ def test_truncated_png_is_read_with_a_warning(client):
 def test_more_bytes_than_the_limit_are_refused_with_the_limit(client):
     answer = client.post(b"\x89PNG\r\n\x1a\n" + bytes(105 * 1024 * 1024), PNG)
 
-    assert "104,857,600" in assert_refused(answer, 413, "document_too_large")
+    assert "104,857,600" in check_refusal(answer, 413, "document_too_large")
 
 
 def test_more_pages_than_the_limit_are_refused_with_the_limit(client):
     answer = client.post(documents.tiff_of_many_pages(1001), "image/tiff")
 
-    assert "at most 1000" in assert_refused(answer, 413, "document_too_large")
+    assert "at most 1000" in check_refusal(answer, 413, "document_too_large")
 
 
 @pytest.mark.parametrize(
@@ -158,13 +158,13 @@ def test_more_pages_than_the_limit_are_refused_with_the_limit(client):
 def test_body_that_contradicts_its_content_type_is_refused(
     client, content, content_type
 ):
-    assert_refused(client.post(content, content_type), 415, "unsupported_media_type")
+    check_refusal(client.post(content, content_type), 415, "unsupported_media_type")
 
 
 def test_form_without_a_file_gets_a_hint_how_to_send_one(client):
     answer = client.post(b"a=b", "application/x-www-form-urlencoded")
 
-    assert "--data-binary" in assert_refused(answer, 415, "unsupported_media_type")
+    assert "--data-binary" in check_refusal(answer, 415, "unsupported_media_type")
 
 
 @pytest.mark.parametrize(
@@ -182,13 +182,13 @@ def test_form_without_a_file_gets_a_hint_how_to_send_one(client):
     ],
 )
 def test_json_without_a_document_is_refused(client, body):
-    assert_refused(client.post(body, "application/json"), 400, "bad_request")
+    check_refusal(client.post(body, "application/json"), 400, "bad_request")
 
 
 def test_an_unknown_option_is_refused_with_the_nearest_known_one(client):
     answer = client.post(PAGE, PNG, promt_type="ocr")
 
-    assert "prompt_type" in assert_refused(answer, 422, "invalid_option")
+    assert "prompt_type" in check_refusal(answer, 422, "invalid_option")
 
 
 def test_an_unknown_option_in_custom_attributes_is_refused_too(client):
@@ -196,7 +196,7 @@ def test_an_unknown_option_in_custom_attributes_is_refused_too(client):
         PAGE, PNG, headers={"X-Amzn-SageMaker-Custom-Attributes": "page=1"}
     )
 
-    assert "pages" in assert_refused(answer, 422, "invalid_option")
+    assert "pages" in check_refusal(answer, 422, "invalid_option")
 
 
 @pytest.mark.parametrize(
@@ -217,13 +217,13 @@ def test_an_unknown_option_in_custom_attributes_is_refused_too(client):
     ids=str,
 )
 def test_invalid_option_value_is_refused(client, option):
-    assert_refused(client.post(PAGE, PNG, **option), 422, "invalid_option")
+    check_refusal(client.post(PAGE, PNG, **option), 422, "invalid_option")
 
 
 def test_unsupported_accept_header_is_refused_with_alternatives(client):
     answer = client.post(PAGE, PNG, accept="image/png")
 
-    assert "text/markdown" in assert_refused(answer, 406, "not_acceptable")
+    assert "text/markdown" in check_refusal(answer, 406, "not_acceptable")
 
 
 def test_client_text_cannot_inject_response_headers(client):
@@ -232,9 +232,9 @@ def test_client_text_cannot_inject_response_headers(client):
         "a\r\nSet-Cookie: x=1\u2028": 1,
     }
 
-    answer = client.json(body)
+    answer = client.post_json(body)
 
-    assert_refused(answer, 422, "invalid_option")
+    check_refusal(answer, 422, "invalid_option")
     assert "set-cookie" not in answer.headers
     attributes = {"X-Amzn-SageMaker-Custom-Attributes": "größe=1".encode("latin-1")}
     assert client.post(PAGE, PNG, headers=attributes).status_code == 422
@@ -243,12 +243,12 @@ def test_client_text_cannot_inject_response_headers(client):
 def test_document_text_is_never_logged(client):
     document = documents.pdf([["Confidential"]])
     raw = client.post(document, PDF).json()["raw"]
-    assert_refused(
+    check_refusal(
         client.post(document, PDF, pages="Confidential"), 422, "invalid_option"
     )
 
-    until(lambda: len(client.lines.events("request")) >= 2)
+    until(lambda: len(client.lines.find_events("request")) >= 2)
     log = "\n".join(client.lines)
     assert '"invalid_option"' in log
-    for words in (raw[:20], json.dumps(raw)[1:21], "Confidential"):
-        assert words not in log
+    for secret in (raw[:20], json.dumps(raw)[1:21], "Confidential"):
+        assert secret not in log

@@ -16,8 +16,8 @@ import pytest
 from server.archive import ROOT
 from server.host import find_free_addresses
 from server.torchserve import read_properties
-from tests.server.jre import jre_environ
-from tests.server.processes import family, is_alive
+from tests.server.jre import create_jre
+from tests.server.processes import is_alive, list_family
 from tests.waiting import until
 
 
@@ -30,9 +30,10 @@ def config(tmp_path: Path) -> Path:
     return path
 
 
-def start(
+def start_command(
     command: str, *arguments: str | Path, **environ: str
 ) -> subprocess.Popen[str]:
+    """Start `python -m server COMMAND` with its output in one pipe."""
     return subprocess.Popen(
         [sys.executable, "-m", "server", command, *arguments],
         cwd=ROOT,
@@ -44,12 +45,12 @@ def start(
 
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
-def test_ctrl_c_stops_everything_that_serve_started(config, stop):
-    with start("serve", "--config", config) as process:
+def test_signal_stops_all_processes_of_serve(config, stop):
+    with start_command("serve", "--config", config) as process:
         assert process.stdout is not None
         ready = next(line for line in process.stdout if line.startswith("ready: "))
         address = ready.split()[4].rstrip(",")
-        pids = [member.pid for member in family(process.pid)]
+        pids = [member.pid for member in list_family(process.pid)]
         assert httpx.get(address.partition("/pred")[0] + "/ping").status_code == 200
 
         process.send_signal(stop)
@@ -59,15 +60,15 @@ def test_ctrl_c_stops_everything_that_serve_started(config, stop):
     until(lambda: not any(map(is_alive, pids)))
 
 
-def test_a_jre_serves_with_our_frontend(config, tmp_path):
-    environ = jre_environ(tmp_path / "jre")
+def test_serve_needs_a_jre_but_no_compiler(config, tmp_path):
+    environ = create_jre(tmp_path / "jre")
 
-    with start("serve", "--config", config, **environ) as process:
+    with start_command("serve", "--config", config, **environ) as process:
         assert process.stdout is not None
         next(line for line in process.stdout if line.startswith("ready: "))
         properties = read_properties(config)
         ping = httpx.get(f"{properties['inference_address']}/ping")
-        described = httpx.get(
+        description = httpx.get(
             f"{properties['management_address']}/models/chandra?customized=true"
         )
         process.send_signal(signal.SIGINT)
@@ -75,11 +76,11 @@ def test_a_jre_serves_with_our_frontend(config, tmp_path):
 
     # TorchServe alone would answer Healthy, and 200.
     assert ping.json()["status"] == "ready"
-    assert described.json()["code"] == "bad_request"
+    assert description.json()["code"] == "bad_request"
 
 
 def test_serve_reports_a_model_that_cannot_be_loaded(config):
-    with start(
+    with start_command(
         "serve", "--config", config, MODEL_DIR="/nonexistent/weights"
     ) as process:
         output, _ = process.communicate(timeout=60)
@@ -95,7 +96,7 @@ def test_serve_reports_a_port_in_use(config):
     with socket.socket() as other:
         other.bind(("127.0.0.1", int(taken)))
         other.listen()
-        with start("serve", "--config", config) as process:
+        with start_command("serve", "--config", config) as process:
             output, _ = process.communicate(timeout=60)
 
     assert process.returncode == 1
@@ -103,24 +104,24 @@ def test_serve_reports_a_port_in_use(config):
 
 
 def test_serve_reports_a_temporary_path_that_is_too_long(config, tmp_path):
-    long = tmp_path / ("long" * 20)
-    long.mkdir()
+    long_folder = tmp_path / ("long" * 20)
+    long_folder.mkdir()
 
-    with start("serve", "--config", config, TMPDIR=str(long)) as process:
+    with start_command("serve", "--config", config, TMPDIR=str(long_folder)) as process:
         output, _ = process.communicate(timeout=60)
 
     assert process.returncode == 1
     assert output.splitlines()[-1].endswith("set TMPDIR to a shorter one")
-    assert list(long.iterdir()) == []
+    assert list(long_folder.iterdir()) == []
 
 
 @pytest.mark.slow
 def test_second_server_on_the_same_ports_is_not_ready(config):
-    with start("serve", "--config", config) as first:
+    with start_command("serve", "--config", config) as first:
         assert first.stdout is not None
         next(line for line in first.stdout if line.startswith("ready: "))
 
-        with start("serve", "--config", config) as second:
+        with start_command("serve", "--config", config) as second:
             output, _ = second.communicate(timeout=60)
 
         assert second.returncode == 1
@@ -130,18 +131,18 @@ def test_second_server_on_the_same_ports_is_not_ready(config):
 
 
 def test_ctrl_c_before_the_server_is_ready_leaves_nothing_behind(config):
-    with start("serve", "--config", config) as process:
-        until(lambda: len(family(process.pid)) > 1)
+    with start_command("serve", "--config", config) as process:
+        until(lambda: len(list_family(process.pid)) > 1)
 
         process.send_signal(signal.SIGINT)
-        pids = [member.pid for member in family(process.pid)]
+        pids = [member.pid for member in list_family(process.pid)]
 
         assert process.communicate(timeout=60)[0].endswith("stopped\n")
     until(lambda: not any(map(is_alive, pids)))
 
 
 def test_the_demo_reads_both_samples(config):
-    with start("demo", "--config", config) as process:
+    with start_command("demo", "--config", config) as process:
         output, _ = process.communicate(timeout=120)
 
     assert process.returncode == 0
@@ -161,10 +162,12 @@ def test_archive_holds_only_entry_file_and_configuration(model_store):
 
 
 def test_no_process_survives_a_killed_serve(config, short_folder):
-    with start("serve", "--config", config, TMPDIR=str(short_folder)) as process:
+    with start_command(
+        "serve", "--config", config, TMPDIR=str(short_folder)
+    ) as process:
         assert process.stdout is not None
         next(line for line in process.stdout if line.startswith("ready: "))
-        processes = family(process.pid)
+        processes = list_family(process.pid)
         names = {member.name().rstrip("3.1") for member in processes}
         assert {"java", "python"} <= names
         [link] = short_folder.glob("chandra-serve-*/state")

@@ -13,13 +13,13 @@ from PIL import Image, ImageChops
 
 from bench.soak.bombs import nested_forms
 from tests import documents
-from tests.server.processes import engine_pid
+from tests.server.processes import find_engine_pid
 from tests.waiting import until
 
 PNG, PDF = "image/png", "application/pdf"
 
 
-def speckled(number: int) -> bytes:
+def speckled_page(number: int) -> bytes:
     """Return a PNG of over a megabyte with a unique number on it."""
     page = documents.text_page([f"{number * 7919:06d}"], (720, 900))
     specks = numpy.random.default_rng(number).integers(0, 32, (900, 720, 3), "uint8")
@@ -28,25 +28,27 @@ def speckled(number: int) -> bytes:
 
 @pytest.mark.slow
 def test_32_requests_of_a_megabyte_each_get_the_right_answer(client):
-    bodies = [speckled(number) for number in range(32)]
+    bodies = [speckled_page(number) for number in range(32)]
     assert min(map(len, bodies)) > 1_000_000
     # 32 tokens are enough for a block's box and its first letters.
-    alone = [client.post(body, PNG, max_output_tokens=32).json() for body in bodies]
+    answers_alone = [
+        client.post(body, PNG, max_output_tokens=32).json() for body in bodies
+    ]
 
     with ThreadPoolExecutor(32) as threads:
-        together = list(
+        concurrent_answers = list(
             threads.map(
                 lambda body: client.post(body, PNG, max_output_tokens=32), bodies
             )
         )
 
-    assert {answer.status_code for answer in together} == {200}
-    raws = [answer.json()["raw"] for answer in together]
-    assert raws == [answer["raw"] for answer in alone]
-    assert len(set(raws)) > 24, "the answers are too alike to show anything"
-    ids = [answer.headers["x-request-id"] for answer in together]
+    assert {answer.status_code for answer in concurrent_answers} == {200}
+    texts = [answer.json()["raw"] for answer in concurrent_answers]
+    assert texts == [answer["raw"] for answer in answers_alone]
+    assert len(set(texts)) > 24, "the answers are too alike to show anything"
+    ids = [answer.headers["x-request-id"] for answer in concurrent_answers]
     assert len(set(ids)) == 32
-    assert ids == [answer.json()["request_id"] for answer in together]
+    assert ids == [answer.json()["request_id"] for answer in concurrent_answers]
 
 
 @pytest.mark.slow
@@ -57,7 +59,7 @@ def test_a_short_document_is_answered_while_a_long_one_is_read(client):
     with ThreadPoolExecutor(1) as threads:
         long_answer = threads.submit(client.post, long_document, PDF)
         # After half a second of work, few of the 40 pages are done.
-        engine = psutil.Process(engine_pid(client.server.worker_pid()))
+        engine = psutil.Process(find_engine_pid(client.server.query_worker_pid()))
         before = engine.cpu_times().user
         until(lambda: engine.cpu_times().user > before + 0.5)
         answer = client.post(short, PNG)
@@ -77,7 +79,7 @@ def test_hostile_documents_do_not_block_other_pages(client):
             )
             for n in range(4)
         ]
-        until(lambda: client.lines.events("decoder ended"))
+        until(lambda: client.lines.find_events("decoder ended"))
 
         answers = [client.post(page, PNG, deadline_seconds=8) for _ in range(3)]
         statuses = {future.result().status_code for future in hostile}
@@ -107,7 +109,7 @@ def test_a_stream_arrives_page_by_page(client):
 
     with httpx.stream(
         "POST",
-        client.server.predictions,
+        client.server.predictions_url,
         content=document,
         headers={"Content-Type": PDF, "Accept": "application/x-ndjson"},
         timeout=60,

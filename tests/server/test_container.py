@@ -27,14 +27,14 @@ from tests import documents
 from tests.disks import fill, small_disk
 from tests.marks import needs_the_plugin
 from tests.server.conftest import Lines
-from tests.server.processes import family, is_alive
+from tests.server.processes import is_alive, list_family
 from tests.waiting import until
 
 PNG, PDF = "image/png", "application/pdf"
 WORDS = ["Unmistakable words of a document"]
 PAGE = documents.as_png(documents.text_page(WORDS))
-LONG = documents.pdf([[f"Page {n}"] for n in range(60)])
-START = (
+LONG_PDF = documents.pdf([[f"Page {n}"] for n in range(60)])
+START_SCRIPT = (
     "import sys; from pathlib import Path; from server.container import main; "
     "sys.exit(main(['serve'], config=Path(sys.argv[1])))"
 )
@@ -42,18 +42,20 @@ START = (
 pytestmark = needs_the_plugin
 
 
-class Container:
-    """Running `serve` with the lines that it has printed."""
+class ServeProcess:
+    """Running process of `serve`, with the lines that it has printed so far."""
 
     def __init__(self, process: subprocess.Popen[str], port: int) -> None:
         self.process = process
         self.address = f"http://127.0.0.1:{port}"
         self.lines = Lines()
         assert process.stdout is not None
-        self._listener = threading.Thread(target=self._listen, args=(process.stdout,))
+        self._listener = threading.Thread(
+            target=self._collect_lines, args=(process.stdout,)
+        )
         self._listener.start()
 
-    def _listen(self, output) -> None:
+    def _collect_lines(self, output) -> None:
         with output:
             for line in output:
                 self.lines(line.rstrip("\n"))
@@ -75,11 +77,12 @@ class Container:
         )
 
     def wait(self, timeout_seconds: float = 60) -> int:
+        """Wait until the process has ended, and return its exit status."""
         status = self.process.wait(timeout_seconds)
         self._listener.join()
         return status
 
-    def java(self) -> psutil.Process:
+    def find_java(self) -> psutil.Process:
         children = psutil.Process(self.process.pid).children()
         return next(child for child in children if child.name() == "java")
 
@@ -89,14 +92,15 @@ class Container:
 
 
 @contextmanager
-def container(short_folder: Path, environ: Mapping[str, str]) -> Iterator[Container]:
+def run_serve(short_folder: Path, environ: Mapping[str, str]) -> Iterator[ServeProcess]:
+    """Run `serve` on free ports; at the end, check that no process is left."""
     addresses = find_free_addresses()
     port = int(addresses.pop("inference_address").rpartition(":")[2])
     properties = read_properties(ROOT / "config.properties") | addresses
     config = short_folder / "config.properties"
     config.write_text("".join(f"{key}={value}\n" for key, value in properties.items()))
     process = subprocess.Popen(
-        [sys.executable, "-c", START, config],
+        [sys.executable, "-c", START_SCRIPT, config],
         cwd=ROOT,
         env={
             **os.environ,
@@ -111,13 +115,13 @@ def container(short_folder: Path, environ: Mapping[str, str]) -> Iterator[Contai
         stderr=subprocess.STDOUT,
         text=True,
     )
-    running = Container(process, port)
+    running = ServeProcess(process, port)
     pids: list[int] = []
     try:
         yield running
     finally:
         if process.poll() is None:
-            pids = [member.pid for member in family(process.pid)]
+            pids = [member.pid for member in list_family(process.pid)]
             process.terminate()
             process.terminate()
         running.wait()
@@ -130,20 +134,22 @@ def _archive():
 
 
 @pytest.fixture
-def start(short_folder):
-    def start_it(**environ: str):
-        return container(short_folder, environ)
+def start_serve(short_folder):
+    """Function that starts `serve` with environment variables, as a context."""
 
-    return start_it
+    def start(**environ: str):
+        return run_serve(short_folder, environ)
+
+    return start
 
 
-def test_sigterm_answers_open_requests_and_exits_with_0(start, short_folder):
-    with start() as running, ThreadPoolExecutor(1) as threads:
+def test_sigterm_answers_open_requests_and_exits_with_0(start_serve, short_folder):
+    with start_serve() as running, ThreadPoolExecutor(1) as threads:
         assert running.ping() != 200
         until(lambda: running.ping() == 200, 120)
-        secret = {"Authorization": "Bearer of-a-secret"}
-        future = threads.submit(running.post, PAGE, PNG, **secret)
-        until(lambda: _open_requests(short_folder) == 1)
+        authorization = {"Authorization": "Bearer of-a-secret"}
+        future = threads.submit(running.post, PAGE, PNG, **authorization)
+        until(lambda: _count_open_requests(short_folder) == 1)
         started = time.monotonic()
 
         running.process.send_signal(signal.SIGTERM)
@@ -157,7 +163,7 @@ def test_sigterm_answers_open_requests_and_exits_with_0(start, short_folder):
     names = [event["event"] for event in events]
     for name in ("start", "weights", "ready", "request", "drain", "stop"):
         assert names.count(name) == 1, name
-    [weights] = running.lines.events("weights")
+    [weights] = running.lines.find_events("weights")
     assert weights["bytes"] > 0
     assert weights["bytes_per_second"] > 0
     text = "\n".join(running.lines)
@@ -167,14 +173,14 @@ def test_sigterm_answers_open_requests_and_exits_with_0(start, short_folder):
 
 
 @pytest.mark.slow
-def test_second_sigterm_ends_the_drain_at_once(start, short_folder):
-    with start() as running, ThreadPoolExecutor(1) as threads:
+def test_second_sigterm_ends_the_drain_at_once(start_serve, short_folder):
+    with start_serve() as running, ThreadPoolExecutor(1) as threads:
         until(lambda: running.ping() == 200, 120)
-        future = threads.submit(running.post, LONG, PDF)
-        until(lambda: _open_requests(short_folder) == 1)
+        future = threads.submit(running.post, LONG_PDF, PDF)
+        until(lambda: _count_open_requests(short_folder) == 1)
         running.process.send_signal(signal.SIGTERM)
         # The worker sees the drain with its next heartbeat, and accepts until then.
-        until(lambda: _state(short_folder).get("drains") == "yes")
+        until(lambda: _read_state(short_folder).get("drains") == "yes")
         refused = running.post(PAGE, PNG)
         assert refused.status_code == 503
         assert refused.headers["retry-after"]
@@ -191,12 +197,12 @@ def test_second_sigterm_ends_the_drain_at_once(start, short_folder):
 def test_sigterm_on_a_full_disk_answers_open_requests():
     with (
         small_disk(64) as disk,
-        container(disk, {}) as running,
+        run_serve(disk, {}) as running,
         ThreadPoolExecutor(1) as threads,
     ):
         until(lambda: running.ping() == 200, 120)
-        future = threads.submit(running.post, LONG, PDF)
-        until(lambda: _open_requests(disk) == 1)
+        future = threads.submit(running.post, LONG_PDF, PDF)
+        until(lambda: _count_open_requests(disk) == 1)
         fill(disk)
         refused = running.post(PAGE, PNG)
         assert (refused.status_code, refused.json()["code"]) == (503, "overloaded")
@@ -213,10 +219,10 @@ def test_sigterm_on_a_full_disk_answers_open_requests():
 
 
 @pytest.mark.slow
-def test_no_process_survives_a_killed_supervisor(start, short_folder):
-    with start() as running:
+def test_no_process_survives_a_killed_supervisor(start_serve, short_folder):
+    with start_serve() as running:
         until(lambda: running.ping() == 200, 120)
-        processes = family(running.process.pid)
+        processes = list_family(running.process.pid)
 
         running.process.kill()
 
@@ -228,38 +234,38 @@ def test_no_process_survives_a_killed_supervisor(start, short_folder):
 
 
 @pytest.mark.slow
-def test_killed_java_ends_the_container_with_the_reason(start):
-    with start() as running:
+def test_killed_java_ends_the_container_with_the_reason(start_serve):
+    with start_serve() as running:
         until(lambda: running.ping() == 200, 120)
 
-        running.java().kill()
+        running.find_java().kill()
 
         assert running.wait() == 1
-    [crash] = running.lines.events("crash")
+    [crash] = running.lines.find_events("crash")
     assert crash["what"] == "frontend"
     assert running.last_event["event"] == "stop"
     assert "SIGKILL" in running.last_event["reason"]
 
 
 @pytest.mark.slow
-def test_model_that_cannot_be_loaded_ends_the_container(start):
-    with start(MODEL_ID="datalab-to/chandra", HF_HUB_OFFLINE="1") as running:
+def test_model_that_cannot_be_loaded_ends_the_container(start_serve):
+    with start_serve(MODEL_ID="datalab-to/chandra", HF_HUB_OFFLINE="1") as running:
         assert running.wait(120) == 1
 
     assert "ALLOW_CPU=1" in running.last_event["reason"]
 
 
-def test_sigterm_while_loading_ends_the_container_at_once(start):
-    with start() as running:
-        until(lambda: running.lines.events("start"))
+def test_sigterm_while_loading_ends_the_container_at_once(start_serve):
+    with start_serve() as running:
+        until(lambda: running.lines.find_events("start"))
 
         running.process.send_signal(signal.SIGTERM)
 
         assert running.wait(15) == 0
 
 
-def test_invalid_variable_ends_the_container_with_its_name(start):
-    with start(SERVE_USE="realtme") as running:
+def test_invalid_variable_ends_the_container_with_its_name(start_serve):
+    with start_serve(SERVE_USE="realtme") as running:
         assert running.wait() == 1
 
     assert "SERVE_USE" in running.last_event["reason"]
@@ -277,11 +283,11 @@ def test_another_command_replaces_the_server():
     assert result.stdout == "hello\n"
 
 
-def _open_requests(short_folder: Path) -> int:
-    return int(_state(short_folder).get("open", "0"))
+def _count_open_requests(short_folder: Path) -> int:
+    return int(_read_state(short_folder).get("open", "0"))
 
 
-def _state(short_folder: Path) -> dict[str, str]:
+def _read_state(short_folder: Path) -> dict[str, str]:
     """Return the last state that the worker wrote."""
     [state] = short_folder.glob("chandra-serve-*/state/state")
     return read_properties(state)

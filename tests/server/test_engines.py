@@ -12,11 +12,11 @@ PNG, PDF = "image/png", "application/pdf"
 
 
 @pytest.mark.slow
-def test_the_native_engine_reads_many_documents_at_once(own_server):
+def test_the_native_engine_reads_many_documents_at_once(start_server):
     document = documents.pdf([[f"Page {n}"] for n in range(6)])
     picture = documents.as_png(documents.text_page(["A page"]))
 
-    with own_server(CHANDRA_MAX_OUTPUT_TOKENS="60") as client:
+    with start_server(CHANDRA_MAX_OUTPUT_TOKENS="60") as client:
         with ThreadPoolExecutor(8) as threads:
             long = [threads.submit(client.post, document, PDF) for _ in range(3)]
             short = [threads.submit(client.post, picture, PNG) for _ in range(3)]
@@ -32,10 +32,10 @@ def test_the_native_engine_reads_many_documents_at_once(own_server):
 
 
 @pytest.mark.slow
-def test_cache_for_a_single_page_still_reads_all_pages(own_server):
+def test_cache_for_a_single_page_still_reads_all_pages(start_server):
     document = documents.pdf([[f"Page {n}"] for n in range(4)], size=(300, 300))
 
-    with own_server(
+    with start_server(
         CHANDRA_KV_CACHE_TOKENS="500",
         CHANDRA_MAX_OUTPUT_TOKENS="40",
     ) as client:
@@ -46,10 +46,10 @@ def test_cache_for_a_single_page_still_reads_all_pages(own_server):
 
 
 @pytest.mark.slow
-def test_generate_engine_reads_pages_if_configured(own_server):
+def test_generate_engine_reads_pages_if_configured(start_server):
     document = documents.pdf([[f"Page {n}"] for n in range(2)])
 
-    with own_server(
+    with start_server(
         CHANDRA_ENGINE="generate", CHANDRA_MAX_OUTPUT_TOKENS="40"
     ) as client:
         answer = client.post(document, PDF).json()

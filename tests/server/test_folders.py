@@ -12,7 +12,7 @@ from server.archive import ROOT
 from server.folders import LockedFolder, remove_leftovers
 
 PREFIX = "chandra-test-"
-HOLD = """
+HOLD_FOLDER_SCRIPT = """
 import sys, time
 from pathlib import Path
 from server.folders import LockedFolder
@@ -24,10 +24,10 @@ time.sleep(600)
 
 
 @pytest.fixture
-def holder(tmp_path):
+def holding_process(tmp_path):
     """Another process that holds a folder."""
     with subprocess.Popen(
-        [sys.executable, "-c", HOLD, PREFIX, tmp_path],
+        [sys.executable, "-c", HOLD_FOLDER_SCRIPT, PREFIX, tmp_path],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         text=True,
@@ -38,16 +38,16 @@ def holder(tmp_path):
         process.kill()
 
 
-def test_the_folder_of_a_running_server_is_left_alone(holder, tmp_path):
+def test_the_folder_of_a_running_server_is_left_alone(holding_process, tmp_path):
     remove_leftovers(PREFIX, tmp_path)
 
     [folder] = tmp_path.iterdir()
     assert (folder / "file").exists()
 
 
-def test_the_folder_of_a_killed_server_is_removed(holder, tmp_path):
-    holder.send_signal(signal.SIGKILL)
-    holder.wait()
+def test_the_folder_of_a_killed_server_is_removed(holding_process, tmp_path):
+    holding_process.send_signal(signal.SIGKILL)
+    holding_process.wait()
 
     remove_leftovers(PREFIX, tmp_path)
 
@@ -65,7 +65,7 @@ def test_folders_with_other_names_links_and_files_are_left_alone(tmp_path):
     assert len(list(tmp_path.iterdir())) == 3
 
 
-def test_a_closed_folder_is_gone(tmp_path):
+def test_closing_a_folder_twice_removes_it(tmp_path):
     folder = LockedFolder(PREFIX, tmp_path)
     (folder.path / "file").touch()
 

@@ -15,7 +15,7 @@ from server.environment import read_environment
 from tests import documents
 
 TEXT = documents.text_page(["Rain in May", "41 mm at Kirkwall"])
-MANY = [["Page one"], ["Page two"], ["Page three"]]
+THREE_PAGES = [["Page one"], ["Page two"], ["Page three"]]
 
 BODIES = {
     "image/png": documents.as_png(TEXT),
@@ -25,7 +25,7 @@ BODIES = {
     "image/gif": documents.as_gif(TEXT),
     "image/tiff": documents.as_tiff(TEXT),
     "image/heic": documents.as_heic(TEXT),
-    "application/pdf": documents.pdf(MANY[:1]),
+    "application/pdf": documents.pdf(THREE_PAGES[:1]),
 }
 
 
@@ -45,8 +45,8 @@ def test_type_of_an_undeclared_body_is_detected(client, media_type):
     declared = client.post(BODIES[media_type], media_type).json()["raw"]
 
     assert client.post(BODIES[media_type]).json()["raw"] == declared
-    octets = client.post(BODIES[media_type], "application/octet-stream")
-    assert octets.json()["raw"] == declared
+    untyped = client.post(BODIES[media_type], "application/octet-stream")
+    assert untyped.json()["raw"] == declared
 
 
 def test_lossless_formats_of_one_image_are_read_alike(client):
@@ -57,12 +57,16 @@ def test_lossless_formats_of_one_image_are_read_alike(client):
     assert len(answers) == 1
 
 
-def test_both_routes_give_the_same_answer(client):
-    here = client.post(BODIES["image/png"], "image/png", path="/predictions/chandra")
-    there = client.post(BODIES["image/png"], "image/png", path="/invocations")
+def test_invocations_and_predictions_answer_alike(client):
+    from_predictions = client.post(
+        BODIES["image/png"], "image/png", path="/predictions/chandra"
+    )
+    from_invocations = client.post(
+        BODIES["image/png"], "image/png", path="/invocations"
+    )
 
-    assert here.status_code == there.status_code == 200
-    assert there.json()["raw"] == here.json()["raw"]
+    assert from_predictions.status_code == from_invocations.status_code == 200
+    assert from_invocations.json()["raw"] == from_predictions.json()["raw"]
 
 
 def test_every_frame_of_a_tiff_is_a_page(client):
@@ -75,15 +79,17 @@ def test_every_frame_of_a_tiff_is_a_page(client):
 
 
 def test_pages_of_a_pdf_are_chosen_by_range(client):
-    answer = client.post(documents.pdf(MANY), "application/pdf", pages="3,1").json()
+    answer = client.post(
+        documents.pdf(THREE_PAGES), "application/pdf", pages="3,1"
+    ).json()
 
     assert [page["page"] for page in answer["pages"]] == [1, 3]
 
 
 def test_the_size_of_a_page_is_that_of_the_upright_image(client):
-    lying = documents.oriented_jpeg(documents.text_page(["Up"], (320, 480)), 6)
+    rotated_image = documents.oriented_jpeg(documents.text_page(["Up"], (320, 480)), 6)
 
-    page = client.post(lying, "image/jpeg").json()["pages"][0]
+    page = client.post(rotated_image, "image/jpeg").json()["pages"][0]
 
     assert (page["width"], page["height"]) == (320, 480)
 
@@ -102,48 +108,50 @@ def test_the_size_of_a_page_is_that_of_the_upright_image(client):
     ],
 )
 def test_answer_has_the_accepted_type(client, accept, content_type):
-    answer = client.post(documents.pdf(MANY), "application/pdf", accept=accept)
+    answer = client.post(documents.pdf(THREE_PAGES), "application/pdf", accept=accept)
 
     assert answer.status_code == 200
     assert answer.headers["content-type"].partition(";")[0] == content_type
 
 
 def test_markdown_html_and_text_match_the_json_answer(client):
-    document = documents.pdf(MANY)
-    whole = client.post(document, "application/pdf").json()
+    document = documents.pdf(THREE_PAGES)
+    json_answer = client.post(document, "application/pdf").json()
 
     markdown = client.post(document, "application/pdf", accept="text/markdown").text
     html = client.post(document, "application/pdf", accept="text/html").text
     text = client.post(document, "application/pdf", accept="text/plain").text
 
-    assert markdown.strip() == whole["markdown"].strip()
-    assert text.strip() == whole["text"].strip()
+    assert markdown.strip() == json_answer["markdown"].strip()
+    assert text.strip() == json_answer["text"].strip()
     assert html.startswith("<!DOCTYPE html>")
     assert html.count("<section") == 3
 
 
 def test_ndjson_has_one_line_per_page_and_an_end_line(client):
-    document = documents.pdf(MANY)
-    whole = client.post(document, "application/pdf").json()
+    document = documents.pdf(THREE_PAGES)
+    json_answer = client.post(document, "application/pdf").json()
 
     answer = client.post(document, "application/pdf", accept="application/x-ndjson")
 
     *pages, end = map(json.loads, answer.text.splitlines())
     assert {page["page"]: page["raw"] for page in pages} == {
-        page["page"]: page["raw"] for page in whole["pages"]
+        page["page"]: page["raw"] for page in json_answer["pages"]
     }
     assert (end["event"], end["status"]) == ("end", "success")
-    assert end["usage"] == whole["usage"]
+    assert end["usage"] == json_answer["usage"]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("use", [{"SERVE_USE": "async"}, {"SAGEMAKER_BATCH": "true"}])
-def test_answers_to_be_stored_have_a_content_length(own_server, use):
+def test_answers_to_be_stored_have_a_content_length(start_server, use):
     variables = read_environment(use, 4 * 1024**3).handler
 
-    with own_server(**variables, CHANDRA_MAX_OUTPUT_TOKENS="48") as client:
+    with start_server(**variables, CHANDRA_MAX_OUTPUT_TOKENS="48") as client:
         answers = {
-            accept: client.post(documents.pdf(MANY), "application/pdf", accept=accept)
+            accept: client.post(
+                documents.pdf(THREE_PAGES), "application/pdf", accept=accept
+            )
             for accept in ACCEPTED
         }
         broken = client.post(b"%PDF-1.7", accept="application/x-ndjson")
@@ -159,8 +167,8 @@ def test_answers_to_be_stored_have_a_content_length(own_server, use):
 
 
 def test_options_are_read_from_json_attributes_and_query(client):
-    document = documents.pdf(MANY)
-    in_json = client.json(
+    document = documents.pdf(THREE_PAGES)
+    in_json = client.post_json(
         {"document": base64.b64encode(document).decode(), "pages": "2"}
     )
     in_attributes = client.post(
@@ -179,7 +187,7 @@ def test_options_are_read_from_json_attributes_and_query(client):
 def test_custom_attributes_reach_the_handler_on_both_routes(client, path):
     """TorchServe passes the query string to the handler only on /invocations."""
     answer = client.post(
-        documents.pdf(MANY),
+        documents.pdf(THREE_PAGES),
         "application/pdf",
         path=path,
         headers={"X-Amzn-SageMaker-Custom-Attributes": "pages=2;max_output_tokens=3"},
@@ -192,7 +200,7 @@ def test_custom_attributes_reach_the_handler_on_both_routes(client, path):
 def test_requests_of_the_legacy_system_are_accepted(client):
     image = base64.b64encode(BODIES["image/png"]).decode()
 
-    answer = client.json({"image": image, "prompt_type": "ocr_layout"}).json()
+    answer = client.post_json({"image": image, "prompt_type": "ocr_layout"}).json()
 
     assert isinstance(answer["text"], str)
     assert answer["raw"]
@@ -201,7 +209,7 @@ def test_requests_of_the_legacy_system_are_accepted(client):
 
 def test_a_form_with_a_file_is_read(client):
     answer = httpx.post(
-        client.server.predictions,
+        client.server.predictions_url,
         files={"document": ("page.png", BODIES["image/png"], "image/png")},
         data={"max_output_tokens": "5"},
         timeout=60,
@@ -213,13 +221,15 @@ def test_a_form_with_a_file_is_read(client):
 
 def test_page_cut_off_at_the_token_limit_has_a_warning(client):
     answer = client.post(
-        documents.pdf(MANY), "application/pdf", max_output_tokens=2
+        documents.pdf(THREE_PAGES), "application/pdf", max_output_tokens=2
     ).json()
 
-    cut = [page for page in answer["pages"] if page["finish_reason"] == "length"]
-    assert cut
-    assert all(page["output_tokens"] == 2 for page in cut)
-    assert all(page["warnings"][-1]["code"] == "truncated" for page in cut)
+    truncated_pages = [
+        page for page in answer["pages"] if page["finish_reason"] == "length"
+    ]
+    assert truncated_pages
+    assert all(page["output_tokens"] == 2 for page in truncated_pages)
+    assert all(page["warnings"][-1]["code"] == "truncated" for page in truncated_pages)
 
 
 def test_answer_names_its_model(client):
@@ -273,7 +283,7 @@ def test_custom_prompt_affects_only_its_own_request(client):
     options = {"prompt": prompt, "max_output_tokens": 8}
 
     plain = client.post(page, "image/png", max_output_tokens=8).json()
-    in_json = client.json({"document": encoded, **options}).json()
+    in_json = client.post_json({"document": encoded, **options}).json()
     in_query = client.post(page, "image/png", **options).json()
     coded = f"prompt={quote(prompt)};max_output_tokens=8"
     in_header = client.post(page, "image/png", headers={attributes: coded}).json()
@@ -287,7 +297,7 @@ def test_temperature_affects_only_its_own_request(client):
     page = BODIES["image/png"]
 
     plain = client.post(page, "image/png", max_output_tokens=16).json()["raw"]
-    drawn = {
+    sampled_texts = {
         client.post(
             page, "image/png", max_output_tokens=16, temperature=2, max_attempts=1
         ).json()["raw"]
@@ -295,13 +305,13 @@ def test_temperature_affects_only_its_own_request(client):
     }
     after = client.post(page, "image/png", max_output_tokens=16).json()["raw"]
 
-    assert len(drawn | {plain}) > 2
+    assert len(sampled_texts | {plain}) > 2
     assert after == plain
 
 
 def test_paginate_separates_pages_in_markdown(client):
     answer = client.post(
-        documents.pdf(MANY),
+        documents.pdf(THREE_PAGES),
         "application/pdf",
         accept="text/markdown",
         paginate=True,
@@ -315,7 +325,7 @@ def test_paginate_separates_pages_in_markdown(client):
 def test_a_prompt_of_too_many_tokens_is_refused(client):
     encoded = base64.b64encode(BODIES["image/png"]).decode()
 
-    answer = client.json({"document": encoded, "prompt": "1 a " * 1500})
+    answer = client.post_json({"document": encoded, "prompt": "1 a " * 1500})
 
     assert answer.status_code == 422
     assert answer.json()["code"] == "invalid_option"

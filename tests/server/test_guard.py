@@ -48,6 +48,7 @@ for process in (leader, engine):
 
 @pytest.fixture
 def supervisor(tmp_path: Path):
+    """Process that guards a folder, a session of two processes, and a process."""
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "file").touch()
     with subprocess.Popen(
@@ -61,30 +62,31 @@ def supervisor(tmp_path: Path):
         process.kill()
 
 
-def pids(supervisor) -> list[int]:
+def read_pids(supervisor) -> list[int]:
+    """Return the ids of the guard, session leader, its child, and single process."""
     return [int(pid) for pid in supervisor.stdout.readline().split()]
 
 
 def test_a_killed_supervisor_leaves_no_process_and_no_folder(supervisor, tmp_path):
-    everyone = pids(supervisor)
+    pids = read_pids(supervisor)
 
     supervisor.kill()
 
-    until(lambda: not any(map(is_alive, everyone)), 15)
+    until(lambda: not any(map(is_alive, pids)), 15)
     assert not (tmp_path / "folder").exists()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_guard_outlives_signals_to_a_group(supervisor, number, tmp_path):
-    guard, *_, engine = pids(supervisor)
+    guard, *_, engine = read_pids(supervisor)
     os.kill(guard, number)
     supervisor.kill()
 
     until(lambda: not is_alive(engine), 15)
 
 
-def test_a_supervisor_that_ends_in_order_is_left_alone(supervisor, tmp_path):
-    guard, *_ = pids(supervisor)
+def test_supervisor_that_ends_in_order_keeps_its_folder(supervisor, tmp_path):
+    guard, *_ = read_pids(supervisor)
 
     supervisor.communicate("", timeout=20)
 

@@ -15,7 +15,7 @@ from tests.waiting import until
 
 PNG = "image/png"
 PAGE = documents.as_png(documents.text_page(["A page"]))
-LONG = documents.pdf([[f"Page {n}"] for n in range(200)])
+LONG_PDF = documents.pdf([[f"Page {n}"] for n in range(200)])
 LENGTH = b"Content-Length: %d" % len(PAGE)
 CHUNKED = b"Transfer-Encoding: chunked"
 IN_CHUNKS = b"%x\r\n%s\r\n0\r\n\r\n" % (len(PAGE), PAGE)
@@ -23,7 +23,7 @@ CLOSE = b"Connection: close"
 ALLOWED = {"/ping": b"GET, HEAD", "/execution-parameters": b"GET"}
 
 
-def problem(answer: bytes) -> dict[str, Any]:
+def parse_problem(answer: bytes) -> dict[str, Any]:
     """Return the problem details of a raw response, after checks of its form."""
     lines, _, body = answer.partition(b"\r\n\r\n")
     headers = dict(
@@ -44,28 +44,28 @@ def problem(answer: bytes) -> dict[str, Any]:
         b"\0\1\2 garbage\r\n\r\n",
         b"GET /ping\r\n\r\n",
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-        raw.head(LENGTH, version=b"HTTP/9.9") + PAGE,
-        raw.head(LENGTH, b"no colon") + PAGE,
-        raw.head(LENGTH, b"X: a\0b") + PAGE,
-        raw.head(LENGTH, b"X: " + bytes(100_000).replace(b"\0", b"a")) + PAGE,
-        raw.head(LENGTH, path=b"/invocations?" + b"a=1&" * 2000) + PAGE,
-        raw.head(LENGTH, path=b"/invocations?pages=%zz") + PAGE,
-        raw.head(LENGTH, b"Content-Length: 5") + PAGE,
-        raw.head(b"Content-Length: -5") + PAGE,
-        raw.head(b"Content-Length: five") + PAGE,
-        raw.head(b"Content-Length: 1" + b"0" * 30) + PAGE,
-        raw.head(LENGTH, b"Expect: the best") + PAGE,
-        raw.head(LENGTH, CHUNKED, version=b"HTTP/1.0") + IN_CHUNKS,
-        raw.head(b"Transfer-Encoding: xchunked") + PAGE,
-        raw.head(b"Transfer-Encoding: gzip, chunked") + IN_CHUNKS,
-        raw.head(CHUNKED) + b"zz\r\nhello\r\n0\r\n\r\n",
-        raw.head(CHUNKED) + b"-5\r\nhello\r\n0\r\n\r\n",
-        raw.head(CHUNKED) + b"ffffffffffff\r\nhello\r\n0\r\n\r\n",
+        raw.request_head(LENGTH, version=b"HTTP/9.9") + PAGE,
+        raw.request_head(LENGTH, b"no colon") + PAGE,
+        raw.request_head(LENGTH, b"X: a\0b") + PAGE,
+        raw.request_head(LENGTH, b"X: " + bytes(100_000).replace(b"\0", b"a")) + PAGE,
+        raw.request_head(LENGTH, path=b"/invocations?" + b"a=1&" * 2000) + PAGE,
+        raw.request_head(LENGTH, path=b"/invocations?pages=%zz") + PAGE,
+        raw.request_head(LENGTH, b"Content-Length: 5") + PAGE,
+        raw.request_head(b"Content-Length: -5") + PAGE,
+        raw.request_head(b"Content-Length: five") + PAGE,
+        raw.request_head(b"Content-Length: 1" + b"0" * 30) + PAGE,
+        raw.request_head(LENGTH, b"Expect: the best") + PAGE,
+        raw.request_head(LENGTH, CHUNKED, version=b"HTTP/1.0") + IN_CHUNKS,
+        raw.request_head(b"Transfer-Encoding: xchunked") + PAGE,
+        raw.request_head(b"Transfer-Encoding: gzip, chunked") + IN_CHUNKS,
+        raw.request_head(CHUNKED) + b"zz\r\nhello\r\n0\r\n\r\n",
+        raw.request_head(CHUNKED) + b"-5\r\nhello\r\n0\r\n\r\n",
+        raw.request_head(CHUNKED) + b"ffffffffffff\r\nhello\r\n0\r\n\r\n",
     ],
-    ids=lambda sent: repr(sent[:60]),
+    ids=lambda head: repr(head[:60]),
 )
 def test_malformed_http_is_answered_with_400_and_closed(client, request_bytes):
-    details = problem(raw.exchange(client, request_bytes))
+    details = parse_problem(raw.exchange(client, request_bytes))
 
     assert (details["status"], details["code"]) == (400, "bad_request")
     until(lambda: client.server.count_open_requests() == 0)
@@ -97,11 +97,11 @@ def test_malformed_http_is_answered_with_400_and_closed(client, request_bytes):
 def test_unknown_path_is_404_and_wrong_method_is_405(
     client, method, path, status, code
 ):
-    sent = raw.head(LENGTH, CLOSE, method=method.encode(), path=path.encode())
+    head = raw.request_head(LENGTH, CLOSE, method=method.encode(), path=path.encode())
 
-    answer = raw.exchange(client, sent + PAGE)
+    answer = raw.exchange(client, head + PAGE)
 
-    details = problem(answer)
+    details = parse_problem(answer)
     assert (details["status"], details["code"]) == (status, code)
     if status == 405:
         allowed = ALLOWED.get(path, b"POST")
@@ -111,7 +111,7 @@ def test_unknown_path_is_404_and_wrong_method_is_405(
 
 def test_content_length_over_the_limit_is_refused(client):
     with raw.announce_body(client, 200_000_000) as connection:
-        details = problem(connection.recv(4096))
+        details = parse_problem(connection.recv(4096))
 
     assert (details["status"], details["code"]) == (413, "document_too_large")
     assert "146,800,640 bytes" in details["detail"]
@@ -120,20 +120,26 @@ def test_content_length_over_the_limit_is_refused(client):
 def test_chunked_body_over_the_limit_is_refused(client):
     chunk = b"%x\r\n%s\r\n" % (1 << 20, bytes(1 << 20))
     with raw.connect(client) as connection:
-        connection.sendall(raw.head(CHUNKED))
+        connection.sendall(raw.request_head(CHUNKED))
         for _ in range(141):
             connection.sendall(chunk)
-        details = problem(connection.recv(4096))
+        details = parse_problem(connection.recv(4096))
 
     assert (details["status"], details["code"]) == (413, "document_too_large")
     until(lambda: client.server.count_open_requests() == 0)
 
 
-def test_answers_come_in_the_order_of_the_requests(client):
+def test_pipelined_requests_are_answered_in_order(client):
     """TorchServe alone would answer the ping first, as if it were the page's answer."""
-    ahead = raw.head(LENGTH) + PAGE + raw.PING + raw.head(LENGTH, CLOSE) + PAGE
+    pipelined = (
+        raw.request_head(LENGTH)
+        + PAGE
+        + raw.PING
+        + raw.request_head(LENGTH, CLOSE)
+        + PAGE
+    )
 
-    answers = raw.exchange(client, ahead).split(b"HTTP/1.1 ")[1:]
+    answers = raw.exchange(client, pipelined).split(b"HTTP/1.1 ")[1:]
 
     assert [answer[:3] for answer in answers] == [b"200"] * 3
     bodies = [json.loads(answer.partition(b"\r\n\r\n")[2]) for answer in answers]
@@ -141,7 +147,7 @@ def test_answers_come_in_the_order_of_the_requests(client):
     assert bodies[0]["request_id"] != bodies[2]["request_id"]
 
 
-def test_a_thousand_requests_sent_ahead_are_answered(client):
+def test_a_thousand_pipelined_requests_are_answered(client):
     last = raw.PING.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
 
     answers = raw.exchange(client, raw.PING * 999 + last)
@@ -153,16 +159,20 @@ def test_a_thousand_requests_sent_ahead_are_answered(client):
 def test_connection_is_closed_if_the_client_asks_for_it(client, headers):
     version = b"HTTP/1.1" if headers else b"HTTP/1.0"
 
-    answer = raw.exchange(client, raw.head(LENGTH, *headers, version=version) + PAGE)
+    answer = raw.exchange(
+        client, raw.request_head(LENGTH, *headers, version=version) + PAGE
+    )
 
     assert answer.startswith(b"HTTP/1.1 200 ")
 
 
 def test_bytes_after_a_chunked_body_are_not_a_request(client):
     """Request smuggling through a proxy relies on an ambiguous end of the body."""
-    odd = IN_CHUNKS.replace(b"\r\n", b";a=b\r\n", 1)
+    chunked_with_extension = IN_CHUNKS.replace(b"\r\n", b";a=b\r\n", 1)
 
-    answer = raw.exchange(client, raw.head(CHUNKED) + odd + raw.PING)
+    answer = raw.exchange(
+        client, raw.request_head(CHUNKED) + chunked_with_extension + raw.PING
+    )
 
     assert answer.startswith(b"HTTP/1.1 200 ")
     assert b"\r\nconnection: close\r\n" in answer
@@ -170,9 +180,9 @@ def test_bytes_after_a_chunked_body_are_not_a_request(client):
 
 
 @pytest.mark.slow
-def test_stalled_upload_is_refused_and_its_memory_released(own_server):
+def test_stalled_upload_is_refused_and_its_memory_released(start_server):
     with (
-        own_server(
+        start_server(
             CHANDRA_CPU_THREADS="1", overrides={"chandra_stall_seconds": "1"}
         ) as client,
         raw.announce_body(client, 140_000_000) as first,
@@ -180,45 +190,47 @@ def test_stalled_upload_is_refused_and_its_memory_released(own_server):
         raw.announce_body(client, 140_000_000) as third,
     ):
         # The three uploads reserve the whole budget until they are refused.
-        details = [problem(sender.recv(4096)) for sender in (first, second, third)]
+        details = [
+            parse_problem(sender.recv(4096)) for sender in (first, second, third)
+        ]
         for sender in (first, second, third):
             assert sender.recv(4096) == b""
             sender.close()
         until(lambda: client.server.count_open_requests() == 0)
         large = client.post(PAGE + bytes(100_000_000), PNG, max_output_tokens=5)
 
-    assert {(each["status"], each["code"]) for each in details} == {
+    assert {(problem["status"], problem["code"]) for problem in details} == {
         (400, "bad_request")
     }
     assert large.status_code == 200
 
 
 @pytest.mark.slow
-def test_idle_connection_is_closed(own_server):
+def test_idle_connection_is_closed(start_server):
     half = len(PAGE) // 2
     with (
-        own_server(
+        start_server(
             CHANDRA_CPU_THREADS="1", overrides={"chandra_idle_seconds": "1"}
         ) as client,
         raw.connect(client) as slow,
         raw.connect(client) as patient,
     ):
-        slow.sendall(raw.head(LENGTH, CLOSE) + PAGE[:half])
+        slow.sendall(raw.request_head(LENGTH, CLOSE) + PAGE[:half])
         patient.sendall(
-            raw.head(
-                b"Content-Length: %d" % len(LONG),
+            raw.request_head(
+                b"Content-Length: %d" % len(LONG_PDF),
                 path=b"/invocations?deadline_seconds=6",
                 content_type=b"application/pdf",
             )
-            + LONG
+            + LONG_PDF
         )
-        for sent in (b"", b"POST /invo", raw.PING):
+        for head in (b"", b"POST /invo", raw.PING):
             with raw.connect(client) as idle:
-                idle.sendall(sent)
+                idle.sendall(head)
                 answer = b""
                 while part := idle.recv(4096):
                     answer += part
-            assert answer.startswith(b"HTTP/1.1 200" if sent == raw.PING else b"")
+            assert answer.startswith(b"HTTP/1.1 200" if head == raw.PING else b"")
         # The other two connections are now older than the idle timeout.
         slow.sendall(PAGE[half:])
 
@@ -226,9 +238,9 @@ def test_idle_connection_is_closed(own_server):
         assert patient.recv(4096).startswith(b"HTTP/1.1 200 ")
 
 
-def test_unexpected_body_counts_against_the_budget(own_server):
+def test_unexpected_body_counts_against_the_budget(start_server):
     with (
-        own_server(
+        start_server(
             CHANDRA_CPU_THREADS="1", overrides={"chandra_body_budget_mb": "20"}
         ) as client,
         raw.announce_body(client, 4_000_000, b"GET", b"/ping") as first,
@@ -238,8 +250,8 @@ def test_unexpected_body_counts_against_the_budget(own_server):
         until(lambda: client.server.ping() == 200)
         # The server reserves as much again ahead, and counts each body four times.
         first.sendall(bytes(2_000_000))
-        late.sendall(raw.head(b"Content-Length: 4000000") + bytes(2_000_000))
-        details = problem(late.recv(4096))
+        late.sendall(raw.request_head(b"Content-Length: 4000000") + bytes(2_000_000))
+        details = parse_problem(late.recv(4096))
         first.setblocking(False)
         with pytest.raises(BlockingIOError):
             first.recv(1)

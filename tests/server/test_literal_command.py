@@ -20,20 +20,20 @@ from server.archive import ROOT, build_archive
 from server.host import find_free_addresses
 from server.java import find_java_home
 from server.torchserve import read_properties
-from tests.server.processes import family, is_alive
+from tests.server.processes import is_alive, list_family
 from tests.waiting import until
 
-SHOWN = re.compile(r"^\$ (torchserve .*)$", re.MULTILINE)
+README_COMMAND = re.compile(r"^\$ (torchserve .*)$", re.MULTILINE)
 PAGE = (ROOT / "samples" / "page.png").read_bytes()
 
 
-def command(config: Path) -> list[str]:
+def readme_command(config: Path) -> list[str]:
     """Return the README's command with another configuration file."""
-    [shown] = SHOWN.findall((ROOT / "README.md").read_text())
-    words = shlex.split(shown)
-    assert words[words.index("--ts-config") + 1] == "config.properties"
-    words[words.index("--ts-config") + 1] = str(config)
-    return words
+    [command_line] = README_COMMAND.findall((ROOT / "README.md").read_text())
+    arguments = shlex.split(command_line)
+    assert arguments[arguments.index("--ts-config") + 1] == "config.properties"
+    arguments[arguments.index("--ts-config") + 1] = str(config)
+    return arguments
 
 
 @pytest.fixture
@@ -56,14 +56,14 @@ def torchserve(tmp_path: Path, address: str) -> Iterator[subprocess.Popen[str]]:
         if name not in VARIABLES and not name.startswith(PREFIX)
     }
     # `source .venv/bin/activate` sets the PATH in the same way.
-    search = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    path_with_venv = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     with (tmp_path / "output").open("w") as output:
         process = subprocess.Popen(
-            command(tmp_path / "config.properties"),
+            readme_command(tmp_path / "config.properties"),
             cwd=ROOT,
             env={
                 **environ,
-                "PATH": search,
+                "PATH": path_with_venv,
                 "JAVA_HOME": str(find_java_home(os.environ)),
                 # Keep files out of the checkout, and separate from other servers'.
                 "TMPDIR": str(tmp_path),
@@ -99,15 +99,15 @@ def read_page(address: str) -> str | None:
 def test_the_command_of_the_readme_reads_a_page_and_stops(torchserve, address):
     text = until(lambda: read_page(address), 60)
     assert text is not None
-    everyone = family(torchserve.pid)
+    processes = list_family(torchserve.pid)
 
-    for words in (
+    for expected in (
         "## Harrow Point Station",
         "One storm crossed the coast on the 19th. The mast was not damaged.",
         "- The rain gauge was cleaned.",
         "| Week | Mean | Rain | Gust |",
     ):
-        assert words in text
+        assert expected in text
     ping = httpx.get(f"{address}/ping")
     assert ping.status_code == 200
     # Without our jar, which config.properties names, /ping would say "Healthy".
@@ -117,17 +117,17 @@ def test_the_command_of_the_readme_reads_a_page_and_stops(torchserve, address):
     os.killpg(torchserve.pid, signal.SIGINT)
 
     torchserve.wait(20)
-    until(lambda: not any(is_alive(member.pid) for member in everyone), 15)
+    until(lambda: not any(is_alive(member.pid) for member in processes), 15)
 
 
 @pytest.mark.slow
 def test_killed_java_ends_worker_and_engine(torchserve, address):
     until(lambda: read_page(address), 60)
-    everyone = family(torchserve.pid)
-    [java] = [member for member in everyone if member.name() == "java"]
+    processes = list_family(torchserve.pid)
+    [java] = [member for member in processes if member.name() == "java"]
     assert len(psutil.Process(java.pid).children(recursive=True)) > 2
 
     java.kill()
 
     torchserve.wait(20)
-    until(lambda: not any(is_alive(member.pid) for member in everyone), 15)
+    until(lambda: not any(is_alive(member.pid) for member in processes), 15)

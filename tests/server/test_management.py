@@ -7,6 +7,7 @@ import socket
 import httpx
 import pytest
 
+from server.java import TORCHSERVE_MAIN_CLASS
 from tests import documents
 from tests.waiting import until
 
@@ -14,12 +15,12 @@ PNG = "image/png"
 PAGE = documents.as_png(documents.text_page(["A page"]))
 
 
-def management(client, target: str, method: str = "GET") -> httpx.Response:
+def request_management(client, target: str, method: str = "GET") -> httpx.Response:
     return httpx.request(method, client.server.management_address + target, timeout=10)
 
 
 def test_the_model_and_its_worker_are_described(client):
-    [model] = management(client, "/models/chandra").json()
+    [model] = request_management(client, "/models/chandra").json()
 
     assert model["workers"][0]["status"] == "READY"
     assert model["modelName"] == "chandra"
@@ -36,7 +37,7 @@ def test_the_model_and_its_worker_are_described(client):
     ],
 )
 def test_management_queries_take_no_parameters(client, target):
-    answer = management(client, target)
+    answer = request_management(client, target)
 
     assert answer.status_code == 400
     assert answer.json()["code"] == "bad_request"
@@ -62,7 +63,7 @@ def test_management_queries_take_no_parameters(client, target):
     ],
 )
 def test_other_management_paths_are_not_found(client, target):
-    answer = management(client, target)
+    answer = request_management(client, target)
 
     assert answer.status_code == 404
     assert answer.json()["code"] == "not_found"
@@ -70,7 +71,7 @@ def test_other_management_paths_are_not_found(client, target):
 
 @pytest.mark.parametrize("method", ["PUT", "POST", "DELETE", "OPTIONS", "HEAD"])
 def test_management_address_accepts_only_get(client, method):
-    answer = management(client, "/models/chandra", method)
+    answer = request_management(client, "/models/chandra", method)
 
     assert answer.status_code == 405
     assert answer.headers["allow"] == "GET"
@@ -95,7 +96,7 @@ def test_only_the_metrics_are_at_the_metrics_address(client):
 
 
 def test_documents_are_read_after_a_metadata_request(client):
-    management(client, "/models/chandra?customized=true")
+    request_management(client, "/models/chandra?customized=true")
 
     assert client.post(PAGE, PNG, max_output_tokens=5).status_code == 200
 
@@ -109,20 +110,21 @@ def test_nothing_listens_for_grpc(client, key):
 
 
 @pytest.mark.slow
-def test_ping_is_503_if_the_worker_gets_no_requests(own_server, monkeypatch):
+def test_ping_is_503_if_the_worker_gets_no_requests(start_server):
     """TorchServe's own main class accepts a request that blocks its queue."""
-    monkeypatch.setattr("server.java.PLUGIN_MAIN", "org.pytorch.serve.ModelServer")
-    with own_server(CHANDRA_CPU_THREADS="1") as client:
-        answer = management(client, "/models/chandra?customized=true")
+    with start_server(
+        main_class=TORCHSERVE_MAIN_CLASS, CHANDRA_CPU_THREADS="1"
+    ) as client:
+        answer = request_management(client, "/models/chandra?customized=true")
 
-        until(lambda: _ping(client) == (503, "stuck"), 10)
+        until(lambda: _read_ping(client) == (503, "stuck"), 10)
 
         assert answer.status_code == 200
-        assert len(client.lines.events("describe")) == 1
+        assert len(client.lines.find_events("describe")) == 1
         num_lines = len(list(client.lines))
         assert num_lines < 100
 
 
-def _ping(client) -> tuple[int, str]:
+def _read_ping(client) -> tuple[int, str]:
     answer = httpx.get(f"{client.server.address}/ping")
     return answer.status_code, answer.json()["status"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-REAP = """
+REAP_SCRIPT = """
 import os, subprocess, time
 from server.host import reap_orphans
 
@@ -28,4 +28,4 @@ reap_orphans(set())
 
 def test_orphan_is_reaped_and_own_child_keeps_its_status():
     # Use a new process, because pytest's process has children of other tests.
-    subprocess.run([sys.executable, "-c", REAP], check=True, timeout=30)
+    subprocess.run([sys.executable, "-c", REAP_SCRIPT], check=True, timeout=30)

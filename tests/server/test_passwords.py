@@ -16,14 +16,14 @@ BASE64 = base64.b64encode(PAGE).decode()
 ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
 
 
-def in_json(client, password: str, **members: object) -> httpx.Response:
-    answer: httpx.Response = client.json(
+def post_in_json(client, password: str, **members: object) -> httpx.Response:
+    answer: httpx.Response = client.post_json(
         {"document": BASE64, "password": password, **members}
     )
     return answer
 
 
-def in_header(client, password: str) -> httpx.Response:
+def post_in_header(client, password: str) -> httpx.Response:
     attributes = f"pages=1;password={password}"
     answer: httpx.Response = client.post(
         PAGE, "image/png", headers={ATTRIBUTES: attributes}
@@ -31,9 +31,9 @@ def in_header(client, password: str) -> httpx.Response:
     return answer
 
 
-def in_form(client, password: str) -> httpx.Response:
+def post_in_form(client, password: str) -> httpx.Response:
     return httpx.post(
-        client.server.predictions,
+        client.server.predictions_url,
         files={"document": ("page.png", PAGE, "image/png")},
         data={"password": password},
         timeout=60,
@@ -41,14 +41,14 @@ def in_form(client, password: str) -> httpx.Response:
 
 
 @pytest.fixture
-def password_not_logged(client):
+def check_that_password_is_not_logged(client):
     """Check after the test that the password is in no log line."""
     yield
     assert [line for line in client.lines if PASSWORD in line] == []
 
 
-@pytest.mark.usefixtures("password_not_logged")
-@pytest.mark.parametrize("send", [in_json, in_header, in_form])
+@pytest.mark.usefixtures("check_that_password_is_not_logged")
+@pytest.mark.parametrize("send", [post_in_json, post_in_header, post_in_form])
 def test_a_password_is_accepted_and_not_logged(client, send):
     answer = send(client, PASSWORD)
 
@@ -57,7 +57,7 @@ def test_a_password_is_accepted_and_not_logged(client, send):
     assert PASSWORD not in str(answer.headers)
 
 
-@pytest.mark.usefixtures("password_not_logged")
+@pytest.mark.usefixtures("check_that_password_is_not_logged")
 def test_a_password_in_the_query_is_refused_and_not_logged(client):
     answer = client.post(PAGE, "image/png", password=PASSWORD)
 
@@ -66,16 +66,16 @@ def test_a_password_in_the_query_is_refused_and_not_logged(client):
     assert PASSWORD not in answer.text
 
 
-@pytest.mark.usefixtures("password_not_logged")
+@pytest.mark.usefixtures("check_that_password_is_not_logged")
 @pytest.mark.parametrize(
     "send",
     [
-        lambda client: in_json(client, PASSWORD, pages="x"),
-        lambda client: in_json(client, PASSWORD, unknown=1),
-        lambda client: in_json(client, PASSWORD * 1000),
-        lambda client: client.json({"document": BASE64, "password": [PASSWORD]}),
-        lambda client: client.json({"document": BASE64, "pasword": PASSWORD}),
-        lambda client: in_header(client, f"a;{PASSWORD}"),
+        lambda client: post_in_json(client, PASSWORD, pages="x"),
+        lambda client: post_in_json(client, PASSWORD, unknown=1),
+        lambda client: post_in_json(client, PASSWORD * 1000),
+        lambda client: client.post_json({"document": BASE64, "password": [PASSWORD]}),
+        lambda client: client.post_json({"document": BASE64, "pasword": PASSWORD}),
+        lambda client: post_in_header(client, f"a;{PASSWORD}"),
         lambda client: client.post(
             json.dumps({"password": PASSWORD}).encode()[:-1], "application/json"
         ),

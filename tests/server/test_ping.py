@@ -17,8 +17,8 @@ from handler.weights.source import MINI
 from server.archive import configure_archive
 from tests import documents
 from tests.marks import needs_the_plugin
-from tests.server.conftest import serving
-from tests.server.processes import engine_pid
+from tests.server.conftest import run_server
+from tests.server.processes import find_engine_pid
 from tests.server.raw import PING, announce_body, exchange
 from tests.server.toy import toy_server, toy_store
 from tests.waiting import until
@@ -29,13 +29,16 @@ __all__ = ["toy_server", "toy_store"]
 PNG, PDF = "image/png", "application/pdf"
 PAGE = documents.as_png(documents.text_page(["A page"]))
 CLOSE = b"\r\nConnection: close\r\n\r\n"
-LONG = documents.pdf([[f"Page {n}"] for n in range(60)])
+LONG_PDF = documents.pdf([[f"Page {n}"] for n in range(60)])
 
 pytestmark = needs_the_plugin
 
 
-class Pings:
-    """Background thread that sends /ping repeatedly, and the answers."""
+class BackgroundPings:
+    """Background thread that sends /ping repeatedly and keeps the answers.
+
+    `answers` has the status code and the word for the server's status of each answer.
+    """
 
     def __init__(self, address: str) -> None:
         self._address = address
@@ -43,16 +46,16 @@ class Pings:
         self.slowest_seconds = 0.0
         self._is_over = False
 
-    def __enter__(self) -> Pings:
+    def __enter__(self) -> BackgroundPings:
         self._threads = ThreadPoolExecutor(1)
-        self._threads.submit(self._ask)
+        self._threads.submit(self._send_pings)
         return self
 
     def __exit__(self, *args: object) -> None:
         self._is_over = True
         self._threads.shutdown()
 
-    def _ask(self) -> None:
+    def _send_pings(self) -> None:
         # Reuse the client, because creating one takes time that is not the server's.
         with httpx.Client(headers={"Connection": "close"}, timeout=10) as client:
             while not self._is_over:
@@ -65,14 +68,15 @@ class Pings:
                 self.slowest_seconds = max(self.slowest_seconds, seconds)
                 self.answers.append((answer.status_code, answer.json()["status"]))
 
-    def has(self, status: int, word: str | None = None) -> bool:
+    def has_answer(self, status: int, word: str | None = None) -> bool:
         return any(
-            code == status and word in (None, answered)
-            for code, answered in self.answers
+            code == status and word in (None, answer_word)
+            for code, answer_word in self.answers
         )
 
 
-def ping(client) -> tuple[int, str]:
+def read_ping(client) -> tuple[int, str]:
+    """Return the status code of /ping, and its word for the server's status."""
     answer = httpx.get(f"{client.server.address}/ping")
     return answer.status_code, answer.json()["status"]
 
@@ -91,13 +95,13 @@ def test_fallbacks_of_the_engine_are_listed(toy_server):
     assert answer["fallbacks"] == ["cache_reduced", "cuda_graphs_failed"]
 
 
-def test_ping_is_503_while_loading_and_then_200(own_server):
+def test_ping_is_503_while_loading_and_then_200(start_server):
     with (
-        own_server(CHANDRA_CPU_THREADS="1", wait=False) as client,
-        Pings(client.server.address) as pings,
+        start_server(CHANDRA_CPU_THREADS="1", wait=False) as client,
+        BackgroundPings(client.server.address) as pings,
     ):
         client.server.wait_until_ready(120)
-        until(lambda: pings.has(200))
+        until(lambda: pings.has_answer(200))
 
     codes = [code for code, _ in pings.answers]
     assert codes[0] == 503
@@ -105,10 +109,10 @@ def test_ping_is_503_while_loading_and_then_200(own_server):
 
 
 def test_ping_is_503_while_the_engine_restarts(client):
-    os.kill(engine_pid(client.server.worker_pid()), signal.SIGKILL)
+    os.kill(find_engine_pid(client.server.query_worker_pid()), signal.SIGKILL)
 
-    until(lambda: ping(client) == (503, "restarting"))
-    until(lambda: ping(client) == (200, "ready"), 60)
+    until(lambda: read_ping(client) == (503, "restarting"))
+    until(lambda: read_ping(client) == (200, "ready"), 60)
 
 
 def test_head_is_answered_like_get_without_a_body(client):
@@ -123,54 +127,54 @@ def test_head_is_answered_like_get_without_a_body(client):
 
 
 @pytest.mark.slow
-def test_ping_is_503_until_a_killed_worker_is_replaced(own_server):
-    with own_server(CHANDRA_CPU_THREADS="1") as client:
-        os.kill(client.server.worker_pid(), signal.SIGKILL)
+def test_ping_is_503_until_a_killed_worker_is_replaced(start_server):
+    with start_server(CHANDRA_CPU_THREADS="1") as client:
+        os.kill(client.server.query_worker_pid(), signal.SIGKILL)
 
-        until(lambda: ping(client)[0] == 503)
-        until(lambda: ping(client) == (200, "ready"), 90)
+        until(lambda: read_ping(client)[0] == 503)
+        until(lambda: read_ping(client) == (200, "ready"), 90)
         assert client.post(PAGE, PNG, max_output_tokens=5).status_code == 200
 
 
 @pytest.mark.slow
-def test_ping_is_503_while_the_worker_hangs(own_server):
-    with own_server(CHANDRA_CPU_THREADS="1") as client:
-        worker = psutil.Process(client.server.worker_pid())
+def test_ping_is_503_while_the_worker_hangs(start_server):
+    with start_server(CHANDRA_CPU_THREADS="1") as client:
+        worker = psutil.Process(client.server.query_worker_pid())
 
         worker.suspend()
         try:
-            until(lambda: ping(client) == (503, "silent"))
+            until(lambda: read_ping(client) == (503, "silent"))
         finally:
             worker.resume()
 
-        until(lambda: ping(client) == (200, "ready"))
+        until(lambda: read_ping(client) == (200, "ready"))
 
 
 @pytest.mark.slow
-def test_ping_is_503_while_the_engine_is_stopped(own_server):
+def test_ping_is_503_while_the_engine_is_stopped(start_server):
     document = documents.pdf([[f"Page {n}"] for n in range(10)])
     with (
-        own_server(CHANDRA_CPU_THREADS="1") as client,
+        start_server(CHANDRA_CPU_THREADS="1") as client,
         ThreadPoolExecutor(1) as threads,
     ):
-        [pid] = client.server.engine_pids()
+        [pid] = client.server.read_engine_pids()
         engine = psutil.Process(pid)
         future = threads.submit(client.post, document, PDF, deadline_seconds=120)
         until(lambda: client.server.read_state().get("open") == "1")
 
         engine.suspend()
         try:
-            until(lambda: ping(client) == (503, "stalled"), 15)
+            until(lambda: read_ping(client) == (503, "stalled"), 15)
         finally:
             engine.resume()
 
-        until(lambda: ping(client) == (200, "ready"), 5)
+        until(lambda: read_ping(client) == (200, "ready"), 5)
         answer = future.result(120).json()
         assert answer["status"] == "success"
         assert {page["attempts"] for page in answer["pages"]} == {1}
-        assert client.server.engine_pids() == [pid]
-        assert len(client.lines.events("stall")) == 1
-        assert len(client.lines.events("recovery")) == 1
+        assert client.server.read_engine_pids() == [pid]
+        assert len(client.lines.find_events("stall")) == 1
+        assert len(client.lines.find_events("recovery")) == 1
 
 
 @pytest.mark.slow
@@ -179,20 +183,20 @@ def test_ping_stays_503_after_the_last_failed_restart(model_store, tmp_path):
     store = tmp_path / "store"
     store.mkdir()
     # TorchServe retries for this time; the default is five minutes.
-    window = {"maxRetryTimeoutInSec": 1}
-    configure_archive(model_store / "chandra.mar", store, window)
+    retry_window = {"maxRetryTimeoutInSec": 1}
+    configure_archive(model_store / "chandra.mar", store, retry_window)
     environ = {
         "CHANDRA_CPU_THREADS": "1",
         "CHANDRA_MAX_FAILED_STARTS": "1",
         "MODEL_DIR": str(weights),
     }
-    with serving(store, environ) as client:
+    with run_server(store, environ) as client:
         hidden = weights.rename(tmp_path / "hidden")
-        with Pings(client.server.address) as pings:
-            os.kill(engine_pid(client.server.worker_pid()), signal.SIGKILL)
-            until(lambda: pings.has(503, "no worker"), 60)
+        with BackgroundPings(client.server.address) as pings:
+            os.kill(find_engine_pid(client.server.query_worker_pid()), signal.SIGKILL)
+            until(lambda: pings.has_answer(503, "no worker"), 60)
             until(lambda: _has_given_up(client), 120)
-            num_loads = len(client.lines.events("model not loaded"))
+            num_loads = len(client.lines.find_events("model not loaded"))
             # A worker could start again now, but TorchServe no longer tries.
             hidden.rename(weights)
             refused = client.post(PAGE, PNG)
@@ -201,7 +205,7 @@ def test_ping_stays_503_after_the_last_failed_restart(model_store, tmp_path):
 
         codes = [code for code, _ in pings.answers]
         assert set(codes[codes.index(503) :]) == {503}
-        assert len(client.lines.events("model not loaded")) == num_loads
+        assert len(client.lines.find_events("model not loaded")) == num_loads
         assert refused.status_code == 503
         assert refused.json()["code"] == "engine_unavailable"
 
@@ -212,22 +216,22 @@ def _has_given_up(client) -> bool:
 
 
 @pytest.mark.slow
-def test_draining_server_refuses_requests_and_pings_503(own_server):
+def test_draining_server_refuses_requests_and_pings_503(start_server):
     with (
         # Read one page after the other, so that the drain finds unfinished pages.
-        own_server(
+        start_server(
             CHANDRA_CPU_THREADS="1",
             CHANDRA_MAX_SEQUENCES="1",
             CHANDRA_MAX_OUTPUT_TOKENS="10",
         ) as client,
         ThreadPoolExecutor(1) as threads,
     ):
-        future = threads.submit(client.post, LONG, PDF)
+        future = threads.submit(client.post, LONG_PDF, PDF)
         until(lambda: client.server.read_state().get("open") == "1")
 
         client.server.drain(5)
 
-        until(lambda: ping(client) == (503, "draining"))
+        until(lambda: read_ping(client) == (503, "draining"))
         assert httpx.head(f"{client.server.address}/ping").status_code == 503
         refused = client.post(PAGE, PNG)
         assert refused.status_code == 503
@@ -242,9 +246,9 @@ def test_draining_server_refuses_requests_and_pings_503(own_server):
 
 
 @pytest.mark.slow
-def test_drain_waits_for_open_requests(own_server):
+def test_drain_waits_for_open_requests(start_server):
     with (
-        own_server(CHANDRA_CPU_THREADS="1") as client,
+        start_server(CHANDRA_CPU_THREADS="1") as client,
         ThreadPoolExecutor(1) as threads,
     ):
         future = threads.submit(client.post, PAGE, PNG, max_output_tokens=20)
@@ -256,12 +260,12 @@ def test_drain_waits_for_open_requests(own_server):
 
 
 @pytest.mark.slow
-def test_drain_can_be_shortened(own_server):
+def test_drain_can_be_shortened(start_server):
     with (
-        own_server(CHANDRA_CPU_THREADS="1") as client,
+        start_server(CHANDRA_CPU_THREADS="1") as client,
         ThreadPoolExecutor(1) as threads,
     ):
-        future = threads.submit(client.post, LONG, PDF)
+        future = threads.submit(client.post, LONG_PDF, PDF)
         until(lambda: client.server.read_state().get("open") == "1")
         client.server.drain(60)
         started = time.monotonic()
@@ -274,12 +278,12 @@ def test_drain_can_be_shortened(own_server):
 
 @pytest.mark.slow
 @pytest.mark.alone
-def test_ping_takes_under_two_seconds_under_full_load(own_server):
+def test_ping_takes_under_two_seconds_under_full_load(start_server):
     # The largest concurrency and size of a real-time endpoint exceed Java's memory.
     large = PAGE + bytes(25_000_000)
     with (
-        own_server(CHANDRA_CPU_THREADS="1") as client,
-        Pings(client.server.address) as pings,
+        start_server(CHANDRA_CPU_THREADS="1") as client,
+        BackgroundPings(client.server.address) as pings,
         ThreadPoolExecutor(32) as threads,
     ):
         answers = list(
@@ -306,9 +310,9 @@ def test_ping_takes_under_two_seconds_under_full_load(own_server):
 
 
 @pytest.mark.slow
-def test_body_over_the_budget_is_refused_before_it_is_sent(own_server):
+def test_body_over_the_budget_is_refused_before_it_is_sent(start_server):
     with (
-        own_server(
+        start_server(
             CHANDRA_CPU_THREADS="1", overrides={"chandra_body_budget_mb": "1"}
         ) as client,
         # The server reserves four times the first 64 KiB of each body.
@@ -329,9 +333,9 @@ def test_body_over_the_budget_is_refused_before_it_is_sent(own_server):
 
 
 @pytest.mark.slow
-def test_upload_during_a_drain_gets_503(own_server):
+def test_upload_during_a_drain_gets_503(start_server):
     with (
-        own_server(CHANDRA_CPU_THREADS="1") as client,
+        start_server(CHANDRA_CPU_THREADS="1") as client,
         announce_body(client, 1_000_000) as sender,
     ):
         sender.sendall(PAGE)

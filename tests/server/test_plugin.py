@@ -12,11 +12,11 @@ from server.plugin import (
     SOURCES,
     PluginError,
     build_plugin,
+    compute_sources_digest,
     find_compiler,
     find_plugin,
-    javac_version,
     read_build_info,
-    sources_digest,
+    read_javac_version,
 )
 
 needs_a_compiler = pytest.mark.skipif(
@@ -29,7 +29,7 @@ def sources(tmp_path):
     return shutil.copytree(SOURCES, tmp_path / "frontend")
 
 
-def content(jar) -> dict[str, bytes]:
+def read_entries(jar) -> dict[str, bytes]:
     with zipfile.ZipFile(jar) as archive:
         return {name: archive.read(name) for name in archive.namelist()}
 
@@ -37,11 +37,11 @@ def content(jar) -> dict[str, bytes]:
 def test_the_jar_was_built_from_the_sources_beside_it():
     digest = read_build_info()["sources_sha256"]
 
-    assert digest == sources_digest(), "a source has changed: run make frontend"
+    assert digest == compute_sources_digest(), "a source has changed: run make frontend"
 
 
 def test_the_jar_names_the_endpoints_that_are_in_it():
-    entries = content(JAR)
+    entries = read_entries(JAR)
 
     [services] = [name for name in entries if name.startswith("META-INF/services/")]
     endpoints = entries[services].decode().split()
@@ -55,10 +55,10 @@ def test_building_again_gives_the_jar_that_is_shipped(tmp_path):
 
     build_plugin(again)
 
-    if str(javac_version(find_compiler())) == read_build_info()["javac"]:
+    if str(read_javac_version(find_compiler())) == read_build_info()["javac"]:
         assert again.read_bytes() == JAR.read_bytes()
     else:
-        assert set(content(again)) == set(content(JAR))
+        assert set(read_entries(again)) == set(read_entries(JAR))
 
 
 @pytest.mark.slow
@@ -84,7 +84,7 @@ def test_compile_error_is_reported_with_javacs_message(sources, tmp_path):
 
 @pytest.mark.parametrize("change", ["edit", "rename", "add"])
 def test_the_digest_changes_with_a_source(sources, change):
-    before = sources_digest(sources)
+    before = compute_sources_digest(sources)
     source = next(sources.rglob("Ping.java"))
 
     if change == "edit":
@@ -94,15 +94,15 @@ def test_the_digest_changes_with_a_source(sources, change):
     else:
         source.with_name("Pong.java").write_text("")
 
-    assert sources_digest(sources) != before
+    assert compute_sources_digest(sources) != before
 
 
 def test_the_digest_leaves_out_what_is_not_in_the_jar(sources):
-    before = sources_digest(sources)
+    before = compute_sources_digest(sources)
 
     (sources / "README.md").write_text("another text")
 
-    assert sources_digest(sources) == before
+    assert compute_sources_digest(sources) == before
 
 
 def test_a_server_finds_the_jar_without_a_compiler(monkeypatch, tmp_path):

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import socket
 
-from server.host import RANGE, find_free_addresses, find_free_ports
+from server.host import PORT_RANGE, find_free_addresses, find_free_ports
 
 
 def test_ports_are_different_and_below_the_ephemeral_ones():
     ports = find_free_ports(6)
 
     assert len(set(ports)) == 6
-    assert all(port in RANGE for port in ports)
+    assert all(port in PORT_RANGE for port in ports)
 
 
 def test_no_port_is_offered_twice_in_a_row():
@@ -21,7 +21,9 @@ def test_no_port_is_offered_twice_in_a_row():
 def test_a_taken_port_is_left_out():
     [before] = find_free_ports(1)
     with socket.socket() as taken:
-        taken.bind(("127.0.0.1", RANGE[(before + 1 - RANGE.start) % len(RANGE)]))
+        taken.bind(
+            ("127.0.0.1", PORT_RANGE[(before + 1 - PORT_RANGE.start) % len(PORT_RANGE)])
+        )
 
         [after] = find_free_ports(1)
 

@@ -4,30 +4,30 @@ from __future__ import annotations
 
 import pytest
 
-from server.host import can_switch_user, find_unreadable
+from server.host import can_switch_user, find_unreadable_path
 
 USER = 10001
 
 
-def status(uid: int, capabilities: int) -> str:
+def proc_status(uid: int, capabilities: int) -> str:
     return f"Name:\tx\nUid:\t{uid}\t{uid}\t{uid}\t{uid}\nCapEff:\t{capabilities:016x}\n"
 
 
 def test_root_with_dockers_default_capabilities_can_switch():
-    assert can_switch_user(status(0, 0xA80425FB))
+    assert can_switch_user(proc_status(0, 0xA80425FB))
 
 
 def test_root_without_capabilities_cannot_switch():
-    assert not can_switch_user(status(0, 0))
+    assert not can_switch_user(proc_status(0, 0))
 
 
 def test_other_user_cannot_switch():
-    assert not can_switch_user(status(10001, 0xA80425FB))
+    assert not can_switch_user(proc_status(10001, 0xA80425FB))
 
 
 @pytest.mark.parametrize("number", [0, 1, 5, 6, 7])
 def test_every_capability_is_needed(number):
-    assert not can_switch_user(status(0, 0xA80425FB & ~(1 << number)))
+    assert not can_switch_user(proc_status(0, 0xA80425FB & ~(1 << number)))
 
 
 @pytest.fixture
@@ -42,22 +42,22 @@ def weights(tmp_path):
 
 
 def test_world_readable_weights_are_accepted(weights):
-    assert find_unreadable(weights, USER) is None
+    assert find_unreadable_path(weights, USER) is None
 
 
 def test_file_readable_only_by_its_owner_is_returned(weights):
     file = weights / "below" / "config.json"
     file.chmod(0o600)
 
-    assert find_unreadable(weights, USER) == file
-    assert find_unreadable(weights, file.stat().st_uid) is None
+    assert find_unreadable_path(weights, USER) == file
+    assert find_unreadable_path(weights, file.stat().st_uid) is None
 
 
 def test_folder_that_others_cannot_enter_is_returned(weights):
     (weights / "below").chmod(0o744)
 
-    assert find_unreadable(weights, USER) == weights / "below"
+    assert find_unreadable_path(weights, USER) == weights / "below"
 
 
 def test_missing_folder_has_no_unreadable_path(tmp_path):
-    assert find_unreadable(tmp_path / "nothing", USER) is None
+    assert find_unreadable_path(tmp_path / "nothing", USER) is None

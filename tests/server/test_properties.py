@@ -28,10 +28,10 @@ def test_reply_limit_is_below_torchserves_limit():
 
 
 def test_a_document_as_large_as_the_limit_fits_in_base64():
-    in_base64 = -(-HANDLER.max_document_bytes // 3) * 4
-    envelope = 10_000
+    base64_bytes = -(-HANDLER.max_document_bytes // 3) * 4
+    other_json_bytes = 10_000
 
-    assert in_base64 + envelope <= int(PROPERTIES["max_request_size"])
+    assert base64_bytes + other_json_bytes <= int(PROPERTIES["max_request_size"])
 
 
 def test_there_is_one_worker():
@@ -58,8 +58,8 @@ def test_the_handler_gives_up_loading_before_torchserve_does():
 
 def test_readme_states_the_number_of_bodies_that_fit():
     # The number of copies is a constant of the frontend.
-    java = (ROOT / "frontend/src/chandra/frontend/Budget.java").read_text()
-    [copies] = re.findall(r"int COPIES = (\d+);", java)
+    budget_source = (ROOT / "frontend/src/chandra/frontend/Budget.java").read_text()
+    [copies] = re.findall(r"int COPIES = (\d+);", budget_source)
     assert PROPERTIES["chandra_body_usual_mb"] == "0"
     budget = int(PROPERTIES["chandra_body_budget_mb"])
     readme = (ROOT / "server" / "README.md").read_text()
@@ -69,10 +69,10 @@ def test_readme_states_the_number_of_bodies_that_fit():
         " ".join(readme.split()),
     )
 
-    many, large, more, small = map(int, numbers)
+    num_large, large_mb, num_small, small_mb = map(int, numbers)
     assert "-Xmx2g" in PROPERTIES["vmargs"]
-    assert many == budget // ((1 + int(copies)) * large)
-    assert more == budget // ((1 + int(copies)) * small)
+    assert num_large == budget // ((1 + int(copies)) * large_mb)
+    assert num_small == budget // ((1 + int(copies)) * small_mb)
 
 
 def test_token_authorization_is_disabled():
@@ -109,7 +109,7 @@ def test_configured_files_exist():
     assert (ROOT / PROPERTIES["model_store"]).is_dir()
 
 
-def test_properties_are_read_as_java_reads_them(tmp_path):
+def test_properties_have_comments_and_trimmed_values(tmp_path):
     file = tmp_path / "config.properties"
     file.write_text("# a comment\n\n a = b=c \nempty=\n")
 

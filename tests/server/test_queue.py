@@ -14,32 +14,32 @@ from server.archive import configure_archive
 from tests import documents
 from tests.marks import needs_the_plugin
 from tests.server import raw
-from tests.server.conftest import serving
-from tests.server.test_http import problem
-from tests.server.toy import post, toy_request, toy_server, toy_store
+from tests.server.conftest import run_server
+from tests.server.test_http import parse_problem
+from tests.server.toy import post_unchecked, toy_request_body, toy_server, toy_store
 from tests.waiting import until
 
 __all__ = ["toy_server", "toy_store"]
 
 PNG, PDF = "image/png", "application/pdf"
 PAGE = documents.as_png(documents.text_page(["A page"]))
-LONG = documents.pdf([[f"Page {n}"] for n in range(200)])
+LONG_PDF = documents.pdf([[f"Page {n}"] for n in range(200)])
 
 pytestmark = needs_the_plugin
 
 
 @pytest.fixture
-def narrow_server(model_store, tmp_path):
+def single_request_server(model_store, tmp_path):
     """Client of a server whose worker gets one request at a time."""
     configure_archive(model_store / "chandra.mar", tmp_path, {"batchSize": 1})
-    with serving(tmp_path, {"CHANDRA_CPU_THREADS": "1"}) as client:
+    with run_server(tmp_path, {"CHANDRA_CPU_THREADS": "1"}) as client:
         yield client
 
 
-def test_queued_requests_are_answered_while_the_server_drains(narrow_server):
-    client = narrow_server
+def test_queued_requests_are_answered_while_the_server_drains(single_request_server):
+    client = single_request_server
     with ThreadPoolExecutor(4) as threads:
-        first = threads.submit(client.post, LONG, PDF, deadline_seconds=3)
+        first = threads.submit(client.post, LONG_PDF, PDF, deadline_seconds=3)
         until(lambda: client.server.read_state().get("open") == "1")
         queued = [
             threads.submit(client.post, PAGE, PNG, max_output_tokens=5)
@@ -49,30 +49,31 @@ def test_queued_requests_are_answered_while_the_server_drains(narrow_server):
 
         client.server.drain(60)
         until(lambda: client.server.read_state().get("drains") == "yes")
-        late = client.post(PAGE, PNG)
+        late_answer = client.post(PAGE, PNG)
 
-        assert [each.result().status_code for each in queued] == [200] * 3
+        assert [future.result().status_code for future in queued] == [200] * 3
         assert first.result().status_code in (200, 504)
-        assert late.json()["code"] == "engine_unavailable"
+        assert late_answer.json()["code"] == "engine_unavailable"
 
 
-def test_time_in_the_queue_counts_towards_the_deadline(narrow_server):
-    client = narrow_server
+def test_time_in_the_queue_counts_towards_the_deadline(single_request_server):
+    client = single_request_server
     with ThreadPoolExecutor(4) as threads:
-        first = threads.submit(client.post, LONG, PDF, deadline_seconds=4)
+        first = threads.submit(client.post, LONG_PDF, PDF, deadline_seconds=4)
         until(lambda: client.server.read_state().get("open") == "1")
-        late = [
-            threads.submit(client.post, LONG, PDF, deadline_seconds=2) for _ in range(2)
+        late_requests = [
+            threads.submit(client.post, LONG_PDF, PDF, deadline_seconds=2)
+            for _ in range(2)
         ]
-        patient = threads.submit(client.post, PAGE, PNG, max_output_tokens=5)
-        answers = [each.result() for each in late]
+        patient_request = threads.submit(client.post, PAGE, PNG, max_output_tokens=5)
+        answers = [future.result() for future in late_requests]
 
         assert first.result().status_code in (200, 504)
-        assert patient.result().status_code == 200
+        assert patient_request.result().status_code == 200
     assert {answer.status_code for answer in answers} == {504}
     assert {answer.json()["code"] for answer in answers} == {"deadline_exceeded"}
-    until(lambda: len(client.lines.events("request")) == 4)
-    lines = client.lines.events("request")
+    until(lambda: len(client.lines.find_events("request")) == 4)
+    lines = client.lines.find_events("request")
     for line in lines[1:]:
         # Late requests have no pages, and every line has the time in the queue.
         assert line["pages"] == (1 if line["status"] == 200 else 0)
@@ -93,9 +94,9 @@ def test_a_full_queue_is_overloaded(toy_server):
         toy_server(batchSize=1, jobQueueSize=1) as client,
         ThreadPoolExecutor(6) as threads,
     ):
-        slow = toy_request(seconds=3)
-        waiting = [threads.submit(post, client, slow) for _ in range(6)]
-        answers = [each.result() for each in waiting]
+        slow = toy_request_body(seconds=3)
+        futures = [threads.submit(post_unchecked, client, slow) for _ in range(6)]
+        answers = [future.result() for future in futures]
 
         refused = [answer for answer in answers if answer.status_code != 200]
         assert len(refused) == 4
@@ -109,13 +110,14 @@ def test_a_full_queue_without_a_worker_is_unavailable(toy_server):
         toy_server(batchSize=1, jobQueueSize=1) as client,
         ThreadPoolExecutor(4) as threads,
     ):
-        os.kill(client.server.worker_pid(), signal.SIGKILL)
+        os.kill(client.server.query_worker_pid(), signal.SIGKILL)
         until(lambda: client.server.ping() != 200)
 
-        waiting = [
-            threads.submit(post, client, toy_request(seconds=0)) for _ in range(4)
+        futures = [
+            threads.submit(post_unchecked, client, toy_request_body(seconds=0))
+            for _ in range(4)
         ]
-        answers = [each.result() for each in waiting]
+        answers = [future.result() for future in futures]
 
         refused = [answer for answer in answers if answer.status_code != 200]
         assert refused
@@ -128,9 +130,9 @@ def test_a_full_queue_without_a_worker_is_unavailable(toy_server):
 def test_a_second_attributes_header_is_a_bad_request(client):
     attributes = b"X-Amzn-SageMaker-Custom-Attributes: "
     length = b"Content-Length: %d" % len(PAGE)
-    sent = raw.head(length, attributes + b"pages=1", attributes + b"label=a")
+    head = raw.request_head(length, attributes + b"pages=1", attributes + b"label=a")
 
-    details = problem(raw.exchange(client, sent + PAGE))
+    details = parse_problem(raw.exchange(client, head + PAGE))
 
     assert (details["status"], details["code"]) == (400, "bad_request")
     assert "X-Amzn-SageMaker-Custom-Attributes once" in details["detail"]

@@ -13,20 +13,20 @@ import pytest
 
 from tests.marks import needs_the_plugin
 from tests.server import raw
-from tests.server.toy import post, toy_request, toy_server, toy_store
+from tests.server.toy import post_unchecked, toy_request_body, toy_server, toy_store
 from tests.waiting import until
 
 __all__ = ["toy_server", "toy_store"]
 
 MIB = 1 << 20
 NDJSON = b"Accept: application/x-ndjson"
-SMALL = toy_request(bytes=0)
+SMALL = toy_request_body(bytes=0)
 
 pytestmark = needs_the_plugin
 
 
 @contextmanager
-def drip(senders: list[socket.socket], pause: float) -> Iterator[None]:
+def send_slowly(senders: list[socket.socket], pause: float) -> Iterator[None]:
     """Send some bytes on each connection repeatedly, until the server closes it."""
     is_over = threading.Event()
 
@@ -56,10 +56,10 @@ def test_slow_uploads_are_refused_and_block_no_others(toy_server):
         senders = [
             stack.enter_context(raw.announce_body(client, 140 * MIB)) for _ in range(6)
         ]
-        with drip(senders, pause=0.2):
+        with send_slowly(senders, pause=0.2):
             until(lambda: client.server.count_open_requests() == 6)
-            answers = [post(client, SMALL).status_code for _ in range(5)]
-            large = post(client, SMALL + b" " * 40 * MIB)
+            answers = [post_unchecked(client, SMALL).status_code for _ in range(5)]
+            large = post_unchecked(client, SMALL + b" " * 40 * MIB)
             was_open = client.server.count_open_requests()
 
             refused = [sender.recv(4096) for sender in senders]
@@ -83,7 +83,7 @@ def test_two_hundred_idle_uploads_block_no_others(toy_server):
             sender.sendall(b"x" * 100)
         until(lambda: client.server.count_open_requests() == 200)
 
-        answer = post(client, page)
+        answer = post_unchecked(client, page)
 
         assert answer.status_code == 200
         until(lambda: client.server.count_open_requests() == 200)
@@ -98,12 +98,12 @@ def test_an_upload_that_is_slow_but_steady_is_read(toy_server, framing):
         raw.connect(client) as sender,
     ):
         if framing == "length":
-            sender.sendall(raw.head(b"Content-Length: %d" % len(body)))
+            sender.sendall(raw.request_head(b"Content-Length: %d" % len(body)))
         else:
-            sender.sendall(raw.head(b"Transfer-Encoding: chunked"))
+            sender.sendall(raw.request_head(b"Transfer-Encoding: chunked"))
         # In total, this takes four times as long as an upload may stall.
-        for at in range(0, len(body), 15_000):
-            part = body[at : at + 15_000]
+        for start in range(0, len(body), 15_000):
+            part = body[start : start + 15_000]
             is_chunk = framing == "chunked"
             sender.sendall(b"%x\r\n%s\r\n" % (len(part), part) if is_chunk else part)
             time.sleep(0.2)
@@ -123,13 +123,13 @@ def test_an_upload_must_send_1_300_of_its_length_a_second(toy_server):
     ):
         rates = {steady: len(body) / 200, slow: len(body) / 500}
         num_sent = dict.fromkeys(rates, 0)
-        begun_at = time.monotonic()
+        started_at = time.monotonic()
         # More than two stall timeouts.
-        while (seconds := time.monotonic() - begun_at) < 5:
+        while (seconds := time.monotonic() - started_at) < 5:
             for sender, rate in rates.items():
-                due = int(seconds * rate)
-                sender.sendall(body[num_sent[sender] : due])
-                num_sent[sender] = due
+                num_due = int(seconds * rate)
+                sender.sendall(body[num_sent[sender] : num_due])
+                num_sent[sender] = num_due
             time.sleep(0.05)
         steady.sendall(body[num_sent[steady] :])
 
@@ -155,8 +155,8 @@ def test_the_newest_upload_makes_room_for_older_ones(toy_server):
         oldest.sendall(body[:half])
         newest.sendall(body[: 2 * MIB])
         # Once a small body no longer fits, both uploads have reserved their memory.
-        probe = SMALL + b" " * 2 * MIB
-        until(lambda: post(client, probe).status_code == 503)
+        small_body = SMALL + b" " * 2 * MIB
+        until(lambda: post_unchecked(client, small_body).status_code == 503)
         oldest.sendall(body[half:])
 
         assert oldest.recv(4096).startswith(b"HTTP/1.1 200 ")
@@ -164,12 +164,12 @@ def test_the_newest_upload_makes_room_for_older_ones(toy_server):
         assert answer.startswith(b"HTTP/1.1 503 ")
         assert b'"code": "overloaded"' in answer
         # The upload's memory is free before its connection is closed.
-        assert post(client, body).status_code == 200
+        assert post_unchecked(client, body).status_code == 200
 
 
 def test_a_client_that_does_not_read_is_disconnected_alone(toy_server):
     num_bytes = 24 * MIB
-    request = toy_request(bytes=num_bytes)
+    request = toy_request_body(bytes=num_bytes)
     with (
         toy_server(
             {
@@ -183,36 +183,36 @@ def test_a_client_that_does_not_read_is_disconnected_alone(toy_server):
         ExitStack() as stack,
     ):
         java = psutil.Process(client.server.pid)
-        worker = client.server.worker_pid()
+        worker = client.server.query_worker_pid()
         length = b"Content-Length: %d" % len(request)
         for accept in [NDJSON] * 18 + [b"Accept: text/plain"] * 6:
             reader = stack.enter_context(raw.connect(client))
             reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            reader.sendall(raw.head(length, accept) + request)
+            reader.sendall(raw.request_head(length, accept) + request)
         until(lambda: client.server.count_open_requests() > 18)
 
-        answers = [post(client, SMALL)]
+        answers = [post_unchecked(client, SMALL)]
         while client.server.count_open_requests():
-            answers.append(post(client, SMALL))
+            answers.append(post_unchecked(client, SMALL))
 
         assert {answer.status_code for answer in answers} == {200}
         assert max(answer.elapsed.total_seconds() for answer in answers) < 3
         assert java.is_running()
-        assert client.server.worker_pid() == worker
+        assert client.server.query_worker_pid() == worker
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("accept", [NDJSON, b"Accept: text/plain"])
 def test_a_client_that_reads_slowly_gets_the_whole_answer(toy_server, accept):
     num_bytes = 8 * MIB
-    request = toy_request(bytes=num_bytes)
+    request = toy_request_body(bytes=num_bytes)
     with (
         toy_server({"chandra_stall_seconds": "1"}) as client,
         raw.connect(client) as reader,
     ):
         reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
         length = b"Content-Length: %d" % len(request)
-        reader.sendall(raw.head(length, accept, b"Connection: close") + request)
+        reader.sendall(raw.request_head(length, accept, b"Connection: close") + request)
 
         received = 0
         # In total, this takes longer than a client may read nothing.
@@ -224,10 +224,10 @@ def test_a_client_that_reads_slowly_gets_the_whole_answer(toy_server, accept):
 
 
 @pytest.mark.slow
-def test_an_answer_counts_in_full_until_its_last_byte(toy_server):
+def test_a_partly_read_answer_keeps_all_of_its_memory(toy_server):
     """Reading a part of an answer does not free the array that holds all of it."""
     num_bytes = 24 * MIB
-    request = toy_request(bytes=num_bytes)
+    request = toy_request_body(bytes=num_bytes)
     length = b"Content-Length: %d" % len(request)
     with (
         # Answers may take 25 MiB for long, and 50 MiB for five seconds.
@@ -237,7 +237,7 @@ def test_an_answer_counts_in_full_until_its_last_byte(toy_server):
         for _ in range(3):
             reader = stack.enter_context(raw.connect(client))
             reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
-            reader.sendall(raw.head(length, b"Accept: text/plain") + request)
+            reader.sendall(raw.request_head(length, b"Accept: text/plain") + request)
             received = 0
             # The unread rest is below the limit, and partly in the kernel's buffers.
             while received < 16 * MIB:
@@ -245,27 +245,29 @@ def test_an_answer_counts_in_full_until_its_last_byte(toy_server):
 
         until(lambda: client.server.count_open_requests() == 1, 15)
 
-        assert post(client, SMALL).status_code == 200
+        assert post_unchecked(client, SMALL).status_code == 200
 
 
 @pytest.mark.slow
 def test_a_client_that_reads_too_slowly_is_closed(toy_server):
     num_bytes = 90 * MIB
-    request = toy_request(bytes=num_bytes)
+    request = toy_request_body(bytes=num_bytes)
     length = b"Content-Length: %d" % len(request)
     with (
         toy_server({"chandra_stall_seconds": "8"}) as client,
         raw.connect(client) as reader,
     ):
         reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
-        reader.sendall(raw.head(length, b"Accept: text/plain") + request)
+        reader.sendall(raw.request_head(length, b"Accept: text/plain") + request)
         num_read = len(reader.recv(4096))
-        begun_at = time.monotonic()
+        started_at = time.monotonic()
 
         # Read 1/400 of the answer per second: too slow, but more than 8 KiB per
         # stall timeout.
-        while client.server.count_open_requests() and time.monotonic() < begun_at + 40:
-            if num_read < (time.monotonic() - begun_at) * num_bytes / 400:
+        while (
+            client.server.count_open_requests() and time.monotonic() < started_at + 40
+        ):
+            if num_read < (time.monotonic() - started_at) * num_bytes / 400:
                 num_read += len(reader.recv(65536))
             time.sleep(0.02)
 

@@ -44,21 +44,21 @@ def test_without_shared_memory_the_fallback_folder_is_used(scratch, tmp_path, ki
 
 
 def test_leftovers_in_shared_memory_are_removed(scratch, tmp_path):
-    left = tmp_path / "shm" / "chandra-state-of-a-killed-one"
-    left.mkdir(parents=True)
+    departed_ids = tmp_path / "shm" / "chandra-state-of-a-killed-one"
+    departed_ids.mkdir(parents=True)
 
     StateFolder(scratch, shared_memory=tmp_path / "shm").close()
 
-    assert not left.exists()
+    assert not departed_ids.exists()
 
 
 def test_drain_works_on_a_full_disk(tmp_path):
     with small_disk(1) as disk:
         state = StateFolder(disk, shared_memory=tmp_path / "nothing")
         drained: list[float] = []
-        left: list[object] = []
+        departed_ids: list[object] = []
         beacon = Beacon(
-            state.path, lambda: {"state": "ready"}, drained.append, left.append
+            state.path, lambda: {"state": "ready"}, drained.append, departed_ids.append
         )
         beacon.update()
         fill(disk)
@@ -71,7 +71,7 @@ def test_drain_works_on_a_full_disk(tmp_path):
         beacon.update()
 
         assert 19 < drained[0] - drained[1] < 21
-        assert left == [{"id-a"}, {"id-a"}]
+        assert departed_ids == [{"id-a"}, {"id-a"}]
         beacon.close()
         state.close()
 

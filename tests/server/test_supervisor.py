@@ -14,8 +14,8 @@ DRAIN_SECONDS = 20
 READY = {"state": "ready", "worker": "7", "open": "0", "drains": "no"}
 
 
-class World:
-    """Fake server and clock with scheduled events. Time passes only in `sleep`."""
+class FakeServer:
+    """Fake server with a clock and scheduled actions. Time passes only in `sleep`."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -25,27 +25,28 @@ class World:
         self.alive = {"7"}
         self.drained: list[float] = []
         self.num_stops = 0
-        self.num_arriving = 0
+        self.num_uploads = 0
         self.stops = StopRequests()
         self.lines: list[str] = []
-        self._plans: list[tuple[float, Callable[[], None]]] = []
+        self._scheduled: list[tuple[float, Callable[[], None]]] = []
 
-    def at(self, seconds: float, happens: Callable[[], None]) -> None:
-        self._plans.append((seconds, happens))
+    def schedule(self, seconds: float, action: Callable[[], None]) -> None:
+        """Call `action` once the clock has reached this time."""
+        self._scheduled.append((seconds, action))
 
     def sleep(self, seconds: float) -> None:
         self.now += seconds
         assert self.now < 100, "it would never end"
-        due = [plan for plan in self._plans if plan[0] <= self.now]
-        for plan in due:
-            self._plans.remove(plan)
-            plan[1]()
+        due = [entry for entry in self._scheduled if entry[0] <= self.now]
+        for entry in due:
+            self._scheduled.remove(entry)
+            entry[1]()
 
     def read_state(self) -> dict[str, str]:
         return self.worker_state
 
     def count_open_requests(self) -> int:
-        return self.num_arriving
+        return self.num_uploads
 
     def drain(self, seconds: float) -> None:
         self.drained.append(seconds)
@@ -74,153 +75,158 @@ class World:
     def events(self) -> list[dict[str, object]]:
         return [json.loads(line) for line in self.lines]
 
-    def ends(self) -> None:
+    def crash(self) -> None:
         self.is_running = False
 
-    def opens(self, number: int) -> Callable[[], None]:
-        def happen() -> None:
+    def set_open_requests(self, number: int) -> Callable[[], None]:
+        """Return an action that sets the number of open requests."""
+
+        def change_state() -> None:
             self.worker_state = self.worker_state | {"open": str(number)}
 
-        return happen
+        return change_state
 
 
 @pytest.fixture
-def world():
-    return World()
+def server():
+    return FakeServer()
 
 
-def test_signal_without_open_requests_stops_at_once(world):
-    world.at(5, world.stops.add)
+def test_signal_without_open_requests_stops_at_once(server):
+    server.schedule(5, server.stops.add)
 
-    assert world.run() == 0
-    assert world.now < 8
-    assert world.num_stops == 1
-    assert world.events[-1]["event"] == "stop"
-
-
-def test_drain_waits_for_open_requests(world):
-    world.opens(2)()
-    world.at(1, world.stops.add)
-    world.at(10, world.opens(0))
-
-    assert world.run() == 0
-    assert 10 < world.now < 13
-    assert world.drained == [DRAIN_SECONDS]
-    assert world.events[-1]["unanswered"] == 0
+    assert server.run() == 0
+    assert server.now < 8
+    assert server.num_stops == 1
+    assert server.events[-1]["event"] == "stop"
 
 
-def test_drain_waits_for_uploads(world):
-    def has_arrived() -> None:
-        world.num_arriving = 0
+def test_drain_waits_for_open_requests(server):
+    server.set_open_requests(2)()
+    server.schedule(1, server.stops.add)
+    server.schedule(10, server.set_open_requests(0))
 
-    world.num_arriving = 1
-    world.at(1, world.stops.add)
-    world.at(6, has_arrived)
-
-    assert world.run() == 0
-    assert 6 < world.now < 9
-
-
-def test_drain_ends_soon_after_its_deadline_with_a_request_open(world):
-    world.opens(1)()
-    world.at(1, world.stops.add)
-
-    assert world.run() == 0
-    assert 1 + DRAIN_SECONDS < world.now < 1 + DRAIN_SECONDS + GRACE_SECONDS + 1
-    assert world.events[-1]["unanswered"] == 1
+    assert server.run() == 0
+    assert 10 < server.now < 13
+    assert server.drained == [DRAIN_SECONDS]
+    assert server.events[-1]["unanswered"] == 0
 
 
-def test_drain_that_cannot_be_sent_is_still_waited_for(world):
+def test_drain_waits_for_uploads(server):
+    def finish_upload() -> None:
+        server.num_uploads = 0
+
+    server.num_uploads = 1
+    server.schedule(1, server.stops.add)
+    server.schedule(6, finish_upload)
+
+    assert server.run() == 0
+    assert 6 < server.now < 9
+
+
+def test_drain_ends_soon_after_its_deadline_with_a_request_open(server):
+    server.set_open_requests(1)()
+    server.schedule(1, server.stops.add)
+
+    assert server.run() == 0
+    assert 1 + DRAIN_SECONDS < server.now < 1 + DRAIN_SECONDS + GRACE_SECONDS + 1
+    assert server.events[-1]["unanswered"] == 1
+
+
+def test_drain_that_cannot_be_sent_is_still_waited_for(server):
     def fail(seconds: float) -> None:
         raise OSError("No space left on device")
 
-    world.drain = fail
-    world.opens(1)()
-    world.at(1, world.stops.add)
+    server.drain = fail
+    server.set_open_requests(1)()
+    server.schedule(1, server.stops.add)
 
-    assert world.run() == 0
-    assert world.now > DRAIN_SECONDS
-    assert [event["event"] for event in world.events][:2] == ["drain", "drain not told"]
-
-
-def test_second_signal_shortens_the_drain(world):
-    world.opens(1)()
-    world.at(1, world.stops.add)
-    world.at(3, world.stops.add)
-
-    assert world.run() == 0
-    assert world.drained == [DRAIN_SECONDS, 0]
-    assert world.now < 3 + GRACE_SECONDS + 1
+    assert server.run() == 0
+    assert server.now > DRAIN_SECONDS
+    assert [event["event"] for event in server.events][:2] == [
+        "drain",
+        "drain not told",
+    ]
 
 
-def test_worker_that_has_not_seen_the_drain_is_waited_for(world):
-    def deaf(seconds: float) -> None:
-        world.drained.append(seconds)
+def test_second_signal_shortens_the_drain(server):
+    server.set_open_requests(1)()
+    server.schedule(1, server.stops.add)
+    server.schedule(3, server.stops.add)
 
-    world.drain = deaf
-    world.at(1, world.stops.add)
+    assert server.run() == 0
+    assert server.drained == [DRAIN_SECONDS, 0]
+    assert server.now < 3 + GRACE_SECONDS + 1
 
-    world.run()
 
-    assert world.now > DRAIN_SECONDS
+def test_worker_that_has_not_seen_the_drain_is_waited_for(server):
+    def record_only(seconds: float) -> None:
+        server.drained.append(seconds)
+
+    server.drain = record_only
+    server.schedule(1, server.stops.add)
+
+    server.run()
+
+    assert server.now > DRAIN_SECONDS
 
 
 @pytest.mark.parametrize("worker_state", [{}, READY | {"state": "starting"}])
-def test_loading_server_is_stopped_without_a_drain(world, worker_state):
-    world.worker_state = worker_state
-    world.at(1, world.stops.add)
+def test_loading_server_is_stopped_without_a_drain(server, worker_state):
+    server.worker_state = worker_state
+    server.schedule(1, server.stops.add)
 
-    assert world.run() == 0
-    assert world.now < 4
-
-
-def test_crash_is_an_error_with_its_reason_in_the_last_event(world):
-    world.at(5, world.ends)
-
-    assert world.run() == 1
-    assert [event["event"] for event in world.events] == ["crash", "stop"]
-    assert world.events[-1]["reason"] == "TorchServe was ended by SIGKILL"
+    assert server.run() == 0
+    assert server.now < 4
 
 
-def test_crash_during_a_drain_is_an_error(world):
-    world.opens(1)()
-    world.at(1, world.stops.add)
-    world.at(2, world.ends)
+def test_crash_is_an_error_with_its_reason_in_the_last_event(server):
+    server.schedule(5, server.crash)
 
-    assert world.run() == 1
+    assert server.run() == 1
+    assert [event["event"] for event in server.events] == ["crash", "stop"]
+    assert server.events[-1]["reason"] == "TorchServe was ended by SIGKILL"
 
 
-def test_model_that_cannot_be_loaded_stops_the_server(world):
-    world.worker_state = {"state": "starting", "worker": "7"}
+def test_crash_during_a_drain_is_an_error(server):
+    server.set_open_requests(1)()
+    server.schedule(1, server.stops.add)
+    server.schedule(2, server.crash)
+
+    assert server.run() == 1
+
+
+def test_model_that_cannot_be_loaded_stops_the_server(server):
+    server.worker_state = {"state": "starting", "worker": "7"}
 
     def fail() -> None:
-        world.failure = "MODEL_DIR is /nothing, which holds no config.json"
+        server.failure = "MODEL_DIR is /nothing, which holds no config.json"
 
-    world.at(3, fail)
+    server.schedule(3, fail)
 
-    assert world.run() == 1
-    assert world.num_stops == 1
-    assert world.events[-1]["reason"] == world.failure
+    assert server.run() == 1
+    assert server.num_stops == 1
+    assert server.events[-1]["reason"] == server.failure
 
 
-def test_failed_reload_does_not_stop_the_server(world):
+def test_failed_reload_does_not_stop_the_server(server):
     def fail() -> None:
-        world.failure = "the weights are gone"
+        server.failure = "the weights are gone"
 
-    world.at(3, fail)
-    world.at(60, world.stops.add)
+    server.schedule(3, fail)
+    server.schedule(60, server.stops.add)
 
-    assert world.run() == 0
+    assert server.run() == 0
 
 
-def test_dead_worker_is_reported_once(world):
+def test_dead_worker_is_reported_once(server):
     def die() -> None:
-        world.alive.clear()
+        server.alive.clear()
 
-    world.at(3, die)
-    world.at(20, world.stops.add)
+    server.schedule(3, die)
+    server.schedule(20, server.stops.add)
 
-    world.run()
+    server.run()
 
-    crashes = [event for event in world.events if event["event"] == "crash"]
+    crashes = [event for event in server.events if event["event"] == "crash"]
     assert [(crash["what"], crash["pid"]) for crash in crashes] == [("worker", 7)]

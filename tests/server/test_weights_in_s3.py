@@ -34,7 +34,7 @@ def s3() -> Iterator[S3]:
 
 
 @pytest.mark.slow
-def test_staged_weights_are_fetched_and_used(s3, own_server, tmp_path):
+def test_staged_weights_are_fetched_and_used(s3, start_server, tmp_path):
     environ = {
         **s3.environ,
         "MODEL_S3_URI": URI,
@@ -43,19 +43,19 @@ def test_staged_weights_are_fetched_and_used(s3, own_server, tmp_path):
         "ALLOW_CPU": "1",
     }
 
-    with own_server(**environ) as client:
+    with start_server(**environ) as client:
         answer = client.post(PNG, "image/png")
 
     assert answer.status_code == 200
     assert answer.json()["model"]["id"] == "acme/mini"
     assert answer.json()["model"]["revision"] == "r1"
-    fetched, loaded = client.lines.events("weights")
+    fetched, loaded = client.lines.find_events("weights")
     assert fetched["stage"] == "fetched"
     assert fetched["bytes"] == fetched["total_bytes"] > loaded["bytes"]
 
 
 @pytest.mark.slow
-def test_corrupt_staged_weights_stop_the_start(s3, own_server, tmp_path):
+def test_corrupt_staged_weights_stop_the_start(s3, start_server, tmp_path):
     content = (MINI / "model.safetensors").read_bytes()
     s3.put(f"{PREFIX}model.safetensors", content[:-1] + b"\xff", bucket="weights")
     environ = {
@@ -65,7 +65,7 @@ def test_corrupt_staged_weights_stop_the_start(s3, own_server, tmp_path):
         "ALLOW_CPU": "1",
     }
 
-    with own_server(wait=False, **environ) as client:
+    with start_server(wait=False, **environ) as client:
         until(lambda: client.server.failure, 120)
         with pytest.raises(ServerFailedError, match=r"safetensors does not match"):
             client.server.wait_until_ready(60)

@@ -15,26 +15,29 @@ import httpx
 import pytest
 
 from server.archive import configure_archive
-from tests.server.conftest import Client, serving
-from tests.server.jre import jre_environ
+from tests.server.conftest import Client, run_server
+from tests.server.jre import create_jre
 
-__all__ = ["post", "toy_request", "toy_server", "toy_store"]
+__all__ = ["post_unchecked", "toy_request_body", "toy_server", "toy_store"]
 
 HANDLER = Path(__file__).with_name("toy_handler.py")
 
 Start = Callable[..., AbstractContextManager[Client]]
 
 
-def toy_request(**values: float) -> bytes:
-    """Return a body for the toy handler, with `bytes` of answer after `seconds`."""
+def toy_request_body(**values: float) -> bytes:
+    """Return a request body that makes the toy handler answer `bytes` after `seconds`.
+
+    Both values are optional.
+    """
     return json.dumps(values).encode()
 
 
-def post(client: Client, body: bytes, **headers: str) -> httpx.Response:
+def post_unchecked(client: Client, body: bytes, **headers: str) -> httpx.Response:
     """POST on a new connection, without a check of the answer against openapi.yaml."""
     address = f"{client.server.address}/invocations"
-    sent = {"Content-Type": "application/octet-stream", **headers}
-    return httpx.post(address, content=body, headers=sent, timeout=60)
+    all_headers = {"Content-Type": "application/octet-stream", **headers}
+    return httpx.post(address, content=body, headers=all_headers, timeout=60)
 
 
 @pytest.fixture(scope="session")
@@ -58,7 +61,7 @@ def toy_store(model_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 @pytest.fixture
 def toy_server(toy_store: Path, tmp_path: Path) -> Start:
     """Function that starts a server with changed properties and model configuration."""
-    environ = jre_environ(tmp_path / "jre")
+    environ = create_jre(tmp_path / "jre")
 
     def start(
         overrides: dict[str, str] | None = None, **model_config: object
@@ -66,6 +69,6 @@ def toy_server(toy_store: Path, tmp_path: Path) -> Start:
         store = tmp_path / "store"
         store.mkdir(exist_ok=True)
         configure_archive(toy_store / "chandra.mar", store, model_config)
-        return serving(store, environ, overrides=overrides)
+        return run_server(store, environ, overrides=overrides)
 
     return start

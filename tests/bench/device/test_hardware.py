@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from bench.device.hardware import Hardware, device_of, nvidia_smi
+from bench.device.hardware import Hardware, parse_device, run_nvidia_smi
 from bench.device.serving import measure_workspace
 
 GIB = 1024**3
@@ -55,13 +55,13 @@ def cuda() -> RecordingCuda:
 
 @pytest.fixture
 def hardware(cuda) -> Hardware:
-    return Hardware(device_of("cuda"), cuda)
+    return Hardware(parse_device("cuda"), cuda)
 
 
 def test_a_device_without_an_index_is_the_first():
-    assert device_of("cuda") == torch.device("cuda", 0)
-    assert device_of("cuda:1") == torch.device("cuda", 1)
-    assert device_of("cpu") == torch.device("cpu")
+    assert parse_device("cuda") == torch.device("cuda", 0)
+    assert parse_device("cuda:1") == torch.device("cuda", 1)
+    assert parse_device("cpu") == torch.device("cpu")
 
 
 def test_a_gpu_is_selected_and_described(hardware, cuda):
@@ -79,7 +79,7 @@ def test_a_gpu_is_selected_and_described(hardware, cuda):
 
 
 def test_memory_that_torch_does_not_manage_is_counted(hardware):
-    memory = hardware.memory()
+    memory = hardware.read_memory()
 
     assert memory["outside"] == 2 * GIB
     assert memory["peak_allocated"] == 18 * GIB
@@ -103,26 +103,26 @@ def test_cpu_is_usable_and_has_no_memory_values():
     hardware = Hardware(torch.device("cpu"))
 
     assert hardware.is_usable()
-    assert hardware.memory() is None
+    assert hardware.read_memory() is None
     assert hardware.describe()["device"] == "needs a CUDA device"
 
 
 def test_workspace_is_measured_with_a_second_stream(hardware, cuda):
-    stage: Any = None
+    measured_model: Any = None
 
     with FakeTensorMode():
-        workspace = measure_workspace(stage, hardware, 1.0)
+        workspace = measure_workspace(measured_model, hardware, 1.0)
 
     assert workspace == {"bytes_per_stream": 0}
     assert cuda.calls.index("Stream") < cuda.calls.index("stream")
 
 
 def test_output_of_nvidia_smi_is_read_by_column():
-    def run(command, **options):
+    def run_command(command, **options):
         assert "--id=1" in command
         return SimpleNamespace(stdout="580.95, 1980 MHz, 3201 MHz, 700.00 W, [N/A]\n")
 
-    columns = nvidia_smi(1, run)
+    columns = run_nvidia_smi(1, run_command)
 
     assert isinstance(columns, dict)
     assert columns["driver_version"] == "580.95"
@@ -130,7 +130,7 @@ def test_output_of_nvidia_smi_is_read_by_column():
 
 
 def test_timeout_of_nvidia_smi_is_reported_as_text():
-    def run(command, **options):
+    def run_command(command, **options):
         raise subprocess.TimeoutExpired(command, 15)
 
-    assert "timed out" in nvidia_smi(0, run)
+    assert "timed out" in run_nvidia_smi(0, run_command)

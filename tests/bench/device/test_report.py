@@ -8,13 +8,13 @@ import pytest
 
 from bench.device.questions import QUESTIONS
 from bench.device.report import render, report_path
-from bench.records import Records
+from bench.runs.records import Records
 
 ABOUT = {"device": "NVIDIA H100 80GB HBM3", "geometry": "chandra", "commit": "c"}
 SIZES = ("A4", "letter", "largest")
 
 
-def encoder(
+def encoder_result(
     mean: float, first: float = 1.0, peak: int | None = 2**30
 ) -> dict[str, Any]:
     size = {
@@ -26,7 +26,9 @@ def encoder(
     return dict.fromkeys(SIZES, size)
 
 
-def launch(pages: int, replay: float, roofline: float, eager: float) -> dict[str, Any]:
+def launch_result(
+    pages: int, replay: float, roofline: float, eager: float
+) -> dict[str, Any]:
     return {
         "pages": pages,
         "replay_ms": replay,
@@ -39,7 +41,7 @@ def launch(pages: int, replay: float, roofline: float, eager: float) -> dict[str
     }
 
 
-def native(pages: int, rate: float) -> dict[str, Any]:
+def native_result(pages: int, rate: float) -> dict[str, Any]:
     return {
         "in_flight": pages,
         "pages_per_second": rate,
@@ -53,20 +55,22 @@ def native(pages: int, rate: float) -> dict[str, Any]:
 
 @pytest.fixture
 def records(tmp_path) -> Records:
-    filled = Records(tmp_path, ABOUT)
+    records = Records(tmp_path, ABOUT)
     case = {"error": 0.004, "error_replayed": 0.004, "is_same_in_company": True}
-    filled.add(
+    records.add(
         "selftest",
         "operator",
         {"is_right": True, "largest_error_allowed": 0.02, "cases": {"1 query": case}},
     )
     steps = {"segments": {"error": 0.001}, "rows": {"error": 0.002}}
-    filled.add("selftest", "recorded step", {"is_right": True, "cases": steps})
-    filled.add("launches", "8 pages", launch(8, 6.0, 5.0, 25.0))
+    records.add("selftest", "recorded step", {"is_right": True, "cases": steps})
+    records.add("launches", "8 pages", launch_result(8, 6.0, 5.0, 25.0))
     times = {"1": 6.0, "2": 6.1, "3": 6.2, "5": 6.5, "9": 9.0, "13": 12.0, "20": 18.0}
     rows = {**times, "5": 6.4, "9": 6.6}
-    filled.add("verification", "8 pages", {"pages": 8, "segments": times, "rows": rows})
-    filled.add(
+    records.add(
+        "verification", "8 pages", {"pages": 8, "segments": times, "rows": rows}
+    )
+    records.add(
         "vision",
         "patch embedding",
         {
@@ -77,17 +81,21 @@ def records(tmp_path) -> Records:
             "largest_difference": 0.0,
         },
     )
-    filled.add("vision", "encoder, torch's choice", encoder(80.0) | {"choice": "CUDNN"})
-    filled.add("vision", "encoder, flash", encoder(90.0))
-    filled.add("vision", "encoder, cudnn", encoder(70.0, first=40.0))
-    filled.add("native", "8 in flight, graphs, drafts", native(8, 1.0))
-    filled.add("native", "8 in flight, graphs, no drafts", native(8, 0.5))
-    filled.add("baseline", "sequential", native(1, 0.05))
-    return filled
+    records.add(
+        "vision", "encoder, torch's choice", encoder_result(80.0) | {"choice": "CUDNN"}
+    )
+    records.add("vision", "encoder, flash", encoder_result(90.0))
+    records.add("vision", "encoder, cudnn", encoder_result(70.0, first=40.0))
+    records.add("native", "8 in flight, graphs, drafts", native_result(8, 1.0))
+    records.add("native", "8 in flight, graphs, no drafts", native_result(8, 0.5))
+    records.add("baseline", "sequential", native_result(1, 0.05))
+    return records
 
 
-def answer_of(title: str, records: Records):
-    [question] = [one for one in QUESTIONS if one.title.startswith(title)]
+def find_answer(title: str, records: Records):
+    [question] = [
+        question for question in QUESTIONS if question.title.startswith(title)
+    ]
     answer = question.answer(records)
     assert answer is not None
     return answer
@@ -103,7 +111,7 @@ def test_report_of_no_records_answers_no_question(tmp_path):
 
 
 def test_correct_operator_is_reported_with_its_error(records):
-    answer = answer_of("Is the attention operator right?", records)
+    answer = find_answer("Is the attention operator right?", records)
 
     assert answer.text == "yes"
     assert "largest error 0.0040" in answer.numbers
@@ -113,7 +121,7 @@ def test_report_of_a_wrong_operator_advises_a_setting(records):
     case = {"error": 0.5, "error_replayed": 0.5, "is_same_in_company": True}
     records.add("selftest", "operator", {"is_right": False, "cases": {"1 query": case}})
 
-    answer = answer_of("Is the attention operator right?", records)
+    answer = find_answer("Is the attention operator right?", records)
 
     assert answer.text.startswith("**no**")
     assert "set `attention` to torch" in answer.advice
@@ -124,41 +132,41 @@ def test_report_of_a_failed_operator_quotes_the_failure(records):
         "selftest", "operator", {"is_right": False, "failure": "no kernel", "cases": {}}
     )
 
-    assert "no kernel" in answer_of("Is the attention operator right?", records).text
+    assert "no kernel" in find_answer("Is the attention operator right?", records).text
 
 
 def test_a_step_near_its_roofline_is_not_limited_by_launches(records):
-    answer = answer_of("Are launches the limit?", records)
+    answer = find_answer("Are launches the limit?", records)
 
     assert answer.text.startswith("no; without graphs they would be: 4.0 times")
     assert answer.advice == "leave Triton out; keep graphs on"
 
 
 def test_a_step_far_above_its_roofline_asks_for_fusion(records):
-    records.add("launches", "8 pages", launch(8, 9.0, 5.0, 25.0))
+    records.add("launches", "8 pages", launch_result(8, 9.0, 5.0, 25.0))
 
-    answer = answer_of("Are launches the limit?", records)
+    answer = find_answer("Are launches the limit?", records)
 
     assert answer.text == "yes: a recorded step takes 1.8 times its roofline"
 
 
 def test_report_states_roofline_share_and_bandwidth_of_decode(records):
-    answer = answer_of("How far is decode", records)
+    answer = find_answer("How far is decode", records)
 
     assert "8 pages: 83% (6.00 ms, 2500 GB/s)" in answer.numbers
 
 
 def test_speedup_of_rows_over_segments_is_reported(records):
-    answer = answer_of("Is split-KV lost", records)
+    answer = find_answer("Is split-KV lost", records)
 
     assert answer.text == "yes: rows are up to 1.36 times as fast"
 
 
 def test_rows_and_segments_are_compared_by_pages_per_second(records):
-    run = native(8, 1.25)
+    run = native_result(8, 1.25)
     records.add("draft rows", "8 in flight, graphs, drafts as rows", run)
 
-    answer = answer_of("Is split-KV lost", records)
+    answer = find_answer("Is split-KV lost", records)
 
     assert "8 pages in flight: segments 1.00, rows 1.25 pages/s" in answer.numbers
     assert records.speeds()["pages_per_second"] == 1.0
@@ -168,13 +176,13 @@ def test_wrong_recorded_steps_name_the_setting(records):
     steps = {"segments": {"error": 0.5, "failure": "8 rows of 9"}}
     records.add("selftest", "recorded step", {"is_right": False, "cases": steps})
 
-    answer = answer_of("Are recorded steps right?", records)
+    answer = find_answer("Are recorded steps right?", records)
 
     assert answer.text == "**no**: 8 rows of 9"
     assert "`cuda_graphs` to false" in answer.advice
 
 
-def served(**measured: int) -> dict[str, Any]:
+def serving_result(**measured: int) -> dict[str, Any]:
     planned = {"weights": 16 * 2**30, "fragments": 2**30}
     return {
         "largest_page": "read",
@@ -191,10 +199,10 @@ def served(**measured: int) -> dict[str, Any]:
 
 
 def test_exceeded_term_of_the_memory_plan_is_named(records):
-    records.add("memory", "as served", served(fragments=3 * 2**30))
+    records.add("memory", "as served", serving_result(fragments=3 * 2**30))
     records.data["allocator_gap_bytes"] = {"loaded": 0, "packed": 2**29}
 
-    answer = answer_of("Does the memory plan hold?", records)
+    answer = find_answer("Does the memory plan hold?", records)
 
     assert answer.text == "yes, but more than planned for fragments"
     assert answer.advice == "plan more for fragments in memory_plan.py"
@@ -203,9 +211,9 @@ def test_exceeded_term_of_the_memory_plan_is_named(records):
 
 
 def test_a_start_is_divided_into_checks_and_shapes(records):
-    records.add("memory", "as served", served())
+    records.add("memory", "as served", serving_result())
 
-    answer = answer_of("How long does a start take?", records)
+    answer = find_answer("How long does a start take?", records)
 
     assert answer.text == "21 s beside reading the weights"
     assert "check of cuda_graphs 9.0 s" in answer.numbers
@@ -213,25 +221,25 @@ def test_a_start_is_divided_into_checks_and_shapes(records):
 
 
 def test_free_tokens_are_those_within_a_tenth_of_one_token(records):
-    assert answer_of("How many tokens can a step verify", records).text == "40 tokens"
+    assert find_answer("How many tokens can a step verify", records).text == "40 tokens"
 
 
 def test_a_backend_that_compiles_for_each_size_is_not_advised(records):
-    answer = answer_of("Which attention backend", records)
+    answer = find_answer("Which attention backend", records)
 
     assert answer.text == "flash; cudnn recompiles"
     assert "torch chooses CUDNN" in answer.numbers
 
 
 def test_a_projected_convolution_is_marked(records):
-    answer = answer_of("Is the patch embedding", records)
+    answer = find_answer("Is the patch embedding", records)
 
     assert answer.text == "yes: 92000 times"
     assert "(projected)" in answer.numbers
 
 
 def test_drafts_are_compared_at_the_same_number_of_pages(records):
-    answer = answer_of("Do drafts pay?", records)
+    answer = find_answer("Do drafts pay?", records)
 
     assert answer.text == "yes"
     assert answer.numbers == "8 pages: 2.00 times at 2.5 tokens a forward"
@@ -261,7 +269,9 @@ def test_failures_and_lack_of_time_are_reasons(records):
 def test_the_page_is_one_table_with_a_row_for_each_answer(records):
     rows = [line for line in render(records).splitlines() if line.startswith("| ")]
 
-    answered = [one for one in QUESTIONS if one.answer(records) is not None]
+    answered = [
+        question for question in QUESTIONS if question.answer(records) is not None
+    ]
     assert len(rows) == 1 + len(answered)
     assert all(row.count(" | ") == 3 for row in rows)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bench.device.serving import CheckTimes, compare_memory
-from bench.geometry import CHANDRA
+from bench.teacher_forcing.geometry import CHANDRA
 from handler.engine.device.capacity import plan_loaded_model
 from handler.engine.fallbacks import Check
 from handler.settings import EngineSettings
@@ -11,8 +11,8 @@ from handler.settings import EngineSettings
 GIB = 2**30
 
 
-def memory(**sizes: float) -> dict[str, int]:
-    usual = {
+def memory_bytes(**sizes: float) -> dict[str, int]:
+    default_gib = {
         "allocated": 16.5,
         "reserved": 16.6,
         "peak_allocated": 16.5,
@@ -20,7 +20,7 @@ def memory(**sizes: float) -> dict[str, int]:
         "free": 5.0,
         "outside": 0.5,
     }
-    return {name: round(size * GIB) for name, size in (usual | sizes).items()}
+    return {name: round(size * GIB) for name, size in (default_gib | sizes).items()}
 
 
 def test_each_check_has_the_time_of_all_its_tries():
@@ -47,11 +47,11 @@ def test_memory_is_compared_term_by_term():
     terms = compare_memory(
         plan,
         weights_bytes=16 * GIB,
-        before=memory(),
-        cached=memory(allocated=19.0, free=2.0),
-        recorded=memory(allocated=19.1, free=1.75),
-        started=memory(allocated=19.0, reserved=19.25, outside=0.5),
-        after=memory(peak_allocated=20.0, peak_reserved=20.5, outside=0.625),
+        before=memory_bytes(),
+        cached=memory_bytes(allocated=19.0, free=2.0),
+        recorded=memory_bytes(allocated=19.1, free=1.75),
+        started=memory_bytes(allocated=19.0, reserved=19.25, outside=0.5),
+        after=memory_bytes(peak_allocated=20.0, peak_reserved=20.5, outside=0.625),
     )
 
     measured = {name: term["measured"] / GIB for name, term in terms.items()}

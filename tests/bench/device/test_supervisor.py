@@ -18,9 +18,12 @@ def log(tmp_path: Path) -> Path:
     return path
 
 
-def supervised(log: Path, program: str, *, budget=20.0, overdue=lambda: 0.0):
-    """Run a program that appends a line to the log for each item that it begins."""
-    told: list[str] = []
+def run_supervised(log: Path, program: str, *, budget=20.0, overdue=lambda: 0.0):
+    """Supervise a program that appends a line to the log for each item it begins.
+
+    Return whether it was completed, the number of items begun, and the messages.
+    """
+    messages: list[str] = []
 
     def num_begun() -> int:
         return len(log.read_text().splitlines())
@@ -30,10 +33,10 @@ def supervised(log: Path, program: str, *, budget=20.0, overdue=lambda: 0.0):
         budget=budget,
         num_begun=num_begun,
         overdue_seconds=overdue,
-        tell=told.append,
+        tell=messages.append,
         min_seconds=0.1,
     )
-    return is_done, num_begun(), told
+    return is_done, num_begun(), messages
 
 
 BEGIN = "import os, sys, time; log = open(sys.argv[1], 'a+'); log.write('item\\n');"
@@ -43,19 +46,19 @@ BEGIN += "log.flush(); log.seek(0); count = len(log.readlines());"
 def test_a_killed_process_is_followed_by_another(log):
     program = f"{BEGIN} os.kill(os.getpid(), 9) if count == 1 else None"
 
-    is_done, num_begun, told = supervised(log, program)
+    is_done, num_begun, messages = run_supervised(log, program)
 
     assert is_done
     assert num_begun == 2
-    assert told == ["the process ended with status -9"]
+    assert messages == ["the process ended with status -9"]
 
 
 def test_process_that_ends_before_any_item_is_not_restarted(log):
-    is_done, num_begun, told = supervised(log, "import sys; sys.exit(1)")
+    is_done, num_begun, messages = run_supervised(log, "import sys; sys.exit(1)")
 
     assert not is_done
     assert num_begun == 0
-    assert told == ["the process ended with status 1"]
+    assert messages == ["the process ended with status 1"]
 
 
 def test_a_hanging_item_is_killed_and_others_follow(log):
@@ -64,18 +67,18 @@ def test_a_hanging_item_is_killed_and_others_follow(log):
     def overdue() -> float:
         return float(len(log.read_text().splitlines()) == 1)
 
-    is_done, num_begun, told = supervised(log, program, overdue=overdue)
+    is_done, num_begun, messages = run_supervised(log, program, overdue=overdue)
 
     assert is_done
     assert num_begun == 2
-    assert told == ["an item hangs: its process is killed"]
+    assert messages == ["an item hangs: its process is killed"]
 
 
 def test_a_process_is_ended_when_the_time_is_up(log):
     begin = time.monotonic()
 
-    is_done, _, told = supervised(log, f"{BEGIN} time.sleep(60)", budget=0.5)
+    is_done, _, messages = run_supervised(log, f"{BEGIN} time.sleep(60)", budget=0.5)
 
     assert not is_done
-    assert told == ["the time is up: the item that ran is not measured"]
+    assert messages == ["the time is up: the item that ran is not measured"]
     assert time.monotonic() - begin < 30

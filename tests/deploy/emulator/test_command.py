@@ -27,7 +27,7 @@ from tests.deploy.contents import PDF, PNG
 from tests.deploy.emulator.conftest import CLIENT_CREDENTIALS, REGION
 from tests.deploy.emulator.test_containers import PROGRAM
 from tests.deploy.images import publish
-from tests.server.processes import family, is_alive
+from tests.server.processes import is_alive, list_family
 from tests.waiting import until
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -212,7 +212,7 @@ def test_containers_end_with_the_emulator(tmp_path):
             EndpointName="chandra", Body=b"who are you?"
         )
         reply = json.loads(response["Body"].read())
-        pids = [member.pid for member in family(process.pid)]
+        pids = [member.pid for member in list_family(process.pid)]
         assert reply["pid"] in pids
         assert psutil.pid_exists(reply["child"])
         assert reply["environ"]["MODEL_DIR"] == str(weights)

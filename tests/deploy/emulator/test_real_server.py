@@ -26,7 +26,7 @@ from tests.deploy.emulator.conftest import (
 )
 from tests.deploy.emulator.jobs import create_job, wait_for_job
 from tests.marks import needs_the_plugin
-from tests.server.processes import family, is_alive
+from tests.server.processes import is_alive, list_family
 from tests.waiting import until
 
 PNG = documents.as_png(documents.text_page(["A page"]))
@@ -201,7 +201,7 @@ def test_container_provides_settings_that_a_job_omits(emulator):
 
 
 def test_killed_container_leaves_no_process(running):
-    pids = [member.pid for member in family(running.container.pid)]
+    pids = [member.pid for member in list_family(running.container.pid)]
     assert len(pids) > 2
 
     os.kill(running.container.pid, signal.SIGKILL)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bench.geometry import CHANDRA
+from bench.teacher_forcing.geometry import CHANDRA
 from deploy.checks import config_findings
 from deploy.machines.catalogue import INSTANCES
 from deploy.machines.memory import (

@@ -27,7 +27,7 @@ from tests.deploy.weights.fake_s3 import (
     list_keys,
     read_object,
 )
-from tests.hub import COMMIT, FILES, Hub, serving
+from tests.hub import COMMIT, FILES, HubHandler, run_hub
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -120,8 +120,8 @@ def test_dry_run_downloads_no_file_from_real_client(front, cloud, bucket, tmp_pa
     (tmp_path / "chandra.toml").write_text(
         f'region = "us-east-1"\n[model]\nid = "acme/ocr"\nbucket = "{BUCKET}"\n'
     )
-    Hub.requests.clear()
-    with serving() as address:
+    HubHandler.requests.clear()
+    with run_hub() as address:
         result = subprocess.run(
             [sys.executable, "-m", "deploy", "model", "stage", "--dry-run", "--json"],
             env={
@@ -147,7 +147,8 @@ def test_dry_run_downloads_no_file_from_real_client(front, cloud, bucket, tmp_pa
     assert set(output["missing"]) == names
     assert output["into"] == str(tmp_path / "hf" / "hub")
     assert not any(
-        request.startswith("GET") and "/resolve/" in request for request in Hub.requests
+        request.startswith("GET") and "/resolve/" in request
+        for request in HubHandler.requests
     )
     assert list((tmp_path / "hf").rglob("*.safetensors")) == []
 

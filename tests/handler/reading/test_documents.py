@@ -21,7 +21,7 @@ from handler.schema import Options
 from handler.storage.addresses import parse_address
 from tests.documents import truncated_pdf
 from tests.handler.reading.engines import FakeEngines, num_open_files, pdf_of
-from tests.s3 import Asked
+from tests.s3 import S3Request
 
 
 def test_document_stays_readable_until_it_is_closed(open_document):
@@ -92,12 +92,12 @@ def test_download_stops_at_the_deadline_or_a_disconnect(s3, open_in_s3, why):
     uri = s3.put("a.pdf", pdf_of(1))
     gate, is_waiting = Event(), Event()
 
-    def door(asked: Asked) -> None:
-        if asked.method == "GET":
+    def intercept(request: S3Request) -> None:
+        if request.method == "GET":
             is_waiting.set()
             gate.wait(30)
 
-    s3.door = door
+    s3.intercept = intercept
 
     try:
         if why == "deadline":

@@ -29,7 +29,7 @@ from handler.reading.fetch import Fetcher
 from handler.storage import spool
 from handler.storage.addresses import Buckets, parse_address
 from handler.storage.s3 import MAX_ATTEMPTS, ObjectReader
-from tests.s3 import KEY_ID, SECRET, Answer, Asked
+from tests.s3 import KEY_ID, SECRET, Answer, S3Request
 from tests.waiting import until
 
 CONTENT = bytes(range(256)) * 40
@@ -62,12 +62,12 @@ def failing(method: str, status: str, code: str, times: int = 1_000):
     left = iter(range(times))
     body = f"<Error><Code>{code}</Code><Message>{KEY_ID}</Message></Error>".encode()
 
-    def door(request: Asked) -> Answer | None:
+    def intercept(request: S3Request) -> Answer | None:
         if request.method != method or next(left, None) is None:
             return None
         return status, [("Content-Type", "application/xml")], body
 
-    return door
+    return intercept
 
 
 def num_open_files() -> int:
@@ -93,7 +93,7 @@ def test_unusual_keys_are_read(s3, download, key):
 def test_object_is_read_in_parts_that_do_not_overlap(s3, download):
     download(s3.put("a.pdf", CONTENT[:2500]))
 
-    ranges = sorted(str(request.range) for request in s3.reads())
+    ranges = sorted(str(request.range) for request in s3.read_requests())
     assert ranges == ["bytes=0-999", "bytes=1000-1999", "bytes=2000-2499"]
 
 
@@ -103,12 +103,12 @@ def test_parts_are_read_several_at_once(s3, download):
     together = threading.Barrier(len(first), timeout=20)
     passed = []
 
-    def door(request: Asked) -> None:
+    def intercept(request: S3Request) -> None:
         # Only four concurrent requests pass the barrier.
         if request.range in first:
             passed.append(together.wait())
 
-    s3.door = door
+    s3.intercept = intercept
 
     assert download(uri) == CONTENT
     assert sorted(passed) == [0, 1, 2, 3]
@@ -131,7 +131,7 @@ def test_without_allowed_buckets_s3_is_not_called(s3):
     with pytest.raises(DocumentForbiddenError, match="DOCUMENT_BUCKETS names no"):
         Fetcher(Buckets(None), 1).fetch(parse_address("s3://docs/a"), lambda: None)
 
-    assert s3.asked == []
+    assert s3.requests == []
 
 
 @pytest.mark.parametrize(
@@ -139,12 +139,12 @@ def test_without_allowed_buckets_s3_is_not_called(s3):
 )
 def test_other_bucket_is_refused_without_calling_s3(s3, download, uri):
     s3.put("a.pdf", CONTENT, bucket="private")
-    s3.asked.clear()
+    s3.requests.clear()
 
     with pytest.raises(DocumentForbiddenError, match="not in a bucket or prefix"):
         download(uri)
 
-    assert s3.asked == []
+    assert s3.requests == []
 
 
 def test_too_large_object_is_refused_before_it_is_read(s3, download):
@@ -153,15 +153,15 @@ def test_too_large_object_is_refused_before_it_is_read(s3, download):
     with pytest.raises(DocumentTooLargeError, match=r"100,001 bytes; .* 100,000 bytes"):
         download(uri)
 
-    assert s3.reads() == []
+    assert s3.read_requests() == []
 
 
 def test_huge_object_size_is_refused(s3, download):
-    def door(request: Asked) -> Answer | None:
+    def intercept(request: S3Request) -> Answer | None:
         head = [("Content-Length", str(2**62)), ("ETag", '"x"')]
         return ("200 OK", head, b"") if request.method == "HEAD" else None
 
-    s3.door = door
+    s3.intercept = intercept
 
     with pytest.raises(DocumentTooLargeError, match="4,611,686,018,427,387,904 bytes"):
         download("s3://docs/a.pdf")
@@ -188,7 +188,7 @@ def test_missing_bucket_is_not_found(s3):
 
 
 def test_forbidden_object_names_the_missing_permission(s3, download):
-    s3.door = failing("HEAD", "403 Forbidden", "AccessDenied")
+    s3.intercept = failing("HEAD", "403 Forbidden", "AccessDenied")
 
     with pytest.raises(DocumentForbiddenError, match="role s3:GetObject on it"):
         download("s3://docs/a.pdf")
@@ -196,7 +196,7 @@ def test_forbidden_object_names_the_missing_permission(s3, download):
 
 def test_forbidden_kms_key_is_reported_on_get(s3, download):
     uri = s3.put("a.pdf", CONTENT)
-    s3.door = failing("GET", "403 Forbidden", "AccessDenied")
+    s3.intercept = failing("GET", "403 Forbidden", "AccessDenied")
 
     with pytest.raises(DocumentForbiddenError, match="s3:GetObject"):
         download(uri)
@@ -204,7 +204,7 @@ def test_forbidden_kms_key_is_reported_on_get(s3, download):
 
 def test_archived_object_is_forbidden(s3, download):
     uri = s3.put("a.pdf", CONTENT)
-    s3.door = failing("GET", "403 Forbidden", "InvalidObjectState")
+    s3.intercept = failing("GET", "403 Forbidden", "InvalidObjectState")
 
     with pytest.raises(DocumentForbiddenError, match="is archived: restore it first"):
         download(uri)
@@ -212,7 +212,7 @@ def test_archived_object_is_forbidden(s3, download):
 
 @pytest.mark.parametrize("status", ["400 Bad Request", "405 Method Not Allowed"])
 def test_other_client_error_names_its_status(s3, download, status):
-    s3.door = failing("HEAD", status, "Odd")
+    s3.intercept = failing("HEAD", status, "Odd")
 
     with pytest.raises(RequestError, match=f"it returns status {status[:3]}"):
         download("s3://docs/a.pdf")
@@ -225,12 +225,12 @@ def call_before_first_get(s3, action) -> None:
     """Let the fake S3 call `action` once, before it answers the first GET request."""
     once = threading.Lock()
 
-    def door(request: Asked) -> None:
+    def intercept(request: S3Request) -> None:
         if request.method == "GET" and once.acquire(blocking=False):
-            s3.door = lambda request: None
+            s3.intercept = lambda request: None
             action()
 
-    s3.door = door
+    s3.intercept = intercept
 
 
 def test_object_deleted_before_its_read_is_not_found(s3, download):
@@ -257,64 +257,67 @@ def test_object_replaced_during_its_read_is_changed(s3, download, other):
 
 def test_transient_error_of_s3_is_retried(s3, download):
     uri = s3.put("a.pdf", CONTENT[:500])
-    s3.door = failing("GET", "503 Slow Down", "SlowDown", times=1)
+    s3.intercept = failing("GET", "503 Slow Down", "SlowDown", times=1)
 
     assert download(uri) == CONTENT[:500]
 
 
 def test_retries_of_a_busy_s3_are_limited(s3, download):
     uri = s3.put("a.pdf", CONTENT[:500])
-    s3.asked.clear()
-    s3.door = failing("GET", "503 Slow Down", "SlowDown")
+    s3.requests.clear()
+    s3.intercept = failing("GET", "503 Slow Down", "SlowDown")
 
     with pytest.raises(StorageError, match="at the moment: it returns status 503"):
         download(uri)
 
-    assert len(s3.reads()) == MAX_ATTEMPTS
+    assert len(s3.read_requests()) == MAX_ATTEMPTS
 
 
 def break_off_responses(s3, uri: str, times: int):
     """Let the fake S3 break off the first `times` GET responses after 100 bytes."""
     left = iter(range(times))
 
-    def door(request: Asked) -> Answer | None:
+    def intercept(request: S3Request) -> Answer | None:
         if request.method != "GET" or next(left, None) is None:
             return None
         first, last = map(int, str(request.range).removeprefix("bytes=").split("-"))
         head = [("Content-Length", str(last - first + 1)), ("Connection", "close")]
         return "206 Partial Content", head, CONTENT[first : min(first + 100, last + 1)]
 
-    s3.door = door
+    s3.intercept = intercept
 
 
 def test_broken_response_is_resumed_where_it_ended(s3, download):
     uri = s3.put("a.pdf", CONTENT[:500])
-    s3.asked.clear()
+    s3.requests.clear()
     break_off_responses(s3, uri, times=1)
 
     assert download(uri) == CONTENT[:500]
-    assert [request.range for request in s3.reads()] == ["bytes=0-499", "bytes=100-499"]
+    assert [request.range for request in s3.read_requests()] == [
+        "bytes=0-499",
+        "bytes=100-499",
+    ]
 
 
 def test_response_that_always_breaks_off_is_an_error(s3, download):
     uri = s3.put("a.pdf", CONTENT[:1000])
-    s3.asked.clear()
+    s3.requests.clear()
     break_off_responses(s3, uri, times=100)
 
     with pytest.raises(StorageError, match="connection to S3 was lost"):
         download(uri)
 
-    assert len(s3.reads()) == MAX_ATTEMPTS
+    assert len(s3.read_requests()) == MAX_ATTEMPTS
 
 
 def test_response_longer_than_its_range_is_refused(s3, download):
     uri = s3.put("a.pdf", CONTENT[:500])
 
-    def door(request: Asked) -> Answer | None:
+    def intercept(request: S3Request) -> Answer | None:
         head = [("Content-Length", str(len(CONTENT)))]
         return ("200 OK", head, CONTENT) if request.method == "GET" else None
 
-    s3.door = door
+    s3.intercept = intercept
 
     with pytest.raises(DocumentChangedError, match="changed its size"):
         download(uri)
@@ -354,7 +357,7 @@ def test_credentials_are_in_no_error_and_no_line_of_the_log(s3, download, caplog
         ("GET", "400 Bad Request", "ExpiredToken"),
         ("GET", "500 Internal", "InternalError"),
     ):
-        s3.door = failing(method, status, code)
+        s3.intercept = failing(method, status, code)
         with pytest.raises((RequestError, StorageError)) as caught:
             download(uri)
         details.append(caught.value.detail)
@@ -374,7 +377,7 @@ def test_full_disk_is_overloaded(s3, download, monkeypatch):
     with pytest.raises(OverloadedError, match=r"too little space .* 10,240 bytes"):
         download(uri)
 
-    assert s3.reads() == []
+    assert s3.read_requests() == []
 
 
 # Downloads that are stopped
@@ -387,12 +390,12 @@ def stalled(s3):
     waiting = threading.Event()
 
     def stall(method: str) -> threading.Event:
-        def door(request: Asked) -> None:
+        def intercept(request: S3Request) -> None:
             if request.method == method:
                 waiting.set()
                 gate.wait(30)
 
-        s3.door = door
+        s3.intercept = intercept
         return waiting
 
     yield stall
@@ -446,12 +449,12 @@ def test_slow_download_does_not_block_a_small_one(s3, download, fetcher):
     small = s3.put("small.pdf", CONTENT[:10])
     gate, is_waiting = threading.Event(), threading.Semaphore(0)
 
-    def door(request: Asked) -> None:
+    def intercept(request: S3Request) -> None:
         if request.method == "GET" and request.path.endswith("large.pdf"):
             is_waiting.release()
             gate.wait(30)
 
-    s3.door = door
+    s3.intercept = intercept
     contents: list[bytes] = []
     reading = threading.Thread(target=lambda: contents.append(download(large)))
     reading.start()

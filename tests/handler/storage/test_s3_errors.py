@@ -25,7 +25,7 @@ from handler.reading.fetch import Fetcher
 from handler.storage.addresses import Address, Buckets, parse_address
 from handler.storage.s3 import ObjectReader
 from handler.storage.s3_errors import translate_error
-from tests.s3 import KEY_ID, Answer, Asked
+from tests.s3 import KEY_ID, Answer, S3Request
 
 CONTENT = b"%PDF-1.7\n" + bytes(range(256)) * 40
 URI = "s3://docs/a.pdf"
@@ -68,12 +68,12 @@ def failing_door(
     body = f"<Error>{reason}{inner}</Error>".encode()
     xml = [("Content-Type", "application/xml")]
 
-    def door(request: Asked) -> Answer | None:
+    def intercept(request: S3Request) -> Answer | None:
         if request.method == "HEAD":
             return None if head == "" else (head or status, [], b"")
         return status, xml, body
 
-    return door
+    return intercept
 
 
 KMS = "User is not authorized to perform: kms:Decrypt on resource: arn:aws:kms:x"
@@ -114,7 +114,7 @@ FAILURES = {
 def test_error_does_not_repeat_the_message_of_s3(s3, name):
     status, code, message, words = FAILURES[name]
     s3.put("a.pdf", CONTENT)
-    s3.door = failing_door(status, code, message)
+    s3.intercept = failing_door(status, code, message)
 
     error = download_error()
 
@@ -137,7 +137,7 @@ def test_error_does_not_repeat_the_message_of_s3(s3, name):
 )
 def test_error_of_an_archived_object_has_its_storage_class(s3, fields, words):
     s3.put("a.pdf", CONTENT)
-    s3.door = failing_door(FORBIDDEN, "InvalidObjectState", head="", **fields)
+    s3.intercept = failing_door(FORBIDDEN, "InvalidObjectState", head="", **fields)
 
     error = download_error()
 
@@ -182,7 +182,7 @@ def test_redirect_error_names_the_other_region():
 
 def test_refused_head_keeps_its_own_status(s3):
     s3.put("a.pdf", CONTENT)
-    s3.door = failing_door("404 Not Found", "NoSuchKey", head=FORBIDDEN)
+    s3.intercept = failing_door("404 Not Found", "NoSuchKey", head=FORBIDDEN)
 
     assert isinstance(download_error(), DocumentForbiddenError)
 
@@ -310,7 +310,7 @@ def test_decoded_key_outside_the_buckets_is_not_requested(s3):
     ):
         fetcher.fetch(parse_address("s3://docs/in/..%2Fa.pdf"), lambda: None)
 
-    assert {request.path for request in s3.asked} == {"/docs/in/..%2Fa.pdf"}
+    assert {request.path for request in s3.requests} == {"/docs/in/..%2Fa.pdf"}
 
 
 # Compressed objects
@@ -349,9 +349,9 @@ def test_a_compressed_object_that_ends_early_is_a_bad_request(s3):
 
 def test_object_of_another_coding_is_refused_unread(s3):
     s3.client.put_object(Bucket="docs", Key="a.pdf", Body=CONTENT, ContentEncoding="br")
-    s3.asked.clear()
+    s3.requests.clear()
 
     error = download_error()
 
     assert isinstance(error, UnsupportedMediaTypeError)
-    assert s3.reads() == []
+    assert s3.read_requests() == []

@@ -28,7 +28,7 @@ from handler.weights.download import download_weights
 from handler.weights.manifest import MANIFEST, find_staged_weights
 from handler.weights.source import fetch, find_source
 from tests.checkpoints import index_of, tensor_file
-from tests.s3 import Answer, Asked, s3_on_loopback
+from tests.s3 import Answer, S3Request, s3_on_loopback
 from tests.waiting import until
 
 PART = 1000
@@ -103,7 +103,7 @@ def requested_parts(s3) -> list[str]:
     """Return the parts of weights that were requested, in order."""
     return [
         f"{Path(request.path).stem} {request.range.removeprefix('bytes=')}"
-        for request in s3.reads()
+        for request in s3.read_requests()
         if request.range is not None
     ]
 
@@ -175,11 +175,11 @@ def test_file_is_hashed_before_its_last_part_arrives(s3, download, caplog):
             (vars(r).get("hashed_bytes", 0) for r in list(caplog.records)), default=0
         )
 
-    def door(request: Asked) -> None:
+    def intercept(request: S3Request) -> None:
         if "model-1" in request.path and request.range == "bytes=4000-4499":
             hashed.append(until(lambda: num_hashed() == len(before)))
 
-    s3.door = door
+    s3.intercept = intercept
 
     assert download(progress_seconds=0.0) == CONTENTS
     assert hashed == [True]
@@ -198,7 +198,7 @@ def test_manifest_is_stored_beside_the_files(download, tmp_path):
 
 def test_complete_files_are_not_downloaded_again(s3, download):
     download()
-    s3.asked.clear()
+    s3.requests.clear()
 
     assert download() == CONTENTS
     assert requested_parts(s3) == []
@@ -206,7 +206,7 @@ def test_complete_files_are_not_downloaded_again(s3, download):
 
 def test_file_with_damaged_header_is_downloaded_again(s3, download, tmp_path, caplog):
     download()
-    s3.asked.clear()
+    s3.requests.clear()
     with (tmp_path / "weights" / "model-2.safetensors").open("r+b") as file:
         file.seek(8)
         file.write(b"?")
@@ -221,7 +221,7 @@ def test_file_staged_with_bad_header_is_downloaded_once(s3, download):
     put(s3, "model-2.safetensors", contents["model-2.safetensors"])
     put(s3, MANIFEST, manifest_of(contents))
     download()
-    s3.asked.clear()
+    s3.requests.clear()
 
     assert download() == contents
     assert requested_parts(s3) == []
@@ -299,12 +299,12 @@ def test_full_disk_is_detected_before_the_download(s3, download, monkeypatch):
 
 
 def test_weights_replaced_during_download_are_rejected(s3, tmp_path):
-    def door(request: Asked) -> None:
+    def intercept(request: S3Request) -> None:
         if request.range is not None:
-            s3.door = lambda request: None
+            s3.intercept = lambda request: None
             put(s3, "config.json", b"{}" * 13)
 
-    s3.door = door
+    s3.intercept = intercept
     settings = EngineSettings(model_s3_uri=URI)
     source = find_source(settings, sagemaker_model_dir=tmp_path / "nothing")
 
@@ -315,7 +315,7 @@ def test_weights_replaced_during_download_are_rejected(s3, tmp_path):
 # S3 unavailable
 
 
-def answer_busy(request: Asked) -> Answer:
+def answer_busy(request: S3Request) -> Answer:
     return "503 Slow Down", [], b"<Error><Code>SlowDown</Code></Error>"
 
 
@@ -323,7 +323,7 @@ def test_local_weights_are_used_if_s3_is_unavailable(s3, tmp_path, caplog):
     settings = EngineSettings(model_s3_uri=URI)
     source = find_source(settings, sagemaker_model_dir=tmp_path / "nothing")
     first = fetch(source, settings, tmp_path)
-    s3.door = answer_busy
+    s3.intercept = answer_busy
 
     again = fetch(source, settings, tmp_path)
 
@@ -336,7 +336,7 @@ def test_local_weights_are_checked_without_s3(s3, tmp_path):
     source = find_source(settings, sagemaker_model_dir=tmp_path / "nothing")
     first = fetch(source, settings, tmp_path)
     (first.path / "config.json").write_bytes(b'{"model_type": "qwen3_vl" }')
-    s3.door = answer_busy
+    s3.intercept = answer_busy
 
     with pytest.raises(ModelLoadError, match=r"config\.json has 27 bytes, but .* 26"):
         fetch(source, settings, tmp_path)
@@ -345,7 +345,7 @@ def test_local_weights_are_checked_without_s3(s3, tmp_path):
 def test_first_download_fails_if_s3_is_unavailable(s3, tmp_path):
     settings = EngineSettings(model_s3_uri=URI)
     source = find_source(settings, sagemaker_model_dir=tmp_path / "nothing")
-    s3.door = answer_busy
+    s3.intercept = answer_busy
 
     with pytest.raises(
         ModelLoadError, match=r"could not be fetched: S3 cannot be read"
@@ -359,12 +359,12 @@ def test_first_download_fails_if_s3_is_unavailable(s3, tmp_path):
 def reject_part(s3, part: str) -> None:
     """Let S3 answer 403 to requests for this part of model-1."""
 
-    def door(request: Asked) -> Answer | None:
+    def intercept(request: S3Request) -> Answer | None:
         if request.range == f"bytes={part}" and "model-1" in request.path:
             return "403 Forbidden", [], b"<Error><Code>AccessDenied</Code></Error>"
         return None
 
-    s3.door = door
+    s3.intercept = intercept
 
 
 def test_failed_download_resumes_with_missing_parts(s3, download):
@@ -391,12 +391,12 @@ def download_in_process(connection, folder: str) -> None:
 def test_download_resumes_after_its_process_was_killed(s3, download, tmp_path, part):
     is_requested, gate = threading.Event(), threading.Event()
 
-    def door(request: Asked) -> None:
+    def intercept(request: S3Request) -> None:
         if request.range == f"bytes={part}" and "model-1" in request.path:
             is_requested.set()
             gate.wait(30)
 
-    s3.door = door
+    s3.intercept = intercept
     child = Child(download_in_process, str(tmp_path / "weights"))
     assert is_requested.wait(60)
     os.kill(child.pid, signal.SIGKILL)
@@ -426,12 +426,12 @@ def test_concurrent_downloads_wait_for_each_other(s3, download, tmp_path):
     """A worker that TorchServe has replaced may still be downloading."""
     is_requested, gate = threading.Event(), threading.Event()
 
-    def door(request: Asked) -> None:
+    def intercept(request: S3Request) -> None:
         if request.range is not None and not is_requested.is_set():
             is_requested.set()
             gate.wait(30)
 
-    s3.door = door
+    s3.intercept = intercept
     child = Child(download_in_process, str(tmp_path / "weights"))
     assert is_requested.wait(60)
     contents: list[dict[str, bytes]] = []

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from bench.cold_start import forget
+from bench.cold_start import drop_from_page_cache
 from handler.weights.read_ahead import PART_BYTES, ReadAhead
 
 
@@ -53,7 +53,7 @@ def test_bytes_read_are_in_the_page_cache(tmp_path):
     file = tmp_path / "weights"
     content = os.urandom(3 * PART_BYTES + 5)
     file.write_bytes(content)
-    forget([file])
+    drop_from_page_cache([file])
 
     ReadAhead([file]).wait()
 

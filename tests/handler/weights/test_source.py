@@ -19,7 +19,7 @@ from handler.settings import EngineSettings
 from handler.weights.source import MINI, LocalWeights, Source, fetch, find_source
 from tests.checkpoints import tensor_file
 from tests.handler.weights.hub_process import HubProcess
-from tests.hub import CHECKPOINT, COMMIT, FILES, OLDER_COMMIT, Hub, serving
+from tests.hub import CHECKPOINT, COMMIT, FILES, OLDER_COMMIT, HubHandler, run_hub
 
 
 def make_checkpoint(folder: Path, **config: Any) -> Path:
@@ -237,7 +237,7 @@ def test_folder_without_a_config_is_rejected(tmp_path):
 
 @pytest.fixture(scope="module")
 def hub():
-    with serving() as address:
+    with run_hub() as address:
         yield address
 
 
@@ -277,7 +277,7 @@ def process_without_hub(tmp_path):
 @pytest.fixture
 def fetch_from_hub(hub_process, tmp_path):
     """Return a function that fetches a model from the hub in `hub_process`."""
-    Hub.requests.clear()
+    HubHandler.requests.clear()
 
     def fetch_model(model_id: str, revision: str | None):
         settings = EngineSettings(model_id=model_id, model_revision=revision)
@@ -307,7 +307,7 @@ def test_full_commit_is_used_unchanged(fetch_from_hub):
     weights = fetch_from_hub("acme/ocr", OLDER_COMMIT)
 
     assert weights.revision == OLDER_COMMIT
-    about_the_model = [r for r in Hub.requests if "acme/ocr" in r]
+    about_the_model = [r for r in HubHandler.requests if "acme/ocr" in r]
     assert about_the_model
     assert all(OLDER_COMMIT in request for request in about_the_model)
     assert not any("/revision/" in request for request in about_the_model)
@@ -315,11 +315,11 @@ def test_full_commit_is_used_unchanged(fetch_from_hub):
 
 def test_hub_files_are_not_downloaded_twice(fetch_from_hub):
     fetch_from_hub("acme/ocr", COMMIT)
-    Hub.requests.clear()
+    HubHandler.requests.clear()
 
     fetch_from_hub("acme/ocr", COMMIT)
 
-    assert not any("/resolve/" in request for request in Hub.requests)
+    assert not any("/resolve/" in request for request in HubHandler.requests)
 
 
 @pytest.mark.parametrize("revision", [None, "main", COMMIT])

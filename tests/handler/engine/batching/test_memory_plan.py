@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import handler.engine
-from bench.geometry import CHANDRA, TINY
+from bench.teacher_forcing.geometry import CHANDRA, TINY
 from deploy.machines.memory import GPU_MEMORY
 from handler.engine.batching.memory_plan import (
     MemoryPlan,

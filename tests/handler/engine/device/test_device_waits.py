@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from bench.geometry import CHANDRA, TINY, Geometry, empty_module
+from bench.teacher_forcing.geometry import CHANDRA, TINY, Geometry, empty_module
 from handler.engine.batching.model_runner import Chunk, Row
 from handler.engine.device.encoder import Encoded, TorchPrompt
 from handler.engine.device.graphs import NUM_FACTS

@@ -13,7 +13,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
-from bench.recorder import recomputed
+from bench.runs.recorder import recomputed
 from handler.engine.batching.kv_cache import Move
 from handler.engine.batching.model_runner import Chunk
 from handler.engine.batching.native import BatchingOptions, NativeEngine

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 
-from bench.recorder import recomputed
+from bench.runs.recorder import recomputed
 from handler.engine.batching.kv_cache import Move
 from handler.engine.batching.model_runner import Row
 from handler.engine.batching.native import BatchingOptions, NativeEngine

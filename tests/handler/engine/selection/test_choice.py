@@ -10,8 +10,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from bench.geometry import TINY, empty_module
-from bench.recorder import recomputed
+from bench.runs.recorder import recomputed
+from bench.teacher_forcing.geometry import TINY, empty_module
 from handler.engine.batching.native import NativeEngine
 from handler.engine.device.generate import GenerateEngine
 from handler.engine.device.graphs import Outputs, Record

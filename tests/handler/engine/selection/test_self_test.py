@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from bench.geometry import CHANDRA
-from bench.recorder import recomputed
+from bench.runs.recorder import recomputed
+from bench.teacher_forcing.geometry import CHANDRA
 from handler.engine.batching.memory_plan import PROMPT_TOKENS
 from handler.engine.device.capacity import plan_loaded_model
 from handler.engine.device.encoder import TorchPrompt

@@ -14,8 +14,8 @@ from torch._subclasses.fake_tensor import (
 )
 from transformers import Qwen3VLVisionConfig, Qwen3VLVisionModel
 
-from bench.geometry import CHANDRA, empty_module
-from bench.tokenizer import QwenTokenizer
+from bench.teacher_forcing.geometry import CHANDRA, empty_module
+from bench.teacher_forcing.tokenizer import QwenTokenizer
 from handler.engine.device.encoder import Encoded, Encoder, TorchPrompt
 from handler.engine.device.model import Model
 from handler.engine.device.vision.forward import Features, VisionForward

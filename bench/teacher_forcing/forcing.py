@@ -15,10 +15,10 @@ from typing import Any
 
 import torch
 
-from bench.drafts import PAGES, load_samples
-from bench.geometry import Geometry
-from bench.roofline import Decode, Prefill, Work
-from bench.tokenizer import QwenTokenizer
+from bench.costs.roofline import Decode, Prefill, Work
+from bench.drafts import PAGES, load_bundled_pages
+from bench.teacher_forcing.geometry import Geometry
+from bench.teacher_forcing.tokenizer import QwenTokenizer
 from handler.engine.batching.kv_cache import Move
 from handler.engine.batching.model_runner import Chunk, Row
 from handler.engine.device.encoder import TorchPrompt
@@ -30,26 +30,36 @@ from handler.prompts import load_prompts
 from handler.sandbox.wire import Descriptor
 from handler.schema import Page
 
-__all__ = ["Forced", "ForcedRunner", "Forward", "Marks", "forced_pages", "make_marks"]
+__all__ = [
+    "DeviceTimer",
+    "ForcedPage",
+    "ForcedRunner",
+    "Forward",
+    "make_forced_pages",
+    "make_timer",
+]
 
 
 @dataclass(frozen=True, slots=True)
-class Forced:
+class ForcedPage:
     """Page with the exact answer that is going to be generated."""
 
     request: EngineRequest
     tokens: tuple[int, ...]
 
-    def with_name(self, name: str, share: float = 1.0) -> Forced:
-        """Return a copy under another name, optionally with only the first part."""
+    def with_name(self, name: str, share: float = 1.0) -> ForcedPage:
+        """Return a copy under another name with the first `share` of the answer.
+
+        The copy has at least one token.
+        """
         tokens = self.tokens[: max(1, round(share * len(self.tokens)))]
         again = replace(self.request, id=name, max_output_tokens=len(tokens))
-        return Forced(again, tokens)
+        return ForcedPage(again, tokens)
 
 
-def forced_pages(
+def make_forced_pages(
     geometry: Geometry, tokenizer: QwenTokenizer, count: int
-) -> list[Forced]:
+) -> list[ForcedPage]:
     """Return the bundled pages in turn, with the given lengths.
 
     A page is used if its transcription is long enough, and is truncated to the length.
@@ -59,11 +69,13 @@ def forced_pages(
     prompt = load_prompts(geometry.profile)["ocr_layout"]
     pages = [
         (_page(name, geometry), tokenizer.encode(answer))
-        for name, answer in ((sample.name, sample.answer) for sample in load_samples())
+        for name, answer in (
+            (sample.name, sample.answer) for sample in load_bundled_pages()
+        )
     ]
     turns = itertools.cycle(range(len(pages)))
     forced = []
-    for number, length in enumerate(geometry.lengths.forced(count), start=1):
+    for number, length in enumerate(geometry.lengths.quantiles(count), start=1):
         longest = max(range(len(pages)), key=lambda index: len(pages[index][1]))
         candidates = itertools.islice(turns, len(pages))
         index = next((i for i in candidates if len(pages[i][1]) >= length), longest)
@@ -71,7 +83,7 @@ def forced_pages(
         tokens = itertools.islice(itertools.cycle(answer), length)
         name = f"page/{number}"
         request = EngineRequest(name, name, page, prompt, max_output_tokens=length)
-        forced.append(Forced(request, tuple(tokens)))
+        forced.append(ForcedPage(request, tuple(tokens)))
     return forced
 
 
@@ -84,7 +96,7 @@ def _page(name: str, geometry: Geometry) -> Page:
 
 
 @dataclass(frozen=True, slots=True)
-class Marks:
+class DeviceTimer:
     """Functions that take timestamps of the device and measure their distance."""
 
     take: Callable[[], Any]
@@ -92,17 +104,17 @@ class Marks:
     """Valid once the device has reached both marks."""
 
 
-def make_marks(device: torch.device, clock: Callable[[], float]) -> Marks:
+def make_timer(device: torch.device, clock: Callable[[], float]) -> DeviceTimer:
     """Return marks by CUDA events, which do not synchronise, or else by the clock."""
     if device.type != "cuda":
-        return Marks(clock, lambda begin, end: end - begin)
+        return DeviceTimer(clock, lambda begin, end: end - begin)
 
     def take() -> torch.cuda.Event:
         event = torch.cuda.Event(enable_timing=True)
         event.record()
         return event
 
-    return Marks(take, lambda begin, end: begin.elapsed_time(end) / 1000)
+    return DeviceTimer(take, lambda begin, end: begin.elapsed_time(end) / 1000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,31 +129,34 @@ class Forward:
 class ForcedRunner:
     """ModelRunner that computes with another one, but outputs the forced tokens."""
 
-    def __init__(self, runner: TorchRunner, marks: Marks) -> None:
+    def __init__(self, runner: TorchRunner, timer: DeviceTimer) -> None:
         self._runner = runner
-        self._marks = marks
+        self._timer = timer
         self._scripts: dict[str, Sequence[int]] = {}
         self.forwards: list[Forward] = []
 
-    def script(self, page: Forced) -> None:
+    def add_answer(self, page: ForcedPage) -> None:
         """Register the answer of a page."""
         self._scripts[page.request.id] = page.tokens
 
     def encode(self, prompt: TorchPrompt) -> bool:
-        """Encode a slice; the last slice counts as the work of the whole image."""
-        begin = self._marks.take()
+        """Encode a slice of a page's image; return True if it was the last.
+
+        The last slice counts as the work of the whole image.
+        """
+        begin = self._timer.take()
         is_complete = self._runner.encode(prompt)
         num_patches = prompt.num_patches if is_complete else 0
-        self._note(Prefill(0, 0, num_patches, is_last=False), begin)
+        self._record_forward(Prefill(0, 0, num_patches, is_last=False), begin)
         return is_complete
 
     def prefill(self, chunk: Chunk[TorchPrompt]) -> int | None:
         work = Prefill(
             chunk.start, chunk.count, _num_patches(chunk), is_last=chunk.is_last
         )
-        begin = self._marks.take()
+        begin = self._timer.take()
         token = self._runner.prefill(chunk)
-        self._note(work, begin)
+        self._record_forward(work, begin)
         if token is None:
             return None
         return self._forced_token(chunk.prompt, chunk.end - 1, token)
@@ -152,9 +167,9 @@ class ForcedRunner:
             num_tokens=sum(len(row.tokens) for row in rows),
             num_cached=sum(row.start + len(row.tokens) for row in rows),
         )
-        begin = self._marks.take()
+        begin = self._timer.take()
         chosen = self._runner.decode(rows)
-        self._note(work, begin)
+        self._record_forward(work, begin)
         return [
             [
                 self._forced_token(row.prompt, position, token)
@@ -163,8 +178,8 @@ class ForcedRunner:
             for row, tokens in zip(rows, chosen, strict=True)
         ]
 
-    def _note(self, work: Work, begin: Any) -> None:
-        self.forwards.append(Forward(work, begin, self._marks.take()))
+    def _record_forward(self, work: Work, begin: Any) -> None:
+        self.forwards.append(Forward(work, begin, self._timer.take()))
 
     def _forced_token(self, prompt: TorchPrompt, position: int, token: int) -> int:
         """Return the forced token after a position, or `token` after the end."""

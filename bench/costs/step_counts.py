@@ -9,11 +9,11 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import _disable_current_modes
 
-from bench.fake_cuda import DEVICE, FakeCuda, fake_cuda
-from bench.geometry import Geometry, empty_module
-from bench.kernels import Tally
-from bench.roofline import Gpu
-from bench.tokenizer import QwenTokenizer
+from bench.costs.fake_cuda import DEVICE, FakeDevice, fake_cuda
+from bench.costs.kernels import OperatorTally
+from bench.costs.roofline import GpuDataSheet
+from bench.teacher_forcing.geometry import Geometry, empty_module
+from bench.teacher_forcing.tokenizer import QwenTokenizer
 from handler.engine.batching.memory_plan import CONTEXT_BYTES, MemoryPlan
 from handler.engine.batching.model_runner import Chunk, Row
 from handler.engine.batching.native import BatchingOptions
@@ -29,8 +29,8 @@ from handler.schema import Page
 from handler.settings import EngineSettings
 
 __all__ = [
-    "Counted",
-    "Step",
+    "CountedStep",
+    "StepCounts",
     "a4_size",
     "count_steps",
     "fake_model",
@@ -45,17 +45,17 @@ _A4_POINTS = (595.28, 841.89)
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class CountedStep:
     """Step of the engine, or a separately computed part of it."""
 
     name: str
-    recorded: Tally
+    recorded: OperatorTally
     """Operations that a CUDA graph replays; empty without recording."""
-    eager: Tally
+    eager: OperatorTally
     """Operations that are launched one by one, and host synchronisations."""
 
     @property
-    def tallies(self) -> tuple[Tally, Tally]:
+    def tallies(self) -> tuple[OperatorTally, OperatorTally]:
         return self.recorded, self.eager
 
     @property
@@ -80,7 +80,7 @@ class Step:
 
 
 @dataclass(slots=True)
-class Counted:
+class StepCounts:
     """Steps at one geometry with the sizes that estimates need."""
 
     geometry: Geometry
@@ -89,20 +89,20 @@ class Counted:
     """Bytes of the keys and values of one token in all layers."""
     page_positions: int
     """Cache positions of a page in the decode steps."""
-    decode: dict[int, Step] = field(default_factory=dict)
+    decode: dict[int, CountedStep] = field(default_factory=dict)
     """Recorded steps of one token per page, by the number of pages."""
-    drafted: Step | None = None
+    drafted: CountedStep | None = None
     """Recorded step that verifies drafts."""
-    mixed: Step | None = None
+    mixed: CountedStep | None = None
     """Decode step followed by the last chunk of a prompt."""
-    others: list[Step] = field(default_factory=list)
-    page_prefill: list[Step] = field(default_factory=list)
+    other_steps: list[CountedStep] = field(default_factory=list)
+    page_prefill: list[CountedStep] = field(default_factory=list)
     """Encoding of an A4 page, and all chunks of its prompt."""
 
     @property
-    def steps(self) -> list[Step]:
+    def steps(self) -> list[CountedStep]:
         named = [step for step in (self.drafted, self.mixed) if step is not None]
-        return [*self.decode.values(), *named, *self.others]
+        return [*self.decode.values(), *named, *self.other_steps]
 
     @property
     def forbidden(self) -> list[str]:
@@ -115,11 +115,11 @@ class Counted:
         ]
         return list(dict.fromkeys(operations))
 
-    def room(self, gpu: Gpu) -> int:
-        """Return the number of such pages for which the memory plan has room."""
-        return self.plan(gpu).room_tokens // self.page_positions
+    def num_pages_that_fit(self, gpu: GpuDataSheet) -> int:
+        """Return how many pages of `page_positions` the cache of a GPU holds."""
+        return self.plan_memory(gpu).room_tokens // self.page_positions
 
-    def plan(self, gpu: Gpu) -> MemoryPlan:
+    def plan_memory(self, gpu: GpuDataSheet) -> MemoryPlan:
         """Divide the GPU's memory as the engine does with its usual settings."""
         settings = EngineSettings()
         most = estimate_verified_tokens(gpu.capability)
@@ -140,7 +140,10 @@ class Counted:
 
 
 def fake_model(geometry: Geometry) -> Model:
-    """Make a model whose weights have shapes only; call it within `fake_cuda`."""
+    """Return a model whose weights have shapes but no values.
+
+    Call it within `fake_cuda`.
+    """
     # Create the model outside the mode: its operations do not count, and are slow.
     with _disable_current_modes():
         module = empty_module(geometry)
@@ -156,15 +159,15 @@ def fake_model(geometry: Geometry) -> Model:
 def count_steps(
     geometry: Geometry,
     num_pages: Iterable[int] = NUM_PAGES,
-) -> Counted:
+) -> StepCounts:
     """Run every kind of step once at the geometry and count."""
     with fake_cuda() as fake, torch.inference_mode():
         model = fake_model(geometry)
         text = model.module.config.text_config
         heads = 2 * text.num_hidden_layers * text.num_key_value_heads
-        page, text_prompt = _page(geometry, a4_size(geometry))
+        page, text_prompt = _make_page(geometry, a4_size(geometry))
         input_ids, _ = model.tokenise(page, text_prompt)
-        counted = Counted(
+        counts = StepCounts(
             geometry,
             weight_bytes=sum(
                 weight.numel() * weight.dtype.itemsize
@@ -173,61 +176,65 @@ def count_steps(
             position_bytes=heads * text.head_dim * model.module.dtype.itemsize,
             page_positions=len(input_ids) + _ANSWER_TOKENS,
         )
-        fake.used_positions = counted.page_positions
+        fake.used_positions = counts.page_positions
         num_pages = sorted(num_pages)
         drafted = Shape(min(8, num_pages[-1]), 1 + NUM_DRAFTS)
         runner = TorchRunner(
             model,
-            counted.page_positions * num_pages[-1],
+            counts.page_positions * num_pages[-1],
             graph_shapes=[drafted, *(Shape(count, 1) for count in num_pages)],
             record=fake.record,
         )
-        usual = _prompt(runner, geometry, a4_size(geometry))
+        usual = _make_prompt(runner, geometry, a4_size(geometry))
         for count in num_pages:
             name = f"decode, {count} page" + "s" * (count > 1)
-            counted.decode[count] = _decode(fake, runner, usual, Shape(count, 1), name)
-        _count_others(fake, runner, geometry, usual, drafted, counted)
-    return counted
+            counts.decode[count] = _count_decode(
+                fake, runner, usual, Shape(count, 1), name
+            )
+        _count_others(fake, runner, geometry, usual, drafted, counts)
+    return counts
 
 
 def _count_others(
-    fake: FakeCuda,
+    fake: FakeDevice,
     runner: TorchRunner,
     geometry: Geometry,
     usual: TorchPrompt,
     drafted: Shape,
-    counted: Counted,
+    counts: StepCounts,
 ) -> None:
     name = f"decode, {drafted.num_rows} pages with {NUM_DRAFTS} drafts"
-    counted.drafted = _decode(fake, runner, usual, drafted, name)
+    counts.drafted = _count_decode(fake, runner, usual, drafted, name)
     too_wide = Shape(drafted.num_rows, drafted.width + 1)
     name = f"decode, {drafted.num_rows} pages, not recorded"
-    counted.others.append(_decode(fake, runner, usual, too_wide, name))
-    chunks = _prefill(fake, runner, usual)
-    counted.others += [chunks[0], chunks[-1]]
-    beside = list(counted.decode.values())[min(1, len(counted.decode) - 1)]
-    counted.mixed = Step(
+    counts.other_steps.append(_count_decode(fake, runner, usual, too_wide, name))
+    chunks = _count_prefill(fake, runner, usual)
+    counts.other_steps += [chunks[0], chunks[-1]]
+    beside = list(counts.decode.values())[min(1, len(counts.decode) - 1)]
+    counts.mixed = CountedStep(
         f"mixed: {beside.name} and a last chunk",
         beside.recorded,
         beside.eager + chunks[-1].eager,
     )
-    encoding = _encode(fake, runner, geometry, a4_size(geometry))
-    largest = _encode(fake, runner, geometry, largest_size(geometry))
-    counted.others += [encoding, largest]
-    counted.page_prefill = [encoding, *chunks]
+    encoding = _count_encoding(fake, runner, geometry, a4_size(geometry))
+    largest = _count_encoding(fake, runner, geometry, largest_size(geometry))
+    counts.other_steps += [encoding, largest]
+    counts.page_prefill = [encoding, *chunks]
 
 
-def _decode(
-    fake: FakeCuda, runner: TorchRunner, prompt: TorchPrompt, shape: Shape, name: str
-) -> Step:
+def _count_decode(
+    fake: FakeDevice, runner: TorchRunner, prompt: TorchPrompt, shape: Shape, name: str
+) -> CountedStep:
     tokens = [1] * shape.width
     row = Row(prompt, tokens, prompt.num_tokens + _ANSWER_TOKENS - shape.width, 0)
     with fake.count_separately() as eager:
         runner.decode([row] * shape.num_rows)
-    return Step(name, fake.recorded.get(shape, Tally()), eager)
+    return CountedStep(name, fake.recorded.get(shape, OperatorTally()), eager)
 
 
-def _prefill(fake: FakeCuda, runner: TorchRunner, prompt: TorchPrompt) -> list[Step]:
+def _count_prefill(
+    fake: FakeDevice, runner: TorchRunner, prompt: TorchPrompt
+) -> list[CountedStep]:
     """Count the chunks of a prompt whose image is encoded already."""
     size = min(BatchingOptions().max_prefill_tokens, prompt.num_tokens // 2)
     runner.prefill(Chunk(prompt, [], 0, size, 0))  # It is encoded here.
@@ -239,33 +246,37 @@ def _prefill(fake: FakeCuda, runner: TorchRunner, prompt: TorchPrompt) -> list[S
         with fake.count_separately() as eager:
             runner.prefill(Chunk(prompt, [], start, count, 0))
         which = "last" if start + count == prompt.num_tokens else "earlier"
-        steps.append(Step(f"prefill, {which} chunk of {count}", Tally(), eager))
+        steps.append(
+            CountedStep(f"prefill, {which} chunk of {count}", OperatorTally(), eager)
+        )
     fake.used_positions = usual
     return steps
 
 
-def _encode(
-    fake: FakeCuda, runner: TorchRunner, geometry: Geometry, size: tuple[int, int]
-) -> Step:
+def _count_encoding(
+    fake: FakeDevice, runner: TorchRunner, geometry: Geometry, size: tuple[int, int]
+) -> CountedStep:
     """Count the operations by which the first chunk exceeds its repetition."""
-    prompt = _prompt(runner, geometry, size)
+    prompt = _make_prompt(runner, geometry, size)
     tallies = []
     for _ in range(2):
         with fake.count_separately() as eager:
             runner.prefill(Chunk(prompt, [], 0, 16, 0))
         tallies.append(eager)
     width, height = size
-    return Step(f"encoding, {width} x {height}", Tally(), tallies[0] - tallies[1])
+    return CountedStep(
+        f"encoding, {width} x {height}", OperatorTally(), tallies[0] - tallies[1]
+    )
 
 
-def _prompt(
+def _make_prompt(
     runner: TorchRunner, geometry: Geometry, size: tuple[int, int]
 ) -> TorchPrompt:
-    page, text = _page(geometry, size)
+    page, text = _make_page(geometry, size)
     return runner.tokenise(EngineRequest("request/1", "request", page, text, 1))
 
 
-def _page(geometry: Geometry, size: tuple[int, int]) -> tuple[Page, str]:
+def _make_page(geometry: Geometry, size: tuple[int, int]) -> tuple[Page, str]:
     width, height = size
     page = Page(1, width, height, width, height, bytes(3 * width * height))
     return page, load_prompts(geometry.profile)["ocr_layout"]

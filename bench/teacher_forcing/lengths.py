@@ -19,7 +19,7 @@ class Lengths:
     fewest: int
     most: int
 
-    def forced(self, count: int) -> list[int]:
+    def quantiles(self, count: int) -> list[int]:
         """Return quantiles of the distribution in a low-discrepancy order.
 
         Each prefix of the list is spread like the whole distribution, so a run may stop

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from handler.engine.engine import Engine
 from handler.engine.request import EngineOutput, EngineRequest
 
-__all__ = ["Run", "read"]
+__all__ = ["EngineRun", "read_pages"]
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class EngineRun:
     """Run of an engine over some pages."""
 
     seconds: float
@@ -54,7 +54,7 @@ class Run:
             percent - 1
         ]
 
-    def num_same_texts(self, other: Run) -> int:
+    def num_same_texts(self, other: EngineRun) -> int:
         """Count the pages with equal texts, compared up to the other run's length."""
         return sum(
             output.text.startswith(other.outputs[name].text)
@@ -62,13 +62,13 @@ class Run:
         )
 
 
-def read(
+def read_pages(
     engine: Engine,
     pages: Sequence[EngineRequest],
     *,
     in_flight: int,
     clock: Callable[[], float] = time.perf_counter,
-) -> Run:
+) -> EngineRun:
     """Run the engine over the pages with `in_flight` pages at any time."""
     waiting = list(reversed(pages))
     submitted: dict[str, float] = {}
@@ -83,4 +83,4 @@ def read(
         for output in engine.step(lambda: None):
             latencies.append(clock() - submitted[output.engine_request_id])
             outputs[output.engine_request_id] = output
-    return Run(clock() - started, tuple(latencies), outputs)
+    return EngineRun(clock() - started, tuple(latencies), outputs)

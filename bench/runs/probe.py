@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from bench.device.hardware import NEEDS_CUDA
-from bench.rates import seconds_of
+from bench.runs.rates import time_call
 from handler.engine.device.attention import attend_by_operator, has_operator
 from handler.engine.device.graphs import Record, make_cuda_recorder
 from handler.engine.selection.attention_check import (
@@ -30,23 +30,26 @@ from handler.engine.selection.attention_check import (
 
 __all__ = [
     "HEADS",
-    "one_query_each",
-    "operator_speed",
     "probe_attention",
     "probe_operator",
+    "split_into_single_queries",
+    "time_operator",
 ]
 
 HEADS = HeadGeometry(num_heads=32, num_kv_heads=8, head_dim=128)
 """Heads of Chandra 1."""
 _PAGE_POSITIONS = 4603
 """Cache positions of a page with half of its answer; not a multiple of a block."""
-_CALLS_RECORDED = 10
+_NUM_RECORDED_CALLS = 10
 _MOVED_POSITIONS = 5
 _FEWER_USED = 3
 
 
 def probe_operator(device: torch.device) -> dict[str, Any]:
-    """Compare the operator with a float32 reference; skip if it does not exist."""
+    """Compare the operator with a float32 reference.
+
+    If the device has no such operator, the result says that nothing was compared.
+    """
     if not has_operator(device, torch.bfloat16):
         return {
             "is_right": None,
@@ -60,8 +63,9 @@ def probe_operator(device: torch.device) -> dict[str, Any]:
 def probe_attention(
     attend: Attend, cases: Iterable[AttentionCase], record: Record
 ) -> dict[str, Any]:
-    """Compare `attend` with the reference in every case, even after an error.
+    """Compare `attend` with the reference in every case, and change the cases' inputs.
 
+    Stop at the first RuntimeError, whose text is the result's `failure`. In each case,
     `error` is the error of a call, and `error_replayed` that of a recorded call whose
     inputs have changed since. `is_same_in_company` is True if the bits of the first
     page stay the same when all other pages change.
@@ -70,9 +74,9 @@ def probe_attention(
     for case in cases:
         try:
             results[case.name] = {
-                "error": _error(case, _call(attend, case)),
-                "is_same_in_company": _is_same_in_company(attend, case),
-                "error_replayed": _error_replayed(attend, case, record),
+                "error": _compute_error(case, _call(attend, case)),
+                "is_same_in_company": _is_independent_of_other_pages(attend, case),
+                "error_replayed": _compute_replay_error(attend, case, record),
             }
         except RuntimeError as error:
             return {"is_right": False, "failure": str(error), "cases": results}
@@ -94,20 +98,20 @@ def _call(attend: Attend, case: AttentionCase) -> torch.Tensor:
     return attend(case.query, case.keys, case.values, case.step, scaling)
 
 
-def _error(case: AttentionCase, attended: torch.Tensor) -> float:
+def _compute_error(case: AttentionCase, attended: torch.Tensor) -> float:
     """Return the largest error among the pages."""
     expected = _call(compute_reference, case)
     return max(page_errors(attended, expected, case.step.query_starts.tolist()))
 
 
-def _error_replayed(attend: Attend, case: AttentionCase, record: Record) -> float:
-    (attended, _), replay = record(lambda: _twice(_call(attend, case)))
-    _change(case)
+def _compute_replay_error(attend: Attend, case: AttentionCase, record: Record) -> float:
+    (attended, _), replay = record(lambda: _as_two_outputs(_call(attend, case)))
+    _change_inputs(case)
     replay()
-    return _error(case, attended)
+    return _compute_error(case, attended)
 
 
-def _change(case: AttentionCase) -> None:
+def _change_inputs(case: AttentionCase) -> None:
     """Change every input of a case in place, as a step does before it replays a graph.
 
     Segments move by a few positions, and pages use a few positions less.
@@ -121,26 +125,26 @@ def _change(case: AttentionCase) -> None:
     step.num_used.copy_((step.num_used - _FEWER_USED).maximum(counts))
 
 
-def _twice(attended: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def _as_two_outputs(attended: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Return two outputs, as the recorder expects."""
     return attended, attended
 
 
-def _is_same_in_company(attend: Attend, case: AttentionCase) -> bool:
+def _is_independent_of_other_pages(attend: Attend, case: AttentionCase) -> bool:
     """Return True if the first page's bits stay the same when all others change."""
     step = case.step
     count = int(step.query_starts[1])
     attended = _call(attend, case)[:count].clone()
-    idle = step.num_used.clone()
-    idle[1:] = step.query_starts.diff()[1:]
+    num_used = step.num_used.clone()
+    num_used[1:] = step.query_starts.diff()[1:]
     query = case.query.clone()
     query[count:] = 0
-    alone = replace(case, query=query, step=replace(step, num_used=idle))
+    alone = replace(case, query=query, step=replace(step, num_used=num_used))
     return torch.equal(attended, _call(attend, alone)[:count])
 
 
 @torch.inference_mode()
-def operator_speed(device: torch.device) -> dict[str, Any]:
+def time_operator(device: torch.device) -> dict[str, Any]:
     """Time recorded calls over pages of 4,603 tokens, by pages and queries.
 
     `bound` is the upper bound of positions per page that the host passes. The operator
@@ -165,8 +169,10 @@ def operator_speed(device: torch.device) -> dict[str, Any]:
             case = make_case("speed", HEADS, queries, used, 0, device, torch.bfloat16)
             case.step.max_used = bound
             if as_rows:
-                case = one_query_each(case)
-            seconds = seconds_of(_recorded(case, device), device) / _CALLS_RECORDED
+                case = split_into_single_queries(case)
+            seconds = (
+                time_call(_record_calls(case, device), device) / _NUM_RECORDED_CALLS
+            )
             read = 2 * sum(used) * HEADS.num_kv_heads * HEADS.head_dim * 2
             results.append(
                 {
@@ -181,7 +187,7 @@ def operator_speed(device: torch.device) -> dict[str, Any]:
     return {"calls": results}
 
 
-def one_query_each(case: AttentionCase) -> AttentionCase:
+def split_into_single_queries(case: AttentionCase) -> AttentionCase:
     """Return the case with each query as a page of its own, over the same segment."""
     step = case.step
     count = step.max_queries
@@ -202,11 +208,11 @@ def one_query_each(case: AttentionCase) -> AttentionCase:
     )
 
 
-def _recorded(case: AttentionCase, device: torch.device) -> Callable[[], None]:
+def _record_calls(case: AttentionCase, device: torch.device) -> Callable[[], None]:
     def compute() -> tuple[torch.Tensor, torch.Tensor]:
-        for _ in range(_CALLS_RECORDED - 1):
+        for _ in range(_NUM_RECORDED_CALLS - 1):
             _call(attend_by_operator, case)
-        return _twice(_call(attend_by_operator, case))
+        return _as_two_outputs(_call(attend_by_operator, case))
 
     _, replay = make_cuda_recorder(device)(compute)
     return replay

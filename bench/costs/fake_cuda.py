@@ -22,22 +22,22 @@ from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_mod
 from torch.utils._pytree import tree_map_only
 from torch.utils.weak import WeakIdKeyDictionary
 
-from bench.kernels import (
+from bench.costs.kernels import (
     UNDIVIDED,
-    Tally,
-    inputs_written,
+    OperatorTally,
+    estimate_operator,
+    find_tensors,
+    find_written_inputs,
     is_random,
-    operator_of,
-    tensors_in,
 )
 from handler.engine.device import attention
 from handler.engine.device.graphs import Outputs, Shape
 
-__all__ = ["DEVICE", "FakeCuda", "UnknownValuesError", "fake_cuda"]
+__all__ = ["DEVICE", "FakeDevice", "UnknownValuesError", "fake_cuda"]
 
 DEVICE = torch.device("cuda:0")
 aten = torch.ops.aten
-_REPOSITORY = Path(__file__).resolve().parents[1]
+_REPOSITORY = Path(__file__).resolve().parents[2]
 _OWN_FILES = frozenset({__file__, str(Path(__file__).with_name("kernels.py"))})
 _MAX_NUM_VALUES = 2**18
 """Largest number of elements of a tensor whose values are kept."""
@@ -60,15 +60,15 @@ class UnknownValuesError(RuntimeError):
     """A shape depends on values that exist only on a real device."""
 
 
-class FakeCuda(TorchDispatchMode):
+class FakeDevice(TorchDispatchMode):
     """Counter of operators on the fake device; see `fake_cuda`."""
 
     def __init__(self) -> None:
         super().__init__()
         self.used_positions = 0
         """Number of cache positions that the attention of each page reads."""
-        self.recorded: dict[Shape, Tally] = {}
-        self._tally = Tally()
+        self.recorded: dict[Shape, OperatorTally] = {}
+        self._tally = OperatorTally()
         self._is_recording = False
         self._depth = 0
         self._values = WeakIdKeyDictionary()
@@ -76,9 +76,9 @@ class FakeCuda(TorchDispatchMode):
         self._stale: dict[int, torch.UntypedStorage] = {}
 
     @contextmanager
-    def count_separately(self) -> Iterator[Tally]:
+    def count_separately(self) -> Iterator[OperatorTally]:
         """Collect the operations of the context in a separate tally."""
-        before, self._tally = self._tally, Tally()
+        before, self._tally = self._tally, OperatorTally()
         try:
             yield self._tally
         finally:
@@ -87,9 +87,9 @@ class FakeCuda(TorchDispatchMode):
     def record(
         self, compute: Callable[[], Outputs]
     ) -> tuple[Outputs, Callable[[], None]]:
-        """Record a step, and keep its tally by the step's shape.
+        """Compute a step, and store its tally in `recorded` by the step's shape.
 
-        The replay does nothing.
+        Return the outputs and a replay function that does nothing.
         """
         with self.count_separately() as tally:
             self._is_recording = True
@@ -123,9 +123,12 @@ class FakeCuda(TorchDispatchMode):
         return self._dispatch(func, args, kwargs)
 
     def read(self, tensor: torch.Tensor) -> Any:
-        """Return the tensor's values as `tolist` does, zeros if they are unknown."""
+        """Return the tensor's values as `tolist` does, or zeros if they are unknown.
+
+        A read from the device counts as a wait of the host.
+        """
         if tensor.device.type == "cuda":
-            self._wait("read of values")
+            self._count_wait("read of values")
         known = self._values_of(tensor)
         with _disable_current_modes():
             if known is None:
@@ -133,11 +136,15 @@ class FakeCuda(TorchDispatchMode):
             return known.tolist()
 
     def forbid(self, what: str) -> None:
-        """Note an operation that a CUDA graph cannot hold, if a step is recorded."""
+        """Add an operation that a CUDA graph cannot hold to the tally.
+
+        Do nothing unless a step is being recorded.
+        """
         if self._is_recording:
-            self._tally.forbidden.append(f"{what} at {_site()}")
+            self._tally.forbidden.append(f"{what} at {_find_code_line()}")
 
     def pin(self, tensor: torch.Tensor) -> None:
+        """Mark a tensor as pinned, so that copies of it need not block."""
         self.forbid("allocation of pinned memory")
         self._pinned[tensor] = True
 
@@ -148,34 +155,36 @@ class FakeCuda(TorchDispatchMode):
             while isinstance(value, list):
                 [value] = value
             return value
-        is_on_device = any(t.device.type == "cuda" for t in tensors_in((args, kwargs)))
+        is_on_device = any(
+            t.device.type == "cuda" for t in find_tensors((args, kwargs))
+        )
         if is_random(func, args, kwargs):
             self.forbid(f"random numbers ({packet})")
-        masks = [t for t in tensors_in(args) if t.dtype == torch.bool]
+        masks = [t for t in find_tensors(args) if t.dtype == torch.bool]
         if packet in (aten.index, aten.index_put, aten.index_put_) and masks:
-            args = self._without_masks(func, args, is_on_device)
+            args = self._replace_masks(func, args, is_on_device)
         elif torch.Tag.data_dependent_output in func.tags or (
             torch.Tag.dynamic_output_shape in func.tags and packet is not aten.index
         ):
-            return self._data_dependent(func, args, kwargs, is_on_device)
+            return self._compute_data_dependent(func, args, kwargs, is_on_device)
         out = func(*args, **kwargs)
-        self._note_transfers(func, args, kwargs, out)
+        self._count_transfers(func, args, kwargs, out)
         self._carry_values(func, args, kwargs, out)
-        on_device = any(t.device.type == "cuda" for t in tensors_in(out))
+        on_device = any(t.device.type == "cuda" for t in find_tensors(out))
         if on_device and not self._is_transfer(func, args):
-            operator = operator_of(func, args, kwargs, out, self.used_positions)
+            operator = estimate_operator(func, args, kwargs, out, self.used_positions)
             if operator is not None:
                 self._tally.operators.append(operator)
         return out
 
-    def _wait(self, what: str) -> None:
+    def _count_wait(self, what: str) -> None:
         self.forbid(what)
-        self._tally.synchronisations[f"{what} at {_site()}"] += 1
+        self._tally.synchronisations[f"{what} at {_find_code_line()}"] += 1
 
-    def _without_masks(self, func: Any, args: Any, is_on_device: bool) -> Any:
+    def _replace_masks(self, func: Any, args: Any, is_on_device: bool) -> Any:
         """Replace boolean masks by indices, from the values kept on the host."""
         if is_on_device:
-            self._wait(f"boolean index ({func._overloadpacket})")
+            self._count_wait(f"boolean index ({func._overloadpacket})")
         places: list[torch.Tensor | None] = []
         for index in args[1]:
             if index is None or index.dtype != torch.bool:
@@ -183,29 +192,32 @@ class FakeCuda(TorchDispatchMode):
                 continue
             values = self._values_of(index)
             if values is None:
-                raise UnknownValuesError(f"a mask of unknown values at {_site()}")
+                raise UnknownValuesError(
+                    f"a mask of unknown values at {_find_code_line()}"
+                )
             with _disable_current_modes():
                 positions = values.nonzero().unbind(dim=1)
-            places += [self._fake(number, index.device) for number in positions]
+            places += [self._make_fake(number, index.device) for number in positions]
         return (args[0], places, *args[2:])
 
-    def _data_dependent(
+    def _compute_data_dependent(
         self, func: Any, args: Any, kwargs: dict[str, Any], is_on_device: bool
     ) -> Any:
         """Compute an operator that depends on values, from the values kept."""
         if is_on_device:
-            self._wait(str(func._overloadpacket))
-        known, args, kwargs = self._known((args, kwargs))
+            self._count_wait(str(func._overloadpacket))
+        known, args, kwargs = self._replace_by_values((args, kwargs))
         if not known:
             raise UnknownValuesError(
-                f"{func} depends on values that only a device knows, at {_site()}"
+                f"{func} depends on values that only a device knows, "
+                f"at {_find_code_line()}"
             )
         with _disable_current_modes():
             real = func(*args, **kwargs)
         device = DEVICE if is_on_device else torch.device("cpu")
-        return tree_map_only(torch.Tensor, lambda t: self._fake(t, device), real)
+        return tree_map_only(torch.Tensor, lambda t: self._make_fake(t, device), real)
 
-    def _fake(self, real: torch.Tensor, device: torch.device) -> torch.Tensor:
+    def _make_fake(self, real: torch.Tensor, device: torch.device) -> torch.Tensor:
         fake: torch.Tensor = aten.empty.memory_format(
             real.shape, dtype=real.dtype, device=device
         )
@@ -221,38 +233,38 @@ class FakeCuda(TorchDispatchMode):
             and source.device.type == "cpu"
         )
 
-    def _note_transfers(
+    def _count_transfers(
         self, func: Any, args: Any, kwargs: dict[str, Any], out: Any
     ) -> None:
         packet = func._overloadpacket
-        targets = {t.device.type for t in tensors_in(out)}
-        sources = list(tensors_in((args, kwargs)))
+        targets = {t.device.type for t in find_tensors(out)}
+        sources = list(find_tensors((args, kwargs)))
         non_blocking = bool(kwargs.get("non_blocking"))
         if packet is aten.copy_:
             sources = [args[1]]
             non_blocking = bool(args[2]) if len(args) > 2 else non_blocking
         kinds = {t.device.type for t in sources}
         if targets == {"cpu"} and "cuda" in kinds and not non_blocking:
-            self._wait(f"copy to the host ({packet})")
+            self._count_wait(f"copy to the host ({packet})")
         if "cuda" not in targets:
             return
         if self._is_transfer(func, args):
             self.forbid(f"copy of {sources[0].numel()} values from the host")
             if not (non_blocking and sources[0] in self._pinned):
-                self._wait(f"blocking copy to the device ({packet})")
+                self._count_wait(f"blocking copy to the device ({packet})")
         elif any(t.device.type == "cpu" and t.dim() for t in sources):
-            self._wait(f"blocking copy to the device (argument of {packet})")
+            self._count_wait(f"blocking copy to the device (argument of {packet})")
 
     def _carry_values(
         self, func: Any, args: Any, kwargs: dict[str, Any], out: Any
     ) -> None:
         """Compute the outputs' values if those of all inputs are known."""
-        outputs = list(tensors_in(out))
-        given = any(True for _ in tensors_in((args, kwargs)))
+        outputs = list(find_tensors(out))
+        given = any(True for _ in find_tensors((args, kwargs)))
         is_small = all(t.numel() <= _MAX_NUM_VALUES for t in outputs)
         known, real_args, real_kwargs = False, args, kwargs
         if is_small and (given or func._overloadpacket in _VALUE_FACTORIES):
-            known, real_args, real_kwargs = self._known((args, kwargs))
+            known, real_args, real_kwargs = self._replace_by_values((args, kwargs))
         if not known:
             self._forget_written(func, args, kwargs)
             return
@@ -265,10 +277,12 @@ class FakeCuda(TorchDispatchMode):
         except RuntimeError:  # not implemented on a CPU
             self._forget_written(func, args, kwargs)
             return
-        for tensor, value in zip(outputs, tensors_in(real), strict=True):
+        for tensor, value in zip(outputs, find_tensors(real), strict=True):
             self._values[tensor] = value
 
-    def _known(self, arguments: tuple[Any, Any]) -> tuple[bool, Any, dict[str, Any]]:
+    def _replace_by_values(
+        self, arguments: tuple[Any, Any]
+    ) -> tuple[bool, Any, dict[str, Any]]:
         unknown = []
 
         def real_of(tensor: torch.Tensor) -> torch.Tensor:
@@ -291,7 +305,7 @@ class FakeCuda(TorchDispatchMode):
 
     def _forget_written(self, func: Any, args: Any, kwargs: dict[str, Any]) -> None:
         """Forget values that an operator with unknown inputs has overwritten."""
-        for tensor in inputs_written(func, args, kwargs):
+        for tensor in find_written_inputs(func, args, kwargs):
             values = self._values.get(tensor)
             if values is not None:
                 # Keep the storage, so that no other one gets its address.
@@ -302,7 +316,7 @@ class FakeCuda(TorchDispatchMode):
 class _Calls(TorchFunctionMode):
     """Replacement of calls that dispatch modes miss, such as `torch.tensor`."""
 
-    def __init__(self, fake: FakeCuda) -> None:
+    def __init__(self, fake: FakeDevice) -> None:
         super().__init__()
         self._fake = fake
 
@@ -324,12 +338,12 @@ class _Calls(TorchFunctionMode):
 
 
 @contextmanager
-def fake_cuda(capability: tuple[int, int] = (9, 0)) -> Iterator[FakeCuda]:
+def fake_cuda(capability: tuple[int, int] = (9, 0)) -> Iterator[FakeDevice]:
     """Give torch one fake CUDA device of the given compute capability.
 
     Tensors made in this context are fake on every device; real ones are accepted.
     """
-    fake = FakeCuda()
+    fake = FakeDevice()
 
     def to_list(tensor: FakeTensor) -> Any:
         return fake.read(tensor)
@@ -351,7 +365,7 @@ def fake_cuda(capability: tuple[int, int] = (9, 0)) -> Iterator[FakeCuda]:
         yield fake
 
 
-def _site() -> str:
+def _find_code_line() -> str:
     """Return the current line of this repository, and of transformers if it runs."""
     frame = sys._getframe(1)
     library = ""

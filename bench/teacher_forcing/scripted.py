@@ -12,14 +12,14 @@ from handler.engine.batching.kv_cache import Move
 from handler.engine.batching.model_runner import Chunk, Row
 from handler.engine.request import EngineRequest
 
-__all__ = ["Script", "ScriptedRunner"]
+__all__ = ["AnswerPrompt", "AnswerRunner"]
 
 _STOP = -1
 _NUM_POSITIONS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Script:
+class AnswerPrompt:
     """Length of a page's prompt, and its answer."""
 
     num_tokens: int
@@ -30,13 +30,16 @@ class Script:
     def last_token(self) -> int:
         return 0
 
-    def after(self, position: int) -> int:
-        """Return the token after a position of prompt and answer."""
+    def token_after(self, position: int) -> int:
+        """Return the answer's token after a position of prompt and answer.
+
+        Return the stop token inside the prompt and after the answer.
+        """
         number = position + 1 - self.num_tokens
         return self.tokens[number] if 0 <= number < len(self.tokens) else _STOP
 
 
-class ScriptedRunner:
+class AnswerRunner:
     """ModelRunner with predetermined tokens: `answers` has them by sequence id.
 
     A token after a wrong draft is that of the answer too, but the engine discards it.
@@ -62,24 +65,25 @@ class ScriptedRunner:
         self.num_accepted = 0
         """Number of accepted draft tokens."""
 
-    def tokenise(self, request: EngineRequest) -> Script:
-        return Script(self._num_prompt_tokens, self._answers[request.id])
+    def tokenise(self, request: EngineRequest) -> AnswerPrompt:
+        return AnswerPrompt(self._num_prompt_tokens, self._answers[request.id])
 
-    def encode(self, prompt: Script) -> bool:
+    def encode(self, prompt: AnswerPrompt) -> bool:
         return True
 
-    def prefill(self, chunk: Chunk[Script]) -> int | None:
+    def prefill(self, chunk: Chunk[AnswerPrompt]) -> int | None:
         if not chunk.is_last:
             return None
         self.num_forwards += 1
-        return chunk.prompt.after(chunk.end - 1)
+        return chunk.prompt.token_after(chunk.end - 1)
 
-    def decode(self, rows: Sequence[Row[Script]]) -> list[list[int]]:
+    def decode(self, rows: Sequence[Row[AnswerPrompt]]) -> list[list[int]]:
         self.num_forwards += 1
         return [self._next_tokens(row) for row in rows]
 
-    def _next_tokens(self, row: Row[Script]) -> list[int]:
-        tokens = [row.prompt.after(row.start + i) for i in range(len(row.tokens))]
+    def _next_tokens(self, row: Row[AnswerPrompt]) -> list[int]:
+        """Return the answer's token after each token of a row, and count its drafts."""
+        tokens = [row.prompt.token_after(row.start + i) for i in range(len(row.tokens))]
         draft = row.tokens[1:]
         self.num_drafted += len(draft)
         for draft_token, token in zip(draft, tokens, strict=False):
@@ -90,7 +94,7 @@ class ScriptedRunner:
 
     def move(self, moves: Sequence[Move]) -> None: ...
 
-    def release_image(self, prompt: Script) -> None: ...
+    def release_image(self, prompt: AnswerPrompt) -> None: ...
 
     def shrink_cache(self) -> int | None:
         return None

@@ -11,12 +11,22 @@ from typing import Any
 
 import torch
 
-from bench.forcing import Forced, ForcedRunner, forced_pages, make_marks
-from bench.geometry import Geometry, random_model
-from bench.recorder import Recorder
-from bench.roofline import A10G, Costs, Prefill, Rates
-from bench.steady import Steady, check_length, percentiles, run_steadily
-from bench.tokenizer import QwenTokenizer
+from bench.costs.roofline import A10G, Costs, DeviceRates, Prefill
+from bench.runs.recorder import TimedRecorder
+from bench.teacher_forcing.forcing import (
+    ForcedPage,
+    ForcedRunner,
+    make_forced_pages,
+    make_timer,
+)
+from bench.teacher_forcing.geometry import Geometry, random_model
+from bench.teacher_forcing.steady import (
+    SteadyState,
+    check_length,
+    percentiles,
+    run_steadily,
+)
+from bench.teacher_forcing.tokenizer import QwenTokenizer
 from handler.engine.batching.memory_plan import COUNTED_PAGE_TOKENS, PROMPT_TOKENS
 from handler.engine.batching.native import BatchingOptions, NativeEngine
 from handler.engine.device.capacity import measure_cache_tokens
@@ -27,7 +37,7 @@ from handler.engine.device.torch_runner import TorchRunner
 from handler.engine.selection.choice import make_drafter_factory
 from handler.settings import EngineSettings
 
-__all__ = ["Native", "Stage"]
+__all__ = ["MeasuredModel", "NativeVariant"]
 
 _DRAFT_TOKENS = EngineSettings().draft_tokens or 0
 _SPARE_POSITIONS = 256
@@ -36,7 +46,7 @@ _PIXELS_A_TOKEN = 32 * 32
 
 
 @dataclass(frozen=True, slots=True)
-class Native:
+class NativeVariant:
     """Variant of the native engine."""
 
     in_flight: int
@@ -58,19 +68,23 @@ class Native:
         return f"{name}, {self.max_verified_tokens} verified"
 
 
-class Stage:
+class MeasuredModel:
     """Model with random weights on a device, its pages, and its roofline."""
 
     def __init__(
-        self, geometry: Geometry, device: torch.device, rates: Rates, num_pages: int
+        self,
+        geometry: Geometry,
+        device: torch.device,
+        rates: DeviceRates,
+        num_pages: int,
     ) -> None:
         self.device = device
         self.rates = rates
         self.geometry = geometry
-        self._marks = make_marks(device, time.perf_counter)
-        self.pages = forced_pages(geometry, QwenTokenizer(), num_pages)
+        self._timer = make_timer(device, time.perf_counter)
+        self.pages = make_forced_pages(geometry, QwenTokenizer(), num_pages)
         self.model: Model = random_model(geometry, device)
-        self.costs = Costs.of(self.model.module)
+        self.costs = Costs.of_module(self.model.module)
 
     @property
     def mean_length(self) -> float:
@@ -84,26 +98,26 @@ class Stage:
         num_image_tokens = profile.sizing.max_pixels // _PIXELS_A_TOKEN
         return num_image_tokens + PROMPT_TOKENS + profile.max_output_tokens
 
-    def num_prompt_tokens(self, page: Forced) -> int:
+    def num_prompt_tokens(self, page: ForcedPage) -> int:
         """Return the number of tokens of a page's prompt, including its image."""
-        return self._prefill(page).count
+        return self._whole_prefill(page).count
 
-    def generate(self, batch_size: int, seconds: float) -> dict[str, Any]:
+    def measure_generate(self, batch_size: int, seconds: float) -> dict[str, Any]:
         """Measure `generate` of transformers over as many batches as time allows."""
         engine = GenerateEngine(self.model, batch_size)
-        _step(engine, [self.pages[0].with_name("warm-up", 0.01)])
+        _generate_batch(engine, [self.pages[0].with_name("warm-up", 0.01)])
         self._settle(reset=True)
         run = _Batches()
         pages = itertools.cycle(self.pages)
         while not run.steps or run.seconds + max(run.steps) <= seconds:
             batch = list(itertools.islice(pages, batch_size))
             begin = time.perf_counter()
-            _step(engine, batch)
+            _generate_batch(engine, batch)
             run.steps.append(time.perf_counter() - begin)
             run.num_tokens += sum(len(page.tokens) for page in batch)
             run.num_pages += len(batch)
-            run.ideal_seconds += self.costs.together(
-                [(self._prefill(page), len(page.tokens)) for page in batch],
+            run.ideal_seconds += self.costs.seconds_together(
+                [(self._whole_prefill(page), len(page.tokens)) for page in batch],
                 self.rates,
             )
         return {
@@ -119,31 +133,38 @@ class Stage:
             "peak_bytes": self._peak_bytes(),
         }
 
-    def native(self, native: Native, seconds: float) -> dict[str, Any]:
+    def measure_native(self, native: NativeVariant, seconds: float) -> dict[str, Any]:
         """Measure the steady state of the engine with a cache for all pages."""
         # Release the memory of earlier runs, so that it does not count as used.
         self._settle(reset=True)
-        most = max(self._prefill(p).count + len(p.tokens) for p in self.pages)
+        most = max(self._whole_prefill(p).count + len(p.tokens) for p in self.pages)
         cache_tokens = native.in_flight * (most + _SPARE_POSITIONS)
         cache_tokens = min(cache_tokens, measure_cache_tokens(self.model))
-        report, _ = self._run(native, native.in_flight, cache_tokens, seconds)
+        report, _ = self._run_native(native, native.in_flight, cache_tokens, seconds)
         return report
 
-    def small(self, native: Native, seconds: float) -> dict[str, Any]:
+    def measure_small_cache(
+        self, native: NativeVariant, seconds: float
+    ) -> dict[str, Any]:
         """Measure the engine with the cache of a 24 GB card; `in_flight` is ignored."""
         cache_tokens = self.geometry.small_cache_bytes // self.costs.cache_bytes
         count = max(1, cache_tokens // COUNTED_PAGE_TOKENS)
-        report, steady = self._run(native, count, cache_tokens, seconds)
+        report, steady = self._run_native(native, count, cache_tokens, seconds)
         ideal = steady.num_tokens / steady.ideal_seconds(self.costs, A10G)
         report["a10g_projection"] = {
             "note": "a projection: this fraction of an A10G's estimated roofline",
-            "tokens_per_second": ideal * steady.fraction_of(self.costs, self.rates),
+            "tokens_per_second": ideal
+            * steady.fraction_of_roofline(self.costs, self.rates),
         }
         return report
 
-    def _run(
-        self, native: Native, max_sequences: int, cache_tokens: int, seconds: float
-    ) -> tuple[dict[str, Any], Steady]:
+    def _run_native(
+        self,
+        native: NativeVariant,
+        max_sequences: int,
+        cache_tokens: int,
+        seconds: float,
+    ) -> tuple[dict[str, Any], SteadyState]:
         self._settle(reset=True)
         options = BatchingOptions(
             max_sequences=max_sequences,
@@ -151,7 +172,7 @@ class Stage:
             max_verified_tokens=native.max_verified_tokens,
             max_attempts=1,
         )
-        recorder = Recorder(self.device)
+        recorder = TimedRecorder(self.device)
         of_shapes = list_shapes(
             max_sequences,
             max_drafts=options.max_draft_tokens,
@@ -166,7 +187,7 @@ class Stage:
                 record=recorder,
                 draft_rows=native.draft_rows,
             ),
-            self._marks,
+            self._timer,
         )
         engine = NativeEngine(
             runner, options, create_drafter=make_drafter_factory(self.model)
@@ -178,14 +199,14 @@ class Stage:
         report = {
             "in_flight": max_sequences,
             "cache_places": cache_tokens,
-            **steady.report(self.costs, self.rates, self._marks),
+            **steady.report(self.costs, self.rates, self._timer),
             "graphs_recorded": recorder.num_recorded,
             "recording_seconds": recorder.seconds,
             "peak_bytes": self._peak_bytes(),
         }
         return report, steady
 
-    def _prefill(self, page: Forced) -> Prefill:
+    def _whole_prefill(self, page: ForcedPage) -> Prefill:
         """Return the prefill of a page's whole prompt."""
         request = page.request
         ids, (frames, rows, columns) = self.model.tokenise(request.page, request.prompt)
@@ -220,7 +241,8 @@ class _Batches:
         return sum(self.steps)
 
 
-def _step(engine: GenerateEngine, batch: list[Forced]) -> None:
+def _generate_batch(engine: GenerateEngine, batch: list[ForcedPage]) -> None:
+    """Read a batch; raise RuntimeError if a page ends before its forced length."""
     for page in batch:
         engine.submit(page.request)
     lengths = {page.request.id: len(page.tokens) for page in batch}

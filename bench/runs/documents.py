@@ -13,29 +13,32 @@ from handler.preprocess.limits import Limits
 from handler.profiles import PROFILES
 from handler.prompts import load_prompts
 from handler.sandbox.wire import Descriptor
-from mini.pages import Domain, Page, render_page
+from mini.pages import Domain, RenderedPage, render_page
 from mini.pdf import as_pdf
 
-__all__ = ["as_pdf_pages", "as_pictures", "pages_of_lognormal_length"]
+__all__ = ["make_pdf_requests", "make_png_requests", "render_pages_of_lognormal_length"]
 
 PROFILE = PROFILES["mini"]
 
 MEDIAN_CHARACTERS = 120
 SIGMA = 0.65
 """Standard deviation of the logarithm, similar to Chandra's output on real pages."""
-FEWEST, MOST = 20, 500
+MIN_CHARACTERS, MAX_CHARACTERS = 20, 500
 
 
-def pages_of_lognormal_length(count: int, seed: str) -> list[Page]:
-    """Return clean pages with one line to a full page of text."""
+def render_pages_of_lognormal_length(count: int, seed: str) -> list[RenderedPage]:
+    """Return `count` clean pages with text from one line to a full page.
+
+    The same seed gives the same pages.
+    """
     rng = random.Random(f"bench/{seed}")
-    pages: list[Page] = []
+    pages: list[RenderedPage] = []
     while len(pages) < count:
         num_characters = round(MEDIAN_CHARACTERS * rng.lognormvariate(0, SIGMA))
         # The limit of characters, not that of blocks, ends the page.
         domain = Domain(
             min_blocks=12,
-            max_characters=min(MOST, max(FEWEST, num_characters)),
+            max_characters=min(MAX_CHARACTERS, max(MIN_CHARACTERS, num_characters)),
             # Small letters and leading, so that the text fits.
             sizes=(18, 20),
             min_leading=20,
@@ -47,8 +50,8 @@ def pages_of_lognormal_length(count: int, seed: str) -> list[Page]:
     return pages
 
 
-def as_pictures(pages: Sequence[Page]) -> list[EngineRequest]:
-    """Return the pages as PNG files, which have no text layer."""
+def make_png_requests(pages: Sequence[RenderedPage]) -> list[EngineRequest]:
+    """Return a request for each page as a decoded PNG file, without a text layer."""
     requests = []
     for number, page in enumerate(pages, start=1):
         with tempfile.NamedTemporaryFile(suffix=".png") as file:
@@ -57,8 +60,8 @@ def as_pictures(pages: Sequence[Page]) -> list[EngineRequest]:
     return requests
 
 
-def as_pdf_pages(pages: Sequence[Page]) -> list[EngineRequest]:
-    """Return the pages of one born-digital PDF with a text layer."""
+def make_pdf_requests(pages: Sequence[RenderedPage]) -> list[EngineRequest]:
+    """Return a request for each page of a born-digital PDF, with its text layer."""
     with tempfile.NamedTemporaryFile(suffix=".pdf") as file:
         file.write(as_pdf(*pages))
         file.flush()

@@ -10,13 +10,23 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["A10G", "GPUS", "H200", "Costs", "Decode", "Gpu", "Prefill", "Rates", "Work"]
+__all__ = [
+    "A10G",
+    "GPUS",
+    "H200",
+    "Costs",
+    "Decode",
+    "DeviceRates",
+    "GpuDataSheet",
+    "Prefill",
+    "Work",
+]
 
 GIB = 1024**3
 
 
 @dataclass(frozen=True, slots=True)
-class Rates:
+class DeviceRates:
     """Bytes and bfloat16 operations of a device per second."""
 
     bandwidth: float
@@ -28,7 +38,7 @@ BANDWIDTH_SHARE = 0.85
 
 
 @dataclass(frozen=True, slots=True)
-class Gpu:
+class GpuDataSheet:
     """GPU with the values of NVIDIA's data sheet, except for the memory."""
 
     name: str
@@ -43,9 +53,9 @@ class Gpu:
     capability: tuple[int, int] = (8, 0)
 
     @property
-    def rates(self) -> Rates:
+    def rates(self) -> DeviceRates:
         """Return the estimated rates of a well-optimised forward pass."""
-        return Rates(
+        return DeviceRates(
             self.bandwidth * BANDWIDTH_SHARE, self.peak_flops * self.flops_share
         )
 
@@ -54,20 +64,20 @@ GPUS = {
     gpu.name: gpu
     for gpu in (
         # "NVIDIA A10G" data sheet: 70 TFLOPS dense; the A10 has 125.
-        Gpu("A10G", 21.98 * GIB, 600e9, 70e12, 0.60, (8, 6)),
+        GpuDataSheet("A10G", 21.98 * GIB, 600e9, 70e12, 0.60, (8, 6)),
         # "NVIDIA L4 Tensor Core GPU" data sheet: 242 TFLOPS with sparsity.
-        Gpu("L4", 21.96 * GIB, 300e9, 121e12, 0.60, (8, 9)),
+        GpuDataSheet("L4", 21.96 * GIB, 300e9, 121e12, 0.60, (8, 9)),
         # "NVIDIA L40S" data sheet: 733 TFLOPS with sparsity, 362 without.
-        Gpu("L40S", 44.39 * GIB, 864e9, 362e12, 0.60, (8, 9)),
+        GpuDataSheet("L40S", 44.39 * GIB, 864e9, 362e12, 0.60, (8, 9)),
         # "NVIDIA A100 Tensor Core GPU" data sheet: 80 GB, SXM.
-        Gpu("A100", 79.15 * GIB, 2039e9, 312e12, 0.60, (8, 0)),
+        GpuDataSheet("A100", 79.15 * GIB, 2039e9, 312e12, 0.60, (8, 0)),
         # "NVIDIA H100 Tensor Core GPU" data sheet: SXM, 1,979 TFLOPS with sparsity.
-        Gpu("H100", 79.10 * GIB, 3350e9, 989e12, 0.50, (9, 0)),
+        GpuDataSheet("H100", 79.10 * GIB, 3350e9, 989e12, 0.50, (9, 0)),
         # "NVIDIA H200 Tensor Core GPU" data sheet: SXM.
-        Gpu("H200", 139.8 * GIB, 4800e9, 989e12, 0.50, (9, 0)),
+        GpuDataSheet("H200", 139.8 * GIB, 4800e9, 989e12, 0.50, (9, 0)),
         # "NVIDIA DGX B200" data sheet, an eighth of 64 TB/s and of 36 PFLOPS with
         # sparsity. That of HGX B200 rounds the bandwidth down to 7.7 TB/s.
-        Gpu("B200", 178.3 * GIB, 8000e9, 2250e12, 0.50, (10, 0)),
+        GpuDataSheet("B200", 178.3 * GIB, 8000e9, 2250e12, 0.50, (10, 0)),
     )
 }
 """Data sheets by name, in order of bandwidth except for the L4."""
@@ -126,7 +136,7 @@ class Costs:
     value_bytes: int = 2
 
     @classmethod
-    def of(cls, module: Any) -> Costs:
+    def of_module(cls, module: Any) -> Costs:
         """Return the costs of a Qwen3-VL module of transformers."""
         text, vision = module.config.text_config, module.config.vision_config
         visual = module.model.visual
@@ -147,7 +157,7 @@ class Costs:
             value_bytes=num_bytes,
         )
 
-    def seconds(self, work: Work, rates: Rates) -> float:
+    def seconds(self, work: Work, rates: DeviceRates) -> float:
         """Return the minimum seconds of a forward pass."""
         if isinstance(work, Prefill):
             return self.prefill_flops(work) / rates.flops
@@ -170,7 +180,9 @@ class Costs:
             + 4 * num_patches**2 * self.vision_width * self.vision_layers
         )
 
-    def together(self, pages: Iterable[tuple[Prefill, int]], rates: Rates) -> float:
+    def seconds_together(
+        self, pages: Iterable[tuple[Prefill, int]], rates: DeviceRates
+    ) -> float:
         """Return the minimum seconds for pages that start together.
 
         A page is its prompt and its number of answer tokens. The prefill gives the
@@ -178,10 +190,12 @@ class Costs:
         """
         seconds = 0.0
         alive = []
-        for prompt, num_said in pages:
+        for prompt, num_answer_tokens in pages:
             seconds += self.seconds(prompt, rates)
-            alive.append((prompt.count, num_said))
-        for step in range(1, max((num_said for _, num_said in alive), default=0)):
+            alive.append((prompt.count, num_answer_tokens))
+        for step in range(
+            1, max((num_answer_tokens for _, num_answer_tokens in alive), default=0)
+        ):
             alive = [page for page in alive if page[1] > step]
             cached = sum(length + step for length, _ in alive)
             work = Decode(len(alive), len(alive), cached)

@@ -9,10 +9,10 @@ import torch
 
 from handler.engine.device.graphs import Outputs, Record, make_cuda_recorder
 
-__all__ = ["Recorder", "recomputed"]
+__all__ = ["TimedRecorder", "recomputed"]
 
 
-class Recorder:
+class TimedRecorder:
     """Recorder of steps as in the engine, with CUDA graphs if available.
 
     `record` replaces the usual recorder.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from itertools import groupby
 
-from bench.vocabulary import QwenVocabulary
+from bench.teacher_forcing.vocabulary import QwenVocabulary
 
 __all__ = ["SPECIAL_TOKENS", "QwenTokenizer"]
 

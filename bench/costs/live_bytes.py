@@ -50,8 +50,8 @@ class LiveBytes(TorchDispatchMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         if func is _SDPA:
-            func = _flash
-        known = {
+            func = _allocate_flash_attention
+        input_storages = {
             tensor.untyped_storage()._cdata
             for tensor in tree_iter((args, kwargs))
             if isinstance(tensor, torch.Tensor)
@@ -59,15 +59,15 @@ class LiveBytes(TorchDispatchMode):
         result = func(*args, **(kwargs or {}))
         for tensor in tree_iter(result):
             if isinstance(tensor, torch.Tensor):
-                self._add(tensor.untyped_storage(), known)
+                self._add(tensor.untyped_storage(), input_storages)
         if self.live_bytes > self.peak_bytes:
             self.peak_bytes = self.live_bytes
             self.peak_operator = str(func)
         return result
 
-    def _add(self, storage: Any, known: set[int]) -> None:
+    def _add(self, storage: Any, input_storages: set[int]) -> None:
         key = storage._cdata
-        if key in known or key in self._sizes:
+        if key in input_storages or key in self._sizes:
             return
         num_bytes = -(-storage.nbytes() // _BLOCK_BYTES) * _BLOCK_BYTES
         self._sizes[key] = num_bytes
@@ -78,7 +78,7 @@ class LiveBytes(TorchDispatchMode):
         self.live_bytes -= self._sizes.pop(key, 0)
 
 
-def _flash(
+def _allocate_flash_attention(
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,

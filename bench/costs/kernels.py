@@ -19,11 +19,11 @@ from torch.utils.flop_counter import flop_registry
 __all__ = [
     "UNDIVIDED",
     "Operator",
-    "Tally",
-    "inputs_written",
+    "OperatorTally",
+    "estimate_operator",
+    "find_tensors",
+    "find_written_inputs",
     "is_random",
-    "operator_of",
-    "tensors_in",
 ]
 
 aten = torch.ops.aten
@@ -69,7 +69,7 @@ class Operator:
 
 
 @dataclass(slots=True)
-class Tally:
+class OperatorTally:
     """Counts of operators and host synchronisations."""
 
     operators: list[Operator] = field(default_factory=list)
@@ -78,17 +78,17 @@ class Tally:
     forbidden: list[str] = field(default_factory=list)
     """Operations of a recorded step that a CUDA graph cannot hold, or would freeze."""
 
-    def __add__(self, other: Tally) -> Tally:
-        return Tally(
+    def __add__(self, other: OperatorTally) -> OperatorTally:
+        return OperatorTally(
             self.operators + other.operators,
             self.synchronisations + other.synchronisations,
             self.forbidden + other.forbidden,
         )
 
-    def __sub__(self, part: Tally) -> Tally:
+    def __sub__(self, part: OperatorTally) -> OperatorTally:
         """Return the difference to a tally that is part of this one."""
         operators = Counter(self.operators) - Counter(part.operators)
-        return Tally(
+        return OperatorTally(
             list(operators.elements()), self.synchronisations - part.synchronisations
         )
 
@@ -117,7 +117,7 @@ class Tally:
         return Counter(operator.name for operator in self.operators)
 
 
-def operator_of(
+def estimate_operator(
     func: Any, args: Any, kwargs: dict[str, Any], out: Any, used: int
 ) -> Operator | None:
     """Return the operator's work on the device; None for views and allocations.
@@ -131,12 +131,12 @@ def operator_of(
         return None
     name = str(packet).removeprefix("aten.")
     if packet is aten._flash_attention_forward:
-        return _cached_attention(name, args, out[0], used)
-    read = [t for t in tensors_in((args, kwargs)) if t.device.type == "cuda"]
+        return _estimate_cached_attention(name, args, out[0], used)
+    read = [t for t in find_tensors((args, kwargs)) if t.device.type == "cuda"]
     if packet is aten.scaled_dot_product_attention:
-        # Scores stay on the chip: only the output is outputs to memory.
+        # Scores stay on the chip: only the output is written to memory.
         flops = 4 * math.prod(args[0].shape) * args[1].shape[-2]
-        return Operator(name, 1, _bytes_of(*read, out), flops)
+        return Operator(name, 1, _stored_bytes(*read, out), flops)
     # An operator in place has the FLOPs of the one that returns a new tensor.
     formula = flop_registry.get(getattr(aten, name.rstrip("_"), packet))
     flops = int(formula(*args, **kwargs, out_val=out)) if formula else 0
@@ -154,7 +154,7 @@ def is_random(func: Any, args: Any, kwargs: dict[str, Any]) -> bool:
     return True
 
 
-def tensors_in(tree: Any) -> Iterator[torch.Tensor]:
+def find_tensors(tree: Any) -> Iterator[torch.Tensor]:
     """Return all tensors in nested arguments."""
     return (leaf for leaf in tree_iter(tree) if isinstance(leaf, torch.Tensor))
 
@@ -163,37 +163,37 @@ def _output_tensors(
     func: Any, args: Any, kwargs: dict[str, Any], out: Any
 ) -> Iterator[torch.Tensor]:
     """Yield outputs with memory of their own, and inputs that are written."""
-    given = {t.untyped_storage()._cdata for t in tensors_in((args, kwargs))}
-    for tensor in tensors_in(out):
+    given = {t.untyped_storage()._cdata for t in find_tensors((args, kwargs))}
+    for tensor in find_tensors(out):
         if tensor.untyped_storage()._cdata not in given:
             yield tensor
     if torch.Tag.inplace_view not in func.tags:
-        yield from inputs_written(func, args, kwargs)
+        yield from find_written_inputs(func, args, kwargs)
 
 
-def inputs_written(
+def find_written_inputs(
     func: Any, args: Any, kwargs: dict[str, Any]
 ) -> Iterator[torch.Tensor]:
     """Yield the arguments that are written, according to the schema."""
     for index, argument in enumerate(func._schema.arguments):
         if argument.alias_info is not None and argument.alias_info.is_write:
             value = args[index] if index < len(args) else kwargs.get(argument.name)
-            yield from tensors_in(value)
+            yield from find_tensors(value)
 
 
 def _bytes_moved(
     packet: Any, read: list[torch.Tensor], outputs: list[torch.Tensor]
 ) -> int:
     if packet in _GATHERING:
-        return _bytes_of(*read[1:]) + 2 * _bytes_of(*outputs)
+        return _stored_bytes(*read[1:]) + 2 * _stored_bytes(*outputs)
     if packet in _SCATTERING:
-        return _bytes_of(*read[1:]) + _bytes_of(read[-1])
+        return _stored_bytes(*read[1:]) + _stored_bytes(read[-1])
     if packet in _OVERWRITING:
         read = read[1:]
-    return _bytes_of(*read) + _bytes_of(*outputs)
+    return _stored_bytes(*read) + _stored_bytes(*outputs)
 
 
-def _bytes_of(*tensors: torch.Tensor) -> int:
+def _stored_bytes(*tensors: torch.Tensor) -> int:
     """Return the bytes of stored values; values repeated by `expand` count once."""
     total = 0
     for tensor in tensors:
@@ -203,7 +203,9 @@ def _bytes_of(*tensors: torch.Tensor) -> int:
     return total
 
 
-def _cached_attention(name: str, args: Any, out: torch.Tensor, used: int) -> Operator:
+def _estimate_cached_attention(
+    name: str, args: Any, out: torch.Tensor, used: int
+) -> Operator:
     """Return the work of FlashAttention over cache segments, after flash_api.cpp.
 
     Pages of one query each, whose heads share keys, take the split-key path: query,
@@ -223,6 +225,6 @@ def _cached_attention(name: str, args: Any, out: torch.Tensor, used: int) -> Ope
     return Operator(
         name,
         5 if is_split else 1,
-        cached + (2 + num_copies) * _bytes_of(out),
+        cached + (2 + num_copies) * _stored_bytes(out),
         4 * num_rows * seen * num_heads * head_size,
     )

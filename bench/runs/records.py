@@ -15,12 +15,12 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-__all__ = ["AIM", "Records"]
+__all__ = ["TARGET_FRACTION", "Records"]
 
-AIM = 0.65
+TARGET_FRACTION = 0.65
 """Target fraction of the roofline with 8 and 32 concurrent pages."""
-_FULL = "{} in flight, graphs, drafts"
-_ABOUT = ("device", "geometry", "commit")
+_FULL_VARIANT = "{} in flight, graphs, drafts"
+_ABOUT_KEYS = ("device", "geometry", "commit")
 
 
 class Records:
@@ -45,10 +45,10 @@ class Records:
         self.reload()
 
     @classmethod
-    def at(cls, path: Path) -> Records:
+    def open(cls, path: Path) -> Records:
         """Open the existing file of another process."""
         about = json.loads(path.read_text(encoding="utf-8"))
-        return cls(path.parent, {key: about[key] for key in _ABOUT})
+        return cls(path.parent, {key: about[key] for key in _ABOUT_KEYS})
 
     def reload(self) -> None:
         """Read the file again, which another process may have written."""
@@ -58,7 +58,7 @@ class Records:
         self.data |= self._about
 
     def part(self, name: str) -> dict[str, Any]:
-        """Return the measurements of a part by name."""
+        """Return the measurements of a part by name; empty if there are none."""
         results: dict[str, Any] = self.data["parts"].get(name, {})
         return results
 
@@ -104,13 +104,13 @@ class Records:
             item |= {"state": "out of time", "why": why}
         self.save()
 
-    def forget(self) -> None:
-        """Drop all measurements, so that everything is measured again."""
+    def drop_measurements(self) -> None:
+        """Drop all measurements, also from the file, to measure everything again."""
         self.data = {"parts": {}} | dict(self._about)
         self.save()
 
     def items(self) -> dict[str, dict[str, Any]]:
-        """Return the state of every item, by "part: name"."""
+        """Return the mutable state of every item, by "part: name"."""
         states: dict[str, dict[str, Any]] = self.data.setdefault("items", {})
         return states
 
@@ -134,6 +134,7 @@ class Records:
         return 0.0
 
     def _item(self, part: str, name: str) -> dict[str, Any]:
+        """Return the state of an item, which is created, without its last `why`."""
         item: dict[str, Any] = self.items().setdefault(f"{part}: {name}", {})
         item.pop("why", None)
         return item
@@ -150,14 +151,17 @@ class Records:
         partial.replace(self.path)
 
     def speeds(self) -> dict[str, float]:
-        """Return the native engine's pages per second: the best, and of one page."""
+        """Return the native engine's pages per second: the best, and of one page.
+
+        Values that were not measured are left out.
+        """
         native = self.part("native")
         values = {}
         if native:
             values["pages_per_second"] = max(
                 run["pages_per_second"] for run in native.values()
             )
-        if single := native.get(_FULL.format(1)):
+        if single := native.get(_FULL_VARIANT.format(1)):
             values["pages_per_second_single"] = single["pages_per_second"]
         return values
 
@@ -166,10 +170,10 @@ class Records:
         baseline, native = self.part("baseline"), self.part("native")
         values = {}
         for count in (8, 32):
-            run = native.get(_FULL.format(count))
+            run = native.get(_FULL_VARIANT.format(count))
             if run:
                 values[f"fraction_of_roofline_{count}"] = run["fraction_of_roofline"]
-        best = native.get(_FULL.format(64))
+        best = native.get(_FULL_VARIANT.format(64))
         if best:
             values |= {
                 f"pages_per_second_vs_{name.replace(' ', '_')}": best[
@@ -178,7 +182,7 @@ class Records:
                 / run["pages_per_second"]
                 for name, run in baseline.items()
             }
-        single = native.get(_FULL.format(1))
+        single = native.get(_FULL_VARIANT.format(1))
         if single and "sequential" in baseline:
             values["one_page_tokens_per_second_vs_sequential"] = (
                 single["tokens_per_second"]
@@ -190,7 +194,7 @@ class Records:
         return values
 
     def draw(self) -> Path:
-        """Plot the speed and its fraction of the roofline; return the path."""
+        """Plot the speed and its fraction of the roofline; return the PNG's path."""
         figure = Figure(figsize=(10, 4.5), dpi=110, layout="constrained")
         speed, nearness = figure.subplots(1, 2)
         for label, runs in self._curves().items():
@@ -208,7 +212,7 @@ class Records:
             nearness.plot(
                 [count], [run["fraction_of_roofline"]], "x", label=f"generate, {name}"
             )
-        nearness.axhline(AIM, color="grey", linewidth=0.6, linestyle=":")
+        nearness.axhline(TARGET_FRACTION, color="grey", linewidth=0.6, linestyle=":")
         speed.set_ylabel("pages a second")
         nearness.set_ylabel("fraction of the measured roofline")
         for axes in (speed, nearness):

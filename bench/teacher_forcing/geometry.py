@@ -11,8 +11,8 @@ from accelerate import init_empty_weights
 from torch import nn
 from transformers import AutoModelForImageTextToText, Qwen3VLConfig
 
-from bench.lengths import Lengths
-from bench.tokenizer import SPECIAL_TOKENS, QwenTokenizer
+from bench.teacher_forcing.lengths import Lengths
+from bench.teacher_forcing.tokenizer import SPECIAL_TOKENS, QwenTokenizer
 from handler.engine.device.model import Model
 from handler.engine.device.vision.patch_embedding import replace_convolutions
 from handler.profiles import PROFILES, Profile

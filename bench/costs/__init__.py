@@ -1,0 +1,1 @@
+"""Work of forward passes, counted and estimated without a device."""

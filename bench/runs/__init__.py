@@ -1,0 +1,1 @@
+"""Runs of engines over pages, their measurements and their results."""

@@ -1,0 +1,1 @@
+"""Pages whose answers are predetermined, and models with random weights."""
