@@ -139,12 +139,16 @@ def _add_globals(target: argparse.ArgumentParser, *, is_root: bool) -> None:
     """Add the global flags; a command's own must not reset what the root parsed."""
     group = target.add_argument_group("for every command")
     for flag, metavar, value, text in (
-        ("--config", "FILE", Path("chandra.toml"), "path of the deployment's "
-         "configuration (default chandra.toml)"),
+        (
+            "--config",
+            "FILE",
+            Path("chandra.toml"),
+            "path of the deployment's configuration (default chandra.toml)",
+        ),
         ("--profile", "NAME", None, "AWS profile (default: that of AWS_PROFILE)"),
         ("--region", "REGION", None, "AWS region (overrides chandra.toml)"),
         ("--endpoint-url", "URL", None, "endpoint URL of an AWS-compatible server"),
-    ):  # fmt: skip
+    ):
         group.add_argument(
             flag,
             type=Path if flag == "--config" else str,
@@ -153,11 +157,13 @@ def _add_globals(target: argparse.ArgumentParser, *, is_root: bool) -> None:
             help=text if is_root else argparse.SUPPRESS,
         )
     for flag, text in (
-        ("--json", "write the result to stdout as one JSON object, and messages to "
-         "stderr"),
+        (
+            "--json",
+            "write the result to stdout as one JSON object, and messages to stderr",
+        ),
         ("--yes", "answer yes to every question"),
         ("--dry-run", "show what the command would do, without changing anything"),
-    ):  # fmt: skip
+    ):
         group.add_argument(
             flag,
             action="store_true",

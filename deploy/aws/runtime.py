@@ -157,9 +157,12 @@ class Runtime:
             )
         return ResourceFailedError(
             f"{detail} ({code}, {status})",
-            hint=HINTS.get(code, "chandra-sagemaker logs --search "
-                           + str(problem.get("request_id", code))),
-        )  # fmt: skip
+            hint=HINTS.get(
+                code,
+                "chandra-sagemaker logs --search "
+                + str(problem.get("request_id", code)),
+            ),
+        )
 
 
 def _http_errors() -> type[Exception]:

@@ -22,8 +22,10 @@ def run(context: Context, options: argparse.Namespace) -> int:
     rows = [("ENDPOINT", "STATUS", "DEPLOYMENT"), *endpoints]
     lines = table(rows) if endpoints else ["no endpoint of ours runs in this region"]
     if history:
-        lines += ["", *table([("CONFIG", "CREATED", "LAST WENT LIVE"),
-                              *map(_row, history)])]  # fmt: skip
+        lines += [
+            "",
+            *table([("CONFIG", "CREATED", "LAST WENT LIVE"), *map(_row, history)]),
+        ]
     context.console.result(
         {
             "endpoints": [

@@ -87,8 +87,9 @@ def _stop_nothing(
     if is_lost:
         executor = context.executor(endpoint=name)
         executor.run(context.planner.mark_stopped(name))
-    lines = [f"endpoint {name} is not running" + ("" if other else
-             ": nothing costs money")]  # fmt: skip
+    lines = [
+        f"endpoint {name} is not running" + ("" if other else ": nothing costs money")
+    ]
     if absence is not None and is_lost:
         lines = [absence.sentence]
         if not context.is_dry_run:

@@ -137,8 +137,10 @@ def run(context: Context, options: argparse.Namespace) -> int:
         return 0
     if options.wait:
         verify_endpoint(context, target)
-    lines = [f"endpoint {target.name} {'has' if options.wait else 'gets'} config "
-             f"{target.config.name}"]  # fmt: skip
+    lines = [
+        f"endpoint {target.name} {'has' if options.wait else 'gets'} config "
+        f"{target.config.name}"
+    ]
     if not options.wait:
         lines.append(FINISH_LATER)
     context.console.result(data, lines + next_deploy_lines(context, target))

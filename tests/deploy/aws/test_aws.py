@@ -312,8 +312,9 @@ def test_failed_object_deletion_is_an_error(script, aws):
 
 
 def test_invalid_endpoint_url_is_a_config_error():
-    client = AWSClient(boto3.Session("a", "b", region_name="us-east-1"),
-                       endpoint_url="not-an-address")  # fmt: skip
+    client = AWSClient(
+        boto3.Session("a", "b", region_name="us-east-1"), endpoint_url="not-an-address"
+    )
 
     with pytest.raises(ConfigError, match="not-an-address") as caught:
         client.call("sagemaker", "list_endpoints")

@@ -142,9 +142,11 @@ def serve_variants(wire, cloud, ours, *others):
         "sagemaker",
         "create_endpoint_config",
         EndpointConfigName="theirs",
-        ProductionVariants=[*({**variant, **other} for other in others),
-                            variant | ours],
-    )  # fmt: skip
+        ProductionVariants=[
+            *({**variant, **other} for other in others),
+            variant | ours,
+        ],
+    )
     cloud.machines["ocr"].config = "theirs"
 
 

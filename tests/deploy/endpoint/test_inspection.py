@@ -311,8 +311,11 @@ def test_existing_network_passes(chandra, project, places):
 @pytest.mark.parametrize("missing", ["subnet", "group"])
 def test_missing_network_is_named(chandra, project, places, missing):
     subnets, group = places
-    ids = ["subnet-0badbadbadbadbadb"] if missing == "subnet" else [
-        subnets[0]["SubnetId"]]  # fmt: skip
+    ids = (
+        ["subnet-0badbadbadbadbadb"]
+        if missing == "subnet"
+        else [subnets[0]["SubnetId"]]
+    )
     groups = ["sg-0badbadbadbadbadb"] if missing == "group" else [group["GroupId"]]
     project(network(ids, groups))
 

@@ -111,9 +111,12 @@ def test_a_machine_without_a_price_has_a_plan_too(kind, gpu):
 
 @pytest.mark.parametrize(
     ("kind", "tokens", "pages"),
-    [("ml.g5.2xlarge", 26_000, 6), ("ml.g6e.2xlarge", 188_000, 47),
-     ("ml.p5.4xlarge", 440_000, 64)],
-)  # fmt: skip
+    [
+        ("ml.g5.2xlarge", 26_000, 6),
+        ("ml.g6e.2xlarge", 188_000, 47),
+        ("ml.p5.4xlarge", 440_000, 64),
+    ],
+)
 def test_supported_machines_have_room_for_many_pages(kind, tokens, pages):
     plan = memory_plan_of(kind, 17.5, {})
 
