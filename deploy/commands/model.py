@@ -10,7 +10,7 @@ from pathlib import Path
 
 from deploy.aws.buckets import refuse_other_region
 from deploy.commands.command import Command
-from deploy.config import DeployConfig, read_config, write_lock
+from deploy.config import DeployConfig, ModelSource, read_config, write_lock
 from deploy.console import megabytes
 from deploy.context import WHAT_IS_MISSING, Context
 from deploy.errors import ConfigError, Interrupted
@@ -256,7 +256,7 @@ def _has_tar(store: Store, prefix: str, key: str) -> bool:
 
 def _places(config: DeployConfig, revision: str) -> tuple[str, str, str]:
     """Return the address and prefix of the weights, and the key of the tar."""
-    table = replace(config.model, revision=revision, source="s3")
+    table = replace(config.model, revision=revision, source=ModelSource.S3)
     uri = weights_uri(replace(config, model=table))
     prefix = uri.removeprefix(f"s3://{table.bucket}/")
     return uri, prefix, prefix.rstrip("/") + TAR

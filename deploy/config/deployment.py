@@ -12,6 +12,7 @@ from deploy.config.tables import (
     CaptureTable,
     EndpointTable,
     ImageTable,
+    ModelSource,
     ModelTable,
     NetworkTable,
     TransformTable,
@@ -55,7 +56,7 @@ class DeployConfig:
             f"role must be an ARN, not {self.role}",
         )
         require(
-            not (self.network.isolation and self.model.source == "hub"),
+            not (self.network.isolation and self.model.source is ModelSource.HUB),
             "network.isolation = true keeps the container from the hub: set it to "
             'false, or stage the weights and set model.source = "s3"',
         )

@@ -13,6 +13,7 @@ import tomllib
 import types
 import typing
 from collections.abc import Collection, Mapping
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -235,6 +236,8 @@ def _convert(kind: Any, value: object, where: str) -> Any:
         if not isinstance(value, Mapping):
             raise ConfigError(f"{where} must be a table", hint=EXAMPLE)
         return {str(name): _to_text(v, f"{where}.{name}") for name, v in value.items()}
+    if isinstance(kind, type) and issubclass(kind, StrEnum):
+        return _member_of(kind, _convert(str, value, where), where)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
@@ -242,6 +245,15 @@ def _convert(kind: Any, value: object, where: str) -> Any:
         wanted = words.get(kind, "true or false")
         raise ConfigError(f"{where} must be {wanted}, not {value!r}", hint=EXAMPLE)
     return value
+
+
+def _member_of(kind: type[StrEnum], text: str, where: str) -> StrEnum:
+    try:
+        return kind(text)
+    except ValueError:
+        raise ConfigError(
+            f"{where} must be {' or '.join(kind)}, not {text}", hint=EXAMPLE
+        ) from None
 
 
 def _to_text(value: object, where: str) -> str:

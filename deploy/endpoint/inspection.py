@@ -13,7 +13,7 @@ from deploy.checks import (
     platform_findings,
     unknown_cuda_finding,
 )
-from deploy.config import DeployConfig
+from deploy.config import DeployConfig, ModelSource
 from deploy.documents.document import split_uri
 from deploy.errors import AccessDeniedError, NotFoundError
 from deploy.image.registry import (
@@ -42,7 +42,7 @@ def weights_findings(aws: AWSClient, config: DeployConfig) -> list[Finding]:
 
     Raises ConfigError if the configuration does not say which weights.
     """
-    if config.model.source != "s3":
+    if config.model.source is not ModelSource.S3:
         return [
             Finding(
                 "weights",

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from deploy.config import UpdateTable
+from deploy.config import UpdateStrategy, UpdateTable
 from deploy.endpoint.observer import Observer
 from deploy.endpoint.schedule import with_config
 from deploy.errors import AccessDeniedError, ConflictError, NotFoundError
@@ -132,7 +132,7 @@ class Planner:
         if state.status in ("Failed", "OutOfService"):
             return [*_delete_and_wait(name), *created]
         if state.status == "UpdateRollbackFailed":
-            if update.strategy == "recreate":
+            if update.strategy is UpdateStrategy.RECREATE:
                 return [*_delete_and_wait(name), *created]
             raise ConflictError(
                 f"endpoint {name} serves a mix of two configs: an update failed, and "
@@ -146,7 +146,7 @@ class Planner:
             return []
         # SageMaker rejects updates and deletions of an endpoint that is changing.
         settled: list[Action] = [Wait(name, Goal.SETTLED)] if state.is_changing else []
-        if update.strategy == "recreate":
+        if update.strategy is UpdateStrategy.RECREATE:
             # `start` and a failed recreate bring back the config that was live last.
             noted = [] if settled else self._tag_live_if_present(name, state.config)
             return [*settled, *noted, *_delete_and_wait(name), *created]

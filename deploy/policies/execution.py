@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from deploy.batch.job import LOG_GROUP, transforms_prefix
-from deploy.config import DeployConfig
+from deploy.config import DeployConfig, ModelSource
 from deploy.policies.statements import (
     Document,
     actions_of,
@@ -77,7 +77,7 @@ def _container(config: DeployConfig, identity: Identity) -> list[Document]:
 
 
 def _weights(config: DeployConfig, identity: Identity) -> list[Document]:
-    if config.model.bucket is None or config.model.source != "s3":
+    if config.model.bucket is None or config.model.source is not ModelSource.S3:
         return []
     bucket, prefix = model_bucket_arn(config, identity), weights_prefix(config)
     return [

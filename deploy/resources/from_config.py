@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from deploy.config import DeployConfig
+from deploy.config import DeployConfig, ModelSource
 from deploy.errors import ConfigError
 from deploy.resources.endpoint import (
     AsyncInference,
@@ -38,7 +38,7 @@ def endpoint_from(
         image=image or image_uri(config),
         role=config.role or identity.role_arn(config.role_name),
         environment=_environment(config, environment or {}),
-        weights=weights_uri(config) if config.model.source == "s3" else None,
+        weights=weights_uri(config) if config.model.source is ModelSource.S3 else None,
         isolation=config.network.isolation,
         subnets=config.network.subnets,
         security_groups=config.network.security_groups,

@@ -9,6 +9,7 @@ from typing import Any
 from deploy.config import (
     CaptureTable,
     DeployConfig,
+    ModelSource,
     ModelTable,
     NetworkTable,
     is_secret,
@@ -54,7 +55,7 @@ def config_with_running_settings(
         model=source,
         endpoint=endpoint,
         network=NetworkTable(
-            isolation=is_isolated and source.source == "s3",
+            isolation=is_isolated and source.source is ModelSource.S3,
             subnets=tuple(vpc.get("Subnets", ())),
             security_groups=tuple(vpc.get("SecurityGroupIds", ())),
             kms_key=contents.get("KmsKeyId"),
@@ -69,7 +70,7 @@ def _weights_table(
     """Return the model table for the place that the container's weights come from."""
     place = container.get("ModelDataSource", {}).get("S3DataSource", {}).get("S3Uri")
     if place is None:
-        return replace(table, source="hub")
+        return replace(table, source=ModelSource.HUB)
     bucket, _, key = str(place).removeprefix(S3).partition("/")
     model = environment.get("MODEL_ID", table.id)
     revision = environment.get("MODEL_REVISION", "")
@@ -83,5 +84,10 @@ def _weights_table(
     if not (model and revision):
         return table
     return replace(
-        table, id=model, revision=revision, source="s3", bucket=bucket, prefix=prefix
+        table,
+        id=model,
+        revision=revision,
+        source=ModelSource.S3,
+        bucket=bucket,
+        prefix=prefix,
     )

@@ -24,7 +24,7 @@ from deploy.commands.flags import (
     override_config,
     parse_pairs,
 )
-from deploy.config import UpdateTable
+from deploy.config import UpdateStrategy, UpdateTable
 from deploy.context import Context
 from deploy.endpoint.planner import Planner, config_to_change
 from deploy.endpoint.running import running_endpoint
@@ -57,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         )
     parser.add_argument(
         "--strategy",
-        choices=("blue-green", "recreate"),
+        choices=[strategy.value for strategy in UpdateStrategy],
         help="blue-green keeps the old machines until the new ones serve; recreate "
         "deletes the endpoint first, so its callers get errors for 10 to 20 minutes, "
         "and longer if the new one fails (overrides update.strategy)",
@@ -85,7 +85,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
     absence = absence_of(context, name, history, seen) if is_gone else None
     is_stopped = absence is not None and not absence.is_lost
     # An interrupted update has already deleted the endpoint; this one continues it.
-    is_resumed = update.strategy == "recreate" and bool(history)
+    is_resumed = update.strategy is UpdateStrategy.RECREATE and bool(history)
     if is_stopped or (state is None and not is_resumed):
         raise NotFoundError(
             f"there is no endpoint {name} to update",
@@ -151,7 +151,11 @@ def _refuse_count_of_scaled(
     state: EndpointState | None, options: argparse.Namespace, update: UpdateTable
 ) -> None:
     """Raise ConfigError for a number of machines that SageMaker would not set."""
-    if state is None or not state.is_scaled or update.strategy == "recreate":
+    if (
+        state is None
+        or not state.is_scaled
+        or update.strategy is UpdateStrategy.RECREATE
+    ):
         return
     if options.instance_count is not None:
         raise ConfigError(
@@ -193,7 +197,7 @@ def _edits(context: Context, options: argparse.Namespace) -> Edits:
 def _update(context: Context, options: argparse.Namespace) -> UpdateTable:
     update = context.config.update
     if options.strategy is not None:
-        update = replace(update, strategy=options.strategy)
+        update = replace(update, strategy=UpdateStrategy(options.strategy))
     if options.bake is not None:
         with blame_flags(options):
             update = replace(update, bake_seconds=options.bake)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from deploy.config import UpdateTable
+from deploy.config import UpdateStrategy, UpdateTable
 from deploy.endpoint.observer import NothingThere
 from deploy.endpoint.planner import Planner, previous_config
 from deploy.endpoint.schedule import schedule_from
@@ -19,6 +19,7 @@ WANTED = endpoint_from(configured(), IDENTITY)
 CONFIG = WANTED.config.name
 THERE = EndpointState("ocr", "InService", CONFIG, is_ours=True)
 BLUE_GREEN = UpdateTable()
+RECREATE = UpdateTable(strategy=UpdateStrategy.RECREATE)
 
 
 def account(state: EndpointState | None = THERE, **kwargs) -> FakeAccount:
@@ -74,7 +75,7 @@ def test_changed_config_updates_the_endpoint():
 def test_recreate_deletes_the_old_endpoint_first():
     actions = plan(
         account(replace(THERE, config="ocr-old"), live=["ocr-old"]),
-        UpdateTable(strategy="recreate"),
+        RECREATE,
     )
 
     assert verbs(actions) == [
@@ -155,9 +156,7 @@ def test_failed_rollback_is_changed_by_recreate_only(config):
 
     assert "chandra-sagemaker status" in (caught.value.hint or "")
     assert "recreate" not in (caught.value.hint or "")
-    assert verbs(plan(account(state), UpdateTable(strategy="recreate")))[0] == (
-        "delete_endpoint"
-    )
+    assert verbs(plan(account(state), RECREATE))[0] == ("delete_endpoint")
 
 
 def test_foreign_endpoint_of_the_same_name_stays():
