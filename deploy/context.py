@@ -21,13 +21,13 @@ from deploy.plan.executor import Executor
 from deploy.resources import Identity, log_group
 from deploy.weights.hub import Hub
 
-__all__ = ["FIX_REQUEST_HINT", "WHAT_IS_MISSING", "Context"]
+__all__ = ["DOCTOR_NEXT_STEP", "FIX_REQUEST_HINT", "Context"]
 
 FIX_REQUEST_HINT = (
     "change the setting in chandra.toml or the flag; if boto3 is too old to know it, "
     "run pip install --upgrade boto3"
 )
-WHAT_IS_MISSING = "next: chandra-sagemaker doctor shows what is still missing"
+DOCTOR_NEXT_STEP = "next: chandra-sagemaker doctor shows what is still missing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,10 +124,10 @@ class Context:
 
     def _check(self, actions: Sequence[Action]) -> None:
         """Raise ConfigError if AWS would reject a call, before the first is made."""
-        if refused := self.refused(actions):
-            raise ConfigError(refused[0], hint=FIX_REQUEST_HINT)
+        if rejected := self.rejections(actions):
+            raise ConfigError(rejected[0], hint=FIX_REQUEST_HINT)
 
-    def refused(self, actions: Sequence[Action]) -> list[str]:
+    def rejections(self, actions: Sequence[Action]) -> list[str]:
         """Return a sentence for each call whose parameters AWS would reject."""
         return [
             f"AWS would refuse to {action.sentence}: {'; '.join(problems)}"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Self
 
-from deploy.aws.faults import fault_of, sdk_errors
-from deploy.aws.validation import requestable, violations
+from deploy.aws.faults import deploy_error_from, sdk_errors
+from deploy.aws.validation import request_part, violations
 from deploy.errors import (
     AlreadyExistsError,
     ConfigError,
@@ -79,7 +79,7 @@ class AWSClient:
                 profile_name=profile, region_name=region, **(credentials or {})
             )
         except sdk_errors() as error:
-            raise fault_of(error, "reading the AWS profile") from error
+            raise deploy_error_from(error, "reading the AWS profile") from error
         return cls(session, endpoint_url=endpoint_url)
 
     @property
@@ -144,7 +144,7 @@ class AWSClient:
                     config=config,
                 )
             except sdk_errors() as error:
-                raise fault_of(error, service) from error
+                raise deploy_error_from(error, service) from error
             except ValueError as error:
                 raise ConfigError(
                     f"{service}: {error}",
@@ -158,7 +158,7 @@ class AWSClient:
         try:
             answer: dict[str, Any] = getattr(client, operation)(**params)
         except sdk_errors() as error:
-            raise fault_of(error, f"{service} {operation}") from error
+            raise deploy_error_from(error, f"{service} {operation}") from error
         return answer
 
     def pages(
@@ -170,7 +170,7 @@ class AWSClient:
             for page in client.get_paginator(operation).paginate(**params):
                 yield from page.get(key) or ()
         except sdk_errors() as error:
-            raise fault_of(error, f"{service} {operation}") from error
+            raise deploy_error_from(error, f"{service} {operation}") from error
 
     def objects(self, bucket: str, prefix: str) -> Iterator[Any]:
         """Yield the objects below a prefix, as S3 lists them."""
@@ -187,14 +187,14 @@ class AWSClient:
             return []
         return [found.lstrip(".") for found in violations(shape, call.params)]
 
-    def requestable(
+    def request_part(
         self, service: str, operation: str, description: Mapping[str, Any]
     ) -> dict[str, Any]:
         """Return the part of a description that the request of `operation` takes."""
         meta = self.client(service).meta
         name = meta.method_to_api_mapping[operation]
         shape = meta.service_model.operation_model(name).input_shape
-        found: dict[str, Any] = requestable(shape, description)
+        found: dict[str, Any] = request_part(shape, description)
         return found
 
     def perform(self, call: Call) -> Mapping[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from deploy.aws.client import INVOKE_SECONDS, STREAM_SECONDS, AWSClient
-from deploy.aws.faults import Fault, fault_of, sdk_errors
+from deploy.aws.faults import SdkError, deploy_error_from, sdk_errors
 from deploy.errors import (
     DeployError,
     DocumentError,
@@ -106,7 +106,7 @@ class Runtime:
             request["CustomAttributes"] = attributes
         return request
 
-    def _fault(self, error: Fault, seconds: int = INVOKE_SECONDS) -> DeployError:
+    def _fault(self, error: SdkError, seconds: int = INVOKE_SECONDS) -> DeployError:
         from botocore.exceptions import ClientError, EventStreamError, ReadTimeoutError
 
         if isinstance(error, ReadTimeoutError):
@@ -122,14 +122,14 @@ class Runtime:
         if isinstance(error, ClientError):
             if error.response["Error"]["Code"] == "ModelError":
                 return self._model_error(error.response)
-            fault = fault_of(error, "invoking the endpoint")
+            fault = deploy_error_from(error, "invoking the endpoint")
             if isinstance(fault, NotFoundError) or "not found" in fault.message:
                 return NotFoundError(
                     f"there is no endpoint {self._endpoint} in service",
                     hint="chandra-sagemaker status",
                 )
             return fault
-        return fault_of(error, "invoking the endpoint")
+        return deploy_error_from(error, "invoking the endpoint")
 
     @staticmethod
     def _model_error(response: Any) -> DeployError:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-__all__ = ["requestable", "violations"]
+__all__ = ["request_part", "violations"]
 
 # Character classes of Java patterns, as Python writes them. The first two are complete
 # patterns, because they would become ranges inside brackets.
@@ -61,7 +61,7 @@ def violations(shape: Any, value: Any, where: str = "") -> Iterator[str]:
         yield from _length(limits, value, where)
 
 
-def requestable(shape: Any, value: Any) -> Any:
+def request_part(shape: Any, value: Any) -> Any:
     """Return `value` without members that `shape` lacks, and without empty values.
 
     A description leaves out what is not set, or has an empty or null value for it.
@@ -73,11 +73,11 @@ def requestable(shape: Any, value: Any) -> Any:
             name: found
             for name, item in value.items()
             if name in shape.members
-            and (found := requestable(shape.members[name], item))
+            and (found := request_part(shape.members[name], item))
             not in (None, "", [], {})
         }
     if shape.type_name == "list":
-        return [requestable(shape.member, item) for item in value or ()]
+        return [request_part(shape.member, item) for item in value or ()]
     if shape.type_name == "map":
         return dict(value or {})
     return value

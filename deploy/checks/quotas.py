@@ -12,8 +12,8 @@ from deploy.errors import DeployError
 __all__ = [
     "ENDPOINT_USAGE",
     "TRANSFORM_USAGE",
-    "InUse",
     "Quota",
+    "QuotaUse",
     "quota_findings",
     "quota_name",
     "usage_quotas",
@@ -57,7 +57,7 @@ TRANSFORM_USAGE = "transform job usage"
 
 
 @dataclass(frozen=True, slots=True)
-class InUse:
+class QuotaUse:
     """Instances of a running endpoint that count against the same quota."""
 
     endpoint: str
@@ -83,7 +83,7 @@ def quota_findings(
     *,
     hint: str,
     usage: str = ENDPOINT_USAGE,
-    in_use: Sequence[InUse] = (),
+    in_use: Sequence[QuotaUse] = (),
 ) -> list[Finding]:
     """Compare wanted instances by type, and those in use, with quotas by name.
 

@@ -12,7 +12,7 @@ from deploy.aws.buckets import refuse_other_region
 from deploy.commands.command import Command
 from deploy.config import DeployConfig, ModelSource, read_config, write_lock
 from deploy.console import megabytes
-from deploy.context import WHAT_IS_MISSING, Context
+from deploy.context import DOCTOR_NEXT_STEP, Context
 from deploy.errors import ConfigError, Interrupted
 from deploy.resources import weights_uri
 from deploy.weights.checkpoint import Checkpoint, check_name, recognise_checkpoint
@@ -143,7 +143,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
             ) from None
         data["tar"] = f"s3://{table.bucket}/{key}"
         lines.append(f"for batch transform: s3://{table.bucket}/{key}")
-    lines.append(WHAT_IS_MISSING)
+    lines.append(DOCTOR_NEXT_STEP)
     used = read_config(context.config_path).model
     for name, value in recorded.items():
         if getattr(used, name) != value:

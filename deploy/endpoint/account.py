@@ -18,9 +18,9 @@ from deploy.resources import (
     LIVE_TAG,
     OWNER_TAG,
     STOPPED_TAG,
+    DatedConfig,
     EndpointState,
-    Live,
-    our_variant,
+    main_variant,
     tags_from,
 )
 
@@ -85,7 +85,7 @@ class Account:
     def describe_model(self, name: str) -> dict[str, Any]:
         return self._aws.call("sagemaker", "describe_model", ModelName=name)
 
-    def history(self, deployment: str) -> Sequence[Live]:
+    def history(self, deployment: str) -> Sequence[DatedConfig]:
         """Return the deployment's endpoint configs, the last that was live first."""
         begin = f"{deployment}-"
         found = []
@@ -99,7 +99,7 @@ class Account:
             tags = self.tags(item["EndpointConfigArn"])
             if tags.get(OWNER_TAG) == deployment:
                 found.append(
-                    Live(
+                    DatedConfig(
                         config=item["EndpointConfigName"],
                         created=item["CreationTime"],
                         since=_time_of(tags, LIVE_TAG),
@@ -219,9 +219,9 @@ def _endpoint_state(
     answer: Mapping[str, Any], *, is_ours: bool, target: Mapping[str, Any] | None
 ) -> EndpointState:
     """Return the state that a description of an endpoint and its scaling target say."""
-    variant = our_variant(answer)
+    variant = main_variant(answer)
     pending = answer.get("PendingDeploymentSummary") or {}
-    changing = our_variant(pending) or variant
+    changing = main_variant(pending) or variant
     images = variant.get("DeployedImages") or ()
     return EndpointState(
         name=answer["EndpointName"],

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from deploy.queue.scaling import ObservedScaling
-from deploy.resources import EndpointState, Live
+from deploy.resources import DatedConfig, EndpointState
 
-__all__ = ["NothingThere", "Observer"]
+__all__ = ["EmptyAccount", "Observer"]
 
 
 class Observer(Protocol):
@@ -17,7 +17,7 @@ class Observer(Protocol):
     def endpoint(self, name: str) -> EndpointState | None: ...
     def has_model(self, name: str) -> bool: ...
     def has_config(self, name: str) -> bool: ...
-    def history(self, deployment: str) -> Sequence[Live]:
+    def history(self, deployment: str) -> Sequence[DatedConfig]:
         """Return the deployment's configs, the last that was live first."""
         ...
 
@@ -29,7 +29,7 @@ class Observer(Protocol):
     def scaling(self, endpoint: str) -> ObservedScaling: ...
 
 
-class NothingThere:
+class EmptyAccount:
     """Empty account, which a plan without credentials assumes."""
 
     def endpoint(self, name: str) -> EndpointState | None:
@@ -41,7 +41,7 @@ class NothingThere:
     def has_config(self, name: str) -> bool:
         return False
 
-    def history(self, deployment: str) -> Sequence[Live]:
+    def history(self, deployment: str) -> Sequence[DatedConfig]:
         return ()
 
     def rollback_alarms(self, deployment: str) -> Sequence[str]:

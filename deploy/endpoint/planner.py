@@ -27,11 +27,11 @@ from deploy.queue.scaling import Scaling, is_within
 from deploy.resources import (
     DESCRIBED_TAG,
     LIVE_TAG,
+    DatedConfig,
     EndpointState,
     Identity,
-    Live,
     Target,
-    count_drift,
+    describe_count_drift,
     stopped_config,
 )
 
@@ -166,7 +166,7 @@ class Planner:
             ),
         ]
 
-    def watch(self, wanted: Scaling) -> list[Action]:
+    def set_scaling_alarms(self, wanted: Scaling) -> list[Action]:
         """Return the calls that set the alarms, which trigger the scaling policies.
 
         AWS assigns the ARNs of policies, so this is planned after `scale` was executed.
@@ -285,7 +285,7 @@ class Planner:
         ]
 
 
-def previous_config(history: Sequence[Live], current: str | None) -> str:
+def previous_config(history: Sequence[DatedConfig], current: str | None) -> str:
     """Return the config that was live before the current one.
 
     Raises NotFoundError if there is none.
@@ -300,13 +300,15 @@ def previous_config(history: Sequence[Live], current: str | None) -> str:
     )
 
 
-def described_config(history: Sequence[Live]) -> str | None:
+def described_config(history: Sequence[DatedConfig]) -> str | None:
     """Return the config that `deploy` last made from chandra.toml alone, if any."""
     noted = [(live.described, live.config) for live in history if live.described]
     return max(noted)[1] if noted else None
 
 
-def config_to_change(state: EndpointState | None, history: Sequence[Live]) -> str:
+def config_to_change(
+    state: EndpointState | None, history: Sequence[DatedConfig]
+) -> str:
     """Return the config that an update edits: the running or pending one.
 
     Without an endpoint it is the one that was live last.
@@ -343,7 +345,7 @@ def _resize(state: EndpointState | None, count: int | None) -> list[Action]:
         return []
     if state.status != "InService":
         return []
-    if count_drift(state, count) is None:
+    if describe_count_drift(state, count) is None:
         return []
     arrived = Wait(state.name, Goal.IN_SERVICE, state.config, instance_count=count)
     return [resize_endpoint(state, count), arrived]

@@ -15,15 +15,15 @@ from deploy.resources import (
     Running,
     RunningConfig,
     RunningModel,
-    variant_index,
+    main_variant_index,
 )
 
-__all__ = ["running_endpoint"]
+__all__ = ["read_running_endpoint"]
 
 NOTES = (LIVE_TAG, DESCRIBED_TAG)
 
 
-def running_endpoint(
+def read_running_endpoint(
     aws: AWSClient,
     name: str,
     config: str,
@@ -42,7 +42,7 @@ def running_endpoint(
         described = account.describe_config(config)
         contents = _request_params(aws, "create_endpoint_config", described)
         contents.pop("EndpointConfigName")
-        variant = contents["ProductionVariants"][variant_index(contents)]
+        variant = contents["ProductionVariants"][main_variant_index(contents)]
         if "ModelName" not in variant:
             raise ConflictError(
                 f"endpoint {name} hosts inference components, which this program does "
@@ -94,7 +94,7 @@ def _request_params(
     aws: AWSClient, operation: str, description: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return the part of a description that can be sent as a request."""
-    contents: dict[str, Any] = aws.requestable("sagemaker", operation, description)
+    contents: dict[str, Any] = aws.request_part("sagemaker", operation, description)
     contents.pop("Tags", None)
     if operation == "create_endpoint_config":
         # AWS adds this member to every description.

@@ -21,7 +21,7 @@ from deploy.resources import tag_list
 __all__ = [
     "Schedule",
     "entry_name",
-    "last_time",
+    "last_effect_time",
     "schedule_from",
     "start_request",
     "update_request_of",
@@ -134,7 +134,7 @@ def entry_name(name: str, verb: str) -> str:
     return f"{name}-{verb}"
 
 
-def last_time(entry: Mapping[str, Any], now: datetime) -> datetime | None:
+def last_effect_time(entry: Mapping[str, Any], now: datetime) -> datetime | None:
     """Return when an entry of a schedule last took effect, at or before `now`.
 
     Returns None if it is disabled, was created after that time, was not written by this

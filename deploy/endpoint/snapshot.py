@@ -10,9 +10,9 @@ from deploy.endpoint.account import Account
 from deploy.endpoint.schedule import start_request
 from deploy.errors import AccessDeniedError, DeployError, NotFoundError
 from deploy.queue.scaling import ObservedScaling
-from deploy.resources import EndpointState, Live
+from deploy.resources import DatedConfig, EndpointState
 
-__all__ = ["Seen", "Snapshot"]
+__all__ = ["AccountReader", "Snapshot"]
 
 
 class Snapshot:
@@ -72,8 +72,8 @@ class Snapshot:
         description: Mapping[str, Any] = self._answer("describe_config", name)
         return description
 
-    def history(self, deployment: str) -> Sequence[Live]:
-        history: Sequence[Live] = self._answer("history", deployment)
+    def history(self, deployment: str) -> Sequence[DatedConfig]:
+        history: Sequence[DatedConfig] = self._answer("history", deployment)
         return history
 
     def rollback_alarms(self, deployment: str) -> Sequence[str]:
@@ -103,5 +103,5 @@ class Snapshot:
         return answer
 
 
-Seen = Account | Snapshot
+AccountReader = Account | Snapshot
 """Source of what there is: an account, or what a command has read of it."""

@@ -8,7 +8,7 @@ from decimal import ROUND_HALF_UP, Decimal
 from deploy.config import EndpointTable
 from deploy.machines.catalogue import HOURS_A_DAY, HOURS_A_MONTH, INSTANCES, PRICE_NOTE
 
-__all__ = ["dollars", "hourly", "most_an_hour", "price_lines", "rate"]
+__all__ = ["dollars", "highest_hourly_price", "hourly", "price_lines", "rate"]
 
 
 def hourly(instance_type: str, instance_count: int = 1) -> float | None:
@@ -17,7 +17,9 @@ def hourly(instance_type: str, instance_count: int = 1) -> float | None:
     return None if known is None else known.price * instance_count
 
 
-def most_an_hour(instance_types: Sequence[str], instance_count: int) -> float | None:
+def highest_hourly_price(
+    instance_types: Sequence[str], instance_count: int
+) -> float | None:
     """Return US dollars an hour on the most expensive of the types.
 
     Returns None if one of the prices is not known.

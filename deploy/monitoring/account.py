@@ -12,8 +12,8 @@ from deploy.resources import OWNER_TAG, tags_from
 
 __all__ = [
     "AlarmState",
-    "alarm_names",
     "dashboard_region",
+    "existing_alarm_names",
     "has_dashboard",
     "list_alarms",
     "read_dashboard",
@@ -49,7 +49,7 @@ def list_alarms(aws: AWSClient, deployment: str) -> list[AlarmState]:
     return sorted(ours, key=lambda alarm: alarm.name)
 
 
-def alarm_names(aws: AWSClient, names: Sequence[str]) -> set[str]:
+def existing_alarm_names(aws: AWSClient, names: Sequence[str]) -> set[str]:
     """Return those of `names` that alarms of any owner have already."""
     alarms = aws.pages(
         "cloudwatch", "describe_alarms", "MetricAlarms", AlarmNames=list(names)

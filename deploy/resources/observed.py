@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-__all__ = ["EndpointState", "Live", "count_drift", "stopped_config"]
+__all__ = ["DatedConfig", "EndpointState", "describe_count_drift", "stopped_config"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class EndpointState:
 
 
 @dataclass(frozen=True, slots=True)
-class Live:
+class DatedConfig:
     """Endpoint config of ours, and the time at which it last went into service."""
 
     config: str
@@ -63,7 +63,7 @@ class Live:
     """Time at which `stop` last deleted the endpoint that had this config."""
 
 
-def stopped_config(history: Sequence[Live]) -> Live | None:
+def stopped_config(history: Sequence[DatedConfig]) -> DatedConfig | None:
     """Return the config of the endpoint that `stop` deleted last.
 
     None where no config was stopped, or where one has gone into service since. The
@@ -79,7 +79,7 @@ def stopped_config(history: Sequence[Live]) -> Live | None:
     return None if is_started else last
 
 
-def count_drift(state: EndpointState, count: int) -> str | None:
+def describe_count_drift(state: EndpointState, count: int) -> str | None:
     """Return how an endpoint's number of instances differs from its config's `count`.
 
     Returns None if it does not differ, while the endpoint is changing, and if

@@ -13,7 +13,7 @@ from typing import Any
 from deploy.errors import ConflictError
 from deploy.resources.endpoint import load_seconds
 from deploy.resources.names import digest, tag_list
-from deploy.resources.settings import settings_of, variant_index
+from deploy.resources.settings import main_variant_index, settings_of
 
 __all__ = [
     "FIXED_VARIABLES",
@@ -140,7 +140,7 @@ class Running:
             is_named = edits.instance_count is not None
             return replace(self, instance_count=None) if is_named else self
         variants = list(self.config.contents["ProductionVariants"])
-        variants[variant_index(self.config.contents)] = variant
+        variants[main_variant_index(self.config.contents)] = variant
         contents = {**self.config.contents, "ProductionVariants": variants}
         config = replace(
             self.config, name=f"{self.name}-{digest(contents)}", contents=contents
@@ -175,7 +175,7 @@ class Running:
 
     @property
     def _variant(self) -> dict[str, Any]:
-        number = variant_index(self.config.contents)
+        number = main_variant_index(self.config.contents)
         return dict(self.config.contents["ProductionVariants"][number])
 
 

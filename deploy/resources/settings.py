@@ -13,9 +13,9 @@ __all__ = [
     "VARIANT",
     "Difference",
     "differences_between",
-    "our_variant",
+    "main_variant",
+    "main_variant_index",
     "settings_of",
-    "variant_index",
 ]
 
 VARIANT = "AllTraffic"
@@ -106,26 +106,26 @@ def settings_of(config: Mapping[str, Any], model: Mapping[str, Any]) -> dict[str
     return dict(_settings(config, model))
 
 
-def variant_index(config: Mapping[str, Any]) -> int:
+def main_variant_index(config: Mapping[str, Any]) -> int:
     """Return the index of our variant: AllTraffic, or else the first."""
     names = [item.get("VariantName") for item in config["ProductionVariants"]]
     return names.index(VARIANT) if VARIANT in names else 0
 
 
-def our_variant(description: Mapping[str, Any]) -> dict[str, Any]:
+def main_variant(description: Mapping[str, Any]) -> dict[str, Any]:
     """Return the variant that is ours in a config, an endpoint or a pending update.
 
     It is empty where the description has no variants.
     """
     if not description.get("ProductionVariants"):
         return {}
-    return dict(description["ProductionVariants"][variant_index(description)])
+    return dict(description["ProductionVariants"][main_variant_index(description)])
 
 
 def _settings(
     config: Mapping[str, Any], model: Mapping[str, Any]
 ) -> Iterator[tuple[str, str]]:
-    ours = variant_index(config)
+    ours = main_variant_index(config)
     for number, variant in enumerate(config["ProductionVariants"]):
         where = "" if number == ours else f"variant {variant['VariantName']}: "
         machines = dict(variant)

@@ -20,14 +20,14 @@ from deploy.resources import OWNER_TAG
 from deploy.teardown.models import ingredients_of
 from deploy.teardown.sharing import RegionUse
 
-__all__ = ["Needed", "find_uses_elsewhere"]
+__all__ = ["GlobalResources", "find_uses_elsewhere"]
 
 NUM_AT_ONCE = 8
 SAGEMAKER = "sagemaker"
 
 
 @dataclass(frozen=True, slots=True)
-class Needed:
+class GlobalResources:
     """Roles and objects to delete that other regions may still use."""
 
     roles: Mapping[str, str]
@@ -39,7 +39,7 @@ class Needed:
 def find_uses_elsewhere(
     aws: AWSClient,
     config: DeployConfig,
-    needed: Needed,
+    needed: GlobalResources,
     *,
     also: Collection[str] = (),
     skipped: Collection[str] = (),
@@ -80,7 +80,7 @@ class _Lookup:
         aws: AWSClient,
         deployment: str,
         endpoints: Sequence[str],
-        needed: Needed,
+        needed: GlobalResources,
     ) -> None:
         self._aws = aws
         self._account = Account(aws)

@@ -21,10 +21,10 @@ from deploy.policies.roles import attached_policies, find_role, role_policies
 from deploy.queue.endpoint import exchange_of
 from deploy.resources import OWNER_TAG, log_group, tags_from
 from deploy.teardown.models import ingredients_of
-from deploy.teardown.plan import Inventory, Kept, ObjectVersion, Role
-from deploy.teardown.versions import find_staged, list_uploads, list_versions
+from deploy.teardown.plan import Inventory, KeptResource, ObjectVersion, Role
+from deploy.teardown.versions import find_staged_objects, list_uploads, list_versions
 
-__all__ = ["add_exchanged", "add_stored", "read_inventory"]
+__all__ = ["read_inventory", "with_exchanged_objects", "with_stored_resources"]
 
 
 def read_inventory(aws: AWSClient, config: DeployConfig) -> Inventory:
@@ -43,11 +43,11 @@ def read_inventory(aws: AWSClient, config: DeployConfig) -> Inventory:
     is_elsewhere = shown not in (None, aws.region)
     alarms = list_alarms(aws, name)
     jobs = [job.name for job in Transforms(aws, name).own_jobs(status="InProgress")]
-    kept: tuple[Kept, ...] = ()
+    kept: tuple[KeptResource, ...] = ()
     if is_elsewhere:
         reason = f"it shows {shown}, and dashboards are global"
         remedy = f"it goes with the deployment in {shown}"
-        kept = (Kept(f"dashboard {name}", reason, remedy),)
+        kept = (KeptResource(f"dashboard {name}", reason, remedy),)
     return Inventory(
         name=name,
         endpoint=state if is_ours else None,
@@ -63,7 +63,7 @@ def read_inventory(aws: AWSClient, config: DeployConfig) -> Inventory:
     )
 
 
-def add_stored(
+def with_stored_resources(
     aws: AWSClient,
     config: DeployConfig,
     inventory: Inventory,
@@ -78,7 +78,7 @@ def add_stored(
     name, bucket = config.name, config.model.bucket
     sources, transforms = sources_prefix(name), transforms_prefix(name)
     roles = _find_roles(aws, name)
-    staged = find_staged(aws, config)
+    staged = find_staged_objects(aws, config)
     repository = _find_repository(aws, config)
     ours = (*inventory.models, *also_ours)
     _refuse_if_shared(aws, config, ours, repository, staged.versions, roles)
@@ -100,7 +100,7 @@ def add_stored(
     )
 
 
-def add_exchanged(
+def with_exchanged_objects(
     aws: AWSClient, config: DeployConfig, inventory: Inventory
 ) -> Inventory:
     """Return the inventory of an asynchronous endpoint with its documents and results.

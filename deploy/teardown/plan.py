@@ -13,7 +13,7 @@ from deploy.resources import EndpointState
 
 __all__ = [
     "Inventory",
-    "Kept",
+    "KeptResource",
     "ObjectVersion",
     "Role",
     "UnfinishedUpload",
@@ -39,7 +39,7 @@ class Role:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class KeptResource:
     """Global resource of the deployment that `destroy` keeps."""
 
     what: str
@@ -105,7 +105,7 @@ class Inventory:
     """Log streams in the log group that all jobs of the account share."""
     exchanged: tuple[ObjectVersion, ...] = ()
     """Documents and results of an asynchronous endpoint."""
-    kept: tuple[Kept, ...] = ()
+    kept: tuple[KeptResource, ...] = ()
     """Global resources that are kept because another region uses them."""
 
     @property

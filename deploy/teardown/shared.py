@@ -9,7 +9,7 @@ from deploy.aws.buckets import bucket_region
 from deploy.aws.client import AWSClient
 from deploy.config import DeployConfig
 from deploy.errors import NotFoundError
-from deploy.teardown.elsewhere import Needed, find_uses_elsewhere
+from deploy.teardown.elsewhere import GlobalResources, find_uses_elsewhere
 from deploy.teardown.plan import Inventory
 from deploy.teardown.sharing import (
     keep_everything,
@@ -60,7 +60,9 @@ def keep_shared(
     uses = find_uses_elsewhere(
         aws,
         config,
-        Needed({aws.identity().role_arn(r.name): r.name for r in roles}, weights),
+        GlobalResources(
+            {aws.identity().role_arn(r.name): r.name for r in roles}, weights
+        ),
         also=recorded | elsewhere,
         skipped=skipped,
     )

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from deploy.teardown.plan import Inventory, Kept, Role
+from deploy.teardown.plan import Inventory, KeptResource, Role
 
 __all__ = [
     "RegionUse",
@@ -49,7 +49,7 @@ class RegionUse:
 
 def keep_roles(
     roles: Sequence[Role], region: str, uses: Sequence[RegionUse]
-) -> tuple[tuple[Role, ...], list[Kept]]:
+) -> tuple[tuple[Role, ...], list[KeptResource]]:
     """Return the roles or policies to delete in `region`, and those that are kept.
 
     A role that no other region uses is deleted. Another loses the policies of `region`,
@@ -83,7 +83,7 @@ def _kept_role(
     recorded: Collection[str],
     without: Sequence[str],
     uses: Sequence[RegionUse],
-) -> Kept:
+) -> KeptResource:
     asked = {use.region: use for use in uses}
     reasons, remedies = [], []
     for region, use in sorted(users.items()):
@@ -109,7 +109,7 @@ def _kept_role(
             f"all its policies stay, as it has none for {', '.join(without)}: "
             f"chandra-sagemaker iam --create --region {without[0]} makes one"
         )
-    return Kept(f"role {role.name}", "; ".join(reasons), "; ".join(remedies))
+    return KeptResource(f"role {role.name}", "; ".join(reasons), "; ".join(remedies))
 
 
 def keep_objects(
@@ -140,7 +140,7 @@ def keep_results(inventory: Inventory, uses: Sequence[RegionUse]) -> Inventory:
     use = next((u for u in uses if inventory.name in u.endpoints), None)
     if use is None or not (inventory.exchanged or inventory.uploads):
         return inventory
-    kept = Kept(
+    kept = KeptResource(
         f"documents and results in s3://{inventory.bucket}",
         _deployed_sentence(use),
         _regional_remedy(use.region, "they go"),
@@ -162,7 +162,7 @@ def keep_weights(inventory: Inventory, uses: Sequence[RegionUse]) -> Inventory:
     if not users:
         return inventory
     region, model = users[0]
-    kept = Kept(
+    kept = KeptResource(
         f"staged weights in s3://{inventory.bucket}",
         f"model {model} in {region} loads them",
         f"they can be deleted when model {model} is gone",
@@ -174,7 +174,7 @@ def keep_everything(inventory: Inventory) -> Inventory:
     """Keep all roles and all objects, used or not."""
     left = _without_objects(inventory, BY_OPTION, "destroy --all without it")
     kept = [
-        Kept(f"role {role.name}", BY_OPTION, "destroy --all without it")
+        KeptResource(f"role {role.name}", BY_OPTION, "destroy --all without it")
         for role in inventory.roles
     ]
     return replace(left, roles=(), kept=(*left.kept, *kept))
@@ -199,7 +199,7 @@ def _without_objects(inventory: Inventory, reason: str, remedy: str) -> Inventor
     if not inventory.has_objects:
         return inventory
     listed = ", ".join(what) or "unfinished uploads"
-    kept = Kept(
+    kept = KeptResource(
         f"objects in s3://{inventory.bucket} ({listed})",
         reason,
         remedy,

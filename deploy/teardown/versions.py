@@ -16,7 +16,7 @@ from deploy.errors import NotFoundError
 from deploy.teardown.plan import ObjectVersion, UnfinishedUpload
 from deploy.weights.files import MANIFEST, STAGING, TAR
 
-__all__ = ["Staged", "find_staged", "list_uploads", "list_versions"]
+__all__ = ["StagedObjects", "find_staged_objects", "list_uploads", "list_versions"]
 
 
 def list_versions(
@@ -68,14 +68,14 @@ def list_uploads(
 
 
 @dataclass(frozen=True, slots=True)
-class Staged:
+class StagedObjects:
     """Objects of `model stage`, and its unfinished uploads."""
 
     versions: tuple[ObjectVersion, ...] = ()
     uploads: tuple[UnfinishedUpload, ...] = ()
 
 
-def find_staged(aws: AWSClient, config: DeployConfig) -> Staged:
+def find_staged_objects(aws: AWSClient, config: DeployConfig) -> StagedObjects:
     """Return what a deployment staged, below all prefixes that its marker files name.
 
     The marker files come last. A `destroy` that was interrupted finds the rest by them.
@@ -90,7 +90,7 @@ def find_staged(aws: AWSClient, config: DeployConfig) -> Staged:
         and _is_marked_as_ours(aws, config, mark)
     ]
     staged = [version for _, below in ours for version in below]
-    return Staged(
+    return StagedObjects(
         tuple(sorted(staged, key=_order)),
         tuple(
             upload

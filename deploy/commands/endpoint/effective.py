@@ -14,7 +14,7 @@ from deploy.config import (
     NetworkTable,
     is_secret,
 )
-from deploy.resources import Running, variant_index
+from deploy.resources import Running, main_variant_index
 
 __all__ = ["config_with_running_settings"]
 
@@ -30,7 +30,7 @@ def config_with_running_settings(
     has already accepted them.
     """
     contents, model = running.config.contents, running.model
-    variant = contents["ProductionVariants"][variant_index(contents)]
+    variant = contents["ProductionVariants"][main_variant_index(contents)]
     source = _weights_table(config.model, model.container, model.environment)
     is_isolated = bool(model.contents.get("EnableNetworkIsolation", False))
     vpc: Mapping[str, Any] = model.contents.get("VpcConfig") or {}

@@ -8,7 +8,7 @@ from deploy.commands.command import Command
 from deploy.console import minute, table
 from deploy.context import Context
 from deploy.queue.endpoint import async_name
-from deploy.resources import Live
+from deploy.resources import DatedConfig
 
 
 def run(context: Context, options: argparse.Namespace) -> int:
@@ -41,7 +41,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
     return 0
 
 
-def _row(live: Live) -> tuple[str, str, str]:
+def _row(live: DatedConfig) -> tuple[str, str, str]:
     since = minute(live.since) if live.since else "never"
     return live.config, minute(live.created), since
 

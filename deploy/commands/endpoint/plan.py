@@ -25,7 +25,7 @@ from deploy.commands.flags import (
 from deploy.config import DeployConfig
 from deploy.context import FIX_REQUEST_HINT, Context
 from deploy.endpoint.inspection import image_findings, weights_findings
-from deploy.endpoint.observer import NothingThere
+from deploy.endpoint.observer import EmptyAccount
 from deploy.endpoint.planner import Planner
 from deploy.endpoint.snapshot import Snapshot
 from deploy.errors import DeployError
@@ -72,7 +72,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
         change = change_to_file(context, wanted, seen) if actions else None
         findings += [
             Finding("request", True, sentence, FIX_REQUEST_HINT)
-            for sentence in context.refused(actions)
+            for sentence in context.rejections(actions)
         ]
         findings += quota_checks(context, config, actions, seen=seen)
         if starts_machine(actions):
@@ -83,7 +83,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
             findings += role_findings(context.aws, config)
     else:
         wanted = endpoint_from(config, UNKNOWN)
-        actions = Planner(NothingThere(), UNKNOWN, context.now).deploy(
+        actions = Planner(EmptyAccount(), UNKNOWN, context.now).deploy(
             wanted, config.update
         )
         if is_pushed and config.image.cuda is None:

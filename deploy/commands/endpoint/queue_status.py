@@ -12,7 +12,7 @@ from deploy.machines.prices import hourly, rate
 from deploy.monitoring import QUEUE_METRICS
 from deploy.monitoring.cloudwatch import read_metrics
 from deploy.queue.endpoint import async_name
-from deploy.resources import EndpointState, count_drift, our_variant
+from deploy.resources import EndpointState, describe_count_drift, main_variant
 from deploy.retries import duration
 
 __all__ = ["own_async_endpoint", "price_now", "queue_facts", "queue_rows"]
@@ -69,7 +69,7 @@ def queue_facts(context: Context) -> dict[str, Any] | None:
         "instance_type": kind,
         "instance_count": state.instance_count,
         "desired_count": state.desired_count,
-        "drift": count_drift(state, 1) if state.is_scaled else None,
+        "drift": describe_count_drift(state, 1) if state.is_scaled else None,
         "min_instances": limits.get("MinCapacity"),
         "max_instances": limits.get("MaxCapacity"),
         **_backlog(context, name),
@@ -88,7 +88,7 @@ def price_now(
 ) -> tuple[str | None, float | None]:
     """Return the instance type, and the price per hour of the machines that run."""
     config = context.account.describe_config(state.config)
-    variant = our_variant(config)
+    variant = main_variant(config)
     pools = variant.get("InstancePools") or [{}]
     kind = variant.get("InstanceType") or pools[0].get("InstanceType")
     if kind is None or state.instance_count is None:

@@ -21,7 +21,12 @@ from deploy.errors import (
     ResourceFailedError,
 )
 from deploy.machines.prices import dollars, hourly, rate
-from deploy.resources import REVISION_TAG, EndpointState, count_drift, our_variant
+from deploy.resources import (
+    REVISION_TAG,
+    EndpointState,
+    describe_count_drift,
+    main_variant,
+)
 from deploy.retries import duration
 
 HEALTH = {
@@ -136,7 +141,7 @@ def _facts(context: Context, state: EndpointState) -> dict[str, Any]:
         config = context.account.describe_config(state.config)
     except NotFoundError:
         config = {}
-    variant = our_variant(config)
+    variant = main_variant(config)
     model: dict[str, Any] = {}
     revision = None
     if "ModelName" in variant:
@@ -175,7 +180,7 @@ def _facts(context: Context, state: EndpointState) -> dict[str, Any]:
 
 def _drift(state: EndpointState, variant: dict[str, Any]) -> str | None:
     """Return how the instances differ from the config, with the command for it."""
-    found = count_drift(state, variant.get("InitialInstanceCount", 1))
+    found = describe_count_drift(state, variant.get("InitialInstanceCount", 1))
     if found is None or state.is_scaled:
         return found
     return f"{found}; chandra-sagemaker deploy sets them back"
@@ -208,7 +213,7 @@ def _with(words: Callable[[Any], str], value: Any) -> str | None:
 
 def _instance_type(config: Mapping[str, Any]) -> str | None:
     """Return the first instance type of a pool, which runs when there is capacity."""
-    variant = our_variant(config)
+    variant = main_variant(config)
     pools = variant.get("InstancePools") or [{}]
     kind = variant.get("InstanceType") or pools[0].get("InstanceType")
     return str(kind) if kind else None

@@ -27,7 +27,7 @@ from deploy.commands.flags import (
 from deploy.config import UpdateStrategy, UpdateTable
 from deploy.context import Context
 from deploy.endpoint.planner import Planner, config_to_change
-from deploy.endpoint.running import running_endpoint
+from deploy.endpoint.running import read_running_endpoint
 from deploy.endpoint.snapshot import Snapshot
 from deploy.errors import ConfigError, NotFoundError
 from deploy.resources import FIXED_VARIABLES, Edits, EndpointState, tags_of
@@ -97,7 +97,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
     planner.require_ours(state)
     _refuse_count_of_scaled(state, options, update)
     config = config_to_change(state, history)
-    running = running_endpoint(context.aws, name, config, state)
+    running = read_running_endpoint(context.aws, name, config, state)
     if state is None:
         running = replace(running, tags=tags_of(context.config))
     for variable in edits.removed_variables:

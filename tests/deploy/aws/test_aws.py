@@ -21,7 +21,7 @@ from botocore.parsers import ResponseParserError
 
 from deploy import errors
 from deploy.aws import AWSClient
-from deploy.aws.faults import CODES, fault_of
+from deploy.aws.faults import CODES, deploy_error_from
 from deploy.endpoint.account import Account
 from deploy.errors import (
     AccessDeniedError,
@@ -42,7 +42,9 @@ WHEN = datetime(2026, 11, 26, tzinfo=UTC)
 
 def refused(code, sentence=""):
     answer = {"Error": {"Code": code, "Message": sentence}}
-    return fault_of(ClientError(answer, "DescribeEndpoint"), "sagemaker describe")
+    return deploy_error_from(
+        ClientError(answer, "DescribeEndpoint"), "sagemaker describe"
+    )
 
 
 @pytest.mark.parametrize("code", CODES)
@@ -78,7 +80,7 @@ def test_html_page_is_not_printed():
 
 
 def test_response_not_from_aws_is_a_transient_error():
-    error = fault_of(ResponseParserError("<html>a proxy"), "iam get_role")
+    error = deploy_error_from(ResponseParserError("<html>a proxy"), "iam get_role")
 
     assert type(error) is TransientError
     assert error.message == ("iam get_role: received a response that is not from AWS")
@@ -147,7 +149,7 @@ def test_denied_call_names_action_and_policy_command(script, aws):
     ],
 )
 def test_errors_before_the_request_are_translated(error, kind, sentence):
-    fault = fault_of(error, "sagemaker describe_endpoint")
+    fault = deploy_error_from(error, "sagemaker describe_endpoint")
 
     assert type(fault) is kind
     assert sentence in fault.message
@@ -196,14 +198,16 @@ def test_refusals_end_with_the_remedy_for_their_cause(code, sentence, kind, hint
     ],
 )
 def test_expired_logins_name_the_login_command(error):
-    fault = fault_of(error, "sagemaker describe_endpoint")
+    fault = deploy_error_from(error, "sagemaker describe_endpoint")
 
     assert type(fault) is CredentialsError
     assert "aws sso login" in (fault.hint or "")
 
 
 def test_a_login_without_permissions_has_not_expired():
-    fault = fault_of(LoginInsufficientPermissions(), "sagemaker describe_endpoint")
+    fault = deploy_error_from(
+        LoginInsufficientPermissions(), "sagemaker describe_endpoint"
+    )
 
     assert "insufficient permissions" in fault.message
 
@@ -353,6 +357,6 @@ def test_unknown_codes_are_transient_by_http_status(code, status, kind):
         "ResponseMetadata": {"HTTPStatusCode": status},
     }
 
-    fault = fault_of(ClientError(response, "DescribeEndpoint"), "describing")
+    fault = deploy_error_from(ClientError(response, "DescribeEndpoint"), "describing")
 
     assert type(fault) is kind

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import given, strategies as st
 
-from deploy.endpoint.schedule import DAYS, last_time, schedule_from
+from deploy.endpoint.schedule import DAYS, last_effect_time, schedule_from
 from deploy.resources import LIVE_TAG, STOPPED_TAG, tags_from
 from tests.deploy.accounts import OTHER_IMAGE
 
@@ -441,7 +441,7 @@ def test_last_time_of_an_entry_is_the_latest(now, days, clock, zone):
     )
     entry = next(c.params for c in calls if c.params["Name"] == "ocr-start")
 
-    found = last_time(entry, now)
+    found = last_effect_time(entry, now)
 
     here = now.astimezone(ZoneInfo(zone))
     times = [
@@ -457,9 +457,9 @@ def test_disabled_or_rate_schedule_entry_has_no_last_time():
     now = datetime(2026, 12, 1, tzinfo=UTC)
     daily = {"ScheduleExpression": "cron(0 8 ? * MON,TUE *)"}
 
-    assert last_time(daily, now) is not None
-    assert last_time({**daily, "State": "DISABLED"}, now) is None
-    assert last_time({"ScheduleExpression": "rate(1 day)"}, now) is None
+    assert last_effect_time(daily, now) is not None
+    assert last_effect_time({**daily, "State": "DISABLED"}, now) is None
+    assert last_effect_time({"ScheduleExpression": "rate(1 day)"}, now) is None
 
 
 def test_entry_of_unknown_time_zone_has_no_last_time():
@@ -468,7 +468,7 @@ def test_entry_of_unknown_time_zone_has_no_last_time():
         "ScheduleExpressionTimezone": "Europe/Nowhere",
     }
 
-    assert last_time(entry, datetime(2026, 12, 1, tzinfo=UTC)) is None
+    assert last_effect_time(entry, datetime(2026, 12, 1, tzinfo=UTC)) is None
 
 
 @pytest.mark.parametrize("text", ["2026-11-30", "2026-11-30T10:00:00", "yesterday"])
@@ -488,5 +488,5 @@ def test_entry_has_no_last_time_before_its_creation():
     daily = {"ScheduleExpression": "cron(0 8 ? * MON,TUE *)"}
     eight = now.replace(hour=8)
 
-    assert last_time({**daily, "CreationDate": eight}, now) == eight
-    assert last_time({**daily, "CreationDate": now}, now) is None
+    assert last_effect_time({**daily, "CreationDate": eight}, now) == eight
+    assert last_effect_time({**daily, "CreationDate": now}, now) is None

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from deploy.resources import EndpointState, count_drift
+from deploy.resources import EndpointState, describe_count_drift
 from tests.deploy.accounts import OTHER_IMAGE
 
 # Each test makes about a hundred calls over HTTP.
@@ -53,7 +53,7 @@ def resize(wire, cloud, chandra, count, name="ocr"):
     ids=["more", "same", "current", "unknown", "changing", "within", "bound", "beyond"],
 )
 def test_drift_is_a_count_beyond_config_and_scaling(state, words):
-    found = count_drift(state, 1)
+    found = describe_count_drift(state, 1)
 
     assert (found or "").startswith(words or "")
     assert (found is None) == (words is None)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from deploy.config import UpdateStrategy, UpdateTable
-from deploy.endpoint.observer import NothingThere
+from deploy.endpoint.observer import EmptyAccount
 from deploy.endpoint.planner import Planner, previous_config
 from deploy.endpoint.schedule import schedule_from
 from deploy.errors import ConflictError, NotFoundError
@@ -41,7 +41,7 @@ def verbs(actions):
 
 
 def test_first_plan_creates_everything_in_order():
-    assert verbs(plan(NothingThere())) == [
+    assert verbs(plan(EmptyAccount())) == [
         "create_model",
         "create_endpoint_config",
         "create_endpoint",
@@ -231,7 +231,7 @@ def test_stop_deletes_the_endpoint_and_nothing_else():
         "delete_endpoint",
         "until deleted",
     ]
-    assert Planner(NothingThere(), IDENTITY, NOW).stop("ocr") == []
+    assert Planner(EmptyAccount(), IDENTITY, NOW).stop("ocr") == []
 
 
 def test_stop_waits_for_an_endpoint_that_changes():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from deploy.checks import InUse, quota_findings, quota_name
+from deploy.checks import QuotaUse, quota_findings, quota_name
 from deploy.errors import AccessDeniedError
 from tests.deploy.accounts import OTHER_IMAGE
 
@@ -26,7 +26,7 @@ def both(staged, chandra, cloud, project, wire):
 
 
 def test_machines_of_the_other_endpoint_count():
-    in_use = [InUse("ocr-async", {KIND: 1, "ml.g5.2xlarge": 4})]
+    in_use = [QuotaUse("ocr-async", {KIND: 1, "ml.g5.2xlarge": 4})]
 
     enough = quota_findings({KIND: 1}, QUOTAS, hint="", in_use=in_use)
     (finding,) = quota_findings({KIND: 2}, QUOTAS, hint="", in_use=in_use)

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from deploy.policies import caller_policy
-from deploy.teardown.versions import find_staged, list_uploads, list_versions
+from deploy.teardown.versions import find_staged_objects, list_uploads, list_versions
 from deploy.weights.files import MANIFEST, STAGING, weights_in
 from deploy.weights.store import Store
 from tests.deploy.accounts import IDENTITY, configured
@@ -63,7 +63,7 @@ def test_destroy_all_leaves_no_version_of_staged_weights(chandra, wire):
 
 @pytest.mark.usefixtures("versioned")
 def test_versions_of_deleted_keys_are_found(chandra, wire):
-    for version in find_staged(wire, configured()).versions:
+    for version in find_staged_objects(wire, configured()).versions:
         if version.is_current:
             delete(wire, version.key)
 
@@ -100,7 +100,7 @@ def test_new_objects_at_a_deleted_prefix_stay(chandra, wire):
 
 @pytest.mark.usefixtures("versioned")
 def test_manifest_is_deleted_last(wire):
-    found = find_staged(wire, configured()).versions
+    found = find_staged_objects(wire, configured()).versions
 
     assert found[-1].key == f"{OURS}{MANIFEST}"
     assert len({v.key for v in found if v.key.endswith(MANIFEST)}) == 1
