@@ -185,7 +185,7 @@ class AWSClient:
         shape = meta.service_model.operation_model(name).input_shape
         if shape is None:
             return []
-        return [found.lstrip(".") for found in violations(shape, call.params)]
+        return [sentence.lstrip(".") for sentence in violations(shape, call.params)]
 
     def request_part(
         self, service: str, operation: str, description: Mapping[str, Any]
@@ -194,8 +194,8 @@ class AWSClient:
         meta = self.client(service).meta
         name = meta.method_to_api_mapping[operation]
         shape = meta.service_model.operation_model(name).input_shape
-        found: dict[str, Any] = request_part(shape, description)
-        return found
+        part: dict[str, Any] = request_part(shape, description)
+        return part
 
     def perform(self, call: Call) -> Mapping[str, Any]:
         """Make a call of a plan, and return its answer.

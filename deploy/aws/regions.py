@@ -20,8 +20,8 @@ def regions_with_sagemaker(aws: AWSClient) -> tuple[list[str], bool]:
     """
     known = aws.known_regions(SERVICE)
     try:
-        found = aws.call("ec2", "describe_regions")["Regions"]
+        regions = aws.call("ec2", "describe_regions")["Regions"]
     except AccessDeniedError:
         return known, False
-    enabled = {str(region["RegionName"]) for region in found}
+    enabled = {str(region["RegionName"]) for region in regions}
     return [region for region in known if region in enabled], True

@@ -70,10 +70,10 @@ def request_part(shape: Any, value: Any) -> Any:
         if not isinstance(value, Mapping):
             return None
         return {
-            name: found
+            name: part
             for name, item in value.items()
             if name in shape.members
-            and (found := request_part(shape.members[name], item))
+            and (part := request_part(shape.members[name], item))
             not in (None, "", [], {})
         }
     if shape.type_name == "list":

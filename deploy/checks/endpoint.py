@@ -108,14 +108,14 @@ REGISTRY = re.compile(r"\d+\.dkr\.ecr\.([a-z0-9-]+)\.amazonaws\.com")
 
 def region_findings(config: DeployConfig) -> list[Finding]:
     """Check that the image is in the region of the deployment."""
-    found = REGISTRY.match(config.image.uri or "")
-    if found is None or config.region in (None, found[1]):
+    match = REGISTRY.match(config.image.uri or "")
+    if match is None or config.region in (None, match[1]):
         return []
     return [
         Finding(
             "image",
             True,
-            f"the image is in {found[1]}, and SageMaker in {config.region} needs one "
+            f"the image is in {match[1]}, and SageMaker in {config.region} needs one "
             "there",
             hint="chandra-sagemaker image push",
         )
@@ -158,23 +158,23 @@ def cuda_findings(config: DeployConfig, cuda: str | None, ami: str) -> list[Find
     `cuda` is None for an image that names no version. Then `config_findings` compares
     image.cuda of chandra.toml.
     """
-    written = config.image.cuda
+    configured = config.image.cuda
     if cuda is None:
         return (
             [unknown_cuda_finding(ami, "the image does not name it")]
-            if written is None
+            if configured is None
             else []
         )
-    if written is None:
+    if configured is None:
         return driver_findings(cuda, ami)
-    if written == cuda:
+    if configured == cuda:
         return []
     return [
         Finding(
             "image",
             False,
-            f"image.cuda is {written} in chandra.toml, and the image says that it is "
-            f"built for CUDA {cuda}",
+            f"image.cuda is {configured} in chandra.toml, and the image says that it "
+            f"is built for CUDA {cuda}",
             hint="remove cuda from [image] in chandra.toml",
         ),
         *driver_findings(cuda, ami),

@@ -43,16 +43,16 @@ def instance_findings(
 
     `environment` is the container's, whose settings may shrink images or the cache.
     """
-    known = INSTANCES.get(name)
+    instance = INSTANCES.get(name)
     weights = model.weights_gb
     is_planned = has_plan(model.id, environment)
     plan = memory_plan_of(name, weights, environment) if is_planned else None
     memory = [] if plan is None else _memory_findings(name, weights, plan)
-    if known is None and plan is not None:
+    if instance is None and plan is not None:
         return memory or [
             Finding(name, False, f"the price of {name} is not known here")
         ]
-    if known is None:
+    if instance is None:
         nearest = ", ".join(n for n in INSTANCES if n.split(".")[1] == family_of(name))
         return [
             Finding(
@@ -62,7 +62,7 @@ def instance_findings(
                 "checked" + (f"; known of its family: {nearest}" if nearest else ""),
             )
         ]
-    gpu = known.gpu
+    gpu = instance.gpu
     if plan is None and gpu.memory_gb < weights + LEAST_FREE_GB:
         return [
             Finding(
@@ -87,12 +87,12 @@ def instance_findings(
                 hint="ml.g5.2xlarge is the cheapest that has it",
             )
         )
-    if known.memory_gb < weights:
+    if instance.memory_gb < weights:
         findings.append(
             Finding(
                 name,
                 False,
-                f"{name} has {known.memory_gb} GB of memory, less than the weights: "
+                f"{name} has {instance.memory_gb} GB of memory, less than the weights: "
                 "loading them is slower than on the next size",
             )
         )
@@ -101,10 +101,10 @@ def instance_findings(
 
 def _memory_findings(name: str, weights: float, plan: MemoryPlan) -> list[Finding]:
     """Check whether the memory beside the weights holds the largest page."""
-    known = INSTANCES.get(name)
-    has_bfloat16 = known is None or known.gpu.has_bfloat16
+    instance = INSTANCES.get(name)
+    has_bfloat16 = instance is None or instance.gpu.has_bfloat16
     usable = f"{plan.usable_bytes / 2**30:.1f} GiB"
-    size = usable if known is None else f"{known.gpu.memory_gb} GB"
+    size = usable if instance is None else f"{instance.gpu.memory_gb} GB"
     if plan.room_tokens < plan.page_tokens:
         return [
             Finding(

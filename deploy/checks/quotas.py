@@ -35,7 +35,7 @@ def usage_quotas(aws: AWSClient, usage: str) -> dict[str, Quota] | None:
     Returns None if they cannot be read.
     """
     try:
-        found = list(
+        items = list(
             aws.pages(
                 "service-quotas",
                 "list_service_quotas",
@@ -47,7 +47,7 @@ def usage_quotas(aws: AWSClient, usage: str) -> dict[str, Quota] | None:
         return None
     return {
         item["QuotaName"]: Quota(item["QuotaName"], item["QuotaCode"], item["Value"])
-        for item in found
+        for item in items
         if item["QuotaName"].endswith(f" for {usage}")
     }
 
@@ -89,18 +89,18 @@ def quota_findings(
 
     Several types are alternatives: one type within its quota is enough.
     """
-    refused = []
+    findings = []
     for name, count in wanted.items():
-        used = [use for use in in_use if use.instances.get(name)]
-        needed = count + sum(use.instances[name] for use in used)
+        uses = [use for use in in_use if use.instances.get(name)]
+        needed = count + sum(use.instances[name] for use in uses)
         allowed = quotas.get(quota_name(name, usage))
         if allowed is None:
-            refused.append(
+            findings.append(
                 Finding(name, False, f"this region lists no quota of {name}")
             )
         elif allowed < needed:
-            beside = " and ".join(use.words(name) for use in used)
-            refused.append(
+            beside = " and ".join(use.words(name) for use in uses)
+            findings.append(
                 Finding(
                     name,
                     True,
@@ -110,6 +110,6 @@ def quota_findings(
                     hint=hint,
                 )
             )
-    if len(refused) < len(wanted):
-        return [Finding(f.subject, False, f.sentence, f.hint) for f in refused]
-    return refused
+    if len(findings) < len(wanted):
+        return [Finding(f.subject, False, f.sentence, f.hint) for f in findings]
+    return findings

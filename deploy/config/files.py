@@ -242,8 +242,8 @@ def _convert(kind: Any, value: object, where: str) -> Any:
         return float(value)
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         words = {str: "text", int: "a whole number", float: "a number"}
-        wanted = words.get(kind, "true or false")
-        raise ConfigError(f"{where} must be {wanted}, not {value!r}", hint=EXAMPLE)
+        expected = words.get(kind, "true or false")
+        raise ConfigError(f"{where} must be {expected}, not {value!r}", hint=EXAMPLE)
     return value
 
 

@@ -88,7 +88,7 @@ class Account:
     def history(self, deployment: str) -> Sequence[DatedConfig]:
         """Return the deployment's endpoint configs, the last that was live first."""
         begin = f"{deployment}-"
-        found = []
+        configs = []
         for item in self._aws.pages(
             "sagemaker", "list_endpoint_configs", "EndpointConfigs", NameContains=begin
         ):
@@ -98,7 +98,7 @@ class Account:
                 continue
             tags = self.tags(item["EndpointConfigArn"])
             if tags.get(OWNER_TAG) == deployment:
-                found.append(
+                configs.append(
                     DatedConfig(
                         config=item["EndpointConfigName"],
                         created=item["CreationTime"],
@@ -108,7 +108,7 @@ class Account:
                     )
                 )
         return sorted(
-            found,
+            configs,
             key=lambda live: (live.since is not None, live.since or live.created),
             reverse=True,
         )
@@ -127,7 +127,7 @@ class Account:
 
     def endpoints(self) -> list[tuple[str, str, str]]:
         """Return name, status and deployment of all endpoints that are ours."""
-        found = []
+        endpoints = []
         for summary in self._aws.pages("sagemaker", "list_endpoints", "Endpoints"):
             try:
                 owner = self.tags(summary["EndpointArn"]).get(OWNER_TAG)
@@ -135,10 +135,10 @@ class Account:
                 # The least policy allows to read the tags of our own endpoints only.
                 continue
             if owner is not None:
-                found.append(
+                endpoints.append(
                     (summary["EndpointName"], summary["EndpointStatus"], owner)
                 )
-        return found
+        return endpoints
 
     def rollback_alarms(self, deployment: str) -> Sequence[str]:
         """Return the names of the alarms that roll back an update."""
@@ -178,7 +178,7 @@ class Account:
         tags = schedule_group_tags(self._aws, deployment)
         if tags is None or tags.get(OWNER_TAG) != deployment:
             return []
-        found = []
+        entries = []
         for verb in ("start", "stop"):
             try:
                 entry = self._aws.call(
@@ -189,8 +189,8 @@ class Account:
                 )
             except NotFoundError:
                 continue
-            found.append(entry)
-        return found
+            entries.append(entry)
+        return entries
 
     def tags(self, arn: str) -> dict[str, str]:
         """Return the tags of a SageMaker resource; none if it was deleted."""

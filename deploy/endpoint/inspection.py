@@ -101,12 +101,12 @@ def _unstaged_finding(uri: str) -> Finding:
 
 
 def _staged_findings(
-    uri: str, manifest: Mapping[str, Any], found: Mapping[str, int]
+    uri: str, manifest: Mapping[str, Any], sizes: Mapping[str, int]
 ) -> Iterator[Finding]:
     """Compare the sizes of staged files with the manifest that `model stage` wrote."""
     named: dict[str, Any] = {f["name"]: f["size"] for f in manifest.get("files") or ()}
-    missing = [name for name, size in named.items() if found.get(name) != size]
-    others = sorted(found.keys() - named.keys() - {MANIFEST, STAGING})
+    missing = [name for name, size in named.items() if sizes.get(name) != size]
+    others = sorted(sizes.keys() - named.keys() - {MANIFEST, STAGING})
     if missing:
         yield Finding(
             "weights",
@@ -200,11 +200,11 @@ def image_findings(
             )
         ]
     contents = read_contents(aws, address.digest, where)
-    found = _contents_findings(config, contents, ami or config.endpoint.ami)
+    findings = _contents_findings(config, contents, ami or config.endpoint.ami)
     if not contents.runs_on_sagemaker:
         # Another manifest would not help an image for another platform.
-        return found
-    return [*_manifest_findings(config, state, address, is_ours=is_ours), *found]
+        return findings
+    return [*_manifest_findings(config, state, address, is_ours=is_ours), *findings]
 
 
 def _manifest_findings(
@@ -311,7 +311,7 @@ def key_findings(aws: AWSClient, config: DeployConfig) -> list[Finding]:
     if key is None:
         return []
     try:
-        found = aws.call("kms", "describe_key", KeyId=key)["KeyMetadata"]
+        metadata = aws.call("kms", "describe_key", KeyId=key)["KeyMetadata"]
     except NotFoundError as error:
         return [
             Finding(
@@ -322,13 +322,13 @@ def key_findings(aws: AWSClient, config: DeployConfig) -> list[Finding]:
                 "region",
             )
         ]
-    if found["KeyState"] != "Enabled":
+    if metadata["KeyState"] != "Enabled":
         return [
             Finding(
                 "encryption",
                 True,
-                f"key {key} is {found['KeyState']}",
-                f"aws kms enable-key --key-id {found['KeyId']}, or another "
+                f"key {key} is {metadata['KeyState']}",
+                f"aws kms enable-key --key-id {metadata['KeyId']}, or another "
                 "network.kms_key",
             )
         ]

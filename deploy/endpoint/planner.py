@@ -58,24 +58,24 @@ class Planner:
     now: datetime
 
     def deploy(
-        self, wanted: Target, update: UpdateTable, *, is_described: bool = False
+        self, target: Target, update: UpdateTable, *, is_described: bool = False
     ) -> list[Action]:
-        """Return the actions that make `wanted`; an empty list if nothing differs.
+        """Return the actions that make `target`; an empty list if nothing differs.
 
         `is_described` records on the config that chandra.toml alone describes it.
         """
         actions: list[Action] = []
-        if not self.observer.has_model(wanted.model.name):
-            actions.append(create("model", wanted.model.name, wanted.model.request))
-        config = wanted.config.name
+        if not self.observer.has_model(target.model.name):
+            actions.append(create("model", target.model.name, target.model.request))
+        config = target.config.name
         if not self.observer.has_config(config):
-            actions.append(create("endpoint_config", config, wanted.config.request))
+            actions.append(create("endpoint_config", config, target.config.request))
         return actions + self.serve(
-            wanted.name,
+            target.name,
             config,
-            wanted.tags,
+            target.tags,
             update,
-            instance_count=wanted.variant.instance_count,
+            instance_count=target.variant.instance_count,
             is_described=is_described,
         )
 
@@ -153,36 +153,40 @@ class Planner:
         alarms = self.observer.rollback_alarms(name) if update.use_alarms else ()
         return [*settled, update_endpoint(state, config, update, alarms), arrived]
 
-    def scale(self, wanted: Scaling) -> list[Action]:
+    def scale(self, scaling: Scaling) -> list[Action]:
         """Return the calls that set the scaling limits and policies of an endpoint."""
-        found = self.observer.scaling(wanted.endpoint)
-        calls = [] if is_within(wanted.target.params, found.target) else [wanted.target]
+        observed = self.observer.scaling(scaling.endpoint)
+        calls = (
+            []
+            if is_within(scaling.target.params, observed.target)
+            else [scaling.target]
+        )
         return [
-            *calls,
+            *([] if is_set else [scaling.target]),
             *(
                 call
-                for name, call in wanted.policies.items()
-                if not is_within(call.params, found.policies.get(name))
+                for name, call in scaling.policies.items()
+                if not is_within(call.params, observed.policies.get(name))
             ),
         ]
 
-    def set_scaling_alarms(self, wanted: Scaling) -> list[Action]:
+    def set_scaling_alarms(self, scaling: Scaling) -> list[Action]:
         """Return the calls that set the alarms, which trigger the scaling policies.
 
         AWS assigns the ARNs of policies, so this is planned after `scale` was executed.
         In a dry run, the name of a policy stands for its ARN.
         """
-        found = self.observer.scaling(wanted.endpoint)
+        observed = self.observer.scaling(scaling.endpoint)
         arns = {
-            name: str(found.policies.get(name, {}).get("PolicyARN", name))
-            for name in wanted.policies
+            name: str(observed.policies.get(name, {}).get("PolicyARN", name))
+            for name in scaling.policies
         }
         return [
             call
-            for name, call in wanted.alarms(arns).items()
+            for name, call in scaling.alarms(arns).items()
             if not is_within(
                 {key: v for key, v in call.params.items() if key != "Tags"},
-                found.alarms.get(name),
+                observed.alarms.get(name),
             )
         ]
 
@@ -318,18 +322,18 @@ def config_to_change(
     return history[0].config
 
 
-def differences(wanted: Target, state: EndpointState) -> list[str]:
-    """Return how an endpoint differs from the wanted one, as sentences."""
-    found = []
-    if state.config != wanted.config.name:
-        found.append(f"it serves config {state.config}, not {wanted.config.name}")
-    count = wanted.variant.instance_count
+def differences(target: Target, state: EndpointState) -> list[str]:
+    """Return how an endpoint differs from the target one, as sentences."""
+    sentences = []
+    if state.config != target.config.name:
+        sentences.append(f"it serves config {state.config}, not {target.config.name}")
+    count = target.variant.instance_count
     if not state.is_scaled and state.instance_count not in (None, count):
-        found.append(f"it has {state.instance_count} instances, not {count}")
-    digest = wanted.model.image.rpartition("@")[2]
+        sentences.append(f"it has {state.instance_count} instances, not {count}")
+    digest = target.model.image.rpartition("@")[2]
     if state.image is not None and not state.image.endswith(digest):
-        found.append(f"it runs {state.image}, not {wanted.model.image}")
-    return found
+        sentences.append(f"it runs {state.image}, not {target.model.image}")
+    return sentences
 
 
 def _destination(state: EndpointState) -> str:

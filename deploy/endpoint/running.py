@@ -49,7 +49,7 @@ def read_running_endpoint(
                 "not manage",
                 hint="set another name in chandra.toml",
             )
-        found = account.describe_model(variant["ModelName"])
+        description = account.describe_model(variant["ModelName"])
     except NotFoundError as error:
         raise NotFoundError(
             f"config {config} of endpoint {name} or its model was deleted: "
@@ -57,7 +57,7 @@ def read_running_endpoint(
             hint="chandra-sagemaker deploy makes the endpoint as chandra.toml "
             "describes it",
         ) from error
-    model = _request_params(aws, "create_model", found)
+    model = _request_params(aws, "create_model", description)
     model_name = model.pop("ModelName")
     return Running(
         name=name,
@@ -69,7 +69,7 @@ def read_running_endpoint(
         model=RunningModel(
             model_name,
             model,
-            _copied_tags(account, found["ModelArn"]) if with_tags else {},
+            _copied_tags(account, description["ModelArn"]) if with_tags else {},
         ),
         tags=_copied_tags(account, aws.identity().sagemaker_arn("endpoint", name))
         if with_tags and state is not None

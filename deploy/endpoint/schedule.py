@@ -141,11 +141,11 @@ def last_effect_time(entry: Mapping[str, Any], now: datetime) -> datetime | None
     package, or has a time zone that is not known here. Each deployment changes its
     LastModificationDate, so that is not used.
     """
-    found = CRON.fullmatch(str(entry.get("ScheduleExpression", "")))
-    if found is None or entry.get("State") == "DISABLED":
+    match = CRON.fullmatch(str(entry.get("ScheduleExpression", "")))
+    if match is None or entry.get("State") == "DISABLED":
         return None
-    minute, hour = int(found[1]), int(found[2])
-    days = found[3].lower().split(",")
+    minute, hour = int(match[1]), int(match[2])
+    days = match[3].lower().split(",")
     created = entry.get("CreationDate")
     try:
         zone = ZoneInfo(entry.get("ScheduleExpressionTimezone", "UTC"))
@@ -199,10 +199,10 @@ def with_config(request: Mapping[str, Any], config: str) -> dict[str, Any]:
 
 
 def _time(flag: str, text: str) -> tuple[int, int]:
-    found = CLOCK.fullmatch(text)
-    if found is None:
+    match = CLOCK.fullmatch(text)
+    if match is None:
         raise ConfigError(f"{flag} must look like 08:00, not {text}", hint=EXAMPLE)
-    return int(found[1]), int(found[2])
+    return int(match[1]), int(match[2])
 
 
 def _days(text: str) -> tuple[str, ...]:

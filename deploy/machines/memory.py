@@ -191,8 +191,8 @@ def gpu_memory_plan(
     CHANDRA_DRAFT_TOKENS, CHANDRA_MAX_SEQUENCES and CHANDRA_KV_CACHE_TOKENS change how
     the engine divides it.
     """
-    asked = _number(environment, SEQUENCES)
-    candidates = range(MAX_SEQUENCES, 0, -1) if asked is None else (asked,)
+    configured = _number(environment, SEQUENCES)
+    candidates = range(MAX_SEQUENCES, 0, -1) if configured is None else (configured,)
     for num_sequences in candidates:
         plan = _plan_for(gpu, weights_gb, environment, num_sequences)
         usual = min(SEQUENCE_TOKENS, plan.page_tokens)

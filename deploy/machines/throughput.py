@@ -64,16 +64,16 @@ def rate_of(gpu: str, results: Path | None = None) -> Rate | None:
     """
     if results is None:
         shipped = resources.files("deploy.machines").joinpath(SHIPPED)
-        found = {
+        measurements = {
             f"bench/results/{name}": measured
             for name, measured in json.loads(shipped.read_text("utf-8")).items()
         }
     else:
-        found = {
+        measurements = {
             str(results / name): measured
             for name, measured in read_measurements(results).items()
         }
-    for source, measured in found.items():
+    for source, measured in measurements.items():
         # Match a whole word: an L4 is not an L40S, but an A100 is an A100-SXM4-40GB.
         if re.search(rf"\b{re.escape(gpu)}\b", str(measured.get("device"))):
             return _measured_rate(gpu, measured, source)
@@ -88,7 +88,7 @@ def read_measurements(results: Path) -> dict[str, dict[str, Any]]:
     and, if measured, `pages_per_second_single` with one page at a time. Other files
     are ignored.
     """
-    found: dict[str, dict[str, Any]] = {}
+    measurements: dict[str, dict[str, Any]] = {}
     for path in sorted(results.glob("*.json")):
         try:
             measured = json.loads(path.read_text("utf-8"))
@@ -97,10 +97,10 @@ def read_measurements(results: Path) -> dict[str, dict[str, Any]]:
         if not isinstance(measured, dict) or measured.get("geometry") != "chandra":
             continue
         if isinstance(measured.get("pages_per_second"), int | float):
-            found[path.name] = {
+            measurements[path.name] = {
                 name: measured[name] for name in _FIELDS if name in measured
             }
-    return found
+    return measurements
 
 
 def _measured_rate(gpu: str, measured: Mapping[str, Any], source: str) -> Rate:

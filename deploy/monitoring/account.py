@@ -31,7 +31,7 @@ class AlarmState:
 
 def list_alarms(aws: AWSClient, deployment: str) -> list[AlarmState]:
     """Return the alarms of a deployment, by name."""
-    found = aws.pages(
+    alarms = aws.pages(
         "cloudwatch",
         "describe_alarms",
         "MetricAlarms",
@@ -43,7 +43,7 @@ def list_alarms(aws: AWSClient, deployment: str) -> list[AlarmState]:
             alarm["StateValue"],
             alarm.get("AlarmDescription", ""),
         )
-        for alarm in found
+        for alarm in alarms
         if _read_owner(aws, alarm["AlarmArn"]) == deployment
     ]
     return sorted(ours, key=lambda alarm: alarm.name)

@@ -87,14 +87,14 @@ def update_endpoint(
         params["ExcludeRetainedVariantProperties"] = [
             {"VariantPropertyType": "DataCaptureConfig"}
         ]
-    watched = f", watching {len(alarms)} alarms" if alarms else ""
+    alarm_words = f", watching {len(alarms)} alarms" if alarms else ""
     # A call waits until the endpoint has settled, and it then has its pending config.
     old = state.pending_config or state.config
     return Call(
         "sagemaker",
         "update_endpoint",
         params,
-        f"update endpoint {state.name} from config {old} to {config}{watched}",
+        f"update endpoint {state.name} from config {old} to {config}{alarm_words}",
         retry_if_missing=True,
     )
 
@@ -144,7 +144,9 @@ def note_stopped(config: str, arn: str, now: datetime) -> Call:
 
 def resize_endpoint(state: EndpointState, count: int) -> Call:
     """Return the call that resizes an endpoint, which keeps its config."""
-    found = state.desired_count
+    current = state.desired_count
+    if current is None:
+        current = state.instance_count
     return Call(
         "sagemaker",
         "update_endpoint_weights_and_capacities",
@@ -154,6 +156,6 @@ def resize_endpoint(state: EndpointState, count: int) -> Call:
                 {"VariantName": VARIANT, "DesiredInstanceCount": count}
             ],
         },
-        f"set endpoint {state.name} to {count} instances: it has "
-        f"{state.instance_count if found is None else found}, which something else set",
+        f"set endpoint {state.name} to {count} instances: it has {current}, which "
+        "something else set",
     )

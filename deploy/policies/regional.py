@@ -35,14 +35,14 @@ def policy_regions(policies: Mapping[str, Mapping[str, Any]]) -> dict[str, set[s
     `policies` are documents by name. Policies that others put into the role are left
     out.
     """
-    found: dict[str, set[str]] = {}
+    regions: dict[str, set[str]] = {}
     begin = f"{UNNAMED_POLICY}-"
     for name, document in policies.items():
         if name == UNNAMED_POLICY:
-            found[name] = _regions_in(document)
+            regions[name] = _regions_in(document)
         elif name.startswith(begin):
-            found[name] = {name.removeprefix(begin)}
-    return found
+            regions[name] = {name.removeprefix(begin)}
+    return regions
 
 
 def characters_of(document: Mapping[str, Any]) -> int:

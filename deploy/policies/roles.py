@@ -23,10 +23,10 @@ __all__ = [
 def find_role(aws: AWSClient, name: str) -> dict[str, Any] | None:
     """Return a role and its tags; None if the role does not exist."""
     try:
-        found: dict[str, Any] = aws.call("iam", "get_role", RoleName=name)
+        answer: dict[str, Any] = aws.call("iam", "get_role", RoleName=name)
     except NotFoundError:
         return None
-    role: dict[str, Any] = found["Role"]
+    role: dict[str, Any] = answer["Role"]
     return role
 
 
@@ -38,14 +38,14 @@ def role_policies(aws: AWSClient, role: str) -> dict[str, dict[str, Any]]:
         )
     except NotFoundError:
         return {}
-    found: dict[str, dict[str, Any]] = {}
+    documents: dict[str, dict[str, Any]] = {}
     for name in names:
         try:
             answer = aws.call("iam", "get_role_policy", RoleName=role, PolicyName=name)
         except NotFoundError:
             continue
-        found[name] = answer["PolicyDocument"]
-    return found
+        documents[name] = answer["PolicyDocument"]
+    return documents
 
 
 def refuse_other_regions(

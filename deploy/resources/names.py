@@ -105,8 +105,8 @@ class ImageAddress:
 
 def image_address(uri: str | None) -> ImageAddress | None:
     """Return the address in an image URI; None if it is not an ECR image by digest."""
-    found = IMAGE.fullmatch(uri or "")
-    return ImageAddress(*found.groups()) if found else None
+    match = IMAGE.fullmatch(uri or "")
+    return ImageAddress(*match.groups()) if match else None
 
 
 def log_group(endpoint: str) -> str:

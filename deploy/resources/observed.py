@@ -85,22 +85,22 @@ def describe_count_drift(state: EndpointState, count: int) -> str | None:
     Returns None if it does not differ, while the endpoint is changing, and if
     Application Auto Scaling set the number within its limits.
     """
-    found = state.desired_count
-    if found is None:
-        found = state.instance_count
-    if found is None or state.is_changing:
+    current = state.desired_count
+    if current is None:
+        current = state.instance_count
+    if current is None or state.is_changing:
         return None
     if state.is_scaled:
-        lowest, highest = state.scaling_limits or (found, found)
-        if lowest <= found <= highest:
+        lowest, highest = state.scaling_limits or (current, current)
+        if lowest <= current <= highest:
             return None
         return (
-            f"it has {found} instances, and its scaling allows {lowest} to {highest}: "
-            "something else changed them"
+            f"it has {current} instances, and its scaling allows {lowest} to "
+            f"{highest}: something else changed them"
         )
-    if found == count:
+    if current == count:
         return None
     return (
-        f"it has {found} instances, and config {state.config} has {count}: something "
+        f"it has {current} instances, and config {state.config} has {count}: something "
         "else changed them"
     )

@@ -146,13 +146,13 @@ def part_lines(missing: Mapping[str, Mapping[int, str]]) -> list[str]:
 
     At most `NUM_NAMED` documents are named.
     """
-    lacking = {name: pages for name, pages in missing.items() if pages}
+    incomplete = {name: pages for name, pages in missing.items() if pages}
     lines = [
         f"in part: {name} lacks {_pages(pages)}"
-        for name, pages in islice(lacking.items(), NUM_NAMED)
+        for name, pages in islice(incomplete.items(), NUM_NAMED)
     ]
-    if len(lacking) > NUM_NAMED:
-        lines.append(f"in part: {len(lacking) - NUM_NAMED:,} more; --json names all")
+    if len(incomplete) > NUM_NAMED:
+        lines.append(f"in part: {len(incomplete) - NUM_NAMED:,} more; --json names all")
     return lines
 
 
@@ -183,12 +183,12 @@ def convert_result(body: bytes, accept: str, target: str) -> bytes:
 
     Raises ConfigError if the format of the result, `accept`, cannot be converted.
     """
-    given = FORMATS.get(accept)
-    if given == target:
+    source = FORMATS.get(accept)
+    if source == target:
         return body
-    if given != "json":
+    if source != "json":
         raise ConfigError(
-            f"it was submitted as {given or accept}, which does not become {target}",
+            f"it was submitted as {source or accept}, which does not become {target}",
             hint="chandra-sagemaker async submit without --format: JSON becomes all",
         )
     try:

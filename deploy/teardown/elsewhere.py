@@ -49,8 +49,8 @@ def find_uses_elsewhere(
     All enabled regions are asked, and those in `also`, but none of `skipped`. Raises
     DeployError of the kind that a region answers when it cannot be asked.
     """
-    found, are_enabled = regions_with_sagemaker(aws)
-    others = sorted({*found, *also} - {str(aws.region), *skipped})
+    regions, are_enabled = regions_with_sagemaker(aws)
+    others = sorted({*regions, *also} - {str(aws.region), *skipped})
     lookups = [
         _Lookup(
             aws.in_region(region),

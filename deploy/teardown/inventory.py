@@ -133,8 +133,8 @@ def _find_roles(aws: AWSClient, deployment: str) -> tuple[Role, ...]:
             continue
         policies = role_policies(aws, name)
         regions = {
-            policy: frozenset(found)
-            for policy, found in policy_regions(policies).items()
+            policy: frozenset(region_names)
+            for policy, region_names in policy_regions(policies).items()
         }
         attached = tuple(attached_policies(aws, name))
         roles.append(Role(name, tuple(policies), regions, attached))
@@ -217,8 +217,8 @@ def _find_repository(aws: AWSClient, config: DeployConfig) -> str | None:
 
 def _find_build_project(aws: AWSClient, deployment: str) -> str | None:
     name = f"{deployment}-image"
-    found = aws.call("codebuild", "batch_get_projects", names=[name])["projects"]
-    tags = {tag["key"]: tag["value"] for project in found for tag in project["tags"]}
+    projects = aws.call("codebuild", "batch_get_projects", names=[name])["projects"]
+    tags = {tag["key"]: tag["value"] for project in projects for tag in project["tags"]}
     return name if tags.get(OWNER_TAG) == deployment else None
 
 
@@ -246,11 +246,11 @@ def _list_job_streams(aws: AWSClient, deployment: str) -> tuple[str, ...]:
 
 def _find_log_groups(aws: AWSClient, names: Sequence[str]) -> tuple[str, ...]:
     """Return those of `names` that are log groups."""
-    found = {
+    existing = {
         item["logGroupName"]
         for name in names
         for item in aws.pages(
             "logs", "describe_log_groups", "logGroups", logGroupNamePrefix=name
         )
     }
-    return tuple(name for name in names if name in found)
+    return tuple(name for name in names if name in existing)

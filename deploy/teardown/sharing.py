@@ -84,7 +84,7 @@ def _kept_role(
     without: Sequence[str],
     uses: Sequence[RegionUse],
 ) -> KeptResource:
-    asked = {use.region: use for use in uses}
+    uses_by_region = {use.region: use for use in uses}
     reasons, remedies = [], []
     for region, use in sorted(users.items()):
         if use.deployed:
@@ -96,9 +96,9 @@ def _kept_role(
             remedies.append(f"it can be deleted after model {model}")
     for region in sorted(recorded):
         reasons.append(f"its policy for {region} says that it is used there")
-        if region not in asked:
+        if region not in uses_by_region:
             remedies.append(_manual_remedy(role, region))
-        elif asked[region].is_idle:
+        elif uses_by_region[region].is_idle:
             remedies.append(
                 f"chandra-sagemaker destroy --all --region {region} deletes it"
             )

@@ -67,7 +67,7 @@ def test_existing_scaling_is_not_changed():
     subject = planner(made(expected))
 
     assert subject.scale(expected) == []
-    assert subject.watch(expected) == []
+    assert subject.set_scaling_alarms(expected) == []
 
 
 def test_only_differences_are_changed():
@@ -75,7 +75,8 @@ def test_only_differences_are_changed():
     subject = planner(made(before))
 
     sentences = [
-        a.sentence for a in [*subject.scale(expected), *subject.watch(expected)]
+        a.sentence
+        for a in [*subject.scale(expected), *subject.set_scaling_alarms(expected)]
     ]
 
     assert sentences == [
