@@ -58,7 +58,7 @@ class Context:
     config_path: Path
     console: Console
     connect: Callable[[str | None], AWSClient]
-    """Connect to a region, or to that of the profile."""
+    """Return a client of a region; None stands for the region of the profile."""
     clock: Callable[[], float]
     sleep: Callable[[float], None]
     runner: Runner
@@ -69,11 +69,16 @@ class Context:
 
     @cached_property
     def config(self) -> DeployConfig:
+        """Configuration in `config_path`, with the region of --region.
+
+        The file is read on first access, which raises ConfigError if it is invalid.
+        """
         config = read_config(self.config_path)
         return replace(config, region=self.region) if self.region else config
 
     @cached_property
     def aws(self) -> AWSClient:
+        """Client of the region of the configuration, which is created once."""
         return self.connect(self.config.region)
 
     @cached_property
@@ -99,9 +104,10 @@ class Context:
         timeout_seconds: float = 3600,
         is_waiting: bool = True,
     ) -> Executor:
-        """Return what runs the actions of a plan; with --dry-run it prints them.
+        """Return an executor for the actions of a plan; with --dry-run it prints them.
 
-        While it waits, it shows the log of `endpoint`; None: that of the configuration.
+        While it waits, it prints the log of `endpoint`. None stands for the real-time
+        endpoint of the configuration.
         """
         return Executor(
             self.aws,

@@ -156,11 +156,7 @@ class Planner:
     def scale(self, scaling: Scaling) -> list[Action]:
         """Return the calls that set the scaling limits and policies of an endpoint."""
         observed = self.observer.scaling(scaling.endpoint)
-        calls = (
-            []
-            if is_within(scaling.target.params, observed.target)
-            else [scaling.target]
-        )
+        is_set = is_within(scaling.target.params, observed.target)
         return [
             *([] if is_set else [scaling.target]),
             *(
