@@ -196,7 +196,7 @@ def sdk_errors() -> tuple[type[Exception], ...]:
 
 
 def deploy_error_from(error: SdkError, doing: str) -> DeployError:
-    """Return the DeployError for an error of botocore.
+    """Return the DeployError to raise for an error of botocore.
 
     `doing` names the service and the operation in the message.
     """
@@ -273,6 +273,7 @@ def _without_password(text: str) -> str:
 
 
 def _refusal_error(error: SdkError, doing: str) -> DeployError:
+    """Return the error for a response of AWS with an error code."""
     code = str(error.response.get("Error", {}).get("Code", ""))
     sentence = str(error.response.get("Error", {}).get("Message", "")) or code
     kind = CODES.get(code) or _kind_of_status(error)
@@ -312,6 +313,7 @@ def _kind_of_status(error: SdkError) -> type[DeployError] | None:
 def _denied_error(
     kind: type[DeployError], code: str, sentence: str, doing: str
 ) -> DeployError:
+    """Return the error for denied access or rejected credentials."""
     hint = HINTS.get(code, HINTS_BY_KIND[AccessDeniedError])
     if hint is LOGIN:
         sentence = "the credentials have expired"

@@ -28,7 +28,11 @@ LOCAL_DISKS = ("g4dn", "g5", "g6", "g6e", "g7e", "p4d", "p4de", "p5", "p5e", "p5
 
 
 def config_findings(config: DeployConfig) -> list[Finding]:
-    """Return the findings about a configuration, without a call of AWS."""
+    """Return the findings about a configuration, without calling AWS.
+
+    They are about instance types, the AMI, the address of the image, encryption and
+    data capture.
+    """
     findings = [
         finding
         for name in config.endpoint.instance_types
@@ -107,7 +111,10 @@ REGISTRY = re.compile(r"\d+\.dkr\.ecr\.([a-z0-9-]+)\.amazonaws\.com")
 
 
 def region_findings(config: DeployConfig) -> list[Finding]:
-    """Check that the image is in the region of the deployment."""
+    """Check that the image is in the region of the deployment.
+
+    Returns no finding if the region is not set, or the image is not in ECR.
+    """
     match = REGISTRY.match(config.image.uri or "")
     if match is None or config.region in (None, match[1]):
         return []
@@ -123,7 +130,10 @@ def region_findings(config: DeployConfig) -> list[Finding]:
 
 
 def registry_findings(config: DeployConfig) -> list[Finding]:
-    """Check that the URI of the image is one of ECR; SageMaker pulls from ECR only."""
+    """Check that the image is in ECR, because SageMaker pulls from ECR only.
+
+    Returns no finding if there is no image yet.
+    """
     host, slash, _ = (config.image.uri or "").partition("/")
     if not slash or re.match(r"\d+\.dkr\.ecr(-fips)?\.", host) is not None:
         return []
@@ -155,8 +165,10 @@ def platform_findings(configuration: Configuration) -> list[Finding]:
 def cuda_findings(config: DeployConfig, cuda: str | None, ami: str) -> list[Finding]:
     """Compare the CUDA version that an image names with the driver of an AMI.
 
-    `cuda` is None for an image that names no version. Then `config_findings` compares
-    image.cuda of chandra.toml.
+    If the image names another version than image.cuda of chandra.toml, a note says so.
+    `cuda` is None for an image that names no version. Then the only finding is a note
+    that nothing was compared, if image.cuda is not set either; `config_findings`
+    compares image.cuda with the driver.
     """
     configured = config.image.cuda
     if cuda is None:

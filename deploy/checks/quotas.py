@@ -30,7 +30,7 @@ class Quota:
 
 
 def usage_quotas(aws: AWSClient, usage: str) -> dict[str, Quota] | None:
-    """Return the quotas of a usage by name, such as "endpoint usage".
+    """Return the quotas of SageMaker for a usage, such as "endpoint usage", by name.
 
     Returns None if they cannot be read.
     """
@@ -64,33 +64,35 @@ class QuotaUse:
     instances: Mapping[str, int]
     """Number of instances by type."""
     note: str = ""
-    """Reason why they count in addition to the wanted ones."""
+    """Reason why they count in addition to the requested ones."""
 
-    def words(self, instance_type: str) -> str:
-        """Return the number and the endpoint, such as "1 of endpoint ocr"."""
-        words = f"{self.instances[instance_type]} of endpoint {self.endpoint}"
-        return f"{words}, {self.note}" if self.note else words
+    def description(self, instance_type: str) -> str:
+        """Return the number of instances of a type, such as "1 of endpoint ocr"."""
+        text = f"{self.instances[instance_type]} of endpoint {self.endpoint}"
+        return f"{text}, {self.note}" if self.note else text
 
 
 def quota_name(instance_type: str, usage: str = ENDPOINT_USAGE) -> str:
-    """Return the name that Service Quotas has for a quota."""
+    """Return the name of the quota of an instance type in Service Quotas."""
     return f"{instance_type} for {usage}"
 
 
 def quota_findings(
-    wanted: Mapping[str, int],
+    requested: Mapping[str, int],
     quotas: Mapping[str, float],
     *,
     hint: str,
     usage: str = ENDPOINT_USAGE,
     in_use: Sequence[QuotaUse] = (),
 ) -> list[Finding]:
-    """Compare wanted instances by type, and those in use, with quotas by name.
+    """Compare the numbers of requested and used instances with the quotas.
 
-    Several types are alternatives: one type within its quota is enough.
+    `requested` are numbers by instance type, `quotas` are values by `quota_name`.
+    Several types are alternatives: if one of them is within its quota, the findings
+    about the others are notes. A type without a quota in this region gets a note.
     """
     findings = []
-    for name, count in wanted.items():
+    for name, count in requested.items():
         uses = [use for use in in_use if use.instances.get(name)]
         needed = count + sum(use.instances[name] for use in uses)
         allowed = quotas.get(quota_name(name, usage))
@@ -99,7 +101,7 @@ def quota_findings(
                 Finding(name, False, f"this region lists no quota of {name}")
             )
         elif allowed < needed:
-            beside = " and ".join(use.words(name) for use in uses)
+            beside = " and ".join(use.description(name) for use in uses)
             findings.append(
                 Finding(
                     name,
@@ -110,6 +112,6 @@ def quota_findings(
                     hint=hint,
                 )
             )
-    if len(findings) < len(wanted):
+    if len(findings) < len(requested):
         return [Finding(f.subject, False, f.sentence, f.hint) for f in findings]
     return findings

@@ -72,7 +72,7 @@ def parser_of(parser, words):
 
 
 def test_help_of_every_command_is_current():
-    root = cli.parser()
+    root = cli.build_parser()
     introduction = section(HELP).partition("```text")[0]
     blocks = [f"```text\n{root.format_help()}```\n"]
     for words in list_commands():
