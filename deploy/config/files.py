@@ -38,9 +38,10 @@ READABLE = (
 
 
 def read_config(path: Path) -> DeployConfig:
-    """Read chandra.toml, and the lock file for what it leaves open.
+    """Read chandra.toml, and the lock file for settings that it does not have.
 
-    Raises ConfigError that names the setting and the file that holds it.
+    Raises ConfigError that names the setting and its file, or a file that cannot be
+    read.
     """
     try:
         mapping = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -103,9 +104,10 @@ def read_lock(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def write_lock(path: Path, table: str, values: Mapping[str, Any]) -> Path:
-    """Write a table of the lock file, and return the file's path.
+    """Replace a table of the lock file beside `path`, and return the lock's path.
 
-    The other tables stay as they are. Raises ConfigError that names the file.
+    The file is created if it does not exist. The other tables stay as they are. Raises
+    ConfigError that names the file.
     """
     content = read_lock(path) | {table: dict(values)}
     lock = lock_path(path)
@@ -121,9 +123,10 @@ def write_lock(path: Path, table: str, values: Mapping[str, Any]) -> Path:
 
 
 def drop_from_lock(path: Path, tables: Collection[str]) -> None:
-    """Remove tables from the lock file, and the file when no table is left.
+    """Remove tables from the lock file, and delete it when no table is left.
 
-    Raises ConfigError that names the lock file.
+    Nothing happens if the file has none of the tables. Raises ConfigError that names
+    the lock file.
     """
     lock = lock_path(path)
     content = read_lock(path)
@@ -188,7 +191,8 @@ def config_from(
     """Return the configuration in the tables of chandra.toml.
 
     `lock` has the values for settings that are not in `mapping`. Raises ConfigError
-    that names the setting."""
+    that names an unknown or invalid setting.
+    """
     merged = dict(mapping)
     for table, recorded in (lock or {}).items():
         # Earlier versions recorded a CUDA version that was not read from the image.
@@ -206,7 +210,11 @@ def config_from(
 
 
 def _build(cls: type, mapping: object, where: str) -> Any:
-    """Return a dataclass with a table's values; raise ConfigError for unknown names."""
+    """Return an instance of the dataclass `cls` with a table's values.
+
+    `where` is the name of the table with a dot, empty for the whole file. Raises
+    ConfigError for an unknown name or an invalid value.
+    """
     if not isinstance(mapping, Mapping):
         raise ConfigError(f"{where.rstrip('.')} must be a table", hint=EXAMPLE)
     kinds = typing.get_type_hints(cls)
@@ -221,6 +229,10 @@ def _build(cls: type, mapping: object, where: str) -> Any:
 
 
 def _convert(kind: Any, value: object, where: str) -> Any:
+    """Return a TOML value as `kind`, the type of a dataclass field.
+
+    `where` names the setting in the ConfigError for a value of another type.
+    """
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
         return _build(kind, value, f"{where}.")
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
@@ -248,6 +260,7 @@ def _convert(kind: Any, value: object, where: str) -> Any:
 
 
 def _member_of(kind: type[StrEnum], text: str, where: str) -> StrEnum:
+    """Return the member with this value; ConfigError names setting and choices."""
     try:
         return kind(text)
     except ValueError:
@@ -257,7 +270,10 @@ def _member_of(kind: type[StrEnum], text: str, where: str) -> StrEnum:
 
 
 def _to_text(value: object, where: str) -> str:
-    """Return a TOML value as text for a container's environment."""
+    """Return a TOML value as text for a container's environment, such as `true`.
+
+    Raises ConfigError for a list, a table or a date.
+    """
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str | int | float):

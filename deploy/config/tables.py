@@ -85,8 +85,8 @@ class ImageTable:
 
         `cuda` describes the image of this table. It is dropped for any other digest.
         """
-        own, other = ((each or "").rpartition("@")[2] for each in (self.uri, uri))
-        return replace(self, uri=uri, cuda=self.cuda if own == other else None)
+        old, new = ((address or "").rpartition("@")[2] for address in (self.uri, uri))
+        return replace(self, uri=uri, cuda=self.cuda if old == new else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +197,9 @@ class CaptureTable:
     """
 
     uri: str | None = None
+    """The s3:// address that gets the copies; None turns data capture off."""
     percent: int = 100
+    """Share of the requests that are copied."""
 
     def __post_init__(self) -> None:
         require(
@@ -314,7 +316,10 @@ class AsynchronousTable:
 
     @property
     def idle(self) -> int:
-        """Idle time in seconds, rounded up to whole minutes."""
+        """Idle time after which machines are removed, in seconds.
+
+        It is rounded up to whole minutes. The default is 300 seconds above the timeout.
+        """
         seconds = self.idle_seconds
         if seconds is None:
             seconds = self.timeout_seconds + 300

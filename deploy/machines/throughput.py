@@ -57,10 +57,11 @@ ESTIMATES = {
 
 
 def rate_of(gpu: str, results: Path | None = None) -> Rate | None:
-    """Return the pages per second of a GPU; None if it was not measured or estimated.
+    """Return the pages per second of a GPU; None if there is no value for it.
 
     `results` is a folder of measurements; None uses those that ship with the package.
-    A measurement takes precedence over an estimate.
+    A measurement takes precedence over an estimate. `gpu` is the name in the catalogue,
+    which must be a word of the measurement's device.
     """
     if results is None:
         shipped = resources.files("deploy.machines").joinpath(SHIPPED)
@@ -104,6 +105,10 @@ def read_measurements(results: Path) -> dict[str, dict[str, Any]]:
 
 
 def _measured_rate(gpu: str, measured: Mapping[str, Any], source: str) -> Rate:
+    """Return the rates of a measurement; `source` is its file.
+
+    A `single` rate that was not measured is estimated.
+    """
     together = float(measured["pages_per_second"])
     single = measured.get("pages_per_second_single")
     if isinstance(single, int | float):

@@ -1,7 +1,8 @@
 """Actions of a plan: calls of AWS, and waits between them.
 
-A call is a value with a sentence. A dry run prints the sentence, the executor makes the
-call, and a test compares the parameters with AWS's own service model.
+They are values, and creating one calls nothing. A dry run prints the sentence of an
+action, the executor makes the call, and a test compares the parameters with AWS's own
+service model.
 """
 
 from __future__ import annotations

@@ -60,7 +60,8 @@ def update_endpoint(
 ) -> Call:
     """Return the call that gives an endpoint another config.
 
-    SageMaker rolls the update back if one of the alarms goes off.
+    The old machines serve for `update.bake_seconds` after the new ones do. SageMaker
+    rolls the update back if one of the alarms goes off until then.
     """
     deployment: dict[str, Any] = {
         "BlueGreenUpdatePolicy": {
@@ -115,7 +116,8 @@ def note_live(
 ) -> Call:
     """Return the call that tags a config with the time at which it went into service.
 
-    `tags` are the tags that get the time.
+    `tags` are the names of the tags that get the time. The default is the tag of the
+    history. DESCRIBED_TAG records that chandra.toml describes the config.
     """
     what = "is live" if LIVE_TAG in tags else "is what chandra.toml describes"
     return Call(
@@ -131,7 +133,10 @@ def note_live(
 
 
 def note_stopped(config: str, arn: str, now: datetime) -> Call:
-    """Return the call that tags a config as stopped on purpose."""
+    """Return the call that tags a config as stopped on purpose.
+
+    It may fail because the config is missing or the caller has no right to tag it.
+    """
     return Call(
         "sagemaker",
         "add_tags",

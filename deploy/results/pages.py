@@ -21,8 +21,8 @@ QUALITY = 80
 def num_pages_of(path: Path, password: str | None = None) -> int | None:
     """Return the pages of a PDF or the frames of an image.
 
-    None if the file cannot be opened here; the service then reports what is wrong with
-    it.
+    Returns None if the file cannot be opened, in which case the service reports what
+    is wrong with it, and if pillow or pypdfium2 is not installed.
     """
     try:
         import PIL.Image
@@ -43,10 +43,11 @@ def num_pages_of(path: Path, password: str | None = None) -> int | None:
 def render_pages(
     path: Path, numbers: Sequence[int], password: str | None = None
 ) -> dict[int, bytes]:
-    """Return JPEG pictures by page number, which starts at 1.
+    """Draw pages of a PDF or an image, and return JPEG files by page number.
 
-    Pages that do not exist are left out. Raises ConfigError without pypdfium2 and
-    pillow, or if the file cannot be drawn.
+    Numbers start at 1, and pages that do not exist are left out. The long side has at
+    most 1,600 pixels. Raises ConfigError if pypdfium2 or pillow is not installed, or if
+    the file cannot be drawn.
     """
     try:
         import PIL.Image
@@ -98,6 +99,7 @@ def _from_image(image: Any, path: Path, numbers: Sequence[int]) -> dict[int, byt
 
 
 def _jpeg(picture: Any) -> bytes:
+    """Return a picture as JPEG; white replaces what is transparent in it."""
     if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
         from PIL import Image
 
