@@ -31,7 +31,7 @@ DESCRIBE_TARGETS = "describe_scalable_targets"
 
 
 class Account:
-    """Observer of an AWS account; it caches nothing."""
+    """Observer that reads an AWS account on each call; it caches nothing."""
 
     def __init__(self, aws: AWSClient) -> None:
         self._aws = aws
@@ -51,7 +51,8 @@ class Account:
     def poll_endpoint(self, name: str) -> EndpointState | None:
         """Return the state of an endpoint without its tags and scaling limits.
 
-        Waits poll with it. The state has `is_ours` True and `is_scaled` False.
+        Waits poll with it, because it needs one request. The state always has `is_ours`
+        True and `is_scaled` False. Returns None if the endpoint does not exist.
         """
         try:
             answer = self._aws.call("sagemaker", "describe_endpoint", EndpointName=name)
@@ -78,15 +79,21 @@ class Account:
         return True
 
     def describe_config(self, name: str) -> dict[str, Any]:
+        """Return an endpoint config; raises NotFoundError if it does not exist."""
         return self._aws.call(
             "sagemaker", "describe_endpoint_config", EndpointConfigName=name
         )
 
     def describe_model(self, name: str) -> dict[str, Any]:
+        """Return a model; raises NotFoundError if it does not exist."""
         return self._aws.call("sagemaker", "describe_model", ModelName=name)
 
     def history(self, deployment: str) -> Sequence[DatedConfig]:
-        """Return the deployment's endpoint configs, the last that was live first."""
+        """Return the endpoint configs with the owner tag of a deployment.
+
+        Those that were in service come first, the last one at the front. Those that
+        never were follow, the newest first.
+        """
         begin = f"{deployment}-"
         configs = []
         for item in self._aws.pages(
@@ -114,7 +121,7 @@ class Account:
         )
 
     def models(self, deployment: str) -> list[str]:
-        """Return the names of the deployment's models."""
+        """Return the names of the models with the owner tag of a deployment."""
         begin = f"{deployment}-"
         return [
             item["ModelName"]
@@ -126,7 +133,10 @@ class Account:
         ]
 
     def endpoints(self) -> list[tuple[str, str, str]]:
-        """Return name, status and deployment of all endpoints that are ours."""
+        """Return name, status and deployment of all endpoints with an owner tag.
+
+        Endpoints whose tags the caller may not read are left out.
+        """
         endpoints = []
         for summary in self._aws.pages("sagemaker", "list_endpoints", "Endpoints"):
             try:
@@ -141,7 +151,10 @@ class Account:
         return endpoints
 
     def rollback_alarms(self, deployment: str) -> Sequence[str]:
-        """Return the names of the alarms that roll back an update."""
+        """Return the names of the deployment's alarms that roll back an update.
+
+        Alarms of scaling and of the length of a queue do not.
+        """
         return [
             alarm.name
             for alarm in list_alarms(self._aws, deployment)
@@ -170,11 +183,17 @@ class Account:
         )
 
     def scheduled_start(self, deployment: str) -> dict[str, Any] | None:
-        """Return the schedule that starts the endpoint, as it can be sent again."""
+        """Return the entry that starts the endpoint, as UpdateSchedule takes it.
+
+        Returns None if there is no such entry.
+        """
         return start_request(self.schedule_entries(deployment), deployment)
 
     def schedule_entries(self, deployment: str) -> list[dict[str, Any]]:
-        """Return the schedules of a deployment that exist, in a group of ours."""
+        """Return the entries of a deployment's schedule that exist: start, then stop.
+
+        The list is empty if the schedule group is missing or has another owner.
+        """
         tags = schedule_group_tags(self._aws, deployment)
         if tags is None or tags.get(OWNER_TAG) != deployment:
             return []
@@ -193,7 +212,7 @@ class Account:
         return entries
 
     def tags(self, arn: str) -> dict[str, str]:
-        """Return the tags of a SageMaker resource; none if it was deleted."""
+        """Return the tags of a SageMaker resource; empty if it was deleted."""
         items = self._aws.pages("sagemaker", "list_tags", "Tags", ResourceArn=arn)
         try:
             return tags_from(list(items))
@@ -218,7 +237,7 @@ def _first_target(answer: Mapping[str, Any]) -> dict[str, Any] | None:
 def _endpoint_state(
     answer: Mapping[str, Any], *, is_ours: bool, target: Mapping[str, Any] | None
 ) -> EndpointState:
-    """Return the state that a description of an endpoint and its scaling target say."""
+    """Return the state in an answer of DescribeEndpoint and its scaling target."""
     variant = main_variant(answer)
     pending = answer.get("PendingDeploymentSummary") or {}
     changing = main_variant(pending) or variant
@@ -249,7 +268,7 @@ def _endpoint_state(
 
 
 def _time_of(tags: Mapping[str, str], name: str) -> datetime | None:
-    """Return the time in a tag; None if its value is not one of ours."""
+    """Return the time in a tag; None if the tag is missing or has no time with zone."""
     try:
         time = datetime.fromisoformat(tags[name])
     except (KeyError, ValueError):

@@ -40,7 +40,8 @@ __all__ = [
 def weights_findings(aws: AWSClient, config: DeployConfig) -> list[Finding]:
     """Check that all weights are staged, in the region of the endpoint.
 
-    Raises ConfigError if the configuration does not say which weights.
+    Sizes of files are compared, not their contents. For weights of the hub, the only
+    finding is a note. Raises ConfigError if model.bucket or the revision is not set.
     """
     if config.model.source is not ModelSource.S3:
         return [
@@ -66,7 +67,7 @@ def weights_findings(aws: AWSClient, config: DeployConfig) -> list[Finding]:
         manifest = store.manifest(prefix)
         if manifest is None:
             return [*findings, _unstaged_finding(uri)]
-        return [*findings, *_staged_findings(uri, manifest, store.sizes(prefix))]
+        return [*findings, *_size_findings(uri, manifest, store.sizes(prefix))]
     except NotFoundError as error:
         return [Finding("weights", True, error.message, error.hint)]
     except AccessDeniedError as error:
@@ -100,7 +101,7 @@ def _unstaged_finding(uri: str) -> Finding:
     )
 
 
-def _staged_findings(
+def _size_findings(
     uri: str, manifest: Mapping[str, Any], sizes: Mapping[str, int]
 ) -> Iterator[Finding]:
     """Compare the sizes of staged files with the manifest that `model stage` wrote."""
@@ -128,7 +129,10 @@ def _staged_findings(
 def staged_findings(
     aws: AWSClient, uri: str, progress: Callable[[int, int], None]
 ) -> list[Finding]:
-    """Hash every file staged at a prefix, and return findings against its manifest."""
+    """Hash every file staged below an s3:// address, and compare with its manifest.
+
+    `progress` is called with the bytes that are hashed and their total.
+    """
     bucket, prefix = split_uri(uri)
     prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
     store = Store(aws, bucket)
@@ -150,7 +154,8 @@ def image_findings(
 ) -> list[Finding]:
     """Check whether SageMaker supports and can run the image, in any registry of ECR.
 
-    `ami` is the host image of its machines; None stands for endpoint.ami.
+    `ami` is the host image of its machines; None stands for endpoint.ami. An image that
+    is not in ECR has no finding here.
     """
     address = image_address(config.image.uri)
     if address is None:
@@ -216,7 +221,7 @@ def _manifest_findings(
                 "image",
                 True,
                 f"the image is {state.media_type}, which SageMaker does not support",
-                _repair(state, address, config)
+                _repair_command(state, address, config)
                 if is_ours
                 else "its owner can repair it: chandra-sagemaker image check --fix",
             )
@@ -247,8 +252,10 @@ def _contents_findings(
     return findings
 
 
-def _repair(state: ImageState, address: ImageAddress, config: DeployConfig) -> str:
-    """Return the command that repairs this image, which may not be the last pushed."""
+def _repair_command(
+    state: ImageState, address: ImageAddress, config: DeployConfig
+) -> str:
+    """Return the command that repairs an image, also if it was not pushed last."""
     command = "chandra-sagemaker image check --fix"
     if state.tag != state.digest:
         command += f" --tag {state.tag}"
@@ -258,7 +265,10 @@ def _repair(state: ImageState, address: ImageAddress, config: DeployConfig) -> s
 
 
 def network_findings(aws: AWSClient, config: DeployConfig) -> list[Finding]:
-    """Check that subnets and security groups exist, in one VPC."""
+    """Check that subnets and security groups exist in one VPC, and in enough zones.
+
+    Returns no finding if network.subnets is empty.
+    """
     network = config.network
     if not network.subnets:
         return []
@@ -306,7 +316,7 @@ def network_findings(aws: AWSClient, config: DeployConfig) -> list[Finding]:
 
 
 def key_findings(aws: AWSClient, config: DeployConfig) -> list[Finding]:
-    """Check that the KMS key exists and is enabled."""
+    """Check that the KMS key exists and is enabled; no finding if none is set."""
     key = config.network.kms_key
     if key is None:
         return []

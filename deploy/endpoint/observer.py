@@ -18,19 +18,19 @@ class Observer(Protocol):
     def has_model(self, name: str) -> bool: ...
     def has_config(self, name: str) -> bool: ...
     def history(self, deployment: str) -> Sequence[DatedConfig]:
-        """Return the deployment's configs, the last that was live first."""
+        """Return the deployment's configs, the one last in service at the front."""
         ...
 
     def rollback_alarms(self, deployment: str) -> Sequence[str]: ...
     def scheduled_start(self, deployment: str) -> dict[str, Any] | None:
-        """Return the schedule that starts the endpoint, as it can be sent again."""
+        """Return the entry that starts the endpoint, as UpdateSchedule takes it."""
         ...
 
     def scaling(self, endpoint: str) -> ObservedScaling: ...
 
 
 class EmptyAccount:
-    """Empty account, which a plan without credentials assumes."""
+    """Observer of an empty account, which a plan without credentials assumes."""
 
     def endpoint(self, name: str) -> EndpointState | None:
         return None

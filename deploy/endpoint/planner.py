@@ -1,6 +1,6 @@
-"""Planner of an endpoint: compares what is wanted with what exists.
+"""Planner of an endpoint: compares its target with the state of an account.
 
-It reads an Observer, makes no call of AWS, and returns a list of actions.
+It reads the state through an Observer, changes nothing, and returns lists of actions.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ ROLLING = (
 
 @dataclass(frozen=True, slots=True)
 class Planner:
-    """Planner for one account, at one time."""
+    """Planner for one account; its methods return actions and execute none."""
 
     observer: Observer
     identity: Identity
@@ -60,9 +60,10 @@ class Planner:
     def deploy(
         self, target: Target, update: UpdateTable, *, is_described: bool = False
     ) -> list[Action]:
-        """Return the actions that make `target`; an empty list if nothing differs.
+        """Return the actions that create `target`; an empty list if nothing differs.
 
-        `is_described` records on the config that chandra.toml alone describes it.
+        `is_described` adds a tag to the config: chandra.toml alone describes it. Raises
+        ConflictError if the endpoint has another owner or serves a mix of configs.
         """
         actions: list[Action] = []
         if not self.observer.has_model(target.model.name):
@@ -92,7 +93,8 @@ class Planner:
         """Return the actions that give the endpoint a config.
 
         An earlier action may create the config. With `instance_count`, an endpoint
-        that already has the config is set back to that many instances.
+        that already has the config is set back to that many instances. Raises
+        ConflictError like `deploy`.
         """
         state = self.observer.endpoint(name)
         self.require_ours(state)
@@ -122,7 +124,11 @@ class Planner:
         state: EndpointState | None,
         update: UpdateTable,
     ) -> list[Action]:
-        """Return the actions that bring the endpoint into service with the config."""
+        """Return the actions that bring the endpoint into service with the config.
+
+        Raises ConflictError if an update and its rollback failed, unless the update
+        strategy is to recreate the endpoint.
+        """
         arrived = Wait(name, Goal.IN_SERVICE, config)
         created: list[Action] = [create_endpoint(name, config, tags), arrived]
         if state is None:
@@ -154,7 +160,7 @@ class Planner:
         return [*settled, update_endpoint(state, config, update, alarms), arrived]
 
     def scale(self, scaling: Scaling) -> list[Action]:
-        """Return the calls that set the scaling limits and policies of an endpoint."""
+        """Return the calls that set scaling limits and policies that differ."""
         observed = self.observer.scaling(scaling.endpoint)
         is_set = is_within(scaling.target.params, observed.target)
         return [
@@ -167,7 +173,7 @@ class Planner:
         ]
 
     def set_scaling_alarms(self, scaling: Scaling) -> list[Action]:
-        """Return the calls that set the alarms, which trigger the scaling policies.
+        """Return the calls that set the alarms that trigger the scaling policies.
 
         AWS assigns the ARNs of policies, so this is planned after `scale` was executed.
         In a dry run, the name of a policy stands for its ARN.
@@ -187,7 +193,11 @@ class Planner:
         ]
 
     def stop(self, name: str) -> list[Action]:
-        """Return the actions that delete the endpoint; config and model stay."""
+        """Return the actions that delete the endpoint; config and model stay.
+
+        The list is empty without an endpoint. Raises ConflictError if the endpoint has
+        another owner.
+        """
         state = self.observer.endpoint(name)
         if state is None:
             return []
@@ -218,7 +228,7 @@ class Planner:
         """Return the call that tags the endpoint's last config as stopped on purpose.
 
         Without `config`, or if another program made it, the tag goes to the config
-        that was live last.
+        that was in service last. The list is empty if the deployment has no config.
         """
         configs = [live.config for live in self.observer.history(name)]
         if not configs:
@@ -231,9 +241,10 @@ class Planner:
     def _tag_live(
         self, name: str, config: str, *, is_described: bool = False
     ) -> list[Call]:
-        """Tag the config as live, unless it already is the last live one.
+        """Return the call that tags the config as live, or as described, if needed.
 
-        A config that was stopped since is tagged again: the newer tag counts.
+        A config that is already the last live one is not tagged as live again, unless
+        it was stopped since.
         """
         history = self.observer.history(name)
         last = next(iter(history), None)
@@ -251,10 +262,10 @@ class Planner:
         return [note_live(config, arn, self.now, tags)] if tags else []
 
     def _tag_live_if_present(self, name: str, config: str) -> list[Action]:
-        """Note a config as live before its endpoint is deleted.
+        """Return the call that tags a config as live before its endpoint is deleted.
 
-        A deployment without waiting has not noted it. If the note fails, the endpoint
-        is deleted all the same.
+        A deployment without waiting has not tagged it. If the config is missing, the
+        plan continues.
         """
         return [
             replace(action, may_be_missing=True, retry_if_missing=False)
@@ -301,7 +312,7 @@ def previous_config(history: Sequence[DatedConfig], current: str | None) -> str:
 
 
 def described_config(history: Sequence[DatedConfig]) -> str | None:
-    """Return the config that `deploy` last made from chandra.toml alone, if any."""
+    """Return the config that `deploy` last made from chandra.toml alone, or None."""
     noted = [(live.described, live.config) for live in history if live.described]
     return max(noted)[1] if noted else None
 
@@ -311,7 +322,7 @@ def config_to_change(
 ) -> str:
     """Return the config that an update edits: the running or pending one.
 
-    Without an endpoint it is the one that was live last.
+    Without an endpoint it is the first of `history`, which must not be empty then.
     """
     if state is not None:
         return _destination(state)
@@ -319,7 +330,10 @@ def config_to_change(
 
 
 def differences(target: Target, state: EndpointState) -> list[str]:
-    """Return how an endpoint differs from the target one, as sentences."""
+    """Return a sentence for each difference of an endpoint from its target.
+
+    Config, number of instances and image are compared.
+    """
     sentences = []
     if state.config != target.config.name:
         sentences.append(f"it serves config {state.config}, not {target.config.name}")
@@ -340,7 +354,10 @@ def _destination(state: EndpointState) -> str:
 
 
 def _resize(state: EndpointState | None, count: int | None) -> list[Action]:
-    """Return the call that resets a changed number of instances to `count`."""
+    """Return the actions that reset a changed number of instances to `count`.
+
+    The list is empty if the number has not changed, or auto scaling sets it.
+    """
     if state is None or count is None or state.is_scaled:
         return []
     if state.status != "InService":

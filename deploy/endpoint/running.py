@@ -20,7 +20,7 @@ from deploy.resources import (
 
 __all__ = ["read_running_endpoint"]
 
-NOTES = (LIVE_TAG, DESCRIBED_TAG)
+TIME_TAGS = (LIVE_TAG, DESCRIBED_TAG)
 
 
 def read_running_endpoint(
@@ -34,8 +34,9 @@ def read_running_endpoint(
     """Return endpoint `name`, its config and its model as requests to create them.
 
     The number of instances is that of `state`. Without a state, or if the endpoint has
-    another config, it is the config's. Raises NotFoundError if config or model were
-    deleted, and ConflictError if the config hosts inference components.
+    another config, is changing or is scaled, it is the config's. `with_tags` False
+    leaves out all tags, which saves requests. Raises NotFoundError if config or model
+    were deleted, and ConflictError if the config hosts inference components.
     """
     account = Account(aws)
     try:
@@ -107,9 +108,12 @@ def _request_params(
 
 
 def _copied_tags(account: Account, arn: str) -> dict[str, str]:
-    """Return the tags that a copy gets too: neither our notes nor AWS's own tags."""
+    """Return the tags of a resource that a copy gets too.
+
+    The tags with times and the tags of AWS are left out.
+    """
     return {
         key: value
         for key, value in account.tags(arn).items()
-        if key not in NOTES and not key.startswith("aws:")
+        if key not in TIME_TAGS and not key.startswith("aws:")
     }

@@ -1,4 +1,4 @@
-"""Account as a command saw it: each question about an endpoint is asked once."""
+"""Snapshot of an account during a command: each value is read once."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ __all__ = ["AccountReader", "Snapshot"]
 
 
 class Snapshot:
-    """Answers of an account, an Observer for planners and checks.
+    """Observer with cached values of an account.
 
-    A value that the caller may not read, or that no longer exists, raises its error
-    when it is accessed.
+    Values that it has not read yet are read on first access. `has_model` and
+    `has_config` always ask the account. If the caller may not read a value, or it no
+    longer exists, its error is raised when it is accessed.
     """
 
     def __init__(
@@ -45,7 +46,7 @@ class Snapshot:
         questions.append(("schedule_entries", name))
         if other is not None:
             questions.append(("endpoint", other))
-        # The account is called from here, so that its stack stays short.
+        # A loop here, rather than a method for each value, keeps the call stack short.
         while questions:
             question = questions.popleft()
             try:
@@ -104,4 +105,4 @@ class Snapshot:
 
 
 AccountReader = Account | Snapshot
-"""Source of what there is: an account, or what a command has read of it."""
+"""Source of an endpoint's state: the account, or a snapshot of it."""

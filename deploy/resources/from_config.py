@@ -29,8 +29,10 @@ def endpoint_from(
 ) -> Endpoint:
     """Return the endpoint that a configuration describes.
 
-    `environment` is added to the variables of every container; endpoint.environment
-    overrides both. Raises ConfigError if a setting is missing.
+    `image` replaces the image of the configuration. `environment` is added to the
+    variables that every container gets, and endpoint.environment overrides both. With
+    `asynchronous`, the endpoint is an asynchronous one. Raises ConfigError if the
+    image, the bucket or the revision of the weights is not set.
     """
     tags = tags_of(config)
     model = SageMakerModel(

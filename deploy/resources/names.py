@@ -42,23 +42,23 @@ REVISION_TAG = "chandra-torchserve:model-revision"
 
 
 def digest(contents: object) -> str:
-    """Return eight hexadecimal digits that change with the contents."""
+    """Return eight hexadecimal digits of a SHA-256 over the contents as JSON."""
     canonical = json.dumps(contents, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:8]
 
 
 def tags_of(config: DeployConfig) -> dict[str, str]:
-    """Return the tags of all resources of a deployment."""
+    """Return the tags of all resources of a deployment, with its owner tag."""
     return {**config.tags, OWNER_TAG: config.name}
 
 
 def tag_list(tags: Mapping[str, str]) -> list[dict[str, str]]:
-    """Return tags as SageMaker, ECR, CloudWatch and IAM take them."""
+    """Return tags as the list of Key and Value in requests of AWS."""
     return [{"Key": key, "Value": value} for key, value in tags.items()]
 
 
 def tags_from(items: Iterable[Mapping[str, str]]) -> dict[str, str]:
-    """Return a dict of the tags that AWS lists."""
+    """Return the tags in a list of Key and Value, as AWS returns it, as a dict."""
     return {item["Key"]: item["Value"] for item in items}
 
 

@@ -52,11 +52,12 @@ class EndpointState:
 
 @dataclass(frozen=True, slots=True)
 class DatedConfig:
-    """Endpoint config of ours, and the time at which it last went into service."""
+    """Endpoint config of a deployment, with the times that its tags record."""
 
     config: str
     created: datetime
     since: datetime | None
+    """Time at which it last went into service; None if it never did."""
     described: datetime | None = None
     """Time at which `deploy` last found that chandra.toml describes it."""
     stopped: datetime | None = None
@@ -66,8 +67,8 @@ class DatedConfig:
 def stopped_config(history: Sequence[DatedConfig]) -> DatedConfig | None:
     """Return the config of the endpoint that `stop` deleted last.
 
-    None where no config was stopped, or where one has gone into service since. The
-    config may have failed without ever being live.
+    Returns None if no endpoint was stopped, or if a config has gone into service since.
+    The stopped config may never have been in service.
     """
     stops = [(live.stopped, live) for live in history if live.stopped is not None]
     if not stops:
@@ -80,10 +81,10 @@ def stopped_config(history: Sequence[DatedConfig]) -> DatedConfig | None:
 
 
 def describe_count_drift(state: EndpointState, count: int) -> str | None:
-    """Return how an endpoint's number of instances differs from its config's `count`.
+    """Return a sentence if an endpoint has not `count` instances, as its config says.
 
-    Returns None if it does not differ, while the endpoint is changing, and if
-    Application Auto Scaling set the number within its limits.
+    Returns None if it has that many, if its number is not known, while it is changing,
+    and if Application Auto Scaling sets the number and it is within the limits.
     """
     current = state.desired_count
     if current is None:

@@ -1,4 +1,4 @@
-"""Running endpoint, with its config and model as requests that create them.
+"""Existing endpoint, with its config and model as requests that create them.
 
 An update changes the members of these requests that its flags name. All others stay,
 including settings of other programs that this package does not know.
@@ -31,7 +31,7 @@ FIXED_VARIABLES = ("MODEL_ID", "MODEL_REVISION", "SERVE_USE", STARTUP, LOAD)
 
 @dataclass(frozen=True, slots=True)
 class Machines:
-    """Instance types in the order of choice, and the number of instances."""
+    """Instance types, in the order in which they are tried, and number of instances."""
 
     instance_types: tuple[str, ...]
     instance_count: int
@@ -43,7 +43,7 @@ class RunningModel:
 
     name: str
     contents: Mapping[str, Any]
-    """Its request, without name and tags."""
+    """CreateModel request without name and tags."""
     tags: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -69,7 +69,7 @@ class RunningConfig:
 
     name: str
     contents: Mapping[str, Any]
-    """Its request, without name and tags."""
+    """CreateEndpointConfig request without name and tags."""
     tags: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -101,7 +101,7 @@ class Running:
     model: RunningModel
     tags: Mapping[str, str] = field(default_factory=dict)
     instance_count: int | None = None
-    """Number of machines that it has, if the config has another number."""
+    """Number of instances that it has if its config has another number, else None."""
 
     @property
     def variant(self) -> Machines:
@@ -124,10 +124,11 @@ class Running:
         return settings
 
     def edited(self, edits: Edits) -> Running:
-        """Return the endpoint with the edits.
+        """Return a copy of the endpoint with the edits.
 
-        Config and model get new names if their contents change. Raises ConflictError if
-        the model has several containers.
+        Config and model get new names if their contents change. A new config gets the
+        current number of instances, unless the edits set one. Raises ConflictError if
+        the edits change the model, and it has several containers.
         """
         model = self._edited_model(edits)
         variant = _edited_variant(self._variant, edits)
@@ -148,6 +149,7 @@ class Running:
         return replace(self, config=config, model=model, instance_count=None)
 
     def _edited_model(self, edits: Edits) -> RunningModel:
+        """Return the model with the edits; the same object if nothing changes."""
         environment = {**self.model.environment, **edits.environment}
         for name in edits.removed_variables:
             environment.pop(name, None)
@@ -208,7 +210,11 @@ def _edited_variant(old: Mapping[str, Any], edits: Edits) -> dict[str, Any]:
 def _derived_timeouts(
     environment: Mapping[str, str], old: int | None, edits: Edits
 ) -> dict[str, str]:
-    """Return new container timeouts if the old ones derive from the startup timeout."""
+    """Return the variables of timeouts that follow the new startup timeout.
+
+    A variable follows it if its value derives from `old`, the startup timeout before
+    the edits, and the edits do not set it.
+    """
     startup = edits.startup_timeout_seconds
     assert startup is not None
     times = {}
