@@ -225,7 +225,10 @@ def _operations(config: DeployConfig, identity: Identity) -> list[Document]:
 
 
 def _network(config: DeployConfig, identity: Identity) -> list[Document]:
-    """Return statements to describe the subnets and to use the KMS key."""
+    """Return statements to describe the subnets and to use the KMS key.
+
+    Each is left out if the setting is not set.
+    """
     statements = []
     if config.network.subnets:
         statements.append(

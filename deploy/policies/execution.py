@@ -114,7 +114,7 @@ def _exchange(config: DeployConfig, identity: Identity) -> list[Document]:
 
 
 def _job_documents(config: DeployConfig, identity: Identity) -> list[Document]:
-    """Return statements for what transform jobs read and write."""
+    """Return statements for the objects that transform jobs read and write."""
     statements = []
     if config.model.bucket is not None:
         bucket = model_bucket_arn(config, identity)
@@ -152,7 +152,10 @@ def _capture(config: DeployConfig, identity: Identity) -> list[Document]:
 
 
 def _network(config: DeployConfig, identity: Identity) -> list[Document]:
-    """Return statements to run in subnets, and to use the KMS key."""
+    """Return statements to run in subnets, and to use the KMS key.
+
+    Each is left out if the setting is not set.
+    """
     statements = []
     if config.network.subnets:
         statements.append(

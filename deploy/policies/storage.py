@@ -20,7 +20,7 @@ __all__ = ["storage_statements"]
 
 
 def storage_statements(config: DeployConfig, identity: Identity) -> list[Document]:
-    """Return statements for the exchange, the model's bucket and those of jobs."""
+    """Return statements for the bucket of the queue, of the model and of jobs."""
     return [
         *_exchange(config, identity),
         *_model(config, identity),
@@ -29,9 +29,10 @@ def storage_statements(config: DeployConfig, identity: Identity) -> list[Documen
 
 
 def _exchange(config: DeployConfig, identity: Identity) -> list[Document]:
-    """Return statements to submit documents and to fetch results.
+    """Return statements to submit documents to the queue and to fetch results.
 
-    Results may be written beside their documents in S3.
+    The list is empty if asynchronous.bucket is not set. Results may be written beside
+    their documents in S3.
     """
     if config.asynchronous.bucket is None:
         return []

@@ -28,7 +28,7 @@ SAGEMAKER = "sagemaker"
 
 @dataclass(frozen=True, slots=True)
 class GlobalResources:
-    """Roles and objects to delete that other regions may still use."""
+    """Roles and objects that `destroy` would delete, and other regions may use."""
 
     roles: Mapping[str, str]
     """Names of roles by ARN."""
@@ -46,8 +46,9 @@ def find_uses_elsewhere(
 ) -> list[RegionUse]:
     """Return how each other region uses the roles and objects in `needed`.
 
-    All enabled regions are asked, and those in `also`, but none of `skipped`. Raises
-    DeployError of the kind that a region answers when it cannot be asked.
+    All enabled regions are read in parallel, and those in `also`, but none of
+    `skipped`. If regions cannot be read, raises a DeployError that names them, of the
+    class of the first one's error.
     """
     regions, are_enabled = regions_with_sagemaker(aws)
     others = sorted({*regions, *also} - {str(aws.region), *skipped})
@@ -73,7 +74,10 @@ def find_uses_elsewhere(
 
 
 class _Lookup:
-    """Lookup in one region. Create it in the main thread: it makes a boto3 client."""
+    """Lookup of the uses in one region.
+
+    Create it in the main thread: creating a boto3 client is not thread-safe.
+    """
 
     def __init__(
         self,
@@ -90,6 +94,7 @@ class _Lookup:
         aws.client(SAGEMAKER)
 
     def use_or_error(self) -> RegionUse | DeployError:
+        """Return the uses, or the error of the request that failed."""
         try:
             return self._find_uses()
         except DeployError as error:
@@ -128,10 +133,11 @@ class _Lookup:
         )
 
     def _own_resources(self) -> Iterator[tuple[str, str]]:
-        """Yield endpoint name and description of each resource, serving ones first.
+        """Yield endpoint name and description of each resource of the deployment.
 
-        Schedules and builds are not listed: a schedule has an endpoint config, and a
-        build's role has a policy for its region.
+        Endpoints come first, then running jobs, then configs and models. Schedules and
+        builds are not listed: a schedule has an endpoint config, and a build's role has
+        a policy for its region.
         """
         for summary in self._aws.pages(
             SAGEMAKER, "list_endpoints", "Endpoints", NameContains=self._deployment
@@ -155,7 +161,10 @@ class _Lookup:
 def _error_naming_regions(
     deployment: str, failed: Mapping[str, DeployError], *, are_enabled: bool
 ) -> DeployError:
-    """Return the error that names the unreachable regions and the ways around them."""
+    """Return the first error, with a message that names all regions that failed.
+
+    The hint lists the ways to continue.
+    """
     *others, last = failed
     named = f"{', '.join(others)} and {last}" if others else last
     flags = " ".join(f"--not-in {region}" for region in failed)

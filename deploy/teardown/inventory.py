@@ -28,9 +28,10 @@ __all__ = ["read_inventory", "with_exchanged_objects", "with_stored_resources"]
 
 
 def read_inventory(aws: AWSClient, config: DeployConfig) -> Inventory:
-    """Return what `destroy` deletes of one endpoint, also without `--all`.
+    """Return the resources of one endpoint that `destroy` deletes without `--all`.
 
-    Raises ConflictError if an endpoint of another deployment uses it.
+    A dashboard that shows another region is kept. Raises ConflictError if an endpoint
+    of another deployment uses its configs or models.
     """
     account, name = Account(aws), config.name
     state = account.endpoint(name)
@@ -70,10 +71,11 @@ def with_stored_resources(
     *,
     also_ours: Sequence[str] = (),
 ) -> Inventory:
-    """Return an inventory with what only `destroy --all` deletes.
+    """Return the inventory with the resources that only `destroy --all` deletes.
 
-    The models in `also_ours` are deleted too, so they do not keep images and weights.
-    Raises ConflictError if a model of another deployment uses what would be deleted.
+    These are roles, images, build resources, logs, and objects in model.bucket. Raises
+    ConflictError if a model of another deployment uses one of them. The models in
+    `also_ours` do not count, because they are deleted too.
     """
     name, bucket = config.name, config.model.bucket
     sources, transforms = sources_prefix(name), transforms_prefix(name)
@@ -106,7 +108,8 @@ def with_exchanged_objects(
     """Return the inventory of an asynchronous endpoint with its documents and results.
 
     `config` is the configuration of the deployment itself. `iam` creates no roles for
-    the endpoint, so roles of its name belong to another deployment and are left out.
+    the endpoint, so roles of its name belong to another deployment and are removed from
+    the inventory. Without asynchronous.bucket nothing is added.
     """
     inventory = replace(inventory, roles=())
     if config.asynchronous.bucket is None:
@@ -121,7 +124,7 @@ def with_exchanged_objects(
 
 
 def _find_roles(aws: AWSClient, deployment: str) -> tuple[Role, ...]:
-    """Return the roles that `iam --create` made for a deployment.
+    """Return the existing roles of a deployment, with their policies.
 
     Roles that have another owner are left out.
     """
@@ -144,9 +147,10 @@ def _find_roles(aws: AWSClient, deployment: str) -> tuple[Role, ...]:
 def _refuse_if_used(
     aws: AWSClient, account: Account, deployment: str, ours: set[str]
 ) -> None:
-    """Raise ConflictError if an endpoint of others uses our configs or models.
+    """Raise ConflictError if another endpoint uses one of the configs or models.
 
-    Without its config or model, an endpoint cannot be repaired, and its deletion hangs.
+    `ours` are their names. Without its config or model, an endpoint cannot be repaired,
+    and its deletion hangs.
     """
     for summary in aws.pages("sagemaker", "list_endpoints", "Endpoints"):
         try:
@@ -175,9 +179,10 @@ def _refuse_if_shared(
     weights: Sequence[ObjectVersion],
     roles: Sequence[Role],
 ) -> None:
-    """Raise ConflictError if a model of another deployment in this region uses ours.
+    """Raise ConflictError if another model in this region uses what is deleted.
 
     Without the image, the weights or the role, that model could not start again.
+    `ours` are the names of models that are deleted too.
     """
     uris = {f"s3://{config.model.bucket}/{each.key}" for each in weights}
     arns = {aws.identity().role_arn(role.name): role.name for role in roles}
@@ -209,6 +214,7 @@ def _refuse_if_shared(
 
 
 def _find_repository(aws: AWSClient, config: DeployConfig) -> str | None:
+    """Return the name of the repository if it has the deployment's owner tag."""
     name = config.image.repository
     tags = repository_tags(aws, name)
     is_ours = tags is not None and tags.get(OWNER_TAG) == config.name
@@ -216,6 +222,7 @@ def _find_repository(aws: AWSClient, config: DeployConfig) -> str | None:
 
 
 def _find_build_project(aws: AWSClient, deployment: str) -> str | None:
+    """Return the name of the CodeBuild project if it has the owner tag."""
     name = f"{deployment}-image"
     projects = aws.call("codebuild", "batch_get_projects", names=[name])["projects"]
     tags = {tag["key"]: tag["value"] for project in projects for tag in project["tags"]}

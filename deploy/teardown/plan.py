@@ -29,9 +29,9 @@ class Role:
 
     name: str
     policies: tuple[str, ...]
-    """Names of the policies inside it."""
+    """Names of its inline policies."""
     regions: Mapping[str, frozenset[str]] = field(default_factory=dict)
-    """Regions that each of our policies lets the role act in, by policy name."""
+    """Regions of each policy that this package created, by policy name."""
     attached: tuple[str, ...] = ()
     """ARNs of managed policies, which are detached but never deleted."""
     is_kept: bool = False
@@ -40,7 +40,7 @@ class Role:
 
 @dataclass(frozen=True, slots=True)
 class KeptResource:
-    """Global resource of the deployment that `destroy` keeps."""
+    """Global resource of a deployment that `destroy` does not delete."""
 
     what: str
     reason: str
@@ -64,6 +64,7 @@ class ObjectVersion:
     is_current: bool = True
     """True for the version that a request for the key returns."""
     is_deletion: bool = False
+    """True for a delete marker."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,7 @@ class UnfinishedUpload:
 
 @dataclass(frozen=True, slots=True)
 class Inventory:
-    """Resources with the tag of one deployment."""
+    """Resources of one endpoint that `destroy` deletes, and those that it keeps."""
 
     name: str
     endpoint: EndpointState | None = None
@@ -110,7 +111,7 @@ class Inventory:
 
     @property
     def objects(self) -> tuple[tuple[str, tuple[ObjectVersion, ...]], ...]:
-        """Objects in the bucket, by their kind."""
+        """Pairs of a description and the object versions in the bucket."""
         return (
             ("staged weights", self.weights),
             ("build sources", self.sources),
@@ -125,11 +126,12 @@ class Inventory:
 
 
 def plan_teardown(inventory: Inventory, *, everything: bool) -> list[Action]:
-    """Return the actions that delete what is in an inventory.
+    """Return the actions that delete the resources of an inventory.
 
-    With `everything`, they delete images, staged weights, logs and roles too. The
-    schedule is deleted first, because it would start the endpoint again. Configs and
-    models are deleted after the endpoint, which can hang for an hour without them.
+    With `everything`, they delete images, staged weights, logs and roles too, and
+    otherwise leave them, even if the inventory has them. The schedule is deleted first,
+    because it would start the endpoint again. Configs and models are deleted after the
+    endpoint, which can hang for an hour without them.
     """
     name = inventory.name
     actions: list[Action] = []
@@ -190,7 +192,7 @@ def plan_teardown(inventory: Inventory, *, everything: bool) -> list[Action]:
             )
             for each in names
         ]
-    return actions + (_delete_kept_resources(inventory) if everything else [])
+    return actions + (_delete_stored_resources(inventory) if everything else [])
 
 
 def _delete_endpoint(inventory: Inventory) -> list[Action]:
@@ -206,7 +208,7 @@ def _delete_endpoint(inventory: Inventory) -> list[Action]:
     return [*actions, Wait(state.name, Goal.DELETED)]
 
 
-def _delete_kept_resources(inventory: Inventory) -> list[Action]:
+def _delete_stored_resources(inventory: Inventory) -> list[Action]:
     """Return the actions that only `destroy --all` adds."""
     actions: list[Action] = [
         Call(
@@ -271,6 +273,10 @@ def _delete_kept_resources(inventory: Inventory) -> list[Action]:
 
 
 def _delete_role(role: Role) -> list[Action]:
+    """Return the calls that delete a role with its policies.
+
+    Of a role that is kept, only the inline policies are deleted.
+    """
     actions: list[Action] = [
         Call(
             "iam",
@@ -337,6 +343,7 @@ def _delete_objects(
 
 
 def _count_text(versions: Sequence[ObjectVersion]) -> str:
+    """Return `2 objects`, or `5 versions of 2 objects` if there are older ones."""
     num_objects = len({version.key for version in versions})
     objects = f"{num_objects} object{'s' if num_objects > 1 else ''}"
     if all(version.is_current for version in versions):

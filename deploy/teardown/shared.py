@@ -33,8 +33,10 @@ def keep_shared(
 ) -> tuple[list[Inventory], list[str]]:
     """Return the inventories without resources that other regions use, and notes.
 
-    `skipped` are regions that are not asked. Raises DeployError when one of the others
-    cannot be asked.
+    What is removed is listed in their `kept`. The notes are about models that cannot be
+    described. `keeps_global` removes all roles and objects, and reads no region.
+    `skipped` are regions that are not read. Raises DeployError when one of the others
+    cannot be read.
     """
     if keeps_global:
         return [keep_everything(each) for each in inventories], []
@@ -81,6 +83,7 @@ def keep_shared(
 
 
 def _region_of(aws: AWSClient, bucket: str) -> str | None:
+    """Return the region of a bucket; None if the bucket does not exist."""
     try:
         return bucket_region(aws, bucket)
     except NotFoundError:

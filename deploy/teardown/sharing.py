@@ -1,8 +1,8 @@
-"""Rules for roles and objects of a deployment that stay because other regions use them.
+"""Rules for roles and objects that `destroy` keeps because other regions use them.
 
-Roles and buckets are global: `destroy` in one region must not delete what a deployment
-uses in another region, under the same or another name. The functions are pure;
-`deploy.teardown.elsewhere` finds the uses.
+Roles are global, and objects can be read from any region: `destroy` in one region must
+not delete what a deployment uses in another region, under the same or another name. The
+functions call no AWS; `deploy.teardown.elsewhere` finds the uses.
 """
 
 from __future__ import annotations
@@ -50,11 +50,12 @@ class RegionUse:
 def keep_roles(
     roles: Sequence[Role], region: str, uses: Sequence[RegionUse]
 ) -> tuple[tuple[Role, ...], list[KeptResource]]:
-    """Return the roles or policies to delete in `region`, and those that are kept.
+    """Return the roles to delete something of in `region`, and those that are kept.
 
-    A role that no other region uses is deleted. Another loses the policies of `region`,
-    unless a region that uses it has no policy of its own in it. A policy for a region
-    keeps the role even where that region is not in `uses`, as it was not asked.
+    A role that no other region uses is deleted. From a role that is used, only the
+    policies of `region` are deleted, and it is in both lists. If a region that uses it
+    has no policy in it, no policy is deleted. A policy for another region keeps the
+    role, even if `uses` does not have that region because it was not read.
     """
     left, kept = [], []
     for role in roles:
@@ -84,6 +85,14 @@ def _kept_role(
     without: Sequence[str],
     uses: Sequence[RegionUse],
 ) -> KeptResource:
+    """Return why a role is kept, and how to delete it.
+
+    Args:
+        users: uses of the regions that use it.
+        recorded: other regions for which it has a policy.
+        without: regions that use it without a policy for them.
+        uses: uses of all regions that were read.
+    """
     uses_by_region = {use.region: use for use in uses}
     reasons, remedies = [], []
     for region, use in sorted(users.items()):
@@ -115,10 +124,10 @@ def _kept_role(
 def keep_objects(
     inventory: Inventory, bucket_region: str, uses: Sequence[RegionUse]
 ) -> Inventory:
-    """Keep all objects of a bucket in another region.
+    """Return the inventory with all objects kept, because their bucket is elsewhere.
 
-    SageMaker and CodeBuild use buckets of their own region only, so they belong to the
-    deployment there.
+    SageMaker and CodeBuild use buckets of their own region only, so the objects belong
+    to the deployment in `bucket_region`.
     """
     use = next((u for u in uses if u.region == bucket_region), RegionUse(bucket_region))
     is_idle = use in uses and use.is_idle
@@ -133,9 +142,10 @@ def keep_objects(
 
 
 def keep_results(inventory: Inventory, uses: Sequence[RegionUse]) -> Inventory:
-    """Keep documents and results while the same queue's endpoint is in another region.
+    """Return the inventory with documents and results kept if another region has them.
 
-    The exchange has one prefix for a deployment, in all regions.
+    They are kept if an endpoint of the same name has resources in another region: the
+    queues of a deployment share one prefix in all regions.
     """
     use = next((u for u in uses if inventory.name in u.endpoints), None)
     if use is None or not (inventory.exchanged or inventory.uploads):
@@ -149,7 +159,7 @@ def keep_results(inventory: Inventory, uses: Sequence[RegionUse]) -> Inventory:
 
 
 def keep_weights(inventory: Inventory, uses: Sequence[RegionUse]) -> Inventory:
-    """Keep staged weights from which a model in another region starts."""
+    """Return the inventory with its weights kept if a model elsewhere uses some."""
     users = [
         (use.region, model)
         for use in uses
@@ -171,7 +181,7 @@ def keep_weights(inventory: Inventory, uses: Sequence[RegionUse]) -> Inventory:
 
 
 def keep_everything(inventory: Inventory) -> Inventory:
-    """Keep all roles and all objects, used or not."""
+    """Return the inventory with all roles and all objects kept, used or not."""
     left = _without_objects(inventory, BY_OPTION, "destroy --all without it")
     kept = [
         KeptResource(f"role {role.name}", BY_OPTION, "destroy --all without it")
@@ -191,6 +201,7 @@ def unknown_models(uses: Sequence[RegionUse]) -> list[str]:
 
 
 def _without_objects(inventory: Inventory, reason: str, remedy: str) -> Inventory:
+    """Return the inventory with its objects and uploads moved to `kept`."""
     what = [
         f"{len({version.key for version in versions})} of {name}"
         for name, versions in inventory.objects
@@ -216,7 +227,7 @@ def _without_objects(inventory: Inventory, reason: str, remedy: str) -> Inventor
 
 
 def _deployed_sentence(use: RegionUse) -> str:
-    """Return a clause that names a region's first resource and counts the others."""
+    """Return a clause such as "eu-west-1 has endpoint ocr and 2 more"."""
     more = len(use.deployed) - 1
     return f"{use.region} has {use.deployed[0]}" + (f" and {more} more" if more else "")
 
