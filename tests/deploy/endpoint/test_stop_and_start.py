@@ -1,4 +1,4 @@
-"""Stopped, brought back, and looked at."""
+"""Commands `stop`, `start`, `status` and `list`."""
 
 from __future__ import annotations
 
