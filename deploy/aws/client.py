@@ -236,6 +236,7 @@ class AWSClient:
 
 
 def _single_attempt(read_seconds: int) -> Config:
+    """Return a configuration without retries, with this read timeout."""
     from botocore.config import Config
 
     return Config(

@@ -65,6 +65,7 @@ def config_findings(config: DeployConfig) -> list[Finding]:
 
 
 def _volume_findings(config: DeployConfig, name: str) -> list[Finding]:
+    """Check that endpoint.volume_gb is not set for a type with local disks."""
     if config.endpoint.volume_gb is None or family_of(name) not in LOCAL_DISKS:
         return []
     return [
@@ -78,6 +79,7 @@ def _volume_findings(config: DeployConfig, name: str) -> list[Finding]:
 
 
 def _ami_findings(config: DeployConfig) -> list[Finding]:
+    """Check that the AMI is known, and its driver suits image.cuda and the GPUs."""
     name = config.endpoint.ami
     ami = AMIS.get(name)
     if ami is None:

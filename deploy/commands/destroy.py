@@ -67,7 +67,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
             if options.all:
                 models = [model for each in inventories for model in each.models]
                 inventory = with_stored_resources(
-                    aws, config, inventory, also_ours=models
+                    aws, config, inventory, deleted_models=models
                 )
         except AccessDeniedError:
             # The least policy names the queue's endpoint only if the configuration has

@@ -99,8 +99,8 @@ class Account:
         for item in self._aws.pages(
             "sagemaker", "list_endpoint_configs", "EndpointConfigs", NameContains=begin
         ):
-            # NameContains matches anywhere in a name. The least policy allows us to
-            # read the tags of names that begin as ours do.
+            # NameContains matches anywhere in a name. The policy of `iam --caller`
+            # allows to read tags only if a name begins with the deployment's.
             if not item["EndpointConfigName"].startswith(begin):
                 continue
             tags = self.tags(item["EndpointConfigArn"])
@@ -142,7 +142,8 @@ class Account:
             try:
                 owner = self.tags(summary["EndpointArn"]).get(OWNER_TAG)
             except AccessDeniedError:
-                # The least policy allows to read the tags of our own endpoints only.
+                # The policy of `iam --caller` allows to read the tags of the
+                # deployment's own endpoints only.
                 continue
             if owner is not None:
                 endpoints.append(

@@ -215,6 +215,10 @@ def image_findings(
 def _manifest_findings(
     config: DeployConfig, state: ImageState, address: ImageAddress, *, is_ours: bool
 ) -> list[Finding]:
+    """Check that the image has a Docker manifest.
+
+    `is_ours` is True for a repository of this account, whose image can be repaired.
+    """
     if not state.has_docker_manifest:
         return [
             Finding(
@@ -232,6 +236,7 @@ def _manifest_findings(
 def _contents_findings(
     config: DeployConfig, contents: ImageContents, ami: str
 ) -> list[Finding]:
+    """Check platform and CUDA version of an image; notes if they were not read."""
     configuration = contents.configuration
     if configuration is not None:
         return [

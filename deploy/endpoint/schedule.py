@@ -59,6 +59,7 @@ class Schedule:
 
     @property
     def hours_a_week(self) -> float:
+        """Hours of a week from each start to the stop of the same day."""
         minutes = (self.stop[0] - self.start[0]) * 60 + self.stop[1] - self.start[1]
         return minutes / 60 * len(self.days)
 
@@ -210,6 +211,7 @@ def with_config(request: Mapping[str, Any], config: str) -> dict[str, Any]:
 
 
 def _parse_time(flag: str, text: str) -> tuple[int, int]:
+    """Return hour and minute of a time such as 08:00."""
     match = CLOCK.fullmatch(text)
     if match is None:
         raise ConfigError(f"{flag} must look like 08:00, not {text}", hint=EXAMPLE)
@@ -217,6 +219,10 @@ def _parse_time(flag: str, text: str) -> tuple[int, int]:
 
 
 def _parse_days(text: str) -> tuple[str, ...]:
+    """Return the days in a list of days and ranges, in the order of the week.
+
+    A range may go over the end of the week, such as sat-mon.
+    """
     days: list[str] = []
     for part in text.lower().split(","):
         first, _, last = part.strip().partition("-")

@@ -95,6 +95,10 @@ class Snapshot:
         return scaling
 
     def _answer(self, question: str, name: str) -> Any:
+        """Return what the method `question` of the account returns for `name`.
+
+        It is called if it has not been called yet. Raises the error that it raised.
+        """
         key = question, name
         if key not in self._answers:
             self._answers[key] = getattr(self._account, question)(name)

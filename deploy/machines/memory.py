@@ -208,6 +208,7 @@ def gpu_memory_plan(
 def _plan_for(
     gpu: str, weights_gb: float, environment: Mapping[str, str], num_sequences: int
 ) -> MemoryPlan:
+    """Return the plan for `num_sequences` pages that are generated together."""
     memory = GPU_MEMORY[gpu]
     max_pixels = _max_pixels(environment)
     prompt_tokens = max_pixels // GRID**2 + PROMPT_TOKENS
@@ -264,6 +265,7 @@ def _graph_bytes(num_sequences: int, draft_tokens: int, verified_tokens: int) ->
 
 
 def _max_pixels(environment: Mapping[str, str]) -> int:
+    """Return the pixels of the largest image, with CHANDRA_MAX_SIDE as its limit."""
     max_side = _number(environment, MAX_SIDE)
     if max_side is None:
         return MAX_PIXELS

@@ -37,7 +37,7 @@ def list_alarms(aws: AWSClient, deployment: str) -> list[AlarmState]:
         "MetricAlarms",
         AlarmNamePrefix=f"{deployment}-",
     )
-    ours = [
+    states = [
         AlarmState(
             alarm["AlarmName"],
             alarm["StateValue"],
@@ -46,7 +46,7 @@ def list_alarms(aws: AWSClient, deployment: str) -> list[AlarmState]:
         for alarm in alarms
         if _read_owner(aws, alarm["AlarmArn"]) == deployment
     ]
-    return sorted(ours, key=lambda alarm: alarm.name)
+    return sorted(states, key=lambda alarm: alarm.name)
 
 
 def existing_alarm_names(aws: AWSClient, names: Sequence[str]) -> set[str]:

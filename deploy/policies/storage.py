@@ -37,7 +37,7 @@ def _exchange(config: DeployConfig, identity: Identity) -> list[Document]:
     if config.asynchronous.bucket is None:
         return []
     exchange = exchange_of(config)
-    ours = f"arn:{identity.partition}:s3:::{exchange.bucket}"
+    bucket = f"arn:{identity.partition}:s3:::{exchange.bucket}"
     others = {source.partition("/")[0] for source in config.asynchronous.sources}
     scaling = "sagemaker.application-autoscaling.amazonaws.com"
     return [
@@ -48,23 +48,23 @@ def _exchange(config: DeployConfig, identity: Identity) -> list[Document]:
                 "GetObject PutObject DeleteObject DeleteObjectVersion "
                 "AbortMultipartUpload ListMultipartUploadParts",
             ),
-            [f"{ours}/{exchange.prefix}*"],
+            [f"{bucket}/{exchange.prefix}*"],
         ),
         # `destroy --all` deletes by version, in buckets of its own region.
         allow(
             "ExchangeVersions",
             ["s3:ListBucketVersions", "s3:GetBucketLocation"],
-            [ours],
+            [bucket],
         ),
         allow(
             "Sources",
             ["s3:GetObject", "s3:PutObject"],
-            source_arns(config, identity) or [f"{ours}/{exchange.prefix}in/*"],
+            source_arns(config, identity) or [f"{bucket}/{exchange.prefix}in/*"],
         ),
         allow(
             "ExchangeBuckets",
             actions_of("s3", "ListBucket ListBucketMultipartUploads"),
-            [ours, *(f"arn:{identity.partition}:s3:::{o}" for o in sorted(others))],
+            [bucket, *(f"arn:{identity.partition}:s3:::{o}" for o in sorted(others))],
         ),
         # Application Auto Scaling creates its own role when it is used first.
         allow(
@@ -108,6 +108,7 @@ def _model(config: DeployConfig, identity: Identity) -> list[Document]:
 
 
 def _job_documents(config: DeployConfig, identity: Identity) -> list[Document]:
+    """Return statements to read the buckets of transform jobs; none without them."""
     buckets = document_bucket_arns(config, identity)
     if not buckets:
         return []

@@ -104,6 +104,11 @@ def revision_of(config: DeployConfig) -> str:
 
 
 def _environment(config: DeployConfig, more: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables of the container.
+
+    `more` overrides the variables that every container gets, and endpoint.environment
+    overrides both.
+    """
     startup = config.endpoint.startup_timeout_seconds
     return {
         "MODEL_ID": config.model.id,

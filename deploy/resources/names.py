@@ -27,7 +27,8 @@ __all__ = [
 ]
 
 OWNER_TAG = "chandra-torchserve:deployment"
-"""Tag of every resource that we create. A resource without it is never deleted."""
+"""Tag of every resource that this package creates; its value names the deployment. A
+resource without it is never deleted."""
 LIVE_TAG = "chandra-torchserve:live"
 """Tag of an endpoint config: the time at which it went into service. These tags are the
 history of the endpoint."""

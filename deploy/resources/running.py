@@ -26,7 +26,7 @@ __all__ = [
 
 STARTUP, LOAD = "STARTUP_TIMEOUT_SECONDS", "CHANDRA_LOAD_SECONDS"
 FIXED_VARIABLES = ("MODEL_ID", "MODEL_REVISION", "SERVE_USE", STARTUP, LOAD)
-"""Variables of every container of ours. An update can set them, but not remove them."""
+"""Variables that every container gets. An update can set them, but not remove them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +105,7 @@ class Running:
 
     @property
     def variant(self) -> Machines:
+        """Instance types and current number of instances of the main variant."""
         variant = self._variant
         pools = variant.get("InstancePools") or ()
         kinds = [p["InstanceType"] for p in sorted(pools, key=lambda p: p["Priority"])]
@@ -182,6 +183,7 @@ class Running:
 
 
 def _edited_variant(old: Mapping[str, Any], edits: Edits) -> dict[str, Any]:
+    """Return a copy of a production variant with the edits."""
     variant = dict(old)
     kinds = edits.instance_types
     if kinds is not None and len(kinds) == 1:

@@ -71,6 +71,7 @@ class Difference:
 
     @property
     def sentence(self) -> str:
+        """Text such as "instance_count: 1 -> 2", with digests shortened."""
         old, new = self._shown(self.old), self._shown(self.new)
         repository, at, _ = old.partition("@sha256:")
         if at and new.startswith(f"{repository}{at}"):

@@ -75,6 +75,7 @@ def _is_pdf(path: Path) -> bool:
 def _from_pdf(
     pdfium: Any, path: Path, numbers: Sequence[int], password: str | None
 ) -> dict[int, bytes]:
+    """Render the pages with these numbers, as far as they exist."""
     pictures = {}
     with pdfium.PdfDocument(path, password) as document:
         # Forms are drawn only if they are initialised before the first page is loaded.
@@ -88,6 +89,7 @@ def _from_pdf(
 
 
 def _from_image(image: Any, path: Path, numbers: Sequence[int]) -> dict[int, bytes]:
+    """Return the frames with these numbers, turned upright by their EXIF data."""
     from PIL import ImageOps, ImageSequence
 
     with image.open(path) as opened:

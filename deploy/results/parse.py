@@ -260,6 +260,7 @@ def _html(document: Mapping[str, Any]) -> str:
 
 
 def _page(page: Mapping[str, Any]) -> str:
+    """Return the cleaned HTML of a page, followed by its error."""
     clean = cleaner_of(page)
     parts = [clean(str(page["html"]))] if page["html"] else []
     if page.get("error"):

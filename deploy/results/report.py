@@ -148,6 +148,7 @@ def _navigation(pages: Sequence[Json]) -> str:
 
 
 def _page(page: Json, picture: bytes | None) -> str:
+    """Return a page as HTML: its picture with boxes on the left, and its blocks."""
     number = int(page["page"])
     blocks = list(enumerate(page.get("blocks") or (), start=1))
     boxes = "".join(_box(page, number, index, block) for index, block in blocks)
@@ -158,8 +159,8 @@ def _page(page: Json, picture: bytes | None) -> str:
     )
     left = f'<div class="picture">{image}{boxes}</div>' if image else ""
     kind = "" if image else ' class="alone"'
-    cleaned = cleaner_of(page)
-    text = "\n".join(_block(cleaned, number, index, block) for index, block in blocks)
+    clean = cleaner_of(page)
+    text = "\n".join(_block(clean, number, index, block) for index, block in blocks)
     return f"""<section id="page-{number}"{kind}>
 <h2>Page {number}</h2>
 {left}
@@ -191,10 +192,14 @@ def _box(page: Json, number: int, index: int, block: Json) -> str:
     )
 
 
-def _block(cleaned: Callable[[str], str], number: int, index: int, block: Json) -> str:
+def _block(clean: Callable[[str], str], number: int, index: int, block: Json) -> str:
+    """Return the text of a block as HTML, with a link to its box on the picture.
+
+    `clean` cleans the HTML of the block. `number` is the page and `index` the block.
+    """
     label = html.escape(str(block.get("label")))
     link = f'<a href="#box-{number}-{index}">{index} {label}</a>'
-    content = cleaned(str(block.get("html") or ""))
+    content = clean(str(block.get("html") or ""))
     return (
         f'<div class="block" id="block-{number}-{index}" style="--ink:{_ink(block)}">'
         f"{link}{content}</div>"

@@ -19,7 +19,7 @@ POLICY = (
     "default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
     "base-uri 'none'; form-action 'none'"
 )
-"""Content-Security-Policy of the pages we write."""
+"""Content-Security-Policy of the HTML files that this package writes."""
 
 
 def _names(words: str) -> set[str]:

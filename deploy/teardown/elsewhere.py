@@ -101,6 +101,10 @@ class _Lookup:
             return error
 
     def _find_uses(self) -> RegionUse:
+        """Read all models of the region, and the deployment's own resources in it.
+
+        Models of others that the caller may not describe become `unknown`.
+        """
         roles: dict[str, str] = {}
         weights: dict[str, str] = {}
         unknown = []

@@ -69,21 +69,22 @@ def with_stored_resources(
     config: DeployConfig,
     inventory: Inventory,
     *,
-    also_ours: Sequence[str] = (),
+    deleted_models: Sequence[str] = (),
 ) -> Inventory:
     """Return the inventory with the resources that only `destroy --all` deletes.
 
     These are roles, images, build resources, logs, and objects in model.bucket. Raises
-    ConflictError if a model of another deployment uses one of them. The models in
-    `also_ours` do not count, because they are deleted too.
+    ConflictError if a model of another deployment uses one of them. Those in
+    `deleted_models` do not count: they are models of the other endpoint, which are
+    deleted too.
     """
     name, bucket = config.name, config.model.bucket
     sources, transforms = sources_prefix(name), transforms_prefix(name)
     roles = _find_roles(aws, name)
     staged = find_staged_objects(aws, config)
     repository = _find_repository(aws, config)
-    ours = (*inventory.models, *also_ours)
-    _refuse_if_shared(aws, config, ours, repository, staged.versions, roles)
+    deleted = (*inventory.models, *deleted_models)
+    _refuse_if_shared(aws, config, deleted, repository, staged.versions, roles)
     return replace(
         inventory,
         roles=roles,
@@ -145,24 +146,24 @@ def _find_roles(aws: AWSClient, deployment: str) -> tuple[Role, ...]:
 
 
 def _refuse_if_used(
-    aws: AWSClient, account: Account, deployment: str, ours: set[str]
+    aws: AWSClient, account: Account, deployment: str, names: set[str]
 ) -> None:
     """Raise ConflictError if another endpoint uses one of the configs or models.
 
-    `ours` are their names. Without its config or model, an endpoint cannot be repaired,
-    and its deletion hangs.
+    `names` are their names. Without its config or model, an endpoint cannot be
+    repaired, and its deletion hangs.
     """
     for summary in aws.pages("sagemaker", "list_endpoints", "Endpoints"):
         try:
-            state = account.endpoint(summary["EndpointName"]) if ours else None
+            state = account.endpoint(summary["EndpointName"]) if names else None
             if state is None or (state.is_ours and state.name == deployment):
                 continue
             config = account.describe_config(state.config)
         except (AccessDeniedError, NotFoundError):
-            # A caller without the right to describe it cannot have given it our config.
+            # Who may not describe an endpoint cannot have given it this config.
             continue
         models = {v.get("ModelName") for v in config["ProductionVariants"]}
-        used = ours & {state.config, *models}
+        used = names & {state.config, *models}
         if used:
             raise ConflictError(
                 f"endpoint {state.name}, which is not of deployment {deployment}, uses "
@@ -174,7 +175,7 @@ def _refuse_if_used(
 def _refuse_if_shared(
     aws: AWSClient,
     config: DeployConfig,
-    ours: Sequence[str],
+    deleted_models: Sequence[str],
     repository: str | None,
     weights: Sequence[ObjectVersion],
     roles: Sequence[Role],
@@ -182,7 +183,7 @@ def _refuse_if_shared(
     """Raise ConflictError if another model in this region uses what is deleted.
 
     Without the image, the weights or the role, that model could not start again.
-    `ours` are the names of models that are deleted too.
+    `deleted_models` are names of models that are deleted too.
     """
     uris = {f"s3://{config.model.bucket}/{each.key}" for each in weights}
     arns = {aws.identity().role_arn(role.name): role.name for role in roles}
@@ -191,7 +192,7 @@ def _refuse_if_shared(
     account = Account(aws)
     for summary in aws.pages("sagemaker", "list_models", "Models"):
         name = summary["ModelName"]
-        if name in ours:
+        if name in deleted_models:
             continue
         try:
             made_from = ingredients_of(account.describe_model(name))
@@ -232,9 +233,9 @@ def _find_build_project(aws: AWSClient, deployment: str) -> str | None:
 def _list_job_streams(aws: AWSClient, deployment: str) -> tuple[str, ...]:
     """Return the log streams of the deployment's jobs.
 
-    Names are matched exactly: another deployment's name may begin with ours.
+    Names are matched exactly: another deployment's name may begin with this one.
     """
-    ours = re.compile(rf"{re.escape(deployment)}-[0-9a-f]{{8}}/")
+    own_stream = re.compile(rf"{re.escape(deployment)}-[0-9a-f]{{8}}/")
     try:
         return tuple(
             str(stream["logStreamName"])
@@ -245,7 +246,7 @@ def _list_job_streams(aws: AWSClient, deployment: str) -> tuple[str, ...]:
                 logGroupName=LOG_GROUP,
                 logStreamNamePrefix=f"{deployment}-",
             )
-            if ours.match(stream["logStreamName"])
+            if own_stream.match(stream["logStreamName"])
         )
     except NotFoundError:
         return ()

@@ -196,6 +196,10 @@ def plan_teardown(inventory: Inventory, *, everything: bool) -> list[Action]:
 
 
 def _delete_endpoint(inventory: Inventory) -> list[Action]:
+    """Return the actions that delete the endpoint, and wait until it is gone.
+
+    The list is empty without an endpoint.
+    """
     state = inventory.endpoint
     if state is None:
         return []

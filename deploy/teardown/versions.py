@@ -86,19 +86,19 @@ def find_staged_objects(aws: AWSClient, config: DeployConfig) -> StagedObjects:
     bucket = config.model.bucket
     root = f"{config.model.prefix.strip('/')}/".lstrip("/")
     versions = list_versions(aws, bucket, root)
-    ours = [
+    own_prefixes = [
         (prefix, below)
         for prefix, mark in _find_marks(versions).items()
         if (below := _below(versions, prefix, mark))
         and _is_marked_as_ours(aws, config, mark)
     ]
-    staged = [version for _, below in ours for version in below]
+    staged = [version for _, below in own_prefixes for version in below]
     return StagedObjects(
         tuple(sorted(staged, key=_deletion_order)),
         tuple(
             upload
             for upload in list_uploads(aws, bucket, root)
-            if any(_belongs_to(upload.key, prefix) for prefix, _ in ours)
+            if any(_belongs_to(upload.key, prefix) for prefix, _ in own_prefixes)
         ),
     )
 
