@@ -9,7 +9,7 @@ from typing import Any
 from deploy.batch.job import MAX_PAYLOAD_MB
 from deploy.errors import ConfigError
 from deploy.machines.catalogue import INSTANCES, Instance
-from deploy.machines.prices import hourly
+from deploy.machines.prices import hourly_price
 from deploy.machines.throughput import Rate
 
 __all__ = ["JobSizing", "JobWorkload", "size"]
@@ -107,7 +107,7 @@ def size(
         max_concurrent=_concurrency(workload, known, weights_gb, payload_mb, count),
         max_payload_mb=payload_mb,
         hours=hours,
-        price=hourly(instance_type, count),
+        price=hourly_price(instance_type, count),
     )
 
 

@@ -12,7 +12,7 @@ from deploy.endpoint.planner import config_to_change, described_config
 from deploy.endpoint.running import read_running_endpoint
 from deploy.endpoint.snapshot import AccountReader
 from deploy.errors import NotFoundError
-from deploy.machines.prices import highest_hourly_price, rate
+from deploy.machines.prices import highest_hourly_price, price_text
 from deploy.plan.actions import Action
 from deploy.resources import (
     Difference,
@@ -143,7 +143,7 @@ def report_change(context: Context, change: Change, actions: Sequence[Action]) -
     before, after = price_of(change.old), price_of(change.new)
     beside = ""
     if has_call(actions, "update_endpoint") and before and after:
-        beside = f"; {rate(before + after)} while old and new machines run"
+        beside = f"; {price_text(before + after)} while old and new machines run"
     most = ", at most" if change.is_most else ""
     context.console.say(
         f"price an hour{most}: {_rate(before)} -> {_rate(after)}{beside}"
@@ -188,11 +188,12 @@ def confirm_change(
     if change.is_dearer:
         before, after = price_of(change.old), price_of(change.new)
         most = "up to " if change.is_most else ""
-        now = f"(now {rate(before)} an hour)" if before is not None else ""
+        now = f"(now {price_text(before)} an hour)" if before is not None else ""
         reasons.append(
             f"run endpoint {name}, where its price is not known here {now}".rstrip()
             if after is None
-            else f"let endpoint {name} cost {most}{rate(after)} an hour {now}".rstrip()
+            else f"let endpoint {name} cost {most}{price_text(after)} an hour "
+            f"{now}".rstrip()
         )
     num_reverted = len(change.reverts) + len(change.unclear)
     if num_reverted:
@@ -209,4 +210,4 @@ def deletes_what_serves(state: EndpointState | None, actions: Sequence[Action]) 
 
 
 def _rate(price: float | None) -> str:
-    return "not known here" if price is None else rate(price)
+    return "not known here" if price is None else price_text(price)

@@ -31,7 +31,7 @@ from deploy.endpoint.snapshot import Snapshot
 from deploy.errors import DeployError
 from deploy.machines.catalogue import HOURS_A_DAY, HOURS_A_MONTH, PRICE_NOTE
 from deploy.machines.memory import has_plan, memory_lines, memory_plan_of
-from deploy.machines.prices import hourly, price_lines
+from deploy.machines.prices import hourly_price, price_lines
 from deploy.plan.actions import Action, Call
 from deploy.policies.roles import role_findings
 from deploy.resources import Endpoint, Identity, endpoint_from
@@ -228,7 +228,7 @@ def _data(
                 "month": price * HOURS_A_MONTH,
             }
             for name in machines.instance_types
-            if (price := hourly(name, machines.instance_count)) is not None
+            if (price := hourly_price(name, machines.instance_count)) is not None
         },
         "price_note": PRICE_NOTE,
         "memory": {

@@ -8,7 +8,7 @@ from typing import Any
 from deploy.commands.endpoint.absent import absence_of
 from deploy.context import Context
 from deploy.errors import AccessDeniedError
-from deploy.machines.prices import hourly, rate
+from deploy.machines.prices import hourly_price, price_text
 from deploy.monitoring import QUEUE_METRICS
 from deploy.monitoring.cloudwatch import read_metrics
 from deploy.queue.endpoint import async_name
@@ -95,7 +95,7 @@ def price_now(
         return kind, None
     if state.instance_count == 0:
         return kind, 0.0
-    return kind, hourly(kind, state.instance_count)
+    return kind, hourly_price(kind, state.instance_count)
 
 
 def queue_rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
@@ -123,7 +123,9 @@ def queue_rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
         ("last update", f"{facts['last_update']:%Y-%m-%d %H:%M:%S %Z}"),
     ]
     if facts["price_an_hour"] is not None:
-        rows.append(("price an hour", f"{rate(facts['price_an_hour'])}, as it is now"))
+        rows.append(
+            ("price an hour", f"{price_text(facts['price_an_hour'])}, as it is now")
+        )
     return [(label, value) for label, value in rows if value is not None]
 
 

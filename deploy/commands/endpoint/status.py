@@ -20,7 +20,7 @@ from deploy.errors import (
     NotFoundError,
     ResourceFailedError,
 )
-from deploy.machines.prices import dollars, hourly, rate
+from deploy.machines.prices import dollars, hourly_price, price_text
 from deploy.resources import (
     REVISION_TAG,
     EndpointState,
@@ -130,7 +130,7 @@ def running_cost(
 ) -> Cost | None:
     """Return the cost so far, as if the machines had been the same since creation."""
     kind = _instance_type(config)
-    price = hourly(kind, state.instance_count or 1) if kind else None
+    price = hourly_price(kind, state.instance_count or 1) if kind else None
     if price is None or state.created is None:
         return None
     return Cost(price, price * _seconds(context, state.created) / 3600)
@@ -198,7 +198,7 @@ def _rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
     words: dict[str, str | None] = {
         "instances": f"{count}{wanted} x {kind}",
         "running for": _with(duration, shown.pop("running_seconds")),
-        "price an hour": _with(rate, shown.pop("price_an_hour")),
+        "price an hour": _with(price_text, shown.pop("price_an_hour")),
         "cost so far": _with(
             lambda cost: f"about {dollars(cost)}", shown.pop("cost_so_far")
         ),

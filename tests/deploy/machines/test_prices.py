@@ -8,7 +8,7 @@ import pytest
 
 from deploy.config import EndpointTable
 from deploy.machines.catalogue import HOURS_A_DAY, HOURS_A_MONTH, INSTANCES
-from deploy.machines.prices import dollars, hourly, price_lines, rate
+from deploy.machines.prices import dollars, hourly_price, price_lines, price_text
 from deploy.machines.throughput import rate_of
 
 
@@ -16,7 +16,7 @@ from deploy.machines.throughput import rate_of
 @pytest.mark.parametrize("count", [1, 2, 3, 7])
 def test_half_cents_are_rounded_up(count, hours):
     for name, instance in INSTANCES.items():
-        price = hourly(name, count)
+        price = hourly_price(name, count)
         assert price is not None
         exact = Decimal(str(instance.price)) * count * hours
         cents = exact.quantize(Decimal("0.01"), ROUND_HALF_UP)
@@ -30,7 +30,7 @@ def test_half_cents_are_rounded_up(count, hours):
      (1515.0, "$1,515.00"), (3 * 1.515, "$4.545")],
 )  # fmt: skip
 def test_hourly_price_has_two_to_four_decimals(price, text):
-    assert rate(price) == text
+    assert price_text(price) == text
 
 
 def test_prices_of_day_and_month_follow_from_the_hour():
