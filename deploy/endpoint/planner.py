@@ -100,10 +100,10 @@ class Planner:
         self.require_ours(state)
         is_there = state is not None and state.config == config
         return [
-            *self._bring_into_service(name, config, tags, state, update),
-            *(_resize(state, instance_count) if is_there else []),
-            *self._tag_live(name, config, is_described=is_described),
-            *self._reschedule(name, config),
+            *self._plan_service(name, config, tags, state, update),
+            *(_plan_resize(state, instance_count) if is_there else []),
+            *self._plan_live_tag(name, config, is_described=is_described),
+            *self._plan_schedule_update(name, config),
         ]
 
     @staticmethod
@@ -116,7 +116,7 @@ class Planner:
                 hint="set another name in chandra.toml",
             )
 
-    def _bring_into_service(
+    def _plan_service(
         self,
         name: str,
         config: str,
@@ -136,10 +136,10 @@ class Planner:
         if state.status == "Deleting":
             return [Wait(name, Goal.DELETED), *created]
         if state.status in ("Failed", "OutOfService"):
-            return [*_delete_and_wait(name), *created]
+            return [*_plan_deletion(name), *created]
         if state.status == "UpdateRollbackFailed":
             if update.strategy is UpdateStrategy.RECREATE:
-                return [*_delete_and_wait(name), *created]
+                return [*_plan_deletion(name), *created]
             raise ConflictError(
                 f"endpoint {name} serves a mix of two configs: an update failed, and "
                 "so did going back",
@@ -154,8 +154,10 @@ class Planner:
         settled: list[Action] = [Wait(name, Goal.SETTLED)] if state.is_changing else []
         if update.strategy is UpdateStrategy.RECREATE:
             # `start` and a failed recreate bring back the config that was live last.
-            noted = [] if settled else self._tag_live_if_present(name, state.config)
-            return [*settled, *noted, *_delete_and_wait(name), *created]
+            noted = (
+                [] if settled else self._plan_live_tag_if_present(name, state.config)
+            )
+            return [*settled, *noted, *_plan_deletion(name), *created]
         alarms = self.observer.rollback_alarms(name) if update.use_alarms else ()
         return [*settled, update_endpoint(state, config, update, alarms), arrived]
 
@@ -214,15 +216,15 @@ class Planner:
             return [
                 settled,
                 *self.mark_stopped(name, state.config),
-                *_delete_and_wait(name),
+                *_plan_deletion(name),
             ]
         if state.status == "InService":
             return [
-                *self._tag_live_if_present(name, state.config),
+                *self._plan_live_tag_if_present(name, state.config),
                 *self.mark_stopped(name, state.config),
-                *_delete_and_wait(name),
+                *_plan_deletion(name),
             ]
-        return [*self.mark_stopped(name, state.config), *_delete_and_wait(name)]
+        return [*self.mark_stopped(name, state.config), *_plan_deletion(name)]
 
     def mark_stopped(self, name: str, config: str | None = None) -> list[Call]:
         """Return the call that tags the endpoint's last config as stopped on purpose.
@@ -238,7 +240,7 @@ class Planner:
         arn = self.identity.sagemaker_arn("endpoint-config", config)
         return [note_stopped(config, arn, self.now)]
 
-    def _tag_live(
+    def _plan_live_tag(
         self, name: str, config: str, *, is_described: bool = False
     ) -> list[Call]:
         """Return the call that tags the config as live, or as described, if needed.
@@ -261,7 +263,7 @@ class Planner:
         arn = self.identity.sagemaker_arn("endpoint-config", config)
         return [note_live(config, arn, self.now, tags)] if tags else []
 
-    def _tag_live_if_present(self, name: str, config: str) -> list[Action]:
+    def _plan_live_tag_if_present(self, name: str, config: str) -> list[Action]:
         """Return the call that tags a config as live before its endpoint is deleted.
 
         A deployment without waiting has not tagged it. If the config is missing, the
@@ -269,10 +271,10 @@ class Planner:
         """
         return [
             replace(action, may_be_missing=True, retry_if_missing=False)
-            for action in self._tag_live(name, config)
+            for action in self._plan_live_tag(name, config)
         ]
 
-    def _reschedule(self, name: str, config: str) -> list[Action]:
+    def _plan_schedule_update(self, name: str, config: str) -> list[Action]:
         """Return the actions that make the endpoint's schedule start this config.
 
         If the caller may not read schedules, the schedule stays unchanged.
@@ -353,7 +355,7 @@ def _destination(state: EndpointState) -> str:
     return state.pending_config or state.config
 
 
-def _resize(state: EndpointState | None, count: int | None) -> list[Action]:
+def _plan_resize(state: EndpointState | None, count: int | None) -> list[Action]:
     """Return the actions that reset a changed number of instances to `count`.
 
     The list is empty if the number has not changed, or auto scaling sets it.
@@ -368,5 +370,5 @@ def _resize(state: EndpointState | None, count: int | None) -> list[Action]:
     return [resize_endpoint(state, count), arrived]
 
 
-def _delete_and_wait(name: str) -> list[Action]:
+def _plan_deletion(name: str) -> list[Action]:
     return [delete_endpoint(name), Wait(name, Goal.DELETED)]

@@ -82,7 +82,11 @@ def read_running_endpoint(
 def _drifted_count(
     variant: Mapping[str, Any], config: str, state: EndpointState | None
 ) -> int | None:
-    """Return the current number of instances if it differs from the config's."""
+    """Return the current number of instances if it differs from the config's.
+
+    Returns None if it does not, or if it is not comparable: without a state, or while
+    the endpoint is scaled, is changing, or has another config or variant.
+    """
     if state is None or state.is_scaled or state.is_changing or state.config != config:
         return None
     if variant.get("VariantName") != state.variant or state.desired_count is None:

@@ -173,8 +173,9 @@ class Executor:
     def _restore(self, lost: Recreation, error: DeployError) -> DeployError:
         """Create the lost endpoint again, and return `error` with the outcome added.
 
-        Nothing is created if the endpoint is still changing or the wait for it timed
-        out. Raises Interrupted after Ctrl-C.
+        `error` is returned unchanged if the old config still serves. Nothing is created
+        if the endpoint is still changing or the wait for it timed out. Raises
+        Interrupted after Ctrl-C.
         """
         name, config = lost.endpoint, lost.config
         try:

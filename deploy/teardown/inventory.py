@@ -160,7 +160,7 @@ def _refuse_if_used(
                 continue
             config = account.describe_config(state.config)
         except (AccessDeniedError, NotFoundError):
-            # Who may not describe an endpoint cannot have given it this config.
+            # A caller who may not describe it cannot have given it this config.
             continue
         models = {v.get("ModelName") for v in config["ProductionVariants"]}
         used = names & {state.config, *models}

@@ -158,7 +158,7 @@ def plan_teardown(inventory: Inventory, *, everything: bool) -> list[Action]:
         )
         for job in inventory.jobs
     ]
-    actions += _delete_endpoint(inventory)
+    actions += _plan_endpoint_deletion(inventory)
     if inventory.alarms:
         actions.append(
             Call(
@@ -192,10 +192,10 @@ def plan_teardown(inventory: Inventory, *, everything: bool) -> list[Action]:
             )
             for each in names
         ]
-    return actions + (_delete_stored_resources(inventory) if everything else [])
+    return actions + (_plan_stored_deletion(inventory) if everything else [])
 
 
-def _delete_endpoint(inventory: Inventory) -> list[Action]:
+def _plan_endpoint_deletion(inventory: Inventory) -> list[Action]:
     """Return the actions that delete the endpoint, and wait until it is gone.
 
     The list is empty without an endpoint.
@@ -212,7 +212,7 @@ def _delete_endpoint(inventory: Inventory) -> list[Action]:
     return [*actions, Wait(state.name, Goal.DELETED)]
 
 
-def _delete_stored_resources(inventory: Inventory) -> list[Action]:
+def _plan_stored_deletion(inventory: Inventory) -> list[Action]:
     """Return the actions that only `destroy --all` adds."""
     actions: list[Action] = [
         Call(
@@ -270,13 +270,13 @@ def _delete_stored_resources(inventory: Inventory) -> list[Action]:
         for upload in inventory.uploads
     ]
     for what, versions in inventory.objects:
-        actions += _delete_objects(inventory, what, versions)
+        actions += _plan_object_deletion(inventory, what, versions)
     for role in inventory.roles:
-        actions += _delete_role(role)
+        actions += _plan_role_deletion(role)
     return actions
 
 
-def _delete_role(role: Role) -> list[Action]:
+def _plan_role_deletion(role: Role) -> list[Action]:
     """Return the calls that delete a role with its policies.
 
     Of a role that is kept, only the inline policies are deleted.
@@ -315,7 +315,7 @@ def _delete_role(role: Role) -> list[Action]:
     ]
 
 
-def _delete_objects(
+def _plan_object_deletion(
     inventory: Inventory, what: str, versions: Sequence[ObjectVersion]
 ) -> list[Action]:
     """Return the calls that delete object versions.

@@ -133,7 +133,7 @@ def test_deploy_after_a_failure_starts_over(chandra, cloud):
     assert cloud.machines["ocr"].status == "InService"
 
 
-def test_quota_of_zero_stops_before_the_first_call(chandra, cloud):
+def test_quota_of_zero_stops_before_any_change(chandra, cloud):
     cloud.limits = {"ml.g6e.2xlarge": 0}
 
     ran = chandra("deploy")

@@ -1,4 +1,4 @@
-"""Preflight checks on AWS: weights, images, network and keys."""
+"""Preflight checks on AWS: weights, images, network_table and keys."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ FAULTS = {
 @pytest.mark.parametrize(
     ("command", "status"), [("doctor", 1), ("plan", 1), ("deploy", 2)]
 )
-def test_incomplete_weights_stop_before_the_first_call(
+def test_incomplete_weights_stop_before_any_change(
     staged, chandra, wire, cloud, sentence, damage, command, status
 ):
     damage(wire)
@@ -60,7 +60,9 @@ def test_incomplete_weights_stop_before_the_first_call(
 
 
 @pytest.mark.parametrize("command", ["doctor", "plan", "deploy"])
-def test_weights_elsewhere_stop_before_the_first_call(chandra, wire, cloud, command):
+def test_weights_in_another_region_stop_before_any_change(
+    chandra, wire, cloud, command
+):
     wire.call(
         "s3",
         "create_bucket",
@@ -201,7 +203,7 @@ UNUSABLE_IMAGES = {
     ],
     ids=["doctor", "plan", "deploy", "dry run", "async deploy"],
 )
-def test_unusable_image_stops_before_the_first_call(
+def test_unusable_image_stops_before_any_change(
     staged, chandra, wire, cloud, project, sentence, command, status
 ):
     publish_image, hint = UNUSABLE_IMAGES[sentence]
@@ -296,22 +298,22 @@ def test_image_of_another_region_is_reported_once(staged, chandra, cloud):
 
 @pytest.fixture
 def network_parts(wire, cloud):
-    """Subnets and a security group of the account, in one VPC."""
+    """Return the subnets and the security group of the account's default VPC."""
     subnets = wire.call("ec2", "describe_subnets")["Subnets"]
     (group,) = wire.call("ec2", "describe_security_groups")["SecurityGroups"]
     return subnets, group
 
 
-def network(subnets, groups, extra=""):
-    return f"[network]\nsubnets = {subnets}\nsecurity_groups = {groups}\n{extra}"
+def network_table(subnets, groups, extra=""):
+    return f"[network_table]\nsubnets = {subnets}\nsecurity_groups = {groups}\n{extra}"
 
 
 def test_existing_network_passes(chandra, project, network_parts):
     subnets, group = network_parts
     ids = [subnet["SubnetId"] for subnet in subnets[:2]]
-    project(network(ids, [group["GroupId"]]))
+    project(network_table(ids, [group["GroupId"]]))
 
-    assert "ok    network" in chandra("doctor").out
+    assert "ok    network_table" in chandra("doctor").out
 
 
 @pytest.mark.parametrize("missing", ["subnet", "group"])
@@ -323,12 +325,12 @@ def test_missing_network_is_named(chandra, project, network_parts, missing):
         else [subnets[0]["SubnetId"]]
     )
     groups = ["sg-0badbadbadbadbadb"] if missing == "group" else [group["GroupId"]]
-    project(network(ids, groups))
+    project(network_table(ids, groups))
 
     ran = chandra("doctor")
 
-    assert "wrong network: ec2 describe_" in ran.out
-    assert "set [network] subnets and security_groups" in ran.out
+    assert "wrong network_table: ec2 describe_" in ran.out
+    assert "set [network_table] subnets and security_groups" in ran.out
 
 
 def test_network_of_two_vpcs_is_rejected(chandra, project, network_parts, wire):
@@ -337,7 +339,7 @@ def test_network_of_two_vpcs_is_rejected(chandra, project, network_parts, wire):
     made = wire.call(
         "ec2", "create_security_group", GroupName="g", Description="g", VpcId=vpc
     )
-    project(network([subnets[0]["SubnetId"]], [made["GroupId"]]))
+    project(network_table([subnets[0]["SubnetId"]], [made["GroupId"]]))
 
     assert "are of several VPCs" in chandra("doctor").out
 
@@ -345,24 +347,24 @@ def test_network_of_two_vpcs_is_rejected(chandra, project, network_parts, wire):
 def test_two_machines_in_one_zone_get_a_note(chandra, project, network_parts):
     subnets, group = network_parts
     project(
-        network([subnets[0]["SubnetId"]], [group["GroupId"]])
+        network_table([subnets[0]["SubnetId"]], [group["GroupId"]])
         + "[endpoint]\ninstance_count = 2\n"
     )
 
     ran = chandra("doctor")
 
-    assert "note  network: all subnets are in us-east-1" in ran.out
+    assert "note  network_table: all subnets are in us-east-1" in ran.out
 
 
 def test_missing_or_disabled_key_is_reported(chandra, wire, project):
     key = wire.call("kms", "create_key")["KeyMetadata"]["KeyId"]
-    project(f'[network]\nkms_key = "{key}"\n')
+    project(f'[network_table]\nkms_key = "{key}"\n')
     well = chandra("doctor").out
     wire.call("kms", "disable_key", KeyId=key)
     off = chandra("doctor").out
-    project('[network]\nkms_key = "alias/nothing"\n')
+    project('[network_table]\nkms_key = "alias/nothing"\n')
     gone = chandra("doctor").out
 
-    assert "ok    network" in well
-    assert f"wrong network: key {key} is Disabled" in off
-    assert "wrong network: there is no key alias/nothing in us-east-1" in gone
+    assert "ok    network_table" in well
+    assert f"wrong network_table: key {key} is Disabled" in off
+    assert "wrong network_table: there is no key alias/nothing in us-east-1" in gone

@@ -155,7 +155,7 @@ def test_removing_an_unset_variable_changes_nothing(chandra, cloud):
     ],
     ids=["fixed", "both", "range", "secret"],
 )
-def test_invalid_flag_is_refused_before_any_call(chandra, cloud, flags, message):
+def test_invalid_flag_is_refused_before_any_change(chandra, cloud, flags, message):
     chandra("deploy")
     cloud.calls.clear()
 

@@ -23,7 +23,7 @@ ROLES = ["ocr-build", "ocr-execution", "ocr-scheduler"]
 
 @pytest.fixture
 def serving(cloud, wire, hub, chandra):
-    """A deployment that serves in us-east-1, in an account with two regions."""
+    """Deploy in us-east-1, in an account with two regions; return the fake cloud."""
     cloud.regions = [HERE, OTHER_REGION]
     stage(wire, hub)
     publish(wire, IMAGE)

@@ -20,7 +20,7 @@ THEIRS = "models/datalab-to/chandra/theirs/"
 
 @pytest.fixture
 def versioned(cloud, wire, hub):
-    """Weights staged into a versioned bucket, over an older file."""
+    """Stage weights into a versioned bucket, over an older file."""
     wire.call("s3", "create_bucket", Bucket=BUCKET)
     wire.call(
         "s3",
