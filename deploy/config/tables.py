@@ -80,7 +80,7 @@ class ImageTable:
             "a tag can be moved under a running endpoint",
         )
 
-    def at(self, uri: str | None) -> ImageTable:
+    def with_uri(self, uri: str | None) -> ImageTable:
         """Return this table with another image URI.
 
         `cuda` describes the image of this table. It is dropped for any other digest.

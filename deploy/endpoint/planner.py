@@ -15,8 +15,8 @@ from deploy.endpoint.schedule import with_config
 from deploy.errors import AccessDeniedError, ConflictError, NotFoundError
 from deploy.plan.actions import Action, Call, Goal, Wait
 from deploy.plan.calls import (
-    create,
     create_endpoint,
+    create_resource,
     delete_endpoint,
     note_live,
     note_stopped,
@@ -67,10 +67,14 @@ class Planner:
         """
         actions: list[Action] = []
         if not self.observer.has_model(target.model.name):
-            actions.append(create("model", target.model.name, target.model.request))
+            actions.append(
+                create_resource("model", target.model.name, target.model.request)
+            )
         config = target.config.name
         if not self.observer.has_config(config):
-            actions.append(create("endpoint_config", config, target.config.request))
+            actions.append(
+                create_resource("endpoint_config", config, target.config.request)
+            )
         return actions + self.serve(
             target.name,
             config,

@@ -17,8 +17,8 @@ from deploy.resources import (
 )
 
 __all__ = [
-    "create",
     "create_endpoint",
+    "create_resource",
     "delete_endpoint",
     "note_live",
     "note_stopped",
@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 
-def create(noun: str, name: str, request: dict[str, Any]) -> Call:
+def create_resource(noun: str, name: str, request: dict[str, Any]) -> Call:
     """Return the call that creates a model or an endpoint config.
 
     It may exist already: its name ends in a digest of its contents.

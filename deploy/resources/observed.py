@@ -81,9 +81,9 @@ def stopped_config(history: Sequence[DatedConfig]) -> DatedConfig | None:
 
 
 def describe_count_drift(state: EndpointState, count: int) -> str | None:
-    """Return a sentence if an endpoint has not `count` instances, as its config says.
+    """Return a sentence if the number of instances is not `count`, the config's number.
 
-    Returns None if it has that many, if its number is not known, while it is changing,
+    Returns None if it is, if its number is not known, while it is changing,
     and if Application Auto Scaling sets the number and it is within the limits.
     """
     current = state.desired_count

@@ -51,7 +51,7 @@ def config_with_running_settings(
     return replace(
         config,
         role=model.contents.get("ExecutionRoleArn", config.role),
-        image=config.image.at(model.image if "@sha256:" in model.image else None),
+        image=config.image.with_uri(model.image if "@sha256:" in model.image else None),
         model=source,
         endpoint=endpoint,
         network=NetworkTable(

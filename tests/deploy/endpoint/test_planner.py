@@ -223,7 +223,7 @@ def test_schedule_starts_the_last_deployed_config():
     assert plan(account(start_entry=dict(actions[0].params))) == []
 
 
-def test_stop_deletes_the_endpoint_and_nothing_else():
+def test_stop_tags_the_config_and_deletes_the_endpoint():
     planner = Planner(account(), IDENTITY, NOW)
 
     assert steps(planner.stop("ocr")) == [
@@ -231,6 +231,9 @@ def test_stop_deletes_the_endpoint_and_nothing_else():
         "delete_endpoint",
         "until deleted",
     ]
+
+
+def test_stop_without_an_endpoint_does_nothing():
     assert Planner(EmptyAccount(), IDENTITY, NOW).stop("ocr") == []
 
 
