@@ -9,7 +9,7 @@ from deploy.config.tables import ModelTable
 from deploy.machines.catalogue import AMIS, INSTANCES, TRANSFORM_AMIS
 from deploy.machines.memory import (
     KV_CACHE_TOKENS,
-    MemoryPlan,
+    PredictedMemoryPlan,
     has_plan,
     memory_plan_of,
 )
@@ -101,7 +101,9 @@ def instance_findings(
     return findings
 
 
-def _memory_findings(name: str, weights: float, plan: MemoryPlan) -> list[Finding]:
+def _memory_findings(
+    name: str, weights: float, plan: PredictedMemoryPlan
+) -> list[Finding]:
     """Check whether the memory beside the weights holds the largest page.
 
     Returns at most one finding.

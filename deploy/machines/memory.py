@@ -16,7 +16,7 @@ __all__ = [
     "GPU_MEMORY",
     "KV_CACHE_TOKENS",
     "GpuMemory",
-    "MemoryPlan",
+    "PredictedMemoryPlan",
     "gpu_memory_plan",
     "has_plan",
     "memory_lines",
@@ -117,8 +117,8 @@ FAMILY_GPUS: Mapping[str, str] = {
 
 
 @dataclass(frozen=True, slots=True)
-class MemoryPlan:
-    """Division of a GPU's memory."""
+class PredictedMemoryPlan:
+    """Predicted division of the memory of a GPU by the engine."""
 
     gpu: str
     usable_bytes: int
@@ -166,7 +166,7 @@ class MemoryPlan:
 
 def memory_plan_of(
     instance_type: str, weights_gb: float, environment: Mapping[str, str]
-) -> MemoryPlan | None:
+) -> PredictedMemoryPlan | None:
     """Predict how the engine divides the memory of a machine's GPU.
 
     Returns None if the GPU of the instance type is not known. `environment` is the
@@ -187,7 +187,7 @@ def _gpu_of(instance_type: str) -> str:
 
 def gpu_memory_plan(
     gpu: str, weights_gb: float, environment: Mapping[str, str]
-) -> MemoryPlan:
+) -> PredictedMemoryPlan:
     """Predict how the engine divides the memory of a GPU of `GPU_MEMORY`.
 
     The plan is for CHANDRA_MAX_SEQUENCES pages together if `environment`, the
@@ -207,7 +207,7 @@ def gpu_memory_plan(
 
 def _plan_for(
     gpu: str, weights_gb: float, environment: Mapping[str, str], num_sequences: int
-) -> MemoryPlan:
+) -> PredictedMemoryPlan:
     """Return the plan for `num_sequences` pages that are generated together."""
     memory = GPU_MEMORY[gpu]
     max_pixels = _max_pixels(environment)
@@ -227,7 +227,7 @@ def _plan_for(
     left -= graph_bytes + image_bytes + margin_bytes
     room_tokens = max(0, left) // BYTES_PER_TOKEN
     longest = prompt_tokens + MAX_OUTPUT_TOKENS + draft_tokens
-    return MemoryPlan(
+    return PredictedMemoryPlan(
         gpu=gpu,
         usable_bytes=usable_bytes,
         weights_bytes=weights_bytes,
