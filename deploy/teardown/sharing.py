@@ -127,7 +127,7 @@ def keep_objects(
     """Return the inventory with all objects kept, because their bucket is elsewhere.
 
     SageMaker and CodeBuild use buckets of their own region only, so the objects belong
-    to the deployment in `bucket_region`.
+    to the deployment in `bucket_region`. An inventory without objects stays as it is.
     """
     use = next((u for u in uses if u.region == bucket_region), RegionUse(bucket_region))
     is_idle = use in uses and use.is_idle
@@ -159,7 +159,7 @@ def keep_results(inventory: Inventory, uses: Sequence[RegionUse]) -> Inventory:
 
 
 def keep_weights(inventory: Inventory, uses: Sequence[RegionUse]) -> Inventory:
-    """Return the inventory with its weights kept if a model elsewhere uses some."""
+    """Return the inventory with all its weights kept if a model elsewhere uses some."""
     users = [
         (use.region, model)
         for use in uses

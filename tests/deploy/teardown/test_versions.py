@@ -182,7 +182,7 @@ def test_staging_mark_is_deleted_after_staging(wire, hub):
 
 
 @pytest.mark.usefixtures("staged")
-def test_left_staging_mark_is_deleted_the_next_time(wire, hub):
+def test_leftover_staging_mark_is_deleted_by_next_staging(wire, hub):
     put_object(wire, f"{OURS}{STAGING}", b"{}")
 
     stage(wire, hub)
