@@ -41,7 +41,10 @@ class Parser(argparse.ArgumentParser):
 
 
 class Help(argparse.RawDescriptionHelpFormatter):
-    """Help of the same width on every terminal and Python: the README quotes it."""
+    """Formatter whose help has the same layout on every terminal and Python version.
+
+    The README quotes the help texts, and a test compares them.
+    """
 
     def __init__(self, prog: str) -> None:
         super().__init__(prog, max_help_position=28, width=WIDTH)

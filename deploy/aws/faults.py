@@ -114,7 +114,7 @@ CODES: dict[str, type[DeployError]] = {
     "InsufficientCapacityException": ResourceFailedError,
 }
 
-# SageMaker uses one code for most errors, so that the message decides.
+# SageMaker uses the code ValidationException for most errors, so the message decides.
 SENTENCES: tuple[tuple[str, type[DeployError]], ...] = (
     (r"could not find|does not exist|cannot find|could not assume", NotFoundError),
     (r"already exist", AlreadyExistsError),

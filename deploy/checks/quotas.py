@@ -22,7 +22,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """Service quota."""
+    """Quota of Service Quotas, with its current value."""
 
     name: str
     code: str

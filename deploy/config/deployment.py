@@ -1,4 +1,4 @@
-"""Contents of chandra.toml as one value."""
+"""Configuration in chandra.toml as one value."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MAX_NAME = 54
 
 @dataclass(frozen=True, slots=True)
 class DeployConfig:
-    """Configuration of a deployment: its endpoints and all that they need."""
+    """Configuration of a deployment: its endpoints, and the resources that they use."""
 
     name: str = "chandra"
     region: str | None = None

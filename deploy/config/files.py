@@ -1,4 +1,4 @@
-"""Reading of chandra.toml and of the lock file, into a DeployConfig."""
+"""Reading of chandra.toml, and reading and writing of the lock file."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ __all__ = ["EmptyAccount", "Observer"]
 
 
 class Observer(Protocol):
-    """Source of the state of a deployment."""
+    """Source of the state of an account, for planners."""
 
     def endpoint(self, name: str) -> EndpointState | None: ...
     def has_model(self, name: str) -> bool: ...

@@ -1,4 +1,4 @@
-"""Pages a second of a GPU: measured, or else estimated."""
+"""Pages per second of a GPU, measured or estimated."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ ESTIMATE_NOTE = (
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """Pages a second of one GPU."""
+    """Pages per second of one GPU."""
 
     single: float
     """Rate of one page at a time."""

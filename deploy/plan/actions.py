@@ -51,7 +51,7 @@ def _shown(value: object) -> object:
 
 
 class Goal(Enum):
-    """State that a wait is for."""
+    """State of an endpoint that ends a wait."""
 
     IN_SERVICE = "in service"
     SETTLED = "no longer changing"

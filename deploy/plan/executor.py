@@ -31,7 +31,7 @@ from deploy.retries import (
 __all__ = ["Executor", "select_actions"]
 
 POLL_SECONDS = 15.0
-# SageMaker accepts an update before it shows. Until then the endpoint looks unchanged.
+# After SageMaker has accepted an update, the endpoint looks unchanged for a while.
 GRACE_SECONDS = 60.0
 NUM_LAST_LINES = 12
 # SageMaker finds a new role after about ten seconds, and a new config after one or two.
@@ -61,7 +61,7 @@ class LogLine(Protocol):
 
 
 class Log(Protocol):
-    """Log of the containers that a wait is for."""
+    """Log of an endpoint's containers, which is shown during a wait."""
 
     def read(self) -> Sequence[LogLine]:
         """Return the lines that are new since the last call."""

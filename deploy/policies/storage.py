@@ -1,4 +1,4 @@
-"""Statements for what a caller of this package reads and writes in S3."""
+"""Statements for the objects that a caller of this package reads and writes in S3."""
 
 from __future__ import annotations
 

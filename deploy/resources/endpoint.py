@@ -1,4 +1,4 @@
-"""Model, endpoint config and endpoint, in real time or asynchronous, as requests."""
+"""Model, endpoint config and endpoint to create, as requests of AWS."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ class Machines:
 
 @dataclass(frozen=True, slots=True)
 class RunningModel:
-    """A model, as it can be created again under another name."""
+    """Existing model, with the request that creates it under any name."""
 
     name: str
     contents: Mapping[str, Any]
@@ -65,7 +65,7 @@ class RunningModel:
 
 @dataclass(frozen=True, slots=True)
 class RunningConfig:
-    """An endpoint config, as it can be created again under another name."""
+    """Existing endpoint config, with the request that creates it under any name."""
 
     name: str
     contents: Mapping[str, Any]
@@ -79,7 +79,7 @@ class RunningConfig:
 
 @dataclass(frozen=True, slots=True)
 class Edits:
-    """The changes of an update; a field that is None or empty changes nothing."""
+    """Changes of an update; a field that is None or empty changes nothing."""
 
     instance_types: tuple[str, ...] | None = None
     instance_count: int | None = None
@@ -94,7 +94,7 @@ class Edits:
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """An endpoint with its config and its model, which a planner can deploy."""
+    """Existing endpoint with its config and model, which a planner can deploy again."""
 
     name: str
     config: RunningConfig

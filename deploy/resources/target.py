@@ -18,6 +18,8 @@ class NamedRequest(Protocol):
 
 
 class ModelRequest(NamedRequest, Protocol):
+    """Model with the request that creates it, and the URI of its image."""
+
     @property
     def image(self) -> str: ...
 

@@ -13,7 +13,7 @@ from deploy.errors import ConfigError
 
 __all__ = ["num_pages_of", "render_pages"]
 
-# Small print is readable, and a report of a hundred pages still opens.
+# At this size small print is readable, and browsers open a report of 100 pages.
 LONG_SIDE = 1600
 QUALITY = 80
 

@@ -1,4 +1,4 @@
-"""Results of documents: their facts, and conversion between formats."""
+"""Results of documents: pages read and failed, and conversion between formats."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ DETAIL = re.compile(r'\\?"detail\\?":\s*\\?"(.*?)\\?"[,}]')
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """Facts of a document that was read."""
+    """Numbers of pages of a document that were read and that failed."""
 
     pages_read: int | None = None
     """Number of pages read; None if the format does not tell."""

@@ -1,4 +1,4 @@
-"""Plan that deletes the resources of a deployment, in an order that works."""
+"""Plan that deletes the resources of a deployment, in the order that AWS requires."""
 
 from __future__ import annotations
 

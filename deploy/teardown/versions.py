@@ -1,4 +1,4 @@
-"""Object versions in S3 that `destroy --all` deletes.
+"""Object versions and unfinished uploads in S3 that `destroy --all` deletes.
 
 A versioned bucket keeps, and charges for, all versions of an object that is deleted by
 its key alone. In an unversioned bucket, each object has one version, `null`.

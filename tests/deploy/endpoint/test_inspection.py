@@ -1,4 +1,4 @@
-"""Preflight checks on AWS: weights, images, network_table and keys."""
+"""Preflight checks on AWS: weights, images, network and keys."""
 
 from __future__ import annotations
 
@@ -305,7 +305,7 @@ def network_parts(wire, cloud):
 
 
 def network_table(subnets, groups, extra=""):
-    return f"[network_table]\nsubnets = {subnets}\nsecurity_groups = {groups}\n{extra}"
+    return f"[network]\nsubnets = {subnets}\nsecurity_groups = {groups}\n{extra}"
 
 
 def test_existing_network_passes(chandra, project, network_parts):
@@ -313,7 +313,7 @@ def test_existing_network_passes(chandra, project, network_parts):
     ids = [subnet["SubnetId"] for subnet in subnets[:2]]
     project(network_table(ids, [group["GroupId"]]))
 
-    assert "ok    network_table" in chandra("doctor").out
+    assert "ok    network" in chandra("doctor").out
 
 
 @pytest.mark.parametrize("missing", ["subnet", "group"])
@@ -329,8 +329,8 @@ def test_missing_network_is_named(chandra, project, network_parts, missing):
 
     ran = chandra("doctor")
 
-    assert "wrong network_table: ec2 describe_" in ran.out
-    assert "set [network_table] subnets and security_groups" in ran.out
+    assert "wrong network: ec2 describe_" in ran.out
+    assert "set [network] subnets and security_groups" in ran.out
 
 
 def test_network_of_two_vpcs_is_rejected(chandra, project, network_parts, wire):
@@ -353,18 +353,18 @@ def test_two_machines_in_one_zone_get_a_note(chandra, project, network_parts):
 
     ran = chandra("doctor")
 
-    assert "note  network_table: all subnets are in us-east-1" in ran.out
+    assert "note  network: all subnets are in us-east-1" in ran.out
 
 
 def test_missing_or_disabled_key_is_reported(chandra, wire, project):
     key = wire.call("kms", "create_key")["KeyMetadata"]["KeyId"]
-    project(f'[network_table]\nkms_key = "{key}"\n')
+    project(f'[network]\nkms_key = "{key}"\n')
     well = chandra("doctor").out
     wire.call("kms", "disable_key", KeyId=key)
     off = chandra("doctor").out
-    project('[network_table]\nkms_key = "alias/nothing"\n')
+    project('[network]\nkms_key = "alias/nothing"\n')
     gone = chandra("doctor").out
 
-    assert "ok    network_table" in well
-    assert f"wrong network_table: key {key} is Disabled" in off
-    assert "wrong network_table: there is no key alias/nothing in us-east-1" in gone
+    assert "ok    network" in well
+    assert f"wrong network: key {key} is Disabled" in off
+    assert "wrong network: there is no key alias/nothing in us-east-1" in gone
