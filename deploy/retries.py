@@ -129,7 +129,11 @@ class Attempts:
             self._sleep(self._backoff.pause_seconds(self._num_failures))
 
     def _record_failure(self, error: DeployError) -> bool:
-        """Count and report an error; return False if it is to be raised instead."""
+        """Count and report an error that is retried, and return True.
+
+        Returns False for an error of another class, after cancellation, and if no
+        retry is left. Such an error is raised.
+        """
         if not isinstance(error, self._errors) or self._is_cancelled():
             return False
         self._num_failures += 1

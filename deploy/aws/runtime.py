@@ -60,8 +60,9 @@ class Runtime:
     ) -> Iterator[bytes]:
         """Send a document and yield the answer's lines as they arrive.
 
-        Empty lines are skipped. Raises the errors of `invoke`, and ResourceFailedError
-        if the stream breaks or no data arrives for 8 minutes.
+        Empty lines are skipped, and an unfinished last line is yielded at the end.
+        Raises the errors of `invoke`, and ResourceFailedError if the stream breaks or no
+        data arrives for 8 minutes.
         """
         rest = b""
         try:
