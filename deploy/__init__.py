@@ -1,5 +1,6 @@
-"""Ships: from an image and weights to a SageMaker endpoint, and back to nothing.
+"""Deployment of Chandra OCR on Amazon SageMaker, with the command line.
 
-`python -m deploy` and `chandra-sagemaker` are the same. Nothing here serves: the two
-halves meet at the image and at the JSON of a reply.
+`python -m deploy` and `chandra-sagemaker` are the same program. The package creates,
+updates and deletes endpoints, and contains no serving code: it shares with `handler`
+only the container image and the JSON of responses.
 """

@@ -9,9 +9,10 @@ __all__ = ["run"]
 
 
 def run() -> int:
-    """Run the command line; end cleanly on Ctrl-C while boto3 is imported.
+    """Run the command line, and return its exit status.
 
-    The import takes a second or more.
+    Ctrl-C during the import of boto3, which takes a second or more, is reported without
+    a traceback.
     """
     try:
         from deploy.cli import main

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from deploy.image.build import Runner
     from deploy.weights.hub import Hub
 
-__all__ = ["main", "parser"]
+__all__ = ["build_parser", "main"]
 
 DESCRIPTION = "Deploy and operate Chandra OCR on Amazon SageMaker."
 WIDTH = 88
@@ -41,7 +41,10 @@ class Parser(argparse.ArgumentParser):
 
 
 class Help(argparse.RawDescriptionHelpFormatter):
-    """Help of the same width on every terminal and Python: the README quotes it."""
+    """Formatter whose help has the same layout on every terminal and Python version.
+
+    The README quotes the help texts, and a test compares them.
+    """
 
     def __init__(self, prog: str) -> None:
         super().__init__(prog, max_help_position=28, width=WIDTH)
@@ -57,18 +60,22 @@ class Help(argparse.RawDescriptionHelpFormatter):
 
 
 class Version(argparse.Action):
-    """Flag that prints the installed version, which is looked up only then."""
+    """Flag that prints the installed version and exits.
+
+    The version is looked up only when the flag is used.
+    """
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
         sys.stdout.write(f"{parser.prog} {_version()}\n")
         parser.exit()
 
 
-def parser(words: Sequence[str] | None = None) -> argparse.ArgumentParser:
+def build_parser(words: Sequence[str] | None = None) -> argparse.ArgumentParser:
     """Return the parser of the program.
 
-    Global flags are accepted before the command and after it. With `words`, only
-    commands that are among them get their arguments, because that imports them.
+    Global flags are accepted before the command and after it. To add the arguments of a
+    command, its module is imported. With `words`, the arguments of the command line,
+    this is done only for the commands that they name.
     """
     root = Parser(
         prog="chandra-sagemaker",
@@ -90,7 +97,8 @@ def parser(words: Sequence[str] | None = None) -> argparse.ArgumentParser:
 
 
 def _version() -> str:
-    """Return the installed version; this half does not import the one that has it."""
+    """Return the installed version, or a remark that the package is not installed."""
+    # The version is defined in `handler`, which `deploy` must not import.
     from importlib import metadata
 
     try:
@@ -105,6 +113,10 @@ def _add_command(
     shared: argparse.ArgumentParser,
     words: Sequence[str] | None,
 ) -> None:
+    """Add a command to `commands`, with its arguments if `words` name it.
+
+    `words` None adds the arguments of every command.
+    """
     child = commands.add_parser(
         command.name,
         help=command.help,
@@ -126,7 +138,7 @@ def _add_command(
     child.epilog = _epilog(loaded.examples)
     loaded.add_arguments(child)
     # `completion` describes the parser of all commands.
-    child.set_defaults(run=loaded.run, all_commands=parser)
+    child.set_defaults(run=loaded.run, all_commands=build_parser)
 
 
 def _epilog(examples: Sequence[str]) -> str:
@@ -136,15 +148,23 @@ def _epilog(examples: Sequence[str]) -> str:
 
 
 def _add_globals(target: argparse.ArgumentParser, *, is_root: bool) -> None:
-    """Add the global flags; a command's own must not reset what the root parsed."""
+    """Add the global flags.
+
+    The root parser has their defaults and help texts. The parsers of commands accept
+    the flags too, but without defaults, which would replace what the root has parsed.
+    """
     group = target.add_argument_group("for every command")
     for flag, metavar, value, text in (
-        ("--config", "FILE", Path("chandra.toml"), "path of the deployment's "
-         "configuration (default chandra.toml)"),
+        (
+            "--config",
+            "FILE",
+            Path("chandra.toml"),
+            "path of the deployment's configuration (default chandra.toml)",
+        ),
         ("--profile", "NAME", None, "AWS profile (default: that of AWS_PROFILE)"),
         ("--region", "REGION", None, "AWS region (overrides chandra.toml)"),
         ("--endpoint-url", "URL", None, "endpoint URL of an AWS-compatible server"),
-    ):  # fmt: skip
+    ):
         group.add_argument(
             flag,
             type=Path if flag == "--config" else str,
@@ -153,11 +173,13 @@ def _add_globals(target: argparse.ArgumentParser, *, is_root: bool) -> None:
             help=text if is_root else argparse.SUPPRESS,
         )
     for flag, text in (
-        ("--json", "write the result to stdout as one JSON object, and messages to "
-         "stderr"),
+        (
+            "--json",
+            "write the result to stdout as one JSON object, and messages to stderr",
+        ),
         ("--yes", "answer yes to every question"),
         ("--dry-run", "show what the command would do, without changing anything"),
-    ):  # fmt: skip
+    ):
         group.add_argument(
             flag,
             action="store_true",
@@ -176,7 +198,11 @@ def main(
     runner: Runner | None = None,
     hub: Hub | None = None,
 ) -> int:
-    """Run one command and return its exit status."""
+    """Run one command and return its exit status.
+
+    Expected errors, Ctrl-C and bugs are printed on `console` and become exit statuses.
+    The other arguments replace the system's collaborators in tests.
+    """
     arguments = sys.argv[1:] if arguments is None else arguments
     # Read before the parser runs, because the parser may be what raises an error.
     console = console or Console(
@@ -185,7 +211,7 @@ def main(
     context: Context | None = None
     try:
         arguments = rewrite_old_spelling(arguments)
-        options = parser(arguments).parse_args(arguments)
+        options = build_parser(arguments).parse_args(arguments)
         context = _context(
             options,
             console,
@@ -226,7 +252,10 @@ def _context(
     runner: Runner | None,
     hub: Hub | None,
 ) -> Context:
-    """Return the context of a command; the real collaborators replace None."""
+    """Return the context of a command.
+
+    A `connect`, `runner` or `hub` that is None is replaced by the real one.
+    """
     from deploy.aws import AWSClient
     from deploy.context import Context
     from deploy.image.build import Subprocess
@@ -251,7 +280,10 @@ def _context(
 
 
 def _end_broken_pipe() -> int:
-    """Return the exit status for a reader that closed the pipe, such as `head`."""
+    """Redirect stdout to /dev/null, and return the exit status of a broken pipe.
+
+    It breaks if the reader of stdout closes it, as `head` does.
+    """
     # Python flushes stdout when it exits, and would report the broken pipe.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return BROKEN_PIPE

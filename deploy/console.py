@@ -51,13 +51,14 @@ class Console:
         self._last_progress: tuple[str, int] | None = None
 
     def say(self, text: str = "") -> None:
-        """Print a line for people."""
+        """Print a line: on standard output, or on standard error with --json."""
         _print(text, self._err if self.as_json else self._out)
 
     def result(self, data: Mapping[str, Any], lines: Iterable[str] = ()) -> None:
-        """Write the result: `data` as one JSON object with --json, else `lines`.
+        """Print the result on standard output.
 
-        Times become ISO 8601 with their zone.
+        With --json it is `data` as one JSON object, in which times are ISO 8601 with
+        their zone; otherwise it is `lines`.
         """
         if self.as_json:
             text = json.dumps(data, indent=2, default=_to_json)
@@ -67,15 +68,19 @@ class Console:
             self.say(line)
 
     def write(self, text: str) -> None:
-        """Write a document as it is; on a terminal, escape control characters."""
+        """Write a document to standard output, without a line feed at its end.
+
+        On a terminal, control characters are escaped.
+        """
         if self._out.isatty():
             text = printable(text)
         print(text, file=self._out, end="", flush=True)
 
     def progress(self, label: str, done: int, total: int) -> None:
-        """Show progress in bytes: a bar on a terminal, else a line for each tenth.
+        """Show how many of `total` bytes of a transfer are done.
 
-        Small transfers show nothing.
+        A terminal gets a bar that overwrites the last one, and any other output a line
+        for each tenth. Nothing is shown for transfers below 10 MB.
         """
         if total < LEAST_PROGRESS_BYTES:
             return
@@ -90,7 +95,7 @@ class Console:
             self.say(f"{label}: {megabytes(done)} of {megabytes(total)}")
 
     def error(self, error: DeployError) -> None:
-        """Print an error and its hint."""
+        """Print an error and its hint: on standard error, or as JSON with --json."""
         if self.as_json:
             self.result({"error": error.to_json()})
             return
@@ -99,18 +104,21 @@ class Console:
             _print(f"try:   {error.hint}", self._err)
 
     def report_interrupt(self, sentence: str) -> None:
-        """Print what exists now, after Ctrl-C."""
-        self._fault("interrupted", sentence, INTERRUPTED)
+        """Print after Ctrl-C that the command was interrupted, and `sentence`.
+
+        `sentence` says what the command has done.
+        """
+        self._print_fault_as_json("interrupted", sentence, INTERRUPTED)
         self.warn(f"\ninterrupted. {sentence}")
 
     def report_bug(self, message: str, lines: str) -> None:
-        """Print an unexpected exception and its traceback."""
-        self._fault("bug", message, BUG)
+        """Print an unexpected exception: `message`, and the traceback in `lines`."""
+        self._print_fault_as_json("bug", message, BUG)
         self.warn(lines)
         self.warn("this is a bug: please report it with the lines above")
 
-    def _fault(self, code: str, message: str, status: int) -> None:
-        """Write a fault as JSON with --json; people get more lines than that."""
+    def _print_fault_as_json(self, code: str, message: str, status: int) -> None:
+        """Print an interrupt or a bug as a JSON object with --json, else nothing."""
         if self.as_json:
             fault = {"code": code, "message": message, "hint": None}
             self.result({"error": fault | {"exit_code": status}})
@@ -124,9 +132,10 @@ class Console:
         _print(text, self._err)
 
     def confirm(self, question: str) -> bool:
-        """Ask a yes-or-no question, unless --yes was given.
+        """Ask a yes-or-no question, and return True if the answer is yes.
 
-        Raises ConfigError without a terminal, where only --yes can answer.
+        With --yes it returns True without asking. Raises ConfigError if stdin is not a
+        terminal and --yes is missing.
         """
         if self.assume_yes:
             return True
@@ -139,7 +148,7 @@ class Console:
         return self._answers.readline().strip().lower() in ("y", "yes")
 
     def agree(self, question: str) -> bool:
-        """Ask like `confirm`, but return True without a terminal."""
+        """Ask like `confirm`, but return True without asking outside a terminal."""
         # Python sets sys.stdin to None in a process that was started without it.
         is_terminal = self._answers is not None and self._answers.isatty()
         return not is_terminal or self.confirm(question)
@@ -152,9 +161,8 @@ def _to_json(value: object) -> str:
 def printable(text: str) -> str:
     r"""Return the text with control characters escaped, as `\x1b`.
 
-    Logs and errors come from elsewhere: written as they are, they could move the
-    cursor, change the title or overwrite lines of a terminal. Line feeds and tabs
-    stay.
+    Control characters in logs and errors of other programs could move the cursor,
+    change the title or overwrite lines of a terminal. Line feeds and tabs stay.
     """
     return "".join(
         character.encode("unicode_escape").decode("ascii")
@@ -180,7 +188,10 @@ def _print(text: str, file: IO[str]) -> None:
 
 
 def _columns_of(terminal: IO[str]) -> int:
-    """Return the width of the terminal that a file writes to, else of the session."""
+    """Return the columns of the terminal that `terminal` writes to.
+
+    If they are not known, return those that shutil finds, by default 80.
+    """
     try:
         # Standard output may be a file while the bar is on standard error.
         columns = os.get_terminal_size(terminal.fileno()).columns
@@ -190,13 +201,14 @@ def _columns_of(terminal: IO[str]) -> int:
 
 
 def progress_line(label: str, done: int, total: int, columns: int) -> str:
-    """Return a progress bar of `columns` - 1 columns, at most 100.
+    """Return a progress line of `columns` - 1 columns, at most 100.
 
-    A line as wide as the terminal would wrap, and the next one would not overwrite it.
-    If the label does not fit, the bar is left out, and then the sizes. Characters of
-    the label that do not take one column, as in file names, are escaped.
+    It has the label, a bar, and `done` of `total` bytes. A line as wide as the terminal
+    would wrap, and the next one would not overwrite it. If the label does not fit, the
+    bar is left out; if that is not enough, a percentage replaces the sizes, and the
+    label is cut. Characters of the label that do not take one column are escaped.
     """
-    label = _one_column_each(label)
+    label = _escape_wide_and_combining(label)
     width = max(1, min(columns - 1, 100))
     share = min(1.0, done / max(total, 1))
     sizes = f"{megabytes(done)} of {megabytes(total)}"
@@ -214,7 +226,8 @@ def progress_line(label: str, done: int, total: int, columns: int) -> str:
     return line[:width].ljust(width)
 
 
-def _one_column_each(text: str) -> str:
+def _escape_wide_and_combining(text: str) -> str:
+    """Return the text with each character escaped that does not take one column."""
     return "".join(
         character
         if character.isprintable()
@@ -226,7 +239,7 @@ def _one_column_each(text: str) -> str:
 
 
 def minute(when: datetime) -> str:
-    """Return a time for a table, with its zone."""
+    """Return a time to the minute, with its zone, such as "2026-11-26 08:00 UTC"."""
     return f"{when:%Y-%m-%d %H:%M} {when.tzname() or ''}".rstrip()
 
 
@@ -236,7 +249,7 @@ def megabytes(size: int) -> str:
 
 
 def table(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return rows as lines with aligned columns."""
+    """Return rows of equal length as lines with aligned columns; no rows, no lines."""
     if not rows:
         return []
     widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]

@@ -21,13 +21,13 @@ from deploy.plan.executor import Executor
 from deploy.resources import Identity, log_group
 from deploy.weights.hub import Hub
 
-__all__ = ["FIX_REQUEST_HINT", "WHAT_IS_MISSING", "Context"]
+__all__ = ["DOCTOR_NEXT_STEP", "FIX_REQUEST_HINT", "Context"]
 
 FIX_REQUEST_HINT = (
     "change the setting in chandra.toml or the flag; if boto3 is too old to know it, "
     "run pip install --upgrade boto3"
 )
-WHAT_IS_MISSING = "next: chandra-sagemaker doctor shows what is still missing"
+DOCTOR_NEXT_STEP = "next: chandra-sagemaker doctor shows what is still missing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class Context:
     config_path: Path
     console: Console
     connect: Callable[[str | None], AWSClient]
-    """Connect to a region, or to that of the profile."""
+    """Return a client of a region; None stands for the region of the profile."""
     clock: Callable[[], float]
     sleep: Callable[[float], None]
     runner: Runner
@@ -69,11 +69,16 @@ class Context:
 
     @cached_property
     def config(self) -> DeployConfig:
+        """Configuration in `config_path`, with the region of --region.
+
+        The file is read on first access, which raises ConfigError if it is invalid.
+        """
         config = read_config(self.config_path)
         return replace(config, region=self.region) if self.region else config
 
     @cached_property
     def aws(self) -> AWSClient:
+        """Client of the region of the configuration, which is created once."""
         return self.connect(self.config.region)
 
     @cached_property
@@ -99,9 +104,10 @@ class Context:
         timeout_seconds: float = 3600,
         is_waiting: bool = True,
     ) -> Executor:
-        """Return what runs the actions of a plan; with --dry-run it prints them.
+        """Return an executor for the actions of a plan; with --dry-run it prints them.
 
-        While it waits, it shows the log of `endpoint`; None: that of the configuration.
+        While it waits, it prints the log of `endpoint`. None stands for the real-time
+        endpoint of the configuration.
         """
         return Executor(
             self.aws,
@@ -124,10 +130,10 @@ class Context:
 
     def _check(self, actions: Sequence[Action]) -> None:
         """Raise ConfigError if AWS would reject a call, before the first is made."""
-        if refused := self.refused(actions):
-            raise ConfigError(refused[0], hint=FIX_REQUEST_HINT)
+        if rejected := self.rejections(actions):
+            raise ConfigError(rejected[0], hint=FIX_REQUEST_HINT)
 
-    def refused(self, actions: Sequence[Action]) -> list[str]:
+    def rejections(self, actions: Sequence[Action]) -> list[str]:
         """Return a sentence for each call whose parameters AWS would reject."""
         return [
             f"AWS would refuse to {action.sentence}: {'; '.join(problems)}"

@@ -75,7 +75,7 @@ class DeployError(Exception):
 
 
 class TransientError(DeployError):
-    """A call that may succeed if it is repeated, as after a lost connection.
+    """Failed call that may succeed if it is repeated, as after a lost connection.
 
     Waits and retries go on after this error and its subclasses; see `deploy.retries`.
     """
@@ -84,7 +84,7 @@ class TransientError(DeployError):
 
 
 class BusyError(TransientError):
-    """AWS throttles requests or has an internal error."""
+    """Throttling or an internal error of AWS."""
 
     code = "busy"
 
@@ -97,7 +97,7 @@ class ConfigError(DeployError):
 
 
 class DocumentError(DeployError):
-    """A document that no endpoint can read.
+    """Document that no endpoint can read.
 
     Its code is the service's own code for the problem.
     """

@@ -1,4 +1,4 @@
-"""Tell permanent failures from transient ones, with advice for the permanent."""
+"""Permanent failures of documents, and advice on them."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ PERMANENT: Mapping[str, str] = {
     "unreadable_document": "repair or replace the file: it is damaged or empty",
     "unsupported_media_type": "convert it to PDF or to an image",
 }
-"""Codes with which the same document fails each time it is read, and what to do.
+"""Advice by error code, for codes with which a document fails each time it is read.
 
-They are the codes of the service's statuses 400 to 499 without `document_changed` and
-`client_gone`, and its deadline: a document that took too long once takes too long
-again. A test compares them with the service's. """
+These are the codes of the service's statuses 400 to 499, except for `document_changed`
+and `client_gone`, and `deadline_exceeded`: a document that took too long once takes too
+long again. A test compares them with the codes of the service."""
 NUM_SHOWN = 5
 
 
@@ -35,7 +35,11 @@ def is_permanent(code: str | None) -> bool:
 
 
 def advice_lines(failed: Mapping[str, Sequence[str]]) -> list[str]:
-    """Return advice for each code of permanent failures, with its first documents."""
+    """Return two lines for each code of permanent failures: its documents, and advice.
+
+    `failed` are names of documents by code. At most five names of a code are written.
+    Raises KeyError for a code that is not in PERMANENT.
+    """
     lines = []
     for code, names in sorted(failed.items()):
         shown = ", ".join(islice(names, NUM_SHOWN))

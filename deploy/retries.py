@@ -53,24 +53,31 @@ class Backoff:
     def pause_seconds(
         self, num_failures: int, draw: Callable[[], float] = random.random
     ) -> float:
-        """Return the pause after so many failures in a row, which is at least one."""
+        """Return the pause after `num_failures` failures in a row, at least one.
+
+        `draw` returns a random number from 0 to 1 for the jitter.
+        """
         doubled = self.first_seconds * 2.0 ** min(num_failures - 1, 32)
         return min(doubled, self.longest_seconds) * (1 - self.jitter * draw())
 
     def allows(self, num_failures: int) -> bool:
-        """True if a call that failed so often in a row may be repeated."""
+        """Return True if a call that failed `num_failures` times may be repeated."""
         return self.num_retries is None or num_failures <= self.num_retries
 
 
 DEFAULT_BACKOFF = Backoff(num_retries=6, first_seconds=5.0, longest_seconds=5.0)
-"""Half a minute of outage, in addition to botocore's own retries."""
+"""Backoff that survives an outage of half a minute, after botocore's own retries."""
 
 
 class Attempt:
-    """Context of one call; swallows an error after which the call is repeated."""
+    """Context manager of one call.
 
-    def __init__(self, is_retried: Callable[[DeployError], bool]) -> None:
-        self._is_retried = is_retried
+    It suppresses an error after which the call is repeated. Then `has_failed` is True.
+    """
+
+    def __init__(self, record_failure: Callable[[DeployError], bool]) -> None:
+        """Suppress the errors for which `record_failure` returns True."""
+        self._record_failure = record_failure
         self.has_failed = False
 
     def __enter__(self) -> Attempt:
@@ -82,12 +89,15 @@ class Attempt:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> bool:
-        self.has_failed = isinstance(error, DeployError) and self._is_retried(error)
+        self.has_failed = isinstance(error, DeployError) and self._record_failure(error)
         return self.has_failed
 
 
 class Attempts:
-    """Attempts at one call, until it succeeds or its error is to be raised."""
+    """Attempts at one call, until it succeeds or its error is raised.
+
+    The iteration sleeps before each further attempt.
+    """
 
     def __init__(
         self,
@@ -112,13 +122,18 @@ class Attempts:
 
     def __iter__(self) -> Iterator[Attempt]:
         while True:
-            attempt = Attempt(self._is_retried)
+            attempt = Attempt(self._record_failure)
             yield attempt
             if not attempt.has_failed:
                 return
             self._sleep(self._backoff.pause_seconds(self._num_failures))
 
-    def _is_retried(self, error: DeployError) -> bool:
+    def _record_failure(self, error: DeployError) -> bool:
+        """Count and report an error that is retried, and return True.
+
+        Returns False for an error of another class, after cancellation, and if no
+        retry is left. Such an error is raised.
+        """
         if not isinstance(error, self._errors) or self._is_cancelled():
             return False
         self._num_failures += 1
@@ -135,7 +150,11 @@ def retry(
     sleep: Callable[[float], None],
     is_cancelled: Callable[[], bool] = lambda: False,
 ) -> Answer:
-    """Return the value of `call`, which is repeated after transient errors."""
+    """Return the value of `call`, which is repeated after transient errors.
+
+    Raises the last error if `backoff` allows no further retry, and any other error at
+    once.
+    """
     for attempt in Attempts(backoff, sleep=sleep, is_cancelled=is_cancelled):
         with attempt:
             return call()
@@ -161,7 +180,10 @@ class Poll(Attempts):
         sleep: Callable[[float], None],
         say: Callable[[str], None],
     ) -> None:
-        """Look every `interval_seconds`; there may be no `timeout_seconds`."""
+        """Poll every `interval_seconds`, for at most `timeout_seconds` from now.
+
+        A timeout of None polls without end. `say` gets a line for each transient error.
+        """
         super().__init__(
             backoff,
             sleep=sleep,
@@ -178,7 +200,7 @@ class Poll(Attempts):
 
     def __iter__(self) -> Iterator[Attempt]:
         while True:
-            attempt = Attempt(self._is_retried)
+            attempt = Attempt(self._record_failure)
             yield attempt
             pause = self._interval_seconds
             if attempt.has_failed:
@@ -194,13 +216,13 @@ class Poll(Attempts):
 
 
 class StatusLine:
-    """Prints a status when it changes, and each minute as a sign of life."""
+    """Printer of a wait's status: when it changes, and again after each minute."""
 
     def __init__(self, poll: Poll, say: Callable[[str], None]) -> None:
         self._poll = poll
         self._say = say
         self._status = ""
-        self._said_at = poll.elapsed_seconds
+        self._printed_seconds = poll.elapsed_seconds
 
     def show(self, status: str, text: str | None = None) -> None:
         """Print `text` with the elapsed time if `status` changed or a minute passed.
@@ -208,9 +230,12 @@ class StatusLine:
         Without `text` the status itself is printed.
         """
         elapsed = self._poll.elapsed_seconds
-        if status != self._status or elapsed - self._said_at >= REMINDER_SECONDS:
+        if (
+            status != self._status
+            or elapsed - self._printed_seconds >= REMINDER_SECONDS
+        ):
             self._say(f"[{duration(elapsed)}] {status if text is None else text}")
-            self._status, self._said_at = status, elapsed
+            self._status, self._printed_seconds = status, elapsed
 
 
 def duration(seconds: float) -> str:

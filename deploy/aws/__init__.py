@@ -1,7 +1,7 @@
-"""Every AWS call the project makes, and nothing else. The only boto3 of this package.
+"""Client of AWS, and the only package of `deploy` that imports boto3.
 
-What changes something is a `Call`, made by `AWSClient.perform`; what reads is a
-function or a class of the module that is named for what it reads.
+Operations that change something are `Call` values, which `AWSClient.perform` executes.
+Other modules read through the methods of `AWSClient`.
 """
 
 from deploy.aws.client import AWSClient

@@ -23,17 +23,18 @@ def bucket_region(aws: AWSClient, bucket: str) -> str:
             raise
         return str(head["BucketRegion"])
     region = answer.get("LocationConstraint") or "us-east-1"
-    # Ireland has an older name here.
+    # S3 may still report the region of Ireland by its first name.
     return {"EU": "eu-west-1"}.get(region, region)
 
 
 def refuse_other_region(
     aws: AWSClient, bucket: str, *, why: str, then: str
 ) -> str | None:
-    """Raise ConfigError for a bucket that is in another region than the calls.
+    """Raise ConfigError if a bucket is in another region than `aws`.
 
-    `why` begins the reason, as in "SageMaker reads weights from". `then` is the next
-    command to type. Returns a note if the caller may not read the region.
+    `why` is the reason in front of the region's name, as in "SageMaker reads weights
+    from". `then` is the command to type afterwards. Returns None for the right region,
+    and a note if the caller may not read the bucket's region.
     """
     try:
         region = bucket_region(aws, bucket)

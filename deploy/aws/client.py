@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Self
 
-from deploy.aws.faults import fault_of, sdk_errors
-from deploy.aws.validation import requestable, violations
+from deploy.aws.faults import deploy_error_from, sdk_errors
+from deploy.aws.validation import request_part, violations
 from deploy.errors import (
     AlreadyExistsError,
     ConfigError,
@@ -32,7 +32,10 @@ NUM_ATTEMPTS = 5
 
 
 class AWSClient:
-    """Client of an account and region. It raises DeployError for errors of botocore."""
+    """Client of an account and region.
+
+    Its methods raise DeployError in place of the errors of botocore.
+    """
 
     def __init__(
         self,
@@ -42,7 +45,11 @@ class AWSClient:
         num_attempts: int = NUM_ATTEMPTS,
         region: str | None = None,
     ) -> None:
-        """Use the session's region if `region` is None."""
+        """Use the session's credentials, and its region if `region` is None.
+
+        `endpoint_url` is the address of an AWS-compatible server, which replaces that
+        of every service.
+        """
         from botocore.config import Config
 
         self._session = session
@@ -70,7 +77,8 @@ class AWSClient:
     ) -> AWSClient:
         """Return a client with the credentials that boto3 finds.
 
-        `credentials` are arguments of boto3.Session, and replace those.
+        `credentials` are arguments of boto3.Session, which replace those of the
+        profile. Raises ConfigError if the profile does not exist.
         """
         import boto3
 
@@ -79,7 +87,7 @@ class AWSClient:
                 profile_name=profile, region_name=region, **(credentials or {})
             )
         except sdk_errors() as error:
-            raise fault_of(error, "reading the AWS profile") from error
+            raise deploy_error_from(error, "reading the AWS profile") from error
         return cls(session, endpoint_url=endpoint_url)
 
     @property
@@ -117,7 +125,7 @@ class AWSClient:
             return False
 
     def identity(self) -> Identity:
-        """Return account, region and ARN of the caller, which are read once."""
+        """Return account, region and ARN of the caller; they are read from STS once."""
         if self._identity is None:
             answer = self.call("sts", "get_caller_identity")
             region = str(self.region)
@@ -128,7 +136,11 @@ class AWSClient:
         return self._identity
 
     def client(self, service: str, *, is_streaming: bool = False) -> Any:
-        """Return the boto3 client of a service, which is made once."""
+        """Return the boto3 client of a service, which is created once.
+
+        `is_streaming` selects the longer read timeout of streamed invocations.
+        Invocations are never retried.
+        """
         name = (service, is_streaming)
         if name not in self._clients:
             config = self._control
@@ -144,7 +156,7 @@ class AWSClient:
                     config=config,
                 )
             except sdk_errors() as error:
-                raise fault_of(error, service) from error
+                raise deploy_error_from(error, service) from error
             except ValueError as error:
                 raise ConfigError(
                     f"{service}: {error}",
@@ -153,24 +165,24 @@ class AWSClient:
         return self._clients[name]
 
     def call(self, service: str, operation: str, **params: Any) -> dict[str, Any]:
-        """Make one call, by the name of boto3's method, and return its answer."""
+        """Call the method `operation` of boto3's client, and return the response."""
         client = self.client(service)
         try:
             answer: dict[str, Any] = getattr(client, operation)(**params)
         except sdk_errors() as error:
-            raise fault_of(error, f"{service} {operation}") from error
+            raise deploy_error_from(error, f"{service} {operation}") from error
         return answer
 
     def pages(
         self, service: str, operation: str, key: str, **params: Any
     ) -> Iterator[Any]:
-        """Yield the items below `key` of all pages of an answer."""
+        """Yield the items of a paginated operation, from member `key` of each page."""
         client = self.client(service)
         try:
             for page in client.get_paginator(operation).paginate(**params):
                 yield from page.get(key) or ()
         except sdk_errors() as error:
-            raise fault_of(error, f"{service} {operation}") from error
+            raise deploy_error_from(error, f"{service} {operation}") from error
 
     def objects(self, bucket: str, prefix: str) -> Iterator[Any]:
         """Yield the objects below a prefix, as S3 lists them."""
@@ -179,29 +191,30 @@ class AWSClient:
         )
 
     def violations(self, call: Call) -> list[str]:
-        """Return the violations of AWS's service model in the parameters of a call."""
+        """Return a sentence for each parameter of a call that AWS would reject."""
         meta = self.client(call.service).meta
         name = meta.method_to_api_mapping[call.operation]
         shape = meta.service_model.operation_model(name).input_shape
         if shape is None:
             return []
-        return [found.lstrip(".") for found in violations(shape, call.params)]
+        return [sentence.lstrip(".") for sentence in violations(shape, call.params)]
 
-    def requestable(
+    def request_part(
         self, service: str, operation: str, description: Mapping[str, Any]
     ) -> dict[str, Any]:
         """Return the part of a description that the request of `operation` takes."""
         meta = self.client(service).meta
         name = meta.method_to_api_mapping[operation]
         shape = meta.service_model.operation_model(name).input_shape
-        found: dict[str, Any] = requestable(shape, description)
-        return found
+        part: dict[str, Any] = request_part(shape, description)
+        return part
 
     def perform(self, call: Call) -> Mapping[str, Any]:
-        """Make a call of a plan, and return its answer.
+        """Make a call of a plan, and return the response.
 
-        A resource that exists already, or is missing, is no error if the call allows
-        it."""
+        The result is empty if the resource exists already or is missing, and the call
+        allows that. Raises ResourceFailedError if S3 deleted only some objects.
+        """
         try:
             answer = self.call(call.service, call.operation, **call.params)
             # DeleteObjects of S3 succeeds even if it could not delete some objects.
@@ -223,6 +236,7 @@ class AWSClient:
 
 
 def _single_attempt(read_seconds: int) -> Config:
+    """Return a configuration without retries, with this read timeout."""
     from botocore.config import Config
 
     return Config(

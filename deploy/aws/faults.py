@@ -19,10 +19,10 @@ from deploy.errors import (
 )
 from deploy.plan.advice import advice_for
 
-__all__ = ["CODES", "Fault", "fault_of", "sdk_errors"]
+__all__ = ["CODES", "SdkError", "deploy_error_from", "sdk_errors"]
 
 # botocore is imported where it is needed: help and completion start without it.
-Fault: TypeAlias = Any
+SdkError: TypeAlias = Any
 """An instance of one of `sdk_errors()`."""
 
 CODES: dict[str, type[DeployError]] = {
@@ -114,7 +114,7 @@ CODES: dict[str, type[DeployError]] = {
     "InsufficientCapacityException": ResourceFailedError,
 }
 
-# SageMaker uses one code for most errors, so that the message decides.
+# SageMaker uses the code ValidationException for most errors, so the message decides.
 SENTENCES: tuple[tuple[str, type[DeployError]], ...] = (
     (r"could not find|does not exist|cannot find|could not assume", NotFoundError),
     (r"already exist", AlreadyExistsError),
@@ -195,8 +195,8 @@ def sdk_errors() -> tuple[type[Exception], ...]:
     return ClientError, BotoCoreError, ResponseParserError
 
 
-def fault_of(error: Fault, doing: str) -> DeployError:
-    """Return the DeployError for an error of botocore.
+def deploy_error_from(error: SdkError, doing: str) -> DeployError:
+    """Return the DeployError to raise for an error of botocore.
 
     `doing` names the service and the operation in the message.
     """
@@ -272,7 +272,8 @@ def _without_password(text: str) -> str:
     return re.sub(r"://[^/@\s]+@", "://***@", text)
 
 
-def _refusal_error(error: Fault, doing: str) -> DeployError:
+def _refusal_error(error: SdkError, doing: str) -> DeployError:
+    """Return the error for a response of AWS with an error code."""
     code = str(error.response.get("Error", {}).get("Code", ""))
     sentence = str(error.response.get("Error", {}).get("Message", "")) or code
     kind = CODES.get(code) or _kind_of_status(error)
@@ -303,7 +304,7 @@ def _refusal_error(error: Fault, doing: str) -> DeployError:
     return kind(f"{doing}: {sentence}{named}", hint=hint)
 
 
-def _kind_of_status(error: Fault) -> type[DeployError] | None:
+def _kind_of_status(error: SdkError) -> type[DeployError] | None:
     """Return TransientError for an unknown code if the HTTP status means "retry"."""
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     return TransientError if status == TOO_MANY_REQUESTS or status >= 500 else None
@@ -312,6 +313,7 @@ def _kind_of_status(error: Fault) -> type[DeployError] | None:
 def _denied_error(
     kind: type[DeployError], code: str, sentence: str, doing: str
 ) -> DeployError:
+    """Return the error for denied access or rejected credentials."""
     hint = HINTS.get(code, HINTS_BY_KIND[AccessDeniedError])
     if hint is LOGIN:
         sentence = "the credentials have expired"

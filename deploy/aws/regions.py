@@ -13,15 +13,15 @@ SERVICE = "sagemaker"
 
 
 def regions_with_sagemaker(aws: AWSClient) -> tuple[list[str], bool]:
-    """Return the regions with SageMaker, and True if all of them are enabled.
+    """Return the enabled regions with SageMaker, and True.
 
-    Without the right to list the enabled regions, all that boto3 knows are returned.
-    AWS then denies calls in a region that is not enabled.
+    If the caller may not list the enabled regions, return all regions that boto3 knows,
+    and False. AWS denies calls in a region that is not enabled.
     """
     known = aws.known_regions(SERVICE)
     try:
-        found = aws.call("ec2", "describe_regions")["Regions"]
+        regions = aws.call("ec2", "describe_regions")["Regions"]
     except AccessDeniedError:
         return known, False
-    enabled = {str(region["RegionName"]) for region in found}
+    enabled = {str(region["RegionName"]) for region in regions}
     return [region for region in known if region in enabled], True

@@ -1,4 +1,4 @@
-"""Invocation of an endpoint: one attempt, with the errors of the container itself."""
+"""Invocation of an endpoint, without retries, and the errors of its container."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from deploy.aws.client import INVOKE_SECONDS, STREAM_SECONDS, AWSClient
-from deploy.aws.faults import Fault, fault_of, sdk_errors
+from deploy.aws.faults import SdkError, deploy_error_from, sdk_errors
 from deploy.errors import (
     DeployError,
     DocumentError,
@@ -32,7 +32,7 @@ HINTS = {
 
 
 class Runtime:
-    """Data plane of an endpoint."""
+    """Client that invokes one endpoint."""
 
     def __init__(self, aws: AWSClient, endpoint: str) -> None:
         self._aws = aws
@@ -41,20 +41,29 @@ class Runtime:
     def invoke(
         self, body: bytes, *, content_type: str, accept: str, attributes: str
     ) -> bytes:
-        """Send a document and return the whole answer, which may take 60 s."""
+        """Send a document and return the whole answer, which may take 60 s.
+
+        Raises DocumentError if the container cannot read the document, NotFoundError
+        without an endpoint, and another DeployError for other failures.
+        """
         try:
             answer = self._client.invoke_endpoint(
                 **self._request(body, content_type, accept, attributes)
             )
             content: bytes = answer["Body"].read()
         except sdk_errors() as error:
-            raise self._fault(error) from error
+            raise self._error_from(error) from error
         return content
 
     def stream(
         self, body: bytes, *, content_type: str, accept: str, attributes: str
     ) -> Iterator[bytes]:
-        """Send a document and yield lines as they arrive, for up to 8 minutes."""
+        """Send a document and yield the answer's lines as they arrive.
+
+        Empty lines are skipped, and an unfinished last line is yielded at the end.
+        Raises the errors of `invoke`, and ResourceFailedError if the stream breaks or no
+        data arrives for 8 minutes.
+        """
         rest = b""
         try:
             client = self._aws.client(SERVICE, is_streaming=True)
@@ -65,7 +74,7 @@ class Runtime:
                 *lines, rest = (rest + event["PayloadPart"]["Bytes"]).split(b"\n")
                 yield from (line for line in lines if line)
         except sdk_errors() as error:
-            raise self._fault(error, STREAM_SECONDS) from error
+            raise self._error_from(error, STREAM_SECONDS) from error
         except _http_errors() as error:
             # botocore does not wrap errors of urllib3 while it reads a stream.
             raise ResourceFailedError(
@@ -77,16 +86,18 @@ class Runtime:
             yield rest
 
     def submit(self, **request: Any) -> tuple[str, str]:
-        """Put a request into the queue; return the addresses of its answer and failure.
+        """Put a request into the queue of an asynchronous endpoint.
 
-        Raises TransientError if the same request may be sent again later.
+        `request` are parameters of InvokeEndpointAsync. Returns the s3:// addresses at
+        which SageMaker will write the answer or the failure; the latter is empty if it
+        names none. Raises TransientError if the same request may be sent again later.
         """
         try:
             answer = self._client.invoke_endpoint_async(
                 EndpointName=self._endpoint, **request
             )
         except sdk_errors() as error:
-            raise self._fault(error) from error
+            raise self._error_from(error) from error
         return str(answer["OutputLocation"]), str(answer.get("FailureLocation") or "")
 
     @property
@@ -106,7 +117,9 @@ class Runtime:
             request["CustomAttributes"] = attributes
         return request
 
-    def _fault(self, error: Fault, seconds: int = INVOKE_SECONDS) -> DeployError:
+    def _error_from(
+        self, error: SdkError, seconds: int = INVOKE_SECONDS
+    ) -> DeployError:
         from botocore.exceptions import ClientError, EventStreamError, ReadTimeoutError
 
         if isinstance(error, ReadTimeoutError):
@@ -122,14 +135,14 @@ class Runtime:
         if isinstance(error, ClientError):
             if error.response["Error"]["Code"] == "ModelError":
                 return self._model_error(error.response)
-            fault = fault_of(error, "invoking the endpoint")
+            fault = deploy_error_from(error, "invoking the endpoint")
             if isinstance(fault, NotFoundError) or "not found" in fault.message:
                 return NotFoundError(
                     f"there is no endpoint {self._endpoint} in service",
                     hint="chandra-sagemaker status",
                 )
             return fault
-        return fault_of(error, "invoking the endpoint")
+        return deploy_error_from(error, "invoking the endpoint")
 
     @staticmethod
     def _model_error(response: Any) -> DeployError:
@@ -157,9 +170,12 @@ class Runtime:
             )
         return ResourceFailedError(
             f"{detail} ({code}, {status})",
-            hint=HINTS.get(code, "chandra-sagemaker logs --search "
-                           + str(problem.get("request_id", code))),
-        )  # fmt: skip
+            hint=HINTS.get(
+                code,
+                "chandra-sagemaker logs --search "
+                + str(problem.get("request_id", code)),
+            ),
+        )
 
 
 def _http_errors() -> type[Exception]:

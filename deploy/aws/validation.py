@@ -1,7 +1,7 @@
-"""Validation that botocore does not do: enums, patterns and maxima.
+"""Validation of requests against the service model: enums, patterns and limits.
 
-AWS would reject such a request in the middle of a plan. The module also extracts the
-part of a description that can be sent as a request.
+botocore checks none of these, so AWS would reject the request in the middle of a plan.
+The module also extracts the part of a description that can be sent as a request.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-__all__ = ["requestable", "violations"]
+__all__ = ["request_part", "violations"]
 
 # Character classes of Java patterns, as Python writes them. The first two are complete
 # patterns, because they would become ranges inside brackets.
@@ -33,8 +33,8 @@ CLASSES = (
 def violations(shape: Any, value: Any, where: str = "") -> Iterator[str]:
     """Yield a sentence for each part of `value` that AWS would reject.
 
-    Types must be right already. A sentence begins with the path of the part, such as
-    `.Tags[0].Key`, after `where`.
+    `shape` is botocore's model of the value, whose types must be right already. A
+    sentence begins with `where` and the path of the part, such as `.Tags[0].Key`.
     """
     kind, limits = shape.type_name, shape.metadata
     if kind == "structure":
@@ -47,55 +47,57 @@ def violations(shape: Any, value: Any, where: str = "") -> Iterator[str]:
             if name not in value:
                 yield f"{where}.{name} is required"
     elif kind == "list":
-        yield from _length(limits, len(value), where)
+        yield from _limit_violations(limits, len(value), where)
         for number, item in enumerate(value):
             yield from violations(shape.member, item, f"{where}[{number}]")
     elif kind == "map":
-        yield from _length(limits, len(value), where)
+        yield from _limit_violations(limits, len(value), where)
         for key, item in value.items():
             yield from violations(shape.key, key, f"{where} key {key}")
             yield from violations(shape.value, item, f"{where}.{key}")
     elif kind == "string":
-        yield from _string(limits, value, where)
+        yield from _string_violations(limits, value, where)
     elif kind in ("integer", "long", "float", "double"):
-        yield from _length(limits, value, where)
+        yield from _limit_violations(limits, value, where)
 
 
-def requestable(shape: Any, value: Any) -> Any:
-    """Return `value` without members that `shape` lacks, and without empty values.
+def request_part(shape: Any, value: Any) -> Any:
+    """Return the part of a description that is valid in a request of this shape.
 
-    A description leaves out what is not set, or has an empty or null value for it.
+    Members that `shape` does not have are dropped, and so are members with an empty or
+    null value: this is how a description shows a setting that is not set. Returns None
+    for a structure that is not a mapping.
     """
     if shape.type_name == "structure":
         if not isinstance(value, Mapping):
             return None
         return {
-            name: found
+            name: part
             for name, item in value.items()
             if name in shape.members
-            and (found := requestable(shape.members[name], item))
+            and (part := request_part(shape.members[name], item))
             not in (None, "", [], {})
         }
     if shape.type_name == "list":
-        return [requestable(shape.member, item) for item in value or ()]
+        return [request_part(shape.member, item) for item in value or ()]
     if shape.type_name == "map":
         return dict(value or {})
     return value
 
 
-def _string(limits: Any, value: str, where: str) -> Iterator[str]:
+def _string_violations(limits: Any, value: str, where: str) -> Iterator[str]:
     if "enum" in limits and value not in limits["enum"]:
         close = difflib.get_close_matches(value, limits["enum"], n=1)
         yield f"{where}: {value} is not a value that boto3 knows" + (
             f"; did you mean {close[0]}?" if close else ""
         )
-    yield from _length(limits, len(value), where)
+    yield from _limit_violations(limits, len(value), where)
     pattern = _compile_pattern(limits.get("pattern"))
     if pattern is not None and pattern.fullmatch(value) is None:
         yield f"{where}: {value} does not match {limits['pattern']}"
 
 
-def _length(limits: Any, size: float, where: str) -> Iterator[str]:
+def _limit_violations(limits: Any, size: float, where: str) -> Iterator[str]:
     if "max" in limits and size > limits["max"]:
         yield f"{where}: {size} is above {limits['max']}"
     if "min" in limits and size < limits["min"]:
@@ -103,6 +105,7 @@ def _length(limits: Any, size: float, where: str) -> Iterator[str]:
 
 
 def _compile_pattern(pattern: str | None) -> re.Pattern[str] | None:
+    """Return a pattern of AWS compiled; None if Python cannot compile it."""
     if pattern is None:
         return None
     for java, python in CLASSES:
@@ -110,5 +113,4 @@ def _compile_pattern(pattern: str | None) -> re.Pattern[str] | None:
     try:
         return re.compile(pattern, re.DOTALL)
     except re.error:
-        # Python cannot compile a few of AWS's patterns.
         return None

@@ -6,7 +6,7 @@ from deploy.batch.job import MAX_ENVIRONMENT, TransformJob
 from deploy.checks.endpoint import region_findings
 from deploy.checks.finding import Finding
 from deploy.checks.machines import driver_findings, family_of, instance_findings
-from deploy.config import DeployConfig
+from deploy.config import DeployConfig, TransformWeights
 from deploy.machines.catalogue import TRANSFORM_AMIS, TRANSFORM_FAMILIES
 
 __all__ = ["check_transform_job"]
@@ -51,7 +51,7 @@ def check_transform_job(config: DeployConfig, job: TransformJob) -> list[Finding
                 hint="endpoint.environment is the model's, which takes 100",
             )
         )
-    if config.transform.weights == "pull" and config.network.isolation:
+    if config.transform.weights is TransformWeights.PULL and config.network.isolation:
         findings.append(
             Finding(
                 "weights",

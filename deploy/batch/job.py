@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any
 
 from deploy.batch.outcome import FailedDocument
-from deploy.config import DeployConfig
+from deploy.config import DeployConfig, ModelSource, TransformWeights
 from deploy.documents.document import split_uri
 from deploy.resources import (
     REVISION_TAG,
@@ -253,7 +253,8 @@ def build_transform_model(config: DeployConfig, identity: Identity) -> SageMaker
     tar, or the container downloads them.
     """
     table = config.transform
-    is_pulled = config.model.source == "s3" and table.weights == "pull"
+    is_staged = config.model.source is ModelSource.S3
+    is_pulled = is_staged and table.weights is TransformWeights.PULL
     environment = {
         "MODEL_ID": config.model.id,
         "MODEL_REVISION": revision_of(config),
@@ -262,7 +263,7 @@ def build_transform_model(config: DeployConfig, identity: Identity) -> SageMaker
     }
     if is_pulled:
         environment["MODEL_S3_URI"] = weights_uri(config)
-    is_tar = config.model.source == "s3" and not is_pulled
+    is_tar = is_staged and not is_pulled
     return SageMakerModel(
         prefix=config.name,
         image=image_uri(config),

@@ -9,7 +9,7 @@ from typing import Protocol
 from deploy.batch.job import TransformJob, TransformState
 from deploy.errors import ConflictError
 from deploy.plan.actions import Action, Call
-from deploy.plan.calls import create
+from deploy.plan.calls import create_resource
 
 __all__ = ["JobObserver", "find_or_next_job", "plan_start", "plan_stop"]
 
@@ -61,7 +61,7 @@ def plan_start(job: TransformJob, *, has_model: bool) -> list[Action]:
     """
     actions: list[Action] = []
     if not has_model:
-        actions.append(create("model", job.model.name, job.model.request))
+        actions.append(create_resource("model", job.model.name, job.model.request))
     actions += [
         _build_upload(job, job.manifest_key, job.manifest, "the manifest"),
         _build_upload(job, job.work_key, job.work_list, "the work list"),

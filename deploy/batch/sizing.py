@@ -9,7 +9,7 @@ from typing import Any
 from deploy.batch.job import MAX_PAYLOAD_MB
 from deploy.errors import ConfigError
 from deploy.machines.catalogue import INSTANCES, Instance
-from deploy.machines.prices import hourly
+from deploy.machines.prices import hourly_price
 from deploy.machines.throughput import Rate
 
 __all__ = ["JobSizing", "JobWorkload", "choose_machines"]
@@ -120,7 +120,7 @@ def choose_machines(
         ),
         max_payload_mb=payload_mb,
         hours=hours,
-        price=hourly(instance_type, num_machines),
+        price=hourly_price(instance_type, num_machines),
     )
 
 

@@ -11,7 +11,7 @@ from deploy.checks.machines import unknown_cuda_finding
 from deploy.checks.quotas import (
     ENDPOINT_USAGE,
     TRANSFORM_USAGE,
-    InUse,
+    QuotaUse,
     quota_findings,
     quota_name,
 )
@@ -20,7 +20,7 @@ __all__ = [
     "ENDPOINT_USAGE",
     "TRANSFORM_USAGE",
     "Finding",
-    "InUse",
+    "QuotaUse",
     "config_findings",
     "cuda_findings",
     "platform_findings",

@@ -28,7 +28,11 @@ LOCAL_DISKS = ("g4dn", "g5", "g6", "g6e", "g7e", "p4d", "p4de", "p5", "p5e", "p5
 
 
 def config_findings(config: DeployConfig) -> list[Finding]:
-    """Return the findings about a configuration, without a call of AWS."""
+    """Return the findings about a configuration, without calling AWS.
+
+    They are about instance types, the AMI, the address of the image, encryption and
+    data capture.
+    """
     findings = [
         finding
         for name in config.endpoint.instance_types
@@ -61,6 +65,7 @@ def config_findings(config: DeployConfig) -> list[Finding]:
 
 
 def _volume_findings(config: DeployConfig, name: str) -> list[Finding]:
+    """Check that endpoint.volume_gb is not set for a type with local disks."""
     if config.endpoint.volume_gb is None or family_of(name) not in LOCAL_DISKS:
         return []
     return [
@@ -74,6 +79,7 @@ def _volume_findings(config: DeployConfig, name: str) -> list[Finding]:
 
 
 def _ami_findings(config: DeployConfig) -> list[Finding]:
+    """Check that the AMI is known, and its driver suits image.cuda and the GPUs."""
     name = config.endpoint.ami
     ami = AMIS.get(name)
     if ami is None:
@@ -107,15 +113,18 @@ REGISTRY = re.compile(r"\d+\.dkr\.ecr\.([a-z0-9-]+)\.amazonaws\.com")
 
 
 def region_findings(config: DeployConfig) -> list[Finding]:
-    """Check that the image is in the region of the deployment."""
-    found = REGISTRY.match(config.image.uri or "")
-    if found is None or config.region in (None, found[1]):
+    """Check that the image is in the region of the deployment.
+
+    Returns no finding if the region is not set, or the image is not in ECR.
+    """
+    match = REGISTRY.match(config.image.uri or "")
+    if match is None or config.region in (None, match[1]):
         return []
     return [
         Finding(
             "image",
             True,
-            f"the image is in {found[1]}, and SageMaker in {config.region} needs one "
+            f"the image is in {match[1]}, and SageMaker in {config.region} needs one "
             "there",
             hint="chandra-sagemaker image push",
         )
@@ -123,7 +132,10 @@ def region_findings(config: DeployConfig) -> list[Finding]:
 
 
 def registry_findings(config: DeployConfig) -> list[Finding]:
-    """Check that the URI of the image is one of ECR; SageMaker pulls from ECR only."""
+    """Check that the image is in ECR, because SageMaker pulls from ECR only.
+
+    Returns no finding if there is no image yet.
+    """
     host, slash, _ = (config.image.uri or "").partition("/")
     if not slash or re.match(r"\d+\.dkr\.ecr(-fips)?\.", host) is not None:
         return []
@@ -155,26 +167,28 @@ def platform_findings(configuration: Configuration) -> list[Finding]:
 def cuda_findings(config: DeployConfig, cuda: str | None, ami: str) -> list[Finding]:
     """Compare the CUDA version that an image names with the driver of an AMI.
 
-    `cuda` is None for an image that names no version. Then `config_findings` compares
-    image.cuda of chandra.toml.
+    If the image names another version than image.cuda of chandra.toml, a note says so.
+    `cuda` is None for an image that names no version. Then the only finding is a note
+    that nothing was compared, if image.cuda is not set either; `config_findings`
+    compares image.cuda with the driver.
     """
-    written = config.image.cuda
+    configured = config.image.cuda
     if cuda is None:
         return (
             [unknown_cuda_finding(ami, "the image does not name it")]
-            if written is None
+            if configured is None
             else []
         )
-    if written is None:
+    if configured is None:
         return driver_findings(cuda, ami)
-    if written == cuda:
+    if configured == cuda:
         return []
     return [
         Finding(
             "image",
             False,
-            f"image.cuda is {written} in chandra.toml, and the image says that it is "
-            f"built for CUDA {cuda}",
+            f"image.cuda is {configured} in chandra.toml, and the image says that it "
+            f"is built for CUDA {cuda}",
             hint="remove cuda from [image] in chandra.toml",
         ),
         *driver_findings(cuda, ami),

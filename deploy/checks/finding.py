@@ -9,7 +9,10 @@ __all__ = ["Finding"]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Problem that a check found, fatal or worth a note."""
+    """Problem that a check found.
+
+    A fatal one would make a deployment fail; another one is only a note.
+    """
 
     subject: str
     is_fatal: bool

@@ -1,4 +1,4 @@
-"""Checks of instance types: memory for the model, and the driver for its CUDA."""
+"""Checks of instance types and AMIs: memory, and the driver for the image's CUDA."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from deploy.config.tables import ModelTable
 from deploy.machines.catalogue import AMIS, INSTANCES, TRANSFORM_AMIS
 from deploy.machines.memory import (
     KV_CACHE_TOKENS,
-    MemoryPlan,
+    PredictedMemoryPlan,
     has_plan,
     memory_plan_of,
 )
@@ -30,7 +30,7 @@ _DRIVER_HINT = (
     '"al2023-ami-sagemaker-inference-gpu-4-1"'
 )
 _TRANSFORM_DRIVER_HINT = "build for CUDA 12.x, and leave transform.ami as it is"
-_LARGER = (
+_LARGER_HINT = (
     "ml.g5.2xlarge is the cheapest that reads pages well, ml.g6e.2xlarge the best "
     "single GPU"
 )
@@ -39,20 +39,22 @@ _LARGER = (
 def instance_findings(
     name: str, model: ModelTable, environment: Mapping[str, str]
 ) -> list[Finding]:
-    """Check whether a model runs on an instance type.
+    """Check the memory of an instance type for a model, and its support of bfloat16.
 
-    `environment` is the container's, whose settings may shrink images or the cache.
+    For a type that is not in the catalogue, the only finding is a note, unless a memory
+    plan shows that the model does not fit. `environment` is the container's, whose
+    settings may shrink images or the cache.
     """
-    known = INSTANCES.get(name)
+    instance = INSTANCES.get(name)
     weights = model.weights_gb
     is_planned = has_plan(model.id, environment)
     plan = memory_plan_of(name, weights, environment) if is_planned else None
     memory = [] if plan is None else _memory_findings(name, weights, plan)
-    if known is None and plan is not None:
+    if instance is None and plan is not None:
         return memory or [
             Finding(name, False, f"the price of {name} is not known here")
         ]
-    if known is None:
+    if instance is None:
         nearest = ", ".join(n for n in INSTANCES if n.split(".")[1] == family_of(name))
         return [
             Finding(
@@ -62,7 +64,7 @@ def instance_findings(
                 "checked" + (f"; known of its family: {nearest}" if nearest else ""),
             )
         ]
-    gpu = known.gpu
+    gpu = instance.gpu
     if plan is None and gpu.memory_gb < weights + LEAST_FREE_GB:
         return [
             Finding(
@@ -71,7 +73,7 @@ def instance_findings(
                 f"{name} has a {gpu.name} with {gpu.memory_gb} GB; the weights take "
                 f"{weights:g} GB and a page some more"
                 + ("" if gpu.has_bfloat16 else ", and it has no bfloat16"),
-                hint=_LARGER,
+                hint=_LARGER_HINT,
             )
         ]
     if any(finding.is_fatal for finding in memory):
@@ -87,24 +89,29 @@ def instance_findings(
                 hint="ml.g5.2xlarge is the cheapest that has it",
             )
         )
-    if known.memory_gb < weights:
+    if instance.memory_gb < weights:
         findings.append(
             Finding(
                 name,
                 False,
-                f"{name} has {known.memory_gb} GB of memory, less than the weights: "
+                f"{name} has {instance.memory_gb} GB of memory, less than the weights: "
                 "loading them is slower than on the next size",
             )
         )
     return findings
 
 
-def _memory_findings(name: str, weights: float, plan: MemoryPlan) -> list[Finding]:
-    """Check whether the memory beside the weights holds the largest page."""
-    known = INSTANCES.get(name)
-    has_bfloat16 = known is None or known.gpu.has_bfloat16
+def _memory_findings(
+    name: str, weights: float, plan: PredictedMemoryPlan
+) -> list[Finding]:
+    """Check whether the memory beside the weights holds the largest page.
+
+    Returns at most one finding.
+    """
+    instance = INSTANCES.get(name)
+    has_bfloat16 = instance is None or instance.gpu.has_bfloat16
     usable = f"{plan.usable_bytes / 2**30:.1f} GiB"
-    size = usable if known is None else f"{known.gpu.memory_gb} GB"
+    size = usable if instance is None else f"{instance.gpu.memory_gb} GB"
     if plan.room_tokens < plan.page_tokens:
         return [
             Finding(
@@ -114,7 +121,7 @@ def _memory_findings(name: str, weights: float, plan: MemoryPlan) -> list[Findin
                 f"{weights:g} GB, and what is left holds {plan.room_tokens:,} tokens, "
                 f"where the largest page takes {plan.page_tokens:,}"
                 + ("" if has_bfloat16 else ", and it has no bfloat16"),
-                hint=_LARGER,
+                hint=_LARGER_HINT,
             )
         ]
     if not plan.page_tokens <= plan.cache_tokens <= plan.room_tokens:
@@ -136,7 +143,7 @@ def _memory_findings(name: str, weights: float, plan: MemoryPlan) -> list[Findin
                 f"the cache of a {plan.gpu} holds {plan.cache_tokens:,} tokens, where "
                 f"the largest page takes {plan.page_tokens:,}: such pages are read "
                 "one after the other",
-                hint=_LARGER,
+                hint=_LARGER_HINT,
             )
         ]
     return []
@@ -145,8 +152,8 @@ def _memory_findings(name: str, weights: float, plan: MemoryPlan) -> list[Findin
 def driver_findings(cuda: str, name: str) -> list[Finding]:
     """Compare an image's CUDA version with the driver of an AMI.
 
-    Any 12.x runs on a driver of 525 or newer; a newer major needs its own. An AMI that
-    is not known here is not compared.
+    CUDA 12.x runs on any driver from 525 on, and a newer major version needs a newer
+    driver. Returns no finding for an AMI that is not in the catalogue.
     """
     ami = AMIS.get(name) or TRANSFORM_AMIS.get(name)
     if ami is None:
@@ -158,8 +165,8 @@ def driver_findings(cuda: str, name: str) -> list[Finding]:
                 name,
                 True,
                 f"the image is built for CUDA {cuda}, and driver {ami.driver} of "
-                f"{name} ends at {ami.cuda[0]}.{ami.cuda[1]}: the container would die "
-                "without a log line",
+                f"{name} supports CUDA up to {ami.cuda[0]}.{ami.cuda[1]}: the "
+                "container would die without a log line",
                 hint=_DRIVER_HINT if name in AMIS else _TRANSFORM_DRIVER_HINT,
             )
         ]
@@ -188,6 +195,9 @@ def unknown_cuda_finding(name: str, reason: str) -> Finding:
 
 
 def family_of(instance_type: str) -> str:
-    """Return the family of an instance type, such as g5 of ml.g5.2xlarge."""
+    """Return the family of an instance type, such as g5 of ml.g5.2xlarge.
+
+    A text that does not look like an instance type is returned unchanged.
+    """
     parts = instance_type.split(".")
     return parts[1] if len(parts) == 3 else instance_type

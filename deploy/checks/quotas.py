@@ -12,8 +12,8 @@ from deploy.errors import DeployError
 __all__ = [
     "ENDPOINT_USAGE",
     "TRANSFORM_USAGE",
-    "InUse",
     "Quota",
+    "QuotaUse",
     "quota_findings",
     "quota_name",
     "usage_quotas",
@@ -22,7 +22,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """Service quota."""
+    """Quota of Service Quotas, with its current value."""
 
     name: str
     code: str
@@ -30,12 +30,12 @@ class Quota:
 
 
 def usage_quotas(aws: AWSClient, usage: str) -> dict[str, Quota] | None:
-    """Return the quotas of a usage by name, such as "endpoint usage".
+    """Return the quotas of SageMaker for a usage, such as "endpoint usage", by name.
 
     Returns None if they cannot be read.
     """
     try:
-        found = list(
+        items = list(
             aws.pages(
                 "service-quotas",
                 "list_service_quotas",
@@ -47,7 +47,7 @@ def usage_quotas(aws: AWSClient, usage: str) -> dict[str, Quota] | None:
         return None
     return {
         item["QuotaName"]: Quota(item["QuotaName"], item["QuotaCode"], item["Value"])
-        for item in found
+        for item in items
         if item["QuotaName"].endswith(f" for {usage}")
     }
 
@@ -57,50 +57,52 @@ TRANSFORM_USAGE = "transform job usage"
 
 
 @dataclass(frozen=True, slots=True)
-class InUse:
+class QuotaUse:
     """Instances of a running endpoint that count against the same quota."""
 
     endpoint: str
     instances: Mapping[str, int]
     """Number of instances by type."""
     note: str = ""
-    """Reason why they count in addition to the wanted ones."""
+    """Reason why they count in addition to the requested ones."""
 
-    def words(self, instance_type: str) -> str:
-        """Return the number and the endpoint, such as "1 of endpoint ocr"."""
-        words = f"{self.instances[instance_type]} of endpoint {self.endpoint}"
-        return f"{words}, {self.note}" if self.note else words
+    def description(self, instance_type: str) -> str:
+        """Return the number of instances of a type, such as "1 of endpoint ocr"."""
+        text = f"{self.instances[instance_type]} of endpoint {self.endpoint}"
+        return f"{text}, {self.note}" if self.note else text
 
 
 def quota_name(instance_type: str, usage: str = ENDPOINT_USAGE) -> str:
-    """Return the name that Service Quotas has for a quota."""
+    """Return the name of the quota of an instance type in Service Quotas."""
     return f"{instance_type} for {usage}"
 
 
 def quota_findings(
-    wanted: Mapping[str, int],
+    requested: Mapping[str, int],
     quotas: Mapping[str, float],
     *,
     hint: str,
     usage: str = ENDPOINT_USAGE,
-    in_use: Sequence[InUse] = (),
+    in_use: Sequence[QuotaUse] = (),
 ) -> list[Finding]:
-    """Compare wanted instances by type, and those in use, with quotas by name.
+    """Compare the numbers of requested and used instances with the quotas.
 
-    Several types are alternatives: one type within its quota is enough.
+    `requested` are numbers by instance type, `quotas` are values by `quota_name`.
+    Several types are alternatives: if one of them is within its quota, the findings
+    about the others are notes. A type without a quota in this region gets a note.
     """
-    refused = []
-    for name, count in wanted.items():
-        used = [use for use in in_use if use.instances.get(name)]
-        needed = count + sum(use.instances[name] for use in used)
+    findings = []
+    for name, count in requested.items():
+        uses = [use for use in in_use if use.instances.get(name)]
+        needed = count + sum(use.instances[name] for use in uses)
         allowed = quotas.get(quota_name(name, usage))
         if allowed is None:
-            refused.append(
+            findings.append(
                 Finding(name, False, f"this region lists no quota of {name}")
             )
         elif allowed < needed:
-            beside = " and ".join(use.words(name) for use in used)
-            refused.append(
+            beside = " and ".join(use.description(name) for use in uses)
+            findings.append(
                 Finding(
                     name,
                     True,
@@ -110,6 +112,6 @@ def quota_findings(
                     hint=hint,
                 )
             )
-    if len(refused) < len(wanted):
-        return [Finding(f.subject, False, f.sentence, f.hint) for f in refused]
-    return refused
+    if len(findings) < len(requested):
+        return [Finding(f.subject, False, f.sentence, f.hint) for f in findings]
+    return findings

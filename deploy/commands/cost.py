@@ -146,8 +146,9 @@ def _why_not(config: DeployConfig, name: str) -> str | None:
     if name not in INSTANCES:
         return f"nothing is known of {name}"
     only = EndpointTable(instance_types=(name,), ami=config.endpoint.ami)
-    candidate = DeployConfig(image=config.image, model=config.model, endpoint=only,
-                             network=config.network)  # fmt: skip
+    candidate = DeployConfig(
+        image=config.image, model=config.model, endpoint=only, network=config.network
+    )
     fatal = [finding for finding in config_findings(candidate) if finding.is_fatal]
     return fatal[0].sentence if fatal else None
 

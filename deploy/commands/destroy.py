@@ -16,8 +16,12 @@ from deploy.context import Context
 from deploy.errors import AccessDeniedError, ConfigError
 from deploy.plan.actions import Action
 from deploy.queue.endpoint import async_config
-from deploy.teardown.inventory import add_exchanged, add_stored, read_inventory
-from deploy.teardown.plan import Inventory, Kept, plan_teardown
+from deploy.teardown.inventory import (
+    read_inventory,
+    with_exchanged_objects,
+    with_stored_resources,
+)
+from deploy.teardown.plan import Inventory, KeptResource, plan_teardown
 from deploy.teardown.shared import keep_shared
 
 
@@ -62,7 +66,9 @@ def run(context: Context, options: argparse.Namespace) -> int:
             inventory = read_inventory(aws, config)
             if options.all:
                 models = [model for each in inventories for model in each.models]
-                inventory = add_stored(aws, config, inventory, also_ours=models)
+                inventory = with_stored_resources(
+                    aws, config, inventory, deleted_models=models
+                )
         except AccessDeniedError:
             # The least policy names the queue's endpoint only if the configuration has
             # one.
@@ -70,7 +76,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
                 raise
             continue
         if is_queue and options.all:
-            inventory = add_exchanged(aws, context.config, inventory)
+            inventory = with_exchanged_objects(aws, context.config, inventory)
         inventories.append(inventory)
     if options.all:
         if not options.keep_global:
@@ -133,7 +139,7 @@ def _endpoint_configs(context: Context) -> list[DeployConfig]:
 def _report_plan(
     context: Context,
     actions: Sequence[Action],
-    kept: Sequence[Kept],
+    kept: Sequence[KeptResource],
     notes: Sequence[str],
 ) -> dict[str, Any]:
     """Print what would be deleted and kept; return the fields of the result."""

@@ -88,8 +88,9 @@ def _report(
             lines.append(f"ok    {name}")
             continue
         subject = name if name in CHECKS else finding.subject
-        lines.append(f"{'wrong' if finding.is_fatal else 'note '} {subject}: "
-                     f"{finding.sentence}")  # fmt: skip
+        lines.append(
+            f"{'wrong' if finding.is_fatal else 'note '} {subject}: {finding.sentence}"
+        )
         if finding.hint:
             lines.append(f"      try: {finding.hint}")
     problems = [f for _, f in found if f is not None]

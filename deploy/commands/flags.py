@@ -112,7 +112,7 @@ def _override(config: DeployConfig, options: argparse.Namespace) -> DeployConfig
     endpoint = replace(config.endpoint, **changes)  # type: ignore[arg-type]
     config = replace(config, endpoint=endpoint)
     if options.image is not None:
-        config = replace(config, image=config.image.at(options.image))
+        config = replace(config, image=config.image.with_uri(options.image))
     return config
 
 

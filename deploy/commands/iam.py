@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 from deploy.commands.command import Command
-from deploy.context import WHAT_IS_MISSING, Context
+from deploy.context import DOCTOR_NEXT_STEP, Context
 from deploy.errors import ConfigError, ConflictError
 from deploy.plan.actions import Call
 from deploy.policies import (
@@ -121,7 +121,7 @@ def _create(context: Context, identity: Identity) -> int:
 def _next(context: Context, calls: list[Call]) -> list[str]:
     if not calls:
         return ["the roles are as they should be: no changes"]
-    return [] if context.is_dry_run else [WHAT_IS_MISSING]
+    return [] if context.is_dry_run else [DOCTOR_NEXT_STEP]
 
 
 def _role(

@@ -121,9 +121,11 @@ def run(context: Context, options: argparse.Namespace) -> int:
     verb = "would write" if context.is_dry_run else "wrote"
     context.console.result(
         {"config": str(path), "written": not context.is_dry_run},
-        [f"{verb} {path}", "next: set name and [model] bucket, then chandra-sagemaker "
-         "doctor"],
-    )  # fmt: skip
+        [
+            f"{verb} {path}",
+            "next: set name and [model] bucket, then chandra-sagemaker doctor",
+        ],
+    )
     return 0
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from deploy.aws.buckets import refuse_other_region
 from deploy.commands.command import Command
-from deploy.config import DeployConfig, read_config, write_lock
+from deploy.config import DeployConfig, ModelSource, read_config, write_lock
 from deploy.console import megabytes
-from deploy.context import WHAT_IS_MISSING, Context
+from deploy.context import DOCTOR_NEXT_STEP, Context
 from deploy.errors import ConfigError, Interrupted
 from deploy.resources import weights_uri
 from deploy.weights.checkpoint import Checkpoint, check_name, recognise_checkpoint
@@ -143,7 +143,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
             ) from None
         data["tar"] = f"s3://{table.bucket}/{key}"
         lines.append(f"for batch transform: s3://{table.bucket}/{key}")
-    lines.append(WHAT_IS_MISSING)
+    lines.append(DOCTOR_NEXT_STEP)
     used = read_config(context.config_path).model
     for name, value in recorded.items():
         if getattr(used, name) != value:
@@ -258,7 +258,7 @@ def _has_tar(store: Store, prefix: str, key: str) -> bool:
 
 def _places(config: DeployConfig, revision: str) -> tuple[str, str, str]:
     """Return the address and prefix of the weights, and the key of the tar."""
-    table = replace(config.model, revision=revision, source="s3")
+    table = replace(config.model, revision=revision, source=ModelSource.S3)
     uri = weights_uri(replace(config, model=table))
     prefix = uri.removeprefix(f"s3://{table.bucket}/")
     return uri, prefix, prefix.rstrip("/") + TAR

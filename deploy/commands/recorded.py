@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from deploy.config import drop_from_lock, lock_path, read_lock
+from deploy.config import ModelSource, drop_from_lock, lock_path, read_lock
 from deploy.context import Context
 from deploy.errors import ConfigError, DeployError, NotFoundError
 from deploy.image.registry import describe_image, repository_params
@@ -65,7 +65,7 @@ def _are_weights_gone(context: Context, revision: object) -> bool:
     bucket = config.model.bucket
     if bucket is None or not isinstance(revision, str):
         return False
-    table = replace(config.model, revision=revision, source="s3")
+    table = replace(config.model, revision=revision, source=ModelSource.S3)
     try:
         uri = weights_uri(replace(config, model=table))
     except ConfigError:

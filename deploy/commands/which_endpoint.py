@@ -43,4 +43,4 @@ def scale(context: Context, owner: DeployConfig) -> None:
     executor = context.executor(endpoint=owner.name)
     executor.run(planner.scale(scaling))
     # The ARNs that alarms trigger are known once the policies exist.
-    executor.run(planner.watch(scaling))
+    executor.run(planner.set_scaling_alarms(scaling))

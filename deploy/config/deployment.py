@@ -1,4 +1,4 @@
-"""Contents of chandra.toml as one value."""
+"""Configuration in chandra.toml as one value."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from deploy.config.tables import (
     CaptureTable,
     EndpointTable,
     ImageTable,
+    ModelSource,
     ModelTable,
     NetworkTable,
     TransformTable,
@@ -27,7 +28,7 @@ MAX_NAME = 54
 
 @dataclass(frozen=True, slots=True)
 class DeployConfig:
-    """Configuration of a deployment: its endpoints and all that they need."""
+    """Configuration of a deployment: its endpoints, and the resources that they use."""
 
     name: str = "chandra"
     region: str | None = None
@@ -55,7 +56,7 @@ class DeployConfig:
             f"role must be an ARN, not {self.role}",
         )
         require(
-            not (self.network.isolation and self.model.source == "hub"),
+            not (self.network.isolation and self.model.source is ModelSource.HUB),
             "network.isolation = true keeps the container from the hub: set it to "
             'false, or stage the weights and set model.source = "s3"',
         )

@@ -1,4 +1,4 @@
-"""Reading of chandra.toml and of the lock file, into a DeployConfig."""
+"""Reading of chandra.toml, and reading and writing of the lock file."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import tomllib
 import types
 import typing
 from collections.abc import Collection, Mapping
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +38,10 @@ READABLE = (
 
 
 def read_config(path: Path) -> DeployConfig:
-    """Read chandra.toml, and the lock file for what it leaves open.
+    """Read chandra.toml, and the lock file for settings that it does not have.
 
-    Raises ConfigError that names the setting and the file that holds it.
+    Raises ConfigError that names the setting and its file, or a file that cannot be
+    read.
     """
     try:
         mapping = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -102,9 +104,10 @@ def read_lock(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def write_lock(path: Path, table: str, values: Mapping[str, Any]) -> Path:
-    """Write a table of the lock file, and return the file's path.
+    """Replace a table of the lock file beside `path`, and return the lock's path.
 
-    The other tables stay as they are. Raises ConfigError that names the file.
+    The file is created if it does not exist. The other tables stay as they are. Raises
+    ConfigError that names the file.
     """
     content = read_lock(path) | {table: dict(values)}
     lock = lock_path(path)
@@ -120,9 +123,10 @@ def write_lock(path: Path, table: str, values: Mapping[str, Any]) -> Path:
 
 
 def drop_from_lock(path: Path, tables: Collection[str]) -> None:
-    """Remove tables from the lock file, and the file when no table is left.
+    """Remove tables from the lock file, and delete it when no table is left.
 
-    Raises ConfigError that names the lock file.
+    Nothing happens if the file has none of the tables. Raises ConfigError that names
+    the lock file.
     """
     lock = lock_path(path)
     content = read_lock(path)
@@ -187,7 +191,8 @@ def config_from(
     """Return the configuration in the tables of chandra.toml.
 
     `lock` has the values for settings that are not in `mapping`. Raises ConfigError
-    that names the setting."""
+    that names an unknown or invalid setting.
+    """
     merged = dict(mapping)
     for table, recorded in (lock or {}).items():
         # Earlier versions recorded a CUDA version that was not read from the image.
@@ -205,7 +210,11 @@ def config_from(
 
 
 def _build(cls: type, mapping: object, where: str) -> Any:
-    """Return a dataclass with a table's values; raise ConfigError for unknown names."""
+    """Return an instance of the dataclass `cls` with a table's values.
+
+    `where` is the name of the table with a dot, empty for the whole file. Raises
+    ConfigError for an unknown name or an invalid value.
+    """
     if not isinstance(mapping, Mapping):
         raise ConfigError(f"{where.rstrip('.')} must be a table", hint=EXAMPLE)
     kinds = typing.get_type_hints(cls)
@@ -220,6 +229,10 @@ def _build(cls: type, mapping: object, where: str) -> Any:
 
 
 def _convert(kind: Any, value: object, where: str) -> Any:
+    """Return a TOML value as `kind`, the type of a dataclass field.
+
+    `where` names the setting in the ConfigError for a value of another type.
+    """
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
         return _build(kind, value, f"{where}.")
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
@@ -235,17 +248,32 @@ def _convert(kind: Any, value: object, where: str) -> Any:
         if not isinstance(value, Mapping):
             raise ConfigError(f"{where} must be a table", hint=EXAMPLE)
         return {str(name): _to_text(v, f"{where}.{name}") for name, v in value.items()}
+    if isinstance(kind, type) and issubclass(kind, StrEnum):
+        return _member_of(kind, _convert(str, value, where), where)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         words = {str: "text", int: "a whole number", float: "a number"}
-        wanted = words.get(kind, "true or false")
-        raise ConfigError(f"{where} must be {wanted}, not {value!r}", hint=EXAMPLE)
+        expected = words.get(kind, "true or false")
+        raise ConfigError(f"{where} must be {expected}, not {value!r}", hint=EXAMPLE)
     return value
 
 
+def _member_of(kind: type[StrEnum], text: str, where: str) -> StrEnum:
+    """Return the member with this value; ConfigError names setting and choices."""
+    try:
+        return kind(text)
+    except ValueError:
+        raise ConfigError(
+            f"{where} must be {' or '.join(kind)}, not {text}", hint=EXAMPLE
+        ) from None
+
+
 def _to_text(value: object, where: str) -> str:
-    """Return a TOML value as text for a container's environment."""
+    """Return a TOML value as text for a container's environment, such as `true`.
+
+    Raises ConfigError for a list, a table or a date.
+    """
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str | int | float):

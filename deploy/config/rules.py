@@ -34,7 +34,10 @@ def is_secret(name: str, value: str) -> bool:
 
 
 def check_environment(where: str, environment: Mapping[str, str]) -> None:
-    """Raise ConfigError for variables that SageMaker rejects, and for credentials."""
+    """Raise ConfigError for variables that SageMaker rejects, and for credentials.
+
+    `where` names the table in the message. The message does not contain the value.
+    """
     for name, value in environment.items():
         if name in FORBIDDEN:
             raise ConfigError(

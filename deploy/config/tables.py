@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 
 from deploy.config.rules import check_environment, require
 
@@ -13,11 +14,41 @@ __all__ = [
     "CaptureTable",
     "EndpointTable",
     "ImageTable",
+    "ModelSource",
     "ModelTable",
     "NetworkTable",
     "TransformTable",
+    "TransformWeights",
+    "UpdateStrategy",
     "UpdateTable",
 ]
+
+
+class ModelSource(StrEnum):
+    """Place from which the container of an endpoint gets the weights."""
+
+    S3 = "s3"
+    """`model stage` staged them."""
+    HUB = "hub"
+    """The container downloads them at start."""
+
+
+class UpdateStrategy(StrEnum):
+    """Order in which an update replaces the machines of a running endpoint."""
+
+    BLUE_GREEN = "blue-green"
+    """The old machines serve until the new ones do."""
+    RECREATE = "recreate"
+    """The endpoint is deleted first; callers get errors until the new one serves."""
+
+
+class TransformWeights(StrEnum):
+    """Form in which the container of a batch transform job gets the weights."""
+
+    TAR = "tar"
+    """`model stage --tar` staged an archive, which SageMaker unpacks."""
+    PULL = "pull"
+    """The container reads them from S3, which needs network.isolation = false."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +80,13 @@ class ImageTable:
             "a tag can be moved under a running endpoint",
         )
 
-    def at(self, uri: str | None) -> ImageTable:
+    def with_uri(self, uri: str | None) -> ImageTable:
         """Return this table with another image URI.
 
         `cuda` describes the image of this table. It is dropped for any other digest.
         """
-        own, other = ((each or "").rpartition("@")[2] for each in (self.uri, uri))
-        return replace(self, uri=uri, cuda=self.cuda if own == other else None)
+        old, new = ((address or "").rpartition("@")[2] for address in (self.uri, uri))
+        return replace(self, uri=uri, cuda=self.cuda if old == new else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,18 +96,13 @@ class ModelTable:
     id: str = "datalab-to/chandra"
     revision: str | None = None
     """Commit on the hub, instead of the one in chandra.lock.json."""
-    source: str = "s3"
-    """s3: staged by `model stage`. hub: the container downloads them at start."""
+    source: ModelSource = ModelSource.S3
     bucket: str | None = None
     prefix: str = "models"
     weights_gb: float = 17.5
     """GPU memory that the weights take."""
 
     def __post_init__(self) -> None:
-        require(
-            self.source in ("s3", "hub"),
-            f"model.source must be s3 or hub, not {self.source}",
-        )
         require(self.weights_gb > 0, "model.weights_gb must be above 0")
         require(
             self.bucket is None or not self.bucket.startswith("s3://"),
@@ -150,19 +176,13 @@ class NetworkTable:
 class UpdateTable:
     """Settings of updates of a running endpoint."""
 
-    strategy: str = "blue-green"
-    """blue-green: the old machines serve until the new ones do. recreate: the endpoint
-    is deleted first, and callers get errors until the new one serves."""
+    strategy: UpdateStrategy = UpdateStrategy.BLUE_GREEN
     bake_seconds: int = 600
     """Time for which the old machines stay, so that an alarm can roll back to them."""
     use_alarms: bool = True
     """True rolls back on the alarms that `chandra-sagemaker alarms` created."""
 
     def __post_init__(self) -> None:
-        require(
-            self.strategy in ("blue-green", "recreate"),
-            f"update.strategy must be blue-green or recreate, not {self.strategy}",
-        )
         require(
             0 <= self.bake_seconds <= 3600,
             f"update.bake_seconds must be 0 to 3600, not {self.bake_seconds}",
@@ -177,7 +197,9 @@ class CaptureTable:
     """
 
     uri: str | None = None
+    """The s3:// address that gets the copies; None turns data capture off."""
     percent: int = 100
+    """Share of the requests that are copied."""
 
     def __post_init__(self) -> None:
         require(
@@ -198,9 +220,7 @@ class TransformTable:
     max_instances: int = 10
     """Most machines that a plan chooses; --instance-count may ask for more."""
     ami: str = "al2-ami-sagemaker-batch-gpu-535"
-    weights: str = "tar"
-    """tar: staged by `model stage --tar`. pull: the container reads them from S3, which
-    needs network.isolation = false."""
+    weights: TransformWeights = TransformWeights.TAR
     invocation_timeout_seconds: int = 3600
     """Limit for one document."""
     invocation_retries: int = 1
@@ -220,10 +240,6 @@ class TransformTable:
                 least <= value <= most,
                 f"transform.{name} must be {least} to {most}, not {value}",
             )
-        require(
-            self.weights in ("tar", "pull"),
-            f"transform.weights must be tar or pull, not {self.weights}",
-        )
         for bucket in self.buckets:
             require(
                 "/" not in bucket,
@@ -300,7 +316,10 @@ class AsynchronousTable:
 
     @property
     def idle(self) -> int:
-        """Idle time in seconds, rounded up to whole minutes."""
+        """Idle time after which machines are removed, in seconds.
+
+        It is rounded up to whole minutes. The default is 300 seconds above the timeout.
+        """
         seconds = self.idle_seconds
         if seconds is None:
             seconds = self.timeout_seconds + 300

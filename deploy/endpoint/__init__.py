@@ -1,1 +1,1 @@
-"""Real-time endpoints: planning, inspection, schedules."""
+"""Endpoints in an account: reading, planning, preflight checks and schedules."""

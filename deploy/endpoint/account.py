@@ -18,9 +18,9 @@ from deploy.resources import (
     LIVE_TAG,
     OWNER_TAG,
     STOPPED_TAG,
+    DatedConfig,
     EndpointState,
-    Live,
-    our_variant,
+    main_variant,
     tags_from,
 )
 
@@ -31,7 +31,7 @@ DESCRIBE_TARGETS = "describe_scalable_targets"
 
 
 class Account:
-    """Observer of an AWS account; it caches nothing."""
+    """Observer that reads an AWS account on each call; it caches nothing."""
 
     def __init__(self, aws: AWSClient) -> None:
         self._aws = aws
@@ -51,7 +51,8 @@ class Account:
     def poll_endpoint(self, name: str) -> EndpointState | None:
         """Return the state of an endpoint without its tags and scaling limits.
 
-        Waits poll with it. The state has `is_ours` True and `is_scaled` False.
+        Waits poll with it, because it needs one request. The state always has `is_ours`
+        True and `is_scaled` False. Returns None if the endpoint does not exist.
         """
         try:
             answer = self._aws.call("sagemaker", "describe_endpoint", EndpointName=name)
@@ -78,28 +79,34 @@ class Account:
         return True
 
     def describe_config(self, name: str) -> dict[str, Any]:
+        """Return an endpoint config; raises NotFoundError if it does not exist."""
         return self._aws.call(
             "sagemaker", "describe_endpoint_config", EndpointConfigName=name
         )
 
     def describe_model(self, name: str) -> dict[str, Any]:
+        """Return a model; raises NotFoundError if it does not exist."""
         return self._aws.call("sagemaker", "describe_model", ModelName=name)
 
-    def history(self, deployment: str) -> Sequence[Live]:
-        """Return the deployment's endpoint configs, the last that was live first."""
+    def history(self, deployment: str) -> Sequence[DatedConfig]:
+        """Return the endpoint configs with the owner tag of a deployment.
+
+        Those that were in service come first, the last one at the front. Those that
+        never were follow, the newest first.
+        """
         begin = f"{deployment}-"
-        found = []
+        configs = []
         for item in self._aws.pages(
             "sagemaker", "list_endpoint_configs", "EndpointConfigs", NameContains=begin
         ):
-            # NameContains matches anywhere in a name. The least policy allows us to
-            # read the tags of names that begin as ours do.
+            # NameContains matches anywhere in a name. The policy of `iam --caller`
+            # allows to read tags only if a name begins with the deployment's.
             if not item["EndpointConfigName"].startswith(begin):
                 continue
             tags = self.tags(item["EndpointConfigArn"])
             if tags.get(OWNER_TAG) == deployment:
-                found.append(
-                    Live(
+                configs.append(
+                    DatedConfig(
                         config=item["EndpointConfigName"],
                         created=item["CreationTime"],
                         since=_time_of(tags, LIVE_TAG),
@@ -108,13 +115,13 @@ class Account:
                     )
                 )
         return sorted(
-            found,
+            configs,
             key=lambda live: (live.since is not None, live.since or live.created),
             reverse=True,
         )
 
     def models(self, deployment: str) -> list[str]:
-        """Return the names of the deployment's models."""
+        """Return the names of the models with the owner tag of a deployment."""
         begin = f"{deployment}-"
         return [
             item["ModelName"]
@@ -126,22 +133,29 @@ class Account:
         ]
 
     def endpoints(self) -> list[tuple[str, str, str]]:
-        """Return name, status and deployment of all endpoints that are ours."""
-        found = []
+        """Return name, status and deployment of all endpoints with an owner tag.
+
+        Endpoints whose tags the caller may not read are left out.
+        """
+        endpoints = []
         for summary in self._aws.pages("sagemaker", "list_endpoints", "Endpoints"):
             try:
                 owner = self.tags(summary["EndpointArn"]).get(OWNER_TAG)
             except AccessDeniedError:
-                # The least policy allows to read the tags of our own endpoints only.
+                # The policy of `iam --caller` allows to read the tags of the
+                # deployment's own endpoints only.
                 continue
             if owner is not None:
-                found.append(
+                endpoints.append(
                     (summary["EndpointName"], summary["EndpointStatus"], owner)
                 )
-        return found
+        return endpoints
 
     def rollback_alarms(self, deployment: str) -> Sequence[str]:
-        """Return the names of the alarms that roll back an update."""
+        """Return the names of the deployment's alarms that roll back an update.
+
+        Alarms of scaling and of the length of a queue do not.
+        """
         return [
             alarm.name
             for alarm in list_alarms(self._aws, deployment)
@@ -170,15 +184,21 @@ class Account:
         )
 
     def scheduled_start(self, deployment: str) -> dict[str, Any] | None:
-        """Return the schedule that starts the endpoint, as it can be sent again."""
+        """Return the entry that starts the endpoint, as UpdateSchedule takes it.
+
+        Returns None if there is no such entry.
+        """
         return start_request(self.schedule_entries(deployment), deployment)
 
     def schedule_entries(self, deployment: str) -> list[dict[str, Any]]:
-        """Return the schedules of a deployment that exist, in a group of ours."""
+        """Return the entries of a deployment's schedule that exist: start, then stop.
+
+        The list is empty if the schedule group is missing or has another owner.
+        """
         tags = schedule_group_tags(self._aws, deployment)
         if tags is None or tags.get(OWNER_TAG) != deployment:
             return []
-        found = []
+        entries = []
         for verb in ("start", "stop"):
             try:
                 entry = self._aws.call(
@@ -189,11 +209,11 @@ class Account:
                 )
             except NotFoundError:
                 continue
-            found.append(entry)
-        return found
+            entries.append(entry)
+        return entries
 
     def tags(self, arn: str) -> dict[str, str]:
-        """Return the tags of a SageMaker resource; none if it was deleted."""
+        """Return the tags of a SageMaker resource; empty if it was deleted."""
         items = self._aws.pages("sagemaker", "list_tags", "Tags", ResourceArn=arn)
         try:
             return tags_from(list(items))
@@ -218,10 +238,10 @@ def _first_target(answer: Mapping[str, Any]) -> dict[str, Any] | None:
 def _endpoint_state(
     answer: Mapping[str, Any], *, is_ours: bool, target: Mapping[str, Any] | None
 ) -> EndpointState:
-    """Return the state that a description of an endpoint and its scaling target say."""
-    variant = our_variant(answer)
+    """Return the state in an answer of DescribeEndpoint and its scaling target."""
+    variant = main_variant(answer)
     pending = answer.get("PendingDeploymentSummary") or {}
-    changing = our_variant(pending) or variant
+    changing = main_variant(pending) or variant
     images = variant.get("DeployedImages") or ()
     return EndpointState(
         name=answer["EndpointName"],
@@ -249,7 +269,7 @@ def _endpoint_state(
 
 
 def _time_of(tags: Mapping[str, str], name: str) -> datetime | None:
-    """Return the time in a tag; None if its value is not one of ours."""
+    """Return the time in a tag; None if the tag is missing or has no time with zone."""
     try:
         time = datetime.fromisoformat(tags[name])
     except (KeyError, ValueError):

@@ -13,7 +13,7 @@ from deploy.checks import (
     platform_findings,
     unknown_cuda_finding,
 )
-from deploy.config import DeployConfig
+from deploy.config import DeployConfig, ModelSource
 from deploy.documents.document import split_uri
 from deploy.errors import AccessDeniedError, NotFoundError
 from deploy.image.registry import (
@@ -40,9 +40,10 @@ __all__ = [
 def weights_findings(aws: AWSClient, config: DeployConfig) -> list[Finding]:
     """Check that all weights are staged, in the region of the endpoint.
 
-    Raises ConfigError if the configuration does not say which weights.
+    Sizes of files are compared, not their contents. For weights of the hub, the only
+    finding is a note. Raises ConfigError if model.bucket or the revision is not set.
     """
-    if config.model.source != "s3":
+    if config.model.source is not ModelSource.S3:
         return [
             Finding(
                 "weights",
@@ -66,7 +67,7 @@ def weights_findings(aws: AWSClient, config: DeployConfig) -> list[Finding]:
         manifest = store.read_manifest(prefix)
         if manifest is None:
             return [*findings, _unstaged_finding(uri)]
-        return [*findings, *_staged_findings(uri, manifest, store.list_sizes(prefix))]
+        return [*findings, *_size_findings(uri, manifest, store.list_sizes(prefix))]
     except NotFoundError as error:
         return [Finding("weights", True, error.message, error.hint)]
     except AccessDeniedError as error:
@@ -100,13 +101,13 @@ def _unstaged_finding(uri: str) -> Finding:
     )
 
 
-def _staged_findings(
-    uri: str, manifest: Mapping[str, Any], found: Mapping[str, int]
+def _size_findings(
+    uri: str, manifest: Mapping[str, Any], sizes: Mapping[str, int]
 ) -> Iterator[Finding]:
     """Compare the sizes of staged files with the manifest that `model stage` wrote."""
     named: dict[str, Any] = {f["name"]: f["size"] for f in manifest.get("files") or ()}
-    missing = [name for name, size in named.items() if found.get(name) != size]
-    others = sorted(found.keys() - named.keys() - {MANIFEST, STAGING})
+    missing = [name for name, size in named.items() if sizes.get(name) != size]
+    others = sorted(sizes.keys() - named.keys() - {MANIFEST, STAGING})
     if missing:
         yield Finding(
             "weights",
@@ -128,7 +129,10 @@ def _staged_findings(
 def staged_findings(
     aws: AWSClient, uri: str, progress: Callable[[int, int], None]
 ) -> list[Finding]:
-    """Hash every file staged at a prefix, and return findings against its manifest."""
+    """Hash every file staged below an s3:// address, and compare with its manifest.
+
+    `progress` is called with the bytes that are hashed and their total.
+    """
     bucket, prefix = split_uri(uri)
     prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
     store = Store(aws, bucket)
@@ -150,7 +154,8 @@ def image_findings(
 ) -> list[Finding]:
     """Check whether SageMaker supports and can run the image, in any registry of ECR.
 
-    `ami` is the host image of its machines; None stands for endpoint.ami.
+    `ami` is the host image of its machines; None stands for endpoint.ami. An image that
+    is not in ECR has no finding here.
     """
     address = image_address(config.image.uri)
     if address is None:
@@ -200,23 +205,27 @@ def image_findings(
             )
         ]
     contents = read_contents(aws, address.digest, where)
-    found = _contents_findings(config, contents, ami or config.endpoint.ami)
+    findings = _contents_findings(config, contents, ami or config.endpoint.ami)
     if not contents.runs_on_sagemaker:
         # Another manifest would not help an image for another platform.
-        return found
-    return [*_manifest_findings(config, state, address, is_ours=is_ours), *found]
+        return findings
+    return [*_manifest_findings(config, state, address, is_ours=is_ours), *findings]
 
 
 def _manifest_findings(
     config: DeployConfig, state: ImageState, address: ImageAddress, *, is_ours: bool
 ) -> list[Finding]:
+    """Check that the image has a Docker manifest.
+
+    `is_ours` is True for a repository of this account, whose image can be repaired.
+    """
     if not state.has_docker_manifest:
         return [
             Finding(
                 "image",
                 True,
                 f"the image is {state.media_type}, which SageMaker does not support",
-                _repair(state, address, config)
+                _repair_command(state, address, config)
                 if is_ours
                 else "its owner can repair it: chandra-sagemaker image check --fix",
             )
@@ -227,6 +236,7 @@ def _manifest_findings(
 def _contents_findings(
     config: DeployConfig, contents: ImageContents, ami: str
 ) -> list[Finding]:
+    """Check platform and CUDA version of an image; notes if they were not read."""
     configuration = contents.configuration
     if configuration is not None:
         return [
@@ -247,8 +257,10 @@ def _contents_findings(
     return findings
 
 
-def _repair(state: ImageState, address: ImageAddress, config: DeployConfig) -> str:
-    """Return the command that repairs this image, which may not be the last pushed."""
+def _repair_command(
+    state: ImageState, address: ImageAddress, config: DeployConfig
+) -> str:
+    """Return the command that repairs an image, also if it was not pushed last."""
     command = "chandra-sagemaker image check --fix"
     if state.tag != state.digest:
         command += f" --tag {state.tag}"
@@ -258,7 +270,10 @@ def _repair(state: ImageState, address: ImageAddress, config: DeployConfig) -> s
 
 
 def network_findings(aws: AWSClient, config: DeployConfig) -> list[Finding]:
-    """Check that subnets and security groups exist, in one VPC."""
+    """Check that subnets and security groups exist in one VPC, and in enough zones.
+
+    Returns no finding if network.subnets is empty.
+    """
     network = config.network
     if not network.subnets:
         return []
@@ -306,12 +321,12 @@ def network_findings(aws: AWSClient, config: DeployConfig) -> list[Finding]:
 
 
 def key_findings(aws: AWSClient, config: DeployConfig) -> list[Finding]:
-    """Check that the KMS key exists and is enabled."""
+    """Check that the KMS key exists and is enabled; no finding if none is set."""
     key = config.network.kms_key
     if key is None:
         return []
     try:
-        found = aws.call("kms", "describe_key", KeyId=key)["KeyMetadata"]
+        metadata = aws.call("kms", "describe_key", KeyId=key)["KeyMetadata"]
     except NotFoundError as error:
         return [
             Finding(
@@ -322,13 +337,13 @@ def key_findings(aws: AWSClient, config: DeployConfig) -> list[Finding]:
                 "region",
             )
         ]
-    if found["KeyState"] != "Enabled":
+    if metadata["KeyState"] != "Enabled":
         return [
             Finding(
                 "encryption",
                 True,
-                f"key {key} is {found['KeyState']}",
-                f"aws kms enable-key --key-id {found['KeyId']}, or another "
+                f"key {key} is {metadata['KeyState']}",
+                f"aws kms enable-key --key-id {metadata['KeyId']}, or another "
                 "network.kms_key",
             )
         ]

@@ -6,31 +6,31 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from deploy.queue.scaling import ObservedScaling
-from deploy.resources import EndpointState, Live
+from deploy.resources import DatedConfig, EndpointState
 
-__all__ = ["NothingThere", "Observer"]
+__all__ = ["EmptyAccount", "Observer"]
 
 
 class Observer(Protocol):
-    """Source of the state of a deployment."""
+    """Source of the state of an account, for planners."""
 
     def endpoint(self, name: str) -> EndpointState | None: ...
     def has_model(self, name: str) -> bool: ...
     def has_config(self, name: str) -> bool: ...
-    def history(self, deployment: str) -> Sequence[Live]:
-        """Return the deployment's configs, the last that was live first."""
+    def history(self, deployment: str) -> Sequence[DatedConfig]:
+        """Return the deployment's configs, the one last in service at the front."""
         ...
 
     def rollback_alarms(self, deployment: str) -> Sequence[str]: ...
     def scheduled_start(self, deployment: str) -> dict[str, Any] | None:
-        """Return the schedule that starts the endpoint, as it can be sent again."""
+        """Return the entry that starts the endpoint, as UpdateSchedule takes it."""
         ...
 
     def scaling(self, endpoint: str) -> ObservedScaling: ...
 
 
-class NothingThere:
-    """Empty account, which a plan without credentials assumes."""
+class EmptyAccount:
+    """Observer of an empty account, which a plan without credentials assumes."""
 
     def endpoint(self, name: str) -> EndpointState | None:
         return None
@@ -41,7 +41,7 @@ class NothingThere:
     def has_config(self, name: str) -> bool:
         return False
 
-    def history(self, deployment: str) -> Sequence[Live]:
+    def history(self, deployment: str) -> Sequence[DatedConfig]:
         return ()
 
     def rollback_alarms(self, deployment: str) -> Sequence[str]:

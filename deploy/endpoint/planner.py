@@ -1,6 +1,6 @@
-"""Planner of an endpoint: compares what is wanted with what exists.
+"""Planner of an endpoint: compares its target with the state of an account.
 
-It reads an Observer, makes no call of AWS, and returns a list of actions.
+It reads the state through an Observer, changes nothing, and returns lists of actions.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from deploy.config import UpdateTable
+from deploy.config import UpdateStrategy, UpdateTable
 from deploy.endpoint.observer import Observer
 from deploy.endpoint.schedule import with_config
 from deploy.errors import AccessDeniedError, ConflictError, NotFoundError
 from deploy.plan.actions import Action, Call, Goal, Wait
 from deploy.plan.calls import (
-    create,
     create_endpoint,
+    create_resource,
     delete_endpoint,
     note_live,
     note_stopped,
@@ -27,11 +27,11 @@ from deploy.queue.scaling import Scaling, is_within
 from deploy.resources import (
     DESCRIBED_TAG,
     LIVE_TAG,
+    DatedConfig,
     EndpointState,
     Identity,
-    Live,
     Target,
-    count_drift,
+    describe_count_drift,
     stopped_config,
 )
 
@@ -51,31 +51,36 @@ ROLLING = (
 
 @dataclass(frozen=True, slots=True)
 class Planner:
-    """Planner for one account, at one time."""
+    """Planner for one account; its methods return actions and execute none."""
 
     observer: Observer
     identity: Identity
     now: datetime
 
     def deploy(
-        self, wanted: Target, update: UpdateTable, *, is_described: bool = False
+        self, target: Target, update: UpdateTable, *, is_described: bool = False
     ) -> list[Action]:
-        """Return the actions that make `wanted`; an empty list if nothing differs.
+        """Return the actions that create `target`; an empty list if nothing differs.
 
-        `is_described` records on the config that chandra.toml alone describes it.
+        `is_described` adds a tag to the config: chandra.toml alone describes it. Raises
+        ConflictError if the endpoint has another owner or serves a mix of configs.
         """
         actions: list[Action] = []
-        if not self.observer.has_model(wanted.model.name):
-            actions.append(create("model", wanted.model.name, wanted.model.request))
-        config = wanted.config.name
+        if not self.observer.has_model(target.model.name):
+            actions.append(
+                create_resource("model", target.model.name, target.model.request)
+            )
+        config = target.config.name
         if not self.observer.has_config(config):
-            actions.append(create("endpoint_config", config, wanted.config.request))
+            actions.append(
+                create_resource("endpoint_config", config, target.config.request)
+            )
         return actions + self.serve(
-            wanted.name,
+            target.name,
             config,
-            wanted.tags,
+            target.tags,
             update,
-            instance_count=wanted.variant.instance_count,
+            instance_count=target.variant.instance_count,
             is_described=is_described,
         )
 
@@ -92,16 +97,17 @@ class Planner:
         """Return the actions that give the endpoint a config.
 
         An earlier action may create the config. With `instance_count`, an endpoint
-        that already has the config is set back to that many instances.
+        that already has the config is set back to that many instances. Raises
+        ConflictError like `deploy`.
         """
         state = self.observer.endpoint(name)
         self.require_ours(state)
         is_there = state is not None and state.config == config
         return [
-            *self._bring_into_service(name, config, tags, state, update),
-            *(_resize(state, instance_count) if is_there else []),
-            *self._tag_live(name, config, is_described=is_described),
-            *self._reschedule(name, config),
+            *self._plan_service(name, config, tags, state, update),
+            *(_plan_resize(state, instance_count) if is_there else []),
+            *self._plan_live_tag(name, config, is_described=is_described),
+            *self._plan_schedule_update(name, config),
         ]
 
     @staticmethod
@@ -114,7 +120,7 @@ class Planner:
                 hint="set another name in chandra.toml",
             )
 
-    def _bring_into_service(
+    def _plan_service(
         self,
         name: str,
         config: str,
@@ -122,7 +128,11 @@ class Planner:
         state: EndpointState | None,
         update: UpdateTable,
     ) -> list[Action]:
-        """Return the actions that bring the endpoint into service with the config."""
+        """Return the actions that bring the endpoint into service with the config.
+
+        Raises ConflictError if an update and its rollback failed, unless the update
+        strategy is to recreate the endpoint.
+        """
         arrived = Wait(name, Goal.IN_SERVICE, config)
         created: list[Action] = [create_endpoint(name, config, tags), arrived]
         if state is None:
@@ -130,10 +140,10 @@ class Planner:
         if state.status == "Deleting":
             return [Wait(name, Goal.DELETED), *created]
         if state.status in ("Failed", "OutOfService"):
-            return [*_delete_and_wait(name), *created]
+            return [*_plan_deletion(name), *created]
         if state.status == "UpdateRollbackFailed":
-            if update.strategy == "recreate":
-                return [*_delete_and_wait(name), *created]
+            if update.strategy is UpdateStrategy.RECREATE:
+                return [*_plan_deletion(name), *created]
             raise ConflictError(
                 f"endpoint {name} serves a mix of two configs: an update failed, and "
                 "so did going back",
@@ -146,48 +156,54 @@ class Planner:
             return []
         # SageMaker rejects updates and deletions of an endpoint that is changing.
         settled: list[Action] = [Wait(name, Goal.SETTLED)] if state.is_changing else []
-        if update.strategy == "recreate":
+        if update.strategy is UpdateStrategy.RECREATE:
             # `start` and a failed recreate bring back the config that was live last.
-            noted = [] if settled else self._tag_live_if_present(name, state.config)
-            return [*settled, *noted, *_delete_and_wait(name), *created]
+            noted = (
+                [] if settled else self._plan_live_tag_if_present(name, state.config)
+            )
+            return [*settled, *noted, *_plan_deletion(name), *created]
         alarms = self.observer.rollback_alarms(name) if update.use_alarms else ()
         return [*settled, update_endpoint(state, config, update, alarms), arrived]
 
-    def scale(self, wanted: Scaling) -> list[Action]:
-        """Return the calls that set the scaling limits and policies of an endpoint."""
-        found = self.observer.scaling(wanted.endpoint)
-        calls = [] if is_within(wanted.target.params, found.target) else [wanted.target]
+    def scale(self, scaling: Scaling) -> list[Action]:
+        """Return the calls that set scaling limits and policies that differ."""
+        observed = self.observer.scaling(scaling.endpoint)
+        is_set = is_within(scaling.target.params, observed.target)
         return [
-            *calls,
+            *([] if is_set else [scaling.target]),
             *(
                 call
-                for name, call in wanted.policies.items()
-                if not is_within(call.params, found.policies.get(name))
+                for name, call in scaling.policies.items()
+                if not is_within(call.params, observed.policies.get(name))
             ),
         ]
 
-    def watch(self, wanted: Scaling) -> list[Action]:
-        """Return the calls that set the alarms, which trigger the scaling policies.
+    def set_scaling_alarms(self, scaling: Scaling) -> list[Action]:
+        """Return the calls that set the alarms that trigger the scaling policies.
 
         AWS assigns the ARNs of policies, so this is planned after `scale` was executed.
         In a dry run, the name of a policy stands for its ARN.
         """
-        found = self.observer.scaling(wanted.endpoint)
+        observed = self.observer.scaling(scaling.endpoint)
         arns = {
-            name: str(found.policies.get(name, {}).get("PolicyARN", name))
-            for name in wanted.policies
+            name: str(observed.policies.get(name, {}).get("PolicyARN", name))
+            for name in scaling.policies
         }
         return [
             call
-            for name, call in wanted.alarms(arns).items()
+            for name, call in scaling.alarms(arns).items()
             if not is_within(
                 {key: v for key, v in call.params.items() if key != "Tags"},
-                found.alarms.get(name),
+                observed.alarms.get(name),
             )
         ]
 
     def stop(self, name: str) -> list[Action]:
-        """Return the actions that delete the endpoint; config and model stay."""
+        """Return the actions that delete the endpoint; config and model stay.
+
+        The list is empty without an endpoint. Raises ConflictError if the endpoint has
+        another owner.
+        """
         state = self.observer.endpoint(name)
         if state is None:
             return []
@@ -204,21 +220,21 @@ class Planner:
             return [
                 settled,
                 *self.mark_stopped(name, state.config),
-                *_delete_and_wait(name),
+                *_plan_deletion(name),
             ]
         if state.status == "InService":
             return [
-                *self._tag_live_if_present(name, state.config),
+                *self._plan_live_tag_if_present(name, state.config),
                 *self.mark_stopped(name, state.config),
-                *_delete_and_wait(name),
+                *_plan_deletion(name),
             ]
-        return [*self.mark_stopped(name, state.config), *_delete_and_wait(name)]
+        return [*self.mark_stopped(name, state.config), *_plan_deletion(name)]
 
     def mark_stopped(self, name: str, config: str | None = None) -> list[Call]:
         """Return the call that tags the endpoint's last config as stopped on purpose.
 
         Without `config`, or if another program made it, the tag goes to the config
-        that was live last.
+        that was in service last. The list is empty if the deployment has no config.
         """
         configs = [live.config for live in self.observer.history(name)]
         if not configs:
@@ -228,12 +244,13 @@ class Planner:
         arn = self.identity.sagemaker_arn("endpoint-config", config)
         return [note_stopped(config, arn, self.now)]
 
-    def _tag_live(
+    def _plan_live_tag(
         self, name: str, config: str, *, is_described: bool = False
     ) -> list[Call]:
-        """Tag the config as live, unless it already is the last live one.
+        """Return the call that tags the config as live, or as described, if needed.
 
-        A config that was stopped since is tagged again: the newer tag counts.
+        A config that is already the last live one is not tagged as live again, unless
+        it was stopped since.
         """
         history = self.observer.history(name)
         last = next(iter(history), None)
@@ -250,18 +267,18 @@ class Planner:
         arn = self.identity.sagemaker_arn("endpoint-config", config)
         return [note_live(config, arn, self.now, tags)] if tags else []
 
-    def _tag_live_if_present(self, name: str, config: str) -> list[Action]:
-        """Note a config as live before its endpoint is deleted.
+    def _plan_live_tag_if_present(self, name: str, config: str) -> list[Action]:
+        """Return the call that tags a config as live before its endpoint is deleted.
 
-        A deployment without waiting has not noted it. If the note fails, the endpoint
-        is deleted all the same.
+        A deployment without waiting has not tagged it. If the config is missing, the
+        plan continues.
         """
         return [
             replace(action, may_be_missing=True, retry_if_missing=False)
-            for action in self._tag_live(name, config)
+            for action in self._plan_live_tag(name, config)
         ]
 
-    def _reschedule(self, name: str, config: str) -> list[Action]:
+    def _plan_schedule_update(self, name: str, config: str) -> list[Action]:
         """Return the actions that make the endpoint's schedule start this config.
 
         If the caller may not read schedules, the schedule stays unchanged.
@@ -285,7 +302,7 @@ class Planner:
         ]
 
 
-def previous_config(history: Sequence[Live], current: str | None) -> str:
+def previous_config(history: Sequence[DatedConfig], current: str | None) -> str:
     """Return the config that was live before the current one.
 
     Raises NotFoundError if there is none.
@@ -300,34 +317,39 @@ def previous_config(history: Sequence[Live], current: str | None) -> str:
     )
 
 
-def described_config(history: Sequence[Live]) -> str | None:
-    """Return the config that `deploy` last made from chandra.toml alone, if any."""
+def described_config(history: Sequence[DatedConfig]) -> str | None:
+    """Return the config that `deploy` last made from chandra.toml alone, or None."""
     noted = [(live.described, live.config) for live in history if live.described]
     return max(noted)[1] if noted else None
 
 
-def config_to_change(state: EndpointState | None, history: Sequence[Live]) -> str:
+def config_to_change(
+    state: EndpointState | None, history: Sequence[DatedConfig]
+) -> str:
     """Return the config that an update edits: the running or pending one.
 
-    Without an endpoint it is the one that was live last.
+    Without an endpoint it is the first of `history`, which must not be empty then.
     """
     if state is not None:
         return _destination(state)
     return history[0].config
 
 
-def differences(wanted: Target, state: EndpointState) -> list[str]:
-    """Return how an endpoint differs from the wanted one, as sentences."""
-    found = []
-    if state.config != wanted.config.name:
-        found.append(f"it serves config {state.config}, not {wanted.config.name}")
-    count = wanted.variant.instance_count
+def differences(target: Target, state: EndpointState) -> list[str]:
+    """Return a sentence for each difference of an endpoint from its target.
+
+    Config, number of instances and image are compared.
+    """
+    sentences = []
+    if state.config != target.config.name:
+        sentences.append(f"it serves config {state.config}, not {target.config.name}")
+    count = target.variant.instance_count
     if not state.is_scaled and state.instance_count not in (None, count):
-        found.append(f"it has {state.instance_count} instances, not {count}")
-    digest = wanted.model.image.rpartition("@")[2]
+        sentences.append(f"it has {state.instance_count} instances, not {count}")
+    digest = target.model.image.rpartition("@")[2]
     if state.image is not None and not state.image.endswith(digest):
-        found.append(f"it runs {state.image}, not {wanted.model.image}")
-    return found
+        sentences.append(f"it runs {state.image}, not {target.model.image}")
+    return sentences
 
 
 def _destination(state: EndpointState) -> str:
@@ -337,17 +359,20 @@ def _destination(state: EndpointState) -> str:
     return state.pending_config or state.config
 
 
-def _resize(state: EndpointState | None, count: int | None) -> list[Action]:
-    """Return the call that resets a changed number of instances to `count`."""
+def _plan_resize(state: EndpointState | None, count: int | None) -> list[Action]:
+    """Return the actions that reset a changed number of instances to `count`.
+
+    The list is empty if the number has not changed, or auto scaling sets it.
+    """
     if state is None or count is None or state.is_scaled:
         return []
     if state.status != "InService":
         return []
-    if count_drift(state, count) is None:
+    if describe_count_drift(state, count) is None:
         return []
     arrived = Wait(state.name, Goal.IN_SERVICE, state.config, instance_count=count)
     return [resize_endpoint(state, count), arrived]
 
 
-def _delete_and_wait(name: str) -> list[Action]:
+def _plan_deletion(name: str) -> list[Action]:
     return [delete_endpoint(name), Wait(name, Goal.DELETED)]

@@ -15,15 +15,15 @@ from deploy.resources import (
     Running,
     RunningConfig,
     RunningModel,
-    variant_index,
+    main_variant_index,
 )
 
-__all__ = ["running_endpoint"]
+__all__ = ["read_running_endpoint"]
 
-NOTES = (LIVE_TAG, DESCRIBED_TAG)
+TIME_TAGS = (LIVE_TAG, DESCRIBED_TAG)
 
 
-def running_endpoint(
+def read_running_endpoint(
     aws: AWSClient,
     name: str,
     config: str,
@@ -34,22 +34,23 @@ def running_endpoint(
     """Return endpoint `name`, its config and its model as requests to create them.
 
     The number of instances is that of `state`. Without a state, or if the endpoint has
-    another config, it is the config's. Raises NotFoundError if config or model were
-    deleted, and ConflictError if the config hosts inference components.
+    another config, is changing or is scaled, it is the config's. `with_tags` False
+    leaves out all tags, which saves requests. Raises NotFoundError if config or model
+    were deleted, and ConflictError if the config hosts inference components.
     """
     account = Account(aws)
     try:
         described = account.describe_config(config)
         contents = _request_params(aws, "create_endpoint_config", described)
         contents.pop("EndpointConfigName")
-        variant = contents["ProductionVariants"][variant_index(contents)]
+        variant = contents["ProductionVariants"][main_variant_index(contents)]
         if "ModelName" not in variant:
             raise ConflictError(
                 f"endpoint {name} hosts inference components, which this program does "
                 "not manage",
                 hint="set another name in chandra.toml",
             )
-        found = account.describe_model(variant["ModelName"])
+        description = account.describe_model(variant["ModelName"])
     except NotFoundError as error:
         raise NotFoundError(
             f"config {config} of endpoint {name} or its model was deleted: "
@@ -57,7 +58,7 @@ def running_endpoint(
             hint="chandra-sagemaker deploy makes the endpoint as chandra.toml "
             "describes it",
         ) from error
-    model = _request_params(aws, "create_model", found)
+    model = _request_params(aws, "create_model", description)
     model_name = model.pop("ModelName")
     return Running(
         name=name,
@@ -69,7 +70,7 @@ def running_endpoint(
         model=RunningModel(
             model_name,
             model,
-            _copied_tags(account, found["ModelArn"]) if with_tags else {},
+            _copied_tags(account, description["ModelArn"]) if with_tags else {},
         ),
         tags=_copied_tags(account, aws.identity().sagemaker_arn("endpoint", name))
         if with_tags and state is not None
@@ -81,7 +82,11 @@ def running_endpoint(
 def _drifted_count(
     variant: Mapping[str, Any], config: str, state: EndpointState | None
 ) -> int | None:
-    """Return the current number of instances if it differs from the config's."""
+    """Return the current number of instances if it differs from the config's.
+
+    Returns None if it does not, or if it is not comparable: without a state, or while
+    the endpoint is scaled, is changing, or has another config or variant.
+    """
     if state is None or state.is_scaled or state.is_changing or state.config != config:
         return None
     if variant.get("VariantName") != state.variant or state.desired_count is None:
@@ -94,7 +99,7 @@ def _request_params(
     aws: AWSClient, operation: str, description: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return the part of a description that can be sent as a request."""
-    contents: dict[str, Any] = aws.requestable("sagemaker", operation, description)
+    contents: dict[str, Any] = aws.request_part("sagemaker", operation, description)
     contents.pop("Tags", None)
     if operation == "create_endpoint_config":
         # AWS adds this member to every description.
@@ -107,9 +112,12 @@ def _request_params(
 
 
 def _copied_tags(account: Account, arn: str) -> dict[str, str]:
-    """Return the tags that a copy gets too: neither our notes nor AWS's own tags."""
+    """Return the tags of a resource that a copy gets too.
+
+    The tags with times and the tags of AWS are left out.
+    """
     return {
         key: value
         for key, value in account.tags(arn).items()
-        if key not in NOTES and not key.startswith("aws:")
+        if key not in TIME_TAGS and not key.startswith("aws:")
     }

@@ -1,7 +1,7 @@
 """Schedule of an endpoint: two entries of EventBridge Scheduler, as values.
 
-One calls CreateEndpoint in the morning, the other DeleteEndpoint in the evening. No
-program of ours has to run for that.
+One calls CreateEndpoint in the morning, the other DeleteEndpoint in the evening.
+EventBridge Scheduler makes the calls, so that no program has to run for them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from deploy.resources import tag_list
 __all__ = [
     "Schedule",
     "entry_name",
-    "last_time",
+    "last_effect_time",
     "schedule_from",
     "start_request",
     "update_request_of",
@@ -52,12 +52,14 @@ class Schedule:
     """Times of a day and days of a week, in a time zone."""
 
     start: tuple[int, int]
+    """Hour and minute; so is `stop`."""
     stop: tuple[int, int]
     days: tuple[str, ...]
     timezone: str
 
     @property
     def hours_a_week(self) -> float:
+        """Hours of a week from each start to the stop of the same day."""
         minutes = (self.stop[0] - self.start[0]) * 60 + self.stop[1] - self.start[1]
         return minutes / 60 * len(self.days)
 
@@ -71,7 +73,11 @@ class Schedule:
         partition: str,
         existing: frozenset[str],
     ) -> list[Call]:
-        """Return the calls that create or update the schedule group and its entries."""
+        """Return the calls that create the schedule group and create or update entries.
+
+        `existing` are the names of the group and entries that exist. `role` is the ARN
+        of the role with which the scheduler calls SageMaker.
+        """
         create = json.dumps(
             {
                 "EndpointName": name,
@@ -130,22 +136,22 @@ class Schedule:
 
 
 def entry_name(name: str, verb: str) -> str:
-    """Return the name of the entry that starts or stops an endpoint."""
+    """Return the name of the entry for `verb`, which is "start" or "stop"."""
     return f"{name}-{verb}"
 
 
-def last_time(entry: Mapping[str, Any], now: datetime) -> datetime | None:
+def last_effect_time(entry: Mapping[str, Any], now: datetime) -> datetime | None:
     """Return when an entry of a schedule last took effect, at or before `now`.
 
     Returns None if it is disabled, was created after that time, was not written by this
     package, or has a time zone that is not known here. Each deployment changes its
     LastModificationDate, so that is not used.
     """
-    found = CRON.fullmatch(str(entry.get("ScheduleExpression", "")))
-    if found is None or entry.get("State") == "DISABLED":
+    match = CRON.fullmatch(str(entry.get("ScheduleExpression", "")))
+    if match is None or entry.get("State") == "DISABLED":
         return None
-    minute, hour = int(found[1]), int(found[2])
-    days = found[3].lower().split(",")
+    minute, hour = int(match[1]), int(match[2])
+    days = match[3].lower().split(",")
     created = entry.get("CreationDate")
     try:
         zone = ZoneInfo(entry.get("ScheduleExpressionTimezone", "UTC"))
@@ -162,12 +168,15 @@ def last_time(entry: Mapping[str, Any], now: datetime) -> datetime | None:
 
 
 def schedule_from(start: str, stop: str, days: str, timezone: str) -> Schedule:
-    """Return the schedule in command-line flags; raises ConfigError naming the flag."""
+    """Return the schedule in the values of command-line flags.
+
+    Raises ConfigError that names the invalid flag, or if `stop` is not after `start`.
+    """
     schedule = Schedule(
-        start=_time("--start", start),
-        stop=_time("--stop", stop),
-        days=_days(days),
-        timezone=_timezone(timezone),
+        start=_parse_time("--start", start),
+        stop=_parse_time("--stop", stop),
+        days=_parse_days(days),
+        timezone=_check_timezone(timezone),
     )
     if schedule.stop <= schedule.start:
         raise ConfigError(
@@ -186,26 +195,34 @@ def update_request_of(entry: Mapping[str, Any]) -> dict[str, Any]:
 def start_request(
     entries: Iterable[Mapping[str, Any]], deployment: str
 ) -> dict[str, Any] | None:
-    """Return the entry that starts the endpoint, as it can be sent again."""
+    """Return the entry that starts the endpoint, as UpdateSchedule takes it.
+
+    Returns None if it is not among `entries`.
+    """
     name = entry_name(deployment, "start")
     return next((update_request_of(e) for e in entries if e["Name"] == name), None)
 
 
 def with_config(request: Mapping[str, Any], config: str) -> dict[str, Any]:
-    """Return the request of an entry that starts another config."""
+    """Return a copy of a start entry's request that starts another config."""
     content = json.loads(request["Target"]["Input"])
     content["EndpointConfigName"] = config
     return {**request, "Target": {**request["Target"], "Input": json.dumps(content)}}
 
 
-def _time(flag: str, text: str) -> tuple[int, int]:
-    found = CLOCK.fullmatch(text)
-    if found is None:
+def _parse_time(flag: str, text: str) -> tuple[int, int]:
+    """Return hour and minute of a time such as 08:00."""
+    match = CLOCK.fullmatch(text)
+    if match is None:
         raise ConfigError(f"{flag} must look like 08:00, not {text}", hint=EXAMPLE)
-    return int(found[1]), int(found[2])
+    return int(match[1]), int(match[2])
 
 
-def _days(text: str) -> tuple[str, ...]:
+def _parse_days(text: str) -> tuple[str, ...]:
+    """Return the days in a list of days and ranges, in the order of the week.
+
+    A range may go over the end of the week, such as sat-mon.
+    """
     days: list[str] = []
     for part in text.lower().split(","):
         first, _, last = part.strip().partition("-")
@@ -221,7 +238,8 @@ def _days(text: str) -> tuple[str, ...]:
     return tuple(day for day in DAYS if day in days)
 
 
-def _timezone(text: str) -> str:
+def _check_timezone(text: str) -> str:
+    """Return the name of a time zone; raises ConfigError if it is not known."""
     try:
         ZoneInfo(text)
     except (ZoneInfoNotFoundError, ValueError) as error:

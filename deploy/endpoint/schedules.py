@@ -10,7 +10,7 @@ __all__ = ["has_schedule_group", "schedule_group_tags"]
 
 
 def has_schedule_group(aws: AWSClient, name: str) -> bool:
-    """Return True if there is a schedule group with this name, and it is ours."""
+    """Return True if a schedule group has this name and the owner tag with it."""
     tags = schedule_group_tags(aws, name)
     return tags is not None and tags.get(OWNER_TAG) == name
 

@@ -1,4 +1,4 @@
-"""Account as a command saw it: each question about an endpoint is asked once."""
+"""Snapshot of an account during a command: each value is read once."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ from deploy.endpoint.account import Account
 from deploy.endpoint.schedule import start_request
 from deploy.errors import AccessDeniedError, DeployError, NotFoundError
 from deploy.queue.scaling import ObservedScaling
-from deploy.resources import EndpointState, Live
+from deploy.resources import DatedConfig, EndpointState
 
-__all__ = ["Seen", "Snapshot"]
+__all__ = ["AccountReader", "Snapshot"]
 
 
 class Snapshot:
-    """Answers of an account, an Observer for planners and checks.
+    """Observer with cached values of an account.
 
-    A value that the caller may not read, or that no longer exists, raises its error
-    when it is accessed.
+    Values that it has not read yet are read on first access. `has_model` and
+    `has_config` always ask the account. If the caller may not read a value, or it no
+    longer exists, its error is raised when it is accessed.
     """
 
     def __init__(
@@ -45,7 +46,7 @@ class Snapshot:
         questions.append(("schedule_entries", name))
         if other is not None:
             questions.append(("endpoint", other))
-        # The account is called from here, so that its stack stays short.
+        # A loop here, rather than a method for each value, keeps the call stack short.
         while questions:
             question = questions.popleft()
             try:
@@ -72,8 +73,8 @@ class Snapshot:
         description: Mapping[str, Any] = self._answer("describe_config", name)
         return description
 
-    def history(self, deployment: str) -> Sequence[Live]:
-        history: Sequence[Live] = self._answer("history", deployment)
+    def history(self, deployment: str) -> Sequence[DatedConfig]:
+        history: Sequence[DatedConfig] = self._answer("history", deployment)
         return history
 
     def rollback_alarms(self, deployment: str) -> Sequence[str]:
@@ -94,6 +95,10 @@ class Snapshot:
         return scaling
 
     def _answer(self, question: str, name: str) -> Any:
+        """Return what the method `question` of the account returns for `name`.
+
+        It is called if it has not been called yet. Raises the error that it raised.
+        """
         key = question, name
         if key not in self._answers:
             self._answers[key] = getattr(self._account, question)(name)
@@ -103,5 +108,5 @@ class Snapshot:
         return answer
 
 
-Seen = Account | Snapshot
-"""Source of what there is: an account, or what a command has read of it."""
+AccountReader = Account | Snapshot
+"""Source of an endpoint's state: the account, or a snapshot of it."""

@@ -108,8 +108,12 @@ def _to_regex(pattern: str) -> str:
     """
     regex, rest = "", pattern
     while rest:
-        for text, expression in (("**/", "(?:.*/)?"), ("**", ".*"), ("*", "[^/]*"),
-                                 ("?", "[^/]")):  # fmt: skip
+        for text, expression in (
+            ("**/", "(?:.*/)?"),
+            ("**", ".*"),
+            ("*", "[^/]*"),
+            ("?", "[^/]"),
+        ):
             if rest.startswith(text):
                 regex, rest = regex + expression, rest[len(text) :]
                 break

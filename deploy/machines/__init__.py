@@ -1,1 +1,1 @@
-"""The machines there are: their GPUs, their price, and the pages they read."""
+"""Instance types: their GPUs, memory, prices and throughput."""

@@ -28,7 +28,7 @@ PRICE_NOTE = "on demand in us-east-1, September 2026; other regions differ"
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """Kind of GPU."""
+    """Model of GPU."""
 
     name: str
     memory_gb: int
@@ -39,11 +39,12 @@ class Gpu:
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """Instance type."""
+    """Instance type: its GPUs, memory and price."""
 
     gpu: Gpu
     num_gpus: int
     memory_gb: int
+    """Main memory of the machine."""
     price: float
     """Price in US dollars an hour."""
 

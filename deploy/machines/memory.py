@@ -16,7 +16,7 @@ __all__ = [
     "GPU_MEMORY",
     "KV_CACHE_TOKENS",
     "GpuMemory",
-    "MemoryPlan",
+    "PredictedMemoryPlan",
     "gpu_memory_plan",
     "has_plan",
     "memory_lines",
@@ -84,6 +84,7 @@ class GpuMemory:
 
     @property
     def workspace_bytes(self) -> int:
+        """Size of the cuBLAS workspaces, with the defaults of torch."""
         return 64 * MIB if self.is_hopper else 2 * (2 * 4096 + 8 * 16) * 1024
 
     @property
@@ -116,8 +117,8 @@ FAMILY_GPUS: Mapping[str, str] = {
 
 
 @dataclass(frozen=True, slots=True)
-class MemoryPlan:
-    """Division of a GPU's memory."""
+class PredictedMemoryPlan:
+    """Predicted division of the memory of a GPU by the engine."""
 
     gpu: str
     usable_bytes: int
@@ -144,6 +145,7 @@ class MemoryPlan:
 
     @property
     def num_largest_pages(self) -> float:
+        """Number of the largest pages that the cache holds."""
         return self.cache_tokens / self.page_tokens
 
     def to_json(self) -> dict[str, str | int]:
@@ -164,10 +166,11 @@ class MemoryPlan:
 
 def memory_plan_of(
     instance_type: str, weights_gb: float, environment: Mapping[str, str]
-) -> MemoryPlan | None:
-    """Divide the memory of a machine's GPU; return None for an unknown machine.
+) -> PredictedMemoryPlan | None:
+    """Predict how the engine divides the memory of a machine's GPU.
 
-    `environment` is the container's, see `gpu_memory_plan`.
+    Returns None if the GPU of the instance type is not known. `environment` is the
+    container's, see `gpu_memory_plan`.
     """
     gpu = _gpu_of(instance_type)
     return gpu_memory_plan(gpu, weights_gb, environment) if gpu in GPU_MEMORY else None
@@ -184,15 +187,16 @@ def _gpu_of(instance_type: str) -> str:
 
 def gpu_memory_plan(
     gpu: str, weights_gb: float, environment: Mapping[str, str]
-) -> MemoryPlan:
-    """Divide the memory of a GPU of `GPU_MEMORY`.
+) -> PredictedMemoryPlan:
+    """Predict how the engine divides the memory of a GPU of `GPU_MEMORY`.
 
-    `environment` is the container's. CHANDRA_MAX_SIDE, CHANDRA_PREFILL_TOKENS,
-    CHANDRA_DRAFT_TOKENS, CHANDRA_MAX_SEQUENCES and CHANDRA_KV_CACHE_TOKENS change how
-    the engine divides it.
+    The plan is for CHANDRA_MAX_SEQUENCES pages together if `environment`, the
+    container's, has it. Otherwise it is for the largest number of usual pages that fit,
+    at most 64 and at least 1. CHANDRA_MAX_SIDE, CHANDRA_PREFILL_TOKENS,
+    CHANDRA_DRAFT_TOKENS and CHANDRA_KV_CACHE_TOKENS change the plan too.
     """
-    asked = _number(environment, SEQUENCES)
-    candidates = range(MAX_SEQUENCES, 0, -1) if asked is None else (asked,)
+    configured = _number(environment, SEQUENCES)
+    candidates = range(MAX_SEQUENCES, 0, -1) if configured is None else (configured,)
     for num_sequences in candidates:
         plan = _plan_for(gpu, weights_gb, environment, num_sequences)
         usual = min(SEQUENCE_TOKENS, plan.page_tokens)
@@ -203,7 +207,8 @@ def gpu_memory_plan(
 
 def _plan_for(
     gpu: str, weights_gb: float, environment: Mapping[str, str], num_sequences: int
-) -> MemoryPlan:
+) -> PredictedMemoryPlan:
+    """Return the plan for `num_sequences` pages that are generated together."""
     memory = GPU_MEMORY[gpu]
     max_pixels = _max_pixels(environment)
     prompt_tokens = max_pixels // GRID**2 + PROMPT_TOKENS
@@ -222,7 +227,7 @@ def _plan_for(
     left -= graph_bytes + image_bytes + margin_bytes
     room_tokens = max(0, left) // BYTES_PER_TOKEN
     longest = prompt_tokens + MAX_OUTPUT_TOKENS + draft_tokens
-    return MemoryPlan(
+    return PredictedMemoryPlan(
         gpu=gpu,
         usable_bytes=usable_bytes,
         weights_bytes=weights_bytes,
@@ -239,11 +244,12 @@ def _plan_for(
 
 
 def _graph_bytes(num_sequences: int, draft_tokens: int, verified_tokens: int) -> int:
-    """Return the memory of the CUDA graphs for so many pages.
+    """Return the memory of the CUDA graphs for up to `num_sequences` pages.
 
-    Batch sizes are powers of two. Each has a graph without drafts, one with half of
-    them and one with all that `verified_tokens` allow. All outputs are kept, and the
-    activations of the widest graph."""
+    Batch sizes are powers of two, and `num_sequences`. Each has a graph without drafts,
+    one with half of them and one with all that `verified_tokens` allow. The outputs of
+    all graphs are kept, and the activations of the widest one.
+    """
     total, widest = 0, 0
     fewest, rows = 1, 1
     while True:
@@ -259,6 +265,7 @@ def _graph_bytes(num_sequences: int, draft_tokens: int, verified_tokens: int) ->
 
 
 def _max_pixels(environment: Mapping[str, str]) -> int:
+    """Return the pixels of the largest image, with CHANDRA_MAX_SIDE as its limit."""
     max_side = _number(environment, MAX_SIDE)
     if max_side is None:
         return MAX_PIXELS
@@ -273,7 +280,7 @@ def _draft_tokens(environment: Mapping[str, str]) -> int:
 
 
 def _number(environment: Mapping[str, str], name: str) -> int | None:
-    """Return a setting; None if it is missing, "none" or invalid."""
+    """Return a setting; None if it is missing or not a positive whole number."""
     value = environment.get(name, "")
     return int(value) if value.isdecimal() and int(value) > 0 else None
 
@@ -293,7 +300,10 @@ def memory_lines(
     weights_gb: float,
     environment: Mapping[str, str],
 ) -> list[str]:
-    """Return a table with a line for each instance type."""
+    """Return a table of memory plans with a line for each instance type, and a note.
+
+    For a model without a memory plan, the only line says so.
+    """
     if not has_plan(model_id, environment):
         return [f"({OTHER_MODEL})"]
     rows: list[tuple[str, ...]] = [HEADINGS]

@@ -1,4 +1,4 @@
-"""Pages a second of a GPU: measured, or else estimated."""
+"""Pages per second of a GPU, measured or estimated."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ ESTIMATE_NOTE = (
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """Pages a second of one GPU."""
+    """Pages per second of one GPU."""
 
     single: float
     """Rate of one page at a time."""
@@ -57,23 +57,24 @@ ESTIMATES = {
 
 
 def rate_of(gpu: str, results: Path | None = None) -> Rate | None:
-    """Return the pages per second of a GPU; None if it was not measured or estimated.
+    """Return the pages per second of a GPU; None if there is no value for it.
 
     `results` is a folder of measurements; None uses those that ship with the package.
-    A measurement takes precedence over an estimate.
+    A measurement takes precedence over an estimate. `gpu` is the name in the catalogue,
+    which must be a word of the measurement's device.
     """
     if results is None:
         shipped = resources.files("deploy.machines").joinpath(SHIPPED)
-        found = {
+        measurements = {
             f"bench/results/{name}": measured
             for name, measured in json.loads(shipped.read_text("utf-8")).items()
         }
     else:
-        found = {
+        measurements = {
             str(results / name): measured
             for name, measured in read_measurements(results).items()
         }
-    for source, measured in found.items():
+    for source, measured in measurements.items():
         # Match a whole word: an L4 is not an L40S, but an A100 is an A100-SXM4-40GB.
         if re.search(rf"\b{re.escape(gpu)}\b", str(measured.get("device"))):
             return _measured_rate(gpu, measured, source)
@@ -88,7 +89,7 @@ def read_measurements(results: Path) -> dict[str, dict[str, Any]]:
     and, if measured, `pages_per_second_single` with one page at a time. Other files
     are ignored.
     """
-    found: dict[str, dict[str, Any]] = {}
+    measurements: dict[str, dict[str, Any]] = {}
     for path in sorted(results.glob("*.json")):
         try:
             measured = json.loads(path.read_text("utf-8"))
@@ -97,13 +98,17 @@ def read_measurements(results: Path) -> dict[str, dict[str, Any]]:
         if not isinstance(measured, dict) or measured.get("geometry") != "chandra":
             continue
         if isinstance(measured.get("pages_per_second"), int | float):
-            found[path.name] = {
+            measurements[path.name] = {
                 name: measured[name] for name in _FIELDS if name in measured
             }
-    return found
+    return measurements
 
 
 def _measured_rate(gpu: str, measured: Mapping[str, Any], source: str) -> Rate:
+    """Return the rates of a measurement; `source` is its file.
+
+    A `single` rate that was not measured is estimated.
+    """
     together = float(measured["pages_per_second"])
     single = measured.get("pages_per_second_single")
     if isinstance(single, int | float):

@@ -12,8 +12,8 @@ from deploy.resources import OWNER_TAG, tags_from
 
 __all__ = [
     "AlarmState",
-    "alarm_names",
     "dashboard_region",
+    "existing_alarm_names",
     "has_dashboard",
     "list_alarms",
     "read_dashboard",
@@ -22,7 +22,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class AlarmState:
-    """State of an alarm of ours."""
+    """State of an alarm of a deployment."""
 
     name: str
     state: str
@@ -30,27 +30,27 @@ class AlarmState:
 
 
 def list_alarms(aws: AWSClient, deployment: str) -> list[AlarmState]:
-    """Return the alarms of a deployment, by name."""
-    found = aws.pages(
+    """Return the alarms that have the owner tag of a deployment, sorted by name."""
+    alarms = aws.pages(
         "cloudwatch",
         "describe_alarms",
         "MetricAlarms",
         AlarmNamePrefix=f"{deployment}-",
     )
-    ours = [
+    states = [
         AlarmState(
             alarm["AlarmName"],
             alarm["StateValue"],
             alarm.get("AlarmDescription", ""),
         )
-        for alarm in found
+        for alarm in alarms
         if _read_owner(aws, alarm["AlarmArn"]) == deployment
     ]
-    return sorted(ours, key=lambda alarm: alarm.name)
+    return sorted(states, key=lambda alarm: alarm.name)
 
 
-def alarm_names(aws: AWSClient, names: Sequence[str]) -> set[str]:
-    """Return those of `names` that alarms of any owner have already."""
+def existing_alarm_names(aws: AWSClient, names: Sequence[str]) -> set[str]:
+    """Return those of `names` that are names of existing alarms, of any owner."""
     alarms = aws.pages(
         "cloudwatch", "describe_alarms", "MetricAlarms", AlarmNames=list(names)
     )
@@ -58,17 +58,18 @@ def alarm_names(aws: AWSClient, names: Sequence[str]) -> set[str]:
 
 
 def has_dashboard(aws: AWSClient, name: str) -> bool:
-    """Return True if a dashboard of this name exists and is ours.
+    """Return True if a dashboard of this name exists and belongs to this deployment.
 
-    Dashboards have no tags, so the first widget of ours names its deployment.
+    Dashboards have no tags, so their first widget names the owner.
     """
     return f"{OWNER_TAG} = {name}" in (read_dashboard(aws, name) or "")
 
 
 def dashboard_region(aws: AWSClient, name: str) -> str | None:
-    """Return the region that our dashboard shows; None if it shows none.
+    """Return the region of the first graph of a dashboard.
 
-    Dashboards are global: every region lists the same ones.
+    Dashboards are global: every region lists the same ones. Returns None if there is no
+    such dashboard, or no region or valid JSON in it.
     """
     try:
         widgets = json.loads(read_dashboard(aws, name) or "{}").get("widgets", ())

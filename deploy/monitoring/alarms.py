@@ -14,7 +14,7 @@ __all__ = ["ALARMS", "QUEUE_ALARM_SUFFIXES", "Alarm", "queue_alarms"]
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
-    """Alarm that goes off when so many periods in a row are above the threshold."""
+    """Alarm that goes off after `num_periods` in a row above the threshold."""
 
     suffix: str
     meaning: str
@@ -25,15 +25,19 @@ class Alarm:
     num_periods: int
     period_seconds: int = 60
     of_variant: bool = True
+    """False for metrics that SageMaker publishes per endpoint, without a variant."""
 
     def name(self, endpoint: str) -> str:
-        """Return the name of the alarm of an endpoint."""
+        """Return the name that this alarm has for an endpoint."""
         return f"{endpoint}-{self.suffix}"
 
     def call(
         self, endpoint: str, *, tags: Mapping[str, str], notify: Sequence[str]
     ) -> Call:
-        """Return the call that sets the alarm; `notify` are ARNs of topics."""
+        """Return the call that creates or replaces the alarm for an endpoint.
+
+        `notify` are ARNs of SNS topics that get a message when it goes off.
+        """
         name = self.name(endpoint)
         is_percentile = self.statistic.startswith("p")
         return Call(
@@ -93,7 +97,7 @@ ALARMS: tuple[Alarm, ...] = (
 
 OLDEST, CAPACITY, FAILURES = "oldest", "capacity", "failures"
 QUEUE_ALARM_SUFFIXES = (f"-{OLDEST}", f"-{CAPACITY}", f"-{FAILURES}")
-"""Suffixes of alarms of a queue that must not roll back an update: a long queue and
+"""Suffixes of alarms of a queue that must not roll back an update. A long queue and
 broken documents may be older than the update, and old machines do not help."""
 
 

@@ -14,7 +14,7 @@ __all__ = ["Series", "read_metrics"]
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """Values of a metric, oldest first, in the metric's unit for people."""
+    """Values of a metric, oldest first, in `metric.unit`."""
 
     metric: Metric
     times: tuple[datetime, ...]
@@ -30,7 +30,10 @@ def read_metrics(
     period_seconds: int,
     metrics: Sequence[Metric] = METRICS,
 ) -> list[Series]:
-    """Return a series for each metric, which is empty if CloudWatch has no values."""
+    """Return a series for each metric, in the order of `metrics`.
+
+    A series without values in CloudWatch is empty.
+    """
     points_by_id: dict[str, list[tuple[datetime, float]]] = {}
     for result in aws.pages(
         "cloudwatch",

@@ -51,7 +51,10 @@ QUEUE_GRAPHS: Graphs = (
 
 
 def dashboard_call(endpoint: str, region: str, *, is_async: bool = False) -> Call:
-    """Return the call that puts the dashboard, which has the endpoint's name."""
+    """Return the call that creates or replaces the dashboard of an endpoint.
+
+    The dashboard has the endpoint's name, and shows the metrics of `region`.
+    """
     return Call(
         "cloudwatch",
         "put_dashboard",

@@ -34,12 +34,12 @@ class LogEvent:
 
     @property
     def is_error(self) -> bool:
-        """True if the line looks like an error."""
+        """True if the line contains a word of ERROR_WORDS, in any case."""
         return any(word in self.message.lower() for word in ERROR_WORDS)
 
 
 class LogReader:
-    """Reader that returns each line once."""
+    """Reader of one log group that returns each line once."""
 
     def __init__(
         self, aws: AWSClient, group: str, *, since: datetime, streams: str = ""
@@ -54,7 +54,7 @@ class LogReader:
     def read(self) -> list[LogEvent]:
         """Return the lines that are new since the last call, in order of time.
 
-        There are none as long as the log group does not exist.
+        The list is empty as long as the log group does not exist.
         """
         narrowed = {"logStreamNamePrefix": self._streams} if self._streams else {}
         items = self._aws.pages(

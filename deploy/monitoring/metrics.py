@@ -27,25 +27,26 @@ MILLISECONDS = 1e-3
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """Metric of CloudWatch, with its label and its unit for people."""
+    """Metric of CloudWatch, with the label and the unit in which it is shown."""
 
     label: str
     namespace: str
     name: str
     statistic: str
     unit: str
+    """Unit after the multiplication by `scale`; empty for numbers."""
     scale: float = 1.0
     of_variant: bool = True
     """False for metrics that SageMaker publishes per endpoint, without a variant."""
 
     @property
     def identifier(self) -> str:
-        """Id of the metric in a query of CloudWatch."""
+        """Id of the metric in GetMetricData, such as `modelLatency_p99`."""
         return f"{self.name[0].lower()}{self.name[1:]}_{self.statistic.lower()}"
 
     @property
     def is_counted(self) -> bool:
-        """True if the sum over all periods is meaningful."""
+        """True if the metric counts events, so that its values can be added up."""
         return self.statistic == "Sum"
 
 
@@ -101,7 +102,7 @@ There is no `Invocations` among them."""
 
 
 def dimensions(endpoint: str, *, of_variant: bool = True) -> list[dict[str, str]]:
-    """Return the dimensions of a metric of an endpoint.
+    """Return the dimensions of an endpoint's metric: its name and, maybe, its variant.
 
     With other dimensions, CloudWatch returns no values.
     """
@@ -114,7 +115,7 @@ def dimensions(endpoint: str, *, of_variant: bool = True) -> list[dict[str, str]
 def queries(
     endpoint: str, period_seconds: int, metrics: Sequence[Metric] = METRICS
 ) -> list[dict[str, Any]]:
-    """Return the metrics as GetMetricData takes them."""
+    """Return the metrics of an endpoint as queries of GetMetricData."""
     return [
         {
             "Id": metric.identifier,

@@ -1,7 +1,8 @@
 """Actions of a plan: calls of AWS, and waits between them.
 
-A call is a value with a sentence. A dry run prints the sentence, the executor makes the
-call, and a test compares the parameters with AWS's own service model.
+They are values, and creating one calls nothing. A dry run prints the sentence of an
+action, the executor makes the call, and a test compares the parameters with AWS's own
+service model.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ def _shown(value: object) -> object:
 
 
 class Goal(Enum):
-    """State that a wait is for."""
+    """State of an endpoint that ends a wait."""
 
     IN_SERVICE = "in service"
     SETTLED = "no longer changing"

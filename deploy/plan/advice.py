@@ -1,4 +1,4 @@
-"""Advice on the reasons that SageMaker gives for a failure."""
+"""Advice on the reasons that AWS gives for a failure."""
 
 from __future__ import annotations
 
@@ -126,5 +126,5 @@ ADVICE = (
 
 
 def advice_for(reason: str) -> Advice | None:
-    """Return the first advice on a reason; None if there is none."""
+    """Return the first advice whose message occurs in a reason; None if none does."""
     return next((advice for advice in ADVICE if advice.is_about(reason)), None)

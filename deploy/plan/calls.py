@@ -17,8 +17,8 @@ from deploy.resources import (
 )
 
 __all__ = [
-    "create",
     "create_endpoint",
+    "create_resource",
     "delete_endpoint",
     "note_live",
     "note_stopped",
@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 
-def create(noun: str, name: str, request: dict[str, Any]) -> Call:
+def create_resource(noun: str, name: str, request: dict[str, Any]) -> Call:
     """Return the call that creates a model or an endpoint config.
 
     It may exist already: its name ends in a digest of its contents.
@@ -60,7 +60,8 @@ def update_endpoint(
 ) -> Call:
     """Return the call that gives an endpoint another config.
 
-    SageMaker rolls the update back if one of the alarms goes off.
+    The old machines serve for `update.bake_seconds` after the new ones do. SageMaker
+    rolls the update back if one of the alarms goes off until then.
     """
     deployment: dict[str, Any] = {
         "BlueGreenUpdatePolicy": {
@@ -87,14 +88,14 @@ def update_endpoint(
         params["ExcludeRetainedVariantProperties"] = [
             {"VariantPropertyType": "DataCaptureConfig"}
         ]
-    watched = f", watching {len(alarms)} alarms" if alarms else ""
+    alarm_words = f", watching {len(alarms)} alarms" if alarms else ""
     # A call waits until the endpoint has settled, and it then has its pending config.
     old = state.pending_config or state.config
     return Call(
         "sagemaker",
         "update_endpoint",
         params,
-        f"update endpoint {state.name} from config {old} to {config}{watched}",
+        f"update endpoint {state.name} from config {old} to {config}{alarm_words}",
         retry_if_missing=True,
     )
 
@@ -115,7 +116,8 @@ def note_live(
 ) -> Call:
     """Return the call that tags a config with the time at which it went into service.
 
-    `tags` are the tags that get the time.
+    `tags` are the names of the tags that get the time. The default is the tag of the
+    history. DESCRIBED_TAG records that chandra.toml describes the config.
     """
     what = "is live" if LIVE_TAG in tags else "is what chandra.toml describes"
     return Call(
@@ -131,7 +133,10 @@ def note_live(
 
 
 def note_stopped(config: str, arn: str, now: datetime) -> Call:
-    """Return the call that tags a config as stopped on purpose."""
+    """Return the call that tags a config as stopped on purpose.
+
+    It may fail because the config is missing or the caller has no right to tag it.
+    """
     return Call(
         "sagemaker",
         "add_tags",
@@ -144,7 +149,9 @@ def note_stopped(config: str, arn: str, now: datetime) -> Call:
 
 def resize_endpoint(state: EndpointState, count: int) -> Call:
     """Return the call that resizes an endpoint, which keeps its config."""
-    found = state.desired_count
+    current = state.desired_count
+    if current is None:
+        current = state.instance_count
     return Call(
         "sagemaker",
         "update_endpoint_weights_and_capacities",
@@ -154,6 +161,6 @@ def resize_endpoint(state: EndpointState, count: int) -> Call:
                 {"VariantName": VARIANT, "DesiredInstanceCount": count}
             ],
         },
-        f"set endpoint {state.name} to {count} instances: it has "
-        f"{state.instance_count if found is None else found}, which something else set",
+        f"set endpoint {state.name} to {count} instances: it has {current}, which "
+        "something else set",
     )

@@ -1,4 +1,4 @@
-"""Execution of a plan's actions, and the waits between them."""
+"""Execution of a plan: its calls, and the waits between them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from deploy.retries import (
 __all__ = ["Executor", "select_actions"]
 
 POLL_SECONDS = 15.0
-# SageMaker accepts an update before it shows. Until then the endpoint looks unchanged.
+# After SageMaker has accepted an update, the endpoint looks unchanged for a while.
 GRACE_SECONDS = 60.0
 NUM_LAST_LINES = 12
 # SageMaker finds a new role after about ten seconds, and a new config after one or two.
@@ -61,7 +61,7 @@ class LogLine(Protocol):
 
 
 class Log(Protocol):
-    """Log of the containers that a wait is for."""
+    """Log of an endpoint's containers, which is shown during a wait."""
 
     def read(self) -> Sequence[LogLine]:
         """Return the lines that are new since the last call."""
@@ -69,7 +69,7 @@ class Log(Protocol):
 
 
 class Executor:
-    """Runs the actions of a plan in order, and prints what it does."""
+    """Executor of a plan's actions, which prints what it does."""
 
     def __init__(
         self,
@@ -91,10 +91,11 @@ class Executor:
 
         Args:
             log: its lines are shown during a wait.
+            timeout_seconds: limit for each wait.
             is_waiting: False drops the last wait and what comes after it.
             is_dry_run: print the actions only.
             check: raises ConfigError for actions that AWS would reject.
-            on_done: called after each call that was made.
+            on_done: called after each call, also if it was denied and may be.
             flag: needed by commands for the same endpoint, such as " --async".
         """
         self._performer = performer
@@ -115,9 +116,11 @@ class Executor:
     def run(self, actions: Sequence[Action]) -> None:
         """Execute the actions in order; raise the error of the first that fails.
 
-        Nothing is executed if one of them is malformed, and in a dry run. If the plan
-        deleted a serving endpoint and its replacement failed, the endpoint is created
-        again with its old config.
+        Nothing is executed if AWS would reject one of the calls, or in a dry run. Calls
+        that may be denied only print a note if they are. If the plan deleted a serving
+        endpoint and its replacement fails, the endpoint is created again with its old
+        config, and the error says so. Raises WaitTimeoutError if a wait takes too long,
+        and Interrupted after Ctrl-C, with a sentence on what was done.
         """
         actions = select_actions(actions, is_waiting=self._is_waiting)
         self._check(actions)
@@ -156,7 +159,10 @@ class Executor:
             raise self._restore(self._recreation, error) from error
 
     def _remember_serving_config(self, call: Call, rest: Sequence[Action]) -> None:
-        """Remember the serving config before a call deletes its endpoint."""
+        """If a call deletes an endpoint that is created again, remember its config.
+
+        The endpoint's state is read for that, before the call.
+        """
         creation = find_creation(call, rest)
         if creation is not None:
             name = str(call.params["EndpointName"])
@@ -165,7 +171,12 @@ class Executor:
             )
 
     def _restore(self, lost: Recreation, error: DeployError) -> DeployError:
-        """Create the lost endpoint again, and return `error` with the outcome added."""
+        """Create the lost endpoint again, and return `error` with the outcome added.
+
+        `error` is returned unchanged if the old config still serves. Nothing is created
+        if the endpoint is still changing or the wait for it timed out. Raises
+        Interrupted after Ctrl-C.
+        """
         name, config = lost.endpoint, lost.config
         try:
             actions = lost.restoration(self._watcher.poll_endpoint(name))
@@ -206,7 +217,7 @@ class Executor:
         return f"chandra-sagemaker rollback{self._flag} --to {lost.config}"
 
     def _attempts(self, call: Call) -> Attempts:
-        """Return one attempt, or several at a call that needs what was just made."""
+        """Return the attempts at a call, which retry if `call.retry_if_missing`."""
         return Attempts(
             MISSING_BACKOFF if call.retry_if_missing else NO_RETRY,
             sleep=self._sleep,
@@ -214,6 +225,11 @@ class Executor:
         )
 
     def _wait(self, wait: Wait) -> None:
+        """Poll the endpoint until it has reached the goal.
+
+        Its status and new log lines are printed meanwhile. Raises WaitTimeoutError, and
+        the errors of `_has_arrived`.
+        """
         poll = Poll(
             POLL_SECONDS,
             self._timeout_seconds,
@@ -233,7 +249,7 @@ class Executor:
                 except DeployError:
                     # The wait is worth more than the lines of the log.
                     lines = ()
-                self._show(lines)
+                self._show_lines(lines)
                 status = _status_text(state)
                 line.show(status)
                 was_changing = was_changing or (state is not None and state.is_changing)
@@ -252,15 +268,20 @@ class Executor:
         wait: Wait,
         state: EndpointState | None,
         was_changing: bool,
-        elapsed: float,
+        elapsed_seconds: float,
     ) -> bool:
+        """Return True if the endpoint has reached the goal of the wait.
+
+        `was_changing` is True if an earlier poll has seen it change. Raises
+        ResourceFailedError if it can no longer reach the goal.
+        """
         if wait.goal is Goal.DELETED:
             return state is None
         if wait.goal is Goal.SETTLED:
             return state is None or not state.is_changing
         if state is None:
             # SageMaker lists a new endpoint with a delay.
-            if elapsed < GRACE_SECONDS:
+            if elapsed_seconds < GRACE_SECONDS:
                 return False
             raise ResourceFailedError(
                 f"endpoint {wait.endpoint} was deleted while we waited for it",
@@ -271,14 +292,15 @@ class Executor:
         if state.status == "InService" and state.config == wait.config:
             # If the instances never come, the caller reports that after the wait.
             return wait.instance_count in (None, state.instance_count) or (
-                elapsed >= GRACE_SECONDS
+                elapsed_seconds >= GRACE_SECONDS
             )
-        if state.status == "InService" and not was_changing and elapsed < GRACE_SECONDS:
+        is_recent = elapsed_seconds < GRACE_SECONDS
+        if state.status == "InService" and not was_changing and is_recent:
             return False
-        self._fail(wait, state)
-        return False
+        raise self._report_failure(wait, state)
 
-    def _fail(self, wait: Wait, state: EndpointState) -> None:
+    def _report_failure(self, wait: Wait, state: EndpointState) -> ResourceFailedError:
+        """Print the last lines of the log, and return the error to raise."""
         reason = state.failure or "SageMaker gives no reason"
         if state.status == "InService":
             what = (
@@ -293,14 +315,14 @@ class Executor:
                 self._console.say(f"  {line}")
         advice = advice_for(reason)
         if advice is None:
-            raise ResourceFailedError(
+            return ResourceFailedError(
                 f"{what}: {reason}", hint="chandra-sagemaker logs --errors"
             )
-        raise ResourceFailedError(
+        return ResourceFailedError(
             f"{what}: {reason} ({advice.meaning})", hint=advice.hint
         )
 
-    def _show(self, lines: Sequence[LogLine]) -> None:
+    def _show_lines(self, lines: Sequence[LogLine]) -> None:
         for line in lines:
             self._last_lines.append(line.message)
             self._console.say(f"  | {line.message}")
@@ -309,8 +331,8 @@ class Executor:
 def select_actions(actions: Sequence[Action], *, is_waiting: bool) -> Sequence[Action]:
     """Return the actions to execute.
 
-    Without waiting, the last wait is dropped, and so is what comes after it: it records
-    what is true only when the endpoint has reached its goal.
+    Without waiting, the last wait and the actions after it are dropped. Those actions
+    record what is true only when the endpoint has reached its goal.
     """
     waits = [n for n, action in enumerate(actions) if isinstance(action, Wait)]
     return actions if is_waiting or not waits else actions[: waits[-1]]

@@ -24,9 +24,11 @@ class Recreation:
     """Call that creates the endpoint as it was."""
 
     def restoration(self, state: EndpointState | None) -> list[Action] | None:
-        """Return the actions that restore the old config; none if it still serves.
+        """Return the actions that bring the old config into service again.
 
-        None means that SageMaker is still changing the endpoint.
+        The list is empty if the old config still serves. The result is None, and
+        nothing can be restored, while SageMaker changes the endpoint, and if the
+        endpoint serves another config.
 
         Args:
             state: the endpoint as it is now, after the plan failed.
@@ -45,7 +47,10 @@ class Recreation:
 
 
 def find_creation(call: Call, rest: Sequence[Action]) -> Call | None:
-    """Return the call in `rest` that creates the endpoint that `call` deletes."""
+    """Return the call in `rest` that creates the endpoint that `call` deletes.
+
+    Returns None if `call` deletes no endpoint, or `rest` does not create it again.
+    """
     name = call.params.get("EndpointName")
     if call.operation != "delete_endpoint" or name is None:
         return None

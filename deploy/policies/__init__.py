@@ -1,4 +1,4 @@
-"""IAM policies with the least rights that their users need, as pure functions."""
+"""IAM policies that allow no more than the commands and the containers need."""
 
 from deploy.policies.caller import caller_policy
 from deploy.policies.execution import execution_policy

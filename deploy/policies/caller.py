@@ -157,6 +157,7 @@ def _image(config: DeployConfig, identity: Identity) -> list[Document]:
 
 
 def _logs(config: DeployConfig, identity: Identity) -> list[Document]:
+    """Return statements to read logs of endpoints, builds and jobs and delete them."""
     name = config.name
     groups = [*map(log_group, endpoint_names(config)), f"/aws/codebuild/{name}-image"]
     jobs, in_jobs = log_group_arns(identity, LOG_GROUP)
@@ -166,8 +167,8 @@ def _logs(config: DeployConfig, identity: Identity) -> list[Document]:
             actions_of("logs", "FilterLogEvents DescribeLogStreams DeleteLogGroup"),
             log_group_arns(identity, *groups),
         ),
-        # All jobs of the account share one log group. `destroy` deletes our streams in
-        # it, but not the group.
+        # All jobs of the account share one log group. `destroy` deletes the streams of
+        # the deployment in it, but not the group.
         allow(
             "JobLogs",
             actions_of("logs", "FilterLogEvents DescribeLogStreams"),
@@ -225,7 +226,10 @@ def _operations(config: DeployConfig, identity: Identity) -> list[Document]:
 
 
 def _network(config: DeployConfig, identity: Identity) -> list[Document]:
-    """Return statements to describe the subnets and to use the KMS key."""
+    """Return statements to describe the subnets and to use the KMS key.
+
+    Each is left out if the setting is not set.
+    """
     statements = []
     if config.network.subnets:
         statements.append(

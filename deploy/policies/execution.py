@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from deploy.batch.job import LOG_GROUP, transforms_prefix
-from deploy.config import DeployConfig
+from deploy.config import DeployConfig, ModelSource
 from deploy.policies.statements import (
     Document,
     actions_of,
@@ -77,7 +77,8 @@ def _container(config: DeployConfig, identity: Identity) -> list[Document]:
 
 
 def _weights(config: DeployConfig, identity: Identity) -> list[Document]:
-    if config.model.bucket is None or config.model.source != "s3":
+    """Return statements to read the staged weights; none for weights of the hub."""
+    if config.model.bucket is None or config.model.source is not ModelSource.S3:
         return []
     bucket, prefix = model_bucket_arn(config, identity), weights_prefix(config)
     return [
@@ -97,14 +98,14 @@ def _exchange(config: DeployConfig, identity: Identity) -> list[Document]:
     if table.bucket is None:
         return []
     exchange = get_exchange(config)
-    ours = f"arn:{identity.partition}:s3:::{exchange.bucket}/{exchange.prefix}"
+    address = f"arn:{identity.partition}:s3:::{exchange.bucket}/{exchange.prefix}"
     statements = [
         allow(
             "Documents",
             ["s3:GetObject"],
-            [f"{ours}in/*", *source_arns(config, identity)],
+            [f"{address}in/*", *source_arns(config, identity)],
         ),
-        allow("Results", ["s3:PutObject"], [f"{ours}out/*", f"{ours}failed/*"]),
+        allow("Results", ["s3:PutObject"], [f"{address}out/*", f"{address}failed/*"]),
     ]
     named = (table.success_topic, table.error_topic)
     topics = sorted({topic for topic in named if topic is not None})
@@ -114,19 +115,19 @@ def _exchange(config: DeployConfig, identity: Identity) -> list[Document]:
 
 
 def _job_documents(config: DeployConfig, identity: Identity) -> list[Document]:
-    """Return statements for what transform jobs read and write."""
+    """Return statements for the objects that transform jobs read and write."""
     statements = []
     if config.model.bucket is not None:
         bucket = model_bucket_arn(config, identity)
-        ours = transforms_prefix(config.name)
+        prefix = transforms_prefix(config.name)
         statements += [
             # These are lists of objects, uploaded files, and requests of a manifest.
-            allow("Jobs", ["s3:GetObject"], [f"{bucket}/{ours}*"]),
+            allow("Jobs", ["s3:GetObject"], [f"{bucket}/{prefix}*"]),
             allow(
                 "ListJobs",
                 ["s3:ListBucket"],
                 [bucket],
-                condition={"StringLike": {"s3:prefix": [f"{ours}*"]}},
+                condition={"StringLike": {"s3:prefix": [f"{prefix}*"]}},
             ),
         ]
     buckets = document_bucket_arns(config, identity)
@@ -143,6 +144,7 @@ def _job_documents(config: DeployConfig, identity: Identity) -> list[Document]:
 
 
 def _capture(config: DeployConfig, identity: Identity) -> list[Document]:
+    """Return the statement to write captured data; none if capture is off."""
     if config.capture.uri is None:
         return []
     where = config.capture.uri.removeprefix("s3://").rstrip("/")
@@ -152,7 +154,10 @@ def _capture(config: DeployConfig, identity: Identity) -> list[Document]:
 
 
 def _network(config: DeployConfig, identity: Identity) -> list[Document]:
-    """Return statements to run in subnets, and to use the KMS key."""
+    """Return statements to run in subnets, and to use the KMS key.
+
+    Each is left out if the setting is not set.
+    """
     statements = []
     if config.network.subnets:
         statements.append(

@@ -1,7 +1,8 @@
-"""Regions that a global role serves, by the policies inside it.
+"""Regions in which a role may act, by its inline policies.
 
-`iam --create` puts one policy for each region into a role, and the policy's name ends
-in the region. It is also the record that the deployment uses the role there.
+Roles are global. `iam --create` puts one policy for each region into a role, and the
+policy's name ends in the region. The policy is also the record that the deployment uses
+the role in that region.
 """
 
 from __future__ import annotations
@@ -30,31 +31,31 @@ def policy_name(region: str) -> str:
 
 
 def policy_regions(policies: Mapping[str, Mapping[str, Any]]) -> dict[str, set[str]]:
-    """Return the regions that each policy of ours is for, by the policy's name.
+    """Return the regions of each policy that this package created, by policy name.
 
-    `policies` are documents by name. Policies that others put into the role are left
-    out.
+    `policies` are documents by name. Policies with other names are left out.
     """
-    found: dict[str, set[str]] = {}
+    regions: dict[str, set[str]] = {}
     begin = f"{UNNAMED_POLICY}-"
     for name, document in policies.items():
         if name == UNNAMED_POLICY:
-            found[name] = _regions_in(document)
+            regions[name] = _regions_in(document)
         elif name.startswith(begin):
-            found[name] = {name.removeprefix(begin)}
-    return found
+            regions[name] = {name.removeprefix(begin)}
+    return regions
 
 
 def characters_of(document: Mapping[str, Any]) -> int:
-    """Return the size that IAM counts: characters without white space."""
+    """Return the size of a policy as IAM counts it: characters without white space."""
     text = json.dumps(document, separators=(",", ":"))
     return sum(not character.isspace() for character in text)
 
 
 def _regions_in(document: Mapping[str, Any]) -> set[str]:
-    """Return the regions of endpoints and log groups.
+    """Return the regions in the ARNs of endpoints and log groups of a policy.
 
-    Every policy of ours names one of them. An image or a key may be elsewhere.
+    Every policy of this package names one of them. Its image or key may be in another
+    region.
     """
     arns = [
         str(resource).split(":")

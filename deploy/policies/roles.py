@@ -1,4 +1,4 @@
-"""Roles on AWS, with the policies inside them and attached to them."""
+"""Roles in an account, with their inline policies and attached policies."""
 
 from __future__ import annotations
 
@@ -23,35 +23,41 @@ __all__ = [
 def find_role(aws: AWSClient, name: str) -> dict[str, Any] | None:
     """Return a role and its tags; None if the role does not exist."""
     try:
-        found: dict[str, Any] = aws.call("iam", "get_role", RoleName=name)
+        answer: dict[str, Any] = aws.call("iam", "get_role", RoleName=name)
     except NotFoundError:
         return None
-    role: dict[str, Any] = found["Role"]
+    role: dict[str, Any] = answer["Role"]
     return role
 
 
 def role_policies(aws: AWSClient, role: str) -> dict[str, dict[str, Any]]:
-    """Return the documents of the policies inside a role, by name."""
+    """Return the documents of a role's inline policies, by name.
+
+    The result is empty if the role does not exist.
+    """
     try:
         names = list(
             aws.pages("iam", "list_role_policies", "PolicyNames", RoleName=role)
         )
     except NotFoundError:
         return {}
-    found: dict[str, dict[str, Any]] = {}
+    documents: dict[str, dict[str, Any]] = {}
     for name in names:
         try:
             answer = aws.call("iam", "get_role_policy", RoleName=role, PolicyName=name)
         except NotFoundError:
             continue
-        found[name] = answer["PolicyDocument"]
-    return found
+        documents[name] = answer["PolicyDocument"]
+    return documents
 
 
 def refuse_other_regions(
     role: str, policies: Mapping[str, Any], region: str | None
 ) -> None:
-    """Raise NotFoundError if a role's policies are for other regions only."""
+    """Raise NotFoundError if all policies of a role are for other regions.
+
+    `policies` are documents by name. A role without policies of this package passes.
+    """
     regions = sorted(set().union(*policy_regions(policies).values()))
     if regions and region not in regions:
         raise NotFoundError(
@@ -61,9 +67,9 @@ def refuse_other_regions(
 
 
 def role_findings(aws: AWSClient, config: DeployConfig) -> list[Finding]:
-    """Check that the role that `iam --create` makes has a policy for this region.
+    """Check that the role of `iam --create` has a policy for the region of `aws`.
 
-    A role that chandra.toml names is not checked.
+    Returns no finding if chandra.toml names the role, or the role does not exist.
     """
     if config.role is not None:
         return []
@@ -85,7 +91,10 @@ def role_findings(aws: AWSClient, config: DeployConfig) -> list[Finding]:
 
 
 def attached_policies(aws: AWSClient, role: str) -> list[str]:
-    """Return the ARNs of the managed policies that are attached to a role."""
+    """Return the ARNs of the managed policies that are attached to a role.
+
+    The list is empty if the role does not exist.
+    """
     try:
         return [
             str(policy["PolicyArn"])

@@ -18,7 +18,10 @@ __all__ = ["build_policy", "scheduler_policy", "trust_policy"]
 
 
 def trust_policy(service: str, account: str) -> Document:
-    """Return the policy that lets one service of this account assume a role."""
+    """Return the trust policy that lets a service assume a role for `account`.
+
+    `service` is the first part of its principal, such as "sagemaker".
+    """
     return document(
         {
             "Effect": "Allow",
@@ -45,7 +48,10 @@ def scheduler_policy(config: DeployConfig, identity: Identity) -> Document:
 
 
 def build_policy(config: DeployConfig, identity: Identity) -> Document:
-    """Return the policy with which CodeBuild builds and pushes the image."""
+    """Return the policy with which CodeBuild builds and pushes the image.
+
+    Without model.bucket, it does not allow to read the source of a build.
+    """
     name = config.name
     statements = [
         allow(

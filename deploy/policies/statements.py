@@ -52,14 +52,18 @@ def allow(
 
 
 def actions_of(service: str, names: str) -> list[str]:
-    """Return actions of one service; `names` is separated by blanks."""
+    """Return actions of one service, such as "s3:GetObject".
+
+    `names` are the names of the actions, separated by blanks.
+    """
     return [f"{service}:{name}" for name in names.split()]
 
 
 def key_statement(key: str, identity: Identity, actions: Sequence[str]) -> Document:
     """Return the statement that allows actions on a KMS key.
 
-    A resource must be the ARN of a key, so an alias becomes a condition.
+    `key` is an ARN, an id or an alias, alone or as an ARN. A resource must be the ARN
+    of a key, so an alias becomes a condition.
     """
     everywhere = f"arn:{identity.partition}:kms:{identity.region}:{identity.account}:"
     alias = key.removeprefix(everywhere)
@@ -93,7 +97,10 @@ def repository_arn(config: DeployConfig, identity: Identity) -> str:
 
 
 def pulled_repository_arn(config: DeployConfig, identity: Identity) -> str:
-    """Return the ARN of the image's repository: ours, or the one in image.uri."""
+    """Return the ARN of the repository in image.uri.
+
+    If that is not an ECR image, return the ARN of `image.repository`.
+    """
     address = image_address(config.image.uri)
     if address is None:
         return repository_arn(config, identity)
@@ -122,7 +129,7 @@ def document_bucket_arns(config: DeployConfig, identity: Identity) -> list[str]:
 
 
 def source_arns(config: DeployConfig, identity: Identity) -> list[str]:
-    """Return the ARNs of stored objects that the asynchronous endpoint reads."""
+    """Return the ARN patterns of the objects below asynchronous.sources."""
     return [
         f"arn:{identity.partition}:s3:::{source.rstrip('/')}/*"
         for source in config.asynchronous.sources
@@ -130,7 +137,7 @@ def source_arns(config: DeployConfig, identity: Identity) -> list[str]:
 
 
 def log_group_arns(identity: Identity, *groups: str) -> list[str]:
-    """Return the ARNs of log groups, and of what is in them."""
+    """Return the ARNs of log groups, each followed by the pattern of its streams."""
     where = f"arn:{identity.partition}:logs:{identity.region}:{identity.account}"
     return [
         f"{where}:log-group:{group}{rest}" for group in groups for rest in ("", ":*")

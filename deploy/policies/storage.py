@@ -1,4 +1,4 @@
-"""Statements for what a caller of this package reads and writes in S3."""
+"""Statements for the objects that a caller of this package reads and writes in S3."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["storage_statements"]
 
 
 def storage_statements(config: DeployConfig, identity: Identity) -> list[Document]:
-    """Return statements for the exchange, the model's bucket and those of jobs."""
+    """Return statements for the bucket of the queue, of the model and of jobs."""
     return [
         *_exchange(config, identity),
         *_model(config, identity),
@@ -29,14 +29,15 @@ def storage_statements(config: DeployConfig, identity: Identity) -> list[Documen
 
 
 def _exchange(config: DeployConfig, identity: Identity) -> list[Document]:
-    """Return statements to submit documents and to fetch results.
+    """Return statements to submit documents to the queue and to fetch results.
 
-    Results may be written beside their documents in S3.
+    The list is empty if asynchronous.bucket is not set. Results may be written beside
+    their documents in S3.
     """
     if config.asynchronous.bucket is None:
         return []
     exchange = get_exchange(config)
-    ours = f"arn:{identity.partition}:s3:::{exchange.bucket}"
+    bucket = f"arn:{identity.partition}:s3:::{exchange.bucket}"
     others = {source.partition("/")[0] for source in config.asynchronous.sources}
     scaling = "sagemaker.application-autoscaling.amazonaws.com"
     return [
@@ -47,23 +48,23 @@ def _exchange(config: DeployConfig, identity: Identity) -> list[Document]:
                 "GetObject PutObject DeleteObject DeleteObjectVersion "
                 "AbortMultipartUpload ListMultipartUploadParts",
             ),
-            [f"{ours}/{exchange.prefix}*"],
+            [f"{bucket}/{exchange.prefix}*"],
         ),
         # `destroy --all` deletes by version, in buckets of its own region.
         allow(
             "ExchangeVersions",
             ["s3:ListBucketVersions", "s3:GetBucketLocation"],
-            [ours],
+            [bucket],
         ),
         allow(
             "Sources",
             ["s3:GetObject", "s3:PutObject"],
-            source_arns(config, identity) or [f"{ours}/{exchange.prefix}in/*"],
+            source_arns(config, identity) or [f"{bucket}/{exchange.prefix}in/*"],
         ),
         allow(
             "ExchangeBuckets",
             actions_of("s3", "ListBucket ListBucketMultipartUploads"),
-            [ours, *(f"arn:{identity.partition}:s3:::{o}" for o in sorted(others))],
+            [bucket, *(f"arn:{identity.partition}:s3:::{o}" for o in sorted(others))],
         ),
         # Application Auto Scaling creates its own role when it is used first.
         allow(
@@ -107,6 +108,7 @@ def _model(config: DeployConfig, identity: Identity) -> list[Document]:
 
 
 def _job_documents(config: DeployConfig, identity: Identity) -> list[Document]:
+    """Return statements to read the buckets of transform jobs; none without them."""
     buckets = document_bucket_arns(config, identity)
     if not buckets:
         return []

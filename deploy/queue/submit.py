@@ -265,16 +265,17 @@ class Submission:
         except ValueError as error:
             self._ledger.save(
                 replace(
-                    job, state=State.FAILED, code="bad_request", detail=str(error),
+                    job,
+                    state=State.FAILED,
+                    code="bad_request",
+                    detail=str(error),
                     since=self._clock(),
                 )
-            )  # fmt: skip
+            )
             raise
         claimed = self._ledger.save(
-            replace(
-                job, state=State.SENDING, owner=self._owner, since=self._clock()
-            )
-        )  # fmt: skip
+            replace(job, state=State.SENDING, owner=self._owner, since=self._clock())
+        )
         if claimed is None:
             return "elsewhere"
         addresses = self._sender.find_outcome(claimed) if may_have_been_sent else None

@@ -90,13 +90,14 @@ class Progress:
             pages_left=sum(known_pages)
             if len(known_pages) == len(pages_of_waiting)
             else None,
-            codes=dict(Counter(j.code or "failed" for j in jobs
-                               if j.state is State.FAILED)),
+            codes=dict(
+                Counter(j.code or "failed" for j in jobs if j.state is State.FAILED)
+            ),
             page_codes=dict(page_codes),
             num_in_part=sum(job.is_retryable for job in done),
             num_transient=num_transient,
             permanent=dict(permanent),
-        )  # fmt: skip
+        )
 
     @property
     def num_documents(self) -> int:
@@ -118,8 +119,9 @@ class Progress:
             parts.append(f"{self.num_unsent:,} not in the queue")
         parts.append(f"{self.pages_read:,} pages")
         if self.pages_failed:
-            parts.append(f"{self.pages_failed:,} pages failed "
-                         f"({_format_codes(self.page_codes)})")  # fmt: skip
+            parts.append(
+                f"{self.pages_failed:,} pages failed ({_format_codes(self.page_codes)})"
+            )
         if self.pages_per_second:
             parts.append(f"{self.pages_per_second:.2f} pages/s")
         if self.num_waiting and self.seconds_left is not None:

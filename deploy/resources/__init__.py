@@ -34,7 +34,12 @@ from deploy.resources.names import (
     tags_from,
     tags_of,
 )
-from deploy.resources.observed import EndpointState, Live, count_drift, stopped_config
+from deploy.resources.observed import (
+    DatedConfig,
+    EndpointState,
+    describe_count_drift,
+    stopped_config,
+)
 from deploy.resources.running import (
     FIXED_VARIABLES,
     Edits,
@@ -47,8 +52,8 @@ from deploy.resources.settings import (
     HIDDEN,
     Difference,
     differences_between,
-    our_variant,
-    variant_index,
+    main_variant,
+    main_variant_index,
 )
 from deploy.resources.target import Target
 
@@ -62,6 +67,7 @@ __all__ = [
     "STOPPED_TAG",
     "VARIANT",
     "AsyncInference",
+    "DatedConfig",
     "Difference",
     "Edits",
     "Endpoint",
@@ -69,7 +75,6 @@ __all__ = [
     "EndpointState",
     "Identity",
     "ImageAddress",
-    "Live",
     "Machines",
     "Running",
     "RunningConfig",
@@ -77,19 +82,19 @@ __all__ = [
     "SageMakerModel",
     "Target",
     "Variant",
-    "count_drift",
+    "describe_count_drift",
     "differences_between",
     "digest",
     "endpoint_from",
     "image_address",
     "image_uri",
     "log_group",
-    "our_variant",
+    "main_variant",
+    "main_variant_index",
     "revision_of",
     "stopped_config",
     "tag_list",
     "tags_from",
     "tags_of",
-    "variant_index",
     "weights_uri",
 ]

@@ -1,4 +1,4 @@
-"""Model, endpoint config and endpoint, in real time or asynchronous, as requests."""
+"""Model, endpoint config and endpoint to create, as requests of AWS."""
 
 from __future__ import annotations
 
@@ -21,16 +21,17 @@ __all__ = [
 
 
 def load_seconds(startup_timeout_seconds: int) -> int:
-    """Return the handler's limit on loading the model.
+    """Return the handler's limit on loading the model, in seconds.
 
-    It is shorter than SageMaker's, so that the handler can log what took so long.
+    It is one minute shorter than SageMaker's limit, and at least half of it, so that
+    the handler can log what took so long.
     """
     return max(startup_timeout_seconds - 60, startup_timeout_seconds // 2)
 
 
 @dataclass(frozen=True, slots=True)
 class SageMakerModel:
-    """Model, named after its contents."""
+    """Model to create, whose name ends in a digest of its contents."""
 
     prefix: str
     image: str
@@ -91,7 +92,7 @@ class SageMakerModel:
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """Machines that a model runs on."""
+    """Production variant of an endpoint config: a model and its machines."""
 
     model: SageMakerModel
     instance_types: tuple[str, ...]
@@ -131,11 +132,12 @@ class Variant:
 
 @dataclass(frozen=True, slots=True)
 class AsyncInference:
-    """Settings of asynchronous inference: destinations, and requests at once."""
+    """Settings of asynchronous inference: destinations of results, and concurrency."""
 
     output: str
+    """The s3://bucket/prefix of answers."""
     failure: str
-    """The s3://bucket/prefix of failures; `output` is that of answers."""
+    """The s3://bucket/prefix of failures."""
     concurrency: int
     """Number of requests that SageMaker sends a machine at once."""
     success_topic: str | None = None
@@ -150,9 +152,11 @@ class AsyncInference:
             "S3FailurePath": self.failure,
         }
         topics = {"SuccessTopic": self.success_topic, "ErrorTopic": self.error_topic}
-        told = {name: topic for name, topic in topics.items() if topic is not None}
-        if told:
-            output["NotificationConfig"] = told
+        configured = {
+            name: topic for name, topic in topics.items() if topic is not None
+        }
+        if configured:
+            output["NotificationConfig"] = configured
         if self.kms_key is not None:
             output["KmsKeyId"] = self.kms_key
         return {
@@ -163,7 +167,7 @@ class AsyncInference:
 
 @dataclass(frozen=True, slots=True)
 class EndpointConfig:
-    """Config of an endpoint, named after its contents."""
+    """Endpoint config to create, whose name ends in a digest of its contents."""
 
     prefix: str
     variant: Variant
@@ -172,7 +176,7 @@ class EndpointConfig:
     capture_percent: int = 100
     tags: Mapping[str, str] = field(default_factory=dict)
     asynchronous: AsyncInference | None = None
-    """None for an endpoint in real time."""
+    """Settings of an asynchronous endpoint; None for a real-time endpoint."""
 
     @property
     def name(self) -> str:
@@ -222,5 +226,5 @@ class Endpoint:
 
     @property
     def settings(self) -> dict[str, str]:
-        """Settings by name."""
+        """Settings of config and model by name, to compare and print them."""
         return settings_of(self.config.contents, self.model.contents)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from deploy.config import DeployConfig
+from deploy.config import DeployConfig, ModelSource
 from deploy.errors import ConfigError
 from deploy.resources.endpoint import (
     AsyncInference,
@@ -29,8 +29,10 @@ def endpoint_from(
 ) -> Endpoint:
     """Return the endpoint that a configuration describes.
 
-    `environment` is added to the variables of every container; endpoint.environment
-    overrides both. Raises ConfigError if a setting is missing.
+    `image` replaces the image of the configuration. `environment` is added to the
+    variables that every container gets, and endpoint.environment overrides both. With
+    `asynchronous`, the endpoint is an asynchronous one. Raises ConfigError if the
+    image, the bucket or the revision of the weights is not set.
     """
     tags = tags_of(config)
     model = SageMakerModel(
@@ -38,7 +40,7 @@ def endpoint_from(
         image=image or image_uri(config),
         role=config.role or identity.role_arn(config.role_name),
         environment=_environment(config, environment or {}),
-        weights=weights_uri(config) if config.model.source == "s3" else None,
+        weights=weights_uri(config) if config.model.source is ModelSource.S3 else None,
         isolation=config.network.isolation,
         subnets=config.network.subnets,
         security_groups=config.network.security_groups,
@@ -102,6 +104,11 @@ def revision_of(config: DeployConfig) -> str:
 
 
 def _environment(config: DeployConfig, more: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables of the container.
+
+    `more` overrides the variables that every container gets, and endpoint.environment
+    overrides both.
+    """
     startup = config.endpoint.startup_timeout_seconds
     return {
         "MODEL_ID": config.model.id,

@@ -27,7 +27,8 @@ __all__ = [
 ]
 
 OWNER_TAG = "chandra-torchserve:deployment"
-"""Tag of every resource that we create. A resource without it is never deleted."""
+"""Tag of every resource that this package creates; its value names the deployment. A
+resource without it is never deleted."""
 LIVE_TAG = "chandra-torchserve:live"
 """Tag of an endpoint config: the time at which it went into service. These tags are the
 history of the endpoint."""
@@ -42,23 +43,23 @@ REVISION_TAG = "chandra-torchserve:model-revision"
 
 
 def digest(contents: object) -> str:
-    """Return eight hexadecimal digits that change with the contents."""
+    """Return eight hexadecimal digits of a SHA-256 over the contents as JSON."""
     canonical = json.dumps(contents, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:8]
 
 
 def tags_of(config: DeployConfig) -> dict[str, str]:
-    """Return the tags of all resources of a deployment."""
+    """Return the tags of all resources of a deployment, with its owner tag."""
     return {**config.tags, OWNER_TAG: config.name}
 
 
 def tag_list(tags: Mapping[str, str]) -> list[dict[str, str]]:
-    """Return tags as SageMaker, ECR, CloudWatch and IAM take them."""
+    """Return tags as the list of Key and Value in requests of AWS."""
     return [{"Key": key, "Value": value} for key, value in tags.items()]
 
 
 def tags_from(items: Iterable[Mapping[str, str]]) -> dict[str, str]:
-    """Return a dict of the tags that AWS lists."""
+    """Return the tags in a list of Key and Value, as AWS returns it, as a dict."""
     return {item["Key"]: item["Value"] for item in items}
 
 
@@ -105,8 +106,8 @@ class ImageAddress:
 
 def image_address(uri: str | None) -> ImageAddress | None:
     """Return the address in an image URI; None if it is not an ECR image by digest."""
-    found = IMAGE.fullmatch(uri or "")
-    return ImageAddress(*found.groups()) if found else None
+    match = IMAGE.fullmatch(uri or "")
+    return ImageAddress(*match.groups()) if match else None
 
 
 def log_group(endpoint: str) -> str:

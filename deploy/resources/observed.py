@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-__all__ = ["EndpointState", "Live", "count_drift", "stopped_config"]
+__all__ = ["DatedConfig", "EndpointState", "describe_count_drift", "stopped_config"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,23 +51,24 @@ class EndpointState:
 
 
 @dataclass(frozen=True, slots=True)
-class Live:
-    """Endpoint config of ours, and the time at which it last went into service."""
+class DatedConfig:
+    """Endpoint config of a deployment, with the times that its tags record."""
 
     config: str
     created: datetime
     since: datetime | None
+    """Time at which it last went into service; None if it never did."""
     described: datetime | None = None
     """Time at which `deploy` last found that chandra.toml describes it."""
     stopped: datetime | None = None
     """Time at which `stop` last deleted the endpoint that had this config."""
 
 
-def stopped_config(history: Sequence[Live]) -> Live | None:
+def stopped_config(history: Sequence[DatedConfig]) -> DatedConfig | None:
     """Return the config of the endpoint that `stop` deleted last.
 
-    None where no config was stopped, or where one has gone into service since. The
-    config may have failed without ever being live.
+    Returns None if no endpoint was stopped, or if a config has gone into service since.
+    The stopped config may never have been in service.
     """
     stops = [(live.stopped, live) for live in history if live.stopped is not None]
     if not stops:
@@ -79,28 +80,28 @@ def stopped_config(history: Sequence[Live]) -> Live | None:
     return None if is_started else last
 
 
-def count_drift(state: EndpointState, count: int) -> str | None:
-    """Return how an endpoint's number of instances differs from its config's `count`.
+def describe_count_drift(state: EndpointState, count: int) -> str | None:
+    """Return a sentence if the number of instances is not `count`, the config's number.
 
-    Returns None if it does not differ, while the endpoint is changing, and if
-    Application Auto Scaling set the number within its limits.
+    Returns None if it is, if its number is not known, while it is changing,
+    and if Application Auto Scaling sets the number and it is within the limits.
     """
-    found = state.desired_count
-    if found is None:
-        found = state.instance_count
-    if found is None or state.is_changing:
+    current = state.desired_count
+    if current is None:
+        current = state.instance_count
+    if current is None or state.is_changing:
         return None
     if state.is_scaled:
-        lowest, highest = state.scaling_limits or (found, found)
-        if lowest <= found <= highest:
+        lowest, highest = state.scaling_limits or (current, current)
+        if lowest <= current <= highest:
             return None
         return (
-            f"it has {found} instances, and its scaling allows {lowest} to {highest}: "
-            "something else changed them"
+            f"it has {current} instances, and its scaling allows {lowest} to "
+            f"{highest}: something else changed them"
         )
-    if found == count:
+    if current == count:
         return None
     return (
-        f"it has {found} instances, and config {state.config} has {count}: something "
+        f"it has {current} instances, and config {state.config} has {count}: something "
         "else changed them"
     )

@@ -1,4 +1,4 @@
-"""Running endpoint, with its config and model as requests that create them.
+"""Existing endpoint, with its config and model as requests that create them.
 
 An update changes the members of these requests that its flags name. All others stay,
 including settings of other programs that this package does not know.
@@ -13,7 +13,7 @@ from typing import Any
 from deploy.errors import ConflictError
 from deploy.resources.endpoint import load_seconds
 from deploy.resources.names import digest, tag_list
-from deploy.resources.settings import settings_of, variant_index
+from deploy.resources.settings import main_variant_index, settings_of
 
 __all__ = [
     "FIXED_VARIABLES",
@@ -26,12 +26,12 @@ __all__ = [
 
 STARTUP, LOAD = "STARTUP_TIMEOUT_SECONDS", "CHANDRA_LOAD_SECONDS"
 FIXED_VARIABLES = ("MODEL_ID", "MODEL_REVISION", "SERVE_USE", STARTUP, LOAD)
-"""Variables of every container of ours. An update can set them, but not remove them."""
+"""Variables that every container gets. An update can set them, but not remove them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Machines:
-    """Instance types in the order of choice, and the number of instances."""
+    """Instance types, in the order in which they are tried, and number of instances."""
 
     instance_types: tuple[str, ...]
     instance_count: int
@@ -39,11 +39,11 @@ class Machines:
 
 @dataclass(frozen=True, slots=True)
 class RunningModel:
-    """A model, as it can be created again under another name."""
+    """Existing model, with the request that creates it under any name."""
 
     name: str
     contents: Mapping[str, Any]
-    """Its request, without name and tags."""
+    """CreateModel request without name and tags."""
     tags: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -65,11 +65,11 @@ class RunningModel:
 
 @dataclass(frozen=True, slots=True)
 class RunningConfig:
-    """An endpoint config, as it can be created again under another name."""
+    """Existing endpoint config, with the request that creates it under any name."""
 
     name: str
     contents: Mapping[str, Any]
-    """Its request, without name and tags."""
+    """CreateEndpointConfig request without name and tags."""
     tags: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -79,7 +79,7 @@ class RunningConfig:
 
 @dataclass(frozen=True, slots=True)
 class Edits:
-    """The changes of an update; a field that is None or empty changes nothing."""
+    """Changes of an update; a field that is None or empty changes nothing."""
 
     instance_types: tuple[str, ...] | None = None
     instance_count: int | None = None
@@ -94,17 +94,18 @@ class Edits:
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """An endpoint with its config and its model, which a planner can deploy."""
+    """Existing endpoint with its config and model, which a planner can deploy again."""
 
     name: str
     config: RunningConfig
     model: RunningModel
     tags: Mapping[str, str] = field(default_factory=dict)
     instance_count: int | None = None
-    """Number of machines that it has, if the config has another number."""
+    """Number of instances that it has if its config has another number, else None."""
 
     @property
     def variant(self) -> Machines:
+        """Instance types and current number of instances of the main variant."""
         variant = self._variant
         pools = variant.get("InstancePools") or ()
         kinds = [p["InstanceType"] for p in sorted(pools, key=lambda p: p["Priority"])]
@@ -124,10 +125,11 @@ class Running:
         return settings
 
     def edited(self, edits: Edits) -> Running:
-        """Return the endpoint with the edits.
+        """Return a copy of the endpoint with the edits.
 
-        Config and model get new names if their contents change. Raises ConflictError if
-        the model has several containers.
+        Config and model get new names if their contents change. A new config gets the
+        current number of instances, unless the edits set one. Raises ConflictError if
+        the edits change the model, and it has several containers.
         """
         model = self._edited_model(edits)
         variant = _edited_variant(self._variant, edits)
@@ -140,7 +142,7 @@ class Running:
             is_named = edits.instance_count is not None
             return replace(self, instance_count=None) if is_named else self
         variants = list(self.config.contents["ProductionVariants"])
-        variants[variant_index(self.config.contents)] = variant
+        variants[main_variant_index(self.config.contents)] = variant
         contents = {**self.config.contents, "ProductionVariants": variants}
         config = replace(
             self.config, name=f"{self.name}-{digest(contents)}", contents=contents
@@ -148,6 +150,7 @@ class Running:
         return replace(self, config=config, model=model, instance_count=None)
 
     def _edited_model(self, edits: Edits) -> RunningModel:
+        """Return the model with the edits; the same object if nothing changes."""
         environment = {**self.model.environment, **edits.environment}
         for name in edits.removed_variables:
             environment.pop(name, None)
@@ -175,11 +178,12 @@ class Running:
 
     @property
     def _variant(self) -> dict[str, Any]:
-        number = variant_index(self.config.contents)
+        number = main_variant_index(self.config.contents)
         return dict(self.config.contents["ProductionVariants"][number])
 
 
 def _edited_variant(old: Mapping[str, Any], edits: Edits) -> dict[str, Any]:
+    """Return a copy of a production variant with the edits."""
     variant = dict(old)
     kinds = edits.instance_types
     if kinds is not None and len(kinds) == 1:
@@ -208,7 +212,11 @@ def _edited_variant(old: Mapping[str, Any], edits: Edits) -> dict[str, Any]:
 def _derived_timeouts(
     environment: Mapping[str, str], old: int | None, edits: Edits
 ) -> dict[str, str]:
-    """Return new container timeouts if the old ones derive from the startup timeout."""
+    """Return the variables of timeouts that follow the new startup timeout.
+
+    A variable follows it if its value derives from `old`, the startup timeout before
+    the edits, and the edits do not set it.
+    """
     startup = edits.startup_timeout_seconds
     assert startup is not None
     times = {}

@@ -13,9 +13,9 @@ __all__ = [
     "VARIANT",
     "Difference",
     "differences_between",
-    "our_variant",
+    "main_variant",
+    "main_variant_index",
     "settings_of",
-    "variant_index",
 ]
 
 VARIANT = "AllTraffic"
@@ -60,7 +60,10 @@ ENVIRONMENT = "PrimaryContainer.Environment"
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Change of a setting; old or new value is None if it is not set."""
+    """Change of a setting; a value is None if the setting is not set.
+
+    Credentials in the environment are hidden in what it returns.
+    """
 
     setting: str
     old: str | None
@@ -68,6 +71,7 @@ class Difference:
 
     @property
     def sentence(self) -> str:
+        """Text such as "instance_count: 1 -> 2", with digests shortened."""
         old, new = self._shown(self.old), self._shown(self.new)
         repository, at, _ = old.partition("@sha256:")
         if at and new.startswith(f"{repository}{at}"):
@@ -93,7 +97,7 @@ class Difference:
 def differences_between(
     old: Mapping[str, str], new: Mapping[str, str]
 ) -> list[Difference]:
-    """Return each setting that differs: in the order of the old ones, then new ones."""
+    """Return the settings that differ: first those of `old`, then new ones."""
     return [
         Difference(name, old.get(name), new.get(name))
         for name in [*old, *(name for name in new if name not in old)]
@@ -102,34 +106,40 @@ def differences_between(
 
 
 def settings_of(config: Mapping[str, Any], model: Mapping[str, Any]) -> dict[str, str]:
-    """Return every setting of two requests, without names of resources and tags."""
+    """Return the settings in the requests of an endpoint config and its model, by name.
+
+    The names of the main variant and of its model are left out, and so are tags.
+    Credentials are not hidden.
+    """
     return dict(_settings(config, model))
 
 
-def variant_index(config: Mapping[str, Any]) -> int:
-    """Return the index of our variant: AllTraffic, or else the first."""
+def main_variant_index(config: Mapping[str, Any]) -> int:
+    """Return the index of the main variant: AllTraffic, or else the first."""
     names = [item.get("VariantName") for item in config["ProductionVariants"]]
     return names.index(VARIANT) if VARIANT in names else 0
 
 
-def our_variant(description: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the variant that is ours in a config, an endpoint or a pending update.
+def main_variant(description: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the main variant of a config, an endpoint or a pending update.
 
-    It is empty where the description has no variants.
+    It is the variant AllTraffic, or else the first. It is empty if the description has
+    no variants.
     """
     if not description.get("ProductionVariants"):
         return {}
-    return dict(description["ProductionVariants"][variant_index(description)])
+    return dict(description["ProductionVariants"][main_variant_index(description)])
 
 
 def _settings(
     config: Mapping[str, Any], model: Mapping[str, Any]
 ) -> Iterator[tuple[str, str]]:
-    ours = variant_index(config)
+    """Yield name and text of each setting of a config and its model."""
+    main = main_variant_index(config)
     for number, variant in enumerate(config["ProductionVariants"]):
-        where = "" if number == ours else f"variant {variant['VariantName']}: "
+        where = "" if number == main else f"variant {variant['VariantName']}: "
         machines = dict(variant)
-        if number == ours:
+        if number == main:
             del machines["VariantName"]
             machines.pop("ModelName", None)
         pools = machines.pop("InstancePools", None)
@@ -148,7 +158,10 @@ def _settings(
 
 
 def _flatten(value: object, where: str = "") -> Iterator[tuple[str, str]]:
-    """Yield the path and the text of every scalar and every list of scalars."""
+    """Yield the path and the text of every scalar and every list of scalars.
+
+    A value of None is skipped.
+    """
     if isinstance(value, Mapping):
         for name, item in value.items():
             yield from _flatten(item, f"{where}.{name}" if where else str(name))

@@ -9,7 +9,7 @@ __all__ = ["Target"]
 
 
 class NamedRequest(Protocol):
-    """A resource that is created under the digest of its contents."""
+    """Resource with the request that creates it; its name ends in a digest."""
 
     @property
     def name(self) -> str: ...
@@ -18,11 +18,15 @@ class NamedRequest(Protocol):
 
 
 class ModelRequest(NamedRequest, Protocol):
+    """Model with the request that creates it, and the URI of its image."""
+
     @property
     def image(self) -> str: ...
 
 
-class MachinesWanted(Protocol):
+class VariantMachines(Protocol):
+    """Instance types in order of preference, and number of instances."""
+
     @property
     def instance_types(self) -> tuple[str, ...]: ...
     @property
@@ -39,7 +43,7 @@ class Target(Protocol):
     @property
     def model(self) -> ModelRequest: ...
     @property
-    def variant(self) -> MachinesWanted: ...
+    def variant(self) -> VariantMachines: ...
     @property
     def tags(self) -> Mapping[str, str]: ...
     @property

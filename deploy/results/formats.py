@@ -14,8 +14,8 @@ MEDIA_TYPES = {
 }
 """Media type to request from the service, by the name of the format."""
 ACCEPT = {name: MEDIA_TYPES[name] for name in ("md", "html", "json")}
-"""Formats that a result can be converted to after it was written."""
+"""Media types of the formats that a result can be converted to."""
 FORMATS = {media_type: name for name, media_type in ACCEPT.items()}
-"""Name of such a format, by its media type."""
+"""Names of the formats in ACCEPT, by media type."""
 SUFFIXES = FORMATS | {"text/plain": "txt"}
 """Suffix of a file with a result, by its media type."""

@@ -13,7 +13,7 @@ from deploy.errors import ConfigError
 
 __all__ = ["num_pages_of", "render_pages"]
 
-# Small print is readable, and a report of a hundred pages still opens.
+# At this size small print is readable, and browsers open a report of 100 pages.
 LONG_SIDE = 1600
 QUALITY = 80
 
@@ -21,8 +21,8 @@ QUALITY = 80
 def num_pages_of(path: Path, password: str | None = None) -> int | None:
     """Return the pages of a PDF or the frames of an image.
 
-    None if the file cannot be opened here; the service then reports what is wrong with
-    it.
+    Returns None if the file cannot be opened, in which case the service reports what
+    is wrong with it, and if pillow or pypdfium2 is not installed.
     """
     try:
         import PIL.Image
@@ -43,10 +43,11 @@ def num_pages_of(path: Path, password: str | None = None) -> int | None:
 def render_pages(
     path: Path, numbers: Sequence[int], password: str | None = None
 ) -> dict[int, bytes]:
-    """Return JPEG pictures by page number, which starts at 1.
+    """Draw pages of a PDF or an image, and return JPEG files by page number.
 
-    Pages that do not exist are left out. Raises ConfigError without pypdfium2 and
-    pillow, or if the file cannot be drawn.
+    Numbers start at 1, and pages that do not exist are left out. The long side has at
+    most 1,600 pixels. Raises ConfigError if pypdfium2 or pillow is not installed, or if
+    the file cannot be drawn.
     """
     try:
         import PIL.Image
@@ -74,6 +75,7 @@ def _is_pdf(path: Path) -> bool:
 def _from_pdf(
     pdfium: Any, path: Path, numbers: Sequence[int], password: str | None
 ) -> dict[int, bytes]:
+    """Render the pages with these numbers, as far as they exist."""
     pictures = {}
     with pdfium.PdfDocument(path, password) as document:
         # Forms are drawn only if they are initialised before the first page is loaded.
@@ -87,6 +89,7 @@ def _from_pdf(
 
 
 def _from_image(image: Any, path: Path, numbers: Sequence[int]) -> dict[int, bytes]:
+    """Return the frames with these numbers, turned upright by their EXIF data."""
     from PIL import ImageOps, ImageSequence
 
     with image.open(path) as opened:
@@ -98,6 +101,7 @@ def _from_image(image: Any, path: Path, numbers: Sequence[int]) -> dict[int, byt
 
 
 def _jpeg(picture: Any) -> bytes:
+    """Return a picture as JPEG; white replaces what is transparent in it."""
     if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
         from PIL import Image
 

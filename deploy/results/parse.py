@@ -1,4 +1,4 @@
-"""Results of documents: their facts, and conversion between formats."""
+"""Results of documents: pages read and failed, and conversion between formats."""
 
 from __future__ import annotations
 
@@ -59,6 +59,8 @@ LOST_PAGE = {
 }
 PARAGRAPH = "\n\n"
 RULE = "-" * 48
+"""Line that follows a page number between the pages of paginated Markdown."""
+# The number before a rule in the text of a page, which pagination escapes.
 LOOKALIKE = re.compile(rf"^([ \t]*\d+)(?={RULE}[ \t]*$)", re.MULTILINE)
 # SageMaker may quote the container's answer with escaped quotes.
 CODE = re.compile(r'\\?"code\\?":\s*\\?"([a-z_]+)\\?"')
@@ -67,7 +69,7 @@ DETAIL = re.compile(r'\\?"detail\\?":\s*\\?"(.*?)\\?"[,}]')
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """Facts of a document that was read."""
+    """Numbers of pages of a document that were read and that failed."""
 
     pages_read: int | None = None
     """Number of pages read; None if the format does not tell."""
@@ -84,9 +86,10 @@ class Failure:
 
 
 def reading_from(body: bytes, accept: str) -> Reading:
-    """Return the facts of a result.
+    """Return how many pages of a result were read, and how many failed.
 
-    Every format tells the failed pages, but only JSON the number of pages.
+    `accept` is the media type of the result. Only JSON contains the number of pages
+    that were read. Invalid JSON gives an empty Reading.
     """
     if accept != ACCEPT["json"]:
         failed = Counter(error["code"] for error in page_errors(body, accept))
@@ -100,9 +103,10 @@ def reading_from(body: bytes, accept: str) -> Reading:
 
 
 def failure_from(body: bytes) -> Failure:
-    """Return the container's error from a failure of SageMaker.
+    """Return the container's error from the failure that SageMaker wrote.
 
-    If there is none, the text becomes the detail, with the code `failed`.
+    If it contains no error of the container, the code is `failed` and the detail its
+    text. Details are cut after 500 characters.
     """
     text = body.decode(errors="replace").strip()
     try:
@@ -118,9 +122,10 @@ def failure_from(body: bytes) -> Failure:
 
 
 def page_errors(body: bytes, accept: str) -> list[dict[str, Any]]:
-    """Return page, code and detail of each failed page.
+    """Return page, code and detail of each failed page of a result.
 
-    The code is `unknown` in HTML and text, which do not contain it.
+    The code is `unknown` in HTML and text, which do not contain it. Invalid JSON gives
+    an empty list.
     """
     if accept in LOST_PAGE:
         return [
@@ -142,22 +147,23 @@ def page_errors(body: bytes, accept: str) -> list[dict[str, Any]]:
 
 
 def part_lines(missing: Mapping[str, Mapping[int, str]]) -> list[str]:
-    """Return report lines that name documents and their missing pages.
+    """Return lines that name the documents with missing pages, and these pages.
 
-    At most `NUM_NAMED` documents are named.
+    `missing` has the error codes by page number, by document. At most 20 documents are
+    named, and a last line counts the others.
     """
-    lacking = {name: pages for name, pages in missing.items() if pages}
+    incomplete = {name: pages for name, pages in missing.items() if pages}
     lines = [
         f"in part: {name} lacks {_pages(pages)}"
-        for name, pages in islice(lacking.items(), NUM_NAMED)
+        for name, pages in islice(incomplete.items(), NUM_NAMED)
     ]
-    if len(lacking) > NUM_NAMED:
-        lines.append(f"in part: {len(lacking) - NUM_NAMED:,} more; --json names all")
+    if len(incomplete) > NUM_NAMED:
+        lines.append(f"in part: {len(incomplete) - NUM_NAMED:,} more; --json names all")
     return lines
 
 
 def _pages(pages: Mapping[int, str]) -> str:
-    """Return pages by code: `page 2 (engine_failed), pages 5, 6 (overloaded)`."""
+    """Return pages by code: `page 2 (engine_failed), pages 5-6, 9 (overloaded)`."""
     by_code: dict[str, list[int]] = {}
     for page, code in sorted(pages.items()):
         by_code.setdefault(code, []).append(page)
@@ -179,17 +185,21 @@ def _ranges(numbers: Sequence[int]) -> str:
 
 
 def convert_result(body: bytes, accept: str, target: str) -> bytes:
-    """Convert a result to `md`, `html` or `json`.
+    """Return a result converted to the format `target`: `md`, `html` or `json`.
 
-    Raises ConfigError if the format of the result, `accept`, cannot be converted.
+    `accept` is the media type of the result. JSON can be converted to all of them, and
+    other formats only stay what they are. Raises ConfigError for another conversion, or
+    if the JSON is not a valid document.
     """
-    given = FORMATS.get(accept)
-    if given == target:
+    source = FORMATS.get(accept)
+    if source == target:
         return body
-    if given != "json":
+    if source != "json":
         raise ConfigError(
-            f"it was submitted as {given or accept}, which does not become {target}",
-            hint="chandra-sagemaker async submit without --format: JSON becomes all",
+            f"it was submitted as {source or accept}, which cannot be converted to "
+            f"{target}",
+            hint="chandra-sagemaker async submit without --format: JSON can be "
+            "converted to every format",
         )
     try:
         document = json.loads(body)
@@ -203,7 +213,10 @@ def convert_result(body: bytes, accept: str, target: str) -> bytes:
 
 
 def _markdown(document: Mapping[str, Any]) -> str:
-    """Return Markdown as the service writes it, byte for byte."""
+    """Return the Markdown of a document, equal to the service's byte for byte.
+
+    Errors of pages become comments.
+    """
     pages = {int(page["page"]): str(page["markdown"]) for page in document["pages"]}
     is_paginated = document.get("markdown") == _paginated(pages)
     texts: dict[int, str] = {}
@@ -223,7 +236,7 @@ def _markdown(document: Mapping[str, Any]) -> str:
 
 
 def _paginated(pages: Mapping[int, str]) -> str:
-    """Join pages as the service does with the option `paginate`."""
+    """Join pages with numbered rules, as the service does with `paginate`."""
     joined = ""
     for index, (number, text) in enumerate(pages.items()):
         if index:
@@ -233,7 +246,7 @@ def _paginated(pages: Mapping[int, str]) -> str:
 
 
 def _html(document: Mapping[str, Any]) -> str:
-    """Write the pages one below the other, with their pictures, cleaned."""
+    """Return an HTML document of all pages, cleaned, with their pictures."""
     body = "\n".join(
         f'<section id="page-{int(page["page"])}">\n{_page(page)}\n</section>'
         for page in document["pages"]
@@ -247,6 +260,7 @@ def _html(document: Mapping[str, Any]) -> str:
 
 
 def _page(page: Mapping[str, Any]) -> str:
+    """Return the cleaned HTML of a page, followed by its error."""
     clean = cleaner_of(page)
     parts = [clean(str(page["html"]))] if page["html"] else []
     if page.get("error"):

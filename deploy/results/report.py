@@ -73,9 +73,10 @@ INKS = ("#2b6cb0", "#b7791f", "#2f855a", "#9b2c2c", "#6b46c1", "#0e7490", "#a21c
 def report_of(name: str, document: Json, pictures: Mapping[int, bytes]) -> str:
     """Return the report of an answer as HTML.
 
-    `document` is the answer as JSON, `pictures` the JPEG of each page by number. A page
-    without a picture shows its text only. Raises ValueError or TypeError for an invalid
-    page number.
+    `name` is the title, `document` the answer as JSON, and `pictures` the JPEG of each
+    page by number. A page without a picture shows its text only. Raises KeyError,
+    ValueError or TypeError if pages or page numbers are missing or invalid, and
+    ConfigError without nh3.
     """
     pages = "\n".join(
         _page(page, pictures.get(int(page["page"]))) for page in document["pages"]
@@ -101,7 +102,7 @@ def report_of(name: str, document: Json, pictures: Mapping[int, bytes]) -> str:
 </head>
 <body>
 <header><h1>{html.escape(name)}</h1><p>{html.escape(" · ".join(facts))}</p>
-{_notes(document)}{_navigation(document["pages"])}</header>
+{_warning_paragraphs(document)}{_navigation(document["pages"])}</header>
 {pages}
 </body>
 </html>
@@ -110,25 +111,32 @@ def report_of(name: str, document: Json, pictures: Mapping[int, bytes]) -> str:
     return report.encode("utf-8", "replace").decode()
 
 
-def _count(pages: Sequence[Json], num_written: object) -> str:
-    """Return `2 of 3 pages read`, with the length of the document if it is longer."""
+def _count(pages: Sequence[Json], document_pages: object) -> str:
+    """Return `2 of 3 pages read`, or `3 pages` if none failed.
+
+    `document_pages` is the number of pages of the document, which is added if the
+    answer has fewer.
+    """
     read = sum(not page.get("error") for page in pages)
     count = "1 page" if read == 1 else f"{read} pages"
     if read < len(pages):
         count = f"{read} of {len(pages)} pages read"
-    num_pages = int(_number(num_written) or 0)
+    num_pages = int(_number(document_pages) or 0)
     return f"{count}, document of {num_pages:,}" if num_pages > len(pages) else count
 
 
 def _number(value: object) -> float | None:
-    """Return a finite number of an answer, or None."""
+    """Return a value of an answer if it is a finite number, else None."""
     if isinstance(value, int | float) and math.isfinite(value):
         return float(value)
     return None
 
 
 def _navigation(pages: Sequence[Json]) -> str:
-    """Return links to all pages; pages with errors are highlighted."""
+    """Return links to all pages; those with errors are highlighted.
+
+    The navigation of a single page is empty.
+    """
     if len(pages) < 2:
         return ""
     links = (
@@ -140,26 +148,31 @@ def _navigation(pages: Sequence[Json]) -> str:
 
 
 def _page(page: Json, picture: bytes | None) -> str:
+    """Return a page as HTML: its picture with boxes on the left, and its blocks."""
     number = int(page["page"])
     blocks = list(enumerate(page.get("blocks") or (), start=1))
     boxes = "".join(_box(page, number, index, block) for index, block in blocks)
     image = (
-        f'<img alt="page {number}" src="{_data("image/jpeg", picture)}">'
+        f'<img alt="page {number}" src="{_data_url("image/jpeg", picture)}">'
         if picture is not None
         else ""
     )
     left = f'<div class="picture">{image}{boxes}</div>' if image else ""
     kind = "" if image else ' class="alone"'
-    cleaned = cleaner_of(page)
-    text = "\n".join(_block(cleaned, number, index, block) for index, block in blocks)
+    clean = cleaner_of(page)
+    text = "\n".join(_block(clean, number, index, block) for index, block in blocks)
     return f"""<section id="page-{number}"{kind}>
 <h2>Page {number}</h2>
 {left}
-<div>{_fault(page)}{text}{_notes(page)}</div>
+<div>{_error_paragraph(page)}{text}{_warning_paragraphs(page)}</div>
 </section>"""
 
 
 def _box(page: Json, number: int, index: int, block: Json) -> str:
+    """Return the frame of a block on the picture of its page, as HTML.
+
+    It is empty if the box of the block or the size of the page is missing or invalid.
+    """
     width, height = _number(page.get("width")), _number(page.get("height"))
     bbox_value = block.get("bbox")
     bbox = [_number(x) for x in bbox_value] if isinstance(bbox_value, list) else []
@@ -179,17 +192,22 @@ def _box(page: Json, number: int, index: int, block: Json) -> str:
     )
 
 
-def _block(cleaned: Callable[[str], str], number: int, index: int, block: Json) -> str:
+def _block(clean: Callable[[str], str], number: int, index: int, block: Json) -> str:
+    """Return the text of a block as HTML, with a link to its box on the picture.
+
+    `clean` cleans the HTML of the block. `number` is the page and `index` the block.
+    """
     label = html.escape(str(block.get("label")))
     link = f'<a href="#box-{number}-{index}">{index} {label}</a>'
-    content = cleaned(str(block.get("html") or ""))
+    content = clean(str(block.get("html") or ""))
     return (
         f'<div class="block" id="block-{number}-{index}" style="--ink:{_ink(block)}">'
         f"{link}{content}</div>"
     )
 
 
-def _fault(page: Json) -> str:
+def _error_paragraph(page: Json) -> str:
+    """Return the error of a page as HTML; empty if it has none."""
     error = page.get("error")
     if not error:
         return ""
@@ -197,19 +215,19 @@ def _fault(page: Json) -> str:
     return f'<p class="wrong">{html.escape(text)}</p>'
 
 
-def _notes(warned: Json) -> str:
-    """Return the warnings of a page, or of the document as a whole."""
+def _warning_paragraphs(item: Json) -> str:
+    """Return the warnings of a page, or of the whole document, as HTML."""
     notes = [
         f"{warning.get('code')}: {warning.get('detail')}"
-        for warning in warned.get("warnings") or ()
+        for warning in item.get("warnings") or ()
     ]
     return "".join(f'<p class="note">{html.escape(note)}</p>' for note in notes)
 
 
 def _ink(block: Json) -> str:
-    """Return the colour of a block's label; it is the same on every page."""
+    """Return a colour for a block, which is the same for all blocks of its label."""
     return INKS[sum(map(ord, str(block.get("label")))) % len(INKS)]
 
 
-def _data(media_type: str, content: bytes) -> str:
+def _data_url(media_type: str, content: bytes) -> str:
     return f"data:{media_type};base64,{base64.b64encode(content).decode()}"

@@ -19,7 +19,7 @@ POLICY = (
     "default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
     "base-uri 'none'; form-action 'none'"
 )
-"""Content-Security-Policy of the pages we write."""
+"""Content-Security-Policy of the HTML files that this package writes."""
 
 
 def _names(words: str) -> set[str]:
@@ -57,16 +57,17 @@ BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}", re.ASCII)
 DATA_URL = re.compile(
     rf"data:image/(?:webp|png|jpeg);base64,{BASE64.pattern}", re.ASCII
 )
-# A browser ignores these in a scheme.
+# Browsers ignore these characters in the scheme of a URL.
 IGNORED = re.compile(r"[\x00-\x20]+")
 
 
 def cleaner_of(page: Mapping[str, Any]) -> Callable[[str], str]:
     """Return a function that cleans the HTML of one page of an answer.
 
-    The pictures that were cut from the page, which its `images` hold as base64 by name,
-    are put into the HTML. Pictures that are in it as data stay, and every other one is
-    dropped. Raises ConfigError without nh3.
+    Tags and attributes that are not in the lists of this module are removed. `images`
+    of the page has pictures as base64 by name, and they replace their names in the
+    HTML. Pictures with a data URL stay; the addresses of others are removed. Raises
+    ConfigError if nh3 is not installed.
     """
     images = page.get("images")
     pictures = images if isinstance(images, Mapping) else {}
@@ -80,7 +81,7 @@ def cleaner_of(page: Mapping[str, Any]) -> Callable[[str], str]:
         tags=TAGS,
         clean_content_tags=DROPPED,
         attributes=ATTRIBUTES,
-        attribute_filter=partial(_attribute, pictures),
+        attribute_filter=partial(_filter_attribute, pictures),
         url_schemes=SCHEMES,
         set_tag_attribute_values={"input": {"disabled": ""}},
     )
@@ -88,9 +89,10 @@ def cleaner_of(page: Mapping[str, Any]) -> Callable[[str], str]:
     return lambda html: cleaner.clean(html.encode("utf-8", "replace").decode())
 
 
-def _attribute(
+def _filter_attribute(
     pictures: Mapping[str, object], tag: str, name: str, value: str
 ) -> str | None:
+    """Return the value that an attribute gets; None removes the attribute."""
     match name:
         case "src":
             if DATA_URL.fullmatch(value):
@@ -107,6 +109,7 @@ def _attribute(
 
 
 def _data_url(name: str, content: object) -> str | None:
+    """Return the data URL of a picture; None if its name or content is not valid."""
     picture = PICTURE.fullmatch(name)
     if picture is None or not isinstance(content, str) or not BASE64.fullmatch(content):
         return None

@@ -20,15 +20,15 @@ from deploy.resources import OWNER_TAG
 from deploy.teardown.models import ingredients_of
 from deploy.teardown.sharing import RegionUse
 
-__all__ = ["Needed", "find_uses_elsewhere"]
+__all__ = ["GlobalResources", "find_uses_elsewhere"]
 
 NUM_AT_ONCE = 8
 SAGEMAKER = "sagemaker"
 
 
 @dataclass(frozen=True, slots=True)
-class Needed:
-    """Roles and objects to delete that other regions may still use."""
+class GlobalResources:
+    """Roles and objects that `destroy` would delete, and other regions may use."""
 
     roles: Mapping[str, str]
     """Names of roles by ARN."""
@@ -39,18 +39,19 @@ class Needed:
 def find_uses_elsewhere(
     aws: AWSClient,
     config: DeployConfig,
-    needed: Needed,
+    needed: GlobalResources,
     *,
     also: Collection[str] = (),
     skipped: Collection[str] = (),
 ) -> list[RegionUse]:
     """Return how each other region uses the roles and objects in `needed`.
 
-    All enabled regions are asked, and those in `also`, but none of `skipped`. Raises
-    DeployError of the kind that a region answers when it cannot be asked.
+    All enabled regions are read in parallel, and those in `also`, but none of
+    `skipped`. If regions cannot be read, raises a DeployError that names them, of the
+    class of the first one's error.
     """
-    found, are_enabled = regions_with_sagemaker(aws)
-    others = sorted({*found, *also} - {str(aws.region), *skipped})
+    regions, are_enabled = regions_with_sagemaker(aws)
+    others = sorted({*regions, *also} - {str(aws.region), *skipped})
     lookups = [
         _Lookup(
             aws.in_region(region),
@@ -73,14 +74,17 @@ def find_uses_elsewhere(
 
 
 class _Lookup:
-    """Lookup in one region. Create it in the main thread: it makes a boto3 client."""
+    """Lookup of the uses in one region.
+
+    Create it in the main thread: creating a boto3 client is not thread-safe.
+    """
 
     def __init__(
         self,
         aws: AWSClient,
         deployment: str,
         endpoints: Sequence[str],
-        needed: Needed,
+        needed: GlobalResources,
     ) -> None:
         self._aws = aws
         self._account = Account(aws)
@@ -90,12 +94,17 @@ class _Lookup:
         aws.client(SAGEMAKER)
 
     def use_or_error(self) -> RegionUse | DeployError:
+        """Return the uses, or the error of the request that failed."""
         try:
             return self._find_uses()
         except DeployError as error:
             return error
 
     def _find_uses(self) -> RegionUse:
+        """Read all models of the region, and the deployment's own resources in it.
+
+        Models of others that the caller may not describe become `unknown`.
+        """
         roles: dict[str, str] = {}
         weights: dict[str, str] = {}
         unknown = []
@@ -128,10 +137,11 @@ class _Lookup:
         )
 
     def _own_resources(self) -> Iterator[tuple[str, str]]:
-        """Yield endpoint name and description of each resource, serving ones first.
+        """Yield endpoint name and description of each resource of the deployment.
 
-        Schedules and builds are not listed: a schedule has an endpoint config, and a
-        build's role has a policy for its region.
+        Endpoints come first, then running jobs, then configs and models. Schedules and
+        builds are not listed: a schedule has an endpoint config, and a build's role has
+        a policy for its region.
         """
         for summary in self._aws.pages(
             SAGEMAKER, "list_endpoints", "Endpoints", NameContains=self._deployment
@@ -155,7 +165,10 @@ class _Lookup:
 def _error_naming_regions(
     deployment: str, failed: Mapping[str, DeployError], *, are_enabled: bool
 ) -> DeployError:
-    """Return the error that names the unreachable regions and the ways around them."""
+    """Return the first error, with a message that names all regions that failed.
+
+    The hint lists the ways to continue.
+    """
     *others, last = failed
     named = f"{', '.join(others)} and {last}" if others else last
     flags = " ".join(f"--not-in {region}" for region in failed)

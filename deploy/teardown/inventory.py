@@ -21,16 +21,17 @@ from deploy.policies.roles import attached_policies, find_role, role_policies
 from deploy.queue.endpoint import get_exchange
 from deploy.resources import OWNER_TAG, log_group, tags_from
 from deploy.teardown.models import ingredients_of
-from deploy.teardown.plan import Inventory, Kept, ObjectVersion, Role
-from deploy.teardown.versions import find_staged, list_uploads, list_versions
+from deploy.teardown.plan import Inventory, KeptResource, ObjectVersion, Role
+from deploy.teardown.versions import find_staged_objects, list_uploads, list_versions
 
-__all__ = ["add_exchanged", "add_stored", "read_inventory"]
+__all__ = ["read_inventory", "with_exchanged_objects", "with_stored_resources"]
 
 
 def read_inventory(aws: AWSClient, config: DeployConfig) -> Inventory:
-    """Return what `destroy` deletes of one endpoint, also without `--all`.
+    """Return the resources of one endpoint that `destroy` deletes without `--all`.
 
-    Raises ConflictError if an endpoint of another deployment uses it.
+    A dashboard that shows another region is kept. Raises ConflictError if an endpoint
+    of another deployment uses its configs or models.
     """
     account, name = Account(aws), config.name
     state = account.endpoint(name)
@@ -45,11 +46,11 @@ def read_inventory(aws: AWSClient, config: DeployConfig) -> Inventory:
     jobs = [
         job.name for job in TransformJobs(aws, name).list_own_jobs(status="InProgress")
     ]
-    kept: tuple[Kept, ...] = ()
+    kept: tuple[KeptResource, ...] = ()
     if is_elsewhere:
         reason = f"it shows {shown}, and dashboards are global"
         remedy = f"it goes with the deployment in {shown}"
-        kept = (Kept(f"dashboard {name}", reason, remedy),)
+        kept = (KeptResource(f"dashboard {name}", reason, remedy),)
     return Inventory(
         name=name,
         endpoint=state if is_ours else None,
@@ -65,25 +66,27 @@ def read_inventory(aws: AWSClient, config: DeployConfig) -> Inventory:
     )
 
 
-def add_stored(
+def with_stored_resources(
     aws: AWSClient,
     config: DeployConfig,
     inventory: Inventory,
     *,
-    also_ours: Sequence[str] = (),
+    deleted_models: Sequence[str] = (),
 ) -> Inventory:
-    """Return an inventory with what only `destroy --all` deletes.
+    """Return the inventory with the resources that only `destroy --all` deletes.
 
-    The models in `also_ours` are deleted too, so they do not keep images and weights.
-    Raises ConflictError if a model of another deployment uses what would be deleted.
+    These are roles, images, build resources, logs, and objects in model.bucket. Raises
+    ConflictError if a model of another deployment uses one of them. Those in
+    `deleted_models` do not count: they are models of the other endpoint, which are
+    deleted too.
     """
     name, bucket = config.name, config.model.bucket
     sources, transforms = sources_prefix(name), transforms_prefix(name)
     roles = _find_roles(aws, name)
-    staged = find_staged(aws, config)
+    staged = find_staged_objects(aws, config)
     repository = _find_repository(aws, config)
-    ours = (*inventory.models, *also_ours)
-    _refuse_if_shared(aws, config, ours, repository, staged.versions, roles)
+    deleted = (*inventory.models, *deleted_models)
+    _refuse_if_shared(aws, config, deleted, repository, staged.versions, roles)
     return replace(
         inventory,
         roles=roles,
@@ -102,13 +105,14 @@ def add_stored(
     )
 
 
-def add_exchanged(
+def with_exchanged_objects(
     aws: AWSClient, config: DeployConfig, inventory: Inventory
 ) -> Inventory:
     """Return the inventory of an asynchronous endpoint with its documents and results.
 
     `config` is the configuration of the deployment itself. `iam` creates no roles for
-    the endpoint, so roles of its name belong to another deployment and are left out.
+    the endpoint, so roles of its name belong to another deployment and are removed from
+    the inventory. Without asynchronous.bucket nothing is added.
     """
     inventory = replace(inventory, roles=())
     if config.asynchronous.bucket is None:
@@ -123,7 +127,7 @@ def add_exchanged(
 
 
 def _find_roles(aws: AWSClient, deployment: str) -> tuple[Role, ...]:
-    """Return the roles that `iam --create` made for a deployment.
+    """Return the existing roles of a deployment, with their policies.
 
     Roles that have another owner are left out.
     """
@@ -135,8 +139,8 @@ def _find_roles(aws: AWSClient, deployment: str) -> tuple[Role, ...]:
             continue
         policies = role_policies(aws, name)
         regions = {
-            policy: frozenset(found)
-            for policy, found in policy_regions(policies).items()
+            policy: frozenset(region_names)
+            for policy, region_names in policy_regions(policies).items()
         }
         attached = tuple(attached_policies(aws, name))
         roles.append(Role(name, tuple(policies), regions, attached))
@@ -144,23 +148,24 @@ def _find_roles(aws: AWSClient, deployment: str) -> tuple[Role, ...]:
 
 
 def _refuse_if_used(
-    aws: AWSClient, account: Account, deployment: str, ours: set[str]
+    aws: AWSClient, account: Account, deployment: str, names: set[str]
 ) -> None:
-    """Raise ConflictError if an endpoint of others uses our configs or models.
+    """Raise ConflictError if another endpoint uses one of the configs or models.
 
-    Without its config or model, an endpoint cannot be repaired, and its deletion hangs.
+    `names` are their names. Without its config or model, an endpoint cannot be
+    repaired, and its deletion hangs.
     """
     for summary in aws.pages("sagemaker", "list_endpoints", "Endpoints"):
         try:
-            state = account.endpoint(summary["EndpointName"]) if ours else None
+            state = account.endpoint(summary["EndpointName"]) if names else None
             if state is None or (state.is_ours and state.name == deployment):
                 continue
             config = account.describe_config(state.config)
         except (AccessDeniedError, NotFoundError):
-            # A caller without the right to describe it cannot have given it our config.
+            # A caller who may not describe it cannot have given it this config.
             continue
         models = {v.get("ModelName") for v in config["ProductionVariants"]}
-        used = ours & {state.config, *models}
+        used = names & {state.config, *models}
         if used:
             raise ConflictError(
                 f"endpoint {state.name}, which is not of deployment {deployment}, uses "
@@ -172,14 +177,15 @@ def _refuse_if_used(
 def _refuse_if_shared(
     aws: AWSClient,
     config: DeployConfig,
-    ours: Sequence[str],
+    deleted_models: Sequence[str],
     repository: str | None,
     weights: Sequence[ObjectVersion],
     roles: Sequence[Role],
 ) -> None:
-    """Raise ConflictError if a model of another deployment in this region uses ours.
+    """Raise ConflictError if another model in this region uses what is deleted.
 
     Without the image, the weights or the role, that model could not start again.
+    `deleted_models` are names of models that are deleted too.
     """
     uris = {f"s3://{config.model.bucket}/{each.key}" for each in weights}
     arns = {aws.identity().role_arn(role.name): role.name for role in roles}
@@ -188,7 +194,7 @@ def _refuse_if_shared(
     account = Account(aws)
     for summary in aws.pages("sagemaker", "list_models", "Models"):
         name = summary["ModelName"]
-        if name in ours:
+        if name in deleted_models:
             continue
         try:
             made_from = ingredients_of(account.describe_model(name))
@@ -211,6 +217,7 @@ def _refuse_if_shared(
 
 
 def _find_repository(aws: AWSClient, config: DeployConfig) -> str | None:
+    """Return the name of the repository if it has the deployment's owner tag."""
     name = config.image.repository
     tags = read_repository_tags(aws, name)
     is_ours = tags is not None and tags.get(OWNER_TAG) == config.name
@@ -218,18 +225,19 @@ def _find_repository(aws: AWSClient, config: DeployConfig) -> str | None:
 
 
 def _find_build_project(aws: AWSClient, deployment: str) -> str | None:
+    """Return the name of the CodeBuild project if it has the owner tag."""
     name = f"{deployment}-image"
-    found = aws.call("codebuild", "batch_get_projects", names=[name])["projects"]
-    tags = {tag["key"]: tag["value"] for project in found for tag in project["tags"]}
+    projects = aws.call("codebuild", "batch_get_projects", names=[name])["projects"]
+    tags = {tag["key"]: tag["value"] for project in projects for tag in project["tags"]}
     return name if tags.get(OWNER_TAG) == deployment else None
 
 
 def _list_job_streams(aws: AWSClient, deployment: str) -> tuple[str, ...]:
     """Return the log streams of the deployment's jobs.
 
-    Names are matched exactly: another deployment's name may begin with ours.
+    Names are matched exactly: another deployment's name may begin with this one.
     """
-    ours = re.compile(rf"{re.escape(deployment)}-[0-9a-f]{{8}}/")
+    own_stream = re.compile(rf"{re.escape(deployment)}-[0-9a-f]{{8}}/")
     try:
         return tuple(
             str(stream["logStreamName"])
@@ -240,7 +248,7 @@ def _list_job_streams(aws: AWSClient, deployment: str) -> tuple[str, ...]:
                 logGroupName=LOG_GROUP,
                 logStreamNamePrefix=f"{deployment}-",
             )
-            if ours.match(stream["logStreamName"])
+            if own_stream.match(stream["logStreamName"])
         )
     except NotFoundError:
         return ()
@@ -248,11 +256,11 @@ def _list_job_streams(aws: AWSClient, deployment: str) -> tuple[str, ...]:
 
 def _find_log_groups(aws: AWSClient, names: Sequence[str]) -> tuple[str, ...]:
     """Return those of `names` that are log groups."""
-    found = {
+    existing = {
         item["logGroupName"]
         for name in names
         for item in aws.pages(
             "logs", "describe_log_groups", "logGroups", logGroupNamePrefix=name
         )
     }
-    return tuple(name for name in names if name in found)
+    return tuple(name for name in names if name in existing)

@@ -1,4 +1,4 @@
-"""The ingredients of a SageMaker model: its role, its image and its weights."""
+"""Role, image and weights that a SageMaker model uses."""
 
 from __future__ import annotations
 
@@ -11,18 +11,21 @@ __all__ = ["Ingredients", "ingredients_of"]
 
 @dataclass(frozen=True, slots=True)
 class Ingredients:
-    """Resources that must stay so that endpoints of a model can start again."""
+    """Resources that must not be deleted while endpoints of a model may start."""
 
     role: str
-    """ARN."""
+    """ARN of the role."""
     image: str
-    """Repository in its registry, without tag and digest."""
+    """Repository with its registry, without tag and digest."""
     weights: str
-    """s3:// address of an object or a prefix; empty where there is none."""
+    """s3:// address of an object or a prefix; empty if there is none."""
 
 
 def ingredients_of(model: Mapping[str, Any]) -> Ingredients:
-    """Return the role, image and weights in an answer of DescribeModel."""
+    """Return the role, image and weights in an answer of DescribeModel.
+
+    A value that the answer does not have is empty.
+    """
     container = model.get("PrimaryContainer", {})
     source = container.get("ModelDataSource", {}).get("S3DataSource", {})
     pulled = container.get("Environment", {}).get("MODEL_S3_URI")

@@ -1,4 +1,4 @@
-"""Plan that deletes the resources of a deployment, in an order that works."""
+"""Plan that deletes the resources of a deployment, in the order that AWS requires."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from deploy.resources import EndpointState
 
 __all__ = [
     "Inventory",
-    "Kept",
+    "KeptResource",
     "ObjectVersion",
     "Role",
     "UnfinishedUpload",
@@ -29,9 +29,9 @@ class Role:
 
     name: str
     policies: tuple[str, ...]
-    """Names of the policies inside it."""
+    """Names of its inline policies."""
     regions: Mapping[str, frozenset[str]] = field(default_factory=dict)
-    """Regions that each of our policies lets the role act in, by policy name."""
+    """Regions of each policy that this package created, by policy name."""
     attached: tuple[str, ...] = ()
     """ARNs of managed policies, which are detached but never deleted."""
     is_kept: bool = False
@@ -39,8 +39,8 @@ class Role:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
-    """Global resource of the deployment that `destroy` keeps."""
+class KeptResource:
+    """Global resource of a deployment that `destroy` does not delete."""
 
     what: str
     reason: str
@@ -64,6 +64,7 @@ class ObjectVersion:
     is_current: bool = True
     """True for the version that a request for the key returns."""
     is_deletion: bool = False
+    """True for a delete marker."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,7 @@ class UnfinishedUpload:
 
 @dataclass(frozen=True, slots=True)
 class Inventory:
-    """Resources with the tag of one deployment."""
+    """Resources of one endpoint that `destroy` deletes, and those that it keeps."""
 
     name: str
     endpoint: EndpointState | None = None
@@ -105,12 +106,12 @@ class Inventory:
     """Log streams in the log group that all jobs of the account share."""
     exchanged: tuple[ObjectVersion, ...] = ()
     """Documents and results of an asynchronous endpoint."""
-    kept: tuple[Kept, ...] = ()
+    kept: tuple[KeptResource, ...] = ()
     """Global resources that are kept because another region uses them."""
 
     @property
     def objects(self) -> tuple[tuple[str, tuple[ObjectVersion, ...]], ...]:
-        """Objects in the bucket, by their kind."""
+        """Pairs of a description and the object versions in the bucket."""
         return (
             ("staged weights", self.weights),
             ("build sources", self.sources),
@@ -125,11 +126,12 @@ class Inventory:
 
 
 def plan_teardown(inventory: Inventory, *, everything: bool) -> list[Action]:
-    """Return the actions that delete what is in an inventory.
+    """Return the actions that delete the resources of an inventory.
 
-    With `everything`, they delete images, staged weights, logs and roles too. The
-    schedule is deleted first, because it would start the endpoint again. Configs and
-    models are deleted after the endpoint, which can hang for an hour without them.
+    With `everything`, they delete images, staged weights, logs and roles too, and
+    otherwise leave them, even if the inventory has them. The schedule is deleted first,
+    because it would start the endpoint again. Configs and models are deleted after the
+    endpoint, which can hang for an hour without them.
     """
     name = inventory.name
     actions: list[Action] = []
@@ -156,7 +158,7 @@ def plan_teardown(inventory: Inventory, *, everything: bool) -> list[Action]:
         )
         for job in inventory.jobs
     ]
-    actions += _delete_endpoint(inventory)
+    actions += _plan_endpoint_deletion(inventory)
     if inventory.alarms:
         actions.append(
             Call(
@@ -190,10 +192,14 @@ def plan_teardown(inventory: Inventory, *, everything: bool) -> list[Action]:
             )
             for each in names
         ]
-    return actions + (_delete_kept_resources(inventory) if everything else [])
+    return actions + (_plan_stored_deletion(inventory) if everything else [])
 
 
-def _delete_endpoint(inventory: Inventory) -> list[Action]:
+def _plan_endpoint_deletion(inventory: Inventory) -> list[Action]:
+    """Return the actions that delete the endpoint, and wait until it is gone.
+
+    The list is empty without an endpoint.
+    """
     state = inventory.endpoint
     if state is None:
         return []
@@ -206,7 +212,7 @@ def _delete_endpoint(inventory: Inventory) -> list[Action]:
     return [*actions, Wait(state.name, Goal.DELETED)]
 
 
-def _delete_kept_resources(inventory: Inventory) -> list[Action]:
+def _plan_stored_deletion(inventory: Inventory) -> list[Action]:
     """Return the actions that only `destroy --all` adds."""
     actions: list[Action] = [
         Call(
@@ -264,13 +270,17 @@ def _delete_kept_resources(inventory: Inventory) -> list[Action]:
         for upload in inventory.uploads
     ]
     for what, versions in inventory.objects:
-        actions += _delete_objects(inventory, what, versions)
+        actions += _plan_object_deletion(inventory, what, versions)
     for role in inventory.roles:
-        actions += _delete_role(role)
+        actions += _plan_role_deletion(role)
     return actions
 
 
-def _delete_role(role: Role) -> list[Action]:
+def _plan_role_deletion(role: Role) -> list[Action]:
+    """Return the calls that delete a role with its policies.
+
+    Of a role that is kept, only the inline policies are deleted.
+    """
     actions: list[Action] = [
         Call(
             "iam",
@@ -305,7 +315,7 @@ def _delete_role(role: Role) -> list[Action]:
     ]
 
 
-def _delete_objects(
+def _plan_object_deletion(
     inventory: Inventory, what: str, versions: Sequence[ObjectVersion]
 ) -> list[Action]:
     """Return the calls that delete object versions.
@@ -337,6 +347,7 @@ def _delete_objects(
 
 
 def _count_text(versions: Sequence[ObjectVersion]) -> str:
+    """Return `2 objects`, or `5 versions of 2 objects` if there are older ones."""
     num_objects = len({version.key for version in versions})
     objects = f"{num_objects} object{'s' if num_objects > 1 else ''}"
     if all(version.is_current for version in versions):

@@ -9,7 +9,7 @@ from deploy.aws.buckets import bucket_region
 from deploy.aws.client import AWSClient
 from deploy.config import DeployConfig
 from deploy.errors import NotFoundError
-from deploy.teardown.elsewhere import Needed, find_uses_elsewhere
+from deploy.teardown.elsewhere import GlobalResources, find_uses_elsewhere
 from deploy.teardown.plan import Inventory
 from deploy.teardown.sharing import (
     keep_everything,
@@ -33,8 +33,10 @@ def keep_shared(
 ) -> tuple[list[Inventory], list[str]]:
     """Return the inventories without resources that other regions use, and notes.
 
-    `skipped` are regions that are not asked. Raises DeployError when one of the others
-    cannot be asked.
+    What is removed is listed in their `kept`. The notes are about models that cannot be
+    described. `keeps_global` removes all roles and objects, and reads no region.
+    `skipped` are regions that are not read. Raises DeployError when one of the others
+    cannot be read.
     """
     if keeps_global:
         return [keep_everything(each) for each in inventories], []
@@ -60,7 +62,9 @@ def keep_shared(
     uses = find_uses_elsewhere(
         aws,
         config,
-        Needed({aws.identity().role_arn(r.name): r.name for r in roles}, weights),
+        GlobalResources(
+            {aws.identity().role_arn(r.name): r.name for r in roles}, weights
+        ),
         also=recorded | elsewhere,
         skipped=skipped,
     )
@@ -79,6 +83,7 @@ def keep_shared(
 
 
 def _region_of(aws: AWSClient, bucket: str) -> str | None:
+    """Return the region of a bucket; None if the bucket does not exist."""
     try:
         return bucket_region(aws, bucket)
     except NotFoundError:

@@ -1,8 +1,8 @@
-"""Rules for roles and objects of a deployment that stay because other regions use them.
+"""Rules for roles and objects that `destroy` keeps because other regions use them.
 
-Roles and buckets are global: `destroy` in one region must not delete what a deployment
-uses in another region, under the same or another name. The functions are pure;
-`deploy.teardown.elsewhere` finds the uses.
+Roles are global, and objects can be read from any region: `destroy` in one region must
+not delete what a deployment uses in another region, under the same or another name. The
+functions call no AWS; `deploy.teardown.elsewhere` finds the uses.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from deploy.teardown.plan import Inventory, Kept, Role
+from deploy.teardown.plan import Inventory, KeptResource, Role
 
 __all__ = [
     "RegionUse",
@@ -49,12 +49,13 @@ class RegionUse:
 
 def keep_roles(
     roles: Sequence[Role], region: str, uses: Sequence[RegionUse]
-) -> tuple[tuple[Role, ...], list[Kept]]:
-    """Return the roles or policies to delete in `region`, and those that are kept.
+) -> tuple[tuple[Role, ...], list[KeptResource]]:
+    """Return the roles to delete something of in `region`, and those that are kept.
 
-    A role that no other region uses is deleted. Another loses the policies of `region`,
-    unless a region that uses it has no policy of its own in it. A policy for a region
-    keeps the role even where that region is not in `uses`, as it was not asked.
+    A role that no other region uses is deleted. From a role that is used, only the
+    policies of `region` are deleted, and it is in both lists. If a region that uses it
+    has no policy in it, no policy is deleted. A policy for another region keeps the
+    role, even if `uses` does not have that region because it was not read.
     """
     left, kept = [], []
     for role in roles:
@@ -83,8 +84,16 @@ def _kept_role(
     recorded: Collection[str],
     without: Sequence[str],
     uses: Sequence[RegionUse],
-) -> Kept:
-    asked = {use.region: use for use in uses}
+) -> KeptResource:
+    """Return why a role is kept, and how to delete it.
+
+    Args:
+        users: uses of the regions that use it.
+        recorded: other regions for which it has a policy.
+        without: regions that use it without a policy for them.
+        uses: uses of all regions that were read.
+    """
+    uses_by_region = {use.region: use for use in uses}
     reasons, remedies = [], []
     for region, use in sorted(users.items()):
         if use.deployed:
@@ -96,9 +105,9 @@ def _kept_role(
             remedies.append(f"it can be deleted after model {model}")
     for region in sorted(recorded):
         reasons.append(f"its policy for {region} says that it is used there")
-        if region not in asked:
+        if region not in uses_by_region:
             remedies.append(_manual_remedy(role, region))
-        elif asked[region].is_idle:
+        elif uses_by_region[region].is_idle:
             remedies.append(
                 f"chandra-sagemaker destroy --all --region {region} deletes it"
             )
@@ -109,16 +118,16 @@ def _kept_role(
             f"all its policies stay, as it has none for {', '.join(without)}: "
             f"chandra-sagemaker iam --create --region {without[0]} makes one"
         )
-    return Kept(f"role {role.name}", "; ".join(reasons), "; ".join(remedies))
+    return KeptResource(f"role {role.name}", "; ".join(reasons), "; ".join(remedies))
 
 
 def keep_objects(
     inventory: Inventory, bucket_region: str, uses: Sequence[RegionUse]
 ) -> Inventory:
-    """Keep all objects of a bucket in another region.
+    """Return the inventory with all objects kept, because their bucket is elsewhere.
 
-    SageMaker and CodeBuild use buckets of their own region only, so they belong to the
-    deployment there.
+    SageMaker and CodeBuild use buckets of their own region only, so the objects belong
+    to the deployment in `bucket_region`. An inventory without objects stays as it is.
     """
     use = next((u for u in uses if u.region == bucket_region), RegionUse(bucket_region))
     is_idle = use in uses and use.is_idle
@@ -133,14 +142,15 @@ def keep_objects(
 
 
 def keep_results(inventory: Inventory, uses: Sequence[RegionUse]) -> Inventory:
-    """Keep documents and results while the same queue's endpoint is in another region.
+    """Return the inventory with documents and results kept if another region has them.
 
-    The exchange has one prefix for a deployment, in all regions.
+    They are kept if an endpoint of the same name has resources in another region: the
+    queues of a deployment share one prefix in all regions.
     """
     use = next((u for u in uses if inventory.name in u.endpoints), None)
     if use is None or not (inventory.exchanged or inventory.uploads):
         return inventory
-    kept = Kept(
+    kept = KeptResource(
         f"documents and results in s3://{inventory.bucket}",
         _deployed_sentence(use),
         _regional_remedy(use.region, "they go"),
@@ -149,7 +159,7 @@ def keep_results(inventory: Inventory, uses: Sequence[RegionUse]) -> Inventory:
 
 
 def keep_weights(inventory: Inventory, uses: Sequence[RegionUse]) -> Inventory:
-    """Keep staged weights from which a model in another region starts."""
+    """Return the inventory with all its weights kept if a model elsewhere uses some."""
     users = [
         (use.region, model)
         for use in uses
@@ -162,7 +172,7 @@ def keep_weights(inventory: Inventory, uses: Sequence[RegionUse]) -> Inventory:
     if not users:
         return inventory
     region, model = users[0]
-    kept = Kept(
+    kept = KeptResource(
         f"staged weights in s3://{inventory.bucket}",
         f"model {model} in {region} loads them",
         f"they can be deleted when model {model} is gone",
@@ -171,10 +181,10 @@ def keep_weights(inventory: Inventory, uses: Sequence[RegionUse]) -> Inventory:
 
 
 def keep_everything(inventory: Inventory) -> Inventory:
-    """Keep all roles and all objects, used or not."""
+    """Return the inventory with all roles and all objects kept, used or not."""
     left = _without_objects(inventory, BY_OPTION, "destroy --all without it")
     kept = [
-        Kept(f"role {role.name}", BY_OPTION, "destroy --all without it")
+        KeptResource(f"role {role.name}", BY_OPTION, "destroy --all without it")
         for role in inventory.roles
     ]
     return replace(left, roles=(), kept=(*left.kept, *kept))
@@ -191,6 +201,7 @@ def unknown_models(uses: Sequence[RegionUse]) -> list[str]:
 
 
 def _without_objects(inventory: Inventory, reason: str, remedy: str) -> Inventory:
+    """Return the inventory with its objects and uploads moved to `kept`."""
     what = [
         f"{len({version.key for version in versions})} of {name}"
         for name, versions in inventory.objects
@@ -199,7 +210,7 @@ def _without_objects(inventory: Inventory, reason: str, remedy: str) -> Inventor
     if not inventory.has_objects:
         return inventory
     listed = ", ".join(what) or "unfinished uploads"
-    kept = Kept(
+    kept = KeptResource(
         f"objects in s3://{inventory.bucket} ({listed})",
         reason,
         remedy,
@@ -216,7 +227,7 @@ def _without_objects(inventory: Inventory, reason: str, remedy: str) -> Inventor
 
 
 def _deployed_sentence(use: RegionUse) -> str:
-    """Return a clause that names a region's first resource and counts the others."""
+    """Return a clause such as "eu-west-1 has endpoint ocr and 2 more"."""
     more = len(use.deployed) - 1
     return f"{use.region} has {use.deployed[0]}" + (f" and {more} more" if more else "")
 

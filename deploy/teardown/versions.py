@@ -1,4 +1,4 @@
-"""Object versions in S3 that `destroy --all` deletes.
+"""Object versions and unfinished uploads in S3 that `destroy --all` deletes.
 
 A versioned bucket keeps, and charges for, all versions of an object that is deleted by
 its key alone. In an unversioned bucket, each object has one version, `null`.
@@ -16,15 +16,16 @@ from deploy.errors import NotFoundError
 from deploy.teardown.plan import ObjectVersion, UnfinishedUpload
 from deploy.weights.files import MANIFEST, STAGING, TAR
 
-__all__ = ["Staged", "find_staged", "list_uploads", "list_versions"]
+__all__ = ["StagedObjects", "find_staged_objects", "list_uploads", "list_versions"]
 
 
 def list_versions(
     aws: AWSClient, bucket: str | None, prefix: str
 ) -> tuple[ObjectVersion, ...]:
-    """Return all versions below a prefix, the newest of each key first.
+    """Return all object versions below a prefix, and then all delete markers.
 
-    A bucket that does not exist has none.
+    The versions of a key are ordered from new to old. The result is empty if the bucket
+    is None or does not exist.
     """
     if bucket is None:
         return ()
@@ -51,7 +52,8 @@ def list_uploads(
 ) -> tuple[UnfinishedUpload, ...]:
     """Return the unfinished multipart uploads below a prefix.
 
-    Lists of objects do not show them. A bucket that does not exist has none.
+    Lists of objects do not show them. The result is empty if the bucket is None or does
+    not exist.
     """
     if bucket is None:
         return ()
@@ -68,39 +70,41 @@ def list_uploads(
 
 
 @dataclass(frozen=True, slots=True)
-class Staged:
-    """Objects of `model stage`, and its unfinished uploads."""
+class StagedObjects:
+    """Object versions that `model stage` wrote, and its unfinished uploads."""
 
     versions: tuple[ObjectVersion, ...] = ()
     uploads: tuple[UnfinishedUpload, ...] = ()
 
 
-def find_staged(aws: AWSClient, config: DeployConfig) -> Staged:
-    """Return what a deployment staged, below all prefixes that its marker files name.
+def find_staged_objects(aws: AWSClient, config: DeployConfig) -> StagedObjects:
+    """Return what a deployment staged: the objects beside its marker files.
 
-    The marker files come last. A `destroy` that was interrupted finds the rest by them.
+    The marker file of a prefix is read to see which deployment wrote it. Marker files
+    come last, so that a `destroy` that was interrupted can find the rest by them.
     """
     bucket = config.model.bucket
     root = f"{config.model.prefix.strip('/')}/".lstrip("/")
     versions = list_versions(aws, bucket, root)
-    ours = [
+    own_prefixes = [
         (prefix, below)
         for prefix, mark in _find_marks(versions).items()
         if (below := _below(versions, prefix, mark))
         and _is_marked_as_ours(aws, config, mark)
     ]
-    staged = [version for _, below in ours for version in below]
-    return Staged(
-        tuple(sorted(staged, key=_order)),
+    staged = [version for _, below in own_prefixes for version in below]
+    return StagedObjects(
+        tuple(sorted(staged, key=_deletion_order)),
         tuple(
             upload
             for upload in list_uploads(aws, bucket, root)
-            if any(_is_of(upload.key, prefix) for prefix, _ in ours)
+            if any(_belongs_to(upload.key, prefix) for prefix, _ in own_prefixes)
         ),
     )
 
 
-def _order(version: ObjectVersion) -> tuple[bool, bool, bool]:
+def _deletion_order(version: ObjectVersion) -> tuple[bool, bool, bool]:
+    """Return the sort key with which marker files are deleted last."""
     return (_is_mark(version.key), *_rank(version))
 
 
@@ -108,16 +112,17 @@ def _is_mark(key: str) -> bool:
     return key.rpartition("/")[2] in (MANIFEST, STAGING)
 
 
-def _is_of(key: str, prefix: str) -> bool:
+def _belongs_to(key: str, prefix: str) -> bool:
     # The archive of `model stage --tar` is named after the prefix.
     return key == prefix.rstrip("/") + TAR or key.startswith(prefix)
 
 
 def _find_marks(versions: tuple[ObjectVersion, ...]) -> dict[str, ObjectVersion]:
-    """Return the marker file of each prefix.
+    """Return the marker file of each prefix, by prefix.
 
     It is the manifest, or the file that stands for it until all files are uploaded. A
-    current version has precedence over a deleted one.
+    current version has precedence over an older one, and then the manifest over the
+    other file.
     """
     marks: dict[str, ObjectVersion] = {}
     for version in versions:
@@ -131,13 +136,18 @@ def _find_marks(versions: tuple[ObjectVersion, ...]) -> dict[str, ObjectVersion]
 
 
 def _rank(mark: ObjectVersion) -> tuple[bool, bool]:
+    """Return the sort key of marker files: a greater one has precedence."""
     return mark.is_current, mark.key.endswith(MANIFEST)
 
 
 def _below(
     versions: tuple[ObjectVersion, ...], prefix: str, mark: ObjectVersion
 ) -> list[ObjectVersion]:
-    below = [version for version in versions if _is_of(version.key, prefix)]
+    """Return the versions of a prefix with its archive.
+
+    The list is empty if the marker file was deleted and current objects exist.
+    """
+    below = [version for version in versions if _belongs_to(version.key, prefix)]
     if not mark.is_current and any(version.is_current for version in below):
         # The marker was deleted, so another program uploaded the current objects.
         return []
@@ -147,6 +157,7 @@ def _below(
 def _is_marked_as_ours(
     aws: AWSClient, config: DeployConfig, mark: ObjectVersion
 ) -> bool:
+    """Read a marker file, and return True if it names this deployment."""
     answer = aws.call(
         "s3",
         "get_object",

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from deploy.aws.client import AWSClient
-from deploy.aws.faults import fault_of, sdk_errors
+from deploy.aws.faults import deploy_error_from, sdk_errors
 from deploy.errors import ConflictError, NotFoundError, ResourceFailedError
 from deploy.retries import Backoff, retry
 from deploy.weights.files import (
@@ -179,7 +179,7 @@ class Store:
         try:
             content: bytes = answer["Body"].read()
         except sdk_errors() as error:
-            raise fault_of(error, "s3 get_object") from error
+            raise deploy_error_from(error, "s3 get_object") from error
         return content
 
     def upload(self, key: str, path: Path, sha256: str, progress: Progress) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from deploy.config import DeployConfig, config_from
 from deploy.queue.scaling import ObservedScaling
-from deploy.resources import EndpointState, Identity, Live
+from deploy.resources import DatedConfig, EndpointState, Identity
 
 IDENTITY = Identity("123456789012", "us-east-1", "aws", "arn:aws:iam::123456789012:u")
 NOW = datetime(2026, 11, 26, 8, 0, tzinfo=UTC)
@@ -56,9 +56,9 @@ class FakeAccount:
     def has_config(self, name: str) -> bool:
         return name in self.configs
 
-    def history(self, deployment: str) -> Sequence[Live]:
+    def history(self, deployment: str) -> Sequence[DatedConfig]:
         return [
-            Live(config, created=NOW, since=NOW - timedelta(hours=age))
+            DatedConfig(config, created=NOW, since=NOW - timedelta(hours=age))
             for age, config in enumerate(self.live)
         ]
 

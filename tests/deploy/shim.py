@@ -22,7 +22,7 @@ from urllib.parse import parse_qs
 
 import botocore.session
 
-from deploy.resources import our_variant
+from deploy.resources import main_variant
 
 Environ = dict[str, Any]
 Response = tuple[str, dict[str, Any]]
@@ -338,7 +338,7 @@ class Shim:
         count = self.counts.get(name, self._count_instances(endpoint))
         desired = endpoint.pending_count
         variants = self.variants.get(endpoint.config, [{"VariantName": "AllTraffic"}])
-        ours = our_variant({"ProductionVariants": variants})["VariantName"]
+        ours = main_variant({"ProductionVariants": variants})["VariantName"]
         answer |= {
             "EndpointStatus": endpoint.status,
             "EndpointConfigName": endpoint.config,
@@ -400,7 +400,7 @@ class Shim:
     def _count_instances(self, endpoint: SimulatedEndpoint) -> int:
         variants = self.variants.get(endpoint.config, [{}])
         # Only the instance count of our variant is ever changed.
-        variant = our_variant({"ProductionVariants": variants})
+        variant = main_variant({"ProductionVariants": variants})
         initial = int(variant.get("InitialInstanceCount", 1))
         return initial if endpoint.count is None else endpoint.count
 

@@ -51,7 +51,7 @@ def test_command_has_two_examples_that_parse(words, entry):
     assert len(examples) >= 2
     for example in examples:
         arguments = shlex.split(example.partition(" > ")[0].partition(" >> ")[0])
-        options = cli.parser(arguments).parse_args(arguments)
+        options = cli.build_parser(arguments).parse_args(arguments)
         assert arguments[: len(words)] == list(words)
         assert options.run == entry.load().run
 
@@ -90,7 +90,7 @@ def test_help_imports_no_heavy_library(arguments):
 
 def test_help_of_the_program_imports_no_command():
     program = (
-        "import sys; from deploy import cli; cli.parser([]).format_help(); "
+        "import sys; from deploy import cli; cli.build_parser([]).format_help(); "
         "print('deploy.context' in sys.modules)"
     )
 
@@ -103,9 +103,9 @@ def test_help_of_the_program_imports_no_command():
 
 
 def test_a_global_flag_goes_before_the_command_or_after_it():
-    before = cli.parser().parse_args(["--region", "eu-west-1", "status"])
-    after = cli.parser().parse_args(["status", "--region", "eu-west-1"])
-    neither = cli.parser().parse_args(["status"])
+    before = cli.build_parser().parse_args(["--region", "eu-west-1", "status"])
+    after = cli.build_parser().parse_args(["status", "--region", "eu-west-1"])
+    neither = cli.build_parser().parse_args(["status"])
 
     assert (before.region, after.region, neither.region) == (
         "eu-west-1",

@@ -58,6 +58,22 @@ def test_invalid_setting_is_named(sentence, tables):
     refused(sentence, **tables)
 
 
+@pytest.mark.parametrize(
+    ("table", "name", "choices"),
+    [
+        ("model", "source", "s3 or hub"),
+        ("update", "strategy", "blue-green or recreate"),
+        ("transform", "weights", "tar or pull"),
+    ],
+)
+def test_value_outside_a_closed_set_is_named_with_the_choices(table, name, choices):
+    with pytest.raises(ConfigError) as caught:
+        config_from({table: {name: "nfs"}})
+
+    assert caught.value.message == f"{table}.{name} must be {choices}, not nfs"
+    refused(f"{table}.{name} must be text, not 3", **{table: {name: 3}})
+
+
 def test_the_variable_of_inference_components_is_refused():
     refused(
         "SAGEMAKER_INFERENCE_COMPONENT_NAME: it belongs to inference components",

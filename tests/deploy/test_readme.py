@@ -19,7 +19,7 @@ from deploy import cli, config
 from deploy.commands.index import names
 from deploy.config import AsynchronousTable, DeployConfig, write_lock
 from deploy.machines.catalogue import INSTANCES
-from deploy.machines.prices import hourly
+from deploy.machines.prices import hourly_price
 from deploy.machines.throughput import rate_of
 from deploy.plan.advice import ADVICE
 from tests.deploy.accounts import IMAGE
@@ -72,7 +72,7 @@ def parser_of(parser, words):
 
 
 def test_help_of_every_command_is_current():
-    root = cli.parser()
+    root = cli.build_parser()
     introduction = section(HELP).partition("```text")[0]
     blocks = [f"```text\n{root.format_help()}```\n"]
     for words in list_commands():
@@ -205,7 +205,7 @@ def test_costs_of_the_queue_are_those_of_the_program(tmp_path):
     """Check the price of 1,000 pages, and of the start and idle time of a burst."""
     known = INSTANCES["ml.g6e.2xlarge"]
     rate = rate_of(known.gpu.name, tmp_path)
-    price = hourly("ml.g6e.2xlarge", 1)
+    price = hourly_price("ml.g6e.2xlarge", 1)
     assert rate is not None
     assert price is not None
     busy = f"${price * 1000 / rate.together / 3600:.2f}"

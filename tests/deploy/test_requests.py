@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 
 from deploy.config import UpdateTable
-from deploy.endpoint.observer import NothingThere
+from deploy.endpoint.observer import EmptyAccount
 from deploy.endpoint.planner import Planner
 from deploy.endpoint.schedule import schedule_from
 from deploy.plan.actions import Call
@@ -37,7 +37,7 @@ def calls(actions):
 def test_requests_of_a_first_deployment_are_valid(tables, refusals):
     wanted = endpoint_from(configured(**tables), IDENTITY)
 
-    actions = Planner(NothingThere(), IDENTITY, NOW).deploy(wanted, UpdateTable())
+    actions = Planner(EmptyAccount(), IDENTITY, NOW).deploy(wanted, UpdateTable())
 
     assert [refusals(call) for call in calls(actions)] == [[]] * 4
 
@@ -70,7 +70,7 @@ def test_requests_of_a_schedule_are_valid(existing, refusals):
 
 def test_violations_that_botocore_accepts_are_found(refusals):
     wanted = endpoint_from(configured(), IDENTITY)
-    actions = Planner(NothingThere(), IDENTITY, NOW).deploy(wanted, UpdateTable())
+    actions = Planner(EmptyAccount(), IDENTITY, NOW).deploy(wanted, UpdateTable())
     call = next(c for c in calls(actions) if c.operation == "create_endpoint_config")
     variant = call.params["ProductionVariants"][0] | {
         "InstanceType": "ml.g5.3xlarge",

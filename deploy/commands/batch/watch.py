@@ -23,7 +23,7 @@ from deploy.errors import (
     TransientError,
 )
 from deploy.failures import is_permanent
-from deploy.machines.prices import hourly
+from deploy.machines.prices import hourly_price
 from deploy.monitoring.logs import LogEvent, LogReader
 
 __all__ = [
@@ -241,7 +241,7 @@ def summarize_job(context: Context, watch: Watch, state: TransformState) -> Summ
         may_pass = parts.among(done, watch.log, may_pass=True)
         missing = {**parts.among(done, watch.log, may_pass=False), **may_pass}
     seconds = _seconds(state, context.now)
-    price = hourly(state.instance_type, state.instance_count)
+    price = hourly_price(state.instance_type, state.instance_count)
     return Summary(
         state=state,
         num_documents=len(watch.work),

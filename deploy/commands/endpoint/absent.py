@@ -11,11 +11,11 @@ from typing import Any
 from deploy.checks import Finding
 from deploy.commands.endpoint.preflight import has_call
 from deploy.context import Context
-from deploy.endpoint.schedule import entry_name, last_time
-from deploy.endpoint.snapshot import Seen
+from deploy.endpoint.schedule import entry_name, last_effect_time
+from deploy.endpoint.snapshot import AccountReader
 from deploy.errors import AccessDeniedError
 from deploy.plan.actions import Action
-from deploy.resources import Live, stopped_config
+from deploy.resources import DatedConfig, stopped_config
 
 __all__ = ["Absence", "Reason", "absence_notes", "absence_of", "schedule_notes"]
 
@@ -87,7 +87,10 @@ class Absence:
 
 
 def absence_of(
-    context: Context, name: str, history: Sequence[Live], seen: Seen | None = None
+    context: Context,
+    name: str,
+    history: Sequence[DatedConfig],
+    seen: AccountReader | None = None,
 ) -> Absence | None:
     """Return why an endpoint does not exist; None if it was never deployed.
 
@@ -119,14 +122,14 @@ def absence_of(
 
 def _reason(
     name: str,
-    history: Sequence[Live],
+    history: Sequence[DatedConfig],
     entries: Sequence[Mapping[str, Any]],
     now: datetime,
 ) -> Reason:
     by_name = {entry["Name"]: entry for entry in entries}
     start = by_name.get(entry_name(name, "start"), {})
     stop = by_name.get(entry_name(name, "stop"), {})
-    started, stopped = last_time(start, now - LATE), last_time(stop, now)
+    started, stopped = last_effect_time(start, now - LATE), last_effect_time(stop, now)
     since = history[0].since
     if stopped is not None and since is not None and stopped < since:
         # The endpoint was deployed after that, so something else deleted it.
@@ -141,7 +144,7 @@ def _reason(
     return Reason.MISSING if started is None else Reason.OVERDUE
 
 
-def absence_notes(context: Context, name: str, seen: Seen) -> list[Finding]:
+def absence_notes(context: Context, name: str, seen: AccountReader) -> list[Finding]:
     """Return a note if the endpoint to create was lost, not stopped on purpose."""
     if seen.endpoint(name) is not None:
         return []
@@ -152,7 +155,7 @@ def absence_notes(context: Context, name: str, seen: Seen) -> list[Finding]:
 
 
 def schedule_notes(
-    context: Context, name: str, actions: Sequence[Action], seen: Seen
+    context: Context, name: str, actions: Sequence[Action], seen: AccountReader
 ) -> list[Finding]:
     """Return a note if an unreadable schedule may start another config."""
     changes = ("create_endpoint", "update_endpoint")

@@ -9,10 +9,10 @@ from typing import Any
 from deploy.commands.endpoint.preflight import has_call
 from deploy.context import Context
 from deploy.endpoint.planner import config_to_change, described_config
-from deploy.endpoint.running import running_endpoint
-from deploy.endpoint.snapshot import Seen
+from deploy.endpoint.running import read_running_endpoint
+from deploy.endpoint.snapshot import AccountReader
 from deploy.errors import NotFoundError
-from deploy.machines.prices import most_an_hour, rate
+from deploy.machines.prices import highest_hourly_price, price_text
 from deploy.plan.actions import Action
 from deploy.resources import (
     Difference,
@@ -79,7 +79,7 @@ def price_of(machines: Machines | None) -> float | None:
     """Return US dollars per hour, or None if no price is known."""
     if machines is None:
         return 0.0
-    return most_an_hour(machines.instance_types, machines.instance_count)
+    return highest_hourly_price(machines.instance_types, machines.instance_count)
 
 
 def change_by_flags(
@@ -91,7 +91,7 @@ def change_by_flags(
     return Change(edited.variant, old, tuple(differences))
 
 
-def change_to_file(context: Context, wanted: Target, seen: Seen) -> Change:
+def change_to_file(context: Context, wanted: Target, seen: AccountReader) -> Change:
     """Return the change that `deploy` makes to a running endpoint.
 
     A setting counts as reverted if the endpoint differs from the config that `deploy`
@@ -104,7 +104,9 @@ def change_to_file(context: Context, wanted: Target, seen: Seen) -> Change:
         return Change(new)
     config = config_to_change(state, history)
     try:
-        running = running_endpoint(context.aws, name, config, state, with_tags=False)
+        running = read_running_endpoint(
+            context.aws, name, config, state, with_tags=False
+        )
     except NotFoundError:
         # Without its config there is nothing to compare with.
         return Change(new)
@@ -115,7 +117,7 @@ def change_to_file(context: Context, wanted: Target, seen: Seen) -> Change:
         base = replace(running, instance_count=None).settings
     elif described is not None:
         try:
-            base = running_endpoint(
+            base = read_running_endpoint(
                 context.aws, name, described, None, with_tags=False
             ).settings
         except NotFoundError:
@@ -141,7 +143,7 @@ def report_change(context: Context, change: Change, actions: Sequence[Action]) -
     before, after = price_of(change.old), price_of(change.new)
     beside = ""
     if has_call(actions, "update_endpoint") and before and after:
-        beside = f"; {rate(before + after)} while old and new machines run"
+        beside = f"; {price_text(before + after)} while old and new machines run"
     most = ", at most" if change.is_most else ""
     context.console.say(
         f"price an hour{most}: {_rate(before)} -> {_rate(after)}{beside}"
@@ -186,11 +188,12 @@ def confirm_change(
     if change.is_dearer:
         before, after = price_of(change.old), price_of(change.new)
         most = "up to " if change.is_most else ""
-        now = f"(now {rate(before)} an hour)" if before is not None else ""
+        now = f"(now {price_text(before)} an hour)" if before is not None else ""
         reasons.append(
             f"run endpoint {name}, where its price is not known here {now}".rstrip()
             if after is None
-            else f"let endpoint {name} cost {most}{rate(after)} an hour {now}".rstrip()
+            else f"let endpoint {name} cost {most}{price_text(after)} an hour "
+            f"{now}".rstrip()
         )
     num_reverted = len(change.reverts) + len(change.unclear)
     if num_reverted:
@@ -207,4 +210,4 @@ def deletes_what_serves(state: EndpointState | None, actions: Sequence[Action]) 
 
 
 def _rate(price: float | None) -> str:
-    return "not known here" if price is None else rate(price)
+    return "not known here" if price is None else price_text(price)

@@ -9,11 +9,12 @@ from typing import Any
 from deploy.config import (
     CaptureTable,
     DeployConfig,
+    ModelSource,
     ModelTable,
     NetworkTable,
     is_secret,
 )
-from deploy.resources import Running, variant_index
+from deploy.resources import Running, main_variant_index
 
 __all__ = ["config_with_running_settings"]
 
@@ -29,7 +30,7 @@ def config_with_running_settings(
     has already accepted them.
     """
     contents, model = running.config.contents, running.model
-    variant = contents["ProductionVariants"][variant_index(contents)]
+    variant = contents["ProductionVariants"][main_variant_index(contents)]
     source = _weights_table(config.model, model.container, model.environment)
     is_isolated = bool(model.contents.get("EnableNetworkIsolation", False))
     vpc: Mapping[str, Any] = model.contents.get("VpcConfig") or {}
@@ -50,11 +51,11 @@ def config_with_running_settings(
     return replace(
         config,
         role=model.contents.get("ExecutionRoleArn", config.role),
-        image=config.image.at(model.image if "@sha256:" in model.image else None),
+        image=config.image.with_uri(model.image if "@sha256:" in model.image else None),
         model=source,
         endpoint=endpoint,
         network=NetworkTable(
-            isolation=is_isolated and source.source == "s3",
+            isolation=is_isolated and source.source is ModelSource.S3,
             subnets=tuple(vpc.get("Subnets", ())),
             security_groups=tuple(vpc.get("SecurityGroupIds", ())),
             kms_key=contents.get("KmsKeyId"),
@@ -69,7 +70,7 @@ def _weights_table(
     """Return the model table for the place that the container's weights come from."""
     place = container.get("ModelDataSource", {}).get("S3DataSource", {}).get("S3Uri")
     if place is None:
-        return replace(table, source="hub")
+        return replace(table, source=ModelSource.HUB)
     bucket, _, key = str(place).removeprefix(S3).partition("/")
     model = environment.get("MODEL_ID", table.id)
     revision = environment.get("MODEL_REVISION", "")
@@ -83,5 +84,10 @@ def _weights_table(
     if not (model and revision):
         return table
     return replace(
-        table, id=model, revision=revision, source="s3", bucket=bucket, prefix=prefix
+        table,
+        id=model,
+        revision=revision,
+        source=ModelSource.S3,
+        bucket=bucket,
+        prefix=prefix,
     )

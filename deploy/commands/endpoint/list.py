@@ -8,7 +8,7 @@ from deploy.commands.command import Command
 from deploy.console import minute, table
 from deploy.context import Context
 from deploy.queue.endpoint import async_name
-from deploy.resources import Live
+from deploy.resources import DatedConfig
 
 
 def run(context: Context, options: argparse.Namespace) -> int:
@@ -22,8 +22,10 @@ def run(context: Context, options: argparse.Namespace) -> int:
     rows = [("ENDPOINT", "STATUS", "DEPLOYMENT"), *endpoints]
     lines = table(rows) if endpoints else ["no endpoint of ours runs in this region"]
     if history:
-        lines += ["", *table([("CONFIG", "CREATED", "LAST WENT LIVE"),
-                              *map(_row, history)])]  # fmt: skip
+        lines += [
+            "",
+            *table([("CONFIG", "CREATED", "LAST WENT LIVE"), *map(_row, history)]),
+        ]
     context.console.result(
         {
             "endpoints": [
@@ -39,7 +41,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
     return 0
 
 
-def _row(live: Live) -> tuple[str, str, str]:
+def _row(live: DatedConfig) -> tuple[str, str, str]:
     since = minute(live.since) if live.since else "never"
     return live.config, minute(live.created), since
 

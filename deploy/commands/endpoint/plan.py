@@ -25,13 +25,13 @@ from deploy.commands.flags import (
 from deploy.config import DeployConfig
 from deploy.context import FIX_REQUEST_HINT, Context
 from deploy.endpoint.inspection import image_findings, weights_findings
-from deploy.endpoint.observer import NothingThere
+from deploy.endpoint.observer import EmptyAccount
 from deploy.endpoint.planner import Planner
 from deploy.endpoint.snapshot import Snapshot
 from deploy.errors import DeployError
 from deploy.machines.catalogue import HOURS_A_DAY, HOURS_A_MONTH, PRICE_NOTE
 from deploy.machines.memory import has_plan, memory_lines, memory_plan_of
-from deploy.machines.prices import hourly, price_lines
+from deploy.machines.prices import hourly_price, price_lines
 from deploy.plan.actions import Action, Call
 from deploy.policies.roles import role_findings
 from deploy.resources import Endpoint, Identity, endpoint_from
@@ -72,7 +72,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
         change = change_to_file(context, wanted, seen) if actions else None
         findings += [
             Finding("request", True, sentence, FIX_REQUEST_HINT)
-            for sentence in context.refused(actions)
+            for sentence in context.rejections(actions)
         ]
         findings += quota_checks(context, config, actions, seen=seen)
         if starts_machine(actions):
@@ -83,7 +83,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
             findings += role_findings(context.aws, config)
     else:
         wanted = endpoint_from(config, UNKNOWN)
-        actions = Planner(NothingThere(), UNKNOWN, context.now).deploy(
+        actions = Planner(EmptyAccount(), UNKNOWN, context.now).deploy(
             wanted, config.update
         )
         if is_pushed and config.image.cuda is None:
@@ -228,7 +228,7 @@ def _data(
                 "month": price * HOURS_A_MONTH,
             }
             for name in machines.instance_types
-            if (price := hourly(name, machines.instance_count)) is not None
+            if (price := hourly_price(name, machines.instance_count)) is not None
         },
         "price_note": PRICE_NOTE,
         "memory": {

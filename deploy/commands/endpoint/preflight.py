@@ -10,7 +10,7 @@ from deploy.context import Context
 from deploy.endpoint.inspection import image_findings
 from deploy.errors import NotFoundError
 from deploy.plan.actions import Action, Call
-from deploy.resources import image_address, our_variant
+from deploy.resources import image_address, main_variant
 
 __all__ = [
     "earlier_checks",
@@ -32,7 +32,7 @@ def earlier_checks(
     if not starts_machine(actions):
         return []
     try:
-        variant = our_variant(context.account.describe_config(name))
+        variant = main_variant(context.account.describe_config(name))
         model = context.account.describe_model(variant["ModelName"])
     except NotFoundError:
         # The next call that names them reports this.

@@ -8,11 +8,11 @@ from typing import Any
 from deploy.commands.endpoint.absent import absence_of
 from deploy.context import Context
 from deploy.errors import AccessDeniedError
-from deploy.machines.prices import hourly, rate
+from deploy.machines.prices import hourly_price, price_text
 from deploy.monitoring import QUEUE_METRICS
 from deploy.monitoring.cloudwatch import read_metrics
 from deploy.queue.endpoint import async_name
-from deploy.resources import EndpointState, count_drift, our_variant
+from deploy.resources import EndpointState, describe_count_drift, main_variant
 from deploy.retries import duration
 
 __all__ = ["own_async_endpoint", "price_now", "queue_facts", "queue_rows"]
@@ -69,7 +69,7 @@ def queue_facts(context: Context) -> dict[str, Any] | None:
         "instance_type": kind,
         "instance_count": state.instance_count,
         "desired_count": state.desired_count,
-        "drift": count_drift(state, 1) if state.is_scaled else None,
+        "drift": describe_count_drift(state, 1) if state.is_scaled else None,
         "min_instances": limits.get("MinCapacity"),
         "max_instances": limits.get("MaxCapacity"),
         **_backlog(context, name),
@@ -88,14 +88,14 @@ def price_now(
 ) -> tuple[str | None, float | None]:
     """Return the instance type, and the price per hour of the machines that run."""
     config = context.account.describe_config(state.config)
-    variant = our_variant(config)
+    variant = main_variant(config)
     pools = variant.get("InstancePools") or [{}]
     kind = variant.get("InstanceType") or pools[0].get("InstanceType")
     if kind is None or state.instance_count is None:
         return kind, None
     if state.instance_count == 0:
         return kind, 0.0
-    return kind, hourly(kind, state.instance_count)
+    return kind, hourly_price(kind, state.instance_count)
 
 
 def queue_rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
@@ -123,7 +123,9 @@ def queue_rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
         ("last update", f"{facts['last_update']:%Y-%m-%d %H:%M:%S %Z}"),
     ]
     if facts["price_an_hour"] is not None:
-        rows.append(("price an hour", f"{rate(facts['price_an_hour'])}, as it is now"))
+        rows.append(
+            ("price an hour", f"{price_text(facts['price_an_hour'])}, as it is now")
+        )
     return [(label, value) for label, value in rows if value is not None]
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from deploy.checks import (
     ENDPOINT_USAGE,
     Finding,
-    InUse,
+    QuotaUse,
     quota_findings,
     quota_name,
 )
@@ -21,11 +21,11 @@ from deploy.checks.quotas import Quota, usage_quotas
 from deploy.commands.endpoint.preflight import has_call
 from deploy.config import MAX_NAME, DeployConfig
 from deploy.context import Context
-from deploy.endpoint.snapshot import Seen
+from deploy.endpoint.snapshot import AccountReader
 from deploy.errors import DeployError
 from deploy.plan.actions import Action
 from deploy.queue.endpoint import async_name
-from deploy.resources import EndpointState, our_variant
+from deploy.resources import EndpointState, main_variant
 
 __all__ = ["UNKNOWN_QUOTAS", "other_endpoint", "quota_checks", "usage_findings"]
 
@@ -39,7 +39,7 @@ def quota_checks(
     config: DeployConfig,
     actions: Sequence[Action] = (),
     *,
-    seen: Seen | None = None,
+    seen: AccountReader | None = None,
     with_update: bool = False,
 ) -> list[Finding]:
     """Check the quotas that `actions` need to reach `config`.
@@ -70,7 +70,7 @@ def quota_checks(
             # Machines that the caller has no permission to see are not counted.
             continue
         note = SERVES_ON if name == config.name else ""
-        in_use.append(InUse(name, _count_instances(state, described), note))
+        in_use.append(QuotaUse(name, _count_instances(state, described), note))
         is_scaled |= name == config.name and state.is_scaled
     count = config.endpoint.instance_count
     wanted = dict.fromkeys(config.endpoint.instance_types, count)
@@ -91,7 +91,7 @@ def usage_findings(
     wanted: Mapping[str, int],
     quotas: Mapping[str, Quota],
     usage: str,
-    in_use: Sequence[InUse] = (),
+    in_use: Sequence[QuotaUse] = (),
 ) -> list[Finding]:
     """Compare machines by type with the account's quotas; say how to ask for more."""
     name, count = next(iter(wanted.items()))
@@ -126,7 +126,7 @@ def _count_instances(
     """
     if state.pools:
         return dict(state.pools)
-    variant = our_variant(config)
+    variant = main_variant(config)
     kind = variant.get("InstanceType")
     count = max(state.instance_count or 0, state.desired_count or 0)
     if state.status == "Creating":

@@ -25,10 +25,10 @@ from deploy.commands.which_endpoint import (
 )
 from deploy.context import Context
 from deploy.endpoint.planner import Planner, previous_config
-from deploy.endpoint.running import running_endpoint
+from deploy.endpoint.running import read_running_endpoint
 from deploy.endpoint.snapshot import Snapshot
 from deploy.errors import NotFoundError, ResourceFailedError
-from deploy.resources import Live, stopped_config, tags_of
+from deploy.resources import DatedConfig, stopped_config, tags_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -106,7 +106,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
     return 0
 
 
-def _last_config(history: Sequence[Live]) -> str | None:
+def _last_config(history: Sequence[DatedConfig]) -> str | None:
     """Return the last config of an endpoint that was deleted, if known."""
     stopped = stopped_config(history)
     if stopped is not None:
@@ -115,7 +115,7 @@ def _last_config(history: Sequence[Live]) -> str | None:
 
 
 def _previous(
-    history: Sequence[Live],
+    history: Sequence[DatedConfig],
     had: str | None,
     options: argparse.Namespace,
     *,
@@ -138,7 +138,7 @@ def _previous(
 
 
 def _may_start(
-    context: Context, name: str, config: str, history: Sequence[Live]
+    context: Context, name: str, config: str, history: Sequence[DatedConfig]
 ) -> bool:
     """Print why the endpoint does not run, and ask whether to start it at a price."""
     absence = absence_of(context, name, history)
@@ -157,7 +157,9 @@ def _may_start(
 def _settings_to_revert(context: Context, name: str, config: str) -> list[str]:
     """Return the settings that the next deploy would revert."""
     try:
-        running = running_endpoint(context.aws, name, config, None, with_tags=False)
+        running = read_running_endpoint(
+            context.aws, name, config, None, with_tags=False
+        )
     except NotFoundError:
         return []
     return next_deploy_lines(context, running)

@@ -15,7 +15,7 @@ from deploy.endpoint.schedules import (
 )
 from deploy.errors import ConfigError, ConflictError, NotFoundError
 from deploy.machines.catalogue import PRICE_NOTE
-from deploy.machines.prices import dollars, hourly
+from deploy.machines.prices import dollars, hourly_price
 from deploy.plan.actions import Call
 from deploy.policies.roles import find_role, refuse_other_regions, role_policies
 from deploy.resources import OWNER_TAG, tags_of
@@ -101,7 +101,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
 
 def _saving(context: Context, schedule: Schedule) -> list[str]:
     machines = context.config.endpoint
-    price = hourly(machines.instance_types[0], machines.instance_count)
+    price = hourly_price(machines.instance_types[0], machines.instance_count)
     hours = schedule.hours_a_week
     lines = [f"the endpoint runs {hours:g} of {HOURS_A_WEEK} hours a week"]
     if price is not None:

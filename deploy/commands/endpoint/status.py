@@ -20,8 +20,13 @@ from deploy.errors import (
     NotFoundError,
     ResourceFailedError,
 )
-from deploy.machines.prices import dollars, hourly, rate
-from deploy.resources import REVISION_TAG, EndpointState, count_drift, our_variant
+from deploy.machines.prices import dollars, hourly_price, price_text
+from deploy.resources import (
+    REVISION_TAG,
+    EndpointState,
+    describe_count_drift,
+    main_variant,
+)
 from deploy.retries import duration
 
 HEALTH = {
@@ -125,7 +130,7 @@ def running_cost(
 ) -> Cost | None:
     """Return the cost so far, as if the machines had been the same since creation."""
     kind = _instance_type(config)
-    price = hourly(kind, state.instance_count or 1) if kind else None
+    price = hourly_price(kind, state.instance_count or 1) if kind else None
     if price is None or state.created is None:
         return None
     return Cost(price, price * _seconds(context, state.created) / 3600)
@@ -136,7 +141,7 @@ def _facts(context: Context, state: EndpointState) -> dict[str, Any]:
         config = context.account.describe_config(state.config)
     except NotFoundError:
         config = {}
-    variant = our_variant(config)
+    variant = main_variant(config)
     model: dict[str, Any] = {}
     revision = None
     if "ModelName" in variant:
@@ -175,7 +180,7 @@ def _facts(context: Context, state: EndpointState) -> dict[str, Any]:
 
 def _drift(state: EndpointState, variant: dict[str, Any]) -> str | None:
     """Return how the instances differ from the config, with the command for it."""
-    found = count_drift(state, variant.get("InitialInstanceCount", 1))
+    found = describe_count_drift(state, variant.get("InitialInstanceCount", 1))
     if found is None or state.is_scaled:
         return found
     return f"{found}; chandra-sagemaker deploy sets them back"
@@ -193,7 +198,7 @@ def _rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
     words: dict[str, str | None] = {
         "instances": f"{count}{wanted} x {kind}",
         "running for": _with(duration, shown.pop("running_seconds")),
-        "price an hour": _with(rate, shown.pop("price_an_hour")),
+        "price an hour": _with(price_text, shown.pop("price_an_hour")),
         "cost so far": _with(
             lambda cost: f"about {dollars(cost)}", shown.pop("cost_so_far")
         ),
@@ -208,7 +213,7 @@ def _with(words: Callable[[Any], str], value: Any) -> str | None:
 
 def _instance_type(config: Mapping[str, Any]) -> str | None:
     """Return the first instance type of a pool, which runs when there is capacity."""
-    variant = our_variant(config)
+    variant = main_variant(config)
     pools = variant.get("InstancePools") or [{}]
     kind = variant.get("InstanceType") or pools[0].get("InstanceType")
     return str(kind) if kind else None

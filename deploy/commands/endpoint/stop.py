@@ -21,7 +21,7 @@ from deploy.endpoint.planner import Planner
 from deploy.endpoint.snapshot import Snapshot
 from deploy.errors import AccessDeniedError, NotFoundError
 from deploy.machines.catalogue import HOURS_A_DAY, PRICE_NOTE
-from deploy.machines.prices import dollars, rate
+from deploy.machines.prices import dollars, price_text
 from deploy.plan.actions import Action, Call
 from deploy.queue.scaling import build_unscale_call
 from deploy.resources import EndpointState
@@ -87,8 +87,9 @@ def _stop_nothing(
     if is_lost:
         executor = context.executor(endpoint=name)
         executor.run(context.planner.mark_stopped(name))
-    lines = [f"endpoint {name} is not running" + ("" if other else
-             ": nothing costs money")]  # fmt: skip
+    lines = [
+        f"endpoint {name} is not running" + ("" if other else ": nothing costs money")
+    ]
     if absence is not None and is_lost:
         lines = [absence.sentence]
         if not context.is_dry_run:
@@ -123,7 +124,11 @@ def _saved(
     """Return what stopping saves, and the cost so far, which a queue does not know."""
     if options.is_async:
         _, now = price_now(context, state)
-        words = [] if now is None else [f"its machines cost {rate(now)} an hour by now"]
+        words = (
+            []
+            if now is None
+            else [f"its machines cost {price_text(now)} an hour by now"]
+        )
         return {"saved_an_hour": now}, words
     try:
         config = seen.describe_config(state.config)
@@ -134,8 +139,8 @@ def _saved(
         return {"saved_an_hour": None, "cost_so_far": None}, []
     return {"saved_an_hour": cost.hourly, "cost_so_far": cost.so_far}, [
         f"it cost about {dollars(cost.so_far)} since it was made; stopping saves "
-        f"{rate(cost.hourly)} an hour, {dollars(cost.hourly * HOURS_A_DAY)} a day "
-        f"({PRICE_NOTE})"
+        f"{price_text(cost.hourly)} an hour, "
+        f"{dollars(cost.hourly * HOURS_A_DAY)} a day ({PRICE_NOTE})"
     ]
 
 
@@ -164,7 +169,7 @@ def _other(context: Context) -> list[str]:
         _, price = price_now(context, state)
     except NotFoundError:
         price = None
-    cost = "" if price is None else f", {rate(price)} an hour"
+    cost = "" if price is None else f", {price_text(price)} an hour"
     return [
         f"note: endpoint {state.name} has {state.instance_count} machines{cost}, and "
         "continues to read its queue"

@@ -24,10 +24,10 @@ from deploy.commands.flags import (
     override_config,
     parse_pairs,
 )
-from deploy.config import UpdateTable
+from deploy.config import UpdateStrategy, UpdateTable
 from deploy.context import Context
 from deploy.endpoint.planner import Planner, config_to_change
-from deploy.endpoint.running import running_endpoint
+from deploy.endpoint.running import read_running_endpoint
 from deploy.endpoint.snapshot import Snapshot
 from deploy.errors import ConfigError, NotFoundError
 from deploy.resources import FIXED_VARIABLES, Edits, EndpointState, tags_of
@@ -57,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         )
     parser.add_argument(
         "--strategy",
-        choices=("blue-green", "recreate"),
+        choices=[strategy.value for strategy in UpdateStrategy],
         help="blue-green keeps the old machines until the new ones serve; recreate "
         "deletes the endpoint first, so its callers get errors for 10 to 20 minutes, "
         "and longer if the new one fails (overrides update.strategy)",
@@ -85,7 +85,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
     absence = absence_of(context, name, history, seen) if is_gone else None
     is_stopped = absence is not None and not absence.is_lost
     # An interrupted update has already deleted the endpoint; this one continues it.
-    is_resumed = update.strategy == "recreate" and bool(history)
+    is_resumed = update.strategy is UpdateStrategy.RECREATE and bool(history)
     if is_stopped or (state is None and not is_resumed):
         raise NotFoundError(
             f"there is no endpoint {name} to update",
@@ -97,7 +97,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
     planner.require_ours(state)
     _refuse_count_of_scaled(state, options, update)
     config = config_to_change(state, history)
-    running = running_endpoint(context.aws, name, config, state)
+    running = read_running_endpoint(context.aws, name, config, state)
     if state is None:
         running = replace(running, tags=tags_of(context.config))
     for variable in edits.removed_variables:
@@ -137,8 +137,10 @@ def run(context: Context, options: argparse.Namespace) -> int:
         return 0
     if options.wait:
         verify_endpoint(context, target)
-    lines = [f"endpoint {target.name} {'has' if options.wait else 'gets'} config "
-             f"{target.config.name}"]  # fmt: skip
+    lines = [
+        f"endpoint {target.name} {'has' if options.wait else 'gets'} config "
+        f"{target.config.name}"
+    ]
     if not options.wait:
         lines.append(FINISH_LATER)
     context.console.result(data, lines + next_deploy_lines(context, target))
@@ -149,7 +151,11 @@ def _refuse_count_of_scaled(
     state: EndpointState | None, options: argparse.Namespace, update: UpdateTable
 ) -> None:
     """Raise ConfigError for a number of machines that SageMaker would not set."""
-    if state is None or not state.is_scaled or update.strategy == "recreate":
+    if (
+        state is None
+        or not state.is_scaled
+        or update.strategy is UpdateStrategy.RECREATE
+    ):
         return
     if options.instance_count is not None:
         raise ConfigError(
@@ -191,7 +197,7 @@ def _edits(context: Context, options: argparse.Namespace) -> Edits:
 def _update(context: Context, options: argparse.Namespace) -> UpdateTable:
     update = context.config.update
     if options.strategy is not None:
-        update = replace(update, strategy=options.strategy)
+        update = replace(update, strategy=UpdateStrategy(options.strategy))
     if options.bake is not None:
         with blame_flags(options):
             update = replace(update, bake_seconds=options.bake)

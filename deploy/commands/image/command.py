@@ -19,7 +19,7 @@ from deploy.commands.image.report import (
 )
 from deploy.config import read_config, write_lock
 from deploy.console import megabytes
-from deploy.context import WHAT_IS_MISSING, Context
+from deploy.context import DOCTOR_NEXT_STEP, Context
 from deploy.errors import (
     ConfigError,
     ConflictError,
@@ -238,7 +238,7 @@ def _pushed(context: Context, registry: Registry, tag: str) -> int:
     lines = registry_lines(config, state, contents)
     is_usable = is_taken(config, state, contents)
     if is_usable:
-        lines.append(WHAT_IS_MISSING)
+        lines.append(DOCTOR_NEXT_STEP)
     context.console.result(data, lines)
     return 0 if is_usable else ResourceFailedError.exit_code
 

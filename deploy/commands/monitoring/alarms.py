@@ -10,7 +10,7 @@ from deploy.console import table
 from deploy.context import Context
 from deploy.errors import ConfigError, ConflictError
 from deploy.monitoring import ALARMS, queue_alarms
-from deploy.monitoring.account import alarm_names, list_alarms
+from deploy.monitoring.account import existing_alarm_names, list_alarms
 from deploy.resources import tags_of
 
 
@@ -41,7 +41,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
             wanted = queue_alarms(context.config.asynchronous.wait_seconds)
         names = [alarm.name(name) for alarm in wanted]
         ours = {alarm.name for alarm in list_alarms(context.aws, name)}
-        if theirs := alarm_names(context.aws, names) - ours:
+        if theirs := existing_alarm_names(context.aws, names) - ours:
             raise ConflictError(
                 f"there are alarms {', '.join(sorted(theirs))} already, and they are "
                 "not this deployment's",

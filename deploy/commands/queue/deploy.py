@@ -62,7 +62,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
         target, config.update, is_described=is_described
     )
     # The actions for alarms are planned again once the policies exist.
-    later = [*planner.scale(scaling), *planner.watch(scaling)]
+    later = [*planner.scale(scaling), *planner.set_scaling_alarms(scaling)]
     observed = context.account.scaling(target.name)
     change = with_limits(change_to_file(context, target, seen), observed, scaling)
     data = {
@@ -104,7 +104,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
             return 1
     verify_endpoint(context, target)
     executor.run(planner.scale(scaling))
-    executor.run(planner.watch(scaling))
+    executor.run(planner.set_scaling_alarms(scaling))
     table = config.asynchronous
     context.console.result(
         data,

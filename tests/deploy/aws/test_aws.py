@@ -1,4 +1,4 @@
-"""Translation of AWS's errors, scripted with botocore's Stubber."""
+"""Errors of AWS, and readings of `Account`, scripted with botocore's Stubber."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from botocore.parsers import ResponseParserError
 
 from deploy import errors
 from deploy.aws import AWSClient
-from deploy.aws.faults import CODES, fault_of
+from deploy.aws.faults import CODES, deploy_error_from
 from deploy.endpoint.account import Account
 from deploy.errors import (
     AccessDeniedError,
@@ -40,14 +40,16 @@ ARN = "arn:aws:sagemaker:us-east-1:123456789012:endpoint/ocr"
 WHEN = datetime(2026, 11, 26, tzinfo=UTC)
 
 
-def refused(code, sentence=""):
+def error_for(code, sentence=""):
     answer = {"Error": {"Code": code, "Message": sentence}}
-    return fault_of(ClientError(answer, "DescribeEndpoint"), "sagemaker describe")
+    return deploy_error_from(
+        ClientError(answer, "DescribeEndpoint"), "sagemaker describe"
+    )
 
 
 @pytest.mark.parametrize("code", CODES)
-def test_known_codes_become_our_errors(code):
-    assert type(refused(code)) is CODES[code]
+def test_each_known_code_gets_its_error_class(code):
+    assert type(error_for(code)) is CODES[code]
 
 
 @pytest.mark.parametrize(
@@ -61,7 +63,7 @@ def test_known_codes_become_our_errors(code):
     ],
 )
 def test_validation_errors_are_told_apart_by_message(sentence, kind):
-    error = refused("ValidationException", sentence)
+    error = error_for("ValidationException", sentence)
 
     assert type(error) is kind
     assert sentence in error.message
@@ -69,7 +71,7 @@ def test_validation_errors_are_told_apart_by_message(sentence, kind):
 
 def test_html_page_is_not_printed():
     """A load balancer answers with a page, which boto3 takes for an error of AWS."""
-    error = refused("500", "\n<!doctype html>\n<title>500</title>\n<p>sorry</p>\n")
+    error = error_for("500", "\n<!doctype html>\n<title>500</title>\n<p>sorry</p>\n")
 
     assert error.code == "busy"
     assert "received an HTML page" in error.message
@@ -78,7 +80,7 @@ def test_html_page_is_not_printed():
 
 
 def test_response_not_from_aws_is_a_transient_error():
-    error = fault_of(ResponseParserError("<html>a proxy"), "iam get_role")
+    error = deploy_error_from(ResponseParserError("<html>a proxy"), "iam get_role")
 
     assert type(error) is TransientError
     assert error.message == ("iam get_role: received a response that is not from AWS")
@@ -110,14 +112,14 @@ def test_exceeded_quota_points_to_doctor(script, aws):
     ],
 )  # fmt: skip
 def test_known_reason_gets_the_hint_of_its_advice(code, sentence, hint):
-    error = refused(code, sentence)
+    error = error_for(code, sentence)
 
     assert hint in (error.hint or "")
     assert sentence in error.message
 
 
-def test_code_of_the_readme_table_is_in_the_message():
-    assert "ResourceLimitExceeded" in refused("ResourceLimitExceeded", "is 0").message
+def test_message_with_advice_contains_the_error_code():
+    assert "ResourceLimitExceeded" in error_for("ResourceLimitExceeded", "is 0").message
 
 
 def test_denied_call_names_action_and_policy_command(script, aws):
@@ -147,10 +149,10 @@ def test_denied_call_names_action_and_policy_command(script, aws):
     ],
 )
 def test_errors_before_the_request_are_translated(error, kind, sentence):
-    fault = fault_of(error, "sagemaker describe_endpoint")
+    deploy_error = deploy_error_from(error, "sagemaker describe_endpoint")
 
-    assert type(fault) is kind
-    assert sentence in fault.message
+    assert type(deploy_error) is kind
+    assert sentence in deploy_error.message
 
 
 @pytest.mark.parametrize(
@@ -181,7 +183,7 @@ def test_errors_before_the_request_are_translated(error, kind, sentence):
     ],
 )  # fmt: skip
 def test_refusals_end_with_the_remedy_for_their_cause(code, sentence, kind, hint):
-    error = refused(code, sentence)
+    error = error_for(code, sentence)
 
     assert type(error) is kind
     assert hint in (error.hint or "")
@@ -196,16 +198,18 @@ def test_refusals_end_with_the_remedy_for_their_cause(code, sentence, kind, hint
     ],
 )
 def test_expired_logins_name_the_login_command(error):
-    fault = fault_of(error, "sagemaker describe_endpoint")
+    deploy_error = deploy_error_from(error, "sagemaker describe_endpoint")
 
-    assert type(fault) is CredentialsError
-    assert "aws sso login" in (fault.hint or "")
+    assert type(deploy_error) is CredentialsError
+    assert "aws sso login" in (deploy_error.hint or "")
 
 
 def test_a_login_without_permissions_has_not_expired():
-    fault = fault_of(LoginInsufficientPermissions(), "sagemaker describe_endpoint")
+    deploy_error = deploy_error_from(
+        LoginInsufficientPermissions(), "sagemaker describe_endpoint"
+    )
 
-    assert "insufficient permissions" in fault.message
+    assert "insufficient permissions" in deploy_error.message
 
 
 def test_a_profile_that_does_not_exist_is_named():
@@ -222,7 +226,7 @@ def test_a_profile_that_does_not_exist_is_named():
          "RepositoryNotFoundException"),
     ],
 )  # fmt: skip
-def test_calls_may_ignore_an_existing_or_missing_resource(call, code, script, aws):
+def test_calls_that_may_ignore_an_error_return_nothing(call, code, script, aws):
     scripted = script("ecr")
     scripted.expects(call.operation, **call.params).refuses(code)
 
@@ -230,7 +234,7 @@ def test_calls_may_ignore_an_existing_or_missing_resource(call, code, script, aw
         assert aws.perform(call) == {}
 
 
-def endpoint_answer(**more):
+def description_of_endpoint(**more):
     return {
         "EndpointName": "ocr",
         "EndpointArn": ARN,
@@ -242,10 +246,10 @@ def endpoint_answer(**more):
     }
 
 
-def described(script, aws, *, tags, targets=(), **more):
+def observe_endpoint(script, aws, *, tags, targets=(), **more):
     sagemaker, scaling = script("sagemaker"), script("application-autoscaling")
     sagemaker.expects("describe_endpoint", EndpointName="ocr").answers(
-        **endpoint_answer(**more)
+        **description_of_endpoint(**more)
     )
     sagemaker.expects("list_tags", ResourceArn=ARN).answers(
         Tags=[{"Key": k, "Value": v} for k, v in tags.items()]
@@ -257,16 +261,16 @@ def described(script, aws, *, tags, targets=(), **more):
     return state
 
 
-def test_endpoint_is_ours_by_its_tag(script, aws):
-    ours = described(script, aws, tags={OWNER_TAG: "ocr"})
-    theirs = described(script, aws, tags={"team": "ocr"})
+def test_endpoint_with_the_owner_tag_is_ours(script, aws):
+    ours = observe_endpoint(script, aws, tags={OWNER_TAG: "ocr"})
+    theirs = observe_endpoint(script, aws, tags={"team": "ocr"})
 
     assert ours.is_ours
     assert not theirs.is_ours
 
 
 def test_pending_update_shows_target_and_stage(script, aws):
-    state = described(
+    state = observe_endpoint(
         script,
         aws,
         tags={OWNER_TAG: "ocr"},
@@ -312,8 +316,9 @@ def test_failed_object_deletion_is_an_error(script, aws):
 
 
 def test_invalid_endpoint_url_is_a_config_error():
-    client = AWSClient(boto3.Session("a", "b", region_name="us-east-1"),
-                       endpoint_url="not-an-address")  # fmt: skip
+    client = AWSClient(
+        boto3.Session("a", "b", region_name="us-east-1"), endpoint_url="not-an-address"
+    )
 
     with pytest.raises(ConfigError, match="not-an-address") as caught:
         client.call("sagemaker", "list_endpoints")
@@ -321,7 +326,7 @@ def test_invalid_endpoint_url_is_a_config_error():
     assert "--endpoint-url" in (caught.value.hint or "")
 
 
-def test_names_that_only_contain_ours_are_ignored(script, aws):
+def test_history_ignores_configs_of_other_prefixes(script, aws):
     scripted = script("sagemaker")
     scripted.expects("list_endpoint_configs", NameContains="ocr-").answers(
         EndpointConfigs=[
@@ -352,6 +357,8 @@ def test_unknown_codes_are_transient_by_http_status(code, status, kind):
         "ResponseMetadata": {"HTTPStatusCode": status},
     }
 
-    fault = fault_of(ClientError(response, "DescribeEndpoint"), "describing")
+    deploy_error = deploy_error_from(
+        ClientError(response, "DescribeEndpoint"), "describing"
+    )
 
-    assert type(fault) is kind
+    assert type(deploy_error) is kind

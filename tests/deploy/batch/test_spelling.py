@@ -36,7 +36,7 @@ def flags_from(choices):
 
 def parse(arguments):
     arguments = rewrite_old_spelling(arguments)
-    return vars(cli.parser(arguments).parse_args(arguments))
+    return vars(cli.build_parser(arguments).parse_args(arguments))
 
 
 def assert_same(old, new):
@@ -129,7 +129,7 @@ def test_flags_with_a_value_are_those_of_the_parser():
             if action.option_strings and action.nargs is None:
                 yield from action.option_strings
 
-    root = cli.parser()
+    root = cli.build_parser()
     (commands,) = (a for a in root._actions if a.dest == "command")
     transform = dict(commands.choices or {})["transform"]
     (verbs,) = (a for a in transform._actions if a.dest == "member")

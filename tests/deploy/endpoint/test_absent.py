@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import given, strategies as st
 
-from deploy.endpoint.schedule import DAYS, last_time, schedule_from
+from deploy.endpoint.schedule import DAYS, last_effect_time, schedule_from
 from deploy.resources import LIVE_TAG, STOPPED_TAG, tags_from
 from tests.deploy.accounts import OTHER_IMAGE
 
@@ -24,21 +24,21 @@ def deployed(chandra):
     assert chandra("deploy").status == 0
 
 
-def delete(wire, cloud, chandra, name="ocr"):
+def delete_by_hand(wire, cloud, chandra, name="ocr"):
     """Delete an endpoint without the commands of this project."""
     wire.call("sagemaker", "delete_endpoint", EndpointName=name)
     while name in cloud.machines:
         chandra("status")
 
 
-def marks(wire, config):
+def tags_of_config(wire, config):
     arn = f"arn:aws:sagemaker:us-east-1:123456789012:endpoint-config/{config}"
     return tags_from(wire.call("sagemaker", "list_tags", ResourceArn=arn)["Tags"])
 
 
 def test_endpoint_deleted_by_others_is_missing(deployed, chandra, cloud, wire):
     config = cloud.machines["ocr"].config
-    delete(wire, cloud, chandra)
+    delete_by_hand(wire, cloud, chandra)
 
     ran, facts = chandra("status"), chandra("status", "--json")
 
@@ -53,7 +53,7 @@ def test_endpoint_deleted_by_others_is_missing(deployed, chandra, cloud, wire):
 def test_missing_endpoint_is_reported_before_creation(
     deployed, chandra, cloud, wire, command
 ):
-    delete(wire, cloud, chandra)
+    delete_by_hand(wire, cloud, chandra)
 
     ran = chandra(command)
 
@@ -70,10 +70,10 @@ def test_stopped_endpoint_starts_without_a_note(deployed, chandra):
     assert "is missing" not in ran.out
 
 
-def test_start_ends_the_mark_of_a_stop(deployed, chandra, cloud, wire):
+def test_loss_after_a_new_start_is_reported(deployed, chandra, cloud, wire):
     chandra("stop")
     chandra("start")
-    delete(wire, cloud, chandra)
+    delete_by_hand(wire, cloud, chandra)
 
     assert chandra("status").status == 6
 
@@ -101,13 +101,13 @@ def test_stopped_failed_endpoint_counts_as_stopped(chandra, cloud, project):
 
 
 def test_stop_marks_a_missing_endpoint_as_stopped(deployed, chandra, cloud, wire):
-    delete(wire, cloud, chandra)
+    delete_by_hand(wire, cloud, chandra)
 
-    would = chandra("stop", "--dry-run")
+    dry_run = chandra("stop", "--dry-run")
     before = chandra("status").status
     ran = chandra("stop")
 
-    assert "would note on config" in would.out
+    assert "would note on config" in dry_run.out
     assert before == 6
     assert "endpoint ocr is missing" in ran.out
     assert "it counts as stopped from now on" in ran.out
@@ -118,7 +118,7 @@ def test_async_endpoint_deleted_by_others_is_missing(chandra, cloud, wire, proje
     project(QUEUE)
     wire.call("s3", "create_bucket", Bucket="exchange")
     chandra("async", "deploy")
-    delete(wire, cloud, chandra, "ocr-async")
+    delete_by_hand(wire, cloud, chandra, "ocr-async")
 
     ran = chandra("status")
 
@@ -143,8 +143,8 @@ def test_interrupted_deployment_was_never_in_service(chandra, cloud):
 
 
 @pytest.fixture
-def two(chandra, cloud, project, at):
-    """Configs of an endpoint, the second of which serves."""
+def two_configs(chandra, cloud, project, at):
+    """Deploy two configs one after the other, and return both; the second serves."""
     chandra("deploy")
     first = cloud.machines["ocr"].config
     at.now += 60
@@ -154,8 +154,8 @@ def two(chandra, cloud, project, at):
     return first, cloud.machines["ocr"].config
 
 
-def test_stopped_endpoint_rolls_back_to_config_before(two, chandra, cloud):
-    first, second = two
+def test_stopped_endpoint_rolls_back_to_config_before(two_configs, chandra, cloud):
+    first, second = two_configs
     chandra("stop")
 
     ran = chandra("rollback")
@@ -166,9 +166,11 @@ def test_stopped_endpoint_rolls_back_to_config_before(two, chandra, cloud):
     assert cloud.machines["ocr"].config == first
 
 
-def test_missing_endpoint_rolls_back_to_config_before(two, chandra, cloud, wire):
-    first, _ = two
-    delete(wire, cloud, chandra)
+def test_missing_endpoint_rolls_back_to_config_before(
+    two_configs, chandra, cloud, wire
+):
+    first, _ = two_configs
+    delete_by_hand(wire, cloud, chandra)
 
     ran = chandra("rollback")
 
@@ -177,8 +179,8 @@ def test_missing_endpoint_rolls_back_to_config_before(two, chandra, cloud, wire)
     assert cloud.machines["ocr"].config == first
 
 
-def test_rollback_starts_stopped_endpoint_after_a_yes(two, chandra, cloud):
-    first, second = two
+def test_rollback_starts_stopped_endpoint_after_a_yes(two_configs, chandra, cloud):
+    first, second = two_configs
     chandra("stop")
 
     ran = chandra("rollback", yes=False)
@@ -188,7 +190,7 @@ def test_rollback_starts_stopped_endpoint_after_a_yes(two, chandra, cloud):
     assert cloud.machines == {}
 
 
-def test_rollback_starts_stopping_endpoint_after_a_yes(two, chandra, cloud):
+def test_rollback_starts_stopping_endpoint_after_a_yes(two_configs, chandra, cloud):
     chandra("stop", "--no-wait")
 
     ran = chandra("rollback", yes=False)
@@ -237,7 +239,7 @@ def test_stop_does_not_change_the_rollback_target(
     assert cloud.machines["ocr"].config == live
 
 
-def test_stop_of_a_failed_config_hides_no_later_loss(
+def test_loss_after_stop_of_a_failed_config_is_reported(
     deployed, chandra, cloud, wire, project
 ):
     chandra("stop")
@@ -247,7 +249,7 @@ def test_stop_of_a_failed_config_hides_no_later_loss(
     chandra("deploy")
     chandra("stop")
     chandra("start")
-    delete(wire, cloud, chandra)
+    delete_by_hand(wire, cloud, chandra)
 
     assert chandra("status").status == 6
 
@@ -286,7 +288,7 @@ def test_update_works_without_scheduler_rights(deployed, chandra, cloud):
 
 
 def test_status_reports_a_schedule_that_may_not_be_read(deployed, chandra, cloud, wire):
-    delete(wire, cloud, chandra)
+    delete_by_hand(wire, cloud, chandra)
     cloud.forbidden = {"scheduler:GET"}
 
     ran = chandra("status")
@@ -320,8 +322,8 @@ def test_stop_tag_keeps_the_live_tag(deployed, chandra, cloud, wire):
 
     chandra("stop")
 
-    found = marks(wire, config)
-    assert found[LIVE_TAG] < found[STOPPED_TAG]
+    tags = tags_of_config(wire, config)
+    assert tags[LIVE_TAG] < tags[STOPPED_TAG]
 
 
 # Schedules
@@ -349,7 +351,7 @@ def scheduled(tuesday, chandra):
 
 
 def test_schedule_tells_stopped_from_missing(scheduled, chandra, cloud, wire, at):
-    delete(wire, cloud, chandra)
+    delete_by_hand(wire, cloud, chandra)
     tuesday = at.now
     expected = {
         2: (6, "missing: neither `stop` nor a schedule stopped it"),
@@ -371,7 +373,7 @@ def test_schedule_tells_stopped_from_missing(scheduled, chandra, cloud, wire, at
 
 def test_later_schedule_does_not_explain_a_loss(tuesday, chandra, cloud, wire, at):
     at.now += 10 * HOUR
-    delete(wire, cloud, chandra)
+    delete_by_hand(wire, cloud, chandra)
     made = chandra("schedule", *HOURS)
 
     ran = chandra("status")
@@ -403,7 +405,7 @@ def test_scheduled_stop_before_a_deploy_explains_no_loss(
     project(image=OTHER_IMAGE)
     chandra("deploy")
     at.now += HOUR / 2
-    delete(wire, cloud, chandra)
+    delete_by_hand(wire, cloud, chandra)
 
     ran = chandra("status")
 
@@ -432,7 +434,7 @@ def test_manual_stop_holds_until_the_schedule_starts(scheduled, chandra, at):
     st.tuples(st.integers(0, 22), st.integers(0, 59)),
     st.sampled_from(["UTC", "Asia/Tokyo", "America/Lima"]),
 )
-def test_last_time_of_an_entry_is_the_latest(now, days, clock, zone):
+def test_entry_took_effect_at_its_latest_time(now, days, clock, zone):
     """The reference compares the start times of the last eight days."""
     text = f"{clock[0]:02}:{clock[1]:02}"
     schedule = schedule_from(text, "23:59", ",".join(days), zone)
@@ -441,7 +443,7 @@ def test_last_time_of_an_entry_is_the_latest(now, days, clock, zone):
     )
     entry = next(c.params for c in calls if c.params["Name"] == "ocr-start")
 
-    found = last_time(entry, now)
+    moment = last_effect_time(entry, now)
 
     here = now.astimezone(ZoneInfo(zone))
     times = [
@@ -450,25 +452,25 @@ def test_last_time_of_an_entry_is_the_latest(now, days, clock, zone):
         )
         for age in range(8)
     ]
-    assert found == max(t for t in times if t <= here and DAYS[t.weekday()] in days)
+    assert moment == max(t for t in times if t <= here and DAYS[t.weekday()] in days)
 
 
-def test_disabled_or_rate_schedule_entry_has_no_last_time():
+def test_disabled_or_rate_entry_never_took_effect():
     now = datetime(2026, 12, 1, tzinfo=UTC)
     daily = {"ScheduleExpression": "cron(0 8 ? * MON,TUE *)"}
 
-    assert last_time(daily, now) is not None
-    assert last_time({**daily, "State": "DISABLED"}, now) is None
-    assert last_time({"ScheduleExpression": "rate(1 day)"}, now) is None
+    assert last_effect_time(daily, now) is not None
+    assert last_effect_time({**daily, "State": "DISABLED"}, now) is None
+    assert last_effect_time({"ScheduleExpression": "rate(1 day)"}, now) is None
 
 
-def test_entry_of_unknown_time_zone_has_no_last_time():
+def test_entry_of_unknown_time_zone_never_took_effect():
     entry = {
         "ScheduleExpression": "cron(0 8 ? * MON,TUE *)",
         "ScheduleExpressionTimezone": "Europe/Nowhere",
     }
 
-    assert last_time(entry, datetime(2026, 12, 1, tzinfo=UTC)) is None
+    assert last_effect_time(entry, datetime(2026, 12, 1, tzinfo=UTC)) is None
 
 
 @pytest.mark.parametrize("text", ["2026-11-30", "2026-11-30T10:00:00", "yesterday"])
@@ -483,10 +485,10 @@ def test_tags_that_are_not_times_are_ignored(deployed, chandra, cloud, wire, tex
     assert ran.status == 0, ran.err
 
 
-def test_entry_has_no_last_time_before_its_creation():
+def test_entry_took_no_effect_before_its_creation():
     now = datetime(2026, 12, 1, 12, tzinfo=UTC)
     daily = {"ScheduleExpression": "cron(0 8 ? * MON,TUE *)"}
     eight = now.replace(hour=8)
 
-    assert last_time({**daily, "CreationDate": eight}, now) == eight
-    assert last_time({**daily, "CreationDate": now}, now) is None
+    assert last_effect_time({**daily, "CreationDate": eight}, now) == eight
+    assert last_effect_time({**daily, "CreationDate": now}, now) is None

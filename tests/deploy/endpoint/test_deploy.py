@@ -88,7 +88,7 @@ def test_rolled_back_update_is_an_error(chandra, cloud, project):
     assert cloud.machines["ocr"].config == before
 
 
-def fail(chandra, cloud, reason):
+def deploy_failing(chandra, cloud, reason):
     planned = chandra("plan", "--json").json
     (config,) = (
         action["params"]["EndpointConfigName"]
@@ -113,7 +113,9 @@ def test_failure_prints_reason_log_and_hint(chandra, cloud, wire, at):
         logEvents=[{"timestamp": int(at.now * 1000), "message": "CUDA out of memory"}],
     )
 
-    ran = fail(chandra, cloud, "The container did not pass the ping health check")
+    ran = deploy_failing(
+        chandra, cloud, "The container did not pass the ping health check"
+    )
 
     assert ran.status == 6
     assert "endpoint ocr is Failed: The container did not pass" in ran.err
@@ -122,7 +124,7 @@ def test_failure_prints_reason_log_and_hint(chandra, cloud, wire, at):
 
 
 def test_deploy_after_a_failure_starts_over(chandra, cloud):
-    fail(chandra, cloud, "InsufficientCapacityError")
+    deploy_failing(chandra, cloud, "InsufficientCapacityError")
     cloud.failing = {}
 
     ran = chandra("deploy")
@@ -131,7 +133,7 @@ def test_deploy_after_a_failure_starts_over(chandra, cloud):
     assert cloud.machines["ocr"].status == "InService"
 
 
-def test_quota_of_zero_stops_before_the_first_call(chandra, cloud):
+def test_quota_of_zero_stops_before_any_change(chandra, cloud):
     cloud.limits = {"ml.g6e.2xlarge": 0}
 
     ran = chandra("deploy")
@@ -192,7 +194,7 @@ def test_program_deploys_in_its_own_process(front, cloud, project, tmp_path):
     cloud.num_questions = 0
     command = [sys.executable, "-m", "deploy", "deploy", "--endpoint-url", front[0]]
 
-    done = subprocess.run(
+    completed = subprocess.run(
         [*command, "--json", "--config", str(tmp_path / "chandra.toml")],
         env={
             "PATH": os.environ["PATH"],
@@ -207,8 +209,8 @@ def test_program_deploys_in_its_own_process(front, cloud, project, tmp_path):
         timeout=120,
     )
 
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["endpoint"] == "ocr"
-    assert "create endpoint ocr" in done.stderr
-    assert "hidden" not in done.stdout + done.stderr
+    assert completed.returncode == 0, completed.stderr
+    assert json.loads(completed.stdout)["endpoint"] == "ocr"
+    assert "create endpoint ocr" in completed.stderr
+    assert "hidden" not in completed.stdout + completed.stderr
     assert cloud.machines["ocr"].status == "InService"

@@ -1,4 +1,4 @@
-"""A number of machines that something else has changed."""
+"""Numbers of instances that another program has changed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from deploy.resources import EndpointState, count_drift
+from deploy.resources import EndpointState, describe_count_drift
 from tests.deploy.accounts import OTHER_IMAGE
 
 # Each test makes about a hundred calls over HTTP.
@@ -21,7 +21,7 @@ def deployed(staged, chandra):
     assert chandra("deploy").status == 0
 
 
-def resize(wire, cloud, chandra, count, name="ocr"):
+def resize_by_hand(wire, cloud, chandra, count, name="ocr"):
     """Change the number of instances without the commands of this project."""
     wire.call(
         "sagemaker",
@@ -52,16 +52,16 @@ def resize(wire, cloud, chandra, count, name="ocr"):
     ],
     ids=["more", "same", "current", "unknown", "changing", "within", "bound", "beyond"],
 )
-def test_drift_is_a_count_beyond_config_and_scaling(state, words):
-    found = count_drift(state, 1)
+def test_count_outside_config_and_scaling_is_described(state, words):
+    sentence = describe_count_drift(state, 1)
 
-    assert (found or "").startswith(words or "")
-    assert (found is None) == (words is None)
+    assert (sentence or "").startswith(words or "")
+    assert (sentence is None) == (words is None)
 
 
 def test_status_reports_a_changed_number_of_machines(deployed, chandra, cloud, wire):
     before = chandra("status", "--json").json["drift"]
-    resize(wire, cloud, chandra, 3)
+    resize_by_hand(wire, cloud, chandra, 3)
 
     ran = chandra("status")
 
@@ -70,23 +70,23 @@ def test_status_reports_a_changed_number_of_machines(deployed, chandra, cloud, w
     assert "chandra-sagemaker deploy sets them back" in ran.out
 
 
-def test_drifted_endpoint_is_not_as_described(deployed, chandra, cloud, wire):
-    resize(wire, cloud, chandra, 3)
+def test_deploy_resets_a_changed_number_of_machines(deployed, chandra, cloud, wire):
+    resize_by_hand(wire, cloud, chandra, 3)
 
-    would = chandra("plan")
+    planned = chandra("plan")
     ran = chandra("deploy")
     again = chandra("deploy")
 
     words = "set endpoint ocr to 1 instances: it has 3, which something else set"
-    assert f"would {words}" in would.out
+    assert f"would {words}" in planned.out
     assert ran.status == 0, ran.err
     assert words in ran.out
     assert cloud.machines["ocr"].count == 1
     assert "no changes" in again.out
 
 
-def test_endpoint_without_machines_had_no_price(deployed, chandra, cloud, wire):
-    resize(wire, cloud, chandra, 0)
+def test_price_before_is_zero_without_machines(deployed, chandra, cloud, wire):
+    resize_by_hand(wire, cloud, chandra, 0)
 
     ran = chandra("deploy", "--dry-run", "--json")
 
@@ -96,7 +96,7 @@ def test_endpoint_without_machines_had_no_price(deployed, chandra, cloud, wire):
 
 
 def test_deploy_reports_removed_machines_once(deployed, chandra, cloud, wire, project):
-    resize(wire, cloud, chandra, 3)
+    resize_by_hand(wire, cloud, chandra, 3)
     project(image=OTHER_IMAGE)
 
     ran = chandra("deploy", "--dry-run")
@@ -109,10 +109,10 @@ def test_count_set_by_scaling_stays(staged, chandra, cloud, wire, project):
     project(QUEUE)
     wire.call("s3", "create_bucket", Bucket="exchange")
     chandra("async", "deploy")
-    resize(wire, cloud, chandra, 2, "ocr-async")
+    resize_by_hand(wire, cloud, chandra, 2, "ocr-async")
     within = chandra("status", "--json").json["asynchronous"]["drift"]
     twice = chandra("async", "deploy")
-    resize(wire, cloud, chandra, 3, "ocr-async")
+    resize_by_hand(wire, cloud, chandra, 3, "ocr-async")
     beyond = chandra("status")
 
     assert within is None
@@ -121,7 +121,7 @@ def test_count_set_by_scaling_stays(staged, chandra, cloud, wire, project):
 
 
 def test_denied_resize_fails_with_the_operation_name(deployed, chandra, cloud, wire):
-    resize(wire, cloud, chandra, 3)
+    resize_by_hand(wire, cloud, chandra, 3)
     cloud.forbidden = {"sagemaker:UpdateEndpointWeightsAndCapacities"}
 
     ran = chandra("deploy")
@@ -132,23 +132,28 @@ def test_denied_resize_fails_with_the_operation_name(deployed, chandra, cloud, w
 
 
 def serve_variants(wire, cloud, ours, *others):
-    """Let the endpoint have a config of another program, whose variants are these."""
+    """Give the endpoint a config of another program with several variants.
+
+    They are `others` and then `ours`, each with these changes to the present variant.
+    """
     config = cloud.machines["ocr"].config
-    found = wire.call(
+    description = wire.call(
         "sagemaker", "describe_endpoint_config", EndpointConfigName=config
     )
-    (variant,) = found["ProductionVariants"]
+    (variant,) = description["ProductionVariants"]
     wire.call(
         "sagemaker",
         "create_endpoint_config",
         EndpointConfigName="theirs",
-        ProductionVariants=[*({**variant, **other} for other in others),
-                            variant | ours],
-    )  # fmt: skip
+        ProductionVariants=[
+            *({**variant, **other} for other in others),
+            variant | ours,
+        ],
+    )
     cloud.machines["ocr"].config = "theirs"
 
 
-def test_count_is_that_of_our_variant_among_several(deployed, chandra, cloud, wire):
+def test_count_is_that_of_the_main_variant(deployed, chandra, cloud, wire):
     canary = {
         "VariantName": "canary",
         "InitialInstanceCount": 5,

@@ -19,30 +19,36 @@ THEIRS = (
 )
 
 
-def put(wire, name, content=b"x"):
+def put_weights(wire, name, content=b"x"):
     wire.call("s3", "put_object", Bucket="weights", Key=PREFIX + name, Body=content)
 
 
-def remove(wire, name):
+def remove_weights(wire, name):
     wire.call("s3", "delete_object", Bucket="weights", Key=PREFIX + name)
 
 
-SPOILED = {
-    "no weights that `model stage` finished": lambda wire: remove(wire, MANIFEST),
-    "1 of the 2 files": lambda wire: remove(wire, "model.safetensors"),
-    "of another size: model.safetensors": lambda wire: put(wire, "model.safetensors"),
-    "holds old.safetensors, which its": lambda wire: put(wire, "old.safetensors"),
+FAULTS = {
+    "no weights that `model stage` finished": lambda wire: remove_weights(
+        wire, MANIFEST
+    ),
+    "1 of the 2 files": lambda wire: remove_weights(wire, "model.safetensors"),
+    "of another size: model.safetensors": lambda wire: put_weights(
+        wire, "model.safetensors"
+    ),
+    "holds old.safetensors, which its": lambda wire: put_weights(
+        wire, "old.safetensors"
+    ),
 }
 
 
-@pytest.mark.parametrize(("sentence", "spoil"), SPOILED.items(), ids=SPOILED)
+@pytest.mark.parametrize(("sentence", "damage"), FAULTS.items(), ids=FAULTS)
 @pytest.mark.parametrize(
     ("command", "status"), [("doctor", 1), ("plan", 1), ("deploy", 2)]
 )
-def test_incomplete_weights_stop_before_the_first_call(
-    staged, chandra, wire, cloud, sentence, spoil, command, status
+def test_incomplete_weights_stop_before_any_change(
+    staged, chandra, wire, cloud, sentence, damage, command, status
 ):
-    spoil(wire)
+    damage(wire)
     cloud.calls.clear()
 
     ran = chandra(command)
@@ -54,7 +60,9 @@ def test_incomplete_weights_stop_before_the_first_call(
 
 
 @pytest.mark.parametrize("command", ["doctor", "plan", "deploy"])
-def test_weights_elsewhere_stop_before_the_first_call(chandra, wire, cloud, command):
+def test_weights_in_another_region_stop_before_any_change(
+    chandra, wire, cloud, command
+):
     wire.call(
         "s3",
         "create_bucket",
@@ -73,7 +81,7 @@ def test_weights_elsewhere_stop_before_the_first_call(chandra, wire, cloud, comm
 def test_unchanged_deployment_checks_no_weights(staged, chandra, wire):
     """A repeated deploy changes nothing, so it starts no machine with the weights."""
     chandra("deploy")
-    remove(wire, MANIFEST)
+    remove_weights(wire, MANIFEST)
 
     assert "no changes" in chandra("deploy").out
 
@@ -91,12 +99,15 @@ def test_unreadable_weights_are_reported_as_unchecked(script, aws):
 
 
 @pytest.fixture
-def looked_at(identified_aws):
-    """looked_at(uri): the findings about an image at this address."""
+def findings_of_image(identified_aws):
+    """Return a function that checks the image at an address and returns findings.
+
+    ECR answers it with `media_type`, or with the error `code`.
+    """
 
     def findings(uri, *, code=None, media_type="application/vnd.docker"):
         ecr = Script(identified_aws.client("ecr"))
-        asked = ecr.expects(
+        expected_call = ecr.expects(
             "describe_images",
             registryId=uri.partition(".")[0],
             repositoryName=uri.partition("/")[2].partition("@")[0],
@@ -104,42 +115,40 @@ def looked_at(identified_aws):
         )
         if code is None:
             detail = {"imageDigest": "sha256:1", "imageManifestMediaType": media_type}
-            asked.answers(imageDetails=[detail])
+            expected_call.answers(imageDetails=[detail])
         else:
-            asked.refuses(code, "no such luck")
+            expected_call.refuses(code, "no such luck")
         with ecr:
             return image_findings(identified_aws, configured(image={"uri": uri}))
 
     return findings
 
 
-def test_image_of_another_account_is_checked_there(looked_at):
-    finding = looked_at(THEIRS, media_type=OCI)[0]
+def test_image_of_another_account_is_checked_there(findings_of_image):
+    finding = findings_of_image(THEIRS, media_type=OCI)[0]
 
     assert finding.is_fatal
     assert "which SageMaker does not support" in finding.sentence
 
 
-def test_unreadable_foreign_image_is_unchecked(
-    looked_at,
-):
-    (finding,) = looked_at(THEIRS, code="AccessDeniedException")
+def test_unreadable_foreign_image_is_unchecked(findings_of_image):
+    (finding,) = findings_of_image(THEIRS, code="AccessDeniedException")
 
     assert not finding.is_fatal
     assert "shared/chandra of account 999999999999" in finding.sentence
     assert "has to let this account's endpoint pull it" in finding.sentence
 
 
-def test_expired_credentials_end_the_image_check(looked_at):
+def test_expired_credentials_end_the_image_check(findings_of_image):
     with pytest.raises(CredentialsError):
-        looked_at(THEIRS, code="ExpiredTokenException")
+        findings_of_image(THEIRS, code="ExpiredTokenException")
 
 
 @pytest.mark.parametrize(
     "code", ["ImageNotFoundException", "RepositoryNotFoundException"]
 )
-def test_missing_image_is_named_with_its_repository(looked_at, code):
-    (finding,) = looked_at(IMAGE, code=code)
+def test_missing_image_is_named_with_its_repository(findings_of_image, code):
+    (finding,) = findings_of_image(IMAGE, code=code)
 
     assert finding.is_fatal
     assert f"there is no image sha256:{'a' * 64} in chandra-torchserve" in (
@@ -169,20 +178,20 @@ def test_image_outside_ecr_is_rejected():
     assert "is in docker.io, and SageMaker pulls from ECR only" in finding.sentence
 
 
-NAMELESS = IMAGE.partition("@")[0]
-UNDEPLOYABLE = {
+REPOSITORY_URI = IMAGE.partition("@")[0]
+UNUSABLE_IMAGES = {
     "there is no image sha256:ccc": (
-        lambda wire: f"{NAMELESS}@sha256:{'c' * 64}",
+        lambda wire: f"{REPOSITORY_URI}@sha256:{'c' * 64}",
         "image push",
     ),
     "the image is application/vnd.oci.image.manifest": (
-        lambda wire: f"{NAMELESS}@{put_image(wire, oci_manifest(), 'v1', OCI)}",
+        lambda wire: f"{REPOSITORY_URI}@{put_image(wire, oci_manifest(), 'v1', OCI)}",
         "image check --fix",
     ),
 }
 
 
-@pytest.mark.parametrize("sentence", UNDEPLOYABLE)
+@pytest.mark.parametrize("sentence", UNUSABLE_IMAGES)
 @pytest.mark.parametrize(
     ("command", "status"),
     [
@@ -194,12 +203,12 @@ UNDEPLOYABLE = {
     ],
     ids=["doctor", "plan", "deploy", "dry run", "async deploy"],
 )
-def test_unusable_image_stops_before_the_first_call(
+def test_unusable_image_stops_before_any_change(
     staged, chandra, wire, cloud, project, sentence, command, status
 ):
-    put, hint = UNDEPLOYABLE[sentence]
+    publish_image, hint = UNUSABLE_IMAGES[sentence]
     wire.call("s3", "create_bucket", Bucket="exchange")
-    project('[asynchronous]\nbucket = "exchange"\n', image=put(wire))
+    project('[asynchronous]\nbucket = "exchange"\n', image=publish_image(wire))
     cloud.calls.clear()
 
     ran = chandra(*command)
@@ -213,12 +222,12 @@ def test_unusable_image_stops_before_the_first_call(
 def test_hint_repairs_the_rejected_image(staged, chandra, wire):
     """The hint names the rejected image, not the one that was pushed last."""
     name = put_image(wire, oci_manifest(), "v1", OCI)
-    refused = chandra("deploy", "--image", f"{NAMELESS}@{name}")
-    typed = refused.err.partition("try:   chandra-sagemaker ")[2].splitlines()[0]
+    rejected = chandra("deploy", "--image", f"{REPOSITORY_URI}@{name}")
+    command = rejected.err.partition("try:   chandra-sagemaker ")[2].splitlines()[0]
 
-    fixed = chandra(*typed.split())
+    fixed = chandra(*command.split())
 
-    assert typed == "image check --fix --tag v1"
+    assert command == "image check --fix --tag v1"
     assert fixed.status == 0, fixed.err
     assert f"put image {REPOSITORY}:v1-v2s2" in fixed.out
 
@@ -228,7 +237,7 @@ def test_update_to_a_missing_image_changes_nothing(staged, chandra, cloud):
     before = cloud.machines["ocr"].config
     cloud.calls.clear()
 
-    ran = chandra("update", "--image", f"{NAMELESS}@sha256:{'c' * 64}")
+    ran = chandra("update", "--image", f"{REPOSITORY_URI}@sha256:{'c' * 64}")
 
     assert ran.status == 2
     assert "there is no image sha256:ccc" in ran.err
@@ -237,10 +246,10 @@ def test_update_to_a_missing_image_changes_nothing(staged, chandra, cloud):
 
 
 @pytest.mark.parametrize("command", ["rollback", "start"])
-def test_start_needs_the_image_of_the_old_config(
+def test_old_config_without_its_image_is_not_started(
     staged, chandra, wire, cloud, at, command
 ):
-    """A repository drops old images, so an update must check that its image exists."""
+    """Repositories delete old images, so `start` and `rollback` check the image."""
     chandra("deploy", "--image", OTHER_IMAGE)
     if command == "rollback":
         at.now += 60
@@ -264,7 +273,7 @@ def test_start_needs_the_image_of_the_old_config(
 
 
 def test_unchanged_deployment_checks_no_image(staged, chandra, wire):
-    """A start fails if the repository has dropped the image."""
+    """An unchanged deployment pulls no image, so `deploy` and `plan` succeed."""
     chandra("deploy")
     wire.call("ecr", "delete_repository", repositoryName=REPOSITORY, force=True)
 
@@ -273,8 +282,7 @@ def test_unchanged_deployment_checks_no_image(staged, chandra, wire):
 
 
 def test_offline_plan_does_not_ask_the_registry(staged, chandra, cloud):
-    """The registry is not asked offline, nor for an image that was never pushed."""
-    ran = chandra("plan", "--offline", "--image", f"{NAMELESS}@sha256:{'c' * 64}")
+    ran = chandra("plan", "--offline", "--image", f"{REPOSITORY_URI}@sha256:{'c' * 64}")
 
     assert ran.status == 0, ran.out
     assert "sha256:ccc" in ran.out
@@ -289,32 +297,35 @@ def test_image_of_another_region_is_reported_once(staged, chandra, cloud):
 
 
 @pytest.fixture
-def places(wire, cloud):
-    """Subnets and a security group of the account, in one VPC."""
+def network_parts(wire, cloud):
+    """Return the subnets and the security group of the account's default VPC."""
     subnets = wire.call("ec2", "describe_subnets")["Subnets"]
     (group,) = wire.call("ec2", "describe_security_groups")["SecurityGroups"]
     return subnets, group
 
 
-def network(subnets, groups, extra=""):
+def network_table(subnets, groups, extra=""):
     return f"[network]\nsubnets = {subnets}\nsecurity_groups = {groups}\n{extra}"
 
 
-def test_existing_network_passes(chandra, project, places):
-    subnets, group = places
+def test_existing_network_passes(chandra, project, network_parts):
+    subnets, group = network_parts
     ids = [subnet["SubnetId"] for subnet in subnets[:2]]
-    project(network(ids, [group["GroupId"]]))
+    project(network_table(ids, [group["GroupId"]]))
 
     assert "ok    network" in chandra("doctor").out
 
 
 @pytest.mark.parametrize("missing", ["subnet", "group"])
-def test_missing_network_is_named(chandra, project, places, missing):
-    subnets, group = places
-    ids = ["subnet-0badbadbadbadbadb"] if missing == "subnet" else [
-        subnets[0]["SubnetId"]]  # fmt: skip
+def test_missing_network_is_named(chandra, project, network_parts, missing):
+    subnets, group = network_parts
+    ids = (
+        ["subnet-0badbadbadbadbadb"]
+        if missing == "subnet"
+        else [subnets[0]["SubnetId"]]
+    )
     groups = ["sg-0badbadbadbadbadb"] if missing == "group" else [group["GroupId"]]
-    project(network(ids, groups))
+    project(network_table(ids, groups))
 
     ran = chandra("doctor")
 
@@ -322,21 +333,21 @@ def test_missing_network_is_named(chandra, project, places, missing):
     assert "set [network] subnets and security_groups" in ran.out
 
 
-def test_network_of_two_vpcs_is_rejected(chandra, project, places, wire):
-    subnets, _ = places
+def test_network_of_two_vpcs_is_rejected(chandra, project, network_parts, wire):
+    subnets, _ = network_parts
     vpc = wire.call("ec2", "create_vpc", CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
     made = wire.call(
         "ec2", "create_security_group", GroupName="g", Description="g", VpcId=vpc
     )
-    project(network([subnets[0]["SubnetId"]], [made["GroupId"]]))
+    project(network_table([subnets[0]["SubnetId"]], [made["GroupId"]]))
 
     assert "are of several VPCs" in chandra("doctor").out
 
 
-def test_two_machines_in_one_zone_get_a_note(chandra, project, places):
-    subnets, group = places
+def test_two_machines_in_one_zone_get_a_note(chandra, project, network_parts):
+    subnets, group = network_parts
     project(
-        network([subnets[0]["SubnetId"]], [group["GroupId"]])
+        network_table([subnets[0]["SubnetId"]], [group["GroupId"]])
         + "[endpoint]\ninstance_count = 2\n"
     )
 
@@ -345,7 +356,7 @@ def test_two_machines_in_one_zone_get_a_note(chandra, project, places):
     assert "note  network: all subnets are in us-east-1" in ran.out
 
 
-def test_missing_or_disabled_key_is_found(chandra, wire, project):
+def test_missing_or_disabled_key_is_reported(chandra, wire, project):
     key = wire.call("kms", "create_key")["KeyMetadata"]["KeyId"]
     project(f'[network]\nkms_key = "{key}"\n')
     well = chandra("doctor").out

@@ -1,4 +1,4 @@
-"""Ownership: commands do not change resources of others, even under our names."""
+"""Ownership: commands do not change resources without the deployment's tag."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ THEIR_KEYS = (
 )
 
 
-def make_foreign(wire, tag=None):
+def create_foreign_resources(wire, tag=None):
     """Create a foreign resource under each name that a deployment `ocr` would use."""
     tags = [] if tag is None else [{"Key": OWNER_TAG, "Value": tag}]
-    small = [{"key": t["Key"], "value": t["Value"]} for t in tags]
+    codebuild_tags = [{"key": t["Key"], "value": t["Value"]} for t in tags]
     wire.call(
         "sagemaker",
         "create_model",
@@ -112,37 +112,37 @@ def make_foreign(wire, tag=None):
             "computeType": "BUILD_GENERAL1_SMALL",
         },
         serviceRole=IDENTITY.role_arn("ocr-build"),
-        tags=small,
+        tags=codebuild_tags,
     )
     for key in THEIR_KEYS:
         wire.call("s3", "put_object", Bucket=BUCKET, Key=key, Body=b"theirs")
 
 
-def everything_there(wire):
+def names_of_resources(wire):
     """Return the names of all resources in the account."""
     return {
-        "models": names(wire, "sagemaker", "list_models", "Models", "ModelName"),
-        "configs": names(
+        "models": names_in(wire, "sagemaker", "list_models", "Models", "ModelName"),
+        "configs": names_in(
             wire,
             "sagemaker",
             "list_endpoint_configs",
             "EndpointConfigs",
             "EndpointConfigName",
         ),
-        "endpoints": names(
+        "endpoints": names_in(
             wire, "sagemaker", "list_endpoints", "Endpoints", "EndpointName"
         ),
-        "alarms": names(
+        "alarms": names_in(
             wire, "cloudwatch", "describe_alarms", "MetricAlarms", "AlarmName"
         ),
-        "dashboards": names(
+        "dashboards": names_in(
             wire, "cloudwatch", "list_dashboards", "DashboardEntries", "DashboardName"
         ),
-        "groups": names(
+        "groups": names_in(
             wire, "scheduler", "list_schedule_groups", "ScheduleGroups", "Name"
         ),
-        "roles": names(wire, "iam", "list_roles", "Roles", "RoleName"),
-        "repositories": names(
+        "roles": names_in(wire, "iam", "list_roles", "Roles", "RoleName"),
+        "repositories": names_in(
             wire, "ecr", "describe_repositories", "repositories", "repositoryName"
         ),
         "projects": sorted(wire.call("codebuild", "list_projects")["projects"]),
@@ -153,19 +153,19 @@ def everything_there(wire):
     }
 
 
-def names(wire, service, operation, key, name):
+def names_in(wire, service, operation, key, name):
     return sorted(item[name] for item in wire.call(service, operation)[key])
 
 
 @pytest.mark.parametrize("tag", [None, "other"], ids=["no-tag", "another-tag"])
 def test_destroy_all_keeps_resources_of_others(chandra, wire, tag):
     """Resources of others stay even under the names that this deployment would use."""
-    make_foreign(wire, tag)
-    before = everything_there(wire)
+    create_foreign_resources(wire, tag)
+    before = names_of_resources(wire)
 
     ran = chandra("destroy", "--all")
 
-    after = everything_there(wire)
+    after = names_of_resources(wire)
     own = {k for k in before["objects"] if "/0123abc/" in k}
     assert ran.status == 0, ran.err
     assert set(before["objects"]) - set(after["objects"]) == own
@@ -174,11 +174,11 @@ def test_destroy_all_keeps_resources_of_others(chandra, wire, tag):
 
 def test_destroy_all_deletes_ours_among_others(chandra, wire):
     assert chandra("deploy").status == 0
-    make_foreign(wire)
+    create_foreign_resources(wire)
 
     ran = chandra("destroy", "--all")
 
-    left = everything_there(wire)
+    left = names_of_resources(wire)
     assert ran.status == 0, ran.err
     assert left["models"] == left["configs"] == left["endpoints"] == ["ocr-theirs"]
     assert left["alarms"] == ["ocr-theirs"]
@@ -197,7 +197,7 @@ def test_destroy_all_deletes_ours_among_others(chandra, wire):
 )
 def test_foreign_resource_of_our_name_is_not_changed(chandra, wire, cloud, arguments):
     chandra("deploy")
-    make_foreign(wire)
+    create_foreign_resources(wire)
     cloud.calls.clear()
 
     ran = chandra(*arguments)
@@ -207,7 +207,7 @@ def test_foreign_resource_of_our_name_is_not_changed(chandra, wire, cloud, argum
 
 
 def test_deploy_keeps_a_schedule_of_others(chandra, wire, cloud):
-    make_foreign(wire)
+    create_foreign_resources(wire)
     cloud.calls.clear()
 
     ran = chandra("deploy")

@@ -1,4 +1,4 @@
-"""The command `plan`: live and wanted settings."""
+"""Command `plan`: changes of settings, checks and offline plans."""
 
 from __future__ import annotations
 
@@ -85,16 +85,16 @@ def test_a_plan_lists_what_deploy_would_revert(chandra):
 def test_offline_plan_marks_unknown_values(chandra):
     chandra("deploy")
 
-    told = chandra("plan", "--offline")
-    data = chandra("plan", "--offline", "--json").json
+    as_text = chandra("plan", "--offline")
+    as_json = chandra("plan", "--offline", "--json").json
 
-    assert "would create endpoint config ocr-????????\n" in told.out
-    assert "(????????: a digest that depends on account, not known yet)" in told.out
-    assert data["unknown"] == ["account"]
-    assert "000000000000" not in json.dumps(data)
+    assert "would create endpoint config ocr-????????\n" in as_text.out
+    assert "(????????: a digest that depends on account, not known yet)" in as_text.out
+    assert as_json["unknown"] == ["account"]
+    assert "000000000000" not in json.dumps(as_json)
 
 
-def test_offline_plan_names_known_values(chandra, project):
+def test_offline_plan_with_a_role_knows_the_config_name(chandra, project):
     path = project()
     role = 'role = "arn:aws:iam::123456789012:role/ocr-execution"\n'
     path.write_text(role + path.read_text())

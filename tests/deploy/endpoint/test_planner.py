@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from deploy.config import UpdateTable
-from deploy.endpoint.observer import NothingThere
+from deploy.config import UpdateStrategy, UpdateTable
+from deploy.endpoint.observer import EmptyAccount
 from deploy.endpoint.planner import Planner, previous_config
 from deploy.endpoint.schedule import schedule_from
 from deploy.errors import ConflictError, NotFoundError
@@ -15,32 +15,33 @@ from deploy.plan.actions import Call, Goal, Wait
 from deploy.resources import EndpointState, endpoint_from
 from tests.deploy.accounts import IDENTITY, NOW, FakeAccount, configured
 
-WANTED = endpoint_from(configured(), IDENTITY)
-CONFIG = WANTED.config.name
-THERE = EndpointState("ocr", "InService", CONFIG, is_ours=True)
+TARGET = endpoint_from(configured(), IDENTITY)
+CONFIG = TARGET.config.name
+SERVING = EndpointState("ocr", "InService", CONFIG, is_ours=True)
 BLUE_GREEN = UpdateTable()
+RECREATE = UpdateTable(strategy=UpdateStrategy.RECREATE)
 
 
-def account(state: EndpointState | None = THERE, **kwargs) -> FakeAccount:
+def account(state: EndpointState | None = SERVING, **kwargs) -> FakeAccount:
     """Return an account with the wanted model and config, and the given endpoint."""
     endpoints = {} if state is None else {"ocr": state}
     return FakeAccount(
-        {WANTED.model.name}, {CONFIG}, endpoints, **{"live": [CONFIG], **kwargs}
+        {TARGET.model.name}, {CONFIG}, endpoints, **{"live": [CONFIG], **kwargs}
     )
 
 
-def plan(observer, update=BLUE_GREEN, wanted=WANTED):
-    return Planner(observer, IDENTITY, NOW).deploy(wanted, update)
+def plan(observer, update=BLUE_GREEN, target=TARGET):
+    return Planner(observer, IDENTITY, NOW).deploy(target, update)
 
 
-def verbs(actions):
+def steps(actions):
     return [
         a.operation if isinstance(a, Call) else f"until {a.goal.value}" for a in actions
     ]
 
 
 def test_first_plan_creates_everything_in_order():
-    assert verbs(plan(NothingThere())) == [
+    assert steps(plan(EmptyAccount())) == [
         "create_model",
         "create_endpoint_config",
         "create_endpoint",
@@ -56,13 +57,13 @@ def test_plan_of_endpoint_as_described_is_empty():
 def test_changed_config_updates_the_endpoint():
     actions = plan(
         FakeAccount(
-            {WANTED.model.name},
-            endpoints={"ocr": replace(THERE, config="ocr-old")},
+            {TARGET.model.name},
+            endpoints={"ocr": replace(SERVING, config="ocr-old")},
             live=["ocr-old"],
         )
     )
 
-    assert verbs(actions) == [
+    assert steps(actions) == [
         "create_endpoint_config",
         "update_endpoint",
         "until in service",
@@ -73,11 +74,11 @@ def test_changed_config_updates_the_endpoint():
 
 def test_recreate_deletes_the_old_endpoint_first():
     actions = plan(
-        account(replace(THERE, config="ocr-old"), live=["ocr-old"]),
-        UpdateTable(strategy="recreate"),
+        account(replace(SERVING, config="ocr-old"), live=["ocr-old"]),
+        RECREATE,
     )
 
-    assert verbs(actions) == [
+    assert steps(actions) == [
         "delete_endpoint",
         "until deleted",
         "create_endpoint",
@@ -88,9 +89,9 @@ def test_recreate_deletes_the_old_endpoint_first():
 
 @pytest.mark.parametrize("status", ["Failed", "OutOfService"])
 def test_failed_endpoint_is_deleted_and_recreated(status):
-    actions = plan(account(replace(THERE, status=status)))
+    actions = plan(account(replace(SERVING, status=status)))
 
-    assert verbs(actions) == [
+    assert steps(actions) == [
         "delete_endpoint",
         "until deleted",
         "create_endpoint",
@@ -98,40 +99,40 @@ def test_failed_endpoint_is_deleted_and_recreated(status):
     ]
 
 
-def test_update_to_the_wanted_config_is_waited_for():
-    creating = replace(THERE, status="Creating")
+def test_update_to_the_target_config_is_waited_for():
+    creating = replace(SERVING, status="Creating")
     updating = replace(
-        THERE, status="Updating", config="ocr-old", pending_config=CONFIG
+        SERVING, status="Updating", config="ocr-old", pending_config=CONFIG
     )
 
-    assert verbs(plan(account(creating))) == ["until in service"]
-    assert verbs(plan(account(updating))) == ["until in service"]
+    assert steps(plan(account(creating))) == ["until in service"]
+    assert steps(plan(account(updating))) == ["until in service"]
 
 
 def test_update_to_another_config_is_waited_for_first():
-    away = replace(THERE, status="Updating", pending_config="ocr-other")
-    elsewhere = replace(away, config="ocr-old")
+    leaving = replace(SERVING, status="Updating", pending_config="ocr-other")
+    between_others = replace(leaving, config="ocr-old")
 
-    for state in (away, elsewhere):
-        assert verbs(plan(account(state))) == [
+    for state in (leaving, between_others):
+        assert steps(plan(account(state))) == [
             "until no longer changing",
             "update_endpoint",
             "until in service",
         ]
 
 
-def test_rollback_to_the_wanted_config_is_waited_for():
-    state = replace(THERE, status="RollingBack", pending_config="ocr-other")
+def test_rollback_to_the_target_config_is_waited_for():
+    state = replace(SERVING, status="RollingBack", pending_config="ocr-other")
 
-    assert verbs(plan(account(state))) == ["until in service"]
+    assert steps(plan(account(state))) == ["until in service"]
 
 
-def test_rollback_from_the_wanted_config_is_updated():
+def test_rollback_from_the_target_config_is_updated():
     state = replace(
-        THERE, status="RollingBack", config="ocr-old", pending_config=CONFIG
+        SERVING, status="RollingBack", config="ocr-old", pending_config=CONFIG
     )
 
-    assert verbs(plan(account(state))) == [
+    assert steps(plan(account(state))) == [
         "until no longer changing",
         "update_endpoint",
         "until in service",
@@ -139,7 +140,7 @@ def test_rollback_from_the_wanted_config_is_updated():
 
 
 def test_endpoint_in_deletion_is_recreated_afterwards():
-    assert verbs(plan(account(replace(THERE, status="Deleting")))) == [
+    assert steps(plan(account(replace(SERVING, status="Deleting")))) == [
         "until deleted",
         "create_endpoint",
         "until in service",
@@ -148,20 +149,18 @@ def test_endpoint_in_deletion_is_recreated_afterwards():
 
 @pytest.mark.parametrize("config", ["ocr-old", CONFIG])
 def test_failed_rollback_is_changed_by_recreate_only(config):
-    state = replace(THERE, status="UpdateRollbackFailed", config=config)
+    state = replace(SERVING, status="UpdateRollbackFailed", config=config)
 
     with pytest.raises(ConflictError, match="mix of two configs") as caught:
         plan(account(state))
 
     assert "chandra-sagemaker status" in (caught.value.hint or "")
     assert "recreate" not in (caught.value.hint or "")
-    assert verbs(plan(account(state), UpdateTable(strategy="recreate")))[0] == (
-        "delete_endpoint"
-    )
+    assert steps(plan(account(state), RECREATE))[0] == ("delete_endpoint")
 
 
 def test_foreign_endpoint_of_the_same_name_stays():
-    observer = account(replace(THERE, is_ours=False, config="theirs"))
+    observer = account(replace(SERVING, is_ours=False, config="theirs"))
 
     with pytest.raises(ConflictError, match="not this deployment's"):
         plan(observer)
@@ -170,7 +169,7 @@ def test_foreign_endpoint_of_the_same_name_stays():
 
 
 def update_call(**kwargs):
-    state = replace(THERE, config="ocr-old", **kwargs.pop("state", {}))
+    state = replace(SERVING, config="ocr-old", **kwargs.pop("state", {}))
     actions = plan(account(state, **kwargs), UpdateTable(bake_seconds=300))
     return next(
         a for a in actions if isinstance(a, Call) and a.operation == "update_endpoint"
@@ -200,8 +199,8 @@ def test_only_scaled_endpoints_retain_their_count():
     assert scaled["RetainAllVariantProperties"] is True
 
 
-def test_unmarked_live_config_is_marked():
-    assert verbs(plan(account(live=[]))) == ["add_tags"]
+def test_serving_config_without_a_live_tag_is_tagged():
+    assert steps(plan(account(live=[]))) == ["add_tags"]
 
 
 def test_schedule_starts_the_last_deployed_config():
@@ -218,27 +217,30 @@ def test_schedule_starts_the_last_deployed_config():
 
     actions = plan(account(start_entry=dict(entry)))
 
-    assert verbs(actions) == ["update_schedule"]
+    assert steps(actions) == ["update_schedule"]
     assert isinstance(actions[0], Call)
     assert CONFIG in actions[0].params["Target"]["Input"]
     assert plan(account(start_entry=dict(actions[0].params))) == []
 
 
-def test_stop_deletes_the_endpoint_and_nothing_else():
+def test_stop_tags_the_config_and_deletes_the_endpoint():
     planner = Planner(account(), IDENTITY, NOW)
 
-    assert verbs(planner.stop("ocr")) == [
+    assert steps(planner.stop("ocr")) == [
         "add_tags",
         "delete_endpoint",
         "until deleted",
     ]
-    assert Planner(NothingThere(), IDENTITY, NOW).stop("ocr") == []
+
+
+def test_stop_without_an_endpoint_does_nothing():
+    assert Planner(EmptyAccount(), IDENTITY, NOW).stop("ocr") == []
 
 
 def test_stop_waits_for_an_endpoint_that_changes():
-    creating = account(replace(THERE, status="Creating"))
+    creating = account(replace(SERVING, status="Creating"))
 
-    assert verbs(Planner(creating, IDENTITY, NOW).stop("ocr")) == [
+    assert steps(Planner(creating, IDENTITY, NOW).stop("ocr")) == [
         "until no longer changing",
         "add_tags",
         "delete_endpoint",

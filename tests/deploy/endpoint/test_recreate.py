@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[3]
 RECREATE = ("update", "--image", OTHER_IMAGE, "--strategy", "recreate")
 QUEUE = '[asynchronous]\nbucket = "exchange"\n'
-TAKING_DOWN = re.compile(r"recreate|\bstop\b|\bdestroy\b|delete[_ -]endpoint")
+STOPS_SERVING = re.compile(r"recreate|\bstop\b|\bdestroy\b|delete[_ -]endpoint")
 
 
 @pytest.fixture
@@ -27,14 +27,14 @@ def serving(staged, chandra, cloud):
     return cloud.machines["ocr"].config
 
 
-def next_config(chandra):
+def planned_config(chandra):
     return chandra("update", "--image", OTHER_IMAGE, "--dry-run", "--json").json[
         "config"
     ]
 
 
 def test_failed_config_is_replaced_by_the_previous(serving, chandra, cloud):
-    cloud.failing = {next_config(chandra): "CannotStartContainerError"}
+    cloud.failing = {planned_config(chandra): "CannotStartContainerError"}
 
     ran = chandra(*RECREATE)
 
@@ -61,7 +61,7 @@ def test_rejected_creation_restores_the_old_config(serving, chandra, cloud):
 
 def test_failed_restoration_names_the_command(serving, chandra, cloud):
     reason = "InsufficientCapacity"
-    cloud.failing = {next_config(chandra): reason, serving: reason}
+    cloud.failing = {planned_config(chandra): reason, serving: reason}
 
     ran = chandra(*RECREATE)
     status = chandra("status")
@@ -77,7 +77,7 @@ def test_failed_restoration_names_the_command(serving, chandra, cloud):
 
 
 def test_a_failed_endpoint_names_the_config_that_was_live(serving, chandra, cloud):
-    cloud.failing = {next_config(chandra): "gremlins"}
+    cloud.failing = {planned_config(chandra): "gremlins"}
     chandra(*RECREATE, "--no-wait")
     while cloud.machines["ocr"].status != "Failed":
         chandra("status")
@@ -116,7 +116,7 @@ def test_ctrl_c_during_recreation_reports_lost_config(serving, chandra, cloud):
     assert f"rollback --to {serving} brings it back" in ran.err
 
 
-def test_kill_between_delete_and_create_means_missing(serving, chandra, cloud):
+def test_endpoint_is_missing_after_kill_before_creation(serving, chandra, cloud):
     class Killed(BaseException):
         pass
 
@@ -139,7 +139,7 @@ def test_kill_between_delete_and_create_means_missing(serving, chandra, cloud):
     assert cloud.machines["ocr"].config == serving
 
 
-def test_denied_delete_rolls_nothing_back(serving, chandra, cloud):
+def test_denied_delete_restores_nothing(serving, chandra, cloud):
     cloud.forbidden = {"sagemaker:DeleteEndpoint"}
 
     ran = chandra(*RECREATE)
@@ -150,7 +150,7 @@ def test_denied_delete_rolls_nothing_back(serving, chandra, cloud):
     assert cloud.machines["ocr"].config == serving
 
 
-def test_failure_after_new_config_serves_rolls_nothing_back(serving, chandra, cloud):
+def test_failure_after_new_config_serves_restores_nothing(serving, chandra, cloud):
     cloud.forbidden = {"sagemaker:AddTags"}
 
     ran = chandra(*RECREATE)
@@ -181,17 +181,17 @@ def test_failed_recreation_restores_queue_without_scaling(
 # Recommended commands
 
 
-def hints():
+def list_hints():
     """Return the texts in deploy/ that are hints."""
     for path in sorted((ROOT / "deploy").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             if not isinstance(node, ast.Call):
                 continue
             called = getattr(node.func, "id", getattr(node.func, "attr", ""))
-            given = [k.value for k in node.keywords if k.arg == "hint"]
+            values = [k.value for k in node.keywords if k.arg == "hint"]
             if called in ("Advice", "Finding"):
-                given += node.args[2 if called == "Advice" else 3 :]
-            for value in given:
+                values += node.args[2 if called == "Advice" else 3 :]
+            for value in values:
                 text = "".join(
                     part.value
                     for part in ast.walk(value)
@@ -200,7 +200,7 @@ def hints():
                 yield f"{path.relative_to(ROOT)}:{node.lineno}", text
 
 
-HARMLESS = (
+ALLOWED_HINTS = (
     "schedule --start",
     # The message of `destroy` names a form of the command that deletes less.
     "destroy without --all keeps what it uses",
@@ -210,14 +210,15 @@ HARMLESS = (
 
 
 def test_no_hint_stops_a_serving_endpoint():
-    found = list(hints())
+    texts = list(list_hints())
 
     bad = [
         (where, text)
-        for where, text in found
-        if TAKING_DOWN.search(text) and not any(word in text for word in HARMLESS)
+        for where, text in texts
+        if STOPS_SERVING.search(text)
+        and not any(word in text for word in ALLOWED_HINTS)
     ]
-    assert len(found) > 150
+    assert len(texts) > 150
     assert bad == []
 
 
@@ -228,4 +229,4 @@ def test_no_readme_remedy_stops_a_serving_endpoint():
     tries = [row.split(" | ")[-1] for row in table.splitlines() if row.startswith("|")]
 
     assert len(tries) > len(ADVICE)
-    assert [text for text in tries if TAKING_DOWN.search(text)] == []
+    assert [text for text in tries if STOPS_SERVING.search(text)] == []

@@ -1,4 +1,4 @@
-"""Questions of `deploy` and `update` before they revert a setting or cost more."""
+"""Lists and questions of `deploy` and `update` before they revert or cost more."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_machines_added_by_hand_stay_in_an_update(chandra, cloud):
     assert variant["InitialInstanceCount"] == 3
 
 
-def test_changes_without_a_recorded_config_are_unclear(chandra, wire, cloud, project):
+def test_changes_have_unknown_origin_without_a_record(chandra, wire, cloud, project):
     chandra("deploy")
     arn = IDENTITY.sagemaker_arn("endpoint-config", cloud.machines["ocr"].config)
     wire.call("sagemaker", "delete_tags", ResourceArn=arn, TagKeys=[DESCRIBED_TAG])
@@ -144,11 +144,11 @@ def test_foreign_credentials_are_hidden(chandra, wire, cloud):
     )
     cloud.machines["ocr"].config = "theirs"
 
-    told = chandra("deploy", "--dry-run")
-    asked = chandra("deploy", "--dry-run", "--json")
+    as_text = chandra("deploy", "--dry-run")
+    as_json = chandra("deploy", "--dry-run", "--json")
 
-    assert "environment.DB_PASSWORD: (hidden) -> none" in told.out
-    assert "open sesame" not in told.out + asked.out
+    assert "environment.DB_PASSWORD: (hidden) -> none" in as_text.out
+    assert "open sesame" not in as_text.out + as_json.out
 
 
 # Questions at a terminal
@@ -256,7 +256,7 @@ def test_deleting_a_serving_endpoint_asks_once(chandra, cloud):
     assert cloud.changes == []
 
 
-def test_a_script_is_not_asked(chandra, cloud):
+def test_no_question_is_asked_without_a_terminal(chandra, cloud):
     first = chandra("deploy", yes=False)
     update = chandra("update", "--instance-count", "2", yes=False)
     back = chandra("deploy", yes=False)
@@ -270,15 +270,15 @@ def test_dry_run_prints_the_same_and_asks_nothing(chandra, cloud):
     chandra("update", "--instance-type", "ml.g5.2xlarge")
     cloud.calls.clear()
 
-    would = chandra("deploy", "--dry-run", typed="")
+    dry_run = chandra("deploy", "--dry-run", typed="")
     changes = cloud.changes
-    did = chandra("deploy", typed="y\n")
+    deployed = chandra("deploy", typed="y\n")
 
-    head = did.out.partition("update endpoint")[0].removesuffix("create ")
-    assert would.status == 0
+    head = deployed.out.partition("update endpoint")[0].removesuffix("create ")
+    assert dry_run.status == 0
     assert changes == []
     assert "price an hour: $1.515 -> $2.80" in head
-    assert would.out.startswith(head)
+    assert dry_run.out.startswith(head)
 
 
 # The asynchronous endpoint
@@ -297,23 +297,23 @@ def queue(chandra, project, wire):
 def test_a_queue_asks_before_it_may_cost_more(queue, chandra, project, wire):
     project(f"{EXTRA}max_instances = 4\n")
 
-    refused = chandra("async", "deploy", typed="n\n")
+    declined = chandra("async", "deploy", typed="n\n")
     done = chandra("async", "deploy", typed="y\n")
 
-    assert refused.status == 1
-    assert "asynchronous.max_instances: 2 -> 4" in refused.out
-    assert "price an hour, at most: $5.60 -> $11.20" in refused.out
-    assert "cost up to $11.20 an hour (now $5.60 an hour)" in refused.err
+    assert declined.status == 1
+    assert "asynchronous.max_instances: 2 -> 4" in declined.out
+    assert "price an hour, at most: $5.60 -> $11.20" in declined.out
+    assert "cost up to $11.20 an hour (now $5.60 an hour)" in declined.err
     assert done.status == 0, done.err
     assert "no changes" in chandra("async", "deploy").out
 
 
 def test_a_queue_lists_what_is_reverted(queue, chandra, project):
-    told = chandra("async", "deploy", "--image", OTHER_IMAGE)
+    as_text = chandra("async", "deploy", "--image", OTHER_IMAGE)
 
     ran = chandra("async", "deploy", typed="n\n")
 
     line = "  image: sha256:bbbbbbbbbbbb -> sha256:aaaaaaaaaaaa\n"
-    assert f"or the next async deploy reverts them:\n{line}" in told.out
+    assert f"or the next async deploy reverts them:\n{line}" in as_text.out
     assert f"{REVERTS}\n{line}" in ran.out
     assert ran.status == 1

@@ -1,4 +1,4 @@
-"""An endpoint as requests that can be sent again: each edit changes what it names."""
+"""Edits of an existing endpoint change the settings that they name."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from tests.deploy.accounts import IDENTITY, IMAGE, OTHER_IMAGE, configured
 TYPES = ("ml.g6e.2xlarge", "ml.g5.2xlarge", "ml.g6e.12xlarge", "ml.p5.4xlarge")
 
 
-def running(**tables) -> Running:
-    wanted = endpoint_from(configured(**tables), IDENTITY)
+def running_endpoint(**tables) -> Running:
+    target = endpoint_from(configured(**tables), IDENTITY)
     return Running(
-        wanted.name,
-        RunningConfig(wanted.config.name, wanted.config.contents, wanted.config.tags),
-        RunningModel(wanted.model.name, wanted.model.contents, wanted.model.tags),
-        wanted.tags,
+        target.name,
+        RunningConfig(target.config.name, target.config.contents, target.config.tags),
+        RunningModel(target.model.name, target.model.contents, target.model.tags),
+        target.tags,
     )
 
 
@@ -40,8 +40,8 @@ EDITS = st.builds(
     startup_timeout_seconds=st.none() | st.integers(60, 3600),
     download_timeout_seconds=st.none() | st.integers(60, 3600),
 )
-FILES = st.builds(
-    lambda kinds, count, variables, startup: running(
+DEPLOYED_FILES = st.builds(
+    lambda kinds, count, variables, startup: running_endpoint(
         endpoint={
             "instance_types": kinds,
             "instance_count": count,
@@ -56,10 +56,10 @@ FILES = st.builds(
     VARIABLES,
     st.integers(60, 3600),
 )
-STEPS = st.lists(FILES | EDITS | st.just("rollback"), max_size=6)
+STEPS = st.lists(DEPLOYED_FILES | EDITS | st.just("rollback"), max_size=6)
 
 
-def expected(before: dict[str, str], edits: Edits) -> dict[str, str]:
+def expected_settings(before: dict[str, str], edits: Edits) -> dict[str, str]:
     """Return the settings after an edit, as the help of the flags describes them."""
     after = dict(before)
     if edits.instance_types is not None:
@@ -87,7 +87,7 @@ def expected(before: dict[str, str], edits: Edits) -> dict[str, str]:
 
 
 @settings(max_examples=150, deadline=None)
-@given(FILES, STEPS)
+@given(DEPLOYED_FILES, STEPS)
 def test_each_edit_changes_the_settings_that_it_names(first, steps):
     history = [first]
 
@@ -99,7 +99,7 @@ def test_each_edit_changes_the_settings_that_it_names(first, steps):
         else:
             before = history[-1]
             after = before.edited(step)
-            assert after.settings == expected(before.settings, step)
+            assert after.settings == expected_settings(before.settings, step)
             assert (after.config.name == before.config.name) == (
                 after.settings == before.settings
             )
@@ -109,41 +109,43 @@ def test_each_edit_changes_the_settings_that_it_names(first, steps):
 
 
 def test_an_edit_makes_the_config_that_the_file_would_make():
-    edited = running().edited(
+    edited = running_endpoint().edited(
         Edits(instance_types=("ml.g5.2xlarge",), image=OTHER_IMAGE)
     )
 
-    described = running(
+    described = running_endpoint(
         endpoint={"instance_types": ["ml.g5.2xlarge"]}, image={"uri": OTHER_IMAGE}
     )
     assert edited == described
 
 
-def test_container_limits_that_were_set_stay():
-    there = running(endpoint={"environment": {"CHANDRA_LOAD_SECONDS": "77"}})
+def test_load_limit_of_the_file_stays():
+    endpoint = running_endpoint(
+        endpoint={"environment": {"CHANDRA_LOAD_SECONDS": "77"}}
+    )
 
-    edited = there.edited(Edits(startup_timeout_seconds=900))
+    edited = endpoint.edited(Edits(startup_timeout_seconds=900))
 
     assert edited.model.environment["CHANDRA_LOAD_SECONDS"] == "77"
     assert edited.model.environment["STARTUP_TIMEOUT_SECONDS"] == "900"
 
 
 def test_new_config_keeps_added_machines():
-    there = replace(running(), instance_count=3)
+    endpoint = replace(running_endpoint(), instance_count=3)
 
-    assert there.edited(Edits(image=OTHER_IMAGE)).variant.instance_count == 3
-    assert there.edited(Edits(instance_count=2)).variant.instance_count == 2
-    assert there.edited(Edits()) == there
+    assert endpoint.edited(Edits(image=OTHER_IMAGE)).variant.instance_count == 3
+    assert endpoint.edited(Edits(instance_count=2)).variant.instance_count == 2
+    assert endpoint.edited(Edits()) == endpoint
 
 
-def test_edit_changes_our_variant_among_several():
-    there = running()
-    (ours,) = there.config.contents["ProductionVariants"]
-    canary = ours | {"VariantName": "canary", "ModelName": "theirs"}
-    contents = {**there.config.contents, "ProductionVariants": [canary, ours]}
-    both = replace(there, config=replace(there.config, contents=contents))
+def test_edit_changes_the_main_variant_only():
+    endpoint = running_endpoint()
+    (main,) = endpoint.config.contents["ProductionVariants"]
+    canary = main | {"VariantName": "canary", "ModelName": "theirs"}
+    contents = {**endpoint.config.contents, "ProductionVariants": [canary, main]}
+    with_canary = replace(endpoint, config=replace(endpoint.config, contents=contents))
 
-    edited = both.edited(Edits(instance_count=2, environment={"A": "1"}))
+    edited = with_canary.edited(Edits(instance_count=2, environment={"A": "1"}))
 
     first, second = edited.config.contents["ProductionVariants"]
     assert first == canary
@@ -154,10 +156,10 @@ def test_edit_changes_our_variant_among_several():
 
 
 def test_pipeline_of_containers_is_rejected():
-    there = running()
-    contents = dict(there.model.contents)
+    endpoint = running_endpoint()
+    contents = dict(endpoint.model.contents)
     contents["Containers"] = [contents.pop("PrimaryContainer")]
-    pipeline = replace(there, model=replace(there.model, contents=contents))
+    pipeline = replace(endpoint, model=replace(endpoint.model, contents=contents))
 
     assert pipeline.edited(Edits(instance_count=2)).variant.instance_count == 2
     with pytest.raises(ConflictError, match="several containers"):

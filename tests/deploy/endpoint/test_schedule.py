@@ -1,4 +1,4 @@
-"""Hours and days, as a person types them and as EventBridge takes them."""
+"""Schedules: parsing of flags, and entries of EventBridge Scheduler."""
 
 from __future__ import annotations
 
@@ -49,9 +49,12 @@ def test_schedule_creates_and_deletes_the_endpoint():
 
 
 def test_existing_entry_is_updated():
-    made = calls(schedule_from("08:00", "19:00", "mon", "UTC"), ["ocr", "ocr-start"])
+    created = calls(schedule_from("08:00", "19:00", "mon", "UTC"), ["ocr", "ocr-start"])
 
-    assert [call.operation for call in made] == ["update_schedule", "create_schedule"]
+    assert [call.operation for call in created] == [
+        "update_schedule",
+        "create_schedule",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Started and stopped by the clock."""
+"""Command `schedule`, and its effects on other commands."""
 
 from __future__ import annotations
 
@@ -11,15 +11,8 @@ from tests.deploy.accounts import OTHER_IMAGE
 pytestmark = pytest.mark.usefixtures("staged")
 
 
-SCHEDULE = (
-    "schedule",
-    "--start",
-    "08:00",
-    "--stop",
-    "19:00",
-    "--timezone",
-    "Asia/Tokyo",
-)
+HOURS = ("--start", "08:00", "--stop", "19:00", "--timezone", "Asia/Tokyo")
+SET_SCHEDULE = ("schedule", *HOURS)
 
 
 @pytest.fixture
@@ -33,7 +26,7 @@ def test_schedule_follows_the_live_config(
     chandra, wire, cloud, project, scheduler_role
 ):
     chandra("deploy")
-    made = chandra(*SCHEDULE)
+    made = chandra(*SET_SCHEDULE)
     project(image=OTHER_IMAGE)
     chandra("deploy")
 
@@ -48,7 +41,7 @@ def test_schedule_follows_the_live_config(
 
 def test_stop_names_the_schedule_that_starts_it(chandra, cloud, scheduler_role):
     chandra("deploy")
-    chandra(*SCHEDULE)
+    chandra(*SET_SCHEDULE)
 
     ran = chandra("stop")
 
@@ -58,8 +51,8 @@ def test_stop_names_the_schedule_that_starts_it(chandra, cloud, scheduler_role):
 
 def test_a_schedule_is_shown_changed_and_removed(chandra, scheduler_role):
     chandra("deploy")
-    chandra(*SCHEDULE)
-    changed = chandra(*SCHEDULE, "--days", "sat")
+    chandra(*SET_SCHEDULE)
+    changed = chandra(*SET_SCHEDULE, "--days", "sat")
     shown = chandra("schedule")
     removed = chandra("schedule", "--remove")
 
@@ -81,7 +74,7 @@ def test_schedule_rejects_flags_that_it_would_ignore(
     chandra, cloud, scheduler_role, arguments, message
 ):
     chandra("deploy")
-    chandra(*SCHEDULE)
+    chandra(*SET_SCHEDULE)
     cloud.calls.clear()
 
     ran = chandra("schedule", *arguments)
@@ -94,12 +87,12 @@ def test_schedule_rejects_flags_that_it_would_ignore(
 def test_missing_schedule_is_not_reported_as_removed(chandra, cloud, scheduler_role):
     chandra("deploy")
     never = chandra("schedule", "--remove")
-    chandra(*SCHEDULE)
-    would = chandra("schedule", "--remove", "--dry-run")
+    chandra(*SET_SCHEDULE)
+    dry_run = chandra("schedule", "--remove", "--dry-run")
     chandra("schedule", "--remove")
     again = chandra("schedule", "--remove")
 
-    assert would.out.splitlines() == [
+    assert dry_run.out.splitlines() == [
         "would delete schedule ocr-start",
         "would delete schedule ocr-stop",
     ]
@@ -110,7 +103,7 @@ def test_missing_schedule_is_not_reported_as_removed(chandra, cloud, scheduler_r
 
 def test_destroy_deletes_the_schedule_first(chandra, scheduler_role):
     chandra("deploy")
-    chandra(*SCHEDULE)
+    chandra(*SET_SCHEDULE)
 
     ran = chandra("destroy", "--dry-run")
 
@@ -122,7 +115,7 @@ def test_destroy_deletes_the_schedule_first(chandra, scheduler_role):
 def test_schedule_without_a_role_names_the_command(chandra):
     chandra("deploy")
 
-    ran = chandra(*SCHEDULE)
+    ran = chandra(*SET_SCHEDULE)
 
     assert ran.status == 4
     assert "iam --create" in ran.err
@@ -131,14 +124,14 @@ def test_schedule_without_a_role_names_the_command(chandra):
 def test_prices_name_their_region_and_month(chandra, scheduler_role):
     """Prices are those of one region, from a copy of the price list."""
     note = "on demand in us-east-1, September 2026; other regions differ"
-    told = [
+    runs = [
         chandra("plan"),
         chandra("deploy"),
-        chandra(*SCHEDULE),
+        chandra(*SET_SCHEDULE),
         chandra("cost"),
         chandra("stop"),
     ]
 
-    assert [ran.out for ran in told if note not in ran.out] == []
+    assert [ran.out for ran in runs if note not in ran.out] == []
     assert note == chandra("plan", "--json").json["price_note"]
     assert note == chandra("cost", "--json").json["prices"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from deploy.checks import InUse, quota_findings, quota_name
+from deploy.checks import QuotaUse, quota_findings, quota_name
 from deploy.errors import AccessDeniedError
 from tests.deploy.accounts import OTHER_IMAGE
 
@@ -17,7 +17,7 @@ QUOTAS = {quota_name(KIND): 2.0}
 
 
 @pytest.fixture
-def both(staged, chandra, cloud, project, wire):
+def both_endpoints(staged, chandra, cloud, project, wire):
     """Deploy a real-time and an asynchronous endpoint with one machine each."""
     project(QUEUE)
     wire.call("s3", "create_bucket", Bucket="exchange")
@@ -26,7 +26,7 @@ def both(staged, chandra, cloud, project, wire):
 
 
 def test_machines_of_the_other_endpoint_count():
-    in_use = [InUse("ocr-async", {KIND: 1, "ml.g5.2xlarge": 4})]
+    in_use = [QuotaUse("ocr-async", {KIND: 1, "ml.g5.2xlarge": 4})]
 
     enough = quota_findings({KIND: 1}, QUOTAS, hint="", in_use=in_use)
     (finding,) = quota_findings({KIND: 2}, QUOTAS, hint="", in_use=in_use)
@@ -91,7 +91,7 @@ def test_max_instances_beyond_the_shared_quota_are_reported(
     )
 
 
-def test_an_update_counts_each_machine_once(both, chandra, cloud):
+def test_an_update_counts_each_machine_once(both_endpoints, chandra, cloud):
     cloud.limits = {KIND: 3}
     fits = chandra("update", "--image", OTHER_IMAGE, "--dry-run")
     cloud.limits = {KIND: 2}
@@ -106,7 +106,7 @@ def test_an_update_counts_each_machine_once(both, chandra, cloud):
     assert "--desired-value 3" in short.out
 
 
-def test_machines_of_another_type_are_not_counted(both, chandra, cloud):
+def test_machines_of_another_type_are_not_counted(both_endpoints, chandra, cloud):
     cloud.limits = {"ml.g5.2xlarge": 1, KIND: 2}
 
     ran = chandra("update", "--instance-type", "ml.g5.2xlarge", "--dry-run")
@@ -115,7 +115,7 @@ def test_machines_of_another_type_are_not_counted(both, chandra, cloud):
     assert "may run" not in ran.out
 
 
-def test_recreated_endpoint_is_not_counted_twice(both, chandra, cloud):
+def test_recreated_endpoint_is_not_counted_twice(both_endpoints, chandra, cloud):
     cloud.limits = {KIND: 2}
 
     ran = chandra("update", "--image", OTHER_IMAGE, "--strategy", "recreate")
@@ -124,7 +124,7 @@ def test_recreated_endpoint_is_not_counted_twice(both, chandra, cloud):
     assert "may run" not in ran.out
 
 
-def test_doctor_names_the_quota_that_an_update_needs(both, chandra, cloud):
+def test_doctor_names_the_quota_that_an_update_needs(both_endpoints, chandra, cloud):
     cloud.limits = {KIND: 2}
 
     ran = chandra("doctor")

@@ -1,4 +1,4 @@
-"""Stopped, brought back, and looked at."""
+"""Commands `stop`, `start`, `status` and `list`."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_start_restores_the_stopped_endpoint(chandra, cloud, at):
     assert cloud.machines["ocr"].config == config
 
 
-def test_stopped_endpoint_is_reported_to_cost_nothing(chandra):
+def test_status_reports_that_a_stopped_endpoint_costs_nothing(chandra):
     chandra("deploy")
     chandra("stop")
 

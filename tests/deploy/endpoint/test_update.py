@@ -1,4 +1,4 @@
-"""A running endpoint changed, and gone back to what it was."""
+"""Commands `update` and `rollback` of a running endpoint."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def test_recreate_works_with_a_quota_of_one(chandra, cloud):
     cloud.limits = {"ml.g6e.2xlarge": 1}
     chandra("deploy")
 
-    beside = chandra("update", "--image", OTHER_IMAGE)
-    after = chandra("update", "--image", OTHER_IMAGE, "--strategy", "recreate")
+    blue_green = chandra("update", "--image", OTHER_IMAGE)
+    recreated = chandra("update", "--image", OTHER_IMAGE, "--strategy", "recreate")
 
-    assert beside.status == 6
-    assert "service limit" in beside.err
-    assert after.status == 0, after.err
+    assert blue_green.status == 6
+    assert "service limit" in blue_green.err
+    assert recreated.status == 0, recreated.err
     assert cloud.machines["ocr"].status == "InService"
 
 
@@ -111,12 +111,12 @@ def test_rollback_serves_the_previous_config(chandra, cloud, project, at):
 
     at.now += 60
     back = chandra("rollback")
-    there = cloud.machines["ocr"].config
+    restored = cloud.machines["ocr"].config
     at.now += 60
     forth = chandra("rollback", "--to", second)
 
     assert back.status == forth.status == 0, back.err + forth.err
-    assert there == first
+    assert restored == first
     assert cloud.machines["ocr"].config == second
     assert "or the next deploy reverts them" in back.out
     assert "image: sha256:aaaaaaaaaaaa -> sha256:bbbbbbbbbbbb" in back.out

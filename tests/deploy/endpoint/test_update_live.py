@@ -1,4 +1,4 @@
-"""An update begins with what runs: what its flags do not name stays as it is."""
+"""`update` keeps the settings of the running endpoint that its flags do not name."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def _short_waits(cloud):
     cloud.num_questions = 1
 
 
-UNTOUCHED = (
+IGNORED_KEYS = (
     "EndpointConfigArn",
     "EndpointConfigName",
     "CreationTime",
@@ -28,8 +28,11 @@ UNTOUCHED = (
 )
 
 
-def described(wire, cloud, name="ocr"):
-    """Config and model of the endpoint as AWS describes them, without their names."""
+def describe_serving(wire, cloud, name="ocr"):
+    """Return config and model of the endpoint as AWS describes them, in one dict.
+
+    Names, ARNs and times are left out.
+    """
     config = wire.call(
         "sagemaker",
         "describe_endpoint_config",
@@ -38,13 +41,13 @@ def described(wire, cloud, name="ocr"):
     (variant,) = config["ProductionVariants"]
     model = wire.call("sagemaker", "describe_model", ModelName=variant.pop("ModelName"))
     for answer in (config, model):
-        for key in UNTOUCHED:
+        for key in IGNORED_KEYS:
             answer.pop(key, None)
     return config | model
 
 
-def variables(found):
-    return found["PrimaryContainer"]["Environment"]
+def variables_of(description):
+    return description["PrimaryContainer"]["Environment"]
 
 
 def test_a_second_update_keeps_what_the_first_one_changed(chandra, wire, cloud):
@@ -53,17 +56,20 @@ def test_a_second_update_keeps_what_the_first_one_changed(chandra, wire, cloud):
 
     ran = chandra("update", "--env", "B=2")
 
-    found = described(wire, cloud)
+    description = describe_serving(wire, cloud)
     assert ran.status == 0, ran.err
-    assert found["ProductionVariants"][0]["InstanceType"] == "ml.g5.2xlarge"
-    assert (variables(found)["A"], variables(found)["B"]) == ("1", "2")
+    assert description["ProductionVariants"][0]["InstanceType"] == "ml.g5.2xlarge"
+    assert (variables_of(description)["A"], variables_of(description)["B"]) == (
+        "1",
+        "2",
+    )
 
 
 def test_after_a_rollback_an_update_keeps_the_old_image(
     chandra, wire, cloud, project, at
 ):
     chandra("deploy")
-    good = described(wire, cloud)["PrimaryContainer"]["Image"]
+    good = describe_serving(wire, cloud)["PrimaryContainer"]["Image"]
     project(image=OTHER_IMAGE)
     at.now += 60
     chandra("deploy")
@@ -74,36 +80,36 @@ def test_after_a_rollback_an_update_keeps_the_old_image(
 
     assert ran.status == 0, ran.err
     assert good != OTHER_IMAGE
-    assert described(wire, cloud)["PrimaryContainer"]["Image"] == good
+    assert describe_serving(wire, cloud)["PrimaryContainer"]["Image"] == good
 
 
 def test_one_variable_is_removed_and_the_others_stay(chandra, wire, cloud):
     chandra("deploy")
     chandra("update", "--env", "A=1", "--env", "B=2")
-    before = described(wire, cloud)
+    before = describe_serving(wire, cloud)
 
     ran = chandra("update", "--unset-env", "A")
 
-    after = described(wire, cloud)
+    after = describe_serving(wire, cloud)
     assert ran.status == 0, ran.err
-    assert variables(before).pop("A") == "1"
+    assert variables_of(before).pop("A") == "1"
     assert after == before
 
 
 def test_credentials_set_elsewhere_are_hidden(chandra, wire, cloud):
     chandra("deploy")
-    found = described(wire, cloud)
-    container = found["PrimaryContainer"]
+    description = describe_serving(wire, cloud)
+    container = description["PrimaryContainer"]
     container["Environment"]["HF_TOKEN"] = "not-to-be-shown"
     wire.call(
         "sagemaker",
         "create_model",
         ModelName="ocr-by-hand",
         PrimaryContainer=container,
-        ExecutionRoleArn=found["ExecutionRoleArn"],
+        ExecutionRoleArn=description["ExecutionRoleArn"],
         EnableNetworkIsolation=True,
     )
-    (variant,) = found["ProductionVariants"]
+    (variant,) = description["ProductionVariants"]
     wire.call(
         "sagemaker",
         "create_endpoint_config",
@@ -115,7 +121,7 @@ def test_credentials_set_elsewhere_are_hidden(chandra, wire, cloud):
     ran = chandra("--json", "update", "--env", "B=2")
 
     assert ran.status == 0, ran.err
-    assert variables(described(wire, cloud))["HF_TOKEN"] == "not-to-be-shown"
+    assert variables_of(describe_serving(wire, cloud))["HF_TOKEN"] == "not-to-be-shown"
     assert '"HF_TOKEN": "(hidden)"' in ran.out
     assert "not-to-be-shown" not in ran.out + ran.err
 
@@ -125,7 +131,7 @@ def test_a_variable_may_be_empty(chandra, wire, cloud):
 
     chandra("update", "--env", "A=")
 
-    assert variables(described(wire, cloud))["A"] == ""
+    assert variables_of(describe_serving(wire, cloud))["A"] == ""
 
 
 def test_removing_an_unset_variable_changes_nothing(chandra, cloud):
@@ -149,7 +155,7 @@ def test_removing_an_unset_variable_changes_nothing(chandra, cloud):
     ],
     ids=["fixed", "both", "range", "secret"],
 )
-def test_invalid_flag_is_refused_before_any_call(chandra, cloud, flags, message):
+def test_invalid_flag_is_refused_before_any_change(chandra, cloud, flags, message):
     chandra("deploy")
     cloud.calls.clear()
 
@@ -172,7 +178,7 @@ def test_without_flags_an_update_changes_nothing(chandra, cloud, project):
     assert cloud.changes == []
 
 
-def made_elsewhere(wire, cloud):
+def serve_config_of_console(wire, cloud):
     """Give the endpoint a config with settings that chandra.toml cannot hold."""
     config = wire.call(
         "sagemaker",
@@ -206,12 +212,12 @@ def made_elsewhere(wire, cloud):
 
 def test_settings_of_other_programs_stay(chandra, wire, cloud):
     chandra("deploy")
-    made_elsewhere(wire, cloud)
-    before = described(wire, cloud)
+    serve_config_of_console(wire, cloud)
+    before = describe_serving(wire, cloud)
 
     ran = chandra("update", "--instance-type", "ml.g5.2xlarge")
 
-    after = described(wire, cloud)
+    after = describe_serving(wire, cloud)
     before["ProductionVariants"][0]["InstanceType"] = "ml.g5.2xlarge"
     arn = IDENTITY.sagemaker_arn("endpoint-config", cloud.machines["ocr"].config)
     tags = wire.call("sagemaker", "list_tags", ResourceArn=arn)["Tags"]
@@ -228,7 +234,7 @@ def test_update_checks_the_running_weights(chandra, wire, cloud, project):
     ran = chandra("update", "--instance-type", "ml.g5.2xlarge")
 
     assert ran.status == 0, ran.err
-    container = described(wire, cloud)["PrimaryContainer"]
+    container = describe_serving(wire, cloud)["PrimaryContainer"]
     assert container["Environment"]["MODEL_REVISION"] == "0123abc"
 
 
@@ -263,17 +269,17 @@ def test_update_lists_what_the_next_deploy_reverts(chandra, project):
     first = chandra("update", "--env", "A=1")
     project('[endpoint]\nenvironment = { A = "1" }\n')
     again = chandra("update", "--env", "A=1")
-    written = chandra("deploy")
+    deployed = chandra("deploy")
 
     assert "chandra.toml has other settings" in first.out
     assert "  environment.A: 1 -> none" in first.out
     assert "no changes" in again.out
     # There is one config, because the update made what the file describes.
-    assert "update endpoint" not in written.out
+    assert "update endpoint" not in deployed.out
 
 
-def flags_of(dice):
-    """Return flags of one update, and what they change of a description."""
+def draw_flags(generator):
+    """Draw flags of one update; return them as arguments, and their values by flag."""
     flags, changes = [], {}
     for name, values in (
         ("--instance-type", ("ml.g5.2xlarge", "ml.g6e.4xlarge", "ml.g6e.2xlarge")),
@@ -281,15 +287,15 @@ def flags_of(dice):
         ("--env", ("A=1", "A=2", "B=1", "C=")),
         ("--download-timeout", ("600", "900")),
     ):
-        if dice.random() < 0.4:
-            changes[name] = dice.choice(values)
+        if generator.random() < 0.4:
+            changes[name] = generator.choice(values)
             flags += [name, changes[name]]
     return flags, changes
 
 
-def changed(found, changes):
-    """Apply flags to a description, as their help says."""
-    (variant,) = found["ProductionVariants"]
+def apply_flags(description, changes):
+    """Change a description as the help of the flags says, and return it."""
+    (variant,) = description["ProductionVariants"]
     for flag, value in changes.items():
         if flag == "--instance-type":
             variant["InstanceType"] = value
@@ -299,26 +305,25 @@ def changed(found, changes):
             variant["ModelDataDownloadTimeoutInSeconds"] = int(value)
         else:
             name, _, text = value.partition("=")
-            variables(found)[name] = text
-    return found
+            variables_of(description)[name] = text
+    return description
 
 
 @pytest.mark.parametrize("seed", [5, 7])
 def test_update_changes_named_settings_only(chandra, wire, cloud, project, at, seed):
-    dice = random.Random(seed)
+    generator = random.Random(seed)
     chandra("deploy")
 
     for _ in range(7):
         at.now += 60
-        command = dice.choice(("update", "update", "deploy", "rollback"))
+        command = generator.choice(("update", "update", "deploy", "rollback"))
         if command == "deploy":
-            project(
-                f"[endpoint]\nstartup_timeout_seconds = {dice.randint(600, 3600)}\n"
-            )
-        flags, changes = flags_of(dice) if command == "update" else ([], {})
-        expected = changed(described(wire, cloud), changes)
+            seconds = generator.randint(600, 3600)
+            project(f"[endpoint]\nstartup_timeout_seconds = {seconds}\n")
+        flags, changes = draw_flags(generator) if command == "update" else ([], {})
+        expected = apply_flags(describe_serving(wire, cloud), changes)
         ran = chandra(command, *flags)
 
         assert ran.status == (4 if "no earlier config" in ran.err else 0), ran.err
         if command == "update":
-            assert described(wire, cloud) == expected
+            assert describe_serving(wire, cloud) == expected

@@ -57,9 +57,11 @@ ENVIRONMENTS: list[dict[str, str]] = [
 
 
 def test_every_gpu_of_the_catalogue_has_a_plan():
-    known = {instance.gpu.name for instance in INSTANCES.values()}
+    catalogued = {instance.gpu.name for instance in INSTANCES.values()}
 
-    assert known | set(FAMILY_GPUS.values()) == set(GPU_MEMORY) == set(CAPABILITIES)
+    assert (
+        catalogued | set(FAMILY_GPUS.values()) == set(GPU_MEMORY) == set(CAPABILITIES)
+    )
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS, ids=str)
@@ -111,9 +113,12 @@ def test_a_machine_without_a_price_has_a_plan_too(kind, gpu):
 
 @pytest.mark.parametrize(
     ("kind", "tokens", "pages"),
-    [("ml.g5.2xlarge", 26_000, 6), ("ml.g6e.2xlarge", 188_000, 47),
-     ("ml.p5.4xlarge", 440_000, 64)],
-)  # fmt: skip
+    [
+        ("ml.g5.2xlarge", 26_000, 6),
+        ("ml.g6e.2xlarge", 188_000, 47),
+        ("ml.p5.4xlarge", 440_000, 64),
+    ],
+)
 def test_supported_machines_have_room_for_many_pages(kind, tokens, pages):
     plan = memory_plan_of(kind, 17.5, {})
 
@@ -143,20 +148,20 @@ def test_only_the_native_engine_of_chandra_1_has_a_plan(model, environment):
     assert "no memory plan" in line
 
 
-def findings(**tables):
+def findings_of(**tables):
     return config_findings(configured(**tables))
 
 
 def test_a_machine_without_a_price_is_checked_for_memory():
     machine = {"instance_types": ["ml.p5en.48xlarge"]}
 
-    (fitting,) = findings(endpoint=machine)
-    (refused,) = findings(endpoint=machine, model={"weights_gb": 160})
+    (fitting,) = findings_of(endpoint=machine)
+    (rejected,) = findings_of(endpoint=machine, model={"weights_gb": 160})
 
     assert not fitting.is_fatal
     assert "price" in fitting.sentence
-    assert refused.is_fatal
-    assert "H200 with 139.7 GiB" in refused.sentence
+    assert rejected.is_fatal
+    assert "H200 with 139.7 GiB" in rejected.sentence
 
 
 @pytest.mark.parametrize(
@@ -164,7 +169,7 @@ def test_a_machine_without_a_price_is_checked_for_memory():
     [("CHANDRA_PREFILL_TOKENS", "32768"), ("CHANDRA_DRAFT_TOKENS", "19000")],
 )
 def test_a_setting_that_leaves_no_room_is_refused(name, value):
-    (finding,) = findings(
+    (finding,) = findings_of(
         endpoint={
             "instance_types": ["ml.g5.2xlarge"],
             "environment": {name: value},
@@ -175,7 +180,7 @@ def test_a_setting_that_leaves_no_room_is_refused(name, value):
 
 
 def test_weights_that_leave_no_room_for_a_page_are_refused():
-    (finding,) = findings(
+    (finding,) = findings_of(
         endpoint={"instance_types": ["ml.g5.2xlarge"]}, model={"weights_gb": 20.5}
     )
 
@@ -185,7 +190,7 @@ def test_weights_that_leave_no_room_for_a_page_are_refused():
 
 
 def test_a_cache_for_one_largest_page_is_a_note():
-    (finding,) = findings(
+    (finding,) = findings_of(
         endpoint={"instance_types": ["ml.g5.2xlarge"]}, model={"weights_gb": 19.5}
     )
 
@@ -195,7 +200,7 @@ def test_a_cache_for_one_largest_page_is_a_note():
 
 @pytest.mark.parametrize("tokens", ["5000", "90000"])
 def test_a_cache_that_does_not_fit_is_refused(tokens):
-    (finding,) = findings(
+    (finding,) = findings_of(
         endpoint={
             "instance_types": ["ml.g5.2xlarge"],
             "environment": {"CHANDRA_KV_CACHE_TOKENS": tokens},
@@ -220,7 +225,7 @@ def test_models_without_a_plan_pass(model, environment):
     }
 
     assert not any(
-        finding.is_fatal for finding in findings(model=model, endpoint=endpoint)
+        finding.is_fatal for finding in findings_of(model=model, endpoint=endpoint)
     )
 
 
@@ -228,6 +233,6 @@ def test_weights_without_a_plan_need_room_for_a_page():
     model = {"id": "datalab-to/chandra-ocr-2", "weights_gb": 21.0}
     endpoint = {"instance_types": ["ml.g5.2xlarge"]}
 
-    [finding] = [f for f in findings(model=model, endpoint=endpoint) if f.is_fatal]
+    [finding] = [f for f in findings_of(model=model, endpoint=endpoint) if f.is_fatal]
 
     assert "a page some more" in finding.sentence

@@ -8,7 +8,7 @@ import pytest
 
 from deploy.config import EndpointTable
 from deploy.machines.catalogue import HOURS_A_DAY, HOURS_A_MONTH, INSTANCES
-from deploy.machines.prices import dollars, hourly, price_lines, rate
+from deploy.machines.prices import dollars, hourly_price, price_lines, price_text
 from deploy.machines.throughput import rate_of
 
 
@@ -16,7 +16,7 @@ from deploy.machines.throughput import rate_of
 @pytest.mark.parametrize("count", [1, 2, 3, 7])
 def test_half_cents_are_rounded_up(count, hours):
     for name, instance in INSTANCES.items():
-        price = hourly(name, count)
+        price = hourly_price(name, count)
         assert price is not None
         exact = Decimal(str(instance.price)) * count * hours
         cents = exact.quantize(Decimal("0.01"), ROUND_HALF_UP)
@@ -29,8 +29,8 @@ def test_half_cents_are_rounded_up(count, hours):
     [(1.515, "$1.515"), (2.8, "$2.80"), (0.7364, "$0.7364"), (63.296, "$63.296"),
      (1515.0, "$1,515.00"), (3 * 1.515, "$4.545")],
 )  # fmt: skip
-def test_price_an_hour_is_that_of_the_price_list(price, text):
-    assert rate(price) == text
+def test_hourly_price_has_two_to_four_decimals(price, text):
+    assert price_text(price) == text
 
 
 def test_prices_of_day_and_month_follow_from_the_hour():
@@ -42,7 +42,7 @@ def test_prices_of_day_and_month_follow_from_the_hour():
 
 
 @pytest.mark.parametrize(
-    ("gpu", "device", "is_it"),
+    ("gpu", "device", "is_used"),
     [
         ("L4", "NVIDIA L40S", False),
         ("L4", "NVIDIA L4", True),
@@ -50,11 +50,11 @@ def test_prices_of_day_and_month_follow_from_the_hour():
         ("RTX PRO 6000", "NVIDIA RTX PRO 6000 Blackwell Server Edition", True),
     ],
 )
-def test_measurement_counts_for_its_own_gpu_only(tmp_path, gpu, device, is_it):
+def test_measurement_is_used_for_its_own_gpu_only(tmp_path, gpu, device, is_used):
     (tmp_path / "gpu.json").write_text(
         f'{{"device": "{device}", "geometry": "chandra", "pages_per_second": 7}}'
     )
 
-    found = rate_of(gpu, tmp_path)
+    measured_rate = rate_of(gpu, tmp_path)
 
-    assert (found is not None and found.together == 7) is is_it
+    assert (measured_rate is not None and measured_rate.together == 7) is is_used

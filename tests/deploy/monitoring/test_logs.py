@@ -1,4 +1,4 @@
-"""Log of an endpoint: all streams, in order, and followed."""
+"""Command `logs`: order, filters and `--follow`."""
 
 from __future__ import annotations
 

@@ -18,10 +18,10 @@ MACHINES = "/aws/sagemaker/Endpoints"
 
 
 @pytest.fixture
-def measured(wire, at):
-    """Return a function to write a metric: `measured("ModelLatency", 2_000_000)`."""
+def put_metric(wire, at):
+    """Return a function that writes values of a metric to CloudWatch."""
 
-    def measure(name, *values, minutes_ago=5, namespace=INVOCATIONS):
+    def put(name, *values, minutes_ago=5, namespace=INVOCATIONS):
         when = datetime.fromtimestamp(at.now - 60 * minutes_ago, UTC)
         wire.call(
             "cloudwatch",
@@ -38,18 +38,18 @@ def measured(wire, at):
             ],
         )
 
-    return measure
+    return put
 
 
 @pytest.fixture
-def day(measured):
-    """Three hours of latencies in which one page in a hundred takes a minute."""
+def three_hours(put_metric):
+    """Write three hours of metrics; one page in a hundred takes almost a minute."""
     for quarter in range(12):
         ago = 15 * quarter + 5
         seconds = [0.1 * (n + 10 * (quarter % 4)) for n in range(1, 100)] + [55]
-        measured("ModelLatency", *(1e6 * s for s in seconds), minutes_ago=ago)
-        measured("Invocations", *[1] * 100, minutes_ago=ago)
-        measured("Invocation5XXErrors", quarter % 3, minutes_ago=ago)
+        put_metric("ModelLatency", *(1e6 * s for s in seconds), minutes_ago=ago)
+        put_metric("Invocations", *[1] * 100, minutes_ago=ago)
+        put_metric("Invocation5XXErrors", quarter % 3, minutes_ago=ago)
         for name, value in (
             ("GPUUtilization", 60 + 3 * quarter),
             ("GPUMemoryUtilization", 81),
@@ -57,22 +57,22 @@ def day(measured):
             ("MemoryUtilization", 35),
             ("DiskUtilization", 22),
         ):
-            measured(name, value, minutes_ago=ago, namespace=MACHINES)
+            put_metric(name, value, minutes_ago=ago, namespace=MACHINES)
 
 
-def row(ran, label):
+def cells_of(ran, label):
     (series,) = (line for line in ran.out.splitlines() if line.startswith(f"{label}  "))
     return series.removeprefix(label).split()
 
 
-def test_metrics_are_a_small_table(chandra, measured):
-    measured("Invocations", 3, 4)
+def test_metrics_are_a_small_table(chandra, put_metric):
+    put_metric("Invocations", 3, 4)
 
     ran = chandra("metrics")
 
     assert ran.status == 0, ran.err
-    assert row(ran, "invocations")[:3] == ["7", "7", "7"]
-    assert row(ran, "latency p99") == ["-", "-", "-"]
+    assert cells_of(ran, "invocations")[:3] == ["7", "7", "7"]
+    assert cells_of(ran, "latency p99") == ["-", "-", "-"]
     assert "nothing was measured" not in ran.out
 
 
@@ -82,46 +82,46 @@ def test_missing_measurements_are_reported(chandra):
     assert "nothing was measured in the last 30m" in ran.out
 
 
-def test_percentiles_are_of_requests_in_seconds(chandra, measured):
+def test_percentiles_are_of_requests_in_seconds(chandra, put_metric):
     """A slow page in a hundred shows in p99, and not in the median."""
-    measured("ModelLatency", *(1e4 * n for n in range(1, 99)), 55e6, 56e6)
+    put_metric("ModelLatency", *(1e4 * n for n in range(1, 99)), 55e6, 56e6)
 
     ran = chandra("metrics")
 
-    assert row(ran, "latency p50")[:3] == ["0.5s"] * 3
-    assert row(ran, "latency p90")[:3] == ["0.9s"] * 3
-    assert row(ran, "latency p99")[:3] == ["55s"] * 3
+    assert cells_of(ran, "latency p50")[:3] == ["0.5s"] * 3
+    assert cells_of(ran, "latency p90")[:3] == ["0.9s"] * 3
+    assert cells_of(ran, "latency p99")[:3] == ["55s"] * 3
 
 
-def test_table_has_latest_mean_and_highest(chandra, measured):
+def test_table_has_latest_mean_and_highest(chandra, put_metric):
     for ago, seconds in ((170, 2), (90, 9), (5, 4)):
-        measured("ModelLatency", 1e6 * seconds, minutes_ago=ago)
+        put_metric("ModelLatency", 1e6 * seconds, minutes_ago=ago)
 
     ran = chandra("metrics")
 
-    assert row(ran, "latency p50") == ["4s", "5s", "9s", "▂", "█", "▄"]
+    assert cells_of(ran, "latency p50") == ["4s", "5s", "9s", "▂", "█", "▄"]
 
 
-def test_bars_are_aligned_with_their_timestamps(chandra, measured):
+def test_bars_are_aligned_with_their_timestamps(chandra, put_metric):
     """Bars of the same time are aligned, though metrics have other timestamps."""
-    measured("GPUUtilization", 50, minutes_ago=170, namespace=MACHINES)
+    put_metric("GPUUtilization", 50, minutes_ago=170, namespace=MACHINES)
     for ago in (170, 30):
-        measured("Invocations", 1, minutes_ago=ago)
+        put_metric("Invocations", 1, minutes_ago=ago)
 
     lines = chandra("metrics").out.splitlines()
 
-    many, gpu = (
+    invocations, gpu = (
         next(line for line in lines if line.startswith(label))
         for label in ("invocations", "GPU  ")
     )
-    assert many.index("█") == gpu.index("█")
+    assert invocations.index("█") == gpu.index("█")
     # There are twenty periods of seven minutes between them.
-    assert many.rindex("█") - many.index("█") == 20
+    assert invocations.rindex("█") - invocations.index("█") == 20
 
 
-def test_json_has_every_value_with_its_time(chandra, measured, at):
-    measured("ModelLatency", *[1e6] * 9, 7e6, minutes_ago=100)
-    measured("ModelLatency", 3e6)
+def test_json_has_every_value_with_its_time(chandra, put_metric, at):
+    put_metric("ModelLatency", *[1e6] * 9, 7e6, minutes_ago=100)
+    put_metric("ModelLatency", 3e6)
 
     series = chandra("metrics", "--json").json
 
@@ -136,7 +136,7 @@ def test_json_has_every_value_with_its_time(chandra, measured, at):
     assert series["GPU"] == []
 
 
-def test_metrics_are_plotted(chandra, day, tmp_path):
+def test_metrics_are_plotted(chandra, three_hours, tmp_path):
     path = tmp_path / "metrics.png"
 
     ran = chandra("metrics", "--plot", str(path))
@@ -161,7 +161,7 @@ def test_metrics_without_values_are_plotted(chandra, tmp_path):
         picture.load()
 
 
-def test_dry_run_plots_nothing(chandra, day, tmp_path):
+def test_dry_run_plots_nothing(chandra, three_hours, tmp_path):
     path = tmp_path / "metrics.png"
 
     assert chandra("metrics", "--plot", str(path), "--dry-run").status == 0

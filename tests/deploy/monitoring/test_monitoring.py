@@ -34,14 +34,14 @@ def test_requests_to_cloudwatch_are_valid(service_model, refusals):
 
 def test_alarms_are_created_shown_and_deleted(chandra):
     before = chandra("alarms")
-    would = chandra("alarms", "--create", "--dry-run")
-    made = chandra("alarms", "--create")
+    dry_run = chandra("alarms", "--create", "--dry-run")
+    created = chandra("alarms", "--create")
     destroyed = chandra("destroy")
     after = chandra("alarms")
 
     assert "there are no alarms" in before.out
-    assert all(line.startswith("would set alarm ") for line in would.out.splitlines())
-    assert [row.split()[0] for row in made.out.splitlines()[-3:]] == [
+    assert all(line.startswith("would set alarm ") for line in dry_run.out.splitlines())
+    assert [row.split()[0] for row in created.out.splitlines()[-3:]] == [
         "ocr-disk",
         "ocr-errors",
         "ocr-latency",
@@ -53,10 +53,10 @@ def test_alarms_are_created_shown_and_deleted(chandra):
 def test_dashboard_is_created_and_found(chandra):
     assert chandra("dashboard").status == 4
 
-    made = chandra("dashboard", "--create")
+    created = chandra("dashboard", "--create")
 
-    assert "dashboards/dashboard/ocr" in made.out
-    assert chandra("dashboard").out == made.out.partition("\n")[2]
+    assert "dashboards/dashboard/ocr" in created.out
+    assert chandra("dashboard").out == created.out.partition("\n")[2]
     assert "delete dashboard ocr" in chandra("destroy").out
     assert chandra("dashboard").status == 4
 
@@ -107,10 +107,10 @@ def test_alarms_of_others_are_not_overwritten(
 
 def test_dashboard_shows_metrics_of_the_table():
     body = json.loads(dashboard_call("ocr", "us-east-1").params["DashboardBody"])
-    drawn = [
+    shown = [
         (line[0], line[1], line[-1]["stat"])
         for widget in body["widgets"]
         for line in widget["properties"].get("metrics", ())
     ]
 
-    assert sorted(drawn) == sorted((m.namespace, m.name, m.statistic) for m in METRICS)
+    assert sorted(shown) == sorted((m.namespace, m.name, m.statistic) for m in METRICS)

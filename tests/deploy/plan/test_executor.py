@@ -27,7 +27,7 @@ CREATING = EndpointState("ocr", "Creating", "ocr-1", is_ours=True)
 SERVING = replace(CREATING, status="InService")
 OLD = replace(SERVING, config="ocr-0")
 UPDATING = replace(OLD, status="Updating", pending_config="ocr-1")
-ARRIVED = Wait("ocr", Goal.IN_SERVICE, "ocr-1")
+UNTIL_IN_SERVICE = Wait("ocr", Goal.IN_SERVICE, "ocr-1")
 
 
 @dataclass
@@ -37,8 +37,12 @@ class Line:
     message: str
 
 
-class World:
-    """Fake of AWS and of time: endpoint states in order, the last for ever."""
+class FakeAws:
+    """Fake of AWS, a log and a clock.
+
+    Each poll returns the next of `states`, and then always the last. Performed
+    operations are recorded.
+    """
 
     def __init__(self, *states, lines=()):
         self.states = list(states)
@@ -79,9 +83,9 @@ def call(operation):
 
 
 def test_stages_elapsed_time_and_log_lines_are_shown():
-    world = World(CREATING, CREATING, SERVING, lines=["loading weights"])
+    aws = FakeAws(CREATING, CREATING, SERVING, lines=["loading weights"])
 
-    out = world.run(call("create_endpoint"), ARRIVED)
+    out = aws.run(call("create_endpoint"), UNTIL_IN_SERVICE)
 
     assert out.splitlines() == [
         "create endpoint",
@@ -92,7 +96,7 @@ def test_stages_elapsed_time_and_log_lines_are_shown():
 
 
 def test_status_of_a_wait_is_printed_each_minute():
-    out = World(*[CREATING] * 9, SERVING).run(ARRIVED)
+    out = FakeAws(*[CREATING] * 9, SERVING).run(UNTIL_IN_SERVICE)
 
     assert [line for line in out.splitlines() if "Creating" in line] == [
         "[0 min 00 s] Creating",
@@ -102,26 +106,26 @@ def test_status_of_a_wait_is_printed_each_minute():
 
 
 def test_update_that_shows_late_is_not_a_rollback():
-    World(OLD, UPDATING, SERVING).run(ARRIVED)
+    FakeAws(OLD, UPDATING, SERVING).run(UNTIL_IN_SERVICE)
 
 
 def test_update_that_never_shows_is_a_rollback():
     with pytest.raises(ResourceFailedError, match="rolled back"):
-        World(OLD).run(ARRIVED)
+        FakeAws(OLD).run(UNTIL_IN_SERVICE)
 
 
 def test_return_to_the_old_config_is_a_rollback():
     with pytest.raises(ResourceFailedError, match="serves config ocr-0, not ocr-1"):
-        World(UPDATING, OLD).run(ARRIVED)
+        FakeAws(UPDATING, OLD).run(UNTIL_IN_SERVICE)
 
 
 def test_endpoint_that_is_listed_late_is_waited_for():
-    World(None, CREATING, SERVING).run(ARRIVED)
+    FakeAws(None, CREATING, SERVING).run(UNTIL_IN_SERVICE)
 
 
 def test_endpoint_deleted_during_the_wait_is_an_error():
     with pytest.raises(ResourceFailedError, match="was deleted while"):
-        World(CREATING, None).run(ARRIVED)
+        FakeAws(CREATING, None).run(UNTIL_IN_SERVICE)
 
 
 @pytest.mark.parametrize("advice", ADVICE, ids=lambda a: a.message)
@@ -129,7 +133,7 @@ def test_known_reason_is_explained_with_a_hint(advice):
     failed = replace(CREATING, status="Failed", failure=f"… {advice.message} …")
 
     with pytest.raises(ResourceFailedError) as caught:
-        World(CREATING, failed).run(ARRIVED)
+        FakeAws(CREATING, failed).run(UNTIL_IN_SERVICE)
 
     assert advice.meaning in caught.value.message
     assert caught.value.hint == advice.hint
@@ -140,31 +144,31 @@ def test_unknown_reason_is_printed_unchanged():
     failed = replace(CREATING, status="Failed", failure="gremlins")
 
     with pytest.raises(ResourceFailedError, match="gremlins") as caught:
-        World(failed).run(ARRIVED)
+        FakeAws(failed).run(UNTIL_IN_SERVICE)
 
     assert caught.value.hint == "chandra-sagemaker logs --errors"
 
 
 def test_timeout_names_the_command_to_wait_on():
     with pytest.raises(WaitTimeoutError, match="continues") as caught:
-        World(CREATING).run(ARRIVED, timeout_seconds=90)
+        FakeAws(CREATING).run(UNTIL_IN_SERVICE, timeout_seconds=90)
 
     assert "same command again" in (caught.value.hint or "")
 
 
 def test_last_wait_is_dropped_without_waiting():
-    world = World(None, CREATING)
+    aws = FakeAws(None, CREATING)
 
-    world.run(
+    aws.run(
         call("delete_endpoint"),
         Wait("ocr", Goal.DELETED),
         call("create_endpoint"),
-        ARRIVED,
+        UNTIL_IN_SERVICE,
         call("add_tags"),
         is_waiting=False,
     )
 
-    assert world.performed == ["delete_endpoint", "create_endpoint"]
+    assert aws.performed == ["delete_endpoint", "create_endpoint"]
 
 
 def test_ctrl_c_reports_what_is_done_and_goes_on():
@@ -172,7 +176,9 @@ def test_ctrl_c_reports_what_is_done_and_goes_on():
         raise KeyboardInterrupt
 
     with pytest.raises(Interrupted) as caught:
-        World(CREATING).run(call("create_endpoint"), ARRIVED, sleep=interrupt)
+        FakeAws(CREATING).run(
+            call("create_endpoint"), UNTIL_IN_SERVICE, sleep=interrupt
+        )
 
     assert caught.value.sentence.startswith(
         "done: create endpoint. the change of endpoint ocr continues"
@@ -184,7 +190,7 @@ def test_ctrl_c_reports_what_is_not_done():
         raise KeyboardInterrupt
 
     with pytest.raises(Interrupted) as caught:
-        World(CREATING).run(
+        FakeAws(CREATING).run(
             call("delete_endpoint"),
             Wait("ocr", Goal.DELETED),
             call("delete_model"),
@@ -199,16 +205,16 @@ def test_ctrl_c_reports_what_is_not_done():
 
 
 def test_ctrl_c_in_a_call_reports_that_it_may_be_done():
-    class Cut(World):
+    class InterruptedAws(FakeAws):
         def perform(self, call):
             raise KeyboardInterrupt
 
     with pytest.raises(Interrupted, match="about to create endpoint, which may be"):
-        Cut(CREATING).run(call("create_endpoint"))
+        InterruptedAws(CREATING).run(call("create_endpoint"))
 
 
-class Unreliable(World):
-    """World whose first answers are errors."""
+class FailingAws(FakeAws):
+    """Fake whose first `num_failures` polls raise `error`."""
 
     def __init__(self, error, *, num_failures):
         super().__init__(SERVING)
@@ -226,7 +232,7 @@ class Unreliable(World):
     "error", [TransientError("AWS cannot be reached"), BusyError("Rate exceeded")]
 )
 def test_wait_goes_on_after_transient_errors(error):
-    out = Unreliable(error, num_failures=3).run(ARRIVED)
+    out = FailingAws(error, num_failures=3).run(UNTIL_IN_SERVICE)
 
     assert out.count(f"{error.message}; retrying") == 3
     assert "InService" in out
@@ -242,11 +248,11 @@ def test_wait_goes_on_after_transient_errors(error):
 )
 def test_wait_ends_at_permanent_and_repeated_errors(error, num_failures):
     with pytest.raises(type(error)):
-        Unreliable(error, num_failures=num_failures).run(ARRIVED)
+        FailingAws(error, num_failures=num_failures).run(UNTIL_IN_SERVICE)
 
 
-class Behind(World):
-    """World that does not find a new resource at first."""
+class DelayedAws(FakeAws):
+    """Fake whose first `num_blind` calls do not find a new resource."""
 
     def __init__(self, num_blind: int):
         super().__init__(SERVING)
@@ -260,38 +266,38 @@ class Behind(World):
 
 
 def test_call_on_a_new_resource_is_retried():
-    world = Behind(num_blind=2)
+    aws = DelayedAws(num_blind=2)
 
-    world.run(replace(call("create_endpoint"), retry_if_missing=True))
+    aws.run(replace(call("create_endpoint"), retry_if_missing=True))
 
-    assert len(world.performed) == 3
-    assert world.now == 10
+    assert len(aws.performed) == 3
+    assert aws.now == 10
 
 
 def test_missing_resource_is_an_error_after_retries():
-    world = Behind(num_blind=100)
+    aws = DelayedAws(num_blind=100)
 
     with pytest.raises(NotFoundError):
-        world.run(replace(call("create_endpoint"), retry_if_missing=True))
+        aws.run(replace(call("create_endpoint"), retry_if_missing=True))
 
-    assert world.now == 30
+    assert aws.now == 30
 
 
 def test_other_calls_are_not_retried():
-    world = Behind(num_blind=100)
+    aws = DelayedAws(num_blind=100)
 
     with pytest.raises(NotFoundError):
-        world.run(call("delete_endpoint"))
+        aws.run(call("delete_endpoint"))
 
-    assert len(world.performed) == 1
+    assert len(aws.performed) == 1
 
 
 def test_dry_run_prints_the_plan():
-    world = World(None)
+    aws = FakeAws(None)
 
-    out = world.run(call("create_endpoint"), ARRIVED, is_dry_run=True)
+    out = aws.run(call("create_endpoint"), UNTIL_IN_SERVICE, is_dry_run=True)
 
-    assert world.performed == []
+    assert aws.performed == []
     assert out.splitlines() == [
         "would create endpoint",
         "would wait until endpoint ocr is in service",

@@ -1,4 +1,4 @@
-"""Roles and policies, printed and made."""
+"""Command `iam`: printed policies and created roles."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from deploy.policies import caller_policy, execution_policy
 from tests.deploy.accounts import IDENTITY, configured
 
 
-def roles(wire):
+def role_names(wire):
     return sorted(role["RoleName"] for role in wire.call("iam", "list_roles")["Roles"])
 
 
@@ -45,12 +45,12 @@ def test_policy_too_long_for_a_managed_one_is_noted(chandra, project):
 
 
 def test_roles_are_created_once(chandra, wire, cloud):
-    made = chandra("iam", "--create")
+    created = chandra("iam", "--create")
     cloud.calls.clear()
     again = chandra("iam", "--create")
 
-    assert made.status == again.status == 0, made.err
-    assert roles(wire) == ["ocr-build", "ocr-execution", "ocr-scheduler"]
+    assert created.status == again.status == 0, created.err
+    assert role_names(wire) == ["ocr-build", "ocr-execution", "ocr-scheduler"]
     assert "no changes" in again.out
     assert cloud.changes == []
 
@@ -83,11 +83,11 @@ def test_destroy_all_deletes_the_created_roles(chandra, wire):
     ran = chandra("destroy", "--all")
 
     assert ran.status == 0, ran.err
-    assert roles(wire) == []
+    assert role_names(wire) == []
 
 
 def test_a_dry_run_makes_no_role(chandra, wire):
     ran = chandra("iam", "--create", "--dry-run")
 
     assert "would create role ocr-execution for sagemaker" in ran.out
-    assert roles(wire) == []
+    assert role_names(wire) == []

@@ -1,4 +1,4 @@
-"""Roles are global: each region of a deployment has a policy of its own in them."""
+"""Roles are global, and have a policy for each region of a deployment."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from deploy.policies.statements import allow, document
 from tests.deploy.accounts import IDENTITY, configured
 
 ROLE = "ocr-execution"
-OTHER = dataclasses.replace(IDENTITY, region="eu-west-1")
+OTHER_IDENTITY = dataclasses.replace(IDENTITY, region="eu-west-1")
 
 
-def policies(wire, role=ROLE):
+def policies_of_role(wire, role=ROLE):
     """Return the policies inside a role, by name."""
     names = wire.call("iam", "list_role_policies", RoleName=role)["PolicyNames"]
     return {
@@ -34,7 +34,7 @@ def policies(wire, role=ROLE):
     }
 
 
-def put(wire, name, document, role=ROLE):
+def put_policy(wire, name, document, role=ROLE):
     wire.call(
         "iam",
         "put_role_policy",
@@ -44,7 +44,7 @@ def put(wire, name, document, role=ROLE):
     )
 
 
-def as_an_earlier_version_made_it(wire, identity):
+def create_role_of_earlier_version(wire, identity):
     """Create a role with one policy, whose name has no region."""
     wire.call(
         "iam",
@@ -55,7 +55,7 @@ def as_an_earlier_version_made_it(wire, identity):
         ),
         Tags=[{"Key": "chandra-torchserve:deployment", "Value": "ocr"}],
     )
-    put(wire, "chandra-sagemaker", execution_policy(configured(), identity))
+    put_policy(wire, "chandra-sagemaker", execution_policy(configured(), identity))
 
 
 def test_second_region_keeps_the_policies_of_the_first(chandra, wire):
@@ -70,9 +70,9 @@ def test_second_region_keeps_the_policies_of_the_first(chandra, wire):
         ("ocr-scheduler", scheduler_policy),
         ("ocr-build", build_policy),
     ):
-        assert policies(wire, role) == {
+        assert policies_of_role(wire, role) == {
             "chandra-sagemaker-us-east-1": policy(config, IDENTITY),
-            "chandra-sagemaker-eu-west-1": policy(config, OTHER),
+            "chandra-sagemaker-eu-west-1": policy(config, OTHER_IDENTITY),
         }
 
 
@@ -99,31 +99,31 @@ def test_doctor_reports_a_role_without_this_region(chandra, cloud):
 
 
 def test_unnamed_policy_of_the_same_region_is_replaced(chandra, wire, cloud):
-    as_an_earlier_version_made_it(wire, IDENTITY)
+    create_role_of_earlier_version(wire, IDENTITY)
 
     ran = chandra("iam", "--create")
 
     assert ran.status == 0, ran.err
     assert "chandra-sagemaker-us-east-1 replaces it" in ran.out
-    assert list(policies(wire)) == ["chandra-sagemaker-us-east-1"]
+    assert list(policies_of_role(wire)) == ["chandra-sagemaker-us-east-1"]
 
 
 def test_unnamed_policy_of_another_region_is_kept(chandra, wire, cloud):
-    as_an_earlier_version_made_it(wire, IDENTITY)
+    create_role_of_earlier_version(wire, IDENTITY)
 
     chandra("iam", "--create", "--region", "eu-west-1")
 
-    assert policies(wire)["chandra-sagemaker"] == execution_policy(
+    assert policies_of_role(wire)["chandra-sagemaker"] == execution_policy(
         configured(), IDENTITY
     )
-    assert sorted(policies(wire)) == [
+    assert sorted(policies_of_role(wire)) == [
         "chandra-sagemaker",
         "chandra-sagemaker-eu-west-1",
     ]
 
 
 def test_doctor_accepts_the_unnamed_policy_of_its_region(chandra, wire, cloud):
-    as_an_earlier_version_made_it(wire, IDENTITY)
+    create_role_of_earlier_version(wire, IDENTITY)
 
     assert "role" in chandra("doctor", "--json").json["ok"]
 
@@ -131,18 +131,18 @@ def test_doctor_accepts_the_unnamed_policy_of_its_region(chandra, wire, cloud):
 def test_policy_of_others_in_the_role_stays(chandra, wire):
     chandra("iam", "--create")
     theirs = document(allow("Theirs", ["s3:GetObject"], ["*"]))
-    put(wire, "theirs", theirs)
+    put_policy(wire, "theirs", theirs)
 
     chandra("iam", "--create", "--region", "eu-west-1")
 
-    assert policies(wire)["theirs"] == theirs
+    assert policies_of_role(wire)["theirs"] == theirs
 
 
 def test_role_too_small_for_one_more_region_is_refused(chandra, wire, cloud):
     chandra("iam", "--create")
     size = characters_of(execution_policy(configured(), IDENTITY))
     arn = f"arn:aws:s3:::{'a' * (MAX_ROLE_CHARACTERS - 2 * size)}/*"
-    put(wire, "theirs", document(allow("Theirs", ["s3:GetObject"], [arn])))
+    put_policy(wire, "theirs", document(allow("Theirs", ["s3:GetObject"], [arn])))
     cloud.calls.clear()
 
     ran = chandra("iam", "--create", "--region", "eu-west-1")
@@ -159,15 +159,19 @@ def test_printed_policy_says_its_name_and_region(chandra, cloud):
 
     assert "(policy chandra-sagemaker-eu-west-1)" in ran.out
     assert json.loads(chandra("iam", "--execution", "--region", "eu-west-1").out) == (
-        execution_policy(configured(region="eu-west-1"), OTHER)
+        execution_policy(configured(region="eu-west-1"), OTHER_IDENTITY)
     )
 
 
 @pytest.mark.parametrize("policy", [execution_policy, scheduler_policy, build_policy])
 def test_region_of_an_unnamed_policy_is_read_from_its_arns(policy):
-    made = policy(configured(network={"kms_key": "alias/ocr"}), OTHER)
+    policy_document = policy(
+        configured(network={"kms_key": "alias/ocr"}), OTHER_IDENTITY
+    )
 
-    regions = policy_regions({"chandra-sagemaker": made, "theirs": made})
+    regions = policy_regions(
+        {"chandra-sagemaker": policy_document, "theirs": policy_document}
+    )
 
     assert regions == {"chandra-sagemaker": {"eu-west-1"}}
 

@@ -15,7 +15,7 @@ from deploy.policies import (
 from tests.deploy.accounts import IDENTITY, configured
 
 # Actions without resource-level permissions, and actions that list resources.
-GLOBAL = {
+ALLOWED_ON_STAR = {
     "application-autoscaling:DescribeScalableTargets",
     "application-autoscaling:DescribeScalingPolicies",
     "cloudwatch:DescribeAlarms",
@@ -37,7 +37,7 @@ def statements(document):
     return {s["Sid"]: s for s in document["Statement"]}
 
 
-def on_everything(document):
+def actions_on_star(document):
     return {
         action
         for statement in document["Statement"]
@@ -49,9 +49,9 @@ def on_everything(document):
 def test_star_resources_only_where_aws_requires_them():
     config = configured()
 
-    assert on_everything(execution_policy(config, IDENTITY)) <= GLOBAL
-    assert on_everything(caller_policy(config, IDENTITY)) <= GLOBAL
-    assert on_everything(scheduler_policy(config, IDENTITY)) == set()
+    assert actions_on_star(execution_policy(config, IDENTITY)) <= ALLOWED_ON_STAR
+    assert actions_on_star(caller_policy(config, IDENTITY)) <= ALLOWED_ON_STAR
+    assert actions_on_star(scheduler_policy(config, IDENTITY)) == set()
 
 
 def test_no_action_is_a_wildcard():
@@ -79,7 +79,7 @@ def test_endpoint_may_describe_its_rollback_alarms():
 
 def test_rights_follow_the_configuration():
     plain = statements(execution_policy(configured(), IDENTITY))
-    rich = statements(
+    extended = statements(
         execution_policy(
             configured(
                 network={
@@ -93,7 +93,7 @@ def test_rights_follow_the_configuration():
         )
     )
 
-    assert rich.keys() - plain.keys() == {"Network", "Key", "Capture"}
+    assert extended.keys() - plain.keys() == {"Network", "Key", "Capture"}
 
 
 @pytest.mark.parametrize(

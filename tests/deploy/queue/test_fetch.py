@@ -52,7 +52,7 @@ def test_markdown_is_not_converted_to_json(chandra, queue, folder):
     md = chandra("async", "fetch")
 
     assert json_.status == 1
-    assert "does not become json" in json_.out
+    assert "cannot be converted to json" in json_.out
     assert md.status == 0
     assert (folder / "a.pdf.md").read_text() == "# first"
 

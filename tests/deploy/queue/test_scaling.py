@@ -73,7 +73,7 @@ def test_existing_scaling_is_not_changed():
     planner = build_planner(report_as_aws(expected))
 
     assert planner.scale(expected) == []
-    assert planner.watch(expected) == []
+    assert planner.set_scaling_alarms(expected) == []
 
 
 def test_only_differences_are_changed():
@@ -84,7 +84,8 @@ def test_only_differences_are_changed():
     planner = build_planner(report_as_aws(before))
 
     sentences = [
-        a.sentence for a in [*planner.scale(expected), *planner.watch(expected)]
+        a.sentence
+        for a in [*planner.scale(expected), *planner.set_scaling_alarms(expected)]
     ]
 
     assert sentences == [

@@ -27,11 +27,11 @@ HOSTILE = (
     "--></section><meta http-equiv=refresh content=0;url=http://evil.example>",
     "{PAGE}{0}\ud800\x00\x85",
 )
-WARNED = {"code": "portfolio", "detail": "it holds other files"}
+WARNING = {"code": "portfolio", "detail": "it holds other files"}
 ANSWER: dict[str, Any] = {
     **DOCUMENT,
-    "warnings": [WARNED],
-    "pages": [{**PAGE, "warnings": [WARNED]}, FAILED],
+    "warnings": [WARNING],
+    "pages": [{**PAGE, "warnings": [WARNING]}, FAILED],
 }
 
 
@@ -60,7 +60,7 @@ def with_value(path: Path, value: object) -> dict[str, Any]:
     return changed
 
 
-class Reader(HTMLParser):
+class ActiveContentReader(HTMLParser):
     """Parser that collects active content and external references of a page."""
 
     def __init__(self, source: str) -> None:
@@ -84,18 +84,18 @@ class Reader(HTMLParser):
         if values.get("style", "").startswith("--ink:#"):
             values.pop("style")
         for name, value in values.items():
-            is_inside = value.startswith(("#", "data:image/"))
+            is_internal = value.startswith(("#", "data:image/"))
             if name.startswith("on") or name in ("style", "srcset", "formaction"):
                 self.active_parts.append(f"{tag} {name}")
-            if name in ("src", "href") and not is_inside:
+            if name in ("src", "href") and not is_internal:
                 self.active_parts.append(f"{name}={value}")
 
 
-def as_report(answer: dict[str, Any]) -> str:
+def write_report(answer: dict[str, Any]) -> str:
     return report_of("a.pdf", answer, {1: b"jpeg"})
 
 
-def as_html(answer: dict[str, Any]) -> str:
+def write_html(answer: dict[str, Any]) -> str:
     return convert_result(json.dumps(answer).encode(), ACCEPT["json"], "html").decode()
 
 
@@ -104,13 +104,13 @@ TEXTS = pytest.mark.parametrize(
     HOSTILE,
     ids=["script", "attribute", "address", "base", "form", "refresh", "surrogate"],
 )
-WRITERS = pytest.mark.parametrize("write", [as_report, as_html])
+WRITERS = pytest.mark.parametrize("write", [write_report, write_html])
 
 
 def test_active_content_is_detected():
     source = "<script></script><p onclick=x><a href='http://a.example'><base href=x>"
 
-    assert Reader(source).active_parts == [
+    assert ActiveContentReader(source).active_parts == [
         "script",
         "p onclick",
         "href=http://a.example",
@@ -127,7 +127,7 @@ def test_hostile_value_in_any_field_is_escaped(write, hostile):
     for path in paths:
         text = write(with_value(path, hostile))
 
-        assert (path, Reader(text).active_parts) == (path, [])
+        assert (path, ActiveContentReader(text).active_parts) == (path, [])
         assert text.count("</section>") == 2
 
 
@@ -148,19 +148,19 @@ def test_hostile_picture_name_is_dropped(write, hostile):
         "images": {hostile: "QUJD", f"a.{hostile}": "QUJD", "a.svg": "QUJD"},
     }
 
-    assert Reader(write({**ANSWER, "pages": [page]})).active_parts == []
+    assert ActiveContentReader(write({**ANSWER, "pages": [page]})).active_parts == []
 
 
 def test_hostile_file_name_is_escaped():
     for hostile in HOSTILE:
-        assert Reader(report_of(hostile, ANSWER, {})).active_parts == []
+        assert ActiveContentReader(report_of(hostile, ANSWER, {})).active_parts == []
 
 
 @WRITERS
 def test_html_forbids_base_address_and_forms(
     write: Callable[[dict[str, Any]], str],
 ):
-    (policy,) = Reader(write(ANSWER)).policies
+    (policy,) = ActiveContentReader(write(ANSWER)).policies
 
     assert "default-src 'none'" in policy
     assert "base-uri 'none'" in policy

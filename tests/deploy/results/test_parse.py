@@ -1,4 +1,4 @@
-"""Facts of results, and their conversion between formats."""
+"""Failed pages of results, and conversion between formats."""
 
 from __future__ import annotations
 
@@ -30,14 +30,16 @@ from handler.schema import (
     Status,
 )
 
-TITLE = PageResult(1, Status.SUCCESS, content=PageContent(markdown="# Title\n\nText."))
+WITH_TITLE = PageResult(
+    1, Status.SUCCESS, content=PageContent(markdown="# Title\n\nText.")
+)
 EMPTY = PageResult(2, Status.SUCCESS)
 FAILED = PageResult(
     3,
     Status.FAILURE,
     error=PageError("engine_failed", "the engine --> died\n\ntwice ---"),
 )
-HALF = PageResult(
+PARTLY_READ = PageResult(
     5,
     Status.FAILURE,
     content=PageContent(
@@ -50,7 +52,9 @@ HALF = PageResult(
 LAST = PageResult(4, Status.SUCCESS, content=PageContent(markdown="Ünd."))
 
 
-RULED = PageResult(6, Status.SUCCESS, content=PageContent(markdown="a\n\n5" + "-" * 48))
+WITH_RULE = PageResult(
+    6, Status.SUCCESS, content=PageContent(markdown="a\n\n5" + "-" * 48)
+)
 
 
 def answer(*pages: PageResult, media_type: str, is_paginated: bool = False) -> bytes:
@@ -64,16 +68,22 @@ def answer(*pages: PageResult, media_type: str, is_paginated: bool = False) -> b
 @pytest.mark.parametrize("is_paginated", [False, True], ids=["joined", "paginated"])
 @pytest.mark.parametrize(
     "pages",
-    [(TITLE,), (TITLE, EMPTY, FAILED, LAST), (EMPTY,), (RULED,), (TITLE, RULED)],
+    [
+        (WITH_TITLE,),
+        (WITH_TITLE, EMPTY, FAILED, LAST),
+        (EMPTY,),
+        (WITH_RULE,),
+        (WITH_TITLE, WITH_RULE),
+    ],
     ids=["one page", "one failed", "no text at all", "a rule", "a rule after a page"],
 )
 def test_json_gives_same_markdown_as_service(pages, is_paginated):
     as_json = answer(*pages, media_type=ACCEPT["json"], is_paginated=is_paginated)
 
-    made = convert_result(as_json, ACCEPT["json"], "md")
+    converted = convert_result(as_json, ACCEPT["json"], "md")
 
     expected = answer(*pages, media_type=ACCEPT["md"], is_paginated=is_paginated)
-    assert made == expected
+    assert converted == expected
 
 
 @pytest.mark.parametrize(
@@ -85,8 +95,8 @@ def test_json_gives_same_markdown_as_service(pages, is_paginated):
         ("text/plain", "unknown"),
     ],
 )
-def test_every_format_tells_missing_pages(media_type, code):
-    body = answer(TITLE, EMPTY, FAILED, HALF, LAST, media_type=media_type)
+def test_failed_pages_are_found_in_every_format(media_type, code):
+    body = answer(WITH_TITLE, EMPTY, FAILED, PARTLY_READ, LAST, media_type=media_type)
 
     read_errors = page_errors(body, media_type)
 
@@ -95,16 +105,18 @@ def test_every_format_tells_missing_pages(media_type, code):
         (5, code),
     ]
     assert all("engine" in each["detail"] for each in read_errors)
-    assert page_errors(answer(TITLE, EMPTY, media_type=media_type), media_type) == []
+    assert (
+        page_errors(answer(WITH_TITLE, EMPTY, media_type=media_type), media_type) == []
+    )
 
 
 def test_partly_read_page_keeps_its_html():
-    as_json = answer(TITLE, HALF, media_type=ACCEPT["json"])
+    as_json = answer(WITH_TITLE, PARTLY_READ, media_type=ACCEPT["json"])
 
-    made = convert_result(as_json, ACCEPT["json"], "html")
+    converted = convert_result(as_json, ACCEPT["json"], "html")
 
-    assert b"<p>The first half.</p>" in made
-    assert [each["page"] for each in page_errors(made, ACCEPT["html"])] == [5]
+    assert b"<p>The first half.</p>" in converted
+    assert [each["page"] for each in page_errors(converted, ACCEPT["html"])] == [5]
 
 
 def test_missing_pages_are_summarised():
@@ -145,7 +157,7 @@ def test_pictures_become_data_urls_in_html():
     )
     as_json = answer(page, media_type=ACCEPT["json"])
 
-    made = convert_result(as_json, ACCEPT["json"], "html").decode()
+    converted = convert_result(as_json, ACCEPT["json"], "html").decode()
 
-    assert '<img src="data:image/webp;base64,UklGRg==" alt="map">' in made
-    assert f"<p>{name}</p>" in made
+    assert '<img src="data:image/webp;base64,UklGRg==" alt="map">' in converted
+    assert f"<p>{name}</p>" in converted

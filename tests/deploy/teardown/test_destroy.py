@@ -1,4 +1,4 @@
-"""Removed is what is ours, and nothing else."""
+"""Command `destroy` deletes the resources of its deployment only."""
 
 from __future__ import annotations
 
@@ -58,9 +58,9 @@ def test_endpoint_of_others_is_not_changed(chandra, wire, cloud):
     )
 
     commands = ("deploy", "update", "stop", "start", "destroy")
-    refused = [chandra(command).status for command in commands]
+    statuses = [chandra(command).status for command in commands]
 
-    assert refused == [5] * len(commands)
+    assert statuses == [5] * len(commands)
     assert cloud.machines["ocr"].config == theirs
     assert theirs in sorted(cloud.variants)
 

@@ -12,8 +12,8 @@ from tests.deploy.images import REPOSITORY
 
 pytestmark = pytest.mark.usefixtures("staged")
 
-PUSHED = {"uri": IMAGE, "tag": "v1"}
-THERE = "eu-west-1"
+IMAGE_TABLE = {"uri": IMAGE, "tag": "v1"}
+OTHER_REGION = "eu-west-1"
 
 
 @pytest.fixture
@@ -21,12 +21,12 @@ def lock(tmp_path):
     """Return the lock file of a deployment; only it names the image and weights."""
     path = tmp_path / "chandra.toml"
     path.write_text('name = "ocr"\nregion = "us-east-1"\n[model]\nbucket = "weights"\n')
-    write_lock(path, "image", PUSHED)
+    write_lock(path, "image", IMAGE_TABLE)
     write_lock(path, "model", {"revision": "0123abc"})
     return lock_path(path)
 
 
-def recorded(lock):
+def tables_of(lock):
     return sorted(json.loads(lock.read_text()))
 
 
@@ -63,35 +63,35 @@ def test_image_that_is_not_ours_stays_recorded(chandra, wire, lock):
     ran = chandra("destroy", "--all")
 
     assert ran.status == 0, ran.err
-    assert recorded(lock) == ["image"]
+    assert tables_of(lock) == ["image"]
 
 
 def test_lock_of_another_region_stays(chandra, lock):
-    ran = chandra("destroy", "--all", "--region", THERE)
+    ran = chandra("destroy", "--all", "--region", OTHER_REGION)
 
     assert ran.status == 0, ran.err
-    assert recorded(lock) == ["image", "model"]
+    assert tables_of(lock) == ["image", "model"]
 
 
 @pytest.mark.parametrize("flags", [(), ("--all", "--dry-run")])
 def test_lock_stays_while_its_resources_exist(chandra, lock, flags):
     chandra("destroy", *flags)
 
-    assert recorded(lock) == ["image", "model"]
+    assert tables_of(lock) == ["image", "model"]
 
 
 def test_lock_is_removed_the_second_time_after_an_interruption(
     chandra, cloud, wire, lock
 ):
     cloud.crash_after = 2
-    broken = chandra("destroy", "--all")
+    interrupted = chandra("destroy", "--all")
     cloud.crash_after = None
-    before = recorded(lock)
+    before = tables_of(lock)
 
     chandra("destroy", "--all")
     again = chandra("destroy", "--all")
 
-    assert broken.status == 1
+    assert interrupted.status == 1
     assert before == ["image", "model"]
     assert not lock.exists()
     assert again.status == 0
@@ -114,7 +114,7 @@ def test_lock_stays_when_the_registry_may_not_be_read(chandra, cloud, lock):
     ran = chandra("destroy", "--all")
 
     assert ran.status == 0, ran.err
-    assert recorded(lock) == ["image", "model"]
+    assert tables_of(lock) == ["image", "model"]
     assert "chandra.lock.json was not changed: ecr describe_images" in ran.out
     assert "iam --caller prints the policy" in ran.out
 
@@ -134,10 +134,10 @@ def test_stale_lock_names_the_next_command(chandra, wire, cloud, lock, arguments
 
     ran = chandra(*arguments)
 
-    told = ran.out + ran.err
+    output = ran.out + ran.err
     assert ran.status in (1, 2)
-    assert "chandra-sagemaker model stage" in told
-    assert "there is no image" in told
+    assert "chandra-sagemaker model stage" in output
+    assert "there is no image" in output
     assert cloud.changes == []
 
 
@@ -150,4 +150,4 @@ def test_recorded_values_of_the_wrong_type_are_left_alone(chandra, project, tmp_
     ran = chandra("destroy", "--all")
 
     assert ran.status == 0, ran.err
-    assert recorded(lock_path(path)) == ["image", "model"]
+    assert tables_of(lock_path(path)) == ["image", "model"]

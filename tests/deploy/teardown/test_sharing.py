@@ -22,11 +22,11 @@ from deploy.teardown.sharing import (
     keep_weights,
 )
 
-HERE, THERE = "us-east-1", "eu-west-1"
+HERE, OTHER_REGION = "us-east-1", "eu-west-1"
 NAME = "ocr-execution"
 WEIGHTS = ObjectVersion("models/a/config.json", "null")
-LIVE = RegionUse(THERE, ("endpoint ocr", "model ocr-1"))
-THEIRS = RegionUse(THERE, roles={NAME: "other-1"})
+DEPLOYED = RegionUse(OTHER_REGION, ("endpoint ocr", "model ocr-1"))
+ROLE_USED_BY_OTHERS = RegionUse(OTHER_REGION, roles={NAME: "other-1"})
 
 
 def role(*regions, **other):
@@ -36,8 +36,8 @@ def role(*regions, **other):
     return Role(NAME, (*policies, "theirs"), policies, ("arn:aws:iam::aws:policy/A",))
 
 
-def calls(roles):
-    """Return the operations on IAM, and what they delete."""
+def iam_calls(roles):
+    """Return operation and policy name of each call that deletes parts of roles."""
     actions = plan_teardown(Inventory("ocr", roles=tuple(roles)), everything=True)
     return [
         (action.operation, action.params.get("PolicyName"))
@@ -47,10 +47,10 @@ def calls(roles):
 
 
 def test_role_that_no_other_region_uses_is_deleted():
-    left, kept = keep_roles([role(HERE)], HERE, [RegionUse(THERE)])
+    left, kept = keep_roles([role(HERE)], HERE, [RegionUse(OTHER_REGION)])
 
     assert kept == []
-    assert calls(left) == [
+    assert iam_calls(left) == [
         ("delete_role_policy", policy_name(HERE)),
         ("delete_role_policy", "theirs"),
         ("detach_role_policy", None),
@@ -58,19 +58,23 @@ def test_role_that_no_other_region_uses_is_deleted():
     ]
 
 
-@pytest.mark.parametrize("uses", [[LIVE], [THEIRS], []], ids=["live", "other", "none"])
+@pytest.mark.parametrize(
+    "uses", [[DEPLOYED], [ROLE_USED_BY_OTHERS], []], ids=["live", "other", "none"]
+)
 def test_role_with_a_policy_for_another_region_loses_its_own(uses):
-    left, kept = keep_roles([role(HERE, THERE)], HERE, uses)
+    left, kept = keep_roles([role(HERE, OTHER_REGION)], HERE, uses)
 
-    assert calls(left) == [("delete_role_policy", policy_name(HERE))]
+    assert iam_calls(left) == [("delete_role_policy", policy_name(HERE))]
     assert [each.what for each in kept] == [f"role {NAME}"]
 
 
-@pytest.mark.parametrize("use", [LIVE, THEIRS], ids=["live", "other"])
-def test_role_lacking_a_policy_for_a_used_region_keeps_all(use):
-    left, (kept,) = keep_roles([role(HERE)], HERE, [use])
+@pytest.mark.parametrize(
+    "region_use", [DEPLOYED, ROLE_USED_BY_OTHERS], ids=["live", "other"]
+)
+def test_role_lacking_a_policy_for_a_used_region_keeps_all(region_use):
+    left, (kept,) = keep_roles([role(HERE)], HERE, [region_use])
 
-    assert calls(left) == []
+    assert iam_calls(left) == []
     assert (
         "all its policies stay, as it has none for eu-west-1: chandra-sagemaker iam "
         "--create --region eu-west-1 makes one"
@@ -78,15 +82,15 @@ def test_role_lacking_a_policy_for_a_used_region_keeps_all(use):
 
 
 def test_unnamed_policy_is_deleted_if_others_have_named_ones():
-    legacy = role(THERE, **{UNNAMED_POLICY: HERE})
+    legacy = role(OTHER_REGION, **{UNNAMED_POLICY: HERE})
 
-    left, _ = keep_roles([legacy], HERE, [LIVE])
+    left, _ = keep_roles([legacy], HERE, [DEPLOYED])
 
-    assert calls(left) == [("delete_role_policy", UNNAMED_POLICY)]
+    assert iam_calls(left) == [("delete_role_policy", UNNAMED_POLICY)]
 
 
 def test_role_with_another_regions_policy_says_how_to_delete_it():
-    _, (kept,) = keep_roles([role(HERE, THERE)], HERE, [RegionUse(THERE)])
+    _, (kept,) = keep_roles([role(HERE, OTHER_REGION)], HERE, [RegionUse(OTHER_REGION)])
 
     assert kept.reason == "its policy for eu-west-1 says that it is used there"
     assert kept.remedy == (
@@ -95,21 +99,21 @@ def test_role_with_another_regions_policy_says_how_to_delete_it():
 
 
 def test_role_with_a_policy_for_a_region_not_asked_stays():
-    left, (kept,) = keep_roles([role(HERE, THERE)], HERE, [])
+    left, (kept,) = keep_roles([role(HERE, OTHER_REGION)], HERE, [])
 
-    assert calls(left) == [("delete_role_policy", policy_name(HERE))]
+    assert iam_calls(left) == [("delete_role_policy", policy_name(HERE))]
     assert kept.remedy == (
         "eu-west-1 was not asked: if nothing there uses the role, delete policy "
         "chandra-sagemaker-eu-west-1 in it, then run the same command again"
     )
 
 
-@pytest.mark.parametrize("uses", [[LIVE], []], ids=["live", "not-asked"])
+@pytest.mark.parametrize("uses", [[DEPLOYED], []], ids=["live", "not-asked"])
 def test_remedies_for_kept_resources_omit_destroy(uses):
     inventory = Inventory("ocr", bucket="weights", weights=(WEIGHTS,))
 
-    _, (kept,) = keep_roles([role(HERE, THERE)], HERE, uses)
-    (objects,) = keep_objects(inventory, THERE, uses).kept
+    _, (kept,) = keep_roles([role(HERE, OTHER_REGION)], HERE, uses)
+    (objects,) = keep_objects(inventory, OTHER_REGION, uses).kept
 
     assert "destroy" not in kept.remedy
     assert objects.remedy == "they go with the deployment in eu-west-1"
@@ -127,7 +131,9 @@ def test_remedies_for_kept_resources_omit_destroy(uses):
 def test_weights_stay_while_a_model_elsewhere_loads_them(address, is_kept):
     inventory = Inventory("ocr", bucket="weights", weights=(WEIGHTS,))
 
-    left = keep_weights(inventory, [RegionUse(THERE, weights={address: "other-1"})])
+    left = keep_weights(
+        inventory, [RegionUse(OTHER_REGION, weights={address: "other-1"})]
+    )
 
     assert (left.weights == ()) is is_kept
     assert bool(left.kept) is is_kept
@@ -137,9 +143,9 @@ def test_weights_stay_while_a_model_elsewhere_loads_them(address, is_kept):
 def test_results_stay_while_their_queue_is_elsewhere(name):
     result = ObjectVersion("async/ocr/out/a.json", "null")
     inventory = Inventory("ocr-async", bucket="exchange", exchanged=(result,))
-    use = RegionUse(THERE, (f"endpoint {name}",), frozenset({name}))
+    region_use = RegionUse(OTHER_REGION, (f"endpoint {name}",), frozenset({name}))
 
-    left = keep_results(inventory, [use])
+    left = keep_results(inventory, [region_use])
 
     assert (left.exchanged == ()) is (name == "ocr-async")
     assert [each.reason for each in left.kept] == (
@@ -150,7 +156,7 @@ def test_results_stay_while_their_queue_is_elsewhere(name):
 def test_unfinished_uploads_in_another_region_stay():
     inventory = Inventory("ocr", bucket="b", uploads=(UnfinishedUpload("k", "1"),))
 
-    left = keep_objects(inventory, THERE, [])
+    left = keep_objects(inventory, OTHER_REGION, [])
 
     assert left.uploads == ()
     assert left.kept[0].what == "objects in s3://b (unfinished uploads)"
@@ -159,5 +165,5 @@ def test_unfinished_uploads_in_another_region_stay():
 def test_empty_bucket_does_not_change_the_inventory():
     inventory = Inventory("ocr", bucket="weights")
 
-    assert keep_objects(inventory, THERE, [LIVE]) == inventory
+    assert keep_objects(inventory, OTHER_REGION, [DEPLOYED]) == inventory
     assert keep_everything(inventory) == inventory
