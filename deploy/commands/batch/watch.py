@@ -25,6 +25,7 @@ from deploy.errors import (
 from deploy.failures import is_permanent
 from deploy.machines.prices import hourly
 from deploy.monitoring.logs import LogEvent, LogReader
+from deploy.retries import DEFAULT_BACKOFF, Poll
 
 __all__ = [
     "SplitFailures",
@@ -34,12 +35,11 @@ __all__ = [
     "summarize_job",
 ]
 
-# CloudWatch shows a line some seconds after it was written. A log that has lines and
-# gets no more for a while is whole, and so is that of a job which ended a minute ago.
+# CloudWatch shows a line some seconds after it was written. A log is complete if it has
+# lines and got no more in a few polls, or if its job ended a minute ago.
 POLL_SECONDS = 5.0
-NUM_POLLS = 12
-NUM_QUIET = 3
-LATE = timedelta(seconds=NUM_POLLS * POLL_SECONDS)
+LONGEST_DELAY = timedelta(minutes=1)
+MAX_QUIET_POLLS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,25 +170,43 @@ class Watch:
 
 
 def await_log(context: Context, watch: Watch, state: TransformState) -> None:
-    """Read the log until it covers every document, or no more lines can come."""
-    latest = (state.ended or context.now) + LATE
+    """Read the log of an ended job until it is complete; add its lines to `watch`.
+
+    The log is complete if it covers every document, or if no more lines are expected,
+    which is at the latest one minute after the end of the job. Return at once if the
+    job has not ended, never started, or has a log that may not be read. The log must
+    have been read once before.
+    """
+    if state.is_changing or state.started is None:
+        return
     num_read = watch.num_own(state.ended)
     num_quiet = 0
-    for _ in range(NUM_POLLS):
-        if state.is_changing or watch.refused is not None or context.now >= latest:
-            return
-        if state.started is None:
-            # There was no machine that could have written one.
-            return
-        is_told = state.status == "Stopped" or not watch.has_unknown()
-        if is_told and watch.log.num_answered >= num_read:
-            return
-        if watch.num_lines and num_quiet == NUM_QUIET:
-            return
-        context.sleep(POLL_SECONDS)
-        num_lines = watch.num_lines
-        watch.lines()
-        num_quiet = 0 if watch.num_lines > num_lines else num_quiet + 1
+    latest = (state.ended or context.now) + LONGEST_DELAY
+    poll = Poll(
+        POLL_SECONDS,
+        (latest - context.now).total_seconds(),
+        DEFAULT_BACKOFF,
+        clock=context.clock,
+        sleep=context.sleep,
+        say=context.console.say,
+    )
+    for num_polls, attempt in enumerate(poll):
+        with attempt:
+            # The caller has just read the log: the first poll reads nothing.
+            if num_polls > 0:
+                num_lines = watch.num_lines
+                watch.lines()
+                num_quiet = 0 if watch.num_lines > num_lines else num_quiet + 1
+            is_quiet = watch.num_lines > 0 and num_quiet == MAX_QUIET_POLLS
+            if watch.refused is not None or is_quiet:
+                return
+            if _log_covers_documents(watch, state, num_read):
+                return
+
+
+def _log_covers_documents(watch: Watch, state: TransformState, num_read: int) -> bool:
+    is_told = state.status == "Stopped" or not watch.has_unknown()
+    return is_told and watch.log.num_answered >= num_read
 
 
 def _untold(watch: Watch, state: TransformState) -> str | None:
