@@ -8,7 +8,7 @@ from pathlib import Path
 
 from deploy.checks import Finding, config_findings
 from deploy.commands.command import Command
-from deploy.commands.endpoint.quotas import quota_checks
+from deploy.commands.endpoint.steps.quotas import quota_checks
 from deploy.context import Context
 from deploy.endpoint.inspection import (
     image_findings,

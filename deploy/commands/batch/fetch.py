@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 
 from deploy.batch.job import TransformState, Work, outputs_of
 from deploy.batch.outcome import FailedDocument
-from deploy.commands.batch.jobs import find_job, transforms_of
-from deploy.commands.batch.report import failure_lines
+from deploy.commands.batch.job.jobs import find_job, transforms_of
+from deploy.commands.batch.job.report import failure_lines
 from deploy.commands.command import Command
 from deploy.commands.fetched import FINE, fetched_lines
 from deploy.context import Context

@@ -7,29 +7,29 @@ from dataclasses import replace
 
 from deploy.batch.job import TransformState
 from deploy.batch.planner import find_or_next_job, start
-from deploy.commands.batch.checks import findings_of
-from deploy.commands.batch.execute import (
+from deploy.commands.batch.flags import add_job_arguments, check_job_arguments
+from deploy.commands.batch.job.checks import findings_of
+from deploy.commands.batch.job.execute import (
     describe_finished,
     describe_known_job,
     execute_plan,
     report_nothing_left,
     report_started,
 )
-from deploy.commands.batch.flags import add_job_arguments, check_job_arguments
-from deploy.commands.batch.follow import follow_job
-from deploy.commands.batch.inputs import paged
-from deploy.commands.batch.jobs import (
+from deploy.commands.batch.job.follow import follow_job
+from deploy.commands.batch.job.inputs import paged
+from deploy.commands.batch.job.jobs import (
     find_job,
     refuse_another_format,
     transforms_of,
     without_result,
 )
-from deploy.commands.batch.plan import plan_job
-from deploy.commands.batch.report import report_summary
-from deploy.commands.batch.request import request_for_input
-from deploy.commands.batch.watch import Watch, await_log, summarize_job
+from deploy.commands.batch.job.plan import plan_job
+from deploy.commands.batch.job.report import report_summary
+from deploy.commands.batch.job.request import request_for_input
+from deploy.commands.batch.job.watch import Watch, await_log, summarize_job
 from deploy.commands.command import Command
-from deploy.commands.endpoint.apply import refuse_if_fatal
+from deploy.commands.endpoint.steps.apply import refuse_if_fatal
 from deploy.commands.request_options import add_request_options, request_options
 from deploy.context import Context
 from deploy.documents.document import S3

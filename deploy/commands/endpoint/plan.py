@@ -15,9 +15,9 @@ from deploy.checks import (
     unknown_cuda_finding,
 )
 from deploy.commands.command import Command
-from deploy.commands.endpoint.changes import Change, change_lines, change_to_file
-from deploy.commands.endpoint.preflight import starts_machine
-from deploy.commands.endpoint.quotas import other_endpoint, quota_checks
+from deploy.commands.endpoint.steps.changes import Change, change_lines, change_to_file
+from deploy.commands.endpoint.steps.preflight import starts_machine
+from deploy.commands.endpoint.steps.quotas import other_endpoint, quota_checks
 from deploy.commands.flags import (
     add_machine_arguments,
     override_config,

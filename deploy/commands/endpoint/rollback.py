@@ -6,14 +6,14 @@ import argparse
 from collections.abc import Sequence
 
 from deploy.commands.command import Command
-from deploy.commands.endpoint.absent import absence_of, schedule_notes
-from deploy.commands.endpoint.apply import (
+from deploy.commands.endpoint.steps.absent import absence_of, schedule_notes
+from deploy.commands.endpoint.steps.apply import (
     confirm_recreation,
     describe_actions,
     refuse_if_fatal,
 )
-from deploy.commands.endpoint.next_deploy import next_deploy_lines
-from deploy.commands.endpoint.preflight import earlier_checks
+from deploy.commands.endpoint.steps.next_deploy import next_deploy_lines
+from deploy.commands.endpoint.steps.preflight import earlier_checks
 from deploy.commands.flags import (
     add_wait_arguments,
 )

@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 
 from deploy.commands.command import Command
-from deploy.commands.endpoint.absent import absence_notes, schedule_notes
-from deploy.commands.endpoint.apply import (
+from deploy.commands.endpoint.steps.absent import absence_notes, schedule_notes
+from deploy.commands.endpoint.steps.apply import (
     confirm_recreation,
     describe_actions,
     refuse_if_fatal,
 )
-from deploy.commands.endpoint.preflight import earlier_checks
+from deploy.commands.endpoint.steps.preflight import earlier_checks
 from deploy.commands.flags import (
     add_wait_arguments,
 )

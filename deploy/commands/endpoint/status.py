@@ -11,8 +11,8 @@ from typing import Any
 
 from deploy.batch.jobs import Transforms
 from deploy.commands.command import Command
-from deploy.commands.endpoint.absent import absence_of
-from deploy.commands.endpoint.queue_status import queue_facts, queue_rows
+from deploy.commands.endpoint.steps.absent import absence_of
+from deploy.commands.endpoint.steps.queue_status import queue_facts, queue_rows
 from deploy.console import minute, table
 from deploy.context import Context
 from deploy.errors import (

@@ -6,12 +6,12 @@ import argparse
 from collections.abc import Sequence
 
 from deploy.commands.command import Command
-from deploy.commands.endpoint.absent import absence_of
-from deploy.commands.endpoint.apply import (
+from deploy.commands.endpoint.status import running_cost
+from deploy.commands.endpoint.steps.absent import absence_of
+from deploy.commands.endpoint.steps.apply import (
     describe_actions,
 )
-from deploy.commands.endpoint.queue_status import own_async_endpoint, price_now
-from deploy.commands.endpoint.status import running_cost
+from deploy.commands.endpoint.steps.queue_status import own_async_endpoint, price_now
 from deploy.commands.flags import (
     add_wait_arguments,
 )

@@ -6,17 +6,17 @@ import argparse
 from dataclasses import replace
 
 from deploy.commands.command import Command
-from deploy.commands.endpoint.absent import absence_of
-from deploy.commands.endpoint.apply import (
+from deploy.commands.endpoint.steps.absent import absence_of
+from deploy.commands.endpoint.steps.apply import (
     FINISH_LATER,
     check_and_confirm,
     describe_actions,
     verify_endpoint,
 )
-from deploy.commands.endpoint.changes import change_by_flags
-from deploy.commands.endpoint.effective import config_with_running_settings
-from deploy.commands.endpoint.next_deploy import next_deploy_lines
-from deploy.commands.endpoint.quotas import other_endpoint
+from deploy.commands.endpoint.steps.changes import change_by_flags
+from deploy.commands.endpoint.steps.effective import config_with_running_settings
+from deploy.commands.endpoint.steps.next_deploy import next_deploy_lines
+from deploy.commands.endpoint.steps.quotas import other_endpoint
 from deploy.commands.flags import (
     add_machine_arguments,
     add_wait_arguments,

@@ -6,18 +6,18 @@ import argparse
 from dataclasses import replace
 
 from deploy.commands.command import Command
-from deploy.commands.endpoint.apply import (
+from deploy.commands.endpoint.steps.apply import (
     FINISH_LATER,
     check_and_confirm,
     verify_endpoint,
 )
-from deploy.commands.endpoint.changes import (
+from deploy.commands.endpoint.steps.changes import (
     change_to_file,
     confirm_change,
     report_change,
 )
-from deploy.commands.endpoint.next_deploy import next_deploy_lines
-from deploy.commands.endpoint.quotas import other_endpoint, quota_checks
+from deploy.commands.endpoint.steps.next_deploy import next_deploy_lines
+from deploy.commands.endpoint.steps.quotas import other_endpoint, quota_checks
 from deploy.commands.flags import (
     add_machine_arguments,
     add_wait_arguments,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from deploy.commands.endpoint.changes import Change
+from deploy.commands.endpoint.steps.changes import Change
 from deploy.queue.scaling import ObservedScaling, Scaling
 from deploy.resources import differences_between
 

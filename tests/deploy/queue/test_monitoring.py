@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from deploy.aws.validation import violations
-from deploy.commands.endpoint.queue_status import own_async_endpoint
+from deploy.commands.endpoint.steps.queue_status import own_async_endpoint
 from deploy.errors import AccessDeniedError
 from deploy.monitoring import (
     QUEUE_METRICS,

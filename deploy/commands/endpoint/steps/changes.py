@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from deploy.commands.endpoint.preflight import has_call
+from deploy.commands.endpoint.steps.preflight import has_call
 from deploy.context import Context
 from deploy.endpoint.planner import config_to_change, described_config
 from deploy.endpoint.running import running_endpoint

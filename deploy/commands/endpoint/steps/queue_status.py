@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from deploy.commands.endpoint.absent import absence_of
+from deploy.commands.endpoint.steps.absent import absence_of
 from deploy.context import Context
 from deploy.errors import AccessDeniedError
 from deploy.machines.prices import hourly, rate

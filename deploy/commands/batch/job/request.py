@@ -16,9 +16,9 @@ from deploy.batch.job import (
     transform_model_from,
 )
 from deploy.batch.outcome import FailedDocument
-from deploy.commands.batch.inputs import reached
-from deploy.commands.batch.report import NUM_NAMED, failure_lines, given_up_lines
-from deploy.commands.batch.watch import SplitFailures, Watch
+from deploy.commands.batch.job.inputs import reached
+from deploy.commands.batch.job.report import NUM_NAMED, failure_lines, given_up_lines
+from deploy.commands.batch.job.watch import SplitFailures, Watch
 from deploy.commands.request_options import request_options
 from deploy.context import Context
 from deploy.documents.document import (

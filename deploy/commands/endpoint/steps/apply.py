@@ -7,15 +7,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from deploy.checks import Finding, config_findings, region_findings
-from deploy.commands.endpoint.absent import absence_notes, schedule_notes
-from deploy.commands.endpoint.changes import (
+from deploy.commands.endpoint.steps.absent import absence_notes, schedule_notes
+from deploy.commands.endpoint.steps.changes import (
     Change,
     confirm_change,
     deletes_what_serves,
     report_change,
 )
-from deploy.commands.endpoint.preflight import starts_machine
-from deploy.commands.endpoint.quotas import quota_checks
+from deploy.commands.endpoint.steps.preflight import starts_machine
+from deploy.commands.endpoint.steps.quotas import quota_checks
 from deploy.config import DeployConfig, is_secret
 from deploy.context import Context
 from deploy.endpoint.inspection import image_findings, weights_findings

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from deploy.batch.job import TransformState
-from deploy.commands.batch.watch import Watch
+from deploy.commands.batch.job.watch import Watch
 from deploy.console import Console
 from deploy.context import Context
 from deploy.errors import Interrupted, WaitTimeoutError

@@ -11,7 +11,7 @@ from typing import Any
 from deploy.batch.documents import workload_of
 from deploy.batch.job import TransformJob
 from deploy.batch.sizing import JobSizing, JobWorkload, size
-from deploy.commands.batch.request import JobRequest
+from deploy.commands.batch.job.request import JobRequest
 from deploy.context import Context
 from deploy.machines.catalogue import INSTANCES, PRICE_NOTE
 from deploy.machines.prices import dollars

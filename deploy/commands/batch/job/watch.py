@@ -8,13 +8,13 @@ from datetime import datetime, timedelta
 
 from deploy.batch.job import LOG_GROUP, TransformState, Work
 from deploy.batch.outcome import UNKNOWN, FailedDocument, JobLog, group_by_code
-from deploy.commands.batch.jobs import (
+from deploy.commands.batch.job.jobs import (
     SLACK,
     transforms_of,
     without_result,
 )
-from deploy.commands.batch.parts import JobParts
-from deploy.commands.batch.report import Summary, counted
+from deploy.commands.batch.job.parts import JobParts
+from deploy.commands.batch.job.report import Summary, counted
 from deploy.context import Context
 from deploy.errors import (
     AccessDeniedError,

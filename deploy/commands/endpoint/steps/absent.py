@@ -9,7 +9,7 @@ from enum import Enum
 from typing import Any
 
 from deploy.checks import Finding
-from deploy.commands.endpoint.preflight import has_call
+from deploy.commands.endpoint.steps.preflight import has_call
 from deploy.context import Context
 from deploy.endpoint.schedule import entry_name, last_time
 from deploy.endpoint.snapshot import Seen

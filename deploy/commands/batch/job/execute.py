@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from deploy.batch.job import TransformJob, TransformState
-from deploy.commands.batch.inputs import upload
-from deploy.commands.batch.plan import JobPlan, price_lines
-from deploy.commands.batch.report import failure_lines
-from deploy.commands.batch.request import JobRequest
+from deploy.commands.batch.job.inputs import upload
+from deploy.commands.batch.job.plan import JobPlan, price_lines
+from deploy.commands.batch.job.report import failure_lines
+from deploy.commands.batch.job.request import JobRequest
 from deploy.context import Context
 from deploy.errors import Interrupted
 from deploy.plan.actions import Action

@@ -18,7 +18,7 @@ from deploy.checks import (
     quota_name,
 )
 from deploy.checks.quotas import Quota, usage_quotas
-from deploy.commands.endpoint.preflight import has_call
+from deploy.commands.endpoint.steps.preflight import has_call
 from deploy.config import MAX_NAME, DeployConfig
 from deploy.context import Context
 from deploy.endpoint.snapshot import Seen

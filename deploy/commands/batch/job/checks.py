@@ -11,9 +11,9 @@ from deploy.checks import (
     region_findings,
 )
 from deploy.checks.quotas import usage_quotas
-from deploy.commands.batch.jobs import transforms_of
-from deploy.commands.batch.plan import JobPlan
-from deploy.commands.endpoint.quotas import UNKNOWN_QUOTAS, usage_findings
+from deploy.commands.batch.job.jobs import transforms_of
+from deploy.commands.batch.job.plan import JobPlan
+from deploy.commands.endpoint.steps.quotas import UNKNOWN_QUOTAS, usage_findings
 from deploy.config import DeployConfig
 from deploy.context import Context
 from deploy.endpoint.inspection import image_findings
