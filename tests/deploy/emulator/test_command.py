@@ -187,7 +187,7 @@ def test_init_and_empty_are_rejected_together(tmp_path):
     refused = run_local(tmp_path, "--init", "--empty", "--port", "0")
 
     assert refused.returncode == 2
-    assert "--init is for what is there from the start" in refused.stderr
+    assert "--init writes settings for the sample resources" in refused.stderr
     assert not (tmp_path / "chandra.toml").exists()
 
 
