@@ -141,10 +141,10 @@ def test_ctrl_c_in_a_wait_reports_done_and_not_done(chandra, cloud, prepared, ca
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_timeout_has_its_own_status_and_a_hint(chandra, cloud, prepared, case):
     prepared(case)
-    cloud.num_questions = 1000
+    cloud.num_descriptions = 1000
 
     late = chandra(*case.arguments, "--timeout", "60")
-    cloud.num_questions = 2
+    cloud.num_descriptions = 2
     again = chandra(*case.arguments)
 
     assert late.status == 7
@@ -224,7 +224,7 @@ def test_stop_without_waiting_does_not_report_gone(chandra):
 )
 def test_status_fails_only_if_waiting_does_not_help(chandra, cloud, status, expected):
     chandra("deploy")
-    cloud.num_questions = 1000
+    cloud.num_descriptions = 1000
     cloud.machines["ocr"].status = status
 
     assert chandra("status").status == expected

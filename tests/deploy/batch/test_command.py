@@ -40,7 +40,7 @@ def test_flag_that_would_be_ignored_is_refused(chandra, usage, flags):
 @pytest.mark.slow
 def test_a_job_is_watched_for_as_long_as_it_takes(chandra, put, cloud, at):
     put("scans/a.pdf")
-    cloud.num_questions = 150
+    cloud.num_descriptions = 150
     began = at.now
 
     ran = chandra(*RUN)
@@ -52,7 +52,7 @@ def test_a_job_is_watched_for_as_long_as_it_takes(chandra, put, cloud, at):
 
 def test_waiting_ends_and_the_job_goes_on(chandra, put, cloud):
     put("scans/a.pdf")
-    cloud.num_questions = 1000
+    cloud.num_descriptions = 1000
 
     ran = chandra(*RUN, "--timeout", "120")
 
