@@ -8,7 +8,7 @@ from pathlib import Path
 
 from deploy.checks import Finding, config_findings
 from deploy.commands.command import Command
-from deploy.commands.endpoint.steps.quotas import quota_checks
+from deploy.commands.endpoint.steps.quotas import check_quotas
 from deploy.context import Context
 from deploy.endpoint.inspection import (
     image_findings,
@@ -124,7 +124,7 @@ def _machines(context: Context) -> Iterator[Finding]:
 
 
 def _quotas(context: Context) -> Iterator[Finding]:
-    yield from quota_checks(context, context.config, with_update=True)
+    yield from check_quotas(context, context.config, with_update=True)
 
 
 def _role(context: Context) -> Iterator[Finding]:

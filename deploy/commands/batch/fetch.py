@@ -61,17 +61,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(context: Context, options: argparse.Namespace) -> int:
-    """Return 1 if a document has no result, or a result could not be written."""
+    """Write results; return 1 if one is missing or could not be written."""
     into = parse_destination(options.into)
     transforms = transforms_of(context)
     states = [find_job(context, name) for name in dict.fromkeys(options.jobs)]
-    results = _targets([r for state in states for r in _results(context, state)], into)
+    results = _assign_targets(
+        [r for state in states for r in _find_results(context, state)], into
+    )
     # Jobs of one manifest lack the same documents.
     left_out = list(
         dict.fromkeys(each for state in states for each in transforms.left_out(state))
     )
     shelf: Shelf = Bucketed(context.aws) if into.startswith(S3) else Files()
-    fetched = [_fetched(context, options, shelf, each) for each in results]
+    fetched = [_fetch(context, options, shelf, each) for each in results]
     counts = Counter(each.outcome for each in fetched)
     context.console.result(
         {
@@ -89,27 +91,30 @@ def run(context: Context, options: argparse.Namespace) -> int:
             ],
             "left_out": [each.to_json() for each in left_out],
         },
-        _lines(fetched, left_out, states, is_dry_run=context.is_dry_run),
+        _result_lines(fetched, left_out, states, is_dry_run=context.is_dry_run),
     )
     is_whole = set(counts) <= set(FINE) and not left_out
     return 0 if context.is_dry_run or is_whole else 1
 
 
-def _results(context: Context, state: TransformState) -> list[_Result]:
+def _find_results(context: Context, state: TransformState) -> list[_Result]:
     transforms = transforms_of(context)
     prefix, work = transforms.work(state)
-    there = transforms.results(state.output)
+    results = transforms.results(state.output)
     return [
         _Result(
             state,
             each,
-            next((key for key in outputs_of(each.key, prefix) if key in there), None),
+            next(
+                (key for key in outputs_of(each.key, prefix) if key in results),
+                None,
+            ),
         )
         for each in work
     ]
 
 
-def _targets(results: Sequence[_Result], into: str) -> list[_Result]:
+def _assign_targets(results: Sequence[_Result], into: str) -> list[_Result]:
     """Return the results with targets named after their documents.
 
     Of two results of one document, that of the later job counts.
@@ -137,9 +142,10 @@ def _targets(results: Sequence[_Result], into: str) -> list[_Result]:
     ]
 
 
-def _fetched(
+def _fetch(
     context: Context, options: argparse.Namespace, shelf: Shelf, result: _Result
 ) -> Fetched:
+    """Read a result and write it to its target; return the outcome."""
     name, target = result.work.name, result.target
     if result.key is None:
         is_waiting = result.state.is_changing
@@ -153,30 +159,30 @@ def _fetched(
     errors = page_errors(body, result.state.accept)
     missing = {error["page"]: error["code"] for error in errors}
     try:
-        put = _put(shelf, target, body, force=options.force, dry=context.is_dry_run)
+        put = _write(shelf, target, body, force=options.force, dry=context.is_dry_run)
     except OSError as error:
         return Fetched(name, target, FetchOutcome.NOT_WRITTEN, error.strerror)
     return Fetched(name, target, put, missing=missing)
 
 
-def _put(
+def _write(
     shelf: Shelf, target: str, body: bytes, *, force: bool, dry: bool
 ) -> FetchOutcome:
     """Write a result; keep a file with other contents, unless forced.
 
     There is no record of fetched files, so such a file may belong to the user.
     """
-    there = shelf.digest(target)
-    if there == hashlib.sha256(body).hexdigest():
+    digest = shelf.digest(target)
+    if digest == hashlib.sha256(body).hexdigest():
         return FetchOutcome.UNCHANGED
-    if there is not None and not force:
+    if digest is not None and not force:
         return FetchOutcome.NOT_OURS
-    if dry or shelf.write(target, body, replacing=there is not None):
+    if dry or shelf.write(target, body, replacing=digest is not None):
         return FetchOutcome.WRITTEN
     return FetchOutcome.NOT_OURS
 
 
-def _lines(
+def _result_lines(
     fetched: Sequence[Fetched],
     left_out: Sequence[FailedDocument],
     states: Sequence[TransformState],

@@ -11,10 +11,10 @@ from deploy.commands.batch.flags import (
     add_job_arguments,
     check_job_arguments,
 )
-from deploy.commands.batch.job.checks import findings_of
+from deploy.commands.batch.job.checks import check_job
 from deploy.commands.batch.job.execute import (
-    describe_known_job,
     execute_plan,
+    print_known_job,
     report_started,
 )
 from deploy.commands.batch.job.follow import follow_job
@@ -62,12 +62,12 @@ def run(context: Context, options: argparse.Namespace) -> int:
         return request
     job = find_or_next_job(request.job, transforms_of(context), is_forced=options.force)
     if isinstance(job, TransformState):
-        describe_known_job(context, job)
+        print_known_job(context, job)
         state = job
         is_followed = job.is_changing and options.wait and not context.is_dry_run
     else:
         plan = plan_job(context, options, job)
-        refuse_if_fatal(context, findings_of(context, plan, None))
+        refuse_if_fatal(context, check_job(context, plan, None))
         has_model = context.account.has_model(plan.job.model.name)
         actions = start(plan.job, has_model=has_model)
         execute_plan(context, request, plan, actions)

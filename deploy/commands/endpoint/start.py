@@ -11,7 +11,7 @@ from deploy.commands.endpoint.steps.apply import (
     describe_actions,
     refuse_if_fatal,
 )
-from deploy.commands.endpoint.steps.preflight import earlier_checks
+from deploy.commands.endpoint.steps.preflight import check_earlier_config
 from deploy.commands.flags import (
     add_wait_arguments,
 )
@@ -40,7 +40,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
     state, history = seen.endpoint(name), seen.history(name)
     if state is not None and state.is_ours and state.status == "InService":
         if options.is_async:
-            # Not waited for, it was left without.
+            # `start --async --no-wait` ends before the scaling can be set.
             scale(context, owner)
         context.console.result(
             {"endpoint": name, "config": state.config, "actions": []},
@@ -59,7 +59,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
         context,
         [
             *absence_notes(context, name, seen),
-            *earlier_checks(context, config, actions),
+            *check_earlier_config(context, config, actions),
             *schedule_notes(context, name, actions, seen),
         ],
     )
@@ -79,12 +79,12 @@ def run(context: Context, options: argparse.Namespace) -> int:
             "config": config,
             "actions": describe_actions(actions, options),
         },
-        [] if context.is_dry_run else _lines(name, config, words, options),
+        [] if context.is_dry_run else _result_lines(name, config, words, options),
     )
     return 0
 
 
-def _lines(
+def _result_lines(
     name: str, config: str, words: str, options: argparse.Namespace
 ) -> list[str]:
     lines = [f"endpoint {name} is {words} with {config}"]

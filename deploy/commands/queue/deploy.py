@@ -17,7 +17,7 @@ from deploy.commands.endpoint.steps.changes import (
     report_change,
 )
 from deploy.commands.endpoint.steps.next_deploy import next_deploy_lines
-from deploy.commands.endpoint.steps.quotas import other_endpoint, quota_checks
+from deploy.commands.endpoint.steps.quotas import check_quotas, other_endpoint
 from deploy.commands.flags import (
     add_machine_arguments,
     add_wait_arguments,
@@ -123,7 +123,7 @@ def _note_quota(context: Context, config: DeployConfig, seen: Snapshot) -> None:
     """Print a note if the quota allows fewer machines than max_instances."""
     table = config.asynchronous
     most = replace(config.endpoint, instance_count=table.max_instances)
-    for finding in quota_checks(context, replace(config, endpoint=most), seen=seen):
+    for finding in check_quotas(context, replace(config, endpoint=most), seen=seen):
         if finding.is_fatal and table.max_instances > 1:
             context.console.say(
                 f"note: {finding.sentence} (asynchronous.max_instances)"

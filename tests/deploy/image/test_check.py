@@ -272,7 +272,7 @@ def test_offline_plan_reports_uncompared_cuda(chandra):
     ran = chandra("plan", "--offline")
 
     assert ran.status == 0, ran.err
-    assert "the registry, which was not asked" in ran.out
+    assert "the registry, which an offline plan does not call" in ran.out
 
 
 @pytest.mark.usefixtures("staged")

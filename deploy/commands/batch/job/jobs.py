@@ -49,15 +49,20 @@ def without_result(
     prefix: str,
     documents: Mapping[str, Document] | None = None,
 ) -> tuple[Work, ...]:
-    """Return documents without a result, or with one older than the document."""
+    """Return documents without a result, or with one older than the document.
+
+    `documents` are by key; without them, any result counts.
+    """
     return tuple(
         each
         for each in work
-        if not _is_done(each, results, prefix, (documents or {}).get(each.key))
+        if not _has_current_result(
+            each, results, prefix, (documents or {}).get(each.key)
+        )
     )
 
 
-def _is_done(
+def _has_current_result(
     work: Work,
     results: Mapping[str, datetime],
     prefix: str,
