@@ -13,7 +13,7 @@ from deploy.batch.outcome import FailedDocument
 from deploy.commands.batch.job.jobs import find_job, transforms_of
 from deploy.commands.batch.job.report import failure_lines
 from deploy.commands.command import Command
-from deploy.commands.fetched import FINE, fetched_lines
+from deploy.commands.fetched import SUCCESSES, fetched_lines
 from deploy.context import Context
 from deploy.documents.document import S3
 from deploy.documents.naming import to_storable_name
@@ -93,7 +93,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
         },
         _result_lines(fetched, left_out, states, is_dry_run=context.is_dry_run),
     )
-    is_whole = set(counts) <= set(FINE) and not left_out
+    is_whole = set(counts) <= set(SUCCESSES) and not left_out
     return 0 if context.is_dry_run or is_whole else 1
 
 

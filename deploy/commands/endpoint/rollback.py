@@ -19,9 +19,9 @@ from deploy.commands.flags import (
 )
 from deploy.commands.which_endpoint import (
     add_async_argument,
+    apply_scaling,
     endpoint_of,
     owner_of,
-    scale,
 )
 from deploy.context import Context
 from deploy.endpoint.planner import Planner, previous_config
@@ -94,7 +94,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
         )
     if options.is_async and options.wait:
         # An endpoint that was created again has no scaling yet.
-        scale(context, owner)
+        apply_scaling(context, owner)
     context.console.result(
         data,
         [

@@ -17,9 +17,9 @@ from deploy.commands.flags import (
 )
 from deploy.commands.which_endpoint import (
     add_async_argument,
+    apply_scaling,
     endpoint_of,
     owner_of,
-    scale,
 )
 from deploy.context import Context
 from deploy.endpoint.planner import Planner
@@ -41,7 +41,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
     if state is not None and state.is_ours and state.status == "InService":
         if options.is_async:
             # `start --async --no-wait` ends before the scaling can be set.
-            scale(context, owner)
+            apply_scaling(context, owner)
         context.console.result(
             {"endpoint": name, "config": state.config, "actions": []},
             [f"endpoint {name} is in service with config {state.config} already"],
@@ -71,7 +71,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
     )
     executor.run(actions)
     if options.is_async and options.wait:
-        scale(context, owner)
+        apply_scaling(context, owner)
     words = "in service" if options.wait else "on its way"
     context.console.result(
         {

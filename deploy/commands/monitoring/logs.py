@@ -43,7 +43,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
     reader = LogReader(
         context.aws,
         log_group(endpoint_of(context, options)),
-        since=context.now - age(options.since),
+        since=context.now - parse_age(options.since),
     )
     shown: list[LogEvent] = []
     status = 0
@@ -103,7 +103,7 @@ def _show_new_lines(
             context.console.say(_format_line(event))
 
 
-def age(text: str) -> timedelta:
+def parse_age(text: str) -> timedelta:
     """Return the duration that a text such as 30s, 15m, 2h or 1d stands for.
 
     Raises ConfigError if the text has another form, or is 0 or above 455 days.

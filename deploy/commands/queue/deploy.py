@@ -23,7 +23,7 @@ from deploy.commands.flags import (
     add_wait_arguments,
     override_config,
 )
-from deploy.commands.queue.limits import with_limits
+from deploy.commands.queue.limits import add_limit_changes
 from deploy.config import DeployConfig
 from deploy.context import Context
 from deploy.endpoint.snapshot import Snapshot
@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(context: Context, options: argparse.Namespace) -> int:
     if options.instance_count is not None:
         raise ConfigError(
-            "the number of machines is the queue's business",
+            "the length of the queue decides the number of machines",
             hint="asynchronous.min_instances and max_instances in chandra.toml",
         )
     config = override_config(context.config, options)
@@ -61,19 +61,19 @@ def run(context: Context, options: argparse.Namespace) -> int:
     actions = replace(planner, observer=seen).deploy(
         target, config.update, is_described=is_described
     )
-    # The actions for alarms are planned again once the policies exist.
-    later = [*planner.scale(scaling), *planner.watch(scaling)]
+    # Alarms name ARNs of policies, so both are planned again once the policies exist.
+    scaling_actions = [*planner.scale(scaling), *planner.watch(scaling)]
     observed = context.account.scaling(target.name)
-    change = with_limits(change_to_file(context, target, seen), observed, scaling)
+    change = add_limit_changes(change_to_file(context, target, seen), observed, scaling)
     data = {
         "endpoint": target.name,
         "config": target.config.name,
         "model": target.model.name,
-        "actions": [action.to_json() for action in [*actions, *later]],
+        "actions": [action.to_json() for action in [*actions, *scaling_actions]],
         **change.to_json(),
     }
-    whole: list[Action] = [*actions, *later]
-    if whole:
+    all_actions: list[Action] = [*actions, *scaling_actions]
+    if all_actions:
         _note_quota(context, config, seen)
     else:
         lines = [f"endpoint {target.name} is as described: no changes"]
@@ -83,8 +83,8 @@ def run(context: Context, options: argparse.Namespace) -> int:
         endpoint=target.name, timeout_seconds=options.timeout, is_waiting=options.wait
     )
     if context.is_dry_run:
-        check_and_confirm(context, config, target, whole, change, seen)
-        executor.run(whole)
+        check_and_confirm(context, config, target, all_actions, change, seen)
+        executor.run(all_actions)
         context.console.result(data)
         return 0
     if actions:
@@ -96,9 +96,9 @@ def run(context: Context, options: argparse.Namespace) -> int:
             context.console.result(data, [words, FINISH_LATER])
             return 0
     else:
-        report_change(context, change, later)
+        report_change(context, change, scaling_actions)
         if not confirm_change(
-            context, change, later, seen.endpoint(target.name), target.name
+            context, change, scaling_actions, seen.endpoint(target.name), target.name
         ):
             context.console.report_declined()
             return 1

@@ -255,4 +255,4 @@ def test_submit_without_input_is_refused(chandra, queue):
     ran = chandra("async", "submit")
 
     assert ran.status == 2
-    assert "nothing was named" in ran.err
+    assert "no INPUT was given" in ran.err
