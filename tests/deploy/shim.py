@@ -47,7 +47,7 @@ SUPPORTED_BY_MOTO = "ml.p3.2xlarge"
 
 @dataclass
 class Shim:
-    """WSGI application that a test configures, and that records calls."""
+    """WSGI application in front of moto, which a test configures; records all calls."""
 
     app: Callable[..., Iterable[bytes]]
     num_descriptions: int = 2

@@ -13,7 +13,7 @@ from deploy.aws import AWSClient
 from deploy.cli import main
 from deploy.commands.invoke.streaming import InOrder
 from deploy.console import Console
-from tests.deploy.conftest import session_of_ours
+from tests.deploy.conftest import create_test_session
 from tests.deploy.frames import broken_stream, stream_of
 from tests.deploy.invoke.answers import END, FAILED, PAGE, lines
 
@@ -77,7 +77,7 @@ def test_lost_connection_during_a_stream_is_reported(project, picture, tmp_path)
         status = main(
             ["invoke", picture, "--stream", "--config", str(tmp_path / "chandra.toml")],
             console=Console(out=out, err=err),
-            connect=lambda **_: AWSClient(session_of_ours(), endpoint_url=address),
+            connect=lambda **_: AWSClient(create_test_session(), endpoint_url=address),
         )
 
     assert status == 6, err.getvalue()
