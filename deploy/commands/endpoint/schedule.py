@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from typing import Any
 
 from deploy.commands.command import Command
@@ -51,18 +52,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
         return _remove(context)
     if not flags:
         return _show(context)
-    if options.start is None or options.stop is None:
-        raise ConfigError(
-            "--start and --stop go together"
-            + (f", and {flags[0]} with both" if "--st" not in flags[0] else ""),
-            hint="chandra-sagemaker schedule --start 08:00 --stop 19:00",
-        )
-    schedule = schedule_from(
-        options.start,
-        options.stop,
-        options.days or "mon-fri",
-        options.timezone or "UTC",
-    )
+    schedule = _parse_schedule(options, flags)
     name, identity = context.config.name, context.identity
     role = f"{name}-scheduler"
     if find_role(context.aws, role) is None:
@@ -98,6 +88,25 @@ def run(context: Context, options: argparse.Namespace) -> int:
         _saving_lines(context, schedule),
     )
     return 0
+
+
+def _parse_schedule(options: argparse.Namespace, flags: Sequence[str]) -> Schedule:
+    """Return the schedule of the flags, of which at least one was given.
+
+    Raises ConfigError without --start and --stop, or for an invalid value.
+    """
+    if options.start is None or options.stop is None:
+        raise ConfigError(
+            "--start and --stop go together"
+            + (f", and {flags[0]} with both" if "--st" not in flags[0] else ""),
+            hint="chandra-sagemaker schedule --start 08:00 --stop 19:00",
+        )
+    return schedule_from(
+        options.start,
+        options.stop,
+        options.days or "mon-fri",
+        options.timezone or "UTC",
+    )
 
 
 def _saving_lines(context: Context, schedule: Schedule) -> list[str]:

@@ -29,11 +29,12 @@ SLACK = timedelta(seconds=2)
 
 
 def transforms_of(context: Context) -> Transforms:
+    """Return the client of the deployment's transform jobs."""
     return Transforms(context.aws, context.config.name)
 
 
 def find_job(context: Context, name: str) -> TransformState:
-    """Return a job of this deployment; raises NotFoundError."""
+    """Return a job of this deployment; raises NotFoundError if there is none."""
     state = transforms_of(context).transform(name)
     if state is None or not state.is_ours:
         raise NotFoundError(

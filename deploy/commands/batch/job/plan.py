@@ -48,7 +48,7 @@ class JobPlan:
 def plan_job(
     context: Context, options: argparse.Namespace, job: TransformJob
 ) -> JobPlan:
-    """Choose the machines of a job."""
+    """Return the job with the number of machines that its pages and the flags need."""
     config = context.config
     rate = _rate_on(job.instance_type, options.results)
     workload = workload_of(job.work)

@@ -59,8 +59,8 @@ def request_for_input(
 ) -> JobRequest | int:
     """Return the job that reads the documents found at INPUT into OUTPUT.
 
-    If all documents are rejected, report that and return the exit status. Raises
-    ConfigError if there is no document.
+    Print the documents of a folder that are left out. If all documents are rejected,
+    report that and return the exit status. Raises ConfigError if there is no document.
     """
     config, uri = context.config, options.input
     bucket, prefix = split_uri(options.output)
@@ -131,8 +131,9 @@ def request_for_retry(
 ) -> JobRequest | int:
     """Return the job that reads the documents of an ended job that have no result.
 
-    Documents with a permanent error are left out unless `--all` is given. If no
-    document is left, report that and return the exit status.
+    Documents with a permanent error are left out, and advice on them is printed, unless
+    `--all` is given or they were replaced since. If no document is left, report that
+    and return the exit status.
     """
     left, given_up = failures.to_retry, failures.given_up
     # No later job has these documents: the new job must list them again.
