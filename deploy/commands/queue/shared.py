@@ -53,7 +53,8 @@ def use_ledger(
 ) -> Iterator[Ledger]:
     """Open the ledger for a block, and close it afterwards.
 
-    A missing ledger is created, or with `must_exist` raises NotFoundError.
+    A missing ledger is created. With `must_exist`, a missing ledger file raises
+    NotFoundError.
     """
     where = ledger_location(context, options)
     if must_exist and not where.startswith(S3) and not Path(where).is_file():
