@@ -30,6 +30,7 @@ class Offer:
     hours_a_day: float
 
     def pages_an_hour(self, *, together: bool) -> float:
+        """Return pages per hour, one at a time or, with `together`, many at once."""
         a_second = self.rate.together if together else self.rate.single
         return a_second * 3600 * self.instance.num_gpus
 
@@ -38,16 +39,17 @@ class Offer:
         return source is not None
 
     def num_machines(self, *, together: bool) -> int:
+        """Return how many machines read all pages of a day; at least one."""
         capacity = self.pages_an_hour(together=together) * self.hours_a_day
         return max(1, math.ceil(self.num_pages / capacity))
 
-    def a_day(self, *, together: bool) -> float:
-        """US dollars per day; machines run for all of the hours, busy or not."""
+    def cost_a_day(self, *, together: bool) -> float:
+        """Return US dollars per day; machines run all hours, busy or not."""
         machines = self.num_machines(together=together)
         return machines * self.instance.price * self.hours_a_day
 
-    def a_thousand_pages(self, *, together: bool) -> float:
-        """US dollars per 1,000 pages, if every hour that is paid for is used."""
+    def cost_of_thousand_pages(self, *, together: bool) -> float:
+        """Return US dollars per 1,000 pages on machines that are always busy."""
         return self.instance.price / self.pages_an_hour(together=together) * 1000
 
     def to_json(self) -> dict[str, Any]:
@@ -60,8 +62,8 @@ class Offer:
                 "is_measured": self.is_measured(together=together),
                 "pages_an_hour": self.pages_an_hour(together=together),
                 "machines": self.num_machines(together=together),
-                "a_day": self.a_day(together=together),
-                "a_thousand_pages": self.a_thousand_pages(together=together),
+                "a_day": self.cost_a_day(together=together),
+                "a_thousand_pages": self.cost_of_thousand_pages(together=together),
             }
             for label, together in (("single", False), ("together", True))
         }
@@ -110,13 +112,13 @@ def run(context: Context, options: argparse.Namespace) -> int:
     offers = [
         Offer(name, INSTANCES[name], rate, options.pages_a_day, options.hours_a_day)
         for name in options.instance_type or INSTANCES
-        if _why_not(context.config, name) is None
+        if _rejection_reason(context.config, name) is None
         and (rate := rate_of(INSTANCES[name].gpu.name, options.results)) is not None
     ]
     offered = {offer.name for offer in offers}
     left_out = {
-        name: _why_not(context.config, name)
-        or f"nobody has measured or estimated how many pages {name} reads"
+        name: _rejection_reason(context.config, name)
+        or f"the pages per second of {name} are neither measured nor estimated"
         for name in options.instance_type or INSTANCES
         if name not in offered
     }
@@ -126,7 +128,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
         )
     for reason in left_out.values():
         context.console.warn(f"note: {reason}")
-    offers.sort(key=lambda offer: offer.a_day(together=False))
+    offers.sort(key=lambda offer: offer.cost_a_day(together=False))
     context.console.result(
         {
             "pages_a_day": options.pages_a_day,
@@ -136,13 +138,13 @@ def run(context: Context, options: argparse.Namespace) -> int:
             "offers": [offer.to_json() for offer in offers],
             "left_out": left_out,
         },
-        _lines(offers, options.pages_a_day, options.hours_a_day),
+        _offer_lines(offers, options.pages_a_day, options.hours_a_day),
     )
     return 0
 
 
-def _why_not(config: DeployConfig, name: str) -> str | None:
-    """Return why a deployment on an instance type would be rejected, if it would."""
+def _rejection_reason(config: DeployConfig, name: str) -> str | None:
+    """Return why a deployment on an instance type is rejected; None if it is not."""
     if name not in INSTANCES:
         return f"nothing is known of {name}"
     only = EndpointTable(instance_types=(name,), ami=config.endpoint.ami)
@@ -161,20 +163,20 @@ def _has_estimates(offers: list[Offer]) -> bool:
     )
 
 
-def _lines(offers: list[Offer], num_pages: int, hours: float) -> list[str]:
+def _offer_lines(offers: list[Offer], num_pages: int, hours: float) -> list[str]:
     lines = [f"{num_pages:,} pages a day, endpoint running {hours:g} h a day", ""]
     for title, together in (
         ("one page at a time", False),
         ("many pages at once", True),
     ):
-        ordered = sorted(offers, key=lambda offer: offer.a_day(together=together))
+        ordered = sorted(offers, key=lambda offer: offer.cost_a_day(together=together))
         rows = [
             (
                 offer.name,
                 f"{offer.pages_an_hour(together=together):,.0f}",
                 str(offer.num_machines(together=together)),
-                dollars(offer.a_day(together=together)),
-                dollars(offer.a_thousand_pages(together=together)),
+                dollars(offer.cost_a_day(together=together)),
+                dollars(offer.cost_of_thousand_pages(together=together)),
                 "measured" if offer.is_measured(together=together) else "estimate",
             )
             for offer in ordered
@@ -193,7 +195,7 @@ def _lines(offers: list[Offer], num_pages: int, hours: float) -> list[str]:
         lines.append(ESTIMATE_NOTE)
     lines.append(f"prices: {PRICE_NOTE}")
     if hours < HOURS_A_DAY:
-        # It is stopped at night already.
+        # The endpoint is already stopped for part of the day.
         return lines
     cheapest = min(offers, key=lambda offer: offer.instance.price)
     night = cheapest.instance.price * (HOURS_A_DAY - 11)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from deploy.checks import Finding, config_findings
 from deploy.commands.command import Command
-from deploy.commands.endpoint.quotas import quota_checks
+from deploy.commands.endpoint.steps.quotas import check_quotas
 from deploy.context import Context
 from deploy.endpoint.inspection import (
     image_findings,
@@ -45,22 +45,25 @@ def run(context: Context, options: argparse.Namespace) -> int:
         return _hash_weights(context, options.weights)
     # Read chandra.toml first, because every check needs it.
     context.config  # noqa: B018
-    found: list[tuple[str, Finding | None]] = []
+    results: list[tuple[str, Finding | None]] = []
     for name, check in CHECKS.items():
         try:
             findings = list(check(context))
         except DeployError as error:
             findings = [Finding(name, True, error.message, error.hint)]
-        found += [(name, finding) for finding in findings] or [(name, None)]
+        results += [(name, finding) for finding in findings] or [(name, None)]
         if name in ("region", "credentials") and findings:
-            # Nothing else can be asked.
+            # Without region or credentials no other check can call AWS.
             break
-    return _report(context, found, "next: chandra-sagemaker plan, then deploy")
+    return _report(context, results, "next: chandra-sagemaker plan, then deploy")
 
 
 def _hash_weights(context: Context, place: str) -> int:
-    """Read all weights in a folder or in S3, and report those that are damaged."""
-    found: list[tuple[str, Finding | None]] = []
+    """Hash all weights in a folder or in S3, and report those that are damaged.
+
+    Return the exit status. `place` may be empty: the weights of chandra.toml.
+    """
+    results: list[tuple[str, Finding | None]] = []
 
     def progress(done: int, total: int) -> None:
         context.console.progress("read and hashed", done, total)
@@ -68,22 +71,27 @@ def _hash_weights(context: Context, place: str) -> int:
     if place == STAGED or place.startswith(S3):
         uri = weights_uri(context.config) if place == STAGED else place
         findings = staged_findings(context.aws, uri, progress)
-        found += [(uri, finding) for finding in findings] or [(uri, None)]
+        results += [(uri, finding) for finding in findings] or [(uri, None)]
     else:
         for folder in find_manifests(Path(place).expanduser()):
             findings = check_folder(folder, progress)
-            found += [(str(folder), finding) for finding in findings] or [
+            results += [(str(folder), finding) for finding in findings] or [
                 (str(folder), None)
             ]
-    return _report(context, found, "every file has the sha256 that its manifest gives")
+    return _report(
+        context, results, "every file has the sha256 that its manifest gives"
+    )
 
 
 def _report(
-    context: Context, found: Sequence[tuple[str, Finding | None]], conclusion: str
+    context: Context, results: Sequence[tuple[str, Finding | None]], conclusion: str
 ) -> int:
-    """Print what was found; return the exit status."""
+    """Print the result of each check; return the exit status, 1 if one is fatal.
+
+    `results` are names of checks with a finding; None: the check passed.
+    """
     lines = []
-    for name, finding in found:
+    for name, finding in results:
         if finding is None:
             lines.append(f"ok    {name}")
             continue
@@ -93,13 +101,13 @@ def _report(
         )
         if finding.hint:
             lines.append(f"      try: {finding.hint}")
-    problems = [f for _, f in found if f is not None]
+    problems = [f for _, f in results if f is not None]
     is_well = not any(finding.is_fatal for finding in problems)
     if is_well:
         lines.append(conclusion)
     context.console.result(
         {
-            "ok": [name for name, finding in found if finding is None],
+            "ok": [name for name, finding in results if finding is None],
             "findings": [finding.to_json() for finding in problems],
         },
         lines,
@@ -107,7 +115,8 @@ def _report(
     return 0 if is_well else 1
 
 
-def _region(context: Context) -> Iterator[Finding]:
+def _check_region(context: Context) -> Iterator[Finding]:
+    """Yield nothing; raises ConfigError if no region is set."""
     if context.aws.region is None:
         raise ConfigError(
             "no region is set", hint="set region in chandra.toml, or add --region"
@@ -115,20 +124,21 @@ def _region(context: Context) -> Iterator[Finding]:
     yield from ()
 
 
-def _credentials(context: Context) -> Iterator[Finding]:
+def _check_credentials(context: Context) -> Iterator[Finding]:
+    """Yield nothing; raises DeployError if AWS rejects the credentials."""
     context.aws.identity()
     yield from ()
 
 
-def _machines(context: Context) -> Iterator[Finding]:
+def _check_machines(context: Context) -> Iterator[Finding]:
     yield from config_findings(context.config)
 
 
-def _quotas(context: Context) -> Iterator[Finding]:
-    yield from quota_checks(context, context.config, with_update=True)
+def _check_quotas(context: Context) -> Iterator[Finding]:
+    yield from check_quotas(context, context.config, with_update=True)
 
 
-def _role(context: Context) -> Iterator[Finding]:
+def _check_role(context: Context) -> Iterator[Finding]:
     config = context.config
     name = config.role.rpartition("/")[2] if config.role else config.role_name
     role = find_role(context.aws, name)
@@ -149,8 +159,8 @@ def _role(context: Context) -> Iterator[Finding]:
         return
     region = context.identity.region
     policies = role_policies(context.aws, name)
-    wanted = execution_policy(config, context.identity)
-    if wanted not in (policies.get(policy_name(region)), policies.get(UNNAMED_POLICY)):
+    policy = execution_policy(config, context.identity)
+    if policy not in (policies.get(policy_name(region)), policies.get(UNNAMED_POLICY)):
         yield Finding(
             "role",
             True,
@@ -160,11 +170,11 @@ def _role(context: Context) -> Iterator[Finding]:
         )
 
 
-def _weights(context: Context) -> Iterator[Finding]:
+def _check_weights(context: Context) -> Iterator[Finding]:
     yield from weights_findings(context.aws, context.config)
 
 
-def _image(context: Context) -> Iterator[Finding]:
+def _check_image(context: Context) -> Iterator[Finding]:
     if context.config.image.uri is None:
         raise ConfigError(
             "no image has been pushed yet", hint="chandra-sagemaker image push"
@@ -172,21 +182,21 @@ def _image(context: Context) -> Iterator[Finding]:
     yield from image_findings(context.aws, context.config)
 
 
-def _network(context: Context) -> Iterator[Finding]:
+def _check_network(context: Context) -> Iterator[Finding]:
     yield from network_findings(context.aws, context.config)
     yield from key_findings(context.aws, context.config)
 
 
 CHECKS: dict[str, Callable[[Context], Iterator[Finding]]] = {
     # This check calls no AWS service, so it also runs without credentials.
-    "machines": _machines,
-    "region": _region,
-    "credentials": _credentials,
-    "quotas": _quotas,
-    "role": _role,
-    "weights": _weights,
-    "image": _image,
-    "network": _network,
+    "machines": _check_machines,
+    "region": _check_region,
+    "credentials": _check_credentials,
+    "quotas": _check_quotas,
+    "role": _check_role,
+    "weights": _check_weights,
+    "image": _check_image,
+    "network": _check_network,
 }
 
 

@@ -62,7 +62,7 @@ def add_wait_arguments(
 
 
 def parse_seconds(text: str) -> float:
-    """Return the value of --timeout; raises ArgumentTypeError otherwise."""
+    """Return a positive number of seconds; raises ArgumentTypeError for other text."""
     try:
         value = float(text)
     except ValueError:
@@ -77,7 +77,7 @@ def parse_seconds(text: str) -> float:
 
 @contextmanager
 def blame_flags(options: argparse.Namespace) -> Iterator[None]:
-    """Replace the hint of a ConfigError by the help of the command with the flag."""
+    """Raise a ConfigError of the block again with `COMMAND --help` as its hint."""
     try:
         yield
     except ConfigError as error:
@@ -122,7 +122,7 @@ def parse_pairs(items: Sequence[str]) -> dict[str, str]:
     for item in items:
         name, separator, value = item.partition("=")
         if not separator:
-            # What was given may be a secret, put in the wrong place.
+            # The message does not repeat the value, which may be a secret.
             raise ConfigError(
                 "--env takes NAME=VALUE", hint="chandra-sagemaker update --env A=1"
             )

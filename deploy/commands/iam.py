@@ -60,7 +60,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
         "execution": execution_policy(config, identity),
         "caller": caller_policy(config, identity),
     }
-    _say_where_it_fits(context, documents["caller"])
+    _note_policy_size(context, documents["caller"])
     if options.what is not None:
         document = documents[options.what]
         context.console.result(document, [json.dumps(document, indent=2)])
@@ -72,18 +72,16 @@ def run(context: Context, options: argparse.Namespace) -> int:
         f"# role {config.role_name}: what the endpoint may do "
         f"(policy {policy_name(identity.region)})",
         json.dumps(documents["execution"], indent=2),
-        "# what whoever runs these commands may do",
+        "# what the caller of these commands may do",
         json.dumps(documents["caller"], indent=2),
     ]
     context.console.result({"trust": trust, **documents}, lines)
     return 0
 
 
-def _say_where_it_fits(context: Context, caller: dict[str, Any]) -> None:
-    """Print a note if the policy is too large for a managed policy.
-
-    IAM does not count white space.
-    """
+def _note_policy_size(context: Context, caller: dict[str, Any]) -> None:
+    """Print a note if the policy is too large for a managed policy."""
+    # IAM does not count white space.
     size = len(json.dumps(caller, separators=(",", ":")))
     if size > MANAGED_POLICY_CHARACTERS:
         context.console.warn(
@@ -94,18 +92,19 @@ def _say_where_it_fits(context: Context, caller: dict[str, Any]) -> None:
 
 
 def _create(context: Context, identity: Identity) -> int:
+    """Create the missing roles and set their policies; return exit status 0."""
     config = context.config
     roles = {
         f"{config.name}-scheduler": ("scheduler", scheduler_policy(config, identity)),
         f"{config.name}-build": ("codebuild", build_policy(config, identity)),
     }
-    # A role of somebody else's choice is theirs to look after.
+    # A role that chandra.toml names is managed by the user.
     if config.role is None:
         roles[config.role_name] = ("sagemaker", execution_policy(config, identity))
     calls = [
         call
         for name, (service, policy) in roles.items()
-        for call in _role(context, identity, name, service, policy)
+        for call in _role_calls(context, identity, name, service, policy)
     ]
     context.executor().run(calls)
     context.console.result(
@@ -113,27 +112,28 @@ def _create(context: Context, identity: Identity) -> int:
             "roles": {name: identity.role_arn(name) for name in roles},
             "actions": [call.to_json() for call in calls],
         },
-        _next(context, calls),
+        _result_lines(context, calls),
     )
     return 0
 
 
-def _next(context: Context, calls: list[Call]) -> list[str]:
+def _result_lines(context: Context, calls: list[Call]) -> list[str]:
     if not calls:
         return ["the roles are as they should be: no changes"]
     return [] if context.is_dry_run else [DOCTOR_NEXT_STEP]
 
 
-def _role(
+def _role_calls(
     context: Context,
     identity: Identity,
     name: str,
     service: str,
     policy: dict[str, Any],
 ) -> list[Call]:
-    """Return the calls that let the role act in this region.
+    """Return the calls that create the role and set its policy for this region.
 
-    The policies of other regions are not changed.
+    The policies of other regions are not changed. Raises ConflictError if the role
+    belongs to something else.
     """
     calls = []
     role = find_role(context.aws, name)
@@ -159,23 +159,26 @@ def _role(
             f"there is a role {name} already, and it is not this deployment's",
             hint="set another name in chandra.toml, or role to its ARN",
         )
-    there = {} if role is None else role_policies(context.aws, name)
-    return calls + _policies(name, identity.region, policy, there)
+    existing = {} if role is None else role_policies(context.aws, name)
+    return calls + _policy_calls(name, identity.region, policy, existing)
 
 
-def _policies(
-    role: str, region: str, policy: dict[str, Any], there: dict[str, dict[str, Any]]
+def _policy_calls(
+    role: str, region: str, policy: dict[str, Any], existing: dict[str, dict[str, Any]]
 ) -> list[Call]:
-    """Return the calls that add this region's policy to the existing ones."""
+    """Return the calls that set this region's policy; none if it is set already.
+
+    Raises ConfigError if the policies would be too long for one role.
+    """
     calls = []
     named = policy_name(region)
     # Earlier versions kept one policy in a role. Each `iam --create` replaced it with
     # the policy for its own region.
-    is_replaced = policy_regions(there).get(UNNAMED_POLICY, set()) == {region}
-    if there.get(named) != policy:
+    is_replaced = policy_regions(existing).get(UNNAMED_POLICY, set()) == {region}
+    if existing.get(named) != policy:
         kept = {
             name: document
-            for name, document in there.items()
+            for name, document in existing.items()
             if name != named and not (is_replaced and name == UNNAMED_POLICY)
         }
         _refuse_if_too_long(role, region, policy, kept)
@@ -207,7 +210,7 @@ def _policies(
 def _refuse_if_too_long(
     role: str, region: str, policy: dict[str, Any], kept: dict[str, dict[str, Any]]
 ) -> None:
-    """Raise ConfigError when a role cannot hold one more region's policy."""
+    """Raise ConfigError if the policies of a role would exceed IAM's limit."""
     size = sum(map(characters_of, (policy, *kept.values())))
     if size > MAX_ROLE_CHARACTERS:
         raise ConfigError(

@@ -17,7 +17,7 @@ from deploy.context import Context
 from deploy.emulator.account import EmulatedAccount
 from deploy.emulator.backend import Backend
 from deploy.emulator.emulator import Emulator, ServerProgram
-from deploy.emulator.limits import parse_assumptions
+from deploy.emulator.limits import Assumptions, parse_assumptions
 from deploy.emulator.process import build_archive, find_server_folder
 from deploy.emulator.seed import SampleResources, create_samples
 from deploy.errors import ConfigError
@@ -90,87 +90,140 @@ def port(text: str) -> int:
 
 def run(context: Context, options: argparse.Namespace) -> int:
     """Run the emulator until Ctrl-C or SIGTERM."""
-    assumed = parse_assumptions(options.assume)
-    if options.init and (options.backend or options.empty):
-        raise ConfigError(
-            "--init is for what is there from the start, which --backend and --empty "
-            "leave out",
-            hint="chandra-sagemaker init writes a chandra.toml with the defaults",
-        )
-    region = _region(context)
-    name = _name(context)
+    assumptions = parse_assumptions(options.assume)
+    _refuse_init_without_samples(options)
+    region, name = _region(context), _name(context)
     if context.is_dry_run:
-        where = options.server or "a server of its own for each endpoint and job"
-        context.console.result(
-            {"port": options.port, "assumed": asdict(assumed)},
-            [f"would listen on 127.0.0.1:{options.port} in front of {where}"],
-        )
-        return 0
+        return _report_plan(context, options, assumptions)
     with contextlib.ExitStack() as stack:
-        stop = _stop_requests(stack)
+        stop = _handle_stop_signals(stack)
         account = None if options.backend else EmulatedAccount()
         if account is not None:
             stack.callback(account.close)
-        url = options.backend or (account.address if account else "")
-        credentials = _credentials()
-        backend = Backend(
-            url,
-            lambda where, address: AWSClient.connect(
-                region=where, endpoint_url=address, credentials=credentials
-            ),
-            s3_url=options.s3,
-        )
-        server = options.server or _program(options.weights, credentials)
-        try:
-            emulator = Emulator(
-                backend,
-                server=server,
-                region=region,
-                print_line=context.console.say,
-                port=options.port,
-                assumptions=assumed,
-            )
-        except OSError as error:
-            raise ConfigError(
-                f"port {options.port} cannot be used: {error.strerror}",
-                hint="chandra-sagemaker local --port 0 takes one that is free",
-            ) from error
+        credentials = _emulated_credentials()
+        backend = _connect_backend(options, account, credentials)
+        server = options.server or _server_program(options.weights, credentials)
+        emulator = _bind_emulator(context, options, backend, server, assumptions)
         stack.callback(emulator.close)
-        made = None
+        samples = None
         if account is not None and not options.empty:
-            made = create_samples(backend, region, name)
+            samples = create_samples(backend, region, name)
         emulator.start()
-        written = options.init and made is not None and _init(context, made, region)
-        environ = _to_copy(emulator.address, region, credentials)
-        context.console.result(
-            {
-                "address": emulator.address,
-                "backend": url,
-                "environment": environ,
-                "made": asdict(made) if made else None,
-                "wrote": str(context.config_path) if written else None,
-            },
-            [
-                f"SageMaker's data plane: {emulator.address}",
-                f"everything else:        {url}",
-                *(made.describe() if made else ()),
-                *([f"wrote {context.config_path}"] if written else ()),
-                "in another terminal, in this folder:",
-                "  export " + " ".join(f"{n}={value}" for n, value in environ.items()),
-                *(_next(context, made) if made else ()),
-                "Ctrl-C ends it, and everything that it has started",
-            ],
+        is_config_new = False
+        if options.init and samples is not None:
+            is_config_new = _write_config(context, samples, region)
+        variables = _client_variables(emulator.address, region, credentials)
+        _report_start(
+            context, emulator, backend, variables, samples, is_config_new=is_config_new
         )
         stop.wait()
         context.console.say("ending what was started")
     return 0
 
 
-def _init(context: Context, made: SampleResources, region: str) -> bool:
-    """Write chandra.toml unless it exists; return whether it was written."""
+def _refuse_init_without_samples(options: argparse.Namespace) -> None:
+    if options.init and (options.backend or options.empty):
+        raise ConfigError(
+            "--init writes settings for the sample resources, which --backend and "
+            "--empty leave out",
+            hint="chandra-sagemaker init writes a chandra.toml with the defaults",
+        )
+
+
+def _report_plan(
+    context: Context, options: argparse.Namespace, assumptions: Assumptions
+) -> int:
+    """Print what would listen, for --dry-run; return exit status 0."""
+    server = options.server or "a server of its own for each endpoint and job"
+    context.console.result(
+        {"port": options.port, "assumed": asdict(assumptions)},
+        [f"would listen on 127.0.0.1:{options.port} in front of {server}"],
+    )
+    return 0
+
+
+def _connect_backend(
+    options: argparse.Namespace,
+    account: EmulatedAccount | None,
+    credentials: Mapping[str, str] | None,
+) -> Backend:
+    """Return clients of the server for all AWS calls that the emulator forwards."""
+    return Backend(
+        account.address if account is not None else options.backend,
+        lambda region, address: AWSClient.connect(
+            region=region, endpoint_url=address, credentials=credentials
+        ),
+        s3_url=options.s3,
+    )
+
+
+def _bind_emulator(
+    context: Context,
+    options: argparse.Namespace,
+    backend: Backend,
+    server: str | ServerProgram,
+    assumptions: Assumptions,
+) -> Emulator:
+    """Bind the port of the emulator, which answers once it is started.
+
+    Raises ConfigError if the port cannot be used.
+    """
+    try:
+        return Emulator(
+            backend,
+            server=server,
+            region=_region(context),
+            print_line=context.console.say,
+            port=options.port,
+            assumptions=assumptions,
+        )
+    except OSError as error:
+        raise ConfigError(
+            f"port {options.port} cannot be used: {error.strerror}",
+            hint="chandra-sagemaker local --port 0 takes one that is free",
+        ) from error
+
+
+def _report_start(
+    context: Context,
+    emulator: Emulator,
+    backend: Backend,
+    variables: Mapping[str, str],
+    samples: SampleResources | None,
+    *,
+    is_config_new: bool,
+) -> None:
+    """Print the addresses, the sample resources and the next commands."""
+    config_path = str(context.config_path)
+    context.console.result(
+        {
+            "address": emulator.address,
+            "backend": backend.url,
+            "environment": dict(variables),
+            "made": asdict(samples) if samples else None,
+            "wrote": config_path if is_config_new else None,
+        },
+        [
+            f"SageMaker's data plane: {emulator.address}",
+            f"everything else:        {backend.url}",
+            *(samples.describe() if samples else ()),
+            *([f"wrote {config_path}"] if is_config_new else ()),
+            "in another terminal, in this folder:",
+            "  export " + " ".join(f"{n}={value}" for n, value in variables.items()),
+            *(_next_commands(context, samples) if samples else ()),
+            "Ctrl-C ends it, and everything that it has started",
+        ],
+    )
+
+
+def _write_config(context: Context, samples: SampleResources, region: str) -> bool:
+    """Write chandra.toml unless it exists; return True if it was written.
+
+    Raises ConfigError if the file cannot be written.
+    """
     try:
         with context.config_path.open("x") as file:
-            file.write(made.format_settings(region))
+            file.write(samples.format_settings(region))
     except FileExistsError:
         return False
     except OSError as error:
@@ -181,20 +234,23 @@ def _init(context: Context, made: SampleResources, region: str) -> bool:
     return True
 
 
-def _next(context: Context, made: SampleResources) -> Iterator[str]:
+def _next_commands(context: Context, samples: SampleResources) -> Iterator[str]:
     """Yield the next commands to type."""
     if not context.config_path.exists():
         yield "  (for async and transform, end it and start it with --init)"
         return
     ledger = context.config_path.with_suffix(".ledger.db")
     if ledger.exists():
-        yield f"  rm {ledger}*   # of an earlier time, of which nothing is left"
+        yield f"  rm {ledger}*   # ledger of an earlier emulator, which is gone"
     yield "  chandra-sagemaker async submit FOLDER"
-    yield f"  chandra-sagemaker transform start FOLDER s3://{made.bucket}/md/"
+    yield f"  chandra-sagemaker transform start FOLDER s3://{samples.bucket}/md/"
 
 
-def _stop_requests(stack: contextlib.ExitStack) -> threading.Event:
-    """Treat SIGTERM like Ctrl-C: both are the usual way to end the emulator."""
+def _handle_stop_signals(stack: contextlib.ExitStack) -> threading.Event:
+    """Return an event that Ctrl-C and SIGTERM set; `stack` restores their handlers.
+
+    In other threads than the main one, signals are not handled.
+    """
     stop = threading.Event()
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -203,30 +259,44 @@ def _stop_requests(stack: contextlib.ExitStack) -> threading.Event:
     return stop
 
 
-def _program(weights: str, credentials: Mapping[str, str] | None) -> ServerProgram:
+def _server_program(
+    weights: str, credentials: Mapping[str, str] | None
+) -> ServerProgram:
+    """Build the model archive, and return the server to start for each endpoint.
+
+    Raises ConfigError if `weights` is a folder without config.json.
+    """
     folder = find_server_folder()
-    chosen: str | None = None
+    weights_folder: str | None = None
     if weights == MINI:
-        chosen = str(folder / "model-store" / "mini")
+        weights_folder = str(folder / "model-store" / "mini")
     elif weights != DEPLOYED:
-        chosen = str(Path(weights).resolve())
-    if chosen is not None and not (Path(chosen) / "config.json").is_file():
+        weights_folder = str(Path(weights).resolve())
+    if (
+        weights_folder is not None
+        and not (Path(weights_folder) / "config.json").is_file()
+    ):
         raise ConfigError(
-            f"{chosen} is no folder of weights",
+            f"{weights_folder} is no folder of weights",
             hint="--weights takes a folder with a config.json, or mini",
         )
     build_archive(folder)
-    return ServerProgram(folder, chosen, dict(_for_containers(credentials)))
+    return ServerProgram(
+        folder, weights_folder, dict(_container_variables(credentials))
+    )
 
 
-def _credentials() -> dict[str, str] | None:
+def _emulated_credentials() -> dict[str, str] | None:
     """Return credentials for moto, which accepts any; None if the user has some."""
     if AWSClient.connect(region=REGION).has_credentials:
         return None
     return {"aws_access_key_id": "local", "aws_secret_access_key": "local"}
 
 
-def _for_containers(credentials: Mapping[str, str] | None) -> Iterator[tuple[str, str]]:
+def _container_variables(
+    credentials: Mapping[str, str] | None,
+) -> Iterator[tuple[str, str]]:
+    """Yield the AWS variables of a container, without those of endpoint URLs."""
     if credentials is not None:
         yield from ((name.upper(), value) for name, value in credentials.items())
     for name, value in os.environ.items():
@@ -234,7 +304,7 @@ def _for_containers(credentials: Mapping[str, str] | None) -> Iterator[tuple[str
             yield name, value
 
 
-def _to_copy(
+def _client_variables(
     address: str, region: str, credentials: Mapping[str, str] | None
 ) -> dict[str, str]:
     """Return the environment variables to set in another terminal."""
@@ -247,6 +317,7 @@ def _to_copy(
 
 
 def _region(context: Context) -> str:
+    """Return the region of chandra.toml, or of --region or AWS_REGION without one."""
     if context.config_path.exists():
         return context.config.region or REGION
     return context.region or os.environ.get("AWS_REGION") or REGION

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from deploy.aws.buckets import refuse_other_region
 from deploy.commands.command import Command
@@ -27,7 +30,7 @@ from deploy.weights.files import (
 from deploy.weights.hub import HubFile
 from deploy.weights.store import Store
 
-# A part of an address: of weights in S3, and of what runs on them.
+# A revision is part of the S3 key of the weights and of the names of models.
 REVISION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
 MODEL = re.compile(r"[A-Za-z0-9][\w.-]{0,99}(/[A-Za-z0-9][\w.-]{0,99})?", re.ASCII)
 
@@ -64,207 +67,281 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(context: Context, options: argparse.Namespace) -> int:
+    config = _read_request(context, options)
+    store = _open_store(context, config)
+    if options.folder is None and context.is_dry_run:
+        return _report_download(context, config, options, store)
+    weights, checkpoint = _read_weights(context, config, options)
+    place = _place_of(config, weights.revision)
+    context.console.say(_describe_checkpoint(weights, checkpoint, options))
+    data = _to_json(weights, place)
+    if context.is_dry_run:
+        missing = store.find_missing_files(weights, place.prefix)
+        needs_tar = options.tar and not store.holds_tar(weights.sha256, place.tar_key)
+        return _report_plan(context, place, missing, data, needs_tar=needs_tar)
+    with _describe_interrupt(
+        f"what has arrived in {place.uri} stays there, and the same command goes on "
+        "from it; there is no manifest yet, so nothing takes it for whole"
+    ):
+        num_uploaded = store.stage(
+            weights, place.prefix, config.name, context.console.progress
+        )
+    # The model's name is recorded too: it is part of the address of the weights.
+    recorded = {"id": weights.model, "revision": weights.revision}
+    write_lock(context.config_path, "model", recorded)
+    lines = [
+        f"{place.uri} holds {len(weights.files)} files, {megabytes(weights.size)}, "
+        f"verified ({num_uploaded} uploaded now)"
+    ]
+    if options.tar:
+        with _describe_interrupt(
+            f"{place.uri} is whole and recorded; what has arrived of {place.tar_key} "
+            "stays there, and the same command goes on from it"
+        ):
+            store.upload_tar(
+                weights, place.tar_key, partial(context.console.progress, "tar")
+            )
+        data["tar"] = place.tar_uri
+        lines.append(f"for batch transform: {place.tar_uri}")
+    lines += [DOCTOR_NEXT_STEP, *_override_notes(context, recorded)]
+    context.console.result(data | {"staged": True, "uploaded": num_uploaded}, lines)
+    return 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Addresses in S3 of staged weights and of their tar."""
+
+    bucket: str
+    prefix: str
+    """Key prefix of the weight files, with a slash at its end."""
+
+    @property
+    def uri(self) -> str:
+        return f"s3://{self.bucket}/{self.prefix}"
+
+    @property
+    def tar_key(self) -> str:
+        return self.prefix.rstrip("/") + TAR
+
+    @property
+    def tar_uri(self) -> str:
+        return f"s3://{self.bucket}/{self.tar_key}"
+
+
+def _read_request(context: Context, options: argparse.Namespace) -> DeployConfig:
+    """Return the configuration with the model of --model.
+
+    Raises ConfigError if no bucket is set, or --model or --revision is malformed.
+    """
     config = context.config
-    table = config.model
-    if table.bucket is None:
+    if config.model.bucket is None:
         raise ConfigError(
             "model.bucket is not set: weights are staged in a bucket of yours",
             hint="set [model] bucket in chandra.toml",
         )
     if options.folder is not None and options.revision is not None:
         _refuse_bad_name(options.revision)
-    if options.model is not None:
-        _refuse_bad_model(options.model)
-        config = replace(config, model=replace(table, id=options.model))
-    # Before gigabytes are fetched, hashed and sent.
+    if options.model is None:
+        return config
+    _refuse_bad_model(options.model)
+    return replace(config, model=replace(config.model, id=options.model))
+
+
+def _open_store(context: Context, config: DeployConfig) -> Store:
+    """Return the store of weights; raises ConfigError if it is in another region.
+
+    The region is checked before gigabytes are downloaded, hashed and uploaded.
+    """
+    bucket = _bucket_of(config)
     note = refuse_other_region(
         context.aws,
-        table.bucket,
+        bucket,
         why="SageMaker reads weights from",
         then="chandra-sagemaker model stage",
     )
     if note is not None:
         context.console.say(f"note: {note}")
-    store = Store(context.aws, table.bucket, kms_key=config.network.kms_key)
-    if options.folder is None and context.is_dry_run:
-        return _from_hub(context, config, options, store)
-    weights, found = _weights(context, config, options)
-    uri, prefix, key = _places(config, weights.revision)
-    context.console.say(_recognised(weights, found, options))
-    data = {
-        "uri": uri,
+    return Store(context.aws, bucket, kms_key=config.network.kms_key)
+
+
+def _bucket_of(config: DeployConfig) -> str:
+    bucket = config.model.bucket
+    assert bucket is not None, "checked by _read_request"
+    return bucket
+
+
+def _to_json(weights: Weights, place: _Place) -> dict[str, Any]:
+    return {
+        "uri": place.uri,
         "model": weights.model,
         "revision": weights.revision,
         "files": len(weights.files),
         "bytes": weights.size,
-        "manifest": uri + MANIFEST,
+        "manifest": place.uri + MANIFEST,
         "source": weights.source,
     }
-    if context.is_dry_run:
-        missing = store.find_missing_files(weights, prefix)
-        lines = [
-            f"would put {_sum(missing)} into {uri}"
-            if missing
-            else f"{uri} holds all of it: nothing would be put there"
-        ]
-        if options.tar and not store.holds_tar(weights.sha256, key):
-            lines.append(f"would write s3://{table.bucket}/{key}")
-        context.console.result(
-            data | {"staged": False, "missing": [file.name for file in missing]}, lines
-        )
-        return 0
-    try:
-        num_uploaded = store.stage(
-            weights, prefix, context.config.name, context.console.progress
-        )
-    except KeyboardInterrupt:
-        raise Interrupted(
-            f"what has arrived in {uri} stays there, and the same command goes on from "
-            "it; there is no manifest yet, so nothing takes it for whole"
-        ) from None
+
+
+def _report_plan(
+    context: Context,
+    place: _Place,
+    missing: Sequence[WeightFile],
+    data: dict[str, Any],
+    *,
+    needs_tar: bool,
+) -> int:
+    """Print what would be uploaded, for --dry-run; return exit status 0."""
     lines = [
-        f"{uri} holds {len(weights.files)} files, {megabytes(weights.size)}, verified "
-        f"({num_uploaded} uploaded now)"
+        f"would put {_describe_files(missing)} into {place.uri}"
+        if missing
+        else f"{place.uri} holds all of it: nothing would be put there"
     ]
-    # Without the model's name the next command would look for its revision elsewhere.
-    recorded = {"id": weights.model, "revision": weights.revision}
-    write_lock(context.config_path, "model", recorded)
-    if options.tar:
-        try:
-            store.upload_tar(
-                weights,
-                key,
-                lambda done, total: context.console.progress("tar", done, total),
-            )
-        except KeyboardInterrupt:
-            raise Interrupted(
-                f"{uri} is whole and recorded; what has arrived of {key} stays there, "
-                "and the same command goes on from it"
-            ) from None
-        data["tar"] = f"s3://{table.bucket}/{key}"
-        lines.append(f"for batch transform: s3://{table.bucket}/{key}")
-    lines.append(DOCTOR_NEXT_STEP)
-    used = read_config(context.config_path).model
-    for name, value in recorded.items():
-        if getattr(used, name) != value:
-            lines.append(
-                f"note: {context.config_path.name} sets model.{name}, which is used in "
-                "its place"
-            )
-    context.console.result(data | {"staged": True, "uploaded": num_uploaded}, lines)
+    if needs_tar:
+        lines.append(f"would write {place.tar_uri}")
+    context.console.result(
+        data | {"staged": False, "missing": [file.name for file in missing]}, lines
+    )
     return 0
 
 
-def _weights(
+@contextmanager
+def _describe_interrupt(sentence: str) -> Iterator[None]:
+    """Replace KeyboardInterrupt by Interrupted, which says what exists in S3 now."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted(sentence) from None
+
+
+def _override_notes(context: Context, recorded: Mapping[str, str]) -> list[str]:
+    """Return a note for each recorded value that chandra.toml overrides."""
+    used = read_config(context.config_path).model
+    return [
+        f"note: {context.config_path.name} sets model.{name}, which is used in its "
+        "place"
+        for name, value in recorded.items()
+        if getattr(used, name) != value
+    ]
+
+
+def _read_weights(
     context: Context, config: DeployConfig, options: argparse.Namespace
 ) -> tuple[Weights, Checkpoint]:
-    """Read and hash a folder, or what is fetched from the hub; recognise it first."""
+    """Recognise and hash the weights of --from, or download them from the hub first.
+
+    Raises ConfigError for a folder that is no checkpoint of a supported model, and
+    Interrupted on Ctrl-C during the download.
+    """
     model = config.model.id
     folder, revision = options.folder, options.revision
     if folder is None:
-        try:
+        with _describe_interrupt(
+            "nothing was put into S3; what was fetched stays in the hub's cache, and "
+            "the same command goes on from it"
+        ):
             folder, revision = context.hub.fetch(model, revision)
-        except KeyboardInterrupt:
-            raise Interrupted(
-                "nothing was put into S3; what was fetched stays in the hub's cache, "
-                "and the same command goes on from it"
-            ) from None
-    found = recognise_checkpoint(folder)
+    checkpoint = recognise_checkpoint(folder)
     if options.folder is not None:
-        check_name(folder, found, model, is_given=options.model is not None)
+        check_name(folder, checkpoint, model, is_given=options.model is not None)
     weights = read_weights(
         folder,
         model,
         revision,
-        progress=lambda done, total: context.console.progress(
-            "read and hashed", done, total
-        ),
+        progress=partial(context.console.progress, "read and hashed"),
     )
     source = {
         "from": "hub" if options.folder is None else "folder",
-        "named_by": _named_by(found, model, options),
-        **found.to_json(),
+        "named_by": _name_source(checkpoint, model, options),
+        **checkpoint.to_json(),
     }
-    return replace(weights, source=source), found
+    return replace(weights, source=source), checkpoint
 
 
-def _named_by(found: Checkpoint, model: str, options: argparse.Namespace) -> str:
-    """Return the source of the model's name."""
+def _name_source(
+    checkpoint: Checkpoint, model: str, options: argparse.Namespace
+) -> str:
+    """Return where the model's name is from: hub, --model, config.json or model.id."""
     if options.folder is None:
         return "hub"
     if options.model is not None:
         return "--model"
-    return "config.json" if found.name == model else "model.id"
+    return "config.json" if checkpoint.name == model else "model.id"
 
 
-def _recognised(
-    weights: Weights, found: Checkpoint, options: argparse.Namespace
+def _describe_checkpoint(
+    weights: Weights, checkpoint: Checkpoint, options: argparse.Namespace
 ) -> str:
     """Return a sentence on the model of the weights and the source of its name."""
-    sentence = f"recognised {found.sentence}; staged as {weights.model}"
+    sentence = f"recognised {checkpoint.sentence}; staged as {weights.model}"
     if options.folder is None:
         return f"{sentence}, which the hub sent"
-    if _named_by(found, weights.model, options) == "model.id":
+    if _name_source(checkpoint, weights.model, options) == "model.id":
         return f"{sentence}, as model.id says: config.json does not name it"
     return sentence
 
 
-def _from_hub(
+def _report_download(
     context: Context, config: DeployConfig, options: argparse.Namespace, store: Store
 ) -> int:
-    """Print names and sizes of what would be fetched and uploaded; fetch nothing."""
+    """Print what would be downloaded from the hub and uploaded, for --dry-run.
+
+    Nothing is downloaded, so files are compared by name and size. Return exit status 0.
+    """
     model = config.model.id
-    found = context.hub.inspect(model, options.revision)
-    uri, prefix, key = _places(config, found.commit)
-    there = store.list_sizes(prefix)
-    missing = [f for f in found.weight_files if there.get(f.name) != f.size]
+    hub_model = context.hub.inspect(model, options.revision)
+    place = _place_of(config, hub_model.commit)
+    stored_sizes = store.list_sizes(place.prefix)
+    missing = [f for f in hub_model.weight_files if stored_sizes.get(f.name) != f.size]
     lines = [
-        f"would fetch {_sum(found.missing_files)} of {model} at {found.commit}, from "
-        f"the hub into {found.folder}"
-        if found.missing_files
-        else f"{found.folder} holds all of {model} at {found.commit}: nothing would be "
-        "fetched",
-        f"would put {_sum(missing)} into {uri}"
+        f"would fetch {_describe_files(hub_model.missing_files)} of {model} at "
+        f"{hub_model.commit}, from the hub into {hub_model.folder}"
+        if hub_model.missing_files
+        else f"{hub_model.folder} holds all of {model} at {hub_model.commit}: nothing "
+        "would be fetched",
+        f"would put {_describe_files(missing)} into {place.uri}"
         if missing
-        else f"{uri} holds all of it, by name and size: nothing would be put there",
+        else f"{place.uri} holds all of it, by name and size: nothing would be put "
+        "there",
     ]
-    if options.tar and not _has_tar(store, prefix, key):
-        lines.append(f"would write s3://{store.bucket}/{key}")
+    if options.tar and not _has_tar(store, place):
+        lines.append(f"would write {place.tar_uri}")
     context.console.result(
         {
-            "uri": uri,
+            "uri": place.uri,
             "model": model,
-            "revision": found.commit,
-            "files": len(found.weight_files),
-            "bytes": sum(file.size for file in found.weight_files),
-            "manifest": uri + MANIFEST,
+            "revision": hub_model.commit,
+            "files": len(hub_model.weight_files),
+            "bytes": sum(file.size for file in hub_model.weight_files),
+            "manifest": place.uri + MANIFEST,
             "staged": False,
             "missing": [file.name for file in missing],
-            "fetch": [file.name for file in found.missing_files],
-            "into": str(found.folder),
+            "fetch": [file.name for file in hub_model.missing_files],
+            "into": str(hub_model.folder),
         },
         lines,
     )
     return 0
 
 
-def _has_tar(store: Store, prefix: str, key: str) -> bool:
-    """Return whether the tar was made of the files that the manifest lists."""
-    manifest = store.read_manifest(prefix)
+def _has_tar(store: Store, place: _Place) -> bool:
+    """Return True if a tar exists that was made of the files in the manifest."""
+    manifest = store.read_manifest(place.prefix)
     return manifest is not None and store.holds_tar(
-        compute_manifest_sha256(manifest), key
+        compute_manifest_sha256(manifest), place.tar_key
     )
 
 
-def _places(config: DeployConfig, revision: str) -> tuple[str, str, str]:
-    """Return the address and prefix of the weights, and the key of the tar."""
+def _place_of(config: DeployConfig, revision: str) -> _Place:
+    """Return where the weights of a revision are staged."""
     table = replace(config.model, revision=revision, source=ModelSource.S3)
     uri = weights_uri(replace(config, model=table))
-    prefix = uri.removeprefix(f"s3://{table.bucket}/")
-    return uri, prefix, prefix.rstrip("/") + TAR
+    bucket = _bucket_of(config)
+    return _Place(bucket, uri.removeprefix(f"s3://{bucket}/"))
 
 
-def _sum(files: Sequence[WeightFile | HubFile]) -> str:
+def _describe_files(files: Sequence[WeightFile | HubFile]) -> str:
+    """Return the number and size of files, as "2 files, 1.5 MB," with its comma."""
     size = megabytes(sum(file.size for file in files))
     return f"{len(files)} file{'' if len(files) == 1 else 's'}, {size},"
 

@@ -15,9 +15,10 @@ __all__ = ["forget_missing"]
 
 
 def forget_missing(context: Context) -> list[str]:
-    """Drop deleted images and weights from the lock file; return lines to print.
+    """Remove an image and weights that do not exist any more from the lock file.
 
-    The next deployment can then record new ones. An image of another region stays.
+    Return lines to print: what was removed, or why the file was not changed. An image
+    of another account or region stays.
     """
     lock = lock_path(context.config_path)
     try:

@@ -1,4 +1,4 @@
-"""The flags for request options, the same for every command."""
+"""Flags for request options, which several commands share."""
 
 from __future__ import annotations
 
@@ -57,21 +57,22 @@ def request_options(options: argparse.Namespace) -> dict[str, Any]:
     Raises ConfigError for a file with a prompt that cannot be read.
     """
     names = (*_VALUES, "tables", *_SWITCHES)
-    given = {name: getattr(options, name) for name in names}
-    if given["prompt"] is not None:
-        given["prompt"] = _prompt(given["prompt"])
-    return {name: value for name, value in given.items() if value is not None}
+    values = {name: getattr(options, name) for name in names}
+    if values["prompt"] is not None:
+        values["prompt"] = _read_prompt(values["prompt"])
+    return {name: value for name, value in values.items() if value is not None}
 
 
-def _prompt(written: str) -> str:
-    if not written.startswith("@"):
-        return written
+def _read_prompt(argument: str) -> str:
+    """Return the prompt, which @FILE reads from a file."""
+    if not argument.startswith("@"):
+        return argument
     try:
-        return Path(written[1:]).read_text("utf-8-sig").strip()
+        return Path(argument[1:]).read_text("utf-8-sig").strip()
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8"
         raise ConfigError(
-            f"--prompt: {written[1:]} cannot be read: {reason}",
+            f"--prompt: {argument[1:]} cannot be read: {reason}",
             hint="--prompt @FILE with a text file, or --prompt TEXT",
         ) from error
 

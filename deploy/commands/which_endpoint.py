@@ -1,4 +1,4 @@
-"""Flag --async, and the endpoint that a command means by it."""
+"""Flag --async, and the endpoint that it selects."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from deploy.queue.endpoint import async_name
 from deploy.queue.scaling import Scaling
 from deploy.resources import tags_of
 
-__all__ = ["add_async_argument", "endpoint_of", "owner_of", "scale"]
+__all__ = ["add_async_argument", "apply_scaling", "endpoint_of", "owner_of"]
 
 
 def add_async_argument(parser: argparse.ArgumentParser) -> None:
@@ -24,19 +24,21 @@ def add_async_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def endpoint_of(context: Context, options: argparse.Namespace) -> str:
+    """Return the endpoint's name: with --async that of the asynchronous endpoint."""
     config = context.config
     return async_name(config) if options.is_async else config.name
 
 
 def owner_of(context: Context, options: argparse.Namespace) -> DeployConfig:
-    """Return the configuration whose name is the tag of the endpoint."""
+    """Return the configuration with the endpoint's name, which is also its tag."""
     return replace(context.config, name=endpoint_of(context, options))
 
 
-def scale(context: Context, owner: DeployConfig) -> None:
+def apply_scaling(context: Context, owner: DeployConfig) -> None:
     """Set the scaling limits, policies and alarms of a queue that is in service.
 
-    They come from chandra.toml, because an endpoint config does not contain them.
+    They come from chandra.toml, because an endpoint config does not contain them. With
+    --dry-run, print the calls.
     """
     scaling = Scaling.from_table(owner.name, owner.asynchronous, tags_of(owner))
     planner = context.planner

@@ -26,7 +26,7 @@ TABLES: dict[str, Any] = {
 
 
 def configured(**tables: Any) -> DeployConfig:
-    """Return a complete configuration, with the given tables merged in."""
+    """Return a complete configuration in which some settings are replaced."""
     merged = dict(TABLES)
     for name, value in tables.items():
         old = merged.get(name)
@@ -36,7 +36,7 @@ def configured(**tables: Any) -> DeployConfig:
 
 @dataclass
 class FakeAccount:
-    """Observer with fixed answers."""
+    """Observer of an account that returns the values of its fields."""
 
     models: set[str] = field(default_factory=set)
     configs: set[str] = field(default_factory=set)

@@ -38,7 +38,7 @@ from tests.deploy.shim import Shim
 
 
 @pytest.fixture(autouse=True)
-def _no_credentials_but_ours(monkeypatch, tmp_path):
+def _without_real_credentials(monkeypatch, tmp_path):
     """Remove credentials and set a dead endpoint: no test reaches an account."""
     for name in list(os.environ):
         if name.startswith("AWS_"):
@@ -52,7 +52,7 @@ def _no_credentials_but_ours(monkeypatch, tmp_path):
 SECRET = "hidden-secret-key"
 
 
-def session_of_ours(region: str = "us-east-1") -> boto3.Session:
+def create_test_session(region: str = "us-east-1") -> boto3.Session:
     return boto3.Session(
         aws_access_key_id="testing",
         aws_secret_access_key=SECRET,
@@ -61,7 +61,10 @@ def session_of_ours(region: str = "us-east-1") -> boto3.Session:
 
 
 class Script:
-    """Expected calls of one service in order, with the answers of AWS."""
+    """Expected calls of one service in order, with the responses of AWS.
+
+    Leaving its `with` block asserts that all calls were made.
+    """
 
     def __init__(self, client: Any) -> None:
         self._stubber = Stubber(client)
@@ -96,7 +99,7 @@ class Script:
 @pytest.fixture(scope="session")
 def aws() -> AWSClient:
     """Client for all tests, because boto3 is slow to make one."""
-    return AWSClient(session_of_ours())
+    return AWSClient(create_test_session())
 
 
 class IdentifiedClient(AWSClient):
@@ -109,7 +112,7 @@ class IdentifiedClient(AWSClient):
 @pytest.fixture(scope="session")
 def identified_aws() -> AWSClient:
     """Client for all tests that knows its identity without a call."""
-    return IdentifiedClient(session_of_ours())
+    return IdentifiedClient(create_test_session())
 
 
 @pytest.fixture
@@ -120,13 +123,13 @@ def script(aws):
 
 @pytest.fixture(scope="session")
 def service_model(aws):
-    """service_model("sagemaker"): AWS's model of the service's requests."""
+    """Return a function that returns botocore's model of a service."""
     return lambda service: aws.client(service).meta.service_model
 
 
 @pytest.fixture(scope="session")
 def refusals(aws):
-    """refusals(call): the violations for which AWS would reject a call."""
+    """Return a function that returns why AWS would reject a call; empty if valid."""
     return aws.violations
 
 
@@ -138,7 +141,7 @@ class CheckedClient(AWSClient):
         return super().call(service, operation, **params)
 
 
-class Quiet(WSGIRequestHandler):
+class SilentRequestHandler(WSGIRequestHandler):
     """Request handler without log lines."""
 
     def log_request(self, *_: object) -> None:
@@ -146,7 +149,7 @@ class Quiet(WSGIRequestHandler):
 
 
 class Front:
-    """Application of the server, whose shim each test replaces."""
+    """WSGI application of the moto server; each test replaces its shim."""
 
     def __init__(self) -> None:
         self.moto = DomainDispatcherApplication(create_backend_app)
@@ -158,12 +161,18 @@ class Front:
 
 @pytest.fixture(scope="session")
 def front():
-    """Run moto on a loopback port; return its address and application."""
+    """Run moto on a loopback port for all tests; yield its address and application."""
     application = Front()
     patch = pytest.MonkeyPatch()
     patch.setattr(Statistics, "get_statistics_for_type", get_statistic)
     listener = Listener(
-        make_server("127.0.0.1", 0, application, threaded=True, request_handler=Quiet)
+        make_server(
+            "127.0.0.1",
+            0,
+            application,
+            threaded=True,
+            request_handler=SilentRequestHandler,
+        )
     )
     listener.start()
     yield listener.address, application
@@ -173,8 +182,8 @@ def front():
 
 @pytest.fixture(scope="session")
 def wire(front):
-    """Client of that server for all tests, because boto3 is slow to make one."""
-    return CheckedClient(session_of_ours(), endpoint_url=front[0])
+    """Client of the moto server for all tests, because boto3 is slow to make one."""
+    return CheckedClient(create_test_session(), endpoint_url=front[0])
 
 
 @pytest.fixture
@@ -211,13 +220,13 @@ def intercept(wire):
 
 
 def interrupt(*_: object) -> None:
-    """Stand in for Ctrl-C."""
+    """Raise KeyboardInterrupt, as Ctrl-C does."""
     raise KeyboardInterrupt
 
 
 @pytest.fixture
 def cloud(front):
-    """Empty account, and the shim that answers for it."""
+    """Reset moto to an empty account; return the new shim in front of it."""
     address, application = front
     application.shim = Shim(application.moto)
     urllib.request.urlopen(f"{address}/moto-api/reset", data=b"").close()
@@ -226,7 +235,7 @@ def cloud(front):
 
 
 class Time:
-    """Clock that only sleeping moves."""
+    """Clock that only `sleep` and assignments to `now` advance."""
 
     def __init__(self) -> None:
         self.now = time.time()
@@ -253,12 +262,13 @@ class Ran:
 
 @pytest.fixture
 def at() -> Time:
+    """Return the clock of the commands that `chandra` runs."""
     return Time()
 
 
 @pytest.fixture
 def project(tmp_path: Path):
-    """project(extra): writes chandra.toml in the test's folder."""
+    """Write chandra.toml; return a function that writes it again with more settings."""
     path = tmp_path / "chandra.toml"
 
     def write(extra: str = "", *, name: str = "ocr", image: str = IMAGE) -> Path:
@@ -274,14 +284,14 @@ def project(tmp_path: Path):
 
 
 class Terminal(io.StringIO):
-    """Terminal on which a test types answers."""
+    """Standard input that is a terminal with typed answers."""
 
     def isatty(self) -> bool:
         return True
 
 
 class FakeRunner:
-    """Runner that records commands and runs none."""
+    """Runner of docker and git that records commands and runs none."""
 
     def __init__(self) -> None:
         self.programs = {"docker", "git"}
@@ -312,7 +322,7 @@ def runner() -> FakeRunner:
 
 
 class FakeHub:
-    """Hub with the files of a folder."""
+    """Hugging Face Hub whose models all have the files of one folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -337,7 +347,7 @@ class FakeHub:
 
 @pytest.fixture
 def hub(tmp_path):
-    """Hub with one model."""
+    """Hugging Face Hub whose models have a config.json and one file of weights."""
     folder = tmp_path / "hub"
     folder.mkdir()
     (folder / "config.json").write_text('{"model_type": "qwen3_vl"}')
@@ -347,7 +357,7 @@ def hub(tmp_path):
 
 @pytest.fixture
 def staged(cloud, wire, hub):
-    """Account with staged weights and pushed images."""
+    """Stage weights and push images in the account; forget the calls for it."""
     stage(wire, hub)
     publish(wire, IMAGE, OTHER_IMAGE)
     cloud.calls.clear()

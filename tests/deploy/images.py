@@ -98,9 +98,9 @@ def put_image(
     name: str | None = None,
     config: bytes = CONFIG,
 ) -> str:
-    """Put an image into our repository and return its digest.
+    """Put an image into the repository and return its digest.
 
-    moto does not check the digest.
+    `name` replaces the digest, which moto does not check.
     """
     content = encoded(manifest)
     if "config" in manifest:
@@ -118,6 +118,7 @@ def put_image(
 
 
 def put_blob(aws: AWSClient, content: bytes) -> None:
+    """Upload a layer or a configuration to the repository."""
     where = {"repositoryName": REPOSITORY}
     upload = aws.call("ecr", "initiate_layer_upload", **where)["uploadId"]
     aws.call(

@@ -8,65 +8,49 @@ rolled back.
 
 from __future__ import annotations
 
-import base64
 import functools
-import hashlib
-import io
 import json
 import re
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import parse_qs
 
 import botocore.session
 
 from deploy.resources import main_variant
+from tests.deploy.aws_http import (
+    HOME,
+    Environ,
+    Response,
+    error_response,
+    forward,
+    is_reading,
+    parse_call,
+    parse_region,
+    send_access_denied,
+    send_connection_lost,
+    send_json,
+    send_regions,
+)
+from tests.deploy.simulations import (
+    LAYERS,
+    ImageLayers,
+    RunTransform,
+    SimulatedEndpoint,
+    SimulatedJob,
+)
 
-Environ = dict[str, Any]
-Response = tuple[str, dict[str, Any]]
 Invoked = Callable[[Environ, bytes], tuple[str, list[tuple[str, str]], bytes]]
-Transformed = Callable[[dict[str, Any]], str | None]
-"""Returns the FailureReason of a job, or None if it completed."""
-LAYERS = "/layers/"
-HOME = "us-east-1"
 SUPPORTED_BY_MOTO = "ml.p3.2xlarge"
-READING_PREFIXES = ("Describe", "List", "Get", "Filter", "Batch", "BatchGet", "Head")
-
-
-@dataclass
-class SimulatedEndpoint:
-    """State of an endpoint."""
-
-    config: str
-    status: str = "Creating"
-    pending: str | None = None
-    failure: str | None = None
-    num_descriptions: int = 0
-    """Number of descriptions since the change began."""
-    count: int | None = None
-    """Number of instances, if it differs from the endpoint config."""
-    pending_count: int | None = None
-
-
-@dataclass
-class SimulatedJob:
-    """State of a transform job."""
-
-    request: dict[str, Any]
-    status: str = "InProgress"
-    failure: str | None = None
-    num_descriptions: int = 0
-    ended: float = 0.0
 
 
 @dataclass
 class Shim:
-    """WSGI application that a test configures, and that records calls."""
+    """WSGI application in front of moto, which a test configures; records all calls."""
 
     app: Callable[..., Iterable[bytes]]
-    num_questions: int = 2
+    num_descriptions: int = 2
     """Number of descriptions of an endpoint until its change is complete."""
     failing: dict[str, str] = field(default_factory=dict)
     """Failure reasons by endpoint config.
@@ -89,7 +73,7 @@ class Shim:
     """All calls so far, as service:Operation."""
     invoked: Invoked | None = None
     """Handler of invocations."""
-    transformed: Transformed | None = None
+    transformed: RunTransform | None = None
     """Runs a transform job, once it was described often enough."""
     jobs: dict[str, SimulatedJob] = field(default_factory=dict)
     machines: dict[str, SimulatedEndpoint] = field(default_factory=dict)
@@ -104,9 +88,7 @@ class Shim:
     _isolation: dict[str, bool] = field(default_factory=dict)
     _scheduled: dict[str, float] = field(default_factory=dict)
     """Time of creation of each schedule, by its path."""
-    _uploads: dict[str, bytes] = field(default_factory=dict)
-    _layers: dict[str, bytes] = field(default_factory=dict)
-    """Blobs of images by digest, because moto stores only their sizes."""
+    _layers: ImageLayers = field(default_factory=ImageLayers)
 
     @property
     def changes(self) -> list[str]:
@@ -121,17 +103,17 @@ class Shim:
             start(status, [*headers, ("Content-Length", str(len(content)))])
             return [content]
         if environ["PATH_INFO"].startswith(LAYERS):
-            content = self._layers[environ["PATH_INFO"].removeprefix(LAYERS)]
+            content = self._layers.content(environ["PATH_INFO"])
             start("200 OK", [("Content-Length", str(len(content)))])
             return [content]
-        call = _parse_call(environ, body)
+        call = parse_call(environ, body)
         self.calls.append(call)
-        region = _parse_region(environ)
+        region = parse_region(environ)
         if self.forbidden & {call, f"{region}/{call}"}:
             text = f"User is not authorized to perform: {call}"
-            return _forbid(start, call, text)
+            return send_access_denied(start, call, text)
         if call == "ec2:DescribeRegions":
-            return _send_regions(start, self.regions)
+            return send_regions(start, self.regions)
         if "Dashboard" in call:
             # Dashboards are global, but moto stores them by region.
             scope = environ["HTTP_AUTHORIZATION"]
@@ -147,7 +129,7 @@ class Shim:
         """Handle a request of one region."""
         crash = is_reading(call) is False and len(self.changes)
         if crash and crash == self.crash_before:
-            return _send_connection_lost(start, call, "before")
+            return send_connection_lost(start, call, "before")
         if call.startswith("sagemaker:"):
             handler = getattr(self, _method_name(call), None)
             request = json.loads(body or b"{}")
@@ -155,17 +137,17 @@ class Shim:
             if answer is None:
                 answer = self._forward_to_moto(environ, request)
             if crash and crash == self.crash_after:
-                return _send_connection_lost(start, call, "after")
-            return _send(start, answer)
+                return send_connection_lost(start, call, "after")
+            return send_json(start, answer)
         if call.startswith("ecr:"):
-            answer = self._keep_layers(environ, call, json.loads(body or b"{}"))
+            answer = self._layers.answer(environ, call, json.loads(body or b"{}"))
             if answer is not None:
-                return _send(start, answer)
+                return send_json(start, answer)
         if call == "servicequotas:ListServiceQuotas":
-            return _send(start, ("200 OK", {"Quotas": self._list_quotas()}))
-        result, status, headers = _forward(self.app, environ, body)
+            return send_json(start, ("200 OK", {"Quotas": self._list_quotas()}))
+        result, status, headers = forward(self.app, environ, body)
         if crash and crash == self.crash_after:
-            return _send_connection_lost(start, call, "after")
+            return send_connection_lost(start, call, "after")
         if environ["PATH_INFO"].startswith("/schedules/"):
             return self._send_schedule(environ, start, status, result)
         start(status, headers)
@@ -180,35 +162,13 @@ class Shim:
             self._scheduled[path] = self.clock()
         if "CreationDate" in answer:
             answer["CreationDate"] = self._scheduled[path]
-        return _send(start, (status, answer))
-
-    def _keep_layers(
-        self, environ: Environ, call: str, request: dict[str, Any]
-    ) -> Response | None:
-        """Store uploaded layers, and serve their download URLs."""
-        upload = request.get("uploadId", "")
-        if call == "ecr:UploadLayerPart":
-            part = base64.b64decode(request["layerPartBlob"])
-            self._uploads[upload] = self._uploads.get(upload, b"") + part
-        elif call == "ecr:CompleteLayerUpload":
-            content = self._uploads.pop(upload, b"")
-            digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
-            self._layers[digest] = content
-        elif call == "ecr:GetDownloadUrlForLayer":
-            digest = request["layerDigest"]
-            if digest not in self._layers:
-                return _error_response(
-                    "LayersNotFoundException", f"there is no {digest}"
-                )
-            address = f"http://{environ['HTTP_HOST']}{LAYERS}{digest}"
-            return "200 OK", {"downloadUrl": address, "layerDigest": digest}
-        return None
+        return send_json(start, (status, answer))
 
     def _create_model(
         self, environ: Environ, request: dict[str, Any]
     ) -> Response | None:
         if request["ModelName"] in self._isolation:
-            return _error_response(
+            return error_response(
                 "ValidationException", "Cannot create already existing model"
             )
         self._isolation[request["ModelName"]] = request["EnableNetworkIsolation"]
@@ -230,7 +190,7 @@ class Shim:
     ) -> Response:
         name, variants = request["EndpointConfigName"], request["ProductionVariants"]
         if name in self.variants:
-            return _error_response(
+            return error_response(
                 "ValidationException",
                 "Cannot create already existing endpoint configuration",
             )
@@ -244,7 +204,7 @@ class Shim:
             )
         }
         if not types <= instance_types():
-            return _error_response(
+            return error_response(
                 "ValidationException", f"no such instance type: {types}"
             )
         plain = [{**v, "InstanceType": SUPPORTED_BY_MOTO} for v in variants]
@@ -271,7 +231,7 @@ class Shim:
     def _create_endpoint(self, environ: Environ, request: dict[str, Any]) -> Response:
         name, config = request["EndpointName"], request["EndpointConfigName"]
         if name in self.machines:
-            return _error_response(
+            return error_response(
                 "ValidationException", "Cannot create already existing endpoint"
             )
         if error := self._check_quota(config):
@@ -285,9 +245,9 @@ class Shim:
         endpoint = self.machines.get(request["EndpointName"])
         config = request["EndpointConfigName"]
         if endpoint is None or config not in self.variants:
-            return _error_response("ValidationException", "Could not find it")
+            return error_response("ValidationException", "Could not find it")
         if endpoint.status != "InService":
-            return _error_response(
+            return error_response(
                 "ValidationException", "Cannot update in-progress endpoint"
             )
         if error := self._check_quota(config):
@@ -305,7 +265,7 @@ class Shim:
     ) -> Response:
         endpoint = self.machines.get(request["EndpointName"])
         if endpoint is None or endpoint.status != "InService":
-            return _error_response(
+            return error_response(
                 "ValidationException", "Cannot update in-progress endpoint"
             )
         (change,) = request["DesiredWeightsAndCapacities"]
@@ -320,7 +280,7 @@ class Shim:
         if endpoint is None:
             return None
         if endpoint.status in ("Creating", "Updating", "RollingBack"):
-            return _error_response(
+            return error_response(
                 "ValidationException", "Cannot delete in-progress endpoint"
             )
         endpoint.status, endpoint.num_descriptions = "Deleting", 0
@@ -379,7 +339,7 @@ class Shim:
         if endpoint.status in ("InService", "Failed", "OutOfService"):
             return
         endpoint.num_descriptions += 1
-        if endpoint.num_descriptions <= self.num_questions:
+        if endpoint.num_descriptions <= self.num_descriptions:
             return
         if endpoint.status == "Deleting":
             target = environ["HTTP_X_AMZ_TARGET"]
@@ -418,7 +378,7 @@ class Shim:
         )
         if allowed is None or used + variant.get("InitialInstanceCount", 1) <= allowed:
             return None
-        return _error_response(
+        return error_response(
             "ResourceLimitExceeded",
             f"The account-level service limit '{instance_type} for endpoint usage' is "
             f"{allowed} Instances, with current utilization of {used} Instances",
@@ -429,13 +389,13 @@ class Shim:
     ) -> Response:
         name = request["TransformJobName"]
         if name in self.jobs:
-            return _error_response(
+            return error_response(
                 "ResourceInUse", "Job name must be unique: already exists"
             )
         if request["ModelName"] not in self._isolation:
-            return _error_response("ValidationException", "Could not find model")
+            return error_response("ValidationException", "Could not find model")
         if request["ModelName"] in self.with_data_source:
-            return _error_response(
+            return error_response(
                 "ValidationException",
                 "SageMaker Batch currently doesn't support Model entity with container "
                 "definitions which use ModelDataSource attribute",
@@ -451,10 +411,8 @@ class Shim:
         status, answer = self._forward_to_moto(environ, request)
         job = self.jobs.get(request["TransformJobName"])
         if job is None:
-            return _error_response(
-                "ValidationException", "Could not find requested job"
-            )
-        self._advance_job(job)
+            return error_response("ValidationException", "Could not find requested job")
+        job.describe_once(self.num_descriptions, self.transformed, self.clock)
         answer |= {"TransformJobStatus": job.status, "FailureReason": job.failure or ""}
         if job.status in ("InProgress", "Stopping"):
             answer.pop("TransformEndTime", None)
@@ -462,31 +420,19 @@ class Shim:
             answer["TransformEndTime"] = job.ended
         return status, answer
 
-    def _advance_job(self, job: SimulatedJob) -> None:
-        if job.status not in ("InProgress", "Stopping"):
-            return
-        job.num_descriptions += 1
-        if job.num_descriptions <= self.num_questions:
-            return
-        if job.status == "Stopping":
-            job.status, job.ended = "Stopped", self.clock()
-            return
-        job.failure = self.transformed(job.request) if self.transformed else None
-        job.status = "Failed" if job.failure else "Completed"
-        job.ended = self.clock()
-
     def _list_transform_jobs(
         self, environ: Environ, request: dict[str, Any]
     ) -> Response:
         status_filter = request.pop("StatusEquals", None)
         status, answer = self._forward_to_moto(environ, request)
-        found = answer["TransformJobSummaries"]
-        for item in found:
-            item["TransformJobStatus"] = self.jobs[item["TransformJobName"]].status
+        summaries = answer["TransformJobSummaries"]
+        for summary in summaries:
+            name = summary["TransformJobName"]
+            summary["TransformJobStatus"] = self.jobs[name].status
         answer["TransformJobSummaries"] = [
-            item
-            for item in found
-            if status_filter in (None, item["TransformJobStatus"])
+            summary
+            for summary in summaries
+            if status_filter in (None, summary["TransformJobStatus"])
         ]
         return status, answer
 
@@ -495,7 +441,7 @@ class Shim:
     ) -> Response:
         job = self.jobs.get(request["TransformJobName"])
         if job is None or job.status != "InProgress":
-            return _error_response("ValidationException", "The job cannot be stopped")
+            return error_response("ValidationException", "The job cannot be stopped")
         job.status, job.num_descriptions = "Stopping", 0
         return "200 OK", {}
 
@@ -511,46 +457,8 @@ class Shim:
         ]
 
     def _forward_to_moto(self, environ: Environ, request: dict[str, Any]) -> Response:
-        body, status, _ = _forward(self.app, environ, json.dumps(request).encode())
+        body, status, _ = forward(self.app, environ, json.dumps(request).encode())
         return status, json.loads(body or b"{}")
-
-
-def _parse_region(environ: Environ) -> str:
-    """Return the region that a request was signed for."""
-    authorization = environ.get("HTTP_AUTHORIZATION", "")
-    scope = authorization.partition("Credential=")[2].split("/")
-    return scope[2] if len(scope) > 2 else HOME
-
-
-def _forbid(start: Callable[..., Any], call: str, text: str) -> Iterable[bytes]:
-    if call.startswith("iam:"):
-        error = f"<Error><Code>AccessDenied</Code><Message>{text}</Message></Error>"
-        return _send_xml(
-            start, "403 Forbidden", f"<ErrorResponse>{error}</ErrorResponse>"
-        )
-    if not call.startswith("ec2:"):
-        return _send(start, _error_response("AccessDeniedException", text))
-    error = (
-        f"<Error><Code>UnauthorizedOperation</Code><Message>{text}</Message></Error>"
-    )
-    return _send_xml(
-        start, "403 Forbidden", f"<Response><Errors>{error}</Errors></Response>"
-    )
-
-
-def _send_regions(start: Callable[..., Any], regions: list[str]) -> Iterable[bytes]:
-    items = "".join(f"<item><regionName>{name}</regionName></item>" for name in regions)
-    return _send_xml(
-        start,
-        "200 OK",
-        f"<DescribeRegionsResponse><regionInfo>{items}</regionInfo>"
-        "</DescribeRegionsResponse>",
-    )
-
-
-def _send_xml(start: Callable[..., Any], status: str, text: str) -> Iterable[bytes]:
-    start(status, [("Content-Type", "text/xml"), ("Content-Length", str(len(text)))])
-    return [text.encode()]
 
 
 def _method_name(call: str) -> str:
@@ -558,77 +466,7 @@ def _method_name(call: str) -> str:
     return re.sub(r"([A-Z])", r"_\1", operation).lower()
 
 
-def is_reading(call: str) -> bool:
-    operation = call.partition(":")[2]
-    return operation.startswith(READING_PREFIXES) or operation in ("GET", "HEAD")
-
-
 @functools.cache
 def instance_types() -> set[str]:
     model = botocore.session.get_session().get_service_model("sagemaker")
     return set(model.shape_for("ProductionVariantInstanceType").enum)
-
-
-def _parse_call(environ: Environ, body: bytes) -> str:
-    """Return the call of a request as service:Operation, for all AWS protocols.
-
-    Requests of REST protocols have their HTTP method as operation.
-    """
-    authorization = environ.get("HTTP_AUTHORIZATION", "")
-    scope = authorization.partition("Credential=")[2].split("/")
-    service = scope[3] if len(scope) > 3 else "?"
-    if target := environ.get("HTTP_X_AMZ_TARGET"):
-        return f"{service}:{target.rpartition('.')[2]}"
-    if "/operation/" in environ["PATH_INFO"]:
-        return f"{service}:{environ['PATH_INFO'].rpartition('/')[2]}"
-    if environ.get("CONTENT_TYPE", "").startswith("application/x-www-form"):
-        return f"{service}:{parse_qs(body.decode()).get('Action', ['?'])[0]}"
-    return f"{service}:{environ['REQUEST_METHOD']}"
-
-
-def _forward(
-    app: Callable[..., Iterable[bytes]], environ: Environ, body: bytes
-) -> tuple[bytes, str, list[tuple[str, str]]]:
-    seen: list[Any] = []
-    inner = {
-        **environ,
-        "wsgi.input": io.BytesIO(body),
-        "CONTENT_LENGTH": str(len(body)),
-    }
-
-    def start(status: str, headers: list[tuple[str, str]], *_: object) -> None:
-        seen[:] = [status, headers]
-
-    content = b"".join(app(inner, start))
-    return content, seen[0], seen[1]
-
-
-def _error_response(code: str, message: str) -> Response:
-    return "400 BAD REQUEST", {"__type": code, "message": message}
-
-
-def _send_connection_lost(
-    start: Callable[..., Any], call: str, moment: str
-) -> Iterable[bytes]:
-    """Send the error response of a lost connection, in the service's format."""
-    text = f"connection lost {moment} the call"
-    if call.partition(":")[0] not in ("s3", "iam"):
-        return _send(start, _error_response("Injected", text))
-    error = f"<Error><Code>Injected</Code><Message>{text}</Message></Error>"
-    if call.startswith("iam"):
-        error = f"<ErrorResponse>{error}</ErrorResponse>"
-    start("400 Bad Request", [("Content-Length", str(len(error)))])
-    return [error.encode()]
-
-
-def _send(start: Callable[..., Any], answer: Response) -> Iterable[bytes]:
-    status, content = answer
-    body = json.dumps(content).encode()
-    start(
-        status,
-        [
-            ("Content-Type", "application/x-amz-json-1.1"),
-            ("Content-Length", str(len(body))),
-        ],
-    )
-    return [body]

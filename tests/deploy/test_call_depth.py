@@ -27,11 +27,12 @@ SOURCES = str(Path(deploy.__file__).parent)
 
 @dataclass
 class CallDepths:
-    """Frames inside deploy/, from `cli.main` to the call, for each call of boto3."""
+    """Functions of deploy/ on the stack of each call of boto3, `cli.main` first."""
 
     stacks: list[tuple[str, list[str]]] = field(default_factory=list)
 
     def record(self, operation: str, frame: FrameType | None) -> None:
+        """Add the stack above `frame` as that of a call."""
         names = []
         while frame is not None:
             name = frame.f_code.co_name
@@ -54,7 +55,7 @@ class CallDepths:
             f"{statistics.median(depths):g}, most {max(depths)}"
         )
 
-    def too_deep(self) -> list[str]:
+    def find_deep_stacks(self) -> list[str]:
         return sorted(
             {
                 f"{len(names)} {operation}: {' > '.join(names)}"
@@ -66,20 +67,20 @@ class CallDepths:
 
 @pytest.fixture
 def call_depths(monkeypatch):
-    """call_depths(): records the stacks of boto3's calls inside a with block."""
+    """Return a context manager that records the stacks of calls in its block."""
     make_api_call = BaseClient._make_api_call
 
     @contextmanager
     def measure() -> Iterator[CallDepths]:
-        found = CallDepths()
+        depths = CallDepths()
 
         def record(client, operation, params):
-            found.record(operation, sys._getframe(1))
+            depths.record(operation, sys._getframe(1))
             return make_api_call(client, operation, params)
 
         with monkeypatch.context() as patch:
             patch.setattr(BaseClient, "_make_api_call", record)
-            yield found
+            yield depths
 
     return measure
 
@@ -111,16 +112,16 @@ COMMANDS: dict[str, Case] = {
 @pytest.mark.parametrize("command", COMMANDS)
 def test_few_frames_lie_between_command_and_aws(chandra, call_depths, at, command):
     before, arguments = COMMANDS[command]
-    for each in before:
-        assert chandra(*each).status == 0
+    for earlier in before:
+        assert chandra(*earlier).status == 0
         at.now += 60
 
     with call_depths() as measured:
         ran = chandra(*arguments)
 
     assert ran.status == 0, ran.err
-    report(command, measured)
-    assert measured.too_deep() == []
+    print_report(command, measured)
+    assert measured.find_deep_stacks() == []
 
 
 def test_few_frames_lie_between_submit_and_aws(
@@ -135,8 +136,8 @@ def test_few_frames_lie_between_submit_and_aws(
         ran = chandra("async", "submit", str(tmp_path / "a.pdf"))
 
     assert ran.status == 0, ran.err
-    report("async submit", measured)
-    assert measured.too_deep() == []
+    print_report("async submit", measured)
+    assert measured.find_deep_stacks() == []
 
 
 START = ("start", "s3://inbox/scans/", "s3://results/md")
@@ -161,20 +162,20 @@ def test_few_frames_lie_between_transform_and_aws(
     put("scans/a.pdf")
     put("scans/b.pdf", b"partly")
     before, arguments = TRANSFORMS[command]
-    for each in before:
-        assert chandra("transform", *each).status == 0
+    for earlier in before:
+        assert chandra("transform", *earlier).status == 0
     put("scans/c.pdf")
-    names = [next(iter(cloud.jobs)) if each == "JOB" else each for each in arguments]
+    names = [next(iter(cloud.jobs)) if word == "JOB" else word for word in arguments]
 
     with call_depths() as measured:
         ran = chandra("transform", *names)
 
     assert ran.status == 0, ran.err
-    report(command, measured)
-    assert measured.too_deep() == []
+    print_report(command, measured)
+    assert measured.find_deep_stacks() == []
 
 
-def report(command, measured):
+def print_report(command, measured):
     """Print the table's line of a command, and the stacks that are too long."""
-    lines = [measured.summary(command), *measured.too_deep()]
+    lines = [measured.summary(command), *measured.find_deep_stacks()]
     sys.stdout.write("\n" + "\n".join(lines))

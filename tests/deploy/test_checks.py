@@ -9,7 +9,7 @@ from deploy.machines.catalogue import AMIS, INSTANCES
 from tests.deploy.accounts import configured
 
 
-def fatal(**tables):
+def fatal_findings(**tables):
     return [f for f in config_findings(configured(**tables)) if f.is_fatal]
 
 
@@ -19,7 +19,7 @@ def test_the_default_deployment_passes():
 
 @pytest.mark.parametrize("kind", ["ml.g4dn.xlarge", "ml.g4dn.12xlarge"])
 def test_a_t4_is_refused_with_the_reason(kind):
-    (finding,) = fatal(endpoint={"instance_types": [kind]})
+    (finding,) = fatal_findings(endpoint={"instance_types": [kind]})
 
     assert "T4 with 16 GB; the weights take 17.5 GB" in finding.sentence
     assert "no bfloat16" in finding.sentence
@@ -27,7 +27,7 @@ def test_a_t4_is_refused_with_the_reason(kind):
 
 
 def test_a_t4_is_refused_for_small_weights_too():
-    (finding,) = fatal(
+    (finding,) = fatal_findings(
         endpoint={"instance_types": ["ml.g4dn.xlarge"]}, model={"weights_gb": 8}
     )
 
@@ -35,11 +35,11 @@ def test_a_t4_is_refused_for_small_weights_too():
 
 
 def test_an_image_for_cuda_13_is_refused_on_an_older_driver():
-    (finding,) = fatal(image={"cuda": "13.0"})
+    (finding,) = fatal_findings(image={"cuda": "13.0"})
 
     assert "would die without a log line" in finding.sentence
     assert (
-        fatal(
+        fatal_findings(
             image={"cuda": "13.0"},
             endpoint={"ami": "al2023-ami-sagemaker-inference-gpu-4-1"},
         )
@@ -48,13 +48,13 @@ def test_an_image_for_cuda_13_is_refused_on_an_older_driver():
 
 
 def test_blackwell_is_refused_without_its_driver():
-    (finding,) = fatal(endpoint={"instance_types": ["ml.g7e.2xlarge"]})
+    (finding,) = fatal_findings(endpoint={"instance_types": ["ml.g7e.2xlarge"]})
 
     assert "needs driver 580" in finding.sentence
 
 
 def test_volume_size_is_rejected_with_local_disks():
-    (finding,) = fatal(endpoint={"volume_gb": 200})
+    (finding,) = fatal_findings(endpoint={"volume_gb": 200})
 
     assert "SageMaker rejects endpoint.volume_gb" in finding.sentence
 
@@ -69,7 +69,7 @@ def test_unknown_instance_type_is_reported_as_unchecked():
 
 
 def test_an_unknown_ami_is_refused():
-    assert fatal(endpoint={"ami": "ami-1"})
+    assert fatal_findings(endpoint={"ami": "ami-1"})
 
 
 def test_a_quota_of_zero_is_refused():
@@ -103,7 +103,7 @@ def test_names_of_the_catalogue_exist_in_sagemaker(service_model):
 
 
 def test_an_image_of_another_region_is_refused():
-    (finding,) = fatal(region="eu-west-1")
+    (finding,) = fatal_findings(region="eu-west-1")
 
     assert "the image is in us-east-1" in finding.sentence
     assert finding.hint == "chandra-sagemaker image push"

@@ -1,4 +1,4 @@
-"""Arguments in, exit status out."""
+"""Command line: help, flags, exit statuses and errors."""
 
 from __future__ import annotations
 
@@ -64,7 +64,15 @@ def test_every_argument_has_a_help_text(words, entry):
     assert [action for action in parser._actions if not action.help] == []
 
 
-HEAVY = {"boto3", "botocore", "huggingface_hub", "moto", "nh3", "PIL", "pypdfium2"}
+HEAVY_LIBRARIES = {
+    "boto3",
+    "botocore",
+    "huggingface_hub",
+    "moto",
+    "nh3",
+    "PIL",
+    "pypdfium2",
+}
 
 
 @pytest.mark.parametrize(
@@ -75,7 +83,8 @@ HEAVY = {"boto3", "botocore", "huggingface_hub", "moto", "nh3", "PIL", "pypdfium
 def test_help_imports_no_heavy_library(arguments):
     program = (
         "import atexit, sys; from deploy.__main__ import run; "
-        f"atexit.register(lambda: print(sorted({HEAVY!r} & set(sys.modules)))); "
+        f"libraries = {HEAVY_LIBRARIES!r}; "
+        "atexit.register(lambda: print(sorted(libraries & set(sys.modules)))); "
         f"sys.argv[1:] = {arguments!r}; sys.exit(run())"
     )
 
@@ -167,7 +176,7 @@ def test_with_json_an_unknown_flag_is_one_object_too(capsys):
     assert error["hint"] == "chandra-sagemaker deploy --help"
 
 
-def run(tmp_path, *arguments, connect=None, as_json=False):
+def run_command(tmp_path, *arguments, connect=None, as_json=False):
     out, err = io.StringIO(), io.StringIO()
     status = cli.main(
         [*arguments, "--config", str(tmp_path / "chandra.toml")],
@@ -177,7 +186,9 @@ def run(tmp_path, *arguments, connect=None, as_json=False):
     return status, out.getvalue(), err.getvalue()
 
 
-def raising(error):
+def fail_to_connect(error):
+    """Return a function that raises `error` in place of connecting to AWS."""
+
     def connect(**_):
         raise error
 
@@ -185,7 +196,7 @@ def raising(error):
 
 
 def test_last_line_of_an_error_suggests_a_command(tmp_path):
-    status, out, err = run(tmp_path, "status")
+    status, out, err = run_command(tmp_path, "status")
 
     assert status == 2
     assert out == ""
@@ -193,21 +204,25 @@ def test_last_line_of_an_error_suggests_a_command(tmp_path):
 
 
 def test_with_json_an_error_is_one_object(tmp_path):
-    status, out, _ = run(tmp_path, "status", as_json=True)
+    status, out, _ = run_command(tmp_path, "status", as_json=True)
 
     assert json.loads(out)["error"]["code"] == "bad_config"
     assert json.loads(out)["error"]["exit_code"] == status == 2
 
 
 def test_a_known_error_ends_with_its_own_status(tmp_path, project):
-    status, _, err = run(tmp_path, "status", connect=raising(NotFoundError("no such")))
+    status, _, err = run_command(
+        tmp_path, "status", connect=fail_to_connect(NotFoundError("no such"))
+    )
 
     assert status == 4
     assert "error: no such" in err
 
 
 def test_bug_is_reported_with_its_exception(tmp_path, project):
-    status, _, err = run(tmp_path, "status", connect=raising(ZeroDivisionError()))
+    status, _, err = run_command(
+        tmp_path, "status", connect=fail_to_connect(ZeroDivisionError())
+    )
 
     assert status == 3
     assert "ZeroDivisionError" in err
@@ -215,7 +230,9 @@ def test_bug_is_reported_with_its_exception(tmp_path, project):
 
 
 def test_ctrl_c_before_any_change_reports_no_changes(tmp_path, project):
-    status, _, err = run(tmp_path, "status", connect=raising(KeyboardInterrupt()))
+    status, _, err = run_command(
+        tmp_path, "status", connect=fail_to_connect(KeyboardInterrupt())
+    )
 
     assert status == 130
     assert "had changed nothing" in err
@@ -228,7 +245,9 @@ def test_ctrl_c_before_any_change_reports_no_changes(tmp_path, project):
 def test_with_json_every_ending_is_one_object(
     tmp_path, project, raised, code, expected
 ):
-    status, out, err = run(tmp_path, "status", connect=raising(raised), as_json=True)
+    status, out, err = run_command(
+        tmp_path, "status", connect=fail_to_connect(raised), as_json=True
+    )
 
     error = json.loads(out)["error"]
     assert (error["code"], error["exit_code"], status) == (code, expected, expected)
@@ -251,7 +270,7 @@ def test_closed_pipe_is_no_bug(tmp_path):
 
 
 def test_a_plan_needs_no_credentials(tmp_path, project):
-    status, out, err = run(tmp_path, "plan")
+    status, out, err = run_command(tmp_path, "plan")
 
     assert status == 0, err
     assert "offline (there are no credentials)" in out
@@ -267,7 +286,7 @@ def test_a_plan_needs_no_network(tmp_path, project):
             num_attempts=1,
         )
 
-    status, out, err = run(tmp_path, "plan", connect=connect)
+    status, out, err = run_command(tmp_path, "plan", connect=connect)
 
     assert status == 0, err
     assert "AWS cannot be reached" in out
@@ -275,14 +294,14 @@ def test_a_plan_needs_no_network(tmp_path, project):
 
 
 def test_a_plan_for_a_t4_is_refused_with_the_reason(tmp_path, project):
-    status, out, _ = run(tmp_path, "plan", "--instance-type", "ml.g4dn.xlarge")
+    status, out, _ = run_command(tmp_path, "plan", "--instance-type", "ml.g4dn.xlarge")
 
     assert status == 1
     assert "T4 with 16 GB; the weights take 17.5 GB" in out
 
 
 def test_missing_credentials_are_reported(tmp_path, project):
-    status, _, err = run(tmp_path, "deploy")
+    status, _, err = run_command(tmp_path, "deploy")
 
     assert status == 2
     assert "no AWS credentials were found" in err

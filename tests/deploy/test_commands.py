@@ -1,4 +1,4 @@
-"""What is true of every command."""
+"""Rules that every command keeps: JSON, dry runs, secrets and permissions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from deploy.commands.index import names
 from deploy.policies import caller_policy
 from tests.deploy.accounts import IDENTITY, configured
 from tests.deploy.batch.transformer import LOG_GROUP, Transformer
-from tests.deploy.conftest import SECRET, session_of_ours
+from tests.deploy.conftest import SECRET, create_test_session
 from tests.deploy.contents import PNG
 from tests.deploy.images import write_archive
 from tests.deploy.queue.queued import FakeQueue
@@ -44,8 +44,11 @@ pytestmark = pytest.mark.usefixtures("staged")
 
 
 @pytest.fixture
-def everything(chandra, wire, cloud, project, tmp_path, at):
-    """A deployment with all there can be of it; arguments to run each command with."""
+def arguments_of(chandra, wire, cloud, project, tmp_path, at):
+    """Deploy one resource of every kind; return a function for a command's arguments.
+
+    `arguments_of(("async", "submit"))` returns a command line that succeeds.
+    """
     for bucket in ("weights", "results"):
         wire.call("s3", "create_bucket", Bucket=bucket)
     project(
@@ -85,37 +88,37 @@ def everything(chandra, wire, cloud, project, tmp_path, at):
         "CONFIG": cloud.machines["ocr"].config,
     }
 
-    def arguments_of(words):
+    def build_arguments(words):
         name = " ".join(words)
         return [*words, *(places.get(a, a) for a in ARGUMENTS.get(name, ()))]
 
-    return arguments_of
+    return build_arguments
 
 
-def test_json_output_is_one_object_with_iso_times(everything, chandra):
-    # Without arguments, these show what there is.
-    shows = [["alarms"], ["schedule"], ["logs"]]
-    odd = {}
-    for words in [*map(everything, names()), *shows]:
+def test_json_output_is_one_object_with_iso_times(arguments_of, chandra):
+    # Without arguments, these commands list what exists.
+    listing_commands = [["alarms"], ["schedule"], ["logs"]]
+    violations = {}
+    for words in [*map(arguments_of, names()), *listing_commands]:
         ran = chandra(*words, "--json", "--dry-run")
         try:
-            is_odd = not isinstance(json.loads(ran.out), dict)
+            is_violation = not isinstance(json.loads(ran.out), dict)
         except ValueError:
-            is_odd = True
+            is_violation = True
         # 2026-11-30 12:00, which ISO 8601 writes with a T.
-        if is_odd or re.search(r'"\d{4}-\d\d-\d\d \d', ran.out):
-            odd[" ".join(words)] = ran.out + ran.err
+        if is_violation or re.search(r'"\d{4}-\d\d-\d\d \d', ran.out):
+            violations[" ".join(words)] = ran.out + ran.err
 
-    assert odd == {}
+    assert violations == {}
 
 
-def test_a_dry_run_changes_nothing(everything, chandra, cloud, tmp_path):
+def test_a_dry_run_changes_nothing(arguments_of, chandra, cloud, tmp_path):
     before = (tmp_path / "chandra.toml").read_text()
     changed = {}
     for command in names():
         cloud.calls.clear()
-        ran = chandra(*everything(command), "--dry-run")
-        # Numbers are asked for with POST.
+        ran = chandra(*arguments_of(command), "--dry-run")
+        # GetMetricData changes nothing, although it is sent with POST.
         changes = [c for c in cloud.changes if c != "monitoring:GetMetricData"]
         if changes or ran.status != 0:
             changed[command] = (changes, ran.status, ran.err)
@@ -128,22 +131,22 @@ SECRETS = (SECRET, "hf_hidden", "hidden-password", "auth-token")
 
 
 @pytest.mark.slow
-def test_no_secret_is_shown(everything, chandra, monkeypatch, front):
-    """By no command, done or in a dry run, for people or for programs."""
+def test_no_secret_is_shown(arguments_of, chandra, monkeypatch, front):
+    """Run every command with and without --json and --dry-run."""
     monkeypatch.setenv("HF_TOKEN", "hf_hidden")
     url = front[0].replace("://", "://us:hidden-password@")
     shown = {}
     statuses = set()
     for words in names():
-        # What init writes would be another deployment, and local does not end.
+        # `init` would replace chandra.toml, and `local` does not end.
         is_done = words not in {("init",), ("local",)}
         done = ((), ("--json",)) if is_done else ()
         for flags in (("--dry-run",), ("--dry-run", "--json"), *done):
-            ran = chandra(*everything(words), *flags, "--endpoint-url", url)
+            ran = chandra(*arguments_of(words), *flags, "--endpoint-url", url)
             statuses.add(ran.status)
-            found = [secret for secret in SECRETS if secret in ran.out + ran.err]
-            if found:
-                shown[words, flags] = found
+            exposed = [secret for secret in SECRETS if secret in ran.out + ran.err]
+            if exposed:
+                shown[words, flags] = exposed
 
     assert shown == {}
     assert 0 in statuses
@@ -153,7 +156,7 @@ def test_no_secret_is_shown(everything, chandra, monkeypatch, front):
 def test_password_in_an_unreachable_address_is_hidden(project, tmp_path, capsys):
     def connect(**_):
         return AWSClient(
-            session_of_ours(),
+            create_test_session(),
             endpoint_url="http://us:hidden-password@127.0.0.1:9",
             num_attempts=1,
         )
@@ -168,11 +171,11 @@ def test_password_in_an_unreachable_address_is_hidden(project, tmp_path, capsys)
     assert "hidden" not in shown.out + shown.err
 
 
-def test_printed_policy_allows_every_command(everything, chandra, cloud):
-    """All but S3 and the scheduler, whose calls do not show on the wire."""
+def test_printed_policy_allows_every_command(arguments_of, chandra, cloud):
+    """Check calls except those to S3 and the scheduler, whose names the shim lacks."""
     cloud.calls.clear()
     for words in names():
-        chandra(*everything(words), "--dry-run")
+        chandra(*arguments_of(words), "--dry-run")
     for arguments in (["stop"], ["start"], ["doctor"], ["destroy", "--all"]):
         assert chandra(*arguments).status == 0
     policy = caller_policy(configured(), IDENTITY)
@@ -187,7 +190,7 @@ def test_printed_policy_allows_every_command(everything, chandra, cloud):
     assert made - allowed == set()
 
 
-def test_destroy_all_leaves_nothing_that_carries_the_tag(everything, chandra, wire):
+def test_destroy_all_leaves_nothing_that_carries_the_tag(arguments_of, chandra, wire):
     ran = chandra("destroy", "--all")
 
     assert ran.status == 0, ran.err

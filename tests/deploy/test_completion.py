@@ -102,12 +102,12 @@ def complete_in_zsh(path, line):
 def read_until(terminal, pattern, seconds=60):
     """Return what a terminal prints up to and with the match of a pattern."""
     shown, end = "", time.monotonic() + seconds
-    while (found := re.search(pattern, shown)) is None:
+    while (match := re.search(pattern, shown)) is None:
         left = end - time.monotonic()
         ready, _, _ = select.select([terminal], [], [], max(left, 0))
         assert ready, f"{pattern!r} did not come, but {shown!r}"
         shown += os.read(terminal, 4096).decode(errors="replace").replace("\r", "")
-    return found[0]
+    return match[0]
 
 
 @pytest.mark.parametrize(("words", "expected"), CASES)

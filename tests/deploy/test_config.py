@@ -8,7 +8,8 @@ from deploy.config import config_from, read_config, write_lock
 from deploy.errors import ConfigError
 
 
-def refused(sentence, **tables):
+def assert_refused(sentence, **tables):
+    """Check that tables of chandra.toml raise a ConfigError that matches `sentence`."""
     with pytest.raises(ConfigError, match=sentence):
         config_from(tables)
 
@@ -22,7 +23,7 @@ def test_empty_file_is_a_valid_configuration():
 
 
 def test_an_unknown_setting_names_its_nearest_neighbour():
-    refused(
+    assert_refused(
         "endpoint.instance_typs; did you mean endpoint.instance_types",
         endpoint={"instance_typs": []},
     )
@@ -55,7 +56,7 @@ def test_an_unknown_setting_names_its_nearest_neighbour():
     ],
 )
 def test_invalid_setting_is_named(sentence, tables):
-    refused(sentence, **tables)
+    assert_refused(sentence, **tables)
 
 
 @pytest.mark.parametrize(
@@ -71,11 +72,11 @@ def test_value_outside_a_closed_set_is_named_with_the_choices(table, name, choic
         config_from({table: {name: "nfs"}})
 
     assert caught.value.message == f"{table}.{name} must be {choices}, not nfs"
-    refused(f"{table}.{name} must be text, not 3", **{table: {name: 3}})
+    assert_refused(f"{table}.{name} must be text, not 3", **{table: {name: 3}})
 
 
 def test_the_variable_of_inference_components_is_refused():
-    refused(
+    assert_refused(
         "SAGEMAKER_INFERENCE_COMPONENT_NAME: it belongs to inference components",
         endpoint={"environment": {"SAGEMAKER_INFERENCE_COMPONENT_NAME": ""}},
     )
@@ -83,7 +84,7 @@ def test_the_variable_of_inference_components_is_refused():
 
 @pytest.mark.parametrize("name", ["HF_TOKEN", "AWS_SECRET_ACCESS_KEY", "API_KEY"])
 def test_secret_in_the_environment_is_rejected(name):
-    refused("everyone who may describe", endpoint={"environment": {name: "x"}})
+    assert_refused("everyone who may describe", endpoint={"environment": {name: "x"}})
 
 
 @pytest.mark.parametrize("value", ["hf_" + "a" * 30, "AKIA" + "A" * 16])

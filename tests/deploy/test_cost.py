@@ -1,4 +1,4 @@
-"""The command `cost`: prices of a workload by machine."""
+"""Tests of the command `cost`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_cost_says_that_estimates_are_estimates(chandra, cloud):
     assert cloud.calls == []
 
 
-def test_scheduled_endpoint_saves_nothing_by_a_stop(chandra):
+def test_savings_of_a_stop_are_for_all_day_endpoints(chandra):
     always = chandra("cost")
     by_day = chandra("cost", "--hours-a-day", "8")
 

@@ -1,4 +1,4 @@
-"""A line that goes dead at any call, and the same command again."""
+"""Commands that lose their connection at one call and are then run again."""
 
 from __future__ import annotations
 

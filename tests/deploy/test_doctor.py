@@ -16,8 +16,8 @@ from deploy.weights.store import Store
 from tests.deploy.images import write_archive
 
 
-def prepare(chandra, wire, tmp_path):
-    """Create what `doctor` checks."""
+def create_prerequisites(chandra, wire, tmp_path):
+    """Create roles, push an image and stage weights, so that every check passes."""
     wire.call("s3", "create_bucket", Bucket="weights")
     archive = str(write_archive(tmp_path / "image.tar"))
     path = tmp_path / "chandra.toml"
@@ -29,7 +29,7 @@ def prepare(chandra, wire, tmp_path):
 
 
 def test_doctor_lists_each_check_that_passes(chandra, wire, tmp_path):
-    prepare(chandra, wire, tmp_path)
+    create_prerequisites(chandra, wire, tmp_path)
 
     ran = chandra("doctor")
 
@@ -48,7 +48,7 @@ def test_doctor_lists_each_check_that_passes(chandra, wire, tmp_path):
 
 
 def test_pushed_image_and_staged_weights_are_deployed(chandra, wire, tmp_path, cloud):
-    prepare(chandra, wire, tmp_path)
+    create_prerequisites(chandra, wire, tmp_path)
 
     ran = chandra("deploy")
 
@@ -127,12 +127,9 @@ def test_role_that_sagemaker_may_not_assume_is_found(chandra, wire, tmp_path):
     assert "role mine may not be taken by sagemaker.amazonaws.com" in ran.out
 
 
-# The full hash
-
-
 @pytest.fixture
 def folder(tmp_path):
-    """Weights with their manifest, as a server keeps them."""
+    """Folder of weights with their manifest, as in the cache of a server."""
     folder = tmp_path / "cache" / "0123abcd"
     folder.mkdir(parents=True)
     (folder / "config.json").write_text("{}")
@@ -217,7 +214,7 @@ def test_invalid_manifest_is_reported_by_doctor(chandra, folder, content):
 
 @pytest.mark.parametrize("place", [(), ("s3://weights/given/",)])
 def test_staged_weights_are_read_and_hashed(chandra, wire, tmp_path, folder, place):
-    prepare(chandra, wire, tmp_path)
+    create_prerequisites(chandra, wire, tmp_path)
     Store(wire, "weights").stage(
         read_weights(folder, "acme/ocr", "r1"), "given/", "ocr", lambda *_: None
     )
@@ -281,14 +278,14 @@ def settings(config: DeployConfig) -> dict[str, object]:
 
 
 def test_example_sets_only_required_settings():
-    found = settings(config_from(tomllib.loads(EXAMPLE)))
+    example = settings(config_from(tomllib.loads(EXAMPLE)))
     plain = settings(config_from({"model": {"bucket": "my-bucket"}}))
 
-    assert found | {"tags": {}} == plain
+    assert example | {"tags": {}} == plain
 
 
-# These have no default, so the example shows a possible value.
-UNSET = (
+# These settings have no default, so the example shows a possible value.
+WITHOUT_DEFAULT = (
     *("role", "revision", "uri", "tag", "cuda", "kms_key", "volume_gb", "region"),
     *("sources", "concurrency", "idle_seconds", "success_topic", "error_topic"),
     r'bucket = "my-bucket" +# documents wait',
@@ -298,7 +295,7 @@ UNSET = (
 def test_the_example_shows_every_setting_with_its_default():
     """A commented-out setting shows its default."""
     shown = re.sub(r"^# (?=[a-z_]+ = )", "", EXAMPLE, flags=re.MULTILINE)
-    for line in UNSET:
+    for line in WITHOUT_DEFAULT:
         shown = re.sub(rf"^{line}\b.*\n", "", shown, flags=re.MULTILINE)
     shown = re.sub(r"^(team|CHANDRA_MAX_PAGES) = .*\n", "", shown, flags=re.MULTILINE)
     plain = settings(config_from({"model": {"bucket": "my-bucket"}}))

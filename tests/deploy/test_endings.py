@@ -1,5 +1,4 @@
-"""Commands that are cut off: nothing is lost, nothing is hidden, and doing it again
-ends where they would have ended."""
+"""Commands that crash, are interrupted or time out, and are then run again."""
 
 from __future__ import annotations
 
@@ -21,15 +20,15 @@ class Case:
     arguments: tuple[str, ...]
     num_changes: int
     before: tuple[tuple[str, ...], ...] = (("deploy",),)
-    is_other: bool = False
-    """True if chandra.toml names another image by then."""
-    ends: str | None = "InService"
-    """Final status of the endpoint; None if it is gone."""
+    has_new_image: bool = False
+    """True if chandra.toml names another image when the command runs."""
+    final_status: str | None = "InService"
+    """Status of the endpoint afterwards; None if it is deleted."""
 
 
 CASES = {
     "deploy": Case(("deploy",), 4, before=()),
-    "deploy-other": Case(("deploy",), 4, is_other=True),
+    "deploy-new-image": Case(("deploy",), 4, has_new_image=True),
     "update": Case(("update", "--instance-type", "ml.g5.2xlarge"), 3),
     "recreate": Case(
         ("update", "--image", OTHER_IMAGE, "--strategy", "recreate"),
@@ -40,14 +39,14 @@ CASES = {
         2,
         before=(("deploy",), ("deploy", "--image", OTHER_IMAGE)),
     ),
-    "stop": Case(("stop",), 2, ends=None),
+    "stop": Case(("stop",), 2, final_status=None),
     "start": Case(("start",), 2, before=(("deploy",), ("stop",))),
-    "destroy": Case(("destroy",), 3, ends=None),
+    "destroy": Case(("destroy",), 3, final_status=None),
     "destroy-all": Case(
         ("destroy", "--all"),
         12,
         before=(("iam", "--create"), ("deploy",), ("alarms", "--create")),
-        ends=None,
+        final_status=None,
     ),
 }
 """Every command that waits for an endpoint."""
@@ -55,23 +54,23 @@ CASES = {
 
 @pytest.fixture
 def prepared(chandra, cloud, project, at):
-    """prepared(case): runs the commands before the one under test."""
+    """Return a function that runs the commands before the one under test."""
 
     def prepare(case):
         for arguments in case.before:
             ran = chandra(*arguments)
             assert ran.status == 0, ran.err
             at.now += 60
-        if case.is_other:
+        if case.has_new_image:
             project(image=OTHER_IMAGE)
         cloud.calls.clear()
 
     return prepare
 
 
-def is_as_wanted(case, cloud):
+def has_final_status(case, cloud):
     machine = cloud.machines.get("ocr")
-    return (machine.status if machine else None) == case.ends
+    return (machine.status if machine else None) == case.final_status
 
 
 CRASHES = [
@@ -100,7 +99,7 @@ def test_second_run_succeeds_after_a_crash(
     assert "connection lost" in crashed.err
     assert "try:" in crashed.err
     assert again.status == 0, again.err
-    assert is_as_wanted(case, cloud)
+    assert has_final_status(case, cloud)
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
@@ -111,7 +110,7 @@ def test_crashes_cover_all_calls(chandra, cloud, prepared, case):
 
     assert ran.status == 0, ran.err
     assert len(cloud.changes) == case.num_changes, cloud.changes
-    assert is_as_wanted(case, cloud)
+    assert has_final_status(case, cloud)
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
@@ -135,16 +134,16 @@ def test_ctrl_c_in_a_wait_reports_done_and_not_done(chandra, cloud, prepared, ca
     assert len(done) == changed
     assert len(done) + len(left.split("; ") if left else []) == case.num_changes
     assert again.status == 0, again.err
-    assert is_as_wanted(case, cloud)
+    assert has_final_status(case, cloud)
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_timeout_has_its_own_status_and_a_hint(chandra, cloud, prepared, case):
     prepared(case)
-    cloud.num_questions = 1000
+    cloud.num_descriptions = 1000
 
     late = chandra(*case.arguments, "--timeout", "60")
-    cloud.num_questions = 2
+    cloud.num_descriptions = 2
     again = chandra(*case.arguments)
 
     assert late.status == 7
@@ -166,7 +165,7 @@ def test_dry_run_without_waiting_omits_the_last_wait(chandra, cloud, prepared, c
 
     would = [line[6:] for line in shown.out.splitlines() if line.startswith("would ")]
     done = [line for line in ran.out.splitlines() if line in would]
-    # A wait prints SageMaker's status.
+    # A wait prints SageMaker's status in place of its action.
     assert [line for line in would if not line.startswith("wait")] == done
     assert [action["action"] for action in listed["actions"]] == would
     assert not would[-1].startswith(("wait", "note"))
@@ -183,7 +182,7 @@ def test_invalid_timeout_is_rejected(chandra, cloud, command, text):
 
 
 def test_ctrl_c_between_two_steps_reports_what_is_done(chandra, intercept):
-    """The last look at the endpoint, after everything was made."""
+    """Press Ctrl-C at the last description, when every resource exists."""
     statuses = []
 
     def interrupt_at_the_second_time(response):
@@ -224,7 +223,7 @@ def test_stop_without_waiting_does_not_report_gone(chandra):
 )
 def test_status_fails_only_if_waiting_does_not_help(chandra, cloud, status, expected):
     chandra("deploy")
-    cloud.num_questions = 1000
+    cloud.num_descriptions = 1000
     cloud.machines["ocr"].status = status
 
     assert chandra("status").status == expected

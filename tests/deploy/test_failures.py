@@ -8,11 +8,11 @@ from deploy.failures import PERMANENT, advice_lines, is_permanent
 from deploy.results.parse import TRANSIENT_CODES
 from handler import errors
 
-MAY_CHANGE = {"client_gone", "document_changed"}
-"""4xx of the service that say nothing of the document."""
+TRANSIENT_CLIENT_ERRORS = {"client_gone", "document_changed"}
+"""Codes with a 4xx status whose cause is not the document."""
 
 
-def codes():
+def status_by_code():
     return {
         cls.code: cls.status
         for cls in vars(errors).values()
@@ -21,9 +21,13 @@ def codes():
 
 
 def test_permanent_codes_are_client_errors_of_the_service():
-    wrong = {code for code, status in codes().items() if 400 <= status < 500}
+    client_errors = {
+        code for code, status in status_by_code().items() if 400 <= status < 500
+    }
 
-    assert set(PERMANENT) == wrong - MAY_CHANGE | {"deadline_exceeded"}
+    assert set(PERMANENT) == client_errors - TRANSIENT_CLIENT_ERRORS | {
+        "deadline_exceeded"
+    }
     assert not TRANSIENT_CODES & set(PERMANENT)
 
 

@@ -1,4 +1,4 @@
-"""chandra.lock.json: every fault in it is reported as the lock file's."""
+"""Errors of chandra.lock.json, which name that file, and its updates."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def path(tmp_path):
     return path
 
 
-def refused(path):
-    """Return the error about the lock file, which must name no other file."""
+def read_lock_error(path):
+    """Return the error about the lock file after its path; it names no other file."""
     with pytest.raises(ConfigError) as caught:
         read_config(path)
     message = caught.value.message
@@ -75,22 +75,23 @@ def refused(path):
 def test_fault_in_the_lock_file_names_the_lock_file(path, content, reason):
     lock_path(path).write_bytes(content)
 
-    assert refused(path).startswith(reason)
+    assert read_lock_error(path).startswith(reason)
 
 
 def test_folder_in_place_of_the_lock_file_is_named(path):
     lock_path(path).mkdir()
 
-    assert "cannot be read: Is a directory" in refused_to_read(path)
+    assert "cannot be read: Is a directory" in read_file_error(path)
 
 
 def test_unreadable_lock_file_is_named(path):
     lock_path(path).symlink_to(lock_path(path))
 
-    assert "cannot be read: Too many levels" in refused_to_read(path)
+    assert "cannot be read: Too many levels" in read_file_error(path)
 
 
-def refused_to_read(path):
+def read_file_error(path):
+    """Return the message of the error that the lock file cannot be read."""
     with pytest.raises(ConfigError) as caught:
         read_config(path)
     assert caught.value.message.startswith(f"{lock_path(path)} cannot be read")
@@ -120,8 +121,8 @@ def test_invalid_chandra_toml_is_named(path, content):
     assert caught.value.message.startswith(f"{path} cannot be read")
 
 
-def blamed(path):
-    """Return the file that an error begins with; None without an error."""
+def path_in_error(path):
+    """Return the path with which an error begins; None if the file is read."""
     try:
         read_config(path)
     except ConfigError as error:
@@ -152,7 +153,7 @@ JSON = st.recursive(
 def test_any_json_in_the_lock_is_read_or_named(path, content):
     lock_path(path).write_text(json.dumps(content))
 
-    assert blamed(path) in (None, str(lock_path(path)))
+    assert path_in_error(path) in (None, str(lock_path(path)))
 
 
 def test_failed_write_names_the_lock_file(path):

@@ -29,7 +29,7 @@ from tests.deploy.images import publish
 
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "deploy" / "README.md"
-START = "## Getting started"
+GETTING_STARTED = "## Getting started"
 BATCH = "## Batch transform"
 HELP = "## Commands"
 SETTINGS = "## Settings in chandra.toml"
@@ -39,20 +39,20 @@ START_MINUTES = 8
 BLOCK = re.compile(r"```console\n\$ chandra-sagemaker ([^\n]+)\n(.*?)```", re.DOTALL)
 
 
-def section(heading):
+def read_section(heading):
     """Return the text below a heading, up to the next heading of the same level."""
     text = README.read_text()
     assert f"\n{heading}\n" in text
     return text.partition(f"\n{heading}\n")[2].partition("\n## ")[0]
 
 
-def compare(heading, expected):
-    """Compare a section with the expected text, or replace it with UPDATE_DOCS=1."""
-    found = section(heading)
+def compare_or_update(heading, expected):
+    """Assert that a section has the expected text; with UPDATE_DOCS=1, write it."""
+    current = read_section(heading)
     if os.environ.get("UPDATE_DOCS"):
-        README.write_text(README.read_text().replace(found, expected))
+        README.write_text(README.read_text().replace(current, expected))
         return
-    assert found == expected
+    assert current == expected
 
 
 def list_commands():
@@ -73,7 +73,7 @@ def parser_of(parser, words):
 
 def test_help_of_every_command_is_current():
     root = cli.build_parser()
-    introduction = section(HELP).partition("```text")[0]
+    introduction = read_section(HELP).partition("```text")[0]
     blocks = [f"```text\n{root.format_help()}```\n"]
     for words in list_commands():
         text = parser_of(root, words).format_help()
@@ -82,10 +82,10 @@ def test_help_of_every_command_is_current():
         )
         blocks.append(f"### {' '.join(words)}\n\n```text\n{text}```\n")
 
-    compare(HELP, introduction + "\n".join(blocks))
+    compare_or_update(HELP, introduction + "\n".join(blocks))
 
 
-PUSHED = {"uri": IMAGE, "tag": "0123456789ab"}
+IMAGE_IN_LOCK = {"uri": IMAGE, "tag": "0123456789ab"}
 
 
 def test_outputs_of_getting_started_are_current(chandra, tmp_path, wire):
@@ -94,29 +94,29 @@ def test_outputs_of_getting_started_are_current(chandra, tmp_path, wire):
     wire.call("s3", "create_bucket", Bucket="my-bucket")
     (tmp_path / "page.png").write_bytes(PNG + bytes(249_992))
 
-    def run_example(found):
+    def run_example(match):
         arguments = [
             str(tmp_path / word) if word == "page.png" else word
-            for word in shlex.split(found[1])
+            for word in shlex.split(match[1])
         ]
         ran = chandra(*arguments, yes=False)
         assert ran.status == 0, ran.err
         # The next example needs what the command itself does without --dry-run.
-        if found[1] == "image push --dry-run":
+        if match[1] == "image push --dry-run":
             publish(wire, IMAGE)
-            write_lock(path, "image", PUSHED)
-        if found[1] == "model stage --dry-run":
+            write_lock(path, "image", IMAGE_IN_LOCK)
+        if match[1] == "model stage --dry-run":
             assert chandra("model", "stage").status == 0
-        if found[1] == "init":
+        if match[1] == "init":
             path.write_text(path.read_text().replace("# region", "region"))
         text = ran.out.replace(f"{tmp_path}/", "")
-        return f"```console\n$ chandra-sagemaker {found[1]}\n{text}```"
+        return f"```console\n$ chandra-sagemaker {match[1]}\n{text}```"
 
-    shown = section(START)
+    shown = read_section(GETTING_STARTED)
     expected = BLOCK.sub(run_example, shown)
 
     assert len(BLOCK.findall(shown)) > 5
-    compare(START, expected)
+    compare_or_update(GETTING_STARTED, expected)
 
 
 def test_outputs_of_batch_transform_are_current(chandra, cloud, wire, project, at):
@@ -125,25 +125,25 @@ def test_outputs_of_batch_transform_are_current(chandra, cloud, wire, project, a
     for number in range(200):
         put(f"scans/{number:03}.pdf", b"%PDF-" + bytes(300_000))
 
-    def run_example(found):
-        ran = chandra(*shlex.split(found[1]), yes=False)
+    def run_example(match):
+        ran = chandra(*shlex.split(match[1]), yes=False)
         assert ran.status == 0, ran.err
-        return f"```console\n$ chandra-sagemaker {found[1]}\n{ran.out}```"
+        return f"```console\n$ chandra-sagemaker {match[1]}\n{ran.out}```"
 
-    shown = section(BATCH)
+    shown = read_section(BATCH)
     expected = BLOCK.sub(run_example, shown)
 
     assert len(BLOCK.findall(shown)) >= 1
-    compare(BATCH, expected)
+    compare_or_update(BATCH, expected)
 
 
-def settings(cls=DeployConfig, where=""):
+def list_settings(cls=DeployConfig, where=""):
     """Yield the name and the default of every setting, as the README writes them."""
     kinds = typing.get_type_hints(cls)
     for field in dataclasses.fields(cls):
         kind = kinds[field.name]
         if dataclasses.is_dataclass(kind):
-            yield from settings(kind, f"{field.name}.")
+            yield from list_settings(kind, f"{field.name}.")
             continue
         default = field.default
         if default is dataclasses.MISSING:
@@ -155,33 +155,35 @@ def settings(cls=DeployConfig, where=""):
         yield f"`{where}{field.name}`", str(default)
 
 
-def table(heading):
+def read_table(heading):
     """Return the cells of the rows of the table in a section, without its head."""
-    lines = [line for line in section(heading).splitlines() if line.startswith("|")]
+    lines = [
+        line for line in read_section(heading).splitlines() if line.startswith("|")
+    ]
     return [[c.strip() for c in line.strip("|").split(" | ")] for line in lines[2:]]
 
 
 def test_table_of_settings_is_complete():
-    rows = table(SETTINGS)
+    rows = read_table(SETTINGS)
 
-    assert [(name, default) for name, default, _ in rows] == list(settings())
+    assert [(name, default) for name, default, _ in rows] == list(list_settings())
     assert all(meaning for *_, meaning in rows)
 
 
-def sources():
+def read_sources():
     return "\n".join(path.read_text() for path in (ROOT / "deploy").rglob("*.py"))
 
 
 def test_troubleshooting_quotes_real_messages():
-    written = [row[0].strip("`") for row in table(TROUBLE)]
-    code = re.sub(r'"\s+f?"', "", sources())
+    quoted = [row[0].strip("`") for row in read_table(TROUBLE)]
+    code = re.sub(r'"\s+f?"', "", read_sources())
 
-    assert {advice.message for advice in ADVICE} <= set(written)
-    assert [message for message in written if message not in code] == []
+    assert {advice.message for advice in ADVICE} <= set(quoted)
+    assert [message for message in quoted if message not in code] == []
 
 
 def test_sagemaker_reasons_have_the_advice_of_the_program():
-    rows = {row[0].strip("`"): row[1:] for row in table(TROUBLE)}
+    rows = {row[0].strip("`"): row[1:] for row in read_table(TROUBLE)}
 
     for advice in ADVICE:
         assert rows[advice.message] == [advice.meaning, advice.hint]
@@ -189,7 +191,7 @@ def test_sagemaker_reasons_have_the_advice_of_the_program():
 
 @pytest.mark.parametrize("name", [" ".join(words) for words in names()])
 def test_command_is_mentioned_outside_its_help(name):
-    text = README.read_text().replace(section(HELP), "")
+    text = README.read_text().replace(read_section(HELP), "")
 
     assert re.search(rf"\b{name}\b", text)
 

@@ -1,7 +1,7 @@
-"""Validity of our requests according to the service models of AWS.
+"""Validity of requests according to the service models of AWS.
 
-botocore does not check enums, patterns and maxima. Without our check, the server would
-refuse such values, after the model has been created.
+botocore does not check enums, patterns and maxima. Without the check of `deploy`, AWS
+would reject such values after the model has been created.
 """
 
 from __future__ import annotations
@@ -35,20 +35,20 @@ def calls(actions):
     ],
 )
 def test_requests_of_a_first_deployment_are_valid(tables, refusals):
-    wanted = endpoint_from(configured(**tables), IDENTITY)
+    target = endpoint_from(configured(**tables), IDENTITY)
 
-    actions = Planner(EmptyAccount(), IDENTITY, NOW).deploy(wanted, UpdateTable())
+    actions = Planner(EmptyAccount(), IDENTITY, NOW).deploy(target, UpdateTable())
 
     assert [refusals(call) for call in calls(actions)] == [[]] * 4
 
 
 def test_requests_of_an_update_are_valid(refusals):
-    wanted = endpoint_from(configured(), IDENTITY)
+    target = endpoint_from(configured(), IDENTITY)
     state = EndpointState("ocr", "InService", "ocr-old", is_ours=True, is_scaled=True)
     observer = FakeAccount(endpoints={"ocr": state}, alarms=["ocr-errors"])
 
     actions = Planner(observer, IDENTITY, NOW).deploy(
-        wanted, UpdateTable(bake_seconds=3600)
+        target, UpdateTable(bake_seconds=3600)
     )
 
     assert [r for call in calls(actions) for r in refusals(call)] == []
@@ -69,8 +69,8 @@ def test_requests_of_a_schedule_are_valid(existing, refusals):
 
 
 def test_violations_that_botocore_accepts_are_found(refusals):
-    wanted = endpoint_from(configured(), IDENTITY)
-    actions = Planner(EmptyAccount(), IDENTITY, NOW).deploy(wanted, UpdateTable())
+    target = endpoint_from(configured(), IDENTITY)
+    actions = Planner(EmptyAccount(), IDENTITY, NOW).deploy(target, UpdateTable())
     call = next(c for c in calls(actions) if c.operation == "create_endpoint_config")
     variant = call.params["ProductionVariants"][0] | {
         "InstanceType": "ml.g5.3xlarge",

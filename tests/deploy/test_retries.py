@@ -13,15 +13,15 @@ from deploy.errors import (
 )
 from deploy.retries import Attempts, Backoff, Poll, StatusLine, duration, retry
 
-TWICE = Backoff(num_retries=2, first_seconds=5.0, longest_seconds=5.0)
+TWO_RETRIES = Backoff(num_retries=2, first_seconds=5.0, longest_seconds=5.0)
 
 
 class UnreachableError(TransientError):
-    """A transient error of which `deploy.retries` does not know."""
+    """Subclass of TransientError that `deploy.retries` does not name."""
 
 
 class Clock:
-    """A clock that only sleeping moves."""
+    """Clock that only `sleep` advances."""
 
     def __init__(self):
         self.now = 100.0
@@ -36,7 +36,7 @@ class Clock:
 
 
 class Service:
-    """Raises errors in order, then answers."""
+    """Service whose calls raise errors in order and then return "answer"."""
 
     def __init__(self, *errors):
         self.errors = list(errors)
@@ -49,7 +49,7 @@ class Service:
         return "answer"
 
 
-def call_with_retries(service, clock, backoff=TWICE, **options):
+def call_with_retries(service, clock, backoff=TWO_RETRIES, **options):
     for attempt in Attempts(backoff, sleep=clock.sleep, **options):
         with attempt:
             answer = service.call()
@@ -114,7 +114,7 @@ def test_errors_that_are_retried_are_reported():
 def test_retry_returns_the_value_of_the_call():
     service, clock = Service(BusyError("later")), Clock()
 
-    assert retry(service.call, TWICE, sleep=clock.sleep) == "answer"
+    assert retry(service.call, TWO_RETRIES, sleep=clock.sleep) == "answer"
 
 
 def test_pauses_double_up_to_the_longest():
@@ -132,14 +132,14 @@ def test_jitter_shortens_a_pause(drawn, seconds):
     assert backoff.pause_seconds(1, lambda: drawn) == seconds
 
 
-def poll_of(clock, said, timeout_seconds=None, backoff=TWICE):
+def create_poll(clock, printed_lines, timeout_seconds=None, backoff=TWO_RETRIES):
     return Poll(
         30.0,
         timeout_seconds,
         backoff,
         clock=clock,
         sleep=clock.sleep,
-        say=said.append,
+        say=printed_lines.append,
     )
 
 
@@ -147,8 +147,8 @@ def test_poll_goes_on_until_the_loop_is_left():
     clock = Clock()
     times = []
 
-    for look in poll_of(clock, []):
-        with look:
+    for attempt in create_poll(clock, []):
+        with attempt:
             times.append(clock.now)
             if len(times) == 3:
                 break
@@ -158,11 +158,11 @@ def test_poll_goes_on_until_the_loop_is_left():
 
 def test_last_look_of_a_poll_is_at_the_deadline():
     clock = Clock()
-    poll = poll_of(clock, [], timeout_seconds=70)
+    poll = create_poll(clock, [], timeout_seconds=70)
     times = []
 
-    for look in poll:
-        with look:
+    for attempt in poll:
+        with attempt:
             times.append(poll.elapsed_seconds)
 
     assert times == [0.0, 30.0, 60.0, 70.0]
@@ -170,15 +170,15 @@ def test_last_look_of_a_poll_is_at_the_deadline():
 
 def test_poll_retries_transient_errors_sooner():
     clock = Clock()
-    said: list[str] = []
+    printed_lines: list[str] = []
     service = Service(UnreachableError("no connection"), BusyError("slow down"))
 
-    for look in poll_of(clock, said):
-        with look:
+    for attempt in create_poll(clock, printed_lines):
+        with attempt:
             service.call()
             break
 
-    assert said == ["no connection; retrying", "slow down; retrying"]
+    assert printed_lines == ["no connection; retrying", "slow down; retrying"]
     assert clock.pauses == [5.0, 5.0]
 
 
@@ -187,8 +187,8 @@ def test_success_of_a_poll_resets_its_number_of_failures():
     error = TransientError("later")
     outcomes = [error, error, None, error, error, None]
 
-    for look in poll_of(clock, []):
-        with look:
+    for attempt in create_poll(clock, []):
+        with attempt:
             outcome = outcomes.pop(0)
             if outcome is not None:
                 raise outcome
@@ -202,12 +202,12 @@ def test_poll_raises_when_its_retries_are_used_up():
     service = Service(*(TransientError(f"{n}") for n in range(9)))
 
     with pytest.raises(TransientError, match="2"):
-        poll_once(service, Clock())
+        poll_until_success(service, Clock())
 
 
-def poll_once(service, clock):
-    for look in poll_of(clock, []):
-        with look:
+def poll_until_success(service, clock):
+    for attempt in create_poll(clock, []):
+        with attempt:
             service.call()
             return
 
@@ -216,8 +216,8 @@ def test_poll_without_retry_limit_ends_at_the_deadline():
     clock = Clock()
     endless = Backoff(num_retries=None, first_seconds=10.0, longest_seconds=10.0)
 
-    for look in poll_of(clock, [], timeout_seconds=3600, backoff=endless):
-        with look:
+    for attempt in create_poll(clock, [], timeout_seconds=3600, backoff=endless):
+        with attempt:
             raise TransientError("later")
 
     assert clock.now == 3700.0
@@ -225,15 +225,15 @@ def test_poll_without_retry_limit_ends_at_the_deadline():
 
 def test_status_is_printed_on_change_and_each_minute():
     clock = Clock()
-    said: list[str] = []
-    poll = poll_of(clock, [])
-    line = StatusLine(poll, said.append)
+    printed_lines: list[str] = []
+    poll = create_poll(clock, [])
+    line = StatusLine(poll, printed_lines.append)
 
     for status in ["Creating", "Creating", "Creating", "InService"]:
         line.show(status)
         clock.sleep(30)
 
-    assert said == [
+    assert printed_lines == [
         "[0 min 00 s] Creating",
         "[1 min 00 s] Creating",
         "[1 min 30 s] InService",

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 
 from deploy.batch.job import TransformState, Work, list_possible_outputs
 from deploy.batch.outcome import FailedDocument
-from deploy.commands.batch.jobs import find_job, transforms_of
-from deploy.commands.batch.report import failure_lines
+from deploy.commands.batch.job.jobs import find_job, transforms_of
+from deploy.commands.batch.job.report import failure_lines
 from deploy.commands.command import Command
-from deploy.commands.fetched import FINE, fetched_lines
+from deploy.commands.fetched import SUCCESSES, fetched_lines
 from deploy.context import Context
 from deploy.documents.document import S3
 from deploy.documents.naming import to_storable_name
@@ -61,11 +61,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(context: Context, options: argparse.Namespace) -> int:
-    """Return 1 if a document has no result, or a result could not be written."""
+    """Write results; return 1 if one is missing or could not be written."""
     into = parse_destination(options.into)
     transforms = transforms_of(context)
     states = [find_job(context, name) for name in dict.fromkeys(options.jobs)]
-    results = _targets([r for state in states for r in _results(context, state)], into)
+    results = _assign_targets(
+        [r for state in states for r in _find_results(context, state)], into
+    )
     # Jobs of one manifest lack the same documents.
     left_out = list(
         dict.fromkeys(
@@ -73,7 +75,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
         )
     )
     shelf: ResultStore = S3Objects(context.aws) if into.startswith(S3) else FileStore()
-    fetched = [_fetched(context, options, shelf, each) for each in results]
+    fetched = [_fetch(context, options, shelf, each) for each in results]
     counts = Counter(each.outcome for each in fetched)
     context.console.result(
         {
@@ -91,16 +93,16 @@ def run(context: Context, options: argparse.Namespace) -> int:
             ],
             "left_out": [each.to_json() for each in left_out],
         },
-        _lines(fetched, left_out, states, is_dry_run=context.is_dry_run),
+        _result_lines(fetched, left_out, states, is_dry_run=context.is_dry_run),
     )
-    is_whole = set(counts) <= set(FINE) and not left_out
+    is_whole = set(counts) <= set(SUCCESSES) and not left_out
     return 0 if context.is_dry_run or is_whole else 1
 
 
-def _results(context: Context, state: TransformState) -> list[_Result]:
+def _find_results(context: Context, state: TransformState) -> list[_Result]:
     transforms = transforms_of(context)
     prefix, work = transforms.read_work(state)
-    there = transforms.list_results(state.output)
+    results = transforms.list_results(state.output)
     return [
         _Result(
             state,
@@ -109,7 +111,7 @@ def _results(context: Context, state: TransformState) -> list[_Result]:
                 (
                     key
                     for key in list_possible_outputs(each.key, prefix)
-                    if key in there
+                    if key in results
                 ),
                 None,
             ),
@@ -118,7 +120,7 @@ def _results(context: Context, state: TransformState) -> list[_Result]:
     ]
 
 
-def _targets(results: Sequence[_Result], into: str) -> list[_Result]:
+def _assign_targets(results: Sequence[_Result], into: str) -> list[_Result]:
     """Return the results with targets named after their documents.
 
     Of two results of one document, that of the later job counts.
@@ -146,9 +148,10 @@ def _targets(results: Sequence[_Result], into: str) -> list[_Result]:
     ]
 
 
-def _fetched(
+def _fetch(
     context: Context, options: argparse.Namespace, shelf: ResultStore, result: _Result
 ) -> FetchResult:
+    """Read a result and write it to its target; return the outcome."""
     name, target = result.work.name, result.target
     if result.key is None:
         is_waiting = result.state.is_changing
@@ -162,30 +165,30 @@ def _fetched(
     errors = page_errors(body, result.state.accept)
     missing = {error["page"]: error["code"] for error in errors}
     try:
-        put = _put(shelf, target, body, force=options.force, dry=context.is_dry_run)
+        put = _write(shelf, target, body, force=options.force, dry=context.is_dry_run)
     except OSError as error:
         return FetchResult(name, target, FetchOutcome.NOT_WRITTEN, error.strerror)
     return FetchResult(name, target, put, missing=missing)
 
 
-def _put(
+def _write(
     shelf: ResultStore, target: str, body: bytes, *, force: bool, dry: bool
 ) -> FetchOutcome:
     """Write a result; keep a file with other contents, unless forced.
 
     There is no record of fetched files, so such a file may belong to the user.
     """
-    there = shelf.get_digest(target)
-    if there == hashlib.sha256(body).hexdigest():
+    digest = shelf.get_digest(target)
+    if digest == hashlib.sha256(body).hexdigest():
         return FetchOutcome.UNCHANGED
-    if there is not None and not force:
+    if digest is not None and not force:
         return FetchOutcome.NOT_OURS
-    if dry or shelf.write(target, body, replacing=there is not None):
+    if dry or shelf.write(target, body, replacing=digest is not None):
         return FetchOutcome.WRITTEN
     return FetchOutcome.NOT_OURS
 
 
-def _lines(
+def _result_lines(
     fetched: Sequence[FetchResult],
     left_out: Sequence[FailedDocument],
     states: Sequence[TransformState],

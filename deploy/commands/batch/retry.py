@@ -6,25 +6,30 @@ import argparse
 
 from deploy.batch.job import TransformState
 from deploy.batch.planner import find_or_next_job, plan_start
-from deploy.commands.batch.checks import findings_of
-from deploy.commands.batch.execute import (
-    describe_known_job,
-    execute_plan,
-    report_started,
-)
 from deploy.commands.batch.flags import (
     add_job_argument,
     add_job_arguments,
     check_job_arguments,
 )
-from deploy.commands.batch.follow import follow_job
-from deploy.commands.batch.jobs import find_job, transforms_of
-from deploy.commands.batch.plan import plan_job
-from deploy.commands.batch.report import report_summary
-from deploy.commands.batch.request import request_for_retry
-from deploy.commands.batch.watch import Watch, await_log, split_failures, summarize_job
+from deploy.commands.batch.job.checks import check_job
+from deploy.commands.batch.job.execute import (
+    execute_plan,
+    print_known_job,
+    report_started,
+)
+from deploy.commands.batch.job.follow import follow_job
+from deploy.commands.batch.job.jobs import find_job, transforms_of
+from deploy.commands.batch.job.plan import plan_job
+from deploy.commands.batch.job.report import report_summary
+from deploy.commands.batch.job.request import request_for_retry
+from deploy.commands.batch.job.watch import (
+    Watch,
+    await_log,
+    split_failures,
+    summarize_job,
+)
 from deploy.commands.command import Command
-from deploy.commands.endpoint.apply import refuse_if_fatal
+from deploy.commands.endpoint.steps.apply import refuse_if_fatal
 from deploy.context import Context
 from deploy.errors import ConflictError
 
@@ -57,12 +62,12 @@ def run(context: Context, options: argparse.Namespace) -> int:
         return request
     job = find_or_next_job(request.job, transforms_of(context), is_forced=options.force)
     if isinstance(job, TransformState):
-        describe_known_job(context, job)
+        print_known_job(context, job)
         state = job
         is_followed = job.is_changing and options.wait and not context.is_dry_run
     else:
         plan = plan_job(context, options, job)
-        refuse_if_fatal(context, findings_of(context, plan, None))
+        refuse_if_fatal(context, check_job(context, plan, None))
         has_model = context.account.has_model(plan.job.model.name)
         actions = plan_start(plan.job, has_model=has_model)
         execute_plan(context, request, plan, actions)

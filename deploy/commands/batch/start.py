@@ -7,29 +7,29 @@ from dataclasses import replace
 
 from deploy.batch.job import TransformState
 from deploy.batch.planner import find_or_next_job, plan_start
-from deploy.commands.batch.checks import findings_of
-from deploy.commands.batch.execute import (
-    describe_finished,
-    describe_known_job,
+from deploy.commands.batch.flags import add_job_arguments, check_job_arguments
+from deploy.commands.batch.job.checks import check_job
+from deploy.commands.batch.job.execute import (
     execute_plan,
-    report_nothing_left,
+    print_finished,
+    print_known_job,
+    report_no_work,
     report_started,
 )
-from deploy.commands.batch.flags import add_job_arguments, check_job_arguments
-from deploy.commands.batch.follow import follow_job
-from deploy.commands.batch.inputs import paged
-from deploy.commands.batch.jobs import (
+from deploy.commands.batch.job.follow import follow_job
+from deploy.commands.batch.job.inputs import estimate_pages
+from deploy.commands.batch.job.jobs import (
     find_job,
     refuse_another_format,
     transforms_of,
     without_result,
 )
-from deploy.commands.batch.plan import plan_job
-from deploy.commands.batch.report import report_summary
-from deploy.commands.batch.request import request_for_input
-from deploy.commands.batch.watch import Watch, await_log, summarize_job
+from deploy.commands.batch.job.plan import plan_job
+from deploy.commands.batch.job.report import report_summary
+from deploy.commands.batch.job.request import request_for_input
+from deploy.commands.batch.job.watch import Watch, await_log, summarize_job
 from deploy.commands.command import Command
-from deploy.commands.endpoint.apply import refuse_if_fatal
+from deploy.commands.endpoint.steps.apply import refuse_if_fatal
 from deploy.commands.request_options import add_request_options, request_options
 from deploy.context import Context
 from deploy.documents.document import S3
@@ -87,7 +87,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
     transforms = transforms_of(context)
     job = find_or_next_job(request.job, transforms, is_forced=options.force)
     if isinstance(job, TransformState):
-        describe_known_job(context, job)
+        print_known_job(context, job)
         state = job
         is_followed = job.is_changing and options.wait and not context.is_dry_run
     else:
@@ -97,12 +97,12 @@ def run(context: Context, options: argparse.Namespace) -> int:
             work = without_result(work, results, job.prefix, request.documents)
         if len(work) < len(job.work):
             refuse_another_format(transforms, job)
-            describe_finished(context, job, num_left=len(work))
+            print_finished(context, job, num_left=len(work))
         if not work:
-            return report_nothing_left(context, request, job)
-        work = paged(context, request.batch, work)
+            return report_no_work(context, request, job)
+        work = estimate_pages(context, request.batch, work)
         plan = plan_job(context, options, replace(job, work=work))
-        refuse_if_fatal(context, findings_of(context, plan, request.batch))
+        refuse_if_fatal(context, check_job(context, plan, request.batch))
         has_model = context.account.has_model(plan.job.model.name)
         actions = plan_start(plan.job, has_model=has_model)
         execute_plan(context, request, plan, actions)

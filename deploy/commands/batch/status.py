@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from deploy.commands.batch.jobs import find_job, transforms_of
-from deploy.commands.batch.report import report_summary
-from deploy.commands.batch.watch import Watch, await_log, summarize_job
+from deploy.commands.batch.job.jobs import find_job, transforms_of
+from deploy.commands.batch.job.report import report_summary
+from deploy.commands.batch.job.watch import Watch, await_log, summarize_job
 from deploy.commands.command import Command
 from deploy.console import minute, table
 from deploy.context import Context

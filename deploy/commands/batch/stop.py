@@ -7,7 +7,7 @@ import argparse
 from deploy.batch.job import TransformState
 from deploy.batch.planner import plan_stop
 from deploy.commands.batch.flags import add_job_argument
-from deploy.commands.batch.jobs import find_job
+from deploy.commands.batch.job.jobs import find_job
 from deploy.commands.command import Command
 from deploy.context import Context
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 
 from deploy.commands.batch.flags import add_job_argument, add_timeout_argument
-from deploy.commands.batch.follow import follow_job
-from deploy.commands.batch.jobs import find_job
-from deploy.commands.batch.report import report_summary
-from deploy.commands.batch.watch import Watch, await_log, summarize_job
+from deploy.commands.batch.job.follow import follow_job
+from deploy.commands.batch.job.jobs import find_job
+from deploy.commands.batch.job.report import report_summary
+from deploy.commands.batch.job.watch import Watch, await_log, summarize_job
 from deploy.commands.command import Command
 from deploy.context import Context
 

@@ -1,1 +1,1 @@
-"""Commands that change or show the endpoint, and their shared code."""
+"""Commands that change or show the endpoint."""

@@ -5,15 +5,15 @@ from __future__ import annotations
 import argparse
 
 from deploy.commands.command import Command
-from deploy.commands.endpoint.apply import (
+from deploy.commands.endpoint.steps.apply import (
     FINISH_LATER,
     check_and_confirm,
     describe_actions,
     verify_endpoint,
 )
-from deploy.commands.endpoint.changes import change_to_file
-from deploy.commands.endpoint.next_deploy import next_deploy_lines
-from deploy.commands.endpoint.quotas import other_endpoint
+from deploy.commands.endpoint.steps.changes import change_to_file
+from deploy.commands.endpoint.steps.next_deploy import next_deploy_lines
+from deploy.commands.endpoint.steps.quotas import other_endpoint
 from deploy.commands.flags import (
     add_machine_arguments,
     add_wait_arguments,

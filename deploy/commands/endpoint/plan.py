@@ -15,9 +15,9 @@ from deploy.checks import (
     unknown_cuda_finding,
 )
 from deploy.commands.command import Command
-from deploy.commands.endpoint.changes import Change, change_lines, change_to_file
-from deploy.commands.endpoint.preflight import starts_machine
-from deploy.commands.endpoint.quotas import other_endpoint, quota_checks
+from deploy.commands.endpoint.steps.changes import Change, change_lines, change_to_file
+from deploy.commands.endpoint.steps.preflight import starts_machine
+from deploy.commands.endpoint.steps.quotas import check_quotas, other_endpoint
 from deploy.commands.flags import (
     add_machine_arguments,
     override_config,
@@ -49,32 +49,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(context: Context, options: argparse.Namespace) -> int:
-    asked = override_config(context.config, options)
-    reason = "--offline" if options.offline else _why_offline(context)
-    is_pushed = asked.image.uri is not None
-    is_staged = None not in (asked.model.bucket, asked.model.revision)
-    config, findings = _filled(asked)
+    requested = override_config(context.config, options)
+    reason = "--offline" if options.offline else _offline_reason(context)
+    is_pushed = requested.image.uri is not None
+    is_staged = None not in (requested.model.bucket, requested.model.revision)
+    config, findings = _fill_placeholders(requested)
     findings += config_findings(config)
     change: Change | None = None
-    unknown = _unknown_inputs(asked, config, reason)
+    unknown = _unknown_inputs(requested, config, reason)
     if reason is None:
-        wanted = endpoint_from(config, context.identity)
+        target = endpoint_from(config, context.identity)
         seen = Snapshot(
             context.account,
-            wanted.name,
-            other=other_endpoint(context, wanted.name),
-            config=wanted.config.name,
+            target.name,
+            other=other_endpoint(context, target.name),
+            config=target.config.name,
             use_alarms=config.update.use_alarms,
         )
         actions = Planner(seen, context.identity, context.now).deploy(
-            wanted, config.update, is_described=asked == context.config
+            target, config.update, is_described=requested == context.config
         )
-        change = change_to_file(context, wanted, seen) if actions else None
+        change = change_to_file(context, target, seen) if actions else None
         findings += [
             Finding("request", True, sentence, FIX_REQUEST_HINT)
             for sentence in context.rejections(actions)
         ]
-        findings += quota_checks(context, config, actions, seen=seen)
+        findings += check_quotas(context, config, actions, seen=seen)
         if starts_machine(actions):
             if is_staged:
                 findings += weights_findings(context.aws, config)
@@ -82,21 +82,21 @@ def run(context: Context, options: argparse.Namespace) -> int:
                 findings += image_findings(context.aws, config)
             findings += role_findings(context.aws, config)
     else:
-        wanted = endpoint_from(config, UNKNOWN)
+        target = endpoint_from(config, UNKNOWN)
         actions = Planner(EmptyAccount(), UNKNOWN, context.now).deploy(
-            wanted, config.update
+            target, config.update
         )
         if is_pushed and config.image.cuda is None:
-            asked_nobody = "it is read from the registry, which was not asked"
-            findings.append(unknown_cuda_finding(config.endpoint.ami, asked_nobody))
+            unread = "it is read from the registry, which an offline plan does not call"
+            findings.append(unknown_cuda_finding(config.endpoint.ami, unread))
     lines = [
-        *_lines(config, wanted, actions, change, reason),
+        *_plan_lines(config, target, actions, change, reason),
         *_finding_lines(findings),
     ]
-    data = _data(config, actions, change, findings, reason) | {"unknown": unknown}
+    data = _to_json(config, actions, change, findings, reason) | {"unknown": unknown}
     if unknown:
-        data = json.loads(_masked(json.dumps(data, default=str), wanted))
-        lines = [_masked(line, wanted) for line in lines]
+        data = json.loads(_mask_digests(json.dumps(data, default=str), target))
+        lines = [_mask_digests(line, target) for line in lines]
         what = ", ".join(unknown[:-1]) + " and " if len(unknown) > 1 else ""
         what += unknown[-1]
         lines += [
@@ -107,8 +107,11 @@ def run(context: Context, options: argparse.Namespace) -> int:
     return 1 if any(finding.is_fatal for finding in findings) else 0
 
 
-def _filled(config: DeployConfig) -> tuple[DeployConfig, list[Finding]]:
-    """Fill in placeholders for an image or weights that are missing, with notes."""
+def _fill_placeholders(config: DeployConfig) -> tuple[DeployConfig, list[Finding]]:
+    """Return the configuration with placeholders for a missing image or weights.
+
+    The findings are notes on the placeholders.
+    """
     image, model = config.image, config.model
     findings = []
     if image.uri is None:
@@ -136,7 +139,8 @@ def _filled(config: DeployConfig) -> tuple[DeployConfig, list[Finding]]:
     return replace(config, image=image, model=model), findings
 
 
-def _why_offline(context: Context) -> str | None:
+def _offline_reason(context: Context) -> str | None:
+    """Return why no AWS call can be made; None if the identity could be read."""
     if not context.aws.has_credentials:
         return "there are no credentials"
     if context.aws.region is None:
@@ -151,7 +155,7 @@ def _why_offline(context: Context) -> str | None:
 def _unknown_inputs(
     config: DeployConfig, filled: DeployConfig, reason: str | None
 ) -> list[str]:
-    """Return what the digests in the names depend on and this plan does not know."""
+    """Return the unknown inputs of the digests in names: account, image, weights."""
     needed = {
         "account": reason is not None and config.role is None,
         "image": config.image.uri is None,
@@ -160,25 +164,25 @@ def _unknown_inputs(
     return [name for name, is_unknown in needed.items() if is_unknown]
 
 
-def _masked(text: str, wanted: Endpoint) -> str:
-    """Replace the digits of placeholders by question marks."""
-    for name in (wanted.model.name, wanted.config.name):
-        text = text.replace(name, f"{wanted.name}-{UNKNOWN_DIGEST}")
+def _mask_digests(text: str, target: Endpoint) -> str:
+    """Replace digests and account numbers made from placeholders by question marks."""
+    for name in (target.model.name, target.config.name):
+        text = text.replace(name, f"{target.name}-{UNKNOWN_DIGEST}")
     return text.replace(UNKNOWN.account, "?" * len(UNKNOWN.account))
 
 
-def _lines(
+def _plan_lines(
     config: DeployConfig,
-    wanted: Endpoint,
+    target: Endpoint,
     actions: Sequence[Action],
     change: Change | None,
     reason: str | None,
 ) -> list[str]:
-    lines = [f"endpoint {wanted.name}, config {wanted.config.name}"]
+    lines = [f"endpoint {target.name}, config {target.config.name}"]
     if reason is not None:
         lines.append(f"offline ({reason}): as if nothing were there yet")
-    lines += [f"image   {wanted.model.image}"]
-    lines += [f"weights {wanted.model.weights or 'from the hub, at every start'}", ""]
+    lines += [f"image   {target.model.image}"]
+    lines += [f"weights {target.model.weights or 'from the hub, at every start'}", ""]
     if actions:
         lines += [f"would {action.sentence}" for action in actions]
     else:
@@ -208,7 +212,7 @@ def _finding_lines(findings: Sequence[Finding]) -> list[str]:
     return ["", *lines] if lines else []
 
 
-def _data(
+def _to_json(
     config: DeployConfig,
     actions: Sequence[Action],
     change: Change | None,

@@ -6,22 +6,22 @@ import argparse
 from collections.abc import Sequence
 
 from deploy.commands.command import Command
-from deploy.commands.endpoint.absent import absence_of, schedule_notes
-from deploy.commands.endpoint.apply import (
+from deploy.commands.endpoint.steps.absent import explain_absence, schedule_notes
+from deploy.commands.endpoint.steps.apply import (
     confirm_recreation,
     describe_actions,
     refuse_if_fatal,
 )
-from deploy.commands.endpoint.next_deploy import next_deploy_lines
-from deploy.commands.endpoint.preflight import earlier_checks
+from deploy.commands.endpoint.steps.next_deploy import next_deploy_lines
+from deploy.commands.endpoint.steps.preflight import check_earlier_config
 from deploy.commands.flags import (
     add_wait_arguments,
 )
 from deploy.commands.which_endpoint import (
     add_async_argument,
+    apply_scaling,
     endpoint_of,
     owner_of,
-    scale,
 )
 from deploy.context import Context
 from deploy.endpoint.planner import Planner, previous_config
@@ -47,12 +47,12 @@ def run(context: Context, options: argparse.Namespace) -> int:
     seen = Snapshot(context.account, name, use_alarms=owner.update.use_alarms)
     state, history = seen.endpoint(name), seen.history(name)
     is_there = state is not None and state.status != "Deleting"
-    had = _last_config(history)
+    served_config = _last_config(history)
     if state is not None:
         # The config before the one that an update brings is the one that serves still.
-        had = state.pending_config or state.config
+        served_config = state.pending_config or state.config
     if options.to is None:
-        config = _previous(history, had, options, is_there=is_there)
+        config = _select_previous(history, served_config, options, is_there=is_there)
     elif options.to in {live.config for live in history}:
         config = options.to
     else:
@@ -69,13 +69,13 @@ def run(context: Context, options: argparse.Namespace) -> int:
     refuse_if_fatal(
         context,
         [
-            *earlier_checks(context, config, actions),
+            *check_earlier_config(context, config, actions),
             *schedule_notes(context, name, actions, seen),
         ],
     )
     if not (
         confirm_recreation(context, name, actions, state)
-        and (is_there or _may_start(context, name, config, history))
+        and (is_there or _confirm_start(context, name, config, history))
     ):
         context.console.report_declined()
         return 1
@@ -94,13 +94,13 @@ def run(context: Context, options: argparse.Namespace) -> int:
         )
     if options.is_async and options.wait:
         # An endpoint that was created again has no scaling yet.
-        scale(context, owner)
+        apply_scaling(context, owner)
     context.console.result(
         data,
         [
             f"endpoint {name} {'serves' if options.wait else 'goes back to'} {config}",
             "the next update begins with this config",
-            *_settings_to_revert(context, name, config),
+            *_next_deploy_lines(context, name, config),
         ],
     )
     return 0
@@ -114,19 +114,19 @@ def _last_config(history: Sequence[DatedConfig]) -> str | None:
     return next((live.config for live in history if live.since), None)
 
 
-def _previous(
+def _select_previous(
     history: Sequence[DatedConfig],
-    had: str | None,
+    served_config: str | None,
     options: argparse.Namespace,
     *,
     is_there: bool,
 ) -> str:
-    """Return the config before `had`.
+    """Return the config before `served_config`.
 
     If there is none, the hint of the NotFoundError names `start`.
     """
     try:
-        return previous_config(history, had)
+        return previous_config(history, served_config)
     except NotFoundError as error:
         if is_there or not history:
             raise
@@ -137,11 +137,11 @@ def _previous(
         ) from error
 
 
-def _may_start(
+def _confirm_start(
     context: Context, name: str, config: str, history: Sequence[DatedConfig]
 ) -> bool:
     """Print why the endpoint does not run, and ask whether to start it at a price."""
-    absence = absence_of(context, name, history)
+    absence = explain_absence(context, name, history)
     if absence is None:
         return True
     context.console.say(f"note: {absence.sentence}")
@@ -154,7 +154,7 @@ def _may_start(
     )
 
 
-def _settings_to_revert(context: Context, name: str, config: str) -> list[str]:
+def _next_deploy_lines(context: Context, name: str, config: str) -> list[str]:
     """Return the settings that the next deploy would revert."""
     try:
         running = read_running_endpoint(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from typing import Any
 
 from deploy.commands.command import Command
@@ -37,32 +38,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(context: Context, options: argparse.Namespace) -> int:
-    given = [
+    flags = [
         f"--{flag}"
         for flag in ("start", "stop", "days", "timezone")
         if getattr(options, flag) is not None
     ]
     if options.remove:
-        if given:
+        if flags:
             raise ConfigError(
-                f"--remove goes without {' and '.join(given)}",
+                f"--remove goes without {' and '.join(flags)}",
                 hint="chandra-sagemaker schedule --remove",
             )
         return _remove(context)
-    if not given:
+    if not flags:
         return _show(context)
-    if options.start is None or options.stop is None:
-        raise ConfigError(
-            "--start and --stop go together"
-            + (f", and {given[0]} with both" if "--st" not in given[0] else ""),
-            hint="chandra-sagemaker schedule --start 08:00 --stop 19:00",
-        )
-    wanted = schedule_from(
-        options.start,
-        options.stop,
-        options.days or "mon-fri",
-        options.timezone or "UTC",
-    )
+    schedule = _parse_schedule(options, flags)
     name, identity = context.config.name, context.identity
     role = f"{name}-scheduler"
     if find_role(context.aws, role) is None:
@@ -71,7 +61,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
             hint="chandra-sagemaker iam --create",
         )
     refuse_other_regions(role, role_policies(context.aws, role), context.aws.region)
-    _refuse_if_theirs(context)
+    _refuse_foreign_group(context)
     history = context.account.history(name)
     state = context.account.endpoint(name)
     if not history:
@@ -79,7 +69,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
             f"there is no config of {name} to start by the clock",
             hint="chandra-sagemaker deploy",
         )
-    calls = wanted.calls(
+    calls = schedule.calls(
         name,
         state.config if state is not None else history[0].config,
         tags=tags_of(context.config),
@@ -94,12 +84,32 @@ def run(context: Context, options: argparse.Namespace) -> int:
     )
     context.executor().run(calls)
     context.console.result(
-        {"actions": [call.to_json() for call in calls]}, _saving(context, wanted)
+        {"actions": [call.to_json() for call in calls]},
+        _saving_lines(context, schedule),
     )
     return 0
 
 
-def _saving(context: Context, schedule: Schedule) -> list[str]:
+def _parse_schedule(options: argparse.Namespace, flags: Sequence[str]) -> Schedule:
+    """Return the schedule of the flags, of which at least one was given.
+
+    Raises ConfigError without --start and --stop, or for an invalid value.
+    """
+    if options.start is None or options.stop is None:
+        raise ConfigError(
+            "--start and --stop go together"
+            + (f", and {flags[0]} with both" if "--st" not in flags[0] else ""),
+            hint="chandra-sagemaker schedule --start 08:00 --stop 19:00",
+        )
+    return schedule_from(
+        options.start,
+        options.stop,
+        options.days or "mon-fri",
+        options.timezone or "UTC",
+    )
+
+
+def _saving_lines(context: Context, schedule: Schedule) -> list[str]:
     machines = context.config.endpoint
     price = hourly_price(machines.instance_types[0], machines.instance_count)
     hours = schedule.hours_a_week
@@ -114,6 +124,7 @@ def _saving(context: Context, schedule: Schedule) -> list[str]:
 
 
 def _show(context: Context) -> int:
+    """Print the entries of the schedule; return exit status 0."""
     entries: list[dict[str, Any]] = context.account.schedule_entries(
         context.config.name
     )
@@ -140,7 +151,8 @@ def _show(context: Context) -> int:
     return 0
 
 
-def _refuse_if_theirs(context: Context) -> None:
+def _refuse_foreign_group(context: Context) -> None:
+    """Raise ConflictError if the schedule group belongs to something else."""
     name = context.config.name
     tags = schedule_group_tags(context.aws, name)
     if tags is not None and tags.get(OWNER_TAG) != name:
@@ -152,8 +164,9 @@ def _refuse_if_theirs(context: Context) -> None:
 
 
 def _remove(context: Context) -> int:
+    """Delete all entries of the schedule; return exit status 0."""
     name = context.config.name
-    _refuse_if_theirs(context)
+    _refuse_foreign_group(context)
     entries = [str(entry["Name"]) for entry in context.account.schedule_entries(name)]
     calls = [
         Call(

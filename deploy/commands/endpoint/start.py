@@ -5,21 +5,21 @@ from __future__ import annotations
 import argparse
 
 from deploy.commands.command import Command
-from deploy.commands.endpoint.absent import absence_notes, schedule_notes
-from deploy.commands.endpoint.apply import (
+from deploy.commands.endpoint.steps.absent import absence_notes, schedule_notes
+from deploy.commands.endpoint.steps.apply import (
     confirm_recreation,
     describe_actions,
     refuse_if_fatal,
 )
-from deploy.commands.endpoint.preflight import earlier_checks
+from deploy.commands.endpoint.steps.preflight import check_earlier_config
 from deploy.commands.flags import (
     add_wait_arguments,
 )
 from deploy.commands.which_endpoint import (
     add_async_argument,
+    apply_scaling,
     endpoint_of,
     owner_of,
-    scale,
 )
 from deploy.context import Context
 from deploy.endpoint.planner import Planner
@@ -40,8 +40,8 @@ def run(context: Context, options: argparse.Namespace) -> int:
     state, history = seen.endpoint(name), seen.history(name)
     if state is not None and state.is_ours and state.status == "InService":
         if options.is_async:
-            # Not waited for, it was left without.
-            scale(context, owner)
+            # `start --async --no-wait` ends before the scaling can be set.
+            apply_scaling(context, owner)
         context.console.result(
             {"endpoint": name, "config": state.config, "actions": []},
             [f"endpoint {name} is in service with config {state.config} already"],
@@ -59,7 +59,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
         context,
         [
             *absence_notes(context, name, seen),
-            *earlier_checks(context, config, actions),
+            *check_earlier_config(context, config, actions),
             *schedule_notes(context, name, actions, seen),
         ],
     )
@@ -71,7 +71,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
     )
     executor.run(actions)
     if options.is_async and options.wait:
-        scale(context, owner)
+        apply_scaling(context, owner)
     words = "in service" if options.wait else "on its way"
     context.console.result(
         {
@@ -79,12 +79,12 @@ def run(context: Context, options: argparse.Namespace) -> int:
             "config": config,
             "actions": describe_actions(actions, options),
         },
-        [] if context.is_dry_run else _lines(name, config, words, options),
+        [] if context.is_dry_run else _result_lines(name, config, words, options),
     )
     return 0
 
 
-def _lines(
+def _result_lines(
     name: str, config: str, words: str, options: argparse.Namespace
 ) -> list[str]:
     lines = [f"endpoint {name} is {words} with {config}"]

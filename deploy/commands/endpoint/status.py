@@ -11,8 +11,8 @@ from typing import Any
 
 from deploy.batch.jobs import TransformJobs
 from deploy.commands.command import Command
-from deploy.commands.endpoint.absent import absence_of
-from deploy.commands.endpoint.queue_status import queue_facts, queue_rows
+from deploy.commands.endpoint.steps.absent import explain_absence
+from deploy.commands.endpoint.steps.queue_status import queue_rows, read_queue_facts
 from deploy.console import minute, table
 from deploy.context import Context
 from deploy.errors import (
@@ -43,7 +43,7 @@ HEALTH = {
 
 NUM_JOBS = 5
 # States that only a command such as `deploy` or `update` ends.
-GIVEN_UP = ("Failed", "OutOfService", "UpdateRollbackFailed")
+FINAL_FAILURES = ("Failed", "OutOfService", "UpdateRollbackFailed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +57,8 @@ class Cost:
 def run(context: Context, options: argparse.Namespace) -> int:
     del options
     name = context.config.name
-    facts, lines = _endpoint(context)
-    queue, jobs = queue_facts(context), _jobs(context)
+    facts, lines = _read_endpoint(context)
+    queue, jobs = read_queue_facts(context), _list_jobs(context)
     if facts is None and queue is None and not jobs:
         raise NotFoundError(
             f"there is no endpoint {name}", hint="chandra-sagemaker deploy"
@@ -76,19 +76,22 @@ def run(context: Context, options: argparse.Namespace) -> int:
     context.console.result(facts | {"asynchronous": queue, "jobs": jobs}, lines)
     states = {facts["status"], queue["status"] if queue else None}
     is_lost = facts.get("lost") or (queue is not None and queue["lost"])
-    if is_lost or states & {*GIVEN_UP}:
+    if is_lost or states & {*FINAL_FAILURES}:
         return ResourceFailedError.exit_code
     return 0
 
 
-def _endpoint(context: Context) -> tuple[dict[str, Any] | None, list[str]]:
-    """Return the real-time endpoint; None if there is none and never was."""
+def _read_endpoint(context: Context) -> tuple[dict[str, Any] | None, list[str]]:
+    """Return the real-time endpoint as fields for --json, and as lines.
+
+    The fields are None if there is no such endpoint and never was.
+    """
     name = context.config.name
     state = context.account.endpoint(name)
     if state is not None:
-        facts = _facts(context, state)
+        facts = _read_facts(context, state)
         return facts, [*table(_rows(facts)), *_rollback_hint(context, state)]
-    absence = absence_of(context, name, context.account.history(name))
+    absence = explain_absence(context, name, context.account.history(name))
     if absence is None:
         return None, []
     return {
@@ -113,7 +116,7 @@ def _rollback_hint(context: Context, state: EndpointState) -> list[str]:
     ]
 
 
-def _jobs(context: Context) -> list[dict[str, Any]] | None:
+def _list_jobs(context: Context) -> list[dict[str, Any]] | None:
     """Return the last few transform jobs; None if listing them is not allowed."""
     transforms = TransformJobs(context.aws, context.config.name)
     try:
@@ -128,7 +131,10 @@ def _jobs(context: Context) -> list[dict[str, Any]] | None:
 def running_cost(
     context: Context, state: EndpointState, config: Mapping[str, Any]
 ) -> Cost | None:
-    """Return the cost so far, as if the machines had been the same since creation."""
+    """Return the cost so far, as if the machines had been the same since creation.
+
+    Return None if the price or the time of creation is not known.
+    """
     kind = _instance_type(config)
     price = hourly_price(kind, state.instance_count or 1) if kind else None
     if price is None or state.created is None:
@@ -136,7 +142,7 @@ def running_cost(
     return Cost(price, price * _seconds(context, state.created) / 3600)
 
 
-def _facts(context: Context, state: EndpointState) -> dict[str, Any]:
+def _read_facts(context: Context, state: EndpointState) -> dict[str, Any]:
     try:
         config = context.account.describe_config(state.config)
     except NotFoundError:
@@ -180,10 +186,10 @@ def _facts(context: Context, state: EndpointState) -> dict[str, Any]:
 
 def _drift(state: EndpointState, variant: dict[str, Any]) -> str | None:
     """Return how the instances differ from the config, with the command for it."""
-    found = describe_count_drift(state, variant.get("InitialInstanceCount", 1))
-    if found is None or state.is_scaled:
-        return found
-    return f"{found}; chandra-sagemaker deploy sets them back"
+    drift = describe_count_drift(state, variant.get("InitialInstanceCount", 1))
+    if drift is None or state.is_scaled:
+        return drift
+    return f"{drift}; chandra-sagemaker deploy sets them back"
 
 
 def _rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
@@ -194,25 +200,25 @@ def _rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
     kind = shown.pop("instance_type") or "unknown"
     desired = shown.pop("desired_count")
     count = shown.pop("instance_count") or 0
-    wanted = "" if desired is None else f" of {desired}"
+    target = "" if desired is None else f" of {desired}"
     words: dict[str, str | None] = {
-        "instances": f"{count}{wanted} x {kind}",
-        "running for": _with(duration, shown.pop("running_seconds")),
-        "price an hour": _with(price_text, shown.pop("price_an_hour")),
-        "cost so far": _with(
+        "instances": f"{count}{target} x {kind}",
+        "running for": _format_if_known(duration, shown.pop("running_seconds")),
+        "price an hour": _format_if_known(price_text, shown.pop("price_an_hour")),
+        "cost so far": _format_if_known(
             lambda cost: f"about {dollars(cost)}", shown.pop("cost_so_far")
         ),
     }
     rows = [*shown.items(), *words.items()]
-    return [(name.replace("_", " "), _text(value)) for name, value in rows]
+    return [(name.replace("_", " "), _format_value(value)) for name, value in rows]
 
 
-def _with(words: Callable[[Any], str], value: Any) -> str | None:
+def _format_if_known(words: Callable[[Any], str], value: Any) -> str | None:
     return None if value is None else words(value)
 
 
 def _instance_type(config: Mapping[str, Any]) -> str | None:
-    """Return the first instance type of a pool, which runs when there is capacity."""
+    """Return the instance type; of several, the first, which is preferred."""
     variant = main_variant(config)
     pools = variant.get("InstancePools") or [{}]
     kind = variant.get("InstanceType") or pools[0].get("InstanceType")
@@ -223,7 +229,7 @@ def _seconds(context: Context, since: datetime) -> float:
     return max(0.0, (context.now - since).total_seconds())
 
 
-def _text(value: object) -> str:
+def _format_value(value: object) -> str:
     if value is None:
         return "-"
     if isinstance(value, datetime):

@@ -6,12 +6,15 @@ import argparse
 from collections.abc import Sequence
 
 from deploy.commands.command import Command
-from deploy.commands.endpoint.absent import absence_of
-from deploy.commands.endpoint.apply import (
+from deploy.commands.endpoint.status import running_cost
+from deploy.commands.endpoint.steps.absent import explain_absence
+from deploy.commands.endpoint.steps.apply import (
     describe_actions,
 )
-from deploy.commands.endpoint.queue_status import own_async_endpoint, price_now
-from deploy.commands.endpoint.status import running_cost
+from deploy.commands.endpoint.steps.queue_status import (
+    find_async_endpoint,
+    read_machine_price,
+)
 from deploy.commands.flags import (
     add_wait_arguments,
 )
@@ -39,17 +42,17 @@ def run(context: Context, options: argparse.Namespace) -> int:
     planner = Planner(seen, context.identity, context.now)
     actions: Sequence[Action] = planner.stop(name)
     flag = " --async" if options.is_async else ""
-    other = [] if options.is_async else _other(context)
+    other = [] if options.is_async else _async_endpoint_notes(context)
     if state is None:
-        return _stop_nothing(context, name, other, seen)
+        return _report_absent(context, name, other, seen)
     question = "its callers get errors until it is started again"
     if options.is_async:
-        actions = [*_unscaled(context, state), *actions]
+        actions = [*_unscaling_actions(context, state), *actions]
         question = "documents that wait in its queue, or are being read, are not read"
-    saved, words = _saved(context, state, options, seen)
+    saved, words = _describe_savings(context, state, options, seen)
     # Read before the endpoint is deleted. Without the right to read schedules, the
     # endpoint is stopped all the same.
-    scheduled = [] if options.is_async else _scheduled(seen, name)
+    scheduled = [] if options.is_async else _schedule_notes(seen, name)
     if not context.is_dry_run and not context.console.confirm(
         f"delete endpoint {name}? {question}"
     ):
@@ -78,11 +81,14 @@ def run(context: Context, options: argparse.Namespace) -> int:
     return 0
 
 
-def _stop_nothing(
+def _report_absent(
     context: Context, name: str, other: Sequence[str], seen: Snapshot
 ) -> int:
-    """Report that there is nothing to stop, and record a lost endpoint as stopped."""
-    absence = absence_of(context, name, seen.history(name), seen)
+    """Report that there is no endpoint to stop; return exit status 0.
+
+    An endpoint that something else deleted is marked as stopped.
+    """
+    absence = explain_absence(context, name, seen.history(name), seen)
     is_lost = absence is not None and absence.is_lost
     if is_lost:
         executor = context.executor(endpoint=name)
@@ -98,8 +104,8 @@ def _stop_nothing(
     return 0
 
 
-def _scheduled(seen: Snapshot, name: str) -> list[str]:
-    """Return lines on a schedule that starts the endpoint again."""
+def _schedule_notes(seen: Snapshot, name: str) -> list[str]:
+    """Return a note if a schedule starts the endpoint again, or cannot be read."""
     try:
         start = seen.scheduled_start(name)
     except AccessDeniedError as error:
@@ -115,15 +121,18 @@ def _scheduled(seen: Snapshot, name: str) -> list[str]:
     ]
 
 
-def _saved(
+def _describe_savings(
     context: Context,
     state: EndpointState,
     options: argparse.Namespace,
     seen: Snapshot,
 ) -> tuple[dict[str, float | None], list[str]]:
-    """Return what stopping saves, and the cost so far, which a queue does not know."""
+    """Return what stopping saves and the cost so far, as JSON fields and as lines.
+
+    The cost so far of the asynchronous endpoint is not known: its machines are scaled.
+    """
     if options.is_async:
-        _, now = price_now(context, state)
+        _, now = read_machine_price(context, state)
         words = (
             []
             if now is None
@@ -144,8 +153,8 @@ def _saved(
     ]
 
 
-def _unscaled(context: Context, state: EndpointState) -> list[Action]:
-    """Return the actions that remove scaling first, or its alarms would fail later."""
+def _unscaling_actions(context: Context, state: EndpointState) -> list[Action]:
+    """Return actions that remove scaling and its alarms, which would fail later."""
     actions: list[Action] = [build_unscale_call(state.name)] if state.is_scaled else []
     alarms = sorted(context.account.scaling(state.name).alarms)
     if alarms:
@@ -160,13 +169,13 @@ def _unscaled(context: Context, state: EndpointState) -> list[Action]:
     return actions
 
 
-def _other(context: Context) -> list[str]:
+def _async_endpoint_notes(context: Context) -> list[str]:
     """Return a line on the asynchronous endpoint, if it stays and costs money."""
-    state = own_async_endpoint(context)
+    state = find_async_endpoint(context)
     if state is None or not state.instance_count:
         return []
     try:
-        _, price = price_now(context, state)
+        _, price = read_machine_price(context, state)
     except NotFoundError:
         price = None
     cost = "" if price is None else f", {price_text(price)} an hour"

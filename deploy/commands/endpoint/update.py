@@ -6,17 +6,17 @@ import argparse
 from dataclasses import replace
 
 from deploy.commands.command import Command
-from deploy.commands.endpoint.absent import absence_of
-from deploy.commands.endpoint.apply import (
+from deploy.commands.endpoint.steps.absent import explain_absence
+from deploy.commands.endpoint.steps.apply import (
     FINISH_LATER,
     check_and_confirm,
     describe_actions,
     verify_endpoint,
 )
-from deploy.commands.endpoint.changes import change_by_flags
-from deploy.commands.endpoint.effective import config_with_running_settings
-from deploy.commands.endpoint.next_deploy import next_deploy_lines
-from deploy.commands.endpoint.quotas import other_endpoint
+from deploy.commands.endpoint.steps.changes import change_by_flags
+from deploy.commands.endpoint.steps.effective import config_with_running_settings
+from deploy.commands.endpoint.steps.next_deploy import next_deploy_lines
+from deploy.commands.endpoint.steps.quotas import other_endpoint
 from deploy.commands.flags import (
     add_machine_arguments,
     add_wait_arguments,
@@ -72,7 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(context: Context, options: argparse.Namespace) -> int:
-    edits, update = _edits(context, options), _update(context, options)
+    edits, update = _parse_edits(context, options), _update_table(context, options)
     name = context.config.name
     seen = Snapshot(
         context.account,
@@ -82,7 +82,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
     )
     state, history = seen.endpoint(name), seen.history(name)
     is_gone = state is None or state.status == "Deleting"
-    absence = absence_of(context, name, history, seen) if is_gone else None
+    absence = explain_absence(context, name, history, seen) if is_gone else None
     is_stopped = absence is not None and not absence.is_lost
     # An interrupted update has already deleted the endpoint; this one continues it.
     is_resumed = update.strategy is UpdateStrategy.RECREATE and bool(history)
@@ -166,8 +166,8 @@ def _refuse_count_of_scaled(
         )
 
 
-def _edits(context: Context, options: argparse.Namespace) -> Edits:
-    """Return the edits that the flags ask for, checked by the rules of chandra.toml."""
+def _parse_edits(context: Context, options: argparse.Namespace) -> Edits:
+    """Return the edits of the flags; raises ConfigError if a value is not allowed."""
     table = override_config(context.config, options).endpoint
     environment = parse_pairs(options.env or ())
     removed = tuple(options.unset_env or ())
@@ -194,7 +194,8 @@ def _edits(context: Context, options: argparse.Namespace) -> Edits:
     )
 
 
-def _update(context: Context, options: argparse.Namespace) -> UpdateTable:
+def _update_table(context: Context, options: argparse.Namespace) -> UpdateTable:
+    """Return the table `update` with --strategy and --bake."""
     update = context.config.update
     if options.strategy is not None:
         update = replace(update, strategy=UpdateStrategy(options.strategy))

@@ -33,7 +33,12 @@ def push_from_here(context: Context, registry: Registry, uri: str, tag: str) -> 
 
 
 def push_remotely(context: Context, uri: str, tag: str) -> None:
-    """Build and push with CodeBuild, and follow the build to its end."""
+    """Build and push `uri` with CodeBuild, and wait until the build has ended.
+
+    Uploads the build context to model.bucket. With --dry-run, print the calls. Raises
+    ConfigError or NotFoundError if the bucket or the role is missing or unsuitable, and
+    Interrupted on Ctrl-C while the build runs.
+    """
     bucket = context.config.model.bucket
     if bucket is None:
         raise ConfigError(
@@ -90,7 +95,7 @@ def push_remotely(context: Context, uri: str, tag: str) -> None:
 
 
 def run_commands(context: Context, commands: list[list[str]]) -> None:
-    """Run other programs; with --dry-run, say which."""
+    """Run commands of other programs; with --dry-run, print them."""
     for command in commands:
         if context.is_dry_run:
             context.console.say("would run " + " ".join(command))

@@ -12,8 +12,8 @@ from deploy.commands.image.build import push_from_here, push_remotely, run_comma
 from deploy.commands.image.report import (
     archive_data,
     archive_lines,
-    is_archive_taken,
-    is_taken,
+    is_accepted,
+    is_archive_accepted,
     registry_data,
     registry_lines,
 )
@@ -34,7 +34,7 @@ from deploy.image.manifest import to_docker_manifest
 from deploy.image.registry import ImageState, Registry, compute_digest
 from deploy.image.repository import plan_repository
 
-GOES_WITH = {"remote": ("push",), "archive": ("push", "check"), "fix": ("check",)}
+ACTIONS_BY_FLAG = {"remote": ("push",), "archive": ("push", "check"), "fix": ("check",)}
 
 # Reject invalid tags before the build, which may take an hour.
 TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", re.ASCII)
@@ -77,12 +77,12 @@ def run(context: Context, options: argparse.Namespace) -> int:
         "push": _push,
         "check": _check,
     }
-    for flag, fitting in GOES_WITH.items():
-        if getattr(options, flag) and options.action not in fitting:
+    for flag, actions_of_flag in ACTIONS_BY_FLAG.items():
+        if getattr(options, flag) and options.action not in actions_of_flag:
             raise ConfigError(
-                f"--{flag} goes with image {' and image '.join(fitting)}, not with "
-                f"image {options.action}",
-                hint=f"chandra-sagemaker image {fitting[0]} --{flag}",
+                f"--{flag} goes with image {' and image '.join(actions_of_flag)}, not "
+                f"with image {options.action}",
+                hint=f"chandra-sagemaker image {actions_of_flag[0]} --{flag}",
             )
     if options.archive is not None and (options.fix or options.remote):
         flag = "fix" if options.fix else "remote"
@@ -104,7 +104,7 @@ def _build(context: Context, options: argparse.Namespace) -> int:
     table = context.config.image
     tag = options.tag or compute_tag(context.runner, table)
     uri = f"{table.repository}:{tag}"
-    commands = find_engine(context.runner).build(table, uri, tag)
+    commands = find_engine(context.runner).build_commands(table, uri, tag)
     run_commands(context, commands)
     context.console.result(
         {"image": uri, "commands": commands},
@@ -120,15 +120,15 @@ def _push(context: Context, options: argparse.Namespace) -> int:
     registry = Registry(context.aws, context.config)
     tag = options.tag or compute_tag(context.runner, table)
     uri = f"{context.identity.registry}/{table.repository}:{tag}"
-    is_pushed = _find(registry, tag) is not None
-    # Before anything is made, whether there is something to push or to build with.
+    is_pushed = _find_image(registry, tag) is not None
+    # Without an image or a build engine, stop before the repository is created.
     if not (is_pushed or options.remote):
         find_engine(context.runner)
     context.executor().run(plan_repository(context.aws, context.config))
     if is_pushed:
         # Tags are immutable: a second push of a new build would be refused at its end.
         context.console.say(f"{table.repository}:{tag} is there already: not built")
-        return _pushed(context, registry, tag)
+        return _report_pushed(context, registry, tag)
     try:
         if options.remote:
             push_remotely(context, uri, tag)
@@ -137,19 +137,23 @@ def _push(context: Context, options: argparse.Namespace) -> int:
     except Interrupted:
         raise
     except KeyboardInterrupt:
-        raise _interrupted(context) from None
+        raise _push_interrupt(context) from None
     if context.is_dry_run:
         context.console.result({"image": uri, "pushed": False})
         return 0
-    return _pushed(context, registry, tag)
+    return _report_pushed(context, registry, tag)
 
 
 def _push_archive(context: Context, options: argparse.Namespace) -> int:
-    """Push the image of a file under --tag, or under the tag that the file gives it."""
+    """Push the image of a file under --tag, or under the tag in the file.
+
+    Return the exit status. Raises ConfigError without a single tag, and ConflictError
+    if the tag is taken by another image.
+    """
     config, path = context.config, options.archive
     archive = Archive(path)
     image = archive.select_image(options.tag)
-    tag = _tag_of_archive(options, image)
+    tag = _choose_tag(options, image)
     if tag is None and len(image.tags) > 1:
         raise ConfigError(
             f"--archive needs --tag: {path} gives its image {len(image.tags)} tags, "
@@ -166,17 +170,17 @@ def _push_archive(context: Context, options: argparse.Namespace) -> int:
     digest = compute_digest(manifest)
     name = f"{config.image.repository}:{tag}"
     registry = Registry(context.aws, config)
-    there = _find(registry, tag)
-    if there is not None and there.digest != digest:
+    existing = _find_image(registry, tag)
+    if existing is not None and existing.digest != digest:
         raise ConflictError(
-            f"{name} is {there.digest} already, and tags cannot be moved; {path} would "
-            f"be {digest}",
+            f"{name} is {existing.digest} already, and tags cannot be moved; {path} "
+            f"would be {digest}",
             hint=f"chandra-sagemaker image push --archive {path} --tag NAME",
         )
     context.executor().run(plan_repository(context.aws, config))
-    if there is not None:
+    if existing is not None:
         context.console.say(f"{name} is there already: not uploaded again")
-        return _pushed(context, registry, tag)
+        return _report_pushed(context, registry, tag)
     blobs = archive.list_blobs(manifest)
     if context.is_dry_run:
         size = megabytes(sum(blob.size for blob in blobs))
@@ -196,16 +200,17 @@ def _push_archive(context: Context, options: argparse.Namespace) -> int:
         )
         context.executor().run([registry.plan_put(manifest, tag)])
     except KeyboardInterrupt:
-        raise _interrupted(context) from None
-    return _pushed(context, registry, tag)
+        raise _push_interrupt(context) from None
+    return _report_pushed(context, registry, tag)
 
 
-def _tag_of_archive(options: argparse.Namespace, image: ArchivedImage) -> str | None:
+def _choose_tag(options: argparse.Namespace, image: ArchivedImage) -> str | None:
+    """Return --tag, or the tag in the file if it is valid, or None."""
     own = image.tag if image.tag and TAG.fullmatch(image.tag) else None
     return options.tag or own
 
 
-def _interrupted(context: Context) -> Interrupted:
+def _push_interrupt(context: Context) -> Interrupted:
     return Interrupted(
         f"repository {context.config.image.repository} is there, and layers that "
         "arrived stay; no digest was recorded, so deployments go on with the image "
@@ -213,15 +218,18 @@ def _interrupted(context: Context) -> Interrupted:
     )
 
 
-def _find(registry: Registry, tag: str) -> ImageState | None:
+def _find_image(registry: Registry, tag: str) -> ImageState | None:
     try:
         return registry.get_image(tag)
     except NotFoundError:
         return None
 
 
-def _pushed(context: Context, registry: Registry, tag: str) -> int:
-    """Report the pushed image, and record it unless it is for another platform."""
+def _report_pushed(context: Context, registry: Registry, tag: str) -> int:
+    """Report the pushed image, and record it unless it is for another platform.
+
+    Return the exit status, which is not 0 if SageMaker does not accept the image.
+    """
     config = context.config
     state = registry.get_image(tag)
     contents = registry.read_contents(state)
@@ -234,9 +242,9 @@ def _pushed(context: Context, registry: Registry, tag: str) -> int:
         )
         return 0
     if contents.runs_on_sagemaker:
-        _record(context, state)
+        _record_image(context, state)
     lines = registry_lines(config, state, contents)
-    is_usable = is_taken(config, state, contents)
+    is_usable = is_accepted(config, state, contents)
     if is_usable:
         lines.append(DOCTOR_NEXT_STEP)
     context.console.result(data, lines)
@@ -270,11 +278,11 @@ def _check(context: Context, options: argparse.Namespace) -> int:
         state = registry.get_image(repaired_tag)
         contents = registry.read_contents(state)
         data = registry_data(config, state, contents)
-        _record(context, state)
+        _record_image(context, state)
     # Read the lock file again, because a repaired image was just recorded.
     used = read_config(context.config_path)
     context.console.result(data, registry_lines(used, state, contents, tag=options.tag))
-    is_usable = is_taken(used, state, contents)
+    is_usable = is_accepted(used, state, contents)
     return 0 if is_usable else ResourceFailedError.exit_code
 
 
@@ -282,8 +290,8 @@ def _check_archive(context: Context, options: argparse.Namespace) -> int:
     """Check a file as `image push --archive` would, without calling AWS."""
     config, path = context.config, options.archive
     image = Archive(path).select_image(options.tag)
-    tag = _tag_of_archive(options, image)
-    is_usable = is_archive_taken(config, image)
+    tag = _choose_tag(options, image)
+    is_usable = is_archive_accepted(config, image)
     lines = archive_lines(config, path, image, tag)
     if is_usable:
         lines.append(
@@ -295,7 +303,7 @@ def _check_archive(context: Context, options: argparse.Namespace) -> int:
 
 
 def _reference(context: Context, options: argparse.Namespace) -> str:
-    """Return the image that was asked for, or else the image that was pushed last."""
+    """Return the tag of --tag, or the digest of the image that was pushed last."""
     if options.tag:
         return str(options.tag)
     uri = context.config.image.uri
@@ -306,8 +314,11 @@ def _reference(context: Context, options: argparse.Namespace) -> str:
     return uri.rpartition("@")[2]
 
 
-def _record(context: Context, state: ImageState) -> None:
-    """Write down what a deployment uses from now on."""
+def _record_image(context: Context, state: ImageState) -> None:
+    """Write the image to the lock file, from which deployments take it.
+
+    Print its digest, and a note if chandra.toml names another image.
+    """
     table = context.config.image
     uri = f"{context.identity.registry}/{table.repository}@{state.digest}"
     path = write_lock(context.config_path, "image", {"uri": uri, "tag": state.tag})

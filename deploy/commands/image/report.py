@@ -1,4 +1,4 @@
-"""Describe an image for `image`: its name, manifest, platform and CUDA version."""
+"""Report of `image`: name, manifest, platform and CUDA version of an image."""
 
 from __future__ import annotations
 
@@ -23,39 +23,41 @@ from deploy.machines.catalogue import AMIS
 __all__ = [
     "archive_data",
     "archive_lines",
-    "is_archive_taken",
-    "is_taken",
+    "is_accepted",
+    "is_archive_accepted",
     "registry_data",
     "registry_lines",
 ]
 
 
-def is_taken(config: DeployConfig, state: ImageState, contents: ImageContents) -> bool:
+def is_accepted(
+    config: DeployConfig, state: ImageState, contents: ImageContents
+) -> bool:
     """Return False if SageMaker cannot read the manifest or run the image."""
-    findings = _findings(config, contents.configuration, contents.reason)
+    findings = _check_configuration(config, contents.configuration, contents.reason)
     return state.has_docker_manifest and not _has_fatal(findings)
 
 
-def is_archive_taken(config: DeployConfig, image: ArchivedImage) -> bool:
+def is_archive_accepted(config: DeployConfig, image: ArchivedImage) -> bool:
     """Return False if SageMaker cannot run the image of a file.
 
     A push gives it a manifest that SageMaker reads.
     """
-    return not _has_fatal(_findings(config, image.configuration, None))
+    return not _has_fatal(_check_configuration(config, image.configuration, None))
 
 
 def registry_data(
     config: DeployConfig, state: ImageState, contents: ImageContents
 ) -> dict[str, object]:
-    """Describe an image in ECR for programs."""
-    findings = _findings(config, contents.configuration, contents.reason)
+    """Return an image in ECR as fields for --json."""
+    findings = _check_configuration(config, contents.configuration, contents.reason)
     return {
         "repository": config.image.repository,
         "tag": None if state.tag == state.digest else state.tag,
         "digest": state.digest,
         "media_type": state.media_type,
         "bytes": state.size,
-        "taken_by_sagemaker": is_taken(config, state, contents),
+        "taken_by_sagemaker": is_accepted(config, state, contents),
         "child": contents.child,
         **_configuration_data(config, contents.configuration, findings),
     }
@@ -68,7 +70,7 @@ def registry_lines(
     *,
     tag: str | None = None,
 ) -> list[str]:
-    """Describe an image in ECR; `tag` is what the command was given."""
+    """Return lines on an image in ECR. `tag` is the value of --tag, if given."""
     name = f"{config.image.repository}{state.name}"
     configuration = contents.configuration
     platform = configuration.platform if configuration else "of an unknown platform"
@@ -98,7 +100,7 @@ def registry_lines(
         )
         if contents.hint:
             lines.append(f"  try: {contents.hint}")
-    elif is_taken(config, state, contents):
+    elif is_accepted(config, state, contents):
         lines.append("SageMaker takes it")
     else:
         lines.append("SageMaker takes its manifest, but its machines cannot run it")
@@ -108,8 +110,8 @@ def registry_lines(
 def archive_data(
     config: DeployConfig, path: Path, image: ArchivedImage, tag: str | None
 ) -> dict[str, object]:
-    """Describe an image in a file for programs."""
-    findings = _findings(config, image.configuration, None)
+    """Return an image in a file as fields for --json."""
+    findings = _check_configuration(config, image.configuration, None)
     return {
         "archive": str(path),
         "archive_tag": image.tag,
@@ -118,7 +120,7 @@ def archive_data(
         "repository": config.image.repository,
         "tag": tag,
         "digest": compute_digest(to_docker_manifest(image.manifest)),
-        "taken_by_sagemaker": is_archive_taken(config, image),
+        "taken_by_sagemaker": is_archive_accepted(config, image),
         **_configuration_data(config, image.configuration, findings),
     }
 
@@ -126,7 +128,7 @@ def archive_data(
 def archive_lines(
     config: DeployConfig, path: Path, image: ArchivedImage, tag: str | None
 ) -> list[str]:
-    """Describe an image in a file, and its name and digest in ECR."""
+    """Return lines on an image in a file, and on its name and digest in ECR."""
     own = f"tagged {' and '.join(image.tags)}" if image.tags else "without a tag"
     name = f"{config.image.repository}:{tag}" if tag else config.image.repository
     return [
@@ -139,7 +141,7 @@ def archive_lines(
 
 
 def _used_lines(config: DeployConfig, state: ImageState) -> list[str]:
-    """Return lines on deployments that use another image than the one shown."""
+    """Return a note if deployments use another image than this one."""
     _, _, used = (config.image.uri or "").partition("@")
     if used in ("", state.digest):
         return []
@@ -152,7 +154,7 @@ def _configuration_data(
     configuration: Configuration | None,
     findings: Sequence[Finding],
 ) -> dict[str, Any]:
-    cuda, source = _cuda(config, configuration)
+    cuda, source = _cuda_version(config, configuration)
     return {
         "platform": configuration.platform if configuration else None,
         "cuda": cuda,
@@ -165,21 +167,21 @@ def _has_fatal(findings: Sequence[Finding]) -> bool:
     return any(finding.is_fatal for finding in findings)
 
 
-def _cuda(
+def _cuda_version(
     config: DeployConfig, configuration: Configuration | None
 ) -> tuple[str | None, str | None]:
     """Return the CUDA version and its source: the image, otherwise chandra.toml."""
     if configuration is not None and configuration.cuda is not None:
         return configuration.cuda, configuration.cuda_source
-    written = config.image.cuda
-    return written, None if written is None else "image.cuda in chandra.toml"
+    setting = config.image.cuda
+    return setting, None if setting is None else "image.cuda in chandra.toml"
 
 
-def _findings(
+def _check_configuration(
     config: DeployConfig, configuration: Configuration | None, reason: str | None
 ) -> list[Finding]:
     ami = config.endpoint.ami
-    cuda, _ = _cuda(config, configuration)
+    cuda, _ = _cuda_version(config, configuration)
     if cuda is None and configuration is None:
         return [unknown_cuda_finding(ami, str(reason))]
     own = configuration.cuda if configuration is not None else None
@@ -192,8 +194,8 @@ def _findings(
 def _cuda_lines(
     config: DeployConfig, configuration: Configuration | None, reason: str | None
 ) -> list[str]:
-    findings = _findings(config, configuration, reason)
-    cuda, source = _cuda(config, configuration)
+    findings = _check_configuration(config, configuration, reason)
+    cuda, source = _cuda_version(config, configuration)
     lines = []
     for finding in findings:
         lines.append(finding.sentence)

@@ -12,7 +12,7 @@ from typing import Any
 from deploy.aws.runtime import MAX_BODY_BYTES, Runtime
 from deploy.commands.command import Command
 from deploy.commands.invoke.output import Output, refuse_unwritable
-from deploy.commands.invoke.streaming import InOrder, check_page, event_from
+from deploy.commands.invoke.streaming import PageBuffer, check_page, event_from
 from deploy.commands.request_options import add_request_options, request_options
 from deploy.context import Context
 from deploy.documents.options import (
@@ -35,8 +35,8 @@ from deploy.results.formats import MEDIA_TYPES
 from deploy.results.pages import num_pages_of, render_pages
 from deploy.results.report import report_of
 
-# Of SageMaker's 8 minutes, less what the way takes. Unasked, the service ends with the
-# 60 s of a whole answer in mind.
+# SageMaker ends a stream after 8 minutes; the difference is for the network. Without a
+# deadline in the request, the service assumes the 60 s of other responses.
 STREAM_DEADLINE = 470
 
 ACCEPT = {n: MEDIA_TYPES[n] for n in ("md", "html", "json", "ndjson", "report")}
@@ -83,17 +83,17 @@ def run(context: Context, options: argparse.Namespace) -> int:
             "--stream writes pages as they come, without the lines of --paginate",
             hint="chandra-sagemaker invoke FILE --paginate, without --stream",
         )
-    attributes = _attributes(options)
-    password = _password(options.password_env)
-    body = _read(options.file)
-    media_type = _media_type(options.file)
+    attributes = _build_attributes(options)
+    password = _read_password(options.password_env)
+    body = _read_document(options.file)
+    media_type = _detect_media_type(options.file)
     _refuse_absent_pages(options.file, media_type, options.pages, password)
     if options.output is not None:
         refuse_unwritable(options.output)
     runtime = Runtime(context.aws, context.config.name)
     request: dict[str, str] = {
         "content_type": media_type,
-        "attributes": _with_password(attributes, password and "***"),
+        "attributes": _add_password(attributes, password and "***"),
     }
     if context.is_dry_run:
         context.console.result(
@@ -104,39 +104,45 @@ def run(context: Context, options: argparse.Namespace) -> int:
             ],
         )
         return 0
-    request["attributes"] = _with_password(attributes, password)
+    request["attributes"] = _add_password(attributes, password)
     output = Output(context, options)
     try:
         if options.stream:
             lines = runtime.stream(body, accept=ACCEPT["ndjson"], **request)
-            content = _streamed(context, options, lines, output)
+            content = _write_stream(context, options, lines, output)
         else:
             answer = runtime.invoke(body, accept=ACCEPT[options.format], **request)
-            content = _whole(context, options, answer.decode(errors="replace"))
+            content = _finish_response(
+                context, options, answer.decode(errors="replace")
+            )
     except KeyboardInterrupt:
         raise Interrupted(
             f"endpoint {context.config.name} may read on what it was sent; "
-            + output.what_is_there
+            + output.progress_sentence
         ) from None
     except DeployError:
         if output.num_written:
-            context.console.warn(output.what_is_there)
+            context.console.warn(output.progress_sentence)
         raise
-    output.end(content)
+    output.finish(content)
     return 0
 
 
-def _whole(context: Context, options: argparse.Namespace, content: str) -> str:
+def _finish_response(
+    context: Context, options: argparse.Namespace, content: str
+) -> str:
+    """Return the text to write; print warnings if the format contains them."""
     if options.format not in ("json", "report"):
         return content
-    document = _document(content)
-    _warn(context, document)
+    document = _parse_document(content)
+    _print_warnings(context, document)
     if options.format == "report":
-        return _report(context, options, document)
+        return _render_report(context, options, document)
     return content
 
 
-def _read(path: Path) -> bytes:
+def _read_document(path: Path) -> bytes:
+    """Read a file; raises NotFoundError or ConfigError if it cannot be sent."""
     try:
         body = path.read_bytes()
     except OSError as error:
@@ -157,7 +163,7 @@ def _read(path: Path) -> bytes:
     return body
 
 
-def _media_type(path: Path) -> str:
+def _detect_media_type(path: Path) -> str:
     """Return the type of a document by its bytes; raises DocumentError."""
     media_type = detect_supported_type(path)
     if media_type is None:
@@ -169,13 +175,17 @@ def _media_type(path: Path) -> str:
     return media_type
 
 
-def _attributes(options: argparse.Namespace) -> str:
-    wanted: dict[str, Any] = {"pages": options.pages, **request_options(options)}
+def _build_attributes(options: argparse.Namespace) -> str:
+    """Return the request options as a header; raises ConfigError if it is too long."""
+    request_fields: dict[str, Any] = {
+        "pages": options.pages,
+        **request_options(options),
+    }
     if options.format == "report":
-        wanted["include_images"] = True
+        request_fields["include_images"] = True
     if options.stream:
-        wanted["deadline_seconds"] = STREAM_DEADLINE
-    attributes = format_attributes(check_options(wanted))
+        request_fields["deadline_seconds"] = STREAM_DEADLINE
+    attributes = format_attributes(check_options(request_fields))
     if len(attributes) > MAX_HEADER:
         raise ConfigError(
             f"the options have {len(attributes):,} characters, and SageMaker takes "
@@ -185,11 +195,11 @@ def _attributes(options: argparse.Namespace) -> str:
     return attributes
 
 
-def _password(name: str | None) -> str | None:
-    """Return the password from an environment variable, so that
-    it is never part of a command line.
+def _read_password(name: str | None) -> str | None:
+    """Return the password in an environment variable; None without a name.
 
-    Raises ConfigError for a password that the request's header cannot carry.
+    A variable keeps it off the command line. Raises ConfigError if the variable is
+    missing or empty, or the request header cannot carry the password.
     """
     if name is None:
         return None
@@ -212,7 +222,7 @@ def _is_printable(text: str) -> bool:
     return text.isascii() and text.isprintable()
 
 
-def _with_password(attributes: str, password: str | None) -> str:
+def _add_password(attributes: str, password: str | None) -> str:
     if password is None:
         return attributes
     return ";".join(filter(None, (attributes, f"password={password}")))
@@ -221,7 +231,7 @@ def _with_password(attributes: str, password: str | None) -> str:
 def _refuse_absent_pages(
     path: Path, media_type: str, pages: str | None, password: str | None
 ) -> None:
-    """Reject pages that a PDF lacks before it is sent; the service counts the same."""
+    """Raise ConfigError if --pages names a page that a PDF does not have."""
     if pages is None or media_type != PDF:
         return
     num_pages, last = num_pages_of(path, password), find_highest_page(pages)
@@ -232,16 +242,20 @@ def _refuse_absent_pages(
         )
 
 
-def _streamed(
+def _write_stream(
     context: Context,
     options: argparse.Namespace,
     lines: Iterator[bytes],
     output: Output,
 ) -> str:
-    """Write the pages of a stream; return the text to write after the last line."""
-    written: list[str] = []
+    """Write the pages of a stream as they arrive; return the text to write at the end.
+
+    Pages of Markdown are written in order. Raises ResourceFailedError if the stream
+    contains an error, or ends early.
+    """
+    raw_lines: list[str] = []
     pages: list[dict[str, Any]] = []
-    in_order = InOrder(options.pages)
+    buffer = PageBuffer(options.pages)
     end: dict[str, Any] | None = None
     try:
         for line in lines:
@@ -249,16 +263,16 @@ def _streamed(
             kind = event["event"]
             raw = line.decode(errors="replace") + "\n"
             if output.is_live and kind == "page":
-                ready = (
-                    in_order.add(int(event["page"]), _markdown(event))
+                pages_to_write = (
+                    buffer.add(int(event["page"]), _markdown(event))
                     if options.format == "md"
                     else [raw]
                 )
-                for text in ready:
-                    output.page(text)
+                for text in pages_to_write:
+                    output.write_page(text)
             else:
                 # The last line belongs to no page.
-                written.append(raw)
+                raw_lines.append(raw)
             if kind == "page":
                 pages.append(event)
                 context.console.warn(f"page {event['page']}: {event['status']}")
@@ -270,8 +284,8 @@ def _streamed(
             elif kind == "end":
                 end = event
     finally:
-        for text in in_order.rest():
-            output.page(text)
+        for text in buffer.drain():
+            output.write_page(text)
     if end is None:
         raise ResourceFailedError(
             f"the stream ended after {len(pages)} pages, without its last line",
@@ -282,13 +296,13 @@ def _streamed(
     pages.sort(key=lambda page: int(page["page"]))
     document = {**end, "pages": pages}
     document.pop("event", None)
-    _warn(context, document)
+    _print_warnings(context, document)
     if options.format == "report":
-        return _report(context, options, document)
+        return _render_report(context, options, document)
     if options.format == "json":
         return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
     if options.format == "ndjson":
-        return "".join(written)
+        return "".join(raw_lines)
     return "" if output.is_live else "".join(map(_markdown, pages))
 
 
@@ -296,7 +310,8 @@ def _markdown(page: dict[str, Any]) -> str:
     return f"{page['markdown']}\n\n"
 
 
-def _document(content: str) -> dict[str, Any]:
+def _parse_document(content: str) -> dict[str, Any]:
+    """Parse a JSON document; raises ResourceFailedError if it is not valid."""
     try:
         document = json.loads(content)
         for page in document["pages"]:
@@ -309,22 +324,22 @@ def _document(content: str) -> dict[str, Any]:
     return dict(document)
 
 
-def _report(
+def _render_report(
     context: Context, options: argparse.Namespace, document: dict[str, Any]
 ) -> str:
-    path, password = options.file, _password(options.password_env)
+    path, password = options.file, _read_password(options.password_env)
     numbers = [int(page["page"]) for page in document["pages"]]
     try:
         pictures = render_pages(path, numbers, password)
     except ConfigError as error:
-        # It has been read, and paid for: its text is worth having.
+        # Without pictures, the report still shows the text, which was paid for.
         context.console.warn(f"{error.message}; the report shows the text alone")
         pictures = {}
     return report_of(path.name, document, pictures)
 
 
-def _warn(context: Context, document: dict[str, Any]) -> None:
-    """Print which pages were not read, and what is doubtful about the document."""
+def _print_warnings(context: Context, document: dict[str, Any]) -> None:
+    """Print the document's warnings and the pages that were not read, on stderr."""
     for warning in document.get("warnings") or ():
         context.console.warn(f"{warning['detail']} ({warning['code']})")
     for page in document["pages"]:

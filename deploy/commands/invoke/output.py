@@ -15,7 +15,10 @@ WRITABLE = "--output with a path where you may write"
 
 
 class Output:
-    """The terminal, or a file that is written when there is something to write."""
+    """Terminal or file to which pages and the end of a result are written.
+
+    A file is created by the first write. Writing raises ConfigError if it fails.
+    """
 
     def __init__(self, context: Context, options: argparse.Namespace) -> None:
         self._console = context.console
@@ -25,29 +28,31 @@ class Output:
 
     @property
     def is_live(self) -> bool:
-        """True if pages are shown as they come; for --json they are one object."""
+        """True if pages of this format are written as they arrive."""
         is_object = self._path is None and self._console.as_json
         return self._format in ("md", "ndjson") and not is_object
 
     @property
-    def what_is_there(self) -> str:
+    def progress_sentence(self) -> str:
+        """Sentence on the pages written so far, for a command that ends early."""
         if not self.num_written:
             return "nothing was written"
         where = "shown above" if self._path is None else f"in {self._path}"
         return f"pages that came, {where}: {self.num_written}"
 
-    def page(self, text: str) -> None:
-        """Write a page at once, because a stream may break off after it."""
+    def write_page(self, text: str) -> None:
+        """Write a page at once, because the stream may break off after it."""
         if self._path is None:
             self._console.write(text)
         else:
-            self._into(self._path, text, "a" if self.num_written else "w")
+            self._write_file(self._path, text, "a" if self.num_written else "w")
         self.num_written += 1
 
-    def end(self, content: str) -> None:
+    def finish(self, content: str) -> None:
+        """Write the rest of the result, and name the output file."""
         if self._path is not None:
             if content or not self.num_written:
-                self._into(self._path, content, "a" if self.num_written else "w")
+                self._write_file(self._path, content, "a" if self.num_written else "w")
             self._console.result(
                 {"format": self._format, "output": str(self._path)},
                 [f"wrote {self._path}"],
@@ -58,7 +63,7 @@ class Output:
             self._console.write(content)
 
     @staticmethod
-    def _into(path: Path, text: str, mode: str) -> None:
+    def _write_file(path: Path, text: str, mode: str) -> None:
         try:
             with path.open(mode, encoding="utf-8") as file:
                 file.write(text)
@@ -69,7 +74,7 @@ class Output:
 
 
 def refuse_unwritable(path: Path) -> None:
-    """Raise ConfigError for an output file that cannot be written, before paying."""
+    """Raise ConfigError if an output file cannot be written, before a request costs."""
     if path.is_dir():
         raise ConfigError(f"{path} is a folder", hint=WRITABLE)
     if not path.parent.is_dir():

@@ -10,7 +10,7 @@ from typing import Any
 from deploy.documents.options import parse_page_ranges
 from deploy.errors import ResourceFailedError
 
-__all__ = ["InOrder", "check_page", "event_from"]
+__all__ = ["PageBuffer", "check_page", "event_from"]
 
 
 def event_from(line: bytes) -> dict[str, Any]:
@@ -37,8 +37,8 @@ def check_page(page: dict[str, Any]) -> None:
         error["code"], error["detail"]
 
 
-class InOrder:
-    """Pages are read side by side; one waits here until those before it have come."""
+class PageBuffer:
+    """Buffer of streamed pages, which returns them in the order of the document."""
 
     def __init__(self, pages: str | None) -> None:
         """Take `pages` as requested, such as `1-3,7`, already checked; None: all."""
@@ -49,21 +49,24 @@ class InOrder:
     def add(self, number: int, text: str) -> list[str]:
         """Add a page, and return the pages that can be shown now."""
         self._waiting[number] = text
-        ready = []
+        texts = []
         while self._next in self._waiting:
-            ready.append(self._waiting.pop(self._next))
+            texts.append(self._waiting.pop(self._next))
             self._next = next(self._numbers, None)
-        return ready
+        return texts
 
-    def rest(self) -> list[str]:
-        """Return the pages that still wait for pages that will not come."""
-        left = [self._waiting[number] for number in sorted(self._waiting)]
+    def drain(self) -> list[str]:
+        """Remove and return the pages that wait for others, in order."""
+        texts = [self._waiting[number] for number in sorted(self._waiting)]
         self._waiting.clear()
-        return left
+        return texts
 
 
 def _numbers(pages: str | None) -> Iterator[int]:
-    """Return page numbers as the service reads them: in order, each once, from 1."""
+    """Yield page numbers as the service reads them: in order, each once, from 1.
+
+    Numbers do not end if the last interval is open.
+    """
     above = 0
     for first, last in sorted(
         parse_page_ranges(pages or "1-"), key=lambda interval: interval[0]

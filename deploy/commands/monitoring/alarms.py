@@ -36,27 +36,27 @@ def run(context: Context, options: argparse.Namespace) -> int:
             hint=f"chandra-sagemaker alarms{flag} --create --notify TOPIC_ARN",
         )
     if options.create:
-        wanted = ALARMS
+        alarms = ALARMS
         if options.is_async:
-            wanted = queue_alarms(context.config.asynchronous.wait_seconds)
-        names = [alarm.name(name) for alarm in wanted]
-        ours = {alarm.name for alarm in list_alarms(context.aws, name)}
-        if theirs := existing_alarm_names(context.aws, names) - ours:
+            alarms = queue_alarms(context.config.asynchronous.wait_seconds)
+        names = [alarm.name(name) for alarm in alarms]
+        own_names = {alarm.name for alarm in list_alarms(context.aws, name)}
+        if foreign_names := existing_alarm_names(context.aws, names) - own_names:
             raise ConflictError(
-                f"there are alarms {', '.join(sorted(theirs))} already, and they are "
-                "not this deployment's",
+                f"there are alarms {', '.join(sorted(foreign_names))} already, and "
+                "they are not this deployment's",
                 hint="set another name in chandra.toml, or rename those alarms",
             )
         tags = tags_of(owner_of(context, options))
         calls = [
-            alarm.call(name, tags=tags, notify=options.notify or ()) for alarm in wanted
+            alarm.call(name, tags=tags, notify=options.notify or ()) for alarm in alarms
         ]
         context.executor().run(calls)
         if context.is_dry_run:
             context.console.result({"actions": [call.to_json() for call in calls]})
             return 0
-    found = list_alarms(context.aws, name)
-    rows = [(a.name, a.state, a.description) for a in found]
+    existing = list_alarms(context.aws, name)
+    rows = [(a.name, a.state, a.description) for a in existing]
     if rows:
         lines = table([("ALARM", "STATE", "GOES OFF WHEN"), *rows])
     else:

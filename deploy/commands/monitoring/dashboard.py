@@ -33,11 +33,11 @@ def run(context: Context, options: argparse.Namespace) -> int:
                 f"there is a dashboard {name} already, and it is not this deployment's",
                 hint="set another name in chandra.toml, or rename that dashboard",
             )
-        shown = dashboard_region(context.aws, name) if is_taken else None
-        if shown not in (None, region):
+        shown_region = dashboard_region(context.aws, name) if is_taken else None
+        if shown_region not in (None, region):
             raise ConflictError(
-                f"dashboard {name} shows the deployment in {shown}, and dashboards are "
-                "global: this would replace it",
+                f"dashboard {name} shows the deployment in {shown_region}, and "
+                "dashboards are global: this would replace it",
                 hint=f"set another name in the chandra.toml for {region}",
             )
         context.executor().run(

@@ -7,8 +7,8 @@ from datetime import datetime
 from pathlib import Path
 
 from deploy.commands.command import Command
-from deploy.commands.monitoring.logs import age
-from deploy.commands.monitoring.plot import draw
+from deploy.commands.monitoring.logs import parse_age
+from deploy.commands.monitoring.plot import draw_plot
 from deploy.commands.which_endpoint import add_async_argument, endpoint_of
 from deploy.console import table
 from deploy.context import Context
@@ -16,9 +16,9 @@ from deploy.monitoring import METRICS, QUEUE_METRICS
 from deploy.monitoring.cloudwatch import Series, read_metrics
 
 BARS = "▁▂▃▄▅▆▇█"
-NUM_POINTS = 24
-# CloudWatch keeps minutes for two weeks.
-LEAST_PERIOD = 60
+NUM_PERIODS = 24
+# The metrics have a resolution of one minute.
+MIN_PERIOD_SECONDS = 60
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,9 +38,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(context: Context, options: argparse.Namespace) -> int:
-    span = age(options.since)
-    period = int(span.total_seconds() / NUM_POINTS) // LEAST_PERIOD * LEAST_PERIOD
-    period = max(LEAST_PERIOD, period)
+    span = parse_age(options.since)
+    period = (
+        int(span.total_seconds() / NUM_PERIODS)
+        // MIN_PERIOD_SECONDS
+        * MIN_PERIOD_SECONDS
+    )
+    period = max(MIN_PERIOD_SECONDS, period)
     start, end = context.now - span, context.now
     name = endpoint_of(context, options)
     series = read_metrics(
@@ -54,16 +58,16 @@ def run(context: Context, options: argparse.Namespace) -> int:
     lines = table(
         [
             ("", "LATEST", "TOTAL OR MEAN", "HIGHEST", f"LAST {options.since.upper()}"),
-            *(_row(one, start, period) for one in series),
+            *(_row(item, start, period) for item in series),
         ]
     )
-    if not any(one.values for one in series):
+    if not any(item.values for item in series):
         lines.append(
             f"nothing was measured in the last {options.since}: chandra-sagemaker "
             "status says whether the endpoint runs"
         )
     if options.plot is not None and not context.is_dry_run:
-        draw(
+        draw_plot(
             series,
             options.plot,
             title=f"endpoint {name}, last {options.since}",
@@ -74,11 +78,11 @@ def run(context: Context, options: argparse.Namespace) -> int:
         lines.append(f"wrote {options.plot}")
     context.console.result(
         {
-            one.metric.label: [
+            item.metric.label: [
                 {"time": when, "value": value}
-                for when, value in zip(one.times, one.values, strict=True)
+                for when, value in zip(item.times, item.values, strict=True)
             ]
-            for one in series
+            for item in series
         },
         lines,
     )
@@ -86,6 +90,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
 
 
 def _row(series: Series, start: datetime, period: int) -> tuple[str, ...]:
+    """Return label, latest value, total or mean, highest value, and bars."""
     metric, values = series.metric, series.values
     if not values:
         return (metric.label, "-", "-", "-", "")
@@ -105,7 +110,7 @@ def _bars(series: Series, start: datetime, period: int) -> str:
     top = max(series.values) or 1.0
     bars: dict[int, str] = {}
     for when, value in zip(series.times, series.values, strict=True):
-        # CloudWatch begins a period at a whole one, which may be before ours.
+        # CloudWatch aligns its periods to the clock: the first may begin earlier.
         number = max(0, int((when - start).total_seconds() // period))
         bars[number] = BARS[min(7, int(8 * max(0.0, value) / top))]
     return "".join(bars.get(number, " ") for number in range(max(bars) + 1))

@@ -1,4 +1,4 @@
-"""Numbers over time as a picture: axes for each kind of number, one below the other."""
+"""Plot of metrics over time, with axes for each kind of metric."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any
 from deploy.errors import ConfigError
 from deploy.monitoring.cloudwatch import Series
 
-__all__ = ["draw"]
+__all__ = ["draw_plot"]
 
 WIDTH, HEIGHT, DOTS_AN_INCH = 10, 1.9, 120
 SUCCESSES = ("invocations", "processed")
 
 
-def draw(
+def draw_plot(
     series: Sequence[Series],
     path: Path,
     *,
@@ -25,7 +25,7 @@ def draw(
     end: datetime,
     period_seconds: int,
 ) -> None:
-    """Draw the plot; raises ConfigError without matplotlib or if writing fails."""
+    """Write a plot; raises ConfigError without matplotlib, or if writing fails."""
     try:
         from matplotlib import dates as untyped
         from matplotlib.figure import Figure
@@ -42,21 +42,21 @@ def draw(
     )
     axes = figure.subplots(len(groups), 1, sharex=True)
     for axis, (label, members) in zip(axes, groups, strict=True):
-        for one in members:
-            what = one.metric.label + ("" if one.values else " (none)")
-            axis.plot(one.times, one.values, marker=".", label=what)
-        values = [value for one in members for value in one.values]
+        for item in members:
+            label_text = item.metric.label + ("" if item.values else " (none)")
+            axis.plot(item.times, item.values, marker=".", label=label_text)
+        values = [value for item in members for value in item.values]
         if not values:
             axis.text(0.5, 0.5, "no values", transform=axis.transAxes, ha="center")
         axis.set_ylabel(label)
-        # A share is read against the whole; several GPUs add up to more.
+        # Percentages have the same scale; those of several GPUs exceed 100.
         whole = 100.0 if label.endswith("%") else 1.0
         axis.set_ylim(0, 1.05 * max(whole, *values, 0.0))
         axis.yaxis.set_major_locator(
             MaxNLocator(nbins=5, integer=members[0].metric.is_counted)
         )
         axis.grid(alpha=0.3)
-        # Beside the lines, not over them.
+        # The legend is beside the axes, where it hides no lines.
         axis.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
     figure.align_ylabels(axes)
     axes[0].set_title(title)
@@ -77,11 +77,11 @@ def draw(
 def _groups(
     series: Sequence[Series], period_seconds: int
 ) -> list[tuple[str, list[Series]]]:
-    """Return the series by kind and unit; each group has axes of its own."""
+    """Return the series grouped by kind and unit, with the label of their axis."""
     minutes = f"in {period_seconds // 60} min"
     groups: dict[str, list[Series]] = {}
-    for one in series:
-        metric = one.metric
+    for item in series:
+        metric = item.metric
         if metric.unit == "%":
             what = "GPU, %" if metric.label.startswith("GPU") else "machine, %"
         elif metric.unit == "s":
@@ -91,5 +91,5 @@ def _groups(
             what = f"{what}\n{minutes}"
         else:
             what = "queue"
-        groups.setdefault(what, []).append(one)
+        groups.setdefault(what, []).append(item)
     return list(groups.items())

@@ -6,24 +6,24 @@ import argparse
 from dataclasses import replace
 
 from deploy.commands.command import Command
-from deploy.commands.endpoint.apply import (
+from deploy.commands.endpoint.steps.apply import (
     FINISH_LATER,
     check_and_confirm,
     verify_endpoint,
 )
-from deploy.commands.endpoint.changes import (
+from deploy.commands.endpoint.steps.changes import (
     change_to_file,
     confirm_change,
     report_change,
 )
-from deploy.commands.endpoint.next_deploy import next_deploy_lines
-from deploy.commands.endpoint.quotas import other_endpoint, quota_checks
+from deploy.commands.endpoint.steps.next_deploy import next_deploy_lines
+from deploy.commands.endpoint.steps.quotas import check_quotas, other_endpoint
 from deploy.commands.flags import (
     add_machine_arguments,
     add_wait_arguments,
     override_config,
 )
-from deploy.commands.queue.limits import with_limits
+from deploy.commands.queue.limits import add_limit_changes
 from deploy.config import DeployConfig
 from deploy.context import Context
 from deploy.endpoint.snapshot import Snapshot
@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(context: Context, options: argparse.Namespace) -> int:
     if options.instance_count is not None:
         raise ConfigError(
-            "the number of machines is the queue's business",
+            "the length of the queue decides the number of machines",
             hint="asynchronous.min_instances and max_instances in chandra.toml",
         )
     config = override_config(context.config, options)
@@ -61,19 +61,19 @@ def run(context: Context, options: argparse.Namespace) -> int:
     actions = replace(planner, observer=seen).deploy(
         target, config.update, is_described=is_described
     )
-    # The actions for alarms are planned again once the policies exist.
-    later = [*planner.scale(scaling), *planner.set_scaling_alarms(scaling)]
+    # Alarms name ARNs of policies, so both are planned again once the policies exist.
+    scaling_actions = [*planner.scale(scaling), *planner.set_scaling_alarms(scaling)]
     observed = context.account.scaling(target.name)
-    change = with_limits(change_to_file(context, target, seen), observed, scaling)
+    change = add_limit_changes(change_to_file(context, target, seen), observed, scaling)
     data = {
         "endpoint": target.name,
         "config": target.config.name,
         "model": target.model.name,
-        "actions": [action.to_json() for action in [*actions, *later]],
+        "actions": [action.to_json() for action in [*actions, *scaling_actions]],
         **change.to_json(),
     }
-    whole: list[Action] = [*actions, *later]
-    if whole:
+    all_actions: list[Action] = [*actions, *scaling_actions]
+    if all_actions:
         _note_quota(context, config, seen)
     else:
         lines = [f"endpoint {target.name} is as described: no changes"]
@@ -83,8 +83,8 @@ def run(context: Context, options: argparse.Namespace) -> int:
         endpoint=target.name, timeout_seconds=options.timeout, is_waiting=options.wait
     )
     if context.is_dry_run:
-        check_and_confirm(context, config, target, whole, change, seen)
-        executor.run(whole)
+        check_and_confirm(context, config, target, all_actions, change, seen)
+        executor.run(all_actions)
         context.console.result(data)
         return 0
     if actions:
@@ -96,9 +96,9 @@ def run(context: Context, options: argparse.Namespace) -> int:
             context.console.result(data, [words, FINISH_LATER])
             return 0
     else:
-        report_change(context, change, later)
+        report_change(context, change, scaling_actions)
         if not confirm_change(
-            context, change, later, seen.endpoint(target.name), target.name
+            context, change, scaling_actions, seen.endpoint(target.name), target.name
         ):
             context.console.report_declined()
             return 1
@@ -123,7 +123,7 @@ def _note_quota(context: Context, config: DeployConfig, seen: Snapshot) -> None:
     """Print a note if the quota allows fewer machines than max_instances."""
     table = config.asynchronous
     most = replace(config.endpoint, instance_count=table.max_instances)
-    for finding in quota_checks(context, replace(config, endpoint=most), seen=seen):
+    for finding in check_quotas(context, replace(config, endpoint=most), seen=seen):
         if finding.is_fatal and table.max_instances > 1:
             context.console.say(
                 f"note: {finding.sentence} (asynchronous.max_instances)"

@@ -6,11 +6,11 @@ import argparse
 from collections import Counter, defaultdict
 
 from deploy.commands.command import Command
-from deploy.commands.fetched import FINE, fetched_lines
+from deploy.commands.fetched import SUCCESSES, fetched_lines
 from deploy.commands.queue.shared import (
     add_inputs_argument,
     add_ledger_argument,
-    ledger_opened,
+    use_ledger,
 )
 from deploy.context import Context
 from deploy.documents.objects import S3Objects
@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(context: Context, options: argparse.Namespace) -> int:
     into = None if options.into is None else parse_destination(options.into)
     objects = S3Objects(context.aws)
-    with ledger_opened(context, options, must_exist=True) as ledger:
+    with use_ledger(context, options, must_exist=True) as ledger:
         selection = select_places(ledger, options.inputs, objects)
         if not context.is_dry_run:
             # Record results that have arrived since the last command.
@@ -70,7 +70,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
                 into=into,
                 force=options.force,
                 is_dry_run=context.is_dry_run,
-                is_selected=selection.has,
+                is_selected=selection.includes,
             ).run()
         )
     counts = Counter(each.outcome for each in fetched)
@@ -90,7 +90,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
         },
         _lines(fetched, counts, is_dry_run=context.is_dry_run),
     )
-    return 0 if context.is_dry_run or set(counts) <= set(FINE) else 1
+    return 0 if context.is_dry_run or set(counts) <= set(SUCCESSES) else 1
 
 
 def _lines(

@@ -1,4 +1,4 @@
-"""Compare the scaling limits of an asynchronous endpoint with the wanted ones."""
+"""Changes to the scaling limits of an asynchronous endpoint."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from deploy.commands.endpoint.changes import Change
+from deploy.commands.endpoint.steps.changes import Change
 from deploy.queue.scaling import ObservedScaling, Scaling
 from deploy.resources import differences_between
 
-__all__ = ["with_limits"]
+__all__ = ["add_limit_changes"]
 
 
-def with_limits(change: Change, observed: ObservedScaling, scaling: Scaling) -> Change:
+def add_limit_changes(
+    change: Change, observed: ObservedScaling, scaling: Scaling
+) -> Change:
     """Return the change with the scaling limits, priced for the most machines allowed.
 
     Nothing records who set a limit, so each limit that differs is listed as unclear.

@@ -13,7 +13,12 @@ from deploy.errors import NotFoundError
 from deploy.queue.ledger import Ledger
 from deploy.queue.s3_ledger import open_ledger
 
-__all__ = ["add_inputs_argument", "add_ledger_argument", "ledger_of", "ledger_opened"]
+__all__ = [
+    "add_inputs_argument",
+    "add_ledger_argument",
+    "ledger_location",
+    "use_ledger",
+]
 
 
 def add_inputs_argument(parser: argparse.ArgumentParser) -> None:
@@ -22,7 +27,7 @@ def add_inputs_argument(parser: argparse.ArgumentParser) -> None:
         "inputs",
         nargs="*",
         metavar="INPUT",
-        help="files, folders, s3:// prefixes or manifests whose documents are meant "
+        help="files, folders, s3:// prefixes or manifests whose documents are selected "
         "(default: everything in the ledger)",
     )
 
@@ -36,20 +41,22 @@ def add_ledger_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def ledger_of(context: Context, options: argparse.Namespace) -> str:
+def ledger_location(context: Context, options: argparse.Namespace) -> str:
+    """Return --ledger, or the path of the ledger beside chandra.toml."""
     default = context.config_path.with_suffix(".ledger.db")
     return str(options.ledger or default)
 
 
 @contextmanager
-def ledger_opened(
+def use_ledger(
     context: Context, options: argparse.Namespace, *, must_exist: bool
 ) -> Iterator[Ledger]:
-    """Open the ledger; raises NotFoundError if it must exist and does not.
+    """Open the ledger for a block, and close it afterwards.
 
-    Only `submit` creates a ledger, because other commands would find it empty.
+    A missing ledger is created. With `must_exist`, a missing ledger file raises
+    NotFoundError.
     """
-    where = ledger_of(context, options)
+    where = ledger_location(context, options)
     if must_exist and not where.startswith(S3) and not Path(where).is_file():
         raise NotFoundError(
             f"there is no ledger {where}", hint="chandra-sagemaker async submit FILE..."

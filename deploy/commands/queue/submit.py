@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from deploy.commands.command import Command
-from deploy.commands.queue.shared import add_ledger_argument, ledger_opened
+from deploy.commands.queue.shared import add_ledger_argument, use_ledger
 from deploy.commands.request_options import add_request_options, request_options
 from deploy.config import DeployConfig
 from deploy.console import megabytes
@@ -85,10 +85,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(context: Context, options: argparse.Namespace) -> int:
-    retry = _retry(options)
+    retry = _retry_mode(options)
     if not options.inputs and retry is Retry.NONE:
         raise ConfigError(
-            "nothing was named", hint="chandra-sagemaker async submit FOLDER"
+            "no INPUT was given", hint="chandra-sagemaker async submit FOLDER"
         )
     has_flags = options.pages or options.format or options.hidden
     if not options.inputs and (has_flags or request_options(options)):
@@ -99,15 +99,15 @@ def run(context: Context, options: argparse.Namespace) -> int:
     config, exchange = context.config, get_exchange(context.config)
     endpoint = async_config(config, context.identity).name
     inputs = _find_documents(context, options, exchange) if options.inputs else None
-    with ledger_opened(context, options, must_exist=inputs is None) as ledger:
+    with use_ledger(context, options, must_exist=inputs is None) as ledger:
         left: list[Job] = []
         if inputs is None:
-            left = [job for job in select_requested_jobs(ledger) if _is_left(job)]
+            left = [job for job in select_requested_jobs(ledger) if _is_to_send(job)]
             inputs = _find_rejected_again(context, ledger, left, exchange)
             left = [job for job in left if not job.was_refused]
-        _note_long(context, inputs)
+        _note_long_documents(context, inputs)
         if context.is_dry_run:
-            return _say_what_would_be(context, retry, ledger, endpoint, inputs, left)
+            return _report_plan(context, retry, ledger, endpoint, inputs, left)
         submission = Submission(
             ledger,
             QueueSender(
@@ -117,7 +117,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
             reads_itself=not config.network.isolation,
             clock=context.clock,
             sleep=context.sleep,
-            on_progress=lambda done, total: _progress(context, done, total),
+            on_progress=lambda done, total: _print_progress(context, done, total),
         )
         submitted = submission.run(inputs, left, retry=retry)
         _report(context, ledger, endpoint, inputs, submitted)
@@ -126,7 +126,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
     return 0 if is_whole and is_tried else 1
 
 
-def _retry(options: argparse.Namespace) -> Retry:
+def _retry_mode(options: argparse.Namespace) -> Retry:
     if options.retry_all:
         return Retry.ALL
     return Retry.TRANSIENT if options.retry_failed else Retry.NONE
@@ -143,13 +143,13 @@ def _find_documents(
         count=num_pages_of,
         with_hidden=options.hidden,
     )
-    return _reachable(context.config, exchange, inputs)
+    return _reject_unreachable(context.config, exchange, inputs)
 
 
 def _find_rejected_again(
     context: Context, ledger: Ledger, left: Sequence[Job], exchange: Exchange
 ) -> FoundDocuments:
-    """Find again the documents that were rejected before they were sent."""
+    """Find the documents again that were rejected before they were sent."""
     refused = {job.key: job for job in left if job.was_refused}
     rejected = [
         Refused(
@@ -164,13 +164,13 @@ def _find_rejected_again(
         if (job := refused.get(place.key)) is not None
     ]
     inputs = find_refused_again(rejected, S3Objects(context.aws), count=num_pages_of)
-    return _reachable(context.config, exchange, inputs)
+    return _reject_unreachable(context.config, exchange, inputs)
 
 
-def _reachable(
+def _reject_unreachable(
     config: DeployConfig, exchange: Exchange, inputs: FoundDocuments
 ) -> FoundDocuments:
-    """Return the documents that SageMaker accepts and the endpoint may read."""
+    """Move documents that are too large or unreadable to the rejected ones."""
     reachable, refused = [], list(inputs.refused)
     for document in inputs.documents:
         if document.size > MAX_BYTES:
@@ -180,7 +180,7 @@ def _reachable(
             refused.append(
                 Refused.from_document(document, reason, "document_too_large")
             )
-        elif not _may_read(config, exchange, document):
+        elif not _endpoint_may_read(config, exchange, document):
             reason = (
                 "the endpoint may not read its bucket: add it to "
                 "asynchronous.sources, then iam --create and async deploy"
@@ -193,13 +193,13 @@ def _reachable(
     return replace(inputs, documents=tuple(reachable), refused=tuple(refused))
 
 
-def _is_left(job: Job) -> bool:
-    """Return whether a document failed, or was left unsent by an earlier command."""
+def _is_to_send(job: Job) -> bool:
+    """Return True if a document failed, or was not sent by an earlier command."""
     return job.is_retryable or job.has_failed_permanently or job.is_unsent
 
 
-def _note_long(context: Context, inputs: FoundDocuments) -> None:
-    """Print how many documents may exceed the time limit beside others as long."""
+def _note_long_documents(context: Context, inputs: FoundDocuments) -> None:
+    """Print a note on documents that may take longer than the time limit."""
     most = estimate_pages_before_timeout(context.config)
     if most is None:
         return
@@ -217,24 +217,26 @@ def _note_long(context: Context, inputs: FoundDocuments) -> None:
         )
 
 
-def _may_read(config: DeployConfig, exchange: Exchange, document: Document) -> bool:
+def _endpoint_may_read(
+    config: DeployConfig, exchange: Exchange, document: Document
+) -> bool:
     if not document.is_stored:
         return True
-    ours = f"{exchange.bucket}/{exchange.input_prefix}"
+    own_prefix = f"{exchange.bucket}/{exchange.input_prefix}"
     where = document.source.removeprefix(S3)
     return any(
         where.startswith(f"{source.rstrip('/')}/")
-        for source in (ours, *config.asynchronous.sources)
+        for source in (own_prefix, *config.asynchronous.sources)
     )
 
 
-def _progress(context: Context, done: int, total: int) -> None:
+def _print_progress(context: Context, done: int, total: int) -> None:
     """Print a line for each tenth of many documents."""
     if total >= 10 and done * 10 // total != (done - 1) * 10 // total:
         context.console.say(f"{done:,} of {total:,} documents are in the queue")
 
 
-def _say_what_would_be(
+def _report_plan(
     context: Context,
     retry: Retry,
     ledger: Ledger,
@@ -247,17 +249,23 @@ def _say_what_would_be(
     known_jobs = [job for job in jobs if job is not None]
     num_again = sum(job.is_retryable for job in known_jobs)
     num_given_up = sum(job.has_failed_permanently for job in known_jobs)
-    states = Counter("new" if job is None else job.state.value for job in jobs)
-    num = len(jobs) - states["submitted"] - states["done"] - states["failed"]
+    num_by_state = Counter("new" if job is None else job.state.value for job in jobs)
+    num_read_or_queued = num_by_state["submitted"] + num_by_state["done"]
+    num = len(jobs) - num_read_or_queued - num_by_state["failed"]
     num += num_again if retry is not Retry.NONE else 0
     num += num_given_up if retry is Retry.ALL else 0
-    known = states["submitted"] + states["done"]
+    known = num_read_or_queued
     if retry is not Retry.NONE:
         known -= sum(job.is_retryable for job in known_jobs if job.is_read)
     size = sum(d.size for d in inputs.documents if not d.is_stored)
     pages = "" if inputs.num_pages is None else f" of {inputs.num_pages:,} pages"
     context.console.result(
-        {"endpoint": endpoint, "would_submit": num, "known": known, **_refused(inputs)},
+        {
+            "endpoint": endpoint,
+            "would_submit": num,
+            "known": known,
+            **_rejections_to_json(inputs),
+        },
         [
             f"would submit {num:,} documents{pages} to endpoint {endpoint}",
             f"{known:,} are read or in the queue already; {megabytes(size)} are local",
@@ -298,13 +306,13 @@ def _report(
             "elsewhere": submitted.num_elsewhere,
             "unsent": dict(submitted.unsent),
             "given_up": {job.source: job.code for job in submitted.given_up},
-            **_refused(inputs),
+            **_rejections_to_json(inputs),
         },
         lines,
     )
 
 
-def _refused(inputs: FoundDocuments) -> dict[str, Any]:
+def _rejections_to_json(inputs: FoundDocuments) -> dict[str, Any]:
     return {
         "refused": {each.source: each.to_json() for each in inputs.refused},
         "empty": list(inputs.empty),
@@ -323,7 +331,7 @@ def _given_up_lines(jobs: Sequence[Job]) -> list[str]:
 
 
 def _refused_lines(inputs: FoundDocuments) -> list[str]:
-    """Return lines on all rejected documents that were named, and some of folders."""
+    """Return lines on rejected documents: all named ones, and ten of folders."""
     named = [r for r in inputs.refused if r.is_named]
     rest = [r for r in inputs.refused if not r.is_named]
     shown = named + rest[:NUM_SHOWN]

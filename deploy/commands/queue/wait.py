@@ -8,7 +8,7 @@ from deploy.commands.command import Command
 from deploy.commands.queue.shared import (
     add_inputs_argument,
     add_ledger_argument,
-    ledger_opened,
+    use_ledger,
 )
 from deploy.context import Context
 from deploy.documents.objects import S3Objects
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(context: Context, options: argparse.Namespace) -> int:
-    with ledger_opened(context, options, must_exist=True) as ledger:
+    with use_ledger(context, options, must_exist=True) as ledger:
         objects = S3Objects(context.aws)
         selection = select_places(ledger, options.inputs, objects)
         waiting = QueueWaiter(
@@ -47,14 +47,14 @@ def run(context: Context, options: argparse.Namespace) -> int:
             lines = [f"would wait for {progress.num_waiting:,}: {progress.sentence}"]
         else:
             progress = waiting.run(options.timeout)
-            lines = [progress.sentence, *_next(progress)]
+            lines = [progress.sentence, *_next_lines(progress)]
         context.console.result({"ledger": ledger.name, **progress.to_json()}, lines)
     if context.is_dry_run:
         return 0
     return 1 if progress.num_failed or progress.num_unsent else 0
 
 
-def _next(progress: Progress) -> list[str]:
+def _next_lines(progress: Progress) -> list[str]:
     lines = ["next: chandra-sagemaker async fetch"]
     if progress.num_unsent:
         lines.append(

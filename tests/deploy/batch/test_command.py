@@ -40,7 +40,7 @@ def test_flag_that_would_be_ignored_is_refused(chandra, usage, flags):
 @pytest.mark.slow
 def test_a_job_is_watched_for_as_long_as_it_takes(chandra, upload_document, cloud, at):
     upload_document("scans/a.pdf")
-    cloud.num_questions = 150
+    cloud.num_descriptions = 150
     began = at.now
 
     result = chandra(*START_COMMAND)
@@ -52,7 +52,7 @@ def test_a_job_is_watched_for_as_long_as_it_takes(chandra, upload_document, clou
 
 def test_waiting_ends_and_the_job_goes_on(chandra, upload_document, cloud):
     upload_document("scans/a.pdf")
-    cloud.num_questions = 1000
+    cloud.num_descriptions = 1000
 
     result = chandra(*START_COMMAND, "--timeout", "120")
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from deploy.batch.job import Work
 from deploy.batch.jobs import TransformJobs
-from deploy.commands.batch.jobs import without_result
+from deploy.commands.batch.job.jobs import without_result
 from deploy.documents.document import Document
 
 NOON = datetime(2026, 11, 26, 12, tzinfo=UTC)

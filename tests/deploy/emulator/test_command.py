@@ -191,7 +191,7 @@ def test_init_and_empty_are_rejected_together(tmp_path):
     result = run_local(tmp_path, "--init", "--empty", "--port", "0")
 
     assert result.returncode == 2
-    assert "--init is for what is there from the start" in result.stderr
+    assert "--init writes settings for the sample resources" in result.stderr
     assert not (tmp_path / "chandra.toml").exists()
 
 

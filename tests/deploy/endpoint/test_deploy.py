@@ -145,7 +145,7 @@ def test_quota_of_zero_stops_before_any_change(chandra, cloud):
 
 
 def test_timeout_leaves_the_endpoint_changing(chandra, cloud):
-    cloud.num_questions = 1000
+    cloud.num_descriptions = 1000
 
     ran = chandra("deploy", "--timeout", "120")
 
@@ -153,7 +153,7 @@ def test_timeout_leaves_the_endpoint_changing(chandra, cloud):
     assert "not in service after 2 min" in ran.err
     assert cloud.machines["ocr"].status == "Creating"
 
-    cloud.num_questions = 2
+    cloud.num_descriptions = 2
     again = chandra("deploy")
 
     assert again.status == 0, again.err
@@ -191,7 +191,7 @@ def test_without_stdin_no_question_is_asked(monkeypatch):
 
 def test_program_deploys_in_its_own_process(front, cloud, project, tmp_path):
     """The command runs in its own process, with credentials from the environment."""
-    cloud.num_questions = 0
+    cloud.num_descriptions = 0
     command = [sys.executable, "-m", "deploy", "deploy", "--endpoint-url", front[0]]
 
     completed = subprocess.run(

@@ -94,7 +94,7 @@ def test_timeout_reports_the_lost_config(serving, chandra, cloud, at):
     def slow_down(seconds):
         at.sleep(seconds)
         if "sagemaker:CreateEndpoint" in cloud.calls[before:]:
-            cloud.num_questions = 99
+            cloud.num_descriptions = 99
 
     ran = chandra(*RECREATE, "--timeout", "90", sleep=slow_down)
 

@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("staged")]
 @pytest.fixture(autouse=True)
 def _short_waits(cloud):
     """Make each change take 15 seconds, so that tags have different times."""
-    cloud.num_questions = 1
+    cloud.num_descriptions = 1
 
 
 REVERTS = "reverts what update, rollback or another program has set:"

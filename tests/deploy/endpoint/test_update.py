@@ -161,7 +161,7 @@ def test_update_does_not_start_a_stopping_endpoint(chandra, cloud, at):
 def test_rollback_during_an_update_keeps_the_serving_config(
     chandra, cloud, project, at
 ):
-    cloud.num_questions = 1
+    cloud.num_descriptions = 1
     chandra("deploy")
     at.now += 60
     chandra("update", "--env", "A=1")

@@ -288,7 +288,7 @@ def test_offline_plan_reports_uncompared_cuda(chandra):
     result = chandra("plan", "--offline")
 
     assert result.status == 0, result.err
-    assert "the registry, which was not asked" in result.out
+    assert "the registry, which an offline plan does not call" in result.out
 
 
 @pytest.mark.usefixtures("staged")

@@ -11,9 +11,9 @@ import pytest
 
 from deploy.aws import AWSClient
 from deploy.cli import main
-from deploy.commands.invoke.streaming import InOrder
+from deploy.commands.invoke.streaming import PageBuffer
 from deploy.console import Console
-from tests.deploy.conftest import session_of_ours
+from tests.deploy.conftest import create_test_session
 from tests.deploy.frames import broken_stream, stream_of
 from tests.deploy.invoke.answers import END, FAILED, PAGE, to_ndjson
 
@@ -80,7 +80,7 @@ def test_lost_connection_during_a_stream_is_reported(project, picture, tmp_path)
         status = main(
             ["invoke", picture, "--stream", "--config", str(tmp_path / "chandra.toml")],
             console=Console(out=out, err=err),
-            connect=lambda **_: AWSClient(session_of_ours(), endpoint_url=address),
+            connect=lambda **_: AWSClient(create_test_session(), endpoint_url=address),
         )
 
     assert status == 6, err.getvalue()
@@ -132,12 +132,12 @@ def test_markdown_of_a_stream_has_pages_in_document_order(
 
 
 def test_page_is_shown_after_all_pages_before_it():
-    in_order = InOrder("1-2,4")
+    buffer = PageBuffer("1-2,4")
 
-    assert in_order.add(2, "two") == []
-    assert in_order.add(1, "one") == ["one", "two"]
-    assert in_order.add(4, "four") == ["four"]
-    assert in_order.rest() == []
+    assert buffer.add(2, "two") == []
+    assert buffer.add(1, "one") == ["one", "two"]
+    assert buffer.add(4, "four") == ["four"]
+    assert buffer.drain() == []
 
 
 def test_pages_behind_a_missing_one_are_shown_at_the_end(chandra, set_answer, picture):

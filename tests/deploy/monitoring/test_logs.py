@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 
 import pytest
 
+from deploy.errors import TransientError
+
 pytestmark = pytest.mark.usefixtures("staged")
 
 
@@ -117,6 +119,45 @@ def test_followed_logs_are_one_json_object(chandra, wire, at):
     assert ran.status == 130
     assert [line["message"] for line in ran.json["lines"]] == ["first"]
     assert datetime.fromisoformat(ran.json["lines"][0]["time"]).tzinfo is not None
+
+
+def raise_error_once(error):
+    errors = [error]
+
+    def raise_error(_):
+        if errors:
+            raise errors.pop()
+
+    return raise_error
+
+
+def test_followed_logs_continue_after_a_transient_error(chandra, wire, at, intercept):
+    write_logs(wire, at, one=[(30, "first")])
+    error = TransientError("AWS cannot be reached")
+    intercept("logs", "FilterLogEvents", raise_error_once(error))
+    pauses = []
+
+    def sleep(seconds):
+        pauses.append(seconds)
+        if len(pauses) == 2:
+            raise KeyboardInterrupt
+
+    ran = chandra("logs", "-f", sleep=sleep)
+
+    assert ran.status == 130
+    assert [line.split()[-1] for line in ran.out.splitlines()] == ["first"]
+    assert ran.err.splitlines() == ["AWS cannot be reached; retrying"]
+
+
+def test_transient_error_ends_logs_without_follow(chandra, wire, at, intercept):
+    write_logs(wire, at, one=[(30, "first")])
+    error = TransientError("AWS cannot be reached")
+    intercept("logs", "FilterLogEvents", raise_error_once(error))
+
+    ran = chandra("logs")
+
+    assert ran.status == 1
+    assert "AWS cannot be reached" in ran.err
 
 
 def test_endpoint_that_never_ran_has_no_log(chandra):

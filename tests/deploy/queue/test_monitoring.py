@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from deploy.aws.validation import violations
-from deploy.commands.endpoint.queue_status import own_async_endpoint
+from deploy.commands.endpoint.steps.queue_status import find_async_endpoint
 from deploy.errors import AccessDeniedError
 from deploy.monitoring import (
     QUEUE_METRICS,
@@ -96,7 +96,7 @@ class DeniedAccount:
 def test_denied_queue_does_not_fail_status():
     context: Any = SimpleNamespace(config=configured(), account=DeniedAccount())
 
-    assert own_async_endpoint(context) is None
+    assert find_async_endpoint(context) is None
 
 
 @pytest.mark.usefixtures("deployed")

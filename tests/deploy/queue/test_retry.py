@@ -262,4 +262,4 @@ def test_submit_without_input_is_refused(chandra, queue):
     result = chandra("async", "submit")
 
     assert result.status == 2
-    assert "nothing was named" in result.err
+    assert "no INPUT was given" in result.err

@@ -1,4 +1,4 @@
-"""A job's documents: their pages counted, in a sample; what is here put into S3."""
+"""Documents of a batch job: access, page estimates, and upload of local files."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ from deploy.errors import DeployError, Interrupted
 from deploy.results.pages import num_pages_of
 from deploy.weights.store import Store
 
-__all__ = ["paged", "reached", "upload"]
+__all__ = ["estimate_pages", "split_by_access", "upload"]
 
 
-def reached(
+def split_by_access(
     config: DeployConfig, documents: FoundDocuments, *, is_manifest: bool
 ) -> tuple[Sequence[Document], Sequence[Refused]]:
     """Return the documents that the role may read, and the rejected ones.
 
-    Only lines of a manifest are rejected, each by itself. If the role is not ours, only
-    the container finds out what it may read.
+    Only lines of a manifest are rejected, each by itself. If the user chose the role,
+    all documents are returned, because what that role may read is not known.
     """
     if not is_manifest or config.role is not None:
         return documents.documents, documents.refused
-    ours = f"{S3}{config.model.bucket}/{transforms_prefix(config.name)}"
-    places = (ours, *(f"{S3}{bucket}/" for bucket in config.transform.buckets))
+    own_prefix = f"{S3}{config.model.bucket}/{transforms_prefix(config.name)}"
+    places = (own_prefix, *(f"{S3}{bucket}/" for bucket in config.transform.buckets))
     kept, refused = [], list(documents.refused)
     for document in documents.documents:
         if not document.is_stored or document.source.startswith(places):
@@ -55,10 +55,13 @@ def reached(
     return kept, refused
 
 
-def paged(
+def estimate_pages(
     context: Context, batch: Batch | None, work: Sequence[Work]
 ) -> tuple[Work, ...]:
-    """Return the documents with page estimates from a sample that is counted."""
+    """Return documents with page estimates, for which a sample of them is read.
+
+    Documents of a retry, which has no batch, keep the estimates that they have.
+    """
     if batch is None:
         return tuple(work)
     batch = replace(batch, work=tuple(work))
@@ -69,13 +72,14 @@ def paged(
             f"counting the pages of {len(sample)} of {len(work)} documents"
         )
     for document in sample:
-        pages = _counted(context, document)
+        pages = _count_pages(context, document)
         if pages is not None:
             counts[document.source] = pages
     return estimate_work(batch, counts)
 
 
-def _counted(context: Context, document: Document) -> int | None:
+def _count_pages(context: Context, document: Document) -> int | None:
+    """Return the number of pages; None if it is unknown, or reading is not allowed."""
     if not document.is_stored:
         return num_pages_of(Path(document.source))
     bucket, key = split_uri(document.source)
@@ -91,7 +95,11 @@ def _counted(context: Context, document: Document) -> int | None:
 
 
 def upload(context: Context, batch: Batch | None, work: Sequence[Work]) -> None:
-    """Upload files and requests, before a job that needs them is started."""
+    """Upload the local files and JSON requests that a job reads.
+
+    With --dry-run, print how many files would be uploaded. Raises Interrupted on
+    Ctrl-C.
+    """
     config = context.config
     if batch is None or config.model.bucket is None:
         return
@@ -112,7 +120,7 @@ def upload(context: Context, batch: Batch | None, work: Sequence[Work]) -> None:
     if context.is_dry_run:
         return
     store = Store(context.aws, config.model.bucket, kms_key=config.network.kms_key)
-    # Made here, and not by several threads at once.
+    # boto3 clients must not be created by several threads at once.
     context.aws.client("s3")
     try:
         upload_files(store, files, context.console.progress)
@@ -126,6 +134,7 @@ def upload(context: Context, batch: Batch | None, work: Sequence[Work]) -> None:
 
 
 def _files(batch: Batch, sources: set[str]) -> Mapping[str, tuple[Path, int, str]]:
+    """Return path, size in bytes and digest of local files, by their keys."""
     return {
         key: (Path(document.source), document.size, document.content_key)
         for key, document in batch.files.items()

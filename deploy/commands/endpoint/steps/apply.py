@@ -7,15 +7,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from deploy.checks import Finding, config_findings, region_findings
-from deploy.commands.endpoint.absent import absence_notes, schedule_notes
-from deploy.commands.endpoint.changes import (
+from deploy.commands.endpoint.steps.absent import absence_notes, schedule_notes
+from deploy.commands.endpoint.steps.changes import (
     Change,
     confirm_change,
     deletes_what_serves,
     report_change,
 )
-from deploy.commands.endpoint.preflight import starts_machine
-from deploy.commands.endpoint.quotas import quota_checks
+from deploy.commands.endpoint.steps.preflight import starts_machine
+from deploy.commands.endpoint.steps.quotas import check_quotas
 from deploy.config import DeployConfig, is_secret
 from deploy.context import Context
 from deploy.endpoint.inspection import image_findings, weights_findings
@@ -118,7 +118,7 @@ def check_and_confirm(
     Raises ConfigError for a check that fails. Returns False if the user declines.
     """
     findings = config_findings(config)
-    findings += quota_checks(context, config, actions, seen=seen)
+    findings += check_quotas(context, config, actions, seen=seen)
     if starts_machine(actions):
         findings += weights_findings(context.aws, config)
         # An image of another region is reported from the configuration alone.

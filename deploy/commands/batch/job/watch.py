@@ -1,4 +1,4 @@
-"""State, results and log of a transform job, and the summary of what came of it."""
+"""State, results and log of a transform job, and their summary."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from datetime import datetime, timedelta
 
 from deploy.batch.job import LOG_GROUP, TransformState, Work
 from deploy.batch.outcome import UNKNOWN, FailedDocument, JobLog, group_by_code
-from deploy.commands.batch.jobs import (
+from deploy.commands.batch.job.jobs import (
     SLACK,
     transforms_of,
     without_result,
 )
-from deploy.commands.batch.parts import JobParts
-from deploy.commands.batch.report import Summary, counted
+from deploy.commands.batch.job.parts import MissingPages
+from deploy.commands.batch.job.report import Summary, describe_counts
 from deploy.context import Context
 from deploy.errors import (
     AccessDeniedError,
@@ -25,6 +25,7 @@ from deploy.errors import (
 from deploy.failures import is_permanent
 from deploy.machines.prices import hourly_price
 from deploy.monitoring.logs import LogEvent, LogReader
+from deploy.retries import DEFAULT_BACKOFF, Poll
 
 __all__ = [
     "SplitFailures",
@@ -34,19 +35,18 @@ __all__ = [
     "summarize_job",
 ]
 
-# CloudWatch shows a line some seconds after it was written. A log that has lines and
-# gets no more for a while is whole, and so is that of a job which ended a minute ago.
+# CloudWatch shows a line some seconds after it was written. A log is complete if it has
+# lines and got no more in a few polls, or if its job ended a minute ago.
 POLL_SECONDS = 5.0
-NUM_POLLS = 12
-NUM_QUIET = 3
-LATE = timedelta(seconds=NUM_POLLS * POLL_SECONDS)
+LONGEST_DELAY = timedelta(minutes=1)
+MAX_QUIET_POLLS = 3
 
 
 @dataclass(frozen=True, slots=True)
 class SplitFailures:
     """Documents of a job that failed, by whether a retry may read them."""
 
-    left: tuple[Work, ...]
+    to_retry: tuple[Work, ...]
     """Documents that have no result, or lack pages after a transient error."""
     given_up: Mapping[Work, FailedDocument]
     """Documents with a permanent error."""
@@ -55,8 +55,8 @@ class SplitFailures:
 class Watch:
     """Progress of a job, including the events of its log so far.
 
-    Its results and failures are those of the last `look`, or of `follow_job`. Those of
-    a job that has ended are final after `await_log`.
+    `look` and `follow_job` read results and log, on which the other properties rely.
+    Failures of an ended job are final after `await_log`.
     """
 
     def __init__(self, context: Context, state: TransformState) -> None:
@@ -74,13 +74,14 @@ class Watch:
             streams=f"{state.name}/",
         )
         self._since = since - SLACK
-        self._left: tuple[Work, ...] = self.work
+        self._unread: tuple[Work, ...] = self.work
         self._results: Mapping[str, datetime] = {}
         self.num_lines = 0
-        self.refused: str | None = None
-        """Why its log may not be read."""
+        self.log_error: str | None = None
+        """Message of the error if the caller may not read the log."""
 
-    def state(self) -> TransformState:
+    def read_state(self) -> TransformState:
+        """Read the job's state; raises TransientError if the job is not listed yet."""
         state = self._transforms.poll_job(self._name)
         if state is None:
             raise TransientError(
@@ -91,18 +92,22 @@ class Watch:
 
     def look(self) -> None:
         """Read the results and the log once."""
-        self.num_done()
-        self.lines()
+        self.read_results()
+        self.read_log()
 
-    def num_done(self) -> int:
+    def read_results(self) -> int:
+        """List the results in S3; return how many documents have one."""
         self._results = self._transforms.list_results(
             self._state.output, since=self._since
         )
-        self._left = without_result(self.work, self._results, self.prefix)
-        return len(self.work) - len(self._left)
+        self._unread = without_result(self.work, self._results, self.prefix)
+        return len(self.work) - len(self._unread)
 
-    def num_own(self, ended: datetime | None) -> int:
-        """Count the results of this job; the log of a later job covers the others."""
+    def count_own_results(self, ended: datetime | None) -> int:
+        """Return how many documents had a result by the time `ended`.
+
+        Later results are those of another job, which has a log of its own.
+        """
         latest = None if ended is None else ended + SLACK
         results = {
             key: modified
@@ -112,50 +117,59 @@ class Watch:
         return len(self.work) - len(without_result(self.work, results, self.prefix))
 
     @property
-    def left(self) -> tuple[Work, ...]:
-        """Documents that had no result at the last `num_done`."""
-        return self._left
+    def unread_documents(self) -> tuple[Work, ...]:
+        """Documents that had no result at the last `read_results`."""
+        return self._unread
 
     @property
-    def done(self) -> list[Work]:
-        """Documents that had a result at the last `num_done`."""
-        left = set(self._left)
-        return [work for work in self.work if work not in left]
+    def read_documents(self) -> list[Work]:
+        """Documents that had a result at the last `read_results`."""
+        unread = set(self._unread)
+        return [work for work in self.work if work not in unread]
 
-    def has_unknown(self) -> bool:
+    def has_unknown_failure(self) -> bool:
+        """Return True if the log does not say why a document has no result."""
         return any(failure.code == UNKNOWN for failure in self.failures())
 
     def failures(self) -> list[FailedDocument]:
-        """Return failures of documents without result; final once the job has ended."""
+        """Return a failure for each document without a result, with the logged code.
+
+        While the job runs, these include documents that it has not read yet.
+        """
         return [
             self.log.explain_failure(self._subject(work), work.name, work.document)
-            for work in self._left
+            for work in self._unread
         ]
 
     @property
-    def parts(self) -> JobParts:
-        """Pages that the documents lack, given the results at the last `num_done`."""
+    def parts(self) -> MissingPages:
+        """Search for missing pages in the results at the last `read_results`."""
         ended = self._state.ended
         latest = None if ended is None else ended + SLACK
-        return JobParts(
+        return MissingPages(
             self._transforms, self._state, self.prefix, self._results, latest
         )
 
-    def failed(self) -> str:
-        given_up = self.log.list_failed_objects()
-        return counted(
+    def describe_failures(self) -> str:
+        """Return the number of failures by code; empty if none is logged."""
+        failed = self.log.list_failed_objects()
+        return describe_counts(
             group_by_code(
                 self.log.explain_failure(self._subject(work), work.name, work.document)
-                for work in self._left
-                if self._subject(work) in given_up
+                for work in self._unread
+                if self._subject(work) in failed
             )
         )
 
-    def lines(self) -> Sequence[str]:
+    def read_log(self) -> Sequence[str]:
+        """Read new lines of the log; return those that report a problem.
+
+        Return nothing if the log cannot be read. Raises CredentialsError.
+        """
         try:
             events = self._reader.read()
         except AccessDeniedError as error:
-            self.refused = error.message
+            self.log_error = error.message
             return []
         except CredentialsError:
             raise
@@ -165,40 +179,59 @@ class Watch:
         self.num_lines += len(events)
         for event in events:
             self.log.add_line(event.message)
-        return [event.message for event in events if _is_trouble(event)]
+        return [event.message for event in events if _is_problem(event)]
 
     def _subject(self, work: Work) -> str:
+        """Return the name of a document in the log: bucket and key."""
         return f"{self.prefix.removeprefix('s3://')}{work.key}"
 
 
 def await_log(context: Context, watch: Watch, state: TransformState) -> None:
-    """Read the log until it covers every document, or no more lines can come."""
-    latest = (state.ended or context.now) + LATE
-    num_read = watch.num_own(state.ended)
+    """Read the log of an ended job until it is complete; add its lines to `watch`.
+
+    The log is complete if it covers every document, or if no more lines are expected,
+    which is at the latest one minute after the end of the job. Return at once if the
+    job has not ended, never started, or has a log that may not be read. The log must
+    have been read once before.
+    """
+    if state.is_changing or state.started is None:
+        return
+    num_read = watch.count_own_results(state.ended)
     num_quiet = 0
-    for _ in range(NUM_POLLS):
-        if state.is_changing or watch.refused is not None or context.now >= latest:
-            return
-        if state.started is None:
-            # There was no machine that could have written one.
-            return
-        is_told = state.status == "Stopped" or not watch.has_unknown()
-        if is_told and watch.log.num_answered >= num_read:
-            return
-        if watch.num_lines and num_quiet == NUM_QUIET:
-            return
-        context.sleep(POLL_SECONDS)
-        num_lines = watch.num_lines
-        watch.lines()
-        num_quiet = 0 if watch.num_lines > num_lines else num_quiet + 1
+    latest = (state.ended or context.now) + LONGEST_DELAY
+    poll = Poll(
+        POLL_SECONDS,
+        (latest - context.now).total_seconds(),
+        DEFAULT_BACKOFF,
+        clock=context.clock,
+        sleep=context.sleep,
+        say=context.console.say,
+    )
+    for num_polls, attempt in enumerate(poll):
+        with attempt:
+            # The caller has just read the log: the first poll reads nothing.
+            if num_polls > 0:
+                num_lines = watch.num_lines
+                watch.read_log()
+                num_quiet = 0 if watch.num_lines > num_lines else num_quiet + 1
+            is_quiet = watch.num_lines > 0 and num_quiet == MAX_QUIET_POLLS
+            if watch.log_error is not None or is_quiet:
+                return
+            if _log_covers_documents(watch, state, num_read):
+                return
+
+
+def _log_covers_documents(watch: Watch, state: TransformState, num_read: int) -> bool:
+    is_told = state.status == "Stopped" or not watch.has_unknown_failure()
+    return is_told and watch.log.num_answered >= num_read
 
 
 def _untold(watch: Watch, state: TransformState) -> str | None:
     """Return a sentence on what the log of an ended job lacks; None if complete."""
-    num_read = watch.num_own(state.ended)
+    num_read = watch.count_own_results(state.ended)
     unknown = "how many pages there were, and whether any failed, is not known"
-    if watch.refused is not None:
-        return f"the job's log may not be read: {unknown} ({watch.refused})"
+    if watch.log_error is not None:
+        return f"the job's log may not be read: {unknown} ({watch.log_error})"
     if not watch.num_lines:
         return f"the job's log has no line, late or for ever: {unknown}"
     num_told = watch.log.num_answered
@@ -211,20 +244,26 @@ def _untold(watch: Watch, state: TransformState) -> str | None:
 
 
 def split_failures(watch: Watch) -> SplitFailures:
-    """Return the documents of an ended job to retry, and those not worth a retry."""
-    failures = dict(zip(watch.left, watch.failures(), strict=True))
+    """Return the documents of an ended job to retry, and those that would fail again.
+
+    May read results, to find those that lack pages.
+    """
+    failures = dict(zip(watch.unread_documents, watch.failures(), strict=True))
     given_up = {
         work: failure
         for work, failure in failures.items()
         if is_permanent(failure.code)
     }
     left = [work for work in failures if work not in given_up]
-    in_part = watch.parts.among(watch.done, watch.log, may_pass=True)
+    in_part = watch.parts.find(watch.read_documents, watch.log, may_pass=True)
     return SplitFailures((*left, *in_part), given_up)
 
 
 def summarize_job(context: Context, watch: Watch, state: TransformState) -> Summary:
-    """Return the summary of a job as it was last seen."""
+    """Return the summary of a job as it was last read.
+
+    May read results of an ended job, to find those that lack pages.
+    """
     is_stopped = state.status == "Stopped"
     failures = () if state.is_changing else tuple(watch.failures())
     if is_stopped:
@@ -237,15 +276,15 @@ def summarize_job(context: Context, watch: Watch, state: TransformState) -> Summ
     may_pass: Mapping[Work, Mapping[int, str]] = {}
     missing: Mapping[Work, Mapping[int, str]] = {}
     if not state.is_changing:
-        parts, done = watch.parts, watch.done
-        may_pass = parts.among(done, watch.log, may_pass=True)
-        missing = {**parts.among(done, watch.log, may_pass=False), **may_pass}
+        parts, done = watch.parts, watch.read_documents
+        may_pass = parts.find(done, watch.log, may_pass=True)
+        missing = {**parts.find(done, watch.log, may_pass=False), **may_pass}
     seconds = _seconds(state, context.now)
     price = hourly_price(state.instance_type, state.instance_count)
     return Summary(
         state=state,
         num_documents=len(watch.work),
-        num_read=len(watch.done),
+        num_read=len(watch.read_documents),
         failures=failures,
         num_pages=watch.log.num_pages,
         untold=None if state.is_changing else _untold(watch, state),
@@ -259,13 +298,14 @@ def summarize_job(context: Context, watch: Watch, state: TransformState) -> Summ
 
 
 def _seconds(state: TransformState, now: datetime) -> float | None:
+    """Return the running time of the job; None if its start or end is not known."""
     if state.started is None:
         return None
     ended = state.ended or (now if state.is_changing else None)
     return None if ended is None else max(0.0, (ended - state.started).total_seconds())
 
 
-def _is_trouble(event: LogEvent) -> bool:
+def _is_problem(event: LogEvent) -> bool:
     message = event.message
     if "[sagemaker logs]: " in message:
         return "ClientError" in message or "algorithm" in message

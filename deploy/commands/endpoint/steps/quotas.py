@@ -1,4 +1,4 @@
-"""The account's quotas, against the machines that are wanted and those in use.
+"""Checks of the account's quotas: machines that are requested and those in use.
 
 Both endpoints of a deployment share the quota of an instance type. An endpoint's own
 machines count beside the wanted ones only while an update runs both.
@@ -18,7 +18,7 @@ from deploy.checks import (
     quota_name,
 )
 from deploy.checks.quotas import Quota, usage_quotas
-from deploy.commands.endpoint.preflight import has_call
+from deploy.commands.endpoint.steps.preflight import has_call
 from deploy.config import MAX_NAME, DeployConfig
 from deploy.context import Context
 from deploy.endpoint.snapshot import AccountReader
@@ -27,14 +27,14 @@ from deploy.plan.actions import Action
 from deploy.queue.endpoint import async_name
 from deploy.resources import EndpointState, main_variant
 
-__all__ = ["UNKNOWN_QUOTAS", "other_endpoint", "quota_checks", "usage_findings"]
+__all__ = ["UNKNOWN_QUOTAS", "check_quotas", "other_endpoint", "usage_findings"]
 
 UNKNOWN_QUOTAS = Finding("quotas", False, "the quotas could not be read, nor checked")
-SERVES_ON = "which serves until the new ones do"
+KEEPS_SERVING = "which serves until the new ones do"
 WITHOUT_MACHINES = ("Failed", "OutOfService", "Deleting")
 
 
-def quota_checks(
+def check_quotas(
     context: Context,
     config: DeployConfig,
     actions: Sequence[Action] = (),
@@ -58,7 +58,6 @@ def quota_checks(
     names += [] if other is None else [other]
     in_use = []
     is_scaled = False
-    # The account is called from here, so that its stack stays short.
     for name in names:
         try:
             state = account.endpoint(name)
@@ -69,37 +68,41 @@ def quota_checks(
         except DeployError:
             # Machines that the caller has no permission to see are not counted.
             continue
-        note = SERVES_ON if name == config.name else ""
+        note = KEEPS_SERVING if name == config.name else ""
         in_use.append(QuotaUse(name, _count_instances(state, described), note))
         is_scaled |= name == config.name and state.is_scaled
     count = config.endpoint.instance_count
-    wanted = dict.fromkeys(config.endpoint.instance_types, count)
+    machines = dict.fromkeys(config.endpoint.instance_types, count)
     shared = [use for use in in_use if use.endpoint == other]
-    findings = usage_findings(wanted, quotas, ENDPOINT_USAGE, shared)
+    findings = usage_findings(machines, quotas, ENDPOINT_USAGE, shared)
     if findings or not is_update:
         return findings
     if is_scaled:
         # An update keeps the number that scaling has set.
         own = [use.instances for use in in_use if use.endpoint == config.name]
         most = max([count, *(n for instances in own for n in instances.values())])
-        wanted = dict.fromkeys(wanted, most)
-    beside = usage_findings(wanted, quotas, ENDPOINT_USAGE, in_use)
+        machines = dict.fromkeys(machines, most)
+    beside = usage_findings(machines, quotas, ENDPOINT_USAGE, in_use)
     return [replace(finding, is_fatal=False) for finding in beside]
 
 
 def usage_findings(
-    wanted: Mapping[str, int],
+    machines: Mapping[str, int],
     quotas: Mapping[str, Quota],
     usage: str,
     in_use: Sequence[QuotaUse] = (),
 ) -> list[Finding]:
-    """Compare machines by type with the account's quotas; say how to ask for more."""
-    name, count = next(iter(wanted.items()))
+    """Return findings on quotas below the machines requested and `in_use`.
+
+    `machines` is the number of machines by type, with at least one type. The hint is
+    the command that requests a higher quota.
+    """
+    name, count = next(iter(machines.items()))
     first = quotas.get(quota_name(name, usage))
     code = first.code if first else "CODE"
     needed = count + sum(use.instances.get(name, 0) for use in in_use)
     return quota_findings(
-        wanted,
+        machines,
         {name: quota.value for name, quota in quotas.items()},
         hint="aws service-quotas request-service-quota-increase --service-code "
         f"sagemaker --quota-code {code} --desired-value {needed}",
@@ -109,7 +112,10 @@ def usage_findings(
 
 
 def other_endpoint(context: Context, name: str) -> str | None:
-    """Return the deployment's other endpoint: real-time or asynchronous."""
+    """Return the name of the deployment's other endpoint, real-time or asynchronous.
+
+    Return None if the name of the asynchronous endpoint would be too long.
+    """
     queue = async_name(context.config)
     if name == queue:
         return context.config.name

@@ -19,7 +19,7 @@ from deploy.retries import duration
 __all__ = [
     "NUM_NAMED",
     "Summary",
-    "counted",
+    "describe_counts",
     "failure_lines",
     "given_up_lines",
     "report_summary",
@@ -43,12 +43,12 @@ class Summary:
     missing: Mapping[str, Mapping[int, str]]
     """Known error codes of missing pages, by document name and page number."""
     untold: str | None
-    """What the log was to tell of a job that has ended, and does not."""
+    """Sentence on what the log of an ended job lacks; None if it is complete."""
     seconds: float | None
     cost: float | None
     """US dollars."""
     left_out: tuple[FailedDocument, ...] = ()
-    """Documents that were asked for by name and that the job was not given."""
+    """Documents that the user named and that are in no job."""
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -95,12 +95,12 @@ def report_summary(
         )
     failures = [*left_out, *summary.failures]
     data = summary.to_json() | {"left_out": [each.to_json() for each in left_out]}
-    context.console.result(data, _lines(summary, failures))
+    context.console.result(data, _summary_lines(summary, failures))
     # Failed by its own account, a job may have been mended by a later one.
     return 1 if failures else 0
 
 
-def counted(groups: Mapping[str, Sequence[FailedDocument]]) -> str:
+def describe_counts(groups: Mapping[str, Sequence[FailedDocument]]) -> str:
     """Return text such as `3 (unreadable_document 2, http_500 1)`; empty if none."""
     total = sum(len(group) for group in groups.values())
     if not total:
@@ -109,10 +109,10 @@ def counted(groups: Mapping[str, Sequence[FailedDocument]]) -> str:
     return f"{total} ({codes})"
 
 
-def _lines(summary: Summary, failures: Sequence[FailedDocument]) -> list[str]:
+def _summary_lines(summary: Summary, failures: Sequence[FailedDocument]) -> list[str]:
     state = summary.state
     lines = [
-        f"transform job {state.name} {_ended(state)}: {summary.num_read} of "
+        f"transform job {state.name} {_describe_status(state)}: {summary.num_read} of "
         f"{summary.num_documents} documents read, in {state.output}"
     ]
     if state.failure and (UNKNOWN in {failure.code for failure in failures}):
@@ -182,7 +182,7 @@ def failure_lines(failures: Sequence[FailedDocument]) -> list[str]:
     return lines
 
 
-def _ended(state: TransformState) -> str:
+def _describe_status(state: TransformState) -> str:
     words = {
         "Completed": "is done",
         # SageMaker fails a job for one document that failed.

@@ -1,4 +1,4 @@
-"""Request for a batch job: the documents that it names, as a job to start."""
+"""Request for a batch job: the documents of the command as a job to start."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from deploy.batch.job import (
     build_transform_model,
 )
 from deploy.batch.outcome import FailedDocument
-from deploy.commands.batch.inputs import reached
-from deploy.commands.batch.report import NUM_NAMED, failure_lines, given_up_lines
-from deploy.commands.batch.watch import SplitFailures, Watch
+from deploy.commands.batch.job.inputs import split_by_access
+from deploy.commands.batch.job.report import NUM_NAMED, failure_lines, given_up_lines
+from deploy.commands.batch.job.watch import SplitFailures, Watch
 from deploy.commands.request_options import request_options
 from deploy.context import Context
 from deploy.documents.document import (
@@ -62,8 +62,8 @@ def request_for_input(
 ) -> JobRequest | int:
     """Return the job that reads the documents found at INPUT into OUTPUT.
 
-    If all documents are rejected, report that and return the exit status. Raises
-    ConfigError if there is no document.
+    Print the documents of a folder that are left out. If all documents are rejected,
+    report that and return the exit status. Raises ConfigError if there is no document.
     """
     config, uri = context.config, options.input
     bucket, prefix = split_uri(options.output)
@@ -74,7 +74,7 @@ def request_for_input(
     )
     for line in describe_hidden_files(documents.num_hidden):
         context.console.say(line)
-    kept, refused = reached(config, documents, is_manifest=is_manifest)
+    kept, refused = split_by_access(config, documents, is_manifest=is_manifest)
     batch = build_batch(
         uri,
         kept,
@@ -107,7 +107,7 @@ def request_for_input(
             f"there is no document at {uri} that batch transform would send",
             hint="PDFs and images are read",
         )
-    job = _job(context, options, batch, output, accept)
+    job = _build_job(context, options, batch, output, accept)
     job = replace(job, left_out=tuple(left_out))
     _print_rejected(context, refused)
     return JobRequest(job, batch, refused, left_out)
@@ -134,19 +134,20 @@ def request_for_retry(
 ) -> JobRequest | int:
     """Return the job that reads the documents of an ended job that have no result.
 
-    Documents with a permanent error are left out unless `--all` is given. If no
-    document is left, report that and return the exit status.
+    Documents with a permanent error are left out, and advice on them is printed, unless
+    `--all` is given or they were replaced since. If no document is left, report that
+    and return the exit status.
     """
-    left, given_up = failures.left, failures.given_up
+    left, given_up = failures.to_retry, failures.given_up
     # No later job has these documents: the new job must list them again.
     left_out = [*watch.left_out]
-    is_again = (
+    retried = (
         set(given_up)
         if options.retry_all
-        else _replaced(context, watch.prefix, given_up)
+        else _find_replaced(context, watch.prefix, given_up)
     )
-    left = (*left, *(work for work in given_up if work in is_again))
-    given_up = {work: f for work, f in given_up.items() if work not in is_again}
+    left = (*left, *(work for work in given_up if work in retried))
+    given_up = {work: f for work, f in given_up.items() if work not in retried}
     for line in given_up_lines(given_up.values(), state.name):
         context.console.say(line)
     left_out += given_up.values()
@@ -168,7 +169,7 @@ def request_for_retry(
         return 1 if left_out else 0
     batch = Batch(watch.prefix, left, state.content_type, documents={})
     job = replace(
-        _job(context, options, batch, state.output, state.accept),
+        _build_job(context, options, batch, state.output, state.accept),
         environment=state.environment,
         retry_of=state.name,
         left_out=tuple(left_out),
@@ -176,7 +177,7 @@ def request_for_retry(
     return JobRequest(job, left_out=left_out)
 
 
-def _replaced(context: Context, prefix: str, works: Iterable[Work]) -> set[Work]:
+def _find_replaced(context: Context, prefix: str, works: Iterable[Work]) -> set[Work]:
     """Return the objects whose contents have changed since the job was made.
 
     The copies and requests that a job of files or a manifest reads never change.
@@ -190,13 +191,14 @@ def _replaced(context: Context, prefix: str, works: Iterable[Work]) -> set[Work]
     }
 
 
-def _job(
+def _build_job(
     context: Context,
     options: argparse.Namespace,
     batch: Batch,
     output: str,
     accept: str,
 ) -> TransformJob:
+    """Return the job of a batch; raises ConfigError if model.bucket is not set."""
     config, table = context.config, context.config.transform
     if config.model.bucket is None:
         raise ConfigError(

@@ -1,28 +1,28 @@
-"""Upload and start of a planned batch job, and what is said about the job."""
+"""Upload and start of a planned batch job, and the lines printed about it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from deploy.batch.job import TransformJob, TransformState
-from deploy.commands.batch.inputs import upload
-from deploy.commands.batch.plan import JobPlan, price_lines
-from deploy.commands.batch.report import failure_lines
-from deploy.commands.batch.request import JobRequest
+from deploy.commands.batch.job.inputs import upload
+from deploy.commands.batch.job.plan import JobPlan, price_lines
+from deploy.commands.batch.job.report import failure_lines
+from deploy.commands.batch.job.request import JobRequest
 from deploy.context import Context
 from deploy.errors import Interrupted
 from deploy.plan.actions import Action
 
 __all__ = [
-    "describe_finished",
-    "describe_known_job",
     "execute_plan",
-    "report_nothing_left",
+    "print_finished",
+    "print_known_job",
+    "report_no_work",
     "report_started",
 ]
 
 
-def describe_finished(context: Context, job: TransformJob, *, num_left: int) -> None:
+def print_finished(context: Context, job: TransformJob, *, num_left: int) -> None:
     """Print how many documents of a job have their result already."""
     context.console.say(
         f"{len(job.work) - num_left} of {len(job.work)} documents have their result in "
@@ -33,7 +33,11 @@ def describe_finished(context: Context, job: TransformJob, *, num_left: int) -> 
 def execute_plan(
     context: Context, request: JobRequest, plan: JobPlan, actions: Sequence[Action]
 ) -> None:
-    """Print the price of a job, upload its documents, and start it."""
+    """Print the price of a job, upload its documents, and start it.
+
+    With --dry-run, print what would be uploaded and called. Raises Interrupted on
+    Ctrl-C.
+    """
     for line in price_lines(plan):
         context.console.say(line)
     upload(context, request.batch, plan.job.work)
@@ -67,10 +71,11 @@ def report_started(
     return 1 if request.left_out else 0
 
 
-def report_nothing_left(
-    context: Context, request: JobRequest, job: TransformJob
-) -> int:
-    """Report that every document has its result."""
+def report_no_work(context: Context, request: JobRequest, job: TransformJob) -> int:
+    """Report that every document has its result, so that no job was started.
+
+    Return the exit status: 1 if documents were left out, otherwise 0.
+    """
     context.console.result(
         {
             "job": None,
@@ -86,8 +91,8 @@ def report_nothing_left(
     return 1 if request.left_out else 0
 
 
-def describe_known_job(context: Context, state: TransformState) -> None:
-    """Print that the same request started a job before."""
+def print_known_job(context: Context, state: TransformState) -> None:
+    """Print that an earlier command started a job for the same request."""
     if not state.is_changing:
         context.console.say(
             f"transform job {state.name} did this already: --force does it again"

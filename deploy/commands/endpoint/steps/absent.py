@@ -9,7 +9,7 @@ from enum import Enum
 from typing import Any
 
 from deploy.checks import Finding
-from deploy.commands.endpoint.preflight import has_call
+from deploy.commands.endpoint.steps.preflight import has_call
 from deploy.context import Context
 from deploy.endpoint.schedule import entry_name, last_effect_time
 from deploy.endpoint.snapshot import AccountReader
@@ -17,10 +17,10 @@ from deploy.errors import AccessDeniedError
 from deploy.plan.actions import Action
 from deploy.resources import DatedConfig, stopped_config
 
-__all__ = ["Absence", "Reason", "absence_notes", "absence_of", "schedule_notes"]
+__all__ = ["Absence", "Reason", "absence_notes", "explain_absence", "schedule_notes"]
 
 # EventBridge Scheduler calls within the minute, and the endpoint is listed soon after.
-LATE = timedelta(minutes=5)
+MAX_START_DELAY = timedelta(minutes=5)
 
 
 class Reason(Enum):
@@ -42,7 +42,7 @@ class Absence:
     reason: Reason
     was_live: bool
     flag: str
-    """What a command for the same endpoint needs, such as " --async"."""
+    """Flag of a command for the same endpoint: " --async", or empty."""
     is_schedule_known: bool = True
 
     @property
@@ -86,7 +86,7 @@ class Absence:
         return f"chandra-sagemaker start{self.flag}"
 
 
-def absence_of(
+def explain_absence(
     context: Context,
     name: str,
     history: Sequence[DatedConfig],
@@ -95,9 +95,9 @@ def absence_of(
     """Return why an endpoint does not exist; None if it was never deployed.
 
     Args:
-        name: the endpoint's, which was looked for in vain.
+        name: name of the endpoint, which does not exist.
         history: its configs, the last that was live first.
-        seen: where its schedule was read before, if anywhere.
+        seen: snapshot from which its schedule is read; None: from the account.
     """
     if not history:
         return None
@@ -105,7 +105,7 @@ def absence_of(
     is_async = name != context.config.name
     entries: Sequence[Mapping[str, Any]] | None = ()
     try:
-        # Only the endpoint in real time has a schedule.
+        # Only the real-time endpoint has a schedule.
         account = seen or context.account
         entries = () if is_async else account.schedule_entries(name)
     except AccessDeniedError:
@@ -129,15 +129,18 @@ def _reason(
     by_name = {entry["Name"]: entry for entry in entries}
     start = by_name.get(entry_name(name, "start"), {})
     stop = by_name.get(entry_name(name, "stop"), {})
-    started, stopped = last_effect_time(start, now - LATE), last_effect_time(stop, now)
+    started, stopped = (
+        last_effect_time(start, now - MAX_START_DELAY),
+        last_effect_time(stop, now),
+    )
     since = history[0].since
     if stopped is not None and since is not None and stopped < since:
-        # The endpoint was deployed after that, so something else deleted it.
+        # The endpoint was deployed after that stop, so something else deleted it.
         stopped = None
-    # A schedule that has started it since makes the note of `stop` worthless.
-    by_hand = stopped_config(history)
-    noted = by_hand.stopped if by_hand else None
-    if noted is not None and (started is None or noted >= started):
+    # The mark of `stop` does not count if the schedule has started the endpoint since.
+    marked = stopped_config(history)
+    marked_at = marked.stopped if marked else None
+    if marked_at is not None and (started is None or marked_at >= started):
         return Reason.STOPPED
     if stopped is not None and (started is None or stopped > started):
         return Reason.SCHEDULED
@@ -145,10 +148,10 @@ def _reason(
 
 
 def absence_notes(context: Context, name: str, seen: AccountReader) -> list[Finding]:
-    """Return a note if the endpoint to create was lost, not stopped on purpose."""
+    """Return a note if the endpoint does not exist though it was not stopped."""
     if seen.endpoint(name) is not None:
         return []
-    absence = absence_of(context, name, seen.history(name), seen)
+    absence = explain_absence(context, name, seen.history(name), seen)
     if absence is None or not absence.is_lost or not absence.was_live:
         return []
     return [Finding("endpoint", False, absence.sentence)]
@@ -157,7 +160,7 @@ def absence_notes(context: Context, name: str, seen: AccountReader) -> list[Find
 def schedule_notes(
     context: Context, name: str, actions: Sequence[Action], seen: AccountReader
 ) -> list[Finding]:
-    """Return a note if an unreadable schedule may start another config."""
+    """Return a note if the actions change an endpoint whose schedule cannot be read."""
     changes = ("create_endpoint", "update_endpoint")
     is_changing = any(has_call(actions, operation) for operation in changes)
     if name != context.config.name or not is_changing:

@@ -29,11 +29,12 @@ SLACK = timedelta(seconds=2)
 
 
 def transforms_of(context: Context) -> TransformJobs:
+    """Return the client of the deployment's transform jobs."""
     return TransformJobs(context.aws, context.config.name)
 
 
 def find_job(context: Context, name: str) -> TransformState:
-    """Return a job of this deployment; raises NotFoundError."""
+    """Return a job of this deployment; raises NotFoundError if there is none."""
     state = transforms_of(context).find_job(name)
     if state is None or not state.is_ours:
         raise NotFoundError(
@@ -49,15 +50,20 @@ def without_result(
     prefix: str,
     documents: Mapping[str, Document] | None = None,
 ) -> tuple[Work, ...]:
-    """Return documents without a result, or with one older than the document."""
+    """Return documents without a result, or with one older than the document.
+
+    `documents` are by key; without them, any result counts.
+    """
     return tuple(
         each
         for each in work
-        if not _is_done(each, results, prefix, (documents or {}).get(each.key))
+        if not _has_current_result(
+            each, results, prefix, (documents or {}).get(each.key)
+        )
     )
 
 
-def _is_done(
+def _has_current_result(
     work: Work,
     results: Mapping[str, datetime],
     prefix: str,

@@ -11,7 +11,7 @@ from typing import Any
 from deploy.batch.documents import sum_workload
 from deploy.batch.job import TransformJob
 from deploy.batch.sizing import JobSizing, JobWorkload, choose_machines
-from deploy.commands.batch.request import JobRequest
+from deploy.commands.batch.job.request import JobRequest
 from deploy.context import Context
 from deploy.machines.catalogue import INSTANCES, PRICE_NOTE
 from deploy.machines.prices import dollars
@@ -48,7 +48,7 @@ class JobPlan:
 def plan_job(
     context: Context, options: argparse.Namespace, job: TransformJob
 ) -> JobPlan:
-    """Choose the machines of a job."""
+    """Return the job with the number of machines that its pages and the flags need."""
     config = context.config
     rate = _rate_on(job.instance_type, options.results)
     workload = sum_workload(job.work)

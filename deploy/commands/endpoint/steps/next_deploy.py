@@ -11,16 +11,19 @@ __all__ = ["next_deploy_lines"]
 
 
 def next_deploy_lines(context: Context, running: Target) -> list[str]:
-    """Return lines on the settings of `running` that the file would change, if any."""
+    """Return lines on the settings of `running` that the next deploy would revert.
+
+    There is one line if it would revert none, or would be rejected.
+    """
     file = context.config_path.name
     is_async = running.name == async_name(context.config)
     command = "async deploy" if is_async else "deploy"
     described = build_async_endpoint if is_async else endpoint_from
     try:
-        wanted: Target = described(context.config, context.identity)
+        target: Target = described(context.config, context.identity)
     except ConfigError as error:
         return [f"the next {command} will stop: {error.message}"]
-    differences = differences_between(running.settings, wanted.settings)
+    differences = differences_between(running.settings, target.settings)
     if not differences:
         return [f"{file} describes the same: the next {command} changes nothing"]
     return [

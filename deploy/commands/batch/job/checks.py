@@ -11,20 +11,23 @@ from deploy.checks import (
     region_findings,
 )
 from deploy.checks.quotas import usage_quotas
-from deploy.commands.batch.jobs import transforms_of
-from deploy.commands.batch.plan import JobPlan
-from deploy.commands.endpoint.quotas import UNKNOWN_QUOTAS, usage_findings
+from deploy.commands.batch.job.jobs import transforms_of
+from deploy.commands.batch.job.plan import JobPlan
+from deploy.commands.endpoint.steps.quotas import UNKNOWN_QUOTAS, usage_findings
 from deploy.config import DeployConfig
 from deploy.context import Context
 from deploy.endpoint.inspection import image_findings
 from deploy.machines.catalogue import INSTANCES
 from deploy.policies.roles import role_findings
 
-__all__ = ["findings_of"]
+__all__ = ["check_job"]
 
 
-def findings_of(context: Context, plan: JobPlan, batch: Batch | None) -> list[Finding]:
-    """Return the findings of the preflight checks of a job, here and on AWS."""
+def check_job(context: Context, plan: JobPlan, batch: Batch | None) -> list[Finding]:
+    """Run the preflight checks of a job, which call AWS; return their findings.
+
+    `batch` is None for a retry, whose documents were checked for the first job.
+    """
     config, job = context.config, plan.job
     findings = check_transform_job(config, job)
     if not region_findings(config):
@@ -66,14 +69,14 @@ def findings_of(context: Context, plan: JobPlan, batch: Batch | None) -> list[Fi
 def _bucket_findings(
     config: DeployConfig, job: TransformJob, batch: Batch | None
 ) -> list[Finding]:
-    """Find buckets that the role of `iam --create` cannot reach."""
-    ours = f"{job.bucket}/{transforms_prefix(config.name)}"
-    read = [job.prefix.removeprefix("s3://"), *(batch.places if batch else ())]
+    """Return a finding for each bucket that the role of `iam --create` cannot reach."""
+    own_prefix = f"{job.bucket}/{transforms_prefix(config.name)}"
+    inputs = [job.prefix.removeprefix("s3://"), *(batch.places if batch else ())]
     # The role may read, but not write, below the prefix of this deployment.
-    places = [place for place in read if not place.startswith(ours)]
+    places = [place for place in inputs if not place.startswith(own_prefix)]
     places.append(job.output.removeprefix("s3://"))
-    reached = set(config.transform.buckets)
-    missing = sorted({place.partition("/")[0] for place in places} - reached)
+    allowed_buckets = set(config.transform.buckets)
+    missing = sorted({place.partition("/")[0] for place in places} - allowed_buckets)
     return [
         Finding(
             name,
@@ -88,7 +91,10 @@ def _bucket_findings(
 
 
 def _slow_findings(plan: JobPlan) -> list[Finding]:
-    """Find documents that outlast their invocation, which costs a second reading."""
+    """Return a finding if the longest document takes longer than its invocation may.
+
+    SageMaker would then repeat the invocation, which costs as much again.
+    """
     job, workload, rate = plan.job, plan.workload, plan.rate
     known = INSTANCES.get(job.instance_type)
     if known is None or rate is None:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from deploy.batch.job import TransformState
-from deploy.commands.batch.watch import Watch
+from deploy.commands.batch.job.watch import Watch
 from deploy.console import Console
 from deploy.context import Context
 from deploy.errors import Interrupted, WaitTimeoutError
@@ -40,15 +40,18 @@ def follow_job(
     )
     status_line = StatusLine(poll, console.say)
     state: TransformState | None = None
-    done = 0
+    num_read = 0
     try:
-        for look in poll:
-            with look:
-                state = watch.state()
-                done = watch.num_done()
-                _show(watch.lines(), console)
+        for attempt in poll:
+            with attempt:
+                state = watch.read_state()
+                num_read = watch.read_results()
+                _print_log(watch.read_log(), console)
                 status_line.show(
-                    state.status, _line(state, watch.failed(), done, total, context.now)
+                    state.status,
+                    _progress_line(
+                        state, watch.describe_failures(), num_read, total, context.now
+                    ),
                 )
                 if not state.is_changing:
                     return state
@@ -61,7 +64,7 @@ def follow_job(
             hint="chandra-sagemaker transform status",
         )
     raise WaitTimeoutError(
-        f"transform job {state.name} has read {done} of {total} documents {after}",
+        f"transform job {state.name} has read {num_read} of {total} documents {after}",
         hint=f"chandra-sagemaker transform wait {state.name}",
     )
 
@@ -69,7 +72,7 @@ def follow_job(
 def _describe_running_job(state: TransformState | None) -> str:
     """Return a sentence on the job that runs on after Ctrl-C, with its commands."""
     if state is None or not state.is_changing:
-        return "the job was not asked about yet; `chandra-sagemaker transform status`"
+        return "the job's state is not known; see `chandra-sagemaker transform status`"
     name = state.name
     return (
         f"transform job {name} continues, and is paid for until it ends: "
@@ -78,24 +81,24 @@ def _describe_running_job(state: TransformState | None) -> str:
     )
 
 
-def _show(lines: Sequence[str], console: Console) -> None:
+def _print_log(lines: Sequence[str], console: Console) -> None:
     for line in lines[:MAX_LINES]:
         console.say(f"  | {line}")
     if len(lines) > MAX_LINES:
         console.say(f"  | and {len(lines) - MAX_LINES} lines more")
 
 
-def _line(
+def _progress_line(
     state: TransformState,
     failed: str,
-    done: int,
+    num_read: int,
     total: int,
     now: datetime,
 ) -> str:
-    words = [f"{state.status}: {done} of {total} documents"]
+    words = [f"{state.status}: {num_read} of {total} documents"]
     if failed:
         words.append(f"failed {failed}")
-    if state.is_changing and 0 < done < total and state.started is not None:
+    if state.is_changing and 0 < num_read < total and state.started is not None:
         elapsed = (now - state.started).total_seconds()
-        words.append(f"about {duration(elapsed / done * (total - done))} left")
+        words.append(f"about {duration(elapsed / num_read * (total - num_read))} left")
     return ", ".join(words)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from deploy.commands.endpoint.absent import absence_of
+from deploy.commands.endpoint.steps.absent import explain_absence
 from deploy.context import Context
 from deploy.errors import AccessDeniedError
 from deploy.machines.prices import hourly_price, price_text
@@ -15,10 +15,15 @@ from deploy.queue.endpoint import async_name
 from deploy.resources import EndpointState, describe_count_drift, main_variant
 from deploy.retries import duration
 
-__all__ = ["own_async_endpoint", "price_now", "queue_facts", "queue_rows"]
+__all__ = [
+    "find_async_endpoint",
+    "queue_rows",
+    "read_machine_price",
+    "read_queue_facts",
+]
 
-# CloudWatch is a minute or two late.
-RECENT = timedelta(minutes=10)
+# CloudWatch shows metrics with a delay of a minute or two.
+MAX_AGE = timedelta(minutes=10)
 NAMES = {
     "ApproximateBacklogSize": "backlog",
     "ApproximateBacklogSizePerInstance": "backlog_per_instance",
@@ -27,7 +32,7 @@ NAMES = {
 }
 
 
-def own_async_endpoint(context: Context) -> EndpointState | None:
+def find_async_endpoint(context: Context) -> EndpointState | None:
     """Return the asynchronous endpoint.
 
     Returns None if it is missing, is not ours, or may not be described.
@@ -39,8 +44,11 @@ def own_async_endpoint(context: Context) -> EndpointState | None:
     return state if state is not None and state.is_ours else None
 
 
-def queue_facts(context: Context) -> dict[str, Any] | None:
-    """Return the facts on the queue; None if there is none and never was."""
+def read_queue_facts(context: Context) -> dict[str, Any] | None:
+    """Read the state of the asynchronous endpoint and its queue, for --json.
+
+    Return None if there is no such endpoint and never was.
+    """
     name = async_name(context.config)
     denied = None
     try:
@@ -48,7 +56,7 @@ def queue_facts(context: Context) -> dict[str, Any] | None:
     except AccessDeniedError as error:
         state, denied = None, error.message
     if state is None or not state.is_ours:
-        absence = absence_of(context, name, context.account.history(name))
+        absence = explain_absence(context, name, context.account.history(name))
         if absence is None:
             return None
         facts = {"endpoint": name, "status": None, "config": absence.config}
@@ -57,7 +65,7 @@ def queue_facts(context: Context) -> dict[str, Any] | None:
         return facts | {"health": absence.reason.value, "lost": absence.is_lost}
     scaling = context.account.scaling(name)
     limits = scaling.target or {}
-    kind, price = price_now(context, state)
+    kind, price = read_machine_price(context, state)
     return {
         "endpoint": name,
         "status": state.status,
@@ -72,10 +80,10 @@ def queue_facts(context: Context) -> dict[str, Any] | None:
         "drift": describe_count_drift(state, 1) if state.is_scaled else None,
         "min_instances": limits.get("MinCapacity"),
         "max_instances": limits.get("MaxCapacity"),
-        **_backlog(context, name),
+        **_read_backlog(context, name),
         "alarms": {
-            alarm.removeprefix(f"{name}-"): found["StateValue"]
-            for alarm, found in scaling.alarms.items()
+            alarm_name.removeprefix(f"{name}-"): alarm["StateValue"]
+            for alarm_name, alarm in scaling.alarms.items()
         },
         "created": state.created,
         "last_update": state.modified,
@@ -83,10 +91,13 @@ def queue_facts(context: Context) -> dict[str, Any] | None:
     }
 
 
-def price_now(
+def read_machine_price(
     context: Context, state: EndpointState
 ) -> tuple[str | None, float | None]:
-    """Return the instance type, and the price per hour of the machines that run."""
+    """Return the instance type, and the price per hour of the machines that run.
+
+    Each is None if it is not known.
+    """
     config = context.account.describe_config(state.config)
     variant = main_variant(config)
     pools = variant.get("InstancePools") or [{}]
@@ -131,22 +142,22 @@ def queue_rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
 
 def _machines(facts: dict[str, Any]) -> str:
     count, desired = facts["instance_count"] or 0, facts["desired_count"]
-    wanted = "" if desired in (None, count) else f" of {desired}"
+    target = "" if desired in (None, count) else f" of {desired}"
     limits = ""
     if facts["max_instances"] is not None:
         limits = f" ({facts['min_instances']} to {facts['max_instances']})"
-    return f"{count}{wanted} x {facts['instance_type'] or 'unknown'}{limits}"
+    return f"{count}{target} x {facts['instance_type'] or 'unknown'}{limits}"
 
 
 def _waiting(facts: dict[str, Any]) -> str:
-    backlog, each = facts["backlog"], facts["backlog_per_instance"]
+    backlog, per_machine = facts["backlog"], facts["backlog_per_instance"]
     if facts["backlog_error"] is not None:
         return f"not known: {facts['backlog_error']}"
     if backlog is None:
         return "not known: CloudWatch has no number of the last ten minutes"
     words = f"{backlog:,.0f} documents"
-    if each is not None and facts["instance_count"]:
-        words += f", {each:.4g} for each machine"
+    if per_machine is not None and facts["instance_count"]:
+        words += f", {per_machine:.4g} for each machine"
     if backlog and facts["oldest_seconds"] is not None:
         words += f", the oldest for {duration(facts['oldest_seconds'])}"
     return words
@@ -164,21 +175,22 @@ def _scaling(facts: dict[str, Any]) -> str:
     return "by the queue"
 
 
-def _backlog(context: Context, name: str) -> dict[str, Any]:
+def _read_backlog(context: Context, name: str) -> dict[str, Any]:
+    """Return the latest metrics of the queue; None for those without a recent value."""
     metrics = [metric for metric in QUEUE_METRICS if metric.name in NAMES]
     latest: dict[str, Any] = dict.fromkeys([*NAMES.values(), "backlog_error"])
     try:
         series = read_metrics(
             context.aws,
             name,
-            start=context.now - RECENT,
+            start=context.now - MAX_AGE,
             end=context.now,
             period_seconds=60,
             metrics=metrics,
         )
     except AccessDeniedError as error:
         return {**latest, "backlog_error": error.message}
-    for one in series:
-        if one.values:
-            latest[NAMES[one.metric.name]] = one.values[-1]
+    for metric_series in series:
+        if metric_series.values:
+            latest[NAMES[metric_series.metric.name]] = metric_series.values[-1]
     return latest

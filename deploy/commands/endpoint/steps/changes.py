@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from deploy.commands.endpoint.preflight import has_call
+from deploy.commands.endpoint.steps.preflight import has_call
 from deploy.context import Context
 from deploy.endpoint.planner import config_to_change, described_config
 from deploy.endpoint.running import read_running_endpoint
@@ -91,15 +91,15 @@ def change_by_flags(
     return Change(edited.variant, old, tuple(differences))
 
 
-def change_to_file(context: Context, wanted: Target, seen: AccountReader) -> Change:
+def change_to_file(context: Context, target: Target, seen: AccountReader) -> Change:
     """Return the change that `deploy` makes to a running endpoint.
 
     A setting counts as reverted if the endpoint differs from the config that `deploy`
     last made from the file: an update, a rollback or another program changed it since.
     """
-    name = wanted.name
+    name = target.name
     state, history = seen.endpoint(name), seen.history(name)
-    new = Machines(wanted.variant.instance_types, wanted.variant.instance_count)
+    new = Machines(target.variant.instance_types, target.variant.instance_count)
     if state is None and not history:
         return Change(new)
     config = config_to_change(state, history)
@@ -123,7 +123,7 @@ def change_to_file(context: Context, wanted: Target, seen: AccountReader) -> Cha
         except NotFoundError:
             # The settings that the file had at the last `deploy` are not known.
             base = None
-    differences = differences_between(running.settings, wanted.settings)
+    differences = differences_between(running.settings, target.settings)
     if state is not None and state.is_scaled:
         # The number of machines is the scaling policy's, before and after.
         differences = [each for each in differences if each.setting != INSTANCE_COUNT]

@@ -13,7 +13,7 @@ from deploy.plan.actions import Action, Call
 from deploy.resources import image_address, main_variant
 
 __all__ = [
-    "earlier_checks",
+    "check_earlier_config",
     "has_call",
     "starts_machine",
 ]
@@ -25,10 +25,13 @@ OTHER_IMAGE_HINT = (
 STARTS = ("create_model", "create_endpoint", "update_endpoint")
 
 
-def earlier_checks(
+def check_earlier_config(
     context: Context, name: str, actions: Sequence[Action]
 ) -> list[Finding]:
-    """Check the image of an earlier config: its repository keeps only some images."""
+    """Return findings on the image of an earlier config, which may be deleted by now.
+
+    Return none if no machine starts, or if the config does not exist.
+    """
     if not starts_machine(actions):
         return []
     try:
@@ -51,9 +54,10 @@ def earlier_checks(
 
 
 def has_call(actions: Sequence[Action], operation: str) -> bool:
+    """Return True if the actions contain a call of an operation."""
     return any(isinstance(a, Call) and a.operation == operation for a in actions)
 
 
 def starts_machine(actions: Sequence[Action]) -> bool:
-    """Return whether a machine starts; without one, nothing needs a check."""
+    """Return True if the actions start a machine, which needs image and weights."""
     return any(has_call(actions, operation) for operation in STARTS)

@@ -1,0 +1,1 @@
+"""Steps of the commands that start or follow a batch job."""

@@ -1,0 +1,1 @@
+"""Steps that several commands on an endpoint share: checks, changes, status."""
