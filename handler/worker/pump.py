@@ -123,7 +123,7 @@ class Pump:
         # The context outlives the call, and so would the criteria of earlier streams.
         context.stopping_criteria = None
         try:
-            self._disconnect_all_but(set(request_ids.values()))
+            self._drop(self._open_requests.keys() - set(request_ids.values()))
             for index, request_id in request_ids.items():
                 if request_id not in self._open_requests:
                     headers = parse_headers(context.get_all_request_header(index))
@@ -210,7 +210,7 @@ class Pump:
         """
         self._is_closed.set()
         with self._call_lock:
-            self._disconnect_all_but(set())
+            self._drop(set(self._open_requests))
         self._threads.shutdown(wait=True)
 
     def _watch_clients(self) -> None:
@@ -225,18 +225,17 @@ class Pump:
                     time.monotonic() - self._last_call_at - self._resend_seconds()
                 )
                 if idle_seconds > max_idle_seconds:
-                    # They stay open, and are answered if TorchServe calls again after
-                    # all.
+                    # They stay open, and are answered if TorchServe calls again.
                     for request in self._open_requests.values():
                         request.cancel()
                 if idle_seconds > max_idle_seconds / 10:
                     # TorchServe may never call again for a client that has
                     # disconnected.
-                    self._disconnect_all_but(
+                    self._drop(
                         {
                             r.id
                             for r in self._open_requests.values()
-                            if not r.is_disconnected
+                            if r.is_disconnected
                         }
                     )
                 self._report_dropped()
@@ -250,13 +249,13 @@ class Pump:
         num_bytes = sum(request.num_bytes for request in waiting)
         return num_bytes * ABANDONED_SECONDS_PER_BYTE
 
-    def _disconnect_all_but(self, request_ids: set[str]) -> None:
-        """Drop the open requests with other ids, and cancel them as disconnected.
+    def _drop(self, request_ids: set[str]) -> None:
+        """Drop these open requests, and cancel them as disconnected.
 
         TorchServe stops sending a stream whose client has disconnected. A dropped
         request is reported once its thread has ended.
         """
-        for request_id in self._open_requests.keys() - request_ids:
+        for request_id in request_ids:
             request = self._open_requests.pop(request_id)
             request.disconnect()
             self._unreported.append(request)
