@@ -42,8 +42,7 @@ ABANDONED_SECONDS = 10.0
 """Time without a call after which the pump assumes that TorchServe has abandoned its
 requests. TorchServe calls within milliseconds while it has an open request."""
 ABANDONED_SECONDS_PER_BYTE = 100e-9
-"""Time that is added for the bodies TorchServe sends again: at worst, 10 MB a second.
-"""
+"""Time to add for the bodies that TorchServe sends again: at worst, 10 MB a second."""
 
 
 class Pump:
@@ -88,8 +87,7 @@ class Pump:
         self._last_call_at = time.monotonic()
         self._call_began_at: float | None = None
         self._metadata = MetadataRequests(description)
-        # Requests whose answers had no room in the last call; they go first in the
-        # next.
+        # Requests whose answers had no room in the last call, and go first in the next.
         self._deferred: set[str] = set()
         self._refusal: str | None = None
         self._accepts_queued = False
@@ -163,8 +161,7 @@ class Pump:
         now = time.monotonic()
         if (began := self._call_began_at) is not None:
             return self._metadata.is_blocking or now - began > self._max_call_seconds
-        # TorchServe drops a stream whose client has disconnected, and may not call
-        # again.
+        # TorchServe may not call again for a client that has disconnected.
         has_waiting_client = any(
             not r.is_disconnected for r in tuple(self._open_requests.values())
         )
@@ -229,8 +226,7 @@ class Pump:
                     for request in self._open_requests.values():
                         request.cancel()
                 if idle_seconds > max_idle_seconds / 10:
-                    # TorchServe may never call again for a client that has
-                    # disconnected.
+                    # TorchServe may never call again for these.
                     self._drop(
                         {
                             r.id
