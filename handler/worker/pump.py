@@ -116,6 +116,7 @@ class Pump:
     def _serve_call_locked(
         self, rows: Sequence[Mapping[str, Any]], context: Any
     ) -> list[bytes]:
+        """Serve a call while `_call_lock` is held; answer with errors if that fails."""
         self._metadata.drop_answered(context, self._open_requests)
         request_ids: dict[int, str] = dict(context.request_ids)
         # The context outlives the call, and so would the criteria of earlier streams.
