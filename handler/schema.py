@@ -289,6 +289,7 @@ class DocumentResult:
 
     @property
     def status(self) -> Status:
+        """Success or failure if all pages agree, otherwise partial success."""
         if all(page.status is Status.SUCCESS for page in self.pages):
             return Status.SUCCESS
         if all(page.status is Status.FAILURE for page in self.pages):

@@ -64,6 +64,7 @@ def _find(body: bytes | bytearray, sought: bytes, start: int) -> int:
 
 
 def _parse_boundary(content_type: str) -> bytes:
+    """Return the boundary in a Content-Type; raise RequestError without one."""
     message = Message()
     message["content-type"] = content_type
     boundary = message.get_boundary()

@@ -111,6 +111,7 @@ def quoted(text: str) -> str:
 
 
 def _unknown_option_error(name: str) -> InvalidOptionError:
+    """Return the error for an unknown option, with a suggestion what to send."""
     if api := _NAMES_OF_OTHER_APIS.get(name):
         return InvalidOptionError(
             f'unknown option "{name}"; it belongs to {api}: send '
@@ -255,4 +256,7 @@ PARSERS: Mapping[str, Callable[[str, Any], Any]] = {
     "rotate": _parse_rotate,
     "password": _parse_password,
 }
-"""Parser of each option's value, by the name of the option."""
+"""Parser of each option's value, by the name of the option.
+
+A parser gets the name, for its error, and the value as JSON or text. It returns the
+converted value or raises InvalidOptionError."""

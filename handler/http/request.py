@@ -196,6 +196,7 @@ def _is_wrapper(media_type: str | None) -> bool:
 
 
 def _gunzip_all(content: Content, subject: str, max_bytes: int) -> bytearray:
+    """Return the decompressed content; raise RequestError as `gunzip` does."""
     decompressed = bytearray()
     for piece in gunzip([content], subject, max_bytes):
         decompressed += piece

@@ -113,6 +113,7 @@ class MessageWriter:
         return len(encoded)
 
     def _write_plain(self, value: Any, depth: int) -> Any:
+        """Return the structure of a JSON value, for which there is no annotation."""
         if isinstance(value, dict):
             return {
                 _check_type(key, str): self.write(item, Any, depth + 1)
@@ -185,6 +186,7 @@ class MessageReader:
         raise WireError(f"{hint} cannot be received")
 
     def _read_text(self, length: int) -> str:
+        """Return the next string; raise WireError if it is shorter or not UTF-8."""
         end = self._at + length
         if length < 0 or end > len(self._text):
             raise WireError("a string extends beyond the message")
@@ -196,6 +198,7 @@ class MessageReader:
         return text
 
     def _read_blob(self, length: int) -> bytes:
+        """Return the next blob; raise WireError unless it has this length."""
         blob = next(self._blobs, None)
         if blob is None or len(blob) != length:
             raise WireError("bytes are missing, or differ from their announced length")

@@ -93,6 +93,7 @@ def translate_error(error: Exception, address: Address) -> HandlerError:
 
 
 def _translate_response(response: Mapping[str, Any], address: Address) -> HandlerError:
+    """Return the error of the service for an error response of S3."""
     error = response.get("Error", {})
     code = str(error.get("Code", ""))
     text = str(error.get("Message", "")).lower()
@@ -147,6 +148,7 @@ def _translate_response(response: Mapping[str, Any], address: Address) -> Handle
 
 
 def _archived_error(response: Mapping[str, Any], address: Address) -> HandlerError:
+    """Return the error for an archived object, with its storage class if known."""
     error = response.get("Error", {})
     kinds = [
         str(response.get(name) or error.get(name) or "").upper()
@@ -160,6 +162,7 @@ def _archived_error(response: Mapping[str, Any], address: Address) -> HandlerErr
 
 
 def _other_region_error(response: Mapping[str, Any], address: Address) -> HandlerError:
+    """Return the error for a bucket in another region, with its name if known."""
     headers = response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
     error = response.get("Error", {})
     region = str(headers.get("x-amz-bucket-region") or error.get("Region") or "")
@@ -171,6 +174,10 @@ def _other_region_error(response: Mapping[str, Any], address: Address) -> Handle
 
 
 def _forbidden_error(text: str, address: Address) -> HandlerError:
+    """Return the error for a denied read, with the denying policy that `text` names.
+
+    `text` is the message of S3 in lower case.
+    """
     for phrase, policy in _POLICIES:
         if phrase in text:
             return DocumentForbiddenError(

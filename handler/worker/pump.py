@@ -42,8 +42,7 @@ ABANDONED_SECONDS = 10.0
 """Time without a call after which the pump assumes that TorchServe has abandoned its
 requests. TorchServe calls within milliseconds while it has an open request."""
 ABANDONED_SECONDS_PER_BYTE = 100e-9
-"""Time that is added for the bodies TorchServe sends again: at worst, 10 MB a second.
-"""
+"""Time to add for the bodies that TorchServe sends again: at worst, 10 MB a second."""
 
 
 class Pump:
@@ -88,8 +87,7 @@ class Pump:
         self._last_call_at = time.monotonic()
         self._call_began_at: float | None = None
         self._metadata = MetadataRequests(description)
-        # Requests whose answers had no room in the last call; they go first in the
-        # next.
+        # Requests whose answers had no room in the last call, and go first in the next.
         self._deferred: set[str] = set()
         self._refusal: str | None = None
         self._accepts_queued = False
@@ -118,12 +116,13 @@ class Pump:
     def _serve_call_locked(
         self, rows: Sequence[Mapping[str, Any]], context: Any
     ) -> list[bytes]:
+        """Serve a call while `_call_lock` is held; answer with errors if that fails."""
         self._metadata.drop_answered(context, self._open_requests)
         request_ids: dict[int, str] = dict(context.request_ids)
         # The context outlives the call, and so would the criteria of earlier streams.
         context.stopping_criteria = None
         try:
-            self._disconnect_all_but(set(request_ids.values()))
+            self._drop(self._open_requests.keys() - set(request_ids.values()))
             for index, request_id in request_ids.items():
                 if request_id not in self._open_requests:
                     headers = parse_headers(context.get_all_request_header(index))
@@ -163,8 +162,7 @@ class Pump:
         now = time.monotonic()
         if (began := self._call_began_at) is not None:
             return self._metadata.is_blocking or now - began > self._max_call_seconds
-        # TorchServe drops a stream whose client has disconnected, and may not call
-        # again.
+        # TorchServe may not call again for a client that has disconnected.
         has_waiting_client = any(
             not r.is_disconnected for r in tuple(self._open_requests.values())
         )
@@ -210,7 +208,7 @@ class Pump:
         """
         self._is_closed.set()
         with self._call_lock:
-            self._disconnect_all_but(set())
+            self._drop(set(self._open_requests))
         self._threads.shutdown(wait=True)
 
     def _watch_clients(self) -> None:
@@ -225,18 +223,16 @@ class Pump:
                     time.monotonic() - self._last_call_at - self._resend_seconds()
                 )
                 if idle_seconds > max_idle_seconds:
-                    # They stay open, and are answered if TorchServe calls again after
-                    # all.
+                    # They stay open, and are answered if TorchServe calls again.
                     for request in self._open_requests.values():
                         request.cancel()
                 if idle_seconds > max_idle_seconds / 10:
-                    # TorchServe may never call again for a client that has
-                    # disconnected.
-                    self._disconnect_all_but(
+                    # TorchServe may never call again for these.
+                    self._drop(
                         {
                             r.id
                             for r in self._open_requests.values()
-                            if not r.is_disconnected
+                            if r.is_disconnected
                         }
                     )
                 self._report_dropped()
@@ -250,13 +246,13 @@ class Pump:
         num_bytes = sum(request.num_bytes for request in waiting)
         return num_bytes * ABANDONED_SECONDS_PER_BYTE
 
-    def _disconnect_all_but(self, request_ids: set[str]) -> None:
-        """Drop the open requests with other ids, and cancel them as disconnected.
+    def _drop(self, request_ids: set[str]) -> None:
+        """Drop these open requests, and cancel them as disconnected.
 
         TorchServe stops sending a stream whose client has disconnected. A dropped
         request is reported once its thread has ended.
         """
-        for request_id in self._open_requests.keys() - request_ids:
+        for request_id in request_ids:
             request = self._open_requests.pop(request_id)
             request.disconnect()
             self._unreported.append(request)

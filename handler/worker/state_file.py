@@ -85,6 +85,10 @@ class StateFile:
 
 
 def _overwrite(descriptor: int, text: str) -> None:
+    """Write `text` over the whole file, padded to `SIZE_BYTES`.
+
+    Raises ValueError if it is too long, and OSError if it is written only in part.
+    """
     content = text.encode()
     if len(content) > SIZE_BYTES:
         raise ValueError(f"a state of {len(content):,} bytes is above {SIZE_BYTES:,}")
