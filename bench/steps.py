@@ -146,9 +146,9 @@ def _print_estimates(counts: StepCounts) -> None:
     say(
         f"{'':8}{'tokens/s, by pages':^36}{'one page, ms a step':^27}{'A4 page, s':^18}"
     )
-    counts = "".join(f"{count:9}" for count in counts.decode)
+    columns = "".join(f"{count:9}" for count in counts.decode)
     say(
-        f"{'':8}{counts}{'memory':>9}{'launches':>9}{'step':>9}{'encode':>9}{'prefill':>9}"
+        f"{'':8}{columns}{'memory':>9}{'launches':>9}{'step':>9}{'encode':>9}{'prefill':>9}"
     )
     alone = next(iter(counts.decode.values()))
     encoding, *chunks = counts.page_prefill
