@@ -167,7 +167,7 @@ def _shards(module: torch.nn.Module) -> Iterator[dict[str, torch.Tensor]]:
             part = flat[start : start + noise.numel()]
             part.copy_(noise[: part.numel()])
         shard[name] = tensor
-        if sum(part.nbytes for part in shard.values()) >= SHARD_BYTES:
+        if sum(value.nbytes for value in shard.values()) >= SHARD_BYTES:
             yield shard
             shard = {}
     if shard:
