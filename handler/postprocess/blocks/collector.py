@@ -75,7 +75,7 @@ class PageGeometry:
 
 
 @dataclass(frozen=True, slots=True)
-class _Context:
+class _BlockContext:
     """Label and box of the innermost labelled div around a node.
 
     `quotation_depth` is the number of `<q>` around the node.
@@ -85,7 +85,7 @@ class _Context:
     bbox: Bbox | None
     quotation_depth: int = 0
 
-    def inside_quotation(self) -> _Context:
+    def inside_quotation(self) -> _BlockContext:
         return replace(self, quotation_depth=self.quotation_depth + 1)
 
 
@@ -129,7 +129,7 @@ class BlockCollector:
 
     def _add_block(self, label: str, bbox: Bbox | None, nodes: list[Node]) -> None:
         num_figures = len(self.figures)
-        rewritten = self._rewrite_nodes(nodes, _Context(label, bbox))
+        rewritten = self._rewrite_nodes(nodes, _BlockContext(label, bbox))
         if label in _PICTURE_LABELS and len(self.figures) == num_figures:
             name = self._add_figure(bbox)
             if name is not None:
@@ -137,7 +137,9 @@ class BlockCollector:
         html = clean(serialise(_wrap_bare_text(label, rewritten))).strip()
         self.blocks.append(Block(label, bbox, html))
 
-    def _rewrite_nodes(self, nodes: Iterable[Node], context: _Context) -> list[Node]:
+    def _rewrite_nodes(
+        self, nodes: Iterable[Node], context: _BlockContext
+    ) -> list[Node]:
         """Return the nodes with only the tags, attributes and pictures of replies.
 
         Pictures are added to `figures`.
@@ -170,7 +172,7 @@ class BlockCollector:
                     rewritten.append(self._convert_element(node, context))
         return rewritten
 
-    def _convert_element(self, node: Element, context: _Context) -> Element:
+    def _convert_element(self, node: Element, context: _BlockContext) -> Element:
         own_label = node.attrs.get("data-label")
         label = context.label if own_label is None else parse_label(own_label)
         bbox = self.geometry.parse_bbox(node.attrs.get("data-bbox")) or context.bbox
@@ -180,7 +182,7 @@ class BlockCollector:
             children = _wrap_bare_text(label, children)
         return Element(node.tag, filter_attributes(node), children)
 
-    def _convert_image(self, image: Element, context: _Context) -> Element | None:
+    def _convert_image(self, image: Element, context: _BlockContext) -> Element | None:
         """Return an image with the name of its picture, which `figures` gets.
 
         Without a picture, the image has its description only. Return None if there is
