@@ -93,10 +93,10 @@ class Archive:
             else candidates
         )
         if len(selected) != 1:
-            names = ", ".join(" or ".join(i.tags) or i.digest for i in candidates)
+            choices = ", ".join(" or ".join(i.tags) or i.digest for i in candidates)
             raise ConfigError(
                 f"{self._path} holds {len(candidates)} images for {WANTED_PLATFORM}: "
-                f"{names}",
+                f"{choices}",
                 hint="save one image in a file, or name one of these tags with --tag",
             )
         self._require_blobs(selected[0].manifest)

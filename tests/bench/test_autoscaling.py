@@ -79,7 +79,7 @@ def test_less_idle_time_costs_less(days):
 
 def test_simulated_policy_is_the_deployed_one():
     table = AsynchronousTable(bucket="b", max_instances=3, timeout_seconds=900)
-    scaling = Scaling.of("ocr-async", table, {})
+    scaling = Scaling.from_table("ocr-async", table, {})
     tracking = scaling.policies["backlog"].params[
         "TargetTrackingScalingPolicyConfiguration"
     ]

@@ -104,7 +104,7 @@ def _build(context: Context, options: argparse.Namespace) -> int:
     table = context.config.image
     tag = options.tag or compute_tag(context.runner, table)
     uri = f"{table.repository}:{tag}"
-    commands = find_engine(context.runner).build(table, uri, tag)
+    commands = find_engine(context.runner).build_commands(table, uri, tag)
     run_commands(context, commands)
     context.console.result(
         {"image": uri, "commands": commands},

@@ -70,7 +70,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
                 into=into,
                 force=options.force,
                 is_dry_run=context.is_dry_run,
-                is_selected=selection.has,
+                is_selected=selection.includes,
             ).run()
         )
     counts = Counter(each.outcome for each in fetched)
