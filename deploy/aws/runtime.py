@@ -61,8 +61,8 @@ class Runtime:
         """Send a document and yield the answer's lines as they arrive.
 
         Empty lines are skipped, and an unfinished last line is yielded at the end.
-        Raises the errors of `invoke`, and ResourceFailedError if the stream breaks or no
-        data arrives for 8 minutes.
+        Raises the errors of `invoke`, and ResourceFailedError if the stream breaks or
+        no data arrives for 8 minutes.
         """
         rest = b""
         try:
