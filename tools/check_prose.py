@@ -1,22 +1,18 @@
 """Lint of the English in docstrings, comments, messages and names.
 
-`make lint` runs it. It prints the symptoms of `prose_rules.Kind` and fails on new ones:
-`tools/prose_baseline.json` holds how many of each kind a file had when the check was
-introduced, and it may have no more. `--update` lowers the baseline to the present
-numbers; it never raises a number. `--summary` prints figures per top-level folder, and
-`--against REVISION` prints those of another commit beside them.
+`make lint` runs it. It prints the symptoms of `prose_rules.Kind` and fails if there are
+any. `--summary` prints figures per top-level folder, and `--against REVISION` prints
+those of another commit beside them.
 """
 
 from __future__ import annotations
 
 import argparse
 import io
-import json
 import re
 import subprocess
 import sys
 import tarfile
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -25,12 +21,8 @@ from tools.prose_rules import (
     MAX_TEST_NAME,
     Kind,
     Report,
-    Symptom,
     inspect,
 )
-
-BASELINE = Path("tools/prose_baseline.json")
-UPDATE = "python -m tools.check_prose --update"
 
 TEXT_SUFFIXES = {".cfg", ".java", ".md", ".properties", ".toml", ".yaml", ".yml"}
 TEXT_NAMES = {"Dockerfile", "Makefile"}
@@ -65,69 +57,20 @@ def _read_revision(revision: str) -> dict[str, str]:
     return files
 
 
-Baseline = Mapping[str, Mapping[str, int]]
 Reports = Mapping[str, Report]
 
 
-def count_symptoms(reports: Reports) -> dict[str, dict[str, int]]:
-    """Return the counts per file and kind, without zeros: the form of the baseline."""
-    counts: dict[str, dict[str, int]] = {}
-    for path, report in reports.items():
-        kinds = Counter(symptom.kind.value for symptom in report.symptoms)
-        if kinds:
-            counts[path] = dict(sorted(kinds.items()))
-    return counts
+def check(reports: Reports) -> tuple[list[str], bool]:
+    """Return the lines to print, and True if no file has a symptom.
 
-
-def find_new_symptoms(reports: Reports, baseline: Baseline) -> list[Symptom]:
-    """Return the symptoms of each file and kind that exceed the baseline.
-
-    All symptoms of the kind in the file are returned, as old and new look the same.
+    Test names above GOOD_TEST_NAME letters are counted in a note and are no symptom.
     """
-    new: list[Symptom] = []
-    for path, report in reports.items():
-        for kind in Kind:
-            if report.count(kind) > baseline.get(path, {}).get(kind.value, 0):
-                new += [symptom for symptom in report.symptoms if symptom.kind is kind]
-    return new
-
-
-def lower_baseline(counts: Baseline, baseline: Baseline) -> dict[str, dict[str, int]]:
-    """Return the baseline with every number lowered to the count, none raised.
-
-    Files without symptoms are left out, and so are files that the baseline lacks.
-    """
-    lowered: dict[str, dict[str, int]] = {}
-    for path, kinds in sorted(baseline.items()):
-        present = {
-            kind: min(number, counts.get(path, {}).get(kind, 0))
-            for kind, number in kinds.items()
-        }
-        if any(present.values()):
-            lowered[path] = {kind: number for kind, number in present.items() if number}
-    return lowered
-
-
-def check(reports: Reports, baseline: Baseline) -> tuple[list[str], bool]:
-    """Return the lines to print, and whether the files pass."""
-    new = find_new_symptoms(reports, baseline)
-    lines = [str(symptom) for symptom in new]
-    if new:
-        files = len({symptom.path for symptom in new})
-        lines.append(f"{files} files have more symptoms than {BASELINE} allows")
-    counts = count_symptoms(reports)
-    for path, kinds in baseline.items():
-        for kind, number in kinds.items():
-            present = counts.get(path, {}).get(kind, 0)
-            if present < number:
-                lines.append(
-                    f"{path}: {kind} is down from {number} to {present}; "
-                    f"lower the baseline with {UPDATE}"
-                )
+    symptoms = [symptom for report in reports.values() for symptom in report.symptoms]
+    lines = [str(symptom) for symptom in symptoms]
     num_long = sum(report.num_long_test_names for report in reports.values())
     if num_long:
         lines.append(f"note: {num_long} test names above {GOOD_TEST_NAME} letters")
-    return lines, not new
+    return lines, not symptoms
 
 
 def summarise(reports: Reports) -> dict[str, Report]:
@@ -183,16 +126,12 @@ def print_summary(now: Mapping[str, Report], before: Mapping[str, Report]) -> No
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Check the working tree, update the baseline or print the summary.
+    """Check the working tree, or print the summary.
 
-    Must run in the root of the repository. Prints what it reports, and `--update`
-    writes the baseline. Returns 1 if a file has new symptoms, else 0. Without a
-    baseline, no symptom is new.
+    Must run in the root of the repository. Returns 1 if a file has a symptom, else 0.
+    The summary always returns 0.
     """
     parser = argparse.ArgumentParser(prog="python -m tools.check_prose")
-    parser.add_argument(
-        "--update", action="store_true", help="lower the baseline to what is present"
-    )
     parser.add_argument(
         "--summary", action="store_true", help="print figures per top-level folder"
     )
@@ -207,22 +146,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             before = summarise(_inspect_files(_read_revision(options.against)))
         print_summary(summarise(reports), before)
         return 0
-    counts = count_symptoms(reports)
-    baseline = json.loads(BASELINE.read_text()) if BASELINE.exists() else counts
-    if options.update:
-        lowered = lower_baseline(counts, baseline)
-        BASELINE.write_text(_format_baseline(lowered))
-        return 0
-    lines, passes = check(reports, baseline)
+    lines, passes = check(reports)
     for line in lines:
         print(line)
     return 0 if passes else 1
-
-
-def _format_baseline(baseline: Baseline) -> str:
-    """Return the baseline as JSON with one line per file."""
-    lines = [f"{json.dumps(path)}: {json.dumps(baseline[path])}" for path in baseline]
-    return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
 def _inspect_files(files: Mapping[str, str]) -> dict[str, Report]:

@@ -60,7 +60,7 @@ QUOTED = re.compile(
 
 
 class Kind(enum.Enum):
-    """Kind of a symptom. The value is its key in the baseline."""
+    """Kind of a symptom."""
 
     OPENING = "opening"
     RIDDLE = "riddle"
@@ -145,6 +145,8 @@ class _ModuleInspector:
         self.text = text
         self.is_test = path.startswith("tests/")
         self.report = Report()
+        # Annotated fields of classes: their names may be keys of a file format.
+        self._fields: set[ast.AST] = set()
 
     def inspect(self) -> Report:
         """Check the module, and return the report. It must be called only once."""
@@ -192,6 +194,14 @@ class _ModuleInspector:
         name: str | None = None
         kind = Kind.VARIABLE
         match node:
+            case ast.ClassDef(body=body):
+                self._fields |= {
+                    statement.target
+                    for statement in body
+                    if isinstance(statement, ast.AnnAssign)
+                }
+            case ast.Name() if node in self._fields:
+                pass
             case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
                 kind = Kind.FUNCTION
             case ast.Name(id=name, ctx=ast.Store()) | ast.arg(arg=name):

@@ -50,6 +50,7 @@ def test_each_symptom_is_reported(text, kind):
         'USERS = ("nobody", "root")',
         'print(f"the user {name} is called `nobody` here")',
         "page = found",
+        "class Place:\n    written: int",
         "def test_page_is_read(): pass",
     ],
 )
