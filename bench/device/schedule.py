@@ -16,7 +16,7 @@ __all__ = [
     "MAX_ATTEMPTS",
     "OUT_OF_TIME",
     "Item",
-    "ResultStore",
+    "MeasurementStore",
     "plan_seconds",
     "run_items",
 ]
@@ -53,7 +53,7 @@ class Item:
         return f"{self.part}: {self.name}"
 
 
-class ResultStore(Protocol):
+class MeasurementStore(Protocol):
     """Store of results. Each method that changes it writes the file."""
 
     def expect(self, items: Iterable[tuple[str, str]]) -> None:
@@ -101,7 +101,7 @@ def plan_seconds(
 
 def run_items(
     items: Sequence[Item],
-    store: ResultStore,
+    store: MeasurementStore,
     *,
     remaining: Callable[[], float],
     is_usable: Callable[[], bool] = lambda: True,
@@ -160,7 +160,7 @@ def run_items(
     return True
 
 
-def _measure(item: Item, seconds: float, store: ResultStore) -> str | None:
+def _measure(item: Item, seconds: float, store: MeasurementStore) -> str | None:
     try:
         store.add(item.part, item.name, item.measure(seconds))
     except Exception as error:  # a failed item must not stop the others
