@@ -230,8 +230,8 @@ def _read_weights(
 ) -> tuple[Weights, Checkpoint]:
     """Recognise and hash the weights of --from, or download them from the hub first.
 
-    Raises ConfigError for a folder that is no checkpoint of a supported model, and
-    Interrupted on Ctrl-C during the download.
+    Raises NotFoundError without a config.json, ConfigError if it does not describe a
+    supported model or names another one, and Interrupted on Ctrl-C during the download.
     """
     model = config.model.id
     folder, revision = options.folder, options.revision

@@ -46,7 +46,7 @@ def forget_missing(context: Context) -> list[str]:
 
 
 def _is_image_gone(context: Context, uri: object) -> bool:
-    # chandra.toml may override a setting of the lock file with another type.
+    # A value in the lock file may have any type if chandra.toml overrides it.
     address = image_address(uri) if isinstance(uri, str) else None
     here = context.identity
     if address is None or (address.account, address.region) != (

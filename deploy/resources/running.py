@@ -134,7 +134,7 @@ class Running:
         model = self._edited_model(edits)
         variant = _edited_variant(self._variant, edits)
         if variant != self._variant or model.name != self.model.name:
-            # The new config gets the current number of machines.
+            # The current number may be 0; then the config keeps its own.
             if self.instance_count and edits.instance_count is None:
                 variant["InitialInstanceCount"] = self.instance_count
             variant["ModelName"] = model.name

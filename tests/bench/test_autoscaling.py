@@ -121,6 +121,7 @@ def test_one_document_starts_one_machine_which_then_stops():
     assert document.finished - document.started == pytest.approx(40 / 0.4, abs=60)
     assert max(day.ordered) == 1
     assert day.ordered[-1] == 0
+    # The start, the reading, and the idle time of 65 minutes.
     assert day.cost[-1] == pytest.approx(3.0 * (480 + 100 + 65 * 60) / 3600, rel=0.1)
 
 

@@ -50,9 +50,9 @@ def choose_draft_length(
 
     A forward pass costs about as much as verifying `max_verified_tokens` more tokens.
     The k-th draft token saves its page a pass with a probability of `acceptance_rate`
-    to the power of k, and the page's share of that pass is one part of `num_pages`.
-    Draft tokens are worth verifying as long as they save more than they cost. Returns
-    0 if even the first one is not.
+    to the power of k. All pages share a pass, so that saves 1 / `num_pages` of its
+    cost. Draft tokens are worth verifying as long as they save more than they cost.
+    Returns 0 if even the first one is not.
     """
     cost = num_pages / max_verified_tokens
     if acceptance_rate <= cost:

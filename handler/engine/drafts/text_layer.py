@@ -148,6 +148,7 @@ class TextLayer:
         """
         unmatched = visible[-self._num_unmatched :] if self._num_unmatched else ""
         for length in MATCH_LENGTHS:
+            # Only the longest tail comes before the first words after a jump.
             if length == _RELIABLE_LENGTH and 0 < len(unmatched) < _RELIABLE_LENGTH:
                 position = self._find_start(unmatched)
                 if position is not None:

@@ -182,6 +182,7 @@ def test_long_prompt_is_sent_without_escapes(
 
     (body,) = [body for _, body in cloud.transformed.sent]
     assert result.status == 0, result.err
+    # With escapes, the prompt would be above the limit of `parse_members`.
     assert parse_members(body, ())["prompt"] == ("сумма " * 700).strip()
 
 

@@ -103,6 +103,7 @@ def test_the_state_is_written_on_a_full_disk(state, drain_times, disconnects, cl
 
         state["state"] = "ready"
         beacon.update()
+        # The next beat writes into the other of the two files.
         clock.now += BEAT_SECONDS
         beacon.update()
 

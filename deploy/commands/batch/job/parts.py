@@ -32,7 +32,7 @@ class MissingPages:
         results: Mapping[str, datetime],
         latest: datetime | None,
     ) -> None:
-        """Ignore results written after `latest`, which are those of another job."""
+        """`results` has times by key; those after `latest` are another job's."""
         self._transforms = transforms
         self._state = state
         self._prefix = prefix
@@ -42,6 +42,7 @@ class MissingPages:
             if latest is None or modified <= latest
         }
         self._missing_by_key: dict[str, Mapping[int, str]] = {}
+        """Error codes by page number, for each result that was read."""
 
     def find(
         self, documents: Sequence[Work], log: JobLog, *, may_pass: bool

@@ -81,6 +81,7 @@ class FontMapper:
         self._requirements = FontRequirements()
         self._is_loading_fallbacks = False
         self._lacks_wingdings = False
+        """True if no font can serve as Wingdings and as the page's fallback font."""
         self._sources: list[_FontSource] = []
         self._numbers: dict[str, int] = {}
         kinds = dict(pdfium.FPDF_SYSFONTINFO._fields_)

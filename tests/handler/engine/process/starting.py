@@ -87,7 +87,7 @@ def _run_until_check(
 
 
 def start_child_that_dies(settings: EngineSettings, index: int) -> Child:
-    """Start a process that dies in a check; see `_load_until_check`."""
+    """Start a process that dies as `model_id` says; see `_load_until_check`."""
     return Child(_run_until_check, settings, index)
 
 

@@ -217,15 +217,15 @@ def read_page(chosen) -> str:
 
 
 def test_max_side_limits_the_pages_of_the_native_engine(model):
-    lengths = []
+    max_tokens = []
     for max_side in (256, None):
         settings = replace(SETTINGS, max_side=max_side)
         engine = choose_engine(model, settings, "mini").engine
         assert isinstance(engine, NativeEngine)
-        lengths.append(engine._runner.max_tokens)
+        max_tokens.append(engine._runner.max_tokens)
 
-    # 64 tokens of an image of 256 x 256 pixels, 360 of one of 512 x 720.
-    assert lengths[1] - lengths[0] == 360 - 64
+    # The largest image has 64 tokens with 256 x 256 pixels, 360 with 512 x 720.
+    assert max_tokens[1] - lengths[0] == 360 - 64
 
 
 def test_no_self_test_runs_on_a_cpu(model):
