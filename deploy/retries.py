@@ -152,8 +152,8 @@ def retry(
 ) -> Answer:
     """Return the value of `call`, which is repeated after transient errors.
 
-    Raises the last error if `backoff` allows no further retry, and any other error at
-    once.
+    Raises a transient error once `backoff` allows no further retry or `is_cancelled`
+    returns True, and any other error at once.
     """
     for attempt in Attempts(backoff, sleep=sleep, is_cancelled=is_cancelled):
         with attempt:

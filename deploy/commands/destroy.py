@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=parse_seconds,
         default=3600,
         metavar="SECONDS",
-        help="stop waiting for the deletion after SECONDS (default 3600)",
+        help="stop the wait for each endpoint after SECONDS (default 3600)",
     )
 
 

@@ -290,7 +290,8 @@ class Executor:
         if state.is_changing:
             return False
         if state.status == "InService" and state.config == wait.config:
-            # If the instances never come, the caller reports that after the wait.
+            # If the instances never come, the wait ends; `verify_endpoint` reports
+            # that.
             return wait.instance_count in (None, state.instance_count) or (
                 elapsed_seconds >= GRACE_SECONDS
             )

@@ -260,7 +260,7 @@ class FairQueue:
         return turn.level is not Priority.NORMAL
 
     def _yields_to(self, turn: Turn, waiting: Turn) -> bool:
-        """Return whether a running turn has to end so that a waiting one can run."""
+        """Return whether a running turn may be ended so that a waiting one can run."""
         fraction = self._yield_fraction(turn.level, waiting.level)
         if fraction is not None:
             # Each attempt starts over, so the limit grows until an attempt can finish.

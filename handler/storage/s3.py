@@ -107,7 +107,7 @@ class ObjectReader:
             return bytes(self._run(address, should_stop, body.read))
 
     def list_heads(self, address: Address, should_stop: Stop) -> Mapping[str, Head]:
-        """Return the heads of all objects directly below a prefix.
+        """Return the heads of all objects directly below a prefix, without encodings.
 
         The keys of the dictionary are the objects' keys without the prefix. Raises
         HandlerError if they cannot be listed.

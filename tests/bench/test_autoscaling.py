@@ -61,7 +61,7 @@ def test_alternative_policies_interrupt_documents(days, name):
 
 
 def test_only_documents_within_cloudwatchs_delay_are_cut_off(tmp_path):
-    """Only CloudWatch's delay of a minute remains, even with a short idle time."""
+    """A datapoint's own minute and CloudWatch's delay remain, even if idle briefly."""
     machine, _ = load_machine("ml.g6e.2xlarge", tmp_path)
     two_policies = {
         name: make_policies()[name] for name in (AS_DEPLOYED, IDLE_10_MINUTES)

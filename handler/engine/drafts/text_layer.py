@@ -303,7 +303,10 @@ class _Line:
 
 
 def _split_lines(layer: str) -> list[_Line]:
-    """Split a layer into lines without leaders, and join words cut by a hyphen."""
+    """Split a layer into lines without leaders, and mark lines that end within a word.
+
+    The hyphen of such a line is removed if a lower case letter follows.
+    """
     layer = _LINE_ENDS.sub("\n", layer)
     layer = _LINE_END_HYPHENS.sub("-\n", layer)
     layer = _LEADERS.sub(" ", layer)

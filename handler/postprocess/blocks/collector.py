@@ -110,7 +110,7 @@ class BlockCollector:
         """
         stray_nodes: list[Node] = []
         for node in nodes:
-            if not _is_labelled(node):
+            if not _is_block(node):
                 stray_nodes.append(node)
                 continue
             self._add_stray_block(stray_label, stray_nodes)
@@ -211,7 +211,7 @@ class BlockCollector:
         return name
 
 
-def _is_labelled(node: Node) -> bool:
+def _is_block(node: Node) -> bool:
     return (
         isinstance(node, Element)
         and node.tag == "div"

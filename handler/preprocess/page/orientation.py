@@ -32,7 +32,7 @@ usually enough."""
 _MAX_PARTS = 96
 _RATIO_FLOOR = 0.02
 """Added to both probabilities of a ratio, which limits the influence of one tile."""
-_MIN_TILES, _MIN_LINES = 6, 16
+_MIN_TILES, _MIN_LINE_PARTS = 6, 16
 _MAX_NEITHER_SHARE = 0.4
 """Largest share of parts that are not lines. It is up to 0.35 on pages of text and at
 least 0.41 in drawings."""
@@ -168,14 +168,16 @@ def _score_standing(ink: Ink, max_tiles: int) -> tuple[float, float, int]:
 def _score_upright(ink: Ink) -> float:
     """Return the score for upright lines; it is negative if they are upside down.
 
-    Returns 0.0 if there are too few lines, or too many parts that are not text.
+    A sample of the lines' parts comes first. If it is clearly upright, its score is
+    returned, even if it is small. Otherwise returns 0.0 for fewer than
+    `_MIN_LINE_PARTS` parts, or if too many of them are not text.
     """
     up = _mean_log_ratio(classify_lines(cut_lines(ink, _NUM_FIRST_PARTS)), UP, DOWN)
     if up > _CLEARLY_UP:
         return up
     probabilities = classify_lines(cut_lines(ink, _MAX_PARTS))
-    few = len(probabilities) < _MIN_LINES
-    if few or probabilities[:, NEITHER].mean() > _MAX_NEITHER_SHARE:
+    has_few_parts = len(probabilities) < _MIN_LINE_PARTS
+    if has_few_parts or probabilities[:, NEITHER].mean() > _MAX_NEITHER_SHARE:
         return 0.0
     return _mean_log_ratio(probabilities, UP, DOWN)
 

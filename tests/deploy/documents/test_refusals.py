@@ -172,11 +172,11 @@ def test_archived_objects_start_no_machine(chandra, upload_object, wire, cloud):
     assert cloud.invoked.accepted == []
 
 
-def test_restored_object_is_read(chandra, upload_object, wire, cloud, tmp_path):
+def test_only_the_restored_object_is_found(upload_object, wire, tmp_path):
     upload_object("cold/restored.pdf", PDF, StorageClass="DEEP_ARCHIVE")
     upload_object("cold/deep.pdf", PDF + b" ", StorageClass="DEEP_ARCHIVE")
     restore(wire, "cold/restored.pdf")
-    manifest = tmp_path / "wanted.jsonl"
+    manifest = tmp_path / "documents.jsonl"
     uris = [f"s3://inbox/cold/{name}.pdf" for name in ("restored", "deep")]
     manifest.write_text("\n".join(json.dumps({"document": uri}) for uri in uris))
 

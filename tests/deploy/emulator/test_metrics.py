@@ -108,7 +108,7 @@ def test_rejected_request_is_not_counted(emulator):
     assert read_metric(emulator, "Invocations", "Sum") is None
 
 
-def test_queue_metrics_have_the_endpoint_dimension_alone(emulator, container):
+def test_backlog_metrics_have_the_endpoint_dimension_alone(emulator, container):
     emulator.create_async_endpoint(concurrency=1)
     release = hold_responses(container)
 
@@ -125,6 +125,7 @@ def test_queue_metrics_have_the_endpoint_dimension_alone(emulator, container):
     )
     release.set()
 
+    # The other metrics of a queue have the variant too.
     wait_for_metric(emulator, "InvocationsProcessed", "Sum", 4)
     assert read_metric(emulator, "InvocationFailures", "Sum") is None
     assert read_metric(emulator, "Invocation4XXErrors", "SampleCount") == 4

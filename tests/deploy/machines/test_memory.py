@@ -15,7 +15,10 @@ from deploy.machines.memory import (
     memory_plan_of,
 )
 from handler.engine.batching.memory_plan import CONTEXT_BYTES
-from handler.engine.device.capacity import plan_loaded_model
+from handler.engine.device.capacity import (
+    estimate_verified_tokens,
+    plan_loaded_model,
+)
 from handler.engine.device.graphs import Shape, list_shapes
 from handler.profiles import PROFILES
 from handler.settings import read_settings
@@ -71,9 +74,9 @@ def test_plan_equals_the_engines_plan(gpu, environment):
     _, settings = read_settings({}, environment)
 
     def shapes_for(max_rows: int) -> list[Shape]:
-        most = 160 if capability >= (9, 0) else 64
+        max_verified = estimate_verified_tokens(capability)
         drafts = settings.draft_tokens or 0
-        return list_shapes(max_rows, max_drafts=drafts, max_verified=most)
+        return list_shapes(max_rows, max_drafts=drafts, max_verified=max_verified)
 
     plan = gpu_memory_plan(gpu, 17.5, environment)
     # The engine starts from the memory that weights and CUDA context leave free.

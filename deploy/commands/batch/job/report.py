@@ -110,6 +110,11 @@ def describe_counts(groups: Mapping[str, Sequence[FailedDocument]]) -> str:
 
 
 def _summary_lines(summary: Summary, failures: Sequence[FailedDocument]) -> list[str]:
+    """Return the lines of the report.
+
+    `failures` are the documents that were left out of the job, then
+    `summary.failures`.
+    """
     state = summary.state
     lines = [
         f"transform job {state.name} {_describe_status(state)}: {summary.num_read} of "
@@ -147,8 +152,8 @@ def _summary_lines(summary: Summary, failures: Sequence[FailedDocument]) -> list
         lines.append(f"next: chandra-sagemaker transform wait {state.name}")
     else:
         lines += given_up_lines(summary.failures, state.name)
-        is_transient = any(not is_permanent(each.code) for each in summary.failures)
-        if is_transient or summary.in_part:
+        may_succeed = any(not is_permanent(each.code) for each in summary.failures)
+        if may_succeed or summary.in_part:
             lines.append(f"next: chandra-sagemaker transform retry {state.name}")
     return lines
 

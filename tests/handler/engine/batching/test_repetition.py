@@ -166,7 +166,7 @@ def test_loop_before_a_normal_ending_is_found_at_the_end(text):
     assert find_repetition(page) is not None
 
 
-def test_ten_sentences_are_a_repetition_but_no_loop():
+def test_ten_equal_sentences_are_found_only_after_the_page():
     page = prose(100) + SENTENCE * 10
 
     assert find_repetition(page) is not None

@@ -225,7 +225,7 @@ def test_max_side_limits_the_pages_of_the_native_engine(model):
         max_tokens.append(engine._runner.max_tokens)
 
     # The largest image has 64 tokens with 256 x 256 pixels, 360 with 512 x 720.
-    assert max_tokens[1] - lengths[0] == 360 - 64
+    assert max_tokens[1] - max_tokens[0] == 360 - 64
 
 
 def test_no_self_test_runs_on_a_cpu(model):
