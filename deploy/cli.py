@@ -223,7 +223,7 @@ def main(
         )
         status: int = options.run(context, options)
     except DeployError as error:
-        console.error(error)
+        console.print_error(error)
         return error.exit_code
     except KeyboardInterrupt as interrupted:
         console.report_interrupt(

@@ -54,7 +54,7 @@ class Console:
         """Print a line: on standard output, or on standard error with --json."""
         _print(text, self._err if self.as_json else self._out)
 
-    def result(self, data: Mapping[str, Any], lines: Iterable[str] = ()) -> None:
+    def print_result(self, data: Mapping[str, Any], lines: Iterable[str] = ()) -> None:
         """Print the result on standard output.
 
         With --json it is `data` as one JSON object, in which times are ISO 8601 with
@@ -76,7 +76,7 @@ class Console:
             text = printable(text)
         print(text, file=self._out, end="", flush=True)
 
-    def progress(self, label: str, done: int, total: int) -> None:
+    def show_progress(self, label: str, done: int, total: int) -> None:
         """Show how many of `total` bytes of a transfer are done.
 
         A terminal gets a bar that overwrites the last one, and any other output a line
@@ -94,10 +94,10 @@ class Console:
             self._last_progress = (label, tenth)
             self.say(f"{label}: {megabytes(done)} of {megabytes(total)}")
 
-    def error(self, error: DeployError) -> None:
+    def print_error(self, error: DeployError) -> None:
         """Print an error and its hint: on standard error, or as JSON with --json."""
         if self.as_json:
-            self.result({"error": error.to_json()})
+            self.print_result({"error": error.to_json()})
             return
         _print(f"error: {error.message}", self._err)
         if error.hint:
@@ -121,11 +121,11 @@ class Console:
         """Print an interrupt or a bug as a JSON object with --json, else nothing."""
         if self.as_json:
             fault = {"code": code, "message": message, "hint": None}
-            self.result({"error": fault | {"exit_code": status}})
+            self.print_result({"error": fault | {"exit_code": status}})
 
     def report_declined(self) -> None:
         """Print that nothing was changed, because the user declined."""
-        self.result({"changed": False}, ["nothing was changed"])
+        self.print_result({"changed": False}, ["nothing was changed"])
 
     def warn(self, text: str) -> None:
         """Print a line on standard error."""

@@ -29,7 +29,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
     _annotate(parser, files=shtab.FILE)
     script = shtab.complete(parser, options.shell)
     if context.console.as_json:
-        context.console.result({"shell": options.shell, "script": script})
+        context.console.print_result({"shell": options.shell, "script": script})
     else:
         context.console.write(script)
     return 0

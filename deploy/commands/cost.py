@@ -129,7 +129,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
     for reason in left_out.values():
         context.console.warn(f"note: {reason}")
     offers.sort(key=lambda offer: offer.cost_a_day(together=False))
-    context.console.result(
+    context.console.print_result(
         {
             "pages_a_day": options.pages_a_day,
             "hours_a_day": options.hours_a_day,

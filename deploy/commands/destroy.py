@@ -100,10 +100,10 @@ def run(context: Context, options: argparse.Namespace) -> int:
         lines = [f"{how} carries the tag of deployment {name} in {region}"]
         if options.all and not context.is_dry_run:
             lines += forget_missing(context)
-        context.console.result(data, lines)
+        context.console.print_result(data, lines)
         return 0
     if context.is_dry_run:
-        context.console.result(data)
+        context.console.print_result(data)
         return 0
     if not context.console.confirm(f"destroy these of deployment {name} in {region}?"):
         context.console.report_declined()
@@ -115,7 +115,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
         lines += forget_missing(context)
     else:
         lines.append("images, weights, logs and roles are kept: --all")
-    context.console.result(data | {"destroyed": True}, lines)
+    context.console.print_result(data | {"destroyed": True}, lines)
     return 0
 
 

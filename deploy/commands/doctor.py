@@ -66,7 +66,7 @@ def _hash_weights(context: Context, place: str) -> int:
     results: list[tuple[str, Finding | None]] = []
 
     def progress(done: int, total: int) -> None:
-        context.console.progress("read and hashed", done, total)
+        context.console.show_progress("read and hashed", done, total)
 
     if place == STAGED or place.startswith(S3):
         uri = weights_uri(context.config) if place == STAGED else place
@@ -105,7 +105,7 @@ def _report(
     is_well = not any(finding.is_fatal for finding in problems)
     if is_well:
         lines.append(conclusion)
-    context.console.result(
+    context.console.print_result(
         {
             "ok": [name for name, finding in results if finding is None],
             "findings": [finding.to_json() for finding in problems],

@@ -63,7 +63,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
     _note_policy_size(context, documents["caller"])
     if options.what is not None:
         document = documents[options.what]
-        context.console.result(document, [json.dumps(document, indent=2)])
+        context.console.print_result(document, [json.dumps(document, indent=2)])
         return 0
     trust = trust_policy("sagemaker", identity.account)
     lines = [
@@ -75,7 +75,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
         "# what the caller of these commands may do",
         json.dumps(documents["caller"], indent=2),
     ]
-    context.console.result({"trust": trust, **documents}, lines)
+    context.console.print_result({"trust": trust, **documents}, lines)
     return 0
 
 
@@ -107,7 +107,7 @@ def _create(context: Context, identity: Identity) -> int:
         for call in _role_calls(context, identity, name, service, policy)
     ]
     context.executor().run(calls)
-    context.console.result(
+    context.console.print_result(
         {
             "roles": {name: identity.role_arn(name) for name in roles},
             "actions": [call.to_json() for call in calls],

@@ -119,7 +119,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
                 hint="chandra-sagemaker init --config FILE, where you may write",
             ) from error
     verb = "would write" if context.is_dry_run else "wrote"
-    context.console.result(
+    context.console.print_result(
         {"config": str(path), "written": not context.is_dry_run},
         [
             f"{verb} {path}",

@@ -135,7 +135,7 @@ def _report_plan(
 ) -> int:
     """Print what would listen, for --dry-run; return exit status 0."""
     server = options.server or "a server of its own for each endpoint and job"
-    context.console.result(
+    context.console.print_result(
         {"port": options.port, "assumed": asdict(assumptions)},
         [f"would listen on 127.0.0.1:{options.port} in front of {server}"],
     )
@@ -195,7 +195,7 @@ def _report_start(
 ) -> None:
     """Print the addresses, the sample resources and the next commands."""
     config_path = str(context.config_path)
-    context.console.result(
+    context.console.print_result(
         {
             "address": emulator.address,
             "backend": backend.url,

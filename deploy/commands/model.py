@@ -84,7 +84,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
         "from it; there is no manifest yet, so nothing takes it for whole"
     ):
         num_uploaded = store.stage(
-            weights, place.prefix, config.name, context.console.progress
+            weights, place.prefix, config.name, context.console.show_progress
         )
     # The model's name is recorded too: it is part of the address of the weights.
     recorded = {"id": weights.model, "revision": weights.revision}
@@ -99,12 +99,14 @@ def run(context: Context, options: argparse.Namespace) -> int:
             "stays there, and the same command goes on from it"
         ):
             store.upload_tar(
-                weights, place.tar_key, partial(context.console.progress, "tar")
+                weights, place.tar_key, partial(context.console.show_progress, "tar")
             )
         data["tar"] = place.tar_uri
         lines.append(f"for batch transform: {place.tar_uri}")
     lines += [DOCTOR_NEXT_STEP, *_override_notes(context, recorded)]
-    context.console.result(data | {"staged": True, "uploaded": num_uploaded}, lines)
+    context.console.print_result(
+        data | {"staged": True, "uploaded": num_uploaded}, lines
+    )
     return 0
 
 
@@ -199,7 +201,7 @@ def _report_plan(
     ]
     if needs_tar:
         lines.append(f"would write {place.tar_uri}")
-    context.console.result(
+    context.console.print_result(
         data | {"staged": False, "missing": [file.name for file in missing]}, lines
     )
     return 0
@@ -248,7 +250,7 @@ def _read_weights(
         folder,
         model,
         revision,
-        progress=partial(context.console.progress, "read and hashed"),
+        progress=partial(context.console.show_progress, "read and hashed"),
     )
     source = {
         "from": "hub" if options.folder is None else "folder",
@@ -306,7 +308,7 @@ def _report_download(
     ]
     if options.tar and not _has_tar(store, place):
         lines.append(f"would write {place.tar_uri}")
-    context.console.result(
+    context.console.print_result(
         {
             "uri": place.uri,
             "model": model,

@@ -70,7 +70,7 @@ class Assumptions:
     """Interval at which metrics are published; SageMaker publishes every minute."""
 
     def is_retried(self, status: int) -> bool:
-        """True if a transform job retries a request with this status."""
+        """Return True if a transform job retries a request with this status."""
         patterns = self.retried_statuses.split(",")
         return str(status) in patterns or f"{status // 100}xx" in patterns
 

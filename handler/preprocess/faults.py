@@ -70,7 +70,7 @@ def _describe_error(error: Exception) -> str:
 
 
 def _is_raised_by_handler(error: Exception) -> bool:
-    """True if a module of `handler` raised the error, and not a decoder."""
+    """Return True if a module of `handler` raised the error, and not a decoder."""
     place = error.__traceback__
     while place is not None and place.tb_next is not None:
         place = place.tb_next

@@ -52,8 +52,8 @@ def test_progress_overwrites_its_line_on_a_terminal():
     terminal = Terminal()
     console = Console(err=terminal, columns=40)
 
-    console.progress("image", 10_000_000, 20_000_000)
-    console.progress("image", 20_000_000, 20_000_000)
+    console.show_progress("image", 10_000_000, 20_000_000)
+    console.show_progress("image", 20_000_000, 20_000_000)
 
     first, second = terminal.getvalue().split("\r")[1:]
     assert len(first) == 39
@@ -73,7 +73,7 @@ def test_progress_fits_the_terminal_that_shows_it():
     fcntl.ioctl(writing, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 26, 0, 0))
 
     with os.fdopen(writing, "w") as terminal:
-        Console(err=terminal).progress("image", 10_000_000, 20_000_000)
+        Console(err=terminal).show_progress("image", 10_000_000, 20_000_000)
         shown = os.read(reading, 1000).decode()
     os.close(reading)
 
@@ -110,7 +110,7 @@ def test_times_in_json_are_iso_8601_with_a_zone():
     out = io.StringIO()
     when = datetime(2026, 11, 30, 9, 5, tzinfo=UTC)
 
-    Console(as_json=True, out=out).result({"created": when})
+    Console(as_json=True, out=out).print_result({"created": when})
 
     assert json.loads(out.getvalue()) == {"created": "2026-11-30T09:05:00+00:00"}
 

@@ -77,7 +77,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
     shelf: ResultStore = S3Objects(context.aws) if into.startswith(S3) else FileStore()
     fetched = [_fetch(context, options, shelf, each) for each in results]
     counts = Counter(each.outcome for each in fetched)
-    context.console.result(
+    context.console.print_result(
         {
             "jobs": [state.name for state in states],
             "outcomes": dict(counts),

@@ -30,7 +30,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
         return report_summary(context, summarize_job(context, watch, state))
     jobs = list(transforms_of(context).list_own_jobs())
     rows = [(job.name, job.status, minute(job.created)) for job in jobs]
-    context.console.result(
+    context.console.print_result(
         {
             "jobs": [
                 {"job": job.name, "status": job.status, "created": job.created}

@@ -21,7 +21,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
         "stopped": bool(actions) and not context.is_dry_run,
         "actions": [action.to_json() for action in actions],
     }
-    context.console.result(data, _lines(context, state, bool(actions)))
+    context.console.print_result(data, _lines(context, state, bool(actions)))
     return 0
 
 

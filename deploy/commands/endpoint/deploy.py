@@ -53,7 +53,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
     }
     if not actions:
         lines = [f"endpoint {target.name} is as described: no changes"]
-        context.console.result(data, lines)
+        context.console.print_result(data, lines)
         return 0
     if not check_and_confirm(context, config, target, actions, change, seen):
         return 1
@@ -62,7 +62,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
     )
     executor.run(actions)
     if context.is_dry_run:
-        context.console.result(data)
+        context.console.print_result(data)
         return 0
     if options.wait:
         verify_endpoint(context, target)
@@ -77,7 +77,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
         ]
     if not is_described:
         lines += next_deploy_lines(context, target)
-    context.console.result(data, lines)
+    context.console.print_result(data, lines)
     return 0
 
 

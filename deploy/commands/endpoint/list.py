@@ -26,7 +26,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
             "",
             *table([("CONFIG", "CREATED", "LAST WENT LIVE"), *map(_row, history)]),
         ]
-    context.console.result(
+    context.console.print_result(
         {
             "endpoints": [
                 {"endpoint": e, "status": s, "deployment": d} for e, s, d in endpoints

@@ -103,7 +103,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
             "",
             f"({UNKNOWN_DIGEST}: a digest that depends on {what}, not known yet)",
         ]
-    context.console.result(data, lines)
+    context.console.print_result(data, lines)
     return 1 if any(finding.is_fatal for finding in findings) else 0
 
 

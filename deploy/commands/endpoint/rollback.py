@@ -84,7 +84,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
     )
     executor.run(actions)
     if context.is_dry_run:
-        context.console.result(data)
+        context.console.print_result(data)
         return 0
     now = context.account.endpoint(name)
     if options.wait and (now is None or now.config != config):
@@ -95,7 +95,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
     if options.is_async and options.wait:
         # An endpoint that was created again has no scaling yet.
         apply_scaling(context, owner)
-    context.console.result(
+    context.console.print_result(
         data,
         [
             f"endpoint {name} {'serves' if options.wait else 'goes back to'} {config}",

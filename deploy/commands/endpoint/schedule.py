@@ -83,7 +83,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
         ),
     )
     context.executor().run(calls)
-    context.console.result(
+    context.console.print_result(
         {"actions": [call.to_json() for call in calls]},
         _saving_lines(context, schedule),
     )
@@ -137,7 +137,7 @@ def _show(context: Context) -> int:
         )
         for entry in entries
     ]
-    context.console.result(
+    context.console.print_result(
         {
             "schedules": [
                 {"name": n, "expression": e, "timezone": z, "state": s}
@@ -180,7 +180,7 @@ def _remove(context: Context) -> int:
     ]
     context.executor().run(calls)
     lines = [] if calls and context.is_dry_run else [NO_SCHEDULE]
-    context.console.result({"actions": [call.to_json() for call in calls]}, lines)
+    context.console.print_result({"actions": [call.to_json() for call in calls]}, lines)
     return 0
 
 

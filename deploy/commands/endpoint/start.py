@@ -42,7 +42,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
         if options.is_async:
             # `start --async --no-wait` ends before the scaling can be set.
             apply_scaling(context, owner)
-        context.console.result(
+        context.console.print_result(
             {"endpoint": name, "config": state.config, "actions": []},
             [f"endpoint {name} is in service with config {state.config} already"],
         )
@@ -73,7 +73,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
     if options.is_async and options.wait:
         apply_scaling(context, owner)
     words = "in service" if options.wait else "on its way"
-    context.console.result(
+    context.console.print_result(
         {
             "endpoint": name,
             "config": config,

@@ -73,7 +73,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
     if jobs:
         rows = [(j["job"], j["status"], minute(j["created"])) for j in jobs]
         lines += ["", *table([("TRANSFORM JOB", "STATUS", "CREATED"), *rows])]
-    context.console.result(facts | {"asynchronous": queue, "jobs": jobs}, lines)
+    context.console.print_result(facts | {"asynchronous": queue, "jobs": jobs}, lines)
     states = {facts["status"], queue["status"] if queue else None}
     is_lost = facts.get("lost") or (queue is not None and queue["lost"])
     if is_lost or states & {*FINAL_FAILURES}:

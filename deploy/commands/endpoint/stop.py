@@ -69,7 +69,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
             f"endpoint {name} {state_now}; chandra-sagemaker start{flag} brings it back"
         )
     lines += scheduled
-    context.console.result(
+    context.console.print_result(
         {
             "endpoint": name,
             "stopped": options.wait and not context.is_dry_run,
@@ -100,7 +100,7 @@ def _report_absent(
         lines = [absence.sentence]
         if not context.is_dry_run:
             lines.append("it counts as stopped from now on")
-    context.console.result({"endpoint": name, "stopped": False}, [*lines, *other])
+    context.console.print_result({"endpoint": name, "stopped": False}, [*lines, *other])
     return 0
 
 

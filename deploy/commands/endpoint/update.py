@@ -114,7 +114,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
         **change.to_json(),
     }
     if not actions:
-        context.console.result(
+        context.console.print_result(
             data,
             [
                 f"endpoint {name} has these settings already: no changes",
@@ -133,7 +133,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
     )
     executor.run(actions)
     if context.is_dry_run:
-        context.console.result(data)
+        context.console.print_result(data)
         return 0
     if options.wait:
         verify_endpoint(context, target)
@@ -143,7 +143,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
     ]
     if not options.wait:
         lines.append(FINISH_LATER)
-    context.console.result(data, lines + next_deploy_lines(context, target))
+    context.console.print_result(data, lines + next_deploy_lines(context, target))
     return 0
 
 

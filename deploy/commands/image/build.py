@@ -75,7 +75,7 @@ def push_remotely(context: Context, uri: str, tag: str) -> None:
             f"upload {path.stat().st_size:,} bytes to s3://{bucket}/{key}"
         )
         Store(context.aws, bucket).upload(
-            key, path, compute_sha256(path), context.console.progress
+            key, path, compute_sha256(path), context.console.show_progress
         )
     build = builds.start(uri, tag, key)
     context.console.say(f"build {build}")

@@ -106,7 +106,7 @@ def _build(context: Context, options: argparse.Namespace) -> int:
     uri = f"{table.repository}:{tag}"
     commands = find_engine(context.runner).build_commands(table, uri, tag)
     run_commands(context, commands)
-    context.console.result(
+    context.console.print_result(
         {"image": uri, "commands": commands},
         [] if context.is_dry_run else [f"built {uri}"],
     )
@@ -139,7 +139,7 @@ def _push(context: Context, options: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         raise _push_interrupt(context) from None
     if context.is_dry_run:
-        context.console.result({"image": uri, "pushed": False})
+        context.console.print_result({"image": uri, "pushed": False})
         return 0
     return _report_pushed(context, registry, tag)
 
@@ -186,7 +186,7 @@ def _push_archive(context: Context, options: argparse.Namespace) -> int:
         size = megabytes(sum(blob.size for blob in blobs))
         context.console.say(f"would upload {len(blobs)} blobs, {size}, of {path}")
         context.executor().run([registry.plan_put(manifest, tag)])
-        context.console.result(
+        context.console.print_result(
             archive_data(config, path, image, tag)
             | {"image": f"{context.identity.registry}/{name}", "pushed": False},
             archive_lines(config, path, image, tag),
@@ -196,7 +196,7 @@ def _push_archive(context: Context, options: argparse.Namespace) -> int:
         registry.upload(
             archive,
             manifest,
-            lambda done, total: context.console.progress("image", done, total),
+            lambda done, total: context.console.show_progress("image", done, total),
         )
         context.executor().run([registry.plan_put(manifest, tag)])
     except KeyboardInterrupt:
@@ -236,7 +236,7 @@ def _report_pushed(context: Context, registry: Registry, tag: str) -> int:
     data = registry_data(config, state, contents)
     if context.is_dry_run:
         name = f"{config.image.repository}:{tag}"
-        context.console.result(
+        context.console.print_result(
             data | {"image": f"{context.identity.registry}/{name}", "pushed": False},
             [f"{name} is {state.digest}: nothing would be pushed"],
         )
@@ -247,7 +247,7 @@ def _report_pushed(context: Context, registry: Registry, tag: str) -> int:
     is_usable = is_accepted(config, state, contents)
     if is_usable:
         lines.append(DOCTOR_NEXT_STEP)
-    context.console.result(data, lines)
+    context.console.print_result(data, lines)
     return 0 if is_usable else ResourceFailedError.exit_code
 
 
@@ -273,7 +273,7 @@ def _check(context: Context, options: argparse.Namespace) -> int:
         if context.is_dry_run:
             digest = call.params["imageDigest"]
             fixed = {"tag": repaired_tag, "digest": digest}
-            context.console.result(data | {"fixed": fixed})
+            context.console.print_result(data | {"fixed": fixed})
             return 0
         state = registry.get_image(repaired_tag)
         contents = registry.read_contents(state)
@@ -281,7 +281,9 @@ def _check(context: Context, options: argparse.Namespace) -> int:
         _record_image(context, state)
     # Read the lock file again, because a repaired image was just recorded.
     used = read_config(context.config_path)
-    context.console.result(data, registry_lines(used, state, contents, tag=options.tag))
+    context.console.print_result(
+        data, registry_lines(used, state, contents, tag=options.tag)
+    )
     is_usable = is_accepted(used, state, contents)
     return 0 if is_usable else ResourceFailedError.exit_code
 
@@ -298,7 +300,7 @@ def _check_archive(context: Context, options: argparse.Namespace) -> int:
             f"next: chandra-sagemaker image push --archive {path}"
             + ("" if tag == image.tag and tag else f" --tag {tag or 'NAME'}")
         )
-    context.console.result(archive_data(config, path, image, tag), lines)
+    context.console.print_result(archive_data(config, path, image, tag), lines)
     return 0 if is_usable else ResourceFailedError.exit_code
 
 

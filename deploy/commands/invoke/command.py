@@ -96,7 +96,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
         "attributes": _add_password(attributes, password and "***"),
     }
     if context.is_dry_run:
-        context.console.result(
+        context.console.print_result(
             {"endpoint": context.config.name, "bytes": len(body), **request},
             [
                 f"would send {len(body):,} bytes of {request['content_type']} to "

@@ -53,12 +53,12 @@ class Output:
         if self._path is not None:
             if content or not self.num_written:
                 self._write_file(self._path, content, "a" if self.num_written else "w")
-            self._console.result(
+            self._console.print_result(
                 {"format": self._format, "output": str(self._path)},
                 [f"wrote {self._path}"],
             )
         elif self._console.as_json and self._format != "json":
-            self._console.result({"format": self._format, "content": content})
+            self._console.print_result({"format": self._format, "content": content})
         else:
             self._console.write(content)
 

@@ -53,7 +53,9 @@ def run(context: Context, options: argparse.Namespace) -> int:
         ]
         context.executor().run(calls)
         if context.is_dry_run:
-            context.console.result({"actions": [call.to_json() for call in calls]})
+            context.console.print_result(
+                {"actions": [call.to_json() for call in calls]}
+            )
             return 0
     existing = list_alarms(context.aws, name)
     rows = [(a.name, a.state, a.description) for a in existing]
@@ -64,7 +66,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
             "there are no alarms",
             f"next: chandra-sagemaker alarms{flag} --create",
         ]
-    context.console.result(
+    context.console.print_result(
         {
             "endpoint": name,
             "alarms": [{"name": n, "state": s, "meaning": d} for n, s, d in rows],

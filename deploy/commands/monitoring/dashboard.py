@@ -44,7 +44,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
             [dashboard_call(name, region, is_async=options.is_async)]
         )
         if context.is_dry_run:
-            context.console.result({"dashboard": name, "created": False})
+            context.console.print_result({"dashboard": name, "created": False})
             return 0
     elif not has_dashboard(context.aws, name):
         raise NotFoundError(
@@ -55,7 +55,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
         f"https://{region}.console.aws.amazon.com/cloudwatch/home?region={region}"
         f"#dashboards/dashboard/{name}"
     )
-    context.console.result({"dashboard": name, "url": address}, [address])
+    context.console.print_result({"dashboard": name, "url": address}, [address])
     return 0
 
 

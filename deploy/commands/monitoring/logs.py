@@ -56,7 +56,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
         # Ctrl-C is the way to end `--follow`: the lines read so far are the result.
         status = INTERRUPTED
     lines = [] if shown else [f"no lines in the last {options.since}"]
-    context.console.result(
+    context.console.print_result(
         {
             "lines": [
                 {"time": event.when, "stream": event.stream, "message": event.message}

@@ -76,7 +76,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
             period_seconds=period,
         )
         lines.append(f"wrote {options.plot}")
-    context.console.result(
+    context.console.print_result(
         {
             item.metric.label: [
                 {"time": when, "value": value}

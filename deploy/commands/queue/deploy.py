@@ -77,7 +77,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
         _note_quota(context, config, seen)
     else:
         lines = [f"endpoint {target.name} is as described: no changes"]
-        context.console.result(data, lines)
+        context.console.print_result(data, lines)
         return 0
     executor = context.executor(
         endpoint=target.name, timeout_seconds=options.timeout, is_waiting=options.wait
@@ -85,7 +85,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
     if context.is_dry_run:
         check_and_confirm(context, config, target, all_actions, change, seen)
         executor.run(all_actions)
-        context.console.result(data)
+        context.console.print_result(data)
         return 0
     if actions:
         if not check_and_confirm(context, config, target, actions, change, seen):
@@ -93,7 +93,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
         executor.run(actions)
         if not options.wait:
             words = f"endpoint {target.name} is on its way, without scaling"
-            context.console.result(data, [words, FINISH_LATER])
+            context.console.print_result(data, [words, FINISH_LATER])
             return 0
     else:
         report_change(context, change, scaling_actions)
@@ -106,7 +106,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
     executor.run(planner.scale(scaling))
     executor.run(planner.set_scaling_alarms(scaling))
     table = config.asynchronous
-    context.console.result(
+    context.console.print_result(
         data,
         [
             *([] if is_described else next_deploy_lines(context, target)),

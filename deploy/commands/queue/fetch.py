@@ -74,7 +74,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
             ).run()
         )
     counts = Counter(each.outcome for each in fetched)
-    context.console.result(
+    context.console.print_result(
         {
             "outcomes": dict(counts),
             "results": [

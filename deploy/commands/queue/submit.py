@@ -259,7 +259,7 @@ def _report_plan(
         known -= sum(job.is_retryable for job in known_jobs if job.is_read)
     size = sum(d.size for d in inputs.documents if not d.is_stored)
     pages = "" if inputs.num_pages is None else f" of {inputs.num_pages:,} pages"
-    context.console.result(
+    context.console.print_result(
         {
             "endpoint": endpoint,
             "would_submit": num,
@@ -296,7 +296,7 @@ def _report(
     lines += [f"not sent: {source}: {why}" for source, why in submitted.unsent.items()]
     lines += _given_up_lines(submitted.given_up)
     lines += [*_refused_lines(inputs), "next: chandra-sagemaker async wait"]
-    context.console.result(
+    context.console.print_result(
         {
             "endpoint": endpoint,
             "ledger": ledger.name,

@@ -48,7 +48,9 @@ def run(context: Context, options: argparse.Namespace) -> int:
         else:
             progress = waiting.run(options.timeout)
             lines = [progress.sentence, *_next_lines(progress)]
-        context.console.result({"ledger": ledger.name, **progress.to_json()}, lines)
+        context.console.print_result(
+            {"ledger": ledger.name, **progress.to_json()}, lines
+        )
     if context.is_dry_run:
         return 0
     return 1 if progress.num_failed or progress.num_unsent else 0

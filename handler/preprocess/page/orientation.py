@@ -72,7 +72,7 @@ def detect_rotation(gray: Image.Image, ink: Ink, image: Image.Image) -> int:
 def _is_contradicted(
     rotation: int, gray: Image.Image, ink: Ink, image: Image.Image
 ) -> bool:
-    """True if enlarged tiles contradict the rotation.
+    """Return True if enlarged tiles contradict the rotation.
 
     Letters in lines less than 6 pixels high are often classified as lying.
     """

@@ -84,7 +84,7 @@ class _Cut:
 def needs_examination(
     width: int, height: int, natural_scale: float, size: Size
 ) -> bool:
-    """True for a page that is reduced so much that its text may be illegible.
+    """Return True for a page that is reduced so much that its text may be illegible.
 
     `size` is the model's input size for the page of `width` x `height` pixels, and
     `natural_scale` is the scale of the model's input without the bound on its area.
@@ -96,7 +96,7 @@ def needs_examination(
 
 
 def is_long(width: int, height: int) -> bool:
-    """True for a page that can be divided: at least twice as long as wide."""
+    """Return True for a page that can be divided: at least twice as long as wide."""
     return max(width, height) >= MIN_STRIP_ASPECT * min(width, height)
 
 
@@ -248,7 +248,7 @@ def _compute_model_scale(width: int, height: int, size: Size) -> float:
 def _is_illegible(
     line_height: float, model_scale: float, natural_scale: float, sizing: Sizing
 ) -> bool:
-    """True if the lines are illegible because the page is reduced."""
+    """Return True if the lines are illegible because the page is reduced."""
     is_reduced = model_scale < MIN_REDUCTION * natural_scale
     return is_reduced and line_height * model_scale < sizing.min_line_pixels
 
@@ -342,6 +342,6 @@ def _make_strips(cuts: list[_Cut], width: int, height: int) -> list[Strip]:
 
 
 def _has_ink(ink: InkProfile, strip: Strip, is_wide: bool) -> bool:
-    """True if a strip may have ink, however faint."""
+    """Return True if a strip may have ink, however faint."""
     axis = 0 if is_wide else 1
     return ink.may_have_ink(strip.box[axis], strip.box[axis + 2])

@@ -50,7 +50,7 @@ def placeholder_warnings(document: pypdfium2.PdfDocument) -> tuple[PageWarning, 
 
 
 def _is_dynamic_form(document: pypdfium2.PdfDocument) -> bool:
-    """True for an XFA form that a viewer has to lay out itself.
+    """Return True for an XFA form that a viewer has to lay out itself.
 
     The catalog says so, or the form has no fields.
     """
@@ -71,7 +71,7 @@ def _is_dynamic_form(document: pypdfium2.PdfDocument) -> bool:
 
 
 def _has_collection(document: pypdfium2.PdfDocument) -> bool:
-    """True if the catalog has /Collection, which makes the PDF a portfolio."""
+    """Return True if the catalog has /Collection, which makes the PDF a portfolio."""
     return b"/Collection" in _find_document_catalog(document)[1]
 
 

@@ -75,11 +75,11 @@ class PageCopy:
         return get_object_text(self._objects, number)
 
     def is_null(self, number: bytes) -> bool:
-        """True if the object exists and is the null object."""
+        """Return True if the object exists and is the null object."""
         return self.get_text(number).strip() == b"null"
 
     def has_resource(self, name: bytes) -> bool:
-        """True if any dictionary of the copy refers to an object by this name."""
+        """Return True if any dictionary of the copy refers to an object by this name."""
         pattern = re.compile(rb"/%s\s+\d+ 0 R" % re.escape(name))
         return any(pattern.search(match[2]) for match in self._objects.values())
 
@@ -116,7 +116,7 @@ class PageCopy:
         return [name.decode("ascii", "replace") for name in names]
 
     def has_predictor(self, number: bytes) -> bool:
-        """True if a stream may have a predictor, so that its data are differences.
+        """Return True if a stream may have a predictor, so that its data are differences.
 
         It may also have one if its decoding parameters are an indirect object.
         """
@@ -136,7 +136,7 @@ def copy_page(document: pypdfium2.PdfDocument, number: int) -> PageCopy | None:
 
 
 def refers_to_missing_contents(document: pypdfium2.PdfDocument, number: int) -> bool:
-    """True if page `number`, counted from 1, refers to content streams.
+    """Return True if page `number`, counted from 1, refers to content streams.
 
     Call it for a page whose copy has no content streams: those that it refers to are
     then missing. Returns False also for a PDF larger than `MAX_SEARCHED_BYTES`.

@@ -108,7 +108,7 @@ class _CharacterChecker:
         self._loose = pdfium.FS_RECTF()
 
     def is_undrawn(self, index: int) -> bool:
-        """True if a visible character was not rendered, or as a letter by mistake.
+        """Return True if a visible character was not rendered, or as a letter by mistake.
 
         `index` is the position of the character in the text page.
         """
@@ -129,7 +129,7 @@ class _CharacterChecker:
         )
 
     def _is_symbol_drawn_as_letter(self, index: int) -> bool:
-        """True for a visible character of a font that lacks a substitute."""
+        """Return True for a visible character of a font that lacks a substitute."""
         if pdfium.FPDFText_GetUnicode(self._textpage, index) <= 0x20:
             return False
         handle = pdfium.FPDFText_GetTextObject(self._textpage, index)
@@ -139,7 +139,7 @@ class _CharacterChecker:
         return get_family(font) in self._letter_families and self._is_visible(index)
 
     def _should_have_ink(self, index: int) -> bool:
-        """True if a rendered glyph of the character is known to have ink."""
+        """Return True if a rendered glyph of the character is known to have ink."""
         character = pdfium.FPDFText_GetUnicode(self._textpage, index)
         if character <= 0x20 or pdfium.FPDFText_IsGenerated(self._textpage, index) == 1:
             return False
@@ -152,7 +152,7 @@ class _CharacterChecker:
         )
 
     def _is_visible(self, index: int) -> bool:
-        """True unless the render mode or the color hides the character."""
+        """Return True unless the render mode or the color hides the character."""
         handle = pdfium.FPDFText_GetTextObject(self._textpage, index)
         if not handle:
             return False
@@ -166,7 +166,7 @@ class _CharacterChecker:
         return not has_color or (alpha.value >= 16 and darkest <= 255 - _MIN_CONTRAST)
 
     def _has_ink(self, index: int) -> bool:
-        """True if the image has ink at the character, or if that cannot be checked."""
+        """Return True if the image has ink at the character, or if that cannot be checked."""
         loose = self._loose
         if not pdfium.FPDFText_GetLooseCharBox(self._textpage, index, loose):
             return True

@@ -50,7 +50,7 @@ def to_cmyk(colour):
 
 
 def has_values(page, values, tolerance=2):
-    """True if the pixels of a page are `values` from 0 to 1, gray or RGB."""
+    """Return True if the pixels of a page are `values` from 0 to 1, gray or RGB."""
     expected = np.broadcast_to(values, (*GRAY.shape, 3)) * 255
     shown = np.asarray(to_image(page), np.float64)
     return np.abs(shown - expected).max() <= tolerance

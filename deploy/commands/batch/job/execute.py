@@ -58,9 +58,9 @@ def report_started(
     """
     data = plan.to_json(request, actions)
     if context.is_dry_run:
-        context.console.result(data)
+        context.console.print_result(data)
         return 0
-    context.console.result(
+    context.console.print_result(
         data,
         [
             *failure_lines(request.left_out),
@@ -76,7 +76,7 @@ def report_no_work(context: Context, request: JobRequest, job: TransformJob) -> 
 
     Return the exit status: 1 if documents were left out, otherwise 0.
     """
-    context.console.result(
+    context.console.print_result(
         {
             "job": None,
             "documents": len(job.work),

@@ -123,7 +123,7 @@ def upload(context: Context, batch: Batch | None, work: Sequence[Work]) -> None:
     # boto3 clients must not be created by several threads at once.
     context.aws.client("s3")
     try:
-        upload_files(store, files, context.console.progress)
+        upload_files(store, files, context.console.show_progress)
         put_bodies(store, bodies)
     except KeyboardInterrupt:
         raise Interrupted(

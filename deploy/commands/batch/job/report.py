@@ -95,7 +95,7 @@ def report_summary(
         )
     failures = [*left_out, *summary.failures]
     data = summary.to_json() | {"left_out": [each.to_json() for each in left_out]}
-    context.console.result(data, _summary_lines(summary, failures))
+    context.console.print_result(data, _summary_lines(summary, failures))
     # Failed by its own account, a job may have been mended by a later one.
     return 1 if failures else 0
 

@@ -97,7 +97,7 @@ def request_for_input(
         for document in batch.too_large
     ]
     if not batch.work and left_out:
-        context.console.result(
+        context.console.print_result(
             {"job": None, "left_out": [each.to_json() for each in left_out]},
             [*failure_lines(left_out), "no job was started"],
         )
@@ -152,7 +152,7 @@ def request_for_retry(
         context.console.say(line)
     left_out += given_up.values()
     if not left:
-        context.console.result(
+        context.console.print_result(
             {
                 "job": state.name,
                 "documents": len(watch.work),

@@ -144,7 +144,7 @@ def check_and_confirm(
 
 
 def _has_no_rollback(actions: Sequence[Action]) -> bool:
-    """True if the plan updates an endpoint without alarms that could roll it back."""
+    """Return True if the plan updates an endpoint without alarms that could roll it back."""
     return any(
         "AutoRollbackConfiguration" not in action.params.get("DeploymentConfig", {})
         for action in actions

@@ -87,7 +87,7 @@ VALUES_MISSING = "the file ends before values that its tags refer to"
 
 
 def is_big_tiff(data: mmap | bytes) -> bool:
-    """True if the file is a BigTIFF, which has 64-bit offsets."""
+    """Return True if the file is a BigTIFF, which has 64-bit offsets."""
     return b"+" in data[2:4]
 
 

@@ -30,7 +30,7 @@ not attempted."""
 
 
 def has_bounded_fields(data: mmap, document: pypdfium2.PdfDocument) -> bool:
-    """True if pdfium can expand the fields of a form in bounded time.
+    """Return True if pdfium can expand the fields of a form in bounded time.
 
     Several fields may have the same child. pdfium follows every path, so that 24 fields
     that each name the next one twice take minutes. `data` is the content from which
@@ -44,7 +44,7 @@ def has_bounded_fields(data: mmap, document: pypdfium2.PdfDocument) -> bool:
 
 
 def _has_unique_children(data: mmap) -> bool:
-    """True if no object occurs twice as a child in /Kids.
+    """Return True if no object occurs twice as a child in /Kids.
 
     Returns False also if a quick scan cannot decide.
     """

@@ -175,7 +175,7 @@ def _has_half_of_data(
     filters: list[str],
     header: pdfium.FPDF_IMAGEOBJ_METADATA,
 ) -> bool:
-    """True unless at least half of an image's data are missing.
+    """Return True unless at least half of an image's data are missing.
 
     pdfium renders missing data black. JBIG2 data must be complete instead. Returns True
     also for data that cannot be checked.
@@ -215,7 +215,7 @@ def _read_image_data(
 
 
 def _inflates_to_at_least(data: memoryview, min_bytes: int) -> bool:
-    """True if Flate data decompress to at least `min_bytes`, even if damaged later."""
+    """Return True if Flate data decompress to at least `min_bytes`, even if damaged later."""
     stream = zlib.decompressobj()
     num_bytes = 0
     try:

@@ -92,7 +92,7 @@ def _clip_to_page(box: Box, image: Image.Image) -> Box | None:
 
 
 def _has_black_lower_half(image: Image.Image, box: Box) -> bool:
-    """True if the lower half of an area is black, as pdfium renders missing data."""
+    """Return True if the lower half of an area is black, as pdfium renders missing data."""
     left, top, right, bottom = box
     corner = image.getpixel((right - 1, bottom - 1))
     assert isinstance(corner, tuple)
@@ -102,7 +102,7 @@ def _has_black_lower_half(image: Image.Image, box: Box) -> bool:
 
 
 def _has_single_color(image: Image.Image, box: Box) -> bool:
-    """True if all pixels of an area have about the same color."""
+    """Return True if all pixels of an area have about the same color."""
     # The rows are checked in strips, so that an area with ink is decided early.
 
     left, first, right, last = box

@@ -28,7 +28,7 @@ def draw_lines(page, gray, num_lines=20, size=26, text=SENTENCE):
 
 
 def is_blank(page):
-    """True if no ink is detected on a page."""
+    """Return True if no ink is detected on a page."""
     gray = small_gray(page.convert("RGB"))
     return not has_ink(gray, find_ink(gray))
 
