@@ -95,7 +95,7 @@ def _dilate_cells(cells: Mask) -> Mask:
 
 
 def _has_mark(cells: Mask, clear: Mask) -> bool:
-    """Return True if a group of connected cells is a mark and not dust or a punch hole."""
+    """Return True if connected cells are a mark, and not dust or a punch hole."""
     left = {(int(row), int(column)) for row, column in np.argwhere(cells)}
     while left:
         group, queue = [], [left.pop()]
@@ -115,7 +115,7 @@ def _has_mark(cells: Mask, clear: Mask) -> bool:
 
 
 def _is_mark(pixels: Mask, place: tuple[slice, slice], shape: tuple[int, ...]) -> bool:
-    """Return True unless a group of pixels has the size of dust or looks like a punch hole.
+    """Return True unless pixels have the size of dust or look like a punch hole.
 
     `place` is the position of `pixels` on a page of the given shape.
     """
@@ -133,14 +133,14 @@ def _is_mark(pixels: Mask, place: tuple[slice, slice], shape: tuple[int, ...]) -
 
 
 def _has_picture(gray: Image.Image) -> bool:
-    """Return True if there are soft shapes, as of a photograph, away from the page's edges."""
+    """Return True if there are soft shapes, as in a photo, away from the edges."""
     coarse = find_ink(gray.reduce(_PICTURE_REDUCTION)).levels
     inner = _crop_edges(coarse)
     return bool((inner >= CLEAR_CONTRAST).mean() >= _MIN_PICTURE)
 
 
 def _has_faint_text(gray: Image.Image, ignored: Mask) -> bool:
-    """Return True if ink of low contrast is classified as text, outside the ignored cells."""
+    """Return True if faint ink outside the ignored cells is classified as text."""
     ink = find_ink(gray, _FAINT_CONTRAST)
     height, width = ink.levels.shape
     places = np.repeat(np.repeat(ignored, _CELL, 0), _CELL, 1)[:height, :width]

@@ -79,7 +79,7 @@ class PageCopy:
         return self.get_text(number).strip() == b"null"
 
     def has_resource(self, name: bytes) -> bool:
-        """Return True if any dictionary of the copy refers to an object by this name."""
+        """Return True if a dictionary of the copy has a reference by this name."""
         pattern = re.compile(rb"/%s\s+\d+ 0 R" % re.escape(name))
         return any(pattern.search(match[2]) for match in self._objects.values())
 
@@ -116,7 +116,7 @@ class PageCopy:
         return [name.decode("ascii", "replace") for name in names]
 
     def has_predictor(self, number: bytes) -> bool:
-        """Return True if a stream may have a predictor, so that its data are differences.
+        """Return True if a stream may have a predictor and thus hold differences.
 
         It may also have one if its decoding parameters are an indirect object.
         """

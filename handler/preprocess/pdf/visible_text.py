@@ -108,7 +108,7 @@ class _CharacterChecker:
         self._loose = pdfium.FS_RECTF()
 
     def is_undrawn(self, index: int) -> bool:
-        """Return True if a visible character was not rendered, or as a letter by mistake.
+        """Return True if a visible character was not rendered, or as a wrong letter.
 
         `index` is the position of the character in the text page.
         """
@@ -166,7 +166,7 @@ class _CharacterChecker:
         return not has_color or (alpha.value >= 16 and darkest <= 255 - _MIN_CONTRAST)
 
     def _has_ink(self, index: int) -> bool:
-        """Return True if the image has ink at the character, or if that cannot be checked."""
+        """Return True if the character has ink, or if that cannot be checked."""
         loose = self._loose
         if not pdfium.FPDFText_GetLooseCharBox(self._textpage, index, loose):
             return True

@@ -144,7 +144,7 @@ def check_and_confirm(
 
 
 def _has_no_rollback(actions: Sequence[Action]) -> bool:
-    """Return True if the plan updates an endpoint without alarms that could roll it back."""
+    """Return True if the plan updates an endpoint without alarms for a roll back."""
     return any(
         "AutoRollbackConfiguration" not in action.params.get("DeploymentConfig", {})
         for action in actions

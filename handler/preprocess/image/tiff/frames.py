@@ -163,7 +163,7 @@ def set_first_page(data: mmap, number: int) -> None:
 
 
 def has_values_beyond_end(data: mmap | bytes) -> bool:
-    """Return True if the tags of the first frame, or their values, extend beyond the file."""
+    """Return True if tags of the first frame, or their values, lie beyond the file."""
     layout = _detect_chain_layout(data)
     (offset,) = layout.link.unpack_from(data, layout.first_link)
     entries = offset + layout.num_entries.size

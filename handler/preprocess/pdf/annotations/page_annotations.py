@@ -118,7 +118,7 @@ def _complete_appearances(
 def _lacks_value(
     document: pypdfium2.PdfDocument, annotation: pdfium.FPDF_ANNOTATION
 ) -> bool:
-    """Return True for a text or combo box field whose appearance does not show its value.
+    """Return True if the appearance of a text or combo box field lacks its value.
 
     Such an appearance has no content. A field without a value needs none.
     """
@@ -158,7 +158,7 @@ def _copy_rich_value(
 
 
 def _has_visible_content(annotation: pdfium.FPDF_ANNOTATION) -> bool:
-    """Return True if the appearance has text, an image or a form XObject, not only paths."""
+    """Return True if an appearance has text, an image or a form XObject."""
     return any(
         pdfium.FPDFPageObj_GetType(pdfium.FPDFAnnot_GetObject(annotation, index))
         in _VISIBLE_OBJECT_TYPES

@@ -215,7 +215,7 @@ def _read_image_data(
 
 
 def _inflates_to_at_least(data: memoryview, min_bytes: int) -> bool:
-    """Return True if Flate data decompress to at least `min_bytes`, even if damaged later."""
+    """Return True if Flate data have at least `min_bytes`, even if damaged later."""
     stream = zlib.decompressobj()
     num_bytes = 0
     try:

@@ -20,7 +20,7 @@ _MAX_SEGMENTS = 100_000
 
 
 def has_jbig2_page(data: bytes) -> bool:
-    """Return True if embedded JBIG2 data have a page and no truncated or unknown segment.
+    """Return True if JBIG2 data have a page and no truncated or unknown segment.
 
     Segments are checked up to the end of the page, a segment of unknown length, or the
     end of the data. Padding after the last segment is allowed.

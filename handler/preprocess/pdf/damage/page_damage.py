@@ -92,7 +92,7 @@ def _clip_to_page(box: Box, image: Image.Image) -> Box | None:
 
 
 def _has_black_lower_half(image: Image.Image, box: Box) -> bool:
-    """Return True if the lower half of an area is black, as pdfium renders missing data."""
+    """Return True if the lower half is black, as pdfium renders missing data."""
     left, top, right, bottom = box
     corner = image.getpixel((right - 1, bottom - 1))
     assert isinstance(corner, tuple)

@@ -178,7 +178,7 @@ class FontMapper:
         return None if face is None else (face, is_wingdings)
 
     def _can_share_fallback(self, needed: Sequence[int]) -> bool:
-        """Return True if the substitute for Wingdings can also serve as the fallback font.
+        """Return True if Wingdings' substitute can also serve as the fallback font.
 
         It can if it has all characters of `needed` that the best other font has.
         """
