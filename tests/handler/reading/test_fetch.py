@@ -1,6 +1,6 @@
 """Downloads of documents from S3, and their errors.
 
-boto3 calls moto's S3 over HTTP. A test sets `s3.door` (tests/s3.py) to a function that
+boto3 calls moto's S3 over HTTP. A test sets `s3.intercept` (tests/s3.py) to a function that
 answers or delays a request in its place.
 """
 

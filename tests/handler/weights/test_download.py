@@ -67,7 +67,7 @@ def s3(_server):
     _server.reset()
     for name, content in (CONTENTS | {MANIFEST: manifest_of(CONTENTS)}).items():
         _server.put(PREFIX.key + name, content, bucket=PREFIX.bucket)
-    _server.asked.clear()
+    _server.requests.clear()
     yield _server
     _server.reset()
 
