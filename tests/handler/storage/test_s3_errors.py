@@ -55,10 +55,10 @@ def download_error(uri: str = URI) -> HandlerError:
     return caught.value
 
 
-def failing_door(
+def failing_interceptor(
     status: str, code: str, message: str = "", *, head: str | None = None, **fields: str
 ):
-    """Return a door of the fake S3 that answers every request with an error.
+    """Return an interceptor for the fake S3 that answers every request with an error.
 
     As with S3, only the error of a GET has a body, which gives the reason. `head` is
     the status of a HEAD, by default `status`; "" lets HEAD succeed.
@@ -114,7 +114,7 @@ FAILURES = {
 def test_error_does_not_repeat_the_message_of_s3(s3, name):
     status, code, message, words = FAILURES[name]
     s3.put("a.pdf", CONTENT)
-    s3.intercept = failing_door(status, code, message)
+    s3.intercept = failing_interceptor(status, code, message)
 
     error = download_error()
 
@@ -137,7 +137,9 @@ def test_error_does_not_repeat_the_message_of_s3(s3, name):
 )
 def test_error_of_an_archived_object_has_its_storage_class(s3, fields, words):
     s3.put("a.pdf", CONTENT)
-    s3.intercept = failing_door(FORBIDDEN, "InvalidObjectState", head="", **fields)
+    s3.intercept = failing_interceptor(
+        FORBIDDEN, "InvalidObjectState", head="", **fields
+    )
 
     error = download_error()
 
@@ -182,7 +184,7 @@ def test_redirect_error_names_the_other_region():
 
 def test_refused_head_keeps_its_own_status(s3):
     s3.put("a.pdf", CONTENT)
-    s3.intercept = failing_door("404 Not Found", "NoSuchKey", head=FORBIDDEN)
+    s3.intercept = failing_interceptor("404 Not Found", "NoSuchKey", head=FORBIDDEN)
 
     assert isinstance(download_error(), DocumentForbiddenError)
 

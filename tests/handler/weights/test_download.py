@@ -1,6 +1,6 @@
 """Downloads of staged weights: in parts, checked, and resumed after a crash.
 
-S3 is moto's. The `door` of tests/s3.py intercepts requests.
+S3 is moto's. The `intercept` function of tests/s3.py sees each request first.
 """
 
 from __future__ import annotations
