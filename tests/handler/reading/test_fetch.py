@@ -1,7 +1,7 @@
 """Downloads of documents from S3, and their errors.
 
-boto3 calls moto's S3 over HTTP. A test sets `s3.intercept` (tests/s3.py) to a function that
-answers or delays a request in its place.
+boto3 calls moto's S3 over HTTP. A test sets `s3.intercept` (tests/s3.py) to a function
+that answers or delays a request in its place.
 """
 
 from __future__ import annotations
@@ -58,7 +58,8 @@ def download(fetcher):
 
 
 def failing(method: str, status: str, code: str, times: int = 1_000):
-    """Return an interceptor for the fake S3 that fails the first requests of a method."""
+    """Return an interceptor for the fake S3 that fails the first requests of a method.
+    """
     left = iter(range(times))
     body = f"<Error><Code>{code}</Code><Message>{KEY_ID}</Message></Error>".encode()
 
